@@ -1,0 +1,284 @@
+"""The command line: one thin function a command. Heavy modules are imported where they are used."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from palmetto.errors import RunStopped, UserError
+
+if TYPE_CHECKING:
+    from palmetto.recipe import Recipe
+    from palmetto.run_directory import RunDirectory
+
+app = typer.Typer(
+    name="palmetto",
+    help="Pretrain PaLM- and GLaM-style language models, from raw text to an evaluated model.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+tokenizer = typer.Typer(help="Train, apply and look at vocabularies.", no_args_is_help=True)
+app.add_typer(tokenizer, name="tokenizer")
+
+RecipeName = Annotated[str, typer.Argument(help="A shipped recipe (see `palmetto recipes`) or a YAML file.")]
+Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY.PATH=VALUE]...", help="Recipe values to change.")]
+RunOption = Annotated[Path | None, typer.Option("--run", help="The run directory; by default runs/RECIPE.")]
+Directory = Annotated[Path, typer.Argument(metavar="DIR", help="A run directory.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def main() -> None:
+    """Runs the command line. Exit codes: 0 done, 1 ran and the answer is no, 2 bad input."""
+    import click
+
+    try:
+        sys.exit(app(standalone_mode=False) or 0)
+    except RunStopped as error:
+        code, line = 1, str(error)
+    except UserError as error:
+        code, line = 2, str(error)
+    except click.ClickException as error:
+        code, line = 2, error.format_message()
+    except OSError as error:
+        code, line = 2, f"{error.filename}: {error.strerror}" if error.filename else str(error)
+    except (KeyboardInterrupt, click.Abort):
+        code, line = 1, "interrupted"
+    print(f"palmetto: {' '.join(line.split())}", file=sys.stderr)
+    sys.exit(code)
+
+
+@app.command()
+def run(
+    recipe: RecipeName,
+    overrides: Overrides = None,
+    source: Annotated[str | None, typer.Option(help="A file or folder of text, in place of the recipe's.")] = None,
+    run: RunOption = None,
+    as_json: Json = False,
+) -> None:
+    """Every stage: vocabulary, tokens, training, samples, report; each skipped when it is done already."""
+    from palmetto import stages
+
+    resolved, directory = _prepare(recipe, overrides, source, run)
+    with directory.locked():
+        directory.claim(resolved)
+        stages.build_tokens(directory, resolved, _say)
+        stages.train(directory, resolved.training.steps, _say)
+        stages.write_samples(directory, _say)
+        stages.write_report(directory, _say)
+    _answer_summary(directory, as_json)
+    if not as_json:
+        print(f"\nNext:\n  palmetto generate {directory.path} --prompt 'def '\n  palmetto report {directory.path}\n"
+              f"  palmetto run {recipe} --source PATH --run runs/mine")  # fmt: skip
+
+
+@app.command()
+def train(
+    recipe: RecipeName,
+    overrides: Overrides = None,
+    run: RunOption = None,
+    until: Annotated[int | None, typer.Option(metavar="STEP", help="Stop after this step; a later call goes on.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Train, going on from what the directory holds; builds missing tokens first."""
+    from palmetto import stages
+
+    resolved, directory = _prepare(recipe, overrides, None, run)
+    steps = resolved.training.steps
+    if until is not None and not 1 <= until <= steps:
+        raise UserError(f"--until {until}: expected 1 to training.steps, {steps}")
+    with directory.locked():
+        directory.claim(resolved)
+        stages.build_tokens(directory, resolved, _say)
+        stages.train(directory, until or steps, _say)
+    _answer_summary(directory, as_json)
+
+
+@app.command()
+def verify(
+    directory: Directory,
+    start: Annotated[int | None, typer.Option("--from", metavar="STEP", help="Replay from here …")] = None,
+    end: Annotated[int | None, typer.Option("--to", metavar="STEP", help="… to here.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Replay the run and compare it bit for bit with its ledger; exit 0 if it matches, 1 if not."""
+    from palmetto import stages
+
+    replayed, difference = stages.verify(_existing(directory), start, end, _say)
+    if difference is None:
+        _answer({"verified": True, "steps": replayed}, f"verified: {replayed} steps, bit for bit", as_json)
+        return
+    text = f"step {difference.step}: {difference.quantity} differs: recorded {difference.recorded}, " \
+           f"replayed {difference.replayed}"  # fmt: skip
+    _answer({"verified": False, **difference._asdict()}, text, as_json)
+    raise typer.Exit(1)
+
+
+@app.command()
+def digest(
+    directory: Directory,
+    step: Annotated[int | None, typer.Option(help="Which checkpoint; by default the newest.")] = None,
+    as_json: Json = False,
+) -> None:
+    """One SHA-256 of all parameters and one of the optimizer state."""
+    from palmetto import stages
+
+    run = _existing(directory)
+    stages.enter(run, _say)
+    from palmetto.decoding.trained import restore
+
+    state, at, checkpoints = restore(run, step)
+    parameters, optimizer = checkpoints.digests(state)
+    values = {"step": at, "parameters": parameters, "optimizer": optimizer}
+    _answer(values, "\n".join(f"{key:10} {value}" for key, value in values.items()), as_json)
+
+
+@app.command()
+def generate(
+    directory: Directory,
+    prompt: Annotated[str, typer.Option(help="The text to continue.")] = "",
+    tokens: Annotated[int, typer.Option(min=1, help="At most so many tokens.")] = 64,
+    temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.8,
+    top_k: Annotated[int | None, typer.Option(help="Only the k likeliest tokens.")] = None,
+    top_p: Annotated[float | None, typer.Option(help="Only the likeliest that reach this probability.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same text.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Continue a prompt with the newest checkpoint."""
+    from palmetto import stages
+
+    run = _existing(directory)
+    stages.enter(run, _say)
+    from palmetto.decoding.sampling import Sampling
+    from palmetto.decoding.trained import TrainedModel
+
+    sampling = Sampling(temperature, top_k, top_p).check()
+    text = TrainedModel(run).go_on(prompt, tokens, sampling, seed)
+    _answer({"prompt": prompt, "text": text}, prompt + text, as_json)
+
+
+@app.command()
+def plan(recipe: RecipeName, overrides: Overrides = None, as_json: Json = False) -> None:
+    """Parameters, FLOPs, memory, tokens and schedule of a recipe; no arrays are made."""
+    from palmetto import environment, recipes
+
+    resolved = recipes.load(recipe, overrides or ())
+    environment.prepare(resolved.training.threads)
+    from palmetto import plan as planning
+
+    values = planning.plan(resolved)
+    _answer(values, planning.describe(values), as_json)
+
+
+@app.command()
+def report(directory: Directory, as_json: Json = False) -> None:
+    """Write the run's report: one self-contained HTML page."""
+    from palmetto import stages
+
+    run = _existing(directory)
+    stages.write_report(run, _say)
+    _answer({"report": str(run.report)}, str(run.report), as_json)
+
+
+@app.command(name="recipes")
+def list_recipes(as_json: Json = False) -> None:
+    """List the shipped recipes."""
+    from palmetto import recipes
+
+    names = recipes.names()
+    _answer(names, "\n".join(f"{name:14}{recipes.describe(name)}" for name in names), as_json)
+
+
+@tokenizer.command("train")
+def tokenizer_train(
+    source: Annotated[str, typer.Argument(help="A file or folder of text, or `python`.")],
+    model: Annotated[Path, typer.Option("--out", help="Where to write the vocabulary.")],
+    size: Annotated[int, typer.Option(help="Number of pieces.")] = 32768,
+    kind: Annotated[str, typer.Option(help="unigram or bpe.")] = "unigram",
+    as_json: Json = False,
+) -> None:
+    """Train a lossless vocabulary."""
+    from palmetto.corpus import documents
+    from palmetto.recipe import Corpus
+    from palmetto.tokens.vocabulary import Vocabulary
+
+    texts = (document.text for document in documents.read(source, Corpus().section_bytes))
+    vocabulary = Vocabulary.train(texts, size, kind)
+    vocabulary.save(model)
+    values = {"model": str(model), "size": vocabulary.size, "digest": vocabulary.digest}
+    _answer(values, f"{model}: {vocabulary.size} pieces, digest {vocabulary.digest}", as_json)
+
+
+@tokenizer.command("encode")
+def tokenizer_encode(model: Path, as_json: Json = False) -> None:
+    """Bytes on standard input → ids, separated by spaces."""
+    from palmetto.tokens.vocabulary import Vocabulary
+
+    ids = Vocabulary.load(model).encode_bytes(sys.stdin.buffer.read()).tolist()
+    _answer(ids, " ".join(map(str, ids)), as_json)
+
+
+@tokenizer.command("decode")
+def tokenizer_decode(model: Path) -> None:
+    """Ids on standard input → the bytes they stand for, exactly."""
+    from palmetto.tokens.vocabulary import Vocabulary
+
+    words = sys.stdin.read().split()
+    for word in words:
+        if not word.isdigit():
+            raise UserError(f"standard input: {word!r} is not an id; expected whole numbers separated by white space")
+    sys.stdout.buffer.write(Vocabulary.load(model).decode_bytes([int(word) for word in words]))
+    sys.stdout.buffer.flush()
+
+
+@tokenizer.command("inspect")
+def tokenizer_inspect(model: Path, as_json: Json = False) -> None:
+    """Every piece of a vocabulary."""
+    from palmetto.tokens.vocabulary import Vocabulary
+
+    pieces = list(Vocabulary.load(model).pieces())
+    _answer([piece._asdict() for piece in pieces], "\n".join(map(str, pieces)), as_json)
+
+
+def _prepare(
+    recipe: str, overrides: list[str] | None, source: str | None, run: Path | None
+) -> "tuple[Recipe, RunDirectory]":
+    from palmetto import recipes
+    from palmetto.run_directory import RunDirectory
+
+    chosen = [*(overrides or []), *([f"corpus.source={json.dumps(source)}"] if source is not None else [])]
+    resolved = recipes.load(recipe, chosen)
+    return resolved, RunDirectory(run or Path("runs") / resolved.name)
+
+
+def _existing(directory: Path) -> "RunDirectory":
+    from palmetto.run_directory import RunDirectory
+
+    return RunDirectory.existing(directory)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _answer_summary(run: "RunDirectory", as_json: bool) -> None:
+    from palmetto.files import read_json
+
+    summary = read_json(run.summary)
+    losses = summary["validation_loss"]
+    text = (
+        f"{run.path}: step {summary['steps']}, {summary['tokens']:,} tokens, {summary['parameters']:,} parameters\n"
+        f"  validation loss {losses['first']:.4f} → {losses['last']:.4f} nats a token (best {losses['best']:.4f}); "
+        f"unigram entropy {summary['unigram_entropy']:.4f}\n"
+        f"  {summary['tokens_per_second']:,.0f} tokens/s, MFU {summary['mfu']:.1%}; parameters "
+        f"{summary['digest']['parameters'][:16]}, optimizer {summary['digest']['optimizer'][:16]}"
+    )
+    _answer(summary, text, as_json)
+
+
+def _answer(values: Any, text: str, as_json: bool) -> None:
+    shown = json.dumps(values, indent=2, ensure_ascii=True) if as_json else text
+    sys.stdout.buffer.write(shown.encode(errors="surrogateescape") + b"\n")
+    sys.stdout.flush()

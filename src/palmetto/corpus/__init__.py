@@ -1,0 +1,1 @@
+"""Documents: where the text comes from."""

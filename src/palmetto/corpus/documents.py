@@ -1,0 +1,180 @@
+"""Documents from a source: the running Python's own text, a file or a folder of files.
+
+Text is never changed: no newline is translated, and bytes that are not UTF-8 are kept as surrogate escapes. What is
+passed over (other kinds of file, empty documents) is counted by `survey`.
+"""
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from palmetto.corpus import formats, python_text
+from palmetto.errors import UserError
+
+PYTHON = "python"
+_ESCAPED_BYTE = re.compile("[\udc80-\udcff]")
+
+
+@dataclass(frozen=True)
+class Document:
+    """A text and where it came from: ``file.txt``, ``file.jsonl:LINE``, ``file.parquet:ROW``; ``#N`` for section N."""
+
+    text: str
+    name: str
+
+    @property
+    def size(self) -> int:
+        """Bytes of UTF-8; a byte that is not UTF-8 counts as itself."""
+        return len(_bytes(self.text)) - 2 * len(_ESCAPED_BYTE.findall(self.text))
+
+
+class Ignored(NamedTuple):
+    """A file or folder of the source that is not read."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a source holds: files read and not read, documents with text and empty ones, bytes of text in UTF-8."""
+
+    files: tuple[str, ...]
+    ignored: tuple[Ignored, ...]
+    documents: int
+    empty: int
+    bytes: int
+
+
+def read(source: str, section_bytes: int) -> Iterator[Document]:
+    """Yields the documents of `source` ("python", or a path) that are not empty, in a fixed order.
+
+    A document longer than `section_bytes` comes as sections (see `cut`), each a document of its own, so that one book
+    can stand on both sides of a split. UserError where there is nothing to read, or a file cannot be.
+    """
+    for name, text in _texts(source):
+        sections = cut(text, section_bytes)
+        for number, section in enumerate(sections, 1):
+            yield Document(section, name if len(sections) == 1 else f"{name}#{number}")
+
+
+def survey(source: str) -> Survey:
+    """Reads `source` once and counts what `read` gives (before it is cut into sections) and what is passed over."""
+    documents = empty = size = 0
+    for name, text in _texts(source):
+        documents += bool(text)
+        empty += not text
+        size += Document(text, name).size
+    if source == PYTHON:
+        files = tuple(name for name, _ in python_text.texts())
+        ignored = tuple(Ignored(name, "not the library's own text") for name in sorted(python_text.EXCLUDED_FOLDERS))
+    else:
+        paths, ignored = _files(source)
+        files = tuple(paths)
+    return Survey(files, ignored, documents, empty, size)
+
+
+def fingerprint(source: str) -> str:
+    """The SHA-256 (hex) of the relative names and the contents of all files read, wherever they lie and however old."""
+    total = hashlib.sha256()
+
+    def add(name: str, content: bytes) -> None:
+        total.update(hashlib.sha256(_bytes(name)).digest() + content)
+
+    if source == PYTHON:
+        for name, text in _texts(source):
+            add(name, hashlib.sha256(_bytes(text)).digest())
+    else:
+        for name, path in _files(source)[0].items():
+            with formats.opened(path) as file:
+                add(name, hashlib.file_digest(file, "sha256").digest())
+    return total.hexdigest()
+
+
+def cut(text: str, section_bytes: int) -> list[str]:
+    """Cuts `text` after the first newline that follows every `section_bytes` bytes of UTF-8.
+
+    The sections, joined, are `text`. None is empty; an empty text has none. A surrogate counts as 3 bytes here.
+    """
+    data = _bytes(text)
+    sections, start = [], 0
+    while start < len(data):
+        newline = data.find(b"\n", start + section_bytes)
+        end = newline + 1 if newline >= 0 else len(data)
+        sections.append(data[start:end].decode("utf-8", "surrogatepass"))
+        start = end
+    return sections
+
+
+def _bytes(text: str) -> bytes:
+    """UTF-8 that keeps every surrogate."""
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _texts(source: str) -> Iterator[tuple[str, str]]:
+    """Yields (name, text) of every document, uncut, empty ones too; UserError where none has any text."""
+    anything = False
+    for name, text in python_text.texts() if source == PYTHON else _file_texts(source):
+        anything = anything or bool(text)
+        yield name, text
+    if not anything:
+        raise UserError(f"{source}: no text in it, only empty documents; give another source (--source PATH)")
+
+
+def _file_texts(source: str) -> Iterator[tuple[str, str]]:
+    for name, path in _files(source)[0].items():
+        yield from formats.read(path, name)
+
+
+def _files(source: str) -> tuple[dict[str, Path], tuple[Ignored, ...]]:
+    """The files to read, by relative name and in its order, and what is passed over; UserError where there is none."""
+    root = Path(source)
+    if root.is_file():
+        if formats.extension(root.name) is None:
+            raise UserError(f"{source}: not a kind of file that can be read; understood are {formats.UNDERSTOOD}")
+        return {root.name: root}, ()
+    if not root.is_dir():
+        raise UserError(f"{source}: no such file or folder; give a path, or `{PYTHON}` for the text of this Python")
+    files: dict[str, Path] = {}
+    ignored: list[Ignored] = []
+    for path, reason in _walk(root, set()):
+        name = path.relative_to(root).as_posix()
+        if reason:
+            ignored.append(Ignored(name, reason))
+        else:
+            files[name] = path
+    if not files:
+        found = ", ".join(name for name, _ in ignored[:5]) or "nothing"
+        more = f" and {len(ignored) - 5} more" if len(ignored) > 5 else ""
+        raise UserError(f"{source}: no file to read; understood are {formats.UNDERSTOOD}; found {found}{more}")
+    return dict(sorted(files.items())), tuple(sorted(ignored))
+
+
+def _walk(folder: Path, seen: set[tuple[int, int]]) -> Iterator[tuple[Path, str]]:
+    """Yields (path, why it is not read, or ""). Links are followed; each folder is entered once, so that cycles end."""
+    status = folder.stat()
+    seen.add((status.st_dev, status.st_ino))
+    try:
+        names = sorted(os.listdir(folder))
+    except PermissionError:
+        raise UserError(f"{folder}: no permission to list this folder; allow it (chmod +rx) or leave it out") from None
+    for name in names:
+        path = folder / name
+        if name.startswith("."):
+            yield path, "hidden"
+        elif path.is_dir():
+            status = path.stat()
+            if (status.st_dev, status.st_ino) in seen:
+                yield path, "a link to a folder read already"
+            else:
+                yield from _walk(path, seen)
+        elif not path.is_file():
+            yield path, "a link to nothing" if path.is_symlink() else "not a regular file"
+        elif formats.extension(name) is None:
+            yield path, "not a kind of file that can be read"
+        else:
+            yield path, ""

@@ -1,0 +1,51 @@
+"""Choosing the next token from logits."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from palmetto.errors import UserError
+
+
+class Sampling(NamedTuple):
+    """How to choose. Temperature 0 is greedy; the filters apply in the order top-k, top-p."""
+
+    temperature: float = 0.0
+    top_k: int | None = None
+    """Only the k likeliest tokens."""
+    top_p: float | None = None
+    """Only the likeliest tokens that together first reach this share of the probability (arXiv 1904.09751)."""
+
+    def check(self) -> "Sampling":
+        """Raises UserError naming the option that is out of range."""
+        if not 0 <= self.temperature < float("inf"):
+            raise UserError(f"--temperature {self.temperature}: expected 0 (greedy) or more, such as 0.8")
+        if self.top_k is not None and self.top_k < 1:
+            raise UserError(f"--top-k {self.top_k}: expected at least 1")
+        if self.top_p is not None and not 0 < self.top_p <= 1:
+            raise UserError(f"--top-p {self.top_p}: expected more than 0 and at most 1")
+        return self
+
+
+def sample(logits: jax.Array, key: jax.Array, sampling: Sampling) -> jax.Array:
+    """Logits [B, V] in float32 → tokens [B] of int32."""
+    if sampling.temperature == 0:
+        return jnp.argmax(logits, axis=-1).astype(jnp.int32)
+    return jax.random.categorical(key, restrict(logits / sampling.temperature, sampling)).astype(jnp.int32)
+
+
+def restrict(logits: jax.Array, sampling: Sampling) -> jax.Array:
+    """Sets to −∞ the logits [B, V] that top-k and top-p leave out. Of equal logits the lower token comes first."""
+    if sampling.top_k is not None:
+        order = jnp.argsort(-logits, axis=-1, stable=True)
+        rank = jnp.argsort(order, axis=-1)
+        logits = jnp.where(rank < sampling.top_k, logits, -jnp.inf)
+    if sampling.top_p is not None:
+        order = jnp.argsort(-logits, axis=-1, stable=True)
+        probabilities = jnp.take_along_axis(jax.nn.softmax(logits, axis=-1), order, axis=-1)
+        before = jnp.cumsum(probabilities, axis=-1) - probabilities
+        rank = jnp.argsort(order, axis=-1)
+        kept = jnp.take_along_axis(before < sampling.top_p, rank, axis=-1)
+        logits = jnp.where(kept, logits, -jnp.inf)
+    return logits

@@ -1,0 +1,106 @@
+"""What has to be settled before JAX is imported, and the record of what bits depend on.
+
+XLA's CPU code splits matrix products by the size of its thread pool and by the instruction set, so both are fixed by
+the run and kept on resuming. This module must not import JAX.
+"""
+
+import os
+import platform
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from palmetto.errors import UserError
+
+_GPU_FLAGS = ("--xla_gpu_deterministic_ops=true", "--xla_gpu_exclude_nondeterministic_ops=true")
+
+# XLA's names for what its CPU compiler may use, least first, and the processor flag that tells each.
+_INSTRUCTION_SETS = (
+    ("SSE4_2", "sse4_2"),
+    ("AVX", "avx"),
+    ("AVX2", "avx2"),
+    ("AVX512", "avx512f"),
+    ("AVX512_VNNI", "avx512_vnni"),
+    ("AVX512_BF16", "avx512_bf16"),
+    ("AMX", "amx_tile"),
+    ("AMX_FP16", "amx_fp16"),
+)
+
+
+def prepare(threads: int, recorded: dict[str, Any] | None = None) -> None:
+    """Sets the environment JAX reads when it is imported, which must not have happened yet.
+
+    threads: size of XLA's CPU pool. recorded: what `record` gave when the run began; its instruction set is kept where
+    this machine has it. Raises UserError if more virtual CPU devices than threads are asked for.
+    """
+    devices = _virtual_devices()
+    if devices > threads:
+        raise UserError(f"training.threads={threads}: fewer than the {devices} CPU devices asked for; at least "
+                        f"{devices} would do (XLA's pool would grow with them, and bits with it)")  # fmt: skip
+    if "jax" in sys.modules:
+        assert os.environ.get("NPROC") == str(threads), "the thread pool is fixed before jax is imported"
+        return
+    os.environ["NPROC"] = str(threads)
+    flags = os.environ.get("XLA_FLAGS", "").split()
+    if _has_accelerator():
+        flags += [flag for flag in _GPU_FLAGS if flag not in flags]
+    else:
+        os.environ.setdefault("JAX_PLATFORMS", "cpu")
+        os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
+    if recorded and (kept := recorded.get("instruction_set")) in available_instruction_sets()[:-1]:
+        flags.append(f"--xla_cpu_max_isa={kept}")
+    os.environ["XLA_FLAGS"] = " ".join(flags)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+def available_instruction_sets() -> list[str]:
+    """Those of this machine in XLA's names, least first; empty where they are not known."""
+    try:
+        flags = set(re.findall(r"^flags\s*:(.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)[0].split())
+    except (OSError, IndexError):
+        return []
+    return [name for name, flag in _INSTRUCTION_SETS if flag in flags]
+
+
+def record() -> dict[str, Any]:
+    """What bits depend on besides recipe and text, and what a reader wants to know of the machine. Imports JAX."""
+    import jax
+    import jaxlib
+
+    import palmetto
+
+    capped = re.findall(r"--xla_cpu_max_isa=(\w+)", os.environ.get("XLA_FLAGS", ""))
+    known = available_instruction_sets()
+    device = jax.devices()[0]
+    return {
+        "jaxlib": jaxlib.__version__,
+        "jax": jax.__version__,
+        "platform": device.platform,
+        "device": device.device_kind,
+        "devices": jax.device_count(),
+        "threads": int(os.environ.get("NPROC", "0")),
+        "instruction_set": capped[-1] if capped else known[-1] if known else platform.machine(),
+        "palmetto": palmetto.__version__,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "cores": os.cpu_count(),
+    }
+
+
+def differences(recorded: dict[str, Any], here: dict[str, Any]) -> list[str]:
+    """What of a recorded environment cannot be had here, so that the same bits cannot be promised."""
+    keys = ("jaxlib", "platform", "device", "threads", "instruction_set")
+    if recorded.get("platform") == "cpu":
+        keys = ("jaxlib", "platform", "threads", "instruction_set")
+    return [f"{key} {recorded.get(key)} → {here.get(key)}" for key in keys if recorded.get(key) != here.get(key)]
+
+
+def _has_accelerator() -> bool:
+    paths = ("/dev/nvidia0", "/dev/kfd", "/dev/accel0", "/dev/vfio/0")
+    return any(os.path.exists(path) for path in paths)
+
+
+def _virtual_devices() -> int:
+    flags = re.findall(r"--xla_force_host_platform_device_count=(\d+)", os.environ.get("XLA_FLAGS", ""))
+    return max(map(int, [*flags, os.environ.get("JAX_NUM_CPU_DEVICES") or "1"]))

@@ -1,0 +1,78 @@
+"""Where a run keeps what it makes."""
+
+import contextlib
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from palmetto import recipes
+from palmetto.errors import UserError
+from palmetto.files import JsonLines, write_text
+from palmetto.recipe import Recipe
+
+
+class RunDirectory:
+    """The files of one run. Paths exist only once the stage that makes them is done."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.recipe_file = path / "recipe.yaml"
+        self.vocabulary = path / "vocabulary.model"
+        self.train_store = path / "tokens" / "train.bin"
+        self.validation_store = path / "tokens" / "validation.bin"
+        self.stages = path / "stages"
+        self.ledger = path / "ledger.jsonl"
+        self.events = path / "events.jsonl"
+        self.metrics = path / "metrics.jsonl"
+        self.checkpoints = path / "checkpoints"
+        self.summary = path / "summary.json"
+        self.samples = path / "samples.txt"
+        self.report = path / "report.html"
+
+    @classmethod
+    def existing(cls, path: Path) -> "RunDirectory":
+        """A directory that holds a run; UserError where it does not."""
+        run = cls(path)
+        if not run.recipe_file.is_file():
+            raise UserError(f"{path}: not a run directory (no recipe.yaml in it); `palmetto run RECIPE --run {path}` "
+                            "would make one")  # fmt: skip
+        return run
+
+    @property
+    def recipe(self) -> Recipe:
+        """The resolved recipe the run was started with."""
+        return recipes.load(str(self.recipe_file))
+
+    def claim(self, recipe: Recipe) -> None:
+        """Records the recipe of a new run; refuses, naming the keys, a recipe other than the recorded one.
+
+        What lies outside a recipe's identity may change, and the record follows it.
+        """
+        if self.recipe_file.exists() and (differences := recipe.differences(self.recipe)):
+            raise UserError(f"{self.path} holds a run of another recipe: {'; '.join(differences)}. "
+                            "Give the same values, or another directory with --run")  # fmt: skip
+        write_text(self.recipe_file, recipes.dump(recipe))
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keeps other processes from working in the directory; UserError if one does."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / ".lock").open("a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                raise UserError(f"{self.path}: in use by process {file.read().strip()}") from None
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
+            yield
+
+    def record_event(self, event: str, **fields: Any) -> None:
+        """Appends to events.jsonl what happened and when (UTC), for people to read."""
+        log = JsonLines(self.events)
+        log.append({"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "event": event, **fields})
+        log.close()

@@ -1,0 +1,163 @@
+"""The stages of a run in order, each skipped when its output is complete and its inputs are unchanged.
+
+A finished stage leaves stages/NAME.json: the digest of its inputs and of each file it made. What is missing, altered
+or made from other inputs is made again, unless training has begun on it: then the change is refused.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from palmetto import environment
+from palmetto.corpus import documents
+from palmetto.errors import UserError
+from palmetto.files import read_json, read_json_lines, sha256, write_bytes, write_json
+from palmetto.progress import Reporter
+from palmetto.recipe import Recipe
+from palmetto.run_directory import RunDirectory
+from palmetto.tokens import packing
+from palmetto.tokens.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from palmetto.training.verify import Difference
+
+Say = Callable[[str], None]
+
+
+def build_tokens(run: RunDirectory, recipe: Recipe, say: Say) -> None:
+    """Source → vocabulary → token stores. UserError if the text differs from what the run has trained on."""
+    source = recipe.corpus.source
+    if source is None:
+        raise UserError(f"{recipe.name} names no text: give --source PATH, or corpus.source in the recipe")
+    begun = run.ledger.exists() and run.ledger.stat().st_size > 0
+    if begun and source != "python" and not Path(source).exists() and _outputs_whole(run, "tokens"):
+        say(f"{source} is gone; going on with the tokens made from it")
+        return
+    fingerprint = documents.fingerprint(source)
+    corpus, tokens = recipe.corpus, recipe.tokens
+    inputs = {"fingerprint": fingerprint, "section_bytes": corpus.section_bytes}
+    vocabulary_inputs = inputs | {"kind": tokens.vocabulary, "size": tokens.vocabulary_size}
+    store_inputs = vocabulary_inputs | {
+        "validation_share": corpus.validation_share,
+        "sequence_length": tokens.sequence_length,
+        "seed": recipe.training.seed,
+    }
+    if begun and not _complete(run, "tokens", store_inputs):
+        raise UserError(f"{run.path} has trained on other text than {source} holds now (or its tokens are damaged); "
+                        "give another directory with --run")  # fmt: skip
+
+    if not _complete(run, "vocabulary", vocabulary_inputs):
+        say(f"training a {tokens.vocabulary} vocabulary of {tokens.vocabulary_size} pieces")
+        texts = (document.text for document in documents.read(source, corpus.section_bytes))
+        vocabulary = Vocabulary.train(texts, tokens.vocabulary_size, tokens.vocabulary)
+        vocabulary.save(run.vocabulary)
+        _finish(run, "vocabulary", vocabulary_inputs, [run.vocabulary])
+    if not _complete(run, "tokens", store_inputs):
+        vocabulary = Vocabulary.load(run.vocabulary)
+        say("writing the token store")
+        report = packing.pack(
+            documents.read(source, corpus.section_bytes),
+            vocabulary,
+            run.train_store,
+            run.validation_store,
+            sequence_length=tokens.sequence_length,
+            validation_share=corpus.validation_share,
+            seed=recipe.training.seed,
+            source_fingerprint=fingerprint,
+        )
+        say(str(report))
+        _finish(run, "tokens", store_inputs, [run.train_store, run.validation_store])
+
+
+def enter(run: RunDirectory, say: Say) -> Recipe:
+    """Prepares this process for a run before JAX is imported, and says what of its record cannot be had here."""
+    recipe, recorded = run.recipe, _recorded_environment(run)
+    environment.prepare(recipe.training.threads, recorded)
+    here = environment.record()
+    if recorded is None:
+        write_json(run.path / "environment.json", here)
+    elif differing := environment.differences(recorded, here):
+        say("the same bits cannot be promised here: " + "; ".join(differing))
+        run.record_event("environment", differing=differing)
+    return recipe
+
+
+def train(run: RunDirectory, until: int, say: Say) -> None:
+    """Trains to step `until`, going on from what the directory holds; skipped where it is there already."""
+    if run.summary.exists() and read_json(run.summary)["steps"] == until and not _is_behind(run, until):
+        say(f"trained to step {until} already")
+        return
+    enter(run, say)
+    from palmetto.training.loop import Loop
+
+    with Reporter("training", until) as reporter:
+        Loop(run, reporter).train(until)
+
+
+def verify(run: RunDirectory, start: int | None, end: int | None, say: Say) -> "tuple[int, Difference | None]":
+    """Replays a run; see training.verify."""
+    enter(run, say)
+    from palmetto.training.verify import verify
+
+    with Reporter("verifying", len(read_json_lines(run.ledger))) as reporter:
+        return verify(run, start, end, reporter.step)
+
+
+def write_samples(run: RunDirectory, say: Say) -> None:
+    """samples.txt: how the model goes on from the beginnings of held-out windows."""
+    inputs = {"digest": read_json(run.summary)["digest"]["parameters"]}
+    if _complete(run, "samples", inputs):
+        return
+    enter(run, say)
+    from palmetto.decoding.trained import TrainedModel, samples
+
+    say("sampling")
+    write_bytes(run.samples, samples(TrainedModel(run), run).encode(errors="surrogateescape"))
+    _finish(run, "samples", inputs, [run.samples])
+
+
+def write_report(run: RunDirectory, say: Say) -> None:
+    """report.html, made anew each time: it is quick."""
+    from palmetto.report.page import write
+
+    write(run)
+    say(f"report: {run.report}")
+
+
+def _recorded_environment(run: RunDirectory) -> dict[str, Any] | None:
+    file = run.path / "environment.json"
+    return read_json(file) if file.exists() else None
+
+
+def _is_behind(run: RunDirectory, until: int) -> bool:
+    """Whether the newest checkpoint is not that of step `until`."""
+    newest = max((d.parent.name for d in run.checkpoints.glob("*/manifest.json")), default="0")
+    return int(newest) != until
+
+
+def _stamp(run: RunDirectory, stage: str) -> Path:
+    return run.stages / f"{stage}.json"
+
+
+def _complete(run: RunDirectory, stage: str, inputs: dict[str, Any]) -> bool:
+    if not _outputs_whole(run, stage):
+        return False
+    return bool(read_json(_stamp(run, stage))["inputs"] == _digest(inputs))
+
+
+def _outputs_whole(run: RunDirectory, stage: str) -> bool:
+    if not _stamp(run, stage).exists():
+        return False
+    outputs = read_json(_stamp(run, stage))["outputs"]
+    return all((run.path / name).is_file() and sha256(run.path / name) == digest for name, digest in outputs.items())
+
+
+def _finish(run: RunDirectory, stage: str, inputs: dict[str, Any], outputs: list[Path]) -> None:
+    digests = {str(path.relative_to(run.path)): sha256(path) for path in outputs}
+    write_json(_stamp(run, stage), {"inputs": _digest(inputs), "outputs": digests})
+
+
+def _digest(inputs: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,158 @@
+"""Which windows a step trains on: a pure function of the recipe, the step and the skip list.
+
+The batch ramp says how many sequences came before a step, the skips move it on, and a keyed permutation of each epoch
+turns that position into window numbers. Nothing is stored, and any step is as quick to find as the first.
+"""
+
+import bisect
+import hashlib
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from palmetto.errors import RunStopped, UserError
+
+# (s, n): from step s + 1 on, n sequences a step. The first s is 0.
+Stages = Sequence[tuple[int, int]]
+# (r, n): after step r, n sequences are passed over.
+Skips = Sequence[tuple[int, int]]
+
+_ROUNDS = 8
+
+
+class Permutation:
+    """A pseudorandom bijection of [0, n): a balanced Feistel network on an even number of bits, walked into [0, n).
+
+    A step of the walk leaves [0, n) with probability at most 3/4, so four steps are needed on average at worst.
+    """
+
+    def __init__(self, n: int, key: bytes) -> None:
+        if not 0 < n < 1 << 62:
+            raise ValueError(f"a permutation of {n} numbers: it takes 1 to 2^62 - 1")
+        self.n = n
+        self._half = np.uint64(max(1, ((n - 1).bit_length() + 1) // 2))
+        self._unused = np.uint64(64) - self._half
+        self._mask = np.uint64((1 << int(self._half)) - 1)
+        digests = (hashlib.sha256(key + round.to_bytes(4, "little")).digest() for round in range(_ROUNDS))
+        self._keys = [np.uint64(int.from_bytes(digest[:8], "little")) for digest in digests]
+
+    def __call__(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Where the permutation sends each of `indices`, int64 of the same shape; IndexError outside [0, n)."""
+        return self._walk(indices, self._keys)
+
+    def inverse(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """What the permutation sends to each of `indices`, int64 of the same shape; IndexError outside [0, n)."""
+        # The network is run on swapped halves with its keys in reverse order: each round then undoes itself.
+        return self._walk(indices, self._keys[::-1])
+
+    def _walk(self, indices: npt.NDArray[np.int64], keys: list[np.uint64]) -> npt.NDArray[np.int64]:
+        if indices.size and not 0 <= indices.min() <= indices.max() < self.n:
+            raise IndexError(f"indices {indices.min()} to {indices.max()} outside [0, {self.n})")
+        values = self._network(indices.astype(np.uint64), keys)
+        while (outside := values >= self.n).any():
+            values[outside] = self._network(values[outside], keys)
+        return values.astype(np.int64)
+
+    def _network(self, values: npt.NDArray[np.uint64], keys: list[np.uint64]) -> npt.NDArray[np.uint64]:
+        left, right = values >> self._half, values & self._mask
+        for key in keys:
+            left, right = right, left ^ self._round(right ^ key)
+        # The last swap is undone, which makes the inverse the same network with the keys in reverse order.
+        return (right << self._half) | left
+
+    def _round(self, values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+        """The high bits of splitmix64's finalizer (Stafford's variant 13 of the one of MurmurHash3)."""
+        mixed: npt.NDArray[np.uint64] = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return (mixed ^ (mixed >> np.uint64(31))) >> self._unused
+
+
+class Ramp:
+    """The batch size by step, steps numbered from 1."""
+
+    def __init__(self, stages: Stages) -> None:
+        """UserError unless the stages start at 0 and rise, each with at least one sequence."""
+        starts = [start for start, _ in stages]
+        if starts[:1] != [0] or any(after <= before for before, after in itertools.pairwise(starts)):
+            raise UserError(
+                f"training.batch_size: stages start after steps {starts}; expected 0 first, then rising numbers"
+            )
+        if any(sequences < 1 for _, sequences in stages):
+            raise UserError(
+                f"training.batch_size: {[n for _, n in stages]} sequences; expected at least 1 in each stage"
+            )
+        self.stages = tuple(stages)
+
+    def sequences(self, step: int) -> int:
+        """The sequences of step `step`: those of the last stage that starts before it."""
+        return self.stages[bisect.bisect_left(self.stages, step, key=lambda stage: stage[0]) - 1][1]
+
+    def sequences_before(self, step: int) -> int:
+        """The sequences of steps 1 to `step` - 1 together."""
+        ends = [start for start, _ in self.stages[1:]] + [step - 1]
+        return sum(max(0, min(end, step - 1) - start) * n for (start, n), end in zip(self.stages, ends, strict=True))
+
+
+class Order:
+    """The windows of each step out of `windows`: every epoch shows each window once, in an order of its own."""
+
+    def __init__(self, windows: int, stages: Stages, seed: int, epochs: int) -> None:
+        self.windows = windows
+        self.ramp = Ramp(stages)
+        self.epochs = epochs
+        self._seed = seed
+
+    def sequence_numbers(self, step: int, skips: Skips = ()) -> npt.NDArray[np.int64]:
+        """The windows of step `step` (from 1), int64 of shape [sequences of the step].
+
+        UserError past the last epoch; RunStopped if it is the skips that led there.
+        """
+        first, end = self._position(step, skips), self._end(step, skips)
+        if end > self.windows * self.epochs:
+            raise self._ran_out(step, skips)
+        positions = np.arange(first, end, dtype=np.int64)
+        epochs = range(first // self.windows, (end - 1) // self.windows + 1)
+        return np.concatenate([self._epoch(epoch)(self._within(positions, epoch)) for epoch in epochs])
+
+    def sequences_before(self, step: int) -> int:
+        """The sequences of steps 1 to `step` - 1 together, skipped ones not counted."""
+        return self.ramp.sequences_before(step)
+
+    def steps_that_fit(self, skips: Skips = ()) -> int:
+        """The number of whole steps in all epochs."""
+        held = self.windows * self.epochs
+        return bisect.bisect_right(range(1, held + 1), held, key=lambda step: self._end(step, skips))
+
+    def check(self, steps: int) -> None:
+        """UserError if `steps` steps need more than all epochs hold."""
+        if steps > self.steps_that_fit():
+            raise UserError(
+                f"training.steps: {steps} steps take {self._end(steps, ())} sequences, but {self._holding()}: at most "
+                f"{self.steps_that_fit()} steps fit; lower training.steps, raise training.epochs, or give more text"
+            )
+
+    def _position(self, step: int, skips: Skips) -> int:
+        return self.ramp.sequences_before(step) + sum(n for after, n in skips if after < step)
+
+    def _end(self, step: int, skips: Skips) -> int:
+        return self._position(step, skips) + self.ramp.sequences(step)
+
+    def _epoch(self, epoch: int) -> Permutation:
+        return Permutation(self.windows, f"order {self._seed} {epoch}".encode())
+
+    def _within(self, positions: npt.NDArray[np.int64], epoch: int) -> npt.NDArray[np.int64]:
+        within: npt.NDArray[np.int64] = positions - epoch * self.windows
+        return within[(within >= 0) & (within < self.windows)]
+
+    def _holding(self) -> str:
+        return f"{self.epochs} epochs (training.epochs) of {self.windows} windows hold {self.windows * self.epochs}"
+
+    def _ran_out(self, step: int, skips: Skips) -> UserError:
+        skipped = sum(n for after, n in skips if after < step)
+        message = (
+            f"step {step}: the data has run out: {self._holding()}, less {skipped} skipped, enough for "
+            f"{self.steps_that_fit(skips)} steps; lower training.steps, raise training.epochs, or give more text"
+        )
+        return RunStopped(message) if step <= self.steps_that_fit() else UserError(message)

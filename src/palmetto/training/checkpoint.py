@@ -1,0 +1,178 @@
+"""Checkpoints: written by orbax in the background, complete once a manifest with every file's digest lies beside them.
+
+checkpoints/00000060/arrays/ is orbax's; checkpoints/00000060/manifest.json is written last, atomically. A directory
+without a manifest is the trace of a killed process and is cleared away.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import orbax.checkpoint as ocp
+
+from palmetto.errors import UserError
+from palmetto.files import read_json, sha256, write_text
+from palmetto.model.parameters import restack, unstack
+from palmetto.training.digest import digest
+from palmetto.training.optimizer import OptimizerState
+from palmetto.training.step import State
+
+FORMAT = 1
+
+
+class Manifest(NamedTuple):
+    """What a checkpoint says of itself."""
+
+    step: int
+    attempt: int
+    recipe: str
+    """Digest of the recipe's identity."""
+    tokens: str
+    """Digest of the training tokens."""
+    chain: str
+    """The ledger's chain at this step."""
+    parameters: str
+    optimizer: str
+    """Digests of the logical matrices."""
+    files: dict[str, str]
+    """SHA-256 of every file under arrays/, by its path there."""
+
+
+class CheckpointDamaged(UserError):
+    """A checkpoint is not what was written."""
+
+
+def to_matrices(state: State, stacked: frozenset[str]) -> dict[str, Any]:
+    """A state as logical matrices: {"parameters": {name: matrix}, "m": …, "v": …, "count": scalar}, all fresh arrays."""
+    return {
+        "parameters": unstack(state.parameters, stacked),
+        "m": unstack(state.optimizer.m, stacked),
+        "v": unstack(state.optimizer.v, stacked),
+        "count": jnp.copy(state.optimizer.count),
+    }
+
+
+def from_matrices(matrices: dict[str, Any]) -> State:
+    """The inverse of `to_matrices`."""
+    moments = OptimizerState(matrices["count"], restack(matrices["m"]), restack(matrices["v"]))
+    return State(restack(matrices["parameters"]), moments)
+
+
+def digests(matrices: dict[str, Any]) -> tuple[str, str]:
+    """The digest of the parameters and that of the optimizer state."""
+    optimizer = {f"{moment}/{name}": array for moment in ("m", "v") for name, array in matrices[moment].items()}
+    return digest(matrices["parameters"]), digest(optimizer | {"count": matrices["count"]})
+
+
+class Checkpoints:
+    """The checkpoints of one run."""
+
+    def __init__(self, path: Path, stacked: frozenset[str]) -> None:
+        self.path = path.absolute()
+        self._to_matrices = jax.jit(partial(to_matrices, stacked=stacked))
+        self._from_matrices = jax.jit(from_matrices)
+        self._finalize: Callable[[], None] | None = None
+        options = ocp.options.AsyncOptions(post_finalization_callback=lambda: self._finalize and self._finalize())
+        self._orbax = ocp.AsyncCheckpointer(ocp.PyTreeCheckpointHandler(), async_options=options)
+
+    def clear_unfinished(self) -> None:
+        """Removes what a killed process left half written."""
+        for directory in self.path.glob("*"):
+            if directory.name.isdigit() and not (directory / "manifest.json").exists():
+                shutil.rmtree(directory)
+
+    def steps(self) -> list[int]:
+        """The steps of the complete checkpoints, ascending."""
+        return sorted(int(d.parent.name) for d in self.path.glob("*/manifest.json") if d.parent.name.isdigit())
+
+    def save(self, state: State, **fields: Any) -> None:
+        """Starts writing `state`; returns once its arrays are copied. `fields` are the manifest's, digests excepted.
+
+        A failed earlier write is raised here or by `wait`.
+        """
+        self.wait()
+        directory = self.path / f"{fields['step']:08d}"
+        matrices = self._to_matrices(state)
+
+        def finalize() -> None:
+            parameters, optimizer = digests(matrices)
+            arrays = directory / "arrays"
+            files = {name: sha256(arrays / name) for name in _files(arrays)}
+            manifest = Manifest(**fields, parameters=parameters, optimizer=optimizer, files=files)
+            write_text(directory / "manifest.json", _render(manifest))
+
+        self._finalize = finalize
+        shutil.rmtree(directory, ignore_errors=True)
+        self._orbax.save(directory / "arrays", args=ocp.args.PyTreeSave(matrices))
+
+    def wait(self) -> None:
+        """Waits until nothing is being written."""
+        self._orbax.wait_until_finished()
+
+    def manifest(self, step: int) -> Manifest:
+        """Reads a checkpoint's manifest and checks every file against it; CheckpointDamaged names what differs."""
+        directory = self.path / f"{step:08d}"
+        file = directory / "manifest.json"
+        contents = read_json(file)
+        try:
+            if contents["format"] != FORMAT:
+                raise UserError(f"{directory}: a checkpoint of format {contents['format']}; this version reads {FORMAT}")
+            manifest = Manifest(**{field: contents[field] for field in Manifest._fields})
+        except (KeyError, TypeError):
+            raise CheckpointDamaged(f"{file}: not a checkpoint's manifest") from None
+        if file.read_text() != _render(manifest):
+            raise CheckpointDamaged(f"{file}: altered since it was written")
+        if missing := sorted(manifest.files.keys() ^ set(_files(directory / "arrays"))):
+            raise CheckpointDamaged(f"{directory}/arrays/{missing[0]}: missing, or not of this checkpoint")
+        for name, expected in manifest.files.items():
+            if sha256(directory / "arrays" / name) != expected:
+                raise CheckpointDamaged(f"{directory}/arrays/{name}: altered since it was written")
+        return manifest
+
+    def restore(self, step: int, like: State) -> State:
+        """Reads a state, shaped and typed as `like` (arrays or shapes), onto the default device."""
+        place = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+        shapes = jax.tree.map(
+            lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=place), jax.eval_shape(self._to_matrices, like)
+        )
+        arguments = ocp.checkpoint_utils.construct_restore_args(shapes)
+        matrices = self._orbax.restore(
+            self.path / f"{step:08d}" / "arrays", args=ocp.args.PyTreeRestore(item=shapes, restore_args=arguments)
+        )
+        return self._from_matrices(matrices)
+
+    def digests(self, state: State) -> tuple[str, str]:
+        """The digests of a state's parameters and optimizer state, as a checkpoint of it would record them."""
+        return digests(self._to_matrices(state))
+
+    def set_aside(self, step: int) -> Path:
+        """Renames a damaged checkpoint so that it is kept for inspection but not used."""
+        damaged = self.path / f"damaged-{step:08d}"
+        shutil.rmtree(damaged, ignore_errors=True)
+        (self.path / f"{step:08d}").rename(damaged)
+        return damaged
+
+    def delete(self, step: int) -> None:
+        """Removes a checkpoint, its manifest first, so that a kill leaves none that looks whole."""
+        directory = self.path / f"{step:08d}"
+        (directory / "manifest.json").unlink()
+        shutil.rmtree(directory)
+
+    def close(self) -> None:
+        self._orbax.close()
+
+
+def _files(arrays: Path) -> list[str]:
+    return sorted(str(path.relative_to(arrays)) for path in arrays.rglob("*") if path.is_file())
+
+
+def _render(manifest: Manifest) -> str:
+    contents = {"format": FORMAT, **manifest._asdict()}
+    seal = hashlib.sha256(json.dumps(contents).encode()).hexdigest()
+    return json.dumps(contents | {"sha256": seal}, indent=1) + "\n"

@@ -1,0 +1,51 @@
+"""Floating-point operations: what a token costs by PaLM's formula, and what a machine could do."""
+
+import time
+
+import jax
+import jax.numpy as jnp
+
+from palmetto.model.parameters import count
+from palmetto.recipe import Recipe
+
+# Published dense peaks in FLOP/s at bfloat16, by the start of JAX's device kind.
+_PUBLISHED_PEAKS = (
+    ("NVIDIA H200", 989e12),
+    ("NVIDIA H100", 989e12),
+    ("NVIDIA A100", 312e12),
+    ("TPU v4", 275e12),
+    ("TPU v5p", 459e12),
+    ("TPU v5 lite", 197e12),
+    ("TPU v6 lite", 918e12),
+)
+
+
+def flops_per_token(recipe: Recipe) -> float:
+    """6N + 12·L·H·Q·T (PaLM, appendix B): forward and backward pass, rematerialization not counted."""
+    model = recipe.model
+    attention = 12 * model.layers * model.heads * model.query_size * recipe.tokens.sequence_length
+    return 6.0 * count(model, recipe.tokens.vocabulary_size) + attention
+
+
+def peak_flops(recipe: Recipe) -> float:
+    """FLOP/s that the MFU is taken against: the recipe's, the chips' published figure, or one measured here."""
+    if recipe.training.peak_flops is not None:
+        return recipe.training.peak_flops
+    kind = jax.devices()[0].device_kind
+    for name, peak in _PUBLISHED_PEAKS:
+        if kind.startswith(name):
+            return peak * jax.device_count()
+    return measured_peak()
+
+
+def measured_peak(size: int = 1024, repeats: int = 8) -> float:
+    """The best rate of a float32 matrix product of `size`³ multiply–adds on the default device, in FLOP/s."""
+    a = jnp.ones((size, size), jnp.float32)
+    multiply = jax.jit(jnp.matmul)
+    multiply(a, a).block_until_ready()
+    best = float("inf")
+    for _ in range(repeats):
+        start = time.perf_counter()
+        multiply(a, a).block_until_ready()
+        best = min(best, time.perf_counter() - start)
+    return 2 * size**3 / best

@@ -1,0 +1,133 @@
+"""The ledger: a line for every step ever taken, exact to the bit and chained by hashes.
+
+Two runs of one recipe on one text write the same bytes. A line is a JSON object; `chain` is the SHA-256 over the line
+before it and this one's other fields, so that a changed byte anywhere is found and its step named.
+"""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from palmetto.errors import UserError
+from palmetto.files import JsonLines
+
+
+class Line(NamedTuple):
+    """One step. Floats are written as hex so that they come back to the bit."""
+
+    step: int
+    attempt: int
+    loss: float
+    grad_norm: float
+    parameter_norm: float
+    z: float
+    learning_rate: float
+    sequences: int
+    batch: str
+    """The first 16 hex digits of the SHA-256 of the batch's int32 tokens."""
+    applied: bool
+    """False where a NaN or Inf left parameters and optimizer as they were."""
+    parameters: str | None = None
+    """Every `digest_every` steps, the digest of the parameters after the step."""
+
+    def to_json(self) -> dict[str, Any]:
+        fields = {key: value for key, value in self._asdict().items() if value is not None}
+        return fields | {key: fields[key].hex() for key in _HEX}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "Line":
+        fields = {key: values[key] for key in cls._fields if key in values}
+        return cls(**fields | {key: float.fromhex(values[key]) for key in _HEX})
+
+
+_HEX = ("loss", "grad_norm", "parameter_norm", "z")
+START = "0" * 16
+"""The chain before the first line."""
+
+
+class LedgerAltered(UserError):
+    """A line of the ledger is not what was written; `step` is the one it stands for."""
+
+    def __init__(self, path: Path, number: int, step: int, what: str) -> None:
+        super().__init__(f"{path}: line {number}, step {step}: {what}")
+        self.step = step
+
+
+class Ledger:
+    """ledger.jsonl, read and checked on opening, then appended to."""
+
+    def __init__(self, path: Path) -> None:
+        """Opens for appending, a torn last line cut; raises LedgerAltered where the chain breaks."""
+        self._file = JsonLines(path)
+        self._path = path
+        self.lines, self._chains = read(path)
+
+    @property
+    def chain(self) -> str:
+        """The hash that covers every line so far."""
+        return self._chains[-1] if self._chains else START
+
+    def has(self, attempt: int, step: int, chain: str) -> bool:
+        """Whether a line of this attempt and step stands here with this chain."""
+        written = zip(self.lines, self._chains, strict=True)
+        return any((line.attempt, line.step, link) == (attempt, step, chain) for line, link in written)
+
+    def append(self, line: Line) -> None:
+        """Writes a line; it survives a kill at once, a power cut after `sync`."""
+        fields = line.to_json()
+        self._chains.append(_link(self.chain, fields))
+        self._file.append(fields | {"chain": self.chain})
+        self.lines.append(line)
+
+    def cut(self, keep: int) -> None:
+        """Removes all but the first `keep` lines."""
+        self._file.close()
+        with self._path.open("rb") as file:
+            length = sum(len(file.readline()) for _ in range(keep))
+        os.truncate(self._path, length)
+        del self.lines[keep:], self._chains[keep:]
+        self._file = JsonLines(self._path)
+
+    def sync(self) -> None:
+        """Makes every line durable."""
+        self._file.sync()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def read(path: Path, *, whole: bool = False) -> tuple[list[Line], list[str]]:
+    """The lines and the chain after each. A torn last line is left out, or with `whole` an error as any other."""
+    lines: list[Line] = []
+    chains: list[str] = []
+    data = path.read_bytes() if path.exists() else b""
+    for number, text in enumerate(data.split(b"\n"), 1):
+        is_last = number == data.count(b"\n") + 1
+        if is_last and (not text or not whole):
+            break
+        step = lines[-1].step + 1 if lines else 1
+        try:
+            fields = json.loads(text)
+            line = Line.from_json(fields)
+            step = line.step
+            chain = _link(chains[-1] if chains else START, line.to_json())
+            if json.dumps(line.to_json() | {"chain": chain}).encode() != text or is_last:
+                raise ValueError
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
+            raise LedgerAltered(path, number, step, "not the line that was written") from None
+        lines.append(line)
+        chains.append(chain)
+    return lines, chains
+
+
+def batch_digest(windows: np.ndarray) -> str:
+    """The first 16 hex digits of the SHA-256 of a batch's tokens as little-endian int32."""
+    return hashlib.sha256(windows.astype("<i4").tobytes()).hexdigest()[:16]
+
+
+def _link(chain: str, fields: dict[str, Any]) -> str:
+    return hashlib.sha256((chain + json.dumps(fields)).encode()).hexdigest()[:16]

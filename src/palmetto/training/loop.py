@@ -1,0 +1,272 @@
+"""A run, read from top to bottom: resume, step, judge, record, checkpoint, roll back."""
+
+import signal
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, Protocol
+
+from palmetto import environment
+from palmetto.errors import RunStopped, UserError
+from palmetto.files import JsonLines, read_json_lines, write_json
+from palmetto.model.parameters import count
+from palmetto.run_directory import RunDirectory
+from palmetto.tokens.packing import unigram_entropy
+from palmetto.tokens.store import TokenStore
+from palmetto.tokens.vocabulary import Vocabulary
+from palmetto.training.checkpoint import CheckpointDamaged, Checkpoints
+from palmetto.training.execution import Execution, observe
+from palmetto.training.flops import flops_per_token, peak_flops
+from palmetto.training.ledger import Ledger, Line
+from palmetto.training.spikes import Exhausted, History, Rollback, deepest_targets
+from palmetto.training.step import State
+from palmetto.training.validation import make_validation
+
+
+class Progress(Protocol):
+    """Where a run tells a person how it goes."""
+
+    def step(self, line: Line, tokens_per_second: float, mfu: float) -> None: ...
+
+    def message(self, text: str) -> None: ...
+
+
+class Loop:
+    """One process's hold on a run. The directory must be locked by the caller."""
+
+    def __init__(self, run: RunDirectory, progress: Progress) -> None:
+        self.run, self.progress = run, progress
+        self.recipe = run.recipe
+        vocabulary = Vocabulary.load(run.vocabulary)
+        self.execution = Execution(self.recipe, run.train_store, vocabulary.digest)
+        self.execution.order.check(self.recipe.training.steps)
+        self.validation_store = TokenStore.open(run.validation_store, vocabulary_digest=vocabulary.digest)
+        self.validate = make_validation(self.recipe, self.execution.layout, self.validation_store)
+        self.checkpoints = Checkpoints(run.checkpoints, self.execution.stacked)
+        self.ledger = Ledger(run.ledger)
+        self.metrics = JsonLines(run.metrics)
+        self.history, self.path = self._read_ledger()
+        self.peak = peak_flops(self.recipe)
+        self.signal: str | None = None
+
+    # Going on from what is there
+
+    def _read_ledger(self) -> tuple[History, list[Line]]:
+        """What follows from the ledger's lines: the history, and the lines of the live path."""
+        history, path = self.execution.history(), list[Line]()
+        for number, line in enumerate(self.ledger.lines, 1):
+            if (line.attempt, line.step) != (history.attempt, history.step + 1):
+                raise UserError(f"{self.run.ledger}: line {number} is step {line.step} of attempt {line.attempt}, where "
+                                f"step {history.step + 1} of attempt {history.attempt} follows")  # fmt: skip
+            path.append(line)
+            if isinstance(decision := history.feed(observe(line)), Rollback):
+                del path[decision.target :]
+            elif decision:
+                self._give_up(decision)
+        return history, path
+
+    def resume(self) -> State:
+        """The state that the newest checkpoint on the live path leads to; the ledger is cut to it."""
+        self.checkpoints.clear_unfinished()
+        base = self._newest_checkpoint(self.history.step)
+        attempt = self.history.attempt
+        keep = sum(line.attempt < attempt or line.step <= base for line in self.ledger.lines)
+        cut = len(self.ledger.lines) - keep
+        if self.ledger.lines:
+            self.event("resume", f"going on from checkpoint {base}" if base else "no checkpoint yet: going on from step 0",
+                       checkpoint=base, attempt=attempt, ledger_lines_cut=cut)  # fmt: skip
+        self.ledger.cut(keep)
+        self.history, self.path = self._read_ledger()
+        self._delete_checkpoints(lambda step: step > self.history.step)
+        return self._state_after(self.history.step, base)
+
+    def _newest_checkpoint(self, latest: int) -> int:
+        """The newest sound checkpoint of the live path up to step `latest`; 0 is the initialization."""
+        for step in reversed(self.checkpoints.steps()):
+            try:
+                manifest = self.checkpoints.manifest(step)
+            except CheckpointDamaged as error:
+                aside = self.checkpoints.set_aside(step)
+                self.event("damaged checkpoint", f"{error}; set aside as {aside.name}, the one before it is used",
+                           checkpoint=step)  # fmt: skip
+                continue
+            expected = {"recipe": self.recipe.digest, "tokens": self.execution.store.checksum}
+            for key, value in expected.items():
+                if getattr(manifest, key) != value:
+                    raise UserError(f"{self.checkpoints.path}/{step:08d}: a checkpoint of other {key} than this run's; "
+                                    "give another directory with --run")  # fmt: skip
+            if not self.ledger.has(manifest.attempt, step, manifest.chain):
+                raise UserError(f"{self.run.ledger}: lacks the line of checkpoint {step}; the ledger that belongs to "
+                                "the checkpoints is needed to go on")  # fmt: skip
+            if step <= latest and self.history.is_live(manifest.attempt, step):
+                return step
+        return 0
+
+    def _state_after(self, step: int, base: int) -> State:
+        """The state after a step of the live path: checkpoint `base`, and from there the ledger's steps once more."""
+        state = self.execution.initial_state()
+        if base:
+            state = self.checkpoints.restore(base, like=state)
+        if base < step:
+            self.progress.message(f"repeating steps {base + 1} to {step}")
+        for again in range(base + 1, step + 1):
+            was = self.path[again - 1]
+            state, line = self.execution.take(state, again, was.attempt, self.history.skips)
+            if line != was._replace(parameters=None):
+                raise RunStopped(f"step {again} did not come out as the ledger says: this machine does not keep the "
+                                 "promise of the same bits")  # fmt: skip
+        return state
+
+    # Going forward
+
+    def train(self, until: int) -> None:
+        """Takes the run to step `until` (or to a signal), then checkpoints and writes the summary."""
+        training = self.recipe.training
+        previous = {number: signal.signal(number, self._on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            state = self.resume()
+            if self.history.step > training.steps:
+                raise UserError(f"training.steps={training.steps}: the run is at step {self.history.step} already")
+            if self.history.step == 0:
+                self._validate(state)
+            while self.history.step < until and not self.signal:
+                state = self._advance(state, until)
+            self._checkpoint(state)
+            self.checkpoints.wait()
+            self._prune()
+            if self.signal:
+                self.event("stopped", f"{self.signal}: stopped at step {self.history.step}; the same command goes on")
+            self._summarize(state)
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+    def _advance(self, state: State, until: int) -> State:
+        training = self.recipe.training
+        step, attempt = self.history.step + 1, self.history.attempt
+        start = time.perf_counter()
+        state, line = self.execution.take(state, step, attempt, self.history.skips)
+        seconds = time.perf_counter() - start
+        if step % training.digest_every == 0:
+            line = line._replace(parameters=self.execution.parameters_digest(state))
+        self.ledger.append(line)
+        self.path.append(line)
+        self._measure(line, seconds)
+        if not line.applied:
+            self.event("skipped step", f"step {step}: NaN or Inf; parameters left as they were", step=step)
+        decision = self.history.feed(observe(line))
+        if isinstance(decision, Rollback):
+            return self._roll_back(decision)
+        if decision:
+            self._give_up(decision)
+        if step % training.checkpoint_every == 0:
+            self._checkpoint(state)
+        if step % training.evaluate_every == 0 or step == until:
+            self._validate(state)
+        return state
+
+    def _roll_back(self, rollback: Rollback) -> State:
+        del self.path[rollback.target :]
+        self.ledger.sync()
+        self.checkpoints.wait()
+        base = self._newest_checkpoint(rollback.target)
+        self.event("rollback", f"{rollback.reason} from step {rollback.onset} to {rollback.detected}: back to step "
+                   f"{rollback.target} (checkpoint {base}), passing over {rollback.batches} batches",
+                   checkpoint=base, **rollback._asdict())  # fmt: skip
+        self._delete_checkpoints(lambda step: step > rollback.target)
+        return self._state_after(rollback.target, base)
+
+    def _give_up(self, exhausted: Exhausted) -> None:
+        self.event("gave up", f"the spike at step {exhausted.onset} came back after {exhausted.rollbacks} rollbacks",
+                   **exhausted._asdict())  # fmt: skip
+        raise RunStopped(f"{self.run.path}: the spike at step {exhausted.onset} came back after {exhausted.rollbacks} "
+                         "rollbacks (training.spikes.attempts); a lower training.schedule.peak may train")  # fmt: skip
+
+    # Recording
+
+    def _checkpoint(self, state: State) -> None:
+        step = self.history.step
+        self.checkpoints.wait()
+        if step == 0 or step in self.checkpoints.steps():
+            return
+        self._prune()
+        self.ledger.sync()
+        self.checkpoints.save(
+            state,
+            step=step,
+            attempt=self.history.attempt,
+            recipe=self.recipe.digest,
+            tokens=self.execution.store.checksum,
+            chain=self.ledger.chain,
+        )
+
+    def _prune(self) -> None:
+        """Deletes the checkpoints that neither the recipe asks to keep nor a permitted rollback could need."""
+        training, steps = self.recipe.training, self.checkpoints.steps()
+        keep = set(steps[-training.keep_last :])
+        if training.keep_every:
+            keep |= {step for step in steps if step % training.keep_every == 0}
+        if steps:
+            for target in deepest_targets(training.spikes, steps[-1]):
+                keep |= {max((step for step in steps if step <= target), default=0)}
+        self._delete_checkpoints(lambda step: step not in keep)
+
+    def _delete_checkpoints(self, unwanted: Callable[[int], bool]) -> None:
+        for step in filter(unwanted, self.checkpoints.steps()):
+            self.checkpoints.delete(step)
+
+    def _measure(self, line: Line, seconds: float) -> None:
+        rate = line.sequences * self.recipe.tokens.sequence_length / seconds
+        mfu = rate * flops_per_token(self.recipe) / self.peak
+        self.metrics.append({"step": line.step, "attempt": line.attempt, "seconds": round(seconds, 6),
+                             "tokens_per_second": round(rate, 1), "mfu": round(mfu, 5)})  # fmt: skip
+        self.progress.step(line, rate, mfu)
+
+    def _validate(self, state: State) -> None:
+        loss = self.validate(state.parameters)
+        self.event("validation", f"validation loss {loss:.4f} at step {self.history.step}",
+                   step=self.history.step, attempt=self.history.attempt, loss=loss)  # fmt: skip
+
+    def event(self, event: str, text: str, **fields: Any) -> None:
+        """Writes an event to the log and tells the person watching."""
+        self.run.record_event(event, text=text, **fields)
+        self.progress.message(text)
+
+    def _summarize(self, state: State) -> None:
+        recipe, step = self.recipe, self.history.step
+        losses = {e["step"]: e["loss"] for e in read_json_lines(self.run.events) if e["event"] == "validation"}
+        losses = {s: loss for s, loss in sorted(losses.items()) if s <= step}
+        seconds = sorted(m["seconds"] / line.sequences for m, line in self._measured())
+        parameters, optimizer = self.checkpoints.digests(state)
+        rate = recipe.tokens.sequence_length / seconds[len(seconds) // 2] if seconds else 0.0
+        write_json(
+            self.run.summary,
+            {
+                "recipe": recipe.name,
+                "parameters": count(recipe.model, recipe.tokens.vocabulary_size),
+                "steps": step,
+                "tokens": sum(line.sequences for line in self.path) * recipe.tokens.sequence_length,
+                "validation_loss": {
+                    "first": next(iter(losses.values()), None),
+                    "last": next(reversed(losses.values()), None),
+                    "best": min(losses.values(), default=None),
+                },
+                "unigram_entropy": unigram_entropy(self.validation_store),
+                "tokens_per_second": round(rate, 1),
+                "mfu": round(rate * flops_per_token(recipe) / self.peak, 4),
+                "peak_flops": self.peak,
+                "rollbacks": self.history.attempt,
+                "skipped_steps": self.history.not_finite,
+                "digest": {"parameters": parameters, "optimizer": optimizer},
+                "environment": environment.record(),
+            },
+        )
+
+    def _measured(self) -> list[tuple[dict[str, Any], Line]]:
+        """The metrics of the live path's steps with their lines; a later measurement of a step replaces an earlier."""
+        newest = {(m["attempt"], m["step"]): m for m in read_json_lines(self.run.metrics)}
+        return [(newest[key], line) for line in self.path if (key := (line.attempt, line.step)) in newest]
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self.signal = signal.Signals(number).name
+        self.progress.message(f"{self.signal}: finishing step {self.history.step + 1}, then writing a checkpoint")

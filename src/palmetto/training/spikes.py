@@ -1,0 +1,156 @@
+"""Loss spikes: when to roll back and which batches to pass over, as a pure function of the ledger.
+
+A `History` is fed the ledger's lines one by one and holds all that follows from them: the live path (the steps that
+the current parameters went through), the skip list, and whether the last line completed a spike. Nothing of it needs a
+place in a checkpoint, so a resumed run and a replayed one decide as the first did.
+"""
+
+import statistics
+from collections.abc import Callable, Iterable
+from typing import Literal, NamedTuple
+
+from palmetto.recipe import Spikes
+
+Skips = tuple[tuple[int, int], ...]
+"""(after step, sequences passed over), ascending."""
+
+
+class Observation(NamedTuple):
+    """What the detector knows of one step."""
+
+    step: int
+    loss: float
+    grad_norm: float
+    applied: bool
+    """Whether loss, gradients and update were all finite."""
+
+
+class Rollback(NamedTuple):
+    """The decision to go back."""
+
+    attempt: int
+    """Number of the attempt that begins: the first is 0, each rollback adds one."""
+    detected: int
+    """The step at which the spike was complete."""
+    onset: int
+    """Its first suspicious step."""
+    target: int
+    """Training goes on from the state after this step."""
+    batches: int
+    """Batches passed over from there."""
+    sequences: int
+    """The same in sequences, those of earlier skips behind the target included."""
+    reason: Literal["loss spike", "NaN or Inf"]
+
+
+class Exhausted(NamedTuple):
+    """The spike came back more often than the recipe permits."""
+
+    detected: int
+    onset: int
+    rollbacks: int
+
+
+class _Record(NamedTuple):
+    observation: Observation
+    verdict: Literal["accepted", "suspicious loss", "suspicious gradient", "not finite"]
+
+
+class History:
+    """The live path of a run, its skip list and its detector."""
+
+    def __init__(self, settings: Spikes, sequences_between: Callable[[int, int], int]) -> None:
+        """`sequences_between(a, b)` is the number of sequences in the batches of steps a + 1 … b."""
+        self._settings = settings
+        self._sequences_between = sequences_between
+        self._path: list[_Record] = []
+        self._accepted: list[Observation] = []
+        self.rollbacks: list[Rollback] = []
+        self.skips: Skips = ()
+        self.not_finite = 0
+        """Steps on all attempts whose update was left out for a NaN or Inf."""
+        self._in_a_row = 0
+
+    @property
+    def attempt(self) -> int:
+        return len(self.rollbacks)
+
+    @property
+    def step(self) -> int:
+        """The last step of the live path."""
+        return len(self._path)
+
+    def feed(self, observation: Observation) -> Rollback | Exhausted | None:
+        """Takes the next step of the live path. Returns the decision if it completes a spike."""
+        assert observation.step == self.step + 1, "the live path has no gaps"
+        self._path.append(_Record(observation, self._judge(observation)))
+        if self._path[-1].verdict == "accepted":
+            self._accepted.append(observation)
+        elif self._path[-1].verdict == "not finite":
+            self.not_finite += 1
+        return self._decide()
+
+    def _judge(self, observation: Observation) -> Literal[
+        "accepted", "suspicious loss", "suspicious gradient", "not finite"
+    ]:
+        if not observation.applied:
+            return "not finite"
+        window = self._accepted[-self._settings.window :]
+        if 2 * len(window) < self._settings.window:
+            return "accepted"
+        if _deviations(observation.loss, [o.loss for o in window]) > self._settings.threshold:
+            return "suspicious loss"
+        if _deviations(observation.grad_norm, [o.grad_norm for o in window]) > self._settings.threshold:
+            return "suspicious gradient"
+        return "accepted"
+
+    def _decide(self) -> Rollback | Exhausted | None:
+        # The streak is bounded, so that what a rollback can need is known beforehand.
+        streak: list[_Record] = []
+        for record in reversed(self._path[-self._settings.rewind :]):
+            if record.verdict == "accepted":
+                break
+            streak.append(record)
+        losses = sum(record.verdict == "suspicious loss" for record in streak)
+        not_finite = sum(record.verdict == "not finite" for record in streak)
+        if not_finite >= self._settings.nonfinite_patience:
+            reason: Literal["loss spike", "NaN or Inf"] = "NaN or Inf"
+        elif losses >= self._settings.patience:
+            reason = "loss spike"
+        else:
+            return None
+        onset, detected = streak[-1].observation.step, streak[0].observation.step
+        again = bool(self.rollbacks) and onset <= self.rollbacks[-1].detected + self._settings.rewind
+        self._in_a_row = self._in_a_row + 1 if again else 1
+        if self._in_a_row > self._settings.attempts:
+            return Exhausted(detected, onset, self._in_a_row - 1)
+        return self._roll_back(onset, detected, reason)
+
+    def _roll_back(self, onset: int, detected: int, reason: Literal["loss spike", "NaN or Inf"]) -> Rollback:
+        settings = self._settings
+        target = max(0, onset - settings.rewind * self._in_a_row)
+        batches = settings.skip + settings.rewind * (self._in_a_row - 1)
+        # What was passed over behind the target would come back with it: it joins the new skip.
+        sequences = self._sequences_between(target, target + batches) + sum(n for r, n in self.skips if r >= target)
+        self.skips = (*((r, n) for r, n in self.skips if r < target), (target, sequences))
+        self._path = self._path[:target]
+        self._accepted = [record.observation for record in self._path if record.verdict == "accepted"]
+        rollback = Rollback(self.attempt + 1, detected, onset, target, batches, sequences, reason)
+        self.rollbacks.append(rollback)
+        return rollback
+
+    def is_live(self, attempt: int, step: int) -> bool:
+        """Whether the state after `step` of `attempt` lies on the live path."""
+        return all(step <= rollback.target for rollback in self.rollbacks[attempt:])
+
+
+def deepest_targets(settings: Spikes, step: int) -> Iterable[int]:
+    """The steps that a spike detected after `step` may go back to, at the earliest: one a permitted rollback in a row."""
+    return (max(0, step - settings.rewind * (attempt + 1)) for attempt in range(1, settings.attempts + 1))
+
+
+def _deviations(value: float, window: list[float]) -> float:
+    """Robust z-score: (x − median) over 1.4826 · the median absolute deviation, at least a thousandth of the median."""
+    middle = statistics.median(window)
+    spread = 1.4826 * statistics.median(abs(x - middle) for x in window)
+    return (value - middle) / max(spread, 1e-3 * abs(middle), 1e-12)
