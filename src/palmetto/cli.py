@@ -3,7 +3,7 @@
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -32,19 +32,17 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 def main() -> None:
     """Runs the command line. Exit codes: 0 done, 1 ran and the answer is no, 2 bad input."""
-    import click
-
     try:
         sys.exit(app(standalone_mode=False) or 0)
     except RunStopped as error:
         code, line = 1, str(error)
     except UserError as error:
         code, line = 2, str(error)
-    except click.ClickException as error:
+    except typer.TyperException as error:
         code, line = 2, error.format_message()
     except OSError as error:
         code, line = 2, f"{error.filename}: {error.strerror}" if error.filename else str(error)
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         code, line = 1, "interrupted"
     print(f"palmetto: {' '.join(line.split())}", file=sys.stderr)
     sys.exit(code)
@@ -79,7 +77,7 @@ def train(
     recipe: RecipeName,
     overrides: Overrides = None,
     run: RunOption = None,
-    until: Annotated[int | None, typer.Option(metavar="STEP", help="Stop after this step; a later call goes on.")] = None,
+    until: Annotated[int | None, typer.Option(metavar="STEP", help="Stop after this step.")] = None,
     as_json: Json = False,
 ) -> None:
     """Train, going on from what the directory holds; builds missing tokens first."""
@@ -196,7 +194,7 @@ def tokenizer_train(
     source: Annotated[str, typer.Argument(help="A file or folder of text, or `python`.")],
     model: Annotated[Path, typer.Option("--out", help="Where to write the vocabulary.")],
     size: Annotated[int, typer.Option(help="Number of pieces.")] = 32768,
-    kind: Annotated[str, typer.Option(help="unigram or bpe.")] = "unigram",
+    kind: Annotated[Literal["bpe", "unigram"], typer.Option(help="How pieces are found.")] = "bpe",
     as_json: Json = False,
 ) -> None:
     """Train a lossless vocabulary."""

@@ -65,23 +65,22 @@ def available_instruction_sets() -> list[str]:
 
 def record() -> dict[str, Any]:
     """What bits depend on besides recipe and text, and what a reader wants to know of the machine. Imports JAX."""
-    import jax
-    import jaxlib
+    from importlib.metadata import version
 
-    import palmetto
+    import jax
 
     capped = re.findall(r"--xla_cpu_max_isa=(\w+)", os.environ.get("XLA_FLAGS", ""))
     known = available_instruction_sets()
     device = jax.devices()[0]
     return {
-        "jaxlib": jaxlib.__version__,
+        "jaxlib": version("jaxlib"),
         "jax": jax.__version__,
         "platform": device.platform,
         "device": device.device_kind,
         "devices": jax.device_count(),
         "threads": int(os.environ.get("NPROC", "0")),
         "instruction_set": capped[-1] if capped else known[-1] if known else platform.machine(),
-        "palmetto": palmetto.__version__,
+        "palmetto": version("palmetto"),
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "cores": os.cpu_count(),
@@ -90,9 +89,8 @@ def record() -> dict[str, Any]:
 
 def differences(recorded: dict[str, Any], here: dict[str, Any]) -> list[str]:
     """What of a recorded environment cannot be had here, so that the same bits cannot be promised."""
-    keys = ("jaxlib", "platform", "device", "threads", "instruction_set")
-    if recorded.get("platform") == "cpu":
-        keys = ("jaxlib", "platform", "threads", "instruction_set")
+    on_cpu = recorded.get("platform") == "cpu"
+    keys = ["jaxlib", "platform", *(["threads", "instruction_set"] if on_cpu else ["device"])]
     return [f"{key} {recorded.get(key)} → {here.get(key)}" for key in keys if recorded.get(key) != here.get(key)]
 
 

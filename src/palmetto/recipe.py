@@ -35,7 +35,7 @@ class Corpus(Section):
 class Tokens(Section):
     """The vocabulary and the windows that a model is trained on."""
 
-    vocabulary: Literal["unigram", "bpe"] = "unigram"
+    vocabulary: Literal["unigram", "bpe"] = "bpe"
     vocabulary_size: Annotated[int, Field(ge=260, le=2**24)]
     sequence_length: Annotated[int, Field(ge=2)]
 
@@ -211,8 +211,8 @@ class Training(Section):
             leaves, rest = divmod(size, self.micro_batch)
             if rest or leaves & (leaves - 1) or not leaves:
                 below = self.micro_batch * 2 ** max(0, leaves.bit_length() - 1)
-                raise _impossible("training.batch_size", size, "must be training.micro_batch "
-                                  f"{self.micro_batch} times a power of two: {below} or {2 * below} would do")  # fmt: skip
+                raise _impossible("training.batch_size", size, f"must be training.micro_batch {self.micro_batch} "
+                                  f"times a power of two: {below} or {2 * below} would do")  # fmt: skip
         return self
 
     @property

@@ -46,12 +46,18 @@ class RunDirectory:
         """The resolved recipe the run was started with."""
         return recipes.load(str(self.recipe_file))
 
+    @property
+    def begun(self) -> bool:
+        """Whether training has taken a step here."""
+        has_lines = self.ledger.exists() and self.ledger.stat().st_size > 0
+        return has_lines or any(self.checkpoints.glob("*/manifest.json"))
+
     def claim(self, recipe: Recipe) -> None:
-        """Records the recipe of a new run; refuses, naming the keys, a recipe other than the recorded one.
+        """Records the recipe; once training has begun, refuses one of another identity, naming the keys.
 
         What lies outside a recipe's identity may change, and the record follows it.
         """
-        if self.recipe_file.exists() and (differences := recipe.differences(self.recipe)):
+        if self.begun and (differences := recipe.differences(self.recipe)):
             raise UserError(f"{self.path} holds a run of another recipe: {'; '.join(differences)}. "
                             "Give the same values, or another directory with --run")  # fmt: skip
         write_text(self.recipe_file, recipes.dump(recipe))

@@ -6,7 +6,7 @@ or made from other inputs is made again, unless training has begun on it: then t
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,8 @@ from palmetto.progress import Reporter
 from palmetto.recipe import Recipe
 from palmetto.run_directory import RunDirectory
 from palmetto.tokens import packing
-from palmetto.tokens.vocabulary import Vocabulary
+from palmetto.tokens.order import Order
+from palmetto.tokens.vocabulary import SizeError, Vocabulary
 
 if TYPE_CHECKING:
     from palmetto.training.verify import Difference
@@ -31,8 +32,7 @@ def build_tokens(run: RunDirectory, recipe: Recipe, say: Say) -> None:
     source = recipe.corpus.source
     if source is None:
         raise UserError(f"{recipe.name} names no text: give --source PATH, or corpus.source in the recipe")
-    begun = run.ledger.exists() and run.ledger.stat().st_size > 0
-    if begun and source != "python" and not Path(source).exists() and _outputs_whole(run, "tokens"):
+    if run.begun and source != "python" and not Path(source).exists() and _outputs_whole(run, "tokens"):
         say(f"{source} is gone; going on with the tokens made from it")
         return
     fingerprint = documents.fingerprint(source)
@@ -44,22 +44,26 @@ def build_tokens(run: RunDirectory, recipe: Recipe, say: Say) -> None:
         "sequence_length": tokens.sequence_length,
         "seed": recipe.training.seed,
     }
-    if begun and not _complete(run, "tokens", store_inputs):
+    if run.begun and not _complete(run, "tokens", store_inputs):
         raise UserError(f"{run.path} has trained on other text than {source} holds now (or its tokens are damaged); "
                         "give another directory with --run")  # fmt: skip
 
+    def texts() -> Iterator[documents.Document]:
+        return documents.read(source, corpus.section_bytes)
+
     if not _complete(run, "vocabulary", vocabulary_inputs):
+        _describe_source(source, say)
         say(f"training a {tokens.vocabulary} vocabulary of {tokens.vocabulary_size} pieces")
-        texts = (document.text for document in documents.read(source, corpus.section_bytes))
-        vocabulary = Vocabulary.train(texts, tokens.vocabulary_size, tokens.vocabulary)
+        try:
+            vocabulary = Vocabulary.train((d.text for d in texts()), tokens.vocabulary_size, tokens.vocabulary)
+        except SizeError as error:
+            raise _too_large(error, texts, recipe) from None
         vocabulary.save(run.vocabulary)
         _finish(run, "vocabulary", vocabulary_inputs, [run.vocabulary])
     if not _complete(run, "tokens", store_inputs):
-        vocabulary = Vocabulary.load(run.vocabulary)
-        say("writing the token store")
-        report = packing.pack(
-            documents.read(source, corpus.section_bytes),
-            vocabulary,
+        packed = packing.pack(
+            texts(),
+            Vocabulary.load(run.vocabulary),
             run.train_store,
             run.validation_store,
             sequence_length=tokens.sequence_length,
@@ -67,8 +71,38 @@ def build_tokens(run: RunDirectory, recipe: Recipe, say: Say) -> None:
             seed=recipe.training.seed,
             source_fingerprint=fingerprint,
         )
-        say(str(report))
+        say(f"tokens for training: {packed.train}")
+        say(f"tokens for validation: {packed.validation}")
         _finish(run, "tokens", store_inputs, [run.train_store, run.validation_store])
+        _order(packed.train.windows, recipe).check(recipe.training.steps)
+
+
+def _describe_source(source: str, say: Say) -> None:
+    survey = documents.survey(source)
+    say(f"text: {survey.documents:,} documents of {survey.bytes:,} bytes in {len(survey.files):,} files of {source}")
+    if survey.empty:
+        say(f"left out: {survey.empty:,} empty documents")
+    for ignored in survey.ignored:
+        say(f"left out: {ignored.name} ({ignored.reason})")
+
+
+def _order(windows: int, recipe: Recipe) -> Order:
+    training = recipe.training
+    return Order(windows, training.batch_stages, training.seed, training.epochs)
+
+
+def _too_large(error: SizeError, texts: Callable[[], Iterable[documents.Document]], recipe: Recipe) -> UserError:
+    """The refusal of a vocabulary that the text is too small for, with the steps that a fitting one leaves."""
+    if error.largest is None:
+        return error
+    vocabulary = Vocabulary.train((d.text for d in texts()), error.largest, recipe.tokens.vocabulary)
+    tokens = sum(len(ids) + 1 for ids in vocabulary.encode_all([d.text for d in texts()]))
+    windows = int(tokens * (1 - recipe.corpus.validation_share)) // recipe.tokens.sequence_length
+    steps = _order(windows, recipe).steps_that_fit() if windows else 0
+    return UserError(
+        f"tokens.vocabulary_size={recipe.tokens.vocabulary_size}: the text gives at most {error.largest} pieces; "
+        f"tokens.vocabulary_size={error.largest} would do, and then about training.steps={steps}"
+    )
 
 
 def enter(run: RunDirectory, say: Say) -> Recipe:

@@ -232,8 +232,8 @@ def test_a_source_without_files_says_what_would_do(tmp_path: Path) -> None:
 def test_what_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.txt").write_text("x")
 
-    def denied(*_: object, **__: object) -> None:
-        raise PermissionError(13, "Permission denied")
+    def denied(path: object, *_: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
 
     # Not by chmod: the tests may run as root, whom it does not stop.
     with monkeypatch.context() as patch:

@@ -132,6 +132,15 @@ def _file_texts(source: str) -> Iterator[tuple[str, str]]:
 
 def _files(source: str) -> tuple[dict[str, Path], tuple[Ignored, ...]]:
     """The files to read, by relative name and in its order, and what is passed over; UserError where there is none."""
+    try:
+        return _list(source)
+    except PermissionError as error:
+        raise UserError(
+            f"{error.filename}: no permission to look into it; allow it (chmod +rx) or leave it out"
+        ) from None
+
+
+def _list(source: str) -> tuple[dict[str, Path], tuple[Ignored, ...]]:
     root = Path(source)
     if root.is_file():
         if formats.extension(root.name) is None:
@@ -158,11 +167,7 @@ def _walk(folder: Path, seen: set[tuple[int, int]]) -> Iterator[tuple[Path, str]
     """Yields (path, why it is not read, or ""). Links are followed; each folder is entered once, so that cycles end."""
     status = folder.stat()
     seen.add((status.st_dev, status.st_ino))
-    try:
-        names = sorted(os.listdir(folder))
-    except PermissionError:
-        raise UserError(f"{folder}: no permission to list this folder; allow it (chmod +rx) or leave it out") from None
-    for name in names:
+    for name in sorted(os.listdir(folder)):
         path = folder / name
         if name.startswith("."):
             yield path, "hidden"

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from palmetto.model.attention import causal_attention
-from palmetto.model.block import Block, parallel_block
-from palmetto.model.layout import Arranged, Layout
+from palmetto.model.block import parallel_block
+from palmetto.model.layout import Arranged, Block, Layout
 from palmetto.model.norms import layer_norm
 from palmetto.model.positions import rotary_angles
 from palmetto.recipe import Model

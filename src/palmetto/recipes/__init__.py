@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from palmetto.errors import UserError, nearest
-from palmetto.recipe import AdamW, Adafactor, Cosine, InverseSqrt, Recipe, Section
+from palmetto.recipe import Adafactor, AdamW, Cosine, InverseSqrt, Recipe, Section
 
 
 def names() -> list[str]:
@@ -23,7 +23,7 @@ def names() -> list[str]:
 
 def describe(name: str) -> str:
     """The first line of a shipped recipe, a comment that says what it is."""
-    return (resources.files(__name__) / f"{name}.yaml").read_text().partition("\n")[0].lstrip("# ")
+    return _shipped(name).partition("\n")[0].lstrip("# ")
 
 
 def load(recipe: str, overrides: Sequence[str] = ()) -> Recipe:
@@ -32,7 +32,7 @@ def load(recipe: str, overrides: Sequence[str] = ()) -> Recipe:
     Raises UserError naming the file or key, its value, what was expected and the nearest valid name.
     """
     if recipe in names():
-        text, origin = (resources.files(__name__) / f"{recipe}.yaml").read_text(), recipe
+        text, origin = _shipped(recipe), recipe
     elif Path(recipe).is_file():
         text, origin = Path(recipe).read_text(), recipe
     else:
@@ -62,6 +62,10 @@ def dump(recipe: Recipe) -> str:
     return yaml.safe_dump(recipe.model_dump(), sort_keys=False, allow_unicode=True)
 
 
+def _shipped(name: str) -> str:
+    return Path(str(resources.files(__name__))).joinpath(f"{name}.yaml").read_text()
+
+
 class _Loader(yaml.SafeLoader):
     """YAML in which 1e-2 is a number (YAML 1.1 wants 1.0e-2) and a repeated key is an error."""
 
@@ -74,7 +78,7 @@ _Loader.add_implicit_resolver(
 
 
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
-    pairs = [(loader.construct_object(k, deep=True), loader.construct_object(v, deep=True)) for k, v in node.value]  # type: ignore[no-untyped-call]
+    pairs = [(loader.construct_object(k, deep=True), loader.construct_object(v, deep=True)) for k, v in node.value]
     keys = [key for key, _ in pairs]
     for key in keys:
         if keys.count(key) > 1:
@@ -87,7 +91,7 @@ _Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
 
 def _parse(text: str, origin: str) -> Any:
     try:
-        return yaml.load(text, _Loader)  # noqa: S506 (a SafeLoader)
+        return yaml.load(text, _Loader)
     except yaml.YAMLError as error:
         raise UserError(f"{origin}: not YAML: {' '.join(str(error).split())}") from None
 
@@ -120,7 +124,7 @@ def _explain(error: ErrorDetails) -> str:
         return f"{key}: missing; a recipe must give it"
     if error["type"] == "union_tag_invalid":
         given, offered = error["ctx"]["tag"], error["ctx"]["expected_tags"]
-        return f"{key}.name={given!r}: expected one of {offered}{nearest(given, offered.replace(chr(39), '').split(', '))}"
+        return f"{key}.name={given!r}: expected one of {offered}{nearest(given, re.findall(r'[a-z_]+', offered))}"
     return f"{key}={error['input']!r}: {error['msg'].lower()}"
 
 

@@ -129,7 +129,7 @@ class Order:
         """UserError if `steps` steps need more than all epochs hold."""
         if steps > self.steps_that_fit():
             raise UserError(
-                f"training.steps: {steps} steps take {self._end(steps, ())} sequences, but {self._holding()}: at most "
+                f"training.steps={steps}: takes {self._end(steps, ())} sequences, but {self._holding()}: at most "
                 f"{self.steps_that_fit()} steps fit; lower training.steps, raise training.epochs, or give more text"
             )
 
@@ -147,7 +147,7 @@ class Order:
         return within[(within >= 0) & (within < self.windows)]
 
     def _holding(self) -> str:
-        return f"{self.epochs} epochs (training.epochs) of {self.windows} windows hold {self.windows * self.epochs}"
+        return f"training.epochs={self.epochs} over {self.windows} windows holds {self.windows * self.epochs}"
 
     def _ran_out(self, step: int, skips: Skips) -> UserError:
         skipped = sum(n for after, n in skips if after < step)

@@ -27,8 +27,8 @@ SURROGATE = "[surrogate]"
 
 # U+2581 is sentencepiece's space; U+2585 its unknown character and NUL the end of its strings, in training.
 _UNSAFE = "\u2581\u2585\x00\ud800-\udfff"
-# Runs for encoding end at a line's end where they can: a newline is a piece by itself, so nothing is lost by the cut,
-# while a long run costs the unigram search its float32 precision and all but one core.
+# Runs for encoding end at a line's end where they can: a newline is a piece by itself, so the cut costs no token, while
+# a long run costs the unigram search its float32 precision and all but one core.
 _RUN = re.compile(f"([^{_UNSAFE}]{{1,4000}}[^\n{_UNSAFE}]{{0,60000}}\n*)|([{_UNSAFE}])")
 # Sentences for training; sentencepiece would leave out what is longer than its limit.
 _SENTENCE_CHARACTERS = 4000
@@ -39,6 +39,8 @@ _SURROGATE_CHARACTER = re.compile("[\ud800-\udfff]")
 _TRAINING_THREADS = 8
 _COVERAGE = 0.9995
 _ERRORS_ONLY = 2
+# Asked for more, sentencepiece takes minutes to say that the text gives less, or cannot read the number.
+_LARGEST = 1 << 24
 
 
 class SizeError(UserError):
@@ -115,7 +117,7 @@ class Vocabulary:
                 sentence_iterator=sentences(),
                 model_writer=model,
                 model_type=kind,
-                vocab_size=min(max(size, 1), 2**31 - 1),
+                vocab_size=min(max(size, 1), _LARGEST),
                 normalization_rule_name="identity",
                 remove_extra_whitespaces=False,
                 add_dummy_prefix=False,

@@ -7,7 +7,7 @@ without a manifest is the trace of a killed process and is cleared away.
 import hashlib
 import json
 import shutil
-from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
 from palmetto.errors import UserError
-from palmetto.files import read_json, sha256, write_text
+from palmetto.files import sha256, write_text
 from palmetto.model.parameters import restack, unstack
 from palmetto.training.digest import digest
 from palmetto.training.optimizer import OptimizerState
@@ -49,25 +49,25 @@ class CheckpointDamaged(UserError):
 
 
 def to_matrices(state: State, stacked: frozenset[str]) -> dict[str, Any]:
-    """A state as logical matrices: {"parameters": {name: matrix}, "m": …, "v": …, "count": scalar}, all fresh arrays."""
+    """A state as logical matrices: {"parameters": {name: matrix}, "m": …, "v": …, "k": scalar}, fresh arrays."""
     return {
         "parameters": unstack(state.parameters, stacked),
         "m": unstack(state.optimizer.m, stacked),
         "v": unstack(state.optimizer.v, stacked),
-        "count": jnp.copy(state.optimizer.count),
+        "k": jnp.copy(state.optimizer.k),
     }
 
 
 def from_matrices(matrices: dict[str, Any]) -> State:
     """The inverse of `to_matrices`."""
-    moments = OptimizerState(matrices["count"], restack(matrices["m"]), restack(matrices["v"]))
+    moments = OptimizerState(matrices["k"], restack(matrices["m"]), restack(matrices["v"]))
     return State(restack(matrices["parameters"]), moments)
 
 
 def digests(matrices: dict[str, Any]) -> tuple[str, str]:
     """The digest of the parameters and that of the optimizer state."""
     optimizer = {f"{moment}/{name}": array for moment in ("m", "v") for name, array in matrices[moment].items()}
-    return digest(matrices["parameters"]), digest(optimizer | {"count": matrices["count"]})
+    return digest(matrices["parameters"]), digest(optimizer | {"k": matrices["k"]})
 
 
 class Checkpoints:
@@ -77,9 +77,9 @@ class Checkpoints:
         self.path = path.absolute()
         self._to_matrices = jax.jit(partial(to_matrices, stacked=stacked))
         self._from_matrices = jax.jit(from_matrices)
-        self._finalize: Callable[[], None] | None = None
-        options = ocp.options.AsyncOptions(post_finalization_callback=lambda: self._finalize and self._finalize())
-        self._orbax = ocp.AsyncCheckpointer(ocp.PyTreeCheckpointHandler(), async_options=options)
+        self._orbax = ocp.AsyncCheckpointer(ocp.PyTreeCheckpointHandler())
+        self._finisher = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._finishing: Future[None] | None = None
 
     def clear_unfinished(self) -> None:
         """Removes what a killed process left half written."""
@@ -98,33 +98,35 @@ class Checkpoints:
         """
         self.wait()
         directory = self.path / f"{fields['step']:08d}"
-        matrices = self._to_matrices(state)
-
-        def finalize() -> None:
-            parameters, optimizer = digests(matrices)
-            arrays = directory / "arrays"
-            files = {name: sha256(arrays / name) for name in _files(arrays)}
-            manifest = Manifest(**fields, parameters=parameters, optimizer=optimizer, files=files)
-            write_text(directory / "manifest.json", _render(manifest))
-
-        self._finalize = finalize
         shutil.rmtree(directory, ignore_errors=True)
+        matrices = self._to_matrices(state)
         self._orbax.save(directory / "arrays", args=ocp.args.PyTreeSave(matrices))
+        self._finishing = self._finisher.submit(self._finish, directory, matrices, fields)
+
+    def _finish(self, directory: Path, matrices: dict[str, Any], fields: dict[str, Any]) -> None:
+        parameters, optimizer = digests(matrices)
+        self._orbax.wait_until_finished()
+        arrays = directory / "arrays"
+        files = {name: sha256(arrays / name) for name in _files(arrays)}
+        manifest = Manifest(**fields, parameters=parameters, optimizer=optimizer, files=files)
+        write_text(directory / "manifest.json", _render(manifest))
 
     def wait(self) -> None:
         """Waits until nothing is being written."""
-        self._orbax.wait_until_finished()
+        if self._finishing:
+            finishing, self._finishing = self._finishing, None
+            finishing.result()
 
     def manifest(self, step: int) -> Manifest:
         """Reads a checkpoint's manifest and checks every file against it; CheckpointDamaged names what differs."""
         directory = self.path / f"{step:08d}"
         file = directory / "manifest.json"
-        contents = read_json(file)
         try:
+            contents = json.loads(file.read_text())
             if contents["format"] != FORMAT:
-                raise UserError(f"{directory}: a checkpoint of format {contents['format']}; this version reads {FORMAT}")
+                raise UserError(f"{file}: a checkpoint of format {contents['format']}; this version reads {FORMAT}")
             manifest = Manifest(**{field: contents[field] for field in Manifest._fields})
-        except (KeyError, TypeError):
+        except (KeyError, TypeError, json.JSONDecodeError, UnicodeDecodeError):
             raise CheckpointDamaged(f"{file}: not a checkpoint's manifest") from None
         if file.read_text() != _render(manifest):
             raise CheckpointDamaged(f"{file}: altered since it was written")
@@ -138,14 +140,14 @@ class Checkpoints:
     def restore(self, step: int, like: State) -> State:
         """Reads a state, shaped and typed as `like` (arrays or shapes), onto the default device."""
         place = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-        shapes = jax.tree.map(
-            lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=place), jax.eval_shape(self._to_matrices, like)
-        )
+        matrices = jax.eval_shape(self._to_matrices, like)
+        shapes = jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=place), matrices)
         arguments = ocp.checkpoint_utils.construct_restore_args(shapes)
         matrices = self._orbax.restore(
             self.path / f"{step:08d}" / "arrays", args=ocp.args.PyTreeRestore(item=shapes, restore_args=arguments)
         )
-        return self._from_matrices(matrices)
+        state: State = self._from_matrices(matrices)
+        return state
 
     def digests(self, state: State) -> tuple[str, str]:
         """The digests of a state's parameters and optimizer state, as a checkpoint of it would record them."""
@@ -163,9 +165,6 @@ class Checkpoints:
         directory = self.path / f"{step:08d}"
         (directory / "manifest.json").unlink()
         shutil.rmtree(directory)
-
-    def close(self) -> None:
-        self._orbax.close()
 
 
 def _files(arrays: Path) -> list[str]:

@@ -12,7 +12,7 @@ def digest(matrices: Mapping[str, jax.Array | np.ndarray]) -> str:
     whole = hashlib.sha256()
     for name in sorted(matrices):
         array = np.asarray(matrices[name])
-        array = np.ascontiguousarray(array.astype(array.dtype.newbyteorder("<"), copy=False))
-        part = hashlib.sha256(array.reshape(-1).view(np.uint8)).hexdigest()
+        array = array.astype(array.dtype.newbyteorder("<"), copy=False)
+        part = hashlib.sha256(array.tobytes()).hexdigest()
         whole.update(f"{name} {array.dtype.name} {array.shape} {part}\n".encode())
     return whole.hexdigest()

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from palmetto.model import layout
@@ -40,11 +41,11 @@ class Execution:
         return History(self.recipe.training.spikes, lambda a, b: before(b + 1) - before(a + 1))
 
     def take(self, state: State, step: int, attempt: int, skips: Skips) -> tuple[State, Line]:
-        """Runs step `step` (from 1) on `state`, which is donated. Returns the new state and the ledger's line for it."""
+        """Runs step `step` (from 1) on `state`, which is donated; returns the new state and the ledger's line."""
         windows = self.store.read(self.order.sequence_numbers(step, skips))
         rate = np.float32(learning_rate(self.recipe.training, step))
         leaves = windows.reshape(-1, self.recipe.training.micro_batch, windows.shape[1])
-        state, metrics = self._step(state, leaves, rate)
+        state, metrics = self._step(state, jnp.asarray(leaves), jnp.asarray(rate))
         values = jax.device_get(metrics)
         line = Line(
             step=step,

@@ -56,8 +56,10 @@ class Loop:
         history, path = self.execution.history(), list[Line]()
         for number, line in enumerate(self.ledger.lines, 1):
             if (line.attempt, line.step) != (history.attempt, history.step + 1):
-                raise UserError(f"{self.run.ledger}: line {number} is step {line.step} of attempt {line.attempt}, where "
-                                f"step {history.step + 1} of attempt {history.attempt} follows")  # fmt: skip
+                raise UserError(
+                    f"{self.run.ledger}: line {number} is step {line.step} of attempt {line.attempt}, "
+                    f"where step {history.step + 1} of attempt {history.attempt} follows"
+                )
             path.append(line)
             if isinstance(decision := history.feed(observe(line)), Rollback):
                 del path[decision.target :]
@@ -73,8 +75,8 @@ class Loop:
         keep = sum(line.attempt < attempt or line.step <= base for line in self.ledger.lines)
         cut = len(self.ledger.lines) - keep
         if self.ledger.lines:
-            self.event("resume", f"going on from checkpoint {base}" if base else "no checkpoint yet: going on from step 0",
-                       checkpoint=base, attempt=attempt, ledger_lines_cut=cut)  # fmt: skip
+            text = f"going on from checkpoint {base}" if base else "no checkpoint yet: going on from step 0"
+            self.event("resume", text, checkpoint=base, attempt=attempt, ledger_lines_cut=cut)
         self.ledger.cut(keep)
         self.history, self.path = self._read_ledger()
         self._delete_checkpoints(lambda step: step > self.history.step)

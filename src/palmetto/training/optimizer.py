@@ -1,6 +1,6 @@
 """Optimizers as optax transformations whose update takes the step's learning rate.
 
-Each state is a NamedTuple of `count` (updates applied) and moments shaped and sharded like the parameters.
+Each state is a NamedTuple of k (updates applied) and moments shaped and sharded like the parameters.
 """
 
 from typing import Any, NamedTuple
@@ -17,7 +17,7 @@ from palmetto.training.reductions import root_mean_square
 class OptimizerState(NamedTuple):
     """Updates applied so far, first and second moments in float32."""
 
-    count: jax.Array
+    k: jax.Array
     m: Parameters
     v: Parameters
 
@@ -52,8 +52,8 @@ def adafactor(settings: Adafactor, stacked: frozenset[str]) -> optax.GradientTra
         gradients: Parameters, state: OptimizerState, parameters: Parameters | None = None, *, learning_rate: jax.Array
     ) -> tuple[Parameters, OptimizerState]:
         assert parameters is not None
-        count = state.count + 1
-        decay = count.astype(jnp.float32) ** -settings.decay_exponent
+        k = state.k + 1
+        decay = k.astype(jnp.float32) ** -settings.decay_exponent
         updates, m, v = {}, {}, {}
         for name, g in gradients.items():
             theta, is_stacked = parameters[name], name in stacked
@@ -64,9 +64,9 @@ def adafactor(settings: Adafactor, stacked: frozenset[str]) -> optax.GradientTra
             scale = learning_rate * jnp.maximum(1e-3, root_mean_square(theta, is_stacked))
             m[name] = settings.momentum * state.m[name] + (1 - settings.momentum) * (scale * direction)
             updates[name] = -(jnp.square(learning_rate) * theta + m[name])
-        return updates, OptimizerState(count, m, v)
+        return updates, OptimizerState(k, m, v)
 
-    return optax.GradientTransformationExtraArgs(_initialize, update)  # type: ignore[no-any-return]
+    return optax.GradientTransformationExtraArgs(_initialize, update)
 
 
 def adamw(settings: AdamW, stacked: frozenset[str]) -> optax.GradientTransformationExtraArgs:
@@ -77,7 +77,7 @@ def adamw(settings: AdamW, stacked: frozenset[str]) -> optax.GradientTransformat
         gradients: Parameters, state: OptimizerState, parameters: Parameters | None = None, *, learning_rate: jax.Array
     ) -> tuple[Parameters, OptimizerState]:
         assert parameters is not None
-        inner = optax.ScaleByAdamState(state.count, state.m, state.v)
+        inner = optax.ScaleByAdamState(state.k, state.m, state.v)
         directions, moments = adam.update(gradients, inner)
         updates = {}
         for name, direction in directions.items():
@@ -86,4 +86,4 @@ def adamw(settings: AdamW, stacked: frozenset[str]) -> optax.GradientTransformat
             updates[name] = -learning_rate * (direction + decay)
         return updates, OptimizerState(moments.count, moments.mu, moments.nu)
 
-    return optax.GradientTransformationExtraArgs(_initialize, update)  # type: ignore[no-any-return]
+    return optax.GradientTransformationExtraArgs(_initialize, update)

@@ -1,7 +1,7 @@
 """Sums in one fixed binary tree, so that they have the same bits however the terms are spread over devices or time.
 
 Floating-point addition is not associative: a sum is reproducible only if its tree is. Here the tree belongs to the
-problem, not to the layout: over the batch its leaves are micro-batches in order, and over a matrix fixed chunks of rows.
+problem, not to the layout: its leaves are a batch's micro-batches in order, or fixed chunks of a matrix's rows.
 """
 
 from collections.abc import Callable
@@ -45,7 +45,7 @@ def sum_over_leaves(function: Callable[[jax.Array], Tree], leaves: jax.Array) ->
         return jax.tree.map(lambda p, t: p.at[level].set(t, mode="drop"), partial, total), total
 
     start = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-    _, total = jax.lax.fori_loop(0, n, add_leaf, (partial, start))
+    total: Tree = jax.lax.fori_loop(0, n, add_leaf, (partial, start))[1]
     return total
 
 

@@ -90,9 +90,9 @@ class History:
             self.not_finite += 1
         return self._decide()
 
-    def _judge(self, observation: Observation) -> Literal[
-        "accepted", "suspicious loss", "suspicious gradient", "not finite"
-    ]:
+    def _judge(
+        self, observation: Observation
+    ) -> Literal["accepted", "suspicious loss", "suspicious gradient", "not finite"]:
         if not observation.applied:
             return "not finite"
         window = self._accepted[-self._settings.window :]
@@ -145,7 +145,7 @@ class History:
 
 
 def deepest_targets(settings: Spikes, step: int) -> Iterable[int]:
-    """The steps that a spike detected after `step` may go back to, at the earliest: one a permitted rollback in a row."""
+    """The steps that a spike found after `step` may go back to at the earliest, one for each rollback in a row."""
     return (max(0, step - settings.rewind * (attempt + 1)) for attempt in range(1, settings.attempts + 1))
 
 

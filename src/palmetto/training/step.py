@@ -82,9 +82,7 @@ def make_step(recipe: Recipe, layout: Layout) -> Step:
         if training.clip is not None:
             shrink = jnp.minimum(1.0, training.clip / grad_norm)
             gradients = jax.tree.map(lambda g: g * shrink, gradients)
-        updates, optimizer_state = optimizer.update(
-            gradients, state.optimizer, parameters, learning_rate=learning_rate
-        )
+        updates, optimizer_state = optimizer.update(gradients, state.optimizer, parameters, learning_rate=learning_rate)
         moved = State({name: parameters[name] + updates[name] for name in parameters}, optimizer_state)
         moved_norm = global_norm(moved.parameters, stacked)
         finite = jnp.isfinite(losses.cross_entropy) & jnp.isfinite(losses.z)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from palmetto.model.layout import Layout, arrange
@@ -23,7 +24,8 @@ def make_validation(recipe: Recipe, layout: Layout, store: TokenStore) -> Callab
     def losses(parameters: Parameters, windows: jax.Array) -> jax.Array:
         # A window at a time, so that the figure does not depend on how windows are grouped.
         arranged = arrange(parameters, layout)
-        return jax.lax.map(lambda w: token_losses(arranged, w[None], recipe.model, layout).cross_entropy, windows)
+        one = jax.lax.map(lambda w: token_losses(arranged, w[None], recipe.model, layout).cross_entropy, windows)
+        return jnp.asarray(one)
 
     def validate(parameters: Parameters) -> float:
         return float(np.mean(np.concatenate([losses(parameters, store.read(group)) for group in groups], dtype=float)))

@@ -1,0 +1,45 @@
+# Everything a fresh machine needs, given make and Python 3.11 or newer: `make quickstart` and `make test`.
+
+# The first Python here that is new enough; another with `make PYTHON=/path/to/python3 quickstart`.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+
+.PHONY: quickstart test lint lock clean
+
+quickstart: .venv/core  ## install and pretrain a small PaLM on this Python's own text
+	$(BIN)/palmetto run quickstart
+
+test: lint  ## install, lint, check types, run every test
+	$(BIN)/pytest -n auto --maxprocesses 4
+
+lint: .venv/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+.venv/core: requirements/core.txt pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/core.txt
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+.venv/dev: requirements/dev.txt .venv/core
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/dev.txt
+	@touch $@
+
+.venv/bin/python:
+	@test -n "$(PYTHON)" || { echo "palmetto needs Python 3.11 or newer, and none was found: make PYTHON=/path/to/python3 $(MAKECMDGOALS)"; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "palmetto needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V 2>&1)"; exit 2; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) lacks its venv module (on Debian and Ubuntu: apt install python3-venv)"; exit 2; }
+	$(PYTHON) -m venv .venv
+
+# The locks name no index, so that any mirror serves; needs pip-tools.
+COMPILE := pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
+	--strip-extras --allow-unsafe --no-header
+lock:
+	$(COMPILE) --output-file requirements/core.txt pyproject.toml requirements/build.in
+	$(COMPILE) --extra dev --constraint requirements/core.txt --output-file requirements/dev.txt \
+		pyproject.toml requirements/build.in
+
+clean:
+	rm -rf .venv

@@ -1,0 +1,240 @@
+"""The report's figures, drawn by matplotlib without pyplot's global state. Lengths are CSS pixels (72 to matplotlib's
+inch), so a figure is at its best at its own size: save it with dpi=72 for that, dpi=144 for twice the sharpness."""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import matplotlib.style
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from palmetto.report.colours import LIGHT
+from palmetto.report.curves import compact, smooth, spread, thin, top_of
+from palmetto.report.record import Bools, Floats, Record, Rollback
+
+_NARROW = 600
+_ROUND = [1, 2, 2.5, 5, 10]
+"""The leading digits of distances between ticks."""
+
+
+class Panel(NamedTuple):
+    """A quantity over the steps, a value a ledger line."""
+
+    title: str
+    values: Floats
+    show: Callable[[float], str] = compact
+    """How a value is written."""
+    from_zero: bool = True
+    """Whether the scale begins at 0."""
+    tokens: int | None = None
+    """A second scale on the right counts so many for each on the left."""
+
+
+def panels(record: Record) -> list[Panel]:
+    """The quantities beside the loss: what was set, how the model fared, how fast it went."""
+    length = record.recipe.tokens.sequence_length
+    seen = np.cumsum(np.where(record.live, record.sequences, 0.0)) * length
+    return [
+        Panel("Learning rate", record.learning_rate),
+        Panel("Batch: sequences, tokens", record.sequences, tokens=length),
+        Panel("Tokens seen", np.where(record.live, seen, np.nan)),
+        Panel("Gradient norm", record.grad_norm),
+        Panel("Parameter norm", record.parameter_norm, from_zero=False),
+        Panel("log² Z", record.z),
+        Panel("Tokens a second", record.tokens_per_second),
+        Panel("Model FLOPs utilization", record.mfu, show=lambda share: f"{100 * share:.3g}%"),
+        Panel("Seconds a step", record.seconds),
+    ]
+
+
+def panel_figure(record: Record, panel: Panel, width: int = 330, height: int = 170) -> Figure:
+    """A panel's curve: the live path strong, rolled-back attempts faint, their stretch of steps shaded."""
+    figure, axes = _canvas(width, height, left=42, right=46 if panel.tokens else 10, top=10, bottom=24)
+    column = _set_steps(axes, record, width)
+    values, shown = panel.values, np.isfinite(panel.values)
+    _shade_rollbacks(axes, record)
+    if shown.any():
+        top, bottom = top_of(values), 0.0 if panel.from_zero else float(values[shown].min())
+        room = 0.06 * (top - bottom) or 0.06 * abs(top) or 1.0
+        axes.set_ylim(bottom if panel.from_zero else bottom - room, top + room)
+        for attempt in np.unique(record.attempt[~record.live]):
+            _draw(axes, record, ~record.live & (record.attempt == attempt), values, column, "rollback", 0.8, 0.55)
+        _draw(axes, record, record.live, values, column, "train", 1.3)
+    else:
+        _say_empty(axes)
+    axes.yaxis.set_major_locator(MaxNLocator(4, steps=_ROUND))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: panel.show(value)))
+    if panel.tokens and shown.any():
+        _scale_in_tokens(axes, sorted(set(values[shown]))[-4:], panel.tokens)
+    return figure
+
+
+def loss_figure(record: Record, width: int = 1040, height: int = 400) -> Figure:
+    """Training and validation loss in nats a token, the unigram entropy, and every rollback and skipped step."""
+    narrow = width < _NARROW
+    top_margin = 30 if record.rollbacks else 12
+    figure, axes = _canvas(width, height, left=34, right=94 if narrow else 142, top=top_margin, bottom=40)
+    column = _set_steps(axes, record, width)
+    axes.set_xlabel("step", color=LIGHT["muted"])
+    top = _set_losses(axes, record)
+    level = smooth(np.minimum(record.loss[record.live], top), smoothing_window(record))
+    _shade_rollbacks(axes, record)
+    for attempt in np.unique(record.attempt[~record.live]):
+        _draw(axes, record, ~record.live & (record.attempt == attempt), record.loss, column, "rollback", 0.9, 0.6)
+    _draw(axes, record, record.live, record.loss, column, "train", 0.8, 0.4)
+    axes.plot(*thin(record.step[record.live], level, column), color=LIGHT["train"], linewidth=1.8, zorder=4)
+    _mark_rollbacks(axes, record, level, column)
+    _mark_skipped(axes, record, column)
+
+    labels = []
+    if len(level) and math.isfinite(level[-1]):
+        labels.append((float(level[-1]), "train", "train"))
+    for measured, colour, alpha in ((record.dead_validations, "rollback", 0.7), (record.validations, "validation", 1)):
+        many = len(measured.step) > (20 if narrow else 60)
+        axes.plot(measured.step, measured.loss, color=LIGHT[colour], linewidth=1.2 if colour == "validation" else 0,
+                  marker="" if many else "o", markersize=4.5, alpha=alpha, zorder=5)  # fmt: skip
+    if len(record.validations.loss) and math.isfinite(record.validations.loss[-1]):
+        labels.append((float(record.validations.loss[-1]), "validation", "validation"))
+    if (entropy := record.unigram_entropy) is not None:
+        axes.axhline(entropy, color=LIGHT["ink"], linewidth=1, linestyle=(0, (4, 3)), zorder=3)
+        labels.append((entropy, "unigram" if narrow else "unigram entropy", "ink"))
+    _label_ends(axes, height - top_margin - 40, labels, digits=2 if narrow else 3)
+    return figure
+
+
+def smoothing_window(record: Record) -> int:
+    """Steps that the drawn training loss is averaged over: one in forty, and at least 5."""
+    return max(5, int(record.live.sum()) // 40)
+
+
+def _canvas(width: int, height: int, *, left: int, right: int, top: int, bottom: int) -> tuple[Figure, Axes]:
+    """A figure and its axes, with margins that stay the same whatever the labels."""
+    with matplotlib.style.context({"font.size": 11, "font.family": "sans-serif"}, after_reset=True):
+        figure = Figure(figsize=(width / 72, height / 72), facecolor=LIGHT["paper"])
+        frame = (left / width, bottom / height, 1 - (left + right) / width, 1 - (top + bottom) / height)
+        axes = figure.add_axes(frame, facecolor="none")
+    axes.grid(axis="y", color=LIGHT["grid"], linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.tick_params(length=0, labelcolor=LIGHT["muted"])
+    for side, spine in axes.spines.items():
+        spine.set_visible(side == "bottom")
+        spine.set_color(LIGHT["muted"])
+    axes.xaxis.set_major_locator(MaxNLocator(max(3, width // 110), steps=_ROUND, integer=True))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: compact(value)))
+    return figure, axes
+
+
+def _scale_in_tokens(axes: Axes, sizes: list[float], tokens: int) -> None:
+    """Ticks at these batch sizes: on the left in sequences, on the right in tokens."""
+    axes.set_yticks([0.0, *sizes])
+    right = axes.secondary_yaxis("right")
+    right.set_yticks([0.0, *sizes], [compact(size * tokens) for size in [0.0, *sizes]])
+    right.tick_params(length=0, labelcolor=LIGHT["muted"])
+    right.spines["right"].set_visible(False)
+
+
+def _set_steps(axes: Axes, record: Record, width: int) -> float:
+    """Sets the horizontal scale, and returns how many steps a pixel stands for."""
+    last = max(1.0, float(record.step.max(initial=0.0)))
+    axes.set_xlim(-0.006 * last, 1.006 * last)
+    return last / width
+
+
+def _set_losses(axes: Axes, record: Record) -> float:
+    """Sets the loss scale, so that a spike beyond the first loss does not press the rest flat; returns its top."""
+    entropy = [] if record.unigram_entropy is None else [record.unigram_entropy]
+    expected = np.concatenate([record.validations.loss, record.dead_validations.loss, record.loss[:1], entropy])
+    every = np.concatenate([expected, record.loss])
+    every, expected = every[np.isfinite(every)], expected[np.isfinite(expected)]
+    if not len(every):
+        _say_empty(axes)
+        return math.inf
+    top = min(float(every.max()), 1.25 * float(expected.max()) if len(expected) else top_of(record.loss))
+    room = 0.05 * (top - float(every.min())) or 0.5
+    axes.set_ylim(float(every.min()) - room, top + room)
+    axes.yaxis.set_major_locator(MaxNLocator(7, steps=_ROUND))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: compact(value)))
+    return top
+
+
+def _draw(
+    axes: Axes, record: Record, which: Bools, values: Floats, column: float, colour: str, width: float, alpha: float = 1
+) -> None:
+    """A curve through some of the lines; what exceeds the scale is marked at its upper edge."""
+    steps, drawn = thin(record.step[which], values[which], column)
+    marker = "o" if len(steps) == 1 else ""
+    axes.plot(steps, drawn, color=LIGHT[colour], linewidth=width, alpha=alpha, marker=marker, markersize=4)
+    beyond = steps[drawn > axes.get_ylim()[1]]
+    _along_edge(axes, beyond, column, 0.985, "^", LIGHT[colour])
+
+
+def _along_edge(axes: Axes, steps: Floats, column: float, height: float, marker: str, colour: str) -> None:
+    """Markers at some steps and at one height (a share of the axes'), at most one every 4 pixels."""
+    kept = steps[np.unique(np.floor(steps / (4 * column)), return_index=True)[1]]
+    if len(kept):
+        axes.plot(kept, np.full(len(kept), height), marker, color=colour, markersize=4.5, markeredgewidth=1.1,
+                  transform=axes.get_xaxis_transform(), clip_on=False, zorder=6)  # fmt: skip
+
+
+def _shade_rollbacks(axes: Axes, record: Record) -> None:
+    for rollback in record.rollbacks:
+        axes.axvspan(rollback.target, rollback.detected, color=LIGHT["rollback"], alpha=0.1, linewidth=0, zorder=0)
+
+
+def _mark_rollbacks(axes: Axes, record: Record, level: Floats, column: float) -> None:
+    """Each spike heavy, a diamond where training went on with other batches, and the rollback's number above."""
+    steps = record.step[record.live]
+    for rollback in record.rollbacks:
+        spike = ~record.live & (record.attempt == rollback.attempt - 1)
+        spike &= record.step >= (rollback.onset or rollback.detected)
+        axes.plot(*thin(record.step[spike], record.loss[spike], column), color=LIGHT["rollback"], linewidth=2, zorder=4)
+        at = np.flatnonzero(steps == rollback.target)
+        if len(at):
+            axes.plot(rollback.target, level[at[0]], "D", color=LIGHT["rollback"], markersize=5, zorder=6)
+    for first, last in _neighbours(record.rollbacks, 90 * column):
+        name = f"rollback {first.attempt}" if first == last else f"rollbacks {first.attempt}–{last.attempt}"
+        middle = (_middle(first) + _middle(last)) / 2
+        axes.text(middle, 1.015, name, ha="center", color=LIGHT["rollback"],
+                  transform=axes.get_xaxis_transform())  # fmt: skip
+
+
+def _neighbours(rollbacks: list[Rollback], distance: float) -> list[tuple[Rollback, Rollback]]:
+    """The first and last of each group of rollbacks less than `distance` steps apart, whose names would overlap."""
+    groups: list[tuple[Rollback, Rollback]] = []
+    for rollback in rollbacks:
+        if groups and abs(_middle(rollback) - _middle(groups[-1][1])) < distance:
+            groups[-1] = (groups[-1][0], rollback)
+        else:
+            groups.append((rollback, rollback))
+    return groups
+
+
+def _middle(rollback: Rollback) -> float:
+    return (rollback.target + rollback.detected) / 2
+
+
+def _mark_skipped(axes: Axes, record: Record, column: float) -> None:
+    """A cross at the foot for each step whose update was left out."""
+    for counts, colour in ((record.live, "train"), (~record.live, "rollback")):
+        _along_edge(axes, record.step[counts & ~record.applied], column, 0.03, "x", LIGHT[colour])
+
+
+def _label_ends(axes: Axes, height: int, labels: list[tuple[float, str, str]], digits: int) -> None:
+    """Values and names at the right-hand ends of curves: (value, name, colour), moved apart where they would touch.
+
+    height: of the axes, in pixels.
+    """
+    bottom, top = axes.get_ylim()
+    places = [(value - bottom) / (top - bottom) * height for value, _, _ in labels]
+    for (value, name, colour), place in zip(labels, spread(places, 15), strict=True):
+        axes.annotate(f"{value:.{digits}f} {name}", (1, place / height), (7, 0), xycoords="axes fraction",
+                      textcoords="offset points", va="center", color=LIGHT[colour], annotation_clip=False)  # fmt: skip
+
+
+def _say_empty(axes: Axes) -> None:
+    axes.set_ylim(0, 1)
+    axes.set_yticks([])
+    axes.text(0.5, 0.5, "nothing to draw", transform=axes.transAxes, ha="center", va="center", color=LIGHT["muted"])

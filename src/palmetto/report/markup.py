@@ -1,0 +1,45 @@
+"""Text made safe for HTML, and the few shapes that the page repeats."""
+
+import html
+from collections.abc import Iterable
+
+# What HTML would drop, alter or refuse is shown by its control picture: ␀ … ␟ and ␡. Tab and newline stay.
+_PICTURES = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n"} | {127: 0x2421}
+
+
+def escape(text: object) -> str:
+    """Any text as HTML that shows it: markup, control characters and lone surrogates included."""
+    sound = str(text).encode("utf-8", "replace").decode()
+    return html.escape(sound.translate(_PICTURES))
+
+
+def block(text: str, kind: str = "") -> str:
+    """Text in fixed width with its white space kept."""
+    # A browser drops a newline that follows the tag at once, so there is always one to drop.
+    return f'<pre dir="auto"{_class(kind)}>\n{escape(text)}</pre>'
+
+
+def pairs(values: Iterable[tuple[str, str]], kind: str) -> str:
+    """Names with values, which are HTML already."""
+    return f"<dl{_class(kind)}>" + "".join(f"<div>{_pair(*pair)}</div>" for pair in values) + "</dl>"
+
+
+def _pair(name: str, value: str) -> str:
+    return f"<dt>{escape(name)}</dt><dd>{value}</dd>"
+
+
+def table(head: Iterable[tuple[str, str]], rows: Iterable[tuple[str, Iterable[str]]]) -> str:
+    """A table that scrolls when it is long. head: (name, class) of each column; rows: (class, cells in HTML)."""
+    head = list(head)
+    names = "".join(f"<th{_class(kind)}>{escape(name)}</th>" for name, kind in head)
+    body = "\n".join(
+        f"<tr{_class(row_kind)}>"
+        + "".join(f"<td{_class(kind)}>{cell}</td>" for (_, kind), cell in zip(head, cells, strict=True))
+        + "</tr>"
+        for row_kind, cells in rows
+    )
+    return f'<div class="scroll"><table><thead><tr>{names}</tr></thead><tbody>\n{body}\n</tbody></table></div>'
+
+
+def _class(kind: str) -> str:
+    return f' class="{kind}"' if kind else ""

@@ -1,0 +1,205 @@
+"""What the files of a run say of it, as arrays and values ready to be drawn. Nothing is computed that they don't hold.
+
+The ledger leads: it says which steps were taken and which of them still count (the live path). Events, metrics and
+summary are laid over it, whatever of them is there.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from palmetto import environment
+from palmetto.files import read_json, read_json_lines
+from palmetto.recipe import Recipe
+from palmetto.run_directory import RunDirectory
+from palmetto.training import ledger
+
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+
+
+class Rollback(NamedTuple):
+    """A return to an earlier step. What only its event tells is None where the event was lost in a kill."""
+
+    attempt: int
+    """Number of the attempt that begins; the first rollback begins attempt 1."""
+    target: int
+    """Training went on from the state after this step."""
+    detected: int
+    """The last step taken before."""
+    onset: int | None
+    """The spike's first step."""
+    batches: int | None
+    """Batches passed over from the target."""
+
+
+class Validations(NamedTuple):
+    """Validation losses in nats a token, by step; a later measurement of a step replaces an earlier."""
+
+    step: Floats
+    loss: Floats
+
+
+@dataclass(frozen=True)
+class Record:
+    """A run as it stands. Arrays hold one value a ledger line, rolled-back attempts included, in the order written."""
+
+    recipe: Recipe
+    recipe_text: str
+    step: Floats
+    attempt: Floats
+    live: Bools
+    """Whether the step counts: no rollback went back before it."""
+    applied: Bools
+    """False where a NaN or Inf left the parameters as they were."""
+    loss: Floats
+    """Nats a token."""
+    grad_norm: Floats
+    parameter_norm: Floats
+    z: Floats
+    """Mean log² Z."""
+    learning_rate: Floats
+    sequences: Floats
+    seconds: Floats
+    """NaN where metrics.jsonl lacks the step; so with the next two."""
+    tokens_per_second: Floats
+    mfu: Floats
+    validations: Validations
+    """On the live path."""
+    dead_validations: Validations
+    """On rolled-back attempts."""
+    rollbacks: list[Rollback]
+    events: list[dict[str, Any]]
+    last_digest: tuple[int, str] | None
+    """The newest step of the live path with a digest of the parameters in the ledger."""
+    summary: dict[str, Any] | None
+    """summary.json, which may be that of an earlier step."""
+    samples: str | None
+    machine: dict[str, Any] | None
+    """environment.json: what the run began on."""
+
+    @property
+    def last_step(self) -> int:
+        """The last step of the live path; 0 before the first."""
+        return int(self.step[self.live].max(initial=0))
+
+    @property
+    def closing(self) -> dict[str, Any] | None:
+        """The summary, if it is that of the last step."""
+        return self.summary if self.summary and self.summary["steps"] == self.last_step else None
+
+    @property
+    def tokens(self) -> int:
+        """Tokens trained on along the live path."""
+        return int(self.sequences[self.live].sum()) * self.recipe.tokens.sequence_length
+
+    @property
+    def skipped_steps(self) -> int:
+        """Steps, on any attempt, whose update was left out for a NaN or Inf."""
+        return int((~self.applied).sum())
+
+    @property
+    def unigram_entropy(self) -> float | None:
+        """Nats a token, of the validation tokens; the same in any summary of the run."""
+        return self.summary["unigram_entropy"] if self.summary else None
+
+    @cached_property
+    def parameters(self) -> int:
+        """The number of parameters."""
+        if self.summary:
+            return int(self.summary["parameters"])
+        environment.prepare(self.recipe.training.threads)
+        from palmetto.model.parameters import count  # imports JAX, which a finished run's report can do without
+
+        return count(self.recipe.model, self.recipe.tokens.vocabulary_size)
+
+    @property
+    def speed(self) -> tuple[float, float] | None:
+        """(tokens a second, MFU): the summary's, or else the medians over the measured steps of the live path."""
+        if self.closing:
+            return self.closing["tokens_per_second"], self.closing["mfu"]
+        measured = self.live & np.isfinite(self.tokens_per_second)
+        if not measured.any():
+            return None
+        return float(np.median(self.tokens_per_second[measured])), float(np.median(self.mfu[measured]))
+
+
+def read(run: RunDirectory) -> Record:
+    """Reads a run that may be unfinished: files that are not there leave None or nothing in their place.
+
+    UserError if a file that is there is not what was written; LedgerAltered, one of them, names the ledger's step.
+    """
+    lines, _ = ledger.read(run.ledger)
+    events = read_json_lines(run.events)
+    rollbacks = _rollbacks(lines, events)
+    step, attempt = _floats(lines, "step"), _floats(lines, "attempt")
+    live = np.ones(len(lines), bool)
+    for rollback in rollbacks:
+        live &= (attempt >= rollback.attempt) | (step <= rollback.target)
+    # A step measured again after a kill has two lines in the metrics: the later one counts.
+    metrics = {(m["attempt"], m["step"]): m for m in read_json_lines(run.metrics)}
+    measured = [metrics.get((line.attempt, line.step), {}) for line in lines]
+    digests = [(line.step, line.parameters) for line, counts in zip(lines, live, strict=True) if counts]
+    machine = run.path / "environment.json"
+    return Record(
+        recipe=run.recipe,
+        recipe_text=run.recipe_file.read_text(),
+        step=step,
+        attempt=attempt,
+        live=live,
+        applied=np.array([line.applied for line in lines], bool),
+        loss=_floats(lines, "loss"),
+        grad_norm=_floats(lines, "grad_norm"),
+        parameter_norm=_floats(lines, "parameter_norm"),
+        z=_floats(lines, "z"),
+        learning_rate=_floats(lines, "learning_rate"),
+        sequences=_floats(lines, "sequences"),
+        seconds=np.array([m.get("seconds", np.nan) for m in measured], float),
+        tokens_per_second=np.array([m.get("tokens_per_second", np.nan) for m in measured], float),
+        mfu=np.array([m.get("mfu", np.nan) for m in measured], float),
+        validations=_validations(lines, live, events),
+        dead_validations=_validations(lines, ~live, events, with_start=False),
+        rollbacks=rollbacks,
+        events=events,
+        last_digest=next(((at, digest) for at, digest in reversed(digests) if digest), None),
+        summary=read_json(run.summary) if run.summary.exists() else None,
+        samples=run.samples.read_bytes().decode(errors="replace") if run.samples.exists() else None,
+        machine=read_json(machine) if machine.exists() else None,
+    )
+
+
+def _floats(lines: list[ledger.Line], field: str) -> Floats:
+    return np.array([getattr(line, field) for line in lines], float)
+
+
+def _rollbacks(lines: list[ledger.Line], events: list[dict[str, Any]]) -> list[Rollback]:
+    """Those that the ledger shows by a new attempt, and the one after its last line that no step has followed yet."""
+    told = {event["attempt"]: event for event in events if event["event"] == "rollback"}
+    rollbacks = []
+    for before, line in zip(lines, [*lines[1:], None], strict=False):
+        attempt = before.attempt + 1
+        event = told.get(attempt, {})
+        if line is None and event.get("detected") != before.step:
+            continue
+        if line is None or line.attempt == attempt:
+            target = line.step - 1 if line else event["target"]
+            rollbacks.append(Rollback(attempt, target, before.step, event.get("onset"), event.get("batches")))
+    return rollbacks
+
+
+def _validations(
+    lines: list[ledger.Line], wanted: Bools, events: list[dict[str, Any]], *, with_start: bool = True
+) -> Validations:
+    """Of the wanted lines; with_start: also that of step 0, before the first line."""
+    steps = {(line.attempt, line.step) for line, is_wanted in zip(lines, wanted, strict=True) if is_wanted}
+    found = {
+        (event["step"], event["attempt"] if event["step"] else 0): event["loss"]
+        for event in events
+        if event["event"] == "validation"
+        and ((event["attempt"], event["step"]) in steps or (with_start and event["step"] == 0))
+    }
+    ordered = sorted(found.items())
+    return Validations(np.array([at for (at, _), _ in ordered], float), np.array([loss for _, loss in ordered], float))

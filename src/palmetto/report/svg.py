@@ -1,0 +1,28 @@
+"""Figures as SVG to be set into a page: no outside references, its fonts and colours the page's own."""
+
+import io
+import re
+
+import matplotlib.style
+from matplotlib.figure import Figure
+
+from palmetto.report.colours import LIGHT
+
+
+def inline(figure: Figure, name: str) -> str:
+    """The <svg> element of a figure, the same bytes for the same figure. `name` keeps its ids apart from others'."""
+    file = io.StringIO()
+    style = {"svg.hashsalt": name, "svg.fonttype": "none"}
+    with matplotlib.style.context(style, after_reset=True):
+        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        figure.savefig(file, format="svg", transparent=True, metadata=nothing)
+    svg = file.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>|<style.*?</style>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'<svg [^>]*?(viewBox="[^"]*")[^>]*>', r'<svg \1 aria-hidden="true">', svg, count=1)
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg).replace("xlink:href", "href")
+    svg = re.sub(r" font-family: [^;]*;| transform=\"rotate\(-0 [^\"]*\"|<g/>|<defs>\s*</defs>", "", svg)
+    svg = re.sub(r' d="[^"]*"', lambda path: re.sub(r"\d+\.\d{2,}", lambda n: f"{float(n[0]):.1f}", path[0]), svg)
+    colours = {colour: f"var(--{name})" for name, colour in LIGHT.items()}
+    svg = re.sub(r"#[0-9a-f]{6}\b", lambda colour: colours.get(colour[0], colour[0]), svg)
+    return re.sub(r"\s*\n\s*", "\n", svg).strip()

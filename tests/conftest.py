@@ -1,0 +1,43 @@
+"""Set-up that every test shares. XLA's thread pool is fixed here, before anything imports JAX."""
+
+from palmetto import environment
+
+environment.prepare(8)
+
+from collections.abc import Callable  # noqa: E402
+from pathlib import Path  # noqa: E402
+
+import hypothesis  # noqa: E402
+import pytest  # noqa: E402
+
+from palmetto import recipes  # noqa: E402
+from palmetto.recipe import Recipe  # noqa: E402
+
+# A first example compiles, which takes longer than hypothesis's deadline.
+hypothesis.settings.register_profile("palmetto", deadline=None)
+hypothesis.settings.load_profile("palmetto")
+
+RecipeMaker = Callable[..., Recipe]
+
+TINY = """
+tokens: {vocabulary_size: 300, sequence_length: 16}
+model: {layers: 2, d_model: 32, heads: 2}
+training: {steps: 8, batch_size: 8, micro_batch: 2}
+"""
+
+
+@pytest.fixture(scope="session")
+def tiny_recipe(tmp_path_factory: pytest.TempPathFactory) -> RecipeMaker:
+    """Makes a recipe that compiles in seconds; `tiny_recipe("training.clip=null", …)` overrides keys of it."""
+    file = tmp_path_factory.mktemp("recipes") / "tiny.yaml"
+    file.write_text(TINY)
+    return lambda *overrides: recipes.load(str(file), overrides)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The workplace's data folder, beside the repository."""
+    path = Path(__file__).resolve().parents[1].parent / "shared" / "data"
+    if not path.is_dir():
+        pytest.skip(f"no shared data at {path}")
+    return path

@@ -1,0 +1,171 @@
+"""The promise: the same bits however a run is cut, killed, resumed or rolled back, and `verify` proves it."""
+
+import json
+import os
+import random
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.system.runs import SPIKY, Runs
+
+Bits = tuple[str, str, bytes]
+pytestmark = pytest.mark.slow
+
+
+def events(runs: Runs, run: str, kind: str) -> list[dict[str, object]]:
+    lines = (runs.folder / run / "events.jsonl").read_text().splitlines()
+    return [event for event in map(json.loads, lines) if event["event"] == kind]
+
+
+def test_stopping_and_going_on_changes_no_bit(prepared: Runs, straight: Bits) -> None:
+    for until in (1, 17, 25, 40, 60):  # 17 and 25 lie on both sides of the ramp's second stage
+        prepared.train("pieces", "--until", until)
+    assert prepared.bits("pieces") == straight
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_kill_at_any_instant_changes_no_bit(prepared: Runs, straight: Bits, seed: int) -> None:
+    chance = random.Random(seed)
+    run = f"killed-{seed}"
+    for lines in sorted(chance.sample(range(1, 58), 3)):
+        assert prepared.kill_at(run, lines, delay=chance.uniform(0, 0.3)) in (-signal.SIGKILL, 0)
+    prepared.train(run)
+    assert prepared.bits(run) == straight
+
+
+def test_kill_before_the_first_step_and_while_a_checkpoint_is_written(prepared: Runs, straight: Bits) -> None:
+    prepared.kill_at("early", 0)
+    for delay in (0.0, 0.01, 0.05):
+        prepared.kill_at("early", 10, delay=delay)
+    prepared.train("early")
+    assert prepared.bits("early") == straight
+
+
+def test_rollbacks_happen_and_are_on_the_record(prepared: Runs, spiky: Bits) -> None:
+    rollbacks = events(prepared, "spiky", "rollback")
+    assert rollbacks, "the spiky recipe must roll back, or the tests that use it prove nothing"
+    for event in rollbacks:
+        assert event["checkpoint"] <= event["target"] <= max(0, event["onset"] - 5)  # type: ignore[operator]
+        assert event["onset"] <= event["detected"]  # type: ignore[operator]
+    attempts = [json.loads(line)["attempt"] for line in spiky[2].splitlines()]
+    assert attempts[-1] == len(rollbacks)
+    assert json.loads((prepared.folder / "spiky" / "summary.json").read_text())["rollbacks"] == len(rollbacks)
+
+
+@pytest.mark.parametrize("seed", [3, 4])
+def test_a_run_with_rollbacks_killed_anywhere_matches_the_unkilled(prepared: Runs, spiky: Bits, seed: int) -> None:
+    chance = random.Random(seed)
+    run = f"spiky-killed-{seed}"
+    lines = spiky[2].count(b"\n")
+    for at in sorted(chance.sample(range(1, lines - 2), 3)):
+        prepared.kill_at(run, at, *SPIKY, delay=chance.uniform(0, 0.2))
+    prepared.train(run, *SPIKY)
+    assert prepared.bits(run) == spiky
+
+
+def test_a_kill_right_at_a_rollback(prepared: Runs, spiky: Bits) -> None:
+    attempts = [json.loads(line)["attempt"] for line in spiky[2].splitlines()]
+    last_of_first = attempts.index(1)  # the number of lines when the first spike is complete
+    for delay in (0.0, 0.03):
+        prepared.kill_at("at-rollback", last_of_first, *SPIKY, delay=delay)
+    prepared.train("at-rollback", *SPIKY)
+    assert prepared.bits("at-rollback") == spiky
+
+
+def test_how_often_checkpoints_are_written_changes_no_bit(prepared: Runs, spiky: Bits) -> None:
+    prepared.train("sparse", *SPIKY, "training.checkpoint_every=23", "training.keep_last=1")
+    assert prepared.bits("sparse") == spiky
+
+
+def test_termination_signals_write_a_checkpoint_and_exit_cleanly(prepared: Runs, straight: Bits) -> None:
+    assert prepared.kill_at("signalled", 7, how=signal.SIGTERM) == 0
+    assert prepared.kill_at("signalled", 23, how=signal.SIGINT) == 0
+    stopped = events(prepared, "signalled", "stopped")
+    assert len(stopped) == 2
+    resumed = events(prepared, "signalled", "resume")
+    assert all(event["ledger_lines_cut"] == 0 for event in resumed), "a clean stop loses no step"
+    prepared.train("signalled")
+    assert prepared.bits("signalled") == straight
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_used(prepared: Runs, straight: Bits) -> None:
+    prepared.train("damaged", "--until", 40)
+    newest = prepared.folder / "damaged" / "checkpoints" / "00000040"
+    file = max((p for p in (newest / "arrays").rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+    flip(file, file.stat().st_size // 2)
+    _, err = prepared.train("damaged")
+    assert str(file) in err
+    assert "going on from checkpoint 30" in err
+    assert prepared.bits("damaged") == straight
+
+
+def test_verify_passes_on_whole_runs_and_on_stretches(prepared: Runs, straight: Bits, spiky: Bits) -> None:
+    assert json.loads(prepared("verify", "straight", "--json")[0]) == {"verified": True, "steps": 60}
+    assert json.loads(prepared("verify", "straight", "--from", 45, "--to", 52, "--json")[0])["steps"] == 12
+    replayed = json.loads(prepared("verify", "spiky", "--json")[0])["steps"]
+    assert replayed == spiky[2].count(b"\n"), "every line of every attempt is replayed"
+    prepared("verify", "spiky", "--from", 50)
+
+
+def flip(file: Path, position: int) -> None:
+    data = bytearray(file.read_bytes())
+    data[position] ^= 1
+    file.write_bytes(data)
+
+
+def test_verify_names_the_step_of_an_altered_ledger_byte(prepared: Runs, straight: Bits) -> None:
+    shutil.copytree(prepared.folder / "straight", prepared.folder / "altered-ledger")
+    ledger = prepared.folder / "altered-ledger" / "ledger.jsonl"
+    lines = straight[2].splitlines(keepends=True)
+    flip(ledger, sum(map(len, lines[:32])) + lines[32].index(b'"loss"') + 14)
+    out, _ = prepared("verify", "altered-ledger", expect=1)
+    assert out.startswith("step 33:")
+
+
+def test_verify_finds_a_ledger_forged_with_its_chain(prepared: Runs, straight: Bits) -> None:
+    """A chain that holds does not help a forger: the step itself is run again."""
+    from palmetto.training import ledger
+
+    shutil.copytree(prepared.folder / "straight", prepared.folder / "forged")
+    path = prepared.folder / "forged" / "ledger.jsonl"
+    lines, _ = ledger.read(path)
+    path.unlink()
+    shutil.rmtree(prepared.folder / "forged" / "checkpoints")
+    forged = ledger.Ledger(path)
+    for line in lines:
+        forged.append(line._replace(grad_norm=line.grad_norm * (1 + 2**-22)) if line.step == 12 else line)
+    forged.close()
+    out, _ = prepared("verify", "forged", expect=1)
+    assert out.startswith("step 12: grad_norm")
+
+
+def test_verify_names_the_step_of_an_altered_checkpoint_byte(prepared: Runs, straight: Bits) -> None:
+    shutil.copytree(prepared.folder / "straight", prepared.folder / "altered-checkpoint")
+    checkpoint = prepared.folder / "altered-checkpoint" / "checkpoints" / "00000050"
+    flip(checkpoint / "manifest.json", 40)
+    assert prepared("verify", "altered-checkpoint", expect=1)[0].startswith("step 50:")
+
+
+def test_nothing_is_restarted_when_the_ledger_is_gone_or_altered(prepared: Runs, straight: Bits) -> None:
+    for run, ruin in (("no-ledger", os.remove), ("bad-ledger", lambda path: flip(path, 900))):
+        shutil.copytree(prepared.folder / "straight", prepared.folder / run)
+        (prepared.folder / run / "summary.json").unlink()
+        ruin(prepared.folder / run / "ledger.jsonl")
+        _, err = prepared.train(run, expect=2)
+        assert "ledger.jsonl" in err
+
+
+def test_a_rate_that_never_trains_gives_up_with_a_clear_line(prepared: Runs) -> None:
+    """NaNs that persist take the road of spikes: back, further back, and then stop."""
+    wild = ["training.schedule.peak=1e35", "training.spikes.nonfinite_patience=2", "training.spikes.attempts=2"]
+    _, err = prepared.train("wild", *wild, expect=1)
+    last = err.strip().splitlines()[-1]
+    assert last.startswith("palmetto: wild: the spike at step")
+    assert "after 2 rollbacks" in last
+    assert len(events(prepared, "wild", "rollback")) == 2
+    assert events(prepared, "wild", "skipped step")
+    assert prepared.train("wild", *wild, expect=1)[1].strip().splitlines()[-1] == last, "it does not start afresh"
+    prepared("verify", "wild")

@@ -1,0 +1,189 @@
+"""The ledger: exact values, the same bytes whatever was cut between, and no byte that can be changed unseen."""
+
+import itertools
+import json
+import math
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from palmetto.training import ledger
+from palmetto.training.ledger import Ledger, LedgerAltered, Line, batch_digest
+
+any_float = st.floats(width=32) | st.floats()
+
+
+def some_lines() -> list[Line]:
+    """Twelve steps of two attempts, the second from step 4 on."""
+    random = np.random.default_rng(0)
+    steps = [(0, step) for step in range(1, 8)] + [(1, step) for step in range(4, 9)]
+
+    def line(attempt: int, step: int) -> Line:
+        loss, grad_norm, parameter_norm, z = (float(x) for x in random.normal(size=4).astype(np.float32))
+        digest = f"{step:064x}" if step % 3 == 0 else None
+        rate = float(np.float32(0.01 / step))
+        batch = batch_digest(random.integers(300, size=(8, 17)))
+        return Line(step, attempt, loss, grad_norm, parameter_norm, z, rate, 8, batch, step != 5, digest)
+
+    return [line(attempt, step) for attempt, step in steps]
+
+
+LINES = some_lines()
+
+
+def written(path: Path, lines: list[Line]) -> bytes:
+    book = Ledger(path)
+    for line in lines:
+        book.append(line)
+    book.close()
+    return path.read_bytes()
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    return written(tmp_path_factory.mktemp("ledger") / "ledger.jsonl", LINES)
+
+
+@pytest.fixture(scope="module")
+def scratch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A file for hypothesis to write over and over."""
+    yield tmp_path_factory.mktemp("scratch") / "ledger.jsonl"
+
+
+def test_what_was_written_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.jsonl"
+    written(path, LINES)
+    assert ledger.read(path, whole=True)[0] == Ledger(path).lines == LINES
+
+
+def test_a_line_has_the_keys_that_others_rely_on(whole: bytes) -> None:
+    first = json.loads(whole.splitlines()[0])
+    assert {"step", "loss", "grad_norm", "batch", "learning_rate"} <= first.keys()
+    assert float.fromhex(first["loss"]) == LINES[0].loss
+
+
+@given(values=st.tuples(any_float, any_float, any_float, any_float), rate=st.floats(allow_nan=False, min_value=0))
+def test_floats_come_back_to_the_bit(scratch: Path, values: tuple[float, float, float, float], rate: float) -> None:
+    scratch.unlink(missing_ok=True)
+    line = LINES[0]._replace(**dict(zip(("loss", "grad_norm", "parameter_norm", "z"), values, strict=True)))
+    written(scratch, [line._replace(learning_rate=rate)])
+    (again,) = ledger.read(scratch, whole=True)[0]
+    assert again.learning_rate == rate
+    for field, value in zip(("loss", "grad_norm", "parameter_norm", "z"), values, strict=True):
+        back = getattr(again, field)
+        assert struct.pack("<d", back) == struct.pack("<d", value) or (math.isnan(back) and math.isnan(value))
+
+
+def lines_before(data: bytes, position: int) -> int:
+    return data[:position].count(b"\n")
+
+
+@given(data=st.data())
+def test_any_changed_byte_is_found_in_its_line(whole: bytes, scratch: Path, data: st.DataObject) -> None:
+    position = data.draw(st.integers(0, len(whole) - 1))
+    value = data.draw(st.integers(0, 255).filter(lambda value: value != whole[position]))
+    changed = bytearray(whole)
+    changed[position] = value
+    scratch.write_bytes(changed)
+    with pytest.raises(LedgerAltered, match=f"line {lines_before(whole, position) + 1}, step"):
+        ledger.read(scratch, whole=True)
+
+
+@pytest.mark.xfail(strict=True, reason="BUG: a changed digit of a step number is believed, and another step is named")
+def test_the_changed_line_is_named_by_its_step(whole: bytes, scratch: Path) -> None:
+    four = b"".join(whole.splitlines(keepends=True)[:4])
+    for position, value in itertools.product(range(len(four)), b'7"\n'):
+        if value != four[position]:
+            scratch.write_bytes(four[:position] + bytes([value]) + four[position + 1 :])
+            with pytest.raises(LedgerAltered) as caught:
+                ledger.read(scratch, whole=True)
+            assert caught.value.step == LINES[lines_before(four, position)].step, (position, value)
+
+
+def test_lines_taken_out_doubled_or_exchanged_are_found(whole: bytes, scratch: Path) -> None:
+    lines = whole.splitlines(keepends=True)
+    for i in range(len(lines) - 1):
+        for changed in (
+            lines[:i] + lines[i + 1 :],
+            lines[: i + 1] + lines[i:],
+            [*lines[:i], lines[i + 1], lines[i], *lines[i + 2 :]],
+        ):
+            scratch.write_bytes(b"".join(changed))
+            with pytest.raises(LedgerAltered):
+                ledger.read(scratch, whole=True)
+
+
+def test_a_torn_last_line_is_left_out_and_cut_on_opening_but_is_an_error_to_verify(whole: bytes, scratch: Path) -> None:
+    ends = [0, *itertools.accumulate(len(line) for line in whole.splitlines(keepends=True))]
+    for length in range(ends[-3], len(whole)):
+        scratch.write_bytes(whole[:length])
+        complete = lines_before(whole, length)
+        assert ledger.read(scratch)[0] == LINES[:complete]
+        assert Ledger(scratch).lines == LINES[:complete]
+        assert scratch.read_bytes() == whole[: ends[complete]]
+        if length not in ends:
+            scratch.write_bytes(whole[:length])
+            with pytest.raises(LedgerAltered, match=f"line {complete + 1}"):
+                ledger.read(scratch, whole=True)
+
+
+@given(stops=st.lists(st.tuples(st.integers(0, 12), st.integers(0, 12)), max_size=4))
+def test_cut_and_appended_again_gives_the_bytes_of_an_uncut_run(
+    whole: bytes, scratch: Path, stops: list[tuple[int, int]]
+) -> None:
+    scratch.unlink(missing_ok=True)
+    book = Ledger(scratch)
+    for until, keep in [*stops, (12, 12)]:
+        for line in LINES[len(book.lines) : until]:
+            book.append(line)
+        book.cut(min(keep, len(book.lines)))
+        if keep % 2:
+            book.close()
+            book = Ledger(scratch)
+    book.close()
+    assert scratch.read_bytes() == whole
+
+
+def test_has_knows_a_line_by_attempt_step_and_chain(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.jsonl"
+    book = Ledger(path)
+    chains = []
+    for line in LINES:
+        book.append(line)
+        chains.append(book.chain)
+    for line, chain in zip(LINES, chains, strict=True):
+        assert book.has(line.attempt, line.step, chain)
+        assert not book.has(line.attempt + 1, line.step, chain)
+        assert not book.has(line.attempt, line.step + 1, chain)
+        assert not book.has(line.attempt, line.step, ledger.START)
+    book.cut(7)
+    assert book.chain == chains[6]
+    assert not book.has(LINES[7].attempt, LINES[7].step, chains[7])
+
+
+def test_the_chain_covers_every_line_before(tmp_path: Path) -> None:
+    other = [LINES[0]._replace(loss=math.nextafter(LINES[0].loss, 9)), *LINES[1:]]
+    for name, lines in (("one", LINES), ("other", other)):
+        written(tmp_path / name, lines)
+    one, another = (ledger.read(tmp_path / name)[1] for name in ("one", "other"))
+    assert all(here != there for here, there in zip(one, another, strict=True))
+
+
+def test_an_empty_or_missing_ledger_has_no_lines(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.jsonl"
+    assert ledger.read(path, whole=True) == ([], [])
+    book = Ledger(path)
+    assert (book.lines, book.chain) == ([], ledger.START)
+
+
+def test_batch_digest_tells_batches_apart_and_not_integer_types() -> None:
+    tokens = np.arange(34).reshape(2, 17)
+    other = tokens.copy()
+    other[1, 16] += 1
+    assert batch_digest(tokens.astype(np.int32)) == batch_digest(tokens.astype(np.int64)) == batch_digest(tokens)
+    assert batch_digest(tokens) != batch_digest(other) != batch_digest(tokens[::-1])

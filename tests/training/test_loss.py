@@ -1,0 +1,113 @@
+"""Losses and their gradients in every parameter against the float64 reference."""
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple, get_args
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from palmetto.model import layout
+from palmetto.model.decoder import Rematerialize
+from palmetto.model.layout import Layout
+from palmetto.model.parameters import Parameters
+from palmetto.recipe import Model
+from palmetto.training.loss import Losses, token_losses
+from tests import reference
+
+# Of no two sizes the same, and H·Q other than D, so that no axis can stand for another.
+MODEL = Model(layers=2, d_model=20, heads=3, head_size=8, d_ff=36)
+VOCABULARY = 40
+Z_LOSS = 0.01
+"""A hundred times the usual, so that its gradient counts."""
+
+
+class Case(NamedTuple):
+    layout: Layout
+    length: int
+    rematerialize: Rematerialize = "nothing"
+    activations: str = "float32"
+
+    def __repr__(self) -> str:
+        kind = "unrolled" if self.layout.unroll_layers else "scanned"
+        rows = f"rows {self.layout.query_rows}/{self.layout.logit_rows}"
+        return f"{kind}, {rows}, T {self.length}, {self.rematerialize}, {self.activations}"
+
+
+UNROLLED = layout.CPU._replace(query_rows=7, logit_rows=15)
+SCANNED = layout.ACCELERATOR._replace(query_rows=7, logit_rows=15)
+CASES = [
+    *(Case(arrangement, 13, choice) for arrangement in (UNROLLED, SCANNED) for choice in get_args(Rematerialize)),
+    Case(UNROLLED._replace(query_rows=1, logit_rows=4), 3),
+    Case(layout.CPU, 2),
+    Case(layout.ACCELERATOR, 5),
+]
+BFLOAT16 = [Case(UNROLLED, 13, "projections", "bfloat16"), Case(SCANNED, 13, "nothing", "bfloat16")]
+DRAWN = reference.draw(0, layers=2, d_model=20, heads=3, head_size=8, d_ff=36, vocabulary=VOCABULARY)
+
+
+@functools.cache
+def compiled(case: Case) -> Callable[[dict[str, npt.NDArray[np.float32]], jax.Array], tuple[Parameters, Losses]]:
+    model = MODEL.model_copy(update={"activations": case.activations})
+
+    def total(drawn: Parameters, windows: jax.Array) -> tuple[jax.Array, Losses]:
+        losses = token_losses(layout.arrange(drawn, case.layout), windows, model, case.layout, case.rematerialize)
+        return losses.cross_entropy + Z_LOSS * losses.z, losses
+
+    # Unoptimized code is compiled in half the time; tests/training/test_step.py has the whole step as it is run.
+    return jax.jit(jax.grad(total, has_aux=True), compiler_options={"xla_backend_optimization_level": 0})
+
+
+def given(case: Case, drawn: dict[str, npt.NDArray[np.float32]], windows: np.ndarray) -> reference.Result:
+    """What palmetto makes of it."""
+    gradients, means = compiled(case)(drawn, jnp.asarray(windows))
+    assert {(array.dtype, array.shape) for array in means} == {(jnp.dtype(jnp.float32), ())}
+    assert {array.dtype for array in gradients.values()} == {jnp.dtype(jnp.float32)}
+    doubles = {name: np.asarray(array, np.float64) for name, array in gradients.items()}
+    return reference.Result(float(means.cross_entropy), float(means.z), doubles)
+
+
+def some_windows(length: int) -> np.ndarray:
+    return np.random.default_rng(length).integers(VOCABULARY, size=(2, length + 1)).astype(np.int32)
+
+
+@pytest.mark.parametrize("case", CASES, ids=repr)
+def test_losses_and_all_gradients_agree_with_the_reference_to_float32_rounding(case: Case) -> None:
+    windows = some_windows(case.length)
+    ours, theirs = given(case, DRAWN, windows), reference.losses(DRAWN, windows, MODEL.heads, Z_LOSS)
+    assert ours.cross_entropy == pytest.approx(theirs.cross_entropy, rel=5e-7)
+    assert ours.z == pytest.approx(theirs.z, rel=1e-6)
+    assert ours.gradients.keys() == theirs.gradients.keys()
+    for name, expected in theirs.gradients.items():
+        error = ours.gradients[name] - expected
+        assert np.linalg.norm(error) < 1e-6 * np.linalg.norm(expected), name
+        assert np.abs(error).max() < 3e-6 * np.abs(expected).max(), name
+
+
+@pytest.mark.parametrize("case", BFLOAT16, ids=repr)
+def test_bfloat16_activations_agree_to_bfloat16_rounding_and_no_better(case: Case) -> None:
+    windows = some_windows(case.length)
+    ours, theirs = given(case, DRAWN, windows), reference.losses(DRAWN, windows, MODEL.heads, Z_LOSS)
+    assert ours.cross_entropy == pytest.approx(theirs.cross_entropy, rel=2**-8)
+    assert ours.z == pytest.approx(theirs.z, rel=2**-7)
+    for name, expected in theirs.gradients.items():
+        error = np.linalg.norm(ours.gradients[name] - expected) / np.linalg.norm(expected)
+        assert 2**-11 < error < 2**-4, name
+
+
+def test_a_model_that_knows_nothing_pays_the_logarithm_of_the_vocabulary() -> None:
+    nothing = DRAWN | {"embedding": np.zeros_like(DRAWN["embedding"])}
+    ours = given(CASES[0], nothing, some_windows(13))
+    assert ours.cross_entropy == pytest.approx(np.log(VOCABULARY), rel=1e-6)
+    assert ours.z == pytest.approx(np.log(VOCABULARY) ** 2, rel=1e-6)
+
+
+def test_logits_of_hundreds_do_not_overflow() -> None:
+    large, windows = DRAWN | {"final_norm": 300 * DRAWN["final_norm"]}, some_windows(13)
+    ours, theirs = given(CASES[0], large, windows), reference.losses(large, windows, MODEL.heads, Z_LOSS)
+    assert theirs.cross_entropy > 100
+    assert ours.cross_entropy == pytest.approx(theirs.cross_entropy, rel=1e-5)
+    assert ours.z == pytest.approx(theirs.z, rel=1e-5)

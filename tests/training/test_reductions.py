@@ -1,0 +1,142 @@
+"""Sums in the fixed tree: their bits are those of the written-out tree, however the terms are spread."""
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from palmetto.training import reductions
+from tests import reference
+
+COLUMNS = 64
+Array = np.ndarray
+
+
+def terms(n: int) -> Array:
+    """Float32 terms [n, COLUMNS] of such different magnitudes that the order of a sum shows in its bits."""
+    random = np.random.default_rng(n)
+    return (random.normal(size=(n, COLUMNS)) * 10.0 ** random.integers(-3, 4, size=(n, COLUMNS))).astype(np.float32)
+
+
+def tree_sum(terms: Array) -> Array:
+    """((0+1)+(2+3))+((4+5)+(6+7)) … in float32, written out."""
+    if len(terms) == 1:
+        return terms[0]
+    half = len(terms) // 2
+    return tree_sum(terms[:half]) + tree_sum(terms[half:])
+
+
+@functools.cache
+def compiled(n: int) -> Callable[[Array], jax.Array]:
+    return jax.jit(lambda leaves: reductions.sum_over_leaves(lambda leaf: leaf, leaves))
+
+
+@pytest.mark.parametrize("n", [1, 2, 4, 8, 16, 32, 64])
+def test_sum_over_leaves_is_the_written_out_tree_to_the_bit(n: int) -> None:
+    leaves = terms(n)
+    total = np.asarray(compiled(n)(leaves))
+    assert np.array_equal(total, tree_sum(leaves))
+    if n > 2:
+        in_order, strided = functools.reduce(np.add, leaves), tree_sum(np.concatenate([leaves[0::2], leaves[1::2]]))
+        assert np.any(total != in_order), "these terms do not tell the tree from a sum in order"
+        assert np.any(total != strided), "these terms do not tell the tree from one of other pairs"
+
+
+@pytest.mark.parametrize("devices", [2, 4, 8])
+@pytest.mark.parametrize("n", [8, 32])
+def test_leaves_spread_over_devices_give_the_same_bits(n: int, devices: int) -> None:
+    leaves = terms(n)
+    whole = compiled(n)(leaves)
+    a_share = leaves.reshape(devices, n // devices, COLUMNS)
+    assert np.array_equal(whole, tree_sum(np.stack([compiled(n // devices)(share) for share in a_share])))
+    # The other way, a step of all devices at a time, summed across them first: their number is the leaf's low bits.
+    in_turn = leaves.reshape(n // devices, devices, COLUMNS)
+    assert np.array_equal(whole, compiled(n // devices)(np.stack([compiled(devices)(turn) for turn in in_turn])))
+
+
+def test_sum_over_leaves_sums_what_the_function_makes_of_a_leaf() -> None:
+    leaves = terms(8)
+    total = jax.jit(
+        lambda leaves: reductions.sum_over_leaves(lambda leaf: {"double": 2 * leaf, "first": (leaf[0],)}, leaves)
+    )(leaves)
+    assert np.array_equal(total["double"], 2 * tree_sum(leaves))
+    assert np.array_equal(total["first"][0], tree_sum(leaves)[0])
+
+
+@pytest.mark.parametrize("n", [0, 3, 6, 12])
+def test_only_powers_of_two_have_the_tree(n: int) -> None:
+    with pytest.raises(AssertionError):
+        reductions.sum_over_leaves(lambda leaf: leaf, jnp.zeros((n, 2)))
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 5, 8, 11, 33])
+def test_pairwise_sum_is_the_tree_filled_up_with_zeros(n: int) -> None:
+    values = terms(n)
+    padded = np.concatenate([values, np.zeros(((1 << (n - 1).bit_length()) - n, COLUMNS), np.float32)])
+    assert np.array_equal(reductions.pairwise_sum(jnp.asarray(values)), tree_sum(padded))
+
+
+SHAPES = {"embedding": (48, 10), "final_norm": (10,), "norm": (3, 10), "q": (3, 10, 14)}
+STACKED = frozenset({"norm", "q"})
+SCALES = np.array([1e-4, 1.0, 30.0], np.float32)
+
+
+def some_arrays(seed: int) -> dict[str, Array]:
+    """Arrays of SHAPES whose layers differ in scale."""
+    random = np.random.default_rng(seed)
+    arrays = {name: random.normal(size=shape).astype(np.float32) for name, shape in SHAPES.items()}
+    return {
+        name: array * SCALES.reshape(-1, *[1] * (array.ndim - 1)) if name in STACKED else array
+        for name, array in arrays.items()
+    }
+
+
+global_norm = jax.jit(lambda arrays: reductions.global_norm(arrays, STACKED))
+
+
+@given(seed=st.integers(0, 1 << 30))
+@settings(max_examples=20)
+def test_global_norm_agrees_with_float64(seed: int) -> None:
+    arrays = some_arrays(seed)
+    assert float(global_norm(arrays)) == pytest.approx(reference.norm(arrays), rel=3e-7)
+
+
+def test_global_norm_of_a_nan_or_an_infinity_is_not_finite_and_of_nothing_is_zero() -> None:
+    for bad in (np.nan, np.inf, -np.inf):
+        for name in SHAPES:
+            arrays = some_arrays(0)
+            arrays[name].reshape(-1)[-1] = bad
+            assert not np.isfinite(global_norm(arrays)), (name, bad)
+    assert global_norm({name: np.zeros(shape, np.float32) for name, shape in SHAPES.items()}) == 0
+
+
+def test_global_norm_has_the_same_bits_for_layers_stacked_or_apart() -> None:
+    arrays = some_arrays(1)
+    apart = {
+        name if name not in STACKED else f"{name}.{i:03d}": part
+        for name, array in arrays.items()
+        for i, part in enumerate(array if name in STACKED else array[None])
+    }
+    assert global_norm(arrays) == jax.jit(lambda arrays: reductions.global_norm(arrays, frozenset()))(apart)
+
+
+def test_root_mean_square_is_that_of_each_logical_matrix_and_broadcasts() -> None:
+    for name, array in some_arrays(2).items():
+        rms = np.asarray(reductions.root_mean_square(jnp.asarray(array), name in STACKED))
+        matrices = array if name in STACKED else array[None]
+        expected = [reference.rms(matrix.astype(np.float64)) for matrix in matrices]
+        assert np.allclose(rms.reshape(-1), expected, rtol=1e-6, atol=0), name
+        assert np.broadcast_shapes(rms.shape, array.shape) == array.shape
+
+
+@pytest.mark.parametrize("rows", [16, 64, 256])
+def test_half_of_a_matrixs_rows_is_half_of_the_tree(rows: int) -> None:
+    matrix = np.random.default_rng(rows).normal(size=(rows, 9)).astype(np.float32)
+    sum_of_squares = jax.jit(lambda part: reductions.sum_of_squares(part, stacked=False))
+    halves = [np.asarray(sum_of_squares(half)) for half in np.split(matrix, 2)]
+    assert halves[0] + halves[1] == sum_of_squares(matrix)

@@ -1,0 +1,232 @@
+"""Whole training steps, compiled as they are run: against the float64 reference, in halves, and with NaN or Inf in them."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from palmetto.model import layout
+from palmetto.recipe import Recipe
+from palmetto.training import optimizer as optimizers
+from palmetto.training.schedule import learning_rate
+from palmetto.training.step import Metrics, State, Step, initial_state, make_step, stacked_names
+from tests import reference
+from tests.conftest import RecipeMaker
+
+LEAVES, MICRO_BATCH = 4, 2
+DRAWN = reference.draw(0, layers=2, d_model=32, heads=2, head_size=16, d_ff=128, vocabulary=300)
+STACKED = frozenset(DRAWN) - {"embedding", "final_norm"}
+RARE = 299
+"""A token that only the batches made for it hold."""
+
+RATE = jnp.float32(0.01)
+
+
+def state_of(recipe: Recipe, drawn: dict[str, np.ndarray] = DRAWN) -> State:
+    """A state of these parameters, as many of their layers as the recipe has."""
+    layers = recipe.model.layers
+    parameters = {name: jnp.array(array[:layers] if name in STACKED else array) for name, array in drawn.items()}
+    return State(parameters, optimizers.make(recipe.training.optimizer, STACKED).init(parameters))
+
+
+def some_windows(seed: int, leaves: int = LEAVES) -> jax.Array:
+    return jnp.asarray(np.random.default_rng(seed).integers(RARE, size=(leaves, MICRO_BATCH, 17)), jnp.int32)
+
+
+def bits(state: State) -> list[bytes]:
+    """Every bit of a state."""
+    return [np.asarray(array).tobytes() for array in jax.tree.leaves(state)]
+
+
+def logical(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The logical matrices in float64."""
+    return {
+        f"{name} {i}": matrix.astype(np.float64)
+        for name, array in arrays.items()
+        for i, matrix in enumerate(array if name in STACKED else array[None])
+    }
+
+
+@pytest.fixture(scope="module")
+def palms(tiny_recipe: RecipeMaker) -> tuple[Recipe, Step]:
+    """PaLM's optimizer, clipping at work."""
+    recipe = tiny_recipe("training.clip=0.25", "training.z_loss=0.01")
+    return recipe, make_step(recipe, layout.CPU)
+
+
+@pytest.fixture(scope="module")
+def plain(tiny_recipe: RecipeMaker) -> tuple[Recipe, Step]:
+    """One whose first moment is the gradient itself."""
+    recipe = tiny_recipe("model.layers=1", "training.clip=null", "training.optimizer={name: adamw, b1: 0}")
+    return recipe, make_step(recipe, layout.CPU)
+
+
+def test_steps_with_adafactor_and_clipping_are_the_references(palms: tuple[Recipe, Step]) -> None:
+    recipe, step = palms
+    check_against_reference(recipe, step, clip=0.25, rule=reference.adafactor)
+
+
+def test_steps_with_adamw_in_the_accelerators_layout_are_the_references(tiny_recipe: RecipeMaker) -> None:
+    recipe = tiny_recipe(
+        "training.clip=1000", "training.z_loss=0.01", "training.optimizer={name: adamw, weight_decay: 0}"
+    )
+    step = make_step(recipe, layout.ACCELERATOR)
+    check_against_reference(
+        recipe, step, clip=1000, rule=lambda theta, g, moments, k, rate: reference.adamw(theta, g, moments, k, rate, 0)
+    )
+
+
+Rule = Callable[
+    [reference.Array, reference.Array, reference.Moments, int, float], tuple[reference.Array, reference.Moments]
+]
+
+
+def check_against_reference(recipe: Recipe, step: Step, clip: float, rule: Rule) -> None:
+    state = state_of(recipe)
+    thetas = {name: array.astype(np.float64) for name, array in DRAWN.items()}
+    moments = {name: reference.Moments(np.zeros_like(t), np.zeros_like(t)) for name, t in logical(DRAWN).items()}
+    for k in range(1, 4):
+        windows = some_windows(k)
+        state, metrics = step(state, windows, RATE)
+        exact = reference.losses(thetas, np.asarray(windows).reshape(-1, 17), recipe.model.heads, 0.01)
+        grad_norm = reference.norm(exact.gradients)
+        assert k > 1 or clip == 1000 or grad_norm > 2 * clip, "clipping is not at work"
+        before = logical(thetas)
+        gradients = {name: g * min(1, clip / grad_norm) for name, g in logical(exact.gradients).items()}
+        after = {name: rule(before[name], gradients[name], moments[name], k, 0.01) for name in before}
+        moments = {name: moved for name, (_, moved) in after.items()}
+        thetas = {
+            name: np.stack([after[f"{name} {i}"][0] for i in range(len(array))]) if name in STACKED
+            else after[f"{name} 0"][0]
+            for name, array in thetas.items()
+        }  # fmt: skip
+
+        assert bool(metrics.finite)
+        assert state.optimizer.k == k
+        for ours, theirs in (
+            (metrics.loss, exact.cross_entropy),
+            (metrics.z, exact.z),
+            (metrics.grad_norm, grad_norm),
+            (metrics.parameter_norm, reference.norm(thetas)),
+        ):
+            assert float(ours) == pytest.approx(theirs, rel=1e-5)
+        v = logical(jax.device_get(state.optimizer.v))
+        for name, moved in logical(jax.device_get(state.parameters)).items():
+            assert np.linalg.norm(v[name] - moments[name].v) < 1e-4 * np.linalg.norm(moments[name].v), (name, k)
+            # g/√v of a gradient that is nearly zero is not well determined: one element in a hundred may be off.
+            error = np.abs(moved - after[name][0]) / np.abs(after[name][0] - before[name]).max()
+            assert np.quantile(error, 0.99) < 1e-3, (name, k)
+
+
+@pytest.mark.parametrize("leaves", [2, 4])
+def test_gradient_of_a_batch_is_the_mean_of_its_halves_to_the_bit(plain: tuple[Recipe, Step], leaves: int) -> None:
+    recipe, step = plain
+
+    def gradient(windows: jax.Array) -> dict[str, np.ndarray]:
+        moved: dict[str, np.ndarray] = jax.device_get(step(state_of(recipe), windows, RATE)[0].optimizer.m)
+        return moved
+
+    windows = some_windows(9, leaves)
+    whole, left, right = (gradient(part) for part in (windows, *jnp.split(windows, 2)))
+    for name in DRAWN:
+        assert np.any(left[name] != right[name]), name
+        assert np.array_equal(whole[name], (left[name] + right[name]) / np.float32(2)), name
+
+
+def overflowing(where: str) -> dict[str, np.ndarray]:
+    """Finite parameters whose `where`, loss or gradient, is infinite in a batch that holds RARE, and in no other.
+
+    Component 0 of every other token's embedding is low, so that unit 0 of the first layer's feed-forward stays shut:
+    the Swish of its gate is zero. RARE opens it, and 1e28 goes by: times a zero of W2, or not.
+    """
+    drawn = {name: array.copy() for name, array in DRAWN.items()}
+    drawn["embedding"][:, 0] = -5
+    drawn["embedding"][RARE, 0] = 5
+    drawn["norm"][0] = 1
+    for name, size in (("gate", 1e10), ("up", 1e18)):
+        drawn[name][0, :, 0] = 0
+        drawn[name][0, 0, 0] = size
+    drawn["down"][0, 0] = 1e15 if where == "loss" else 0
+    return drawn
+
+
+@pytest.mark.parametrize("where", ["loss", "gradient"])
+@pytest.mark.parametrize("optimizer", ["palms", "plain"])
+def test_an_overflow_leaves_every_bit_as_it_was_and_the_next_batch_trains_as_if_it_had_not_been(
+    request: pytest.FixtureRequest, optimizer: str, where: str
+) -> None:
+    recipe, step = request.getfixturevalue(optimizer)
+    good, drawn = some_windows(1), overflowing(where)
+    bad = good.at[LEAVES - 1, 0, 5].set(RARE)
+
+    def run(*batches: jax.Array) -> tuple[State, list[Metrics]]:
+        state, metrics = state_of(recipe, drawn), []
+        for batch in batches:
+            state, of_step = step(state, batch, RATE)
+            metrics.append(of_step)
+        return state, metrics
+
+    untouched = state_of(recipe, drawn)
+    skipped, (metrics,) = run(bad)
+    assert not metrics.finite
+    assert np.isfinite(metrics.loss) == (where == "gradient")
+    assert not np.isfinite(metrics.grad_norm)
+    assert bits(skipped) == bits(untouched)
+    assert float(metrics.parameter_norm) == pytest.approx(reference.norm(untouched.parameters), rel=1e-5)
+
+    undisturbed, _ = run(good)
+    assert undisturbed.optimizer.k == 1
+    assert bits(undisturbed) != bits(untouched)
+    disturbed, of_each = run(bad, bad, good)
+    assert [bool(m.finite) for m in of_each] == [False, False, True]
+    assert bits(disturbed) == bits(undisturbed)
+
+
+@pytest.mark.parametrize("rate", [3e38, np.inf, np.nan])
+def test_an_update_that_overflows_is_left_out(palms: tuple[Recipe, Step], rate: float) -> None:
+    recipe, step = palms
+    state, metrics = step(state_of(recipe), some_windows(1), jnp.float32(rate))
+    assert (bool(metrics.finite), bool(np.isfinite(metrics.loss)), bool(np.isfinite(metrics.grad_norm))) == (0, 1, 1)
+    assert bits(state) == bits(state_of(recipe))
+    again, metrics = step(state, some_windows(1), RATE)
+    assert metrics.finite
+    assert bits(again) != bits(state_of(recipe))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("name", sorted(DRAWN))
+def test_a_nan_or_infinity_in_any_parameter_moves_nothing(palms: tuple[Recipe, Step], name: str, value: float) -> None:
+    recipe, step = palms
+    drawn = {other: array.copy() for other, array in DRAWN.items()}
+    drawn[name].reshape(-1)[7] = value
+    state, metrics = step(state_of(recipe, drawn), some_windows(1), RATE)
+    assert not metrics.finite
+    assert bits(state) == bits(state_of(recipe, drawn))
+
+
+def test_the_same_step_twice_has_the_same_bits(palms: tuple[Recipe, Step]) -> None:
+    recipe, step = palms
+    one, other = (step(state_of(recipe), some_windows(2), RATE) for _ in range(2))
+    assert bits(one[0]) == bits(other[0])
+    assert [np.asarray(m).tobytes() for m in one[1]] == [np.asarray(m).tobytes() for m in other[1]]
+
+
+def test_training_on_one_batch_learns_it(palms: tuple[Recipe, Step]) -> None:
+    recipe, step = palms
+    state, losses = state_of(recipe), []
+    for number in range(1, 31):
+        state, metrics = step(state, some_windows(3), jnp.float32(learning_rate(recipe.training, number)))
+        losses.append(float(metrics.loss))
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_initial_state_is_drawn_for_the_recipe_and_its_moments_are_zero(tiny_recipe: RecipeMaker) -> None:
+    recipe = tiny_recipe()
+    state = initial_state(recipe)
+    assert stacked_names(recipe) == STACKED
+    assert {name: array.shape for name, array in state.parameters.items()} == {n: a.shape for n, a in DRAWN.items()}
+    assert all(np.any(array) for array in state.parameters.values())
+    assert state.optimizer.k == 0
+    assert not any(np.any(array) for array in jax.tree.leaves((state.optimizer.m, state.optimizer.v)))
