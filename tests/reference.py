@@ -224,11 +224,11 @@ def adafactor(
 
 
 def adamw(
-    theta: Array, g: Array, moments: Moments, k: int, learning_rate: float, weight_decay: float
+    theta: Array, g: Array, moments: Moments, k: int, learning_rate: float, weight_decay: float, b1: float = 0.9
 ) -> tuple[Array, Moments]:
-    """One update of one matrix with β1 0.9, β2 0.95 and ε 1e-8."""
-    m, v = 0.9 * moments.m + 0.1 * g, 0.95 * moments.v + 0.05 * g**2
-    direction = (m / (1 - 0.9**k)) / (np.sqrt(v / (1 - 0.95**k)) + 1e-8)
+    """One update of one matrix with β2 0.95 and ε 1e-8."""
+    m, v = b1 * moments.m + (1 - b1) * g, 0.95 * moments.v + 0.05 * g**2
+    direction = (m / (1 - b1**k)) / (np.sqrt(v / (1 - 0.95**k)) + 1e-8)
     return theta - learning_rate * (direction + weight_decay * theta), Moments(m, v)
 
 

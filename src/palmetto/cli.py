@@ -63,11 +63,12 @@ def run(
     with directory.locked():
         directory.claim(resolved)
         stages.build_tokens(directory, resolved, _say)
-        stages.train(directory, resolved.training.steps, _say)
-        stages.write_samples(directory, _say)
+        finished = stages.train(directory, resolved.training.steps, _say)
+        if finished:
+            stages.write_samples(directory, _say)
         stages.write_report(directory, _say)
     _answer_summary(directory, as_json)
-    if not as_json:
+    if finished and not as_json:
         print(f"\nNext:\n  palmetto generate {directory.path} --prompt 'def '\n  palmetto report {directory.path}\n"
               f"  palmetto run {recipe} --source PATH --run runs/mine")  # fmt: skip
 
@@ -248,6 +249,9 @@ def _prepare(
 
     chosen = [*(overrides or []), *([f"corpus.source={json.dumps(source)}"] if source is not None else [])]
     resolved = recipes.load(recipe, chosen)
+    if resolved.corpus.source not in (None, "python"):  # so that the run can be gone on with from anywhere
+        corpus = resolved.corpus.model_copy(update={"source": str(Path(resolved.corpus.source).absolute())})
+        resolved = resolved.model_copy(update={"corpus": corpus})
     return resolved, RunDirectory(run or Path("runs") / resolved.name)
 
 

@@ -118,16 +118,19 @@ def enter(run: RunDirectory, say: Say) -> Recipe:
     return recipe
 
 
-def train(run: RunDirectory, until: int, say: Say) -> None:
-    """Trains to step `until`, going on from what the directory holds; skipped where it is there already."""
+def train(run: RunDirectory, until: int, say: Say) -> bool:
+    """Trains to step `until`, going on from what the directory holds; skipped where it is there already.
+
+    Returns whether it got there; a signal stops it earlier.
+    """
     if run.summary.exists() and read_json(run.summary)["steps"] == until and not _is_behind(run, until):
         say(f"trained to step {until} already")
-        return
+        return True
     enter(run, say)
     from palmetto.training.loop import Loop
 
     with Reporter("training", until) as reporter:
-        Loop(run, reporter).train(until)
+        return Loop(run, reporter).train(until)
 
 
 def verify(run: RunDirectory, start: int | None, end: int | None, say: Say) -> "tuple[int, Difference | None]":

@@ -74,7 +74,7 @@ class Runs:
         return self("train", self.recipe, "--run", run, f"corpus.source={self.text}", *arguments, **options)
 
     def kill_at(self, run: str, lines: int, *arguments: object, how: int = signal.SIGKILL, delay: float = 0.0) -> int:
-        """Trains until the ledger holds `lines` lines, sends the signal `delay` seconds later; returns the exit code."""
+        """Trains until the ledger holds `lines` lines, signals `delay` seconds later; returns the exit code."""
         if not (self.folder / run).exists():
             shutil.copytree(self.folder / "tokens-only", self.folder / run)
         process = self.start("train", self.recipe, "--run", run, f"corpus.source={self.text}", *arguments)

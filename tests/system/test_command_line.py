@@ -20,16 +20,29 @@ def test_run_does_every_stage_once(make_runs: Callable[[Path], Runs], tmp_path: 
     out, _ = runs(*arguments)
     assert "palmetto generate out" in out
     assert "--source" in out
-    made = {"recipe.yaml", "vocabulary.model", "ledger.jsonl", "events.jsonl", "summary.json", "samples.txt", "report.html"}
+    made = {
+        "recipe.yaml",
+        "vocabulary.model",
+        "ledger.jsonl",
+        "events.jsonl",
+        "summary.json",
+        "samples.txt",
+        "report.html",
+    }
     assert made <= {path.name for path in (tmp_path / "out").iterdir()}
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary["steps"] == 12
     assert summary["validation_loss"]["last"] < summary["validation_loss"]["first"]
     assert summary["unigram_entropy"] > 0
-    times = {name: (tmp_path / "out" / name).stat().st_mtime_ns for name in ("vocabulary.model", "samples.txt", "summary.json")}
+    times = {
+        name: (tmp_path / "out" / name).stat().st_mtime_ns
+        for name in ("vocabulary.model", "samples.txt", "summary.json")
+    }
     answer = json.loads(runs(*arguments, "--json")[0])
     assert answer == summary
-    assert times == {name: (tmp_path / "out" / name).stat().st_mtime_ns for name in times}, "finished stages are skipped"
+    assert times == {name: (tmp_path / "out" / name).stat().st_mtime_ns for name in times}, (
+        "finished stages are skipped"
+    )
     # More steps of the same recipe go on from there.
     runs(*arguments[:-1], "training.steps=15")
     ledger = (tmp_path / "out" / "ledger.jsonl").read_text().splitlines()

@@ -4,7 +4,6 @@ import itertools
 import json
 import math
 import struct
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -50,9 +49,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def scratch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file for hypothesis to write over and over."""
-    yield tmp_path_factory.mktemp("scratch") / "ledger.jsonl"
+    return tmp_path_factory.mktemp("scratch") / "ledger.jsonl"
 
 
 def test_what_was_written_is_read(tmp_path: Path) -> None:

@@ -22,24 +22,27 @@ def thin(x: Floats, y: Floats, width: float) -> tuple[Floats, Floats]:
 
 
 def smooth(y: Floats, window: int) -> Floats:
-    """The mean over `window` values around each (fewer at the ends); what is not finite is left out of it."""
+    """The mean over `window` values around each, what is not finite left out. At the beginning, where a loss falls
+    fastest, only as many follow as precede, so that the curve starts where the values do."""
     finite = np.isfinite(y)
     sums = np.concatenate([[0.0], np.cumsum(np.where(finite, y, 0.0))])
     counts = np.concatenate([[0], np.cumsum(finite)])
     middle = np.arange(len(y))
-    first, end = np.maximum(0, middle - window // 2), np.minimum(len(y), middle + window // 2 + 1)
+    half = np.minimum(window // 2, middle)
+    first, end = middle - half, np.minimum(len(y), middle + half + 1)
     with np.errstate(invalid="ignore"):
         means: Floats = (sums[end] - sums[first]) / (counts[end] - counts[first])
     return means
 
 
-def top_of(values: Floats) -> float:
-    """A scale's upper end that shows the run of the values: the greatest, unless that dwarfs 99 % of them."""
+def crest(values: Floats, window: int = 9) -> float:
+    """How high a curve runs when what stands out for less than half of `window` values is left aside; 1 if nothing is
+    finite."""
     finite = values[np.isfinite(values)]
     if not len(finite):
         return 1.0
-    usual, greatest = float(np.quantile(finite, 0.99)), float(finite.max())
-    return greatest if greatest <= 4 * usual else 2 * usual
+    windows = np.lib.stride_tricks.sliding_window_view(finite, min(window, len(finite)))
+    return float(np.median(windows, axis=1).max())
 
 
 def spread(positions: list[float], gap: float) -> list[float]:

@@ -12,9 +12,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from palmetto.report.colours import LIGHT
-from palmetto.report.curves import compact, smooth, spread, thin, top_of
+from palmetto.report.curves import compact, crest, smooth, spread, thin
 from palmetto.report.record import Bools, Floats, Record, Rollback
 
+# matplotlib's own defaults, whatever the user's, but for these.
+_STYLE = matplotlib.style.context({"font.size": 12}, after_reset=True)
 _NARROW = 600
 _ROUND = [1, 2, 2.5, 5, 10]
 """The leading digits of distances between ticks."""
@@ -27,6 +29,8 @@ class Panel(NamedTuple):
     values: Floats
     show: Callable[[float], str] = compact
     """How a value is written."""
+    noisy: bool = False
+    """Whether every step is drawn faint and its mean over neighbours strong."""
     from_zero: bool = True
     """Whether the scale begins at 0."""
     tokens: int | None = None
@@ -41,46 +45,52 @@ def panels(record: Record) -> list[Panel]:
         Panel("Learning rate", record.learning_rate),
         Panel("Batch: sequences, tokens", record.sequences, tokens=length),
         Panel("Tokens seen", np.where(record.live, seen, np.nan)),
-        Panel("Gradient norm", record.grad_norm),
+        Panel("Gradient norm", record.grad_norm, noisy=True),
         Panel("Parameter norm", record.parameter_norm, from_zero=False),
-        Panel("log² Z", record.z),
-        Panel("Tokens a second", record.tokens_per_second),
-        Panel("Model FLOPs utilization", record.mfu, show=lambda share: f"{100 * share:.3g}%"),
-        Panel("Seconds a step", record.seconds),
+        Panel("log² Z", record.z, noisy=True),
+        Panel("Tokens a second", record.tokens_per_second, noisy=True),
+        Panel("Model FLOPs utilization", record.mfu, show=lambda share: f"{100 * share:.3g}%", noisy=True),
+        Panel("Seconds a step", record.seconds, noisy=True),
     ]
 
 
+@_STYLE
 def panel_figure(record: Record, panel: Panel, width: int = 330, height: int = 170) -> Figure:
     """A panel's curve: the live path strong, rolled-back attempts faint, their stretch of steps shaded."""
-    figure, axes = _canvas(width, height, left=42, right=46 if panel.tokens else 10, top=10, bottom=24)
+    figure, axes = _canvas(width, height, left=48, right=50 if panel.tokens else 10, top=10, bottom=26)
     column = _set_steps(axes, record, width)
     values, shown = panel.values, np.isfinite(panel.values)
     _shade_rollbacks(axes, record)
     if shown.any():
-        top, bottom = top_of(values), 0.0 if panel.from_zero else float(values[shown].min())
+        top = min(float(values[shown].max()), 2 * crest(values[record.live]))
+        bottom = 0.0 if panel.from_zero else float(values[shown].min())
         room = 0.06 * (top - bottom) or 0.06 * abs(top) or 1.0
         axes.set_ylim(bottom if panel.from_zero else bottom - room, top + room)
         for attempt in np.unique(record.attempt[~record.live]):
             _draw(axes, record, ~record.live & (record.attempt == attempt), values, column, "rollback", 0.8, 0.55)
-        _draw(axes, record, record.live, values, column, "train", 1.3)
+        if panel.noisy:
+            _draw(axes, record, record.live, values, column, "train", 0.8, 0.4)
+            values = _smoothed(record, values, top)
+        _draw(axes, record, record.live, values, column, "train", 1.4)
+        axes.yaxis.set_major_locator(MaxNLocator(4, steps=_ROUND))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: panel.show(value)))
+        if panel.tokens:
+            _scale_in_tokens(axes, sorted(set(values))[-4:], panel.tokens)
     else:
         _say_empty(axes)
-    axes.yaxis.set_major_locator(MaxNLocator(4, steps=_ROUND))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: panel.show(value)))
-    if panel.tokens and shown.any():
-        _scale_in_tokens(axes, sorted(set(values[shown]))[-4:], panel.tokens)
     return figure
 
 
+@_STYLE
 def loss_figure(record: Record, width: int = 1040, height: int = 400) -> Figure:
     """Training and validation loss in nats a token, the unigram entropy, and every rollback and skipped step."""
     narrow = width < _NARROW
     top_margin = 30 if record.rollbacks else 12
-    figure, axes = _canvas(width, height, left=34, right=94 if narrow else 142, top=top_margin, bottom=40)
+    figure, axes = _canvas(width, height, left=36, right=102 if narrow else 152, top=top_margin, bottom=44)
     column = _set_steps(axes, record, width)
     axes.set_xlabel("step", color=LIGHT["muted"])
     top = _set_losses(axes, record)
-    level = smooth(np.minimum(record.loss[record.live], top), smoothing_window(record))
+    level = _smoothed(record, record.loss, top)[record.live]
     _shade_rollbacks(axes, record)
     for attempt in np.unique(record.attempt[~record.live]):
         _draw(axes, record, ~record.live & (record.attempt == attempt), record.loss, column, "rollback", 0.9, 0.6)
@@ -101,21 +111,27 @@ def loss_figure(record: Record, width: int = 1040, height: int = 400) -> Figure:
     if (entropy := record.unigram_entropy) is not None:
         axes.axhline(entropy, color=LIGHT["ink"], linewidth=1, linestyle=(0, (4, 3)), zorder=3)
         labels.append((entropy, "unigram" if narrow else "unigram entropy", "ink"))
-    _label_ends(axes, height - top_margin - 40, labels, digits=2 if narrow else 3)
+    _label_ends(axes, height - top_margin - 44, labels, digits=2 if narrow else 3)
     return figure
 
 
 def smoothing_window(record: Record) -> int:
-    """Steps that the drawn training loss is averaged over: one in forty, and at least 5."""
-    return max(5, int(record.live.sum()) // 40)
+    """Steps that the drawn training loss is averaged over: one in forty, at least 5 and at most 1,000."""
+    return min(max(5, int(record.live.sum()) // 40), 1000)
+
+
+def _smoothed(record: Record, values: Floats, top: float) -> Floats:
+    """The means of the live path's values, each counted as `top` at most; NaN on other attempts."""
+    means = np.full(len(values), np.nan)
+    means[record.live] = smooth(np.minimum(values[record.live], top), smoothing_window(record))
+    return means
 
 
 def _canvas(width: int, height: int, *, left: int, right: int, top: int, bottom: int) -> tuple[Figure, Axes]:
     """A figure and its axes, with margins that stay the same whatever the labels."""
-    with matplotlib.style.context({"font.size": 11, "font.family": "sans-serif"}, after_reset=True):
-        figure = Figure(figsize=(width / 72, height / 72), facecolor=LIGHT["paper"])
-        frame = (left / width, bottom / height, 1 - (left + right) / width, 1 - (top + bottom) / height)
-        axes = figure.add_axes(frame, facecolor="none")
+    figure = Figure(figsize=(width / 72, height / 72), facecolor=LIGHT["paper"])
+    frame = (left / width, bottom / height, 1 - (left + right) / width, 1 - (top + bottom) / height)
+    axes = figure.add_axes(frame, facecolor="none")
     axes.grid(axis="y", color=LIGHT["grid"], linewidth=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(length=0, labelcolor=LIGHT["muted"])
@@ -131,7 +147,7 @@ def _scale_in_tokens(axes: Axes, sizes: list[float], tokens: int) -> None:
     """Ticks at these batch sizes: on the left in sequences, on the right in tokens."""
     axes.set_yticks([0.0, *sizes])
     right = axes.secondary_yaxis("right")
-    right.set_yticks([0.0, *sizes], [compact(size * tokens) for size in [0.0, *sizes]])
+    right.set_yticks(sizes, [compact(size * tokens) for size in sizes])
     right.tick_params(length=0, labelcolor=LIGHT["muted"])
     right.spines["right"].set_visible(False)
 
@@ -146,13 +162,13 @@ def _set_steps(axes: Axes, record: Record, width: int) -> float:
 def _set_losses(axes: Axes, record: Record) -> float:
     """Sets the loss scale, so that a spike beyond the first loss does not press the rest flat; returns its top."""
     entropy = [] if record.unigram_entropy is None else [record.unigram_entropy]
-    expected = np.concatenate([record.validations.loss, record.dead_validations.loss, record.loss[:1], entropy])
-    every = np.concatenate([expected, record.loss])
+    expected = np.concatenate([record.validations.loss, record.loss[:1], entropy])
+    every = np.concatenate([expected, record.loss, record.dead_validations.loss])
     every, expected = every[np.isfinite(every)], expected[np.isfinite(expected)]
     if not len(every):
         _say_empty(axes)
         return math.inf
-    top = min(float(every.max()), 1.25 * float(expected.max()) if len(expected) else top_of(record.loss))
+    top = min(float(every.max()), 1.25 * float(expected.max(initial=crest(record.loss[record.live]))))
     room = 0.05 * (top - float(every.min())) or 0.5
     axes.set_ylim(float(every.min()) - room, top + room)
     axes.yaxis.set_major_locator(MaxNLocator(7, steps=_ROUND))

@@ -58,9 +58,11 @@ def page(record: Record, directory: str) -> str:
 {sections.samples(record)}
 <div class="columns">
 {sections.recipe(record)}
+<div>
 {sections.machine(record)}
-</div>
 {sections.reproduction(record, directory)}
+</div>
+</div>
 </main>
 <footer>Made by <code>palmetto report</code> from the files of the run alone.</footer>
 </body>

@@ -18,7 +18,8 @@ def heading(record: Record) -> str:
     """The recipe's name, the verdict, the numbers that matter and the digests."""
     steps, asked = record.last_step, record.recipe.training.steps
     complete = "" if steps >= asked else f'<p class="status">{escape(_state(record))}</p>'
-    first, last = record.validations.loss[[0, -1]] if len(record.validations.loss) else (None, None)
+    measured = record.validations.loss
+    losses = " → ".join(f"{loss:.3f}" for loss in [*measured[:1], *measured[1:][-1:]])
     entropy, speed = record.unigram_entropy, record.speed
     unknown = "<small>not recorded yet</small>"
     numbers = [
@@ -26,7 +27,7 @@ def heading(record: Record) -> str:
         ("Tokens", f"{record.tokens:,}"),
         ("Steps", f"{steps:,} <small>of {asked:,}</small>"),
         ("Rollbacks, NaN steps", f"{len(record.rollbacks)}, {record.skipped_steps}"),
-        ("Validation loss", unknown if first is None else f"{first:.3f} → {last:.3f} <small>nats</small>"),
+        ("Validation loss", f"{losses} <small>nats</small>" if losses else unknown),
         ("Unigram entropy", unknown if entropy is None else f"{entropy:.3f} <small>nats</small>"),
         ("Speed", unknown if speed is None else f"{speed[0]:,.0f} <small>tokens/s</small>"),
         ("MFU", unknown if speed is None else f"{100 * speed[1]:.1f}%"),
@@ -52,7 +53,7 @@ def _verdict(record: Record) -> str:
     verb = "fell" if change < 0 else "did not fall: it went"
     moved = f"The validation loss {verb} from {losses[0]:.3f} to {last:.3f}"
     if not np.isfinite(change):
-        return f"The validation loss went from {losses[0]:.3f} to {last:.3f}: the model is lost."
+        return f"The validation loss went from {losses[0]:.3f} to {last:.3f}."
     if entropy is None:
         return f"{moved} nats a token. The unigram entropy is written with the first summary.json."
     side = "below" if last < entropy else "above"
@@ -86,7 +87,7 @@ def loss(record: Record) -> str:
     return (
         f'<h2>Loss <small class="note">nats a token</small></h2>\n<figure role="img" aria-label="Loss by step">'
         f'<div class="wide">{wide}</div><div class="narrow">{narrow}</div></figure>\n'
-        f'<ul class="key">{key}<li>train: every step faint, the mean of {window} steps bold</li></ul>'
+        f'<ul class="key">{key}<li>train: every step faint, the mean of {window:,} steps bold</li></ul>'
     )
 
 
@@ -98,7 +99,7 @@ def training(record: Record) -> str:
     for number, panel in enumerate(figures.panels(record)):
         values = panel.values[record.live]
         values = values[np.isfinite(values)]
-        last = escape(panel.show(float(values[-1]))) if len(values) else "not recorded"
+        last = escape(panel.show(float(values[-1]))) if len(values) else "no number"
         picture = svg.inline(figures.panel_figure(record, panel), f"panel-{number}")
         drawn.append(f'<figure role="img" aria-label="{escape(panel.title)} by step"><figcaption><h3>'
                      f"{escape(panel.title)}</h3><output>{last}</output></figcaption>{picture}</figure>")  # fmt: skip
@@ -164,7 +165,15 @@ def validations(record: Record) -> str:
     entropy = np.nan if record.unigram_entropy is None else record.unigram_entropy
     head = [("Step", "number"), ("Loss", "number"), ("Perplexity", "number"), ("Under unigram", "number")]
     rows = [
-        ("", [f"{step:,.0f}", f"{loss:.4f}", f"{np.exp(loss):,.1f}", f"{entropy - loss:+.3f}".replace("+nan", "–")])
+        (
+            "",
+            [
+                f"{step:,.0f}",
+                f"{loss:.4f}",
+                f"{np.exp(loss):,.1f}",
+                f"{entropy - loss:+.3f}".replace("-", "−").replace("+nan", "–"),
+            ],
+        )
         for step, loss in zip(*record.validations, strict=True)
     ]
     text = table(head, rows) if rows else '<p class="note">Not measured yet.</p>'
@@ -195,7 +204,7 @@ def samples(record: Record) -> str:
 
 def recipe(record: Record) -> str:
     """The resolved recipe, as it stands in recipe.yaml."""
-    return f"<section><h2>Recipe</h2>\n{block(record.recipe_text, 'recipe')}</section>"
+    return f"<section><h2>Recipe</h2>\n{block(record.recipe_text)}</section>"
 
 
 def machine(record: Record) -> str:
@@ -225,5 +234,5 @@ def reproduction(record: Record, directory: str) -> str:
     return (
         "<h2>Reproduce</h2>\n<p>Beside the run’s directory: replay it and compare every step with its ledger, bit for "
         "bit; or train it anew on the same text and compare the digests with those above. The same jaxlib, instruction "
-        "set, thread count and text give the same bits.</p>\n" + block("\n".join(commands))
+        "set, thread count and text give the same bits.</p>\n" + block("\n".join(commands), "commands")
     )

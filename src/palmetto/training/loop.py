@@ -121,8 +121,8 @@ class Loop:
 
     # Going forward
 
-    def train(self, until: int) -> None:
-        """Takes the run to step `until` (or to a signal), then checkpoints and writes the summary."""
+    def train(self, until: int) -> bool:
+        """Takes the run to step `until`, checkpoints and writes the summary; returns False if a signal came first."""
         training = self.recipe.training
         previous = {number: signal.signal(number, self._on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
@@ -139,6 +139,7 @@ class Loop:
             if self.signal:
                 self.event("stopped", f"{self.signal}: stopped at step {self.history.step}; the same command goes on")
             self._summarize(state)
+            return not self.signal
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)

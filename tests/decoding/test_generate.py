@@ -1,0 +1,80 @@
+"""Continuing a prompt: what greedy, seeds and [eod] mean, against full forward passes."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from palmetto.decoding.generate import generate
+from palmetto.decoding.sampling import Sampling
+from palmetto.model import decoder, layout
+from palmetto.recipe import Model
+from tests import reference
+
+MODEL = Model(layers=2, d_model=20, heads=3, head_size=8, d_ff=36)
+VOCABULARY, COUNT, LONGEST = 40, 12, 36
+DRAWN = reference.draw(0, layers=2, d_model=20, heads=3, head_size=8, d_ff=36, vocabulary=VOCABULARY)
+ARRANGED = layout.arrange({name: jnp.asarray(array) for name, array in DRAWN.items()}, layout.ACCELERATOR)
+PROMPT = np.array([3, 1, 4, 1, 5], np.int32)
+NEVER = VOCABULARY
+"""An end that no model says."""
+
+
+@functools.cache
+def forward() -> jax.stages.Wrapped:
+    def logits(tokens: jax.Array) -> jax.Array:
+        states = decoder.hidden_states(ARRANGED, tokens, MODEL, layout.ACCELERATOR)
+        return decoder.logits(ARRANGED, states)
+
+    return jax.jit(logits)
+
+
+def greedily(prompt: np.ndarray, count: int) -> np.ndarray:
+    """One full forward pass a token, behind it whatever: no token sees what follows it."""
+    tokens = np.zeros((1, LONGEST), np.int32)
+    tokens[0, : len(prompt)] = prompt
+    for position in range(len(prompt), len(prompt) + count):
+        tokens[0, position] = np.argmax(forward()(tokens)[0, position - 1])
+    return tokens[0, len(prompt) : len(prompt) + count]
+
+
+def continued(prompt: np.ndarray, sampling: Sampling = Sampling(), end: int = NEVER, seed: int = 0) -> np.ndarray:  # noqa: B008
+    return generate(ARRANGED, prompt, COUNT, MODEL, end, sampling, seed)
+
+
+# The last prompt is longer than a model trained on windows of 16 tokens ever saw.
+@pytest.mark.parametrize("length", [1, 5, 23])
+def test_greedy_is_the_argmax_of_full_forward_passes(length: int) -> None:
+    prompt = np.resize(PROMPT, length)
+    expected = greedily(prompt, COUNT)
+    assert len(set(expected.tolist())) > 2, "a constant continuation shows little"
+    assert np.array_equal(continued(prompt), expected)
+
+
+def test_the_end_token_ends_it_and_is_left_out() -> None:
+    whole = continued(PROMPT)
+    for end in set(whole.tolist()):
+        assert np.array_equal(continued(PROMPT, end=end), whole[: whole.tolist().index(end)])
+
+
+def test_no_tokens_asked_for_none_given() -> None:
+    assert len(generate(ARRANGED, PROMPT, 0, MODEL, NEVER, Sampling())) == 0
+
+
+def test_nothing_cannot_be_continued() -> None:
+    with pytest.raises(AssertionError):
+        continued(PROMPT[:0])
+
+
+def test_a_seed_decides_what_is_sampled_and_nothing_of_what_is_greedy() -> None:
+    hot = Sampling(temperature=1.5)
+    drawn = {seed: continued(PROMPT, hot, seed=seed).tolist() for seed in range(4)}
+    assert drawn == {seed: continued(PROMPT, hot, seed=seed).tolist() for seed in range(4)}
+    assert len(set(map(tuple, drawn.values()))) == 4
+    assert np.array_equal(continued(PROMPT, seed=5), continued(PROMPT, seed=6))
+
+
+def test_the_likeliest_token_alone_is_greedy() -> None:
+    assert np.array_equal(continued(PROMPT, Sampling(temperature=1.5, top_k=1), seed=3), continued(PROMPT))

@@ -1,0 +1,84 @@
+"""Data flows one way: no module imports a later one, and nothing heavy is imported before it is needed."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import palmetto
+
+SOURCE = Path(palmetto.__file__).parent
+
+# The way of the data, first to last. A module may import its own group and earlier ones.
+ORDER = (
+    ("errors", "files"),
+    ("recipe",),
+    ("recipes",),
+    ("environment", "run_directory"),
+    ("corpus",),
+    ("tokens",),
+    ("model",),
+    ("training",),
+    ("decoding",),
+    ("report",),
+    ("plan", "progress"),
+    ("stages",),
+    ("cli",),
+)
+RANK = {name: rank for rank, group in enumerate(ORDER) for name in group}
+
+
+def imports(file: Path) -> set[str]:
+    """The palmetto modules that a file imports, anywhere in it, as dotted names without the leading `palmetto.`."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "palmetto":
+            base = node.module.removeprefix("palmetto").lstrip(".")
+            for alias in node.names:
+                inner = f"{base}.{alias.name}".lstrip(".")
+                path = SOURCE / inner.replace(".", "/")
+                found.add(inner if path.with_suffix(".py").exists() or path.is_dir() else base)
+        elif isinstance(node, ast.Import):
+            found |= {a.name.removeprefix("palmetto.") for a in node.names if a.name.startswith("palmetto.")}
+    return found - {""}
+
+
+def modules() -> dict[str, Path]:
+    files = (file for file in SOURCE.rglob("*.py") if file != SOURCE / "__init__.py")
+    return {str(f.relative_to(SOURCE).with_suffix("")).replace("/", ".").removesuffix(".__init__"): f for f in files}
+
+
+def test_nothing_imports_backwards() -> None:
+    for name, file in modules().items():
+        for imported in imports(file):
+            assert RANK[imported.split(".")[0]] <= RANK[name.split(".")[0]], f"{name} imports {imported}"
+
+
+def test_no_circles() -> None:
+    graph = {name: imports(file) for name, file in modules().items()}
+    done: set[str] = set()
+
+    def visit(name: str, path: tuple[str, ...]) -> None:
+        assert name not in path, " → ".join((*path, name))
+        if name not in done:
+            for imported in graph.get(name, ()):
+                visit(imported, (*path, name))
+            done.add(name)
+
+    for name in graph:
+        visit(name, ())
+
+
+def test_help_imports_nothing_heavy() -> None:
+    """What keeps `palmetto --help` quick."""
+    code = (
+        "import sys, palmetto.cli; "
+        "print([m for m in ('jax', 'numpy', 'pydantic', 'matplotlib', 'orbax', 'pyarrow') if m in sys.modules])"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
+
+
+def test_the_core_needs_no_other_framework() -> None:
+    for file in modules().values():
+        assert not any(line.split()[1].split(".")[0] in ("torch", "flax", "ray", "lm_eval")
+                       for line in file.read_text().splitlines() if line.startswith(("import ", "from ")))  # fmt: skip
