@@ -18,7 +18,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 PEER_ENVIRONMENT = HERE.parent / ".venv-torch"
-PEER_PACKAGES = ("torch==2.13.0", "transformers==5.14.1", "numpy")
+PEER_PACKAGES = ("torch==2.13.0", "transformers==5.23.0", "numpy")
 PEERS = [(mode, dtype) for mode in ("eager", "compile") for dtype in ("float32", "bfloat16")]
 TOKENS = 8 * 512
 OVERRIDES = ("training.batch_size=8", "training.optimizer.name=adamw", "training.steps=1000")

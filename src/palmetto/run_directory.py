@@ -24,6 +24,7 @@ class RunDirectory:
         self.train_store = path / "tokens" / "train.bin"
         self.validation_store = path / "tokens" / "validation.bin"
         self.stages = path / "stages"
+        self.environment = path / "environment.json"
         self.ledger = path / "ledger.jsonl"
         self.events = path / "events.jsonl"
         self.metrics = path / "metrics.jsonl"

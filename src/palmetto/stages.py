@@ -111,10 +111,11 @@ def enter(run: RunDirectory, say: Say) -> Recipe:
     environment.prepare(recipe.training.threads, recorded)
     here = environment.record()
     if recorded is None:
-        write_json(run.path / "environment.json", here)
+        write_json(run.environment, here)
     elif differing := environment.differences(recorded, here):
-        say("the same bits cannot be promised here: " + "; ".join(differing))
-        run.record_event("environment", differing=differing)
+        text = "the same bits cannot be promised here: " + "; ".join(differing)
+        say(text)
+        run.record_event("environment", text=text)
     return recipe
 
 
@@ -164,8 +165,7 @@ def write_report(run: RunDirectory, say: Say) -> None:
 
 
 def _recorded_environment(run: RunDirectory) -> dict[str, Any] | None:
-    file = run.path / "environment.json"
-    return read_json(file) if file.exists() else None
+    return read_json(run.environment) if run.environment.exists() else None
 
 
 def _is_behind(run: RunDirectory, until: int) -> bool:

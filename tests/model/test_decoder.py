@@ -33,8 +33,8 @@ def compiled(arrangement: str, activations: str = "float32") -> Logits:
     model, chosen = MODEL.model_copy(update={"activations": activations}), LAYOUTS[arrangement]
 
     def logits(drawn: Parameters, tokens: jax.Array) -> jax.Array:
-        arranged = layout.arrange(drawn, chosen)
-        return decoder.logits(arranged, decoder.hidden_states(arranged, tokens, model, chosen))
+        arranged = layout.arrange(drawn, model, chosen)
+        return decoder.logits(arranged.embedding, decoder.hidden_states(arranged, tokens, model, chosen))
 
     return jax.jit(logits)
 
@@ -73,7 +73,7 @@ def test_hidden_states_are_in_the_activation_type() -> None:
     model = MODEL.model_copy(update={"activations": "bfloat16"})
 
     def hidden_states(drawn: Parameters, tokens: jax.Array) -> jax.Array:
-        return decoder.hidden_states(layout.arrange(drawn, layout.CPU), tokens, model, layout.CPU)
+        return decoder.hidden_states(layout.arrange(drawn, model, layout.CPU), tokens, model, layout.CPU)
 
     states = jax.eval_shape(hidden_states, DRAWN, some_tokens(0))
     assert (states.shape, states.dtype) == ((2, LENGTH, MODEL.d_model), jnp.bfloat16)

@@ -11,6 +11,7 @@ SIZE = 8
 
 
 def turned(x: np.ndarray, position: int) -> np.ndarray:
+    """x [SIZE] at a position; its pairs are components i and i + SIZE / 2."""
     cosines, sines = rotary_angles(jnp.array([position]), SIZE)
     return np.asarray(rotate(jnp.asarray(x, jnp.float32)[None], cosines, sines))[0].astype(np.float64)
 
@@ -27,13 +28,12 @@ def test_product_of_a_query_and_a_key_depends_on_their_distance_alone(
 
 
 @given(position=st.integers(0, 2048), pair=st.integers(0, SIZE // 2 - 1))
-def test_neighbouring_components_are_a_pair_with_a_frequency_of_its_own(position: int, pair: int) -> None:
-    x = np.zeros(SIZE)
-    x[2 * pair] = 1
+def test_each_pair_turns_with_a_frequency_of_its_own(position: int, pair: int) -> None:
     angle = position * 10000.0 ** (-2 * pair / SIZE)
-    expected = np.zeros(SIZE)
-    expected[2 * pair : 2 * pair + 2] = np.cos(angle), np.sin(angle)
-    assert np.allclose(turned(x, position), expected, atol=2e-4)
+    for component, expected in ((pair, (np.cos(angle), np.sin(angle))), (pair + 4, (-np.sin(angle), np.cos(angle)))):
+        there = turned(np.eye(SIZE)[component], position)
+        assert np.allclose(there[[pair, pair + 4]], expected, atol=2e-4)
+        assert np.count_nonzero(np.delete(there, [pair, pair + 4])) == 0
 
 
 def test_position_zero_turns_nothing_and_lengths_are_kept() -> None:

@@ -145,6 +145,16 @@ def test_a_run_of_nothing_but_nan(make_run: RunMaker) -> None:
     assert "no number" in page
 
 
+@pytest.mark.parametrize("eventful", [True, False])
+def test_the_key_names_the_marks_that_are_there(make_run: RunMaker, eventful: bool) -> None:
+    def loss(step: int, attempt: int) -> float:
+        return 99.0 if step == 45 else math.nan if step == 50 else spiking(step, attempt)
+
+    page = written(make_run(loss if eventful else falling))
+    for mark in ("rolled back and trained again", "beyond the scale", "NaN or Inf: parameters left as they were"):
+        assert (mark in page) == eventful
+
+
 def test_neighbouring_skipped_steps_are_one_row(make_run: RunMaker) -> None:
     page = written(make_run(lambda s, a: math.nan if s in (19, 20, 21, 30) else falling(s, a)))
     assert "steps 19 to 21: NaN" in page

@@ -65,7 +65,9 @@ def test_a_state_comes_back_to_the_bit(saved: Checkpoints) -> None:
     for step in saved.steps():
         restored = saved.restore(step, like=some_state(0))
         assert bits(restored) == bits(some_state(step))
-        assert jax.tree.structure(restored) == jax.tree.structure(some_state(0))
+        assert [(a.shape, a.dtype) for a in jax.tree.leaves(restored)] == [
+            (a.shape, a.dtype) for a in jax.tree.leaves(some_state(0))
+        ]
 
 
 def test_a_state_comes_back_in_another_process_that_knows_its_shapes_alone(copied: Checkpoints) -> None:

@@ -69,8 +69,9 @@ def test_a_line_has_the_keys_that_others_rely_on(whole: bytes) -> None:
 @given(values=st.tuples(any_float, any_float, any_float, any_float), rate=st.floats(allow_nan=False, min_value=0))
 def test_floats_come_back_to_the_bit(scratch: Path, values: tuple[float, float, float, float], rate: float) -> None:
     scratch.unlink(missing_ok=True)
-    line = LINES[0]._replace(**dict(zip(("loss", "grad_norm", "parameter_norm", "z"), values, strict=True)))
-    written(scratch, [line._replace(learning_rate=rate)])
+    loss, grad_norm, parameter_norm, z = values
+    line = LINES[0]._replace(loss=loss, grad_norm=grad_norm, parameter_norm=parameter_norm, z=z, learning_rate=rate)
+    written(scratch, [line])
     (again,) = ledger.read(scratch, whole=True)[0]
     assert again.learning_rate == rate
     for field, value in zip(("loss", "grad_norm", "parameter_norm", "z"), values, strict=True):

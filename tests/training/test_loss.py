@@ -42,10 +42,10 @@ SCANNED = layout.ACCELERATOR._replace(query_rows=7, logit_rows=15)
 CASES = [
     *(Case(arrangement, 13, choice) for arrangement in (UNROLLED, SCANNED) for choice in get_args(Rematerialize)),
     Case(UNROLLED._replace(query_rows=1, logit_rows=4), 3),
-    Case(layout.CPU, 2),
-    Case(layout.ACCELERATOR, 5),
 ]
-BFLOAT16 = [Case(UNROLLED, 13, "projections", "bfloat16"), Case(SCANNED, 13, "nothing", "bfloat16")]
+BFLOAT16 = Case(SCANNED, 13, "projections", "bfloat16")
+"""As the large recipes are trained."""
+
 DRAWN = reference.draw(0, layers=2, d_model=20, heads=3, head_size=8, d_ff=36, vocabulary=VOCABULARY)
 
 
@@ -54,8 +54,9 @@ def compiled(case: Case) -> Callable[[dict[str, npt.NDArray[np.float32]], jax.Ar
     model = MODEL.model_copy(update={"activations": case.activations})
 
     def total(drawn: Parameters, windows: jax.Array) -> tuple[jax.Array, Losses]:
-        losses = token_losses(layout.arrange(drawn, case.layout), windows, model, case.layout, case.rematerialize)
-        return losses.cross_entropy + Z_LOSS * losses.z, losses
+        arranged = layout.arrange(drawn, model, case.layout)
+        losses = token_losses(arranged, windows, model, case.layout, z_loss=Z_LOSS, rematerialize=case.rematerialize)
+        return losses.objective, losses
 
     # Unoptimized code is compiled in half the time; tests/training/test_step.py has the whole step as it is run.
     return jax.jit(jax.grad(total, has_aux=True), compiler_options={"xla_backend_optimization_level": 0})
@@ -87,10 +88,9 @@ def test_losses_and_all_gradients_agree_with_the_reference_to_float32_rounding(c
         assert np.abs(error).max() < 3e-6 * np.abs(expected).max(), name
 
 
-@pytest.mark.parametrize("case", BFLOAT16, ids=repr)
-def test_bfloat16_activations_agree_to_bfloat16_rounding_and_no_better(case: Case) -> None:
-    windows = some_windows(case.length)
-    ours, theirs = given(case, DRAWN, windows), reference.losses(DRAWN, windows, MODEL.heads, Z_LOSS)
+def test_bfloat16_activations_agree_to_bfloat16_rounding_and_no_better() -> None:
+    windows = some_windows(BFLOAT16.length)
+    ours, theirs = given(BFLOAT16, DRAWN, windows), reference.losses(DRAWN, windows, MODEL.heads, Z_LOSS)
     assert ours.cross_entropy == pytest.approx(theirs.cross_entropy, rel=2**-8)
     assert ours.z == pytest.approx(theirs.z, rel=2**-7)
     for name, expected in theirs.gradients.items():

@@ -319,12 +319,10 @@ def test_random_runs_roll_back_fold_and_give_up() -> None:
     rollbacks = folded = exhausted = several = 0
     random = np.random.default_rng(0)
     for _ in range(100):
-        stretch = [(loss_spike, int(random.integers(3000)), int(random.integers(120))) for _ in range(6)]
+        stretch = [range(first, first + length) for first, length in random.integers((3000, 120), size=(6, 2))]
 
-        def curve(
-            attempt: int, step: int, position: int, stretch: list[tuple[Trouble, int, int]] = stretch
-        ) -> Observation:
-            return (loss_spike if any(a - 16 < position < a + n for _, a, n in stretch) else calm)(step, position)
+        def curve(attempt: int, step: int, position: int, stretch: list[range] = stretch) -> Observation:
+            return (loss_spike if any(position in range_ for range_ in stretch) else calm)(step, position)
 
         run = Run(curve, LITTLE).go(UNTIL)
         rollbacks += len(run.rollbacks)

@@ -7,9 +7,8 @@ import jax.numpy as jnp
 
 from palmetto.model.attention import attend
 from palmetto.model.block import parallel_block
-from palmetto.model.decoder import embed, logits
+from palmetto.model.decoder import embed, final_norm, logits
 from palmetto.model.layout import Arranged, Block
-from palmetto.model.norms import layer_norm
 from palmetto.model.positions import rotary_angles
 from palmetto.recipe import Model
 
@@ -57,5 +56,4 @@ def extend(arranged: Arranged, tokens: jax.Array, cache: Cache, model: Model) ->
 
     assert isinstance(arranged.blocks, Block), "decoding runs over stacked layers on every platform"
     x, (keys, values) = jax.lax.scan(apply, embed(arranged, tokens, model), (arranged.blocks, cache.keys, cache.values))
-    states = layer_norm(x, arranged.final_norm)
-    return logits(arranged, states), Cache(keys, values, cache.length + rows)
+    return logits(arranged.embedding, final_norm(arranged, x)), Cache(keys, values, cache.length + rows)

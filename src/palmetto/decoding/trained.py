@@ -39,7 +39,7 @@ class TrainedModel:
         self.vocabulary = Vocabulary.load(run.vocabulary)
         state, self.step, _ = restore(run)
         # A token at a time, the shape that suits accelerators suits a CPU as well.
-        self._arranged = arrange(state.parameters, ACCELERATOR)
+        self._arranged = arrange(state.parameters, self.model, ACCELERATOR)
 
     def go_on(self, prompt: str, tokens: int, sampling: Sampling, seed: int = 0) -> str:
         """Up to `tokens` tokens behind the beginning of a document, to the document's end if it comes."""

@@ -1,32 +1,83 @@
-"""Multi-query attention: H query heads share one head of keys and values (Shazeer, arXiv 1911.02150)."""
+"""Multi-query attention: H query heads share one head of keys and values (Shazeer, arXiv 1911.02150).
 
-import math
+Queries come scaled by 1/√Q (layout.py). Since all heads share their keys, the H·T query rows of a sequence are one
+matrix: row t·H + h is head h at position t.
+"""
+
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 
-
-def causal_attention(q: jax.Array, k: jax.Array, v: jax.Array, query_rows: int) -> jax.Array:
-    """Softmax(q·kᵀ/√Q)·v where position t sees keys up to t: q [B, T, H, Q], k and v [B, T, Q] → [B, T, H, Q].
-
-    Query rows are taken `query_rows` at a time against the keys up to the last of them: nearly half of the products of
-    a full square are never formed.
-    """
-    length = q.shape[1]
-    blocks = []
-    for start in range(0, length, query_rows):
-        end = min(start + query_rows, length)
-        visible = jnp.arange(end)[None, :] <= jnp.arange(start, end)[:, None]
-        blocks.append(attend(q[:, start:end], k[:, :end], v[:, :end], visible))
-    return jnp.concatenate(blocks, axis=1)
+Residuals = tuple[jax.Array, jax.Array, jax.Array, list[jax.Array], list[tuple[jax.Array, jax.Array]]]
 
 
 def attend(q: jax.Array, k: jax.Array, v: jax.Array, visible: jax.Array) -> jax.Array:
-    """Attention of q [B, T, H, Q] to k and v [B, S, Q] where `visible` [T, S] is true; softmax in float32."""
-    batch, rows, heads, size = q.shape
-    # The heads share their keys, so all of them are one matrix product a sequence.
-    flat = (q * (1 / math.sqrt(size))).reshape(batch, rows * heads, size)
-    scores = jnp.einsum("bnq,bsq->bns", flat, k, preferred_element_type=jnp.float32)
-    scores = jnp.where(visible[:, None, :], scores.reshape(batch, rows, heads, -1), -jnp.inf)
-    weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype).reshape(batch, rows * heads, -1)
-    return jnp.einsum("bns,bsq->bnq", weights, v).reshape(q.shape)
+    """Softmax(q·kᵀ)·v where `visible` [T, S] is true: q [B, T, H, Q], k and v [B, S, Q] → [B, T, H, Q].
+
+    Softmax in float32. The plain form, for decoding.
+    """
+    rows = q.reshape(q.shape[0], -1, q.shape[-1])
+    scores = jnp.where(jnp.repeat(visible, q.shape[2], axis=0), _product(rows, k, 2, 2), -jnp.inf)
+    weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
+    return _product(weights, v, 2, 1).reshape(q.shape).astype(q.dtype)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(3,))
+def causal_attention(q: jax.Array, k: jax.Array, v: jax.Array, query_rows: int) -> jax.Array:
+    """Attention where position t sees keys up to t: q [B, T, H, Q], k and v [B, T, Q] → [B, T, H, Q].
+
+    `query_rows` positions are taken at a time against the keys up to the last of them: nearly half of the products of
+    a full square are never formed, forward or backward. The derivative is by hand, because the automatic one keeps
+    and moves several arrays of the size of the weights where one is enough.
+    """
+    return _forward(q, k, v, query_rows)[0]
+
+
+def _forward(q: jax.Array, k: jax.Array, v: jax.Array, query_rows: int) -> tuple[jax.Array, Residuals]:
+    batch, length, heads, size = q.shape
+    rows = q.reshape(batch, length * heads, size)
+    outputs, kept = [], []
+    for start in range(0, length, query_rows):
+        end = min(start + query_rows, length)
+        scores = _mask_future(_product(rows[:, start * heads : end * heads], k[:, :end], 2, 2), start, heads)
+        exponentials = jnp.exp(scores - jnp.max(scores, axis=-1, keepdims=True))
+        inverse_sum = 1 / jnp.sum(exponentials, axis=-1, keepdims=True)
+        exponentials = exponentials.astype(v.dtype)
+        outputs.append((_product(exponentials, v[:, :end], 2, 1) * inverse_sum).astype(q.dtype))
+        kept.append((exponentials, inverse_sum))
+    return jnp.concatenate(outputs, axis=1).reshape(q.shape), (rows, k, v, outputs, kept)
+
+
+def _backward(query_rows: int, residuals: Residuals, d: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """With weights p = e/Σe and output o: ds = p ⊙ (d·vᵀ − rowsum(d ⊙ o)), dq = ds·k, dk = dsᵀ·q, dv = pᵀ·d."""
+    rows, k, v, outputs, kept = residuals
+    _, length, heads, size = d.shape
+    d = d.reshape(rows.shape)
+    dq, dk, dv = [], jnp.zeros(k.shape, jnp.float32), jnp.zeros(v.shape, jnp.float32)
+    for start, output, (exponentials, inverse_sum) in zip(range(0, length, query_rows), outputs, kept, strict=True):
+        end = min(start + query_rows, length)
+        block = slice(start * heads, end * heads)
+        scaled = (d[:, block] * inverse_sum).astype(d.dtype)
+        along = jnp.sum(scaled.astype(jnp.float32) * output, axis=-1, keepdims=True)
+        ds = (exponentials * (_product(scaled, v[:, :end], 2, 2) - along)).astype(d.dtype)
+        dq.append(_product(ds, k[:, :end], 2, 1).astype(d.dtype))
+        dk = dk.at[:, :end].add(_product(ds, rows[:, block], 1, 1))
+        dv = dv.at[:, :end].add(_product(exponentials, scaled, 1, 1))
+    dq_all = jnp.concatenate(dq, axis=1).reshape(*d.shape[:1], length, heads, size)
+    return dq_all, dk.astype(k.dtype), dv.astype(v.dtype)
+
+
+causal_attention.defvjp(_forward, _backward)
+
+
+def _product(a: jax.Array, b: jax.Array, a_axis: int, b_axis: int) -> jax.Array:
+    """The matrix product of each sequence, axis 0, over the given axes, in float32."""
+    dimensions = (((a_axis,), (b_axis,)), ((0,), (0,)))
+    return jax.lax.dot_general(a, b, dimensions, preferred_element_type=jnp.float32)
+
+
+def _mask_future(scores: jax.Array, start: int, heads: int) -> jax.Array:
+    """Scores [B, rows · H, keys] of the positions from `start` on, −∞ (but finite) where a key lies ahead."""
+    position = start + jax.lax.broadcasted_iota(jnp.int32, scores.shape, 1) // heads
+    return jnp.where(jax.lax.broadcasted_iota(jnp.int32, scores.shape, 2) <= position, scores, -1e30)

@@ -7,13 +7,13 @@ import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
 from palmetto.model.feedforward import swiglu
-from palmetto.model.layout import Block, split_inputs
-from palmetto.model.norms import layer_norm
+from palmetto.model.layout import Block
+from palmetto.model.norms import standardize
 from palmetto.model.positions import rotate
 from palmetto.recipe import Model
 
 Attention = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
-"""Rotated queries [B, T, H, Q], rotated keys and values [B, T, Q] → [B, T, H, Q]."""
+"""Rotated, scaled queries [B, T, H, Q], rotated keys and values [B, T, Q] → [B, T, H, Q]."""
 
 
 def parallel_block(
@@ -21,9 +21,9 @@ def parallel_block(
 ) -> jax.Array:
     """y = x + MLP(LN(x)) + Attn(LN(x)) (PaLM, section 2), x [B, T, D]; angles [T, Q/2] of its positions."""
     cosines, sines = angles
-    joined = checkpoint_name(layer_norm(x, block.norm) @ block.inputs.astype(x.dtype), "projections")
-    q, k, v, gate, up = split_inputs(joined, model)
-    q, k = rotate(q, cosines[:, None], sines[:, None]), rotate(k, cosines, sines)
-    attended = attention(q, k, v)
-    inner = jnp.concatenate([attended.reshape(*x.shape[:2], -1), swiglu(gate, up)], axis=-1)
-    return x + inner @ block.outputs.astype(x.dtype)
+    normed = standardize(x)
+    qkv, gate, up = (checkpoint_name(normed @ w.astype(x.dtype), "projections") for w in block[:3])
+    q, k, v = jnp.split(qkv, [model.heads * model.query_size, (model.heads + 1) * model.query_size], axis=-1)
+    q = rotate(q.reshape(*x.shape[:2], model.heads, -1), cosines[:, None], sines[:, None])
+    attended = attention(q, rotate(k, cosines, sines), v).reshape(*x.shape[:2], -1)
+    return x + swiglu(gate, up) @ block.down.astype(x.dtype).mT + attended @ block.o.astype(x.dtype).mT

@@ -1,6 +1,5 @@
 """The decoder: embedding, blocks, final norm, logits."""
 
-import math
 from typing import Literal
 
 import jax
@@ -9,7 +8,7 @@ import jax.numpy as jnp
 from palmetto.model.attention import causal_attention
 from palmetto.model.block import parallel_block
 from palmetto.model.layout import Arranged, Block, Layout
-from palmetto.model.norms import layer_norm
+from palmetto.model.norms import standardize
 from palmetto.model.positions import rotary_angles
 from palmetto.recipe import Model
 
@@ -19,7 +18,7 @@ Rematerialize = Literal["nothing", "projections", "block"]
 def hidden_states(
     arranged: Arranged, tokens: jax.Array, model: Model, layout: Layout, rematerialize: Rematerialize = "nothing"
 ) -> jax.Array:
-    """Tokens [B, T] of int32 → normed final states [B, T, D] in the model's activation type."""
+    """Tokens [B, T] of int32 → final states [B, T, D] in the activation type, normed and scaled for the logits."""
     angles = rotary_angles(jnp.arange(tokens.shape[1]), model.query_size)
 
     def apply(x: jax.Array, block: Block) -> jax.Array:
@@ -35,7 +34,7 @@ def hidden_states(
     else:
         for block in arranged.blocks:
             x = apply(x, block)
-    return layer_norm(x, arranged.final_norm)
+    return final_norm(arranged, x)
 
 
 def embed(arranged: Arranged, tokens: jax.Array, model: Model) -> jax.Array:
@@ -43,8 +42,11 @@ def embed(arranged: Arranged, tokens: jax.Array, model: Model) -> jax.Array:
     return arranged.embedding[tokens].astype(model.activations)
 
 
-def logits(arranged: Arranged, states: jax.Array) -> jax.Array:
-    """States [..., D] → float32 logits [..., V] = states · embeddingᵀ / √D."""
-    scale = 1 / math.sqrt(states.shape[-1])
-    table = arranged.embedding.astype(states.dtype)
-    return scale * jnp.einsum("...d,vd->...v", states, table, preferred_element_type=jnp.float32)
+def final_norm(arranged: Arranged, x: jax.Array) -> jax.Array:
+    """The last block's result [..., D] → final states: LN(x)/√D."""
+    return standardize(x) * arranged.final_norm.astype(x.dtype)
+
+
+def logits(embedding: jax.Array, states: jax.Array) -> jax.Array:
+    """Final states [..., D] → float32 logits [..., V] = states · embeddingᵀ."""
+    return jnp.einsum("...d,vd->...v", states, embedding.astype(states.dtype), preferred_element_type=jnp.float32)

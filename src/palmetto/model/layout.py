@@ -1,10 +1,10 @@
 """How memory holds a model while it computes: the one place where a CPU gets another shape than an accelerator.
 
-Parameters are stored as logical matrices (parameters.py). A step arranges them once: the projections that read the
-same input are joined into one matrix product, and on a CPU the layers come apart, since XLA runs a loop over layers
-slower there. Gradients take the same road back. None of it changes what is computed but for rounding.
+Parameters are stored as logical matrices (parameters.py). A step arranges them once, for all its micro-batches, and
+gradients take the same road back. None of it changes what is computed but for rounding.
 """
 
+import math
 from typing import NamedTuple
 
 import jax
@@ -15,17 +15,17 @@ from palmetto.recipe import Model
 
 
 class Layout(NamedTuple):
-    """The choices; both hold for every model."""
+    """The choices; each holds for every model."""
 
     unroll_layers: bool
-    """Layers as a Python list, each compiled by itself, or stacked under one scan."""
+    """Layers as a Python tuple, each compiled by itself, or stacked under one scan, which XLA runs slower on a CPU."""
     query_rows: int
     """Causal attention takes this many query rows at a time against the keys up to them, never the masked rest."""
     logit_rows: int
     """The loss holds the logits of this many positions at a time."""
 
 
-CPU = Layout(unroll_layers=True, query_rows=128, logit_rows=512)
+CPU = Layout(unroll_layers=True, query_rows=128, logit_rows=1024)
 ACCELERATOR = Layout(unroll_layers=False, query_rows=1024, logit_rows=2048)
 
 
@@ -37,12 +37,16 @@ def for_platform(platform: str) -> Layout:
 class Block(NamedTuple):
     """One parallel block as it computes; with a leading axis [L] where layers are stacked."""
 
-    norm: jax.Array
-    """[D]"""
-    inputs: jax.Array
-    """[D, H·Q + Q + Q + F + F]: queries, the shared key and value, gate and up, side by side."""
-    outputs: jax.Array
-    """[H·Q + F, D]: attention's and the feed-forward layer's way back, one above the other."""
+    qkv: jax.Array
+    """[D, H·Q + Q + Q]: queries over √Q, the shared key and the shared value, side by side."""
+    gate: jax.Array
+    """[D, F]"""
+    up: jax.Array
+    """[D, F]"""
+    o: jax.Array
+    """[D, H·Q], transposed: its gradient is then the product that XLA's CPU code is quicker at."""
+    down: jax.Array
+    """[D, F], transposed."""
 
 
 class Arranged(NamedTuple):
@@ -52,26 +56,32 @@ class Arranged(NamedTuple):
     """[V, D]"""
     blocks: Block | tuple[Block, ...]
     final_norm: jax.Array
-    """[D]"""
+    """[D], over √D, the scale of the logits."""
 
 
-def arrange(parameters: Parameters, layout: Layout) -> Arranged:
-    """Joins what computes together. Linear, so that its transpose takes gradients back to the logical matrices."""
+def arrange(parameters: Parameters, model: Model, layout: Layout) -> Arranged:
+    """Joins and scales once what would be joined and scaled for every position; differentiable.
+
+    The norm's scale multiplies the rows of the kernels behind it, 1/√Q the queries and 1/√D the final norm. The pairs
+    that rotary positions turn, neighbours in q and k, come apart into halves (positions.py).
+    """
+    scale = parameters["norm"][..., None]
+    q, k, v = (parameters[name] for name in ("q", "k", "v"))
+    q, k = (_halves(kernel, model.query_size) for kernel in (q, k))
     stacked = Block(
-        norm=parameters["norm"],
-        inputs=jnp.concatenate([parameters[name] for name in ("q", "k", "v", "gate", "up")], axis=-1),
-        outputs=jnp.concatenate([parameters["o"], parameters["down"]], axis=-2),
+        qkv=scale * jnp.concatenate([q / math.sqrt(model.query_size), k, v], axis=-1),
+        gate=scale * parameters["gate"],
+        up=scale * parameters["up"],
+        o=parameters["o"].mT,
+        down=parameters["down"].mT,
     )
     blocks: Block | tuple[Block, ...] = stacked
     if layout.unroll_layers:
-        layers = stacked.norm.shape[0]
-        blocks = tuple(jax.tree.map(lambda array, i=i: array[i], stacked) for i in range(layers))
-    return Arranged(parameters["embedding"], blocks, parameters["final_norm"])
+        blocks = tuple(jax.tree.map(lambda array, i=i: array[i], stacked) for i in range(model.layers))
+    return Arranged(parameters["embedding"], blocks, parameters["final_norm"] / math.sqrt(model.d_model))
 
 
-def split_inputs(joined: jax.Array, model: Model) -> tuple[jax.Array, ...]:
-    """Takes x·inputs [..., H·Q + 2Q + 2F] apart into q [..., H, Q], k, v [..., Q], gate and up [..., F]."""
-    heads, size, feedforward = model.heads, model.query_size, model.feedforward_size
-    ends = [heads * size, heads * size + size, heads * size + 2 * size, heads * size + 2 * size + feedforward]
-    q, k, v, gate, up = jnp.split(joined, ends, axis=-1)
-    return q.reshape(*q.shape[:-1], heads, size), k, v, gate, up
+def _halves(kernel: jax.Array, head_size: int) -> jax.Array:
+    """Reorders the columns of each head [..., heads · Q] from x0 y0 x1 y1 … to x0 x1 … y0 y1 …."""
+    pairs = kernel.reshape(*kernel.shape[:-1], -1, head_size // 2, 2)
+    return pairs.swapaxes(-1, -2).reshape(kernel.shape)

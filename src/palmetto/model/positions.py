@@ -1,4 +1,8 @@
-"""Positions: rotary embeddings (Su et al., arXiv 2104.09864)."""
+"""Positions: rotary embeddings (Su et al., arXiv 2104.09864).
+
+A head's pairs are neighbours in the stored kernels (x0 y0 x1 y1 …, as in the paper) and lie in two halves
+(x0 x1 … y0 y1 …) where they are turned: queries and keys are reordered alike, so that no product changes.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +18,6 @@ def rotary_angles(positions: jax.Array, head_size: int) -> tuple[jax.Array, jax.
 
 
 def rotate(x: jax.Array, cosines: jax.Array, sines: jax.Array) -> jax.Array:
-    """Turns the pairs (x[2i], x[2i + 1]) of the last axis: x [..., T, Q], angles [T, Q/2]."""
-    even, odd = x[..., 0::2].astype(jnp.float32), x[..., 1::2].astype(jnp.float32)
-    turned = jnp.stack([even * cosines - odd * sines, even * sines + odd * cosines], axis=-1)
-    return turned.reshape(x.shape).astype(x.dtype)
+    """Turns the pairs (x[i], x[i + Q/2]) of the last axis: x [..., T, Q], angles broadcast against [..., T, Q/2]."""
+    a, b = jnp.split(x.astype(jnp.float32), 2, axis=-1)
+    return jnp.concatenate([a * cosines - b * sines, a * sines + b * cosines], axis=-1).astype(x.dtype)

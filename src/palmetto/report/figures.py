@@ -102,12 +102,13 @@ def loss_figure(record: Record, width: int = 1040, height: int = 400) -> Figure:
     labels = []
     if len(level) and math.isfinite(level[-1]):
         labels.append((float(level[-1]), "train", "train"))
-    for measured, colour, alpha in ((record.dead_validations, "rollback", 0.7), (record.validations, "validation", 1)):
-        many = len(measured.step) > (20 if narrow else 60)
-        axes.plot(measured.step, measured.loss, color=LIGHT[colour], linewidth=1.2 if colour == "validation" else 0,
-                  marker="" if many else "o", markersize=4.5, alpha=alpha, zorder=5)  # fmt: skip
-    if len(record.validations.loss) and math.isfinite(record.validations.loss[-1]):
-        labels.append((float(record.validations.loss[-1]), "validation", "validation"))
+    dead, measured = record.dead_validations, record.validations
+    marker = "o" if len(measured.step) <= (20 if narrow else 60) else ""
+    axes.plot(*dead, "o", color=LIGHT["rollback"], markersize=4.5, alpha=0.7, zorder=5)
+    axes.plot(*measured, color=LIGHT["validation"], linewidth=1.2, marker=marker, markersize=4.5, zorder=5,
+              clip_on=False)  # fmt: skip
+    if len(measured.loss) and math.isfinite(measured.loss[-1]):
+        labels.append((float(measured.loss[-1]), "validation", "validation"))
     if (entropy := record.unigram_entropy) is not None:
         axes.axhline(entropy, color=LIGHT["ink"], linewidth=1, linestyle=(0, (4, 3)), zorder=3)
         labels.append((entropy, "unigram" if narrow else "unigram entropy", "ink"))
@@ -248,6 +249,8 @@ def _label_ends(axes: Axes, height: int, labels: list[tuple[float, str, str]], d
     for (value, name, colour), place in zip(labels, spread(places, 15), strict=True):
         axes.annotate(f"{value:.{digits}f} {name}", (1, place / height), (7, 0), xycoords="axes fraction",
                       textcoords="offset points", va="center", color=LIGHT[colour], annotation_clip=False)  # fmt: skip
+    axes.annotate("nats a token", (1, 0), (7, -30), xycoords="axes fraction", textcoords="offset points",
+                  color=LIGHT["muted"], annotation_clip=False)  # fmt: skip
 
 
 def _say_empty(axes: Axes) -> None:

@@ -72,20 +72,23 @@ def _digests(record: Record) -> str:
 
 
 def loss(record: Record) -> str:
-    """The loss over the steps, its key and the validation losses."""
+    """The loss over the steps and the key to its marks."""
     if not len(record.step):
         return '<h2>Loss</h2>\n<p class="note">The ledger holds no step yet: there is nothing to draw.</p>'
-    wide = svg.inline(figures.loss_figure(record), "loss")
+    figure = figures.loss_figure(record)
+    wide = svg.inline(figure, "loss")
     narrow = svg.inline(figures.loss_figure(record, 380, 300), "loss-narrow")
+    top = figure.axes[0].get_ylim()[1]
     marks = [
         (bool(record.rollbacks), '<b class="shade"></b>', "rolled back and trained again"),
         (bool(record.rollbacks), "<b>◆</b>", "went on from here, passing over batches"),
+        (bool((record.loss[np.isfinite(record.loss)] > top).any()), "<b>▲</b>", "beyond the scale"),
         (bool(record.skipped_steps), '<b class="cross">×</b>', "NaN or Inf: parameters left as they were"),
     ]
     window = figures.smoothing_window(record)
     key = "".join(f"<li>{sign}{escape(text)}</li>" for shown, sign, text in marks if shown)
     return (
-        f'<h2>Loss <small class="note">nats a token</small></h2>\n<figure role="img" aria-label="Loss by step">'
+        f'<h2>Loss</h2>\n<figure role="img" aria-label="Loss by step">'
         f'<div class="wide">{wide}</div><div class="narrow">{narrow}</div></figure>\n'
         f'<ul class="key">{key}<li>train: every step faint, the mean of {window:,} steps bold</li></ul>'
     )

@@ -105,8 +105,9 @@ def read(path: Path, *, whole: bool = False) -> tuple[list[Line], list[str]]:
     lines: list[Line] = []
     chains: list[str] = []
     data = path.read_bytes() if path.exists() else b""
-    for number, text in enumerate(data.split(b"\n"), 1):
-        is_last = number == data.count(b"\n") + 1
+    texts = data.split(b"\n")
+    for number, text in enumerate(texts, 1):
+        is_last = number == len(texts)
         if is_last and (not text or not whole):
             break
         step = lines[-1].step + 1 if lines else 1

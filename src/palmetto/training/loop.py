@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from palmetto import environment
 from palmetto.errors import RunStopped, UserError
-from palmetto.files import JsonLines, read_json_lines, write_json
+from palmetto.files import JsonLines, read_json, read_json_lines, write_json
 from palmetto.model.parameters import count
 from palmetto.run_directory import RunDirectory
 from palmetto.tokens.packing import unigram_entropy
@@ -46,8 +46,17 @@ class Loop:
         self.ledger = Ledger(run.ledger)
         self.metrics = JsonLines(run.metrics)
         self.history, self.path = self._read_ledger()
-        self.peak = peak_flops(self.recipe)
+        self.peak = self._peak()
         self.signal: str | None = None
+
+    def _peak(self) -> float:
+        """What the MFU is taken against; measured once a run, so that its curve has no steps at a resume."""
+        recorded = read_json(self.run.environment)
+        if self.recipe.training.peak_flops is None and "peak_flops" in recorded:
+            return float(recorded["peak_flops"])
+        peak = peak_flops(self.recipe)
+        write_json(self.run.environment, recorded | {"peak_flops": peak})
+        return peak
 
     # Going on from what is there
 
@@ -80,6 +89,10 @@ class Loop:
         self.ledger.cut(keep)
         self.history, self.path = self._read_ledger()
         self._delete_checkpoints(lambda step: step > self.history.step)
+        told = {event["attempt"] for event in read_json_lines(self.run.events) if event["event"] == "rollback"}
+        for rollback in self.history.rollbacks:
+            if rollback.attempt not in told:  # killed between the decision and the word of it
+                self._tell(rollback, base)
         return self._state_after(self.history.step, base)
 
     def _newest_checkpoint(self, latest: int) -> int:
@@ -173,11 +186,16 @@ class Loop:
         self.ledger.sync()
         self.checkpoints.wait()
         base = self._newest_checkpoint(rollback.target)
-        self.event("rollback", f"{rollback.reason} from step {rollback.onset} to {rollback.detected}: back to step "
-                   f"{rollback.target} (checkpoint {base}), passing over {rollback.batches} batches",
-                   checkpoint=base, **rollback._asdict())  # fmt: skip
+        self._tell(rollback, base)
         self._delete_checkpoints(lambda step: step > rollback.target)
         return self._state_after(rollback.target, base)
+
+    def _tell(self, rollback: Rollback, base: int) -> None:
+        text = (
+            f"{rollback.reason} from step {rollback.onset} to {rollback.detected}: back to step {rollback.target} "
+            f"(checkpoint {base}), passing over {rollback.batches} batches"
+        )
+        self.event("rollback", text, checkpoint=base, **rollback._asdict())
 
     def _give_up(self, exhausted: Exhausted) -> None:
         self.event("gave up", f"the spike at step {exhausted.onset} came back after {exhausted.rollbacks} rollbacks",
@@ -237,8 +255,7 @@ class Loop:
 
     def _summarize(self, state: State) -> None:
         recipe, step = self.recipe, self.history.step
-        losses = {e["step"]: e["loss"] for e in read_json_lines(self.run.events) if e["event"] == "validation"}
-        losses = {s: loss for s, loss in sorted(losses.items()) if s <= step}
+        losses = self._validation_losses()
         seconds = sorted(m["seconds"] / line.sequences for m, line in self._measured())
         parameters, optimizer = self.checkpoints.digests(state)
         rate = recipe.tokens.sequence_length / seconds[len(seconds) // 2] if seconds else 0.0
@@ -264,6 +281,16 @@ class Loop:
                 "environment": environment.record(),
             },
         )
+
+    def _validation_losses(self) -> dict[int, float]:
+        """Step → validation loss on the live path, ascending."""
+        events = (event for event in read_json_lines(self.run.events) if event["event"] == "validation")
+        live = {
+            event["step"]: event["loss"]
+            for event in events
+            if event["step"] <= self.history.step and self.history.is_live(event["attempt"], event["step"])
+        }
+        return dict(sorted(live.items()))
 
     def _measured(self) -> list[tuple[dict[str, Any], Line]]:
         """The metrics of the live path's steps with their lines; a later measurement of a step replaces an earlier."""

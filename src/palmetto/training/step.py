@@ -63,16 +63,18 @@ def make_step(recipe: Recipe, layout: Layout) -> Step:
     training, stacked = recipe.training, stacked_names(recipe)
     optimizer = optimizers.make(training.optimizer, stacked)
 
-    def leaf_losses(arranged: Arranged, windows: jax.Array) -> tuple[jax.Array, Losses]:
-        losses = token_losses(arranged, windows, recipe.model, layout, training.rematerialize)
-        return losses.cross_entropy + training.z_loss * losses.z, losses
+    def objective(arranged: Arranged, windows: jax.Array) -> tuple[jax.Array, Losses]:
+        losses = token_losses(
+            arranged, windows, recipe.model, layout, z_loss=training.z_loss, rematerialize=training.rematerialize
+        )
+        return losses.objective, losses
 
     def step(state: State, windows: jax.Array, learning_rate: jax.Array) -> tuple[State, Metrics]:
         parameters = state.parameters
-        arranged, pull_back = jax.vjp(lambda p: arrange(p, layout), parameters)
+        arranged, pull_back = jax.vjp(lambda p: arrange(p, recipe.model, layout), parameters)
 
         def leaf(windows: jax.Array) -> tuple[Arranged, Losses]:
-            return jax.grad(leaf_losses, has_aux=True)(arranged, windows)
+            return jax.grad(objective, has_aux=True)(arranged, windows)
 
         # The number of leaves is a power of two, so that the division is exact whatever the tree's upper levels hold.
         sums = sum_over_leaves(leaf, windows)

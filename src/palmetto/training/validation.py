@@ -23,7 +23,7 @@ def make_validation(recipe: Recipe, layout: Layout, store: TokenStore) -> Callab
     @jax.jit
     def losses(parameters: Parameters, windows: jax.Array) -> jax.Array:
         # A window at a time, so that the figure does not depend on how windows are grouped.
-        arranged = arrange(parameters, layout)
+        arranged = arrange(parameters, recipe.model, layout)
         one = jax.lax.map(lambda w: token_losses(arranged, w[None], recipe.model, layout).cross_entropy, windows)
         return jnp.asarray(one)
 

@@ -1,0 +1,99 @@
+"""A trained model taken from a run directory."""
+
+import argparse
+import inspect
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from palmetto import recipes
+from palmetto.decoding import trained
+from palmetto.decoding.generate import generate
+from palmetto.decoding.sampling import Sampling
+from palmetto.errors import UserError
+from palmetto.files import write_text
+from palmetto.model import parameters
+from palmetto.model.layout import ACCELERATOR, arrange
+from palmetto.recipe import Model
+from palmetto.run_directory import RunDirectory
+from palmetto.tokens.vocabulary import Vocabulary
+from palmetto.training import optimizer as optimizers
+from palmetto.training.checkpoint import CheckpointDamaged, Checkpoints
+from palmetto.training.step import State, stacked_names
+from tests import reference
+from tests.conftest import RecipeMaker
+
+TEXT = inspect.getsource(argparse)[:30_000]
+VOCABULARY = 400
+
+
+def drawn(step: int) -> parameters.Parameters:
+    arrays = reference.draw(step, layers=2, d_model=32, heads=2, head_size=16, d_ff=128, vocabulary=VOCABULARY)
+    return {name: jnp.asarray(array) for name, array in arrays.items()}
+
+
+@pytest.fixture(autouse=True)
+def no_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Initial parameters take seconds to compile, and here only their shapes matter."""
+
+    def zeros(model: Model, vocabulary_size: int, seed: int) -> parameters.Parameters:
+        return {name: jnp.zeros(s.shape) for name, s in parameters.specifications(model, vocabulary_size).items()}
+
+    monkeypatch.setattr(parameters, "initialize", zeros)
+
+
+@pytest.fixture
+def run(tiny_recipe: RecipeMaker, tmp_path: Path) -> RunDirectory:
+    """A run with a vocabulary and no checkpoint."""
+    run, recipe = RunDirectory(tmp_path), tiny_recipe(f"tokens.vocabulary_size={VOCABULARY}")
+    write_text(run.recipe_file, recipes.dump(recipe))
+    Vocabulary.train([TEXT], VOCABULARY, "bpe").save(run.vocabulary)
+    return run
+
+
+def save(run: RunDirectory, *steps: int) -> None:
+    checkpoints = Checkpoints(run.checkpoints, stacked_names(run.recipe))
+    optimizer = optimizers.make(run.recipe.training.optimizer, stacked_names(run.recipe))
+    for step in steps:
+        state = State(drawn(step), optimizer.init(drawn(step)))
+        checkpoints.save(state, step=step, attempt=0, recipe="", tokens="", chain="")
+    checkpoints.wait()
+
+
+def test_the_newest_checkpoint_or_the_one_asked_for_is_restored(run: RunDirectory) -> None:
+    save(run, 10, 20)
+    for asked, step in ((None, 20), (10, 10)):
+        state, restored, checkpoints = trained.restore(run, asked)
+        assert restored == step
+        assert checkpoints.steps() == [10, 20]
+        assert all(np.array_equal(state.parameters[name], array) for name, array in drawn(step).items())
+
+
+def test_a_missing_checkpoint_is_refused_with_those_there_are(run: RunDirectory) -> None:
+    with pytest.raises(UserError, match="no complete checkpoint yet"):
+        trained.restore(run)
+    save(run, 10, 20)
+    with pytest.raises(UserError, match="--step 15: no such checkpoint; there are 10, 20"):
+        trained.restore(run, 15)
+
+
+def test_a_damaged_checkpoint_is_not_used(run: RunDirectory) -> None:
+    save(run, 10)
+    file = next(path for path in sorted(run.checkpoints.rglob("arrays/**/*")) if path.is_file() and path.stat().st_size)
+    file.write_bytes(b"\0" + file.read_bytes()[1:])
+    with pytest.raises(CheckpointDamaged, match=file.name):
+        trained.restore(run)
+
+
+def test_text_is_continued_as_the_beginning_of_a_document(run: RunDirectory) -> None:
+    save(run, 10)
+    model = trained.TrainedModel(run)
+    vocabulary = Vocabulary.load(run.vocabulary)
+    prompt = np.array([vocabulary.eod, *vocabulary.encode("def f(")], np.int32)
+    arranged = arrange(drawn(10), run.recipe.model, ACCELERATOR)
+    sampling = Sampling(1.0, top_k=20)
+    tokens = generate(arranged, prompt, 9, run.recipe.model, vocabulary.eod, sampling, seed=4)
+    assert model.go_on("def f(", 9, sampling, seed=4) == vocabulary.decode(tokens)
+    assert model.step == 10

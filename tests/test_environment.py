@@ -1,0 +1,131 @@
+"""What is settled before JAX is imported. Each case has a process of its own, since a process imports JAX once."""
+
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from palmetto import environment
+from palmetto.errors import UserError
+
+SETTLED = ("NPROC", "XLA_FLAGS", "JAX_PLATFORMS", "TPU_SKIP_MDS_QUERY")
+no_accelerator = pytest.mark.skipif(environment._has_accelerator(), reason="an accelerator is present")
+
+
+def prepared(call: str, before: dict[str, str] | None = None) -> dict[str, str | None]:
+    """The environment after a call of the module in a new process."""
+    program = f"""
+import json, os, sys
+from palmetto import environment
+assert "jax" not in sys.modules, "palmetto.environment must not import JAX"
+environment.{call}
+assert "jax" not in sys.modules
+print(json.dumps({{name: os.environ.get(name) for name in {SETTLED}}}))
+"""
+    return json.loads(run(program, before))
+
+
+def run(program: str, before: dict[str, str] | None = None) -> str:
+    inherited = {name: value for name, value in os.environ.items() if name not in (*SETTLED, "JAX_NUM_CPU_DEVICES")}
+    result = subprocess.run(
+        [sys.executable, "-c", program], env=inherited | (before or {}), capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+@no_accelerator
+def test_threads_and_platform_are_settled() -> None:
+    after = prepared("prepare(8)")
+    assert after["NPROC"] == "8"
+    assert after["JAX_PLATFORMS"] == "cpu"
+    assert after["TPU_SKIP_MDS_QUERY"] == "1"
+
+
+def test_threads_are_the_recipes_whatever_was_there_and_other_choices_are_kept() -> None:
+    before = {"NPROC": "3", "JAX_PLATFORMS": "cpu,xyz", "XLA_FLAGS": "--xla_dump_to=/nowhere"}
+    after = prepared("prepare(5)", before)
+    assert after["NPROC"] == "5"
+    assert after["JAX_PLATFORMS"] == "cpu,xyz"
+    assert "--xla_dump_to=/nowhere" in (after["XLA_FLAGS"] or "").split()
+
+
+def test_a_recorded_instruction_set_is_kept_where_it_is_less_than_this_machines() -> None:
+    known = environment.available_instruction_sets()
+    if len(known) < 2:
+        pytest.skip("this machine has no two instruction sets that XLA tells apart")
+    for recorded, capped in ((known[0], True), (known[-2], True), (known[-1], False), ("NEON", False)):
+        flags = prepared(f"prepare(8, {{'instruction_set': {recorded!r}}})")["XLA_FLAGS"] or ""
+        assert (f"--xla_cpu_max_isa={recorded}" in flags) == capped
+    assert "max_isa" not in (prepared("prepare(8)")["XLA_FLAGS"] or "")
+
+
+@pytest.mark.parametrize(
+    "before", [{"XLA_FLAGS": "--xla_force_host_platform_device_count=16"}, {"JAX_NUM_CPU_DEVICES": "16"}]
+)
+def test_more_devices_than_threads_are_refused(before: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in before.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match=r"training\.threads=8: fewer than the 16 .* at least 16 would do"):
+        environment.prepare(8)
+    assert prepared("prepare(16)", before)["NPROC"] == "16"
+
+
+def test_jax_imported_before_with_another_pool_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    environment.prepare(8)
+    with pytest.raises(AssertionError, match="before jax is imported"):
+        environment.prepare(4)
+
+
+def test_gpus_are_told_to_be_deterministic() -> None:
+    after = prepared("_has_accelerator = lambda: True; environment.prepare(8)")
+    assert "--xla_gpu_deterministic_ops=true" in (after["XLA_FLAGS"] or "").split()
+    assert after["JAX_PLATFORMS"] is None
+
+
+def test_the_record_holds_what_bits_depend_on() -> None:
+    record = environment.record()
+    assert record["threads"] == 8
+    assert {"jaxlib", "platform", "device", "instruction_set", "palmetto", "python", "cores"} <= record.keys()
+    assert json.loads(json.dumps(record)) == record
+    assert environment.differences(record, record) == []
+
+
+@no_accelerator
+def test_a_capped_instruction_set_is_recorded_as_capped() -> None:
+    known = environment.available_instruction_sets()
+    if len(known) < 2:
+        pytest.skip("this machine has no two instruction sets that XLA tells apart")
+    program = f"""
+import json
+from palmetto import environment
+environment.prepare(8, {{"instruction_set": {known[-2]!r}}})
+print(json.dumps(environment.record()))
+"""
+    assert json.loads(run(program))["instruction_set"] == known[-2]
+
+
+CPU: dict[str, Any] = {"jaxlib": "0.10.2", "platform": "cpu", "device": "cpu", "threads": 8, "instruction_set": "AVX2",
+                       "cores": 2, "python": "3.11.0"}  # fmt: skip
+GPU = CPU | {"platform": "gpu", "device": "NVIDIA H100"}
+
+
+@pytest.mark.parametrize(
+    ("recorded", "change", "differing"),
+    [
+        (CPU, {"jaxlib": "0.11.0"}, ["jaxlib 0.10.2 → 0.11.0"]),
+        (CPU, {"threads": 4}, ["threads 8 → 4"]),
+        (CPU, {"instruction_set": "AVX512"}, ["instruction_set AVX2 → AVX512"]),
+        (CPU, {"platform": "gpu"}, ["platform cpu → gpu"]),
+        (CPU, {"cores": 64, "python": "3.12.0", "device": "another cpu"}, []),
+        (GPU, {"device": "NVIDIA A100"}, ["device NVIDIA H100 → NVIDIA A100"]),
+        (GPU, {"cores": 64}, []),
+    ],
+)
+def test_differences_are_those_that_change_bits(
+    recorded: dict[str, Any], change: dict[str, Any], differing: list[str]
+) -> None:
+    assert environment.differences(recorded, recorded | change) == differing

@@ -1,0 +1,152 @@
+"""Files that are whole or absent, and JSON lines that survive a kill."""
+
+import hashlib
+import json
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from palmetto import files
+from palmetto.errors import UserError
+from palmetto.files import JsonLines
+
+
+@pytest.fixture(scope="module")
+def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("scratch") / "lines.jsonl"
+
+
+def test_an_atomic_write_makes_its_folders_and_replaces_what_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b" / "file"
+    for data in (b"one", b"two"):
+        files.write_bytes(path, data)
+        assert path.read_bytes() == data
+        assert [p.name for p in path.parent.iterdir()] == ["file"]
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    files.write_text(path, "old")
+
+    def fail() -> None:
+        with files.atomic(path) as file:
+            file.write(b"new")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_nothing_is_seen_under_the_name_before_all_of_it_is_there(tmp_path: Path) -> None:
+    with files.atomic(tmp_path / "file") as file:
+        file.write(b"x" * 100_000)
+        file.flush()
+        assert not (tmp_path / "file").exists()
+    assert (tmp_path / "file").stat().st_size == 100_000
+
+
+def test_a_kill_in_the_middle_of_a_write_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    files.write_text(path, "old")
+    program = (
+        "import os, signal, sys; from pathlib import Path; from palmetto import files\n"
+        "with files.atomic(Path(sys.argv[1])) as file:\n"
+        "    file.write(b'new'); file.flush(); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    assert subprocess.run([sys.executable, "-c", program, str(path)], check=False).returncode == -9
+    assert path.read_text() == "old"
+
+
+def test_json_comes_back_and_is_utf_8(tmp_path: Path) -> None:
+    value = {"ä": [1, 2.5, None, True], "name": "é\n"}
+    files.write_json(tmp_path / "value.json", value)
+    assert files.read_json(tmp_path / "value.json") == value
+    assert "ä" in (tmp_path / "value.json").read_bytes().decode()
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"\xff", b"{} {}"])
+def test_what_is_missing_or_no_json_is_refused_by_name(tmp_path: Path, data: bytes) -> None:
+    with pytest.raises(UserError, match=r"value\.json: no such file"):
+        files.read_json(tmp_path / "value.json")
+    (tmp_path / "value.json").write_bytes(data)
+    with pytest.raises(UserError, match=r"value\.json: not JSON"):
+        files.read_json(tmp_path / "value.json")
+
+
+def test_sha256_is_that_of_the_bytes(tmp_path: Path) -> None:
+    data = bytes(range(256)) * 5000
+    (tmp_path / "file").write_bytes(data)
+    assert files.sha256(tmp_path / "file") == hashlib.sha256(data).hexdigest()
+
+
+values = st.dictionaries(st.text(max_size=3), st.none() | st.integers() | st.text(max_size=5), max_size=3)
+
+
+@given(before=st.lists(values, max_size=4), after=st.lists(values, max_size=2), torn=values, share=st.floats(0, 1))
+def test_lines_come_back_and_a_torn_one_is_cut(
+    scratch: Path, before: list[Any], after: list[Any], torn: Any, share: float
+) -> None:
+    scratch.unlink(missing_ok=True)
+    log = JsonLines(scratch)
+    for value in before:
+        log.append(value)
+    log.close()
+    line = json.dumps(torn).encode() + b"\n"
+    with scratch.open("ab") as file:
+        file.write(line[: int(share * (len(line) - 1))])
+    assert files.read_json_lines(scratch) == before
+    log = JsonLines(scratch)
+    for value in after:
+        log.append(value)
+    log.close()
+    assert files.read_json_lines(scratch) == before + after
+
+
+def test_an_appended_line_survives_a_kill_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "lines.jsonl"
+    program = (
+        "import os, signal, sys; from pathlib import Path; from palmetto.files import JsonLines\n"
+        "JsonLines(Path(sys.argv[1])).append({'step': 1}); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    assert subprocess.run([sys.executable, "-c", program, str(path)], check=False).returncode == -9
+    assert files.read_json_lines(path) == [{"step": 1}]
+
+
+def test_a_line_that_is_no_json_is_refused_by_its_number(tmp_path: Path) -> None:
+    path = tmp_path / "lines.jsonl"
+    path.write_bytes(b'{"a": 1}\n{"a"\n{}\n')
+    with pytest.raises(UserError, match=r"lines\.jsonl: line 2 is not JSON"):
+        files.read_json_lines(path)
+
+
+def test_a_file_that_is_not_there_has_no_lines(tmp_path: Path) -> None:
+    assert files.read_json_lines(tmp_path / "none.jsonl") == []
+
+
+def test_writes_are_made_durable_before_they_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rename that outlives a power cut must not name a file whose bytes did not."""
+    calls: list[str] = []
+
+    def note(name: str) -> None:
+        real = getattr(os, name)
+
+        def noted(*arguments: Any) -> None:
+            calls.append(name)
+            real(*arguments)
+
+        monkeypatch.setattr(os, name, noted)
+
+    note("fsync")
+    note("replace")
+    files.write_text(tmp_path / "file", "text")
+    assert calls == ["fsync", "replace", "fsync"]
