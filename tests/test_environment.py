@@ -74,7 +74,9 @@ def test_more_devices_than_threads_are_refused(before: dict[str, str], monkeypat
     assert prepared("prepare(16)", before)["NPROC"] == "16"
 
 
-def test_jax_imported_before_with_another_pool_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_jax_imported_before_with_another_pool_is_an_error() -> None:
+    import jax  # noqa: F401
+
     environment.prepare(8)
     with pytest.raises(AssertionError, match="before jax is imported"):
         environment.prepare(4)

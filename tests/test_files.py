@@ -52,6 +52,7 @@ def test_nothing_is_seen_under_the_name_before_all_of_it_is_there(tmp_path: Path
         file.write(b"x" * 100_000)
         file.flush()
         assert not (tmp_path / "file").exists()
+        assert len(list(tmp_path.iterdir())) == 1, "on another disk it could not be renamed in one go"
     assert (tmp_path / "file").stat().st_size == 100_000
 
 
@@ -116,7 +117,7 @@ def test_an_appended_line_survives_a_kill_at_once(tmp_path: Path) -> None:
     path = tmp_path / "lines.jsonl"
     program = (
         "import os, signal, sys; from pathlib import Path; from palmetto.files import JsonLines\n"
-        "JsonLines(Path(sys.argv[1])).append({'step': 1}); os.kill(os.getpid(), signal.SIGKILL)"
+        "log = JsonLines(Path(sys.argv[1])); log.append({'step': 1}); os.kill(os.getpid(), signal.SIGKILL)"
     )
     assert subprocess.run([sys.executable, "-c", program, str(path)], check=False).returncode == -9
     assert files.read_json_lines(path) == [{"step": 1}]

@@ -4,6 +4,7 @@ XLA's CPU code splits matrix products by the size of its thread pool and by the 
 the run and kept on resuming. This module must not import JAX.
 """
 
+import ctypes
 import os
 import platform
 import re
@@ -12,6 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from palmetto.errors import UserError
+
+# Options of glibc's mallopt (malloc.h).
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 
 _GPU_FLAGS = ("--xla_gpu_deterministic_ops=true", "--xla_gpu_exclude_nondeterministic_ops=true")
 
@@ -42,6 +46,7 @@ def prepare(threads: int, recorded: dict[str, Any] | None = None) -> None:
         assert os.environ.get("NPROC") == str(threads), "the thread pool is fixed before jax is imported"
         return
     os.environ["NPROC"] = str(threads)
+    _keep_freed_memory()
     flags = os.environ.get("XLA_FLAGS", "").split()
     if _has_accelerator():
         flags += [flag for flag in _GPU_FLAGS if flag not in flags]
@@ -92,6 +97,18 @@ def differences(recorded: dict[str, Any], here: dict[str, Any]) -> list[str]:
     on_cpu = recorded.get("platform") == "cpu"
     keys = ["jaxlib", "platform", *(["threads", "instruction_set"] if on_cpu else ["device"])]
     return [f"{key} {recorded.get(key)} → {here.get(key)}" for key in keys if recorded.get(key) != here.get(key)]
+
+
+def _keep_freed_memory() -> None:
+    """Has glibc keep what XLA frees after a step for the next one, instead of asking the kernel for clean pages again.
+
+    On a CPU that was a fifth of a step's time (docs/decisions.md). Elsewhere there is no such switch, and no need.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return
+    libc = ctypes.CDLL(None)
+    for option, value in ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, 2**31 - 1), (_M_TOP_PAD, 64 << 20)):
+        libc.mallopt(option, value)
 
 
 def _has_accelerator() -> bool:

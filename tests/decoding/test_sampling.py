@@ -63,6 +63,11 @@ def test_top_p_of_the_smallest_share_keeps_the_likeliest_and_no_filter_keeps_all
     assert kept(LOGITS, Sampling(1.0)) == set(range(6))
 
 
+def test_top_p_keeps_no_more_once_the_share_is_reached_exactly() -> None:
+    equal = np.zeros(4, np.float32)
+    assert [kept(equal, Sampling(1.0, top_p=p)) for p in (0.25, 0.5, 0.75)] == [{0}, {0, 1}, {0, 1, 2}]
+
+
 def test_top_p_of_one_keeps_all_whatever_rounding_makes_of_their_sum() -> None:
     logits = np.random.default_rng(0).normal(size=5000).astype(np.float32)
     assert len(kept(logits, Sampling(1.0, top_p=1.0))) == 5000

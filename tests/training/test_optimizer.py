@@ -161,7 +161,7 @@ def test_adamw_is_optaxs_with_a_mask_of_the_matrices() -> None:
 def test_adafactor_decays_by_the_squared_rate_where_the_gradient_is_zero() -> None:
     transformation = optimizers.make(Adafactor(), frozenset())
     parameters = {"embedding": jnp.full((4, 4), 3.0)}
-    updates, state = transformation.update(
+    updates, state = jax.jit(transformation.update)(
         {"embedding": jnp.zeros((4, 4))}, transformation.init(parameters), parameters, learning_rate=jnp.float32(0.1)
     )
     assert np.allclose(updates["embedding"], -(0.1**2) * 3.0, rtol=1e-6)

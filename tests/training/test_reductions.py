@@ -20,7 +20,14 @@ Array = np.ndarray
 def terms(n: int) -> Array:
     """Float32 terms [n, COLUMNS] of such different magnitudes that the order of a sum shows in its bits."""
     random = np.random.default_rng(n)
-    return (random.normal(size=(n, COLUMNS)) * 10.0 ** random.integers(-3, 4, size=(n, COLUMNS))).astype(np.float32)
+    drawn = (random.normal(size=(n, COLUMNS)) * 10.0 ** random.integers(-3, 4, size=(n, COLUMNS))).astype(np.float32)
+    drawn[:, 0] = -0.0
+    return drawn
+
+
+def same_bits(one: jax.Array | Array, other: jax.Array | Array) -> bool:
+    """Which tells −0 from 0."""
+    return np.asarray(one).tobytes() == np.asarray(other).tobytes()
 
 
 def tree_sum(terms: Array) -> Array:
@@ -40,7 +47,7 @@ def compiled(n: int) -> Callable[[Array], jax.Array]:
 def test_sum_over_leaves_is_the_written_out_tree_to_the_bit(n: int) -> None:
     leaves = terms(n)
     total = np.asarray(compiled(n)(leaves))
-    assert np.array_equal(total, tree_sum(leaves))
+    assert same_bits(total, tree_sum(leaves))
     if n > 2:
         in_order, strided = functools.reduce(np.add, leaves), tree_sum(np.concatenate([leaves[0::2], leaves[1::2]]))
         assert np.any(total != in_order), "these terms do not tell the tree from a sum in order"
@@ -53,19 +60,21 @@ def test_leaves_spread_over_devices_give_the_same_bits(n: int, devices: int) -> 
     leaves = terms(n)
     whole = compiled(n)(leaves)
     a_share = leaves.reshape(devices, n // devices, COLUMNS)
-    assert np.array_equal(whole, tree_sum(np.stack([compiled(n // devices)(share) for share in a_share])))
+    assert same_bits(whole, tree_sum(np.stack([compiled(n // devices)(share) for share in a_share])))
     # The other way, a step of all devices at a time, summed across them first: their number is the leaf's low bits.
     in_turn = leaves.reshape(n // devices, devices, COLUMNS)
-    assert np.array_equal(whole, compiled(n // devices)(np.stack([compiled(devices)(turn) for turn in in_turn])))
+    assert same_bits(whole, compiled(n // devices)(np.stack([compiled(devices)(turn) for turn in in_turn])))
 
 
-def test_sum_over_leaves_sums_what_the_function_makes_of_a_leaf() -> None:
-    leaves = terms(8)
-    total = jax.jit(
-        lambda leaves: reductions.sum_over_leaves(lambda leaf: {"double": 2 * leaf, "first": (leaf[0],)}, leaves)
-    )(leaves)
-    assert np.array_equal(total["double"], 2 * tree_sum(leaves))
-    assert np.array_equal(total["first"][0], tree_sum(leaves)[0])
+@pytest.mark.parametrize("n", [2, 8])
+def test_a_leafs_last_operation_is_rounded_before_it_is_added(n: int) -> None:
+    """A compiler that fuses a product into the sum behind it makes other bits of one leaf on each of n devices."""
+    leaves, factor = terms(n), np.random.default_rng(0).normal(size=COLUMNS).astype(np.float32)
+    total = jax.jit(lambda leaves: reductions.sum_over_leaves(lambda leaf: (leaf * factor, {"all": leaf}), leaves))(
+        leaves
+    )
+    assert same_bits(total[0], tree_sum(leaves * factor))
+    assert same_bits(total[1]["all"], tree_sum(leaves))
 
 
 @pytest.mark.parametrize("n", [0, 3, 6, 12])
@@ -78,7 +87,7 @@ def test_only_powers_of_two_have_the_tree(n: int) -> None:
 def test_pairwise_sum_is_the_tree_filled_up_with_zeros(n: int) -> None:
     values = terms(n)
     padded = np.concatenate([values, np.zeros(((1 << (n - 1).bit_length()) - n, COLUMNS), np.float32)])
-    assert np.array_equal(reductions.pairwise_sum(jnp.asarray(values)), tree_sum(padded))
+    assert same_bits(reductions.pairwise_sum(jnp.asarray(values)), tree_sum(padded))
 
 
 SHAPES = {"embedding": (48, 10), "final_norm": (10,), "norm": (3, 10), "q": (3, 10, 14)}

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from palmetto.model.decoder import Rematerialize, hidden_states, logits
 from palmetto.model.layout import Arranged, Layout
+from palmetto.model.products import in_float32, transposed
 from palmetto.recipe import Model
 
 
@@ -55,7 +56,7 @@ def _pass(
     states: jax.Array, embedding: jax.Array, targets: jax.Array, z_loss: float, logit_rows: int, with_gradient: bool
 ) -> tuple[Losses, tuple[jax.Array, jax.Array]]:
     cross_entropy, z = jnp.float32(0), jnp.float32(0)
-    d_states, d_embedding = [], jnp.zeros(embedding.shape, jnp.float32)
+    d_states, d_transposed = [], jnp.zeros(embedding.shape[::-1], jnp.float32)
     for start in range(0, states.shape[0], logit_rows):
         rows, wanted = states[start : start + logit_rows], targets[start : start + logit_rows, None]
         scores = logits(embedding, rows)
@@ -70,8 +71,8 @@ def _pass(
             d_scores = exponentials * ((1 + 2 * z_loss * log_z) / normalizer) - is_target
             d_scores = d_scores.astype(states.dtype)
             d_states.append(d_scores @ embedding.astype(states.dtype))
-            d_embedding += jnp.einsum("nv,nd->vd", d_scores, rows, preferred_element_type=jnp.float32)
-    gradient = (jnp.concatenate(d_states), d_embedding) if with_gradient else (states, embedding)
+            d_transposed += in_float32(transposed(rows), d_scores)
+    gradient = (jnp.concatenate(d_states), d_transposed.T) if with_gradient else (states, embedding)
     return Losses(cross_entropy + z_loss * z, cross_entropy, z), gradient
 
 

@@ -18,34 +18,21 @@ _MOST_CHUNKS = 256
 def sum_over_leaves(function: Callable[[jax.Array], Tree], leaves: jax.Array) -> Tree:
     """Σ function(leaf) over leaves [n, …], n a power of two, pairing neighbours first: ((0+1)+(2+3))+((4+5)+(6+7)).
 
-    One pass in order with log2(n) partial sums alive, as a binary counter carries: leaf i completes as many levels as
-    i has trailing one bits. The result is a pytree as `function` returns it.
+    Each half is summed by itself, the one after the other, with log2(n) partial sums alive; the loops nest, so that
+    the function is compiled once. The result is a pytree as `function` returns it.
     """
     n = leaves.shape[0]
     assert n > 0, "an empty sum has no tree"
     assert n & (n - 1) == 0, "the number of leaves must be a power of two"
     if n == 1:
         return function(leaves[0])
-    levels = n.bit_length() - 1
-    shapes = jax.eval_shape(function, leaves[0])
-    partial = jax.tree.map(lambda s: jnp.zeros((levels, *s.shape), s.dtype), shapes)
+    halves = leaves.reshape(2, n // 2, *leaves.shape[1:])
 
-    def add_leaf(i: jax.Array, carry: tuple[Tree, Tree]) -> tuple[Tree, Tree]:
-        partial, _ = carry
+    def add_half(i: jax.Array, total: Tree) -> Tree:
+        return jax.tree.map(jnp.add, total, sum_over_leaves(function, halves[i]))
 
-        def carries(state: tuple[jax.Array, Tree]) -> jax.Array:
-            return (i >> state[0]) & 1 == 1
-
-        def merge(state: tuple[jax.Array, Tree]) -> tuple[jax.Array, Tree]:
-            level, total = state
-            return level + 1, jax.tree.map(lambda p, t: p[level] + t, partial, total)
-
-        level, total = jax.lax.while_loop(carries, merge, (jnp.int32(0), function(leaves[i])))
-        # The last leaf completes every level: its sum is the result, and this write falls outside and is dropped.
-        return jax.tree.map(lambda p, t: p.at[level].set(t, mode="drop"), partial, total), total
-
-    start = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-    total: Tree = jax.lax.fori_loop(0, n, add_leaf, (partial, start))[1]
+    zero = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(function, leaves[0]))
+    total: Tree = jax.lax.fori_loop(0, 2, add_half, zero)
     return total
 
 
