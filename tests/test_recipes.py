@@ -205,14 +205,6 @@ def test_any_recipe_comes_back_from_its_dump(tiny: str, source: str, peak: float
     assert recipes.load(str(file)) == recipe
 
 
-# Findings. Each is to lose its mark once the source is mended; what is strict fails as soon as it passes.
-
-
-def bug(reason: str) -> pytest.MarkDecorator:
-    return pytest.mark.xfail(strict=True, reason=f"BUG: {reason}")
-
-
-@bug("text that our loader takes for a number is dumped without quotes, and U+0085 as a line break")
 @pytest.mark.parametrize("name", ["1e5", "1E-2", "\x85"])
 def test_odd_names_come_back_from_their_dump(tiny: str, name: str) -> None:
     recipe = recipes.load(tiny).model_copy(update={"name": name})
@@ -221,7 +213,6 @@ def test_odd_names_come_back_from_their_dump(tiny: str, name: str) -> None:
     assert recipes.load(str(file)) == recipe
 
 
-@bug("a key of the other kind of schedule or optimizer is said not to exist, and is suggested in the same breath")
 @pytest.mark.parametrize(
     "overrides", [("training.schedule={hold: 5}", "training.schedule.name=cosine"), ("training.optimizer.b2=0.9",)]
 )
@@ -231,7 +222,6 @@ def test_a_key_of_another_kind_is_not_suggested(tiny: str, overrides: tuple[str,
     assert f"did you mean '{key}'" not in message
 
 
-@bug("lists of what would do that are empty, or twice the same")
 @pytest.mark.parametrize("override", ["model.d_model=31", "model.head_size=0", "model.head_size=1"])
 def test_what_would_do_is_something(tiny: str, override: str) -> None:
     message = refusal(tiny, override)
@@ -239,13 +229,11 @@ def test_what_would_do_is_something(tiny: str, override: str) -> None:
     assert "2 or 2" not in message
 
 
-@bug("a stage of a ramp cannot be overridden by itself, and is refused in pydantic's words")
 def test_a_stage_of_a_ramp_can_be_overridden(tiny: str) -> None:
     recipe = recipes.load(tiny, ["training.batch_size={0: 8}", "training.batch_size.100=16"])
     assert recipe.training.batch_size == {0: 8, 100: 16}
 
 
-@bug("a list as a key, and bytes that are not UTF-8, end in a traceback")
 @pytest.mark.parametrize("contents", [b"tokens: {[1]: 2}\n", b"\xff\xfe\x00"])
 def test_odd_bytes_and_keys_are_refused_by_name(tmp_path: Path, contents: bytes) -> None:
     file = tmp_path / "odd.yaml"
@@ -253,7 +241,6 @@ def test_odd_bytes_and_keys_are_refused_by_name(tmp_path: Path, contents: bytes)
     assert str(file) in refusal(str(file))
 
 
-@bug("JAX takes a seed modulo 2^32 (2^32 draws what 0 draws) and cannot take one of 2^63")
 @pytest.mark.parametrize("seed", [2**32, 2**63])
 def test_seeds_that_jax_cannot_tell_apart_are_refused(tiny: str, seed: int) -> None:
     assert f"training.seed={seed}" in refusal(tiny, f"training.seed={seed}")

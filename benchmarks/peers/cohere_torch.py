@@ -1,7 +1,7 @@
 """The peer of train_cpu.py: transformers' CohereForCausalLM, which is PaLM's architecture, trained by PyTorch.
 
-Run by train_cpu.py in a virtual environment of its own: `cohere_torch.py eager|compile float32|bfloat16`. Prints the seconds
-of its first step, then for each line on standard input takes that many steps and prints their seconds.
+Run by train_cpu.py in a virtual environment of its own: `cohere_torch.py eager|compile float32|bfloat16`. Prints the
+seconds of its first step, then for each line on standard input takes that many steps and prints their seconds.
 """
 
 import os
@@ -58,7 +58,6 @@ def main() -> None:
         return time.perf_counter() - start
 
     print(timed(1), flush=True)
-    timed(1)
     for line in sys.stdin:
         print(timed(int(line)), flush=True)
 

@@ -62,8 +62,9 @@ class Model(Section):
         if isinstance(width, int) and isinstance(heads, int) and width > 0 and heads > 0:
             if values.get("head_size") is None:
                 if width % heads:
-                    fits = ", ".join(str(h) for h in range(1, width + 1) if width % h == 0 and width // h % 2 == 0)
-                    raise _impossible("model.heads", heads, f"must divide model.d_model {width} (one of {fits}), "
+                    fits = [str(h) for h in range(1, width + 1) if width % h == 0 and width // h % 2 == 0]
+                    choice = f" (one of {', '.join(fits)})" if fits else ""
+                    raise _impossible("model.heads", heads, f"must divide model.d_model {width}{choice}, "
                                       "or model.head_size must be given")  # fmt: skip
                 values["head_size"] = width // heads
             if values.get("d_ff") is None:
@@ -74,8 +75,9 @@ class Model(Section):
     def _check(self) -> "Model":
         if self.head_size is None or self.head_size < 2 or self.head_size % 2:
             size = self.head_size or 0
-            raise _impossible("model.head_size", size, f"must be even, since rotary positions turn pairs: "
-                              f"{max(2, size - 1)} or {max(2, size + 1)} would do")  # fmt: skip
+            even = f"{size - 1} or {size + 1}" if size > 2 else "2"
+            raise _impossible("model.head_size", size, "must be even, since rotary positions turn pairs: "
+                              f"{even} would do")  # fmt: skip
         if self.d_ff is None or self.d_ff < 1:
             raise _impossible("model.d_ff", self.d_ff, "must be at least 1")
         return self
@@ -139,7 +141,7 @@ class Spikes(Section):
     threshold: Rate = 8.0
     """Robust standard deviations above the running median at which a step is suspicious."""
     window: Annotated[int, Field(ge=8)] = 128
-    """Accepted steps that the median is taken over; nothing is judged before half of them are in."""
+    """Steps that the median is taken over; nothing is judged before half of them are in."""
     patience: Positive = 3
     """Suspicious losses in one streak of suspicious steps that make a spike; its onset is the streak's first step."""
     nonfinite_patience: Positive = 8
@@ -153,6 +155,10 @@ class Spikes(Section):
 
     @model_validator(mode="after")
     def _check(self) -> "Spikes":
+        for key in ("patience", "nonfinite_patience"):
+            if getattr(self, key) > self.rewind:
+                raise _impossible(f"training.spikes.{key}", getattr(self, key), "a streak is looked at over at most "
+                                  f"training.spikes.rewind steps: {self.rewind} would do")  # fmt: skip
         if self.skip < 2 * self.rewind:
             raise _impossible("training.spikes.skip", self.skip, "must cover the batches before and during a spike: "
                               f"at least twice training.spikes.rewind, {2 * self.rewind}")  # fmt: skip
@@ -168,7 +174,7 @@ class Training(Section):
     micro_batch: Positive = 1
     """Sequences in a leaf of the gradient tree."""
     epochs: Positive = 1
-    seed: NonNegative = 0
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     threads: Positive = 8
     """Size of XLA's CPU thread pool. It changes bits, not speed, so it is fixed and recorded."""
     optimizer: Annotated[Adafactor | AdamW, Field(discriminator="name")] = Adafactor()

@@ -104,7 +104,7 @@ def test_unstack_names_each_layers_matrix() -> None:
     "layers",
     [
         *(1, 12, 118),
-        pytest.param(1001, marks=pytest.mark.xfail(strict=True, reason="BUG: restack sorts q.1000 before q.101")),
+        1001,
     ],
 )
 def test_restack_is_the_inverse_of_unstack(layers: int) -> None:

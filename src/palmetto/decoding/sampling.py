@@ -32,7 +32,9 @@ def sample(logits: jax.Array, key: jax.Array, sampling: Sampling) -> jax.Array:
     """Logits [B, V] in float32 → tokens [B] of int32."""
     if sampling.temperature == 0:
         return jnp.argmax(logits, axis=-1).astype(jnp.int32)
-    return jax.random.categorical(key, restrict(logits / sampling.temperature, sampling)).astype(jnp.int32)
+    below = logits - jnp.max(logits, axis=-1, keepdims=True)  # the best is 0 whatever it is divided by
+    scaled = below / max(sampling.temperature, float(jnp.finfo(jnp.float32).tiny))
+    return jax.random.categorical(key, restrict(scaled, sampling)).astype(jnp.int32)
 
 
 def restrict(logits: jax.Array, sampling: Sampling) -> jax.Array:

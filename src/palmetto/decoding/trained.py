@@ -1,5 +1,6 @@
 """A trained model taken from a run directory, ready to continue text. `stages.enter` must have been called."""
 
+import jax
 import numpy as np
 
 from palmetto.decoding.generate import generate
@@ -28,7 +29,7 @@ def restore(run: RunDirectory, step: int | None = None) -> tuple[State, int, Che
     if step not in steps:
         raise UserError(f"--step {step}: no such checkpoint; there are {', '.join(map(str, steps))}")
     checkpoints.manifest(step)
-    return checkpoints.restore(step, like=initial_state(recipe)), step, checkpoints
+    return checkpoints.restore(step, like=jax.eval_shape(lambda: initial_state(recipe))), step, checkpoints
 
 
 class TrainedModel:

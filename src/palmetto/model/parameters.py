@@ -101,12 +101,12 @@ def unstack(parameters: Parameters, stacked: frozenset[str]) -> dict[str, jax.Ar
 
 def restack(matrices: dict[str, jax.Array]) -> Parameters:
     """The inverse of `unstack`."""
-    layers: dict[str, list[jax.Array]] = {}
+    layers: dict[str, dict[int, jax.Array]] = {}
     parameters: Parameters = {}
-    for name in sorted(matrices):
-        stem, dot, _ = name.partition(".")
+    for name, matrix in matrices.items():
+        stem, dot, layer = name.partition(".")
         if dot:
-            layers.setdefault(stem, []).append(matrices[name])
+            layers.setdefault(stem, {})[int(layer)] = matrix
         else:
-            parameters[name] = matrices[name]
-    return parameters | {name: jnp.stack(arrays) for name, arrays in layers.items()}
+            parameters[name] = matrix
+    return parameters | {name: jnp.stack([of[layer] for layer in sorted(of)]) for name, of in layers.items()}

@@ -34,7 +34,7 @@ def load(recipe: str, overrides: Sequence[str] = ()) -> Recipe:
     if recipe in names():
         text, origin = _shipped(recipe), recipe
     elif Path(recipe).is_file():
-        text, origin = Path(recipe).read_text(), recipe
+        text, origin = _read(recipe), recipe
     else:
         raise UserError(f"{recipe}: neither a shipped recipe nor a YAML file{nearest(recipe, names())}; "
                         f"shipped: {', '.join(names())}")  # fmt: skip
@@ -59,7 +59,14 @@ def validate(values: dict[str, Any]) -> Recipe:
 
 def dump(recipe: Recipe) -> str:
     """A recipe, fully resolved, as YAML that `load` reads back to the same value."""
-    return yaml.safe_dump(recipe.model_dump(), sort_keys=False, allow_unicode=True)
+    return yaml.dump(recipe.model_dump(), Dumper=_Dumper, sort_keys=False)
+
+
+def _read(file: str) -> str:
+    try:
+        return Path(file).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{file}: not UTF-8 (byte {error.start}), so not a recipe") from None
 
 
 def _shipped(name: str) -> str:
@@ -70,17 +77,25 @@ class _Loader(yaml.SafeLoader):
     """YAML in which 1e-2 is a number (YAML 1.1 wants 1.0e-2) and a repeated key is an error."""
 
 
-_Loader.add_implicit_resolver(
+class _Dumper(yaml.SafeDumper):
+    """Writes what `_Loader` reads: text that looks like a number to it is quoted."""
+
+
+_NUMBER = (
     "tag:yaml.org,2002:float",
     re.compile(r"^[-+]?(\d[\d_]*(\.[\d_]*)?([eE][-+]?\d+)|\d[\d_]*\.[\d_]*|\.\d+([eE][-+]?\d+)?|\.(inf|nan))$"),
     list("-+0123456789."),
 )
+_Loader.add_implicit_resolver(*_NUMBER)
+_Dumper.add_implicit_resolver(*_NUMBER)
 
 
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
     pairs = [(loader.construct_object(k, deep=True), loader.construct_object(v, deep=True)) for k, v in node.value]
     keys = [key for key, _ in pairs]
     for key in keys:
+        if not isinstance(key, str | int):
+            raise yaml.YAMLError(f"{key!r} cannot be a key")
         if keys.count(key) > 1:
             raise yaml.YAMLError(f"the key {key!r} appears twice")
     return dict(pairs)
@@ -100,8 +115,9 @@ def _apply(values: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise UserError(f"{override!r}: an override is key.path=value, as in training.steps=100")
-    section = values
-    *path, last = key.split(".")
+    section: dict[Any, Any] = values
+    # A ramp's stages have numbers as keys: training.batch_size.100=16.
+    *path, last = (int(part) if part.isdigit() else part for part in key.split("."))
     for part in path:
         inner = section.setdefault(part, {})
         if not isinstance(inner, dict):
@@ -113,13 +129,12 @@ def _apply(values: dict[str, Any], override: str) -> None:
 def _explain(error: ErrorDetails) -> str:
     if error["type"] == "value_error":  # raised by a validator of ours, which named the key
         return str(error["ctx"]["error"])
-    # Pydantic puts the chosen member of a union into the path: training.optimizer.adamw.b3.
-    path = [str(part) for part in error["loc"]]
-    if len(path) > 3 and path[1] in _CHOICES:
-        del path[2]
+    path, kind = [str(part) for part in error["loc"]], None
+    if len(path) > 3 and path[1] in _CHOICES:  # training.optimizer.adamw.b3: the chosen kind stands in the path
+        kind = path.pop(2)
     key = ".".join(path)
     if error["type"] == "extra_forbidden":
-        return f"{key}: no such key{_nearest_key(key)}"
+        return f"{key}: no such key{f' of {kind}' if kind else ''}{_nearest_key(key, kind)}"
     if error["type"] == "missing":
         return f"{key}: missing; a recipe must give it"
     if error["type"] == "union_tag_invalid":
@@ -128,25 +143,27 @@ def _explain(error: ErrorDetails) -> str:
     return f"{key}={error['input']!r}: {error['msg'].lower()}"
 
 
-_CHOICES: dict[str, tuple[type[Section], ...]] = {
-    "optimizer": (Adafactor, AdamW),
-    "schedule": (InverseSqrt, Cosine),
+_CHOICES: dict[str, dict[str, type[Section]]] = {
+    "optimizer": {"adafactor": Adafactor, "adamw": AdamW},
+    "schedule": {"inverse_sqrt": InverseSqrt, "cosine": Cosine},
 }
 
 
-def _nearest_key(key: str) -> str:
-    known = _known_keys(Recipe)
-    last = key.rpartition(".")[2]
-    close = [k for k in known if k.rpartition(".")[2] == last] or difflib.get_close_matches(key, known, 1, 0.5)
+def _nearest_key(key: str, kind: str | None) -> str:
+    known = _known_keys(Recipe, kind)
+    same_name = [k for k in known if k.rpartition(".")[2] == key.rpartition(".")[2]]
+    close = same_name or difflib.get_close_matches(key, known, 1, 0.5)
     return f" (did you mean {close[0]!r}?)" if close else f"; known keys: {', '.join(known)}"
 
 
-def _known_keys(section: type[Section], prefix: str = "") -> list[str]:
+def _known_keys(section: type[Section], kind: str | None, prefix: str = "") -> list[str]:
+    """Dotted keys; of a section with a choice those of `kind` if it is one of them, else those of all."""
     keys: list[str] = []
     for name, field in section.model_fields.items():
-        kinds = _CHOICES.get(name) or (field.annotation,)
-        inner = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Section)]
         keys.append(f"{prefix}{name}")
-        for kind in inner:
-            keys += _known_keys(kind, f"{prefix}{name}.")
+        choices = _CHOICES.get(name, {})
+        kinds = [choices[kind]] if kind in choices else [*choices.values(), field.annotation]
+        for inner in kinds:
+            if isinstance(inner, type) and issubclass(inner, Section):
+                keys += [k for k in _known_keys(inner, kind, f"{prefix}{name}.") if k not in keys]
     return keys

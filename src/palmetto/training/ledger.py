@@ -112,9 +112,9 @@ def read(path: Path, *, whole: bool = False) -> tuple[list[Line], list[str]]:
             break
         step = lines[-1].step + 1 if lines else 1
         try:
-            fields = json.loads(text)
-            line = Line.from_json(fields)
-            step = line.step
+            line = Line.from_json(json.loads(text))
+            if lines and line.attempt == lines[-1].attempt + 1 and line.step < step:
+                step = line.step  # after a rollback
             chain = _link(chains[-1] if chains else START, line.to_json())
             if json.dumps(line.to_json() | {"chain": chain}).encode() != text or is_last:
                 raise ValueError

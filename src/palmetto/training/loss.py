@@ -32,11 +32,12 @@ def token_losses(
     z_loss: float = 0.0,
     rematerialize: Rematerialize = "nothing",
 ) -> Losses:
-    """Mean losses of predicting each next token of windows [B, T + 1] of int32."""
+    """Mean losses of predicting each next token of windows [B, T + 1] of int32; only `objective` has a derivative."""
     states = hidden_states(arranged, windows[:, :-1], model, layout, rematerialize)
     rows, targets = states.reshape(-1, states.shape[-1]), windows[:, 1:].reshape(-1)
     sums = _summed_losses(rows, arranged.embedding, targets, z_loss, layout.logit_rows)
-    return Losses(*(total / rows.shape[0] for total in sums))
+    objective, *reported = (total / rows.shape[0] for total in sums)
+    return Losses(objective, *map(jax.lax.stop_gradient, reported))
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(3, 4))

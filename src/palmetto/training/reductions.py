@@ -28,12 +28,17 @@ def sum_over_leaves(function: Callable[[jax.Array], Tree], leaves: jax.Array) ->
         return function(leaves[0])
     halves = leaves.reshape(2, n // 2, *leaves.shape[1:])
 
-    def add_half(i: jax.Array, total: Tree) -> Tree:
-        return jax.tree.map(jnp.add, total, sum_over_leaves(function, halves[i]))
+    # A half's sum is carried through the loop before it is added: inside one expression the compiler would join the
+    # leaf's last product and the addition in one rounding, and other splits of the tree would give other bits. The
+    # sums begin at −0, to which even −0 can be added without a trace.
+    def add_half(i: jax.Array, carry: tuple[Tree, Tree]) -> tuple[Tree, Tree]:
+        total, pending = carry
+        return jax.tree.map(jnp.add, total, pending), sum_over_leaves(function, halves[i])
 
-    zero = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(function, leaves[0]))
-    total: Tree = jax.lax.fori_loop(0, 2, add_half, zero)
-    return total
+    zero = jax.tree.map(lambda s: jnp.full(s.shape, -0.0, s.dtype), jax.eval_shape(function, leaves[0]))
+    total, pending = jax.lax.fori_loop(0, 2, add_half, (zero, zero))
+    summed: Tree = jax.tree.map(jnp.add, total, pending)
+    return summed
 
 
 def pairwise_sum(terms: jax.Array) -> jax.Array:

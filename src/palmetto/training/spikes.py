@@ -64,7 +64,7 @@ class History:
         self._settings = settings
         self._sequences_between = sequences_between
         self._path: list[_Record] = []
-        self._accepted: list[Observation] = []
+        self._window: list[Observation] = []
         self.rollbacks: list[Rollback] = []
         self.skips: Skips = ()
         self.not_finite = 0
@@ -84,10 +84,9 @@ class History:
         """Takes the next step of the live path. Returns the decision if it completes a spike."""
         assert observation.step == self.step + 1, "the live path has no gaps"
         self._path.append(_Record(observation, self._judge(observation)))
-        if self._path[-1].verdict == "accepted":
-            self._accepted.append(observation)
-        elif self._path[-1].verdict == "not finite":
-            self.not_finite += 1
+        if _enters_window(self._path[-1]):
+            self._window.append(observation)
+        self.not_finite += not observation.applied
         return self._decide()
 
     def _judge(
@@ -95,7 +94,7 @@ class History:
     ) -> Literal["accepted", "suspicious loss", "suspicious gradient", "not finite"]:
         if not observation.applied:
             return "not finite"
-        window = self._accepted[-self._settings.window :]
+        window = self._window[-self._settings.window :]
         if 2 * len(window) < self._settings.window:
             return "accepted"
         if _deviations(observation.loss, [o.loss for o in window]) > self._settings.threshold:
@@ -134,7 +133,7 @@ class History:
         sequences = self._sequences_between(target, target + batches) + sum(n for r, n in self.skips if r >= target)
         self.skips = (*((r, n) for r, n in self.skips if r < target), (target, sequences))
         self._path = self._path[:target]
-        self._accepted = [record.observation for record in self._path if record.verdict == "accepted"]
+        self._window = [record.observation for record in self._path if _enters_window(record)]
         rollback = Rollback(self.attempt + 1, detected, onset, target, batches, sequences, reason)
         self.rollbacks.append(rollback)
         return rollback
@@ -146,7 +145,13 @@ class History:
 
 def deepest_targets(settings: Spikes, step: int) -> Iterable[int]:
     """The steps that a spike found after `step` may go back to at the earliest, one for each rollback in a row."""
-    return (max(0, step - settings.rewind * (attempt + 1)) for attempt in range(1, settings.attempts + 1))
+    # The n-th rollback goes n · rewind behind an onset that may lie right behind the target of the one before.
+    return (max(0, step - settings.rewind * (1 + n * (n + 1) // 2)) for n in range(1, settings.attempts + 1))
+
+
+def _enters_window(record: _Record) -> bool:
+    """A gradient norm that jumps and stays must become the new measure; a loss must not."""
+    return record.verdict in ("accepted", "suspicious gradient")
 
 
 def _deviations(value: float, window: list[float]) -> float:

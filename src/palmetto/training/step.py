@@ -57,8 +57,8 @@ def initial_state(recipe: Recipe) -> State:
 def make_step(recipe: Recipe, layout: Layout) -> Step:
     """Compiles the step of a recipe: (state, windows [leaves, micro_batch, T + 1] of int32, learning rate) → new state.
 
-    The state is donated. Where the loss, the gradients or the update hold a NaN or Inf, the new state is the old one
-    to the bit: selected, since 0 · NaN is NaN.
+    The state is donated. Where the loss or the gradients hold a NaN or Inf, the new state is the old one to the bit:
+    selected, since 0 · NaN is NaN.
     """
     training, stacked = recipe.training, stacked_names(recipe)
     optimizer = optimizers.make(training.optimizer, stacked)
