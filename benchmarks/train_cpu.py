@@ -10,6 +10,7 @@ ratio of tokens/s, Palmetto over the best of the four, the median over the round
 """
 
 import argparse
+import os
 import statistics
 import subprocess
 import sys
@@ -22,7 +23,9 @@ PEER_ENVIRONMENT = HERE.parent / ".venv-torch"
 PEER_PACKAGES = ("torch==2.13.0", "transformers==5.23.0", "numpy")
 PEERS = [(mode, dtype) for mode in ("eager", "compile") for dtype in ("float32", "bfloat16")]
 TOKENS = 8 * 512
-OVERRIDES = ("training.batch_size=8", "training.optimizer.name=adamw", "training.steps=1000")
+# A thread a core, as PyTorch has it; the default of 8 would keep the bits on up to 8 devices.
+THREADS = f"training.threads={os.cpu_count()}"
+OVERRIDES = ("training.batch_size=8", "training.optimizer.name=adamw", "training.steps=1000", THREADS)
 
 
 class Runner:

@@ -25,7 +25,7 @@ class Layout(NamedTuple):
     """The loss holds the logits of this many positions at a time."""
 
 
-CPU = Layout(unroll_layers=True, query_rows=128, logit_rows=1024)
+CPU = Layout(unroll_layers=True, query_rows=64, logit_rows=1024)
 ACCELERATOR = Layout(unroll_layers=False, query_rows=1024, logit_rows=2048)
 
 

@@ -26,19 +26,11 @@ def sum_over_leaves(function: Callable[[jax.Array], Tree], leaves: jax.Array) ->
     assert n & (n - 1) == 0, "the number of leaves must be a power of two"
     if n == 1:
         return function(leaves[0])
-    halves = leaves.reshape(2, n // 2, *leaves.shape[1:])
-
-    # A half's sum is carried through the loop before it is added: inside one expression the compiler would join the
-    # leaf's last product and the addition in one rounding, and other splits of the tree would give other bits. The
-    # sums begin at −0, to which even −0 can be added without a trace.
-    def add_half(i: jax.Array, carry: tuple[Tree, Tree]) -> tuple[Tree, Tree]:
-        total, pending = carry
-        return jax.tree.map(jnp.add, total, pending), sum_over_leaves(function, halves[i])
-
-    zero = jax.tree.map(lambda s: jnp.full(s.shape, -0.0, s.dtype), jax.eval_shape(function, leaves[0]))
-    total, pending = jax.lax.fori_loop(0, 2, add_half, (zero, zero))
-    summed: Tree = jax.tree.map(jnp.add, total, pending)
-    return summed
+    # The halves' sums are stored before they are added: inside one expression the compiler would join a leaf's last
+    # product and the addition in one rounding, and other splits of the tree would give other bits.
+    halves = jax.lax.map(lambda half: sum_over_leaves(function, half), leaves.reshape(2, n // 2, *leaves.shape[1:]))
+    total: Tree = jax.tree.map(lambda pair: pair[0] + pair[1], halves)
+    return total
 
 
 def pairwise_sum(terms: jax.Array) -> jax.Array:
