@@ -4,8 +4,8 @@
 
 L 6, D 384, H 6, Q 64, V 8192, T 512, batch 8, float32: Palmetto against transformers' CohereForCausalLM (eager and
 compiled, float32 and bfloat16), all with AdamW and clipping. Each program runs in a process of its own; they take turns
-within every round, so that the machine's moods hit all alike. A peer under half the speed of the best in a first step
-is left out of the rounds. The peer gets a virtual environment of its own, made here on first use. The last line is the
+within every round, so that the machine's moods hit all alike. A peer whose first step takes ten times as long as
+Palmetto's, compiling included, is left out of the rounds. The peer gets a virtual environment of its own, made here on first use. The last line is the
 ratio of tokens/s, Palmetto over the best of the four, the median over the rounds.
 """
 
@@ -159,19 +159,16 @@ def main() -> None:
     python, script = peer_python(), HERE / "peers" / "cohere_torch.py"
     ours = Runner("palmetto", [sys.executable, __file__, "--worker"])
     peers = [Runner(f"torch {mode} {dtype}", [str(python), str(script), mode, dtype]) for mode, dtype in PEERS]
-    for peer in peers:
-        peer.take(1)
-    pace = max(peer.rates[0] for peer in peers)
-    racing = [ours, *(peer for peer in peers if peer.rates[0] > pace / 2)]
-    for runner in racing:
-        runner.rates.clear()
+    racing = [ours, *(peer for peer in peers if peer.first_step < 10 * ours.first_step)]
     for _ in range(arguments.rounds):
         for runner in racing:
             runner.take(arguments.steps)
     for runner in (ours, *peers):
-        rate = statistics.median(runner.rates)
-        note = "" if runner in racing else "   (one step: out of the race)"
-        print(f"{runner.name:24} {rate:7.0f} tokens/s   first step {runner.first_step:5.1f} s{note}")
+        if runner in racing:
+            speed = f"{statistics.median(runner.rates):7.0f} tokens/s"
+        else:
+            speed = "out of the race"
+        print(f"{runner.name:24} {speed:16}   first step {runner.first_step:5.1f} s")
         runner.stop()
     best = max(racing[1:], key=lambda runner: statistics.median(runner.rates))
     overheads(TOKENS / statistics.median(ours.rates))
