@@ -5,8 +5,8 @@
 L 6, D 384, H 6, Q 64, V 8192, T 512, batch 8, float32: Palmetto against transformers' CohereForCausalLM (eager and
 compiled, float32 and bfloat16), all with AdamW and clipping. Each program runs in a process of its own; they take turns
 within every round, so that the machine's moods hit all alike. A peer whose first step takes ten times as long as
-Palmetto's, compiling included, is left out of the rounds. The peer gets a virtual environment of its own, made here on first use. The last line is the
-ratio of tokens/s, Palmetto over the best of the four, the median over the rounds.
+Palmetto's, compiling included, is left out of the rounds. The peer gets a virtual environment of its own, made here on
+first use. The last line is the ratio of tokens/s, Palmetto over the best of the four, the median over the rounds.
 """
 
 import argparse
@@ -164,10 +164,7 @@ def main() -> None:
         for runner in racing:
             runner.take(arguments.steps)
     for runner in (ours, *peers):
-        if runner in racing:
-            speed = f"{statistics.median(runner.rates):7.0f} tokens/s"
-        else:
-            speed = "out of the race"
+        speed = f"{statistics.median(runner.rates):7.0f} tokens/s" if runner in racing else "out of the race"
         print(f"{runner.name:24} {speed:16}   first step {runner.first_step:5.1f} s")
         runner.stop()
     best = max(racing[1:], key=lambda runner: statistics.median(runner.rates))
