@@ -193,3 +193,10 @@ def test_batch_digest_tells_batches_apart_and_not_integer_types() -> None:
     other[1, 16] += 1
     assert batch_digest(tokens.astype(np.int32)) == batch_digest(tokens.astype(np.int64)) == batch_digest(tokens)
     assert batch_digest(tokens) != batch_digest(other) != batch_digest(tokens[::-1])
+
+
+def test_lines_are_compared_to_the_bit_and_a_nan_equals_a_nan() -> None:
+    line = LINES[0]._replace(loss=float("nan"), grad_norm=float("inf"), parameters="ab")
+    assert ledger.differing(line, line._replace(loss=float("nan"), parameters=None)) is None
+    assert ledger.differing(line, line._replace(z=math.nextafter(line.z, 1e9))) == "z"
+    assert ledger.differing(line._replace(z=0.0), line._replace(z=-0.0)) == "z"

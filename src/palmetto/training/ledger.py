@@ -125,6 +125,12 @@ def read(path: Path, *, whole: bool = False) -> tuple[list[Line], list[str]]:
     return lines, chains
 
 
+def differing(recorded: Line, replayed: Line) -> str | None:
+    """The first quantity in which two lines of a step differ, to the bit (a NaN equals a NaN); digests are left out."""
+    ours, theirs = recorded.to_json(), replayed.to_json()
+    return next((key for key in Line._fields if key != "parameters" and ours[key] != theirs[key]), None)
+
+
 def batch_digest(windows: np.ndarray) -> str:
     """The first 16 hex digits of the SHA-256 of a batch's tokens as little-endian int32."""
     return hashlib.sha256(windows.astype("<i4").tobytes()).hexdigest()[:16]

@@ -17,7 +17,7 @@ from palmetto.tokens.vocabulary import Vocabulary
 from palmetto.training.checkpoint import CheckpointDamaged, Checkpoints
 from palmetto.training.execution import Execution, observe
 from palmetto.training.flops import flops_per_token, peak_flops
-from palmetto.training.ledger import Ledger, Line
+from palmetto.training.ledger import Ledger, Line, differing
 from palmetto.training.spikes import Exhausted, History, Rollback, deepest_targets
 from palmetto.training.step import State
 from palmetto.training.validation import make_validation
@@ -127,9 +127,9 @@ class Loop:
         for again in range(base + 1, step + 1):
             was = self.path[again - 1]
             state, line = self.execution.take(state, again, was.attempt, self.history.skips)
-            if line != was._replace(parameters=None):
-                raise RunStopped(f"step {again} did not come out as the ledger says: this machine does not keep the "
-                                 "promise of the same bits")  # fmt: skip
+            if quantity := differing(was, line):
+                raise RunStopped(f"step {again} did not come out as the ledger says ({quantity} differs): this machine "
+                                 "does not keep the promise of the same bits")  # fmt: skip
         return state
 
     # Going forward

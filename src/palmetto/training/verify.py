@@ -126,9 +126,8 @@ class _Verification:
 
     def _replay_line(self, state: State, line: Line, history: History) -> State:
         state, again = self.execution.take(state, line.step, line.attempt, history.skips)
-        for quantity, recorded, replayed in zip(Line._fields, line, again, strict=True):
-            if quantity != "parameters" and not _same(recorded, replayed):
-                raise _Differs(line.step, quantity, recorded, replayed)
+        if quantity := ledger.differing(line, again):
+            raise _Differs(line.step, quantity, getattr(line, quantity), getattr(again, quantity))
         if line.parameters and (replayed := self.execution.parameters_digest(state)) != line.parameters:
             raise _Differs(line.step, "digest of the parameters", line.parameters, replayed)
         if manifest := self.manifests.get((line.attempt, line.step)):
@@ -145,8 +144,3 @@ class _Verification:
         ):
             if recorded != replayed:
                 raise _Differs(manifest.step, f"checkpoint's {quantity}", recorded, replayed)
-
-
-def _same(recorded: Any, replayed: Any) -> bool:
-    """Equality in which a NaN equals a NaN."""
-    return bool(recorded == replayed or (recorded != recorded and replayed != replayed))
