@@ -1,6 +1,7 @@
 """The command line: one thin function a command. Heavy modules are imported where they are used."""
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -44,8 +45,9 @@ def main() -> None:
         code, line = 2, f"{error.filename}: {error.strerror}" if error.filename else str(error)
     except (KeyboardInterrupt, typer.Abort):
         code, line = 1, "interrupted"
-    print(f"palmetto: {' '.join(line.split())}", file=sys.stderr)
-    sys.exit(code)
+    print(f"palmetto: {' '.join(line.split())}", file=sys.stderr, flush=True)
+    sys.stdout.flush()
+    os._exit(code)  # not by way of threads that still write, which would add their tracebacks to the line
 
 
 @app.command()
@@ -237,8 +239,9 @@ def tokenizer_inspect(model: Path, as_json: Json = False) -> None:
     """Every piece of a vocabulary."""
     from palmetto.tokens.vocabulary import Vocabulary
 
-    pieces = list(Vocabulary.load(model).pieces())
-    _answer([piece._asdict() for piece in pieces], "\n".join(map(str, pieces)), as_json)
+    rows = [piece._asdict() | {"data": piece.data.hex()} for piece in Vocabulary.load(model).pieces()]
+    text = "\n".join(f"{row['id']:6}  {row['kind']:8} {row['name']!r:24} {row['score']:g}" for row in rows)
+    _answer(rows, text, as_json)
 
 
 def _prepare(

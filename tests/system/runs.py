@@ -29,7 +29,7 @@ training:
 
 # Low enough that the ordinary noise of small batches makes spikes: real ones, the same in every run.
 SPIKY = ["training.spikes.threshold=1.2", "training.spikes.patience=1", "training.spikes.attempts=9",
-         "training.spikes.rewind=5", "training.spikes.skip=12"]  # fmt: skip
+         "training.spikes.rewind=5", "training.spikes.skip=12", "training.spikes.nonfinite_patience=5"]  # fmt: skip
 
 
 class Runs:

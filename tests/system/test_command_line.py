@@ -95,7 +95,7 @@ def test_more_tokens_than_an_epoch_holds(prepared: Runs) -> None:
 
 def test_too_small_a_source_says_what_fits(make_runs: Callable[[Path], Runs], tmp_path: Path) -> None:
     runs = make_runs(tmp_path)
-    (tmp_path / "small.txt").write_text((runs.text / "calendar.txt").read_text()[:6000])
+    (tmp_path / "small.txt").write_text((runs.text / "calendar.txt").read_text()[:20000])
     _, err = runs("run", runs.recipe, "--source", "small.txt", "tokens.vocabulary_size=20000", expect=2)
     line = err.strip().splitlines()[-1]
     assert "tokens.vocabulary_size=20000" in line

@@ -253,8 +253,8 @@ def test_too_many_steps_are_refused_before_training() -> None:
         order.check(88)
     assert not isinstance(caught.value, RunStopped)
     message = str(caught.value)
-    assert message.startswith("training.steps: 88 steps take 1008 sequences")
-    assert "hold 1000: at most 87 steps fit" in message
+    assert message.startswith("training.steps=88: takes 1008 sequences")
+    assert "holds 1000: at most 87 steps fit" in message
     assert "training.epochs" in message
     Order(1000, ((0, 8), (50, 16)), seed=0, epochs=2).check(88)
 

@@ -56,6 +56,7 @@ class Piece(NamedTuple):
     """An entry of the vocabulary. `data` is what it decodes to; `score` orders merges (bpe) or is a log probability."""
 
     id: int
+    name: str
     kind: Literal["text", "byte", "control", "unknown"]
     data: bytes
     score: float
@@ -190,13 +191,13 @@ class Vocabulary:
         for id in range(self.size):
             text, score = processor.id_to_piece(id), processor.get_score(id)
             if processor.is_byte(id):
-                yield Piece(id, "byte", bytes([int(text[3:5], 16)]), score)
+                yield Piece(id, text, "byte", bytes([int(text[3:5], 16)]), score)
             elif processor.is_control(id):
-                yield Piece(id, "control", b"", score)
+                yield Piece(id, text, "control", b"", score)
             elif processor.is_unknown(id):
-                yield Piece(id, "unknown", "\ufffd".encode(), score)
+                yield Piece(id, text, "unknown", "\ufffd".encode(), score)
             else:
-                yield Piece(id, "text", text.replace("\u2581", " ").encode(), score)
+                yield Piece(id, text, "text", text.replace("\u2581", " ").encode(), score)
 
     def _plan(self, text: str, runs: list[str]) -> list[int | list[int]]:
         """Cuts `text` into safe runs, each appended to `runs` and planned as its number, and unsafe ones as ids."""

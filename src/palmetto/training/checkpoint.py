@@ -4,9 +4,13 @@ checkpoints/00000060/arrays/ is orbax's; checkpoints/00000060/manifest.json is w
 without a manifest is the trace of a killed process and is cleared away.
 """
 
+import contextlib
 import hashlib
 import json
+import logging
 import shutil
+import sys
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -24,6 +28,18 @@ from palmetto.training.optimizer import OptimizerState
 from palmetto.training.step import State
 
 FORMAT = 1
+
+# orbax logs each failure, traceback and all, before it raises it, and its writers go on complaining to a closed loop.
+logging.getLogger("absl").setLevel(logging.CRITICAL)
+_usual_hook = sys.unraisablehook
+
+
+def _hook(unraisable: Any) -> None:
+    if "Event loop is closed" not in str(unraisable.exc_value):
+        _usual_hook(unraisable)
+
+
+sys.unraisablehook = _hook
 
 
 class Manifest(NamedTuple):
@@ -100,12 +116,14 @@ class Checkpoints:
         directory = self.path / f"{fields['step']:08d}"
         shutil.rmtree(directory, ignore_errors=True)
         matrices = self._to_matrices(state)
-        self._orbax.save(directory / "arrays", args=ocp.args.PyTreeSave(matrices))
+        with _writing(directory):
+            self._orbax.save(directory / "arrays", args=ocp.args.PyTreeSave(matrices))
         self._finishing = self._finisher.submit(self._finish, directory, matrices, fields)
 
     def _finish(self, directory: Path, matrices: dict[str, Any], fields: dict[str, Any]) -> None:
         parameters, optimizer = digests(matrices)
-        self._orbax.wait_until_finished()
+        with _writing(directory):
+            self._orbax.wait_until_finished()
         arrays = directory / "arrays"
         files = {name: sha256(arrays / name) for name in _files(arrays)}
         manifest = Manifest(**fields, parameters=parameters, optimizer=optimizer, files=files)
@@ -165,6 +183,17 @@ class Checkpoints:
         directory = self.path / f"{step:08d}"
         (directory / "manifest.json").unlink()
         shutil.rmtree(directory)
+
+
+@contextlib.contextmanager
+def _writing(directory: Path) -> Iterator[None]:
+    """Tells in one line what orbax tells in a traceback: usually a disk that is full."""
+    try:
+        yield
+    except Exception as error:
+        first_line = str(error).partition("\n")[0][:300]
+        raise UserError(f"{directory}: the checkpoint could not be written ({first_line}); with room on the disk, the "
+                        "same command goes on from the one before") from error  # fmt: skip
 
 
 def _files(arrays: Path) -> list[str]:

@@ -139,9 +139,9 @@ class Loop:
         training = self.recipe.training
         previous = {number: signal.signal(number, self._on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
-            state = self.resume()
             if self.history.step > training.steps:
                 raise UserError(f"training.steps={training.steps}: the run is at step {self.history.step} already")
+            state = self.resume()
             if self.history.step == 0:
                 self._validate(state)
             while self.history.step < until and not self.signal:
