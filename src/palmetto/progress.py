@@ -1,6 +1,5 @@
 """How long work tells a person that it goes on: a live bar on a terminal, log lines elsewhere."""
 
-import math
 import sys
 import time
 
@@ -15,8 +14,8 @@ _LOG_SECONDS = 10.0
 class Reporter:
     """Steps and messages on standard error, so that standard output stays the command's answer."""
 
-    def __init__(self, name: str, total: int, done: int = 0) -> None:
-        """`total` steps to take the run to, of which `done` lie behind."""
+    def __init__(self, name: str, total: int) -> None:
+        """`total` is the step that the work ends with; it begins with the first one told."""
         self._console = Console(stderr=True)
         self._name, self._total, self._last_log = name, total, 0.0
         self._live = self._console.is_terminal
@@ -30,8 +29,8 @@ class Reporter:
             console=self._console,
             disable=not self._live,
         )
-        self._task = self._bar.add_task(name, total=total, completed=done, figures="compiling")
-        self._started, self._first = time.monotonic(), done
+        self._task = self._bar.add_task(name, total=total, figures="compiling")
+        self._first: tuple[int, float] | None = None
 
     def __enter__(self) -> "Reporter":
         self._bar.start()
@@ -45,13 +44,15 @@ class Reporter:
         figures = f"loss {line.loss:.3f}"
         if tokens_per_second is not None and mfu is not None:
             figures += f"  {tokens_per_second:,.0f} tokens/s  MFU {mfu:.1%}"
-        self._bar.update(self._task, completed=line.step, figures=figures)
         now = time.monotonic()
+        if self._first is None:  # rates count from here: neither compiling nor what a resumed run has behind it
+            self._first = line.step, now
+            self._bar.reset(self._task, total=self._total, completed=line.step, figures=figures)
+        self._bar.update(self._task, completed=line.step, figures=figures)
         if not self._live and (now - self._last_log >= _LOG_SECONDS or line.step == self._total):
             self._last_log = now
-            rate = (line.step - self._first) / max(now - self._started, 1e-9)
-            left = (self._total - line.step) / rate if rate > 0 else math.inf
-            eta = f"  ETA {left:.0f} s" if math.isfinite(left) else ""
+            taken, seconds = line.step - self._first[0], now - self._first[1]
+            eta = f"  ETA {(self._total - line.step) * seconds / taken:.0f} s" if taken > 0 else ""
             print(f"{self._name}: step {line.step}/{self._total}  {figures}  gradient {line.grad_norm:.3g}  "
                   f"rate {line.learning_rate:.3g}{eta}", file=sys.stderr, flush=True)  # fmt: skip
 
