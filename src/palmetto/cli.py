@@ -71,8 +71,8 @@ def run(
         stages.write_report(directory, _say)
     _answer_summary(directory, as_json)
     if finished and not as_json:
-        print(f"\nNext:\n  palmetto generate {directory.path} --prompt 'def '\n  palmetto report {directory.path}\n"
-              f"  palmetto run {recipe} --source PATH --run runs/mine")  # fmt: skip
+        print(f"\nNext:\n  {sys.argv[0]} generate {directory.path} --prompt 'def '\n  {sys.argv[0]} report {directory.path}\n"
+              f"  {sys.argv[0]} run {recipe} --source PATH --run runs/mine")  # fmt: skip
 
 
 @app.command()
