@@ -71,8 +71,9 @@ def run(
         stages.write_report(directory, _say)
     _answer_summary(directory, as_json)
     if finished and not as_json:
-        print(f"\nNext:\n  {sys.argv[0]} generate {directory.path} --prompt 'def '\n  {sys.argv[0]} report {directory.path}\n"
-              f"  {sys.argv[0]} run {recipe} --source PATH --run runs/mine")  # fmt: skip
+        us, run_path = sys.argv[0], directory.path
+        print(f"\nNext:\n  {us} generate {run_path} --prompt 'def '\n  {us} report {run_path}\n"
+              f"  {us} run {recipe} --source PATH --run runs/mine")  # fmt: skip
 
 
 @app.command()
