@@ -18,6 +18,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from race import Runner, compare
+
 HERE = Path(__file__).resolve().parent
 PEER_ENVIRONMENT = HERE.parent / ".venv-torch"
 PEER_PACKAGES = ("torch==2.13.0", "transformers==5.23.0", "numpy")
@@ -27,62 +29,6 @@ _HOPELESS = 60.0  # seconds
 # A thread a core, as PyTorch has it; the default of 8 would keep the bits on up to 8 devices.
 THREADS = f"training.threads={os.cpu_count()}"
 OVERRIDES = ("training.batch_size=8", "training.optimizer.name=adamw", "training.steps=1000", THREADS)
-
-
-class Runner:
-    """A program that takes steps when told to."""
-
-    def __init__(self, name: str, command: list[str]) -> None:
-        self.name, self.rates = name, list[float]()
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.first_step = float(self._answer())
-
-    def _answer(self) -> str:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            sys.exit(f"{self.name} ended with exit code {self._process.wait()}")
-        return line
-
-    def take(self, steps: int) -> None:
-        """Takes steps and notes the tokens/s."""
-        assert self._process.stdin is not None
-        print(steps, file=self._process.stdin, flush=True)
-        self.rates.append(steps * TOKENS / float(self._answer()))
-
-    def stop(self) -> None:
-        self._process.communicate()
-
-
-def worker() -> None:
-    """Palmetto's side of the protocol in peers/cohere_torch.py, then what a run does besides its steps."""
-    from palmetto import environment, recipes
-
-    recipe = recipes.load("palm-15m", OVERRIDES)
-    environment.prepare(recipe.training.threads)
-    import jax
-    import numpy as np
-
-    from palmetto.model import layout
-    from palmetto.training.step import initial_state, make_step
-
-    step = make_step(recipe, layout.for_platform("cpu"))
-    state = initial_state(recipe)
-    shape = (8 // recipe.training.micro_batch, recipe.training.micro_batch, 513)
-    random = np.random.default_rng(0)
-    batches = [random.integers(0, 8192, shape, dtype=np.int32) for _ in range(3)]
-
-    def timed(steps: int) -> float:
-        nonlocal state
-        start = time.perf_counter()
-        for number in range(steps):
-            state, metrics = step(state, jax.numpy.asarray(batches[number % 3]), jax.numpy.float32(1e-3))
-            jax.device_get(metrics)
-        return time.perf_counter() - start
-
-    print(timed(1), flush=True)
-    for line in sys.stdin:
-        print(timed(int(line)), flush=True)
 
 
 def overheads(step_seconds: float) -> None:
@@ -99,7 +45,7 @@ def overheads(step_seconds: float) -> None:
     from palmetto.training.checkpoint import Checkpoints
     from palmetto.training.digest import digest
     from palmetto.training.ledger import Ledger, Line, batch_digest
-    from palmetto.training.step import initial_state, stacked_names
+    from palmetto.training.step import initial_state, parameter_table
 
     training = recipe.training
     with tempfile.TemporaryDirectory() as folder:
@@ -124,7 +70,7 @@ def overheads(step_seconds: float) -> None:
         digest({name: np.asarray(array) for name, array in state.parameters.items()})
         recording += (time.perf_counter() - start) / training.digest_every
 
-        checkpoints = Checkpoints(path / "checkpoints", stacked_names(recipe))
+        checkpoints = Checkpoints(path / "checkpoints", parameter_table(recipe))
         seconds = []
         for step in (1, 2, 3):
             jax.block_until_ready(state)
@@ -153,15 +99,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=2, help="steps of each program in a round")
     parser.add_argument("--float32", action="store_true", help="leave bfloat16 out: minutes, where a CPU lacks it")
-    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.worker:
-        worker()
-        return
     python, script = peer_python(), HERE / "peers" / "cohere_torch.py"
-    ours = Runner("palmetto", [sys.executable, __file__, "--worker"])
+    ours = Runner.palmetto("palmetto", "palm-15m", OVERRIDES, TOKENS)
     wanted = [(mode, dtype) for mode, dtype in PEERS if dtype == "float32" or not arguments.float32]
-    peers = [Runner(f"torch {mode} {dtype}", [str(python), str(script), mode, dtype]) for mode, dtype in wanted]
+    peers = [Runner(f"torch {mode} {dtype}", [str(python), str(script), mode, dtype], TOKENS) for mode, dtype in wanted]
     racing = [ours, *(peer for peer in peers if peer.first_step < _HOPELESS)]
     for _ in range(arguments.rounds):
         for runner in racing:
@@ -172,9 +114,7 @@ def main() -> None:
         runner.stop()
     best = max(racing[1:], key=lambda runner: statistics.median(runner.rates))
     overheads(TOKENS / statistics.median(ours.rates))
-    ratios = [mine / theirs for mine, theirs in zip(ours.rates, best.rates, strict=True)]
-    print(f"rounds against {best.name}: {' '.join(f'{ratio:.2f}' for ratio in ratios)}")
-    print(f"ratio {statistics.median(ratios):.2f}")
+    print(f"ratio {compare(ours, best):.2f}")
 
 
 if __name__ == "__main__":

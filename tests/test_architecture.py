@@ -20,9 +20,11 @@ ORDER = (
     ("model",),
     ("training",),
     ("decoding",),
+    ("evaluation",),
     ("report",),
     ("plan", "progress"),
     ("stages",),
+    ("axes", "sweep"),
     ("cli",),
 )
 RANK = {name: rank for rank, group in enumerate(ORDER) for name in group}

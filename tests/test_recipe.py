@@ -1,11 +1,17 @@
 """A recipe as a value: what follows from what is given, and which of its keys are the run's identity."""
 
-from typing import Any
+from pathlib import Path
+from types import UnionType
+from typing import Any, get_args
 
 import pytest
 from pydantic import ValidationError
 
-from palmetto.recipe import AdamW, InverseSqrt, Model, Recipe, flatten
+from palmetto import recipes
+from palmetto.recipe import Recipe, flatten
+from palmetto.recipe.model import Attention, Experts, LocalAttention, MemoryAttention, Model, Positions, T5Positions
+from palmetto.recipe.objectives import Objective
+from palmetto.recipe.training import Adafactor, AdamW, Cosine, InverseSqrt
 from tests.conftest import RecipeMaker
 
 # For every key another value than the tiny recipe's: one that makes another run, or one that does not.
@@ -19,22 +25,44 @@ OTHER_RUN = {
     "model.d_model": "64",
     "model.heads": "4",
     "model.head_size": "8",
+    "model.key_value_heads": "2",
     "model.d_ff": "100",
+    "model.block": "serial",
+    "model.norm": "rms",
+    "model.norm_position": "post",
+    "model.norm_bias": "true",
+    "model.qk_norm": "true",
+    "model.embedding_norm": "true",
+    "model.biases": "true",
+    "model.tied_embedding": "false",
+    "model.feedforward": "gelu",
+    "model.positions.name": "alibi",
+    "model.positions.base": "1e6",
+    "model.positions.scaling": "ntk",
+    "model.positions.trained": "16",
     "model.activations": "bfloat16",
     "training.batch_size": "16",
     "training.micro_batch": "4",
     "training.epochs": "2",
     "training.seed": "1",
     "training.threads": "4",
+    "training.objective.name": "prefix",
     "training.optimizer.name": "adamw",
     "training.optimizer.momentum": "0.8",
+    "training.optimizer.decay": "0.99",
     "training.optimizer.decay_exponent": "0.7",
+    "training.optimizer.factored": "true",
+    "training.optimizer.parameter_scale": "false",
+    "training.optimizer.weight_decay": "false",
     "training.optimizer.update_clip": "1",
     "training.schedule.name": "cosine",
     "training.schedule.peak": "0.02",
     "training.schedule.hold": "100",
     "training.clip": "2",
     "training.z_loss": "0",
+    "training.embedding_gradient": "0.1",
+    "training.loss_scale.initial": "1024",
+    "training.loss_scale.growth_interval": "100",
     "training.rematerialize": "block",
     "training.spikes.threshold": "9",
     "training.spikes.window": "64",
@@ -44,6 +72,66 @@ OTHER_RUN = {
     "training.spikes.skip": "400",
     "training.spikes.attempts": "6",
 }
+# The same for the keys of every other kind that a section can be of, and of what is off by default. The value that
+# chooses the kind makes another run than the tiny recipe too.
+OTHER_KINDS = {
+    "model.positions={scaling: interpolation, factor: 2}": {"model.positions.factor": "4"},
+    "model.positions={name: alibi}": {},
+    "model.positions={name: t5}": {
+        "model.positions.buckets": "16",
+        "model.positions.max_distance": "64",
+        "model.positions.bidirectional": "true",
+    },
+    "model.positions={name: transformer_xl}": {},
+    "model.positions={name: learned, length: 16}": {"model.positions.length": "32"},
+    "model.positions={name: sinusoidal}": {},
+    "model.attention={name: local, window: 4}": {"model.attention.window": "8", "model.attention.every": "2"},
+    "model.attention={name: strided, stride: 4}": {"model.attention.stride": "8", "model.attention.every": "2"},
+    "model.attention={name: sinks, window: 4}": {
+        "model.attention.window": "8",
+        "model.attention.sinks": "2",
+        "model.attention.every": "2",
+    },
+    "model.attention={name: parallel_windows, window: 4, count: 2}": {
+        "model.attention.window": "8",
+        "model.attention.count": "3",
+    },
+    "model.attention={name: memory, window: 4, layer: 0}": {
+        "model.attention.window": "8",
+        "model.attention.layer": "1",
+        "model.attention.neighbours": "8",
+    },
+    "model.experts={count: 4}": {
+        "model.experts.count": "8",
+        "model.experts.top": "1",
+        "model.experts.every": "1",
+        "model.experts.feedforward": "gelu",
+        "model.experts.d_ff": "100",
+        "model.experts.capacity_factor": "1.25",
+        "model.experts.balance_loss": "0",
+        "model.experts.router_z_loss": "1e-3",
+    },
+    "training.objective={name: prefix}": {},
+    "training.objective={name: spans}": {
+        "training.objective.noise": "0.3",
+        "training.objective.mean_span": "2",
+    },
+    "training.objective={name: mixture}": {"training.objective.denoisers": "[{mode: S, noise: 0.25}]"},
+    "training.optimizer={name: adamw}": {
+        "training.optimizer.b1": "0.8",
+        "training.optimizer.b2": "0.99",
+        "training.optimizer.epsilon": "1e-6",
+        "training.optimizer.weight_decay": "0",
+    },
+    "training.schedule={name: cosine}": {
+        "training.schedule.peak": "1e-3",
+        "training.schedule.warmup": "3",
+        "training.schedule.decay_steps": "100",
+        "training.schedule.final": "0",
+    },
+}
+CHOOSES = {"model.positions.factor", "model.attention.name", "model.experts"}
+"""Keys of the tiny recipe that `OTHER_KINDS` changes, and that cannot be changed alone."""
 SAME_RUN = {
     "name": "other",
     "corpus.source": "elsewhere",
@@ -59,7 +147,25 @@ SAME_RUN = {
 
 
 def test_every_key_is_decided_upon(tiny_recipe: RecipeMaker) -> None:
-    assert OTHER_RUN.keys() | SAME_RUN.keys() == flatten(tiny_recipe().model_dump()).keys()
+    tiny = flatten(tiny_recipe().model_dump()).keys()
+    assert OTHER_RUN.keys() | SAME_RUN.keys() == tiny - CHOOSES
+    for kind, keys in OTHER_KINDS.items():
+        beyond = flatten(tiny_recipe(kind).model_dump()).keys() - tiny
+        assert beyond <= keys.keys() <= beyond | OTHER_RUN.keys() | CHOOSES, kind
+
+
+@pytest.mark.parametrize(
+    ("section", "kinds"),
+    [
+        *(("model.positions", Positions), ("model.attention", Attention), ("training.objective", Objective)),
+        *(("training.optimizer", Adafactor | AdamW), ("training.schedule", InverseSqrt | Cosine)),
+    ],
+)
+def test_no_kind_is_left_out(tiny_recipe: RecipeMaker, section: str, kinds: UnionType) -> None:
+    chosen = {
+        flatten(tiny_recipe(*kind).model_dump())[f"{section}.name"] for kind in [(), *((k,) for k in OTHER_KINDS)]
+    }
+    assert chosen == {kind.model_fields["name"].default for kind in get_args(kinds)}
 
 
 @pytest.mark.parametrize("key", OTHER_RUN)
@@ -69,6 +175,27 @@ def test_what_changes_bits_is_identity_and_named_where_it_differs(tiny_recipe: R
     was, now = (flatten(recipe.model_dump())[key] for recipe in (here, there))
     assert f"{key} {was!r} → {now!r}" in there.differences(here)
     assert f"{key} {now!r} → {was!r}" in here.differences(there)
+
+
+@pytest.mark.parametrize(("kind", "key"), [(kind, key) for kind, keys in OTHER_KINDS.items() for key in keys])
+def test_so_is_every_key_of_every_other_kind(tiny_recipe: RecipeMaker, kind: str, key: str) -> None:
+    here, there = tiny_recipe(kind), tiny_recipe(kind, f"{key}={OTHER_KINDS[kind][key]}")
+    assert here.digest != there.digest
+    was, now = (flatten(recipe.model_dump())[key] for recipe in (here, there))
+    assert f"{key} {was!r} → {now!r}" in there.differences(here)
+
+
+@pytest.mark.parametrize("kind", OTHER_KINDS)
+def test_another_kind_is_another_run_and_comes_back_from_its_dump(
+    tiny_recipe: RecipeMaker, tmp_path: Path, kind: str
+) -> None:
+    recipe = tiny_recipe(kind)
+    assert recipe.digest != tiny_recipe().digest
+    assert recipe.differences(tiny_recipe())
+    (tmp_path / "tiny.yaml").write_text(recipes.dump(recipe))
+    again = recipes.load(str(tmp_path / "tiny.yaml"))
+    assert again == recipe
+    assert again.digest == recipe.digest
 
 
 @pytest.mark.parametrize("key", SAME_RUN)
@@ -104,6 +231,64 @@ def test_sizes_not_given_follow_from_those_that_are() -> None:
     assert (free.query_size, free.feedforward_size) == (10, 5)
 
 
+def test_a_decoder_is_palms_unless_it_says_otherwise() -> None:
+    model = Model(layers=2, d_model=96, heads=6)
+    assert (model.key_value_heads, model.block, model.norm, model.norm_position) == (1, "parallel", "layer", "pre")
+    assert (model.feedforward, model.positions.name, model.attention.name) == ("swiglu", "rotary", "full")
+    assert not any([model.norm_bias, model.qk_norm, model.embedding_norm, model.biases, model.experts])
+    assert model.tied_embedding
+
+
+def test_which_layers_have_experts_and_the_chosen_attention() -> None:
+    model = Model(layers=12, d_model=32, heads=2, d_ff=100, attention=LocalAttention(window=4, every=3),
+                  experts=Experts(count=4))  # fmt: skip
+    assert [layer for layer in range(12) if model.has_experts(layer)] == [1, 3, 5, 7, 9, 11]
+    assert [layer for layer in range(12) if model.attention_of(layer) == model.attention] == [2, 5, 8, 11]
+    assert {model.attention_of(layer).name for layer in (0, 1, 3, 4)} == {"full"}
+    assert (model.expert_period, model.sparse_period, model.period) == (2, 3, 6)
+    assert (model.expert_size, model.expert_feedforward) == (100, "swiglu")
+    other = model.model_copy(update={"experts": Experts(count=4, every=1, d_ff=8, feedforward="gelu")})
+    assert all(other.has_experts(layer) for layer in range(12))
+    assert (other.period, other.expert_size, other.expert_feedforward) == (3, 8, "gelu")
+
+
+def test_one_layer_has_the_memory_and_the_others_its_window() -> None:
+    model = Model(layers=3, d_model=32, heads=2, attention=MemoryAttention(window=4, layer=1))
+    assert [model.attention_of(layer) for layer in range(3)] == [
+        LocalAttention(window=4), model.attention, LocalAttention(window=4)
+    ]  # fmt: skip
+    assert model.period == 3
+    assert not Model(layers=3, d_model=32, heads=2).has_experts(1)
+
+
+@pytest.mark.parametrize(
+    ("objective", "positions", "tokens"),
+    [
+        ("{name: causal}", 100, 0),
+        ("{name: prefix}", 100, 0),
+        # 15 of 101 tokens are noise, in 5 spans: two sentinels each and an end.
+        ("{name: spans}", 101 + 2 * 5, 5),
+        ("{name: spans, noise: 0.5, mean_span: 5}", 101 + 2 * 10, 10),
+        # X has 50 in 17 spans, and every example its mode.
+        ("{name: mixture}", 101 + 2 * 17 + 1, 17 + 3),
+        ("{name: mixture, denoisers: [{mode: S, noise: 0.25}]}", 101, 3),
+    ],
+)
+def test_the_model_has_room_for_what_the_objective_adds(
+    tiny_recipe: RecipeMaker, objective: str, positions: int, tokens: int
+) -> None:
+    recipe = tiny_recipe("tokens.sequence_length=100", f"training.objective={objective}")
+    assert recipe.model_length == positions
+    assert recipe.model_vocabulary == 300 + tokens
+
+
+def test_an_objective_positions_or_attention_without_a_name_is_the_usual(tiny_recipe: RecipeMaker) -> None:
+    recipe = tiny_recipe("model.positions={base: 500.0}", "model.attention={}", "training.objective={}")
+    assert (recipe.model.positions.name, recipe.model.attention.name) == ("rotary", "full")
+    assert recipe.training.objective.name == "causal"
+    assert tiny_recipe("model.positions.name=t5").model.positions == T5Positions()
+
+
 def test_a_batch_size_is_a_ramp_of_one_stage(tiny_recipe: RecipeMaker) -> None:
     assert tiny_recipe("training.batch_size=4").training.batch_size == {0: 4}
 
@@ -118,7 +303,18 @@ def test_an_optimizer_or_schedule_without_a_name_is_palms(tiny_recipe: RecipeMak
 def test_the_papers_settings_are_the_defaults(tiny_recipe: RecipeMaker) -> None:
     training = tiny_recipe().training
     expected: dict[str, Any] = {
-        "optimizer": {"name": "adafactor", "momentum": 0.9, "decay_exponent": 0.8, "update_clip": None},
+        "optimizer": {
+            "name": "adafactor",
+            "momentum": 0.9,
+            "decay": None,
+            "decay_exponent": 0.8,
+            "factored": False,
+            "parameter_scale": True,
+            "weight_decay": True,
+            "update_clip": None,
+        },
+        "objective": {"name": "causal"},
+        "embedding_gradient": 1.0,
         "schedule": {"name": "inverse_sqrt", "peak": 1e-2, "hold": 10_000},
         "clip": 1.0,
         "z_loss": 1e-4,

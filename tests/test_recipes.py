@@ -1,7 +1,10 @@
 """Reading recipes: shipped and in files, overrides, and a refusal that helps for everything that cannot be."""
 
+import re
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import pytest
 import yaml
 from hypothesis import given
@@ -9,7 +12,13 @@ from hypothesis import strategies as st
 
 from palmetto import recipes
 from palmetto.errors import UserError
+from palmetto.model.layout import ACCELERATOR
 from palmetto.recipe import Recipe
+from palmetto.recipe.training import Adafactor, InverseSqrt
+from palmetto.tokens.order import Ramp
+from palmetto.training.loss import Batch
+from palmetto.training.schedule import learning_rate
+from palmetto.training.step import State, initial_state, make_step
 
 TINY = """
 tokens: {vocabulary_size: 300, sequence_length: 16}
@@ -64,6 +73,123 @@ def test_the_papers_models_are_the_papers(name: str, shape: tuple[int, int, int]
     assert (training.optimizer.name, training.schedule.name) == ("adafactor", "inverse_sqrt")
     assert (training.clip, training.z_loss, training.epochs) == (1.0, 1e-4, 1)
     assert (training.schedule.peak, training.schedule.model_dump()["hold"]) == (1e-2, 10_000)
+
+
+GLAM = {
+    "glam-0.1b": (12, 768, 3072, 12, 64, None),
+    "glam-0.1b-64e": (12, 768, 3072, 12, 64, 64),
+    "glam-1.7b": (24, 2048, 8192, 16, 128, None),
+    "glam-1.7b-32e": (24, 2048, 8192, 16, 128, 32),
+    "glam-1.7b-64e": (24, 2048, 8192, 16, 128, 64),
+    "glam-1.7b-128e": (24, 2048, 8192, 16, 128, 128),
+    "glam-1.7b-256e": (24, 2048, 8192, 16, 128, 256),
+    "glam-8b": (32, 4096, 16384, 32, 128, None),
+    "glam-8b-64e": (32, 4096, 16384, 32, 128, 64),
+    "glam-137b": (64, 8192, 65536, 128, 128, None),
+    "glam-64b-64e": (64, 8192, 32768, 128, 128, 64),
+}
+"""Table 4 of GLaM (arXiv 2112.06905): L, D, F, H, Q and E."""
+
+
+@pytest.mark.parametrize("name", GLAM)
+def test_glams_models_are_the_papers(name: str) -> None:
+    recipe = recipes.load(name)
+    model, training, experts = recipe.model, recipe.training, recipe.model.experts
+    shape = (model.layers, model.d_model, model.feedforward_size, model.heads, model.query_size)
+    assert (*shape, experts and experts.count) == GLAM[name]
+    assert (model.key_value_heads, model.positions.name, model.feedforward) == (model.heads, "t5", "geglu")
+    assert (recipe.tokens.vocabulary_size, recipe.tokens.sequence_length) == (256_000, 1024)
+    if experts:
+        assert (experts.top, experts.every, model.expert_feedforward, experts.balance_loss) == (2, 2, "gelu", 0.01)
+    assert training.optimizer == Adafactor(
+        momentum=0, decay=0.99, decay_exponent=0.8, factored=True, weight_decay=False, update_clip=1
+    )
+    assert training.schedule == InverseSqrt(peak=1e-2, hold=10_000)
+    assert training.batch_stages == ((0, 1024),)
+
+
+@pytest.mark.parametrize("experts", ["", "-8e"])
+def test_the_small_glams_are_glams_but_for_their_size(experts: str) -> None:
+    small, large = (recipes.load(f"{name}{experts.replace('8e', of)}") for name, of in SMALL_AND_LARGE)
+    sizes = {"layers", "d_model", "d_ff", "heads", "key_value_heads", "head_size", "activations", "experts"}
+    assert small.model.model_dump(exclude=sizes) == large.model.model_dump(exclude=sizes)
+    assert small.training.optimizer == large.training.optimizer
+    palm = recipes.load("palm-15m")
+    assert (small.tokens, small.training.batch_size) == (palm.tokens, palm.training.batch_size)
+    assert small.model.layers == palm.model.layers
+    if small.model.experts and large.model.experts:
+        assert small.model.experts == large.model.experts.model_copy(update={"count": 8})
+
+
+SMALL_AND_LARGE = (("glam-15m", "8e"), ("glam-8b", "64e"))
+
+
+@pytest.mark.parametrize(
+    ("name", "tokens", "last", "peak", "final"),
+    [
+        ("gpt3-175b", 300e9, 1536 * 2048, 6e-5, 6e-6),
+        ("gopher-280b", 300e9, 6.29e6, 4e-5, 4e-6),
+        ("chinchilla-70b", 1.4e12, 3.15e6, 1e-4, 1e-5),
+        ("bloom-176b", 341e9, 2048 * 2048, 6e-5, None),
+        ("glm-130b", 400e9, 4224 * 2048, 8e-5, 8e-6),
+        ("llama2-7b", 2e12, 2**22, 3e-4, 3e-5),
+        ("llama3-8b", 15.6e12, 2**24, 3e-4, None),
+        ("glam-64b-64e", 600e9, 2**20, 1e-2, None),
+        ("glam-8b-64e", 280e9, 2**20, 1e-2, None),
+    ],
+)
+def test_the_tokens_batches_and_rates_of_the_papers(
+    name: str, tokens: float, last: float, peak: float, final: float | None
+) -> None:
+    recipe = recipes.load(name)
+    training, length = recipe.training, recipe.tokens.sequence_length
+    seen = Ramp(training.batch_stages).sequences_before(training.steps + 1) * length
+    assert seen == pytest.approx(tokens, rel=2e-3)
+    assert training.batch_stages[-1][1] * length == pytest.approx(last, rel=2e-3)
+    assert training.schedule.peak == peak
+    if final is not None:
+        assert learning_rate(training, training.steps) == pytest.approx(final, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "last", "before"),
+    [
+        ("gpt3-175b", 32_768, 3.2e6, 12e9),
+        ("bloom-176b", 192 * 2048, 2048 * 2048, 9_765_625 * 2048),
+        ("glm-130b", 192 * 2048, 4224 * 2048, 0.025 * 400e9),
+    ],
+)
+def test_a_ramp_doubles_where_the_papers_straight_line_reaches_the_next_size(
+    name: str, first: float, last: float, before: float
+) -> None:
+    recipe = recipes.load(name)
+    ramp, length = Ramp(recipe.training.batch_stages), recipe.tokens.sequence_length
+    for step, size in recipe.training.batch_stages[1:]:
+        seen = ramp.sequences_before(step + 1) * length
+        line = first + (last - first) * min(1, seen / before)
+        assert size * length == pytest.approx(line, rel=0.03), step
+
+
+@pytest.mark.parametrize(
+    "name", ["glam-15m-8e", "gpt3-175b", "gopher-280b", "bloom-176b", "glm-130b", "llama3-8b", "mixtral-8x7b"]
+)
+def test_a_shipped_recipes_choices_make_a_step_at_full_size(name: str) -> None:
+    """Traced only: no array is made."""
+    recipe = recipes.load(name)
+    leaves = (2, recipe.training.micro_batch)
+    places = (*leaves, recipe.model_length + 1)
+
+    def trace() -> tuple[State, State]:
+        state = initial_state(recipe)
+        batch = Batch(jnp.zeros(places, jnp.int32))
+        if recipe.training.objective.name != "causal":
+            batch = Batch(batch.tokens, jnp.ones(places, bool), jnp.ones(leaves, jnp.int32))
+        return state, make_step(recipe, ACCELERATOR)(state, batch, jnp.float32(1e-3))[0]
+
+    before, after = jax.eval_shape(trace)
+    assert jax.tree.map(lambda array: (array.shape, array.dtype), before) == jax.tree.map(
+        lambda array: (array.shape, array.dtype), after
+    )
 
 
 def test_a_file_is_named_after_itself_unless_it_says_otherwise(tiny: str) -> None:
@@ -133,7 +259,7 @@ REFUSED = {
     "model.head_size=3": ["model.head_size=3", "even", "2 or 4 would do"],
     "model.head_size=2.0": ["model.head_size=2.0", "integer"],
     "model.d_ff=0": ["model.d_ff=0", "at least 1"],
-    "model.activations=float16": ["model.activations='float16'", "'float32' or 'bfloat16'"],
+    "model.activations=float8": ["model.activations='float8'", "'float32', 'bfloat16' or 'float16'"],
     "tokens.vocabulary=wordpiece": ["tokens.vocabulary='wordpiece'", "'unigram' or 'bpe'"],
     "tokens.vocabulary_size=10": ["tokens.vocabulary_size=10", "greater than or equal to 260"],
     "tokens.sequence_length=1": ["tokens.sequence_length=1", "greater than or equal to 2"],
@@ -151,7 +277,139 @@ REFUSED = {
     "training.seed=-1": ["training.seed=-1", "greater than or equal to 0"],
     "training.epochs=0": ["training.epochs=0", "greater than or equal to 1"],
     "training.threads=0": ["training.threads=0", "greater than or equal to 1"],
-}
+    "training.embedding_gradient=0": ["training.embedding_gradient=0", "greater than 0"],
+    "training.embedding_gradient=2": ["training.embedding_gradient=2", "less than or equal to 1"],
+    "training.loss_scale.initial=24": ["training.loss_scale.initial=24", "power of two", "16 or 32 would do"],
+    "training.loss_scale.initial=0": ["training.loss_scale.initial=0", "greater than or equal to 1"],
+    "training.loss_scale.initial=2147483648": ["training.loss_scale.initial=2147483648", "1073741824"],
+    "training.loss_scale.inital=2": ["training.loss_scale.inital:", "'training.loss_scale.initial'"],
+    "training.spikes.patience=200": ["training.spikes.patience=200", "training.spikes.rewind", "100 would do"],
+    # Positions
+    "model.positions.name=rope": ["model.positions.name='rope'", "'transformer_xl'", "did you mean 'rotary'?"],
+    "model.positions.name=t4": ["model.positions.name='t4'", "did you mean 't5'?"],
+    "model.positions.name=relative": ["model.positions.name='relative'", "did you mean 't5'?"],
+    "model.positions=alibi": ["model.positions='alibi'", "model.positions.name=alibi"],
+    "model.positions=rope": ["model.positions='rope'", "model.positions.name=rotary"],
+    "model.positions=[rope]": ["model.positions=['rope']", "model.positions.name=rotary"],
+    "model.positions.bsae=500.0": ["model.positions.bsae: no such key of rotary", "'model.positions.base'"],
+    "model.positions.buckets=8": ["model.positions.buckets: no such key of rotary", "model.positions.name=t5 there is"],
+    "model.positions={name: t5, bukets: 8}": ["model.positions.bukets:", "of t5", "'model.positions.buckets'"],
+    "model.positions={name: t5, buckets: 1}": ["model.positions.buckets=1", "greater than or equal to 2"],
+    "model.positions={name: t5, max_distance: 16}": ["model.positions.max_distance=16", "half", "17 would do"],
+    "model.positions={name: learned}": ["model.positions.length: missing"],
+    "model.positions={name: learned, lenght: 16}": ["model.positions.lenght:", "'model.positions.length'"],
+    "model.positions={name: learned, length: 15}": ["model.positions.length=15", "16 would do"],
+    "model.positions.base=0": ["model.positions.base=0", "greater than 0"],
+    "model.positions.scaling=yarn": ["model.positions.scaling='yarn'", "'interpolation', 'ntk' or 'truncated'"],
+    "model.positions.scaling=truncated": ["model.positions.trained=None", "length of training"],
+    "model.positions.factor=2": ["model.positions.factor=2", "interpolation and ntk", "scaling is none"],
+    "model.positions.factor=0.5": ["model.positions.factor=0.5", "greater than or equal to 1"],
+    # Attention
+    "model.attention.name=locl": ["model.attention.name='locl'", "'parallel_windows'", "did you mean 'local'?"],
+    "model.attention=local": ["model.attention='local'", "model.attention.name=local"],
+    "model.attention.name=sliding_window": ["model.attention.name='sliding_window'", "did you mean 'local'?"],
+    "model.attention.window=8": ["model.attention.window: no such key of full", "name=local or sinks or"],
+    "model.attention.name=local": ["model.attention.window: missing"],
+    "model.attention={name: local, windo: 8}": ["model.attention.windo:", "of local", "'model.attention.window'"],
+    "model.attention={name: local, window: 0}": ["model.attention.window=0", "greater than or equal to 1"],
+    "model.attention={name: local, window: 4, every: 3}": ["model.attention.every=3", "model.layers 2", "of 1, 2"],
+    "model.attention={name: strided, stride: 1}": ["model.attention.stride=1", "greater than or equal to 2"],
+    "model.attention={name: memory, window: 4, layer: 2}": ["model.attention.layer=2", "from 0 to 1"],
+    # Experts
+    "model.experts=8": ["model.experts=8", "dictionary"],
+    "model.experts.top=2": ["model.experts.count: missing"],
+    "model.experts={cuont: 4}": ["model.experts.cuont:", "'model.experts.count'"],
+    "model.experts={count: 4, balance: 0.1}": ["model.experts.balance:", "'model.experts.balance_loss'"],
+    "model.experts={count: 4, top: 5}": ["model.experts.top=5", "model.experts.count=4", "4 would do"],
+    "model.experts.count=1": ["model.experts.top=2", "model.experts.count=1", "1 would do"],
+    "model.experts={count: 4, every: 3}": ["model.experts.every=3", "model.layers 2", "one of 1, 2"],
+    "model.experts={count: 4, feedforward: geglo}": ["model.experts.feedforward='geglo'", "'geglu'"],
+    "model.experts={count: 4, capacity_factor: 0}": ["model.experts.capacity_factor=0", "greater than 0"],
+    "model.experts={count: 4, balance_loss: -1}": ["model.experts.balance_loss=-1", "greater than or equal to 0"],
+    "model.capacity_factor=1": ["model.capacity_factor:", "'model.experts.capacity_factor'"],
+    # Objectives
+    "training.objective.name=span": ["training.objective.name='span'", "'mixture'", "did you mean 'spans'?"],
+    "training.objective.name=ul2": ["training.objective.name='ul2'", "did you mean 'mixture'?"],
+    "training.objective=prefix": ["training.objective='prefix'", "training.objective.name=prefix"],
+    "training.objective.noise=0.3": ["training.objective.noise: no such key of causal", "name=spans there is"],
+    "training.objective={name: spans, nosie: 0.3}": ["training.objective.nosie:", "'training.objective.noise'"],
+    "training.objective={name: spans, noise: 1}": ["training.objective.noise=1", "less than 1"],
+    "training.objective={name: spans, mean_span: 0.5}": ["training.objective.mean_span=0.5", "or equal to 1"],
+    "training.objective={name: mixture, denoisers: []}": ["training.objective.denoisers=[]", "at least 1"],
+    "training.objective={name: mixture, denoisers: 3}": ["training.objective.denoisers=3", "tuple"],
+    "training.objective={name: mixture, denoisers: [{mode: Q, noise: 0.1}]}": [
+        "training.objective.denoisers.0.mode='Q'", "'R', 'S' or 'X'"
+    ],
+    "training.objective={name: mixture, denoisers: [{mode: S, nose: 0.1}]}": [
+        "training.objective.denoisers.0.nose:", "'training.objective.denoisers.noise'"
+    ],
+    "training.objective={name: mixture, denoisers: [{mode: S, noise: 0.2}, {mode: S, noise: 1.5}]}": [
+        "training.objective.denoisers.1.noise=1.5", "less than 1"
+    ],
+    "training.objective={name: mixture, denoisers: [{mode: R, noise: 0.1}]}": [
+        "training.objective.denoisers.mean_span=None", "R corrupts spans", "3.0 would do"
+    ],
+    "training.objective={name: mixture, denoisers: [{mode: S, noise: 0.1, mean_span: 3}]}": [
+        "training.objective.denoisers.mean_span=3", "leave it out"
+    ],
+    # The model's shape
+    "model.key_value_heads=3": ["model.key_value_heads=3", "model.heads 2", "one of 1, 2"],
+    "model.block=paralel": ["model.block='paralel'", "'parallel' or 'serial'"],
+    "model.norm_position=behind": ["model.norm_position='behind'", "'pre', 'post', 'sandwich' or 'deep'"],
+    "model.norm_position=deep": ["model.norm_position=deep", "model.block=serial would do"],
+}  # fmt: skip
+
+# Refusals of what only two or more values together make impossible.
+REFUSED_TOGETHER = {
+    ("model.norm_position=deep", "model.block=serial", "model.norm=rms"): [
+        "model.norm_position=deep", "model.norm=layer would do"
+    ],
+    ("model.norm_bias=true", "model.norm=rms"): ["model.norm_bias=True", "model.norm=layer would do"],
+    ("model.experts.count=4", "model.biases=true"): ["model.biases=True", "model.biases=false would do"],
+    ("model.head_size=3", "model.positions.name=rotary"): ["model.head_size=3", "rotary", "2 or 4 would do"],
+    ("model.d_model=33", "model.head_size=2", "model.positions.name=sinusoidal"): [
+        "model.d_model=33", "sine and cosine", "32 or 34 would do"
+    ],
+    ("model.d_model=33", "model.head_size=2", "model.positions.name=transformer_xl"): [
+        "model.d_model=33", "32 or 34 would do"
+    ],
+    ("model.attention={name: parallel_windows, window: 4, count: 2}", "model.positions.name=t5"): [
+        "model.positions.name=t5", "parallel_windows", "rotary would do"
+    ],
+    ("model.attention={name: parallel_windows, window: 4, count: 2}", "model.positions.name=transformer_xl"): [
+        "model.positions.name=transformer_xl", "parallel_windows", "rotary would do"
+    ],
+    ("model.attention={name: memory, window: 4, layer: 0}", "model.positions.name=t5"): [
+        "model.positions.name=t5", "memory", "rotary would do"
+    ],
+    ("model.attention={name: memory, window: 4, layer: 0}", "model.positions.name=transformer_xl"): [
+        "model.positions.name=transformer_xl", "memory", "rotary would do"
+    ],
+    ("model.attention={name: memory, window: 4, layer: 0}", "model.positions.name=alibi"): [
+        "model.positions.name=alibi", "memory", "rotary would do"
+    ],
+    ("model.positions={name: learned, length: 18}", "training.objective.name=spans"): [
+        "model.positions.length=18", "19 would do"
+    ],
+    ("training.objective.name=prefix", "model.attention={name: strided, stride: 4}"): [
+        "model.attention.name=strided", "the objective prefix", "full or local would do"
+    ],
+    ("training.objective.name=spans", "model.attention={name: sinks, window: 4}"): [
+        "model.attention.name=sinks", "the objective spans", "full or local would do"
+    ],
+    ("training.objective.name=mixture", "model.attention={name: memory, window: 4, layer: 0}"): [
+        "model.attention.name=memory", "the objective mixture", "full or local would do"
+    ],
+    ("training.objective.name=prefix", "model.attention={name: parallel_windows, window: 4, count: 2}"): [
+        "model.attention.name=parallel_windows", "the objective prefix", "full or local would do"
+    ],
+    ("training.objective.name=prefix", "model.positions.name=t5"): [
+        "model.positions.bidirectional=False", "the objective prefix", "true would do"
+    ],
+    ("training.objective.name=prefix", "model.experts={count: 4, capacity_factor: 1.25}"): [
+        "model.experts.capacity_factor=1.25", "null (dropless) would do"
+    ],
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("override", REFUSED)
@@ -159,6 +417,46 @@ def test_a_refusal_names_the_key_the_value_and_what_would_do(tiny: str, override
     message = refusal(tiny, override)
     for words in REFUSED[override]:
         assert words in message
+
+
+@pytest.mark.parametrize("overrides", REFUSED_TOGETHER, ids=" ".join)
+def test_so_does_a_refusal_of_what_cannot_go_together(tiny: str, overrides: tuple[str, ...]) -> None:
+    message = refusal(tiny, *overrides)
+    for words in REFUSED_TOGETHER[overrides]:
+        assert words in message
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("model.head_size=3", "model.positions.name=alibi"),
+        ("model.norm_position=deep", "model.block=serial"),
+        ("model.positions={name: learned, length: 19}", "training.objective.name=spans"),
+        ("training.objective.name=prefix", "model.positions={name: t5, bidirectional: true}"),
+        ("training.objective.name=prefix", "model.experts.count=4"),
+        ("training.objective.name=spans", "model.attention={name: local, window: 4, every: 2}"),
+        ("model.attention={name: parallel_windows, window: 4, count: 2}", "model.positions.name=alibi"),
+        ("model.attention={name: memory, window: 4, layer: 1}", "model.positions.name=rotary"),
+        ("model.positions={name: t5, max_distance: 17}",),
+        ("model.experts={count: 4, top: 4}",),
+        ("training.loss_scale.initial=32",),
+        ("model.positions={scaling: truncated, trained: 8}",),
+        ("model.positions={scaling: ntk, factor: 2}",),
+    ],
+    ids=" ".join,
+)
+def test_what_would_do_does(tiny: str, overrides: tuple[str, ...]) -> None:
+    recipes.load(tiny, overrides)
+
+
+def test_every_key_is_documented(tiny: str) -> None:
+    documented = (Path(__file__).parents[1] / "docs" / "recipes.md").read_text(encoding="utf-8")
+    keys = refusal(tiny, "xyzzy=3").partition("known keys: ")[2].split(", ")
+    assert len(keys) > 80
+    sections = {key.rpartition(".")[0] for key in keys}
+    words = set(re.findall(r"`(?:[a-z_.]+\.)?([a-z_0-9]+)`", documented))
+    described_elsewhere = {"mode", "mean_span", "noise"} | {key.rpartition(".")[2] for key in keys if ".spikes." in key}
+    assert {key.rpartition(".")[2] for key in keys if key not in sections} - described_elsewhere <= words
 
 
 @pytest.mark.parametrize(

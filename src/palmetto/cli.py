@@ -140,6 +140,7 @@ def digest(
 @app.command()
 def generate(
     directory: Directory,
+    overrides: Overrides = None,
     prompt: Annotated[str, typer.Option(help="The text to continue.")] = "",
     tokens: Annotated[int, typer.Option(min=1, help="At most so many tokens.")] = 64,
     temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.8,
@@ -148,7 +149,7 @@ def generate(
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same text.")] = 0,
     as_json: Json = False,
 ) -> None:
-    """Continue a prompt with the newest checkpoint."""
+    """Continue a prompt with the newest checkpoint; overrides may change model.positions and model.attention."""
     from palmetto import stages
 
     run = _existing(directory)
@@ -157,8 +158,46 @@ def generate(
     from palmetto.decoding.trained import TrainedModel
 
     sampling = Sampling(temperature, top_k, top_p).check()
-    text = TrainedModel(run).go_on(prompt, tokens, sampling, seed)
+    text = TrainedModel(run, overrides or ()).go_on(prompt, tokens, sampling, seed)
     _answer({"prompt": prompt, "text": text}, prompt + text, as_json)
+
+
+@app.command(name="long-context")
+def long_context(
+    directory: Directory,
+    times: Annotated[int, typer.Option(min=2, help="How many times the trained length.")] = 4,
+    sequences: Annotated[int, typer.Option(min=1, help="Stretches of held-out text, at most.")] = 64,
+    as_json: Json = False,
+) -> None:
+    """Run the newest checkpoint beyond its trained length, by each way there is: perplexity by position."""
+    from palmetto import stages
+
+    run = _existing(directory)
+    curves = stages.long_context(run, times, sequences, _say)
+    from palmetto.report import long_context
+
+    trained = run.recipe.model_length
+    long_context.write(curves, trained, run.path)
+    _answer(long_context.values(curves, trained), long_context.table(curves, trained), as_json)
+
+
+@app.command()
+def sweep(
+    recipe: RecipeName,
+    axes: Annotated[list[str] | None, typer.Argument(metavar="[KEY.PATH=VALUE,VALUE]...", help="What to try.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Train every choice with so many seeds, from 0.")] = 3,
+    out: Annotated[Path | None, typer.Option(help="The sweep's directory; by default sweeps/RECIPE.")] = None,
+    source: Annotated[str | None, typer.Option(help="A file or folder of text, in place of the recipe's.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Train all combinations of choices and seeds, and compare them; exit 0 if every run finished, 1 if not."""
+    from palmetto import sweep as sweeps
+    from palmetto.report import sweep as results
+
+    done = sweeps.run(sweeps.plan(recipe, axes or [], seeds, source, out), _say)
+    _answer(results.values(done), results.markdown(done), as_json)
+    if done.failed:
+        raise typer.Exit(1)
 
 
 @app.command()

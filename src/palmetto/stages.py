@@ -6,6 +6,7 @@ or made from other inputs is made again, unless training has begun on it: then t
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from palmetto.tokens.order import Order
 from palmetto.tokens.vocabulary import SizeError, Vocabulary
 
 if TYPE_CHECKING:
+    from palmetto.evaluation.long_context import Curve
     from palmetto.training.verify import Difference
 
 Say = Callable[[str], None]
@@ -75,6 +77,24 @@ def build_tokens(run: RunDirectory, recipe: Recipe, say: Say) -> None:
         say(f"tokens for validation: {packed.validation}")
         _finish(run, "tokens", store_inputs, [run.train_store, run.validation_store])
         _order(packed.train.windows, recipe).check(recipe.training.steps)
+
+
+def adopt(run: RunDirectory, other: RunDirectory, stage: str) -> None:
+    """Takes over by hard links what another run's finished stage has made; `build_tokens` keeps it if its inputs fit.
+
+    Neither run can touch the other's: files are written beside and renamed, never altered in place.
+    """
+    if _stamp(run, stage).exists():
+        return
+    made = [other.path / name for name in read_json(_stamp(other, stage))["outputs"]]
+    for path in [*made, _stamp(other, stage)]:
+        target = run.path / path.relative_to(other.path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.unlink(missing_ok=True)
+        try:
+            target.hardlink_to(path)
+        except OSError:  # a file system without hard links
+            shutil.copy(path, target)
 
 
 def _describe_source(source: str, say: Say) -> None:
@@ -154,6 +174,18 @@ def write_samples(run: RunDirectory, say: Say) -> None:
     say("sampling")
     write_bytes(run.samples, samples(TrainedModel(run), run).encode(errors="surrogateescape"))
     _finish(run, "samples", inputs, [run.samples])
+
+
+def long_context(run: RunDirectory, times: int, sequences: int, say: Say) -> "list[Curve]":
+    """The losses of the newest checkpoint by position, up to `times` its trained length."""
+    recipe = enter(run, say)
+    from palmetto.decoding.trained import restore
+    from palmetto.evaluation.long_context import measure
+    from palmetto.tokens.store import TokenStore
+
+    state, _, _ = restore(run)
+    store = TokenStore.open(run.validation_store, vocabulary_digest=Vocabulary.load(run.vocabulary).digest)
+    return measure(recipe, state.parameters, store, times, sequences, say)
 
 
 def write_report(run: RunDirectory, say: Say) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from palmetto.decoding.cache import Cache, empty, extend
 from palmetto.model.layout import ACCELERATOR, arrange
-from palmetto.recipe import Model
+from palmetto.recipe.model import Model
 from tests import reference
 
 MODEL = Model(layers=2, d_model=20, heads=3, head_size=8, d_ff=36)
@@ -62,9 +62,9 @@ def test_bfloat16_activations_agree_to_bfloat16_rounding() -> None:
 def test_one_head_of_keys_and_values_a_layer_is_kept_and_the_rest_stays_empty() -> None:
     _, cache = cached([5, 1], room=17)
     for array in (cache.keys, cache.values):
-        assert array.shape == (MODEL.layers, 2, 17, MODEL.query_size)
-        assert np.all(np.any(np.asarray(array[:, :, :6]) != 0, axis=-1))
-        assert not np.any(array[:, :, 6:])
+        assert array.shape == (MODEL.layers, 2, 1, 17, MODEL.query_size)
+        assert np.all(np.any(np.asarray(array[:, :, :, :6]) != 0, axis=-1))
+        assert not np.any(array[:, :, :, 6:])
 
 
 def test_the_parts_of_a_batch_have_caches_of_their_own() -> None:

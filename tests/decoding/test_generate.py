@@ -10,7 +10,7 @@ import pytest
 from palmetto.decoding.generate import generate
 from palmetto.decoding.sampling import Sampling
 from palmetto.model import decoder, layout
-from palmetto.recipe import Model
+from palmetto.recipe.model import Model
 from tests import reference
 
 MODEL = Model(layers=2, d_model=20, heads=3, head_size=8, d_ff=36)
@@ -29,8 +29,8 @@ NEVER = VOCABULARY
 @functools.cache
 def forward() -> jax.stages.Wrapped:
     def logits(tokens: jax.Array) -> jax.Array:
-        states = decoder.hidden_states(ARRANGED, tokens, MODEL, layout.ACCELERATOR)
-        return decoder.logits(ARRANGED.embedding, states)
+        states, _ = decoder.hidden_states(ARRANGED, tokens, MODEL, layout.ACCELERATOR)
+        return decoder.logits(ARRANGED.unembedding, states)
 
     return jax.jit(logits)
 

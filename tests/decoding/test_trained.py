@@ -16,12 +16,12 @@ from palmetto.errors import UserError
 from palmetto.files import write_text
 from palmetto.model import parameters
 from palmetto.model.layout import ACCELERATOR, arrange
-from palmetto.recipe import Model
+from palmetto.recipe.model import Model
 from palmetto.run_directory import RunDirectory
 from palmetto.tokens.vocabulary import Vocabulary
 from palmetto.training import optimizer as optimizers
 from palmetto.training.checkpoint import CheckpointDamaged, Checkpoints
-from palmetto.training.step import State, stacked_names
+from palmetto.training.step import State, parameter_table
 from tests import reference
 from tests.conftest import RecipeMaker
 
@@ -54,10 +54,11 @@ def run(tiny_recipe: RecipeMaker, tmp_path: Path) -> RunDirectory:
 
 
 def save(run: RunDirectory, *steps: int) -> None:
-    checkpoints = Checkpoints(run.checkpoints, stacked_names(run.recipe))
-    optimizer = optimizers.make(run.recipe.training.optimizer, stacked_names(run.recipe))
+    table = parameter_table(run.recipe)
+    checkpoints = Checkpoints(run.checkpoints, table)
+    optimizer = optimizers.make(run.recipe.training.optimizer, {name: of.stack for name, of in table.items()})
     for step in steps:
-        state = State(drawn(step), optimizer.init(drawn(step)))
+        state = State(drawn(step), optimizer.init(drawn(step)), None)
         checkpoints.save(state, step=step, attempt=0, recipe="", tokens="", chain="")
     checkpoints.wait()
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from palmetto.model import decoder, layout
 from palmetto.model.parameters import Parameters
-from palmetto.recipe import Model
+from palmetto.recipe.model import Model
 from tests import reference
 
 # Of no two sizes the same, and H·Q other than D, so that no axis can stand for another.
@@ -34,7 +34,9 @@ def compiled(arrangement: str, activations: str = "float32") -> Logits:
 
     def logits(drawn: Parameters, tokens: jax.Array) -> jax.Array:
         arranged = layout.arrange(drawn, model, chosen)
-        return decoder.logits(arranged.embedding, decoder.hidden_states(arranged, tokens, model, chosen))
+        states, routing = decoder.hidden_states(arranged, tokens, model, chosen)
+        assert routing is None
+        return decoder.logits(arranged.unembedding, states)
 
     return jax.jit(logits)
 
@@ -73,7 +75,7 @@ def test_hidden_states_are_in_the_activation_type() -> None:
     model = MODEL.model_copy(update={"activations": "bfloat16"})
 
     def hidden_states(drawn: Parameters, tokens: jax.Array) -> jax.Array:
-        return decoder.hidden_states(layout.arrange(drawn, model, layout.CPU), tokens, model, layout.CPU)
+        return decoder.hidden_states(layout.arrange(drawn, model, layout.CPU), tokens, model, layout.CPU)[0]
 
     states = jax.eval_shape(hidden_states, DRAWN, some_tokens(0))
     assert (states.shape, states.dtype) == ((2, LENGTH, MODEL.d_model), jnp.bfloat16)
@@ -102,4 +104,5 @@ def test_sequences_of_a_batch_do_not_see_each_other(arrangement: str) -> None:
 
 def test_the_platform_decides_the_layout() -> None:
     assert layout.for_platform("cpu") == layout.CPU
-    assert layout.for_platform("gpu") == layout.for_platform("tpu") == layout.ACCELERATOR
+    for platform in ("gpu", "tpu"):
+        assert layout.for_platform(platform) == layout.ACCELERATOR._replace(platform=platform)

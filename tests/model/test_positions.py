@@ -6,14 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from palmetto.model.positions import rotary_angles, rotate
+from palmetto.recipe.model import RotaryPositions
 
 SIZE = 8
 
 
 def turned(x: np.ndarray, position: int) -> np.ndarray:
     """x [SIZE] at a position; its pairs are components i and i + SIZE / 2."""
-    cosines, sines = rotary_angles(jnp.array([position]), SIZE)
-    return np.asarray(rotate(jnp.asarray(x, jnp.float32)[None], cosines, sines))[0].astype(np.float64)
+    angles = rotary_angles(jnp.array([position]), SIZE, RotaryPositions())
+    return np.asarray(rotate(jnp.asarray(x, jnp.float32)[None, None], angles))[0, 0].astype(np.float64)
 
 
 @given(seed=st.integers(0, 1 << 30), early=st.integers(0, 300), distance=st.integers(0, 300), shift=st.integers(0, 300))

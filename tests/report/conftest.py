@@ -1,5 +1,6 @@
 """The small runs that the tests of this folder look at."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -12,12 +13,17 @@ from tests.report.runs import RECIPE, SAMPLES, Loss, RunMaker, falling, write_ru
 
 @pytest.fixture
 def make_run(tmp_path: Path) -> RunMaker:
-    """make_run(loss, steps, finished=True): a run of RECIPE; unfinished, it lacks summary, samples and machine."""
+    """make_run(loss, steps, finished=True): a run of RECIPE; unfinished, it lacks summary, samples and machine.
 
-    def make(loss: Loss = falling, steps: int = 120, *, finished: bool = True) -> RunDirectory:
+    overrides: of the recipe, as the command line takes them.
+    """
+
+    def make(
+        loss: Loss = falling, steps: int = 120, *, finished: bool = True, overrides: Sequence[str] = ()
+    ) -> RunDirectory:
         run = RunDirectory(tmp_path / "small")
         write_text(tmp_path / "given.yaml", RECIPE)
-        recipe = recipes.load(str(tmp_path / "given.yaml"), [f"training.steps={steps}"])
+        recipe = recipes.load(str(tmp_path / "given.yaml"), [f"training.steps={steps}", *overrides])
         run.claim(recipe)
         write_run(run, recipe, loss, steps)
         if finished:

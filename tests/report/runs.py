@@ -59,7 +59,8 @@ def write_run(run: RunDirectory, recipe: Recipe, loss: Loss, steps: int) -> None
         line = Line(step=step, attempt=attempt, loss=value, grad_norm=value / 4, parameter_norm=50 + step / 100,
                     z=10 * value, learning_rate=learning_rate(recipe.training, step), sequences=ramp.sequences(step),
                     batch=f"{step:016x}", applied=math.isfinite(value),
-                    parameters=f"{step:064x}" if step % 10 == 0 else None)  # fmt: skip
+                    parameters=f"{step:064x}" if step % 10 == 0 else None,
+                    loss_scale=2.0 ** (15 + step // 50) if recipe.model.activations == "float16" else None)  # fmt: skip
         ledger.append(line)
         metrics.append({"step": step, "attempt": attempt, "seconds": 0.5, "tokens_per_second": 256.0, "mfu": 0.25})
         if not line.applied:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from palmetto.report import figures, record, svg
-from palmetto.report.colours import DARK, LIGHT
+from palmetto.report.colours import CHOICES, DARK, LIGHT
 from tests.report.runs import RunMaker, falling, spiking
 
 
@@ -97,7 +97,7 @@ def test_panels_beside_each_other_leave_each_others_ids_alone(make_run: RunMaker
 
 @pytest.mark.parametrize("colours", [LIGHT, DARK])
 def test_colours_can_be_read_on_their_paper(colours: dict[str, str]) -> None:
-    for name in ("ink", "muted", "train", "validation", "rollback"):
+    for name in ("ink", "muted", *CHOICES):
         for paper in ("paper", "panel"):
             assert _contrast(colours[name], colours[paper]) >= 4.5, f"{name} on {paper}: WCAG AA"
 

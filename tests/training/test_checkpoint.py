@@ -15,28 +15,45 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from palmetto.errors import UserError
+from palmetto.model.parameters import Parameters, Specification, unstack
 from palmetto.training import checkpoint
 from palmetto.training.checkpoint import CheckpointDamaged, Checkpoints, Manifest
 from palmetto.training.digest import digest
+from palmetto.training.loss_scale import LossScaleState
 from palmetto.training.optimizer import OptimizerState
 from palmetto.training.step import State
 
-STACKED = frozenset({"norm", "q"})
-SHAPES = {"embedding": (5, 3), "final_norm": (3,), "norm": (2, 3), "q": (2, 3, 4)}
+TABLE = {
+    "embedding": Specification((5, 3), ("vocabulary", "width"), 1.0),
+    "expert_up": Specification((2, 3, 3, 4), ("layers", "experts", "width", "feedforward"), 1.0, (1, 3)),
+    "final_norm": Specification((3,), ("width",), None),
+    "norm": Specification((4, 3), ("layers", "width"), None, (0, 1, 2, 3)),
+    "q": Specification((4, 3, 4), ("layers", "width", "heads"), 1.0, (0, 1, 2, 3)),
+}
+MATRICES = ("embedding", "expert_up", "q")
 FIELDS: dict[str, Any] = {"attempt": 1, "recipe": "a recipe", "tokens": "some tokens", "chain": "0123456789abcdef"}
 ODD = np.array([0x80000000, 0x00000001, 0x7FC00001, 0xFF800000], np.uint32).view(np.float32)
 """−0, the least subnormal, a NaN with a payload, −∞: what a text format would lose."""
 
 
-def some_state(seed: int) -> State:
+def some_state(seed: int, factored: bool = False, momentum: bool = True, scaled: bool = False) -> State:
+    """A state with the moments that a choice of optimizer leaves, and a loss scale if `scaled`."""
     random = np.random.default_rng(seed)
 
-    def arrays() -> dict[str, jax.Array]:
-        drawn = {name: random.normal(size=shape).astype(np.float32) for name, shape in SHAPES.items()}
+    def arrays() -> Parameters:
+        drawn = {name: random.normal(size=of.shape).astype(np.float32) for name, of in TABLE.items()}
         drawn["q"][1, 0] = ODD
         return {name: jnp.asarray(array) for name, array in drawn.items()}
 
-    return State(arrays(), OptimizerState(jnp.int32(seed), arrays(), arrays()))
+    parameters, m, v = arrays(), arrays(), arrays()
+    rows, columns = ({name: array.mean(axis) for name, array in v.items() if factored and name in MATRICES}
+                     for axis in (-1, -2))  # fmt: skip
+    v = {name: array for name, array in v.items() if name not in rows}
+    loss_scale = LossScaleState(jnp.float32(2**seed), jnp.int32(seed)) if scaled else None
+    return State(parameters, OptimizerState(jnp.int32(seed), m if momentum else {}, v, rows, columns), loss_scale)
+
+
+GLAM = {"factored": True, "momentum": False}
 
 
 def bits(state: State) -> list[bytes]:
@@ -46,7 +63,7 @@ def bits(state: State) -> list[bytes]:
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Checkpoints:
     """Checkpoints of steps 10 and 20, not to be changed for good."""
-    checkpoints = Checkpoints(tmp_path_factory.mktemp("run") / "checkpoints", STACKED)
+    checkpoints = Checkpoints(tmp_path_factory.mktemp("run") / "checkpoints", TABLE)
     for step in (10, 20):
         checkpoints.save(some_state(step), step=step, **FIELDS)
     checkpoints.wait()
@@ -57,7 +74,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Checkpoints:
 def copied(saved: Checkpoints, tmp_path: Path) -> Checkpoints:
     """The same for the test to spoil."""
     shutil.copytree(saved.path, tmp_path / "checkpoints")
-    return Checkpoints(tmp_path / "checkpoints", STACKED)
+    return Checkpoints(tmp_path / "checkpoints", TABLE)
 
 
 def test_a_state_comes_back_to_the_bit(saved: Checkpoints) -> None:
@@ -80,29 +97,96 @@ def test_the_manifest_holds_the_fields_and_the_digests_of_the_logical_matrices(s
     assert {field: getattr(manifest, field) for field in FIELDS} == FIELDS
     assert manifest.step == 20
     assert (manifest.parameters, manifest.optimizer) == saved.digests(state)
-    logical = {
-        name if name not in STACKED else f"{name}.{i:03d}": matrix
-        for name, array in state.parameters.items()
-        for i, matrix in enumerate(np.asarray(array) if name in STACKED else np.asarray(array)[None])
-    }
+    logical = {"embedding": state.parameters["embedding"], "final_norm": state.parameters["final_norm"]}
+    for layer in range(4):
+        logical |= {f"{name}.{layer:03d}": state.parameters[name][layer] for name in ("norm", "q")}
+    for i, layer in enumerate((1, 3)):
+        logical |= {f"expert_up.{layer:03d}.{e:03d}": state.parameters["expert_up"][i, e] for e in range(3)}
     assert manifest.parameters == digest(logical)
+    moments = {f"{moment}/{name}": array for moment in ("m", "v")
+               for name, array in unstack(getattr(state.optimizer, moment), TABLE).items()}  # fmt: skip
+    assert manifest.optimizer == digest(moments | {"k": state.optimizer.k})
 
 
-@pytest.mark.parametrize("part", ["parameters", "k", "m", "v"])
+@pytest.mark.parametrize("choice", [GLAM, {"scaled": True}])
+def test_a_state_of_another_choice_comes_back_to_the_bit(tmp_path: Path, choice: dict[str, bool]) -> None:
+    checkpoints, state = Checkpoints(tmp_path / "checkpoints", TABLE), some_state(7, **choice)
+    checkpoints.save(state, step=7, **FIELDS)
+    checkpoints.wait()
+    restored = checkpoints.restore(7, like=jax.eval_shape(lambda: some_state(0, **choice)))
+    assert jax.tree.map(jnp.shape, restored) == jax.tree.map(jnp.shape, state)
+    assert bits(restored) == bits(state)
+    manifest = checkpoints.manifest(7)
+    assert (manifest.parameters, manifest.optimizer) == checkpoints.digests(restored)
+
+
+def changed(state: State, part: str) -> State:
+    """The state with one number changed in one part of it."""
+
+    def change(tree: Any) -> Any:
+        first, *others = jax.tree.leaves(tree)
+        return jax.tree.unflatten(jax.tree.structure(tree), [first + 1, *others])
+
+    if part in OptimizerState._fields:
+        return state._replace(optimizer=state.optimizer._replace(**{part: change(getattr(state.optimizer, part))}))
+    if part in LossScaleState._fields:
+        assert state.loss_scale is not None
+        return state._replace(loss_scale=state.loss_scale._replace(**{part: getattr(state.loss_scale, part) + 1}))
+    return state._replace(parameters=change(state.parameters))
+
+
+@pytest.mark.parametrize("part", ["parameters", *OptimizerState._fields, *LossScaleState._fields])
 def test_the_digests_tell_every_part_of_a_state(saved: Checkpoints, part: str) -> None:
+    state = some_state(20, factored=True, scaled=True)
+    both = zip(saved.digests(state), saved.digests(changed(state, part)), strict=True)
+    assert [one != other for one, other in both] == [part == "parameters", part != "parameters"]
+
+
+def test_the_digests_tell_moments_apart(saved: Checkpoints) -> None:
     state = some_state(20)
-    changed = {
-        "parameters": state._replace(parameters=some_state(21).parameters),
-        "k": state._replace(optimizer=state.optimizer._replace(k=jnp.int32(21))),
-        "m": state._replace(optimizer=state.optimizer._replace(m=state.optimizer.v)),
-        "v": state._replace(optimizer=state.optimizer._replace(v=state.optimizer.m)),
-    }[part]
-    differing = [one != other for one, other in zip(saved.digests(state), saved.digests(changed), strict=True)]
-    assert differing == [part == "parameters", part != "parameters"]
+    exchanged = state._replace(optimizer=state.optimizer._replace(m=state.optimizer.v, v=state.optimizer.m))
+    assert saved.digests(state)[1] != saved.digests(exchanged)[1]
+
+
+def without(state: State, name: str) -> State:
+    return state._replace(parameters={key: array for key, array in state.parameters.items() if key != name})
+
+
+@pytest.mark.parametrize(
+    ("like", "told"),
+    [
+        (some_state(0, scaled=True), r"lacks loss_scale/good_steps"),
+        (some_state(0, momentum=False), r"has m/embedding"),
+        (some_state(0, factored=True), r"lacks columns/embedding"),
+        (without(some_state(0), "final_norm"), r"has parameters/final_norm"),
+    ],
+)
+def test_a_checkpoint_that_lacks_what_is_needed_or_has_more_is_refused_by_name(
+    saved: Checkpoints, like: State, told: str
+) -> None:
+    with pytest.raises(UserError, match=rf"00000010/arrays: {told}, which this run's recipe"):
+        saved.restore(10, like=like)
+
+
+def test_an_array_of_another_shape_or_type_is_refused_by_name(saved: Checkpoints) -> None:
+    like = some_state(0)
+    for other, needed in ((jnp.zeros((5, 4)), "float32 [5, 4]"), (jnp.zeros((5, 3), jnp.bfloat16), "bfloat16 [5, 3]")):
+        strange = like._replace(parameters=like.parameters | {"embedding": other})
+        with pytest.raises(UserError) as caught:
+            saved.restore(10, like=strange)
+        assert f"parameters/embedding is float32 [5, 3]; this run's recipe needs {needed}" in str(caught.value)
+
+
+def test_a_scaled_checkpoint_is_not_restored_without_its_scale(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path / "checkpoints", TABLE)
+    checkpoints.save(some_state(7, scaled=True), step=7, **FIELDS)
+    checkpoints.wait()
+    with pytest.raises(UserError, match="has loss_scale/good_steps"):
+        checkpoints.restore(7, like=some_state(0))
 
 
 def test_what_happens_to_the_state_after_save_does_not_enter(tmp_path: Path) -> None:
-    checkpoints, state = Checkpoints(tmp_path / "checkpoints", STACKED), some_state(1)
+    checkpoints, state = Checkpoints(tmp_path / "checkpoints", TABLE), some_state(1)
     checkpoints.save(state, step=1, **FIELDS)
     for array in jax.tree.leaves(state):
         array.delete()  # as donating it to the next step does
@@ -112,7 +196,7 @@ def test_what_happens_to_the_state_after_save_does_not_enter(tmp_path: Path) -> 
 
 
 def test_saving_a_step_again_replaces_it(tmp_path: Path) -> None:
-    checkpoints = Checkpoints(tmp_path / "checkpoints", STACKED)
+    checkpoints = Checkpoints(tmp_path / "checkpoints", TABLE)
     for seed in (1, 2):
         checkpoints.save(some_state(seed), step=5, **FIELDS)
     checkpoints.wait()
@@ -206,7 +290,7 @@ def test_what_a_kill_left_half_written_is_no_checkpoint_and_is_cleared_away(copi
 
 
 def test_before_anything_is_saved_there_are_no_steps(tmp_path: Path) -> None:
-    checkpoints = Checkpoints(tmp_path / "checkpoints", STACKED)
+    checkpoints = Checkpoints(tmp_path / "checkpoints", TABLE)
     checkpoints.clear_unfinished()
     checkpoints.wait()
     assert checkpoints.steps() == []
@@ -225,7 +309,7 @@ def test_a_deleted_checkpoint_is_gone_and_one_set_aside_is_kept_unused(copied: C
 def test_a_write_that_failed_is_raised_by_wait_and_leaves_no_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    checkpoints = Checkpoints(tmp_path / "checkpoints", STACKED)
+    checkpoints = Checkpoints(tmp_path / "checkpoints", TABLE)
 
     def fail(path: Path) -> str:
         raise OSError("the disk is full")
@@ -253,7 +337,7 @@ def test_the_manifest_is_written_last(tmp_path: Path, monkeypatch: pytest.Monkey
         written.append(json.loads(text))
 
     monkeypatch.setattr(checkpoint, "write_text", note)
-    checkpoints = Checkpoints(tmp_path / "checkpoints", STACKED)
+    checkpoints = Checkpoints(tmp_path / "checkpoints", TABLE)
     checkpoints.save(some_state(1), step=1, **FIELDS)
     checkpoints.wait()
     assert len(written) == 1

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from palmetto.model.parameters import unstack
+from palmetto.model.parameters import Specification, unstack
 from palmetto.training.digest import digest
 
 MATRICES = {
@@ -67,4 +67,5 @@ def test_names_types_and_shapes_count(other: dict[str, np.ndarray]) -> None:
 def test_digest_of_unstacked_layers_does_not_depend_on_their_stack() -> None:
     layers = np.random.default_rng(0).normal(size=(3, 4, 2)).astype(np.float32)
     apart = {f"q.{i:03d}": layer for i, layer in enumerate(layers)}
-    assert digest(unstack({"q": jnp.asarray(layers)}, frozenset({"q"}))) == digest(apart)
+    table = {"q": Specification((3, 4, 2), ("layers", "width", "heads"), 1.0, (0, 1, 2))}
+    assert digest(unstack({"q": jnp.asarray(layers)}, table)) == digest(apart)

@@ -25,9 +25,10 @@ def some_lines() -> list[Line]:
     def line(attempt: int, step: int) -> Line:
         loss, grad_norm, parameter_norm, z = (float(x) for x in random.normal(size=4).astype(np.float32))
         digest = f"{step:064x}" if step % 3 == 0 else None
+        scale = 2.0 ** (15 - step) if step % 4 == 0 else None
         rate = float(np.float32(0.01 / step))
         batch = batch_digest(random.integers(300, size=(8, 17)))
-        return Line(step, attempt, loss, grad_norm, parameter_norm, z, rate, 8, batch, step != 5, digest)
+        return Line(step, attempt, loss, grad_norm, parameter_norm, z, rate, 8, batch, step != 5, scale, digest)
 
     return [line(attempt, step) for attempt, step in steps]
 

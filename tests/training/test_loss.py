@@ -14,8 +14,8 @@ from palmetto.model import layout
 from palmetto.model.decoder import Rematerialize
 from palmetto.model.layout import Layout
 from palmetto.model.parameters import Parameters
-from palmetto.recipe import Model
-from palmetto.training.loss import Losses, token_losses
+from palmetto.recipe.model import Model
+from palmetto.training.loss import Batch, Losses, token_losses
 from tests import reference
 
 # Of no two sizes the same, and H·Q other than D, so that no axis can stand for another.
@@ -32,7 +32,7 @@ class Case(NamedTuple):
     activations: str = "float32"
 
     def __repr__(self) -> str:
-        kind = "unrolled" if self.layout.unroll_layers else "scanned"
+        kind = "unrolled" if self.layout.unroll else "scanned"
         rows = f"rows {self.layout.query_rows}/{self.layout.logit_rows}"
         return f"{kind}, {rows}, T {self.length}, {self.rematerialize}, {self.activations}"
 
@@ -55,7 +55,9 @@ def compiled(case: Case) -> Callable[[dict[str, npt.NDArray[np.float32]], jax.Ar
 
     def total(drawn: Parameters, windows: jax.Array) -> tuple[jax.Array, Losses]:
         arranged = layout.arrange(drawn, model, case.layout)
-        losses = token_losses(arranged, windows, model, case.layout, z_loss=Z_LOSS, rematerialize=case.rematerialize)
+        losses = token_losses(
+            arranged, Batch(windows), model, case.layout, z_loss=Z_LOSS, rematerialize=case.rematerialize
+        )
         return losses.objective, losses
 
     # Unoptimized code is compiled in half the time; tests/training/test_step.py has the whole step as it is run.
@@ -65,7 +67,8 @@ def compiled(case: Case) -> Callable[[dict[str, npt.NDArray[np.float32]], jax.Ar
 def given(case: Case, drawn: dict[str, npt.NDArray[np.float32]], windows: np.ndarray) -> reference.Result:
     """What palmetto makes of it."""
     gradients, means = compiled(case)(drawn, jnp.asarray(windows))
-    assert {(array.dtype, array.shape) for array in means} == {(jnp.dtype(jnp.float32), ())}
+    assert means.routing is None
+    assert {(array.dtype, array.shape) for array in means[:3]} == {(jnp.dtype(jnp.float32), ())}
     assert {array.dtype for array in gradients.values()} == {jnp.dtype(jnp.float32)}
     doubles = {name: np.asarray(array, np.float64) for name, array in gradients.items()}
     return reference.Result(float(means.cross_entropy), float(means.z), doubles)
@@ -111,3 +114,34 @@ def test_logits_of_hundreds_do_not_overflow() -> None:
     assert theirs.cross_entropy > 100
     assert ours.cross_entropy == pytest.approx(theirs.cross_entropy, rel=1e-5)
     assert ours.z == pytest.approx(theirs.z, rel=1e-5)
+
+
+@pytest.mark.parametrize("arrangement", [UNROLLED, SCANNED], ids=["unrolled", "scanned"])
+def test_of_scored_tokens_alone_the_losses_and_gradients_are_the_references(arrangement: Layout) -> None:
+    """The reference's loss of one token is what its sum over a window gains by it."""
+    windows, random = some_windows(9), np.random.default_rng(3)
+    scored = random.random(windows.shape) < 0.4
+    scored[:, 0], scored[:, 4] = False, True
+
+    def total(drawn: Parameters) -> tuple[jax.Array, Losses]:
+        arranged, batch = layout.arrange(drawn, MODEL, arrangement), Batch(jnp.asarray(windows), jnp.asarray(scored))
+        losses = token_losses(arranged, batch, MODEL, arrangement, z_loss=Z_LOSS)
+        return losses.objective, losses
+
+    unoptimized = {"xla_backend_optimization_level": 0}
+    gradients, means = jax.jit(jax.grad(total, has_aux=True), compiler_options=unoptimized)(DRAWN)
+    cross_entropy = z = 0.0
+    expected = {name: np.zeros(array.shape) for name, array in DRAWN.items()}
+    for window, of_window in zip(windows, scored, strict=True):
+        for place in np.flatnonzero(of_window):
+            for end, sign in ((place + 1, 1), (place, -1)):
+                if end > 1:
+                    part = reference.losses(DRAWN, window[None, :end], MODEL.heads, Z_LOSS)
+                    weight = sign * (end - 1) / scored.sum()
+                    cross_entropy += weight * part.cross_entropy
+                    z += weight * part.z
+                    expected = {name: expected[name] + weight * part.gradients[name] for name in expected}
+    assert float(means.cross_entropy) == pytest.approx(cross_entropy, rel=1e-6)
+    assert float(means.z) == pytest.approx(z, rel=1e-6)
+    for name, array in expected.items():
+        assert np.linalg.norm(gradients[name] - array) < 3e-6 * np.linalg.norm(array), name

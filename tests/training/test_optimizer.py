@@ -1,7 +1,7 @@
 """Adafactor and AdamW step by step against NumPy in float64 and against optax."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -10,41 +10,58 @@ import numpy as np
 import optax
 import pytest
 
-from palmetto.recipe import Adafactor, AdamW
+from palmetto.recipe.training import Adafactor, AdamW
 from palmetto.training import optimizer as optimizers
 from tests import reference
 
 Arrays = dict[str, np.ndarray]
 
-STEPS = 40
-SHAPES = {"embedding": (10, 6), "final_norm": (6,), "norm": (3, 6), "q": (3, 6, 8)}
-STACKED = frozenset({"norm", "q"})
+STEPS = 30
+SHAPES = {
+    "embedding": (10, 6),
+    "expert_up": (2, 2, 6, 5),
+    "final_norm": (6,),
+    "norm": (3, 6),
+    "q": (3, 6, 8),
+    "u": (2, 2, 4),
+}
+STACKS = {"embedding": 0, "expert_up": 2, "final_norm": 0, "norm": 1, "q": 1, "u": 1}
+VECTORS = {"final_norm", "norm"}
 # One layer under Adafactor's floor of 1e-3: an RMS taken over the stack would move the small ones too far.
 SCALES = np.array([1e-4, 0.3, 20.0])
 
 
-def logical(name: str) -> tuple[slice | int, ...]:
+def logical(name: str) -> list[tuple[int, ...]]:
     """The indices of an array's logical matrices."""
-    return tuple(range(len(SCALES))) if name in STACKED else (slice(None),)
+    return list(np.ndindex(SHAPES[name][: STACKS[name]]))
+
+
+def each_step(array: np.ndarray, index: tuple[int, ...]) -> np.ndarray:
+    """One logical matrix of an array [STEPS, …] after each step."""
+    key: tuple[Any, ...] = (slice(None), *index)
+    return array[key]
 
 
 def initial_parameters() -> Arrays:
     random = np.random.default_rng(0)
     arrays = {name: random.normal(size=shape) for name, shape in SHAPES.items()}
-    for name in STACKED:
-        arrays[name] *= SCALES.reshape(-1, *[1] * (arrays[name].ndim - 1))
+    for name, array in arrays.items():
+        for index in logical(name):
+            array[index] *= np.prod([SCALES[index[0]], *(1 + np.array(index[1:]))]) if index else 1
     return {name: array.astype(np.float32) for name, array in arrays.items()}
 
 
 def some_gradients() -> Arrays:
-    """Random gradients [STEPS, …] that grow and shrink a hundredfold, each layer's of its own scale, some of them 0."""
+    """Random gradients [STEPS, …] that grow and shrink a hundredfold, each layer's and expert's, each row's and
+    column's of its own scale, some of them 0."""
     random = np.random.default_rng(1)
 
     def draw(shape: tuple[int, ...]) -> np.ndarray:
-        growth = 10 ** np.sin(np.arange(STEPS) / 3).reshape(-1, *[1] * len(shape))
-        scales = 10.0 ** -np.arange(shape[0]).reshape(-1, *[1] * (len(shape) - 1))
-        present = random.random((STEPS, *shape)) < 0.9
-        return (growth * scales * present * random.normal(size=(STEPS, *shape))).astype(np.float32)
+        drawn = random.normal(size=(STEPS, *shape)) * (random.random((STEPS, *shape)) < 0.9)
+        drawn *= 10 ** np.sin(np.arange(STEPS) / 3).reshape(-1, *[1] * len(shape))
+        for axis, size in enumerate(shape):
+            drawn *= 10.0 ** -(random.permutation(size) % 4).reshape(-1, *[1] * (len(shape) - axis - 1))
+        return drawn.astype(np.float32)
 
     return {name: draw(shape) for name, shape in SHAPES.items()}
 
@@ -82,51 +99,115 @@ def follow(
 @functools.cache
 def ours(settings: Adafactor | AdamW, constant_rate: float | None = None) -> Trajectory:
     rates = RATES if constant_rate is None else np.full_like(RATES, constant_rate)
-    return follow(optimizers.make(settings, STACKED), PARAMETERS, GRADIENTS, learning_rate=rates)
+    return follow(optimizers.make(settings, STACKS), PARAMETERS, GRADIENTS, learning_rate=rates)
 
 
-Rule = Callable[..., tuple[reference.Array, reference.Moments]]
+def adafactor_in_numpy(
+    settings: Adafactor, theta: np.ndarray, gradients: np.ndarray
+) -> Iterator[dict[str, np.ndarray]]:
+    """Algorithms 4 (matrices) and 5 (vectors) of arXiv 1804.04235 in float64, with momentum and decay as PaLM has them.
+
+    Yields what there is after each step; rows and columns are sums here, as in the paper.
+    """
+    state: dict[str, np.ndarray] = {"theta": theta.astype(np.float64)}
+    for k, (lr, g) in enumerate(zip(RATES.astype(np.float64), gradients.astype(np.float64), strict=True), 1):
+        beta2 = 1 - k**-settings.decay_exponent
+        if settings.decay is not None:
+            beta2 = min(beta2, settings.decay)
+
+        def average(key: str, new: np.ndarray, beta: float = beta2) -> np.ndarray:
+            state[key] = beta * state.get(key, np.zeros_like(new)) + (1 - beta) * new
+            return state[key]
+
+        square, theta = g**2 + 1e-30, state["theta"]
+        if settings.factored and g.ndim == 2:
+            row, column = (
+                average("rows", square @ np.ones(g.shape[1])),
+                average("columns", np.ones(g.shape[0]) @ square),
+            )
+            second = np.outer(row, column) / row.sum()
+        else:
+            second = average("v", square)
+        u = g / np.sqrt(second)
+        if settings.update_clip is not None:
+            u = u / max(1.0, reference.rms(u) / settings.update_clip)
+        step = lr * u * (max(1e-3, reference.rms(theta)) if settings.parameter_scale else 1.0)
+        if settings.momentum > 0:
+            step = average("m", step, settings.momentum)
+        state["theta"] = theta - step - (lr**2 * theta if settings.weight_decay else 0.0)
+        yield dict(state)
 
 
-def check_against_numpy(trajectory: Trajectory, rule: Rule, options: Callable[[str], dict[str, float | None]]) -> None:
-    """Follows every logical matrix in float64 and compares after each step."""
+GLAM = Adafactor(momentum=0.0, decay=0.9, factored=True, weight_decay=False, update_clip=1.0)
+"""GLaM's but for β2's limit: 0.99 is reached after 316 steps, this after 18."""
+ADAFACTORS = {
+    "palm": Adafactor(),
+    "clipped": Adafactor(update_clip=1.0),
+    "clipped hard": Adafactor(update_clip=0.3),
+    "limited decay": Adafactor(decay=0.9, decay_exponent=0.7),
+    "no scale": Adafactor(parameter_scale=False),
+    "no momentum": Adafactor(momentum=0.0),
+    "no weight decay": Adafactor(weight_decay=False),
+    "factored": Adafactor(factored=True),
+    "glam": GLAM,
+}
+
+
+@pytest.mark.parametrize("settings", ADAFACTORS.values(), ids=ADAFACTORS)
+def test_adafactor_takes_the_steps_of_numpy(settings: Adafactor) -> None:
+    """Every logical matrix, after each step: θ, and the moments that this choice holds."""
+    trajectory = ours(settings)
     assert np.array_equal(trajectory.state.k, np.arange(1, STEPS + 1))
+    for name, shape in SHAPES.items():
+        sums = {"rows": shape[-1], "columns": shape[-2] if len(shape) > 1 else 1}
+        for index in logical(name):
+            steps = adafactor_in_numpy(settings, PARAMETERS[name][index], each_step(GRADIENTS[name], index))
+            for i, expected in enumerate(steps):
+                where = f"{name}{list(index)} at step {i + 1}"
+                moved = trajectory.parameters[name][(i, *index)]
+                assert np.abs(moved - expected.pop("theta")).max() < 3e-6 * np.abs(moved).max(), where
+                for moment in ("m", "v", "rows", "columns"):
+                    held = getattr(trajectory.state, moment)
+                    assert (name in held) == (moment in expected), (where, moment)
+                    if moment in expected:
+                        value = expected[moment] / sums.get(moment, 1)
+                        error = np.abs(held[name][(i, *index)] - value)
+                        # m is a sum with both signs.
+                        assert np.all(error < 1e-5 * (np.abs(value).max() if moment == "m" else value)), (where, moment)
+
+
+@pytest.mark.parametrize("name", ADAFACTORS.keys() - {"palm"})
+def test_every_choice_makes_a_difference_in_these_runs(name: str) -> None:
+    chosen, usual = ours(ADAFACTORS[name]).parameters, ours(Adafactor()).parameters
+    alike = VECTORS if name == "factored" else set()
+    assert {key for key in SHAPES if np.array_equal(chosen[key], usual[key])} == alike
+
+
+def test_adamw_takes_the_steps_of_numpy() -> None:
+    trajectory = ours(AdamW(weight_decay=0.5))
+    assert np.array_equal(trajectory.state.k, np.arange(1, STEPS + 1))
+    assert not trajectory.state.rows
+    assert not trajectory.state.columns
     for name in SHAPES:
         for index in logical(name):
             theta = PARAMETERS[name][index].astype(np.float64)
             moments = reference.Moments(np.zeros_like(theta), np.zeros_like(theta))
             for i, rate in enumerate(RATES):
-                g = GRADIENTS[name][i][index].astype(np.float64)
-                theta, moments = rule(theta, g, moments, i + 1, float(rate), **options(name))
-                moved, m, v = (
-                    t[name][i][index] for t in (trajectory.parameters, trajectory.state.m, trajectory.state.v)
-                )
-                where = f"{name}[{index}] at step {i + 1}"
+                g = GRADIENTS[name][(i, *index)].astype(np.float64)
+                decay = 0.0 if name in VECTORS else 0.5
+                theta, moments = reference.adamw(theta, g, moments, i + 1, float(rate), decay)
+                where = f"{name}{list(index)} at step {i + 1}"
+                moved, m, v = (t[name][(i, *index)]
+                               for t in (trajectory.parameters, trajectory.state.m, trajectory.state.v))  # fmt: skip
                 assert np.abs(moved - theta).max() < 3e-6 * np.abs(theta).max(), where
                 assert np.abs(m - moments.m).max() < 1e-5 * np.abs(moments.m).max(), where
                 assert np.allclose(v, moments.v, rtol=1e-5, atol=0), where
 
 
-@pytest.mark.parametrize("update_clip", [None, 1.0, 0.3])
-def test_adafactor_takes_the_steps_of_numpy(update_clip: float | None) -> None:
-    trajectory = ours(Adafactor(update_clip=update_clip))
-    check_against_numpy(trajectory, reference.adafactor, lambda name: {"update_clip": update_clip})
-
-
-def test_update_clip_acts_in_these_runs() -> None:
-    clipped, free = (ours(Adafactor(update_clip=clip)).parameters for clip in (0.3, None))
-    assert all(np.any(clipped[name] != free[name]) for name in SHAPES)
-
-
-def test_adamw_takes_the_steps_of_numpy() -> None:
-    decays = {"embedding": 0.5, "q": 0.5, "norm": 0.0, "final_norm": 0.0}
-    check_against_numpy(ours(AdamW(weight_decay=0.5)), reference.adamw, lambda name: {"weight_decay": decays[name]})
-
-
 def apart(arrays: Arrays, of_steps: bool) -> Arrays:
     """Every logical matrix by itself, as optax takes its RMS; `of_steps`: the arrays are [STEPS, …]."""
     return {
-        f"{name} {index}": array[(slice(None), index)] if of_steps else array[index]
+        f"{name} {list(index)}": each_step(array, index) if of_steps else array[index]
         for name, array in arrays.items()
         for index in logical(name)
     }
@@ -135,44 +216,115 @@ def apart(arrays: Arrays, of_steps: bool) -> Arrays:
 def check_against_optax(trajectory: Trajectory, transformation: optax.GradientTransformation) -> None:
     theirs = follow(transformation, apart(PARAMETERS, of_steps=False), apart(GRADIENTS, of_steps=True)).parameters
     for name, array in apart(trajectory.parameters, of_steps=True).items():
-        for step in range(STEPS):
-            error = np.abs(array[step] - theirs[name][step]).max()
-            assert error < 3e-6 * np.abs(theirs[name][step]).max(), (name, step)
+        errors = np.abs(array - theirs[name]).reshape(STEPS, -1).max(axis=1)
+        assert np.all(errors < 3e-6 * np.abs(theirs[name]).reshape(STEPS, -1).max(axis=1)), name
 
 
-@pytest.mark.parametrize("update_clip", [None, 1.0])
-def test_adafactor_is_optaxs_unfactored_one_on_unstacked_matrices_at_a_constant_rate(update_clip: float | None) -> None:
-    """All of it is comparable but a decay lr² whose lr changes: optax's decay is a constant."""
+@pytest.mark.parametrize(("update_clip", "factored"), [(None, False), (1.0, False), (None, True)])
+def test_adafactor_is_optaxs_on_unstacked_matrices_at_a_constant_rate(
+    update_clip: float | None, factored: bool
+) -> None:
+    """All of it is comparable but a decay lr² whose lr changes: optax's decay is a constant.
+
+    Where optax would differ: it leaves matrices narrower than 128 unfactored unless told so, and of more than two axes
+    it factors the two longest, not the last two.
+    """
     rate = 0.02
     theirs = optax.adafactor(
-        rate, factored=False, clipping_threshold=update_clip, momentum=0.9, weight_decay_rate=rate**2
-    )
-    check_against_optax(ours(Adafactor(update_clip=update_clip), rate), theirs)
+        rate, factored=factored, min_dim_size_to_factor=1, clipping_threshold=update_clip, momentum=0.9,
+        weight_decay_rate=rate**2,
+    )  # fmt: skip
+    check_against_optax(ours(Adafactor(update_clip=update_clip, factored=factored), rate), theirs)
+
+
+def test_glams_adafactor_is_made_of_optaxs_parts() -> None:
+    """optax.adafactor itself cannot limit β2; its first part can."""
+    theirs = optax.chain(
+        optax.scale_by_factored_rms(
+            factored=True, min_dim_size_to_factor=1, decay_rate=0.8,
+            decay_rate_fn=lambda count, exponent: jnp.minimum(0.9, 1 - (count + 1.0) ** -exponent),
+        ),
+        optax.clip_by_block_rms(1.0),
+        optax.scale_by_param_block_rms(1e-3),
+        optax.scale_by_learning_rate(lambda count: jnp.asarray(RATES)[count]),
+    )  # fmt: skip
+    check_against_optax(ours(GLAM), theirs)
 
 
 def test_adamw_is_optaxs_with_a_mask_of_the_matrices() -> None:
     theirs = optax.adamw(
         lambda count: jnp.asarray(RATES)[count], 0.8, 0.9, 1e-6, weight_decay=0.3,
-        mask=lambda parameters: {name: array.ndim == 2 for name, array in parameters.items()},
+        mask=lambda parameters: {name: array.ndim >= 2 for name, array in parameters.items()},
     )  # fmt: skip
     check_against_optax(ours(AdamW(b1=0.8, b2=0.9, epsilon=1e-6, weight_decay=0.3)), theirs)
 
 
-def test_adafactor_decays_by_the_squared_rate_where_the_gradient_is_zero() -> None:
-    transformation = optimizers.make(Adafactor(), frozenset())
-    parameters = {"embedding": jnp.full((4, 4), 3.0)}
+def one_step(
+    settings: Adafactor, gradient: np.ndarray, theta: np.ndarray, stack: int = 0
+) -> tuple[np.ndarray, optimizers.OptimizerState]:
+    """The update that the first step makes at a rate of 0.1, and the state behind it."""
+    transformation = optimizers.make(settings, {"w": stack})
+    parameters = {"w": jnp.asarray(theta, jnp.float32)}
     updates, state = jax.jit(transformation.update)(
-        {"embedding": jnp.zeros((4, 4))}, transformation.init(parameters), parameters, learning_rate=jnp.float32(0.1)
-    )
-    assert np.allclose(updates["embedding"], -(0.1**2) * 3.0, rtol=1e-6)
-    assert np.all(state.m["embedding"] == 0)
+        {"w": jnp.asarray(gradient, jnp.float32)}, transformation.init(parameters), parameters,
+        learning_rate=jnp.float32(0.1),
+    )  # fmt: skip
+    return np.asarray(updates["w"]), state
 
 
-@pytest.mark.parametrize("settings", [Adafactor(), AdamW()], ids=lambda settings: settings.name)
-def test_state_starts_at_zero_shaped_like_the_parameters_in_float32(settings: Adafactor | AdamW) -> None:
+@pytest.mark.parametrize("factored", [False, True])
+def test_adafactor_decays_by_the_squared_rate_where_the_gradient_is_zero(factored: bool) -> None:
+    update, state = one_step(Adafactor(factored=factored), np.zeros((4, 4)), np.full((4, 4), 3.0))
+    assert np.allclose(update, -(0.1**2) * 3.0, rtol=1e-6)
+    assert np.all(state.m["w"] == 0)
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1.0, 1e12])
+def test_factored_steps_neither_vanish_nor_overflow_with_the_gradients_scale(scale: float) -> None:
+    """A product of a row's and a column's mean would, in float32: they are squares already."""
+    gradient = np.random.default_rng(0).normal(size=(5, 7))
+    gradient[2] = gradient[:, 3] = 0
+    plain, no_scale = np.ones((5, 7)), Adafactor(momentum=0, factored=True, parameter_scale=False, weight_decay=False)
+    update, _ = one_step(no_scale, gradient * scale, plain)
+    square = gradient.astype(np.float32).astype(np.float64) ** 2 + 1e-30
+    expected = gradient / np.sqrt(np.outer(square.mean(1), square.mean(0)) / square.mean())
+    assert np.allclose(update, -0.1 * expected, rtol=1e-5, atol=0)
+
+
+def test_a_matrix_of_three_axes_is_factored_over_its_last_two_and_scaled_as_a_whole() -> None:
+    random = np.random.default_rng(0)
+    gradient, theta = random.normal(size=(2, 3, 4, 5)), random.normal(size=(2, 3, 4, 5))
+    update, state = one_step(Adafactor(momentum=0, factored=True, weight_decay=False), gradient, theta, stack=1)
+    assert (state.rows["w"].shape, state.columns["w"].shape, state.v) == ((2, 3, 4), (2, 3, 5), {})
+    for layer in range(2):
+        for g, u in zip(gradient[layer], update[layer], strict=True):
+            second = np.outer((g**2).mean(1), (g**2).mean(0)) / (g**2).mean()
+            assert np.allclose(u, -0.1 * reference.rms(theta[layer]) * g / np.sqrt(second), rtol=1e-5)
+
+
+@pytest.mark.parametrize("settings", [Adafactor(), AdamW(), GLAM], ids=["palm", "adamw", "glam"])
+def test_state_starts_at_zero_in_float32_and_holds_what_is_needed_alone(settings: Adafactor | AdamW) -> None:
     parameters = {name: jnp.asarray(array) for name, array in PARAMETERS.items()}
-    state = optimizers.make(settings, STACKED).init(parameters)
+    state = optimizers.make(settings, STACKS).init(parameters)
     assert state.k == 0
-    for moments in (state.m, state.v):
-        assert {name: array.shape for name, array in moments.items()} == SHAPES
-        assert all(array.dtype == jnp.float32 and not np.any(array) for array in moments.values())
+    shapes = {
+        moment: {name: array.shape for name, array in getattr(state, moment).items()}
+        for moment in ("m", "v", "rows", "columns")
+    }
+    matrices = {name: shape for name, shape in SHAPES.items() if name not in VECTORS} if settings is GLAM else {}
+    assert shapes == {
+        "m": {} if settings is GLAM else SHAPES,
+        "v": {name: shape for name, shape in SHAPES.items() if name not in matrices},
+        "rows": {name: shape[:-1] for name, shape in matrices.items()},
+        "columns": {name: (*shape[:-2], shape[-1]) for name, shape in matrices.items()},
+    }
+    assert all(array.dtype == jnp.float32 and not np.any(array) for array in jax.tree.leaves(state[1:]))
+
+
+@pytest.mark.parametrize("settings", [Adafactor(), AdamW(), GLAM], ids=["palm", "adamw", "glam"])
+def test_a_step_keeps_the_shapes_and_types_of_the_state(settings: Adafactor | AdamW) -> None:
+    transformation = optimizers.make(settings, STACKS)
+    state = jax.eval_shape(transformation.init, PARAMETERS)
+    _, after = jax.eval_shape(transformation.update, PARAMETERS, state, PARAMETERS, learning_rate=jnp.float32(0.1))
+    assert jax.tree.map(lambda _: 0, after) == jax.tree.map(lambda _: 0, state)
+    assert [(a.shape, a.dtype) for a in jax.tree.leaves(after)] == [(a.shape, a.dtype) for a in jax.tree.leaves(state)]

@@ -90,22 +90,35 @@ def test_pairwise_sum_is_the_tree_filled_up_with_zeros(n: int) -> None:
     assert same_bits(reductions.pairwise_sum(jnp.asarray(values)), tree_sum(padded))
 
 
-SHAPES = {"embedding": (48, 10), "final_norm": (10,), "norm": (3, 10), "q": (3, 10, 14)}
-STACKED = frozenset({"norm", "q"})
+SHAPES = {
+    "embedding": (48, 10),
+    "expert_up": (3, 4, 10, 6),
+    "final_norm": (10,),
+    "norm": (3, 10),
+    "q": (3, 10, 14),
+    "u": (3, 2, 5),
+}
+STACKS = {"embedding": 0, "expert_up": 2, "final_norm": 0, "norm": 1, "q": 1, "u": 1}
 SCALES = np.array([1e-4, 1.0, 30.0], np.float32)
 
 
+def matrices(array: Array, stack: int) -> dict[tuple[int, ...], Array]:
+    """The logical matrices by their indices."""
+    return {index: array[index] for index in np.ndindex(array.shape[:stack])}
+
+
 def some_arrays(seed: int) -> dict[str, Array]:
-    """Arrays of SHAPES whose layers differ in scale."""
+    """Arrays of SHAPES whose layers, and in them experts, differ in scale."""
     random = np.random.default_rng(seed)
     arrays = {name: random.normal(size=shape).astype(np.float32) for name, shape in SHAPES.items()}
-    return {
-        name: array * SCALES.reshape(-1, *[1] * (array.ndim - 1)) if name in STACKED else array
-        for name, array in arrays.items()
-    }
+    for name, array in arrays.items():
+        for index, matrix in matrices(array, STACKS[name]).items():
+            matrix *= np.prod([SCALES[i % 3] for i in index])
+    return arrays
 
 
-global_norm = jax.jit(lambda arrays: reductions.global_norm(arrays, STACKED))
+global_norm = jax.jit(lambda arrays: reductions.global_norm(arrays, STACKS))
+sum_of_squares = jax.jit(reductions.sum_of_squares, static_argnums=1)
 
 
 @given(seed=st.integers(0, 1 << 30))
@@ -124,28 +137,67 @@ def test_global_norm_of_a_nan_or_an_infinity_is_not_finite_and_of_nothing_is_zer
     assert global_norm({name: np.zeros(shape, np.float32) for name, shape in SHAPES.items()}) == 0
 
 
-def test_global_norm_has_the_same_bits_for_layers_stacked_or_apart() -> None:
+def test_global_norm_has_the_same_bits_for_layers_and_experts_stacked_or_apart() -> None:
     arrays = some_arrays(1)
     apart = {
-        name if name not in STACKED else f"{name}.{i:03d}": part
+        ".".join([name, *(f"{i:03d}" for i in index)]): matrix
         for name, array in arrays.items()
-        for i, part in enumerate(array if name in STACKED else array[None])
+        for index, matrix in matrices(array, STACKS[name]).items()
     }
-    assert global_norm(arrays) == jax.jit(lambda arrays: reductions.global_norm(arrays, frozenset()))(apart)
+    assert len(apart) == 1 + 12 + 1 + 3 + 3 + 3
+    assert global_norm(arrays) == jax.jit(lambda a: reductions.global_norm(a, dict.fromkeys(a, 0)))(apart)
 
 
-def test_root_mean_square_is_that_of_each_logical_matrix_and_broadcasts() -> None:
-    for name, array in some_arrays(2).items():
-        rms = np.asarray(reductions.root_mean_square(jnp.asarray(array), name in STACKED))
-        matrices = array if name in STACKED else array[None]
-        expected = [reference.rms(matrix.astype(np.float64)) for matrix in matrices]
-        assert np.allclose(rms.reshape(-1), expected, rtol=1e-6, atol=0), name
-        assert np.broadcast_shapes(rms.shape, array.shape) == array.shape
+@pytest.mark.parametrize("name", SHAPES)
+def test_root_mean_square_is_that_of_each_logical_matrix_and_broadcasts(name: str) -> None:
+    array, stack = some_arrays(2)[name], STACKS[name]
+    rms = np.asarray(reductions.root_mean_square(jnp.asarray(array), stack))
+    expected = [reference.rms(matrix.astype(np.float64)) for matrix in matrices(array, stack).values()]
+    assert np.allclose(rms.reshape(-1), expected, rtol=1e-6, atol=0)
+    assert rms.shape == array.shape[:stack] + (1,) * (array.ndim - stack)
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def squares_of_a_plain_stack(matrices: jax.Array, chunks: int) -> jax.Array:
+    """Σ x² of matrices [n, rows, columns], `chunks` of rows at a time, then the tree."""
+    parts = jnp.sum(jnp.square(matrices).reshape(matrices.shape[0], chunks, -1), axis=2)
+    return reductions.pairwise_sum(parts.T)
+
+
+@pytest.mark.parametrize(("rows", "chunks"), [(1, 1), (6, 2), (16, 16), (100, 4), (512, 256)])
+@pytest.mark.parametrize("leading", [(), (3,), (2, 3), (6, 1)])
+def test_a_sum_of_squares_has_the_bits_of_one_stack_of_matrices(
+    leading: tuple[int, ...], rows: int, chunks: int
+) -> None:
+    array = np.random.default_rng(rows).normal(size=(*leading, rows, 9)).astype(np.float32)
+    sums = sum_of_squares(array, len(leading))
+    assert sums.shape == leading
+    assert same_bits(sums, squares_of_a_plain_stack(array.reshape(-1, rows, 9), chunks))
+    assert np.allclose(sums, np.square(array, dtype=np.float64).sum((-2, -1)), rtol=3e-7, atol=0)
 
 
 @pytest.mark.parametrize("rows", [16, 64, 256])
 def test_half_of_a_matrixs_rows_is_half_of_the_tree(rows: int) -> None:
     matrix = np.random.default_rng(rows).normal(size=(rows, 9)).astype(np.float32)
-    sum_of_squares = jax.jit(lambda part: reductions.sum_of_squares(part, stacked=False))
-    halves = [np.asarray(sum_of_squares(half)) for half in np.split(matrix, 2)]
-    assert halves[0] + halves[1] == sum_of_squares(matrix)
+    halves = [np.asarray(sum_of_squares(half, 0)) for half in np.split(matrix, 2)]
+    assert halves[0] + halves[1] == sum_of_squares(matrix, 0)
+
+
+mean = jax.jit(reductions.mean, static_argnums=1)
+
+
+@pytest.mark.parametrize("shape", [(16, 4, 512), (6, 5, 7)])
+@pytest.mark.parametrize("axis", [0, 1, 2, -1, -2])
+def test_a_mean_agrees_with_float64(axis: int, shape: tuple[int, ...]) -> None:
+    array = np.random.default_rng(3).normal(size=shape).astype(np.float32) + 1
+    expected = array.astype(np.float64).mean(axis)
+    means = mean(array, axis)
+    assert means.shape == expected.shape
+    assert np.allclose(means, expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_half_of_an_axis_is_half_of_its_means_tree(axis: int) -> None:
+    array = terms(512).reshape(16, 4, 512)
+    halves = [np.asarray(mean(half, axis)) for half in np.split(array, 2, axis)]
+    assert np.array_equal(np.add(*halves) / 2, mean(array, axis))

@@ -11,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from palmetto.errors import UserError
-from palmetto.recipe import Spikes
+from palmetto.recipe.training import Spikes
+from palmetto.training.execution import observe
+from palmetto.training.ledger import Line
 from palmetto.training.spikes import Exhausted, History, Observation, Rollback, deepest_targets
 
 SMALL = Spikes(window=16, patience=3, nonfinite_patience=4, rewind=20, skip=60, attempts=3)
@@ -49,6 +51,11 @@ def gradient_spike(step: int, position: int) -> Observation:
 
 def not_finite(step: int, position: int) -> Observation:
     return Observation(step, math.nan, math.nan, False)
+
+
+def overflow(step: int, position: int) -> Observation:
+    """Left out for its loss scale; what is left in the loss would be suspicious."""
+    return Observation(step, 6.0, math.inf, False, overflow=True)
 
 
 Trouble = Callable[[int, int], Observation]
@@ -238,17 +245,49 @@ def test_nans_from_the_first_step_on_end_the_run() -> None:
     assert run.exhausted == Exhausted(4, 1, 3)
 
 
+@pytest.mark.parametrize("length", [3, 4, 40])
+def test_overflows_make_no_spike_however_many(length: int) -> None:
+    run = Run(trouble_at(range(60, 60 + length), overflow)).go(200)
+    assert (run.rollbacks, run.exhausted) == ([], None)
+    assert run.history.not_finite == length, "but each is an update left out"
+
+
+@pytest.mark.parametrize(("trouble", "patience"), [(loss_spike, 3), (not_finite, 4)])
+def test_an_overflow_ends_a_streak_as_an_accepted_step_does(trouble: Trouble, patience: int) -> None:
+    """A spike that goes on is found as many steps later; overflows are few while the scale falls."""
+
+    def curve(attempt: int, step: int, position: int) -> Observation:
+        return (calm if step < 60 or attempt else overflow if step in (62, 65, 68) else trouble)(step, position)
+
+    (rollback,) = Run(curve).go(100).rollbacks
+    assert (rollback.onset, rollback.detected) == (69, 69 + patience - 1)
+
+
+def test_gradients_that_overflow_at_any_scale_are_found_once_the_scale_is_at_its_least() -> None:
+    """The lines of a run in float16 whose gradients are infinite for good, its loss finite: 2^5, 2^4, … 1, 1, 1."""
+
+    def curve(attempt: int, step: int, position: int) -> Observation:
+        if step < 60 or attempt:
+            return calm(step, position)
+        scale = max(1.0, 2.0 ** (65 - step))
+        return observe(Line(step, attempt, 3.0, math.inf, 9.0, 1.0, 0.01, 8, "", False, loss_scale=scale))
+
+    (rollback,) = Run(curve).go(100).rollbacks
+    assert (rollback.onset, rollback.detected, rollback.target, rollback.reason) == (65, 68, 45, "NaN or Inf")
+
+
+@pytest.mark.parametrize("trouble", [not_finite, overflow])
 @given(where=st.sets(st.integers(1, 150), max_size=60))
-def test_steps_without_an_update_enter_no_statistic(where: set[int]) -> None:
-    # No more than three in a row, or they would be a spike themselves.
-    gaps = {step for step in where if not {step - 1, step - 2, step - 3} <= where}
+def test_steps_without_an_update_enter_no_statistic(trouble: Trouble, where: set[int]) -> None:
+    # No more than three NaNs in a row, or they would be a spike themselves.
+    gaps = {step for step in where if trouble is overflow or not {step - 1, step - 2, step - 3} <= where}
     plain = History(SMALL, sequences_between)
     gapped = History(SMALL, sequences_between)
     step = 0
     for number in range(1, 200):
         while step + 1 in gaps:
             step += 1
-            assert gapped.feed(not_finite(step, 0)) is None
+            assert gapped.feed(trouble(step, 0)) is None
         step += 1
         # At the end losses rise by a little less than what is suspicious: the window decides which is the first.
         seen = calm(number, number)._replace(loss=3 + 0.01 * noise(number) + max(0, number - 170) * 0.03)
@@ -313,7 +352,7 @@ def test_a_patience_longer_than_the_rewind_is_refused_or_kept(changes: dict[str,
 
 LITTLE = Spikes(window=8, patience=2, nonfinite_patience=3, rewind=6, skip=14, attempts=3)
 UNTIL = 160
-troubles = st.sampled_from([loss_spike, gradient_spike, not_finite])
+troubles = st.sampled_from([loss_spike, gradient_spike, not_finite, overflow])
 stretches = st.lists(st.tuples(troubles, st.integers(0, 3000), st.integers(1, 120)), max_size=8)
 stubborn = st.lists(st.tuples(troubles, st.integers(20, UNTIL), st.integers(1, 6)), max_size=2)
 

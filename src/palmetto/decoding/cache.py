@@ -1,59 +1,94 @@
-"""The key/value cache: one head of keys and values a layer, since PaLM's attention is multi-query."""
+"""The key/value cache: K heads of keys and values a layer, of all positions or of those a Λ-shaped window sees."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from palmetto.model.attention import attend
-from palmetto.model.block import parallel_block
-from palmetto.model.decoder import embed, final_norm, logits
-from palmetto.model.layout import Arranged, Block
-from palmetto.model.positions import rotary_angles
-from palmetto.recipe import Model
+from palmetto.model.attention import attend, by_group
+from palmetto.model.block import block
+from palmetto.model.decoder import embed, final_norm, logits, through, turning
+from palmetto.model.layout import Arranged, Layer
+from palmetto.model.memory import memory_attention
+from palmetto.model.scores import make_scores
+from palmetto.recipe.model import AlibiPositions, MemoryAttention, Model, RotaryPositions, SinkAttention
+
+STREAMED = 64
+"""The most tokens at a time that a cache of a Λ-shaped window takes."""
 
 
 class Cache(NamedTuple):
-    """Rotated keys and values of the positions seen so far, in the activation type."""
+    """Keys, rotated where positions are rotary, and values of the positions seen so far, in the activation type."""
 
     keys: jax.Array
-    """[L, B, S, Q], zero from `length` on."""
+    """[L, B, K, S, Q], zero where nothing is yet."""
     values: jax.Array
-    """[L, B, S, Q]"""
+    """[L, B, K, S, Q]"""
+    positions: jax.Array
+    """[S] of int32: the position that each slot holds or, where nothing is yet, one that lies ahead."""
     length: jax.Array
-    """Positions filled, an int32 scalar."""
+    """Positions seen, an int32 scalar."""
+
+
+def streams(model: Model) -> bool:
+    """Whether the cache need not grow: every layer sees a few sinks and a window, and no learned distances, which are
+    looked up for positions in a row."""
+    attention = model.attention
+    by_distance = isinstance(model.positions, RotaryPositions | AlibiPositions)
+    return isinstance(attention, SinkAttention) and attention.every == 1 and by_distance
 
 
 def empty(model: Model, batch: int, size: int) -> Cache:
-    """A cache for up to `size` positions."""
-    shape = (model.layers, batch, size, model.query_size)
-    return Cache(jnp.zeros(shape, model.activations), jnp.zeros(shape, model.activations), jnp.int32(0))
+    """A cache for up to `size` positions; of a model that streams for any number of them."""
+    if isinstance(model.attention, SinkAttention) and streams(model):
+        size = min(size, model.attention.sinks + model.attention.window + STREAMED)
+    shape = (model.layers, batch, model.key_value_heads, size, model.query_size)
+    slots = jnp.arange(size)
+    return Cache(jnp.zeros(shape, model.activations), jnp.zeros(shape, model.activations), slots, jnp.int32(0))
 
 
-def extend(arranged: Arranged, tokens: jax.Array, cache: Cache, model: Model) -> tuple[jax.Array, Cache]:
+def extend(
+    arranged: Arranged, tokens: jax.Array, cache: Cache, model: Model, prefix: jax.Array | None = None
+) -> tuple[jax.Array, Cache]:
     """Runs tokens [B, T] behind the cached positions: float32 logits [B, T, V] and the cache with them in it.
 
-    The same for a whole prompt and for one token at a time. T more positions must fit the cache.
+    The same for a whole prompt and for one token at a time. T more positions must fit the cache; of a model that
+    streams T is at most STREAMED. `prefix` [B]: so many first positions see each other. Experts are dropless: what
+    becomes of a token must not depend on how many are run together.
     """
-    rows = tokens.shape[1]
-    positions = cache.length + jnp.arange(rows)
-    angles = rotary_angles(positions, model.query_size)
-    visible = jnp.arange(cache.keys.shape[2])[None, :] <= positions[:, None]
+    rows, size = tokens.shape[1], cache.keys.shape[3]
+    queries = cache.length + jnp.arange(rows)
+    slots = queries
+    if isinstance(model.attention, SinkAttention) and streams(model):
+        sinks = model.attention.sinks
+        slots = jnp.where(queries < size, queries, sinks + (queries - sinks) % (size - sinks))
+    held = cache.positions.at[slots].set(queries, unique_indices=True)
+    angles, dropless = turning(queries, model), _without_capacity(model)
 
-    def apply(x: jax.Array, layer: tuple[Block, jax.Array, jax.Array]) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-        block, keys, values = layer
-        grown = (keys, values)
+    def apply(kind: int, layer: Layer, x: jax.Array, cached: Any) -> tuple[jax.Array, Any]:
+        of, (keys, values) = model.attention_of(kind), cached
 
         def attention(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
-            nonlocal grown
-            grown = (
-                jax.lax.dynamic_update_slice_in_dim(keys, k, cache.length, axis=1),
-                jax.lax.dynamic_update_slice_in_dim(values, v, cache.length, axis=1),
-            )
-            return attend(q, *grown, visible)
+            nonlocal keys, values
+            keys = keys.at[:, :, slots].set(k.swapaxes(1, 2), unique_indices=True)
+            values = values.at[:, :, slots].set(v.swapaxes(1, 2), unique_indices=True)
+            grouped = by_group(q, model.key_value_heads)
+            if isinstance(of, MemoryAttention):
+                result = memory_attention(grouped, keys, values, model, of, rows, queries)
+            else:
+                result = attend(make_scores(layer, model, of, size, prefix), grouped, keys, values, queries, held)
+            return result.swapaxes(1, 2).reshape(q.shape)
 
-        return parallel_block(block, x, angles, model, attention), grown
+        x, _ = block(layer, x, angles, dropless, attention, unroll=False)
+        return x, (keys, values)
 
-    assert isinstance(arranged.blocks, Block), "decoding runs over stacked layers on every platform"
-    x, (keys, values) = jax.lax.scan(apply, embed(arranged, tokens, model), (arranged.blocks, cache.keys, cache.values))
-    return logits(arranged.embedding, final_norm(arranged, x)), Cache(keys, values, cache.length + rows)
+    x = embed(arranged, tokens, queries, model)
+    x, (keys, values) = through(arranged.layers, x, apply, (cache.keys, cache.values))
+    states = final_norm(arranged, x, model)
+    return logits(arranged.unembedding, states), Cache(keys, values, held, cache.length + rows)
+
+
+def _without_capacity(model: Model) -> Model:
+    if model.experts is None:
+        return model
+    return model.model_copy(update={"experts": model.experts.model_copy(update={"capacity_factor": None})})

@@ -5,41 +5,73 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpy.typing as npt
 
-from palmetto.decoding.cache import Cache, empty, extend
+from palmetto.decoding.cache import STREAMED, Cache, empty, extend, streams
 from palmetto.decoding.sampling import Sampling, sample
+from palmetto.errors import UserError
 from palmetto.model.layout import Arranged
-from palmetto.recipe import Model
+from palmetto.recipe.model import LearnedPositions, Model
 
 
 def generate(
-    arranged: Arranged, prompt: np.ndarray, count: int, model: Model, end: int, sampling: Sampling, seed: int = 0
-) -> np.ndarray:
+    arranged: Arranged,
+    prompt: npt.NDArray[np.int32],
+    count: int,
+    model: Model,
+    end: int,
+    sampling: Sampling,
+    seed: int = 0,
+    *,
+    prefix: int = 0,
+    vocabulary_size: int | None = None,
+) -> npt.NDArray[np.int32]:
     """Up to `count` tokens after the prompt [P] of int32, P ≥ 1, ending before the token `end` if it comes.
 
-    Positions may exceed the trained sequence length; rotary positions are defined there, if not trained.
+    `prefix`: so many first positions of the prompt see each other. Only tokens below `vocabulary_size` are chosen.
+    Positions may exceed the trained sequence length, where they are defined if not trained; UserError where they are
+    learned and there are too few.
     """
     assert len(prompt) > 0, "there is nothing to continue; begin with [eod]"
-    scores, cache = _prefill(arranged, jnp.asarray(prompt[None], jnp.int32), count, model)
-    tokens = _continue(arranged, scores, cache, jax.random.key(seed), count, model, sampling)
-    chosen = np.asarray(tokens)
+    positions = model.positions
+    if isinstance(positions, LearnedPositions) and len(prompt) + count > positions.length:
+        raise UserError(f"--tokens {count}: behind a prompt of {len(prompt)} tokens, model.positions.length="
+                        f"{positions.length} leaves at most {max(0, positions.length - len(prompt))}")  # fmt: skip
+    cache = empty(model, 1, len(prompt) + count)
+    # A cache that streams holds no more than its window: a long prompt passes through it a piece at a time.
+    piece = STREAMED if streams(model) else len(prompt)
+    seen = jnp.full(1, prefix, jnp.int32) if prefix else None
+    for start in range(0, len(prompt), piece):
+        part = jnp.asarray(prompt[None, start : start + piece], jnp.int32)
+        scores, cache = _prefill(arranged, part, cache, model, seen)
+    key = jax.random.key(seed)
+    chosen = np.asarray(_continue(arranged, scores, cache, key, count, model, sampling, vocabulary_size))
     stop = np.flatnonzero(chosen == end)
     return chosen[: stop[0]] if len(stop) else chosen
 
 
-@partial(jax.jit, static_argnames=("count", "model"))
-def _prefill(arranged: Arranged, prompt: jax.Array, count: int, model: Model) -> tuple[jax.Array, Cache]:
-    scores, cache = extend(arranged, prompt, empty(model, 1, prompt.shape[1] + count), model)
+@partial(jax.jit, static_argnames="model")
+def _prefill(
+    arranged: Arranged, prompt: jax.Array, cache: Cache, model: Model, prefix: jax.Array | None
+) -> tuple[jax.Array, Cache]:
+    scores, cache = extend(arranged, prompt, cache, model, prefix)
     return scores[:, -1], cache
 
 
-@partial(jax.jit, static_argnames=("count", "model", "sampling"))
+@partial(jax.jit, static_argnames=("count", "model", "sampling", "vocabulary_size"))
 def _continue(
-    arranged: Arranged, scores: jax.Array, cache: Cache, key: jax.Array, count: int, model: Model, sampling: Sampling
+    arranged: Arranged,
+    scores: jax.Array,
+    cache: Cache,
+    key: jax.Array,
+    count: int,
+    model: Model,
+    sampling: Sampling,
+    vocabulary_size: int | None,
 ) -> jax.Array:
     def one(carry: tuple[jax.Array, Cache], key: jax.Array) -> tuple[tuple[jax.Array, Cache], jax.Array]:
         scores, cache = carry
-        token = sample(scores, key, sampling)
+        token = sample(scores[:, :vocabulary_size], key, sampling)
         scores, cache = extend(arranged, token[:, None], cache, model)
         return (scores[:, -1], cache), token[0]
 

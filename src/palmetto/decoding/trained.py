@@ -1,17 +1,22 @@
 """A trained model taken from a run directory, ready to continue text. `stages.enter` must have been called."""
 
+from collections.abc import Sequence
+
 import jax
 import numpy as np
 
+from palmetto import recipes
 from palmetto.decoding.generate import generate
 from palmetto.decoding.sampling import Sampling
 from palmetto.errors import UserError
 from palmetto.model.layout import ACCELERATOR, arrange
+from palmetto.recipe import Recipe
 from palmetto.run_directory import RunDirectory
+from palmetto.tokens.objectives import make_prompt
 from palmetto.tokens.store import TokenStore
 from palmetto.tokens.vocabulary import Vocabulary
 from palmetto.training.checkpoint import Checkpoints
-from palmetto.training.step import State, initial_state, stacked_names
+from palmetto.training.step import State, initial_state, parameter_table
 
 
 def restore(run: RunDirectory, step: int | None = None) -> tuple[State, int, Checkpoints]:
@@ -20,7 +25,7 @@ def restore(run: RunDirectory, step: int | None = None) -> tuple[State, int, Che
     UserError if there is none, naming those there are; CheckpointDamaged, a UserError, if a byte has changed.
     """
     recipe = run.recipe
-    checkpoints = Checkpoints(run.checkpoints, stacked_names(recipe))
+    checkpoints = Checkpoints(run.checkpoints, parameter_table(recipe))
     steps = checkpoints.steps()
     if not steps:
         raise UserError(f"{run.checkpoints}: no complete checkpoint yet; `palmetto train` writes them")
@@ -35,8 +40,11 @@ def restore(run: RunDirectory, step: int | None = None) -> tuple[State, int, Che
 class TrainedModel:
     """The newest checkpoint of a run with its vocabulary."""
 
-    def __init__(self, run: RunDirectory) -> None:
-        self.model = run.recipe.model
+    def __init__(self, run: RunDirectory, overrides: Sequence[str] = ()) -> None:
+        """`overrides` (key.path=value) run it with other model.positions or model.attention than it was trained with;
+        UserError where its parameters would not fit."""
+        self.recipe = _changed(run, overrides)
+        self.model = self.recipe.model
         self.vocabulary = Vocabulary.load(run.vocabulary)
         state, self.step, _ = restore(run)
         # A token at a time, the shape that suits accelerators suits a CPU as well.
@@ -44,9 +52,25 @@ class TrainedModel:
 
     def go_on(self, prompt: str, tokens: int, sampling: Sampling, seed: int = 0) -> str:
         """Up to `tokens` tokens behind the beginning of a document, to the document's end if it comes."""
-        ids = np.concatenate([[self.vocabulary.eod], self.vocabulary.encode(prompt)]).astype(np.int32)
-        chosen = generate(self._arranged, ids, tokens, self.model, self.vocabulary.eod, sampling, seed)
+        eod, size = self.vocabulary.eod, self.recipe.tokens.vocabulary_size
+        ids = np.concatenate([[eod], self.vocabulary.encode(prompt)]).astype(np.int32)
+        objective, length = self.recipe.training.objective, self.recipe.tokens.sequence_length
+        ids, prefix = make_prompt(objective, ids, vocabulary_size=size, sequence_length=length)
+        chosen = generate(
+            self._arranged, ids, tokens, self.model, eod, sampling, seed, prefix=prefix, vocabulary_size=size
+        )
         return self.vocabulary.decode(chosen)
+
+
+def _changed(run: RunDirectory, overrides: Sequence[str]) -> Recipe:
+    recipe, changed = run.recipe, recipes.load(str(run.recipe_file), overrides)
+    for difference in changed.differences(recipe):
+        if not difference.startswith(("model.positions", "model.attention")):
+            raise UserError(f"{difference}: a trained model can be run with other model.positions or model.attention, "
+                            "not with other values of what it was trained with")  # fmt: skip
+    if parameter_table(changed) != parameter_table(recipe):
+        raise UserError(f"{', '.join(overrides)}: needs other parameters than the model was trained with")
+    return changed
 
 
 def samples(trained: TrainedModel, run: RunDirectory, count: int = 4, tokens: int = 96) -> str:

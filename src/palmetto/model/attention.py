@@ -1,7 +1,8 @@
-"""Multi-query attention: H query heads share one head of keys and values (Shazeer, arXiv 1911.02150).
+"""Attention: H query heads over K heads of keys and values that groups of G = H/K queries share.
 
-Queries come scaled by 1/√Q (layout.py). Since all heads share their keys, the H·T query rows of a sequence are one
-matrix: row t·H + h is head h at position t.
+K = 1 is multi-query attention (arXiv 1911.02150), K = H multi-head, between them grouped-query (arXiv 2305.13245).
+Queries come scaled by 1/√Q (layout.py). Since a group shares its keys, its G·T query rows are one matrix for the
+products: row t·G + g is head g at position t.
 """
 
 from functools import partial
@@ -9,25 +10,83 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
+from palmetto.model import accelerated
+from palmetto.model.blocked import blocked_attention
+from palmetto.model.layout import Layout
+from palmetto.model.masks import block_pairs
+from palmetto.model.memory import memory_attention
 from palmetto.model.products import in_float32, transposed
+from palmetto.model.scores import Learned, Scores, make_scores
+from palmetto.recipe.model import (
+    AlibiPositions,
+    Attention,
+    FullAttention,
+    LocalAttention,
+    MemoryAttention,
+    Model,
+    T5Positions,
+    TransformerXLPositions,
+)
 
 Residuals = tuple[jax.Array, jax.Array, jax.Array, list[jax.Array], list[tuple[jax.Array, jax.Array]]]
 
 
-def attend(q: jax.Array, k: jax.Array, v: jax.Array, visible: jax.Array) -> jax.Array:
-    """Softmax(q·kᵀ)·v where `visible` [T, S] is true: q [B, T, H, Q], k and v [B, S, Q] → [B, T, H, Q].
+def attention(
+    layer: Learned,
+    q: jax.Array,
+    k: jax.Array,
+    v: jax.Array,
+    model: Model,
+    kind: Attention,
+    layout: Layout,
+    prefix: jax.Array | None,
+) -> jax.Array:
+    """A whole sequence's attention in the way that suits it best: q [B, T, H, Q], k and v [B, T, K, Q] → q's shape.
 
-    Softmax in float32. The plain form, for decoding.
+    `prefix` [B]: so many first positions see each other.
     """
-    rows = q.reshape(q.shape[0], -1, q.shape[-1])
-    scores = jnp.where(jnp.repeat(visible, q.shape[2], axis=0), _product(rows, k, 2, 2), -jnp.inf)
-    weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
-    return _product(weights, v, 2, 1).reshape(q.shape).astype(q.dtype)
+    batch, length, heads, size = q.shape
+    grouped, k, v = by_group(q, k.shape[2]), k.swapaxes(1, 2), v.swapaxes(1, 2)
+    plain = prefix is None and not isinstance(model.positions, AlibiPositions | T5Positions | TransformerXLPositions)
+    if plain and isinstance(kind, FullAttention | LocalAttention):
+        window = kind.window if isinstance(kind, LocalAttention) else None
+        flash = accelerated.choose(layout.platform, q.dtype, length, size)
+        if flash:
+            return flash(q, k.swapaxes(1, 2), v.swapaxes(1, 2), window)
+    if isinstance(kind, MemoryAttention):
+        result = memory_attention(grouped, k, v, model, kind, layout.query_rows)
+    elif plain and isinstance(kind, FullAttention) and length <= layout.kept_length:
+        merged = (array.reshape(-1, *array.shape[2:]) for array in (grouped, k, v))
+        result = causal_attention(*merged, layout.query_rows).reshape(grouped.shape)
+    else:
+        scores = make_scores(layer, model, kind, length, prefix)
+        seen = kind if prefix is None else None
+        pairs = block_pairs(seen, length, layout.block_rows, layout.block_rows)
+        result = blocked_attention(
+            scores.function, scores.learned, prefix, grouped, k, v, pairs, layout.block_rows, layout.block_rows
+        )
+    return result.swapaxes(1, 2).reshape(batch, length, heads, size)
+
+
+def by_group(q: jax.Array, groups: int) -> jax.Array:
+    """Queries [B, T, H, Q] → [B, K, T, G, Q]."""
+    batch, length, _, size = q.shape
+    return q.reshape(batch, length, groups, -1, size).swapaxes(1, 2)
+
+
+def attend(scores: Scores, q: jax.Array, k: jax.Array, v: jax.Array, queries: jax.Array, keys: jax.Array) -> jax.Array:
+    """The plain form, for decoding: q [B, K, rows, G, Q], k and v [B, K, cols, Q] → q's shape, softmax in float32.
+
+    `queries` [rows] and `keys` [cols] are positions.
+    """
+    weights = jax.nn.softmax(scores.function(scores.learned, scores.prefix, q, k, queries, keys), axis=-1)
+    merged = weights.astype(v.dtype).reshape(*q.shape[:2], -1, k.shape[2])
+    return jnp.matmul(merged, v, preferred_element_type=jnp.float32).reshape(q.shape).astype(q.dtype)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(3,))
 def causal_attention(q: jax.Array, k: jax.Array, v: jax.Array, query_rows: int) -> jax.Array:
-    """Attention where position t sees keys up to t: q [B, T, H, Q], k and v [B, T, Q] → [B, T, H, Q].
+    """Attention where position t sees keys up to t: q [N, T, G, Q], k and v [N, T, Q] → [N, T, G, Q].
 
     `query_rows` positions are taken at a time against the keys up to the last of them: nearly half of the products of
     a full square are never formed, forward or backward. The derivative is by hand, because the automatic one keeps

@@ -1,4 +1,4 @@
-"""One decoder block: attention and feed-forward side by side behind one norm."""
+"""One decoder layer: attention and feed-forward, side by side or in turn, and where norms stand between them."""
 
 from collections.abc import Callable
 
@@ -6,25 +6,91 @@ import jax
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
-from palmetto.model.feedforward import swiglu
-from palmetto.model.layout import Block
-from palmetto.model.norms import standardize
-from palmetto.model.positions import rotate
+from palmetto.model.experts import Routing, mixture
+from palmetto.model.feedforward import activate
+from palmetto.model.layout import Layer
+from palmetto.model.norms import NORMS, normalize
+from palmetto.model.positions import Angles, rotate
 from palmetto.model.products import project, project_back
-from palmetto.recipe import Model
+from palmetto.recipe.model import Model
 
-Attention = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
-"""Rotated, scaled queries [B, T, H, Q], rotated keys and values [B, T, Q] → [B, T, H, Q]."""
+Attend = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
+"""Rotated, scaled queries [B, T, H, Q], rotated keys and values [B, T, K, Q] → [B, T, H, Q]."""
 
 
-def parallel_block(
-    block: Block, x: jax.Array, angles: tuple[jax.Array, jax.Array], model: Model, attention: Attention
-) -> jax.Array:
-    """y = x + MLP(LN(x)) + Attn(LN(x)) (PaLM, section 2), x [B, T, D]; angles [T, Q/2] of its positions."""
-    cosines, sines = angles
-    normed = standardize(x)
-    qkv, gate, up = checkpoint_name(project(normed, (block.qkv, block.gate, block.up)), "projections")
-    q, k, v = jnp.split(qkv, [model.heads * model.query_size, (model.heads + 1) * model.query_size], axis=-1)
-    q = rotate(q.reshape(*x.shape[:2], model.heads, -1), cosines[:, None], sines[:, None])
-    attended = attention(q, rotate(k, cosines, sines), v).reshape(*x.shape[:2], -1)
-    return x + project_back(swiglu(gate, up), block.down) + project_back(attended, block.o)
+def block(
+    layer: Layer, x: jax.Array, angles: Angles | None, model: Model, attend: Attend, unroll: bool
+) -> tuple[jax.Array, Routing | None]:
+    """One layer over x [B, T, D], its positions' `angles` where they are rotary; with experts, what the router did."""
+    if model.block == "parallel":
+        h = _before(layer, "norm", x, model)
+        heads, *inner = _project(h, layer, "qkv", *_FEEDFORWARD)
+        attended = _after(layer, "norm_after", _attention(layer, heads, angles, model, attend), model)
+        fed, routing = _feedforward(layer, h, inner, model, unroll)
+        return _join(layer, "norm", x, _after(layer, "feedforward_norm_after", fed, model) + attended, model), routing
+    (heads,) = _project(_before(layer, "norm", x, model), layer, "qkv")
+    attended = _after(layer, "norm_after", _attention(layer, heads, angles, model, attend), model)
+    x = _join(layer, "norm", x, attended, model)
+    h = _before(layer, "feedforward_norm", x, model)
+    fed, routing = _feedforward(layer, h, _project(h, layer, *_FEEDFORWARD), model, unroll)
+    return _join(layer, "feedforward_norm", x, _after(layer, "feedforward_norm_after", fed, model), model), routing
+
+
+_FEEDFORWARD = ("up", "gate")
+
+
+def _before(layer: Layer, norm: str, x: jax.Array, model: Model) -> jax.Array:
+    """What attention or feed-forward starts from: x, or where the norm stands before them, x normed."""
+    if model.norm_position in ("post", "deep"):
+        return x
+    return normalize(NORMS[model.norm], x, layer, norm)
+
+
+def _after(layer: Layer, norm: str, y: jax.Array, model: Model) -> jax.Array:
+    """The sandwich's second norm."""
+    return normalize(NORMS[model.norm], y, layer, norm) if model.norm_position == "sandwich" else y
+
+
+def _join(layer: Layer, norm: str, x: jax.Array, y: jax.Array, model: Model) -> jax.Array:
+    """The residual sum, normed where the norm stands behind it; DeepNorm scales x by α = (2L)^¼."""
+    if model.norm_position in ("pre", "sandwich"):
+        return x + y
+    alpha = (2 * model.layers) ** 0.25 if model.norm_position == "deep" else 1.0
+    return normalize(NORMS[model.norm], alpha * x + y, layer, norm)
+
+
+def _project(h: jax.Array, layer: Layer, *names: str) -> list[jax.Array]:
+    """h through those of the named kernels that the layer has, with their biases."""
+    names = tuple(name for name in names if name in layer)
+    if not names:
+        return []
+    projected = checkpoint_name(project(h, tuple(layer[name] for name in names)), "projections")
+    return [_add_bias(y, layer, name) for y, name in zip(projected, names, strict=True)]
+
+
+def _add_bias(y: jax.Array, layer: Layer, name: str) -> jax.Array:
+    bias = layer.get(f"{name}_bias")
+    return y if bias is None else y + bias.astype(y.dtype)
+
+
+def _attention(layer: Layer, heads: jax.Array, angles: Angles | None, model: Model, attend: Attend) -> jax.Array:
+    """From queries, keys and values side by side [B, T, (H + 2K)·Q] to [B, T, D]."""
+    H, K = model.heads, model.key_value_heads
+    q, k, v = jnp.split(heads.reshape(*heads.shape[:2], -1, model.query_size), [H, H + K], axis=2)
+    if model.qk_norm:
+        q, k = (normalize(NORMS[model.norm], x, layer, name) for x, name in ((q, "q_norm"), (k, "k_norm")))
+    if angles is not None:
+        q, k = rotate(q, angles), rotate(k, angles)
+    attended = attend(q, k, v).reshape(*heads.shape[:2], -1)
+    return _add_bias(project_back(attended, layer["o"]), layer, "o")
+
+
+def _feedforward(
+    layer: Layer, h: jax.Array, inner: list[jax.Array], model: Model, unroll: bool
+) -> tuple[jax.Array, Routing | None]:
+    """From h [B, T, D] and its projections, up and perhaps gate, to [B, T, D]; experts start from h itself."""
+    if "router" in layer:
+        assert model.experts is not None
+        name = model.expert_feedforward
+        return mixture(h, layer, model.experts, lambda up, gate: activate(name, up, gate), unroll=unroll)
+    return _add_bias(project_back(activate(model.feedforward, *inner), layer["down"]), layer, "down"), None

@@ -1,11 +1,29 @@
-"""Feed-forward layers between their projections."""
+"""What stands between the projections of a feed-forward layer (Shazeer, arXiv 2002.05202)."""
+
+from collections.abc import Callable
 
 import jax
+
+Activation = Callable[[jax.Array], jax.Array]
+
+UNGATED: dict[str, Activation] = {
+    "relu": jax.nn.relu,
+    "gelu": lambda x: jax.nn.gelu(x, approximate=False),
+    "swish": jax.nn.silu,
+}
+GATES: dict[str, Activation] = {"glu": jax.nn.sigmoid, "geglu": UNGATED["gelu"]}
+
+
+def activate(name: str, up: jax.Array, gate: jax.Array | None = None) -> jax.Array:
+    """The inner values of a feed-forward layer, f(up) or f(gate) ⊙ up, all shaped alike."""
+    if gate is None:
+        return UNGATED[name](up)
+    return swiglu(gate, up) if name == "swiglu" else GATES[name](gate) * up
 
 
 @jax.custom_vjp
 def swiglu(gate: jax.Array, up: jax.Array) -> jax.Array:
-    """Swish(gate) ⊙ up (Shazeer, arXiv 2002.05202). Its derivative keeps the two inputs and nothing between."""
+    """Swish(gate) ⊙ up. Its derivative keeps the two inputs and nothing between."""
     return gate * jax.nn.sigmoid(gate) * up
 
 

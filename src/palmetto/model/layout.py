@@ -10,43 +10,51 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from palmetto.model.parameters import Parameters
-from palmetto.recipe import Model
+from palmetto.model.parameters import Parameters, specifications
+from palmetto.recipe.model import Model, RotaryPositions
 
 
 class Layout(NamedTuple):
     """The choices; each holds for every model."""
 
-    unroll_layers: bool
-    """Layers as a Python tuple, each compiled by itself, or stacked under one scan, which XLA runs slower on a CPU."""
+    platform: str
+    """A JAX platform name: cpu, gpu or tpu."""
+    unroll: bool
+    """Layers and experts as Python loops, each compiled by itself, or layers under one scan and experts in one batched
+    product, which XLA runs slower on a CPU."""
     query_rows: int
     """Causal attention takes this many query rows at a time against the keys up to them, never the masked rest."""
+    kept_length: int
+    """Up to this sequence length causal attention keeps its weights for the backward pass, which is quicker; beyond,
+    it forms them again in blocks, and its memory grows with the length, not its square."""
+    block_rows: int
+    """Queries and keys in a block of blocked attention."""
     logit_rows: int
     """The loss holds the logits of this many positions at a time."""
 
 
-CPU = Layout(unroll_layers=True, query_rows=64, logit_rows=1024)
-ACCELERATOR = Layout(unroll_layers=False, query_rows=1024, logit_rows=2048)
+CPU = Layout("cpu", unroll=True, query_rows=64, kept_length=1024, block_rows=256, logit_rows=1024)
+ACCELERATOR = Layout("gpu", unroll=False, query_rows=1024, kept_length=1024, block_rows=512, logit_rows=2048)
 
 
 def for_platform(platform: str) -> Layout:
-    """The layout for a JAX platform name (cpu, gpu, tpu)."""
-    return CPU if platform == "cpu" else ACCELERATOR
+    """The layout for a JAX platform name."""
+    return CPU if platform == "cpu" else ACCELERATOR._replace(platform=platform)
 
 
-class Block(NamedTuple):
-    """One parallel block as it computes; with a leading axis [L] where layers are stacked."""
+Layer = dict[str, jax.Array]
+"""One layer as it computes, by name:
+    qkv [D, (H + 2K)·Q]: queries over √Q, keys and values side by side
+    o [D, H·Q], down [D, F]: transposed; their gradients are then the products that XLA's CPU code is quicker at
+    gate, up [D, F]; expert_gate, expert_up, expert_down [E, D, F], router [D, E]
+    a bias NAME_bias behind any kernel that has one
+    norms that no kernel takes up, q_norm (over √Q) and k_norm [Q]; relative [buckets, H]; r [D, H·Q], u and w [H, Q]"""
 
-    qkv: jax.Array
-    """[D, H·Q + Q + Q]: queries over √Q, the shared key and the shared value, side by side."""
-    gate: jax.Array
-    """[D, F]"""
-    up: jax.Array
-    """[D, F]"""
-    o: jax.Array
-    """[D, H·Q], transposed: its gradient is then the product that XLA's CPU code is quicker at."""
-    down: jax.Array
-    """[D, F], transposed."""
+
+class Stacked(NamedTuple):
+    """Layers that recur with a period p: layer j + n·p is entry n of the leading axis of kind j."""
+
+    kinds: tuple[Layer, ...]
 
 
 class Arranged(NamedTuple):
@@ -54,31 +62,79 @@ class Arranged(NamedTuple):
 
     embedding: jax.Array
     """[V, D]"""
-    blocks: Block | tuple[Block, ...]
-    final_norm: jax.Array
-    """[D], over √D, the scale of the logits."""
+    output: jax.Array | None
+    """[V, D] of the logits; None where it is the embedding."""
+    layers: Stacked | tuple[Layer, ...]
+    ends: Layer
+    """What stands before the first layer and behind the last: learned `positions`, embedding_norm, final_norm (over √D
+    where the embedding is tied) and their biases."""
+
+    @property
+    def unembedding(self) -> jax.Array:
+        """[V, D] of the logits."""
+        return self.embedding if self.output is None else self.output
 
 
 def arrange(parameters: Parameters, model: Model, layout: Layout) -> Arranged:
     """Joins and scales once what would be joined and scaled for every position; differentiable.
 
-    The norm's scale multiplies the rows of the kernels behind it, 1/√Q the queries and 1/√D the final norm. The pairs
-    that rotary positions turn, neighbours in q and k, come apart into halves (positions.py).
+    The scale of a norm without bias multiplies the rows of the kernels behind it, 1/√Q the queries and 1/√D the final
+    norm. The pairs that rotary positions turn, neighbours in q and k, come apart into halves (positions.py).
     """
-    scale = parameters["norm"][..., None]
-    q, k, v = (parameters[name] for name in ("q", "k", "v"))
-    q, k = (_halves(kernel, model.query_size) for kernel in (q, k))
-    stacked = Block(
-        qkv=scale * jnp.concatenate([q / math.sqrt(model.query_size), k, v], axis=-1),
-        gate=scale * parameters["gate"],
-        up=scale * parameters["up"],
-        o=parameters["o"].mT,
-        down=parameters["down"].mT,
-    )
-    blocks: Block | tuple[Block, ...] = stacked
-    if layout.unroll_layers:
-        blocks = tuple(jax.tree.map(lambda array, i=i: array[i], stacked) for i in range(model.layers))
-    return Arranged(parameters["embedding"], blocks, parameters["final_norm"] / math.sqrt(model.d_model))
+    table, period = specifications(model, len(parameters["embedding"])), model.period
+    stacks: list[Layer] = [{} for _ in range(period)]
+    ends: Layer = {}
+    for name, specification in table.items():
+        if not specification.stack:
+            ends[name] = parameters[name]
+            continue
+        for kind, stack in enumerate(stacks):
+            if kind in specification.layers:
+                # Every period-th layer of those that have it, beginning with this kind's first.
+                first = specification.layers.index(kind)
+                stride = sum(layer < period for layer in specification.layers)
+                stack[name] = parameters[name][first::stride]
+    kinds = tuple(_arrange_layer(stack, model) for stack in stacks)
+    layers: Stacked | tuple[Layer, ...] = Stacked(kinds)
+    if layout.unroll:
+        layers = tuple(
+            {name: array[layer // period] for name, array in kinds[layer % period].items()}
+            for layer in range(model.layers)
+        )
+    if model.tied_embedding:
+        for name in filter(ends.__contains__, ("final_norm", "final_norm_bias")):
+            ends[name] = ends[name] / math.sqrt(model.d_model)
+    output = ends.pop("output").mT if "output" in ends else None
+    return Arranged(ends.pop("embedding"), output, layers, ends)
+
+
+def _arrange_layer(stored: Layer, model: Model) -> Layer:
+    """A layer's arrays, all with the same leading axes, as `Layer` has them."""
+    layer = dict(stored)
+    scale = 1 / math.sqrt(model.query_size)
+    for name in ("q", "k", "q_bias", "k_bias", "q_norm", "k_norm", "u", "w"):
+        if name in layer and isinstance(model.positions, RotaryPositions):
+            layer[name] = _halves(layer[name], model.query_size)
+    for name in ("q_norm", "u", "w") if model.qk_norm else ("q", "q_bias", "u", "w"):
+        if name in layer:
+            layer[name] = layer[name] * scale
+    if model.norm_position in ("pre", "sandwich") and not model.norm_bias:
+        inner = ["gate", "up", "router", "expert_gate", "expert_up"]
+        behind_norm = {"norm": ["q", "k", "v"], "feedforward_norm": inner}
+        if model.block == "parallel":
+            behind_norm = {"norm": ["q", "k", "v", *inner]}
+        for norm, kernels in behind_norm.items():
+            norm_scale = layer.pop(norm)
+            for name in filter(layer.__contains__, kernels):
+                experts = layer[name].ndim - norm_scale.ndim - 1  # an axis that the norm lacks
+                layer[name] = norm_scale.reshape(*norm_scale.shape[:-1], *[1] * experts, -1, 1) * layer[name]
+    for ending in ("", "_bias"):
+        if f"q{ending}" in layer:
+            layer[f"qkv{ending}"] = jnp.concatenate([layer.pop(f"{name}{ending}") for name in "qkv"], axis=-1)
+    for name in ("o", "down", "expert_down"):
+        if name in layer:
+            layer[name] = layer[name].mT
+    return layer
 
 
 def _halves(kernel: jax.Array, head_size: int) -> jax.Array:

@@ -1,14 +1,39 @@
-"""Normalization layers. Their learned scales are multiplied into the kernels behind them (layout.py)."""
+"""Normalization over the last axis: statistics in float32, the result in the input's type.
+
+A norm is a function without a learned part. Its scale is multiplied into the kernels behind it where there are any
+(layout.py), and applied by `normalize` elsewhere.
+"""
+
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
 
 EPSILON = 1e-5
 
+Norm = Callable[[jax.Array], jax.Array]
 
-def standardize(x: jax.Array) -> jax.Array:
-    """LayerNorm before its scale, without bias, over the last axis; statistics in float32, the result in x's dtype."""
+
+def layer(x: jax.Array) -> jax.Array:
+    """LayerNorm before its scale (arXiv 1607.06450): mean 0, variance 1."""
     x32 = x.astype(jnp.float32)
     centred = x32 - jnp.mean(x32, axis=-1, keepdims=True)
     variance = jnp.mean(jnp.square(centred), axis=-1, keepdims=True)
     return (centred * jax.lax.rsqrt(variance + EPSILON)).astype(x.dtype)
+
+
+def rms(x: jax.Array) -> jax.Array:
+    """RMSNorm before its scale (arXiv 1910.07467): mean square 1."""
+    x32 = x.astype(jnp.float32)
+    return (x32 * jax.lax.rsqrt(jnp.mean(jnp.square(x32), axis=-1, keepdims=True) + EPSILON)).astype(x.dtype)
+
+
+NORMS: dict[str, Norm] = {"layer": layer, "rms": rms}
+
+
+def normalize(norm: Norm, x: jax.Array, arrays: Mapping[str, jax.Array], name: str) -> jax.Array:
+    """`norm` with the scale `name` and the bias `name`_bias of `arrays`, both [last axis], where they have them."""
+    normed, scale, bias = norm(x), arrays.get(name), arrays.get(f"{name}_bias")
+    if scale is not None:
+        normed = normed * scale.astype(x.dtype)
+    return normed if bias is None else normed + bias.astype(x.dtype)

@@ -5,14 +5,18 @@ import re
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from palmetto.errors import UserError, nearest
-from palmetto.recipe import Adafactor, AdamW, Cosine, InverseSqrt, Recipe, Section
+from palmetto.recipe import Recipe
+from palmetto.recipe.model import Attention, Positions
+from palmetto.recipe.objectives import Objective
+from palmetto.recipe.section import Section
+from palmetto.recipe.training import Adafactor, AdamW, Cosine, InverseSqrt
 
 
 def names() -> list[str]:
@@ -32,16 +36,16 @@ def load(recipe: str, overrides: Sequence[str] = ()) -> Recipe:
     Raises UserError naming the file or key, its value, what was expected and the nearest valid name.
     """
     if recipe in names():
-        text, origin = _shipped(recipe), recipe
+        text, name = _shipped(recipe), recipe
     elif Path(recipe).is_file():
-        text, origin = _read(recipe), recipe
+        text, name = _read(recipe), Path(recipe).stem
     else:
         raise UserError(f"{recipe}: neither a shipped recipe nor a YAML file{nearest(recipe, names())}; "
                         f"shipped: {', '.join(names())}")  # fmt: skip
-    values = _parse(text, origin)
+    values = _parse(text, recipe)
     if not isinstance(values, dict):
-        raise UserError(f"{origin}: expected a mapping of recipe keys, found {type(values).__name__}")
-    values.setdefault("name", Path(origin).stem)
+        raise UserError(f"{recipe}: expected a mapping of recipe keys, found {type(values).__name__}")
+    values.setdefault("name", name)
     for override in overrides:
         _apply(values, override)
     return validate(values)
@@ -54,7 +58,8 @@ def validate(values: dict[str, Any]) -> Recipe:
     except UserError:
         raise
     except ValidationError as error:
-        raise UserError(_explain(error.errors()[0])) from None
+        errors = error.errors()  # an unknown key first: it may be the missing one, misspelt
+        raise UserError(_explain(next((e for e in errors if e["type"] == "extra_forbidden"), errors[0]))) from None
 
 
 def dump(recipe: Recipe) -> str:
@@ -134,25 +139,63 @@ def _explain(error: ErrorDetails) -> str:
         kind = path.pop(2)
     key = ".".join(path)
     if error["type"] == "extra_forbidden":
-        return f"{key}: no such key{f' of {kind}' if kind else ''}{_nearest_key(key, kind)}"
+        return f"{key}: no such key{f' of {kind}' if kind else ''}{_owners(path) or _nearest_key(key, kind)}"
     if error["type"] == "missing":
         return f"{key}: missing; a recipe must give it"
     if error["type"] == "union_tag_invalid":
         given, offered = error["ctx"]["tag"], error["ctx"]["expected_tags"]
-        return f"{key}.name={given!r}: expected one of {offered}{nearest(given, re.findall(r'[a-z_]+', offered))}"
-    return f"{key}={error['input']!r}: {error['msg'].lower()}"
+        usual = _OTHER_NAMES.get(given, given)
+        return f"{key}.name={given!r}: expected one of {offered}{nearest(usual, re.findall(r'[a-z0-9_]+', offered))}"
+    if error["type"] == "model_attributes_type" and path[-1] in _CHOICES:
+        name = _OTHER_NAMES.get(str(error["input"]), str(error["input"]))
+        kinds = _CHOICES[path[-1]]
+        return f"{key}={error['input']!r}: a section, as in {key}.name={name if name in kinds else next(iter(kinds))}"
+    message = error["msg"]
+    return f"{key}={error['input']!r}: {message[:1].lower()}{message[1:]}"
 
 
 _CHOICES: dict[str, dict[str, type[Section]]] = {
-    "optimizer": {"adafactor": Adafactor, "adamw": AdamW},
-    "schedule": {"inverse_sqrt": InverseSqrt, "cosine": Cosine},
+    section: {kind.model_fields["name"].default: kind for kind in get_args(kinds)}
+    for section, kinds in {
+        "positions": Positions,
+        "attention": Attention,
+        "objective": Objective,
+        "optimizer": Adafactor | AdamW,
+        "schedule": InverseSqrt | Cosine,
+    }.items()
 }
 
 
+_OTHER_NAMES = {
+    "rope": "rotary",
+    "absolute": "learned",
+    "relative": "t5",
+    "sliding_window": "local",
+    "ul2": "mixture",
+}
+"""What the kinds of a section are called elsewhere, where the spelling is no hint."""
+
+
+def _owners(path: list[str]) -> str:
+    """For a key that other kinds of a section have, which do."""
+    *section, key = path
+    choices = _CHOICES.get(section[-1], {}) if section else {}
+    owners = [name for name, kind in choices.items() if key in kind.model_fields]
+    return f"; with {'.'.join(section)}.name={' or '.join(owners)} there is one" if owners else ""
+
+
 def _nearest_key(key: str, kind: str | None) -> str:
+    """A known key: of nearly this name in the section, of the same name anywhere, or as near as there is."""
     known = _known_keys(Recipe, kind)
-    same_name = [k for k in known if k.rpartition(".")[2] == key.rpartition(".")[2]]
-    close = same_name or difflib.get_close_matches(key, known, 1, 0.5)
+    key = ".".join(part for part in key.split(".") if not part.isdigit())  # denoisers.0.noise
+    section, _, name = key.rpartition(".")
+    siblings = {k.rpartition(".")[2]: k for k in known if k.rpartition(".")[0] == section}
+    close = (
+        [siblings[near] for near in difflib.get_close_matches(name, siblings, 1, 0.8)]
+        or [k for k in known if k.rpartition(".")[2] == name]
+        or [siblings[near] for near in difflib.get_close_matches(name, siblings, 1, 0.5)]
+        or difflib.get_close_matches(key, [k for k in known if not key.startswith(f"{k}.")], 1, 0.5)
+    )
     return f" (did you mean {close[0]!r}?)" if close else f"; known keys: {', '.join(known)}"
 
 
@@ -162,7 +205,10 @@ def _known_keys(section: type[Section], kind: str | None, prefix: str = "") -> l
     for name, field in section.model_fields.items():
         keys.append(f"{prefix}{name}")
         choices = _CHOICES.get(name, {})
-        kinds = [choices[kind]] if kind in choices else [*choices.values(), field.annotation]
+        # An optional section is a union, a list of sections a tuple: get_args gives what they are made of.
+        kinds = (
+            [choices[kind]] if kind in choices else [*choices.values(), field.annotation, *get_args(field.annotation)]
+        )
         for inner in kinds:
             if isinstance(inner, type) and issubclass(inner, Section):
                 keys += [k for k in _known_keys(inner, kind, f"{prefix}{name}.") if k not in keys]

@@ -12,6 +12,11 @@ LIGHT = {
     "train": "#0a5fa5",
     "validation": "#b4430a",
     "rollback": "#9c3a86",
+    "green": "#1d7a46",
+    "ochre": "#866200",
+    "teal": "#00778a",
+    "red": "#c1203a",
+    "indigo": "#4d4fb8",
 }
 
 DARK = {
@@ -23,4 +28,17 @@ DARK = {
     "train": "#62b0ee",
     "validation": "#f39350",
     "rollback": "#dc8fcb",
+    "green": "#5cc58c",
+    "ochre": "#d6b13c",
+    "teal": "#4fc4d6",
+    "red": "#ff8590",
+    "indigo": "#a5a7ff",
 }
+
+CHOICES = ["train", "validation", "rollback", "green", "ochre", "teal", "red", "indigo"]
+"""The colours of things compared, in turn; from the ninth on they come again."""
+
+
+def of_choice(number: int) -> str:
+    """The light colour of one of the things compared, counted from 0."""
+    return LIGHT[CHOICES[number % len(CHOICES)]]

@@ -1,25 +1,19 @@
-"""The report's figures, drawn by matplotlib without pyplot's global state. Lengths are CSS pixels (72 to matplotlib's
-inch), so a figure is at its best at its own size: save it with dpi=72 for that, dpi=144 for twice the sharpness."""
+"""A run's figures over its steps: the loss, and a panel for each other quantity. Lengths are CSS pixels."""
 
 import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-import matplotlib.style
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from palmetto.report.canvas import DASHED, NARROW, STYLE, canvas, draw_reference, label_ends, say_empty, set_ticks
 from palmetto.report.colours import LIGHT
-from palmetto.report.curves import compact, crest, smooth, spread, thin
+from palmetto.report.curves import compact, crest, smooth, thin
 from palmetto.report.record import Bools, Floats, Record, Rollback
 
-# matplotlib's own defaults, whatever the user's, but for these.
-_STYLE = matplotlib.style.context({"font.size": 12}, after_reset=True)
-_NARROW = 600
-_ROUND = [1, 2, 2.5, 5, 10]
-"""The leading digits of distances between ticks."""
+_SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 class Panel(NamedTuple):
@@ -35,12 +29,27 @@ class Panel(NamedTuple):
     """Whether the scale begins at 0."""
     tokens: int | None = None
     """A second scale on the right counts so many for each on the left."""
+    whole: bool = False
+    """Whether the values are whole numbers."""
+    reference: tuple[float, str] | None = None
+    """A value to compare with and its name: a dashed line, always on the scale."""
+
+
+def percent(share: float) -> str:
+    """A share as a panel shows it."""
+    return f"{100 * share:.3g}%"
+
+
+def _power_of_two(exponent: float) -> str:
+    return "2" + f"{exponent:.0f}".translate(_SUPERSCRIPTS)
 
 
 def panels(record: Record) -> list[Panel]:
     """The quantities beside the loss: what was set, how the model fared, how fast it went."""
     length = record.recipe.tokens.sequence_length
     seen = np.cumsum(np.where(record.live, record.sequences, 0.0)) * length
+    scaled = np.isfinite(record.loss_scale).any()
+    exponent = Panel("Loss scale", np.log2(record.loss_scale), _power_of_two, from_zero=False, whole=True)
     return [
         Panel("Learning rate", record.learning_rate),
         Panel("Batch: sequences, tokens", record.sequences, tokens=length),
@@ -49,21 +58,25 @@ def panels(record: Record) -> list[Panel]:
         Panel("Parameter norm", record.parameter_norm, from_zero=False),
         Panel("log² Z", record.z, noisy=True),
         Panel("Tokens a second", record.tokens_per_second, noisy=True),
-        Panel("Model FLOPs utilization", record.mfu, show=lambda share: f"{100 * share:.3g}%", noisy=True),
+        Panel("Model FLOPs utilization", record.mfu, show=percent, noisy=True),
         Panel("Seconds a step", record.seconds, noisy=True),
+        *([exponent] if scaled else []),
     ]
 
 
-@_STYLE
+@STYLE
 def panel_figure(record: Record, panel: Panel, width: int = 330, height: int = 170) -> Figure:
     """A panel's curve: the live path strong, rolled-back attempts faint, their stretch of steps shaded."""
-    figure, axes = _canvas(width, height, left=48, right=50 if panel.tokens else 10, top=10, bottom=26)
+    right = 50 if panel.tokens or panel.reference else 10
+    figure, axes = canvas(width, height, left=48, right=right, top=10, bottom=26)
     column = _set_steps(axes, record, width)
     values, shown = panel.values, np.isfinite(panel.values)
     _shade_rollbacks(axes, record)
     if shown.any():
         top = min(float(values[shown].max()), 2 * crest(values[record.live]))
         bottom = 0.0 if panel.from_zero else float(values[shown].min())
+        if panel.reference:
+            top, bottom = max(top, panel.reference[0]), min(bottom, panel.reference[0])
         room = 0.06 * (top - bottom) or 0.06 * abs(top) or 1.0
         axes.set_ylim(bottom if panel.from_zero else bottom - room, top + room)
         for attempt in np.unique(record.attempt[~record.live]):
@@ -72,21 +85,22 @@ def panel_figure(record: Record, panel: Panel, width: int = 330, height: int = 1
             _draw(axes, record, record.live, values, column, "train", 0.8, 0.4)
             values = _smoothed(record, values, top)
         _draw(axes, record, record.live, values, column, "train", 1.4)
-        axes.yaxis.set_major_locator(MaxNLocator(4, steps=_ROUND))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: panel.show(value)))
+        set_ticks(axes.yaxis, 4, panel.show, whole=panel.whole)
         if panel.tokens:
             _scale_in_tokens(axes, sorted(set(values))[-4:], panel.tokens)
+        if panel.reference:
+            draw_reference(axes, *panel.reference)
     else:
-        _say_empty(axes)
+        say_empty(axes)
     return figure
 
 
-@_STYLE
+@STYLE
 def loss_figure(record: Record, width: int = 1040, height: int = 400) -> Figure:
     """Training and validation loss in nats a token, the unigram entropy, and every rollback and skipped step."""
-    narrow = width < _NARROW
+    narrow = width < NARROW
     top_margin = 30 if record.rollbacks else 12
-    figure, axes = _canvas(width, height, left=36, right=102 if narrow else 152, top=top_margin, bottom=44)
+    figure, axes = canvas(width, height, left=36, right=102 if narrow else 152, top=top_margin, bottom=44)
     column = _set_steps(axes, record, width)
     axes.set_xlabel("step", color=LIGHT["muted"])
     top = _set_losses(axes, record)
@@ -99,7 +113,7 @@ def loss_figure(record: Record, width: int = 1040, height: int = 400) -> Figure:
     _mark_rollbacks(axes, record, level, column)
     _mark_skipped(axes, record, column)
 
-    labels = []
+    labels, digits = [], 2 if narrow else 3
     if len(level) and math.isfinite(level[-1]):
         labels.append((float(level[-1]), "train", "train"))
     dead, measured = record.dead_validations, record.validations
@@ -110,9 +124,15 @@ def loss_figure(record: Record, width: int = 1040, height: int = 400) -> Figure:
     if len(measured.loss) and math.isfinite(measured.loss[-1]):
         labels.append((float(measured.loss[-1]), "validation", "validation"))
     if (entropy := record.unigram_entropy) is not None:
-        axes.axhline(entropy, color=LIGHT["ink"], linewidth=1, linestyle=(0, (4, 3)), zorder=3)
+        axes.axhline(entropy, color=LIGHT["ink"], linewidth=1, linestyle=DASHED, zorder=3)
         labels.append((entropy, "unigram" if narrow else "unigram entropy", "ink"))
-    _label_ends(axes, height - top_margin - 44, labels, digits=2 if narrow else 3)
+    label_ends(
+        axes,
+        height - top_margin - 44,
+        ((value, f"{value:.{digits}f} {name}", LIGHT[colour]) for value, name, colour in labels),
+    )
+    axes.annotate("nats a token", (1, 0), (7, -30), xycoords="axes fraction", textcoords="offset points",
+                  color=LIGHT["muted"], annotation_clip=False)  # fmt: skip
     return figure
 
 
@@ -126,22 +146,6 @@ def _smoothed(record: Record, values: Floats, top: float) -> Floats:
     means = np.full(len(values), np.nan)
     means[record.live] = smooth(np.minimum(values[record.live], top), smoothing_window(record))
     return means
-
-
-def _canvas(width: int, height: int, *, left: int, right: int, top: int, bottom: int) -> tuple[Figure, Axes]:
-    """A figure and its axes, with margins that stay the same whatever the labels."""
-    figure = Figure(figsize=(width / 72, height / 72), facecolor=LIGHT["paper"])
-    frame = (left / width, bottom / height, 1 - (left + right) / width, 1 - (top + bottom) / height)
-    axes = figure.add_axes(frame, facecolor="none")
-    axes.grid(axis="y", color=LIGHT["grid"], linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.tick_params(length=0, labelcolor=LIGHT["muted"])
-    for side, spine in axes.spines.items():
-        spine.set_visible(side == "bottom")
-        spine.set_color(LIGHT["muted"])
-    axes.xaxis.set_major_locator(MaxNLocator(max(3, width // 110), steps=_ROUND, integer=True))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: compact(value)))
-    return figure, axes
 
 
 def _scale_in_tokens(axes: Axes, sizes: list[float], tokens: int) -> None:
@@ -167,13 +171,12 @@ def _set_losses(axes: Axes, record: Record) -> float:
     every = np.concatenate([expected, record.loss, record.dead_validations.loss])
     every, expected = every[np.isfinite(every)], expected[np.isfinite(expected)]
     if not len(every):
-        _say_empty(axes)
+        say_empty(axes)
         return math.inf
     top = min(float(every.max()), 1.25 * float(expected.max(initial=crest(record.loss[record.live]))))
     room = 0.05 * (top - float(every.min())) or 0.5
     axes.set_ylim(float(every.min()) - room, top + room)
-    axes.yaxis.set_major_locator(MaxNLocator(7, steps=_ROUND))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: compact(value)))
+    set_ticks(axes.yaxis, 7)
     return top
 
 
@@ -237,23 +240,3 @@ def _mark_skipped(axes: Axes, record: Record, column: float) -> None:
     """A cross at the foot for each step whose update was left out."""
     for counts, colour in ((record.live, "train"), (~record.live, "rollback")):
         _along_edge(axes, record.step[counts & ~record.applied], column, 0.03, "x", LIGHT[colour])
-
-
-def _label_ends(axes: Axes, height: int, labels: list[tuple[float, str, str]], digits: int) -> None:
-    """Values and names at the right-hand ends of curves: (value, name, colour), moved apart where they would touch.
-
-    height: of the axes, in pixels.
-    """
-    bottom, top = axes.get_ylim()
-    places = [(value - bottom) / (top - bottom) * height for value, _, _ in labels]
-    for (value, name, colour), place in zip(labels, spread(places, 15), strict=True):
-        axes.annotate(f"{value:.{digits}f} {name}", (1, place / height), (7, 0), xycoords="axes fraction",
-                      textcoords="offset points", va="center", color=LIGHT[colour], annotation_clip=False)  # fmt: skip
-    axes.annotate("nats a token", (1, 0), (7, -30), xycoords="axes fraction", textcoords="offset points",
-                  color=LIGHT["muted"], annotation_clip=False)  # fmt: skip
-
-
-def _say_empty(axes: Axes) -> None:
-    axes.set_ylim(0, 1)
-    axes.set_yticks([])
-    axes.text(0.5, 0.5, "nothing to draw", transform=axes.transAxes, ha="center", va="center", color=LIGHT["muted"])

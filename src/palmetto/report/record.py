@@ -19,6 +19,7 @@ from palmetto.training import ledger
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
+Ints = npt.NDArray[np.intp]
 
 
 class Rollback(NamedTuple):
@@ -43,6 +44,24 @@ class Validations(NamedTuple):
     loss: Floats
 
 
+class Routing(NamedTuple):
+    """What the routers of a model with experts did: means over its layers that have them, a value a ledger line, NaN
+    where metrics.jsonl lacks it; and every expert's load, for the few lines that it stands beside."""
+
+    dropped: Floats
+    """The share of assignments that found their expert full."""
+    entropy: Floats
+    """Of the gate, in nats."""
+    balance: Floats
+    """The load-balance loss, 1 where experts share evenly."""
+    z: Floats
+    """Mean log² of the gate's normalizer."""
+    measured: Ints
+    """[N]: the ledger lines, counted from 0, that have a load."""
+    load: Floats
+    """[N, layers with experts, E]: each expert's assignments as a multiple of an even share."""
+
+
 @dataclass(frozen=True)
 class Record:
     """A run as it stands. Arrays hold one value a ledger line, rolled-back attempts included, in the order written."""
@@ -63,10 +82,14 @@ class Record:
     """Mean log² Z."""
     learning_rate: Floats
     sequences: Floats
+    loss_scale: Floats
+    """What the loss was multiplied by; NaN where activations are not float16."""
     seconds: Floats
     """NaN where metrics.jsonl lacks the step; so with the next two."""
     tokens_per_second: Floats
     mfu: Floats
+    routing: Routing | None
+    """None for a model without experts."""
     validations: Validations
     """On the live path."""
     dead_validations: Validations
@@ -114,7 +137,7 @@ class Record:
         environment.prepare(self.recipe.training.threads)
         from palmetto.model.parameters import count  # imports JAX, which a finished run's report can do without
 
-        return count(self.recipe.model, self.recipe.tokens.vocabulary_size)
+        return count(self.recipe.model, self.recipe.model_vocabulary)
 
     @property
     def speed(self) -> tuple[float, float] | None:
@@ -157,9 +180,11 @@ def read(run: RunDirectory) -> Record:
         z=_floats(lines, "z"),
         learning_rate=_floats(lines, "learning_rate"),
         sequences=_floats(lines, "sequences"),
-        seconds=np.array([m.get("seconds", np.nan) for m in measured], float),
-        tokens_per_second=np.array([m.get("tokens_per_second", np.nan) for m in measured], float),
-        mfu=np.array([m.get("mfu", np.nan) for m in measured], float),
+        loss_scale=_floats(lines, "loss_scale"),
+        seconds=_metric(measured, "seconds"),
+        tokens_per_second=_metric(measured, "tokens_per_second"),
+        mfu=_metric(measured, "mfu"),
+        routing=_routing(run.recipe, measured),
         validations=_validations(lines, live, events),
         dead_validations=_validations(lines, ~live, events, with_start=False),
         rollbacks=rollbacks,
@@ -173,6 +198,35 @@ def read(run: RunDirectory) -> Record:
 
 def _floats(lines: list[ledger.Line], field: str) -> Floats:
     return np.array([getattr(line, field) for line in lines], float)
+
+
+def _metric(measured: list[dict[str, Any]], name: str) -> Floats:
+    return np.array([metrics.get(name, np.nan) for metrics in measured], float)
+
+
+def _routing(recipe: Recipe, measured: list[dict[str, Any]]) -> Routing | None:
+    """A load of another shape than the recipe's layers and experts is as good as none."""
+    model = recipe.model
+    if model.experts is None:
+        return None
+    shape = (sum(map(model.has_experts, range(model.layers))), model.experts.count)
+    loads = {line: load for line, m in enumerate(measured) if (load := _array(m.get("load"))).shape == shape}
+    return Routing(
+        dropped=_metric(measured, "dropped"),
+        entropy=_metric(measured, "entropy"),
+        balance=_metric(measured, "balance"),
+        z=_metric(measured, "z"),
+        measured=np.array(list(loads), np.intp),
+        load=np.array(list(loads.values()), float).reshape(-1, *shape) * model.experts.count,
+    )
+
+
+def _array(value: Any) -> Floats:
+    """Nested lists of numbers as an array, an empty one where they are no such thing."""
+    try:
+        return np.array(value, float)
+    except (TypeError, ValueError):
+        return np.array([])
 
 
 def _rollbacks(lines: list[ledger.Line], events: list[dict[str, Any]]) -> list[Rollback]:

@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -76,8 +76,7 @@ def loss(record: Record) -> str:
     if not len(record.step):
         return '<h2>Loss</h2>\n<p class="note">The ledger holds no step yet: there is nothing to draw.</p>'
     figure = figures.loss_figure(record)
-    wide = svg.inline(figure, "loss")
-    narrow = svg.inline(figures.loss_figure(record, 380, 300), "loss-narrow")
+    drawn = svg.wide_and_narrow(figure, figures.loss_figure(record, 380, 300), "loss", "Loss by step")
     top = figure.axes[0].get_ylim()[1]
     marks = [
         (bool(record.rollbacks), '<b class="shade"></b>', "rolled back and trained again"),
@@ -88,8 +87,7 @@ def loss(record: Record) -> str:
     window = figures.smoothing_window(record)
     key = "".join(f"<li>{sign}{escape(text)}</li>" for shown, sign, text in marks if shown)
     return (
-        f'<h2>Loss</h2>\n<figure role="img" aria-label="Loss by step">'
-        f'<div class="wide">{wide}</div><div class="narrow">{narrow}</div></figure>\n'
+        f"<h2>Loss</h2>\n{drawn}\n"
         f'<ul class="key">{key}<li>train: every step faint, the mean of {window:,} steps bold</li></ul>'
     )
 
@@ -98,15 +96,19 @@ def training(record: Record) -> str:
     """A small figure for each quantity, with its last value."""
     if not len(record.step):
         return ""
+    return f'<h2>Training</h2>\n<div class="panels">\n{panels(record, figures.panels(record), "panel")}\n</div>'
+
+
+def panels(record: Record, shown: Iterable[figures.Panel], name: str) -> str:
+    """A small figure for each panel, with its last value. `name` keeps their ids apart from others'."""
     drawn = []
-    for number, panel in enumerate(figures.panels(record)):
+    for number, panel in enumerate(shown):
         values = panel.values[record.live]
         values = values[np.isfinite(values)]
-        last = escape(panel.show(float(values[-1]))) if len(values) else "no number"
-        picture = svg.inline(figures.panel_figure(record, panel), f"panel-{number}")
-        drawn.append(f'<figure role="img" aria-label="{escape(panel.title)} by step"><figcaption><h3>'
-                     f"{escape(panel.title)}</h3><output>{last}</output></figcaption>{picture}</figure>")  # fmt: skip
-    return '<h2>Training</h2>\n<div class="panels">\n' + "\n".join(drawn) + "\n</div>"
+        last = panel.show(float(values[-1])) if len(values) else "no number"
+        figure = figures.panel_figure(record, panel)
+        drawn.append(svg.small(figure, f"{name}-{number}", panel.title, f"{panel.title} by step", last))
+    return "\n".join(drawn)
 
 
 def events(record: Record) -> str:

@@ -7,6 +7,7 @@ import matplotlib.style
 from matplotlib.figure import Figure
 
 from palmetto.report.colours import LIGHT
+from palmetto.report.markup import escape
 
 
 def inline(figure: Figure, name: str) -> str:
@@ -26,3 +27,19 @@ def inline(figure: Figure, name: str) -> str:
     colours = {colour: f"var(--{name})" for name, colour in LIGHT.items()}
     svg = re.sub(r"#[0-9a-f]{6}\b", lambda colour: colours.get(colour[0], colour[0]), svg)
     return re.sub(r"\s*\n\s*", "\n", svg).strip()
+
+
+def wide_and_narrow(wide: Figure, narrow: Figure, name: str, label: str) -> str:
+    """A figure drawn twice, for wide screens and for narrow ones. label: what it shows, for who cannot see it."""
+    return (
+        f'<figure role="img" aria-label="{escape(label)}"><div class="wide">{inline(wide, name)}</div>'
+        f'<div class="narrow">{inline(narrow, f"{name}-narrow")}</div></figure>'
+    )
+
+
+def small(figure: Figure, name: str, title: str, label: str, value: str) -> str:
+    """A small figure under its title and a value."""
+    return (
+        f'<figure role="img" aria-label="{escape(label)}"><figcaption><h3>{escape(title)}</h3>'
+        f"<output>{escape(value)}</output></figcaption>{inline(figure, name)}</figure>"
+    )

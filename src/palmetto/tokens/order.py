@@ -109,12 +109,16 @@ class Order:
 
         UserError past the last epoch; RunStopped if it is the skips that led there.
         """
+        positions = self.positions(step, skips)
+        epochs = range(int(positions[0]) // self.windows, int(positions[-1]) // self.windows + 1)
+        return np.concatenate([self._epoch(epoch)(self._within(positions, epoch)) for epoch in epochs])
+
+    def positions(self, step: int, skips: Skips = ()) -> npt.NDArray[np.int64]:
+        """The running numbers of the step's sequences in all epochs, int64, errors as for `sequence_numbers`."""
         first, end = self._position(step, skips), self._end(step, skips)
         if end > self.windows * self.epochs:
             raise self._ran_out(step, skips)
-        positions = np.arange(first, end, dtype=np.int64)
-        epochs = range(first // self.windows, (end - 1) // self.windows + 1)
-        return np.concatenate([self._epoch(epoch)(self._within(positions, epoch)) for epoch in epochs])
+        return np.arange(first, end, dtype=np.int64)
 
     def sequences_before(self, step: int) -> int:
         """The sequences of steps 1 to `step` - 1 together, skipped ones not counted."""

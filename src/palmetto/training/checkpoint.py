@@ -22,12 +22,14 @@ import orbax.checkpoint as ocp
 
 from palmetto.errors import UserError
 from palmetto.files import sha256, write_text
-from palmetto.model.parameters import restack, unstack
+from palmetto.model.parameters import Table, restack, unstack
 from palmetto.training.digest import digest
+from palmetto.training.loss_scale import LossScaleState
 from palmetto.training.optimizer import OptimizerState
 from palmetto.training.step import State
 
 FORMAT = 1
+MOMENTS = ("m", "v", "rows", "columns")
 
 # orbax logs each failure, traceback and all, before it raises it, and its writers go on complaining to a closed loop.
 logging.getLogger("absl").setLevel(logging.CRITICAL)
@@ -55,7 +57,7 @@ class Manifest(NamedTuple):
     """The ledger's chain at this step."""
     parameters: str
     optimizer: str
-    """Digests of the logical matrices."""
+    """Digests of the logical matrices; the optimizer's covers the loss scale."""
     files: dict[str, str]
     """SHA-256 of every file under arrays/, by its path there."""
 
@@ -64,35 +66,47 @@ class CheckpointDamaged(UserError):
     """A checkpoint is not what was written."""
 
 
-def to_matrices(state: State, stacked: frozenset[str]) -> dict[str, Any]:
-    """A state as logical matrices: {"parameters": {name: matrix}, "m": …, "v": …, "k": scalar}, fresh arrays."""
-    return {
-        "parameters": unstack(state.parameters, stacked),
-        "m": unstack(state.optimizer.m, stacked),
-        "v": unstack(state.optimizer.v, stacked),
-        "k": jnp.copy(state.optimizer.k),
-    }
+def to_matrices(state: State, table: Table) -> dict[str, Any]:
+    """A state as logical matrices, fresh arrays: {"parameters": {name: matrix}, "k": scalar}, of the moments "m", "v",
+    "rows" and "columns" those there are, and "loss_scale": {"scale": scalar, "good_steps": scalar} if the state has it.
+    """
+    matrices: dict[str, Any] = {"parameters": unstack(state.parameters, table), "k": jnp.copy(state.optimizer.k)}
+    for moment in MOMENTS:
+        if arrays := getattr(state.optimizer, moment):
+            matrices[moment] = unstack(arrays, table)
+    if state.loss_scale is not None:
+        matrices["loss_scale"] = {name: jnp.copy(value) for name, value in state.loss_scale._asdict().items()}
+    return matrices
 
 
-def from_matrices(matrices: dict[str, Any]) -> State:
+def from_matrices(matrices: dict[str, Any], table: Table) -> State:
     """The inverse of `to_matrices`."""
-    moments = OptimizerState(matrices["k"], restack(matrices["m"]), restack(matrices["v"]))
-    return State(restack(matrices["parameters"]), moments)
+    moments = {moment: restack(matrices.get(moment, {}), table) for moment in MOMENTS}
+    loss_scale = LossScaleState(**matrices["loss_scale"]) if "loss_scale" in matrices else None
+    return State(restack(matrices["parameters"], table), OptimizerState(matrices["k"], **moments), loss_scale)
 
 
 def digests(matrices: dict[str, Any]) -> tuple[str, str]:
-    """The digest of the parameters and that of the optimizer state."""
-    optimizer = {f"{moment}/{name}": array for moment in ("m", "v") for name, array in matrices[moment].items()}
-    return digest(matrices["parameters"]), digest(optimizer | {"k": matrices["k"]})
+    """The digest of the parameters and that of all else: the optimizer state and the loss scale."""
+    others = {part: arrays for part, arrays in matrices.items() if part != "parameters"}
+    return digest(matrices["parameters"]), digest(_flat(others))
+
+
+def _flat(matrices: dict[str, Any]) -> dict[str, Any]:
+    """What each array is called in the whole: {"m/q.003": …, "k": …}."""
+    flat: dict[str, Any] = {}
+    for part, value in matrices.items():
+        flat |= {f"{part}/{name}": array for name, array in value.items()} if isinstance(value, dict) else {part: value}
+    return flat
 
 
 class Checkpoints:
     """The checkpoints of one run."""
 
-    def __init__(self, path: Path, stacked: frozenset[str]) -> None:
+    def __init__(self, path: Path, table: Table) -> None:
         self.path = path.absolute()
-        self._to_matrices = jax.jit(partial(to_matrices, stacked=stacked))
-        self._from_matrices = jax.jit(from_matrices)
+        self._to_matrices = jax.jit(partial(to_matrices, table=table))
+        self._from_matrices = jax.jit(partial(from_matrices, table=table))
         self._orbax = ocp.AsyncCheckpointer(ocp.PyTreeCheckpointHandler())
         self._finisher = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._finishing: Future[None] | None = None
@@ -156,9 +170,13 @@ class Checkpoints:
         return manifest
 
     def restore(self, step: int, like: State) -> State:
-        """Reads a state, shaped and typed as `like` (arrays or shapes), onto the default device."""
+        """Reads a state, shaped and typed as `like` (arrays or shapes), onto the default device.
+
+        UserError names the first array that is not there, or there but not in `like`, or of another shape or type.
+        """
         place = jax.sharding.SingleDeviceSharding(jax.devices()[0])
         matrices = jax.eval_shape(self._to_matrices, like)
+        self._check_arrays(step, matrices)
         shapes = jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=place), matrices)
         arguments = ocp.checkpoint_utils.construct_restore_args(shapes)
         matrices = self._orbax.restore(
@@ -166,6 +184,19 @@ class Checkpoints:
         )
         state: State = self._from_matrices(matrices)
         return state
+
+    def _check_arrays(self, step: int, matrices: dict[str, Any]) -> None:
+        arrays = self.path / f"{step:08d}" / "arrays"
+        there = _flat(self._orbax.metadata(arrays).item_metadata.tree)
+        found, expected = ({name: f"{jnp.dtype(array.dtype).name} {list(array.shape)}" for name, array in part.items()}
+                           for part in (there, _flat(matrices)))  # fmt: skip
+        for name in sorted(found.keys() | expected.keys()):
+            if name not in found:
+                raise UserError(f"{arrays}: lacks {name}, which this run's recipe needs")
+            if name not in expected:
+                raise UserError(f"{arrays}: has {name}, which this run's recipe has no place for")
+            if found[name] != expected[name]:
+                raise UserError(f"{arrays}: {name} is {found[name]}; this run's recipe needs {expected[name]}")
 
     def digests(self, state: State) -> tuple[str, str]:
         """The digests of a state's parameters and optimizer state, as a checkpoint of it would record them."""

@@ -1,35 +1,44 @@
 """Executes any step of a run: a function of (recipe, tokens, step) that training and verifying share."""
 
+import math
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpy.typing as npt
 
 from palmetto.model import layout
+from palmetto.model.experts import Routing
 from palmetto.model.parameters import unstack
 from palmetto.recipe import Recipe
+from palmetto.recipe.objectives import CausalObjective
+from palmetto.tokens.objectives import make_examples
 from palmetto.tokens.order import Order
 from palmetto.tokens.store import TokenStore
+from palmetto.tokens.vocabulary import Vocabulary
 from palmetto.training.digest import digest
 from palmetto.training.ledger import Line, batch_digest
+from palmetto.training.loss import Batch
+from palmetto.training.loss_scale import LEAST
 from palmetto.training.schedule import learning_rate
 from palmetto.training.spikes import History, Observation, Skips
-from palmetto.training.step import State, initial_state, make_step, stacked_names
+from palmetto.training.step import State, initial_state, make_step, parameter_table
 
 
 class Execution:
     """A recipe over its training tokens, ready to take steps."""
 
-    def __init__(self, recipe: Recipe, train_store: Path, vocabulary_digest: str) -> None:
+    def __init__(self, recipe: Recipe, train_store: Path, vocabulary: Vocabulary) -> None:
         self.recipe = recipe
-        self.store = TokenStore.open(train_store, vocabulary_digest=vocabulary_digest)
+        self.vocabulary = vocabulary
+        self.store = TokenStore.open(train_store, vocabulary_digest=vocabulary.digest)
         training = recipe.training
         self.order = Order(self.store.windows, training.batch_stages, training.seed, training.epochs)
-        self.stacked = stacked_names(recipe)
+        self.table = parameter_table(recipe)
         self.layout = layout.for_platform(jax.default_backend())
         self._step = make_step(recipe, self.layout)
-        self._unstack = jax.jit(lambda parameters: unstack(parameters, self.stacked))
+        self._unstack = jax.jit(lambda parameters: unstack(parameters, self.table))
 
     def initial_state(self) -> State:
         """The state before the first step."""
@@ -40,12 +49,17 @@ class Execution:
         before = self.order.ramp.sequences_before
         return History(self.recipe.training.spikes, lambda a, b: before(b + 1) - before(a + 1))
 
-    def take(self, state: State, step: int, attempt: int, skips: Skips) -> tuple[State, Line]:
-        """Runs step `step` (from 1) on `state`, which is donated; returns the new state and the ledger's line."""
+    def take(self, state: State, step: int, attempt: int, skips: Skips) -> tuple[State, Line, Routing | None]:
+        """Runs step `step` (from 1) on `state`, which is donated.
+
+        Returns the new state, the ledger's line and, of a model with experts, what its routers did.
+        """
         windows = self.store.read(self.order.sequence_numbers(step, skips))
         rate = np.float32(learning_rate(self.recipe.training, step))
-        leaves = windows.reshape(-1, self.recipe.training.micro_batch, windows.shape[1])
-        state, metrics = self._step(state, jnp.asarray(leaves), jnp.asarray(rate))
+        batch = make_batch(self.recipe, windows, self.order.positions(step, skips), self.vocabulary.eod)
+        micro_batch = self.recipe.training.micro_batch
+        leaves = jax.tree.map(lambda array: array.reshape(-1, micro_batch, *array.shape[1:]), batch)
+        state, metrics = self._step(state, leaves, jnp.asarray(rate))
         values = jax.device_get(metrics)
         line = Line(
             step=step,
@@ -58,14 +72,32 @@ class Execution:
             sequences=len(windows),
             batch=batch_digest(windows),
             applied=bool(values.finite),
+            loss_scale=None if values.loss_scale is None else float(values.loss_scale),
         )
-        return state, line
+        return state, line, values.routing
 
     def parameters_digest(self, state: State) -> str:
         """The digest of a state's parameters."""
         return digest(self._unstack(state.parameters))
 
 
+def make_batch(recipe: Recipe, windows: npt.NDArray[np.int32], positions: npt.NDArray[np.int64], eod: int) -> Batch:
+    """Windows [B, T + 1], at `positions` [B] in the order of the run, as the recipe's objective has them learnt."""
+    training = recipe.training
+    if isinstance(training.objective, CausalObjective):
+        return Batch(jnp.asarray(windows))
+    examples = make_examples(
+        training.objective,
+        windows,
+        positions,
+        seed=training.seed,
+        vocabulary_size=recipe.tokens.vocabulary_size,
+        eod=eod,
+    )
+    return Batch(*map(jnp.asarray, examples))
+
+
 def observe(line: Line) -> Observation:
-    """What the spike detector sees of a line."""
-    return Observation(line.step, line.loss, line.grad_norm, line.applied)
+    """What the spike detector sees of a line. While the loss scale can fall, an overflow is its affair."""
+    overflow = not line.applied and line.loss_scale is not None and line.loss_scale > LEAST and math.isfinite(line.loss)
+    return Observation(line.step, line.loss, line.grad_norm, line.applied, overflow)

@@ -5,7 +5,7 @@ import time
 import jax
 import jax.numpy as jnp
 
-from palmetto.model.parameters import count
+from palmetto.model.parameters import active
 from palmetto.recipe import Recipe
 
 # Published dense peaks in FLOP/s at bfloat16, by the start of JAX's device kind.
@@ -21,10 +21,13 @@ _PUBLISHED_PEAKS = (
 
 
 def flops_per_token(recipe: Recipe) -> float:
-    """6N + 12·L·H·Q·T (PaLM, appendix B): forward and backward pass, rematerialization not counted."""
+    """6N + 12·L·H·Q·T (PaLM, appendix B): forward and backward pass, rematerialization not counted.
+
+    Of a model with experts N are the active parameters, the ones that a token passes through.
+    """
     model = recipe.model
-    attention = 12 * model.layers * model.heads * model.query_size * recipe.tokens.sequence_length
-    return 6.0 * count(model, recipe.tokens.vocabulary_size) + attention
+    attention = 12 * model.layers * model.heads * model.query_size * recipe.model_length
+    return 6.0 * active(model, recipe.model_vocabulary) + attention
 
 
 def peak_flops(recipe: Recipe) -> float:

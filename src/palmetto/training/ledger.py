@@ -31,6 +31,8 @@ class Line(NamedTuple):
     """The first 16 hex digits of the SHA-256 of the batch's int32 tokens."""
     applied: bool
     """False where a NaN or Inf left parameters and optimizer as they were."""
+    loss_scale: float | None = None
+    """What the loss was multiplied by, where activations are float16."""
     parameters: str | None = None
     """Every `digest_every` steps, the digest of the parameters after the step."""
 
@@ -128,7 +130,7 @@ def read(path: Path, *, whole: bool = False) -> tuple[list[Line], list[str]]:
 def differing(recorded: Line, replayed: Line) -> str | None:
     """The first quantity in which two lines of a step differ, to the bit (a NaN equals a NaN); digests are left out."""
     ours, theirs = recorded.to_json(), replayed.to_json()
-    return next((key for key in Line._fields if key != "parameters" and ours[key] != theirs[key]), None)
+    return next((key for key in Line._fields if key != "parameters" and ours.get(key) != theirs.get(key)), None)
 
 
 def batch_digest(windows: np.ndarray) -> str:

@@ -6,9 +6,12 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, Protocol
 
+import numpy as np
+
 from palmetto import environment
 from palmetto.errors import RunStopped, UserError
 from palmetto.files import JsonLines, read_json, read_json_lines, write_json
+from palmetto.model.experts import Routing
 from palmetto.model.parameters import count
 from palmetto.run_directory import RunDirectory
 from palmetto.tokens.packing import unigram_entropy
@@ -38,11 +41,11 @@ class Loop:
         self.run, self.progress = run, progress
         self.recipe = run.recipe
         vocabulary = Vocabulary.load(run.vocabulary)
-        self.execution = Execution(self.recipe, run.train_store, vocabulary.digest)
+        self.execution = Execution(self.recipe, run.train_store, vocabulary)
         self.execution.order.check(self.recipe.training.steps)
         self.validation_store = TokenStore.open(run.validation_store, vocabulary_digest=vocabulary.digest)
-        self.validate = make_validation(self.recipe, self.execution.layout, self.validation_store)
-        self.checkpoints = Checkpoints(run.checkpoints, self.execution.stacked)
+        self.validate = make_validation(self.recipe, self.execution.layout, self.validation_store, vocabulary.eod)
+        self.checkpoints = Checkpoints(run.checkpoints, self.execution.table)
         self.ledger = Ledger(run.ledger)
         self.metrics = JsonLines(run.metrics)
         self.history, self.path = self._read_ledger()
@@ -126,7 +129,7 @@ class Loop:
             self.progress.message(f"repeating steps {base + 1} to {step}")
         for again in range(base + 1, step + 1):
             was = self.path[again - 1]
-            state, line = self.execution.take(state, again, was.attempt, self.history.skips)
+            state, line, _ = self.execution.take(state, again, was.attempt, self.history.skips)
             if quantity := differing(was, line):
                 raise RunStopped(f"step {again} did not come out as the ledger says ({quantity} differs): this machine "
                                  "does not keep the promise of the same bits")  # fmt: skip
@@ -161,13 +164,13 @@ class Loop:
         training = self.recipe.training
         step, attempt = self.history.step + 1, self.history.attempt
         start = time.perf_counter()
-        state, line = self.execution.take(state, step, attempt, self.history.skips)
+        state, line, routing = self.execution.take(state, step, attempt, self.history.skips)
         seconds = time.perf_counter() - start
         if step % training.digest_every == 0:
             line = line._replace(parameters=self.execution.parameters_digest(state))
         self.ledger.append(line)
         self.path.append(line)
-        self._measure(line, seconds)
+        self._measure(line, seconds, routing)
         if not line.applied:
             self.event("skipped step", f"step {step}: NaN or Inf; parameters left as they were", step=step)
         decision = self.history.feed(observe(line))
@@ -236,11 +239,17 @@ class Loop:
         for step in filter(unwanted, self.checkpoints.steps()):
             self.checkpoints.delete(step)
 
-    def _measure(self, line: Line, seconds: float) -> None:
+    def _measure(self, line: Line, seconds: float, routing: Routing | None) -> None:
         rate = line.sequences * self.recipe.tokens.sequence_length / seconds
         mfu = rate * flops_per_token(self.recipe) / self.peak
-        self.metrics.append({"step": line.step, "attempt": line.attempt, "seconds": round(seconds, 6),
-                             "tokens_per_second": round(rate, 1), "mfu": round(mfu, 5)})  # fmt: skip
+        metrics = {"step": line.step, "attempt": line.attempt, "seconds": round(seconds, 6),
+                   "tokens_per_second": round(rate, 1), "mfu": round(mfu, 5)}  # fmt: skip
+        if routing is not None:
+            # Means over the layers each step; every expert's load, which is long, as often as digests are taken.
+            metrics |= {name: float(np.mean(getattr(routing, name))) for name in ("dropped", "entropy", "balance", "z")}
+            if line.step % self.recipe.training.digest_every == 0:
+                metrics["load"] = np.round(np.asarray(routing.load, float), 5).tolist()
+        self.metrics.append(metrics)
         self.progress.step(line, rate, mfu)
 
     def _validate(self, state: State) -> None:
@@ -263,7 +272,7 @@ class Loop:
             self.run.summary,
             {
                 "recipe": recipe.name,
-                "parameters": count(recipe.model, recipe.tokens.vocabulary_size),
+                "parameters": count(recipe.model, recipe.model_vocabulary),
                 "steps": step,
                 "tokens": sum(line.sequences for line in self.path) * recipe.tokens.sequence_length,
                 "validation_loss": {

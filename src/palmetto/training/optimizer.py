@@ -1,8 +1,10 @@
 """Optimizers as optax transformations whose update takes the step's learning rate.
 
-Each state is a NamedTuple of k (updates applied) and moments shaped and sharded like the parameters.
+`stacks` says of each parameter how many of its leading axes count logical matrices: 0, 1 (layers) or 2 (layers and
+experts). A logical matrix is what a scale is taken of; it may be a vector, or have more than two axes.
 """
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -10,43 +12,66 @@ import jax.numpy as jnp
 import optax
 
 from palmetto.model.parameters import Parameters
-from palmetto.recipe import Adafactor, AdamW
-from palmetto.training.reductions import root_mean_square
+from palmetto.recipe.training import Adafactor, AdamW
+from palmetto.training.reductions import mean, root_mean_square
 
 
 class OptimizerState(NamedTuple):
-    """Updates applied so far, first and second moments in float32."""
+    """Updates applied so far and moments in float32, under the names of the parameters that have them."""
 
     k: jax.Array
+    """int32 scalar."""
     m: Parameters
+    """First moments, shaped like the parameters; without momentum there are none."""
     v: Parameters
+    """Second moments, shaped like the parameters, of those that are not factored."""
+    rows: Parameters
+    """Factored second moments: means over the last axis [..., n, m] → [..., n]."""
+    columns: Parameters
+    """And over the last but one → [..., m]."""
 
 
-def make(settings: Adafactor | AdamW, stacked: frozenset[str]) -> optax.GradientTransformationExtraArgs:
-    """The transformation that a recipe names; `stacked` are the parameters whose leading axis counts layers.
+def make(settings: Adafactor | AdamW, stacks: Mapping[str, int]) -> optax.GradientTransformationExtraArgs:
+    """The transformation that a recipe names.
 
     update(gradients, state, parameters, learning_rate=…) → (what to add to the parameters, new state).
     """
     match settings:
         case Adafactor():
-            return adafactor(settings, stacked)
+            return adafactor(settings, stacks)
         case AdamW():
-            return adamw(settings, stacked)
+            return adamw(settings, stacks)
 
 
-def _initialize(parameters: Parameters) -> OptimizerState:
-    def zeros() -> Parameters:
-        return {name: jnp.zeros_like(array) for name, array in parameters.items()}
-
-    return OptimizerState(jnp.zeros((), jnp.int32), zeros(), zeros())
+def _is_matrix(array: jax.Array, stack: int) -> bool:
+    return array.ndim - stack >= 2
 
 
-def adafactor(settings: Adafactor, stacked: frozenset[str]) -> optax.GradientTransformationExtraArgs:
-    """PaLM's Adafactor without factorization (section 5; Shazeer & Stern, arXiv 1804.04235).
+def _zeros_like(parameters: Parameters) -> Parameters:
+    return {name: jnp.zeros_like(array) for name, array in parameters.items()}
 
-    With k the count from 1, d = k^−0.8 and θ one logical matrix:
-        v ← (1 − d)·v + d·(g² + 1e-30),  u = lr · max(1e-3, RMS θ) · g/√v,  m ← 0.9·m + 0.1·u,  θ ← θ − lr²·θ − m.
+
+def adafactor(settings: Adafactor, stacks: Mapping[str, int]) -> optax.GradientTransformationExtraArgs:
+    """Adafactor (Shazeer & Stern, arXiv 1804.04235), by default as PaLM has it (arXiv 2204.02311, section 5).
+
+    With k the count from 1, θ one logical matrix, d = max(k^−0.8, 1 − decay) and β = momentum:
+        v ← (1 − d)·v + d·(g² + 1e-30),  u = g/√v,  u ← u / max(1, RMS(u)/update_clip),
+        m ← β·m + (1 − β)·lr·max(1e-3, RMS θ)·u,  θ ← θ − lr²·θ − m.
+    Factored (algorithm 4), v is its rows' and columns' means over the last two axes alone, whatever their sizes:
+    v = row ⊗ column / mean(row). Vectors keep theirs whole.
     """
+
+    def initialize(parameters: Parameters) -> OptimizerState:
+        factored = {
+            name: array for name, array in parameters.items() if settings.factored and _is_matrix(array, stacks[name])
+        }
+        return OptimizerState(
+            k=jnp.zeros((), jnp.int32),
+            m=_zeros_like(parameters) if settings.momentum else {},
+            v={name: jnp.zeros_like(array) for name, array in parameters.items() if name not in factored},
+            rows={name: jnp.zeros_like(array[..., 0]) for name, array in factored.items()},
+            columns={name: jnp.zeros_like(array[..., 0, :]) for name, array in factored.items()},
+        )
 
     def update(
         gradients: Parameters, state: OptimizerState, parameters: Parameters | None = None, *, learning_rate: jax.Array
@@ -54,24 +79,42 @@ def adafactor(settings: Adafactor, stacked: frozenset[str]) -> optax.GradientTra
         assert parameters is not None
         k = state.k + 1
         decay = k.astype(jnp.float32) ** -settings.decay_exponent
-        updates, m, v = {}, {}, {}
+        if settings.decay is not None:
+            decay = jnp.maximum(decay, 1 - settings.decay)
+        new = OptimizerState(k, {}, {}, {}, {})
+        updates = {}
         for name, g in gradients.items():
-            theta, is_stacked = parameters[name], name in stacked
-            v[name] = (1 - decay) * state.v[name] + decay * (jnp.square(g) + 1e-30)
-            direction = g / jnp.sqrt(v[name])
+            theta, stack = parameters[name], stacks[name]
+            square = jnp.square(g) + 1e-30
+            if name in state.v:
+                new.v[name] = (1 - decay) * state.v[name] + decay * square
+                direction = g / jnp.sqrt(new.v[name])
+            else:
+                row = new.rows[name] = (1 - decay) * state.rows[name] + decay * mean(square, -1)
+                column = new.columns[name] = (1 - decay) * state.columns[name] + decay * mean(square, -2)
+                # Roots come first: row · column, of fourth powers of gradients, can vanish in float32.
+                shrunk = jnp.sqrt(column) / jnp.sqrt(mean(row, -1))[..., None]
+                direction = g / jnp.sqrt(row)[..., None] / shrunk[..., None, :]
             if settings.update_clip is not None:
-                direction /= jnp.maximum(1.0, root_mean_square(direction, is_stacked) / settings.update_clip)
-            scale = learning_rate * jnp.maximum(1e-3, root_mean_square(theta, is_stacked))
-            m[name] = settings.momentum * state.m[name] + (1 - settings.momentum) * (scale * direction)
-            updates[name] = -(jnp.square(learning_rate) * theta + m[name])
-        return updates, OptimizerState(k, m, v)
+                direction /= jnp.maximum(1.0, root_mean_square(direction, stack) / settings.update_clip)
+            scale = learning_rate
+            if settings.parameter_scale:
+                scale = learning_rate * jnp.maximum(1e-3, root_mean_square(theta, stack))
+            step = scale * direction
+            if settings.momentum:
+                step = new.m[name] = settings.momentum * state.m[name] + (1 - settings.momentum) * step
+            updates[name] = -(jnp.square(learning_rate) * theta + step) if settings.weight_decay else -step
+        return updates, new
 
-    return optax.GradientTransformationExtraArgs(_initialize, update)
+    return optax.GradientTransformationExtraArgs(initialize, update)
 
 
-def adamw(settings: AdamW, stacked: frozenset[str]) -> optax.GradientTransformationExtraArgs:
+def adamw(settings: AdamW, stacks: Mapping[str, int]) -> optax.GradientTransformationExtraArgs:
     """optax's Adam with decoupled weight decay on matrices (Loshchilov & Hutter, arXiv 1711.05101)."""
     adam = optax.scale_by_adam(settings.b1, settings.b2, settings.epsilon)
+
+    def initialize(parameters: Parameters) -> OptimizerState:
+        return OptimizerState(jnp.zeros((), jnp.int32), _zeros_like(parameters), _zeros_like(parameters), {}, {})
 
     def update(
         gradients: Parameters, state: OptimizerState, parameters: Parameters | None = None, *, learning_rate: jax.Array
@@ -81,9 +124,9 @@ def adamw(settings: AdamW, stacked: frozenset[str]) -> optax.GradientTransformat
         directions, moments = adam.update(gradients, inner)
         updates = {}
         for name, direction in directions.items():
-            is_matrix = parameters[name].ndim - (name in stacked) == 2
-            decay: Any = settings.weight_decay * parameters[name] if is_matrix else 0.0
+            theta = parameters[name]
+            decay: Any = settings.weight_decay * theta if _is_matrix(theta, stacks[name]) else 0.0
             updates[name] = -learning_rate * (direction + decay)
-        return updates, OptimizerState(moments.count, moments.mu, moments.nu)
+        return updates, OptimizerState(moments.count, moments.mu, moments.nu, {}, {})
 
-    return optax.GradientTransformationExtraArgs(_initialize, update)
+    return optax.GradientTransformationExtraArgs(initialize, update)

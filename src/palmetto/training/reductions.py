@@ -4,31 +4,35 @@ Floating-point addition is not associative: a sum is reproducible only if its tr
 problem, not to the layout: its leaves are a batch's micro-batches in order, or fixed chunks of a matrix's rows.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
 
+Leaf = TypeVar("Leaf")
 Tree = TypeVar("Tree")
 
 _MOST_CHUNKS = 256
 
 
-def sum_over_leaves(function: Callable[[jax.Array], Tree], leaves: jax.Array) -> Tree:
-    """Σ function(leaf) over leaves [n, …], n a power of two, pairing neighbours first: ((0+1)+(2+3))+((4+5)+(6+7)).
+def sum_over_leaves(function: Callable[[Leaf], Tree], leaves: Leaf) -> Tree:
+    """Σ function(leaf) over leaves, a pytree of arrays [n, …], n a power of two, pairing neighbours first:
+    ((0+1)+(2+3))+((4+5)+(6+7)).
 
     Each half is summed by itself, the one after the other, with log2(n) partial sums alive; the loops nest, so that
     the function is compiled once. The result is a pytree as `function` returns it.
     """
-    n = leaves.shape[0]
+    n = jax.tree.leaves(leaves)[0].shape[0]
     assert n > 0, "an empty sum has no tree"
     assert n & (n - 1) == 0, "the number of leaves must be a power of two"
     if n == 1:
-        return function(leaves[0])
+        return function(jax.tree.map(lambda array: array[0], leaves))
     # The halves' sums are stored before they are added: inside one expression the compiler would join a leaf's last
     # product and the addition in one rounding, and other splits of the tree would give other bits.
-    halves = jax.lax.map(lambda half: sum_over_leaves(function, half), leaves.reshape(2, n // 2, *leaves.shape[1:]))
+    halved = jax.tree.map(lambda array: array.reshape(2, n // 2, *array.shape[1:]), leaves)
+    halves = jax.lax.map(lambda half: sum_over_leaves(function, half), halved)
     total: Tree = jax.tree.map(lambda pair: pair[0] + pair[1], halves)
     return total
 
@@ -43,28 +47,40 @@ def pairwise_sum(terms: jax.Array) -> jax.Array:
     return terms[0]
 
 
-def sum_of_squares(array: jax.Array, stacked: bool) -> jax.Array:
-    """Σ x² of each logical matrix in float32: a scalar, or [layers] where the leading axis stacks them.
+def mean(array: jax.Array, axis: int) -> jax.Array:
+    """The mean over an axis: sums of fixed chunks of it in order, then the chunks in the tree."""
+    axis %= array.ndim
+    size = array.shape[axis]
+    chunks = _chunks(size)
+    parts = jnp.sum(array.reshape(*array.shape[:axis], chunks, -1, *array.shape[axis + 1 :]), axis=axis + 1)
+    return pairwise_sum(jnp.moveaxis(parts, axis, 0)) / size
+
+
+def sum_of_squares(array: jax.Array, stack: int) -> jax.Array:
+    """Σ x² of each logical matrix in float32, shaped as the `stack` leading axes, which count matrices.
 
     The rows of a matrix are summed in fixed chunks, as many as a power of two up to 256 divides them into, and the
     chunks in the tree: a device that holds whole chunks can compute its part with the same bits.
     """
-    matrices = array if stacked else array[None]
-    rows = matrices.shape[1]
-    chunks = min(_MOST_CHUNKS, rows & -rows)
-    parts = jnp.sum(jnp.square(matrices.astype(jnp.float32)).reshape(matrices.shape[0], chunks, -1), axis=2)
-    sums = pairwise_sum(parts.T)
-    return sums if stacked else sums[0]
+    parts = jnp.square(array.astype(jnp.float32)).reshape(*array.shape[:stack], _chunks(array.shape[stack]), -1)
+    return pairwise_sum(jnp.moveaxis(jnp.sum(parts, axis=-1), -1, 0))
 
 
-def root_mean_square(array: jax.Array, stacked: bool) -> jax.Array:
-    """√mean(x²) of each logical matrix, shaped to broadcast against `array`."""
-    matrix_size = array.size // array.shape[0] if stacked else array.size
-    rms = jnp.sqrt(sum_of_squares(array, stacked) / matrix_size)
-    return rms.reshape(-1, *[1] * (array.ndim - 1)) if stacked else rms
+def root_mean_square(array: jax.Array, stack: int) -> jax.Array:
+    """√mean(x²) of each logical matrix, shaped to broadcast against `array`, whose `stack` leading axes count them."""
+    rms = jnp.sqrt(sum_of_squares(array, stack) / math.prod(array.shape[stack:]))
+    return rms.reshape(*rms.shape, *[1] * (array.ndim - stack))
 
 
-def global_norm(arrays: dict[str, jax.Array], stacked: frozenset[str]) -> jax.Array:
-    """√Σ x² over all logical matrices, taken in the order of their names, a float32 scalar."""
-    sums = [sum_of_squares(arrays[name], name in stacked).reshape(-1) for name in sorted(arrays)]
+def global_norm(arrays: Mapping[str, jax.Array], stacks: Mapping[str, int]) -> jax.Array:
+    """√Σ x² over all logical matrices, taken in the order of their names, a float32 scalar.
+
+    `stacks` says of each array how many of its leading axes count matrices.
+    """
+    sums = [sum_of_squares(arrays[name], stacks[name]).reshape(-1) for name in sorted(arrays)]
     return jnp.sqrt(pairwise_sum(jnp.concatenate(sums)))
+
+
+def _chunks(size: int) -> int:
+    """The number of equal parts of an axis that the tree takes as its leaves."""
+    return min(_MOST_CHUNKS, size & -size)

@@ -2,7 +2,7 @@
 
 import math
 
-from palmetto.recipe import Cosine, InverseSqrt, Training
+from palmetto.recipe.training import Cosine, InverseSqrt, Training
 
 
 def learning_rate(training: Training, step: int) -> float:

@@ -9,7 +9,7 @@ import statistics
 from collections.abc import Callable, Iterable
 from typing import Literal, NamedTuple
 
-from palmetto.recipe import Spikes
+from palmetto.recipe.training import Spikes
 
 Skips = tuple[tuple[int, int], ...]
 """(after step, sequences passed over), ascending."""
@@ -23,6 +23,8 @@ class Observation(NamedTuple):
     grad_norm: float
     applied: bool
     """Whether loss, gradients and update were all finite."""
+    overflow: bool = False
+    """Whether it was left out for a loss scale that was too large, which mends itself."""
 
 
 class Rollback(NamedTuple):
@@ -53,7 +55,7 @@ class Exhausted(NamedTuple):
 
 class _Record(NamedTuple):
     observation: Observation
-    verdict: Literal["accepted", "suspicious loss", "suspicious gradient", "not finite"]
+    verdict: Literal["accepted", "suspicious loss", "suspicious gradient", "not finite", "overflow"]
 
 
 class History:
@@ -91,7 +93,9 @@ class History:
 
     def _judge(
         self, observation: Observation
-    ) -> Literal["accepted", "suspicious loss", "suspicious gradient", "not finite"]:
+    ) -> Literal["accepted", "suspicious loss", "suspicious gradient", "not finite", "overflow"]:
+        if observation.overflow:
+            return "overflow"
         if not observation.applied:
             return "not finite"
         window = self._window[-self._settings.window :]
@@ -107,7 +111,7 @@ class History:
         # The streak is bounded, so that what a rollback can need is known beforehand.
         streak: list[_Record] = []
         for record in reversed(self._path[-self._settings.rewind :]):
-            if record.verdict == "accepted":
+            if record.verdict in ("accepted", "overflow"):
                 break
             streak.append(record)
         losses = sum(record.verdict == "suspicious loss" for record in streak)

@@ -55,8 +55,8 @@ class _Verification:
         if not self.lines:
             raise UserError(f"{run.ledger}: no step to verify yet")
         vocabulary = Vocabulary.load(run.vocabulary)
-        self.execution = Execution(run.recipe, run.train_store, vocabulary.digest)
-        self.checkpoints = Checkpoints(run.checkpoints, self.execution.stacked)
+        self.execution = Execution(run.recipe, run.train_store, vocabulary)
+        self.checkpoints = Checkpoints(run.checkpoints, self.execution.table)
         self.manifests = self._manifests()
         self.replayed = 0
 
@@ -125,7 +125,7 @@ class _Verification:
             keep(history.step)
 
     def _replay_line(self, state: State, line: Line, history: History) -> State:
-        state, again = self.execution.take(state, line.step, line.attempt, history.skips)
+        state, again, _ = self.execution.take(state, line.step, line.attempt, history.skips)
         if quantity := ledger.differing(line, again):
             raise _Differs(line.step, quantity, getattr(line, quantity), getattr(again, quantity))
         if line.parameters and (replayed := self.execution.parameters_digest(state)) != line.parameters:

@@ -1,0 +1,89 @@
+"""Programs that take training steps in turns, each in a process of its own, so that the machine's moods hit all alike.
+
+    python benchmarks/race.py RECIPE [KEY.PATH=VALUE]...
+
+is Palmetto as such a program: it prints the seconds of its first step, then reads numbers of steps, a line each, and
+prints the seconds that they took. peers/ has others.
+"""
+
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+
+
+class Runner:
+    """A program that takes steps when told to."""
+
+    def __init__(self, name: str, command: Sequence[str], tokens: int) -> None:
+        """Starts it and waits for its first step; a step trains on `tokens` tokens."""
+        self.name, self.rates, self._tokens = name, list[float](), tokens
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.first_step = float(self._answer())
+
+    @classmethod
+    def palmetto(cls, name: str, recipe: str, overrides: Sequence[str], tokens: int) -> "Runner":
+        """Palmetto on random tokens."""
+        return cls(name, [sys.executable, __file__, recipe, *overrides], tokens)
+
+    def _answer(self) -> str:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            sys.exit(f"{self.name} ended with exit code {self._process.wait()}")
+        return line
+
+    def take(self, steps: int) -> None:
+        """Takes steps and notes the tokens/s."""
+        assert self._process.stdin is not None
+        print(steps, file=self._process.stdin, flush=True)
+        self.rates.append(steps * self._tokens / float(self._answer()))
+
+    def stop(self) -> None:
+        """Ends the program."""
+        self._process.communicate()
+
+
+def compare(ours: Runner, other: Runner) -> float:
+    """Prints the ratio of tokens/s in each round, ours over the other's, and returns the median."""
+    ratios = [mine / theirs for mine, theirs in zip(ours.rates, other.rates, strict=True)]
+    print(f"{ours.name} against {other.name}: rounds {' '.join(f'{ratio:.2f}' for ratio in ratios)}")
+    return statistics.median(ratios)
+
+
+def worker(name: str, overrides: Sequence[str]) -> None:
+    """Palmetto's side."""
+    from palmetto import environment, recipes
+
+    recipe = recipes.load(name, overrides)
+    environment.prepare(recipe.training.threads)
+    import jax
+    import numpy as np
+
+    from palmetto.model import layout
+    from palmetto.training.loss import Batch
+    from palmetto.training.step import initial_state, make_step
+
+    step = make_step(recipe, layout.for_platform("cpu"))
+    state = initial_state(recipe)
+    micro_batch, sequences = recipe.training.micro_batch, recipe.training.batch_stages[0][1]
+    shape = (sequences // micro_batch, micro_batch, recipe.tokens.sequence_length + 1)
+    random = np.random.default_rng(0)
+    batches = [random.integers(0, recipe.tokens.vocabulary_size, shape, dtype=np.int32) for _ in range(3)]
+
+    def timed(steps: int) -> float:
+        nonlocal state
+        start = time.perf_counter()
+        for number in range(steps):
+            state, metrics = step(state, Batch(jax.numpy.asarray(batches[number % 3])), jax.numpy.float32(1e-3))
+            jax.device_get(metrics)
+        return time.perf_counter() - start
+
+    print(timed(1), flush=True)
+    for line in sys.stdin:
+        print(timed(int(line)), flush=True)
+
+
+if __name__ == "__main__":
+    worker(sys.argv[1], sys.argv[2:])

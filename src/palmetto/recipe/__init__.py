@@ -1,0 +1,124 @@
+"""A run as one typed, frozen, validated value. Everything a run does follows from its recipe and its source."""
+
+import hashlib
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from palmetto.recipe.model import FullAttention, LearnedPositions, LocalAttention, Model, T5Positions
+from palmetto.recipe.objectives import CausalObjective, example_length, extra_tokens
+from palmetto.recipe.section import Positive, Section, Share, impossible
+from palmetto.recipe.training import Cosine, Training
+
+
+class Corpus(Section):
+    """Where the text comes from and how it is divided."""
+
+    source: str | None = None
+    """A file or folder, or `python`: the text of the running Python's installation."""
+    validation_share: Share = 0.02
+    """Share of the documents held out, chosen by the hash of their content."""
+    section_bytes: Positive = 65536
+    """Longer documents are cut at a line break into sections of about this many bytes, each a document."""
+
+
+class Tokens(Section):
+    """The vocabulary and the windows that a model is trained on."""
+
+    vocabulary: Literal["unigram", "bpe"] = "bpe"
+    vocabulary_size: Annotated[int, Field(ge=260, le=2**24)]
+    sequence_length: Annotated[int, Field(ge=2)]
+
+
+class Recipe(Section):
+    """A whole run."""
+
+    name: str
+    corpus: Corpus = Corpus()
+    tokens: Tokens
+    model: Model
+    training: Training
+
+    @property
+    def model_vocabulary(self) -> int:
+        """Rows of the embedding: the vocabulary, and what the objective adds to it."""
+        return self.tokens.vocabulary_size + extra_tokens(self.training.objective, self.tokens.sequence_length)
+
+    @property
+    def model_length(self) -> int:
+        """Positions that the model sees of a training example."""
+        return example_length(self.training.objective, self.tokens.sequence_length)
+
+    @model_validator(mode="after")
+    def _check(self) -> "Recipe":
+        positions, attention, objective = self.model.positions, self.model.attention, self.training.objective
+        if isinstance(positions, LearnedPositions) and positions.length < self.model_length:
+            raise impossible("model.positions.length", positions.length, "must cover the positions of an example: "
+                             f"{self.model_length} would do")  # fmt: skip
+        if isinstance(objective, CausalObjective):
+            return self
+        if not isinstance(attention, FullAttention | LocalAttention):
+            raise impossible("model.attention.name", attention.name, f"the objective {objective.name} has a "
+                             "prefix whose positions see each other: full or local would do")  # fmt: skip
+        if isinstance(positions, T5Positions) and not positions.bidirectional:
+            raise impossible("model.positions.bidirectional", False, f"the objective {objective.name} has a prefix "
+                             "whose positions see what lies ahead: true would do")  # fmt: skip
+        capacity = self.model.experts and self.model.experts.capacity_factor
+        if capacity is not None:
+            raise impossible("model.experts.capacity_factor", capacity, "in a prefix no order of tokens can decide who "
+                             "is over capacity: null (dropless) would do")  # fmt: skip
+        return self
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The values that change bits, by dotted key. Two recipes that agree in these are the same run.
+
+        Where the files lie, how often they are written, and how long the run lasts are not among them, unless a
+        schedule depends on the length. (The text itself enters through the token store's digests.)
+        """
+        values = flatten(self.model_dump())
+        schedule = self.training.schedule
+        if not (isinstance(schedule, Cosine) and schedule.decay_steps is None):
+            del values["training.steps"]
+        for key in _OUTSIDE_IDENTITY:
+            del values[key]
+        return values
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the identity."""
+        return hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()
+
+    def differences(self, other: "Recipe") -> list[str]:
+        """The dotted keys of the identity in which two recipes differ, each with both values."""
+        ours, theirs = self.identity, other.identity
+        return [
+            f"{key} {theirs.get(key)!r} → {ours.get(key)!r}"
+            for key in sorted(ours.keys() | theirs.keys())
+            if ours.get(key) != theirs.get(key)
+        ]
+
+
+_OUTSIDE_IDENTITY = (
+    "name",
+    "corpus.source",
+    "training.checkpoint_every",
+    "training.keep_last",
+    "training.keep_every",
+    "training.evaluate_every",
+    "training.validation_windows",
+    "training.digest_every",
+    "training.peak_flops",
+)
+
+
+def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A nested mapping as one of dotted keys; a batch ramp, whose keys are steps, stays one value."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict) and all(isinstance(k, str) for k in value):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat

@@ -1,0 +1,175 @@
+"""How a model is trained: optimizer, schedule, batches, recovery, and what is written when."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from palmetto.recipe.objectives import CausalObjective, Objective
+from palmetto.recipe.section import Coefficient, NonNegative, Positive, Rate, Section, impossible
+
+
+class Adafactor(Section):
+    """Adafactor (Shazeer & Stern, arXiv 1804.04235): Adam with the step scaled by each matrix's RMS.
+
+    The defaults are PaLM's (section 5): without factorization. GLaM's are momentum 0, decay 0.99, update_clip 1,
+    factored, no weight decay.
+    """
+
+    name: Literal["adafactor"] = "adafactor"
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    decay: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """The most that β2 grows to; None: it goes on towards 1."""
+    decay_exponent: Rate = 0.8
+    """β2 at the k-th applied update is 1 − k^−decay_exponent."""
+    factored: bool = False
+    """The second moment of a matrix as its rows' and columns' means alone."""
+    parameter_scale: bool = True
+    """The step of a matrix is scaled by its RMS; without, this is Adam with a growing β2."""
+    weight_decay: bool = True
+    """PaLM's: p ← p − lr²·p."""
+    update_clip: Rate | None = None
+    """Clips the RMS of each matrix's g/√v; PaLM names none, so it is off."""
+
+
+class AdamW(Section):
+    """Adam with decoupled weight decay on matrices (not on norm scales)."""
+
+    name: Literal["adamw"] = "adamw"
+    b1: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    b2: Annotated[float, Field(ge=0, lt=1)] = 0.95
+    epsilon: Rate = 1e-8
+    weight_decay: Coefficient = 0.1
+
+
+class InverseSqrt(Section):
+    """PaLM's schedule: `peak` for the first `hold` steps, then peak·√(hold/step); with 1e-2 and 10,000, 1/√step."""
+
+    name: Literal["inverse_sqrt"] = "inverse_sqrt"
+    peak: Rate = 1e-2
+    hold: Positive = 10_000
+
+
+class Cosine(Section):
+    """Linear warm-up over `warmup` steps to `peak`, then a cosine to `final`·peak at `decay_steps` and flat after."""
+
+    name: Literal["cosine"] = "cosine"
+    peak: Rate = 3e-4
+    warmup: NonNegative = 0
+    decay_steps: Positive | None = None
+    """By default training.steps, which then belongs to the recipe's identity."""
+    final: Annotated[float, Field(ge=0, le=1)] = 0.1
+
+
+class Spikes(Section):
+    """When to go back, and how far (PaLM, section 5.1): about 100 steps, skipping 200–500 batches."""
+
+    threshold: Rate = 8.0
+    """Robust standard deviations above the running median at which a step is suspicious."""
+    window: Annotated[int, Field(ge=8)] = 128
+    """Steps that the median is taken over; nothing is judged before half of them are in."""
+    patience: Positive = 3
+    """Suspicious losses in one streak of suspicious steps that make a spike; its onset is the streak's first step."""
+    nonfinite_patience: Positive = 8
+    """NaN or Inf steps in one streak that make one."""
+    rewind: Positive = 100
+    """Steps before the onset at which training goes on; twice as far if the spike returns, and so on."""
+    skip: Positive = 300
+    """Batches passed over from there."""
+    attempts: NonNegative = 5
+    """Rollbacks in a row on one spike before the run stops."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "Spikes":
+        for key in ("patience", "nonfinite_patience"):
+            if getattr(self, key) > self.rewind:
+                raise impossible(f"training.spikes.{key}", getattr(self, key), "a streak is looked at over at most "
+                                  f"training.spikes.rewind steps: {self.rewind} would do")  # fmt: skip
+        if self.skip < 2 * self.rewind:
+            raise impossible("training.spikes.skip", self.skip, "must cover the batches before and during a spike: "
+                              f"at least twice training.spikes.rewind, {2 * self.rewind}")  # fmt: skip
+        return self
+
+
+class LossScale(Section):
+    """Dynamic loss scaling, for activations in float16 alone (arXiv 1710.03740).
+
+    The loss is multiplied by a power of two, which is halved where a gradient overflows (that step is left out) and
+    doubled after `growth_interval` steps without.
+    """
+
+    initial: Annotated[int, Field(ge=1, le=2**30)] = 2**15
+    growth_interval: Positive = 2000
+
+    @model_validator(mode="after")
+    def _check(self) -> "LossScale":
+        if self.initial & (self.initial - 1):
+            below = 1 << (self.initial.bit_length() - 1)
+            raise impossible("training.loss_scale.initial", self.initial, "must be a power of two, so that scaling "
+                             f"loses no bit: {below} or {2 * below} would do")  # fmt: skip
+        return self
+
+
+class Training(Section):
+    """How long, on what batches, by which rule; checkpointing and logging."""
+
+    steps: Positive
+    batch_size: Annotated[dict[NonNegative, Positive], Field(min_length=1)]
+    """Sequences a step: a number, or a ramp {step from which: number}."""
+    micro_batch: Positive = 1
+    """Sequences in a leaf of the gradient tree."""
+    epochs: Positive = 1
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    threads: Positive = 8
+    """Size of XLA's CPU thread pool. It changes bits, not speed, so it is fixed and recorded."""
+    objective: Annotated[Objective, Field(discriminator="name")] = CausalObjective()
+    optimizer: Annotated[Adafactor | AdamW, Field(discriminator="name")] = Adafactor()
+    schedule: Annotated[InverseSqrt | Cosine, Field(discriminator="name")] = InverseSqrt()
+    clip: Rate | None = 1.0
+    """Global norm of the gradient."""
+    z_loss: Coefficient = 1e-4
+    embedding_gradient: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """The gradient that reaches the embedding from the input is shrunk to this share (GLM-130B, arXiv 2210.02414)."""
+    loss_scale: LossScale = LossScale()
+    rematerialize: Literal["nothing", "projections", "block"] = "nothing"
+    """What the backward pass computes again: nothing, all but the results of matrix products, or whole blocks."""
+    spikes: Spikes = Spikes()
+    checkpoint_every: Positive = 1000
+    keep_last: Positive = 3
+    keep_every: Positive | None = None
+    evaluate_every: Positive = 1000
+    validation_windows: Positive = 256
+    """Held-out windows that the validation loss is taken over, at most."""
+    digest_every: Positive = 100
+    """Steps between digests of the parameters in the ledger."""
+    peak_flops: Rate | None = None
+    """FLOP/s that the MFU is taken against; by default measured, or the chip's published figure."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        values = dict(values)
+        if isinstance(values.get("batch_size"), int):
+            values["batch_size"] = {0: values["batch_size"]}
+        for section, usual in (("optimizer", "adafactor"), ("schedule", "inverse_sqrt"), ("objective", "causal")):
+            if isinstance(values.get(section), dict):
+                values[section] = {"name": usual, **values[section]}
+        return values
+
+    @model_validator(mode="after")
+    def _check(self) -> "Training":
+        if 0 not in self.batch_size:
+            raise impossible("training.batch_size", dict(self.batch_size), "a ramp must begin at step 0")
+        for size in self.batch_size.values():
+            leaves, rest = divmod(size, self.micro_batch)
+            if rest or leaves & (leaves - 1) or not leaves:
+                below = self.micro_batch * 2 ** max(0, leaves.bit_length() - 1)
+                raise impossible("training.batch_size", size, f"must be training.micro_batch {self.micro_batch} "
+                                  f"times a power of two: {below} or {2 * below} would do")  # fmt: skip
+        return self
+
+    @property
+    def batch_stages(self) -> tuple[tuple[int, int], ...]:
+        """The ramp as (steps done before it, sequences), ascending."""
+        return tuple(sorted(self.batch_size.items()))

@@ -1,0 +1,145 @@
+"""Windows to training examples: a pure function of the objective, the seed and a sequence's position in the run.
+
+An example is one sequence for a decoder with a prefix mask: what is given, then what is predicted. Its random choices
+are read off a hash of the seed and the position, as integers, so that they are the same on every machine, for ever.
+"""
+
+import hashlib
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from palmetto.recipe.objectives import (
+    MODES,
+    CausalObjective,
+    MixtureObjective,
+    Objective,
+    PrefixObjective,
+    SpanObjective,
+    count_spans,
+    example_length,
+    extra_tokens,
+)
+
+Ids = npt.NDArray[np.int32]
+Words = npt.NDArray[np.uint64]
+
+
+class Examples(NamedTuple):
+    """B examples of M + 1 places: the model's inputs are places 0 to M − 1, its targets places 1 to M."""
+
+    tokens: Ids
+    """[B, M + 1]"""
+    scored: npt.NDArray[np.bool_]
+    """[B, M + 1]: whether the token at this place is predicted; at place 0 never."""
+    prefix: Ids
+    """[B]: so many first positions see each other."""
+
+
+def make_examples(
+    objective: Objective, windows: Ids, positions: npt.NDArray[np.int64], *, seed: int, vocabulary_size: int, eod: int
+) -> Examples:
+    """The examples of windows [B, T + 1], T at least 2, at `positions` [B] in the order of the run.
+
+    Every token of a window is in its example once. Sentinel i is token vocabulary_size + i; the mode tokens follow the
+    sentinels. What is behind the prefix is predicted, all of it, up to the padding with `eod` that examples shorter
+    than M + 1 end in. M is `example_length`.
+    """
+    count, size = windows.shape
+    assert windows.dtype == np.int32, "tokens are int32"
+    assert size >= 3, "a window has at least three tokens"
+    assert positions.shape == (count,), "each window has a position"
+    places = example_length(objective, size - 1) + 1
+    tokens = np.full((count, places), eod, np.int32)
+    prefix, length = np.zeros((2, count), np.int32)
+    for row, (window, position) in enumerate(zip(windows, positions.tolist(), strict=True)):
+        example, prefix[row] = _example(objective, window, _words(seed, position, size), vocabulary_size, eod)
+        length[row] = len(example)
+        tokens[row, : len(example)] = example
+    place = np.arange(places)
+    scored = (place >= np.maximum(prefix, 1)[:, None]) & (place < length[:, None])
+    return Examples(tokens, scored, prefix)
+
+
+def make_prompt(objective: Objective, tokens: Ids, *, vocabulary_size: int, sequence_length: int) -> tuple[Ids, int]:
+    """What a model trained on an objective continues, as text behind `tokens` [P]: int32 [P'], and its prefix length.
+
+    A mixture continues as its S denoiser; spans fill the span that stands behind all of `tokens`.
+    """
+    match objective:
+        case PrefixObjective():
+            return tokens, len(tokens)
+        case SpanObjective():
+            return np.append(tokens, [vocabulary_size] * 2).astype(np.int32), len(tokens) + 1
+        case MixtureObjective():
+            first_mode = vocabulary_size + extra_tokens(objective, sequence_length) - len(MODES)
+            mode = first_mode + MODES.index("S")
+            return np.insert(tokens, 0, mode).astype(np.int32), len(tokens) + 1
+        case _:
+            return tokens, 0
+
+
+def _example(objective: Objective, window: Ids, words: Words, vocabulary_size: int, eod: int) -> tuple[Ids, int]:
+    """One example without its padding, and the length of its prefix."""
+    match objective:
+        case CausalObjective():
+            return window, 0
+        case PrefixObjective():
+            return window, 1 + _below(words[0], len(window) - 2)
+        case SpanObjective():
+            return _corrupt(window, words, objective.noise, objective.mean_span, vocabulary_size, eod)
+        case MixtureObjective():
+            denoiser = objective.denoisers[_below(words[0], len(objective.denoisers))]
+            if denoiser.mean_span is None:
+                body, prefix = window, len(window) - _suffix(words[1], len(window), denoiser.noise)
+            else:
+                body, prefix = _corrupt(window, words[1:], denoiser.noise, denoiser.mean_span, vocabulary_size, eod)
+            first_mode = vocabulary_size + extra_tokens(objective, len(window) - 1) - len(MODES)
+            return np.insert(body, 0, first_mode + MODES.index(denoiser.mode)), prefix + 1
+
+
+def _suffix(word: np.uint64, window: int, noise: float) -> int:
+    """How many tokens at a window's end S predicts: uniform from 1 to 2 · noise · window − 1, so noise · window on
+    average. The bound is clamped to window − 1: above a noise of one half the average stays half a window."""
+    longest = round(2 * noise * window) - 1
+    return 1 + _below(word, min(max(longest, 1), window - 1))
+
+
+def _corrupt(window: Ids, words: Words, noise: float, mean_span: float, sentinels: int, eod: int) -> tuple[Ids, int]:
+    """Span corruption (T5, arXiv 1910.10683, section 3.1.4) as one sequence, and the length of its first part:
+
+        gap, sentinel 0, gap, sentinel 1, …    what is kept of the window, a sentinel for each span
+        sentinel 0, span, sentinel 1, span, … end of document
+
+    The lengths of the gaps and those of the spans are uniform among all that add up, as in T5. So a window begins with
+    a gap and ends with a span, and a single span is always its end.
+    """
+    noise_tokens, spans = count_spans(len(window), noise, mean_span)
+    of_spans, of_gaps = np.split(words[: len(window) - 2], [noise_tokens - 1])
+    span_lengths, gap_lengths = _composition(of_spans, spans), _composition(of_gaps, spans)
+    is_noise = np.repeat(np.tile([False, True], spans), np.stack([gap_lengths, span_lengths], axis=1).ravel())
+    ids = sentinels + np.arange(spans)
+    kept = np.insert(window[~is_noise], np.cumsum(gap_lengths), ids)
+    predicted = np.insert(window[is_noise], np.cumsum(span_lengths) - span_lengths, ids)
+    return np.concatenate([kept, predicted, np.array([eod], np.int32)]), len(kept)
+
+
+def _composition(words: Words, parts: int) -> npt.NDArray[np.int64]:
+    """A uniformly random way to write len(words) + 1 as a sum of `parts` numbers from 1 on, in order.
+
+    The cuts are where the parts − 1 smallest words stand.
+    """
+    cuts = 1 + np.sort(np.argsort(words, kind="stable")[: parts - 1])
+    return np.diff(cuts, prepend=0, append=len(words) + 1)
+
+
+def _below(word: np.uint64, bound: int) -> int:
+    """A number in [0, bound), uniform to within bound / 2^64."""
+    return int(word) * bound >> 64
+
+
+def _words(seed: int, position: int, count: int) -> Words:
+    """The first `count` of the random words that belong to a position: SHAKE-128 of it and the seed."""
+    stream = hashlib.shake_128(f"objective {seed} {position}".encode()).digest(8 * count)
+    return np.frombuffer(stream, "<u8").astype(np.uint64)

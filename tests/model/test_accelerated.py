@@ -1,0 +1,116 @@
+"""The platforms' kernels against attention in float64: as they run where there is one, interpreted on a CPU."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from palmetto.model.accelerated import (
+    Flash,
+    choose,
+    cudnn_attention,
+    cudnn_takes,
+    splash_attention,
+    splash_takes,
+)
+
+Float64 = npt.NDArray[np.float64]
+
+
+def arrays(length: int, groups: int, heads: int = 2, size: int = 8) -> tuple[Float64, ...]:
+    """q [2, T, H, Q], k and v [2, T, K, Q], and the derivative that comes back."""
+    random = np.random.default_rng(groups)
+    q, d = random.standard_normal((2, 2, length, heads, size))
+    k, v = random.standard_normal((2, 2, length, groups, size))
+    return q, k, v, d
+
+
+def dense(window: int | None, q: Float64, k: Float64, v: Float64, d: Float64) -> tuple[Float64, ...]:
+    """The output and the gradients of Σ d·output for q, k and v, each head with the keys of its group written out."""
+    length, shared = q.shape[1], q.shape[2] // k.shape[2]
+    keys, values = np.repeat(k, shared, axis=2), np.repeat(v, shared, axis=2)
+    distance = np.subtract.outer(np.arange(length), np.arange(length))
+    mask = (distance >= 0) & (distance < (window or length))
+    scores = np.where(mask, np.einsum("bthq,bshq->bhts", q, keys), -np.inf)
+    p = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    p /= p.sum(axis=-1, keepdims=True)
+    dp = np.einsum("bthq,bshq->bhts", d, values)
+    ds = p * (dp - np.sum(p * dp, axis=-1, keepdims=True))
+    dk, dv = np.einsum("bhts,bthq->bshq", ds, q), np.einsum("bhts,bthq->bshq", p, d)
+    dk, dv = (x.reshape(*k.shape[:3], shared, -1).sum(axis=3) for x in (dk, dv))
+    return np.einsum("bhts,bshq->bthq", p, values), np.einsum("bhts,bshq->bthq", ds, keys), dk, dv
+
+
+def assert_same(
+    flash: Flash, length: int, groups: int, window: int | None, size: int = 8, dtype: type = jnp.float32,
+    tolerance: float = 1e-4,
+) -> None:  # fmt: skip
+    """Output and gradients, of inputs rounded to the kernel's precision."""
+    q, k, v, d = (jnp.asarray(x, dtype) for x in arrays(length, groups, size=size))
+
+    @jax.jit
+    def compute(q: jax.Array, k: jax.Array, v: jax.Array, d: jax.Array) -> tuple[jax.Array, ...]:
+        output, pull = jax.vjp(lambda q, k, v: flash(q, k, v, window), q, k, v)
+        return output, *pull(d)
+
+    expected = dense(window, *(np.asarray(x, np.float64) for x in (q, k, v, d)))
+    for actual, reference in zip(compute(q, k, v, d), expected, strict=True):
+        assert actual.dtype == dtype
+        np.testing.assert_allclose(np.asarray(actual, np.float64), reference, rtol=tolerance, atol=tolerance)
+
+
+CASES = [(1, None), (2, None), (1, 1), (2, 100), (1, 1000)]
+"""Heads of keys, window."""
+
+
+@pytest.mark.parametrize(("groups", "window"), [(1, None), (2, 100), (1, 1000)])
+def test_splash_interpreted(groups: int, window: int | None) -> None:
+    """Three blocks of 128, so that some are seen whole, some in part, and some not at all."""
+    assert_same(partial(splash_attention, interpret=True), 384, groups, window)
+
+
+@pytest.mark.parametrize(("groups", "window"), CASES)
+def test_arguments_of_the_call_that_is_cudnn_on_a_gpu(groups: int, window: int | None) -> None:
+    assert_same(partial(cudnn_attention, implementation="xla"), 130, groups, window)
+
+
+@pytest.mark.parametrize(("groups", "window"), CASES)
+def test_cudnn(groups: int, window: int | None) -> None:
+    if choose("gpu", jnp.bfloat16, 130, 64) is None:
+        pytest.skip("no GPU with cuDNN's attention")
+    assert_same(cudnn_attention, 130, groups, window, size=64, dtype=jnp.bfloat16, tolerance=0.1)
+
+
+@pytest.mark.parametrize(("groups", "window"), CASES)
+def test_splash(groups: int, window: int | None) -> None:
+    if choose("tpu", jnp.bfloat16, 384, 128) is None:
+        pytest.skip("no TPU")
+    assert_same(splash_attention, 384, groups, window, size=128, dtype=jnp.bfloat16, tolerance=0.1)
+
+
+def test_what_cudnn_takes() -> None:
+    assert cudnn_takes(jnp.bfloat16, 128, (8, 0))
+    assert cudnn_takes(jnp.float16, 256, (9, 0))
+    assert cudnn_takes("bfloat16", 72, (12, 0))
+    assert not cudnn_takes(jnp.float32, 128, (9, 0))
+    assert not cudnn_takes(jnp.bfloat16, 256, (8, 9))
+    assert not cudnn_takes(jnp.bfloat16, 100, (9, 0))
+    assert not cudnn_takes(jnp.bfloat16, 64, (7, 5))
+
+
+def test_what_splash_takes() -> None:
+    assert splash_takes(jnp.bfloat16, 1024, 128)
+    assert splash_takes("float32", 384, 256)
+    assert not splash_takes(jnp.bfloat16, 1000, 128)
+    assert not splash_takes(jnp.float16, 1024, 128)
+    assert not splash_takes(jnp.bfloat16, 1024, 64)
+
+
+def test_a_platform_that_is_not_here_has_no_kernel() -> None:
+    here = jax.local_devices()[0].platform
+    assert choose("cpu", jnp.bfloat16, 1024, 128) is None
+    for platform in {"gpu", "tpu"} - {here}:
+        assert choose(platform, jnp.bfloat16, 1024, 128) is None

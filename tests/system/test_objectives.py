@@ -1,0 +1,89 @@
+"""Whole runs of each objective and each kind of model that has state of its own: the promise of the same bits holds for
+all of them."""
+
+import itertools
+import json
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import pytest
+
+from tests.system.runs import Runs
+
+pytestmark = pytest.mark.slow
+
+SHORT = ("training.steps=14", "training.batch_size={0: 2, 10: 4}", "training.checkpoint_every=5",
+         "training.evaluate_every=7", "training.validation_windows=4", "training.digest_every=4")  # fmt: skip
+GLAM = (
+    "model={experts: {count: 4, every: 2, feedforward: gelu}, feedforward: geglu, block: serial, norm: rms}",
+    "training.optimizer={momentum: 0, decay: 0.99, update_clip: 1, factored: true, weight_decay: false}",
+)
+
+
+Lines = list[dict[str, Any]]
+PALM = 2 * (32 + 2 * 32 * 32 + 2 * 32 * 16 + 3 * 32 * 128) + 32
+"""Parameters behind the embedding: a norm and seven matrices a layer, a norm."""
+
+
+def has_scaled(ledger: Lines, metrics: Lines) -> None:
+    assert not ledger[0]["applied"], "the first scale must overflow"
+    assert ledger[0]["loss_scale"] == 2**20
+    changes = {(was["applied"], line["loss_scale"] / was["loss_scale"]) for was, line in itertools.pairwise(ledger)}
+    assert changes == {(False, 0.5), (True, 1.0), (True, 2.0)}
+
+
+def has_dropped(ledger: Lines, metrics: Lines) -> None:
+    assert all(0 < measured["dropped"] < 1 for measured in metrics)
+
+
+def is_dropless(ledger: Lines, metrics: Lines) -> None:
+    assert all(measured["dropped"] == 0 for measured in metrics)
+    (load,) = metrics[3]["load"]
+    assert len(load) == 4
+    assert sum(load) == pytest.approx(1, abs=1e-4)
+
+
+class Case(NamedTuple):
+    name: str
+    overrides: tuple[str, ...]
+    parameters: int | None = None
+    """Where it is PaLM's model: the vocabulary of 512 and what a window of 33 tokens adds to it."""
+    check: Callable[[Lines, Lines], None] = lambda ledger, metrics: None
+
+
+CASES = [
+    Case("prefix", ("training.objective.name=prefix",), 32 * 512 + PALM),
+    Case("spans", ("training.objective.name=spans",), 32 * (512 + 2) + PALM),
+    Case("mixture", ("training.objective.name=mixture", "model.attention={name: local, window: 9}"),
+         32 * (512 + 5 + 3) + PALM),
+    Case("float16", ("model.activations=float16", "training.loss_scale={initial: 1048576, growth_interval: 4}"),
+         32 * 512 + PALM, has_scaled),
+    Case("capacity", ("model.experts={count: 4, every: 1, capacity_factor: 0.6}",), check=has_dropped),
+    Case("dropless", ("model.experts={count: 4, every: 2}", "training.objective.name=prefix"), check=is_dropless),
+    Case("glam", GLAM, check=is_dropless),
+]  # fmt: skip
+
+
+def read_lines(runs: Runs, run: str, name: str) -> Lines:
+    return [json.loads(line) for line in (runs.folder / run / name).read_text().splitlines()]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_a_run_cut_in_two_has_the_bits_of_one_that_was_not_and_verifies(prepared: Runs, case: Case) -> None:
+    whole, pieces, overrides = f"{case.name}-whole", f"{case.name}-pieces", (*SHORT, *case.overrides)
+    prepared.train(whole, *overrides)
+    prepared.train(pieces, *overrides, "--until", 9)
+    assert len(read_lines(prepared, pieces, "ledger.jsonl")) == 9
+    prepared.train(pieces, *overrides)
+
+    summary = json.loads((prepared.folder / whole / "summary.json").read_text())
+    ledger = (prepared.folder / whole / "ledger.jsonl").read_bytes()
+    assert prepared.bits(pieces) == (summary["digest"]["parameters"], summary["digest"]["optimizer"], ledger)
+    assert json.loads(prepared("verify", pieces, "--json")[0]) == {"verified": True, "steps": 14}
+
+    lines = read_lines(prepared, whole, "ledger.jsonl")
+    assert [line["sequences"] for line in lines] == [2] * 10 + [4] * 4
+    assert summary["validation_loss"]["last"] < summary["validation_loss"]["first"]
+    if case.parameters is not None:
+        assert summary["parameters"] == case.parameters
+    case.check(lines, read_lines(prepared, whole, "metrics.jsonl"))
