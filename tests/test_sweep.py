@@ -162,8 +162,9 @@ def call(folder: Path, *arguments: object, expect: int = 0) -> tuple[str, str]:
     return out, err
 
 
-# What the choices differ in is no part of the compiled program, so that there is one for both; the bad one fails before.
-BAD = "bad:{tokens.sequence_length: 20000}"
+# What the good ones differ in is no part of the compiled program, and the bad one fails before it is compiled: the text
+# is too little.
+BAD = "bad:{training.batch_size: 1024}"
 KINDS = "kind=high:{},low:{training.schedule.peak: 1e-3}"
 
 
@@ -207,7 +208,7 @@ def test_a_sweep_goes_on_where_it_was_stopped_and_does_nothing_twice(tiny: Path)
         assert point["digest"] == read_json(run.summary)["digest"]["parameters"]
         assert load(str(tiny / "tiny.yaml"), point["overrides"]).differences(run.recipe) == []
     assert (bad["status"], bad["validation_loss"]) == ("failed", None)
-    assert "one window needs 20001" in bad["reason"]
+    assert "training.steps=150: takes 153600 sequences" in bad["reason"]
     assert f"failed: {bad['reason']}" in err
     assert "| 0, 1 failed |" in out
     assert runs[0].vocabulary.samefile(runs[1].vocabulary)

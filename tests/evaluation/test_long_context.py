@@ -49,9 +49,7 @@ def test_every_way_gives_the_loss_of_its_model(tiny_recipe: RecipeMaker, held_ou
         assert np.mean(curve.losses) == pytest.approx(float(jax.jit(loss)()), rel=1e-5), curve.way.name
 
 
-def test_within_the_trained_length_windows_change_nothing(
-    tiny_recipe: RecipeMaker, held_out: store.TokenStore
-) -> None:
+def test_within_the_trained_length_windows_change_nothing(tiny_recipe: RecipeMaker, held_out: store.TokenStore) -> None:
     chosen = recipe(tiny_recipe)
     curves = measure(chosen, parameters.initialize(chosen.model, VOCABULARY, 1), held_out, 3, 2, lambda text: None)
     by_name = {curve.way.name: curve for curve in curves}

@@ -12,10 +12,13 @@ from tests.system.runs import Runs
 
 pytestmark = pytest.mark.slow
 
-SHORT = ("training.steps=14", "training.batch_size={0: 2, 10: 4}", "training.checkpoint_every=5",
+SHORT = ("training.steps=14", "training.batch_size=2", "training.checkpoint_every=5",
          "training.evaluate_every=7", "training.validation_windows=4", "training.digest_every=4")  # fmt: skip
 GLAM = (
-    "model={experts: {count: 4, every: 2, feedforward: gelu}, feedforward: geglu, block: serial, norm: rms}",
+    "model.experts={count: 4, every: 2, feedforward: gelu}",
+    "model.feedforward=geglu",
+    "model.block=serial",
+    "model.norm=rms",
     "training.optimizer={momentum: 0, decay: 0.99, update_clip: 1, factored: true, weight_decay: false}",
 )
 
@@ -81,9 +84,7 @@ def test_a_run_cut_in_two_has_the_bits_of_one_that_was_not_and_verifies(prepared
     assert prepared.bits(pieces) == (summary["digest"]["parameters"], summary["digest"]["optimizer"], ledger)
     assert json.loads(prepared("verify", pieces, "--json")[0]) == {"verified": True, "steps": 14}
 
-    lines = read_lines(prepared, whole, "ledger.jsonl")
-    assert [line["sequences"] for line in lines] == [2] * 10 + [4] * 4
     assert summary["validation_loss"]["last"] < summary["validation_loss"]["first"]
     if case.parameters is not None:
         assert summary["parameters"] == case.parameters
-    case.check(lines, read_lines(prepared, whole, "metrics.jsonl"))
+    case.check(read_lines(prepared, whole, "ledger.jsonl"), read_lines(prepared, whole, "metrics.jsonl"))

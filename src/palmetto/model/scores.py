@@ -75,10 +75,12 @@ def _products(
         q = q + _by_group(learned["u"], q).astype(q.dtype)
     result = products(q, k)
     if isinstance(of, SinkAttention) and isinstance(model.positions, RotaryPositions):
-        back = rotary_angles(of.window - queries, model.query_size, model.positions)
-        near = rotate(q, back)
+        # As between a query at position `window` and keys at 0.
+        to_window = rotary_angles(of.window - queries, model.query_size, model.positions)
+        to_start = rotary_angles(-keys, model.query_size, model.positions)
+        at_window = products(rotate(q, to_window), rotate(k[..., None, :], to_start)[..., 0, :])
         far = queries[:, None] - keys[None, :] > of.window
-        result = jnp.where(far[:, None, :], products(near, k), result)
+        result = jnp.where(far[:, None, :], at_window, result)
     return result
 
 

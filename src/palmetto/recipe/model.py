@@ -55,6 +55,9 @@ class T5Positions(Section):
 
     @model_validator(mode="after")
     def _check(self) -> "T5Positions":
+        if self.bidirectional and self.buckets < 4:
+            raise impossible("model.positions.buckets", self.buckets, "must leave at least two to each direction: 4 "
+                             "would do")  # fmt: skip
         if self.max_distance <= self.buckets // 2:
             raise impossible("model.positions.max_distance", self.max_distance, "must exceed half of "
                              f"model.positions.buckets: {self.buckets // 2 + 1} would do")  # fmt: skip

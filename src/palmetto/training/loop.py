@@ -241,7 +241,7 @@ class Loop:
 
     def _measure(self, line: Line, seconds: float, routing: Routing | None) -> None:
         rate = line.sequences * self.recipe.tokens.sequence_length / seconds
-        mfu = rate * flops_per_token(self.recipe) / self.peak
+        mfu = self._utilization(rate)
         metrics = {"step": line.step, "attempt": line.attempt, "seconds": round(seconds, 6),
                    "tokens_per_second": round(rate, 1), "mfu": round(mfu, 5)}  # fmt: skip
         if routing is not None:
@@ -251,6 +251,11 @@ class Loop:
                 metrics["load"] = np.round(np.asarray(routing.load, float), 5).tolist()
         self.metrics.append(metrics)
         self.progress.step(line, rate, mfu)
+
+    def _utilization(self, rate: float) -> float:
+        """MFU at `rate` tokens of the text a second, of which examples may make more positions."""
+        positions = rate * self.recipe.model_length / self.recipe.tokens.sequence_length
+        return positions * flops_per_token(self.recipe) / self.peak
 
     def _validate(self, state: State) -> None:
         loss = self.validate(state.parameters)
@@ -282,7 +287,7 @@ class Loop:
                 },
                 "unigram_entropy": unigram_entropy(self.validation_store),
                 "tokens_per_second": round(rate, 1),
-                "mfu": round(rate * flops_per_token(recipe) / self.peak, 4),
+                "mfu": round(self._utilization(rate), 4),
                 "peak_flops": self.peak,
                 "rollbacks": self.history.attempt,
                 "skipped_steps": self.history.not_finite,
