@@ -252,6 +252,19 @@ def test_overflows_make_no_spike_however_many(length: int) -> None:
     assert run.history.not_finite == length, "but each is an update left out"
 
 
+def test_overflows_right_before_a_spike_do_not_hide_it() -> None:
+    """Twelve of them among the sixteen steps that the median would be taken over."""
+
+    def curve(attempt: int, step: int, position: int) -> Observation:
+        seen = calm(step, position)
+        if attempt or step < 48:
+            return seen
+        return overflow(step, position) if step < 60 else seen._replace(loss=seen.loss + 0.5)
+
+    (rollback,) = Run(curve).go(100).rollbacks
+    assert (rollback.onset, rollback.detected) == (60, 62)
+
+
 @pytest.mark.parametrize(("trouble", "patience"), [(loss_spike, 3), (not_finite, 4)])
 def test_an_overflow_ends_a_streak_as_an_accepted_step_does(trouble: Trouble, patience: int) -> None:
     """A spike that goes on is found as many steps later; overflows are few while the scale falls."""
