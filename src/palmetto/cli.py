@@ -229,7 +229,7 @@ def list_recipes(as_json: Json = False) -> None:
     from palmetto import recipes
 
     names = recipes.names()
-    _answer(names, "\n".join(f"{name:14}{recipes.describe(name)}" for name in names), as_json)
+    _answer(names, "\n".join(f"{name:16}{recipes.describe(name)}" for name in names), as_json)
 
 
 @tokenizer.command("train")

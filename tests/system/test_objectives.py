@@ -28,18 +28,23 @@ PALM = 2 * (32 + 2 * 32 * 32 + 2 * 32 * 16 + 3 * 32 * 128) + 32
 """Parameters behind the embedding: a norm and seven matrices a layer, a norm."""
 
 
-def has_scaled(ledger: Lines, metrics: Lines) -> None:
+def has_scaled(ledger: Lines, metrics: Lines, events: Lines) -> None:
     assert not ledger[0]["applied"], "the first scale must overflow"
     assert ledger[0]["loss_scale"] == 2**20
     changes = {(was["applied"], line["loss_scale"] / was["loss_scale"]) for was, line in itertools.pairwise(ledger)}
     assert changes == {(False, 0.5), (True, 1.0), (True, 2.0)}
+    told = [event for event in events if event["event"] in ("overflow", "skipped step")]
+    assert [(event["event"], event["step"]) for event in told] == [
+        ("overflow", line["step"]) for line in ledger if not line["applied"]
+    ]
+    assert told[0]["text"] == "step 1: a gradient overflowed at loss scale 1048576; parameters left as they were"
 
 
-def has_dropped(ledger: Lines, metrics: Lines) -> None:
+def has_dropped(ledger: Lines, metrics: Lines, events: Lines) -> None:
     assert all(0 < measured["dropped"] < 1 for measured in metrics)
 
 
-def is_dropless(ledger: Lines, metrics: Lines) -> None:
+def is_dropless(ledger: Lines, metrics: Lines, events: Lines) -> None:
     assert all(measured["dropped"] == 0 for measured in metrics)
     (load,) = metrics[3]["load"]
     assert len(load) == 4
@@ -51,7 +56,7 @@ class Case(NamedTuple):
     overrides: tuple[str, ...]
     parameters: int | None = None
     """Where it is PaLM's model: the vocabulary of 512 and what a window of 33 tokens adds to it."""
-    check: Callable[[Lines, Lines], None] = lambda ledger, metrics: None
+    check: Callable[[Lines, Lines, Lines], None] = lambda ledger, metrics, events: None
 
 
 CASES = [
@@ -61,6 +66,7 @@ CASES = [
          32 * (512 + 5 + 3) + PALM),
     Case("float16", ("model.activations=float16", "training.loss_scale={initial: 1048576, growth_interval: 4}"),
          32 * 512 + PALM, has_scaled),
+    Case("bfloat16", ("model.activations=bfloat16",), 32 * 512 + PALM),
     Case("capacity", ("model.experts={count: 4, every: 1, capacity_factor: 0.6}",), check=has_dropped),
     Case("dropless", ("model.experts={count: 4, every: 2}", "training.objective.name=prefix"), check=is_dropless),
     Case("glam", GLAM, check=is_dropless),
@@ -87,4 +93,4 @@ def test_a_run_cut_in_two_has_the_bits_of_one_that_was_not_and_verifies(prepared
     assert summary["validation_loss"]["last"] < summary["validation_loss"]["first"]
     if case.parameters is not None:
         assert summary["parameters"] == case.parameters
-    case.check(read_lines(prepared, whole, "ledger.jsonl"), read_lines(prepared, whole, "metrics.jsonl"))
+    case.check(*(read_lines(prepared, whole, f"{name}.jsonl") for name in ("ledger", "metrics", "events")))

@@ -23,7 +23,7 @@ from palmetto.recipe.objectives import (
     example_length,
     extra_tokens,
 )
-from palmetto.tokens.objectives import Examples, Ids, make_examples
+from palmetto.tokens.objectives import Examples, Ids, make_examples, make_prompt
 from tests.conftest import RecipeMaker
 
 VOCABULARY, EOD = 50, 2
@@ -58,7 +58,10 @@ def rows(examples: Examples) -> list[tuple[list[int], list[bool], int]]:
 
 
 class Parts:
-    """One example taken apart: its mode, what is given and predicted of its window in pieces, and the window."""
+    """One example taken apart: its mode, what is given and predicted of its window in pieces, and the window.
+
+    Each of `gaps` stands before the one of `spans` in its place, `behind` stands behind them all.
+    """
 
     def __init__(self, objective: Objective, size: int, tokens: list[int], scored: list[bool], prefix: int) -> None:
         mixture = isinstance(objective, MixtureObjective)
@@ -67,15 +70,15 @@ class Parts:
         assert tokens[self.length :] == [EOD] * (len(tokens) - self.length)
         assert scored == [max(1, prefix) <= place < self.length for place in range(len(tokens))]
         given, predicted = tokens[mixture:prefix], tokens[prefix : self.length]
-        self.gaps, self.spans = [given], [predicted]
+        self.gaps, self.spans, self.behind = [given], [predicted], list[int]()
         if isinstance(objective, SpanObjective) or self.mode in ("R", "X"):
             assert predicted[-1] == EOD
-            (*self.gaps, behind), sentinels = split(given)
+            (*self.gaps, self.behind), sentinels = split(given)
             (before, *self.spans), again = split(predicted[:-1])
-            assert behind == before == []
+            assert before == []
             assert sentinels == again == list(range(VOCABULARY, VOCABULARY + len(sentinels)))
         pairs = zip(self.gaps, self.spans, strict=True)
-        self.window = [token for gap, span in pairs for token in gap + span]
+        self.window = [token for gap, span in pairs for token in gap + span] + self.behind
 
 
 def split(tokens: list[int]) -> tuple[list[list[int]], list[int]]:
@@ -201,36 +204,55 @@ def test_the_share_of_noise_and_the_number_of_spans_are_exact(objective: SpanObj
 
 
 def test_gaps_and_spans_are_uniform_compositions() -> None:
-    """11 tokens, 5 of them in 3 spans: C(4, 2) ways to cut the spans times C(5, 2) for the gaps, each as likely."""
+    """11 tokens, 5 of them in 3 spans: C(4, 2) ways to cut the spans times C(6, 3) for the gaps, each as likely."""
     objective = SpanObjective(noise=0.45, mean_span=1.7)
     windows = windows_of(12_000, 11)
     counts: Counter[tuple[tuple[int, ...], tuple[int, ...]]] = Counter()
     for example in rows(make(objective, windows, np.arange(12_000))):
         parts = Parts(objective, 11, *example)
-        counts[tuple(map(len, parts.gaps)), tuple(map(len, parts.spans))] += 1
-    compositions = {
-        total: [c for c in itertools.product(range(1, total), repeat=3) if sum(c) == total] for total in (5, 6)
-    }
-    assert set(counts) == set(itertools.product(compositions[6], compositions[5]))
+        counts[tuple(map(len, [*parts.gaps, parts.behind])), tuple(map(len, parts.spans))] += 1
+    of_gaps = [(*c, 6 - sum(c)) for c in itertools.product(range(1, 7), repeat=3) if sum(c) <= 6]
+    of_spans = [c for c in itertools.product(range(1, 6), repeat=3) if sum(c) == 5]
+    assert (len(of_gaps), len(of_spans)) == (math.comb(6, 3), math.comb(4, 2))
+    assert set(counts) == set(itertools.product(of_gaps, of_spans))
+    assert chi_square(counts.values()) < 4
+
+
+@pytest.mark.parametrize(
+    ("objective", "size", "length"),
+    [
+        (SpanObjective(), 21, 3),
+        (MixtureObjective(denoisers=(Denoiser(mode="X", noise=0.15, mean_span=64.0),)), 41, 6),
+        (MixtureObjective(denoisers=(Denoiser(mode="X", noise=0.5, mean_span=64.0),)), 41, 20),
+    ],
+)
+def test_the_place_of_a_single_span_is_uniform(objective: Objective, size: int, length: int) -> None:
+    """From behind the first token on to the window's end."""
+    windows = np.tile(np.arange(size, dtype=np.int32), (4000, 1))
+    counts: Counter[int] = Counter()
+    for example in rows(make(objective, windows, np.arange(4000))):
+        (span,) = Parts(objective, size, *example).spans
+        assert span == list(range(span[0], span[0] + length))
+        counts[span[0]] += 1
+    assert sorted(counts) == list(range(1, size - length + 1))
     assert chi_square(counts.values()) < 4
 
 
 @pytest.mark.parametrize(
     ("size", "noise", "mean", "expected"),
     [
-        (3, 1e-9, 1.0, [10, 11, VOCABULARY, VOCABULARY, 12, EOD]),
-        (3, 0.999, 1.0, [10, VOCABULARY, VOCABULARY, 11, 12, EOD]),
-        (3, 0.5, 1e9, [10, VOCABULARY, VOCABULARY, 11, 12, EOD]),
-        (4, 0.5, 1.0, [10, 50, 12, 51, 50, 11, 51, 13, EOD]),
-        (5, 0.6, 1.0, None),
+        (3, 1e-9, 1.0, [[10, 50, 12, 50, 11, EOD], [10, 11, 50, 50, 12, EOD]]),
+        (3, 0.999, 1.0, [[10, 50, 50, 11, 12, EOD]]),
+        (3, 0.5, 1e9, [[10, 50, 50, 11, 12, EOD]]),
+        (4, 0.5, 1e9, [[10, 50, 13, 50, 11, 12, EOD], [10, 11, 50, 50, 12, 13, EOD]]),
+        (4, 0.5, 1.0, [[10, 50, 12, 51, 50, 11, 51, 13, EOD]]),
+        (5, 0.6, 1.0, [[10, 50, 12, 51, 50, 11, 51, 13, 14, EOD], [10, 50, 13, 51, 50, 11, 12, 51, 14, EOD]]),
     ],
 )
-def test_the_smallest_windows(size: int, noise: float, mean: float, expected: list[int] | None) -> None:
+def test_the_smallest_windows(size: int, noise: float, mean: float, expected: list[list[int]]) -> None:
     windows = np.tile(np.arange(10, 10 + size, dtype=np.int32), (60, 1))
-    made = {tuple(tokens) for tokens in make(SpanObjective(noise=noise, mean_span=mean), windows, range(60)).tokens}
-    assert made == ({tuple(expected)} if expected else {
-        (10, 50, g, 51, *s) for g, s in ((12, (50, 11, 51, 13, 14, EOD)), (13, (50, 11, 12, 51, 14, EOD)))
-    })  # fmt: skip
+    made = make(SpanObjective(noise=noise, mean_span=mean), windows, range(60)).tokens.tolist()
+    assert sorted(map(tuple, expected)) == sorted(set(map(tuple, made)))
 
 
 # --- the mixture
@@ -252,7 +274,7 @@ def test_each_example_is_one_of_the_denoisers(objective: MixtureObjective, size:
         parts = Parts(objective, size, *example)
         assert parts.mode is not None
         bodies.add((parts.mode, sum(map(len, parts.spans)), parts.length - 1))
-        assert sum(map(len, parts.gaps)) + 1 + (len(parts.gaps) if parts.mode != "S" else 0) == example[2]
+        assert sum(map(len, [*parts.gaps, parts.behind])) + 1 + (len(parts.gaps) if parts.mode != "S" else 0) == example[2]
     assert bodies <= possible
     assert {mode for mode, _, _ in bodies} == {denoiser.mode for denoiser in objective.denoisers}
     assert max(length for _, _, length in bodies) == max(length for _, _, length in possible)
@@ -280,6 +302,41 @@ def test_s_predicts_a_uniform_suffix(noise: float, longest: int) -> None:
     counts = Counter((21 - examples.prefix).tolist())
     assert sorted(counts) == list(range(1, longest + 1))
     assert longest == 1 or chi_square(counts.values()) < 4
+
+
+# --- prompts
+
+
+@pytest.mark.parametrize(
+    ("objective", "expected", "prefix"),
+    [
+        (CausalObjective(), [10, 11, 12], 0),
+        (PrefixObjective(), [10, 11, 12], 3),
+        (SpanObjective(), [10, 11, 12, VOCABULARY, VOCABULARY], 4),
+        (MixtureObjective(), [VOCABULARY + 85 + 1, 10, 11, 12], 4),
+        (MixtureObjective(denoisers=(Denoiser(mode="S", noise=0.25),)), [VOCABULARY + 1, 10, 11, 12], 4),
+    ],
+)
+def test_prompts(objective: Objective, expected: list[int], prefix: int) -> None:
+    """Among 513 tokens the mixture has at most 85 spans; S is the second of the modes behind their sentinels."""
+    tokens = np.array([10, 11, 12], np.int32)
+    made, found = make_prompt(objective, tokens, vocabulary_size=VOCABULARY, sequence_length=512)
+    assert made.dtype == np.int32
+    assert (made.tolist(), found) == (expected, prefix)
+
+
+@pytest.mark.parametrize("objective", [PrefixObjective(), SpanObjective(mean_span=64), MixtureObjective()])
+def test_a_prompt_is_how_examples_begin_that_predict_the_windows_end(objective: Objective) -> None:
+    size, seen = 30, 0
+    for example in rows(make(objective, windows_of(200, size), np.arange(200))):
+        parts = Parts(objective, size, *example)
+        if parts.behind or parts.mode in ("R", "X"):
+            continue
+        seen += 1
+        start = np.array(parts.gaps[0], np.int32)
+        prompt, prefix = make_prompt(objective, start, vocabulary_size=VOCABULARY, sequence_length=size - 1)
+        assert (prompt.tolist(), prefix) == (example[0][: len(prompt)], example[2])
+    assert seen > 3
 
 
 # --- the stream never changes

@@ -26,7 +26,8 @@ class PrefixObjective(Section):
 
 class SpanObjective(Section):
     """Spans of the window are replaced by sentinels and predicted behind it, each after its sentinel
-    (arXiv 1910.10683, section 3.1.4). The corrupted window is a prefix whose positions see each other."""
+    (arXiv 1910.10683, section 3.1.4; unlike there, a window need not end with a span). The corrupted window is a prefix
+    whose positions see each other."""
 
     name: Literal["spans"] = "spans"
     noise: Share = 0.15

@@ -109,18 +109,21 @@ def _suffix(word: np.uint64, window: int, noise: float) -> int:
 def _corrupt(window: Ids, words: Words, noise: float, mean_span: float, sentinels: int, eod: int) -> tuple[Ids, int]:
     """Span corruption (T5, arXiv 1910.10683, section 3.1.4) as one sequence, and the length of its first part:
 
-        gap, sentinel 0, gap, sentinel 1, …    what is kept of the window, a sentinel for each span
+        gap, sentinel 0, gap, sentinel 1, … gap    what is kept of the window, a sentinel for each span
         sentinel 0, span, sentinel 1, span, … end of document
 
-    The lengths of the gaps and those of the spans are uniform among all that add up, as in T5. So a window begins with
-    a gap and ends with a span, and a single span is always its end.
+    The lengths of the spans and those of the gaps are uniform among all that add up. As in T5 every gap before a span
+    has a token; unlike there a gap, maybe empty, follows the last span. T5's windows always end with a span, so that a
+    single one, as in short windows or of UL2's long spans, would stand at the same place in every window.
     """
     noise_tokens, spans = count_spans(len(window), noise, mean_span)
-    of_spans, of_gaps = np.split(words[: len(window) - 2], [noise_tokens - 1])
-    span_lengths, gap_lengths = _composition(of_spans, spans), _composition(of_gaps, spans)
-    is_noise = np.repeat(np.tile([False, True], spans), np.stack([gap_lengths, span_lengths], axis=1).ravel())
+    of_spans, of_gaps = np.split(words[: len(window) - 1], [noise_tokens - 1])
+    span_lengths, gap_lengths = _composition(of_spans, spans), _composition(of_gaps, spans + 1)
+    gap_lengths[-1] -= 1
+    lengths = np.insert(gap_lengths, np.arange(1, spans + 1), span_lengths)
+    is_noise = np.repeat(np.arange(len(lengths)) % 2 == 1, lengths)
     ids = sentinels + np.arange(spans)
-    kept = np.insert(window[~is_noise], np.cumsum(gap_lengths), ids)
+    kept = np.insert(window[~is_noise], np.cumsum(gap_lengths[:-1]), ids)
     predicted = np.insert(window[is_noise], np.cumsum(span_lengths) - span_lengths, ids)
     return np.concatenate([kept, predicted, np.array([eod], np.int32)]), len(kept)
 

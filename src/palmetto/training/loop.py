@@ -171,9 +171,13 @@ class Loop:
         self.ledger.append(line)
         self.path.append(line)
         self._measure(line, seconds, routing)
-        if not line.applied:
+        observation = observe(line)
+        if observation.overflow:
+            self.event("overflow", f"step {step}: a gradient overflowed at loss scale {line.loss_scale:.0f}; "
+                       "parameters left as they were", step=step)  # fmt: skip
+        elif not line.applied:
             self.event("skipped step", f"step {step}: NaN or Inf; parameters left as they were", step=step)
-        decision = self.history.feed(observe(line))
+        decision = self.history.feed(observation)
         if isinstance(decision, Rollback):
             return self._roll_back(decision)
         if decision:

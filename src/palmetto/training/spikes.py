@@ -70,7 +70,7 @@ class History:
         self.rollbacks: list[Rollback] = []
         self.skips: Skips = ()
         self.not_finite = 0
-        """Steps on all attempts whose update was left out for a NaN or Inf."""
+        """Steps on all attempts whose update was left out for a NaN or Inf; overflows are not among them."""
         self._in_a_row = 0
 
     @property
@@ -88,7 +88,7 @@ class History:
         self._path.append(_Record(observation, self._judge(observation)))
         if _enters_window(self._path[-1]):
             self._window.append(observation)
-        self.not_finite += not observation.applied
+        self.not_finite += self._path[-1].verdict == "not finite"
         return self._decide()
 
     def _judge(
