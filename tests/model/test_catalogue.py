@@ -14,8 +14,8 @@ from pydantic import ValidationError
 
 from palmetto.model import decoder, layout
 from palmetto.model.decoder import Rematerialize
-from palmetto.model.experts import Routing
 from palmetto.model.parameters import Parameters
+from palmetto.model.router import Routing
 from palmetto.recipe.model import Model
 from palmetto.training.loss import Batch, Losses, token_losses
 from tests import catalogue

@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from palmetto.model.experts import Routing, mixture
+from palmetto.model.experts import mixture
 from palmetto.model.products import project, project_back
+from palmetto.model.router import Routing
 from palmetto.recipe.model import Experts
 
 B, T, D, F, E, TOP = 2, 24, 16, 20, 4, 2

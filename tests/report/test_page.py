@@ -161,6 +161,16 @@ def test_neighbouring_skipped_steps_are_one_row(make_run: RunMaker) -> None:
     assert "step 30: NaN" in page
 
 
+def test_neighbouring_overflows_are_one_row_apart_from_skipped_steps(make_run: RunMaker) -> None:
+    run = make_run()
+    for step, event in [(61, "overflow"), (62, "overflow"), (63, "skipped step"), (64, "overflow")]:
+        run.record_event(event, text=f"step {step}: in its words", step=step)
+    page = written(run)
+    assert "steps 61 to 62: a gradient overflowed; parameters left as they were" in page
+    assert "step 63: in its words" in page
+    assert "step 64: in its words" in page
+
+
 def test_a_lost_event_and_a_changed_machine_are_told(make_run: RunMaker) -> None:
     run = make_run(spiking)
     told = run.events.read_text().splitlines(keepends=True)

@@ -274,7 +274,9 @@ def test_each_example_is_one_of_the_denoisers(objective: MixtureObjective, size:
         parts = Parts(objective, size, *example)
         assert parts.mode is not None
         bodies.add((parts.mode, sum(map(len, parts.spans)), parts.length - 1))
-        assert sum(map(len, [*parts.gaps, parts.behind])) + 1 + (len(parts.gaps) if parts.mode != "S" else 0) == example[2]
+        assert (
+            sum(map(len, [*parts.gaps, parts.behind])) + 1 + (len(parts.gaps) if parts.mode != "S" else 0) == example[2]
+        )
     assert bodies <= possible
     assert {mode for mode, _, _ in bodies} == {denoiser.mode for denoiser in objective.denoisers}
     assert max(length for _, _, length in bodies) == max(length for _, _, length in possible)
@@ -327,7 +329,7 @@ def test_prompts(objective: Objective, expected: list[int], prefix: int) -> None
 
 @pytest.mark.parametrize("objective", [PrefixObjective(), SpanObjective(mean_span=64), MixtureObjective()])
 def test_a_prompt_is_how_examples_begin_that_predict_the_windows_end(objective: Objective) -> None:
-    size, seen = 30, 0
+    size, seen = 10, 0
     for example in rows(make(objective, windows_of(200, size), np.arange(200))):
         parts = Parts(objective, size, *example)
         if parts.behind or parts.mode in ("R", "X"):
@@ -336,7 +338,7 @@ def test_a_prompt_is_how_examples_begin_that_predict_the_windows_end(objective: 
         start = np.array(parts.gaps[0], np.int32)
         prompt, prefix = make_prompt(objective, start, vocabulary_size=VOCABULARY, sequence_length=size - 1)
         assert (prompt.tolist(), prefix) == (example[0][: len(prompt)], example[2])
-    assert seen > 3
+    assert seen > 10
 
 
 # --- the stream never changes
@@ -358,9 +360,9 @@ GOLDEN_MIXTURE = MixtureObjective(
         (
             SpanObjective(noise=0.4, mean_span=2.0),
             [
-                [10, 11, 12, 50, 15, 16, 17, 18, 51, 50, 13, 14, 51, 19, 20, 21, EOD],
-                [10, 50, 12, 13, 14, 15, 16, 17, 51, 50, 11, 51, 18, 19, 20, 21, EOD],
-                [10, 11, 12, 50, 15, 16, 17, 18, 51, 50, 13, 14, 51, 19, 20, 21, EOD],
+                [10, 50, 13, 14, 51, 18, 19, 20, 21, 50, 11, 12, 51, 15, 16, 17, EOD],
+                [10, 50, 12, 13, 14, 15, 16, 51, 21, 50, 11, 51, 17, 18, 19, 20, EOD],
+                [10, 11, 12, 50, 15, 16, 17, 51, 21, 50, 13, 14, 51, 18, 19, 20, EOD],
             ],
             [9, 9, 9],
         ),
@@ -369,7 +371,7 @@ GOLDEN_MIXTURE = MixtureObjective(
             [
                 [55, 10, 50, 12, 51, 15, 16, 17, 18, 52, 50, 11, 51, 13, 14, 52, 19, 20, 21, EOD],
                 [54, *range(10, 22), *[EOD] * 7],
-                [53, *range(10, 20), 50, 50, 20, 21, *[EOD] * 5],
+                [53, 10, 11, 50, *range(14, 22), 50, 12, 13, *[EOD] * 5],
             ],
             [10, 9, 12],
         ),

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 
 from palmetto.model.attention import attention
 from palmetto.model.block import block
-from palmetto.model.experts import Routing
 from palmetto.model.layout import Arranged, Layer, Layout, Stacked
 from palmetto.model.norms import NORMS, normalize
 from palmetto.model.positions import Angles, rotary_angles, shared, sinusoids
+from palmetto.model.router import Routing
 from palmetto.recipe.model import LearnedPositions, Model, ParallelWindows, RotaryPositions, SinusoidalPositions
 
 Rematerialize = Literal["nothing", "projections", "block"]

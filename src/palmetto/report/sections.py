@@ -135,16 +135,22 @@ def events(record: Record) -> str:
     return f"<section><h2>Events</h2>\n{text}</section>"
 
 
+_LEFT_OUT = {
+    "skipped step": "NaN or Inf; parameters left as they were",
+    "overflow": "a gradient overflowed; parameters left as they were",
+}
+
+
 def _together(events: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """The events, those of neighbouring skipped steps as one."""
+    """The events, those of neighbouring steps left out for one reason as one."""
     group: list[dict[str, Any]] = []
     for event in [*events, None]:
-        if group and not (event and event["event"] == "skipped step" and event["step"] == group[-1]["step"] + 1):
+        if group and not (event and event["event"] == group[0]["event"] and event["step"] == group[-1]["step"] + 1):
             first, last = group[0], group[-1]
-            several = {"text": f"steps {first['step']} to {last['step']}: NaN or Inf; parameters left as they were"}
+            several = {"text": f"steps {first['step']} to {last['step']}: {_LEFT_OUT[first['event']]}"}
             yield first | several if len(group) > 1 else first
             group = []
-        if event and event["event"] == "skipped step":
+        if event and event["event"] in _LEFT_OUT:
             group.append(event)
         elif event:
             yield event

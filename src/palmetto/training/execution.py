@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from palmetto.model import layout
-from palmetto.model.experts import Routing
 from palmetto.model.parameters import unstack
+from palmetto.model.router import Routing
 from palmetto.recipe import Recipe
 from palmetto.recipe.objectives import CausalObjective
 from palmetto.tokens.objectives import make_examples

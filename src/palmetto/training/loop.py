@@ -11,8 +11,8 @@ import numpy as np
 from palmetto import environment
 from palmetto.errors import RunStopped, UserError
 from palmetto.files import JsonLines, read_json, read_json_lines, write_json
-from palmetto.model.experts import Routing
 from palmetto.model.parameters import count
+from palmetto.model.router import Routing
 from palmetto.run_directory import RunDirectory
 from palmetto.tokens.packing import unigram_entropy
 from palmetto.tokens.store import TokenStore

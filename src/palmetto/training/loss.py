@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from palmetto.model.decoder import Rematerialize, hidden_states, logits
-from palmetto.model.experts import Routing
 from palmetto.model.layout import Arranged, Layout
 from palmetto.model.products import in_float32, transposed
+from palmetto.model.router import Routing
 from palmetto.recipe.model import Model
 
 

@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from palmetto.model import parameters as parameter
-from palmetto.model.experts import Routing
 from palmetto.model.layout import Arranged, Layout, arrange
 from palmetto.model.parameters import Parameters, Table
+from palmetto.model.router import Routing
 from palmetto.recipe import Recipe
 from palmetto.training import loss_scale as loss_scales
 from palmetto.training import optimizer as optimizers
