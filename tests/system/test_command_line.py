@@ -165,6 +165,33 @@ def test_generate_is_deterministic_and_bounded(prepared: Runs, straight: object)
     assert out.startswith("été 🌴")
 
 
+def test_a_model_is_run_with_other_positions_and_attention(prepared: Runs, straight: object) -> None:
+    def text(*overrides: str) -> str:
+        return str(json.loads(prepared("generate", "straight", *overrides, "--prompt", "import ", "--json")[0])["text"])
+
+    assert text("model.attention={name: sinks, sinks: 1, window: 4}") != text(
+        "model.attention={name: local, window: 2}"
+    )
+    for override, words in (
+        ("model.positions={name: t5}", "other parameters"),
+        ("model.layers=3", "model.layers"),
+        ("model.attention.windw=3", "model.attention.windw"),
+    ):
+        _, err = prepared("generate", "straight", override, "--prompt", "x", expect=2)
+        assert words in err
+
+
+def test_long_context_shows_every_way(prepared: Runs, straight: object) -> None:
+    out, _ = prepared("long-context", "straight", "--times", 2, "--sequences", 2, "--json")
+    values = json.loads(out)
+    assert values["trained_length"] == 32
+    assert [len(way["loss_by_stretch"]) for way in values["ways"]] == [2] * 9
+    made = {f"long-context.{ending}" for ending in ("json", "md", "png", "html")}
+    assert made <= {path.name for path in (prepared.folder / "straight").iterdir()}
+    _, err = prepared("long-context", "straight", "--times", 1, expect=2)
+    assert "--times" in err
+
+
 def test_tokenizer_round_trips_any_bytes(prepared: Runs) -> None:
     model = prepared.folder / "vocabulary.model"
     prepared("tokenizer", "train", prepared.text, "--size", 400, "--out", model)
@@ -193,7 +220,8 @@ def test_plan_counts_the_paper_models_to_the_digit(prepared: Runs, recipe: str, 
 
 def test_help_lists_every_command(prepared: Runs) -> None:
     out, _ = prepared("--help")
-    for command in ("run", "train", "verify", "digest", "generate", "plan", "report", "recipes", "tokenizer"):
+    for command in ("run", "train", "verify", "digest", "generate", "plan", "report", "recipes", "tokenizer", "sweep",
+                    "long-context"):  # fmt: skip
         assert command in out
     names = json.loads(prepared("recipes", "--json")[0])
     assert {"quickstart", "palm-1m", "palm-15m", "palm-150m", "palm-8b", "palm-62b", "palm-540b"} <= set(names)

@@ -237,6 +237,6 @@ def _middle(rollback: Rollback) -> float:
 
 
 def _mark_skipped(axes: Axes, record: Record, column: float) -> None:
-    """A cross at the foot for each step whose update was left out."""
+    """A cross at the foot for each step whose update was left out for a NaN or Inf."""
     for counts, colour in ((record.live, "train"), (~record.live, "rollback")):
-        _along_edge(axes, record.step[counts & ~record.applied], column, 0.03, "x", LIGHT[colour])
+        _along_edge(axes, record.step[counts & record.skipped], column, 0.03, "x", LIGHT[colour])

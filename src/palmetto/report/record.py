@@ -120,9 +120,15 @@ class Record:
         return int(self.sequences[self.live].sum()) * self.recipe.tokens.sequence_length
 
     @property
+    def skipped(self) -> Bools:
+        """Whether a line's update was left out for a NaN or Inf, and not for an overflow that the loss scale mends."""
+        mended: Bools = (self.loss_scale > 1) & np.isfinite(self.loss)
+        return ~self.applied & ~mended
+
+    @property
     def skipped_steps(self) -> int:
-        """Steps, on any attempt, whose update was left out for a NaN or Inf."""
-        return int((~self.applied).sum())
+        """Such steps on all attempts."""
+        return int(self.skipped.sum())
 
     @property
     def unigram_entropy(self) -> float | None:
