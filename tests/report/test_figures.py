@@ -54,6 +54,7 @@ def test_a_long_run_takes_little_room_and_keeps_its_spikes(make_run: RunMaker) -
         "applied": np.ones(steps, bool),
         "loss": 4 + 0.1 * noise,
         "grad_norm": 4 + 0.1 * noise,
+        "loss_scale": np.full(steps, np.nan),
     }
     found = replace(record.read(make_run()), **changed)
     loss = figures.loss_figure(found)
