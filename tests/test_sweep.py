@@ -22,7 +22,7 @@ corpus: {section_bytes: 4096, validation_share: 0.1}
 tokens: {vocabulary_size: 400, sequence_length: 16}
 model: {layers: 1, d_model: 16, heads: 1}
 training:
-  steps: 150
+  steps: 400
   batch_size: 2
   schedule: {peak: 1e-2, hold: 20}
   evaluate_every: 50
@@ -148,7 +148,8 @@ def test_a_text_that_has_changed_is_refused(tiny: Path) -> None:
 
 
 def start(folder: Path, *arguments: object) -> "subprocess.Popen[str]":
-    variables = {name: value for name, value in os.environ.items() if name not in ("NPROC", "XLA_FLAGS")}
+    settled = ("NPROC", "XLA_FLAGS", "JAX_NUM_CPU_DEVICES")
+    variables = {name: value for name, value in os.environ.items() if name not in settled}
     command = [sys.executable, "-c", "from palmetto.cli import main; main()", "sweep", "tiny.yaml"]
     return subprocess.Popen([*command, "--source", "text.txt", "--out", "out", *map(str, arguments)], cwd=folder,
                             env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # fmt: skip
@@ -178,8 +179,8 @@ def test_a_sweep_goes_on_where_it_was_stopped_and_does_nothing_twice(tiny: Path)
     process = start(tiny, f"{KINDS},{BAD}", "--seeds", 1)
     second = tiny / "out" / "kind=low" / "seed-0"
     deadline = time.monotonic() + 300
-    while process.poll() is None and not read_json_lines(second / "ledger.jsonl") and time.monotonic() < deadline:
-        time.sleep(0.005)
+    while process.poll() is None and not (second / "events.jsonl").exists() and time.monotonic() < deadline:
+        time.sleep(0.005)  # until it is about to take its first step
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 1, err
@@ -200,7 +201,7 @@ def test_a_sweep_goes_on_where_it_was_stopped_and_does_nothing_twice(tiny: Path)
 
     # What failed is told and not dropped, and what did not is what its run says.
     *good, bad = read_json(tiny / "out" / "sweep.json")["points"]
-    assert [(p["status"], p["steps"]) for p in good] == [("done", 150)] * 2
+    assert [(p["status"], p["steps"]) for p in good] == [("done", 400)] * 2
     runs = [RunDirectory(tiny / "out" / point["directory"]) for point in good]
     for point, run in zip(good, runs, strict=True):
         validations = [event for event in read_json_lines(run.events) if event["event"] == "validation"]
@@ -208,7 +209,7 @@ def test_a_sweep_goes_on_where_it_was_stopped_and_does_nothing_twice(tiny: Path)
         assert point["digest"] == read_json(run.summary)["digest"]["parameters"]
         assert load(str(tiny / "tiny.yaml"), point["overrides"]).differences(run.recipe) == []
     assert (bad["status"], bad["validation_loss"]) == ("failed", None)
-    assert "training.steps=150: takes 153600 sequences" in bad["reason"]
+    assert "training.steps=400: takes 409600 sequences" in bad["reason"]
     assert f"failed: {bad['reason']}" in err
     assert "| 0, 1 failed |" in out
     assert runs[0].vocabulary.samefile(runs[1].vocabulary)

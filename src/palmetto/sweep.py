@@ -159,14 +159,13 @@ def run(planned: Plan, say: Say) -> results.Sweep:
             where = f"{number + 1} of {len(planned.points)}: {planned.name(point)}"
             say(f"{where} ({clock.left(left)}log: {point.run.path / LOG})")
             try:
-                reason = _train(point, planned.points, child)
+                if reason := _train(point, planned.points, child):
+                    reasons[point.run.path] = reason
+                    say(f"failed: {reason}")
+                clock.count(counts[point.choice]["flops"])
+                report.write(_results(planned, choices, reasons), planned.out)
             except KeyboardInterrupt:
                 raise RunStopped(f"interrupted at {where}; the same command goes on") from None
-            if reason:
-                reasons[point.run.path] = reason
-                say(f"failed: {reason}")
-            clock.count(counts[point.choice]["flops"])
-            report.write(_results(planned, choices, reasons), planned.out)
         found = _results(planned, choices, reasons)
         report.write(found, planned.out)
     return found
