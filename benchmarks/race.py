@@ -63,7 +63,8 @@ def worker(name: str, overrides: Sequence[str]) -> None:
 
     from palmetto.model import layout
     from palmetto.training.loss import Batch
-    from palmetto.training.step import initial_state, make_step
+    from palmetto.training.state import initial_state
+    from palmetto.training.step import make_step
 
     step = make_step(recipe, layout.for_platform("cpu"))
     state = initial_state(recipe)

@@ -45,7 +45,7 @@ def overheads(step_seconds: float) -> None:
     from palmetto.training.checkpoint import Checkpoints
     from palmetto.training.digest import digest
     from palmetto.training.ledger import Ledger, Line, batch_digest
-    from palmetto.training.step import initial_state, parameter_table
+    from palmetto.training.state import initial_state, parameter_table
 
     training = recipe.training
     with tempfile.TemporaryDirectory() as folder:

@@ -18,7 +18,8 @@ from palmetto.recipe.training import Adafactor, InverseSqrt
 from palmetto.tokens.order import Ramp
 from palmetto.training.loss import Batch
 from palmetto.training.schedule import learning_rate
-from palmetto.training.step import State, initial_state, make_step
+from palmetto.training.state import State, initial_state
+from palmetto.training.step import make_step
 
 TINY = """
 tokens: {vocabulary_size: 300, sequence_length: 16}

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from palmetto.model.parameters import Table, active, specifications
+from palmetto.parallel.sharding import Spread
 from palmetto.recipe import Recipe
 from palmetto.recipe.objectives import extra_tokens
 from palmetto.tokens.order import Ramp
@@ -96,7 +97,7 @@ def describe(values: dict[str, Any]) -> str:
 
 def _optimizer_bytes(recipe: Recipe, table: Table) -> int:
     """What the optimizer keeps between steps; without momentum or factored it is little."""
-    transformation = optimizer.make(recipe.training.optimizer, {name: of.stack for name, of in table.items()})
+    transformation = optimizer.make(recipe.training.optimizer, {name: Spread(of.stack) for name, of in table.items()})
     state = jax.eval_shape(
         lambda: transformation.init({name: jnp.zeros(of.shape, jnp.float32) for name, of in table.items()})
     )

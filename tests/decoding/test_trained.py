@@ -16,12 +16,13 @@ from palmetto.errors import UserError
 from palmetto.files import write_text
 from palmetto.model import parameters
 from palmetto.model.layout import ACCELERATOR, arrange
+from palmetto.parallel.sharding import Spread
 from palmetto.recipe.model import Model
 from palmetto.run_directory import RunDirectory
 from palmetto.tokens.vocabulary import Vocabulary
 from palmetto.training import optimizer as optimizers
 from palmetto.training.checkpoint import CheckpointDamaged, Checkpoints
-from palmetto.training.step import State, parameter_table
+from palmetto.training.state import State, parameter_table
 from tests import reference
 from tests.conftest import RecipeMaker
 
@@ -56,7 +57,7 @@ def run(tiny_recipe: RecipeMaker, tmp_path: Path) -> RunDirectory:
 def save(run: RunDirectory, *steps: int) -> None:
     table = parameter_table(run.recipe)
     checkpoints = Checkpoints(run.checkpoints, table)
-    optimizer = optimizers.make(run.recipe.training.optimizer, {name: of.stack for name, of in table.items()})
+    optimizer = optimizers.make(run.recipe.training.optimizer, {name: Spread(of.stack) for name, of in table.items()})
     for step in steps:
         state = State(drawn(step), optimizer.init(drawn(step)), None)
         checkpoints.save(state, step=step, attempt=0, recipe="", tokens="", chain="")

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from palmetto.model.experts import mixture
+from palmetto.model.layout import ACCELERATOR, CPU
 from palmetto.model.products import project, project_back
 from palmetto.model.router import Routing
 from palmetto.recipe.model import Experts
@@ -82,7 +83,7 @@ def reference(x: np.ndarray, layer: Layer, chosen: Experts) -> tuple[np.ndarray,
 
 @cache
 def compiled(chosen: Experts, unroll: bool) -> Callable[[Any, Layer], tuple[jax.Array, Routing]]:
-    return jax.jit(lambda x, layer: mixture(x, layer, chosen, activate, unroll=unroll))
+    return jax.jit(lambda x, layer: mixture(x, layer, chosen, activate, layout=CPU if unroll else ACCELERATOR))
 
 
 @cache
@@ -90,7 +91,7 @@ def differentiated(chosen: Experts, unroll: bool) -> Callable[[Any, Layer, Any],
     """Output, routing and the gradients of a loss with every differentiable part: Σ y·d + 2·balance + 3·z."""
 
     def loss(x: jax.Array, layer: Layer, d: jax.Array) -> tuple[jax.Array, tuple[jax.Array, Routing]]:
-        y, routing = mixture(x, layer, chosen, activate, unroll=unroll)
+        y, routing = mixture(x, layer, chosen, activate, layout=CPU if unroll else ACCELERATOR)
         return jnp.sum(y.astype(jnp.float32) * d) + 2 * routing.balance + 3 * routing.z, (y, routing)
 
     @jax.jit
@@ -248,7 +249,11 @@ def test_who_gets_in(unroll: bool, capacity_factor: float, seed: int) -> None:
 
 @cache
 def _marked(chosen: Experts, unroll: bool) -> Callable[[Any, Layer], tuple[jax.Array, Routing]]:
-    return jax.jit(lambda x, layer: mixture(x, layer, chosen, lambda up, _: jnp.ones_like(up), unroll=unroll))
+    return jax.jit(
+        lambda x, layer: mixture(
+            x, layer, chosen, lambda up, _: jnp.ones_like(up), layout=CPU if unroll else ACCELERATOR
+        )
+    )
 
 
 @pytest.mark.parametrize("unroll", FORMS)

@@ -21,7 +21,7 @@ from palmetto.training.checkpoint import CheckpointDamaged, Checkpoints, Manifes
 from palmetto.training.digest import digest
 from palmetto.training.loss_scale import LossScaleState
 from palmetto.training.optimizer import OptimizerState
-from palmetto.training.step import State
+from palmetto.training.state import State
 
 TABLE = {
     "embedding": Specification((5, 3), ("vocabulary", "width"), 1.0),

@@ -10,6 +10,7 @@ import numpy as np
 import optax
 import pytest
 
+from palmetto.parallel.sharding import Spread
 from palmetto.recipe.training import Adafactor, AdamW
 from palmetto.training import optimizer as optimizers
 from tests import reference
@@ -26,6 +27,7 @@ SHAPES = {
     "u": (2, 2, 4),
 }
 STACKS = {"embedding": 0, "expert_up": 2, "final_norm": 0, "norm": 1, "q": 1, "u": 1}
+SPREADS = {name: Spread(stack) for name, stack in STACKS.items()}
 VECTORS = {"final_norm", "norm"}
 # One layer under Adafactor's floor of 1e-3: an RMS taken over the stack would move the small ones too far.
 SCALES = np.array([1e-4, 0.3, 20.0])
@@ -99,7 +101,7 @@ def follow(
 @functools.cache
 def ours(settings: Adafactor | AdamW, constant_rate: float | None = None) -> Trajectory:
     rates = RATES if constant_rate is None else np.full_like(RATES, constant_rate)
-    return follow(optimizers.make(settings, STACKS), PARAMETERS, GRADIENTS, learning_rate=rates)
+    return follow(optimizers.make(settings, SPREADS), PARAMETERS, GRADIENTS, learning_rate=rates)
 
 
 def adafactor_in_numpy(
@@ -263,7 +265,7 @@ def one_step(
     settings: Adafactor, gradient: np.ndarray, theta: np.ndarray, stack: int = 0
 ) -> tuple[np.ndarray, optimizers.OptimizerState]:
     """The update that the first step makes at a rate of 0.1, and the state behind it."""
-    transformation = optimizers.make(settings, {"w": stack})
+    transformation = optimizers.make(settings, {"w": Spread(stack)})
     parameters = {"w": jnp.asarray(theta, jnp.float32)}
     updates, state = jax.jit(transformation.update)(
         {"w": jnp.asarray(gradient, jnp.float32)}, transformation.init(parameters), parameters,
@@ -305,7 +307,7 @@ def test_a_matrix_of_three_axes_is_factored_over_its_last_two_and_scaled_as_a_wh
 @pytest.mark.parametrize("settings", [Adafactor(), AdamW(), GLAM], ids=["palm", "adamw", "glam"])
 def test_state_starts_at_zero_in_float32_and_holds_what_is_needed_alone(settings: Adafactor | AdamW) -> None:
     parameters = {name: jnp.asarray(array) for name, array in PARAMETERS.items()}
-    state = optimizers.make(settings, STACKS).init(parameters)
+    state = optimizers.make(settings, SPREADS).init(parameters)
     assert state.k == 0
     shapes = {
         moment: {name: array.shape for name, array in getattr(state, moment).items()}
@@ -323,7 +325,7 @@ def test_state_starts_at_zero_in_float32_and_holds_what_is_needed_alone(settings
 
 @pytest.mark.parametrize("settings", [Adafactor(), AdamW(), GLAM], ids=["palm", "adamw", "glam"])
 def test_a_step_keeps_the_shapes_and_types_of_the_state(settings: Adafactor | AdamW) -> None:
-    transformation = optimizers.make(settings, STACKS)
+    transformation = optimizers.make(settings, SPREADS)
     state = jax.eval_shape(transformation.init, PARAMETERS)
     _, after = jax.eval_shape(transformation.update, PARAMETERS, state, PARAMETERS, learning_rate=jnp.float32(0.1))
     assert jax.tree.map(lambda _: 0, after) == jax.tree.map(lambda _: 0, state)

@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from palmetto.parallel.sharding import Spread
 from palmetto.training import reductions
 from tests import reference
+from tests.sums import halves_sum
 
 COLUMNS = 64
 Array = np.ndarray
@@ -83,13 +85,6 @@ def test_only_powers_of_two_have_the_tree(n: int) -> None:
         reductions.sum_over_leaves(lambda leaf: leaf, jnp.zeros((n, 2)))
 
 
-@pytest.mark.parametrize("n", [1, 2, 3, 5, 8, 11, 33])
-def test_pairwise_sum_is_the_tree_filled_up_with_zeros(n: int) -> None:
-    values = terms(n)
-    padded = np.concatenate([values, np.zeros(((1 << (n - 1).bit_length()) - n, COLUMNS), np.float32)])
-    assert same_bits(reductions.pairwise_sum(jnp.asarray(values)), tree_sum(padded))
-
-
 SHAPES = {
     "embedding": (48, 10),
     "expert_up": (3, 4, 10, 6),
@@ -99,6 +94,7 @@ SHAPES = {
     "u": (3, 2, 5),
 }
 STACKS = {"embedding": 0, "expert_up": 2, "final_norm": 0, "norm": 1, "q": 1, "u": 1}
+SPREADS = {name: Spread(stack) for name, stack in STACKS.items()}
 SCALES = np.array([1e-4, 1.0, 30.0], np.float32)
 
 
@@ -117,7 +113,7 @@ def some_arrays(seed: int) -> dict[str, Array]:
     return arrays
 
 
-global_norm = jax.jit(lambda arrays: reductions.global_norm(arrays, STACKS))
+global_norm = jax.jit(lambda arrays: reductions.global_norm(arrays, SPREADS))
 sum_of_squares = jax.jit(reductions.sum_of_squares, static_argnums=1)
 
 
@@ -145,42 +141,26 @@ def test_global_norm_has_the_same_bits_for_layers_and_experts_stacked_or_apart()
         for index, matrix in matrices(array, STACKS[name]).items()
     }
     assert len(apart) == 1 + 12 + 1 + 3 + 3 + 3
-    assert global_norm(arrays) == jax.jit(lambda a: reductions.global_norm(a, dict.fromkeys(a, 0)))(apart)
+    assert global_norm(arrays) == jax.jit(lambda a: reductions.global_norm(a, dict.fromkeys(a, Spread(0))))(apart)
 
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_root_mean_square_is_that_of_each_logical_matrix_and_broadcasts(name: str) -> None:
     array, stack = some_arrays(2)[name], STACKS[name]
-    rms = np.asarray(reductions.root_mean_square(jnp.asarray(array), stack))
+    rms = np.asarray(reductions.root_mean_square(jnp.asarray(array), Spread(stack)))
     expected = [reference.rms(matrix.astype(np.float64)) for matrix in matrices(array, stack).values()]
     assert np.allclose(rms.reshape(-1), expected, rtol=1e-6, atol=0)
     assert rms.shape == array.shape[:stack] + (1,) * (array.ndim - stack)
 
 
-@functools.partial(jax.jit, static_argnums=1)
-def squares_of_a_plain_stack(matrices: jax.Array, chunks: int) -> jax.Array:
-    """Σ x² of matrices [n, rows, columns], `chunks` of rows at a time, then the tree."""
-    parts = jnp.sum(jnp.square(matrices).reshape(matrices.shape[0], chunks, -1), axis=2)
-    return reductions.pairwise_sum(parts.T)
-
-
-@pytest.mark.parametrize(("rows", "chunks"), [(1, 1), (6, 2), (16, 16), (100, 4), (512, 256)])
-@pytest.mark.parametrize("leading", [(), (3,), (2, 3), (6, 1)])
-def test_a_sum_of_squares_has_the_bits_of_one_stack_of_matrices(
-    leading: tuple[int, ...], rows: int, chunks: int
-) -> None:
+@pytest.mark.parametrize(("rows", "chunks"), [(1, 1), (6, 2), (16, 16), (100, 4), (512, 512), (6144, 1024)])
+@pytest.mark.parametrize("leading", [(), (3,), (2, 3)])
+def test_a_sum_of_squares_is_of_rows_then_chunks_then_all(leading: tuple[int, ...], rows: int, chunks: int) -> None:
     array = np.random.default_rng(rows).normal(size=(*leading, rows, 9)).astype(np.float32)
-    sums = sum_of_squares(array, len(leading))
-    assert sums.shape == leading
-    assert same_bits(sums, squares_of_a_plain_stack(array.reshape(-1, rows, 9), chunks))
-    assert np.allclose(sums, np.square(array, dtype=np.float64).sum((-2, -1)), rtol=3e-7, atol=0)
-
-
-@pytest.mark.parametrize("rows", [16, 64, 256])
-def test_half_of_a_matrixs_rows_is_half_of_the_tree(rows: int) -> None:
-    matrix = np.random.default_rng(rows).normal(size=(rows, 9)).astype(np.float32)
-    halves = [np.asarray(sum_of_squares(half, 0)) for half in np.split(matrix, 2)]
-    assert halves[0] + halves[1] == sum_of_squares(matrix, 0)
+    found = np.asarray(sum_of_squares(array, Spread(len(leading))))
+    by_row = halves_sum(np.square(array), -1).reshape(*leading, chunks, -1)
+    assert same_bits(found, halves_sum(halves_sum(by_row, -1), -1))
+    assert np.allclose(found, np.square(array, dtype=np.float64).sum((-2, -1)), rtol=3e-7, atol=0)
 
 
 mean = jax.jit(reductions.mean, static_argnums=1)
@@ -194,10 +174,3 @@ def test_a_mean_agrees_with_float64(axis: int, shape: tuple[int, ...]) -> None:
     means = mean(array, axis)
     assert means.shape == expected.shape
     assert np.allclose(means, expected, rtol=1e-6, atol=1e-6)
-
-
-@pytest.mark.parametrize("axis", [0, 1, 2])
-def test_half_of_an_axis_is_half_of_its_means_tree(axis: int) -> None:
-    array = terms(512).reshape(16, 4, 512)
-    halves = [np.asarray(mean(half, axis)) for half in np.split(array, 2, axis)]
-    assert np.array_equal(np.add(*halves) / 2, mean(array, axis))

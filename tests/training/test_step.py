@@ -10,17 +10,20 @@ import numpy as np
 import pytest
 
 from palmetto.model import layout
+from palmetto.parallel.sharding import Spread
 from palmetto.recipe import Recipe
 from palmetto.training import loss_scale as loss_scales
 from palmetto.training import optimizer as optimizers
 from palmetto.training.loss import Batch
 from palmetto.training.schedule import learning_rate
-from palmetto.training.step import Metrics, State, Step, initial_state, make_step, parameter_table
+from palmetto.training.state import State, initial_state, parameter_table
+from palmetto.training.step import Metrics, Step, make_step
 from tests import reference
 from tests.conftest import RecipeMaker
 
 DRAWN = reference.draw(0, layers=2, d_model=32, heads=2, head_size=16, d_ff=128, vocabulary=300)
 STACKS = {name: int(name not in ("embedding", "final_norm")) for name in DRAWN}
+SPREADS = {name: Spread(stack) for name, stack in STACKS.items()}
 RARE = 299
 """A token that only the batches made for it hold."""
 
@@ -34,7 +37,7 @@ def state_of(recipe: Recipe, drawn: dict[str, np.ndarray] = DRAWN) -> State:
     parameters = {name: jnp.array(array[:layers] if STACKS[name] else array) for name, array in drawn.items()}
     scaled = recipe.model.activations == "float16"
     loss_scale = loss_scales.initial(recipe.training.loss_scale) if scaled else None
-    return State(parameters, optimizers.make(recipe.training.optimizer, STACKS).init(parameters), loss_scale)
+    return State(parameters, optimizers.make(recipe.training.optimizer, SPREADS).init(parameters), loss_scale)
 
 
 def some_windows(seed: int, leaves: int) -> Batch:
@@ -332,8 +335,8 @@ def test_the_embedding_has_a_share_of_its_inputs_gradient_and_all_of_its_outputs
     apart = tiny_recipe(*PLAIN, "model.tied_embedding=false")
     drawn = DRAWN | {"output": DRAWN["embedding"].T / np.float32(np.sqrt(32))}
     parameters = {name: jnp.array(array[:1] if STACKS.get(name) else array) for name, array in drawn.items()}
-    stacks = STACKS | {"output": 0}
-    state = State(parameters, optimizers.make(apart.training.optimizer, stacks).init(parameters), None)
+    spreads = SPREADS | {"output": Spread(0)}
+    state = State(parameters, optimizers.make(apart.training.optimizer, spreads).init(parameters), None)
     parts = gradient(make_step(apart, layout.CPU), state, batch)
     output = parts["output"].T / np.sqrt(32)
     assert distance(whole["embedding"], parts["embedding"] + output) < 1e-6

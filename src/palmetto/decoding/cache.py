@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from palmetto.model.attention import attend, by_group
 from palmetto.model.block import block
 from palmetto.model.decoder import embed, final_norm, logits, through, turning
-from palmetto.model.layout import Arranged, Layer
+from palmetto.model.layout import ACCELERATOR, Arranged, Layer
 from palmetto.model.memory import memory_attention
 from palmetto.model.scores import make_scores
 from palmetto.recipe.model import AlibiPositions, MemoryAttention, Model, RotaryPositions, SinkAttention
@@ -79,7 +79,7 @@ def extend(
                 result = attend(make_scores(layer, model, of, size, prefix), grouped, keys, values, queries, held)
             return result.swapaxes(1, 2).reshape(q.shape)
 
-        x, _ = block(layer, x, angles, dropless, attention, unroll=False)
+        x, _ = block(layer, x, angles, dropless, attention, ACCELERATOR)
         return x, (keys, values)
 
     x = embed(arranged, tokens, queries, model)

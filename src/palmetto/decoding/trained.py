@@ -16,7 +16,7 @@ from palmetto.tokens.objectives import make_prompt
 from palmetto.tokens.store import TokenStore
 from palmetto.tokens.vocabulary import Vocabulary
 from palmetto.training.checkpoint import Checkpoints
-from palmetto.training.step import State, initial_state, parameter_table
+from palmetto.training.state import State, initial_state, parameter_table
 
 
 def restore(run: RunDirectory, step: int | None = None) -> tuple[State, int, Checkpoints]:

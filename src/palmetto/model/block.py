@@ -8,7 +8,7 @@ from jax.ad_checkpoint import checkpoint_name
 
 from palmetto.model.experts import mixture
 from palmetto.model.feedforward import activate
-from palmetto.model.layout import Layer
+from palmetto.model.layout import Layer, Layout
 from palmetto.model.norms import NORMS, normalize
 from palmetto.model.positions import Angles, rotate
 from palmetto.model.products import project, project_back
@@ -20,24 +20,31 @@ Attend = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
 
 
 def block(
-    layer: Layer, x: jax.Array, angles: Angles | None, model: Model, attend: Attend, unroll: bool
+    layer: Layer, x: jax.Array, angles: Angles | None, model: Model, attend: Attend, layout: Layout
 ) -> tuple[jax.Array, Routing | None]:
     """One layer over x [B, T, D], its positions' `angles` where they are rotary; with experts, what the router did."""
     if model.block == "parallel":
         h = _before(layer, "norm", x, model)
-        heads, *inner = _project(h, layer, "qkv", *_FEEDFORWARD)
+        heads, inner = _split(_project(h, layer, *_HEADS, *_FEEDFORWARD), layer)
         attended = _after(layer, "norm_after", _attention(layer, heads, angles, model, attend), model)
-        fed, routing = _feedforward(layer, h, inner, model, unroll)
+        fed, routing = _feedforward(layer, h, inner, model, layout)
         return _join(layer, "norm", x, _after(layer, "feedforward_norm_after", fed, model) + attended, model), routing
-    (heads,) = _project(_before(layer, "norm", x, model), layer, "qkv")
+    heads, _ = _split(_project(_before(layer, "norm", x, model), layer, *_HEADS), layer)
     attended = _after(layer, "norm_after", _attention(layer, heads, angles, model, attend), model)
     x = _join(layer, "norm", x, attended, model)
     h = _before(layer, "feedforward_norm", x, model)
-    fed, routing = _feedforward(layer, h, _project(h, layer, *_FEEDFORWARD), model, unroll)
+    fed, routing = _feedforward(layer, h, _project(h, layer, *_FEEDFORWARD), model, layout)
     return _join(layer, "feedforward_norm", x, _after(layer, "feedforward_norm_after", fed, model), model), routing
 
 
+_HEADS = ("qkv", "q", "k", "v")
 _FEEDFORWARD = ("up", "gate")
+
+
+def _split(projected: list[jax.Array], layer: Layer) -> tuple[list[jax.Array], list[jax.Array]]:
+    """What is attention's, queries, keys and values in one or in three, and what is the feed-forward's."""
+    count = 1 if "qkv" in layer else 3
+    return projected[:count], projected[count:]
 
 
 def _before(layer: Layer, norm: str, x: jax.Array, model: Model) -> jax.Array:
@@ -74,24 +81,25 @@ def _add_bias(y: jax.Array, layer: Layer, name: str) -> jax.Array:
     return y if bias is None else y + bias.astype(y.dtype)
 
 
-def _attention(layer: Layer, heads: jax.Array, angles: Angles | None, model: Model, attend: Attend) -> jax.Array:
-    """From queries, keys and values side by side [B, T, (H + 2K)·Q] to [B, T, D]."""
+def _attention(layer: Layer, heads: list[jax.Array], angles: Angles | None, model: Model, attend: Attend) -> jax.Array:
+    """From queries, keys and values, side by side [B, T, (H + 2K)·Q] or apart, to [B, T, D]."""
     H, K = model.heads, model.key_value_heads
-    q, k, v = jnp.split(heads.reshape(*heads.shape[:2], -1, model.query_size), [H, H + K], axis=2)
+    apart = [part.reshape(*part.shape[:2], -1, model.query_size) for part in heads]
+    q, k, v = apart if len(apart) == 3 else jnp.split(apart[0], [H, H + K], axis=2)
     if model.qk_norm:
         q, k = (normalize(NORMS[model.norm], x, layer, name) for x, name in ((q, "q_norm"), (k, "k_norm")))
     if angles is not None:
         q, k = rotate(q, angles), rotate(k, angles)
-    attended = attend(q, k, v).reshape(*heads.shape[:2], -1)
+    attended = attend(q, k, v).reshape(*q.shape[:2], -1)
     return _add_bias(project_back(attended, layer["o"]), layer, "o")
 
 
 def _feedforward(
-    layer: Layer, h: jax.Array, inner: list[jax.Array], model: Model, unroll: bool
+    layer: Layer, h: jax.Array, inner: list[jax.Array], model: Model, layout: Layout
 ) -> tuple[jax.Array, Routing | None]:
     """From h [B, T, D] and its projections, up and perhaps gate, to [B, T, D]; experts start from h itself."""
     if "router" in layer:
         assert model.experts is not None
         name = model.expert_feedforward
-        return mixture(h, layer, model.experts, lambda up, gate: activate(name, up, gate), unroll=unroll)
+        return mixture(h, layer, model.experts, lambda up, gate: activate(name, up, gate), layout=layout)
     return _add_bias(project_back(activate(model.feedforward, *inner), layer["down"]), layer, "down"), None

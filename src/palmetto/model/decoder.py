@@ -7,10 +7,11 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 
 from palmetto.model.attention import attention
 from palmetto.model.block import block
-from palmetto.model.layout import Arranged, Layer, Layout, Stacked
+from palmetto.model.layout import Arranged, Fetch, Layer, Layout, Stacked
 from palmetto.model.norms import NORMS, normalize
 from palmetto.model.positions import Angles, rotary_angles, shared, sinusoids
 from palmetto.model.router import Routing
@@ -28,29 +29,43 @@ def hidden_states(
     *,
     prefix: jax.Array | None = None,
     embedding_gradient: float = 1.0,
+    fetch: Fetch | None = None,
 ) -> tuple[jax.Array, Routing | None]:
     """Tokens [B, T] of int32 → final states [B, T, D] in the activation type, normed and scaled for the logits.
 
-    `prefix` [B] of int32: so many first positions see each other. With experts, also what each layer's router did,
-    stacked over the layers that have them, in their order.
+    `prefix` [B] of int32: so many first positions see each other. `fetch`: makes each layer's arrays whole when it is
+    their turn, once more in the backward pass. With experts, also what each layer's router did, stacked over the layers
+    that have them, in their order.
     """
-    positions = jnp.arange(tokens.shape[1])
+    positions = own_positions(tokens.shape[1], layout)
     angles = turning(positions, model)
     x = embed(arranged, tokens, positions, model, embedding_gradient)
 
     def apply(kind: int, layer: Layer, x: jax.Array) -> tuple[jax.Array, Routing | None]:
+        if fetch:
+            layer = {name: checkpoint_name(array, "fetched") for name, array in fetch(layer).items()}
+
         def attend(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
             return attention(layer, q, k, v, model, model.attention_of(kind), layout, prefix)
 
-        return block(layer, x, angles, model, attend, layout.unroll)
+        return block(layer, x, angles, model, attend, layout)
 
     if rematerialize == "block":
         apply = jax.checkpoint(apply, static_argnums=0)
     elif rematerialize == "projections":
         policy = jax.checkpoint_policies.save_only_these_names("projections")
         apply = jax.checkpoint(apply, static_argnums=0, policy=policy)
+    elif fetch:
+        policy = jax.checkpoint_policies.save_anything_except_these_names("fetched")
+        apply = jax.checkpoint(apply, static_argnums=0, policy=policy)
     x, routing = through(arranged.layers, x, lambda kind, layer, x, _: apply(kind, layer, x))
     return final_norm(arranged, x, model), routing
+
+
+def own_positions(length: int, layout: Layout) -> jax.Array:
+    """The positions [length] that this device holds of each sequence: all, or its share."""
+    positions = jnp.arange(length)
+    return positions if layout.sequence == 1 else positions + length * jax.lax.axis_index("sequence")
 
 
 Apply = Callable[[int, Layer, jax.Array, Any], tuple[jax.Array, Any]]

@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from palmetto.model.expert_products import Activate, block_size, in_blocks, pair, ragged
+from palmetto.model.layout import Layout
 from palmetto.model.products import project, project_back
 from palmetto.model.router import Routing, route
 from palmetto.recipe.model import Experts
@@ -33,13 +34,14 @@ class _Seats(NamedTuple):
 
 
 def mixture(
-    x: jax.Array, layer: Mapping[str, jax.Array], settings: Experts, activate: Activate, *, unroll: bool
+    x: jax.Array, layer: Mapping[str, jax.Array], settings: Experts, activate: Activate, *, layout: Layout
 ) -> tuple[jax.Array, Routing]:
     """What the experts make of x [B, T, D], in its dtype, and what the router did.
 
     layer: "router" [D, E], "expert_up" [E, D, F], "expert_down" [E, D, F] (transposed) and, where gated,
-    "expert_gate" [E, D, F], all float32. unroll: in the form that is quick on a CPU, not in an accelerator's.
+    "expert_gate" [E, D, F], all float32.
     """
+    unroll = layout.unroll
     batch, length, width = x.shape
     experts, top = settings.count, settings.top
     capacity = _capacity(settings, length)

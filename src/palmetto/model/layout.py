@@ -5,12 +5,14 @@ gradients take the same road back. None of it changes what is computed but for r
 """
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from palmetto.model.parameters import Parameters, specifications
+from palmetto.model.sums import scale_rows
 from palmetto.recipe.model import Model, RotaryPositions
 
 
@@ -31,6 +33,12 @@ class Layout(NamedTuple):
     """Queries and keys in a block of blocked attention."""
     logit_rows: int
     """The loss holds the logits of this many positions at a time."""
+    sequence: int = 1
+    """Devices that share a sequence's positions, along the mesh's axis of that name."""
+    experts: int = 1
+    """Devices that share a layer's experts, along the mesh's axis `expert`."""
+    model: int = 1
+    """Devices that share a layer's heads and feed-forward, along the mesh's axis of that name."""
 
 
 CPU = Layout("cpu", unroll=True, query_rows=64, kept_length=1024, block_rows=256, logit_rows=1024)
@@ -44,11 +52,15 @@ def for_platform(platform: str) -> Layout:
 
 Layer = dict[str, jax.Array]
 """One layer as it computes, by name:
-    qkv [D, (H + 2K)·Q]: queries over √Q, keys and values side by side
+    qkv [D, (H + 2K)·Q]: queries over √Q, keys and values side by side; or q, k and v apart
     o [D, H·Q], down [D, F]: transposed; their gradients are then the products that XLA's CPU code is quicker at
     gate, up [D, F]; expert_gate, expert_up, expert_down [E, D, F], router [D, E]
     a bias NAME_bias behind any kernel that has one
     norms that no kernel takes up, q_norm (over √Q) and k_norm [Q]; relative [buckets, H]; r [D, H·Q], u and w [H, Q]"""
+
+
+Fetch = Callable[[Layer], Layer]
+"""From the parts of arrays that a device holds to the whole arrays."""
 
 
 class Stacked(NamedTuple):
@@ -75,11 +87,30 @@ class Arranged(NamedTuple):
         return self.embedding if self.output is None else self.output
 
 
+def map_named(function: Callable[..., jax.Array], arranged: Arranged, *others: Arranged) -> Arranged:
+    """function(name, array, …) of each array, under the name that it has in its layer, or among the ends."""
+
+    def apply(path: tuple[jax.tree_util.DictKey | jax.tree_util.GetAttrKey, ...], *arrays: jax.Array) -> jax.Array:
+        last = path[-1]
+        return function(last.key if isinstance(last, jax.tree_util.DictKey) else last.name, *arrays)
+
+    mapped: Arranged = jax.tree_util.tree_map_with_path(apply, arranged, *others)
+    return mapped
+
+
+def with_ends(arranged: Arranged, fetch: Fetch) -> Arranged:
+    """`arranged` with all that stands outside the layers made whole."""
+    tables = {"embedding": arranged.embedding} | ({} if arranged.output is None else {"output": arranged.output})
+    ends = fetch(tables | arranged.ends)
+    return Arranged(ends.pop("embedding"), ends.pop("output", None), arranged.layers, ends)
+
+
 def arrange(parameters: Parameters, model: Model, layout: Layout) -> Arranged:
     """Joins and scales once what would be joined and scaled for every position; differentiable.
 
     The scale of a norm without bias multiplies the rows of the kernels behind it, 1/√Q the queries and 1/√D the final
     norm. The pairs that rotary positions turn, neighbours in q and k, come apart into halves (positions.py).
+    Of parameters spread over devices (`spread_dimension`) it makes the same parts of what it would make of the whole.
     """
     table, period = specifications(model, len(parameters["embedding"])), model.period
     stacks: list[Layer] = [{} for _ in range(period)]
@@ -94,12 +125,12 @@ def arrange(parameters: Parameters, model: Model, layout: Layout) -> Arranged:
                 first = specification.layers.index(kind)
                 stride = sum(layer < period for layer in specification.layers)
                 stack[name] = parameters[name][first::stride]
-    kinds = tuple(_arrange_layer(stack, model) for stack in stacks)
+    kinds = tuple(_arrange_layer(stack, model, layout) for stack in stacks)
     layers: Stacked | tuple[Layer, ...] = Stacked(kinds)
     if layout.unroll:
         layers = tuple(
             {name: array[layer // period] for name, array in kinds[layer % period].items()}
-            for layer in range(model.layers)
+            for layer in range(period * len(next(iter(kinds[0].values()))))
         )
     if model.tied_embedding:
         for name in filter(ends.__contains__, ("final_norm", "final_norm_bias")):
@@ -108,7 +139,7 @@ def arrange(parameters: Parameters, model: Model, layout: Layout) -> Arranged:
     return Arranged(ends.pop("embedding"), output, layers, ends)
 
 
-def _arrange_layer(stored: Layer, model: Model) -> Layer:
+def _arrange_layer(stored: Layer, model: Model, layout: Layout) -> Layer:
     """A layer's arrays, all with the same leading axes, as `Layer` has them."""
     layer = dict(stored)
     scale = 1 / math.sqrt(model.query_size)
@@ -126,15 +157,32 @@ def _arrange_layer(stored: Layer, model: Model) -> Layer:
         for norm, kernels in behind_norm.items():
             norm_scale = layer.pop(norm)
             for name in filter(layer.__contains__, kernels):
-                experts = layer[name].ndim - norm_scale.ndim - 1  # an axis that the norm lacks
-                layer[name] = norm_scale.reshape(*norm_scale.shape[:-1], *[1] * experts, -1, 1) * layer[name]
+                shared = name == "router" or (name in ("k", "v") and model.key_value_heads % layout.model)
+                layer[name] = scale_rows(norm_scale, layer[name], 1 if shared else layout.model)
     for ending in ("", "_bias"):
-        if f"q{ending}" in layer:
+        if layout.model == 1 and f"q{ending}" in layer:
             layer[f"qkv{ending}"] = jnp.concatenate([layer.pop(f"{name}{ending}") for name in "qkv"], axis=-1)
     for name in ("o", "down", "expert_down"):
         if name in layer:
             layer[name] = layer[name].mT
     return layer
+
+
+_KERNELS = (
+    *("qkv", "q", "k", "v", "o", "r", "gate", "up", "down"),
+    *("router", "expert_gate", "expert_up", "expert_down"),
+)
+
+
+def spread_dimension(name: str) -> int | None:
+    """The dimension, from the end, along which devices may each hold a part of an array of one layer or of the ends.
+
+    That is the model's width or, of the embedding and the output kernel, the vocabulary; None where there is neither.
+    """
+    if name in _KERNELS or name in ("embedding", "output"):
+        return -2
+    is_norm = "norm" in name and name not in ("q_norm", "k_norm")
+    return -1 if is_norm or name in ("positions", "o_bias", "down_bias") else None
 
 
 def _halves(kernel: jax.Array, head_size: int) -> jax.Array:

@@ -51,7 +51,7 @@ def specifications(model: Model, vocabulary_size: int) -> dict[str, Specificatio
     """
     D, V = model.d_model, vocabulary_size
     gain = (8 * model.layers) ** -0.25 if model.norm_position == "deep" else 1.0
-    table = {"embedding": Specification((V, D), ("vocabulary", "width"), 1.0)}
+    table = {"embedding": Specification((V, D), ("vocabulary", "features"), 1.0)}
     if isinstance(model.positions, LearnedPositions):
         table["positions"] = Specification((model.positions.length, D), ("positions", "width"), 1.0)
     if model.embedding_norm:
@@ -60,7 +60,7 @@ def specifications(model: Model, vocabulary_size: int) -> dict[str, Specificatio
     if model.norm_position in ("pre", "sandwich"):
         table |= _norm("final_norm", model)
     if not model.tied_embedding:
-        table["output"] = Specification((D, V), ("width", "vocabulary"), 1 / math.sqrt(D))
+        table["output"] = Specification((D, V), ("features", "vocabulary"), 1 / math.sqrt(D))
     return table
 
 
@@ -102,7 +102,7 @@ def _biases(table: dict[str, Specification]) -> dict[str, Specification]:
 def _attention(model: Model, gain: float) -> dict[str, Specification]:
     layers, L = tuple(range(model.layers)), model.layers
     H, K, Q = model.heads, model.key_value_heads, model.query_size
-    width, heads, shared = (model.d_model, "width"), (H * Q, "heads"), (K * Q, "head")
+    width, heads, shared = (model.d_model, "width"), (H * Q, "heads"), (K * Q, "key_value_heads")
     table = {
         "q": _kernel(layers, width, heads),
         "k": _kernel(layers, width, shared),
@@ -145,7 +145,7 @@ def _experts(model: Model, gain: float) -> dict[str, Specification]:
         return Specification(shape, ("layers", "experts", inputs[1], outputs[1]), gain / math.sqrt(inputs[0]), layers)
 
     width, inner = (D, "width"), (F, "feedforward")
-    table = {"router": _kernel(layers, width, (E, "experts"))}
+    table = {"router": _kernel(layers, width, (E, "gates"))}
     if model.expert_feedforward in GATED:
         table["expert_gate"] = kernels(width, inner)
     return table | {"expert_up": kernels(width, inner), "expert_down": kernels(inner, width)}

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from palmetto.recipe.mesh import Mesh
 from palmetto.recipe.model import FullAttention, LearnedPositions, LocalAttention, Model, T5Positions
 from palmetto.recipe.objectives import CausalObjective, example_length, extra_tokens
 from palmetto.recipe.section import Positive, Section, Share, impossible
@@ -39,6 +40,7 @@ class Recipe(Section):
     tokens: Tokens
     model: Model
     training: Training
+    mesh: Mesh = Mesh()
 
     @property
     def model_vocabulary(self) -> int:
@@ -75,7 +77,8 @@ class Recipe(Section):
         """The values that change bits, by dotted key. Two recipes that agree in these are the same run.
 
         Where the files lie, how often they are written, and how long the run lasts are not among them, unless a
-        schedule depends on the length. (The text itself enters through the token store's digests.)
+        schedule depends on the length. (The text itself enters through the token store's digests.) Nor is the mesh,
+        since a run can go on on any other; what of it changes bits is a matter of the environment's record.
         """
         values = flatten(self.model_dump())
         schedule = self.training.schedule
@@ -83,7 +86,7 @@ class Recipe(Section):
             del values["training.steps"]
         for key in _OUTSIDE_IDENTITY:
             del values[key]
-        return values
+        return {key: value for key, value in values.items() if not key.startswith("mesh.")}
 
     @property
     def digest(self) -> str:

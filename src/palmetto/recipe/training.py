@@ -121,6 +121,9 @@ class Training(Section):
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     threads: Positive = 8
     """Size of XLA's CPU thread pool. It changes bits, not speed, so it is fixed and recorded."""
+    reproducible: Literal["elastic", "fixed"] = "elastic"
+    """elastic: the same bits on any number of data-parallel devices and pods; fixed: on one layout, with the platform's
+    own collectives."""
     objective: Annotated[Objective, Field(discriminator="name")] = CausalObjective()
     optimizer: Annotated[Adafactor | AdamW, Field(discriminator="name")] = Adafactor()
     schedule: Annotated[InverseSqrt | Cosine, Field(discriminator="name")] = InverseSqrt()

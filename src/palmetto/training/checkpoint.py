@@ -26,7 +26,7 @@ from palmetto.model.parameters import Table, restack, unstack
 from palmetto.training.digest import digest
 from palmetto.training.loss_scale import LossScaleState
 from palmetto.training.optimizer import OptimizerState
-from palmetto.training.step import State
+from palmetto.training.state import State
 
 FORMAT = 1
 MOMENTS = ("m", "v", "rows", "columns")

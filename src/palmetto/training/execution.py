@@ -23,7 +23,8 @@ from palmetto.training.loss import Batch
 from palmetto.training.loss_scale import LEAST
 from palmetto.training.schedule import learning_rate
 from palmetto.training.spikes import History, Observation, Skips
-from palmetto.training.step import State, initial_state, make_step, parameter_table
+from palmetto.training.state import State, initial_state, parameter_table
+from palmetto.training.step import make_step
 
 
 class Execution:

@@ -22,7 +22,7 @@ from palmetto.training.execution import Execution, observe
 from palmetto.training.flops import flops_per_token, peak_flops
 from palmetto.training.ledger import Ledger, Line, differing
 from palmetto.training.spikes import Exhausted, History, Rollback, deepest_targets
-from palmetto.training.step import State
+from palmetto.training.state import State
 from palmetto.training.validation import make_validation
 
 

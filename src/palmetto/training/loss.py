@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from palmetto.model.decoder import Rematerialize, hidden_states, logits
-from palmetto.model.layout import Arranged, Layout
+from palmetto.model.layout import Arranged, Fetch, Layout, with_ends
 from palmetto.model.products import in_float32, transposed
 from palmetto.model.router import Routing
 from palmetto.recipe.model import Model
@@ -47,14 +47,25 @@ def token_losses(
     rematerialize: Rematerialize = "nothing",
     embedding_gradient: float = 1.0,
     predicted: jax.Array | int | None = None,
+    fetch: Fetch | None = None,
 ) -> Losses:
     """Mean losses of predicting the scored tokens of a batch [B, M + 1]; only `objective` has a derivative.
 
-    `predicted` is the number that sums over tokens are divided by, where it is not the batch's own.
+    `predicted` is the number that sums over tokens are divided by, where it is not the batch's own. `fetch` makes
+    arrays whole that devices hold parts of: the ends' at once, each layer's when it is their turn.
     """
+    if fetch:
+        arranged = with_ends(arranged, fetch)
     inputs, targets = batch.tokens[:, :-1], batch.tokens[:, 1:].reshape(-1)
     states, routing = hidden_states(
-        arranged, inputs, model, layout, rematerialize, prefix=batch.prefix, embedding_gradient=embedding_gradient
+        arranged,
+        inputs,
+        model,
+        layout,
+        rematerialize,
+        prefix=batch.prefix,
+        embedding_gradient=embedding_gradient,
+        fetch=fetch,
     )
     weights = None if batch.scored is None else batch.scored[:, 1:].reshape(-1).astype(jnp.float32)
     if predicted is None:

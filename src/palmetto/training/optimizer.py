@@ -1,17 +1,21 @@
 """Optimizers as optax transformations whose update takes the step's learning rate.
 
-`stacks` says of each parameter how many of its leading axes count logical matrices: 0, 1 (layers) or 2 (layers and
-experts). A logical matrix is what a scale is taken of; it may be a vector, or have more than two axes.
+`spreads` says of each parameter how many of its leading axes count logical matrices, 0, 1 (layers) or 2 (layers and
+experts), and which devices hold the parts of a matrix. A logical matrix is what a scale is taken of; it may be a
+vector, or have more than two axes.
 """
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from palmetto.model.parameters import Parameters
+from palmetto.model.sums import rounded
+from palmetto.parallel.collectives import Group
+from palmetto.parallel.sharding import ALONE, Spread
 from palmetto.recipe.training import Adafactor, AdamW
 from palmetto.training.reductions import mean, root_mean_square
 
@@ -31,27 +35,39 @@ class OptimizerState(NamedTuple):
     """And over the last but one → [..., m]."""
 
 
-def make(settings: Adafactor | AdamW, stacks: Mapping[str, int]) -> optax.GradientTransformationExtraArgs:
+def make(settings: Adafactor | AdamW, spreads: Mapping[str, Spread]) -> optax.GradientTransformationExtraArgs:
     """The transformation that a recipe names.
 
     update(gradients, state, parameters, learning_rate=…) → (what to add to the parameters, new state).
     """
     match settings:
         case Adafactor():
-            return adafactor(settings, stacks)
+            return adafactor(settings, spreads)
         case AdamW():
-            return adamw(settings, stacks)
+            return adamw(settings, spreads)
 
 
 def _is_matrix(array: jax.Array, stack: int) -> bool:
     return array.ndim - stack >= 2
 
 
+def _blend(a: jax.Array | float, x: jax.Array, b: jax.Array | float, y: jax.Array) -> jax.Array:
+    """a·x + b·y, both products rounded: which of them a compiler would fuse with the sum depends on what is around."""
+    return rounded(a * x) + rounded(b * y)
+
+
+def _groups(spread: Spread, axes: int) -> list[tuple[Group, int]]:
+    """Of the last two axes, the devices that divide each and the parts that XLA keeps it in."""
+    along = spread.stack + spread.along
+    parts = spread.parts or (1,) * (axes - spread.stack)
+    return [(spread.group if axis == along else ALONE, parts[axis - spread.stack]) for axis in (axes - 2, axes - 1)]
+
+
 def _zeros_like(parameters: Parameters) -> Parameters:
     return {name: jnp.zeros_like(array) for name, array in parameters.items()}
 
 
-def adafactor(settings: Adafactor, stacks: Mapping[str, int]) -> optax.GradientTransformationExtraArgs:
+def adafactor(settings: Adafactor, spreads: Mapping[str, Spread]) -> optax.GradientTransformationExtraArgs:
     """Adafactor (Shazeer & Stern, arXiv 1804.04235), by default as PaLM has it (arXiv 2204.02311, section 5).
 
     With k the count from 1, θ one logical matrix, d = max(k^−0.8, 1 − decay) and β = momentum:
@@ -63,7 +79,9 @@ def adafactor(settings: Adafactor, stacks: Mapping[str, int]) -> optax.GradientT
 
     def initialize(parameters: Parameters) -> OptimizerState:
         factored = {
-            name: array for name, array in parameters.items() if settings.factored and _is_matrix(array, stacks[name])
+            name: array
+            for name, array in parameters.items()
+            if settings.factored and _is_matrix(array, spreads[name].stack)
         }
         return OptimizerState(
             k=jnp.zeros((), jnp.int32),
@@ -84,34 +102,35 @@ def adafactor(settings: Adafactor, stacks: Mapping[str, int]) -> optax.GradientT
         new = OptimizerState(k, {}, {}, {}, {})
         updates = {}
         for name, g in gradients.items():
-            theta, stack = parameters[name], stacks[name]
-            square = jnp.square(g) + 1e-30
+            theta, spread = parameters[name], spreads[name]
+            square = rounded(jnp.square(g)) + 1e-30
             if name in state.v:
-                new.v[name] = (1 - decay) * state.v[name] + decay * square
+                new.v[name] = _blend(1 - decay, state.v[name], decay, square)
                 direction = g / jnp.sqrt(new.v[name])
             else:
-                row = new.rows[name] = (1 - decay) * state.rows[name] + decay * mean(square, -1)
-                column = new.columns[name] = (1 - decay) * state.columns[name] + decay * mean(square, -2)
+                down, across = _groups(spread, g.ndim)
+                row_mean, column_mean = mean(square, -1, *across), mean(square, -2, *down)
+                row = new.rows[name] = _blend(1 - decay, state.rows[name], decay, row_mean)
+                column = new.columns[name] = _blend(1 - decay, state.columns[name], decay, column_mean)
                 # Roots come first: row · column, of fourth powers of gradients, can vanish in float32.
-                shrunk = jnp.sqrt(column) / jnp.sqrt(mean(row, -1))[..., None]
+                shrunk = jnp.sqrt(column) / jnp.sqrt(mean(row, -1, *down))[..., None]
                 direction = g / jnp.sqrt(row)[..., None] / shrunk[..., None, :]
             if settings.update_clip is not None:
-                direction /= jnp.maximum(1.0, root_mean_square(direction, stack) / settings.update_clip)
+                direction /= jnp.maximum(1.0, root_mean_square(direction, spread) / settings.update_clip)
             scale = learning_rate
             if settings.parameter_scale:
-                scale = learning_rate * jnp.maximum(1e-3, root_mean_square(theta, stack))
-            step = scale * direction
+                scale = learning_rate * jnp.maximum(1e-3, root_mean_square(theta, spread))
+            step = rounded(scale * direction)
             if settings.momentum:
-                step = new.m[name] = settings.momentum * state.m[name] + (1 - settings.momentum) * step
-            updates[name] = -(jnp.square(learning_rate) * theta + step) if settings.weight_decay else -step
+                step = new.m[name] = _blend(settings.momentum, state.m[name], 1 - settings.momentum, step)
+            updates[name] = -(rounded(jnp.square(learning_rate) * theta) + step) if settings.weight_decay else -step
         return updates, new
 
     return optax.GradientTransformationExtraArgs(initialize, update)
 
 
-def adamw(settings: AdamW, stacks: Mapping[str, int]) -> optax.GradientTransformationExtraArgs:
-    """optax's Adam with decoupled weight decay on matrices (Loshchilov & Hutter, arXiv 1711.05101)."""
-    adam = optax.scale_by_adam(settings.b1, settings.b2, settings.epsilon)
+def adamw(settings: AdamW, spreads: Mapping[str, Spread]) -> optax.GradientTransformationExtraArgs:
+    """Adam with decoupled weight decay on matrices (Loshchilov & Hutter, arXiv 1711.05101), to the rounding optax's."""
 
     def initialize(parameters: Parameters) -> OptimizerState:
         return OptimizerState(jnp.zeros((), jnp.int32), _zeros_like(parameters), _zeros_like(parameters), {}, {})
@@ -120,13 +139,17 @@ def adamw(settings: AdamW, stacks: Mapping[str, int]) -> optax.GradientTransform
         gradients: Parameters, state: OptimizerState, parameters: Parameters | None = None, *, learning_rate: jax.Array
     ) -> tuple[Parameters, OptimizerState]:
         assert parameters is not None
-        inner = optax.ScaleByAdamState(state.k, state.m, state.v)
-        directions, moments = adam.update(gradients, inner)
+        new = OptimizerState(state.k + 1, {}, {}, {}, {})
+        unbias = [1 - jnp.float32(b) ** new.k.astype(jnp.float32) for b in (settings.b1, settings.b2)]
         updates = {}
-        for name, direction in directions.items():
+        for name, g in gradients.items():
             theta = parameters[name]
-            decay: Any = settings.weight_decay * theta if _is_matrix(theta, stacks[name]) else 0.0
-            updates[name] = -learning_rate * (direction + decay)
-        return updates, OptimizerState(moments.count, moments.mu, moments.nu, {}, {})
+            m = new.m[name] = _blend(settings.b1, state.m[name], 1 - settings.b1, g)
+            v = new.v[name] = _blend(settings.b2, state.v[name], 1 - settings.b2, rounded(jnp.square(g)))
+            direction = (m / unbias[0]) / (jnp.sqrt(v / unbias[1]) + settings.epsilon)
+            if _is_matrix(theta, spreads[name].stack):
+                direction = direction + rounded(settings.weight_decay * theta)
+            updates[name] = rounded(-learning_rate * direction)
+        return updates, new
 
     return optax.GradientTransformationExtraArgs(initialize, update)

@@ -11,10 +11,15 @@ from typing import TypeVar
 import jax
 import jax.numpy as jnp
 
+from palmetto.model.sums import fold, rounded
+from palmetto.parallel import collectives
+from palmetto.parallel.collectives import Group
+from palmetto.parallel.sharding import ALONE, Spread
+
 Leaf = TypeVar("Leaf")
 Tree = TypeVar("Tree")
 
-_MOST_CHUNKS = 256
+_MOST_CHUNKS = 1024
 
 
 def sum_over_leaves(function: Callable[[Leaf], Tree], leaves: Leaf) -> Tree:
@@ -37,50 +42,48 @@ def sum_over_leaves(function: Callable[[Leaf], Tree], leaves: Leaf) -> Tree:
     return total
 
 
-def pairwise_sum(terms: jax.Array) -> jax.Array:
-    """Σ over the leading axis in the tree of `sum_over_leaves`, padded with zeros to a power of two."""
-    n = terms.shape[0]
-    size = 1 << max(0, n - 1).bit_length()
-    terms = jnp.pad(terms, [(0, size - n)] + [(0, 0)] * (terms.ndim - 1))
-    while terms.shape[0] > 1:
-        terms = terms[0::2] + terms[1::2]
-    return terms[0]
-
-
-def mean(array: jax.Array, axis: int) -> jax.Array:
-    """The mean over an axis: sums of fixed chunks of it in order, then the chunks in the tree."""
+def mean(array: jax.Array, axis: int, group: Group = ALONE, parts: int = 1) -> jax.Array:
+    """The mean over an axis, which `group` divides or XLA keeps in `parts`: by chunks of it, as `sum_of_squares`."""
     axis %= array.ndim
-    size = array.shape[axis]
-    chunks = _chunks(size)
-    parts = jnp.sum(array.reshape(*array.shape[:axis], chunks, -1, *array.shape[axis + 1 :]), axis=axis + 1)
-    return pairwise_sum(jnp.moveaxis(parts, axis, 0)) / size
+    size = array.shape[axis] * group.size
+    return (fold(array, axis, parts) if parts > 1 else _sum_by_chunks(array, axis, group)) / size
 
 
-def sum_of_squares(array: jax.Array, stack: int) -> jax.Array:
-    """Σ x² of each logical matrix in float32, shaped as the `stack` leading axes, which count matrices.
+def sum_of_squares(array: jax.Array, spread: Spread) -> jax.Array:
+    """Σ x² of each logical matrix in float32, shaped as the leading axes that count matrices.
 
-    The rows of a matrix are summed in fixed chunks, as many as a power of two up to 256 divides them into, and the
-    chunks in the tree: a device that holds whole chunks can compute its part with the same bits.
+    Each row across the axis `spread.along` is summed by itself, then equal chunks of that axis, as many as a power of
+    two up to 1024 divides it into, then these: devices that hold whole chunks each give the same bits.
     """
-    parts = jnp.square(array.astype(jnp.float32)).reshape(*array.shape[:stack], _chunks(array.shape[stack]), -1)
-    return pairwise_sum(jnp.moveaxis(jnp.sum(parts, axis=-1), -1, 0))
+    sums, along = rounded(jnp.square(array.astype(jnp.float32))), spread.stack + spread.along
+    for axis in reversed(range(spread.stack, array.ndim)):
+        if axis != along:
+            sums = fold(sums, axis, spread.parts[axis - spread.stack] if spread.parts else 1)
+    return _sum_by_chunks(sums, spread.stack, spread.group)
 
 
-def root_mean_square(array: jax.Array, stack: int) -> jax.Array:
-    """√mean(x²) of each logical matrix, shaped to broadcast against `array`, whose `stack` leading axes count them."""
-    rms = jnp.sqrt(sum_of_squares(array, stack) / math.prod(array.shape[stack:]))
-    return rms.reshape(*rms.shape, *[1] * (array.ndim - stack))
+def _sum_by_chunks(array: jax.Array, axis: int, group: Group) -> jax.Array:
+    """The sum over an axis that a group divides."""
+    size = array.shape[axis] * group.size
+    chunks = min(_MOST_CHUNKS, size & -size)
+    assert chunks % group.size == 0, "a device holds whole chunks"
+    cut = array.reshape(*array.shape[:axis], chunks // group.size, -1, *array.shape[axis + 1 :])
+    return fold(collectives.gather(fold(cut, axis + 1), axis, group), axis)
 
 
-def global_norm(arrays: Mapping[str, jax.Array], stacks: Mapping[str, int]) -> jax.Array:
-    """√Σ x² over all logical matrices, taken in the order of their names, a float32 scalar.
-
-    `stacks` says of each array how many of its leading axes count matrices.
-    """
-    sums = [sum_of_squares(arrays[name], stacks[name]).reshape(-1) for name in sorted(arrays)]
-    return jnp.sqrt(pairwise_sum(jnp.concatenate(sums)))
+def root_mean_square(array: jax.Array, spread: Spread) -> jax.Array:
+    """√mean(x²) of each logical matrix, shaped to broadcast against `array`."""
+    count = math.prod(array.shape[spread.stack :]) * spread.group.size
+    rms = jnp.sqrt(sum_of_squares(array, spread) / count)
+    return rms.reshape(*rms.shape, *[1] * (array.ndim - spread.stack))
 
 
-def _chunks(size: int) -> int:
-    """The number of equal parts of an axis that the tree takes as its leaves."""
-    return min(_MOST_CHUNKS, size & -size)
+def global_norm(arrays: Mapping[str, jax.Array], spreads: Mapping[str, Spread]) -> jax.Array:
+    """√Σ x² over all logical matrices, taken in the order of their names, a float32 scalar."""
+    sums = []
+    for name in sorted(arrays):
+        each = sum_of_squares(arrays[name], spreads[name])
+        for axis, group in enumerate(spreads[name].stacked):
+            each = collectives.gather(each, axis, group)
+        sums.append(each.reshape(-1))
+    return jnp.sqrt(fold(jnp.concatenate(sums), 0))

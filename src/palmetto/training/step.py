@@ -1,31 +1,24 @@
 """One training step: state and batch in, state and metrics out; everything that changes bits is here."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import PartitionSpec
 
-from palmetto.model import parameters as parameter
-from palmetto.model.layout import Arranged, Layout, arrange
-from palmetto.model.parameters import Parameters, Table
+from palmetto.model.layout import Layout, arrange
 from palmetto.model.router import Routing
+from palmetto.parallel.sharding import MANUAL, Sharding
+from palmetto.parallel.zero import Zero
 from palmetto.recipe import Recipe
 from palmetto.training import loss_scale as loss_scales
 from palmetto.training import optimizer as optimizers
-from palmetto.training.loss import Batch, Losses, token_losses
-from palmetto.training.loss_scale import LossScaleState
-from palmetto.training.optimizer import OptimizerState
-from palmetto.training.reductions import global_norm, sum_over_leaves
-
-
-class State(NamedTuple):
-    """What a step changes."""
-
-    parameters: Parameters
-    optimizer: OptimizerState
-    loss_scale: LossScaleState | None
-    """Where activations are float16."""
+from palmetto.training import state as states
+from palmetto.training.gradient import Sums, leaf_objective, spread_leaves, sum_gradients
+from palmetto.training.loss import Batch
+from palmetto.training.reductions import global_norm
+from palmetto.training.state import State
 
 
 class Metrics(NamedTuple):
@@ -51,69 +44,72 @@ class Metrics(NamedTuple):
 Step = Callable[[State, Batch, jax.Array], tuple[State, Metrics]]
 
 
-def parameter_table(recipe: Recipe) -> Table:
-    """The parameters of a recipe's model."""
-    return parameter.specifications(recipe.model, recipe.model_vocabulary)
-
-
-def _stacks(recipe: Recipe) -> dict[str, int]:
-    return {name: specification.stack for name, specification in parameter_table(recipe).items()}
-
-
-def initial_state(recipe: Recipe) -> State:
-    """The state before the first step, drawn from the recipe's seed."""
-    parameters = parameter.initialize(recipe.model, recipe.model_vocabulary, recipe.training.seed)
-    optimizer = optimizers.make(recipe.training.optimizer, _stacks(recipe))
-    scaled = recipe.model.activations == "float16"
-    loss_scale = loss_scales.initial(recipe.training.loss_scale) if scaled else None
-    return State(parameters, jax.jit(optimizer.init)(parameters), loss_scale)
-
-
-def make_step(recipe: Recipe, layout: Layout) -> Step:
+def make_step(recipe: Recipe, layout: Layout, sharding: Sharding | None = None) -> Step:
     """Compiles the step of a recipe: (state, batch [leaves, micro_batch, M + 1], learning rate) → new state.
 
     The state is donated. Where the loss or the gradients hold a NaN or Inf, the new state is the old one to the bit:
-    selected, since 0 · NaN is NaN.
+    selected, since 0 · NaN is NaN. The state lies on the mesh as `initial_state` has it; of the batch, of which every
+    device is given all, each takes its leaves.
     """
-    training, stacks = recipe.training, _stacks(recipe)
-    optimizer = optimizers.make(training.optimizer, stacks)
+    halves = Halves(recipe, layout, sharding or Sharding(recipe))
 
     def step(state: State, batch: Batch, learning_rate: jax.Array) -> tuple[State, Metrics]:
-        parameters = state.parameters
-        arranged, pull_back = jax.vjp(lambda p: arrange(p, recipe.model, layout), parameters)
+        count = batch.tokens.shape[0]
+
+        def on_device(state: State, leaves: Batch, predicted: jax.Array | None, rate: jax.Array) -> Any:
+            return halves.update(state, halves.gradients(state, leaves, predicted), count, rate)
+
+        in_specs = (halves.state_specs, LEAVES, PartitionSpec(), PartitionSpec())
+        run = halves.on_mesh(on_device, in_specs, (halves.state_specs, PartitionSpec()))
+        result: tuple[State, Metrics] = run(state, halves.spread(batch), scored_a_leaf(batch), learning_rate)
+        return result
+
+    return jax.jit(step, donate_argnums=0)
+
+
+def scored_a_leaf(batch: Batch) -> jax.Array | None:
+    """The tokens that a batch predicts, a leaf in the mean; None where it predicts all."""
+    return None if batch.scored is None else jnp.sum(batch.scored) / batch.tokens.shape[0]
+
+
+LEAVES = PartitionSpec("pod", None, "data", "expert")
+"""Where the leaves of a batch lie once `spread_leaves` has ordered them."""
+
+
+class Halves:
+    """The two halves of a step, gradients and update, written for one device of the mesh."""
+
+    def __init__(self, recipe: Recipe, layout: Layout, sharding: Sharding) -> None:
+        self.recipe, self.layout, self.sharding = recipe, sharding.layout(layout), sharding
+        self.zero = Zero(sharding, recipe.model)
+        self.optimizer = optimizers.make(recipe.training.optimizer, sharding.spreads)
+        self.state_specs = states.specifications(recipe, sharding)
+
+    def gradients(self, state: State, leaves: Batch, predicted: jax.Array | None) -> Sums:
+        """The gradients' and losses' sums over all leaves of the batch, of which this device has `leaves`."""
+        arranged = arrange(self.zero.owned(state.parameters), self.recipe.model, self.layout)
+        objective = leaf_objective(self.recipe, self.layout, self.zero, _scale(state), predicted)
+        return sum_gradients(objective, arranged, leaves, self.sharding, self.zero)
+
+    def update(self, state: State, sums: Sums, count: int, learning_rate: jax.Array) -> tuple[State, Metrics]:
+        """The state after the sums over `count` leaves, and what is reported of the step."""
+        training, spreads, scale = self.recipe.training, self.sharding.spreads, _scale(state)
+        owned = self.zero.owned(state.parameters)
         # The number of leaves is a power of two, so that the division is exact whatever the tree's upper levels hold.
-        leaves = batch.tokens.shape[0]
-        predicted = None if batch.scored is None else jnp.sum(batch.scored) / leaves
-        scale = jnp.float32(1) if state.loss_scale is None else state.loss_scale.scale
-
-        def objective(arranged: Arranged, leaf: Batch) -> tuple[jax.Array, Losses]:
-            losses = token_losses(
-                arranged,
-                leaf,
-                recipe.model,
-                layout,
-                z_loss=training.z_loss,
-                rematerialize=training.rematerialize,
-                embedding_gradient=training.embedding_gradient,
-                predicted=predicted,
-            )
-            return scale * losses.objective, losses
-
-        sums = sum_over_leaves(lambda leaf: jax.grad(objective, has_aux=True)(arranged, leaf), batch)
-        gradients, losses = jax.tree.map(lambda total: total / leaves, sums)
+        gradients, losses = jax.tree.map(lambda total: total / count, sums)
+        _, pull_back = jax.vjp(lambda p: arrange(p, self.recipe.model, self.layout), owned)
         (gradients,) = pull_back(gradients)
         gradients = jax.tree.map(lambda g: g / scale, gradients)
-        grad_norm = global_norm(gradients, stacks)
+        grad_norm = global_norm(gradients, spreads)
         if training.clip is not None:
             shrink = jnp.minimum(1.0, training.clip / grad_norm)
             gradients = jax.tree.map(lambda g: g * shrink, gradients)
-        updates, optimizer_state = optimizer.update(gradients, state.optimizer, parameters, learning_rate=learning_rate)
+        updates, optimizer = self.optimizer.update(gradients, state.optimizer, owned, learning_rate=learning_rate)
         finite = jnp.isfinite(losses.objective) & jnp.isfinite(grad_norm)
-        moved = {name: parameters[name] + updates[name] for name in parameters}
-        parameters, optimizer_state = jax.tree.map(
-            lambda new, old: jnp.where(finite, new, old), (moved, optimizer_state), (parameters, state.optimizer)
+        moved = {name: owned[name] + updates[name] for name in owned}
+        parameters, optimizer = jax.tree.map(
+            lambda new, old: jnp.where(finite, new, old), (moved, optimizer), (owned, state.optimizer)
         )
-        norm = global_norm(parameters, stacks)
         loss_scale = state.loss_scale
         if loss_scale is not None:
             loss_scale = loss_scales.update(training.loss_scale, loss_scale, finite)
@@ -121,11 +117,35 @@ def make_step(recipe: Recipe, layout: Layout) -> Step:
             losses.cross_entropy,
             losses.z,
             grad_norm,
-            norm,
+            global_norm(parameters, spreads),
             finite,
             losses.routing,
             None if state.loss_scale is None else scale,
         )
-        return State(parameters, optimizer_state, loss_scale), metrics
+        return State(self.zero.at_rest(parameters), optimizer, loss_scale), metrics
 
-    return jax.jit(step, donate_argnums=0)
+    def spread(self, batch: Batch) -> Batch:
+        """A batch's leaves where `on_mesh` finds them."""
+        return spread_leaves(batch, self.sharding)
+
+    def on_mesh(self, function: Callable[..., Any], in_specs: Any, out_specs: Any) -> Callable[..., Any]:
+        """`function`, written for one device, over arrays of the whole mesh. Its second argument are leaves."""
+
+        def on_device(first: Any, spread: Batch, *others: Any) -> Any:
+            return function(first, jax.tree.map(lambda x: x.reshape(-1, *x.shape[4:]), spread), *others)
+
+        if self.sharding.devices == 1:
+            return on_device
+        mapped: Callable[..., Any] = jax.shard_map(
+            on_device,
+            mesh=self.sharding.mesh,
+            in_specs=in_specs,
+            out_specs=out_specs,
+            axis_names=set(MANUAL),
+            check_vma=False,
+        )
+        return mapped
+
+
+def _scale(state: State) -> jax.Array:
+    return jnp.float32(1) if state.loss_scale is None else state.loss_scale.scale

@@ -14,7 +14,7 @@ from palmetto.training.checkpoint import CheckpointDamaged, Checkpoints, Manifes
 from palmetto.training.execution import Execution, observe
 from palmetto.training.ledger import LedgerAltered, Line
 from palmetto.training.spikes import History, Rollback
-from palmetto.training.step import State
+from palmetto.training.state import State
 
 
 class Difference(NamedTuple):

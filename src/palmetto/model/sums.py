@@ -1,0 +1,61 @@
+"""Sums whose bits do not depend on how many others are taken beside them.
+
+How XLA orders the terms of a reduction depends on the array's shape, and whether it rounds a product before adding it
+on what else it compiles. Where devices each hold some rows of a matrix, neither must be: here a sum is additions of
+halves, element by element, and a product is rounded.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+
+
+def rounded(product: jax.Array) -> jax.Array:
+    """A product as it is, kept from becoming a part of a fused multiply–add: a choice stands between the two."""
+    return jnp.where(product == product, product, jnp.nan)
+
+
+def fold(array: jax.Array, axis: int, parts: int = 1) -> jax.Array:
+    """The sum over an axis: its first half added to its second, and so on; odd lengths are filled up with a zero.
+
+    `parts`: the axis lies in so many equal parts on devices along the mesh's axis `model`, each folded by itself and
+    then added up by the platform.
+    """
+    axis %= array.ndim
+    if parts > 1:
+        apart = array.reshape(*array.shape[:axis], parts, -1, *array.shape[axis + 1 :])
+        return jnp.sum(fold(apart, axis + 1), axis=axis)
+    while (size := array.shape[axis]) > 1:
+        if size % 2:
+            array = jnp.pad(array, [(0, int(d == axis)) for d in range(array.ndim)])
+        low, high = jnp.split(array, 2, axis=axis)
+        array = low + high
+    return jnp.squeeze(array, axis)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def scale_rows(scale: jax.Array, kernel: jax.Array, parts: int) -> jax.Array:
+    """Row i of each kernel [..., n, m] times scale[..., i]; `scale` lacks the axes that the kernels of experts have.
+
+    `parts`: of a row on devices along the axis `model`, for the derivative's sum over it.
+    """
+    return _beside(scale, kernel) * kernel
+
+
+def _beside(scale: jax.Array, kernel: jax.Array) -> jax.Array:
+    lacking = kernel.ndim - scale.ndim - 1
+    return scale.reshape(*scale.shape[:-1], *[1] * lacking, -1, 1)
+
+
+def _scale_rows_backward(parts: int, kept: tuple[jax.Array, jax.Array], d: jax.Array) -> tuple[jax.Array, jax.Array]:
+    scale, kernel = kept
+    d_scale = fold(rounded(d * kernel), -1, parts)
+    while d_scale.ndim > scale.ndim:
+        d_scale = fold(d_scale, -2)
+    return d_scale, _beside(scale, kernel) * d
+
+
+scale_rows.defvjp(
+    lambda scale, kernel, parts: (scale_rows(scale, kernel, parts), (scale, kernel)), _scale_rows_backward
+)

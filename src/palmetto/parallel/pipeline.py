@@ -1,0 +1,139 @@
+"""A pipeline: each device along an axis of the mesh holds consecutive layers, and micro-batches pass through them.
+
+All devices take every branch together (schedules.py). One whose turn it is not computes something of no use, which is
+left out of what it keeps; it would have waited for the others that long. So a stage may hold collectives along other
+axes of the mesh, those among them that XLA inserts for the axis it divides by itself. In branches that devices take
+apart these would not all meet: a permutation, for one, waits on a CPU for every device there is.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from palmetto.parallel import running_tree
+from palmetto.parallel.schedules import Schedule, timetable
+
+Tree = Any
+"""A pytree of arrays."""
+
+First = Callable[[Tree, Tree], jax.Array]
+"""(ends, micro-batch) → the first layer's input [B, T, D]."""
+Stage = Callable[[Tree, jax.Array, Tree], tuple[jax.Array, jax.Array, Tree]]
+"""(layers, x, micro-batch) → the next layer's input, what these layers add to the objective, what they report."""
+Last = Callable[[Tree, jax.Array, Tree], tuple[jax.Array, Tree]]
+"""(ends, the last layer's result, micro-batch) → the objective, what is reported of it."""
+
+
+class Sums(NamedTuple):
+    """Sums over micro-batches."""
+
+    ends: Tree
+    """The gradient of what stands before the first layer and behind the last; the same on every stage."""
+    layers: Tree
+    """The gradient of this stage's layers."""
+    objective: jax.Array
+    """A scalar, the same on every stage."""
+    end_report: Tree
+    """What `last` reported; the same on every stage."""
+    stage_report: Tree
+    """What `stage` reported of this stage's layers."""
+
+
+class _Carry(NamedTuple):
+    """What a device keeps from tick to tick."""
+
+    inputs: jax.Array
+    """[micro-batches in flight, B, T, D]: of each the stage's input, from which its backward half begins anew."""
+    activation: jax.Array
+    """The stage's next input, from the stage before."""
+    cotangent: jax.Array
+    """The objective's derivative by the stage's next result to go back through, from the stage behind."""
+    sums: running_tree.Levels
+
+
+def pipeline_gradients(
+    first: First,
+    stage: Stage,
+    last: Last,
+    ends: Tree,
+    layers: Tree,
+    micro_batches: Tree,
+    *,
+    schedule: Schedule,
+    axis: str = "stage",
+    reduce: Callable[[Sums], Sums] = lambda sums: sums,
+) -> Sums:
+    """The gradient of the objective summed over micro-batches, inside a `jax.shard_map` that is manual over `axis`.
+
+    `layers` are this device's own; of `ends` and of `micro_batches`, arrays [M, …], each has a copy. The objective of a
+    micro-batch is what `last` makes of it plus what all stages add. All sums are in the tree of
+    `training.reductions.sum_over_leaves`; `reduce` is applied to a micro-batch's before they are added to the others',
+    and may change their shapes.
+
+    A stage keeps its inputs alone and computes forwards once more before it goes backwards.
+    """
+    stages, place = jax.lax.axis_size(axis), jax.lax.axis_index(axis)
+    is_first, is_last = place == 0, place == stages - 1
+    count = jax.tree.leaves(micro_batches)[0].shape[0]
+    table = timetable(schedule, stages, count)
+    slots = int(table.in_flight.max())
+
+    def micro_batch(number: jax.Array) -> Tree:
+        at = jnp.maximum(number, 0)
+        return jax.tree.map(lambda array: jax.lax.dynamic_index_in_dim(array, at, keepdims=False), micro_batches)
+
+    def forward(carry: _Carry, number: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """The kept inputs with this one's, and the stage's result."""
+        batch = micro_batch(number)
+        x = jnp.where(is_first, first(ends, batch), carry.activation)
+        return running_tree.put(carry.inputs, number % slots, x, number >= 0), stage(layers, x, batch)[0]
+
+    def backward(carry: _Carry, number: jax.Array) -> tuple[running_tree.Levels, jax.Array]:
+        """The sums with this one's, and the objective's derivative by the stage's input."""
+        x = jax.lax.dynamic_index_in_dim(carry.inputs, number % slots, keepdims=False)
+        sums, dx = differentiate(micro_batch(number), x, carry.cotangent)
+        return running_tree.add_leaf(carry.sums, number, sums), dx
+
+    def differentiate(batch: Tree, x: jax.Array, cotangent: jax.Array) -> tuple[Sums, jax.Array]:
+        def through(layers: Tree, x: jax.Array) -> tuple[tuple[jax.Array, jax.Array], Tree]:
+            y, added, report = stage(layers, x, batch)
+            return (y, added), report
+
+        (y, added), pull_back, stage_report = jax.vjp(through, layers, x, has_aux=True)
+        objective, from_objective, end_report = jax.vjp(lambda e, y: last(e, y, batch), ends, y, has_aux=True)
+        d_behind, dy = from_objective(jnp.ones_like(objective))
+        d_layers, dx = pull_back((jnp.where(is_last, dy, cotangent), jnp.ones_like(added)))
+        _, from_input = jax.vjp(lambda e: first(e, batch), ends)
+        (d_before,) = from_input(dx)
+        d_behind, objective, end_report = _only(is_last, (d_behind, objective, end_report))
+        d_ends = jax.tree.map(jnp.add, _only(is_first, d_before), d_behind)
+        return reduce(Sums(d_ends, d_layers, objective + added, end_report, stage_report)), dx
+
+    def tick(carry: _Carry, turn: tuple[jax.Array, ...]) -> tuple[_Carry, None]:
+        goes_forward, goes_backward, any_forward, any_backward = turn
+        # Outside the branches, so that the one may travel while the other half is computed.
+        inputs, y = jax.lax.cond(any_forward, forward, lambda c, _: (c.inputs, c.activation), carry, goes_forward)
+        activation = jax.lax.ppermute(y, axis, [(s, s + 1) for s in range(stages - 1)])
+        carry = carry._replace(inputs=inputs)
+        sums, dx = jax.lax.cond(any_backward, backward, lambda c, _: (c.sums, c.cotangent), carry, goes_backward)
+        cotangent = jax.lax.ppermute(dx, axis, [(s + 1, s) for s in range(stages - 1)])
+        return _Carry(inputs, activation, cotangent, sums), None
+
+    x = jax.eval_shape(lambda: first(ends, micro_batch(jnp.int32(0))))
+    nothing = jnp.zeros(x.shape, x.dtype)
+    like, _ = jax.eval_shape(lambda: differentiate(micro_batch(jnp.int32(0)), nothing, nothing))
+    empty = running_tree.no_leaves(like, count)
+    halves = [jnp.asarray(half) for half in table]
+    turns = [half[:, place] for half in halves] + [jnp.any(half >= 0, axis=1) for half in halves]
+    start = _Carry(jnp.zeros((slots, *x.shape), x.dtype), nothing, nothing, empty)
+    end, _ = jax.lax.scan(tick, start, tuple(turns))
+    sums: Sums = running_tree.total(end.sums, count)
+    everywhere = jax.lax.psum((sums.ends, sums.objective, sums.end_report), axis)
+    return sums._replace(ends=everywhere[0], objective=everywhere[1], end_report=everywhere[2])
+
+
+def _only(condition: jax.Array, tree: Tree) -> Tree:
+    """The arrays where the condition holds, else zeros."""
+    return jax.tree.map(lambda array: jnp.where(condition, array, jnp.zeros_like(array)), tree)

@@ -1,0 +1,101 @@
+"""How weights and gradients that devices share meet (ZeRO, arXiv 1910.02054), for one device inside `jax.shard_map`.
+
+Zero says what lies divided over the axis data: 0 nothing, 1 what the optimizer keeps, 2 also gradients, 3 also the
+weights. Whichever it is, a leaf's gradient is summed over the devices before the next leaf is added, so that the
+gradient's tree is the same.
+"""
+
+import jax
+
+from palmetto.model.layout import Arranged, Layer, map_named, spread_dimension
+from palmetto.model.parameters import Parameters
+from palmetto.parallel import collectives
+from palmetto.parallel.sharding import Axes, Sharding
+from palmetto.recipe.model import LearnedPositions, Model
+
+
+class Zero:
+    """The roads between what a device holds, computes with and updates."""
+
+    def __init__(self, sharding: Sharding, model: Model) -> None:
+        self.level, self.data = sharding.zero, sharding.group("data")
+        self._sharding, self._updated, self._model = sharding, sharding.updated, model
+
+    def owned(self, parameters: Parameters) -> Parameters:
+        """From parameters as they lie between steps to the parts that this device updates."""
+        if self.level in (0, 3):
+            return parameters
+        return self._along_data(collectives.own_part, parameters)
+
+    def at_rest(self, parameters: Parameters) -> Parameters:
+        """The inverse of `owned`."""
+        if self.level in (0, 3):
+            return parameters
+        return self._along_data(collectives.gather, parameters)
+
+    def _along_data(self, function: collectives.Along, parameters: Parameters) -> Parameters:
+        def apply(axes: Axes, array: jax.Array) -> jax.Array:
+            return function(array, axes.index("data"), self.data) if "data" in axes else array
+
+        return {name: apply(self._updated[name], array) for name, array in parameters.items()}
+
+    def whole(self, arranged: Arranged) -> Arranged:
+        """What the leaves compute with: all of the weights or, where they are fetched a layer at a time, the parts."""
+        return self._along_spread(collectives.gather, arranged) if self.level in (1, 2) else arranged
+
+    def fetch(self, arrays: Layer) -> Layer:
+        """Weights made whole, at level 3; their derivative is the sum over the devices, each its part."""
+
+        def whole(name: str, array: jax.Array) -> jax.Array:
+            dimension = spread_dimension(name)
+            if dimension is None:
+                return collectives.shared(array, self.data)
+            return collectives.gathered(array, array.ndim + dimension, self.data, self._travels_as(name))
+
+        return {name: whole(name, array) for name, array in arrays.items()}
+
+    def _travels_as(self, name: str) -> str:
+        """The activation type for what is cast to it before anything else."""
+        summed = isinstance(self._model.positions, LearnedPositions) or self._model.embedding_norm
+        exact = "norm" in name or "bias" in name or name in ("router", "r", "positions")
+        return "float32" if exact or (name == "embedding" and summed) else self._model.activations
+
+    def reduce(self, gradients: Arranged) -> Arranged:
+        """The sum of a leaf's gradients over the devices: at level 2 this device's part, at levels 0 and 1 all of it.
+
+        At level 3 `fetch` has seen to it.
+        """
+        if self.level == 3:
+            return gradients
+        if self.level == 2:
+            return self._along_spread(collectives.reduce_scatter, gradients, collectives.all_reduce)
+        return jax.tree.map(lambda array: collectives.all_reduce(array, self.data), gradients)
+
+    def own_gradients(self, gradients: Arranged) -> Arranged:
+        """Of the summed gradients those of the parts that this device updates."""
+        return self._along_spread(collectives.own_part, gradients) if self.level == 1 else gradients
+
+    def _along_spread(
+        self, function: collectives.Along, arranged: Arranged, else_: collectives.Among | None = None
+    ) -> Arranged:
+        def apply(name: str, array: jax.Array) -> jax.Array:
+            dimension = spread_dimension(name)
+            if dimension is None:
+                return else_(array, self.data) if else_ else array
+            return function(array, array.ndim + dimension, self.data)
+
+        return map_named(apply, arranged)
+
+    def across(self, gradients: Arranged) -> Arranged:
+        """The sum over what else divides the batch or its sequences, once all leaves are in: pods last.
+
+        Each device along the axis expert has gradients of its own experts from every leaf.
+        """
+        expert, sequence, pod = (self._sharding.group(axis) for axis in ("expert", "sequence", "pod"))
+
+        def apply(name: str, array: jax.Array) -> jax.Array:
+            if not name.startswith("expert_"):
+                array = collectives.all_reduce(array, expert)
+            return collectives.all_reduce(collectives.all_reduce(array, sequence), pod)
+
+        return map_named(apply, gradients)

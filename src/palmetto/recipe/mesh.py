@@ -1,0 +1,55 @@
+"""How a run is spread over devices: the sizes of a mesh's axes."""
+
+from typing import Literal
+
+from pydantic import model_validator
+
+from palmetto.recipe.section import Positive, Section, impossible
+
+AXES = ("pod", "data", "stage", "expert", "sequence", "model")
+"""The axes of a mesh, slowest network first."""
+
+
+class Mesh(Section):
+    """Devices by axis; their product is the number of devices. On a CPU as many virtual ones are made."""
+
+    pod: Positive = 1
+    """Copies of everything, each with its share of the batch (PaLM, section 4)."""
+    data: Positive = 1
+    """Shares of a pod's batch."""
+    stage: Positive = 1
+    """Consecutive layers each, in a pipeline."""
+    expert: Positive = 1
+    """Shares of each layer's experts, and of the batch for everything else."""
+    sequence: Positive = 1
+    """Shares of each sequence's positions."""
+    model: Positive = 1
+    """Shares of each layer's heads and feed-forward ("tensor parallelism")."""
+    zero: Literal[0, 1, 2, 3] = 3
+    """What of a model is spread over `data` as well (ZeRO, arXiv 1910.02054): 0 nothing; 1 the optimizer state; 2 also
+    the gradients; 3 also the parameters, gathered a layer at a time (fully sharded data parallelism)."""
+    schedule: Literal["gpipe", "1f1b"] = "1f1b"
+    """The order of micro-batches in a pipeline (arXiv 1811.06965; 1806.03377)."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "Mesh":
+        for axis in ("pod", "data"):
+            size = getattr(self, axis)
+            if size & (size - 1):
+                below = 1 << (size.bit_length() - 1)
+                raise impossible(f"mesh.{axis}", size, f"must be a power of two, as the gradient's tree needs: {below} "
+                                 f"or {2 * below} would do")  # fmt: skip
+        return self
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Devices by axis, in the order of AXES."""
+        return {axis: getattr(self, axis) for axis in AXES}
+
+    @property
+    def devices(self) -> int:
+        """Devices in all."""
+        product = 1
+        for size in self.sizes.values():
+            product *= size
+        return product

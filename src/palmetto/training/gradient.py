@@ -1,0 +1,108 @@
+"""The gradient of a batch: of each leaf, summed in the tree over micro-batches, devices and pods."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from palmetto.model.layout import Arranged, Layout
+from palmetto.parallel import collectives
+from palmetto.parallel.sharding import Sharding
+from palmetto.parallel.zero import Zero
+from palmetto.recipe import Recipe
+from palmetto.training.loss import Batch, Losses, token_losses
+from palmetto.training.reductions import sum_over_leaves
+
+
+class Sums(NamedTuple):
+    """Sums over the leaves of a batch."""
+
+    gradients: Arranged
+    losses: Losses
+
+
+def spread_leaves(batch: Batch, sharding: Sharding) -> Batch:
+    """Leaves [n, …] → [pod, micro-batch, data, expert, …]: which device takes which leaf, and when.
+
+    A leaf's number in bits, from the lowest: expert, data, micro-batch, pod. A device's place along data and pods is
+    its bits reversed (collectives.py).
+    """
+    pods, data, experts = (sharding.sizes[axis] for axis in ("pod", "data", "expert"))
+    by_pod, by_data = (jnp.array(collectives.reversed_bits(size)) for size in (pods, data))
+
+    def spread(array: jax.Array) -> jax.Array:
+        whole = array.reshape(pods, -1, data, experts, *array.shape[1:])
+        return whole if pods * data == 1 else whole[by_pod][:, :, by_data]
+
+    return jax.tree.map(spread, batch)
+
+
+LeafObjective = Callable[[Arranged, Batch], tuple[jax.Array, Losses]]
+
+
+def leaf_objective(
+    recipe: Recipe, layout: Layout, zero: Zero, scale: jax.Array | float, predicted: jax.Array | None
+) -> LeafObjective:
+    """(arranged, leaf) → (scale · objective, losses) of one leaf, this device's share of its positions.
+
+    `predicted`: scored tokens of a leaf, the mean over the batch, where not all are scored.
+    """
+    training, fetch = recipe.training, zero.fetch if zero.level == 3 and zero.data.size > 1 else None
+
+    def objective(arranged: Arranged, leaf: Batch) -> tuple[jax.Array, Losses]:
+        count = predicted
+        if layout.sequence > 1 and count is None:
+            count = jnp.float32(leaf.tokens.shape[0] * (leaf.tokens.shape[1] - 1))
+        losses = token_losses(
+            arranged,
+            own_positions(leaf, layout.sequence),
+            recipe.model,
+            layout,
+            z_loss=training.z_loss,
+            rematerialize=training.rematerialize,
+            embedding_gradient=training.embedding_gradient,
+            predicted=count,
+            fetch=fetch,
+        )
+        return scale * losses.objective, losses
+
+    return objective
+
+
+def own_positions(batch: Batch, devices: int) -> Batch:
+    """This device's share of each sequence: as many inputs, and with them the targets, as of its neighbours."""
+    if devices == 1:
+        return batch
+    length = (batch.tokens.shape[-1] - 1) // devices
+    start = jax.lax.axis_index("sequence") * length
+
+    def own(array: jax.Array) -> jax.Array:
+        return jax.lax.dynamic_slice_in_dim(array, start, length + 1, axis=-1)
+
+    return batch._replace(tokens=own(batch.tokens), scored=None if batch.scored is None else own(batch.scored))
+
+
+def sum_gradients(objective: LeafObjective, arranged: Arranged, leaves: Batch, sharding: Sharding, zero: Zero) -> Sums:
+    """Σ over all leaves of the batch, of which this device has its micro-batches [m, …].
+
+    `arranged` is what it holds of the weights; the gradients come as the parts that it updates.
+    """
+    data = sharding.group("data")
+    whole = zero.whole(arranged)
+
+    def reduce(sums: Sums) -> Sums:
+        losses = jax.tree.map(partial(collectives.all_reduce, group=data), sums.losses)
+        return Sums(zero.reduce(sums.gradients), losses)
+
+    def leaf_sums(leaf: Batch) -> Sums:
+        sums = Sums(*jax.grad(objective, has_aux=True)(whole, leaf))
+        return reduce(sums) if data.elastic else sums
+
+    gradients, losses = sum_over_leaves(leaf_sums, leaves)
+    if not data.elastic:
+        gradients, losses = reduce(Sums(gradients, losses))
+    for group in map(sharding.group, ("expert", "sequence", "pod")):
+        losses = jax.tree.map(partial(collectives.all_reduce, group=group), losses)
+    return Sums(zero.across(zero.own_gradients(gradients)), losses)

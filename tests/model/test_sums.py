@@ -1,0 +1,62 @@
+"""Sums of fixed order: the bits of the written-out ones, whatever is taken beside them."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from palmetto.model.sums import fold, rounded, scale_rows
+from tests.sums import halves_sum
+
+
+def drawn(*shape: int) -> np.ndarray:
+    random = np.random.default_rng(sum(shape))
+    return (random.normal(size=shape) * 10.0 ** random.integers(-3, 4, size=shape)).astype(np.float32)
+
+
+def test_a_rounded_product_is_not_fused_with_the_sum_behind_it() -> None:
+    a, b, c = drawn(3, 1000)
+    assert np.array_equal(jax.jit(lambda a, b, c: rounded(a * b) + c)(a, b, c), a * b + c)
+    assert not np.array_equal(jax.jit(lambda a, b, c: a * b + c)(a, b, c), a * b + c), "nothing to prevent here"
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, -0.0, 1e-40])
+def test_rounding_changes_no_value(value: float) -> None:
+    array = np.array([value], np.float32)
+    assert np.asarray(jax.jit(rounded)(array)).tobytes() == array.tobytes()
+
+
+@pytest.mark.parametrize("shape", [(1, 4), (2, 7), (33, 5), (1536, 12), (384, 384)])
+@pytest.mark.parametrize("axis", [0, 1, -1])
+def test_a_fold_is_the_sum_by_halves_of_any_share_of_the_rows(shape: tuple[int, ...], axis: int) -> None:
+    array = drawn(*shape)
+    folded = np.asarray(jax.jit(lambda x: fold(x, axis))(array))
+    assert np.array_equal(folded, halves_sum(array, axis))
+    beside = 1 if axis == 0 else 0
+    for part in np.array_split(array, 3, axis=beside)[:1]:
+        if part.size:
+            assert np.array_equal(jax.jit(lambda x: fold(x, axis))(part), halves_sum(part, axis))
+
+
+def test_a_fold_in_parts_agrees_with_float64() -> None:
+    array = drawn(6, 96)
+    assert np.allclose(fold(jnp.asarray(array), 1, 4), array.sum(1, dtype=np.float64), rtol=1e-5)
+
+
+@pytest.mark.parametrize("experts", [(), (4,)])
+def test_rows_are_scaled_and_the_derivative_is_the_automatic_one(experts: tuple[int, ...]) -> None:
+    scale, kernel = drawn(3, 8), drawn(3, *experts, 8, 16)
+
+    def plain(scale: jax.Array, kernel: jax.Array) -> jax.Array:
+        return scale.reshape(3, *[1] * len(experts), 8, 1) * kernel
+
+    weights = drawn(*kernel.shape)
+    for function in (plain, lambda s, k: scale_rows(s, k, 1)):
+        value, gradients = jax.value_and_grad(lambda s, k, f=function: jnp.sum(f(s, k) * weights), (0, 1))(
+            scale, kernel
+        )
+        if function is plain:
+            expected = value, gradients
+    assert np.allclose(value, expected[0], rtol=1e-6)
+    for found, automatic in zip(gradients, expected[1], strict=True):
+        assert np.allclose(found, automatic, rtol=1e-4, atol=1e-4 * np.abs(automatic).max())

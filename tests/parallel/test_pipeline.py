@@ -1,0 +1,394 @@
+"""Pipelines on virtual devices: real decoders against one device, sums to the bit, work and memory as theory says."""
+
+import collections
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.experimental import io_callback
+from jax.sharding import Mesh, PartitionSpec
+
+from palmetto.model import decoder, layout
+from palmetto.model.attention import attention
+from palmetto.model.block import block
+from palmetto.model.layout import Arranged, Layer, Stacked, arrange
+from palmetto.model.router import Routing
+from palmetto.parallel.pipeline import Sums, pipeline_gradients
+from palmetto.parallel.schedules import Schedule
+from palmetto.recipe.model import Model
+from palmetto.training.loss import Batch, token_losses
+from palmetto.training.reductions import sum_over_leaves
+from tests import catalogue
+from tests.conftest import RecipeMaker
+from tests.parallel.test_schedules import SCHEDULES, schedules
+from tests.training.test_reductions import same_bits, terms
+
+Tree = Any
+StageFunction = Callable[[Tree, jax.Array, Tree], tuple[jax.Array, jax.Array, Tree]]
+EVERYWHERE, STAGE = PartitionSpec(), PartitionSpec("stage")
+SPREAD = Sums(EVERYWHERE, STAGE, EVERYWHERE, EVERYWHERE, STAGE)  # type: ignore[arg-type]
+
+
+def mesh_of(**sizes: int) -> Mesh:
+    count = int(np.prod(list(sizes.values())))
+    return Mesh(np.array(jax.devices()[:count]).reshape(tuple(sizes.values())), tuple(sizes))
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """What a pipeline is made of, and its parameters."""
+
+    first: Callable[[Tree, Tree], jax.Array]
+    stage: StageFunction
+    last: Callable[[Tree, jax.Array, Tree], tuple[jax.Array, Tree]]
+    ends: Tree
+    layers: Tree
+
+    def pipeline(self, stages: int, schedule: Schedule) -> Callable[[Tree], Sums]:
+        """Micro-batches → their sums, compiled."""
+        run = functools.partial(pipeline_gradients, self.first, self.stage, self.last, schedule=schedule)
+        mapped = jax.shard_map(
+            run,
+            mesh=mesh_of(stage=stages),
+            in_specs=(EVERYWHERE, STAGE, EVERYWHERE),
+            out_specs=SPREAD,
+            check_vma=False,
+        )
+        return functools.partial(jax.jit(mapped), self.ends, self.layers)
+
+    def alone(self, micro_batches: Tree) -> Sums:
+        """The same by ordinary differentiation, on one device."""
+
+        def objective(parameters: tuple[Tree, Tree], micro_batch: Tree) -> tuple[jax.Array, tuple[Tree, Tree]]:
+            ends, layers = parameters
+            x, added, of_stage = self.stage(layers, self.first(ends, micro_batch), micro_batch)
+            result, of_end = self.last(ends, x, micro_batch)
+            return result + added, (of_end, of_stage)
+
+        def sums(micro_batches: Tree) -> Sums:
+            whole = jax.value_and_grad(objective, has_aux=True)
+            leaves = jax.lax.map(functools.partial(whole, (self.ends, self.layers)), micro_batches)
+            (value, reports), (ends, layers) = jax.tree.map(lambda leaf: jnp.sum(leaf, 0), leaves)
+            return Sums(ends, layers, value, *reports)
+
+        result: Sums = jax.jit(sums)(micro_batches)
+        return result
+
+
+def assert_close(ours: Tree, theirs: Tree, tolerance: float = 1e-5) -> None:
+    """Every array to within a share of its norm."""
+
+    def check(path: Any, *arrays: jax.Array) -> None:
+        one, other = (np.asarray(array, np.float64) for array in arrays)
+        distance = np.linalg.norm(one - other)
+        assert distance <= tolerance * np.linalg.norm(other), (jax.tree_util.keystr(path), distance)
+
+    jax.tree_util.tree_map_with_path(check, ours, theirs)
+
+
+# A network small enough to be compiled often: a table of vectors, tied, and layers x + tanh(x·w).
+
+
+def small(layers: int = 8, width: int = 8, dtype: Any = jnp.float32) -> Network:
+    def first(ends: Tree, micro_batch: Tree) -> jax.Array:
+        x: jax.Array = ends["table"][micro_batch].astype(dtype)
+        return x
+
+    def stage(layers: Tree, x: jax.Array, micro_batch: Tree) -> tuple[jax.Array, jax.Array, Tree]:
+        def layer(x: jax.Array, w: jax.Array) -> tuple[jax.Array, jax.Array]:
+            return x + jnp.tanh(x @ w.astype(dtype)), jnp.mean(jnp.square(x.astype(jnp.float32)))
+
+        x, squares = jax.lax.scan(layer, x, layers)
+        return x, 0.1 * jnp.sum(squares), {"squares": squares}
+
+    def last(ends: Tree, x: jax.Array, micro_batch: Tree) -> tuple[jax.Array, Tree]:
+        scores = x @ ends["table"].astype(dtype).T
+        return jnp.mean(jnp.square(scores.astype(jnp.float32) - micro_batch[..., None])), {"count": jnp.float32(1)}
+
+    random = np.random.default_rng(0)
+    table, weights = (
+        jnp.asarray(random.normal(size=shape), jnp.float32) for shape in ((10, width), (layers, width, width))
+    )
+    return Network(first, stage, last, {"table": table}, 0.3 * weights)
+
+
+def in_turn(stage: StageFunction, stages: int) -> StageFunction:
+    """All stages one after the other on one device."""
+
+    def whole(layers: Tree, x: jax.Array, micro_batch: Tree) -> tuple[jax.Array, jax.Array, Tree]:
+        added, reports = jnp.float32(0), list[Tree]()
+        for part in jnp.split(layers, stages):
+            x, more, report = stage(part, x, micro_batch)
+            added, reports = added + more, [*reports, report]
+        return x, added, jax.tree.map(lambda *parts: jnp.concatenate(parts), *reports)
+
+    return whole
+
+
+def numbers(count: int, shape: tuple[int, int] = (2, 5)) -> jax.Array:
+    return jnp.asarray(np.random.default_rng(1).integers(10, size=(count, *shape)))
+
+
+@pytest.mark.parametrize(("stages", "count"), [(1, 3), (2, 1), (4, 8), (8, 3)])
+def test_gradients_objective_and_reports_are_those_of_one_device(stages: int, count: int) -> None:
+    network = small()
+    both = [network.pipeline(stages, schedule)(numbers(count)) for schedule in SCHEDULES]
+    expected = network.alone(numbers(count))
+    for sums in both:
+        assert_close(sums, expected)
+        assert sums.end_report["count"] == count
+    if stages > 1:
+        assert all(same_bits(one, other) for one, other in zip(*map(jax.tree.leaves, both), strict=True))
+
+
+def test_activations_may_have_another_type() -> None:
+    network = small(dtype=jnp.bfloat16)
+    sums = network.pipeline(2, "1f1b")(numbers(4))
+    assert {array.dtype for array in jax.tree.leaves(sums)} == {jnp.dtype(jnp.float32)}
+    assert_close(sums, network.alone(numbers(4)), tolerance=2**-7)
+
+
+def test_what_idle_stages_compute_is_left_out_even_where_it_is_not_a_number() -> None:
+    """Layers divide by their input, which is zero before the first micro-batch comes."""
+    plain = small()
+
+    def stage(layers: Tree, x: jax.Array, micro_batch: Tree) -> tuple[jax.Array, jax.Array, Tree]:
+        x, added, report = plain.stage(layers, x, micro_batch)
+        return x / jnp.sqrt(jnp.sum(jnp.square(x), axis=-1, keepdims=True)), added, report
+
+    expected = dataclasses.replace(plain, stage=in_turn(stage, 4)).alone(numbers(3))
+    for schedule in SCHEDULES:
+        assert_close(dataclasses.replace(plain, stage=stage).pipeline(4, schedule)(numbers(3)), expected)
+
+
+# Bits
+
+
+@pytest.mark.parametrize("devices", [1, 2, 4])
+def test_sums_are_in_the_tree_however_many_devices_share_the_micro_batches(devices: int) -> None:
+    """Each layer's gradient, and what the ends report, is a sum of given terms, whose order shows in its bits."""
+    leaves = terms(16)
+
+    def stage(layers: Tree, x: jax.Array, term: Tree) -> tuple[jax.Array, jax.Array, Tree]:
+        return x, jnp.sum(layers * term), {}
+
+    def last(ends: Tree, x: jax.Array, term: Tree) -> tuple[jax.Array, Tree]:
+        return jnp.sum(ends * x), {"term": term}
+
+    def reduce(sums: Sums) -> Sums:
+        """The tree's lower levels, across devices, whose numbers are the low bits reversed."""
+        distance = devices // 2
+        while distance:
+            pairs = [(i, i ^ distance) for i in range(devices)]
+            sums = jax.tree.map(lambda x, pairs=pairs: x + jax.lax.ppermute(x, "data", pairs), sums)
+            distance //= 2
+        return sums
+
+    def first(ends: Tree, term: Tree) -> jax.Array:
+        return 0 * term
+
+    reversed_bits = {1: [0], 2: [0, 1], 4: [0, 2, 1, 3]}[devices]
+    by_device = leaves.reshape(-1, devices, leaves.shape[1])[:, reversed_bits]
+    sums = jax.jit(
+        jax.shard_map(
+            lambda layers, leaves: pipeline_gradients(
+                first, stage, last, jnp.ones(leaves.shape[2]), layers, leaves[:, 0], schedule="1f1b", reduce=reduce
+            ),
+            mesh=mesh_of(data=devices, stage=2),
+            in_specs=(STAGE, PartitionSpec(None, "data")),
+            out_specs=SPREAD,
+            check_vma=False,
+        )
+    )(jnp.zeros((4, leaves.shape[1])), by_device)
+    tree = jax.jit(lambda leaves: sum_over_leaves(lambda leaf: leaf, leaves))(leaves)
+    assert all(same_bits(layer, tree) for layer in sums.layers)
+    assert np.array_equal(sums.end_report["term"], tree)
+
+
+# Collectives along other axes
+
+
+@schedules
+def test_stages_may_hold_collectives_of_every_kind_along_other_axes(schedule: Schedule) -> None:
+    """Weights gathered by permutations along one axis, products divided along another that is left to XLA.
+
+    In branches that stages take apart this would not come to an end.
+    """
+    network = small()
+    other = [(0, 1), (1, 0)]
+
+    @jax.custom_vjp
+    def gather(part: jax.Array) -> jax.Array:
+        received = jax.lax.ppermute(part, "data", other)
+        is_first = jax.lax.axis_index("data") == 0
+        pair = jnp.where(is_first, part, received), jnp.where(is_first, received, part)
+        return jnp.concatenate(pair, axis=1)
+
+    def scatter(_: None, d: jax.Array) -> tuple[jax.Array]:
+        low, high = jnp.split(d, 2, axis=1)
+        is_first = jax.lax.axis_index("data") == 0
+        received = jax.lax.ppermute(jnp.where(is_first, high, low), "data", other)
+        return (jnp.where(is_first, low, high) + received,)
+
+    gather.defvjp(lambda part: (gather(part), None), scatter)
+
+    def stage(parts: Tree, x: jax.Array, micro_batch: Tree) -> tuple[jax.Array, jax.Array, Tree]:
+        layers = jax.lax.with_sharding_constraint(gather(parts), PartitionSpec(None, None, "model"))
+        x, added, report = network.stage(layers, x, micro_batch)
+        return jnp.roll(jax.lax.with_sharding_constraint(x, PartitionSpec("model")), 1, axis=0), added, report
+
+    def whole_stage(layers: Tree, x: jax.Array, micro_batch: Tree) -> tuple[jax.Array, jax.Array, Tree]:
+        x, added, report = network.stage(layers, x, micro_batch)
+        return jnp.roll(x, 1, axis=0), added, report
+
+    def on_device(ends: Tree, parts: Tree, micro_batches: Tree) -> Sums:
+        def reduce(sums: Sums) -> Sums:
+            layers, sums = sums.layers, jax.tree.map(lambda x: jax.lax.psum(x, "data"), sums._replace(layers=()))
+            return sums._replace(layers=layers)
+
+        return pipeline_gradients(
+            network.first, stage, network.last, ends, parts, micro_batches, schedule=schedule, reduce=reduce
+        )
+
+    parts = PartitionSpec("stage", "data")
+    sums = jax.jit(
+        jax.shard_map(
+            on_device,
+            mesh=mesh_of(data=2, stage=2, model=2),
+            in_specs=(EVERYWHERE, parts, PartitionSpec("data")),
+            out_specs=SPREAD._replace(layers=parts),
+            axis_names={"data", "stage"},
+            check_vma=False,
+        )
+    )(network.ends, network.layers, numbers(6))
+    assert_close(sums, dataclasses.replace(network, stage=in_turn(whole_stage, 2)).alone(numbers(6)))
+
+
+# Work and memory
+
+
+@schedules
+def test_the_program_takes_as_many_halves_as_the_formula_says(schedule: Schedule) -> None:
+    """Every device computes in each half in which any has work, one after the other: their number is the time."""
+    calls: collections.Counter[str] = collections.Counter()
+    stages, count = 4, 3
+
+    @jax.custom_vjp
+    def counted(x: jax.Array) -> jax.Array:
+        io_callback(lambda: calls.update(["forward"]), None)
+        return x
+
+    def back(_: None, d: jax.Array) -> tuple[jax.Array]:
+        io_callback(lambda: calls.update(["backward"]), None)
+        return (d,)
+
+    counted.defvjp(lambda x: (counted(x), None), back)
+    plain = small()
+    network = dataclasses.replace(plain, stage=lambda layers, x, batch: plain.stage(layers, counted(x), batch))
+    jax.block_until_ready(network.pipeline(stages, schedule)(numbers(count)))
+    jax.effects_barrier()
+    halves = stages * (count + stages - 1)
+    # A backward half computes its forward again.
+    assert calls == {"forward": 2 * halves, "backward": halves}
+
+
+def test_memory_is_as_much_as_is_in_flight() -> None:
+    """Of the temporaries, GPipe's grow by one input a micro-batch, 1F1B's not at all."""
+    network, shape, stages = small(width=32), (2, 512), 4
+    one_input = 4 * 32 * shape[0] * shape[1]
+
+    def temporaries(schedule: Schedule, count: int) -> float:
+        run = network.pipeline(stages, schedule)
+        lowered = run.func.lower(*run.args, numbers(count, shape))  # type: ignore[attr-defined]
+        return float(lowered.compile().memory_analysis().temp_size_in_bytes / one_input)
+
+    # The tree's levels are as many for all of these.
+    gpipe, one_by_one = ([temporaries(schedule, count) for count in (8, 15)] for schedule in SCHEDULES)
+    assert gpipe[1] - gpipe[0] == pytest.approx(15 - 8, abs=0.1)
+    assert one_by_one[1] - one_by_one[0] == pytest.approx(0, abs=0.1)
+    assert gpipe[0] - one_by_one[0] == pytest.approx(8 - (2 * stages - 1), abs=0.1)
+
+
+# Decoders
+
+PALM = ()
+SERIAL = ("model.block=serial", "model.norm=rms", "model.feedforward=geglu", "model.key_value_heads=2")
+DENSE = (*SERIAL, "model.positions={name: t5, buckets: 8, max_distance: 12}", "model.tied_embedding=false")
+EXPERTS = (*SERIAL, "model.experts={count: 4, top: 2, every: 2, capacity_factor: 1.25, balance_loss: 0.1}")
+
+
+def decoder_network(model: Model, arranged: Arranged) -> Network:
+    """A decoder in the parts that a pipeline takes, for batches of tokens [B, M + 1]."""
+
+    def first(ends: Arranged, tokens: jax.Array) -> jax.Array:
+        return decoder.embed(ends, tokens[:, :-1], jnp.arange(tokens.shape[1] - 1), model)
+
+    def stage(layers: Stacked, x: jax.Array, tokens: jax.Array) -> tuple[jax.Array, jax.Array, Routing | None]:
+        angles = decoder.turning(jnp.arange(x.shape[1]), model)
+
+        def apply(kind: int, layer: Layer, x: jax.Array, _: Any) -> tuple[jax.Array, Routing | None]:
+            def attend(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
+                return attention(layer, q, k, v, model, model.attention_of(kind), layout.ACCELERATOR, None)
+
+            return block(layer, x, angles, model, attend, layout.ACCELERATOR)
+
+        x, routing = decoder.through(layers, x, apply)
+        if routing is None or model.experts is None:
+            return x, jnp.float32(0), routing
+        with_experts = model.layers // model.experts.every
+        return x, model.experts.balance_loss * jnp.sum(routing.balance) / with_experts, routing
+
+    def last(ends: Arranged, x: jax.Array, tokens: jax.Array) -> tuple[jax.Array, jax.Array]:
+        scores = decoder.logits(ends.unembedding, decoder.final_norm(ends, x, model))
+        chosen = jnp.take_along_axis(scores, tokens[:, 1:, None], axis=-1)[..., 0]
+        cross_entropy = jnp.mean(jax.nn.logsumexp(scores, axis=-1) - chosen)
+        return cross_entropy, cross_entropy
+
+    return Network(first, stage, last, arranged._replace(layers=()), arranged.layers)
+
+
+@pytest.fixture(scope="module")
+def expected(tiny_recipe: RecipeMaker) -> Callable[..., tuple[Network, jax.Array, Sums]]:
+    """A recipe's decoder, four micro-batches, and their sums by the training loss on one device."""
+
+    @functools.cache
+    def make(*overrides: str) -> tuple[Network, jax.Array, Sums]:
+        recipe = tiny_recipe("model.layers=4", *overrides)
+        parameters = jax.tree.map(jnp.asarray, catalogue.draw(recipe.model, 300, seed=3))
+        arranged = jax.jit(lambda parameters: arrange(parameters, recipe.model, layout.ACCELERATOR))(parameters)
+        tokens = jnp.asarray(np.random.default_rng(2).integers(300, size=(4, 2, 17)))
+
+        def objective(arranged: Arranged) -> tuple[jax.Array, tuple[jax.Array, Tree]]:
+            def one(tokens: jax.Array) -> Any:
+                return token_losses(arranged, Batch(tokens), recipe.model, layout.ACCELERATOR)
+
+            losses = jax.tree.map(lambda loss: jnp.sum(loss, axis=0), jax.lax.map(one, tokens))
+            return losses.objective, (losses.cross_entropy, losses.routing)
+
+        (value, reports), gradient = jax.jit(jax.value_and_grad(objective, has_aux=True))(arranged)
+        sums = Sums(gradient._replace(layers=()), gradient.layers, value, *reports)
+        return decoder_network(recipe.model, arranged), tokens, sums
+
+    return make
+
+
+@pytest.mark.parametrize("stages", [2, 4])
+@schedules
+def test_a_palm_in_a_pipeline_has_the_gradients_of_one_device(
+    expected: Callable[..., tuple[Network, jax.Array, Sums]], schedule: Schedule, stages: int
+) -> None:
+    network, tokens, sums = expected(*PALM)
+    assert_close(network.pipeline(stages, schedule)(tokens), sums)
+
+
+@pytest.mark.parametrize(("overrides", "schedule"), [(DENSE, "gpipe"), (EXPERTS, "1f1b")])
+def test_a_glam_in_a_pipeline_has_the_gradients_of_one_device(
+    expected: Callable[..., tuple[Network, jax.Array, Sums]], overrides: tuple[str, ...], schedule: Schedule
+) -> None:
+    network, tokens, sums = expected(*overrides)
+    assert_close(network.pipeline(2, schedule)(tokens), sums)

@@ -1,0 +1,87 @@
+"""Pipelines' tables: every micro-batch once each way, after what it needs, and what follows from them."""
+
+from typing import get_args
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from palmetto.parallel.schedules import Schedule, Timetable, timetable
+
+SCHEDULES: tuple[Schedule, ...] = get_args(Schedule)
+schedules = pytest.mark.parametrize("schedule", SCHEDULES)
+stage_counts, micro_batch_counts = st.sampled_from([1, 2, 3, 4, 8]), st.integers(1, 12)
+
+
+def when(half: np.ndarray, stage: int, count: int) -> np.ndarray:
+    """The tick in which a stage takes each micro-batch, which it does once."""
+    ticks, numbers = np.arange(len(half)), half[:, stage]
+    assert sorted(numbers[numbers >= 0]) == list(range(count))
+    return np.array([ticks[numbers == number][0] for number in range(count)])
+
+
+@schedules
+@given(stages=stage_counts, count=micro_batch_counts)
+def test_every_micro_batch_passes_each_stage_once_each_way_and_in_order(
+    schedule: Schedule, stages: int, count: int
+) -> None:
+    table = timetable(schedule, stages, count)
+    assert table.forward.shape == table.backward.shape
+    assert np.all(np.any(table.forward >= 0, axis=1) | np.any(table.backward >= 0, axis=1)), "a tick without work"
+    forward = [when(table.forward, stage, count) for stage in range(stages)]
+    backward = [when(table.backward, stage, count) for stage in range(stages)]
+    for stage in range(stages):
+        # Sums are taken in the order of micro-batches.
+        assert np.all(np.diff(backward[stage]) > 0)
+        # The forward half of a tick comes before its backward half.
+        assert np.all(forward[stage] <= backward[stage])
+    for stage in range(stages - 1):
+        # What a neighbour sends is taken at once: there is room for one.
+        assert np.all(forward[stage + 1] == forward[stage] + 1)
+        assert np.all(backward[stage] == backward[stage + 1] + 1)
+
+
+@schedules
+@given(stages=stage_counts, count=micro_batch_counts)
+def test_the_bubble_is_that_of_the_formula(schedule: Schedule, stages: int, count: int) -> None:
+    assert timetable(schedule, stages, count).bubble == pytest.approx((stages - 1) / (count + stages - 1), abs=1e-12)
+
+
+@given(stages=stage_counts, count=micro_batch_counts)
+def test_gpipe_has_all_micro_batches_in_flight_and_1f1b_as_many_as_there_are_stages_behind(
+    stages: int, count: int
+) -> None:
+    assert timetable("gpipe", stages, count).in_flight.tolist() == [count] * stages
+    expected = [min(count, 2 * (stages - stage) - 1) for stage in range(stages)]
+    assert timetable("1f1b", stages, count).in_flight.tolist() == expected
+
+
+@schedules
+@given(stages=stage_counts, count=micro_batch_counts)
+def test_the_inputs_in_flight_have_places_of_their_own(schedule: Schedule, stages: int, count: int) -> None:
+    table = timetable(schedule, stages, count)
+    slots = int(table.in_flight.max())
+    for stage in range(stages):
+        kept: dict[int, int] = {}
+        for forward, backward in zip(table.forward[:, stage], table.backward[:, stage], strict=True):
+            if forward >= 0:
+                assert forward % slots not in kept
+                kept[forward % slots] = forward
+            if backward >= 0:
+                assert kept.pop(backward % slots) == backward
+
+
+def test_small_tables_as_drawn_by_hand() -> None:
+    _ = -1
+    gpipe, one_by_one = (timetable(schedule, 2, 2) for schedule in SCHEDULES)
+    assert gpipe.forward.tolist() == [[0, _], [1, 0], [_, 1], [_, _], [_, _]]
+    assert gpipe.backward.tolist() == [[_, _], [_, _], [_, 0], [0, 1], [1, _]]
+    assert one_by_one.forward.tolist() == [[0, _], [1, 0], [_, 1], [_, _]]
+    assert one_by_one.backward.tolist() == [[_, _], [_, 0], [0, 1], [1, _]]
+
+
+def test_a_bubble_that_depends_on_what_the_directions_cost_is_not_given_as_one_number() -> None:
+    forward, backward = timetable("gpipe", 2, 2)
+    with pytest.raises(AssertionError):
+        _ = Timetable(forward, np.where(backward == 1, -1, backward)).bubble
