@@ -1,8 +1,8 @@
-"""Set-up that every test shares. XLA's thread pool is fixed here, before anything imports JAX."""
+"""Set-up that every test shares: XLA's thread pool and virtual devices, fixed before anything imports JAX."""
 
 from palmetto import environment
 
-environment.prepare(8)
+environment.prepare(8, devices=8)
 
 from collections.abc import Callable  # noqa: E402
 from pathlib import Path  # noqa: E402

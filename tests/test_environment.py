@@ -131,3 +131,28 @@ def test_differences_are_those_that_change_bits(
     recorded: dict[str, Any], change: dict[str, Any], differing: list[str]
 ) -> None:
     assert environment.differences(recorded, recorded | change) == differing
+
+
+def test_virtual_devices_are_made_where_there_is_but_a_cpu() -> None:
+    count = "--xla_force_host_platform_device_count="
+    flags = prepared("prepare(8, devices=4)", {"XLA_FLAGS": f"--xla_dump_to=/nowhere {count}2"})["XLA_FLAGS"] or ""
+    if environment._has_accelerator():
+        assert f"{count}4" not in flags
+    else:
+        assert flags.split() == ["--xla_dump_to=/nowhere", f"{count}4"]
+    with pytest.raises(AssertionError):
+        prepared("prepare(4, devices=8)")
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "differing"),
+    [
+        ({}, {"model": 2}, ["mesh.model 1 → 2"]),
+        ({"model": 4, "stage": 2}, {"model": 2}, ["mesh.model 4 → 2", "mesh.stage 2 → 1"]),
+        ({"sequence": 2}, {"sequence": 2}, []),
+    ],
+)
+def test_a_layout_that_changes_bits_is_a_difference(
+    then: dict[str, Any], now: dict[str, Any], differing: list[str]
+) -> None:
+    assert environment.differences(CPU | {"layout": then}, CPU | {"layout": now}) == differing

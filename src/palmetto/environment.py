@@ -17,6 +17,7 @@ from palmetto.errors import UserError
 # Options of glibc's mallopt (malloc.h).
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8
 
+_DEVICE_COUNT = "--xla_force_host_platform_device_count="
 _GPU_FLAGS = ("--xla_gpu_deterministic_ops=true", "--xla_gpu_exclude_nondeterministic_ops=true")
 
 # XLA's names for what its CPU compiler may use, least first, and the processor flag that tells each.
@@ -32,12 +33,17 @@ _INSTRUCTION_SETS = (
 )
 
 
-def prepare(threads: int, recorded: dict[str, Any] | None = None) -> None:
+def prepare(threads: int, recorded: dict[str, Any] | None = None, devices: int = 1) -> None:
     """Sets the environment JAX reads when it is imported, which must not have happened yet.
 
     threads: size of XLA's CPU pool. recorded: what `record` gave when the run began; its instruction set is kept where
-    this machine has it. Raises UserError if more virtual CPU devices than threads are asked for.
+    this machine has it. devices: so many virtual ones where there is but a CPU. Raises UserError if there are to be more
+    of these than threads.
     """
+    flags = os.environ.get("XLA_FLAGS", "").split()
+    if "jax" not in sys.modules and devices > _virtual_devices() and not _has_accelerator():
+        flags = [flag for flag in flags if not flag.startswith(_DEVICE_COUNT)]
+        os.environ["XLA_FLAGS"] = " ".join([*flags, f"{_DEVICE_COUNT}{devices}"])
     devices = _virtual_devices()
     if devices > threads:
         raise UserError(f"training.threads={threads}: fewer than the {devices} CPU devices asked for; at least "
@@ -68,8 +74,11 @@ def available_instruction_sets() -> list[str]:
     return [name for name, flag in _INSTRUCTION_SETS if flag in flags]
 
 
-def record() -> dict[str, Any]:
-    """What bits depend on besides recipe and text, and what a reader wants to know of the machine. Imports JAX."""
+def record(layout: dict[str, Any] | None = None) -> dict[str, Any]:
+    """What bits depend on besides recipe and text, and what a reader wants to know of the machine. Imports JAX.
+
+    layout: what of a mesh bits depend on.
+    """
     from importlib.metadata import version
 
     import jax
@@ -83,6 +92,7 @@ def record() -> dict[str, Any]:
         "platform": device.platform,
         "device": device.device_kind,
         "devices": jax.device_count(),
+        "layout": layout or {},
         "threads": int(os.environ.get("NPROC", "0")),
         "instruction_set": capped[-1] if capped else known[-1] if known else platform.machine(),
         "palmetto": version("palmetto"),
@@ -96,7 +106,13 @@ def differences(recorded: dict[str, Any], here: dict[str, Any]) -> list[str]:
     """What of a recorded environment cannot be had here, so that the same bits cannot be promised."""
     on_cpu = recorded.get("platform") == "cpu"
     keys = ["jaxlib", "platform", *(["threads", "instruction_set"] if on_cpu else ["device"])]
-    return [f"{key} {recorded.get(key)} → {here.get(key)}" for key in keys if recorded.get(key) != here.get(key)]
+    changed = [f"{key} {recorded.get(key)} → {here.get(key)}" for key in keys if recorded.get(key) != here.get(key)]
+    then, now = recorded.get("layout", {}), here.get("layout", {})
+    return changed + [
+        f"mesh.{key} {then.get(key, 1)} → {now.get(key, 1)}"
+        for key in dict.fromkeys([*then, *now])
+        if then.get(key) != now.get(key)
+    ]
 
 
 def _keep_freed_memory() -> None:
@@ -117,5 +133,5 @@ def _has_accelerator() -> bool:
 
 
 def _virtual_devices() -> int:
-    flags = re.findall(r"--xla_force_host_platform_device_count=(\d+)", os.environ.get("XLA_FLAGS", ""))
+    flags = re.findall(rf"{_DEVICE_COUNT}(\d+)", os.environ.get("XLA_FLAGS", ""))
     return max(map(int, [*flags, os.environ.get("JAX_NUM_CPU_DEVICES") or "1"]))

@@ -89,6 +89,14 @@ class Recipe(Section):
         return {key: value for key, value in values.items() if not key.startswith("mesh.")}
 
     @property
+    def layout(self) -> dict[str, int | str]:
+        """What of the mesh bits depend on: all but data and pods, and these too where the run is not elastic."""
+        mesh, elastic = self.mesh, self.training.reproducible == "elastic"
+        own = [axis for axis, size in mesh.sizes.items() if size > 1 and not (elastic and axis in ("pod", "data"))]
+        keys = own + ["zero"] * ("data" in own) + ["schedule"] * ("stage" in own)
+        return {key: getattr(mesh, key) for key in keys}
+
+    @property
     def digest(self) -> str:
         """SHA-256 of the identity."""
         return hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()
