@@ -18,6 +18,7 @@ ORDER = (
     ("corpus",),
     ("tokens",),
     ("model",),
+    ("parallel",),
     ("training",),
     ("decoding",),
     ("evaluation",),
@@ -25,6 +26,7 @@ ORDER = (
     ("plan", "progress"),
     ("stages",),
     ("axes", "sweep"),
+    ("drills",),
     ("cli",),
 )
 RANK = {name: rank for rank, group in enumerate(ORDER) for name in group}

@@ -27,6 +27,7 @@ app.add_typer(tokenizer, name="tokenizer")
 RecipeName = Annotated[str, typer.Argument(help="A shipped recipe (see `palmetto recipes`) or a YAML file.")]
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY.PATH=VALUE]...", help="Recipe values to change.")]
 RunOption = Annotated[Path | None, typer.Option("--run", help="The run directory; by default runs/RECIPE.")]
+Mesh = Annotated[list[str] | None, typer.Argument(metavar="[mesh.AXIS=SIZE]...", help="Another mesh to replay it on.")]
 Directory = Annotated[Path, typer.Argument(metavar="DIR", help="A run directory.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -101,6 +102,7 @@ def train(
 @app.command()
 def verify(
     directory: Directory,
+    overrides: Mesh = None,
     start: Annotated[int | None, typer.Option("--from", metavar="STEP", help="Replay from here …")] = None,
     end: Annotated[int | None, typer.Option("--to", metavar="STEP", help="… to here.")] = None,
     as_json: Json = False,
@@ -108,7 +110,7 @@ def verify(
     """Replay the run and compare it bit for bit with its ledger; exit 0 if it matches, 1 if not."""
     from palmetto import stages
 
-    replayed, difference = stages.verify(_existing(directory), start, end, _say)
+    replayed, difference = stages.verify(_existing(directory), start, end, _say, overrides or ())
     if difference is None:
         _answer({"verified": True, "steps": replayed}, f"verified: {replayed} steps, bit for bit", as_json)
         return
@@ -221,6 +223,21 @@ def report(directory: Directory, as_json: Json = False) -> None:
     run = _existing(directory)
     stages.write_report(run, _say)
     _answer({"report": str(run.report)}, str(run.report), as_json)
+
+
+@app.command()
+def drill(
+    name: Annotated[str | None, typer.Argument(help="Which drill; without a name they are listed.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Inject a fault into a small training and see whether the promise holds; exit 0 if it does, 1 if not."""
+    from palmetto import drills
+
+    report = drills.run(name, _say if as_json else lambda text: _answer(None, text, as_json=False))
+    if as_json:
+        _answer(report.values(), "", as_json)
+    if report.broken:
+        raise RunStopped(f"drill {name}: {report.broken}")
 
 
 @app.command(name="recipes")

@@ -1,0 +1,57 @@
+"""Drills: a small training with a fault injected, and whether the promise held; so that users see it for themselves."""
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from palmetto.drills.kills import kill
+from palmetto.drills.nans import nan
+from palmetto.drills.report import PromiseBroken, Report
+from palmetto.drills.spikes import spike
+from palmetto.drills.storage import full_disk, torn_checkpoint
+from palmetto.drills.tampering import ledger_tamper
+from palmetto.drills.workplace import Workplace
+from palmetto.errors import UserError, nearest
+
+
+class Drill(NamedTuple):
+    """A promise and what puts it to the test: injects the fault, reports what came of it, raises PromiseBroken."""
+
+    promise: str
+    run: Callable[[Workplace, Report], None]
+
+
+DRILLS = {
+    "nan": Drill("a batch that gives NaN changes no bit, is on the record, and training goes on", nan),
+    "spike": Drill("a loss spike is rolled back, the batches around it are passed over, and verify replays it", spike),
+    "kill": Drill("kill -9 at any instant changes no bit", kill),
+    "torn-checkpoint": Drill("a damaged checkpoint is named and set aside, and no bit is lost", torn_checkpoint),
+    "full-disk": Drill("a full disk is told in one line, harms nothing, and with room the run goes on", full_disk),
+    "ledger-tamper": Drill("verify names the step of an altered ledger line, its chain mended or not", ledger_tamper),
+}
+
+
+def run(name: str | None, tell: Callable[[str], None]) -> Report:
+    """Runs a drill in a temporary directory, which is kept if the promise was broken; `tell` gets the story, in lines.
+
+    UserError lists the drills where `name` is none of them.
+    """
+    if name not in DRILLS:
+        asked = "which drill?" if name is None else f"drill {name!r}: no such drill{nearest(name, DRILLS)};"
+        raise UserError(f"{asked} expected one of {', '.join(DRILLS)}")
+    drill = DRILLS[name]
+    report = Report(name, drill.promise, tell)
+    folder = Path(tempfile.mkdtemp(prefix=f"palmetto-drill-{name}-")).resolve()
+    try:
+        drill.run(Workplace(folder), report)
+    except PromiseBroken as broken:
+        report.conclude(f"{broken} (kept for a look: {folder})")
+        return report
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    shutil.rmtree(folder)
+    report.conclude(None)
+    return report

@@ -1,0 +1,82 @@
+"""NaN in the gradients of one step."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from palmetto import stages
+from palmetto.drills.report import Report
+from palmetto.drills.workplace import Workplace
+from palmetto.progress import Reporter
+from palmetto.recipe import Recipe
+from palmetto.run_directory import RunDirectory
+from palmetto.training.ledger import Line
+
+STEP = 13
+
+_TAKE_BAD_STEP = f"import sys; from {__name__} import take_bad_step; take_bad_step(sys.argv[1], int(sys.argv[2]))"
+
+
+def nan(place: Workplace, report: Report) -> None:
+    """A batch in which no token is to be predicted: its mean loss is 0/0, and all its gradients are NaN."""
+    last = place.recipe.training.steps
+    run = place.run("run", "training.objective={name: prefix}")
+    report.do(f"train to step {STEP - 1}")
+    run.train("--until", str(STEP - 1))
+    before = run.state_digests()
+    report.do(f"train step {STEP} on a batch in which no token is to be predicted: loss and gradients are 0/0")
+    run.command(run.name, str(STEP), program=_TAKE_BAD_STEP)
+    events = run.new_events()
+    report.logged(events)
+    after = run.state_digests()
+    report.do(f"train on to step {last}")
+    run.train()
+    report.logged(run.new_events())
+    lines = run.lines()
+    for step in (STEP - 1, STEP, STEP + 1, last):
+        report.found(f"step {step}: loss {lines[step - 1].loss:.4f}")
+
+    report.compare({f"before step {STEP}": before, f"after step {STEP}": after})
+    judge(report, lines, events, last)
+
+
+def judge(report: Report, lines: list[Line], events: list[dict[str, Any]], last: int) -> None:
+    """Whether the step changed nothing, is on the record, and the others went on to step `last`."""
+    bad, rest = lines[STEP - 1], lines[STEP:]
+    report.check_same(f"after step {STEP}", f"before step {STEP}")
+    report.check(f"the ledger has step {STEP} as NaN and not applied",
+                 math.isnan(bad.loss) and math.isnan(bad.grad_norm) and not bad.applied,
+                 f"loss {bad.loss}, gradient norm {bad.grad_norm}, {'' if bad.applied else 'not '}applied")  # fmt: skip
+    skipped = [event["step"] for event in events if event["event"] == "skipped step"]
+    report.check(f"the event log has step {STEP} as skipped", skipped == [STEP], f"skipped steps {skipped}")
+    sound = [line.step for line in rest if line.applied and math.isfinite(line.loss)]
+    report.check(f"steps {STEP + 1} to {last} were applied, their losses finite",
+                 sound == list(range(STEP + 1, last + 1)), f"these were: {sound}")  # fmt: skip
+
+
+def take_bad_step(run: str, step: int) -> None:
+    """As `palmetto train --until STEP` from the step before it, its batch spoiled on the way to the compiled step."""
+    directory = RunDirectory.existing(Path(run))
+    with directory.locked():
+        stages.enter(directory, print)
+        import jax.numpy as jnp
+
+        from palmetto.training import execution
+        from palmetto.training.loop import Loop
+        from palmetto.training.loss import Batch
+
+        make_batch = execution.make_batch
+
+        def make_bad_batch(
+            recipe: Recipe, windows: npt.NDArray[np.int32], positions: npt.NDArray[np.int64], eod: int
+        ) -> Batch:
+            batch = make_batch(recipe, windows, positions, eod)
+            assert batch.scored is not None
+            return batch._replace(scored=jnp.zeros_like(batch.scored))
+
+        execution.make_batch = make_bad_batch
+        with Reporter("training", step) as reporter:
+            Loop(directory, reporter).train(step)

@@ -1,0 +1,94 @@
+"""Storage that fails: a checkpoint cut short, and a disk that fills up."""
+
+import os
+import resource
+from pathlib import Path
+from typing import Any
+
+from palmetto.drills.report import Report
+from palmetto.drills.workplace import Run, Workplace
+
+_PIECE = 25
+"""The step that the disturbed runs are trained to first."""
+
+_LIMIT = 64 * 1024
+"""Bytes that a file may have on the full disk; the largest of a checkpoint has more."""
+
+
+def torn_checkpoint(place: Workplace, report: Report) -> None:
+    """The newest checkpoint's largest file is cut in half."""
+    undisturbed, run = _undisturbed(place, report), _piece(place, report)
+    *_, before, newest = run.whole_checkpoints()
+    arrays = run.checkpoints / f"{newest:08d}" / "arrays"
+    file = max((path for path in arrays.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
+    size = file.stat().st_size
+    report.do(f"cut the largest file of checkpoint {newest} from {size:,} to {size // 2:,} bytes")
+    os.truncate(file, size // 2)
+    report.do("the same command, to its end")
+    run.train()
+    events = run.new_events()
+    report.logged(events)
+
+    report.compare({each.name: each.digests() for each in (undisturbed, run)})
+    judge_torn_checkpoint(report, events, file.relative_to(place.folder), before, [*run.checkpoints.glob("damaged-*")])
+
+
+def judge_torn_checkpoint(
+    report: Report, events: list[dict[str, Any]], file: Path, before: int, aside: list[Path]
+) -> None:
+    """file: the one that was cut; before: the step of the sound checkpoint; aside: those that are set aside."""
+    named = [event["text"] for event in events if event["event"] == "damaged checkpoint"]
+    report.check("the file that was cut is named", len(named) == 1 and named[0].startswith(f"{file}: "), f"{named}")
+    report.check(f"its checkpoint is set aside as damaged-{file.parts[2]}",
+                 [path.name for path in aside] == [f"damaged-{file.parts[2]}"], f"set aside: {aside}")  # fmt: skip
+    used = [event["checkpoint"] for event in events if event["event"] == "resume"]
+    report.check(f"checkpoint {before}, the one before it, is used", used == [before], f"used: {used}")
+    report.check_same("disturbed", "undisturbed")
+
+
+def full_disk(place: Workplace, report: Report) -> None:
+    """A limit on the size of files stands for the full disk: writing fails in the same places."""
+    undisturbed, run = _undisturbed(place, report), _piece(place, report)
+    report.do(f"the same command, no file larger than {_LIMIT // 1024} KiB: the next checkpoint does not fit")
+    limits = (_LIMIT, _LIMIT)
+    error = run.train(
+        expect=2,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limits),
+        # Or it would leave half a compiled program among those that others use.
+        environment={"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "1e9"},
+    ).err
+    report.logged(run.new_events())
+    report.said(error.splitlines()[-1:])
+    whole = run.whole_checkpoints()
+    report.do("palmetto verify, of what the full disk left")
+    answer = run.verify()
+    report.said([answer])
+    report.do("the same command with room again, to its end")
+    run.train()
+    report.logged(run.new_events())
+
+    report.compare({each.name: each.digests() for each in (undisturbed, run)})
+    judge_full_disk(report, error, whole, answer)
+
+
+def judge_full_disk(report: Report, error: str, whole: list[int], answer: str) -> None:
+    """error: what the run said on standard error; whole: the checkpoints it left; answer: what verify said of it."""
+    told = [line for line in error.splitlines() if line.startswith("palmetto: ") or "Traceback" in line]
+    report.check("one line told it, with exit code 2", len(told) == 1 and error.endswith(f"{told[0]}\n"), f"{told}")
+    report.check(f"checkpoint {_PIECE} stayed the newest, and ledger and checkpoints verify",
+                 whole[-1:] == [_PIECE] and answer.startswith("verified: "), f"{whole}, {answer}")  # fmt: skip
+    report.check_same("disturbed", "undisturbed")
+
+
+def _undisturbed(place: Workplace, report: Report) -> Run:
+    report.do(f"train to step {place.recipe.training.steps}, undisturbed")
+    run = place.run("undisturbed")
+    run.train()
+    return run
+
+
+def _piece(place: Workplace, report: Report) -> Run:
+    report.do(f"train another run of the same to step {_PIECE}")
+    run = place.run("disturbed")
+    run.train("--until", str(_PIECE))
+    return run

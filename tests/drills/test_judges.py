@@ -1,0 +1,145 @@
+"""Each drill's judge finds for evidence of a promise that held, and against every way it can be broken."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from palmetto.drills import kills, nans, spikes, storage, tampering
+from palmetto.drills.report import PromiseBroken, Report
+from palmetto.recipe.training import Spikes, Training
+from palmetto.training.ledger import Line
+
+Judge = Callable[..., None]
+Evidence = dict[str, Any]
+
+
+def line(step: int, attempt: int = 0, **changes: Any) -> Line:
+    values: dict[str, Any] = {
+        "loss": 5.0, "grad_norm": 0.5, "parameter_norm": 9.0, "z": 1.0, "learning_rate": 0.01, "sequences": 8,
+        "batch": f"{attempt} {step}", "applied": True,
+    }  # fmt: skip
+    return Line(step=step, attempt=attempt, **values | changes)
+
+
+def nan_lines(**changes: Any) -> list[Line]:
+    bad = {"loss": math.nan, "grad_norm": math.nan, "applied": False} | changes
+    return [line(step, **(bad if step == nans.STEP else {})) for step in range(1, 21)]
+
+
+SPIKE_LINES = [line(step) for step in range(1, 33)] + [line(step, 1) for step in range(22, 41)]
+ROLLBACK = {"event": "rollback", "onset": 31, "target": 21, "batches": 20}
+FILE = Path("disturbed/checkpoints/00000025/arrays/d/0")
+TORN_EVENTS: list[dict[str, Any]] = [
+    {"event": "damaged checkpoint", "text": f"{FILE}: altered since it was written"},
+    {"event": "resume", "checkpoint": 20},
+]
+
+# Judge, the two rows that it compares, evidence of a promise that held, and of some that did not.
+CASES: dict[str, tuple[Judge, tuple[str, str], Evidence, list[Evidence]]] = {
+    "nan": (
+        nans.judge,
+        ("before step 13", "after step 13"),
+        {"lines": nan_lines(), "events": [{"event": "skipped step", "step": 13}], "last": 20},
+        [
+            {"lines": nan_lines(applied=True)},
+            {"lines": nan_lines(loss=5.0)},
+            {"lines": nan_lines(grad_norm=0.5)},
+            {"lines": [*nan_lines()[:-1], line(20, loss=math.nan)]},
+            {"lines": [*nan_lines()[:-1], line(20, applied=False)]},
+            {"lines": nan_lines()[:-1]},
+            {"events": []},
+            {"events": [{"event": "skipped step", "step": 14}]},
+        ],
+    ),
+    "spike": (
+        spikes.judge,
+        ("undisturbed, step 30", "disturbed, step 30"),
+        {
+            "training": Training(
+                steps=40, batch_size={0: 8}, spikes=Spikes(window=16, patience=2, rewind=10, skip=20)
+            ),
+            "lines": SPIKE_LINES,
+            "events": [ROLLBACK],
+            "answer": "verified: 51 steps, bit for bit",
+        },
+        [
+            {"events": []},
+            {"events": [ROLLBACK, ROLLBACK]},
+            {"events": [ROLLBACK | {"onset": 32}]},
+            {"events": [ROLLBACK | {"target": 20}]},
+            {"events": [ROLLBACK | {"batches": 19}]},
+            {"lines": [*SPIKE_LINES[:-1], line(40, 1, batch="0 32")]},
+            {"lines": SPIKE_LINES[:-1], "answer": "verified: 50 steps, bit for bit"},
+            {"answer": "verified: 40 steps, bit for bit"},
+            {"answer": "step 31: loss differs: recorded 5, replayed 6"},
+        ],
+    ),
+    "kill": (kills.judge, ("undisturbed", "disturbed"), {"kills": 1}, [{"kills": 0}]),
+    "torn-checkpoint": (
+        storage.judge_torn_checkpoint,
+        ("undisturbed", "disturbed"),
+        {"events": TORN_EVENTS, "file": FILE, "before": 20, "aside": [Path("checkpoints/damaged-00000025")]},
+        [
+            {"events": TORN_EVENTS[1:]},
+            {"events": [TORN_EVENTS[0] | {"text": "something is damaged"}, TORN_EVENTS[1]]},
+            {"events": [TORN_EVENTS[0], {"event": "resume", "checkpoint": 10}]},
+            {"events": TORN_EVENTS[:1]},
+            {"aside": []},
+            {"aside": [Path("checkpoints/damaged-00000020")]},
+        ],
+    ),
+    "full-disk": (
+        storage.judge_full_disk,
+        ("undisturbed", "disturbed"),
+        {"error": "step 30\npalmetto: no room\n", "whole": [10, 20, 25], "answer": "verified: 40 steps, bit for bit"},
+        [
+            {"error": "step 30\n"},
+            {"error": "Traceback (most recent call last):\npalmetto: no room\n"},
+            {"error": "palmetto: no room\npalmetto: no room\n"},
+            {"error": "palmetto: no room\nmore words\n"},
+            {"whole": [10, 20, 25, 30]},
+            {"whole": [10, 20]},
+            {"whole": []},
+            {"answer": "step 30: checkpoint differs"},
+        ],
+    ),
+    "ledger-tamper": (
+        tampering.judge,
+        ("intact", "altered"),
+        {"answers": {"a byte": "step 12: ledger line differs", "a forgery": "step 12: loss differs"}},
+        [
+            {"answers": {"a byte": "step 12: ledger line differs", "a forgery": "verified: 20 steps, bit for bit"}},
+            {"answers": {"a byte": "step 13: ledger line differs", "a forgery": "step 12: loss differs"}},
+        ],
+    ),
+}  # fmt: skip
+
+
+def judged(name: str, changes: Evidence, *, equal: bool = True) -> Report:
+    judge, rows, evidence, _ = CASES[name]
+    report = Report(name, "", lambda text: None)
+    report.compare({row: {"parameters": "a" if equal else row} for row in rows})
+    judge(report, **evidence | changes)
+    return report
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_promise_that_held(name: str) -> None:
+    assert len(judged(name, {}).checks) >= 2
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"), [(name, changes) for name, (*_, broken) in CASES.items() for changes in broken]
+)
+def test_one_that_did_not(name: str, changes: Evidence) -> None:
+    with pytest.raises(PromiseBroken):
+        judged(name, changes)
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name != "ledger-tamper"])
+def test_bits_that_changed(name: str) -> None:
+    with pytest.raises(PromiseBroken, match="not the same parameters"):
+        judged(name, {}, equal=False)

@@ -1,0 +1,106 @@
+"""What a drill's report tells, what it keeps, and how the verdict comes about."""
+
+from pathlib import Path
+
+import pytest
+
+from palmetto import cli, drills
+from palmetto.drills import Drill
+from palmetto.drills.report import PromiseBroken, Report
+from palmetto.drills.workplace import Workplace
+from palmetto.errors import RunStopped
+
+ROWS = {
+    "undisturbed": {"parameters": "a" * 64, "ledger": "b" * 64},
+    "disturbed": {"parameters": "a" * 64, "ledger": "c"},
+}
+
+
+@pytest.fixture
+def told() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def report(told: list[str]) -> Report:
+    return Report("nan", "all is well", told.append)
+
+
+def test_a_story_is_told_as_it_happens_and_kept(report: Report, told: list[str]) -> None:
+    report.do("pull the plug")
+    report.said(["ouch"])
+    report.logged([{"text": "going on", "event": "resume"}])
+    report.found("it went on")
+    report.compare(ROWS)
+    report.check("it went on", True, "it did not")
+    report.conclude(None)
+    assert (
+        "\n".join(told)
+        == """drill nan
+the promise: all is well
+
+· pull the plug
+    | ouch
+    | going on
+    it went on
+
+               parameters        ledger
+  undisturbed  aaaaaaaaaaaaaaaa  bbbbbbbbbbbbbbbb
+  disturbed    aaaaaaaaaaaaaaaa  c
+
+✓ it went on
+
+the promise held"""
+    )
+    assert report.values() == {
+        "drill": "nan",
+        "promise": "all is well",
+        "held": True,
+        "broken": None,
+        "story": [{"do": "pull the plug", "said": ["ouch", "going on"], "found": ["it went on"]}],
+        "digests": ROWS,
+        "checks": ["it went on"],
+    }
+
+
+def test_digests_that_differ_break_the_promise(report: Report) -> None:
+    report.compare(ROWS)
+    report.check_same("undisturbed", "undisturbed")
+    with pytest.raises(PromiseBroken, match=r"disturbed as undisturbed: the same parameters and ledger\? No: not the "
+                                            "same ledger"):  # fmt: skip
+        report.check_same("disturbed", "undisturbed")
+    assert report.checks == ["undisturbed as undisturbed: the same parameters and ledger"]
+
+
+def break_promise(place: Workplace, report: Report) -> None:
+    report.do("nothing")
+    report.check("it rains", False, "the sun shines")
+
+
+def raise_error(place: Workplace, report: Report) -> None:
+    raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_broken_promise_is_exit_code_1_and_leaves_its_directory(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes], as_json: bool
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setitem(drills.DRILLS, "nan", Drill("it rains", break_promise))
+    with pytest.raises(RunStopped, match=r"drill nan: it rains\? No: the sun shines \(kept for a look: ") as stopped:
+        cli.drill("nan", as_json)
+    (folder,) = tmp_path.iterdir()
+    assert str(folder.resolve()) in str(stopped.value)
+    assert (folder / "text").is_dir()
+    out, err = capfdbinary.readouterr()
+    assert b"the promise held" not in out + err
+    assert ("✗ it rains? No: the sun shines" in out.decode()) == (not as_json)
+    assert (b'"held": false' in out) == as_json
+
+
+def test_an_error_leaves_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, told: list[str]) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setitem(drills.DRILLS, "nan", Drill("", raise_error))
+    with pytest.raises(ZeroDivisionError):
+        drills.run("nan", told.append)
+    assert not list(tmp_path.iterdir())
