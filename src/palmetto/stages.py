@@ -7,11 +7,11 @@ or made from other inputs is made again, unless training has begun on it: then t
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from palmetto import environment
+from palmetto import environment, recipes
 from palmetto.corpus import documents
 from palmetto.errors import UserError
 from palmetto.files import read_json, read_json_lines, sha256, write_bytes, write_json
@@ -125,11 +125,17 @@ def _too_large(error: SizeError, texts: Callable[[], Iterable[documents.Document
     )
 
 
-def enter(run: RunDirectory, say: Say) -> Recipe:
-    """Prepares this process for a run before JAX is imported, and says what of its record cannot be had here."""
-    recipe, recorded = run.recipe, _recorded_environment(run)
-    environment.prepare(recipe.training.threads, recorded)
-    here = environment.record()
+def enter(run: RunDirectory, say: Say, overrides: Sequence[str] = ()) -> Recipe:
+    """Prepares this process for a run before JAX is imported, and says what of its record cannot be had here.
+
+    Returns the run's recipe with `overrides` of its mesh; UserError for others.
+    """
+    recorded, recipe = _recorded_environment(run), recipes.load(str(run.recipe_file), overrides)
+    if differences := recipe.differences(run.recipe):
+        raise UserError(f"{'; '.join(differences)}: a run can be replayed on another mesh (mesh.data=…), not with other "
+                        "values of what it was trained with")  # fmt: skip
+    environment.prepare(recipe.training.threads, recorded, recipe.mesh.devices)
+    here = environment.record(recipe.layout)
     if recorded is None:
         write_json(run.environment, here)
     elif differing := environment.differences(recorded, here):
@@ -154,13 +160,15 @@ def train(run: RunDirectory, until: int, say: Say) -> bool:
         return Loop(run, reporter).train(until)
 
 
-def verify(run: RunDirectory, start: int | None, end: int | None, say: Say) -> "tuple[int, Difference | None]":
-    """Replays a run; see training.verify."""
-    enter(run, say)
+def verify(
+    run: RunDirectory, start: int | None, end: int | None, say: Say, overrides: Sequence[str] = ()
+) -> "tuple[int, Difference | None]":
+    """Replays a run, on its own mesh or another; see training.verify."""
+    recipe = enter(run, say, overrides)
     from palmetto.training.verify import verify
 
     with Reporter("verifying", len(read_json_lines(run.ledger))) as reporter:
-        return verify(run, start, end, reporter.step)
+        return verify(run, recipe, start, end, reporter.step)
 
 
 def write_samples(run: RunDirectory, say: Say) -> None:

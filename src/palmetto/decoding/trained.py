@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import jax
 import numpy as np
 
 from palmetto import recipes
@@ -16,7 +15,7 @@ from palmetto.tokens.objectives import make_prompt
 from palmetto.tokens.store import TokenStore
 from palmetto.tokens.vocabulary import Vocabulary
 from palmetto.training.checkpoint import Checkpoints
-from palmetto.training.state import State, initial_state, parameter_table
+from palmetto.training.state import State, parameter_table, shapes
 
 
 def restore(run: RunDirectory, step: int | None = None) -> tuple[State, int, Checkpoints]:
@@ -34,7 +33,7 @@ def restore(run: RunDirectory, step: int | None = None) -> tuple[State, int, Che
     if step not in steps:
         raise UserError(f"--step {step}: no such checkpoint; there are {', '.join(map(str, steps))}")
     checkpoints.manifest(step)
-    return checkpoints.restore(step, like=jax.eval_shape(lambda: initial_state(recipe))), step, checkpoints
+    return checkpoints.restore(step, like=shapes(recipe)), step, checkpoints
 
 
 class TrainedModel:

@@ -6,7 +6,7 @@ along the axis model XLA divides the work by itself, led by where the parameters
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import jax
 import numpy as np
@@ -37,6 +37,8 @@ across the axis model while its vocabulary lies across data."""
 
 MANUAL = frozenset(AXES) - {"model"}
 """The axes that the step is written for one device of."""
+
+Tree = TypeVar("Tree")
 
 ALONE = Group("data", 1, True)
 
@@ -113,6 +115,14 @@ class Sharding:
             parts = tuple(self.sizes["model"] if axis == "model" else 1 for axis in axes[of.stack :])
             spreads[name] = Spread(of.stack, along - of.stack, group, stacked, parts)
         return spreads
+
+    def everywhere(self, arrays: Tree) -> Tree:
+        """Arrays of the host, the same on every process, as a copy on every device."""
+        if self.devices == 1:
+            return jax.device_put(arrays, self.place())
+        put = lambda array: jax.make_array_from_callback(array.shape, self.place(), lambda index: array[index])  # noqa: E731
+        copies: Tree = jax.tree.map(put, jax.tree.map(np.asarray, arrays))
+        return copies
 
     def place(self, axes: Axes = ()) -> NamedSharding:
         """The sharding of an array with these mesh axes; without any, a copy on every device."""

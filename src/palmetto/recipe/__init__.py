@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from palmetto.recipe.mesh import Mesh
+from palmetto.recipe.mesh import Mesh, check_mesh
 from palmetto.recipe.model import FullAttention, LearnedPositions, LocalAttention, Model, T5Positions
 from palmetto.recipe.objectives import CausalObjective, example_length, extra_tokens
 from palmetto.recipe.section import Positive, Section, Share, impossible
@@ -54,6 +54,7 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _check(self) -> "Recipe":
+        check_mesh(self.mesh, self._divided(), self.training.batch_size, self.training.micro_batch)
         positions, attention, objective = self.model.positions, self.model.attention, self.training.objective
         if isinstance(positions, LearnedPositions) and positions.length < self.model_length:
             raise impossible("model.positions.length", positions.length, "must cover the positions of an example: "
@@ -71,6 +72,25 @@ class Recipe(Section):
             raise impossible("model.experts.capacity_factor", capacity, "in a prefix no order of tokens can decide who "
                              "is over capacity: null (dropless) would do")  # fmt: skip
         return self
+
+    def _divided(self) -> list[tuple[str, str, int]]:
+        """What each axis of the mesh divides: the axis, what it is called in a recipe, and its size."""
+        model = self.model
+        parts = [
+            ("stage", "model.layers", model.layers // model.period),
+            ("sequence", "the positions of an example", self.model_length),
+            ("model", "model.d_model", model.d_model),
+            ("model", "model.heads", model.heads),
+            ("model", "model.d_ff", model.feedforward_size),
+        ]
+        if self.mesh.zero:
+            rows = "tokens.vocabulary_size" if self.model_vocabulary == self.tokens.vocabulary_size else "the embedding"
+            parts += [("data", "model.d_model", model.d_model), ("data", rows, self.model_vocabulary)]
+        if self.mesh.expert > 1 or model.experts:
+            parts.append(("expert", "model.experts.count", model.experts.count if model.experts else 1))
+        if model.experts:
+            parts.append(("model", "model.experts.d_ff", model.expert_size))
+        return parts
 
     @property
     def identity(self) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """How a run is spread over devices: the sizes of a mesh's axes."""
 
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from pydantic import model_validator
@@ -53,3 +54,24 @@ class Mesh(Section):
         for size in self.sizes.values():
             product *= size
         return product
+
+
+def check_mesh(
+    mesh: Mesh, divided: Sequence[tuple[str, str, int]], batch_size: Mapping[int, int], micro_batch: int
+) -> None:
+    """UserError where an axis does not divide what it must: `divided` holds (axis, what, size) of everything."""
+    for axis, what, size in divided:
+        devices = getattr(mesh, axis)
+        if size % devices:
+            fits = [n for n in range(1, size + 1) if size % n == 0 and (axis != "data" or n & (n - 1) == 0)]
+            near = sorted(sorted(fits, key=lambda n: abs(n - devices))[:2])
+            raise impossible(f"mesh.{axis}", devices, f"must divide {what} ({size}): "
+                             f"{' or '.join(map(str, near))} would do")  # fmt: skip
+    at_once = mesh.pod * mesh.data * mesh.expert
+    for size in batch_size.values():
+        leaves = size // micro_batch
+        if leaves % at_once:
+            axes = "·".join(f"mesh.{axis}" for axis in ("pod", "data", "expert") if getattr(mesh, axis) > 1)
+            raise impossible("training.batch_size", size, f"has {leaves} micro-batches of {micro_batch} for the "
+                             f"{at_once} devices of {axes}: {at_once * micro_batch} sequences would do, or "
+                             f"{leaves} devices")  # fmt: skip

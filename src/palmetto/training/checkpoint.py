@@ -106,7 +106,7 @@ class Checkpoints:
     def __init__(self, path: Path, table: Table) -> None:
         self.path = path.absolute()
         self._to_matrices = jax.jit(partial(to_matrices, table=table))
-        self._from_matrices = jax.jit(partial(from_matrices, table=table))
+        self._table = table
         self._orbax = ocp.AsyncCheckpointer(ocp.PyTreeCheckpointHandler())
         self._finisher = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._finishing: Future[None] | None = None
@@ -170,19 +170,24 @@ class Checkpoints:
         return manifest
 
     def restore(self, step: int, like: State) -> State:
-        """Reads a state, shaped and typed as `like` (arrays or shapes), onto the default device.
+        """Reads a state, shaped and typed as `like`, to where `like` lies: a mesh, or else the default device.
 
-        UserError names the first array that is not there, or there but not in `like`, or of another shape or type.
+        The mesh need not be the one that the state was saved from. UserError names the first array that is not there,
+        or there but not in `like`, or of another shape or type.
         """
-        place = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+        default = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+        like = jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=s.sharding or default), like)
         matrices = jax.eval_shape(self._to_matrices, like)
         self._check_arrays(step, matrices)
-        shapes = jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=place), matrices)
+        # Each matrix is read to where the program that takes the state apart would leave it.
+        there = self._to_matrices.lower(like).compile().output_shardings
+        shapes = jax.tree.map(lambda s, to: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=to), matrices, there)
         arguments = ocp.checkpoint_utils.construct_restore_args(shapes)
         matrices = self._orbax.restore(
             self.path / f"{step:08d}" / "arrays", args=ocp.args.PyTreeRestore(item=shapes, restore_args=arguments)
         )
-        state: State = self._from_matrices(matrices)
+        places = jax.tree.map(lambda s: s.sharding, like)
+        state: State = jax.jit(partial(from_matrices, table=self._table), out_shardings=places)(matrices)
         return state
 
     def _check_arrays(self, step: int, matrices: dict[str, Any]) -> None:

@@ -2,21 +2,25 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 
+from palmetto.errors import UserError
 from palmetto.model import layout
 from palmetto.model.parameters import unstack
 from palmetto.model.router import Routing
+from palmetto.parallel.sharding import Sharding
 from palmetto.recipe import Recipe
 from palmetto.recipe.objectives import CausalObjective
 from palmetto.tokens.objectives import make_examples
 from palmetto.tokens.order import Order
 from palmetto.tokens.store import TokenStore
 from palmetto.tokens.vocabulary import Vocabulary
+from palmetto.training import state as states
 from palmetto.training.digest import digest
 from palmetto.training.ledger import Line, batch_digest
 from palmetto.training.loss import Batch
@@ -38,12 +42,24 @@ class Execution:
         self.order = Order(self.store.windows, training.batch_stages, training.seed, training.epochs)
         self.table = parameter_table(recipe)
         self.layout = layout.for_platform(jax.default_backend())
-        self._step = make_step(recipe, self.layout)
+        self.sharding = Sharding(recipe)
+        if jax.device_count() < self.sharding.devices:
+            sizes = " · ".join(f"mesh.{axis}={size}" for axis, size in self.sharding.sizes.items() if size > 1)
+            raise UserError(f"{sizes}: {self.sharding.devices} devices, where there are {jax.device_count()}")
+        self._step = make_step(recipe, self.layout, self.sharding)
         self._unstack = jax.jit(lambda parameters: unstack(parameters, self.table))
 
     def initial_state(self) -> State:
         """The state before the first step."""
-        return initial_state(self.recipe)
+        return initial_state(self.recipe, self.sharding)
+
+    def shapes(self) -> State:
+        """A state's shapes and types, with where it lies."""
+        return states.shapes(self.recipe, self.sharding)
+
+    def places(self) -> Any:
+        """Where a state lies: a State of shardings."""
+        return states.places(self.recipe, self.sharding)
 
     def history(self) -> History:
         """An empty history for this recipe."""
@@ -60,7 +76,8 @@ class Execution:
         batch = make_batch(self.recipe, windows, self.order.positions(step, skips), self.vocabulary.eod)
         micro_batch = self.recipe.training.micro_batch
         leaves = jax.tree.map(lambda array: array.reshape(-1, micro_batch, *array.shape[1:]), batch)
-        state, metrics = self._step(state, leaves, jnp.asarray(rate))
+        leaves, on_device = self.sharding.everywhere((leaves, jnp.asarray(rate)))
+        state, metrics = self._step(state, leaves, on_device)
         values = jax.device_get(metrics)
         line = Line(
             step=step,
@@ -83,10 +100,13 @@ class Execution:
 
 
 def make_batch(recipe: Recipe, windows: npt.NDArray[np.int32], positions: npt.NDArray[np.int64], eod: int) -> Batch:
-    """Windows [B, T + 1], at `positions` [B] in the order of the run, as the recipe's objective has them learnt."""
+    """Windows [B, T + 1], at `positions` [B] in the order of the run, as the recipe's objective has them learnt.
+
+    The arrays are NumPy's: they have yet to go to the devices.
+    """
     training = recipe.training
     if isinstance(training.objective, CausalObjective):
-        return Batch(jnp.asarray(windows))
+        return Batch(windows)  # type: ignore[arg-type]
     examples = make_examples(
         training.objective,
         windows,
@@ -95,7 +115,7 @@ def make_batch(recipe: Recipe, windows: npt.NDArray[np.int32], positions: npt.ND
         vocabulary_size=recipe.tokens.vocabulary_size,
         eod=eod,
     )
-    return Batch(*map(jnp.asarray, examples))
+    return Batch(*examples)  # type: ignore[arg-type]
 
 
 def observe(line: Line) -> Observation:

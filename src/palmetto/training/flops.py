@@ -37,7 +37,7 @@ def peak_flops(recipe: Recipe) -> float:
     kind = jax.devices()[0].device_kind
     for name, peak in _PUBLISHED_PEAKS:
         if kind.startswith(name):
-            return peak * jax.device_count()
+            return peak * recipe.mesh.devices
     return measured_peak()
 
 

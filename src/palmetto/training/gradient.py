@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -39,32 +39,50 @@ def spread_leaves(batch: Batch, sharding: Sharding) -> Batch:
     return jax.tree.map(spread, batch)
 
 
+def leaf_losses(
+    recipe: Recipe,
+    layout: Layout,
+    zero: Zero,
+    weights: Arranged,
+    leaf: Batch,
+    predicted: jax.Array | None = None,
+    **training: Any,
+) -> Losses:
+    """The losses of one leaf: on a mesh that divides sequences, what this device's positions add to them.
+
+    `weights`: what this device holds of them. `predicted`: what sums over tokens are divided by, where not all are
+    scored. `training`: what `token_losses` takes besides.
+    """
+    if layout.sequence > 1 and predicted is None:
+        predicted = jnp.float32(leaf.tokens.shape[0] * (leaf.tokens.shape[1] - 1))
+    fetch = zero.fetch if zero.level == 3 and zero.data.size > 1 else None
+    leaf = own_positions(leaf, layout.sequence)
+    return token_losses(weights, leaf, recipe.model, layout, predicted=predicted, fetch=fetch, **training)
+
+
 LeafObjective = Callable[[Arranged, Batch], tuple[jax.Array, Losses]]
 
 
 def leaf_objective(
     recipe: Recipe, layout: Layout, zero: Zero, scale: jax.Array | float, predicted: jax.Array | None
 ) -> LeafObjective:
-    """(arranged, leaf) → (scale · objective, losses) of one leaf, this device's share of its positions.
+    """(weights, leaf) → (scale · objective, losses) of one leaf.
 
     `predicted`: scored tokens of a leaf, the mean over the batch, where not all are scored.
     """
-    training, fetch = recipe.training, zero.fetch if zero.level == 3 and zero.data.size > 1 else None
+    training = recipe.training
 
-    def objective(arranged: Arranged, leaf: Batch) -> tuple[jax.Array, Losses]:
-        count = predicted
-        if layout.sequence > 1 and count is None:
-            count = jnp.float32(leaf.tokens.shape[0] * (leaf.tokens.shape[1] - 1))
-        losses = token_losses(
-            arranged,
-            own_positions(leaf, layout.sequence),
-            recipe.model,
+    def objective(weights: Arranged, leaf: Batch) -> tuple[jax.Array, Losses]:
+        losses = leaf_losses(
+            recipe,
             layout,
+            zero,
+            weights,
+            leaf,
+            predicted,
             z_loss=training.z_loss,
             rematerialize=training.rematerialize,
             embedding_gradient=training.embedding_gradient,
-            predicted=count,
-            fetch=fetch,
         )
         return scale * losses.objective, losses
 

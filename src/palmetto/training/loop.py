@@ -44,7 +44,9 @@ class Loop:
         self.execution = Execution(self.recipe, run.train_store, vocabulary)
         self.execution.order.check(self.recipe.training.steps)
         self.validation_store = TokenStore.open(run.validation_store, vocabulary_digest=vocabulary.digest)
-        self.validate = make_validation(self.recipe, self.execution.layout, self.validation_store, vocabulary.eod)
+        self.validate = make_validation(
+            self.recipe, self.execution.layout, self.execution.sharding, self.validation_store, vocabulary.eod
+        )
         self.checkpoints = Checkpoints(run.checkpoints, self.execution.table)
         self.ledger = Ledger(run.ledger)
         self.metrics = JsonLines(run.metrics)
@@ -122,9 +124,7 @@ class Loop:
 
     def _state_after(self, step: int, base: int) -> State:
         """The state after a step of the live path: checkpoint `base`, and from there the ledger's steps once more."""
-        state = self.execution.initial_state()
-        if base:
-            state = self.checkpoints.restore(base, like=state)
+        state = self.checkpoints.restore(base, self.execution.shapes()) if base else self.execution.initial_state()
         if base < step:
             self.progress.message(f"repeating steps {base + 1} to {step}")
         for again in range(base + 1, step + 1):
@@ -296,7 +296,7 @@ class Loop:
                 "rollbacks": self.history.attempt,
                 "skipped_steps": self.history.not_finite,
                 "digest": {"parameters": parameters, "optimizer": optimizer},
-                "environment": environment.record(),
+                "environment": environment.record(recipe.layout),
             },
         )
 

@@ -44,9 +44,12 @@ def _draw(recipe: Recipe, sharding: Sharding) -> State:
     return State(parameters, optimizer.init(parameters), loss_scale)
 
 
-def shapes(recipe: Recipe, sharding: Sharding) -> State:
-    """The state as shapes and types with their places on the mesh, for compiling without arrays."""
-    drawn, there = jax.eval_shape(lambda: _draw(recipe, sharding)), places(recipe, sharding)
+def shapes(recipe: Recipe, sharding: Sharding | None = None) -> State:
+    """The state as shapes and types, with their places on a mesh if one is given; no array is made."""
+    drawn: State = jax.eval_shape(lambda: _draw(recipe, Sharding(recipe)))
+    if sharding is None:
+        return drawn
+    there = places(recipe, sharding)
     placed: State = jax.tree.map(
         lambda shape, place: jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=place), drawn, there
     )

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from palmetto.errors import UserError
+from palmetto.recipe import Recipe
 from palmetto.run_directory import RunDirectory
 from palmetto.tokens.vocabulary import Vocabulary
 from palmetto.training import ledger
@@ -32,16 +33,16 @@ class _Differs(Exception):
 
 
 def verify(
-    run: RunDirectory, start: int | None, end: int | None, progress: Callable[[Line], None]
+    run: RunDirectory, recipe: Recipe, start: int | None, end: int | None, progress: Callable[[Line], None]
 ) -> tuple[int, Difference | None]:
     """Replays steps and returns how many, and the first difference or None.
 
     Without `start` and `end` every line of the ledger is replayed from the initialization, through every rollback, and
-    every checkpoint kept is compared. Otherwise the live path is replayed from the checkpoint at or before `start` to
+    every checkpoint kept is compared. `recipe` is the run's own, or the same on another mesh. Otherwise the live path is replayed from the checkpoint at or before `start` to
     `end`. Raises UserError if the range is not within the run.
     """
     try:
-        return _Verification(run, progress).replay(start, end), None
+        return _Verification(run, recipe, progress).replay(start, end), None
     except LedgerAltered as error:
         return 0, Difference(error.step, "ledger line", "", str(error))
     except _Differs as error:
@@ -49,13 +50,13 @@ def verify(
 
 
 class _Verification:
-    def __init__(self, run: RunDirectory, progress: Callable[[Line], None]) -> None:
+    def __init__(self, run: RunDirectory, recipe: Recipe, progress: Callable[[Line], None]) -> None:
         self.run, self.progress = run, progress
         self.lines, self.chains = ledger.read(run.ledger, whole=True)
         if not self.lines:
             raise UserError(f"{run.ledger}: no step to verify yet")
         vocabulary = Vocabulary.load(run.vocabulary)
-        self.execution = Execution(run.recipe, run.train_store, vocabulary)
+        self.execution = Execution(recipe, run.train_store, vocabulary)
         self.checkpoints = Checkpoints(run.checkpoints, self.execution.table)
         self.manifests = self._manifests()
         self.replayed = 0
@@ -87,9 +88,8 @@ class _Verification:
             raise UserError(f"--from {start} --to {end}: expected 0 ≤ FROM ≤ TO ≤ {last}, the last step of the run")
         base = max((step for attempt, step in self.manifests if step <= start and history.is_live(attempt, step)),
                    default=0)  # fmt: skip
-        state = self.execution.initial_state()
+        state = self.checkpoints.restore(base, self.execution.shapes()) if base else self.execution.initial_state()
         if base:
-            state = self.checkpoints.restore(base, like=state)
             self._compare_digests(state, self.manifests[live[base - 1].attempt, base])
         for line in live[base:end]:
             state = self._replay_line(state, line, history)
@@ -121,7 +121,7 @@ class _Verification:
             state = self._replay_line(state, line, history)
             decision = history.feed(observe(line))
             if isinstance(decision, Rollback):
-                state = jax.device_put(kept[decision.target])
+                state = jax.device_put(kept[decision.target], self.execution.places())
             keep(history.step)
 
     def _replay_line(self, state: State, line: Line, history: History) -> State:
