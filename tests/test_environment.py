@@ -79,7 +79,7 @@ def test_jax_imported_before_with_another_pool_is_an_error() -> None:
 
     environment.prepare(8)
     with pytest.raises(AssertionError, match="before jax is imported"):
-        environment.prepare(4)
+        environment.prepare(16)
 
 
 def test_gpus_are_told_to_be_deterministic() -> None:
