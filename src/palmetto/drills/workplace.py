@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from palmetto import recipes, stages
 from palmetto.corpus import python_text
 from palmetto.drills.report import Digests, PromiseBroken
-from palmetto.files import read_json_lines, sha256, write_bytes, write_text
+from palmetto.files import read_json, read_json_lines, sha256, write_bytes, write_text
 from palmetto.run_directory import RunDirectory
 from palmetto.training import ledger
 from palmetto.training.ledger import Line
@@ -101,15 +101,6 @@ class Run(RunDirectory):
         """What `palmetto verify` answers."""
         return self.command("verify", self.name, expect=expect).out.strip()
 
-    def state_digests(self) -> Digests:
-        """Of parameters and optimizer state, as `palmetto digest` reads them from the newest checkpoint."""
-        digests = json.loads(self.command("digest", self.name, "--json").out)
-        return {part: digests[part] for part in ("parameters", "optimizer")}
-
-    def digests(self) -> Digests:
-        """The same and that of the ledger's bytes: all that must not differ."""
-        return self.state_digests() | {"ledger": sha256(self.ledger)}
-
     def command(self, *arguments: str, expect: int = 0, **options: Any) -> Said:
         """Any command to its end; PromiseBroken unless it exits with `expect`. `options` are those of `start`."""
         process = self.start(*arguments, **options)
@@ -155,6 +146,14 @@ class Run(RunDirectory):
         )
 
     # What there is to see of it
+
+    def state_digests(self) -> Digests:
+        """Of parameters and optimizer state at the end of the last command, as its summary has them."""
+        return dict(read_json(self.summary)["digest"])
+
+    def digests(self) -> Digests:
+        """The same and that of the ledger's bytes: all that must not differ."""
+        return self.state_digests() | {"ledger": sha256(self.ledger)}
 
     def lines(self) -> list[Line]:
         """The ledger so far."""
