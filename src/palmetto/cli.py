@@ -83,15 +83,29 @@ def train(
     overrides: Overrides = None,
     run: RunOption = None,
     until: Annotated[int | None, typer.Option(metavar="STEP", help="Stop after this step.")] = None,
+    processes: Annotated[int, typer.Option(min=1, help="Processes on this machine that share the mesh.")] = 1,
+    distributed: Annotated[bool, typer.Option(help="One of a cluster's processes, as Slurm has it.")] = False,
+    coordinator: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="The cluster's first process.")] = None,
+    process_count: Annotated[int | None, typer.Option(min=1, help="Processes in the cluster.")] = None,
+    process_index: Annotated[int | None, typer.Option(min=0, help="Which of them this is.")] = None,
     as_json: Json = False,
 ) -> None:
     """Train, going on from what the directory holds; builds missing tokens first."""
-    from palmetto import stages
+    from palmetto import launch, stages
 
     resolved, directory = _prepare(recipe, overrides, None, run)
     steps = resolved.training.steps
     if until is not None and not 1 <= until <= steps:
         raise UserError(f"--until {until}: expected 1 to training.steps, {steps}")
+    cluster = launch.place(distributed, coordinator, process_count, process_index)
+    if cluster is None and processes > 1:
+        launch.check(processes, resolved.mesh.devices)
+        raise typer.Exit(launch.launch(processes, launch.this_command()))
+    if cluster:
+        stages.train_in_cluster(directory, resolved, until or steps, _say, cluster)
+        if directory.summary.exists() and not cluster.rank:
+            _answer_summary(directory, as_json)
+        return
     with directory.locked():
         directory.claim(resolved)
         stages.build_tokens(directory, resolved, _say)

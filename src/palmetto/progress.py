@@ -14,11 +14,15 @@ _LOG_SECONDS = 10.0
 class Reporter:
     """Steps and messages on standard error, so that standard output stays the command's answer."""
 
-    def __init__(self, name: str, total: int) -> None:
-        """`total` is the step that the work ends with; it begins with the first one told."""
-        self._console = Console(stderr=True)
+    def __init__(self, name: str, total: int, *, quiet: bool = False) -> None:
+        """`total` is the step that the work ends with; it begins with the first one told.
+
+        quiet: say nothing, as another process says the same.
+        """
+        self._console = Console(stderr=True, quiet=quiet)
+        self._quiet = quiet
         self._name, self._total, self._last_log = name, total, 0.0
-        self._live = self._console.is_terminal
+        self._live = self._console.is_terminal and not quiet
         self._bar = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
@@ -49,7 +53,7 @@ class Reporter:
             self._first = line.step, now
             self._bar.reset(self._task, total=self._total, completed=line.step, figures=figures)
         self._bar.update(self._task, completed=line.step, figures=figures)
-        if not self._live and (now - self._last_log >= _LOG_SECONDS or line.step == self._total):
+        if not (self._live or self._quiet) and (now - self._last_log >= _LOG_SECONDS or line.step == self._total):
             self._last_log = now
             taken, seconds = line.step - self._first[0], now - self._first[1]
             eta = f"  ETA {(self._total - line.step) * seconds / taken:.0f} s" if taken > 0 else ""
@@ -60,5 +64,5 @@ class Reporter:
         """Something a person should know."""
         if self._live:
             self._console.print(text, highlight=False, markup=False)
-        else:
+        elif not self._quiet:
             print(text, file=sys.stderr, flush=True)

@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,6 +33,18 @@ class RunDirectory:
         self.summary = path / "summary.json"
         self.samples = path / "samples.txt"
         self.report = path / "report.html"
+        self.is_shadow = False
+
+    def shadow(self, path: Path) -> "RunDirectory":
+        """The same run, where what a training appends to or sums up is copied to `path` and goes on there."""
+        shadow = RunDirectory(self.path)
+        for name in ("environment", "ledger", "events", "metrics", "summary"):
+            file: Path = getattr(self, name)
+            setattr(shadow, name, path / file.name)
+            if file.exists():
+                shutil.copy(file, path)
+        shadow.is_shadow = True
+        return shadow
 
     @classmethod
     def existing(cls, path: Path) -> "RunDirectory":

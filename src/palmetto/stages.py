@@ -7,11 +7,13 @@ or made from other inputs is made again, unless training has begun on it: then t
 import hashlib
 import json
 import shutil
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from palmetto import environment, recipes
+from palmetto.cluster import Cluster
 from palmetto.corpus import documents
 from palmetto.errors import UserError
 from palmetto.files import read_json, read_json_lines, sha256, write_bytes, write_json
@@ -132,8 +134,8 @@ def enter(run: RunDirectory, say: Say, overrides: Sequence[str] = ()) -> Recipe:
     """
     recorded, recipe = _recorded_environment(run), recipes.load(str(run.recipe_file), overrides)
     if differences := recipe.differences(run.recipe):
-        raise UserError(f"{'; '.join(differences)}: a run can be replayed on another mesh (mesh.data=…), not with other "
-                        "values of what it was trained with")  # fmt: skip
+        raise UserError(f"{'; '.join(differences)}: a run can be replayed on another mesh (mesh.data=…), but not "
+                        "with other values of what it was trained with")  # fmt: skip
     environment.prepare(recipe.training.threads, recorded, recipe.mesh.devices)
     here = environment.record(recipe.layout)
     if recorded is None:
@@ -143,6 +145,30 @@ def enter(run: RunDirectory, say: Say, overrides: Sequence[str] = ()) -> Recipe:
         say(text)
         run.record_event("environment", text=text)
     return recipe
+
+
+def train_in_cluster(run: RunDirectory, recipe: Recipe, until: int, say: Say, cluster: Cluster) -> bool:
+    """One process's part in a training of several: all take the same steps, the primary alone writes the run's files.
+
+    The others go through the same motions on copies of the files that a run appends to.
+    """
+    share = -(-recipe.mesh.devices // cluster.processes) if cluster.processes else 1
+    environment.prepare(recipe.training.threads, _recorded_environment(run), share)
+    from palmetto.parallel import processes
+
+    processes.join(cluster)
+    if processes.is_primary():
+        with run.locked():
+            run.claim(recipe)
+            build_tokens(run, recipe, say)
+            processes.meet("tokens built")
+            processes.meet("files copied")
+            return train(run, until, say)
+    processes.meet("tokens built")
+    with tempfile.TemporaryDirectory() as folder:
+        shadow = run.shadow(Path(folder))
+        processes.meet("files copied")
+        return train(shadow, until, lambda text: None)
 
 
 def train(run: RunDirectory, until: int, say: Say) -> bool:
@@ -156,7 +182,7 @@ def train(run: RunDirectory, until: int, say: Say) -> bool:
     enter(run, say)
     from palmetto.training.loop import Loop
 
-    with Reporter("training", until) as reporter:
+    with Reporter("training", until, quiet=run.is_shadow) as reporter:
         return Loop(run, reporter).train(until)
 
 

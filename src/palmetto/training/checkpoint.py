@@ -23,6 +23,7 @@ import orbax.checkpoint as ocp
 from palmetto.errors import UserError
 from palmetto.files import sha256, write_text
 from palmetto.model.parameters import Table, restack, unstack
+from palmetto.parallel.processes import is_primary, meet
 from palmetto.training.digest import digest
 from palmetto.training.loss_scale import LossScaleState
 from palmetto.training.optimizer import OptimizerState
@@ -113,9 +114,10 @@ class Checkpoints:
 
     def clear_unfinished(self) -> None:
         """Removes what a killed process left half written."""
-        for directory in self.path.glob("*"):
-            if directory.name.isdigit() and not (directory / "manifest.json").exists():
-                shutil.rmtree(directory)
+        with _one_for_all("clear"):
+            for directory in self.path.glob("*") if is_primary() else ():
+                if directory.name.isdigit() and not (directory / "manifest.json").exists():
+                    shutil.rmtree(directory)
 
     def steps(self) -> list[int]:
         """The steps of the complete checkpoints, ascending."""
@@ -128,16 +130,27 @@ class Checkpoints:
         """
         self.wait()
         directory = self.path / f"{fields['step']:08d}"
-        shutil.rmtree(directory, ignore_errors=True)
+        with _one_for_all("save"):
+            if is_primary():
+                shutil.rmtree(directory, ignore_errors=True)
         matrices = self._to_matrices(state)
         with _writing(directory):
             self._orbax.save(directory / "arrays", args=ocp.args.PyTreeSave(matrices))
-        self._finishing = self._finisher.submit(self._finish, directory, matrices, fields)
+        if jax.process_count() > 1:  # the parts that others hold come by collectives, which keep to one thread
+            self._finish(directory, digests(matrices), fields)
+        else:
+            self._finishing = self._finisher.submit(lambda: self._finish(directory, digests(matrices), fields))
 
-    def _finish(self, directory: Path, matrices: dict[str, Any], fields: dict[str, Any]) -> None:
-        parameters, optimizer = digests(matrices)
+    def _finish(self, directory: Path, found: tuple[str, str], fields: dict[str, Any]) -> None:
+        parameters, optimizer = found
         with _writing(directory):
             self._orbax.wait_until_finished()
+        meet("arrays written")
+        if is_primary():
+            self._write_manifest(directory, parameters, optimizer, fields)
+        meet("manifest written")
+
+    def _write_manifest(self, directory: Path, parameters: str, optimizer: str, fields: dict[str, Any]) -> None:
         arrays = directory / "arrays"
         files = {name: sha256(arrays / name) for name in _files(arrays)}
         manifest = Manifest(**fields, parameters=parameters, optimizer=optimizer, files=files)
@@ -210,15 +223,27 @@ class Checkpoints:
     def set_aside(self, step: int) -> Path:
         """Renames a damaged checkpoint so that it is kept for inspection but not used."""
         damaged = self.path / f"damaged-{step:08d}"
-        shutil.rmtree(damaged, ignore_errors=True)
-        (self.path / f"{step:08d}").rename(damaged)
+        with _one_for_all("set aside"):
+            if is_primary():
+                shutil.rmtree(damaged, ignore_errors=True)
+                (self.path / f"{step:08d}").rename(damaged)
         return damaged
 
     def delete(self, step: int) -> None:
         """Removes a checkpoint, its manifest first, so that a kill leaves none that looks whole."""
         directory = self.path / f"{step:08d}"
-        (directory / "manifest.json").unlink()
-        shutil.rmtree(directory)
+        with _one_for_all("delete"):
+            if is_primary():
+                (directory / "manifest.json").unlink()
+                shutil.rmtree(directory)
+
+
+@contextlib.contextmanager
+def _one_for_all(what: str) -> Iterator[None]:
+    """What one process does with files comes after all that the others have read, and before what they read next."""
+    meet(f"before {what}")
+    yield
+    meet(f"after {what}")
 
 
 @contextlib.contextmanager

@@ -43,9 +43,10 @@ class Execution:
         self.table = parameter_table(recipe)
         self.layout = layout.for_platform(jax.default_backend())
         self.sharding = Sharding(recipe)
-        if jax.device_count() < self.sharding.devices:
+        there = jax.device_count()
+        if there < self.sharding.devices or (jax.process_count() > 1 and there != self.sharding.devices):
             sizes = " · ".join(f"mesh.{axis}={size}" for axis, size in self.sharding.sizes.items() if size > 1)
-            raise UserError(f"{sizes}: {self.sharding.devices} devices, where there are {jax.device_count()}")
+            raise UserError(f"{sizes}: {self.sharding.devices} devices, where there are {there}")
         self._step = make_step(recipe, self.layout, self.sharding)
         self._unstack = jax.jit(lambda parameters: unstack(parameters, self.table))
 

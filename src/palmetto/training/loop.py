@@ -13,6 +13,7 @@ from palmetto.errors import RunStopped, UserError
 from palmetto.files import JsonLines, read_json, read_json_lines, write_json
 from palmetto.model.parameters import count
 from palmetto.model.router import Routing
+from palmetto.parallel.processes import any_of
 from palmetto.run_directory import RunDirectory
 from palmetto.tokens.packing import unigram_entropy
 from palmetto.tokens.store import TokenStore
@@ -147,7 +148,7 @@ class Loop:
             state = self.resume()
             if self.history.step == 0:
                 self._validate(state)
-            while self.history.step < until and not self.signal:
+            while self.history.step < until and not self._told_to_stop():
                 state = self._advance(state, until)
             self._checkpoint(state)
             self.checkpoints.wait()
@@ -314,6 +315,12 @@ class Loop:
         """The metrics of the live path's steps with their lines; a later measurement of a step replaces an earlier."""
         newest = {(m["attempt"], m["step"]): m for m in read_json_lines(self.run.metrics)}
         return [(newest[key], line) for line in self.path if (key := (line.attempt, line.step)) in newest]
+
+    def _told_to_stop(self) -> bool:
+        """Whether any process of the run has had a signal; all then stop behind the same step."""
+        if any_of(self.signal is not None) and self.signal is None:
+            self.signal = "a signal to another process"
+        return self.signal is not None
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self.signal = signal.Signals(number).name

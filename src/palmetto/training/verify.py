@@ -37,9 +37,10 @@ def verify(
 ) -> tuple[int, Difference | None]:
     """Replays steps and returns how many, and the first difference or None.
 
-    Without `start` and `end` every line of the ledger is replayed from the initialization, through every rollback, and
-    every checkpoint kept is compared. `recipe` is the run's own, or the same on another mesh. Otherwise the live path is replayed from the checkpoint at or before `start` to
-    `end`. Raises UserError if the range is not within the run.
+    `recipe` is the run's own, or the same on another mesh. Without `start` and `end` every line of the ledger is
+    replayed from the initialization, through every rollback, and every checkpoint kept is compared. Otherwise the live
+    path is replayed from the checkpoint at or before `start` to `end`. Raises UserError if the range is not within the
+    run.
     """
     try:
         return _Verification(run, recipe, progress).replay(start, end), None
