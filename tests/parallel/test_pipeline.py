@@ -18,7 +18,7 @@ from palmetto.model.attention import attention
 from palmetto.model.block import block
 from palmetto.model.layout import Arranged, Layer, Stacked, arrange
 from palmetto.model.router import Routing
-from palmetto.parallel.pipeline import Sums, pipeline_gradients
+from palmetto.parallel.pipeline import Sums, over_stages, pipeline_gradients
 from palmetto.parallel.schedules import Schedule
 from palmetto.recipe.model import Model
 from palmetto.training.loss import Batch, token_losses
@@ -51,9 +51,13 @@ class Network:
 
     def pipeline(self, stages: int, schedule: Schedule) -> Callable[[Tree], Sums]:
         """Micro-batches → their sums, compiled."""
-        run = functools.partial(pipeline_gradients, self.first, self.stage, self.last, schedule=schedule)
+
+        def on_device(ends: Tree, layers: Tree, micro_batches: Tree) -> Sums:
+            run = functools.partial(pipeline_gradients, self.first, self.stage, self.last, schedule=schedule)
+            return over_stages(run(ends, layers, micro_batches))
+
         mapped = jax.shard_map(
-            run,
+            on_device,
             mesh=mesh_of(stage=stages),
             in_specs=(EVERYWHERE, STAGE, EVERYWHERE),
             out_specs=SPREAD,
@@ -192,13 +196,15 @@ def test_sums_are_in_the_tree_however_many_devices_share_the_micro_batches(devic
     def first(ends: Tree, term: Tree) -> jax.Array:
         return 0 * term
 
+    def on_device(layers: Tree, leaves: jax.Array) -> Sums:
+        run = functools.partial(pipeline_gradients, first, stage, last, schedule="1f1b", reduce=reduce)
+        return over_stages(run(jnp.ones(leaves.shape[2]), layers, leaves[:, 0]))
+
     reversed_bits = {1: [0], 2: [0, 1], 4: [0, 2, 1, 3]}[devices]
     by_device = leaves.reshape(-1, devices, leaves.shape[1])[:, reversed_bits]
     sums = jax.jit(
         jax.shard_map(
-            lambda layers, leaves: pipeline_gradients(
-                first, stage, last, jnp.ones(leaves.shape[2]), layers, leaves[:, 0], schedule="1f1b", reduce=reduce
-            ),
+            on_device,
             mesh=mesh_of(data=devices, stage=2),
             in_specs=(STAGE, PartitionSpec(None, "data")),
             out_specs=SPREAD,
@@ -251,9 +257,8 @@ def test_stages_may_hold_collectives_of_every_kind_along_other_axes(schedule: Sc
             layers, sums = sums.layers, jax.tree.map(lambda x: jax.lax.psum(x, "data"), sums._replace(layers=()))
             return sums._replace(layers=layers)
 
-        return pipeline_gradients(
-            network.first, stage, network.last, ends, parts, micro_batches, schedule=schedule, reduce=reduce
-        )
+        run = functools.partial(pipeline_gradients, network.first, stage, network.last, schedule=schedule)
+        return over_stages(run(ends, parts, micro_batches, reduce=reduce))
 
     parts = PartitionSpec("stage", "data")
     sums = jax.jit(

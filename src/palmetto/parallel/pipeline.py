@@ -27,16 +27,16 @@ Last = Callable[[Tree, jax.Array, Tree], tuple[jax.Array, Tree]]
 
 
 class Sums(NamedTuple):
-    """Sums over micro-batches."""
+    """Sums over micro-batches, of each a stage's share."""
 
     ends: Tree
-    """The gradient of what stands before the first layer and behind the last; the same on every stage."""
+    """The gradient of what stands before the first layer and behind the last; zeros on the stages between."""
     layers: Tree
     """The gradient of this stage's layers."""
     objective: jax.Array
-    """A scalar, the same on every stage."""
+    """A scalar: what this stage adds and, on the last, what `last` makes of it."""
     end_report: Tree
-    """What `last` reported; the same on every stage."""
+    """What `last` reported; zeros on all stages but the last."""
     stage_report: Tree
     """What `stage` reported of this stage's layers."""
 
@@ -70,7 +70,7 @@ def pipeline_gradients(
     `layers` are this device's own; of `ends` and of `micro_batches`, arrays [M, …], each has a copy. The objective of a
     micro-batch is what `last` makes of it plus what all stages add. All sums are in the tree of
     `training.reductions.sum_over_leaves`; `reduce` is applied to a micro-batch's before they are added to the others',
-    and may change their shapes.
+    and may change their shapes. What stages share is to be summed over them at the end, by `over_stages`.
 
     A stage keeps its inputs alone and computes forwards once more before it goes backwards.
     """
@@ -81,8 +81,7 @@ def pipeline_gradients(
     slots = int(table.in_flight.max())
 
     def micro_batch(number: jax.Array) -> Tree:
-        at = jnp.maximum(number, 0)
-        return jax.tree.map(lambda array: jax.lax.dynamic_index_in_dim(array, at, keepdims=False), micro_batches)
+        return running_tree.at(micro_batches, jnp.maximum(number, 0))
 
     def forward(carry: _Carry, number: jax.Array) -> tuple[jax.Array, jax.Array]:
         """The kept inputs with this one's, and the stage's result."""
@@ -92,7 +91,7 @@ def pipeline_gradients(
 
     def backward(carry: _Carry, number: jax.Array) -> tuple[running_tree.Levels, jax.Array]:
         """The sums with this one's, and the objective's derivative by the stage's input."""
-        x = jax.lax.dynamic_index_in_dim(carry.inputs, number % slots, keepdims=False)
+        x = running_tree.at(carry.inputs, number % slots)
         sums, dx = differentiate(micro_batch(number), x, carry.cotangent)
         return running_tree.add_leaf(carry.sums, number, sums), dx
 
@@ -130,8 +129,17 @@ def pipeline_gradients(
     start = _Carry(jnp.zeros((slots, *x.shape), x.dtype), nothing, nothing, empty)
     end, _ = jax.lax.scan(tick, start, tuple(turns))
     sums: Sums = running_tree.total(end.sums, count)
-    everywhere = jax.lax.psum((sums.ends, sums.objective, sums.end_report), axis)
-    return sums._replace(ends=everywhere[0], objective=everywhere[1], end_report=everywhere[2])
+    return sums
+
+
+def over_stages(sums: Sums, axis: str = "stage") -> Sums:
+    """With the ends' gradient, objective and end report summed over the stages, so that all have the same.
+
+    No more than two stages have a share in the ends' gradient, so that its bits do not depend on how many there are. It
+    comes after the sums over all other axes, which are so the same tree for each of the two, however long the axes are.
+    """
+    ends, objective, end_report = jax.lax.psum((sums.ends, sums.objective, sums.end_report), axis)
+    return sums._replace(ends=ends, objective=objective, end_report=end_report)
 
 
 def _only(condition: jax.Array, tree: Tree) -> Tree:

@@ -27,7 +27,7 @@ def add_leaf(levels: Levels, number: jax.Array, leaf: Any) -> Levels:
 
     def carry(reached: tuple[jax.Array, Any]) -> tuple[jax.Array, Any]:
         level, total = reached
-        return level + 1, jax.tree.map(jnp.add, _at(levels, level), total)
+        return level + 1, jax.tree.map(jnp.add, at(levels, level), total)
 
     def is_taken(reached: tuple[jax.Array, Any]) -> jax.Array:
         return (number >= 0) & ((number >> reached[0]) & 1 == 1)
@@ -39,22 +39,19 @@ def add_leaf(levels: Levels, number: jax.Array, leaf: Any) -> Levels:
 def total(levels: Levels, count: int) -> Any:
     """The sum of all `count` leaves."""
     taken = [level for level in range(count.bit_length()) if count >> level & 1]
-    sums = [_at(levels, level) for level in taken]
+    sums = [at(levels, level) for level in taken]
     result = sums[0]
     for above in sums[1:]:
         result = jax.tree.map(jnp.add, above, result)
     return result
 
 
-def _at(stacked: Any, place: jax.Array | int) -> Any:
+def at(stacked: Any, place: jax.Array | int) -> Any:
+    """What is in a place of the leading axis of a pytree's arrays."""
     return jax.tree.map(lambda array: jax.lax.dynamic_index_in_dim(array, place, keepdims=False), stacked)
 
 
 def put(stacked: Any, place: jax.Array, new: Any, condition: jax.Array) -> Any:
     """A pytree of stacked arrays with `new` in a place of their leading axis, if the condition holds."""
-
-    def one(array: jax.Array, value: jax.Array) -> jax.Array:
-        old = jax.lax.dynamic_index_in_dim(array, place, keepdims=False)
-        return jax.lax.dynamic_update_index_in_dim(array, jnp.where(condition, value, old), place, axis=0)
-
-    return jax.tree.map(one, stacked, new)
+    chosen = jax.tree.map(lambda ours, old: jnp.where(condition, ours, old), new, at(stacked, place))
+    return jax.tree.map(lambda array, x: jax.lax.dynamic_update_index_in_dim(array, x, place, axis=0), stacked, chosen)
