@@ -23,7 +23,7 @@ ORDER = (
     ("decoding",),
     ("evaluation",),
     ("report",),
-    ("plan", "progress"),
+    ("plan", "planning", "progress"),
     ("launch", "stages"),
     ("axes", "sweep"),
     ("drills",),

@@ -1,0 +1,58 @@
+"""A recipe's plan on a topology: every batch of its ramp compiled, played through and summed up."""
+
+from collections.abc import Callable
+from typing import Any
+
+from palmetto.errors import UserError
+from palmetto.planning.compile import compile_step
+from palmetto.planning.predict import predict
+from palmetto.planning.search import candidates, layout, settings
+from palmetto.planning.topology import Topology
+from palmetto.recipe import Recipe
+
+
+def plan(recipe: Recipe, on: Topology, say: Callable[[str], None]) -> dict[str, Any]:
+    """Plain values: at the top those of the largest batch, under `batches` those of each.
+
+    `fits` is whether all batches do, `memory` that of the one that needs most, `compile_seconds` the sum. A recipe
+    without a mesh gets the likeliest one. Raises UserError where its mesh is not the topology's.
+    """
+    recipe = _with_mesh(recipe, on, say)
+    batches = []
+    for sequences in sorted({size for _, size in recipe.training.batch_stages}):
+        say(f"compiling the step of {sequences:,} sequences for {on} ({layout(recipe)})")
+        batches.append(predict(recipe, on, sequences, compile_step(recipe, on, sequences)))
+    largest = {"mfu": None, "hfu": None} | batches[-1]
+    return {
+        "recipe": recipe.name,
+        "topology": describe_topology(on),
+        **settings(recipe),
+        "reproducible": recipe.training.reproducible,
+        **largest,
+        "fits": all(batch["fits"] for batch in batches),
+        "memory": max((batch["memory"] for batch in batches), key=lambda memory: int(memory["peak"])),
+        "compile_seconds": sum(batch["compile_seconds"] for batch in batches),
+        "batches": batches,
+    }
+
+
+def describe_topology(on: Topology) -> dict[str, Any]:
+    """The topology and its chips' published figures, as plain values."""
+    figures = {name: value for name, value in on.chip._asdict().items() if name != "title"}
+    return {"name": on.name, "slices": on.slices, "chips": on.chips, "chip": on.chip.title, "figures": figures}
+
+
+def _with_mesh(recipe: Recipe, on: Topology, say: Callable[[str], None]) -> Recipe:
+    """The recipe with a mesh of as many devices as there are chips."""
+    mesh = recipe.mesh
+    if mesh.devices == on.chips and mesh.pod == on.slices:
+        return recipe
+    best = candidates(recipe, on, meshes_alone=True)[0].recipe
+    if mesh.devices == 1:
+        say(f"the recipe has no mesh; the likeliest is {layout(best)}")
+        return best
+    wanted = " ".join(f"mesh.{axis}={size}" for axis, size in best.mesh.sizes.items() if size > 1)
+    if mesh.devices == on.chips:
+        raise UserError(f"mesh.pod={mesh.pod}: pods are slices, and {on} has {on.slices}; {wanted} would do")
+    raise UserError(f"mesh: {layout(recipe).partition(',')[0]} is {mesh.devices} devices, and {on} has {on.chips}; "
+                    f"{wanted} would do")  # fmt: skip

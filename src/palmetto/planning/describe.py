@@ -1,0 +1,85 @@
+"""A plan at scale for people."""
+
+from typing import Any
+
+GIB = 2**30
+
+
+def describe(values: dict[str, Any]) -> str:
+    """What `at_scale.plan` gave, as lines."""
+    topology = values["topology"]
+    slices = f" × {topology['slices']}" if topology["slices"] > 1 else ""
+    rows = [("layout", _layout(values)), ("memory", _memory(values["memory"]))]
+    rows += [("batch" if n == 0 else "", _batch(batch)) for n, batch in enumerate(values["batches"])]
+    if values["batches"][-1].get("mfu") is not None:
+        rows += _details(values)
+    rows.append(("compiling", f"{values['compile_seconds']:.0f} s"))
+    lines = [f"  {label:14}{text}" for label, text in rows]
+    title = f"{values['recipe']} on {topology['name']}{slices}: {topology['chips']:,} × {topology['chip']}"
+    return "\n".join([title, *lines])
+
+
+def describe_search(found: list[dict[str, Any]]) -> str:
+    """What `search.search` gave, best first."""
+    rows = []
+    for n, one in enumerate(found, 1):
+        head = f"{n}. {_layout(one)}"
+        if one.get("mfu") is None or not one["fits"]:
+            rows += [head, f"     does not fit: {_memory(one['memory'])}"]
+            continue
+        rows += [head, f"     {_speed(one)}; {one['memory']['peak'] / GIB:.1f} of "
+                       f"{one['memory']['capacity'] / GIB:.1f} GiB", f"     {_time(one)}"]  # fmt: skip
+    return "\n".join(rows)
+
+
+def _layout(values: dict[str, Any]) -> str:
+    axes = " · ".join(f"{axis} {size}" for axis, size in values["mesh"].items()) or "one device"
+    how = f", {values['reproducible']}" if "reproducible" in values else ""
+    return f"{axes}, zero {values['zero']}, rematerialize {values['rematerialize']}{how}"
+
+
+def _memory(memory: dict[str, int]) -> str:
+    whole = f"{memory['peak'] / GIB:.2f} of {memory['capacity'] / GIB:.2f} GiB a chip"
+    parts = [f"{memory[name] / GIB:.2f} {name}" for name in ("arguments", "temporaries", "code") if memory.get(name)]
+    verdict = "" if memory["peak"] <= memory["capacity"] else ", too much"
+    return whole + verdict + (f": {', '.join(parts)}" if parts else "")
+
+
+def _batch(values: dict[str, Any]) -> str:
+    size = f"{values['batch']['sequences']:,} sequences ({values['batch']['tokens']:,} tokens)"
+    if values.get("mfu") is None:
+        return f"{size}: does not fit; the compiler asks for {values['memory']['peak'] / GIB:.1f} GiB"
+    return f"{size}: {_speed(values)}"
+
+
+def _speed(values: dict[str, Any]) -> str:
+    roofline = values["roofline"]
+    return (
+        f"{values['step_seconds']:.3g} s a step, {values['tokens_per_second']:,.0f} tokens/s, "
+        f"MFU {values['mfu']:.1%}, HFU {values['hfu']:.1%} (rooflines alone {roofline['mfu']:.1%}, "
+        f"{roofline['hfu']:.1%})"
+    )
+
+
+def _time(values: dict[str, Any]) -> str:
+    shares = ((name.replace("_", " "), part / values["step_seconds"]) for name, part in values["time"].items())
+    return "time: " + ", ".join(f"{name} {share:.0%}" for name, share in shares)
+
+
+def _details(values: dict[str, Any]) -> list[tuple[str, str]]:
+    """Of the largest batch."""
+    rows = [
+        ("FLOPs", f"{values['flops']['program']:.4g} a chip, {values['flops']['ratio']:.2f} of the formula's"),
+        ("time", _time(values).removeprefix("time: ")),
+    ]
+    for row in values["collectives"]:
+        rows.append(("" if rows[-1][0] in ("network", "") else "network",
+                     f"{row['network']} ({row['reach']}): {row['kind']} {row['bytes'] / 1e9:,.2f} GB in "
+                     f"{row['seconds']:.3g} s, of which {row['waited_seconds']:.3g} s waited for"))  # fmt: skip
+    hidden = ", ".join(f"{network} {share:.0%}" for network, share in values["overlap"].items())
+    rows.append(("overlap", hidden or "no collectives"))
+    if values["pods"]["count"] > 1:
+        rows.append(("pods", f"{values['pods']['speedup']:.2f} times one of {values['pods']['count']}"))
+    if unknown := values["loops_of_unknown_length"]:
+        rows.append(("counted once", f"loops of unknown length: {', '.join(unknown)}"))
+    return rows

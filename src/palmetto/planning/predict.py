@@ -1,0 +1,100 @@
+"""From a compiled step and a chip's published figures to seconds, utilization and where the time goes."""
+
+from typing import Any
+
+from palmetto.planning.compile import Compiled, DoesNotFit
+from palmetto.planning.networks import Networks
+from palmetto.planning.timeline import Timeline, Totals
+from palmetto.planning.topology import Topology
+from palmetto.recipe import Recipe
+from palmetto.training.flops import flops_per_token
+
+
+def predict(recipe: Recipe, on: Topology, sequences: int, compiled: Compiled | DoesNotFit) -> dict[str, Any]:
+    """One batch's step, as plain values: seconds, bytes and FLOPs are of one chip and one step.
+
+    MFU is PaLM's (appendix B): the tokens' model FLOPs over what the chips could do meanwhile; HFU counts the FLOPs of
+    the program's matrix products, those computed again included.
+    """
+    tokens, capacity = sequences * recipe.model_length, on.chip.memory
+    batch = {"sequences": sequences, "tokens": tokens}
+    if isinstance(compiled, DoesNotFit):
+        memory: dict[str, Any] = {
+            "arguments": None, "temporaries": None, "peak": compiled.needed, "capacity": capacity,
+        }  # fmt: skip
+        return {"batch": batch, "fits": False, "compile_seconds": compiled.seconds, "memory": memory}
+    memory = compiled.memory | {"peak": _peak(compiled.memory), "capacity": capacity}
+    networks = Networks(on, compiled.devices)
+
+    def play(**choices: bool) -> tuple[float, Totals]:
+        return Timeline(compiled.program, on.chip, networks, **choices).play()
+
+    formula = flops_per_token(recipe) * tokens / on.chips
+
+    def utilization(seconds: float, flops: float) -> dict[str, float]:
+        possible = seconds * on.chip.flops
+        return {"step_seconds": seconds, "mfu": formula / possible, "hfu": flops / possible}
+
+    seconds, totals = play(cycles=True)
+    bound, _ = play(cycles=False)
+    alone, _ = play(cycles=True, pods=False)
+    return {
+        "batch": batch,
+        "fits": memory["peak"] <= capacity,
+        "compile_seconds": compiled.seconds,
+        "memory": memory,
+        **utilization(seconds, totals.flops),
+        "tokens_per_second": tokens / seconds,
+        "roofline": utilization(bound, totals.flops),
+        "flops": {"program": totals.flops, "formula": formula, "ratio": totals.flops / formula},
+        "memory_traffic": totals.bytes,
+        "time": _time(totals),
+        "collectives": _collectives(totals),
+        "overlap": _overlap(totals),
+        "pods": {"count": on.slices, "speedup": on.slices * alone / seconds},
+        "loops_of_unknown_length": sorted(totals.endless),
+    }
+
+
+def _peak(memory: dict[str, int]) -> int:
+    """All that lies in a chip's memory at once: results take the place of the arguments that they alias."""
+    return memory["arguments"] + memory["outputs"] - memory["aliased"] + memory["temporaries"] + memory["code"]
+
+
+def _time(totals: Totals) -> dict[str, float]:
+    """The parts of a step's seconds."""
+    waited: dict[str, float] = {}
+    for (network, _), traffic in totals.traffic.items():
+        waited[network] = waited.get(network, 0) + traffic.waited
+    return {
+        "matrix_units": totals.busy - totals.bound_by_memory,
+        "memory": totals.bound_by_memory + totals.copies_waited,
+        **{f"waiting_for_{network}": seconds for network, seconds in sorted(waited.items())},
+    }
+
+
+def _collectives(totals: Totals) -> list[dict[str, Any]]:
+    """By network and kind, most bytes first."""
+    rows = [
+        {
+            "network": network,
+            "reach": "across pods" if network == "DCN" else "within a pod",
+            "kind": kind,
+            "count": traffic.count,
+            "bytes": traffic.sent,
+            "seconds": traffic.seconds,
+            "waited_seconds": traffic.waited,
+        }
+        for (network, kind), traffic in totals.traffic.items()
+    ]
+    return sorted(rows, key=lambda row: -float(row["bytes"]))
+
+
+def _overlap(totals: Totals) -> dict[str, float]:
+    """By network, the share of its collectives' time under which the chip does something else."""
+    sums: dict[str, list[float]] = {}
+    for (network, _), traffic in totals.traffic.items():
+        pair = sums.setdefault(network, [0.0, 0.0])
+        pair[0] += traffic.seconds
+        pair[1] += traffic.waited
+    return {n: max(0.0, 1 - waited / seconds) if seconds else 1.0 for n, (seconds, waited) in sorted(sums.items())}
