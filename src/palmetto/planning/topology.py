@@ -1,6 +1,7 @@
 """Which chips a program runs on and how they are wired: `v4:12x16x16`, `v6e:16x16`, `h100:64`."""
 
 import difflib
+import itertools
 import math
 import re
 from typing import Literal, NamedTuple
@@ -116,16 +117,14 @@ def _offered(kind: str) -> list[str]:
 
 
 def _nearest_shape(layout: str, offered: list[str]) -> str:
-    """Of nearly the same number of chips, and among those of the most alike sides."""
+    """The one whose sides are most alike, as ratios."""
     if not re.fullmatch(r"\d+(x\d+)*", layout):
         return difflib.get_close_matches(layout, offered, 1, 0)[0]
-    wanted = sorted(_sizes(layout))
+    wanted = sorted(max(1, size) for size in _sizes(layout))
 
-    def distance(shape: str) -> tuple[float, float]:
-        sizes = sorted(_sizes(shape))
-        apart = abs(math.log(max(1, math.prod(wanted)) / math.prod(sizes)))
-        sides = sum(abs(a - b) for a, b in zip(sizes, wanted, strict=False)) + abs(len(sizes) - len(wanted))
-        return apart, sides
+    def distance(shape: str) -> float:
+        pairs = itertools.zip_longest(sorted(_sizes(shape), reverse=True), reversed(wanted), fillvalue=1)
+        return sum(math.log(a / b) ** 2 for a, b in pairs)
 
     return min(offered, key=distance)
 

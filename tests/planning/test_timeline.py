@@ -1,0 +1,112 @@
+"""A schedule played through, against sums by hand on a chip of round figures."""
+
+from typing import Any
+
+import pytest
+
+from palmetto.planning.chips import TPU
+from palmetto.planning.hlo import parse
+from palmetto.planning.networks import Networks
+from palmetto.planning.timeline import Timeline, Totals
+from palmetto.planning.topology import Topology
+from palmetto.planning.topology import parse as topology
+from tests.planning import excerpts
+
+CHIP = TPU("round", 1e9, 2**34, 1e9, 50e9, 6.25e9, 1e6, ("made up",))
+RING = topology("v4:4x4x4")
+PLACES = [(0, x, y, z) for x in range(4) for y in range(4) for z in range(4)]
+
+
+def play(text: str, on: Topology = RING, **choices: Any) -> tuple[float, Totals]:
+    return Timeline(parse(text), CHIP, Networks(on, PLACES), **({"cycles": False} | choices)).play()
+
+
+PRODUCT = max(2 * 8 * 8 * 128 / 1e9, 2 * 8 * 128 / 1e9)
+HOP = 2 * 8 * 128 / 50e9
+
+
+def test_a_transfer_under_a_product() -> None:
+    seconds, totals = play(excerpts.WINDOWED)
+    traffic = totals.traffic["ICI", "collective-permute"]
+    assert seconds == pytest.approx(3 * PRODUCT + 4 / 1e9, rel=1e-3), "three trips, and a copied counter"
+    assert (traffic.count, traffic.sent) == (3, 3 * 2 * 8 * 128 * 4 / 64)
+    assert traffic.seconds == pytest.approx(3 * HOP)
+    assert traffic.waited == 0
+    assert totals.flops == 3 * 2 * 8 * 8 * 128
+
+
+def test_what_a_product_does_not_cover_is_waited_for() -> None:
+    text = excerpts.WINDOWED.replace("bf16[8,128]", "bf16[80000,128]")
+    text = text.replace("convolution(%f, %f), dim_labels=bf_oi->bf", "copy(%f)").replace("CLASSIC", "INVALID")
+    seconds, totals = play(text)
+    hop, read = 2 * 80000 * 128 / 50e9, 2 * 80000 * 128 / 1e9
+    assert read > hop, "hidden under memory, too"
+    quick = CHIP._replace(memory_bandwidth=1e15)
+    seconds, totals = Timeline(parse(text), quick, Networks(RING, PLACES), cycles=False).play()
+    traffic = totals.traffic["ICI", "collective-permute"]
+    assert traffic.waited == pytest.approx(3 * hop, rel=1e-3)
+    assert seconds == pytest.approx(3 * hop, rel=1e-3)
+
+
+def test_the_compilers_cycles() -> None:
+    seconds, _ = play(excerpts.WINDOWED, cycles=True)
+    assert seconds == pytest.approx(3 * 1000 / 1e6, rel=1e-3)
+
+
+@pytest.mark.parametrize("trips", [1, 2, 3, 50, 1000])
+def test_trips_alike_are_counted_without_being_played(trips: int) -> None:
+    text = excerpts.WINDOWED.replace("constant(6)", f"constant({2 * trips})")
+    seconds, totals = play(text)
+    assert seconds == pytest.approx(trips * PRODUCT + 4e-9, rel=1e-3)
+    assert totals.flops == trips * 2 * 8 * 8 * 128
+    assert totals.traffic["ICI", "collective-permute"].count == trips
+
+
+def test_a_gather_in_the_shadow_of_a_fusion() -> None:
+    seconds, totals = play(excerpts.IN_A_FUSION)
+    product, gather = 2 * 512**3 / 1e9, totals.traffic["ICI", "all-gather"]
+    assert gather.count == 1
+    assert gather.seconds == pytest.approx(3 * 72 * 128 * 2 / (2 * 50e9))
+    assert gather.waited == 0
+    assert seconds == pytest.approx(product, rel=1e-3)
+
+
+def test_between_pods() -> None:
+    two = topology("v4:2x2x1", slices=2)
+    seconds, totals = play(excerpts.BETWEEN_PODS, two)
+    traffic = totals.traffic["DCN", "all-reduce"]
+    moved, add = 4e6 / 6.25e9, 3 * 4e6 / 1e9
+    assert traffic.seconds == pytest.approx(moved)
+    assert traffic.waited == 0, "hidden under the first addition"
+    assert seconds == pytest.approx(2 * add)
+    quick = Timeline(
+        parse(excerpts.BETWEEN_PODS), CHIP._replace(memory_bandwidth=1e12), Networks(two, []), cycles=False
+    )
+    seconds, totals = quick.play()
+    assert totals.traffic["DCN", "all-reduce"].waited == pytest.approx(moved - 3 * 4e6 / 1e12)
+    alone = Timeline(parse(excerpts.BETWEEN_PODS), CHIP, Networks(two, []), cycles=False, pods=False)
+    assert not alone.play()[1].traffic
+
+
+def test_collectives_on_the_same_links_queue() -> None:
+    start = next(line for line in excerpts.WINDOWED.splitlines() if "%start = " in line)
+    again = start.replace("%start", "%start2").replace("{0,1},{1,2},{2,3},{3,0}", "{0,3},{3,2},{2,1},{1,0}")
+    done = "  %done = bf16[8,128]{1,0:T(8,128)(2,1)} collective-permute-done(%start)"
+    both = excerpts.WINDOWED.replace(start, f"{start}\n{again}").replace(
+        done, f"{done}\n{done.replace('%done', '%done2').replace('(%start)', '(%start2)')}"
+    )
+    same = both.replace("{0,3},{3,2},{2,1},{1,0}", "{0,1},{1,2},{2,3},{3,0}")
+    quick = CHIP._replace(flops=1e18, memory_bandwidth=1e18)
+
+    def seconds(text: str) -> float:
+        return Timeline(parse(text), quick, Networks(RING, PLACES), cycles=False).play()[0]
+
+    assert seconds(both) == pytest.approx(3 * HOP, rel=1e-3), "the two ways around a ring do not meet"
+    assert seconds(same) == pytest.approx(6 * HOP, rel=1e-3)
+
+
+def test_a_loop_over_data_is_named() -> None:
+    text = excerpts.WINDOWED.replace("copy(%zero)", "custom-call(%p)")
+    _, totals = play(text)
+    assert totals.endless == {"while"}
+    assert totals.flops == 2 * 8 * 8 * 128
