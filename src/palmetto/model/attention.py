@@ -38,27 +38,38 @@ def attention(
 ) -> jax.Array:
     """A whole sequence's attention in the way that suits it best: q [B, T, H, Q], k and v [B, T, K, Q] → q's shape.
 
-    `prefix` [B]: so many first positions see each other.
+    `prefix` [B]: so many first positions see each other. Devices that share a sequence each hold T of its positions.
     """
-    length, heads = q.shape[1], k.shape[2]
+    length, heads, shared = q.shape[1] * layout.sequence, k.shape[2], layout.sequence > 1
     plain = prefix is None and not isinstance(model.positions, AlibiPositions | T5Positions | TransformerXLPositions)
-    if plain and isinstance(kind, FullAttention | LocalAttention):
+    if plain and not shared and isinstance(kind, FullAttention | LocalAttention):
         flash = accelerated.choose(layout.platform, q.dtype, length, q.shape[3])
         if flash:
             return flash(q, k, v, kind.window if isinstance(kind, LocalAttention) else None)
+    start: jax.Array | int = 0
+    if shared:
+        start = jax.lax.axis_index("sequence") * q.shape[1]
+        # Queries stay. The derivative is a sum over the devices, of which each gets its part.
+        k, v = (jax.lax.all_gather(x, "sequence", axis=1, tiled=True) for x in (k, v))
     grouped, k, v = by_group(q, heads), k.swapaxes(1, 2), v.swapaxes(1, 2)
     if isinstance(kind, MemoryAttention):
-        result = memory_attention(grouped, k, v, model, kind, layout.query_rows)
-    elif plain and isinstance(kind, FullAttention) and length <= layout.kept_length:
+        result = memory_attention(grouped, k, v, model, kind, layout.query_rows, start + jnp.arange(q.shape[1]))
+    elif plain and not shared and isinstance(kind, FullAttention) and length <= layout.kept_length:
         merged = (array.reshape(-1, *array.shape[2:]) for array in (grouped, k, v))
         result = causal_attention(*merged, layout.query_rows).reshape(grouped.shape)
     else:
         scores = make_scores(layer, model, kind, length, prefix)
-        pairs = block_pairs(kind if prefix is None else None, length, layout.block_rows, layout.block_rows)
+        rows = _whole_blocks(q.shape[1], layout.block_rows) if shared else layout.block_rows
+        pairs = block_pairs(kind if prefix is None else None, length, rows, layout.block_rows)
         result = blocked_attention(
-            scores.function, scores.learned, prefix, grouped, k, v, pairs, layout.block_rows, layout.block_rows
+            scores.function, scores.learned, prefix, grouped, k, v, pairs, rows, layout.block_rows, start // rows
         )
     return result.swapaxes(1, 2).reshape(q.shape)
+
+
+def _whole_blocks(length: int, most: int) -> int:
+    """The rows of a block, `most` or fewer, that `length` is a multiple of."""
+    return next(rows for rows in range(min(most, length), 0, -1) if length % rows == 0)
 
 
 def by_group(q: jax.Array, groups: int) -> jax.Array:

@@ -29,7 +29,7 @@ HIDDEN where nothing is to be seen. Positions can lie behind the sequence; what 
 """
 
 Pairs = npt.NDArray[np.int32]
-Kept = tuple[Any, Any, jax.Array, jax.Array, jax.Array, jax.Array, jax.Array]
+Kept = tuple[Any, Any, jax.Array, jax.Array, jax.Array, jax.Array, jax.Array, jax.Array]
 Sums = tuple[jax.Array, jax.Array, jax.Array]
 
 
@@ -43,6 +43,7 @@ def blocked_attention(
     pairs: Pairs,
     query_rows: int,
     key_rows: int,
+    first: jax.Array | int = 0,
 ) -> jax.Array:
     """Softmax(scores)·v: q [B, K, T, G, Q], k and v [B, K, T, Q] → [B, K, T, G, Q] in q's dtype.
 
@@ -50,12 +51,13 @@ def blocked_attention(
     q and k, but not for `constants`, a pytree of any arrays.
     pairs: the (query block, key block) in which anything is visible, as masks.block_pairs gives them for blocks of
     query_rows and key_rows positions. Work is in proportion to them; a length of one block costs no loop.
+    first: of a part of the queries alone, whole blocks of them, the block that it begins with; pairs are of all.
     Sums are float32, those of derivatives over blocks included; a block's share of these has its array's dtype.
     """
     length = q.shape[2]
-    blocks = _Blocks(scores, pairs, length, query_rows, key_rows)
+    blocks = _Blocks(scores, pairs, k.shape[2], query_rows, key_rows)
     q, k, v = _padded(q, query_rows), _padded(k, key_rows), _padded(v, key_rows)
-    return _attention(blocks, parameters, constants, q, k, v)[:, :, :length]
+    return _attention(blocks, parameters, constants, jnp.asarray(first), q, k, v)[:, :, :length]
 
 
 @jax.custom_vjp
@@ -92,11 +94,15 @@ class _Blocks:
         present = np.unique(self.pairs[:, 0])
         assert len(present) == -(-self.length // self.query_rows), "a query block without any key"
 
-    def ranges(self) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """The query blocks [n], where the pairs of each start and end [n + 1], the key block of each pair [P]."""
+    def ranges(self) -> tuple[jax.Array, jax.Array]:
+        """Where the pairs of each query block start and end [n + 1], and the key block of each pair [P]."""
         numbers = np.arange(int(self.pairs[-1, 0]) + 2, dtype=np.int32)
         starts = np.searchsorted(self.pairs[:, 0], numbers).astype(np.int32)
-        return jnp.asarray(numbers[:-1]), jnp.asarray(starts), jnp.asarray(self.pairs[:, 1])
+        return jnp.asarray(starts), jnp.asarray(self.pairs[:, 1])
+
+    def numbers(self, q: jax.Array) -> jax.Array:
+        """The blocks of q in order, counted from 0."""
+        return jnp.arange(q.shape[2] // self.query_rows, dtype=jnp.int32)
 
     def scores(
         self, parameters: Any, constants: Any, q: jax.Array, k: jax.Array, i: jax.Array, j: jax.Array
@@ -109,18 +115,20 @@ class _Blocks:
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _attention(blocks: _Blocks, parameters: Any, constants: Any, q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
-    return _forward(blocks, parameters, constants, q, k, v)[0]
+def _attention(
+    blocks: _Blocks, parameters: Any, constants: Any, first: jax.Array, q: jax.Array, k: jax.Array, v: jax.Array
+) -> jax.Array:
+    return _forward(blocks, parameters, constants, first, q, k, v)[0]
 
 
 def _forward(
-    blocks: _Blocks, parameters: Any, constants: Any, q: jax.Array, k: jax.Array, v: jax.Array
+    blocks: _Blocks, parameters: Any, constants: Any, first: jax.Array, q: jax.Array, k: jax.Array, v: jax.Array
 ) -> tuple[jax.Array, Kept]:
     """Keeps, of what it computes, the output and each row's log-sum-exp [n, B, K, rows · G, 1]."""
-    numbers, starts, key_blocks = blocks.ranges()
+    starts, key_blocks = blocks.ranges()
 
-    def attend(i: jax.Array) -> tuple[jax.Array, jax.Array]:
-        own = _block(q, i, blocks.query_rows)
+    def attend(number: jax.Array) -> tuple[jax.Array, jax.Array]:
+        own, i = _block(q, number, blocks.query_rows), first + number
 
         def meet(pair: jax.Array, sums: Sums) -> Sums:
             maximum, total, weighted = sums
@@ -139,22 +147,23 @@ def _forward(
         maximum, total, weighted = jax.lax.fori_loop(start, end, meet, (zero + HIDDEN, zero, zeros))
         return (weighted / total).astype(q.dtype), maximum + jnp.log(total)
 
-    output, normalizers = jax.lax.map(attend, numbers)
+    output, normalizers = jax.lax.map(attend, blocks.numbers(q))
     output = _joined(output, q)
-    return output, (parameters, constants, q, k, v, output, normalizers)
+    return output, (parameters, constants, first, q, k, v, output, normalizers)
 
 
-def _backward(blocks: _Blocks, kept: Kept, d: jax.Array) -> tuple[Any, None, jax.Array, jax.Array, jax.Array]:
+def _backward(blocks: _Blocks, kept: Kept, d: jax.Array) -> tuple[Any, None, None, jax.Array, jax.Array, jax.Array]:
     """With weights p and output o: ds = p ⊙ (d·vᵀ − rowsum(d ⊙ o)), dv = pᵀ·d; the scores take ds further.
 
     dv is gathered transposed, [B, K, Q, T]: products with the narrow matrix first are quicker on a CPU.
     """
-    parameters, constants, q, k, v, output, normalizers = kept
-    numbers, starts, key_blocks = blocks.ranges()
+    parameters, constants, first, q, k, v, output, normalizers = kept
+    starts, key_blocks = blocks.ranges()
 
     def attend(sums: Any, row: tuple[jax.Array, jax.Array]) -> tuple[Any, jax.Array]:
-        i, normalizer = row
-        own, d_own, o_own = (_block(x, i, blocks.query_rows) for x in (q, d, output))
+        number, normalizer = row
+        own, d_own, o_own = (_block(x, number, blocks.query_rows) for x in (q, d, output))
+        i = first + number
         d_own = _merged(d_own)
         d_turned = transposed(d_own)
         along = jnp.sum(d_own.astype(jnp.float32) * _merged(o_own), axis=-1, keepdims=True)
@@ -174,9 +183,9 @@ def _backward(blocks: _Blocks, kept: Kept, d: jax.Array) -> tuple[Any, None, jax
         return tuple(sums), _merged(dq).astype(q.dtype)
 
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.float32), (parameters, k, v.mT))
-    (dparameters, dk, dv), dq = jax.lax.scan(attend, zeros, (numbers, normalizers))
+    (dparameters, dk, dv), dq = jax.lax.scan(attend, zeros, (blocks.numbers(q), normalizers))
     dparameters = jax.tree.map(lambda sum, x: sum.astype(x.dtype), dparameters, parameters)
-    return dparameters, None, _joined(dq, q), dk.astype(k.dtype), dv.mT.astype(v.dtype)
+    return dparameters, None, None, _joined(dq, q), dk.astype(k.dtype), dv.mT.astype(v.dtype)
 
 
 _attention.defvjp(_forward, _backward)

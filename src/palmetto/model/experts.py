@@ -2,16 +2,15 @@
 
 A token's choice of an expert is an assignment; token t's assignments come before those of token t + 1 wherever order
 counts, so that no token's fate depends on a later one. (GShard's algorithm 1, arXiv 2006.16668, seats all first choices
-before any second, which lets the future in.)
+before any second, which lets the future in.) The rows of an expert come together in one matrix and go apart again.
 
-The rows of an expert come together in one matrix by gathers, and go apart by gathers: every row knows its assignment
-and every assignment its row, so that the derivative of either needs no sum over colliding indices, whose order a GPU
-would choose.
+Devices along the mesh's axis `expert` each hold some of the experts, and tokens of their own. Rows go to the devices of
+their experts and back in exchanges of all with all, whose shapes are fixed: each device sends any other as many rows as
+it could have for it, most of them empty where nothing limits them. Only what is in them is computed.
 """
 
 import math
 from collections.abc import Mapping
-from functools import reduce
 from typing import NamedTuple
 
 import jax
@@ -21,16 +20,18 @@ from palmetto.model.expert_products import Activate, block_size, in_blocks, pair
 from palmetto.model.layout import Layout
 from palmetto.model.products import project, project_back
 from palmetto.model.router import Routing, route
+from palmetto.model.seats import Queues, combine, dispatch, take_seats
 from palmetto.recipe.model import Experts
 
 
-class _Seats(NamedTuple):
-    """Which row of the experts' matrices belongs to which assignment; N tokens' assignments n·top + j are numbered."""
+class _Held(NamedTuple):
+    """The experts that a device holds."""
 
-    assignment: jax.Array
-    """[rows]: the assignment in a row; N·top where a row is empty."""
-    row: jax.Array
-    """[N, top]: the row of an assignment; from `rows` on for those dropped."""
+    kernels: tuple[jax.Array, ...]
+    """Up and, where gated, gate [E, D, F]."""
+    down: jax.Array
+    """[E, D, F], transposed."""
+    activate: Activate
 
 
 def mixture(
@@ -39,40 +40,28 @@ def mixture(
     """What the experts make of x [B, T, D], in its dtype, and what the router did.
 
     layer: "router" [D, E], "expert_up" [E, D, F], "expert_down" [E, D, F] (transposed) and, where gated,
-    "expert_gate" [E, D, F], all float32.
+    "expert_gate" [E, D, F], all float32; of devices that share the experts each has its part of them, of those that
+    share sequences each T of their positions.
     """
-    unroll = layout.unroll
     batch, length, width = x.shape
-    experts, top = settings.count, settings.top
-    capacity = _capacity(settings, length)
-    weights, chosen, routing = route(x, layer["router"], top)
-    # Each assignment's place in its sequence's queue before its expert, and how many of each queue get in.
-    place = jnp.sum(jnp.where(chosen, jnp.cumsum(chosen, axis=1), 0), axis=2) - 1
-    taken = jnp.minimum(jnp.sum(chosen, axis=1), capacity)
-
-    tokens = x.reshape(-1, width)
+    top, own = settings.top, settings.count // layout.experts
+    capacity = _capacity(settings, length * layout.sequence)
+    weights, chosen, routing = route(x, layer["router"], top, layout.sequence)
+    queues = _queues(chosen, capacity, layout.sequence)
+    tokens, weights = x.reshape(-1, width), weights.reshape(-1, top)
     kernels = tuple(layer[name] for name in ("expert_up", "expert_gate") if name in layer)
-    down = layer["expert_down"]
-    if top == experts or (settings.capacity_factor is not None and not unroll):
-        first = capacity * (batch * jnp.arange(experts) + jnp.arange(batch)[:, None])
-        seats = _seats(chosen, place, capacity, first, experts * batch * capacity, top)
-        rows = _dispatch(tokens, seats).reshape(experts, -1, width)
-        inner = activate(*pair(jax.vmap(project)(rows, kernels)))
-        outputs = jax.vmap(project_back)(inner, down).reshape(-1, width)
+    held, capacity = _Held(kernels, layer["expert_down"], activate), min(capacity, length)
+    if top == settings.count or (settings.capacity_factor is not None and not layout.unroll):
+        mixed = _padded(tokens, weights, queues, capacity, held, layout)
     else:
-        size = block_size(place.size // experts) if unroll else 1
-        blocks = -(-jnp.sum(taken, axis=0) // size)
-        first = size * (jnp.cumsum(blocks) - blocks) + jnp.cumsum(taken, axis=0) - taken
-        most_blocks = (place.size + experts * (size - 1)) // size
-        seats = _seats(chosen, place, capacity, first, most_blocks * size, top)
-        rows = _dispatch(tokens, seats)
-        if unroll:
-            outputs = in_blocks(activate, size, rows, kernels, down, jnp.cumsum(jnp.pad(blocks, (1, 0))))
+        size = block_size(len(tokens) * top // own) if layout.unroll else 1
+        if layout.experts == 1:
+            mixed = _packed(tokens, weights, queues, size, held, layout)
         else:
-            inner = activate(*pair(tuple(ragged(rows, kernel, blocks) for kernel in kernels)))
-            outputs = ragged(inner, down.mT, blocks)
-    mixed = _combine(outputs, weights.reshape(-1, top), seats)
-    return mixed.reshape(x.shape), routing._replace(dropped=jnp.mean(place >= capacity, dtype=jnp.float32))
+            most = batch * min(length * min(top, own), own * capacity)
+            mixed = _packed_abroad(tokens, weights, queues, size, most, held, layout)
+    dropped = jnp.mean(queues.left_out, dtype=jnp.float32) / layout.sequence
+    return mixed.reshape(x.shape), routing._replace(dropped=dropped)
 
 
 def _capacity(settings: Experts, length: int) -> int:
@@ -82,51 +71,70 @@ def _capacity(settings: Experts, length: int) -> int:
     return min(length, math.ceil(settings.top * length / settings.count * settings.capacity_factor))
 
 
-def _seats(chosen: jax.Array, place: jax.Array, capacity: int, first: jax.Array, rows: int, top: int) -> _Seats:
-    """Seats assignment a of sequence b, which chose expert e, in row first[b, e] + place[b, a].
-
-    chosen [B, T·top, E], place [B, T·top], first [B, E]. Those whose place is beyond the capacity get numbers from
-    `rows` on, all different, so that no two assignments write to one row.
-    """
-    numbers = jnp.arange(place.size)
-    row = jnp.sum(jnp.where(chosen, first[:, None], 0), axis=2) + place
-    row = jnp.where(place.reshape(-1) < capacity, row.reshape(-1), rows + numbers)
-    empty = jnp.full(rows, place.size)
-    return _Seats(empty.at[row].set(numbers, mode="drop", unique_indices=True), row.reshape(-1, top))
-
-
-def _take(x: jax.Array, index: jax.Array) -> jax.Array:
-    """Rows of x by their index, zeros where it is beyond the last."""
-    return x.at[index].get(mode="fill", fill_value=0)
+def _queues(chosen: jax.Array, capacity: int, sharers: int) -> Queues:
+    """The queues of each sequence, of which each expert takes `capacity` assignments; `sharers` devices share one."""
+    place = jnp.sum(jnp.where(chosen, jnp.cumsum(chosen, axis=1), 0), axis=2) - 1
+    waiting = jnp.sum(chosen, axis=1)
+    if sharers == 1:
+        return Queues(chosen, place, place >= capacity, jnp.minimum(waiting, capacity))
+    # Those on the devices before this one come first.
+    everywhere = jax.lax.all_gather(waiting, "sequence")
+    before = jnp.arange(sharers)[:, None, None] < jax.lax.axis_index("sequence")
+    room = jnp.maximum(capacity - jnp.sum(jnp.where(before, everywhere, 0), axis=0), 0)
+    own_room = jnp.sum(jnp.where(chosen, room[:, None], 0), axis=2)
+    return Queues(chosen, place, place >= own_room, jnp.minimum(waiting, room))
 
 
-@jax.custom_vjp
-def _dispatch(x: jax.Array, seats: _Seats) -> jax.Array:
-    """Tokens [N, D] to the rows of the experts [rows, D]; empty rows are zero."""
-    return _take(x, seats.assignment // seats.row.shape[1])
+def _padded(
+    tokens: jax.Array, weights: jax.Array, queues: Queues, capacity: int, held: _Held, layout: Layout
+) -> jax.Array:
+    """Tokens [N, D] through the experts, each of which gets `capacity` rows of every queue, in one product."""
+    batch, experts = queues.taken.shape
+    first = capacity * (batch * jnp.arange(experts) + jnp.arange(batch)[:, None])
+    seats = take_seats(queues, first, experts * batch * capacity, weights.shape[1])
+    rows = _exchange(dispatch(tokens, seats).reshape(experts, -1, tokens.shape[1]), layout, 0, 1)
+    inner = held.activate(*pair(jax.vmap(project)(rows, held.kernels)))
+    outputs = _exchange(jax.vmap(project_back)(inner, held.down), layout, 1, 0)
+    return combine(outputs.reshape(-1, tokens.shape[1]), weights, seats)
 
 
-def _dispatch_backward(seats: _Seats, d: jax.Array) -> tuple[jax.Array, None]:
-    parts = (_take(d, row).astype(jnp.float32) for row in seats.row.T)
-    return reduce(jnp.add, parts).astype(d.dtype), None
+def _packed(tokens: jax.Array, weights: jax.Array, queues: Queues, size: int, held: _Held, layout: Layout) -> jax.Array:
+    """Tokens [N, D] through experts that this device holds, each of which gets blocks of `size` rows as needed."""
+    experts, top = len(held.down), weights.shape[1]
+    blocks = -(-jnp.sum(queues.taken, axis=0) // size)
+    first = size * (jnp.cumsum(blocks) - blocks) + jnp.cumsum(queues.taken, axis=0) - queues.taken
+    most_blocks = (queues.place.size + experts * (size - 1)) // size
+    seats = take_seats(queues, first, most_blocks * size, top)
+    rows = dispatch(tokens, seats)
+    if layout.unroll:
+        bounds = jnp.cumsum(jnp.pad(blocks, (1, 0)))
+        outputs = in_blocks(held.activate, size, rows, held.kernels, held.down, bounds)
+    else:
+        inner = held.activate(*pair(tuple(ragged(rows, kernel, blocks) for kernel in held.kernels)))
+        outputs = ragged(inner, held.down.mT, blocks)
+    return combine(outputs, weights, seats)
 
 
-_dispatch.defvjp(lambda x, seats: (_dispatch(x, seats), seats), _dispatch_backward)
+def _packed_abroad(
+    tokens: jax.Array, weights: jax.Array, queues: Queues, size: int, most: int, held: _Held, layout: Layout
+) -> jax.Array:
+    """Tokens [N, D] through experts of which this device holds some; it sends each other `most` rows, those of an
+    expert in turn, and what it receives is packed."""
+    totals = jnp.sum(queues.taken, axis=0).reshape(layout.experts, -1)
+    first = most * jnp.arange(layout.experts)[:, None] + jnp.cumsum(totals, axis=1) - totals
+    first = first.reshape(-1) + jnp.cumsum(queues.taken, axis=0) - queues.taken
+    seats = take_seats(queues, first, layout.experts * most, weights.shape[1])
+    rows, taken = (_exchange(x, layout, 0, 0) for x in (dispatch(tokens, seats), totals))
+
+    ends, number = jnp.cumsum(taken, axis=1), jnp.arange(most)
+    starts = ends - taken
+    chosen = (number[:, None] >= starts[:, None]) & (number[:, None] < ends[:, None])
+    place = number - jnp.sum(jnp.where(chosen, starts[:, None], 0), axis=2)
+    received = Queues(chosen, place, ~jnp.any(chosen, axis=2), taken)
+    outputs = _packed(rows, jnp.ones((len(rows), 1), jnp.float32), received, size, held, layout)
+    return combine(_exchange(outputs, layout, 0, 0), weights, seats)
 
 
-@jax.custom_vjp
-def _combine(y: jax.Array, weights: jax.Array, seats: _Seats) -> jax.Array:
-    """Rows [rows, D] to the tokens [N, D], weighted by [N, top] in float32; what was dropped adds nothing."""
-    parts = (_take(y, row) * weight[:, None] for row, weight in zip(seats.row.T, weights.T, strict=True))
-    return reduce(jnp.add, parts).astype(y.dtype)
-
-
-def _combine_backward(kept: tuple[jax.Array, jax.Array, _Seats], d: jax.Array) -> tuple[jax.Array, jax.Array, None]:
-    y, weights, seats = kept
-    weight = _take(weights.reshape(-1), seats.assignment)
-    dy = _take(d, seats.assignment // seats.row.shape[1]) * weight[:, None]
-    dots = [jnp.sum(_take(y, row) * d.astype(jnp.float32), axis=-1) for row in seats.row.T]
-    return dy.astype(y.dtype), jnp.stack(dots, axis=-1), None
-
-
-_combine.defvjp(lambda *inputs: (_combine(*inputs), inputs), _combine_backward)
+def _exchange(x: jax.Array, layout: Layout, split: int, joined: int) -> jax.Array:
+    """x in equal parts along an axis, one for each device that shares the experts; theirs for this one, joined."""
+    return x if layout.experts == 1 else jax.lax.all_to_all(x, "expert", split, joined, tiled=True)

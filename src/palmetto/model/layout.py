@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from palmetto.model.parameters import Parameters, specifications
-from palmetto.model.sums import scale_rows
+from palmetto.model.sums import scale_rows, summed_back
 from palmetto.recipe.model import Model, RotaryPositions
 
 
@@ -142,13 +142,13 @@ def arrange(parameters: Parameters, model: Model, layout: Layout) -> Arranged:
 def _arrange_layer(stored: Layer, model: Model, layout: Layout) -> Layer:
     """A layer's arrays, all with the same leading axes, as `Layer` has them."""
     layer = dict(stored)
-    scale = 1 / math.sqrt(model.query_size)
+    to_heads = 1 / math.sqrt(model.query_size)
     for name in ("q", "k", "q_bias", "k_bias", "q_norm", "k_norm", "u", "w"):
         if name in layer and isinstance(model.positions, RotaryPositions):
             layer[name] = _halves(layer[name], model.query_size)
     for name in ("q_norm", "u", "w") if model.qk_norm else ("q", "q_bias", "u", "w"):
         if name in layer:
-            layer[name] = layer[name] * scale
+            layer[name] = layer[name] * to_heads
     if model.norm_position in ("pre", "sandwich") and not model.norm_bias:
         inner = ["gate", "up", "router", "expert_gate", "expert_up"]
         behind_norm = {"norm": ["q", "k", "v"], "feedforward_norm": inner}
@@ -156,9 +156,12 @@ def _arrange_layer(stored: Layer, model: Model, layout: Layout) -> Layer:
             behind_norm = {"norm": ["q", "k", "v", *inner]}
         for norm, kernels in behind_norm.items():
             norm_scale = layer.pop(norm)
+            # Of the experts behind it, each device along their axis sees its own.
+            of_experts = summed_back(norm_scale, "expert") if layout.experts > 1 else norm_scale
             for name in filter(layer.__contains__, kernels):
                 shared = name == "router" or (name in ("k", "v") and model.key_value_heads % layout.model)
-                layer[name] = scale_rows(norm_scale, layer[name], 1 if shared else layout.model)
+                scale = of_experts if name.startswith("expert_") else norm_scale
+                layer[name] = scale_rows(scale, layer[name], 1 if shared else layout.model)
     for ending in ("", "_bias"):
         if layout.model == 1 and f"q{ending}" in layer:
             layer[f"qkv{ending}"] = jnp.concatenate([layer.pop(f"{name}{ending}") for name in "qkv"], axis=-1)

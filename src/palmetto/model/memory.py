@@ -14,16 +14,15 @@ def memory_attention(
     model: Model,
     settings: MemoryAttention,
     query_rows: int,
-    queries: jax.Array | None = None,
+    queries: jax.Array,
 ) -> jax.Array:
     """q [B, K, T, G, Q], k and v [B, K, S, Q] → q's shape; one softmax over window and memory, in float32.
 
-    `queries` [T] are the positions of q, by default 0 … T − 1; keys stand at 0 … S − 1. What lies before the window is
+    `queries` [T] are the positions of q; keys stand at 0 … S − 1. What lies before the window is
     memory: each query takes its `neighbours` best keys from it, compared and weighted as if they stood at the window's
     far end. `query_rows` queries are searched for at a time: memory in use is their number times S.
     """
     positions = jnp.arange(k.shape[2])
-    queries = positions if queries is None else queries
     stored = k
     if isinstance(model.positions, RotaryPositions):
         # Keys come rotated by their positions: memory is what they were before.

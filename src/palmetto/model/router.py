@@ -11,7 +11,10 @@ import jax.numpy as jnp
 
 
 class Routing(NamedTuple):
-    """What a layer's router did, in float32: means over the sequences, however these are batched."""
+    """What a layer's router did, in float32: means over the sequences, however these are batched.
+
+    Of devices that share sequences each has a share of these means; they add up.
+    """
 
     load: jax.Array
     """[E]: the share of all assignments that fell to each expert, before any was dropped; sums to 1."""
@@ -26,8 +29,11 @@ class Routing(NamedTuple):
     """Mean log² of the gate's normalizer (arXiv 2202.08906, equation 5)."""
 
 
-def route(x: jax.Array, router: jax.Array, top: int) -> tuple[jax.Array, jax.Array, Routing]:
+def route(x: jax.Array, router: jax.Array, top: int, sharers: int = 1) -> tuple[jax.Array, jax.Array, Routing]:
     """Weights [B, T, top], the assignments [B, T·top, E] as truth values, and all of Routing but `dropped`.
+
+    x [B, T, D]: whole sequences, or this device's share where so many `sharers` along the mesh's axis `sequence` have
+    one.
 
     The likeliest expert has the largest logit, the lower one of equals; softmax over the chosen logits alone is the
     renormalized probability, and exactly 1 for a single one.
@@ -42,6 +48,8 @@ def route(x: jax.Array, router: jax.Array, top: int) -> tuple[jax.Array, jax.Arr
     log_gate = logits - normalizer
     gate = jnp.exp(log_gate)
     first = jnp.mean(chosen[:, :, 0], axis=1, dtype=jnp.float32)
+    if sharers > 1:
+        first = jax.lax.pmean(first, "sequence")
     routing = Routing(
         load=jnp.mean(chosen, axis=(0, 1, 2), dtype=jnp.float32),
         dropped=jnp.zeros(()),
@@ -49,4 +57,6 @@ def route(x: jax.Array, router: jax.Array, top: int) -> tuple[jax.Array, jax.Arr
         balance=experts * jnp.mean(jnp.sum(first * jnp.mean(gate, axis=1), axis=-1)),
         z=jnp.mean(jnp.square(normalizer)),
     )
+    if sharers > 1:
+        routing = Routing(*(value / sharers for value in routing))
     return weights, chosen.reshape(x.shape[0], -1, experts), routing

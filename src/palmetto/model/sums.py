@@ -43,6 +43,15 @@ def scale_rows(scale: jax.Array, kernel: jax.Array, parts: int) -> jax.Array:
     return _beside(scale, kernel) * kernel
 
 
+@partial(jax.custom_vjp, nondiff_argnums=(1,))
+def summed_back(x: jax.Array, axis: str) -> jax.Array:
+    """x itself, whose derivative is the sum of those that devices along an axis of the mesh have."""
+    return x
+
+
+summed_back.defvjp(lambda x, axis: (x, None), lambda axis, _, d: (jax.lax.psum(d, axis),))
+
+
 def _beside(scale: jax.Array, kernel: jax.Array) -> jax.Array:
     lacking = kernel.ndim - scale.ndim - 1
     return scale.reshape(*scale.shape[:-1], *[1] * lacking, -1, 1)
