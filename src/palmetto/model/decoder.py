@@ -37,9 +37,23 @@ def hidden_states(
     their turn, once more in the backward pass. With experts, also what each layer's router did, stacked over the layers
     that have them, in their order.
     """
-    positions = own_positions(tokens.shape[1], layout)
-    angles = turning(positions, model)
-    x = embed(arranged, tokens, positions, model, embedding_gradient)
+    x = embed(arranged, tokens, own_positions(tokens.shape[1], layout), model, embedding_gradient)
+    x, routing = through_layers(arranged.layers, x, model, layout, rematerialize, prefix=prefix, fetch=fetch)
+    return final_norm(arranged, x, model), routing
+
+
+def through_layers(
+    layers: Stacked | tuple[Layer, ...],
+    x: jax.Array,
+    model: Model,
+    layout: Layout,
+    rematerialize: Rematerialize = "nothing",
+    *,
+    prefix: jax.Array | None = None,
+    fetch: Fetch | None = None,
+) -> tuple[jax.Array, Routing | None]:
+    """x [B, T, D] through these layers, whole periods of a model's; other arguments as of `hidden_states`."""
+    angles = turning(own_positions(x.shape[1], layout), model)
 
     def apply(kind: int, layer: Layer, x: jax.Array) -> tuple[jax.Array, Routing | None]:
         if fetch:
@@ -58,8 +72,7 @@ def hidden_states(
     elif fetch:
         policy = jax.checkpoint_policies.save_anything_except_these_names("fetched")
         apply = jax.checkpoint(apply, static_argnums=0, policy=policy)
-    x, routing = through(arranged.layers, x, lambda kind, layer, x, _: apply(kind, layer, x))
-    return final_norm(arranged, x, model), routing
+    return through(layers, x, lambda kind, layer, x, _: apply(kind, layer, x))
 
 
 def own_positions(length: int, layout: Layout) -> jax.Array:

@@ -13,6 +13,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from palmetto.model.sums import rounded
+
 
 class Group(NamedTuple):
     """The devices along one axis of the mesh."""
@@ -57,7 +59,7 @@ def reduce_scatter(x: jax.Array, dimension: int, group: Group) -> jax.Array:
         return x
     if not group.elastic:
         return jax.lax.psum_scatter(x, group.axis, scatter_dimension=dimension, tiled=True)
-    distance = group.size // 2
+    x, distance = rounded(x), group.size // 2
     while distance:
         upper = (jax.lax.axis_index(group.axis) & distance) != 0
         low, high = jnp.split(x, 2, axis=dimension)
@@ -75,7 +77,7 @@ def all_reduce(x: jax.Array, group: Group) -> jax.Array:
         return jax.lax.psum(x, group.axis)
     if group.size > 2 and x.size % group.size == 0:  # in halves it moves fewer bytes
         return gather(reduce_scatter(x.reshape(-1), 0, group), 0, group).reshape(x.shape)
-    distance = group.size // 2
+    x, distance = rounded(x), group.size // 2
     while distance:
         x = x + _exchange(x, distance, group)
         distance //= 2

@@ -7,7 +7,7 @@ gradient's tree is the same.
 
 import jax
 
-from palmetto.model.layout import Arranged, Layer, map_named, spread_dimension
+from palmetto.model.layout import Arranged, Fetch, Layer, map_named, spread_dimension
 from palmetto.model.parameters import Parameters
 from palmetto.parallel import collectives
 from palmetto.parallel.sharding import Axes, Sharding
@@ -42,6 +42,11 @@ class Zero:
     def whole(self, arranged: Arranged) -> Arranged:
         """What the leaves compute with: all of the weights or, where they are fetched a layer at a time, the parts."""
         return self._along_spread(collectives.gather, arranged) if self.level in (1, 2) else arranged
+
+    @property
+    def fetching(self) -> Fetch | None:
+        """`fetch`, where there is something to fetch."""
+        return self.fetch if self.level == 3 and self.data.size > 1 else None
 
     def fetch(self, arrays: Layer) -> Layer:
         """Weights made whole, at level 3; their derivative is the sum over the devices, each its part."""

@@ -1,6 +1,5 @@
 """The gradient of a batch: of each leaf, summed in the tree over micro-batches, devices and pods."""
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -13,6 +12,7 @@ from palmetto.parallel.sharding import Sharding
 from palmetto.parallel.zero import Zero
 from palmetto.recipe import Recipe
 from palmetto.training.loss import Batch, Losses, token_losses
+from palmetto.training.pipelined import over_stages, pipelined_sums
 from palmetto.training.reductions import sum_over_leaves
 
 
@@ -53,40 +53,16 @@ def leaf_losses(
     `weights`: what this device holds of them. `predicted`: what sums over tokens are divided by, where not all are
     scored. `training`: what `token_losses` takes besides.
     """
-    if layout.sequence > 1 and predicted is None:
-        predicted = jnp.float32(leaf.tokens.shape[0] * (leaf.tokens.shape[1] - 1))
-    fetch = zero.fetch if zero.level == 3 and zero.data.size > 1 else None
+    predicted = predicted_of(leaf, layout, predicted)
     leaf = own_positions(leaf, layout.sequence)
-    return token_losses(weights, leaf, recipe.model, layout, predicted=predicted, fetch=fetch, **training)
+    return token_losses(weights, leaf, recipe.model, layout, predicted=predicted, fetch=zero.fetching, **training)
 
 
-LeafObjective = Callable[[Arranged, Batch], tuple[jax.Array, Losses]]
-
-
-def leaf_objective(
-    recipe: Recipe, layout: Layout, zero: Zero, scale: jax.Array | float, predicted: jax.Array | None
-) -> LeafObjective:
-    """(weights, leaf) → (scale · objective, losses) of one leaf.
-
-    `predicted`: scored tokens of a leaf, the mean over the batch, where not all are scored.
-    """
-    training = recipe.training
-
-    def objective(weights: Arranged, leaf: Batch) -> tuple[jax.Array, Losses]:
-        losses = leaf_losses(
-            recipe,
-            layout,
-            zero,
-            weights,
-            leaf,
-            predicted,
-            z_loss=training.z_loss,
-            rematerialize=training.rematerialize,
-            embedding_gradient=training.embedding_gradient,
-        )
-        return scale * losses.objective, losses
-
-    return objective
+def predicted_of(leaf: Batch, layout: Layout, predicted: jax.Array | None) -> jax.Array | None:
+    """What a leaf's sums over tokens are divided by; None where its own number of tokens will do."""
+    if layout.sequence == 1 or predicted is not None:
+        return predicted
+    return jnp.float32(leaf.tokens.shape[-2] * (leaf.tokens.shape[-1] - 1))
 
 
 def own_positions(batch: Batch, devices: int) -> Batch:
@@ -102,25 +78,56 @@ def own_positions(batch: Batch, devices: int) -> Batch:
     return batch._replace(tokens=own(batch.tokens), scored=None if batch.scored is None else own(batch.scored))
 
 
-def sum_gradients(objective: LeafObjective, arranged: Arranged, leaves: Batch, sharding: Sharding, zero: Zero) -> Sums:
-    """Σ over all leaves of the batch, of which this device has its micro-batches [m, …].
+def sum_gradients(
+    recipe: Recipe,
+    layout: Layout,
+    sharding: Sharding,
+    zero: Zero,
+    arranged: Arranged,
+    leaves: Batch,
+    *,
+    scale: jax.Array | float = 1.0,
+    predicted: jax.Array | None = None,
+) -> Sums:
+    """Σ over all leaves of the batch, of which this device has its micro-batches [m, …], the objective times `scale`.
 
-    `arranged` is what it holds of the weights; the gradients come as the parts that it updates.
+    `arranged` is what it holds of the weights; the gradients come as the parts that it updates. `predicted`: scored
+    tokens of a leaf, the mean over the batch, where not all are scored.
     """
-    data = sharding.group("data")
-    whole = zero.whole(arranged)
+    data, stages, training = sharding.group("data"), sharding.group("stage"), recipe.training
+    weights = zero.whole(arranged)
 
     def reduce(sums: Sums) -> Sums:
         losses = jax.tree.map(partial(collectives.all_reduce, group=data), sums.losses)
         return Sums(zero.reduce(sums.gradients), losses)
 
+    def objective(weights: Arranged, leaf: Batch) -> tuple[jax.Array, Losses]:
+        losses = leaf_losses(
+            recipe,
+            layout,
+            zero,
+            weights,
+            leaf,
+            predicted,
+            z_loss=training.z_loss,
+            rematerialize=training.rematerialize,
+            embedding_gradient=training.embedding_gradient,
+        )
+        return scale * losses.objective, losses
+
     def leaf_sums(leaf: Batch) -> Sums:
-        sums = Sums(*jax.grad(objective, has_aux=True)(whole, leaf))
+        sums = Sums(*jax.grad(objective, has_aux=True)(weights, leaf))
         return reduce(sums) if data.elastic else sums
 
-    gradients, losses = sum_over_leaves(leaf_sums, leaves)
+    if stages.size > 1:
+        count, own = predicted_of(leaves, layout, predicted), own_positions(leaves, layout.sequence)
+        sums = Sums(*pipelined_sums(recipe, layout, sharding, zero, weights, own, scale=scale, predicted=count))
+    else:
+        sums = sum_over_leaves(leaf_sums, leaves)
     if not data.elastic:
-        gradients, losses = reduce(Sums(gradients, losses))
+        sums = reduce(sums)
+    gradients, losses = sums
     for group in map(sharding.group, ("expert", "sequence", "pod")):
         losses = jax.tree.map(partial(collectives.all_reduce, group=group), losses)
-    return Sums(zero.across(zero.own_gradients(gradients)), losses)
+    gradients = zero.across(zero.own_gradients(gradients))
+    return Sums(*over_stages(gradients, losses, stages)) if stages.size > 1 else Sums(gradients, losses)

@@ -56,10 +56,9 @@ def token_losses(
     """
     if fetch:
         arranged = with_ends(arranged, fetch)
-    inputs, targets = batch.tokens[:, :-1], batch.tokens[:, 1:].reshape(-1)
     states, routing = hidden_states(
         arranged,
-        inputs,
+        batch.tokens[:, :-1],
         model,
         layout,
         rematerialize,
@@ -67,16 +66,37 @@ def token_losses(
         embedding_gradient=embedding_gradient,
         fetch=fetch,
     )
+    losses = state_losses(states, arranged, batch, layout, z_loss=z_loss, predicted=predicted)
+    objective = losses.objective + expert_objective(routing, model)
+    return losses._replace(objective=objective, routing=jax.lax.stop_gradient(routing))
+
+
+def state_losses(
+    states: jax.Array,
+    arranged: Arranged,
+    batch: Batch,
+    layout: Layout,
+    *,
+    z_loss: float = 0.0,
+    predicted: jax.Array | int | None = None,
+) -> Losses:
+    """The losses of final states [B, M, D], without what experts add; the arguments are those of `token_losses`."""
+    targets = batch.tokens[:, 1:].reshape(-1)
     weights = None if batch.scored is None else batch.scored[:, 1:].reshape(-1).astype(jnp.float32)
     if predicted is None:
         predicted = targets.shape[0] if weights is None else jnp.sum(weights)
     rows = states.reshape(-1, states.shape[-1])
     sums = _summed_losses(rows, arranged.unembedding, targets, weights, z_loss, layout.logit_rows)
     objective, cross_entropy, z = (total / predicted for total in sums)
-    if routing is not None and model.experts is not None:
-        balance, router_z = jnp.mean(routing.balance), jnp.mean(routing.z)
-        objective += model.experts.balance_loss * balance + model.experts.router_z_loss * router_z
-    return Losses(objective, *jax.lax.stop_gradient((cross_entropy, z, routing)))
+    return Losses(objective, *jax.lax.stop_gradient((cross_entropy, z)))
+
+
+def expert_objective(routing: Routing | None, model: Model) -> jax.Array | float:
+    """What experts add to the objective, the mean over the layers that have them."""
+    if routing is None or model.experts is None:
+        return 0.0
+    balance, router_z = jnp.mean(routing.balance), jnp.mean(routing.z)
+    return model.experts.balance_loss * balance + model.experts.router_z_loss * router_z
 
 
 Sums = tuple[jax.Array, jax.Array, jax.Array]

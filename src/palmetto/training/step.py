@@ -15,7 +15,7 @@ from palmetto.recipe import Recipe
 from palmetto.training import loss_scale as loss_scales
 from palmetto.training import optimizer as optimizers
 from palmetto.training import state as states
-from palmetto.training.gradient import Sums, leaf_objective, spread_leaves, sum_gradients
+from palmetto.training.gradient import Sums, spread_leaves, sum_gradients
 from palmetto.training.loss import Batch
 from palmetto.training.reductions import global_norm
 from palmetto.training.state import State
@@ -88,8 +88,16 @@ class Halves:
     def gradients(self, state: State, leaves: Batch, predicted: jax.Array | None) -> Sums:
         """The gradients' and losses' sums over all leaves of the batch, of which this device has `leaves`."""
         arranged = arrange(self.zero.owned(state.parameters), self.recipe.model, self.layout)
-        objective = leaf_objective(self.recipe, self.layout, self.zero, _scale(state), predicted)
-        return sum_gradients(objective, arranged, leaves, self.sharding, self.zero)
+        return sum_gradients(
+            self.recipe,
+            self.layout,
+            self.sharding,
+            self.zero,
+            arranged,
+            leaves,
+            scale=_scale(state),
+            predicted=predicted,
+        )
 
     def update(self, state: State, sums: Sums, count: int, learning_rate: jax.Array) -> tuple[State, Metrics]:
         """The state after the sums over `count` leaves, and what is reported of the step."""
