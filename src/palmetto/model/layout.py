@@ -128,8 +128,9 @@ def arrange(parameters: Parameters, model: Model, layout: Layout) -> Arranged:
     kinds = tuple(_arrange_layer(stack, model, layout) for stack in stacks)
     layers: Stacked | tuple[Layer, ...] = Stacked(kinds)
     if layout.unroll:
+        apart = [{name: _unstack(array) for name, array in kind.items()} for kind in kinds]
         layers = tuple(
-            {name: array[layer // period] for name, array in kinds[layer % period].items()}
+            {name: arrays[layer // period] for name, arrays in apart[layer % period].items()}
             for layer in range(period * len(next(iter(kinds[0].values()))))
         )
     if model.tied_embedding:
@@ -137,6 +138,12 @@ def arrange(parameters: Parameters, model: Model, layout: Layout) -> Arranged:
             ends[name] = ends[name] / math.sqrt(model.d_model)
     output = ends.pop("output").mT if "output" in ends else None
     return Arranged(ends.pop("embedding"), output, layers, ends)
+
+
+def _unstack(array: jax.Array) -> list[jax.Array]:
+    """The entries of the leading axis. Of slices by index the derivative would be a sum of arrays filled up with zeros,
+    which costs an update more than all else."""
+    return [jnp.squeeze(entry, 0) for entry in jax.lax.split(array, [1] * len(array))]
 
 
 def _arrange_layer(stored: Layer, model: Model, layout: Layout) -> Layer:
