@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: quickstart test lint lock clean
+.PHONY: quickstart test lint plan lock clean
 
 quickstart: .venv/core  ## install and pretrain a small PaLM on this Python's own text
 	$(BIN)/palmetto run quickstart
@@ -27,6 +27,13 @@ lint: .venv/dev
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/dev.txt
 	@touch $@
 
+.venv/plan: requirements/plan.txt .venv/core
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/plan.txt
+	@touch $@
+
+plan: .venv/plan  ## install the TPU compiler, and plan the largest recipe for two TPU pods
+	$(BIN)/palmetto plan palm-540b --topology v4:12x16x16 --slices 2
+
 .venv/bin/python:
 	@test -n "$(PYTHON)" || { echo "palmetto needs Python 3.11 or newer, and none was found: make PYTHON=/path/to/python3 $(MAKECMDGOALS)"; exit 2; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "palmetto needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V 2>&1)"; exit 2; }
@@ -39,6 +46,8 @@ COMPILE := pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-f
 lock:
 	$(COMPILE) --output-file requirements/core.txt pyproject.toml requirements/build.in
 	$(COMPILE) --extra dev --constraint requirements/core.txt --output-file requirements/dev.txt \
+		pyproject.toml requirements/build.in
+	$(COMPILE) --extra plan --constraint requirements/core.txt --output-file requirements/plan.txt \
 		pyproject.toml requirements/build.in
 
 clean:

@@ -217,16 +217,41 @@ def sweep(
 
 
 @app.command()
-def plan(recipe: RecipeName, overrides: Overrides = None, as_json: Json = False) -> None:
-    """Parameters, FLOPs, memory, tokens and schedule of a recipe; no arrays are made."""
+def plan(
+    recipe: RecipeName,
+    overrides: Overrides = None,
+    topology: Annotated[
+        str | None, typer.Option(help="Compile for these chips: v4:12x16x16, v6e:16x16, h100:64.")
+    ] = None,
+    slices: Annotated[int, typer.Option(help="So many slices (pods) of them.")] = 1,
+    search: Annotated[bool, typer.Option("--search", help="Try layouts, and show the best few.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Parameters, FLOPs, memory, tokens and schedule of a recipe; with --topology its step on chips not here."""
     from palmetto import environment, recipes
 
     resolved = recipes.load(recipe, overrides or ())
     environment.prepare(resolved.training.threads)
-    from palmetto import plan as planning
+    if topology is None:
+        if slices != 1 or search:
+            raise UserError(f"{'--search' if search else f'--slices {slices}'}: needs --topology")
+        from palmetto import plan as planning
 
-    values = planning.plan(resolved)
-    _answer(values, planning.describe(values), as_json)
+        values = planning.plan(resolved)
+        _answer(values, planning.describe(values), as_json)
+        return
+    from palmetto.planning import at_scale, describe
+    from palmetto.planning import topology as topologies
+
+    on = topologies.parse(topology, slices)
+    if search:
+        values = at_scale.search(resolved, on, _say)
+        _answer(values, describe.describe_search(values), as_json)
+        return
+    values = at_scale.plan(resolved, on, _say)
+    _answer(values, describe.describe(values), as_json)
+    if not values["fits"]:
+        raise RunStopped(describe.misfit(values))
 
 
 @app.command()

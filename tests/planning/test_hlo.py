@@ -42,7 +42,7 @@ def test_a_program_of_jax() -> None:
         return jnp.sum(x)
 
     compiled = jax.jit(jax.grad(loss)).lower(jnp.ones((3, 16, 16)), jnp.ones((4, 16))).compile()
-    program = parse(compiled.as_text())
+    program = parse(str(compiled.as_text()))
     opcodes = {instruction.opcode for computation in program.computations.values() for instruction in computation}
     assert {"while", "dot", "tanh"} <= opcodes
     for computation in program.computations.values():

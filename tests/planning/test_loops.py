@@ -16,7 +16,7 @@ from tests.planning import excerpts
 
 def compiled(function: Callable[..., Any], *arguments: Any) -> Program:
     """The program of a function, without the compiler's notes on its loops."""
-    text = jax.jit(function).lower(*arguments).compile().as_text()
+    text = str(jax.jit(function).lower(*arguments).compile().as_text())
     return parse(re.sub(r"backend_config=\{[^\n]*", "", text))
 
 

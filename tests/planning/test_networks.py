@@ -75,17 +75,21 @@ def test_pods() -> None:
     two = parse("v4:4x4x4", slices=2)
     networks = Networks(two, [(slice_, *place[1:]) for slice_ in range(2) for place in EVERYWHERE])
     (leg,) = networks.legs(Collective("collective-permute", 1_000_000, ((0, 64), (64, 0))))
-    assert (leg.network, leg.seconds) == ("DCN", pytest.approx(1e6 / POD))
+    assert leg.network == "DCN"
+    assert leg.seconds == pytest.approx(1e6 / POD)
     (summed,) = networks.legs(Collective("all-reduce", 1_000_000, ()))
-    assert (summed.sent, summed.seconds) == (1_000_000, pytest.approx(1e6 / POD))
+    assert summed.sent == 1_000_000
+    assert summed.seconds == pytest.approx(1e6 / POD)
 
 
 def test_gpus() -> None:
     gpus = parse("h100:16")
     networks = Networks(gpus, [(0, device // 8, device % 8) for device in range(16)])
     between, within = networks.legs(Collective("all-gather", 16_000_000, (tuple(range(16)),)))
-    assert (within.network, within.seconds) == ("NVLink", pytest.approx(14e6 / 450e9))
-    assert (between.network, between.seconds) == ("InfiniBand", pytest.approx(1e6 / 50e9))
+    assert within.network == "NVLink"
+    assert within.seconds == pytest.approx(14e6 / 450e9)
+    assert between.network == "InfiniBand"
+    assert between.seconds == pytest.approx(1e6 / 50e9)
 
 
 def test_the_order_in_which_the_trees_exchanges_are_short() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 from palmetto.errors import UserError
 from palmetto.planning.compile import compile_step
 from palmetto.planning.predict import predict
-from palmetto.planning.search import candidates, layout, settings
+from palmetto.planning.search import candidates, layout, layouts, settings
 from palmetto.planning.topology import Topology
 from palmetto.recipe import Recipe
 
@@ -34,6 +34,12 @@ def plan(recipe: Recipe, on: Topology, say: Callable[[str], None]) -> dict[str, 
         "compile_seconds": sum(batch["compile_seconds"] for batch in batches),
         "batches": batches,
     }
+
+
+def search(recipe: Recipe, on: Topology, say: Callable[[str], None]) -> dict[str, Any]:
+    """The best layouts for a recipe and a topology as plain values, best first under `layouts`."""
+    found = layouts(recipe, on, say)
+    return {"recipe": recipe.name, "topology": describe_topology(on), "layouts": found}
 
 
 def describe_topology(on: Topology) -> dict[str, Any]:

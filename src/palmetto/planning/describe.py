@@ -7,22 +7,30 @@ GIB = 2**30
 
 def describe(values: dict[str, Any]) -> str:
     """What `at_scale.plan` gave, as lines."""
-    topology = values["topology"]
-    slices = f" × {topology['slices']}" if topology["slices"] > 1 else ""
     rows = [("layout", _layout(values)), ("memory", _memory(values["memory"]))]
     rows += [("batch" if n == 0 else "", _batch(batch)) for n, batch in enumerate(values["batches"])]
     if values["batches"][-1].get("mfu") is not None:
         rows += _details(values)
     rows.append(("compiling", f"{values['compile_seconds']:.0f} s"))
     lines = [f"  {label:14}{text}" for label, text in rows]
-    title = f"{values['recipe']} on {topology['name']}{slices}: {topology['chips']:,} × {topology['chip']}"
-    return "\n".join([title, *lines])
+    return "\n".join([_title(values), *lines])
 
 
-def describe_search(found: list[dict[str, Any]]) -> str:
-    """What `search.search` gave, best first."""
-    rows = []
-    for n, one in enumerate(found, 1):
+def misfit(values: dict[str, Any]) -> str:
+    """Of a plan that does not fit, a line that says so."""
+    return f"{_title(values)}: does not fit: {_memory(values['memory'])}"
+
+
+def _title(values: dict[str, Any]) -> str:
+    topology = values["topology"]
+    slices = f" × {topology['slices']}" if topology["slices"] > 1 else ""
+    return f"{values['recipe']} on {topology['name']}{slices}: {topology['chips']:,} × {topology['chip']}"
+
+
+def describe_search(values: dict[str, Any]) -> str:
+    """What `at_scale.search` gave, best first."""
+    rows = [_title(values)]
+    for n, one in enumerate(values["layouts"], 1):
         head = f"{n}. {_layout(one)}"
         if one.get("mfu") is None or not one["fits"]:
             rows += [head, f"     does not fit: {_memory(one['memory'])}"]

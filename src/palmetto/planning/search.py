@@ -61,7 +61,7 @@ def _divisors(number: int) -> list[int]:
     return [n for n in range(1, number + 1) if number % n == 0]
 
 
-def search(recipe: Recipe, on: Topology, say: Callable[[str], None]) -> list[dict[str, Any]]:
+def layouts(recipe: Recipe, on: Topology, say: Callable[[str], None]) -> list[dict[str, Any]]:
     """The best few layouts, compiled and played through, best first: their mesh, what they promise and why.
 
     Raises RunStopped where none fits.

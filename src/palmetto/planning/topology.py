@@ -12,7 +12,7 @@ from palmetto.planning.chips import CHIPS, GPU, GPUS_IN_A_NODE, Chip
 _LARGEST = {"v4": 4096, "v5p": 6144, "v5e": 256, "v6e": 256}
 """Chips of the largest slice that Cloud offers."""
 _SMALL_CUBES = ("2x2x1", "2x2x2", "2x2x4", "2x4x4")
-_FLAT = ("1x1", "2x2", "2x4", "4x4", "4x8", "8x8", "8x16", "16x16")
+_FLAT = ("2x2", "2x4", "4x4", "4x8", "8x8", "8x16", "16x16")
 
 
 class Dimension(NamedTuple):

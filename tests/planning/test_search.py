@@ -1,0 +1,97 @@
+"""Layouts that divide, and estimates that follow the theory."""
+
+import pytest
+
+from palmetto import recipes
+from palmetto.errors import UserError
+from palmetto.planning.at_scale import _with_mesh
+from palmetto.planning.describe import describe_search
+from palmetto.planning.estimate import estimate
+from palmetto.planning.search import _finalists, candidates, layout
+from palmetto.planning.topology import parse
+from tests.conftest import RecipeMaker
+
+
+def test_candidates_use_every_chip() -> None:
+    recipe, on = recipes.load("palm-62b"), parse("v4:8x8x8")
+    found = candidates(recipe, on)
+    assert len(found) > 10
+    for one in found:
+        mesh = one.recipe.mesh
+        assert (mesh.devices, mesh.pod) == (512, 1)
+        assert recipe.model.heads % mesh.model == 0
+    best = found[0]
+    assert best.estimate.memory <= on.chip.memory
+    fitting = [one.estimate.seconds for one in found if one.estimate.memory <= on.chip.memory]
+    assert fitting == sorted(fitting)
+    assert len({tuple(one.recipe.mesh.sizes.values()) for one in _finalists(found)}) == len(_finalists(found))
+
+
+def test_experts_lie_over_their_own_axis_too() -> None:
+    found = candidates(recipes.load("glam-1.7b-64e"), parse("v4:4x4x4"), meshes_alone=True)
+    assert {one.recipe.mesh.expert for one in found} > {1, 2, 4}
+
+
+def test_meshes_alone_leave_the_recipe_as_it_is() -> None:
+    recipe = recipes.load("palm-8b")
+    found = candidates(recipe, parse("v4:4x4x4"), meshes_alone=True)
+    assert {one.recipe.training.rematerialize for one in found} == {recipe.training.rematerialize}
+
+
+def test_memory_falls_as_more_is_spread() -> None:
+    on = parse("v4:4x4x4")
+
+    def memory(*overrides: str) -> int:
+        return estimate(recipes.load("palm-8b", overrides), on, 256).memory
+
+    spread = [memory("mesh.data=64", f"mesh.zero={level}") for level in (0, 1, 2, 3)]
+    assert spread == sorted(spread, reverse=True)
+    assert len(set(spread)) == 4
+    assert memory("mesh.data=32", "mesh.model=2", "mesh.zero=0") < spread[0]
+    again = [memory("mesh.data=64", f"training.rematerialize={what}") for what in ("nothing", "projections", "block")]
+    assert again == sorted(again, reverse=True)
+
+
+def test_the_network_between_pods_costs_what_it_carries() -> None:
+    one = estimate(recipes.load("palm-8b", ["mesh.data=64"]), parse("v4:4x4x4"), 256)
+    two = estimate(recipes.load("palm-8b", ["mesh.pod=2", "mesh.data=64"]), parse("v4:4x4x4", slices=2), 256)
+    assert one.across == 0
+    assert two.across == pytest.approx(8_632_012_800 * 4 / 64 / 6.25e9, rel=0.01)
+    assert two.compute == pytest.approx(one.compute / 2)
+
+
+def test_nothing_divides(tiny_recipe: RecipeMaker) -> None:
+    with pytest.raises(UserError, match="no mesh of 256 devices") as error:
+        candidates(tiny_recipe(), parse("v6e:16x16"))
+    assert "\n" not in str(error.value)
+
+
+def test_a_mesh_that_is_not_the_topologys(tiny_recipe: RecipeMaker) -> None:
+    said: list[str] = []
+    with pytest.raises(UserError, match=r"data 2 is 2 devices, and v4:2x2x1 has 4; mesh\.\w+=\d.* would do"):
+        _with_mesh(tiny_recipe("mesh.data=2"), parse("v4:2x2x1"), said.append)
+    with pytest.raises(UserError, match=r"mesh.pod=1: pods are slices, and v4:2x2x1 × 2 has 2"):
+        _with_mesh(tiny_recipe("mesh.data=4", "mesh.model=2"), parse("v4:2x2x1", slices=2), said.append)
+    assert not said
+    chosen = _with_mesh(tiny_recipe(), parse("v4:2x2x1"), said.append)
+    assert chosen.mesh.devices == 4
+    assert said == [f"the recipe has no mesh; the likeliest is {layout(chosen)}"]
+
+
+def test_in_words() -> None:
+    one = {
+        "mesh": {"data": 4}, "zero": 3, "rematerialize": "block", "fits": True, "mfu": 0.4, "hfu": 0.5,
+        "step_seconds": 2.0, "tokens_per_second": 1000.0, "roofline": {"mfu": 0.45, "hfu": 0.55},
+        "memory": {"peak": 2**30, "capacity": 2**34}, "time": {"matrix_units": 1.5, "waiting_for_ICI": 0.5},
+    }  # fmt: skip
+    other = one | {"fits": False, "mfu": None, "memory": {"peak": 2**35, "capacity": 2**34}}
+    topology = {"name": "v5e:2x2", "slices": 1, "chips": 4, "chip": "TPU v5e"}
+    text = describe_search({"recipe": "tiny", "topology": topology, "layouts": [one, other]})
+    assert text.splitlines() == [
+        "tiny on v5e:2x2: 4 × TPU v5e",
+        "1. data 4, zero 3, rematerialize block",
+        "     2 s a step, 1,000 tokens/s, MFU 40.0%, HFU 50.0% (rooflines alone 45.0%, 55.0%); 1.0 of 16.0 GiB",
+        "     time: matrix units 75%, waiting for ICI 25%",
+        "2. data 4, zero 3, rematerialize block",
+        "     does not fit: 32.00 of 16.00 GiB a chip, too much",
+    ]
