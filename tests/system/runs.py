@@ -69,15 +69,27 @@ class Runs:
 
     def train(self, run: str, *arguments: object, **options: Any) -> Any:
         """`palmetto train` on the small text, from tokens that are already built."""
+        return self(*self._train(run), *arguments, **options)
+
+    def start_train(self, run: str, *arguments: object) -> "subprocess.Popen[bytes]":
+        """The same, not waited for."""
+        return self.start(*self._train(run), *arguments)
+
+    def _train(self, run: str) -> list[object]:
         if not (self.folder / run).exists():
             shutil.copytree(self.folder / "tokens-only", self.folder / run)
-        return self("train", self.recipe, "--run", run, f"corpus.source={self.text}", *arguments, **options)
+        return ["train", self.recipe, "--run", run, f"corpus.source={self.text}"]
+
+    def copy_tokens(self, run: str, other: str) -> None:
+        """A new run directory with the vocabulary and tokens of a run."""
+        (self.folder / other).mkdir()
+        shutil.copy(self.folder / run / "vocabulary.model", self.folder / other)
+        for name in ("tokens", "stages"):
+            shutil.copytree(self.folder / run / name, self.folder / other / name)
 
     def kill_at(self, run: str, lines: int, *arguments: object, how: int = signal.SIGKILL, delay: float = 0.0) -> int:
         """Trains until the ledger holds `lines` lines, signals `delay` seconds later; returns the exit code."""
-        if not (self.folder / run).exists():
-            shutil.copytree(self.folder / "tokens-only", self.folder / run)
-        process = self.start("train", self.recipe, "--run", run, f"corpus.source={self.text}", *arguments)
+        process = self.start_train(run, *arguments)
         ledger = self.folder / run / "ledger.jsonl"
         before = _lines(ledger)
         try:

@@ -56,22 +56,15 @@ def through_layers(
     angles = turning(own_positions(x.shape[1], layout), model)
 
     def apply(kind: int, layer: Layer, x: jax.Array) -> tuple[jax.Array, Routing | None]:
-        if fetch:
-            layer = {name: checkpoint_name(array, "fetched") for name, array in fetch(layer).items()}
+        layer = {n: checkpoint_name(array, "fetched") for n, array in (fetch(layer) if fetch else layer).items()}
 
         def attend(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
             return attention(layer, q, k, v, model, model.attention_of(kind), layout, prefix)
 
         return block(layer, x, angles, model, attend, layout)
 
-    if rematerialize == "block":
-        apply = jax.checkpoint(apply, static_argnums=0)
-    elif rematerialize == "projections":
-        policy = jax.checkpoint_policies.save_only_these_names("projections")
-        apply = jax.checkpoint(apply, static_argnums=0, policy=policy)
-    elif fetch:
-        policy = jax.checkpoint_policies.save_anything_except_these_names("fetched")
-        apply = jax.checkpoint(apply, static_argnums=0, policy=policy)
+    # Also where there is nothing to fetch: a program of another form is compiled to other roundings.
+    apply = jax.checkpoint(apply, static_argnums=0, policy=_KEPT[rematerialize])
     return through(layers, x, lambda kind, layer, x, _: apply(kind, layer, x))
 
 
@@ -80,6 +73,13 @@ def own_positions(length: int, layout: Layout) -> jax.Array:
     positions = jnp.arange(length)
     return positions if layout.sequence == 1 else positions + length * jax.lax.axis_index("sequence")
 
+
+_KEPT = {
+    "nothing": jax.checkpoint_policies.save_anything_except_these_names("fetched"),
+    "projections": jax.checkpoint_policies.save_only_these_names("projections"),
+    "block": jax.checkpoint_policies.nothing_saveable,
+}
+"""What the backward pass need not compute again; it never keeps what was fetched."""
 
 Apply = Callable[[int, Layer, jax.Array, Any], tuple[jax.Array, Any]]
 
