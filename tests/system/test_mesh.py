@@ -1,0 +1,137 @@
+"""Runs on many devices, in one process or several: the bits of one device, and on any layout from there."""
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.system.runs import SPIKY, Runs
+from tests.system.test_bitwise import Bits, events
+
+pytestmark = pytest.mark.slow
+
+
+def test_any_layout_goes_on_from_any_other_with_the_same_bits(prepared: Runs, straight: Bits) -> None:
+    for until, mesh in (
+        (14, ["mesh.data=4"]),
+        (33, ["mesh.data=2", "mesh.pod=2", "mesh.zero=1"]),
+        (47, []),
+        (60, ["mesh.data=2", "mesh.zero=2"]),
+    ):
+        prepared.train("layouts", *mesh, "--until", until)
+    assert prepared.bits("layouts") == straight
+    assert not events(prepared, "layouts", "environment"), "nothing that bits depend on has changed"
+    prepared("verify", "layouts", "mesh.data=4")
+
+
+def test_rollbacks_on_a_mesh_are_those_of_one_device(prepared: Runs, spiky: Bits) -> None:
+    prepared.train("spiky-mesh", *SPIKY, "mesh.data=2", "mesh.zero=0")
+    assert prepared.bits("spiky-mesh") == spiky
+
+
+def test_another_model_axis_is_said_to_change_bits_and_goes_on(prepared: Runs, straight: Bits) -> None:
+    prepared.train("model-axis", "--until", 20)
+    prepared.train("model-axis", "mesh.model=2", "--until", 30)
+    assert "mesh.model 1 → 2" in str(events(prepared, "model-axis", "environment")[-1]["text"])
+    ours = [json.loads(line)["loss"] for line in (prepared.folder / "model-axis/ledger.jsonl").open()]
+    alone = [json.loads(line)["loss"] for line in straight[2].splitlines()]
+    assert ours[:20] == alone[:20]
+    for mine, theirs in zip(ours[20:], alone[20:], strict=False):
+        assert float.fromhex(mine) == pytest.approx(float.fromhex(theirs), rel=1e-3)
+
+
+@pytest.mark.parametrize("mesh", ["mesh.stage=2", "mesh.sequence=2"])
+def test_the_other_axes_train_and_write_checkpoints_that_one_device_reads(
+    prepared: Runs, straight: Bits, mesh: str
+) -> None:
+    run = mesh.replace("=", "-")
+    prepared.train(run, mesh, "--until", 12)
+    ours = [json.loads(line)["loss"] for line in (prepared.folder / run / "ledger.jsonl").open()]
+    alone = [json.loads(line)["loss"] for line in straight[2].splitlines()]
+    for mine, theirs in zip(ours, alone, strict=False):
+        assert float.fromhex(mine) == pytest.approx(float.fromhex(theirs), rel=1e-4)
+    prepared("verify", run)
+    prepared.train(run, "--until", 14)
+
+
+def test_two_processes_have_the_bits_of_one_and_a_killed_one_costs_no_more_than_the_last_checkpoint(
+    prepared: Runs, straight: Bits
+) -> None:
+    prepared.train("processes", "mesh.data=4", "--processes", 2, "--until", 13)
+    started = prepared.start_train("processes", "mesh.data=2", "--processes", 2)
+    ledger = prepared.folder / "processes" / "ledger.jsonl"
+    while started.poll() is None and ledger.read_bytes().count(b"\n") < 32:
+        time.sleep(0.02)
+    second = next(pid for pid in children(started.pid) if b"127.0.0.1" in environ(pid) and environ(pid).endswith(b" 1"))
+    os.kill(second, signal.SIGKILL)
+    _, err = started.communicate(timeout=120)
+    assert started.returncode == 1
+    assert b"process 1 of 2 was ended by SIGKILL" in err
+    prepared.train("processes", "mesh.pod=2")
+    assert prepared.bits("processes") == straight
+
+
+def test_a_signal_to_the_launcher_stops_all_processes_behind_one_step(prepared: Runs, straight: Bits) -> None:
+    started = prepared.start_train("signalled-two", "mesh.data=2", "--processes", 2)
+    ledger = prepared.folder / "signalled-two" / "ledger.jsonl"
+    while started.poll() is None and not (ledger.exists() and ledger.read_bytes().count(b"\n") >= 5):
+        time.sleep(0.02)
+    started.send_signal(signal.SIGTERM)
+    _, err = started.communicate(timeout=120)
+    assert started.returncode == 0, err.decode()
+    assert len(events(prepared, "signalled-two", "stopped")) == 1
+    prepared.train("signalled-two")
+    assert prepared.bits("signalled-two") == straight
+
+
+def children(parent: int) -> list[int]:
+    return [int(pid) for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
+
+
+def environ(pid: int) -> bytes:
+    """The place in the cluster that a process was given."""
+    variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    return next((v for v in variables if v.startswith(b"PALMETTO_PROCESS=")), b"")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["mesh.data=3"], "mesh.data=3: must be a power of two"),
+        (["mesh.data=8"], "has 4 micro-batches of 1 for the 8 devices of mesh.data"),
+        (["mesh.model=3"], "mesh.model=3: must divide model.d_model (32): 2 or 4 would do"),
+        (["mesh.expert=2"], "mesh.expert=2: must divide model.experts.count"),
+        (
+            ["mesh.data=2", "--processes", "3"],
+            "--processes 3: must divide the devices of the mesh (2): 1 or 2 would do",
+        ),
+        (["--coordinator", "127.0.0.1:1"], "--process-count, --process-index: missing"),
+        (
+            ["--coordinator", "127.0.0.1:1", "--process-count", "2", "--process-index", "2"],
+            "--process-index 2: expected 0 to 1",
+        ),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_line(prepared: Runs, arguments: list[str], says: str) -> None:
+    _, err = prepared.train("refused", *arguments, expect=2)
+    assert says in err
+    assert len(err.strip().splitlines()) == 1
+
+
+QUICKSTART_MESHES = (["mesh.data=2"], ["mesh.data=4", "mesh.pod=2"], ["mesh.data=8", "mesh.zero=1"])
+
+
+def test_the_shipped_quickstart_has_one_digest_on_every_layout(prepared: Runs) -> None:
+    """Twenty-two steps across its ramp's second stage, brought forward."""
+    common = ["quickstart", "corpus.source=python", "training.batch_size={0: 8, 18: 16}", "training.steps=22",
+              "training.validation_windows=8"]  # fmt: skip
+    prepared("train", *common, "--run", "quickstart-alone")
+    alone = prepared.bits("quickstart-alone")
+    for number, mesh in enumerate(QUICKSTART_MESHES):
+        run = prepared.folder / f"quickstart-{number}"
+        prepared.copy_tokens("quickstart-alone", run.name)
+        prepared("train", *common, *mesh, "--run", run.name)
+        assert prepared.bits(run.name) == alone, mesh
