@@ -4,7 +4,7 @@ import pytest
 
 from palmetto import recipes
 from palmetto.errors import UserError
-from palmetto.planning.at_scale import _with_mesh
+from palmetto.planning.at_scale import with_mesh
 from palmetto.planning.describe import describe_search
 from palmetto.planning.estimate import estimate
 from palmetto.planning.search import _finalists, candidates, layout
@@ -69,11 +69,11 @@ def test_nothing_divides(tiny_recipe: RecipeMaker) -> None:
 def test_a_mesh_that_is_not_the_topologys(tiny_recipe: RecipeMaker) -> None:
     said: list[str] = []
     with pytest.raises(UserError, match=r"data 2 is 2 devices, and v4:2x2x1 has 4; mesh\.\w+=\d.* would do"):
-        _with_mesh(tiny_recipe("mesh.data=2"), parse("v4:2x2x1"), said.append)
+        with_mesh(tiny_recipe("mesh.data=2"), parse("v4:2x2x1"), said.append)
     with pytest.raises(UserError, match=r"mesh.pod=1: pods are slices, and v4:2x2x1 × 2 has 2"):
-        _with_mesh(tiny_recipe("mesh.data=4", "mesh.model=2"), parse("v4:2x2x1", slices=2), said.append)
+        with_mesh(tiny_recipe("mesh.data=4", "mesh.model=2"), parse("v4:2x2x1", slices=2), said.append)
     assert not said
-    chosen = _with_mesh(tiny_recipe(), parse("v4:2x2x1"), said.append)
+    chosen = with_mesh(tiny_recipe(), parse("v4:2x2x1"), said.append)
     assert chosen.mesh.devices == 4
     assert said == [f"the recipe has no mesh; the likeliest is {layout(chosen)}"]
 
@@ -90,8 +90,9 @@ def test_in_words() -> None:
     assert text.splitlines() == [
         "tiny on v5e:2x2: 4 × TPU v5e",
         "1. data 4, zero 3, rematerialize block",
-        "     2 s a step, 1,000 tokens/s, MFU 40.0%, HFU 50.0% (rooflines alone 45.0%, 55.0%); 1.0 of 16.0 GiB",
+        "     2 s a step, 1,000 tokens/s, MFU 40.0%, HFU 50.0% (rooflines alone 45.0%, 55.0%)",
+        "     1.00 GiB of 16.00 GiB a chip",
         "     time: matrix units 75%, waiting for ICI 25%",
         "2. data 4, zero 3, rematerialize block",
-        "     does not fit: 32.00 of 16.00 GiB a chip, too much",
+        "     does not fit: 32.00 GiB of 16.00 GiB a chip, too much",
     ]

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from palmetto.errors import UserError
-from palmetto.planning.compile import compile_step
+from palmetto.planning.compile import compile_step, require_compiler
 from palmetto.planning.predict import predict
 from palmetto.planning.search import candidates, layout, layouts, settings
 from palmetto.planning.topology import Topology
@@ -17,7 +17,8 @@ def plan(recipe: Recipe, on: Topology, say: Callable[[str], None]) -> dict[str, 
     `fits` is whether all batches do, `memory` that of the one that needs most, `compile_seconds` the sum. A recipe
     without a mesh gets the likeliest one. Raises UserError where its mesh is not the topology's.
     """
-    recipe = _with_mesh(recipe, on, say)
+    require_compiler(on)
+    recipe = with_mesh(recipe, on, say)
     batches = []
     for sequences in sorted({size for _, size in recipe.training.batch_stages}):
         say(f"compiling the step of {sequences:,} sequences for {on} ({layout(recipe)})")
@@ -38,6 +39,7 @@ def plan(recipe: Recipe, on: Topology, say: Callable[[str], None]) -> dict[str, 
 
 def search(recipe: Recipe, on: Topology, say: Callable[[str], None]) -> dict[str, Any]:
     """The best layouts for a recipe and a topology as plain values, best first under `layouts`."""
+    require_compiler(on)
     found = layouts(recipe, on, say)
     return {"recipe": recipe.name, "topology": describe_topology(on), "layouts": found}
 
@@ -48,8 +50,11 @@ def describe_topology(on: Topology) -> dict[str, Any]:
     return {"name": on.name, "slices": on.slices, "chips": on.chips, "chip": on.chip.title, "figures": figures}
 
 
-def _with_mesh(recipe: Recipe, on: Topology, say: Callable[[str], None]) -> Recipe:
-    """The recipe with a mesh of as many devices as there are chips."""
+def with_mesh(recipe: Recipe, on: Topology, say: Callable[[str], None]) -> Recipe:
+    """The recipe with a mesh of as many devices as there are chips: its own, or the likeliest where it has none.
+
+    Raises UserError where its own has another number, or other pods than there are slices.
+    """
     mesh = recipe.mesh
     if mesh.devices == on.chips and mesh.pod == on.slices:
         return recipe

@@ -62,13 +62,18 @@ class DoesNotFit(NamedTuple):
     """Bytes, by the compiler's account."""
 
 
+def require_compiler(on: Topology) -> None:
+    """Raises UserError where the compiler for a topology is not installed."""
+    if not on.is_gpu and importlib.util.find_spec("libtpu") is None:
+        raise UserError(f"--topology {on.name}: needs the TPU compiler, libtpu: pip install 'palmetto[plan]'")
+
+
 def compile_step(recipe: Recipe, on: Topology, sequences: int) -> Compiled | DoesNotFit:
     """The step of a recipe's mesh for a batch of `sequences`.
 
     Raises UserError where the compiler is not installed or refuses the program, RunStopped where it dies.
     """
-    if not on.is_gpu and importlib.util.find_spec("libtpu") is None:
-        raise UserError(f"--topology {on.name}: needs the TPU compiler, libtpu: pip install 'palmetto[plan]'")
+    require_compiler(on)
     with tempfile.TemporaryDirectory(prefix="palmetto-plan-") as directory:
         folder = Path(directory)
         (folder / "recipe.yaml").write_text(recipes.dump(recipe))

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-GIB = 2**30
-
 
 def describe(values: dict[str, Any]) -> str:
     """What `at_scale.plan` gave, as lines."""
@@ -35,8 +33,7 @@ def describe_search(values: dict[str, Any]) -> str:
         if one.get("mfu") is None or not one["fits"]:
             rows += [head, f"     does not fit: {_memory(one['memory'])}"]
             continue
-        rows += [head, f"     {_speed(one)}; {one['memory']['peak'] / GIB:.1f} of "
-                       f"{one['memory']['capacity'] / GIB:.1f} GiB", f"     {_time(one)}"]  # fmt: skip
+        rows += [head, f"     {_speed(one)}", f"     {_memory(one['memory'])}", f"     {_time(one)}"]
     return "\n".join(rows)
 
 
@@ -47,8 +44,8 @@ def _layout(values: dict[str, Any]) -> str:
 
 
 def _memory(memory: dict[str, int]) -> str:
-    whole = f"{memory['peak'] / GIB:.2f} of {memory['capacity'] / GIB:.2f} GiB a chip"
-    parts = [f"{memory[name] / GIB:.2f} {name}" for name in ("arguments", "temporaries", "code") if memory.get(name)]
+    whole = f"{_size(memory['peak'])} of {_size(memory['capacity'])} a chip"
+    parts = [f"{_size(memory[name])} {name}" for name in ("arguments", "temporaries", "code") if memory.get(name)]
     verdict = "" if memory["peak"] <= memory["capacity"] else ", too much"
     return whole + verdict + (f": {', '.join(parts)}" if parts else "")
 
@@ -56,7 +53,7 @@ def _memory(memory: dict[str, int]) -> str:
 def _batch(values: dict[str, Any]) -> str:
     size = f"{values['batch']['sequences']:,} sequences ({values['batch']['tokens']:,} tokens)"
     if values.get("mfu") is None:
-        return f"{size}: does not fit; the compiler asks for {values['memory']['peak'] / GIB:.1f} GiB"
+        return f"{size}: does not fit; the compiler asks for {_size(values['memory']['peak'])}"
     return f"{size}: {_speed(values)}"
 
 
@@ -72,6 +69,10 @@ def _speed(values: dict[str, Any]) -> str:
 def _time(values: dict[str, Any]) -> str:
     shares = ((name.replace("_", " "), part / values["step_seconds"]) for name, part in values["time"].items())
     return "time: " + ", ".join(f"{name} {share:.0%}" for name, share in shares)
+
+
+def _size(bytes_: int) -> str:
+    return f"{bytes_ / 2**30:.2f} GiB" if bytes_ >= 2**27 else f"{bytes_ / 2**20:.1f} MiB"
 
 
 def _details(values: dict[str, Any]) -> list[tuple[str, str]]:

@@ -37,7 +37,7 @@ def predict(recipe: Recipe, on: Topology, sequences: int, compiled: Compiled | D
 
     seconds, totals = play(cycles=True)
     bound, _ = play(cycles=False)
-    alone, _ = play(cycles=True, pods=False)
+    alone = play(cycles=True, pods=False)[0] if on.slices > 1 else seconds
     return {
         "batch": batch,
         "fits": memory["peak"] <= capacity,
