@@ -56,8 +56,8 @@ def make_step(recipe: Recipe, layout: Layout, sharding: Sharding | None = None) 
     def step(state: State, batch: Batch, learning_rate: jax.Array) -> tuple[State, Metrics]:
         count = batch.tokens.shape[0]
 
-        def on_device(state: State, leaves: Batch, predicted: jax.Array | None, rate: jax.Array) -> Any:
-            return halves.update(state, halves.gradients(state, leaves, predicted), count, rate)
+        def on_device(state: State, spread: Batch, predicted: jax.Array | None, rate: jax.Array) -> Any:
+            return halves.update(state, halves.gradients(state, spread, predicted), count, rate)
 
         in_specs = (halves.state_specs, LEAVES, PartitionSpec(), PartitionSpec())
         run = halves.on_mesh(on_device, in_specs, (halves.state_specs, PartitionSpec()))
@@ -85,8 +85,9 @@ class Halves:
         self.optimizer = optimizers.make(recipe.training.optimizer, sharding.spreads)
         self.state_specs = states.specifications(recipe, sharding)
 
-    def gradients(self, state: State, leaves: Batch, predicted: jax.Array | None) -> Sums:
-        """The gradients' and losses' sums over all leaves of the batch, of which this device has `leaves`."""
+    def gradients(self, state: State, spread: Batch, predicted: jax.Array | None) -> Sums:
+        """The gradients' and losses' sums over all leaves of the batch, of which this device has `spread`."""
+        leaves = jax.tree.map(lambda array: array.reshape(-1, *array.shape[4:]), spread)
         arranged = arrange(self.zero.owned(state.parameters), self.recipe.model, self.layout)
         return sum_gradients(
             self.recipe,
@@ -133,19 +134,15 @@ class Halves:
         return State(self.zero.at_rest(parameters), optimizer, loss_scale), metrics
 
     def spread(self, batch: Batch) -> Batch:
-        """A batch's leaves where `on_mesh` finds them."""
+        """A batch's leaves where LEAVES finds them."""
         return spread_leaves(batch, self.sharding)
 
     def on_mesh(self, function: Callable[..., Any], in_specs: Any, out_specs: Any) -> Callable[..., Any]:
-        """`function`, written for one device, over arrays of the whole mesh. Its second argument are leaves."""
-
-        def on_device(first: Any, spread: Batch, *others: Any) -> Any:
-            return function(first, jax.tree.map(lambda x: x.reshape(-1, *x.shape[4:]), spread), *others)
-
+        """`function`, written for one device, over arrays of the whole mesh."""
         if self.sharding.devices == 1:
-            return on_device
+            return function
         mapped: Callable[..., Any] = jax.shard_map(
-            on_device,
+            function,
             mesh=self.sharding.mesh,
             in_specs=in_specs,
             out_specs=out_specs,
