@@ -139,7 +139,7 @@ def test_virtual_devices_are_made_where_there_is_but_a_cpu() -> None:
     if environment._has_accelerator():
         assert f"{count}4" not in flags
     else:
-        assert flags.split() == ["--xla_dump_to=/nowhere", f"{count}4"]
+        assert flags.split()[:2] == ["--xla_dump_to=/nowhere", f"{count}4"]
     with pytest.raises(AssertionError):
         prepared("prepare(4, devices=8)")
 

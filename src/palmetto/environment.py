@@ -18,6 +18,8 @@ from palmetto.errors import UserError
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8
 
 _DEVICE_COUNT = "--xla_force_host_platform_device_count="
+# On a busy machine virtual devices can be late at a meeting; XLA would end the process after 40 seconds.
+_PATIENCE = ("--xla_cpu_collective_call_terminate_timeout_seconds=600", "--xla_cpu_collective_timeout_seconds=600")
 _GPU_FLAGS = ("--xla_gpu_deterministic_ops=true", "--xla_gpu_exclude_nondeterministic_ops=true")
 
 # XLA's names for what its CPU compiler may use, least first, and the processor flag that tells each.
@@ -43,7 +45,7 @@ def prepare(threads: int, recorded: dict[str, Any] | None = None, devices: int =
     flags = os.environ.get("XLA_FLAGS", "").split()
     if "jax" not in sys.modules and devices > _virtual_devices() and not _has_accelerator():
         flags = [flag for flag in flags if not flag.startswith(_DEVICE_COUNT)]
-        os.environ["XLA_FLAGS"] = " ".join([*flags, f"{_DEVICE_COUNT}{devices}"])
+        os.environ["XLA_FLAGS"] = " ".join([*flags, f"{_DEVICE_COUNT}{devices}", *_PATIENCE])
     devices = _virtual_devices()
     if devices > threads:
         raise UserError(f"training.threads={threads}: fewer than the {devices} CPU devices asked for; at least "
