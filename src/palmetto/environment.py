@@ -18,6 +18,8 @@ from palmetto.errors import UserError
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8
 
 _DEVICE_COUNT = "--xla_force_host_platform_device_count="
+# Otherwise XLA leaves out a rounding to bfloat16 or float16 where it can, which depends on what it compiles together.
+_ROUNDING = "--xla_allow_excess_precision=false"
 # On a busy machine virtual devices can be late at a meeting; XLA would end the process after 40 seconds.
 _PATIENCE = ("--xla_cpu_collective_call_terminate_timeout_seconds=600", "--xla_cpu_collective_timeout_seconds=600")
 _GPU_FLAGS = ("--xla_gpu_deterministic_ops=true", "--xla_gpu_exclude_nondeterministic_ops=true")
@@ -59,6 +61,7 @@ def prepare(threads: int, recorded: dict[str, Any] | None = None, devices: int =
     if _has_accelerator():
         flags += [flag for flag in _GPU_FLAGS if flag not in flags]
     else:
+        flags += [_ROUNDING] * (_ROUNDING not in flags)
         os.environ.setdefault("JAX_PLATFORMS", "cpu")
         os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
     if recorded and (kept := recorded.get("instruction_set")) in available_instruction_sets()[:-1]:

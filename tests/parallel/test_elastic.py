@@ -56,9 +56,7 @@ def alone(tiny_recipe: RecipeMaker) -> Trained:
     return trained
 
 
-@pytest.mark.parametrize(
-    "mesh", ["data=2", "data=4 zero=2", "data=8", "pod=2 data=2 zero=1", "pod=4 zero=0", "pod=2 data=4"]
-)
+@pytest.mark.parametrize("mesh", ["data=2 zero=2", "data=4", "data=8", "pod=2 data=2 zero=1", "pod=4 zero=0"])
 def test_one_digest_on_any_number_of_devices_and_pods(tiny_recipe: RecipeMaker, alone: Trained, mesh: str) -> None:
     trained = train(on(tiny_recipe, mesh, "training.clip=0.1"))
     assert trained.digest == alone.digest
@@ -72,15 +70,19 @@ MODELS = {
         "model.feedforward=geglu",
         "model.block=serial",
     ),
-    "sandwich, query and key norms": ("model.norm_position=sandwich", "model.qk_norm=true"),
-    "learned positions, biases, untied": (
+    "learned positions, biases, untied, factored Adafactor": (
+        "training.optimizer={factored: true, momentum: 0, update_clip: 1.0}",
         "model.positions={name: learned, length: 16}",
         "model.tied_embedding=false",
         "model.biases=true",
         "model.norm_bias=true",
     ),
-    "factored Adafactor": ("training.optimizer={factored: true, momentum: 0, update_clip: 1.0}",),
-    "AdamW, blocks computed again": ("training.optimizer={name: adamw}", "training.rematerialize=block"),
+    "experts": ("model.experts={count: 4, every: 1, capacity_factor: 1.25}",),
+    "bfloat16, AdamW, less kept": (
+        "model.activations=bfloat16",
+        "training.optimizer={name: adamw}",
+        "training.rematerialize=projections",
+    ),
 }
 
 

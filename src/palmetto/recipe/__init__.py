@@ -110,8 +110,14 @@ class Recipe(Section):
 
     @property
     def layout(self) -> dict[str, int | str]:
-        """What of the mesh bits depend on: all but data and pods, and these too where the run is not elastic."""
-        mesh, elastic = self.mesh, self.training.reproducible == "elastic"
+        """What of the mesh bits depend on: all but data and pods, and these too where the run is not elastic.
+
+        A run with experts is elastic only where nothing is rounded to half precision or computed again: in the compiled
+        programs of different layouts these were not the same (docs/determinism.md).
+        """
+        mesh, model, training = self.mesh, self.model, self.training
+        plain = model.activations == "float32" and training.rematerialize == "nothing"
+        elastic = training.reproducible == "elastic" and (plain or model.experts is None)
         own = [axis for axis, size in mesh.sizes.items() if size > 1 and not (elastic and axis in ("pod", "data"))]
         keys = own + ["zero"] * ("data" in own) + ["schedule"] * ("stage" in own)
         return {key: getattr(mesh, key) for key in keys}
