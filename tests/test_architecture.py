@@ -20,6 +20,7 @@ ORDER = (
     ("model",),
     ("parallel",),
     ("training",),
+    ("pods",),
     ("decoding",),
     ("evaluation",),
     ("report",),

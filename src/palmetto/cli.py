@@ -83,6 +83,8 @@ def train(
     overrides: Overrides = None,
     run: RunOption = None,
     until: Annotated[int | None, typer.Option(metavar="STEP", help="Stop after this step.")] = None,
+    pods: Annotated[bool, typer.Option("--pods", help="Each of mesh.pod by itself: losing one stops nothing.")] = False,
+    patience: Annotated[float, typer.Option(min=1, help="Seconds of silence after which a pod is lost.")] = 20,
     processes: Annotated[int, typer.Option(min=1, help="Processes on this machine that share the mesh.")] = 1,
     distributed: Annotated[bool, typer.Option(help="One of a cluster's processes, as Slurm has it.")] = False,
     coordinator: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="The cluster's first process.")] = None,
@@ -92,12 +94,17 @@ def train(
 ) -> None:
     """Train, going on from what the directory holds; builds missing tokens first."""
     from palmetto import launch, stages
+    from palmetto.pods import check as check_pods
 
     resolved, directory = _prepare(recipe, overrides, None, run)
     steps = resolved.training.steps
     if until is not None and not 1 <= until <= steps:
         raise UserError(f"--until {until}: expected 1 to training.steps, {steps}")
     cluster = launch.place(distributed, coordinator, process_count, process_index)
+    if pods:
+        if cluster or processes > 1:
+            raise UserError("--pods: starts processes of its own; without --processes and --distributed it would do")
+        check_pods(resolved)
     if cluster is None and processes > 1:
         launch.check(processes, resolved.mesh.devices)
         raise typer.Exit(launch.launch(processes, launch.this_command()))
@@ -109,7 +116,7 @@ def train(
     with directory.locked():
         directory.claim(resolved)
         stages.build_tokens(directory, resolved, _say)
-        stages.train(directory, until or steps, _say)
+        stages.train(directory, until or steps, _say, patience if pods else None)
     _answer_summary(directory, as_json)
 
 

@@ -171,19 +171,29 @@ def train_in_cluster(run: RunDirectory, recipe: Recipe, until: int, say: Say, cl
         return train(shadow, until, lambda text: None)
 
 
-def train(run: RunDirectory, until: int, say: Say) -> bool:
+def train(run: RunDirectory, until: int, say: Say, patience: float | None = None) -> bool:
     """Trains to step `until`, going on from what the directory holds; skipped where it is there already.
 
-    Returns whether it got there; a signal stops it earlier.
+    patience: each pod is a cluster of its own, and lost when it gives no sign of life for so many seconds; None: all
+    devices are in this process's cluster. Returns whether it got there; a signal stops it earlier.
     """
     if run.summary.exists() and read_json(run.summary)["steps"] == until and not _is_behind(run, until):
         say(f"trained to step {until} already")
         return True
-    enter(run, say)
+    enter(run, say, [] if patience is None else ["mesh.pod=1"])
     from palmetto.training.loop import Loop
 
     with Reporter("training", until, quiet=run.is_shadow) as reporter:
-        return Loop(run, reporter).train(until)
+        if patience is None:
+            return Loop(run, reporter).train(until)
+        from palmetto.pods.execution import over_pods
+
+        def tell(event: str, text: str, **fields: Any) -> None:
+            run.record_event(event, text=text, **fields)
+            reporter.message(text)
+
+        with over_pods(run, tell, patience) as execution:
+            return Loop(run, reporter, execution).train(until)
 
 
 def verify(

@@ -2,7 +2,7 @@
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +28,17 @@ from palmetto.training.loss_scale import LEAST
 from palmetto.training.schedule import learning_rate
 from palmetto.training.spikes import History, Observation, Skips
 from palmetto.training.state import State, initial_state, parameter_table
-from palmetto.training.step import make_step
+from palmetto.training.step import Metrics, make_step
+
+
+class Inputs(NamedTuple):
+    """What a step is taken on besides the state; NumPy's arrays."""
+
+    windows: npt.NDArray[np.int32]
+    """[B, T + 1]"""
+    leaves: Batch
+    """[leaves, micro_batch, M + 1]"""
+    rate: np.float32
 
 
 class Execution:
@@ -72,13 +82,21 @@ class Execution:
 
         Returns the new state, the ledger's line and, of a model with experts, what its routers did.
         """
+        inputs = self.inputs(step, skips)
+        leaves, rate = self.sharding.everywhere((inputs.leaves, jnp.asarray(inputs.rate)))
+        state, metrics = self._step(state, leaves, rate)
+        return state, *self.line(step, attempt, inputs, metrics)
+
+    def inputs(self, step: int, skips: Skips) -> Inputs:
+        """What a step is taken on besides the state."""
         windows = self.store.read(self.order.sequence_numbers(step, skips))
-        rate = np.float32(learning_rate(self.recipe.training, step))
         batch = make_batch(self.recipe, windows, self.order.positions(step, skips), self.vocabulary.eod)
         micro_batch = self.recipe.training.micro_batch
         leaves = jax.tree.map(lambda array: array.reshape(-1, micro_batch, *array.shape[1:]), batch)
-        leaves, on_device = self.sharding.everywhere((leaves, jnp.asarray(rate)))
-        state, metrics = self._step(state, leaves, on_device)
+        return Inputs(windows, leaves, np.float32(learning_rate(self.recipe.training, step)))
+
+    def line(self, step: int, attempt: int, inputs: Inputs, metrics: Metrics) -> tuple[Line, Routing | None]:
+        """The ledger's line of a step, and what routers did."""
         values = jax.device_get(metrics)
         line = Line(
             step=step,
@@ -87,13 +105,17 @@ class Execution:
             grad_norm=float(values.grad_norm),
             parameter_norm=float(values.parameter_norm),
             z=float(values.z),
-            learning_rate=float(rate),
-            sequences=len(windows),
-            batch=batch_digest(windows),
+            learning_rate=float(inputs.rate),
+            sequences=len(inputs.windows),
+            batch=batch_digest(inputs.windows),
             applied=bool(values.finite),
             loss_scale=None if values.loss_scale is None else float(values.loss_scale),
         )
-        return state, line, values.routing
+        return line, values.routing
+
+    def at_hand(self, state: State) -> State:
+        """A state's arrays, which may be elsewhere."""
+        return state
 
     def parameters_digest(self, state: State) -> str:
         """The digest of a state's parameters."""

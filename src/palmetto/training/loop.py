@@ -38,11 +38,12 @@ class Progress(Protocol):
 class Loop:
     """One process's hold on a run. The directory must be locked by the caller."""
 
-    def __init__(self, run: RunDirectory, progress: Progress) -> None:
+    def __init__(self, run: RunDirectory, progress: Progress, execution: Execution | None = None) -> None:
+        """`execution`: what takes the steps, by default this process."""
         self.run, self.progress = run, progress
         self.recipe = run.recipe
         vocabulary = Vocabulary.load(run.vocabulary)
-        self.execution = Execution(self.recipe, run.train_store, vocabulary)
+        self.execution = execution or Execution(self.recipe, run.train_store, vocabulary)
         self.execution.order.check(self.recipe.training.steps)
         self.validation_store = TokenStore.open(run.validation_store, vocabulary_digest=vocabulary.digest)
         self.validate = make_validation(
@@ -221,7 +222,7 @@ class Loop:
         self._prune()
         self.ledger.sync()
         self.checkpoints.save(
-            state,
+            self.execution.at_hand(state),
             step=step,
             attempt=self.history.attempt,
             recipe=self.recipe.digest,
@@ -263,7 +264,7 @@ class Loop:
         return positions * flops_per_token(self.recipe) / self.peak
 
     def _validate(self, state: State) -> None:
-        loss = self.validate(state.parameters)
+        loss = self.validate(self.execution.at_hand(state).parameters)
         self.event("validation", f"validation loss {loss:.4f} at step {self.history.step}",
                    step=self.history.step, attempt=self.history.attempt, loss=loss)  # fmt: skip
 
@@ -276,7 +277,7 @@ class Loop:
         recipe, step = self.recipe, self.history.step
         losses = self._validation_losses()
         seconds = sorted(m["seconds"] / line.sequences for m, line in self._measured())
-        parameters, optimizer = self.checkpoints.digests(state)
+        parameters, optimizer = self.checkpoints.digests(self.execution.at_hand(state))
         rate = recipe.tokens.sequence_length / seconds[len(seconds) // 2] if seconds else 0.0
         write_json(
             self.run.summary,

@@ -1,0 +1,74 @@
+"""A run's steps taken by pods: to the training loop it is as any other execution."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+
+from palmetto.files import read_json
+from palmetto.model.router import Routing
+from palmetto.pods.client import PATIENCE, Pods, Tell
+from palmetto.pods.programs import metrics_from, of_one_pod, on_host
+from palmetto.run_directory import RunDirectory
+from palmetto.tokens.vocabulary import Vocabulary
+from palmetto.training.execution import Execution
+from palmetto.training.ledger import Line
+from palmetto.training.spikes import Skips
+from palmetto.training.state import State
+from palmetto.training.step import scored_a_leaf
+
+
+class PodExecution(Execution):
+    """Steps of a run by as many pods as its recipe has; what a state is, is its shapes while the pods hold it."""
+
+    def __init__(self, run: RunDirectory, pods: Pods) -> None:
+        super().__init__(of_one_pod(run.recipe), run.train_store, Vocabulary.load(run.vocabulary))
+        self._pods = pods
+        self._fetched: State | None = None
+
+    def take(self, state: State, step: int, attempt: int, skips: Skips) -> tuple[State, Line, Routing | None]:
+        """As `Execution.take`. Raises RunStopped if all pods are lost, or do not hold the same state."""
+        inputs = self.inputs(step, skips)
+        if not _is_away(state):
+            self._pods.put_state(on_host(state), step - 1, inputs.leaves)
+        self._fetched = None
+        predicted = None if inputs.leaves.scored is None else jax.device_get(scored_a_leaf(inputs.leaves))
+        taken = self._pods.step(step, inputs.leaves, predicted, inputs.rate)
+        return self.shapes(), *self.line(step, attempt, inputs, metrics_from(taken.metrics))
+
+    def at_hand(self, state: State) -> State:
+        """The state that the pods hold, fetched once a step."""
+        if not _is_away(state):
+            return state
+        if self._fetched is None:
+            arrays = jax.tree.unflatten(jax.tree.structure(state), list(self._pods.state()))
+            self._fetched = jax.device_put(arrays, self.places())
+        return self._fetched
+
+    def parameters_digest(self, state: State) -> str:
+        """The digest of the parameters that the pods hold."""
+        return super().parameters_digest(self.at_hand(state))
+
+
+@contextlib.contextmanager
+def over_pods(run: RunDirectory, tell: Tell, patience: float = PATIENCE, **options: Any) -> Iterator[PodExecution]:
+    """An execution by pods, which end with it. `options` are those of `Pods`."""
+    recipe = run.recipe
+    pods = Pods(
+        of_one_pod(recipe),
+        recipe.mesh.pod,
+        run.path / "pods",
+        tell,
+        environment=read_json(run.environment),
+        patience=patience,
+        **options,
+    )
+    try:
+        yield PodExecution(run, pods)
+    finally:
+        pods.close()
+
+
+def _is_away(state: State) -> bool:
+    return isinstance(state.optimizer.k, jax.ShapeDtypeStruct)

@@ -1,0 +1,121 @@
+"""A pod's links to the other pods, each with a thread that sends and one that receives."""
+
+import queue
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from palmetto.pods.parcels import Parcel
+from palmetto.pods.wire import Link, LinkLost, Message, Place, connect, listen, start_thread
+
+
+class Peers:
+    """Links by the number of the other process's life, which no two processes have had."""
+
+    def __init__(
+        self,
+        life: int,
+        secret: str,
+        patience: float,
+        place: Place,
+        deliver: Callable[[Message], None],
+        lose: Callable[[int, str], None],
+    ) -> None:
+        """place: where chunks go. deliver: is told what has come; lose: of a life whose link is lost, and why."""
+        self._life, self._secret, self._patience = life, secret, patience
+        self._place, self._deliver, self._lose = place, deliver, lose
+        self._lock = threading.Lock()
+        self._links: dict[int, Link] = {}
+        self._outboxes: dict[int, queue.SimpleQueue[tuple[str, Parcel, dict[str, Any]]]] = {}
+        self._listener = listen()
+        start_thread(self._accept)
+
+    @property
+    def port(self) -> int:
+        """Where others connect to."""
+        port: int = self._listener.getsockname()[1]
+        return port
+
+    @property
+    def lives(self) -> list[int]:
+        """Those that there are links to."""
+        with self._lock:
+            return sorted(self._links)
+
+    def connect(self, life: int, port: int) -> None:
+        """Makes a link; it is there on both sides when this returns. LinkLost where it cannot be had."""
+        link = connect(port, self._patience)
+        link.send("hello", life=self._life, secret=self._secret)
+        link.receive()
+        self._keep(life, link)
+        start_thread(self._receive, life, link)
+
+    def post(self, life: int, kind: str, parcel: Parcel, **fields: Any) -> None:
+        """Sends arrays, in chunks, after all that was posted before."""
+        with self._lock:
+            if life in self._outboxes:
+                self._outboxes[life].put((kind, parcel, fields))
+
+    def drop(self, life: int) -> None:
+        """Ends a link, without a word."""
+        with self._lock:
+            self._outboxes.pop(life, None)
+            link = self._links.pop(life, None)
+        if link:
+            link.close()
+
+    def traffic(self) -> tuple[int, int]:
+        """Bytes sent and received so far over the links that there are."""
+        with self._lock:
+            links = self._links.values()
+            return sum(link.sent for link in links), sum(link.received for link in links)
+
+    def _accept(self) -> None:
+        while True:
+            connection, _ = self._listener.accept()
+            start_thread(self._welcome, Link(connection, self._patience))
+
+    def _welcome(self, link: Link) -> None:
+        try:
+            hello = link.receive()
+            if hello.fields.get("secret") != self._secret:
+                link.close()
+                return
+            life = int(hello.fields["life"])
+            self._keep(life, link)
+            link.send("welcome")
+        except LinkLost:
+            link.close()
+            return
+        self._receive(life, link)
+
+    def _keep(self, life: int, link: Link) -> None:
+        outbox: queue.SimpleQueue[tuple[str, Parcel, dict[str, Any]]] = queue.SimpleQueue()
+        with self._lock:
+            self._links[life], self._outboxes[life] = link, outbox
+        start_thread(self._send, life, link, outbox)
+
+    def _receive(self, life: int, link: Link) -> None:
+        try:
+            while True:
+                self._deliver(link.receive(self._place))
+        except LinkLost as error:
+            self._end(life, link, error)
+
+    def _send(self, life: int, link: Link, outbox: "queue.SimpleQueue[tuple[str, Parcel, dict[str, Any]]]") -> None:
+        try:
+            while True:
+                kind, parcel, fields = outbox.get()
+                for chunk in range(len(parcel)):
+                    link.send_chunk(kind, parcel.pieces(chunk), chunk=chunk, **fields)
+                del parcel  # its arrays may be given up while this waits for the next
+        except LinkLost as error:
+            self._end(life, link, error)
+
+    def _end(self, life: int, link: Link, error: LinkLost) -> None:
+        with self._lock:
+            is_news = self._links.get(life) is link
+        if is_news:
+            # First the word of it, so that the client hears from who knows why before it hears from the other end.
+            self._lose(life, str(error))
+            self.drop(life)

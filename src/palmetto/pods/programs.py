@@ -1,0 +1,136 @@
+"""What a pod computes: a step's two halves as programs of their own, so that sums can travel between them."""
+
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import PartitionSpec
+
+from palmetto.model import layout
+from palmetto.model.router import Routing
+from palmetto.parallel.sharding import MANUAL, Sharding
+from palmetto.pods.assignment import pair_up
+from palmetto.pods.wire import Array
+from palmetto.recipe import Recipe
+from palmetto.training import state as states
+from palmetto.training.gradient import Sums
+from palmetto.training.loss import Batch
+from palmetto.training.state import State
+from palmetto.training.step import LEAVES, Halves, Metrics
+
+_APART = PartitionSpec(tuple(sorted(MANUAL)))
+"""Sums leave a mesh as its devices have them, one after the other, and come back so: what several devices hold of a
+weight each travels by itself (mesh.zero 1 to 3) or as often as there are devices (0)."""
+
+
+def of_one_pod(recipe: Recipe) -> Recipe:
+    """The recipe as a pod by itself has it."""
+    return recipe.model_copy(update={"mesh": recipe.mesh.model_copy(update={"pod": 1})})
+
+
+class Programs:
+    """The compiled programs of a pod, for batches of one size at a time."""
+
+    def __init__(self, recipe: Recipe, parts: int) -> None:
+        """`recipe`: of one pod. `parts`: that a batch is divided into."""
+        self.parts, self.sharding = parts, Sharding(recipe)
+        self._halves = Halves(recipe, layout.for_platform(jax.default_backend()), self.sharding)
+        self.state_shapes = states.shapes(recipe, self.sharding)
+        self.state_places = states.places(recipe, self.sharding)
+        self._compiled_for: object = None
+
+    def compile(self, part: Batch) -> None:
+        """Compiles for batches whose parts are shaped as `part`, leaves [n, micro_batch, …]."""
+        wanted = [None if array is None else (array.shape, array.dtype) for array in part]
+        if wanted == self._compiled_for:
+            return
+        everywhere = self.sharding.place()
+        scalar = jax.ShapeDtypeStruct((), np.float32, sharding=everywhere)
+        leaves = jax.tree.map(lambda array: jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=everywhere), part)
+        predicted = None if part.scored is None else scalar
+        lowered = jax.jit(self._gradients).lower(self.state_shapes, leaves, predicted)
+        self._sums = lowered.compile()
+        self._place_of_sums = self._sums.output_shardings
+        self.sums_shapes: Sums = jax.tree.map(
+            lambda shape, place: jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=place),
+            lowered.out_info,
+            self._place_of_sums,
+        )
+        count = len(part.tokens) * self.parts
+        update = jax.jit(
+            lambda state, parts, rate: self._update(state, parts, count, rate),
+            donate_argnums=0,
+            out_shardings=(self.state_places, everywhere),
+        )
+        self._updated = update.lower(self.state_shapes, (self.sums_shapes,) * self.parts, scalar).compile()
+        self._compiled_for = wanted
+
+    def _gradients(self, state: State, leaves: Batch, predicted: jax.Array | None) -> Sums:
+        def on_device(state: State, spread: Batch, predicted: jax.Array | None) -> Sums:
+            sums: Sums = jax.tree.map(lambda total: total[None], self._halves.gradients(state, spread, predicted))
+            return sums
+
+        in_specs = (self._halves.state_specs, LEAVES, PartitionSpec())
+        sums: Sums = self._halves.on_mesh(on_device, in_specs, _APART)(state, self._halves.spread(leaves), predicted)
+        return sums
+
+    def _update(
+        self, state: State, parts: tuple[Sums, ...], count: int, learning_rate: jax.Array
+    ) -> tuple[State, Metrics]:
+        def on_device(state: State, parts: tuple[Sums, ...], learning_rate: jax.Array) -> tuple[State, Metrics]:
+            # The terms are this program's arguments: there is no product that an addition could be fused with.
+            sums = pair_up(jax.tree.map(lambda total: total[0], parts), lambda a, b: jax.tree.map(jnp.add, a, b))
+            return self._halves.update(state, sums, count, learning_rate)
+
+        in_specs = (self._halves.state_specs, _APART, PartitionSpec())
+        out_specs = (self._halves.state_specs, PartitionSpec())
+        result: tuple[State, Metrics] = self._halves.on_mesh(on_device, in_specs, out_specs)(
+            state, parts, learning_rate
+        )
+        return result
+
+    def gradients(self, state: State, part: Batch, predicted: Array | None) -> Sums:
+        """The sums over a part's leaves."""
+        sums: Sums = self._sums(state, *self.sharding.everywhere((part, predicted)))
+        return sums
+
+    def update(self, state: State, parts: tuple[Sums, ...], learning_rate: np.float32) -> tuple[State, Metrics]:
+        """The state, which is donated, after the sums of all parts in order."""
+        result: tuple[State, Metrics] = self._updated(state, parts, self.sharding.everywhere(learning_rate))
+        return result
+
+    def place_sums(self, arrays: list[Array]) -> Sums:
+        """Sums that have come from elsewhere, on the pod's devices: of one device where they lie, without a copy."""
+        sums: Sums = jax.tree.unflatten(jax.tree.structure(self.sums_shapes), arrays)
+        placed: Sums = jax.device_put(sums, self._place_of_sums)
+        return placed
+
+    def place_state(self, arrays: list[Array]) -> State:
+        """A state that has come from elsewhere, on the pod's devices."""
+        state: State = jax.tree.unflatten(jax.tree.structure(self.state_shapes), arrays)
+        placed: State = jax.device_put(state, self.state_places)
+        return placed
+
+
+def on_host(tree: Sums | State) -> list[Array]:
+    """The arrays of a tree in its order, on a CPU of one device where they lie."""
+    return [np.asarray(array, order="C") for array in jax.tree.leaves(tree)]
+
+
+def named_metrics(metrics: Metrics) -> dict[str, Array]:
+    """Metrics as a message takes them."""
+    values = {name: value for name, value in metrics._asdict().items() if value is not None and name != "routing"}
+    routing = {} if metrics.routing is None else metrics.routing._asdict()
+    named: dict[str, Array] = jax.device_get(values | {f"routing.{name}": value for name, value in routing.items()})
+    return {name: np.asarray(value) for name, value in named.items()}
+
+
+def metrics_from(named: Mapping[str, Array]) -> Metrics:
+    """The inverse of `named_metrics`; NumPy's arrays."""
+    routing = {name.removeprefix("routing."): value for name, value in named.items() if name.startswith("routing.")}
+    values = {name: value for name, value in named.items() if not name.startswith("routing.")}
+    return Metrics(
+        **{"loss_scale": None, **values},  # type: ignore[arg-type]
+        routing=Routing(**routing) if routing else None,  # type: ignore[arg-type]
+    )

@@ -1,0 +1,229 @@
+"""One pod: holds the state, computes parts of a step's sums, exchanges them with the other pods, and updates.
+
+All that happens comes through one queue: what the client tells, that something from another pod is complete, that a
+link is lost. After each the pod does what can be done; threads only send and receive.
+"""
+
+import contextlib
+import os
+import queue
+import sys
+import time
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import numpy as np
+
+from palmetto import recipes
+from palmetto.pods.exchange import Exchange
+from palmetto.pods.parcels import Parcel, fingerprint
+from palmetto.pods.peers import Peers
+from palmetto.pods.programs import Programs, named_metrics, on_host
+from palmetto.pods.wire import Array, LinkLost, Message, connect, start_thread
+from palmetto.training.gradient import Sums
+from palmetto.training.loss import Batch
+from palmetto.training.state import State
+
+
+@dataclass
+class Step:
+    """A step that this pod is in, or has been in last."""
+
+    serial: int
+    rate: np.float32
+    to_do: deque[tuple[int, Batch, Array | None]] = field(default_factory=deque)
+    """Parts to compute: number, leaves, tokens that a leaf predicts."""
+    computed: dict[int, Sums] = field(default_factory=dict)
+    done: bool = False
+    computing: float = 0.0
+    """Seconds."""
+    ready_at: float = 0.0
+    """When the last part of its own was computed."""
+
+
+class Worker:
+    """The process of one pod."""
+
+    def __init__(self, order: dict[str, Any]) -> None:
+        """`order`: what the client started it with (see client.py)."""
+        self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
+        self._programs = Programs(recipes.load(order["recipe"]), order["parts"])
+        self._exchange = Exchange(jax.tree.leaves(self._programs.state_shapes))
+        patience: float = order["patience"]
+        self._peers = Peers(
+            order["life"],
+            order["secret"],
+            patience,
+            self._exchange.place,
+            self._deliver,
+            self._report,
+        )
+        self._hasher = ThreadPoolExecutor(1)
+        self._digest: Future[str] | None = None
+        self._state: State | None = None
+        self._step: Step | None = None
+        self._client = connect(order["port"], patience)
+        self._client.send("hello", life=order["life"], secret=order["secret"], port=self._peers.port)
+        start_thread(self._hear_client)
+        start_thread(self._show_life, patience / 8)
+        self._programs.compile(_shapes_of(order["part"]))
+        self._exchange.expect(jax.tree.leaves(self._programs.sums_shapes))
+
+    def _hear_client(self) -> None:
+        try:
+            while True:
+                self._deliver(self._client.receive(self._exchange.place))
+        except LinkLost as error:
+            self._end(error)
+
+    def _report(self, life: int, why: str) -> None:
+        """Says that another pod cannot be reached."""
+        with contextlib.suppress(LinkLost):  # then this process is about to end
+            self._client.send("unreachable", life=life, why=why)
+
+    def _show_life(self, seconds: float) -> None:
+        try:
+            while True:
+                self._client.send("alive")
+                time.sleep(seconds)
+        except LinkLost as error:
+            self._end(error)
+
+    def _end(self, error: LinkLost) -> None:
+        """Without a client there is nothing to do, whatever the other threads are at."""
+        print(f"the client {error}", file=sys.stderr, flush=True)
+        os._exit(1)
+
+    def _deliver(self, message: Message) -> None:
+        """What a receiving thread does with what has come: chunks are of interest once they are all there."""
+        if "chunk" not in message.fields or self._exchange.note(message.kind, message.fields):
+            self._inbox.put(message)
+
+    def run(self) -> None:
+        """Works until the client says stop, or is gone."""
+        self._client.send("ready")
+        while (message := self._inbox.get()).kind != "stop":
+            self._handle(message)
+            if self._step:
+                self._go_on(self._step)
+
+    def _handle(self, message: Message) -> None:
+        fields = message.fields
+        match message.kind:
+            case "link":
+                self._link(fields["peers"])
+            case "state":
+                self._state = self._programs.place_state(list(self._exchange.take_state()))
+                self._step = None
+                self._client.send("holds", digest=fingerprint(on_host(self._state)))
+            case "give":
+                self._give(fields["to"])
+            case "step":
+                self._begin(message)
+            case "take over":
+                if self._step and self._step.serial == fields["serial"]:
+                    self._step.to_do.extend(_parts(message))
+            case "gone":
+                self._peers.drop(fields["life"])
+
+    def _link(self, peers: list[dict[str, int]]) -> None:
+        for peer in peers:
+            try:
+                self._peers.connect(peer["life"], peer["port"])
+            except LinkLost as error:
+                self._report(peer["life"], str(error))
+        self._client.send("linked")
+
+    def _give(self, to: int | None) -> None:
+        """Sends the state to another pod, or to the client."""
+        assert self._state is not None
+        parcel = Parcel(on_host(self._state))
+        if to is not None:
+            self._peers.post(to, "state", parcel)
+            return
+        for chunk in range(len(parcel)):
+            self._client.send_chunk("state", parcel.pieces(chunk), chunk=chunk)
+
+    def _begin(self, message: Message) -> None:
+        parts = _parts(message)
+        self._programs.compile(parts[0][1])
+        self._step = Step(message.fields["serial"], np.float32(message.fields["rate"]), deque(parts))
+        self._exchange.begin(self._step.serial)
+
+    def _go_on(self, step: Step) -> None:
+        """Does what can be done: computes what is its own, and updates once everything is there."""
+        while step.to_do:
+            part, leaves, predicted = step.to_do.popleft()
+            if (arrived := self._exchange.part(part)) is not None:  # of a pod lost after it had sent it here
+                arrays = [array.copy() for array in arrived]
+            else:
+                arrays = self._compute(step, part, leaves, predicted)
+            parcel = Parcel(arrays)
+            for life in self._peers.lives:
+                self._peers.post(life, "part", parcel, serial=step.serial, part=part)
+        if not step.done and (sums := self._all_parts(step)) is not None:
+            self._update(step, sums)
+
+    def _compute(self, step: Step, part: int, leaves: Batch, predicted: Array | None) -> list[Array]:
+        assert self._state is not None
+        start = time.perf_counter()
+        sums = self._programs.gradients(self._state, leaves, predicted)
+        step.computed[part] = jax.block_until_ready(sums)
+        step.ready_at = time.perf_counter()
+        step.computing += step.ready_at - start
+        return on_host(sums)
+
+    def _all_parts(self, step: Step) -> tuple[Sums, ...] | None:
+        """The sums of all parts in order, if they are all here."""
+        sums = []
+        for part in range(self._programs.parts):
+            if part in step.computed:
+                sums.append(step.computed[part])
+            elif (arrays := self._exchange.part(part)) is not None:
+                sums.append(self._programs.place_sums(list(arrays)))
+            else:
+                return None
+        return tuple(sums)
+
+    def _update(self, step: Step, sums: tuple[Sums, ...]) -> None:
+        assert self._state is not None
+        waited_until = time.perf_counter()
+        if self._digest:
+            self._digest.result()  # is of the state that is now given up
+        before = fingerprint(on_host(self._state))
+        state, metrics = self._programs.update(self._state, sums, step.rate)
+        self._state = jax.block_until_ready(state)
+        step.done = True
+        sent, received = self._peers.traffic()
+        seconds = {
+            "gradients": step.computing,
+            "exchange": waited_until - step.ready_at,
+            "update": time.perf_counter() - waited_until,
+        }
+        self._client.send(
+            "done", named_metrics(metrics), serial=step.serial, seconds=seconds, sent=sent, received=received
+        )
+        self._digest = self._hasher.submit(self._tell_digest, step.serial, before, on_host(state))
+
+    def _tell_digest(self, serial: int, before: str, state: list[Array]) -> str:
+        """In the background of the next step, whose update waits for it."""
+        digest = fingerprint(state)
+        self._client.send("digest", serial=serial, before=before, after=digest)
+        return digest
+
+
+def _parts(message: Message) -> list[tuple[int, Batch, Array | None]]:
+    """The parts that a message orders: "0/tokens", "0/scored", "0/prefix", "1/tokens", …, and "predicted"."""
+    arrays = message.arrays
+    return [
+        (part, Batch(**{name: arrays.get(f"{part}/{name}") for name in Batch._fields}), arrays.get("predicted"))  # type: ignore[arg-type]
+        for part in message.fields["parts"]
+    ]
+
+
+def _shapes_of(described: dict[str, tuple[list[int], str]]) -> Batch:
+    """A batch of shapes from what the client says of one."""
+    return Batch(**{name: jax.ShapeDtypeStruct(shape, np.dtype(dtype)) for name, (shape, dtype) in described.items()})  # type: ignore[arg-type]

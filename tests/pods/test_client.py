@@ -1,0 +1,185 @@
+"""Pods as real processes on this machine: whatever becomes of them, the bits are those of one process."""
+
+import json
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from palmetto.errors import RunStopped
+from palmetto.model import layout
+from palmetto.pods import parcels
+from palmetto.pods.client import Pods
+from palmetto.pods.parcels import fingerprint
+from palmetto.pods.programs import on_host
+from palmetto.recipe import Recipe
+from palmetto.training.loss import Batch
+from palmetto.training.state import initial_state
+from palmetto.training.step import make_step
+from tests.conftest import RecipeMaker
+from tests.pods import faults
+
+pytestmark = pytest.mark.slow
+FAULTS = str(Path(faults.__file__))
+LEAVES = 4
+RATE = np.float32(1e-2)
+Faults = dict[int, tuple[int, str]]
+
+
+class Whole:
+    """The same training by one process: what the bits should be."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe, self._step, self._state = recipe, make_step(recipe, layout.CPU), initial_state(recipe)
+        self.beginning = [array.copy() for array in on_host(self._state)]
+        self._fingerprints = [fingerprint(self.beginning)]
+
+    def batch(self, step: int) -> Batch:
+        """A step's batch."""
+        shape = (LEAVES, 2, self.recipe.tokens.sequence_length + 1)
+        return Batch(np.random.default_rng(step).integers(0, 300, shape, dtype=np.int32))  # type: ignore[arg-type]
+
+    def after(self, step: int) -> str:
+        """The fingerprint of the state after a step."""
+        while len(self._fingerprints) <= step:
+            batch = self.batch(len(self._fingerprints))
+            self._state, _ = self._step(self._state, Batch(jnp.asarray(batch.tokens)), jnp.asarray(RATE))
+            self._fingerprints.append(fingerprint(on_host(self._state)))
+        return self._fingerprints[step]
+
+
+class Run:
+    """Steps taken by pods with faults."""
+
+    def __init__(self, whole: Whole, pods: int, folder: Path, faults: Faults, patience: float = 20.0) -> None:
+        self.events: list[dict[str, Any]] = []
+        self.whole, self.step = whole, 0
+        self.pods = Pods(
+            whole.recipe,
+            pods,
+            folder,
+            lambda event, text, **fields: self.events.append({"event": event, "text": text, **fields}),
+            patience=patience,
+            command=[sys.executable, "-P", FAULTS, json.dumps(faults)],
+        )
+
+    def start(self) -> None:
+        self.pods.put_state(self.whole.beginning, 0, self.whole.batch(1))
+
+    def take(self) -> None:
+        self.step += 1
+        self.pods.step(self.step, self.whole.batch(self.step), None, RATE)
+
+    def take_until(self, event: str, **fields: Any) -> dict[str, Any]:
+        """Steps until something happens; returns it."""
+        end = time.monotonic() + 120
+        while time.monotonic() < end:
+            for happened in self.events:
+                if happened["event"] == event and happened.items() >= fields.items():
+                    return happened
+            self.take()
+            time.sleep(0.02)
+        pytest.fail(f"{event} {fields} did not happen: {self.events}")
+
+    def assert_same_bits(self) -> None:
+        assert fingerprint(self.pods.state()) == self.whole.after(self.step)
+
+    def told(self, event: str) -> list[str]:
+        return [happened["text"] for happened in self.events if happened["event"] == event]
+
+
+Start = Callable[..., Run]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the pods of all tests keep what they compile."""
+    return tmp_path_factory.mktemp("pods")
+
+
+@pytest.fixture(scope="module")
+def whole(tiny_recipe: RecipeMaker) -> Whole:
+    return Whole(tiny_recipe())
+
+
+@pytest.fixture
+def start(whole: Whole, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
+    monkeypatch.setattr(parcels, "CHUNK", faults.CHUNK)
+    runs = []
+
+    def start(pods: int, faults: Faults, **options: Any) -> Run:
+        run = Run(whole, pods, folder, faults, **options)
+        runs.append(run)
+        run.start()
+        return run
+
+    yield start
+    for run in runs:
+        run.pods.close()
+
+
+def test_a_pod_killed_in_the_middle_of_sending_costs_nothing_and_comes_back(start: Start) -> None:
+    run = start(2, {1: (3, "torn"), 2: (2, "garbled")})
+    lost = run.take_until("pod lost", pod=1)
+    assert (lost["step"], lost["why"]) == (3, "ended by SIGKILL")
+    assert run.step == 3, "the step was finished by the other"
+    assert run.told("leaves reassigned") == ["leaves 2, 3 of step 3 go to pod 0"]
+    run.assert_same_bits()
+    joined = run.take_until("pod joined", pod=1, donor=0)
+    assert re.fullmatch(r"pod 1 joined after step \d+ with the state of pod 0", joined["text"])
+    lost = run.take_until("pod lost", pod=1, step=joined["step"] + 2)
+    assert lost["why"] == "out of reach of pod 0: sent a message whose checksum is wrong"
+    run.assert_same_bits()
+
+
+def test_a_pod_that_falls_silent_or_out_of_reach_is_lost_and_comes_back(start: Start) -> None:
+    run = start(2, {0: (2, "stopped"), 2: (2, "cut")}, patience=3)
+    lost = run.take_until("pod lost", pod=0)
+    assert (lost["step"], lost["why"]) == (2, "no sign of life for 3 s")
+    joined = run.take_until("pod joined", pod=0, donor=1)
+    lost = run.take_until("pod lost", step=joined["step"] + 2)
+    assert "out of reach of pod" in lost["why"]
+    assert len(run.told("pod lost")) == 2, "of two that do not reach each other one is lost"
+    run.take()
+    run.assert_same_bits()
+
+
+def test_several_may_be_lost_at_once_and_an_update_that_comes_out_otherwise_is_found(start: Start) -> None:
+    run = start(4, {1: (2, "killed"), 2: (2, "killed"), 3: (3, "wrong")})
+    run.take()
+    run.take()
+    assert len(run.told("pod lost")) == 2
+    run.assert_same_bits()
+    with pytest.raises(RunStopped, match="step 3: pods 0 and 3: hold different states after the same update"):
+        run.take_until("never")
+    assert run.step <= 4, "nothing is built on it"
+
+
+def test_a_state_that_changes_in_memory_is_found_and_its_pod_named(start: Start) -> None:
+    run = start(2, {1: (2, "flipped")})
+    run.take()
+    run.take()
+    run.assert_same_bits()
+    with pytest.raises(RunStopped, match="step 3: pod 1: the state was changed in memory"):
+        run.take_until("never")
+    assert run.events[-1].items() >= {"event": "digest mismatch", "step": 3, "pods": [1]}.items()
+
+
+def test_without_pods_the_run_stops(start: Start) -> None:
+    run = start(2, {0: (2, "killed"), 1: (2, "killed")})
+    run.take()
+    with pytest.raises(RunStopped, match="all pods are lost at step 2; the same command goes on"):
+        run.take()
+    assert [event["event"] for event in run.events[-3:]] == ["leaves reassigned", "pod lost", "all pods lost"]
+
+
+def test_pods_that_cannot_start_are_given_up(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.pods.test_client.FAULTS", "nowhere.py")
+    with pytest.raises(RunStopped, match="no pod could be started"):
+        start(2, {})

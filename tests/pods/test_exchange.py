@@ -1,0 +1,75 @@
+"""Parts of sums that arrive from other pods, in any order, twice, early or late."""
+
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from palmetto.pods import parcels
+from palmetto.pods.exchange import Exchange
+from palmetto.pods.parcels import Parcel
+
+SHAPES = [jax.ShapeDtypeStruct((20,), np.float32), jax.ShapeDtypeStruct((), np.float32)]
+
+
+@pytest.fixture
+def exchange(monkeypatch: pytest.MonkeyPatch) -> Exchange:
+    monkeypatch.setattr(parcels, "CHUNK", 32)
+    made = Exchange(SHAPES)
+    made.expect(SHAPES)
+    made.begin(1)
+    return made
+
+
+def some(value: float) -> list[np.ndarray]:
+    return [np.full(20, value, np.float32), np.asarray(np.float32(value))]
+
+
+def arrive(
+    exchange: Exchange, arrays: list[np.ndarray], kind: str = "part", until: int = 3, **fields: Any
+) -> list[bool]:
+    """Has chunks come; of each whether with it something was complete."""
+    news, parcel = [], Parcel(arrays)
+    for chunk in range(until):
+        at = {"chunk": chunk, **fields}
+        for there, here in zip(exchange.place(kind, at) or (), parcel.pieces(chunk), strict=False):
+            there[:] = here
+        news.append(exchange.note(kind, at))
+    return news
+
+
+def test_a_part_is_there_once_all_its_chunks_are(exchange: Exchange) -> None:
+    assert exchange.part(1) is None
+    assert arrive(exchange, some(1), serial=1, part=1) == [False, False, True]
+    there = exchange.part(1)
+    assert there is not None
+    assert [array.tolist() for array in there] == [[1] * 20, 1]
+    assert exchange.part(0) is None
+
+
+def test_what_another_pod_sends_again_is_let_go_by(exchange: Exchange) -> None:
+    arrive(exchange, some(1), serial=1, part=1, until=2)  # then its pod was lost
+    assert arrive(exchange, some(1), serial=1, part=1) == [False, False, True]
+    assert exchange.place("part", {"serial": 1, "part": 1, "chunk": 0}) is None
+    assert arrive(exchange, some(1), serial=1, part=1) == [False, False, False]
+
+
+def test_the_next_step_may_begin_from_outside_and_the_last_one_is_over(exchange: Exchange) -> None:
+    arrive(exchange, some(1), serial=1, part=1)
+    assert arrive(exchange, some(2), serial=2, part=0) == [False, False, True]
+    exchange.begin(2)
+    assert exchange.part(1) is None, "that was of the step before"
+    assert exchange.part(0) is not None
+    assert arrive(exchange, some(9), serial=1, part=1) == [False, False, False]
+    assert exchange.part(1) is None
+
+
+def test_a_state_comes_into_new_memory_each_time(exchange: Exchange) -> None:
+    assert arrive(exchange, some(1), "state")[-1]
+    first = exchange.take_state()
+    arrive(exchange, some(7), "state", until=2)  # then the donor was lost
+    assert arrive(exchange, some(2), "state") == [False, False, True]
+    second = exchange.take_state()
+    assert [array.tolist() for array in first] == [[1] * 20, 1]
+    assert [array.tolist() for array in second] == [[2] * 20, 2]

@@ -1,0 +1,113 @@
+"""The two halves of a step as programs of their own, whoever computes which part, have the bits of the one program."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from palmetto.model import layout
+from palmetto.model.router import Routing
+from palmetto.parallel.sharding import Sharding
+from palmetto.pods.assignment import leaves_of
+from palmetto.pods.parcels import fingerprint
+from palmetto.pods.programs import Programs, metrics_from, named_metrics, of_one_pod, on_host
+from palmetto.recipe import Recipe
+from palmetto.tokens.objectives import make_examples
+from palmetto.training.loss import Batch
+from palmetto.training.state import State, initial_state
+from palmetto.training.step import Metrics, make_step, scored_a_leaf
+from tests.conftest import RecipeMaker
+
+LEAVES = 4
+
+
+def batches(recipe: Recipe, steps: int) -> Iterator[Batch]:
+    """Random ones, each a leaf axis and a micro-batch axis."""
+    random = np.random.default_rng(0)
+    for step in range(steps):
+        windows = random.integers(0, 300, (2 * LEAVES, recipe.tokens.sequence_length + 1), dtype=np.int32)
+        arrays: Any = (windows,)
+        if recipe.training.objective.name != "causal":
+            arrays = make_examples(
+                recipe.training.objective,
+                windows,
+                np.arange(2 * LEAVES) + 2 * LEAVES * step,
+                seed=0,
+                vocabulary_size=300,
+                eod=1,
+            )
+        batch: Batch = jax.tree.map(lambda array: array.reshape(LEAVES, 2, *array.shape[1:]), Batch(*arrays))
+        yield batch
+
+
+def whole(recipe: Recipe, steps: int) -> tuple[State, Metrics]:
+    """The state and what was reported after steps of the one program, on one device."""
+    step, state = make_step(recipe, layout.CPU), initial_state(recipe)
+    for batch in batches(recipe, steps):
+        state, metrics = step(state, jax.tree.map(jnp.asarray, batch), jnp.float32(1e-2))
+    return state, metrics
+
+
+def in_parts(recipe: Recipe, parts: int, steps: int) -> tuple[State, Metrics]:
+    """The same where each part's sums are computed by themselves and go by way of the host."""
+    programs = Programs(recipe, parts)
+    state = initial_state(recipe, programs.sharding)
+    for batch in batches(recipe, steps):
+        predicted = None if (scored := scored_a_leaf(batch)) is None else np.asarray(scored)
+        shares = []
+        for part in range(parts):
+            leaves = leaves_of(part, parts, LEAVES)
+            shares.append(jax.tree.map(lambda array, leaves=leaves: array[leaves.start : leaves.stop], batch))
+        programs.compile(shares[0])
+        sums = [programs.place_sums(on_host(programs.gradients(state, share, predicted))) for share in shares]
+        state, metrics = programs.update(state, tuple(sums), np.float32(1e-2))
+    return state, metrics
+
+
+def bits(state: State, metrics: Metrics) -> tuple[str, str]:
+    return fingerprint(on_host(state)), fingerprint(named_metrics(metrics).values())
+
+
+@pytest.mark.parametrize(
+    ("parts", "overrides"),
+    [
+        ([2, 4], ()),
+        ([2], ("training.objective.name=prefix", "model.activations=float16",
+               "training.loss_scale={initial: 1048576, growth_interval: 4}")),
+    ],
+    ids=["palm", "prefix-float16"],
+)  # fmt: skip
+def test_parts_computed_apart_have_the_bits_of_the_whole(
+    tiny_recipe: RecipeMaker, parts: list[int], overrides: tuple[str, ...]
+) -> None:
+    recipe = tiny_recipe(*overrides)
+    expected = bits(*whole(recipe, 20))
+    for number in parts:
+        assert bits(*in_parts(recipe, number, 20)) == expected
+
+
+def test_pods_of_several_devices_have_the_bits_of_one(tiny_recipe: RecipeMaker) -> None:
+    recipe = of_one_pod(tiny_recipe("mesh={pod: 2, data: 2}"))
+    assert recipe.mesh.devices == 2
+    assert bits(*in_parts(recipe, 2, 8)) == bits(*whole(tiny_recipe(), 8))
+
+
+def test_pods_of_any_mesh_have_the_bits_of_the_same_mesh_in_one_cluster(tiny_recipe: RecipeMaker) -> None:
+    recipe = tiny_recipe("mesh={pod: 2, sequence: 2}")
+    sharding = Sharding(recipe)
+    step, state = make_step(recipe, layout.CPU, sharding), initial_state(recipe, sharding)
+    for batch in batches(recipe, 4):
+        state, metrics = step(state, *sharding.everywhere((batch, jnp.float32(1e-2))))
+    assert bits(*in_parts(of_one_pod(recipe), 2, 4)) == bits(state, metrics)
+
+
+def test_metrics_come_back_from_a_message() -> None:
+    scalars = map(jnp.float32, range(10))
+    routing = Routing(jnp.arange(4.0), next(scalars), next(scalars), next(scalars), next(scalars))
+    metrics = Metrics(next(scalars), next(scalars), next(scalars), next(scalars), jnp.bool_(True), routing, None)
+    back = metrics_from(named_metrics(metrics))
+    assert str(jax.tree.structure(back)) == str(jax.tree.structure(metrics))
+    assert all(np.array_equal(a, b) for a, b in zip(jax.tree.leaves(back), jax.tree.leaves(metrics), strict=True))

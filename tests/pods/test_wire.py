@@ -1,0 +1,152 @@
+"""Messages come whole and as they were sent, or the link is lost with a word of why."""
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from palmetto.pods.wire import Array, Link, LinkLost, bytes_of, checksum, connect, listen
+
+Ends = tuple[Link, Link]
+
+
+def pair() -> tuple[socket.socket, socket.socket]:
+    """Both ends of a connection."""
+    with listen() as listener:
+        return socket.create_connection(listener.getsockname()), listener.accept()[0]
+
+
+@pytest.fixture
+def ends() -> Iterator[Ends]:
+    ours, theirs = (Link(end, patience=0.3) for end in pair())
+    yield ours, theirs
+    ours.close()
+    theirs.close()
+
+
+def sent(tell: Callable[[Link], None]) -> bytes:
+    """The bytes of a message."""
+    ours, theirs = pair()
+    link = Link(ours, 1.0)
+    tell(link)
+    link.close()
+    data = b""
+    while part := theirs.recv(1 << 16):
+        data += part
+    theirs.close()
+    return data
+
+
+def test_a_message_comes_as_it_was_sent(ends: Ends) -> None:
+    ours, theirs = ends
+    arrays: dict[str, Array] = {
+        "scalar": np.asarray(np.float32(0.1)),
+        "tokens": np.arange(12, dtype=np.int32).reshape(3, 4)[:, ::2],
+        "scored": np.array([True, False, True]),
+        "nothing": np.zeros((0, 3)),
+    }
+    ours.send("step", arrays, serial=7, rate=0.1)
+    message = theirs.receive()
+    assert (message.kind, message.fields) == ("step", {"serial": 7, "rate": 0.1})
+    assert list(message.arrays) == list(arrays)
+    for name, array in arrays.items():
+        assert message.arrays[name].shape == array.shape
+        assert message.arrays[name].dtype == array.dtype
+        assert np.array_equal(message.arrays[name], array)
+
+
+def test_chunks_go_to_where_there_is_a_place_for_them(ends: Ends) -> None:
+    ours, theirs = ends
+    a: Array = np.arange(5, dtype=np.int32)
+    b: Array = np.arange(7, dtype=np.uint8)
+    there = [np.zeros_like(a), np.zeros_like(b)]
+    for part in (0, 1):
+        ours.send_chunk("part", [bytes_of(a), bytes_of(b)], part=part)
+    for part in (0, 1):  # of the second nothing is needed any more
+        place = [bytes_of(array) for array in there] if part == 0 else None
+        assert theirs.receive(lambda kind, fields, place=place: place).fields == {"part": part}  # type: ignore[misc]
+    assert np.array_equal(there[0], a)
+    assert np.array_equal(there[1], b)
+    assert ours.sent == theirs.received == 2 * 27
+
+
+def test_a_chunk_of_another_length_than_expected_loses_the_link(ends: Ends) -> None:
+    ours, theirs = ends
+    ours.send_chunk("part", [memoryview(bytes(8))])
+    with pytest.raises(LinkLost, match="another length"):
+        theirs.receive(lambda kind, fields: [memoryview(bytearray(9))])
+
+
+@given(st.integers(0, 10**9), st.integers(0, 7))
+def test_any_changed_bit_is_found(at: int, bit: int) -> None:
+    data = bytearray(sent(lambda link: link.send("done", {"loss": np.arange(5, dtype=np.float32)}, serial=3)))
+    data[at % len(data)] ^= 1 << bit
+    ours, theirs = pair()
+    ours.sendall(data)
+    ours.close()
+    link = Link(theirs, 0.2)
+    with pytest.raises(LinkLost):
+        link.receive()
+    link.close()
+
+
+def test_a_torn_message_is_not_taken_for_one() -> None:
+    data = sent(lambda link: link.send("done", {"loss": np.ones(1)}, serial=3))
+    for length in (0, 1, 27, 28, 40, len(data) - 1):
+        ours, theirs = pair()
+        ours.sendall(data[:length])
+        ours.close()
+        link = Link(theirs, 1.0)
+        with pytest.raises(LinkLost, match="closed in the middle of a message" if length else "^closed$"):
+            link.receive()
+        link.close()
+
+
+def test_silence_in_the_middle_of_a_message_loses_the_link_between_messages_it_does_not() -> None:
+    data = sent(lambda link: link.send("done", serial=3))
+    ours, theirs = pair()
+    link = Link(theirs, 0.2)
+    timer = threading.Timer(0.7, lambda: ours.sendall(data + data[:-1]))
+    timer.start()
+    assert link.receive().kind == "done"
+    with pytest.raises(LinkLost, match=r"fell silent for 0.2 s in the middle"):
+        link.receive()
+    ours.close()
+    link.close()
+
+
+def test_one_that_takes_nothing_loses_the_link(ends: Ends) -> None:
+    ours, _ = ends
+    with pytest.raises(LinkLost, match=r"took nothing for 0.3 s"):
+        ours.send_chunk("state", [memoryview(bytes(1 << 24))])
+
+
+def test_closing_ends_a_receive_that_waits(ends: Ends) -> None:
+    ours, theirs = ends
+    threading.Timer(0.1, theirs.close).start()
+    with pytest.raises(LinkLost):
+        theirs.receive()
+    with pytest.raises(LinkLost):
+        ours.receive()
+
+
+def test_only_this_machine_is_listened_to_and_nobody_there_is_said() -> None:
+    listener = listen()
+    address, port = listener.getsockname()
+    assert address == "127.0.0.1"
+    connect(port, 1.0).close()
+    listener.close()
+    with pytest.raises(LinkLost, match="refused"):
+        connect(port, 1.0)
+
+
+@given(st.binary(max_size=100), st.integers(0, 100))
+def test_the_checksum_is_the_sum_of_words(data: bytes, cut: int) -> None:
+    words = [int.from_bytes(data[i : i + 8], "little") for i in range(0, len(data), 8)]
+    assert checksum([memoryview(data)]) == sum(words) % 2**64
+    cut = min(cut, len(data)) // 8 * 8
+    assert checksum([memoryview(data)[:cut], memoryview(data)[cut:]]) == sum(words) % 2**64
