@@ -101,6 +101,13 @@ def test_in_a_fusion() -> None:
     assert started == Collective("all-gather", 4 * 72 * 128 * 2, ((0, 1, 2, 3),))
 
 
+def test_groups_as_an_iota_in_a_program() -> None:
+    program = parse(excerpts.IN_A_FUSION.replace("{{0,1,2,3}}", "[2,4]<=[4,2]T(1,0)"))
+    entry = program.computations["main"]
+    started = collective(program, entry, entry["async-collective-start.7"], DEVICES)
+    assert started == Collective("all-gather", 4 * 72 * 128 * 2, ((0, 2, 4, 6), (1, 3, 5, 7)))
+
+
 def test_the_compilers_note_of_its_strategy() -> None:
     text = excerpts.IN_A_FUSION.replace(
         "use_global_device_ids=true",

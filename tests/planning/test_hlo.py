@@ -58,6 +58,8 @@ def test_attributes() -> None:
     body = parse(excerpts.WINDOWED).computations["body"]
     assert body["start"].attribute("source_target_pairs") == "{{0,1},{1,2},{2,3},{3,0}}"
     assert body["start"].attribute("channel_id") == "1"
+    iota = parse(excerpts.WINDOWED.replace("{{0,1},{1,2},{2,3},{3,0}}", "[4,2]<=[2,4]T(1,0), flag=true"))
+    assert iota.computations["body"]["start"].attribute("source_target_pairs") == "[4,2]<=[2,4]T(1,0)"
     assert body["start"].attribute("replica_groups") is None
     assert body["product"].configuration["window_config"]["estimated_cycles"] == "1000"
     assert body["product"].called == {"calls": ("products",)}

@@ -92,8 +92,11 @@ def parse_groups(text: str, devices: int) -> Groups:
         assert sizes, "and sizes"
         numbers = np.arange(np.prod(sizes)).reshape(sizes)
         return _rows((numbers.transpose(order) if order else numbers).reshape(shape))
+    if not text.strip("{}"):
+        return (tuple(range(devices)),)
     groups = re.findall(r"\{([\d,]+)\}", text)
-    return tuple(tuple(map(int, group.split(","))) for group in groups) or (tuple(range(devices)),)
+    assert groups, f"HLO: groups of devices in an unknown form: {text[:60]}"
+    return tuple(tuple(map(int, group.split(","))) for group in groups)
 
 
 def _rows(numbers: "np.ndarray[tuple[int, ...], np.dtype[np.int64]]") -> Groups:

@@ -91,7 +91,12 @@ def compile_step(recipe: Recipe, on: Topology, sequences: int) -> Compiled | Doe
 
 
 def _environment(on: Topology) -> dict[str, str]:
-    environment = os.environ | {"JAX_PLATFORMS": "cpu", "TPU_SKIP_MDS_QUERY": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    environment = os.environ | {
+        "JAX_PLATFORMS": "cpu",
+        "TPU_SKIP_MDS_QUERY": "1",
+        "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # it drives no chip, so that several plans may be made at once
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+    }
     environment.pop("XLA_FLAGS", None)
     environment["JAX_NUM_CPU_DEVICES"] = str(on.chips if on.is_gpu else 1)
     return environment

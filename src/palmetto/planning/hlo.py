@@ -19,7 +19,6 @@ _CALLED = re.compile(
     r"\b(calls|body|condition|to_apply|branch_computations|called_computations"
     rf"|true_computation|false_computation)=(?:{_NAME}|\{{([^}}]*)\}})"
 )
-_OPEN = {"(": ")", "{": "}", "[": "]"}
 
 
 class Array(NamedTuple):
@@ -99,13 +98,13 @@ class Instruction(NamedTuple):
         found = re.search(rf"\b{name}=", self.attributes)
         if not found:
             return None
-        start = found.end()
-        if self.attributes[start : start + 1] in _OPEN:
-            end = closing(self.attributes, start) + 1
-        elif self.attributes[start] == '"':
-            end = self.attributes.index('"', start + 1) + 1
-        else:
-            end = min((i for c in ", " if (i := self.attributes.find(c, start)) >= 0), default=len(self.attributes))
+        start = end = found.end()
+        while end < len(self.attributes) and self.attributes[end] not in ", ":
+            if self.attributes[end] in "({[":
+                end = closing(self.attributes, end)
+            elif self.attributes[end] == '"':
+                end = _end_of_quote(self.attributes, end)
+            end += 1
         return self.attributes[start:end]
 
     def integers(self, name: str) -> tuple[int, ...]:
