@@ -11,6 +11,10 @@ AXES = ("pod", "data", "stage", "expert", "sequence", "model")
 """The axes of a mesh, slowest network first."""
 
 
+_BY_LEAVES = ("pod", "data", "expert")
+"""The axes whose devices take leaves of the gradient's tree."""
+
+
 class Mesh(Section):
     """Devices by axis; their product is the number of devices. On a CPU as many virtual ones are made."""
 
@@ -34,7 +38,7 @@ class Mesh(Section):
 
     @model_validator(mode="after")
     def _check(self) -> "Mesh":
-        for axis in ("pod", "data"):
+        for axis in _BY_LEAVES:
             size = getattr(self, axis)
             if size & (size - 1):
                 below = 1 << (size.bit_length() - 1)
@@ -63,7 +67,7 @@ def check_mesh(
     for axis, what, size in divided:
         devices = getattr(mesh, axis)
         if size % devices:
-            fits = [n for n in range(1, size + 1) if size % n == 0 and (axis != "data" or n & (n - 1) == 0)]
+            fits = [n for n in range(1, size + 1) if size % n == 0 and (axis not in _BY_LEAVES or n & (n - 1) == 0)]
             near = sorted(sorted(fits, key=lambda n: abs(n - devices))[:2])
             raise impossible(f"mesh.{axis}", devices, f"must divide {what} ({size}): "
                              f"{' or '.join(map(str, near))} would do")  # fmt: skip
@@ -71,7 +75,7 @@ def check_mesh(
     for size in batch_size.values():
         leaves = size // micro_batch
         if leaves % at_once:
-            axes = "·".join(f"mesh.{axis}" for axis in ("pod", "data", "expert") if getattr(mesh, axis) > 1)
+            axes = "·".join(f"mesh.{axis}" for axis in _BY_LEAVES if getattr(mesh, axis) > 1)
             raise impossible("training.batch_size", size, f"has {leaves} micro-batches of {micro_batch} for the "
                              f"{at_once} devices of {axes}: {at_once * micro_batch} sequences would do, or "
                              f"{leaves} devices")  # fmt: skip
