@@ -57,17 +57,18 @@ def worker(name: str, overrides: Sequence[str]) -> None:
     from palmetto import environment, recipes
 
     recipe = recipes.load(name, overrides)
-    environment.prepare(recipe.training.threads)
+    environment.prepare(recipe.training.threads, devices=recipe.mesh.devices)
     import jax
     import numpy as np
 
     from palmetto.model import layout
+    from palmetto.parallel.sharding import Sharding
     from palmetto.training.loss import Batch
     from palmetto.training.state import initial_state
     from palmetto.training.step import make_step
 
-    step = make_step(recipe, layout.for_platform("cpu"))
-    state = initial_state(recipe)
+    sharding = Sharding(recipe)
+    step, state = make_step(recipe, layout.for_platform("cpu"), sharding), initial_state(recipe, sharding)
     micro_batch, sequences = recipe.training.micro_batch, recipe.training.batch_stages[0][1]
     shape = (sequences // micro_batch, micro_batch, recipe.tokens.sequence_length + 1)
     random = np.random.default_rng(0)
@@ -77,7 +78,8 @@ def worker(name: str, overrides: Sequence[str]) -> None:
         nonlocal state
         start = time.perf_counter()
         for number in range(steps):
-            state, metrics = step(state, Batch(jax.numpy.asarray(batches[number % 3])), jax.numpy.float32(1e-3))
+            batch, rate = Batch(jax.numpy.asarray(batches[number % 3])), jax.numpy.float32(1e-3)
+            state, metrics = step(state, *sharding.everywhere((batch, rate)))
             jax.device_get(metrics)
         return time.perf_counter() - start
 

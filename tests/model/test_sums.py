@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import Mesh, PartitionSpec
 
 from palmetto.model.sums import fold, rounded, scale_rows
 from tests.sums import halves_sum
@@ -38,9 +39,11 @@ def test_a_fold_is_the_sum_by_halves_of_any_share_of_the_rows(shape: tuple[int, 
             assert np.array_equal(jax.jit(lambda x: fold(x, axis))(part), halves_sum(part, axis))
 
 
-def test_a_fold_in_parts_agrees_with_float64() -> None:
-    array = drawn(6, 96)
-    assert np.allclose(fold(jnp.asarray(array), 1, 4), array.sum(1, dtype=np.float64), rtol=1e-5)
+def test_a_fold_of_what_devices_divide_adds_up_their_folds() -> None:
+    array, mesh = drawn(6, 96), Mesh(np.array(jax.devices()[:4]), ("model",))
+    with jax.set_mesh(mesh):
+        folded = jax.jit(lambda x: fold(x, 1, 4), in_shardings=PartitionSpec(None, "model"))(array)
+    assert np.allclose(folded, halves_sum(array.reshape(6, 4, 24), -1).sum(1, dtype=np.float64), rtol=1e-6)
 
 
 @pytest.mark.parametrize("experts", [(), (4,)])

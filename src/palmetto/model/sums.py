@@ -9,6 +9,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import PartitionSpec
 
 
 def rounded(product: jax.Array) -> jax.Array:
@@ -24,8 +25,15 @@ def fold(array: jax.Array, axis: int, parts: int = 1) -> jax.Array:
     """
     axis %= array.ndim
     if parts > 1:
-        apart = array.reshape(*array.shape[:axis], parts, -1, *array.shape[axis + 1 :])
-        return jnp.sum(fold(apart, axis + 1), axis=axis)
+        spec = PartitionSpec(*("model" if d == axis else None for d in range(array.ndim)))
+        own = jax.shard_map(
+            lambda part: jnp.expand_dims(fold(part, axis), axis),
+            in_specs=spec,
+            out_specs=spec,
+            axis_names={"model"},
+            check_vma=False,
+        )
+        return jnp.sum(own(array), axis=axis)
     while (size := array.shape[axis]) > 1:
         if size % 2:
             array = jnp.pad(array, [(0, int(d == axis)) for d in range(array.ndim)])

@@ -89,7 +89,7 @@ def _exchange(x: jax.Array, distance: int, group: Group) -> jax.Array:
     return jax.lax.ppermute(x, group.axis, [(i, i ^ distance) for i in range(group.size)])
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
+@partial(jax.custom_vjp, nondiff_argnames=("dimension", "group", "travels_as"))
 def gathered(part: jax.Array, dimension: int, group: Group, travels_as: str = "float32") -> jax.Array:
     """`gather`, whose derivative is `reduce_scatter`: a float32 weight of which each device holds a part.
 

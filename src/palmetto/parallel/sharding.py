@@ -4,7 +4,7 @@ The training step is written for one device of the axes pod, data, stage, expert
 along the axis model XLA divides the work by itself, led by where the parameters lie.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import NamedTuple, TypeVar
 
@@ -127,6 +127,20 @@ class Sharding:
     def place(self, axes: Axes = ()) -> NamedSharding:
         """The sharding of an array with these mesh axes; without any, a copy on every device."""
         return NamedSharding(self.mesh, PartitionSpec(*axes))
+
+
+def apart(function: Callable[[jax.Array], jax.Array], array: jax.Array, axes: Axes) -> jax.Array:
+    """`function` of the part that a device holds along the axis model too, where `axes` has it, and so its result.
+
+    Before a collective along another axis XLA would make such an array whole.
+    """
+    if "model" not in axes:
+        return function(array)
+    spec = PartitionSpec(*("model" if axis == "model" else None for axis in axes))
+    result: jax.Array = jax.shard_map(function, in_specs=spec, out_specs=spec, axis_names={"model"}, check_vma=False)(
+        array
+    )
+    return result
 
 
 def manual(axes: Axes) -> PartitionSpec:

@@ -5,12 +5,14 @@ weights. Whichever it is, a leaf's gradient is summed over the devices before th
 gradient's tree is the same.
 """
 
+from functools import partial
+
 import jax
 
 from palmetto.model.layout import Arranged, Fetch, Layer, map_named, spread_dimension
 from palmetto.model.parameters import Parameters
 from palmetto.parallel import collectives
-from palmetto.parallel.sharding import Axes, Sharding
+from palmetto.parallel.sharding import Axes, Sharding, apart
 from palmetto.recipe.model import LearnedPositions, Model
 
 
@@ -20,6 +22,7 @@ class Zero:
     def __init__(self, sharding: Sharding, model: Model) -> None:
         self.level, self.data = sharding.zero, sharding.group("data")
         self._sharding, self._updated, self._model = sharding, sharding.updated, model
+        self._devices = sharding.sizes["model"]
 
     def owned(self, parameters: Parameters) -> Parameters:
         """From parameters as they lie between steps to the parts that this device updates."""
@@ -35,9 +38,17 @@ class Zero:
 
     def _along_data(self, function: collectives.Along, parameters: Parameters) -> Parameters:
         def apply(axes: Axes, array: jax.Array) -> jax.Array:
-            return function(array, axes.index("data"), self.data) if "data" in axes else array
+            if "data" not in axes:
+                return array
+            return apart(lambda array: function(array, axes.index("data"), self.data), array, axes)
 
         return {name: apply(self._updated[name], array) for name, array in parameters.items()}
+
+    def _axes(self, name: str, array: jax.Array) -> Axes:
+        """Along which of an arranged array's dimensions XLA keeps it divided: the last, if any."""
+        shared = name == "router" or (name in ("k", "v") and self._model.key_value_heads % self._devices)
+        divided = self._devices > 1 and spread_dimension(name) == -2 and not shared
+        return (None,) * (array.ndim - 1) + ("model" if divided else None,)
 
     def whole(self, arranged: Arranged) -> Arranged:
         """What the leaves compute with: all of the weights or, where they are fetched a layer at a time, the parts."""
@@ -45,17 +56,29 @@ class Zero:
 
     @property
     def fetching(self) -> Fetch | None:
-        """`fetch`, where there is something to fetch."""
-        return self.fetch if self.level == 3 and self.data.size > 1 else None
+        """`fetch`, where it has anything to do."""
+        return self.fetch if self._gathers or self._devices > 1 else None
+
+    @property
+    def _gathers(self) -> bool:
+        return self.level == 3 and self.data.size > 1
 
     def fetch(self, arrays: Layer) -> Layer:
-        """Weights made whole, at level 3; their derivative is the sum over the devices, each its part."""
+        """Weights as they are computed with. At level 3 they are made whole, and their derivative is the sum over the
+        devices, each its part. Along the axis model they stay apart, at every level in the same form.
+        """
 
         def whole(name: str, array: jax.Array) -> jax.Array:
-            dimension = spread_dimension(name)
+            dimension, travels_as = spread_dimension(name), self._travels_as(name)
             if dimension is None:
-                return collectives.shared(array, self.data)
-            return collectives.gathered(array, array.ndim + dimension, self.data, self._travels_as(name))
+                return collectives.shared(array, self.data) if self._gathers else array
+            meet = partial(
+                collectives.gathered,
+                dimension=array.ndim + dimension,
+                group=self.data if self._gathers else self.data._replace(size=1),
+                travels_as=travels_as,
+            )
+            return apart(meet, array, self._axes(name, array))
 
         return {name: whole(name, array) for name, array in arrays.items()}
 
@@ -87,7 +110,8 @@ class Zero:
             dimension = spread_dimension(name)
             if dimension is None:
                 return else_(array, self.data) if else_ else array
-            return function(array, array.ndim + dimension, self.data)
+            place = array.ndim + dimension
+            return apart(lambda array: function(array, place, self.data), array, self._axes(name, array))
 
         return map_named(apply, arranged)
 

@@ -14,8 +14,8 @@ _PUBLISHED_PEAKS = (
     ("NVIDIA H100", 989e12),
     ("NVIDIA A100", 312e12),
     ("TPU v4", 275e12),
-    ("TPU v5p", 459e12),
     ("TPU v5 lite", 197e12),
+    ("TPU v5", 459e12),  # v5p, whose device kind has no p
     ("TPU v6 lite", 918e12),
 )
 

@@ -74,7 +74,7 @@ def _sum_by_chunks(array: jax.Array, axis: int, group: Group) -> jax.Array:
 def root_mean_square(array: jax.Array, spread: Spread) -> jax.Array:
     """√mean(x²) of each logical matrix, shaped to broadcast against `array`."""
     count = math.prod(array.shape[spread.stack :]) * spread.group.size
-    rms = jnp.sqrt(sum_of_squares(array, spread) / count)
+    rms = jnp.sqrt(sum_of_squares(array, spread) / float(count))
     return rms.reshape(*rms.shape, *[1] * (array.ndim - spread.stack))
 
 
