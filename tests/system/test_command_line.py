@@ -221,7 +221,7 @@ def test_plan_counts_the_paper_models_to_the_digit(prepared: Runs, recipe: str, 
 def test_help_lists_every_command(prepared: Runs) -> None:
     out, _ = prepared("--help")
     for command in ("run", "train", "verify", "digest", "generate", "plan", "report", "recipes", "tokenizer", "sweep",
-                    "long-context"):  # fmt: skip
+                    "long-context", "drill"):  # fmt: skip
         assert command in out
     names = json.loads(prepared("recipes", "--json")[0])
     assert {"quickstart", "palm-1m", "palm-15m", "palm-150m", "palm-8b", "palm-62b", "palm-540b"} <= set(names)
