@@ -41,8 +41,8 @@ def prepare(threads: int, recorded: dict[str, Any] | None = None, devices: int =
     """Sets the environment JAX reads when it is imported, which must not have happened yet.
 
     threads: size of XLA's CPU pool. recorded: what `record` gave when the run began; its instruction set is kept where
-    this machine has it. devices: so many virtual ones where there is but a CPU. Raises UserError if there are to be more
-    of these than threads.
+    this machine has it. devices: so many virtual ones where there is but a CPU. Raises UserError if there are to be
+    more of these than threads.
     """
     flags = os.environ.get("XLA_FLAGS", "").split()
     if "jax" not in sys.modules and devices > _virtual_devices() and not _has_accelerator():
