@@ -61,13 +61,12 @@ KINDS = (
 )
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=str)
-def test_attention_of_every_kind(kind: Kind) -> None:
+def alone_and_shared(kind: Kind, dtype: str = "float32") -> tuple[Any, Any]:
     """Output and gradients of queries, keys, values and what scores learn; two heads of keys and values for four."""
     model = some(kind.positions, kind.attention)
     random = np.random.default_rng(0)
-    q, d = random.normal(size=(2, 2, LENGTH, 4, 6)).astype(np.float32)
-    k, v = random.normal(size=(2, 2, LENGTH, 2, 6)).astype(np.float32)
+    q, d = random.normal(size=(2, 2, LENGTH, 4, 6)).astype(dtype)
+    k, v = random.normal(size=(2, 2, LENGTH, 2, 6)).astype(dtype)
     prefix = jnp.array([9, 2]) if kind.prefix else None
     buckets = POSITIONS[kind.positions].get("buckets", 1)
     shapes = {"relative": (buckets, 4), "r": (16, 24), "u": (4, 6), "w": (4, 6)}
@@ -92,8 +91,21 @@ def test_attention_of_every_kind(kind: Kind) -> None:
         out_specs=(share, share, whole),
         check_vma=False,
     )
-    given = jax.jit(mapped, compiler_options=QUICKLY)(q, k, v, learned, d)
+    return expected, jax.jit(mapped, compiler_options=QUICKLY)(q, k, v, learned, d)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_attention_of_every_kind(kind: Kind) -> None:
+    expected, given = alone_and_shared(kind)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), given, expected)
+
+
+def test_half_precision() -> None:
+    """What comes from several devices is rounded once more, and no more than that."""
+    for one, other in zip(*map(jax.tree.leaves, alone_and_shared(KINDS[0], "bfloat16")), strict=True):
+        assert one.dtype == other.dtype
+        one, other = np.asarray(one, np.float32), np.asarray(other, np.float32)
+        assert np.linalg.norm(one - other) <= 0.01 * np.linalg.norm(one)
 
 
 @pytest.mark.parametrize("kind", [FullAttention(), LocalAttention(window=9)], ids=lambda kind: kind.name)

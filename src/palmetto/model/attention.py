@@ -49,8 +49,7 @@ def attention(
     start: jax.Array | int = 0
     if shared:
         start = jax.lax.axis_index("sequence") * q.shape[1]
-        # Queries stay. The derivative is a sum over the devices, of which each gets its part.
-        k, v = (jax.lax.all_gather(x, "sequence", axis=1, tiled=True) for x in (k, v))
+        k, v = _whole_sequences(k), _whole_sequences(v)  # queries stay
     grouped, k, v = by_group(q, heads), k.swapaxes(1, 2), v.swapaxes(1, 2)
     if isinstance(kind, MemoryAttention):
         result = memory_attention(grouped, k, v, model, kind, layout.query_rows, start + jnp.arange(q.shape[1]))
@@ -65,6 +64,23 @@ def attention(
             scores.function, scores.learned, prefix, grouped, k, v, pairs, rows, layout.block_rows, start // rows
         )
     return result.swapaxes(1, 2).reshape(q.shape)
+
+
+@jax.custom_vjp
+def _whole_sequences(x: jax.Array) -> jax.Array:
+    """This device's positions [B, T, K, Q] → those of all that share the sequences.
+
+    The derivative is a sum over these devices, of which each gets its part, in float32 as sums over blocks are.
+    """
+    return jax.lax.all_gather(x, "sequence", axis=1, tiled=True)
+
+
+def _whole_backward(_: None, d: jax.Array) -> tuple[jax.Array]:
+    own = jax.lax.psum_scatter(d.astype(jnp.float32), "sequence", scatter_dimension=1, tiled=True)
+    return (own.astype(d.dtype),)
+
+
+_whole_sequences.defvjp(lambda x: (_whole_sequences(x), None), _whole_backward)
 
 
 def _whole_blocks(length: int, most: int) -> int:
