@@ -24,7 +24,7 @@ SIZES = (1, 2, 4, 8)
 Array = np.ndarray
 
 
-def on_devices(function: Callable[..., Any], size: int, out: PartitionSpec) -> Callable[..., Any]:
+def on_devices(function: Callable[..., Any], size: int, out: Any) -> Callable[..., Any]:
     """`function` of what each of `size` devices has, along the leading axis of the arguments."""
     mesh = Mesh(np.array(jax.devices()[:size]), ("data",))
     each = PartitionSpec("data")
