@@ -61,12 +61,13 @@ KINDS = (
 )
 
 
-def alone_and_shared(kind: Kind, dtype: str = "float32") -> tuple[Any, Any]:
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_attention_of_every_kind(kind: Kind) -> None:
     """Output and gradients of queries, keys, values and what scores learn; two heads of keys and values for four."""
     model = some(kind.positions, kind.attention)
     random = np.random.default_rng(0)
-    q, d = random.normal(size=(2, 2, LENGTH, 4, 6)).astype(dtype)
-    k, v = random.normal(size=(2, 2, LENGTH, 2, 6)).astype(dtype)
+    q, d = random.normal(size=(2, 2, LENGTH, 4, 6)).astype(np.float32)
+    k, v = random.normal(size=(2, 2, LENGTH, 2, 6)).astype(np.float32)
     prefix = jnp.array([9, 2]) if kind.prefix else None
     buckets = POSITIONS[kind.positions].get("buckets", 1)
     shapes = {"relative": (buckets, 4), "r": (16, 24), "u": (4, 6), "w": (4, 6)}
@@ -91,21 +92,8 @@ def alone_and_shared(kind: Kind, dtype: str = "float32") -> tuple[Any, Any]:
         out_specs=(share, share, whole),
         check_vma=False,
     )
-    return expected, jax.jit(mapped, compiler_options=QUICKLY)(q, k, v, learned, d)
-
-
-@pytest.mark.parametrize("kind", KINDS, ids=str)
-def test_attention_of_every_kind(kind: Kind) -> None:
-    expected, given = alone_and_shared(kind)
+    given = jax.jit(mapped, compiler_options=QUICKLY)(q, k, v, learned, d)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), given, expected)
-
-
-def test_half_precision() -> None:
-    """What comes from several devices is rounded once more, and no more than that."""
-    for one, other in zip(*map(jax.tree.leaves, alone_and_shared(KINDS[0], "bfloat16")), strict=True):
-        assert one.dtype == other.dtype
-        one, other = np.asarray(one, np.float32), np.asarray(other, np.float32)
-        assert np.linalg.norm(one - other) <= 0.01 * np.linalg.norm(one)
 
 
 @pytest.mark.parametrize("kind", [FullAttention(), LocalAttention(window=9)], ids=lambda kind: kind.name)
@@ -174,6 +162,14 @@ def test_loss_and_gradients_are_those_of_one_device(name: str, mesh: dict[str, i
     recipe, batch = recipe_of(name), batch_for(name)
     given = take_gradient(on(recipe, **mesh), BLOCKS, batch)
     check_same(given, alone(name))
+
+
+def test_half_precision() -> None:
+    """XLA's CPU code cannot sum it over devices: the process would end here."""
+    recipe = make_recipe(some(key_value_heads=1, layers=1, activations="bfloat16"))
+    one, other = (take_gradient(on(recipe, sequence=size), BLOCKS).gradients for size in (1, 2))
+    for name, gradient in one.items():
+        assert np.linalg.norm(other[name] - gradient) < 0.01 * np.linalg.norm(gradient), name
 
 
 def gathers(program: str) -> list[int]:
