@@ -43,6 +43,7 @@ OTHER_RUN = {
     "model.activations": "bfloat16",
     "training.batch_size": "16",
     "training.micro_batch": "4",
+    "training.reproducible": "fixed",
     "training.epochs": "2",
     "training.seed": "1",
     "training.threads": "4",
@@ -143,12 +144,19 @@ SAME_RUN = {
     "training.validation_windows": "7",
     "training.digest_every": "7",
     "training.peak_flops": "1e12",
+    "mesh.pod": "2",
+    "mesh.data": "2",
+    "mesh.stage": "2",
+    "mesh.sequence": "2",
+    "mesh.model": "2",
+    "mesh.zero": "0",
+    "mesh.schedule": "gpipe",
 }
 
 
 def test_every_key_is_decided_upon(tiny_recipe: RecipeMaker) -> None:
     tiny = flatten(tiny_recipe().model_dump()).keys()
-    assert OTHER_RUN.keys() | SAME_RUN.keys() == tiny - CHOOSES
+    assert OTHER_RUN.keys() | SAME_RUN.keys() | {"mesh.expert"} == tiny - CHOOSES
     for kind, keys in OTHER_KINDS.items():
         beyond = flatten(tiny_recipe(kind).model_dump()).keys() - tiny
         assert beyond <= keys.keys() <= beyond | OTHER_RUN.keys() | CHOOSES, kind
@@ -196,6 +204,30 @@ def test_another_kind_is_another_run_and_comes_back_from_its_dump(
     again = recipes.load(str(tmp_path / "tiny.yaml"))
     assert again == recipe
     assert again.digest == recipe.digest
+
+
+EXPERTS = "model.experts={count: 2}"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "layout"),
+    [
+        (("mesh.data=2", "mesh.pod=2", "mesh.zero=1"), {}),
+        (("mesh.model=2", "mesh.data=2"), {"model": 2}),
+        (("mesh.stage=2", "mesh.sequence=2"), {"stage": 2, "sequence": 2, "schedule": "1f1b"}),
+        (("mesh.data=2", "training.reproducible=fixed"), {"data": 2, "zero": 3}),
+        ((EXPERTS, "mesh.expert=2", "mesh.data=2"), {"expert": 2}),
+        ((EXPERTS, "mesh.data=2", "model.activations=bfloat16"), {"data": 2, "zero": 3}),
+        ((EXPERTS, "mesh.data=2", "training.rematerialize=block"), {"data": 2, "zero": 3}),
+    ],
+)
+def test_the_layout_is_what_of_a_mesh_bits_depend_on(
+    tiny_recipe: RecipeMaker, overrides: tuple[str, ...], layout: dict[str, int | str]
+) -> None:
+    recipe = tiny_recipe(*overrides)
+    assert recipe.layout == layout
+    alone = tiny_recipe(*(override for override in overrides if not override.startswith("mesh.")))
+    assert recipe.digest == alone.digest, "a mesh is no part of the identity"
 
 
 @pytest.mark.parametrize("key", SAME_RUN)
