@@ -5,6 +5,7 @@ on what else it compiles. Where devices each hold some rows of a matrix, neither
 halves, element by element, and a product is rounded.
 """
 
+from collections.abc import Callable
 from functools import partial
 
 import jax
@@ -17,8 +18,14 @@ def rounded(product: jax.Array) -> jax.Array:
     return jnp.where(product == product, product, jnp.nan)
 
 
-def fold(array: jax.Array, axis: int, parts: int = 1) -> jax.Array:
-    """The sum over an axis: its first half added to its second, and so on; odd lengths are filled up with a zero.
+def identity(x: jax.Array) -> jax.Array:
+    """x itself."""
+    return x
+
+
+def fold(array: jax.Array, axis: int, parts: int = 1, of: Callable[[jax.Array], jax.Array] = identity) -> jax.Array:
+    """The sum over an axis of what `of` makes of each element: the axis's first half added to its second, and so on;
+    odd lengths are filled up with a zero, of which `of` makes zero.
 
     `parts`: the axis lies in so many equal parts on devices along the mesh's axis `model`, each folded by itself and
     then added up by the platform.
@@ -27,18 +34,25 @@ def fold(array: jax.Array, axis: int, parts: int = 1) -> jax.Array:
     if parts > 1:
         spec = PartitionSpec(*("model" if d == axis else None for d in range(array.ndim)))
         own = jax.shard_map(
-            lambda part: jnp.expand_dims(fold(part, axis), axis),
+            lambda part: jnp.expand_dims(fold(part, axis, of=of), axis),
             in_specs=spec,
             out_specs=spec,
             axis_names={"model"},
             check_vma=False,
         )
         return jnp.sum(own(array), axis=axis)
+    if array.shape[axis] == 1:
+        return jnp.squeeze(of(array), axis)
     while (size := array.shape[axis]) > 1:
         if size % 2:
             array = jnp.pad(array, [(0, int(d == axis)) for d in range(array.ndim)])
-        low, high = jnp.split(array, 2, axis=axis)
-        array = low + high
+        # Up to three levels at a time, each of which would go through memory by itself.
+        terms = jnp.split(array, next(n for n in (8, 4, 2) if array.shape[axis] % n == 0), axis=axis)
+        terms, of = [of(term) for term in terms], identity
+        while len(terms) > 1:
+            half = len(terms) // 2
+            terms = [low + high for low, high in zip(terms[:half], terms[half:], strict=True)]
+        (array,) = terms
     return jnp.squeeze(array, axis)
 
 

@@ -11,7 +11,7 @@ from typing import TypeVar
 import jax
 import jax.numpy as jnp
 
-from palmetto.model.sums import fold, rounded
+from palmetto.model.sums import fold, identity, rounded
 from palmetto.parallel import collectives
 from palmetto.parallel.collectives import Group
 from palmetto.parallel.sharding import ALONE, Spread
@@ -55,11 +55,16 @@ def sum_of_squares(array: jax.Array, spread: Spread) -> jax.Array:
     Each row across the axis `spread.along` is summed by itself, then equal chunks of that axis, as many as a power of
     two up to 1024 divides it into, then these: devices that hold whole chunks each give the same bits.
     """
-    sums, along = rounded(jnp.square(array.astype(jnp.float32))), spread.stack + spread.along
+    sums, along = array, spread.stack + spread.along
+    of: Callable[[jax.Array], jax.Array] = _square
     for axis in reversed(range(spread.stack, array.ndim)):
         if axis != along:
-            sums = fold(sums, axis, spread.parts[axis - spread.stack] if spread.parts else 1)
-    return _sum_by_chunks(sums, spread.stack, spread.group)
+            sums, of = fold(sums, axis, spread.parts[axis - spread.stack] if spread.parts else 1, of), identity
+    return _sum_by_chunks(of(sums), spread.stack, spread.group)
+
+
+def _square(array: jax.Array) -> jax.Array:
+    return rounded(jnp.square(array.astype(jnp.float32)))
 
 
 def _sum_by_chunks(array: jax.Array, axis: int, group: Group) -> jax.Array:
