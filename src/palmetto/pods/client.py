@@ -40,7 +40,8 @@ class Taken(NamedTuple):
 
     metrics: Mapping[str, Array]
     reports: Mapping[int, Mapping[str, Any]]
-    """By pod: "seconds" {gradients, exchange, update}; bytes "sent" and "received" to and from other pods so far."""
+    """By pod: "seconds" {gradients, exchange, update; of the processor so far}; bytes "sent" to and "received" from the
+    other pods so far."""
 
 
 @dataclass

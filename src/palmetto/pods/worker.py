@@ -202,6 +202,7 @@ class Worker:
             "gradients": step.computing,
             "exchange": waited_until - step.ready_at,
             "update": time.perf_counter() - waited_until,
+            "processor": time.process_time(),
         }
         self._client.send(
             "done", named_metrics(metrics), serial=step.serial, seconds=seconds, sent=sent, received=received

@@ -1,0 +1,83 @@
+"""Runs over pods as a user starts them: some die, all die, the run rolls back; the bits are those of one process."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.system.runs import SPIKY, Runs
+
+Bits = tuple[str, str, bytes]
+PODS = ("mesh.pod=2", "--pods")
+pytestmark = pytest.mark.slow
+
+
+def events(runs: Runs, run: str, kind: str) -> list[dict[str, Any]]:
+    lines = (runs.folder / run / "events.jsonl").read_text().splitlines()
+    return [event for event in map(json.loads, lines) if event["event"] == kind]
+
+
+def steps(runs: Runs, run: str) -> int:
+    ledger = runs.folder / run / "ledger.jsonl"
+    return ledger.read_bytes().count(b"\n") if ledger.exists() else 0
+
+
+def wait(process: "subprocess.Popen[bytes]", until: Callable[[], bool]) -> None:
+    while process.poll() is None and not until():
+        time.sleep(0.002)
+
+
+def kill(runs: Runs, run: str, *pods: int) -> None:
+    """Kill -9 of the newest process of each of these pods."""
+    newest = {event["pod"]: event["process"] for event in events(runs, run, "pod joined")}
+    for pod in pods:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(newest[pod], signal.SIGKILL)
+
+
+def test_pods_killed_one_and_then_all_change_no_bit(prepared: Runs, straight: Bits) -> None:
+    process = prepared.start_train("pods", *PODS)
+    wait(process, lambda: steps(prepared, "pods") >= 3)
+    kill(prepared, "pods", 1)
+    wait(process, lambda: steps(prepared, "pods") >= 25)
+    kill(prepared, "pods", 0, 1)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 1, err.decode()
+    last = err.decode().strip().splitlines()[-1]
+    assert last.startswith("palmetto: all pods are lost at step ")
+    assert "the same command goes on from the last checkpoint" in last
+    lost = events(prepared, "pods", "pod lost")
+    assert {event["why"] for event in lost} == {"ended by SIGKILL"}
+    assert lost[0]["pod"] == 1
+    assert lost[0]["step"] < 25
+
+    prepared.train("pods", *PODS)
+    assert events(prepared, "pods", "resume")
+    assert prepared.bits("pods") == straight
+    assert json.loads(prepared("verify", "pods", "--json")[0])["verified"]
+
+
+def test_pods_roll_back_and_the_bits_are_those_of_one_process(prepared: Runs, spiky: Bits) -> None:
+    prepared.train("spiky-pods", *SPIKY, *PODS)
+    assert events(prepared, "spiky-pods", "rollback")
+    assert prepared.bits("spiky-pods") == spiky
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--pods",), "--pods: mesh.pod=1 is a single one"),
+        ((*PODS, "training.reproducible=fixed"), "elastic would do"),
+        ((*PODS, "--processes", 2), "without --processes"),
+    ],
+)
+def test_what_pods_cannot_do_is_said_in_a_line(prepared: Runs, arguments: tuple[object, ...], said: str) -> None:
+    _, err = prepared.train("refused-pods", *arguments, expect=2)
+    assert said in err
+    assert len(err.splitlines()) == 1
