@@ -20,8 +20,13 @@ _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8
 _DEVICE_COUNT = "--xla_force_host_platform_device_count="
 # Otherwise XLA leaves out a rounding to bfloat16 or float16 where it can, which depends on what it compiles together.
 _ROUNDING = "--xla_allow_excess_precision=false"
-# On a busy machine virtual devices can be late at a meeting; XLA would end the process after 40 seconds.
-_PATIENCE = ("--xla_cpu_collective_call_terminate_timeout_seconds=600", "--xla_cpu_collective_timeout_seconds=600")
+# On a busy machine virtual devices can be late at a meeting; XLA would end the process after 40 seconds. And where it
+# lets independent collectives of a loop run side by side, it takes one for another (they all have channel 1) and ends.
+_TOGETHER = (
+    "--xla_cpu_collective_call_terminate_timeout_seconds=600",
+    "--xla_cpu_collective_timeout_seconds=600",
+    "--xla_cpu_enable_concurrency_optimized_scheduler=false",
+)
 _GPU_FLAGS = ("--xla_gpu_deterministic_ops=true", "--xla_gpu_exclude_nondeterministic_ops=true")
 
 # XLA's names for what its CPU compiler may use, least first, and the processor flag that tells each.
@@ -47,7 +52,7 @@ def prepare(threads: int, recorded: dict[str, Any] | None = None, devices: int =
     flags = os.environ.get("XLA_FLAGS", "").split()
     if "jax" not in sys.modules and devices > _virtual_devices() and not _has_accelerator():
         flags = [flag for flag in flags if not flag.startswith(_DEVICE_COUNT)]
-        os.environ["XLA_FLAGS"] = " ".join([*flags, f"{_DEVICE_COUNT}{devices}", *_PATIENCE])
+        os.environ["XLA_FLAGS"] = " ".join([*flags, f"{_DEVICE_COUNT}{devices}", *_TOGETHER])
     devices = _virtual_devices()
     if devices > threads:
         raise UserError(f"training.threads={threads}: fewer than the {devices} CPU devices asked for; at least "
