@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from palmetto.drills import kills, nans, spikes, storage, tampering
+from palmetto.drills import kills, nans, pods, spikes, storage, tampering
 from palmetto.drills.report import PromiseBroken, Report
 from palmetto.recipe.training import Spikes, Training
 from palmetto.training.ledger import Line
@@ -34,6 +34,16 @@ ROLLBACK = {"event": "rollback", "onset": 31, "target": 21, "batches": 20}
 FILE = Path("disturbed/checkpoints/00000025/arrays/d/0")
 TORN_EVENTS: list[dict[str, Any]] = [
     {"event": "damaged checkpoint", "text": f"{FILE}: altered since it was written"},
+    {"event": "resume", "checkpoint": 20},
+]
+
+POD_EVENTS: list[dict[str, Any]] = [
+    {"event": "pod joined", "pod": 0, "process": 1},
+    {"event": "pod joined", "pod": 1, "process": 2},
+    {"event": "pod lost", "pod": 1, "why": "ended by SIGKILL"},
+    {"event": "pod joined", "pod": 1, "process": 3, "donor": 0},
+    {"event": "pod lost", "pod": 0, "why": "no sign of life for 5 s"},
+    {"event": "pod joined", "pod": 0, "process": 4, "donor": 1},
     {"event": "resume", "checkpoint": 20},
 ]
 
@@ -78,6 +88,16 @@ CASES: dict[str, tuple[Judge, tuple[str, str], Evidence, list[Evidence]]] = {
         ],
     ),
     "kill": (kills.judge, ("undisturbed", "disturbed"), {"kills": 1}, [{"kills": 0}]),
+    "pod-loss": (
+        pods.judge,
+        ("undisturbed", "disturbed"),
+        {"events": POD_EVENTS, "code": 1},
+        [
+            *({"events": [*POD_EVENTS[:index], *POD_EVENTS[index + 1 :]]} for index in range(2, len(POD_EVENTS))),
+            {"events": [*POD_EVENTS[:-1], {"event": "resume", "checkpoint": 0}]},
+            {"code": 0},
+        ],
+    ),
     "torn-checkpoint": (
         storage.judge_torn_checkpoint,
         ("undisturbed", "disturbed"),

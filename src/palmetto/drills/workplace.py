@@ -97,6 +97,10 @@ class Run(RunDirectory):
         """`palmetto train`, the same command each time but for `arguments`."""
         return self.command(*self._train, *arguments, expect=expect, **options)
 
+    def start_train(self, *arguments: str) -> "subprocess.Popen[bytes]":
+        """The same command, not waited for."""
+        return self.start(*self._train, *arguments)
+
     def verify(self, expect: int = 0) -> str:
         """What `palmetto verify` answers."""
         return self.command("verify", self.name, expect=expect).out.strip()
@@ -116,7 +120,7 @@ class Run(RunDirectory):
 
     def kill_when(self, instant: Callable[[], bool]) -> bool:
         """`palmetto train`, killed (SIGKILL) as soon as `instant` has come; whether it came before the end."""
-        process = self.start(*self._train)
+        process = self.start_train()
         try:
             while process.poll() is None and not instant():
                 time.sleep(0.001)
