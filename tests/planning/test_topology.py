@@ -60,7 +60,7 @@ def test_the_chips_table() -> None:
         assert chip.sources, name
         assert chip.flops > chip.memory_bandwidth > chip.link_bandwidth > chip.pod_bandwidth > 0, name
         assert chip.memory > 2**33, name
-    by_title = {"TPU v4": "v4", "TPU v5p": "v5p", "TPU v5 lite": "v5e", "TPU v6 lite": "v6e",
+    by_title = {"TPU v4": "v4", "TPU v5": "v5p", "TPU v5 lite": "v5e", "TPU v6 lite": "v6e",
                 "NVIDIA A100": "a100", "NVIDIA H100": "h100", "NVIDIA H200": "h200"}  # fmt: skip
     for kind, peak in flops._PUBLISHED_PEAKS:
         assert CHIPS[by_title[kind]].flops == peak, "one figure for a chip, wherever it stands"

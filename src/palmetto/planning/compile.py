@@ -34,14 +34,6 @@ TPU_OPTIONS = {
 }
 """What TPU's compiler needs to be told to gather weights while it computes; the rest is its default."""
 
-_MEMORY = {
-    "arguments": "argument_size_in_bytes",
-    "outputs": "output_size_in_bytes",
-    "aliased": "alias_size_in_bytes",
-    "temporaries": "temp_size_in_bytes",
-    "code": "generated_code_size_in_bytes",
-}
-
 
 class Compiled(NamedTuple):
     """One step's program."""
@@ -49,7 +41,8 @@ class Compiled(NamedTuple):
     program: Program
     seconds: float
     memory: dict[str, int]
-    """Bytes of one chip: arguments, outputs, aliased (arguments that outputs take the place of), temporaries, code."""
+    """Bytes of one chip: arguments (state and batch), temporaries (what there is beside them at the peak, results that
+    do not take an argument's place included), code, and all of it: the peak."""
     devices: tuple[Coordinates, ...]
     """In the order in which the program numbers them."""
 
@@ -157,8 +150,10 @@ def _compile(recipe: Recipe, on: Topology, sequences: int, program: Path) -> dic
     compiled = lowered.compile(compiler_options=None if on.is_gpu else TPU_OPTIONS)
     program.write_text(compiled.as_text())
     analysis = compiled.memory_analysis()
+    arguments, code = analysis.argument_size_in_bytes, analysis.generated_code_size_in_bytes
+    peak = analysis.peak_memory_in_bytes  # its temp_size_in_bytes counts more than is there at once
     return {
-        "memory": {name: getattr(analysis, attribute) for name, attribute in _MEMORY.items()},
+        "memory": {"arguments": arguments, "temporaries": peak - arguments, "code": code, "peak": peak + code},
         "devices": [coordinates(device, on) for device in devices],
     }
 

@@ -23,7 +23,7 @@ def predict(recipe: Recipe, on: Topology, sequences: int, compiled: Compiled | D
             "arguments": None, "temporaries": None, "peak": compiled.needed, "capacity": capacity,
         }  # fmt: skip
         return {"batch": batch, "fits": False, "compile_seconds": compiled.seconds, "memory": memory}
-    memory = compiled.memory | {"peak": _peak(compiled.memory), "capacity": capacity}
+    memory = compiled.memory | {"capacity": capacity}
     networks = Networks(on, compiled.devices)
 
     def play(**choices: bool) -> tuple[float, Totals]:
@@ -54,11 +54,6 @@ def predict(recipe: Recipe, on: Topology, sequences: int, compiled: Compiled | D
         "pods": {"count": on.slices, "speedup": on.slices * alone / seconds},
         "loops_of_unknown_length": sorted(totals.endless),
     }
-
-
-def _peak(memory: dict[str, int]) -> int:
-    """All that lies in a chip's memory at once: results take the place of the arguments that they alias."""
-    return memory["arguments"] + memory["outputs"] - memory["aliased"] + memory["temporaries"] + memory["code"]
 
 
 def _time(totals: Totals) -> dict[str, float]:
