@@ -15,6 +15,7 @@ from palmetto.recipe.mesh import Mesh
 from palmetto.recipe.model import Model
 from palmetto.training import optimizer as optimizers
 from palmetto.training import state as states
+from palmetto.training.gradient import meet
 from palmetto.training.loss import Batch, Losses
 from palmetto.training.state import State
 from palmetto.training.step import LEAVES, Halves, Metrics, make_step, scored_a_leaf
@@ -70,7 +71,8 @@ def compile_gradient(recipe: Recipe, layout: Layout, batch: Batch) -> tuple[jax.
     halves = Halves(recipe, layout, sharding)
 
     def on_device(state: State, leaves: Batch, predicted: jax.Array | None) -> Any:
-        sums = jax.tree.map(lambda total: total / LEAF_COUNT, halves.gradients(state, leaves, predicted))
+        sums = meet(halves.gradients(state, leaves, predicted), sharding, halves.zero)
+        sums = jax.tree.map(lambda total: total / LEAF_COUNT, sums)
         owned = halves.zero.owned(state.parameters)
         _, pull_back = jax.vjp(lambda p: arrange(p, recipe.model, halves.layout), owned)
         return Taken(sums.losses, pull_back(sums.gradients)[0])

@@ -116,15 +116,15 @@ class Zero:
         return map_named(apply, arranged)
 
     def across(self, gradients: Arranged) -> Arranged:
-        """The sum over what else divides the batch or its sequences, once all leaves are in: pods last.
+        """The sum over what divides sequences or experts, once all leaves are in.
 
         Each device along the axis expert has gradients of its own experts from every leaf.
         """
-        expert, sequence, pod = (self._sharding.group(axis) for axis in ("expert", "sequence", "pod"))
+        expert, sequence = (self._sharding.group(axis) for axis in ("expert", "sequence"))
 
         def apply(name: str, array: jax.Array) -> jax.Array:
             if not name.startswith("expert_"):
                 array = collectives.all_reduce(array, expert)
-            return collectives.all_reduce(collectives.all_reduce(array, sequence), pod)
+            return collectives.all_reduce(array, sequence)
 
         return map_named(apply, gradients)

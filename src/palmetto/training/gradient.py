@@ -91,8 +91,8 @@ def sum_gradients(
 ) -> Sums:
     """Σ over all leaves of the batch, of which this device has its micro-batches [m, …], the objective times `scale`.
 
-    `arranged` is what it holds of the weights; the gradients come as the parts that it updates. `predicted`: scored
-    tokens of a leaf, the mean over the batch, where not all are scored.
+    `arranged` is what it holds of the weights; the gradients come as the parts that it updates, and still to be brought
+    together by `meet`. `predicted`: scored tokens of a leaf, the mean over the batch, where not all are scored.
     """
     data, stages, training = sharding.group("data"), sharding.group("stage"), recipe.training
     weights = zero.whole(arranged)
@@ -126,8 +126,15 @@ def sum_gradients(
         sums = sum_over_leaves(leaf_sums, leaves)
     if not data.elastic:
         sums = reduce(sums)
+    sums = Sums(zero.own_gradients(sums.gradients), sums.losses)
+    return jax.tree.map(partial(collectives.all_reduce, group=sharding.group("pod")), sums)
+
+
+def meet(sums: Sums, sharding: Sharding, zero: Zero) -> Sums:
+    """The sums that devices have which share sequences, experts or layers, made one: last of all, so that the tree over
+    leaves, data and pods is the same whatever these are."""
     gradients, losses = sums
-    for group in map(sharding.group, ("expert", "sequence", "pod")):
+    for group in map(sharding.group, ("expert", "sequence")):
         losses = jax.tree.map(partial(collectives.all_reduce, group=group), losses)
-    gradients = zero.across(zero.own_gradients(gradients))
+    gradients, stages = zero.across(gradients), sharding.group("stage")
     return Sums(*over_stages(gradients, losses, stages)) if stages.size > 1 else Sums(gradients, losses)

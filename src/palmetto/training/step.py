@@ -15,7 +15,7 @@ from palmetto.recipe import Recipe
 from palmetto.training import loss_scale as loss_scales
 from palmetto.training import optimizer as optimizers
 from palmetto.training import state as states
-from palmetto.training.gradient import Sums, spread_leaves, sum_gradients
+from palmetto.training.gradient import Sums, meet, spread_leaves, sum_gradients
 from palmetto.training.loss import Batch
 from palmetto.training.reductions import global_norm
 from palmetto.training.state import State
@@ -86,7 +86,8 @@ class Halves:
         self.state_specs = states.specifications(recipe, sharding)
 
     def gradients(self, state: State, spread: Batch, predicted: jax.Array | None) -> Sums:
-        """The gradients' and losses' sums over all leaves of the batch, of which this device has `spread`."""
+        """The gradients' and losses' sums over all leaves of the batch, of which this device has `spread`: what it
+        has of them, where devices share sequences, experts or layers."""
         leaves = jax.tree.map(lambda array: array.reshape(-1, *array.shape[4:]), spread)
         arranged = arrange(self.zero.owned(state.parameters), self.recipe.model, self.layout)
         return sum_gradients(
@@ -103,6 +104,7 @@ class Halves:
     def update(self, state: State, sums: Sums, count: int, learning_rate: jax.Array) -> tuple[State, Metrics]:
         """The state after the sums over `count` leaves, and what is reported of the step."""
         training, spreads, scale = self.recipe.training, self.sharding.spreads, _scale(state)
+        sums = meet(sums, self.sharding, self.zero)
         owned = self.zero.owned(state.parameters)
         # The number of leaves is a power of two, so that the division is exact whatever the tree's upper levels hold.
         gradients, losses = jax.tree.map(lambda total: total / count, sums)
