@@ -132,6 +132,25 @@ def test_bytes_are_those_that_move() -> None:
     assert found["written"].bytes == 2 * one + 4, "the rest of the stack stays where it is"
 
 
+PREFETCHES = """HloModule m
+
+ENTRY %main (p: f32[1024,128]) -> f32[128,128] {
+  %p = f32[1024,128]{1,0} parameter(0)
+  %copy = (f32[1024,128]{1,0:S(1)}, f32[1024,128]{1,0}, u32[]{:S(2)}) copy-start(%p)
+  %copied = f32[1024,128]{1,0:S(1)} copy-done(%copy)
+  %slice = ((f32[1024,128]{1,0}), f32[128,128]{1,0:S(1)}, s32[]{:S(2)}) slice-start(%p), slice={[0:128], [0:128]}
+  %sliced = f32[128,128]{1,0:S(1)} slice-done(%slice)
+  %back = (f32[128,128]{1,0}, f32[128,128]{1,0:S(1)}, u32[]{:S(2)}) copy-start(%sliced)
+  ROOT %returned = f32[128,128]{1,0} copy-done(%back)
+}
+"""
+
+
+def test_asynchronous_copies_between_memories_read_or_write_the_main_one() -> None:
+    found, one = works(PREFETCHES), 4 * 128 * 128
+    assert [found[name].bytes for name in ("copy", "slice", "back")] == [8 * one, one, one]
+
+
 def test_a_collective_in_a_fusion_moves_nothing_there() -> None:
     found = works(excerpts.IN_A_FUSION)
     assert found["fused"] == Work(flops=2 * 512**3, bytes=2 * 2 * 512 * 512, cycles=0)

@@ -138,9 +138,9 @@ class _Stretch:
             self._enter(instruction)
         elif landing := self._landing(instruction):
             self._wait(landing)
-        elif opcode.endswith("-update") or opcode in ("recv", "send-done"):
+        elif opcode.endswith("-update") or opcode == "recv":
             return
-        elif opcode in ("copy-start", "slice-start", "dynamic-slice-start", "dynamic-update-slice-start"):
+        elif opcode in ("copy-start", "slice-start", "dynamic-slice-start"):
             self._copy(instruction)
         else:
             self._compute_or_send(instruction)
@@ -192,7 +192,7 @@ class _Stretch:
             self.totals.traffic[flight.key].waited += waited
 
     def _copy(self, instruction: Instruction) -> None:
-        moved = max(self._of.worker.work(self._computation, instruction).bytes, 0)
+        moved = self._of.worker.work(self._computation, instruction).bytes
         until = max(self.now, self._links.get(COPIES, 0)) + moved / self._of.chip.memory_bandwidth
         self._links[COPIES] = until
         self._flights[instruction.name] = _Flight(until, None)

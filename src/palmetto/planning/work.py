@@ -109,6 +109,11 @@ class Worker:
                 return read + self._written(inner, inner.root, instruction.shape)
             case "dynamic-slice" | "slice" | "gather":
                 return _stored(instruction.shape) + _same_space(instruction.shape, operands[0])
+            case "copy-start":  # (target, source, context)
+                return _stored(instruction.shape[:2])
+            case "slice-start" | "dynamic-slice-start":  # (source, target, context)
+                target = instruction.shape[-2:-1]
+                return _stored(target) + _same_space(target, operands[0])
             case "dynamic-update-slice":
                 return _stored(operands[1]) + _same_space(operands[1], operands[0])
             case "scatter":
