@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -67,6 +68,24 @@ def test_pods_roll_back_and_the_bits_are_those_of_one_process(prepared: Runs, sp
     prepared.train("spiky-pods", *SPIKY, *PODS)
     assert events(prepared, "spiky-pods", "rollback")
     assert prepared.bits("spiky-pods") == spiky
+
+
+def test_pods_end_with_their_client(prepared: Runs) -> None:
+    assert prepared.kill_at("orphans", 2, *PODS) == -signal.SIGKILL
+    pods = [event["process"] for event in events(prepared, "orphans", "pod joined")]
+    assert len(pods) == 2
+    deadline = time.monotonic() + 30
+    while any(map(is_alive, pods)):
+        assert time.monotonic() < deadline, "a pod goes on without a client"
+        time.sleep(0.05)
+
+
+def is_alive(process: int) -> bool:
+    """Whether a process, of which nobody waits for the end, has not ended."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 @pytest.mark.parametrize(

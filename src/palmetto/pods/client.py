@@ -109,7 +109,6 @@ class Pods:
         self._digests.start(self._serial, fingerprint(arrays))
         holders = self._fleet.at("ready", "living")
         for pod in holders:
-            pod.answer = None
             self._fleet.give_state(pod, arrays)
         for pod in holders:
             self._hear_that_it_holds(pod)
@@ -138,7 +137,6 @@ class Pods:
         self._agree()
         while True:
             pod = self._living[0]
-            pod.answer = None
             arrays = self._fleet.ask_for_state(pod)
             if self._answer(pod):
                 self._check(pod, fingerprint(arrays))
@@ -174,15 +172,14 @@ class Pods:
             self._agree()
             self._link(newcomer)
             while newcomer.stage == "ready":
-                donor, newcomer.answer = self._living[0], None
-                self._fleet.tell(donor, "give", to=newcomer.life)
+                donor = self._living[0]
+                self._fleet.ask(newcomer, "give", by=donor, to=newcomer.life)
                 self._hear_that_it_holds(newcomer, donor)
 
     def _link(self, newcomer: PodProcess) -> None:
         """Has a pod make links to all that were started before it."""
         there = [pod for pod in self._fleet.at("ready", "living") if pod.life < newcomer.life]
-        newcomer.answer = None
-        self._fleet.tell(newcomer, "link", peers=[{"life": pod.life, "port": pod.port} for pod in there])
+        self._fleet.ask(newcomer, "link", peers=[{"life": pod.life, "port": pod.port} for pod in there])
         self._answer(newcomer)
 
     def _hear_that_it_holds(self, pod: PodProcess, donor: PodProcess | None = None) -> None:
@@ -262,7 +259,8 @@ class Pods:
             case "ready":
                 pod.stage = "ready"
             case "linked" | "holds" | "state":
-                pod.answer = message
+                if fields["request"] == pod.request:
+                    pod.answer = message
             case "done":
                 if self._step and self._step.serial == fields["serial"]:
                     self._step.done[pod.number] = message

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 
+from palmetto.errors import UserError
 from palmetto.files import read_json
 from palmetto.model.router import Routing
 from palmetto.pods.client import PATIENCE, Pods, Tell
@@ -53,7 +54,10 @@ class PodExecution(Execution):
 
 @contextlib.contextmanager
 def over_pods(run: RunDirectory, tell: Tell, patience: float = PATIENCE, **options: Any) -> Iterator[PodExecution]:
-    """An execution by pods, which end with it. `options` are those of `Pods`."""
+    """An execution by pods, which end with it; `options` are those of `Pods`. UserError where there is not a CPU alone."""
+    if jax.default_backend() != "cpu":
+        raise UserError(f"--pods: pods share a CPU, and here is a {jax.default_backend()}; JAX_PLATFORMS=cpu would do, "
+                        "or all devices as one mesh, without --pods")  # fmt: skip
     recipe = run.recipe
     pods = Pods(
         of_one_pod(recipe),

@@ -14,7 +14,7 @@ from palmetto.files import write_text
 from palmetto.parallel.sharding import Sharding
 from palmetto.pods.parcels import Delivery, Parcel
 from palmetto.pods.process import PodProcess, Stage
-from palmetto.pods.wire import Array, Link, LinkLost, Message, Pieces, listen, start_thread
+from palmetto.pods.wire import Array, Link, LinkLost, Message, listen, start_thread
 from palmetto.recipe import Recipe
 from palmetto.training import state as states
 from palmetto.training.loss import Batch
@@ -50,9 +50,8 @@ class Fleet:
         write_text(folder / "recipe.yaml", recipes.dump(recipe))
         self._folder, self._patience, self._cores, self._command = folder, patience, cores, command
         self._state_shapes = jax.tree.leaves(states.shapes(recipe, Sharding(recipe)))
-        self._state = Delivery([])
         self._inbox: queue.SimpleQueue[tuple[int, Message]] = queue.SimpleQueue()
-        self._started = 0
+        self._started = self._requests = 0
         self._listener = listen()
         start_thread(self._accept)
 
@@ -96,21 +95,31 @@ class Fleet:
         except LinkLost as error:
             self._inbox.put((pod.life, _lost(str(error))))
 
+    def ask(self, pod: PodProcess, kind: str, by: PodProcess | None = None, **fields: Any) -> None:
+        """Has a pod answer, or `by` do what makes it answer; the answer to what it was asked before does not count."""
+        self._expect_answer(pod)
+        self.tell(by or pod, kind, request=pod.request, **fields)
+
+    def _expect_answer(self, pod: PodProcess) -> None:
+        self._requests += 1
+        pod.request, pod.answer = self._requests, None
+
     def give_state(self, pod: PodProcess, arrays: Sequence[Array]) -> None:
-        """Sends a state, which it will say it holds."""
+        """Sends a state; the pod answers that it holds it."""
         assert pod.link is not None
+        self._expect_answer(pod)
         parcel = Parcel(arrays)
         try:
             for chunk in range(len(parcel)):
-                pod.link.send_chunk("state", parcel.pieces(chunk), chunk=chunk)
+                pod.link.send_chunk("state", parcel.pieces(chunk), chunk=chunk, request=pod.request)
         except LinkLost as error:
             self._inbox.put((pod.life, _lost(str(error))))
 
     def ask_for_state(self, pod: PodProcess) -> Sequence[Array]:
-        """The memory that a pod's state will be in, once it has answered."""
-        self._state = Delivery(self._state_shapes)
-        self.tell(pod, "give", to=None)
-        return self._state.arrays
+        """The memory where a pod's state is, once it has answered."""
+        pod.state = Delivery(self._state_shapes)
+        self.ask(pod, "give", to=None)
+        return pod.state.arrays
 
     def close(self) -> None:
         """Ends all processes."""
@@ -138,16 +147,13 @@ class Fleet:
                 return
             life, pod.port, pod.link = pod.life, hello.fields["port"], link
             while True:
-                message = link.receive(self._place)
+                message = link.receive(lambda kind, fields: pod.state.pieces(fields["chunk"]))
                 # Of a sign of life it is enough that it came, of a state's chunks that all have.
-                is_news = self._state.note(message.fields["chunk"]) if message.kind == "state" else True
+                is_news = pod.state.note(message.fields["chunk"]) if message.kind == "state" else True
                 if is_news and message.kind != "alive":
                     self._inbox.put((life, message))
         except LinkLost as error:
             self._inbox.put((life, _lost(str(error))))
-
-    def _place(self, kind: str, fields: Mapping[str, Any]) -> Pieces:
-        return self._state.pieces(fields["chunk"])
 
 
 def named(batch: Batch) -> dict[str, Array]:

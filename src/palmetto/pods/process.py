@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from palmetto.pods.parcels import Delivery
 from palmetto.pods.wire import Link, Message
 
 COMMAND = (sys.executable, "-P", "-m", "palmetto.pods")
@@ -32,8 +33,12 @@ class PodProcess:
         self.link: Link | None = None
         self.port = 0
         """Where it takes links from other pods."""
+        self.request = 0
+        """The number of what it was asked last."""
         self.answer: Message | None = None
-        """To what it was asked last."""
+        """To that."""
+        self.state = Delivery([])
+        """Where its state arrives, once it was asked for it."""
         self._log = log
         # A pod that comes back, and one of the same shape, need not compile what has been compiled.
         cache = {

@@ -98,8 +98,11 @@ class Link:
         self._read(memoryview(text))
         if zlib.crc32(start[8:] + text) != crc:
             raise LinkLost("sent a message whose checksum is wrong")
-        head = json.loads(text)
-        kind, described = head.pop("kind"), head.pop("arrays")
+        try:
+            head = json.loads(text)
+            kind, described = head.pop("kind"), head.pop("arrays")
+        except (ValueError, KeyError, AttributeError):
+            raise LinkLost("sent something that is no message") from None
         place_of_chunk = place(kind, head) if place and described is None else None
         pieces = place_of_chunk or [memoryview(bytearray(length))]
         if sum(map(len, pieces)) != length:

@@ -12,7 +12,7 @@ import time
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 import numpy as np
@@ -102,11 +102,11 @@ class Worker:
         if "chunk" not in message.fields or self._exchange.note(message.kind, message.fields):
             self._inbox.put(message)
 
-    def run(self) -> None:
-        """Works until the client says stop, or is gone."""
+    def run(self) -> NoReturn:
+        """Works until the process is ended, or the client gone."""
         self._client.send("ready")
-        while (message := self._inbox.get()).kind != "stop":
-            self._handle(message)
+        while True:
+            self._handle(self._inbox.get())
             if self._step:
                 self._go_on(self._step)
 
@@ -115,12 +115,14 @@ class Worker:
         match message.kind:
             case "link":
                 self._link(fields["peers"])
+                self._client.send("linked", request=fields["request"])
             case "state":
                 self._state = self._programs.place_state(list(self._exchange.take_state()))
                 self._step = None
-                self._client.send("holds", digest=fingerprint(on_host(self._state)))
+                digest = fingerprint(on_host(self._state))
+                self._client.send("holds", digest=digest, request=fields["request"])
             case "give":
-                self._give(fields["to"])
+                self._give(fields["to"], fields["request"])
             case "step":
                 self._begin(message)
             case "take over":
@@ -135,17 +137,16 @@ class Worker:
                 self._peers.connect(peer["life"], peer["port"])
             except LinkLost as error:
                 self._report(peer["life"], str(error))
-        self._client.send("linked")
 
-    def _give(self, to: int | None) -> None:
+    def _give(self, to: int | None, request: int) -> None:
         """Sends the state to another pod, or to the client."""
         assert self._state is not None
         parcel = Parcel(on_host(self._state))
         if to is not None:
-            self._peers.post(to, "state", parcel)
+            self._peers.post(to, "state", parcel, request=request)
             return
         for chunk in range(len(parcel)):
-            self._client.send_chunk("state", parcel.pieces(chunk), chunk=chunk)
+            self._client.send_chunk("state", parcel.pieces(chunk), chunk=chunk, request=request)
 
     def _begin(self, message: Message) -> None:
         parts = _parts(message)
@@ -178,15 +179,13 @@ class Worker:
 
     def _all_parts(self, step: Step) -> tuple[Sums, ...] | None:
         """The sums of all parts in order, if they are all here."""
-        sums = []
-        for part in range(self._programs.parts):
-            if part in step.computed:
-                sums.append(step.computed[part])
-            elif (arrays := self._exchange.part(part)) is not None:
-                sums.append(self._programs.place_sums(list(arrays)))
-            else:
-                return None
-        return tuple(sums)
+        arrived = {part: self._exchange.part(part) for part in range(self._programs.parts)}
+        if not all(part in step.computed or arrays is not None for part, arrays in arrived.items()):
+            return None
+        return tuple(
+            step.computed[part] if part in step.computed else self._programs.place_sums(list(arrays or ()))
+            for part, arrays in arrived.items()
+        )
 
     def _update(self, step: Step, sums: tuple[Sums, ...]) -> None:
         assert self._state is not None
