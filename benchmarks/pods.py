@@ -1,26 +1,41 @@
 """Two pods, each pinned to a core, against one pod on one core, in the 15M recipe's shape; the paper has 1.95.
 
-    .venv/bin/python benchmarks/pods.py [--rounds 5] [--steps 2] [KEY.PATH=VALUE]...
+    .venv/bin/python benchmarks/pods.py [--rounds 5] [KEY.PATH=VALUE]...
 
 L 6, D 384, H 6, Q 64, V 8192, T 512, batch 16, float32, PaLM's Adafactor with clipping; XLA's pool has one thread. Both
-fleets are up all the time and take turns within every round, so that the machine's moods hit both alike. The ratio by
-processor time, of the busier of two pods, is what is left of it where other programs take the cores away; it holds all
-that a pod does but waiting. The last line is the ratio of tokens/s, the median over the rounds.
+fleets are up all the time and take a step each in turns. A round counts if other programs used less than 3 % of the
+machine meanwhile, which only Linux tells. The ratio by processor time, of the busier of two pods, holds all that a pod
+does but waiting. The last line is the ratio of tokens/s, the median over the rounds that count.
 """
 
 import argparse
 import os
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from palmetto import environment, recipes
 from palmetto.recipe import Recipe
 
+_QUIET = 0.03
 OVERRIDES = ("training.batch_size=16", "training.micro_batch=2", "training.steps=1000", "training.threads=1")
+
+
+class Round(NamedTuple):
+    """One step of a fleet."""
+
+    rate: float
+    """Tokens/s."""
+    processor: float
+    """Seconds of the processor, the busiest pod's."""
+    shares: dict[str, float]
+    """Of the step's time: gradients, exchange, update."""
+    others: float
+    """The share of the machine's time that other programs used."""
 
 
 class Fleet:
@@ -36,8 +51,6 @@ class Fleet:
         from palmetto.training.state import initial_state
 
         self.count, self.tokens = count, recipe.training.batch_stages[0][1] * recipe.tokens.sequence_length
-        self.rates, self.processor = list[float](), list[float]()
-        self.shares: dict[str, list[float]] = {"gradients": [], "exchange": [], "update": []}
         micro_batch, sequences = recipe.training.micro_batch, recipe.training.batch_stages[0][1]
         shape = (sequences // micro_batch, micro_batch, recipe.tokens.sequence_length + 1)
         random = np.random.default_rng(0)
@@ -52,24 +65,34 @@ class Fleet:
         self._step += 1
         return self.pods.step(self._step, self._batch, None, self._rate).reports
 
-    def take(self, steps: int) -> None:
-        """Takes steps and notes tokens/s, processor time a step of the busiest pod, and where time went."""
-        start, first, busy = time.perf_counter(), self._last, dict.fromkeys(self.shares, 0.0)
-        for _ in range(steps):
-            self._last = self._take()
-            for part in busy:
-                busy[part] += statistics.mean(report["seconds"][part] for report in self._last.values())
+    def take(self) -> "Round":
+        """Takes a step."""
+        first, busy = self._last, _busy() - self._processor()
+        start = time.perf_counter()
+        self._last = self._take()
         seconds = time.perf_counter() - start
-        self.rates.append(steps * self.tokens / seconds)
+        others = (_busy() - self._processor() - busy) / seconds / (os.cpu_count() or 1)
         used = [self._last[pod]["seconds"]["processor"] - first[pod]["seconds"]["processor"] for pod in first]
-        self.processor.append(max(used) / steps)
-        for part, spent in busy.items():
-            self.shares[part].append(spent / seconds)
+        shares = {
+            part: statistics.mean(report["seconds"][part] for report in self._last.values()) / seconds
+            for part in ("gradients", "exchange", "update")
+        }
+        return Round(self.tokens / seconds, max(used), shares, others)
+
+    def _processor(self) -> float:
+        """Processor time of the pods and of this process so far, in seconds."""
+        return time.process_time() + sum(report["seconds"]["processor"] for report in self._last.values())
 
     @property
     def sent(self) -> float:
         """Bytes that a pod sends a step."""
         return statistics.mean(report["sent"] for report in self._last.values()) / self._step
+
+
+def _busy() -> float:
+    """Seconds that the machine's processors have worked so far, for whomever."""
+    user, nice, system, _, _, interrupts, soft, *_ = map(int, Path("/proc/stat").read_text().split("\n")[0].split()[1:])
+    return (user + nice + system + interrupts + soft) / os.sysconf("SC_CLK_TCK")
 
 
 def median_ratio(name: str, ours: Sequence[float], theirs: Sequence[float]) -> float:
@@ -82,30 +105,38 @@ def median_ratio(name: str, ours: Sequence[float], theirs: Sequence[float]) -> f
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("overrides", nargs="*")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=2, help="steps of each fleet in a round")
+    parser.add_argument("--rounds", type=int, default=5, help="that count")
+    parser.add_argument("--at-most", type=int, default=50, help="rounds in all")
     arguments = parser.parse_args()
     recipe = recipes.load("palm-15m", [*OVERRIDES, *arguments.overrides])
     environment.prepare(recipe.training.threads)
+    rounds: list[tuple[Round, Round]] = []
     with tempfile.TemporaryDirectory() as folder:
         one, two = (Fleet(recipe, count, Path(folder)) for count in (1, 2))
         try:
-            print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
-            for _ in range(arguments.rounds):
-                for fleet in (two, one):
-                    fleet.take(arguments.steps)
-            print(f"load {os.getloadavg()[0]:.1f}")
+            for number in range(1, arguments.at_most + 1):
+                taken = two.take(), one.take()
+                others = max(each.others for each in taken)
+                print(f"round {number}: other programs used {others:.1%}", flush=True)
+                if others < _QUIET:
+                    rounds.append(taken)
+                if len(rounds) == arguments.rounds:
+                    break
         finally:
             one.pods.close()
             two.pods.close()
-    for fleet in (one, two):
-        shares = ", ".join(f"{part} {statistics.median(of):.1%}" for part, of in fleet.shares.items())
-        print(f"{fleet.count} pods: {statistics.median(fleet.rates):.0f} tokens/s; of a step's time {shares}")
-    print(f"each of two sends {two.sent / 1e6:.1f} MB a step and takes as much; none of it is hidden, as computing and "
-          f"sending share a core: {statistics.median(two.shares['exchange']):.1%} of the time, waiting for the other "
-          "included")  # fmt: skip
-    median_ratio("by processor time", one.processor, two.processor)
-    print(f"ratio {median_ratio('by tokens/s', two.rates, one.rates):.2f}")
+    if not rounds:
+        sys.exit("no round was undisturbed")
+    ours, alone = zip(*rounds, strict=True)
+    for fleet, taken in ((one, alone), (two, ours)):
+        shares = ", ".join(f"{part} {statistics.median(r.shares[part] for r in taken):.1%}" for part in taken[0].shares)
+        rate = statistics.median(each.rate for each in taken)
+        print(f"{fleet.count} pods: {rate:.0f} tokens/s; of a step's time {shares}")
+    exchange = statistics.median(each.shares["exchange"] for each in ours)
+    print(f"each of two sends {two.sent / 1e6:.1f} MB a step and takes as much; not overlapped with computing, as both "
+          f"need the core: {exchange:.1%} of the time, waiting for the other included")  # fmt: skip
+    median_ratio("by processor time", [each.processor for each in alone], [each.processor for each in ours])
+    print(f"ratio {median_ratio('by tokens/s', [each.rate for each in ours], [each.rate for each in alone]):.2f}")
 
 
 if __name__ == "__main__":

@@ -54,7 +54,7 @@ class PodExecution(Execution):
 
 @contextlib.contextmanager
 def over_pods(run: RunDirectory, tell: Tell, patience: float = PATIENCE, **options: Any) -> Iterator[PodExecution]:
-    """An execution by pods, which end with it; `options` are those of `Pods`. UserError where there is not a CPU alone."""
+    """An execution by pods, which end with it; `options` are those of `Pods`. UserError unless on a CPU."""
     if jax.default_backend() != "cpu":
         raise UserError(f"--pods: pods share a CPU, and here is a {jax.default_backend()}; JAX_PLATFORMS=cpu would do, "
                         "or all devices as one mesh, without --pods")  # fmt: skip
