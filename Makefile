@@ -45,7 +45,9 @@ COMPILE := pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-f
 	--strip-extras --allow-unsafe --no-header
 lock:
 	$(COMPILE) --output-file requirements/core.txt pyproject.toml requirements/build.in
-	$(COMPILE) --extra dev --constraint requirements/core.txt --output-file requirements/dev.txt \
+	$(COMPILE) --extra dev --extra corpus --extra ray --constraint requirements/core.txt --output-file requirements/dev.txt \
+		pyproject.toml requirements/build.in
+	$(COMPILE) --extra corpus --constraint requirements/core.txt --output-file requirements/corpus.txt \
 		pyproject.toml requirements/build.in
 	$(COMPILE) --extra plan --constraint requirements/core.txt --output-file requirements/plan.txt \
 		pyproject.toml requirements/build.in

@@ -305,7 +305,7 @@ def tokenizer_train(
 ) -> None:
     """Train a lossless vocabulary."""
     from palmetto.corpus import documents
-    from palmetto.recipe import Corpus
+    from palmetto.recipe.corpus import Corpus
     from palmetto.tokens.vocabulary import Vocabulary
 
     texts = (document.text for document in documents.read(source, Corpus().section_bytes))

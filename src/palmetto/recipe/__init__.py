@@ -6,22 +6,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from palmetto.recipe.corpus import Corpus
 from palmetto.recipe.mesh import Mesh, check_mesh
 from palmetto.recipe.model import FullAttention, LearnedPositions, LocalAttention, Model, T5Positions
 from palmetto.recipe.objectives import CausalObjective, example_length, extra_tokens
-from palmetto.recipe.section import Positive, Section, Share, impossible
+from palmetto.recipe.section import Section, impossible
 from palmetto.recipe.training import Cosine, Training
-
-
-class Corpus(Section):
-    """Where the text comes from and how it is divided."""
-
-    source: str | None = None
-    """A file or folder, or `python`: the text of the running Python's installation."""
-    validation_share: Share = 0.02
-    """Share of the documents held out, chosen by the hash of their content."""
-    section_bytes: Positive = 65536
-    """Longer documents are cut at a line break into sections of about this many bytes, each a document."""
 
 
 class Tokens(Section):
@@ -106,7 +96,7 @@ class Recipe(Section):
             del values["training.steps"]
         for key in _OUTSIDE_IDENTITY:
             del values[key]
-        return {key: value for key, value in values.items() if not key.startswith("mesh.")}
+        return {key: value for key, value in values.items() if not key.startswith(("mesh.", "corpus.build"))}
 
     @property
     def layout(self) -> dict[str, int | str]:

@@ -1,0 +1,64 @@
+"""Where tasks run: a pool of this machine's processes by default, or a Ray cluster (ray_engine.py)."""
+
+import itertools
+import multiprocessing
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Protocol, TypeVar
+
+from palmetto.errors import RunStopped
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+_ATTEMPTS = 3
+
+
+class Engine(Protocol):
+    """Runs one function on many tasks."""
+
+    def map(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[Result]:
+        """The results in the order of the tasks, whoever is ready first. `function` and tasks can be pickled; a task
+        may run more than once, where a worker died."""
+        ...
+
+
+class LocalEngine:
+    """Processes of this machine, a task each at a time, so that memory is what `workers` tasks take."""
+
+    def __init__(self, workers: int | None = None) -> None:
+        self.workers = workers or len(os.sched_getaffinity(0))
+
+    def map(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[Result]:
+        """See `Engine`; RunStopped if a task takes its worker with it three times, by lack of memory for one."""
+        if len(tasks) <= 1 or self.workers == 1:
+            yield from map(function, tasks)
+            return
+        done, attempts = 0, 0
+        while done < len(tasks):
+            try:
+                for result in self._map_once(function, tasks[done:]):
+                    yield result
+                    done, attempts = done + 1, 0
+            except BrokenProcessPool:
+                attempts += 1
+                if attempts == _ATTEMPTS:
+                    raise RunStopped(f"a worker died {_ATTEMPTS} times at {tasks[done]}: is there memory enough? "
+                                     "fewer --workers take less") from None  # fmt: skip
+
+    def _map_once(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[Result]:
+        """Two tasks a worker are handed out, not all: what waits takes no memory, and a failure shows soon."""
+        workers = min(self.workers, len(tasks))
+        pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
+        try:
+            waiting = iter(tasks)
+            running: deque[Future[Result]] = deque(
+                pool.submit(function, task) for task in itertools.islice(waiting, 2 * workers)
+            )
+            while running:
+                yield running.popleft().result()
+                running.extend(pool.submit(function, task) for task in itertools.islice(waiting, 1))
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)

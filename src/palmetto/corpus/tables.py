@@ -1,0 +1,62 @@
+"""Tables of documents, and what stages note about them, as Parquet files that are the same bytes for the same rows."""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from pyarrow import parquet
+
+from palmetto.files import atomic
+
+DOCUMENTS = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("name", pa.string(), nullable=False),
+        pa.field("text", pa.large_string(), nullable=False),
+        pa.field("url", pa.string()),
+        pa.field("licence", pa.string()),
+        pa.field("language", pa.string()),
+    ]
+)
+"""A document: 32 hex digits from its source and name; file within the source and place within the file; its text;
+address, licence and language as its source states them (of code, the programming language)."""
+
+EDITS = pa.list_(pa.struct([("start", pa.int64()), ("end", pa.int64()), ("text", pa.string())]))
+"""What takes the place of [start, end), in characters of the text before; in order, apart from each other."""
+
+_METADATA = b"palmetto"
+
+
+def write(path: Path, table: pa.Table, **metadata: Any) -> None:
+    """Writes a table atomically, with JSON values beside its schema."""
+    named = table.replace_schema_metadata({_METADATA: json.dumps(metadata, sort_keys=True).encode()})
+    with atomic(path) as file:
+        parquet.write_table(named, file, compression="zstd", row_group_size=16384)
+
+
+def read(path: Path, columns: list[str] | None = None) -> pa.Table:
+    """The table of a file, or some of its columns."""
+    return parquet.read_table(path, columns=columns).replace_schema_metadata(None)
+
+
+def metadata(path: Path) -> Any:
+    """The JSON values that `write` has put beside the schema; not the table itself."""
+    return json.loads(parquet.read_schema(path).metadata[_METADATA])
+
+
+def sizes(texts: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Bytes of UTF-8 of each."""
+    return pa.compute.binary_length(texts.cast(pa.large_binary()))
+
+
+def edited(text: str, edits: Iterable[Mapping[str, Any]]) -> str:
+    """A text after `EDITS`."""
+    parts, position = [], 0
+    for edit in edits:
+        assert position <= edit["start"] <= edit["end"], "edits in order, apart from each other"
+        parts += [text[position : edit["start"]], edit["text"]]
+        position = edit["end"]
+    return "".join(parts) + text[position:]
