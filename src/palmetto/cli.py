@@ -135,9 +135,7 @@ def verify(
     if difference is None:
         _answer({"verified": True, "steps": replayed}, f"verified: {replayed} steps, bit for bit", as_json)
         return
-    text = f"step {difference.step}: {difference.quantity} differs: recorded {difference.recorded}, " \
-           f"replayed {difference.replayed}"  # fmt: skip
-    _answer({"verified": False, **difference._asdict()}, text, as_json)
+    _answer({"verified": False, **difference._asdict()}, str(difference), as_json)
     raise typer.Exit(1)
 
 

@@ -19,12 +19,17 @@ from palmetto.training.state import State
 
 
 class Difference(NamedTuple):
-    """The first place where a replay and the record part."""
+    """The first place where a replay and the record part; `recorded` is None where the record itself is damaged."""
 
     step: int
     quantity: str
     recorded: Any
     replayed: Any
+
+    def __str__(self) -> str:
+        if self.recorded is None:
+            return f"step {self.step}: {self.quantity}: {self.replayed}"
+        return f"step {self.step}: {self.quantity} differs: recorded {self.recorded}, replayed {self.replayed}"
 
 
 class _Differs(Exception):
@@ -45,7 +50,7 @@ def verify(
     try:
         return _Verification(run, recipe, progress).replay(start, end), None
     except LedgerAltered as error:
-        return 0, Difference(error.step, "ledger line", "", str(error))
+        return 0, Difference(error.step, "ledger line", None, str(error))
     except _Differs as error:
         return 0, error.difference
 
@@ -70,7 +75,7 @@ class _Verification:
             try:
                 manifest = self.checkpoints.manifest(step)
             except CheckpointDamaged as error:
-                raise _Differs(step, "checkpoint", "", str(error)) from None
+                raise _Differs(step, "checkpoint", None, str(error)) from None
             key = (manifest.attempt, manifest.step)
             if manifest.step != step or chains.get(key) != manifest.chain:
                 raise _Differs(step, "ledger chain at the checkpoint", manifest.chain, chains.get(key))
