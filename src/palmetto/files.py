@@ -1,6 +1,7 @@
 """Files that are either whole or absent: atomic writes, digests and append-only JSON lines."""
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -29,6 +30,22 @@ def atomic(path: Path) -> Iterator[IO[bytes]]:
             os.unlink(temporary)
         raise
     sync_directory(path.parent)
+
+
+@contextlib.contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Keeps other processes from working in a directory, which is made; UserError if one does."""
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / ".lock").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise UserError(f"{directory}: in use by process {file.read().strip()}") from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
 
 
 def sync_directory(path: Path) -> None:

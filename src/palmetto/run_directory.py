@@ -1,17 +1,14 @@
 """Where a run keeps what it makes."""
 
 import contextlib
-import fcntl
-import os
 import shutil
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from palmetto import recipes
 from palmetto.errors import UserError
-from palmetto.files import JsonLines, write_text
+from palmetto.files import JsonLines, locked, write_text
 from palmetto.recipe import Recipe
 
 
@@ -76,20 +73,9 @@ class RunDirectory:
                             "Give the same values, or another directory with --run")  # fmt: skip
         write_text(self.recipe_file, recipes.dump(recipe))
 
-    @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self) -> contextlib.AbstractContextManager[None]:
         """Keeps other processes from working in the directory; UserError if one does."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / ".lock").open("a+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                file.seek(0)
-                raise UserError(f"{self.path}: in use by process {file.read().strip()}") from None
-            file.truncate(0)
-            file.write(str(os.getpid()))
-            file.flush()
-            yield
+        return locked(self.path)
 
     def record_event(self, event: str, **fields: Any) -> None:
         """Appends to events.jsonl what happened and when (UTC), for people to read."""

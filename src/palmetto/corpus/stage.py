@@ -1,8 +1,8 @@
 """A stage: it looks at documents as the stages before have left them, and notes what becomes of each.
 
-Texts are written twice, after extraction and at the end. Between, a stage writes notes alone, a row a document: why it is
-dropped, what in its text is replaced, a language, a score. So stages cost what they read; what was dropped and why can
-be looked up; and a stage is done again without those before it.
+Texts are written twice, after extraction and at the end. Between, a stage writes notes alone, a row a document: why it
+is dropped, what in its text is replaced, a language, a score. So stages cost what they read; what was dropped and why
+can be looked up; and a stage is done again without those before it.
 """
 
 import functools
@@ -27,9 +27,12 @@ Say = Callable[[str], None]
 
 
 class Stage(Protocol):
-    """What a stage is to the runner. A value that can be pickled; what it does follows from `identity` and documents."""
+    """What a stage is to the runner. A value that can be pickled; all it does follows from `identity` and documents."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What it is called, once in a build."""
+        ...
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -42,8 +45,8 @@ class Stage(Protocol):
         ...
 
     def note(self, documents: pa.Table, shard: str, folder: Path) -> pa.Table:
-        """A row a document of one shard: `dropped` (string, null: stays), perhaps `edits` (tables.EDITS), and columns of
-        the stage's own. `documents`: tables.DOCUMENTS and the columns that earlier stages have noted."""
+        """A row a document of one shard: `dropped` (string, null: stays), perhaps `edits` (tables.EDITS), and columns
+        of the stage's own. `documents`: tables.DOCUMENTS and the columns that earlier stages have noted."""
         ...
 
 

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from palmetto.errors import nearest
 from palmetto.recipe.section import NonNegative, Positive, Rate, Section, Share, impossible
 
 Names = Annotated[tuple[str, ...], Field(strict=False)]
@@ -12,13 +13,20 @@ Part = Annotated[float, Field(ge=0, le=1)]
 SourceName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
 
 
+WEIGHTS: dict[str, dict[str, float]] = {
+    "palm": {"conversations": 50, "web": 27, "books": 13, "code": 5, "wikipedia": 4, "news": 1},
+    "glam": {"web": 42, "conversations": 28, "books": 20, "wikipedia": 6, "forums": 2, "news": 2},
+}
+"""Shares of tokens in percent: PaLM (arXiv 2204.02311, table 2) and GLaM (arXiv 2112.06905, table 3)."""
+
+
 class Source(Section):
     """One part of the mixture."""
 
     paths: AtLeastOne
     """Files, folders or addresses (gs://, s3://, …) that fsspec opens; relative ones lie in `root`."""
-    weight: Rate = 1.0
-    """Its part of the mixture's tokens, over the sum of all weights."""
+    weight: Rate | None = None
+    """Its part of the mixture's tokens, over the sum of all weights; null: the preset's for its name, without one 1."""
     kind: Literal["prose", "dialogue", "code"] = "prose"
     """Prose is judged by the rules for running text; dialogue and code are not."""
     text: AtLeastOne = ("text",)
@@ -78,6 +86,8 @@ class Contamination(Section):
 class Mixture(Section):
     """How much is taken of each source. No document is taken twice."""
 
+    preset: Literal["palm", "glam"] | None = None
+    """Weights of a paper's sources, by name (WEIGHTS)."""
     tokens: Positive | None = None
     """The budget; null: the largest that fits."""
     short: Literal["refuse", "redistribute"] = "refuse"
@@ -107,9 +117,23 @@ class Build(Section):
     def _check(self) -> "Build":
         scored = [name for name, source in self.sources.items() if source.quality]
         if scored and self.quality is None:
-            raise impossible(f"corpus.build.sources.{scored[0]}.quality", True, "needs corpus.build.quality.classifier; "
-                             "`palmetto corpus quality train` makes one")  # fmt: skip
+            raise impossible(f"corpus.build.sources.{scored[0]}.quality", True, "needs corpus.build.quality.classifier"
+                             ", which `palmetto corpus quality train` makes")  # fmt: skip
+        preset = WEIGHTS.get(self.mixture.preset or "")
+        for name, source in self.sources.items():
+            if preset is not None and source.weight is None and name not in preset:
+                raise impossible(f"corpus.build.sources.{name}.weight", None, f"the preset {self.mixture.preset} has "
+                                 f"no such source{nearest(name, preset)}; it has {', '.join(preset)}")  # fmt: skip
         return self
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Of every source."""
+        preset = WEIGHTS.get(self.mixture.preset or "", {})
+        return {
+            name: source.weight if source.weight is not None else preset.get(name, 1.0)
+            for name, source in self.sources.items()
+        }
 
 
 class Corpus(Section):

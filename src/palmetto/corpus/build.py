@@ -1,0 +1,120 @@
+"""A corpus, from sources to weighted, documented documents: every stage in order.
+
+DIR/documents/SOURCE/…parquet    text, source, language, address, licence, quality, tokens, ids
+DIR/vocabulary.model             trained on a sample of it
+DIR/contamination/               a mark for every evaluation example
+DIR/manifest.json                what was done, and every file with its digest; last, so that it says it is whole
+DIR/work/                        notes of the stages, which a later build goes on from
+"""
+
+import hashlib
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from palmetto.corpus import writing
+from palmetto.corpus.engine import Engine
+from palmetto.corpus.extraction import Extracted, extract
+from palmetto.corpus.measuring import Tokenizer, Tokens, sample
+from palmetto.corpus.mixture import Mixture
+from palmetto.corpus.stage import Done, Say, Stage, View, digest_of, run
+from palmetto.files import locked, read_json, write_bytes, write_json
+from palmetto.recipe.corpus import Build
+
+MANIFEST = "manifest.json"
+DOCUMENTS = "documents"
+VOCABULARY = "vocabulary.model"
+_FORMAT = 1
+
+
+def build(recipe: Build, tokenizer: Tokenizer, out: Path, engine: Engine, say: Say) -> dict[str, Any]:
+    """Builds a corpus into `out` and returns its manifest; what is done already is not done again.
+
+    The same recipe and sources give the same bytes, on any engine and wherever they lie. UserError and RunStopped as
+    the stages raise them.
+    """
+    with locked(out):
+        work = out / "work"
+        extracted = extract(recipe, work, engine, say)
+        view, digest, done = extracted.view, extracted.done.digest, list[tuple[str, Done]]()
+
+        def do(stage: Stage) -> None:
+            nonlocal view, digest
+            result = run(stage, view, digest, work, engine, say)
+            done.append((stage.name, result))
+            view, digest = view.after(result.folder), result.digest
+
+        for stage in cleaning(recipe):
+            do(stage)
+        vocabulary = _vocabulary(recipe, tokenizer, view, digest, done[-1][1] if done else extracted.done, work, say)
+        do(Tokens(tokenizer, vocabulary))
+        mixture = recipe.mixture
+        do(Mixture(tuple(recipe.weights.items()), mixture.tokens, mixture.short))
+        return _finish(recipe, extracted, view, digest, done, vocabulary, out, engine, say)
+
+
+def cleaning(recipe: Build) -> Iterator[Stage]:
+    """The stages between extraction and mixture, as the recipe has them."""
+    yield from ()
+
+
+def _vocabulary(recipe: Build, tokenizer: Tokenizer, view: View, digest: str, last: Done, work: Path, say: Say) -> Path:
+    """A vocabulary trained on sources in their shares, by bytes, since tokens are what it makes."""
+    weights = recipe.weights
+    identity = digest_of({"before": digest, "weights": weights, **tokenizer.identity})
+    path = work / f"vocabulary-{identity[:16]}.model"
+    if not path.exists():
+        sizes = {name: size for name, (_, size) in last.counts.after.items()}
+        total = sum(weights.values())
+        say(f"vocabulary: {', '.join(str(value) for value in tokenizer.identity.values())}")
+        tokenizer.train(sample(view, sizes, {name: weight / total for name, weight in weights.items()}), path)
+    return path
+
+
+def _finish(
+    recipe: Build,
+    extracted: Extracted,
+    view: View,
+    digest: str,
+    done: list[tuple[str, Done]],
+    vocabulary: Path,
+    out: Path,
+    engine: Engine,
+    say: Say,
+) -> dict[str, Any]:
+    manifest = out / MANIFEST
+    if manifest.exists():
+        values: dict[str, Any] = read_json(manifest)
+        if values["digest"] == digest:
+            say(f"{out}: done already")
+            return values
+        manifest.unlink()
+        shutil.rmtree(out / DOCUMENTS)
+    survey = writing.write(view, out / DOCUMENTS, digest, engine)
+    write_bytes(out / VOCABULARY, vocabulary.read_bytes())
+    values = {
+        "format": _FORMAT,
+        "digest": digest,
+        "recipe": recipe.model_dump(mode="json", exclude={"root"}),
+        "stages": [{"name": "extraction", **extracted.done.counts.values()}]
+        + [{"name": name, **result.counts.values()} for name, result in done],
+        "not_read": [asdict(problem) for problem in extracted.problems],
+        "mixture": read_json(done[-1][1].folder / "parts.json"),
+        "languages": _nested(survey.languages),
+        "licences": _nested(survey.licences),
+        "samples": survey.samples,
+        "vocabulary": hashlib.sha256(vocabulary.read_bytes()).hexdigest(),
+        "files": survey.files,
+    }
+    write_json(manifest, values)
+    return values
+
+
+def _nested(counter: dict[tuple[str, str, str], int]) -> dict[str, dict[str, dict[str, int]]]:
+    """By source, then language or licence, then what is counted."""
+    nested: dict[str, dict[str, dict[str, int]]] = {}
+    for (source, key, quantity), value in sorted(counter.items()):
+        nested.setdefault(source, {}).setdefault(key, {})[quantity] = value
+    return nested

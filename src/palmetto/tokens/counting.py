@@ -1,0 +1,41 @@
+"""The vocabulary as the corpus needs it: trained on a sample, then asked for counts."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from palmetto.corpus.documents import cut
+from palmetto.tokens.vocabulary import Kind, Vocabulary
+
+
+@dataclass(frozen=True)
+class Counter:
+    """A `palmetto.corpus.measuring.Tokenizer`."""
+
+    kind: Kind
+    size: int
+    section_bytes: int
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Kind and size."""
+        return {"kind": self.kind, "size": self.size}
+
+    def train(self, texts: Iterable[str], path: Path) -> None:
+        """Trains on sections, as a run does; SizeError where the text is too little for the size."""
+        Vocabulary.train(
+            (section for text in texts for section in cut(text, self.section_bytes)), self.size, self.kind
+        ).save(path)
+
+    def count(self, path: Path, texts: list[str]) -> list[int]:
+        """Tokens of the sections of each text, an [eod] for each section."""
+        sections = [cut(text, self.section_bytes) for text in texts]
+        lengths = iter([len(ids) + 1 for ids in _load(path).encode_all([one for each in sections for one in each])])
+        return [sum(next(lengths) for _ in each) for each in sections]
+
+
+@lru_cache(1)
+def _load(path: Path) -> Vocabulary:
+    return Vocabulary.load(path)
