@@ -25,6 +25,7 @@ ORDER = (
     ("evaluation",),
     ("report",),
     ("plan", "planning", "progress"),
+    ("corpora",),
     ("launch", "stages"),
     ("axes", "sweep"),
     ("drills",),

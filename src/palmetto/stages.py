@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from palmetto import environment, recipes
+from palmetto import corpora, environment, recipes
 from palmetto.cluster import Cluster
 from palmetto.corpus import documents
 from palmetto.errors import UserError
@@ -33,7 +33,12 @@ Say = Callable[[str], None]
 
 def build_tokens(run: RunDirectory, recipe: Recipe, say: Say) -> None:
     """Source → vocabulary → token stores. UserError if the text differs from what the run has trained on."""
-    source = recipe.corpus.source
+    source, made = recipe.corpus.source, None
+    if source is None and recipe.corpus.build is not None:
+        source = str(run.path / "corpus")
+        if not (run.begun and _outputs_whole(run, "tokens")):
+            corpora.build(recipe, Path(source), say)
+            made = Path(source) / documents.VOCABULARY
     if source is None:
         raise UserError(f"{recipe.name} names no text: give --source PATH, or corpus.source in the recipe")
     if run.begun and source != "python" and not Path(source).exists() and _outputs_whole(run, "tokens"):
@@ -57,11 +62,7 @@ def build_tokens(run: RunDirectory, recipe: Recipe, say: Say) -> None:
 
     if not _complete(run, "vocabulary", vocabulary_inputs):
         _describe_source(source, say)
-        say(f"training a {tokens.vocabulary} vocabulary of {tokens.vocabulary_size} pieces")
-        try:
-            vocabulary = Vocabulary.train((d.text for d in texts()), tokens.vocabulary_size, tokens.vocabulary)
-        except SizeError as error:
-            raise _too_large(error, texts, recipe) from None
+        vocabulary = _train_vocabulary(texts, recipe, say) if made is None else Vocabulary.load(made)
         vocabulary.save(run.vocabulary)
         _finish(run, "vocabulary", vocabulary_inputs, [run.vocabulary])
     if not _complete(run, "tokens", store_inputs):
@@ -79,6 +80,15 @@ def build_tokens(run: RunDirectory, recipe: Recipe, say: Say) -> None:
         say(f"tokens for validation: {packed.validation}")
         _finish(run, "tokens", store_inputs, [run.train_store, run.validation_store])
         _order(packed.train.windows, recipe).check(recipe.training.steps)
+
+
+def _train_vocabulary(texts: Callable[[], Iterable[documents.Document]], recipe: Recipe, say: Say) -> Vocabulary:
+    tokens = recipe.tokens
+    say(f"training a {tokens.vocabulary} vocabulary of {tokens.vocabulary_size} pieces")
+    try:
+        return Vocabulary.train((d.text for d in texts()), tokens.vocabulary_size, tokens.vocabulary)
+    except SizeError as error:
+        raise _too_large(error, texts, recipe) from None
 
 
 def adopt(run: RunDirectory, other: RunDirectory, stage: str) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from palmetto.corpus import writing
+from palmetto.corpus.documents import DOCUMENTS, MANIFEST, VOCABULARY
 from palmetto.corpus.engine import Engine
 from palmetto.corpus.extraction import Extracted, extract
 from palmetto.corpus.measuring import Tokenizer, Tokens, sample
@@ -23,9 +24,6 @@ from palmetto.corpus.stage import Done, Say, Stage, View, digest_of, run
 from palmetto.files import locked, read_json, write_bytes, write_json
 from palmetto.recipe.corpus import Build
 
-MANIFEST = "manifest.json"
-DOCUMENTS = "documents"
-VOCABULARY = "vocabulary.model"
 _FORMAT = 1
 
 

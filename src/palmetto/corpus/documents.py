@@ -16,6 +16,10 @@ from palmetto.corpus import formats, python_text
 from palmetto.errors import UserError
 
 PYTHON = "python"
+MANIFEST = "manifest.json"
+"""What makes a folder a corpus that was built (build.py): of it, DOCUMENTS alone is read."""
+DOCUMENTS = "documents"
+VOCABULARY = "vocabulary.model"
 _ESCAPED_BYTE = re.compile("[\udc80-\udcff]")
 
 
@@ -146,6 +150,8 @@ def _list(source: str) -> tuple[dict[str, Path], tuple[Ignored, ...]]:
         if formats.extension(root.name) is None:
             raise UserError(f"{source}: not a kind of file that can be read; understood are {formats.UNDERSTOOD}")
         return {root.name: root}, ()
+    if (root / MANIFEST).is_file() and (root / DOCUMENTS).is_dir():
+        root = root / DOCUMENTS
     if not root.is_dir():
         raise UserError(f"{source}: no such file or folder; give a path, or `{PYTHON}` for the text of this Python")
     files: dict[str, Path] = {}

@@ -110,7 +110,7 @@ def _ranked(view: View) -> Iterator[tuple[str, Ranks, npt.NDArray[np.int64]]]:
 
 
 def _ends(view: View, sums: dict[str, npt.NDArray[np.int64]], wanted: dict[str, int]) -> dict[str, int]:
-    """The rank of the first document that is not taken, by source: as many come before as `wanted` has room for."""
+    """The rank of the first document that is not taken, by source: those before it come nearest to what is wanted."""
     cut = {}
     for name, of_source in sums.items():
         before = np.concatenate([[0], np.cumsum(of_source)])
@@ -124,6 +124,7 @@ def _ends(view: View, sums: dict[str, npt.NDArray[np.int64]], wanted: dict[str, 
     for name, (bucket, room) in cut.items():
         ranks, tokens = (np.concatenate(of_all) for of_all in zip(*inside[name], strict=True))
         order = np.argsort(ranks, kind="stable")
-        beyond = np.flatnonzero(np.cumsum(tokens[order]) > room)
-        ends[name] = int(ranks[order[beyond[0]]]) if len(beyond) else min((bucket + 1) << 48, _ALL)
+        taken = np.concatenate([[0], np.cumsum(tokens[order])])
+        count = int(np.argmin(np.abs(taken - room)))
+        ends[name] = int(ranks[order[count]]) if count < len(order) else min((bucket + 1) << 48, _ALL)
     return ends

@@ -95,8 +95,8 @@ class Recipe(Section):
         if not (isinstance(schedule, Cosine) and schedule.decay_steps is None):
             del values["training.steps"]
         for key in _OUTSIDE_IDENTITY:
-            del values[key]
-        return {key: value for key, value in values.items() if not key.startswith(("mesh.", "corpus.build"))}
+            values.pop(key, None)
+        return {key: value for key, value in values.items() if not key.startswith("mesh.")}
 
     @property
     def layout(self) -> dict[str, int | str]:
@@ -130,6 +130,7 @@ class Recipe(Section):
 _OUTSIDE_IDENTITY = (
     "name",
     "corpus.source",
+    "corpus.build.root",
     "training.checkpoint_every",
     "training.keep_last",
     "training.keep_every",

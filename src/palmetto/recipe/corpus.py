@@ -142,7 +142,7 @@ class Corpus(Section):
     source: str | None = None
     """The short way: a file or folder, or `python`: the text of the running Python's installation."""
     build: Build | None = None
-    """The long way: a mixture of several sources, cleaned."""
+    """The long way: a mixture of several sources, cleaned; where a source is given, that takes its place."""
     validation_share: Share = 0.02
     """Share of the documents held out, chosen by the hash of their content."""
     section_bytes: Positive = 65536

@@ -4,10 +4,12 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from palmetto.cli import corpus, tokenizer
+from palmetto.cli.common import Directory, Json, Mesh, Overrides, RecipeName, RunOption, answer, say
 from palmetto.errors import RunStopped, UserError
 
 if TYPE_CHECKING:
@@ -21,15 +23,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-tokenizer = typer.Typer(help="Train, apply and look at vocabularies.", no_args_is_help=True)
-app.add_typer(tokenizer, name="tokenizer")
-
-RecipeName = Annotated[str, typer.Argument(help="A shipped recipe (see `palmetto recipes`) or a YAML file.")]
-Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY.PATH=VALUE]...", help="Recipe values to change.")]
-RunOption = Annotated[Path | None, typer.Option("--run", help="The run directory; by default runs/RECIPE.")]
-Mesh = Annotated[list[str] | None, typer.Argument(metavar="[mesh.AXIS=SIZE]...", help="Another mesh to replay it on.")]
-Directory = Annotated[Path, typer.Argument(metavar="DIR", help="A run directory.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+app.add_typer(tokenizer.app, name="tokenizer")
+app.add_typer(corpus.app, name="corpus")
 
 
 def main() -> None:
@@ -65,11 +60,11 @@ def run(
     resolved, directory = _prepare(recipe, overrides, source, run)
     with directory.locked():
         directory.claim(resolved)
-        stages.build_tokens(directory, resolved, _say)
-        finished = stages.train(directory, resolved.training.steps, _say)
+        stages.build_tokens(directory, resolved, say)
+        finished = stages.train(directory, resolved.training.steps, say)
         if finished:
-            stages.write_samples(directory, _say)
-        stages.write_report(directory, _say)
+            stages.write_samples(directory, say)
+        stages.write_report(directory, say)
     _answer_summary(directory, as_json)
     if finished and not as_json:
         us, run_path = sys.argv[0], directory.path
@@ -109,14 +104,14 @@ def train(
         launch.check(processes, resolved.mesh.devices)
         raise typer.Exit(launch.launch(processes, launch.this_command()))
     if cluster:
-        stages.train_in_cluster(directory, resolved, until or steps, _say, cluster)
+        stages.train_in_cluster(directory, resolved, until or steps, say, cluster)
         if directory.summary.exists() and not cluster.rank:
             _answer_summary(directory, as_json)
         return
     with directory.locked():
         directory.claim(resolved)
-        stages.build_tokens(directory, resolved, _say)
-        stages.train(directory, until or steps, _say, patience if pods else None)
+        stages.build_tokens(directory, resolved, say)
+        stages.train(directory, until or steps, say, patience if pods else None)
     _answer_summary(directory, as_json)
 
 
@@ -131,11 +126,11 @@ def verify(
     """Replay the run and compare it bit for bit with its ledger; exit 0 if it matches, 1 if not."""
     from palmetto import stages
 
-    replayed, difference = stages.verify(_existing(directory), start, end, _say, overrides or ())
+    replayed, difference = stages.verify(_existing(directory), start, end, say, overrides or ())
     if difference is None:
-        _answer({"verified": True, "steps": replayed}, f"verified: {replayed} steps, bit for bit", as_json)
+        answer({"verified": True, "steps": replayed}, f"verified: {replayed} steps, bit for bit", as_json)
         return
-    _answer({"verified": False, **difference._asdict()}, str(difference), as_json)
+    answer({"verified": False, **difference._asdict()}, str(difference), as_json)
     raise typer.Exit(1)
 
 
@@ -149,13 +144,13 @@ def digest(
     from palmetto import stages
 
     run = _existing(directory)
-    stages.enter(run, _say)
+    stages.enter(run, say)
     from palmetto.decoding.trained import restore
 
     state, at, checkpoints = restore(run, step)
     parameters, optimizer = checkpoints.digests(state)
     values = {"step": at, "parameters": parameters, "optimizer": optimizer}
-    _answer(values, "\n".join(f"{key:10} {value}" for key, value in values.items()), as_json)
+    answer(values, "\n".join(f"{key:10} {value}" for key, value in values.items()), as_json)
 
 
 @app.command()
@@ -174,13 +169,13 @@ def generate(
     from palmetto import stages
 
     run = _existing(directory)
-    stages.enter(run, _say)
+    stages.enter(run, say)
     from palmetto.decoding.sampling import Sampling
     from palmetto.decoding.trained import TrainedModel
 
     sampling = Sampling(temperature, top_k, top_p).check()
     text = TrainedModel(run, overrides or ()).go_on(prompt, tokens, sampling, seed)
-    _answer({"prompt": prompt, "text": text}, prompt + text, as_json)
+    answer({"prompt": prompt, "text": text}, prompt + text, as_json)
 
 
 @app.command(name="long-context")
@@ -194,12 +189,12 @@ def long_context(
     from palmetto import stages
 
     run = _existing(directory)
-    curves = stages.long_context(run, times, sequences, _say)
+    curves = stages.long_context(run, times, sequences, say)
     from palmetto.report import long_context
 
     trained = run.recipe.model_length
     long_context.write(curves, trained, run.path)
-    _answer(long_context.values(curves, trained), long_context.table(curves, trained), as_json)
+    answer(long_context.values(curves, trained), long_context.table(curves, trained), as_json)
 
 
 @app.command()
@@ -215,8 +210,8 @@ def sweep(
     from palmetto import sweep as sweeps
     from palmetto.report import sweep as results
 
-    done = sweeps.run(sweeps.plan(recipe, axes or [], seeds, source, out), _say)
-    _answer(results.values(done), results.markdown(done), as_json)
+    done = sweeps.run(sweeps.plan(recipe, axes or [], seeds, source, out), say)
+    answer(results.values(done), results.markdown(done), as_json)
     if done.failed:
         raise typer.Exit(1)
 
@@ -243,18 +238,18 @@ def plan(
         from palmetto import plan as planning
 
         values = planning.plan(resolved)
-        _answer(values, planning.describe(values), as_json)
+        answer(values, planning.describe(values), as_json)
         return
     from palmetto.planning import at_scale, describe
     from palmetto.planning import topology as topologies
 
     on = topologies.parse(topology, slices)
     if search:
-        values = at_scale.search(resolved, on, _say)
-        _answer(values, describe.describe_search(values), as_json)
+        values = at_scale.search(resolved, on, say)
+        answer(values, describe.describe_search(values), as_json)
         return
-    values = at_scale.plan(resolved, on, _say)
-    _answer(values, describe.describe(values), as_json)
+    values = at_scale.plan(resolved, on, say)
+    answer(values, describe.describe(values), as_json)
     if not values["fits"]:
         raise RunStopped(describe.misfit(values))
 
@@ -265,8 +260,8 @@ def report(directory: Directory, as_json: Json = False) -> None:
     from palmetto import stages
 
     run = _existing(directory)
-    stages.write_report(run, _say)
-    _answer({"report": str(run.report)}, str(run.report), as_json)
+    stages.write_report(run, say)
+    answer({"report": str(run.report)}, str(run.report), as_json)
 
 
 @app.command()
@@ -277,9 +272,9 @@ def drill(
     """Inject a fault into a small training and see whether the promise holds; exit 0 if it does, 1 if not."""
     from palmetto import drills
 
-    report = drills.run(name, _say if as_json else lambda text: _answer(None, text, as_json=False))
+    report = drills.run(name, say if as_json else lambda text: answer(None, text, as_json=False))
     if as_json:
-        _answer(report.values(), "", as_json)
+        answer(report.values(), "", as_json)
     if report.broken:
         raise RunStopped(f"drill {name}: {report.broken}")
 
@@ -290,59 +285,7 @@ def list_recipes(as_json: Json = False) -> None:
     from palmetto import recipes
 
     names = recipes.names()
-    _answer(names, "\n".join(f"{name:16}{recipes.describe(name)}" for name in names), as_json)
-
-
-@tokenizer.command("train")
-def tokenizer_train(
-    source: Annotated[str, typer.Argument(help="A file or folder of text, or `python`.")],
-    model: Annotated[Path, typer.Option("--out", help="Where to write the vocabulary.")],
-    size: Annotated[int, typer.Option(help="Number of pieces.")] = 32768,
-    kind: Annotated[Literal["bpe", "unigram"], typer.Option(help="How pieces are found.")] = "bpe",
-    as_json: Json = False,
-) -> None:
-    """Train a lossless vocabulary."""
-    from palmetto.corpus import documents
-    from palmetto.recipe.corpus import Corpus
-    from palmetto.tokens.vocabulary import Vocabulary
-
-    texts = (document.text for document in documents.read(source, Corpus().section_bytes))
-    vocabulary = Vocabulary.train(texts, size, kind)
-    vocabulary.save(model)
-    values = {"model": str(model), "size": vocabulary.size, "digest": vocabulary.digest}
-    _answer(values, f"{model}: {vocabulary.size} pieces, digest {vocabulary.digest}", as_json)
-
-
-@tokenizer.command("encode")
-def tokenizer_encode(model: Path, as_json: Json = False) -> None:
-    """Bytes on standard input → ids, separated by spaces."""
-    from palmetto.tokens.vocabulary import Vocabulary
-
-    ids = Vocabulary.load(model).encode_bytes(sys.stdin.buffer.read()).tolist()
-    _answer(ids, " ".join(map(str, ids)), as_json)
-
-
-@tokenizer.command("decode")
-def tokenizer_decode(model: Path) -> None:
-    """Ids on standard input → the bytes they stand for, exactly."""
-    from palmetto.tokens.vocabulary import Vocabulary
-
-    words = sys.stdin.read().split()
-    for word in words:
-        if not word.isdigit():
-            raise UserError(f"standard input: {word!r} is not an id; expected whole numbers separated by white space")
-    sys.stdout.buffer.write(Vocabulary.load(model).decode_bytes([int(word) for word in words]))
-    sys.stdout.buffer.flush()
-
-
-@tokenizer.command("inspect")
-def tokenizer_inspect(model: Path, as_json: Json = False) -> None:
-    """Every piece of a vocabulary."""
-    from palmetto.tokens.vocabulary import Vocabulary
-
-    rows = [piece._asdict() | {"data": piece.data.hex()} for piece in Vocabulary.load(model).pieces()]
-    text = "\n".join(f"{row['id']:6}  {row['kind']:8} {row['name']!r:24} {row['score']:g}" for row in rows)
-    _answer(rows, text, as_json)
+    answer(names, "\n".join(f"{name:16}{recipes.describe(name)}" for name in names), as_json)
 
 
 def _prepare(
@@ -365,10 +308,6 @@ def _existing(directory: Path) -> "RunDirectory":
     return RunDirectory.existing(directory)
 
 
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
 def _answer_summary(run: "RunDirectory", as_json: bool) -> None:
     from palmetto.files import read_json
 
@@ -381,10 +320,4 @@ def _answer_summary(run: "RunDirectory", as_json: bool) -> None:
         f"  {summary['tokens_per_second']:,.0f} tokens/s, MFU {summary['mfu']:.1%}; parameters "
         f"{summary['digest']['parameters'][:16]}, optimizer {summary['digest']['optimizer'][:16]}"
     )
-    _answer(summary, text, as_json)
-
-
-def _answer(values: Any, text: str, as_json: bool) -> None:
-    shown = json.dumps(values, indent=2, ensure_ascii=True) if as_json else text
-    sys.stdout.buffer.write(shown.encode(errors="surrogateescape") + b"\n")
-    sys.stdout.flush()
+    answer(summary, text, as_json)

@@ -1,0 +1,27 @@
+"""What all commands share: their usual arguments, and how they answer."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+RecipeName = Annotated[str, typer.Argument(help="A shipped recipe (see `palmetto recipes`) or a YAML file.")]
+Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY.PATH=VALUE]...", help="Recipe values to change.")]
+RunOption = Annotated[Path | None, typer.Option("--run", help="The run directory; by default runs/RECIPE.")]
+Mesh = Annotated[list[str] | None, typer.Argument(metavar="[mesh.AXIS=SIZE]...", help="Another mesh to replay it on.")]
+Directory = Annotated[Path, typer.Argument(metavar="DIR", help="A run directory.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def say(text: str) -> None:
+    """A line for a person, on standard error."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def answer(values: Any, text: str, as_json: bool) -> None:
+    """The command's answer, on standard output: `text`, or `values` as JSON."""
+    shown = json.dumps(values, indent=2, ensure_ascii=True) if as_json else text
+    sys.stdout.buffer.write(shown.encode(errors="surrogateescape") + b"\n")
+    sys.stdout.flush()

@@ -1,0 +1,64 @@
+"""`palmetto tokenizer`."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from palmetto.cli.common import Json, answer
+from palmetto.errors import UserError
+
+app = typer.Typer(help="Train, apply and look at vocabularies.", no_args_is_help=True)
+
+
+@app.command("train")
+def train(
+    source: Annotated[str, typer.Argument(help="A file or folder of text, or `python`.")],
+    model: Annotated[Path, typer.Option("--out", help="Where to write the vocabulary.")],
+    size: Annotated[int, typer.Option(help="Number of pieces.")] = 32768,
+    kind: Annotated[Literal["bpe", "unigram"], typer.Option(help="How pieces are found.")] = "bpe",
+    as_json: Json = False,
+) -> None:
+    """Train a lossless vocabulary."""
+    from palmetto.corpus import documents
+    from palmetto.recipe.corpus import Corpus
+    from palmetto.tokens.vocabulary import Vocabulary
+
+    texts = (document.text for document in documents.read(source, Corpus().section_bytes))
+    vocabulary = Vocabulary.train(texts, size, kind)
+    vocabulary.save(model)
+    values = {"model": str(model), "size": vocabulary.size, "digest": vocabulary.digest}
+    answer(values, f"{model}: {vocabulary.size} pieces, digest {vocabulary.digest}", as_json)
+
+
+@app.command("encode")
+def encode(model: Path, as_json: Json = False) -> None:
+    """Bytes on standard input → ids, separated by spaces."""
+    from palmetto.tokens.vocabulary import Vocabulary
+
+    ids = Vocabulary.load(model).encode_bytes(sys.stdin.buffer.read()).tolist()
+    answer(ids, " ".join(map(str, ids)), as_json)
+
+
+@app.command("decode")
+def decode(model: Path) -> None:
+    """Ids on standard input → the bytes they stand for, exactly."""
+    from palmetto.tokens.vocabulary import Vocabulary
+
+    words = sys.stdin.read().split()
+    for word in words:
+        if not word.isdigit():
+            raise UserError(f"standard input: {word!r} is not an id; expected whole numbers separated by white space")
+    sys.stdout.buffer.write(Vocabulary.load(model).decode_bytes([int(word) for word in words]))
+    sys.stdout.buffer.flush()
+
+
+@app.command("inspect")
+def inspect(model: Path, as_json: Json = False) -> None:
+    """Every piece of a vocabulary."""
+    from palmetto.tokens.vocabulary import Vocabulary
+
+    rows = [piece._asdict() | {"data": piece.data.hex()} for piece in Vocabulary.load(model).pieces()]
+    text = "\n".join(f"{row['id']:6}  {row['kind']:8} {row['name']!r:24} {row['score']:g}" for row in rows)
+    answer(rows, text, as_json)
