@@ -20,6 +20,9 @@ WEIGHTS: dict[str, dict[str, float]] = {
 """Shares of tokens in percent: PaLM (arXiv 2204.02311, table 2) and GLaM (arXiv 2112.06905, table 3)."""
 
 
+Rules = Literal["none", "gopher", "c4", "both"]
+
+
 class Source(Section):
     """One part of the mixture."""
 
@@ -41,6 +44,9 @@ class Source(Section):
     """Of everything in it, where records and repositories do not say."""
     quality: bool = False
     """Whether it is sampled by the classifier's score."""
+    filters: Rules | None = None
+    """Its own rules for running text; null: those of `filters`. C4's suit web pages, a paragraph a line: of books whose
+    lines are wrapped they would cut most."""
 
 
 class Filters(Section):
@@ -49,7 +55,9 @@ class Filters(Section):
 
     minimum_words: Positive = 50
     maximum_words: Positive = 100_000
-    rules: Literal["none", "gopher", "c4", "both"] = "both"
+    rules: Rules = "both"
+    bad_words: str | None = None
+    """A file of words, one a line: a text with one of them is dropped, as C4's authors did; none comes with this."""
 
 
 class Quality(Section):
