@@ -57,6 +57,7 @@ OTHER_RUN = {
     "training.optimizer.weight_decay": "false",
     "training.optimizer.update_clip": "1",
     "training.schedule.name": "cosine",
+    "corpus.build": "{sources: {web: {paths: [web]}}}",
     "training.schedule.peak": "0.02",
     "training.schedule.hold": "100",
     "training.clip": "2",
