@@ -16,12 +16,14 @@ def build(recipe: Recipe, out: Path, say: "Say", engine: str = "local", workers:
     if recipe.corpus.build is None:
         raise UserError(f"{recipe.name} has no corpus.build, the sources that a corpus is made of; palm-mix has one")
     from palmetto.corpus import build as stages
+    from palmetto.progress import Watch
     from palmetto.report import datasheet
     from palmetto.tokens.counting import Counter
 
     tokens = recipe.tokens
     counter = Counter(tokens.vocabulary, tokens.vocabulary_size, recipe.corpus.section_bytes)
-    manifest = stages.build(recipe.corpus.build, counter, out, _engine(engine, workers), say)
+    with Watch() as watch:
+        manifest = stages.build(recipe.corpus.build, counter, out, _engine(engine, workers), watch.say, watch.engine)
     datasheet.write(manifest, recipe.name, out)
     say(f"datasheet: {out / 'datasheet.html'}")
     return manifest

@@ -2,12 +2,19 @@
 
 import sys
 import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
 from palmetto.training.ledger import Line
 
+if TYPE_CHECKING:
+    from palmetto.corpus.engine import Engine
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
 _LOG_SECONDS = 10.0
 
 
@@ -66,3 +73,63 @@ class Reporter:
             self._console.print(text, highlight=False, markup=False)
         elif not self._quiet:
             print(text, file=sys.stderr, flush=True)
+
+
+class Watch:
+    """Tasks of one stage after the other, for work that is many tasks (palmetto.corpus.engine)."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True)
+        self._live = self._console.is_terminal
+        self._bar = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=self._console,
+            transient=True,
+            disable=not self._live,
+        )
+        self._last_log = time.monotonic()
+
+    def __enter__(self) -> "Watch":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.stop()
+
+    def say(self, text: str) -> None:
+        """Something a person should know."""
+        if self._live:
+            self._console.print(text, highlight=False, markup=False)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+    def engine(self, engine: "Engine", stage: str) -> "Engine":
+        """The same engine, whose tasks are shown as the stage's."""
+        return _Watched(self, engine, stage)
+
+    def follow(self, stage: str, total: int, results: Iterable[Result]) -> Iterator[Result]:
+        """The results as they come, each counted."""
+        bar = self._bar.add_task(stage, total=total)
+        for done, result in enumerate(results, 1):
+            self._bar.update(bar, completed=done)
+            now = time.monotonic()
+            if not self._live and now - self._last_log >= _LOG_SECONDS:
+                self._last_log = now
+                print(f"{stage}: {done:,} of {total:,}", file=sys.stderr, flush=True)
+            yield result
+        self._bar.remove_task(bar)
+
+
+class _Watched:
+    """An engine that shows how far it is."""
+
+    def __init__(self, watch: Watch, engine: "Engine", stage: str) -> None:
+        self._watch, self._engine, self._stage = watch, engine, stage
+
+    def map(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[Result]:
+        """As the engine does."""
+        return self._watch.follow(self._stage, len(tasks), self._engine.map(function, tasks))

@@ -9,7 +9,7 @@ DIR/work/                        notes of the stages, which a later build goes o
 
 import hashlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,11 @@ from palmetto.recipe.corpus import Build
 _FORMAT = 1
 
 
-def build(recipe: Build, tokenizer: Tokenizer, out: Path, engine: Engine, say: Say) -> dict[str, Any]:
+Watch = Callable[[Engine, str], Engine]
+"""Makes of an engine one that shows how far the stage of a name is."""
+
+
+def build(recipe: Build, tokenizer: Tokenizer, out: Path, engine: Engine, say: Say, watch: Watch) -> dict[str, Any]:
     """Builds a corpus into `out` and returns its manifest; what is done already is not done again.
 
     The same recipe and sources give the same bytes, on any engine and wherever they lie. UserError and RunStopped as
@@ -35,12 +39,12 @@ def build(recipe: Build, tokenizer: Tokenizer, out: Path, engine: Engine, say: S
     """
     with locked(out):
         work = out / "work"
-        extracted = extract(recipe, work, engine, say)
+        extracted = extract(recipe, work, watch(engine, "extraction"), say)
         view, digest, done = extracted.view, extracted.done.digest, list[tuple[str, Done]]()
 
         def do(stage: Stage) -> None:
             nonlocal view, digest
-            result = run(stage, view, digest, work, engine, say)
+            result = run(stage, view, digest, work, watch(engine, stage.name), say)
             done.append((stage.name, result))
             view, digest = view.after(result.folder), result.digest
 
@@ -50,7 +54,7 @@ def build(recipe: Build, tokenizer: Tokenizer, out: Path, engine: Engine, say: S
         do(Tokens(tokenizer, vocabulary))
         mixture = recipe.mixture
         do(Mixture(tuple(recipe.weights.items()), mixture.tokens, mixture.short))
-        return _finish(recipe, extracted, view, digest, done, vocabulary, out, engine, say)
+        return _finish(recipe, extracted, view, digest, done, vocabulary, out, watch(engine, "writing"), say)
 
 
 def cleaning(recipe: Build) -> Iterator[Stage]:
