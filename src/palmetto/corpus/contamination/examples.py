@@ -1,0 +1,218 @@
+"""Evaluation sets, read as they come: question, prompt and target of every example, whatever its fields are called.
+
+Read are .jsonl, .json, .csv, .tsv and .parquet, each also .gz or .zst. A set is a file: its name is the file's without
+extension, under a folder's name if a folder is given: ``mmlu/dev/virology_dev``.
+
+A record's fields go by their names (`ROLES`; upper and lower case alike, numbers at their ends left out: ``choice1``).
+All strings of a field count, those of lists and objects within it too; several fields of one role are joined, a line
+each. Records may lie within records (SQuAD's paragraphs and questions, BIG-bench's examples: `WITHIN`); the inner ones
+have the outer ones' prompt. A record with no field of these names is all question. A .csv or .tsv without such a name
+in its first line has no header: the first column is the question, the last the target, those between are the prompt.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from palmetto.corpus.formats import COMPRESSIONS, opened
+from palmetto.errors import UserError, nearest
+
+Role = Literal["question", "prompt", "target"]
+PARTS: tuple[Role, ...] = ("question", "prompt", "target")
+EXTENSIONS = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
+ROLES: dict[str, Role] = {
+    **dict.fromkeys(("question", "question_text", "query", "stem", "goal", "input", "instruction", "problem", "text",
+                     "sentence", "sentence_good", "sent_more", "mr"), "question"),
+    **dict.fromkeys(("prompt", "passage", "context", "ctx", "paragraph", "premise", "hypothesis", "body", "story",
+                     "article", "document", "document_plaintext", "dialogue", "background", "choices", "choice",
+                     "options", "option", "sol", "ans", "endings", "ending", "target_scores", "sentence_bad",
+                     "sent_less"), "prompt"),
+    **dict.fromkeys(("target", "targets", "answer", "answers", "correct_answer", "orig_answer", "output", "completion",
+                     "rationale", "solution", "canonical_solution", "code", "ref", "reference", "references",
+                     "summary"), "target"),
+}  # fmt: skip
+"""What a field is, by its name."""
+WITHIN = frozenset({"data", "examples", "instances", "paragraphs", "qas", "qa_pairs"})
+"""Fields that hold further records."""
+_LABELS = frozenset({"id", "label", "idx", "answerkey"})
+Texts = dict[Role, list[str]]
+
+
+@dataclass(frozen=True)
+class Example:
+    """One of a set; `id` is its number within the file, from 1 on; empty strings for what it does not have."""
+
+    set: str
+    id: str
+    question: str
+    prompt: str
+    target: str
+
+
+def find_sets(path: str | Path) -> dict[str, Path]:
+    """The files of sets at a path, by the set's name; UserError where there is none, or two have one name."""
+    root = Path(path)
+    if root.is_file():
+        if _kind(root) is None:
+            raise UserError(f"{root}: not a kind of evaluation set; understood are {', '.join(EXTENSIONS)}, also "
+                            f"compressed ({', '.join(COMPRESSIONS)})")  # fmt: skip
+        return {_stem(Path(root.name)): root}
+    if not root.is_dir():
+        names = [entry.name for entry in root.parent.iterdir()] if root.parent.is_dir() else []
+        raise UserError(f"{root}: no such evaluation set{nearest(root.name, names)}")
+    sets: dict[str, Path] = {}
+    for file in sorted(file for file in root.rglob("*") if file.is_file() and _kind(file)):
+        name = f"{root.resolve().name}/{_stem(file.relative_to(root))}"
+        if name in sets:
+            raise UserError(f"{file}: {sets[name].name} beside it has the same name but for its extension; rename one")
+        sets[name] = file
+    if not sets:
+        raise UserError(f"{root}: no evaluation set in it; understood are {', '.join(EXTENSIONS)}")
+    return sets
+
+
+def read_examples(path: str | Path) -> Iterator[Example]:
+    """Yields the examples of a file or folder of sets, in order.
+
+    UserError as `find_sets`, and where a file is damaged or has no example.
+    """
+    for name, file in find_sets(path).items():
+        number = 0
+        for record in _records(file):
+            for texts in _examples(record, {}):
+                number += 1
+                yield Example(name, str(number), *("\n".join(texts[role]) for role in PARTS))
+        if not number:
+            raise UserError(f"{file}: no example in it")
+
+
+def _kind(path: Path) -> str | None:
+    inner = path.with_suffix("") if path.suffix.lower() in COMPRESSIONS else path
+    return inner.suffix.lower() if inner.suffix.lower() in EXTENSIONS else None
+
+
+def _stem(path: Path) -> str:
+    inner = path.with_suffix("") if path.suffix.lower() in COMPRESSIONS else path
+    return inner.with_suffix("").as_posix()
+
+
+def _records(path: Path) -> Iterator[Any]:
+    kind = _kind(path)
+    with opened(path) as file:
+        data = file.read()
+    if kind == ".parquet":
+        yield from _parquet_records(data, path)
+        return
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 (byte {error.start}); convert it first") from None
+    if kind in (".csv", ".tsv"):
+        yield from _rows(text, kind, path)
+        return
+    try:
+        whole = json.loads(text) if kind == ".json" else None
+    except ValueError:
+        whole = None  # a .json of one object a line
+    if whole is None:
+        yield from _lines(text, path)
+    elif isinstance(whole, list):
+        yield from whole
+    elif isinstance(whole, dict) and whole and all(isinstance(value, dict) for value in whole.values()):
+        yield from whole.values()
+    else:
+        yield whole
+
+
+def _lines(text: str, path: Path) -> Iterator[Any]:
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            try:
+                yield json.loads(line)
+            except ValueError as error:
+                raise UserError(f"{path}: line {number} is not JSON ({error})") from None
+
+
+def _rows(text: str, kind: str, path: Path) -> Iterator[dict[str, Any]]:
+    lines = io.StringIO(text, newline="")
+    reader = csv.reader(lines) if kind == ".csv" else csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
+    try:
+        rows = [row for row in reader if row]
+    except csv.Error as error:
+        raise UserError(f"{path}: line {reader.line_num}: {error}") from None
+    if rows and any(_role(name) for name in rows[0]):
+        yield from (dict(zip(rows[0], row, strict=False)) for row in rows[1:])
+    else:
+        for first, *rest in rows:
+            yield {"question": first, "choices": rest[:-1], "answer": rest[-1:]}
+
+
+def _parquet_records(data: bytes, path: Path) -> Iterable[Any]:
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        return parquet.read_table(io.BytesIO(data)).to_pylist()
+    except pyarrow.ArrowException as error:
+        raise UserError(f"{path}: damaged or not parquet ({str(error).splitlines()[0]})") from None
+
+
+def _role(name: str) -> Role | None:
+    return ROLES.get(name.lower()) or ROLES.get(name.lower().rstrip("0123456789_"))
+
+
+def _examples(record: Any, outer: Texts) -> Iterator[Texts]:
+    """The texts by role of a record, or of those within it."""
+    fields = record if isinstance(record, dict) else {"question": record}
+    texts: Texts = {role: list(outer.get(role, ())) for role in PARTS}
+    inner = [value for name, value in fields.items() if name.lower() in WITHIN and _holds_records(value)]
+    for name, value in fields.items():
+        _collect(name, value, None, texts)
+    if inner:
+        for values in inner:
+            for each in values:
+                yield from _examples(each, {"prompt": texts["prompt"]})
+        return
+    if not any(texts.values()):
+        texts["question"] = list(_strings(record))
+    yield texts
+
+
+def _holds_records(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(each, dict) for each in value)
+
+
+def _collect(name: str, value: Any, above: Role | None, texts: Texts) -> None:
+    """Adds the strings of a field to those of its role. What stands in a question may be of another role."""
+    role = (_role(name) or above) if above in (None, "question") else above
+    if role is None:
+        return
+    if isinstance(value, dict) and above is None and role == "question":
+        known = any(_role(inner) for inner in value)
+        for inner, content in value.items():
+            _collect(inner, content, None if known else role, texts)
+        return
+    numbers = value if isinstance(value, list) else [value]
+    texts[role] += _strings(value)
+    texts[role] += [str(number) for number in numbers if isinstance(number, int | float) and type(number) is not bool]
+
+
+def _strings(value: Any) -> Iterator[str]:
+    """All strings in a value; of an object of scores, the names that have them; no labels."""
+    if isinstance(value, str):
+        if value.strip():
+            yield value
+    elif isinstance(value, dict):
+        if value and all(isinstance(score, int | float) for score in value.values()):
+            yield from value
+        else:
+            for name, content in value.items():
+                if name.lower() not in _LABELS:
+                    yield from _strings(content)
+    elif isinstance(value, list):
+        for content in value:
+            yield from _strings(content)
