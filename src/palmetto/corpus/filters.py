@@ -1,10 +1,12 @@
 """The stage that drops what is not running text, by Gopher's rules and C4's (gopher.py and c4.py list them)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -27,7 +29,7 @@ class Filters:
     """
 
     settings: Settings
-    rules: dict[str, str]
+    rules: Mapping[str, str]
     bad_words: tuple[str, ...] = ()
     name: str = field(default="filters", init=False)
 
@@ -45,7 +47,7 @@ class Filters:
     def identity(self) -> dict[str, Any]:
         """See `Stage`."""
         settings = self.settings.model_dump(include={"minimum_words", "maximum_words"})
-        return {"version": _VERSION, "rules": self.rules, "bad_words": self.bad_words, **settings}
+        return {"version": _VERSION, "rules": dict(self.rules), "bad_words": self.bad_words, **settings}
 
     def prepare(self, view: View, engine: Engine, folder: Path) -> None:
         """Nothing: each document is judged by itself."""
@@ -67,11 +69,10 @@ class Filters:
             cut = cut.take(pa.array(back, mask=back < 0))
             edits = pc.if_else(pa.array(back >= 0), cut, edits)
         dropped = pa.array(reasons, pa.string())
-        return pa.table(
-            {"dropped": dropped, "edits": pc.if_else(pc.is_null(dropped), edits, pa.scalar(None, tables.EDITS))}
-        )
+        stays = pc.is_null(dropped)
+        return pa.table({"dropped": dropped, "edits": pc.if_else(stays, edits, pa.scalar(None, tables.EDITS))})
 
-    def _judge(self, documents: pa.Table, rules: str) -> tuple[np.ndarray, pa.Array]:
+    def _judge(self, documents: pa.Table, rules: str) -> tuple[npt.NDArray[np.object_], pa.Array]:
         """Reasons and edits of documents that have the same rules."""
         languages = documents["language"].to_pylist()
         texts_of = documents["text"].combine_chunks()

@@ -59,7 +59,7 @@ def units_of(texts: Texts, tokens: Tokens) -> Integers:
     return np.maximum(amounts.argmax(axis=1), 1)
 
 
-def _sum(of: Integers, number: int, weights: Floats | None = None) -> Floats:
+def _sum(of: Integers, number: int, weights: Floats | Integers | None = None) -> Floats:
     return np.bincount(of, weights, number).astype(np.float64)
 
 

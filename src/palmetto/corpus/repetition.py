@@ -1,4 +1,4 @@
-"""How much of a text is said more than once: lines, paragraphs and n-grams of words (Gopher, arXiv 2112.11446, table A1).
+"""How much of a text is said more than once: lines, paragraphs and n-grams (Gopher, arXiv 2112.11446, table A1).
 
 An n-gram that is repeated begins with a repeated one of n - 1 words: each length looks at what the one before has left.
 """
@@ -103,7 +103,7 @@ class _Run:
         return self._ends[places + n * self._unit] - self._ends[places]
 
     def _top(self, n: int, ordered: Integers, new: Bools, number: int) -> Floats:
-        """Of the most frequent n-gram of each text that has one twice, the first of equals; the spaces between its words
+        """Of the most frequent n-gram of each text that has one twice, the first of equals; spaces between words
         count."""
         starts = np.flatnonzero(new)
         counts = np.diff(np.append(starts, len(new)))
@@ -124,4 +124,4 @@ class _Run:
         cover[again] += 1
         cover[again + n * self._unit] -= 1  # one n-gram begins, and one ends, at a place at most
         covered = np.flatnonzero(np.cumsum(cover[:-1]))
-        return np.bincount(self._texts[covered], np.diff(self._ends)[covered], number)
+        return np.bincount(self._texts[covered], np.diff(self._ends)[covered], number).astype(np.float64)

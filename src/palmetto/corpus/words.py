@@ -93,15 +93,12 @@ class Texts:
         return np.diff(np.searchsorted(places, self.bounds))
 
     def scripts(self) -> Integers:
-        """The script of most letters of each text: numbers of scripts.SCRIPTS."""
+        """The script that most of each text is in: numbers of scripts.SCRIPTS."""
         kinds = scripts.characters().script[self.codes]
         number = len(scripts.SCRIPTS)
         text = np.repeat(np.arange(len(self)) * number, np.diff(self.bounds))
         counts = np.bincount(text + kinds, minlength=number * len(self)).reshape(-1, number)
-        counts[:, 0] = 0
-        han, kana = scripts.NAMES["Han"], scripts.NAMES["kana"]
-        counts[:, kana] += counts[:, han] * (10 * counts[:, kana] > counts[:, han])
-        return counts.argmax(axis=1)
+        return scripts.dominant(counts).argmax(axis=1)
 
     def lines(self) -> Spans:
         """The lines that are not blank, without the white space around them."""
