@@ -1,9 +1,13 @@
 """From sources to documents: files are found, read, and their texts written in shards of about the same size."""
 
+import contextlib
+import errno
 import functools
 import hashlib
+import shutil
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,26 +16,31 @@ import pyarrow as pa
 from palmetto.corpus import tables
 from palmetto.corpus.counts import Counts
 from palmetto.corpus.engine import Engine
-from palmetto.corpus.finding import File, find
-from palmetto.corpus.reading import Problem, Record, read
+from palmetto.corpus.finding import File, Passed, Problem, find_all
+from palmetto.corpus.reading import read
+from palmetto.corpus.records import Dropped, Record
 from palmetto.corpus.stage import Done, Say, View, digest_of
 from palmetto.errors import RunStopped
-from palmetto.files import read_json, write_json
+from palmetto.files import read_json, sha256, write_json
 from palmetto.recipe.corpus import Build, Source
 
 SHARD_BYTES = 32 << 20
 """Of text; a shard is what a worker holds at a time."""
-_VERSION = 1
+_VERSION = 2
 _SHOWN = 5
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True)
 class Extracted:
-    """The documents of all sources, and what could not be read."""
+    """The documents of all sources, what could not be read, and what was nothing to read."""
 
     view: View
     done: Done
     problems: tuple[Problem, ...]
+    passed: tuple[Passed, ...]
+    frames: dict[str, tuple[int, int]]
+    """By source: books whose edition's frame was left out, and its bytes."""
 
 
 @dataclass(frozen=True)
@@ -45,34 +54,51 @@ class _Task:
 
 
 def extract(build: Build, workplace: Path, engine: Engine, say: Say) -> Extracted:
-    """Finds, reads and writes; skipped, file by file, where it is done already.
+    """Finds, reads and writes; skipped, task by task, where it is done already.
 
-    UserError where a path is missing; RunStopped where more of a source than `failures` cannot be read.
+    What later stages depend on (`done.digest`) are the documents themselves, not where and when their files were
+    written. UserError where a path is missing or holds nothing to read; RunStopped where more of a source than
+    `failures` cannot be read, where it has no documents, or where the disk is full.
     """
-    found = {name: find(source, build.root, name) for name, source in build.sources.items()}
-    digest = digest_of(
+    found = find_all(build.sources, build.root)
+    inputs = digest_of(
         {
-            "stage": "extraction",
             "version": _VERSION,
             "sources": {
-                name: [source.model_dump(exclude={"paths", "weight", "quality"}), *(asdict(file) for file in found[name])]
+                name: [source.model_dump(exclude={"paths", "weight", "quality"}), *map(_identity, found[name].files)]
                 for name, source in build.sources.items()
             },
         }
     )  # fmt: skip
-    folder = workplace / f"extraction-{digest[:16]}"
+    folder = workplace / f"extraction-{inputs[:16]}"
+    for other in sorted(workplace.glob("extraction-*")):
+        if other != folder:
+            shutil.rmtree(other)
     tasks = [
         _Task(name, source, number, files)
         for name, source in build.sources.items()
-        for number, files in enumerate(_groups(found[name]))
+        for number, files in enumerate(_groups(found[name].files))
     ]
     reports = list(engine.map(functools.partial(_extract, folder), tasks))
     counts = Counts.sum(Counts.of(report["counts"]) for report in reports)
-    problems = tuple(Problem(**problem) for report in reports for problem in report["problems"])
-    shards = tuple(shard for report in reports for shard in report["shards"])
-    say(f"extraction: {sum(map(len, found.values())):,} files; {counts.line()}")
-    _check(build, counts, problems, say)
-    return Extracted(View(folder / "texts", shards), Done(folder, counts, digest), problems)
+    shards = {shard: digest for report in reports for shard, digest in report["shards"].items()}
+    problems = [problem for of_source in found.values() for problem in of_source.problems]
+    problems += [Problem(**problem) for report in reports for problem in report["problems"]]
+    passed = tuple(each for of_source in found.values() for each in of_source.passed)
+    frames = {name: (0, 0) for name in build.sources}
+    for report in reports:
+        documents, size = frames[report["source"]]
+        frames[report["source"]] = documents + report["frames"][0], size + report["frames"][1]
+    say(f"extraction: {sum(len(of_source.files) for of_source in found.values()):,} files; {counts.line()}")
+    _tell(problems, passed, frames, say)
+    _check(build, counts, problems)
+    done = Done(folder, counts, digest_of({"stage": "extraction", "shards": shards}))
+    return Extracted(View(folder / "texts", tuple(shards)), done, tuple(problems), passed, frames)
+
+
+def _identity(file: File) -> dict[str, Any]:
+    """What a file is known by, wherever it lies."""
+    return {"name": file.name, "kind": file.kind, "size": file.size, "changed": file.changed}
 
 
 def _groups(files: Iterable[File]) -> Iterator[tuple[File, ...]]:
@@ -80,13 +106,64 @@ def _groups(files: Iterable[File]) -> Iterator[tuple[File, ...]]:
     group: list[File] = []
     size = 0
     for file in files:
-        if group and size + file.size > SHARD_BYTES:
+        # One whose size is not known may be large.
+        length = SHARD_BYTES if file.size is None else file.size
+        if group and size + length > SHARD_BYTES:
             yield tuple(group)
             group, size = [], 0
         group.append(file)
-        size += file.size
+        size += length
     if group:
         yield tuple(group)
+
+
+@dataclass
+class _Output:
+    """What has been read of a task's files: rows not yet written, shards that are, and the report."""
+
+    folder: Path
+    task: _Task
+    rows: list[Record] = field(default_factory=list)
+    texts: list[bytes] = field(default_factory=list)
+    size: int = 0
+    shards: dict[str, str] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+    counts: Counts = field(default_factory=Counts)
+    frames: tuple[int, int] = (0, 0)
+
+    def add(self, record: Record) -> None:
+        """Takes a record in, and writes a shard if it is full."""
+        try:
+            text = record.text.encode()
+        except UnicodeEncodeError:
+            self.problems.append(Problem(self.task.source_name, record.name, "half a surrogate pair in it"))
+            return
+        if not text.strip():
+            self.drop("empty", len(text) + record.boilerplate)
+            return
+        source = self.task.source_name
+        self.counts += Counts({source: (1, len(text) + record.boilerplate)}, {source: (1, len(text))})
+        if record.boilerplate:
+            self.frames = self.frames[0] + 1, self.frames[1] + record.boilerplate
+        if self.rows and self.size + len(text) > SHARD_BYTES:
+            self.write()
+        # The characters take up to four times what their bytes take.
+        self.rows.append(replace(record, text=""))
+        self.texts.append(text)
+        self.size += len(text)
+
+    def drop(self, reason: str, size: int) -> None:
+        """Counts a record that goes no further."""
+        pair = {self.task.source_name: (1, size)}
+        self.counts += Counts(pair, {}, {self.task.source_name: {reason: (1, size)}})
+
+    def write(self) -> None:
+        """Writes the rows as a shard."""
+        shard = f"{self.task.source_name}/{self.task.number:06}-{len(self.shards):04}"
+        path = self.folder / "texts" / f"{shard}.parquet"
+        tables.write(path, _table(self.task.source_name, self.rows, self.texts))
+        self.shards[shard] = sha256(path)
+        self.rows, self.texts, self.size = [], [], 0
 
 
 def _extract(folder: Path, task: _Task) -> dict[str, Any]:
@@ -95,50 +172,56 @@ def _extract(folder: Path, task: _Task) -> dict[str, Any]:
     if report.exists():
         values: dict[str, Any] = read_json(report)
         return values
-    shards, problems, counts = [], list[Problem](), Counts()
-    rows: list[Record] = []
-    size = 0
-
-    def write() -> None:
-        nonlocal rows, size
-        shard = f"{task.source_name}/{task.number:06}-{len(shards):04}"
-        tables.write(folder / "texts" / f"{shard}.parquet", _table(task.source_name, rows))
-        shards.append(shard)
-        rows, size = [], 0
-
-    for file in task.files:
-        for found in read(file, task.source):
-            if isinstance(found, Problem):
-                problems.append(found)
-                continue
-            length = len(found.text.encode())
-            pair = {task.source_name: (1, length)}
-            if not found.text.strip():
-                counts += Counts(pair, {}, {task.source_name: {"empty": (1, length)}})
-                continue
-            counts += Counts(pair, pair)
-            if rows and size + length > SHARD_BYTES:
-                write()
-            rows.append(found)
-            size += length
-    if rows:
-        write()
-    values = {"shards": shards, "counts": counts.values(), "problems": [asdict(problem) for problem in problems]}
-    write_json(report, values)
+    output = _Output(folder, task)
+    with _room(folder):
+        for file in task.files:
+            for found in read(file, task.source):
+                if isinstance(found, Problem):
+                    output.problems.append(found)
+                elif isinstance(found, Dropped):
+                    output.drop(found.reason, found.size)
+                else:
+                    output.add(found)
+                del found
+        if output.rows:
+            output.write()
+        values = {
+            "source": task.source_name,
+            "shards": output.shards,
+            "counts": output.counts.values(),
+            "problems": [asdict(problem) for problem in output.problems],
+            "frames": output.frames,
+        }
+        write_json(report, values)
     return values
 
 
-def _table(source: str, rows: list[Record]) -> pa.Table:
+@contextlib.contextmanager
+def _room(folder: Path) -> Iterator[None]:
+    """Says it in a line where the disk is full; what is written whole stays, and is gone on from."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise RunStopped(f"{folder}: the disk is full; make room and start again, it goes on from here") from None
+
+
+def _table(source: str, rows: list[Record], texts: list[bytes]) -> pa.Table:
     columns = {
         "id": [document_id(source, row.name) for row in rows],
         "source": [source] * len(rows),
         "name": [row.name for row in rows],
-        "text": [row.text for row in rows],
-        "url": [row.url for row in rows],
-        "licence": [row.licence for row in rows],
+        "text": pa.array(texts, pa.large_string()),
+        "url": [_writable(row.url) for row in rows],
+        "licence": [_writable(row.licence) for row in rows],
         "language": [row.language for row in rows],
     }
     return pa.table(columns, schema=tables.DOCUMENTS)
+
+
+def _writable(value: str | None) -> str | None:
+    return value.encode(errors="replace").decode() if value else None
 
 
 def document_id(source: str, name: str) -> str:
@@ -146,17 +229,34 @@ def document_id(source: str, name: str) -> str:
     return hashlib.sha256(f"{source}\0{name}".encode(errors="surrogateescape")).hexdigest()[:32]
 
 
-def _check(build: Build, counts: Counts, problems: tuple[Problem, ...], say: Say) -> None:
+def _tell(problems: list[Problem], passed: tuple[Passed, ...], frames: dict[str, tuple[int, int]], say: Say) -> None:
     for problem in problems[:_SHOWN]:
         say(f"not read: {problem.name} ({problem.reason})")
     if len(problems) > _SHOWN:
         say(f"not read: {len(problems) - _SHOWN} more, all in the manifest")
+    if passed:
+        reasons = Counter(each.reason for each in passed)
+        listed = ", ".join(
+            f"{reason} {count:,}" for reason, count in sorted(reasons.items(), key=lambda item: (-item[1], item))
+        )
+        some = ", ".join(each.name for each in passed[:_SHOWN])
+        say(f"passed over: {len(passed):,} files and folders: {listed}; {some}{' …' if len(passed) > _SHOWN else ''}")
+    if books := sum(documents for documents, _ in frames.values()):
+        size = sum(size for _, size in frames.values())
+        say(f"left out: Project Gutenberg's header and footer of {books:,} books, {size:,} bytes")
+
+
+def _check(build: Build, counts: Counts, problems: list[Problem]) -> None:
     for name in build.sources:
         failed = [problem for problem in problems if problem.source == name]
-        read_well = counts.before.get(name, (0, 0))[0]
-        share = len(failed) / max(1, len(failed) + read_well)
+        came = counts.before.get(name, (0, 0))[0]
+        share = len(failed) / max(1, len(failed) + came)
         if share > build.failures:
-            raise RunStopped(f"{name}: {len(failed)} of {len(failed) + read_well} could not be read, {share:.1%}, more than "
+            raise RunStopped(f"{name}: {len(failed)} of {len(failed) + came} could not be read, {share:.1%}, more than "
                              f"corpus.build.failures={build.failures}; the first: {failed[0].name} ({failed[0].reason})")  # fmt: skip
-        if not read_well:
-            raise RunStopped(f"{name}: no documents in {', '.join(build.sources[name].paths)}")
+        if not counts.after.get(name, (0, 0))[0]:
+            dropped = counts.dropped.get(name, {})
+            why = ", ".join(f"{reason} {count:,}" for reason, (count, _) in sorted(dropped.items()))
+            raise RunStopped(
+                f"{name}: no documents in {', '.join(build.sources[name].paths)}{f'; {why}' if why else ''}"
+            )

@@ -1,48 +1,41 @@
 """What is in a file: records, and what of it cannot be read."""
 
-import json
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterator
 
-from palmetto.corpus.finding import File
+from palmetto.corpus.finding import File, Problem
+from palmetto.corpus.kinds import Kind
+from palmetto.corpus.opening import Opened, opened
+from palmetto.corpus.readers import columns, json_records, mail, text, web, wikipedia
+from palmetto.corpus.records import Item
 from palmetto.recipe.corpus import Source
 
-
-@dataclass(frozen=True)
-class Record:
-    """A text as its source has it."""
-
-    name: str
-    text: str
-    url: str | None = None
-    licence: str | None = None
-    language: str | None = None
-
-
-@dataclass(frozen=True)
-class Problem:
-    """A file, or a record of one, that cannot be read, and why."""
-
-    source: str
-    name: str
-    reason: str
+_READERS: dict[Kind, Callable[[Opened, File, Source], Iterator[Item]]] = {
+    "text": text.read_text,
+    "html": text.read_page,
+    "code": text.read_code,
+    "lines": json_records.read_lines,
+    "json": json_records.read_array,
+    "csv": columns.read_csv,
+    "tsv": columns.read_csv,
+    "parquet": columns.read_parquet,
+    "warc": web.read_archive,
+    "wiki": wikipedia.read_dump,
+    "mail": mail.read_mail,
+}
 
 
-def read(file: File, source: Source) -> Iterator[Record | Problem]:
-    """Yields what is in a file; after damage, what comes before it and a problem."""
-    data = Path(file.path).read_bytes()
+def read(file: File, source: Source) -> Iterator[Item]:
+    """Yields what is in a file, record by record; after damage, what comes before it and a problem.
+
+    In memory is what the longest record takes, for .jsonl and .json some times its size.
+    UserError where a table has none of the columns that the recipe names.
+    """
     try:
-        text = data.decode()
-    except UnicodeDecodeError:
-        yield Problem(file.source, file.name, "not UTF-8")
-        return
-    if file.name.endswith(".jsonl"):
-        for number, line in enumerate(text.split("\n"), 1):
-            if line:
-                values = json.loads(line)
-                parts = [str(values[field]) for field in source.text if field in values]
-                yield Record(f"{file.name}:{number}", "\n".join(parts), values.get(source.url or ""),
-                             values.get("license") or source.licence, source.language)  # fmt: skip
-    else:
-        yield Record(file.name, text, None, source.licence, source.language)
+        with opened(file.path) as stream:
+            yield from _READERS[file.kind](stream, file, source)
+            if stream.damage:
+                yield Problem(file.source, file.name, f"{stream.damage}; what comes before is kept")
+    except PermissionError:
+        yield Problem(file.source, file.name, "no permission to read it")
+    except OSError as error:
+        yield Problem(file.source, file.name, f"cannot be read ({error.strerror or error})")

@@ -1,0 +1,172 @@
+"""Characters from bytes: strict UTF-8, else what a byte order mark says, else a guess that must hold up.
+
+A wrong guess is worse than none: mojibake is fluent nonsense that no later filter knows. So a guess is decoded strictly
+and then looked at, and what does not hold up is refused, to be named and counted.
+"""
+
+import codecs
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator
+from typing import IO
+
+from palmetto.corpus.extras import need
+
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),  # before UTF-16, whose mark is its first half
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+_WIDER = {"euc-kr": "cp949", "euc_kr": "cp949", "shift_jis": "cp932", "gb2312": "gb18030", "iso8859-1": "cp1252",
+          "iso8859-9": "cp1254"}  # fmt: skip
+"""What is written under a standard's name is mostly its superset."""
+_OTHERS = ("cp1252", "cp850", "mac_roman")
+"""Tried where the guess does not hold up: the detector does not know the two older ones."""
+_CONTROL = bytes([*range(0x09), *range(0x0E, 0x1B), *range(0x1C, 0x20), 0x7F])
+_MULTIBYTE = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
+_HIGH = re.compile(rb"[\x80-\xff]+")
+_ESCAPE, _ESCAPED = b"\x1b$", ("iso2022_jp_2", "iso2022_kr")
+_ODD_PLACE = re.compile(r"(?<=[^\W\d_])[^\x00-\x7f’‘\u00ad‐‑–—·…](?=[^\W\d_])")
+_SAMPLE = 1 << 18
+_TOLERATED = 0.02
+
+
+class Undecodable(ValueError):
+    """Why bytes are no text; the reason is short and fit for a report."""
+
+
+def mark(data: bytes) -> tuple[int, str] | None:
+    """The length of a byte order mark that data begins with, and its encoding."""
+    for sign, name in _MARKS:
+        if data.startswith(sign):
+            return len(sign), name
+    return None
+
+
+def decode(data: bytes) -> str:
+    """The text of bytes in whatever encoding; a byte order mark is left out, nothing else changed.
+
+    Raises Undecodable: "binary", "broken UTF-8 at byte N", "no encoding fits".
+    """
+    if found := mark(data):
+        length, name = found
+        return _strictly(data[length:], name)
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        return _guessed(data, error.start)
+    if b"\0" in data and (wide := _wide(data)) is not None:
+        return wide
+    if _ESCAPE in data:
+        return next((escaped for name in _ESCAPED if (escaped := _try(data, name)) is not None), text)
+    # Some stray control characters are text; a tenth of them is not.
+    if _controls(data) * 10 > len(data):
+        raise Undecodable("binary")
+    return text
+
+
+class Lines(Iterator["str | Undecodable"]):
+    """The lines of a file with their line breaks, each in an encoding of its own; of those that have none, why.
+
+    UTF-16 and UTF-32, in which the byte of a line break ends no line, are known by the mark at the file's beginning.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file: Iterator[bytes] | Iterator[str] = iter(file)
+        self._first = file.readline()
+        found = mark(self._first)
+        if found is not None and found[1] != "utf-8":
+            length, name = found
+            self._file = _wide_lines(codecs.getincrementaldecoder(name)(), self._first[length:], file)
+            self._first = b""
+
+    def __next__(self) -> "str | Undecodable":
+        try:
+            line = self._first or next(self._file)
+            self._first = b""
+            return line if isinstance(line, str) else decode(line)
+        except Undecodable as error:
+            return error
+        except UnicodeDecodeError as error:
+            return Undecodable(f"broken {error.encoding.upper()}")
+
+
+def _wide_lines(decoder: codecs.IncrementalDecoder, first: bytes, file: IO[bytes]) -> Iterator[str]:
+    rest = decoder.decode(first)
+    while chunk := file.read(1 << 20):
+        *whole, rest = (rest + decoder.decode(chunk)).split("\n")
+        yield from (f"{line}\n" for line in whole)
+    yield rest + decoder.decode(b"", final=True)
+
+
+def _controls(data: bytes) -> int:
+    return len(data) - len(data.translate(None, _CONTROL))
+
+
+def _strictly(data: bytes, name: str) -> str:
+    try:
+        return data.decode(name)
+    except UnicodeDecodeError as error:
+        raise Undecodable(f"broken {name.upper().removesuffix('-LE').removesuffix('-BE')} "
+                          f"at byte {error.start}") from None  # fmt: skip
+
+
+def _try(data: bytes, name: str) -> str | None:
+    try:
+        return data.decode(name)
+    except (UnicodeDecodeError, LookupError):
+        return None
+
+
+def _guessed(data: bytes, broken: int) -> str:
+    if b"\0" in data:
+        if (wide := _wide(data)) is not None:
+            return wide
+        raise Undecodable("binary")
+    if _controls(data[:_SAMPLE]) * 100 > min(len(data), _SAMPLE):
+        raise Undecodable("binary")
+    # Bytes that make up UTF-8 by chance are few; where they are most, it is UTF-8 that is broken, or mixed.
+    high = sum(map(len, _HIGH.findall(data)))
+    if sum(map(len, _MULTIBYTE.findall(data))) * 2 > high:
+        raise Undecodable(f"broken UTF-8 at byte {broken}")
+    guess = need("resiliparse.parse.encoding").detect_encoding(data, html5_compatible=False)
+    for name in dict.fromkeys((_WIDER.get(guess, guess), *_OTHERS)):
+        if name is not None and (text := _try(data, name)) is not None and _plausible(text):
+            return text
+    raise Undecodable("no encoding fits")
+
+
+def _wide(data: bytes) -> str | None:
+    """UTF-16 without a byte order mark: of Latin letters every other byte is NUL, in other scripts of spaces."""
+    if len(data) % 2:
+        return None
+    zeros = [data[start:_SAMPLE:2].count(0) for start in (0, 1)]
+    places = min(len(data), _SAMPLE) / 2
+    # Line breaks and spaces give away even text whose letters have none.
+    name = "utf-16-le" if zeros[1] > zeros[0] else "utf-16-be"
+    if max(zeros) < max(5 * min(zeros), 0.03 * places):
+        return None
+    text = _try(data, name)
+    return text if text is not None and _plausible(text) else None
+
+
+def _plausible(text: str) -> bool:
+    """Whether it is what people write: hardly any character that means nothing, no sign and no capital within words."""
+    sample = text[:_SAMPLE]
+    characters = Counter(sample)
+    unusual = sum(count for character, count in characters.items() if character > "\x7f")
+    if not unusual:
+        return True
+    nonsense = sum(
+        count
+        for character, count in characters.items()
+        if character > "\x7f" and unicodedata.category(character) in ("Cc", "Cn", "Co", "Cs")
+    )
+    odd = 0
+    for found in _ODD_PLACE.finditer(sample):
+        before, here, after = sample[found.start() - 1], found.group(), sample[found.end()]
+        odd += before.islower() and after.islower() and (here.isupper() or unicodedata.category(here)[0] in "PSNZ")
+    return nonsense + odd <= _TOLERATED * unusual

@@ -1,0 +1,88 @@
+"""Files that are one document: plain text, pages of HTML, and code."""
+
+import re
+from collections.abc import Iterator
+from functools import lru_cache
+
+from palmetto.corpus import code_languages, encoding, licences, markup
+from palmetto.corpus.finding import File, Problem
+from palmetto.corpus.opening import Opened, opened
+from palmetto.corpus.readers import chat
+from palmetto.corpus.records import Item, Record
+from palmetto.recipe.corpus import Source
+
+_NEAR = 32768
+"""Characters from either end that an edition's frame is looked for in; its licence alone has 18,000."""
+_BEGIN = re.compile(
+    r"^\*{3} ?START OF TH(?:E|IS) PROJECT GUTENBERG EBOOK.*?\*{3}[ \t]*\r?\n"
+    r"|^\*END\*? ?THE SMALL PRINT.*?\*END\*[ \t]*\r?\n",
+    re.MULTILINE | re.DOTALL | re.IGNORECASE,
+)
+_END = re.compile(
+    r"^(?:End of (?:the |this )?Project Gutenberg|\*{3} ?END OF TH(?:E|IS) PROJECT GUTENBERG EBOOK)",
+    re.MULTILINE | re.IGNORECASE,
+)
+
+
+def read_text(stream: Opened, file: File, source: Source) -> Iterator[Item]:
+    """The whole file, without the frame that Project Gutenberg puts around a book; logs of a chat as dialogue."""
+    try:
+        text = encoding.decode(_whole(stream))
+    except encoding.Undecodable as error:
+        yield Problem(file.source, file.name, str(error))
+        return
+    removed = 0
+    if source.kind == "dialogue":
+        body = chat.dialogue(text) or text
+    else:
+        unframed = without_frame(text)
+        removed = len(text.encode()) - len(unframed.encode()) if unframed is not text else 0
+        body = markup.plain(unframed, source.markup)
+    yield Record(file.name, body, None, source.licence, source.language, removed)
+
+
+def read_page(stream: Opened, file: File, source: Source) -> Iterator[Item]:
+    """The main text of a page; with `markup: none`, the page as it is."""
+    try:
+        html = markup.page(_whole(stream), None)
+    except encoding.Undecodable as error:
+        yield Problem(file.source, file.name, str(error))
+        return
+    text = markup.plain(html, source.markup or "html")
+    yield Record(file.name, text, None, source.licence, source.language)
+
+
+def read_code(stream: Opened, file: File, source: Source) -> Iterator[Item]:
+    """A file of code under the licence of its repository."""
+    try:
+        text = encoding.decode(_whole(stream))
+    except encoding.Undecodable as error:
+        yield Problem(file.source, file.name, str(error))
+        return
+    licence = licences.joined([found for path in file.licences if (found := _licence(path))])
+    yield Record(file.name, text, None, licence or source.licence, code_languages.language(file.name))
+
+
+@lru_cache(1024)
+def _licence(path: str) -> str | None:
+    """What a licence file is; one that cannot be read says nothing."""
+    try:
+        with opened(path) as stream:
+            return licences.recognized(encoding.decode(stream.file.read()))
+    except (OSError, encoding.Undecodable):
+        return None
+
+
+def _whole(stream: Opened) -> bytes:
+    """All of a file; of a damaged one whole lines, since the last may end within a character."""
+    data = stream.file.read()
+    return data[: data.rfind(b"\n") + 1] if stream.damage else data
+
+
+def without_frame(text: str) -> str:
+    """A book without Project Gutenberg's header and footer, where it has them."""
+    begin = _BEGIN.search(text, 0, _NEAR)
+    if begin is None:
+        return text
+    end = _END.search(text, max(begin.end(), len(text) - _NEAR))
+    return text[begin.end() : end.start() if end else len(text)].strip("\r\n") + "\n"
