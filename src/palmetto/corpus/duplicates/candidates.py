@@ -1,0 +1,106 @@
+"""Pairs of documents that may be near duplicates: those whose signatures have a band in common."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from palmetto.corpus import scripts
+from palmetto.corpus.duplicates import bands, keyed, rule, shingles
+from palmetto.corpus.stage import View
+
+BANDS, PAIRS, MEMBERS = "bands", "pairs", "members"
+WORDS = 5
+PAIR = np.dtype([("key", "<u8"), ("a", "<u8"), ("b", "<u8")])
+MEMBER = np.dtype([("key", "<u8")])
+_BAND = np.dtype([("key", "<u8"), ("number", "<u8")])
+_NEIGHBOURS = 64
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Documents that are compared with each other."""
+
+    jaccard: float
+    """Similarity of sets of 5-grams from which two are looked at."""
+    levenshtein: float | None
+    """Of code: similarity of texts from which two of those are near duplicates."""
+    sources: tuple[str, ...]
+    """All sources of code."""
+
+    @property
+    def is_code(self) -> bool:
+        return self.levenshtein is not None
+
+    def rows(self, documents: pa.Table) -> npt.NDArray[np.int64]:
+        """Those among documents that have a `source`."""
+        is_code = pc.is_in(documents["source"], pa.array(self.sources, pa.string())).to_numpy()
+        return np.flatnonzero(is_code == self.is_code)
+
+
+def sign(view: View, kinds: Sequence[Kind], permutations: int, folder: Path, numbered: tuple[int, str]) -> None:
+    """Writes a shard's bands, sorted, and its entries in the register."""
+    place, shard = numbered
+    path = keyed.shard_file(folder, BANDS, shard)
+    if path.exists():
+        return
+    documents = view.read(shard, ["id", "source", "text"])
+    rule.write(folder, shard, documents, place)
+    parts = [np.empty(0, _BAND)]
+    for kind in kinds:
+        shape = bands.best_shape(kind.jaccard, permutations)
+        rows = kind.rows(documents)
+        start = 0
+        for texts in shingles.batches(documents["text"].take(rows).to_pylist()):
+            hashes, ends = shingles.shingles(shingles.words(texts, "folded"), WORDS)
+            some = np.diff(ends, prepend=0) > 0  # those without a word are like no other
+            signed = bands.bands(hashes, ends[some], shape, kind.is_code)
+            part = np.empty(signed.size, _BAND)
+            part["key"] = signed.ravel()
+            part["number"] = np.repeat(keyed.numbers(place, rows[start : start + len(texts)][some]), shape.bands)
+            parts.append(part)
+            start += len(texts)
+    keyed.write(path, np.concatenate(parts))
+
+
+def match(files: Sequence[Path], shards: Sequence[str], folder: Path, keys: keyed.Range) -> None:
+    """Writes the pairs that have a band of a range in common, and the documents of those pairs.
+
+    Where many documents have one, each is paired with the next 64 in length, since near duplicates are of nearly the
+    same length (sorted neighbourhoods: Hernández, Stolfo, 1995); so the pairs are linear in the documents.
+    """
+    pairs, members = keys.file(folder, PAIRS), keys.file(folder, MEMBERS)
+    if members.exists():
+        return
+    rows = keyed.read(files, keys, _BAND)
+    rows = rows[np.argsort(rows["key"], kind="stable")]
+    rows = rows[keyed.not_alone(rows["key"])]
+    numbers, inverse = np.unique(rows["number"], return_inverse=True)
+    found = rule.look_up(folder, shards, numbers)
+    rank = np.empty(len(numbers), np.int64)
+    rank[np.lexsort((found["id"], found["size"]))] = np.arange(len(numbers))
+    rows = rows[np.lexsort((rank[inverse], rows["key"]))]
+    ends: list[keyed.Numbers] = [np.empty((2, 0), np.uint64)]
+    for distance in range(1, _NEIGHBOURS + 1):
+        both = rows["key"][distance:] == rows["key"][:-distance]
+        if not both.any():
+            break
+        ends.append(np.stack([rows["number"][:-distance][both], rows["number"][distance:][both]]))
+    a, b = np.sort(np.concatenate(ends, axis=1), axis=0)
+    keyed.write(pairs, unique(a, b))
+    keyed.write(members, np.unique(np.concatenate([a, b])).view(MEMBER))
+
+
+def unique(a: keyed.Numbers, b: keyed.Numbers) -> keyed.Rows:
+    """Every pair once, in order; its key is a hash of it, so that it is in the same range wherever it was found."""
+    order = np.lexsort((b, a))
+    a, b = a[order], b[order]
+    new = np.concatenate([np.ones(min(len(a), 1), bool), (a[1:] != a[:-1]) | (b[1:] != b[:-1])])
+    rows = np.empty(int(new.sum()), PAIR)
+    rows["a"], rows["b"] = a[new], b[new]
+    rows["key"] = scripts.mix(scripts.mix(rows["a"]) ^ rows["b"])
+    return rows

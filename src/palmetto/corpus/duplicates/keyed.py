@@ -1,0 +1,112 @@
+"""Rows that belong together by a key, from shards that never meet in memory.
+
+Each shard's rows are written sorted by key, so that all rows of a range of keys are a slice of every file: the
+files are mapped, and a partition reads its slices alone. Hashes as keys give equal ranges about equal parts.
+"""
+
+import bisect
+import itertools
+import math
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from palmetto.corpus.engine import Engine, Task
+from palmetto.files import atomic
+
+Rows = npt.NDArray[Any]
+"""A structured array with a field `key`, uint64."""
+Numbers = npt.NDArray[np.uint64]
+"""Documents of a view: the shard's place << 32 | the row in it."""
+
+REPEATS = np.dtype([("key", "<u8"), ("kept", "S32")])
+"""A document that goes, by its number, and the id of the one that stays for it."""
+
+_PARTITION_BYTES = 256 << 20
+
+
+class Range(NamedTuple):
+    """Keys in [low, high)."""
+
+    low: int
+    high: int
+
+    def file(self, folder: Path, kind: str) -> Path:
+        """Where the rows of a kind that come of these keys are."""
+        return folder / kind / f"{self.low:016x}.npy"
+
+
+def shard_file(folder: Path, kind: str, shard: str) -> Path:
+    """Where a shard's rows of a kind are."""
+    return folder / kind / f"{shard}.npy"
+
+
+def write(path: Path, rows: Rows) -> None:
+    """Writes rows, atomically, sorted by key; those of equal keys stay in order."""
+    with atomic(path) as file:
+        np.save(file, rows[np.argsort(rows["key"], kind="stable")])
+
+
+def read(paths: Iterable[Path], keys: Range, dtype: np.dtype[Any]) -> Rows:
+    """The rows of some keys, one file after the other."""
+    slices = [np.empty(0, dtype)]
+    for path in paths:
+        rows = np.load(path, mmap_mode="r")
+        low, high = (bisect.bisect_left(rows["key"], key) for key in keys)
+        slices.append(np.array(rows[low:high]))
+    return np.concatenate(slices)
+
+
+def partitions(paths: Sequence[Path]) -> list[Range]:
+    """Ranges of keys whose rows are about 256 MiB each."""
+    count = max(1, math.ceil(sum(path.stat().st_size for path in paths) / _PARTITION_BYTES))
+    return [Range(*bounds) for bounds in itertools.pairwise((part << 64) // count for part in range(count + 1))]
+
+
+def each(engine: Engine, function: Callable[[Task], None], tasks: Sequence[Task]) -> None:
+    """Runs a function that leaves files on all tasks."""
+    for _ in engine.map(function, tasks):
+        pass
+
+
+def numbers(place: int, rows: npt.NDArray[Any]) -> Numbers:
+    """The numbers of rows of the shard that is `place`-th in its view."""
+    return np.uint64(place << 32) | rows.astype(np.uint64)
+
+
+def rows_of(values: Numbers) -> npt.NDArray[np.int64]:
+    """The rows that documents' numbers say."""
+    return (values & np.uint64(0xFFFFFFFF)).astype(np.int64)
+
+
+def numbers_of(place: int) -> Range:
+    """The numbers of all documents of a shard, as keys."""
+    return Range(place << 32, (place + 1) << 32)
+
+
+def split(values: Numbers) -> list[tuple[int, npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
+    """Of documents' numbers by shard: its place, the places in `values`, and their rows."""
+    shards, rows = (values >> np.uint64(32)).astype(np.int64), rows_of(values)
+    order = np.argsort(shards, kind="stable")
+    parts = np.split(order, np.flatnonzero(np.diff(shards[order])) + 1) if len(order) else []
+    return [(int(shards[part[0]]), part, rows[part]) for part in parts]
+
+
+def not_alone(sorted_keys: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Which of sorted keys come more than once."""
+    equal = np.concatenate([[False], sorted_keys[1:] == sorted_keys[:-1], [False]])
+    return equal[1:] | equal[:-1]
+
+
+def notes(length: int, place: int, repeats: Iterable[Path], reason: str) -> pa.Table:
+    """`dropped` and `duplicate_of` for the documents of a shard. repeats: files of REPEATS."""
+    found = read(repeats, numbers_of(place), REPEATS)
+    dropped, kept = np.full(length, None, object), np.full(length, None, object)
+    rows = rows_of(found["key"])
+    dropped[rows] = reason
+    kept[rows] = [name.decode() for name in found["kept"].tolist()]
+    return pa.table({"dropped": pa.array(dropped, pa.string()), "duplicate_of": pa.array(kept, pa.string())})

@@ -1,0 +1,52 @@
+"""Which of several documents stays: the one of the longest text, in bytes of UTF-8; of equal lengths, of the smallest
+id. So it is the same one whichever comes first and however the corpus is cut."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from palmetto.corpus import tables
+from palmetto.corpus.duplicates import keyed
+from palmetto.files import atomic
+
+REGISTER = "register"
+_ENTRY = np.dtype([("number", "<u8"), ("id", "S32"), ("size", "<i8")])
+Entries = npt.NDArray[Any]
+
+
+def entries(documents: pa.Table, place: int) -> Entries:
+    """What the rule looks at, for the documents of the shard that is `place`-th: number, id and size of each."""
+    result = np.empty(len(documents), _ENTRY)
+    result["number"] = keyed.numbers(place, np.arange(len(documents)))
+    result["id"] = documents["id"].to_pylist()
+    result["size"] = tables.sizes(documents["text"]).to_numpy()
+    return result
+
+
+def write(folder: Path, shard: str, documents: pa.Table, place: int) -> None:
+    """Writes a shard's entries, for `look_up`."""
+    with atomic(keyed.shard_file(folder, REGISTER, shard)) as file:
+        np.save(file, entries(documents, place))
+
+
+def look_up(folder: Path, shards: Sequence[str], numbers: keyed.Numbers) -> Entries:
+    """The entries of some documents; no file is read as a whole."""
+    result = np.empty(len(numbers), _ENTRY)
+    for place, at, rows in keyed.split(numbers):
+        result[at] = np.load(keyed.shard_file(folder, REGISTER, shards[place]), mmap_mode="r")[rows]
+    return result
+
+
+def repeats(found: Entries, groups: npt.NDArray[Any]) -> keyed.Rows:
+    """All but the one that stays of each group, as keyed.REPEATS. groups: a number for each entry, equal in a group."""
+    order = np.lexsort((found["id"], -found["size"], groups))
+    found, groups = found[order], groups[order]
+    new = np.concatenate([np.ones(min(len(groups), 1), bool), groups[1:] != groups[:-1]])
+    best = found["id"][np.maximum.accumulate(np.where(new, np.arange(len(new)), 0))]
+    rows = np.empty(int((~new).sum()), keyed.REPEATS)
+    rows["key"], rows["kept"] = found["number"][~new], best[~new]
+    return rows

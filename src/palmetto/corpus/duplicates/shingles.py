@@ -1,0 +1,175 @@
+"""Words of many texts as hashes, and hashes of n words in a row (shingles), without a loop over words.
+
+A word is a run of letters, digits and marks; in scripts that put no spaces between words (Han, Kana, Thai, Lao, Khmer,
+Burmese, Tibetan) each character is one. The hash of a word is its polynomial in an odd base modulo 2^64, taken from
+sums over all characters before it, so that every step is one operation on an array (Karp, Rabin, 1987).
+"""
+
+import functools
+import unicodedata
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from palmetto.corpus import scripts
+
+Hashes = npt.NDArray[np.uint64]
+Places = npt.NDArray[np.int64]
+Reading = Literal["folded", "verbatim"]
+"""Folded: NFC, without case and punctuation. Verbatim: a word is what stands between white space, as it stands."""
+
+UNICODE = unicodedata.unidata_version
+"""What a letter is depends on it, so it belongs to the identity of what depends on words."""
+
+_BLOCK = 1 << 16
+"""Characters at a time: what the arrays of a block take stays in the processor's cache."""
+_BASE = 0x9E3779B97F4A7C15
+_SEPARATOR, _SPACED, _UNSPACED = 0, 1, 2
+
+
+class Words(NamedTuple):
+    """The words of some texts, one text after the other; those of text i are [ends[i - 1], ends[i])."""
+
+    hashes: Hashes
+    ends: Places
+    starts: Places
+    """Of each word, its first character within its text (folded: after NFC)."""
+    stops: Places
+    """The character after its last."""
+
+
+def words(texts: Sequence[str], reading: Reading) -> Words:
+    """The words of texts. Texts of more than 2^16 characters are read in pieces; a word that reaches over half of one
+    is cut."""
+    counts = np.zeros(len(texts), np.int64)
+    found: list[tuple[npt.NDArray[Any], ...]] = [(np.empty(0, np.uint64), *[np.empty(0, np.int64)] * 2)]
+    for pieces in _blocks(texts, reading):
+        block = "\n".join(piece.text for piece in pieces)
+        hashes, starts, stops = _block_words(block, reading)
+        begins = np.cumsum([0, *(len(piece.text) + 1 for piece in pieces)])
+        numbers = np.diff(np.searchsorted(starts, begins))
+        np.add.at(counts, [piece.owner for piece in pieces], numbers)
+        shifts = np.repeat(np.array([piece.start for piece in pieces]) - begins[:-1], numbers)
+        found.append((hashes, starts + shifts, stops + shifts))
+    hashes, starts, stops = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    return Words(hashes, np.cumsum(counts), starts, stops)
+
+
+def shingles(found: Words, size: int) -> tuple[Hashes, Places]:
+    """The hashes of every `size` words in a row, and where those of each text end; a shorter text has one, of all its
+    words, and a text without words none. All bits of a hash are alike random."""
+    counts = np.diff(found.ends, prepend=0)
+    firsts = found.ends - counts
+    numbers = np.where(counts >= size, counts - size + 1, np.minimum(counts, 1))
+    ends = np.cumsum(numbers)
+    total = np.zeros(len(found.hashes), np.uint64)
+    padded = np.concatenate([found.hashes, np.zeros(size, np.uint64)])
+    for place in range(size):
+        total = total * np.uint64(_BASE) + padded[place : place + len(total)]
+    short = np.flatnonzero((counts > 0) & (counts < size))
+    total[firsts[short]] = 0
+    for place in range(size):
+        longer = short[counts[short] > place]
+        total[firsts[longer]] = total[firsts[longer]] * np.uint64(_BASE) + found.hashes[firsts[longer] + place]
+    inside = np.repeat(firsts - (ends - numbers), numbers) + np.arange(len(total) and ends[-1])
+    return scripts.mix(total[inside]), ends
+
+
+def batches(texts: Sequence[str]) -> Iterator[Sequence[str]]:
+    """The texts in order, about a quarter of a million characters at a time, or a longer text alone."""
+    first, size = 0, 0
+    for place, text in enumerate(texts):
+        if size and size + len(text) > 4 * _BLOCK:
+            yield texts[first:place]
+            first, size = place, 0
+        size += len(text)
+    if first < len(texts):
+        yield texts[first:]
+
+
+class _Piece(NamedTuple):
+    """Of text `owner`, from character `start`."""
+
+    owner: int
+    start: int
+    text: str
+
+
+def _blocks(texts: Sequence[str], reading: Reading) -> Iterator[list[_Piece]]:
+    """Pieces that are at most about a block together."""
+    block: list[_Piece] = []
+    size = 0
+    for owner, text in enumerate(texts):
+        whole = text if reading == "verbatim" or text.isascii() else unicodedata.normalize("NFC", text)
+        for start, piece in _cut(whole):
+            if block and size + len(piece) >= _BLOCK:
+                yield block
+                block, size = [], 0
+            block.append(_Piece(owner, start, piece))
+            size += len(piece) + 1
+    if block:
+        yield block
+
+
+def _cut(text: str) -> Iterator[tuple[int, str]]:
+    start = 0
+    while len(text) - start > _BLOCK:
+        space = max(text.rfind(white, start + _BLOCK // 2, start + _BLOCK) for white in " \n")
+        end = space if space > 0 else start + _BLOCK
+        yield start, text[start:end]
+        start = end
+    yield start, text[start:]
+
+
+def _block_words(block: str, reading: Reading) -> tuple[Hashes, Places, Places]:
+    """Hashes, first characters and ends of the words."""
+    kinds_of, values_of = _tables(reading)
+    if block.isascii():
+        codes: npt.NDArray[Any] = np.frombuffer(block.encode(), np.uint8)
+    else:
+        codes = scripts.codes(block)
+    kinds = kinds_of[codes]
+    # Runs of one kind; characters of unspaced scripts are runs by themselves.
+    new = np.empty(len(kinds) + 1, bool)
+    new[:1] = new[-1:] = True
+    np.not_equal(kinds[1:], kinds[:-1], out=new[1:-1])
+    if len(kinds) and kinds.max() == _UNSPACED:
+        new[:-1] |= kinds == _UNSPACED
+    edges = np.flatnonzero(new)
+    is_word = kinds[edges[:-1]] != _SEPARATOR
+    starts, stops = edges[:-1][is_word], edges[1:][is_word]
+    powers, inverses = _powers(len(codes))
+    sums = np.empty(len(codes) + 1, np.uint64)
+    sums[0] = 0
+    np.cumsum(values_of[codes] * powers, out=sums[1:])
+    return (sums[stops] - sums[starts]) * inverses[starts], starts, stops
+
+
+@functools.cache
+def _tables(reading: Reading) -> tuple[npt.NDArray[np.uint8], Hashes]:
+    """Of every character: what it is to words, and a random number that stands for it."""
+    characters = scripts.characters()
+    if reading == "verbatim":
+        spaced, values = characters.flags & scripts.SPACE == 0, scripts.mix(np.arange(0x110000, dtype=np.uint64))
+    else:
+        spaced, values = characters.flags & scripts.WORD > 0, characters.hash
+    kinds = np.where(spaced, _SPACED, _SEPARATOR).astype(np.uint8)
+    kinds[characters.flags & scripts.UNSPACED > 0] = _UNSPACED
+    return kinds, values
+
+
+@functools.cache
+def _all_powers() -> tuple[Hashes, Hashes]:
+    """The base's powers for the characters of the largest block, and what undoes multiplying by them."""
+    size = 2 * _BLOCK
+    inverse = pow(_BASE, -1, 1 << 64)
+    powers, inverses = np.full((2, size), 1, np.uint64)
+    powers[1:], inverses[1:] = _BASE, inverse
+    return np.multiply.accumulate(powers), np.multiply.accumulate(inverses)
+
+
+def _powers(size: int) -> tuple[Hashes, Hashes]:
+    powers, inverses = _all_powers()
+    return powers[:size], inverses[:size]
