@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from palmetto.progress import Reporter
+from palmetto.corpus.engine import LocalEngine
+from palmetto.progress import Reporter, Watch
 from palmetto.training.ledger import Line
 
 
@@ -23,3 +24,10 @@ def test_a_pipe_gets_lines_with_speed_and_loss(capsys: pytest.CaptureFixture[str
     assert "ETA" not in lines[0], "nothing is known of the pace yet, whatever lies behind a resumed run"
     assert re.search(r"step 12/12 .* ETA 0 s$", lines[1])
     assert lines[2:] == ["checkpoint set aside"]
+
+
+def test_a_watched_engine_gives_the_engines_results(capsys: pytest.CaptureFixture[str]) -> None:
+    with Watch() as watch:
+        assert list(watch.engine(LocalEngine(1), "language").map(abs, [-3, 2, -1])) == [3, 2, 1]
+        watch.say("language: 3 documents")
+    assert capsys.readouterr().err == "language: 3 documents\n", "a stage of seconds is not worth a line of its own"

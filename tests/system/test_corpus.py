@@ -1,0 +1,141 @@
+"""`palmetto corpus build` as a user runs it: real text, killed anywhere, on any number of workers; then trained on."""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from pyarrow import parquet
+
+from palmetto.tokens.store import TokenStore
+from tests.system.runs import RECIPE, Runs
+
+pytest.importorskip("rensa", reason="needs the extra `corpus`")
+
+BUILD = """
+corpus:
+  section_bytes: 8192
+  validation_share: 0.1
+  build:
+    root: raw
+    sources:
+      web: {paths: [web], weight: 3, filters: gopher}
+      code: {paths: [code], weight: 1, kind: code, licence: PSF-2.0}
+    contamination: {evaluation: [evaluation]}
+"""
+
+
+@pytest.fixture(scope="session")
+def corpora(make_runs: Callable[[Path], Runs], tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    """A folder with raw text and the recipe mix.yaml: Python's topics as web pages, two of them in two copies, some of
+    its modules as code, and an evaluation set with one question that a page answers."""
+    topics = pytest.importorskip("pydoc_data.topics", reason="this Python comes without its topics").topics
+    runs = make_runs(tmp_path_factory.mktemp("corpora"))
+    for folder in ("web", "code", "evaluation"):
+        (runs.folder / "raw" / folder).mkdir(parents=True)
+    pages = {name: text for name, text in sorted(topics.items()) if len(text.split()) > 60}
+    pages |= {f"{name}-copy": f"{pages[name]}\n" for name in list(pages)[:2]}
+    lines = [json.dumps({"text": text, "url": f"https://example.org/{name}"}) for name, text in pages.items()]
+    for number in range(4):
+        (runs.folder / "raw" / "web" / f"{number}.jsonl").write_text("\n".join(lines[number::4]) + "\n")
+    library = Path(os.__file__).parent
+    for name in ("argparse", "ast", "bdb", "calendar", "csv", "difflib", "inspect", "typing"):
+        shutil.copy(library / f"{name}.py", runs.folder / "raw" / "code" / f"{name}.py")
+    leaked = " ".join(list(pages.values())[5].split()[:40])
+    examples = [
+        {"question": leaked, "answer": "yes"},
+        {"question": "How many leaves does a palmetto have?", "answer": "9"},
+    ]
+    (runs.folder / "raw" / "evaluation" / "quiz.jsonl").write_text("".join(json.dumps(e) + "\n" for e in examples))
+    (runs.folder / "mix.yaml").write_text(
+        RECIPE.replace("corpus: {section_bytes: 8192, validation_share: 0.1}\n", BUILD)
+    )
+    runs("corpus", "build", "mix.yaml", "--out", "whole", "--workers", 1)
+    return runs
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """Of all that a build has made but its notes and its lock."""
+    return {
+        str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in sorted(folder.rglob("*"))
+        if file.is_file() and file.relative_to(folder).parts[0] not in ("work", ".lock")
+    }
+
+
+def test_the_mixture_has_its_shares_and_says_what_it_left_out(corpora: Runs) -> None:
+    sheet = json.loads((corpora.folder / "whole" / "datasheet.json").read_text())
+    assert sheet["sources"]["web"]["wanted"] == pytest.approx(0.75)
+    assert sheet["sources"]["web"]["share"] == pytest.approx(0.75, abs=0.1)
+    manifest = json.loads((corpora.folder / "whole" / "manifest.json").read_text())
+    reasons = {row["reason"] for row in sheet["dropped"]}
+    assert "contamination" in reasons
+    assert any("duplicate" in reason for reason in reasons)
+    rows = sum(parquet.read_metadata(corpora.folder / "whole" / file["file"]).num_rows for file in manifest["files"])
+    assert rows == sheet["documents"] == sum(file["documents"] for file in manifest["files"])
+    first, last = manifest["stages"][0], manifest["stages"][-1]
+    gone = sum(row["documents"] for row in sheet["dropped"])
+    came, went = (sum(number for number, _ in pairs.values()) for pairs in (first["before"], last["after"]))
+    assert came - gone == went == rows
+
+
+def test_another_number_of_workers_gives_the_same_bytes(corpora: Runs) -> None:
+    corpora("corpus", "build", "mix.yaml", "--out", "two", "--workers", 2)
+    assert digests(corpora.folder / "two") == digests(corpora.folder / "whole")
+
+
+def test_done_again_it_does_nothing(corpora: Runs) -> None:
+    def times() -> dict[Path, int]:
+        return {file: file.stat().st_mtime_ns for file in (corpora.folder / "whole").rglob("*.parquet")}
+
+    before = times()
+    corpora("corpus", "build", "mix.yaml", "--out", "whole")
+    assert times() == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("notes", [0, 3, 7, 12, 18, 24])
+def test_killed_anywhere_it_goes_on_to_the_same_bytes(corpora: Runs, notes: int) -> None:
+    """notes: files of parquet that are there when it is killed, so that each is another stage."""
+    folder = corpora.folder / f"killed-{notes}"
+    process = corpora.start("corpus", "build", "mix.yaml", "--out", folder.name, "--workers", 1)
+    deadline = time.monotonic() + 120
+    while len(list(folder.rglob("*.parquet"))) < notes and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    process.kill()
+    process.communicate()
+    corpora("corpus", "build", "mix.yaml", "--out", folder.name, "--workers", 1)
+    assert digests(folder) == digests(corpora.folder / "whole")
+
+
+def test_a_run_builds_its_corpus_and_trains_with_its_vocabulary(corpora: Runs) -> None:
+    corpora("train", "mix.yaml", "--run", "trained", "--until", 2)
+    run = corpora.folder / "trained"
+    assert digests(run / "corpus") == digests(corpora.folder / "whole")
+    assert (run / "vocabulary.model").read_bytes() == (run / "corpus" / "vocabulary.model").read_bytes()
+    packed = sum(TokenStore.open(run / "tokens" / f"{half}.bin").header.tokens for half in ("train", "validation"))
+    assert packed == json.loads((run / "corpus" / "datasheet.json").read_text())["tokens"]
+    shutil.rmtree(corpora.folder / "trained" / "corpus")
+    corpora("train", "mix.yaml", "--run", "trained", "--until", 3)
+
+
+@pytest.mark.parametrize(
+    ("override", "line"),
+    [
+        ("corpus.build.sources.web.paths=[wed]", r"corpus\.build\.sources\.web\.paths.*wed.*(web)?"),
+        ("corpus.build.mixture.tokens=999999999", r"corpus\.build\.mixture\.tokens=999999999: \w+ would repeat"),
+        ("corpus.build.mixture.tokns=3", r"corpus\.build\.mixture\.tokns: no such key.*corpus\.build\.mixture\.tokens"),
+        ("corpus.build=null", r"has no corpus\.build"),
+    ],
+)
+def test_what_cannot_be_is_one_line(corpora: Runs, override: str, line: str) -> None:
+    _, error = corpora("corpus", "build", "mix.yaml", "--out", "refused", override, expect=2)
+    last = error.strip().splitlines()[-1]
+    assert re.search(line, last), last
+    assert "Traceback" not in error
