@@ -11,7 +11,7 @@ from palmetto.report.sheet import Sheet
 
 
 def manifest(**changes: Any) -> dict[str, Any]:
-    counts = {"documents": 3, "bytes": 3000, "tokens": 750}
+    counts, few = ({"documents": n, "bytes": 1000 * n, "tokens": tokens} for n, tokens in ((3, 750), (1, 500)))
     values: dict[str, Any] = {
         "recipe": {"sources": {"web": {}, "books": {}}},
         "stages": [
@@ -25,7 +25,7 @@ def manifest(**changes: Any) -> dict[str, Any]:
         ],
         "not_read": [{"source": "web", "name": "a&b.txt", "reason": "binary"}],
         "mixture": {"available": {"web": 900, "books": 250}, "wanted": {"web": 750, "books": 250}},
-        "languages": {"web": {"en": counts, "": counts}, "books": {"ko": dict(documents=1, bytes=1000, tokens=500)}},
+        "languages": {"web": {"en": counts, "": counts}, "books": {"ko": few}},
         "licences": {"web": {"": counts, "MIT": counts}, "books": {"CC0-1.0": counts}},
         "samples": {"web": [{"name": "p.html", "text": "<script>alert(1)</script> 한국어"}], "books": []},
         "contamination": {"quiz": {"examples": 20, "contaminated": 3}},
