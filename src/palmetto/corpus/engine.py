@@ -13,7 +13,8 @@ from palmetto.errors import RunStopped
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
-_ATTEMPTS = 3
+ATTEMPTS = 3
+"""How often a task is begun whose worker dies."""
 
 
 class Engine(Protocol):
@@ -39,13 +40,16 @@ class LocalEngine:
         done, attempts = 0, 0
         while done < len(tasks):
             try:
-                for result in self._map_once(function, tasks[done:]):
+                # At last alone: any of those that ran beside it may have been the one.
+                for result in self._map_once(
+                    function, tasks[done : done + 1] if attempts == ATTEMPTS - 1 else tasks[done:]
+                ):
                     yield result
                     done, attempts = done + 1, 0
             except BrokenProcessPool:
                 attempts += 1
-                if attempts == _ATTEMPTS:
-                    raise RunStopped(f"a worker died {_ATTEMPTS} times at {tasks[done]}: is there memory enough? "
+                if attempts == ATTEMPTS:
+                    raise RunStopped(f"a worker died {ATTEMPTS} times at {tasks[done]}: is there memory enough? "
                                      "fewer --workers take less") from None  # fmt: skip
 
     def _map_once(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[Result]:

@@ -1,0 +1,75 @@
+"""Processes of this machine: results in order, whatever happens to the workers."""
+
+import functools
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from palmetto.corpus.engine import LocalEngine
+from palmetto.corpus.extras import need
+from palmetto.errors import RunStopped, UserError
+
+
+def square(number: int) -> int:
+    time.sleep(0.1 if number == 0 else 0)  # the first is ready last
+    return number * number
+
+
+def die_once(folder: Path, number: int) -> int:
+    """The fourth task kills its worker when it is first done."""
+    marker = folder / "died"
+    if number == 3 and not marker.exists():
+        marker.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def die_always(folder: Path, number: int) -> int:
+    if number == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    (folder / str(number)).touch()
+    return number
+
+
+def refuse(number: int) -> int:
+    if number == 3:
+        raise UserError("number 3: not a number to like")
+    return number
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_results_come_in_the_order_of_the_tasks(workers: int) -> None:
+    engine = LocalEngine(workers)
+    assert list(engine.map(square, range(9))) == [n * n for n in range(9)]
+    assert list(engine.map(square, [])) == []
+
+
+def test_a_task_is_done_again_where_its_worker_died(tmp_path: Path) -> None:
+    assert list(LocalEngine(2).map(functools.partial(die_once, tmp_path), range(8))) == list(range(8))
+    assert (tmp_path / "died").exists()
+
+
+def test_a_task_that_kills_every_worker_is_named(tmp_path: Path) -> None:
+    results = LocalEngine(2).map(functools.partial(die_always, tmp_path), range(8))
+    assert [next(results) for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(RunStopped, match="a worker died 3 times at 3: is there memory enough"):
+        next(results)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_error_comes_where_its_result_would(workers: int) -> None:
+    results = LocalEngine(workers).map(refuse, range(50))
+    assert [next(results) for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(UserError, match="number 3"):
+        next(results)
+
+
+def test_a_missing_library_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(UserError, match=r"ray: needs the extra `ray`: pip install 'palmetto\[ray\]'"):
+        need("ray", "ray")
+    assert need("json") is sys.modules["json"]
