@@ -1,8 +1,8 @@
 """The stage that masks personal data: mail addresses, telephone numbers, IP addresses, keys and other secrets.
 
-It is careful not to mask what only looks alike, since a masked text is a changed one: dates, ISBNs, versions, numbers in
-tables, private and loopback addresses stay. Every expression takes time in proportion to the text, whatever it is: a run
-is tried at its start alone, and what repeats is bounded or cannot overlap with what follows.
+It is careful not to mask what only looks alike, since a masked text is a changed one: dates, ISBNs, versions, numbers
+in tables, private and loopback addresses stay. Every expression takes time in proportion to the text, whatever it is: a
+run is tried at its start alone, and what repeats is bounded or cannot overlap with what follows.
 """
 
 import ipaddress
@@ -54,17 +54,13 @@ _MAIL = re.compile(
 
 _IPV4 = re.compile(r"(?<![\w.-])(?:\d{1,3}\.){3}\d{1,3}(?![\w-]|\.\w)", re.ASCII)
 _IPV6 = re.compile(r"(?<![\w.:])[23][0-9a-fA-F]{3}:[0-9a-fA-F:]{2,34}(?![\w:])", re.ASCII)
-_VERSION_BEFORE = re.compile(
-    r"(?:versions?|ver\.?|v\.|release|revision|build|section|chapter|§)\W{0,3}$", re.IGNORECASE
-)
+_NUMBER_OF = re.compile(r"(?:versions?|ver\.?|v\.|release|revision|build|section|chapter|§)\W{0,3}$", re.IGNORECASE)
 
 
 def _is_public(match: re.Match[str]) -> bool:
     """Addresses that belong to someone; of four numbers of a digit each, a version is likelier."""
     text = match[0]
-    if "." in text and (
-        len(text) == 7 or _VERSION_BEFORE.search(match.string[max(0, match.start() - 12) : match.start()])
-    ):
+    if "." in text and (len(text) == 7 or _NUMBER_OF.search(match.string[max(0, match.start() - 12) : match.start()])):
         return False
     try:
         address = ipaddress.ip_address(text)
@@ -80,7 +76,8 @@ _PHONE = re.compile(
       | (?<![\w+.-]) (?:\+?1[ .-])? \([2-9]\d\d\)[ ]?[2-9]\d\d[-. ]\d{4} (?![\w-])
       | (?<![\w+.-]) (?:1[-.])? [2-9]\d\d([-.])[2-9]\d\d\1\d{4} (?![\w-]|\.\d)
       | (?<![\w+.-]) 0\d{1,2}-\d{3,4}-\d{4} (?![\w-])
-      | (?:(?<![^\W\d_])(?:tel|phone|telephone|mobile|fax|telefon|téléphone|teléfono|telefone|telefono|тел|телефон)|전화|電話|电话)
+      | (?:(?<![^\W\d_])(?:tel|phone|telephone|mobile|fax|telefon|téléphone|teléfono|telefone|telefono|тел|телефон)
+         |전화|電話|电话)
         (?:번호|番号|号码)? [.]?[ ]{0,2}[:：]?[ ]{0,2} (?P<labelled>\+?(?:\d|\(\d)[\d ().-]{5,18}\d) (?!\d)""",
     re.ASCII | re.VERBOSE | re.IGNORECASE,
 )
@@ -132,7 +129,8 @@ KINDS = (
 
 @dataclass(frozen=True)
 class PersonalData:
-    """Puts <EMAIL>, <PHONE>, <IP>, <KEY> and <SECRET> where such were. kinds: of each source; code has no telephones."""
+    """Puts <EMAIL>, <PHONE>, <IP>, <KEY> and <SECRET> where such were. kinds: of each source; in code, whose numbers
+    mean other things, no telephones are looked for."""
 
     kinds: dict[str, str]
     name: str = field(default="personal data", init=False)

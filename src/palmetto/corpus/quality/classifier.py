@@ -1,0 +1,152 @@
+"""A linear classifier of hashed words: how like curated text a text is."""
+
+import hashlib
+import io
+import json
+import math
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from palmetto.corpus import scripts
+from palmetto.corpus.extras import need
+from palmetto.corpus.words import Floats, Integers, batches
+from palmetto.errors import UserError
+from palmetto.files import write_bytes
+
+_FORMAT = "palmetto quality classifier"
+_VERSION = 1
+BUCKETS = 1 << 20
+INVERSE_PENALTY = 100.0
+"""Of the squared weights, C of sklearn's LogisticRegression."""
+_ITERATIONS = 200
+
+
+@dataclass(frozen=True)
+class Features:
+    """A sparse matrix, rows in order: of each entry its row and bucket, ascending, and its value. number: of rows."""
+
+    rows: Integers
+    buckets: Integers
+    values: Floats
+    number: int
+
+
+def features(texts: pa.ChunkedArray) -> list[Features]:
+    """Of texts (large_string), a batch at a time. Each word, and each pair of neighbours, falls into a bucket by its
+    hash; where no spaces part words, each letter and pair of letters. A bucket's value is √(its part of all), so that
+    a text's values have length 1."""
+    found = []
+    for _, batch in batches(texts):
+        words = batch.tokens().words
+        hashes = batch.hash(words.starts, words.ends)
+        pairs = scripts.mix(hashes[:-1] ^ scripts.mix(hashes[1:]))[words.texts[:-1] == words.texts[1:]]
+        of_pairs = words.texts[:-1][words.texts[:-1] == words.texts[1:]]
+        buckets = np.concatenate([hashes, pairs]) % np.uint64(BUCKETS)
+        rows = np.concatenate([words.texts, of_pairs])
+        keys, counts = np.unique(rows * BUCKETS + buckets.astype(np.int64), return_counts=True)
+        rows = keys // BUCKETS
+        total = np.bincount(rows, counts, len(batch))
+        found.append(Features(rows, keys % BUCKETS, np.sqrt(counts / total[rows]), len(batch)))
+    return found
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """Weights [BUCKETS] in float32 and a bias; `trained`: what on, as `train` has noted it."""
+
+    weights: npt.NDArray[np.float32]
+    bias: float
+    trained: dict[str, Any]
+
+    @classmethod
+    def train(cls, curated: Sequence[str], other: Sequence[str]) -> "Classifier":
+        """Logistic regression; both sides weigh the same, however many texts each has. The order of the texts does not
+        matter. Memory grows with the texts, to about ten times their size.
+
+        UserError without the extra `corpus`, and where a side is empty.
+        """
+        if not curated or not other:
+            raise UserError(f"{'curated' if not curated else 'other'}: no texts to train on")
+        linear, sparse = need("sklearn.linear_model"), need("scipy.sparse")
+        labelled = sorted(
+            (hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest(), label, text)
+            for label, texts in ((1, curated), (0, other))
+            for text in texts
+        )
+        labels = np.array([label for _, label, _ in labelled])
+        found = features(_array([text for *_, text in labelled]))
+        before = np.cumsum([0, *(each.number for each in found)])
+        rows = np.concatenate([each.rows + start for each, start in zip(found, before, strict=False)])
+        matrix = sparse.csr_matrix(
+            (np.concatenate([each.values for each in found]), (rows, np.concatenate([each.buckets for each in found]))),
+            shape=(len(labels), BUCKETS),
+        )
+        model = linear.LogisticRegression(C=INVERSE_PENALTY, class_weight="balanced", max_iter=_ITERATIONS)
+        model.fit(matrix, labels)
+        digest = hashlib.sha256("".join(f"{each}{label}" for each, label, _ in labelled).encode()).hexdigest()
+        trained = {"curated": len(curated), "other": len(other), "digest": digest}
+        return cls(model.coef_[0].astype(np.float32), float(model.intercept_[0]), trained)
+
+    def score(self, texts: pa.ChunkedArray | Sequence[str]) -> npt.NDArray[np.float32]:
+        """Of each text, 0 to 1; the same bits whatever texts it comes with."""
+        scores = []
+        for each in features(texts if isinstance(texts, pa.ChunkedArray) else _array(texts)):
+            # Sums in the order of the buckets, text by text: bincount adds one after the other.
+            sums = np.bincount(each.rows, self.weights[each.buckets] * each.values, each.number)
+            scores += [_sigmoid(value + self.bias) for value in sums.tolist()]
+        return np.array(scores, np.float32)
+
+    def save(self, file: Path) -> None:
+        """Writes an .npz without pickled objects, whole or not at all; the same classifier gives the same bytes."""
+        used = np.flatnonzero(self.weights)
+        values = {
+            "format": _FORMAT,
+            "version": _VERSION,
+            "buckets": BUCKETS,
+            "bias": self.bias,
+            "trained": self.trained,
+        }
+        data = io.BytesIO()
+        np.savez_compressed(
+            data,
+            about=np.frombuffer(json.dumps(values, sort_keys=True).encode(), np.uint8),
+            buckets=used.astype(np.uint32),
+            weights=self.weights[used],
+        )
+        write_bytes(file, data.getvalue())
+
+    @classmethod
+    def load(cls, file: Path) -> "Classifier":
+        """What `save` has written; UserError where a file is none, or of another version."""
+        try:
+            with np.load(file, allow_pickle=False) as arrays:
+                about = json.loads(arrays["about"].tobytes())
+                assert about["format"] == _FORMAT
+                if (about["version"], about["buckets"]) != (_VERSION, BUCKETS):
+                    raise UserError(f"{file}: a classifier of version {about['version']}, expected {_VERSION}; "
+                                    "train it again")  # fmt: skip
+                weights = np.zeros(BUCKETS, np.float32)
+                weights[arrays["buckets"]] = arrays["weights"]
+        except FileNotFoundError:
+            raise UserError(f"{file}: no such file; `palmetto corpus quality train` makes a classifier") from None
+        except UserError:
+            raise
+        except (OSError, ValueError, KeyError, TypeError, AssertionError, EOFError, zipfile.BadZipFile):
+            raise UserError(f"{file}: not a classifier that `palmetto corpus quality train` has written") from None
+        return cls(weights, about["bias"], about["trained"])
+
+
+def _array(texts: Sequence[str]) -> pa.ChunkedArray:
+    sound = [text.encode("utf-8", "replace").decode() for text in texts]  # what is not UTF-8 says nothing
+    return pa.chunked_array([pa.array(sound, pa.large_string())])
+
+
+def _sigmoid(value: float) -> float:
+    return 1 / (1 + math.exp(-value)) if value >= 0 else math.exp(value) / (1 + math.exp(value))

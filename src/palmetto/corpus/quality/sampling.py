@@ -1,0 +1,80 @@
+"""The stage that samples documents by the classifier's score."""
+
+import functools
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from palmetto.corpus.engine import Engine
+from palmetto.corpus.quality.classifier import Classifier
+from palmetto.corpus.stage import View
+from palmetto.files import sha256, write_bytes
+from palmetto.recipe.corpus import Build
+
+_VERSION = 1
+_FILE = "classifier.npz"
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Keeps a document where a draw from the Pareto distribution is above 1 - score, so that some of what scores low
+    stays and the classifier's taste does not become the corpus's (GLaM, arXiv 2112.06905, section 3, after GPT-3).
+
+    sources: those that are scored; the others stay whole. digest: of the classifier's file.
+    """
+
+    sources: tuple[str, ...]
+    classifier: str
+    digest: str
+    alpha: float
+    name: str = field(default="quality", init=False)
+
+    @classmethod
+    def of(cls, build: Build) -> "Quality | None":
+        """As a recipe has it; None where it scores no source. UserError where the file is not a classifier."""
+        sources = tuple(name for name, source in build.sources.items() if source.quality)
+        if build.quality is None or not sources:
+            return None
+        file = Path(build.quality.classifier)
+        Classifier.load(file)
+        return cls(sources, str(file.absolute()), sha256(file), build.quality.alpha)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """See `Stage`."""
+        return {"version": _VERSION, "sources": self.sources, "classifier": self.digest, "alpha": self.alpha}
+
+    def prepare(self, view: View, engine: Engine, folder: Path) -> None:
+        """Puts the classifier where all workers see it, and where it stays what it is."""
+        if not (folder / _FILE).exists():
+            write_bytes(folder / _FILE, Path(self.classifier).read_bytes())
+
+    def note(self, documents: pa.Table, shard: str, folder: Path) -> pa.Table:
+        """`quality`: the score (float32, null of sources without); `dropped`."""
+        rows = np.flatnonzero([source in self.sources for source in documents["source"].to_pylist()])
+        scores = np.zeros(len(documents), np.float32)
+        scored = np.zeros(len(documents), bool)
+        dropped: list[str | None] = [None] * len(documents)
+        if len(rows):
+            chosen = documents.select(["id", "text"]).take(rows)
+            scores[rows] = _load(folder / _FILE, self.digest).score(chosen["text"])
+            scored[rows] = True
+            for row, id in zip(rows, chosen["id"].to_pylist(), strict=True):
+                if draw(id, self.alpha) <= 1 - float(scores[row]):
+                    dropped[row] = "quality"
+        return pa.table({"dropped": pa.array(dropped, pa.string()), "quality": pa.array(scores, mask=~scored)})
+
+
+@functools.lru_cache(1)
+def _load(file: Path, digest: str) -> Classifier:
+    return Classifier.load(file)
+
+
+def draw(id: str, alpha: float) -> float:
+    """From the Pareto (Lomax) distribution of shape `alpha`, as numpy.random.pareto draws it; the document's own."""
+    number = int.from_bytes(hashlib.sha256(f"quality\0{id}".encode()).digest()[:8])
+    return float(((number + 0.5) / 2**64) ** (-1 / alpha) - 1)
