@@ -15,9 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from palmetto.corpus import writing
+from palmetto.corpus.contamination import stage as contamination
+from palmetto.corpus.contamination.stage import Contamination
 from palmetto.corpus.documents import DOCUMENTS, MANIFEST, VOCABULARY
+from palmetto.corpus.duplicates.exact import ExactDuplicates
+from palmetto.corpus.duplicates.near import NearDuplicates
 from palmetto.corpus.engine import Engine
 from palmetto.corpus.extraction import Extracted, extract
+from palmetto.corpus.filters import Filters
+from palmetto.corpus.language import Language
+from palmetto.corpus.licences import Licences
 from palmetto.corpus.measuring import Tokenizer, Tokens, sample
 from palmetto.corpus.mixture import Mixture
 from palmetto.corpus.stage import Done, Say, Stage, View, digest_of, run
@@ -59,7 +66,20 @@ def build(recipe: Build, tokenizer: Tokenizer, out: Path, engine: Engine, say: S
 
 def cleaning(recipe: Build) -> Iterator[Stage]:
     """The stages between extraction and mixture, as the recipe has them."""
-    yield from ()
+    code = tuple(name for name, source in recipe.sources.items() if source.kind == "code")
+    if code:
+        yield Licences(code, drop=recipe.copyleft == "drop")
+    yield Language.of(recipe)
+    yield Filters.of(recipe)
+    duplicates = recipe.duplicates
+    if duplicates.exact:
+        yield ExactDuplicates()
+    if duplicates.near is not None or (code and duplicates.code is not None):
+        yield NearDuplicates(duplicates.near, duplicates.permutations, duplicates.code if code else None, code)
+    if recipe.contamination:
+        root = Path(recipe.root or ".")
+        paths = tuple(str(root / path) for path in recipe.contamination.evaluation)
+        yield Contamination(paths, recipe.contamination.action)
 
 
 def _vocabulary(recipe: Build, tokenizer: Tokenizer, view: View, digest: str, last: Done, work: Path, say: Say) -> Path:
@@ -103,6 +123,8 @@ def _finish(
         "stages": [{"name": "extraction", **extracted.done.counts.values()}]
         + [{"name": name, **result.counts.values()} for name, result in done],
         "not_read": [asdict(problem) for problem in extracted.problems],
+        "passed_over": [asdict(passed) for passed in extracted.passed],
+        "contamination": _contamination(done, out),
         "mixture": read_json(done[-1][1].folder / "parts.json"),
         "languages": _nested(survey.languages),
         "licences": _nested(survey.licences),
@@ -112,6 +134,17 @@ def _finish(
     }
     write_json(manifest, values)
     return values
+
+
+def _contamination(done: list[tuple[str, Done]], out: Path) -> dict[str, Any]:
+    """How many examples of each evaluation set are contaminated; every example's mark is copied out."""
+    folder = next((result.folder for name, result in done if name == "contamination"), None)
+    if folder is None:
+        return {}
+    for path in sorted((folder / contamination.VERDICTS).rglob("*.jsonl")):
+        write_bytes(out / "contamination" / path.relative_to(folder / contamination.VERDICTS), path.read_bytes())
+    summary: dict[str, Any] = read_json(folder / contamination.SUMMARY)
+    return summary
 
 
 def _nested(counter: dict[tuple[str, str, str], int]) -> dict[str, dict[str, dict[str, int]]]:
