@@ -29,7 +29,7 @@ def plain_units(text: str) -> list[str]:
     found, word = [], ""
     for character in unicodedata.normalize("NFKC", text.casefold()):
         counts = unicodedata.category(character)[0] in "LMN"
-        unspaced = counts and unicodedata.name(character).startswith(UNSPACED)
+        unspaced = counts and unicodedata.name(character).startswith(UNSPACED) and not character.isdigit()
         if counts and not unspaced:
             word += character
             continue
@@ -65,13 +65,13 @@ def contaminated(example: Example, texts: list[str]) -> bool:
 
 
 # Few words, so that grams meet by chance; some of them equal once folded, some mixed, some no words at all.
-WORDS = st.sampled_from(["a", "b", "A", "don't", "é", "e\u0301", "ß", "SS", "Ж", "ж", "한국", "東京", "\u1100\u1161", "が",
-                         "か\u3099", "ไทย", "x東y", "ｱ", "7", "７", "—", "()", "\u0301", "😀", "ﬁ"])  # fmt: skip
+WORDS = st.sampled_from(["a", "b", "A", "don't", "é", "e\u0301", "ß", "SS", "Ж", "ж", "한국", "東京", "\u1100\u1161",
+                         "が", "か\u3099", "ไทย", "x東y", "ｱ", "7", "７", "—", "()", "\u0301", "😀", "ﬁ"])  # fmt: skip
 TEXTS = st.lists(WORDS, max_size=25).map(" ".join) | st.lists(WORDS, max_size=25).map("".join)
 EXAMPLES = st.lists(st.tuples(TEXTS, TEXTS, TEXTS), min_size=1, max_size=4)
 
 
-@given(TEXTS | st.text(max_size=30), TEXTS)
+@given(TEXTS | st.text(st.characters(max_codepoint=0x2FFF, exclude_categories=["Cs"]), max_size=30), TEXTS)
 def test_units_are_the_plain_ones(first: str, second: str) -> None:
     numbers, starts = grams.units([first, second])
     assert starts.tolist() == [0, len(plain_units(first)), len(plain_units(first)) + len(plain_units(second))]
@@ -130,7 +130,7 @@ def rounded(shares: dict[str, Fraction | None]) -> dict[str, float | None]:
     return {name: None if share is None else round(float(share), 4) for name, share in shares.items()}
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(EXAMPLES, st.lists(TEXTS, min_size=1, max_size=6), st.data())
 def test_both_ways_as_the_plain_implementation(
     examples: list[tuple[str, str, str]], texts: list[str], data: st.DataObject

@@ -1,9 +1,9 @@
 """8-grams of text as 64-bit numbers, made many at a time.
 
 A *unit* is a word, or one character of a script that is written without spaces (Chinese, Japanese, Thai, Lao, Khmer,
-Burmese, Tibetan); mixed text has units of both kinds. Text is case-folded and brought to Unicode's form NFKC, so that
-full-width and half-width, composed and decomposed are the same. A word is a run of letters, marks and numbers;
-everything else (punctuation, symbols, space) separates words and is not compared.
+Burmese, Tibetan: scripts.py); mixed text has units of both kinds. Text is case-folded and brought to Unicode's form
+NFKC, so that full-width and half-width, composed and decomposed are the same. A word is a run of letters, marks and
+numbers; everything else (punctuation, symbols, space) separates words and is not compared.
 
 A unit's number is a polynomial in random values of its characters, mixed; a gram's is a sum of its units' numbers, each
 times an odd constant of its place, modulo 2^64. Different grams have the same number by chance alone: of n grams that
@@ -12,12 +12,13 @@ are looked for in a text of N, about n·N / 2^64 are found by mistake, which is 
 """
 
 import functools
-import sys
 import unicodedata
 from collections.abc import Iterable, Iterator
 
 import numpy as np
 import numpy.typing as npt
+
+from palmetto.corpus.scripts import UNSPACED, WORD, characters, codes, mix
 
 LENGTH = 8
 """Units of a gram."""
@@ -25,24 +26,6 @@ LENGTH = 8
 Hashes = npt.NDArray[np.uint64]
 Integers = npt.NDArray[np.int64]
 
-_SEPARATOR, _WORD, _UNSPACED = 0, 1, 2
-_UNSPACED_SCRIPTS = (
-    (0x0E01, 0x0EFF),  # Thai, Lao
-    (0x0F00, 0x109F),  # Tibetan, Myanmar
-    (0x1780, 0x17FF),  # Khmer
-    (0x1950, 0x19DF),  # Tai Le, New Tai Lue
-    (0x2E80, 0x2FDF),  # radicals of Han
-    (0x3005, 0x3007),
-    (0x3021, 0x312F),  # Hiragana, Katakana, Bopomofo
-    (0x31A0, 0x31FF),
-    (0x3400, 0x4DBF),  # Han
-    (0x4E00, 0x9FFF),
-    (0xA9E0, 0xA9FF),  # Myanmar
-    (0xAA60, 0xAA7F),
-    (0xF900, 0xFAFF),  # Han
-    (0x1AFF0, 0x1B16F),  # Kana
-    (0x20000, 0x323AF),  # Han
-)
 _PIECE = 1 << 18
 """Characters that are looked at together: their arrays stay in the processor's cache."""
 _LONGEST = 2 * _PIECE
@@ -54,14 +37,6 @@ def normalized(text: str) -> str:
     """Case-folded, in the form NFKC."""
     folded = text.casefold()
     return folded if folded.isascii() else unicodedata.normalize("NFKC", folded)
-
-
-def kind(character: str) -> int:
-    """0: separates words; 1: part of a word; 2: a unit by itself. Of a normalized text."""
-    if unicodedata.category(character)[0] not in "LMN":
-        return _SEPARATOR
-    code = ord(character)
-    return _UNSPACED if any(first <= code <= last for first, last in _UNSPACED_SCRIPTS) else _WORD
 
 
 def units(texts: Iterable[str]) -> tuple[Hashes, Integers]:
@@ -111,48 +86,27 @@ def _joined(texts: Iterable[str]) -> Iterator[tuple[str, Integers]]:
 
 def _word_end(text: str, position: int) -> int:
     """The first place from `position` on that is in no word; of a word beyond all measure, its middle."""
-    end = min(len(text), position + _PIECE)
-    return next((i for i in range(position, end) if kind(text[i]) != _WORD), end)
+    kinds = characters().flags[codes(text[position : position + _PIECE])]
+    outside = np.flatnonzero(kinds & (WORD | UNSPACED) != WORD)
+    return position + int(outside[0] if len(outside) else len(kinds))
 
 
 def _hash_units(text: str) -> tuple[Hashes, Integers]:
     """The numbers of a text's units, and where they begin."""
-    codes = np.frombuffer(text.encode(_UTF32, "surrogatepass"), np.uint32)
-    kinds = _kinds()[codes]
-    edge = np.zeros(1, bool)
-    word, alone = kinds == _WORD, kinds == _UNSPACED
+    tables, of_text = characters(), codes(text)
+    kinds = tables.flags[of_text] & (WORD | UNSPACED)
+    alone, word = kinds >= UNSPACED, kinds == WORD
+    edge = np.zeros(1, np.bool_)
     first = np.flatnonzero(alone | (word & ~np.concatenate([edge, word[:-1]])))
     last = np.flatnonzero(alone | (word & ~np.concatenate([word[1:], edge])))
     powers, inverses = _powers()
-    sums = np.empty(len(codes) + 1, np.uint64)
+    sums = np.empty(len(of_text) + 1, np.uint64)
     sums[0] = 0
-    np.cumsum(_values()[codes] * powers[: len(codes)], out=sums[1:])
-    return mixed((sums[last + 1] - sums[first]) * inverses[first]), first
+    np.cumsum(tables.hash[of_text] * powers[: len(of_text)], out=sums[1:])
+    return mix((sums[last + 1] - sums[first]) * inverses[first]), first
 
 
-def mixed(numbers: Hashes) -> Hashes:
-    """Every bit of the result depends on every bit (the finalizer of splitmix64: Steele et al., OOPSLA 2014)."""
-    numbers = numbers ^ (numbers >> np.uint64(30))
-    numbers *= np.uint64(0xBF58476D1CE4E5B9)
-    numbers ^= numbers >> np.uint64(27)
-    numbers *= np.uint64(0x94D049BB133111EB)
-    numbers ^= numbers >> np.uint64(31)
-    return numbers
-
-
-_UTF32 = f"utf-32-{'le' if sys.byteorder == 'little' else 'be'}"
-_PLACES = mixed(np.arange(1, LENGTH + 1, dtype=np.uint64) * np.uint64(_BASE)) | np.uint64(1)
-
-
-@functools.cache
-def _kinds() -> npt.NDArray[np.uint8]:
-    return np.fromiter((kind(chr(code)) for code in range(sys.maxunicode + 1)), np.uint8, sys.maxunicode + 1)
-
-
-@functools.cache
-def _values() -> Hashes:
-    """A random number for every character."""
-    return mixed(np.arange(1, sys.maxunicode + 2, dtype=np.uint64) * np.uint64(_BASE))
+_PLACES = mix(np.arange(LENGTH, dtype=np.uint64)) | np.uint64(1)
 
 
 @functools.cache
