@@ -26,12 +26,14 @@ _WIDER = {"euc-kr": "cp949", "euc_kr": "cp949", "shift_jis": "cp932", "gb2312": 
 _OTHERS = ("cp1252", "cp850", "mac_roman")
 """Tried where the guess does not hold up: the detector does not know the two older ones."""
 _CONTROL = bytes([*range(0x09), *range(0x0E, 0x1B), *range(0x1C, 0x20), 0x7F])
-_MULTIBYTE = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
+_MULTIBYTE = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{1,2}|[\xf0-\xf4][\x80-\xbf]{1,3}")
+"""Characters of UTF-8, those that were cut off included."""
 _HIGH = re.compile(rb"[\x80-\xff]+")
-_ESCAPE, _ESCAPED = b"\x1b$", ("iso2022_jp_2", "iso2022_kr")
+_ESCAPE, _KOREAN = b"\x1b$", b"\x1b$)C"
 _ODD_PLACE = re.compile(r"(?<=[^\W\d_])[^\x00-\x7f’‘\u00ad‐‑–—·…](?=[^\W\d_])")
 _SAMPLE = 1 << 18
 _TOLERATED = 0.02
+_FEW = 8
 
 
 class Undecodable(ValueError):
@@ -58,12 +60,13 @@ def decode(data: bytes) -> str:
         text = data.decode()
     except UnicodeDecodeError as error:
         return _guessed(data, error.start)
-    if b"\0" in data and (wide := _wide(data)) is not None:
-        return wide
-    if _ESCAPE in data:
-        return next((escaped for name in _ESCAPED if (escaped := _try(data, name)) is not None), text)
     # Some stray control characters are text; a tenth of them is not.
-    if _controls(data) * 10 > len(data):
+    strange = _controls(data) * 10 > len(data)
+    if b"\0" in data and (wide := _wide(data, 0.03 if strange else 0.3)) is not None:
+        return wide
+    if _ESCAPE in data and (escaped := _try(data, "iso2022_kr" if _KOREAN in data else "iso2022_jp_2")) is not None:
+        return escaped
+    if strange:
         raise Undecodable("binary")
     return text
 
@@ -75,7 +78,7 @@ class Lines(Iterator["str | Undecodable"]):
     """
 
     def __init__(self, file: IO[bytes]) -> None:
-        self._file: Iterator[bytes] | Iterator[str] = iter(file)
+        self._file: Iterator[bytes | str] = iter(file)
         self._first = file.readline()
         found = mark(self._first)
         if found is not None and found[1] != "utf-8":
@@ -85,9 +88,8 @@ class Lines(Iterator["str | Undecodable"]):
 
     def __next__(self) -> "str | Undecodable":
         try:
-            line = self._first or next(self._file)
-            self._first = b""
-            return line if isinstance(line, str) else decode(line)
+            line, self._first = self._first or next(self._file), b""
+            return decode(line) if isinstance(line, bytes) else line
         except Undecodable as error:
             return error
         except UnicodeDecodeError as error:
@@ -123,7 +125,7 @@ def _try(data: bytes, name: str) -> str | None:
 
 def _guessed(data: bytes, broken: int) -> str:
     if b"\0" in data:
-        if (wide := _wide(data)) is not None:
+        if (wide := _wide(data, 0.03)) is not None:
             return wide
         raise Undecodable("binary")
     if _controls(data[:_SAMPLE]) * 100 > min(len(data), _SAMPLE):
@@ -139,7 +141,7 @@ def _guessed(data: bytes, broken: int) -> str:
     raise Undecodable("no encoding fits")
 
 
-def _wide(data: bytes) -> str | None:
+def _wide(data: bytes, share: float) -> str | None:
     """UTF-16 without a byte order mark: of Latin letters every other byte is NUL, in other scripts of spaces."""
     if len(data) % 2:
         return None
@@ -147,7 +149,7 @@ def _wide(data: bytes) -> str | None:
     places = min(len(data), _SAMPLE) / 2
     # Line breaks and spaces give away even text whose letters have none.
     name = "utf-16-le" if zeros[1] > zeros[0] else "utf-16-be"
-    if max(zeros) < max(5 * min(zeros), 0.03 * places):
+    if max(zeros) < max(5 * min(zeros), share * places, _FEW):
         return None
     text = _try(data, name)
     return text if text is not None and _plausible(text) else None

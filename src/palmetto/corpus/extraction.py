@@ -85,7 +85,7 @@ def extract(build: Build, workplace: Path, engine: Engine, say: Say) -> Extracte
     problems = [problem for of_source in found.values() for problem in of_source.problems]
     problems += [Problem(**problem) for report in reports for problem in report["problems"]]
     passed = tuple(each for of_source in found.values() for each in of_source.passed)
-    frames = {name: (0, 0) for name in build.sources}
+    frames = dict.fromkeys(build.sources, (0, 0))
     for report in reports:
         documents, size = frames[report["source"]]
         frames[report["source"]] = documents + report["frames"][0], size + report["frames"][1]
@@ -252,8 +252,9 @@ def _check(build: Build, counts: Counts, problems: list[Problem]) -> None:
         came = counts.before.get(name, (0, 0))[0]
         share = len(failed) / max(1, len(failed) + came)
         if share > build.failures:
+            first = f"{failed[0].name} ({failed[0].reason})"
             raise RunStopped(f"{name}: {len(failed)} of {len(failed) + came} could not be read, {share:.1%}, more than "
-                             f"corpus.build.failures={build.failures}; the first: {failed[0].name} ({failed[0].reason})")  # fmt: skip
+                             f"corpus.build.failures={build.failures}; the first: {first}")  # fmt: skip
         if not counts.after.get(name, (0, 0))[0]:
             dropped = counts.dropped.get(name, {})
             why = ", ".join(f"{reason} {count:,}" for reason, (count, _) in sorted(dropped.items()))

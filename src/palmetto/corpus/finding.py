@@ -1,22 +1,16 @@
-"""The files of a source, in a fixed order, and what is passed over.
-
-Local folders are walked here, so that links, cycles and permissions are seen; an address with a scheme (gs://, s3://,
-memory://, …) is listed by fsspec.
-"""
+"""The files of a source, in a fixed order, and what is passed over."""
 
 import glob
 import os
 import posixpath
 import re
-import stat
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from palmetto.corpus import kinds, licences
-from palmetto.corpus.extras import need
-from palmetto.errors import UserError, nearest
+from palmetto.corpus.listing import Listing, file_system, list_address, list_folder
+from palmetto.errors import UserError
 from palmetto.recipe.corpus import Source
 
 _PATTERN = re.compile(r"[*?\[]")
@@ -68,18 +62,6 @@ class Found:
     problems: tuple[Problem, ...]
 
 
-@dataclass
-class _Listing:
-    """Of one path: below it, by name relative to it ("" is itself)."""
-
-    files: dict[str, tuple[str, int | None, str]] = field(default_factory=dict)
-    """Path, size, changed."""
-    passed: dict[str, str] = field(default_factory=dict)
-    problems: dict[str, str] = field(default_factory=dict)
-    checkouts: set[str] = field(default_factory=set)
-    """Folders that hold `.git`."""
-
-
 def find_all(sources: dict[str, Source], root: str | None) -> dict[str, Found]:
     """The files of all sources; see `find`. UserError where a file belongs to two: no document is taken twice."""
     found = {name: find(source, root, name) for name, source in sources.items()}
@@ -88,16 +70,16 @@ def find_all(sources: dict[str, Source], root: str | None) -> dict[str, Found]:
         for file in of_source.files:
             owner = owners.setdefault(_identity(file.path), name)
             if owner != name:
-                raise UserError(f"corpus.build.sources.{name}.paths: {file.name} belongs to the source {owner} already; "
-                                "no document is taken twice, leave it out of one of them")  # fmt: skip
+                raise UserError(f"corpus.build.sources.{name}.paths: {file.name} is in the source {owner} already; "
+                                "leave it out of one of them, since no document is taken twice")  # fmt: skip
     return found
 
 
 def find(source: Source, root: str | None, source_name: str) -> Found:
     """All files of a source by name, each once, whatever paths lead to it: the first path in the recipe names it.
 
-    root: the folder (or address) that relative paths lie in. UserError names the key where a path is missing, of no kind
-    that is read, or holds nothing to read.
+    root: the folder (or address) that relative paths lie in. UserError names the key where a path is missing, of no
+    kind that is read, or holds nothing to read.
     """
     key = f"corpus.build.sources.{source_name}.paths"
     files: dict[str, File] = {}
@@ -106,7 +88,7 @@ def find(source: Source, root: str | None, source_name: str) -> Found:
     seen: dict[str, str] = {}
     for given in source.paths:
         for name, path, alone in _expanded(given, root, key):
-            listing = _list_address(path, key) if "://" in path else _list_folder(path, key)
+            listing = list_address(path, key) if "://" in path else list_folder(path, key)
             shelves = _shelves(listing, source)
             for below, (where, size, changed) in sorted(listing.files.items()):
                 full = _name(name, below)
@@ -135,25 +117,24 @@ def find(source: Source, root: str | None, source_name: str) -> Found:
 
 
 def _instead(found: Found, source: Source) -> str:
-    others = [f"{each.name} ({each.reason})" for each in (*found.problems, *found.passed)]
+    over: list[Problem | Passed] = [*found.problems, *found.passed]
+    others = [f"{each.name} ({each.reason})" for each in over]
     more = f" and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
     return f"understood are {kinds.understood(source)}; found {', '.join(others[:_SHOWN]) or 'nothing'}{more}"
 
 
 def _expanded(given: str, root: str | None, key: str) -> Iterator[tuple[str, str, bool]]:
-    """(name, path, whether the recipe names it itself) of what a path stands for: itself, or all that a pattern matches."""
+    """What a path stands for, itself or all that a pattern matches: (name, path, whether the recipe names it)."""
     if "://" in given or "://" in (root or ""):
-        path = given if "://" in given else f"{(root or '').rstrip('/')}/{given}"
+        below = "" if "://" in given else f"{(root or '').rstrip('/')}/"
+        path = below + given
         if not _PATTERN.search(path):
             yield given, path, True
             return
-        system, inner = _system(path, key)
-        prefix = path[: len(path) - len(inner)] if path.endswith(inner) else f"{path.split('://')[0]}://"
-        cut = len(path) - len(given)
-        matches = [
-            prefix + match.lstrip("/") if prefix.endswith("/") else prefix + match for match in system.glob(inner)
-        ]
-        names = [(match[cut:] if path.startswith(match[:cut]) else match, match, False) for match in sorted(matches)]
+        system, inner = file_system(path, key)
+        cut = len(system.unstrip_protocol(file_system(below, key)[1])) + 1 if below else 0
+        matches = [system.unstrip_protocol(match) for match in sorted(system.glob(inner))]
+        names = [(match[cut:], match, False) for match in matches]
     else:
         base = Path(root or ".").absolute()
         path = os.path.normpath(base / given)
@@ -180,7 +161,7 @@ def _within(below: str, checkouts: set[str]) -> bool:
     return any(folder.as_posix() in checkouts for folder in PurePosixPath(below).parents)
 
 
-def _shelves(listing: _Listing, source: Source) -> dict[str, dict[str, str]]:
+def _shelves(listing: Listing, source: Source) -> dict[str, dict[str, str]]:
     """Of code: the licence files of each folder that has any, and when they changed."""
     shelves: dict[str, dict[str, str]] = {}
     if source.kind == "code":
@@ -188,111 +169,3 @@ def _shelves(listing: _Listing, source: Source) -> dict[str, dict[str, str]]:
             if licences.is_licence_file(PurePosixPath(below).name):
                 shelves.setdefault(PurePosixPath(below).parent.as_posix(), {})[path] = changed
     return shelves
-
-
-def _list_folder(path: str, key: str) -> _Listing:
-    listing = _Listing()
-    try:
-        status = os.stat(path)
-    except PermissionError:
-        listing.problems[""] = "no permission to look at it"
-    except OSError:
-        raise UserError(f"{key}: {path}: {_missing(path)}") from None
-    else:
-        if stat.S_ISDIR(status.st_mode):
-            _walk(Path(path), "", {(status.st_dev, status.st_ino)}, listing)
-        else:
-            listing.files[""] = (path, status.st_size, str(status.st_mtime_ns))
-    return listing
-
-
-def _missing(path: str) -> str:
-    """What is there instead of a path that is not."""
-    if os.path.islink(path):
-        return "a link to nothing"
-    parent, name = Path(path).parent, Path(path).name
-    while not parent.is_dir():
-        parent, name = parent.parent, parent.name
-    try:
-        return f"no such file or folder{nearest(name, sorted(os.listdir(parent)))}"
-    except PermissionError:
-        return f"no permission to look into {parent}"
-
-
-def _walk(folder: Path, below: str, entered: set[tuple[int, int]], listing: _Listing) -> None:
-    """Links are followed; each folder is entered once, so that cycles end."""
-    try:
-        names = sorted(os.listdir(folder))
-    except OSError as error:
-        listing.problems[below] = _refusal(error, "look into it")
-        return
-    for name in names:
-        path, inner = folder / name, posixpath.join(below, name)
-        if name.startswith("."):
-            listing.passed[inner] = "hidden"
-            if name == ".git":
-                listing.checkouts.add(below or ".")
-            continue
-        try:
-            status = path.stat()
-        except FileNotFoundError:
-            listing.passed[inner] = "a link to nothing"
-        except OSError as error:
-            # ELOOP: a link to itself.
-            listing.problems[inner] = _refusal(error, "look at it")
-        else:
-            if stat.S_ISREG(status.st_mode):
-                listing.files[inner] = (str(path), status.st_size, str(status.st_mtime_ns))
-            elif not stat.S_ISDIR(status.st_mode):
-                listing.passed[inner] = "not a regular file"
-            elif (status.st_dev, status.st_ino) in entered:
-                listing.passed[inner] = "a link to a folder that is read already"
-            else:
-                entered.add((status.st_dev, status.st_ino))
-                _walk(path, inner, entered, listing)
-
-
-def _refusal(error: OSError, what: str) -> str:
-    return f"no permission to {what}" if isinstance(error, PermissionError) else str(error.strerror or error)
-
-
-def _system(address: str, key: str) -> tuple[Any, str]:
-    """fsspec's file system of an address, and the path within it."""
-    core = need("fsspec.core")
-    try:
-        system, path = core.url_to_fs(address)
-    except (ImportError, ValueError) as error:
-        raise UserError(f"{key}: {address}: {error}") from None
-    return system, path
-
-
-def _list_address(address: str, key: str) -> _Listing:
-    system, base = _system(address, key)
-    try:
-        above = system.info(base)
-        entries = {base: above} if above["type"] == "file" else system.find(base, detail=True)
-    except PermissionError:
-        listing = _Listing()
-        listing.problems[""] = "no permission to look at it"
-        return listing
-    except FileNotFoundError:
-        raise UserError(f"{key}: {address}: no such file or folder") from None
-    except OSError as error:
-        raise UserError(f"{key}: {address}: cannot be listed ({error.strerror or error})") from None
-    listing = _Listing()
-    for path, info in sorted(entries.items()):
-        below = path[len(base) :].strip("/")
-        parts = PurePosixPath(below).parts
-        hidden = next((number for number, part in enumerate(parts) if part.startswith(".")), None)
-        if hidden is not None:
-            listing.passed[posixpath.join(*parts[: hidden + 1])] = "hidden"
-            if parts[hidden] == ".git":
-                listing.checkouts.add(posixpath.join(*parts[:hidden]) if hidden else ".")
-        elif info["type"] == "file":
-            tags = (
-                info.get(key)
-                for key in ("ETag", "etag", "mtime", "LastModified", "last_modified", "updated", "created")
-            )
-            changed = next((str(tag) for tag in tags if tag is not None), "")
-            listing.files[below] = (system.unstrip_protocol(path), info.get("size"), changed)
-    return listing

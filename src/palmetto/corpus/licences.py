@@ -73,7 +73,7 @@ _PHRASES: tuple[tuple[str, str], ...] = (
             "granted provided that the above copyright notice"),
     ("Zlib", "altered source versions must be plainly marked as such and must not be misrepresented"),
     ("BSD-3-Clause", "redistributions of source code must retain the above copyright notice"),
-    ("MIT", "permission is hereby granted free of charge to any person obtaining a copy of this software and associated"),
+    ("MIT", "permission is hereby granted free of charge to any person obtaining a copy of this software"),
     ("WTFPL", "do what the fuck you want to public license"),
     ("PSF-2.0", "python software foundation license version 2"),
 )  # fmt: skip
@@ -83,7 +83,7 @@ _ENDORSE = re.compile(
 
 
 def is_licence_file(name: str) -> bool:
-    """Whether a file is a licence by its name: LICENSE, LICENCE.md, LICENSE-MIT, COPYING, UNLICENSE …, not license.py."""
+    """Whether a file is a licence by its name: LICENSE, LICENCE.md, LICENSE-MIT, COPYING, UNLICENSE, not license.py."""
     return bool(_FILE.match(name)) and code_languages.language(name) is None
 
 
@@ -176,8 +176,8 @@ def names(expression: str) -> set[str]:
 
 
 def combined(stated: str | None, filed: str | None) -> str | None:
-    """What a record states of its repository and what the repository's licence file says: the statement, unless the file
-    is a copyleft licence that the statement does not know of; then both."""
+    """What a record states of its repository and what the repository's licence file says: the statement, unless the
+    file is a copyleft licence that the statement does not know of; then both."""
     if not stated or stated.upper() in ("NOASSERTION", "NONE", "UNKNOWN", "OTHER"):
         return filed
     if filed and copyleft(filed) and not copyleft(stated) and not names(filed) <= names(stated):
@@ -205,7 +205,7 @@ def nearest(folders: Mapping[str, _T], path: str) -> _T | None:
 
 @dataclass(frozen=True)
 class Licences:
-    """The stage that keeps copyleft code out. Notes `licence`: a file's own header if it has one, else its repository's.
+    """The stage that keeps copyleft code out. Notes `licence`: a file's own header, if it has none its repository's.
 
     code: the sources of code. Code that says nothing of its licence stays, as in PaLM, with a null.
     """

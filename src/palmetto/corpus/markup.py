@@ -10,8 +10,8 @@ Markup = Literal["html", "wikitext", "none"] | None
 
 _META = re.compile(rb"<meta[^>]{0,200}?charset\s*=\s*[\"']?\s*([a-z0-9_:.-]+)", re.IGNORECASE)
 _META_BYTES = 4096
-_NOT_TEXT = ("ref", "gallery", "math", "table", "timeline", "score", "syntaxhighlight", "source", "imagemap", "hiero", "graph",
-             "style", "script", "templatestyles", "mapframe", "chem", "references")  # fmt: skip
+_NOT_TEXT = ("ref", "gallery", "math", "table", "timeline", "score", "syntaxhighlight", "source", "imagemap", "hiero",
+             "graph", "style", "script", "templatestyles", "mapframe", "chem", "references")  # fmt: skip
 _SETTING = ("lang", "transl", "transliteration", "nowrap", "nobold", "nobr", "small", "big")
 _BEHAVIOUR = re.compile(r"__[A-Z]+__")
 _EMPTY_BRACKETS = re.compile(r" ?[（(][\s,;:–、，]*[)）]")
@@ -21,10 +21,11 @@ _TAIL = {
     "references", "external links", "see also", "notes", "further reading", "bibliography", "sources", "footnotes",
     "einzelnachweise", "weblinks", "literatur", "siehe auch", "références", "liens externes", "notes et références",
     "voir aussi", "bibliographie", "referencias", "enlaces externos", "véase también", "note", "collegamenti esterni",
-    "voci correlate", "bibliografia", "примечания", "ссылки", "литература", "см. также", "脚注", "外部リンク", "関連項目",
-    "参考文献", "出典", "각주", "외부 링크", "같이 보기", "참고 문헌", "参考资料", "外部链接", "参见", "примітки", "посилання",
+    "voci correlate", "bibliografia", "примечания", "ссылки", "литература", "см. также", "脚注", "外部リンク",
+    "関連項目", "参考文献", "出典", "각주", "외부 링크", "같이 보기", "참고 문헌", "参考资料", "外部链接", "参见",
+    "примітки", "посилання",
 }  # fmt: skip
-"""Sections of lists and references; they end an article."""
+"""Sections of references and lists of links."""
 
 
 def plain(text: str, markup: Markup) -> str:
@@ -42,7 +43,8 @@ def from_html(html: str) -> str:
 
 
 def page(data: bytes, charset: str | None) -> str:
-    """The characters of a page of HTML: by byte order mark, the charset that came with it, the one it names, or detected.
+    """The characters of a page of HTML: by byte order mark, by the charset that came with it, by the one it names, or
+    detected.
 
     Raises Undecodable.
     """
@@ -125,24 +127,24 @@ def _template(node: Any) -> list[str]:
 
 
 def _link(node: Any) -> list[str]:
-    """The words of [[target|words]]; nothing of files, categories and other languages, whose target has a colon before."""
+    """The words of [[target|words]]; nothing of files, categories and the article in other languages."""
     target = str(node.title).strip()
     space = target.split(":", 1)[0] if ":" in target else ""
-    if space and (node.text is None or not space[-1:].isspace()) and _is_namespace(space):
+    if space and _is_namespace(space):
         return []
     return _words(node.text.nodes) if node.text is not None else [target.lstrip(":")]
 
 
 _NAMESPACES = {
     "file", "image", "category", "media", "datei", "bild", "kategorie", "fichier", "catégorie", "archivo", "imagen",
-    "categoría", "immagine", "categoria", "ficheiro", "imagem", "файл", "изображение", "категория", "категорія", "ファイル",
-    "画像", "カテゴリ", "파일", "그림", "분류", "文件", "图像", "圖像", "分类", "分類", "檔案", "bestand", "categorie", "plik",
-    "kategoria", "fil", "kategori", "tiedosto", "luokka",
+    "categoría", "immagine", "categoria", "ficheiro", "imagem", "файл", "изображение", "категория", "категорія",
+    "ファイル", "画像", "カテゴリ", "파일", "그림", "분류", "文件", "图像", "圖像", "分类", "分類", "檔案", "bestand",
+    "categorie", "plik", "kategoria", "fil", "kategori", "tiedosto", "luokka",
 }  # fmt: skip
 
 
 def _is_namespace(name: str) -> bool:
-    """Files and categories in the large Wikipedias' languages, and links to the same article in another (`[[ko:…]]`)."""
+    """Files and categories in the large Wikipedias' languages, and codes of languages (`[[ko:…]]`)."""
     return name.strip().lower() in _NAMESPACES or bool(re.fullmatch(r"[a-z]{2,3}(-[a-z]+)*", name))
 
 

@@ -5,6 +5,7 @@ import contextlib
 import io
 import zlib
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import IO, Any, cast
 
 from palmetto.corpus import kinds
@@ -17,8 +18,7 @@ _PIECE = 1 << 14
 @contextlib.contextmanager
 def opened(path: str) -> Iterator["Opened"]:
     """Opens a path or an address, decompressing by its name. Raises OSError."""
-    raw = cast(IO[bytes], need("fsspec").open(path, "rb").open() if "://" in path else open(path, "rb"))
-    with raw:
+    with cast(IO[bytes], need("fsspec").open(path, "rb").open() if "://" in path else Path(path).open("rb")) as raw:
         compression = kinds.compression(path)
         stream = _Decompressed(raw, compression) if compression else None
         yield Opened(cast(IO[bytes], io.BufferedReader(stream, 1 << 20)) if stream else raw, stream)

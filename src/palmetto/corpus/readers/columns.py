@@ -48,9 +48,9 @@ def _demand(columns: list[str], file: File, source: Source) -> None:
     if not set(columns) & set(source.text):
         found = ", ".join(repr(column[:40]) for column in columns[:_SHOWN]) or "nothing"
         named = " or ".join(f"`{field}`" for field in source.text)
-        raise UserError(f"{file.path}: no column {named}; the columns are {found}; set "
-                        f"corpus.build.sources.{file.source}.text to one, or, if these are no names, to numbers of columns "
-                        "(['1'] is the first)")  # fmt: skip
+        key = f"corpus.build.sources.{file.source}.text"
+        raise UserError(f"{file.path}: no column {named}; the columns are {found}; set {key} to one of them, or, if "
+                        "these are no names, to numbers of columns (['1'] is the first)")  # fmt: skip
 
 
 def _decoded(file: IO[bytes]) -> Iterator[str]:

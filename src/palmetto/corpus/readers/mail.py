@@ -4,8 +4,7 @@ import email
 import email.policy
 import re
 from collections.abc import Iterator
-from email.message import EmailMessage
-from typing import IO, cast
+from typing import IO
 
 from palmetto.corpus import encoding, markup
 from palmetto.corpus.finding import File, Problem
@@ -52,7 +51,7 @@ def _messages(file: IO[bytes]) -> Iterator[bytes]:
 
 
 def _text(data: bytes) -> str | None:
-    message = cast(EmailMessage, email.message_from_bytes(data, policy=email.policy.default))
+    message = email.message_from_bytes(data, policy=email.policy.default)
     part = message.get_body(("plain", "html"))
     if part is None:
         return None

@@ -1,0 +1,132 @@
+"""What lies below a path: folders of this machine are walked here, so that links, cycles and permissions are seen; an
+address with a scheme (gs://, s3://, memory://, …) is listed by fsspec."""
+
+import os
+import posixpath
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from palmetto.corpus.extras import need
+from palmetto.errors import UserError, nearest
+
+
+@dataclass
+class Listing:
+    """Of one path: below it, by name relative to it ("" is itself)."""
+
+    files: dict[str, tuple[str, int | None, str]] = field(default_factory=dict)
+    """Path, size, changed."""
+    passed: dict[str, str] = field(default_factory=dict)
+    problems: dict[str, str] = field(default_factory=dict)
+    checkouts: set[str] = field(default_factory=set)
+    """Folders that hold `.git`."""
+
+
+def list_folder(path: str, key: str) -> Listing:
+    listing = Listing()
+    try:
+        status = os.stat(path)
+    except PermissionError:
+        listing.problems[""] = "no permission to look at it"
+    except OSError:
+        raise UserError(f"{key}: {path}: {_missing(path)}") from None
+    else:
+        if stat.S_ISDIR(status.st_mode):
+            _walk(Path(path), "", {(status.st_dev, status.st_ino)}, listing)
+        else:
+            listing.files[""] = (path, status.st_size, str(status.st_mtime_ns))
+    return listing
+
+
+def _missing(path: str) -> str:
+    """What is there instead of a path that is not."""
+    if os.path.islink(path):
+        return "a link to nothing"
+    parent, name = Path(path).parent, Path(path).name
+    while not parent.is_dir():
+        parent, name = parent.parent, parent.name
+    try:
+        return f"no such file or folder{nearest(name, sorted(os.listdir(parent)))}"
+    except PermissionError:
+        return f"no permission to look into {parent}"
+
+
+def _walk(folder: Path, below: str, entered: set[tuple[int, int]], listing: Listing) -> None:
+    """Links are followed; each folder is entered once, so that cycles end."""
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError as error:
+        listing.problems[below] = _refusal(error, "look into it")
+        return
+    for name in names:
+        path, inner = folder / name, posixpath.join(below, name)
+        if name.startswith("."):
+            listing.passed[inner] = "hidden"
+            if name == ".git":
+                listing.checkouts.add(below or ".")
+            continue
+        try:
+            status = path.stat()
+        except FileNotFoundError:
+            listing.passed[inner] = "a link to nothing"
+        except OSError as error:
+            # ELOOP: a link to itself.
+            listing.problems[inner] = _refusal(error, "look at it")
+        else:
+            if stat.S_ISREG(status.st_mode):
+                listing.files[inner] = (str(path), status.st_size, str(status.st_mtime_ns))
+            elif not stat.S_ISDIR(status.st_mode):
+                listing.passed[inner] = "not a regular file"
+            elif (status.st_dev, status.st_ino) in entered:
+                listing.passed[inner] = "a link to a folder that is read already"
+            else:
+                entered.add((status.st_dev, status.st_ino))
+                _walk(path, inner, entered, listing)
+
+
+def _refusal(error: OSError, what: str) -> str:
+    return f"no permission to {what}" if isinstance(error, PermissionError) else str(error.strerror or error)
+
+
+def file_system(address: str, key: str) -> tuple[Any, str]:
+    """fsspec's file system of an address, and the path within it."""
+    core = need("fsspec.core")
+    try:
+        system, path = core.url_to_fs(address)
+    except (ImportError, ValueError) as error:
+        raise UserError(f"{key}: {address}: {error}") from None
+    return system, path
+
+
+def list_address(address: str, key: str) -> Listing:
+    system, base = file_system(address, key)
+    try:
+        above = system.info(base)
+        entries = {base: above} if above["type"] == "file" else system.find(base, detail=True)
+    except PermissionError:
+        listing = Listing()
+        listing.problems[""] = "no permission to look at it"
+        return listing
+    except FileNotFoundError:
+        raise UserError(f"{key}: {address}: no such file or folder") from None
+    except OSError as error:
+        raise UserError(f"{key}: {address}: cannot be listed ({error.strerror or error})") from None
+    listing = Listing()
+    for path, info in sorted(entries.items()):
+        below = path[len(base) :].strip("/")
+        parts = PurePosixPath(below).parts
+        hidden = next((number for number, part in enumerate(parts) if part.startswith(".")), None)
+        if hidden is not None:
+            listing.passed[posixpath.join(*parts[: hidden + 1])] = "hidden"
+            if parts[hidden] == ".git":
+                listing.checkouts.add(posixpath.join(*parts[:hidden]) if hidden else ".")
+        elif info["type"] == "file":
+            tags = (
+                info.get(key)
+                for key in ("ETag", "etag", "mtime", "LastModified", "last_modified", "updated", "created")
+            )
+            changed = next((str(tag) for tag in tags if tag is not None), "")
+            listing.files[below] = (system.unstrip_protocol(path), info.get("size"), changed)
+    return listing
