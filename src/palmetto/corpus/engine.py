@@ -27,10 +27,12 @@ class Engine(Protocol):
 
 
 class LocalEngine:
-    """Processes of this machine, a task each at a time, so that memory is what `workers` tasks take."""
+    """Processes of this machine, a task each at a time, so that memory is what `workers` tasks take. They are started
+    by the first tasks and stay for those that come later."""
 
     def __init__(self, workers: int | None = None) -> None:
         self.workers = workers or len(os.sched_getaffinity(0))
+        self._pool: ProcessPoolExecutor | None = None
 
     def map(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[Result]:
         """See `Engine`; RunStopped if a task takes its worker with it three times, by lack of memory for one."""
@@ -47,6 +49,7 @@ class LocalEngine:
                     yield result
                     done, attempts = done + 1, 0
             except BrokenProcessPool:
+                self._pool = None
                 attempts += 1
                 if attempts == ATTEMPTS:
                     raise RunStopped(f"a worker died {ATTEMPTS} times at {tasks[done]}: is there memory enough? "
@@ -54,15 +57,14 @@ class LocalEngine:
 
     def _map_once(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[Result]:
         """Two tasks a worker are handed out, not all: what waits takes no memory, and a failure shows soon."""
-        workers = min(self.workers, len(tasks))
-        pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
+        if self._pool is None:
+            self._pool = ProcessPoolExecutor(self.workers, multiprocessing.get_context("spawn"))
+        pool, waiting, running = self._pool, iter(tasks), deque[Future[Result]]()
         try:
-            waiting = iter(tasks)
-            running: deque[Future[Result]] = deque(
-                pool.submit(function, task) for task in itertools.islice(waiting, 2 * workers)
-            )
+            running.extend(pool.submit(function, task) for task in itertools.islice(waiting, 2 * self.workers))
             while running:
                 yield running.popleft().result()
                 running.extend(pool.submit(function, task) for task in itertools.islice(waiting, 1))
         finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+            for future in running:
+                future.cancel()
