@@ -74,7 +74,7 @@ def match(files: Sequence[Path], shards: Sequence[str], folder: Path, keys: keye
     same length (sorted neighbourhoods: Hernández, Stolfo, 1995); so the pairs are linear in the documents.
     """
     pairs, members = keys.file(folder, PAIRS), keys.file(folder, MEMBERS)
-    if members.exists():
+    if pairs.exists() and members.exists():
         return
     rows = keyed.read(files, keys, _BAND)
     rows = rows[np.argsort(rows["key"], kind="stable")]
@@ -99,7 +99,7 @@ def unique(a: keyed.Numbers, b: keyed.Numbers) -> keyed.Rows:
     """Every pair once, in order; its key is a hash of it, so that it is in the same range wherever it was found."""
     order = np.lexsort((b, a))
     a, b = a[order], b[order]
-    new = np.concatenate([np.ones(min(len(a), 1), bool), (a[1:] != a[:-1]) | (b[1:] != b[:-1])])
+    new = keyed.new(a, b)
     rows = np.empty(int(new.sum()), PAIR)
     rows["a"], rows["b"] = a[new], b[new]
     rows["key"] = scripts.mix(scripts.mix(rows["a"]) ^ rows["b"])

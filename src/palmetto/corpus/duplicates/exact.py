@@ -35,14 +35,14 @@ class ExactDuplicates:
 
     def prepare(self, view: View, engine: Engine, folder: Path) -> None:
         """Hashes every shard, then finds equal hashes, a range of them at a time."""
+        keyed.write_shards(folder, view.shards)
         keyed.each(engine, functools.partial(_hash, view, folder), list(enumerate(view.shards)))
         files = [keyed.shard_file(folder, _HASHES, shard) for shard in view.shards]
         keyed.each(engine, functools.partial(_compare, files, folder), keyed.partitions(files))
 
     def note(self, documents: pa.Table, shard: str, folder: Path) -> pa.Table:
         """See `Stage`."""
-        hashed = np.load(keyed.shard_file(folder, _HASHES, shard), mmap_mode="r")
-        place = int(hashed["number"][0]) >> 32 if len(hashed) else 0
+        place = keyed.shards(folder).index(shard)
         return keyed.notes(len(documents), place, (folder / _REPEATS).glob("*.npy"), "exact duplicate")
 
 
@@ -74,6 +74,4 @@ def _compare(files: list[Path], folder: Path, keys: keyed.Range) -> None:
     rows = keyed.read(files, keys, _HASHED)
     rows = rows[np.lexsort((rows["rest"], rows["key"]))]
     rows = rows[keyed.not_alone(rows["key"])]
-    new = (rows["key"][1:] != rows["key"][:-1]) | (rows["rest"][1:] != rows["rest"][:-1])
-    groups = np.concatenate([np.zeros(min(len(rows), 1), np.int64), np.cumsum(new)])
-    keyed.write(path, rule.repeats(rows, groups))
+    keyed.write(path, rule.repeats(rows, np.cumsum(keyed.new(rows["key"], rows["rest"]))))

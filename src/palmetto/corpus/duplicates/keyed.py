@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from palmetto.corpus.engine import Engine, Task
-from palmetto.files import atomic
+from palmetto.files import atomic, read_json, write_json
 
 Rows = npt.NDArray[Any]
 """A structured array with a field `key`, uint64."""
@@ -26,6 +26,7 @@ Numbers = npt.NDArray[np.uint64]
 REPEATS = np.dtype([("key", "<u8"), ("kept", "S32")])
 """A document that goes, by its number, and the id of the one that stays for it."""
 
+_SHARDS = "shards.json"
 _PARTITION_BYTES = 256 << 20
 
 
@@ -78,6 +79,17 @@ def numbers(place: int, rows: npt.NDArray[Any]) -> Numbers:
     return np.uint64(place << 32) | rows.astype(np.uint64)
 
 
+def write_shards(folder: Path, shards: Sequence[str]) -> None:
+    """Remembers the shards of the view, for notes."""
+    write_json(folder / _SHARDS, shards)
+
+
+def shards(folder: Path) -> list[str]:
+    """What `write_shards` remembers."""
+    names: list[str] = read_json(folder / _SHARDS)
+    return names
+
+
 def rows_of(values: Numbers) -> npt.NDArray[np.int64]:
     """The rows that documents' numbers say."""
     return (values & np.uint64(0xFFFFFFFF)).astype(np.int64)
@@ -96,10 +108,24 @@ def split(values: Numbers) -> list[tuple[int, npt.NDArray[np.int64], npt.NDArray
     return [(int(shards[part[0]]), part, rows[part]) for part in parts]
 
 
+def new(*columns: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Which of sorted rows differ from the one before."""
+    first = np.ones(len(columns[0]), bool)
+    first[1:] = np.any([column[1:] != column[:-1] for column in columns], axis=0)
+    return first
+
+
 def not_alone(sorted_keys: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
     """Which of sorted keys come more than once."""
-    equal = np.concatenate([[False], sorted_keys[1:] == sorted_keys[:-1], [False]])
-    return equal[1:] | equal[:-1]
+    first = new(sorted_keys)
+    last = np.ones(len(first), bool)
+    last[:-1] = first[1:]
+    return ~(first & last)
+
+
+def firsts(first: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+    """Of every row, where the last that is `first` is. first: as `new` gives it."""
+    return np.maximum.accumulate(np.where(first, np.arange(len(first)), 0))
 
 
 def notes(length: int, place: int, repeats: Iterable[Path], reason: str) -> pa.Table:

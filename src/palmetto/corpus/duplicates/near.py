@@ -68,6 +68,7 @@ class NearDuplicates:
             keyed.each(engine, functools.partial(function, view, self.kinds, *arguments, folder), numbered)
 
         shards, numbered = view.shards, list(enumerate(view.shards))
+        keyed.write_shards(folder, shards)
         over_shards(candidates.sign, self.permutations)
         signed = [keyed.shard_file(folder, candidates.BANDS, shard) for shard in shards]
         ranges = keyed.partitions(signed)
@@ -81,8 +82,7 @@ class NearDuplicates:
 
     def note(self, documents: pa.Table, shard: str, folder: Path) -> pa.Table:
         """See `Stage`."""
-        register = np.load(keyed.shard_file(folder, rule.REGISTER, shard), mmap_mode="r")
-        place = int(register["number"][0]) >> 32 if len(register) else 0
+        place = keyed.shards(folder).index(shard)
         return keyed.notes(len(documents), place, [_repeats(folder)], "near duplicate")
 
 

@@ -45,8 +45,7 @@ def repeats(found: Entries, groups: npt.NDArray[Any]) -> keyed.Rows:
     """All but the one that stays of each group, as keyed.REPEATS. groups: a number for each entry, equal in a group."""
     order = np.lexsort((found["id"], -found["size"], groups))
     found, groups = found[order], groups[order]
-    new = np.concatenate([np.ones(min(len(groups), 1), bool), groups[1:] != groups[:-1]])
-    best = found["id"][np.maximum.accumulate(np.where(new, np.arange(len(new)), 0))]
-    rows = np.empty(int((~new).sum()), keyed.REPEATS)
-    rows["key"], rows["kept"] = found["number"][~new], best[~new]
+    best = keyed.new(groups)
+    rows = np.empty(int((~best).sum()), keyed.REPEATS)
+    rows["key"], rows["kept"] = found["number"][~best], found["id"][keyed.firsts(best)][~best]
     return rows

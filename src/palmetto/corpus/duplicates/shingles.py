@@ -65,9 +65,8 @@ def shingles(found: Words, size: int) -> tuple[Hashes, Places]:
     numbers = np.where(counts >= size, counts - size + 1, np.minimum(counts, 1))
     ends = np.cumsum(numbers)
     total = np.zeros(len(found.hashes), np.uint64)
-    padded = np.concatenate([found.hashes, np.zeros(size, np.uint64)])
-    for place in range(size):
-        total = total * np.uint64(_BASE) + padded[place : place + len(total)]
+    in_a_row = _in_a_row(found.hashes, size)
+    total[: len(in_a_row)] = in_a_row
     short = np.flatnonzero((counts > 0) & (counts < size))
     total[firsts[short]] = 0
     for place in range(size):
@@ -75,6 +74,26 @@ def shingles(found: Words, size: int) -> tuple[Hashes, Places]:
         total[firsts[longer]] = total[firsts[longer]] * np.uint64(_BASE) + found.hashes[firsts[longer] + place]
     inside = np.repeat(firsts - (ends - numbers), numbers) + np.arange(len(total) and ends[-1])
     return scripts.mix(total[inside]), ends
+
+
+def windows(found: Words, size: int) -> tuple[Hashes, Places, Places]:
+    """Of every `size` words in a row in a text: their hash, the text, and the place of the first among its words."""
+    counts = np.maximum(np.diff(found.ends, prepend=0) - size + 1, 0)
+    texts = np.repeat(np.arange(len(counts)), counts)
+    places = np.arange(len(texts)) - np.repeat(np.cumsum(counts) - counts, counts)
+    firsts = np.concatenate([[0], found.ends[:-1]])
+    return scripts.mix(_in_a_row(found.hashes, size)[firsts[texts] + places]), texts, places
+
+
+def _in_a_row(hashes: Hashes, size: int) -> Hashes:
+    """The polynomial of every `size` hashes in a row, wherever texts end, by doubling."""
+    if len(hashes) < size:
+        return np.empty(0, np.uint64)
+    if size == 1:
+        return hashes
+    half = _in_a_row(hashes, size // 2)
+    both = half[: len(half) - size // 2] * np.uint64(pow(_BASE, size // 2, 1 << 64)) + half[size // 2 :]
+    return both if size % 2 == 0 else both[:-1] * np.uint64(_BASE) + hashes[size - 1 :]
 
 
 def batches(texts: Sequence[str]) -> Iterator[Sequence[str]]:
