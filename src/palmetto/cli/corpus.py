@@ -8,6 +8,12 @@ import typer
 from palmetto.cli.common import Json, Overrides, RecipeName, answer, say
 
 app = typer.Typer(help="Build a training mixture from raw files.", no_args_is_help=True)
+quality = typer.Typer(help="A classifier that tells curated text from other.", no_args_is_help=True)
+app.add_typer(quality, name="quality")
+
+Classifier = Annotated[Path, typer.Argument(metavar="FILE", help="A classifier that `quality train` has written.")]
+Curated = Annotated[list[str], typer.Option(help="A file or folder of text as it should be; give several, one each.")]
+Other = Annotated[list[str], typer.Option(help="A file or folder of other text; give several, one each.")]
 
 
 @app.command()
@@ -28,3 +34,46 @@ def build(
     directory = out or Path("corpora") / resolved.name
     manifest = corpora.build(resolved, directory, say, engine, workers)
     answer(manifest, corpora.describe(manifest), as_json)
+
+
+@quality.command("train")
+def quality_train(
+    curated: Curated,
+    other: Other,
+    out: Annotated[Path, typer.Option(help="Where to write the classifier.")],
+    as_json: Json = False,
+) -> None:
+    """Train on all but a tenth of the documents, which is held out for `report`."""
+    from palmetto.corpus.quality import training
+
+    classifier = training.train(curated, other, out, say)
+    answer({"classifier": str(out), **classifier.trained}, f"{out}: trained", as_json)
+
+
+@quality.command("score")
+def quality_score(file: Classifier, source: str, as_json: Json = False) -> None:
+    """The score of every document, from 0 to 1, as lines of score and name."""
+    from palmetto.corpus.quality import training
+
+    rows = [{"name": name, "score": score} for name, score in training.score(file, source)]
+    answer(rows, "\n".join(f"{row['score']:.4f} {row['name']}" for row in rows), as_json)
+
+
+@quality.command("report")
+def quality_report(
+    file: Classifier,
+    curated: Curated,
+    other: Other,
+    out: Annotated[Path, typer.Option(help="The folder to write quality.html, .json and .png to.")],
+    alpha: Annotated[float, typer.Option(help="Of the Pareto sampling.")] = 9.0,
+    as_json: Json = False,
+) -> None:
+    """How well it tells held-out documents apart: curves, histograms, the highest and the lowest."""
+    from palmetto.corpus.quality.evaluation import evaluate
+    from palmetto.report import quality as page
+
+    evaluation = evaluate(file, curated, other)
+    page.write(evaluation, alpha, out)
+    values = page.values(evaluation)
+    answer(values, f"{out / 'quality.html'}: area under the ROC curve {values['area_under_roc']:.4f}, "
+                   f"average precision {values['average_precision']:.4f}", as_json)  # fmt: skip
