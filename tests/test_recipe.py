@@ -57,7 +57,6 @@ OTHER_RUN = {
     "training.optimizer.weight_decay": "false",
     "training.optimizer.update_clip": "1",
     "training.schedule.name": "cosine",
-    "corpus.build": "{sources: {web: {paths: [web]}}}",
     "training.schedule.peak": "0.02",
     "training.schedule.hold": "100",
     "training.clip": "2",
@@ -77,6 +76,38 @@ OTHER_RUN = {
 # The same for the keys of every other kind that a section can be of, and of what is off by default. The value that
 # chooses the kind makes another run than the tiny recipe too.
 OTHER_KINDS = {
+    "corpus.build={sources: {web: {paths: [web]}}, quality: {classifier: a}, contamination: {evaluation: [a]}}": {
+        "corpus.build.sources.web.paths": "[other]",
+        "corpus.build.sources.web.weight": "2.0",
+        "corpus.build.sources.web.kind": "code",
+        "corpus.build.sources.web.text": "[body]",
+        "corpus.build.sources.web.url": "address",
+        "corpus.build.sources.web.markup": "html",
+        "corpus.build.sources.web.language": "de",
+        "corpus.build.sources.web.licence": "MIT",
+        "corpus.build.sources.web.quality": "true",
+        "corpus.build.sources.web.filters": "c4",
+        "corpus.build.failures": "0.5",
+        "corpus.build.languages": "[de]",
+        "corpus.build.personal_data": "keep",
+        "corpus.build.copyleft": "keep",
+        "corpus.build.filters.minimum_words": "5",
+        "corpus.build.filters.maximum_words": "500",
+        "corpus.build.filters.rules": "c4",
+        "corpus.build.filters.bad_words": "words.txt",
+        "corpus.build.quality.classifier": "b",
+        "corpus.build.quality.alpha": "3.0",
+        "corpus.build.duplicates.exact": "false",
+        "corpus.build.duplicates.near": "0.7",
+        "corpus.build.duplicates.permutations": "64",
+        "corpus.build.duplicates.code": "0.8",
+        "corpus.build.duplicates.span": "50",
+        "corpus.build.contamination.evaluation": "[b]",
+        "corpus.build.contamination.action": "flag",
+        "corpus.build.mixture.preset": "palm",
+        "corpus.build.mixture.tokens": "1000",
+        "corpus.build.mixture.short": "redistribute",
+    },
     "model.positions={scaling: interpolation, factor: 2}": {"model.positions.factor": "4"},
     "model.positions={name: alibi}": {},
     "model.positions={name: t5}": {
@@ -132,7 +163,7 @@ OTHER_KINDS = {
         "training.schedule.final": "0",
     },
 }
-CHOOSES = {"model.positions.factor", "model.attention.name", "model.experts"}
+CHOOSES = {"corpus.build", "model.positions.factor", "model.attention.name", "model.experts"}
 """Keys of the tiny recipe that `OTHER_KINDS` changes, and that cannot be changed alone."""
 SAME_RUN = {
     "name": "other",
@@ -159,7 +190,7 @@ def test_every_key_is_decided_upon(tiny_recipe: RecipeMaker) -> None:
     tiny = flatten(tiny_recipe().model_dump()).keys()
     assert OTHER_RUN.keys() | SAME_RUN.keys() | {"mesh.expert"} == tiny - CHOOSES
     for kind, keys in OTHER_KINDS.items():
-        beyond = flatten(tiny_recipe(kind).model_dump()).keys() - tiny
+        beyond = flatten(tiny_recipe(kind).model_dump()).keys() - tiny - {"corpus.build.root"}
         assert beyond <= keys.keys() <= beyond | OTHER_RUN.keys() | CHOOSES, kind
 
 
@@ -237,6 +268,11 @@ def test_what_changes_no_bits_is_not_identity(tiny_recipe: RecipeMaker, key: str
     assert here != there
     assert here.digest == there.digest
     assert here.differences(there) == []
+
+
+def test_where_the_files_of_a_corpus_lie_is_not_identity(tiny_recipe: RecipeMaker) -> None:
+    build = "corpus.build={sources: {web: {paths: [web]}}}"
+    assert tiny_recipe(build).digest == tiny_recipe(build, "corpus.build.root=elsewhere").digest
 
 
 def test_the_number_of_steps_is_identity_only_where_the_schedule_ends_with_them(tiny_recipe: RecipeMaker) -> None:

@@ -543,3 +543,27 @@ def test_odd_bytes_and_keys_are_refused_by_name(tmp_path: Path, contents: bytes)
 @pytest.mark.parametrize("seed", [2**32, 2**63])
 def test_seeds_that_jax_cannot_tell_apart_are_refused(tiny: str, seed: int) -> None:
     assert f"training.seed={seed}" in refusal(tiny, f"training.seed={seed}")
+
+
+@pytest.mark.parametrize(
+    ("override", "line"),
+    [
+        (
+            "corpus.build={sources: {webs: {paths: [a]}}, mixture: {preset: palm}}",
+            r"corpus\.build\.sources\.webs\.weight=None: the preset palm has no such source \(did you mean 'web'\?\)",
+        ),
+        (
+            "corpus.build={sources: {web: {paths: [a], quality: true}}}",
+            r"corpus\.build\.sources\.web\.quality=True: needs corpus\.build\.quality\.classifier",
+        ),
+        ("corpus.build={sources: {}}", r"corpus\.build\.sources="),
+        ("corpus.build={sources: {Web: {paths: [a]}}}", r"corpus\.build\.sources\.Web"),
+        ("corpus.build={sources: {web: {paths: []}}}", r"corpus\.build\.sources\.web\.paths="),
+        (
+            "corpus.build={sources: {web: {path: [a]}}}",
+            r"web\.path: no such key.*did you mean 'corpus\.build\.sources\.paths'",
+        ),
+    ],
+)
+def test_a_corpus_that_cannot_be_is_refused(tiny: str, override: str, line: str) -> None:
+    assert re.search(line, refusal(tiny, override))
