@@ -47,10 +47,14 @@ class _Decompressed(io.RawIOBase):
         self._member: Any = None
         self._rest = b""  # compressed bytes that the last member left
         self._ready = memoryview(b"")  # decompressed bytes not yet handed out
+        self._position = 0
         self.damage: str | None = None
 
     def readable(self) -> bool:
         return True
+
+    def tell(self) -> int:
+        return self._position
 
     def readinto(self, buffer: Any) -> int:
         while not self._ready and self.damage is None:
@@ -62,6 +66,7 @@ class _Decompressed(io.RawIOBase):
             self._decompress(compressed)
         count = min(len(buffer), len(self._ready))
         buffer[:count], self._ready = self._ready[:count], self._ready[count:]
+        self._position += count
         return count
 
     def _decompress(self, compressed: bytes) -> None:

@@ -12,33 +12,49 @@ from palmetto.recipe.corpus import Source
 
 _PAGES = ("text/html", "application/xhtml+xml")
 _OK = 200
+_END = b"\r\n\r\n"
 
 
 def read_archive(stream: Opened, file: File, source: Source) -> Iterator[Item]:
     """A record a response that is a page or plain text, or a text extracted before (conversion). Others are counted."""
     warc = need("fastwarc.warc")
-    wanted = warc.WarcRecordType.response | warc.WarcRecordType.conversion | warc.WarcRecordType.resource
-    records = warc.ArchiveIterator(
-        stream.file, record_types=wanted, parse_http=True, auto_decode="all", stream_detect=False
-    )
+    wanted = (warc.WarcRecordType.response, warc.WarcRecordType.resource, warc.WarcRecordType.conversion)
     number = 0
-    while True:
-        number += 1
-        name = f"{file.name}:{number}"
-        try:
-            each = next(records)
-            data = each.reader.read()
-        except StopIteration:
-            break
-        except OSError as error:
-            if not stream.damage:
-                yield Problem(file.source, name, f"damaged ({error}); what comes before is kept")
-            break
-        # The record in which a damaged file ends is not whole.
-        if not stream.damage or each.content_length <= len(data) or stream.file.peek(1):  # type: ignore[attr-defined]
-            yield _page(each, data, name, file, source)
-    if number == 1 and not stream.damage:
-        yield Problem(file.source, file.name, "no WARC records in it")
+    last: Item | None = None
+    problem: Problem | None = None
+    ending = _Ending(stream)
+    try:
+        for number, each in enumerate(warc.ArchiveIterator(ending, auto_decode="all", stream_detect=False), 1):
+            if last is not None:
+                yield last
+            last = None
+            if each.record_type in wanted:
+                last = _page(each, each.reader.read(), f"{file.name}:{number}", file, source)
+    except OSError as error:
+        problem = Problem(file.source, f"{file.name}:{number + 1}", f"damaged ({error}); what comes before is kept")
+    else:
+        if number == 0:
+            problem = Problem(file.source, file.name, "no WARC records in it")
+        elif ending.last != _END:
+            problem = Problem(file.source, file.name, "cut short; what comes before is kept")
+            last = None
+    # Of a damaged file the reader says so; the record in which it ends is not whole.
+    if not stream.damage:
+        yield from (each for each in (last, problem) if each is not None)
+
+
+class _Ending:
+    """A stream that knows its last bytes: every record ends with two line breaks, and fastwarc does not mind if not."""
+
+    def __init__(self, stream: Opened) -> None:
+        self._file = stream.file
+        self.tell = stream.file.tell
+        self.last = b""
+
+    def read(self, size: int) -> bytes:
+        data = self._file.read(size)
+        self.last = (self.last + data[-len(_END) :])[-len(_END) :]
+        return data
 
 
 def _page(each: Any, data: bytes, name: str, file: File, source: Source) -> Item:

@@ -1,0 +1,111 @@
+"""Archives of the web."""
+
+import gzip
+from pathlib import Path
+
+import pytest
+
+from palmetto.corpus.finding import Problem
+from palmetto.corpus.records import Dropped, Record
+from tests.corpus.reading_of import reading_of
+
+
+def record(
+    kind: str,
+    payload: bytes,
+    url: str = "http://a.example/",
+    http: str | None = "text/html",
+    status: int = 200,
+    more: str = "",
+) -> bytes:
+    """A record, with the headers of HTTP if it is a response."""
+    inner = {"conversion": "text/plain"}.get(kind, "application/warc-fields")
+    if http is not None:
+        head = f"HTTP/1.1 {status} OK\r\nContent-Type: {http}\r\n{more}Content-Length: {len(payload)}\r\n\r\n"
+        payload = head.encode() + payload
+        inner = "application/http; msgtype=response"
+    head = (
+        f"WARC/1.0\r\nWARC-Type: {kind}\r\nWARC-Target-URI: {url}\r\nWARC-Record-ID: <urn:uuid:1>\r\n"
+        f"WARC-Date: 2021-01-01T00:00:00Z\r\nContent-Type: {inner}\r\nContent-Length: {len(payload)}\r\n\r\n"
+    )
+    return head.encode() + payload + b"\r\n\r\n"
+
+
+def page(words: str, charset: str = "utf-8") -> bytes:
+    return f"<html><body><nav><a href=/>Menu</a></nav><article><p>{words}</p></article></body></html>".encode(charset)
+
+
+ARCHIVE = [
+    record("warcinfo", b"software: x\r\n", http=None),
+    record("request", b"GET / HTTP/1.1\r\n\r\n", http=None),
+    record("response", page("First page, of words."), "http://a.example/1", "text/html; charset=utf-8"),
+    record("response", page("서울의 봄이 왔다.", "euc-kr"), "http://a.example/2", "text/html; charset=EUC-KR"),
+    record("response", b"\x89PNG\r\n", "http://a.example/3.png", "image/png"),
+    record("response", page("Gone."), "http://a.example/4", status=404),
+    record("response", b"plain text", "http://a.example/5.txt", "text/plain"),
+    record("response", page("서울의 봄이 왔다.") + b"\xff", "http://a.example/6", "text/html; charset=utf-8"),
+]
+
+
+@pytest.mark.parametrize("name", ["a.warc", "a.warc.gz"])
+def test_pages_of_an_archive(tmp_path: Path, name: str) -> None:
+    members = ARCHIVE if name == "a.warc" else [gzip.compress(member) for member in ARCHIVE]
+    (tmp_path / name).write_bytes(b"".join(members))
+    assert reading_of(tmp_path / name) == [
+        Record(f"{name}:3", "First page, of words.", "http://a.example/1"),
+        Record(f"{name}:4", "서울의 봄이 왔다.", "http://a.example/2"),
+        Dropped(f"{name}:5", "a response that is no page", 6),
+        Dropped(f"{name}:6", "a response other than 200", len(page("Gone."))),
+        Record(f"{name}:7", "plain text", "http://a.example/5.txt"),
+        Problem("s", f"{name}:8 http://a.example/6", "broken UTF-8 at byte 105"),
+    ]
+
+
+def test_extracted_texts(tmp_path: Path) -> None:
+    texts = [
+        record("conversion", text.encode(), f"http://{i}.example", http=None) for i, text in enumerate(["하나", "둘\n"])
+    ]
+    (tmp_path / "a.warc.wet.gz").write_bytes(b"".join(gzip.compress(text) for text in [ARCHIVE[0], *texts]))
+    assert reading_of(tmp_path / "a.warc.wet.gz") == [
+        Record("a.warc.wet.gz:2", "하나", "http://0.example"),
+        Record("a.warc.wet.gz:3", "둘\n", "http://1.example"),
+    ]
+
+
+def test_a_compressed_response(tmp_path: Path) -> None:
+    body = gzip.compress(page("Packed words."))
+    packed = record("response", body, "http://z.example", more="Content-Encoding: gzip\r\n")
+    (tmp_path / "a.warc").write_bytes(packed)
+    assert reading_of(tmp_path / "a.warc") == [Record("a.warc:1", "Packed words.", "http://z.example")]
+
+
+@pytest.mark.parametrize("name", ["members.warc.gz", "one.warc.gz", "plain.warc"])
+def test_a_damaged_archive_gives_the_pages_before(tmp_path: Path, name: str) -> None:
+    records = [
+        record("response", page(f"Page {i}. " + " ".join(str(i * j * 7919) for j in range(800))), f"http://{i}.example")
+        for i in range(60)
+    ]
+    whole = b"".join(map(gzip.compress, records)) if name.startswith("m") else b"".join(records)
+    whole = gzip.compress(whole) if name.startswith("one") else whole
+    (tmp_path / name).write_bytes(whole[: len(whole) // 2])
+    *pages, problem = reading_of(tmp_path / name)
+    assert problem == Problem("s", name, "cut short; what comes before is kept")
+    assert 20 <= len(pages) <= 40
+    for number, each in enumerate(pages):
+        assert isinstance(each, Record)
+        assert each.url == f"http://{number}.example"
+        assert each.text.endswith(str(number * 799 * 7919))
+
+
+def test_garbage_between_records_ends_an_archive(tmp_path: Path) -> None:
+    (tmp_path / "a.warc").write_bytes(ARCHIVE[2] + b"garbage here\r\n" * 5 + ARCHIVE[3])
+    first, problem = reading_of(tmp_path / "a.warc")
+    assert isinstance(first, Record)
+    assert isinstance(problem, Problem)
+    assert problem.reason.startswith("damaged (")
+
+
+def test_no_archive(tmp_path: Path) -> None:
+    (tmp_path / "a.warc").write_bytes(b"not an archive at all\n" * 10)
+    (problem,) = reading_of(tmp_path / "a.warc")
+    assert isinstance(problem, Problem)

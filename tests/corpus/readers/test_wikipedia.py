@@ -1,0 +1,72 @@
+"""Dumps of MediaWiki."""
+
+import bz2
+from pathlib import Path
+
+import pytest
+
+from palmetto.corpus.finding import Problem
+from palmetto.corpus.records import Dropped, Record
+from tests.corpus.reading_of import reading_of
+
+HEAD = """<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.11/" version="0.11" xml:lang="ko">
+  <siteinfo><sitename>위키백과</sitename><base>https://ko.wikipedia.org/wiki/%EC%9C%84%ED%82%A4</base></siteinfo>
+"""
+
+
+def page(title: str, text: str, space: int = 0, more: str = "") -> str:
+    return (
+        f"  <page><title>{title}</title><ns>{space}</ns><id>1</id>{more}"
+        f"<revision><id>2</id><contributor><username>X</username></contributor><text bytes='1'>{text}</text></revision></page>\n"
+    )
+
+
+DUMP = (
+    HEAD
+    + page("서울 (도시)", "'''서울'''은 [[대한민국]]의 수도이다.&lt;ref&gt;x&lt;/ref&gt;")
+    + page("틀:수도", "{{x}}", 10)
+    + page("한성", "#넘겨주기 [[서울]]", more='<redirect title="서울" />')
+    + page("Seoul", "#REDIRECT [[서울]]")
+    + page("빈 문서", "{{삭제}}")
+    + "</mediawiki>"
+)
+
+
+@pytest.mark.parametrize("name", ["a.xml", "a.xml.bz2"])
+def test_articles(tmp_path: Path, name: str) -> None:
+    data = DUMP.encode()
+    (tmp_path / name).write_bytes(bz2.compress(data[:400]) + bz2.compress(data[400:]) if "bz2" in name else data)
+    first, *others = reading_of(tmp_path / name)
+    url = "https://ko.wikipedia.org/wiki/%EC%84%9C%EC%9A%B8_(%EB%8F%84%EC%8B%9C)"
+    assert first == Record(f"{name}:1", "서울 (도시)\n\n서울은 대한민국의 수도이다.", url)
+    assert [other.reason if isinstance(other, Dropped) else other.text for other in others if not isinstance(other, Problem)] == [
+        "a page that is no article", "a redirect", "a redirect", ""
+    ]  # fmt: skip
+
+
+def test_a_damaged_dump_gives_the_articles_before(tmp_path: Path) -> None:
+    dump = HEAD + "".join(page(f"T{i}", f"Article {i * 7919}") for i in range(40_000)) + "</mediawiki>"
+    data = bz2.compress(dump.encode(), 1)
+    (tmp_path / "a.xml.bz2").write_bytes(data[: len(data) // 2])
+    *articles, problem = reading_of(tmp_path / "a.xml.bz2")
+    assert problem == Problem("s", "a.xml.bz2", "cut short; what comes before is kept")
+    assert len(articles) > 5000
+    last = articles[-1]
+    assert isinstance(last, Record)
+    assert last.text == f"T{len(articles) - 1}\n\nArticle {(len(articles) - 1) * 7919}"
+
+
+def test_what_is_no_dump(tmp_path: Path) -> None:
+    (tmp_path / "a.xml").write_text("<html><p>x</p></html>")
+    assert reading_of(tmp_path / "a.xml") == [Problem("s", "a.xml", "no dump of MediaWiki, but XML of <html>")]
+    (tmp_path / "a.xml").write_text(HEAD + page("A", "one") + "<page><title>B</ti")
+    first, problem = reading_of(tmp_path / "a.xml")
+    assert isinstance(first, Record)
+    assert isinstance(problem, Problem)
+    assert problem.reason.startswith("broken XML (")
+    bomb = '<!DOCTYPE m [<!ENTITY a "' + "x" * 1000 + '">' + "".join(
+        f'<!ENTITY {chr(98 + i)} "{f"&{chr(97 + i)};" * 10}">' for i in range(9)
+    ) + f"]>{HEAD}{page('A', '&j;')}</mediawiki>"  # fmt: skip
+    (tmp_path / "a.xml").write_text(bomb)
+    (problem,) = reading_of(tmp_path / "a.xml")
+    assert isinstance(problem, Problem)

@@ -1,0 +1,104 @@
+"""Running text from HTML and wikitext."""
+
+from pathlib import Path
+
+import pytest
+
+from palmetto.corpus import markup
+from palmetto.corpus.encoding import Undecodable
+from palmetto.corpus.records import Record
+from tests.corpus.reading_of import reading_of
+
+PAGE = """<html><head><meta charset="{charset}"><title>T</title><script>var x = 1;</script></head><body>
+<nav><ul><li><a href="/">Home</a></li><li><a href="/b">About us</a></li></ul></nav>
+<main><article><h1>{words}</h1><p>{words} {words}</p><p>Second paragraph, {words}.</p></article></main>
+<footer>Copyright</footer></body></html>"""
+
+
+def test_main_text_of_a_page() -> None:
+    text = markup.from_html(PAGE.format(charset="utf-8", words="서울의 봄"))
+    assert text.split() == "서울의 봄 서울의 봄 서울의 봄 Second paragraph, 서울의 봄.".split()
+    assert "\n" in text
+
+
+@pytest.mark.parametrize(
+    ("charset", "words"),
+    [
+        ("euc-kr", "서울의 봄"),
+        ("shift_jis", "吾輩は猫である"),
+        ("windows-1251", "Война и мир"),
+        ("iso-8859-1", "déjà vu"),
+    ],
+)
+def test_a_page_says_its_charset(charset: str, words: str) -> None:
+    data = PAGE.format(charset=charset, words=words).encode(charset)
+    assert words in markup.page(data, None)
+    undeclared = PAGE.format(charset="", words=words).encode(charset)
+    assert words in markup.page(undeclared, charset)
+
+
+def test_a_page_that_lies_about_its_charset_is_detected() -> None:
+    data = PAGE.format(charset="us-ascii-or-so", words="서울의 봄이 왔다").encode("cp949")
+    assert "서울의 봄이 왔다" in markup.page(data, "utf-8")
+    with pytest.raises(Undecodable):
+        markup.page(PAGE.format(charset="utf-8", words="서울의 봄").encode() + b"\xff", None)
+
+
+WIKITEXT = """{{Infobox city|name=Seoul {{nested|x}}}}
+'''Seoul''' ({{lang|ko|서울}}; {{IPA|x}}) is ''the'' capital&nbsp;of [[South Korea|Korea]].<ref name="a">No [[x]]</ref><ref name=b />
+[[File:A.jpg|thumb|A [[picture]] of it]] <!-- nothing -->__NOTOC__
+{| class="wikitable"
+! head
+|-
+| cell {{b}} ||
+{| inner
+| x
+|}
+|}
+* an item, [http://a.example with words]
+# two [http://bare.example]
+; term : definition
+== History ==
+{{main|History of Seoul}}
+Founded<br/>in 18 BC. See [[Star Trek: Picard]] and [[:Category:Cities|cities]].<math>x^2</math>
+== References ==
+{{reflist}}
+=== Books ===
+* Someone
+== Legacy ==
+Lasting.
+[[Category:Capitals]] [[ko:서울]] [[분류:수도]]"""
+
+
+def test_prose_of_an_article() -> None:
+    assert markup.from_wikitext(WIKITEXT).split("\n") == [
+        "Seoul (서울; ) is the capital of Korea.",
+        "",
+        "an item, with words",
+        "two",
+        "term definition",
+        "",
+        "History",
+        "",
+        "Founded",
+        "in 18 BC. See Star Trek: Picard and cities.",
+        "",
+        "Legacy",
+        "",
+        "Lasting.",
+    ]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{{", "[[a|", "{|\n|}\n|}", "'''''", "<ref>", "{{{{{{", "&#xFFFFFFFF; &bogus;", "== x", "{|"]
+)
+def test_broken_wikitext_is_text(text: str) -> None:
+    markup.from_wikitext(text)
+
+
+def test_real_articles(shared_data: Path) -> None:
+    file = shared_data / "corpus" / "wikipedia" / "enwiki_wikitext_markup.jsonl"
+    (found, *_) = reading_of(file, text=["wikitext"], markup="wikitext")
+    assert isinstance(found, Record)
+    assert found.text.startswith("Anarchism is a political philosophy that advocates self-governed societies based on")
+    assert not [sign for sign in ("[[", "]]", "{{", "'''", "<ref", "{|") if sign in found.text]
