@@ -78,7 +78,7 @@ def test_texts_are_recognized(shared_data: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("GNU LESSER GENERAL PUBLIC LICENSE\n  Version 2.1, 1999\n … the ordinary GNU General Public License", "LGPL-2.1"),
+        ("GNU LESSER GENERAL PUBLIC LICENSE\n  Version 2.1\n … the ordinary GNU General Public License", "LGPL-2.1"),
         ("GNU GENERAL PUBLIC LICENSE\n Version 3\n … use the GNU Lesser General Public License … GNU Affero General "
          "Public License version 3", "GPL-3.0"),
         ("Mozilla Public License Version 2.0 … the GNU General Public License, Version 2.0", "MPL-2.0"),

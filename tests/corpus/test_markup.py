@@ -17,7 +17,7 @@ PAGE = """<html><head><meta charset="{charset}"><title>T</title><script>var x = 
 
 def test_main_text_of_a_page() -> None:
     text = markup.from_html(PAGE.format(charset="utf-8", words="서울의 봄"))
-    assert text.split() == "서울의 봄 서울의 봄 서울의 봄 Second paragraph, 서울의 봄.".split()
+    assert text.split() == ["서울의", "봄", "서울의", "봄", "서울의", "봄", "Second", "paragraph,", "서울의", "봄."]
     assert "\n" in text
 
 
@@ -45,7 +45,7 @@ def test_a_page_that_lies_about_its_charset_is_detected() -> None:
 
 
 WIKITEXT = """{{Infobox city|name=Seoul {{nested|x}}}}
-'''Seoul''' ({{lang|ko|서울}}; {{IPA|x}}) is ''the'' capital&nbsp;of [[South Korea|Korea]].<ref name="a">No [[x]]</ref><ref name=b />
+'''Seoul''' ({{lang|ko|서울}}; {{IPA|x}}) is ''the'' capital&nbsp;of [[South Korea|Korea]].<ref>No [[x]]</ref><ref name=b />
 [[File:A.jpg|thumb|A [[picture]] of it]] <!-- nothing -->__NOTOC__
 {| class="wikitable"
 ! head

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from palmetto.corpus.records import Record
-from palmetto.corpus.readers.text import without_frame
 from palmetto.corpus.finding import Problem
+from palmetto.corpus.readers.text import without_frame
+from palmetto.corpus.records import Record
 from tests.corpus.reading_of import reading_of
 
 
