@@ -58,15 +58,14 @@ def _connect(ray: Any, workers: int | None) -> None:
     # Ray tells its makers of its use unless told not to.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     quiet = {"logging_level": "error", "log_to_driver": False}
+    address = os.environ.get("RAY_ADDRESS")
     try:
         ray.init("auto", **quiet)
-    except (ConnectionError, ValueError) as error:
-        address = os.environ.get("RAY_ADDRESS")
+    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         if address is not None:
-            raise UserError(f"RAY_ADDRESS={address}: no cluster there ({str(error).splitlines()[0]}); "
+            raise UserError(f"RAY_ADDRESS={address}: no cluster there that takes us ({str(error).splitlines()[0]}); "
                             "`ray start --head` starts one") from None  # fmt: skip
-        cores = workers or len(os.sched_getaffinity(0))
-        ray.init("local", num_cpus=cores, include_dashboard=False, _node_ip_address="127.0.0.1", **quiet)
+        ray.init("local", num_cpus=workers or len(os.sched_getaffinity(0)), include_dashboard=False, **quiet)
 
 
 class _Refusal:
