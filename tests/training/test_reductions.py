@@ -163,7 +163,7 @@ def test_a_sum_of_squares_is_of_rows_then_chunks_then_all(leading: tuple[int, ..
     assert np.allclose(found, np.square(array, dtype=np.float64).sum((-2, -1)), rtol=3e-7, atol=0)
 
 
-mean = jax.jit(reductions.mean, static_argnums=1)
+mean = jax.jit(reductions.mean, static_argnums=(1, 2))
 
 
 @pytest.mark.parametrize("shape", [(16, 4, 512), (6, 5, 7)])
@@ -171,6 +171,6 @@ mean = jax.jit(reductions.mean, static_argnums=1)
 def test_a_mean_agrees_with_float64(axis: int, shape: tuple[int, ...]) -> None:
     array = np.random.default_rng(3).normal(size=shape).astype(np.float32) + 1
     expected = array.astype(np.float64).mean(axis)
-    means = mean(array, axis)
+    means = mean(array, axis, Spread(0))
     assert means.shape == expected.shape
     assert np.allclose(means, expected, rtol=1e-6, atol=1e-6)

@@ -14,8 +14,7 @@ import optax
 
 from palmetto.model.parameters import Parameters
 from palmetto.model.sums import rounded
-from palmetto.parallel.collectives import Group
-from palmetto.parallel.sharding import ALONE, Spread
+from palmetto.parallel.sharding import Spread
 from palmetto.recipe.training import Adafactor, AdamW
 from palmetto.training.reductions import mean, root_mean_square
 
@@ -56,11 +55,9 @@ def _blend(a: jax.Array | float, x: jax.Array, b: jax.Array | float, y: jax.Arra
     return rounded(a * x) + rounded(b * y)
 
 
-def _groups(spread: Spread, axes: int) -> list[tuple[Group, int]]:
-    """Of the last two axes, the devices that divide each and the parts that XLA keeps it in."""
-    along = spread.stack + spread.along
-    parts = spread.parts or (1,) * (axes - spread.stack)
-    return [(spread.group if axis == along else ALONE, parts[axis - spread.stack]) for axis in (axes - 2, axes - 1)]
+def _without_last(spread: Spread) -> Spread:
+    """Of a matrix's rows' means."""
+    return spread._replace(parts=spread.parts[:-1])
 
 
 def _zeros_like(parameters: Parameters) -> Parameters:
@@ -108,12 +105,11 @@ def adafactor(settings: Adafactor, spreads: Mapping[str, Spread]) -> optax.Gradi
                 new.v[name] = _blend(1 - decay, state.v[name], decay, square)
                 direction = g / jnp.sqrt(new.v[name])
             else:
-                down, across = _groups(spread, g.ndim)
-                row_mean, column_mean = mean(square, -1, *across), mean(square, -2, *down)
+                row_mean, column_mean = mean(square, -1, spread), mean(square, -2, spread)
                 row = new.rows[name] = _blend(1 - decay, state.rows[name], decay, row_mean)
                 column = new.columns[name] = _blend(1 - decay, state.columns[name], decay, column_mean)
                 # Roots come first: row · column, of fourth powers of gradients, can vanish in float32.
-                shrunk = jnp.sqrt(column) / jnp.sqrt(mean(row, -1, *down))[..., None]
+                shrunk = jnp.sqrt(column) / jnp.sqrt(mean(row, -1, _without_last(spread)))[..., None]
                 direction = g / jnp.sqrt(row)[..., None] / shrunk[..., None, :]
             if settings.update_clip is not None:
                 direction /= jnp.maximum(1.0, root_mean_square(direction, spread) / settings.update_clip)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from palmetto.model.sums import fold, identity, rounded
 from palmetto.parallel import collectives
 from palmetto.parallel.collectives import Group
-from palmetto.parallel.sharding import ALONE, Spread
+from palmetto.parallel.sharding import ALONE, Axes, Spread, apart
 
 Leaf = TypeVar("Leaf")
 Tree = TypeVar("Tree")
@@ -42,11 +42,21 @@ def sum_over_leaves(function: Callable[[Leaf], Tree], leaves: Leaf) -> Tree:
     return total
 
 
-def mean(array: jax.Array, axis: int, group: Group = ALONE, parts: int = 1) -> jax.Array:
-    """The mean over an axis, which `group` divides or XLA keeps in `parts`: by chunks of it, as `sum_of_squares`."""
+def mean(array: jax.Array, axis: int, spread: Spread) -> jax.Array:
+    """The mean over an axis of arrays that lie as `spread` says: by chunks of it, as `sum_of_squares`, where a group
+    may divide it; where XLA keeps it in parts, of each by itself first."""
     axis %= array.ndim
-    size = array.shape[axis] * group.size
-    return (fold(array, axis, parts) if parts > 1 else _sum_by_chunks(array, axis, group)) / size
+    parts = _parts(spread, axis)
+    if parts > 1:
+        return fold(array, axis, parts) / array.shape[axis]
+    group = spread.group if axis == spread.stack + spread.along else ALONE
+    axes = tuple("model" if _parts(spread, d) > 1 else None for d in range(array.ndim))
+    return _sum_by_chunks(array, axis, group, axes) / (array.shape[axis] * group.size)
+
+
+def _parts(spread: Spread, axis: int) -> int:
+    """In how many parts XLA keeps an axis."""
+    return spread.parts[axis - spread.stack] if spread.parts and axis >= spread.stack else 1
 
 
 def sum_of_squares(array: jax.Array, spread: Spread) -> jax.Array:
@@ -59,7 +69,7 @@ def sum_of_squares(array: jax.Array, spread: Spread) -> jax.Array:
     of: Callable[[jax.Array], jax.Array] = _square
     for axis in reversed(range(spread.stack, array.ndim)):
         if axis != along:
-            sums, of = fold(sums, axis, spread.parts[axis - spread.stack] if spread.parts else 1, of), identity
+            sums, of = fold(sums, axis, _parts(spread, axis), of), identity
     return _sum_by_chunks(of(sums), spread.stack, spread.group)
 
 
@@ -67,13 +77,14 @@ def _square(array: jax.Array) -> jax.Array:
     return rounded(jnp.square(array.astype(jnp.float32)))
 
 
-def _sum_by_chunks(array: jax.Array, axis: int, group: Group) -> jax.Array:
-    """The sum over an axis that a group divides."""
+def _sum_by_chunks(array: jax.Array, axis: int, group: Group, axes: Axes = ()) -> jax.Array:
+    """The sum over an axis that a group divides, of an array whose `axes` lie along the mesh's axis model."""
     size = array.shape[axis] * group.size
     chunks = min(_MOST_CHUNKS, size & -size)
     assert chunks % group.size == 0, "a device holds whole chunks"
     cut = array.reshape(*array.shape[:axis], chunks // group.size, -1, *array.shape[axis + 1 :])
-    return fold(collectives.gather(fold(cut, axis + 1), axis, group), axis)
+    chunk_sums = apart(lambda sums: collectives.gather(sums, axis, group), fold(cut, axis + 1), axes)
+    return fold(chunk_sums, axis)
 
 
 def root_mean_square(array: jax.Array, spread: Spread) -> jax.Array:
