@@ -4,8 +4,13 @@ K = 1 is multi-query attention (arXiv 1911.02150), K = H multi-head, between the
 Queries come scaled by 1/√Q (layout.py).
 """
 
+import math
+from collections.abc import Callable
+from functools import partial
+
 import jax
 import jax.numpy as jnp
+from jax.sharding import PartitionSpec
 
 from palmetto.model import accelerated
 from palmetto.model.blocked import blocked_attention
@@ -13,7 +18,7 @@ from palmetto.model.causal import causal_attention
 from palmetto.model.layout import Layout
 from palmetto.model.masks import block_pairs
 from palmetto.model.memory import memory_attention
-from palmetto.model.scores import Learned, Scores, make_scores
+from palmetto.model.scores import HEADS, Learned, Scores, make_scores
 from palmetto.recipe.model import (
     AlibiPositions,
     Attention,
@@ -39,7 +44,36 @@ def attention(
     """A whole sequence's attention in the way that suits it best: q [B, T, H, Q], k and v [B, T, K, Q] → q's shape.
 
     `prefix` [B]: so many first positions see each other. Devices that share a sequence each hold T of its positions.
+    Of those that share a layer each attends with its own heads; XLA by itself would have each attend with all.
     """
+    function, learned, prefix = make_scores(layer, model, kind, q.shape[1] * layout.sequence, prefix)
+    attend = partial(_own_heads, function, model, kind, layout)
+    if layout.model > 1:
+        by_head = PartitionSpec(None, None, "model")
+        in_specs = ({name: HEADS[name] for name in learned}, PartitionSpec(), by_head, by_head, by_head)
+        attend = jax.shard_map(attend, in_specs=in_specs, out_specs=by_head, axis_names={"model"}, check_vma=False)
+        k, v = (_for_each(x, layout.model) for x in (k, v))
+    return attend(learned, prefix, q, k, v)
+
+
+def _for_each(x: jax.Array, devices: int) -> jax.Array:
+    """Keys or values [B, T, K, Q], heads repeated where devices share them; the derivative is a sum in float32."""
+    copies = math.lcm(x.shape[2], devices) // x.shape[2]
+    return x if copies == 1 else jnp.repeat(x.astype(jnp.float32), copies, axis=2).astype(x.dtype)
+
+
+def _own_heads(
+    function: Callable[..., jax.Array],
+    model: Model,
+    kind: Attention,
+    layout: Layout,
+    learned: Learned,
+    prefix: jax.Array | None,
+    q: jax.Array,
+    k: jax.Array,
+    v: jax.Array,
+) -> jax.Array:
+    """`attention` of the heads that one device has, with scores by `function` of what is learned for them."""
     length, heads, shared = q.shape[1] * layout.sequence, k.shape[2], layout.sequence > 1
     plain = prefix is None and not isinstance(model.positions, AlibiPositions | T5Positions | TransformerXLPositions)
     if plain and not shared and isinstance(kind, FullAttention | LocalAttention):
@@ -57,11 +91,10 @@ def attention(
         merged = (array.reshape(-1, *array.shape[2:]) for array in (grouped, k, v))
         result = causal_attention(*merged, layout.query_rows).reshape(grouped.shape)
     else:
-        scores = make_scores(layer, model, kind, length, prefix)
         rows = _whole_blocks(q.shape[1], layout.block_rows) if shared else layout.block_rows
         pairs = block_pairs(kind if prefix is None else None, length, rows, layout.block_rows)
         result = blocked_attention(
-            scores.function, scores.learned, prefix, grouped, k, v, pairs, rows, layout.block_rows, start // rows
+            function, learned, prefix, grouped, k, v, pairs, rows, layout.block_rows, start // rows
         )
     return result.swapaxes(1, 2).reshape(q.shape)
 

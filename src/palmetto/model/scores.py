@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import PartitionSpec
 
 from palmetto.model.blocked import HIDDEN, products
 from palmetto.model.masks import visible, with_prefix
@@ -28,13 +29,22 @@ Learned = Mapping[str, jax.Array]
 """What scores learn: nothing, T5's `relative` [buckets, H], or Transformer-XL's `u`, `w` [H, Q] and `r` [2S − 1, H, Q],
 the vectors of the distances −(S − 1) … S − 1."""
 
+HEADS: Mapping[str, PartitionSpec] = {
+    "relative": PartitionSpec(None, "model"),
+    "u": PartitionSpec("model"),
+    "w": PartitionSpec("model"),
+    "r": PartitionSpec(None, "model"),
+}
+"""Along which axis of them heads lie."""
+
 
 class Scores(NamedTuple):
     """The scores of one layer: a function with what it learns and the prefix lengths [B], or None."""
 
     function: Callable[..., jax.Array]
     """(learned, prefix, q [B, K, rows, G, Q], k [B, K, cols, Q], queries [rows], keys [cols]) → [B, K, rows, G, cols]
-    in float32, for integer positions without gaps. Queries come scaled and, like keys, rotated."""
+    in float32, for integer positions without gaps. Queries come scaled and, like keys, rotated. On a device with a part
+    of the heads, `learned` is theirs."""
     learned: Learned
     prefix: jax.Array | None
 
@@ -94,7 +104,7 @@ def _distances(
         if isinstance(of, ParallelWindows):
             queries, keys = shared(queries, of), shared(keys, of)
         distances = jnp.abs(queries[:, None] - keys[None, :])
-        penalty = jnp.asarray(slopes(model.heads)).reshape(groups)
+        penalty = _own(jnp.asarray(slopes(model.heads)), groups[0] * groups[1]).reshape(groups)
         return -penalty[:, None, :, None] * jnp.minimum(distances, farthest or distances)[None, :, None, :]
     if not learned:
         return jnp.zeros((), jnp.float32)
@@ -112,6 +122,13 @@ def _distances(
     r = learned["r"][jnp.clip(between, -reach, reach) + reach].reshape(-1, *groups, q.shape[-1])
     q = (q + _by_group(learned["w"], q).astype(q.dtype)).astype(jnp.float32)
     return _skew(jnp.einsum("bkrgq,dkgq->bkgrd", q, r), cols).swapaxes(2, 3)
+
+
+def _own(by_head: jax.Array, heads: int) -> jax.Array:
+    """Of an array [H] the entries of a device's own heads, where those along the axis model share a layer."""
+    if heads == by_head.shape[0]:
+        return by_head
+    return jax.lax.dynamic_slice_in_dim(by_head, jax.lax.axis_index("model") * heads, heads)
 
 
 def _skew(x: jax.Array, cols: int) -> jax.Array:
