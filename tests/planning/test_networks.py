@@ -2,9 +2,9 @@
 
 import pytest
 
+from palmetto.parallel.placement import exchange_order
 from palmetto.planning.collectives import Collective, Kind
 from palmetto.planning.networks import Coordinates, Leg, Networks
-from palmetto.planning.placement import exchange_order
 from palmetto.planning.topology import parse
 
 LINK, POD = 50e9, 6.25e9  # bytes/s of a v4 link, of a v4 chip between pods
@@ -109,9 +109,3 @@ def test_the_order_in_which_the_trees_exchanges_are_short() -> None:
         return total
 
     assert seconds([places[number] for number in order]) < seconds(places) / 2
-
-
-def test_an_order_that_cannot_be_had_is_left() -> None:
-    places: list[Coordinates] = [(0, x, 0, 0) for x in range(12)]
-    assert exchange_order(places) == list(range(12))
-    assert exchange_order([(0, 0, 0, 0)]) == [0]

@@ -15,6 +15,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from palmetto.model.layout import Layout
 from palmetto.model.parameters import Specification, specifications
 from palmetto.parallel.collectives import Group
+from palmetto.parallel.placement import place
 from palmetto.recipe import Recipe
 from palmetto.recipe.mesh import AXES
 
@@ -65,7 +66,7 @@ class Sharding:
     """The mesh of a recipe and where everything lies on it."""
 
     def __init__(self, recipe: Recipe, devices: Sequence[jax.Device] | None = None) -> None:
-        """On `devices`, by default all of JAX's in its order, of which the mesh takes the first."""
+        """On the first of `devices`, by default JAX's."""
         self.sizes, self.zero, self.devices = recipe.mesh.sizes, recipe.mesh.zero, recipe.mesh.devices
         self.table = specifications(recipe.model, recipe.model_vocabulary)
         # Where more devices share the key/value heads than there are, as in multi-query attention, each holds them all.
@@ -75,10 +76,10 @@ class Sharding:
 
     @cached_property
     def mesh(self) -> jax.sharding.Mesh:
-        """The devices by axis. Neighbours in JAX's order lie along the last axes."""
-        devices = np.array(self._devices if self._devices is not None else jax.devices())
+        """The devices by axis, as `place` has them."""
+        devices = self._devices if self._devices is not None else jax.devices()
         assert len(devices) >= self.devices, "fewer devices than the mesh has"
-        return jax.sharding.Mesh(devices[: self.devices].reshape(tuple(self.sizes.values())), AXES)
+        return jax.sharding.Mesh(place(devices, self.sizes, self._elastic), AXES)
 
     def group(self, axis: str) -> Group:
         """The devices along an axis. Those of data and pods sum in the tree, if the run is elastic."""

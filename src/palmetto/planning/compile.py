@@ -25,15 +25,6 @@ from palmetto.planning.networks import Coordinates
 from palmetto.planning.topology import Topology
 from palmetto.recipe import Recipe
 
-TPU_OPTIONS = {
-    "xla_enable_async_all_gather": "true",
-    "xla_tpu_enable_async_collective_fusion": "true",
-    "xla_tpu_enable_async_collective_fusion_fuse_all_gather": "true",
-    "xla_tpu_enable_async_collective_fusion_multiple_steps": "true",
-    "xla_tpu_overlap_compute_collective_tc": "true",
-}
-"""What TPU's compiler needs to be told to gather weights while it computes; the rest is its default."""
-
 
 class Compiled(NamedTuple):
     """One step's program."""
@@ -131,14 +122,11 @@ def _compile(recipe: Recipe, on: Topology, sequences: int, program: Path) -> dic
 
     from palmetto.model import layout
     from palmetto.parallel.sharding import Sharding
-    from palmetto.planning.placement import coordinates, place
     from palmetto.training import state
     from palmetto.training.loss import Batch
     from palmetto.training.step import make_step
 
-    elastic = recipe.training.reproducible == "elastic"
-    devices = place(_devices(on), on, recipe.mesh.sizes, elastic)
-    sharding = Sharding(recipe, devices)
+    sharding = Sharding(recipe, _devices(on))
     step = make_step(recipe, layout.for_platform("gpu" if on.is_gpu else "tpu"), sharding)
     everywhere = sharding.place()
     leaves, rest = divmod(sequences, recipe.training.micro_batch)
@@ -147,15 +135,25 @@ def _compile(recipe: Recipe, on: Topology, sequences: int, program: Path) -> dic
     tokens: Any = jax.ShapeDtypeStruct(shape, jnp.int32, sharding=everywhere)
     rate = jax.ShapeDtypeStruct((), jnp.float32, sharding=everywhere)
     lowered = step.lower(state.shapes(recipe, sharding), Batch(tokens), rate)  # type: ignore[attr-defined]
-    compiled = lowered.compile(compiler_options=None if on.is_gpu else TPU_OPTIONS)
+    compiled = lowered.compile()
     program.write_text(compiled.as_text())
     analysis = compiled.memory_analysis()
     arguments, code = analysis.argument_size_in_bytes, analysis.generated_code_size_in_bytes
     peak = analysis.peak_memory_in_bytes  # its temp_size_in_bytes counts more than is there at once
     return {
         "memory": {"arguments": arguments, "temporaries": peak - arguments, "code": code, "peak": peak + code},
-        "devices": [coordinates(device, on) for device in devices],
+        "devices": [_coordinates(device, on) for device in sharding.mesh.devices.flat],
     }
+
+
+def _coordinates(device: Any, on: Topology) -> Coordinates:
+    """A device's slice and its place there; GPUs are told by their number, node after node."""
+    if on.is_gpu:
+        slice_, number = divmod(device.id, on.chips // on.slices)
+        return (slice_, *divmod(number, on.shape[-1]))
+    from palmetto.parallel.placement import coordinates
+
+    return coordinates(device)[: 1 + len(on.shape)]
 
 
 def _devices(on: Topology) -> Sequence[Any]:

@@ -9,9 +9,11 @@ from jax.sharding import PartitionSpec
 
 from palmetto.model.layout import Layout, arrange
 from palmetto.model.router import Routing
+from palmetto.parallel.compiler import compiler_options
 from palmetto.parallel.sharding import MANUAL, Sharding
 from palmetto.parallel.zero import Zero
 from palmetto.recipe import Recipe
+from palmetto.recipe.mesh import AXES
 from palmetto.training import loss_scale as loss_scales
 from palmetto.training import optimizer as optimizers
 from palmetto.training import state as states
@@ -64,7 +66,7 @@ def make_step(recipe: Recipe, layout: Layout, sharding: Sharding | None = None) 
         result: tuple[State, Metrics] = run(state, halves.spread(batch), scored_a_leaf(batch), learning_rate)
         return result
 
-    return jax.jit(step, donate_argnums=0)
+    return jax.jit(step, donate_argnums=0, compiler_options=compiler_options(layout.platform))
 
 
 def scored_a_leaf(batch: Batch) -> jax.Array | None:
@@ -148,7 +150,8 @@ class Halves:
             mesh=self.sharding.mesh,
             in_specs=in_specs,
             out_specs=out_specs,
-            axis_names=set(MANUAL),
+            # Where XLA has nothing to divide nothing is left to it: accelerators' kernels ask for that.
+            axis_names=set(AXES if self.sharding.sizes["model"] == 1 else MANUAL),
             check_vma=False,
         )
         return mapped

@@ -1,59 +1,57 @@
-"""Which chip of a topology stands where in a recipe's mesh."""
+"""Which device stands where in a mesh: on TPUs along the wires, elsewhere in JAX's order."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 from jax.experimental import mesh_utils
 
-from palmetto.planning.networks import Coordinates
-from palmetto.planning.topology import Topology
 from palmetto.recipe.mesh import AXES
 
 Devices = np.ndarray[Any, np.dtype[np.object_]]
 
 
-def place(devices: Sequence[jax.Device], topology: Topology, sizes: dict[str, int], elastic: bool) -> list[jax.Device]:
-    """Devices in the order of the mesh, whose axes are AXES: the inner ones along whole dimensions of a slice.
+def place(devices: Sequence[jax.Device], sizes: Mapping[str, int], elastic: bool) -> Devices:
+    """The first of `devices`, as many as the mesh takes, by axis: an array shaped by the sizes of AXES.
 
-    elastic: gradients are summed by exchanges along data (collectives.py), for which its devices are put in
-    `exchange_order`.
+    On TPUs pods are slices where there are as many, and the other axes lie along whole dimensions of a slice if that
+    can be. elastic: gradients are summed by exchanges along data (collectives.py), for which its devices are put in
+    `exchange_order`. On other platforms neighbours in the given order lie along the last axes.
     """
     shape = tuple(sizes[axis] for axis in AXES)
-    mesh = _by_dimension(devices, topology, shape) if not topology.is_gpu else np.array(devices).reshape(shape)
+    taken = devices[: math.prod(shape)]
+    if taken[0].platform != "tpu":
+        return np.array(taken).reshape(shape)
+    mesh = _by_dimension(taken, shape)
     if elastic:
         along = AXES.index("data")
         first = np.moveaxis(mesh, along, 0).reshape(sizes["data"], -1)[:, 0]
-        mesh = mesh.take(exchange_order([coordinates(device, topology) for device in first]), axis=along)
-    return list(mesh.flat)
+        mesh = mesh.take(exchange_order([coordinates(device) for device in first]), axis=along)
+    return mesh
 
 
-def _by_dimension(devices: Sequence[jax.Device], topology: Topology, shape: tuple[int, ...]) -> Devices:
-    pods, inner = shape[0], (1, *shape[1:])
-    make = mesh_utils.create_device_mesh
+def _by_dimension(devices: Sequence[jax.Device], shape: tuple[int, ...]) -> Devices:
+    several = len({coordinates(device)[0] for device in devices}) > 1
     for split in (False, True):  # a mesh axis may have to share a dimension with another
         try:
-            if topology.slices == 1:
-                return make(shape, devices, contiguous_submeshes=False, allow_split_physical_axes=split)
-            return mesh_utils.create_hybrid_device_mesh(
-                inner, (pods, *[1] * (len(shape) - 1)), devices, allow_split_physical_axes=split
-            )
+            if several:
+                within, across = (1, *shape[1:]), (shape[0], *[1] * (len(shape) - 1))
+                return mesh_utils.create_hybrid_device_mesh(within, across, devices, allow_split_physical_axes=split)
+            return mesh_utils.create_device_mesh(shape, devices, allow_split_physical_axes=split)
         except (NotImplementedError, AssertionError, ValueError):
             continue
-    return np.array(sorted(devices, key=lambda device: coordinates(device, topology))).reshape(shape)
+    return np.array(sorted(devices, key=coordinates)).reshape(shape)
 
 
-def coordinates(device: jax.Device, topology: Topology) -> Coordinates:
-    """A device's slice and its place there; GPUs are told by their number, node after node."""
-    if topology.is_gpu:
-        slice_, number = divmod(device.id, topology.chips // topology.slices)
-        return (slice_, *divmod(number, topology.shape[-1]))
+def coordinates(device: jax.Device) -> tuple[int, ...]:
+    """A TPU's slice and its place there."""
     inside: Sequence[int] = device.coords
-    return (getattr(device, "slice_index", 0), *inside[: len(topology.shape)])
+    return (getattr(device, "slice_index", 0), *inside)
 
 
-def exchange_order(places: Sequence[Coordinates]) -> list[int]:
+def exchange_order(places: Sequence[tuple[int, ...]]) -> list[int]:
     """The order in which devices at `places` make the tree's exchanges short where they carry much.
 
     The first exchange, between devices half the axis apart, carries half of the gradient, the next, a quarter apart, a
