@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from palmetto.corpus import extraction, opening, tables
+from palmetto.corpus import extraction, tables
 from palmetto.corpus.engine import LocalEngine
 from palmetto.corpus.extraction import Extracted, document_id, extract
 from palmetto.errors import RunStopped, UserError
@@ -44,7 +44,8 @@ def mixed(tmp_path: Path) -> Path:
         "books/c.txt": b" \n",
         "books/d.pdf": b"%PDF",
         "books/.e.txt": b"hidden",
-        "books/pg1.txt": b"Header\n*** START OF THE PROJECT GUTENBERG EBOOK A ***\nBook.\n*** END OF THE PROJECT GUTENBERG EBOOK",
+        "books/pg1.txt": b"Header\n*** START OF THE PROJECT GUTENBERG EBOOK A ***\nBook.\n"
+        b"*** END OF THIS PROJECT GUTENBERG EBOOK",
         "web/a.jsonl.gz": gzip.compress(
             b"".join(b'{"text": "page %d", "url": "u%d"}\n' % (i, i) for i in range(300)), mtime=0
         ),
@@ -174,7 +175,7 @@ def test_what_may_not_be_read_is_named(mixed: Path, tmp_path: Path, monkeypatch:
             raise PermissionError(13, "Permission denied", str(path))
         return whole(path, *others)
 
-    monkeypatch.setattr(opening.Path, "open", denied)
+    monkeypatch.setattr(Path, "open", denied)
     extracted, _ = done(mixed, tmp_path / "out", {"books": {"paths": ["books"]}}, failures=0.9)
     assert [(problem.name, problem.reason) for problem in extracted.problems] == [
         ("books/a.txt", "no permission to read it"),
@@ -223,7 +224,8 @@ def counted(*arguments, **named):
     write(*arguments, **named)
 extraction.tables.write = counted
 try:
-    extracted = extraction.extract(Build.model_validate(json.loads(sys.argv[5])), out, LocalEngine(1), lambda line: None)
+    recipe = Build.model_validate(json.loads(sys.argv[5]))
+    extracted = extraction.extract(recipe, out, LocalEngine(1), lambda line: None)
 except UserError as error:
     sys.exit(str(error))
 print(written, extracted.done.digest)
