@@ -20,6 +20,7 @@ from palmetto.corpus.contamination.stage import Contamination
 from palmetto.corpus.documents import DOCUMENTS, MANIFEST, VOCABULARY
 from palmetto.corpus.duplicates.exact import ExactDuplicates
 from palmetto.corpus.duplicates.near import NearDuplicates
+from palmetto.corpus.duplicates.spans import RepeatedSpans
 from palmetto.corpus.engine import Engine
 from palmetto.corpus.extraction import Extracted, extract
 from palmetto.corpus.filters import Filters
@@ -27,6 +28,8 @@ from palmetto.corpus.language import Language
 from palmetto.corpus.licences import Licences
 from palmetto.corpus.measuring import Tokenizer, Tokens, sample
 from palmetto.corpus.mixture import Mixture
+from palmetto.corpus.personal_data import PersonalData
+from palmetto.corpus.quality.sampling import Quality
 from palmetto.corpus.stage import Done, Say, Stage, View, digest_of, run
 from palmetto.files import locked, read_json, write_bytes, write_json
 from palmetto.recipe.corpus import Build
@@ -71,11 +74,17 @@ def cleaning(recipe: Build) -> Iterator[Stage]:
         yield Licences(code, drop=recipe.copyleft == "drop")
     yield Language.of(recipe)
     yield Filters.of(recipe)
+    if recipe.personal_data == "mask":
+        yield PersonalData.of(recipe)
+    if (quality := Quality.of(recipe)) is not None:
+        yield quality
     duplicates = recipe.duplicates
     if duplicates.exact:
         yield ExactDuplicates()
     if duplicates.near is not None or (code and duplicates.code is not None):
         yield NearDuplicates(duplicates.near, duplicates.permutations, duplicates.code if code else None, code)
+    if duplicates.span:
+        yield RepeatedSpans(duplicates.span)
     if recipe.contamination:
         root = Path(recipe.root or ".")
         paths = tuple(str(root / path) for path in recipe.contamination.evaluation)
