@@ -3,10 +3,17 @@
 import functools
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import pytest
 
-from palmetto.model import layout
+from palmetto.model import accelerated, layout
+from palmetto.parallel.sharding import Sharding
+from palmetto.recipe import Recipe
 from palmetto.recipe.model import Model
+from palmetto.training import state as states
+from palmetto.training.loss import Batch
+from palmetto.training.step import make_step
 from tests.model.test_catalogue import some
 from tests.parallel.spread import LENGTH, Taken, check_same, make_recipe, on, take_gradient
 
@@ -19,13 +26,15 @@ MODELS: dict[str, Model] = {
     "sandwich": some("transformer-xl", "local", layers=1, norm_position="sandwich", key_value_heads=4, qk_norm=True),
     "deep": some(positions=LEARNED, layers=1, block="serial", norm_position="deep", biases=True, feedforward="gelu"),
     "t5": some("t5", layers=1, block="serial", norm="rms", key_value_heads=4, qk_norm=True, tied_embedding=False),
+    "grouped": some("alibi", "sinks", layers=1, key_value_heads=2),
     "experts": some("sinusoidal", "full", "capacity", layers=1, block="serial"),
 }
 ARRANGEMENTS = dict.fromkeys(MODELS, layout.CPU._replace(query_rows=5, block_rows=8, logit_rows=7))
 ARRANGEMENTS["experts"] = layout.ACCELERATOR
 CASES: list[tuple[str, dict[str, int]]] = [
     ("palm", {"model": 2}),
-    *((name, {"data": 2, "model": 2}) for name in MODELS if name != "experts"),
+    *((name, {"data": 2, "model": 2}) for name in MODELS if name not in ("grouped", "experts")),
+    ("grouped", {"model": 4}),  # two devices share a head of keys
     ("experts", {"data": 2, "model": 2, "zero": 1}),
 ]
 
@@ -38,3 +47,23 @@ def alone(name: str) -> Taken:
 @pytest.mark.parametrize(("name", "mesh"), CASES, ids=str)
 def test_loss_and_gradients_are_those_of_one_device(name: str, mesh: dict[str, int]) -> None:
     check_same(take_gradient(on(make_recipe(MODELS[name]), **mesh), ARRANGEMENTS[name]), alone(name))
+
+
+@pytest.mark.parametrize("mesh", [{"data": 2}, {"data": 2, "model": 2}, {"model": 4}], ids=str)
+def test_a_tpus_kernel_is_called_by_each_device_for_its_heads(
+    mesh: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """JAX refuses to lower it where dividing anything is left to XLA."""
+    monkeypatch.setattr(accelerated, "choose", lambda *_: accelerated.splash_attention)
+    model = {"layers": 1, "d_model": 32, "heads": 4, "head_size": 128, "key_value_heads": 2}
+    values = make_recipe(some(layers=1)).model_dump() | {"model": model}
+    recipe = on(Recipe.model_validate(values | {"tokens": values["tokens"] | {"sequence_length": 128}}), **mesh)
+    sharding = Sharding(recipe)
+    tokens: Any = jax.ShapeDtypeStruct((4, 2, 129), jnp.int32, sharding=sharding.place())
+    rate = jax.ShapeDtypeStruct((), jnp.float32, sharding=sharding.place())
+    step: Any = make_step(recipe, layout.for_platform("tpu"), sharding)
+    lowered = step.trace(states.shapes(recipe, sharding), Batch(tokens), rate).lower(lowering_platforms=("tpu",))
+    kernels = [line for line in lowered.as_text().splitlines() if "tpu_custom_call" in line]
+    own = 4 // mesh.get("model", 1)
+    assert kernels
+    assert all(f"tensor<2x{own}x128x128xf32>" in line for line in kernels)
