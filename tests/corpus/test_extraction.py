@@ -24,10 +24,10 @@ def recipe(root: Path, sources: dict[str, Any], **others: Any) -> Build:
 
 
 def done(
-    root: Path, out: Path, sources: dict[str, Any], workers: int = 1, **others: Any
+    root: Path, out: Path, sources: dict[str, Any], workers: int = 1, section_bytes: int = 1 << 20, **others: Any
 ) -> tuple[Extracted, list[str]]:
     said: list[str] = []
-    return extract(recipe(root, sources, **others), out, LocalEngine(workers), said.append), said
+    return extract(recipe(root, sources, **others), section_bytes, out, LocalEngine(workers), said.append), said
 
 
 def files(extracted: Extracted) -> dict[str, bytes]:
@@ -205,10 +205,25 @@ def test_files_of_unknown_size_far_away(tmp_path: Path) -> None:
         system.store.clear()
 
 
+def test_long_prose_comes_in_sections_and_code_whole(tmp_path: Path) -> None:
+    text = "".join(f"line {number}\n" for number in range(100))
+    for name in ("book.txt", "code.py"):
+        (tmp_path / name).write_text(text)
+    (tmp_path / "wide.txt").write_text("x" * 1000)
+    sources = {"books": {"paths": ["book.txt", "wide.txt"]}, "code": {"paths": ["code.py"], "kind": "code"}}
+    extracted, _ = done(tmp_path, tmp_path / "out", sources, section_bytes=300)
+    rows = [row for shard in extracted.view.shards for row in extracted.view.read(shard).to_pylist()]
+    assert [row["name"] for row in rows] == ["book.txt#1", "book.txt#2", "book.txt#3", "wide.txt", "code.py"]
+    assert [section.text for section in documents.read(str(tmp_path / "book.txt"), 300)] == [r["text"] for r in rows[:3]]
+    assert rows[4]["text"] == text
+    assert extracted.done.counts.before == extracted.done.counts.after == {
+        "books": (4, len(text) + 1000), "code": (1, len(text))}  # fmt: skip
+
+
 _BUILD = """
 import json, os, signal, sys
 from pathlib import Path
-from palmetto.corpus import extraction
+from palmetto.corpus import documents, extraction
 from palmetto.corpus.engine import LocalEngine
 from palmetto.errors import UserError
 from palmetto.recipe.corpus import Build
@@ -225,7 +240,7 @@ def counted(*arguments, **named):
 extraction.tables.write = counted
 try:
     recipe = Build.model_validate(json.loads(sys.argv[5]))
-    extracted = extraction.extract(recipe, out, LocalEngine(1), lambda line: None)
+    extracted = extraction.extract(recipe, 1 << 20, out, LocalEngine(1), lambda line: None)
 except UserError as error:
     sys.exit(str(error))
 print(written, extracted.done.digest)

@@ -49,7 +49,7 @@ def build(recipe: Build, tokenizer: Tokenizer, out: Path, engine: Engine, say: S
     """
     with locked(out):
         work = out / "work"
-        extracted = extract(recipe, work, watch(engine, "extraction"), say)
+        extracted = extract(recipe, tokenizer.section_bytes, work, watch(engine, "extraction"), say)
         view, digest, done = extracted.view, extracted.done.digest, list[tuple[str, Done]]()
 
         def do(stage: Stage) -> None:

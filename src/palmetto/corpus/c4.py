@@ -46,7 +46,7 @@ def judge(
 ) -> tuple[Verdicts, Spans]:
     """The verdict of every rule on every text, and what is cut, line breaks included. array: the texts themselves;
     bad_words: hashes, sorted."""
-    spared = ~TERMINAL[texts.scripts()]
+    spared = ~TERMINAL[texts.scripts]
     ends = _sentence_ends(texts)
     cut = _too_short(tokens, lines) | _with_notices(array, texts, lines)
     cut |= ~_ends_well(texts, lines) & ~spared[lines.texts]

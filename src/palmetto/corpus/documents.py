@@ -104,14 +104,17 @@ def cut(text: str, section_bytes: int) -> list[str]:
 
     The sections, joined, are `text`. None is empty; an empty text has none. A surrogate counts as 3 bytes here.
     """
-    data = _bytes(text)
-    sections, start = [], 0
+    return [section.decode("utf-8", "surrogatepass") for section in cut_bytes(_bytes(text), section_bytes)]
+
+
+def cut_bytes(data: bytes, section_bytes: int) -> Iterator[bytes]:
+    """The same of UTF-8."""
+    start = 0
     while start < len(data):
         newline = data.find(b"\n", start + section_bytes)
         end = newline + 1 if newline >= 0 else len(data)
-        sections.append(data[start:end].decode("utf-8", "surrogatepass"))
+        yield data[start:end]
         start = end
-    return sections
 
 
 def _bytes(text: str) -> bytes:

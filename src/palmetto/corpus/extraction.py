@@ -5,6 +5,7 @@ import errno
 import functools
 import hashlib
 import shutil
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
@@ -15,6 +16,7 @@ import pyarrow as pa
 
 from palmetto.corpus import tables
 from palmetto.corpus.counts import Counts
+from palmetto.corpus.documents import cut_bytes
 from palmetto.corpus.engine import Engine
 from palmetto.corpus.finding import File, Passed, Problem, find_all
 from palmetto.corpus.reading import read
@@ -26,7 +28,7 @@ from palmetto.recipe.corpus import Build, Source
 
 SHARD_BYTES = 32 << 20
 """Of text; a shard is what a worker holds at a time."""
-_VERSION = 2
+_VERSION = 3
 _SHOWN = 5
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -51,10 +53,14 @@ class _Task:
     source: Source
     number: int
     files: tuple[File, ...]
+    section_bytes: int
 
 
-def extract(build: Build, workplace: Path, engine: Engine, say: Say) -> Extracted:
+def extract(build: Build, section_bytes: int, workplace: Path, engine: Engine, say: Say) -> Extracted:
     """Finds, reads and writes; skipped, task by task, where it is done already.
+
+    A document of more than `section_bytes` that is not code becomes sections (documents.cut), each a document of its
+    own, named ``#N``: so that a book need not be dropped, or taken, as a whole.
 
     What later stages depend on (`done.digest`) are the documents themselves, not where and when their files were
     written. UserError where a path is missing or holds nothing to read; RunStopped where more of a source than
@@ -64,6 +70,7 @@ def extract(build: Build, workplace: Path, engine: Engine, say: Say) -> Extracte
     inputs = digest_of(
         {
             "version": _VERSION,
+            "section_bytes": section_bytes,
             "sources": {
                 name: [source.model_dump(exclude={"paths", "weight", "quality"}), *map(_identity, found[name].files)]
                 for name, source in build.sources.items()
@@ -75,7 +82,7 @@ def extract(build: Build, workplace: Path, engine: Engine, say: Say) -> Extracte
         if other != folder:
             shutil.rmtree(other)
     tasks = [
-        _Task(name, source, number, files)
+        _Task(name, source, number, files, sys.maxsize if source.kind == "code" else section_bytes)
         for name, source in build.sources.items()
         for number, files in enumerate(_groups(found[name].files))
     ]
@@ -141,14 +148,23 @@ class _Output:
         if not text.strip():
             self.drop("empty", len(text) + record.boilerplate)
             return
-        source = self.task.source_name
-        self.counts += Counts({source: (1, len(text) + record.boilerplate)}, {source: (1, len(text))})
         if record.boilerplate:
             self.frames = self.frames[0] + 1, self.frames[1] + record.boilerplate
+            source = self.task.source_name
+            self.counts += Counts({source: (0, record.boilerplate)})
+        # The characters take up to four times what their bytes take.
+        record = replace(record, text="")
+        sections = list(cut_bytes(text, self.task.section_bytes))
+        for number, section in enumerate(sections, 1):
+            name = record.name if len(sections) == 1 else f"{record.name}#{number}"
+            self._add_section(replace(record, name=name), section)
+
+    def _add_section(self, record: Record, text: bytes) -> None:
+        pair = {self.task.source_name: (1, len(text))}
+        self.counts += Counts(pair, pair)
         if self.rows and self.size + len(text) > SHARD_BYTES:
             self.write()
-        # The characters take up to four times what their bytes take.
-        self.rows.append(replace(record, text=""))
+        self.rows.append(record)
         self.texts.append(text)
         self.size += len(text)
 

@@ -40,7 +40,7 @@ Verdicts = list[tuple[str, Bools]]
 
 def judge(texts: Texts, tokens: Tokens, lines: Spans, languages: list[str | None], settings: Filters) -> Verdicts:
     """The verdict of every rule on every text; languages [texts]: ISO 639-1."""
-    kinds = texts.scripts()
+    kinds = texts.scripts
     units = units_of(texts, tokens)
     return [
         *_by_words(texts, tokens, kinds, units, settings),

@@ -20,6 +20,11 @@ class Tokenizer(Protocol):
     """What the corpus needs of a vocabulary; a value that can be pickled (tokens/counting.py)."""
 
     @property
+    def section_bytes(self) -> int:
+        """Longer documents are cut into sections of about this many bytes, each a document to a run."""
+        ...
+
+    @property
     def identity(self) -> dict[str, Any]:
         """What of it the pieces depend on besides the text."""
         ...

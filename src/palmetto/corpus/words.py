@@ -1,5 +1,6 @@
 """Many texts at once: their characters, words and lines as arrays, so that no rule loops over them in Python."""
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -92,6 +93,11 @@ class Texts:
         """How many of the places, ascending, lie in each text."""
         return np.diff(np.searchsorted(places, self.bounds))
 
+    def before(self, flag: int) -> Integers:
+        """[characters + 1]: how many before each place have a flag."""
+        return np.cumsum(np.concatenate([[False], self.flags & flag > 0]))
+
+    @functools.cached_property
     def scripts(self) -> Integers:
         """The script that most of each text is in: numbers of scripts.SCRIPTS."""
         kinds = scripts.characters().script[self.codes]
@@ -135,13 +141,13 @@ class Tokens:
     def __init__(self, texts: Texts, spans: Spans) -> None:
         self.spans = spans
         self.unspaced = texts.flags[spans.starts] & UNSPACED > 0
-        places = np.flatnonzero(texts.flags & WORD)
-        first, last = np.searchsorted(places, spans.starts), np.searchsorted(places, spans.ends)
+        places, before = np.flatnonzero(texts.flags & WORD), texts.before(WORD)
+        first, last = before[spans.starts], before[spans.ends]
         self.is_word = last > first
         self.words = Spans(places[first[self.is_word]], places[last[self.is_word] - 1] + 1, spans.texts[self.is_word])
         """The words alone, without the signs around them."""
-        letters = np.flatnonzero(texts.flags & LETTER)
-        self.has_letter = np.searchsorted(letters, spans.ends) > np.searchsorted(letters, spans.starts)
+        letters = texts.before(LETTER)
+        self.has_letter = letters[spans.ends] > letters[spans.starts]
         self.weights = np.ones(len(spans))
         kinds = scripts.characters().script[texts.codes[spans.starts[self.unspaced]]]
         self.weights[self.unspaced] = 1 / UNITS[kinds]
