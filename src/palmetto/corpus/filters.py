@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from palmetto.corpus import c4, gopher, tables
 from palmetto.corpus.engine import Engine
 from palmetto.corpus.stage import View
-from palmetto.corpus.words import Hashes, batches
+from palmetto.corpus.words import LONGEST, Hashes, batches
 from palmetto.errors import UserError
 from palmetto.recipe.corpus import Build
 from palmetto.recipe.corpus import Filters as Settings
@@ -23,7 +23,8 @@ _VERSION = 1
 
 @dataclass(frozen=True)
 class Filters:
-    """Judges prose; a source that is not in `rules`, and one whose rules are "none", stays as it is.
+    """Judges prose; a source that is not in `rules`, and one whose rules are "none", stays as it is. What has more than
+    words.LONGEST characters is no text of a page or a book, and dropped.
 
     rules: which, by source. bad_words: for C4's rule, words in any case; none: the rule is not asked.
     """
@@ -75,13 +76,15 @@ class Filters:
     def _judge(self, documents: pa.Table, rules: str) -> tuple[npt.NDArray[np.object_], pa.Array]:
         """Reasons and edits of documents that have the same rules."""
         languages = documents["language"].to_pylist()
-        texts_of = documents["text"].combine_chunks()
+        too_long = pc.greater(pc.utf8_length(documents["text"]), LONGEST).combine_chunks()
+        texts_of = pc.if_else(too_long, "", documents["text"].combine_chunks())
         bad_words = _hashes(self.bad_words)
         reasons, edits = [], []
-        for start, texts in batches(documents["text"]):
+        for start, texts in batches(pa.chunked_array([texts_of])):
             stop = start + len(texts)
             tokens, lines = texts.tokens(), texts.lines()
-            verdicts: gopher.Verdicts = []
+            here = too_long.slice(start, len(texts)).to_numpy(zero_copy_only=False)
+            verdicts: gopher.Verdicts = [("too many characters", here)]
             cut = pa.nulls(len(texts), tables.EDITS)
             if rules != "c4":
                 verdicts += gopher.judge(texts, tokens, lines, languages[start:stop], self.settings)

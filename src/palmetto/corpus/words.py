@@ -21,6 +21,8 @@ BATCH = 1 << 18
 """Characters of the texts that are looked at together, so that their arrays stay in the caches; a longer text comes
 alone."""
 MOST_TEXTS = 4096
+LONGEST = 1 << 24
+"""Characters of a text that can be looked at: with these, its arrays take about a GiB."""
 _BASE = np.uint64(0x9E3779B97F4A7C15 | 1)  # odd, so that its powers have inverses
 
 

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from palmetto.corpus import scripts
 from palmetto.corpus.extras import need
-from palmetto.corpus.words import Floats, Integers, batches
+from palmetto.corpus.words import LONGEST, Floats, Integers, batches
 from palmetto.errors import UserError
 from palmetto.files import write_bytes
 
@@ -41,9 +42,9 @@ class Features:
 def features(texts: pa.ChunkedArray) -> list[Features]:
     """Of texts (large_string), a batch at a time. Each word, and each pair of neighbours, falls into a bucket by its
     hash; where no spaces part words, each letter and pair of letters. A bucket's value is √(its part of all), so that
-    a text's values have length 1."""
+    a text's values have length 1. Of a text of more than words.LONGEST characters the beginning counts."""
     found = []
-    for _, batch in batches(texts):
+    for _, batch in batches(pc.utf8_slice_codeunits(texts, 0, LONGEST)):
         words = batch.tokens().words
         hashes = batch.hash(words.starts, words.ends)
         pairs = scripts.mix(hashes[:-1] ^ scripts.mix(hashes[1:]))[words.texts[:-1] == words.texts[1:]]
