@@ -10,7 +10,8 @@ import numpy.typing as npt
 from palmetto.corpus.extras import need
 from palmetto.corpus.quality import training
 from palmetto.corpus.quality.classifier import Classifier
-from palmetto.corpus.quality.training import Text
+from palmetto.corpus.quality.training import FIELDS, Text, complain
+from palmetto.corpus.stage import Say
 from palmetto.corpus.words import Floats
 from palmetto.errors import UserError
 
@@ -48,13 +49,15 @@ class Evaluation:
         return curated, other
 
 
-def evaluate(file: Path, curated: Sequence[str], other: Sequence[str]) -> Evaluation:
+def evaluate(
+    file: Path, curated: Sequence[str], other: Sequence[str], say: Say = complain, fields: Sequence[str] = FIELDS
+) -> Evaluation:
     """Scores the held-out documents of both sides; UserError where a side has none."""
     classifier = Classifier.load(file)
     metrics = need("sklearn.metrics")
     sides = []
     for name, sources in (("curated", curated), ("other", other)):
-        texts = [text for text in training.read(sources) if text.held_out]
+        texts = [text for text in training.read(sources, fields, say) if text.held_out]
         if not texts:
             raise UserError(f"{' '.join(sources)}: no {name} document is held out (a tenth is, by hash); give more")
         scores = classifier.score([text.text for text in texts])

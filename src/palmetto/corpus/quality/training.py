@@ -1,19 +1,31 @@
 """Texts of both sides, to train on and to evaluate with: a tenth of the documents, by their hash, is held out."""
 
 import hashlib
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from palmetto.corpus import documents
+from palmetto.corpus.documents import cut
+from palmetto.corpus.finding import Problem, find
 from palmetto.corpus.quality.classifier import Classifier
+from palmetto.corpus.reading import read as read_file
+from palmetto.corpus.records import Record
 from palmetto.corpus.stage import Say
 from palmetto.errors import UserError
+from palmetto.recipe.corpus import Source
 
 SECTION_BYTES = 4096
 """Longer documents are cut into sections of about this many bytes, so that length does not give the sides away."""
+FIELDS = ("text",)
+"""The fields of records that hold the text, as `Source.text` of a recipe."""
 _HELD_OUT = 0.1
-_WHOLE = 1 << 62
+_SHOWN = 3
+
+
+def complain(text: str) -> None:
+    """Says on standard error what cannot be read."""
+    print(text, file=sys.stderr)
 
 
 @dataclass(frozen=True)
@@ -25,19 +37,38 @@ class Text:
     held_out: bool
 
 
-def read(sources: Sequence[str]) -> Iterator[Text]:
-    """The documents of files and folders, in sections. All of one are held out, or none.
+def read(paths: Sequence[str], fields: Sequence[str], say: Say) -> Iterator[Text]:
+    """The documents of files, folders and addresses of every kind that a corpus is read from, in sections. All of one
+    are held out, or none; what cannot be read is said.
 
     UserError where there is nothing to read.
     """
-    for source in sources:
-        for document in documents.read(source, _WHOLE):
-            held_out = is_held_out(document.text)
-            sections = documents.cut(document.text, SECTION_BYTES)
-            for number, section in enumerate(sections, 1):
-                if section.strip():
-                    name = document.name if len(sections) == 1 else f"{document.name}#{number}"
-                    yield Text(name, section, held_out)
+    for document in _documents(paths, fields, say):
+        held_out = is_held_out(document.text)
+        sections = cut(document.text, SECTION_BYTES)
+        for number, section in enumerate(sections, 1):
+            if section.strip():
+                name = document.name if len(sections) == 1 else f"{document.name}#{number}"
+                yield Text(name, section, held_out)
+
+
+def _documents(paths: Sequence[str], fields: Sequence[str], say: Say) -> Iterator[Record]:
+    source = Source(paths=tuple(paths), text=tuple(fields))
+    try:
+        found = find(source, None, "quality")
+    except UserError as error:
+        raise UserError(str(error).removeprefix("corpus.build.sources.quality.paths: ")) from None
+    problems = list(found.problems)
+    for file in found.files:
+        for item in read_file(file, source):
+            if isinstance(item, Record):
+                yield item
+            elif isinstance(item, Problem):
+                problems.append(item)
+    for problem in problems[:_SHOWN]:
+        say(f"not read: {problem.name} ({problem.reason})")
+    if len(problems) > _SHOWN:
+        say(f"not read: {len(problems) - _SHOWN:,} more")
 
 
 def is_held_out(text: str) -> bool:
@@ -46,15 +77,17 @@ def is_held_out(text: str) -> bool:
     return int.from_bytes(digest[:8]) < _HELD_OUT * 2**64
 
 
-def train(curated: Sequence[str], other: Sequence[str], out: Path, say: Say) -> Classifier:
-    """Trains a classifier on all but the documents held out, and writes it. Sources as `documents.read` takes them."""
+def train(
+    curated: Sequence[str], other: Sequence[str], out: Path, say: Say, fields: Sequence[str] = FIELDS
+) -> Classifier:
+    """Trains a classifier on all but the documents held out, and writes it."""
     sides = []
-    for name, sources in (("curated", curated), ("other", other)):
-        texts = list(read(sources))
+    for name, paths in (("curated", curated), ("other", other)):
+        texts = list(read(paths, fields, say))
         trained_on = [each.text for each in texts if not each.held_out]
         say(f"{name}: {len(trained_on):,} texts to train on, {len(texts) - len(trained_on):,} held out")
         if not trained_on:
-            raise UserError(f"{' '.join(sources)}: too few documents to train on")
+            raise UserError(f"{' '.join(paths)}: too few documents to train on")
         sides.append(trained_on)
     classifier = Classifier.train(*sides)
     classifier.save(out)
@@ -62,8 +95,8 @@ def train(curated: Sequence[str], other: Sequence[str], out: Path, say: Say) -> 
     return classifier
 
 
-def score(file: Path, source: str) -> Iterator[tuple[str, float]]:
-    """(name, score) of every document of a file or folder, whole, in order."""
+def score(file: Path, path: str, say: Say = complain, fields: Sequence[str] = FIELDS) -> Iterator[tuple[str, float]]:
+    """(name, score) of every document, whole, in order."""
     classifier = Classifier.load(file)
-    for document in documents.read(source, _WHOLE):
+    for document in _documents([path], fields, say):
         yield document.name, float(classifier.score([document.text])[0])
