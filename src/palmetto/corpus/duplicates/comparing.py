@@ -44,7 +44,8 @@ def collect(
 
 def _sets(hashes: Hashes, ends: Places) -> pa.LargeListArray:
     """Each text's hashes once, sorted."""
-    sets = [np.unique(part) for part in np.split(hashes, ends[:-1])]
+    ordered = map(np.sort, np.split(hashes, ends[:-1]))
+    sets = [part[keyed.new(part)] for part in ordered]
     offsets = np.cumsum([0, *map(len, sets)])
     return pa.LargeListArray.from_arrays(offsets, np.concatenate(sets))
 

@@ -108,10 +108,12 @@ def split(values: Numbers) -> list[tuple[int, npt.NDArray[np.int64], npt.NDArray
     return [(int(shards[part[0]]), part, rows[part]) for part in parts]
 
 
-def new(*columns: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+def new(column: npt.NDArray[Any], *others: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
     """Which of sorted rows differ from the one before."""
-    first = np.ones(len(columns[0]), bool)
-    first[1:] = np.any([column[1:] != column[:-1] for column in columns], axis=0)
+    first = np.ones(len(column), bool)
+    first[1:] = column[1:] != column[:-1]
+    for other in others:
+        first[1:] |= other[1:] != other[:-1]
     return first
 
 
