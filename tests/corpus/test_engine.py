@@ -3,6 +3,7 @@
 import functools
 import os
 import signal
+import socket
 import sys
 import time
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from palmetto.corpus.engine import LocalEngine
 from palmetto.corpus.extras import need
+from palmetto.corpus.ray_engine import RayEngine
 from palmetto.errors import RunStopped, UserError
 
 
@@ -66,6 +68,15 @@ def test_an_error_comes_where_its_result_would(workers: int) -> None:
     assert [next(results) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(UserError, match="number 3"):
         next(results)
+
+
+def test_a_cluster_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ray.data", reason="needs the extra `ray`")
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # and does not listen
+        monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{nobody.getsockname()[1]}")
+        with pytest.raises(UserError, match=r"RAY_ADDRESS=127.0.0.1:\d+: no cluster there .*refused"):
+            RayEngine()
 
 
 def test_a_missing_library_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ their small results.
 import logging
 import os
 import pickle
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from palmetto.corpus.extras import need
 from palmetto.errors import RunStopped, UserError
 
 _MOST_BLOCKS = 4096
+_CONNECT_SECONDS = 10
 
 
 class RayEngine:
@@ -60,12 +62,21 @@ def _connect(ray: Any, workers: int | None) -> None:
     quiet = {"logging_level": "error", "log_to_driver": False}
     address = os.environ.get("RAY_ADDRESS")
     try:
+        if address is not None:
+            _check(address)
         ray.init("auto", **quiet)
-    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         if address is not None:
             raise UserError(f"RAY_ADDRESS={address}: no cluster there that takes us ({str(error).splitlines()[0]}); "
                             "`ray start --head` starts one") from None  # fmt: skip
         ray.init("local", num_cpus=workers or len(os.sched_getaffinity(0)), include_dashboard=False, **quiet)
+
+
+def _check(address: str) -> None:
+    """OSError if nobody listens at HOST:PORT, which Ray itself takes a quarter of an hour to find."""
+    host, _, port = address.rpartition(":")
+    if port.isdigit() and "/" not in address:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_SECONDS).close()
 
 
 class _Refusal:
