@@ -36,6 +36,9 @@ from datatrove.utils.text import TextNormConfig
 from datatrove.utils.word_tokenizers import WordTokenizer
 from turns import quiet, serve
 
+ASCII_WHITE = bytes(code for code in range(128) if chr(code).isspace())
+WHITE = re.compile("[" + "".join(chr(code) for code in range(128, 0x3001) if chr(code).isspace()) + "]")
+
 
 class Split(WordTokenizer):
     """Words as a regular expression finds them."""
@@ -54,10 +57,12 @@ class Split(WordTokenizer):
         return [(0, len(text))]
 
 
-def normalized(document: Any) -> str:
+def normalized(document: Any) -> bytes:
     """As Palmetto's ExactDuplicates does it."""
     text = document.text
-    return " ".join((text if text.isascii() else unicodedata.normalize("NFC", text)).split())
+    if not text.isascii():
+        text = WHITE.sub("", unicodedata.normalize("NFC", text))
+    return text.encode().translate(None, ASCII_WHITE)
 
 
 def main(stage: str, folder: str, result: str, bands: int, rows: int) -> None:

@@ -11,7 +11,9 @@ from palmetto.corpus.duplicates import keyed
 from palmetto.corpus.duplicates.exact import ExactDuplicates, normalized
 from tests.corpus.views import Backwards, make_view, notes_of
 
-texts = st.lists(st.sampled_from(["a b", "a  b", " a\nb ", "a B", "ab", "é", "e\u0301", "한국", ""]), max_size=12)
+texts = st.lists(
+    st.sampled_from(["a b", "a  b", " a\nb ", "a B", "ab", "é", "e\u0301", "한국", "한\u3000국", ""]), max_size=12
+)
 
 
 @settings(max_examples=15)
@@ -30,6 +32,11 @@ def test_one_of_equal_texts_stays_by_rule(texts: list[str], random: object, cuts
     assert {name: note["duplicate_of"] for name, note in notes.items()} == expected
     dropped = {name for name, note in notes.items() if note["dropped"] == "exact duplicate"}
     assert dropped == {name for name, kept in expected.items() if kept}
+
+
+def test_white_space_is_what_python_takes_for_it() -> None:
+    for code in [*range(0xD800), *range(0xE000, 0x10000)]:
+        assert (normalized(f"a{chr(code)}b") == b"ab") == chr(code).isspace()
 
 
 def test_partitions_and_the_order_of_work_do_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

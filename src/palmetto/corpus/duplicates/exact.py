@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import re
 import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +16,15 @@ from palmetto.corpus.engine import Engine
 from palmetto.corpus.stage import View
 
 _HASHES, _REPEATS = "hashes", "repeats"
+_ASCII_WHITE = bytes(code for code in range(128) if chr(code).isspace())
+_WHITE = re.compile("[" + "".join(chr(code) for code in range(128, 0x3001) if chr(code).isspace()) + "]")
 _HASHED = np.dtype([("key", "<u8"), ("rest", "<u8"), ("number", "<u8"), ("id", "S32"), ("size", "<i8")])
 
 
 @dataclass(frozen=True)
 class ExactDuplicates:
-    """Drops all but one (rule.py) of documents whose texts are equal in Unicode's NFC with every run of white space
-    as one space; case counts. Texts of equal 128-bit hash (BLAKE2b) are taken for equal.
+    """Drops all but one (rule.py) of documents whose texts are equal in Unicode's NFC without white space; case counts.
+    Texts of equal 128-bit hash (BLAKE2b) are taken for equal.
 
     Notes `duplicate_of`: the id of the one that stays. Writes 64 bytes a document while it works.
     """
@@ -48,8 +51,9 @@ class ExactDuplicates:
 
 def normalized(text: str) -> bytes:
     """What two texts have in common to be equal."""
-    whole = text if text.isascii() else unicodedata.normalize("NFC", text)
-    return " ".join(whole.split()).encode()
+    if not text.isascii():
+        text = _WHITE.sub("", unicodedata.normalize("NFC", text))
+    return text.encode().translate(None, _ASCII_WHITE)
 
 
 def _hash(view: View, folder: Path, numbered: tuple[int, str]) -> None:
