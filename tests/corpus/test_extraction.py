@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from palmetto.corpus import extraction, tables
+from palmetto.corpus import documents, extraction, tables
 from palmetto.corpus.engine import LocalEngine
 from palmetto.corpus.extraction import Extracted, document_id, extract
 from palmetto.errors import RunStopped, UserError
@@ -214,7 +214,8 @@ def test_long_prose_comes_in_sections_and_code_whole(tmp_path: Path) -> None:
     extracted, _ = done(tmp_path, tmp_path / "out", sources, section_bytes=300)
     rows = [row for shard in extracted.view.shards for row in extracted.view.read(shard).to_pylist()]
     assert [row["name"] for row in rows] == ["book.txt#1", "book.txt#2", "book.txt#3", "wide.txt", "code.py"]
-    assert [section.text for section in documents.read(str(tmp_path / "book.txt"), 300)] == [r["text"] for r in rows[:3]]
+    read = [document.text for document in documents.read(str(tmp_path / "book.txt"), 300)]
+    assert read == [row["text"] for row in rows[:3]]
     assert rows[4]["text"] == text
     assert extracted.done.counts.before == extracted.done.counts.after == {
         "books": (4, len(text) + 1000), "code": (1, len(text))}  # fmt: skip
@@ -223,7 +224,7 @@ def test_long_prose_comes_in_sections_and_code_whole(tmp_path: Path) -> None:
 _BUILD = """
 import json, os, signal, sys
 from pathlib import Path
-from palmetto.corpus import documents, extraction
+from palmetto.corpus import extraction
 from palmetto.corpus.engine import LocalEngine
 from palmetto.errors import UserError
 from palmetto.recipe.corpus import Build

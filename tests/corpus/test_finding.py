@@ -194,8 +194,8 @@ def test_addresses(memory: fsspec.AbstractFileSystem, tmp_path: Path, make: Make
     assert code.licences == ("memory:///c/r/LICENSE",)
     make("s/a.txt")
     assert names(find(source(f"file://{tmp_path}/s"), None, "web")) == [f"file://{tmp_path}/s/a.txt"]
-    with pytest.raises(UserError, match=r"memory://c/nowhere: no such file or folder"):
-        find(source("memory://c/nowhere"), None, "web")
+    with pytest.raises(UserError, match=r"memory://c/wed: no such file or folder \(did you mean 'web'\?\)"):
+        find(source("memory://c/wed"), None, "web")
     with pytest.raises(UserError, match=r"gopher://x: .*gopher"):
         find(source("gopher://x"), None, "web")
     with pytest.raises(UserError, match=r"nothing matches"):

@@ -1,6 +1,7 @@
 """Running text from HTML and wikitext."""
 
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -102,3 +103,22 @@ def test_real_articles(shared_data: Path) -> None:
     assert isinstance(found, Record)
     assert found.text.startswith("Anarchism is a political philosophy that advocates self-governed societies based on")
     assert not [sign for sign in ("[[", "]]", "{{", "'''", "<ref", "{|") if sign in found.text]
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("<div>" * 100_000, "html"),
+        ("<div>" * 50_000, "wikitext"),
+        ("<div style='<li>http://a.b \0<nowiki></nowiki>/>", "wikitext"),
+    ],
+)
+def test_what_a_parser_cannot_do_is_refused_at_once(text: str, kind: Literal["html", "wikitext"]) -> None:
+    with pytest.raises(Undecodable):
+        markup.plain(text, kind)
+
+
+def test_many_tags_that_are_closed_or_need_not_be() -> None:
+    assert markup.plain("<p>words<br>" * 5000 + "<div>last</div>" * 5000, "html").count("words") == 5000
+    assert markup.plain("word<ref name=a>{{x}}</ref> " * 5000, "wikitext").split() == ["word"] * 5000
+    assert markup.plain("word<ref>open " * 3, "wikitext") == "word<ref>open word<ref>open word<ref>open"

@@ -20,6 +20,7 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
+_FIRSTS = {sign[:1] for sign, _ in _MARKS}
 _WIDER = {"euc-kr": "cp949", "euc_kr": "cp949", "shift_jis": "cp932", "gb2312": "gb18030", "iso8859-1": "cp1252",
           "iso8859-9": "cp1254"}  # fmt: skip
 """What is written under a standard's name is mostly its superset."""
@@ -42,6 +43,8 @@ class Undecodable(ValueError):
 
 def mark(data: bytes) -> tuple[int, str] | None:
     """The length of a byte order mark that data begins with, and its encoding."""
+    if data[:1] not in _FIRSTS:
+        return None
     for sign, name in _MARKS:
         if data.startswith(sign):
             return len(sign), name

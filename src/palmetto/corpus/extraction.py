@@ -8,14 +8,14 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from palmetto.corpus import tables
-from palmetto.corpus.counts import Counts
+from palmetto.corpus.counts import Counts, Pair
 from palmetto.corpus.documents import cut_bytes
 from palmetto.corpus.engine import Engine
 from palmetto.corpus.finding import File, Passed, Problem, find_all
@@ -30,6 +30,8 @@ SHARD_BYTES = 32 << 20
 """Of text; a shard is what a worker holds at a time."""
 _VERSION = 3
 _SHOWN = 5
+_Row = tuple[str, str | None, str | None, str | None]
+"""Name, address, licence and language."""
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -41,7 +43,7 @@ class Extracted:
     done: Done
     problems: tuple[Problem, ...]
     passed: tuple[Passed, ...]
-    frames: dict[str, tuple[int, int]]
+    frames: dict[str, Pair]
     """By source: books whose edition's frame was left out, and its bytes."""
 
 
@@ -130,13 +132,14 @@ class _Output:
 
     folder: Path
     task: _Task
-    rows: list[Record] = field(default_factory=list)
+    rows: list[_Row] = field(default_factory=list)
     texts: list[bytes] = field(default_factory=list)
     size: int = 0
     shards: dict[str, str] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
-    counts: Counts = field(default_factory=Counts)
-    frames: tuple[int, int] = (0, 0)
+    kept: Pair = (0, 0)
+    dropped: dict[str, Pair] = field(default_factory=dict)
+    frames: Pair = (0, 0)
 
     def add(self, record: Record) -> None:
         """Takes a record in, and writes a shard if it is full."""
@@ -150,28 +153,34 @@ class _Output:
             return
         if record.boilerplate:
             self.frames = self.frames[0] + 1, self.frames[1] + record.boilerplate
-            source = self.task.source_name
-            self.counts += Counts({source: (0, record.boilerplate)})
-        # The characters take up to four times what their bytes take.
-        record = replace(record, text="")
+        if len(text) <= self.task.section_bytes:
+            self._add(record, record.name, text)
+            return
         sections = list(cut_bytes(text, self.task.section_bytes))
         for number, section in enumerate(sections, 1):
-            name = record.name if len(sections) == 1 else f"{record.name}#{number}"
-            self._add_section(replace(record, name=name), section)
+            self._add(record, record.name if len(sections) == 1 else f"{record.name}#{number}", section)
 
-    def _add_section(self, record: Record, text: bytes) -> None:
-        pair = {self.task.source_name: (1, len(text))}
-        self.counts += Counts(pair, pair)
+    def _add(self, record: Record, name: str, text: bytes) -> None:
         if self.rows and self.size + len(text) > SHARD_BYTES:
             self.write()
-        self.rows.append(record)
+        self.kept = self.kept[0] + 1, self.kept[1] + len(text)
+        # Not the characters: they take up to four times what their bytes take.
+        self.rows.append((name, record.url, record.licence, record.language))
         self.texts.append(text)
         self.size += len(text)
 
     def drop(self, reason: str, size: int) -> None:
         """Counts a record that goes no further."""
-        pair = {self.task.source_name: (1, size)}
-        self.counts += Counts(pair, {}, {self.task.source_name: {reason: (1, size)}})
+        count, before = self.dropped.get(reason, (0, 0))
+        self.dropped[reason] = count + 1, before + size
+
+    @property
+    def counts(self) -> Counts:
+        """Of all that has been read; the frames of books came, and did not go on."""
+        source = self.task.source_name
+        came = [self.kept, *self.dropped.values(), (0, self.frames[1])]
+        before = sum(count for count, _ in came), sum(size for _, size in came)
+        return Counts({source: before}, {source: self.kept}, {source: self.dropped} if self.dropped else {})
 
     def write(self) -> None:
         """Writes the rows as a shard."""
@@ -223,20 +232,22 @@ def _room(folder: Path) -> Iterator[None]:
         raise RunStopped(f"{folder}: the disk is full; make room and start again, it goes on from here") from None
 
 
-def _table(source: str, rows: list[Record], texts: list[bytes]) -> pa.Table:
+def _table(source: str, rows: list[_Row], texts: list[bytes]) -> pa.Table:
+    names, urls, licences, languages = zip(*rows, strict=True)
     columns = {
-        "id": [document_id(source, row.name) for row in rows],
+        "id": [document_id(source, name) for name in names],
         "source": [source] * len(rows),
-        "name": [row.name for row in rows],
+        "name": names,
         "text": pa.array(texts, pa.large_string()),
-        "url": [_writable(row.url) for row in rows],
-        "licence": [_writable(row.licence) for row in rows],
-        "language": [row.language for row in rows],
+        "url": [_writable(url) for url in urls],
+        "licence": [_writable(licence) for licence in licences],
+        "language": languages,
     }
     return pa.table(columns, schema=tables.DOCUMENTS)
 
 
 def _writable(value: str | None) -> str | None:
+    """Without what is no character."""
     return value.encode(errors="replace").decode() if value else None
 
 
@@ -245,7 +256,7 @@ def document_id(source: str, name: str) -> str:
     return hashlib.sha256(f"{source}\0{name}".encode(errors="surrogateescape")).hexdigest()[:32]
 
 
-def _tell(problems: list[Problem], passed: tuple[Passed, ...], frames: dict[str, tuple[int, int]], say: Say) -> None:
+def _tell(problems: list[Problem], passed: tuple[Passed, ...], frames: dict[str, Pair], say: Say) -> None:
     for problem in problems[:_SHOWN]:
         say(f"not read: {problem.name} ({problem.reason})")
     if len(problems) > _SHOWN:

@@ -11,6 +11,9 @@ from typing import Any
 from palmetto.corpus.extras import need
 from palmetto.errors import UserError, nearest
 
+_CHANGED = ("ETag", "etag", "mtime", "LastModified", "last_modified", "updated", "created")
+"""What stores call it."""
+
 
 @dataclass
 class Listing:
@@ -25,6 +28,8 @@ class Listing:
 
 
 def list_folder(path: str, key: str) -> Listing:
+    """What lies at a path and below; its sizes are bytes, its changes times in ns. UserError, which names the recipe's
+    key, where there is nothing."""
     listing = Listing()
     try:
         status = os.stat(path)
@@ -100,7 +105,17 @@ def file_system(address: str, key: str) -> tuple[Any, str]:
     return system, path
 
 
+def _near(system: Any, path: str) -> str:
+    """The nearest name beside one that is not there, where the store can say."""
+    parent, _, name = path.rstrip("/").rpartition("/")
+    try:
+        return nearest(name, sorted(PurePosixPath(other).name for other in system.ls(parent, detail=False)))
+    except OSError:
+        return ""
+
+
 def list_address(address: str, key: str) -> Listing:
+    """What lies at an address and below. UserError, which names the recipe's key, where nothing does or can be seen."""
     system, base = file_system(address, key)
     try:
         above = system.info(base)
@@ -110,7 +125,7 @@ def list_address(address: str, key: str) -> Listing:
         listing.problems[""] = "no permission to look at it"
         return listing
     except FileNotFoundError:
-        raise UserError(f"{key}: {address}: no such file or folder") from None
+        raise UserError(f"{key}: {address}: no such file or folder{_near(system, base)}") from None
     except OSError as error:
         raise UserError(f"{key}: {address}: cannot be listed ({error.strerror or error})") from None
     listing = Listing()
@@ -123,10 +138,6 @@ def list_address(address: str, key: str) -> Listing:
             if parts[hidden] == ".git":
                 listing.checkouts.add(posixpath.join(*parts[:hidden]) if hidden else ".")
         elif info["type"] == "file":
-            tags = (
-                info.get(key)
-                for key in ("ETag", "etag", "mtime", "LastModified", "last_modified", "updated", "created")
-            )
-            changed = next((str(tag) for tag in tags if tag is not None), "")
+            changed = next((str(info[tag]) for tag in _CHANGED if info.get(tag) is not None), "")
             listing.files[below] = (system.unstrip_protocol(path), info.get("size"), changed)
     return listing

@@ -5,18 +5,30 @@ from typing import Any, Literal
 
 from palmetto.corpus import encoding
 from palmetto.corpus.extras import need
+from palmetto.errors import UserError
 
 Markup = Literal["html", "wikitext", "none"] | None
 
+_OPENED = re.compile(
+    r"<(?!(?:area|base|br|col|dd|dt|embed|hr|img|input|li|link|meta|option|p|param|source|t[dhr]|track|wbr)\b)[a-z][^<>]*(?<!/)>",
+    re.IGNORECASE,
+)
+_CLOSED = re.compile(r"</[a-z]", re.IGNORECASE)
+_DEPTH = 2000
+"""Both parsers take time by the square of it."""
 _META = re.compile(rb"<meta[^>]{0,200}?charset\s*=\s*[\"']?\s*([a-z0-9_:.-]+)", re.IGNORECASE)
 _META_BYTES = 4096
 _NOT_TEXT = ("ref", "gallery", "math", "table", "timeline", "score", "syntaxhighlight", "source", "imagemap", "hiero",
              "graph", "style", "script", "templatestyles", "mapframe", "chem", "references")  # fmt: skip
 _SETTING = ("lang", "transl", "transliteration", "nowrap", "nobold", "nobr", "small", "big")
-_BEHAVIOUR = re.compile(r"__[A-Z]+__")
+_EMPTY_REFERENCE = re.compile(r"<ref\b[^<>]*/>")
+_FURNITURE = re.compile(r"__[A-Z]+__|'{2,5}")
+_TEMPLATE = re.compile(r"\{\{([^{}]*)\}\}")
+_TEMPLATE_DEPTH = 8
+_HELD = str.maketrans({"\x02": "{{", "\x03": "}}"})
 _EMPTY_BRACKETS = re.compile(r" ?[（(][\s,;:–、，]*[)）]")
 _BLANKS = re.compile(r"\n{3,}")
-_SPACES = re.compile(r"[ \t]+(?=\n|$)|(?<=[^\s])[ \t]{2,}(?=\S)")
+_SPACES = re.compile(r"[ \t]{2,}")
 _TAIL = {
     "references", "external links", "see also", "notes", "further reading", "bibliography", "sources", "footnotes",
     "einzelnachweise", "weblinks", "literatur", "siehe auch", "références", "liens externes", "notes et références",
@@ -29,10 +41,18 @@ _TAIL = {
 
 
 def plain(text: str, markup: Markup) -> str:
-    """The running text of a field that is written in `markup`."""
-    if markup == "html":
-        return from_html(text)
-    return from_wikitext(text) if markup == "wikitext" else text
+    """The running text of what is written in `markup`. Raises Undecodable where its parser can make nothing of it."""
+    if markup is None or markup == "none":
+        return text
+    if len(_OPENED.findall(text)) - len(_CLOSED.findall(text)) > _DEPTH:
+        raise encoding.Undecodable(f"more than {_DEPTH} tags that are never closed")
+    try:
+        return from_html(text) if markup == "html" else from_wikitext(text)
+    except UserError:
+        raise
+    except Exception as error:
+        # A fault of a parser costs a document, not the build.
+        raise encoding.Undecodable(f"{markup} that cannot be read ({error})") from None
 
 
 def from_html(html: str) -> str:
@@ -66,11 +86,37 @@ def _declared(data: bytes, name: str) -> str | None:
 def from_wikitext(wikitext: str) -> str:
     """The prose of an article (mwparserfromhell): links as their words, headings as lines; no templates, tables, files,
     categories or references, and no sections of them at the end."""
-    parsed = need("mwparserfromhell").parse(_without_tables(wikitext), skip_style_tags=True)
-    text = _BEHAVIOUR.sub("", re.sub("'{2,5}", "", "".join(_words(parsed.nodes))))
-    text = _EMPTY_BRACKETS.sub("", text)
-    lines = [line.strip() for line in text.split("\n")]
-    return _BLANKS.sub("\n\n", "\n".join(_SPACES.sub(" ", line) for line in lines)).strip()
+    article = _without_tables(_without_templates(_without_references(wikitext)))
+    text = "".join(_words(need("mwparserfromhell").parse(article, skip_style_tags=True).nodes))
+    text = _EMPTY_BRACKETS.sub("", _FURNITURE.sub("", text))
+    text = "\n".join(line.strip() for line in _SPACES.sub(" ", text).split("\n"))
+    return _BLANKS.sub("\n\n", text).strip()
+
+
+def _without_references(wikitext: str) -> str:
+    """References are a large part of an article's markup, and hold no other; cut before parsing, they cost nothing."""
+    *parts, rest = _EMPTY_REFERENCE.sub("", wikitext).split("</ref>")
+    return "".join(part[: begin if (begin := part.rfind("<ref")) >= 0 else len(part)] for part in parts) + rest
+
+
+def _without_templates(wikitext: str) -> str:
+    """Templates are furniture, but for those that only say how their words are set (`_SETTING`), which are left to the
+    parser; from the innermost outwards."""
+    for _ in range(_TEMPLATE_DEPTH):
+        wikitext, count = _TEMPLATE.subn(_held, wikitext)
+        if not count:
+            break
+    return wikitext.translate(_HELD)
+
+
+def _held(template: re.Match[str]) -> str:
+    name, bar, _ = template.group(1).partition("|")
+    return f"\x02{template.group(1)}\x03" if bar and _sets(name) else ""
+
+
+def _sets(name: str) -> bool:
+    name = name.strip().lower()
+    return name in _SETTING or name.startswith("lang-")
 
 
 def _without_tables(wikitext: str) -> str:
@@ -120,10 +166,9 @@ def _words(nodes: Any) -> list[str]:
 
 
 def _template(node: Any) -> list[str]:
-    """Templates are furniture, but for those that only say how their words are set: {{lang|el|λόγος}}."""
-    name = str(node.name).strip().lower()
+    """The words of {{lang|el|λόγος}} and the like."""
     places = [parameter.value for parameter in node.params if not parameter.showkey]
-    return _words(places[-1].nodes) if places and (name in _SETTING or name.startswith("lang-")) else []
+    return _words(places[-1].nodes) if places and _sets(str(node.name)) else []
 
 
 def _link(node: Any) -> list[str]:

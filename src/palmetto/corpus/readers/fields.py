@@ -30,13 +30,14 @@ def record(values: Any, name: str, file: File, source: Source, shelf: Shelf | No
     for field in wanted:
         try:
             text = _text(values[field])
+            text = markup.plain(text, source.markup) if text else text
         except encoding.Undecodable as error:
             return Problem(file.source, name, f"`{field}`: {error}")
         if text is None:
             kind = type(values[field]).__name__
             return Problem(file.source, name, f"`{field}` is {kind} {str(values[field])[:40]!r}, expected a string")
         if text:
-            parts.append(markup.plain(text, source.markup))
+            parts.append(text)
     text = "\n".join(parts)
     url = _string(values.get(source.url)) if source.url else None
     if source.kind != "code":

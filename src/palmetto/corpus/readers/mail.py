@@ -59,7 +59,7 @@ def _text(data: bytes) -> str | None:
     assert isinstance(payload, bytes), "a part that is no multipart"
     charset = part.get_content_charset()
     if part.get_content_subtype() == "html":
-        body = markup.from_html(markup.page(payload, charset))
+        body = markup.plain(markup.page(payload, charset), "html")
     else:
         body = _characters(payload, charset)
     subject = str(message["subject"] or "").strip()

@@ -28,28 +28,26 @@ def read_text(stream: Opened, file: File, source: Source) -> Iterator[Item]:
     """The whole file, without the frame that Project Gutenberg puts around a book; logs of a chat as dialogue."""
     try:
         text = encoding.decode(_whole(stream))
+        if source.kind == "dialogue":
+            yield _record(file, source, chat.dialogue(text) or text)
+            return
+        book = without_frame(text)
+        removed = len(text.encode()) - len(book.encode()) if book is not text else 0
+        yield _record(file, source, markup.plain(book, source.markup), removed)
     except encoding.Undecodable as error:
         yield Problem(file.source, file.name, str(error))
-        return
-    removed = 0
-    if source.kind == "dialogue":
-        body = chat.dialogue(text) or text
-    else:
-        unframed = without_frame(text)
-        removed = len(text.encode()) - len(unframed.encode()) if unframed is not text else 0
-        body = markup.plain(unframed, source.markup)
-    yield Record(file.name, body, None, source.licence, source.language, removed)
+
+
+def _record(file: File, source: Source, text: str, removed: int = 0) -> Record:
+    return Record(file.name, text, None, source.licence, source.language, removed)
 
 
 def read_page(stream: Opened, file: File, source: Source) -> Iterator[Item]:
     """The main text of a page; with `markup: none`, the page as it is."""
     try:
-        html = markup.page(_whole(stream), None)
+        yield _record(file, source, markup.plain(markup.page(_whole(stream), None), source.markup or "html"))
     except encoding.Undecodable as error:
         yield Problem(file.source, file.name, str(error))
-        return
-    text = markup.plain(html, source.markup or "html")
-    yield Record(file.name, text, None, source.licence, source.language)
 
 
 def read_code(stream: Opened, file: File, source: Source) -> Iterator[Item]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from urllib.parse import quote
 from xml.etree import ElementTree
 
-from palmetto.corpus import markup
+from palmetto.corpus import encoding, markup
 from palmetto.corpus.finding import File, Problem
 from palmetto.corpus.opening import Opened
 from palmetto.corpus.records import Dropped, Item, Record
@@ -35,14 +35,14 @@ def read_dump(stream: Opened, file: File, source: Source) -> Iterator[Item]:
                 base = (element.text or "").rpartition("/")[0]
             elif tag == "page":
                 number += 1
-                yield _article(element, f"{file.name}:{number}", base, source)
+                yield _article(element, f"{file.name}:{number}", base, file, source)
                 open_elements[-1].remove(element)
     except ElementTree.ParseError as error:
         if not stream.damage:
             yield Problem(file.source, file.name, f"broken XML ({error}); what comes before is kept")
 
 
-def _article(page: ElementTree.Element, name: str, base: str, source: Source) -> Item:
+def _article(page: ElementTree.Element, name: str, base: str, file: File, source: Source) -> Item:
     values: dict[str, str] = {}
     for element in page.iter():
         # A page of several revisions ends with its last.
@@ -53,7 +53,10 @@ def _article(page: ElementTree.Element, name: str, base: str, source: Source) ->
         return Dropped(name, "a page that is no article", size)
     if "redirect" in values or text.lstrip()[:9].lower() == "#redirect":
         return Dropped(name, "a redirect", size)
-    body = markup.plain(text, source.markup or "wikitext")
+    try:
+        body = markup.plain(text, source.markup or "wikitext")
+    except encoding.Undecodable as error:
+        return Problem(file.source, f"{name} {title}", str(error))
     url = f"{base}/{quote(title.replace(' ', '_'), safe='/:(),')}" if base and title else None
     return Record(name, f"{title}\n\n{body}" if body.strip() else "", url, source.licence, source.language)
 
