@@ -27,13 +27,14 @@ class Source(Section):
     """One part of the mixture."""
 
     paths: AtLeastOne
-    """Files, folders or addresses (gs://, s3://, …) that fsspec opens; relative ones lie in `root`."""
+    """Files, folders, patterns (*, **) or addresses (gs://, s3://, …) that fsspec opens; relative ones lie in `root`."""
     weight: Rate | None = None
     """Its part of the mixture's tokens, over the sum of all weights; null: the preset's for its name, without one 1."""
     kind: Literal["prose", "dialogue", "code"] = "prose"
     """Prose is judged by the rules for running text; dialogue and code are not."""
     text: AtLeastOne = ("text",)
-    """The fields of .jsonl, .csv, .tsv and .parquet that hold the text; of several, a line each."""
+    """The fields of .jsonl, .csv, .tsv and .parquet that hold the text; of several, a line each. Of a table whose first
+    row is no header, numbers of columns: ["1"] is the first."""
     url: str | None = "url"
     """The field that holds the address, if there is one."""
     markup: Literal["html", "wikitext", "none"] | None = None
