@@ -53,8 +53,9 @@ def test_folders_files_and_patterns_in_the_order_of_names(tmp_path: Path, make: 
 
 
 def test_a_name_that_looks_like_a_pattern(tmp_path: Path, make: Make) -> None:
-    make("a[1]/x.txt")
+    make("a[1]/x.txt", "b.txt")
     assert names(find(source("a[1]"), str(tmp_path), "web")) == ["a[1]/x.txt"]
+    assert names(find(source("."), str(tmp_path), "web")) == ["a[1]/x.txt", "b.txt"]
 
 
 def test_what_is_passed_over_is_named(tmp_path: Path, make: Make) -> None:

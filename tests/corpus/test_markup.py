@@ -46,7 +46,7 @@ def test_a_page_that_lies_about_its_charset_is_detected() -> None:
 
 
 WIKITEXT = """{{Infobox city|name=Seoul {{nested|x}}}}
-'''Seoul''' ({{lang|ko|서울}}; {{IPA|x}}) is ''the'' capital&nbsp;of [[South Korea|Korea]].<ref>[[x]]</ref><ref name=b />
+'''Seoul''' ({{lang|ko|서울}}; {{IPA|x}}) is ''the'' capital&nbsp;of [[S. Korea|Korea]].<ref>[[x]]</ref><ref name=b />
 [[File:A.jpg|thumb|A [[picture]] of it]] <!-- nothing -->__NOTOC__
 {| class="wikitable"
 ! head

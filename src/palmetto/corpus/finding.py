@@ -150,7 +150,8 @@ def _expanded(given: str, root: str | None, key: str) -> Iterator[tuple[str, str
 
 def _name(given: str, below: str) -> str:
     """As UTF-8 can hold it: a file's name may be any bytes."""
-    return os.fsencode(posixpath.join(given, below) if below else given).decode("utf-8", "backslashreplace")
+    name = below if given == "." and below else posixpath.join(given, below) if below else given
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def _identity(path: str) -> str:
