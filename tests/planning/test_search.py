@@ -52,6 +52,12 @@ def test_memory_falls_as_more_is_spread() -> None:
     assert again == sorted(again, reverse=True)
 
 
+def test_every_level_of_the_gradients_tree_keeps_a_pair() -> None:
+    recipe, on = recipes.load("palm-8b", ["mesh.data=64"]), parse("v4:4x4x4")
+    one, two, four = (estimate(recipe, on, leaves * 64).memory for leaves in (1, 2, 4))
+    assert two - one == four - two == pytest.approx(2 * 4 * 8_632_012_800 / 64, rel=0.01)
+
+
 def test_the_network_between_pods_costs_what_it_carries() -> None:
     one = estimate(recipes.load("palm-8b", ["mesh.data=64"]), parse("v4:4x4x4"), 256)
     two = estimate(recipes.load("palm-8b", ["mesh.pod=2", "mesh.data=64"]), parse("v4:4x4x4", slices=2), 256)

@@ -47,14 +47,14 @@ def estimate(recipe: Recipe, on: Topology, sequences: int) -> Estimate:
     own = _bytes(sharding, sharding.updated, "all")
     across = 2 * (mesh.pod - 1) / mesh.pod * own / on.dimensions[0].bandwidth if mesh.pod > 1 else 0.0
     return Estimate(
-        memory=_memory(recipe, sharding, layers),
+        memory=_memory(recipe, sharding, layers, leaves),
         compute=compute * (1 + _AGAIN[training.rematerialize]),
         within=weights + _activations_sent(recipe, leaves) / bandwidth["model"],
         across=across,
     )
 
 
-def _memory(recipe: Recipe, sharding: Sharding, layers: int) -> int:
+def _memory(recipe: Recipe, sharding: Sharding, layers: int, leaves: int) -> int:
     """Parameters, moments, gradients, saved activations, one layer's weights whole, a block of logits."""
     model, training, mesh = recipe.model, recipe.training, recipe.mesh
     parameters, moments = _bytes(sharding, sharding.at_rest, "all"), _bytes(sharding, sharding.updated, "all")
@@ -63,6 +63,7 @@ def _memory(recipe: Recipe, sharding: Sharding, layers: int) -> int:
     if isinstance(optimizer, Adafactor):
         kept = (optimizer.momentum > 0) + (not optimizer.factored)
     gradients = moments if mesh.zero >= 2 else _bytes(sharding, sharding.updated, "all") * mesh.data
+    gradients *= 2 + 2 * (leaves.bit_length() - 1)  # a leaf's, what they become, and of each level of the tree a pair
     half = HALF if model.activations != "float32" else FLOAT32
     positions = training.micro_batch * recipe.model_length // mesh.sequence
     heads = (model.heads + 2 * model.key_value_heads) * model.query_size
@@ -76,7 +77,7 @@ def _memory(recipe: Recipe, sharding: Sharding, layers: int) -> int:
     layer = layers // (model.layers // mesh.stage) * (2 * half + FLOAT32) if mesh.zero == 3 else 0
     logits = 2 * min(positions, 2048) * recipe.model_vocabulary * FLOAT32
     table = recipe.model_vocabulary * model.d_model // mesh.model * (half + FLOAT32)
-    return parameters + kept * moments + 2 * gradients + activations + layer + logits + table
+    return parameters + kept * moments + gradients + activations + layer + logits + table
 
 
 def _bytes(sharding: Sharding, axes: dict[str, Axes], what: str) -> int:
