@@ -15,7 +15,7 @@ PROSE, CODE = Source(paths=("x",)), Source(paths=("x",), kind="code")
         ("a.json", "json", None, None), ("a.parquet", "parquet", "parquet", None),
         ("a.warc.wet.gz", "warc", None, None),
         ("a.html", "html", "code", "code"), ("a.xml.bz2", "wiki", "code", "code"), ("a.py", None, "code", "code"),
-        ("a.mbox", "mail", None, None), ("a.pdf", None, None, None), ("gz", None, None, None),
+        ("a.csv", "csv", None, None), ("a.mbox", "mail", None, None), ("a.pdf", None, None, None), ("gz", None, None, None),
         ("a.gz", None, None, None),
     ],
 )  # fmt: skip

@@ -10,12 +10,10 @@ COMPRESSIONS = (".gz", ".zst", ".bz2")
 
 Kind = Literal["text", "lines", "json", "csv", "tsv", "parquet", "warc", "html", "wiki", "mail", "code"]
 
-_RECORDS: dict[str, Kind] = {
-    ".jsonl": "lines", ".ndjson": "lines", ".csv": "csv", ".tsv": "tsv", ".parquet": "parquet"
-}  # fmt: skip
+_RECORDS: dict[str, Kind] = {".jsonl": "lines", ".ndjson": "lines", ".parquet": "parquet"}
 _PROSE: dict[str, Kind] = {
     ".txt": "text", ".md": "text", ".rst": "text", ".log": "text", ".json": "json", ".warc": "warc", ".wet": "warc",
-    ".html": "html", ".htm": "html", ".xhtml": "html", ".xml": "wiki", ".mbox": "mail", ".eml": "mail"
+    ".csv": "csv", ".tsv": "tsv", ".html": "html", ".htm": "html", ".xhtml": "html", ".xml": "wiki", ".mbox": "mail", ".eml": "mail"
 }  # fmt: skip
 UNDERSTOOD = f"{', '.join((*_PROSE, *_RECORDS))}, each also {', '.join(COMPRESSIONS)}"
 UNDERSTOOD_OF_CODE = f"{', '.join(_RECORDS)} and files of the 24 languages ({', '.join(code_languages.EXTENSIONS)})"
@@ -33,7 +31,10 @@ def compression(name: str) -> str:
 
 
 def kind(name: str, source: Source, checkout: bool) -> Kind | None:
-    """How a file of a source is read; None if it is not. Within a checkout everything is code or nothing."""
+    """How a file of a source is read; None if it is not. Within a checkout everything is code or nothing.
+
+    Among code, tables with a comma or a tab are data, not records.
+    """
     path = PurePosixPath(name.lower())
     if path.suffix in COMPRESSIONS:
         path = path.with_suffix("")
