@@ -15,8 +15,8 @@ PROSE, CODE = Source(paths=("x",)), Source(paths=("x",), kind="code")
         ("a.json", "json", None, None), ("a.parquet", "parquet", "parquet", None),
         ("a.warc.wet.gz", "warc", None, None),
         ("a.html", "html", "code", "code"), ("a.xml.bz2", "wiki", "code", "code"), ("a.py", None, "code", "code"),
-        ("a.csv", "csv", None, None), ("a.mbox", "mail", None, None), ("a.pdf", None, None, None), ("gz", None, None, None),
-        ("a.gz", None, None, None),
+        ("a.csv", "csv", None, None), ("a.mbox", "mail", None, None), ("a.pdf", None, None, None),
+        ("gz", None, None, None), ("a.gz", None, None, None),
     ],
 )  # fmt: skip
 def test_by_name_source_and_checkout(name: str, prose: str | None, code: str | None, checkout: str | None) -> None:
