@@ -1,6 +1,7 @@
 """Sums in the fixed tree: their bits are those of the written-out tree, however the terms are spread."""
 
 import functools
+import re
 from collections.abc import Callable
 
 import jax
@@ -9,7 +10,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jax.sharding import PartitionSpec
 
+from palmetto.parallel.collectives import Group
 from palmetto.parallel.sharding import Spread
 from palmetto.training import reductions
 from tests import reference
@@ -174,3 +177,23 @@ def test_a_mean_agrees_with_float64(axis: int, shape: tuple[int, ...]) -> None:
     means = mean(array, axis, Spread(0))
     assert means.shape == expected.shape
     assert np.allclose(means, expected, rtol=1e-6, atol=1e-6)
+
+
+def test_a_mean_over_data_leaves_what_lies_along_model_there() -> None:
+    """The bits of one device, and gathers of a device's own columns alone; XLA by itself makes them whole first."""
+    array = some_arrays(4)["embedding"]
+    devices = jax.sharding.Mesh(np.array(jax.devices()[:4]).reshape(2, 2), ("data", "model"))
+    spread = Spread(0, 0, Group("data", 2, True), (), (1, 2))
+
+    def means(array: jax.Array) -> jax.Array:
+        over_data = PartitionSpec("data")
+        return jax.shard_map(
+            lambda part: reductions.mean(part, 0, spread),
+            mesh=devices, in_specs=over_data, out_specs=PartitionSpec(), axis_names={"data"}, check_vma=False,
+        )(array)  # fmt: skip
+
+    there = jax.device_put(array, jax.sharding.NamedSharding(devices, PartitionSpec("data", "model")))
+    compiled = jax.jit(means).lower(there).compile()
+    assert same_bits(compiled(there), mean(array, 0, Spread(0)))
+    gathers = re.findall(r"= f32\[([\d,]*)\]\S* all-gather\(", compiled.as_text())
+    assert set(gathers) == {"16,5"}, "chunks of rows by half of the columns"
