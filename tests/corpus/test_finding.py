@@ -1,6 +1,7 @@
 """Files of a source: all of them once, in order, and a name for everything that is passed over."""
 
 import os
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -72,10 +73,10 @@ def test_what_is_passed_over_is_named(tmp_path: Path, make: Make) -> None:
         "s/.hidden.txt": "hidden",
         "s/b.pdf": "not a kind of file that is read",
         "s/gone.txt": "a link to nothing",
-        "s/loop": "a link to a folder that is read already",
+        "s/loop": "a folder that is read already",
         "s/pipe.txt": "not a regular file",
         "s/sub/.cache": "hidden",
-        "s/sub/up": "a link to a folder that is read already",
+        "s/sub/up": "a folder that is read already",
     }
     assert [(each.name, "symbolic links" in each.reason) for each in found.problems] == [("s/self.txt", True)]
 
@@ -201,3 +202,20 @@ def test_addresses(memory: fsspec.AbstractFileSystem, tmp_path: Path, make: Make
         find(source("gopher://x"), None, "web")
     with pytest.raises(UserError, match=r"nothing matches"):
         find(source("memory://c/*.x"), None, "web")
+
+
+def test_a_deep_folder(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    path.mkdir()
+    here = os.getcwd()
+    os.chdir(path)
+    try:
+        # Deeper than Python recurses. Step by step: the whole path may be longer than the system takes at once.
+        for _ in range(1200):
+            os.mkdir("a")
+            os.chdir("a")
+        Path("x.txt").write_text("x")
+        assert names(find(source("s"), str(tmp_path), "web")) == ["s/" + "a/" * 1200 + "x.txt"]
+    finally:
+        os.chdir(here)
+        subprocess.run(["rm", "-r", str(path)], check=True)

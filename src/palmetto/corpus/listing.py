@@ -39,7 +39,7 @@ def list_folder(path: str, key: str) -> Listing:
         raise UserError(f"{key}: {path}: {_missing(path)}") from None
     else:
         if stat.S_ISDIR(status.st_mode):
-            _walk(Path(path), "", {(status.st_dev, status.st_ino)}, listing)
+            _walk(Path(path), {(status.st_dev, status.st_ino)}, listing)
         else:
             listing.files[""] = (path, status.st_size, str(status.st_mtime_ns))
     return listing
@@ -58,37 +58,46 @@ def _missing(path: str) -> str:
         return f"no permission to look into {parent}"
 
 
-def _walk(folder: Path, below: str, entered: set[tuple[int, int]], listing: Listing) -> None:
+def _walk(folder: Path, entered: set[tuple[int, int]], listing: Listing) -> None:
     """Links are followed; each folder is entered once, so that cycles end."""
-    try:
-        names = sorted(os.listdir(folder))
-    except OSError as error:
-        listing.problems[below] = _refusal(error, "look into it")
-        return
-    for name in names:
-        path, inner = folder / name, posixpath.join(below, name)
-        if name.startswith("."):
-            listing.passed[inner] = "hidden"
-            if name == ".git":
-                listing.checkouts.add(below or ".")
-            continue
+    waiting = [(folder, "")]
+    while waiting:
+        folder, below = waiting.pop()
         try:
-            status = path.stat()
-        except FileNotFoundError:
-            listing.passed[inner] = "a link to nothing"
+            names = sorted(os.listdir(folder))
         except OSError as error:
-            # ELOOP: a link to itself.
-            listing.problems[inner] = _refusal(error, "look at it")
+            listing.problems[below] = _refusal(error, "look into it")
+            continue
+        for name in names:
+            path, inner = folder / name, posixpath.join(below, name)
+            if name.startswith("."):
+                listing.passed[inner] = "hidden"
+                if name == ".git":
+                    listing.checkouts.add(below or ".")
+            elif (identity := _look(path, inner, listing)) in entered:
+                listing.passed[inner] = "a folder that is read already"
+            elif identity is not None:
+                entered.add(identity)
+                waiting.append((path, inner))
+
+
+def _look(path: Path, below: str, listing: Listing) -> tuple[int, int] | None:
+    """What a folder is known by; of anything else notes what it is."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        listing.passed[below] = "a link to nothing"
+    except OSError as error:
+        # A link to itself, for one.
+        listing.problems[below] = _refusal(error, "look at it")
+    else:
+        if stat.S_ISDIR(status.st_mode):
+            return status.st_dev, status.st_ino
+        if stat.S_ISREG(status.st_mode):
+            listing.files[below] = (str(path), status.st_size, str(status.st_mtime_ns))
         else:
-            if stat.S_ISREG(status.st_mode):
-                listing.files[inner] = (str(path), status.st_size, str(status.st_mtime_ns))
-            elif not stat.S_ISDIR(status.st_mode):
-                listing.passed[inner] = "not a regular file"
-            elif (status.st_dev, status.st_ino) in entered:
-                listing.passed[inner] = "a link to a folder that is read already"
-            else:
-                entered.add((status.st_dev, status.st_ino))
-                _walk(path, inner, entered, listing)
+            listing.passed[below] = "not a regular file"
+    return None
 
 
 def _refusal(error: OSError, what: str) -> str:
