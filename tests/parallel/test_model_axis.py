@@ -1,6 +1,7 @@
 """Layers whose heads and feed-forwards devices share: loss and gradients as on one device, for every kind of part."""
 
 import functools
+import re
 from typing import Any
 
 import jax
@@ -15,7 +16,16 @@ from palmetto.training import state as states
 from palmetto.training.loss import Batch
 from palmetto.training.step import make_step
 from tests.model.test_catalogue import some
-from tests.parallel.spread import LENGTH, Taken, check_same, make_recipe, on, take_gradient
+from tests.parallel.spread import (
+    LENGTH,
+    Taken,
+    check_same,
+    compile_gradient,
+    make_recipe,
+    on,
+    some_batch,
+    take_gradient,
+)
 
 LEARNED: dict[str, Any] = {"name": "learned", "length": LENGTH}
 MODELS: dict[str, Model] = {
@@ -47,6 +57,15 @@ def alone(name: str) -> Taken:
 @pytest.mark.parametrize(("name", "mesh"), CASES, ids=str)
 def test_loss_and_gradients_are_those_of_one_device(name: str, mesh: dict[str, int]) -> None:
     check_same(take_gradient(on(make_recipe(MODELS[name]), **mesh), ARRANGEMENTS[name]), alone(name))
+
+
+def test_queries_of_other_devices_heads_are_not_fetched() -> None:
+    """XLA by itself would, and have each device attend with all."""
+    recipe = on(make_recipe(MODELS["palm"]), model=2)
+    program = compile_gradient(recipe, ARRANGEMENTS["palm"], some_batch(recipe))[0].as_text()
+    assert program
+    assert "all-gather(" in program
+    assert not re.search(rf"f32\[2,{LENGTH},{recipe.model.heads},\d+\]\S* all-gather\(", program)
 
 
 @pytest.mark.parametrize("mesh", [{"data": 2}, {"data": 2, "model": 2}, {"model": 4}], ids=str)

@@ -194,6 +194,8 @@ def test_a_mean_over_data_leaves_what_lies_along_model_there() -> None:
 
     there = jax.device_put(array, jax.sharding.NamedSharding(devices, PartitionSpec("data", "model")))
     compiled = jax.jit(means).lower(there).compile()
+    program = compiled.as_text()
+    assert program
     assert same_bits(compiled(there), mean(array, 0, Spread(0)))
-    gathers = re.findall(r"= f32\[([\d,]*)\]\S* all-gather\(", compiled.as_text())
+    gathers = re.findall(r"= f32\[([\d,]*)\]\S* all-gather\(", program)
     assert set(gathers) == {"16,5"}, "chunks of rows by half of the columns"
