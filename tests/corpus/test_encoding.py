@@ -58,6 +58,14 @@ def test_broken_utf8_is_refused_and_not_taken_for_another_encoding() -> None:
         decode(b"\xff\xfea\0b")
 
 
+def test_lines_of_utf8_among_lines_of_another() -> None:
+    for language, name in (("ko", "cp949"), ("ja", "cp932"), ("ru", "cp1251"), ("fr", "cp1252")):
+        mixed = TEXTS[language].encode() + TEXTS[language].encode(name) + b"ascii\n" + TEXTS[language].encode()
+        assert decode(mixed) == TEXTS[language] * 2 + "ascii\n" + TEXTS[language]
+        with pytest.raises(Undecodable, match="broken UTF-8 at byte 7"):
+            decode(b"\n" + TEXTS["ko"].encode()[:8] + b"\n" + mixed)
+
+
 @pytest.mark.parametrize(
     "data",
     [

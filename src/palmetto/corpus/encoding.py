@@ -133,15 +133,32 @@ def _guessed(data: bytes, broken: int) -> str:
         raise Undecodable("binary")
     if _controls(data[:_SAMPLE]) * 100 > min(len(data), _SAMPLE):
         raise Undecodable("binary")
-    # Bytes that make up UTF-8 by chance are few; where they are most, it is UTF-8 that is broken, or mixed.
-    high = sum(map(len, _HIGH.findall(data)))
-    if sum(map(len, _MULTIBYTE.findall(data))) * 2 > high:
-        raise Undecodable(f"broken UTF-8 at byte {broken}")
+    if _mostly_utf8(data):
+        return _mixed(data, broken)
     guess = need("resiliparse.parse.encoding").detect_encoding(data, html5_compatible=False)
     for name in dict.fromkeys((_WIDER.get(guess, guess), *_OTHERS)):
         if name is not None and (text := _try(data, name)) is not None and _plausible(text):
             return text
     raise Undecodable("no encoding fits")
+
+
+def _mostly_utf8(data: bytes) -> bool:
+    """Bytes that make up UTF-8 by chance are few; where they are most, it is UTF-8 that is broken, or mixed."""
+    return sum(map(len, _MULTIBYTE.findall(data))) * 2 > sum(map(len, _HIGH.findall(data)))
+
+
+def _mixed(data: bytes, broken: int) -> str:
+    """Lines of UTF-8 among lines of one other encoding, as where files were put together; raises Undecodable if not."""
+    lines = data.split(b"\n")
+    texts = [_try(line, "utf-8") for line in lines]
+    others = [line for line, text in zip(lines, texts, strict=True) if text is None]
+    try:
+        if any(map(_mostly_utf8, others)):
+            raise Undecodable
+        guessed = iter(_guessed(b"\n".join(others), 0).split("\n"))
+    except Undecodable:
+        raise Undecodable(f"broken UTF-8 at byte {broken}") from None
+    return "\n".join(next(guessed) if text is None else text for text in texts)
 
 
 def _wide(data: bytes, share: float) -> str | None:

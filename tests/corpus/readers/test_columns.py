@@ -91,6 +91,17 @@ def test_parquet(tmp_path: Path, extension: str) -> None:
     ]
 
 
+def test_strings_of_parquet_that_are_none(tmp_path: Path) -> None:
+    korean = "하늘에 별은 깨알같이 총총 박혔다.".encode("cp949")
+    data = pa.array([korean, b"ascii"], pa.binary())
+    lying = pa.Array.from_buffers(pa.string(), 2, data.buffers())
+    parquet.write_table(pa.table({"text": lying}), tmp_path / "a.parquet")
+    assert reading_of(tmp_path / "a.parquet") == [
+        Record("a.parquet:0", korean.decode("cp949")),
+        Record("a.parquet:1", "ascii"),
+    ]
+
+
 def test_parquet_of_bytes_and_lists(tmp_path: Path) -> None:
     korean = "하늘에 별은 깨알같이 총총 박혔다."
     table = pa.table({"text": pa.array([korean.encode("cp949"), bytes(range(256))]), "turns": [["a", "b"], ["c"]]})

@@ -86,7 +86,9 @@ def test_the_shared_gpl_repository(shared_data: Path) -> None:
 
 
 VALUES = st.lists(
-    st.fixed_dictionaries({"text": st.text(max_size=40), "n": st.integers() | st.lists(st.text())}), max_size=8
+    st.fixed_dictionaries({"text": st.text(max_size=40), "n": st.integers() | st.lists(st.text())})
+    | st.integers(-(10**30), 10**30),
+    max_size=8,
 )
 
 
@@ -99,7 +101,7 @@ VALUES = st.lists(
 )
 def test_an_array_in_pieces_of_any_size(
     tmp_path_factory: pytest.TempPathFactory,
-    values: list[dict[str, str]],
+    values: list[dict[str, str] | int],
     indent: int | str | None,
     escape: bool,
     name: str,
@@ -109,7 +111,9 @@ def test_an_array_in_pieces_of_any_size(
     path.write_bytes(json.dumps(values, indent=indent, ensure_ascii=escape).encode(name, "surrogatepass"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(json_records, "_CHUNK", chunk)
-        assert [text for _, text in kept(reading_of(path))] == [value["text"] for value in values]
+        items = reading_of(path)
+    assert [text for _, text in kept(items)] == [value["text"] for value in values if isinstance(value, dict)]
+    assert len(problems(items)) == sum(isinstance(value, int) for value in values)
 
 
 @pytest.mark.parametrize(
