@@ -7,7 +7,8 @@ from palmetto.errors import UserError
 from palmetto.recipe import Recipe
 
 if TYPE_CHECKING:
-    from palmetto.corpus.engine import Engine
+    from palmetto.corpus.engine import LocalEngine
+    from palmetto.corpus.ray_engine import RayEngine
     from palmetto.corpus.stage import Say
 
 
@@ -22,14 +23,14 @@ def build(recipe: Recipe, out: Path, say: "Say", engine: str = "local", workers:
 
     tokens = recipe.tokens
     counter = Counter(tokens.vocabulary, tokens.vocabulary_size, recipe.corpus.section_bytes)
-    with Watch() as watch:
-        manifest = stages.build(recipe.corpus.build, counter, out, _engine(engine, workers), watch.say, watch.engine)
+    with Watch() as watch, _engine(engine, workers) as started:
+        manifest = stages.build(recipe.corpus.build, counter, out, started, watch.say, watch.engine)
     datasheet.write(manifest, recipe.name, out)
     say(f"datasheet: {out / 'datasheet.html'}")
     return manifest
 
 
-def _engine(name: str, workers: int | None) -> "Engine":
+def _engine(name: str, workers: int | None) -> "LocalEngine | RayEngine":
     if name == "ray":
         from palmetto.corpus.ray_engine import RayEngine
 

@@ -4,6 +4,7 @@ import functools
 import os
 import signal
 import socket
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -19,6 +20,19 @@ from palmetto.errors import RunStopped, UserError
 def square(number: int) -> int:
     time.sleep(0.1 if number == 0 else 0)  # the first is ready last
     return number * number
+
+
+def own_id(number: int) -> int:
+    time.sleep(0.02)
+    return os.getpid()
+
+
+def alive(process: int) -> bool:
+    """Whether there is such a process, and it is not one that only waits to be asked how it ended."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 def die_once(folder: Path, number: int) -> int:
@@ -68,6 +82,35 @@ def test_an_error_comes_where_its_result_would(workers: int) -> None:
     assert [next(results) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(UserError, match="number 3"):
         next(results)
+
+
+def test_workers_stay_from_map_to_map_and_end_with_the_engine() -> None:
+    with LocalEngine(2) as engine:
+        first = {*engine.map(own_id, range(8))}
+        both = first | {*engine.map(own_id, range(8))}
+        assert len(both) <= 2, "no others were started"
+        assert os.getpid() not in first
+    assert not any(alive(process) for process in first)
+
+
+def test_workers_end_with_a_parent_that_is_killed() -> None:
+    program = """
+from palmetto.corpus.engine import LocalEngine
+from tests.corpus.test_engine import own_id
+print(*{*LocalEngine(2).map(own_id, range(8))}, flush=True)
+input()
+"""
+    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        workers = [int(word) for word in parent.stdout.readline().split()]
+        assert workers
+        assert all(alive(process) for process in workers)
+        parent.kill()
+        assert parent.stdout.read() == b"", "whoever holds the other end of the pipe lets go of it"
+    deadline = time.monotonic() + 20
+    while any(alive(process) for process in workers):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_a_cluster_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

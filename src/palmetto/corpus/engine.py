@@ -3,6 +3,7 @@
 import itertools
 import multiprocessing
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -28,11 +29,19 @@ class Engine(Protocol):
 
 class LocalEngine:
     """Processes of this machine, a task each at a time, so that memory is what `workers` tasks take. They are started
-    by the first tasks and stay for those that come later."""
+    by the first tasks, stay for those that come later, and end with the engine's context or this process."""
 
     def __init__(self, workers: int | None = None) -> None:
         self.workers = workers or len(os.sched_getaffinity(0))
         self._pool: ProcessPoolExecutor | None = None
+
+    def __enter__(self) -> "LocalEngine":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+            self._pool = None
 
     def map(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[Result]:
         """See `Engine`; RunStopped if a task takes its worker with it three times, by lack of memory for one."""
@@ -58,7 +67,7 @@ class LocalEngine:
     def _map_once(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[Result]:
         """Two tasks a worker are handed out, not all: what waits takes no memory, and a failure shows soon."""
         if self._pool is None:
-            self._pool = ProcessPoolExecutor(self.workers, multiprocessing.get_context("spawn"))
+            self._pool = ProcessPoolExecutor(self.workers, multiprocessing.get_context("spawn"), _end_with_parent)
         pool, waiting, running = self._pool, iter(tasks), deque[Future[Result]]()
         try:
             running.extend(pool.submit(function, task) for task in itertools.islice(waiting, 2 * self.workers))
@@ -68,3 +77,15 @@ class LocalEngine:
         finally:
             for future in running:
                 future.cancel()
+
+
+def _end_with_parent() -> None:
+    """Ends a worker whose parent was killed: it would wait for tasks for ever, and hold the files it has inherited."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()

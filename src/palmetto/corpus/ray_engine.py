@@ -37,6 +37,12 @@ class RayEngine:
             _connect(ray, workers)
         logging.getLogger("ray.data").setLevel(logging.ERROR)
 
+    def __enter__(self) -> "RayEngine":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """The connection stays: others in this process may use it."""
+
     def map(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[Result]:
         """See `Engine`; RunStopped if a task takes its worker with it three times, by lack of memory for one."""
         if not tasks:
