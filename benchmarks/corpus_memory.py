@@ -1,0 +1,263 @@
+"""Builds a synthetic corpus and watches memory and time: is it bounded, and what does each stage cost as text grows?
+
+    python benchmarks/corpus_memory.py FOLDER [--gigabytes 1] [--workers 2] [--cores 100,1000]
+
+Writes text into FOLDER once (several sources, 5 % of the documents copies, an evaluation set of which some questions
+stand in the text) and builds a corpus of a quarter of it, then of all, with every stage. Printed are the peak of the
+memory of all processes together, for both; of each stage its MB/s a core, the seconds of all cores and of the one
+process that hands out tasks ("alone", which more cores do not shorten), how the sum grows with the text (1: in
+proportion), and how long 1 TB and 100 TB would take on so many cores, if in proportion; the last line is the peak
+memory in GiB. Pages that processes share are counted for each, so that the true peak is lower. 10 GB needs 40 GB of
+disk.
+"""
+
+import argparse
+import json
+import math
+import multiprocessing
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from palmetto.corpus.build import build
+from palmetto.corpus.engine import Engine, LocalEngine
+from palmetto.recipe.corpus import Build
+from palmetto.tokens.counting import Counter
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+SOURCES = ("web", "books", "news")
+FILE_BYTES = 16 << 20
+STOP_WORDS = ["the", "of", "and", "to", "in", "a", "is", "that", "for", "it", "was", "on", "with", "as", "be", "have"]
+VOCABULARY = 50_000
+COPIES = 0.05
+TERABYTE = 1e6
+"""In MB."""
+
+
+def main() -> None:
+    """Writes, builds twice, prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--gigabytes", type=float, default=1.0)
+    parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--cores", default="100,1000")
+    arguments = parser.parse_args()
+    files = math.ceil(arguments.gigabytes * 1e9 / FILE_BYTES / 4 / len(SOURCES)) * 4 * len(SOURCES)
+    write_text(arguments.folder / "raw", files)
+    few, many = (measure(arguments.folder, part, arguments.workers) for part in (files // 4, files))
+    print(f"\n{many.size / 1e9:.2f} GB of text; peak memory {many.peak:.2f} GiB on {arguments.workers} workers, "
+          f"{few.peak:.2f} for a quarter of it")  # fmt: skip
+    print(table(few, many, [int(cores) for cores in arguments.cores.split(",")]))
+    print(f"{many.peak:.2f}")
+
+
+def write_text(folder: Path, files: int) -> None:
+    """Files of about FILE_BYTES in turns for every source, unless they are there; the same bytes every time."""
+    random = np.random.default_rng(0)
+    letters = np.array(list("etaoinshrdlucmfwypvbgk"))
+    lengths = random.integers(2, 11, VOCABULARY)
+    words = STOP_WORDS + ["".join(random.choice(letters, length)) for length in lengths]
+    ranks = 1 / np.arange(2, len(words) + 2)
+    bounds = np.cumsum(ranks / ranks.sum())
+    vocabulary = np.array(words, object)
+    questions: list[str] = []
+    for number in range(files):
+        path = folder / SOURCES[number % len(SOURCES)] / f"{number:06}.jsonl"
+        texts = _texts(np.random.default_rng(number + 1), vocabulary, bounds)
+        if number % 4 == 0 and len(questions) < 100:
+            questions += [next(texts)[100:300] for _ in range(4)]  # half of them will not be found: they were taken out
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial = path.with_suffix(".partial")
+            with partial.open("w") as file:
+                while file.tell() < FILE_BYTES:
+                    file.write(json.dumps({"text": next(texts)}) + "\n")
+            partial.replace(path)
+    (folder / "quiz.jsonl").write_text("".join(json.dumps({"question": question}) + "\n" for question in questions))
+
+
+def _texts(random: np.random.Generator, vocabulary: Any, bounds: Any) -> Iterator[str]:
+    """Texts of 100 to 2000 words, some of them copies of earlier ones."""
+    kept: list[str] = []
+    while True:
+        drawn = vocabulary[np.minimum(np.searchsorted(bounds, random.random(1 << 16)), len(vocabulary) - 1)].tolist()
+        start = 0
+        while start < len(drawn):
+            length = int(np.exp(random.uniform(np.log(100), np.log(2000))))
+            if kept and random.random() < COPIES:
+                yield kept[int(random.integers(len(kept)))]
+                continue
+            words = drawn[start : start + length]
+            start += length
+            text = " ".join(" ".join(words[i : i + 14]).capitalize() + "." for i in range(0, len(words), 14))
+            if len(kept) < 1000:
+                kept.append(text)
+            yield text
+
+
+@dataclass
+class Cost:
+    """Of a stage: seconds of the workers' cores, of the process that hands out tasks, and MB of text that came to it."""
+
+    cores: float = 0.0
+    alone: float = 0.0
+    megabytes: float = 0.0
+
+
+@dataclass
+class Measured:
+    """A build: bytes of text, the peak of memory in GiB, and each stage's cost."""
+
+    size: int
+    peak: float = 0.0
+    stages: dict[str, Cost] = field(default_factory=dict)
+
+
+def measure(folder: Path, files: int, workers: int) -> Measured:
+    """Builds a corpus of the first files in a process of its own, whose tree is watched."""
+    print(f"building {files} files", flush=True)
+    out = folder / f"corpus-{files}"
+    shutil.rmtree(out, ignore_errors=True)
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_build, args=(folder / "raw", files, workers, out, theirs))
+    process.start()
+    theirs.close()
+    peak, ended = [0], threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(0.1):
+            peak[0] = max(peak[0], resident(process.pid or 0))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        measured: Measured = ours.recv()
+    finally:
+        ended.set()
+        watcher.join()
+        process.join()
+    measured.peak = peak[0] / 2**30
+    shutil.rmtree(out)
+    return measured
+
+
+def resident(process: int) -> int:
+    """Bytes in memory of a process and all that it has started."""
+    try:
+        children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+        pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE") + sum(resident(int(child)) for child in children)
+
+
+def _build(raw: Path, files: int, workers: int, out: Path, answer: Any) -> None:
+    paths: dict[str, list[str]] = {source: [] for source in SOURCES}
+    for path in sorted(raw.glob("*/*.jsonl"), key=lambda path: path.name)[:files]:
+        paths[path.parent.name].append(str(path.relative_to(raw)))
+    recipe = Build.model_validate(
+        {
+            "root": str(raw),
+            "sources": {source: {"paths": paths[source]} for source in SOURCES},
+            "duplicates": {"span": 50},
+            "contamination": {"evaluation": ["quiz.jsonl"]},
+        }
+    )
+    measured = Measured(sum((raw / path).stat().st_size for of_source in paths.values() for path in of_source))
+    last = Last(measured)
+
+    def watch(engine: Engine, stage: str) -> Engine:
+        return Timed(engine, last.begin(stage))
+
+    def say(line: str) -> None:
+        print(line, flush=True)
+        if line.startswith("vocabulary:"):
+            last.begin("vocabulary")
+
+    manifest = build(recipe, Counter("bpe", 8192, 65536), out, LocalEngine(workers), say, watch)
+    last.begin("end")
+    for stage in manifest["stages"]:
+        measured.stages[stage["name"]].megabytes = sum(size for _, size in stage["before"].values()) / 1e6
+    measured.stages["writing"].megabytes = sum(size for _, size in manifest["stages"][-1]["after"].values()) / 1e6
+    del measured.stages["end"]
+    answer.send(measured)
+
+
+class Last:
+    """The stage that runs."""
+
+    def __init__(self, measured: Measured) -> None:
+        self._measured, self._stage, self._start = measured, "", time.process_time()
+
+    def begin(self, stage: str) -> Cost:
+        """Ends the stage before."""
+        now = time.process_time()
+        if self._stage:
+            self._measured.stages[self._stage].alone += now - self._start
+        self._stage, self._start = stage, now
+        return self._measured.stages.setdefault(stage, Cost())
+
+
+class Timed:
+    """An engine that sums the time its tasks take."""
+
+    def __init__(self, engine: Engine, cost: Cost) -> None:
+        self._engine, self._cost = engine, cost
+
+    def map(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[Result]:
+        """See `Engine`."""
+        for result, seconds, process in self._engine.map(_Timing(function), tasks):
+            if process != os.getpid():
+                self._cost.cores += seconds
+            yield result
+
+
+@dataclass(frozen=True)
+class _Timing:
+    """A function that tells its time too, and where it ran."""
+
+    function: Callable[[Any], Any]
+
+    def __call__(self, task: Any) -> tuple[Any, float, int]:
+        start = time.process_time()
+        result = self.function(task)
+        return result, time.process_time() - start, os.getpid()
+
+
+def table(few: Measured, many: Measured, cores: Sequence[int]) -> str:
+    """A line a stage."""
+    header = f"{'stage':18}{'MB in':>9}{'MB/s a core':>13}{'core s':>9}{'alone s':>9}{'grows':>7}"
+    lines = [header + "".join(f"{f'{size} TB, {count}':>14}" for size in (1, 100) for count in cores)]
+    total = dict.fromkeys([(size, count) for size in (1, 100) for count in cores], 0.0)
+    for name, cost in many.stages.items():
+        before = few.stages[name]
+        spent, spent_before = cost.cores + cost.alone, before.cores + before.alone
+        more = cost.megabytes / before.megabytes if before.megabytes else 1.0
+        grows = f"{math.log(spent / spent_before) / math.log(more):.2f}" if more > 1 and spent_before else ""
+        rate = f"{cost.megabytes / spent:,.1f}" if cost.megabytes else ""
+        line = f"{name:18}{cost.megabytes:9,.0f}{rate:>13}{cost.cores:9,.1f}{cost.alone:9,.1f}{grows:>7}"
+        for size, count in total if cost.megabytes else ():
+            # Of the text that comes to a stage, as large a part as here.
+            hours = (cost.cores / count + cost.alone) / (many.size / 1e6) * size * TERABYTE / 3600
+            total[size, count] += hours
+            line += f"{_duration(hours):>14}"
+        lines.append(line)
+    lines.append(f"{'all':65}" + "".join(f"{_duration(hours):>14}" for hours in total.values()))
+    return "\n".join(lines)
+
+
+def _duration(hours: float) -> str:
+    return f"{hours / 24:,.1f} d" if hours >= 48 else f"{hours:,.1f} h"
+
+
+if __name__ == "__main__":
+    main()
