@@ -143,7 +143,7 @@ def test_other_pieces_of_json(tmp_path: Path, content: bytes, texts: list[str], 
     assert (told == []) if reason is None else (len(told) == 1 and told[0].startswith(reason))
 
 
-_PEAK = """
+_PEAK = r"""
 import re, sys
 from pathlib import Path
 from tests.corpus.reading_of import reading_of

@@ -1,12 +1,15 @@
 """Dumps of MediaWiki."""
 
 import bz2
+import tracemalloc
 from pathlib import Path
 
 import pytest
 
-from palmetto.corpus.finding import Problem
+from palmetto.corpus.finding import Problem, find
+from palmetto.corpus.reading import read
 from palmetto.corpus.records import Dropped, Record
+from palmetto.recipe.corpus import Source
 from tests.corpus.reading_of import reading_of
 
 HEAD = """<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.11/" version="0.11" xml:lang="ko">
@@ -46,15 +49,29 @@ def test_articles(tmp_path: Path, name: str) -> None:
 
 
 def test_a_damaged_dump_gives_the_articles_before(tmp_path: Path) -> None:
-    dump = HEAD + "".join(page(f"T{i}", f"Article {i * 7919}") for i in range(40_000)) + "</mediawiki>"
+    dump = HEAD + "".join(page(f"T{i}", f"Article {i * 7919}") for i in range(6000)) + "</mediawiki>"
     data = bz2.compress(dump.encode(), 1)
     (tmp_path / "a.xml.bz2").write_bytes(data[: len(data) // 2])
     *articles, problem = reading_of(tmp_path / "a.xml.bz2")
     assert problem == Problem("s", "a.xml.bz2", "cut short; what comes before is kept")
-    assert len(articles) > 5000
+    assert len(articles) > 1000
     last = articles[-1]
     assert isinstance(last, Record)
     assert last.text == f"T{len(articles) - 1}\n\nArticle {(len(articles) - 1) * 7919}"
+
+
+def test_a_long_dump_is_never_in_memory(tmp_path: Path) -> None:
+    (tmp_path / "a.xml").write_text(
+        HEAD + "".join(page(f"T{i}", "word " * 40_000) for i in range(100)) + "</mediawiki>"
+    )
+    source = Source(paths=("a.xml",), markup="none")
+    (file,) = find(source, str(tmp_path), "s").files
+    tracemalloc.start()
+    try:
+        assert sum(isinstance(item, Record) for item in read(file, source)) == 100
+        assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_what_is_no_dump(tmp_path: Path) -> None:
