@@ -105,7 +105,7 @@ def _texts(random: np.random.Generator, vocabulary: Any, bounds: Any) -> Iterato
 
 @dataclass
 class Cost:
-    """Of a stage: seconds of the workers' cores, of the process that hands out tasks, and MB of text that came to it."""
+    """Of a stage: seconds of the workers' cores and of the process that hands out tasks, and MB of text that came."""
 
     cores: float = 0.0
     alone: float = 0.0
