@@ -1,5 +1,6 @@
 """Extraction: the same documents however they are divided, whatever befalls the process, and nothing lost unsaid."""
 
+import errno
 import gzip
 import json
 import os
@@ -175,9 +176,11 @@ def test_what_may_not_be_read_is_named(mixed: Path, tmp_path: Path, monkeypatch:
             raise PermissionError(13, "Permission denied", str(path))
         return whole(path, *others)
 
+    (mixed / "books" / "self.txt").symlink_to("self.txt")
     monkeypatch.setattr(Path, "open", denied)
     extracted, _ = done(mixed, tmp_path / "out", {"books": {"paths": ["books"]}}, failures=0.9)
     assert [(problem.name, problem.reason) for problem in extracted.problems] == [
+        ("books/self.txt", os.strerror(errno.ELOOP)),
         ("books/a.txt", "no permission to read it"),
         ("books/b.txt", "binary"),
     ]
