@@ -27,7 +27,7 @@ REPEATS = np.dtype([("key", "<u8"), ("kept", "S32")])
 """A document that goes, by its number, and the id of the one that stays for it."""
 
 _SHARDS = "shards.json"
-_PARTITION_BYTES = 256 << 20
+_PARTITION_BYTES = 128 << 20
 
 
 class Range(NamedTuple):
@@ -63,7 +63,7 @@ def read(paths: Iterable[Path], keys: Range, dtype: np.dtype[Any]) -> Rows:
 
 
 def partitions(paths: Sequence[Path]) -> list[Range]:
-    """Ranges of keys whose rows are about 256 MiB each."""
+    """Ranges of keys whose rows are about 128 MiB each."""
     count = max(1, math.ceil(sum(path.stat().st_size for path in paths) / _PARTITION_BYTES))
     return [Range(*bounds) for bounds in itertools.pairwise((part << 64) // count for part in range(count + 1))]
 
