@@ -68,12 +68,9 @@ def write_text(folder: Path, files: int) -> None:
     ranks = 1 / np.arange(2, len(words) + 2)
     bounds = np.cumsum(ranks / ranks.sum())
     vocabulary = np.array(words, object)
-    questions: list[str] = []
     for number in range(files):
         path = folder / SOURCES[number % len(SOURCES)] / f"{number:06}.jsonl"
-        texts = _texts(np.random.default_rng(number + 1), vocabulary, bounds)
-        if number % 4 == 0 and len(questions) < 100:
-            questions += [next(texts)[100:300] for _ in range(4)]  # half of them will not be found: they were taken out
+        texts = _texts(np.random.default_rng(number), vocabulary, bounds)
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             partial = path.with_suffix(".partial")
@@ -81,7 +78,11 @@ def write_text(folder: Path, files: int) -> None:
                 while file.tell() < FILE_BYTES:
                     file.write(json.dumps({"text": next(texts)}) + "\n")
             partial.replace(path)
-    (folder / "quiz.jsonl").write_text("".join(json.dumps({"question": question}) + "\n" for question in questions))
+    questions = []
+    for number in range(100):  # each file holds one, as far as there are files
+        text = next(_texts(np.random.default_rng(number), vocabulary, bounds))
+        questions.append(json.dumps({"question": text[100:300]}) + "\n")
+    (folder / "quiz.jsonl").write_text("".join(questions))
 
 
 def _texts(random: np.random.Generator, vocabulary: Any, bounds: Any) -> Iterator[str]:
