@@ -1,6 +1,7 @@
 """Files that are either whole or absent: atomic writes, digests and append-only JSON lines."""
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
@@ -10,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from palmetto.errors import UserError
+from palmetto.errors import RunStopped, UserError
 
 
 @contextlib.contextmanager
@@ -46,6 +47,17 @@ def locked(directory: Path) -> Iterator[None]:
         file.write(str(os.getpid()))
         file.flush()
         yield
+
+
+@contextlib.contextmanager
+def room(folder: Path) -> Iterator[None]:
+    """Says it in a line where the disk is full; what is written whole stays, and can be gone on from."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise RunStopped(f"{folder}: the disk is full; make room and start again, it goes on from here") from None
 
 
 def sync_directory(path: Path) -> None:

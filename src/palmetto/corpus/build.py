@@ -133,6 +133,7 @@ def _finish(
         + [{"name": name, **result.counts.values()} for name, result in done],
         "not_read": [asdict(problem) for problem in extracted.problems],
         "passed_over": [asdict(passed) for passed in extracted.passed],
+        "frames_left_out": extracted.frames,
         "contamination": _contamination(done, out),
         "mixture": read_json(done[-1][1].folder / "parts.json"),
         "languages": _nested(survey.languages),

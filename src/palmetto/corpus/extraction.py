@@ -1,7 +1,5 @@
 """From sources to documents: files are found, read, and their texts written in shards of about the same size."""
 
-import contextlib
-import errno
 import functools
 import hashlib
 import shutil
@@ -23,7 +21,7 @@ from palmetto.corpus.reading import read
 from palmetto.corpus.records import Dropped, Record
 from palmetto.corpus.stage import Done, Say, View, digest_of
 from palmetto.errors import RunStopped
-from palmetto.files import read_json, sha256, write_json
+from palmetto.files import read_json, room, sha256, write_json
 from palmetto.recipe.corpus import Build, Source
 
 SHARD_BYTES = 32 << 20
@@ -32,7 +30,6 @@ _VERSION = 3
 _SHOWN = 5
 _Row = tuple[str, str | None, str | None, str | None]
 """Name, address, licence and language."""
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True)
@@ -198,7 +195,7 @@ def _extract(folder: Path, task: _Task) -> dict[str, Any]:
         values: dict[str, Any] = read_json(report)
         return values
     output = _Output(folder, task)
-    with _room(folder):
+    with room(folder):
         for file in task.files:
             for found in read(file, task.source):
                 if isinstance(found, Problem):
@@ -219,17 +216,6 @@ def _extract(folder: Path, task: _Task) -> dict[str, Any]:
         }
         write_json(report, values)
     return values
-
-
-@contextlib.contextmanager
-def _room(folder: Path) -> Iterator[None]:
-    """Says it in a line where the disk is full; what is written whole stays, and is gone on from."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in _FULL:
-            raise
-        raise RunStopped(f"{folder}: the disk is full; make room and start again, it goes on from here") from None
 
 
 def _table(source: str, rows: list[_Row], texts: list[bytes]) -> pa.Table:

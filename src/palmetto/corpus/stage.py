@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from palmetto.corpus import tables
 from palmetto.corpus.counts import Counts
 from palmetto.corpus.engine import Engine
-from palmetto.files import read_json, write_json
+from palmetto.files import read_json, room, write_json
 
 NOTES = "notes"
 Say = Callable[[str], None]
@@ -114,7 +114,8 @@ def run(stage: Stage, view: View, before: str, workplace: Path, engine: Engine, 
         say(f"{stage.name}: done already; {counts.line()}")
         return Done(folder, counts, digest)
     _clear_others(stage.name, folder, workplace)
-    stage.prepare(view, engine, folder)
+    with room(folder):
+        stage.prepare(view, engine, folder)
     task = functools.partial(_note_shard, stage, view, folder)
     counts = Counts.sum(Counts.of(values) for values in engine.map(task, view.shards))
     write_json(done, counts.values())
@@ -131,7 +132,8 @@ def _note_shard(stage: Stage, view: View, folder: Path, shard: str) -> dict[str,
     notes = stage.note(documents, shard, folder)
     assert len(notes) == len(documents), f"{stage.name}: a note a document"
     counts = count(documents, notes)
-    tables.write(path, notes, **counts.values())
+    with room(folder):
+        tables.write(path, notes, **counts.values())
     return counts.values()
 
 

@@ -34,7 +34,8 @@ def write(path: Path, table: pa.Table, **metadata: Any) -> None:
     """Writes a table atomically, with JSON values beside its schema."""
     named = table.replace_schema_metadata({_METADATA: json.dumps(metadata, sort_keys=True).encode()})
     with atomic(path) as file:
-        parquet.write_table(named, file, compression="zstd", row_group_size=16384)
+        # Statistics of texts are copies of the least and the greatest of them, whatever their size.
+        parquet.write_table(named, file, compression="zstd", row_group_size=16384, write_statistics=False)
 
 
 def read(path: Path, columns: list[str] | None = None) -> pa.Table:

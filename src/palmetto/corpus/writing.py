@@ -13,7 +13,7 @@ from palmetto.corpus import tables
 from palmetto.corpus.engine import Engine
 from palmetto.corpus.measuring import draw
 from palmetto.corpus.stage import View
-from palmetto.files import sha256
+from palmetto.files import room, sha256
 
 SAMPLES = 3
 """Documents of every source that are shown."""
@@ -62,7 +62,8 @@ def _write_shard(view: View, folder: Path, digest: str, shard: str) -> Survey:
         for name in _COLUMNS
     }
     table = pa.table(columns)
-    tables.write(path, table, digest=digest)
+    with room(folder):
+        tables.write(path, table, digest=digest)
     return _survey(table, path, folder)
 
 

@@ -27,7 +27,7 @@ class Source(Section):
     """One part of the mixture."""
 
     paths: AtLeastOne
-    """Files, folders, patterns (*, **) or addresses (gs://, s3://, …) that fsspec opens; relative ones lie in `root`."""
+    """Files, folders, patterns (*, **) or addresses that fsspec opens (gs://, s3://); relative ones lie in `root`."""
     weight: Rate | None = None
     """Its part of the mixture's tokens, over the sum of all weights; null: the preset's for its name, without one 1."""
     kind: Literal["prose", "dialogue", "code"] = "prose"
