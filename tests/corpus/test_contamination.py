@@ -130,7 +130,7 @@ def rounded(shares: dict[str, Fraction | None]) -> dict[str, float | None]:
     return {name: None if share is None else round(float(share), 4) for name, share in shares.items()}
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(EXAMPLES, st.lists(TEXTS, min_size=1, max_size=6), st.data())
 def test_both_ways_as_the_plain_implementation(
     examples: list[tuple[str, str, str]], texts: list[str], data: st.DataObject
