@@ -6,8 +6,8 @@ Writes text into FOLDER once (several sources, 5 % of the documents copies, an e
 stand in the text) and builds a corpus of a quarter of it, then of all, with every stage. Printed are the peak of the
 memory of all processes together, for both; of each stage its MB/s a core, the seconds of all cores and of the one
 process that hands out tasks ("alone", which more cores do not shorten), how the sum grows with the text (1: in
-proportion), and how long 1 TB and 100 TB would take on so many cores, if in proportion; the last line is the peak
-memory in GiB. Pages that processes share are counted for each, so that the true peak is lower. 10 GB needs 40 GB of
+proportion), and how long 1 TB and 100 TB would take on so many cores at what the last three quarters cost; the last
+line is the peak memory in GiB. Pages that processes share are counted for each, so that the true peak is lower. 10 GB needs 40 GB of
 disk.
 """
 
@@ -247,8 +247,9 @@ def table(few: Measured, many: Measured, cores: Sequence[int]) -> str:
         rate = f"{cost.megabytes / spent:,.1f}" if cost.megabytes else ""
         line = f"{name:18}{cost.megabytes:9,.0f}{rate:>13}{cost.cores:9,.1f}{cost.alone:9,.1f}{grows:>7}"
         for size, count in total if cost.megabytes else ():
-            # Of the text that comes to a stage, as large a part as here.
-            hours = (cost.cores / count + cost.alone) / (many.size / 1e6) * size * TERABYTE / 3600
+            # What is the same for a quarter and for all (imports, tables) does not grow.
+            grown = max(0.0, cost.cores - before.cores) / count + max(0.0, cost.alone - before.alone)
+            hours = grown / (many.size - few.size) * 1e6 * size * TERABYTE / 3600
             total[size, count] += hours
             line += f"{_duration(hours):>14}"
         lines.append(line)
