@@ -7,8 +7,8 @@ stand in the text) and builds a corpus of a quarter of it, then of all, with eve
 memory of all processes together, for both; of each stage its MB/s a core, the seconds of all cores and of the one
 process that hands out tasks ("alone", which more cores do not shorten), how the sum grows with the text (1: in
 proportion), and how long 1 TB and 100 TB would take on so many cores at what the last three quarters cost; the last
-line is the peak memory in GiB. Pages that processes share are counted for each, so that the true peak is lower. 10 GB needs 40 GB of
-disk.
+line is the peak memory in GiB. Pages that processes share are counted for each, so that the true peak is lower. 10 GB
+need 40 GB of disk.
 """
 
 import argparse
