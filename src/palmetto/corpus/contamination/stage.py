@@ -41,7 +41,7 @@ class Contamination:
 
     With "drop", such documents are dropped, and examples are marked by what remains; by all documents too, under other
     names. Later stages can only take away more, so that what is marked clean is clean. Each worker's memory grows with
-    the text of the evaluation sets (some 30 bytes a word), not with the corpus.
+    the text of the evaluation sets (some 40 bytes a word), not with the corpus.
     """
 
     evaluation: tuple[str, ...]
