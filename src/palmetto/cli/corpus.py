@@ -13,6 +13,7 @@ app.add_typer(quality, name="quality")
 
 Classifier = Annotated[Path, typer.Argument(metavar="FILE", help="A classifier that `quality train` has written.")]
 Curated = Annotated[list[str], typer.Option(help="A file or folder of text as it should be; give several, one each.")]
+Fields = Annotated[list[str] | None, typer.Option(help="The field of records that holds the text; by default text.")]
 Other = Annotated[list[str], typer.Option(help="A file or folder of other text; give several, one each.")]
 
 
@@ -41,21 +42,22 @@ def quality_train(
     curated: Curated,
     other: Other,
     out: Annotated[Path, typer.Option(help="Where to write the classifier.")],
+    text: Fields = None,
     as_json: Json = False,
 ) -> None:
     """Train on all but a tenth of the documents, which is held out for `report`."""
     from palmetto.corpus.quality import training
 
-    classifier = training.train(curated, other, out, say)
+    classifier = training.train(curated, other, out, say, text or training.FIELDS)
     answer({"classifier": str(out), **classifier.trained}, f"{out}: trained", as_json)
 
 
 @quality.command("score")
-def quality_score(file: Classifier, source: str, as_json: Json = False) -> None:
+def quality_score(file: Classifier, source: str, text: Fields = None, as_json: Json = False) -> None:
     """The score of every document, from 0 to 1, as lines of score and name."""
     from palmetto.corpus.quality import training
 
-    rows = [{"name": name, "score": score} for name, score in training.score(file, source)]
+    rows = [{"name": name, "score": score} for name, score in training.score(file, source, say, text or training.FIELDS)]
     answer(rows, "\n".join(f"{row['score']:.4f} {row['name']}" for row in rows), as_json)
 
 
@@ -66,13 +68,15 @@ def quality_report(
     other: Other,
     out: Annotated[Path, typer.Option(help="The folder to write quality.html, .json and .png to.")],
     alpha: Annotated[float, typer.Option(help="Of the Pareto sampling.")] = 9.0,
+    text: Fields = None,
     as_json: Json = False,
 ) -> None:
     """How well it tells held-out documents apart: curves, histograms, the highest and the lowest."""
+    from palmetto.corpus.quality import training
     from palmetto.corpus.quality.evaluation import evaluate
     from palmetto.report import quality as page
 
-    evaluation = evaluate(file, curated, other)
+    evaluation = evaluate(file, curated, other, say, text or training.FIELDS)
     page.write(evaluation, alpha, out)
     values = page.values(evaluation)
     answer(values, f"{out / 'quality.html'}: area under the ROC curve {values['area_under_roc']:.4f}, "

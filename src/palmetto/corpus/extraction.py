@@ -28,6 +28,8 @@ SHARD_BYTES = 32 << 20
 """Of text; a shard is what a worker holds at a time."""
 _VERSION = 3
 _SHOWN = 5
+_LATER = {"paths", "weight", "quality", "filters"}
+"""Keys of a source that its texts do not depend on, or only by the files found."""
 _Row = tuple[str, str | None, str | None, str | None]
 """Name, address, licence and language."""
 
@@ -71,7 +73,7 @@ def extract(build: Build, section_bytes: int, workplace: Path, engine: Engine, s
             "version": _VERSION,
             "section_bytes": section_bytes,
             "sources": {
-                name: [source.model_dump(exclude={"paths", "weight", "quality"}), *map(_identity, found[name].files)]
+                name: [source.model_dump(exclude=_LATER), *map(_identity, found[name].files)]
                 for name, source in build.sources.items()
             },
         }
