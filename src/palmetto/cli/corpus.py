@@ -57,7 +57,8 @@ def quality_score(file: Classifier, source: str, text: Fields = None, as_json: J
     """The score of every document, from 0 to 1, as lines of score and name."""
     from palmetto.corpus.quality import training
 
-    rows = [{"name": name, "score": score} for name, score in training.score(file, source, say, text or training.FIELDS)]
+    scores = training.score(file, source, say, text or training.FIELDS)
+    rows = [{"name": name, "score": score} for name, score in scores]
     answer(rows, "\n".join(f"{row['score']:.4f} {row['name']}" for row in rows), as_json)
 
 
