@@ -2,10 +2,10 @@
 
     .venv/bin/python benchmarks/pods.py [--rounds 5] [KEY.PATH=VALUE]...
 
-L 6, D 384, H 6, Q 64, V 8192, T 512, batch 64 in leaves of one, float32, PaLM's Adafactor with clipping; XLA's pool has one thread. Both
-fleets are up all the time and take a step each in turns. A round counts if other programs used less than 3 % of the
-machine meanwhile, which only Linux tells. The ratio by processor time, of the busier of two pods, holds all that a pod
-does but waiting. The last line is the ratio of tokens/s, the median over the rounds that count.
+L 6, D 384, H 6, Q 64, V 8192, T 512, batch 64 in leaves of one, float32, PaLM's Adafactor with clipping; XLA's pool has
+one thread. Both fleets are up all the time and take a step each in turns. A round counts if other programs used less
+than 3 % of the machine meanwhile, which only Linux tells. The ratio by processor time, of the busier of two pods, holds
+all that a pod does but waiting. The last line is the ratio of tokens/s, the median over the rounds that count.
 """
 
 import argparse
