@@ -305,3 +305,24 @@ def test_a_build_over_the_shared_corpus(shared_data: Path, tmp_path: Path) -> No
     assert extracted.frames["books"][0] == 3
     assert extracted.done.counts.after["code"][0] == 782
     assert extracted.done.counts.before["books"][1] > 15_000_000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "wrap"), [("one.jsonl", "%s"), ("one.json", "[%s]")])
+def test_a_line_of_200_megabytes_is_read_in_a_bounded_memory(tmp_path: Path, name: str, wrap: str) -> None:
+    words = "so many words in one line "
+    (tmp_path / name).write_text(wrap % json.dumps({"text": words * (200_000_000 // len(words))}))
+    program = """
+import re, sys
+from pathlib import Path
+from palmetto.corpus.engine import LocalEngine
+from palmetto.corpus.extraction import extract
+from palmetto.recipe.corpus import Build
+build = Build.model_validate({"root": sys.argv[1], "sources": {"web": {"paths": [sys.argv[2]]}}})
+extracted = extract(build, 65536, Path(sys.argv[1]) / "out", LocalEngine(1), lambda line: None)
+print(extracted.done.counts.after["web"][1], re.search(r"VmHWM:\\s*(\\d+)", Path("/proc/self/status").read_text())[1])
+"""
+    command = [sys.executable, "-c", program, str(tmp_path), name]
+    size, peak = map(int, subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
+    assert size == 200_000_000 // len(words) * len(words)
+    assert peak < 2.5e6, "KiB"

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from palmetto.corpus import writing
+from palmetto.corpus.contamination import Contamination, other_files
 from palmetto.corpus.contamination import stage as contamination
-from palmetto.corpus.contamination.stage import Contamination
 from palmetto.corpus.documents import DOCUMENTS, MANIFEST, VOCABULARY
 from palmetto.corpus.duplicates.exact import ExactDuplicates
 from palmetto.corpus.duplicates.near import NearDuplicates
@@ -86,9 +86,13 @@ def cleaning(recipe: Build) -> Iterator[Stage]:
     if duplicates.span:
         yield RepeatedSpans(duplicates.span)
     if recipe.contamination:
-        root = Path(recipe.root or ".")
-        paths = tuple(str(root / path) for path in recipe.contamination.evaluation)
-        yield Contamination(paths, recipe.contamination.action)
+        yield Contamination(_evaluation(recipe), recipe.contamination.action)
+
+
+def _evaluation(recipe: Build) -> tuple[str, ...]:
+    """Paths of the evaluation sets."""
+    given = recipe.contamination.evaluation if recipe.contamination else ()
+    return tuple(str(Path(recipe.root or ".") / path) for path in given)
 
 
 def _vocabulary(recipe: Build, tokenizer: Tokenizer, view: View, digest: str, last: Done, work: Path, say: Say) -> Path:
@@ -135,6 +139,7 @@ def _finish(
         "passed_over": [asdict(passed) for passed in extracted.passed],
         "frames_left_out": extracted.frames,
         "contamination": _contamination(done, out),
+        "evaluation_passed_over": [name for path in _evaluation(recipe) for name in other_files(path)],
         "mixture": read_json(done[-1][1].folder / "parts.json"),
         "languages": _nested(survey.languages),
         "licences": _nested(survey.licences),

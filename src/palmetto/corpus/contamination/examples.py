@@ -75,6 +75,13 @@ def find_sets(path: str | Path) -> dict[str, Path]:
     return sets
 
 
+def other_files(path: str | Path) -> list[str]:
+    """The files of a folder of sets that are of no kind that can be read, by name."""
+    root = Path(path)
+    files = sorted(file for file in root.rglob("*") if file.is_file() and _kind(file) is None) if root.is_dir() else []
+    return [f"{root.resolve().name}/{file.relative_to(root).as_posix()}" for file in files]
+
+
 def read_examples(path: str | Path) -> Iterator[Example]:
     """Yields the examples of a file or folder of sets, in order.
 
