@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from palmetto.corpus import tables
 from palmetto.corpus.duplicates import keyed
 from palmetto.corpus.duplicates.spans import RepeatedSpans
+from palmetto.corpus.rolling import Hashes
 from tests.corpus.test_shingles import plain_words
 from tests.corpus.views import Backwards, Document, make_view, notes_of
 
@@ -124,7 +125,7 @@ def test_punctuation_and_case_tell_passages_apart(tmp_path: Path) -> None:
 def test_a_collision_of_hashes_cuts_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from palmetto.corpus.duplicates import shingles
 
-    def colliding(found: shingles.Words, size: int) -> tuple[shingles.Hashes, shingles.Places, shingles.Places]:
+    def colliding(found: shingles.Words, size: int) -> tuple[Hashes, shingles.Places, shingles.Places]:
         hashes, texts, places = shingles_windows(found, size)
         return hashes % np.uint64(2), texts, places
 

@@ -19,8 +19,9 @@ import pyarrow.compute as pc
 
 from palmetto.corpus import tables
 from palmetto.corpus.gopher import Verdicts
+from palmetto.corpus.rolling import Hashes
 from palmetto.corpus.scripts import SPACE, TERMINAL
-from palmetto.corpus.words import Bools, Hashes, Integers, Spans, Texts, Tokens
+from palmetto.corpus.words import Bools, Integers, Spans, Texts, Tokens
 
 WORDS_A_LINE, SENTENCES = 5, 3
 _WIDE = "。！？．｡।॥።፧፨།៕"  # end a sentence whatever follows

@@ -12,8 +12,9 @@ import pyarrow.compute as pc
 
 from palmetto.corpus import c4, gopher, tables
 from palmetto.corpus.engine import Engine
+from palmetto.corpus.rolling import Hashes
 from palmetto.corpus.stage import View
-from palmetto.corpus.words import LONGEST, Hashes, batches
+from palmetto.corpus.words import LONGEST, batches
 from palmetto.errors import UserError
 from palmetto.recipe.corpus import Build
 from palmetto.recipe.corpus import Filters as Settings

@@ -22,9 +22,10 @@ import functools
 import numpy as np
 
 from palmetto.corpus import repetition
+from palmetto.corpus.rolling import Hashes
 from palmetto.corpus.scripts import MEANS, UNITS
 from palmetto.corpus.stop_words import STOP_WORDS
-from palmetto.corpus.words import Bools, Floats, Hashes, Integers, Spans, Texts, Tokens
+from palmetto.corpus.words import Bools, Floats, Integers, Spans, Texts, Tokens
 from palmetto.recipe.corpus import Filters
 
 SYMBOLS, BULLETS, ELLIPSES, LETTERS, LEAST_STOP_WORDS = 0.1, 0.9, 0.3, 0.8, 2

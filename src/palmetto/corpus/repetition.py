@@ -6,7 +6,8 @@ An n-gram that is repeated begins with a repeated one of n - 1 words: each lengt
 import numpy as np
 
 from palmetto.corpus import scripts
-from palmetto.corpus.words import Bools, Floats, Hashes, Integers, Spans, Texts, Tokens
+from palmetto.corpus.rolling import Hashes
+from palmetto.corpus.words import Bools, Floats, Integers, Spans, Texts, Tokens
 
 _MOST = 1 << 20
 """Words of a text that are compared; what comes behind them is not."""

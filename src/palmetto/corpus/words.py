@@ -10,12 +10,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from palmetto.corpus import scripts
+from palmetto.corpus.rolling import Hashes, Rolling
 from palmetto.corpus.scripts import LETTER, SPACE, UNITS, UNSPACED, WORD, Codes
 
 Integers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
-Hashes = npt.NDArray[np.uint64]
 
 BATCH = 1 << 18
 """Characters of the texts that are looked at together, so that their arrays stay in the caches; a longer text comes
@@ -23,7 +23,6 @@ alone."""
 MOST_TEXTS = 4096
 LONGEST = 1 << 24
 """Characters of a text that can be looked at: with these, its arrays take about a GiB."""
-_BASE = np.uint64(0x9E3779B97F4A7C15 | 1)  # odd, so that its powers have inverses
 
 
 def batches(texts: pa.ChunkedArray) -> Iterator[tuple[int, "Texts"]]:
@@ -72,19 +71,14 @@ class Texts:
         self.bounds = bounds
         table = scripts.characters()
         self.flags = table.flags[self.codes]
-        powers, inverses = _powers(len(self.codes))
-        # Sums of the characters before, each times its place's power: a span's hash is a difference of two.
-        sums = np.empty(len(self.codes) + 1, np.uint64)
-        sums[0] = 0
-        np.cumsum(table.hash[self.codes] * powers, out=sums[1:])
-        self._sums, self._inverses = sums, inverses
+        self._rolling = Rolling(table.hash[self.codes])
 
     def __len__(self) -> int:
         return len(self.bounds) - 1
 
     def hash(self, starts: Integers, ends: Integers) -> Hashes:
         """Of each span: equal where the characters are, capital or small."""
-        return scripts.mix((self._sums[ends] - self._sums[starts]) * self._inverses[starts])
+        return scripts.mix(self._rolling.hash(starts, ends))
 
     def text_of(self, places: Integers) -> Integers:
         """The text that each place lies in. places: ascending."""
@@ -156,22 +150,3 @@ class Tokens:
 
     def __len__(self) -> int:
         return len(self.spans)
-
-
-_kept: tuple[Hashes, Hashes] = (np.ones(1, np.uint64), np.ones(1, np.uint64))
-
-
-def _powers(length: int) -> tuple[Hashes, Hashes]:
-    """The powers of a number and their inverses modulo 2^64, from the 0th on; what is made is kept."""
-    global _kept
-    if len(_kept[0]) < length:
-        inverse = np.uint64(pow(int(_BASE), -1, 1 << 64))
-        size = 1 << max(length - 1, 1).bit_length()
-        made = [np.full(size, base, np.uint64) for base in (_BASE, inverse)]
-        for array in made:
-            array[0] = 1
-            np.multiply.accumulate(array, out=array)
-        if size > 4 * BATCH:  # of one long text: not worth the memory
-            return made[0][:length], made[1][:length]
-        _kept = (made[0], made[1])
-    return _kept[0][:length], _kept[1][:length]

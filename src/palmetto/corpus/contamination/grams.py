@@ -11,26 +11,20 @@ are looked for in a text of N, about n·N / 2^64 are found by mistake, which is 
 10^11; and a single mistake decides nothing where a verdict takes 70 % of an example's grams.
 """
 
-import functools
 import unicodedata
 from collections.abc import Iterable, Iterator
 
 import numpy as np
-import numpy.typing as npt
 
+from palmetto.corpus.rolling import Hashes, Integers, Rolling
 from palmetto.corpus.scripts import UNSPACED, WORD, characters, codes, mix
 
 LENGTH = 8
 """Units of a gram."""
 
-Hashes = npt.NDArray[np.uint64]
-Integers = npt.NDArray[np.int64]
-
 _PIECE = 1 << 18
 """Characters that are looked at together: their arrays stay in the processor's cache."""
 _LONGEST = 2 * _PIECE
-_BASE = 0x9E3779B97F4A7C15  # odd, so that it has an inverse modulo 2^64
-_MODULUS = 1 << 64
 
 
 def normalized(text: str) -> str:
@@ -99,24 +93,7 @@ def _hash_units(text: str) -> tuple[Hashes, Integers]:
     edge = np.zeros(1, np.bool_)
     first = np.flatnonzero(alone | (word & ~np.concatenate([edge, word[:-1]])))
     last = np.flatnonzero(alone | (word & ~np.concatenate([word[1:], edge])))
-    powers, inverses = _powers()
-    sums = np.empty(len(of_text) + 1, np.uint64)
-    sums[0] = 0
-    np.cumsum(tables.hash[of_text] * powers[: len(of_text)], out=sums[1:])
-    return mix((sums[last + 1] - sums[first]) * inverses[first]), first
+    return mix(Rolling(tables.hash[of_text]).hash(first, last + 1)), first
 
 
 _PLACES = mix(np.arange(LENGTH, dtype=np.uint64)) | np.uint64(1)
-
-
-@functools.cache
-def _powers() -> tuple[Hashes, Hashes]:
-    """_BASE^i and _BASE^-i, i <= _LONGEST."""
-
-    def of(base: int) -> Hashes:
-        powers = np.ones(1, np.uint64)
-        while len(powers) <= _LONGEST:
-            powers = np.concatenate([powers, powers * np.uint64(pow(base, len(powers), _MODULUS))])
-        return powers[: _LONGEST + 1]
-
-    return of(_BASE), of(pow(_BASE, -1, _MODULUS))

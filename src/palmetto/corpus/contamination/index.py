@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from palmetto.corpus.contamination.examples import PARTS, Example
-from palmetto.corpus.contamination.grams import LENGTH, Hashes, Integers, grams, units
+from palmetto.corpus.contamination.grams import LENGTH, grams, units
+from palmetto.corpus.rolling import Hashes, Integers
 from palmetto.files import atomic
 
 TENTHS = 7

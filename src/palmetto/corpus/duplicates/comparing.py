@@ -9,7 +9,8 @@ import pyarrow as pa
 from palmetto.corpus.duplicates import code, keyed, shingles
 from palmetto.corpus.duplicates.candidates import MEMBER, PAIR, WORDS, Kind, unique
 from palmetto.corpus.duplicates.mapped import Mapped
-from palmetto.corpus.duplicates.shingles import Hashes, Places
+from palmetto.corpus.duplicates.shingles import Places
+from palmetto.corpus.rolling import Hashes
 from palmetto.corpus.stage import View
 
 EDGES = "edges"

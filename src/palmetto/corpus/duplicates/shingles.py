@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from palmetto.corpus import scripts
+from palmetto.corpus.rolling import BASE, Hashes, Rolling
 
-Hashes = npt.NDArray[np.uint64]
 Places = npt.NDArray[np.int64]
 Reading = Literal["folded", "verbatim"]
 """Folded: NFC, without case and punctuation. Verbatim: a word is what stands between white space, as it stands."""
@@ -25,7 +25,6 @@ UNICODE = unicodedata.unidata_version
 
 _BLOCK = 1 << 16
 """Characters at a time: what the arrays of a block take stays in the processor's cache."""
-_BASE = 0x9E3779B97F4A7C15
 _SEPARATOR, _SPACED, _UNSPACED = 0, 1, 2
 
 
@@ -71,7 +70,7 @@ def shingles(found: Words, size: int) -> tuple[Hashes, Places]:
     total[firsts[short]] = 0
     for place in range(size):
         longer = short[counts[short] > place]
-        total[firsts[longer]] = total[firsts[longer]] * np.uint64(_BASE) + found.hashes[firsts[longer] + place]
+        total[firsts[longer]] = total[firsts[longer]] * np.uint64(BASE) + found.hashes[firsts[longer] + place]
     inside = np.repeat(firsts - (ends - numbers), numbers) + np.arange(len(total) and ends[-1])
     return scripts.mix(total[inside]), ends
 
@@ -92,8 +91,8 @@ def _in_a_row(hashes: Hashes, size: int) -> Hashes:
     if size == 1:
         return hashes
     half = _in_a_row(hashes, size // 2)
-    both = half[: len(half) - size // 2] * np.uint64(pow(_BASE, size // 2, 1 << 64)) + half[size // 2 :]
-    return both if size % 2 == 0 else both[:-1] * np.uint64(_BASE) + hashes[size - 1 :]
+    both = half[: len(half) - size // 2] * np.uint64(pow(BASE, size // 2, 1 << 64)) + half[size // 2 :]
+    return both if size % 2 == 0 else both[:-1] * np.uint64(BASE) + hashes[size - 1 :]
 
 
 def batches(texts: Sequence[str]) -> Iterator[Sequence[str]]:
@@ -159,11 +158,7 @@ def _block_words(block: str, reading: Reading) -> tuple[Hashes, Places, Places]:
     edges = np.flatnonzero(new)
     is_word = kinds[edges[:-1]] != _SEPARATOR
     starts, stops = edges[:-1][is_word], edges[1:][is_word]
-    powers, inverses = _powers(len(codes))
-    sums = np.empty(len(codes) + 1, np.uint64)
-    sums[0] = 0
-    np.cumsum(values_of[codes] * powers, out=sums[1:])
-    return (sums[stops] - sums[starts]) * inverses[starts], starts, stops
+    return Rolling(values_of[codes]).hash(starts, stops), starts, stops
 
 
 @functools.cache
@@ -177,18 +172,3 @@ def _tables(reading: Reading) -> tuple[npt.NDArray[np.uint8], Hashes]:
     kinds = np.where(spaced, _SPACED, _SEPARATOR).astype(np.uint8)
     kinds[characters.flags & scripts.UNSPACED > 0] = _UNSPACED
     return kinds, values
-
-
-@functools.cache
-def _all_powers() -> tuple[Hashes, Hashes]:
-    """The base's powers for the characters of the largest block, and what undoes multiplying by them."""
-    size = 2 * _BLOCK
-    inverse = pow(_BASE, -1, 1 << 64)
-    powers, inverses = np.full((2, size), 1, np.uint64)
-    powers[1:], inverses[1:] = _BASE, inverse
-    return np.multiply.accumulate(powers), np.multiply.accumulate(inverses)
-
-
-def _powers(size: int) -> tuple[Hashes, Hashes]:
-    powers, inverses = _all_powers()
-    return powers[:size], inverses[:size]
