@@ -11,7 +11,7 @@ quickstart: .venv/core  ## install and pretrain a small PaLM on this Python's ow
 	$(BIN)/palmetto run quickstart
 
 test: lint  ## install, lint, check types, run every test
-	$(BIN)/pytest -n auto --maxprocesses 4
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal
 
 lint: .venv/dev
 	$(BIN)/ruff check .

@@ -1,7 +1,9 @@
 """The processes of a run's pods, and what they say; what to make of it is the client's affair."""
 
+import contextlib
 import queue
 import secrets
+import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -126,6 +128,8 @@ class Fleet:
         for pod in self.lives.values():
             pod.end("not needed any more")
         self.lives.clear()
+        with contextlib.suppress(OSError):  # not connected, says the system, and lets go of who waits
+            self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
 
     def _accept(self) -> None:

@@ -13,6 +13,7 @@ in its first line has no header: the first column is the question, the last the 
 import csv
 import io
 import json
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -146,6 +147,7 @@ def _lines(text: str, path: Path) -> Iterator[Any]:
 
 def _rows(text: str, kind: str, path: Path) -> Iterator[dict[str, Any]]:
     lines = io.StringIO(text, newline="")
+    csv.field_size_limit(sys.maxsize)
     reader = csv.reader(lines) if kind == ".csv" else csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
     try:
         rows = [row for row in reader if row]
