@@ -89,6 +89,20 @@ def test_another_number_of_workers_gives_the_same_bytes(corpora: Runs) -> None:
     assert digests(corpora.folder / "two") == digests(corpora.folder / "whole")
 
 
+def test_another_recipe_leaves_nothing_of_the_one_before(corpora: Runs) -> None:
+    less = ["corpus.build.sources.code.weight=0.001", "corpus.build.contamination=null"]
+    corpora("corpus", "build", "mix.yaml", "--out", "changed", "--workers", 1)
+    corpora("corpus", "build", "mix.yaml", "--out", "changed", "--workers", 1, *less)
+    manifest = json.loads((corpora.folder / "changed" / "manifest.json").read_text())
+    assert {file["file"] for file in manifest["files"]} == {
+        name for name in digests(corpora.folder / "changed") if name.startswith("documents/")
+    }
+    assert not list((corpora.folder / "changed" / "contamination").glob("**/*.jsonl"))
+    (corpora.folder / "changed" / manifest["files"][0]["file"]).unlink()
+    corpora("corpus", "build", "mix.yaml", "--out", "changed", "--workers", 1)
+    assert digests(corpora.folder / "changed") == digests(corpora.folder / "whole")
+
+
 def test_done_again_it_does_nothing(corpora: Runs) -> None:
     def times() -> dict[Path, int]:
         return {file: file.stat().st_mtime_ns for file in (corpora.folder / "whole").rglob("*.parquet")}

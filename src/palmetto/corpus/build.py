@@ -7,7 +7,6 @@ DIR/manifest.json                what was done, and every file with its digest; 
 DIR/work/                        notes of the stages, which a later build goes on from
 """
 
-import hashlib
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -22,7 +21,7 @@ from palmetto.corpus.duplicates.exact import ExactDuplicates
 from palmetto.corpus.duplicates.near import NearDuplicates
 from palmetto.corpus.duplicates.spans import RepeatedSpans
 from palmetto.corpus.engine import Engine
-from palmetto.corpus.extraction import Extracted, extract
+from palmetto.corpus.extraction import extract
 from palmetto.corpus.filters import Filters
 from palmetto.corpus.language import Language
 from palmetto.corpus.licences import Licences
@@ -30,8 +29,8 @@ from palmetto.corpus.measuring import Tokenizer, Tokens, sample
 from palmetto.corpus.mixture import Mixture
 from palmetto.corpus.personal_data import PersonalData
 from palmetto.corpus.quality.sampling import Quality
-from palmetto.corpus.stage import Done, Say, Stage, View, digest_of, run
-from palmetto.files import locked, read_json, write_bytes, write_json
+from palmetto.corpus.stage import Say, Stage, digest_of, run
+from palmetto.files import locked, read_json, sha256, write_bytes, write_json
 from palmetto.recipe.corpus import Build
 
 _FORMAT = 1
@@ -48,23 +47,14 @@ def build(recipe: Build, tokenizer: Tokenizer, out: Path, engine: Engine, say: S
     the stages raise them.
     """
     with locked(out):
-        work = out / "work"
-        extracted = extract(recipe, tokenizer.section_bytes, work, watch(engine, "extraction"), say)
-        view, digest, done = extracted.view, extracted.done.digest, list[tuple[str, Done]]()
-
-        def do(stage: Stage) -> None:
-            nonlocal view, digest
-            result = run(stage, view, digest, work, watch(engine, stage.name), say)
-            done.append((stage.name, result))
-            view, digest = view.after(result.folder), result.digest
-
+        building = _Building(recipe, tokenizer, out, engine, say, watch)
         for stage in cleaning(recipe):
-            do(stage)
-        vocabulary = _vocabulary(recipe, tokenizer, view, digest, done[-1][1] if done else extracted.done, work, say)
-        do(Tokens(tokenizer, vocabulary))
+            building.do(stage)
+        vocabulary = building.train_vocabulary()
+        building.do(Tokens(tokenizer, vocabulary))
         mixture = recipe.mixture
-        do(Mixture(tuple(recipe.weights.items()), mixture.tokens, mixture.short))
-        return _finish(recipe, extracted, view, digest, done, vocabulary, out, watch(engine, "writing"), say)
+        building.do(Mixture(tuple(recipe.weights.items()), mixture.tokens, mixture.short))
+        return building.finish(vocabulary)
 
 
 def cleaning(recipe: Build) -> Iterator[Stage]:
@@ -95,71 +85,84 @@ def _evaluation(recipe: Build) -> tuple[str, ...]:
     return tuple(str(Path(recipe.root or ".") / path) for path in given)
 
 
-def _vocabulary(recipe: Build, tokenizer: Tokenizer, view: View, digest: str, last: Done, work: Path, say: Say) -> Path:
-    """A vocabulary trained on sources in their shares, by bytes, since tokens are what it makes."""
-    weights = recipe.weights
-    identity = digest_of({"before": digest, "weights": weights, **tokenizer.identity})
-    path = work / f"vocabulary-{identity[:16]}.model"
-    if not path.exists():
-        sizes = {name: size for name, (_, size) in last.counts.after.items()}
-        total = sum(weights.values())
-        say(f"vocabulary: {', '.join(str(value) for value in tokenizer.identity.values())}")
-        tokenizer.train(sample(view, sizes, {name: weight / total for name, weight in weights.items()}), path)
-    return path
+class _Building:
+    """A build under way: the documents as the stages done so far have left them, and a digest of all that led there."""
 
+    def __init__(self, recipe: Build, tokenizer: Tokenizer, out: Path, engine: Engine, say: Say, watch: Watch) -> None:
+        self.recipe, self.tokenizer, self.out, self.work = recipe, tokenizer, out, out / "work"
+        self.engine, self.say, self.watch = engine, say, watch
+        self.extracted = extract(recipe, tokenizer.section_bytes, self.work, watch(engine, "extraction"), say)
+        self.view, self.digest = self.extracted.view, self.extracted.done.digest
+        self.done = {"extraction": self.extracted.done}
 
-def _finish(
-    recipe: Build,
-    extracted: Extracted,
-    view: View,
-    digest: str,
-    done: list[tuple[str, Done]],
-    vocabulary: Path,
-    out: Path,
-    engine: Engine,
-    say: Say,
-) -> dict[str, Any]:
-    manifest = out / MANIFEST
-    if manifest.exists():
-        values: dict[str, Any] = read_json(manifest)
-        if values["digest"] == digest:
-            say(f"{out}: done already")
-            return values
-        manifest.unlink()
-        shutil.rmtree(out / DOCUMENTS)
-    survey = writing.write(view, out / DOCUMENTS, digest, engine)
-    write_bytes(out / VOCABULARY, vocabulary.read_bytes())
-    values = {
-        "format": _FORMAT,
-        "digest": digest,
-        "recipe": recipe.model_dump(mode="json", exclude={"root"}),
-        "stages": [{"name": "extraction", **extracted.done.counts.values()}]
-        + [{"name": name, **result.counts.values()} for name, result in done],
-        "not_read": [asdict(problem) for problem in extracted.problems],
-        "passed_over": [asdict(passed) for passed in extracted.passed],
-        "frames_left_out": extracted.frames,
-        "contamination": _contamination(done, out),
-        "evaluation_passed_over": [name for path in _evaluation(recipe) for name in other_files(path)],
-        "mixture": read_json(done[-1][1].folder / "parts.json"),
-        "languages": _nested(survey.languages),
-        "licences": _nested(survey.licences),
-        "samples": survey.samples,
-        "vocabulary": hashlib.sha256(vocabulary.read_bytes()).hexdigest(),
-        "files": survey.files,
-    }
-    write_json(manifest, values)
-    return values
+    def do(self, stage: Stage) -> None:
+        """Does the next stage."""
+        done = run(stage, self.view, self.digest, self.work, self.watch(self.engine, stage.name), self.say)
+        self.done[stage.name] = done
+        self.view, self.digest = self.view.after(done.folder), done.digest
 
+    def train_vocabulary(self) -> Path:
+        """A vocabulary trained on sources in their shares, by bytes, since tokens are what it makes."""
+        weights, identity = self.recipe.weights, self.tokenizer.identity
+        digest = digest_of({"before": self.digest, "weights": weights, **identity})
+        path = self.work / f"vocabulary-{digest[:16]}.model"
+        if not path.exists():
+            last = list(self.done.values())[-1]
+            sizes = {name: size for name, (_, size) in last.counts.after.items()}
+            shares = {name: weight / sum(weights.values()) for name, weight in weights.items()}
+            self.say(f"vocabulary: {', '.join(str(value) for value in identity.values())}")
+            self.tokenizer.train(sample(self.view, sizes, shares), path)
+        return path
 
-def _contamination(done: list[tuple[str, Done]], out: Path) -> dict[str, Any]:
-    """How many examples of each evaluation set are contaminated; every example's mark is copied out."""
-    folder = next((result.folder for name, result in done if name == "contamination"), None)
-    if folder is None:
-        return {}
-    for path in sorted((folder / contamination.VERDICTS).rglob("*.jsonl")):
-        write_bytes(out / "contamination" / path.relative_to(folder / contamination.VERDICTS), path.read_bytes())
-    summary: dict[str, Any] = read_json(folder / contamination.SUMMARY)
-    return summary
+    def finish(self, vocabulary: Path) -> dict[str, Any]:
+        """Writes the documents, what is beside them, and the manifest last; removes what an earlier build has left."""
+        manifest = self.out / MANIFEST
+        if manifest.exists():
+            values: dict[str, Any] = read_json(manifest)
+            if values["digest"] == self.digest and all((self.out / each["file"]).exists() for each in values["files"]):
+                self.say(f"{self.out}: done already")
+                return values
+            manifest.unlink()
+        survey = writing.write(self.view, self.out / DOCUMENTS, self.digest, self.watch(self.engine, "writing"))
+        for path in (self.out / DOCUMENTS).rglob("*.parquet"):
+            if path.relative_to(self.out).as_posix() not in {each["file"] for each in survey.files}:
+                path.unlink()
+        write_bytes(self.out / VOCABULARY, vocabulary.read_bytes())
+        values = self._manifest(survey, vocabulary)
+        write_json(manifest, values)
+        return values
+
+    def _manifest(self, survey: writing.Survey, vocabulary: Path) -> dict[str, Any]:
+        recipe = self.recipe
+        return {
+            "format": _FORMAT,
+            "digest": self.digest,
+            "recipe": recipe.model_dump(mode="json", exclude={"root"}),
+            "stages": [{"name": name, **done.counts.values()} for name, done in self.done.items()],
+            "not_read": [asdict(problem) for problem in self.extracted.problems],
+            "passed_over": [asdict(passed) for passed in self.extracted.passed],
+            "frames_left_out": self.extracted.frames,
+            "contamination": self._contamination(),
+            "evaluation_passed_over": [name for path in _evaluation(recipe) for name in other_files(path)],
+            "mixture": read_json(self.done["mixture"].folder / "parts.json"),
+            "languages": _nested(survey.languages),
+            "licences": _nested(survey.licences),
+            "samples": survey.samples,
+            "vocabulary": sha256(vocabulary),
+            "files": survey.files,
+        }
+
+    def _contamination(self) -> dict[str, Any]:
+        """How many examples of each evaluation set are contaminated; every example's mark is copied out."""
+        marks = self.out / "contamination"
+        shutil.rmtree(marks, ignore_errors=True)
+        if "contamination" not in self.done:
+            return {}
+        folder = self.done["contamination"].folder
+        for path in sorted((folder / contamination.VERDICTS).rglob("*.jsonl")):
+            write_bytes(marks / path.relative_to(folder / contamination.VERDICTS), path.read_bytes())
+        summary: dict[str, Any] = read_json(folder / contamination.SUMMARY)
+        return summary
 
 
 def _nested(counter: dict[tuple[str, str, str], int]) -> dict[str, dict[str, dict[str, int]]]:
