@@ -1,15 +1,7 @@
-"""Set-up that every test shares: XLA's thread pool and virtual devices, fixed before anything imports JAX.
-
-Most of a test's time is the compiler's, so it optimizes less here than for users; tests/system/test_mesh.py and
-test_bitwise.py run what users run.
-"""
-
-import os
+"""Set-up that every test shares: XLA's thread pool and virtual devices, fixed before anything imports JAX."""
 
 from palmetto import environment
-from tests.quick import QUICK
 
-os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {QUICK}"
 environment.prepare(8, devices=8)
 
 from collections.abc import Callable  # noqa: E402

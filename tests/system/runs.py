@@ -10,8 +10,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.quick import QUICK
-
 PALMETTO = str(Path(sys.executable).with_name("palmetto"))
 
 RECIPE = """
@@ -52,7 +50,7 @@ class Runs:
     def quicker(self) -> "Runs":
         """The same folder; processes whose compiler optimizes less, with other bits for it."""
         runs = copy.copy(self)
-        runs._environment = self._environment | {"XLA_FLAGS": QUICK}
+        runs._environment = self._environment | {"XLA_FLAGS": "--xla_backend_optimization_level=1"}
         return runs
 
     def start(self, *arguments: object, **options: Any) -> "subprocess.Popen[bytes]":

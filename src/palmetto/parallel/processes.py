@@ -42,10 +42,12 @@ def meet(where: str) -> None:
         multihost_utils.sync_global_devices(where)
 
 
-def any_of(flag: bool) -> bool:
-    """Whether the flag is up in any process, the same answer in all."""
+def any_of(flag: bool, state: Any) -> bool:
+    """Whether the flag is up in any process, the same answer in all; asked once the arrays of `state` are there, since
+    programs that run at the same time take each other's messages."""
     if jax.process_count() == 1:
         return flag
+    jax.block_until_ready(state)
     return bool(np.any(multihost_utils.process_allgather(np.array(flag))))
 
 

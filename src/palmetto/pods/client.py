@@ -177,10 +177,11 @@ class Pods:
                 self._hear_that_it_holds(newcomer, donor)
 
     def _link(self, newcomer: PodProcess) -> None:
-        """Has a pod make links to all that were started before it."""
-        there = [pod for pod in self._fleet.at("ready", "living") if pod.life < newcomer.life]
+        """Has a pod make links to all that have made theirs: whoever comes later makes one to it. (Which is not the
+        order in which they were started: one that was may take longer to compile.)"""
+        there = [pod for pod in self._fleet.at("ready", "living") if pod.linked]
         self._fleet.ask(newcomer, "link", peers=[{"life": pod.life, "port": pod.port} for pod in there])
-        self._answer(newcomer)
+        newcomer.linked = self._answer(newcomer) is not None
 
     def _hear_that_it_holds(self, pod: PodProcess, donor: PodProcess | None = None) -> None:
         """Waits until a pod says that it holds the state which it is given; with that it has joined."""

@@ -31,6 +31,8 @@ class PodProcess:
         self.number, self.life = number, life
         self.stage: Stage = "starting"
         self.link: Link | None = None
+        self.linked = False
+        """Whether it has made links to the other pods."""
         self.port = 0
         """Where it takes links from other pods."""
         self.request = 0

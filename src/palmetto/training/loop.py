@@ -149,7 +149,7 @@ class Loop:
             state = self.resume()
             if self.history.step == 0:
                 self._validate(state)
-            while self.history.step < until and not self._told_to_stop():
+            while self.history.step < until and not self._told_to_stop(state):
                 state = self._advance(state, until)
             self._checkpoint(state)
             self.checkpoints.wait()
@@ -317,9 +317,9 @@ class Loop:
         newest = {(m["attempt"], m["step"]): m for m in read_json_lines(self.run.metrics)}
         return [(newest[key], line) for line in self.path if (key := (line.attempt, line.step)) in newest]
 
-    def _told_to_stop(self) -> bool:
+    def _told_to_stop(self, state: State) -> bool:
         """Whether any process of the run has had a signal; all then stop behind the same step."""
-        if any_of(self.signal is not None) and self.signal is None:
+        if any_of(self.signal is not None, state) and self.signal is None:
             self.signal = "a signal to another process"
         return self.signal is not None
 
