@@ -64,7 +64,7 @@ def digests(folder: Path) -> dict[str, str]:
     return {
         str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest()
         for file in sorted(folder.rglob("*"))
-        if file.is_file() and file.relative_to(folder).parts[0] not in ("work", ".lock")
+        if file.is_file() and file.relative_to(folder).parts[0] not in ("stages", ".lock")
     }
 
 

@@ -4,7 +4,7 @@ DIR/documents/SOURCE/…parquet    text, source, language, address, licence, qua
 DIR/vocabulary.model             trained on a sample of it
 DIR/contamination/               a mark for every evaluation example
 DIR/manifest.json                what was done, and every file with its digest; last, so that it says it is whole
-DIR/work/                        notes of the stages, which a later build goes on from
+DIR/stages/                      notes of the stages, which a later build goes on from
 """
 
 import shutil
@@ -89,7 +89,7 @@ class _Building:
     """A build under way: the documents as the stages done so far have left them, and a digest of all that led there."""
 
     def __init__(self, recipe: Build, tokenizer: Tokenizer, out: Path, engine: Engine, say: Say, watch: Watch) -> None:
-        self.recipe, self.tokenizer, self.out, self.work = recipe, tokenizer, out, out / "work"
+        self.recipe, self.tokenizer, self.out, self.work = recipe, tokenizer, out, out / "stages"
         self.engine, self.say, self.watch = engine, say, watch
         self.extracted = extract(recipe, tokenizer.section_bytes, self.work, watch(engine, "extraction"), say)
         self.view, self.digest = self.extracted.view, self.extracted.done.digest
