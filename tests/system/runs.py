@@ -1,6 +1,5 @@
 """Whole runs as a user starts them: the installed command in processes of its own."""
 
-import copy
 import os
 import shutil
 import signal
@@ -46,12 +45,6 @@ class Runs:
         }
         for name in ("NPROC", "XLA_FLAGS"):  # the command sets these itself
             self._environment.pop(name, None)
-
-    def quicker(self) -> "Runs":
-        """The same folder; processes whose compiler optimizes less, with other bits for it."""
-        runs = copy.copy(self)
-        runs._environment = self._environment | {"XLA_FLAGS": "--xla_backend_optimization_level=1"}
-        return runs
 
     def start(self, *arguments: object, **options: Any) -> "subprocess.Popen[bytes]":
         return subprocess.Popen(
