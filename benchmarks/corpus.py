@@ -18,13 +18,13 @@ is Palmetto as such a program.
 import argparse
 import json
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
 import planted
+from peer_environment import python_of
 from race import Runner, compare
 from turns import serve
 from vocabulary import by_language
@@ -56,13 +56,7 @@ _SECTION = 1 << 16
 
 def peer_python() -> Path:
     """The interpreter of the peers' environment, made if it is not there."""
-    python = PEER_ENVIRONMENT / "bin" / "python"
-    if not (PEER_ENVIRONMENT / "complete").exists():
-        print(f"installing {', '.join(PEER_PACKAGES)} into {PEER_ENVIRONMENT.name}", flush=True)
-        subprocess.run([sys.executable, "-m", "venv", PEER_ENVIRONMENT], check=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", *PEER_PACKAGES], check=True)
-        (PEER_ENVIRONMENT / "complete").touch()
-    return python
+    return python_of(PEER_ENVIRONMENT, PEER_PACKAGES)
 
 
 def work(stage: str, folder: Path, result: Path) -> None:

@@ -12,12 +12,11 @@ first use. The last line is the ratio of tokens/s, Palmetto over the best of the
 import argparse
 import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
+from peer_environment import python_of
 from race import Runner, compare
 
 HERE = Path(__file__).resolve().parent
@@ -85,13 +84,7 @@ def overheads(step_seconds: float) -> None:
 
 def peer_python() -> Path:
     """The interpreter of the peer's environment, made if it is not there."""
-    python = PEER_ENVIRONMENT / "bin" / "python"
-    if not (PEER_ENVIRONMENT / "complete").exists():
-        print(f"installing {', '.join(PEER_PACKAGES)} into {PEER_ENVIRONMENT.name}", flush=True)
-        subprocess.run([sys.executable, "-m", "venv", PEER_ENVIRONMENT], check=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", *PEER_PACKAGES], check=True)
-        (PEER_ENVIRONMENT / "complete").touch()
-    return python
+    return python_of(PEER_ENVIRONMENT, PEER_PACKAGES)
 
 
 def main() -> None:

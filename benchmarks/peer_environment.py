@@ -1,0 +1,17 @@
+"""The environments that peers run in, apart from the project's."""
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def python_of(environment: Path, packages: Sequence[str]) -> Path:
+    """The interpreter of a peer's environment, made with its packages if it is not there."""
+    python = environment / "bin" / "python"
+    if not (environment / "complete").exists():
+        print(f"installing {', '.join(packages)} into {environment.name}", flush=True)
+        subprocess.run([sys.executable, "-m", "venv", environment], check=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", *packages], check=True)
+        (environment / "complete").touch()
+    return python
