@@ -184,7 +184,8 @@ def _build(raw: Path, files: int, workers: int, out: Path, answer: Any) -> None:
         if line.startswith("vocabulary:"):
             last.begin("vocabulary")
 
-    manifest = build(recipe, Counter("bpe", 8192, 65536), out, LocalEngine(workers), say, watch)
+    with LocalEngine(workers) as engine:
+        manifest = build(recipe, Counter("bpe", 8192, 65536), out, engine, say, watch)
     last.begin("end")
     for stage in manifest["stages"]:
         measured.stages[stage["name"]].megabytes = sum(size for _, size in stage["before"].values()) / 1e6

@@ -7,6 +7,7 @@ import jax
 
 from palmetto.model import parameters as parameter
 from palmetto.model.parameters import Parameters, Table
+from palmetto.parallel.compiler import options_for_once
 from palmetto.parallel.sharding import Axes, Sharding, manual
 from palmetto.recipe import Recipe
 from palmetto.training import loss_scale as loss_scales
@@ -32,7 +33,8 @@ def parameter_table(recipe: Recipe) -> Table:
 def initial_state(recipe: Recipe, sharding: Sharding | None = None) -> State:
     """The state before the first step, drawn from the recipe's seed, where the mesh has it."""
     sharding = sharding or Sharding(recipe)
-    state: State = jax.jit(lambda: _draw(recipe, sharding), out_shardings=places(recipe, sharding))()
+    where, options = places(recipe, sharding), options_for_once(jax.default_backend())
+    state: State = jax.jit(lambda: _draw(recipe, sharding), out_shardings=where, compiler_options=options)()
     return state
 
 
