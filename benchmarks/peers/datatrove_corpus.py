@@ -100,7 +100,7 @@ def main(stage: str, folder: str, result: str, bands: int, rows: int) -> None:
         return places("*.c4_dup", work / "removed")
 
     def gopher(work: Path) -> set[str]:
-        words = Split(r"\w+|[^\w\s]+")
+        words = Split(r"\S+")  # its own make a word of each punctuation mark, and too few with letters of most texts
         kept = set[str]()
 
         def keep(documents: Any, rank: int = 0, world_size: int = 1) -> Any:
