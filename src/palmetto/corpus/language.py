@@ -114,4 +114,6 @@ def _identifier(languages: tuple[str, ...]) -> Any:
     listed = {language for script in scripts.SCRIPTS for language in script.languages} - _ALSO_LATIN
     chosen = languages or [label for label in identifier.labels if len(label) == 2 and label not in listed]
     identifier.set_languages([label for label in identifier.labels if label in chosen])
+    # The model's float16 would be converted again for every document.
+    identifier.nb_ptc = np.ascontiguousarray(identifier.nb_ptc, np.float32)
     return identifier
