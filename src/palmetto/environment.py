@@ -5,6 +5,7 @@ the run and kept on resuming. This module must not import JAX.
 """
 
 import ctypes
+import gc
 import os
 import platform
 import re
@@ -27,6 +28,9 @@ _TOGETHER = (
     "--xla_cpu_collective_timeout_seconds=600",
     "--xla_cpu_enable_concurrency_optimized_scheduler=false",
 )
+# Tracing makes objects by the million, most of which stay: with Python's 700, a tenth of a short run went into looking
+# for those that do not.
+_OBJECTS_BETWEEN_COLLECTIONS = 20_000
 _GPU_FLAGS = ("--xla_gpu_deterministic_ops=true", "--xla_gpu_exclude_nondeterministic_ops=true")
 
 # XLA's names for what its CPU compiler may use, least first, and the processor flag that tells each.
@@ -61,6 +65,7 @@ def prepare(threads: int, recorded: dict[str, Any] | None = None, devices: int =
         assert os.environ.get("NPROC") == str(threads), "the thread pool is fixed before jax is imported"
         return
     os.environ["NPROC"] = str(threads)
+    gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
     _keep_freed_memory()
     flags = os.environ.get("XLA_FLAGS", "").split()
     if _has_accelerator():

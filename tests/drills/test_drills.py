@@ -29,7 +29,11 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def command(tmp_path: Path, compiled: Path) -> Command:
     """`palmetto` with a temporary directory of its own, `tmp_path`."""
     environment = {k: v for k, v in os.environ.items() if k not in ("NPROC", "XLA_FLAGS")}
-    environment |= {"JAX_COMPILATION_CACHE_DIR": str(compiled), "TMPDIR": str(tmp_path)}
+    environment |= {
+        "JAX_COMPILATION_CACHE_DIR": str(compiled),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "TMPDIR": str(tmp_path),
+    }
     palmetto = Path(sys.executable).with_name("palmetto")
     return lambda *arguments: subprocess.run(
         [palmetto, *arguments], env=environment, capture_output=True, text=True, timeout=600

@@ -79,15 +79,18 @@ def read_lines(runs: Runs, run: str, name: str) -> Lines:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_a_run_cut_in_two_has_the_bits_of_one_that_was_not_and_verifies(prepared: Runs, case: Case) -> None:
+    prepared = prepared.less_optimized()
     whole, pieces, overrides = f"{case.name}-whole", f"{case.name}-pieces", (*SHORT, *case.overrides)
     prepared.train(whole, *overrides)
     prepared.train(pieces, *overrides, "--until", 9)
     assert len(read_lines(prepared, pieces, "ledger.jsonl")) == 9
     prepared.train(pieces, *overrides)
 
-    summary = json.loads((prepared.folder / whole / "summary.json").read_text())
-    ledger = (prepared.folder / whole / "ledger.jsonl").read_bytes()
-    assert prepared.bits(pieces) == (summary["digest"]["parameters"], summary["digest"]["optimizer"], ledger)
+    summary, again = (json.loads((prepared.folder / run / "summary.json").read_text()) for run in (whole, pieces))
+    assert again["digest"] == summary["digest"]
+    assert (prepared.folder / pieces / "ledger.jsonl").read_bytes() == (
+        prepared.folder / whole / "ledger.jsonl"
+    ).read_bytes()
     assert json.loads(prepared("verify", pieces, "--json")[0]) == {"verified": True, "steps": 14}
 
     assert summary["validation_loss"]["last"] < summary["validation_loss"]["first"]
