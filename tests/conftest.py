@@ -1,13 +1,17 @@
 """Set-up that every test shares: XLA's thread pool and virtual devices, fixed before anything imports JAX."""
 
+import gc
+import os
+
 from palmetto import environment
 
 environment.prepare(8, devices=8)
 
-from collections.abc import Callable  # noqa: E402
+from collections.abc import Callable, Iterator  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 import hypothesis  # noqa: E402
+import jax  # noqa: E402
 import pytest  # noqa: E402
 
 from palmetto import recipes  # noqa: E402
@@ -24,6 +28,16 @@ tokens: {vocabulary_size: 300, sequence_length: 16}
 model: {layers: 2, d_model: 32, heads: 2}
 training: {steps: 8, batch_size: 8, micro_batch: 2}
 """
+
+
+@pytest.fixture(autouse=True, scope="module")
+def bounded_memory() -> Iterator[None]:
+    """Drops compiled programs between files, once they take more than a small machine can spare."""
+    yield
+    pages = Path("/proc/self/statm")  # where there is none, memory is not bounded
+    if pages.exists() and int(pages.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") > 3 << 29:
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture(scope="session")
