@@ -5,7 +5,7 @@ import random
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from palmetto.corpus import encoding
@@ -102,6 +102,7 @@ def test_lines_in_several_encodings() -> None:
 @given(st.lists(st.text(st.characters(exclude_characters="\n", exclude_categories=["Cs"])), min_size=1))
 def test_lines_of_wide_encodings(lines: list[str]) -> None:
     text = "\n".join(lines)
+    assume(not text.startswith("\0"))  # UTF-16's mark and a NUL are UTF-32's mark
     for name in ("utf-16", "utf-32"):
         assert "".join(map(str, encoding.Lines(io.BytesIO(text.encode(name))))) == text
 

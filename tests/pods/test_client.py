@@ -133,8 +133,12 @@ def test_a_pod_killed_in_the_middle_of_sending_costs_nothing_and_comes_back(star
     run.assert_same_bits()
     joined = run.take_until("pod joined", pod=1, donor=0)
     assert re.fullmatch(r"pod 1 joined after step \d+ with the state of pod 0", joined["text"])
-    lost = run.take_until("pod lost", pod=1, step=joined["step"] + 2)
-    assert lost["why"] == "out of reach of pod 0: sent a message whose checksum is wrong"
+    lost = run.take_until("pod lost", step=joined["step"] + 2)
+    # Of two that do not reach each other one is lost; on a busy machine the other end may be heard first.
+    assert (lost["pod"], lost["why"]) in (
+        (1, "out of reach of pod 0: sent a message whose checksum is wrong"),
+        (0, "out of reach of pod 1: closed"),
+    )
     run.assert_same_bits()
 
 
