@@ -4,8 +4,6 @@
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
-# One more than there are cores, up to four, since tests of whole runs wait for processes.
-WORKERS = $(shell n=$$(getconf _NPROCESSORS_ONLN); echo $$((n < 3 ? n + 1 : 4)))
 
 .PHONY: quickstart test lint plan lock clean
 
@@ -13,7 +11,7 @@ quickstart: .venv/core  ## install and pretrain a small PaLM on this Python's ow
 	$(BIN)/palmetto run quickstart
 
 test: lint  ## install, lint, check types, run every test
-	$(BIN)/pytest -n $(WORKERS) --dist worksteal
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal
 
 lint: .venv/dev
 	$(BIN)/ruff check .
