@@ -4,10 +4,10 @@ What is taken is shuffled as one (tokens/packing.py), so that the batch of any s
 the mixture in expectation.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -77,49 +77,74 @@ class Mixture:
         return {"version": 1, "weights": self.weights, "budget": self.budget, "short": self.short}
 
     def prepare(self, view: View, engine: Engine, folder: Path) -> None:
-        """Finds how far each source is taken. Reads ids and tokens twice; holds those of one 65,536th of them."""
+        """Finds how far each source is taken. Ids and tokens are read twice; held are those of one 65,536th of them."""
         path = folder / "parts.json"
         if path.exists():
             return
         sums = {name: np.zeros(_BUCKETS, np.int64) for name, _ in self.weights}
-        for source, ranks, tokens in _ranked(view):
-            np.add.at(sums[source], (ranks >> np.uint64(48)).astype(np.int64), tokens)
+        for shard, found in zip(view.shards, engine.map(partial(_by_bucket, view), view.shards), strict=True):
+            sums[_source(shard)][found.ranks] += found.tokens
         available = {name: int(of_source.sum()) for name, of_source in sums.items()}
         for name, tokens_there in available.items():
             if not tokens_there:
                 raise UserError(f"corpus.build.sources.{name}: nothing of it is left; leave it out, or loosen what "
                                 "dropped it (the lines above)")  # fmt: skip
         wanted = parts(available, dict(self.weights), self.budget, self.short)
-        ends = _ends(view, sums, wanted)
+        ends = _ends(view, engine, sums, wanted)
         write_json(path, {"available": available, "wanted": wanted, "ends": {k: str(end) for k, end in ends.items()}})
 
     def note(self, documents: pa.Table, shard: str, folder: Path) -> pa.Table:
         """Keeps documents whose rank is before their source's end."""
         ends = {name: int(end) for name, end in read_json(folder / "parts.json")["ends"].items()}
-        end = ends[shard.partition("/")[0]]
+        end = ends[_source(shard)]
         kept = [int(document_id[:16], 16) < end for document_id in documents["id"].to_pylist()]
         return pa.table({"dropped": pa.array([None if keep else REASON for keep in kept], pa.string())})
 
 
-def _ranked(view: View) -> Iterator[tuple[str, Ranks, npt.NDArray[np.int64]]]:
-    """Shard by shard: source, the first 64 bits of every id, and its tokens."""
-    for shard in view.shards:
-        documents = view.read(shard, ["id", "tokens"])
-        ranks = np.array([int(document_id[:16], 16) for document_id in documents["id"].to_pylist()], np.uint64)
-        yield shard.partition("/")[0], ranks, documents["tokens"].to_numpy()
+class _Ranked(NamedTuple):
+    """Tokens by rank, the first 64 bits of an id, or by bucket, the first 16."""
+
+    ranks: Ranks
+    tokens: npt.NDArray[np.int64]
 
 
-def _ends(view: View, sums: dict[str, npt.NDArray[np.int64]], wanted: dict[str, int]) -> dict[str, int]:
+def _source(shard: str) -> str:
+    return shard.partition("/")[0]
+
+
+def _ranked(view: View, shard: str) -> _Ranked:
+    documents = view.read(shard, ["id", "tokens"])
+    ranks = np.array([int(document_id[:16], 16) for document_id in documents["id"].to_pylist()], np.uint64)
+    return _Ranked(ranks, documents["tokens"].to_numpy())
+
+
+def _by_bucket(view: View, shard: str) -> _Ranked:
+    """Each bucket once, with the sum of its tokens."""
+    ranks, tokens = _ranked(view, shard)
+    buckets, inverse = np.unique(ranks >> np.uint64(48), return_inverse=True)
+    sums = np.zeros(len(buckets), np.int64)
+    np.add.at(sums, inverse, tokens)
+    return _Ranked(buckets, sums)
+
+
+def _within(view: View, buckets: dict[str, int], shard: str) -> _Ranked:
+    """The documents of one bucket of the shard's source."""
+    ranks, tokens = _ranked(view, shard)
+    there = (ranks >> np.uint64(48)) == buckets[_source(shard)]
+    return _Ranked(ranks[there], tokens[there])
+
+
+def _ends(view: View, engine: Engine, sums: dict[str, npt.NDArray[np.int64]], wanted: dict[str, int]) -> dict[str, int]:
     """The rank of the first document that is not taken, by source: those before it come nearest to what is wanted."""
     cut = {}
     for name, of_source in sums.items():
         before = np.concatenate([[0], np.cumsum(of_source)])
         bucket = int(np.searchsorted(before, wanted[name], "right")) - 1
         cut[name] = bucket, wanted[name] - int(before[min(bucket, _BUCKETS)])
-    inside: dict[str, list[tuple[Ranks, npt.NDArray[np.int64]]]] = {name: [] for name in sums}
-    for name, ranks, tokens in _ranked(view):
-        there = (ranks >> np.uint64(48)) == cut[name][0]
-        inside[name].append((ranks[there], tokens[there]))
+    inside: dict[str, list[_Ranked]] = {name: [] for name in sums}
+    within = partial(_within, view, {name: bucket for name, (bucket, _) in cut.items()})
+    for shard, found in zip(view.shards, engine.map(within, view.shards), strict=True):
+        inside[_source(shard)].append(found)
     ends = {}
     for name, (bucket, room) in cut.items():
         ranks, tokens = (np.concatenate(of_all) for of_all in zip(*inside[name], strict=True))
