@@ -78,16 +78,22 @@ def read_lines(runs: Runs, run: str, name: str) -> Lines:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_a_run_cut_in_two_has_the_bits_of_its_replay_in_one(prepared: Runs, case: Case) -> None:
-    runs, overrides = prepared.less_optimized(), (*SHORT, *case.overrides)
-    runs.train(case.name, *overrides, "--until", 9)
-    assert len(read_lines(runs, case.name, "ledger.jsonl")) == 9
-    runs.train(case.name, *overrides)
-    # From the first step to the last: every line, and the digests of both checkpoints behind the cut.
-    assert json.loads(runs("verify", case.name, "--json")[0]) == {"verified": True, "steps": 14}
+def test_a_run_cut_in_two_has_the_bits_of_one_that_was_not_and_verifies(prepared: Runs, case: Case) -> None:
+    prepared = prepared.less_optimized()
+    whole, pieces, overrides = f"{case.name}-whole", f"{case.name}-pieces", (*SHORT, *case.overrides)
+    prepared.train(whole, *overrides)
+    prepared.train(pieces, *overrides, "--until", 9)
+    assert len(read_lines(prepared, pieces, "ledger.jsonl")) == 9
+    prepared.train(pieces, *overrides)
 
-    summary = json.loads((runs.folder / case.name / "summary.json").read_text())
+    summary, again = (json.loads((prepared.folder / run / "summary.json").read_text()) for run in (whole, pieces))
+    assert again["digest"] == summary["digest"]
+    assert (prepared.folder / pieces / "ledger.jsonl").read_bytes() == (
+        prepared.folder / whole / "ledger.jsonl"
+    ).read_bytes()
+    assert json.loads(prepared("verify", pieces, "--json")[0]) == {"verified": True, "steps": 14}
+
     assert summary["validation_loss"]["last"] < summary["validation_loss"]["first"]
     if case.parameters is not None:
         assert summary["parameters"] == case.parameters
-    case.check(*(read_lines(runs, case.name, f"{name}.jsonl") for name in ("ledger", "metrics", "events")))
+    case.check(*(read_lines(prepared, whole, f"{name}.jsonl") for name in ("ledger", "metrics", "events")))
