@@ -68,7 +68,8 @@ def worker(name: str, overrides: Sequence[str]) -> None:
     from palmetto.training.step import make_step
 
     sharding = Sharding(recipe)
-    step, state = make_step(recipe, layout.for_platform("cpu"), sharding), initial_state(recipe, sharding)
+    here = layout.for_platform(jax.default_backend())
+    step, state = make_step(recipe, here, sharding), initial_state(recipe, sharding)
     micro_batch, sequences = recipe.training.micro_batch, recipe.training.batch_stages[0][1]
     shape = (sequences // micro_batch, micro_batch, recipe.tokens.sequence_length + 1)
     random = np.random.default_rng(0)

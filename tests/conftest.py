@@ -5,6 +5,9 @@ import os
 
 from palmetto import environment
 
+# Also where there is an accelerator: what it gives is not what a CPU does to the bit, and it is one device, not eight.
+# JAX_PLATFORMS=cuda,cpu runs on it those tests that do with one (docs/reproducibility.md).
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
 environment.prepare(8, devices=8)
 
 from collections.abc import Callable, Iterator  # noqa: E402
@@ -28,6 +31,12 @@ tokens: {vocabulary_size: 300, sequence_length: 16}
 model: {layers: 2, d_model: 32, heads: 2}
 training: {steps: 8, batch_size: 8, micro_batch: 2}
 """
+
+
+def need_devices(count: int) -> None:
+    """Skips a test where there are fewer: on an accelerator."""
+    if jax.device_count() < count:
+        pytest.skip(f"{count} devices are needed, where there are {jax.device_count()}")
 
 
 @pytest.fixture(autouse=True, scope="module")

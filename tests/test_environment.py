@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,16 +12,17 @@ import pytest
 from palmetto import environment
 from palmetto.errors import UserError
 
-SETTLED = ("NPROC", "XLA_FLAGS", "JAX_PLATFORMS", "TPU_SKIP_MDS_QUERY")
-no_accelerator = pytest.mark.skipif(environment._has_accelerator(), reason="an accelerator is present")
+SETTLED = ("NPROC", "XLA_FLAGS", "JAX_PLATFORMS", "TPU_SKIP_MDS_QUERY", "JAX_DEFAULT_MATMUL_PRECISION")
+ON_A_CPU, ON_A_GPU = "_ACCELERATORS = ()", "_has_accelerator = lambda: True"
 
 
-def prepared(call: str, before: dict[str, str] | None = None) -> dict[str, str | None]:
-    """The environment after a call of the module in a new process."""
+def prepared(call: str, before: dict[str, str] | None = None, machine: str = ON_A_CPU) -> dict[str, str | None]:
+    """The environment after a call of the module in a new process, on such a machine."""
     program = f"""
 import json, os, sys
 from palmetto import environment
 assert "jax" not in sys.modules, "palmetto.environment must not import JAX"
+environment.{machine}
 environment.{call}
 assert "jax" not in sys.modules
 print(json.dumps({{name: os.environ.get(name) for name in {SETTLED}}}))
@@ -37,7 +39,6 @@ def run(program: str, before: dict[str, str] | None = None) -> str:
     return result.stdout
 
 
-@no_accelerator
 def test_threads_and_platform_are_settled() -> None:
     after = prepared("prepare(8)")
     assert after["NPROC"] == "8"
@@ -83,9 +84,47 @@ def test_jax_imported_before_with_another_pool_is_an_error() -> None:
 
 
 def test_gpus_are_told_to_be_deterministic() -> None:
-    after = prepared("_has_accelerator = lambda: True; environment.prepare(8)")
+    after = prepared("prepare(8)", machine=ON_A_GPU)
     assert "--xla_gpu_deterministic_ops=true" in (after["XLA_FLAGS"] or "").split()
     assert after["JAX_PLATFORMS"] is None
+
+
+def test_float32_is_not_rounded_on_accelerators_unless_one_asks_for_it() -> None:
+    name = "JAX_DEFAULT_MATMUL_PRECISION"
+    assert prepared("prepare(8)", machine=ON_A_GPU)[name] == "float32"
+    assert prepared("prepare(8)", {name: "tensorfloat32"}, ON_A_GPU)[name] == "tensorfloat32"
+    assert prepared("prepare(8)")[name] is None
+
+
+@pytest.mark.parametrize(
+    ("there", "plugins", "platforms", "expected"),
+    [
+        (True, ["xla_cuda13"], "", True),
+        (True, ["xla_cuda12"], "cuda,cpu", True),
+        (True, ["xla_cuda13"], "cpu", False),
+        (True, ["xla_rocm7", "libtpu"], "", False),
+        (True, [], "", False),
+        (False, ["xla_cuda13"], "", False),
+    ],
+)
+def test_an_accelerator_counts_where_jax_would_take_it(
+    there: bool, plugins: list[str], platforms: str, expected: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = tmp_path / "nvidia0"
+    if there:
+        path.touch()
+    monkeypatch.setattr(environment, "_ACCELERATORS", ((str(path), "xla_cuda"),))
+    monkeypatch.setattr(environment, "_plugins", lambda: plugins)
+    monkeypatch.setenv("JAX_PLATFORMS", platforms)
+    assert environment._has_accelerator() == expected
+
+
+def test_plugins_are_found_by_their_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "jax_plugins" / "xla_cuda99").mkdir(parents=True)
+    (tmp_path / "jax_plugins" / "xla_cuda99" / "__init__.py").touch()
+    (tmp_path / "libtpu.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    assert {"xla_cuda99", "libtpu"} <= set(environment._plugins())
 
 
 def test_the_record_holds_what_bits_depend_on() -> None:
@@ -96,7 +135,6 @@ def test_the_record_holds_what_bits_depend_on() -> None:
     assert environment.differences(record, record) == []
 
 
-@no_accelerator
 def test_a_capped_instruction_set_is_recorded_as_capped() -> None:
     known = environment.available_instruction_sets()
     if len(known) < 2:
@@ -104,6 +142,7 @@ def test_a_capped_instruction_set_is_recorded_as_capped() -> None:
     program = f"""
 import json
 from palmetto import environment
+environment.{ON_A_CPU}
 environment.prepare(8, {{"instruction_set": {known[-2]!r}}})
 print(json.dumps(environment.record()))
 """
@@ -135,11 +174,10 @@ def test_differences_are_those_that_change_bits(
 
 def test_virtual_devices_are_made_where_there_is_but_a_cpu() -> None:
     count = "--xla_force_host_platform_device_count="
-    flags = prepared("prepare(8, devices=4)", {"XLA_FLAGS": f"--xla_dump_to=/nowhere {count}2"})["XLA_FLAGS"] or ""
-    if environment._has_accelerator():
-        assert f"{count}4" not in flags
-    else:
-        assert flags.split()[:2] == ["--xla_dump_to=/nowhere", f"{count}4"]
+    before = {"XLA_FLAGS": f"--xla_dump_to=/nowhere {count}2"}
+    assert f"{count}4" not in (prepared("prepare(8, devices=4)", before, ON_A_GPU)["XLA_FLAGS"] or "")
+    flags = prepared("prepare(8, devices=4)", before)["XLA_FLAGS"] or ""
+    assert flags.split()[:2] == ["--xla_dump_to=/nowhere", f"{count}4"]
     with pytest.raises(AssertionError):
         prepared("prepare(4, devices=8)")
 

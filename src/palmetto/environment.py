@@ -6,7 +6,9 @@ the run and kept on resuming. This module must not import JAX.
 
 import ctypes
 import gc
+import importlib.util
 import os
+import pkgutil
 import platform
 import re
 import sys
@@ -32,6 +34,14 @@ _TOGETHER = (
 # for those that do not.
 _OBJECTS_BETWEEN_COLLECTIONS = 20_000
 _GPU_FLAGS = ("--xla_gpu_deterministic_ops=true", "--xla_gpu_exclude_nondeterministic_ops=true")
+
+# The files by which accelerators show, and how the names of JAX's plugins for them begin.
+_ACCELERATORS = (
+    ("/dev/nvidia0", "xla_cuda"),
+    ("/dev/kfd", "xla_rocm"),
+    ("/dev/accel0", "libtpu"),
+    ("/dev/vfio/0", "libtpu"),
+)
 
 # XLA's names for what its CPU compiler may use, least first, and the processor flag that tells each.
 _INSTRUCTION_SETS = (
@@ -70,6 +80,8 @@ def prepare(threads: int, recorded: dict[str, Any] | None = None, devices: int =
     flags = os.environ.get("XLA_FLAGS", "").split()
     if _has_accelerator():
         flags += [flag for flag in _GPU_FLAGS if flag not in flags]
+        # Activations in float32 are meant: by default GPUs multiply them in 19 bits, TPUs in 16.
+        os.environ.setdefault("JAX_DEFAULT_MATMUL_PRECISION", "float32")
     else:
         flags += [_ROUNDING] * (_ROUNDING not in flags)
         os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -143,8 +155,19 @@ def _keep_freed_memory() -> None:
 
 
 def _has_accelerator() -> bool:
-    paths = ("/dev/nvidia0", "/dev/kfd", "/dev/accel0", "/dev/vfio/0")
-    return any(os.path.exists(path) for path in paths)
+    """Whether there is one that JAX would take: its plugin is installed, and it was not told to keep to the CPU."""
+    if os.environ.get("JAX_PLATFORMS") == "cpu":
+        return False
+    plugins = _plugins()
+    return any(
+        os.path.exists(path) and any(plugin.startswith(name) for plugin in plugins) for path, name in _ACCELERATORS
+    )
+
+
+def _plugins() -> list[str]:
+    folder = importlib.util.find_spec("jax_plugins")
+    found = [plugin.name for plugin in pkgutil.iter_modules(folder.submodule_search_locations if folder else [])]
+    return found + ["libtpu"] * (importlib.util.find_spec("libtpu") is not None)
 
 
 def _virtual_devices() -> int:

@@ -46,9 +46,10 @@ def dense(window: int | None, q: Float64, k: Float64, v: Float64, d: Float64) ->
 
 def assert_same(
     flash: Flash, length: int, groups: int, window: int | None, size: int = 8, dtype: type = jnp.float32,
-    tolerance: float = 1e-4,
+    tolerance: float = 1e-5,
 ) -> None:  # fmt: skip
-    """Output and gradients, of inputs rounded to the kernel's precision."""
+    """Output and gradients, of inputs rounded to the kernel's precision: the distance by the norm. (That of the output
+    where a gradient is zero, as those of scores are which stand alone.)"""
     q, k, v, d = (jnp.asarray(x, dtype) for x in arrays(length, groups, size=size))
 
     @jax.jit
@@ -59,7 +60,8 @@ def assert_same(
     expected = dense(window, *(np.asarray(x, np.float64) for x in (q, k, v, d)))
     for actual, reference in zip(compute(q, k, v, d), expected, strict=True):
         assert actual.dtype == dtype
-        np.testing.assert_allclose(np.asarray(actual, np.float64), reference, rtol=tolerance, atol=tolerance)
+        scale = max(np.linalg.norm(reference), np.linalg.norm(expected[0]))
+        assert np.linalg.norm(np.asarray(actual, np.float64) - reference) < tolerance * scale
 
 
 CASES = [(1, None), (2, None), (1, 1), (2, 100), (1, 1000)]
@@ -81,24 +83,25 @@ def test_arguments_of_the_call_that_is_cudnn_on_a_gpu(groups: int, window: int |
 def test_cudnn(groups: int, window: int | None) -> None:
     if choose("gpu", jnp.bfloat16, 130, 64) is None:
         pytest.skip("no GPU with cuDNN's attention")
-    assert_same(cudnn_attention, 130, groups, window, size=64, dtype=jnp.bfloat16, tolerance=0.1)
+    assert_same(cudnn_attention, 130, groups, window, size=64, dtype=jnp.bfloat16, tolerance=1e-2)
 
 
 @pytest.mark.parametrize(("groups", "window"), CASES)
 def test_splash(groups: int, window: int | None) -> None:
     if choose("tpu", jnp.bfloat16, 384, 128) is None:
         pytest.skip("no TPU")
-    assert_same(splash_attention, 384, groups, window, size=128, dtype=jnp.bfloat16, tolerance=0.1)
+    assert_same(splash_attention, 384, groups, window, size=128, dtype=jnp.bfloat16, tolerance=1e-2)
 
 
 def test_what_cudnn_takes() -> None:
-    assert cudnn_takes(jnp.bfloat16, 128, (8, 0))
-    assert cudnn_takes(jnp.float16, 256, (9, 0))
-    assert cudnn_takes("bfloat16", 72, (12, 0))
-    assert not cudnn_takes(jnp.float32, 128, (9, 0))
-    assert not cudnn_takes(jnp.bfloat16, 256, (8, 9))
-    assert not cudnn_takes(jnp.bfloat16, 100, (9, 0))
-    assert not cudnn_takes(jnp.bfloat16, 64, (7, 5))
+    assert cudnn_takes(jnp.bfloat16, 130, 128, (8, 0))
+    assert cudnn_takes(jnp.float16, 2048, 256, (9, 0))
+    assert cudnn_takes("bfloat16", 2, 72, (12, 0))
+    assert not cudnn_takes(jnp.float32, 2048, 128, (9, 0))
+    assert not cudnn_takes(jnp.bfloat16, 2048, 256, (8, 9))
+    assert not cudnn_takes(jnp.bfloat16, 2048, 100, (9, 0))
+    assert not cudnn_takes(jnp.bfloat16, 2048, 64, (7, 5))
+    assert not cudnn_takes(jnp.bfloat16, 13, 64, (9, 0))
 
 
 def test_what_splash_takes() -> None:

@@ -168,7 +168,7 @@ def test_a_single_token(unroll: bool) -> None:
 @pytest.mark.parametrize(
     ("capacity_factor", "gated", "dtype"), [(None, False, "float32"), (None, True, "bfloat16"), (1.0, True, "float32")]
 )
-def test_a_single_expert_is_the_dense_layer_to_the_bit(capacity_factor: float | None, gated: bool, dtype: str) -> None:
+def test_a_single_expert_is_the_dense_layer(capacity_factor: float | None, gated: bool, dtype: str) -> None:
     drawn, layer = draw(6, gated, experts=1)
     x = jnp.asarray(drawn, dtype)
 
@@ -179,7 +179,8 @@ def test_a_single_expert_is_the_dense_layer_to_the_bit(capacity_factor: float | 
 
     y, _ = compiled(experts(capacity_factor, count=1, top=1), True)(x, layer)
     assert y.dtype == x.dtype
-    np.testing.assert_array_equal(y, dense(x))
+    # On a CPU to the bit; a GPU has other products for other shapes.
+    np.testing.assert_allclose(y, dense(x), rtol=0 if jax.default_backend() == "cpu" else 1e-4)
 
 
 @pytest.mark.parametrize("unroll", FORMS)

@@ -18,7 +18,8 @@ def drawn(*shape: int) -> np.ndarray:
 def test_a_rounded_product_is_not_fused_with_the_sum_behind_it() -> None:
     a, b, c = drawn(3, 1000)
     assert np.array_equal(jax.jit(lambda a, b, c: rounded(a * b) + c)(a, b, c), a * b + c)
-    assert not np.array_equal(jax.jit(lambda a, b, c: a * b + c)(a, b, c), a * b + c), "nothing to prevent here"
+    if jax.default_backend() == "cpu":
+        assert not np.array_equal(jax.jit(lambda a, b, c: a * b + c)(a, b, c), a * b + c), "nothing to prevent here"
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, -0.0, 1e-40])

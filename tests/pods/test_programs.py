@@ -18,7 +18,7 @@ from palmetto.tokens.objectives import make_examples
 from palmetto.training.loss import Batch
 from palmetto.training.state import State, initial_state
 from palmetto.training.step import Metrics, make_step, scored_a_leaf
-from tests.conftest import RecipeMaker
+from tests.conftest import RecipeMaker, need_devices
 
 LEAVES, STEPS = 4, 20
 
@@ -75,6 +75,7 @@ def test_parts_computed_apart_have_the_bits_of_the_whole(tiny_recipe: RecipeMake
     expected = bits(*whole(tiny_recipe()))
     assert bits(*in_parts(tiny_recipe(), 2)) == expected
     assert bits(*in_parts(tiny_recipe(), 4)) == expected
+    need_devices(2)
     of_two_devices = of_one_pod(tiny_recipe("mesh={pod: 2, data: 2}"))
     assert of_two_devices.mesh.devices == 2
     assert bits(*in_parts(of_two_devices, 2)) == expected
@@ -91,6 +92,7 @@ def test_so_have_those_of_other_objectives_and_types(tiny_recipe: RecipeMaker) -
 
 
 def test_whatever_mesh_a_pod_has_its_bits_do_not_depend_on_the_number_of_pods(tiny_recipe: RecipeMaker) -> None:
+    need_devices(2)
     recipe = tiny_recipe("model.layers=1", "mesh.sequence=2")
     assert bits(*in_parts(recipe, 2)) == bits(*whole(recipe))
 

@@ -16,6 +16,7 @@ from palmetto.parallel.collectives import Group
 from palmetto.parallel.sharding import Spread
 from palmetto.training import reductions
 from tests import reference
+from tests.conftest import need_devices
 from tests.sums import halves_sum
 
 COLUMNS = 64
@@ -181,6 +182,7 @@ def test_a_mean_agrees_with_float64(axis: int, shape: tuple[int, ...]) -> None:
 
 def test_a_mean_over_data_leaves_what_lies_along_model_there() -> None:
     """The bits of one device, and gathers of a device's own columns alone; XLA by itself makes them whole first."""
+    need_devices(4)
     array = some_arrays(4)["embedding"]
     devices = jax.sharding.Mesh(np.array(jax.devices()[:4]).reshape(2, 2), ("data", "model"))
     spread = Spread(0, 0, Group("data", 2, True), (), (1, 2))

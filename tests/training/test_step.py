@@ -141,6 +141,10 @@ def check_against_reference(recipe: Recipe, step: Step, clip: float, rule: Rule)
             assert np.quantile(error, 0.99) < 1e-3, (name, k)
 
 
+@pytest.mark.skipif(
+    jax.default_backend() != "cpu",
+    reason="a GPU's programs with one leaf and with two differ in more (docs/determinism.md)",
+)
 def test_gradient_of_a_batch_is_the_mean_of_its_halves_to_the_bit(plain: tuple[Recipe, Step]) -> None:
     """But for the norms: their scales are multiplied into kernels once a step, whose gradients are summed before."""
     recipe, step = plain

@@ -28,17 +28,18 @@ def choose(platform: str, dtype: DTypeLike, length: int, head_size: int) -> Flas
         return None
     if platform == "gpu" and "cuda" in device.client.platform_version:
         major, minor = device.compute_capability.split(".")
-        return cudnn_attention if cudnn_takes(dtype, head_size, (int(major), int(minor))) else None
+        return cudnn_attention if cudnn_takes(dtype, length, head_size, (int(major), int(minor))) else None
     if platform == "tpu" and device.device_kind not in ("TPU v2", "TPU v3"):
         return splash_attention if splash_takes(dtype, length, head_size) else None
     return None
 
 
-def cudnn_takes(dtype: DTypeLike, head_size: int, capability: tuple[int, int]) -> bool:
-    """Whether cuDNN has a kernel for half-precision heads of this size on a GPU of this compute capability."""
+def cudnn_takes(dtype: DTypeLike, length: int, head_size: int, capability: tuple[int, int]) -> bool:
+    """Whether cuDNN has a kernel, with its derivative, for half-precision heads of this size on a GPU of this compute
+    capability; of sequences it takes even lengths alone."""
     largest = 256 if capability >= (9, 0) else 128
     half = jnp.dtype(dtype) in (jnp.bfloat16, jnp.float16)
-    return half and capability >= (8, 0) and head_size <= largest and head_size % 8 == 0
+    return half and capability >= (8, 0) and head_size <= largest and head_size % 8 == 0 and length % 2 == 0
 
 
 def splash_takes(dtype: DTypeLike, length: int, head_size: int) -> bool:

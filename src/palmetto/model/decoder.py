@@ -12,6 +12,7 @@ from jax.ad_checkpoint import checkpoint_name
 from palmetto.model.attention import attention
 from palmetto.model.block import block
 from palmetto.model.layout import Arranged, Fetch, Layer, Layout, Stacked
+from palmetto.model.lookup import lookup
 from palmetto.model.norms import NORMS, normalize
 from palmetto.model.positions import Angles, rotary_angles, shared, sinusoids
 from palmetto.model.router import Routing
@@ -123,7 +124,7 @@ def embed(
 
     `gradient`: the share of its gradient that reaches the embedding by this way (GLM-130B, arXiv 2210.02414).
     """
-    x = _shrink_gradient(gradient, arranged.embedding[tokens])
+    x = _shrink_gradient(gradient, lookup(arranged.embedding, tokens))
     match model.positions:
         case LearnedPositions():
             x = x + arranged.ends["positions"][_seen_as(positions, model)]

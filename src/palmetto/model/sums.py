@@ -52,8 +52,14 @@ def fold(array: jax.Array, axis: int, parts: int = 1, of: Callable[[jax.Array], 
         while len(terms) > 1:
             half = len(terms) // 2
             terms = [low + high for low, high in zip(terms[:half], terms[half:], strict=True)]
-        (array,) = terms
+        array = _stored(terms[0])
     return jnp.squeeze(array, axis)
+
+
+def _stored(sums: jax.Array) -> jax.Array:
+    """The sums of a few levels, on a GPU in memory: XLA would make one kernel of all levels, whose threads read what
+    lies far apart, and take long to compile it."""
+    return jax.lax.optimization_barrier(sums) if jax.default_backend() == "gpu" else sums
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))

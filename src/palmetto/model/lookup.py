@@ -1,0 +1,46 @@
+"""Rows of a table by their numbers, and the gradient of it: a sum over places that have one number in common.
+
+Such a sum is a scatter with colliding indices. A GPU takes them as they come; told to be deterministic, XLA sorts every
+single number of the rows, which takes longer than a layer. There rows are sorted and added up as a tree.
+"""
+
+import jax
+import jax.numpy as jnp
+
+
+@jax.custom_vjp
+def lookup(table: jax.Array, numbers: jax.Array) -> jax.Array:
+    """Rows `numbers` [...] of a table [V, D] → [..., D]."""
+    return table[numbers]
+
+
+def _backward(kept: tuple[jax.Array, jax.Array], d: jax.Array) -> tuple[jax.Array, None]:
+    table, numbers = kept
+
+    def scatter(d: jax.Array) -> jax.Array:
+        return jax.vjp(lambda table: table[numbers], table)[1](d)[0]
+
+    def tree(d: jax.Array) -> jax.Array:
+        return sum_alike(d.reshape(-1, d.shape[-1]), numbers.reshape(-1), len(table))
+
+    return jax.lax.platform_dependent(d, cuda=tree, rocm=tree, default=scatter), None
+
+
+lookup.defvjp(lambda table, numbers: (lookup(table, numbers), (table, numbers)), _backward)
+
+
+def sum_alike(rows: jax.Array, numbers: jax.Array, count: int) -> jax.Array:
+    """Row v of the result [count, D] is the sum of those of `rows` [N, D] whose number [N] is v, in a fixed order."""
+    order = jnp.argsort(numbers)
+    numbers, rows = numbers[order], rows[order]
+    changes = numbers[1:] != numbers[:-1]
+    starts, ends = jnp.pad(changes, (1, 0), constant_values=True), jnp.pad(changes, (0, 1), constant_values=True)
+
+    def add(a: tuple[jax.Array, jax.Array], b: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        """Two stretches in a row: whether anything starts in them, and the sum since the last start."""
+        return a[0] | b[0], jnp.where(b[0], b[1], a[1] + b[1])
+
+    _, sums = jax.lax.associative_scan(add, (starts[:, None], rows))
+    # All different, so that no order has to be kept; those beyond the table go nowhere.
+    places = jnp.where(ends, numbers, count + jnp.arange(len(numbers)))
+    return jnp.zeros((count, rows.shape[1]), rows.dtype).at[places].set(sums, mode="drop", unique_indices=True)

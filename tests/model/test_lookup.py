@@ -1,0 +1,41 @@
+"""Rows of a table and the sums that are their gradient, against NumPy's in float64."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from palmetto.model.lookup import lookup, sum_alike
+
+
+def summed(rows: np.ndarray, numbers: np.ndarray, count: int) -> np.ndarray:
+    result = np.zeros((count, rows.shape[1]))
+    np.add.at(result, numbers, rows.astype(np.float64))
+    return result
+
+
+def test_rows_and_their_gradient() -> None:
+    random = np.random.default_rng(0)
+    table, d = random.standard_normal((7, 5), np.float32), random.standard_normal((3, 4, 5), np.float32)
+    numbers = random.integers(0, 7, (3, 4), dtype=np.int32)
+    found, pull = jax.vjp(lambda table: lookup(table, numbers), jnp.asarray(table))
+    np.testing.assert_array_equal(found, table[numbers])
+    np.testing.assert_allclose(pull(jnp.asarray(d))[0], summed(d.reshape(-1, 5), numbers.reshape(-1), 7), atol=1e-6)
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=33))
+def test_rows_that_share_a_number_are_added_up(numbers: list[int]) -> None:
+    """Of integers, so that no order rounds."""
+    rows = np.random.default_rng(len(numbers)).integers(-99, 99, (len(numbers), 3)).astype(np.float32)
+    result = sum_alike(jnp.asarray(rows), jnp.asarray(numbers), 10)
+    np.testing.assert_array_equal(result, summed(rows, np.array(numbers), 10))
+
+
+def test_sums_keep_float32s_precision() -> None:
+    """Of a number that stands for most tokens too: a tree, not a running sum."""
+    random = np.random.default_rng(1)
+    rows, numbers = random.standard_normal((4096, 2), np.float32), random.integers(0, 3, 4096) // 2
+    np.testing.assert_allclose(
+        jax.jit(sum_alike, static_argnums=2)(rows, numbers, 2), summed(rows, numbers, 2), rtol=1e-5
+    )
