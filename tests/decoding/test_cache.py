@@ -13,6 +13,7 @@ from palmetto.decoding.cache import Cache, empty, extend
 from palmetto.model.layout import ACCELERATOR, arrange
 from palmetto.recipe.model import Model
 from tests import reference
+from tests.quickly import QUICKLY
 
 MODEL = Model(layers=2, d_model=20, heads=3, head_size=8, d_ff=36)
 VOCABULARY, LENGTH = 40, 12
@@ -24,7 +25,7 @@ TOKENS = np.random.default_rng(1).integers(VOCABULARY, size=(2, LENGTH)).astype(
 def extension(activations: str) -> tuple[Model, Callable[[jax.Array, Cache], tuple[jax.Array, Cache]]]:
     model = MODEL.model_copy(update={"activations": activations})
     arranged = arrange({name: jnp.asarray(array) for name, array in DRAWN.items()}, model, ACCELERATOR)
-    return model, jax.jit(lambda tokens, cache: extend(arranged, tokens, cache, model))
+    return model, jax.jit(lambda tokens, cache: extend(arranged, tokens, cache, model), compiler_options=QUICKLY)
 
 
 def cached(pieces: list[int], room: int = LENGTH, activations: str = "float32") -> tuple[np.ndarray, Cache]:

@@ -12,6 +12,7 @@ from palmetto.decoding.sampling import Sampling
 from palmetto.model import decoder, layout
 from palmetto.recipe.model import Model
 from tests import reference
+from tests.quickly import QUICKLY
 
 MODEL = Model(layers=2, d_model=20, heads=3, head_size=8, d_ff=36)
 VOCABULARY, COUNT, LONGEST = 40, 12, 36
@@ -21,6 +22,7 @@ SCALES = {"embedding": 0.1, "o": 3.0}
 ARRANGED = layout.arrange(
     {name: jnp.asarray(array * SCALES.get(name, 1.0)) for name, array in DRAWN.items()}, MODEL, layout.ACCELERATOR
 )
+
 PROMPT = np.array([3, 1, 4, 1, 5], np.int32)
 NEVER = VOCABULARY
 """An end that no model says."""
@@ -32,7 +34,7 @@ def forward() -> jax.stages.Wrapped:
         states, _ = decoder.hidden_states(ARRANGED, tokens, MODEL, layout.ACCELERATOR)
         return decoder.logits(ARRANGED.unembedding, states)
 
-    return jax.jit(logits)
+    return jax.jit(logits, compiler_options=QUICKLY)
 
 
 def greedily(prompt: np.ndarray, count: int) -> np.ndarray:

@@ -14,6 +14,7 @@ from palmetto.model import decoder
 from palmetto.model.layout import ACCELERATOR, Arranged, arrange
 from palmetto.model.parameters import specifications
 from palmetto.recipe.model import Model
+from tests.quickly import QUICKLY
 
 VOCABULARY, LENGTH = 40, 12
 TOKENS = np.random.default_rng(1).integers(VOCABULARY, size=(2, LENGTH)).astype(np.int32)
@@ -29,6 +30,7 @@ LOCAL, STRIDED, SINKS, MEMORY, WINDOWS = (
         {"name": "parallel_windows", "window": 3, "count": 3},
     )
 )
+
 LEARNED = {"positions": {"name": "learned", "length": LENGTH}}
 EXPERTS = {"experts": {"count": 3, "top": 2, "every": 2}}
 
@@ -64,10 +66,6 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 
 
-UNOPTIMIZED = {"xla_backend_optimization_level": 0}
-"""Compiled in half the time."""
-
-
 @cache
 def made(kind: str) -> tuple[Model, Arranged]:
     model = Model.model_validate({"layers": 2, "d_model": 16, "heads": 4, "head_size": 6, "d_ff": 20} | KINDS[kind])
@@ -78,7 +76,7 @@ def made(kind: str) -> tuple[Model, Arranged]:
     # What distances add should count, and so should the choice of keys.
     for name in parameters.keys() & {"relative", "q"}:
         parameters[name] = 3 * parameters[name]
-    return model, jax.jit(lambda p: arrange(p, model, ACCELERATOR), compiler_options=UNOPTIMIZED)(parameters)
+    return model, jax.jit(lambda p: arrange(p, model, ACCELERATOR), compiler_options=QUICKLY)(parameters)
 
 
 def whole(kind: str, tokens: np.ndarray, prefix: np.ndarray | None = None) -> np.ndarray:
@@ -88,7 +86,7 @@ def whole(kind: str, tokens: np.ndarray, prefix: np.ndarray | None = None) -> np
         states, _ = decoder.hidden_states(arranged, tokens, model, ACCELERATOR, prefix=prefix)
         return decoder.logits(arranged.unembedding, states)
 
-    return np.asarray(jax.jit(logits, compiler_options=UNOPTIMIZED)(arranged, tokens, prefix))
+    return np.asarray(jax.jit(logits, compiler_options=QUICKLY)(arranged, tokens, prefix))
 
 
 def in_pieces(
@@ -96,7 +94,7 @@ def in_pieces(
 ) -> tuple[np.ndarray, Cache]:
     """The logits of tokens taken in pieces of these lengths; the first holds all of a prefix."""
     model, arranged = made(kind)
-    run = jax.jit(partial(extend, model=model), compiler_options=UNOPTIMIZED)
+    run = jax.jit(partial(extend, model=model), compiler_options=QUICKLY)
     held, parts, start = empty(model, len(tokens), tokens.shape[1] + 3), [], 0
     for length in pieces:
         scores, held = run(arranged, jnp.asarray(tokens[:, start : start + length]), held, prefix=prefix)

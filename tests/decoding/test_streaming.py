@@ -1,5 +1,7 @@
 """A Λ-shaped window's cache: of fixed size, for any number of positions."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +13,7 @@ from palmetto.decoding.sampling import Sampling
 from palmetto.errors import UserError
 from palmetto.model import decoder, layout, parameters
 from palmetto.recipe.model import Model
+from tests.quickly import QUICKLY
 
 SINKS = {"name": "sinks", "sinks": 2, "window": 4}
 PIECE = 5
@@ -33,13 +36,13 @@ def test_long_beyond_its_size_it_gives_the_logits_of_the_whole_sequence(position
     arranged = layout.arrange(parameters.initialize(model, 40, 0), model, layout.ACCELERATOR)
     tokens = jax.random.randint(jax.random.key(1), (2, LENGTH), 0, 40)
 
-    @jax.jit
+    @partial(jax.jit, compiler_options=QUICKLY)
     def whole() -> jax.Array:
         return decoder.logits(
             arranged.unembedding, decoder.hidden_states(arranged, tokens, model, layout.ACCELERATOR)[0]
         )
 
-    extend = jax.jit(cache.extend, static_argnums=3)
+    extend = jax.jit(cache.extend, static_argnums=3, compiler_options=QUICKLY)
     held = cache.empty(model, 2, 1000)
     assert held.keys.shape[3] == 2 + 4 + PIECE
     got: list[jax.Array] = []

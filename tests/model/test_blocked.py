@@ -22,6 +22,7 @@ from palmetto.recipe.model import (
     SinkAttention,
     StridedAttention,
 )
+from tests.quickly import QUICKLY
 
 Float64 = npt.NDArray[np.float64]
 
@@ -116,7 +117,7 @@ def dense_gradients(
     return dq, dk, np.einsum("bktgs,bktgq->bksq", p, d), ds
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2, 3))
+@partial(jax.jit, static_argnums=(0, 1, 2, 3), compiler_options=QUICKLY)
 def output_and_gradients(
     scores: Scores, attention: Attention | None, rows: int, columns: int, parameters: Any, constants: Any,
     q: jax.Array, k: jax.Array, v: jax.Array, d: jax.Array,
@@ -267,7 +268,7 @@ def test_no_position_sees_its_future(attention: Attention) -> None:
     original = [array.astype(np.float32) for array in arrays(21, 2)[:3]]
     pairs = block_pairs(attention, 21, 4, 8)
 
-    @jax.jit
+    @partial(jax.jit, compiler_options=QUICKLY)
     def attend(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
         return blocked_attention(partial(plain, attention), (), None, q, k, v, pairs, 4, 8)
 

@@ -19,6 +19,7 @@ from palmetto.model.router import Routing
 from palmetto.recipe.model import Model
 from palmetto.training.loss import Batch, Losses, token_losses
 from tests import catalogue
+from tests.quickly import QUICKLY
 
 VOCABULARY, LENGTH = 23, 13
 # H·Q other than D, so that no axis can stand for another.
@@ -155,10 +156,6 @@ class Result(NamedTuple):
 
 
 Forward = Callable[[Parameters, jax.Array, jax.Array | None], Result]
-
-
-QUICKLY = {"xla_backend_optimization_level": 0}
-"""For tests of numbers, whose time is mostly the compiler's; it changes no more than rounding."""
 
 
 @functools.cache

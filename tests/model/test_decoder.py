@@ -14,6 +14,7 @@ from palmetto.model import decoder, layout
 from palmetto.model.parameters import Parameters
 from palmetto.recipe.model import Model
 from tests import reference
+from tests.quickly import QUICKLY
 
 # Of no two sizes the same, and H·Q other than D, so that no axis can stand for another.
 MODEL = Model(layers=2, d_model=20, heads=3, head_size=8, d_ff=36)
@@ -38,7 +39,7 @@ def compiled(arrangement: str, activations: str = "float32") -> Logits:
         assert routing is None
         return decoder.logits(arranged.unembedding, states)
 
-    return jax.jit(logits)
+    return jax.jit(logits, compiler_options=QUICKLY)
 
 
 DRAWN = reference.draw(0, layers=2, d_model=20, heads=3, head_size=8, d_ff=36, vocabulary=VOCABULARY)

@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import jax
@@ -18,6 +18,7 @@ from palmetto.model.layout import ACCELERATOR, CPU
 from palmetto.model.products import project, project_back
 from palmetto.model.router import Routing
 from palmetto.recipe.model import Experts
+from tests.quickly import QUICKLY
 
 B, T, D, F, E, TOP = 2, 24, 16, 20, 4, 2
 FORMS = (True, False)
@@ -94,7 +95,7 @@ def differentiated(chosen: Experts, unroll: bool) -> Callable[[Any, Layer, Any],
         y, routing = mixture(x, layer, chosen, activate, layout=CPU if unroll else ACCELERATOR)
         return jnp.sum(y.astype(jnp.float32) * d) + 2 * routing.balance + 3 * routing.z, (y, routing)
 
-    @jax.jit
+    @partial(jax.jit, compiler_options=QUICKLY)
     def run(x: jax.Array, layer: Layer, d: jax.Array) -> tuple[Any, Routing, Any, Layer]:
         gradients, results = jax.grad(loss, argnums=(0, 1), has_aux=True)(x, layer, d)
         return *results, *gradients
@@ -253,7 +254,8 @@ def _marked(chosen: Experts, unroll: bool) -> Callable[[Any, Layer], tuple[jax.A
     return jax.jit(
         lambda x, layer: mixture(
             x, layer, chosen, lambda up, _: jnp.ones_like(up), layout=CPU if unroll else ACCELERATOR
-        )
+        ),
+        compiler_options=QUICKLY,
     )
 
 
@@ -292,7 +294,8 @@ def test_half_precision(capacity_factor: float | None, dtype: str, unroll: bool)
 def test_no_sum_over_colliding_indices(unroll: bool, capacity_factor: float | None) -> None:
     """On a GPU the order of such a sum, and with it the bits, would be chance."""
     x, layer = draw(10)
-    program = str(jax.make_jaxpr(differentiated(experts(capacity_factor), unroll))(x, layer, x))
+    run: Any = differentiated(experts(capacity_factor), unroll)
+    program = str(run.trace(x, layer, x).jaxpr)
     assert "top_k" in program
     assert "scatter-add" not in program
     assert "scatter_add" not in program

@@ -20,11 +20,9 @@ from palmetto.training.loss import Batch, Losses
 from palmetto.training.state import State
 from palmetto.training.step import LEAVES, Halves, Metrics, make_step, scored_a_leaf
 from tests import catalogue
+from tests.quickly import QUICKLY
 
 VOCABULARY, LENGTH, LEAF_COUNT = 260, 16, 4
-
-QUICKLY = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
-"""For tests of numbers, whose time is mostly the compiler's; it changes no more than rounding."""
 
 
 class Taken(NamedTuple):

@@ -23,7 +23,6 @@ from tests.conftest import RecipeMaker
 from tests.model.test_catalogue import some
 from tests.model.test_experts import activate
 from tests.parallel.spread import (
-    QUICKLY,
     Taken,
     check_same,
     compile_gradient,
@@ -34,6 +33,7 @@ from tests.parallel.spread import (
     take_step,
 )
 from tests.parallel.test_sequence import gathers
+from tests.quickly import QUICKLY
 
 B, T, D, F, E, TOP = 8, 12, 16, 20, 8, 2
 """Sequences in all, their length, and the sizes of a layer with experts."""

@@ -26,6 +26,7 @@ from palmetto.training.reductions import sum_over_leaves
 from tests import catalogue
 from tests.conftest import RecipeMaker
 from tests.parallel.test_schedules import SCHEDULES, schedules
+from tests.quickly import QUICKLY
 from tests.training.test_reductions import same_bits, terms
 
 Tree = Any
@@ -63,7 +64,7 @@ class Network:
             out_specs=SPREAD,
             check_vma=False,
         )
-        return functools.partial(jax.jit(mapped), self.ends, self.layers)
+        return functools.partial(jax.jit(mapped, compiler_options=QUICKLY), self.ends, self.layers)
 
     def alone(self, micro_batches: Tree) -> Sums:
         """The same by ordinary differentiation, on one device."""
@@ -80,7 +81,7 @@ class Network:
             (value, reports), (ends, layers) = jax.tree.map(lambda leaf: jnp.sum(leaf, 0), leaves)
             return Sums(ends, layers, value, *reports)
 
-        result: Sums = jax.jit(sums)(micro_batches)
+        result: Sums = jax.jit(sums, compiler_options=QUICKLY)(micro_batches)
         return result
 
 
@@ -373,7 +374,8 @@ def expected(tiny_recipe: RecipeMaker) -> Callable[..., tuple[Network, jax.Array
             losses = jax.tree.map(lambda loss: jnp.sum(loss, axis=0), jax.lax.map(one, tokens))
             return losses.objective, (losses.cross_entropy, losses.routing)
 
-        (value, reports), gradient = jax.jit(jax.value_and_grad(objective, has_aux=True))(arranged)
+        differentiated = jax.jit(jax.value_and_grad(objective, has_aux=True), compiler_options=QUICKLY)
+        (value, reports), gradient = differentiated(arranged)
         sums = Sums(gradient._replace(layers=()), gradient.layers, value, *reports)
         return decoder_network(recipe.model, arranged), tokens, sums
 

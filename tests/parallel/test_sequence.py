@@ -25,7 +25,6 @@ from tests.conftest import RecipeMaker
 from tests.model.test_catalogue import POSITIONS, some
 from tests.parallel.spread import (
     LENGTH,
-    QUICKLY,
     Taken,
     check_same,
     compile_gradient,
@@ -34,6 +33,7 @@ from tests.parallel.spread import (
     some_batch,
     take_gradient,
 )
+from tests.quickly import QUICKLY
 
 BLOCKS = layout.CPU._replace(query_rows=3, kept_length=1, block_rows=5)
 """Blocks that fill neither a sequence nor a device's share of it."""

@@ -17,6 +17,7 @@ from palmetto.model.parameters import Parameters
 from palmetto.recipe.model import Model
 from palmetto.training.loss import Batch, Losses, token_losses
 from tests import reference
+from tests.quickly import QUICKLY
 
 # Of no two sizes the same, and H·Q other than D, so that no axis can stand for another.
 MODEL = Model(layers=2, d_model=20, heads=3, head_size=8, d_ff=36)
@@ -61,7 +62,7 @@ def compiled(case: Case) -> Callable[[dict[str, npt.NDArray[np.float32]], jax.Ar
         return losses.objective, losses
 
     # Unoptimized code is compiled in half the time; tests/training/test_step.py has the whole step as it is run.
-    return jax.jit(jax.grad(total, has_aux=True), compiler_options={"xla_backend_optimization_level": 0})
+    return jax.jit(jax.grad(total, has_aux=True), compiler_options=QUICKLY)
 
 
 def given(case: Case, drawn: dict[str, npt.NDArray[np.float32]], windows: np.ndarray) -> reference.Result:
@@ -128,8 +129,7 @@ def test_of_scored_tokens_alone_the_losses_and_gradients_are_the_references(arra
         losses = token_losses(arranged, batch, MODEL, arrangement, z_loss=Z_LOSS)
         return losses.objective, losses
 
-    unoptimized = {"xla_backend_optimization_level": 0}
-    gradients, means = jax.jit(jax.grad(total, has_aux=True), compiler_options=unoptimized)(DRAWN)
+    gradients, means = jax.jit(jax.grad(total, has_aux=True), compiler_options=QUICKLY)(DRAWN)
     cross_entropy = z = 0.0
     expected = {name: np.zeros(array.shape) for name, array in DRAWN.items()}
     for window, of_window in zip(windows, scored, strict=True):

@@ -14,6 +14,7 @@ from palmetto.parallel.sharding import Spread
 from palmetto.recipe.training import Adafactor, AdamW
 from palmetto.training import optimizer as optimizers
 from tests import reference
+from tests.quickly import QUICKLY
 
 Arrays = dict[str, np.ndarray]
 
@@ -84,7 +85,7 @@ def follow(
 ) -> Trajectory:
     """Takes all steps; `each` are further arguments of update, [STEPS]."""
 
-    @jax.jit
+    @functools.partial(jax.jit, compiler_options=QUICKLY)
     def run(parameters: Arrays) -> Trajectory:
         def step(carry: Trajectory, inputs: tuple[Arrays, dict[str, jax.Array]]) -> tuple[Trajectory, Trajectory]:
             updates, state = transformation.update(inputs[0], carry.state, carry.parameters, **inputs[1])
@@ -267,7 +268,7 @@ def one_step(
     """The update that the first step makes at a rate of 0.1, and the state behind it."""
     transformation = optimizers.make(settings, {"w": Spread(stack)})
     parameters = {"w": jnp.asarray(theta, jnp.float32)}
-    updates, state = jax.jit(transformation.update)(
+    updates, state = jax.jit(transformation.update, compiler_options=QUICKLY)(
         {"w": jnp.asarray(gradient, jnp.float32)}, transformation.init(parameters), parameters,
         learning_rate=jnp.float32(0.1),
     )  # fmt: skip

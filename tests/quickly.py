@@ -1,0 +1,5 @@
+"""How tests of numbers are compiled."""
+
+QUICKLY = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
+"""Compiler options: a program in half the time, or less. It changes no more than rounding, so that it is for tests of
+numbers, not of bits across programs."""
