@@ -2,4 +2,7 @@
 
 QUICKLY = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
 """Compiler options: a program in half the time, or less. It changes no more than rounding, so that it is for tests of
-numbers, not of bits across programs."""
+numbers, and of bits of one program, not across programs: these differ in more than they do as shipped."""
+
+FLAGS = " ".join(f"--{name}={str(value).lower()}" for name, value in QUICKLY.items())
+"""The same for processes, as XLA_FLAGS."""

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -13,7 +14,6 @@ import pytest
 
 from palmetto.corpus.engine import LocalEngine
 from palmetto.corpus.extras import need
-from palmetto.corpus.ray_engine import RayEngine
 from palmetto.errors import RunStopped, UserError
 
 
@@ -113,13 +113,21 @@ input()
         time.sleep(0.01)
 
 
-def test_a_cluster_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cluster_that_is_not_there_is_named() -> None:
+    """In a process of its own: Ray reads but once how it is to authenticate, and another test has it do so."""
     pytest.importorskip("ray.data", reason="needs the extra `ray`")
+    program = "from palmetto.corpus.ray_engine import RayEngine; RayEngine()"
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))  # and does not listen
-        monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{nobody.getsockname()[1]}")
-        with pytest.raises(UserError, match=r"RAY_ADDRESS=127.0.0.1:\d+: no cluster there .*refused"):
-            RayEngine()
+        address = f"127.0.0.1:{nobody.getsockname()[1]}"
+        tried = subprocess.run(
+            [sys.executable, "-c", program],
+            env=os.environ | {"RAY_ADDRESS": address},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert re.search(rf"UserError: RAY_ADDRESS={address}: no cluster there .*refused", tried.stderr), tried.stderr
 
 
 def test_a_missing_library_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,6 +73,12 @@ def prepared(made: Runs, tmp_path_factory: pytest.TempPathFactory) -> Runs:
 
 
 @pytest.fixture(scope="session")
+def quick(prepared: Runs) -> Runs:
+    """The same folder for runs that are compiled in less than half the time, and not to be compared with others."""
+    return prepared.quickly()
+
+
+@pytest.fixture(scope="session")
 def straight(made: Runs, prepared: Runs, common: Path) -> tuple[str, str, bytes]:
     """The bits of 60 steps in one go."""
     with first(common, "straight") as new:

@@ -49,7 +49,7 @@ def test_run_does_every_stage_once(make_runs: Callable[[Path], Runs], tmp_path: 
     assert [json.loads(line)["step"] for line in ledger] == list(range(1, 16))
 
 
-def test_refusals_name_what_is_wrong(prepared: Runs, straight: object, tmp_path: Path) -> None:
+def test_refusals_name_what_is_wrong(quick: Runs, straight: object, tmp_path: Path) -> None:
     for arguments, words in (
         (("plan", "quickstar"), ("quickstar", "'quickstart'")),
         (("plan", "quickstart", "model.layer=3"), ("model.layer", "'model.layers'")),
@@ -63,18 +63,18 @@ def test_refusals_name_what_is_wrong(prepared: Runs, straight: object, tmp_path:
         (("generate", "straight", "--top-p", "1.5"), ("--top-p", "1.5")),
         (("generate", "straight", "--top-k", "0"), ("--top-k", "0")),
         (("frobnicate",), ("frobnicate",)),
-        (("run", prepared.recipe, "--source", "nothing-there"), ("nothing-there",)),
-        (("run", prepared.recipe), ("--source",)),
-        (("train", prepared.recipe, "--run", "straight", "--until", 61), ("--until 61", "60")),
-        (("train", prepared.recipe, "--run", "straight", f"corpus.source={prepared.text}", "model.layers=3"),
+        (("run", quick.recipe, "--source", "nothing-there"), ("nothing-there",)),
+        (("run", quick.recipe), ("--source",)),
+        (("train", quick.recipe, "--run", "straight", "--until", 61), ("--until 61", "60")),
+        (("train", quick.recipe, "--run", "straight", f"corpus.source={quick.text}", "model.layers=3"),
          ("straight", "model.layers 2 → 3", "--run")),
-        (("train", prepared.recipe, "--run", "straight", f"corpus.source={prepared.recipe.parent}/other.txt"),
+        (("train", quick.recipe, "--run", "straight", f"corpus.source={quick.recipe.parent}/other.txt"),
          ("straight", "other text", "--run")),
-        (("train", prepared.recipe, "--run", "straight", f"corpus.source={prepared.text}", "training.steps=50"),
+        (("train", quick.recipe, "--run", "straight", f"corpus.source={quick.text}", "training.steps=50"),
          ("training.steps=50", "60")),
     ):  # fmt: skip
-        (prepared.folder / "other.txt").write_text("Other text. " * 5000)
-        out, err = prepared(*arguments, expect=2)
+        (quick.folder / "other.txt").write_text("Other text. " * 5000)
+        out, err = quick(*arguments, expect=2)
         assert err.count("\n") == 1, err
         assert err.startswith("palmetto: ")
         for word in words:
@@ -82,15 +82,15 @@ def test_refusals_name_what_is_wrong(prepared: Runs, straight: object, tmp_path:
         assert not out
 
 
-def test_more_tokens_than_an_epoch_holds(prepared: Runs) -> None:
-    _, err = prepared.train("long", "training.steps=5000", expect=2)
+def test_more_tokens_than_an_epoch_holds(quick: Runs) -> None:
+    _, err = quick.train("long", "training.steps=5000", expect=2)
     assert "training.steps=5000" in err
     assert "training.epochs" in err
     fits = int(err.partition("at most ")[2].split()[0])
     assert 100 < fits < 5000
-    prepared.train("long", f"training.steps={fits}", "--until", 1)
-    _, err = prepared.train("longer", f"training.steps={fits + 1}", expect=2)
-    prepared.train("epochs", f"training.steps={fits + 1}", "training.epochs=2", "--until", 1)
+    quick.train("long", f"training.steps={fits}", "--until", 1)
+    _, err = quick.train("longer", f"training.steps={fits + 1}", expect=2)
+    quick.train("epochs", f"training.steps={fits + 1}", "training.epochs=2", "--until", 1)
 
 
 def test_too_small_a_source_says_what_fits(make_runs: Callable[[Path], Runs], tmp_path: Path) -> None:
@@ -126,14 +126,14 @@ def test_every_kind_of_source(make_runs: Callable[[Path], Runs], tmp_path: Path)
     assert "4 files" in err
 
 
-def test_two_processes_cannot_train_in_one_directory(prepared: Runs) -> None:
-    shutil.copytree(prepared.folder / "tokens-only", prepared.folder / "contended")
-    arguments = ("train", prepared.recipe, "--run", "contended", f"corpus.source={prepared.text}", "training.steps=200")
-    first = prepared.start(*arguments)
+def test_two_processes_cannot_train_in_one_directory(quick: Runs) -> None:
+    shutil.copytree(quick.folder / "tokens-only", quick.folder / "contended")
+    arguments = ("train", quick.recipe, "--run", "contended", f"corpus.source={quick.text}", "training.steps=200")
+    first = quick.start(*arguments)
     try:
-        while not (prepared.folder / "contended" / "ledger.jsonl").exists():
+        while not (quick.folder / "contended" / "ledger.jsonl").exists():
             assert first.poll() is None
-        _, err = prepared(*arguments, expect=2)
+        _, err = quick(*arguments, expect=2)
         assert f"in use by process {first.pid}" in err
     finally:
         first.kill()
@@ -153,19 +153,19 @@ def test_a_full_disk_is_one_line_and_harms_nothing(prepared: Runs, straight: tup
     assert prepared.bits("full") == straight
 
 
-def test_generate_is_deterministic_and_bounded(prepared: Runs, straight: object) -> None:
+def test_generate_is_deterministic_and_bounded(quick: Runs, straight: object) -> None:
     def text(*options: object) -> str:
-        return str(json.loads(prepared("generate", "straight", "--prompt", "import ", "--json", *options)[0])["text"])
+        return str(json.loads(quick("generate", "straight", "--prompt", "import ", "--json", *options)[0])["text"])
 
     assert text("--seed", 1) == text("--seed", 1) != text("--seed", 2)
     assert text("--temperature", 0) == text("--temperature", 0, "--seed", 5) == text("--top-k", 1)
-    out, _ = prepared("generate", "straight", "--prompt", "été 🌴", "--tokens", 1)
+    out, _ = quick("generate", "straight", "--prompt", "été 🌴", "--tokens", 1)
     assert out.startswith("été 🌴")
 
 
-def test_a_model_is_run_with_other_positions_and_attention(prepared: Runs, straight: object) -> None:
+def test_a_model_is_run_with_other_positions_and_attention(quick: Runs, straight: object) -> None:
     def text(*overrides: str) -> str:
-        return str(json.loads(prepared("generate", "straight", *overrides, "--prompt", "import ", "--json")[0])["text"])
+        return str(json.loads(quick("generate", "straight", *overrides, "--prompt", "import ", "--json")[0])["text"])
 
     assert text("model.attention={name: sinks, sinks: 1, window: 4}") != text(
         "model.attention={name: local, window: 2}"
@@ -175,33 +175,33 @@ def test_a_model_is_run_with_other_positions_and_attention(prepared: Runs, strai
         ("model.layers=3", "model.layers"),
         ("model.attention.windw=3", "model.attention.windw"),
     ):
-        _, err = prepared("generate", "straight", override, "--prompt", "x", expect=2)
+        _, err = quick("generate", "straight", override, "--prompt", "x", expect=2)
         assert words in err
 
 
-def test_long_context_shows_every_way(prepared: Runs, straight: object) -> None:
-    out, _ = prepared("long-context", "straight", "--times", 2, "--sequences", 2, "--json")
+def test_long_context_shows_every_way(quick: Runs, straight: object) -> None:
+    out, _ = quick("long-context", "straight", "--times", 2, "--sequences", 2, "--json")
     values = json.loads(out)
     assert values["trained_length"] == 32
     assert [len(way["loss_by_stretch"]) for way in values["ways"]] == [2] * 9
     made = {f"long-context.{ending}" for ending in ("json", "md", "png", "html")}
-    assert made <= {path.name for path in (prepared.folder / "straight").iterdir()}
-    _, err = prepared("long-context", "straight", "--times", 1, expect=2)
+    assert made <= {path.name for path in (quick.folder / "straight").iterdir()}
+    _, err = quick("long-context", "straight", "--times", 1, expect=2)
     assert "--times" in err
 
 
-def test_tokenizer_round_trips_any_bytes(prepared: Runs) -> None:
-    model = prepared.folder / "vocabulary.model"
-    prepared("tokenizer", "train", prepared.text, "--size", 400, "--out", model)
+def test_tokenizer_round_trips_any_bytes(quick: Runs) -> None:
+    model = quick.folder / "vocabulary.model"
+    quick("tokenizer", "train", quick.text, "--size", 400, "--out", model)
     data = bytes(range(256)) + "\n  \t ▁[eod]<0x41> é 🌴\r\n ".encode()
-    ids, _ = prepared("tokenizer", "encode", model, standard_input=data)
+    ids, _ = quick("tokenizer", "encode", model, standard_input=data)
     assert all(word.isdigit() for word in ids.split())
-    process = prepared.start("tokenizer", "decode", model, stdin=-1)
+    process = quick.start("tokenizer", "decode", model, stdin=-1)
     assert process.communicate(ids.encode())[0] == data
-    assert "[eod]" in prepared("tokenizer", "inspect", model)[0]
-    _, err = prepared("tokenizer", "decode", model, standard_input=b"1 two 3", expect=2)
+    assert "[eod]" in quick("tokenizer", "inspect", model)[0]
+    _, err = quick("tokenizer", "decode", model, standard_input=b"1 two 3", expect=2)
     assert "'two'" in err
-    _, err = prepared("tokenizer", "decode", model, standard_input=b"1 99999", expect=2)
+    _, err = quick("tokenizer", "decode", model, standard_input=b"1 99999", expect=2)
     assert "99999" in err
 
 
@@ -209,17 +209,17 @@ def test_tokenizer_round_trips_any_bytes(prepared: Runs) -> None:
     ("recipe", "parameters"),
     [("palm-8b", 8_632_012_800), ("palm-62b", 62_495_662_080), ("palm-540b", 540_356_474_880)],
 )
-def test_plan_counts_the_paper_models_to_the_digit(prepared: Runs, recipe: str, parameters: int) -> None:
-    plan = json.loads(prepared("plan", recipe, "--json")[0])
+def test_plan_counts_the_paper_models_to_the_digit(quick: Runs, recipe: str, parameters: int) -> None:
+    plan = json.loads(quick("plan", recipe, "--json")[0])
     assert plan["parameters"]["total"] == plan["parameters"]["active"] == parameters
     model = {"palm-8b": (32, 16), "palm-62b": (64, 32), "palm-540b": (118, 48)}[recipe]
     assert plan["flops_per_token"] == 6 * parameters + 12 * model[0] * model[1] * 256 * 2048
 
 
-def test_help_lists_every_command(prepared: Runs) -> None:
-    out, _ = prepared("--help")
+def test_help_lists_every_command(quick: Runs) -> None:
+    out, _ = quick("--help")
     for command in ("run", "train", "verify", "digest", "generate", "plan", "report", "recipes", "tokenizer", "sweep",
                     "long-context", "drill"):  # fmt: skip
         assert command in out
-    names = json.loads(prepared("recipes", "--json")[0])
+    names = json.loads(quick("recipes", "--json")[0])
     assert {"quickstart", "palm-1m", "palm-15m", "palm-150m", "palm-8b", "palm-62b", "palm-540b"} <= set(names)

@@ -35,7 +35,7 @@ def corpora(make_runs: Callable[[Path], Runs], tmp_path_factory: pytest.TempPath
     """A folder with raw text and the recipe mix.yaml: Python's topics as web pages, two of them in two copies, some of
     its modules as code, and an evaluation set with one question that a page answers."""
     topics = pytest.importorskip("pydoc_data.topics", reason="this Python comes without its topics").topics
-    runs = make_runs(tmp_path_factory.mktemp("corpora"))
+    runs = make_runs(tmp_path_factory.mktemp("corpora")).quickly()
     for folder in ("web", "code", "evaluation"):
         (runs.folder / "raw" / folder).mkdir(parents=True)
     pages = {name: text for name, text in sorted(topics.items()) if len(text.split()) > 60}

@@ -318,10 +318,14 @@ class Loop:
         return [(newest[key], line) for line in self.path if (key := (line.attempt, line.step)) in newest]
 
     def _told_to_stop(self, state: State) -> bool:
-        """Whether any process of the run has had a signal; all then stop behind the same step."""
-        if any_of(self.signal is not None, state) and self.signal is None:
+        """Whether any process of the run has had a signal; all then stop behind the same step.
+
+        One that comes while they agree is for the next step: the others know nothing of it.
+        """
+        stop = any_of(self.signal is not None, state)
+        if stop and self.signal is None:
             self.signal = "a signal to another process"
-        return self.signal is not None
+        return stop
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self.signal = signal.Signals(number).name
