@@ -5,18 +5,17 @@ Palmetto. The projections of attention and feed-forward are one product.
 
     palm_torch.py flash|cudnn|math LAYERS WIDTH HEADS VOCABULARY LENGTH BATCH
 
-Prints the seconds of its first step, then for each line on standard input takes that many steps and prints their
-seconds. Run by train_gpu.py with the interpreter that has PyTorch.
+Run by train_gpu.py with the interpreter that has PyTorch.
 """
 
 import math
 import sys
-import time
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch_steps import take_steps
 
 BACKENDS = {"flash": SDPBackend.FLASH_ATTENTION, "cudnn": SDPBackend.CUDNN_ATTENTION, "math": SDPBackend.MATH}
 
@@ -73,27 +72,14 @@ def main() -> None:
     torch.manual_seed(0)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = PaLM(layers, width, heads, vocabulary, length).to(device)
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=1e-3, betas=(0.9, 0.95), eps=1e-8, weight_decay=0.1, fused=True
-    )
     compiled = torch.compile(model, dynamic=False)
     batches = [torch.randint(0, vocabulary, (batch, length + 1), device=device) for _ in range(3)]
 
-    def timed(steps: int) -> float:
-        start = time.perf_counter()
-        for number in range(steps):
-            optimizer.zero_grad(set_to_none=True)
-            with torch.autocast(device.type, torch.bfloat16), sdpa_kernel(BACKENDS[sys.argv[1]]):
-                loss = compiled(batches[number % 3])
-            loss.backward()
-            nn.utils.clip_grad_norm_(model.parameters(), 1.0, foreach=True)
-            optimizer.step()
-        loss.item()  # waits for the device
-        return time.perf_counter() - start
+    def loss(number: int) -> Tensor:
+        with torch.autocast(device.type, torch.bfloat16), sdpa_kernel(BACKENDS[sys.argv[1]]):
+            return compiled(batches[number % len(batches)])
 
-    print(timed(1), flush=True)
-    for line in sys.stdin:
-        print(timed(int(line)), flush=True)
+    take_steps(model, loss)
 
 
 if __name__ == "__main__":

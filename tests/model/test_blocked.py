@@ -291,4 +291,6 @@ def test_memory_grows_with_the_length() -> None:
         return int(analysis.temp_size_in_bytes)
 
     assert temporary(4096) < 17 * temporary(256)
-    assert temporary(4096) < 2 * 4096 * 4096 * 4 / 3, "a third of what the weights of two heads take"
+    weights = 2 * 4096 * 4096 * 4
+    # What GPUs hold besides makes it a little more than a quarter there.
+    assert temporary(4096) < weights / (4 if jax.default_backend() == "cpu" else 3)

@@ -22,6 +22,13 @@ def test_a_rounded_product_is_not_fused_with_the_sum_behind_it() -> None:
         assert not np.array_equal(jax.jit(lambda a, b, c: a * b + c)(a, b, c), a * b + c), "nothing to prevent here"
 
 
+def test_a_fold_is_stored_on_gpus_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    for backend, stored in (("gpu", 2), ("cpu", 0)):
+        monkeypatch.setattr(jax, "default_backend", lambda backend=backend: backend)
+        program = jax.jit(lambda x: fold(x, 0)).lower(np.zeros((64, 3), np.float32)).as_text()
+        assert program.count("optimization_barrier") == stored, "once for every three levels"
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, -0.0, 1e-40])
 def test_rounding_changes_no_value(value: float) -> None:
     array = np.array([value], np.float32)
