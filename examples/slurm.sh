@@ -10,7 +10,10 @@
 #SBATCH --requeue
 
 # The run directory, the corpus and the virtual environment must be seen by every node. On the signal, five minutes before
-# the time is up, the run writes a checkpoint and ends; the requeued job goes on from there.
-set -euo pipefail
+# the time is up, the run writes a checkpoint and ends with 75: the job goes back into the queue, and on from there.
+set -uo pipefail
 srun .venv/bin/palmetto train palm-8b --run "$SCRATCH/palm-8b" "corpus.source=$SCRATCH/corpus" \
-    mesh.data=64 --distributed
+    mesh.data=64 --distributed --stopped-exit 75
+code=$?
+if [ "$code" = 75 ]; then scontrol requeue "$SLURM_JOB_ID"; fi
+exit "$code"

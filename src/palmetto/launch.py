@@ -1,13 +1,17 @@
 """The same command in several processes on this machine, which then make one cluster."""
 
+import contextlib
 import os
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from types import FrameType
+from typing import IO
 
 from palmetto.cluster import Cluster
 from palmetto.errors import RunStopped, UserError
@@ -15,16 +19,25 @@ from palmetto.errors import RunStopped, UserError
 _MARK = "PALMETTO_PROCESS"
 """HOST:PORT COUNT INDEX of a process that `launch` has started."""
 
+_GRACE = 10.0
+"""Seconds that the first has to end by itself once another has failed, so that it can say what all have seen."""
 
-def place(distributed: bool, coordinator: str | None, count: int | None, index: int | None) -> Cluster | None:
+
+def place(
+    processes: int, distributed: bool, coordinator: str | None, count: int | None, index: int | None
+) -> Cluster | None:
     """This process's place in a cluster: as `launch` or the command line has it; None where it is alone.
 
-    UserError for half an answer.
+    UserError for half an answer, and for two (`processes` are what `launch` is to start).
     """
     if _MARK in os.environ:
+        threading.Thread(target=_end_with, args=[os.getppid()], daemon=True).start()
         coordinator, *numbers = os.environ[_MARK].split()
         return Cluster(coordinator, *map(int, numbers))
     given = {"--coordinator": coordinator, "--process-count": count, "--process-index": index}
+    if processes > 1 and (distributed or any(value is not None for value in given.values())):
+        raise UserError(f"--processes {processes}: starts a cluster on this machine; --distributed, {', '.join(given)} "
+                        "join one that is there")  # fmt: skip
     missing = [option for option, value in given.items() if value is None]
     if len(missing) == len(given):
         return Cluster() if distributed else None
@@ -41,52 +54,72 @@ def check(processes: int, devices: int) -> None:
     """UserError unless each process gets as many of the mesh's devices."""
     if devices % processes:
         fits = " or ".join(str(n) for n in range(1, devices + 1) if devices % n == 0)
-        raise UserError(f"--processes {processes}: must divide the devices of the mesh ({devices}): {fits} would do, "
-                        f"or a larger mesh, as in mesh.data={1 << (processes - 1).bit_length()}")  # fmt: skip
+        larger = "" if processes & (processes - 1) else f", or a larger mesh, as in mesh.data={processes}"
+        raise UserError(f"--processes {processes}: must divide the devices of the mesh ({devices}): {fits} would do"
+                        f"{larger}")  # fmt: skip
 
 
-def launch(count: int, command: Sequence[str]) -> int:
+def launch(count: int, command: Sequence[str], fine: Collection[int] = (0,)) -> int:
     """Runs `command` in `count` processes; the first is heard, of the others only why they failed.
 
-    Signals go on to all. When one ends badly the others are ended too: its exit code is returned, or RunStopped raised
-    if a signal ended it.
+    Signals go on to all. When one ends with an exit code that is not `fine` the others are ended too: it is returned,
+    or RunStopped raised if a signal ended it.
     """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         coordinator = f"127.0.0.1:{probe.getsockname()[1]}"
-    processes = []
-    for index in range(count):
-        quiet = {} if index == 0 else {"stdout": subprocess.DEVNULL, "stdin": subprocess.DEVNULL}
-        environment = os.environ | {_MARK: f"{coordinator} {count} {index}"}
-        processes.append(subprocess.Popen(command, env=environment, **quiet))  # type: ignore[call-overload]
+    processes: list[subprocess.Popen[bytes]] = []
 
     def forward(number: int, frame: FrameType | None) -> None:
         for process in processes:
             process.send_signal(number)
 
     previous = {number: signal.signal(number, forward) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        return _watch(processes)
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+    with tempfile.TemporaryFile() as unheard:
+        try:
+            for index in range(count):
+                process = subprocess.Popen(
+                    command,
+                    env=os.environ | {_MARK: f"{coordinator} {count} {index}"},
+                    stdin=subprocess.DEVNULL if index else None,
+                    stdout=subprocess.DEVNULL if index else None,
+                    stderr=unheard if index else None,
+                )
+                processes.append(process)
+            return _watch(processes, fine, unheard)
+        finally:
+            for process in processes:
+                process.kill()
+                process.wait()
+            for number, handler in previous.items():
+                signal.signal(number, handler)
 
 
-def _watch(processes: "list[subprocess.Popen[bytes]]") -> int:
+def _watch(processes: "list[subprocess.Popen[bytes]]", fine: Collection[int], unheard: IO[bytes]) -> int:
+    first = processes[0]
     while True:
         codes = [process.poll() for process in processes]
         for index, code in enumerate(codes):
             if code is not None and code < 0:
                 raise RunStopped(f"process {index} of {len(codes)} was ended by {signal.Signals(-code).name}; the same "
                                  "command goes on from the last checkpoint")  # fmt: skip
-            if code:
+            if code is not None and code not in fine:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    if first.wait(_GRACE) > 0:
+                        return first.returncode  # which it has said itself
+                unheard.seek(0)
+                sys.stderr.buffer.write(unheard.read())
                 return code
-        if all(code == 0 for code in codes):
-            return 0
+        if None not in codes:
+            return max(code for code in codes if code is not None)
         time.sleep(0.05)
+
+
+def _end_with(parent: int) -> None:
+    """Ends this process once its parent is no more."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
 
 
 def this_command() -> list[str]:

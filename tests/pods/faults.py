@@ -3,6 +3,7 @@
 killed      SIGKILL while it computes
 torn        SIGKILL in the middle of sending a chunk of its part
 stopped     SIGSTOP: connections stay, nothing comes
+deaf        it does not reach the other pods when it is to make links to them
 cut         its links to other pods end, that to the client stays
 garbled     a chunk comes with a wrong checksum
 flipped     a bit of its state changes between two steps
@@ -28,8 +29,9 @@ def main() -> None:
     import numpy as np
 
     from palmetto.pods import parcels
+    from palmetto.pods.peers import Peers
     from palmetto.pods.programs import on_host
-    from palmetto.pods.wire import Link
+    from palmetto.pods.wire import Link, LinkLost
     from palmetto.pods.worker import Step, Worker
     from palmetto.training.state import State
 
@@ -92,6 +94,15 @@ def main() -> None:
                 self._socket = whole
                 return
         send_chunk(self, kind, pieces, **fields)
+
+    connect = Peers.connect
+
+    def connect_unless_deaf(self: Peers, life: int, port: int) -> None:
+        if fault == "deaf":
+            raise LinkLost("does not answer")
+        connect(self, life, port)
+
+    Peers.connect = connect_unless_deaf  # type: ignore[method-assign]
 
     class Garbling:
         def __init__(self, whole: socket.socket) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from palmetto.errors import RunStopped
 from palmetto.model import layout
-from palmetto.pods import parcels
+from palmetto.pods import fleet, parcels
 from palmetto.pods.client import Pods
 from palmetto.pods.parcels import fingerprint
 from palmetto.pods.programs import on_host
@@ -165,6 +165,29 @@ def test_several_may_be_lost_at_once_and_one_while_it_gives_its_state(start: Sta
     run.assert_same_bits()
 
 
+def test_a_pod_that_reaches_nobody_is_lost_and_not_the_others(start: Start) -> None:
+    run = start(4, {0: (2, "cut"), 4: (0, "deaf")})
+    run.take()
+    run.take()
+    lost = [event["pod"] for event in run.events if event["event"] == "pod lost"]
+    assert 0 in lost, "the one end that all torn links have in common"
+    assert len(lost) <= 2, "and of the others at most the first that was named"
+    failed = run.take_until("pod failed")
+    assert re.search(r"out of reach of pod \d: does not answer", failed["why"])
+    run.take_until("pod joined", pod=0, donor=min({1, 2, 3} - set(lost)))
+    assert [event["pod"] for event in run.events if event["event"] == "pod lost"] == lost
+    run.assert_same_bits()
+
+
+def test_a_pod_that_is_lost_each_time_it_has_joined_is_given_up(start: Start) -> None:
+    run = start(2, dict.fromkeys((1, 2, 3), (2, "killed")))
+    given_up = run.take_until("pod given up")
+    assert given_up["pod"] == 1
+    assert len(run.told("pod lost")) == 3
+    run.take()
+    run.assert_same_bits()
+
+
 def test_a_state_that_changes_in_memory_is_found_and_its_pod_named(start: Start) -> None:
     run = start(2, {1: (2, "flipped")})
     run.take()
@@ -194,3 +217,13 @@ def test_pods_that_cannot_start_are_given_up(start: Start, monkeypatch: pytest.M
     monkeypatch.setattr("tests.pods.test_client.FAULTS", "nowhere.py")
     with pytest.raises(RunStopped, match="no pod could be started"):
         start(2, {})
+
+
+def test_pods_that_never_say_a_word_are_given_up(whole: Whole, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fleet, "START_UP", 0.3)
+    told: list[str] = []
+    pods = Pods(whole.recipe, 2, tmp_path, lambda event, text, **fields: told.append(text), command=["sleep", "1000"])
+    with pytest.raises(RunStopped, match="no pod could be started"):
+        pods.put_state(whole.beginning, 0, whole.batch(1))
+    pods.close()
+    assert told.count("pod 1 ended before it joined: no sign of life for 0.3 s") == 3

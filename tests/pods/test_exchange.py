@@ -66,10 +66,28 @@ def test_the_next_step_may_begin_from_outside_and_the_last_one_is_over(exchange:
 
 
 def test_a_state_comes_into_new_memory_each_time(exchange: Exchange) -> None:
-    assert arrive(exchange, some(1), "state")[-1]
-    first = exchange.take_state()
-    arrive(exchange, some(7), "state", until=2)  # then the donor was lost
-    assert arrive(exchange, some(2), "state") == [False, False, True]
-    second = exchange.take_state()
+    assert arrive(exchange, some(1), "state", request=1)[-1]
+    first = exchange.take_state(1)
+    assert first is not None
+    arrive(exchange, some(7), "state", until=2, request=2)  # then the donor was lost
+    assert arrive(exchange, some(2), "state", request=3) == [False, False, True]
+    second = exchange.take_state(3)
+    assert second is not None
     assert [array.tolist() for array in first] == [[1] * 20, 1]
     assert [array.tolist() for array in second] == [[2] * 20, 2]
+
+
+def test_a_state_that_came_before_another_began_to_come_is_not_taken_for_it(exchange: Exchange) -> None:
+    assert arrive(exchange, some(1), "state", request=1)[-1]  # then its donor was lost, before it was taken
+    arrive(exchange, some(2), "state", until=2, request=2)
+    assert exchange.take_state(1) is None
+    at = {"chunk": 2, "request": 1}
+    assert exchange.place("state", at) is None
+    assert not exchange.note("state", at)
+    at["request"] = 2
+    for there, here in zip(exchange.place("state", at) or (), Parcel(some(2)).pieces(2), strict=True):
+        there[:] = here
+    assert exchange.note("state", at)
+    taken = exchange.take_state(2)
+    assert taken is not None
+    assert [array.tolist() for array in taken] == [[2] * 20, 2]

@@ -1,7 +1,9 @@
 """Messages come whole and as they were sent, or the link is lost with a word of why."""
 
 import socket
+import struct
 import threading
+import zlib
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -132,6 +134,40 @@ def test_closing_ends_a_receive_that_waits(ends: Ends) -> None:
         theirs.receive()
     with pytest.raises(LinkLost):
         ours.receive()
+
+
+def frame(text: bytes, length: int = 0) -> bytes:
+    """A frame whose checksums are right, whatever its JSON, and the length that it says its bytes have."""
+    body = struct.pack("!IQQ", len(text), length, 0)
+    return b"pod1" + zlib.crc32(body + text).to_bytes(4) + body + text
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (sent(lambda link: link.send("hello", life=1, secret="another")), "does not know the secret"),
+        (sent(lambda link: link.send("hello", life=1)), "does not know the secret"),
+        (sent(lambda link: link.send("hello", {"loss": np.ones(1)}, life=1, secret="the")), "no message"),
+        (frame(b"[]"), "no message"),
+        (frame(b"7"), "no message"),
+        (frame(b"[" * 100_000), "no message"),
+        (frame(b"{}", 1 << 62), "no message"),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", "no message"),
+        (b"", "fell silent"),
+    ],
+    ids=["secret", "none", "arrays", "list", "number", "deep", "long", "http", "silent"],
+)
+def test_a_hello_without_the_secret_loses_its_link_and_nothing_else(ends: Ends, data: bytes, why: str) -> None:
+    ours, theirs = ends
+    ours._socket.sendall(data)
+    with pytest.raises(LinkLost, match=why):
+        theirs.receive_hello("the")
+
+
+def test_a_hello_with_the_secret_is_taken(ends: Ends) -> None:
+    ours, theirs = ends
+    ours.send("hello", life=1, secret="the")
+    assert theirs.receive_hello("the").fields["life"] == 1
 
 
 def test_only_this_machine_is_listened_to_and_nobody_there_is_said() -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from tests.system.runs import SPIKY, Runs
 from tests.system.test_bitwise import Bits, events
+from tests.system.test_pods import is_alive
 
 pytestmark = pytest.mark.slow
 
@@ -74,14 +76,28 @@ def test_two_processes_have_the_bits_of_one_and_a_killed_one_costs_no_more_than_
     assert prepared.bits("processes") == straight
 
 
-def test_a_signal_to_the_launcher_stops_all_processes_behind_one_step(prepared: Runs, straight: Bits) -> None:
-    started = prepared.start_train("signalled-two", "mesh.data=2", "--processes", 2)
+def test_processes_stop_behind_one_step_with_a_signal_and_end_with_their_launcher(
+    prepared: Runs, straight: Bits
+) -> None:
     ledger = prepared.folder / "signalled-two" / "ledger.jsonl"
-    while started.poll() is None and not (ledger.exists() and ledger.read_bytes().count(b"\n") >= 5):
-        time.sleep(0.02)
+
+    def start(until: int) -> "subprocess.Popen[bytes]":
+        started = prepared.start_train("signalled-two", "mesh.data=2", "--processes", 2, "--stopped-exit", 75, "--json")
+        while started.poll() is None and not (ledger.exists() and ledger.read_bytes().count(b"\n") >= until):
+            time.sleep(0.02)
+        return started
+
+    started = start(3)
+    orphans = children(started.pid)
+    assert len(orphans) == 2
+    started.kill()
+    started.communicate(timeout=120)  # which waits for all who have its pipes
+    assert not any(map(is_alive, orphans))
+    started = start(ledger.read_bytes().count(b"\n") + 5)
     started.send_signal(signal.SIGTERM)
-    _, err = started.communicate(timeout=120)
-    assert started.returncode == 0, err.decode()
+    out, err = started.communicate(timeout=120)
+    assert started.returncode == 75, err.decode()
+    assert json.loads(out)["steps"] >= 5, "nothing else is on standard output"
     assert len(events(prepared, "signalled-two", "stopped")) == 1
     prepared.train("signalled-two")
     assert prepared.bits("signalled-two") == straight
@@ -109,6 +125,9 @@ def environ(pid: int) -> bytes:
             "--processes 3: must divide the devices of the mesh (2): 1 or 2 would do",
         ),
         (["--coordinator", "127.0.0.1:1"], "--process-count, --process-index: missing"),
+        (["mesh.data=2", "--processes", "2", "--distributed"], "--processes 2: starts a cluster on this machine"),
+        (["mesh.data=4", "--processes", "2", "training.threads=1"], "training.threads"),
+        (["mesh.data=2", "--processes", "2", "corpus.source=/nowhere"], "/nowhere"),
         (
             ["--coordinator", "127.0.0.1:1", "--process-count", "2", "--process-index", "2"],
             "--process-index 2: expected 0 to 1",

@@ -64,7 +64,17 @@ def test_pods_killed_one_and_then_all_change_no_bit(prepared: Runs, straight: Bi
     assert json.loads(prepared("verify", "pods", "--json")[0])["verified"]
 
 
-def test_pods_roll_back_and_the_bits_are_those_of_one_process(prepared: Runs, spiky: Bits) -> None:
+def test_a_signal_to_client_and_pods_stops_them_behind_a_step_and_rollbacks_have_the_bits_of_one_process(
+    prepared: Runs, spiky: Bits
+) -> None:
+    process = prepared.start_train("spiky-pods", *SPIKY, *PODS, "--stopped-exit", 75)
+    wait(process, lambda: steps(prepared, "spiky-pods") >= 5)
+    for each in (*(event["process"] for event in events(prepared, "spiky-pods", "pod joined")), process.pid):
+        os.kill(each, signal.SIGTERM)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 75, err.decode()
+    assert not events(prepared, "spiky-pods", "pod lost")
+    assert "SIGTERM: stopped at step" in str(events(prepared, "spiky-pods", "stopped"))
     prepared.train("spiky-pods", *SPIKY, *PODS)
     assert events(prepared, "spiky-pods", "rollback")
     assert prepared.bits("spiky-pods") == spiky
@@ -94,6 +104,7 @@ def is_alive(process: int) -> bool:
         (("--pods",), "--pods: mesh.pod=1 is a single one"),
         ((*PODS, "training.reproducible=fixed"), "elastic would do"),
         ((*PODS, "--processes", 2), "without --processes"),
+        (("--patience", 5), "--patience 5: is for pods"),
     ],
 )
 def test_what_pods_cannot_do_is_said_in_a_line(prepared: Runs, arguments: tuple[object, ...], said: str) -> None:

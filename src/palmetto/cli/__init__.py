@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from palmetto.cli import corpus, tokenizer
-from palmetto.cli.common import Directory, Json, Mesh, Overrides, RecipeName, RunOption, answer, say
+from palmetto.cli.common import Directory, Json, Mesh, Overrides, RecipeName, RunOption, answer, quiet_libraries, say
 from palmetto.errors import RunStopped, UserError
 
 if TYPE_CHECKING:
@@ -27,10 +27,17 @@ app.add_typer(tokenizer.app, name="tokenizer")
 app.add_typer(corpus.app, name="corpus")
 
 
+_INTERRUPTED = 130
+"""Typer's exit code for Ctrl-C, which is a shell's."""
+
+
 def main() -> None:
-    """Runs the command line. Exit codes: 0 done, 1 ran and the answer is no, 2 bad input."""
+    """Runs the command line. Exit codes: 0 done, 1 ran and the answer is no, 2 bad input, 130 interrupted."""
     try:
-        sys.exit(app(standalone_mode=False) or 0)
+        code = app(standalone_mode=False) or 0
+        if code != _INTERRUPTED:
+            sys.exit(code)
+        line = "interrupted"
     except RunStopped as error:
         code, line = 1, str(error)
     except UserError as error:
@@ -39,8 +46,6 @@ def main() -> None:
         code, line = 2, error.format_message()
     except OSError as error:
         code, line = 2, f"{error.filename}: {error.strerror}" if error.filename else str(error)
-    except (KeyboardInterrupt, typer.Abort):
-        code, line = 1, "interrupted"
     print(f"palmetto: {' '.join(line.split())}", file=sys.stderr, flush=True)
     sys.stdout.flush()
     os._exit(code)  # not by way of threads that still write, which would add their tracebacks to the line
@@ -79,40 +84,53 @@ def train(
     run: RunOption = None,
     until: Annotated[int | None, typer.Option(metavar="STEP", help="Stop after this step.")] = None,
     pods: Annotated[bool, typer.Option("--pods", help="Each of mesh.pod by itself: losing one stops nothing.")] = False,
-    patience: Annotated[float, typer.Option(min=1, help="Seconds of silence after which a pod is lost.")] = 20,
+    patience: Annotated[
+        float | None, typer.Option(min=1, help="Seconds of silence after which a pod is lost, by default 20.")
+    ] = None,
     processes: Annotated[int, typer.Option(min=1, help="Processes on this machine that share the mesh.")] = 1,
     distributed: Annotated[bool, typer.Option(help="One of a cluster's processes, as Slurm has it.")] = False,
     coordinator: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="The cluster's first process.")] = None,
     process_count: Annotated[int | None, typer.Option(min=1, help="Processes in the cluster.")] = None,
     process_index: Annotated[int | None, typer.Option(min=0, help="Which of them this is.")] = None,
+    stopped_exit: Annotated[
+        int, typer.Option(min=0, max=255, help="Exit code where a signal stops it before its end.")
+    ] = 0,
     as_json: Json = False,
 ) -> None:
     """Train, going on from what the directory holds; builds missing tokens first."""
     from palmetto import launch, stages
+    from palmetto.pods import PATIENCE
     from palmetto.pods import check as check_pods
 
     resolved, directory = _prepare(recipe, overrides, None, run)
     steps = resolved.training.steps
     if until is not None and not 1 <= until <= steps:
         raise UserError(f"--until {until}: expected 1 to training.steps, {steps}")
-    cluster = launch.place(distributed, coordinator, process_count, process_index)
+    cluster = launch.place(processes, distributed, coordinator, process_count, process_index)
     if pods:
         if cluster or processes > 1:
             raise UserError("--pods: starts processes of its own; without --processes and --distributed it would do")
         check_pods(resolved)
+    elif patience is not None:
+        raise UserError(f"--patience {patience:g}: is for pods; with --pods it would do")
     if cluster is None and processes > 1:
         launch.check(processes, resolved.mesh.devices)
-        raise typer.Exit(launch.launch(processes, launch.this_command()))
+        raise typer.Exit(launch.launch(processes, launch.this_command(), fine={0, stopped_exit}))
     if cluster:
-        stages.train_in_cluster(directory, resolved, until or steps, say, cluster)
-        if directory.summary.exists() and not cluster.rank:
-            _answer_summary(directory, as_json)
-        return
-    with directory.locked():
-        directory.claim(resolved)
-        stages.build_tokens(directory, resolved, say)
-        stages.train(directory, until or steps, say, patience if pods else None)
-    _answer_summary(directory, as_json)
+        with quiet_libraries():
+            finished = stages.train_in_cluster(directory, resolved, until or steps, say, cluster)
+        from palmetto.parallel.processes import is_primary
+
+        answers = is_primary()
+    else:
+        answers = True
+        with directory.locked():
+            directory.claim(resolved)
+            stages.build_tokens(directory, resolved, say)
+            finished = stages.train(directory, until or steps, say, (patience or PATIENCE) if pods else None)
+    if answers:
+        _answer_summary(directory, as_json)
+    raise typer.Exit(0 if finished else stopped_exit)
 
 
 @app.command()

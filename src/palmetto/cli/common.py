@@ -1,7 +1,10 @@
 """What all commands share: their usual arguments, and how they answer."""
 
+import contextlib
 import json
+import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,6 +21,20 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 def say(text: str) -> None:
     """A line for a person, on standard error."""
     print(text, file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """Sends to standard error what anything, libraries in C++ too, writes to standard output meanwhile."""
+    sys.stdout.flush()
+    answers = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(answers, 1)
+        os.close(answers)
 
 
 def answer(values: Any, text: str, as_json: bool) -> None:

@@ -3,7 +3,11 @@
 Each runs the same program on the same values and so comes to the same decisions; the primary alone writes files.
 """
 
+import contextlib
 import os
+import sys
+import threading
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -14,21 +18,55 @@ from jax.experimental import multihost_utils
 from palmetto.cluster import Cluster
 from palmetto.errors import UserError
 
+PATIENCE = 300
+"""Seconds that a cluster's processes wait for each other at the start."""
+
+_A_WHILE = 10
+
 
 def join(cluster: Cluster) -> None:
-    """Makes this process one of a cluster. JAX must not have been used yet; UserError where the others can't be had."""
-    if "proxy" in os.environ.get("JAX_PLATFORMS", ""):  # Pathways: one process drives all devices
-        import pathwaysutils
+    """Makes this process one of a cluster. JAX must not have been used yet.
 
+    UserError where there is no cluster. If the others do not come, the process ends with a line and exit code 2: JAX
+    itself would end it with a trace of C++.
+    """
+    if "proxy" in os.environ.get("JAX_PLATFORMS", ""):  # Pathways: one process drives all devices
+        try:
+            import pathwaysutils
+        except ModuleNotFoundError:
+            raise UserError("JAX_PLATFORMS=proxy: needs pathwaysutils, which is not installed") from None
         pathwaysutils.initialize()
         return
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     try:
-        jax.distributed.initialize(*cluster)
+        with _patiently(cluster):
+            jax.distributed.initialize(*cluster, initialization_timeout=2 * PATIENCE)
     except (RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:300]
         raise UserError(f"--distributed: no cluster of processes here ({reason}); on one machine --processes N would "
                         "do, elsewhere --coordinator, --process-count and --process-index") from None  # fmt: skip
+
+
+@contextlib.contextmanager
+def _patiently(cluster: Cluster) -> Iterator[None]:
+    """Says what is waited for if it takes a while, and ends the process if it takes too long."""
+    met = threading.Event()
+    where = f" at {cluster.coordinator}" if cluster.coordinator else ""
+    who = "" if cluster.processes is None else f" (this is process {cluster.rank} of {cluster.processes})"
+
+    def watch() -> None:
+        if not met.wait(_A_WHILE):
+            print(f"waiting for the cluster's other processes{where}{who}", file=sys.stderr, flush=True)
+        if not met.wait(PATIENCE - _A_WHILE):
+            print(f"palmetto: the cluster{where} did not come together within {PATIENCE:g} s{who}: others are absent "
+                  "or out of reach", file=sys.stderr, flush=True)  # fmt: skip
+            os._exit(2)
+
+    threading.Thread(target=watch, daemon=True).start()
+    try:
+        yield
+    finally:
+        met.set()
 
 
 def is_primary() -> bool:

@@ -3,6 +3,9 @@
 from palmetto.errors import UserError
 from palmetto.recipe import Recipe
 
+PATIENCE = 20.0
+"""Seconds without a sign of life after which a pod is lost."""
+
 
 def check(recipe: Recipe) -> None:
     """UserError where a recipe cannot be trained by pods."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sys
 
 from palmetto import environment
@@ -9,6 +10,8 @@ from palmetto import environment
 
 def main() -> None:
     """Works for the client that started it, as long as that lives."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)  # for the client, which finishes its step and then ends the pods
     order = json.loads(sys.stdin.readline())
     if order["cores"]:
         os.sched_setaffinity(0, order["cores"])

@@ -4,6 +4,7 @@ It starts the pods as processes, gives a lost one's leaves to the others within 
 it join between two steps with the state of one that lives. It holds no copy of the model itself.
 """
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,20 +14,21 @@ import jax
 import numpy as np
 
 from palmetto.errors import RunStopped
+from palmetto.pods import PATIENCE
 from palmetto.pods.assignment import assign, leaves_of, reassign
 from palmetto.pods.digests import CHANGED, Difference, Digests, Report
 from palmetto.pods.fleet import Fleet, named
-from palmetto.pods.parcels import fingerprint
+from palmetto.pods.parcels import Delivery, fingerprint
 from palmetto.pods.process import COMMAND, PodProcess
 from palmetto.pods.wire import Array, Message
 from palmetto.recipe import Recipe
 from palmetto.training.loss import Batch
 
-PATIENCE = 20.0
-"""Seconds without a sign of life after which a pod is lost."""
-
 _ATTEMPTS = 3
-"""Processes in a row that may end before they have joined; then a pod is given up."""
+"""Processes in a row that may end before they have settled; then a pod is given up."""
+
+_SETTLED = 10
+"""Steps that a process takes part in until what became of those before it does not count any more."""
 
 
 class Tell(Protocol):
@@ -82,6 +84,8 @@ class Pods:
         self._fleet = Fleet(recipe, count, folder, environment, patience, cores, command)
         self._folder, self._tell = folder, tell
         self._attempts = dict.fromkeys(range(count), 0)
+        self._torn: dict[int, set[int]] = defaultdict(set)
+        """By life: those to whom its links were lost though both lived."""
         self._serial = self._offset = 0
         """Steps taken, those before a rollback too; and by how many these are more than the step's number."""
         self._step: Step | None = None
@@ -93,7 +97,8 @@ class Pods:
     def put_state(self, arrays: Sequence[Array], number: int, batch: Batch) -> None:
         """Has all pods go on from a state after step `number`; the first time it starts them.
 
-        `batch`: one of the size that comes next. Raises RunStopped if there is no pod left.
+        `batch`: one of the size that comes next. Raises RunStopped if there is no pod left, or if one does not hold
+        what it was given.
         """
         if self._part:
             self._agree()
@@ -130,6 +135,10 @@ class Pods:
         while any(pod.number not in step.done for pod in self._living):
             self._attend()
         self._step = None
+        for pod in self._living:
+            pod.steps += 1
+            if pod.steps == _SETTLED:
+                self._attempts[pod.number] = 0
         return Taken(step.done[min(step.done)].arrays, {pod: told.fields for pod, told in sorted(step.done.items())})
 
     def state(self) -> Sequence[Array]:
@@ -139,6 +148,7 @@ class Pods:
             pod = self._living[0]
             arrays = self._fleet.ask_for_state(pod)
             if self._answer(pod):
+                pod.state = Delivery([])
                 self._check(pod, fingerprint(arrays))
                 return arrays
 
@@ -190,7 +200,6 @@ class Pods:
         self._check(pod, answer.fields["digest"])
         if pod.stage == "ready":
             pod.stage = "living"
-            self._attempts[pod.number] = 0
             source = f" with the state of pod {donor.number}" if donor else ""
             self._tell("pod joined", f"pod {pod.number} joined after step {self._number}{source}", pod=pod.number,
                        step=self._number, process=pod.pid, **({"donor": donor.number} if donor else {}))  # fmt: skip
@@ -206,12 +215,12 @@ class Pods:
             at = f"in step {self._step.number}" if self._step else f"after step {self._number}"
             self._tell("pod lost", f"pod {pod.number} lost {at}: {why}", pod=pod.number, step=self._number, why=why)
         else:
-            self._attempts[pod.number] += 1
             self._tell("pod failed", f"pod {pod.number} ended before it joined: {why}", pod=pod.number, why=why)
         for other in self._fleet.at("ready", "living"):
             self._fleet.tell(other, "gone", life=pod.life)
         if joined and not self._living:
             raise RunStopped(self._all_lost())
+        self._attempts[pod.number] += 1
         if self._attempts[pod.number] < _ATTEMPTS:
             assert self._part is not None
             self._fleet.start(pod.number, self._part)
@@ -219,6 +228,19 @@ class Pods:
             self._tell("pod given up", f"pod {pod.number} given up after {_ATTEMPTS} attempts", pod=pod.number)
         if joined and self._step:
             self._give_away(self._step, pod.number)
+
+    def _part_ways(self, pod: PodProcess, other: PodProcess, why: str) -> None:
+        """Loses one of two pods that do not reach each other: the one that has not joined yet, or that has lost more
+        links to others who live; else the one of which it is said."""
+        if not other.ends_by_itself():
+            self._torn[pod.life].add(other.life)
+            self._torn[other.life].add(pod.life)
+            if self._standing(pod) < self._standing(other):
+                pod, other = other, pod
+        self._lose(other, f"out of reach of pod {pod.number}: {why}")
+
+    def _standing(self, pod: PodProcess) -> tuple[bool, int]:
+        return pod.stage == "living", -len(self._torn[pod.life])
 
     def _give_away(self, step: Step, lost: int) -> None:
         """Gives a lost pod's leaves to others, unless all that live are done with the step."""
@@ -269,7 +291,7 @@ class Pods:
                 self._digests.note(fields["serial"], pod.number, Report(fields["before"], fields["after"]))
             case "unreachable":
                 if other := self._fleet.lives.get(fields["life"]):
-                    self._lose(other, f"out of reach of pod {pod.number}: {fields['why']}")
+                    self._part_ways(pod, other, fields["why"])
             case "lost":
                 self._lose(pod, fields["why"])
 

@@ -23,6 +23,7 @@ class Exchange:
     def __init__(self, state: Shapes) -> None:
         self._lock = threading.Lock()
         self._state_shapes, self._state = state, Delivery([])
+        self._state_request = 0
         self._sums_shapes: Shapes = ()
         self._serial = 0
         self._parts: dict[int, Delivery] = {}
@@ -38,7 +39,8 @@ class Exchange:
             if kind == "state":
                 if chunk == 0:
                     self._state = Delivery(self._state_shapes)  # new memory: the state there is still in use
-                return self._state.pieces(chunk)
+                    self._state_request = fields["request"]
+                return self._state.pieces(chunk) if fields["request"] == self._state_request else None
             delivery = self._delivery(fields["serial"], fields["part"])
             return None if delivery is None or delivery.has(chunk) else delivery.pieces(chunk)
 
@@ -46,7 +48,7 @@ class Exchange:
         """Notes that a chunk has come whole; whether with it all of its part, or of the state, is there."""
         with self._lock:
             if kind == "state":
-                return self._state.note(fields["chunk"])
+                return fields["request"] == self._state_request and self._state.note(fields["chunk"])
             delivery = self._delivery(fields["serial"], fields["part"])
             return delivery is not None and delivery.note(fields["chunk"])
 
@@ -75,8 +77,10 @@ class Exchange:
             delivery = self._parts.get(part)
             return delivery.arrays if delivery is not None and delivery.complete else None
 
-    def take_state(self) -> Sequence[Array]:
-        """The state that has come."""
+    def take_state(self, request: int) -> Sequence[Array] | None:
+        """The state that has come in answer to a request; None if what comes now is in answer to another."""
         with self._lock:
+            if request != self._state_request:
+                return None
             state, self._state = self._state, Delivery([])
             return state.arrays

@@ -9,7 +9,8 @@ import jax
 from palmetto.errors import UserError
 from palmetto.files import read_json
 from palmetto.model.router import Routing
-from palmetto.pods.client import PATIENCE, Pods, Tell
+from palmetto.pods import PATIENCE
+from palmetto.pods.client import Pods, Tell
 from palmetto.pods.programs import metrics_from, of_one_pod, on_host
 from palmetto.run_directory import RunDirectory
 from palmetto.tokens.vocabulary import Vocabulary

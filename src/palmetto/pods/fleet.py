@@ -21,6 +21,9 @@ from palmetto.recipe import Recipe
 from palmetto.training import state as states
 from palmetto.training.loss import Batch
 
+START_UP = 120.0
+"""Seconds that a process has for its first sign of life: it has Python and JAX to load."""
+
 _TICK = 0.2
 """Seconds without a message after which one looks around for processes that cannot say anything any more."""
 
@@ -40,8 +43,9 @@ class Fleet:
     ) -> None:
         """See `Pods`."""
         self.lives: dict[int, PodProcess] = {}
+        self._secret = secrets.token_hex(16)
         self._order = {
-            "secret": secrets.token_hex(16),
+            "secret": self._secret,
             "patience": patience,
             "environment": environment,
             "threads": recipe.training.threads,
@@ -85,8 +89,9 @@ class Fleet:
 
     def _look_around(self) -> tuple[PodProcess, Message] | None:
         for pod in self.lives.values():
-            if pod.has_ended or pod.silence > self._patience:
-                return pod, _lost("ended" if pod.has_ended else f"no sign of life for {self._patience:g} s")
+            patience = self._patience if pod.link else START_UP
+            if pod.has_ended or pod.silence > patience:
+                return pod, _lost("ended" if pod.has_ended else f"no sign of life for {patience:g} s")
         return None
 
     def tell(self, pod: PodProcess, kind: str, arrays: Mapping[str, Array] | None = None, **fields: Any) -> None:
@@ -144,9 +149,8 @@ class Fleet:
         """What one pod says, until its link is lost."""
         life = -1
         try:
-            hello = link.receive()
-            pod = self.lives.get(hello.fields.get("life", -1))
-            if hello.fields.get("secret") != self._order["secret"] or pod is None:
+            hello = link.receive_hello(self._secret)
+            if (pod := self.lives.get(hello.fields["life"])) is None:  # lost before it came to say so
                 link.close()
                 return
             life, pod.port, pod.link = pod.life, hello.fields["port"], link
@@ -157,6 +161,7 @@ class Fleet:
                 if is_news and message.kind != "alive":
                     self._inbox.put((life, message))
         except LinkLost as error:
+            link.close()
             self._inbox.put((life, _lost(str(error))))
 
 

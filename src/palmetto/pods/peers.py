@@ -77,11 +77,7 @@ class Peers:
 
     def _welcome(self, link: Link) -> None:
         try:
-            hello = link.receive()
-            if hello.fields.get("secret") != self._secret:
-                link.close()
-                return
-            life = int(hello.fields["life"])
+            life = int(link.receive_hello(self._secret).fields["life"])
             self._keep(life, link)
             link.send("welcome")
         except LinkLost:

@@ -35,13 +35,15 @@ class PodProcess:
         """Whether it has made links to the other pods."""
         self.port = 0
         """Where it takes links from other pods."""
+        self.steps = 0
+        """That it has taken part in."""
         self.request = 0
         """The number of what it was asked last."""
         self.answer: Message | None = None
         """To that."""
         self.state = Delivery([])
         """Where its state arrives, once it was asked for it."""
-        self._log = log
+        self._log, self._started = log, time.monotonic()
         # A pod that comes back, and one of the same shape, need not compile what has been compiled.
         cache = {
             "JAX_COMPILATION_CACHE_DIR": str(log.parent.absolute() / "compiled"),
@@ -74,8 +76,14 @@ class PodProcess:
 
     @property
     def silence(self) -> float:
-        """Seconds since it was last heard; 0 before it has said its first word."""
-        return time.monotonic() - self.link.heard if self.link else 0.0
+        """Seconds since it was last heard, or since it was started."""
+        return time.monotonic() - (self.link.heard if self.link else self._started)
+
+    def ends_by_itself(self) -> bool:
+        """Whether it is no more, or about to end; waits a moment for it."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_LAST_WORDS)
+        return self.has_ended
 
     def end(self, why: str) -> str:
         """Ends it for good, so that it cannot come back with what is out of date; returns what it died of.
@@ -83,9 +91,7 @@ class PodProcess:
         `why`: what there is to say unless it has ended by itself.
         """
         self.stage = "lost"
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(_LAST_WORDS)
-        code = self._process.poll()
+        code = self._process.poll() if self.ends_by_itself() else None
         if self.link:
             self.link.close()
         self._process.kill()  # also one that is stopped

@@ -6,6 +6,7 @@ memory. Once a link is lost it stays lost: there is no place in a torn stream wh
 """
 
 import contextlib
+import hmac
 import json
 import math
 import os
@@ -51,7 +52,8 @@ class Link:
     """A connection that whole messages go through, both ways. Any thread may send; one receives."""
 
     def __init__(self, connection: socket.socket, patience: float) -> None:
-        """patience: seconds without progress, within a message, after which the link is lost."""
+        """patience: seconds after which the link is lost, where a message once begun goes no further, or a piece of
+        one has not gone out."""
         connection.settimeout(patience)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.heard = time.monotonic()
@@ -89,10 +91,22 @@ class Link:
 
     def receive(self, place: Place | None = None) -> Message:
         """The next message, however long it takes to come; LinkLost where none can."""
+        return self._receive(place, waiting=True)
+
+    def receive_hello(self, secret: str) -> Message:
+        """The first message, from who may be anybody on this machine; LinkLost unless it comes soon, is without arrays
+        and has the secret."""
+        hello = self._receive(None, waiting=False, longest=0)
+        if not hmac.compare_digest(str(hello.fields.get("secret")).encode(), secret.encode()):
+            raise LinkLost("does not know the secret")
+        return hello
+
+    def _receive(self, place: Place | None, *, waiting: bool, longest: int | None = None) -> Message:
+        """waiting: for as long as it takes. longest: bytes that are taken behind the JSON, None: however many."""
         start = bytearray(_HEAD.size)
-        self._read(memoryview(start), waiting=True)
+        self._read(memoryview(start), waiting=waiting)
         magic, crc, text_length, length, expected = _HEAD.unpack(start)
-        if magic != _MAGIC or text_length > _LONGEST_JSON:
+        if magic != _MAGIC or text_length > _LONGEST_JSON or (longest is not None and length > longest):
             raise LinkLost("sent something that is no message")
         text = bytearray(text_length)
         self._read(memoryview(text))
@@ -101,7 +115,7 @@ class Link:
         try:
             head = json.loads(text)
             kind, described = head.pop("kind"), head.pop("arrays")
-        except (ValueError, KeyError, AttributeError):
+        except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
             raise LinkLost("sent something that is no message") from None
         place_of_chunk = place(kind, head) if place and described is None else None
         pieces = place_of_chunk or [memoryview(bytearray(length))]

@@ -117,7 +117,9 @@ class Worker:
                 self._link(fields["peers"])
                 self._client.send("linked", request=fields["request"])
             case "state":
-                self._state = self._programs.place_state(list(self._exchange.take_state()))
+                if (arrived := self._exchange.take_state(fields["request"])) is None:
+                    return  # of a donor that was lost, when another has begun to give its own
+                self._state = self._programs.place_state(list(arrived))
                 self._step = None
                 digest = fingerprint(on_host(self._state))
                 self._client.send("holds", digest=digest, request=fields["request"])
