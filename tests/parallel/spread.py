@@ -78,7 +78,7 @@ def compile_gradient(recipe: Recipe, layout: Layout, batch: Batch) -> tuple[jax.
     def run(state: State, batch: Batch) -> Taken:
         everywhere = PartitionSpec()
         out_specs = Taken(everywhere, {name: manual(axes) for name, axes in sharding.updated.items()})  # type: ignore[arg-type]
-        mapped = halves.on_mesh(on_device, (halves.state_specs, LEAVES, everywhere), out_specs)
+        mapped = sharding.on_mesh(on_device, (halves.state_specs, LEAVES, everywhere), out_specs)
         taken: Taken = mapped(state, halves.spread(batch), scored_a_leaf(batch))
         return taken
 

@@ -15,6 +15,7 @@ from palmetto.recipe.model import Model
 from palmetto.training import state as states
 from palmetto.training.loss import Batch
 from palmetto.training.step import make_step
+from palmetto.training.validation import window_losses
 from tests.model.test_catalogue import some
 from tests.parallel.spread import (
     LENGTH,
@@ -86,3 +87,9 @@ def test_a_tpus_kernel_is_called_by_each_device_for_its_heads(
     own = 4 // mesh.get("model", 1)
     assert kernels
     assert all(f"tensor<2x{own}x128x128xf32>" in line for line in kernels)
+
+    windows: Any = jax.ShapeDtypeStruct((8, 129), jnp.int32, sharding=sharding.place())
+    losses: Any = window_losses(recipe, layout.for_platform("tpu"), sharding)
+    parameters = states.shapes(recipe, sharding).parameters
+    lowered = losses.trace(parameters, Batch(windows)).lower(lowering_platforms=("tpu",))
+    assert "tpu_custom_call" in lowered.as_text()

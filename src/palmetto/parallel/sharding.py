@@ -6,7 +6,7 @@ along the axis model XLA divides the work by itself, led by where the parameters
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
@@ -116,6 +116,21 @@ class Sharding:
             parts = tuple(self.sizes["model"] if axis == "model" else 1 for axis in axes[of.stack :])
             spreads[name] = Spread(of.stack, along - of.stack, group, stacked, parts)
         return spreads
+
+    def on_mesh(self, function: Callable[..., Any], in_specs: Any, out_specs: Any) -> Callable[..., Any]:
+        """`function`, written for one device, over arrays of the whole mesh."""
+        if self.devices == 1:
+            return function
+        mapped: Callable[..., Any] = jax.shard_map(
+            function,
+            mesh=self.mesh,
+            in_specs=in_specs,
+            out_specs=out_specs,
+            # Where XLA has nothing to divide nothing is left to it: accelerators' kernels ask for that.
+            axis_names=set(AXES if self.sizes["model"] == 1 else MANUAL),
+            check_vma=False,
+        )
+        return mapped
 
     def everywhere(self, arrays: Tree) -> Tree:
         """Arrays of the host, the same on every process, as a copy on every device."""

@@ -8,6 +8,7 @@ gradient's tree is the same.
 from functools import partial
 
 import jax
+import jax.numpy as jnp
 
 from palmetto.model.layout import Arranged, Fetch, Layer, map_named, spread_dimension
 from palmetto.model.parameters import Parameters
@@ -81,6 +82,20 @@ class Zero:
             return apart(meet, array, self._axes(name, array))
 
         return {name: whole(name, array) for name, array in arrays.items()}
+
+    def fetch_from(self, stage: jax.Array) -> Fetch:
+        """`fetch` of arrays that the devices at one place along the axis stage hold."""
+        along = self._sharding.group("stage")
+
+        def theirs(name: str, array: jax.Array) -> jax.Array:
+            array = jnp.where(jax.lax.axis_index(along.axis) == stage, array, 0)
+            return apart(lambda array: jax.lax.psum(array, along.axis), array, self._axes(name, array))
+
+        def fetch(arrays: Layer) -> Layer:
+            arrays = {name: theirs(name, array) for name, array in arrays.items()}
+            return self.fetching(arrays) if self.fetching else arrays
+
+        return fetch
 
     def _travels_as(self, name: str) -> str:
         """The activation type for what is cast to it before anything else."""

@@ -72,7 +72,7 @@ class Programs:
             return sums
 
         in_specs = (self._halves.state_specs, LEAVES, PartitionSpec())
-        sums: Sums = self._halves.on_mesh(on_device, in_specs, _APART)(state, self._halves.spread(leaves), predicted)
+        sums: Sums = self.sharding.on_mesh(on_device, in_specs, _APART)(state, self._halves.spread(leaves), predicted)
         return sums
 
     def _update(
@@ -85,7 +85,7 @@ class Programs:
 
         in_specs = (self._halves.state_specs, _APART, PartitionSpec())
         out_specs = (self._halves.state_specs, PartitionSpec())
-        result: tuple[State, Metrics] = self._halves.on_mesh(on_device, in_specs, out_specs)(
+        result: tuple[State, Metrics] = self.sharding.on_mesh(on_device, in_specs, out_specs)(
             state, parts, learning_rate
         )
         return result

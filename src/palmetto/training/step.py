@@ -10,10 +10,9 @@ from jax.sharding import PartitionSpec
 from palmetto.model.layout import Layout, arrange
 from palmetto.model.router import Routing
 from palmetto.parallel.compiler import compiler_options
-from palmetto.parallel.sharding import MANUAL, Sharding
+from palmetto.parallel.sharding import Sharding
 from palmetto.parallel.zero import Zero
 from palmetto.recipe import Recipe
-from palmetto.recipe.mesh import AXES
 from palmetto.training import loss_scale as loss_scales
 from palmetto.training import optimizer as optimizers
 from palmetto.training import state as states
@@ -62,7 +61,7 @@ def make_step(recipe: Recipe, layout: Layout, sharding: Sharding | None = None) 
             return halves.update(state, halves.gradients(state, spread, predicted), count, rate)
 
         in_specs = (halves.state_specs, LEAVES, PartitionSpec(), PartitionSpec())
-        run = halves.on_mesh(on_device, in_specs, (halves.state_specs, PartitionSpec()))
+        run = halves.sharding.on_mesh(on_device, in_specs, (halves.state_specs, PartitionSpec()))
         result: tuple[State, Metrics] = run(state, halves.spread(batch), scored_a_leaf(batch), learning_rate)
         return result
 
@@ -140,21 +139,6 @@ class Halves:
     def spread(self, batch: Batch) -> Batch:
         """A batch's leaves where LEAVES finds them."""
         return spread_leaves(batch, self.sharding)
-
-    def on_mesh(self, function: Callable[..., Any], in_specs: Any, out_specs: Any) -> Callable[..., Any]:
-        """`function`, written for one device, over arrays of the whole mesh."""
-        if self.sharding.devices == 1:
-            return function
-        mapped: Callable[..., Any] = jax.shard_map(
-            function,
-            mesh=self.sharding.mesh,
-            in_specs=in_specs,
-            out_specs=out_specs,
-            # Where XLA has nothing to divide nothing is left to it: accelerators' kernels ask for that.
-            axis_names=set(AXES if self.sharding.sizes["model"] == 1 else MANUAL),
-            check_vma=False,
-        )
-        return mapped
 
 
 def _scale(state: State) -> jax.Array:
