@@ -69,8 +69,9 @@ def prepare(threads: int, recorded: dict[str, Any] | None = None, devices: int =
         os.environ["XLA_FLAGS"] = " ".join([*flags, f"{_DEVICE_COUNT}{devices}", *_TOGETHER])
     devices = _virtual_devices()
     if devices > threads:
-        raise UserError(f"training.threads={threads}: fewer than the {devices} CPU devices asked for; at least "
-                        f"{devices} would do (XLA's pool would grow with them, and bits with it)")  # fmt: skip
+        raise UserError(f"training.threads={threads}: fewer than the {devices} CPU devices asked for (XLA's pool would "
+                        f"grow with them, and bits with it); a mesh of at most {threads} would do, or a share of it "
+                        f"for each of several --processes, or for a new run training.threads={devices}")  # fmt: skip
     if "jax" in sys.modules:
         assert os.environ.get("NPROC") == str(threads), "the thread pool is fixed before jax is imported"
         return

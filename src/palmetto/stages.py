@@ -157,6 +157,20 @@ def enter(run: RunDirectory, say: Say, overrides: Sequence[str] = ()) -> Recipe:
     return recipe
 
 
+def enter_to_read(run: RunDirectory, say: Say) -> Recipe:
+    """Prepares this process for what needs one device, whatever mesh the run has: sampling, digests, evaluation.
+
+    Returns the run's recipe.
+    """
+    recorded, recipe = _recorded_environment(run), run.recipe
+    environment.prepare(recipe.training.threads, recorded)
+    if recorded is not None and (
+        differing := environment.differences(recorded, environment.record(recorded["layout"]))
+    ):
+        say("the same bits cannot be promised here: " + "; ".join(differing))
+    return recipe
+
+
 def train_in_cluster(run: RunDirectory, recipe: Recipe, until: int, say: Say, cluster: Cluster) -> bool:
     """One process's part in a training of several: all take the same steps, the primary alone writes the run's files.
 
@@ -222,7 +236,7 @@ def write_samples(run: RunDirectory, say: Say) -> None:
     inputs = {"digest": read_json(run.summary)["digest"]["parameters"]}
     if _complete(run, "samples", inputs):
         return
-    enter(run, say)
+    enter_to_read(run, say)
     from palmetto.decoding.trained import TrainedModel, samples
 
     say("sampling")
@@ -232,7 +246,7 @@ def write_samples(run: RunDirectory, say: Say) -> None:
 
 def long_context(run: RunDirectory, times: int, sequences: int, say: Say) -> "list[Curve]":
     """The losses of the newest checkpoint by position, up to `times` its trained length."""
-    recipe = enter(run, say)
+    recipe = enter_to_read(run, say)
     from palmetto.decoding.trained import restore
     from palmetto.evaluation.long_context import measure
     from palmetto.tokens.store import TokenStore

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -32,6 +33,24 @@ def test_any_layout_goes_on_from_any_other_with_the_same_bits(prepared: Runs, st
 def test_rollbacks_on_a_mesh_are_those_of_one_device(prepared: Runs, spiky: Bits) -> None:
     prepared.train("spiky-mesh", *SPIKY, "mesh.data=2", "mesh.zero=0")
     assert prepared.bits("spiky-mesh") == spiky
+
+
+def test_a_run_on_more_devices_than_there_are_can_be_read_and_replayed_on_fewer(prepared: Runs, straight: Bits) -> None:
+    run = prepared.folder / "large"
+    shutil.copytree(prepared.folder / "straight", run)
+    recipe = (run / "recipe.yaml").read_text()
+    for axis, size in (("data", 4), ("stage", 2), ("model", 2)):
+        assert f"\n  {axis}: 1\n" in recipe
+        recipe = recipe.replace(f"\n  {axis}: 1\n", f"\n  {axis}: {size}\n")
+    (run / "recipe.yaml").write_text(recipe)
+    told = (run / "events.jsonl").read_bytes()
+    digests = json.loads(prepared("digest", "large", "--json")[0])
+    assert (digests["parameters"], digests["optimizer"]) == straight[:2]
+    assert prepared("generate", "large", "--tokens", 4)[0]
+    _, err = prepared("verify", "large", expect=2)
+    assert "fewer than the 16 CPU devices" in err
+    prepared("verify", "large", "mesh.model=1", "mesh.stage=1", "--from", 51)
+    assert (run / "events.jsonl").read_bytes() == told, "a reader writes nothing"
 
 
 def test_another_model_axis_is_said_to_change_bits_and_goes_on(prepared: Runs, straight: Bits) -> None:

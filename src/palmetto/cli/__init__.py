@@ -162,7 +162,7 @@ def digest(
     from palmetto import stages
 
     run = _existing(directory)
-    stages.enter(run, say)
+    stages.enter_to_read(run, say)
     from palmetto.decoding.trained import restore
 
     state, at, checkpoints = restore(run, step)
@@ -187,7 +187,7 @@ def generate(
     from palmetto import stages
 
     run = _existing(directory)
-    stages.enter(run, say)
+    stages.enter_to_read(run, say)
     from palmetto.decoding.sampling import Sampling
     from palmetto.decoding.trained import TrainedModel
 
