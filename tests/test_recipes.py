@@ -228,7 +228,13 @@ REFUSED = {
     "training.batchsize=8": ["training.batchsize:", "'training.batch_size'"],
     "training.spikes.rewnd=8": ["training.spikes.rewnd:", "'training.spikes.rewind'"],
     "layers=3": ["layers:", "'model.layers'"],
-    "xyzzy=3": ["xyzzy:", "known keys:", "model.layers"],
+    "xyzzy=3": ["xyzzy:", "no such key; known keys: name, corpus, tokens, model, training, mesh"],
+    "mesh.xyzzy=3": ["mesh.xyzzy:", "known keys of mesh: pod, data, stage, expert, sequence, model, zero, schedule"],
+    "lr=1": ["lr:", "did you mean 'training.schedule.peak'?"],
+    "training.lr=1": ["training.lr:", "did you mean 'training.schedule.peak'?"],
+    "training.optimizer.learning_rate=1": ["did you mean 'training.schedule.peak'?"],
+    "model.num_layers=1": ["model.num_layers:", "did you mean 'model.layers'?"],
+    "training.dropout=0": ["training.dropout:", "known keys of training: steps, "],
     "training.optimizer={name: adam}": ["training.optimizer.name='adam'", "'adafactor'", "'adamw'"],
     "training.schedule={name: 3}": ["training.schedule.name='3'", "'inverse_sqrt'", "'cosine'"],
     "training.optimizer={name: adamw, bb1: 1}": ["training.optimizer.bb1:", "'training.optimizer.b1'"],
@@ -240,9 +246,10 @@ REFUSED = {
     "training.steps.x=3": ["training.steps.x", "steps is a value, not a section"],
     "training.steps=1: 2": ["training.steps", "integer"],
     "training.steps={a: 1, a: 2}": ["training.steps", "not YAML", "'a' appears twice"],
-    "training.steps=[": ["training.steps", "not YAML"],
+    "training.steps=[": ["training.steps, line 1, column 2: not YAML: expected "],
     "training.steps=!!python/object/apply:os.getcwd []": ["training.steps", "not YAML"],
-    "training=3": ["training=3", "dictionary"],
+    "training=3": ["training=3", "a section, with the keys steps, batch_size,"],
+    "mesh=[4]": ["mesh=[4]", "a section, with the keys pod, data,"],
     "training.steps": ["'training.steps'", "key.path=value", "training.steps=100"],
     "=3": ["'=3'", "key.path=value"],
     "training.batch_size=12": ["training.batch_size=12", "training.micro_batch 2", "power of two", "8 or 16 would do"],
@@ -317,7 +324,7 @@ REFUSED = {
     "model.attention={name: strided, stride: 1}": ["model.attention.stride=1", "greater than or equal to 2"],
     "model.attention={name: memory, window: 4, layer: 2}": ["model.attention.layer=2", "from 0 to 1"],
     # Experts
-    "model.experts=8": ["model.experts=8", "dictionary"],
+    "model.experts=8": ["model.experts=8", "a section, with the keys count, top,"],
     "model.experts.top=2": ["model.experts.count: missing"],
     "model.experts={cuont: 4}": ["model.experts.cuont:", "'model.experts.count'"],
     "model.experts={count: 4, balance: 0.1}": ["model.experts.balance:", "'model.experts.balance_loss'"],
@@ -338,11 +345,14 @@ REFUSED = {
     "training.objective={name: spans, mean_span: 0.5}": ["training.objective.mean_span=0.5", "or equal to 1"],
     "training.objective={name: mixture, denoisers: []}": ["training.objective.denoisers=[]", "at least 1"],
     "training.objective={name: mixture, denoisers: 3}": ["training.objective.denoisers=3", "tuple"],
+    "training.objective={name: mixture, denoisers: [3]}": [
+        "training.objective.denoisers.0=3", "a section, with the keys mode, noise, mean_span"
+    ],
     "training.objective={name: mixture, denoisers: [{mode: Q, noise: 0.1}]}": [
         "training.objective.denoisers.0.mode='Q'", "'R', 'S' or 'X'"
     ],
     "training.objective={name: mixture, denoisers: [{mode: S, nose: 0.1}]}": [
-        "training.objective.denoisers.0.nose:", "'training.objective.denoisers.noise'"
+        "training.objective.denoisers.0.nose:", "'training.objective.denoisers.0.noise'"
     ],
     "training.objective={name: mixture, denoisers: [{mode: S, noise: 0.2}, {mode: S, noise: 1.5}]}": [
         "training.objective.denoisers.1.noise=1.5", "less than 1"
@@ -450,14 +460,21 @@ def test_what_would_do_does(tiny: str, overrides: tuple[str, ...]) -> None:
     recipes.load(tiny, overrides)
 
 
-def test_every_key_is_documented(tiny: str) -> None:
+def test_every_key_is_documented() -> None:
     documented = (Path(__file__).parents[1] / "docs" / "recipes.md").read_text(encoding="utf-8")
-    keys = refusal(tiny, "xyzzy=3").partition("known keys: ")[2].split(", ")
+    keys = recipes.every_key()
     assert len(keys) > 80
     sections = {key.rpartition(".")[0] for key in keys}
     words = set(re.findall(r"`(?:[a-z_.]+\.)?([a-z_0-9]+)`", documented))
     described_elsewhere = {"mode", "mean_span", "noise"} | {key.rpartition(".")[2] for key in keys if ".spikes." in key}
     assert {key.rpartition(".")[2] for key in keys if key not in sections} - described_elsewhere <= words
+
+
+def test_names_from_elsewhere_are_none_of_ours_and_lead_to_ours() -> None:
+    names = {key.rpartition(".")[2] for key in recipes.every_key()}
+    for key, others in recipes._OTHER_KEYS.items():
+        assert key in recipes.every_key()
+        assert not names & set(others.split()), key
 
 
 @pytest.mark.parametrize(
@@ -478,14 +495,34 @@ def test_what_a_recipe_must_give_is_asked_for(key: str) -> None:
 def test_a_recipe_that_is_not_there_is_refused_with_the_nearest_and_the_shipped(tmp_path: Path) -> None:
     assert "did you mean 'quickstart'?" in refusal("quickstar")
     assert all(name in refusal("xyzzy") for name in recipes.names())
-    assert str(tmp_path) in refusal(str(tmp_path))
+    assert refusal(str(tmp_path)).startswith(f"{tmp_path}: a folder; ")
 
 
-@pytest.mark.parametrize("text", ["", "- 1\n- 2\n", "just words", "a: [", "\0", "a: 1\na: 2\n", "tokens: &x {y: *x}\n"])
-def test_a_file_that_is_no_recipe_is_refused_by_name(tmp_path: Path, text: str) -> None:
+def test_a_file_that_is_not_there_is_refused_with_the_nearest(tmp_path: Path, tiny: str) -> None:
+    missing = str(tmp_path / "nofile.yaml")
+    assert refusal(missing) == f"{missing}: no such file; `palmetto recipes` lists the shipped ones"
+    assert "no such file (did you mean 'quickstart'?)" in refusal("quickstart.yaml")
+    misspelt = tiny.replace("tiny.yaml", "tinny.yaml")
+    assert f"no such file (did you mean {tiny!r}?)" in refusal(misspelt)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", ": expected a recipe's keys (name, corpus, tokens, model, training, mesh), found nothing"),
+        ("- 1\n- 2\n", ": expected a recipe's keys (name, corpus, tokens, model, training, mesh), found a list"),
+        ("just words", ": expected a recipe's keys (name, corpus, tokens, model, training, mesh), found 'just words'"),
+        ("a: [1\n", ", line 2, column 1: not YAML: expected ',' or ']', but got "),
+        ("\0", ": not YAML: character 1: special characters are not allowed"),
+        ("a: 1\nb: 2\na: 2\n", ", line 3, column 1: not YAML: the key 'a' appears twice"),
+        ("{[1]: 2}", ", line 1, column 2: not YAML: [1] cannot be a key"),
+        ("tokens: &x {y: *x}\n", ", line 1, column 9: not YAML: found unconstructable recursive node"),
+    ],
+)
+def test_a_file_that_is_no_recipe_is_refused_by_name(tmp_path: Path, text: str, says: str) -> None:
     file = tmp_path / "bad.yaml"
     file.write_text(text)
-    assert str(file) in refusal(str(file))
+    assert refusal(str(file)).startswith(f"{file}{says}")
 
 
 # U+0085 has a finding of its own below.
@@ -561,7 +598,7 @@ def test_seeds_that_jax_cannot_tell_apart_are_refused(tiny: str, seed: int) -> N
         ("corpus.build={sources: {web: {paths: []}}}", r"corpus\.build\.sources\.web\.paths="),
         (
             "corpus.build={sources: {web: {path: [a]}}}",
-            r"web\.path: no such key.*did you mean 'corpus\.build\.sources\.paths'",
+            r"web\.path: no such key.*did you mean 'corpus\.build\.sources\.web\.paths'",
         ),
     ],
 )

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -28,7 +29,7 @@ def place(
 ) -> Cluster | None:
     """This process's place in a cluster: as `launch` or the command line has it; None where it is alone.
 
-    UserError for half an answer, and for two (`processes` are what `launch` is to start).
+    UserError for half an answer, for two (`processes` are what `launch` is to start), and for an address that is none.
     """
     if _MARK in os.environ:
         threading.Thread(target=_end_with, args=[os.getppid()], daemon=True).start()
@@ -43,11 +44,23 @@ def place(
         return Cluster() if distributed else None
     if missing:
         raise UserError(f"{', '.join(missing)}: missing; a cluster's place takes {', '.join(given)}")
+    assert coordinator is not None
     assert count is not None
     assert index is not None
+    _check_address(coordinator)
     if index >= count:
         raise UserError(f"--process-index {index}: expected 0 to {count - 1}, as there are {count} processes")
     return Cluster(coordinator, count, index)
+
+
+def _check_address(coordinator: str) -> None:
+    """UserError unless it is HOST:PORT: JAX crashes on some others, and waits a minute for the rest."""
+    address = re.fullmatch(r"(?:[\w.-]+|\[[\w.:%]+\]):([0-9]{1,5})", coordinator)
+    if address is None:
+        raise UserError(f"--coordinator {coordinator}: expected HOST:PORT, as in 10.0.0.1:8476 or [fe80::1]:8476")
+    if not 1 <= int(address[1]) <= 65535:
+        raise UserError(f"--coordinator {coordinator}: expected a port from 1 to 65535, as in "
+                        f"{coordinator.rpartition(':')[0]}:8476")  # fmt: skip
 
 
 def check(processes: int, devices: int) -> None:

@@ -44,6 +44,9 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _check(self) -> "Recipe":
+        if self.mesh.expert > 1 and self.model.experts is None:
+            raise impossible("mesh.expert", self.mesh.expert, "must divide model.experts.count, and the model has no "
+                             "experts: 1 would do")  # fmt: skip
         check_mesh(self.mesh, self._divided(), self.training.batch_size, self.training.micro_batch)
         positions, attention, objective = self.model.positions, self.model.attention, self.training.objective
         if isinstance(positions, LearnedPositions) and positions.length < self.model_length:
@@ -66,8 +69,9 @@ class Recipe(Section):
     def _divided(self) -> list[tuple[str, str, int]]:
         """What each axis of the mesh divides: the axis, what it is called in a recipe, and its size."""
         model = self.model
+        layers = f"the periods of {model.period} layers in model.layers={model.layers}"
         parts = [
-            ("stage", "model.layers", model.layers // model.period),
+            ("stage", layers if model.period > 1 else "model.layers", model.layers // model.period),
             ("sequence", "the positions of an example", self.model_length),
             ("model", "model.d_model", model.d_model),
             ("model", "model.heads", model.heads),
@@ -76,9 +80,8 @@ class Recipe(Section):
         if self.mesh.zero:
             rows = "tokens.vocabulary_size" if self.model_vocabulary == self.tokens.vocabulary_size else "the embedding"
             parts += [("data", "model.d_model", model.d_model), ("data", rows, self.model_vocabulary)]
-        if self.mesh.expert > 1 or model.experts:
-            parts.append(("expert", "model.experts.count", model.experts.count if model.experts else 1))
         if model.experts:
+            parts.append(("expert", "model.experts.count", model.experts.count))
             parts.append(("model", "model.experts.d_ff", model.expert_size))
         return parts
 

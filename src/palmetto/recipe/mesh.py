@@ -1,9 +1,8 @@
 """How a run is spread over devices: the sizes of a mesh's axes."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
-
-from pydantic import model_validator
 
 from palmetto.recipe.section import Positive, Section, impossible
 
@@ -36,16 +35,6 @@ class Mesh(Section):
     schedule: Literal["gpipe", "1f1b"] = "1f1b"
     """The order of micro-batches in a pipeline (arXiv 1811.06965; 1806.03377)."""
 
-    @model_validator(mode="after")
-    def _check(self) -> "Mesh":
-        for axis in _BY_LEAVES:
-            size = getattr(self, axis)
-            if size & (size - 1):
-                below = 1 << (size.bit_length() - 1)
-                raise impossible(f"mesh.{axis}", size, f"must be a power of two, as the gradient's tree needs: {below} "
-                                 f"or {2 * below} would do")  # fmt: skip
-        return self
-
     @property
     def sizes(self) -> dict[str, int]:
         """Devices by axis, in the order of AXES."""
@@ -54,28 +43,44 @@ class Mesh(Section):
     @property
     def devices(self) -> int:
         """Devices in all."""
-        product = 1
-        for size in self.sizes.values():
-            product *= size
-        return product
+        return math.prod(self.sizes.values())
 
 
 def check_mesh(
     mesh: Mesh, divided: Sequence[tuple[str, str, int]], batch_size: Mapping[int, int], micro_batch: int
 ) -> None:
-    """UserError where an axis does not divide what it must: `divided` holds (axis, what, size) of everything."""
-    for axis, what, size in divided:
-        devices = getattr(mesh, axis)
-        if size % devices:
-            fits = [n for n in range(1, size + 1) if size % n == 0 and (axis not in _BY_LEAVES or n & (n - 1) == 0)]
-            near = sorted(sorted(fits, key=lambda n: abs(n - devices))[:2])
-            raise impossible(f"mesh.{axis}", devices, f"must divide {what} ({size}): "
-                             f"{' or '.join(map(str, near))} would do")  # fmt: skip
-    at_once = mesh.pod * mesh.data * mesh.expert
-    for size in batch_size.values():
-        leaves = size // micro_batch
-        if leaves % at_once:
+    """UserError where an axis does not divide what it must: `divided` holds (axis, what, size) of everything.
+
+    A size that one refusal suggests meets every rule of its axis, so that no other refuses it.
+    """
+    leaves = [size // micro_batch for size in batch_size.values()]
+    for axis, devices in mesh.sizes.items():
+        parts = {what: size for of, what, size in divided if of == axis}
+        if axis in _BY_LEAVES and devices & (devices - 1):
+            must = "be a power of two, as the gradient's tree needs"
+        elif any(size % devices for size in parts.values()):
+            *others, last = (f"{what} ({size})" for what, size in parts.items())
+            must = f"divide {', '.join(others)} and {last}" if others else f"divide {last}"
+        else:
+            continue
+        raise impossible(f"mesh.{axis}", devices, f"must {must}: {_nearest(mesh, axis, parts.values(), leaves)} "
+                         "would do")  # fmt: skip
+    at_once = math.prod(getattr(mesh, axis) for axis in _BY_LEAVES)
+    for size, count in zip(batch_size.values(), leaves, strict=True):
+        if count % at_once:
             axes = "·".join(f"mesh.{axis}" for axis in _BY_LEAVES if getattr(mesh, axis) > 1)
-            raise impossible("training.batch_size", size, f"has {leaves} micro-batches of {micro_batch} for the "
-                             f"{at_once} devices of {axes}: {at_once * micro_batch} sequences would do, or "
-                             f"{leaves} devices")  # fmt: skip
+            fits = math.gcd(*leaves)
+            raise impossible("training.batch_size", size, f"has {count} micro-batch{'es' * (count > 1)} of "
+                             f"{micro_batch} for the {at_once} devices of {axes}: {at_once * micro_batch} sequences "
+                             f"would do, or {fits} device{'s' * (fits > 1)}")  # fmt: skip
+
+
+def _nearest(mesh: Mesh, axis: str, parts: Iterable[int], leaves: Sequence[int]) -> str:
+    """The sizes nearest to an axis's own, at most two, that divide all `parts` and are allowed otherwise."""
+    devices, common = getattr(mesh, axis), math.gcd(*parts)
+    if axis in _BY_LEAVES:
+        beside = math.prod(getattr(mesh, other) for other in _BY_LEAVES if other != axis)
+        share = math.gcd(*leaves)
+        common = math.gcd(common, share if share % beside else share // beside)
+    fits = [n for n in range(1, common + 1) if common % n == 0 and (axis not in _BY_LEAVES or n & (n - 1) == 0)]
+    return " or ".join(map(str, sorted(sorted(fits, key=lambda n: abs(n - devices))[:2])))

@@ -40,11 +40,11 @@ def load(recipe: str, overrides: Sequence[str] = ()) -> Recipe:
     elif Path(recipe).is_file():
         text, name = _read(recipe), Path(recipe).stem
     else:
-        raise UserError(f"{recipe}: neither a shipped recipe nor a YAML file{nearest(recipe, names())}; "
-                        f"shipped: {', '.join(names())}")  # fmt: skip
+        raise UserError(_missing(recipe))
     values = _parse(text, recipe)
     if not isinstance(values, dict):
-        raise UserError(f"{recipe}: expected a mapping of recipe keys, found {type(values).__name__}")
+        found = "nothing" if values is None else "a list" if isinstance(values, list) else repr(values)[:40]
+        raise UserError(f"{recipe}: expected a recipe's keys ({', '.join(Recipe.model_fields)}), found {found}")
     values.setdefault("name", name)
     for override in overrides:
         _apply(values, override)
@@ -62,6 +62,11 @@ def validate(values: dict[str, Any]) -> Recipe:
         raise UserError(_explain(next((e for e in errors if e["type"] == "extra_forbidden"), errors[0]))) from None
 
 
+def every_key() -> list[str]:
+    """The dotted keys that a recipe can have, those of all kinds of a section included."""
+    return _known_keys(Recipe, None)
+
+
 def dump(recipe: Recipe) -> str:
     """A recipe, fully resolved, as YAML that `load` reads back to the same value."""
     return yaml.dump(recipe.model_dump(), Dumper=_Dumper, sort_keys=False)
@@ -72,6 +77,19 @@ def _read(file: str) -> str:
         return Path(file).read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise UserError(f"{file}: not UTF-8 (byte {error.start}), so not a recipe") from None
+
+
+def _missing(recipe: str) -> str:
+    """Why there is no such recipe: it is a path to nothing, or not a name."""
+    path = Path(recipe)
+    if path.is_dir():
+        return f"{recipe}: a folder; expected a YAML file or a shipped recipe"
+    if path.suffix in (".yaml", ".yml") or path.name != recipe:
+        beside = [str(file) for file in path.parent.glob("*.y*ml")]
+        return (
+            f"{recipe}: no such file{nearest(recipe, [*beside, *names()])}; `palmetto recipes` lists the shipped ones"
+        )
+    return f"{recipe}: neither a shipped recipe nor a file{nearest(recipe, names())}; shipped are {', '.join(names())}"
 
 
 def _shipped(name: str) -> str:
@@ -97,12 +115,13 @@ _Dumper.add_implicit_resolver(*_NUMBER)
 
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
     pairs = [(loader.construct_object(k, deep=True), loader.construct_object(v, deep=True)) for k, v in node.value]
-    keys = [key for key, _ in pairs]
-    for key in keys:
+    seen: list[Any] = []
+    for (key, _), (at, _) in zip(pairs, node.value, strict=True):
         if not isinstance(key, str | int):
-            raise yaml.YAMLError(f"{key!r} cannot be a key")
-        if keys.count(key) > 1:
-            raise yaml.YAMLError(f"the key {key!r} appears twice")
+            raise yaml.MarkedYAMLError(problem=f"{key!r} cannot be a key", problem_mark=at.start_mark)
+        if key in seen:
+            raise yaml.MarkedYAMLError(problem=f"the key {key!r} appears twice", problem_mark=at.start_mark)
+        seen.append(key)
     return dict(pairs)
 
 
@@ -112,8 +131,12 @@ _Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
 def _parse(text: str, origin: str) -> Any:
     try:
         return yaml.load(text, _Loader)
-    except yaml.YAMLError as error:
-        raise UserError(f"{origin}: not YAML: {' '.join(str(error).split())}") from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise UserError(f"{origin}{where}: not YAML: {error.problem} {error.context or ''}".rstrip()) from None
+    except yaml.reader.ReaderError as error:
+        raise UserError(f"{origin}: not YAML: character {error.position + 1}: {error.reason}") from None
 
 
 def _apply(values: dict[str, Any], override: str) -> None:
@@ -139,7 +162,7 @@ def _explain(error: ErrorDetails) -> str:
         kind = path.pop(2)
     key = ".".join(path)
     if error["type"] == "extra_forbidden":
-        return f"{key}: no such key{f' of {kind}' if kind else ''}{_owners(path) or _nearest_key(key, kind)}"
+        return f"{key}: no such key{f' of {kind}' if kind else ''}{_owners(path) or _nearest_key(path, kind)}"
     if error["type"] == "missing":
         return f"{key}: missing; a recipe must give it"
     if error["type"] == "union_tag_invalid":
@@ -150,6 +173,9 @@ def _explain(error: ErrorDetails) -> str:
         name = _OTHER_NAMES.get(str(error["input"]), str(error["input"]))
         kinds = _CHOICES[path[-1]]
         return f"{key}={error['input']!r}: a section, as in {key}.name={name if name in kinds else next(iter(kinds))}"
+    if error["type"] == "model_type":
+        section = next(s for s in Section.__subclasses__() if s.__name__ == error["ctx"]["class_name"])
+        return f"{key}={error['input']!r}: a section, with the keys {', '.join(section.model_fields)}"
     message = error["msg"]
     return f"{key}={error['input']!r}: {message[:1].lower()}{message[1:]}"
 
@@ -176,6 +202,27 @@ _OTHER_NAMES = {
 """What the kinds of a section are called elsewhere, where the spelling is no hint."""
 
 
+_OTHER_KEYS = {
+    "model.layers": "n_layer n_layers num_layers num_hidden_layers",
+    "model.d_model": "hidden_size n_embd width",
+    "model.heads": "n_head n_heads num_heads num_attention_heads",
+    "model.key_value_heads": "n_kv_heads num_key_value_heads num_kv_heads",
+    "model.head_size": "head_dim",
+    "model.d_ff": "ffn_hidden_size intermediate_size",
+    "model.experts.count": "n_experts num_experts num_local_experts",
+    "model.experts.top": "num_experts_per_tok top_k",
+    "tokens.sequence_length": "block_size context_length max_seq_len max_sequence_length seq_len seq_length",
+    "tokens.vocabulary_size": "n_vocab vocab_size",
+    "training.steps": "max_steps num_steps total_steps",
+    "training.batch_size": "global_batch_size train_batch_size",
+    "training.micro_batch": "micro_batch_size per_device_batch_size",
+    "training.schedule.peak": "learning_rate lr max_lr",
+    "training.schedule.warmup": "warmup_steps",
+    "training.clip": "clip_grad grad_clip gradient_clipping max_grad_norm",
+}
+"""The same for keys: what the key of that meaning is called elsewhere, wherever it stands there."""
+
+
 def _owners(path: list[str]) -> str:
     """For a key that other kinds of a section have, which do."""
     *section, key = path
@@ -184,19 +231,29 @@ def _owners(path: list[str]) -> str:
     return f"; with {'.'.join(section)}.name={' or '.join(owners)} there is one" if owners else ""
 
 
-def _nearest_key(key: str, kind: str | None) -> str:
-    """A known key: of nearly this name in the section, of the same name anywhere, or as near as there is."""
+def _nearest_key(path: list[str], kind: str | None) -> str:
+    """A known key: what is meant by the name elsewhere, of nearly this name in the section, or of such a name anywhere.
+
+    Where there is none, the keys of the section.
+    """
+    *section, name = path
     known = _known_keys(Recipe, kind)
-    key = ".".join(part for part in key.split(".") if not part.isdigit())  # denoisers.0.noise
-    section, _, name = key.rpartition(".")
-    siblings = {k.rpartition(".")[2]: k for k in known if k.rpartition(".")[0] == section}
-    close = (
-        [siblings[near] for near in difflib.get_close_matches(name, siblings, 1, 0.8)]
-        or [k for k in known if k.rpartition(".")[2] == name]
-        or [siblings[near] for near in difflib.get_close_matches(name, siblings, 1, 0.5)]
-        or difflib.get_close_matches(key, [k for k in known if not key.startswith(f"{k}.")], 1, 0.5)
+    parts = [part for part in section if not part.isdigit()]  # denoisers.0
+    if parts[:3] == ["corpus", "build", "sources"]:
+        del parts[3:]  # whose name is the user's
+    siblings = {k.rpartition(".")[2]: k for k in known if k.rpartition(".")[0] == ".".join(parts)}
+    names = [k.rpartition(".")[2] for k in known]
+    near = (
+        difflib.get_close_matches(name, siblings, 1, 0.8)
+        or [k for k in names if k == name]
+        or difflib.get_close_matches(name, siblings, 1, 0.5)
+        or difflib.get_close_matches(name, names, 1, 0.75)
     )
-    return f" (did you mean {close[0]!r}?)" if close else f"; known keys: {', '.join(known)}"
+    meant = [key for key, others in _OTHER_KEYS.items() if name in others.split()]
+    meant += [".".join([*section, near[0]]) if near[0] in siblings else known[names.index(near[0])]] if near else []
+    if meant:
+        return f" (did you mean {meant[0]!r}?)"
+    return f"; known keys{' of ' * bool(section)}{'.'.join(section)}: {', '.join(siblings)}"
 
 
 def _known_keys(section: type[Section], kind: str | None, prefix: str = "") -> list[str]:

@@ -1,0 +1,88 @@
+"""A process's place in a cluster, as the command line gives it, and what is none."""
+
+import re
+
+import pytest
+
+from palmetto import launch
+from palmetto.cluster import Cluster
+from palmetto.errors import UserError
+
+
+def place(
+    coordinator: str | None = None,
+    count: int | None = None,
+    index: int | None = None,
+    *,
+    processes: int = 1,
+    distributed: bool = False,
+) -> Cluster | None:
+    return launch.place(processes, distributed, coordinator, count, index)
+
+
+def test_alone_found_out_or_given() -> None:
+    assert place() is None
+    assert place(processes=2) is None, "the launcher itself is in no cluster"
+    assert place(distributed=True) == Cluster()
+    assert place("10.0.0.1:8476", 4, 3) == Cluster("10.0.0.1:8476", 4, 3)
+
+
+@pytest.mark.parametrize(
+    "address", ["localhost:1", "node-17.cluster.local:65535", "10.0.0.1:8476", "[fe80::1%eth0]:80"]
+)
+def test_addresses_are_taken_as_they_stand(address: str) -> None:
+    assert place(address, 2, 0) == Cluster(address, 2, 0)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "",
+        "foo",
+        "foo:",
+        ":8476",
+        "foo:bar",
+        "foo:-1",
+        "foo:123456",
+        "foo bar:80",
+        "http://foo:80",
+        "fe80::1:80",
+        "foo:8٤",
+    ],
+)
+def test_what_is_no_address_is_refused(address: str) -> None:
+    with pytest.raises(UserError, match=f"^--coordinator {re.escape(address)}: expected HOST:PORT, as in [^\n]*$"):
+        place(address, 2, 0)
+
+
+@pytest.mark.parametrize("port", [0, 65536, 99999])
+def test_a_port_that_is_none_is_refused_with_one_that_is(port: int) -> None:
+    with pytest.raises(
+        UserError, match=f"^--coordinator foo:{port}: expected a port from 1 to 65535, as in "
+    ) as refused:
+        place(f"foo:{port}", 2, 0)
+    suggested = str(refused.value).rpartition(" ")[2]
+    assert place(suggested, 2, 0) == Cluster(suggested, 2, 0)
+
+
+def test_half_a_place_and_two_are_refused() -> None:
+    with pytest.raises(UserError, match="^--process-count, --process-index: missing"):
+        place("foo:80")
+    with pytest.raises(UserError, match="^--coordinator: missing"):
+        place(None, 2, 0)
+    with pytest.raises(UserError, match="^--process-index 2: expected 0 to 1"):
+        place("foo:80", 2, 2)
+    with pytest.raises(UserError, match="^--processes 2: starts a cluster on this machine"):
+        place("foo:80", 2, 1, processes=2)
+    with pytest.raises(UserError, match="^--processes 2: starts a cluster on this machine"):
+        place(processes=2, distributed=True)
+
+
+@pytest.mark.parametrize(
+    ("processes", "devices", "says"),
+    [(3, 4, "1 or 2 or 4 would do$"), (4, 2, "1 or 2 would do, or a larger mesh, as in mesh.data=4$")],
+)
+def test_processes_must_share_the_devices_evenly(processes: int, devices: int, says: str) -> None:
+    launch.check(2, 4)
+    with pytest.raises(UserError, match=rf"^--processes {processes}: must divide .* \({devices}\): {says}"):
+        launch.check(processes, devices)
