@@ -2,7 +2,10 @@
 
 import json
 import os
+import resource
 import shutil
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -317,7 +320,7 @@ def test_a_write_that_failed_is_raised_by_wait_and_leaves_no_checkpoint(
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "sha256", fail)
         checkpoints.save(some_state(1), step=1, **FIELDS)
-        with pytest.raises(OSError, match="the disk is full"):
+        with pytest.raises(UserError, match=r"00000001: the checkpoint could not be written \(the disk is full\)"):
             checkpoints.wait()
     assert checkpoints.steps() == []
     checkpoints.save(some_state(2), step=2, **FIELDS)
@@ -342,3 +345,64 @@ def test_the_manifest_is_written_last(tmp_path: Path, monkeypatch: pytest.Monkey
     checkpoints.wait()
     assert len(written) == 1
     assert checkpoints.steps() == []
+
+
+def check_until_it_raises(checkpoints: Checkpoints) -> None:
+    for _ in range(6000):
+        checkpoints.check()
+        time.sleep(0.01)
+
+
+def test_a_check_raises_what_has_failed_and_does_not_wait_for_what_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoints, full = Checkpoints(tmp_path / "checkpoints", TABLE), threading.Event()
+
+    def fail_later(path: Path) -> str:
+        full.wait()
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(checkpoint, "sha256", fail_later)
+    checkpoints.check()
+    checkpoints.save(some_state(1), step=1, **FIELDS)
+    checkpoints.check()  # would hang if it waited
+    full.set()
+    with pytest.raises(UserError, match="the disk is full"):
+        check_until_it_raises(checkpoints)
+    checkpoints.check()
+    checkpoints.wait()
+
+
+def test_a_failed_write_is_told_in_a_line_with_the_file_and_the_reason_however_long_the_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = tmp_path.joinpath(*["a" * 100] * 5) / "checkpoints"
+    checkpoints = Checkpoints(directory, {})
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64 * 1024, before[1]))
+    try:
+        noise = np.random.default_rng(0).normal(size=(256, 256)).astype(np.float32)  # 256 KiB that do not compress
+        monkeypatch.setattr(checkpoints, "_to_matrices", lambda state: {"parameters": {"q": jnp.asarray(noise)}})
+        checkpoints.save(some_state(1), step=7, **FIELDS)
+        with pytest.raises(UserError) as caught:
+            checkpoints.wait()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    told = str(caught.value)
+    assert told.startswith(f"{directory}/00000007: the checkpoint could not be written (")
+    assert "arrays.orbax-checkpoint-tmp/ocdbt.process_0/d/" in told
+    assert "File too large" in told
+    assert told.count(str(directory)) == 1
+    assert "\n" not in told
+
+
+def test_an_endless_error_keeps_its_end_and_one_without_words_its_name(tmp_path: Path) -> None:
+    for error, expected in (
+        (OSError("x" * 1000 + " the disk is full\nat line 1"), f"(…{'x' * 282} the disk is full)"),
+        (OSError("f: no room [spec='{\"a\": [1]}'] [source locations='b.cc:1'] [os_error_code='28']"), "(f: no room)"),
+        (KeyError(), "(KeyError)"),
+        (OSError(28, "No space left on device", f"{tmp_path}/arrays"), "([Errno 28] No space left on device: '"),
+    ):
+        with pytest.raises(UserError) as caught, checkpoint._writing(tmp_path):
+            raise error
+        assert expected in str(caught.value)

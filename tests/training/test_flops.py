@@ -1,9 +1,12 @@
 """PaLM's accounting of floating-point operations."""
 
+from typing import NamedTuple
+
 import pytest
 
 from palmetto import recipes
-from palmetto.training.flops import flops_per_token, measured_peak, peak_flops
+from palmetto.training import flops
+from palmetto.training.flops import device_peak, flops_per_token, measured_peak, mesh_peak
 from tests.conftest import RecipeMaker
 
 
@@ -20,17 +23,32 @@ def test_palm_540bs_utilization_is_the_papers() -> None:
     assert round(100 * tokens_per_second * no_attention / peak, 1) == 45.7
 
 
-def test_a_stated_peak_is_the_one_that_counts(tiny_recipe: RecipeMaker) -> None:
-    assert peak_flops(tiny_recipe("training.peak_flops=1.5e12")) == 1.5e12
-
-
 def test_a_measured_peak_is_one_a_machine_can_have() -> None:
     assert 1e8 < measured_peak(size=64, repeats=3) < 1e16
 
 
-def test_an_unstated_peak_is_that_of_the_machine(tiny_recipe: RecipeMaker, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Chip:
-        device_kind = "TPU v4"
+class Chip(NamedTuple):
+    device_kind: str
+    platform: str
 
-    monkeypatch.setattr("jax.devices", lambda: [Chip()] * 4)
-    assert peak_flops(tiny_recipe("mesh.model=2")) == 2 * 275e12, "of the devices that the run has, not of all"
+
+def test_a_chips_peak_is_the_published_one_and_a_mesh_has_that_of_its_chips(
+    tiny_recipe: RecipeMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jax.devices", lambda: [Chip("TPU v4", "tpu")] * 4)
+    assert device_peak() == 275e12
+    assert mesh_peak(tiny_recipe("mesh.model=2"), device_peak()) == 2 * 275e12, "not of all that are there"
+
+
+def test_an_unknown_chips_peak_is_measured_and_a_mesh_has_that_of_its_chips(
+    tiny_recipe: RecipeMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jax.devices", lambda: [Chip("NVIDIA RTX 9000", "gpu")] * 4)
+    monkeypatch.setattr(flops, "measured_peak", lambda: 3e12)
+    assert device_peak() == 3e12
+    assert mesh_peak(tiny_recipe("mesh.data=4"), 3e12) == 4 * 3e12
+
+
+def test_virtual_devices_are_one_processor(tiny_recipe: RecipeMaker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jax.devices", lambda: [Chip("cpu", "cpu")] * 8)
+    assert mesh_peak(tiny_recipe("mesh.data=4"), 1e11) == 1e11

@@ -1,9 +1,17 @@
 """What the loop decides; whole runs are in tests/system."""
 
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
-from palmetto.training import loop
+from palmetto.errors import UserError
+from palmetto.files import read_json, write_json
+from palmetto.run_directory import RunDirectory
+from palmetto.training import flops, loop
 from palmetto.training.loop import Loop
+from tests.conftest import RecipeMaker
 
 
 @pytest.fixture
@@ -32,3 +40,68 @@ def test_a_signal_to_another_process_stops_this_one(running: Loop, monkeypatch: 
     monkeypatch.setattr(loop, "any_of", lambda flag, state: True)
     assert running._told_to_stop(None)  # type: ignore[arg-type]
     assert running.signal == "a signal to another process"
+
+
+def test_a_checkpoint_that_failed_stops_the_run_before_its_next_step(
+    running: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not as late as the next checkpoint: what is trained until then is lost."""
+    failed_after = 3
+
+    def check() -> None:
+        if running.history.step == failed_after:
+            raise UserError("no room")
+
+    history = SimpleNamespace(step=1)
+
+    def advance(state: Any, until: int) -> Any:
+        history.step += 1
+
+    monkeypatch.setattr(running, "recipe", SimpleNamespace(training=SimpleNamespace(steps=1000)), raising=False)
+    monkeypatch.setattr(running, "history", history, raising=False)
+    monkeypatch.setattr(running, "checkpoints", SimpleNamespace(check=check), raising=False)
+    monkeypatch.setattr(running, "resume", lambda: None)
+    monkeypatch.setattr(running, "_advance", advance)
+    with pytest.raises(UserError, match="no room"):
+        running.train(1000)
+    assert running.history.step == failed_after
+
+
+class Chip(SimpleNamespace):
+    device_kind, platform = "some chip", "gpu"
+
+
+def test_the_peak_is_of_the_devices_that_a_resumed_run_has(
+    running: Loop, tmp_path: Path, tiny_recipe: RecipeMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And of each as the run has first measured it."""
+    monkeypatch.setattr("jax.devices", lambda: [Chip()] * 8)
+    running.run = RunDirectory(tmp_path)
+    write_json(running.run.environment, {"jax": "1", "peak_flops": 7.0})  # as once, of the whole mesh
+    for measured, devices in ((1e12, 2), (5e12, 8)):
+        monkeypatch.setattr(flops, "measured_peak", lambda measured=measured: measured)
+        running.recipe = tiny_recipe(f"mesh.data={devices}", "tokens.vocabulary_size=512", "training.micro_batch=1")
+        assert running._peak() == devices * 1e12
+    assert read_json(running.run.environment) == {"jax": "1", "peak_flops": 7.0, "device_peak_flops": 1e12}
+    running.recipe = tiny_recipe("mesh.data=2", "training.peak_flops=1.5e12")
+    assert running._peak() == 1.5e12, "the recipe's is that of the whole mesh"
+    running.recipe = tiny_recipe("mesh.data=2")
+    assert running._peak() == 2e12, "and is not kept"
+
+
+class Quiet:
+    """A progress that keeps its messages."""
+
+    def __init__(self) -> None:
+        self.messages: list[str] = []
+
+    def step(self, *figures: Any) -> None: ...
+
+    def message(self, text: str) -> None:
+        self.messages.append(text)
+
+
+def test_a_signal_before_the_first_step_does_not_promise_one(running: Loop) -> None:
+    running.progress = quiet = Quiet()
+    running._on_signal(2, None)
+    assert quiet.messages == ["SIGINT: stopping before the next step"]

@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import json
 import logging
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -31,6 +32,8 @@ from palmetto.training.state import State
 
 FORMAT = 1
 MOMENTS = ("m", "v", "rows", "columns")
+_REASON = 300
+"""Characters of a failed write's error that a person is shown."""
 
 # orbax logs each failure, traceback and all, before it raises it, and its writers go on complaining to a closed loop.
 logging.getLogger("absl").setLevel(logging.CRITICAL)
@@ -126,7 +129,7 @@ class Checkpoints:
     def save(self, state: State, **fields: Any) -> None:
         """Starts writing `state`; returns once its arrays are copied. `fields` are the manifest's, digests excepted.
 
-        A failed earlier write is raised here or by `wait`.
+        A failed write is raised by `check`, or here or by `wait`.
         """
         self.wait()
         directory = self.path / f"{fields['step']:08d}"
@@ -147,7 +150,8 @@ class Checkpoints:
             self._orbax.wait_until_finished()
         meet("arrays written")
         if is_primary():
-            self._write_manifest(directory, parameters, optimizer, fields)
+            with _writing(directory):
+                self._write_manifest(directory, parameters, optimizer, fields)
         meet("manifest written")
 
     def _write_manifest(self, directory: Path, parameters: str, optimizer: str, fields: dict[str, Any]) -> None:
@@ -156,8 +160,13 @@ class Checkpoints:
         manifest = Manifest(**fields, parameters=parameters, optimizer=optimizer, files=files)
         write_text(directory / "manifest.json", _render(manifest))
 
+    def check(self) -> None:
+        """Raises the UserError of a write that has failed; does not wait for one that goes on."""
+        if self._finishing and self._finishing.done():
+            self.wait()
+
     def wait(self) -> None:
-        """Waits until nothing is being written."""
+        """Waits until nothing is being written; UserError where it could not be."""
         if self._finishing:
             finishing, self._finishing = self._finishing, None
             finishing.result()
@@ -252,9 +261,17 @@ def _writing(directory: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        first_line = str(error).partition("\n")[0][:300]
-        raise UserError(f"{directory}: the checkpoint could not be written ({first_line}); with room on the disk, the "
-                        "same command goes on from the one before") from error  # fmt: skip
+        raise UserError(f"{directory}: the checkpoint could not be written ({_reason(error, directory)}); with room on "
+                        "the disk, the same command goes on from the one before") from error  # fmt: skip
+
+
+def _reason(error: Exception, directory: Path) -> str:
+    """The file that could not be written, by its path in `directory`, and why: an error's end, if it is long.
+
+    Before that tensorstore says what it was about to do, and behind it, as [key='value'], with which options.
+    """
+    text = re.split(r"\n| \[[\w ]+='", str(error) or type(error).__name__)[0].replace(f"{directory}/", "")
+    return text if len(text) <= _REASON else f"…{text[1 - _REASON :]}"
 
 
 def _files(arrays: Path) -> list[str]:

@@ -30,15 +30,21 @@ def flops_per_token(recipe: Recipe) -> float:
     return 6.0 * active(model, recipe.model_vocabulary) + attention
 
 
-def peak_flops(recipe: Recipe) -> float:
-    """FLOP/s that the MFU is taken against: the recipe's, the chips' published figure, or one measured here."""
-    if recipe.training.peak_flops is not None:
-        return recipe.training.peak_flops
+def device_peak() -> float:
+    """FLOP/s of one device: the chip's published figure, or one measured here."""
     kind = jax.devices()[0].device_kind
     for name, peak in _PUBLISHED_PEAKS:
         if kind.startswith(name):
-            return peak * recipe.mesh.devices
+            return peak
     return measured_peak()
+
+
+def mesh_peak(recipe: Recipe, device: float) -> float:
+    """FLOP/s of all devices of the recipe's mesh, `device` being those of one.
+
+    A CPU's devices are virtual: however many, they are one processor, and one alone was measured with all its threads.
+    """
+    return device if jax.devices()[0].platform == "cpu" else device * recipe.mesh.devices
 
 
 def measured_peak(size: int = 1024, repeats: int = 8) -> float:

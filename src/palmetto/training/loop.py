@@ -20,7 +20,7 @@ from palmetto.tokens.store import TokenStore
 from palmetto.tokens.vocabulary import Vocabulary
 from palmetto.training.checkpoint import CheckpointDamaged, Checkpoints
 from palmetto.training.execution import Execution, observe
-from palmetto.training.flops import flops_per_token, peak_flops
+from palmetto.training.flops import device_peak, flops_per_token, mesh_peak
 from palmetto.training.ledger import Ledger, Line, differing
 from palmetto.training.spikes import Exhausted, History, Rollback, deepest_targets
 from palmetto.training.state import State
@@ -57,13 +57,18 @@ class Loop:
         self.signal: str | None = None
 
     def _peak(self) -> float:
-        """What the MFU is taken against; measured once a run, so that its curve has no steps at a resume."""
+        """FLOP/s that the MFU is taken against: the recipe's, or its devices'.
+
+        One device's are measured once a run, so that its curve has no steps at a resume; of how many devices the mesh
+        is, may change at each.
+        """
+        if (stated := self.recipe.training.peak_flops) is not None:
+            return stated
         recorded = read_json(self.run.environment)
-        if self.recipe.training.peak_flops is None and "peak_flops" in recorded:
-            return float(recorded["peak_flops"])
-        peak = peak_flops(self.recipe)
-        write_json(self.run.environment, recorded | {"peak_flops": peak})
-        return peak
+        if "device_peak_flops" not in recorded:
+            recorded["device_peak_flops"] = device_peak()
+            write_json(self.run.environment, recorded)
+        return mesh_peak(self.recipe, recorded["device_peak_flops"])
 
     # Going on from what is there
 
@@ -150,6 +155,7 @@ class Loop:
             if self.history.step == 0:
                 self._validate(state)
             while self.history.step < until and not self._told_to_stop(state):
+                self.checkpoints.check()
                 state = self._advance(state, until)
             self._checkpoint(state)
             self.checkpoints.wait()
@@ -329,4 +335,4 @@ class Loop:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self.signal = signal.Signals(number).name
-        self.progress.message(f"{self.signal}: finishing step {self.history.step + 1}, then writing a checkpoint")
+        self.progress.message(f"{self.signal}: stopping before the next step")
