@@ -38,6 +38,14 @@ def test_the_smaller_models_of_the_paper_have_its_counts_and_its_tokens(name: st
     assert values["tokens"] == pytest.approx(780e9, rel=0.03)
 
 
+def test_a_pipelines_bubble_is_that_of_the_formula_at_every_stage_of_the_ramp() -> None:
+    values = plan.plan(recipes.load("palm-8b", ["mesh.stage=4", "mesh.data=64"]))
+    filled = [(each["from_step"], each["micro_batches"], each["bubble"]) for each in values["pipeline"]["filled"]]
+    assert filled == [(1, 4, pytest.approx(3 / 7)), (100_001, 8, pytest.approx(3 / 11))]
+    assert "idle for 42.9% of the time with 4 micro-batches" in plan.describe(values)
+    assert plan.plan(recipes.load("palm-8b"))["pipeline"] is None
+
+
 EXACT = {
     "llama2-7b": (6_738_415_616, 6_738_415_616),
     "llama3-8b": (8_030_261_248, 8_030_261_248),

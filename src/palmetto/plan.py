@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from palmetto.model.parameters import Table, active, specifications
+from palmetto.parallel import schedules
 from palmetto.parallel.sharding import Spread
 from palmetto.recipe import Recipe
 from palmetto.recipe.objectives import extra_tokens
@@ -58,6 +59,13 @@ def plan(recipe: Recipe) -> dict[str, Any]:
             {"from_step": first + 1, "sequences": size, "tokens": size * length, "leaves": size // training.micro_batch}
             for first, size in training.batch_stages
         ],
+        "pipeline": {
+            "stages": recipe.mesh.stage,
+            "schedule": recipe.mesh.schedule,
+            "filled": [filled._asdict() for filled in schedules.filled(recipe)],
+        }
+        if recipe.mesh.stage > 1
+        else None,
         "schedule": {
             **training.schedule.model_dump(),
             "first": learning_rate(training, 1),
@@ -87,6 +95,7 @@ def describe(values: dict[str, Any]) -> str:
     rows += [
         ("batch", [f"{b['sequences']} sequences ({b['tokens']:,} tokens) from step {b['from_step']:,}"
                    for b in values["batch"]]),
+        *([("pipeline", _pipeline(values["pipeline"]))] if values["pipeline"] else []),
         ("learning rate", [f"{schedule['name']}: {schedule['first']:.4g} at step 1",
                            f"{schedule['last']:.4g} at the last"]),
         ("optimizer", [f"{key} {value}" for key, value in values["optimizer"].items()]),
@@ -112,6 +121,15 @@ def _experts(experts: dict[str, Any]) -> list[str]:
         f"top {experts['top']}",
         "dropless" if capacity is None else f"capacity {capacity}",
     ]
+
+
+def _pipeline(pipeline: dict[str, Any]) -> list[str]:
+    return [
+        f"{pipeline['stages']} stages",
+        pipeline["schedule"],
+        *(f"idle for {each['bubble']:.1%} of the time with {each['micro_batches']} micro-batches, from step "
+          f"{each['from_step']:,}" for each in pipeline["filled"]),
+    ]  # fmt: skip
 
 
 def _objective(name: str, example: dict[str, int]) -> list[str]:

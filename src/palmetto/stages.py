@@ -205,7 +205,13 @@ def train(run: RunDirectory, until: int, say: Say, patience: float | None = None
         say(f"trained to step {until} already")
         return True
     enter(run, say, [] if patience is None else ["mesh.pod=1"])
+    from palmetto.parallel.schedules import filled
     from palmetto.training.loop import Loop
+
+    if (stages := run.recipe.mesh.stage) > 1:
+        for each in filled(run.recipe):
+            say(f"pipeline of {stages} stages, {each.micro_batches} micro-batches from step {each.from_step:,}: each "
+                f"stage is idle for {each.bubble:.1%} of the time")  # fmt: skip
 
     with Reporter("training", until, quiet=run.is_shadow) as reporter:
         if patience is None:

@@ -69,7 +69,9 @@ def test_the_other_axes_train_and_write_checkpoints_that_one_device_reads(
     prepared: Runs, straight: Bits, mesh: str
 ) -> None:
     run = mesh.replace("=", "-")
-    prepared.train(run, mesh, "--until", 12)
+    _, err = prepared.train(run, mesh, "--until", 12)
+    bubble = "pipeline of 2 stages, 4 micro-batches from step 1: each stage is idle for 20.0% of the time"
+    assert (bubble in err) == ("stage" in mesh)
     ours = [json.loads(line)["loss"] for line in (prepared.folder / run / "ledger.jsonl").open()]
     alone = [json.loads(line)["loss"] for line in straight[2].splitlines()]
     for mine, theirs in zip(ours, alone, strict=False):

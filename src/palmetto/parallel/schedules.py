@@ -11,6 +11,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from palmetto.recipe import Recipe
+
 Schedule = Literal["gpipe", "1f1b"]
 
 Numbers = npt.NDArray[np.int32]
@@ -57,3 +59,21 @@ def timetable(schedule: Schedule, stages: int, micro_batches: int) -> Timetable:
         return np.where((since >= 0) & (since < micro_batches), since, -1).astype(np.int32)
 
     return Timetable(numbers(tick - stage), numbers(tick - turn - (stages - 1 - stage)))
+
+
+class Filled(NamedTuple):
+    """How a recipe's pipeline is filled from a step on."""
+
+    from_step: int
+    micro_batches: int
+    """That pass through it, one after the other."""
+    bubble: float
+    """The share of its time that a stage is idle."""
+
+
+def filled(recipe: Recipe) -> list[Filled]:
+    """A recipe's pipeline by stage of its batch ramp; of a mesh without stages, which is never idle, too."""
+    mesh, training = recipe.mesh, recipe.training
+    at_once = mesh.pod * mesh.data * mesh.expert * training.micro_batch
+    counts = [(first + 1, size // at_once) for first, size in training.batch_stages]
+    return [Filled(step, count, timetable(mesh.schedule, mesh.stage, count).bubble) for step, count in counts]
