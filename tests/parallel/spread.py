@@ -44,9 +44,9 @@ def make_recipe(model: Model, **training: Any) -> Recipe:
     )
 
 
-def on(recipe: Recipe, **mesh: int) -> Recipe:
-    """The recipe on a mesh of these sizes; raises as the recipe's own reading does."""
-    return Recipe.model_validate(recipe.model_dump() | {"mesh": Mesh(**mesh).model_dump()})  # type: ignore[arg-type]
+def on(recipe: Recipe, **mesh: Any) -> Recipe:
+    """The recipe on a mesh of these values; raises as the recipe's own reading does."""
+    return Recipe.model_validate(recipe.model_dump() | {"mesh": Mesh(**mesh).model_dump()})
 
 
 def some_batch(recipe: Recipe, seed: int = 0) -> Batch:

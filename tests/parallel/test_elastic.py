@@ -131,6 +131,21 @@ def test_an_accelerators_form_too(tiny_recipe: RecipeMaker) -> None:
     assert len(set(digests.values())) == 1, digests
 
 
+@pytest.mark.parametrize(
+    ("ending", "meshes"),
+    [
+        ("model.tied_embedding=false", ("", "stage=2 data=2", "stage=4 pod=2 zero=1 schedule=gpipe")),
+        ("model.tied_embedding=true", ("stage=2", "stage=4 data=2 zero=2")),
+    ],
+    ids=["untied", "tied"],
+)
+def test_pipelines_too(tiny_recipe: RecipeMaker, ending: str, meshes: tuple[str, ...]) -> None:
+    """Of a tied embedding two stages have a share in the gradient, which one device sums in another order."""
+    recipes = {mesh: on(tiny_recipe, mesh, "model.layers=4", ending) for mesh in meshes}
+    digests = {mesh: train(recipe, (8,) * 3, layout.ACCELERATOR).digest for mesh, recipe in recipes.items()}
+    assert len(set(digests.values())) == 1, digests
+
+
 def test_the_model_axis_changes_bits_but_is_elastic_in_data(tiny_recipe: RecipeMaker, alone: Trained) -> None:
     ours, theirs = (
         train(on(tiny_recipe, mesh, "training.clip=0.1"), BATCHES[:2])

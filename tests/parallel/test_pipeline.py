@@ -1,4 +1,4 @@
-"""Pipelines on virtual devices: real decoders against one device, sums to the bit, work and memory as theory says."""
+"""Pipelines on virtual devices: sums to the bit, work and memory as theory says. (Decoders in them: test_pipelined.)"""
 
 import collections
 import dataclasses
@@ -13,18 +13,9 @@ import pytest
 from jax.experimental import io_callback
 from jax.sharding import Mesh, PartitionSpec
 
-from palmetto.model import decoder, layout
-from palmetto.model.attention import attention
-from palmetto.model.block import block
-from palmetto.model.layout import Arranged, Layer, Stacked, arrange
-from palmetto.model.router import Routing
-from palmetto.parallel.pipeline import Sums, over_stages, pipeline_gradients
+from palmetto.parallel.pipeline import Sums, pipeline_gradients
 from palmetto.parallel.schedules import Schedule
-from palmetto.recipe.model import Model
-from palmetto.training.loss import Batch, token_losses
 from palmetto.training.reductions import sum_over_leaves
-from tests import catalogue
-from tests.conftest import RecipeMaker
 from tests.parallel.test_schedules import SCHEDULES, schedules
 from tests.quickly import QUICKLY
 from tests.training.test_reductions import same_bits, terms
@@ -38,6 +29,12 @@ SPREAD = Sums(EVERYWHERE, STAGE, EVERYWHERE, EVERYWHERE, STAGE)  # type: ignore[
 def mesh_of(**sizes: int) -> Mesh:
     count = int(np.prod(list(sizes.values())))
     return Mesh(np.array(jax.devices()[:count]).reshape(tuple(sizes.values())), tuple(sizes))
+
+
+def over_stages(sums: Sums) -> Sums:
+    """With what stages share summed over them."""
+    ends, objective, end_report = jax.lax.psum((sums.ends, sums.objective, sums.end_report), "stage")
+    return sums._replace(ends=ends, objective=objective, end_report=end_report)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -316,84 +313,3 @@ def test_memory_is_as_much_as_is_in_flight() -> None:
     assert gpipe[1] - gpipe[0] == pytest.approx(15 - 8, abs=0.1)
     assert one_by_one[1] - one_by_one[0] == pytest.approx(0, abs=0.1)
     assert gpipe[0] - one_by_one[0] == pytest.approx(8 - (2 * stages - 1), abs=0.1)
-
-
-# Decoders
-
-PALM = ()
-SERIAL = ("model.block=serial", "model.norm=rms", "model.feedforward=geglu", "model.key_value_heads=2")
-DENSE = (*SERIAL, "model.positions={name: t5, buckets: 8, max_distance: 12}", "model.tied_embedding=false")
-EXPERTS = (*SERIAL, "model.experts={count: 4, top: 2, every: 2, capacity_factor: 1.25, balance_loss: 0.1}")
-
-
-def decoder_network(model: Model, arranged: Arranged) -> Network:
-    """A decoder in the parts that a pipeline takes, for batches of tokens [B, M + 1]."""
-
-    def first(ends: Arranged, tokens: jax.Array) -> jax.Array:
-        return decoder.embed(ends, tokens[:, :-1], jnp.arange(tokens.shape[1] - 1), model)
-
-    def stage(layers: Stacked, x: jax.Array, tokens: jax.Array) -> tuple[jax.Array, jax.Array, Routing | None]:
-        angles = decoder.turning(jnp.arange(x.shape[1]), model)
-
-        def apply(kind: int, layer: Layer, x: jax.Array, _: Any) -> tuple[jax.Array, Routing | None]:
-            def attend(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
-                return attention(layer, q, k, v, model, model.attention_of(kind), layout.ACCELERATOR, None)
-
-            return block(layer, x, angles, model, attend, layout.ACCELERATOR)
-
-        x, routing = decoder.through(layers, x, apply)
-        if routing is None or model.experts is None:
-            return x, jnp.float32(0), routing
-        with_experts = model.layers // model.experts.every
-        return x, model.experts.balance_loss * jnp.sum(routing.balance) / with_experts, routing
-
-    def last(ends: Arranged, x: jax.Array, tokens: jax.Array) -> tuple[jax.Array, jax.Array]:
-        scores = decoder.logits(ends.unembedding, decoder.final_norm(ends, x, model))
-        chosen = jnp.take_along_axis(scores, tokens[:, 1:, None], axis=-1)[..., 0]
-        cross_entropy = jnp.mean(jax.nn.logsumexp(scores, axis=-1) - chosen)
-        return cross_entropy, cross_entropy
-
-    return Network(first, stage, last, arranged._replace(layers=()), arranged.layers)
-
-
-@pytest.fixture(scope="module")
-def expected(tiny_recipe: RecipeMaker) -> Callable[..., tuple[Network, jax.Array, Sums]]:
-    """A recipe's decoder, four micro-batches, and their sums by the training loss on one device."""
-
-    @functools.cache
-    def make(*overrides: str) -> tuple[Network, jax.Array, Sums]:
-        recipe = tiny_recipe("model.layers=4", *overrides)
-        parameters = jax.tree.map(jnp.asarray, catalogue.draw(recipe.model, 300, seed=3))
-        arranged = jax.jit(lambda parameters: arrange(parameters, recipe.model, layout.ACCELERATOR))(parameters)
-        tokens = jnp.asarray(np.random.default_rng(2).integers(300, size=(4, 2, 17)))
-
-        def objective(arranged: Arranged) -> tuple[jax.Array, tuple[jax.Array, Tree]]:
-            def one(tokens: jax.Array) -> Any:
-                return token_losses(arranged, Batch(tokens), recipe.model, layout.ACCELERATOR)
-
-            losses = jax.tree.map(lambda loss: jnp.sum(loss, axis=0), jax.lax.map(one, tokens))
-            return losses.objective, (losses.cross_entropy, losses.routing)
-
-        differentiated = jax.jit(jax.value_and_grad(objective, has_aux=True), compiler_options=QUICKLY)
-        (value, reports), gradient = differentiated(arranged)
-        sums = Sums(gradient._replace(layers=()), gradient.layers, value, *reports)
-        return decoder_network(recipe.model, arranged), tokens, sums
-
-    return make
-
-
-@pytest.mark.parametrize("stages", [2, 4])
-@schedules
-def test_a_palm_in_a_pipeline_has_the_gradients_of_one_device(
-    expected: Callable[..., tuple[Network, jax.Array, Sums]], schedule: Schedule, stages: int
-) -> None:
-    network, tokens, sums = expected(*PALM)
-    assert_close(network.pipeline(stages, schedule)(tokens), sums)
-
-
-@pytest.mark.parametrize(("overrides", "schedule"), [(DENSE, "gpipe"), (EXPERTS, "1f1b")])
-def test_a_glam_in_a_pipeline_has_the_gradients_of_one_device(
-    expected: Callable[..., tuple[Network, jax.Array, Sums]], overrides: tuple[str, ...], schedule: Schedule
-) -> None:
-    network, tokens, sums = expected(*overrides)
-    assert_close(network.pipeline(2, schedule)(tokens), sums)

@@ -70,7 +70,7 @@ def pipeline_gradients(
     `layers` are this device's own; of `ends` and of `micro_batches`, arrays [M, …], each has a copy. The objective of a
     micro-batch is what `last` makes of it plus what all stages add. All sums are in the tree of
     `training.reductions.sum_over_leaves`; `reduce` is applied to a micro-batch's before they are added to the others',
-    and may change their shapes. What stages share is to be summed over them at the end, by `over_stages`.
+    and may change their shapes. What stages share is to be summed over them at the end, after the sums over all else.
 
     A stage keeps its inputs alone and computes forwards once more before it goes backwards.
     """
@@ -130,16 +130,6 @@ def pipeline_gradients(
     end, _ = jax.lax.scan(tick, start, tuple(turns))
     sums: Sums = running_tree.total(end.sums, count)
     return sums
-
-
-def over_stages(sums: Sums, axis: str = "stage") -> Sums:
-    """With the ends' gradient, objective and end report summed over the stages, so that all have the same.
-
-    No more than two stages have a share in the ends' gradient, so that its bits do not depend on how many there are. It
-    comes after the sums over all other axes, which are so the same tree for each of the two, however long the axes are.
-    """
-    ends, objective, end_report = jax.lax.psum((sums.ends, sums.objective, sums.end_report), axis)
-    return sums._replace(ends=ends, objective=objective, end_report=end_report)
 
 
 def _only(condition: jax.Array, tree: Tree) -> Tree:

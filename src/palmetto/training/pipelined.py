@@ -70,7 +70,11 @@ def pipelined_sums(
 
 
 def over_stages(gradients: Arranged, losses: Losses, stages: collectives.Group) -> tuple[Arranged, Losses]:
-    """What the stages share, once all else is summed."""
+    """What the stages share, once all else is summed.
+
+    No more than two stages have a share in the ends' gradient, so that its bits do not depend on how many there are. It
+    comes after the sums over all other axes, which are so the same tree for each of the two, however long the axes are.
+    """
     routing = jax.tree.map(lambda x: collectives.gather(x, 0, stages), losses.routing)
     ends, losses = jax.tree.map(
         partial(collectives.all_reduce, group=stages), (gradients._replace(layers=()), losses._replace(routing=None))
