@@ -140,12 +140,9 @@ def _too_large(error: SizeError, texts: Callable[[], Iterable[documents.Document
 def enter(run: RunDirectory, say: Say, overrides: Sequence[str] = ()) -> Recipe:
     """Prepares this process for a run before JAX is imported, and says what of its record cannot be had here.
 
-    Returns the run's recipe with `overrides` of its mesh; UserError for others.
+    Returns the run's recipe with `overrides` of its mesh.
     """
     recorded, recipe = _recorded_environment(run), recipes.load(str(run.recipe_file), overrides)
-    if differences := recipe.differences(run.recipe):
-        raise UserError(f"{'; '.join(differences)}: a run can be replayed on another mesh (mesh.data=…), but not "
-                        "with other values of what it was trained with")  # fmt: skip
     environment.prepare(recipe.training.threads, recorded, recipe.mesh.devices)
     here = environment.record(recipe.layout)
     if recorded is None:
@@ -229,11 +226,15 @@ def train(run: RunDirectory, until: int, say: Say, patience: float | None = None
 def verify(
     run: RunDirectory, start: int | None, end: int | None, say: Say, overrides: Sequence[str] = ()
 ) -> "tuple[int, Difference | None]":
-    """Replays a run, on its own mesh or another; see training.verify."""
+    """Replays a run, on its own mesh or another; UserError for overrides of anything else. See training.verify."""
+    for override in overrides:
+        if override.partition("=")[0].partition(".")[0] != "mesh":
+            raise UserError(f"{override}: a run is replayed with the values that it was trained with, but for its "
+                            "mesh, as in mesh.data=2")  # fmt: skip
     recipe = enter(run, say, overrides)
     from palmetto.training.verify import verify
 
-    with Reporter("verifying", len(read_json_lines(run.ledger))) as reporter:
+    with Reporter("verifying", len(read_json_lines(run.ledger)) if end is None else end) as reporter:
         return verify(run, recipe, start, end, reporter.step)
 
 

@@ -4,11 +4,15 @@ import gzip
 import json
 import resource
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+import palmetto
+from palmetto.drills import DRILLS
 from tests.system.runs import Runs
 
 pytestmark = pytest.mark.slow
@@ -62,6 +66,13 @@ def test_refusals_name_what_is_wrong(quick: Runs, straight: object, tmp_path: Pa
         (("generate", "straight", "--temperature", "-1"), ("--temperature", "-1")),
         (("generate", "straight", "--top-p", "1.5"), ("--top-p", "1.5")),
         (("generate", "straight", "--top-k", "0"), ("--top-k", "0")),
+        (("verify", "straight", "training.steps=4"), ("training.steps=4", "its mesh, as in mesh.data=2")),
+        (("verify", "straight", "model.layers=9"), ("model.layers=9", "its mesh, as in mesh.data=2")),
+        (("verify", "straight", "mesh.dat=2"), ("mesh.dat:", "'mesh.data'")),
+        (("train", quick.recipe, "--coordinator", "foo:bar", "--process-count", "2", "--process-index", "0"),
+         ("--coordinator foo:bar", "HOST:PORT")),
+        (("tokenizer", "train", quick.text, "--out", "x.model", "--size", 10), ("--size 10", "at least ")),
+        (("tokenizer", "train", quick.text, "--out", "x.model", "--size", 999999), ("--size 999999", "at most ")),
         (("frobnicate",), ("frobnicate",)),
         (("run", quick.recipe, "--source", "nothing-there"), ("nothing-there",)),
         (("run", quick.recipe), ("--source",)),
@@ -80,6 +91,20 @@ def test_refusals_name_what_is_wrong(quick: Runs, straight: object, tmp_path: Pa
         for word in words:
             assert word in err, err
         assert not out
+
+
+@pytest.mark.parametrize("command", ["run", "train"])
+def test_more_devices_than_threads_are_refused_before_any_work(quick: Runs, command: str) -> None:
+    arguments = (quick.recipe, f"corpus.source={quick.text}", "mesh.sequence=4", "mesh.model=2", "training.threads=4")
+    _, err = quick(command, *arguments, "--run", "crowded", expect=2)
+    assert err.startswith("palmetto: training.threads=4: fewer than the 8 CPU devices asked for")
+    assert err.count("\n") == 1, "it comes first"
+    assert not (quick.folder / "crowded").exists()
+
+
+def test_verify_counts_to_the_step_that_it_goes_to(prepared: Runs, straight: object) -> None:
+    _, err = prepared("verify", "straight", "--to", 5)
+    assert "verifying: step 5/5 " in err
 
 
 def test_more_tokens_than_an_epoch_holds(quick: Runs) -> None:
@@ -223,3 +248,24 @@ def test_help_lists_every_command(quick: Runs) -> None:
         assert command in out
     names = json.loads(quick("recipes", "--json")[0])
     assert {"quickstart", "palm-1m", "palm-15m", "palm-150m", "palm-8b", "palm-62b", "palm-540b"} <= set(names)
+
+
+@pytest.mark.parametrize("group", [(), ("corpus",), ("corpus", "quality"), ("tokenizer",)], ids=" ".join)
+def test_a_group_of_commands_alone_is_its_help_and_no_more(quick: Runs, group: tuple[str, ...]) -> None:
+    out, err = quick(*group, expect=2)
+    assert out.strip() == quick(*group, "--help")[0].strip()
+    assert not err
+
+
+def test_drills_are_named_in_their_help(quick: Runs) -> None:
+    out, _ = quick("drill", "--help")
+    assert all(name in out for name in DRILLS)
+
+
+def test_the_module_is_the_command_and_says_its_version(tmp_path: Path) -> None:
+    module = [sys.executable, "-m", "palmetto"]
+    done = subprocess.run([*module, "--version"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout == f"palmetto {palmetto.__version__}\n"
+    refused = subprocess.run([*module, "frobnicate"], cwd=tmp_path, capture_output=True, text=True)
+    assert refused.returncode == 2
+    assert refused.stderr == "palmetto: No such command 'frobnicate'.\n"

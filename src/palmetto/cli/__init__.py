@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from palmetto import __version__
 from palmetto.cli import corpus, tokenizer
 from palmetto.cli.common import Directory, Json, Mesh, Overrides, RecipeName, RunOption, answer, quiet_libraries, say
 from palmetto.errors import RunStopped, UserError
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="palmetto",
-    help="Pretrain PaLM- and GLaM-style language models, from raw text to an evaluated model.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -46,9 +46,25 @@ def main() -> None:
         code, line = 2, error.format_message()
     except OSError as error:
         code, line = 2, f"{error.filename}: {error.strerror}" if error.filename else str(error)
-    print(f"palmetto: {' '.join(line.split())}", file=sys.stderr, flush=True)
+    if line:  # a group of commands alone has printed its help
+        print(f"palmetto: {' '.join(line.split())}", file=sys.stderr, flush=True)
     sys.stdout.flush()
     os._exit(code)  # not by way of threads that still write, which would add their tracebacks to the line
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"palmetto {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def palmetto(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Pretrain PaLM- and GLaM-style language models, from raw text to an evaluated model."""
 
 
 @app.command()
@@ -63,6 +79,7 @@ def run(
     from palmetto import stages
 
     resolved, directory = _prepare(recipe, overrides, source, run)
+    _check_devices(resolved, resolved.mesh.devices)
     with directory.locked():
         directory.claim(resolved)
         stages.build_tokens(directory, resolved, say)
@@ -72,7 +89,8 @@ def run(
         stages.write_report(directory, say)
     _answer_summary(directory, as_json)
     if finished and not as_json:
-        us, run_path = sys.argv[0], directory.path
+        us = sys.argv[0] if Path(sys.argv[0]).name != "__main__.py" else f"{sys.executable} -m palmetto"
+        run_path = directory.path
         print(f"\nNext:\n  {us} generate {run_path} --prompt 'def '\n  {us} report {run_path}\n"
               f"  {us} run {recipe} --source PATH --run runs/mine")  # fmt: skip
 
@@ -83,17 +101,23 @@ def train(
     overrides: Overrides = None,
     run: RunOption = None,
     until: Annotated[int | None, typer.Option(metavar="STEP", help="Stop after this step.")] = None,
-    pods: Annotated[bool, typer.Option("--pods", help="Each of mesh.pod by itself: losing one stops nothing.")] = False,
+    pods: Annotated[
+        bool, typer.Option("--pods", help="Run each pod as its own process; losing one does not stop training.")
+    ] = False,
     patience: Annotated[
         float | None, typer.Option(min=1, help="Seconds of silence after which a pod is lost, by default 20.")
     ] = None,
     processes: Annotated[int, typer.Option(min=1, help="Processes on this machine that share the mesh.")] = 1,
-    distributed: Annotated[bool, typer.Option(help="One of a cluster's processes, as Slurm has it.")] = False,
-    coordinator: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="The cluster's first process.")] = None,
-    process_count: Annotated[int | None, typer.Option(min=1, help="Processes in the cluster.")] = None,
-    process_index: Annotated[int | None, typer.Option(min=0, help="Which of them this is.")] = None,
+    distributed: Annotated[
+        bool, typer.Option("--distributed", help="Join the cluster that Slurm, Open MPI or Kubernetes describes.")
+    ] = False,
+    coordinator: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Join the cluster whose first process listens there.")
+    ] = None,
+    process_count: Annotated[int | None, typer.Option(min=1, help="Processes in that cluster.")] = None,
+    process_index: Annotated[int | None, typer.Option(min=0, help="Which of them this is, from 0.")] = None,
     stopped_exit: Annotated[
-        int, typer.Option(min=0, max=255, help="Exit code where a signal stops it before its end.")
+        int, typer.Option(min=0, max=255, help="Exit code if a signal stops training before its end.")
     ] = 0,
     as_json: Json = False,
 ) -> None:
@@ -109,10 +133,10 @@ def train(
     cluster = launch.place(processes, distributed, coordinator, process_count, process_index)
     if pods:
         if cluster or processes > 1:
-            raise UserError("--pods: starts processes of its own; without --processes and --distributed it would do")
+            raise UserError("--pods: starts its own processes; drop --processes and --distributed")
         check_pods(resolved)
     elif patience is not None:
-        raise UserError(f"--patience {patience:g}: is for pods; with --pods it would do")
+        raise UserError(f"--patience {patience:g}: is for pods; add --pods")
     if cluster is None and processes > 1:
         launch.check(processes, resolved.mesh.devices)
         raise typer.Exit(launch.launch(processes, launch.this_command(), fine={0, stopped_exit}))
@@ -124,6 +148,7 @@ def train(
         answers = is_primary()
     else:
         answers = True
+        _check_devices(resolved, resolved.mesh.devices // resolved.mesh.pod if pods else resolved.mesh.devices)
         with directory.locked():
             directory.claim(resolved)
             stages.build_tokens(directory, resolved, say)
@@ -284,7 +309,12 @@ def report(directory: Directory, as_json: Json = False) -> None:
 
 @app.command()
 def drill(
-    name: Annotated[str | None, typer.Argument(help="Which drill; without a name they are listed.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="DRILL", help="nan, spike, kill, pod-loss, torn-checkpoint, full-disk or ledger-tamper."
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Inject a fault into a small training and see whether the promise holds; exit 0 if it does, 1 if not."""
@@ -318,6 +348,14 @@ def _prepare(
         corpus = resolved.corpus.model_copy(update={"source": str(Path(resolved.corpus.source).absolute())})
         resolved = resolved.model_copy(update={"corpus": corpus})
     return resolved, RunDirectory(run or Path("runs") / resolved.name)
+
+
+def _check_devices(recipe: "Recipe", devices: int) -> None:
+    """UserError if this process cannot have so many, before it reads any text."""
+    from palmetto import environment
+
+    if devices > recipe.training.threads:  # else there is nothing to refuse, and the environment can wait
+        environment.prepare(recipe.training.threads, devices=devices)
 
 
 def _existing(directory: Path) -> "RunDirectory":

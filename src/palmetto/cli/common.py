@@ -10,10 +10,12 @@ from typing import Annotated, Any
 
 import typer
 
-RecipeName = Annotated[str, typer.Argument(help="A shipped recipe (see `palmetto recipes`) or a YAML file.")]
-Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY.PATH=VALUE]...", help="Recipe values to change.")]
+RecipeName = Annotated[
+    str, typer.Argument(metavar="RECIPE", help="A shipped one (see `palmetto recipes`) or a YAML file.")
+]
+Overrides = Annotated[list[str] | None, typer.Argument(metavar="KEY.PATH=VALUE", help="Recipe values to change.")]
 RunOption = Annotated[Path | None, typer.Option("--run", help="The run directory; by default runs/RECIPE.")]
-Mesh = Annotated[list[str] | None, typer.Argument(metavar="[mesh.AXIS=SIZE]...", help="Another mesh to replay it on.")]
+Mesh = Annotated[list[str] | None, typer.Argument(metavar="mesh.AXIS=SIZE", help="Another mesh to replay it on.")]
 Directory = Annotated[Path, typer.Argument(metavar="DIR", help="A run directory.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 

@@ -53,7 +53,12 @@ def quality_train(
 
 
 @quality.command("score")
-def quality_score(file: Classifier, source: str, text: Fields = None, as_json: Json = False) -> None:
+def quality_score(
+    file: Classifier,
+    source: Annotated[str, typer.Argument(metavar="PATH", help="A file or folder of documents.")],
+    text: Fields = None,
+    as_json: Json = False,
+) -> None:
     """The score of every document, from 0 to 1, as lines of score and name."""
     from palmetto.corpus.quality import training
 

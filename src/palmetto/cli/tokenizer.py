@@ -9,12 +9,14 @@ import typer
 from palmetto.cli.common import Json, answer
 from palmetto.errors import UserError
 
+Model = Annotated[Path, typer.Argument(metavar="MODEL", help="A vocabulary that `tokenizer train` has written.")]
+
 app = typer.Typer(help="Train, apply and look at vocabularies.", no_args_is_help=True)
 
 
 @app.command("train")
 def train(
-    source: Annotated[str, typer.Argument(help="A file or folder of text, or `python`.")],
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="A file or folder of text, or `python`.")],
     model: Annotated[Path, typer.Option("--out", help="Where to write the vocabulary.")],
     size: Annotated[int, typer.Option(help="Number of pieces.")] = 32768,
     kind: Annotated[Literal["bpe", "unigram"], typer.Option(help="How pieces are found.")] = "bpe",
@@ -23,17 +25,21 @@ def train(
     """Train a lossless vocabulary."""
     from palmetto.corpus import documents
     from palmetto.recipe.corpus import Corpus
-    from palmetto.tokens.vocabulary import Vocabulary
+    from palmetto.tokens.vocabulary import SizeError, Vocabulary
 
     texts = (document.text for document in documents.read(source, Corpus().section_bytes))
-    vocabulary = Vocabulary.train(texts, size, kind)
+    try:
+        vocabulary = Vocabulary.train(texts, size, kind)
+    except SizeError as error:  # which names a recipe's key
+        bound = f"needs at least {error.least}" if error.largest is None else f"gives at most {error.largest}"
+        raise UserError(f"--size {size}: this text {bound} pieces") from None
     vocabulary.save(model)
     values = {"model": str(model), "size": vocabulary.size, "digest": vocabulary.digest}
     answer(values, f"{model}: {vocabulary.size} pieces, digest {vocabulary.digest}", as_json)
 
 
 @app.command("encode")
-def encode(model: Path, as_json: Json = False) -> None:
+def encode(model: Model, as_json: Json = False) -> None:
     """Bytes on standard input → ids, separated by spaces."""
     from palmetto.tokens.vocabulary import Vocabulary
 
@@ -42,7 +48,7 @@ def encode(model: Path, as_json: Json = False) -> None:
 
 
 @app.command("decode")
-def decode(model: Path) -> None:
+def decode(model: Model) -> None:
     """Ids on standard input → the bytes they stand for, exactly."""
     from palmetto.tokens.vocabulary import Vocabulary
 
@@ -55,7 +61,7 @@ def decode(model: Path) -> None:
 
 
 @app.command("inspect")
-def inspect(model: Path, as_json: Json = False) -> None:
+def inspect(model: Model, as_json: Json = False) -> None:
     """Every piece of a vocabulary."""
     from palmetto.tokens.vocabulary import Vocabulary
 

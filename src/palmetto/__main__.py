@@ -1,0 +1,5 @@
+"""`python -m palmetto`: the command line."""
+
+from palmetto.cli import main
+
+main()
