@@ -57,16 +57,19 @@ def test_a_tpu(tiny_recipe: RecipeMaker) -> None:
 
 
 @pytest.mark.parametrize(
-    ("message", "needed"),
+    ("message", "found"),
     [
         ("RESOURCE_EXHAUSTED: Ran out of memory on HBM, the total memory required for HLO temporaries (47.35G) exceeds "
-         "available HBM (15.75G).", 47.35 * 2**30),
-        ("RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm. Used 512.0M of 16.00M hbm.", 2**29),
+         "available HBM (15.75G).", (47.35 * 2**30, 15.75 * 2**30)),
+        ("RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm. Used 512.0M of 16.00M hbm.", (2**29, 2**24)),
+        ("RESOURCE_EXHAUSTED: Ran out of memory in memory space vmem while allocating on stack for %a. Scoped "
+         "allocation with size 17.19M and limit 16.00M exceeded scoped vmem limit by 1.19M.", None),
+        ("RESOURCE_EXHAUSTED: Ran out of memory in memory space vmem. Used 512.0M of 16.00M vmem.", None),
         ("INVALID_ARGUMENT: (1.00G) of nothing", None),
     ],
 )  # fmt: skip
-def test_what_the_compiler_says_when_memory_runs_out(message: str, needed: float | None) -> None:
-    assert compiling._needed(message) == (None if needed is None else pytest.approx(needed))
+def test_what_the_compiler_says_when_memory_runs_out(message: str, found: tuple[float, float] | None) -> None:
+    assert compiling._out_of_memory(message) == (None if found is None else pytest.approx(found))
 
 
 def test_a_compiler_that_fails_says_so_in_a_line(tiny_recipe: RecipeMaker) -> None:

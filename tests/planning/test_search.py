@@ -5,9 +5,9 @@ import pytest
 from palmetto import recipes
 from palmetto.errors import UserError
 from palmetto.planning.at_scale import with_mesh
-from palmetto.planning.describe import describe_search
+from palmetto.planning.describe import describe_search, layout
 from palmetto.planning.estimate import estimate
-from palmetto.planning.search import _finalists, candidates, layout
+from palmetto.planning.search import _finalists, candidates, settings
 from palmetto.planning.topology import parse
 from tests.conftest import RecipeMaker
 
@@ -21,8 +21,8 @@ def test_candidates_use_every_chip() -> None:
         assert (mesh.devices, mesh.pod) == (512, 1)
         assert recipe.model.heads % mesh.model == 0
     best = found[0]
-    assert best.estimate.memory <= on.chip.memory
-    fitting = [one.estimate.seconds for one in found if one.estimate.memory <= on.chip.memory]
+    assert best.estimate.memory <= on.chip.usable
+    fitting = [one.estimate.seconds for one in found if one.estimate.memory <= on.chip.usable]
     assert fitting == sorted(fitting)
     assert len({tuple(one.recipe.mesh.sizes.values()) for one in _finalists(found)}) == len(_finalists(found))
 
@@ -81,7 +81,7 @@ def test_a_mesh_that_is_not_the_topologys(tiny_recipe: RecipeMaker) -> None:
     assert not said
     chosen = with_mesh(tiny_recipe(), parse("v4:2x2x1"), said.append)
     assert chosen.mesh.devices == 4
-    assert said == [f"the recipe has no mesh; the likeliest is {layout(chosen)}"]
+    assert said == [f"the recipe has no mesh; the likeliest is {layout(settings(chosen))}"]
 
 
 def test_in_words() -> None:
@@ -89,6 +89,7 @@ def test_in_words() -> None:
         "mesh": {"data": 4}, "zero": 3, "rematerialize": "block", "fits": True, "mfu": 0.4, "hfu": 0.5,
         "step_seconds": 2.0, "tokens_per_second": 1000.0, "roofline": {"mfu": 0.45, "hfu": 0.55},
         "memory": {"peak": 2**30, "capacity": 2**34}, "time": {"matrix_units": 1.5, "waiting_for_ICI": 0.5},
+        "notes": ["as it were"],
     }  # fmt: skip
     other = one | {"fits": False, "mfu": None, "memory": {"peak": 2**35, "capacity": 2**34}}
     topology = {"name": "v5e:2x2", "slices": 1, "chips": 4, "chip": "TPU v5e"}
@@ -101,4 +102,5 @@ def test_in_words() -> None:
         "     time: matrix units 75%, waiting for ICI 25%",
         "2. data 4, zero 3, rematerialize block",
         "     does not fit: 32.00 GiB of 16.00 GiB a chip, too much",
+        "note: as it were",
     ]

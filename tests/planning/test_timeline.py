@@ -12,7 +12,7 @@ from palmetto.planning.topology import Topology
 from palmetto.planning.topology import parse as topology
 from tests.planning import excerpts
 
-CHIP = TPU("round", 1e9, 2**34, 1e9, 50e9, 6.25e9, 1e6, ("made up",))
+CHIP = TPU("round", 1e9, 2**34, 2**34, 1e9, 50e9, 6.25e9, 1e6, ("made up",))
 RING = topology("v4:4x4x4")
 PLACES = [(0, x, y, z) for x in range(4) for y in range(4) for z in range(4)]
 

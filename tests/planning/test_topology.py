@@ -45,7 +45,9 @@ def test_gpus() -> None:
         ("v4", 1, "expected one like v4:12x16x16"),
         ("h100:12", 1, "a number of GPUs in nodes of 8: 16 would do"),
         ("h100:8x8", 1, "64 would do"),
-        ("v4:4x4x4", 0, "--slices 0: at least 1"),
+        ("h100:999999", 1, "999992 would do"),
+        ("v4:4x4x4", 0, "--slices 0: a power of two"),
+        ("v4:4x4x4", 3, "--slices 3: a power of two, as the gradient's tree needs of mesh.pod: 2 or 4 would do"),
     ],
 )
 def test_refusals(text: str, slices: int, line: str) -> None:
@@ -60,6 +62,7 @@ def test_the_chips_table() -> None:
         assert chip.sources, name
         assert chip.flops > chip.memory_bandwidth > chip.link_bandwidth > chip.pod_bandwidth > 0, name
         assert chip.memory > 2**33, name
+        assert chip.memory * 0.95 < chip.usable <= chip.memory * 1.01, name
     by_title = {"TPU v4": "v4", "TPU v5": "v5p", "TPU v5 lite": "v5e", "TPU v6 lite": "v6e",
                 "NVIDIA A100": "a100", "NVIDIA H100": "h100", "NVIDIA H200": "h200"}  # fmt: skip
     for kind, peak in flops._PUBLISHED_PEAKS:

@@ -10,7 +10,9 @@ class Chip(NamedTuple):
     flops: float
     """Dense FLOP/s at bfloat16."""
     memory: int
-    """Bytes of main memory."""
+    """Bytes of main memory, as published."""
+    usable: int
+    """Bytes of it that a program may take: what the TPU compiler names as available; of GPUs what is published."""
     memory_bandwidth: float
     link_bandwidth: float
     """Of one link to a neighbour (TPU), or of all links into the switch of a node (GPU)."""
@@ -43,6 +45,7 @@ CHIPS: dict[str, Chip] = {
         title="TPU v4",
         flops=275e12,
         memory=32 * GiB,
+        usable=round(30.75 * GiB),
         memory_bandwidth=1200e9,
         link_bandwidth=50e9,
         pod_bandwidth=50 * Gbit,
@@ -57,6 +60,7 @@ CHIPS: dict[str, Chip] = {
         title="TPU v5p",
         flops=459e12,
         memory=95 * GiB,
+        usable=round(95.74 * GiB),
         memory_bandwidth=2765e9,
         link_bandwidth=100e9,
         pod_bandwidth=50 * Gbit,
@@ -70,7 +74,8 @@ CHIPS: dict[str, Chip] = {
     "v5e": TPU(
         title="TPU v5e",
         flops=197e12,
-        memory=16 * 10**9,
+        memory=16 * GiB,
+        usable=round(15.75 * GiB),
         memory_bandwidth=819e9,
         link_bandwidth=50e9,
         pod_bandwidth=25 * Gbit,
@@ -84,7 +89,8 @@ CHIPS: dict[str, Chip] = {
     "v6e": TPU(
         title="TPU v6e",
         flops=918e12,
-        memory=32 * 10**9,
+        memory=32 * GiB,
+        usable=round(31.25 * GiB),
         memory_bandwidth=1638e9,
         link_bandwidth=100e9,
         pod_bandwidth=100 * Gbit,
@@ -98,6 +104,7 @@ CHIPS: dict[str, Chip] = {
         title="NVIDIA A100 80GB SXM",
         flops=312e12,
         memory=80 * 10**9,
+        usable=80 * 10**9,
         memory_bandwidth=2039e9,
         link_bandwidth=300e9,
         pod_bandwidth=200 * Gbit,
@@ -111,6 +118,7 @@ CHIPS: dict[str, Chip] = {
         title="NVIDIA H100 SXM",
         flops=989e12,
         memory=80 * 10**9,
+        usable=80 * 10**9,
         memory_bandwidth=3350e9,
         link_bandwidth=450e9,
         pod_bandwidth=400 * Gbit,
@@ -124,6 +132,7 @@ CHIPS: dict[str, Chip] = {
         title="NVIDIA H200 SXM",
         flops=989e12,
         memory=141 * 10**9,
+        usable=141 * 10**9,
         memory_bandwidth=4800e9,
         link_bandwidth=450e9,
         pod_bandwidth=400 * Gbit,

@@ -1,18 +1,16 @@
 """The collectives of a program: what each moves, and among which devices."""
 
 import re
-from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
-import numpy as np
-
+from palmetto.planning.groups import Groups, parse_groups
 from palmetto.planning.hlo import Computation, Instruction, Program
 
-KINDS = ("all-gather", "reduce-scatter", "all-reduce", "all-to-all", "collective-permute")
-Kind = Literal["all-gather", "reduce-scatter", "all-reduce", "all-to-all", "collective-permute"]
-
-Groups = tuple[tuple[int, ...], ...]
-"""Devices, by their number in the program's device assignment."""
+Kind = Literal[
+    "all-gather", "reduce-scatter", "all-reduce", "all-to-all", "ragged-all-to-all", "collective-permute",
+    "collective-broadcast",
+]  # fmt: skip
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 _MEGASCALE = {
     "ONE_TO_ONE": "collective-permute",
@@ -29,7 +27,8 @@ class Collective(NamedTuple):
 
     kind: Kind
     bytes: int
-    """What a device ends with (all-gather), starts with (reduce-scatter, all-reduce, all-to-all) or sends on."""
+    """What a device ends with (all-gather), starts with (reduce-scatter, all-reduce, all-to-all) or sends on. Of a
+    ragged-all-to-all, which may send less, all that it starts with."""
     groups: Groups
     """Those that meet; of a collective-permute pairs (from, to); empty: those that differ in their slice alone."""
     every_way: bool = False
@@ -40,8 +39,12 @@ class Collective(NamedTuple):
 def collective(program: Program, computation: Computation, instruction: Instruction, devices: int) -> Collective | None:
     """The collective that an instruction is, starts, or is the fusion of; None for any other instruction."""
     opcode = instruction.opcode.removesuffix("-start")
+    if opcode == "collective-permute" and instruction.attribute("source_target_pairs") == "{}":
+        return None
     if opcode in KINDS:
-        size = sum(array.bytes for name in instruction.operands for array in computation[name].shape)
+        # The other operands of a ragged one are where to write, and how many rows go to whom.
+        operands = instruction.operands[: 1 if opcode == "ragged-all-to-all" else None]
+        size = sum(array.bytes for name in operands for array in computation[name].shape)
         return _collective(opcode, size, instruction, devices)
     if opcode == "send" and "xla_megascale" in instruction.attributes:
         return _between_slices(instruction)
@@ -81,24 +84,3 @@ def rendezvous(instruction: Instruction) -> str | None:
     """What joins a send between slices with its receive; None for other instructions."""
     found = re.search(r'_xla_host_transfer_rendezvous="([^"]*)"', instruction.attributes)
     return found.group(1) if found else None
-
-
-def parse_groups(text: str, devices: int) -> Groups:
-    """`{{0,1},{2,3}}`, or `[2,4]<=[4,2]T(1,0)` (iota, reshaped, transposed, reshaped), or `{}`: all devices."""
-    iota = re.fullmatch(r"\[([\d,]+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?", text)
-    if iota:
-        shape, sizes, order = (tuple(map(int, part.split(","))) if part else None for part in iota.groups())
-        assert shape, "an iota has a shape"
-        assert sizes, "and sizes"
-        numbers = np.arange(np.prod(sizes)).reshape(sizes)
-        return _rows((numbers.transpose(order) if order else numbers).reshape(shape))
-    if not text.strip("{}"):
-        return (tuple(range(devices)),)
-    groups = re.findall(r"\{([\d,]+)\}", text)
-    assert groups, f"HLO: groups of devices in an unknown form: {text[:60]}"
-    return tuple(tuple(map(int, group.split(","))) for group in groups)
-
-
-def _rows(numbers: "np.ndarray[tuple[int, ...], np.dtype[np.int64]]") -> Groups:
-    rows: Sequence[Sequence[int]] = numbers.reshape(-1, numbers.shape[-1]).tolist()
-    return tuple(map(tuple, rows))

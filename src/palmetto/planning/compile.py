@@ -7,6 +7,7 @@ DIR/request.json and leaves DIR/result.json and DIR/program.hlo.
 
 import importlib.util
 import json
+import math
 import os
 import re
 import subprocess
@@ -33,17 +34,22 @@ class Compiled(NamedTuple):
     seconds: float
     memory: dict[str, int]
     """Bytes of one chip: arguments (state and batch), temporaries (what there is beside them at the peak, results that
-    do not take an argument's place included), code, and all of it: the peak."""
+    do not take an argument's place included), code, and all of it: the peak. Of GPUs those of XLA's program for CPUs,
+    an upper bound (docs/scale.md)."""
     devices: tuple[Coordinates, ...]
     """In the order in which the program numbers them."""
 
 
 class DoesNotFit(NamedTuple):
-    """The compiler gave up: the program needs more memory than a chip has."""
+    """The compiler gave up: the program needs more memory than a chip has. Bytes are of one chip."""
 
     seconds: float
+    arguments: int
+    """By the shardings, without the padding of tiles."""
     needed: int
-    """Bytes, by the compiler's account."""
+    """In all, by the compiler's account."""
+    available: int
+    """Likewise."""
 
 
 def require_compiler(on: Topology) -> None:
@@ -55,7 +61,8 @@ def require_compiler(on: Topology) -> None:
 def compile_step(recipe: Recipe, on: Topology, sequences: int) -> Compiled | DoesNotFit:
     """The step of a recipe's mesh for a batch of `sequences`.
 
-    Raises UserError where the compiler is not installed or refuses the program, RunStopped where it dies.
+    Raises UserError where the compiler is not installed or the recipe refused, RunStopped where the compiler fails,
+    dies or writes what cannot be read.
     """
     require_compiler(on)
     with tempfile.TemporaryDirectory(prefix="palmetto-plan-") as directory:
@@ -67,9 +74,10 @@ def compile_step(recipe: Recipe, on: Topology, sequences: int) -> Compiled | Doe
         with (folder / "log").open("w") as log:
             code = subprocess.run(command, env=_environment(on), stdout=log, stderr=log, check=False).returncode
         result = _result(folder, code)
-        if needed := result.get("needed"):
-            return DoesNotFit(result["seconds"], needed)
-        program = hlo.parse((folder / "program.hlo").read_text())
+        if "needed" in result:
+            return DoesNotFit(**result)
+        with hlo.reading():
+            program = hlo.parse((folder / "program.hlo").read_text())
         devices = tuple(tuple(place) for place in result["devices"])
         return Compiled(program, result["seconds"], result["memory"], devices)
 
@@ -91,6 +99,8 @@ def _result(folder: Path, code: int) -> dict[str, Any]:
         result: dict[str, Any] = json.loads((folder / "result.json").read_text())
         if "refused" in result:
             raise UserError(result["refused"])
+        if "failed" in result:
+            raise RunStopped(f"the compiler failed: {result['failed']}")
         return result
     if code < 0:
         raise RunStopped(f"the compiler was killed by signal {-code}; it may have run out of this machine's memory")
@@ -106,13 +116,10 @@ def main(directory: str) -> None:
     start = time.perf_counter()
     try:
         result = _compile(recipe, on, request["sequences"], folder / "program.hlo")
-    except Exception as error:
-        if needed := _needed(str(error)):
-            result = {"needed": needed}
-        elif isinstance(error, UserError):
-            result = {"refused": str(error)}
-        else:
-            raise
+    except UserError as error:
+        result = {"refused": str(error)}
+    except Exception as error:  # whatever it is, the parent says it in a line
+        result = {"failed": _reason(error)}
     (folder / "result.json").write_text(json.dumps({"seconds": time.perf_counter() - start} | result))
 
 
@@ -126,6 +133,8 @@ def _compile(recipe: Recipe, on: Topology, sequences: int, program: Path) -> dic
     from palmetto.training.loss import Batch
     from palmetto.training.step import make_step
 
+    if not on.is_gpu:
+        _take_kernels_of_tpus()
     sharding = Sharding(recipe, _devices(on))
     step = make_step(recipe, layout.for_platform("gpu" if on.is_gpu else "tpu"), sharding)
     everywhere = sharding.place()
@@ -134,16 +143,50 @@ def _compile(recipe: Recipe, on: Topology, sequences: int, program: Path) -> dic
     shape = (leaves, recipe.training.micro_batch, recipe.model_length + 1)
     tokens: Any = jax.ShapeDtypeStruct(shape, jnp.int32, sharding=everywhere)
     rate = jax.ShapeDtypeStruct((), jnp.float32, sharding=everywhere)
-    lowered = step.lower(state.shapes(recipe, sharding), Batch(tokens), rate)  # type: ignore[attr-defined]
-    compiled = lowered.compile()
+    given = (state.shapes(recipe, sharding), Batch(tokens), rate)
+    lowered = step.lower(*given)  # type: ignore[attr-defined]
+    try:
+        compiled = lowered.compile()
+    except jax.errors.JaxRuntimeError as error:
+        found = _out_of_memory(str(error))
+        if found is None:
+            raise
+        needed, available = found
+        return {"arguments": _own_bytes(given), "needed": needed, "available": available}
     program.write_text(compiled.as_text())
-    analysis = compiled.memory_analysis()
-    arguments, code = analysis.argument_size_in_bytes, analysis.generated_code_size_in_bytes
-    peak = analysis.peak_memory_in_bytes  # its temp_size_in_bytes counts more than is there at once
     return {
-        "memory": {"arguments": arguments, "temporaries": peak - arguments, "code": code, "peak": peak + code},
+        "memory": _memory(compiled.memory_analysis(), on),
         "devices": [_coordinates(device, on) for device in sharding.mesh.devices.flat],
     }
+
+
+def _take_kernels_of_tpus() -> None:
+    """Has the model take attention's kernel where `train` on a TPU would, which asks what this process runs on."""
+    from palmetto.model import accelerated
+
+    def choose(platform: str, dtype: Any, length: int, head_size: int) -> accelerated.Flash | None:
+        return accelerated.splash_attention if accelerated.splash_takes(dtype, length, head_size) else None
+
+    accelerated.choose = choose
+
+
+def _memory(analysis: Any, on: Topology) -> dict[str, int]:
+    arguments, code = analysis.argument_size_in_bytes, analysis.generated_code_size_in_bytes
+    if on.is_gpu:  # the peak that XLA states for a CPU has no temporaries
+        results = analysis.output_size_in_bytes - analysis.alias_size_in_bytes
+        peak = arguments + analysis.temp_size_in_bytes + results
+    else:  # TPU's temp_size_in_bytes counts more than is there at once
+        peak = analysis.peak_memory_in_bytes
+    return {"arguments": arguments, "temporaries": peak - arguments, "code": code, "peak": peak + code}
+
+
+def _own_bytes(arrays: Any) -> int:
+    """What one device has of arrays that are not there."""
+    import jax
+
+    return sum(
+        math.prod(array.sharding.shard_shape(array.shape)) * array.dtype.itemsize for array in jax.tree.leaves(arrays)
+    )
 
 
 def _coordinates(device: Any, on: Topology) -> Coordinates:
@@ -169,12 +212,32 @@ def _devices(on: Topology) -> Sequence[Any]:
     return devices
 
 
-def _needed(message: str) -> int | None:
-    """The memory that the compiler asked for in vain, in bytes; None for any other message."""
-    if "RESOURCE_EXHAUSTED" not in message:
+_OUT_OF_MEMORY = re.compile(
+    r"(?:required for [^(]*\(([\d.]+)([KMGT])\) exceeds available HBM \(|memory space hbm\. Used ([\d.]+)([KMGT]) of )"
+    r"([\d.]+)([KMGT])",
+    re.IGNORECASE,
+)
+
+
+def _out_of_memory(message: str) -> tuple[int, int] | None:
+    """The bytes of main memory that the compiler wanted and those it had; None for any other message."""
+    found = _OUT_OF_MEMORY.search(message) if "RESOURCE_EXHAUSTED" in message else None
+    if found is None:
         return None
-    found = re.search(r"(?:Used |\()([\d.]+)([KMGT])", message)
-    return round(float(found.group(1)) * 1024 ** (1 + "KMGT".index(found.group(2)))) if found else None
+    wanted, unit, *available = (part for part in found.groups() if part)
+    return _bytes(wanted, unit), _bytes(*available)
+
+
+def _bytes(number: str, unit: str) -> int:
+    return round(float(number) * 1024 ** (1 + "KMGT".index(unit.upper())))
+
+
+def _reason(error: Exception) -> str:
+    """The first line of an exception that says something; JAX puts notes of its own behind."""
+    lines = (line.strip() for line in str(error).splitlines())
+    said = next(filter(None, lines), "")
+    name = type(error).__name__
+    return f"{name}: {said}" if said else name
 
 
 if __name__ == "__main__":

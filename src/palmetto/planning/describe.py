@@ -1,14 +1,20 @@
 """A plan at scale for people."""
 
+import textwrap
 from typing import Any
+
+_WIDTH = 104
+"""Of a text behind its label."""
 
 
 def describe(values: dict[str, Any]) -> str:
     """What `at_scale.plan` gave, as lines."""
-    rows = [("layout", _layout(values)), ("memory", _memory(values["memory"]))]
+    rows = [("layout", layout(values)), ("memory", _memory(values["memory"]))]
     rows += [("batch" if n == 0 else "", _batch(batch)) for n, batch in enumerate(values["batches"])]
     if values["batches"][-1].get("mfu") is not None:
         rows += _details(values)
+    for note in values["notes"]:
+        rows += zip(("note", *[""] * len(note)), textwrap.wrap(note, _WIDTH), strict=False)
     rows.append(("compiling", f"{values['compile_seconds']:.0f} s"))
     lines = [f"  {label:14}{text}" for label, text in rows]
     return "\n".join([_title(values), *lines])
@@ -29,15 +35,17 @@ def describe_search(values: dict[str, Any]) -> str:
     """What `at_scale.search` gave, best first."""
     rows = [_title(values)]
     for n, one in enumerate(values["layouts"], 1):
-        head = f"{n}. {_layout(one)}"
+        head = f"{n}. {layout(one)}"
         if one.get("mfu") is None or not one["fits"]:
             rows += [head, f"     does not fit: {_memory(one['memory'])}"]
             continue
         rows += [head, f"     {_speed(one)}", f"     {_memory(one['memory'])}", f"     {_time(one)}"]
-    return "\n".join(rows)
+    noted = dict.fromkeys(note for one in values["layouts"] for note in one["notes"])
+    return "\n".join([*rows, *(line for note in noted for line in textwrap.wrap(f"note: {note}", _WIDTH))])
 
 
-def _layout(values: dict[str, Any]) -> str:
+def layout(values: dict[str, Any]) -> str:
+    """Mesh, ZeRO and rematerialization of a plan's values, or those that `search.settings` gives."""
     axes = " · ".join(f"{axis} {size}" for axis, size in values["mesh"].items()) or "one device"
     how = f", {values['reproducible']}" if "reproducible" in values else ""
     return f"{axes}, zero {values['zero']}, rematerialize {values['rematerialize']}{how}"
@@ -91,4 +99,6 @@ def _details(values: dict[str, Any]) -> list[tuple[str, str]]:
         rows.append(("pods", f"{values['pods']['speedup']:.2f} times one of {values['pods']['count']}"))
     if unknown := values["loops_of_unknown_length"]:
         rows.append(("counted once", f"loops of unknown length: {', '.join(unknown)}"))
+    if uncounted := values["uncounted"]:
+        rows.append(("not counted", f"FLOPs of {', '.join(uncounted)}"))
     return rows

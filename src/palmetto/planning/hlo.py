@@ -3,22 +3,41 @@
 The text is what `jax.stages.Compiled.as_text` gives: the program of one device. Grammar: XLA's HLO parser.
 """
 
+import contextlib
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from typing import Any, NamedTuple
+
+from palmetto.errors import RunStopped
 
 _BITS = {"pred": 8, "token": 0, "opaque": 0}
 _ARRAY = re.compile(r"(\w+)\[([\d,<= ]*)\](?:\{([\d,]*)(?::([^{}]*))?\})?")
 _NAME = r"%?([\w.\-]+)"
 _HEAD = re.compile(rf"(?:ENTRY )?{_NAME} \(.*\{{$")
 _INSTRUCTION = re.compile(rf"\s+(?:ROOT )?{_NAME} = (.*)$")
+_END = re.compile(r"\}(?:,|\s*$)")
 _CALLED = re.compile(
     r"\b(calls|body|condition|to_apply|branch_computations|called_computations"
     rf"|true_computation|false_computation)=(?:{_NAME}|\{{([^}}]*)\}})"
 )
+
+
+class Unreadable(ValueError):
+    """The text is not as this reader knows it: another version of the compiler may write it otherwise."""
+
+
+@contextlib.contextmanager
+def reading() -> Iterator[None]:
+    """Says in one line what a program could not be read for: raises RunStopped."""
+    try:
+        yield
+    except Unreadable as error:
+        raise RunStopped(f"the compiler's program cannot be read: {error}") from error
+    except (ValueError, LookupError) as error:
+        raise RunStopped(f"the compiler's program cannot be read: {type(error).__name__}: {error}") from error
 
 
 class Array(NamedTuple):
@@ -43,7 +62,8 @@ class Array(NamedTuple):
         if self.type in _BITS:
             return _BITS[self.type]
         digits = re.search(r"\d+", self.type)
-        assert digits, f"no size in the type {self.type}"
+        if not digits:
+            raise Unreadable(f"no size in the type {self.type}")
         return int(digits.group())
 
     @property
@@ -98,14 +118,10 @@ class Instruction(NamedTuple):
         found = re.search(rf"\b{name}=", self.attributes)
         if not found:
             return None
-        start = end = found.end()
-        while end < len(self.attributes) and self.attributes[end] not in ", ":
-            if self.attributes[end] in "({[":
-                end = closing(self.attributes, end)
-            elif self.attributes[end] == '"':
-                end = _end_of_quote(self.attributes, end)
-            end += 1
-        return self.attributes[start:end]
+        end = _end_of_part(self.attributes, found.end())
+        while self.attributes.startswith(", device_ids=", end):  # the rest of a mesh
+            end = _end_of_part(self.attributes, end + 1)
+        return self.attributes[found.end() : end].strip()
 
     def integers(self, name: str) -> tuple[int, ...]:
         """An attribute like `{1,0}`; empty where there is none."""
@@ -163,25 +179,38 @@ class Program(NamedTuple):
 
 
 def parse(text: str) -> Program:
-    """Reads a program. Raises ValueError where the text is not one."""
+    """Reads a program. Raises Unreadable where the text is not one."""
     computations: dict[str, Computation] = {}
-    entry = name = root = ""
-    instructions: dict[str, Instruction] = {}
+    entry = name = ""
+    body: list[str] = []
     for line in text.splitlines():
         if not name:
             if head := _HEAD.match(line):
-                name, instructions, root = head.group(1), {}, ""
+                name, body = head.group(1), []
                 entry = name if line.startswith("ENTRY") else entry
-        elif line.startswith("}"):
-            computations[name] = Computation(name, instructions, root or list(instructions)[-1])
+        elif _END.match(line):
+            computations[name] = _computation(name, body)
             name = ""
-        elif match := _INSTRUCTION.match(line):
+        elif line[:1].isspace():
+            body.append(line)
+        elif body:  # a kernel's metadata, which is spread over lines
+            body[-1] += line
+    if not entry:
+        raise Unreadable("no HLO program: it has no entry computation")
+    return Program(computations, entry)
+
+
+def _computation(name: str, lines: Iterable[str]) -> Computation:
+    instructions: dict[str, Instruction] = {}
+    root = ""
+    for line in lines:
+        if match := _INSTRUCTION.match(line):
             instruction = _instruction(*match.groups())
             instructions[instruction.name] = instruction
             root = instruction.name if line.lstrip().startswith("ROOT ") else root
-    if not entry:
-        raise ValueError("no HLO program: it has no entry computation")
-    return Program(computations, entry)
+    if not instructions:
+        raise Unreadable(f"nothing in the computation {name}")
+    return Computation(name, instructions, root or list(instructions)[-1])
 
 
 def _instruction(name: str, rest: str) -> Instruction:
@@ -191,12 +220,34 @@ def _instruction(name: str, rest: str) -> Instruction:
     opcode, end = rest[:opening], closing(rest, opening)
     inside, attributes = rest[opening + 1 : end], rest[end + 1 :].lstrip(", ")
     literal = inside if opcode in ("constant", "parameter") else ""
-    operands = () if literal else tuple(re.findall(r"%([\w.\-]+)", inside))
+    operands = () if literal else tuple(_operands(inside))
     called = {
         key: (single,) if single else tuple(re.findall(_NAME, several))
         for key, single, several in _CALLED.findall(attributes)
     }
     return Instruction(name, opcode, shape, operands, literal, attributes, called)
+
+
+def _operands(text: str) -> Iterator[str]:
+    """Names, written as in `%a, /*index=1*/f32[2]{0} %b, c`."""
+    text, start = re.sub(r"/\*.*?\*/", "", text), 0
+    while start < len(text):
+        end = _end_of_part(text, start)
+        if words := text[start:end].split():
+            yield words[-1].removeprefix("%")
+        start = end + 1
+
+
+def _end_of_part(text: str, start: int) -> int:
+    """The place of the next comma outside of brackets and quotes, or the text's end."""
+    end = start
+    while end < len(text) and text[end] != ",":
+        if text[end] in "({[":
+            end = closing(text, end)
+        elif text[end] == '"':
+            end = _end_of_quote(text, end)
+        end += 1
+    return end
 
 
 def closing(text: str, start: int) -> int:
@@ -213,7 +264,7 @@ def closing(text: str, start: int) -> int:
             if depth == 0:
                 return i
         i += 1
-    raise ValueError(f"HLO: an open bracket in {text[start : start + 60]!r}")
+    raise Unreadable(f"an open bracket in {text[start : start + 60]!r}")
 
 
 def _end_of_quote(text: str, start: int) -> int:

@@ -17,7 +17,7 @@ class Unknown(Exception):
     """A value that does not follow from the text."""
 
 
-_SAME = ("copy", "copy-start", "copy-done", "bitcast", "reshape", "optimization-barrier")
+_SAME = ("copy", "copy-start", "copy-done", "bitcast", "reshape", "opt-barrier")
 _TYPES: dict[str, Any] = {"pred": np.bool_, **{f"{kind}{bits}": np.dtype(f"{'iu'[kind == 'u']}{bits // 8}")
                                for kind in "su" for bits in (8, 16, 32, 64)}}  # fmt: skip
 _BINARY: dict[str, Callable[[Integers, Integers], Integers]] = {
@@ -190,6 +190,8 @@ def _element(
             return arguments(int(of.literal), number)
         case "tuple":
             return evaluate(program, computation, of.operands[number], arguments)
+        case "opt-barrier":
+            return _element(program, computation, computation[of.operands[0]], number, arguments)
         case "while":
             *_, left = trips(program, computation, of, arguments)
             return left(0, number)

@@ -13,12 +13,15 @@ from collections.abc import Sequence
 from functools import cache
 from typing import NamedTuple
 
-from palmetto.planning.collectives import Collective, Groups
+from palmetto.planning.collectives import Collective
+from palmetto.planning.groups import Groups
 from palmetto.planning.topology import Dimension, Topology
 
 Coordinates = tuple[int, ...]
 """Of a device: slice, then its place in it."""
 
+_IN_PARTS = ("all-gather", "reduce-scatter", "all-reduce")
+"""Of these a chip has but a part of what the chips of the inner networks have together."""
 
 Link = tuple[int, int]
 """A dimension's number and a way along it: 1 up, −1 down, 0 where a switch joins all."""
@@ -78,9 +81,11 @@ class Networks:
             return (_leg(collective, collective.bytes, [pods]),)
         if collective.kind == "collective-permute":
             return self._permute(collective.bytes, collective.groups)
-        return _in_turn(collective, self._spans(collective.groups[0]))
+        # Groups go about it side by side; of those that lie otherwise than the rest the slowest is waited for.
+        ways = (_in_turn(collective, spans) for spans in dict.fromkeys(map(self._spans, collective.groups)))
+        return max(ways, key=lambda legs: sum(leg.seconds for leg in legs))
 
-    def _spans(self, group: Sequence[int]) -> list[_Span]:
+    def _spans(self, group: Sequence[int]) -> tuple[_Span, ...]:
         """The dimensions along which the devices of a group differ."""
         spans = []
         for number, dimension in enumerate(self.dimensions):
@@ -91,7 +96,7 @@ class Networks:
         if math.prod(span.size for span in spans) != len(group):  # no box: it has the links of its longest side alone
             longest = max(spans, key=lambda span: span.size)
             spans = [longest._replace(size=len(group))]
-        return spans
+        return tuple(spans)
 
     def _permute(self, size: int, pairs: Groups) -> tuple[Leg, ...]:
         """Each message goes along one dimension after the other, the shorter way around a ring; links share."""
@@ -156,8 +161,8 @@ def _in_turn(collective: Collective, spans: Sequence[_Span]) -> tuple[Leg, ...]:
     networks = list(dict.fromkeys(span.dimension.network for span in spans))
     for number, network in enumerate(networks):
         inner = [span for span in spans if span.dimension.network in networks[number + 1 :]]
-        others = 1 if collective.kind == "all-to-all" else math.prod(span.size for span in inner)
-        part = -(-collective.bytes // others)
+        parts = math.prod(span.size for span in inner) if collective.kind in _IN_PARTS else 1
+        part = -(-collective.bytes // parts)
         legs.append(_leg(collective, part, [span for span in spans if span.dimension.network == network]))
     return tuple(legs)
 
@@ -165,7 +170,9 @@ def _in_turn(collective: Collective, spans: Sequence[_Span]) -> tuple[Leg, ...]:
 def _leg(collective: Collective, size: int, spans: Sequence[_Span]) -> Leg:
     devices = math.prod(span.size for span in spans)
     sent = size * (devices - 1) // devices * (2 if collective.kind == "all-reduce" else 1)
-    if collective.kind == "all-to-all":
+    if collective.kind == "collective-broadcast":  # each passes on what comes in
+        sent = size
+    if collective.kind.endswith("all-to-all"):
         seconds = max(size * _crossing(span) / (span.dimension.bandwidth / span.stride) for span in spans)
     else:
         bandwidths = [span.bandwidth for span in spans]

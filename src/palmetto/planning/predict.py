@@ -2,8 +2,10 @@
 
 from typing import Any
 
+from palmetto.planning import hlo
 from palmetto.planning.compile import Compiled, DoesNotFit
 from palmetto.planning.networks import Networks
+from palmetto.planning.notes import notes
 from palmetto.planning.timeline import Timeline, Totals
 from palmetto.planning.topology import Topology
 from palmetto.recipe import Recipe
@@ -14,20 +16,24 @@ def predict(recipe: Recipe, on: Topology, sequences: int, compiled: Compiled | D
     """One batch's step, as plain values: seconds, bytes and FLOPs are of one chip and one step.
 
     MFU is PaLM's (appendix B): the tokens' model FLOPs over what the chips could do meanwhile; HFU counts the FLOPs of
-    the program's matrix products, those computed again included.
+    the program's matrix products, those computed again included. Raises RunStopped where the program cannot be read.
     """
-    tokens, capacity = sequences * recipe.model_length, on.chip.memory
+    tokens, capacity = sequences * recipe.model_length, on.chip.usable
     batch = {"sequences": sequences, "tokens": tokens}
     if isinstance(compiled, DoesNotFit):
-        memory: dict[str, Any] = {
-            "arguments": None, "temporaries": None, "peak": compiled.needed, "capacity": capacity,
-        }  # fmt: skip
-        return {"batch": batch, "fits": False, "compile_seconds": compiled.seconds, "memory": memory}
+        memory = {
+            "arguments": compiled.arguments,
+            "temporaries": compiled.needed - compiled.arguments,
+            "peak": compiled.needed,
+            "capacity": compiled.available,
+        }
+        return {"batch": batch, "fits": False, "compile_seconds": compiled.seconds, "memory": memory, "notes": []}
     memory = compiled.memory | {"capacity": capacity}
     networks = Networks(on, compiled.devices)
 
     def play(**choices: bool) -> tuple[float, Totals]:
-        return Timeline(compiled.program, on.chip, networks, **choices).play()
+        with hlo.reading():
+            return Timeline(compiled.program, on.chip, networks, **choices).play()
 
     formula = flops_per_token(recipe) * tokens / on.chips
 
@@ -53,6 +59,8 @@ def predict(recipe: Recipe, on: Topology, sequences: int, compiled: Compiled | D
         "overlap": _overlap(totals),
         "pods": {"count": on.slices, "speedup": on.slices * alone / seconds},
         "loops_of_unknown_length": sorted(totals.endless),
+        "uncounted": sorted(totals.uncounted),
+        "notes": notes(recipe, on, compiled.program),
     }
 
 
@@ -86,10 +94,8 @@ def _collectives(totals: Totals) -> list[dict[str, Any]]:
 
 
 def _overlap(totals: Totals) -> dict[str, float]:
-    """By network, the share of its collectives' time under which the chip does something else."""
-    sums: dict[str, list[float]] = {}
-    for (network, _), traffic in totals.traffic.items():
-        pair = sums.setdefault(network, [0.0, 0.0])
-        pair[0] += traffic.seconds
-        pair[1] += traffic.waited
-    return {n: max(0.0, 1 - waited / seconds) if seconds else 1.0 for n, (seconds, waited) in sorted(sums.items())}
+    """By network, the share of the time in which any of its links is busy that the chip does something else."""
+    return {
+        network: busy.hidden / busy.seconds if busy.seconds else 1.0
+        for network, busy in sorted(totals.networks.items())
+    }

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from palmetto.errors import RunStopped, UserError
 from palmetto.planning.compile import compile_step
+from palmetto.planning.describe import layout
 from palmetto.planning.estimate import Estimate, estimate
 from palmetto.planning.predict import predict
 from palmetto.planning.topology import Topology
@@ -41,7 +42,7 @@ def candidates(recipe: Recipe, on: Topology, *, meshes_alone: bool = False) -> l
     if not found:
         raise UserError(f"{recipe.name}: no mesh of {on.chips} devices ({on}) divides its layers, heads and batch; "
                         "more devices along model, or a larger batch, would do")  # fmt: skip
-    return sorted(found, key=lambda one: (one.estimate.memory > on.chip.memory, one.estimate.seconds))
+    return sorted(found, key=lambda one: (one.estimate.memory > on.chip.usable, one.estimate.seconds))
 
 
 def _layouts(recipe: Recipe, on: Topology, meshes_alone: bool) -> Iterator[dict[str, dict[str, Any]]]:
@@ -68,7 +69,7 @@ def layouts(recipe: Recipe, on: Topology, say: Callable[[str], None]) -> list[di
     """
     tried, sequences = [], recipe.training.batch_stages[-1][1]
     for candidate in _finalists(candidates(recipe, on)):
-        say(f"compiling {layout(candidate.recipe)}")
+        say(f"compiling {layout(settings(candidate.recipe))}")
         try:
             values = predict(candidate.recipe, on, sequences, compile_step(candidate.recipe, on, sequences))
         except RunStopped as stopped:
@@ -78,7 +79,7 @@ def layouts(recipe: Recipe, on: Topology, say: Callable[[str], None]) -> list[di
     best = sorted(tried, key=lambda one: (not one["fits"], one.get("step_seconds", 0.0)))
     if not best or not best[0]["fits"]:
         raise RunStopped(f"{recipe.name} on {on}: none of the {len(best)} likeliest layouts fits "
-                         f"{on.chip.memory / 2**30:.0f} GiB a chip")  # fmt: skip
+                         f"{on.chip.usable / 2**30:.1f} GiB a chip")  # fmt: skip
     return best
 
 
@@ -94,9 +95,3 @@ def settings(recipe: Recipe) -> dict[str, Any]:
     """What of a recipe the search varies, as plain values."""
     mesh = {axis: size for axis, size in recipe.mesh.sizes.items() if size > 1}
     return {"mesh": mesh, "zero": recipe.mesh.zero, "rematerialize": recipe.training.rematerialize}
-
-
-def layout(recipe: Recipe) -> str:
-    """The same in words."""
-    axes = " · ".join(f"{axis} {size}" for axis, size in recipe.mesh.sizes.items() if size > 1) or "one device"
-    return f"{axes}, zero {recipe.mesh.zero}, rematerialize {recipe.training.rematerialize}"

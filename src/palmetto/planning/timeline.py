@@ -6,18 +6,15 @@ loop that are alike are played until one takes as long as the one before; the ot
 """
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from palmetto.planning.chips import Chip
 from palmetto.planning.collectives import collective, rendezvous
 from palmetto.planning.hlo import Computation, Instruction, Program
 from palmetto.planning.integers import Called, Frame, Unknown
 from palmetto.planning.loops import Loops
-from palmetto.planning.networks import Leg, Link, Networks
+from palmetto.planning.networks import Leg, Networks
+from palmetto.planning.wires import COPIES, COPIES_LINK, Key, Wires
 from palmetto.planning.work import FREE, Worker
-
-COPIES: Link = (-1, 0)
-"""Stands among the links for the memory's own asynchronous copies."""
 
 
 @dataclass
@@ -28,8 +25,18 @@ class Traffic:
     sent: float = 0
     """Bytes that left a chip."""
     seconds: float = 0
+    """Of each by itself; those on different links may run at once."""
     waited: float = 0
-    """Seconds that nothing else was done."""
+    """Seconds in which the chip did nothing else, of several that ran then those of the first to begin."""
+
+
+@dataclass
+class Busy:
+    """A network's time, whatever runs on it and how much at once."""
+
+    seconds: float = 0
+    hidden: float = 0
+    """Of these, under instructions that compute or move memory."""
 
 
 @dataclass
@@ -44,10 +51,13 @@ class Totals:
     """Of these, the ones that wait for memory rather than for the matrix units."""
     copies_waited: float = 0
     """Seconds waited for asynchronous copies within the chip's memories."""
-    traffic: dict[tuple[str, str], Traffic] = field(default_factory=dict)
+    traffic: dict[Key, Traffic] = field(default_factory=dict)
     """By network and kind of collective."""
+    networks: dict[str, Busy] = field(default_factory=dict)
     endless: set[str] = field(default_factory=set)
     """Loops that do not say how often they run, counted once."""
+    uncounted: set[str] = field(default_factory=set)
+    """Custom calls whose FLOPs are not known, counted as none."""
 
     def add(self, other: "Totals", times: float = 1) -> None:
         """Adds another stretch, so many times."""
@@ -57,7 +67,27 @@ class Totals:
             ours = self.traffic.setdefault(key, Traffic())
             for name in ("count", "sent", "seconds", "waited"):
                 setattr(ours, name, getattr(ours, name) + times * getattr(theirs, name))
+        for network, time in other.networks.items():
+            mine = self.networks.setdefault(network, Busy())
+            mine.seconds += times * time.seconds
+            mine.hidden += times * time.hidden
         self.endless |= other.endless
+
+    def spend(self, start: float, end: float, wires: Wires, *, busy: bool) -> None:
+        """Time in which the chip is busy, or waits for what runs on the wires."""
+        for seconds, keys in wires.between(start, end):
+            for network in {network for network, _ in keys} - {COPIES[0]}:
+                time = self.networks.setdefault(network, Busy())
+                time.seconds += seconds
+                time.hidden += seconds if busy else 0.0
+            if keys and not busy:
+                self._waited(keys[0], seconds)
+
+    def _waited(self, key: Key, seconds: float) -> None:
+        if key == COPIES:
+            self.copies_waited += seconds
+        else:
+            self.traffic.setdefault(key, Traffic()).waited += seconds
 
 
 class Timeline:
@@ -71,19 +101,22 @@ class Timeline:
 
     def play(self) -> tuple[float, Totals]:
         """Seconds of the whole program, and what they are made of."""
-        links: dict[Link, float] = {}
-        seconds, totals = self.run(self.program.computations[self.program.entry], Frame(), 0.0, links)
-        return max([seconds, *links.values()]), totals
+        wires = Wires()
+        seconds, totals = self.run(self.program.computations[self.program.entry], Frame(), 0.0, wires)
+        end = max(seconds, wires.end)
+        totals.spend(seconds, end, wires, busy=False)
+        totals.uncounted |= self.worker.uncounted
+        return end, totals
 
-    def run(self, computation: Computation, given: Frame, now: float, links: dict[Link, float]) -> tuple[float, Totals]:
-        """A computation from `now` on, with `links` busy until …, which is updated; returns when it is done."""
-        stretch = _Stretch(self, computation, given, now, links)
+    def run(self, computation: Computation, given: Frame, now: float, wires: Wires) -> tuple[float, Totals]:
+        """A computation from `now` on; returns when it is done. The wires are as it leaves them then."""
+        stretch = _Stretch(self, computation, given, now, wires)
         for instruction in computation:
             stretch.take(instruction)
         return stretch.now, stretch.totals
 
     def loop(
-        self, caller: Computation, loop: Instruction, given: Frame, now: float, links: dict[Link, float]
+        self, caller: Computation, loop: Instruction, given: Frame, now: float, wires: Wires
     ) -> tuple[float, Totals]:
         """All trips of a loop, likewise."""
         totals, body = Totals(), self.program.called(loop, "body")
@@ -95,37 +128,27 @@ class Timeline:
         for frame, left in kinds:
             before = -1.0
             while left:
-                start, free = now, dict(links)
-                now, trip = self.run(body, frame, now, links)
+                start, as_it_was = now, wires.copy()
+                now, trip = self.run(body, frame, now, wires)
                 totals.add(trip)
                 left -= 1
                 if left and abs(now - start - before) <= 1e-9 * before:
                     totals.add(trip, left)
                     ahead, left = left * (now - start), 0
                     now += ahead
-                    for link in links:
-                        links[link] += ahead if links[link] != free.get(link) else 0
+                    wires.skip(ahead, as_it_was)
                 before = now - start
         return now, totals
-
-
-class _Flight(NamedTuple):
-    """Something asynchronous under way."""
-
-    until: float
-    key: tuple[str, str] | None
-    """Network and kind; None for a copy."""
 
 
 class _Stretch:
     """One computation while it is played."""
 
-    def __init__(
-        self, timeline: Timeline, computation: Computation, given: Frame, now: float, links: dict[Link, float]
-    ) -> None:
-        self._of, self._computation, self._given, self.now, self._links = timeline, computation, given, now, links
+    def __init__(self, timeline: Timeline, computation: Computation, given: Frame, now: float, wires: Wires) -> None:
+        self._of, self._computation, self._given, self.now, self._wires = timeline, computation, given, now, wires
         self.totals = Totals()
-        self._flights: dict[str, _Flight] = {}
+        self._flights: dict[str, float] = {}
+        """Until when what is asynchronous is under way, by the name of what began it."""
 
     def take(self, instruction: Instruction) -> None:
         """The next instruction of the schedule."""
@@ -133,7 +156,7 @@ class _Stretch:
         if opcode in FREE:
             return
         if opcode == "while":
-            self._join(self._of.loop(self._computation, instruction, self._given, self.now, self._links))
+            self._join(self._of.loop(self._computation, instruction, self._given, self.now, self._wires))
         elif opcode in ("call", "conditional"):
             self._enter(instruction)
         elif landing := self._landing(instruction):
@@ -154,11 +177,11 @@ class _Stretch:
         names = [name for names in instruction.called.values() for name in names]
         plays = []
         for name in names:
-            links = dict(self._links)
+            wires = self._wires.copy()
             given = self._given_to(instruction)
-            plays.append((*self._of.run(self._of.program.computations[name], given, self.now, links), links))
-        now, totals, links = max(plays, key=lambda play: play[0])
-        self._links |= links
+            plays.append((*self._of.run(self._of.program.computations[name], given, self.now, wires), wires))
+        now, totals, wires = max(plays, key=lambda play: play[0])
+        self._wires.become(wires)
         self._join((now, totals))
 
     def _given_to(self, instruction: Instruction) -> Frame:
@@ -181,21 +204,18 @@ class _Stretch:
         return start.name
 
     def _wait(self, landing: str) -> None:
-        flight = self._flights.pop(landing, None)
-        if flight is None:  # it began in another computation, and runs on beside everything there
-            return
-        waited = max(0.0, flight.until - self.now)
-        self.now += waited
-        if flight.key is None:
-            self.totals.copies_waited += waited
-        else:
-            self.totals.traffic[flight.key].waited += waited
+        # What began in another computation runs on beside everything there.
+        until = self._flights.pop(landing, self.now)
+        self._go_on(max(self.now, until), busy=False)
+
+    def _go_on(self, until: float, *, busy: bool) -> None:
+        self.totals.spend(self.now, until, self._wires, busy=busy)
+        self.now = until
 
     def _copy(self, instruction: Instruction) -> None:
         moved = self._of.worker.work(self._computation, instruction).bytes
-        until = max(self.now, self._links.get(COPIES, 0)) + moved / self._of.chip.memory_bandwidth
-        self._links[COPIES] = until
-        self._flights[instruction.name] = _Flight(until, None)
+        seconds = moved / self._of.chip.memory_bandwidth
+        self._flights[instruction.name] = self._wires.take([COPIES_LINK], self.now, seconds, COPIES)
         self.totals.bytes += moved
 
     def _compute_or_send(self, instruction: Instruction) -> None:
@@ -208,28 +228,25 @@ class _Stretch:
         kind, legs = moved.kind, self._of.networks.legs(moved)
         if not self._of.pods:
             legs = tuple(leg for leg in legs if leg.network != "DCN")
-        until, key = self._send(kind, legs)
-        if instruction.opcode.endswith("-start") or name.startswith("async-collective-start"):
-            self._flights[name] = _Flight(until, key)
-        elif instruction.opcode == "send":
-            self._flights[rendezvous(instruction) or name] = _Flight(until, key)
-        else:
-            self._flights[name] = _Flight(until, key)
+        until = self._send(kind, legs)
+        if instruction.opcode == "send":
+            name = rendezvous(instruction) or name
+        self._flights[name] = until
+        asynchronous = instruction.opcode.endswith("-start") or name.startswith("async-collective-start")
+        if not asynchronous and instruction.opcode != "send":
             self._wait(name)
 
-    def _send(self, kind: str, legs: tuple[Leg, ...]) -> tuple[float, tuple[str, str] | None]:
-        """Occupies the links; returns when the last leg is done, and the slowest one's key."""
-        until, key = self.now, None
+    def _send(self, kind: str, legs: tuple[Leg, ...]) -> float:
+        """Occupies the links, one leg after the other; returns when the last is done."""
+        until = self.now
         for leg in reversed(legs):
-            begin = max([until, *(self._links.get(link, 0) for link in leg.links)])
-            until = begin + leg.seconds
-            self._links |= dict.fromkeys(leg.links, until)
             key = (leg.network, kind)
+            until = self._wires.take(leg.links, until, leg.seconds, key)
             traffic = self.totals.traffic.setdefault(key, Traffic())
             traffic.count += 1
             traffic.sent += leg.sent
             traffic.seconds += leg.seconds
-        return until, key
+        return until
 
     def _compute(self, instruction: Instruction) -> None:
         work, chip = self._of.worker.work(self._computation, instruction), self._of.chip
@@ -237,7 +254,7 @@ class _Stretch:
         if self._of.cycles and chip.clock:
             units = max(units, work.cycles / chip.clock)
         memory = work.bytes / chip.memory_bandwidth
-        self.now += max(units, memory)
+        self._go_on(self.now + max(units, memory), busy=True)
         self.totals.flops += work.flops
         self.totals.bytes += work.bytes
         self.totals.busy += max(units, memory)

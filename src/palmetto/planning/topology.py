@@ -11,6 +11,7 @@ from palmetto.planning.chips import CHIPS, GPU, GPUS_IN_A_NODE, Chip
 
 _LARGEST = {"v4": 4096, "v5p": 6144, "v5e": 256, "v6e": 256}
 """Chips of the largest slice that Cloud offers."""
+_MOST_NODES = 10**6 // GPUS_IN_A_NODE - 1
 _SMALL_CUBES = ("2x2x1", "2x2x2", "2x2x4", "2x4x4")
 _FLAT = ("2x2", "2x4", "4x4", "4x8", "8x8", "8x16", "16x16")
 
@@ -87,8 +88,10 @@ def parse(text: str, slices: int = 1) -> Topology:
     if kind not in CHIPS or not colon:
         examples = "v4:12x16x16, v5p:8x8x16, v5e:16x16, v6e:16x16, a100:64, h100:64 or h200:64"
         raise UserError(f"--topology {text}: no such chip{nearest(kind, CHIPS)}; expected one like {examples}")
-    if slices < 1:
-        raise UserError(f"--slices {slices}: at least 1")
+    if slices < 1 or slices & (slices - 1):
+        below = 1 << (max(slices, 1).bit_length() - 1)
+        raise UserError(f"--slices {slices}: a power of two, as the gradient's tree needs of mesh.pod: "
+                        f"{below} or {2 * below} would do")  # fmt: skip
     if isinstance(CHIPS[kind], GPU):
         return Topology(text.lower(), kind, _gpus(text, layout), slices)
     offered = _offered(kind)
@@ -103,7 +106,7 @@ def _gpus(text: str, layout: str) -> tuple[int, int]:
     if count and (count < GPUS_IN_A_NODE or count % GPUS_IN_A_NODE == 0):
         gpus = min(count, GPUS_IN_A_NODE)
         return count // gpus, gpus
-    fits = f"{max(1, round(count / GPUS_IN_A_NODE)) * GPUS_IN_A_NODE}" if count else "64"
+    fits = min(max(1, round(count / GPUS_IN_A_NODE)), _MOST_NODES) * GPUS_IN_A_NODE if count else 64
     raise UserError(f"--topology {text}: a number of GPUs in nodes of {GPUS_IN_A_NODE}: {fits} would do")
 
 

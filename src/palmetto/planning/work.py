@@ -5,7 +5,9 @@ import re
 from functools import cache
 from typing import NamedTuple
 
-from palmetto.planning.hlo import Array, Computation, Instruction, Program, Shape
+from palmetto.planning import splash
+from palmetto.planning.collectives import KINDS
+from palmetto.planning.hlo import Array, Computation, Instruction, Program, Shape, Unreadable
 
 FREE = frozenset(
     [
@@ -32,6 +34,7 @@ _BOOKKEEPING = frozenset(
         "ConcatBitcast",
         "SliceId",
         "AssumeGatherIndicesInBound",
+        "GatherScatterIndicesBitpacked",
         "AsyncCollectiveStart",
         "AsyncCollectiveDone",
         "Sharding",
@@ -43,9 +46,8 @@ _BOOKKEEPING = frozenset(
 )
 """Targets of custom calls that compute nothing."""
 
-_PASSED_ON = frozenset(("bitcast", "get-tuple-element", "reshape", "tuple", "optimization-barrier"))
+_PASSED_ON = frozenset(("bitcast", "get-tuple-element", "reshape", "tuple", "opt-barrier"))
 _SLICES = frozenset(("dynamic-slice", "slice", "gather"))
-_NETWORKED = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute", "ragged-all-to-all")
 
 
 class Work(NamedTuple):
@@ -64,6 +66,8 @@ class Worker:
 
     def __init__(self, program: Program) -> None:
         self._program = program
+        self.uncounted: set[str] = set()
+        """What was met whose FLOPs are not known, and so counted as none: targets of custom calls, opcodes."""
         self.flops_of = cache(self._flops_of)
         self._read = cache(self._read_of_parameter)
 
@@ -75,22 +79,30 @@ class Worker:
         return Work(flops, self._bytes(computation, instruction), _cycles(instruction) if flops else 0)
 
     def _is_bookkeeping(self, instruction: Instruction) -> bool:
-        target = instruction.attribute("custom_call_target") or ""
-        return instruction.opcode == "custom-call" and target.strip('"') in _BOOKKEEPING
+        return instruction.opcode == "custom-call" and _target(instruction) in _BOOKKEEPING
 
     # FLOPs
 
     def _flops(self, computation: Computation, instruction: Instruction) -> int:
         match instruction.opcode:
-            case "dot":
+            case "dot" | "scaled-dot":
                 return _dot_flops(computation, instruction)
+            case "ragged-dot":
+                return _ragged_dot_flops(computation, instruction)
             case "convolution":
                 return _convolution_flops(computation, instruction)
             case "custom-call":
-                return _stated(instruction, "flops")
+                return self._custom_flops(computation, instruction)
             case "fusion" | "call" | "async-start":
                 return sum(self.flops_of(name) for names in instruction.called.values() for name in names)
         return 0
+
+    def _custom_flops(self, computation: Computation, call: Instruction) -> int:
+        """What a kernel states of itself, or what is known of it."""
+        counted = _stated(call, "flops") or splash.flops(computation, call)
+        if not counted and not self._is_bookkeeping(call):
+            self.uncounted.add(_target(call))
+        return counted
 
     def _flops_of(self, name: str) -> int:
         """Of all of a computation's instructions, each once."""
@@ -169,8 +181,12 @@ def _real_users(computation: Computation, name: str) -> list[tuple[Instruction, 
 
 def _is_networked(instruction: Instruction) -> bool:
     """Whether it is a collective, or the marker of one that goes on in another instruction's shadow."""
-    target = instruction.attribute("custom_call_target") or ""
-    return instruction.opcode.startswith(_NETWORKED) or "AsyncCollective" in target
+    return instruction.opcode.startswith(KINDS) or "AsyncCollective" in _target(instruction)
+
+
+def _target(call: Instruction) -> str:
+    """Of a custom call; empty for other instructions."""
+    return (call.attribute("custom_call_target") or "").strip('"')
 
 
 def _stored(shape: Shape) -> int:
@@ -188,6 +204,15 @@ def _dot_flops(computation: Computation, dot: Instruction) -> int:
     return 2 * dot.shape[0].elements * contracted
 
 
+def _ragged_dot_flops(computation: Computation, dot: Instruction) -> int:
+    """Of rows in groups, each with a matrix of its own: a row meets but one of them, whatever the groups' sizes."""
+    flops = _dot_flops(computation, dot)
+    (ragged,) = dot.integers("lhs_ragged_dims")
+    if ragged in dot.integers("lhs_contracting_dims"):  # each group's rows make a matrix of their own
+        return flops // _operand(computation, dot, 2).dimensions[-1]
+    return flops
+
+
 def _convolution_flops(computation: Computation, convolution: Instruction) -> int:
     """2 · batch · features in · features out · (places of the output where a place of the kernel meets the input).
 
@@ -196,7 +221,8 @@ def _convolution_flops(computation: Computation, convolution: Instruction) -> in
     left, kernel, out = (_operand(computation, convolution, 0), _operand(computation, convolution, 1),
                          convolution.shape[0])  # fmt: skip
     labels = re.fullmatch(r"(\w+)_(\w+)->(\w+)", convolution.attribute("dim_labels") or "")
-    assert labels, f"HLO: {convolution.name} has no dim_labels"
+    if not labels:
+        raise Unreadable(f"{convolution.name} has no dim_labels")
     of_left, of_kernel, of_out = labels.groups()
     window = _window(convolution.attribute("window") or "{}", of_out)
     meetings = 1
