@@ -120,7 +120,7 @@ class Training(Section):
     epochs: Positive = 1
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     threads: Positive = 8
-    """Size of XLA's CPU thread pool. It changes bits, not speed, so it is fixed and recorded."""
+    """Size of XLA's CPU thread pool. It changes bits (and speed only a little), so it is fixed and recorded."""
     reproducible: Literal["elastic", "fixed"] = "elastic"
     """elastic: the same bits on any number of data-parallel devices and pods; fixed: on one layout, with the platform's
     own collectives."""
