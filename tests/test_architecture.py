@@ -30,6 +30,7 @@ ORDER = (
     ("axes", "sweep"),
     ("drills",),
     ("cli",),
+    ("__main__",),
 )
 RANK = {name: rank for rank, group in enumerate(ORDER) for name in group}
 

@@ -3,6 +3,7 @@
 import contextlib
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from palmetto import recipes
 from palmetto.errors import UserError
 from palmetto.files import JsonLines, locked, write_text
 from palmetto.recipe import Recipe
+from palmetto.recipe.mesh import AXES
 
 
 class RunDirectory:
@@ -56,6 +58,17 @@ class RunDirectory:
     def recipe(self) -> Recipe:
         """The resolved recipe the run was started with."""
         return recipes.load(str(self.recipe_file))
+
+    def recipe_to_read(self, overrides: Sequence[str] = ()) -> Recipe:
+        """The same for sampling and evaluation: on one device, unless `overrides` divide its layers along mesh.model.
+
+        UserError where they ask for another axis, which one sequence has no use for.
+        """
+        recipe = recipes.load(str(self.recipe_file), [*(f"mesh.{axis}=1" for axis in AXES), *overrides])
+        for axis, size in recipe.mesh.sizes.items():
+            if size > 1 and axis != "model":
+                raise UserError(f"mesh.{axis}={size}: a trained model runs on one device, or on those of mesh.model")
+        return recipe
 
     @property
     def begun(self) -> bool:

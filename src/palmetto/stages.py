@@ -154,13 +154,11 @@ def enter(run: RunDirectory, say: Say, overrides: Sequence[str] = ()) -> Recipe:
     return recipe
 
 
-def enter_to_read(run: RunDirectory, say: Say) -> Recipe:
-    """Prepares this process for what needs one device, whatever mesh the run has: sampling, digests, evaluation.
-
-    Returns the run's recipe.
-    """
-    recorded, recipe = _recorded_environment(run), run.recipe
-    environment.prepare(recipe.training.threads, recorded)
+def enter_to_read(run: RunDirectory, say: Say, overrides: Sequence[str] = ()) -> Recipe:
+    """Prepares this process for what does not train: sampling, digests, evaluation, on one device or as `overrides`
+    have it, whatever mesh the run has. Returns the recipe."""
+    recorded, recipe = _recorded_environment(run), run.recipe_to_read(overrides)
+    environment.prepare(recipe.training.threads, recorded, recipe.mesh.devices)
     if recorded is not None and (
         differing := environment.differences(recorded, environment.record(recorded["layout"]))
     ):

@@ -184,6 +184,7 @@ def test_generate_is_deterministic_and_bounded(quick: Runs, straight: object) ->
 
     assert text("--seed", 1) == text("--seed", 1) != text("--seed", 2)
     assert text("--temperature", 0) == text("--temperature", 0, "--seed", 5) == text("--top-k", 1)
+    assert text("--temperature", 0, "mesh.model=2") == text("--temperature", 0)
     out, _ = quick("generate", "straight", "--prompt", "été 🌴", "--tokens", 1)
     assert out.startswith("été 🌴")
 
@@ -198,6 +199,7 @@ def test_a_model_is_run_with_other_positions_and_attention(quick: Runs, straight
     for override, words in (
         ("model.positions={name: t5}", "other parameters"),
         ("model.layers=3", "model.layers"),
+        ("mesh.data=2", "a trained model runs on one device, or on those of mesh.model"),
         ("model.attention.windw=3", "model.attention.windw"),
     ):
         _, err = quick("generate", "straight", override, "--prompt", "x", expect=2)

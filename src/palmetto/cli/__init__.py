@@ -208,11 +208,11 @@ def generate(
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same text.")] = 0,
     as_json: Json = False,
 ) -> None:
-    """Continue a prompt with the newest checkpoint; overrides may change model.positions and model.attention."""
+    """Continue a prompt with the newest checkpoint; overrides: model.positions, model.attention, mesh.model."""
     from palmetto import stages
 
     run = _existing(directory)
-    stages.enter_to_read(run, say)
+    stages.enter_to_read(run, say, overrides or ())
     from palmetto.decoding.sampling import Sampling
     from palmetto.decoding.trained import TrainedModel
 

@@ -11,6 +11,7 @@ from palmetto.model.decoder import embed, final_norm, logits, through, turning
 from palmetto.model.layout import ACCELERATOR, Arranged, Layer
 from palmetto.model.memory import memory_attention
 from palmetto.model.scores import make_scores
+from palmetto.parallel.sharding import Sharding
 from palmetto.recipe.model import AlibiPositions, MemoryAttention, Model, RotaryPositions, SinkAttention
 
 STREAMED = 64
@@ -38,13 +39,20 @@ def streams(model: Model) -> bool:
     return isinstance(attention, SinkAttention) and attention.every == 1 and by_distance
 
 
-def empty(model: Model, batch: int, size: int) -> Cache:
-    """A cache for up to `size` positions; of a model that streams for any number of them."""
+def empty(model: Model, batch: int, size: int, sharding: Sharding | None = None) -> Cache:
+    """A cache for up to `size` positions; of a model that streams for any number of them. On one device, or divided as
+    `sharding` has it: by heads where devices share layers, by sequences where they share a batch."""
     if isinstance(model.attention, SinkAttention) and streams(model):
         size = min(size, model.attention.sinks + model.attention.window + STREAMED)
     shape = (model.layers, batch, model.key_value_heads, size, model.query_size)
-    slots = jnp.arange(size)
-    return Cache(jnp.zeros(shape, model.activations), jnp.zeros(shape, model.activations), slots, jnp.int32(0))
+    cache = Cache(
+        jnp.zeros(shape, model.activations), jnp.zeros(shape, model.activations), jnp.arange(size), jnp.int32(0)
+    )
+    if sharding is None:
+        return cache
+    there, everywhere = sharding.place(sharding.cache), sharding.place()
+    placed: Cache = jax.device_put(cache, Cache(there, there, everywhere, everywhere))  # type: ignore[arg-type]
+    return placed
 
 
 def extend(

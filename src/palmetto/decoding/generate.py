@@ -11,6 +11,7 @@ from palmetto.decoding.cache import STREAMED, Cache, empty, extend, streams
 from palmetto.decoding.sampling import Sampling, sample
 from palmetto.errors import UserError
 from palmetto.model.layout import Arranged
+from palmetto.parallel.sharding import Sharding
 from palmetto.recipe.model import LearnedPositions, Model
 
 
@@ -25,19 +26,20 @@ def generate(
     *,
     prefix: int = 0,
     vocabulary_size: int | None = None,
+    sharding: Sharding | None = None,
 ) -> npt.NDArray[np.int32]:
     """Up to `count` tokens after the prompt [P] of int32, P ≥ 1, ending before the token `end` if it comes.
 
     `prefix`: so many first positions of the prompt see each other. Only tokens below `vocabulary_size` are chosen.
     Positions may exceed the trained sequence length, where they are defined if not trained; UserError where they are
-    learned and there are too few.
+    learned and there are too few. `sharding`: of the mesh that `arranged` lies on, if not on one device.
     """
     assert len(prompt) > 0, "there is nothing to continue; begin with [eod]"
     positions = model.positions
     if isinstance(positions, LearnedPositions) and len(prompt) + count > positions.length:
         raise UserError(f"--tokens {count}: behind a prompt of {len(prompt)} tokens, model.positions.length="
                         f"{positions.length} leaves at most {max(0, positions.length - len(prompt))}")  # fmt: skip
-    cache = empty(model, 1, len(prompt) + count)
+    cache = empty(model, 1, len(prompt) + count, sharding)
     # A cache that streams holds no more than its window: a long prompt passes through it a piece at a time.
     piece = STREAMED if streams(model) else len(prompt)
     seen = jnp.full(1, prefix, jnp.int32) if prefix else None

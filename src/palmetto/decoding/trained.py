@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from palmetto import recipes
 from palmetto.decoding.generate import generate
 from palmetto.decoding.sampling import Sampling
 from palmetto.errors import UserError
 from palmetto.model.layout import ACCELERATOR, arrange
+from palmetto.parallel.sharding import Sharding
 from palmetto.recipe import Recipe
 from palmetto.run_directory import RunDirectory
 from palmetto.tokens.objectives import make_prompt
@@ -18,8 +18,11 @@ from palmetto.training.checkpoint import Checkpoints
 from palmetto.training.state import State, parameter_table, shapes
 
 
-def restore(run: RunDirectory, step: int | None = None) -> tuple[State, int, Checkpoints]:
-    """The state of a checkpoint (by default the newest) and its step, every file checked against its digest.
+def restore(
+    run: RunDirectory, step: int | None = None, sharding: Sharding | None = None
+) -> tuple[State, int, Checkpoints]:
+    """The state of a checkpoint (by default the newest) and its step, every file checked against its digest; on one
+    device, or where `sharding` has it.
 
     UserError if there is none, naming those there are; CheckpointDamaged, a UserError, if a byte has changed.
     """
@@ -33,21 +36,22 @@ def restore(run: RunDirectory, step: int | None = None) -> tuple[State, int, Che
     if step not in steps:
         raise UserError(f"--step {step}: no such checkpoint; there are {', '.join(map(str, steps))}")
     checkpoints.manifest(step)
-    return checkpoints.restore(step, like=shapes(recipe)), step, checkpoints
+    return checkpoints.restore(step, like=shapes(recipe, sharding)), step, checkpoints
 
 
 class TrainedModel:
     """The newest checkpoint of a run with its vocabulary."""
 
     def __init__(self, run: RunDirectory, overrides: Sequence[str] = ()) -> None:
-        """`overrides` (key.path=value) run it with other model.positions or model.attention than it was trained with;
-        UserError where its parameters would not fit."""
+        """`overrides` (key.path=value) run it with other model.positions or model.attention than it was trained with,
+        or on the devices of mesh.model; UserError where its parameters would not fit."""
         self.recipe = _changed(run, overrides)
         self.model = self.recipe.model
         self.vocabulary = Vocabulary.load(run.vocabulary)
-        state, self.step, _ = restore(run)
+        self._sharding = Sharding(self.recipe)
+        state, self.step, _ = restore(run, sharding=self._sharding)
         # A token at a time, the shape that suits accelerators suits a CPU as well.
-        self._arranged = arrange(state.parameters, self.model, ACCELERATOR)
+        self._arranged = arrange(state.parameters, self.model, self._sharding.layout(ACCELERATOR))
 
     def go_on(self, prompt: str, tokens: int, sampling: Sampling, seed: int = 0) -> str:
         """Up to `tokens` tokens behind the beginning of a document, to the document's end if it comes."""
@@ -56,13 +60,22 @@ class TrainedModel:
         objective, length = self.recipe.training.objective, self.recipe.tokens.sequence_length
         ids, prefix = make_prompt(objective, ids, vocabulary_size=size, sequence_length=length)
         chosen = generate(
-            self._arranged, ids, tokens, self.model, eod, sampling, seed, prefix=prefix, vocabulary_size=size
+            self._arranged,
+            ids,
+            tokens,
+            self.model,
+            eod,
+            sampling,
+            seed,
+            prefix=prefix,
+            vocabulary_size=size,
+            sharding=self._sharding,
         )
         return self.vocabulary.decode(chosen)
 
 
 def _changed(run: RunDirectory, overrides: Sequence[str]) -> Recipe:
-    recipe, changed = run.recipe, recipes.load(str(run.recipe_file), overrides)
+    recipe, changed = run.recipe, run.recipe_to_read(overrides)
     for difference in changed.differences(recipe):
         if not difference.startswith(("model.positions", "model.attention")):
             raise UserError(f"{difference}: a trained model can be run with other model.positions or model.attention, "

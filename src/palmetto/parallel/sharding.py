@@ -13,13 +13,14 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from palmetto.model.layout import Layout
-from palmetto.model.parameters import Specification, specifications
+from palmetto.model.parameters import specifications
 from palmetto.parallel.collectives import Group
 from palmetto.parallel.placement import place
 from palmetto.recipe import Recipe
 from palmetto.recipe.mesh import AXES
 
 LOGICAL_AXES: Mapping[str, str | None] = {
+    "batch": "data",
     "layers": "stage",
     "experts": "expert",
     "width": "data",
@@ -33,8 +34,8 @@ LOGICAL_AXES: Mapping[str, str | None] = {
     "buckets": None,
     "positions": None,
 }
-"""What each logical axis of a parameter is divided over. The embedding's width is called features, so that it may lie
-across the axis model while its vocabulary lies across data."""
+"""What each logical axis of a parameter or a cache is divided over. The embedding's width is called features, so that
+it may lie across the axis model while its vocabulary lies across data."""
 
 MANUAL = frozenset(AXES) - {"model"}
 """The axes that the step is written for one device of."""
@@ -92,16 +93,21 @@ class Sharding:
     @property
     def at_rest(self) -> dict[str, Axes]:
         """How each parameter lies between steps."""
-        return {name: self._axes(of, self.zero == 3) for name, of in self.table.items()}
+        return {name: self._axes(of.axes, self.zero == 3) for name, of in self.table.items()}
 
     @property
     def updated(self) -> dict[str, Axes]:
         """How each parameter's moments lie, and the parameter while it is updated."""
-        return {name: self._axes(of, self.zero >= 1) for name, of in self.table.items()}
+        return {name: self._axes(of.axes, self.zero >= 1) for name, of in self.table.items()}
 
-    def _axes(self, of: Specification, over_data: bool) -> Axes:
+    @property
+    def cache(self) -> Axes:
+        """How keys and values [L, B, K, S, Q] of positions seen so far lie (decoding/cache.py)."""
+        return self._axes(("layers", "batch", "key_value_heads", "positions", "head"), True)
+
+    def _axes(self, logical_axes: Sequence[str], over_data: bool) -> Axes:
         divided = {axis for axis, size in self.sizes.items() if size > 1} - (set() if over_data else {"data"})
-        axes = (None if logical in self._whole else LOGICAL_AXES[logical] for logical in of.axes)
+        axes = (None if logical in self._whole else LOGICAL_AXES[logical] for logical in logical_axes)
         return tuple(axis if axis in divided else None for axis in axes)
 
     @property

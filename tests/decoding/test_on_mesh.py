@@ -1,0 +1,53 @@
+"""A model that devices share along mesh.model: the logits of one device, from weights and a cache that stay divided."""
+
+import re
+
+import jax
+import numpy as np
+import pytest
+
+from palmetto.decoding.cache import Cache, empty, extend
+from palmetto.model.layout import ACCELERATOR, arrange
+from palmetto.parallel.sharding import Sharding
+from palmetto.recipe.model import Model
+from tests.model.test_catalogue import some
+from tests.parallel.spread import VOCABULARY, make_recipe, on, some_state
+
+MODELS: dict[str, Model] = {
+    "one head of keys": some(key_value_heads=1),
+    "two": some("t5", block="serial", norm="rms", key_value_heads=2, biases=True, tied_embedding=False),
+    "as many as queries": some("alibi", "local", key_value_heads=4, qk_norm=True),
+    "experts": some(block="serial", key_value_heads=2, experts={"count": 4, "every": 2}),
+}
+PIECES = (5, 1, 1)
+TOKENS = np.random.default_rng(1).integers(VOCABULARY, size=(2, sum(PIECES))).astype(np.int32)
+
+
+def decode(model: Model, devices: int = 1) -> tuple[list[np.ndarray], Cache, str]:
+    """The logits of TOKENS in pieces, the cache behind them, and the program that takes one token."""
+    recipe = on(make_recipe(model), model=devices)
+    sharding = Sharding(recipe)
+    arranged = arrange(some_state(recipe, sharding).parameters, model, sharding.layout(ACCELERATOR))
+    run = jax.jit(lambda arranged, tokens, cache: extend(arranged, tokens, cache, model))
+    cache, logits, start = empty(model, 2, 16, sharding), [], 0
+    for length in PIECES:
+        tokens = sharding.everywhere(TOKENS[:, start : start + length])
+        scores, cache = run(arranged, tokens, cache)
+        logits.append(np.asarray(scores))
+        start += length
+    return logits, cache, run.lower(arranged, tokens, cache).compile().as_text() or ""
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_logits_are_those_of_one_device_and_the_cache_stays_divided(name: str) -> None:
+    model = MODELS[name]
+    alone, whole, _ = decode(model)
+    logits, cache, program = decode(model, devices=2)
+    for mine, one in zip(logits, alone, strict=True):
+        assert np.abs(mine - one).max() < 3e-6 * np.abs(one).max()
+    heads = model.key_value_heads // (1 if model.key_value_heads == 1 else 2)
+    for keys, all_keys in ((cache.keys, whole.keys), (cache.values, whole.values)):
+        assert keys.addressable_shards[0].data.shape[2] == heads, "its own heads, or the one that all share"
+        np.testing.assert_allclose(keys, all_keys, rtol=0, atol=3e-6 * float(np.abs(all_keys).max()))
+    gathered = re.findall(r"\w+\[([\d,]*)\]\S* all-gather\(", program)
+    assert all(re.fullmatch(r"(2,1|4,4),\d+", shape) for shape in gathered), f"more than the activations of a token: {gathered}"
