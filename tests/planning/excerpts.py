@@ -110,3 +110,24 @@ ENTRY %main (p: bf16[72,128], q: bf16[512,512]) -> bf16[288,128] {
 }
 """  # noqa: E501
 """An all-gather that goes on in the shadow of a matrix product."""
+
+SPLASH = """HloModule m, is_scheduled=true
+
+ENTRY %main (next: s8[1,4,4], mask: s8[1,4,4], q: bf16[2,8,2048,256], k: bf16[2,1,2048,256], d: f32[2,8,1,2048]) -> bf16[2,8,2048,256] {
+  %next = s8[1,4,4]{2,1,0:T(4,128)(4,1)} parameter(0)
+  %mask = s8[1,4,4]{2,1,0:T(4,128)(4,1)} parameter(1)
+  %q = bf16[2,8,2048,256]{3,2,1,0:T(8,128)(2,1)} parameter(2)
+  %k = bf16[2,1,2048,256]{3,2,1,0:T(8,128)(2,1)} parameter(3)
+  %d = f32[2,8,1,2048]{3,2,1,0:T(8,128)} parameter(4)
+  %splash_mha_fwd_residuals.2 = (f32[2,512,128]{2,1,0:T(8,128)}, bf16[2,8,2048,256]{3,2,1,0:T(8,128)(2,1)S(3)}) custom-call(%next, %mask, %q, %k, %k), custom_call_target="tpu_custom_call", operand_layout_constraints={s8[1,4,4]{2,1,0}, s8[1,4,4]{2,1,0}, bf16[2,8,2048,256]{3,2,1,0}}, frontend_attributes={kernel_metadata={
+"xprof_metadata":"{\\"block_q\\": 512, \\"block_kv\\": 512, \\"q_layout\\": 1}"
+}}, metadata={op_name="jit(step)/splash_mha_fwd_residuals/pallas_call" stack_frame_id=610}, backend_config={"flag_configs":[],"custom_call_config":{"body":"TUzvUgFNTElS","needs_layout_passes":true}}
+  %output = bf16[2,8,2048,256]{3,2,1,0:T(8,128)(2,1)S(3)} get-tuple-element(%splash_mha_fwd_residuals.2), index=1, frontend_attributes={kernel_metadata={
+"xprof_metadata":"{\\"block_q\\": 512}"
+}}, metadata={op_name="jit(step)/splash_mha_fwd_residuals/pallas_call" stack_frame_id=610}
+  %splash_mha_dq_no_residuals.1 = (f32[2,512,256]{2,1,0:T(8,128)}, bf16[2,8,2048,256]{3,2,1,0:T(8,128)(2,1)S(3)}) custom-call(%next, %mask, %q, %k, %k, /*index=5*/%d), custom_call_target="tpu_custom_call", backend_config={"custom_call_config":{"body":"TUzvUgFNTElS"}}
+  %splash_mha_dkv_no_residuals.1 = (f32[2,512,256]{2,1,0:T(8,128)}, bf16[2,1,2048,256]{3,2,1,0:T(8,128)(2,1)S(3)}) custom-call(%next, %mask, %q, %k, %k, /*index=5*/%d), custom_call_target="tpu_custom_call", backend_config={"custom_call_config":{"body":"TUzvUgFNTElS"}}
+  ROOT %left = bf16[2,8,2048,256]{3,2,1,0:T(8,128)(2,1)} copy(%output)
+}
+"""  # noqa: E501
+"""Attention's kernel forward and backward: four blocks of 512 positions, of which causal attention visits 10 pairs."""

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh, PartitionSpec
 
-from palmetto.planning.collectives import Collective, collective, parse_groups, rendezvous
+from palmetto.planning.collectives import Collective, collective, rendezvous
 from palmetto.planning.hlo import Program, parse
 from palmetto.planning.networks import Networks
 from palmetto.planning.topology import parse as topology
@@ -69,20 +69,6 @@ def test_across_both_networks_each_chip_takes_its_part_over_the_slower() -> None
     assert between.sent == 2 * (SIZE // 4) // 2
 
 
-@pytest.mark.parametrize(
-    ("text", "groups"),
-    [
-        ("{{0,1},{2,3}}", ((0, 1), (2, 3))),
-        ("[2,4]<=[8]", ((0, 1, 2, 3), (4, 5, 6, 7))),
-        ("[2,4]<=[4,2]T(1,0)", ((0, 2, 4, 6), (1, 3, 5, 7))),
-        ("[4,2]<=[2,2,2]T(0,2,1)", ((0, 2), (1, 3), (4, 6), (5, 7))),
-        ("{}", (tuple(range(8)),)),
-    ],
-)
-def test_groups(text: str, groups: tuple[tuple[int, ...], ...]) -> None:
-    assert parse_groups(text, DEVICES) == groups
-
-
 def test_between_slices_of_a_tpu() -> None:
     program = parse(excerpts.BETWEEN_PODS)
     entry = program.computations["main"]
@@ -115,3 +101,32 @@ def test_the_compilers_note_of_its_strategy() -> None:
     )
     assert all(one.every_way for one in found_in(parse(text)))
     assert not any(one.every_way for one in found_in(parse(excerpts.IN_A_FUSION)))
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "size"),
+    [
+        ("ragged-all-to-all(%x, %y, %at, %at, %at, %at), replica_groups={{0,1,2,3}}", "ragged-all-to-all", 4 * 8 * 16),
+        ("collective-broadcast(%x), replica_groups=mesh['a'=2,'b'=4] {'b'}", "collective-broadcast", 4 * 8 * 16),
+        ("all-gather(x), replica_groups=mesh['a'=4,'b'=2], device_ids=(4,0,5,1,6,2,7,3) {'a'}, dimensions={0}",
+         "all-gather", 4 * 4 * 8 * 16),
+    ],
+)  # fmt: skip
+def test_as_other_versions_write_it(text: str, kind: str, size: int) -> None:
+    program = parse(f"""HloModule m
+
+ENTRY %main (x: f32[8,16], y: f32[99,16], at: s32[4]) -> f32[8,16] {{
+  %x = f32[8,16]{{1,0}} parameter(0)
+  %y = f32[99,16]{{1,0}} parameter(1)
+  %at = s32[4]{{0}} parameter(2)
+  ROOT %moved = f32[8,16]{{1,0}} {text}
+}}
+""")
+    (one,) = found_in(program)
+    assert (one.kind, one.bytes) == (kind, size)
+    assert len(one.groups[0]) == 4
+
+
+def test_nobody_sends() -> None:
+    text = excerpts.WINDOWED.replace("{{0,1},{1,2},{2,3},{3,0}}", "{}")
+    assert found_in(parse(text)) == []

@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from palmetto.planning.hlo import Array, closing, parse, parse_shape
+from palmetto.errors import RunStopped
+from palmetto.planning.hlo import Array, Unreadable, closing, parse, parse_shape, reading
 from tests.planning import excerpts
 
 
@@ -66,6 +67,48 @@ def test_attributes() -> None:
     assert [(user.name, place) for user, place in body.users["x"]] == [("start", 0), ("product", 0)]
 
 
-def test_no_program() -> None:
-    with pytest.raises(ValueError, match="no HLO program"):
-        parse("HloModule nothing\n")
+def test_an_instruction_over_several_lines() -> None:
+    entry = parse(excerpts.SPLASH).computations["main"]
+    kernel = entry["splash_mha_fwd_residuals.2"]
+    assert kernel.configuration["custom_call_config"]["needs_layout_passes"]
+    assert kernel.attribute("custom_call_target") == '"tpu_custom_call"'
+    assert entry.root.name == "left", "the braces on a line of their own do not end it"
+
+
+def test_operands_with_and_without_signs_and_shapes() -> None:
+    program = parse(
+        """HloModule m
+
+ENTRY main {
+  a = f32[2,3]{1,0} parameter(0)
+  %b.1 = f32[2,3]{1,0} parameter(1)
+  ROOT c = (f32[2,3]{1,0}, f32[2,3]{1,0}, f32[2,3]{1,0}) tuple(a, /*index=1*/f32[2,3]{1,0} %b.1, (f32[2,3], f32[]) a)
+}
+""".replace("main {", "main (a: f32[2,3], b.1: f32[2,3]) -> (f32[2,3], f32[2,3], f32[2,3]) {")
+    )
+    assert program.computations["main"].root.operands == ("a", "b.1", "a")
+
+
+def test_an_attribute_is_read_up_to_the_next_one() -> None:
+    gather = "all-gather(%a), channel_id=1, replica_groups={{0,1,2,3}}, dimensions={0}"
+    assert gather in excerpts.IN_A_FUSION
+
+    def groups(text: str) -> str | None:
+        changed = excerpts.IN_A_FUSION.replace(gather, gather.replace("{{0,1,2,3}}", text))
+        return parse(changed).computations["starting"]["gather"].attribute("replica_groups")
+
+    for text in ("mesh['axis_0'=1,'axis_1'=4] {'axis_1'}", "mesh['x'=2,'y'=2], device_ids=([2,2]T(1,0)) {'x','y'}"):
+        assert groups(text) == text
+
+
+@pytest.mark.parametrize("text", ["HloModule nothing\n", "HloModule m\n\nENTRY %main (a: f32[]) -> f32[] {\n}\n"])
+def test_no_program(text: str) -> None:
+    with pytest.raises(Unreadable):
+        parse(text)
+
+
+def test_what_is_not_understood_is_one_line() -> None:
+    with pytest.raises(RunStopped, match="the compiler's program cannot be read: KeyError: 'x'"), reading():
+        dict[str, int]()["x"]
+    with pytest.raises(RunStopped, match="cannot be read: no size in the type token8s"), reading():
+        raise Unreadable("no size in the type token8s")

@@ -80,6 +80,14 @@ def test_a_loop_over_data() -> None:
         kinds_of(program, loop)
 
 
+def test_a_counter_behind_a_barrier() -> None:
+    tuple_ = next(line for line in excerpts.WINDOWED.splitlines() if "%tuple = " in line)
+    barrier = tuple_.replace("%tuple = ", "%barrier = ").replace(" tuple(%copied, %p)", " opt-barrier(%tuple)")
+    text = excerpts.WINDOWED.replace(tuple_, f"{tuple_}\n{barrier}").replace("while(%tuple)", "while(%barrier)")
+    program = parse(text)
+    assert kinds_of(program, loop_of(program, "main", Frame())) == [3]
+
+
 def test_the_compilers_note_where_the_text_does_not_say() -> None:
     text = excerpts.WINDOWED.replace("copy(%zero)", "custom-call()").replace(
         "body=%body", 'body=%body, backend_config={"known_trip_count":{"n":"9"}}'

@@ -92,6 +92,27 @@ def test_gpus() -> None:
     assert between.seconds == pytest.approx(1e6 / 50e9)
 
 
+def test_a_broadcast_passes_everything_on() -> None:
+    ring = (0, 1, 2, 3)
+    broadcast = on_cube("collective-broadcast", 4_000_000, ring)
+    assert broadcast.sent == 4_000_000
+    assert broadcast.seconds == pytest.approx(4e6 / (2 * LINK))
+
+
+def test_a_ragged_exchange_takes_as_long_as_a_whole_one() -> None:
+    ring = (0, 1, 2, 3)
+    assert on_cube("ragged-all-to-all", 4_000_000, ring) == on_cube("all-to-all", 4_000_000, ring)
+
+
+@pytest.mark.parametrize("turn", [1, -1])
+def test_the_slowest_of_several_groups_counts(turn: int) -> None:
+    """A ring along z, and four chips with gaps between: whichever stands first."""
+    ring, gaps = (0, 1, 2, 3), (16, 18)
+    slow = on_cube("all-gather", 4_000_000, gaps).seconds
+    assert slow > on_cube("all-gather", 4_000_000, ring).seconds
+    assert on_cube("all-gather", 4_000_000, *(ring, gaps)[::turn]).seconds == slow
+
+
 def test_the_order_in_which_the_trees_exchanges_are_short() -> None:
     """Halving exchanges over 256 chips of a 16 × 16 torus: the order keeps every pair, and shortens the large ones."""
     torus = parse("v4:4x16x16")

@@ -1,15 +1,22 @@
 """Layouts that divide, and estimates that follow the theory."""
 
+import re
+
 import pytest
 
 from palmetto import recipes
 from palmetto.errors import UserError
+from palmetto.planning import hlo
+from palmetto.planning import search as searching
 from palmetto.planning.at_scale import with_mesh
+from palmetto.planning.compile import Compiled, DoesNotFit
 from palmetto.planning.describe import describe_search, layout
 from palmetto.planning.estimate import estimate
 from palmetto.planning.search import _finalists, candidates, settings
-from palmetto.planning.topology import parse
+from palmetto.planning.topology import Topology, parse
+from palmetto.recipe import Recipe
 from tests.conftest import RecipeMaker
+from tests.planning import excerpts
 
 
 def test_candidates_use_every_chip() -> None:
@@ -82,6 +89,39 @@ def test_a_mesh_that_is_not_the_topologys(tiny_recipe: RecipeMaker) -> None:
     chosen = with_mesh(tiny_recipe(), parse("v4:2x2x1"), said.append)
     assert chosen.mesh.devices == 4
     assert said == [f"the recipe has no mesh; the likeliest is {layout(settings(chosen))}"]
+
+
+@pytest.mark.parametrize("mesh", ["mesh.pod=2 mesh.data=2 mesh.model=2", "mesh.data=4", "mesh.data=2 mesh.sequence=4"])
+@pytest.mark.parametrize("slices", [1, 2])
+def test_the_advice_is_taken(tiny_recipe: RecipeMaker, mesh: str, slices: int) -> None:
+    """What would do, typed behind what did not, is a mesh of the topology."""
+    on, said = parse("v4:2x2x1", slices=slices), list[str]()
+    recipe = tiny_recipe(*mesh.split())
+    try:
+        chosen = with_mesh(recipe, on, said.append)
+    except UserError as error:
+        (advice,) = re.findall(r"; (mesh\..*) would do$", str(error))
+        chosen = with_mesh(tiny_recipe(*mesh.split(), *advice.split()), on, said.append)
+    assert (chosen.mesh.devices, chosen.mesh.pod) == (on.chips, slices)
+    assert not said
+
+
+def test_a_program_that_cannot_be_read_leaves_the_other_finalists(
+    tiny_recipe: RecipeMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on, said, calls = parse("h100:4"), list[str](), 0
+
+    def compiled(recipe: Recipe, on: Topology, sequences: int) -> DoesNotFit | Compiled:
+        nonlocal calls
+        calls += 1
+        text = excerpts.IN_A_FUSION if calls > 1 else excerpts.IN_A_FUSION.replace("{{0,1,2,3}}", "{all of them}")
+        memory = {"arguments": 1, "temporaries": 1, "code": 0, "peak": 2}
+        return Compiled(hlo.parse(text), 0.0, memory, tuple((0, 0, gpu) for gpu in range(4)))
+
+    monkeypatch.setattr(searching, "compile_step", compiled)
+    found = searching.layouts(tiny_recipe(), on, said.append)
+    assert len(found) == calls - 1 > 0
+    assert "the compiler's program cannot be read: groups of devices in an unknown form: {all of them}" in said
 
 
 def test_in_words() -> None:

@@ -105,6 +105,67 @@ def test_collectives_on_the_same_links_queue() -> None:
     assert seconds(same) == pytest.approx(6 * HOP, rel=1e-3)
 
 
+def test_collectives_side_by_side_hide_none_of_each_other() -> None:
+    """Two at once, on the two ways around a ring, with nothing to do meanwhile: the network's time is theirs once."""
+    start = next(line for line in excerpts.WINDOWED.splitlines() if "%start = " in line)
+    again = start.replace("%start", "%start2").replace("{0,1},{1,2},{2,3},{3,0}", "{0,3},{3,2},{2,1},{1,0}")
+    done = "  %done = bf16[8,128]{1,0:T(8,128)(2,1)} collective-permute-done(%start)"
+    text = excerpts.WINDOWED.replace(start, f"{start}\n{again}").replace(
+        done, f"{done}\n{done.replace('%done', '%done2').replace('(%start)', '(%start2)')}"
+    )
+    quick = CHIP._replace(flops=1e18, memory_bandwidth=1e18)
+    _, totals = Timeline(parse(text), quick, Networks(RING, PLACES), cycles=False).play()
+    traffic, busy = totals.traffic["ICI", "collective-permute"], totals.networks["ICI"]
+    assert traffic.seconds == pytest.approx(6 * HOP), "each by itself"
+    assert busy.seconds == pytest.approx(3 * HOP)
+    assert busy.hidden == pytest.approx(0, abs=1e-3 * HOP)
+    assert traffic.waited == pytest.approx(3 * HOP, rel=1e-3)
+
+
+def test_a_network_is_hidden_as_far_as_something_is_computed() -> None:
+    half = CHIP._replace(flops=2 * 8 * 8 * 128 / (HOP / 2), memory_bandwidth=1e18)
+    _, totals = Timeline(parse(excerpts.WINDOWED), half, Networks(RING, PLACES), cycles=False).play()
+    busy, traffic = totals.networks["ICI"], totals.traffic["ICI", "collective-permute"]
+    assert busy.seconds == pytest.approx(3 * HOP)
+    assert busy.hidden == pytest.approx(1.5 * HOP)
+    assert traffic.waited == pytest.approx(1.5 * HOP)
+    _, slow = play(excerpts.WINDOWED)
+    assert slow.networks["ICI"].hidden == pytest.approx(slow.networks["ICI"].seconds)
+
+
+def test_what_is_queued_for_is_waited_for_under_its_own_name() -> None:
+    """An all-gather behind a large reduce-scatter on the same links: most of the wait is the reduce-scatter's."""
+    text = """HloModule m, is_scheduled=true
+
+ENTRY %main (a: f32[4000000], b: f32[100]) -> f32[400] {
+  %a = f32[4000000]{0} parameter(0)
+  %b = f32[100]{0} parameter(1)
+  %large = ((f32[4000000]{0}), f32[1000000]{0}) reduce-scatter-start(%a), replica_groups={{0,1,2,3}}
+  %small = (f32[100]{0}, f32[400]{0}) all-gather-start(%b), replica_groups={{0,1,2,3}}
+  %small_done = f32[400]{0} all-gather-done(%small)
+  %large_done = f32[1000000]{0} reduce-scatter-done(%large)
+  ROOT %out = f32[400]{0} bitcast(%small_done)
+}
+"""
+    seconds, totals = play(text)
+    large, small = totals.traffic["ICI", "reduce-scatter"], totals.traffic["ICI", "all-gather"]
+    assert large.waited == pytest.approx(large.seconds)
+    assert small.waited == pytest.approx(small.seconds)
+    assert seconds == pytest.approx(large.seconds + small.seconds)
+
+
+@pytest.mark.parametrize("text", [excerpts.WINDOWED, excerpts.IN_A_FUSION, excerpts.BETWEEN_PODS])
+@pytest.mark.parametrize("speed", [1e-3, 1, 1e3, 1e6])
+def test_parts_add_up_and_nothing_is_waited_for_longer_than_it_takes(text: str, speed: float) -> None:
+    on = topology("v4:2x2x1", slices=2) if text == excerpts.BETWEEN_PODS else RING
+    chip = CHIP._replace(flops=CHIP.flops * speed, memory_bandwidth=CHIP.memory_bandwidth * speed)
+    seconds, totals = Timeline(parse(text), chip, Networks(on, PLACES), cycles=False).play()
+    waited = sum(traffic.waited for traffic in totals.traffic.values())
+    assert totals.busy + totals.copies_waited + waited == pytest.approx(seconds)
+    assert all(traffic.waited <= traffic.seconds * (1 + 1e-9) for traffic in totals.traffic.values())
+    assert all(busy.hidden <= busy.seconds * (1 + 1e-9) for busy in totals.networks.values())
+
+
 def test_a_loop_over_data_is_named() -> None:
     text = excerpts.WINDOWED.replace("copy(%zero)", "custom-call(%p)")
     _, totals = play(text)

@@ -80,6 +80,48 @@ def test_products_as_tpus_compiler_writes_them() -> None:
     assert batched["joined"].flops == 2 * 2048 * 512 * 4 * 256, "contracted over heads too"
 
 
+def test_attentions_kernel_visits_the_blocks_that_are_seen() -> None:
+    found = works(excerpts.SPLASH)
+    product = 2 * 2 * 8 * 512 * 512 * 256  # of one pair of blocks
+    assert found["splash_mha_fwd_residuals.2"].flops == 2 * 10 * product
+    assert found["splash_mha_dq_no_residuals.1"].flops == 3 * 10 * product
+    assert found["splash_mha_dkv_no_residuals.1"].flops == 4 * 10 * product
+    window = works(excerpts.SPLASH.replace("s8[1,4,4]", "s8[1,4,2]"))
+    assert window["splash_mha_fwd_residuals.2"].flops == 2 * 7 * product, "a block sees itself and the one before"
+
+
+RAGGED = """HloModule m
+
+ENTRY %main (rows: f32[64,16], kernels: f32[4,16,32], d: f32[64,32], sizes: s32[4]) -> f32[4,16,32] {
+  %rows = f32[64,16]{1,0} parameter(0)
+  %kernels = f32[4,16,32]{2,1,0} parameter(1)
+  %d = f32[64,32]{1,0} parameter(2)
+  %sizes = s32[4]{0} parameter(3)
+  %scales = f32[64,1]{1,0} constant({...})
+  %forward = f32[64,32]{1,0} ragged-dot(%rows, %kernels, %sizes), lhs_contracting_dims={1}, rhs_contracting_dims={1}, lhs_ragged_dims={0}, rhs_group_dims={0}
+  %scaled = f32[64,32]{1,0} scaled-dot(%rows, %kernels, %scales, %scales), lhs_contracting_dims={1}, rhs_contracting_dims={0}
+  %gemm = (f32[64,32]{1,0}, s8[4096]{0}) custom-call(%rows, %kernels), custom_call_target="__cublas$gemm"
+  %kernel.3 = f32[64,32]{1,0} custom-call(%rows), custom_call_target="tpu_custom_call"
+  %indices.4 = s32[4]{0} custom-call(%sizes), custom_call_target="AssumeGatherIndicesInBound"
+  ROOT %back = f32[4,16,32]{2,1,0} ragged-dot(%rows, %d, %sizes), lhs_contracting_dims={0}, rhs_contracting_dims={0}, lhs_ragged_dims={0}
+}
+"""  # noqa: E501
+
+
+def test_each_row_of_a_ragged_product_meets_one_matrix() -> None:
+    found = works(RAGGED)
+    assert found["forward"].flops == found["back"].flops == found["scaled"].flops == 2 * 64 * 16 * 32
+
+
+def test_what_is_not_counted_is_named() -> None:
+    program = parse(RAGGED)
+    worker, entry = Worker(program), program.computations["main"]
+    assert [worker.work(entry, entry[name]).flops for name in ("gemm", "kernel.3", "indices.4", "forward")][:3] == [
+        0
+    ] * 3
+    assert worker.uncounted == {"__cublas$gemm", "tpu_custom_call kernel"}
+
+
 def test_the_compilers_cycles_of_products_alone() -> None:
     program = parse(excerpts.WINDOWED)
     worker, body = Worker(program), program.computations["body"]

@@ -45,6 +45,7 @@ _BOOKKEEPING = frozenset(
     ]
 )
 """Targets of custom calls that compute nothing."""
+_BOOKKEEPING_KERNELS = ("ragged-dot-metadata",)
 
 _PASSED_ON = frozenset(("bitcast", "get-tuple-element", "reshape", "tuple", "opt-barrier"))
 _SLICES = frozenset(("dynamic-slice", "slice", "gather"))
@@ -79,7 +80,9 @@ class Worker:
         return Work(flops, self._bytes(computation, instruction), _cycles(instruction) if flops else 0)
 
     def _is_bookkeeping(self, instruction: Instruction) -> bool:
-        return instruction.opcode == "custom-call" and _target(instruction) in _BOOKKEEPING
+        if instruction.opcode != "custom-call":
+            return False
+        return _target(instruction) in _BOOKKEEPING or instruction.name.startswith(_BOOKKEEPING_KERNELS)
 
     # FLOPs
 
@@ -101,7 +104,8 @@ class Worker:
         """What a kernel states of itself, or what is known of it."""
         counted = _stated(call, "flops") or splash.flops(computation, call)
         if not counted and not self._is_bookkeeping(call):
-            self.uncounted.add(_target(call))
+            kernel = call.name.rstrip(".0123456789")
+            self.uncounted.add(f"{_target(call)} {kernel}" if _target(call) == "tpu_custom_call" else _target(call))
         return counted
 
     def _flops_of(self, name: str) -> int:
