@@ -194,6 +194,15 @@ def test_memory_falls_as_more_lies_divided(tiny_recipe: RecipeMaker) -> None:
     assert temporary[3] < temporary[2] - 0.5 * model
 
 
+def test_stages_divide_the_layers_between_them(tiny_recipe: RecipeMaker) -> None:
+    """A tied embedding is on each of them, whole."""
+    big = ("model.d_model=64", "model.layers=8", "tokens.vocabulary_size=320")
+    whole, divided = (compiled(on(tiny_recipe, mesh, *big)).memory_analysis() for mesh in ("", "stage=4"))
+    ends = 3 * 4 * 64 * (320 + 1)
+    layers = whole.argument_size_in_bytes - ends
+    assert divided.argument_size_in_bytes == pytest.approx(ends + layers / 4, rel=0.02)
+
+
 def test_a_model_axis_divides_weights_and_moments(tiny_recipe: RecipeMaker) -> None:
     big = ("model.d_model=64", "model.layers=8", "tokens.vocabulary_size=320")
     whole, divided = (compiled(on(tiny_recipe, mesh, *big)).memory_analysis() for mesh in ("", "model=2"))

@@ -54,7 +54,10 @@ def own_part(x: jax.Array, dimension: int, group: Group) -> jax.Array:
 
 
 def reduce_scatter(x: jax.Array, dimension: int, group: Group) -> jax.Array:
-    """This device's part, along a dimension, of the sum over the group; log2(size) exchanges of ever smaller halves."""
+    """This device's part, along a dimension that the group's size divides, of the sum over the group.
+
+    In an elastic one, whose size is a power of two, by log2(size) exchanges of ever smaller halves.
+    """
     if group.size == 1:
         return x
     if not group.elastic:

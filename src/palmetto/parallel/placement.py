@@ -41,7 +41,7 @@ def _by_dimension(devices: Sequence[jax.Device], shape: tuple[int, ...]) -> Devi
                 return mesh_utils.create_hybrid_device_mesh(within, across, devices, allow_split_physical_axes=split)
             return mesh_utils.create_device_mesh(shape, devices, allow_split_physical_axes=split)
         except (NotImplementedError, AssertionError, ValueError):
-            continue
+            continue  # JAX says in all these ways that the sizes do not fit the torus, and then any order is right
     return np.array(sorted(devices, key=coordinates)).reshape(shape)
 
 

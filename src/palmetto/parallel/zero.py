@@ -23,7 +23,8 @@ class Zero:
     def __init__(self, sharding: Sharding, model: Model) -> None:
         self.level, self.data = sharding.zero, sharding.group("data")
         self._sharding, self._updated, self._model = sharding, sharding.updated, model
-        self._devices = sharding.sizes["model"]
+        self._sharers = sharding.sizes["model"]
+        """Of a layer: the devices along model."""
 
     def owned(self, parameters: Parameters) -> Parameters:
         """From parameters as they lie between steps to the parts that this device updates."""
@@ -47,8 +48,8 @@ class Zero:
 
     def _axes(self, name: str, array: jax.Array) -> Axes:
         """Along which of an arranged array's dimensions XLA keeps it divided: the last, if any."""
-        shared = name == "router" or (name in ("k", "v") and self._model.key_value_heads % self._devices)
-        divided = self._devices > 1 and spread_dimension(name) == -2 and not shared
+        shared = name == "router" or (name in ("k", "v") and self._model.key_value_heads % self._sharers)
+        divided = self._sharers > 1 and spread_dimension(name) == -2 and not shared
         return (None,) * (array.ndim - 1) + ("model" if divided else None,)
 
     def whole(self, arranged: Arranged) -> Arranged:
@@ -58,7 +59,7 @@ class Zero:
     @property
     def fetching(self) -> Fetch | None:
         """`fetch`, where it has anything to do."""
-        return self.fetch if self._gathers or self._devices > 1 else None
+        return self.fetch if self._gathers or self._sharers > 1 else None
 
     @property
     def _gathers(self) -> bool:
