@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,11 +13,13 @@ import pytest
 from palmetto import drills
 from palmetto.drills.report import PromiseBroken, Report
 from palmetto.drills.workplace import Workplace
-from palmetto.files import sha256
+from palmetto.files import read_json_lines, sha256
 
 pytestmark = pytest.mark.slow
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
+
+PALMETTO = Path(sys.executable).with_name("palmetto")
 
 
 @pytest.fixture(scope="module")
@@ -26,17 +29,21 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def command(tmp_path: Path, compiled: Path) -> Command:
-    """`palmetto` with a temporary directory of its own, `tmp_path`."""
+def environment(tmp_path: Path, compiled: Path) -> dict[str, str]:
+    """One with a temporary directory of its own, `tmp_path`."""
     environment = {k: v for k, v in os.environ.items() if k not in ("NPROC", "XLA_FLAGS")}
-    environment |= {
+    return environment | {
         "JAX_COMPILATION_CACHE_DIR": str(compiled),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "TMPDIR": str(tmp_path),
     }
-    palmetto = Path(sys.executable).with_name("palmetto")
+
+
+@pytest.fixture
+def command(environment: dict[str, str]) -> Command:
+    """`palmetto` in that environment."""
     return lambda *arguments: subprocess.run(
-        [palmetto, *arguments], env=environment, capture_output=True, text=True, timeout=600
+        [PALMETTO, *arguments], env=environment, capture_output=True, text=True, timeout=600
     )
 
 
@@ -60,6 +67,41 @@ def test_without_json_the_story_is_the_answer(command: Command, tmp_path: Path) 
     assert (done.returncode, done.stderr) == (0, "")
     check_story("ledger-tamper", done.stdout)
     assert "    | step 12: loss differs: recorded " in done.stdout
+    assert not list(tmp_path.iterdir())
+
+
+def is_alive(process: int) -> bool:
+    """Whether there is such a process, other than one that has ended and waits for its parent to notice."""
+    stat = Path(f"/proc/{process}/stat")
+    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="no /proc to see processes in")
+def test_sigterm_ends_a_drill_with_all_that_it_has_started(environment: dict[str, str], tmp_path: Path) -> None:
+    """Its training and that one's pods, which have sessions of their own."""
+    process = subprocess.Popen(
+        [PALMETTO, "drill", "pod-loss"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+    def started() -> list[int]:
+        events = [event for file in tmp_path.glob("*/disturbed/events.jsonl") for event in read_json_lines(file)]
+        return [event["process"] for event in events if event["event"] == "pod joined"]
+
+    try:
+        deadline = time.monotonic() + 300
+        while len(started()) < 2 and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.05)
+        (lock,) = tmp_path.glob("*/disturbed/.lock")
+        others = [int(lock.read_text()), *started()]
+        assert len(others) == 3
+        assert all(map(is_alive, others))
+        process.terminate()
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.communicate()
+    assert (process.returncode, err) == (130, "palmetto: interrupted\n")
+    assert not list(filter(is_alive, others))
     assert not list(tmp_path.iterdir())
 
 
@@ -111,6 +153,6 @@ def test_states_and_ledgers_that_differ_are_told_apart(
 def test_a_command_that_ends_otherwise_than_expected_breaks_the_promise(place: Workplace) -> None:
     run = place.run("untrained")
     with pytest.raises(
-        PromiseBroken, match=r"exit code 0 of `verify untrained`\? No: 2, palmetto: untrained: not a run"
+        PromiseBroken, match=r"exit code 0 of `verify untrained`\? No: exit code 2, palmetto: untrained: not a run"
     ):
         run.verify()

@@ -40,12 +40,28 @@ TORN_EVENTS: list[dict[str, Any]] = [
 POD_EVENTS: list[dict[str, Any]] = [
     {"event": "pod joined", "pod": 0, "process": 1},
     {"event": "pod joined", "pod": 1, "process": 2},
-    {"event": "pod lost", "pod": 1, "why": "ended by SIGKILL"},
+    {"event": "pod lost", "pod": 1, "step": 12, "why": "ended by SIGKILL"},
+    {"event": "leaves reassigned", "pod": 0, "step": 12, "leaves": [4, 5, 6, 7]},
     {"event": "pod joined", "pod": 1, "process": 3, "donor": 0},
-    {"event": "pod lost", "pod": 0, "why": "no sign of life for 5 s"},
+    {"event": "pod lost", "pod": 0, "step": 40, "why": "no sign of life for 5 s"},
+    {"event": "leaves reassigned", "pod": 1, "step": 40, "leaves": [0, 1, 2, 3]},
     {"event": "pod joined", "pod": 0, "process": 4, "donor": 1},
+    {"event": "pod lost", "pod": 1, "step": 60, "why": "ended by SIGKILL"},
+    {"event": "leaves reassigned", "pod": 0, "step": 60, "leaves": [4, 5, 6, 7]},
+    {"event": "pod lost", "pod": 0, "step": 60, "why": "ended by SIGKILL"},
+    {"event": "all pods lost", "step": 60},
     {"event": "resume", "checkpoint": 20},
+    {"event": "pod joined", "pod": 0, "process": 5},
+    {"event": "pod joined", "pod": 1, "process": 6},
 ]
+
+
+def pod_events(index: int, **changes: Any) -> list[dict[str, Any]]:
+    """The events with one of them changed."""
+    return [event | changes if each == index else event for each, event in enumerate(POD_EVENTS)]
+
+
+NO_ROOM = "palmetto: disturbed/checkpoints/00000030: the checkpoint could not be written (d/1: File too large); …\n"
 
 # Judge, the two rows that it compares, evidence of a promise that held, and of some that did not.
 CASES: dict[str, tuple[Judge, tuple[str, str], Evidence, list[Evidence]]] = {
@@ -60,6 +76,8 @@ CASES: dict[str, tuple[Judge, tuple[str, str], Evidence, list[Evidence]]] = {
             {"lines": [*nan_lines()[:-1], line(20, loss=math.nan)]},
             {"lines": [*nan_lines()[:-1], line(20, applied=False)]},
             {"lines": nan_lines()[:-1]},
+            {"lines": nan_lines()[: nans.STEP - 1]},
+            {"lines": []},
             {"events": []},
             {"events": [{"event": "skipped step", "step": 14}]},
         ],
@@ -83,19 +101,37 @@ CASES: dict[str, tuple[Judge, tuple[str, str], Evidence, list[Evidence]]] = {
             {"events": [ROLLBACK | {"batches": 19}]},
             {"lines": [*SPIKE_LINES[:-1], line(40, 1, batch="0 32")]},
             {"lines": SPIKE_LINES[:-1], "answer": "verified: 50 steps, bit for bit"},
+            {"lines": SPIKE_LINES[:30], "answer": "verified: 30 steps, bit for bit"},
+            {"lines": [], "answer": "verified: 0 steps, bit for bit"},
             {"answer": "verified: 40 steps, bit for bit"},
             {"answer": "step 31: loss differs: recorded 5, replayed 6"},
         ],
     ),
-    "kill": (kills.judge, ("undisturbed", "disturbed"), {"kills": 1}, [{"kills": 0}]),
+    "kill": (
+        kills.judge,
+        ("undisturbed", "disturbed"),
+        {"killed": kills.INSTANTS},
+        [{"killed": []}, *({"killed": {*kills.INSTANTS} - {missed}} for missed in kills.INSTANTS)],
+    ),
     "pod-loss": (
         pods.judge,
         ("undisturbed", "disturbed"),
         {"events": POD_EVENTS, "code": 1},
         [
-            *({"events": [*POD_EVENTS[:index], *POD_EVENTS[index + 1 :]]} for index in range(2, len(POD_EVENTS))),
-            {"events": [*POD_EVENTS[:-1], {"event": "resume", "checkpoint": 0}]},
+            {"events": []},
+            *({"events": [*POD_EVENTS[:index], *POD_EVENTS[index + 1 :]]} for index in (2, 3, 4, 5, 6, 7, 11, 12)),
+            {"events": pod_events(2, why="no sign of life for 5 s")},
+            {"events": pod_events(5, why="ended by SIGKILL")},
+            {"events": pod_events(3, step=13)},
+            {"events": pod_events(6, step=41)},
+            {"events": pod_events(3, pod=1)},
+            {"events": pod_events(4, donor=1)},
+            {"events": pod_events(7, donor=None)},
+            {"events": pod_events(12, checkpoint=0)},
+            {"events": [POD_EVENTS[12], *POD_EVENTS[:12]]},
             {"code": 0},
+            {"code": 2},
+            {"code": None},
         ],
     ),
     "torn-checkpoint": (
@@ -114,25 +150,49 @@ CASES: dict[str, tuple[Judge, tuple[str, str], Evidence, list[Evidence]]] = {
     "full-disk": (
         storage.judge_full_disk,
         ("undisturbed", "disturbed"),
-        {"error": "step 30\npalmetto: no room\n", "whole": [10, 20, 25], "answer": "verified: 40 steps, bit for bit"},
+        {
+            "error": f"step 30\n{NO_ROOM}",
+            "whole": [10, 20, 25],
+            "lines": 34,
+            "answer": "verified: 34 steps, bit for bit",
+        },
         [
+            {"error": ""},
             {"error": "step 30\n"},
-            {"error": "Traceback (most recent call last):\npalmetto: no room\n"},
-            {"error": "palmetto: no room\npalmetto: no room\n"},
-            {"error": "palmetto: no room\nmore words\n"},
+            {"error": f"Traceback (most recent call last):\n{NO_ROOM}"},
+            {"error": NO_ROOM + NO_ROOM},
+            {"error": f"{NO_ROOM}more words\n"},
+            {"error": "palmetto: no room\n"},
+            {"error": NO_ROOM.replace("File too large", "no idea")},
+            {"error": NO_ROOM.replace("00000030", "00000040")},
             {"whole": [10, 20, 25, 30]},
             {"whole": [10, 20]},
             {"whole": []},
             {"answer": "step 30: checkpoint differs"},
+            {"answer": "verified: 0 steps, bit for bit"},
+            {"answer": "verified: 33 steps, bit for bit"},
+            {"lines": 0, "answer": "verified: 0 steps, bit for bit"},
+            {"lines": 29, "answer": "verified: 29 steps, bit for bit"},
         ],
     ),
     "ledger-tamper": (
         tampering.judge,
         ("intact", "altered"),
-        {"answers": {"a byte": "step 12: ledger line differs", "a forgery": "step 12: loss differs"}},
+        {
+            "to_the_byte": "step 12: ledger line: ledger.jsonl: line 12, step 12: not the line that was written",
+            "to_the_forgery": "step 12: loss differs: recorded 4.25, replayed 5.25",
+            "honest": 5.25,
+            "claimed": 4.25,
+        },
         [
-            {"answers": {"a byte": "step 12: ledger line differs", "a forgery": "verified: 20 steps, bit for bit"}},
-            {"answers": {"a byte": "step 13: ledger line differs", "a forgery": "step 12: loss differs"}},
+            {"to_the_byte": "verified: 20 steps, bit for bit"},
+            {"to_the_byte": "step 13: ledger line: ledger.jsonl: line 13, step 13: not the line that was written"},
+            {"to_the_byte": "step 12: loss differs: recorded 4.25, replayed 5.25"},
+            {"to_the_forgery": "verified: 20 steps, bit for bit"},
+            {"to_the_forgery": "step 12: ledger line: ledger.jsonl: line 12, step 12: not the line that was written"},
+            {"to_the_forgery": "step 12: grad_norm differs: recorded 4.25, replayed 5.25"},
+            {"to_the_forgery": "step 13: loss differs: recorded 4.25, replayed 5.25"},
+            {"to_the_forgery": "step 12: loss differs: recorded 4.25, replayed 4.5"},
         ],
     ),
 }  # fmt: skip

@@ -1,5 +1,7 @@
 """What a drill's report tells, what it keeps, and how the verdict comes about."""
 
+import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -72,13 +74,31 @@ def test_digests_that_differ_break_the_promise(report: Report) -> None:
     assert report.checks == ["undisturbed as undisturbed: the same parameters and ledger"]
 
 
+@pytest.mark.parametrize("lacks", ["undisturbed", "disturbed"])
+def test_a_digest_that_only_one_has_breaks_the_promise(report: Report, lacks: str) -> None:
+    rows = {"undisturbed": {"ledger": "a"}, "disturbed": {"ledger": "a"}}
+    rows["disturbed" if lacks == "undisturbed" else "undisturbed"]["parameters"] = "b"
+    report.compare(rows)
+    with pytest.raises(PromiseBroken, match="not the same parameters"):
+        report.check_same("disturbed", "undisturbed")
+
+
 def break_promise(place: Workplace, report: Report) -> None:
     report.do("nothing")
     report.check("it rains", False, "the sun shines")
 
 
-def raise_error(place: Workplace, report: Report) -> None:
-    raise ZeroDivisionError
+def stumble(place: Workplace, report: Report) -> None:
+    report.do("nothing")
+    raise KeyError("a field\nthat a run did not write")
+
+
+def interrupt(place: Workplace, report: Report) -> None:
+    raise KeyboardInterrupt
+
+
+def terminate(place: Workplace, report: Report) -> None:
+    signal.raise_signal(signal.SIGTERM)
 
 
 @pytest.mark.parametrize("as_json", [False, True])
@@ -98,9 +118,28 @@ def test_a_broken_promise_is_exit_code_1_and_leaves_its_directory(
     assert (b'"held": false' in out) == as_json
 
 
-def test_an_error_leaves_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, told: list[str]) -> None:
+def test_what_a_drill_stumbles_on_breaks_the_promise_in_a_line_and_is_kept(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, told: list[str]
+) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setitem(drills.DRILLS, "nan", Drill("", raise_error))
-    with pytest.raises(ZeroDivisionError):
+    monkeypatch.setitem(drills.DRILLS, "nan", Drill("", stumble))
+    report = drills.run("nan", told.append)
+    (folder,) = tmp_path.iterdir()
+    assert report.broken is not None
+    assert report.broken.startswith("KeyError: 'a field\\nthat a run did not write'; more is in traceback.txt (kept")
+    assert str(folder.resolve()) in report.broken
+    assert "in stumble" in (folder / "traceback.txt").read_text()
+    assert told[-1] == f"\n✗ {report.broken}"
+
+
+@pytest.mark.parametrize("end", [interrupt, terminate])
+def test_a_drill_that_is_ended_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, told: list[str], end: Callable[[Workplace, Report], None]
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setitem(drills.DRILLS, "nan", Drill("", end))
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt):
         drills.run("nan", told.append)
     assert not list(tmp_path.iterdir())
+    assert signal.getsignal(signal.SIGTERM) == before

@@ -1,7 +1,9 @@
 """Drills: a small training with a fault injected, and whether the promise held; so that users see it for themselves."""
 
 import shutil
+import signal
 import tempfile
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +17,7 @@ from palmetto.drills.storage import full_disk, torn_checkpoint
 from palmetto.drills.tampering import ledger_tamper
 from palmetto.drills.workplace import Workplace
 from palmetto.errors import UserError, nearest
+from palmetto.files import write_text
 
 
 class Drill(NamedTuple):
@@ -38,22 +41,36 @@ DRILLS = {
 def run(name: str | None, tell: Callable[[str], None]) -> Report:
     """Runs a drill in a temporary directory, which is kept if the promise was broken; `tell` gets the story, in lines.
 
-    UserError lists the drills where `name` is none of them.
+    UserError lists the drills where `name` is none of them. SIGTERM is a KeyboardInterrupt as SIGINT is: what the drill
+    has started is ended, and its directory removed.
     """
     if name not in DRILLS:
         asked = "which drill?" if name is None else f"drill {name!r}: no such drill{nearest(name, DRILLS)};"
         raise UserError(f"{asked} expected one of {', '.join(DRILLS)}")
     drill = DRILLS[name]
     report = Report(name, drill.promise, tell)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     folder = Path(tempfile.mkdtemp(prefix=f"palmetto-drill-{name}-")).resolve()
     try:
-        drill.run(Workplace(folder), report)
-    except PromiseBroken as broken:
-        report.conclude(f"{broken} (kept for a look: {folder})")
-        return report
+        broken = _what_broke(drill, Workplace(folder), report)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    shutil.rmtree(folder)
-    report.conclude(None)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    if broken is None:
+        shutil.rmtree(folder)
+    report.conclude(broken and f"{broken} (kept for a look: {folder})")
     return report
+
+
+def _what_broke(drill: Drill, place: Workplace, report: Report) -> str | None:
+    """Runs the drill; what broke the promise, in one line, or None."""
+    try:
+        drill.run(place, report)
+    except PromiseBroken as broken:
+        return " ".join(str(broken).split())
+    except Exception as error:  # a run may leave what nobody has thought of: that must not pass, nor be lost
+        write_text(place.folder / "traceback.txt", traceback.format_exc())
+        return f"{type(error).__name__}: {' '.join(str(error).split())}; more is in traceback.txt"
+    return None

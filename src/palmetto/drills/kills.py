@@ -1,14 +1,24 @@
 """Kill -9, again and again."""
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Collection
 
 from palmetto.drills.report import Report
 from palmetto.drills.spikes import spoil
 from palmetto.drills.workplace import Run, Workplace
 from palmetto.files import read_json_lines
 
+IN_A_STEP, WHILE_WRITING, AFTER_A_ROLLBACK = INSTANTS = (
+    "in the middle of a step",
+    "while a checkpoint is written",
+    "right after a rollback",
+)
+
 _LINES = 7
 """In the ledger at the first kill."""
+
+_TRIES = 5
+"""How often a run may be over before a certain instant of it was seen: on a busy machine the drill may come late."""
 
 
 def kill(place: Workplace, report: Report) -> None:
@@ -20,42 +30,46 @@ def kill(place: Workplace, report: Report) -> None:
     undisturbed.train()
     report.logged(undisturbed.new_events())
 
-    def at_a_rollback() -> bool:
-        return any(event["event"] == "rollback" for event in read_json_lines(run.events))
-
-    kills = 0
-    report.do("train another run of the same, killed in the middle of a step")
-    kills += _killed(run, lambda: _lines(run) >= _LINES, report)
-    report.do("the same command, killed while a checkpoint is written")
-    kills += _killed(run, lambda: bool(run.whole_checkpoints() and run.incomplete_checkpoint()), report)
-    report.do("the same command, killed right after a rollback")
-    kills += _killed(run, at_a_rollback, report)
+    comes: dict[str, Callable[[], bool]] = {
+        IN_A_STEP: lambda: run.line_count() >= _LINES,
+        WHILE_WRITING: lambda: bool(run.whole_checkpoints() and run.incomplete_checkpoint()),
+        AFTER_A_ROLLBACK: lambda: any(event["event"] == "rollback" for event in read_json_lines(run.events)),
+    }
+    killed: list[str] = []
+    for when, has_come in comes.items():
+        report.do(f"{'the same command' if killed else 'train another run of the same'}, killed {when}")
+        if was_killed(place, run, when, has_come, report):
+            killed.append(when)
     report.do("the same command, to its end")
     run.train()
     report.logged(run.new_events())
 
     report.compare({each.name: each.digests() for each in (undisturbed, run)})
-    judge(report, kills)
+    judge(report, killed)
 
 
-def judge(report: Report, kills: int) -> None:
-    """Whether the kills changed anything, and there were some."""
-    report.check("the run was killed on the way", kills > 0, "it ended before each of the instants was seen")
+def judge(report: Report, killed: Collection[str]) -> None:
+    """killed: the `INSTANTS` at which the run was."""
+    for when in INSTANTS:
+        report.check(f"killed {when}", when in killed, "it ended before this instant was seen")
     report.check_same("disturbed", "undisturbed")
 
 
-def _killed(run: Run, instant: Callable[[], bool], report: Report) -> bool:
-    """Kills the run at an instant and tells what that left; whether it came before the end."""
-    killed = run.kill_when(instant)
-    report.logged(run.new_events())
+def was_killed(place: Workplace, run: Run, when: str, has_come: Callable[[], bool], report: Report) -> bool:
+    """Kills the run at an instant and tells what that left; a run that was done before is put back to try again."""
+    for _ in range(_TRIES):
+        before = place.copy(run, "before")
+        killed = run.kill_when(when, has_come)
+        report.logged(run.new_events())
+        report.found(f"{'killed' if killed else 'it ended before this instant was seen'}: {_what_is_left(run)}")
+        if killed:
+            shutil.rmtree(before.path)
+            return True
+        run.put_back(before)
+    return False
+
+
+def _what_is_left(run: Run) -> str:
     whole, incomplete = run.whole_checkpoints(), run.incomplete_checkpoint()
-    state = f"{_lines(run)} lines in the ledger, newest checkpoint {whole[-1] if whole else 'none'}"
-    if incomplete:
-        state += f", {incomplete} incomplete"
-    report.found(f"killed: {state}" if killed else f"it ended before this instant was seen: {state}")
-    return killed
-
-
-def _lines(run: Run) -> int:
-    """How many lines the ledger has, the last one perhaps not all of it."""
-    return run.ledger.read_bytes().count(b"\n") if run.ledger.exists() else 0
+    left = f"{run.line_count()} lines in the ledger, newest checkpoint {whole[-1] if whole else 'none'}"
+    return f"{left}, {incomplete} incomplete" if incomplete else left

@@ -36,8 +36,9 @@ def nan(place: Workplace, report: Report) -> None:
     run.train()
     report.logged(run.new_events())
     lines = run.lines()
-    for step in (STEP - 1, STEP, STEP + 1, last):
-        report.found(f"step {step}: loss {lines[step - 1].loss:.4f}")
+    for line in lines:
+        if line.step in (STEP - 1, STEP, STEP + 1, last):
+            report.found(f"step {line.step}: loss {line.loss:.4f}")
 
     report.compare({f"before step {STEP}": before, f"after step {STEP}": after})
     judge(report, lines, events, last)
@@ -45,11 +46,11 @@ def nan(place: Workplace, report: Report) -> None:
 
 def judge(report: Report, lines: list[Line], events: list[dict[str, Any]], last: int) -> None:
     """Whether the step changed nothing, is on the record, and the others went on to step `last`."""
-    bad, rest = lines[STEP - 1], lines[STEP:]
     report.check_same(f"after step {STEP}", f"before step {STEP}")
+    bad, rest = lines[STEP - 1 : STEP], lines[STEP:]
     report.check(f"the ledger has step {STEP} as NaN and not applied",
-                 math.isnan(bad.loss) and math.isnan(bad.grad_norm) and not bad.applied,
-                 f"loss {bad.loss}, gradient norm {bad.grad_norm}, {'' if bad.applied else 'not '}applied")  # fmt: skip
+                 [(line.step, math.isnan(line.loss), math.isnan(line.grad_norm), line.applied) for line in bad]
+                 == [(STEP, True, True, False)], f"{bad}")  # fmt: skip
     skipped = [event["step"] for event in events if event["event"] == "skipped step"]
     report.check(f"the event log has step {STEP} as skipped", skipped == [STEP], f"skipped steps {skipped}")
     sound = [line.step for line in rest if line.applied and math.isfinite(line.loss)]

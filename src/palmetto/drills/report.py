@@ -54,7 +54,7 @@ class Report:
         columns = list(dict.fromkeys(column for row in rows.values() for column in row))
         self._tell("\n" + _row("", columns, width))
         for name, row in rows.items():
-            self._tell(_row(name, [row[column] for column in columns], width))
+            self._tell(_row(name, [row.get(column, "none") for column in columns], width))
         self._tell("")
 
     def check(self, claim: str, held: bool, otherwise: str) -> None:
@@ -67,7 +67,7 @@ class Report:
     def check_same(self, disturbed: str, undisturbed: str) -> None:
         """Claims that two rows of the comparison are equal in every column."""
         ours, theirs = self.digests[disturbed], self.digests[undisturbed]
-        differing = [column for column in ours if ours[column] != theirs[column]]
+        differing = [column for column in ours | theirs if ours.get(column) != theirs.get(column)]
         self.check(f"{disturbed} as {undisturbed}: the same {_listed(ours)}", not differing,
                    f"not the same {_listed(differing)}")  # fmt: skip
 

@@ -1,15 +1,16 @@
 """Storage that fails: a checkpoint cut short, and a disk that fills up."""
 
+import errno
 import os
 import resource
 from pathlib import Path
 from typing import Any
 
-from palmetto.drills.report import Report
+from palmetto.drills.report import PromiseBroken, Report
 from palmetto.drills.workplace import Run, Workplace
 
-_PIECE = 25
-"""The step that the disturbed runs are trained to first."""
+_PIECE, _NEXT = 25, 30
+"""The step that the disturbed runs are trained to first, and that of the checkpoint after it."""
 
 _LIMIT = 64 * 1024
 """Bytes that a file may have on the full disk; the largest of a checkpoint has more."""
@@ -18,7 +19,10 @@ _LIMIT = 64 * 1024
 def torn_checkpoint(place: Workplace, report: Report) -> None:
     """The newest checkpoint's largest file is cut in half."""
     undisturbed, run = _undisturbed(place, report), _piece(place, report)
-    *_, before, newest = run.whole_checkpoints()
+    whole = run.whole_checkpoints()
+    if len(whole) < 2:
+        raise PromiseBroken(f"two checkpoints by step {_PIECE}? No: {whole}")
+    before, newest = whole[-2:]
     arrays = run.checkpoints / f"{newest:08d}" / "arrays"
     file = max((path for path in arrays.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
     size = file.stat().st_size
@@ -59,7 +63,7 @@ def full_disk(place: Workplace, report: Report) -> None:
     ).err
     report.logged(run.new_events())
     report.said(error.splitlines()[-1:])
-    whole = run.whole_checkpoints()
+    whole, lines = run.whole_checkpoints(), run.line_count()
     report.do("palmetto verify, of what the full disk left")
     answer = run.verify()
     report.said([answer])
@@ -68,15 +72,21 @@ def full_disk(place: Workplace, report: Report) -> None:
     report.logged(run.new_events())
 
     report.compare({each.name: each.digests() for each in (undisturbed, run)})
-    judge_full_disk(report, error, whole, answer)
+    judge_full_disk(report, error, whole, lines, answer)
 
 
-def judge_full_disk(report: Report, error: str, whole: list[int], answer: str) -> None:
-    """error: what the run said on standard error; whole: the checkpoints it left; answer: what verify said of it."""
+def judge_full_disk(report: Report, error: str, whole: list[int], lines: int, answer: str) -> None:
+    """error: what the run said on standard error; whole: the checkpoints it left; lines: how many the ledger had;
+    answer: what verify said of both.
+    """
     told = [line for line in error.splitlines() if line.startswith("palmetto: ") or "Traceback" in line]
     report.check("one line told it, with exit code 2", len(told) == 1 and error.endswith(f"{told[0]}\n"), f"{told}")
-    report.check(f"checkpoint {_PIECE} stayed the newest, and ledger and checkpoints verify",
-                 whole[-1:] == [_PIECE] and answer.startswith("verified: "), f"{whole}, {answer}")  # fmt: skip
+    report.check(f"it names checkpoint {_NEXT} and why it was not written",
+                 f"checkpoints/{_NEXT:08d}: the checkpoint could not be written" in told[0]
+                 and os.strerror(errno.EFBIG) in told[0], told[0])  # fmt: skip
+    report.check(f"checkpoint {_PIECE} stayed the newest", whole[-1:] == [_PIECE], f"{whole}")
+    report.check(f"the ledger has at least the {_NEXT} steps to that checkpoint", lines >= _NEXT, f"{lines} steps")
+    report.check("all of it verifies", answer == f"verified: {lines} steps, bit for bit", f"it said {answer!r}")
     report.check_same("disturbed", "undisturbed")
 
 

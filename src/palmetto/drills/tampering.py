@@ -23,23 +23,26 @@ def ledger_tamper(place: Workplace, report: Report) -> None:
     altered, forged = place.copy(run, "altered"), place.copy(run, "forged")
     was, became = alter_byte(altered)
     report.do(f"change one byte of the ledger, in the loss of step {STEP}: {was} to {became}; palmetto verify")
-    answers = {"the changed byte": altered.verify(expect=1)}
-    report.said([answers["the changed byte"]])
+    to_the_byte = altered.verify(expect=1)
+    report.said([to_the_byte])
     honest, claimed = forge(forged)
     report.do(f"forge the ledger: step {STEP} claims a loss of {claimed:.4f} instead of {honest:.4f}, the chain of "
               "hashes is mended, the checkpoints, which hold some, are deleted; palmetto verify")  # fmt: skip
-    answers["the forged loss"] = forged.verify(expect=1)
-    report.said([answers["the forged loss"]])
+    to_the_forgery = forged.verify(expect=1)
+    report.said([to_the_forgery])
 
     report.compare({each.name: _digests(each) for each in (run, altered, forged)})
-    judge(report, answers)
+    judge(report, to_the_byte, to_the_forgery, honest, claimed)
 
 
-def judge(report: Report, answers: dict[str, str]) -> None:
-    """answers: what verify said, by what was altered."""
-    for altered, answer in answers.items():
-        named = answer.startswith(f"step {STEP}: ")
-        report.check(f"verify named step {STEP} for {altered}", named, f"it said {answer}")
+def judge(report: Report, to_the_byte: str, to_the_forgery: str, honest: float, claimed: float) -> None:
+    """What verify said to each; the loss as it was, and as the forger has it. The one is found by the chain of hashes,
+    the other only by taking the step again."""
+    report.check(f"verify named the ledger's line of step {STEP} for the changed byte",
+                 to_the_byte.startswith(f"step {STEP}: ledger line: "), f"it said {to_the_byte!r}")  # fmt: skip
+    report.check(f"verify named the loss of step {STEP} for the forged one, and what it was",
+                 to_the_forgery == f"step {STEP}: loss differs: recorded {claimed}, replayed {honest}",
+                 f"it said {to_the_forgery!r}")  # fmt: skip
 
 
 def alter_byte(run: Run) -> tuple[str, str]:

@@ -6,16 +6,15 @@ All that is done to a run is done by commands in processes of their own, as a us
 import json
 import os
 import shutil
-import subprocess
-import sys
-import time
+import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from palmetto import recipes, stages
 from palmetto.corpus import python_text
-from palmetto.drills.report import Digests, PromiseBroken
+from palmetto.drills.command import Command, Said
+from palmetto.drills.report import Digests
 from palmetto.files import read_json, read_json_lines, sha256, write_bytes, write_text
 from palmetto.run_directory import RunDirectory
 from palmetto.training import ledger
@@ -41,13 +40,6 @@ training:
 
 _TEXT_BYTES = 100_000
 _PALMETTO = "from palmetto.cli import main; main()"
-
-
-class Said(NamedTuple):
-    """What a command printed."""
-
-    out: str
-    err: str
 
 
 class Workplace:
@@ -76,7 +68,7 @@ class Workplace:
         return Run(self.folder, name, overrides)
 
     def copy(self, run: "Run", name: str) -> "Run":
-        """A run as it stands, under another name, to verify."""
+        """A run as it stands, under another name, to verify or to put back."""
         shutil.copytree(run.path, self.folder / name)
         return Run(self.folder, name, ())
 
@@ -97,7 +89,7 @@ class Run(RunDirectory):
         """`palmetto train`, the same command each time but for `arguments`."""
         return self.command(*self._train, *arguments, expect=expect, **options)
 
-    def start_train(self, *arguments: str) -> "subprocess.Popen[bytes]":
+    def start_train(self, *arguments: str) -> Command:
         """The same command, not waited for."""
         return self.start(*self._train, *arguments)
 
@@ -107,31 +99,25 @@ class Run(RunDirectory):
 
     def command(self, *arguments: str, expect: int = 0, **options: Any) -> Said:
         """Any command to its end; PromiseBroken unless it exits with `expect`. `options` are those of `start`."""
-        process = self.start(*arguments, **options)
-        try:
-            out, err = (self._shortened(stream.decode(errors="replace")) for stream in process.communicate())
-        finally:
-            process.kill()
-            process.wait()
-        if process.returncode != expect:
-            last = err.strip().rpartition("\n")[2]
-            raise PromiseBroken(f"exit code {expect} of `{' '.join(arguments)}`? No: {process.returncode}, {last}")
-        return Said(out, err)
+        with self.start(*arguments, **options) as command:
+            return command.end(expect)
 
-    def kill_when(self, instant: Callable[[], bool]) -> bool:
-        """`palmetto train`, killed (SIGKILL) as soon as `instant` has come; whether it came before the end."""
-        process = self.start_train()
-        try:
-            while process.poll() is None and not instant():
-                time.sleep(0.001)
-        finally:
-            process.kill()
-            process.communicate()  # waits, and closes the pipes
-        return process.returncode < 0
+    def kill_when(self, what: str, instant: Callable[[], bool]) -> bool:
+        """`palmetto train`, killed (SIGKILL) as soon as `instant` has come; whether it came before the end.
+
+        PromiseBroken where the run ended otherwise than by this or by being done.
+        """
+        with self.start_train() as command:
+            if not command.wait_for(what, instant):
+                command.end(0)
+                return False
+            command.kill()
+            command.end(-signal.SIGKILL, 0)
+            return command.code != 0
 
     def start(
         self, *arguments: str, program: str = _PALMETTO, environment: dict[str, str] | None = None, **options: Any
-    ) -> "subprocess.Popen[bytes]":
+    ) -> Command:
         """Python's `program` as a process in the workplace, with more in its environment; `options` are Popen's."""
         # The processes of a drill share what they compile.
         cache = {
@@ -139,15 +125,13 @@ class Run(RunDirectory):
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
             "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "0",
         }
-        return subprocess.Popen(
-            [sys.executable, "-P", "-c", program, *arguments],
-            cwd=self._folder,
-            env=cache | os.environ | (environment or {}),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            **options,
-        )
+        return Command(arguments, self._folder, program, cache | os.environ | (environment or {}), **options)
+
+    def put_back(self, copy: "Run") -> None:
+        """Has the run be what it was when the copy was made of it, all events told; there is no copy then."""
+        shutil.rmtree(self.path)
+        copy.path.rename(self.path)
+        self._events_told = len(read_json_lines(self.events))
 
     # What there is to see of it
 
@@ -163,11 +147,19 @@ class Run(RunDirectory):
         """The ledger so far."""
         return ledger.read(self.ledger)[0]
 
+    def line_count(self) -> int:
+        """How many lines the ledger has, the last one perhaps not all of it; quicker than to read them."""
+        return self.ledger.read_bytes().count(b"\n") if self.ledger.exists() else 0
+
     def new_events(self) -> list[dict[str, Any]]:
         """What was logged since this was last asked, validations left out; `text` is what was said."""
         events = read_json_lines(self.events)
         new, self._events_told = events[self._events_told :], len(events)
-        return [event | {"text": self._shortened(event["text"])} for event in new if event["event"] != "validation"]
+        return [
+            event | {"text": event["text"].replace(f"{self._folder}/", "")}
+            for event in new
+            if event["event"] != "validation"
+        ]
 
     def whole_checkpoints(self) -> list[int]:
         """The steps of those that have their manifest, ascending."""
@@ -178,7 +170,3 @@ class Run(RunDirectory):
         steps = [int(directory.name) for directory in self.checkpoints.glob("[0-9]*")]
         whole = self.whole_checkpoints()
         return next((step for step in steps if step > max(whole, default=0)), None)
-
-    def _shortened(self, text: str) -> str:
-        """A text with the workplace's path left out."""
-        return text.replace(f"{self._folder}/", "")

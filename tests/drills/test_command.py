@@ -1,0 +1,201 @@
+"""The commands of a drill: what they do otherwise than expected, or not in time, is a broken promise."""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from palmetto.drills import command as commands
+from palmetto.drills.command import Command
+from palmetto.drills.kills import was_killed
+from palmetto.drills.report import PromiseBroken, Report
+from palmetto.drills.workplace import Run, Workplace
+
+Start = Callable[..., Command]
+
+DEAF = """
+import pathlib, signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+pathlib.Path("ready").touch()
+time.sleep(600)
+"""
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Start:
+    return lambda program, *arguments: Command(arguments, tmp_path, program, os.environ)
+
+
+@pytest.fixture
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commands, "DEADLINE", 0.5)
+    monkeypatch.setattr(commands, "_GRACE", 0.5)
+
+
+def test_what_a_command_says_leaves_the_folder_out(start: Start, tmp_path: Path) -> None:
+    with start("import sys; print(sys.argv[1]); print(f'a\\n{sys.argv[1]}', file=sys.stderr)", f"{tmp_path}/x") as one:
+        said = one.end(0)
+    assert said == ("x\n", "a\nx\n")
+    assert said.last_words == "x"
+
+
+@pytest.mark.parametrize(
+    ("program", "expected", "told"),
+    [
+        ("raise SystemExit(3)", (0,), r"exit code 0 of `a b`\? No: exit code 3, without a word"),
+        (
+            "1 / 0",
+            (0, 2),
+            r"exit code 0 or exit code 2 of `a b`\? No: exit code 1, ZeroDivisionError: .* zero",
+        ),
+        ("", (1,), r"exit code 1 of `a b`\? No: exit code 0, without a word"),
+        ("import os; os.kill(os.getpid(), 9)", (0,), r"exit code 0 of `a b`\? No: SIGKILL, without a word"),
+        ("import os; os.kill(os.getpid(), 6)", (-signal.SIGKILL, 0), r"SIGKILL or exit code 0 of .* No: SIGABRT"),
+    ],
+)
+def test_an_end_that_was_not_expected(start: Start, program: str, expected: tuple[int, ...], told: str) -> None:
+    with start(program, "a", "b") as command, pytest.raises(PromiseBroken, match=told):
+        command.end(*expected)
+
+
+@pytest.mark.usefixtures("hurried")
+def test_a_command_that_hangs_is_ended_and_a_broken_promise(start: Start, tmp_path: Path) -> None:
+    with start(DEAF, "a", "b") as command:
+        while not (tmp_path / "ready").exists():
+            time.sleep(0.01)
+        with pytest.raises(PromiseBroken, match=r"an end of `a b`\? No: it still runs after 0\.5 s"):
+            command.end(0)
+        assert command.code is None
+    assert command.code == -signal.SIGKILL
+
+
+@pytest.mark.usefixtures("hurried")
+def test_what_does_not_come_in_time_is_a_broken_promise(start: Start) -> None:
+    with start(DEAF) as command, pytest.raises(PromiseBroken, match=r"the end of days\? No: not within 0\.5 s"):
+        command.wait_for("the end of days", lambda: False)
+
+
+def test_what_is_waited_for_comes_or_does_not_before_the_end(start: Start) -> None:
+    with start("") as command:
+        assert command.wait_for("never", lambda: 0) is None
+    with start(DEAF) as command:
+        assert command.wait_for("at once", lambda: 7) == 7
+        command.kill()
+        assert command.end(-signal.SIGKILL).last_words == "without a word"
+
+
+OBEDIENT = """
+import pathlib, signal, sys, time
+signal.signal(signal.SIGTERM, lambda *told: sys.exit(5))
+pathlib.Path('ready').touch()
+time.sleep(600)
+"""
+
+
+def test_a_command_ends_with_its_context_and_is_asked_first(start: Start, tmp_path: Path) -> None:
+    def interrupted() -> bool:
+        if (tmp_path / "ready").exists():
+            raise KeyboardInterrupt
+        return False
+
+    command = start(OBEDIENT)
+    with pytest.raises(KeyboardInterrupt), command:
+        command.wait_for("an interrupt", interrupted)
+    assert command.code == 5
+
+
+class Stub(Run):
+    """A run whose `palmetto train` is another program."""
+
+    program = ""
+
+    def start_train(self, *arguments: str) -> Command:
+        return self.start("train", program=self.program)
+
+
+@pytest.fixture
+def stub(tmp_path: Path) -> Stub:
+    (tmp_path / "run").mkdir()
+    return Stub(tmp_path, "run", ())
+
+
+def test_a_run_is_killed_at_an_instant(stub: Stub, tmp_path: Path) -> None:
+    stub.program = "import pathlib, time; pathlib.Path('now').touch(); time.sleep(600)"
+    assert stub.kill_when("now", (tmp_path / "now").exists)
+
+
+def test_a_run_that_is_done_before_was_not_killed(stub: Stub) -> None:
+    assert not stub.kill_when("never", lambda: False)
+
+
+@pytest.mark.parametrize(
+    ("program", "told"),
+    [
+        ("raise RuntimeError('no checkpoint')", "No: exit code 1, RuntimeError: no checkpoint"),
+        ("import os; os.kill(os.getpid(), 9)", "No: SIGKILL"),
+        ("import os; os.kill(os.getpid(), 11)", "No: SIGSEGV"),
+    ],
+)
+def test_a_run_that_fails_before_the_instant_is_a_broken_promise(stub: Stub, program: str, told: str) -> None:
+    """Also one that another than the drill has killed."""
+    stub.program = program
+    with pytest.raises(PromiseBroken, match=told):
+        stub.kill_when("never", lambda: False)
+
+
+def test_a_run_that_fails_at_the_instant_is_a_broken_promise(stub: Stub, tmp_path: Path) -> None:
+    stub.program = "import os, pathlib; pathlib.Path('now').write_text(f'{os.getpid()}\\n'); 1 / 0"
+
+    def comes_late() -> bool:
+        """At its end: what was written is whole."""
+        if not ((tmp_path / "now").exists() and (process := (tmp_path / "now").read_text()).endswith("\n")):
+            return False
+        os.waitid(os.P_PID, int(process), os.WEXITED | os.WNOWAIT)
+        return True
+
+    with pytest.raises(PromiseBroken, match="ZeroDivisionError"):
+        stub.kill_when("now", comes_late)
+
+
+class Copies(Workplace):
+    """A workplace without text or tokens."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+
+def test_a_run_that_was_done_too_early_is_put_back_and_tried_again(
+    stub: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stub.ledger.write_text("one\n")
+    left: list[int] = []
+
+    def kill_when(what: str, instant: Callable[[], bool]) -> bool:
+        left.append(stub.line_count())
+        stub.ledger.write_text("one\ntwo\n")
+        stub.record_event("resume", text="going on")
+        return len(left) == 3
+
+    monkeypatch.setattr(stub, "kill_when", kill_when)
+    report = Report("kill", "", lambda text: None)
+    report.do("kill")
+    assert was_killed(Copies(tmp_path), stub, "now", lambda: True, report)
+    assert left == [1, 1, 1]
+    assert stub.line_count() == 2
+    assert report.story[0]["said"] == ["going on"] * 3
+    assert [text.partition(":")[0] for text in report.story[0]["found"]] == [
+        "it ended before this instant was seen", "it ended before this instant was seen", "killed",
+    ]  # fmt: skip
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_a_run_that_is_always_done_too_early_was_not_killed(
+    stub: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stub, "kill_when", lambda what, instant: False)
+    report = Report("kill", "", lambda text: None)
+    report.do("kill")
+    assert not was_killed(Copies(tmp_path), stub, "now", lambda: True, report)
