@@ -50,4 +50,6 @@ def test_logits_are_those_of_one_device_and_the_cache_stays_divided(name: str) -
         assert keys.addressable_shards[0].data.shape[2] == heads, "its own heads, or the one that all share"
         np.testing.assert_allclose(keys, all_keys, rtol=0, atol=3e-6 * float(np.abs(all_keys).max()))
     gathered = re.findall(r"\w+\[([\d,]*)\]\S* all-gather\(", program)
-    assert all(re.fullmatch(r"(2,1|4,4),\d+", shape) for shape in gathered), f"more than the activations of a token: {gathered}"
+    assert all(re.fullmatch(r"(2,1|4,4),\d+", shape) for shape in gathered), (
+        f"more than the activations of a token: {gathered}"
+    )

@@ -89,7 +89,7 @@ def test_a_tpus_kernel_is_called_by_each_device_for_its_heads(
     assert all(f"tensor<2x{own}x128x128xf32>" in line for line in kernels)
 
     windows: Any = jax.ShapeDtypeStruct((8, 129), jnp.int32, sharding=sharding.place())
-    losses: Any = window_losses(recipe, layout.for_platform("tpu"), sharding)
+    losses = jax.jit(window_losses(recipe, layout.for_platform("tpu"), sharding))
     parameters = states.shapes(recipe, sharding).parameters
     lowered = losses.trace(parameters, Batch(windows)).lower(lowering_platforms=("tpu",))
     assert "tpu_custom_call" in lowered.as_text()

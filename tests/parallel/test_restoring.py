@@ -1,4 +1,4 @@
-"""A checkpoint of any layout is restored onto any other, to the bit, and trains on there."""
+"""A checkpoint of any layout is restored onto any other, to the bit."""
 
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,6 @@ LAYOUTS: tuple[dict[str, Any], ...] = (
     {"data": 2, "stage": 2, "zero": 1},
     {"sequence": 2, "expert": 4},
     {"pod": 2, "data": 2, "model": 2, "zero": 2},
-    {},
-    {"data": 4},
 )
 """Each is restored from what the one before has written, and the first from the last."""
 

@@ -43,7 +43,7 @@ def make_validation(
     """
     count = min(store.windows, recipe.training.validation_windows)
     at_once = max(_AT_ONCE, math.prod(sharding.sizes[axis] for axis in _TAKERS))
-    losses = window_losses(recipe, layout, sharding)
+    losses = jax.jit(window_losses(recipe, layout, sharding), out_shardings=sharding.place())
 
     def validate(parameters: Parameters) -> float:
         means, scored = [], []
@@ -60,7 +60,7 @@ def make_validation(
 
 
 def window_losses(recipe: Recipe, layout: Layout, sharding: Sharding) -> WindowLosses:
-    """Compiles the losses of windows, of which there are a multiple of the devices that take some.
+    """The function of the losses of windows, of which there are a multiple of the devices that take some.
 
     Each is computed by itself, so that the figure does not depend on how windows are grouped or spread over devices.
     Devices that hold different layers take different windows, and fetch from each other a layer at a time.
@@ -92,7 +92,4 @@ def window_losses(recipe: Recipe, layout: Layout, sharding: Sharding) -> WindowL
 
     there = {name: manual(axes) for name, axes in sharding.at_rest.items()}
     each = PartitionSpec(_TAKERS)
-    losses: WindowLosses = jax.jit(
-        sharding.on_mesh(on_device, (there, each), (each, each)), out_shardings=sharding.place()
-    )
-    return losses
+    return sharding.on_mesh(on_device, (there, each), (each, each))
