@@ -66,15 +66,15 @@ def test_a_port_that_is_none_is_refused_with_one_that_is(port: int) -> None:
 
 
 def test_half_a_place_and_two_are_refused() -> None:
-    with pytest.raises(UserError, match="^--process-count, --process-index: missing"):
+    with pytest.raises(UserError, match=r"^--process-count, --process-index: missing"):
         place("foo:80")
-    with pytest.raises(UserError, match="^--coordinator: missing"):
+    with pytest.raises(UserError, match=r"^--coordinator: missing"):
         place(None, 2, 0)
-    with pytest.raises(UserError, match="^--process-index 2: expected 0 to 1"):
+    with pytest.raises(UserError, match=r"^--process-index 2: expected 0 to 1"):
         place("foo:80", 2, 2)
-    with pytest.raises(UserError, match="^--processes 2: starts a cluster on this machine"):
+    with pytest.raises(UserError, match=r"^--processes 2: starts a cluster on this machine"):
         place("foo:80", 2, 1, processes=2)
-    with pytest.raises(UserError, match="^--processes 2: starts a cluster on this machine"):
+    with pytest.raises(UserError, match=r"^--processes 2: starts a cluster on this machine"):
         place(processes=2, distributed=True)
 
 

@@ -1,21 +1,17 @@
 """The command line: one thin function a command. Heavy modules are imported where they are used."""
 
-import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from palmetto import __version__
 from palmetto.cli import corpus, tokenizer
 from palmetto.cli.common import Directory, Json, Mesh, Overrides, RecipeName, RunOption, answer, quiet_libraries, say
+from palmetto.cli.runs import answer_summary, check_devices, existing, prepare
 from palmetto.errors import RunStopped, UserError
-
-if TYPE_CHECKING:
-    from palmetto.recipe import Recipe
-    from palmetto.run_directory import RunDirectory
 
 app = typer.Typer(
     name="palmetto",
@@ -78,8 +74,8 @@ def run(
     """Every stage: vocabulary, tokens, training, samples, report; each skipped when it is done already."""
     from palmetto import stages
 
-    resolved, directory = _prepare(recipe, overrides, source, run)
-    _check_devices(resolved, resolved.mesh.devices)
+    resolved, directory = prepare(recipe, overrides, source, run)
+    check_devices(resolved, resolved.mesh.devices)
     with directory.locked():
         directory.claim(resolved)
         stages.build_tokens(directory, resolved, say)
@@ -87,7 +83,7 @@ def run(
         if finished:
             stages.write_samples(directory, say)
         stages.write_report(directory, say)
-    _answer_summary(directory, as_json)
+    answer_summary(directory, as_json)
     if finished and not as_json:
         us = sys.argv[0] if Path(sys.argv[0]).name != "__main__.py" else f"{sys.executable} -m palmetto"
         run_path = directory.path
@@ -126,7 +122,7 @@ def train(
     from palmetto.pods import PATIENCE
     from palmetto.pods import check as check_pods
 
-    resolved, directory = _prepare(recipe, overrides, None, run)
+    resolved, directory = prepare(recipe, overrides, None, run)
     steps = resolved.training.steps
     if until is not None and not 1 <= until <= steps:
         raise UserError(f"--until {until}: expected 1 to training.steps, {steps}")
@@ -148,13 +144,13 @@ def train(
         answers = is_primary()
     else:
         answers = True
-        _check_devices(resolved, resolved.mesh.devices // resolved.mesh.pod if pods else resolved.mesh.devices)
+        check_devices(resolved, resolved.mesh.devices // resolved.mesh.pod if pods else resolved.mesh.devices)
         with directory.locked():
             directory.claim(resolved)
             stages.build_tokens(directory, resolved, say)
             finished = stages.train(directory, until or steps, say, (patience or PATIENCE) if pods else None)
     if answers:
-        _answer_summary(directory, as_json)
+        answer_summary(directory, as_json)
     raise typer.Exit(0 if finished else stopped_exit)
 
 
@@ -169,7 +165,7 @@ def verify(
     """Replay the run and compare it bit for bit with its ledger; exit 0 if it matches, 1 if not."""
     from palmetto import stages
 
-    replayed, difference = stages.verify(_existing(directory), start, end, say, overrides or ())
+    replayed, difference = stages.verify(existing(directory), start, end, say, overrides or ())
     if difference is None:
         answer({"verified": True, "steps": replayed}, f"verified: {replayed} steps, bit for bit", as_json)
         return
@@ -186,7 +182,7 @@ def digest(
     """One SHA-256 of all parameters and one of the optimizer state."""
     from palmetto import stages
 
-    run = _existing(directory)
+    run = existing(directory)
     stages.enter_to_read(run, say)
     from palmetto.decoding.trained import restore
 
@@ -211,7 +207,7 @@ def generate(
     """Continue a prompt with the newest checkpoint; overrides: model.positions, model.attention, mesh.model."""
     from palmetto import stages
 
-    run = _existing(directory)
+    run = existing(directory)
     stages.enter_to_read(run, say, overrides or ())
     from palmetto.decoding.sampling import Sampling
     from palmetto.decoding.trained import TrainedModel
@@ -231,7 +227,7 @@ def long_context(
     """Run the newest checkpoint beyond its trained length, by each way there is: perplexity by position."""
     from palmetto import stages
 
-    run = _existing(directory)
+    run = existing(directory)
     curves = stages.long_context(run, times, sequences, say)
     from palmetto.report import long_context
 
@@ -302,7 +298,7 @@ def report(directory: Directory, as_json: Json = False) -> None:
     """Write the run's report: one self-contained HTML page."""
     from palmetto import stages
 
-    run = _existing(directory)
+    run = existing(directory)
     stages.write_report(run, say)
     answer({"report": str(run.report)}, str(run.report), as_json)
 
@@ -334,46 +330,3 @@ def list_recipes(as_json: Json = False) -> None:
 
     names = recipes.names()
     answer(names, "\n".join(f"{name:16}{recipes.describe(name)}" for name in names), as_json)
-
-
-def _prepare(
-    recipe: str, overrides: list[str] | None, source: str | None, run: Path | None
-) -> "tuple[Recipe, RunDirectory]":
-    from palmetto import recipes
-    from palmetto.run_directory import RunDirectory
-
-    chosen = [*(overrides or []), *([f"corpus.source={json.dumps(source)}"] if source is not None else [])]
-    resolved = recipes.load(recipe, chosen)
-    if resolved.corpus.source not in (None, "python"):  # so that the run can be gone on with from anywhere
-        corpus = resolved.corpus.model_copy(update={"source": str(Path(resolved.corpus.source).absolute())})
-        resolved = resolved.model_copy(update={"corpus": corpus})
-    return resolved, RunDirectory(run or Path("runs") / resolved.name)
-
-
-def _check_devices(recipe: "Recipe", devices: int) -> None:
-    """UserError if this process cannot have so many, before it reads any text."""
-    from palmetto import environment
-
-    if devices > recipe.training.threads:  # else there is nothing to refuse, and the environment can wait
-        environment.prepare(recipe.training.threads, devices=devices)
-
-
-def _existing(directory: Path) -> "RunDirectory":
-    from palmetto.run_directory import RunDirectory
-
-    return RunDirectory.existing(directory)
-
-
-def _answer_summary(run: "RunDirectory", as_json: bool) -> None:
-    from palmetto.files import read_json
-
-    summary = read_json(run.summary)
-    losses = summary["validation_loss"]
-    text = (
-        f"{run.path}: step {summary['steps']}, {summary['tokens']:,} tokens, {summary['parameters']:,} parameters\n"
-        f"  validation loss {losses['first']:.4f} → {losses['last']:.4f} nats a token (best {losses['best']:.4f}); "
-        f"unigram entropy {summary['unigram_entropy']:.4f}\n"
-        f"  {summary['tokens_per_second']:,.0f} tokens/s, MFU {summary['mfu']:.1%}; parameters "
-        f"{summary['digest']['parameters'][:16]}, optimizer {summary['digest']['optimizer'][:16]}"
-    )
-    answer(summary, text, as_json)
