@@ -139,7 +139,7 @@ def environ(pid: int) -> bytes:
     [
         (["mesh.data=3"], "mesh.data=3: must be a power of two"),
         (["mesh.data=8"], "has 4 micro-batches of 1 for the 8 devices of mesh.data"),
-        (["mesh.model=3"], "mesh.model=3: must divide model.d_model (32): 2 or 4 would do"),
+        (["mesh.model=3"], "mesh.model=3: must divide model.d_model (32), model.heads (2) and model.d_ff (128): 1 or 2 would do"),
         (["mesh.expert=2"], "mesh.expert=2: must divide model.experts.count"),
         (
             ["mesh.data=2", "--processes", "3"],

@@ -103,7 +103,7 @@ def is_alive(process: int) -> bool:
     [
         (("--pods",), "--pods: mesh.pod=1 is a single one"),
         ((*PODS, "training.reproducible=fixed"), "elastic would do"),
-        ((*PODS, "--processes", 2), "without --processes"),
+        ((*PODS, "--processes", 2), "drop --processes"),
         (("--patience", 5), "--patience 5: is for pods"),
     ],
 )
