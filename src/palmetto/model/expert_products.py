@@ -6,7 +6,7 @@ from functools import partial, reduce
 import jax
 import jax.numpy as jnp
 
-from palmetto.model.products import in_float32, transposed
+from palmetto.model.products import in_float32, in_own_type, transposed
 
 Activate = Callable[[jax.Array, jax.Array | None], jax.Array]
 """A projection [..., F] and, where gated, the gate's [..., F] → what goes through `down` [..., F]."""
@@ -79,8 +79,8 @@ def _blocks_forward(
         def block(i: jax.Array, results: _Results) -> _Results:
             outputs, projections = results
             x = _slice(rows, i * size, size)
-            projected = tuple(x @ kernel for kernel in own)
-            y = activate(*pair(projected)) @ own_down.mT
+            projected = tuple(in_own_type(x, kernel) for kernel in own)
+            y = in_own_type(activate(*pair(projected)), own_down.mT)
             put = (_put(whole, i * size, part) for whole, part in zip(projections, projected, strict=True))
             return _put(outputs, i * size, y), tuple(put)
 
@@ -105,8 +105,8 @@ def _blocks_backward(
             start, length = (first + i * blocks) * size, blocks * size
             x, dy, *projected = (_slice(whole, start, length) for whole in (rows, d, *projections))
             inner, pull_back = jax.vjp(lambda *projected: activate(*pair(projected)), *projected)
-            dprojected = pull_back(dy @ own_down)
-            dx = reduce(jnp.add, (dp @ kernel.mT for dp, kernel in zip(dprojected, own, strict=True)))
+            dprojected = pull_back(in_own_type(dy, own_down))
+            dx = reduce(jnp.add, (in_own_type(dp, kernel.mT) for dp, kernel in zip(dprojected, own, strict=True)))
             turned = transposed(x)
             dkernels = tuple(dk + in_float32(turned, dp) for dk, dp in zip(dkernels, dprojected, strict=True))
             return _put(drows, start, dx), dkernels, ddown + in_float32(transposed(dy), inner)

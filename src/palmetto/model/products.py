@@ -11,7 +11,7 @@ import jax.numpy as jnp
 @jax.custom_vjp
 def project(x: jax.Array, kernels: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
     """x [..., D] through kernels [D, F] of float32, each to [..., F] in x's dtype; D is the narrow side."""
-    return tuple(x @ kernel.astype(x.dtype) for kernel in kernels)
+    return tuple(in_own_type(x, kernel.astype(x.dtype)) for kernel in kernels)
 
 
 def _project_forward(
@@ -24,7 +24,8 @@ def _project_backward(
     kept: tuple[jax.Array, tuple[jax.Array, ...]], d: tuple[jax.Array, ...]
 ) -> tuple[jax.Array, tuple[jax.Array, ...]]:
     x, kernels = kept
-    dx = sum((dy @ kernel.astype(x.dtype).mT for dy, kernel in zip(d, kernels, strict=True)), jnp.zeros((), x.dtype))
+    parts = (in_own_type(dy, kernel.astype(x.dtype).mT) for dy, kernel in zip(d, kernels, strict=True))
+    dx = sum(parts, jnp.zeros((), x.dtype))
     turned = transposed(x.reshape(-1, x.shape[-1]))
     return dx, tuple(in_float32(turned, dy.reshape(-1, dy.shape[-1])) for dy in d)
 
@@ -35,7 +36,7 @@ project.defvjp(_project_forward, _project_backward)
 @jax.custom_vjp
 def project_back(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """x [..., F] through a transposed kernel [D, F] of float32 to [..., D] in x's dtype; D is the narrow side."""
-    return x @ kernel.astype(x.dtype).mT
+    return in_own_type(x, kernel.astype(x.dtype).mT)
 
 
 def _back_forward(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
@@ -45,10 +46,22 @@ def _back_forward(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple[jax
 def _back_backward(kept: tuple[jax.Array, jax.Array], dy: jax.Array) -> tuple[jax.Array, jax.Array]:
     x, kernel = kept
     turned = transposed(dy.reshape(-1, dy.shape[-1]))
-    return dy @ kernel.astype(x.dtype), in_float32(turned, x.reshape(-1, x.shape[-1]))
+    return in_own_type(dy, kernel.astype(x.dtype)), in_float32(turned, x.reshape(-1, x.shape[-1]))
 
 
 project_back.defvjp(_back_forward, _back_backward)
+
+
+def in_own_type(a: jax.Array, b: jax.Array) -> jax.Array:
+    """a·b with a result of their type.
+
+    In half precision a CPU gets there by way of float32: what rounds the result in the same routine is half as fast.
+    """
+    if a.dtype == jnp.float32:
+        return a @ b
+    return jax.lax.platform_dependent(
+        a, b, cpu=lambda a, b: jax.lax.optimization_barrier(in_float32(a, b)).astype(a.dtype), default=jnp.matmul
+    )
 
 
 def in_float32(a: jax.Array, b: jax.Array) -> jax.Array:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from palmetto.model.decoder import Rematerialize, hidden_states, logits
 from palmetto.model.layout import Arranged, Fetch, Layout, with_ends
-from palmetto.model.products import in_float32, transposed
+from palmetto.model.products import in_float32, in_own_type, transposed
 from palmetto.model.router import Routing
 from palmetto.recipe.model import Model
 
@@ -150,7 +150,7 @@ def _pass(
             if weight is not None:
                 d_scores *= weight
             d_scores = d_scores.astype(states.dtype)
-            d_states.append(d_scores @ unembedding.astype(states.dtype))
+            d_states.append(in_own_type(d_scores, unembedding.astype(states.dtype)))
             d_transposed += in_float32(transposed(rows), d_scores)
     gradient = (jnp.concatenate(d_states), d_transposed.T) if with_gradient else (states, unembedding)
     return (cross_entropy + z_loss * z, cross_entropy, z), gradient

@@ -78,7 +78,12 @@ class _Verification:
                 raise _Differs(step, "checkpoint", None, str(error)) from None
             key = (manifest.attempt, manifest.step)
             if manifest.step != step or chains.get(key) != manifest.chain:
-                raise _Differs(step, "ledger chain at the checkpoint", manifest.chain, chains.get(key, "no such step in the ledger"))
+                raise _Differs(
+                    step,
+                    "ledger chain at the checkpoint",
+                    manifest.chain,
+                    chains.get(key, "no such step in the ledger"),
+                )
             manifests[key] = manifest
         return manifests
 
