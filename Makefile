@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: quickstart test lint plan lock clean
+.PHONY: quickstart test lint plan plan-540b lock clean
 
 quickstart: .venv/core  ## install and pretrain a small PaLM on this Python's own text
 	$(BIN)/palmetto run quickstart
@@ -34,6 +34,9 @@ lint: .venv/dev
 plan: .venv/plan  ## install the TPU compiler, and plan the largest recipe for two TPU pods
 	$(BIN)/palmetto plan palm-540b --topology v4:12x16x16 --slices 2
 
+plan-540b: .venv/plan  ## the same for the batch of 512 alone: fails if the program does not fit
+	$(BIN)/palmetto plan palm-540b --topology v4:12x16x16 --slices 2 training.batch_size=512
+
 .venv/bin/python:
 	@test -n "$(PYTHON)" || { echo "palmetto needs Python 3.11 or newer, and none was found: make PYTHON=/path/to/python3 $(MAKECMDGOALS)"; exit 2; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "palmetto needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V 2>&1)"; exit 2; }
@@ -45,11 +48,11 @@ COMPILE := pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-f
 	--strip-extras --allow-unsafe --no-header
 lock:
 	$(COMPILE) --output-file requirements/core.txt pyproject.toml requirements/build.in
-	$(COMPILE) --extra dev --extra corpus --extra ray --constraint requirements/core.txt --output-file requirements/dev.txt \
-		pyproject.toml requirements/build.in
-	$(COMPILE) --extra corpus --constraint requirements/core.txt --output-file requirements/corpus.txt \
-		pyproject.toml requirements/build.in
 	$(COMPILE) --extra plan --constraint requirements/core.txt --output-file requirements/plan.txt \
+		pyproject.toml requirements/build.in
+	$(COMPILE) --extra dev --extra corpus --extra ray --constraint requirements/core.txt --constraint requirements/plan.txt \
+		--output-file requirements/dev.txt pyproject.toml requirements/build.in requirements/tests.in
+	$(COMPILE) --extra corpus --constraint requirements/core.txt --output-file requirements/corpus.txt \
 		pyproject.toml requirements/build.in
 
 clean:

@@ -7,7 +7,6 @@ import sys
 import pytest
 
 from palmetto.planning.topology import parse
-from tests.planning.test_compile import needs_libtpu
 
 TINY = ("tokens.sequence_length=16", "tokens.vocabulary_size=320", "model.layers=2", "model.d_model=32",
         "model.heads=2", "training.batch_size=8", "mesh.data=4")  # fmt: skip
@@ -50,10 +49,15 @@ def test_refusals_are_one_line(arguments: tuple[str, ...], line: str) -> None:
     assert done.stderr.count("\n") == 1
 
 
-@needs_libtpu
-def test_what_does_not_fit_is_one_line_too() -> None:
-    large = ("model.d_model=8192", "model.heads=64", "model.layers=64", *TINY[:2], "training.batch_size=8")
-    done = palmetto("plan", "palm-1m", "--topology", "v5e:2x2", *large, "mesh.data=4", "--json")
-    assert done.returncode == 1
-    assert json.loads(done.stdout)["fits"] is False
+def test_gpus_that_are_too_small_are_one_line_too() -> None:
+    """Its state alone would fit: what the backward pass keeps does not."""
+    much = (*TINY, "model.layers=100", "training.micro_batch=1024",
+            "training.batch_size=4096", "training.rematerialize=nothing", "model.d_ff=16384")  # fmt: skip
+    done = palmetto("plan", "palm-1m", "--topology", "h100:4", *much, "--json")
+    assert done.returncode == 1, done.stderr
+    values = json.loads(done.stdout)
+    assert values["fits"] is False
+    assert values["memory"]["arguments"] < values["memory"]["capacity"] / 4
+    assert values["memory"]["peak"] > values["memory"]["capacity"]
+    assert values["notes"]
     assert "does not fit: " in done.stderr.splitlines()[-1]

@@ -44,7 +44,9 @@ _BOOKKEEPING = frozenset(
         "MoveToDevice",
     ]
 )
-"""Targets of custom calls that compute nothing."""
+"""Targets of custom calls that take no time."""
+_WITHOUT_PRODUCTS = ("ZeroCrop",)
+"""Targets of custom calls that move memory alone."""
 _BOOKKEEPING_KERNELS = ("ragged-dot-metadata",)
 
 _PASSED_ON = frozenset(("bitcast", "get-tuple-element", "reshape", "tuple", "opt-barrier"))
@@ -103,7 +105,7 @@ class Worker:
     def _custom_flops(self, computation: Computation, call: Instruction) -> int:
         """What a kernel states of itself, or what is known of it."""
         counted = _stated(call, "flops") or splash.flops(computation, call)
-        if not counted and not self._is_bookkeeping(call):
+        if not counted and not self._is_bookkeeping(call) and _target(call) not in _WITHOUT_PRODUCTS:
             kernel = call.name.rstrip(".0123456789")
             self.uncounted.add(f"{_target(call)} {kernel}" if _target(call) == "tpu_custom_call" else _target(call))
         return counted
