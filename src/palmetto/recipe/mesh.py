@@ -2,13 +2,18 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from palmetto.recipe.section import Positive, Section, impossible
 
 AXES = ("pod", "data", "stage", "expert", "sequence", "model")
 """The axes of a mesh, slowest network first."""
 
+
+MOST_DATA = 4096
+"""Devices along data, at most: so many chunks has a sum whose bits do not depend on their number."""
 
 _BY_LEAVES = ("pod", "data", "expert")
 """The axes whose devices take leaves of the gradient's tree."""
@@ -19,7 +24,7 @@ class Mesh(Section):
 
     pod: Positive = 1
     """Copies of everything, each with its share of the batch (PaLM, section 4)."""
-    data: Positive = 1
+    data: Annotated[int, Field(ge=1, le=MOST_DATA)] = 1
     """Shares of a pod's batch."""
     stage: Positive = 1
     """Consecutive layers each, in a pipeline."""

@@ -15,11 +15,10 @@ from palmetto.model.sums import fold, identity, rounded
 from palmetto.parallel import collectives
 from palmetto.parallel.collectives import Group
 from palmetto.parallel.sharding import ALONE, Axes, Spread, apart
+from palmetto.recipe.mesh import MOST_DATA
 
 Leaf = TypeVar("Leaf")
 Tree = TypeVar("Tree")
-
-_MOST_CHUNKS = 4096
 
 
 def sum_over_leaves(function: Callable[[Leaf], Tree], leaves: Leaf) -> Tree:
@@ -80,7 +79,7 @@ def _square(array: jax.Array) -> jax.Array:
 def _sum_by_chunks(array: jax.Array, axis: int, group: Group, axes: Axes = ()) -> jax.Array:
     """The sum over an axis that a group divides, of an array whose `axes` lie along the mesh's axis model."""
     size = array.shape[axis] * group.size
-    chunks = min(_MOST_CHUNKS, size & -size)
+    chunks = min(MOST_DATA, size & -size)
     assert chunks % group.size == 0, "a device holds whole chunks"
     cut = array.reshape(*array.shape[:axis], chunks // group.size, -1, *array.shape[axis + 1 :])
     chunk_sums = apart(lambda sums: collectives.gather(sums, axis, group), fold(cut, axis + 1), axes)
