@@ -82,7 +82,7 @@ CHIPS: dict[str, Chip] = {
         clock=1.5e9,
         sources=(
             "Cloud TPU v5e documentation: 197 TFLOP/s, 16 GB of HBM at 819 GB/s, 400 GB/s of interconnect both ways "
-            "together over 4 ports, DCN 6.4 Tbit/s a pod of 256",
+            "together over 4 ports, DCN 6.4 Tbit/s a pod of 256; these GB of HBM are GiB, by the compiler",
             "How to Scale Your Model, part 2: 1.5 GHz",
         ),
     ),
@@ -97,7 +97,7 @@ CHIPS: dict[str, Chip] = {
         clock=None,
         sources=(
             "Cloud TPU v6e documentation: 918 TFLOP/s, 32 GB of HBM at 1638 GB/s, 800 GB/s of interconnect both ways "
-            "together over 4 ports, DCN 25.6 Tbit/s a pod of 256",
+            "together over 4 ports, DCN 25.6 Tbit/s a pod of 256; these GB of HBM are GiB, by the compiler",
         ),
     ),
     "a100": GPU(

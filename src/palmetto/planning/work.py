@@ -45,7 +45,7 @@ _BOOKKEEPING = frozenset(
     ]
 )
 """Targets of custom calls that take no time."""
-_WITHOUT_PRODUCTS = ("ZeroCrop",)
+_WITHOUT_PRODUCTS = ("TopK", "ZeroCrop")
 """Targets of custom calls that move memory alone."""
 _BOOKKEEPING_KERNELS = ("ragged-dot-metadata",)
 
