@@ -5,7 +5,7 @@ import re
 import pytest
 
 from palmetto import recipes
-from palmetto.errors import UserError
+from palmetto.errors import RunStopped, UserError
 from palmetto.planning import hlo
 from palmetto.planning import search as searching
 from palmetto.planning.at_scale import with_mesh
@@ -122,6 +122,21 @@ def test_a_program_that_cannot_be_read_leaves_the_other_finalists(
     found = searching.layouts(tiny_recipe(), on, said.append)
     assert len(found) == calls - 1 > 0
     assert "the compiler's program cannot be read: groups of devices in an unknown form: {all of them}" in said
+
+
+def test_nothing_fits_or_nothing_compiles(tiny_recipe: RecipeMaker, monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_large(recipe: Recipe, on: Topology, sequences: int) -> DoesNotFit:
+        return DoesNotFit(0.0, 1, 2**50, on.chip.usable)
+
+    def fails(recipe: Recipe, on: Topology, sequences: int) -> DoesNotFit:
+        raise RunStopped("the compiler failed: as it does")
+
+    for stub, line in ((too_large, r"none of the \d likeliest layouts fits 15.8 GiB"), (fails, "could be compiled")):
+        said: list[str] = []
+        monkeypatch.setattr(searching, "compile_step", stub)
+        with pytest.raises(RunStopped, match=line):
+            searching.layouts(tiny_recipe(), parse("v5e:2x2"), said.append)
+    assert "the compiler failed: as it does" in said
 
 
 def test_in_words() -> None:

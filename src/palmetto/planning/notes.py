@@ -7,8 +7,7 @@ from palmetto.recipe import Recipe
 
 _GPU = (
     "the program is XLA's for CPUs, as many virtual ones as there are GPUs: attention and fusions are not a GPU's, "
-    "nothing in it is asynchronous, and a GPU's compiler is likely to need less time, and as little as half of the "
-    "temporaries"
+    "nothing in it is asynchronous, and a GPU's compiler is likely to need less memory and less time"
 )
 _RAGGED = (
     "a CPU's program takes every row of a ragged product through all of a device's experts: the FLOPs of dropless "

@@ -76,8 +76,10 @@ def layouts(recipe: Recipe, on: Topology, say: Callable[[str], None]) -> list[di
             say(str(stopped))
             continue
         tried.append({**settings(candidate.recipe), **values, "estimate": candidate.estimate._asdict()})
+    if not tried:
+        raise RunStopped(f"{recipe.name} on {on}: none of the likeliest layouts could be compiled")
     best = sorted(tried, key=lambda one: (not one["fits"], one.get("step_seconds", 0.0)))
-    if not best or not best[0]["fits"]:
+    if not best[0]["fits"]:
         raise RunStopped(f"{recipe.name} on {on}: none of the {len(best)} likeliest layouts fits "
                          f"{on.chip.usable / 2**30:.1f} GiB a chip")  # fmt: skip
     return best
