@@ -35,6 +35,7 @@ FIXED = "training.reproducible=fixed"
 AS_THE_PAPER = ("training.micro_batch=4", "training.rematerialize=block")
 ROWS = (
     Row("palm-540b", "v4:12x16x16", 2, (FIXED, "training.batch_size=2048", *AS_THE_PAPER)),
+    Row("palm-540b", "v4:12x16x16", 2, (FIXED, "training.batch_size=2048")),
     Row("palm-540b", "v4:12x16x16", 2, (FIXED, "training.batch_size=512")),
     Row("palm-540b", "v4:12x16x16", 2, ("training.batch_size=512",)),
     Row("palm-62b", "v4:8x8x8", 1, (FIXED, "training.batch_size=1024", "mesh.data=256", "mesh.model=2")),
