@@ -131,7 +131,7 @@ def _watch(processes: "list[subprocess.Popen[bytes]]", fine: Collection[int], un
 def _end_with(parent: int) -> None:
     """Ends this process once its parent is no more."""
     while os.getppid() == parent:
-        time.sleep(0.5)
+        time.sleep(0.2)
     os._exit(1)
 
 

@@ -1,6 +1,6 @@
 """What a recipe amounts to, from its shapes alone: no array is made."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import jax
@@ -98,7 +98,7 @@ def describe(values: dict[str, Any]) -> str:
         *([("pipeline", _pipeline(values["pipeline"]))] if values["pipeline"] else []),
         ("learning rate", [f"{schedule['name']}: {schedule['first']:.4g} at step 1",
                            f"{schedule['last']:.4g} at the last"]),
-        ("optimizer", [f"{key} {value}" for key, value in values["optimizer"].items()]),
+        ("optimizer", list(_choices(values["optimizer"]))),
     ]  # fmt: skip
     lines = [f"  {label:14}{text}" for label, parts in rows for label, text in _labelled(label, parts)]
     return "\n".join([values["recipe"], *lines])
@@ -121,6 +121,13 @@ def _experts(experts: dict[str, Any]) -> list[str]:
         f"top {experts['top']}",
         "dropless" if capacity is None else f"capacity {capacity}",
     ]
+
+
+def _choices(section: dict[str, Any]) -> Iterator[str]:
+    """A section's values but for what is not there."""
+    for key, value in section.items():
+        if value is not None:
+            yield f"{key} {('no', 'yes')[value] if isinstance(value, bool) else value}"
 
 
 def _pipeline(pipeline: dict[str, Any]) -> list[str]:

@@ -97,24 +97,17 @@ def test_two_processes_have_the_bits_of_one_and_a_killed_one_costs_no_more_than_
     assert prepared.bits("processes") == straight
 
 
-def test_processes_stop_behind_one_step_with_a_signal_and_end_with_their_launcher(
-    prepared: Runs, straight: Bits
-) -> None:
-    ledger = prepared.folder / "signalled-two" / "ledger.jsonl"
+def start_two(prepared: Runs, run: str) -> "subprocess.Popen[bytes]":
+    """A training in two processes, once it has taken some steps."""
+    ledger = prepared.folder / run / "ledger.jsonl"
+    started = prepared.start_train(run, "mesh.data=2", "--processes", 2, "--stopped-exit", 75, "--json")
+    while started.poll() is None and not (ledger.exists() and ledger.read_bytes().count(b"\n") >= 5):
+        time.sleep(0.02)
+    return started
 
-    def start(until: int) -> "subprocess.Popen[bytes]":
-        started = prepared.start_train("signalled-two", "mesh.data=2", "--processes", 2, "--stopped-exit", 75, "--json")
-        while started.poll() is None and not (ledger.exists() and ledger.read_bytes().count(b"\n") >= until):
-            time.sleep(0.02)
-        return started
 
-    started = start(3)
-    orphans = children(started.pid)
-    assert len(orphans) == 2
-    started.kill()
-    started.communicate(timeout=120)  # which waits for all who have its pipes
-    assert not any(map(is_alive, orphans))
-    started = start(ledger.read_bytes().count(b"\n") + 5)
+def test_processes_stop_behind_one_step_with_a_signal(prepared: Runs, straight: Bits) -> None:
+    started = start_two(prepared, "signalled-two")
     started.send_signal(signal.SIGTERM)
     out, err = started.communicate(timeout=120)
     assert started.returncode == 75, err.decode()
@@ -122,6 +115,19 @@ def test_processes_stop_behind_one_step_with_a_signal_and_end_with_their_launche
     assert len(events(prepared, "signalled-two", "stopped")) == 1
     prepared.train("signalled-two")
     assert prepared.bits("signalled-two") == straight
+
+
+def test_processes_end_with_their_launcher(prepared: Runs) -> None:
+    started = start_two(prepared, "orphaned")
+    orphans = children(started.pid)
+    assert len(orphans) == 2
+    started.kill()
+    started.communicate(timeout=120)
+    deadline = time.monotonic() + 30
+    while any(map(is_alive, orphans)):
+        assert time.monotonic() < deadline, "a process goes on without its launcher"
+        time.sleep(0.05)
+    assert len(events(prepared, "orphaned", "stopped")) == 0, "it was not told to stop"
 
 
 def children(parent: int) -> list[int]:
@@ -139,7 +145,7 @@ def environ(pid: int) -> bytes:
     [
         (["mesh.data=3"], "mesh.data=3: must be a power of two"),
         (["mesh.data=8"], "has 4 micro-batches of 1 for the 8 devices of mesh.data"),
-        (["mesh.model=3"], "mesh.model=3: must divide model.d_model (32), model.heads (2) and model.d_ff (128): 1 or 2 would do"),
+        (["mesh.model=3"], "must divide model.d_model (32), model.heads (2) and model.d_ff (128): 1 or 2 would do"),
         (["mesh.expert=2"], "mesh.expert=2: must divide model.experts.count"),
         (
             ["mesh.data=2", "--processes", "3"],

@@ -157,9 +157,7 @@ def test_root_mean_square_is_that_of_each_logical_matrix_and_broadcasts(name: st
     assert rms.shape == array.shape[:stack] + (1,) * (array.ndim - stack)
 
 
-@pytest.mark.parametrize(
-    ("rows", "chunks"), [(1, 1), (6, 2), (16, 16), (100, 4), (512, 512), (6144, 2048), (16384, 4096)]
-)
+@pytest.mark.parametrize(("rows", "chunks"), [(1, 1), (6, 2), (16, 16), (100, 4), (512, 512), (6144, 1024)])
 @pytest.mark.parametrize("leading", [(), (3,), (2, 3)])
 def test_a_sum_of_squares_is_of_rows_then_chunks_then_all(leading: tuple[int, ...], rows: int, chunks: int) -> None:
     array = np.random.default_rng(rows).normal(size=(*leading, rows, 9)).astype(np.float32)

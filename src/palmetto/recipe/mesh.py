@@ -12,7 +12,7 @@ AXES = ("pod", "data", "stage", "expert", "sequence", "model")
 """The axes of a mesh, slowest network first."""
 
 
-MOST_DATA = 4096
+MOST_DATA = 1024
 """Devices along data, at most: so many chunks has a sum whose bits do not depend on their number."""
 
 _BY_LEAVES = ("pod", "data", "expert")

@@ -62,7 +62,7 @@ def sum_of_squares(array: jax.Array, spread: Spread) -> jax.Array:
     """Σ x² of each logical matrix in float32, shaped as the leading axes that count matrices.
 
     Each row across the axis `spread.along` is summed by itself, then equal chunks of that axis, as many as a power of
-    two up to 4096 divides it into, then these: devices that hold whole chunks each give the same bits.
+    two up to 1024 divides it into, then these: devices that hold whole chunks each give the same bits.
     """
     sums, along = array, spread.stack + spread.along
     of: Callable[[jax.Array], jax.Array] = _square
