@@ -11,7 +11,7 @@ quickstart: .venv/core  ## install and pretrain a small PaLM on this Python's ow
 	$(BIN)/palmetto run quickstart
 
 test: lint  ## install, lint, check types, run every test
-	$(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal
+	$(BIN)/pytest -n $$($(BIN)/python -c 'import os; print(min(4, os.cpu_count() + 1))') --dist worksteal
 
 lint: .venv/dev
 	$(BIN)/ruff check .

@@ -70,7 +70,7 @@ def test_a_recorded_instruction_set_is_kept_where_it_is_less_than_this_machines(
 def test_more_devices_than_threads_are_refused(before: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in before.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(UserError, match=r"training\.threads=8: fewer than the 16 .* at least 16 would do"):
+    with pytest.raises(UserError, match=r"training\.threads=8: fewer than the 16 .* a mesh of at most 8 would do"):
         environment.prepare(8)
     assert prepared("prepare(16)", before)["NPROC"] == "16"
 

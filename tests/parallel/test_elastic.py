@@ -95,24 +95,22 @@ def test_one_digest_on_any_number_of_devices_and_pods(tiny_recipe: RecipeMaker, 
 
 
 MODELS = {
-    "serial, grouped-query, T5, GEGLU": (
+    "serial, grouped-query, T5, GEGLU, biases; bfloat16, AdamW, less kept": (
         "model.positions={name: t5}",
         "model.key_value_heads=2",
         "model.feedforward=geglu",
         "model.block=serial",
-    ),
-    "learned positions, biases, untied, factored Adafactor": (
-        "training.optimizer={factored: true, momentum: 0, update_clip: 1.0}",
-        "model.positions={name: learned, length: 16}",
-        "model.tied_embedding=false",
         "model.biases=true",
         "model.norm_bias=true",
-    ),
-    "experts": ("model.experts={count: 4, every: 1, capacity_factor: 1.25}",),
-    "bfloat16, AdamW, less kept": (
         "model.activations=bfloat16",
         "training.optimizer={name: adamw}",
         "training.rematerialize=projections",
+    ),
+    "learned positions, untied, experts; factored Adafactor": (
+        "training.optimizer={factored: true, momentum: 0, update_clip: 1.0}",
+        "model.positions={name: learned, length: 16}",
+        "model.tied_embedding=false",
+        "model.experts={count: 4, every: 2, capacity_factor: 1.25}",
     ),
 }
 
@@ -134,7 +132,7 @@ def test_an_accelerators_form_too(tiny_recipe: RecipeMaker) -> None:
 @pytest.mark.parametrize(
     ("ending", "meshes"),
     [
-        ("model.tied_embedding=false", ("", "stage=2 data=2", "stage=4 pod=2 zero=1 schedule=gpipe")),
+        ("model.tied_embedding=false", ("", "stage=4 pod=2 zero=1 schedule=gpipe")),
         ("model.tied_embedding=true", ("stage=2", "stage=4 data=2 zero=2")),
     ],
     ids=["untied", "tied"],
@@ -159,7 +157,7 @@ def test_the_model_axis_changes_bits_but_is_elastic_in_data(tiny_recipe: RecipeM
         assert np.allclose(mine.grad_norm, one.grad_norm, rtol=1e-5)
 
 
-@pytest.mark.parametrize("zero", [0, 2, 3])
+@pytest.mark.parametrize("zero", [0, 3])
 def test_fixed_runs_agree_to_rounding_and_with_themselves(tiny_recipe: RecipeMaker, alone: Trained, zero: int) -> None:
     recipe = on(tiny_recipe, f"data=4 zero={zero}", "training.clip=0.1", "training.reproducible=fixed")
     step = make_step(recipe, layout.CPU, Sharding(recipe))

@@ -108,6 +108,9 @@ def main() -> None:
         def __init__(self, whole: socket.socket) -> None:
             self.whole = whole
 
+        def __getattr__(self, name: str) -> Any:  # for the thread that receives meanwhile
+            return getattr(self.whole, name)
+
         def sendall(self, data: bytes | memoryview) -> None:
             garbled = bytearray(data)
             garbled[-1] ^= isinstance(data, memoryview)  # the payload, not the head
