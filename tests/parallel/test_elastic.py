@@ -132,7 +132,7 @@ def test_an_accelerators_form_too(tiny_recipe: RecipeMaker) -> None:
 @pytest.mark.parametrize(
     ("ending", "meshes"),
     [
-        ("model.tied_embedding=false", ("", "stage=4 pod=2 zero=1 schedule=gpipe")),
+        ("model.tied_embedding=false", ("", "stage=2 data=2", "stage=4 pod=2 zero=1 schedule=gpipe")),
         ("model.tied_embedding=true", ("stage=2", "stage=4 data=2 zero=2")),
     ],
     ids=["untied", "tied"],
@@ -157,7 +157,7 @@ def test_the_model_axis_changes_bits_but_is_elastic_in_data(tiny_recipe: RecipeM
         assert np.allclose(mine.grad_norm, one.grad_norm, rtol=1e-5)
 
 
-@pytest.mark.parametrize("zero", [0, 3])
+@pytest.mark.parametrize("zero", [0, 2, 3])
 def test_fixed_runs_agree_to_rounding_and_with_themselves(tiny_recipe: RecipeMaker, alone: Trained, zero: int) -> None:
     recipe = on(tiny_recipe, f"data=4 zero={zero}", "training.clip=0.1", "training.reproducible=fixed")
     step = make_step(recipe, layout.CPU, Sharding(recipe))

@@ -97,12 +97,14 @@ class Link:
         """The first message, from who may be anybody on this machine; LinkLost unless it comes soon, is without arrays
         and has the secret."""
         hello = self._receive(None, waiting=False, longest=0)
-        if not hmac.compare_digest(str(hello.fields.get("secret")).encode(), secret.encode()):
+        given = str(hello.fields.get("secret")).encode(errors="surrogatepass")
+        if not hmac.compare_digest(given, secret.encode()):
             raise LinkLost("does not know the secret")
         return hello
 
     def _receive(self, place: Place | None, *, waiting: bool, longest: int | None = None) -> Message:
-        """waiting: for as long as it takes. longest: bytes that are taken behind the JSON, None: however many."""
+        """waiting: for as long as it takes. longest: bytes that are taken behind the JSON, None: however many; 0 takes
+        no arrays either."""
         start = bytearray(_HEAD.size)
         self._read(memoryview(start), waiting=waiting)
         magic, crc, text_length, length, expected = _HEAD.unpack(start)
@@ -117,6 +119,8 @@ class Link:
             kind, described = head.pop("kind"), head.pop("arrays")
         except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
             raise LinkLost("sent something that is no message") from None
+        if longest == 0 and described != []:
+            raise LinkLost("sent something that is no message")
         place_of_chunk = place(kind, head) if place and described is None else None
         pieces = place_of_chunk or [memoryview(bytearray(length))]
         if sum(map(len, pieces)) != length:
