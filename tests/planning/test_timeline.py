@@ -88,13 +88,18 @@ def test_between_pods() -> None:
     assert not alone.play()[1].traffic
 
 
-def test_collectives_on_the_same_links_queue() -> None:
+def in_both_directions() -> str:
+    """The loop with a second exchange at once, the other way around the ring."""
     start = next(line for line in excerpts.WINDOWED.splitlines() if "%start = " in line)
     again = start.replace("%start", "%start2").replace("{0,1},{1,2},{2,3},{3,0}", "{0,3},{3,2},{2,1},{1,0}")
     done = "  %done = bf16[8,128]{1,0:T(8,128)(2,1)} collective-permute-done(%start)"
-    both = excerpts.WINDOWED.replace(start, f"{start}\n{again}").replace(
+    return excerpts.WINDOWED.replace(start, f"{start}\n{again}").replace(
         done, f"{done}\n{done.replace('%done', '%done2').replace('(%start)', '(%start2)')}"
     )
+
+
+def test_collectives_on_the_same_links_queue() -> None:
+    both = in_both_directions()
     same = both.replace("{0,3},{3,2},{2,1},{1,0}", "{0,1},{1,2},{2,3},{3,0}")
     quick = CHIP._replace(flops=1e18, memory_bandwidth=1e18)
 
@@ -107,12 +112,7 @@ def test_collectives_on_the_same_links_queue() -> None:
 
 def test_collectives_side_by_side_hide_none_of_each_other() -> None:
     """Two at once, on the two ways around a ring, with nothing to do meanwhile: the network's time is theirs once."""
-    start = next(line for line in excerpts.WINDOWED.splitlines() if "%start = " in line)
-    again = start.replace("%start", "%start2").replace("{0,1},{1,2},{2,3},{3,0}", "{0,3},{3,2},{2,1},{1,0}")
-    done = "  %done = bf16[8,128]{1,0:T(8,128)(2,1)} collective-permute-done(%start)"
-    text = excerpts.WINDOWED.replace(start, f"{start}\n{again}").replace(
-        done, f"{done}\n{done.replace('%done', '%done2').replace('(%start)', '(%start2)')}"
-    )
+    text = in_both_directions()
     quick = CHIP._replace(flops=1e18, memory_bandwidth=1e18)
     _, totals = Timeline(parse(text), quick, Networks(RING, PLACES), cycles=False).play()
     traffic, busy = totals.traffic["ICI", "collective-permute"], totals.networks["ICI"]
