@@ -134,10 +134,11 @@ def test_a_pod_killed_in_the_middle_of_sending_costs_nothing_and_comes_back(star
     joined = run.take_until("pod joined", pod=1, donor=0)
     assert re.fullmatch(r"pod 1 joined after step \d+ with the state of pod 0", joined["text"])
     lost = run.take_until("pod lost", step=joined["step"] + 2)
-    # Of two that do not reach each other one is lost; on a busy machine the other end may be heard first.
+    # Of two that do not reach each other one is lost; on a busy machine the other end may be heard first, which was
+    # receiving, or sending.
     assert (lost["pod"], lost["why"]) in (
         (1, "out of reach of pod 0: sent a message whose checksum is wrong"),
-        (0, "out of reach of pod 1: closed"),
+        *((0, f"out of reach of pod 1: {ended}") for ended in ("closed", "broken pipe", "connection reset by peer")),
     )
     run.assert_same_bits()
 
