@@ -212,7 +212,7 @@ def test_a_store_of_version_1_is_read_and_checked_whole(path: Path) -> None:
     path.write_bytes((prefix + text).ljust(HEADER_BYTES, b"\0") + tokens)
     np.testing.assert_array_equal(TokenStore.open(path).read(np.arange(12)), windows)
     path.write_bytes(flipped(path.read_bytes(), HEADER_BYTES + 150))
-    with pytest.raises(StoreDamaged, match="altered .its tokens do not match their checksum"):
+    with pytest.raises(StoreDamaged, match=r"altered .its tokens do not match their checksum"):
         TokenStore.open(path)
 
 

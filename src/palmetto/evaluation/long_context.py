@@ -117,7 +117,8 @@ def measure(
     length = recipe.model_length * times
     count = min(sequences, (store.header.tokens - 1) // length)
     if count < 1:
-        raise UserError(f"{store.path}: holds {store.header.tokens:,} tokens, less than {recipe.model_length} · {times}")
+        there = f"{store.header.tokens:,} tokens"
+        raise UserError(f"{store.path}: holds {there}, less than {recipe.model_length} · {times}")
     chosen = layout.for_platform(jax.default_backend())
     windows = [store.stretch(i * length, (i + 1) * length + 1).astype(np.int32) for i in range(count)]
     curves = []

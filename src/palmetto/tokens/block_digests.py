@@ -71,7 +71,7 @@ class Checker:
     """
 
     def __init__(self, data: npt.NDArray[np.uint8], body_bytes: int, root: str) -> None:
-        """Raises BlockDamaged where the last table does not match the root. `data` has the length `total_bytes` says."""
+        """Raises BlockDamaged where the last table does not match the root. `data` has `total_bytes(body_bytes)`."""
         self._levels = []
         start = 0
         for size in _sizes(body_bytes):

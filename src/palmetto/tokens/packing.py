@@ -1,20 +1,19 @@
 """From documents to the two token stores: split by content, shuffled once, encoded, joined by [eod]."""
 
 import hashlib
-import itertools
 import math
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from palmetto.corpus.documents import Document
-from palmetto.errors import UserError
 from palmetto.tokens import store
+from palmetto.tokens.shuffle import Shuffle
+from palmetto.tokens.split import Split
 from palmetto.tokens.store import TokenStore
 from palmetto.tokens.vocabulary import Vocabulary
 
@@ -51,15 +50,6 @@ class Packed:
         return f"training: {self.train}; validation: {self.validation}"
 
 
-class _Encoded(NamedTuple):
-    """A document in the spool: its tokens are [start, start + tokens)."""
-
-    digest: bytes
-    bytes: int
-    start: int
-    tokens: int
-
-
 def pack(
     documents: Iterable[Document],
     vocabulary: Vocabulary,
@@ -73,36 +63,46 @@ def pack(
 ) -> Packed:
     """Writes the stores `train` and `validation`, the same for the same documents in any order.
 
-    Documents are read once and their tokens spooled to disk, so memory holds some bytes a document. UserError where
-    the text is too little for a window in each half.
+    Documents are read once; their tokens and what the shuffle needs of each are spooled to disk, so that memory holds
+    a batch of documents and one part in 64 of their records. UserError where the text is too little for a window in
+    each half.
     """
     train.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=train.parent) as spool:
-        encoded = []
+    split = Split(validation_share, sequence_length + 1)
+    with tempfile.TemporaryFile(dir=train.parent) as spool, Shuffle(train.parent, seed) as shuffle:
         start = 0
         for document, ids in _encode(documents, vocabulary):
             spool.write(ids.tobytes())
-            encoded.append(_Encoded(_digest(document.text), document.size, start, len(ids)))
+            digest = _digest(document.text)
+            split.add(digest, len(ids))
+            shuffle.add(digest, document.size, start, len(ids))
             start += len(ids)
         spool.flush()
-        held_out, kept = _split(encoded, validation_share, sequence_length)
+        boundary = split.settle()
         tokens: npt.NDArray[np.int32] = np.memmap(spool, np.int32, "r", shape=(start,))
 
-        def write(path: Path, half: list[_Encoded]) -> Half:
-            half = sorted(half, key=lambda document: _shuffle_key(seed, document))
-            size = sum(document.bytes for document in half)
+        def half(held_out: bool) -> Iterator[npt.NDArray[np.void]]:
+            return (entries[(entries["digest"] < boundary) == held_out] for entries in shuffle)
+
+        def write(path: Path, held_out: bool) -> Half:
+            documents = sum(len(entries) for entries in half(held_out))
+            size = sum(int(entries["bytes"].sum()) for entries in half(held_out))
             header = store.write(
                 path,
-                (tokens[document.start : document.start + document.tokens] for document in half),
+                (
+                    tokens[start : start + count]
+                    for entries in half(held_out)
+                    for start, count in zip(entries["start"].tolist(), entries["tokens"].tolist(), strict=True)
+                ),
                 vocabulary_size=vocabulary.size,
                 sequence_length=sequence_length,
-                documents=len(half),
+                documents=documents,
                 vocabulary_digest=vocabulary.digest,
                 source_fingerprint=source_fingerprint,
             )
-            return Half(len(half), size, header.tokens, header.windows, header.remainder, size / header.tokens)
+            return Half(documents, size, header.tokens, header.windows, header.remainder, size / header.tokens)
 
-        return Packed(train=write(train, kept), validation=write(validation, held_out))
+        return Packed(train=write(train, False), validation=write(validation, True))
 
 
 def unigram_entropy(opened: TokenStore) -> float:
@@ -137,44 +137,5 @@ def _batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
         yield batch
 
 
-def _split(documents: list[_Encoded], share: float, sequence_length: int) -> tuple[list[_Encoded], list[_Encoded]]:
-    """The validation documents, whose content hash is below `share` of its range, and the training documents.
-
-    Copies stay together. Where validation would not fill a window, the documents of the next smallest hashes join it;
-    where training would be left with nothing, validation starts from the smallest hash alone.
-    """
-    ordered = sorted(documents, key=lambda document: document.digest)
-    groups = [list(copies) for _, copies in itertools.groupby(ordered, key=lambda document: document.digest)]
-    if len(groups) < 2:
-        raise UserError(
-            f"{len(groups)} different documents: training and validation need one each at least; give more text, or "
-            "lower corpus.section_bytes so that a long text becomes several documents"
-        )
-    count = sum(int.from_bytes(group[0].digest[:8]) < share * 2**64 for group in groups)
-    if count == len(groups):
-        count = 1
-    needed = sequence_length + 1
-    found = sum(_tokens(group) for group in groups[:count])
-    while found < needed and count < len(groups) - 1:
-        found += _tokens(groups[count])
-        count += 1
-    halves = [[document for group in part for document in group] for part in (groups[:count], groups[count:])]
-    for name, half in zip(("validation", "training"), halves, strict=True):
-        if _tokens(half) < needed:
-            raise UserError(
-                f"the {name} text has {_tokens(half)} tokens (of {_tokens(ordered)} in all), one window needs {needed} "
-                "(tokens.sequence_length + 1): give more text, or lower tokens.sequence_length"
-            )
-    return halves[0], halves[1]
-
-
-def _tokens(documents: list[_Encoded]) -> int:
-    return sum(document.tokens for document in documents)
-
-
 def _digest(text: str) -> bytes:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
-
-
-def _shuffle_key(seed: int, document: _Encoded) -> bytes:
-    return hashlib.sha256(f"shuffle {seed} ".encode() + document.digest).digest()

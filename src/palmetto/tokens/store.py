@@ -199,7 +199,9 @@ def _read_header(path: Path) -> Header:
     if data[: len(MAGIC)] != MAGIC[: len(data)] or not data:
         raise StoreDamaged(f"{path}: not a token store")
     if len(data) < HEADER_BYTES:
-        raise StoreDamaged(f"{path}: truncated ({len(data)} bytes, less than a header's {HEADER_BYTES}); build it again")
+        raise StoreDamaged(
+            f"{path}: truncated ({len(data)} bytes, less than a header's {HEADER_BYTES}); build it again"
+        )
     _, version, length, digest = _PREFIX.unpack_from(data)
     text, padding = data[_PREFIX.size : _PREFIX.size + length], data[_PREFIX.size + length :]
     if version not in (1, VERSION):

@@ -1,0 +1,65 @@
+"""The split of documents into training and validation text, from their digests as they come, in little memory."""
+
+import bisect
+import math
+
+from palmetto.errors import UserError
+
+
+class Split:
+    """Validation takes the documents whose digest is below `share` of the range of digests. Copies stay together.
+
+    Where those would not fill `needed` tokens, the documents of the next smallest digests join them; where training
+    would be left with nothing, validation starts from the smallest digest alone.
+    """
+
+    def __init__(self, share: float, needed: int) -> None:
+        self._boundary = min(math.ceil(share * 2**64), 2**64 - 1).to_bytes(8).ljust(32, b"\0")
+        self._needed = needed
+        self._tokens = self._below = 0
+        self._largest = b""
+        self._smallest: list[tuple[bytes, int]] = []
+        """The smallest digests, ascending, with the tokens of their documents: as few as fill `needed`."""
+        self._filled = 0
+
+    def add(self, digest: bytes, tokens: int) -> None:
+        """Counts a document: the digest of its text, and its tokens."""
+        self._tokens += tokens
+        self._largest = max(self._largest, digest)
+        if digest < self._boundary:
+            self._below += tokens
+        if self._filled < self._needed or digest <= self._smallest[-1][0]:
+            self._join(digest, tokens)
+
+    def _join(self, digest: bytes, tokens: int) -> None:
+        """Counts a document among those of the smallest digests, and leaves out those that are not needed any more."""
+        place = bisect.bisect_left(self._smallest, digest, key=lambda each: each[0])
+        if place < len(self._smallest) and self._smallest[place][0] == digest:
+            self._smallest[place] = (digest, self._smallest[place][1] + tokens)
+        else:
+            self._smallest.insert(place, (digest, tokens))
+        self._filled += tokens
+        while self._filled - self._smallest[-1][1] >= self._needed:
+            self._filled -= self._smallest.pop()[1]
+
+    def settle(self) -> bytes:
+        """Returns the digest below which documents are held out; UserError where the text is too little for two."""
+        if not self._smallest or self._smallest[0][0] == self._largest:
+            raise UserError(
+                f"{min(len(self._smallest), 1)} different documents: training and validation need one each at least; "
+                "give more text, or lower corpus.section_bytes so that a long text becomes several documents"
+            )
+        if self._needed <= self._below < self._tokens:
+            self._check(self._below)
+            return self._boundary
+        joined = [(digest, tokens) for digest, tokens in self._smallest if digest != self._largest]
+        self._check(sum(tokens for _, tokens in joined))
+        return (int.from_bytes(joined[-1][0]) + 1).to_bytes(32)
+
+    def _check(self, held_out: int) -> None:
+        for name, tokens in (("validation", held_out), ("training", self._tokens - held_out)):
+            if tokens < self._needed:
+                raise UserError(
+                    f"the {name} text has {tokens} tokens (of {self._tokens} in all), one window needs {self._needed} "
+                    "(tokens.sequence_length + 1): give more text, or lower tokens.sequence_length"
+                )
