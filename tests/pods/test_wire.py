@@ -1,8 +1,10 @@
 """Messages come whole and as they were sent, or the link is lost with a word of why."""
 
+import contextlib
 import socket
 import struct
 import threading
+import time
 import zlib
 from collections.abc import Callable, Iterator
 
@@ -11,14 +13,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from palmetto.pods.wire import Array, Link, LinkLost, bytes_of, checksum, connect, listen
+from palmetto.pods.wire import Array, Link, LinkLost, bytes_of, checksum
 
 Ends = tuple[Link, Link]
 
 
 def pair() -> tuple[socket.socket, socket.socket]:
     """Both ends of a connection."""
-    with listen() as listener:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
         return socket.create_connection(listener.getsockname()), listener.accept()[0]
 
 
@@ -188,14 +190,36 @@ def test_a_hello_with_the_secret_is_taken(ends: Ends) -> None:
     assert theirs.receive_hello("the").fields["life"] == 1
 
 
-def test_only_this_machine_is_listened_to_and_nobody_there_is_said() -> None:
-    listener = listen()
-    address, port = listener.getsockname()
-    assert address == "127.0.0.1"
-    connect(port, 1.0).close()
-    listener.close()
-    with pytest.raises(LinkLost, match="refused"):
-        connect(port, 1.0)
+def test_a_hello_that_drips_has_one_deadline(ends: Ends) -> None:
+    ours, theirs = ends
+    hello = sent(lambda link: link.send("hello", life=1, secret="the"))
+
+    def drip() -> None:
+        with contextlib.suppress(OSError):
+            for byte in hello:
+                ours._socket.sendall(bytes([byte]))
+                time.sleep(0.05)
+
+    threading.Thread(target=drip, daemon=True).start()
+    start = time.monotonic()
+    with pytest.raises(LinkLost, match="fell silent"):
+        theirs.receive_hello("the")
+    assert time.monotonic() - start < 0.05 * len(hello)  # patience is 0.3 s, and no byte was later than 0.05
+
+
+def test_a_long_hello_is_refused_by_its_head(ends: Ends) -> None:
+    ours, theirs = ends
+    ours._socket.sendall(frame(bytes(5000))[:28])
+    with pytest.raises(LinkLost, match="no message"):
+        theirs.receive_hello("the")
+
+
+def test_behind_its_hello_a_link_may_be_silent(ends: Ends) -> None:
+    ours, theirs = ends
+    ours.send("hello", life=1, secret="the")
+    theirs.receive_hello("the")
+    threading.Timer(0.5, lambda: ours.send("ready")).start()
+    assert theirs.receive().kind == "ready"
 
 
 @given(st.binary(max_size=100), st.integers(0, 100))

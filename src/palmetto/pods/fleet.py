@@ -1,9 +1,7 @@
 """The processes of a run's pods, and what they say; what to make of it is the client's affair."""
 
-import contextlib
 import queue
 import secrets
-import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,9 +12,10 @@ import numpy as np
 from palmetto import recipes
 from palmetto.files import write_text
 from palmetto.parallel.sharding import Sharding
+from palmetto.pods.door import Door
 from palmetto.pods.parcels import Delivery, Parcel
 from palmetto.pods.process import PodProcess, Stage
-from palmetto.pods.wire import Array, Link, LinkLost, Message, listen, start_thread
+from palmetto.pods.wire import Array, Link, LinkLost, Message
 from palmetto.recipe import Recipe
 from palmetto.training import state as states
 from palmetto.training.loss import Batch
@@ -58,8 +57,7 @@ class Fleet:
         self._state_shapes = jax.tree.leaves(states.shapes(recipe, Sharding(recipe)))
         self._inbox: queue.SimpleQueue[tuple[int, Message]] = queue.SimpleQueue()
         self._started = self._requests = 0
-        self._listener = listen()
-        start_thread(self._accept)
+        self._door = Door(self._secret, patience, self._hear)
 
     def at(self, *stages: Stage) -> list[PodProcess]:
         """The processes at some stages, by pod."""
@@ -70,7 +68,7 @@ class Fleet:
         shapes = {name: [array.shape, str(array.dtype)] for name, array in named(part).items()}
         order = self._order | {
             "life": self._started,
-            "port": self._listener.getsockname()[1],
+            "port": self._door.port,
             "cores": self._cores[number] if self._cores else None,
             "part": shapes,
         }
@@ -133,36 +131,22 @@ class Fleet:
         for pod in self.lives.values():
             pod.end("not needed any more")
         self.lives.clear()
-        with contextlib.suppress(OSError):  # not connected, says the system, and lets go of who waits
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
+        self._door.close()
 
-    def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return  # closed
-            start_thread(self._hear, Link(connection, self._patience))
-
-    def _hear(self, link: Link) -> None:
-        """What one pod says, until its link is lost."""
-        life = -1
+    def _hear(self, link: Link, hello: Message) -> None:
+        """Takes what one pod says, until its link is lost."""
+        if (pod := self.lives.get(hello.fields["life"])) is None:  # lost before it came to say so
+            return
+        pod.port, pod.link = hello.fields["port"], link
         try:
-            hello = link.receive_hello(self._secret)
-            if (pod := self.lives.get(hello.fields["life"])) is None:  # lost before it came to say so
-                link.close()
-                return
-            life, pod.port, pod.link = pod.life, hello.fields["port"], link
             while True:
                 message = link.receive(lambda kind, fields: pod.state.pieces(fields["chunk"]))
                 # Of a sign of life it is enough that it came, of a state's chunks that all have.
                 is_news = pod.state.note(message.fields["chunk"]) if message.kind == "state" else True
                 if is_news and message.kind != "alive":
-                    self._inbox.put((life, message))
+                    self._inbox.put((pod.life, message))
         except LinkLost as error:
-            link.close()
-            self._inbox.put((life, _lost(str(error))))
+            self._inbox.put((pod.life, _lost(str(error))))
 
 
 def named(batch: Batch) -> dict[str, Array]:

@@ -5,8 +5,9 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from palmetto.pods.door import Door
 from palmetto.pods.parcels import Parcel
-from palmetto.pods.wire import Link, LinkLost, Message, Place, connect, listen, start_thread
+from palmetto.pods.wire import Link, LinkLost, Message, Place, connect, start_thread
 
 
 class Peers:
@@ -27,14 +28,8 @@ class Peers:
         self._lock = threading.Lock()
         self._links: dict[int, Link] = {}
         self._outboxes: dict[int, queue.SimpleQueue[tuple[str, Parcel, dict[str, Any]]]] = {}
-        self._listener = listen()
-        start_thread(self._accept)
-
-    @property
-    def port(self) -> int:
+        self.port = Door(secret, patience, self._welcome).port
         """Where others connect to."""
-        port: int = self._listener.getsockname()[1]
-        return port
 
     @property
     def lives(self) -> list[int]:
@@ -70,19 +65,10 @@ class Peers:
             links = self._links.values()
             return sum(link.sent for link in links), sum(link.received for link in links)
 
-    def _accept(self) -> None:
-        while True:
-            connection, _ = self._listener.accept()
-            start_thread(self._welcome, Link(connection, self._patience))
-
-    def _welcome(self, link: Link) -> None:
-        try:
-            life = int(link.receive_hello(self._secret).fields["life"])
-            self._keep(life, link)
-            link.send("welcome")
-        except LinkLost:
-            link.close()
-            return
+    def _welcome(self, link: Link, hello: Message) -> None:
+        life = int(hello.fields["life"])
+        self._keep(life, link)
+        link.send("welcome")
         self._receive(life, link)
 
     def _keep(self, life: int, link: Link) -> None:

@@ -29,6 +29,7 @@ Pieces = Sequence[memoryview]
 _HEAD = struct.Struct("!4sIIQQ")  # magic, CRC-32 of the rest and the JSON, its length, the bytes' length and checksum
 _MAGIC = b"pod1"
 _LONGEST_JSON = 1 << 24
+_LONGEST_HELLO = 1 << 12
 
 
 class LinkLost(Exception):
@@ -91,27 +92,32 @@ class Link:
 
     def receive(self, place: Place | None = None) -> Message:
         """The next message, however long it takes to come; LinkLost where none can."""
-        return self._receive(place, waiting=True)
+        start = bytearray(_HEAD.size)
+        self._read(memoryview(start), waiting=True)
+        return self._receive(start, place, None)
 
     def receive_hello(self, secret: str) -> Message:
-        """The first message, from who may be anybody on this machine; LinkLost unless it comes soon, is without arrays
-        and has the secret."""
-        hello = self._receive(None, waiting=False, longest=0)
+        """The first message, from who may be anybody on this machine; LinkLost unless all of it comes within the
+        patience, and it is short, without arrays, and has the secret."""
+        start, deadline = bytearray(_HEAD.size), time.monotonic() + self._patience
+        self._read(memoryview(start), deadline)
+        _, _, text_length, length, _ = _HEAD.unpack(start)
+        if text_length > _LONGEST_HELLO or length:
+            raise LinkLost("sent something that is no message")
+        hello = self._receive(start, None, deadline)
         given = str(hello.fields.get("secret")).encode(errors="surrogatepass")
         if not hmac.compare_digest(given, secret.encode()):
             raise LinkLost("does not know the secret")
+        self._socket.settimeout(self._patience)
         return hello
 
-    def _receive(self, place: Place | None, *, waiting: bool, longest: int | None = None) -> Message:
-        """waiting: for as long as it takes. longest: bytes that are taken behind the JSON, None: however many; 0 takes
-        no arrays either."""
-        start = bytearray(_HEAD.size)
-        self._read(memoryview(start), waiting=waiting)
+    def _receive(self, start: bytearray, place: Place | None, deadline: float | None) -> Message:
+        """The message whose head is `start`."""
         magic, crc, text_length, length, expected = _HEAD.unpack(start)
-        if magic != _MAGIC or text_length > _LONGEST_JSON or (longest is not None and length > longest):
+        if magic != _MAGIC or text_length > _LONGEST_JSON:
             raise LinkLost("sent something that is no message")
         text = bytearray(text_length)
-        self._read(memoryview(text))
+        self._read(memoryview(text), deadline)
         if zlib.crc32(start[8:] + text) != crc:
             raise LinkLost("sent a message whose checksum is wrong")
         try:
@@ -119,7 +125,7 @@ class Link:
             kind, described = head.pop("kind"), head.pop("arrays")
         except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
             raise LinkLost("sent something that is no message") from None
-        if longest == 0 and described != []:
+        if deadline is not None and described != []:
             raise LinkLost("sent something that is no message")
         place_of_chunk = place(kind, head) if place and described is None else None
         pieces = place_of_chunk or [memoryview(bytearray(length))]
@@ -134,11 +140,13 @@ class Link:
             return Message(kind, head, {})
         return Message(kind, head, _arrays(described, pieces[0]))
 
-    def _read(self, view: memoryview, *, waiting: bool = False) -> None:
-        """Fills `view`. waiting: it is no harm if its first byte is long in coming."""
+    def _read(self, view: memoryview, deadline: float | None = None, *, waiting: bool = False) -> None:
+        """Fills `view`, by the deadline. waiting: it is no harm if its first byte is long in coming."""
         got = 0
         while got < len(view):
             try:
+                if deadline is not None:
+                    self._socket.settimeout(max(deadline - time.monotonic(), 1e-3))
                 count = self._socket.recv_into(view[got:])
             except TimeoutError:
                 if waiting and not got:
@@ -169,11 +177,6 @@ def start_thread(target: Callable[..., None], *arguments: Any) -> None:
             os._exit(1)
 
     threading.Thread(target=run, daemon=True).start()
-
-
-def listen() -> socket.socket:
-    """A socket that takes connections from this machine, on a port of the system's choice."""
-    return socket.create_server(("127.0.0.1", 0))
 
 
 def connect(port: int, patience: float) -> Link:
