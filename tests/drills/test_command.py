@@ -11,7 +11,8 @@ import pytest
 from palmetto.drills import command as commands
 from palmetto.drills.command import Command
 from palmetto.drills.kills import was_killed
-from palmetto.drills.report import PromiseBroken, Report
+from palmetto.drills.load import Load
+from palmetto.drills.report import PromiseBroken, Report, Undecided
 from palmetto.drills.workplace import Run, Workplace
 
 Start = Callable[..., Command]
@@ -33,6 +34,17 @@ def start(tmp_path: Path) -> Start:
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(commands, "DEADLINE", 0.5)
     monkeypatch.setattr(commands, "_GRACE", 0.5)
+    monkeypatch.setattr(Load, "by_others", lambda self: 0.25)
+
+
+@pytest.mark.usefixtures("hurried")
+def test_what_is_late_on_a_busy_machine_is_undecided(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Load, "by_others", lambda self: 0.26)
+    with start("import time; time.sleep(600)") as command:
+        with pytest.raises(Undecided, match=r"an end of .*, but other programs took 26% of the machine"):
+            command.end(0)
+        with pytest.raises(Undecided, match=r"^a line\? No: not within 0.5 s, but other programs"):
+            command.wait_for("a line", lambda: None)
 
 
 def test_what_a_command_says_leaves_the_folder_out(start: Start, tmp_path: Path) -> None:

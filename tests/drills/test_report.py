@@ -5,10 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import typer
 
 from palmetto import cli, drills
 from palmetto.drills import Drill
-from palmetto.drills.report import PromiseBroken, Report
+from palmetto.drills.report import PromiseBroken, Report, Undecided
 from palmetto.drills.workplace import Workplace
 from palmetto.errors import RunStopped
 
@@ -59,6 +60,7 @@ the promise held"""
         "promise": "all is well",
         "held": True,
         "broken": None,
+        "undecided": None,
         "story": [{"do": "pull the plug", "said": ["ouch", "going on"], "found": ["it went on"]}],
         "digests": ROWS,
         "checks": ["it went on"],
@@ -116,6 +118,23 @@ def test_a_broken_promise_is_exit_code_1_and_leaves_its_directory(
     assert b"the promise held" not in out + err
     assert ("✗ it rains? No: the sun shines" in out.decode()) == (not as_json)
     assert (b'"held": false' in out) == as_json
+
+
+def test_a_busy_machine_is_exit_code_3_and_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    def be_late(place: Workplace, report: Report) -> None:
+        raise Undecided("an end? No: others were\nat work")
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setitem(drills.DRILLS, "nan", Drill("", be_late))
+    with pytest.raises(typer.Exit) as stopped:
+        cli.drill("nan", True)
+    assert stopped.value.exit_code == 3
+    assert not list(tmp_path.iterdir())
+    out, err = capfdbinary.readouterr()
+    assert b'"held": null' in out
+    assert b"drill nan: no verdict: an end? No: others were at work" in err
 
 
 def test_what_a_drill_stumbles_on_breaks_the_promise_in_a_line_and_is_kept(

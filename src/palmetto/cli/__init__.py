@@ -313,7 +313,8 @@ def drill(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Inject a fault into a small training and see whether the promise holds; exit 0 if it does, 1 if not."""
+    """Inject a fault into a small training and see whether the promise holds; exit 0 if it does, 1 if not, 3 if
+    the machine is too busy to tell."""
     from palmetto import drills
 
     report = drills.run(name, say if as_json else lambda text: answer(None, text, as_json=False))
@@ -321,6 +322,9 @@ def drill(
         answer(report.values(), "", as_json)
     if report.broken:
         raise RunStopped(f"drill {name}: {report.broken}")
+    if report.undecided:
+        say(f"drill {name}: no verdict: {report.undecided}")
+        raise typer.Exit(3)
 
 
 @app.command(name="recipes")

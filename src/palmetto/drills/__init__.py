@@ -11,7 +11,7 @@ from typing import NamedTuple
 from palmetto.drills.kills import kill
 from palmetto.drills.nans import nan
 from palmetto.drills.pods import pod_loss
-from palmetto.drills.report import PromiseBroken, Report
+from palmetto.drills.report import PromiseBroken, Report, Undecided
 from palmetto.drills.spikes import spike
 from palmetto.drills.storage import full_disk, torn_checkpoint
 from palmetto.drills.tampering import ledger_tamper
@@ -41,6 +41,8 @@ DRILLS = {
 def run(name: str | None, tell: Callable[[str], None]) -> Report:
     """Runs a drill in a temporary directory, which is kept if the promise was broken; `tell` gets the story, in lines.
 
+    Where the machine was too busy to tell, the report is undecided.
+
     UserError lists the drills where `name` is none of them. SIGTERM is a KeyboardInterrupt as SIGINT is: what the drill
     has started is ended, and its directory removed.
     """
@@ -51,8 +53,11 @@ def run(name: str | None, tell: Callable[[str], None]) -> Report:
     report = Report(name, drill.promise, tell)
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     folder = Path(tempfile.mkdtemp(prefix=f"palmetto-drill-{name}-")).resolve()
+    broken = undecided = None
     try:
         broken = _what_broke(drill, Workplace(folder), report)
+    except Undecided as late:
+        undecided = " ".join(str(late).split())
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -60,7 +65,7 @@ def run(name: str | None, tell: Callable[[str], None]) -> Report:
         signal.signal(signal.SIGTERM, before)
     if broken is None:
         shutil.rmtree(folder)
-    report.conclude(broken and f"{broken} (kept for a look: {folder})")
+    report.conclude(broken and f"{broken} (kept for a look: {folder})", undecided)
     return report
 
 
@@ -70,6 +75,8 @@ def _what_broke(drill: Drill, place: Workplace, report: Report) -> str | None:
         drill.run(place, report)
     except PromiseBroken as broken:
         return " ".join(str(broken).split())
+    except Undecided:
+        raise
     except Exception as error:  # a run may leave what nobody has thought of: that must not pass, nor be lost
         write_text(place.folder / "traceback.txt", traceback.format_exc())
         return f"{type(error).__name__}: {' '.join(str(error).split())}; more is in traceback.txt"

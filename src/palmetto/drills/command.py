@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from palmetto.drills.report import PromiseBroken
+from palmetto.drills.load import Load
+from palmetto.drills.report import PromiseBroken, Undecided
 
 DEADLINE = 300.0
 """Seconds that a command may take, and whatever is waited for while it runs."""
@@ -35,7 +36,8 @@ class Said(NamedTuple):
 class Command:
     """Python's `program` with arguments, at work in a folder; as a context it is over at the context's end.
 
-    PromiseBroken tells of what it does otherwise than expected, or not by the deadline.
+    PromiseBroken tells of what it does otherwise than expected, or not by the deadline; Undecided of what was not done
+    by then on a machine that others kept busy.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class Command:
             stderr=subprocess.PIPE,
             **options,
         )
+        self._load = Load(self._process.pid)
 
     def __enter__(self) -> "Command":
         return self
@@ -80,7 +83,7 @@ class Command:
             if found := find():
                 return found
             if time.monotonic() > deadline:
-                raise PromiseBroken(f"{what}? No: not within {DEADLINE:g} s")
+                raise self._late(f"{what}? No: not within {DEADLINE:g} s")
             time.sleep(pause)
         return None
 
@@ -93,12 +96,19 @@ class Command:
         try:
             out, err = self._process.communicate(timeout=DEADLINE)
         except subprocess.TimeoutExpired:
-            raise PromiseBroken(f"an end of `{self._text}`? No: it still runs after {DEADLINE:g} s") from None
+            raise self._late(f"an end of `{self._text}`? No: it still runs after {DEADLINE:g} s") from None
         said = Said(*(stream.decode(errors="replace").replace(f"{self._folder}/", "") for stream in (out, err)))
         if expected and self.code not in expected:
             codes = " or ".join(map(_named, expected))
             raise PromiseBroken(f"{codes} of `{self._text}`? No: {_named(self.code)}, {said.last_words}")
         return said
+
+    def _late(self, text: str) -> Exception:
+        """What it means that something did not come in time."""
+        if not self._load.is_heavy():
+            return PromiseBroken(text)
+        share = self._load.by_others()
+        return Undecided(f"{text}, but other programs took {share:.0%} of the machine: run the drill when it is quiet")
 
 
 def _named(code: int | None) -> str:

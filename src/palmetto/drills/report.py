@@ -14,6 +14,10 @@ class PromiseBroken(Exception):
     """The run did not do what it promises; the message says what instead."""
 
 
+class Undecided(Exception):
+    """The machine was too busy to tell whether the run does what it promises."""
+
+
 class Report:
     """The story of one drill, told by `do`, `said`, `logged` and `found` as it goes, then by `compare` and `check`."""
 
@@ -24,6 +28,8 @@ class Report:
         self.checks: list[str] = []
         self.broken: str | None = None
         """What failed, once the drill is over."""
+        self.undecided: str | None = None
+        """Why nothing can be said of the promise, once the drill is over."""
         self._tell = tell
         tell(f"drill {drill}\nthe promise: {promise}\n")
 
@@ -71,18 +77,19 @@ class Report:
         self.check(f"{disturbed} as {undisturbed}: the same {_listed(ours)}", not differing,
                    f"not the same {_listed(differing)}")  # fmt: skip
 
-    def conclude(self, broken: str | None) -> None:
+    def conclude(self, broken: str | None, undecided: str | None = None) -> None:
         """The verdict, in one line."""
-        self.broken = broken
-        self._tell(f"\n✗ {broken}" if broken else "\nthe promise held")
+        self.broken, self.undecided = broken, undecided
+        self._tell(f"\n✗ {broken}" if broken else f"\n? {undecided}" if undecided else "\nthe promise held")
 
     def values(self) -> dict[str, Any]:
         """All of it, for programs."""
         return {
             "drill": self.drill,
             "promise": self.promise,
-            "held": self.broken is None,
+            "held": None if self.undecided else self.broken is None,
             "broken": self.broken,
+            "undecided": self.undecided,
             "story": self.story,
             "digests": self.digests,
             "checks": self.checks,
