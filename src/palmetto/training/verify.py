@@ -74,6 +74,7 @@ class _Verification:
         for step in self.checkpoints.steps():
             try:
                 manifest = self.checkpoints.manifest(step)
+                self.checkpoints.restore(step, self.execution.shapes())  # or its own digests would be taken on trust
             except CheckpointDamaged as error:
                 raise _Differs(step, "checkpoint", None, str(error)) from None
             key = (manifest.attempt, manifest.step)
@@ -111,9 +112,9 @@ class _Verification:
         history, live = self.execution.history(), list[Line]()
         for line in self.lines:
             expected = (history.attempt, history.step + 1)
-            if (line.attempt, line.step) != expected:
+            if not history.follows(line.attempt, line.step):
                 raise _Differs(line.step, "attempt and step", (line.attempt, line.step), expected)
-            live.append(line)
+            live[line.step - 1 :] = [line]
             if isinstance(decision := history.feed(observe(line)), Rollback):
                 del live[decision.target :]
         return history, live
@@ -129,11 +130,13 @@ class _Verification:
 
         keep(0)
         for line in self.lines:
+            history.expect(line.step)
             state = self._replay_line(state, line, history)
-            decision = history.feed(observe(line))
-            if isinstance(decision, Rollback):
-                state = jax.device_put(kept[decision.target], self.execution.places())
-            keep(history.step)
+            at = line.step
+            if isinstance(history.feed(observe(line)), Rollback):
+                at = whole.rollbacks[history.attempt - 1].target  # which may be deeper than decided
+                state = jax.device_put(kept[at], self.execution.places())
+            keep(at)
 
     def _replay_line(self, state: State, line: Line, history: History) -> State:
         state, again, _ = self.execution.take(state, line.step, line.attempt, history.skips)
