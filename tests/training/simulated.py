@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from palmetto import recipes
+from palmetto.errors import RunStopped
 from palmetto.recipe import Recipe
 from palmetto.register import Entry
 from palmetto.run_directory import RunDirectory
@@ -161,12 +162,15 @@ class Told:
 class Simulated(Loop):
     """The loop of one process."""
 
+    progress: Told
+
     def __init__(self, run: RunDirectory, machine: Machine, disk: Disk, backs: list[Back]) -> None:
         self.run, self.progress, self.recipe = run, Told(), run.recipe
-        self.execution: Any = machine
-        self.checkpoints: Any = disk
-        self.ledger = Ledger(run.ledger)
-        self.recovery = Recovery(run, self.execution, self.checkpoints, self.ledger, self.event)
+        execution: Any = machine
+        checkpoints: Any = disk
+        self.execution, self.checkpoints, self.ledger = execution, checkpoints, Ledger(run.ledger)
+        self.disk = disk
+        self.recovery = Recovery(run, execution, checkpoints, self.ledger, self.event)
         self.history, self.path = self._read_ledger()
         self.step, self.signal = 0, None
         self.backs = backs
@@ -180,7 +184,7 @@ class Simulated(Loop):
         return self.signal is not None
 
     def _tell(self, rollback: Rollback, base: int) -> None:
-        ever = (step for attempt, step in self.checkpoints.ever
+        ever = (step for attempt, step in self.disk.ever
                 if step <= rollback.target and self.history.is_live(attempt, step))  # fmt: skip
         top = max(line.step for line in self.ledger.lines)
         self.backs.append(Back(rollback, base, max(ever, default=0), top))
@@ -214,6 +218,18 @@ class SimulatedRun:
             return self.loop.train(until)
         finally:
             self.loop.ledger.close()
+
+    def outcome(self, until: int, **limits: int) -> str:
+        """How `train` ended: "done", "stopped" by a signal, "killed", or the last spike that came back too often."""
+        try:
+            return "done" if self.train(until, **limits) else "stopped"
+        except Killed:
+            return "killed"
+        except RunStopped as error:
+            _, found, spike = str(error).partition("the spike at step")
+            if not found:
+                raise
+            return spike
 
     @property
     def bits(self) -> tuple[str, bytes]:

@@ -289,7 +289,7 @@ def test_a_format_digit_that_has_flipped_is_damage(copied: Checkpoints) -> None:
         copied.manifest(10)
 
 
-def forge(checkpoints: Checkpoints, step: int, **claims: str) -> None:
+def forge(checkpoints: Checkpoints, step: int, **claims: Any) -> None:
     """Puts other parameters in a checkpoint, with hashes and a seal that fit; its digests stay unless `claims` say."""
     honest = checkpoints.manifest(step)
     state = some_state(step)

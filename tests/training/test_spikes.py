@@ -465,9 +465,7 @@ def test_spikes_in_a_row_go_back_no_further_than_their_reach() -> None:
 
 
 @given(curve=curves(), share=st.floats(0, 1))
-def test_a_deeper_rollback_reads_on_at_the_same_place_and_is_known_by_its_next_line(
-    curve: Curve, share: float
-) -> None:
+def test_a_deeper_rollback_reads_on_at_the_same_place_and_is_known_by_its_next_line(curve: Curve, share: float) -> None:
     run = Run(curve, LITTLE)
     while run.history.step < UNTIL and not run.exhausted and not run.rollbacks:
         run.go(UNTIL, len(run.taken) + 1)

@@ -90,8 +90,9 @@ class Recipe(Section):
         """The values that change bits, by dotted key. Two recipes that agree in these are the same run.
 
         Where the files lie, how often they are written, and how long the run lasts are not among them, unless a
-        schedule depends on the length. (More epochs are another identity, but a run may go on with them.) (The text itself enters through the token store's digests.) Nor is the mesh,
-        since a run can go on on any other; what of it changes bits is a matter of the environment's record.
+        schedule depends on the length. (More epochs are another identity, but a run may go on with them.) (The text
+        itself enters through the token store's digests.) Nor is the mesh, since a run can go on on any other; what of
+        it changes bits is a matter of the environment's record.
         """
         values = flatten(self.model_dump())
         schedule = self.training.schedule

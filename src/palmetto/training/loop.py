@@ -144,8 +144,14 @@ class Loop:
         state, base = self.recovery.restore(self.history, self.step)
         self.history.deepen(base)
         del self.path[base:]
-        self.event("deeper rollback", f"{text}, as not all was taken in one environment ({'; '.join(elsewhere)}): "
-                   f"going on from checkpoint {base}", step=step, checkpoint=base, attempt=self.history.attempt)  # fmt: skip
+        self.event(
+            "deeper rollback",
+            f"{text}, as not all steps were taken in one environment ({'; '.join(elsewhere)}): back to checkpoint "
+            f"{base}, and on from there without the promise of the same bits",
+            step=step,
+            checkpoint=base,
+            attempt=self.history.attempt,
+        )
         return self._go_on_from(state, base)
 
     # Going forward

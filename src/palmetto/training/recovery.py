@@ -91,7 +91,9 @@ class Recovery:
             if chain is not None and not self._ledger.has(attempt, step, chain):
                 raise self._without_line(step)
             if step < base:
-                self._tell("missing checkpoint", f"{self._folder(step)}: missing; it is not needed now", checkpoint=step)
+                self._tell(
+                    "missing checkpoint", f"{self._folder(step)}: missing; it is not needed now", checkpoint=step
+                )
             elif step > latest or not history.is_live(attempt, step):
                 continue
             elif self._checkpoints.lost_its_manifest(step):

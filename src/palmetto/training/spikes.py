@@ -168,7 +168,8 @@ class History:
 
         A run does so where it cannot reach the target with the same bits; the ledger shows it by its next line.
         """
-        assert self._is_fresh and 0 <= target <= self.step, "nothing has been trained from the old target"
+        assert self._is_fresh, "nothing has been trained from the old target"
+        assert 0 <= target <= self.step
         last = self.rollbacks.pop()
         between = self._sequences_between(target, last.target)
         sequences = between + sum(n for r, n in self.skips if r >= target)  # the last one's is among them
