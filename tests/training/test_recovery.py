@@ -153,6 +153,7 @@ def test_repeating_obeys_signals_and_loses_nothing(little: RecipeMaker, folder: 
         run.train(80, steps=61)  # right at the rollback
     while not run.train(80, stop_after=4):
         assert len(run.directory.ledger.read_bytes()) <= len(uncut.directory.ledger.read_bytes())
+        assert run.machine.steps_left == 10**9 - 4, "not one step more is taken"
         assert run.loop.step in run.disk.steps(), "each time it saves how far it has come"
     assert run.bits == uncut.bits
 
