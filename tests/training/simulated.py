@@ -48,6 +48,8 @@ class Machine:
 
     def shapes(self) -> None: ...
 
+    def places(self) -> None: ...
+
     def at_hand(self, state: str) -> str:
         return state
 

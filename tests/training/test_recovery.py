@@ -5,6 +5,7 @@ import itertools
 import math
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from palmetto.errors import RunStopped, UserError
 from palmetto.files import read_json_lines, write_json
 from palmetto.recipe import Recipe
+from palmetto.training import loop, verify
 from palmetto.training.recovery import Recovery
 from palmetto.training.retention import cell, retained
 from palmetto.training.spikes import reach
@@ -225,6 +227,28 @@ def check_no_data_twice(run: SimulatedRun) -> None:
     lines = run.loop.ledger.lines
     for before, line in itertools.pairwise(lines):
         assert int(line.batch) >= int(before.batch) + before.sequences
+
+
+@pytest.mark.parametrize("every", [1000, 50])
+def test_a_deeper_rollback_is_verified_and_resumed_as_any_other(
+    little: RecipeMaker, folder: Path, monkeypatch: pytest.MonkeyPatch, every: int
+) -> None:
+    """The difference that led to it is not a real one here, so that one machine can take every line again."""
+    differences = iter(["loss"])
+    monkeypatch.setattr(loop, "differing", lambda was, line: next(differences, None))
+    monkeypatch.setattr(Recovery, "elsewhere", lambda self: ["jaxlib 1 → 2"])
+    run = SimulatedRun(folder / "run", little(f"training.checkpoint_every={every}"), spikes_at(60, 75))
+    run.train(70)
+    run.train(100)
+    first = {line.attempt: line.step for line in reversed(run.loop.ledger.lines)}
+    assert first == {0: 1, 1: every % 1000 + 1, 2: 75 - 6 + 1}
+
+    verification: Any = object.__new__(verify._Verification)
+    verification.lines, verification.progress, verification.execution = run.loop.ledger.lines, print, run.machine
+    verification.manifests, verification.replayed = {}, 0
+    monkeypatch.setattr(verify.jax, "device_put", lambda state, places: str(state))
+    assert verification.replay(None, None) == len(verification.lines)
+    assert verification.replay(60, 90) == len(verification.lines) + 90
 
 
 @given(curve=curves(), moves=st.lists(st.tuples(st.integers(0, 60), st.sampled_from("ABC")), min_size=1, max_size=6))

@@ -65,6 +65,7 @@ class _Verification:
         self.execution = Execution(recipe, run.train_store, vocabulary)
         self.checkpoints = Checkpoints(run.checkpoints, self.execution.table)
         self.manifests = self._manifests()
+        self._check_states()
         self.replayed = 0
 
     def _manifests(self) -> dict[tuple[int, int], Manifest]:
@@ -74,7 +75,6 @@ class _Verification:
         for step in self.checkpoints.steps():
             try:
                 manifest = self.checkpoints.manifest(step)
-                self.checkpoints.restore(step, self.execution.shapes())  # or its own digests would be taken on trust
             except CheckpointDamaged as error:
                 raise _Differs(step, "checkpoint", None, str(error)) from None
             key = (manifest.attempt, manifest.step)
@@ -87,6 +87,14 @@ class _Verification:
                 )
             manifests[key] = manifest
         return manifests
+
+    def _check_states(self) -> None:
+        """Restores every kept checkpoint, as its own digests are known only then; its manifest may have honest ones."""
+        for manifest in self.manifests.values():
+            try:
+                self.checkpoints.restore(manifest.step, self.execution.shapes())
+            except CheckpointDamaged as error:
+                raise _Differs(manifest.step, "checkpoint", None, str(error)) from None
 
     def replay(self, start: int | None, end: int | None) -> int:
         """The number of steps replayed."""
