@@ -50,12 +50,13 @@ def test_entries_are_kept_until_they_are_struck_out(tmp_path: Path) -> None:
 def test_a_run_whose_ledger_and_checkpoints_cannot_be_seen_has_begun(tmp_path: Path, tiny_recipe: RecipeMaker) -> None:
     run = RunDirectory(tmp_path)
     run.recipe_file.write_text(recipes.dump(tiny_recipe()))
-    assert not run.begun
+    begun = [run.begun]
     make(run.checkpoints, "00000008")
     Register(run.checkpoints).enter(Entry(8, 0, "c"))
-    assert run.begun
+    begun.append(run.begun)
     shutil.rmtree(run.checkpoints)
-    assert run.begun
+    begun.append(run.begun)
+    assert begun == [False, True, True]
     with pytest.raises(UserError, match=r"training\.seed"):
         run.claim(tiny_recipe("training.seed=1"))
 

@@ -246,7 +246,7 @@ def test_a_deeper_rollback_is_verified_and_resumed_as_any_other(
     verification: Any = object.__new__(verify._Verification)
     verification.lines, verification.progress, verification.execution = run.loop.ledger.lines, print, run.machine
     verification.manifests, verification.replayed = {}, 0
-    monkeypatch.setattr(verify.jax, "device_put", lambda state, places: str(state))
+    monkeypatch.setattr("jax.device_put", lambda state, places: str(state))
     assert verification.replay(None, None) == len(verification.lines)
     assert verification.replay(60, 90) == len(verification.lines) + 90
 
