@@ -14,7 +14,7 @@ ORDER = (
     ("errors", "files"),
     ("recipe",),
     ("recipes",),
-    ("cluster", "environment", "run_directory"),
+    ("cluster", "environment", "register", "run_directory"),
     ("corpus",),
     ("tokens",),
     ("model",),

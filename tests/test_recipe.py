@@ -221,6 +221,24 @@ def test_what_changes_bits_is_identity_and_named_where_it_differs(tiny_recipe: R
     assert f"{key} {now!r} → {was!r}" in here.differences(there)
 
 
+def test_a_begun_run_may_go_on_with_more_epochs_and_nothing_else(tiny_recipe: RecipeMaker) -> None:
+    two, three, other = (tiny_recipe(f"training.epochs={epochs}", *more)
+                         for epochs, more in ((2, ()), (3, ()), (3, ("training.seed=1",))))  # fmt: skip
+    assert three.obstacles(two) == two.obstacles(two) == []
+    assert two.obstacles(three) == ["training.epochs 3 → 2"]
+    assert other.obstacles(two) == ["training.seed 0 → 1"]
+    assert three.continues(two.digest)
+    assert three.continues(three.digest)
+    assert not two.continues(three.digest)
+    assert not other.continues(two.digest)
+
+
+def test_digests_of_recipes_are_what_they_were(tiny_recipe: RecipeMaker) -> None:
+    """They stand in the checkpoints of runs that go on."""
+    assert tiny_recipe().digest == "9df47f0e30ff8fb3a4d020e721493fdde9ca0f570a40126b38961784c245908e"
+    assert tiny_recipe("training.epochs=3").digest == "7e6029da8f11728c461d0c9feb30ebb0fa46c2fc5bd380f8cd65772ada7f8fb3"
+
+
 @pytest.mark.parametrize(("kind", "key"), [(kind, key) for kind, keys in OTHER_KINDS.items() for key in keys])
 def test_so_is_every_key_of_every_other_kind(tiny_recipe: RecipeMaker, kind: str, key: str) -> None:
     here, there = tiny_recipe(kind), tiny_recipe(kind, f"{key}={OTHER_KINDS[kind][key]}")

@@ -95,6 +95,33 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path}: not JSON ({error})") from None
 
 
+def present(path: Path) -> bool:
+    """Returns whether there is a file or folder at `path`.
+
+    UserError for a link that leads nowhere and for what may not be looked at: neither is the same as absence.
+    """
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        if path.is_symlink():
+            raise UserError(f"{path}: a link to {os.readlink(path)}, where nothing is: mount the disk that holds it, "
+                            "or mend the link") from None  # fmt: skip
+        return False
+    except OSError as error:
+        raise UserError(f"{path}: cannot be looked at ({error.strerror})") from None
+    return True
+
+
+def names_in(folder: Path) -> list[str]:
+    """Returns the names in a folder, sorted, or none where there is no folder; UserError where it cannot be read."""
+    if not present(folder):
+        return []
+    try:
+        return sorted(os.listdir(folder))
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be read ({error.strerror})") from None
+
+
 def sha256(path: Path) -> str:
     """The SHA-256 of a file's bytes, in hex."""
     with path.open("rb") as file:
@@ -106,6 +133,7 @@ class JsonLines:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        present(path)  # nothing is written through a link that leads nowhere
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("ab")
         whole = _whole_length(path)
@@ -128,7 +156,7 @@ class JsonLines:
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
     """The objects of a JSON-lines file, a torn last line left out; UserError names a line that is not JSON."""
-    if not path.exists():
+    if not present(path):
         return []
     values = []
     for number, line in enumerate(path.read_bytes()[: _whole_length(path)].splitlines(), 1):

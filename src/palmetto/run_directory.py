@@ -9,9 +9,10 @@ from typing import Any
 
 from palmetto import recipes
 from palmetto.errors import UserError
-from palmetto.files import JsonLines, locked, write_text
+from palmetto.files import JsonLines, locked, present, write_text
 from palmetto.recipe import Recipe
 from palmetto.recipe.mesh import AXES
+from palmetto.register import Register, completed
 
 
 class RunDirectory:
@@ -73,15 +74,15 @@ class RunDirectory:
     @property
     def begun(self) -> bool:
         """Whether training has taken a step here."""
-        has_lines = self.ledger.exists() and self.ledger.stat().st_size > 0
-        return has_lines or any(self.checkpoints.glob("*/manifest.json"))
+        has_lines = present(self.ledger) and self.ledger.stat().st_size > 0
+        return has_lines or bool(completed(self.checkpoints) or Register(self.checkpoints).read())
 
     def claim(self, recipe: Recipe) -> None:
         """Records the recipe; once training has begun, refuses one of another identity, naming the keys.
 
         What lies outside a recipe's identity may change, and the record follows it.
         """
-        if self.begun and (differences := recipe.differences(self.recipe)):
+        if self.begun and (differences := recipe.obstacles(self.recipe)):
             raise UserError(f"{self.path} holds a run of another recipe: {'; '.join(differences)}. "
                             "Give the same values, or another directory with --run")  # fmt: skip
         write_text(self.recipe_file, recipes.dump(recipe))

@@ -19,6 +19,7 @@ from palmetto.errors import UserError
 from palmetto.files import read_json, read_json_lines, sha256, write_bytes, write_json
 from palmetto.progress import Reporter
 from palmetto.recipe import Recipe
+from palmetto.register import completed
 from palmetto.run_directory import RunDirectory
 from palmetto.tokens import packing
 from palmetto.tokens.order import Order
@@ -275,8 +276,7 @@ def _recorded_environment(run: RunDirectory) -> dict[str, Any] | None:
 
 def _is_behind(run: RunDirectory, until: int) -> bool:
     """Whether the newest checkpoint is not that of step `until`."""
-    newest = max((d.parent.name for d in run.checkpoints.glob("*/manifest.json")), default="0")
-    return int(newest) != until
+    return max(completed(run.checkpoints), default=0) != until
 
 
 def _stamp(run: RunDirectory, stage: str) -> Path:

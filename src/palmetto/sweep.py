@@ -116,7 +116,7 @@ def plan(recipe: str, axes: Sequence[str], seeds: int, source: str | None, out: 
                 chosen = chosen.model_copy(update={"name": f"{name}: {_joined(names, labels, ' ')}"})
             points.append(Point(number, seed, chosen, RunDirectory(out / folder / f"seed-{seed}")))
     for point in points:
-        if point.run.begun and (differences := point.recipe.differences(point.run.recipe)):
+        if point.run.begun and (differences := point.recipe.obstacles(point.run.recipe)):
             raise UserError(f"{point.run.path} holds a run of another recipe: {'; '.join(differences)}. Give the same "
                             "values, or another directory with --out")  # fmt: skip
     return Plan(names, tuple(fixed), name, choices, points, out)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from palmetto.run_directory import RunDirectory
 from tests.system.runs import SPIKY, Runs
 
 Bits = tuple[str, str, bytes]
@@ -100,6 +101,73 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_used(prepared: Runs, s
     assert str(file) in err
     assert "going on from checkpoint 30" in err
     assert prepared.bits("damaged") == straight
+
+
+def test_checkpoints_that_cannot_be_seen_stop_the_run_and_cut_nothing(prepared: Runs, straight: Bits) -> None:
+    prepared.train("unmounted", "--until", 35)
+    run = prepared.folder / "unmounted"
+    ledger, away = (run / "ledger.jsonl").read_bytes(), prepared.folder / "away"
+    (run / "checkpoints").rename(away)
+    for link in (False, True):
+        if link:
+            (run / "checkpoints").symlink_to("nowhere")
+        _, err = prepared.train("unmounted", expect=2)
+        assert ("nowhere, where nothing is" if link else "checkpoints/00000035: missing") in err
+        assert (run / "ledger.jsonl").read_bytes() == ledger
+    (run / "checkpoints").unlink()
+    away.rename(run / "checkpoints")
+    prepared.train("unmounted")
+    assert prepared.bits("unmounted") == straight
+
+
+def forge(run: Path, step: int) -> None:
+    """Puts another embedding in a checkpoint; its files' hashes and its seal fit, its digests are the honest ones."""
+    from palmetto.training import checkpoint
+    from palmetto.training.state import parameter_table, shapes
+
+    recipe = RunDirectory(run).recipe
+    checkpoints = checkpoint.Checkpoints(run / "checkpoints", parameter_table(recipe))
+    honest = checkpoints.manifest(step)
+    state = checkpoints.restore(step, shapes(recipe))
+    parameters = state.parameters | {"embedding": state.parameters["embedding"] * 1.5}
+    other = checkpoint.Checkpoints(run.with_name(f"{run.name}-other") / "checkpoints", parameter_table(recipe))
+    other.save(state._replace(parameters=parameters), step=step, attempt=0, recipe="", tokens="", chain="")
+    other.wait()
+    folder = checkpoints.path / f"{step:08d}"
+    shutil.rmtree(folder)
+    shutil.move(other.path / folder.name, folder)
+    text = checkpoint._render(honest._replace(files=other_files(folder)))
+    (folder / "manifest.json").write_text(text)
+
+
+def other_files(folder: Path) -> dict[str, str]:
+    files: dict[str, str] = json.loads((folder / "manifest.json").read_text())["files"]
+    return files
+
+
+def test_a_forged_checkpoint_is_named_by_all_that_would_read_it(prepared: Runs, straight: Bits) -> None:
+    shutil.copytree(prepared.folder / "straight", prepared.folder / "forgery")
+    forge(prepared.folder / "forgery", 50)
+    out, _ = prepared("verify", "forgery", expect=1)
+    assert out.startswith("step 50: checkpoint: ")
+    assert "have the digest" in out
+    assert prepared("verify", "forgery", "--from", 1, "--to", 2, expect=1)[0] == out
+    assert "00000050: its parameters have the digest" in prepared("digest", "forgery", "--step", 50, expect=2)[1]
+
+    prepared.train("forged-newest", "--until", 50)
+    forge(prepared.folder / "forged-newest", 50)
+    assert "have the digest" in prepared("generate", "forged-newest", expect=2)[1]
+    _, err = prepared.train("forged-newest")
+    assert "set aside as damaged-00000050" in err
+    assert "going on from checkpoint 40" in err
+    assert prepared.bits("forged-newest") == straight
+
+
+def test_a_run_from_before_checkpoints_were_on_record_goes_on(prepared: Runs, straight: Bits) -> None:
+    prepared.train("older", "--until", 35)
+    (prepared.folder / "older" / "checkpoints.json").unlink()
+    prepared.train("older")
+    assert prepared.bits("older") == straight
 
 
 def test_verify_passes_on_whole_runs_and_on_stretches(prepared: Runs, straight: Bits, spiky: Bits) -> None:

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from palmetto.errors import UserError
 from palmetto.model.parameters import Parameters, Specification, unstack
+from palmetto.register import Entry
 from palmetto.training import checkpoint
 from palmetto.training.checkpoint import CheckpointDamaged, Checkpoints, Manifest
 from palmetto.training.digest import digest
@@ -222,11 +223,9 @@ def test_a_changed_byte_in_any_file_is_damage_and_the_file_named(
     whole = file.read_bytes()
     position = data.draw(st.integers(0, len(whole) - 1))
     value = data.draw(st.integers(0, 255).filter(lambda value: value != whole[position]))
-    # Another format number may be the truth: that is refused, but not set aside.
-    expected = UserError if whole[:position].endswith(b'"format": ') else CheckpointDamaged
     try:
         file.write_bytes(whole[:position] + bytes([value]) + whole[position + 1 :])
-        with pytest.raises(expected) as caught:
+        with pytest.raises(CheckpointDamaged) as caught:
             saved.manifest(10)
         assert str(file) in str(caught.value)
     finally:
@@ -267,7 +266,9 @@ def test_missing_further_cut_and_foreign_files_are_found(copied: Checkpoints, sp
 
 def test_a_checkpoint_of_another_format_is_refused_by_name_and_is_not_damage(copied: Checkpoints) -> None:
     file = copied.path / "00000010" / "manifest.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"format": checkpoint.FORMAT + 1}, indent=1) + "\n")
+    contents = json.loads(file.read_text()) | {"format": checkpoint.FORMAT + 1, "more": [1]}
+    del contents["sha256"]
+    file.write_text(json.dumps(contents | {"sha256": checkpoint._seal(contents)}, indent=1) + "\n")
     with pytest.raises(UserError, match=f"format {checkpoint.FORMAT + 1}.* reads {checkpoint.FORMAT}") as caught:
         copied.manifest(10)
     assert not isinstance(caught.value, CheckpointDamaged)
@@ -279,6 +280,136 @@ def test_what_is_no_manifest_is_damage(copied: Checkpoints, contents: str) -> No
     (copied.path / "00000010" / "manifest.json").write_text(contents)
     with pytest.raises(CheckpointDamaged, match=r"00000010/manifest\.json"):
         copied.manifest(10)
+
+
+def test_a_format_digit_that_has_flipped_is_damage(copied: Checkpoints) -> None:
+    file = copied.path / "00000010" / "manifest.json"
+    file.write_text(file.read_text().replace(f'"format": {checkpoint.FORMAT}', f'"format": {checkpoint.FORMAT + 1}'))
+    with pytest.raises(CheckpointDamaged, match=r"00000010/manifest\.json: altered"):
+        copied.manifest(10)
+
+
+def forge(checkpoints: Checkpoints, step: int, **claims: Any) -> None:
+    """Puts other parameters in a checkpoint, with hashes and a seal that fit; its digests stay unless `claims` say."""
+    honest = checkpoints.manifest(step)
+    state = some_state(step)
+    embedding = state.parameters["embedding"] * 1.5
+    elsewhere = Checkpoints(checkpoints.path.with_name("forged"), TABLE)
+    elsewhere.save(state._replace(parameters=state.parameters | {"embedding": embedding}), step=step, **FIELDS)
+    elsewhere.wait()
+    forged, directory = elsewhere.manifest(step), checkpoints.path / f"{step:08d}"
+    shutil.rmtree(directory)
+    shutil.move(elsewhere.path / f"{step:08d}", directory)
+    (directory / "manifest.json").write_text(checkpoint._render(honest._replace(files=forged.files, **claims)))
+    checkpoints.manifest(step)  # every file is as the manifest says
+
+
+@pytest.mark.parametrize(
+    ("claims", "what"), [({}, "its parameters"), ({"optimizer": "0" * 64}, "its parameters|its optimizer state")]
+)
+def test_a_forged_state_is_not_restored(copied: Checkpoints, claims: dict[str, str], what: str) -> None:
+    forge(copied, 10, **claims)
+    with pytest.raises(CheckpointDamaged, match=f"00000010: ({what}) have the digest"):
+        copied.restore(10, like=some_state(0))
+    copied.restore(20, like=some_state(0))
+
+
+def test_a_folder_that_was_renamed_is_named_with_its_manifests_step(copied: Checkpoints) -> None:
+    (copied.path / "00000010").rename(copied.path / "00000011")
+    assert copied.steps() == [11, 20]
+    with pytest.raises(CheckpointDamaged, match=r"00000011/manifest\.json: is of step 10, and its folder is named 11"):
+        copied.manifest(11)
+
+
+def test_only_names_of_steps_are_checkpoints_and_nothing_else_is_cleared_away(copied: Checkpoints) -> None:
+    others = ["00000008-old", "damaged-00000009", "8", "2024", "٠٠٠٠٠٠٠٧", "notes"]
+    for name in others:
+        shutil.copytree(copied.path / "00000010", copied.path / name)
+    (copied.path / "2025").mkdir()
+    shutil.copytree(copied.path / "00000010", copied.path / "100000000")
+    copied.clear_unfinished()
+    assert copied.steps() == [10, 20, 100_000_000], "in the order of their numbers"
+    assert {path.name for path in copied.path.iterdir()} >= {*others, "2025"}
+
+
+def refuse(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes a path one that may not be looked at, to root too."""
+
+    def refused(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(first: Any, *others: Any, **more: Any) -> Any:
+            if Path(first) == path or path in Path(first).parents:
+                raise PermissionError(13, "Permission denied", str(first))
+            return function(first, *others, **more)
+
+        return call
+
+    monkeypatch.setattr(os, "stat", refused(os.stat))
+    monkeypatch.setattr(os, "listdir", refused(os.listdir))
+
+
+@pytest.mark.parametrize("part", [".", "00000020", "00000020/manifest.json"])
+def test_no_permission_is_not_the_same_as_no_checkpoint(
+    copied: Checkpoints, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    whole = files_of(copied, 20)
+    refuse(copied.path / part, monkeypatch)
+    for look in (copied.steps, copied.clear_unfinished):
+        with pytest.raises(UserError, match="Permission denied") as caught:
+            look()
+        assert str(copied.path / part) in str(caught.value)
+    monkeypatch.undo()
+    assert files_of(copied, 20) == whole
+
+
+@pytest.mark.parametrize("part", [".", "00000020", "00000020/manifest.json"])
+def test_a_link_that_leads_nowhere_is_not_the_same_as_no_checkpoint(copied: Checkpoints, part: str) -> None:
+    path = copied.path / part
+    path.rename(copied.path.parent / "away")
+    path.symlink_to(copied.path.parent / "unmounted")
+    for look in (copied.steps, copied.clear_unfinished):
+        with pytest.raises(UserError, match=r"a link to .*unmounted, where nothing is"):
+            look()
+    path.unlink()
+    (copied.path.parent / "away").rename(path)
+    assert copied.steps() == [10, 20]
+
+
+def test_the_record_beside_the_folder_knows_what_was_completed_and_deleted(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path / "checkpoints", TABLE)
+    for step in (10, 20, 30):
+        checkpoints.save(some_state(1), step=step, **FIELDS)
+    checkpoints.wait()
+    checkpoints.delete(10)
+    assert checkpoints.missing() == []
+    shutil.rmtree(checkpoints.path / "00000020")
+    (checkpoints.path / "00000030" / "manifest.json").unlink()
+    again = Checkpoints(tmp_path / "checkpoints", TABLE)
+    assert again.missing() == [Entry(step, FIELDS["attempt"], FIELDS["chain"]) for step in (20, 30)]
+    again.clear_unfinished()
+    assert again.lost_its_manifest(30), "it was complete once, and is not cleared away"
+    again.set_aside(30)
+    (again.path / "damaged-00000020").mkdir()
+    assert again.missing() == []
+
+
+def test_the_record_of_an_older_run_is_made_of_what_is_there(copied: Checkpoints) -> None:
+    assert copied.register.read() is None
+    (copied.path / "00000010" / "manifest.json").write_text("{")
+    copied.record()
+    assert copied.register.read() == {20: Entry(20, FIELDS["attempt"], FIELDS["chain"])}
+
+
+@pytest.mark.parametrize("contents", ["{}", "[3]", '[{"step": 1}]', "null", '{"a": 1}'])
+def test_a_record_that_is_none_is_named(copied: Checkpoints, contents: str) -> None:
+    copied.register.path.write_text(contents)
+    with pytest.raises(UserError, match=r"checkpoints\.json: not a list of checkpoints"):
+        copied.missing()
+
+
+def test_what_was_set_aside_before_stays(copied: Checkpoints) -> None:
+    shutil.copytree(copied.path / "00000010", copied.path / "damaged-00000020")
+    assert copied.set_aside(20).name == "damaged-00000020-2"
+    assert (copied.path / "damaged-00000020" / "manifest.json").is_file()
 
 
 def test_what_a_kill_left_half_written_is_no_checkpoint_and_is_cleared_away(copied: Checkpoints) -> None:

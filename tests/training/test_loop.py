@@ -52,10 +52,10 @@ def test_a_checkpoint_that_failed_stops_the_run_before_its_next_step(
         if running.history.step == failed_after:
             raise UserError("no room")
 
-    history = SimpleNamespace(step=1)
+    running.step, history = 1, SimpleNamespace(step=1)
 
     def advance(state: Any, until: int) -> Any:
-        history.step += 1
+        running.step = history.step = history.step + 1
 
     monkeypatch.setattr(running, "recipe", SimpleNamespace(training=SimpleNamespace(steps=1000)), raising=False)
     monkeypatch.setattr(running, "history", history, raising=False)

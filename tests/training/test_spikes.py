@@ -14,7 +14,7 @@ from palmetto.errors import UserError
 from palmetto.recipe.training import Spikes
 from palmetto.training.execution import observe
 from palmetto.training.ledger import Line
-from palmetto.training.spikes import Exhausted, History, Observation, Rollback, deepest_targets
+from palmetto.training.spikes import Exhausted, History, Observation, Rollback, reach
 
 SMALL = Spikes(window=16, patience=3, nonfinite_patience=4, rewind=20, skip=60, attempts=3)
 RAMP = 100
@@ -444,21 +444,62 @@ def test_a_rollback_goes_before_its_onset_and_no_further_than_foretold(curve: Cu
         assert rollback.target == max(0, rollback.onset - in_a_row * LITTLE.rewind)
         assert rollback.target < rollback.onset <= rollback.detected <= rollback.target + rollback.batches
         assert rollback.batches == LITTLE.skip + (in_a_row - 1) * LITTLE.rewind
-        foretold = list(deepest_targets(LITTLE, rollback.detected - 1))
-        assert rollback.target >= foretold[in_a_row - 1]
+        assert rollback.target >= rollback.detected - 1 - (in_a_row + 1) * LITTLE.rewind
         last = rollback
 
 
-def test_all_targets_of_spikes_in_a_row_are_foretold_so_that_their_checkpoints_are_kept() -> None:
-    def curve(attempt: int, step: int, position: int) -> Observation:
-        first = run.rollbacks[-1].target + 1 if run.rollbacks else 1000  # at once after each rollback
-        return (loss_spike if first <= step < first + 3 else calm)(step, position)
+def test_spikes_in_a_row_go_back_no_further_than_their_reach() -> None:
+    """At once after each rollback, with odd gradients before its target that lengthen the streak."""
 
-    run = Run(curve, SMALL.model_copy(update={"attempts": 5}))
+    def curve(attempt: int, step: int, position: int) -> Observation:
+        first = run.rollbacks[-1].target + 1 if run.rollbacks else 1000
+        odd = step % 20 >= 4  # not so many in a row that they become the measure
+        return (loss_spike if first <= step < first + 3 else gradient_spike if odd and step > 400 else calm)(
+            step, position
+        )
+
+    run = Run(curve, SMALL.model_copy(update={"attempts": 5, "window": 64}))
     run.go(1100)
-    earliest = min(deepest_targets(run.spikes, 999))
     assert len(run.rollbacks) == 5
-    assert min(rollback.target for rollback in run.rollbacks) >= earliest
+    assert min(rollback.target for rollback in run.rollbacks) >= run.rollbacks[0].detected - 1 - reach(run.spikes)
+
+
+@given(curve=curves(), share=st.floats(0, 1))
+def test_a_deeper_rollback_reads_on_at_the_same_place_and_is_known_by_its_next_line(curve: Curve, share: float) -> None:
+    run = Run(curve, LITTLE)
+    while run.history.step < UNTIL and not run.exhausted and not run.rollbacks:
+        run.go(UNTIL, len(run.taken) + 1)
+    if not run.rollbacks:
+        return
+    reader = run.resumed(checkpoint=run.history.step)
+
+    def position(history: History, step: int) -> int:
+        return sequences_before(step) + sum(n for after, n in history.skips if after < step)
+
+    target = run.history.step
+    expected = position(run.history, target + 1)
+    deeper = int(share * target)
+    run.history.deepen(deeper)
+    assert position(run.history, deeper + 1) == expected
+    run.go(UNTIL)
+    for taken in run.taken[len(reader.taken) :]:
+        assert reader.history.follows(taken.attempt, taken.observation.step)
+        reader.taken.append(taken)
+        reader._note(reader.history.feed(taken.observation))
+    reader.rollbacks[0] = reader.history.rollbacks[0]
+    run.rollbacks[0] = run.history.rollbacks[0]
+    assert reader.outcome == run.outcome
+
+
+def test_only_the_first_line_of_an_attempt_may_lie_further_back() -> None:
+    run = Run(trouble_at(range(60, 63), loss_spike)).go(100, 62)
+    assert (run.history.attempt, run.history.step) == (1, 40)
+    assert run.history.follows(1, 41)
+    assert run.history.follows(1, 1)
+    assert not any(run.history.follows(*place) for place in ((1, 0), (1, 42), (0, 41), (2, 41)))
+    run.go(41)
+    assert run.history.follows(1, 42)
+    assert not run.history.follows(1, 41)
 
 
 @given(curve=curves())

@@ -90,8 +90,9 @@ class Recipe(Section):
         """The values that change bits, by dotted key. Two recipes that agree in these are the same run.
 
         Where the files lie, how often they are written, and how long the run lasts are not among them, unless a
-        schedule depends on the length. (The text itself enters through the token store's digests.) Nor is the mesh,
-        since a run can go on on any other; what of it changes bits is a matter of the environment's record.
+        schedule depends on the length. (More epochs are another identity, but a run may go on with them.) (The text
+        itself enters through the token store's digests.) Nor is the mesh, since a run can go on on any other; what of
+        it changes bits is a matter of the environment's record.
         """
         values = flatten(self.model_dump())
         schedule = self.training.schedule
@@ -118,7 +119,22 @@ class Recipe(Section):
     @property
     def digest(self) -> str:
         """SHA-256 of the identity."""
-        return hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()
+        return _digest(self.identity)
+
+    def continues(self, digest: str) -> bool:
+        """Returns whether `digest` is that of this recipe with as many epochs or fewer.
+
+        A run may be given more: the order of the epochs it has does not depend on how many follow.
+        """
+        identity, epochs = self.identity, self.training.epochs
+        fewer = range(1, min(epochs, _MOST_EPOCHS))
+        return any(_digest(identity | {"training.epochs": n}) == digest for n in (epochs, *fewer))
+
+    def obstacles(self, begun: "Recipe") -> list[str]:
+        """The differences, as `differences` has them, for which a run begun by `begun` cannot go on by this recipe."""
+        with_its_epochs = begun.training.model_copy(update={"epochs": self.training.epochs})
+        may_rise = self.training.epochs >= begun.training.epochs
+        return self.differences(begun.model_copy(update={"training": with_its_epochs}) if may_rise else begun)
 
     def differences(self, other: "Recipe") -> list[str]:
         """The dotted keys of the identity in which two recipes differ, each with both values."""
@@ -142,6 +158,14 @@ _OUTSIDE_IDENTITY = (
     "training.digest_every",
     "training.peak_flops",
 )
+
+
+_MOST_EPOCHS = 1 << 16
+"""A run may have begun with fewer epochs than these, and been given any number."""
+
+
+def _digest(identity: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 
 def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -157,6 +157,6 @@ class Order:
         skipped = sum(n for after, n in skips if after < step)
         message = (
             f"step {step}: the data has run out: {self._holding()}, less {skipped} skipped, enough for "
-            f"{self.steps_that_fit(skips)} steps; lower training.steps, raise training.epochs, or give more text"
+            f"{self.steps_that_fit(skips)} steps; lower training.steps or raise training.epochs"
         )
-        return RunStopped(message) if step <= self.steps_that_fit() else UserError(message)
+        return RunStopped(message) if step <= self.steps_that_fit() else UserError(f"{message}, or give more text")

@@ -1,11 +1,12 @@
 """Checkpoints: written by orbax in the background, complete once a manifest with every file's digest lies beside them.
 
 checkpoints/00000060/arrays/ is orbax's; checkpoints/00000060/manifest.json is written last, atomically. A directory
-without a manifest is the trace of a killed process and is cleared away.
+without a manifest that was never on record as complete is the trace of a killed process and is cleared away.
 """
 
 import contextlib
 import hashlib
+import itertools
 import json
 import logging
 import re
@@ -22,9 +23,10 @@ import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
 from palmetto.errors import UserError
-from palmetto.files import sha256, write_text
+from palmetto.files import names_in, present, sha256, write_text
 from palmetto.model.parameters import Table, restack, unstack
 from palmetto.parallel.processes import is_primary, meet
+from palmetto.register import Entry, Register, completed, folder_name, step_of
 from palmetto.training.digest import digest
 from palmetto.training.loss_scale import LossScaleState
 from palmetto.training.optimizer import OptimizerState
@@ -109,6 +111,7 @@ class Checkpoints:
 
     def __init__(self, path: Path, table: Table) -> None:
         self.path = path.absolute()
+        self.register = Register(self.path)
         self._to_matrices = jax.jit(partial(to_matrices, table=table))
         self._table = table
         self._orbax = ocp.AsyncCheckpointer(ocp.PyTreeCheckpointHandler())
@@ -116,15 +119,30 @@ class Checkpoints:
         self._finishing: Future[None] | None = None
 
     def clear_unfinished(self) -> None:
-        """Removes what a killed process left half written."""
+        """Removes what a killed process left half written: what has no manifest, and never was on record."""
         with _one_for_all("clear"):
-            for directory in self.path.glob("*") if is_primary() else ():
-                if directory.name.isdigit() and not (directory / "manifest.json").exists():
-                    shutil.rmtree(directory)
+            if is_primary():
+                whole = {*self.steps(), *(self.register.read() or ())}
+                there = {step for name in names_in(self.path) if (step := step_of(name)) is not None}
+                for step in there - whole:
+                    shutil.rmtree(self._directory(step))
+
+    def _directory(self, step: int) -> Path:
+        return self.path / folder_name(step)
 
     def steps(self) -> list[int]:
-        """The steps of the complete checkpoints, ascending."""
-        return sorted(int(d.parent.name) for d in self.path.glob("*/manifest.json") if d.parent.name.isdigit())
+        """The steps of the complete checkpoints, ascending; UserError where it cannot be seen which there are."""
+        return completed(self.path)
+
+    def record(self) -> None:
+        """Makes the record say what is there: for a run from before there was one, and for a killed one."""
+        with _one_for_all("record"):
+            if is_primary():
+                recorded = self.register.read() or {}
+                for step in self.steps():
+                    with contextlib.suppress(CheckpointDamaged):  # that is for whoever needs it to say
+                        recorded[step] = _entry(self.sealed(step))
+                self.register.write({step: recorded[step] for step in self.steps() if step in recorded})
 
     def save(self, state: State, **fields: Any) -> None:
         """Starts writing `state`; returns once its arrays are copied. `fields` are the manifest's, digests excepted.
@@ -132,7 +150,7 @@ class Checkpoints:
         A failed write is raised by `check`, or here or by `wait`.
         """
         self.wait()
-        directory = self.path / f"{fields['step']:08d}"
+        directory = self._directory(fields["step"])
         with _one_for_all("save"):
             if is_primary():
                 shutil.rmtree(directory, ignore_errors=True)
@@ -159,6 +177,7 @@ class Checkpoints:
         files = {name: sha256(arrays / name) for name in _files(arrays)}
         manifest = Manifest(**fields, parameters=parameters, optimizer=optimizer, files=files)
         write_text(directory / "manifest.json", _render(manifest))
+        self.register.enter(_entry(manifest))
 
     def check(self) -> None:
         """Raises the UserError of a write that has failed; does not wait for one that goes on."""
@@ -173,29 +192,40 @@ class Checkpoints:
 
     def manifest(self, step: int) -> Manifest:
         """Reads a checkpoint's manifest and checks every file against it; CheckpointDamaged names what differs."""
-        directory = self.path / f"{step:08d}"
-        file = directory / "manifest.json"
+        manifest, arrays = self.sealed(step), self._directory(step) / "arrays"
+        if missing := sorted(manifest.files.keys() ^ set(_files(arrays))):
+            raise CheckpointDamaged(f"{arrays}/{missing[0]}: missing, or not of this checkpoint")
+        for name, expected in manifest.files.items():
+            if sha256(arrays / name) != expected:
+                raise CheckpointDamaged(f"{arrays}/{name}: altered since it was written")
+        return manifest
+
+    def sealed(self, step: int) -> Manifest:
+        """Reads a checkpoint's manifest and checks its seal, but none of the files; CheckpointDamaged if it is broken.
+
+        UserError for a whole manifest of another format.
+        """
+        file = self._directory(step) / "manifest.json"
+        text = file.read_bytes()
         try:
-            contents = json.loads(file.read_text())
-            if contents["format"] != FORMAT:
+            contents = json.loads(text)
+            if contents["format"] != FORMAT and contents.pop("sha256") == _seal(contents):
                 raise UserError(f"{file}: a checkpoint of format {contents['format']}; this version reads {FORMAT}")
             manifest = Manifest(**{field: contents[field] for field in Manifest._fields})
-        except (KeyError, TypeError, json.JSONDecodeError, UnicodeDecodeError):
+        except (KeyError, TypeError, AttributeError, json.JSONDecodeError, UnicodeDecodeError, RecursionError):
             raise CheckpointDamaged(f"{file}: not a checkpoint's manifest") from None
-        if file.read_text() != _render(manifest):
+        if text != _render(manifest).encode():
             raise CheckpointDamaged(f"{file}: altered since it was written")
-        if missing := sorted(manifest.files.keys() ^ set(_files(directory / "arrays"))):
-            raise CheckpointDamaged(f"{directory}/arrays/{missing[0]}: missing, or not of this checkpoint")
-        for name, expected in manifest.files.items():
-            if sha256(directory / "arrays" / name) != expected:
-                raise CheckpointDamaged(f"{directory}/arrays/{name}: altered since it was written")
+        if manifest.step != step:
+            raise CheckpointDamaged(f"{file}: is of step {manifest.step}, and its folder is named {step}")
         return manifest
 
     def restore(self, step: int, like: State) -> State:
         """Reads a state, shaped and typed as `like`, to where `like` lies: a mesh, or else the default device.
 
         The mesh need not be the one that the state was saved from. UserError names the first array that is not there,
-        or there but not in `like`, or of another shape or type.
+        or there but not in `like`, or of another shape or type; CheckpointDamaged names a state whose digests are not
+        those that the manifest has, though every file may be.
         """
         default = jax.sharding.SingleDeviceSharding(jax.devices()[0])
         like = jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=s.sharding or default), like)
@@ -206,14 +236,23 @@ class Checkpoints:
         shapes = jax.tree.map(lambda s, to: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=to), matrices, there)
         arguments = ocp.checkpoint_utils.construct_restore_args(shapes)
         matrices = self._orbax.restore(
-            self.path / f"{step:08d}" / "arrays", args=ocp.args.PyTreeRestore(item=shapes, restore_args=arguments)
+            self._directory(step) / "arrays", args=ocp.args.PyTreeRestore(item=shapes, restore_args=arguments)
         )
+        self._compare(self.sealed(step), digests(matrices))
         places = jax.tree.map(lambda s: s.sharding, like)
         state: State = jax.jit(partial(from_matrices, table=self._table), out_shardings=places)(matrices)
         return state
 
+    def _compare(self, manifest: Manifest, found: tuple[str, str]) -> None:
+        for what, recorded, restored in zip(
+            ("parameters", "optimizer state"), (manifest.parameters, manifest.optimizer), found, strict=True
+        ):
+            if recorded != restored:
+                raise CheckpointDamaged(f"{self._directory(manifest.step)}: its {what} have the digest {restored}, and "
+                                        f"its manifest says {recorded}")  # fmt: skip
+
     def _check_arrays(self, step: int, matrices: dict[str, Any]) -> None:
-        arrays = self.path / f"{step:08d}" / "arrays"
+        arrays = self._directory(step) / "arrays"
         there = _flat(self._orbax.metadata(arrays).item_metadata.tree)
         found, expected = ({name: f"{jnp.dtype(array.dtype).name} {list(array.shape)}" for name, array in part.items()}
                            for part in (there, _flat(matrices)))  # fmt: skip
@@ -231,20 +270,45 @@ class Checkpoints:
 
     def set_aside(self, step: int) -> Path:
         """Renames a damaged checkpoint so that it is kept for inspection but not used."""
-        damaged = self.path / f"damaged-{step:08d}"
+        name = aside_name(step)
+        taken = names_in(self.path)
+        others = (f"{name}-{number}" for number in itertools.count(2))
+        damaged = self.path / (name if name not in taken else next(other for other in others if other not in taken))
         with _one_for_all("set aside"):
             if is_primary():
-                shutil.rmtree(damaged, ignore_errors=True)
-                (self.path / f"{step:08d}").rename(damaged)
+                self._directory(step).rename(damaged)
+                self.register.strike(step)
         return damaged
 
+    def missing(self) -> list[Entry]:
+        """The checkpoints on record, ascending, that are neither there nor set aside; those that lost their manifest
+        alone are among them."""
+        there, aside = set(self.steps()), names_in(self.path)
+        entries = sorted((self.register.read() or {}).values())
+        return [entry for entry in entries if entry.step not in there and aside_name(entry.step) not in aside]
+
+    def lost_its_manifest(self, step: int) -> bool:
+        """Whether a checkpoint's folder is there, without what makes it one."""
+        directory = self._directory(step)
+        return present(directory) and not present(directory / "manifest.json")
+
     def delete(self, step: int) -> None:
-        """Removes a checkpoint, its manifest first, so that a kill leaves none that looks whole."""
-        directory = self.path / f"{step:08d}"
+        """Removes a checkpoint, its entry and its manifest first, so that a kill leaves none that looks whole.
+
+        Nothing may be being written.
+        """
+        assert self._finishing is None, "the register has one writer"
+        directory = self._directory(step)
         with _one_for_all("delete"):
             if is_primary():
+                self.register.strike(step)
                 (directory / "manifest.json").unlink()
                 shutil.rmtree(directory)
+
+
+def aside_name(step: int) -> str:
+    """The name of the folder that a damaged checkpoint becomes, or that stands for one that is lost."""
+    return f"damaged-{folder_name(step)}"
 
 
 @contextlib.contextmanager
@@ -274,11 +338,18 @@ def _reason(error: Exception, directory: Path) -> str:
     return text if len(text) <= _REASON else f"…{text[1 - _REASON :]}"
 
 
+def _entry(manifest: Manifest) -> Entry:
+    return Entry(manifest.step, manifest.attempt, manifest.chain)
+
+
 def _files(arrays: Path) -> list[str]:
     return sorted(str(path.relative_to(arrays)) for path in arrays.rglob("*") if path.is_file())
 
 
 def _render(manifest: Manifest) -> str:
     contents = {"format": FORMAT, **manifest._asdict()}
-    seal = hashlib.sha256(json.dumps(contents).encode()).hexdigest()
-    return json.dumps(contents | {"sha256": seal}, indent=1) + "\n"
+    return json.dumps(contents | {"sha256": _seal(contents)}, indent=1) + "\n"
+
+
+def _seal(contents: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(contents).encode()).hexdigest()

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from palmetto.errors import UserError
-from palmetto.files import JsonLines
+from palmetto.files import JsonLines, present
 
 
 class Line(NamedTuple):
@@ -78,6 +78,11 @@ class Ledger:
         written = zip(self.lines, self._chains, strict=True)
         return any((line.attempt, line.step, link) == (attempt, step, chain) for line, link in written)
 
+    def chain_at(self, attempt: int, step: int) -> str:
+        """The hash that covers every line up to that of a step, which must be there."""
+        written = zip(reversed(self.lines), reversed(self._chains), strict=True)
+        return next(link for line, link in written if (line.attempt, line.step) == (attempt, step))
+
     def append(self, line: Line) -> None:
         """Writes a line; it survives a kill at once, a power cut after `sync`."""
         fields = line.to_json()
@@ -106,7 +111,7 @@ def read(path: Path, *, whole: bool = False) -> tuple[list[Line], list[str]]:
     """The lines and the chain after each. A torn last line is left out, or with `whole` an error as any other."""
     lines: list[Line] = []
     chains: list[str] = []
-    data = path.read_bytes() if path.exists() else b""
+    data = path.read_bytes() if present(path) else b""
     texts = data.split(b"\n")
     for number, text in enumerate(texts, 1):
         is_last = number == len(texts)

@@ -2,7 +2,6 @@
 
 import signal
 import time
-from collections.abc import Callable
 from types import FrameType
 from typing import Any, Protocol
 
@@ -18,11 +17,12 @@ from palmetto.run_directory import RunDirectory
 from palmetto.tokens.packing import unigram_entropy
 from palmetto.tokens.store import TokenStore
 from palmetto.tokens.vocabulary import Vocabulary
-from palmetto.training.checkpoint import CheckpointDamaged, Checkpoints
+from palmetto.training.checkpoint import Checkpoints
 from palmetto.training.execution import Execution, observe
 from palmetto.training.flops import device_peak, flops_per_token, mesh_peak
 from palmetto.training.ledger import Ledger, Line, differing
-from palmetto.training.spikes import Exhausted, History, Rollback, deepest_targets
+from palmetto.training.recovery import Recovery
+from palmetto.training.spikes import Exhausted, History, Rollback
 from palmetto.training.state import State
 from palmetto.training.validation import make_validation
 
@@ -51,8 +51,11 @@ class Loop:
         )
         self.checkpoints = Checkpoints(run.checkpoints, self.execution.table)
         self.ledger = Ledger(run.ledger)
+        self.recovery = Recovery(run, self.execution, self.checkpoints, self.ledger, self.event)
         self.metrics = JsonLines(run.metrics)
         self.history, self.path = self._read_ledger()
+        self.step = 0
+        """The step that the state is the one after; behind the history's while steps are repeated."""
         self.peak = self._peak()
         self.signal: str | None = None
 
@@ -76,12 +79,12 @@ class Loop:
         """What follows from the ledger's lines: the history, and the lines of the live path."""
         history, path = self.execution.history(), list[Line]()
         for number, line in enumerate(self.ledger.lines, 1):
-            if (line.attempt, line.step) != (history.attempt, history.step + 1):
+            if not history.follows(line.attempt, line.step):
                 raise UserError(
                     f"{self.run.ledger}: line {number} is step {line.step} of attempt {line.attempt}, "
                     f"where step {history.step + 1} of attempt {history.attempt} follows"
                 )
-            path.append(line)
+            path[line.step - 1 :] = [line]
             if isinstance(decision := history.feed(observe(line)), Rollback):
                 del path[decision.target :]
             elif decision:
@@ -89,9 +92,13 @@ class Loop:
         return history, path
 
     def resume(self) -> State:
-        """The state that the newest checkpoint on the live path leads to; the ledger is cut to it."""
+        """The state of the newest checkpoint on the live path; the ledger is cut to it.
+
+        After a rollback the live path ends behind it, and the steps to its end are to be repeated.
+        """
         self.checkpoints.clear_unfinished()
-        base = self._newest_checkpoint(self.history.step)
+        state, base = self.recovery.restore(self.history, self.history.step)
+        self.checkpoints.record()
         attempt = self.history.attempt
         keep = sum(line.attempt < attempt or line.step <= base for line in self.ledger.lines)
         cut = len(self.ledger.lines) - keep
@@ -100,47 +107,52 @@ class Loop:
             self.event("resume", text, checkpoint=base, attempt=attempt, ledger_lines_cut=cut)
         self.ledger.cut(keep)
         self.history, self.path = self._read_ledger()
-        self._delete_checkpoints(lambda step: step > self.history.step)
         told = {event["attempt"] for event in read_json_lines(self.run.events) if event["event"] == "rollback"}
         for rollback in self.history.rollbacks:
             if rollback.attempt not in told:  # killed between the decision and the word of it
                 self._tell(rollback, base)
-        return self._state_after(self.history.step, base)
+        return self._go_on_from(state, base)
 
-    def _newest_checkpoint(self, latest: int) -> int:
-        """The newest sound checkpoint of the live path up to step `latest`; 0 is the initialization."""
-        for step in reversed(self.checkpoints.steps()):
-            try:
-                manifest = self.checkpoints.manifest(step)
-            except CheckpointDamaged as error:
-                aside = self.checkpoints.set_aside(step)
-                self.event("damaged checkpoint", f"{error}; set aside as {aside.name}, the one before it is used",
-                           checkpoint=step)  # fmt: skip
-                continue
-            expected = {"recipe": self.recipe.digest, "tokens": self.execution.store.checksum}
-            for key, value in expected.items():
-                if getattr(manifest, key) != value:
-                    raise UserError(f"{self.checkpoints.path}/{step:08d}: a checkpoint of other {key} than this run's; "
-                                    "give another directory with --run")  # fmt: skip
-            if not self.ledger.has(manifest.attempt, step, manifest.chain):
-                raise UserError(f"{self.run.ledger}: lacks the line of checkpoint {step}; the ledger that belongs to "
-                                "the checkpoints is needed to go on")  # fmt: skip
-            if step <= latest and self.history.is_live(manifest.attempt, step):
-                return step
-        return 0
-
-    def _state_after(self, step: int, base: int) -> State:
-        """The state after a step of the live path: checkpoint `base`, and from there the ledger's steps once more."""
-        state = self.checkpoints.restore(base, self.execution.shapes()) if base else self.execution.initial_state()
-        if base < step:
-            self.progress.message(f"repeating steps {base + 1} to {step}")
-        for again in range(base + 1, step + 1):
-            was = self.path[again - 1]
-            state, line, _ = self.execution.take(state, again, was.attempt, self.history.skips)
-            if quantity := differing(was, line):
-                raise RunStopped(f"step {again} did not come out as the ledger says ({quantity} differs): this machine "
-                                 "does not keep the promise of the same bits")  # fmt: skip
+    def _go_on_from(self, state: State, step: int) -> State:
+        self.step = step
+        if step < self.history.step:
+            self.progress.message(f"repeating steps {step + 1} to {self.history.step}")
+        else:
+            self.recovery.leave_behind(self.history)
         return state
+
+    def _repeat(self, state: State) -> State:
+        """Takes once more the step of the live path that follows the state, and compares it with the ledger."""
+        was = self.path[self.step]
+        state, line, _ = self.execution.take(state, was.step, was.attempt, self.history.skips)
+        if quantity := differing(was, line):
+            return self._give_up_repeating(was.step, quantity)
+        self.step = was.step
+        if self.step == self.history.step:
+            self.recovery.leave_behind(self.history)
+        if self.step % self.recipe.training.checkpoint_every == 0:
+            self._checkpoint(state)
+        return state
+
+    def _give_up_repeating(self, step: int, quantity: str) -> State:
+        """Moves the rollback's target to the checkpoint that the repeated steps began at, if it is no wonder that they
+        did not come out as before; RunStopped otherwise."""
+        text = f"step {step} did not come out as the ledger says ({quantity} differs)"
+        if not (elsewhere := self.recovery.elsewhere()):
+            raise RunStopped(f"{text}: this machine does not keep the promise of the same bits")
+        self.checkpoints.wait()
+        state, base = self.recovery.restore(self.history, self.step)
+        self.history.deepen(base)
+        del self.path[base:]
+        self.event(
+            "deeper rollback",
+            f"{text}, as not all steps were taken in one environment ({'; '.join(elsewhere)}): back to checkpoint "
+            f"{base}, and on from there without the promise of the same bits",
+            step=step,
+            checkpoint=base,
+            attempt=self.history.attempt,
+        )
+        return self._go_on_from(state, base)
 
     # Going forward
 
@@ -154,14 +166,14 @@ class Loop:
             state = self.resume()
             if self.history.step == 0:
                 self._validate(state)
-            while self.history.step < until and not self._told_to_stop(state):
+            while (self.step < self.history.step or self.step < until) and not self._told_to_stop(state):
                 self.checkpoints.check()
-                state = self._advance(state, until)
+                state = self._repeat(state) if self.step < self.history.step else self._advance(state, until)
             self._checkpoint(state)
             self.checkpoints.wait()
-            self._prune()
+            self.recovery.prune(self.history)
             if self.signal:
-                self.event("stopped", f"{self.signal}: stopped at step {self.history.step}; the same command goes on")
+                self.event("stopped", f"{self.signal}: stopped at step {self.step}; the same command goes on")
             self._summarize(state)
             return not self.signal
         finally:
@@ -171,6 +183,7 @@ class Loop:
     def _advance(self, state: State, until: int) -> State:
         training = self.recipe.training
         step, attempt = self.history.step + 1, self.history.attempt
+        self._check_text(state, step)
         start = time.perf_counter()
         state, line, routing = self.execution.take(state, step, attempt, self.history.skips)
         seconds = time.perf_counter() - start
@@ -178,6 +191,7 @@ class Loop:
             line = line._replace(parameters=self.execution.parameters_digest(state))
         self.ledger.append(line)
         self.path.append(line)
+        self.step = step
         self._measure(line, seconds, routing)
         observation = observe(line)
         if observation.overflow:
@@ -196,14 +210,22 @@ class Loop:
             self._validate(state)
         return state
 
+    def _check_text(self, state: State, step: int) -> None:
+        """RunStopped, the state saved, where rollbacks have passed over so much text that none is left for a step."""
+        try:
+            self.execution.order.positions(step, self.history.skips)
+        except RunStopped:
+            self._checkpoint(state)
+            self.checkpoints.wait()
+            raise
+
     def _roll_back(self, rollback: Rollback) -> State:
         del self.path[rollback.target :]
         self.ledger.sync()
         self.checkpoints.wait()
-        base = self._newest_checkpoint(rollback.target)
+        state, base = self.recovery.restore(self.history, rollback.target)
         self._tell(rollback, base)
-        self._delete_checkpoints(lambda step: step > rollback.target)
-        return self._state_after(rollback.target, base)
+        return self._go_on_from(state, base)
 
     def _tell(self, rollback: Rollback, base: int) -> None:
         text = (
@@ -221,35 +243,20 @@ class Loop:
     # Recording
 
     def _checkpoint(self, state: State) -> None:
-        step = self.history.step
         self.checkpoints.wait()
-        if step == 0 or step in self.checkpoints.steps():
+        if self.step == 0 or self.step in self.checkpoints.steps():
             return
-        self._prune()
+        self.recovery.prune(self.history)
         self.ledger.sync()
+        attempt = self.path[self.step - 1].attempt
         self.checkpoints.save(
             self.execution.at_hand(state),
-            step=step,
-            attempt=self.history.attempt,
+            step=self.step,
+            attempt=attempt,
             recipe=self.recipe.digest,
             tokens=self.execution.store.checksum,
-            chain=self.ledger.chain,
+            chain=self.ledger.chain_at(attempt, self.step),
         )
-
-    def _prune(self) -> None:
-        """Deletes the checkpoints that neither the recipe asks to keep nor a permitted rollback could need."""
-        training, steps = self.recipe.training, self.checkpoints.steps()
-        keep = set(steps[-training.keep_last :])
-        if training.keep_every:
-            keep |= {step for step in steps if step % training.keep_every == 0}
-        if steps:
-            for target in deepest_targets(training.spikes, steps[-1]):
-                keep |= {max((step for step in steps if step <= target), default=0)}
-        self._delete_checkpoints(lambda step: step not in keep)
-
-    def _delete_checkpoints(self, unwanted: Callable[[int], bool]) -> None:
-        for step in filter(unwanted, self.checkpoints.steps()):
-            self.checkpoints.delete(step)
 
     def _measure(self, line: Line, seconds: float, routing: Routing | None) -> None:
         rate = line.sequences * self.recipe.tokens.sequence_length / seconds
@@ -280,7 +287,7 @@ class Loop:
         self.progress.message(text)
 
     def _summarize(self, state: State) -> None:
-        recipe, step = self.recipe, self.history.step
+        recipe, step = self.recipe, self.step
         losses = self._validation_losses()
         seconds = sorted(m["seconds"] / line.sequences for m, line in self._measured())
         parameters, optimizer = self.checkpoints.digests(self.execution.at_hand(state))
@@ -291,7 +298,7 @@ class Loop:
                 "recipe": recipe.name,
                 "parameters": count(recipe.model, recipe.model_vocabulary),
                 "steps": step,
-                "tokens": sum(line.sequences for line in self.path) * recipe.tokens.sequence_length,
+                "tokens": sum(line.sequences for line in self.path[:step]) * recipe.tokens.sequence_length,
                 "validation_loss": {
                     "first": next(iter(losses.values()), None),
                     "last": next(reversed(losses.values()), None),

@@ -6,7 +6,7 @@ place in a checkpoint, so a resumed run and a replayed one decide as the first d
 """
 
 import statistics
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 from palmetto.recipe.training import Spikes
@@ -72,6 +72,8 @@ class History:
         self.not_finite = 0
         """Steps on all attempts whose update was left out for a NaN or Inf; overflows are not among them."""
         self._in_a_row = 0
+        self._taken = False
+        """Whether this attempt has taken a step."""
 
     @property
     def attempt(self) -> int:
@@ -84,7 +86,8 @@ class History:
 
     def feed(self, observation: Observation) -> Rollback | Exhausted | None:
         """Takes the next step of the live path. Returns the decision if it completes a spike."""
-        assert observation.step == self.step + 1, "the live path has no gaps"
+        self.expect(observation.step)
+        self._taken = True
         self._path.append(_Record(observation, self._judge(observation)))
         if _enters_window(self._path[-1]):
             self._window.append(observation)
@@ -135,22 +138,59 @@ class History:
         batches = settings.skip + settings.rewind * (self._in_a_row - 1)
         # What was passed over behind the target would come back with it: it joins the new skip.
         sequences = self._sequences_between(target, target + batches) + sum(n for r, n in self.skips if r >= target)
-        self.skips = (*((r, n) for r, n in self.skips if r < target), (target, sequences))
+        self._begin(Rollback(self.attempt + 1, detected, onset, target, batches, sequences, reason))
+        return self.rollbacks[-1]
+
+    def _begin(self, rollback: Rollback) -> None:
+        """Puts the run where a rollback leads."""
+        target = rollback.target
+        self.skips = (*((r, n) for r, n in self.skips if r < target), (target, rollback.sequences))
         self._path = self._path[:target]
         self._window = [record.observation for record in self._path if _enters_window(record)]
-        rollback = Rollback(self.attempt + 1, detected, onset, target, batches, sequences, reason)
         self.rollbacks.append(rollback)
-        return rollback
+        self._taken = False
+
+    def follows(self, attempt: int, step: int) -> bool:
+        """Whether a line of this attempt and step may come next in the ledger.
+
+        The first line of an attempt may lie before its rollback's target: see `deepen`.
+        """
+        return attempt == self.attempt and (step == self.step + 1 or (self._is_fresh and 1 <= step <= self.step))
+
+    def expect(self, step: int) -> None:
+        """Moves to the step before `step`, the next line's, which is further back only as `follows` permits."""
+        assert self.follows(self.attempt, step), "the live path has no gaps"
+        if step <= self.step:
+            self.deepen(step - 1)
+
+    def deepen(self, target: int) -> Rollback:
+        """Moves the target of the rollback just decided further back; training reads on at the same place of the data.
+
+        A run does so where it cannot reach the target with the same bits; the ledger shows it by its next line.
+        """
+        assert self._is_fresh, "nothing has been trained from the old target"
+        assert 0 <= target <= self.step
+        last = self.rollbacks.pop()
+        between = self._sequences_between(target, last.target)
+        sequences = between + sum(n for r, n in self.skips if r >= target)  # the last one's is among them
+        batches = last.batches + last.target - target
+        self._begin(last._replace(target=target, batches=batches, sequences=sequences))
+        return self.rollbacks[-1]
+
+    @property
+    def _is_fresh(self) -> bool:
+        return bool(self.rollbacks) and self.step == self.rollbacks[-1].target and not self._taken
 
     def is_live(self, attempt: int, step: int) -> bool:
         """Whether the state after `step` of `attempt` lies on the live path."""
         return all(step <= rollback.target for rollback in self.rollbacks[attempt:])
 
 
-def deepest_targets(settings: Spikes, step: int) -> Iterable[int]:
-    """The steps that a spike found after `step` may go back to at the earliest, one for each rollback in a row."""
-    # The n-th rollback goes n · rewind behind an onset that may lie right behind the target of the one before.
-    return (max(0, step - settings.rewind * (1 + n * (n + 1) // 2)) for n in range(1, settings.attempts + 1))
+def reach(settings: Spikes) -> int:
+    """Returns the most steps that all rollbacks of one row, each for the same spike, may go back together."""
+    # A streak has at most `rewind` steps, of which some may lie before the target of the rollback before: the n-th goes
+    # less than rewind + n · rewind behind the last step.
+    return settings.rewind * settings.attempts * (settings.attempts + 3) // 2
 
 
 def _enters_window(record: _Record) -> bool:

@@ -65,6 +65,7 @@ class _Verification:
         self.execution = Execution(recipe, run.train_store, vocabulary)
         self.checkpoints = Checkpoints(run.checkpoints, self.execution.table)
         self.manifests = self._manifests()
+        self._check_states()
         self.replayed = 0
 
     def _manifests(self) -> dict[tuple[int, int], Manifest]:
@@ -86,6 +87,14 @@ class _Verification:
                 )
             manifests[key] = manifest
         return manifests
+
+    def _check_states(self) -> None:
+        """Restores every kept checkpoint, as its own digests are known only then; its manifest may have honest ones."""
+        for manifest in self.manifests.values():
+            try:
+                self.checkpoints.restore(manifest.step, self.execution.shapes())
+            except CheckpointDamaged as error:
+                raise _Differs(manifest.step, "checkpoint", None, str(error)) from None
 
     def replay(self, start: int | None, end: int | None) -> int:
         """The number of steps replayed."""
@@ -111,9 +120,9 @@ class _Verification:
         history, live = self.execution.history(), list[Line]()
         for line in self.lines:
             expected = (history.attempt, history.step + 1)
-            if (line.attempt, line.step) != expected:
+            if not history.follows(line.attempt, line.step):
                 raise _Differs(line.step, "attempt and step", (line.attempt, line.step), expected)
-            live.append(line)
+            live[line.step - 1 :] = [line]
             if isinstance(decision := history.feed(observe(line)), Rollback):
                 del live[decision.target :]
         return history, live
@@ -129,11 +138,13 @@ class _Verification:
 
         keep(0)
         for line in self.lines:
+            history.expect(line.step)
             state = self._replay_line(state, line, history)
-            decision = history.feed(observe(line))
-            if isinstance(decision, Rollback):
-                state = jax.device_put(kept[decision.target], self.execution.places())
-            keep(history.step)
+            at = line.step
+            if isinstance(history.feed(observe(line)), Rollback):
+                at = whole.rollbacks[history.attempt - 1].target  # which may be deeper than decided
+                state = jax.device_put(kept[at], self.execution.places())
+            keep(at)
 
     def _replay_line(self, state: State, line: Line, history: History) -> State:
         state, again, _ = self.execution.take(state, line.step, line.attempt, history.skips)
