@@ -42,7 +42,7 @@ def overheads(step_seconds: float) -> None:
     from palmetto.tokens import store
     from palmetto.tokens.order import Order
     from palmetto.training.checkpoint import Checkpoints
-    from palmetto.training.digest import digest
+    from palmetto.training.digest import tree
     from palmetto.training.ledger import Ledger, Line, batch_digest
     from palmetto.training.state import initial_state, parameter_table
 
@@ -66,7 +66,7 @@ def overheads(step_seconds: float) -> None:
         recording = (time.perf_counter() - start) / 200
         state = initial_state(recipe)
         start = time.perf_counter()
-        digest({name: np.asarray(array) for name, array in state.parameters.items()})
+        tree({name: np.asarray(array) for name, array in state.parameters.items()})
         recording += (time.perf_counter() - start) / training.digest_every
 
         checkpoints = Checkpoints(path / "checkpoints", parameter_table(recipe))

@@ -14,7 +14,7 @@ from palmetto.parallel.sharding import Sharding
 from palmetto.recipe import Recipe
 from palmetto.recipe.mesh import Mesh
 from palmetto.training import state as states
-from palmetto.training.digest import digest
+from palmetto.training.digest import tree
 from palmetto.training.loss import Batch
 from palmetto.training.state import State, initial_state
 from palmetto.training.step import Metrics, Step, make_step
@@ -63,7 +63,7 @@ def train(
 
 def digest_of(state: State) -> str:
     flat, _ = jax.tree_util.tree_flatten_with_path(state)
-    return digest({jax.tree_util.keystr(path): array for path, array in flat})
+    return tree({jax.tree_util.keystr(path): array for path, array in flat})
 
 
 def on(recipe: RecipeMaker, mesh: str, *overrides: str) -> Recipe:

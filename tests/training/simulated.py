@@ -3,6 +3,7 @@
 import hashlib
 import struct
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ from palmetto.register import Entry
 from palmetto.run_directory import RunDirectory
 from palmetto.tokens.order import Order
 from palmetto.training.checkpoint import CheckpointDamaged, Manifest, aside_name
+from palmetto.training.digest import Digest, tree
 from palmetto.training.ledger import Ledger, Line
 from palmetto.training.loop import Loop
 from palmetto.training.recovery import Recovery
@@ -53,8 +55,10 @@ class Machine:
     def at_hand(self, state: str) -> str:
         return state
 
-    def parameters_digest(self, state: str) -> str:
-        return state
+    def parameters_digest(self, state: str, form: Digest) -> Future[str]:
+        digest = Future[str]()
+        digest.set_result(state)
+        return digest
 
     def take(self, state: str, step: int, attempt: int, skips: Skips) -> tuple[str, Line, None]:
         if not self.steps_left:
@@ -108,7 +112,7 @@ class Disk:
     def lost_its_manifest(self, step: int) -> bool:
         return False
 
-    def save(self, state: str, **fields: Any) -> None:
+    def save(self, state: str, form: Digest, **fields: Any) -> None:
         manifest = Manifest(**fields, parameters=state, optimizer=state, files={})
         assert manifest.step not in self.saved
         self.saved[manifest.step] = Saved(manifest, state)
@@ -171,7 +175,7 @@ class Simulated(Loop):
         execution: Any = machine
         checkpoints: Any = disk
         self.execution, self.checkpoints, self.ledger = execution, checkpoints, Ledger(run.ledger)
-        self.disk = disk
+        self.disk, self.form = disk, tree
         self.recovery = Recovery(run, execution, checkpoints, self.ledger, self.event)
         self.history, self.path = self._read_ledger()
         self.step, self.signal = 0, None

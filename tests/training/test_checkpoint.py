@@ -22,7 +22,7 @@ from palmetto.model.parameters import Parameters, Specification, unstack
 from palmetto.register import Entry
 from palmetto.training import checkpoint
 from palmetto.training.checkpoint import CheckpointDamaged, Checkpoints, Manifest
-from palmetto.training.digest import digest
+from palmetto.training.digest import tree
 from palmetto.training.loss_scale import LossScaleState
 from palmetto.training.optimizer import OptimizerState
 from palmetto.training.state import State
@@ -106,10 +106,10 @@ def test_the_manifest_holds_the_fields_and_the_digests_of_the_logical_matrices(s
         logical |= {f"{name}.{layer:03d}": state.parameters[name][layer] for name in ("norm", "q")}
     for i, layer in enumerate((1, 3)):
         logical |= {f"expert_up.{layer:03d}.{e:03d}": state.parameters["expert_up"][i, e] for e in range(3)}
-    assert manifest.parameters == digest(logical)
+    assert manifest.parameters == tree(logical)
     moments = {f"{moment}/{name}": array for moment in ("m", "v")
                for name, array in unstack(getattr(state.optimizer, moment), TABLE).items()}  # fmt: skip
-    assert manifest.optimizer == digest(moments | {"k": state.optimizer.k})
+    assert manifest.optimizer == tree(moments | {"k": state.optimizer.k})
 
 
 @pytest.mark.parametrize("choice", [GLAM, {"scaled": True}])

@@ -185,9 +185,10 @@ def digest(
     run = existing(directory)
     stages.enter_to_read(run, say)
     from palmetto.decoding.trained import restore
+    from palmetto.training.digest import form_of
 
     state, at, checkpoints = restore(run, step)
-    parameters, optimizer = checkpoints.digests(state)
+    parameters, optimizer = checkpoints.digests(state, form_of(checkpoints.sealed(at).parameters))
     values = {"step": at, "parameters": parameters, "optimizer": optimizer}
     answer(values, "\n".join(f"{key:10} {value}" for key, value in values.items()), as_json)
 

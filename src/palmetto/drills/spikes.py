@@ -65,7 +65,7 @@ def spoil(run: Run, place: Workplace) -> None:
     header, length = opened.header, opened.header.sequence_length
     size = place.recipe.tokens.vocabulary_size
     order = Order(opened.windows, training.batch_stages, training.seed, training.epochs)
-    tokens = np.array(opened.tokens)
+    tokens = np.array(opened.stretch(0, header.tokens))
     rarest = np.argsort(np.bincount(tokens, minlength=size), kind="stable")[:64]
     chance = np.random.default_rng(0)
     for window in np.concatenate([order.sequence_numbers(step) for step in SPOILED]):

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
+from concurrent.futures import Future
 from typing import Any
 
 import jax
@@ -14,6 +15,7 @@ from palmetto.pods.client import Pods, Tell
 from palmetto.pods.programs import metrics_from, of_one_pod, on_host
 from palmetto.run_directory import RunDirectory
 from palmetto.tokens.vocabulary import Vocabulary
+from palmetto.training.digest import Digest, tree
 from palmetto.training.execution import Execution
 from palmetto.training.ledger import Line
 from palmetto.training.spikes import Skips
@@ -48,9 +50,9 @@ class PodExecution(Execution):
             self._fetched = jax.device_put(arrays, self.places())
         return self._fetched
 
-    def parameters_digest(self, state: State) -> str:
-        """The digest of the parameters that the pods hold."""
-        return super().parameters_digest(self.at_hand(state))
+    def parameters_digest(self, state: State, form: Digest = tree) -> Future[str]:
+        """Returns the digest of the parameters that the pods hold, as `Execution` does."""
+        return super().parameters_digest(self.at_hand(state), form)
 
 
 @contextlib.contextmanager

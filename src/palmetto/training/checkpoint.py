@@ -27,7 +27,7 @@ from palmetto.files import names_in, present, sha256, write_text
 from palmetto.model.parameters import Table, restack, unstack
 from palmetto.parallel.processes import is_primary, meet
 from palmetto.register import Entry, Register, completed, folder_name, step_of
-from palmetto.training.digest import digest
+from palmetto.training.digest import Digest, form_of, tree
 from palmetto.training.loss_scale import LossScaleState
 from palmetto.training.optimizer import OptimizerState
 from palmetto.training.state import State
@@ -92,10 +92,10 @@ def from_matrices(matrices: dict[str, Any], table: Table) -> State:
     return State(restack(matrices["parameters"], table), OptimizerState(matrices["k"], **moments), loss_scale)
 
 
-def digests(matrices: dict[str, Any]) -> tuple[str, str]:
+def digests(matrices: dict[str, Any], form: Digest) -> tuple[str, str]:
     """The digest of the parameters and that of all else: the optimizer state and the loss scale."""
     others = {part: arrays for part, arrays in matrices.items() if part != "parameters"}
-    return digest(matrices["parameters"]), digest(_flat(others))
+    return form(matrices["parameters"]), form(_flat(others))
 
 
 def _flat(matrices: dict[str, Any]) -> dict[str, Any]:
@@ -144,8 +144,9 @@ class Checkpoints:
                         recorded[step] = _entry(self.sealed(step))
                 self.register.write({step: recorded[step] for step in self.steps() if step in recorded})
 
-    def save(self, state: State, **fields: Any) -> None:
-        """Starts writing `state`; returns once its arrays are copied. `fields` are the manifest's, digests excepted.
+    def save(self, state: State, form: Digest = tree, **fields: Any) -> None:
+        """Starts writing `state`; returns once its arrays are copied. `fields` are the manifest's, but for its digests,
+        which are of a `form`.
 
         A failed write is raised by `check`, or here or by `wait`.
         """
@@ -158,9 +159,9 @@ class Checkpoints:
         with _writing(directory):
             self._orbax.save(directory / "arrays", args=ocp.args.PyTreeSave(matrices))
         if jax.process_count() > 1:  # the parts that others hold come by collectives, which keep to one thread
-            self._finish(directory, digests(matrices), fields)
+            self._finish(directory, digests(matrices, form), fields)
         else:
-            self._finishing = self._finisher.submit(lambda: self._finish(directory, digests(matrices), fields))
+            self._finishing = self._finisher.submit(lambda: self._finish(directory, digests(matrices, form), fields))
 
     def _finish(self, directory: Path, found: tuple[str, str], fields: dict[str, Any]) -> None:
         parameters, optimizer = found
@@ -238,7 +239,8 @@ class Checkpoints:
         matrices = self._orbax.restore(
             self._directory(step) / "arrays", args=ocp.args.PyTreeRestore(item=shapes, restore_args=arguments)
         )
-        self._compare(self.sealed(step), digests(matrices))
+        manifest = self.sealed(step)
+        self._compare(manifest, digests(matrices, form_of(manifest.parameters)))
         places = jax.tree.map(lambda s: s.sharding, like)
         state: State = jax.jit(partial(from_matrices, table=self._table), out_shardings=places)(matrices)
         return state
@@ -264,9 +266,9 @@ class Checkpoints:
             if found[name] != expected[name]:
                 raise UserError(f"{arrays}: {name} is {found[name]}; this run's recipe needs {expected[name]}")
 
-    def digests(self, state: State) -> tuple[str, str]:
+    def digests(self, state: State, form: Digest = tree) -> tuple[str, str]:
         """The digests of a state's parameters and optimizer state, as a checkpoint of it would record them."""
-        return digests(self._to_matrices(state))
+        return digests(self._to_matrices(state), form)
 
     def set_aside(self, step: int) -> Path:
         """Renames a damaged checkpoint so that it is kept for inspection but not used."""

@@ -1,6 +1,7 @@
 """Executes any step of a run: a function of (recipe, tokens, step) that training and verifying share."""
 
 import math
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +22,7 @@ from palmetto.tokens.order import Order
 from palmetto.tokens.store import TokenStore
 from palmetto.tokens.vocabulary import Vocabulary
 from palmetto.training import state as states
-from palmetto.training.digest import digest
+from palmetto.training.digest import Digest, tree
 from palmetto.training.ledger import Line, batch_digest
 from palmetto.training.loss import Batch
 from palmetto.training.loss_scale import LEAST
@@ -59,6 +60,7 @@ class Execution:
             raise UserError(f"{sizes}: {self.sharding.devices} devices, where there are {there}")
         self._step = make_step(recipe, self.layout, self.sharding)
         self._unstack = jax.jit(lambda parameters: unstack(parameters, self.table))
+        self._hasher = ThreadPoolExecutor(1, thread_name_prefix="digest")
 
     def initial_state(self) -> State:
         """The state before the first step."""
@@ -117,9 +119,17 @@ class Execution:
         """A state's arrays, which may be elsewhere."""
         return state
 
-    def parameters_digest(self, state: State) -> str:
-        """The digest of a state's parameters."""
-        return digest(self._unstack(state.parameters))
+    def parameters_digest(self, state: State, form: Digest = tree) -> Future[str]:
+        """Returns the digest of a state's parameters, taken in the background of what comes next.
+
+        The state may be donated meanwhile. Where several processes hold it, all must ask, and wait.
+        """
+        matrices = self._unstack(state.parameters)
+        if jax.process_count() == 1:
+            return self._hasher.submit(form, matrices)
+        digest = Future[str]()
+        digest.set_result(form(matrices))  # by collectives, which keep to one thread
+        return digest
 
 
 def make_batch(recipe: Recipe, windows: npt.NDArray[np.int32], positions: npt.NDArray[np.int64], eod: int) -> Batch:

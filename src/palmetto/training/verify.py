@@ -12,6 +12,7 @@ from palmetto.run_directory import RunDirectory
 from palmetto.tokens.vocabulary import Vocabulary
 from palmetto.training import ledger
 from palmetto.training.checkpoint import CheckpointDamaged, Checkpoints, Manifest
+from palmetto.training.digest import form_of
 from palmetto.training.execution import Execution, observe
 from palmetto.training.ledger import LedgerAltered, Line
 from palmetto.training.spikes import History, Rollback
@@ -150,8 +151,10 @@ class _Verification:
         state, again, _ = self.execution.take(state, line.step, line.attempt, history.skips)
         if quantity := ledger.differing(line, again):
             raise _Differs(line.step, quantity, getattr(line, quantity), getattr(again, quantity))
-        if line.parameters and (replayed := self.execution.parameters_digest(state)) != line.parameters:
-            raise _Differs(line.step, "digest of the parameters", line.parameters, replayed)
+        if line.parameters:
+            replayed = self.execution.parameters_digest(state, form_of(line.parameters)).result()
+            if replayed != line.parameters:
+                raise _Differs(line.step, "digest of the parameters", line.parameters, replayed)
         if manifest := self.manifests.get((line.attempt, line.step)):
             self._compare_digests(state, manifest)
         self.replayed += 1
@@ -159,7 +162,7 @@ class _Verification:
         return state
 
     def _compare_digests(self, state: State, manifest: Manifest) -> None:
-        parameters, optimizer = self.checkpoints.digests(state)
+        parameters, optimizer = self.checkpoints.digests(state, form_of(manifest.parameters))
         for quantity, recorded, replayed in (
             ("digest of the parameters", manifest.parameters, parameters),
             ("digest of the optimizer state", manifest.optimizer, optimizer),
