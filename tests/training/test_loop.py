@@ -1,5 +1,7 @@
 """What the loop decides; whole runs are in tests/system."""
 
+import os
+from concurrent.futures import Future
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -7,11 +9,15 @@ from typing import Any
 import pytest
 
 from palmetto.errors import UserError
-from palmetto.files import read_json, write_json
+from palmetto.files import read_json, read_json_lines, write_json
 from palmetto.run_directory import RunDirectory
 from palmetto.training import flops, loop
+from palmetto.training.ledger import Ledger, Line, read
 from palmetto.training.loop import Loop
+from palmetto.training.spikes import Observation
 from tests.conftest import RecipeMaker
+from tests.training.simulated import SimulatedRun
+from tests.training.test_spikes import calm
 
 
 @pytest.fixture
@@ -59,6 +65,7 @@ def test_a_checkpoint_that_failed_stops_the_run_before_its_next_step(
 
     monkeypatch.setattr(running, "recipe", SimpleNamespace(training=SimpleNamespace(steps=1000)), raising=False)
     monkeypatch.setattr(running, "history", history, raising=False)
+    monkeypatch.setattr(running, "ledger", SimpleNamespace(settle=lambda: None), raising=False)
     monkeypatch.setattr(running, "checkpoints", SimpleNamespace(check=check), raising=False)
     monkeypatch.setattr(running, "resume", lambda: None)
     monkeypatch.setattr(running, "_advance", advance)
@@ -105,3 +112,55 @@ def test_a_signal_before_the_first_step_does_not_promise_one(running: Loop) -> N
     running.progress = quiet = Quiet()
     running._on_signal(2, None)
     assert quiet.messages == ["SIGINT: stopping before the next step"]
+
+
+def test_the_ledger_is_durable_before_each_checkpoint(
+    tiny_recipe: RecipeMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A power cut between the two would leave a checkpoint whose line is lost, which nothing can go on from."""
+    run = SimulatedRun(tmp_path / "run", tiny_recipe("training.steps=100", "training.checkpoint_every=5"), calm_curve)
+    durable, fsync, save = dict[int, int](), os.fsync, run.disk.save
+
+    def note(descriptor: int) -> None:
+        fsync(descriptor)
+        durable[os.fstat(descriptor).st_ino] = os.fstat(descriptor).st_size
+
+    def check(*arguments: Any, **fields: Any) -> None:
+        there = run.directory.ledger.stat()
+        assert there.st_size > 0
+        assert durable.get(there.st_ino) == there.st_size, f"checkpoint {fields['step']} before its line was durable"
+        save(*arguments, **fields)
+
+    monkeypatch.setattr(os, "fsync", note)
+    monkeypatch.setattr(run.disk, "save", check)
+    run.train(20)
+    assert [step for _, step in run.disk.ever] == [5, 10, 15, 20]
+
+
+def test_a_line_waits_for_its_digest_and_those_behind_it_wait_too(tmp_path: Path) -> None:
+    book, digest = Ledger(tmp_path / "ledger.jsonl"), Future[str]()
+    line = Line(1, 0, 1.0, 1.0, 1.0, 0.0, 1e-3, 8, "ab", True)
+    book.append(line, digest)
+    book.append(line._replace(step=2))
+    assert (tmp_path / "ledger.jsonl").read_bytes() == b""
+    digest.set_result("tree:cd")
+    book.append(line._replace(step=3))
+    assert [each.step for each in read(tmp_path / "ledger.jsonl")[0]] == [1, 2, 3]
+    assert book.lines[0].parameters == "tree:cd"
+
+
+def test_a_slow_divergence_is_told_once_and_nothing_is_rolled_back(tiny_recipe: RecipeMaker, tmp_path: Path) -> None:
+    def rising(attempt: int, step: int, position: int) -> Observation:
+        calm = calm_curve(attempt, step, position)
+        return calm._replace(loss=calm.loss + max(0, step - 1000) * 0.003)
+
+    run = SimulatedRun(tmp_path / "run", tiny_recipe("training.steps=3000"), rising)
+    run.train(2000)
+    told = [event for event in read_json_lines(run.directory.events) if event["event"] in ("rising loss", "rollback")]
+    assert [event["event"] for event in told] == ["rising loss"]
+    assert told[0]["since"] <= 1024 < told[0]["step"] <= 1536
+    assert "little by little" in told[0]["text"]
+
+
+def calm_curve(attempt: int, step: int, position: int) -> Observation:
+    return calm(step, position)

@@ -7,6 +7,8 @@ before it and this one's other fields, so that a changed byte anywhere is found 
 import hashlib
 import json
 import os
+from collections import deque
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -66,11 +68,19 @@ class Ledger:
         """Opens for appending, a torn last line cut; raises LedgerAltered where the chain breaks."""
         self._file = JsonLines(path)
         self._path = path
-        self.lines, self._chains = read(path)
+        self._lines, self._chains = read(path)
+        self._waiting = deque[tuple[Line, Future[str] | None]]()
+
+    @property
+    def lines(self) -> list[Line]:
+        """Every line so far."""
+        self.settle()
+        return self._lines
 
     @property
     def chain(self) -> str:
         """The hash that covers every line so far."""
+        self.settle()
         return self._chains[-1] if self._chains else START
 
     def has(self, attempt: int, step: int, chain: str) -> bool:
@@ -83,27 +93,43 @@ class Ledger:
         written = zip(reversed(self.lines), reversed(self._chains), strict=True)
         return next(link for line, link in written if (line.attempt, line.step) == (attempt, step))
 
-    def append(self, line: Line) -> None:
-        """Writes a line; it survives a kill at once, a power cut after `sync`."""
+    def append(self, line: Line, parameters: Future[str] | None = None) -> None:
+        """Writes a line once all before it are written and, if it is to have one, the digest of its parameters is
+        there; from then on it survives a kill, and from the next `sync` on a power cut."""
+        self._waiting.append((line, parameters))
+        while self._waiting and ((digest := self._waiting[0][1]) is None or digest.done()):
+            self._write(*self._waiting.popleft())
+
+    def settle(self) -> None:
+        """Writes the lines that wait for a digest."""
+        while self._waiting:
+            self._write(*self._waiting.popleft())
+
+    def _write(self, line: Line, parameters: Future[str] | None) -> None:
+        line = line._replace(parameters=parameters.result()) if parameters else line
         fields = line.to_json()
-        self._chains.append(_link(self.chain, fields))
-        self._file.append(fields | {"chain": self.chain})
-        self.lines.append(line)
+        chain = _link(self._chains[-1] if self._chains else START, json.dumps(fields))
+        self._file.append(fields | {"chain": chain})
+        self._chains.append(chain)
+        self._lines.append(line)
 
     def cut(self, keep: int) -> None:
         """Removes all but the first `keep` lines."""
-        self._file.close()
+        self.close()
         with self._path.open("rb") as file:
             length = sum(len(file.readline()) for _ in range(keep))
         os.truncate(self._path, length)
-        del self.lines[keep:], self._chains[keep:]
+        del self._lines[keep:], self._chains[keep:]
         self._file = JsonLines(self._path)
 
     def sync(self) -> None:
         """Makes every line durable."""
+        self.settle()
         self._file.sync()
 
     def close(self) -> None:
+        """Writes what waits, makes it durable and lets go of the file."""
+        self.settle()
         self._file.close()
 
 
@@ -122,8 +148,9 @@ def read(path: Path, *, whole: bool = False) -> tuple[list[Line], list[str]]:
             line = Line.from_json(json.loads(text))
             if lines and line.attempt == lines[-1].attempt + 1 and line.step < step:
                 step = line.step  # after a rollback
-            chain = _link(chains[-1] if chains else START, line.to_json())
-            if json.dumps(line.to_json() | {"chain": chain}).encode() != text or is_last:
+            fields = json.dumps(line.to_json())
+            chain = _link(chains[-1] if chains else START, fields)
+            if f'{fields[:-1]}, "chain": "{chain}"}}'.encode() != text or is_last:
                 raise ValueError
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
             raise LedgerAltered(path, number, step, "not the line that was written") from None
@@ -143,5 +170,5 @@ def batch_digest(windows: np.ndarray) -> str:
     return hashlib.sha256(windows.astype("<i4").tobytes()).hexdigest()[:16]
 
 
-def _link(chain: str, fields: dict[str, Any]) -> str:
-    return hashlib.sha256((chain + json.dumps(fields)).encode()).hexdigest()[:16]
+def _link(chain: str, fields: str) -> str:
+    return hashlib.sha256((chain + fields).encode()).hexdigest()[:16]

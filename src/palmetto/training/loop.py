@@ -18,6 +18,8 @@ from palmetto.tokens.packing import unigram_entropy
 from palmetto.tokens.store import TokenStore
 from palmetto.tokens.vocabulary import Vocabulary
 from palmetto.training.checkpoint import Checkpoints
+from palmetto.training.digest import form_of
+from palmetto.training.divergence import rises
 from palmetto.training.execution import Execution, observe
 from palmetto.training.flops import device_peak, flops_per_token, mesh_peak
 from palmetto.training.ledger import Ledger, Line, differing
@@ -49,8 +51,9 @@ class Loop:
         self.validate = make_validation(
             self.recipe, self.execution.layout, self.execution.sharding, self.validation_store, vocabulary.eod
         )
-        self.checkpoints = Checkpoints(run.checkpoints, self.execution.table)
         self.ledger = Ledger(run.ledger)
+        self.form = form_of(next((line.parameters for line in self.ledger.lines if line.parameters), None))
+        self.checkpoints = Checkpoints(run.checkpoints, self.execution.table)
         self.recovery = Recovery(run, self.execution, self.checkpoints, self.ledger, self.event)
         self.metrics = JsonLines(run.metrics)
         self.history, self.path = self._read_ledger()
@@ -105,8 +108,9 @@ class Loop:
         if self.ledger.lines:
             text = f"going on from checkpoint {base}" if base else "no checkpoint yet: going on from step 0"
             self.event("resume", text, checkpoint=base, attempt=attempt, ledger_lines_cut=cut)
-        self.ledger.cut(keep)
-        self.history, self.path = self._read_ledger()
+        if cut:
+            self.ledger.cut(keep)
+            self.history, self.path = self._read_ledger()
         told = {event["attempt"] for event in read_json_lines(self.run.events) if event["event"] == "rollback"}
         for rollback in self.history.rollbacks:
             if rollback.attempt not in told:  # killed between the decision and the word of it
@@ -177,6 +181,7 @@ class Loop:
             self._summarize(state)
             return not self.signal
         finally:
+            self.ledger.settle()
             for number, handler in previous.items():
                 signal.signal(number, handler)
 
@@ -187,9 +192,8 @@ class Loop:
         start = time.perf_counter()
         state, line, routing = self.execution.take(state, step, attempt, self.history.skips)
         seconds = time.perf_counter() - start
-        if step % training.digest_every == 0:
-            line = line._replace(parameters=self.execution.parameters_digest(state))
-        self.ledger.append(line)
+        has_digest = step % training.digest_every == 0
+        self.ledger.append(line, self.execution.parameters_digest(state, self.form) if has_digest else None)
         self.path.append(line)
         self.step = step
         self._measure(line, seconds, routing)
@@ -204,11 +208,20 @@ class Loop:
             return self._roll_back(decision)
         if decision:
             self._give_up(decision)
+        self._watch_for_divergence(step)
         if step % training.checkpoint_every == 0:
             self._checkpoint(state)
         if step % training.evaluate_every == 0 or step == until:
             self._validate(state)
         return state
+
+    def _watch_for_divergence(self, step: int) -> None:
+        """Tells of a loss that rises little by little, once it has risen for long."""
+        window = self.recipe.training.spikes.window
+        if step % window == 0:
+            for rise in rises([line.loss for line in self.path], window):
+                if rise.noticed == step:
+                    self.event("rising loss", str(rise), step=step, since=rise.since)
 
     def _check_text(self, state: State, step: int) -> None:
         """RunStopped, the state saved, where rollbacks have passed over so much text that none is left for a step."""
@@ -251,6 +264,7 @@ class Loop:
         attempt = self.path[self.step - 1].attempt
         self.checkpoints.save(
             self.execution.at_hand(state),
+            self.form,
             step=self.step,
             attempt=attempt,
             recipe=self.recipe.digest,
@@ -290,7 +304,7 @@ class Loop:
         recipe, step = self.recipe, self.step
         losses = self._validation_losses()
         seconds = sorted(m["seconds"] / line.sequences for m, line in self._measured())
-        parameters, optimizer = self.checkpoints.digests(self.execution.at_hand(state))
+        parameters, optimizer = self.checkpoints.digests(self.execution.at_hand(state), self.form)
         rate = recipe.tokens.sequence_length / seconds[len(seconds) // 2] if seconds else 0.0
         write_json(
             self.run.summary,

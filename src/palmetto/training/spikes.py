@@ -5,11 +5,11 @@ the current parameters went through), the skip list, and whether the last line c
 place in a checkpoint, so a resumed run and a replayed one decide as the first did.
 """
 
-import statistics
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 from palmetto.recipe.training import Spikes
+from palmetto.training.recent import Recent
 
 Skips = tuple[tuple[int, int], ...]
 """(after step, sequences passed over), ascending."""
@@ -66,7 +66,7 @@ class History:
         self._settings = settings
         self._sequences_between = sequences_between
         self._path: list[_Record] = []
-        self._window: list[Observation] = []
+        self._losses, self._norms = Recent(settings.window), Recent(settings.window)
         self.rollbacks: list[Rollback] = []
         self.skips: Skips = ()
         self.not_finite = 0
@@ -89,8 +89,7 @@ class History:
         self.expect(observation.step)
         self._taken = True
         self._path.append(_Record(observation, self._judge(observation)))
-        if _enters_window(self._path[-1]):
-            self._window.append(observation)
+        self._measure_by(self._path[-1])
         self.not_finite += self._path[-1].verdict == "not finite"
         return self._decide()
 
@@ -101,14 +100,20 @@ class History:
             return "overflow"
         if not observation.applied:
             return "not finite"
-        window = self._window[-self._settings.window :]
-        if 2 * len(window) < self._settings.window:
+        if 2 * len(self._losses) < self._settings.window:
             return "accepted"
-        if _deviations(observation.loss, [o.loss for o in window]) > self._settings.threshold:
+        if self._losses.is_far_below(observation.loss, self._settings.threshold):
             return "suspicious loss"
-        if _deviations(observation.grad_norm, [o.grad_norm for o in window]) > self._settings.threshold:
+        if self._norms.is_far_below(observation.grad_norm, self._settings.threshold):
             return "suspicious gradient"
         return "accepted"
+
+    def _measure_by(self, record: _Record) -> None:
+        """Has a step count among those that later ones are measured by. A gradient norm that jumps and stays must become
+        the new measure; a loss must not."""
+        if record.verdict in ("accepted", "suspicious gradient"):
+            self._losses.add(record.observation.loss)
+            self._norms.add(record.observation.grad_norm)
 
     def _decide(self) -> Rollback | Exhausted | None:
         # The streak is bounded, so that what a rollback can need is known beforehand.
@@ -146,7 +151,9 @@ class History:
         target = rollback.target
         self.skips = (*((r, n) for r, n in self.skips if r < target), (target, rollback.sequences))
         self._path = self._path[:target]
-        self._window = [record.observation for record in self._path if _enters_window(record)]
+        self._losses, self._norms = Recent(self._settings.window), Recent(self._settings.window)
+        for record in self._path:
+            self._measure_by(record)
         self.rollbacks.append(rollback)
         self._taken = False
 
@@ -191,15 +198,3 @@ def reach(settings: Spikes) -> int:
     # A streak has at most `rewind` steps, of which some may lie before the target of the rollback before: the n-th goes
     # less than rewind + n · rewind behind the last step.
     return settings.rewind * settings.attempts * (settings.attempts + 3) // 2
-
-
-def _enters_window(record: _Record) -> bool:
-    """A gradient norm that jumps and stays must become the new measure; a loss must not."""
-    return record.verdict in ("accepted", "suspicious gradient")
-
-
-def _deviations(value: float, window: list[float]) -> float:
-    """Robust z-score: (x − median) over 1.4826 · the median absolute deviation, at least a thousandth of the median."""
-    middle = statistics.median(window)
-    spread = 1.4826 * statistics.median(abs(x - middle) for x in window)
-    return (value - middle) / max(spread, 1e-3 * abs(middle), 1e-12)
