@@ -155,6 +155,12 @@ def test_the_key_names_the_marks_that_are_there(make_run: RunMaker, eventful: bo
         assert (mark in page) == eventful
 
 
+def test_a_loss_that_keeps_rising_is_told_at_the_top(make_run: RunMaker) -> None:
+    page = written(make_run(lambda step, attempt: falling(step, attempt) + max(0, step - 60) * 0.05))
+    (status,) = re.findall(r'<p class="status">(.*?)</p>', page)
+    assert re.match(r"the mean loss has risen from \d\.\d+ at step \d+ to \d\.\d+, little by little", status)
+
+
 def test_neighbouring_skipped_steps_are_one_row(make_run: RunMaker) -> None:
     page = written(make_run(lambda s, a: math.nan if s in (19, 20, 21, 30) else falling(s, a)))
     assert "steps 19 to 21: NaN" in page

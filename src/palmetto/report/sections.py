@@ -10,6 +10,7 @@ import numpy as np
 from palmetto.report import figures, svg
 from palmetto.report.markup import block, escape, pairs, table
 from palmetto.report.record import Record
+from palmetto.training.divergence import rises
 
 _MOST_ROWS = 400
 
@@ -33,7 +34,7 @@ def heading(record: Record) -> str:
         ("MFU", unknown if speed is None else f"{100 * speed[1]:.1f}%"),
     ]
     return (
-        f"<h1>{escape(record.recipe.name)}</h1>\n{complete}\n"
+        f"<h1>{escape(record.recipe.name)}</h1>\n{complete}{_rising(record)}\n"
         f'<p class="verdict">{_verdict(record)}</p>\n{pairs(numbers, "figures")}\n{_digests(record)}'
     )
 
@@ -43,6 +44,12 @@ def _state(record: Record) -> str:
     if any(event["event"] == "gave up" for event in record.events[-1:]):
         return f"gave up at step {steps:,} of {asked:,}"
     return f"stopped at step {steps:,} of {asked:,}" if record.closing else f"unfinished: step {steps:,} of {asked:,}"
+
+
+def _rising(record: Record) -> str:
+    """A line for a loss that has been rising and is not low again."""
+    found = rises(record.loss[record.live], record.recipe.training.spikes.window)
+    return f'<p class="status">{escape(str(found[-1]))}</p>' if found and found[-1].until is None else ""
 
 
 def _verdict(record: Record) -> str:
