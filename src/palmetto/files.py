@@ -49,6 +49,18 @@ def locked(directory: Path) -> Iterator[None]:
         yield
 
 
+def is_locked(directory: Path) -> bool:
+    """Whether a process works in a directory that it keeps others from."""
+    try:
+        with (directory / ".lock").open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
 @contextlib.contextmanager
 def room(folder: Path) -> Iterator[None]:
     """Says it in a line where the disk is full; what is written whole stays, and can be gone on from."""
@@ -88,10 +100,10 @@ def write_json(path: Path, value: Any) -> None:
 def read_json(path: Path) -> Any:
     """Reads a JSON file; UserError names it where it is missing or not JSON."""
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_bytes())
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not JSON ({error})") from None
 
 
@@ -126,15 +138,18 @@ class JsonLines:
         self._file.close()
 
 
-def read_json_lines(path: Path) -> list[dict[str, Any]]:
-    """The objects of a JSON-lines file, a torn last line left out; UserError names a line that is not JSON."""
+def read_json_lines(path: Path) -> list[Any]:
+    """The values of a JSON-lines file, a torn last line left out; UserError names a line that is not JSON.
+
+    Another process may append meanwhile: the file is read once.
+    """
     if not path.exists():
         return []
     values = []
-    for number, line in enumerate(path.read_bytes()[: _whole_length(path)].splitlines(), 1):
+    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], 1):
         try:
             values.append(json.loads(line))
-        except ValueError:
+        except (ValueError, RecursionError):
             raise UserError(f"{path}: line {number} is not JSON") from None
     return values
 

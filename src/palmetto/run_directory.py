@@ -12,6 +12,7 @@ from palmetto.errors import UserError
 from palmetto.files import JsonLines, locked, write_text
 from palmetto.recipe import Recipe
 from palmetto.recipe.mesh import AXES
+from palmetto.run_files import Manifest, read_manifest
 
 
 class RunDirectory:
@@ -35,9 +36,9 @@ class RunDirectory:
         self.is_shadow = False
 
     def shadow(self, path: Path) -> "RunDirectory":
-        """The same run, where what a training appends to or sums up is copied to `path` and goes on there."""
+        """The same run, where what a training writes besides checkpoints is copied to `path` and goes on there."""
         shadow = RunDirectory(self.path)
-        for name in ("environment", "ledger", "events", "metrics", "summary"):
+        for name in ("recipe_file", "environment", "ledger", "events", "metrics", "summary"):
             file: Path = getattr(self, name)
             setattr(shadow, name, path / file.name)
             if file.exists():
@@ -76,14 +77,41 @@ class RunDirectory:
         has_lines = self.ledger.exists() and self.ledger.stat().st_size > 0
         return has_lines or any(self.checkpoints.glob("*/manifest.json"))
 
+    @property
+    def ledger_lines(self) -> int:
+        """How many lines the ledger has, whatever is in them."""
+        return self.ledger.read_bytes().count(b"\n") if self.ledger.exists() else 0
+
+    @property
+    def newest_manifest(self) -> Manifest | None:
+        """What the newest checkpoint says of itself, of those whose manifest is as it was written."""
+        steps = (
+            int(file.parent.name) for file in self.checkpoints.glob("*/manifest.json") if file.parent.name.isdigit()
+        )
+        found = (
+            read_manifest(self.checkpoints / f"{step:08d}" / "manifest.json") for step in sorted(steps, reverse=True)
+        )
+        return next((manifest for manifest in found if manifest), None)
+
+    def check(self, recipe: Recipe) -> None:
+        """UserError, naming the keys, where training has begun with a recipe of another identity.
+
+        Checkpoints know it too: where recipe.yaml has been altered, the recipe that they were trained with is right.
+        """
+        if self.begun and (differences := recipe.differences(self.recipe)):
+            manifest = self.newest_manifest
+            if manifest is None or manifest["recipe"] != recipe.digest:
+                raise UserError(
+                    f"{self.path} holds a run of another recipe: {'; '.join(differences)}. "
+                    "Give the same values, or another directory with --run"
+                )
+
     def claim(self, recipe: Recipe) -> None:
-        """Records the recipe; once training has begun, refuses one of another identity, naming the keys.
+        """Records the recipe, once all that may refuse it has been asked; UserError as `check`.
 
         What lies outside a recipe's identity may change, and the record follows it.
         """
-        if self.begun and (differences := recipe.differences(self.recipe)):
-            raise UserError(f"{self.path} holds a run of another recipe: {'; '.join(differences)}. "
-                            "Give the same values, or another directory with --run")  # fmt: skip
+        self.check(recipe)
         write_text(self.recipe_file, recipes.dump(recipe))
 
     def locked(self) -> contextlib.AbstractContextManager[None]:

@@ -60,7 +60,7 @@ def save(run: RunDirectory, *steps: int) -> None:
     optimizer = optimizers.make(run.recipe.training.optimizer, {name: Spread(of.stack) for name, of in table.items()})
     for step in steps:
         state = State(drawn(step), optimizer.init(drawn(step)), None)
-        checkpoints.save(state, step=step, attempt=0, recipe="", tokens="", chain="")
+        checkpoints.save(state, step=step, attempt=0, recipe=run.recipe.digest, tokens="", chain="")
     checkpoints.wait()
 
 

@@ -10,11 +10,12 @@ import numpy as np
 
 from palmetto import environment
 from palmetto.errors import RunStopped, UserError
-from palmetto.files import JsonLines, read_json, read_json_lines, write_json
+from palmetto.files import JsonLines, write_json
 from palmetto.model.parameters import count
 from palmetto.model.router import Routing
 from palmetto.parallel.processes import any_of
 from palmetto.run_directory import RunDirectory
+from palmetto.run_files import Measured, read_environment, read_events, read_metrics
 from palmetto.tokens.packing import unigram_entropy
 from palmetto.tokens.store import TokenStore
 from palmetto.tokens.vocabulary import Vocabulary
@@ -64,7 +65,7 @@ class Loop:
         """
         if (stated := self.recipe.training.peak_flops) is not None:
             return stated
-        recorded = read_json(self.run.environment)
+        recorded = read_environment(self.run.environment) or {}
         if "device_peak_flops" not in recorded:
             recorded["device_peak_flops"] = device_peak()
             write_json(self.run.environment, recorded)
@@ -101,7 +102,7 @@ class Loop:
         self.ledger.cut(keep)
         self.history, self.path = self._read_ledger()
         self._delete_checkpoints(lambda step: step > self.history.step)
-        told = {event["attempt"] for event in read_json_lines(self.run.events) if event["event"] == "rollback"}
+        told = {event["attempt"] for event in read_events(self.run.events) if event["event"] == "rollback"}
         for rollback in self.history.rollbacks:
             if rollback.attempt not in told:  # killed between the decision and the word of it
                 self._tell(rollback, base)
@@ -310,7 +311,7 @@ class Loop:
 
     def _validation_losses(self) -> dict[int, float]:
         """Step → validation loss on the live path, ascending."""
-        events = (event for event in read_json_lines(self.run.events) if event["event"] == "validation")
+        events = (event for event in read_events(self.run.events) if event["event"] == "validation")
         live = {
             event["step"]: event["loss"]
             for event in events
@@ -318,9 +319,9 @@ class Loop:
         }
         return dict(sorted(live.items()))
 
-    def _measured(self) -> list[tuple[dict[str, Any], Line]]:
+    def _measured(self) -> list[tuple[Measured, Line]]:
         """The metrics of the live path's steps with their lines; a later measurement of a step replaces an earlier."""
-        newest = {(m["attempt"], m["step"]): m for m in read_json_lines(self.run.metrics)}
+        newest = {(m["attempt"], m["step"]): m for m in read_metrics(self.run.metrics)}
         return [(newest[key], line) for line in self.path if (key := (line.attempt, line.step)) in newest]
 
     def _told_to_stop(self, state: State) -> bool:
