@@ -38,7 +38,7 @@ def test_every_way_gives_the_loss_of_its_model(tiny_recipe: RecipeMaker, held_ou
     said: list[str] = []
     curves = measure(chosen, drawn, held_out, 3, 2, said.append)
     assert len(said) == len(curves) == 9
-    windows = np.stack([held_out.tokens[i * 24 : i * 24 + 25] for i in range(2)]).astype(np.int32)
+    windows = np.stack([held_out.stretch(i * 24, i * 24 + 25) for i in range(2)]).astype(np.int32)
     for curve in curves:
         assert curve.losses.shape == (24,)
 

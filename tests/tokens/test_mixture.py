@@ -29,7 +29,7 @@ def test_every_stretch_of_steps_has_the_shares_of_the_whole(tmp_path: Path) -> N
     order = Order(store.windows, ((0, 16),), 0, 1)
     steps = order.steps_that_fit()
     assert steps > 100
-    is_book = np.isin(store.tokens, list(pieces))
+    is_book = np.isin(store.stretch(0, store.header.tokens), list(pieces))
     starts = 32 * np.stack([order.sequence_numbers(step) for step in range(1, steps + 1)])
     shares = is_book[starts[:, :, None] + np.arange(32)].mean(axis=(1, 2))
     error = shares.std() / np.sqrt(steps / 4)

@@ -37,7 +37,8 @@ def pack(
 
 def texts(path: Path) -> list[str]:
     """The documents of a store, in its order."""
-    tokens = TokenStore.open(path, vocabulary_digest=VOCABULARY.digest).tokens
+    opened = TokenStore.open(path, vocabulary_digest=VOCABULARY.digest)
+    tokens = opened.stretch(0, opened.header.tokens)
     parts = np.split(tokens, np.flatnonzero(tokens == VOCABULARY.eod) + 1)
     assert len(parts[-1]) == 0
     return [VOCABULARY.decode(part[:-1]) for part in parts[:-1]]

@@ -1,5 +1,9 @@
 """The token store: windows read back exactly, and every kind of damage refused by name."""
 
+import dataclasses
+import hashlib
+import json
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -7,12 +11,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from palmetto.errors import UserError
-from palmetto.tokens import store
-from palmetto.tokens.store import HEADER_BYTES, Header, TokenStore
+from palmetto.tokens import block_digests, store
+from palmetto.tokens.store import HEADER_BYTES, Header, StoreDamaged, TokenStore
 
 
 def write(path: Path, tokens: Any, sequence_length: int, vocabulary_size: int = 1000, chunk: int = 7) -> Header:
@@ -40,7 +44,7 @@ def test_the_header_says_what_is_in_it(path: Path) -> None:
     assert (header.dtype, header.tokens, header.sequence_length, header.documents) == ("<u2", 100, 8, 3)
     assert (header.windows, header.remainder) == (opened.windows, header.remainder) == (12, 3)
     assert (header.vocabulary_digest, header.source_fingerprint) == ("ab" * 32, "cd" * 32)
-    assert path.stat().st_size == HEADER_BYTES + 200
+    assert path.stat().st_size == HEADER_BYTES + 200 + 32
     assert header.checksum == opened.checksum
 
 
@@ -123,18 +127,19 @@ def flipped(data: bytes, at: int) -> bytes:
 @pytest.mark.parametrize(
     ("damage", "expected"),
     [
-        (lambda data: data[:-1], "truncated (4295 of 4296 bytes)"),
-        (lambda data: data[:HEADER_BYTES], "truncated (4096 of 4296 bytes)"),
+        (lambda data: data[:-1], "truncated (4327 of 4328 bytes)"),
+        (lambda data: data[:HEADER_BYTES], "truncated (4096 of 4328 bytes)"),
         (lambda data: data[:100], "truncated (100 bytes, less than a header's 4096)"),
         (lambda data: data[:5], "truncated (5 bytes"),
-        (lambda data: data + b"\0", "altered (it has 4297 bytes, its header says 4296)"),
-        (lambda data: flipped(data, HEADER_BYTES), "altered (its tokens do not match their checksum)"),
-        (lambda data: flipped(data, len(data) - 1), "altered (its tokens do not match their checksum)"),
+        (lambda data: data + b"\0", "altered (it has 4329 bytes, its header says 4328)"),
+        (lambda data: flipped(data, HEADER_BYTES), "altered (tokens 0 to 100 do not match their digest)"),
+        (lambda data: flipped(data, HEADER_BYTES + 199), "altered (tokens 0 to 100 do not match their digest)"),
+        (lambda data: flipped(data, len(data) - 1), "altered (its digests do not match its header)"),
         (lambda data: flipped(data, 20), "altered (its header"),
         (lambda data: flipped(data, 30), "altered (its header"),
         (lambda data: flipped(data, 80), "altered (its header"),
         (lambda data: flipped(data, HEADER_BYTES - 1), "altered (its header"),
-        (lambda data: data[:16] + b"\x02\0\0\0" + data[20:], "of format version 2, this program reads 1"),
+        (lambda data: data[:16] + b"\x03\0\0\0" + data[20:], "of format version 3, this program reads 2"),
         (lambda data: flipped(data, 0), "not a token store"),
         (lambda data: b"", "not a token store"),
         (lambda data: b"some text, not tokens " * 500, "not a token store"),
@@ -142,9 +147,73 @@ def flipped(data: bytes, at: int) -> bytes:
 )
 def test_damage_is_named(path: Path, damage: Any, expected: str) -> None:
     path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(UserError) as caught:
-        TokenStore.open(path)
+    with pytest.raises(StoreDamaged) as caught:
+        TokenStore.open(path).check()
     assert str(caught.value).startswith(f"{path}: {expected}")
+
+
+@pytest.fixture
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks of 64 bytes, of which a table's block covers two: a few hundred tokens make a tree of several levels."""
+    monkeypatch.setattr(block_digests, "BLOCK_BYTES", 64)
+
+
+@pytest.mark.usefixtures("small_blocks")
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(count=st.integers(2, 700), data=st.data())
+def test_an_altered_bit_is_found_where_it_is_used(
+    tmp_path_factory: pytest.TempPathFactory, count: int, data: st.DataObject
+) -> None:
+    path = tmp_path_factory.mktemp("store") / "x"
+    header = write(path, np.arange(count), 1)
+    whole = path.read_bytes()
+    position = data.draw(st.integers(HEADER_BYTES, len(whole) - 1))
+    path.write_bytes(flipped(whole, position))
+    index = data.draw(st.integers(0, header.windows - 1))
+    blocks = {2 * index // 64, (2 * index + 3) // 64}  # a window of two tokens lies in them
+    try:
+        opened = TokenStore.open(path)
+        window = opened.read(np.array([index]))
+    except StoreDamaged:
+        window = None
+    if (position - HEADER_BYTES) // 64 in blocks:
+        assert window is None
+    elif position < HEADER_BYTES + 2 * count:
+        assert window is not None
+    if window is not None:
+        assert window.tolist() == [[index, index + 1]]
+        with pytest.raises(StoreDamaged, match="altered"):
+            opened.check()
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_opening_and_reading_leave_other_blocks_unread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "x", np.arange(640), 8)
+    hashed: list[int] = []
+    digest = block_digests._digest
+    monkeypatch.setattr(block_digests, "_digest", lambda data: hashed.append(len(data)) or digest(data))
+    opened = TokenStore.open(tmp_path / "x")
+    assert hashed == [64]
+    opened.read(np.array([0, 1, 1]))
+    assert len(hashed) == 6  # a block of tokens and one of each of the tables in between
+    opened.read(np.array([1, 0]))
+    assert len(hashed) == 6
+    assert opened.read(np.arange(79)).tolist() == [list(range(8 * i, 8 * i + 9)) for i in range(79)]
+    opened.check()
+
+
+def test_a_store_of_version_1_is_read_and_checked_whole(path: Path) -> None:
+    opened = TokenStore.open(path)
+    windows, values = opened.read(np.arange(12)), dataclasses.asdict(opened.header)
+    del values["root"]
+    text = json.dumps(values).encode()
+    tokens = path.read_bytes()[HEADER_BYTES : HEADER_BYTES + 200]
+    prefix = struct.pack("<16sII32s", store.MAGIC, 1, len(text), hashlib.sha256(text).digest())
+    path.write_bytes((prefix + text).ljust(HEADER_BYTES, b"\0") + tokens)
+    np.testing.assert_array_equal(TokenStore.open(path).read(np.arange(12)), windows)
+    path.write_bytes(flipped(path.read_bytes(), HEADER_BYTES + 150))
+    with pytest.raises(StoreDamaged, match="altered .its tokens do not match their checksum"):
+        TokenStore.open(path)
 
 
 def test_another_vocabulary_and_no_file_are_named(path: Path) -> None:

@@ -115,11 +115,11 @@ def measure(
     UserError where the store is shorter than one stretch.
     """
     length = recipe.model_length * times
-    count = min(sequences, (len(store.tokens) - 1) // length)
+    count = min(sequences, (store.header.tokens - 1) // length)
     if count < 1:
-        raise UserError(f"{store.path}: holds {len(store.tokens):,} tokens, less than {recipe.model_length} · {times}")
+        raise UserError(f"{store.path}: holds {store.header.tokens:,} tokens, less than {recipe.model_length} · {times}")
     chosen = layout.for_platform(jax.default_backend())
-    windows = [np.asarray(store.tokens[i * length : (i + 1) * length + 1], np.int32) for i in range(count)]
+    windows = [store.stretch(i * length, (i + 1) * length + 1).astype(np.int32) for i in range(count)]
     curves = []
     for way in ways(recipe, times):
         say(f"{way.name}: {way.what}")

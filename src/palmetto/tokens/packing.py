@@ -110,7 +110,7 @@ def unigram_entropy(opened: TokenStore) -> float:
 
     It is the loss of a model that knows how often each of these very tokens comes, and nothing else.
     """
-    targets = opened.tokens[1 : opened.windows * opened.header.sequence_length + 1]
+    targets = opened.stretch(1, opened.windows * opened.header.sequence_length + 1)
     _, counts = np.unique(targets, return_counts=True)
     shares = counts / len(targets)
     return math.fsum(-shares * np.log(shares))

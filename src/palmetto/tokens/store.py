@@ -1,7 +1,8 @@
 """The token store: one file of tokens, cut into windows by arithmetic, read by window number.
 
 A header of 4096 bytes: magic (16 bytes), version (uint32), length of the JSON (uint32), SHA-256 of the JSON (32 bytes),
-the JSON of `Header`, zeros. Then the tokens, uint16 or uint32. All numbers are little-endian.
+the JSON of `Header`, zeros. Then the tokens, uint16 or uint32, and the digests of their blocks (block_digests.py). All
+numbers are little-endian. Version 1 had no digests of blocks; such a store is checked as a whole when it is opened.
 """
 
 import dataclasses
@@ -17,9 +18,11 @@ import numpy.typing as npt
 
 from palmetto import files
 from palmetto.errors import UserError
+from palmetto.tokens import block_digests
+from palmetto.tokens.block_digests import BlockDamaged, Checker
 
 MAGIC = b"palmetto tokens\n"
-VERSION = 1
+VERSION = 2
 HEADER_BYTES = 4096
 _PREFIX = struct.Struct("<16sII32s")
 
@@ -28,7 +31,8 @@ _PREFIX = struct.Struct("<16sII32s")
 class Header:
     """What the file says of itself. Window i is tokens i·T to i·T + T, T = `sequence_length`, `remainder` in none.
 
-    `checksum` is the SHA-256 of the tokens, in hex.
+    `checksum` is the SHA-256 of the tokens, and `root` that of the uppermost digests of their blocks, both in hex; a
+    store of version 1 has no root.
     """
 
     dtype: str
@@ -40,43 +44,71 @@ class Header:
     vocabulary_digest: str
     source_fingerprint: str
     checksum: str
+    root: str = ""
+
+
+class StoreDamaged(UserError):
+    """A store is not what was written; the stage that made it can make it again."""
 
 
 class TokenStore:
-    """An open store. `tokens` is the whole stream, uint16 or uint32 of shape [header.tokens], mapped from the file.
+    """An open store, mapped from its file. Each block is checked when it is first read.
 
     `windows` is their number, `checksum` stands for all the tokens.
     """
 
-    def __init__(self, path: Path, header: Header, tokens: npt.NDArray[Any]) -> None:
+    def __init__(self, path: Path, header: Header) -> None:
+        """`header` is that of the file, whose size fits it; StoreDamaged where its digests do not."""
         self.path = path
         self.header = header
-        self.tokens = tokens
         self.windows = header.windows
         self.checksum = header.checksum
+        body = header.tokens * np.dtype(header.dtype).itemsize
+        data = np.memmap(path, np.uint8, "r", HEADER_BYTES) if _file_bytes(header) > HEADER_BYTES else np.empty(0, "u1")
+        self._tokens: npt.NDArray[Any] = data[:body].view(header.dtype)
+        self._checker = Checker(data, body, header.root) if header.root else None
 
     @classmethod
     def open(cls, path: Path, *, vocabulary_digest: str | None = None) -> "TokenStore":
-        """Maps a store and checks every byte; UserError, by name, if it is damaged or of another vocabulary."""
+        """Maps a store and checks what it says of itself, reading hardly any of it.
+
+        UserError where it is of another vocabulary; StoreDamaged, by name, where it is damaged.
+        """
         header = _read_header(path)
-        size, expected = path.stat().st_size, HEADER_BYTES + header.tokens * np.dtype(header.dtype).itemsize
+        size, expected = path.stat().st_size, _file_bytes(header)
         if size < expected:
-            raise UserError(f"{path}: truncated ({size} of {expected} bytes); build it again")
+            raise StoreDamaged(f"{path}: truncated ({size} of {expected} bytes); build it again")
         if size > expected:
-            raise UserError(f"{path}: altered (it has {size} bytes, its header says {expected}); build it again")
+            raise StoreDamaged(f"{path}: altered (it has {size} bytes, its header says {expected}); build it again")
         if vocabulary_digest not in (None, header.vocabulary_digest):
             raise UserError(
                 f"{path}: of another vocabulary (digest {header.vocabulary_digest}, expected {vocabulary_digest}); "
                 "build it again, or use the vocabulary it was built with"
             )
-        with path.open("rb") as file:
-            file.seek(HEADER_BYTES)
-            if hashlib.file_digest(file, "sha256").hexdigest() != header.checksum:
-                raise UserError(f"{path}: altered (its tokens do not match their checksum); build it again")
-        return cls(path, header, np.memmap(path, header.dtype, "r", HEADER_BYTES, (header.tokens,)))
+        try:
+            store = cls(path, header)
+        except BlockDamaged:
+            raise StoreDamaged(f"{path}: altered (its digests do not match its header); build it again") from None
+        if not header.root:
+            store.check()
+        return store
+
+    def check(self) -> None:
+        """Reads every token and checks it; StoreDamaged names the first that are not what was written."""
+        if self._checker is None:
+            if hashlib.sha256(self._tokens.data).hexdigest() != self.checksum:
+                raise StoreDamaged(f"{self.path}: altered (its tokens do not match their checksum); build it again")
+            return
+        try:
+            self._checker.check_all()
+        except BlockDamaged as damaged:
+            raise self._damaged(damaged) from None
 
     def read(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
-        """The windows of the given numbers, int32 of shape [len(indices), T + 1]; IndexError outside [0, windows)."""
+        """The windows of the given numbers, int32 of shape [len(indices), T + 1].
+
+        IndexError outside [0, windows); StoreDamaged where a block that holds them is not what was written.
+        """
         if len(indices) and not 0 <= indices.min() <= indices.max() < self.windows:
             raise IndexError(
                 f"{self.path}: windows {indices.min()} to {indices.max()} asked for, it has {self.windows}"
@@ -84,8 +116,31 @@ class TokenStore:
         length = self.header.sequence_length
         if not len(indices):
             return np.empty((0, length + 1), np.int32)
-        windows = np.lib.stride_tricks.sliding_window_view(self.tokens, length + 1)[::length]
+        self._check(indices * length, indices * length + length + 1)
+        windows = np.lib.stride_tricks.sliding_window_view(self._tokens, length + 1)[::length]
         return windows[indices].astype(np.int32)
+
+    def stretch(self, start: int, stop: int) -> npt.NDArray[Any]:
+        """The tokens [start, stop) of the stream, uint16 or uint32; StoreDamaged as `read`."""
+        stop = min(stop, len(self._tokens))
+        if start < stop:
+            self._check(np.array([start]), np.array([stop]))
+        return self._tokens[start:stop]
+
+    def _check(self, start: npt.NDArray[np.int64], stop: npt.NDArray[np.int64]) -> None:
+        """Checks the tokens from each `start` to each `stop`."""
+        if self._checker is None:
+            return
+        size = self._tokens.itemsize
+        try:
+            self._checker.check(start * size, stop * size)
+        except BlockDamaged as damaged:
+            raise self._damaged(damaged) from None
+
+    def _damaged(self, block: BlockDamaged) -> StoreDamaged:
+        size = self._tokens.itemsize
+        where = f"tokens {block.start // size} to {block.stop // size}"
+        return StoreDamaged(f"{self.path}: altered ({where} do not match their digest); build it again")
 
 
 def write(
@@ -103,11 +158,12 @@ def write(
     tokens, body = 0, hashlib.sha256()
     with files.atomic(path) as file:
         file.write(bytes(HEADER_BYTES))
+        blocks = block_digests.Writer(file, path.parent)
         for chunk in chunks:
             if len(chunk) and not 0 <= chunk.min() <= chunk.max() < vocabulary_size:
                 raise ValueError(f"{path}: a token outside [0, {vocabulary_size})")
             data = chunk.astype(dtype).tobytes()
-            file.write(data)
+            blocks.write(data)
             body.update(data)
             tokens += len(chunk)
         windows = max(0, tokens - 1) // sequence_length
@@ -121,11 +177,17 @@ def write(
             vocabulary_digest=vocabulary_digest,
             source_fingerprint=source_fingerprint,
             checksum=body.hexdigest(),
+            root=blocks.finish(),
         )
         text = json.dumps(dataclasses.asdict(header)).encode()
         file.seek(0)
         file.write(_PREFIX.pack(MAGIC, VERSION, len(text), hashlib.sha256(text).digest()) + text)
     return header
+
+
+def _file_bytes(header: Header) -> int:
+    body = header.tokens * np.dtype(header.dtype).itemsize
+    return HEADER_BYTES + (block_digests.total_bytes(body) if header.root else body)
 
 
 def _read_header(path: Path) -> Header:
@@ -135,13 +197,13 @@ def _read_header(path: Path) -> Header:
     except OSError as error:
         raise UserError(f"{path}: cannot read the token store ({error.strerror})") from None
     if data[: len(MAGIC)] != MAGIC[: len(data)] or not data:
-        raise UserError(f"{path}: not a token store")
+        raise StoreDamaged(f"{path}: not a token store")
     if len(data) < HEADER_BYTES:
-        raise UserError(f"{path}: truncated ({len(data)} bytes, less than a header's {HEADER_BYTES}); build it again")
+        raise StoreDamaged(f"{path}: truncated ({len(data)} bytes, less than a header's {HEADER_BYTES}); build it again")
     _, version, length, digest = _PREFIX.unpack_from(data)
-    if version != VERSION:
-        raise UserError(f"{path}: of format version {version}, this program reads {VERSION}; build it again")
     text, padding = data[_PREFIX.size : _PREFIX.size + length], data[_PREFIX.size + length :]
+    if version not in (1, VERSION):
+        raise StoreDamaged(f"{path}: of format version {version}, this program reads {VERSION}; build it again")
     if hashlib.sha256(text).digest() != digest or any(padding):
-        raise UserError(f"{path}: altered (its header does not match its checksum); build it again")
+        raise StoreDamaged(f"{path}: altered (its header does not match its checksum); build it again")
     return Header(**json.loads(text))
