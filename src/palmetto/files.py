@@ -14,6 +14,9 @@ from typing import IO, Any
 from palmetto.errors import RunStopped, UserError
 
 
+_LOCK = ".lock"
+
+
 @contextlib.contextmanager
 def atomic(path: Path) -> Iterator[IO[bytes]]:
     """Opens a temporary file beside `path` for writing; on a clean exit it is synced and renamed onto `path`."""
@@ -35,24 +38,49 @@ def atomic(path: Path) -> Iterator[IO[bytes]]:
 
 @contextlib.contextmanager
 def locked(directory: Path) -> Iterator[None]:
-    """Keeps other processes from working in a directory, which is made; UserError if one does."""
-    directory.mkdir(parents=True, exist_ok=True)
-    with (directory / ".lock").open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            raise UserError(f"{directory}: in use by process {file.read().strip()}") from None
+    """Keeps other processes from working in a directory, which is made; UserError if one does.
+
+    Folders that were made for it, and in which nothing has been written, are removed again.
+    """
+    made = [folder for folder in (directory, *directory.parents) if not folder.exists()]
+    with _lock(directory) as file:
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
-        yield
+        try:
+            yield
+        finally:
+            if made and os.listdir(directory) == [_LOCK]:
+                (directory / _LOCK).unlink()
+                with contextlib.suppress(OSError):  # another process has written into it
+                    for folder in made:
+                        folder.rmdir()
+
+
+def _lock(directory: Path) -> IO[str]:
+    """The lock's file, held by this process until it is closed."""
+    while True:
+        directory.mkdir(parents=True, exist_ok=True)
+        try:
+            file = (directory / _LOCK).open("a+")
+        except FileNotFoundError:  # the folder has just been removed, as nothing was in it
+            continue
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            with file:
+                file.seek(0)
+                raise UserError(f"{directory}: in use by process {file.read().strip()}") from None
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file.fileno()), (directory / _LOCK).stat()):
+                return file
+        file.close()
 
 
 def is_locked(directory: Path) -> bool:
     """Whether a process works in a directory that it keeps others from."""
     try:
-        with (directory / ".lock").open() as file:
+        with (directory / _LOCK).open() as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False

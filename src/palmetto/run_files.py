@@ -124,7 +124,7 @@ class Stamp(TypedDict):
     inputs: str
     """The digest of what it was made from."""
     outputs: dict[str, str]
-    """The SHA-256 of each file it made, by path in the run directory."""
+    """The digest of each file it made, by path in the run directory."""
 
 
 @_OPEN

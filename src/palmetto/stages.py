@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from palmetto import environment, recipes, stamps
 from palmetto.cluster import Cluster
-from palmetto.errors import UserError
+from palmetto.errors import RunStopped, UserError
 from palmetto.files import write_bytes, write_json
 from palmetto.progress import Reporter
 from palmetto.recipe import Recipe
 from palmetto.run_directory import RunDirectory
 from palmetto.run_files import read_environment, read_summary
 from palmetto.token_stage import build_tokens
+from palmetto.tokens.store import StoreDamaged
 from palmetto.tokens.vocabulary import Vocabulary
 from palmetto.training import condition, origin
 
@@ -64,7 +65,8 @@ def enter_to_read(run: RunDirectory, say: Say, overrides: Sequence[str] = ()) ->
 def _difference(run: RunDirectory, recorded: dict[str, Any] | None, here: dict[str, Any]) -> str:
     """What of the environment that a run began in is not known, or cannot be had here; nothing if all is as it was."""
     if recorded is None:
-        return f"{run.environment}: missing, so what the run began on is not known" if run.begun else ""
+        missing = f"{run.environment}: missing, so what the run began on is not known, nor the same bits promised"
+        return missing if run.begun else ""
     differing = environment.differences(recorded, here)
     return "the same bits cannot be promised here: " + "; ".join(differing) if differing else ""
 
@@ -110,6 +112,8 @@ def train(run: RunDirectory, recipe: Recipe, until: int, say: Say, patience: flo
     got there; a signal stops it earlier.
     """
     if condition.is_finished(run, until):
+        if not run.is_shadow and not origin.are_whole(run):  # no step reads the tokens, so nothing else would find it
+            build_tokens(run, recipe, say, thorough=True)
         run.claim(recipe)
         say(f"trained to step {until} already")
         return True
@@ -127,7 +131,13 @@ def train(run: RunDirectory, recipe: Recipe, until: int, say: Say, patience: flo
     ):
         run.claim(recipe)
         _record_environment(run, here)
-        return Loop(run, reporter, execution).train(until)
+        try:
+            return Loop(run, reporter, execution).train(until)
+        except StoreDamaged as error:
+            if run.is_shadow:
+                raise
+            build_tokens(run, recipe, say, thorough=True)
+            raise RunStopped(f"{error}; that is done now, and the same command goes on") from None
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +12,19 @@ from palmetto.files import sha256, write_json
 from palmetto.run_directory import RunDirectory
 from palmetto.run_files import Stamp, read_stamp
 
+Digest = Callable[[Path], str]
+"""A file → what its bytes are known by."""
 
-def finish(run: RunDirectory, stage: str, inputs: dict[str, Any], outputs: list[Path]) -> None:
+
+def finish(run: RunDirectory, stage: str, inputs: dict[str, Any], outputs: list[Path], digest: Digest = sha256) -> None:
     """Records that a stage has made `outputs` from `inputs`."""
-    digests = {str(path.relative_to(run.path)): sha256(path) for path in outputs}
+    digests = {str(path.relative_to(run.path)): digest(path) for path in outputs}
     write_json(_file(run, stage), {"inputs": _digest(inputs), "outputs": digests})
 
 
-def is_complete(run: RunDirectory, stage: str, inputs: dict[str, Any]) -> bool:
+def is_complete(run: RunDirectory, stage: str, inputs: dict[str, Any], digest: Digest = sha256) -> bool:
     """Whether a stage has made what it makes of these inputs, and all of it is there."""
-    return made_from(run, stage, inputs) is True and is_whole(run, stage)
+    return made_from(run, stage, inputs) is True and is_whole(run, stage, digest)
 
 
 def made_from(run: RunDirectory, stage: str, inputs: dict[str, Any]) -> bool | None:
@@ -29,20 +33,19 @@ def made_from(run: RunDirectory, stage: str, inputs: dict[str, Any]) -> bool | N
     return None if stamp is None else stamp["inputs"] == _digest(inputs)
 
 
-def is_whole(run: RunDirectory, stage: str) -> bool:
+def is_whole(run: RunDirectory, stage: str, digest: Digest = sha256) -> bool:
     """Whether all that a stage has made is there as it was made."""
     stamp = read(run, stage)
-    return stamp is not None and all(is_as_made(run, stage, run.path / name) for name in stamp["outputs"])
+    return stamp is not None and all(is_as_made(run, stage, run.path / name, digest) for name in stamp["outputs"])
 
 
-def is_as_made(run: RunDirectory, stage: str, output: Path, file: Path | None = None) -> bool:
-    """Whether an output is as the stage made it; with `file`, whether that is, which was made in its place."""
-    file = file or output
-    return file.is_file() and sha256(file) == recorded(run, stage, output)
+def is_as_made(run: RunDirectory, stage: str, output: Path, digest: Digest = sha256) -> bool:
+    """Whether an output is as the stage made it."""
+    return output.is_file() and digest(output) == recorded(run, stage, output)
 
 
 def recorded(run: RunDirectory, stage: str, output: Path) -> str | None:
-    """The SHA-256 of an output as the stage made it; None where no stamp tells."""
+    """The digest of an output as the stage made it; None where no stamp tells."""
     stamp = read(run, stage)
     return stamp["outputs"].get(str(output.relative_to(run.path))) if stamp else None
 

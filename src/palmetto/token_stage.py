@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 from palmetto import corpora, stamps
 from palmetto.corpus import documents
 from palmetto.errors import UserError
-from palmetto.files import sync_directory
+from palmetto.files import sha256, sync_directory
 from palmetto.recipe import Recipe
 from palmetto.run_directory import RunDirectory
 from palmetto.tokens import packing
+from palmetto.tokens.identity import checked_digest, store_digest
 from palmetto.tokens.order import Order
 from palmetto.tokens.store import TokenStore
 from palmetto.tokens.vocabulary import SizeError, Vocabulary
@@ -47,22 +48,23 @@ class _Text(NamedTuple):
         return documents.read(self.source, self.recipe.corpus.section_bytes)
 
 
-def build_tokens(run: RunDirectory, recipe: Recipe, say: Say) -> None:
+def build_tokens(run: RunDirectory, recipe: Recipe, say: Say, *, thorough: bool = False) -> None:
     """Source → vocabulary → token stores, each skipped where it is whole and made from the same.
 
     Once training has begun, what is damaged is made again and compared with what the run has trained on; UserError
-    where the text is another now.
+    where the text is another now. thorough: read every token to see whether it is damaged, and not the headers alone.
     """
+    digest = checked_digest if thorough else store_digest
     source, made = recipe.corpus.source, None
     if source is None and recipe.corpus.build is not None:
         source = str(run.path / "corpus")
-        if not (run.begun and _are_whole(run)):
+        if not (run.begun and _are_whole(run, digest)):
             corpora.build(recipe, Path(source), say)
             made = Path(source) / documents.VOCABULARY
     if source is None:
         raise UserError(f"{recipe.name} names no text: give --source PATH, or corpus.source in the recipe")
     if run.begun and source != documents.PYTHON and not Path(source).exists():  # then the tokens do without
-        if not _are_whole(run):
+        if not _are_whole(run, digest):
             raise UserError(
                 f"{run.path}: its vocabulary or tokens are damaged or missing, and {source}, which they "
                 "were made from, is gone; with that text back, the same command makes them again"
@@ -71,7 +73,7 @@ def build_tokens(run: RunDirectory, recipe: Recipe, say: Say) -> None:
         return
     text = _Text(source, documents.fingerprint(source), recipe, made)
     if run.begun:
-        _go_on(run, text, say)
+        _go_on(run, text, say, digest)
     else:
         _make(run, text, say)
     store, manifest = TokenStore.open(run.train_store), run.newest_manifest
@@ -83,8 +85,8 @@ def build_tokens(run: RunDirectory, recipe: Recipe, say: Say) -> None:
         )
 
 
-def _are_whole(run: RunDirectory) -> bool:
-    return stamps.is_whole(run, "vocabulary") and stamps.is_whole(run, "tokens")
+def _are_whole(run: RunDirectory, digest: stamps.Digest) -> bool:
+    return stamps.is_whole(run, "vocabulary") and stamps.is_whole(run, "tokens", digest)
 
 
 def _make(run: RunDirectory, text: _Text, say: Say) -> None:
@@ -96,7 +98,7 @@ def _make(run: RunDirectory, text: _Text, say: Say) -> None:
         vocabulary = _train_vocabulary(text.documents, recipe, say) if made is None else Vocabulary.load(made)
         vocabulary.save(run.vocabulary)
         stamps.finish(run, "vocabulary", text.vocabulary_inputs, [run.vocabulary])
-    if not stamps.is_complete(run, "tokens", text.store_inputs):
+    if not stamps.is_complete(run, "tokens", text.store_inputs, store_digest):
         packed = packing.pack(
             text.documents(),
             Vocabulary.load(run.vocabulary),
@@ -109,27 +111,28 @@ def _make(run: RunDirectory, text: _Text, say: Say) -> None:
         )
         say(f"tokens for training: {packed.train}")
         say(f"tokens for validation: {packed.validation}")
-        stamps.finish(run, "tokens", text.store_inputs, [run.train_store, run.validation_store])
+        stamps.finish(run, "tokens", text.store_inputs, [run.train_store, run.validation_store], store_digest)
 
 
-def _go_on(run: RunDirectory, text: _Text, say: Say) -> None:
+def _go_on(run: RunDirectory, text: _Text, say: Say, digest: stamps.Digest) -> None:
     """Of a run that has trained: its vocabulary and tokens as they are, or made again where they are damaged."""
     if stamps.made_from(run, "tokens", text.store_inputs) is False:
         raise UserError(
             f"{run.path} has trained on other text than {text.source} holds now; give that text, or another "
             "directory with --run"
         )
-    if stamps.is_complete(run, "vocabulary", text.vocabulary_inputs) and stamps.is_whole(run, "tokens"):
+    if stamps.is_complete(run, "vocabulary", text.vocabulary_inputs) and stamps.is_whole(run, "tokens", digest):
         return
-    damaged = _damaged(run)
+    damaged = _damaged(run, digest)
     say(f"{', '.join(damaged)}: damaged or missing; made again from {text.source}, to be compared")
     folder = run.path / ".again"
     shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed here
     try:
         again = RunDirectory(folder)
-        for stage, inputs in (("vocabulary", text.vocabulary_inputs), ("tokens", text.store_inputs)):
-            if stamps.is_complete(run, stage, inputs):
-                stamps.adopt(again, run, stage)
+        if stamps.is_complete(run, "vocabulary", text.vocabulary_inputs):
+            stamps.adopt(again, run, "vocabulary")
+        if stamps.is_complete(run, "tokens", text.store_inputs, digest):
+            stamps.adopt(again, run, "tokens")
         _make(again, text, say)
         _compare(run, again, text)
         for ours, theirs in _files(run, again):
@@ -137,7 +140,7 @@ def _go_on(run: RunDirectory, text: _Text, say: Say) -> None:
             os.replace(ours, theirs)
             sync_directory(theirs.parent)
         stamps.finish(run, "vocabulary", text.vocabulary_inputs, [run.vocabulary])
-        stamps.finish(run, "tokens", text.store_inputs, [run.train_store, run.validation_store])
+        stamps.finish(run, "tokens", text.store_inputs, [run.train_store, run.validation_store], store_digest)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     said = f"{', '.join(damaged)}: made again, the same as the run has trained on"
@@ -154,14 +157,15 @@ def _files(run: RunDirectory, again: RunDirectory) -> list[tuple[Path, Path]]:
     ]
 
 
-def _damaged(run: RunDirectory) -> list[str]:
+def _damaged(run: RunDirectory, digest: stamps.Digest) -> list[str]:
     """The files of both stages that are not as they were made, or not known to be."""
-    found = []
-    for stage, paths in (("vocabulary", [run.vocabulary]), ("tokens", [run.train_store, run.validation_store])):
-        if stamps.read(run, stage) is None:
-            found.append(f"{run.stages / stage}.json")
-        found += [str(path) for path in paths if not stamps.is_as_made(run, stage, path)]
-    return list(dict.fromkeys(found))
+    outputs = (
+        ("vocabulary", run.vocabulary, sha256),
+        ("tokens", run.train_store, digest),
+        ("tokens", run.validation_store, digest),
+    )
+    stages = [f"{run.stages / stage}.json" for stage in ("vocabulary", "tokens") if stamps.read(run, stage) is None]
+    return stages + [str(path) for stage, path, by in outputs if not stamps.is_as_made(run, stage, path, by)]
 
 
 def _compare(run: RunDirectory, again: RunDirectory, text: _Text) -> None:
@@ -171,12 +175,13 @@ def _compare(run: RunDirectory, again: RunDirectory, text: _Text) -> None:
     if manifest := run.newest_manifest:
         same = same and store.checksum == manifest["tokens"]
     else:
-        same = same and all(stamps.is_as_made(run, "tokens", theirs, ours) for ours, theirs in _files(run, again)[1:])
+        same = same and all(
+            store_digest(ours) == stamps.recorded(run, "tokens", theirs) for ours, theirs in _files(run, again)[1:]
+        )
     if not same:
         raise UserError(
-            f"{run.path}: its vocabulary or tokens are damaged, and {text.source} does not give those again "
-            "that the run has trained on; bring back vocabulary.model and tokens/, or give another "
-            "directory with --run"
+            f"{run.path}: its vocabulary or tokens are damaged, and {text.source} does not give those again that the "
+            "run has trained on; bring back vocabulary.model and tokens/, or give another directory with --run"
         )
 
 

@@ -55,12 +55,15 @@ def summary(run: RunDirectory) -> Summary | None:
 
 
 def is_finished(run: RunDirectory, until: int) -> bool:
-    """Whether a run is at step `until`, with ledger, newest checkpoint and summary whole and of one another.
+    """Whether a run is at step `until`, with ledger, newest checkpoint and summary whole and of one another, and its
+    environment on record.
 
     Where it is not, training finds what is wrong as it does in a run that goes on.
     """
     found, manifest = summary(run), run.newest_manifest
     if found is None or manifest is None or not found["steps"] == manifest["step"] == until:
+        return False
+    if not run.environment.exists():
         return False
     try:
         chain = ledger.read(run.ledger)[1][-1:]

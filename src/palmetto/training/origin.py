@@ -7,6 +7,7 @@ from palmetto.errors import UserError
 from palmetto.files import sha256
 from palmetto.run_directory import RunDirectory
 from palmetto.run_files import Manifest
+from palmetto.tokens.identity import DAMAGED, checked_digest, store_digest
 from palmetto.tokens.store import TokenStore
 from palmetto.tokens.vocabulary import Vocabulary
 
@@ -45,23 +46,27 @@ def _vocabulary_digest(run: RunDirectory) -> str | None:
     return None
 
 
-def open_stores(run: RunDirectory, vocabulary: Vocabulary) -> tuple[TokenStore, TokenStore]:
-    """The training tokens and the held-out tokens, every byte of both checked; UserError where one is damaged."""
-    try:
-        train, validation = (
-            TokenStore.open(path, vocabulary_digest=vocabulary.digest)
-            for path in (run.train_store, run.validation_store)
-        )
-    except UserError as error:
-        raise UserError(f"{error}; {again(run)}") from None
-    if stamps.recorded(run, "tokens", run.validation_store) not in (None, sha256(run.validation_store)):
-        raise UserError(f"{run.validation_store}: another than was made; {again(run)}")
+def check_tokens(run: RunDirectory, vocabulary: Vocabulary) -> None:
+    """Reads every token of both stores; UserError where one is damaged, or is not what the run was trained on."""
+    for path in (run.train_store, run.validation_store):
+        try:
+            TokenStore.open(path, vocabulary_digest=vocabulary.digest).check()
+        except UserError as error:
+            raise UserError(f"{error}: move it away, and {again(run)}") from None
+        if stamps.recorded(run, "tokens", path) not in (None, store_digest(path)):
+            raise UserError(f"{path}: another store than was made; move it away, and {again(run)}")
     manifest = run.newest_manifest
-    if manifest and manifest["tokens"] != train.checksum:
+    if manifest and manifest["tokens"] != TokenStore.open(run.train_store).checksum:
         raise UserError(
-            f"{run.train_store}: other tokens than checkpoint {manifest['step']} was trained on; {again(run)}"
+            f"{run.train_store}: other tokens than checkpoint {manifest['step']} was trained on; move it away, and "
+            f"{again(run)}"
         )
-    return train, validation
+
+
+def are_whole(run: RunDirectory) -> bool:
+    """Whether every token of both stores is as it was written."""
+    digests = (checked_digest(path) for path in (run.train_store, run.validation_store))
+    return DAMAGED not in digests
 
 
 def again(run: RunDirectory) -> str:

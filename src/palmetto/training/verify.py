@@ -15,7 +15,7 @@ from palmetto.training import ledger, live
 from palmetto.training.checkpoint import CheckpointDamaged, Checkpoints, Manifest
 from palmetto.training.execution import Execution, observe
 from palmetto.training.ledger import LedgerAltered, LedgerTorn, Line
-from palmetto.training.origin import check_recipe, load_vocabulary, open_stores
+from palmetto.training.origin import check_recipe, check_tokens, load_vocabulary
 from palmetto.training.spikes import History, Rollback
 from palmetto.training.state import State, parameter_table
 
@@ -68,7 +68,7 @@ class _Verification:
             raise UserError(f"{run.ledger}: no step to verify yet")
         check_recipe(run, run.newest_manifest)
         vocabulary = load_vocabulary(run)
-        open_stores(run, vocabulary)
+        check_tokens(run, vocabulary)
         self.execution = Execution(recipe, run.train_store, vocabulary)
         self.manifests = self._placed(found)
         self.replayed = 0
