@@ -3,6 +3,9 @@
 import inspect
 import json
 import shutil
+import subprocess
+import sys
+import time
 from argparse import ArgumentParser
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +15,9 @@ import pytest
 from palmetto.cli import app
 from palmetto.errors import UserError
 from palmetto.run_directory import RunDirectory
+from palmetto.training.checkpoint import Checkpoints, Manifest
+
+PALMETTO = str(Path(sys.executable).with_name("palmetto"))
 
 RECIPE = """
 corpus: {source: text.txt, section_bytes: 2048, validation_share: 0.1}
@@ -346,3 +352,67 @@ def test_verify_names_the_step_of_a_garbage_line(run: RunDirectory, capsys: pyte
     run.ledger.write_bytes(b"".join([*lines[:2], b"\xff garbage\n", *lines[3:]]))
     assert command("verify", "run") == 1
     assert capsys.readouterr().out.startswith("step 3: ledger line: ")
+
+
+# Readers of a run in training
+
+
+def test_verify_passes_over_what_is_pruned_meanwhile(run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = Checkpoints.manifest
+
+    def prune_and_read(checkpoints: Checkpoints, step: int) -> Manifest:
+        if step == 4:
+            checkpoints.delete(4)
+        return read(checkpoints, step)
+
+    monkeypatch.setattr(Checkpoints, "manifest", prune_and_read)
+    assert command("verify", "run") == 0
+
+
+def test_verify_ignores_what_is_written_while_it_reads(run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training goes on between the look at the checkpoints and the look at the ledger."""
+    run.ledger.rename("ledger-later.jsonl")
+    lines = Path("ledger-later.jsonl").read_bytes().splitlines(keepends=True)
+    run.ledger.write_bytes(b"".join(lines[:4]))
+    shutil.move(run.checkpoints / "00000006", "later")
+    read = Checkpoints.steps
+
+    def steps_and_go_on(checkpoints: Checkpoints) -> list[int]:
+        found = read(checkpoints)
+        if Path("later").exists():
+            shutil.move("later", run.checkpoints / "00000006")
+            run.ledger.write_bytes(b"".join(lines))
+        return found
+
+    monkeypatch.setattr(Checkpoints, "steps", steps_and_go_on)
+    assert command("verify", "run") == 0
+
+
+def test_a_line_half_written_is_torn_unless_training_writes_it(
+    run: RunDirectory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with run.ledger.open("ab") as file:
+        file.write(b'{"step": 7, "att')
+    assert command("verify", "run") == 1
+    assert "step 7: ledger line: run/ledger.jsonl: line 7, step 7: torn" in capsys.readouterr().out
+    with run.locked():
+        assert command("verify", "run") == 0
+
+
+@pytest.mark.slow
+def test_readers_of_a_run_in_training_find_no_fault(run: RunDirectory) -> None:
+    arguments = ["tiny.yaml", "--run", "live", "training.steps=100000", "training.epochs=1000", "training.keep_last=1"]
+    process = subprocess.Popen([PALMETTO, "train", *arguments], stderr=subprocess.DEVNULL)
+    live = RunDirectory(Path("live"))
+    try:
+        while live.ledger_lines < 10:
+            assert process.poll() is None
+            time.sleep(0.05)
+        for _ in range(3):
+            for reader in (*READERS[:-1], ["verify", "--to", 3]):
+                name, *options = [reader] if isinstance(reader, str) else reader
+                assert command(name, "live", *options) == 0
+        assert process.poll() is None, "it is still in training"
+    finally:
+        process.kill()
+        process.wait()

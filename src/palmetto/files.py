@@ -13,7 +13,6 @@ from typing import IO, Any
 
 from palmetto.errors import RunStopped, UserError
 
-
 _LOCK = ".lock"
 
 
