@@ -144,6 +144,33 @@ def test_a_text_that_has_changed_is_refused(tiny: Path) -> None:
         sweep._check_text(made)
 
 
+def test_a_point_that_is_refused_keeps_its_recipe(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its process claims the run, once it has checked."""
+    (point,) = planned(tiny, seeds=1).points
+    point.run.claim(point.recipe)
+    before = point.run.recipe_file.read_bytes()
+    given: list[bytes] = []
+
+    def refused(point: sweep.Point, recipe: Path, child: dict[str, str]) -> str:
+        given.append(recipe.read_bytes())
+        return "training.steps=5: the run is at step 12 already"
+
+    monkeypatch.setattr(sweep, "_trained", refused)
+    (shorter,) = planned(tiny, "training.steps=5", seeds=1).points
+    assert "at step 12" in sweep._train(shorter, [shorter], {})
+    assert b"steps: 5\n" in given[0]
+    assert point.run.recipe_file.read_bytes() == before
+
+
+def test_a_damaged_point_is_one_that_failed(tiny: Path) -> None:
+    (point,) = planned(tiny, seeds=1).points
+    point.run.claim(point.recipe)
+    write_text(point.run.events, "[]\n")
+    found = sweep._result(point, tiny / "out", "")
+    assert (found.status, found.steps) == ("failed", 0)
+    assert "events.jsonl: line 1" in found.reason
+
+
 # Whole sweeps
 
 
