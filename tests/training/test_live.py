@@ -7,7 +7,7 @@ from typing import cast
 
 import pytest
 
-from palmetto.training import live
+from palmetto.training import checkpoint, live
 from palmetto.training.checkpoint import Checkpoints
 
 
@@ -46,3 +46,16 @@ def test_an_error_of_one_that_stays_is_raised(checkpoints: Checkpoints) -> None:
 
     with pytest.raises(ValueError, match="damaged"):
         live.read(checkpoints, 20, look)
+
+
+def test_readers_left_behind_by_a_deletion_print_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """orbax's, of arrays beside the one whose absence was raised."""
+    printed: list[object] = []
+    monkeypatch.setattr(checkpoint, "_usual_hook", printed.append)
+    checkpoint._hook(
+        SimpleNamespace(exc_value=Exception("Encountered error while reading array index: (slice(0, 16),)"))
+    )
+    assert printed == []
+    other = SimpleNamespace(exc_value=Exception("another"))
+    checkpoint._hook(other)
+    assert printed == [other]
