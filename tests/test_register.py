@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from palmetto import recipes, stages
+from palmetto import recipes
 from palmetto.errors import UserError
 from palmetto.files import names_in, present, read_json_lines
 from palmetto.register import Entry, Register, completed
@@ -24,15 +24,7 @@ def test_steps_are_compared_as_numbers_and_other_names_are_none(tmp_path: Path) 
     run = RunDirectory(tmp_path)
     make(run.checkpoints, "00000008", "100000000", "99999999", "damaged-00000009", "00000008-old", "7", "000000010")
     assert completed(run.checkpoints) == [8, 99_999_999, 100_000_000]
-    assert not stages._is_behind(run, 100_000_000)
-    assert stages._is_behind(run, 99_999_999)
-
-
-def test_a_run_without_checkpoints_is_behind(tmp_path: Path) -> None:
-    run = RunDirectory(tmp_path)
-    assert stages._is_behind(run, 8)
-    make(run.checkpoints, "damaged-00000008")
-    assert stages._is_behind(run, 8)
+    assert run.newest_manifest is None
 
 
 def test_entries_are_kept_until_they_are_struck_out(tmp_path: Path) -> None:

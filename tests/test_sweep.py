@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from palmetto import stages, sweep
+from palmetto import stamps, sweep
 from palmetto.errors import UserError
 from palmetto.files import read_json, read_json_lines, write_json, write_text
 from palmetto.recipes import load
@@ -107,12 +107,12 @@ def test_a_finished_stage_is_taken_over_and_never_shared_for_writing(tmp_path: P
     ours, other = RunDirectory(tmp_path / "ours"), RunDirectory(tmp_path / "other")
     write_text(other.train_store, "tokens")
     write_json(other.stages / "tokens.json", {"inputs": "x", "outputs": {"tokens/train.bin": "y"}})
-    stages.adopt(ours, other, "tokens")
+    stamps.adopt(ours, other, "tokens")
     assert ours.train_store.samefile(other.train_store)
     assert read_json(ours.stages / "tokens.json") == read_json(other.stages / "tokens.json")
     write_text(ours.train_store, "others")
     assert other.train_store.read_text() == "tokens"
-    stages.adopt(ours, other, "tokens")
+    stamps.adopt(ours, other, "tokens")
     assert ours.train_store.read_text() == "others", "what a run has is kept"
 
 
@@ -120,17 +120,17 @@ def test_texts_are_taken_over_from_points_that_make_the_same(tiny: Path) -> None
     made = planned(tiny, "tokens.sequence_length=16,32").points
     for point in made[:-1]:
         write_text(point.run.vocabulary, "vocabulary")
-        write_json(point.run.stages / "vocabulary.json", {"outputs": {"vocabulary.model": ""}})
+        write_json(point.run.stages / "vocabulary.json", {"inputs": "", "outputs": {"vocabulary.model": ""}})
     for point in made[1:3]:
         write_text(point.run.train_store, str(point.run.path))
-        write_json(point.run.stages / "tokens.json", {"outputs": {"tokens/train.bin": ""}})
+        write_json(point.run.stages / "tokens.json", {"inputs": "", "outputs": {"tokens/train.bin": ""}})
     last = made[-1]
     sweep._borrow(last, made)
     assert last.run.vocabulary.samefile(made[0].run.vocabulary)
     assert not last.run.train_store.exists(), "one has another seed, the other another length"
     same = planned(tiny, "model.layers=1,2", "tokens.sequence_length=32", seeds=1).points
     write_text(same[0].run.train_store, "tokens")
-    write_json(same[0].run.stages / "tokens.json", {"outputs": {"tokens/train.bin": ""}})
+    write_json(same[0].run.stages / "tokens.json", {"inputs": "", "outputs": {"tokens/train.bin": ""}})
     sweep._borrow(same[1], same)
     assert same[1].run.train_store.samefile(same[0].run.train_store)
 
@@ -142,6 +142,33 @@ def test_a_text_that_has_changed_is_refused(tiny: Path) -> None:
     write_text(tiny / "text.txt", "Other text.\n")
     with pytest.raises(UserError, match="sweep of other text"):
         sweep._check_text(made)
+
+
+def test_a_point_that_is_refused_keeps_its_recipe(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its process claims the run, once it has checked."""
+    (point,) = planned(tiny, seeds=1).points
+    point.run.claim(point.recipe)
+    before = point.run.recipe_file.read_bytes()
+    given: list[bytes] = []
+
+    def refused(point: sweep.Point, recipe: Path, child: dict[str, str]) -> str:
+        given.append(recipe.read_bytes())
+        return "training.steps=5: the run is at step 12 already"
+
+    monkeypatch.setattr(sweep, "_trained", refused)
+    (shorter,) = planned(tiny, "training.steps=5", seeds=1).points
+    assert "at step 12" in sweep._train(shorter, [shorter], {})
+    assert b"steps: 5\n" in given[0]
+    assert point.run.recipe_file.read_bytes() == before
+
+
+def test_a_damaged_point_is_one_that_failed(tiny: Path) -> None:
+    (point,) = planned(tiny, seeds=1).points
+    point.run.claim(point.recipe)
+    write_text(point.run.events, "[]\n")
+    found = sweep._result(point, tiny / "out", "")
+    assert (found.status, found.steps) == ("failed", 0)
+    assert "events.jsonl: line 1" in found.reason
 
 
 # Whole sweeps

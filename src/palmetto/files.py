@@ -13,6 +13,8 @@ from typing import IO, Any
 
 from palmetto.errors import RunStopped, UserError
 
+_LOCK = ".lock"
+
 
 @contextlib.contextmanager
 def atomic(path: Path) -> Iterator[IO[bytes]]:
@@ -35,18 +37,55 @@ def atomic(path: Path) -> Iterator[IO[bytes]]:
 
 @contextlib.contextmanager
 def locked(directory: Path) -> Iterator[None]:
-    """Keeps other processes from working in a directory, which is made; UserError if one does."""
-    directory.mkdir(parents=True, exist_ok=True)
-    with (directory / ".lock").open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            raise UserError(f"{directory}: in use by process {file.read().strip()}") from None
+    """Keeps other processes from working in a directory, which is made; UserError if one does.
+
+    Folders that were made for it, and in which nothing has been written, are removed again.
+    """
+    made = [folder for folder in (directory, *directory.parents) if not folder.exists()]
+    with _lock(directory) as file:
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
-        yield
+        try:
+            yield
+        finally:
+            if made and os.listdir(directory) == [_LOCK]:
+                (directory / _LOCK).unlink()
+                with contextlib.suppress(OSError):  # another process has written into it
+                    for folder in made:
+                        folder.rmdir()
+
+
+def _lock(directory: Path) -> IO[str]:
+    """The lock's file, held by this process until it is closed."""
+    while True:
+        directory.mkdir(parents=True, exist_ok=True)
+        try:
+            file = (directory / _LOCK).open("a+")
+        except FileNotFoundError:  # the folder has just been removed, as nothing was in it
+            continue
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            with file:
+                file.seek(0)
+                raise UserError(f"{directory}: in use by process {file.read().strip()}") from None
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file.fileno()), (directory / _LOCK).stat()):
+                return file
+        file.close()
+
+
+def is_locked(directory: Path) -> bool:
+    """Whether a process works in a directory that it keeps others from."""
+    try:
+        with (directory / _LOCK).open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
 
 
 @contextlib.contextmanager
@@ -88,10 +127,10 @@ def write_json(path: Path, value: Any) -> None:
 def read_json(path: Path) -> Any:
     """Reads a JSON file; UserError names it where it is missing or not JSON."""
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_bytes())
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not JSON ({error})") from None
 
 
@@ -154,15 +193,18 @@ class JsonLines:
         self._file.close()
 
 
-def read_json_lines(path: Path) -> list[dict[str, Any]]:
-    """The objects of a JSON-lines file, a torn last line left out; UserError names a line that is not JSON."""
+def read_json_lines(path: Path) -> list[Any]:
+    """The values of a JSON-lines file, a torn last line left out; UserError names a line that is not JSON.
+
+    Another process may append meanwhile: the file is read once.
+    """
     if not present(path):
         return []
     values = []
-    for number, line in enumerate(path.read_bytes()[: _whole_length(path)].splitlines(), 1):
+    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], 1):
         try:
             values.append(json.loads(line))
-        except ValueError:
+        except (ValueError, RecursionError):
             raise UserError(f"{path}: line {number} is not JSON") from None
     return values
 

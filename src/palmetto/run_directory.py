@@ -12,7 +12,8 @@ from palmetto.errors import UserError
 from palmetto.files import JsonLines, locked, present, write_text
 from palmetto.recipe import Recipe
 from palmetto.recipe.mesh import AXES
-from palmetto.register import Register, completed
+from palmetto.register import Register, completed, folder_name
+from palmetto.run_files import Manifest, read_manifest
 
 
 class RunDirectory:
@@ -36,9 +37,9 @@ class RunDirectory:
         self.is_shadow = False
 
     def shadow(self, path: Path) -> "RunDirectory":
-        """The same run, where what a training appends to or sums up is copied to `path` and goes on there."""
+        """The same run, where what a training writes besides checkpoints is copied to `path` and goes on there."""
         shadow = RunDirectory(self.path)
-        for name in ("environment", "ledger", "events", "metrics", "summary"):
+        for name in ("recipe_file", "environment", "ledger", "events", "metrics", "summary"):
             file: Path = getattr(self, name)
             setattr(shadow, name, path / file.name)
             if file.exists():
@@ -77,14 +78,37 @@ class RunDirectory:
         has_lines = present(self.ledger) and self.ledger.stat().st_size > 0
         return has_lines or bool(completed(self.checkpoints) or Register(self.checkpoints).read())
 
+    @property
+    def ledger_lines(self) -> int:
+        """How many lines the ledger has, whatever is in them."""
+        return self.ledger.read_bytes().count(b"\n") if present(self.ledger) else 0
+
+    @property
+    def newest_manifest(self) -> Manifest | None:
+        """What the newest checkpoint says of itself, of those whose manifest is as it was written."""
+        steps = reversed(completed(self.checkpoints))
+        found = (read_manifest(self.checkpoints / folder_name(step) / "manifest.json") for step in steps)
+        return next((manifest for manifest in found if manifest), None)
+
+    def check(self, recipe: Recipe) -> None:
+        """UserError, naming the keys, where training has begun with a recipe of another identity.
+
+        Checkpoints know it too: where recipe.yaml has been altered, the recipe that they were trained with is right.
+        """
+        if self.begun and (differences := recipe.obstacles(self.recipe)):
+            manifest = self.newest_manifest
+            if manifest is None or not recipe.continues(manifest["recipe"]):
+                raise UserError(
+                    f"{self.path} holds a run of another recipe: {'; '.join(differences)}. "
+                    "Give the same values, or another directory with --run"
+                )
+
     def claim(self, recipe: Recipe) -> None:
-        """Records the recipe; once training has begun, refuses one of another identity, naming the keys.
+        """Records the recipe, once all that may refuse it has been asked; UserError as `check`.
 
         What lies outside a recipe's identity may change, and the record follows it.
         """
-        if self.begun and (differences := recipe.obstacles(self.recipe)):
-            raise UserError(f"{self.path} holds a run of another recipe: {'; '.join(differences)}. "
-                            "Give the same values, or another directory with --run")  # fmt: skip
+        self.check(recipe)
         write_text(self.recipe_file, recipes.dump(recipe))
 
     def locked(self) -> contextlib.AbstractContextManager[None]:

@@ -13,6 +13,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -21,16 +22,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from palmetto import environment, recipes, stages
+from palmetto import environment, recipes, stamps
 from palmetto.axes import SEED, parse_axis
 from palmetto.corpus import documents
 from palmetto.errors import RunStopped, UserError
-from palmetto.files import read_json, write_json
+from palmetto.files import write_json, write_text
 from palmetto.recipe import Recipe
 from palmetto.report import record, results
 from palmetto.report import sweep as report
 from palmetto.report.record import Validations
 from palmetto.run_directory import RunDirectory
+from palmetto.run_files import read_texts
+from palmetto.training import condition
 
 Say = Callable[[str], None]
 
@@ -49,7 +52,8 @@ class Point(NamedTuple):
     @property
     def finished(self) -> bool:
         """Whether the run holds every step."""
-        return self.run.summary.exists() and read_json(self.run.summary)["steps"] == self.recipe.training.steps
+        summary = condition.summary(self.run)
+        return summary is not None and summary["steps"] == self.recipe.training.steps
 
 
 class Plan(NamedTuple):
@@ -144,8 +148,8 @@ def run(planned: Plan, say: Say) -> results.Sweep:
     """
     child = _child_environment(planned.out)
     with RunDirectory(planned.out).locked(), _interruptible():
-        _check_text(planned)
         environment.prepare(planned.points[0].recipe.training.threads)
+        _check_text(planned)
         from palmetto import plan as planning  # imports JAX
 
         counts = [planning.plan(point.recipe) for point in planned.points[: len(planned.choices)]]
@@ -153,7 +157,7 @@ def run(planned: Plan, say: Say) -> results.Sweep:
         reasons: dict[Path, str] = {}
         clock = _Clock()
         for number, point in enumerate(planned.points):
-            if point.finished:
+            if condition.is_finished(point.run, point.recipe.training.steps):
                 continue
             left = sum(counts[p.choice]["flops"] for p in planned.points[number:] if not p.finished)
             where = f"{number + 1} of {len(planned.points)}: {planned.name(point)}"
@@ -194,14 +198,22 @@ def _train(point: Point, points: list[Point], child: dict[str, str]) -> str:
     UserError if another process works in its directory: the child of a sweep that was killed may do so.
     """
     with point.run.locked():
-        point.run.claim(point.recipe)
+        point.run.check(point.recipe)
         _borrow(point, points)
+    with tempfile.TemporaryDirectory() as folder:
+        recipe = Path(folder) / "recipe.yaml"  # the run's own is written once the run has passed every check
+        write_text(recipe, recipes.dump(point.recipe))
+        return _trained(point, recipe, child)
+
+
+def _trained(point: Point, recipe: Path, child: dict[str, str]) -> str:
+    """Trains a point with the recipe in a file; returns why that failed, or nothing."""
     log = point.run.path / LOG
     program = [sys.executable, "-P", "-c", "from palmetto.cli import main; main()"]
     with log.open("ab") as output:
         begun = output.tell()
         process = subprocess.Popen(
-            [*program, "train", str(point.run.recipe_file), "--run", str(point.run.path)],
+            [*program, "train", str(recipe), "--run", str(point.run.path)],
             env=child,
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -228,7 +240,7 @@ def _borrow(point: Point, points: list[Point]) -> None:
         for other in points:
             made = other.run.path != point.run.path and (other.run.stages / f"{stage}.json").exists()
             if made and inputs(other.recipe) == inputs(point.recipe):
-                stages.adopt(point.run, other.run, stage)
+                stamps.adopt(point.run, other.run, stage)
                 break
 
 
@@ -254,7 +266,7 @@ def _child_environment(out: Path) -> dict[str, str]:
 def _check_text(planned: Plan) -> None:
     """Refuses texts that have changed since the sweep began: its points could not be compared."""
     file = planned.out / "text.json"
-    recorded = read_json(file) if file.exists() else {}
+    recorded = read_texts(file) or {}
     sources = {str(point.recipe.corpus.source) for point in planned.points}
     here = {source: documents.fingerprint(source) for source in sorted(sources)}
     for source, fingerprint in here.items():
@@ -305,9 +317,13 @@ def _results(planned: Plan, choices: tuple[results.Choice, ...], reasons: dict[P
 
 def _result(point: Point, out: Path, reason: str) -> results.Point:
     run, nothing = point.run, Validations(np.empty(0), np.empty(0))
-    found = record.read(run) if run.recipe_file.exists() else None
-    validations = found.validations if found else nothing
-    finished = point.finished
+    found = None
+    try:
+        found = record.read(run) if run.recipe_file.exists() else None
+    except UserError as error:  # a damaged run is one point that failed
+        reason = reason or str(error)
+    validations, summary = found.validations if found else nothing, condition.summary(run)
+    finished = found is not None and point.finished
     if finished and not np.isfinite(validations.loss[-1:]).all():
         finished, reason = False, f"the validation loss is {validations.loss[-1]}"
     return results.Point(
@@ -318,5 +334,5 @@ def _result(point: Point, out: Path, reason: str) -> results.Point:
         reason=reason,
         steps=found.last_step if found else 0,
         validations=validations,
-        digest=read_json(run.summary)["digest"]["parameters"] if finished else None,
+        digest=summary["digest"]["parameters"] if finished and summary else None,
     )

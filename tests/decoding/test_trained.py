@@ -21,7 +21,7 @@ from palmetto.recipe.model import Model
 from palmetto.run_directory import RunDirectory
 from palmetto.tokens.vocabulary import Vocabulary
 from palmetto.training import optimizer as optimizers
-from palmetto.training.checkpoint import CheckpointDamaged, Checkpoints
+from palmetto.training.checkpoint import CheckpointDamaged, Checkpoints, Manifest
 from palmetto.training.state import State, parameter_table
 from tests import reference
 from tests.conftest import RecipeMaker
@@ -60,7 +60,7 @@ def save(run: RunDirectory, *steps: int) -> None:
     optimizer = optimizers.make(run.recipe.training.optimizer, {name: Spread(of.stack) for name, of in table.items()})
     for step in steps:
         state = State(drawn(step), optimizer.init(drawn(step)), None)
-        checkpoints.save(state, step=step, attempt=0, recipe="", tokens="", chain="")
+        checkpoints.save(state, step=step, attempt=0, recipe=run.recipe.digest, tokens="", chain="")
     checkpoints.wait()
 
 
@@ -86,6 +86,30 @@ def test_a_damaged_checkpoint_is_not_used(run: RunDirectory) -> None:
     file = next(path for path in sorted(run.checkpoints.rglob("arrays/**/*")) if path.is_file() and path.stat().st_size)
     file.write_bytes(b"\0" + file.read_bytes()[1:])
     with pytest.raises(CheckpointDamaged, match=file.name):
+        trained.restore(run)
+
+
+def test_a_checkpoint_pruned_meanwhile_is_passed_over(run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As by a run in training, which deletes the manifest first."""
+    save(run, 10, 20)
+    read = Checkpoints.manifest
+
+    def prune_and_read(checkpoints: Checkpoints, step: int) -> Manifest:
+        if step == 20:
+            checkpoints.delete(20)
+        return read(checkpoints, step)
+
+    monkeypatch.setattr(Checkpoints, "manifest", prune_and_read)
+    assert trained.restore(run)[1] == 10
+    save(run, 20)
+    with pytest.raises(UserError, match="--step 20: no such checkpoint; there are 10"):
+        trained.restore(run, 20)
+
+
+def test_a_checkpoint_of_another_recipe_is_not_used(run: RunDirectory) -> None:
+    save(run, 10)
+    write_text(run.recipe_file, run.recipe_file.read_text().replace("heads: 2", "heads: 4"))
+    with pytest.raises(UserError, match=r"recipe\.yaml: altered since checkpoint 10 was trained"):
         trained.restore(run)
 
 

@@ -176,7 +176,7 @@ class Simulated(Loop):
         checkpoints: Any = disk
         self.execution, self.checkpoints, self.ledger = execution, checkpoints, Ledger(run.ledger)
         self.disk, self.form = disk, tree
-        self.recovery = Recovery(run, execution, checkpoints, self.ledger, self.event)
+        self.recovery = Recovery(run, run.recipe, execution, checkpoints, self.ledger, self.event)
         self.history, self.path = self._read_ledger()
         self.step, self.signal = 0, None
         self.backs = backs

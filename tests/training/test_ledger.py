@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from palmetto.training import ledger
-from palmetto.training.ledger import Ledger, LedgerAltered, Line, batch_digest
+from palmetto.training.ledger import Ledger, LedgerAltered, LedgerTorn, Line, batch_digest
 
 any_float = st.floats(width=32) | st.floats()
 
@@ -201,3 +201,23 @@ def test_lines_are_compared_to_the_bit_and_a_nan_equals_a_nan() -> None:
     assert ledger.differing(line, line._replace(loss=float("nan"), parameters=None)) is None
     assert ledger.differing(line, line._replace(z=math.nextafter(line.z, 1e9))) == "z"
     assert ledger.differing(line._replace(z=0.0), line._replace(z=-0.0)) == "z"
+
+
+@pytest.mark.parametrize("behind", [b"", b'{"step": 9', b"\0" * 40, b'{"step": 9, "attempt": 1}'])
+def test_a_torn_last_line_is_called_torn(whole: bytes, scratch: Path, behind: bytes) -> None:
+    scratch.write_bytes(whole[:-1] if not behind else whole + behind)
+    with pytest.raises(LedgerTorn, match="torn"):
+        ledger.read(scratch, whole=True)
+
+
+@pytest.mark.parametrize("behind", [b"x", b" 7", b"\n{]\n"])
+def test_a_last_line_with_something_behind_it_is_altered(whole: bytes, scratch: Path, behind: bytes) -> None:
+    scratch.write_bytes(whole[:-1] + behind)
+    with pytest.raises(LedgerAltered, match="not the line that was written"):
+        ledger.read(scratch, whole=True)
+
+
+def test_a_line_nested_too_deep_is_named(whole: bytes, scratch: Path) -> None:
+    scratch.write_bytes(whole + b"[" * 100_000 + b"\n")
+    with pytest.raises(LedgerAltered, match=f"line {len(LINES) + 1}, step {LINES[-1].step + 1}"):
+        ledger.read(scratch)

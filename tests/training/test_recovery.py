@@ -12,13 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from palmetto.errors import RunStopped, UserError
-from palmetto.files import read_json_lines, write_json
+from palmetto.files import read_json_lines
 from palmetto.recipe import Recipe
 from palmetto.training import loop, verify
 from palmetto.training.recovery import Recovery
 from palmetto.training.retention import cell, retained
 from palmetto.training.spikes import reach
 from tests.conftest import RecipeMaker
+from tests.report.runs import write_summary
 from tests.training.simulated import Back, Curve, Killed, SimulatedRun
 from tests.training.test_spikes import calm, curves, loss_spike
 
@@ -370,7 +371,7 @@ def test_without_a_record_the_events_tell_what_is_missing(trained: SimulatedRun)
 def test_without_a_record_the_summary_tells_what_is_missing(little: RecipeMaker, folder: Path) -> None:
     run = SimulatedRun(folder / "run", little("training.checkpoint_every=10"), spikes_at())
     run.train(25)
-    write_json(run.directory.summary, {"steps": 25, "rollbacks": 0})
+    write_summary(run.directory, run.loop.recipe, 25)
     run.disk.recorded = None
     away = run.disk.saved
     run.disk.saved = {}

@@ -77,9 +77,9 @@ def run(
     resolved, directory = prepare(recipe, overrides, source, run)
     check_devices(resolved, resolved.mesh.devices)
     with directory.locked():
-        directory.claim(resolved)
+        stages.check(directory, resolved)
         stages.build_tokens(directory, resolved, say)
-        finished = stages.train(directory, resolved.training.steps, say)
+        finished = stages.train(directory, resolved, resolved.training.steps, say)
         if finished:
             stages.write_samples(directory, say)
         stages.write_report(directory, say)
@@ -146,9 +146,9 @@ def train(
         answers = True
         check_devices(resolved, resolved.mesh.devices // resolved.mesh.pod if pods else resolved.mesh.devices)
         with directory.locked():
-            directory.claim(resolved)
+            stages.check(directory, resolved)
             stages.build_tokens(directory, resolved, say)
-            finished = stages.train(directory, until or steps, say, (patience or PATIENCE) if pods else None)
+            finished = stages.train(directory, resolved, until or steps, say, (patience or PATIENCE) if pods else None)
     if answers:
         answer_summary(directory, as_json)
     raise typer.Exit(0 if finished else stopped_exit)

@@ -43,13 +43,17 @@ def existing(directory: Path) -> "RunDirectory":
 
 def answer_summary(run: "RunDirectory", as_json: bool) -> None:
     """What a training came to."""
-    from palmetto.files import read_json
+    from palmetto.run_files import read_summary
 
-    summary = read_json(run.summary)
-    losses = summary["validation_loss"]
+    summary = read_summary(run.summary)
+    assert summary is not None, "training has written it"
+    losses = {
+        name: "not measured" if loss is None else f"{loss:.4f}"
+        for name, loss in dict(summary["validation_loss"]).items()
+    }
     text = (
         f"{run.path}: step {summary['steps']}, {summary['tokens']:,} tokens, {summary['parameters']:,} parameters\n"
-        f"  validation loss {losses['first']:.4f} → {losses['last']:.4f} nats a token (best {losses['best']:.4f}); "
+        f"  validation loss {losses['first']} → {losses['last']} nats a token (best {losses['best']}); "
         f"unigram entropy {summary['unigram_entropy']:.4f}\n"
         f"  {summary['tokens_per_second']:,.0f} tokens/s, MFU {summary['mfu']:.1%}; parameters "
         f"{summary['digest']['parameters'][:16]}, optimizer {summary['digest']['optimizer'][:16]}"

@@ -1,6 +1,7 @@
 """A trained model taken from a run directory, ready to continue text. `stages.enter` must have been called."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
@@ -13,8 +14,9 @@ from palmetto.recipe import Recipe
 from palmetto.run_directory import RunDirectory
 from palmetto.tokens.objectives import make_prompt
 from palmetto.tokens.store import TokenStore
-from palmetto.tokens.vocabulary import Vocabulary
+from palmetto.training import live
 from palmetto.training.checkpoint import Checkpoints
+from palmetto.training.origin import check_recipe, load_vocabulary
 from palmetto.training.state import State, parameter_table, shapes
 
 
@@ -22,21 +24,29 @@ def restore(
     run: RunDirectory, step: int | None = None, sharding: Sharding | None = None
 ) -> tuple[State, int, Checkpoints]:
     """The state of a checkpoint (by default the newest) and its step, every file checked against its digest; on one
-    device, or where `sharding` has it.
+    device, or where `sharding` has it. A run in training may delete checkpoints meanwhile: the next one is taken then.
 
-    UserError if there is none, naming those there are; CheckpointDamaged, a UserError, if a byte has changed.
+    UserError if there is none, naming those there are, or recipe.yaml is not what it was trained with;
+    CheckpointDamaged, a UserError, if a byte has changed.
     """
     recipe = run.recipe
     checkpoints = Checkpoints(run.checkpoints, parameter_table(recipe))
-    steps = checkpoints.steps()
-    if not steps:
-        raise UserError(f"{run.checkpoints}: no complete checkpoint yet; `palmetto train` writes them")
-    if step is None:
-        step = steps[-1]
-    if step not in steps:
-        raise UserError(f"--step {step}: no such checkpoint; there are {', '.join(map(str, steps))}")
+    check_recipe(run, run.newest_manifest)
+    while True:
+        steps = checkpoints.steps()
+        if not steps:
+            raise UserError(f"{run.checkpoints}: no complete checkpoint yet; `palmetto train` writes them")
+        chosen = steps[-1] if step is None else step
+        if chosen not in steps:
+            raise UserError(f"--step {chosen}: no such checkpoint; there are {', '.join(map(str, steps))}")
+        state = live.read(checkpoints, chosen, partial(_restore, checkpoints, chosen, shapes(recipe, sharding)))
+        if state is not None:
+            return state, chosen, checkpoints
+
+
+def _restore(checkpoints: Checkpoints, step: int, like: State) -> State:
     checkpoints.manifest(step)
-    return checkpoints.restore(step, like=shapes(recipe, sharding)), step, checkpoints
+    return checkpoints.restore(step, like)
 
 
 class TrainedModel:
@@ -47,7 +57,7 @@ class TrainedModel:
         or on the devices of mesh.model; UserError where its parameters would not fit."""
         self.recipe = _changed(run, overrides)
         self.model = self.recipe.model
-        self.vocabulary = Vocabulary.load(run.vocabulary)
+        self.vocabulary = load_vocabulary(run)
         self._sharding = Sharding(self.recipe)
         state, self.step, _ = restore(run, sharding=self._sharding)
         # A token at a time, the shape that suits accelerators suits a CPU as well.

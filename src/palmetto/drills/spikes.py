@@ -7,9 +7,10 @@ import numpy as np
 
 from palmetto.drills.report import Digests, PromiseBroken, Report
 from palmetto.drills.workplace import Run, Workplace
-from palmetto.files import read_json, sha256, write_json
+from palmetto.files import read_json, write_json
 from palmetto.recipe.training import Training
 from palmetto.tokens import store
+from palmetto.tokens.identity import store_digest
 from palmetto.tokens.order import Order
 from palmetto.training.ledger import Line
 
@@ -82,7 +83,7 @@ def spoil(run: Run, place: Workplace) -> None:
     )
     stamp = run.stages / "tokens.json"
     made = read_json(stamp)
-    made["outputs"][str(run.train_store.relative_to(run.path))] = sha256(run.train_store)
+    made["outputs"][str(run.train_store.relative_to(run.path))] = store_digest(run.train_store)
     write_json(stamp, made)
 
 

@@ -8,11 +8,11 @@ from typing import Any
 import jax
 
 from palmetto.errors import UserError
-from palmetto.files import read_json
 from palmetto.model.router import Routing
 from palmetto.pods import PATIENCE
 from palmetto.pods.client import Pods, Tell
 from palmetto.pods.programs import metrics_from, of_one_pod, on_host
+from palmetto.recipe import Recipe
 from palmetto.run_directory import RunDirectory
 from palmetto.tokens.vocabulary import Vocabulary
 from palmetto.training.digest import Digest, tree
@@ -26,8 +26,8 @@ from palmetto.training.step import scored_a_leaf
 class PodExecution(Execution):
     """Steps of a run by as many pods as its recipe has; what a state is, is its shapes while the pods hold it."""
 
-    def __init__(self, run: RunDirectory, pods: Pods) -> None:
-        super().__init__(of_one_pod(run.recipe), run.train_store, Vocabulary.load(run.vocabulary))
+    def __init__(self, run: RunDirectory, recipe: Recipe, pods: Pods) -> None:
+        super().__init__(of_one_pod(recipe), run.train_store, Vocabulary.load(run.vocabulary))
         self._pods = pods
         self._fetched: State | None = None
 
@@ -56,23 +56,23 @@ class PodExecution(Execution):
 
 
 @contextlib.contextmanager
-def over_pods(run: RunDirectory, tell: Tell, patience: float = PATIENCE, **options: Any) -> Iterator[PodExecution]:
+def over_pods(
+    run: RunDirectory, recipe: Recipe, tell: Tell, patience: float = PATIENCE, **options: Any
+) -> Iterator[PodExecution]:
     """An execution by pods, which end with it; `options` are those of `Pods`. UserError unless on a CPU."""
     if jax.default_backend() != "cpu":
         raise UserError(f"--pods: pods share a CPU, and here is a {jax.default_backend()}; JAX_PLATFORMS=cpu would do, "
                         "or all devices as one mesh, without --pods")  # fmt: skip
-    recipe = run.recipe
     pods = Pods(
         of_one_pod(recipe),
         recipe.mesh.pod,
         run.path / "pods",
         tell,
-        environment=read_json(run.environment),
         patience=patience,
         **options,
     )
     try:
-        yield PodExecution(run, pods)
+        yield PodExecution(run, recipe, pods)
     finally:
         pods.close()
 

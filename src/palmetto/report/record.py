@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from palmetto import environment
-from palmetto.files import read_json, read_json_lines
 from palmetto.recipe import Recipe
 from palmetto.run_directory import RunDirectory
-from palmetto.training import ledger
+from palmetto.run_files import Event, Measured, Summary, read_environment, read_events, read_metrics, read_summary
+from palmetto.training import ledger, origin
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -95,10 +95,10 @@ class Record:
     dead_validations: Validations
     """On rolled-back attempts."""
     rollbacks: list[Rollback]
-    events: list[dict[str, Any]]
+    events: list[Event]
     last_digest: tuple[int, str] | None
     """The newest step of the live path with a digest of the parameters in the ledger."""
-    summary: dict[str, Any] | None
+    summary: Summary | None
     """summary.json, which may be that of an earlier step."""
     samples: str | None
     machine: dict[str, Any] | None
@@ -110,7 +110,7 @@ class Record:
         return int(self.step[self.live].max(initial=0))
 
     @property
-    def closing(self) -> dict[str, Any] | None:
+    def closing(self) -> Summary | None:
         """The summary, if it is that of the last step."""
         return self.summary if self.summary and self.summary["steps"] == self.last_step else None
 
@@ -157,22 +157,22 @@ class Record:
 
 
 def read(run: RunDirectory) -> Record:
-    """Reads a run that may be unfinished: files that are not there leave None or nothing in their place.
+    """Reads a run that may be unfinished or in training: files that are not there leave None or nothing in their place.
 
     UserError if a file that is there is not what was written; LedgerAltered, one of them, names the ledger's step.
     """
+    origin.check_recipe(run, run.newest_manifest)
     lines, _ = ledger.read(run.ledger)
-    events = read_json_lines(run.events)
+    events = read_events(run.events)
     rollbacks = _rollbacks(lines, events)
     step, attempt = _floats(lines, "step"), _floats(lines, "attempt")
     live = np.ones(len(lines), bool)
     for rollback in rollbacks:
         live &= (attempt >= rollback.attempt) | (step <= rollback.target)
     # A step measured again after a kill has two lines in the metrics: the later one counts.
-    metrics = {(m["attempt"], m["step"]): m for m in read_json_lines(run.metrics)}
-    measured = [metrics.get((line.attempt, line.step), {}) for line in lines]
+    metrics = {(m["attempt"], m["step"]): m for m in read_metrics(run.metrics)}
+    measured = [metrics.get((line.attempt, line.step)) for line in lines]
     digests = [(line.step, line.parameters) for line, counts in zip(lines, live, strict=True) if counts]
-    machine = run.path / "environment.json"
     return Record(
         recipe=run.recipe,
         recipe_text=run.recipe_file.read_text(),
@@ -196,9 +196,9 @@ def read(run: RunDirectory) -> Record:
         rollbacks=rollbacks,
         events=events,
         last_digest=next(((at, digest) for at, digest in reversed(digests) if digest), None),
-        summary=read_json(run.summary) if run.summary.exists() else None,
+        summary=read_summary(run.summary),
         samples=run.samples.read_bytes().decode(errors="replace") if run.samples.exists() else None,
-        machine=read_json(machine) if machine.exists() else None,
+        machine=read_environment(run.environment),
     )
 
 
@@ -206,17 +206,17 @@ def _floats(lines: list[ledger.Line], field: str) -> Floats:
     return np.array([getattr(line, field) for line in lines], float)
 
 
-def _metric(measured: list[dict[str, Any]], name: str) -> Floats:
-    return np.array([metrics.get(name, np.nan) for metrics in measured], float)
+def _metric(measured: list[Measured | None], name: str) -> Floats:
+    return np.array([metrics.get(name, np.nan) if metrics else np.nan for metrics in measured], float)
 
 
-def _routing(recipe: Recipe, measured: list[dict[str, Any]]) -> Routing | None:
+def _routing(recipe: Recipe, measured: list[Measured | None]) -> Routing | None:
     """A load of another shape than the recipe's layers and experts is as good as none."""
     model = recipe.model
     if model.experts is None:
         return None
     shape = (sum(map(model.has_experts, range(model.layers))), model.experts.count)
-    loads = {line: load for line, m in enumerate(measured) if (load := _array(m.get("load"))).shape == shape}
+    loads = {line: load for line, m in enumerate(measured) if m and (load := _array(m.get("load"))).shape == shape}
     return Routing(
         dropped=_metric(measured, "dropped"),
         entropy=_metric(measured, "entropy"),
@@ -235,23 +235,26 @@ def _array(value: Any) -> Floats:
         return np.array([])
 
 
-def _rollbacks(lines: list[ledger.Line], events: list[dict[str, Any]]) -> list[Rollback]:
+def _rollbacks(lines: list[ledger.Line], events: list[Event]) -> list[Rollback]:
     """Those that the ledger shows by a new attempt, and the one after its last line that no step has followed yet."""
     told = {event["attempt"]: event for event in events if event["event"] == "rollback"}
     rollbacks = []
     for before, line in zip(lines, [*lines[1:], None], strict=False):
         attempt = before.attempt + 1
-        event = told.get(attempt, {})
-        if line is None and event.get("detected") != before.step:
+        event = told.get(attempt)
+        if line is not None and line.attempt == attempt:
+            target = line.step - 1
+        elif line is None and event is not None and event.get("detected") == before.step:
+            target = event["target"]
+        else:
             continue
-        if line is None or line.attempt == attempt:
-            target = line.step - 1 if line else event["target"]
-            rollbacks.append(Rollback(attempt, target, before.step, event.get("onset"), event.get("batches")))
+        onset, batches = (event.get("onset"), event.get("batches")) if event else (None, None)
+        rollbacks.append(Rollback(attempt, target, before.step, onset, batches))
     return rollbacks
 
 
 def _validations(
-    lines: list[ledger.Line], wanted: Bools, events: list[dict[str, Any]], *, with_start: bool = True
+    lines: list[ledger.Line], wanted: Bools, events: list[Event], *, with_start: bool = True
 ) -> Validations:
     """Of the wanted lines; with_start: also that of step 0, before the first line."""
     steps = {(line.attempt, line.step) for line, is_wanted in zip(lines, wanted, strict=True) if is_wanted}

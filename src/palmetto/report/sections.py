@@ -10,6 +10,7 @@ import numpy as np
 from palmetto.report import figures, svg
 from palmetto.report.markup import block, escape, pairs, table
 from palmetto.report.record import Record
+from palmetto.run_files import Event
 from palmetto.training.divergence import rises
 
 _MOST_ROWS = 400
@@ -148,14 +149,14 @@ _LEFT_OUT = {
 }
 
 
-def _together(events: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+def _together(events: list[Event]) -> Iterator[Event]:
     """The events, those of neighbouring steps left out for one reason as one."""
-    group: list[dict[str, Any]] = []
+    group: list[Event] = []
     for event in [*events, None]:
         if group and not (event and event["event"] == group[0]["event"] and event["step"] == group[-1]["step"] + 1):
             first, last = group[0], group[-1]
-            several = {"text": f"steps {first['step']} to {last['step']}: {_LEFT_OUT[first['event']]}"}
-            yield first | several if len(group) > 1 else first
+            text = f"steps {first['step']} to {last['step']}: {_LEFT_OUT[first['event']]}"
+            yield {**first, "text": text} if len(group) > 1 else first
             group = []
         if event and event["event"] in _LEFT_OUT:
             group.append(event)
@@ -163,16 +164,16 @@ def _together(events: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
             yield event
 
 
-def _time(event: dict[str, Any]) -> str:
+def _time(event: Event) -> str:
     return str(event.get("time", "")).replace("T", " ").removesuffix("Z")
 
 
-def _step(event: dict[str, Any]) -> str:
+def _step(event: Event) -> str:
     """The step that an event is about, where it tells one."""
     return next((f"{event[key]:,}" for key in ("step", "detected", "checkpoint") if key in event), "")
 
 
-def _text(event: dict[str, Any]) -> str:
+def _text(event: Event) -> str:
     """The event's own words, or else its fields."""
     fields = (f"{key} {value}" for key, value in event.items() if key not in ("time", "event"))
     return str(event.get("text") or "; ".join(fields))
@@ -227,7 +228,8 @@ def recipe(record: Record) -> str:
 
 def machine(record: Record) -> str:
     """What the run began on and, where that changed, what it was last on."""
-    began, last = record.machine or {}, (record.summary or {}).get("environment", {})
+    began = record.machine or {}
+    last: dict[str, Any] = dict(record.summary["environment"]) if record.summary else {}
     values = [
         (key, str(began[key]) if key in began and last.get(key, began[key]) == began[key]
          else f"{began.get(key, 'not recorded')} → {last[key]}")

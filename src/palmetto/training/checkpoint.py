@@ -37,13 +37,15 @@ MOMENTS = ("m", "v", "rows", "columns")
 _REASON = 300
 """Characters of a failed write's error that a person is shown."""
 
-# orbax logs each failure, traceback and all, before it raises it, and its writers go on complaining to a closed loop.
+# orbax logs each failure, traceback and all, before it raises it; its writers go on complaining to a closed loop, and
+# its readers of files that training has deleted meanwhile to nobody.
 logging.getLogger("absl").setLevel(logging.CRITICAL)
 _usual_hook = sys.unraisablehook
+_TOLD_ALREADY = ("Event loop is closed", "Encountered error while reading array index")
 
 
 def _hook(unraisable: Any) -> None:
-    if "Event loop is closed" not in str(unraisable.exc_value):
+    if not any(words in str(unraisable.exc_value) for words in _TOLD_ALREADY):
         _usual_hook(unraisable)
 
 

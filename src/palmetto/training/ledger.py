@@ -61,6 +61,10 @@ class LedgerAltered(UserError):
         self.step = step
 
 
+class LedgerTorn(LedgerAltered):
+    """The last line has no end: a process was killed, or is at work, while it was written."""
+
+
 class Ledger:
     """ledger.jsonl, read and checked on opening, then appended to."""
 
@@ -134,7 +138,10 @@ class Ledger:
 
 
 def read(path: Path, *, whole: bool = False) -> tuple[list[Line], list[str]]:
-    """The lines and the chain after each. A torn last line is left out, or with `whole` an error as any other."""
+    """The lines and the chain after each; LedgerAltered where one is not what was written.
+
+    A torn last line is left out, or with `whole` raised as LedgerTorn.
+    """
     lines: list[Line] = []
     chains: list[str] = []
     data = path.read_bytes() if present(path) else b""
@@ -152,11 +159,27 @@ def read(path: Path, *, whole: bool = False) -> tuple[list[Line], list[str]]:
             chain = _link(chains[-1] if chains else START, fields)
             if f'{fields[:-1]}, "chain": "{chain}"}}'.encode() != text or is_last:
                 raise ValueError
-        except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+            if is_last and _is_torn(text):
+                raise LedgerTorn(
+                    path,
+                    number,
+                    step,
+                    "torn, as by a kill while it was written; training cuts it off and takes the step again",
+                ) from None
             raise LedgerAltered(path, number, step, "not the line that was written") from None
         lines.append(line)
         chains.append(chain)
     return lines, chains
+
+
+def _is_torn(text: bytes) -> bool:
+    """Whether a last line without a line break is the beginning of one, and not one with something behind it."""
+    try:
+        _, end = json.JSONDecoder().raw_decode(text.decode())
+    except (ValueError, RecursionError):
+        return True
+    return end == len(text)
 
 
 def differing(recorded: Line, replayed: Line) -> str | None:

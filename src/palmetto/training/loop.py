@@ -9,11 +9,13 @@ import numpy as np
 
 from palmetto import environment
 from palmetto.errors import RunStopped, UserError
-from palmetto.files import JsonLines, read_json, read_json_lines, write_json
+from palmetto.files import JsonLines, write_json
 from palmetto.model.parameters import count
 from palmetto.model.router import Routing
 from palmetto.parallel.processes import any_of
+from palmetto.recipe import Recipe
 from palmetto.run_directory import RunDirectory
+from palmetto.run_files import Measured, read_environment, read_events, read_metrics
 from palmetto.tokens.packing import unigram_entropy
 from palmetto.tokens.store import TokenStore
 from palmetto.tokens.vocabulary import Vocabulary
@@ -40,10 +42,11 @@ class Progress(Protocol):
 class Loop:
     """One process's hold on a run. The directory must be locked by the caller."""
 
-    def __init__(self, run: RunDirectory, progress: Progress, execution: Execution | None = None) -> None:
+    def __init__(
+        self, run: RunDirectory, recipe: Recipe, progress: Progress, execution: Execution | None = None
+    ) -> None:
         """`execution`: what takes the steps, by default this process."""
-        self.run, self.progress = run, progress
-        self.recipe = run.recipe
+        self.run, self.recipe, self.progress = run, recipe, progress
         vocabulary = Vocabulary.load(run.vocabulary)
         self.execution = execution or Execution(self.recipe, run.train_store, vocabulary)
         self.execution.order.check(self.recipe.training.steps)
@@ -54,7 +57,7 @@ class Loop:
         self.ledger = Ledger(run.ledger)
         self.form = form_of(next((line.parameters for line in self.ledger.lines if line.parameters), None))
         self.checkpoints = Checkpoints(run.checkpoints, self.execution.table)
-        self.recovery = Recovery(run, self.execution, self.checkpoints, self.ledger, self.event)
+        self.recovery = Recovery(run, recipe, self.execution, self.checkpoints, self.ledger, self.event)
         self.metrics = JsonLines(run.metrics)
         self.history, self.path = self._read_ledger()
         self.step = 0
@@ -70,7 +73,7 @@ class Loop:
         """
         if (stated := self.recipe.training.peak_flops) is not None:
             return stated
-        recorded = read_json(self.run.environment)
+        recorded = read_environment(self.run.environment) or {}
         if "device_peak_flops" not in recorded:
             recorded["device_peak_flops"] = device_peak()
             write_json(self.run.environment, recorded)
@@ -111,7 +114,7 @@ class Loop:
         if cut:
             self.ledger.cut(keep)
             self.history, self.path = self._read_ledger()
-        told = {event["attempt"] for event in read_json_lines(self.run.events) if event["event"] == "rollback"}
+        told = {event["attempt"] for event in read_events(self.run.events) if event["event"] == "rollback"}
         for rollback in self.history.rollbacks:
             if rollback.attempt not in told:  # killed between the decision and the word of it
                 self._tell(rollback, base)
@@ -168,6 +171,7 @@ class Loop:
             if self.history.step > training.steps:
                 raise UserError(f"training.steps={training.steps}: the run is at step {self.history.step} already")
             state = self.resume()
+            self.run.claim(self.recipe)
             if self.history.step == 0:
                 self._validate(state)
             while (self.step < self.history.step or self.step < until) and not self._told_to_stop(state):
@@ -331,7 +335,7 @@ class Loop:
 
     def _validation_losses(self) -> dict[int, float]:
         """Step → validation loss on the live path, ascending."""
-        events = (event for event in read_json_lines(self.run.events) if event["event"] == "validation")
+        events = (event for event in read_events(self.run.events) if event["event"] == "validation")
         live = {
             event["step"]: event["loss"]
             for event in events
@@ -339,9 +343,9 @@ class Loop:
         }
         return dict(sorted(live.items()))
 
-    def _measured(self) -> list[tuple[dict[str, Any], Line]]:
+    def _measured(self) -> list[tuple[Measured, Line]]:
         """The metrics of the live path's steps with their lines; a later measurement of a step replaces an earlier."""
-        newest = {(m["attempt"], m["step"]): m for m in read_json_lines(self.run.metrics)}
+        newest = {(m["attempt"], m["step"]): m for m in read_metrics(self.run.metrics)}
         return [(newest[key], line) for line in self.path if (key := (line.attempt, line.step)) in newest]
 
     def _told_to_stop(self, state: State) -> bool:

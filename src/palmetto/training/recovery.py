@@ -6,8 +6,10 @@ from typing import Protocol
 
 from palmetto import environment
 from palmetto.errors import UserError
-from palmetto.files import present, read_json, read_json_lines
+from palmetto.files import present
+from palmetto.recipe import Recipe
 from palmetto.run_directory import RunDirectory
+from palmetto.run_files import read_environment, read_events, read_summary
 from palmetto.training.checkpoint import CheckpointDamaged, Checkpoints, Manifest, aside_name
 from palmetto.training.execution import Execution
 from palmetto.training.ledger import Ledger
@@ -26,11 +28,16 @@ class Recovery:
     """The checkpoints of a run in the light of its ledger."""
 
     def __init__(
-        self, run: RunDirectory, execution: Execution, checkpoints: Checkpoints, ledger: Ledger, tell: Tell
+        self,
+        run: RunDirectory,
+        recipe: Recipe,
+        execution: Execution,
+        checkpoints: Checkpoints,
+        ledger: Ledger,
+        tell: Tell,
     ) -> None:
-        self._run, self._execution, self._tell = run, execution, tell
+        self._run, self._recipe, self._execution, self._tell = run, recipe, execution, tell
         self._checkpoints, self._ledger = checkpoints, ledger
-        self._recipe = run.recipe
 
     def restore(self, history: History, latest: int) -> tuple[State, int]:
         """The state of the newest sound checkpoint of the live path up to step `latest`, and its step; at step 0 it is
@@ -116,14 +123,13 @@ class Recovery:
             return
         # A run from before there was a record: what else tells of checkpoints. Later ones have replaced what is pruned.
         told, damaged = (0, 0), set()
-        for event in read_json_lines(self._run.events):
+        for event in read_events(self._run.events):
             if event["event"] == "resume":
                 told = (event["checkpoint"], event["attempt"])
             elif event["event"] == "damaged checkpoint":
                 damaged.add(event["checkpoint"])
         ends = [told]
-        if present(self._run.summary):
-            summary = read_json(self._run.summary)
+        if summary := read_summary(self._run.summary):
             ends.append((summary["steps"], summary["rollbacks"]))
         for step, attempt in sorted(ends):
             if step > history.step and history.is_live(attempt, step):
@@ -163,5 +169,5 @@ class Recovery:
     def elsewhere(self) -> list[str]:
         """How this run's environment differs from the one it began in, or did at some time; empty if it never did."""
         here = environment.record(self._recipe.layout)
-        told = (event["text"] for event in read_json_lines(self._run.events) if event["event"] == "environment")
-        return environment.differences(read_json(self._run.environment), here) or list(told)
+        told = (event.get("text", "") for event in read_events(self._run.events) if event["event"] == "environment")
+        return environment.differences(read_environment(self._run.environment) or {}, here) or list(told)

@@ -109,8 +109,10 @@ class History:
         return "accepted"
 
     def _measure_by(self, record: _Record) -> None:
-        """Has a step count among those that later ones are measured by. A gradient norm that jumps and stays must become
-        the new measure; a loss must not."""
+        """Has a step count among those that later ones are measured by.
+
+        A gradient norm that jumps and stays must become the new measure; a loss must not.
+        """
         if record.verdict in ("accepted", "suspicious gradient"):
             self._losses.add(record.observation.loss)
             self._norms.add(record.observation.grad_norm)

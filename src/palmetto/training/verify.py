@@ -1,22 +1,24 @@
 """Replays a run and compares it with its ledger and its checkpoints, bit for bit."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from palmetto.errors import UserError
+from palmetto.files import is_locked
 from palmetto.recipe import Recipe
 from palmetto.run_directory import RunDirectory
-from palmetto.tokens.vocabulary import Vocabulary
-from palmetto.training import ledger
+from palmetto.training import ledger, live
 from palmetto.training.checkpoint import CheckpointDamaged, Checkpoints, Manifest
 from palmetto.training.digest import form_of
 from palmetto.training.execution import Execution, observe
-from palmetto.training.ledger import LedgerAltered, Line
+from palmetto.training.ledger import LedgerAltered, LedgerTorn, Line
+from palmetto.training.origin import check_recipe, check_tokens, load_vocabulary
 from palmetto.training.spikes import History, Rollback
-from palmetto.training.state import State
+from palmetto.training.state import State, parameter_table
 
 
 class Difference(NamedTuple):
@@ -59,25 +61,46 @@ def verify(
 class _Verification:
     def __init__(self, run: RunDirectory, recipe: Recipe, progress: Callable[[Line], None]) -> None:
         self.run, self.progress = run, progress
-        self.lines, self.chains = ledger.read(run.ledger, whole=True)
+        # The checkpoints before the ledger: a run that is in training has the line of each of them by then.
+        self.checkpoints = Checkpoints(run.checkpoints, parameter_table(recipe))
+        found = self._checkpoints()
+        self.lines, self.chains = self._ledger()
         if not self.lines:
             raise UserError(f"{run.ledger}: no step to verify yet")
-        vocabulary = Vocabulary.load(run.vocabulary)
+        check_recipe(run, run.newest_manifest)
+        vocabulary = load_vocabulary(run)
+        check_tokens(run, vocabulary)
         self.execution = Execution(recipe, run.train_store, vocabulary)
-        self.checkpoints = Checkpoints(run.checkpoints, self.execution.table)
-        self.manifests = self._manifests()
+        self.manifests = self._placed(found)
         self._check_states()
         self.replayed = 0
 
-    def _manifests(self) -> dict[tuple[int, int], Manifest]:
-        """Of every kept checkpoint, by attempt and step, its files and its place in the ledger checked."""
-        chains = {(line.attempt, line.step): chain for line, chain in zip(self.lines, self.chains, strict=True)}
+    def _checkpoints(self) -> dict[int, Manifest]:
+        """Of every kept checkpoint, by its step, its files checked; one that training deletes meanwhile is left out."""
         manifests = {}
         for step in self.checkpoints.steps():
             try:
-                manifest = self.checkpoints.manifest(step)
+                manifest = live.read(self.checkpoints, step, partial(self.checkpoints.manifest, step))
             except CheckpointDamaged as error:
                 raise _Differs(step, "checkpoint", None, str(error)) from None
+            if manifest is not None:
+                manifests[step] = manifest
+        return manifests
+
+    def _ledger(self) -> tuple[list[Line], list[str]]:
+        """All lines, and the chain after each; without the last one while training writes it."""
+        try:
+            return ledger.read(self.run.ledger, whole=True)
+        except LedgerTorn:
+            if not is_locked(self.run.path):
+                raise
+            return ledger.read(self.run.ledger)
+
+    def _placed(self, found: dict[int, Manifest]) -> dict[tuple[int, int], Manifest]:
+        """The checkpoints by attempt and step, each at its place in the ledger."""
+        chains = {(line.attempt, line.step): chain for line, chain in zip(self.lines, self.chains, strict=True)}
+        manifests = {}
+        for step, manifest in found.items():
             key = (manifest.attempt, manifest.step)
             if manifest.step != step or chains.get(key) != manifest.chain:
                 raise _Differs(
@@ -92,8 +115,9 @@ class _Verification:
     def _check_states(self) -> None:
         """Restores every kept checkpoint, as its own digests are known only then; its manifest may have honest ones."""
         for manifest in self.manifests.values():
+            restore = partial(self.checkpoints.restore, manifest.step, self.execution.shapes())
             try:
-                self.checkpoints.restore(manifest.step, self.execution.shapes())
+                live.read(self.checkpoints, manifest.step, restore)
             except CheckpointDamaged as error:
                 raise _Differs(manifest.step, "checkpoint", None, str(error)) from None
 
@@ -107,14 +131,21 @@ class _Verification:
         start, end = start or 0, last if end is None else end
         if not 0 <= start <= end <= last:
             raise UserError(f"--from {start} --to {end}: expected 0 ≤ FROM ≤ TO ≤ {last}, the last step of the run")
-        base = max((step for attempt, step in self.manifests if step <= start and history.is_live(attempt, step)),
-                   default=0)  # fmt: skip
-        state = self.checkpoints.restore(base, self.execution.shapes()) if base else self.execution.initial_state()
-        if base:
-            self._compare_digests(state, self.manifests[live[base - 1].attempt, base])
+        base, state = self._base(start, history)
         for line in live[base:end]:
             state = self._replay_line(state, line, history)
         return self.replayed
+
+    def _base(self, latest: int, history: History) -> tuple[int, State]:
+        """The newest checkpoint of the live path up to step `latest` that is still there, or the initialization."""
+        for (attempt, step), manifest in sorted(self.manifests.items(), key=lambda item: item[0][1], reverse=True):
+            if step <= latest and history.is_live(attempt, step):
+                restore = partial(self.checkpoints.restore, step, self.execution.shapes())
+                state = live.read(self.checkpoints, step, restore)
+                if state is not None:
+                    self._compare_digests(state, manifest)
+                    return step, state
+        return 0, self.execution.initial_state()
 
     def _follow(self) -> tuple[History, list[Line]]:
         """What the ledger's lines lead to, the order of its attempts and steps checked."""

@@ -1,0 +1,75 @@
+"""Whether the recipe, the vocabulary and the tokens of a run are those that its checkpoints were trained with."""
+
+import shlex
+
+from palmetto import stamps
+from palmetto.errors import UserError
+from palmetto.files import sha256
+from palmetto.run_directory import RunDirectory
+from palmetto.run_files import Manifest
+from palmetto.tokens.identity import DAMAGED, checked_digest, store_digest
+from palmetto.tokens.store import TokenStore
+from palmetto.tokens.vocabulary import Vocabulary
+
+
+def check_recipe(run: RunDirectory, manifest: Manifest | None) -> None:
+    """UserError where recipe.yaml has another identity than the recipe that a checkpoint was trained with."""
+    if manifest and not run.recipe.continues(manifest["recipe"]):
+        raise UserError(
+            f"{run.recipe_file}: altered since checkpoint {manifest['step']} was trained; undo that, or train "
+            f"with the recipe that the run was begun with (`palmetto train RECIPE --run {run.path}`), which "
+            "writes it anew"
+        )
+
+
+def load_vocabulary(run: RunDirectory) -> Vocabulary:
+    """The vocabulary; UserError where it is not the one that the tokens were made with."""
+    expected = _vocabulary_digest(run)
+    try:
+        vocabulary = Vocabulary.load(run.vocabulary)
+    except UserError as error:
+        raise UserError(f"{error}; {again(run)}") from None
+    if expected not in (None, vocabulary.digest):
+        raise UserError(f"{run.vocabulary}: altered, or another than the tokens were made with; {again(run)}")
+    if expected is None and stamps.recorded(run, "vocabulary", run.vocabulary) not in (None, sha256(run.vocabulary)):
+        raise UserError(f"{run.vocabulary}: altered since it was made; {again(run)}")
+    return vocabulary
+
+
+def _vocabulary_digest(run: RunDirectory) -> str | None:
+    """That of the vocabulary which the tokens were made with; None where no store tells."""
+    for path in (run.validation_store, run.train_store):
+        try:
+            return TokenStore.open(path).header.vocabulary_digest
+        except UserError:
+            continue
+    return None
+
+
+def check_tokens(run: RunDirectory, vocabulary: Vocabulary) -> None:
+    """Reads every token of both stores; UserError where one is damaged, or is not what the run was trained on."""
+    for path in (run.train_store, run.validation_store):
+        try:
+            TokenStore.open(path, vocabulary_digest=vocabulary.digest).check()
+        except UserError as error:
+            raise UserError(f"{error}: move it away, and {again(run)}") from None
+        if stamps.recorded(run, "tokens", path) not in (None, store_digest(path)):
+            raise UserError(f"{path}: another store than was made; move it away, and {again(run)}")
+    manifest = run.newest_manifest
+    if manifest and manifest["tokens"] != TokenStore.open(run.train_store).checksum:
+        raise UserError(
+            f"{run.train_store}: other tokens than checkpoint {manifest['step']} was trained on; move it away, and "
+            f"{again(run)}"
+        )
+
+
+def are_whole(run: RunDirectory) -> bool:
+    """Whether every token of both stores is as it was written."""
+    digests = (checked_digest(path) for path in (run.train_store, run.validation_store))
+    return DAMAGED not in digests
+
+
+def again(run: RunDirectory) -> str:
+    """The command that makes damaged tokens or a damaged vocabulary again."""
+    recipe, path = (shlex.quote(str(each)) for each in (run.recipe_file, run.path))
+    return f"`palmetto train {recipe} --run {path}` makes it again from the same text, and compares"
