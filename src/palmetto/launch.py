@@ -14,6 +14,7 @@ from collections.abc import Collection, Sequence
 from types import FrameType
 from typing import IO
 
+from palmetto import signals
 from palmetto.cluster import Cluster
 from palmetto.errors import RunStopped, UserError
 
@@ -87,8 +88,7 @@ def launch(count: int, command: Sequence[str], fine: Collection[int] = (0,)) -> 
         for process in processes:
             process.send_signal(number)
 
-    previous = {number: signal.signal(number, forward) for number in (signal.SIGTERM, signal.SIGINT)}
-    with tempfile.TemporaryFile() as unheard:
+    with signals.heard_by(forward), tempfile.TemporaryFile() as unheard:
         try:
             for index in range(count):
                 process = subprocess.Popen(
@@ -104,8 +104,6 @@ def launch(count: int, command: Sequence[str], fine: Collection[int] = (0,)) -> 
             for process in processes:
                 process.kill()
                 process.wait()
-            for number, handler in previous.items():
-                signal.signal(number, handler)
 
 
 def _watch(processes: "list[subprocess.Popen[bytes]]", fine: Collection[int], unheard: IO[bytes]) -> int:

@@ -83,8 +83,9 @@ def test_how_often_checkpoints_are_written_changes_no_bit(prepared: Runs, spiky:
 def test_termination_signals_write_a_checkpoint_and_exit_cleanly(prepared: Runs, straight: Bits) -> None:
     assert prepared.kill_at("signalled", 7, how=signal.SIGTERM) == 0
     assert prepared.kill_at("signalled", 23, how=signal.SIGINT) == 0
+    assert prepared.kill_at("signalled", 41, how=signal.SIGHUP) == 0
     stopped = events(prepared, "signalled", "stopped")
-    assert len(stopped) == 2
+    assert len(stopped) == 3
     resumed = events(prepared, "signalled", "resume")
     assert all(event["ledger_lines_cut"] == 0 for event in resumed), "a clean stop loses no step"
     prepared.train("signalled")

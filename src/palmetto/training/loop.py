@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from palmetto import environment
+from palmetto import environment, signals
 from palmetto.errors import RunStopped, UserError
 from palmetto.files import JsonLines, read_json, read_json_lines, write_json
 from palmetto.model.parameters import count
@@ -147,8 +147,7 @@ class Loop:
     def train(self, until: int) -> bool:
         """Takes the run to step `until`, checkpoints and writes the summary; returns False if a signal came first."""
         training = self.recipe.training
-        previous = {number: signal.signal(number, self._on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
-        try:
+        with signals.heard_by(self._on_signal):
             if self.history.step > training.steps:
                 raise UserError(f"training.steps={training.steps}: the run is at step {self.history.step} already")
             state = self.resume()
@@ -164,9 +163,6 @@ class Loop:
                 self.event("stopped", f"{self.signal}: stopped at step {self.history.step}; the same command goes on")
             self._summarize(state)
             return not self.signal
-        finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
 
     def _advance(self, state: State, until: int) -> State:
         training = self.recipe.training
