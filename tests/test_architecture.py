@@ -14,7 +14,7 @@ ORDER = (
     ("errors", "files", "signals", "streams"),
     ("recipe",),
     ("recipes",),
-    ("cluster", "environment", "run_directory"),
+    ("cluster", "environment", "run_directory", "variables"),
     ("corpus",),
     ("tokens",),
     ("model",),

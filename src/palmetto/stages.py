@@ -144,14 +144,19 @@ def enter(run: RunDirectory, say: Say, overrides: Sequence[str] = ()) -> Recipe:
     """
     recorded, recipe = _recorded_environment(run), recipes.load(str(run.recipe_file), overrides)
     environment.prepare(recipe.training.threads, recorded, recipe.mesh.devices)
-    here = environment.record(recipe.layout)
     if recorded is None:
-        write_json(run.environment, here)
-    elif differing := environment.differences(recorded, here):
+        write_json(run.environment, environment.record(recipe.layout))
+    elif differing := elsewhere(run, recipe):
         text = "the same bits cannot be promised here: " + "; ".join(differing)
         say(text)
         run.record_event("environment", text=text)
     return recipe
+
+
+def elsewhere(run: RunDirectory, recipe: Recipe) -> list[str]:
+    """What of the run's recorded environment cannot be had here, once this process is prepared for `recipe`."""
+    recorded = _recorded_environment(run)
+    return environment.differences(recorded, environment.record(recipe.layout)) if recorded else []
 
 
 def enter_to_read(run: RunDirectory, say: Say, overrides: Sequence[str] = ()) -> Recipe:

@@ -53,7 +53,8 @@ def test_run_does_every_stage_once(make_runs: Callable[[Path], Runs], tmp_path: 
     assert [json.loads(line)["step"] for line in ledger] == list(range(1, 16))
 
 
-def test_refusals_name_what_is_wrong(quick: Runs, straight: object, tmp_path: Path) -> None:
+def test_refusals_name_what_is_wrong(prepared: Runs, straight: object, tmp_path: Path) -> None:
+    quick = prepared  # with the flags that the run began with, so that nothing but the refusal is said
     for arguments, words in (
         (("plan", "quickstar"), ("quickstar", "'quickstart'")),
         (("plan", "quickstart", "model.layer=3"), ("model.layer", "'model.layers'")),

@@ -206,13 +206,17 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Replay the run and compare it bit for bit with its ledger; exit 0 if it matches, 1 if not."""
-    from palmetto import stages
+    from palmetto import recipes, stages
 
-    replayed, difference = stages.verify(existing(directory), start, end, say, overrides or ())
+    run = existing(directory)
+    replayed, difference = stages.verify(run, start, end, say, overrides or ())
     if difference is None:
         answer({"verified": True, "steps": replayed}, f"verified: {replayed} steps, bit for bit", as_json)
         return
-    answer({"verified": False, **difference._asdict()}, str(difference), as_json)
+    recipe = recipes.load(str(run.recipe_file), overrides or ())
+    elsewhere = stages.elsewhere(run, recipe) if difference.is_of_bits else []
+    text = f"{difference}; but this is another environment than the run's: {'; '.join(elsewhere)}" if elsewhere else ""
+    answer({"verified": False, **difference._asdict(), "environment": elsewhere}, text or str(difference), as_json)
     raise typer.Exit(1)
 
 
