@@ -244,23 +244,31 @@ def generate(
     directory: Directory,
     overrides: Overrides = None,
     prompt: Annotated[str, typer.Option(help="The text to continue.")] = "",
+    prompt_file: Annotated[
+        str | None, typer.Option(metavar="FILE", help="A file with that text; - is standard input.")
+    ] = None,
     tokens: Annotated[int, typer.Option(min=1, help="At most so many tokens.")] = 64,
     temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.8,
     top_k: Annotated[int | None, typer.Option(help="Only the k likeliest tokens.")] = None,
     top_p: Annotated[float | None, typer.Option(help="Only the likeliest that reach this probability.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same text.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**64 - 1, help="The same seed gives the same text.")] = 0,
     as_json: Json = False,
 ) -> None:
     """Continue a prompt with the newest checkpoint; overrides: model.positions, model.attention, mesh.model."""
     from palmetto import stages
 
     run = existing(directory)
+    if prompt_file is not None:
+        if prompt:
+            raise UserError("--prompt, --prompt-file: give one of them")
+        data = sys.stdin.buffer.read() if prompt_file == "-" else Path(prompt_file).read_bytes()
+        prompt = data.decode(errors="surrogateescape")
     stages.enter_to_read(run, say, overrides or ())
     from palmetto.decoding.sampling import Sampling
     from palmetto.decoding.trained import TrainedModel
 
     sampling = Sampling(temperature, top_k, top_p).check()
-    text = TrainedModel(run, overrides or ()).go_on(prompt, tokens, sampling, seed)
+    text = TrainedModel(run, overrides or ()).go_on(prompt, tokens, sampling, seed, say)
     answer({"prompt": prompt, "text": text}, prompt + text, as_json)
 
 
