@@ -11,10 +11,10 @@ SOURCE = Path(palmetto.__file__).parent
 
 # The way of the data, first to last. A module may import its own group and earlier ones.
 ORDER = (
-    ("errors", "files"),
+    ("children", "errors", "files", "signals", "streams"),
     ("recipe",),
     ("recipes",),
-    ("cluster", "environment", "register", "run_directory", "run_files", "stamps"),
+    ("cluster", "environment", "register", "run_directory", "run_files", "stamps", "variables"),
     ("corpus",),
     ("tokens",),
     ("model",),

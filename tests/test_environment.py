@@ -127,6 +127,60 @@ def test_plugins_are_found_by_their_names(tmp_path: Path, monkeypatch: pytest.Mo
     assert {"xla_cuda99", "libtpu"} <= set(environment._plugins())
 
 
+@pytest.mark.parametrize("flag", ["--xla_allow_excess_precision", "--xla_gpu_deterministic_ops"])
+def test_what_is_pinned_counts_whatever_stood_there(flag: str) -> None:
+    """XLA takes the last of two flags with one name."""
+    pinned, machine = (False, ON_A_CPU) if "excess" in flag else (True, ON_A_GPU)
+    before = {"XLA_FLAGS": f"{flag}={str(pinned).lower()} {flag}={str(not pinned).lower()}"}
+    flags = (prepared("prepare(8)", before, machine)["XLA_FLAGS"] or "").split()
+    assert [f for f in flags if f.startswith(flag)][-1] == f"{flag}={str(pinned).lower()}"
+
+
+def test_a_file_of_flags_counts_as_its_flags(tmp_path: Path) -> None:
+    """XLA takes no flags beside those of a file."""
+    file = tmp_path / "flags.txt"
+    file.write_text("--xla_dump_to=/nowhere\n")
+    flags = (prepared("prepare(8)", {"XLA_FLAGS": str(file)})["XLA_FLAGS"] or "").split()
+    assert flags[0] == "--xla_dump_to=/nowhere"
+    assert "--xla_allow_excess_precision=false" in flags
+
+
+def test_a_variable_that_changes_what_is_computed_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JAX_ENABLE_X64", "1")
+    with pytest.raises(UserError, match=r"^JAX_ENABLE_X64=1: would"):
+        environment.prepare(8)
+
+
+def test_what_every_run_has_is_no_variable() -> None:
+    program = f"""
+import json
+from palmetto import environment
+environment.{ON_A_CPU}
+environment.prepare(8, {{"instruction_set": "SSE4_2"}}, devices=4)
+print(json.dumps(environment.record()["variables"]))
+"""
+    assert json.loads(run(program)) == {}
+    assert json.loads(run(program, {"XLA_FLAGS": "--xla_cpu_use_thunk_runtime=true"})) == {
+        "--xla_cpu_use_thunk_runtime": "true"
+    }
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "differing"),
+    [
+        ({}, {"JAX_A": "1"}, ["JAX_A unset → 1"]),
+        ({"--xla_a": "1", "JAX_B": "2"}, {"--xla_a": "3"}, ["--xla_a 1 → 3", "JAX_B 2 → unset"]),
+        ({"JAX_A": "1"}, {"JAX_A": "1"}, []),
+    ],
+)
+def test_variables_that_differ_are_differences(then: dict[str, str], now: dict[str, str], differing: list[str]) -> None:
+    assert environment.differences(CPU | {"variables": then}, CPU | {"variables": now}) == differing
+
+
+def test_what_older_versions_did_not_record_is_no_difference() -> None:
+    assert environment.differences(CPU, CPU | {"variables": {"JAX_A": "1"}}) == []
+
+
 def test_the_record_holds_what_bits_depend_on() -> None:
     record = environment.record()
     assert record["threads"] == 8

@@ -1,12 +1,15 @@
 """A process's place in a cluster, as the command line gives it, and what is none."""
 
+import os
 import re
+import subprocess
+import sys
 
 import pytest
 
 from palmetto import launch
 from palmetto.cluster import Cluster
-from palmetto.errors import UserError
+from palmetto.errors import RunStopped, UserError
 
 
 def place(
@@ -86,3 +89,42 @@ def test_processes_must_share_the_devices_evenly(processes: int, devices: int, s
     launch.check(2, 4)
     with pytest.raises(UserError, match=rf"^--processes {processes}: must divide .* \({devices}\): {says}"):
         launch.check(processes, devices)
+
+
+def launched(program: str, count: int = 2) -> int:
+    """`program` knows its `rank`."""
+    before = "import os, sys, time; rank = os.environ['PALMETTO_PROCESS'][-1]"
+    return launch.launch(count, [sys.executable, "-c", f"{before}\n{program}"])
+
+
+def test_all_end_when_one_fails_and_the_others_wait(
+    monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    monkeypatch.setattr(launch, "_GRACE", 0.2)
+    assert launched("if rank == '1': sys.exit('failed')\nprint('begun', flush=True); time.sleep(600)") == 1
+    assert capfdbinary.readouterr().err.endswith(b"failed\n"), "only the first is heard else"
+
+
+def test_one_that_a_signal_ended_is_named() -> None:
+    with pytest.raises(RunStopped, match=r"^process 1 of 2 was ended by SIGKILL; "):
+        launched("if rank == '1': os.kill(os.getpid(), 9)\ntime.sleep(600)")
+
+
+def test_a_hangup_goes_on_to_all() -> None:
+    """Each answers by ending with 0, which is waited for."""
+    program = (
+        "import signal; signal.signal(signal.SIGHUP, lambda number, frame: sys.exit(0)); "
+        "os.kill(os.getppid(), signal.SIGHUP) if rank == '0' else None; time.sleep(600)"
+    )
+    again = "import time; from tests.test_launch import launched; sys.exit(launched({!r}, 1))"
+    done = subprocess.run(
+        [sys.executable, "-c", "import sys; " + again.format(program)], start_new_session=True, timeout=60, check=False
+    )
+    assert done.returncode == 0
+
+
+def test_a_process_ends_whose_launcher_is_gone_before_it_looks() -> None:
+    program = "from palmetto import launch; import time; launch.place(1, False, None, None, None); time.sleep(600)"
+    environment = os.environ | {"PALMETTO_PROCESS": f"{os.getppid()} 127.0.0.1:80 2 1"}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, timeout=60, check=False)
+    assert done.returncode == 1

@@ -1,5 +1,16 @@
-"""`python -m palmetto`: the command line."""
+"""`palmetto` and `python -m palmetto`: the command line."""
 
-from palmetto.cli import main
+import os
 
-main()
+
+def main() -> None:
+    """Imports the command line and runs it; Ctrl-C while it is imported ends the process as it does later."""
+    try:
+        from palmetto import cli
+    except KeyboardInterrupt:
+        os._exit(130)
+    cli.main()
+
+
+if __name__ == "__main__":
+    main()

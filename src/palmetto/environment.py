@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from palmetto import variables
 from palmetto.errors import UserError
 
 # Options of glibc's mallopt (malloc.h).
@@ -61,9 +62,10 @@ def prepare(threads: int, recorded: dict[str, Any] | None = None, devices: int =
 
     threads: size of XLA's CPU pool. recorded: what `record` gave when the run began; its instruction set is kept where
     this machine has it. devices: so many virtual ones where there is but a CPU. Raises UserError if there are to be
-    more of these than threads.
+    more of these than threads, or if a variable is set that would change what a run computes.
     """
-    flags = os.environ.get("XLA_FLAGS", "").split()
+    variables.check()
+    flags = variables.flags()
     if "jax" not in sys.modules and devices > _virtual_devices() and not _has_accelerator():
         flags = [flag for flag in flags if not flag.startswith(_DEVICE_COUNT)]
         os.environ["XLA_FLAGS"] = " ".join([*flags, f"{_DEVICE_COUNT}{devices}", *_TOGETHER])
@@ -78,13 +80,11 @@ def prepare(threads: int, recorded: dict[str, Any] | None = None, devices: int =
     os.environ["NPROC"] = str(threads)
     gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
     _keep_freed_memory()
-    flags = os.environ.get("XLA_FLAGS", "").split()
+    flags = [*variables.flags(), *_pinned_flags()]  # of two with one name the last counts
     if _has_accelerator():
-        flags += [flag for flag in _GPU_FLAGS if flag not in flags]
         # Activations in float32 are meant: by default GPUs multiply them in 19 bits, TPUs in 16.
         os.environ.setdefault("JAX_DEFAULT_MATMUL_PRECISION", "float32")
     else:
-        flags += [_ROUNDING] * (_ROUNDING not in flags)
         os.environ.setdefault("JAX_PLATFORMS", "cpu")
         os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
     if recorded and (kept := recorded.get("instruction_set")) in available_instruction_sets()[:-1]:
@@ -111,7 +111,7 @@ def record(layout: dict[str, Any] | None = None) -> dict[str, Any]:
 
     import jax
 
-    capped = re.findall(r"--xla_cpu_max_isa=(\w+)", os.environ.get("XLA_FLAGS", ""))
+    capped = re.findall(r"--xla_cpu_max_isa=(\w+)", " ".join(variables.flags()))
     known = available_instruction_sets()
     device = jax.devices()[0]
     return {
@@ -123,6 +123,7 @@ def record(layout: dict[str, Any] | None = None) -> dict[str, Any]:
         "layout": layout or {},
         "threads": int(os.environ.get("NPROC", "0")),
         "instruction_set": capped[-1] if capped else known[-1] if known else platform.machine(),
+        "variables": variables.record(ours=(*_TOGETHER, *_pinned_flags())),
         "palmetto": version("palmetto"),
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
@@ -131,16 +132,31 @@ def record(layout: dict[str, Any] | None = None) -> dict[str, Any]:
 
 
 def differences(recorded: dict[str, Any], here: dict[str, Any]) -> list[str]:
-    """What of a recorded environment cannot be had here, so that the same bits cannot be promised."""
+    """What of a recorded environment cannot be had here, so that the same bits cannot be promised.
+
+    Variables are compared where they are recorded, as older versions did not do.
+    """
     on_cpu = recorded.get("platform") == "cpu"
     keys = ["jaxlib", "platform", *(["threads", "instruction_set"] if on_cpu else ["device"])]
     changed = [f"{key} {recorded.get(key)} → {here.get(key)}" for key in keys if recorded.get(key) != here.get(key)]
     then, now = recorded.get("layout", {}), here.get("layout", {})
-    return changed + [
+    changed += [
         f"mesh.{key} {then.get(key, 1)} → {now.get(key, 1)}"
         for key in dict.fromkeys([*then, *now])
         if then.get(key) != now.get(key)
     ]
+    now = here.get("variables", {})
+    then = recorded.get("variables", now)
+    return changed + [
+        f"{name} {then.get(name, 'unset')} → {now.get(name, 'unset')}"
+        for name in dict.fromkeys([*then, *now])
+        if then.get(name) != now.get(name)
+    ]
+
+
+def _pinned_flags() -> tuple[str, ...]:
+    """The flags that every run on this kind of device has, whatever XLA_FLAGS says."""
+    return _GPU_FLAGS if _has_accelerator() else (_ROUNDING,)
 
 
 def _keep_freed_memory() -> None:
@@ -172,5 +188,5 @@ def _plugins() -> list[str]:
 
 
 def _virtual_devices() -> int:
-    flags = re.findall(rf"{_DEVICE_COUNT}(\d+)", os.environ.get("XLA_FLAGS", ""))
+    flags = re.findall(rf"{_DEVICE_COUNT}(\d+)", " ".join(variables.flags()))
     return max(map(int, [*flags, os.environ.get("JAX_NUM_CPU_DEVICES") or "1"]))

@@ -8,17 +8,17 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Collection, Sequence
 from types import FrameType
 from typing import IO
 
+from palmetto import children, signals
 from palmetto.cluster import Cluster
 from palmetto.errors import RunStopped, UserError
 
 _MARK = "PALMETTO_PROCESS"
-"""HOST:PORT COUNT INDEX of a process that `launch` has started."""
+"""PARENT HOST:PORT COUNT INDEX of a process that `launch` has started."""
 
 _GRACE = 10.0
 """Seconds that the first has to end by itself once another has failed, so that it can say what all have seen."""
@@ -32,8 +32,8 @@ def place(
     UserError for half an answer, for two (`processes` are what `launch` is to start), and for an address that is none.
     """
     if _MARK in os.environ:
-        threading.Thread(target=_end_with, args=[os.getppid()], daemon=True).start()
-        coordinator, *numbers = os.environ[_MARK].split()
+        parent, coordinator, *numbers = os.environ[_MARK].split()
+        children.end_with(int(parent))
         return Cluster(coordinator, *map(int, numbers))
     given = {"--coordinator": coordinator, "--process-count": count, "--process-index": index}
     if processes > 1 and (distributed or any(value is not None for value in given.values())):
@@ -87,13 +87,12 @@ def launch(count: int, command: Sequence[str], fine: Collection[int] = (0,)) -> 
         for process in processes:
             process.send_signal(number)
 
-    previous = {number: signal.signal(number, forward) for number in (signal.SIGTERM, signal.SIGINT)}
-    with tempfile.TemporaryFile() as unheard:
+    with signals.heard_by(forward), tempfile.TemporaryFile() as unheard:
         try:
             for index in range(count):
                 process = subprocess.Popen(
                     command,
-                    env=os.environ | {_MARK: f"{coordinator} {count} {index}"},
+                    env=os.environ | {_MARK: f"{os.getpid()} {coordinator} {count} {index}"},
                     stdin=subprocess.DEVNULL if index else None,
                     stdout=subprocess.DEVNULL if index else None,
                     stderr=unheard if index else None,
@@ -104,8 +103,6 @@ def launch(count: int, command: Sequence[str], fine: Collection[int] = (0,)) -> 
             for process in processes:
                 process.kill()
                 process.wait()
-            for number, handler in previous.items():
-                signal.signal(number, handler)
 
 
 def _watch(processes: "list[subprocess.Popen[bytes]]", fine: Collection[int], unheard: IO[bytes]) -> int:
@@ -126,13 +123,6 @@ def _watch(processes: "list[subprocess.Popen[bytes]]", fine: Collection[int], un
         if None not in codes:
             return max(code for code in codes if code is not None)
         time.sleep(0.05)
-
-
-def _end_with(parent: int) -> None:
-    """Ends this process once its parent is no more."""
-    while os.getppid() == parent:
-        time.sleep(0.2)
-    os._exit(1)
 
 
 def this_command() -> list[str]:

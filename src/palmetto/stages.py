@@ -51,6 +51,12 @@ def enter(run: RunDirectory, say: Say, recipe: Recipe) -> dict[str, Any]:
     return here
 
 
+def elsewhere(run: RunDirectory, recipe: Recipe) -> list[str]:
+    """What of the run's recorded environment cannot be had here, once this process is prepared for `recipe`."""
+    recorded = read_environment(run.environment)
+    return environment.differences(recorded, environment.record(recipe.layout)) if recorded else []
+
+
 def enter_to_read(run: RunDirectory, say: Say, overrides: Sequence[str] = ()) -> Recipe:
     """Prepares this process for what does not train: sampling, digests, evaluation, on one device or as `overrides`
     have it, whatever mesh the run has. Returns the recipe."""

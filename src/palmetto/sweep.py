@@ -4,7 +4,6 @@ A process each, because what bits depend on (XLA's thread pool) is fixed when JA
 finished is not done again: runs that are whole are passed over, the others go on from their checkpoints.
 """
 
-import contextlib
 import hashlib
 import itertools
 import json
@@ -15,14 +14,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from palmetto import environment, recipes, stamps
+from palmetto import environment, recipes, signals, stamps
 from palmetto.axes import SEED, parse_axis
 from palmetto.corpus import documents
 from palmetto.errors import RunStopped, UserError
@@ -143,11 +142,11 @@ def file_name(text: str) -> str:
 def run(planned: Plan, say: Say) -> results.Sweep:
     """Trains what is not trained yet, and writes the results after each point.
 
-    A point that fails is recorded and the next one begins. A signal (SIGINT, SIGTERM) stops the point in training,
-    which writes a checkpoint, and then the sweep: RunStopped.
+    A point that fails is recorded and the next one begins. A signal that asks to stop is for the point in training,
+    which writes a checkpoint, and then for the sweep: RunStopped.
     """
     child = _child_environment(planned.out)
-    with RunDirectory(planned.out).locked(), _interruptible():
+    with RunDirectory(planned.out).locked(), signals.heard_by(_interrupt):
         environment.prepare(planned.points[0].recipe.training.threads)
         _check_text(planned)
         from palmetto import plan as planning  # imports JAX
@@ -276,19 +275,9 @@ def _check_text(planned: Plan) -> None:
     write_json(file, recorded | here)
 
 
-@contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
-    """Both signals raise KeyboardInterrupt: else SIGTERM never does, nor SIGINT where a shell began this as a job."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    previous = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Raises KeyboardInterrupt, as SIGINT alone does by itself, and not where a shell began this as a job."""
+    raise KeyboardInterrupt
 
 
 # Results

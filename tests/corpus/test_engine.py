@@ -113,6 +113,31 @@ input()
         time.sleep(0.01)
 
 
+def test_an_interrupt_of_all_is_told_once() -> None:
+    """As a terminal's Ctrl-C is; two workers are at work, one waits for tasks."""
+    program = """
+import time
+from palmetto.corpus.engine import LocalEngine
+from tests.corpus.test_engine import own_id
+workers = set()
+try:
+    with LocalEngine(3) as engine:
+        while len(workers) < 3:
+            workers |= {*engine.map(own_id, range(6))}
+        for _ in engine.map(time.sleep, [0, 600, 600]):
+            print("one", flush=True)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+    ) as parent:
+        assert parent.stdout is not None
+        parent.stdout.readline()
+        os.killpg(parent.pid, signal.SIGINT)
+        assert parent.communicate(timeout=60) == (b"interrupted\n", b"")
+
+
 def test_a_cluster_that_is_not_there_is_named() -> None:
     """In a process of its own: Ray reads but once how it is to authenticate, and another test has it do so."""
     pytest.importorskip("ray.data", reason="needs the extra `ray`")

@@ -7,8 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from palmetto.decoding import cache
+from palmetto.decoding import generate as generation
 from palmetto.decoding.generate import generate
 from palmetto.decoding.sampling import Sampling
+from palmetto.errors import UserError
 from palmetto.model import decoder, layout
 from palmetto.recipe.model import Model
 from tests import reference
@@ -80,6 +83,42 @@ def test_a_seed_decides_what_is_sampled_and_nothing_of_what_is_greedy() -> None:
     assert drawn == {seed: continued(PROMPT, hot, seed=seed).tolist() for seed in range(4)}
     assert len(set(map(tuple, drawn.values()))) == 4
     assert np.array_equal(continued(PROMPT, seed=5), continued(PROMPT, seed=6))
+
+
+def test_a_seed_beyond_32_bits_is_another() -> None:
+    hot = Sampling(temperature=1.5)
+    assert not np.array_equal(continued(PROMPT, hot, seed=2**32), continued(PROMPT, hot, seed=0))
+
+
+def test_more_positions_than_32_bits_count_are_refused() -> None:
+    with pytest.raises(UserError, match=f"^--tokens {2**32}: .* at most {2**31 - 6} can be counted in 32 bits$"):
+        generate(ARRANGED, PROMPT, 2**32, MODEL, NEVER, Sampling())
+
+
+def test_too_little_memory_is_said_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def exhausted(*arguments: object) -> None:
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 8 bytes.")
+
+    monkeypatch.setattr(generation, "empty", exhausted)
+    with pytest.raises(UserError, match=r"^--tokens 12: behind a prompt of 5 tokens, .* more memory than there is; "):
+        continued(PROMPT)
+
+
+def test_a_long_prompt_takes_memory_by_its_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a prompt twice as long takes, and not the four times as much of all scores at once."""
+
+    def temporary(length: int) -> int:
+        @functools.partial(jax.jit, compiler_options=QUICKLY)
+        def prefill(prompt: jax.Array) -> jax.Array:
+            return generation._prefill(ARRANGED, prompt, cache.empty(MODEL, 1, length), MODEL, None)[0]
+
+        memory = prefill.lower(jax.ShapeDtypeStruct((1, length), jnp.int32)).compile().memory_analysis()
+        assert memory is not None
+        return int(memory.temp_size_in_bytes)
+
+    monkeypatch.setattr(cache, "SCORED", 1 << 16)
+    monkeypatch.setattr(generation, "LOGITS", 1 << 12)
+    assert temporary(8192) < 3 * temporary(4096)
 
 
 def test_the_likeliest_token_alone_is_greedy() -> None:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from palmetto.decoding import cache as decoding
 from palmetto.decoding.cache import Cache, empty, extend
 from palmetto.model import decoder
 from palmetto.model.layout import ACCELERATOR, Arranged, arrange
@@ -119,6 +120,18 @@ def test_decoding_in_pieces_behind_a_prefix_does_too(kind: str) -> None:
     scores, _ = in_pieces(kind, TOKENS, (5, 1, 1, 5), prefix)
     assert np.abs(scores - expected).max() < 1e-5 * np.abs(expected).max()
     assert np.abs(whole(kind, TOKENS) - expected).max() > 0.1, "the prefix must tell"
+
+
+@pytest.mark.parametrize("at_a_time", [5, 6, 1], ids="{} rows".format)
+@pytest.mark.parametrize("kind", ["grouped queries", "t5, bidirectional", "transformer-xl", "memory"])
+def test_scoring_some_queries_at_a_time_changes_nothing(
+    kind: str, at_a_time: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prefix = None if kind == "memory" else np.array([9, 3], np.int32)  # longer than what is scored at a time
+    expected, _ = in_pieces(kind, TOKENS, [LENGTH], prefix)
+    monkeypatch.setattr(decoding, "SCORED", at_a_time * (LENGTH + 3) + 2)
+    scores, _ = in_pieces(kind, TOKENS, [LENGTH], prefix)
+    assert np.abs(scores - expected).max() < 1e-5 * np.abs(expected).max()
 
 
 @pytest.mark.parametrize("kind", ["strided", "memory", "parallel windows, alibi"])

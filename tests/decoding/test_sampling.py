@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from palmetto.decoding.sampling import Sampling, restrict, sample
+from palmetto.decoding.sampling import SEEDS, Sampling, restrict, sample, seeded
 from palmetto.errors import UserError
 
 LOGITS = np.array([1.5, -0.5, 0.0, 2.0, 0.5, -3.0], np.float32)
@@ -133,6 +133,23 @@ def test_a_temperature_near_zero_is_nearly_greedy(sampling: Sampling) -> None:
 def test_options_out_of_range_are_refused_by_name(sampling: Sampling, message: str) -> None:
     with pytest.raises(UserError, match=message):
         sampling.check()
+
+
+def test_more_tokens_than_there_are_keep_all() -> None:
+    assert kept(LOGITS, Sampling(1.0, top_k=2**40)) == set(range(6))
+
+
+@given(seed=st.integers(0, 2**32 - 1))
+def test_seeds_of_32_bits_have_the_keys_of_jax(seed: int) -> None:
+    assert np.array_equal(jax.random.key_data(seeded(seed)), jax.random.key_data(jax.random.key(seed)))
+
+
+@given(seeds=st.lists(st.integers(0, SEEDS - 1), min_size=2, max_size=2, unique=True))
+@example(seeds=[0, 2**32])
+@example(seeds=[2**32 - 1, SEEDS - 1])
+def test_no_two_seeds_share_a_key(seeds: list[int]) -> None:
+    a, b = (jax.random.key_data(seeded(seed)) for seed in seeds)
+    assert not np.array_equal(a, b)
 
 
 def test_options_in_range_are_accepted() -> None:

@@ -125,3 +125,14 @@ def test_text_is_continued_as_the_beginning_of_a_document(run: RunDirectory) -> 
     assert not np.array_equal(tokens, generate(arranged, other, 9, run.recipe.model, vocabulary.eod, sampling, seed=4))
     assert model.go_on("def f(", 9, sampling, seed=4) == vocabulary.decode(tokens)
     assert model.step == 11
+
+
+def test_text_beyond_the_trained_length_is_said_to_be(run: RunDirectory) -> None:
+    save(run, 11)
+    model, said = trained.TrainedModel(run), list[str]()
+    prompt = len(Vocabulary.load(run.vocabulary).encode("def f(")) + 1
+    model.go_on("def f(", 16 - prompt, Sampling(), say=said.append)
+    assert not said
+    model.go_on("def f(", 17 - prompt, Sampling(), say=said.append)
+    assert said == [f"{prompt} tokens of prompt and {17 - prompt} more: beyond the 16 that the model was trained on; "
+                    "`palmetto long-context` shows how well it does there"]  # fmt: skip

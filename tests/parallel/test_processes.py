@@ -1,9 +1,15 @@
 """A process that would join a cluster where there is none says so in a line."""
 
+import os
+import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from palmetto.cluster import Cluster
+from palmetto.parallel import processes
 
 JOIN = """
 import sys
@@ -49,3 +55,58 @@ def test_a_cluster_that_cannot_be_found_out_is_said_to_be_none() -> None:
 def test_pathways_without_its_library_is_named() -> None:
     (line,) = said((), platforms="proxy")
     assert line == "JAX_PLATFORMS=proxy: needs pathwaysutils, which is not installed"
+
+
+MEET = """
+import sys
+from palmetto.cluster import Cluster
+from palmetto.parallel import processes
+
+processes.join(Cluster(*eval(sys.argv[1])))
+processes.meet("here")
+print("met", flush=True)
+sys.stdin.read()
+"""
+
+
+def listening(process: int) -> set[str]:
+    """The addresses, in hex as in /proc/net/tcp, at which a process listens."""
+    sockets = {os.readlink(f) for f in Path(f"/proc/{process}/fd").iterdir() if f.is_symlink()}
+    tables = [Path(f"/proc/{process}/net/{name}").read_text() for name in ("tcp", "tcp6")]
+    rows = [row.split() for table in tables for row in table.splitlines()[1:]]
+    return {row[1].partition(":")[0] for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in sockets}
+
+
+def test_processes_of_one_machine_listen_on_loopback_alone() -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        coordinator = f"127.0.0.1:{probe.getsockname()[1]}"
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-c", MEET, repr((coordinator, 2, rank))],
+            env=os.environ | {"XLA_FLAGS": ""},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        for rank in range(2)
+    ]
+    try:
+        for process in both:
+            assert process.stdout is not None
+            assert b"met\n" in process.stdout  # gloo has its own lines before that
+        for addresses in (listening(process.pid) for process in both):
+            assert addresses, "each takes connections of the other's collectives"
+            assert all(address.endswith("0100007F") for address in addresses), addresses
+    finally:
+        for process in both:
+            process.kill()
+            process.communicate()
+
+
+@pytest.mark.parametrize(
+    ("coordinator", "expected"),
+    [("127.0.0.1:80", True), ("[::1]:80", True), ("localhost:80", True), ("127.9.0.1:80", True),
+     ("10.0.0.1:80", False), ("[fe80::1%eth0]:80", False), ("node-1:80", False), (None, False)],
+)  # fmt: skip
+def test_an_address_of_this_machine_alone_is_known(coordinator: str | None, expected: bool) -> None:
+    assert processes.is_loopback(Cluster(coordinator, 2, 0)) == expected

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from palmetto.run_directory import RunDirectory
+from palmetto.training import ledger
 from tests.system.runs import SPIKY, Runs
 
 Bits = tuple[str, str, bytes]
@@ -84,8 +85,9 @@ def test_how_often_checkpoints_are_written_changes_no_bit(prepared: Runs, spiky:
 def test_termination_signals_write_a_checkpoint_and_exit_cleanly(prepared: Runs, straight: Bits) -> None:
     assert prepared.kill_at("signalled", 7, how=signal.SIGTERM) == 0
     assert prepared.kill_at("signalled", 23, how=signal.SIGINT) == 0
+    assert prepared.kill_at("signalled", 41, how=signal.SIGHUP) == 0
     stopped = events(prepared, "signalled", "stopped")
-    assert len(stopped) == 2
+    assert len(stopped) == 3
     resumed = events(prepared, "signalled", "resume")
     assert all(event["ledger_lines_cut"] == 0 for event in resumed), "a clean stop loses no step"
     prepared.train("signalled")
@@ -193,21 +195,42 @@ def test_verify_names_the_step_of_an_altered_ledger_byte(prepared: Runs, straigh
     assert out.startswith("step 33:")
 
 
+def rewrite(path: Path, lines: list[ledger.Line]) -> None:
+    """Writes a ledger with other lines, its chain whole."""
+    path.unlink()
+    forged = ledger.Ledger(path)
+    for line in lines:
+        forged.append(line)
+    forged.close()
+
+
 def test_verify_finds_a_ledger_forged_with_its_chain(prepared: Runs, straight: Bits) -> None:
     """A chain that holds does not help a forger: the step itself is run again."""
-    from palmetto.training import ledger
-
     shutil.copytree(prepared.folder / "straight", prepared.folder / "forged")
     path = prepared.folder / "forged" / "ledger.jsonl"
     lines, _ = ledger.read(path)
-    path.unlink()
     shutil.rmtree(prepared.folder / "forged" / "checkpoints")
-    forged = ledger.Ledger(path)
-    for line in lines:
-        forged.append(line._replace(grad_norm=line.grad_norm * (1 + 2**-22)) if line.step == 12 else line)
-    forged.close()
+    slightly = 1 + 2**-22
+    rewrite(path, [line._replace(grad_norm=line.grad_norm * slightly) if line.step == 12 else line for line in lines])
     out, _ = prepared("verify", "forged", expect=1)
     assert out.startswith("step 12: grad_norm")
+    assert "environment" not in out
+
+
+def test_verify_says_what_differs_in_another_environment(prepared: Runs, straight: Bits) -> None:
+    run = prepared.folder / "elsewhere"
+    shutil.copytree(prepared.folder / "straight", run)
+    shutil.rmtree(run / "checkpoints")
+    recorded = json.loads((run / "environment.json").read_text())
+    (run / "environment.json").write_text(json.dumps(recorded | {"variables": {"JAX_OPTIMIZATION_LEVEL": "O1"}}))
+    lines, _ = ledger.read(run / "ledger.jsonl")
+    rewrite(run / "ledger.jsonl", [line._replace(z=line.z * 2) if line.step == 2 else line for line in lines])
+    out, _ = prepared("verify", "elsewhere", expect=1)
+    assert out.startswith("step 2: z differs: ")
+    assert "but this is another environment than the run's: JAX_OPTIMIZATION_LEVEL O1 → unset" in out
+    flip(run / "ledger.jsonl", 30)
+    out, _ = prepared("verify", "elsewhere", expect=1)
+    assert "environment" not in out, "no environment alters a ledger"
 
 
 def test_verify_names_the_step_of_an_altered_checkpoint_byte(prepared: Runs, straight: Bits) -> None:

@@ -53,7 +53,8 @@ def test_run_does_every_stage_once(make_runs: Callable[[Path], Runs], tmp_path: 
     assert [json.loads(line)["step"] for line in ledger] == list(range(1, 16))
 
 
-def test_refusals_name_what_is_wrong(quick: Runs, straight: object, tmp_path: Path) -> None:
+def test_refusals_name_what_is_wrong(prepared: Runs, straight: object, tmp_path: Path) -> None:
+    quick = prepared  # with the flags that the run began with, so that nothing but the refusal is said
     for arguments, words in (
         (("plan", "quickstar"), ("quickstar", "'quickstart'")),
         (("plan", "quickstart", "model.layer=3"), ("model.layer", "'model.layers'")),
@@ -184,9 +185,22 @@ def test_generate_is_deterministic_and_bounded(quick: Runs, straight: object) ->
 
     assert text("--seed", 1) == text("--seed", 1) != text("--seed", 2)
     assert text("--temperature", 0) == text("--temperature", 0, "--seed", 5) == text("--top-k", 1)
+    assert text("--seed", 2**32) != text("--seed", 0)
     assert text("--temperature", 0, "mesh.model=2") == text("--temperature", 0)
     out, _ = quick("generate", "straight", "--prompt", "été 🌴", "--tokens", 1)
     assert out.startswith("été 🌴")
+
+
+def test_a_prompt_comes_from_a_file_or_standard_input(quick: Runs, straight: object) -> None:
+    data = b"import \xff\n" + b"x" * 300
+    (quick.folder / "prompt.txt").write_bytes(data)
+    asked = ("generate", "straight", "--tokens", 4)
+    out, err = quick(*asked, "--prompt-file", "prompt.txt")
+    assert out.encode(errors="surrogateescape").startswith(data)
+    assert "beyond the 32 that the model was trained on" in err
+    assert quick(*asked, "--prompt-file", "-", standard_input=data)[0] == out
+    assert "give one of them" in quick(*asked, "--prompt-file", "-", "--prompt", "x", expect=2)[1]
+    assert "nowhere.txt: No such file" in quick(*asked, "--prompt-file", "nowhere.txt", expect=2)[1]
 
 
 def test_a_model_is_run_with_other_positions_and_attention(quick: Runs, straight: object) -> None:

@@ -106,9 +106,11 @@ def start_two(prepared: Runs, run: str) -> "subprocess.Popen[bytes]":
     return started
 
 
-def test_processes_stop_behind_one_step_with_a_signal(prepared: Runs, straight: Bits) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+def test_processes_stop_behind_one_step_with_a_signal(prepared: Runs, straight: Bits, number: int) -> None:
+    shutil.rmtree(prepared.folder / "signalled-two", ignore_errors=True)
     started = start_two(prepared, "signalled-two")
-    started.send_signal(signal.SIGTERM)
+    started.send_signal(number)
     out, err = started.communicate(timeout=120)
     assert started.returncode == 75, err.decode()
     assert json.loads(out)["steps"] >= 5, "nothing else is on standard output"
@@ -128,6 +130,19 @@ def test_processes_end_with_their_launcher(prepared: Runs) -> None:
         assert time.monotonic() < deadline, "a process goes on without its launcher"
         time.sleep(0.05)
     assert len(events(prepared, "orphaned", "stopped")) == 0, "it was not told to stop"
+
+
+@pytest.mark.parametrize("mesh", [[], ["mesh.data=2", "--processes", 2]], ids=["one", "two"])
+def test_a_reader_that_goes_away_changes_nothing(prepared: Runs, straight: Bits, mesh: list[object]) -> None:
+    started = prepared.start_train(f"unread-{len(mesh)}", *mesh)
+    for stream in (started.stdout, started.stderr):
+        assert stream is not None
+        stream.close()
+    try:
+        assert started.wait(timeout=300) == 0
+    finally:
+        started.kill()
+    assert prepared.bits(f"unread-{len(mesh)}") == straight
 
 
 def children(parent: int) -> list[int]:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from palmetto.errors import RunStopped, UserError
-from palmetto.files import read_json_lines
+from palmetto.files import read_json_lines, write_json
 from palmetto.recipe import Recipe
 from palmetto.training import loop, verify
 from palmetto.training.recovery import Recovery

@@ -1,13 +1,17 @@
 """The command line: one thin function a command. Heavy modules are imported where they are used."""
 
 import os
+import signal
 import sys
+import threading
+import traceback
 from pathlib import Path
-from typing import Annotated
+from types import FrameType
+from typing import Annotated, NoReturn
 
 import typer
 
-from palmetto import __version__
+from palmetto import __version__, streams
 from palmetto.cli import corpus, tokenizer
 from palmetto.cli.common import Directory, Json, Mesh, Overrides, RecipeName, RunOption, answer, quiet_libraries, say
 from palmetto.cli.runs import answer_summary, check_devices, existing, prepare
@@ -29,9 +33,14 @@ _INTERRUPTED = 130
 
 def main() -> None:
     """Runs the command line. Exit codes: 0 done, 1 ran and the answer is no, 2 bad input, 130 interrupted."""
+    streams.settle()
+    sys.unraisablehook = _end_if_interrupted
+    if signal.getsignal(signal.SIGINT) == signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupt)
     try:
         code = app(standalone_mode=False) or 0
         if code != _INTERRUPTED:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is done: there is nothing left to interrupt
             sys.exit(code)
         line = "interrupted"
     except RunStopped as error:
@@ -42,10 +51,44 @@ def main() -> None:
         code, line = 2, error.format_message()
     except OSError as error:
         code, line = 2, f"{error.filename}: {error.strerror}" if error.filename else str(error)
-    if line:  # a group of commands alone has printed its help
+    except SystemExit:
+        raise
+    except KeyboardInterrupt:
+        code, line = _INTERRUPTED, "interrupted"
+    except BaseException:
+        traceback.print_exc()
+        code, line = 1, ""
+    _end(code, line)
+
+
+def _end(code: int, line: str) -> NoReturn:
+    """Ends this process with a last line, unless that is empty, and at once: threads that still write would add their
+    tracebacks to it, and JAX would wait for a cluster's other processes."""
+    if line:
         print(f"palmetto: {' '.join(line.split())}", file=sys.stderr, flush=True)
-    sys.stdout.flush()
-    os._exit(code)  # not by way of threads that still write, which would add their tracebacks to the line
+    os._exit(code)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Raises KeyboardInterrupt, but not while a module is imported: its C++ would print it and fail in another way.
+
+    Then the signal comes again a moment later, to whoever hears it by then.
+    """
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            again = threading.Timer(0.05, os.kill, (os.getpid(), number))
+            again.daemon = True
+            again.start()
+            return
+        frame = frame.f_back
+    raise KeyboardInterrupt
+
+
+def _end_if_interrupted(unraisable: "sys.UnraisableHookArgs") -> None:
+    """Ends this process where Ctrl-C comes in a callback, out of which Python lets no error."""
+    if isinstance(unraisable.exc_value, KeyboardInterrupt):
+        _end(_INTERRUPTED, "interrupted")
+    sys.__unraisablehook__(unraisable)
 
 
 def _print_version(wanted: bool) -> None:
@@ -163,13 +206,17 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Replay the run and compare it bit for bit with its ledger; exit 0 if it matches, 1 if not."""
-    from palmetto import stages
+    from palmetto import recipes, stages
 
-    replayed, difference = stages.verify(existing(directory), start, end, say, overrides or ())
+    run = existing(directory)
+    replayed, difference = stages.verify(run, start, end, say, overrides or ())
     if difference is None:
         answer({"verified": True, "steps": replayed}, f"verified: {replayed} steps, bit for bit", as_json)
         return
-    answer({"verified": False, **difference._asdict()}, str(difference), as_json)
+    recipe = recipes.load(str(run.recipe_file), overrides or ())
+    elsewhere = stages.elsewhere(run, recipe) if difference.is_of_bits else []
+    text = f"{difference}; but this is another environment than the run's: {'; '.join(elsewhere)}" if elsewhere else ""
+    answer({"verified": False, **difference._asdict(), "environment": elsewhere}, text or str(difference), as_json)
     raise typer.Exit(1)
 
 
@@ -198,23 +245,31 @@ def generate(
     directory: Directory,
     overrides: Overrides = None,
     prompt: Annotated[str, typer.Option(help="The text to continue.")] = "",
+    prompt_file: Annotated[
+        str | None, typer.Option(metavar="FILE", help="A file with that text; - is standard input.")
+    ] = None,
     tokens: Annotated[int, typer.Option(min=1, help="At most so many tokens.")] = 64,
     temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.8,
     top_k: Annotated[int | None, typer.Option(help="Only the k likeliest tokens.")] = None,
     top_p: Annotated[float | None, typer.Option(help="Only the likeliest that reach this probability.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same text.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**64 - 1, help="The same seed gives the same text.")] = 0,
     as_json: Json = False,
 ) -> None:
     """Continue a prompt with the newest checkpoint; overrides: model.positions, model.attention, mesh.model."""
     from palmetto import stages
 
     run = existing(directory)
+    if prompt_file is not None:
+        if prompt:
+            raise UserError("--prompt, --prompt-file: give one of them")
+        data = sys.stdin.buffer.read() if prompt_file == "-" else Path(prompt_file).read_bytes()
+        prompt = data.decode(errors="surrogateescape")
     stages.enter_to_read(run, say, overrides or ())
     from palmetto.decoding.sampling import Sampling
     from palmetto.decoding.trained import TrainedModel
 
     sampling = Sampling(temperature, top_k, top_p).check()
-    text = TrainedModel(run, overrides or ()).go_on(prompt, tokens, sampling, seed)
+    text = TrainedModel(run, overrides or ()).go_on(prompt, tokens, sampling, seed, say)
     answer({"prompt": prompt, "text": text}, prompt + text, as_json)
 
 

@@ -14,10 +14,14 @@ if TYPE_CHECKING:
 def prepare(
     recipe: str, overrides: list[str] | None, source: str | None, run: Path | None
 ) -> "tuple[Recipe, RunDirectory]":
-    """The recipe with what the command line changes in it, and the directory of its run."""
-    from palmetto import recipes
+    """The recipe with what the command line changes in it, and the directory of its run.
+
+    UserError also for an environment that no run can be made in, before any work.
+    """
+    from palmetto import recipes, variables
     from palmetto.run_directory import RunDirectory
 
+    variables.check()
     chosen = [*(overrides or []), *([f"corpus.source={json.dumps(source)}"] if source is not None else [])]
     resolved = recipes.load(recipe, chosen)
     if resolved.corpus.source not in (None, "python"):  # so that the run can be gone on with from anywhere

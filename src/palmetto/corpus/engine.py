@@ -3,6 +3,8 @@
 import itertools
 import multiprocessing
 import os
+import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -80,7 +82,11 @@ class LocalEngine:
 
 
 def _end_with_parent() -> None:
-    """Ends a worker whose parent was killed: it would wait for tasks for ever, and hold the files it has inherited."""
+    """Ends a worker whose parent was killed: it would wait for tasks for ever, and hold the files it has inherited.
+
+    Ctrl-C, which a terminal sends to all of them, ends it without a traceback of its own.
+    """
+    signal.signal(signal.SIGINT, lambda number, frame: sys.exit(128 + number))
     parent = multiprocessing.parent_process()
     assert parent is not None
 

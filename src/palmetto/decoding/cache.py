@@ -1,5 +1,6 @@
 """The key/value cache: K heads of keys and values a layer, of all positions or of those a Λ-shaped window sees."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -16,6 +17,9 @@ from palmetto.recipe.model import AlibiPositions, MemoryAttention, Model, Rotary
 
 STREAMED = 64
 """The most tokens at a time that a cache of a Λ-shaped window takes."""
+
+SCORED = 1 << 22
+"""The most pairs of a query and a key that a head scores at a time, so that a long prompt takes no square of memory."""
 
 
 class Cache(NamedTuple):
@@ -56,9 +60,16 @@ def empty(model: Model, batch: int, size: int, sharding: Sharding | None = None)
 
 
 def extend(
-    arranged: Arranged, tokens: jax.Array, cache: Cache, model: Model, prefix: jax.Array | None = None
+    arranged: Arranged,
+    tokens: jax.Array,
+    cache: Cache,
+    model: Model,
+    prefix: jax.Array | None = None,
+    last: int | None = None,
 ) -> tuple[jax.Array, Cache]:
     """Runs tokens [B, T] behind the cached positions: float32 logits [B, T, V] and the cache with them in it.
+
+    `last`: logits of so many last tokens alone.
 
     The same for a whole prompt and for one token at a time. T more positions must fit the cache; of a model that
     streams T is at most STREAMED. `prefix` [B]: so many first positions see each other. Experts are dropless: what
@@ -82,9 +93,16 @@ def extend(
             values = values.at[:, :, slots].set(v.swapaxes(1, 2), unique_indices=True)
             grouped = by_group(q, model.key_value_heads)
             if isinstance(of, MemoryAttention):
-                result = memory_attention(grouped, keys, values, model, of, rows, queries)
+
+                def attended(q: jax.Array, queries: jax.Array) -> jax.Array:
+                    return memory_attention(q, keys, values, model, of, len(queries), queries)
             else:
-                result = attend(make_scores(layer, model, of, size, prefix), grouped, keys, values, queries, held)
+                scores = make_scores(layer, model, of, size, prefix)
+
+                def attended(q: jax.Array, queries: jax.Array) -> jax.Array:
+                    return attend(scores, q, keys, values, queries, held)
+
+            result = _by_rows(attended, grouped, queries, max(1, SCORED // size))
             return result.swapaxes(1, 2).reshape(q.shape)
 
         x, _ = block(layer, x, angles, dropless, attention, ACCELERATOR)
@@ -92,8 +110,23 @@ def extend(
 
     x = embed(arranged, tokens, queries, model)
     x, (keys, values) = through(arranged.layers, x, apply, (cache.keys, cache.values))
-    states = final_norm(arranged, x, model)
+    states = final_norm(arranged, x if last is None else x[:, -last:], model)
     return logits(arranged.unembedding, states), Cache(keys, values, held, cache.length + rows)
+
+
+def _by_rows(
+    attended: Callable[[jax.Array, jax.Array], jax.Array], q: jax.Array, queries: jax.Array, most: int
+) -> jax.Array:
+    """`attended` of q [B, K, T, G, Q] and its positions [T], at most so many of them at a time."""
+    if len(queries) <= most:
+        return attended(q, queries)
+    whole = len(queries) - len(queries) % most
+    parts = jnp.moveaxis(q[:, :, :whole].reshape(*q.shape[:2], -1, most, *q.shape[3:]), 2, 0)
+    done = jax.lax.map(lambda part: attended(*part), (parts, queries[:whole].reshape(-1, most)))
+    result = jnp.moveaxis(done, 0, 2).reshape(*q.shape[:2], whole, *q.shape[3:])
+    if whole == len(queries):
+        return result
+    return jnp.concatenate([result, attended(q[:, :, whole:], queries[whole:])], axis=2)
 
 
 def _without_capacity(model: Model) -> Model:

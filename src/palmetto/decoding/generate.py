@@ -8,11 +8,15 @@ import numpy as np
 import numpy.typing as npt
 
 from palmetto.decoding.cache import STREAMED, Cache, empty, extend, streams
-from palmetto.decoding.sampling import Sampling, sample
+from palmetto.decoding.sampling import Sampling, sample, seeded
 from palmetto.errors import UserError
 from palmetto.model.layout import Arranged
 from palmetto.parallel.sharding import Sharding
 from palmetto.recipe.model import LearnedPositions, Model
+
+LOGITS = 1 << 26
+"""The most logits of a prompt that are computed, of which only the last token's are used: with fewer rows in a product
+those would come out a little otherwise, and with all of them a long prompt would want most of its memory for them."""
 
 
 def generate(
@@ -36,18 +40,26 @@ def generate(
     """
     assert len(prompt) > 0, "there is nothing to continue; begin with [eod]"
     positions = model.positions
+    if len(prompt) + count >= 2**31:
+        raise UserError(f"--tokens {count}: behind a prompt of {len(prompt)} tokens, at most "
+                        f"{2**31 - 1 - len(prompt)} can be counted in 32 bits")  # fmt: skip
     if isinstance(positions, LearnedPositions) and len(prompt) + count > positions.length:
         raise UserError(f"--tokens {count}: behind a prompt of {len(prompt)} tokens, model.positions.length="
                         f"{positions.length} leaves at most {max(0, positions.length - len(prompt))}")  # fmt: skip
-    cache = empty(model, 1, len(prompt) + count, sharding)
-    # A cache that streams holds no more than its window: a long prompt passes through it a piece at a time.
-    piece = STREAMED if streams(model) else len(prompt)
-    seen = jnp.full(1, prefix, jnp.int32) if prefix else None
-    for start in range(0, len(prompt), piece):
-        part = jnp.asarray(prompt[None, start : start + piece], jnp.int32)
-        scores, cache = _prefill(arranged, part, cache, model, seen)
-    key = jax.random.key(seed)
-    chosen = np.asarray(_continue(arranged, scores, cache, key, count, model, sampling, vocabulary_size))
+    try:
+        cache = empty(model, 1, len(prompt) + count, sharding)
+        # A cache that streams holds no more than its window: a long prompt passes through it a piece at a time.
+        piece = STREAMED if streams(model) else len(prompt)
+        seen = jnp.full(1, prefix, jnp.int32) if prefix else None
+        for start in range(0, len(prompt), piece):
+            part = jnp.asarray(prompt[None, start : start + piece], jnp.int32)
+            scores, cache = _prefill(arranged, part, cache, model, seen)
+        chosen = np.asarray(_continue(arranged, scores, cache, seeded(seed), count, model, sampling, vocabulary_size))
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        raise UserError(f"--tokens {count}: behind a prompt of {len(prompt)} tokens, this takes more memory than there "
+                        "is; fewer tokens or a shorter prompt would do") from None  # fmt: skip
     stop = np.flatnonzero(chosen == end)
     return chosen[: stop[0]] if len(stop) else chosen
 
@@ -56,7 +68,8 @@ def generate(
 def _prefill(
     arranged: Arranged, prompt: jax.Array, cache: Cache, model: Model, prefix: jax.Array | None
 ) -> tuple[jax.Array, Cache]:
-    scores, cache = extend(arranged, prompt, cache, model, prefix)
+    last = max(1, LOGITS // (prompt.shape[0] * arranged.unembedding.shape[0]))
+    scores, cache = extend(arranged, prompt, cache, model, prefix, last if last < prompt.shape[1] else None)
     return scores[:, -1], cache
 
 

@@ -28,6 +28,16 @@ class Sampling(NamedTuple):
         return self
 
 
+SEEDS = 2**64
+"""How many seeds there are, from 0."""
+
+
+def seeded(seed: int) -> jax.Array:
+    """The key of a seed. (jax.random.key takes the lower 32 bits alone; of smaller seeds the key is the same.)"""
+    assert 0 <= seed < SEEDS
+    return jax.random.wrap_key_data(jnp.array([seed >> 32, seed % 2**32], jnp.uint32), impl="threefry2x32")
+
+
 def sample(logits: jax.Array, key: jax.Array, sampling: Sampling) -> jax.Array:
     """Logits [B, V] in float32 → tokens [B] of int32."""
     if sampling.temperature == 0:
@@ -42,7 +52,7 @@ def restrict(logits: jax.Array, sampling: Sampling) -> jax.Array:
     if sampling.top_k is not None:
         order = jnp.argsort(-logits, axis=-1, stable=True)
         rank = jnp.argsort(order, axis=-1)
-        logits = jnp.where(rank < sampling.top_k, logits, -jnp.inf)
+        logits = jnp.where(rank < min(sampling.top_k, logits.shape[-1]), logits, -jnp.inf)
     if sampling.top_p is not None:
         order = jnp.argsort(-logits, axis=-1, stable=True)
         probabilities = jnp.take_along_axis(jax.nn.softmax(logits, axis=-1), order, axis=-1)

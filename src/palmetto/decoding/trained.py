@@ -1,10 +1,11 @@
 """A trained model taken from a run directory, ready to continue text. `stages.enter` must have been called."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
 
+from palmetto.decoding.cache import streams
 from palmetto.decoding.generate import generate
 from palmetto.decoding.sampling import Sampling
 from palmetto.errors import UserError
@@ -63,12 +64,26 @@ class TrainedModel:
         # A token at a time, the shape that suits accelerators suits a CPU as well.
         self._arranged = arrange(state.parameters, self.model, self._sharding.layout(ACCELERATOR))
 
-    def go_on(self, prompt: str, tokens: int, sampling: Sampling, seed: int = 0) -> str:
-        """Up to `tokens` tokens behind the beginning of a document, to the document's end if it comes."""
+    def go_on(
+        self,
+        prompt: str,
+        tokens: int,
+        sampling: Sampling,
+        seed: int = 0,
+        say: Callable[[str], None] = lambda text: None,
+    ) -> str:
+        """Up to `tokens` tokens behind the beginning of a document, to the document's end if it comes.
+
+        `say` is told if that is longer than what the model was trained on.
+        """
         eod, size = self.vocabulary.eod, self.recipe.tokens.vocabulary_size
         ids = np.concatenate([[eod], self.vocabulary.encode(prompt)]).astype(np.int32)
         objective, length = self.recipe.training.objective, self.recipe.tokens.sequence_length
         ids, prefix = make_prompt(objective, ids, vocabulary_size=size, sequence_length=length)
+        trained = self.recipe.model_length
+        if len(ids) + tokens > trained and not streams(self.model):  # which sees no farther than its window
+            say(f"{len(ids):,} tokens of prompt and {tokens:,} more: beyond the {trained:,} that the model was trained "
+                "on; `palmetto long-context` shows how well it does there")  # fmt: skip
         chosen = generate(
             self._arranged,
             ids,

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from palmetto import signals
 from palmetto.drills.kills import kill
 from palmetto.drills.nans import nan
 from palmetto.drills.pods import pod_loss
@@ -43,26 +44,24 @@ def run(name: str | None, tell: Callable[[str], None]) -> Report:
 
     Where the machine was too busy to tell, the report is undecided.
 
-    UserError lists the drills where `name` is none of them. SIGTERM is a KeyboardInterrupt as SIGINT is: what the drill
-    has started is ended, and its directory removed.
+    UserError lists the drills where `name` is none of them. SIGTERM and SIGHUP are KeyboardInterrupts as SIGINT is:
+    what the drill has started is ended, and its directory removed.
     """
     if name not in DRILLS:
         asked = "which drill?" if name is None else f"drill {name!r}: no such drill{nearest(name, DRILLS)};"
         raise UserError(f"{asked} expected one of {', '.join(DRILLS)}")
     drill = DRILLS[name]
     report = Report(name, drill.promise, tell)
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    folder = Path(tempfile.mkdtemp(prefix=f"palmetto-drill-{name}-")).resolve()
     broken = undecided = None
-    try:
-        broken = _what_broke(drill, Workplace(folder), report)
-    except Undecided as late:
-        undecided = " ".join(str(late).split())
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    with signals.heard_by(signal.default_int_handler):
+        folder = Path(tempfile.mkdtemp(prefix=f"palmetto-drill-{name}-")).resolve()
+        try:
+            broken = _what_broke(drill, Workplace(folder), report)
+        except Undecided as late:
+            undecided = " ".join(str(late).split())
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
     if broken is None:
         shutil.rmtree(folder)
     report.conclude(broken and f"{broken} (kept for a look: {folder})", undecided)

@@ -4,6 +4,7 @@ Each runs the same program on the same values and so comes to the same decisions
 """
 
 import contextlib
+import ipaddress
 import os
 import sys
 import threading
@@ -38,13 +39,41 @@ def join(cluster: Cluster) -> None:
         pathwaysutils.initialize()
         return
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    on_loopback = is_loopback(cluster)
+    if on_loopback:
+        _collect_on_loopback()
     try:
         with _patiently(cluster):
-            jax.distributed.initialize(*cluster, initialization_timeout=2 * PATIENCE)
+            jax.distributed.initialize(
+                *cluster,
+                initialization_timeout=2 * PATIENCE,
+                coordinator_bind_address=cluster.coordinator if on_loopback else None,
+            )
     except (RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:300]
         raise UserError(f"--distributed: no cluster of processes here ({reason}); on one machine --processes N would "
                         "do, elsewhere --coordinator, --process-count and --process-index") from None  # fmt: skip
+
+
+def is_loopback(cluster: Cluster) -> bool:
+    """Whether the cluster is on this machine alone, and its address of no other."""
+    host = (cluster.coordinator or "").rpartition(":")[0].strip("[]")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _collect_on_loopback() -> None:
+    """Has CPUs meet at 127.0.0.1: by itself gloo takes whatever address this machine's name leads to."""
+    from jax._src import distributed, xla_bridge
+    from jaxlib import _jax
+
+    def make_client() -> Any:
+        gloo = _jax.make_gloo_tcp_collectives(distributed_client=distributed.global_state.client, hostname="127.0.0.1")
+        return xla_bridge.make_cpu_client(gloo)
+
+    xla_bridge.register_backend_factory("cpu", make_client, priority=0, fail_quietly=False)
 
 
 @contextlib.contextmanager

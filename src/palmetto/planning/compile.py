@@ -1,7 +1,7 @@
 """Compiles a recipe's training step for accelerators that are not here, in a process of its own.
 
 An installed libtpu makes a plain `import jax` look for a TPU, and a layout of GPUs needs as many virtual devices: both
-are settled in the child's environment. `python -m palmetto.planning.compile DIR` reads DIR/recipe.yaml and
+are settled in the child's environment. `python -m palmetto.planning.compile DIR PARENT` reads DIR/recipe.yaml and
 DIR/request.json and leaves DIR/result.json and DIR/program.hlo.
 """
 
@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from palmetto import recipes
+from palmetto import children, recipes
 from palmetto.errors import RunStopped, UserError
 from palmetto.planning import hlo, topology
 from palmetto.planning.hlo import Program
@@ -70,7 +70,7 @@ def compile_step(recipe: Recipe, on: Topology, sequences: int) -> Compiled | Doe
         (folder / "recipe.yaml").write_text(recipes.dump(recipe))
         request = {"topology": on.name, "slices": on.slices, "sequences": sequences}
         (folder / "request.json").write_text(json.dumps(request))
-        command = [sys.executable, "-m", "palmetto.planning.compile", directory]
+        command = [sys.executable, "-m", "palmetto.planning.compile", directory, str(os.getpid())]
         with (folder / "log").open("w") as log:
             code = subprocess.run(command, env=_environment(on), stdout=log, stderr=log, check=False).returncode
         result = _result(folder, code)
@@ -108,8 +108,9 @@ def _result(folder: Path, code: int) -> dict[str, Any]:
     raise RunStopped(f"the compiler failed: {lines[-1] if lines else f'exit code {code}'}")
 
 
-def main(directory: str) -> None:
+def main(directory: str, parent: int) -> None:
     """The child."""
+    children.end_with(parent)
     folder = Path(directory)
     request = json.loads((folder / "request.json").read_text())
     recipe, on = recipes.load(str(folder / "recipe.yaml")), topology.parse(request["topology"], request["slices"])
@@ -241,4 +242,4 @@ def _reason(error: Exception) -> str:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1], int(sys.argv[2]))

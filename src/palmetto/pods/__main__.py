@@ -5,12 +5,13 @@ import os
 import signal
 import sys
 
-from palmetto import environment
+from palmetto import environment, signals, streams
 
 
 def main() -> None:
     """Works for the client that started it, as long as that lives."""
-    for number in (signal.SIGTERM, signal.SIGINT):
+    streams.settle()
+    for number in signals.STOPPING:
         signal.signal(number, signal.SIG_IGN)  # for the client, which finishes its step and then ends the pods
     order = json.loads(sys.stdin.readline())
     if order["cores"]:

@@ -14,6 +14,8 @@ class Section(BaseModel):
 
 
 Positive = Annotated[int, Field(ge=1)]
+Counted = Annotated[int, Field(ge=1, lt=2**31)]
+"""A count that devices keep in 32 bits."""
 NonNegative = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]

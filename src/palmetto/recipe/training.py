@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from palmetto.recipe.objectives import CausalObjective, Objective
-from palmetto.recipe.section import Coefficient, NonNegative, Positive, Rate, Section, impossible
+from palmetto.recipe.section import Coefficient, Counted, NonNegative, Positive, Rate, Section, impossible
 
 
 class Adafactor(Section):
@@ -98,7 +98,7 @@ class LossScale(Section):
     """
 
     initial: Annotated[int, Field(ge=1, le=2**30)] = 2**15
-    growth_interval: Positive = 2000
+    growth_interval: Counted = 2000
 
     @model_validator(mode="after")
     def _check(self) -> "LossScale":

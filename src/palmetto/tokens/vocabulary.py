@@ -6,7 +6,6 @@ and decoding is a table of our own from id to bytes.
 """
 
 import hashlib
-import io
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,6 +17,7 @@ import numpy.typing as npt
 
 from palmetto import files
 from palmetto.errors import UserError
+from palmetto.tokens import training
 
 Kind = Literal["bpe", "unigram"]
 Ids = npt.NDArray[np.int32]
@@ -100,46 +100,30 @@ class Vocabulary:
 
         SizeError where the text gives fewer pieces or has more characters than that; UserError where there is no text.
         """
-        import sentencepiece
-
-        raised: list[Exception] = []
-
-        def sentences() -> Iterator[str]:
-            try:
-                for text in texts:
-                    yield from _SENTENCE.findall(text)
-            except Exception as error:  # sentencepiece would make another error of it
-                raised.append(error)
-                raise
-
-        model = io.BytesIO()
+        settings = {
+            "model_type": kind,
+            "vocab_size": min(max(size, 1), _LARGEST),
+            "normalization_rule_name": "identity",
+            "remove_extra_whitespaces": False,
+            "add_dummy_prefix": False,
+            "byte_fallback": True,
+            "split_digits": True,
+            "allow_whitespace_only_pieces": True,
+            "user_defined_symbols": ["\n", "\t"],
+            "control_symbols": [EOD, SURROGATE],
+            "bos_id": -1,
+            "eos_id": -1,
+            "pad_id": -1,
+            "character_coverage": _COVERAGE,
+            "max_sentence_length": 4 * _SENTENCE_CHARACTERS,
+            "num_threads": _TRAINING_THREADS,
+            "minloglevel": _ERRORS_ONLY,
+        }
+        sentences = (sentence for text in texts for sentence in _SENTENCE.findall(text))
         try:
-            sentencepiece.SentencePieceTrainer.train(
-                sentence_iterator=sentences(),
-                model_writer=model,
-                model_type=kind,
-                vocab_size=min(max(size, 1), _LARGEST),
-                normalization_rule_name="identity",
-                remove_extra_whitespaces=False,
-                add_dummy_prefix=False,
-                byte_fallback=True,
-                split_digits=True,
-                allow_whitespace_only_pieces=True,
-                user_defined_symbols=["\n", "\t"],
-                control_symbols=[EOD, SURROGATE],
-                bos_id=-1,
-                eos_id=-1,
-                pad_id=-1,
-                character_coverage=_COVERAGE,
-                max_sentence_length=4 * _SENTENCE_CHARACTERS,
-                num_threads=_TRAINING_THREADS,
-                minloglevel=_ERRORS_ONLY,
-            )
-        except RuntimeError as error:
-            if raised:
-                raise raised[0] from None
+            return cls(training.train(sentences, settings))
+        except training.Refused as error:
             raise _training_error(str(error), size) from error
-        return cls(model.getvalue())
 
     @classmethod
     def load(cls, path: Path) -> "Vocabulary":

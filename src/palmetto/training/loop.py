@@ -1,5 +1,6 @@
 """A run, read from top to bottom: resume, step, judge, record, checkpoint, roll back."""
 
+import contextlib
 import signal
 import time
 from types import FrameType
@@ -7,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from palmetto import environment
+from palmetto import environment, signals
 from palmetto.errors import RunStopped, UserError
 from palmetto.files import JsonLines, write_json
 from palmetto.model.parameters import count
@@ -166,8 +167,8 @@ class Loop:
     def train(self, until: int) -> bool:
         """Takes the run to step `until`, checkpoints and writes the summary; returns False if a signal came first."""
         training = self.recipe.training
-        previous = {number: signal.signal(number, self._on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
-        try:
+        with signals.heard_by(self._on_signal), contextlib.ExitStack() as at_the_end:
+            at_the_end.callback(self.ledger.settle)
             if self.history.step > training.steps:
                 raise UserError(f"training.steps={training.steps}: the run is at step {self.history.step} already")
             state = self.resume()
@@ -184,10 +185,6 @@ class Loop:
                 self.event("stopped", f"{self.signal}: stopped at step {self.step}; the same command goes on")
             self._summarize(state)
             return not self.signal
-        finally:
-            self.ledger.settle()
-            for number, handler in previous.items():
-                signal.signal(number, handler)
 
     def _advance(self, state: State, until: int) -> State:
         training = self.recipe.training

@@ -20,6 +20,8 @@ from palmetto.training.origin import check_recipe, check_tokens, load_vocabulary
 from palmetto.training.spikes import History, Rollback
 from palmetto.training.state import State, parameter_table
 
+_CHAIN, _PLACE = "ledger chain at the checkpoint", "attempt and step"
+
 
 class Difference(NamedTuple):
     """The first place where a replay and the record part; `recorded` is None where the record itself is damaged."""
@@ -28,6 +30,11 @@ class Difference(NamedTuple):
     quantity: str
     recorded: Any
     replayed: Any
+
+    @property
+    def is_of_bits(self) -> bool:
+        """Whether a step came out otherwise, as it may in another environment; else the record contradicts itself."""
+        return self.recorded is not None and self.quantity not in (_CHAIN, _PLACE)
 
     def __str__(self) -> str:
         if self.recorded is None:
@@ -105,7 +112,7 @@ class _Verification:
             if manifest.step != step or chains.get(key) != manifest.chain:
                 raise _Differs(
                     step,
-                    "ledger chain at the checkpoint",
+                    _CHAIN,
                     manifest.chain,
                     chains.get(key, "no such step in the ledger"),
                 )
@@ -153,7 +160,7 @@ class _Verification:
         for line in self.lines:
             expected = (history.attempt, history.step + 1)
             if not history.follows(line.attempt, line.step):
-                raise _Differs(line.step, "attempt and step", (line.attempt, line.step), expected)
+                raise _Differs(line.step, _PLACE, (line.attempt, line.step), expected)
             live[line.step - 1 :] = [line]
             if isinstance(decision := history.feed(observe(line)), Rollback):
                 del live[decision.target :]

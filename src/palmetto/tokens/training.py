@@ -1,0 +1,88 @@
+"""Sentencepiece's training in a process of its own, which can be ended: in C++ it hears no signal until it is done.
+
+The process reads its settings as JSON on a line, then a sentence a line and an empty line, and writes the model.
+"""
+
+import contextlib
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from palmetto import children
+from palmetto.errors import RunStopped
+
+COMMAND = (sys.executable, "-P", "-m", "palmetto.tokens.training")
+
+_REFUSED = 3
+"""The exit code of a process that writes sentencepiece's message instead of a model."""
+
+
+class Refused(Exception):
+    """Sentencepiece's message why it does not train."""
+
+
+def train(sentences: Iterable[str], settings: Mapping[str, Any]) -> bytes:
+    """Returns the serialized model of sentences, none of which is empty or holds a newline.
+
+    Raises `Refused`, what reading the sentences raises, and RunStopped if the process was killed.
+    """
+    process = subprocess.Popen(
+        [*COMMAND, str(os.getpid())],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,  # an interrupt from the keyboard is for this process, which ends it
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        with contextlib.suppress(BrokenPipeError):  # it has ended, and its exit code tells why
+            process.stdin.write(json.dumps(settings).encode() + b"\n")
+            for sentence in sentences:
+                process.stdin.write(sentence.encode() + b"\n")
+            process.stdin.write(b"\n")
+            process.stdin.flush()
+        answer = process.stdout.read()
+        code = process.wait()
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.close()
+    if code < 0:
+        raise RunStopped(f"the training of the vocabulary was ended by {signal.Signals(-code).name}: is there memory "
+                         "enough? The same command begins it again")  # fmt: skip
+    if code == _REFUSED:
+        raise Refused(answer.decode())
+    assert code == 0, f"the training of the vocabulary ended with exit code {code}"
+    return answer
+
+
+def main(parent: int) -> None:
+    """The process."""
+    children.end_with(parent)
+    import sentencepiece
+
+    def sentences() -> Iterator[bytes]:
+        for line in sys.stdin.buffer:
+            if line == b"\n":
+                return
+            yield line[:-1]
+        os._exit(1)  # the parent has ended in the middle of the text
+
+    settings, model = json.loads(sys.stdin.buffer.readline()), io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(sentence_iterator=sentences(), model_writer=model, **settings)
+    except RuntimeError as error:
+        sys.stdout.buffer.write(str(error).encode())
+        sys.exit(_REFUSED)
+    sys.stdout.buffer.write(model.getvalue())
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
