@@ -1,16 +1,46 @@
 """What every part of a recipe has in common."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from palmetto.errors import UserError
+
+_SWITCHES = {"yes": True, "on": True, "no": False, "off": False}
+
+
+class PaddedNumber(int):
+    """A whole number that is not written as Python would write it, with the text that it was written as."""
+
+    text: str
+
+    def __new__(cls, value: int, text: str) -> "PaddedNumber":
+        number = super().__new__(cls, value)
+        number.text = text
+        return number
 
 
 class Section(BaseModel):
     """A part of a recipe: immutable, strict about types, unknown keys refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_meant(cls, values: Any) -> Any:
+        """Takes `no` for false where a switch is expected, and 09 for text where text is: names of files, for one."""
+        if not isinstance(values, dict):
+            return values
+        expected = {key: field.annotation for key, field in cls.model_fields.items()}
+        return {key: _as(expected.get(key), value) for key, value in values.items()}
+
+
+def _as(expected: Any, value: Any) -> Any:
+    if expected is bool and isinstance(value, str):
+        return _SWITCHES.get(value.lower(), value)
+    if expected in (str, str | None) and isinstance(value, PaddedNumber):
+        return value.text
+    return value
 
 
 Positive = Annotated[int, Field(ge=1)]
