@@ -46,8 +46,10 @@ def quality_train(
     as_json: Json = False,
 ) -> None:
     """Train on all but a tenth of the documents, which is held out for `report`."""
+    from palmetto.corpus import extras
     from palmetto.corpus.quality import training
 
+    extras.check()
     classifier = training.train(curated, other, out, say, text or training.FIELDS)
     answer({"classifier": str(out), **classifier.trained}, f"{out}: trained", as_json)
 
@@ -60,8 +62,10 @@ def quality_score(
     as_json: Json = False,
 ) -> None:
     """The score of every document, from 0 to 1, as lines of score and name."""
+    from palmetto.corpus import extras
     from palmetto.corpus.quality import training
 
+    extras.check()
     scores = training.score(file, source, say, text or training.FIELDS)
     rows = [{"name": name, "score": score} for name, score in scores]
     answer(rows, "\n".join(f"{row['score']:.4f} {row['name']}" for row in rows), as_json)
@@ -78,10 +82,12 @@ def quality_report(
     as_json: Json = False,
 ) -> None:
     """How well it tells held-out documents apart: curves, histograms, the highest and the lowest."""
+    from palmetto.corpus import extras
     from palmetto.corpus.quality import training
     from palmetto.corpus.quality.evaluation import evaluate
     from palmetto.report import quality as page
 
+    extras.check()
     evaluation = evaluate(file, curated, other, say, text or training.FIELDS)
     page.write(evaluation, alpha, out)
     values = page.values(evaluation)
