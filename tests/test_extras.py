@@ -1,5 +1,6 @@
 """Advice on extras works where it is given: in a checkout, in another environment, from a wheel."""
 
+import importlib.util
 import json
 import re
 import shutil
@@ -32,10 +33,8 @@ class Installed:
 
 @pytest.mark.parametrize("extra", sorted(EXTRAS))
 def test_every_extra_has_a_target_with_a_hashed_lock(extra: str) -> None:
-    rules = subprocess.run(
-        ["make", "--dry-run", "--always-make", extras.TARGETS[extra]],
-        cwd=CHECKOUT, capture_output=True, text=True, check=True,
-    ).stdout  # fmt: skip
+    command = ["make", "--dry-run", "--always-make", extras.TARGETS[extra]]
+    rules = subprocess.check_output(command, cwd=CHECKOUT, text=True)
     lock = re.findall(r"--require-hashes -r (requirements/\w+\.txt)", rules)[-1]
     lines = (CHECKOUT / lock).read_text().splitlines()
     packages = [number for number, line in enumerate(lines) if "==" in line and not line.lstrip().startswith("#")]
@@ -52,7 +51,8 @@ def test_no_text_sends_anyone_to_a_package_index() -> None:
 def test_in_a_checkout_it_is_a_make_target(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(sys, "prefix", str(CHECKOUT / ".venv"))
     monkeypatch.chdir(CHECKOUT)
-    assert [extras.installation(extra) for extra in ("corpus", "ray", "plan")] == ["make corpus", "make ray", "make tpu"]
+    assert extras.installation("corpus") == "make corpus"
+    assert extras.installation("plan") == "make tpu"
     monkeypatch.chdir(tmp_path)
     assert extras.installation("corpus") == f"make -C {CHECKOUT} corpus"
 
@@ -60,7 +60,7 @@ def test_in_a_checkout_it_is_a_make_target(monkeypatch: pytest.MonkeyPatch, tmp_
 def test_a_checkout_in_another_environment_is_installed_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "prefix", "/elsewhere")
     monkeypatch.setattr(sys, "executable", "/elsewhere/my python")
-    monkeypatch.setattr(extras.importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
     expected = f"'/elsewhere/my python' -m pip install --editable '{CHECKOUT}[corpus,ray]'"
     assert extras.installation("ray") == expected
 
@@ -68,7 +68,7 @@ def test_a_checkout_in_another_environment_is_installed_there(monkeypatch: pytes
 def test_without_pip_it_is_uv(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "prefix", "/elsewhere")
     monkeypatch.setattr(sys, "executable", "/elsewhere/python")
-    monkeypatch.setattr(extras.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     expected = f"uv pip install --python /elsewhere/python --editable '{CHECKOUT}[cuda]'"
     assert extras.installation("cuda") == expected
 
