@@ -27,9 +27,10 @@ def prepare(
 
 
 def check_devices(recipe: "Recipe", devices: int) -> None:
-    """UserError if this process cannot have so many, before it reads any text."""
+    """UserError if this process cannot have so many, or JAX cannot start, before it reads any text."""
     from palmetto import environment
 
+    environment.check(recipe.training.threads)
     if devices > recipe.training.threads:  # else there is nothing to refuse, and the environment can wait
         environment.prepare(recipe.training.threads, devices=devices)
 
