@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import itertools
 import json
+import math
 import os
 import re
 import signal
@@ -36,6 +37,10 @@ Say = Callable[[str], None]
 
 LOG = "sweep-log.txt"
 """What a point's process printed, in its run directory."""
+
+
+_MOST_POINTS = 10_000
+"""A recipe is resolved for each before the first is trained."""
 
 
 class Point(NamedTuple):
@@ -88,6 +93,11 @@ def plan(recipe: str, axes: Sequence[str], seeds: int, source: str | None, out: 
     if source is not None:
         fixed.insert(0, f"corpus.source={json.dumps(source)}")
     names = tuple(axis.name for axis in varying)
+    count = math.prod([seeds, *(len(axis.choices) for axis in varying)])
+    if count > _MOST_POINTS:
+        sizes = " times ".join([*(f"{len(axis.choices):,} of {axis.name}" for axis in varying), f"{seeds:,} seeds"])
+        would_do = "several sweeps of fewer values would do, or fewer --seeds"
+        raise UserError(f"a sweep of {sizes} has {count:,} runs: expected at most {_MOST_POINTS:,}; {would_do}")
     choices = [
         (tuple(label for label, _ in combination), tuple(o for _, overrides in combination for o in overrides))
         for combination in itertools.product(*(axis.choices.items() for axis in varying))

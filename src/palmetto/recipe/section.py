@@ -44,6 +44,8 @@ def _as(expected: Any, value: Any) -> Any:
 
 
 Positive = Annotated[int, Field(ge=1)]
+Size = Annotated[int, Field(ge=1, le=2**24)]
+"""What is listed or divided in plans and messages: far beyond any model, and still done in an instant."""
 NonNegative = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
