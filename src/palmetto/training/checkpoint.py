@@ -261,8 +261,10 @@ def _writing(directory: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        raise UserError(f"{directory}: the checkpoint could not be written ({_reason(error, directory)}); with room on "
-                        "the disk, the same command goes on from the one before") from error  # fmt: skip
+        reason = _reason(error, directory)
+        mended = "with permission to write" if "ermission denied" in reason else "with room on the disk"
+        raise UserError(f"{directory}: the checkpoint could not be written ({reason}); {mended}, the same command goes "
+                        "on from the one before") from error  # fmt: skip
 
 
 def _reason(error: Exception, directory: Path) -> str:
@@ -271,6 +273,7 @@ def _reason(error: Exception, directory: Path) -> str:
     Before that tensorstore says what it was about to do, and behind it, as [key='value'], with which options.
     """
     text = re.split(r"\n| \[[\w ]+='", str(error) or type(error).__name__)[0].replace(f"{directory}/", "")
+    text = re.sub(r"\.orbax-checkpoint-tmp(-\d+)?", "", text)  # the name until it is whole
     return text if len(text) <= _REASON else f"…{text[1 - _REASON :]}"
 
 
