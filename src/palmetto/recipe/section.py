@@ -1,11 +1,13 @@
 """What every part of a recipe has in common."""
 
-from typing import Annotated, Any
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from palmetto.errors import UserError
 
+_LAYERS = (Annotated, Union, UnionType)
 _SWITCHES = {"yes": True, "on": True, "no": False, "off": False}
 
 
@@ -38,9 +40,14 @@ class Section(BaseModel):
 def _as(expected: Any, value: Any) -> Any:
     if expected is bool and isinstance(value, str):
         return _SWITCHES.get(value.lower(), value)
-    if expected in (str, str | None) and isinstance(value, PaddedNumber):
+    if isinstance(value, PaddedNumber) and _is_text(expected):
         return value.text
     return value
+
+
+def _is_text(expected: Any) -> bool:
+    """Whether a type is text, with or without conditions, or None."""
+    return expected is str or (get_origin(expected) in _LAYERS and any(map(_is_text, get_args(expected))))
 
 
 Positive = Annotated[int, Field(ge=1)]

@@ -1,6 +1,7 @@
 """The shipped recipes, and reading one: a name or a YAML file, then dotted overrides."""
 
 import difflib
+import os
 import re
 import reprlib
 from collections.abc import Sequence
@@ -38,10 +39,10 @@ def load(recipe: str, overrides: Sequence[str] = ()) -> Recipe:
     """
     if recipe in names():
         text, name = _shipped(recipe), recipe
-    elif Path(recipe).is_file():
-        text, name = _read(recipe), Path(recipe).stem
+    elif (file := Path(os.path.expanduser(recipe))).is_file():
+        text, name = _read(file), file.stem
     else:
-        raise UserError(_missing(recipe))
+        raise UserError(_missing(str(file)) if recipe else "RECIPE: expected a name or a YAML file, found nothing")
     values = core_schema.parse(text, recipe)
     if not isinstance(values, dict):
         found = "nothing" if values is None else "a list" if isinstance(values, list) else repr(values)[:40]
@@ -49,6 +50,7 @@ def load(recipe: str, overrides: Sequence[str] = ()) -> Recipe:
     values.setdefault("name", name)
     for override in overrides:
         _apply(values, override)
+    _come_home(values)
     return validate(values)
 
 
@@ -73,9 +75,9 @@ def dump(recipe: Recipe) -> str:
     return core_schema.dump(recipe.model_dump())
 
 
-def _read(file: str) -> str:
+def _read(file: Path) -> str:
     try:
-        return Path(file).read_text(encoding="utf-8")
+        return file.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise UserError(f"{file}: not UTF-8 (byte {error.start}), so not a recipe") from None
 
@@ -110,6 +112,15 @@ def _apply(values: dict[str, Any], override: str) -> None:
             raise UserError(f"{key}: {part} is a value, not a section")
         section = inner
     section[last] = core_schema.parse(text, key)
+
+
+def _come_home(values: dict[str, Any]) -> None:
+    """Puts home for ~ in the paths that are no part of a run's identity; others keep it until they are looked for."""
+    corpus = values.get("corpus")
+    if isinstance(corpus, dict):
+        for section, key in ((corpus, "source"), (corpus.get("build"), "root")):
+            if isinstance(section, dict) and isinstance(section.get(key), str):
+                section[key] = os.path.expanduser(section[key])
 
 
 def _explain(error: ErrorDetails) -> str:
