@@ -27,7 +27,7 @@ from palmetto.axes import SEED, parse_axis
 from palmetto.corpus import documents
 from palmetto.errors import RunStopped, UserError
 from palmetto.files import read_json, write_json
-from palmetto.recipe import Recipe
+from palmetto.recipe import Recipe, sense
 from palmetto.report import record, results
 from palmetto.report import sweep as report
 from palmetto.report.record import Validations
@@ -116,6 +116,8 @@ def plan(recipe: str, axes: Sequence[str], seeds: int, source: str | None, out: 
         label = _joined(names, labels, " ")
         if (twin := seen.setdefault(found[0].digest, label)) != label:
             raise UserError(f"{label}: the same run as {twin}; expected choices that differ in what is trained")
+    if out is None:
+        sense.check_name(name, "--out")
     out = out or Path("sweeps") / name
     points = []
     for seed in range(seeds):
@@ -126,7 +128,9 @@ def plan(recipe: str, axes: Sequence[str], seeds: int, source: str | None, out: 
                 chosen = chosen.model_copy(update={"name": f"{name}: {_joined(names, labels, ' ')}"})
             points.append(Point(number, seed, chosen, RunDirectory(out / folder / f"seed-{seed}")))
     for point in points:
-        if point.run.begun and (differences := point.recipe.differences(point.run.recipe)):
+        if not point.run.begun:
+            sense.check(point.recipe)
+        elif differences := point.recipe.differences(point.run.recipe):
             raise UserError(f"{point.run.path} holds a run of another recipe: {'; '.join(differences)}. Give the same "
                             "values, or another directory with --out")  # fmt: skip
     return Plan(names, tuple(fixed), name, choices, points, out)

@@ -42,8 +42,12 @@ def build(
 ) -> None:
     """Sources to clean, weighted documents with a datasheet; each stage skipped when it is done already."""
     from palmetto import corpora, recipes
+    from palmetto.recipe import sense
 
     resolved = recipes.load(recipe, overrides or ())
+    if out is None:
+        sense.check_name(resolved.name, "--out")
+    sense.check(resolved)
     directory = out or Path("corpora") / resolved.name
     manifest = corpora.build(resolved, directory, say, engine, workers)
     answer(manifest, corpora.describe(manifest), as_json)

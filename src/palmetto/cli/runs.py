@@ -14,8 +14,12 @@ if TYPE_CHECKING:
 def prepare(
     recipe: str, overrides: list[str] | None, source: str | None, run: Path | None
 ) -> "tuple[Recipe, RunDirectory]":
-    """The recipe with what the command line changes in it, and the directory of its run."""
+    """The recipe with what the command line changes in it, and the directory of its run.
+
+    UserError for settings that make no sense, unless the run has begun with them.
+    """
     from palmetto import recipes
+    from palmetto.recipe import sense
     from palmetto.run_directory import RunDirectory
 
     chosen = [*(overrides or []), *([f"corpus.source={json.dumps(source)}"] if source is not None else [])]
@@ -23,7 +27,12 @@ def prepare(
     if resolved.corpus.source not in (None, "python"):  # so that the run can be gone on with from anywhere
         corpus = resolved.corpus.model_copy(update={"source": str(Path(resolved.corpus.source).absolute())})
         resolved = resolved.model_copy(update={"corpus": corpus})
-    return resolved, RunDirectory(run or Path("runs") / resolved.name)
+    if run is None:
+        sense.check_name(resolved.name, "--run")
+    directory = RunDirectory(run or Path("runs") / resolved.name)
+    if not directory.begun:
+        sense.check(resolved)
+    return resolved, directory
 
 
 def check_devices(recipe: "Recipe", devices: int) -> None:
