@@ -170,7 +170,7 @@ def test_a_full_disk_names_the_file_and_what_it_wants(
         files.write_bytes(path, b"x" * 12345)
     assert caught.value.filename == str(path)
     wanted = "the disk is full: at least {} bytes are wanted and [0-9,]+ are free"
-    assert re.fullmatch(wanted.format("12,345"), caught.value.strerror)
+    assert re.fullmatch(wanted.format("12,345"), str(caught.value.strerror))
 
     def write() -> None:
         with files.room(tmp_path), files.atomic(path) as file:

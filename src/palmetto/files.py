@@ -50,6 +50,17 @@ def atomic(path: Path, wanted: int = 0) -> Iterator[IO[bytes]]:
     sync_directory(path.parent)
 
 
+@contextlib.contextmanager
+def naming(path: Path, wanted: int = 0) -> Iterator[None]:
+    """Gives an error in writing `wanted` bytes to `path` its name, where the system says none."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        raise _named(error, path, wanted) from error
+
+
 def _is_of(error: OSError, path: Path) -> bool:
     """Whether an error is about writing `path`, by way of its temporary file, and not about what is read meanwhile."""
     if error.filename is None:
@@ -149,22 +160,14 @@ class JsonLines:
     def append(self, value: dict[str, Any]) -> None:
         """Writes one line and hands it to the operating system (it survives the process, not yet a power cut)."""
         line = json.dumps(value, ensure_ascii=False).encode() + b"\n"
-        with self._naming(len(line)):
+        with naming(self.path, len(line)):
             self._file.write(line)
             self._file.flush()
 
     def sync(self) -> None:
         """Makes every line appended so far durable."""
-        with self._naming(0):
+        with naming(self.path):
             os.fsync(self._file.fileno())
-
-    @contextlib.contextmanager
-    def _naming(self, wanted: int) -> Iterator[None]:
-        """The system does not say which file it could not write so many bytes to."""
-        try:
-            yield
-        except OSError as error:
-            raise _named(error, self.path, wanted) from error
 
     def close(self) -> None:
         self.sync()

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from palmetto.corpus.documents import Document
 from palmetto.errors import UserError
+from palmetto.files import naming
 from palmetto.tokens import store
 from palmetto.tokens.store import TokenStore
 from palmetto.tokens.vocabulary import Vocabulary
@@ -77,7 +78,7 @@ def pack(
     the text is too little for a window in each half.
     """
     train.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=train.parent) as spool:
+    with naming(train), tempfile.TemporaryFile(dir=train.parent) as spool:
         encoded = []
         start = 0
         for document, ids in _encode(documents, vocabulary):
