@@ -169,7 +169,7 @@ def test_a_full_disk_names_the_file_and_what_it_wants(
     with pytest.raises(files.DiskFull) as caught:
         files.write_bytes(path, b"x" * 12345)
     assert caught.value.filename == str(path)
-    wanted = "the disk is full: at least {} bytes are wanted and [0-9,]+ are free"
+    wanted = "the disk is full: at least {} bytes are wanted and [0-9,]+ bytes are free"
     assert re.fullmatch(wanted.format("12,345"), str(caught.value.strerror))
 
     def write() -> None:
@@ -178,7 +178,7 @@ def test_a_full_disk_names_the_file_and_what_it_wants(
 
     with pytest.raises(RunStopped, match=rf"^{path}: {wanted.format(7)}; make room and start again"):
         write()
-    with pytest.raises(files.DiskFull, match=r"the disk is full: [0-9,]+ are free: '.*lines.jsonl'"):
+    with pytest.raises(files.DiskFull, match=r"the disk is full: [0-9,]+ bytes are free: '.*lines.jsonl'"):
         JsonLines(tmp_path / "lines.jsonl").sync()
     assert path.read_text() == "old"
     assert {p.name for p in tmp_path.iterdir()} == {"summary.json", "lines.jsonl"}

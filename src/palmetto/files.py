@@ -74,7 +74,7 @@ def _named(error: OSError, path: Path, wanted: int) -> OSError:
         return OSError(error.errno, error.strerror or str(error), str(path))
     free = shutil.disk_usage(path.parent).free
     need = f"at least {wanted:,} bytes are wanted and " if wanted else ""
-    return DiskFull(error.errno, f"the disk is full: {need}{free:,} are free", str(path))
+    return DiskFull(error.errno, f"the disk is full: {need}{free:,} bytes are free", str(path))
 
 
 @contextlib.contextmanager
