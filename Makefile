@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: quickstart test lint plan plan-540b lock clean
+.PHONY: quickstart test lint corpus ray cuda tpu plan plan-540b wheel lock clean
 
 quickstart: .venv/core  ## install and pretrain a small PaLM on this Python's own text
 	$(BIN)/palmetto run quickstart
@@ -23,13 +23,17 @@ lint: .venv/dev
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
-.venv/dev: requirements/dev.txt .venv/core
-	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/dev.txt
+.venv/dev .venv/corpus .venv/ray .venv/cuda .venv/plan: .venv/%: requirements/%.txt .venv/core
+	$(BIN)/python -m pip install --quiet --require-hashes -r $<
 	@touch $@
 
-.venv/plan: requirements/plan.txt .venv/core
-	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/plan.txt
-	@touch $@
+corpus: .venv/corpus  ## install what `palmetto corpus` reads and judges with
+ray: .venv/ray  ## the same, and what spreads it over a cluster
+cuda: .venv/cuda  ## install what NVIDIA GPUs need
+tpu: .venv/plan  ## install what TPUs need, their compiler included
+
+wheel: .venv/core  ## make dist/palmetto-VERSION-py3-none-any.whl
+	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 
 plan: .venv/plan  ## install the TPU compiler, and plan the largest recipe for two TPU pods
 	$(BIN)/palmetto plan palm-540b --topology v4:12x16x16 --slices 2
@@ -50,10 +54,14 @@ lock:
 	$(COMPILE) --output-file requirements/core.txt pyproject.toml requirements/build.in
 	$(COMPILE) --extra plan --constraint requirements/core.txt --output-file requirements/plan.txt \
 		pyproject.toml requirements/build.in
-	$(COMPILE) --extra dev --extra corpus --extra ray --constraint requirements/core.txt --constraint requirements/plan.txt \
-		--output-file requirements/dev.txt pyproject.toml requirements/build.in requirements/tests.in
 	$(COMPILE) --extra corpus --constraint requirements/core.txt --output-file requirements/corpus.txt \
 		pyproject.toml requirements/build.in
+	$(COMPILE) --extra corpus --extra ray --constraint requirements/corpus.txt --output-file requirements/ray.txt \
+		pyproject.toml requirements/build.in
+	$(COMPILE) --extra cuda --constraint requirements/core.txt --output-file requirements/cuda.txt \
+		pyproject.toml requirements/build.in
+	$(COMPILE) --extra dev --extra corpus --extra ray --constraint requirements/plan.txt --constraint requirements/ray.txt \
+		--output-file requirements/dev.txt pyproject.toml requirements/build.in requirements/tests.in
 
 clean:
 	rm -rf .venv

@@ -11,7 +11,7 @@ SOURCE = Path(palmetto.__file__).parent
 
 # The way of the data, first to last. A module may import its own group and earlier ones.
 ORDER = (
-    ("children", "errors", "files", "signals", "streams"),
+    ("children", "errors", "extras", "files", "signals", "streams"),
     ("recipe",),
     ("recipes",),
     ("cluster", "environment", "register", "run_directory", "run_files", "stamps", "variables"),

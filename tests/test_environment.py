@@ -11,6 +11,7 @@ import pytest
 
 from palmetto import environment
 from palmetto.errors import UserError
+from palmetto.extras import installation
 
 SETTLED = ("NPROC", "XLA_FLAGS", "JAX_PLATFORMS", "TPU_SKIP_MDS_QUERY", "JAX_DEFAULT_MATMUL_PRECISION")
 ON_A_CPU, ON_A_GPU = "_ACCELERATORS = ()", "_has_accelerator = lambda: True"
@@ -248,3 +249,70 @@ def test_a_layout_that_changes_bits_is_a_difference(
     then: dict[str, Any], now: dict[str, Any], differing: list[str]
 ) -> None:
     assert environment.differences(CPU | {"layout": then}, CPU | {"layout": now}) == differing
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        *(("JAX_NUM_CPU_DEVICES", value) for value in ("abc", "1.5", " ")),
+        ("XLA_FLAGS", "--xla_force_host_platform_device_count=many"),
+    ],
+)
+def test_a_number_of_devices_that_is_none_is_named(variable: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(UserError, match=rf"^{variable}=.*: expected a whole number of devices; 1 would do"):
+        environment.check(8)
+
+
+@pytest.mark.parametrize(("platforms", "extra"), [("cuda", "cuda"), ("tpu", "tpu"), (" gpu , rocm", "cuda")])
+def test_a_platform_without_its_plugin_is_refused_at_once(
+    platforms: str, extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JAX_PLATFORMS", platforms)
+    monkeypatch.setattr(environment, "_plugins", list)
+    with pytest.raises(UserError) as caught:
+        environment.check(8)
+    assert str(caught.value).startswith(f"JAX_PLATFORMS={platforms}: JAX has nothing for it here: ")
+    assert installation(extra) in str(caught.value)
+    monkeypatch.setattr(environment, "_plugins", lambda: ["xla_cuda13", "libtpu"])
+    environment.check(8)
+
+
+@pytest.mark.parametrize("platforms", ["", "cpu", "cuda,cpu", "other"])
+def test_a_platform_that_may_be_there_is_left_to_jax(platforms: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JAX_PLATFORMS", platforms)
+    monkeypatch.setattr(environment, "_plugins", list)
+    environment.check(8)
+
+
+@pytest.mark.parametrize(
+    ("variable", "advice"), [("JAX_PLATFORMS", "; JAX_PLATFORMS=cpu would do"), ("JAX_ENABLE_X64", "")]
+)
+def test_what_keeps_jax_from_starting_is_a_line(variable: str, advice: str) -> None:
+    program = f"""
+import os
+from palmetto import environment
+from palmetto.errors import UserError
+os.environ[{variable!r}] = "nonsense"
+environment.prepare(8)
+try:
+    environment.record()
+except UserError as error:
+    print(error)
+"""
+    message = run(program)
+    assert "cannot start here: " in message
+    assert variable in message
+    assert "nonsense" in message
+    assert message.endswith(f"{advice}\n")
+
+
+def test_more_threads_than_the_system_allows_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment, "_most_threads", lambda: 5000)
+    environment.check(2500)
+    with pytest.raises(
+        UserError, match=r"^training\.threads=3000: .* 5000 are allowed here; a machine .* 6000 would do"
+    ):
+        environment.check(3000)
+    monkeypatch.setattr(environment, "_most_threads", lambda: None)
+    environment.check(3000)

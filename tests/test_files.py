@@ -1,11 +1,14 @@
 """Files that are whole or absent, and JSON lines that survive a kill."""
 
+import errno
 import hashlib
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from palmetto import files
-from palmetto.errors import UserError
+from palmetto.errors import RunStopped, UserError
 from palmetto.files import JsonLines
 
 
@@ -151,3 +154,50 @@ def test_writes_are_made_durable_before_they_are_named(tmp_path: Path, monkeypat
     note("replace")
     files.write_text(tmp_path / "file", "text")
     assert calls == ["fsync", "replace", "fsync"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_names_the_file_and_what_it_wants(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    path = tmp_path / "summary.json"
+    files.write_text(path, "old")
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(files.DiskFull) as caught:
+        files.write_bytes(path, b"x" * 12345)
+    assert caught.value.filename == str(path)
+    wanted = "the disk is full: at least {} bytes are wanted and [0-9,]+ bytes are free"
+    assert re.fullmatch(wanted.format("12,345"), str(caught.value.strerror))
+
+    def write() -> None:
+        with files.room(tmp_path), files.atomic(path) as file:
+            file.write(b"unknown")
+
+    with pytest.raises(RunStopped, match=rf"^{path}: {wanted.format(7)}; make room and start again"):
+        write()
+    with pytest.raises(files.DiskFull, match=r"the disk is full: [0-9,]+ bytes are free: '.*lines.jsonl'"):
+        JsonLines(tmp_path / "lines.jsonl").sync()
+    assert path.read_text() == "old"
+    assert {p.name for p in tmp_path.iterdir()} == {"summary.json", "lines.jsonl"}
+
+
+@pytest.mark.parametrize("call", ["mkstemp", "replace", "chmod"])
+def test_an_error_names_the_file_and_never_a_temporary_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    def denied(*arguments: Any, **options: Any) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), f"{tmp_path}/.summary.json.x8t_2a")
+
+    monkeypatch.setattr(tempfile if call == "mkstemp" else os, call, denied)
+    with pytest.raises(PermissionError) as caught:
+        files.write_text(tmp_path / "summary.json", "new")
+    assert str(caught.value) == f"[Errno 13] Permission denied: '{tmp_path}/summary.json'"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_about_what_is_read_meanwhile_keeps_its_name(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"other\.txt"), files.atomic(tmp_path / "file") as file:
+        file.write((tmp_path / "other.txt").read_bytes())

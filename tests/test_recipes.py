@@ -134,6 +134,18 @@ REFUSED = {
     "training.loss_scale.initial=2147483648": ["training.loss_scale.initial=2147483648", "1073741824"],
     "training.loss_scale.inital=2": ["training.loss_scale.inital:", "'training.loss_scale.initial'"],
     "training.spikes.patience=200": ["training.spikes.patience=200", "training.spikes.rewind", "100 would do"],
+    # Sizes that nothing could list or divide in time
+    "model.layers=1000000000": ["model.layers=1000000000", "less than or equal to 16384"],
+    "model.d_model=1000000000000": ["model.d_model=1000000000000", "less than or equal to 1048576"],
+    "model.heads=1000000007": ["model.heads=1000000007", "must divide model.d_model 32 (one of 1, 2, 4, 8, 16)"],
+    "model.head_size=100000000000": ["model.head_size=100000000000", "at most 16777216"],
+    "model.d_ff=100000000000": ["model.d_ff=100000000000", "at most 16777216"],
+    "model.experts.count=1000000000": ["model.experts.count=1000000000", "less than or equal to 65536"],
+    "model.positions={name: t5, buckets: 1000000000}": ["model.positions.buckets=1000000000", "65536"],
+    "tokens.sequence_length=1000000000000": ["tokens.sequence_length=1000000000000", "16777216"],
+    "training.batch_size=1099511627776": ["training.batch_size.0=1099511627776", "16777216"],
+    "mesh.pod=1099511627776": ["mesh.pod=1099511627776", "16777216"],
+    "mesh.stage=16777213": ["mesh.stage=16777213", "must divide model.layers (2)"],
     # Positions
     "model.positions.name=rope": ["model.positions.name='rope'", "'transformer_xl'", "did you mean 'rotary'?"],
     "model.positions.name=t4": ["model.positions.name='t4'", "did you mean 't5'?"],

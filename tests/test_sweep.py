@@ -79,6 +79,16 @@ def test_a_bad_point_is_refused_before_anything_is_made(tiny: Path, axes: list[s
     assert not (tiny / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("axes", "seeds", "count"),
+    [(["training.epochs", "training.keep_last", "training.digest_every"], 3, "5,184,000"), ([], 4000000, "4,000,000")],
+)
+def test_a_sweep_of_millions_is_refused_at_once(tiny: Path, axes: list[str], seeds: int, count: str) -> None:
+    values = ",".join(map(str, range(1, 121)))
+    with pytest.raises(UserError, match=f"has {count} runs: expected at most 10,000"):
+        planned(tiny, *(f"{axis}={values}" for axis in axes), seeds=seeds)
+
+
 def test_a_recipe_without_text_is_refused(tiny: Path) -> None:
     with pytest.raises(UserError, match="--source"):
         sweep.plan(str(tiny / "tiny.yaml"), ["model.layers=1,2"], 1, None, None)

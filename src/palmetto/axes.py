@@ -1,6 +1,7 @@
 """The axes of a sweep, as the command line takes them."""
 
 import re
+from collections import Counter
 from typing import NamedTuple
 
 from palmetto.errors import UserError
@@ -70,9 +71,9 @@ def parse_axis(text: str) -> Axis:
     else:
         found = [(piece, (f"{name}={piece}",)) for piece in pieces]
     choices = dict(found)
-    for label in choices:
-        if sum(label == other for other, _ in found) > 1:
-            raise UserError(f"{name}={values}: {label} is given twice")
+    if len(choices) < len(found):
+        label, _ = Counter(label for label, _ in found).most_common(1)[0]
+        raise UserError(f"{name}={values}: {label} is given twice")
     if any(override.startswith(f"{SEED}=") for overrides in choices.values() for override in overrides):
         raise UserError(f"{name}={values}: seeds are not chosen so; --seeds {len(pieces)} trains every choice with "
                         f"{SEED} 0 to {len(pieces) - 1}")  # fmt: skip

@@ -17,10 +17,12 @@ def build(recipe: Recipe, out: Path, say: "Say", engine: str = "local", workers:
     if recipe.corpus.build is None:
         raise UserError(f"{recipe.name} has no corpus.build, the sources that a corpus is made of; palm-mix has one")
     from palmetto.corpus import build as stages
+    from palmetto.corpus import extras
     from palmetto.progress import Watch
     from palmetto.report import datasheet
     from palmetto.tokens.counting import Counter
 
+    extras.check()
     tokens = recipe.tokens
     counter = Counter(tokens.vocabulary, tokens.vocabulary_size, recipe.corpus.section_bytes)
     with Watch() as watch, _engine(engine, workers) as started:

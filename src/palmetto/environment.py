@@ -4,6 +4,7 @@ XLA's CPU code splits matrix products by the size of its thread pool and by the 
 the run and kept on resuming. This module must not import JAX.
 """
 
+import contextlib
 import ctypes
 import gc
 import importlib.util
@@ -11,12 +12,15 @@ import os
 import pkgutil
 import platform
 import re
+import resource
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from palmetto import variables
 from palmetto.errors import UserError
+from palmetto.extras import installation
 
 # Options of glibc's mallopt (malloc.h).
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8
@@ -34,6 +38,10 @@ _TOGETHER = (
 # Tracing makes objects by the million, most of which stay: with Python's 700, a tenth of a short run went into looking
 # for those that do not.
 _OBJECTS_BETWEEN_COLLECTIONS = 20_000
+_THREADS_EACH = 2
+# JAX's names of platforms other than the CPU, the plugins that each comes in, and our extras that bring it.
+_PLUGINS = {"cuda": "xla_cuda", "gpu": "xla_", "rocm": "xla_rocm", "tpu": "libtpu"}
+_EXTRAS = {"cuda": "cuda", "gpu": "cuda", "tpu": "tpu"}
 _GPU_FLAGS = ("--xla_gpu_deterministic_ops=true", "--xla_gpu_exclude_nondeterministic_ops=true")
 
 # The files by which accelerators show, and how the names of JAX's plugins for them begin.
@@ -62,9 +70,10 @@ def prepare(threads: int, recorded: dict[str, Any] | None = None, devices: int =
 
     threads: size of XLA's CPU pool. recorded: what `record` gave when the run began; its instruction set is kept where
     this machine has it. devices: so many virtual ones where there is but a CPU. Raises UserError if there are to be
-    more of these than threads, or if a variable is set that would change what a run computes.
+    more of these than threads, if a variable is set that would change what a run computes, and as `check` does.
     """
     variables.check()
+    check(threads)
     flags = variables.flags()
     if "jax" not in sys.modules and devices > _virtual_devices() and not _has_accelerator():
         flags = [flag for flag in flags if not flag.startswith(_DEVICE_COUNT)]
@@ -93,6 +102,41 @@ def prepare(threads: int, recorded: dict[str, Any] | None = None, devices: int =
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 
+def check(threads: int) -> None:
+    """UserError for what would end JAX in a traceback, or the process in an abort; imports and sets nothing."""
+    if (most := _most_threads()) is not None and _THREADS_EACH * threads > most:
+        raise UserError(
+            f"training.threads={threads}: XLA starts up to {_THREADS_EACH} threads for each, and no more than "
+            f"{most} are allowed here; a machine that allows {_THREADS_EACH * threads} would do, or for a new "
+            "run training.threads=8"
+        )
+    _virtual_devices()
+    asked = os.environ.get("JAX_PLATFORMS", "")
+    names = [name.strip() for name in asked.split(",") if name.strip()]
+    if names and all(_is_absent(name) for name in names):
+        extra = _EXTRAS.get(names[0])
+        advice = f": {installation(extra)}" if extra else ""
+        raise UserError(f"JAX_PLATFORMS={asked}: JAX has nothing for it here{advice}; or JAX_PLATFORMS=cpu would do")
+
+
+def _most_threads() -> int | None:
+    """As many as this process may have by the least of the system's limits; None where none is known."""
+    limits = []
+    for file in ("/sys/fs/cgroup/pids.max", "/sys/fs/cgroup/pids/pids.max", "/proc/sys/kernel/threads-max"):
+        with contextlib.suppress(OSError, ValueError):  # ValueError: "max"
+            limits.append(int(Path(file).read_text()))
+    mine = resource.getrlimit(resource.RLIMIT_NPROC)[0]
+    if mine != resource.RLIM_INFINITY and os.geteuid() != 0:  # root has no such limit
+        limits.append(mine)
+    return min(limits, default=None)
+
+
+def _is_absent(platform: str) -> bool:
+    """Whether the plugin of a platform that JAX knows by name is not installed."""
+    plugin = _PLUGINS.get(platform)
+    return plugin is not None and not any(name.startswith(plugin) for name in _plugins())
+
+
 def available_instruction_sets() -> list[str]:
     """Those of this machine in XLA's names, least first; empty where they are not known."""
     try:
@@ -109,11 +153,9 @@ def record(layout: dict[str, Any] | None = None) -> dict[str, Any]:
     """
     from importlib.metadata import version
 
-    import jax
-
+    jax, device = _start()
     capped = re.findall(r"--xla_cpu_max_isa=(\w+)", " ".join(variables.flags()))
     known = available_instruction_sets()
-    device = jax.devices()[0]
     return {
         "jaxlib": version("jaxlib"),
         "jax": jax.__version__,
@@ -129,6 +171,20 @@ def record(layout: dict[str, Any] | None = None) -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "cores": os.cpu_count(),
     }
+
+
+def _start() -> tuple[ModuleType, Any]:
+    """JAX and its first device; UserError with JAX's own reason where the environment keeps it from having one."""
+    try:
+        import jax
+
+        return jax, jax.devices()[0]
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0] or "it has no such platform"
+        asked = os.environ.get("JAX_PLATFORMS", "")
+        raise UserError(f"JAX_PLATFORMS={asked}: JAX cannot start here: {reason}; JAX_PLATFORMS=cpu would do") from None
+    except ValueError as error:  # which names the variable
+        raise UserError(f"JAX cannot start here: {error}") from None
 
 
 def differences(recorded: dict[str, Any], here: dict[str, Any]) -> list[str]:
@@ -188,5 +244,11 @@ def _plugins() -> list[str]:
 
 
 def _virtual_devices() -> int:
-    flags = re.findall(rf"{_DEVICE_COUNT}(\d+)", " ".join(variables.flags()))
-    return max(map(int, [*flags, os.environ.get("JAX_NUM_CPU_DEVICES") or "1"]))
+    """As many as the environment asks for; UserError where that is no number."""
+    flags = re.findall(rf"{_DEVICE_COUNT}(\S*)", " ".join(variables.flags()))
+    given = [(f"XLA_FLAGS={_DEVICE_COUNT}", flag) for flag in flags]
+    given.append(("JAX_NUM_CPU_DEVICES=", os.environ.get("JAX_NUM_CPU_DEVICES") or "1"))
+    for name, count in given:
+        if not re.fullmatch(r"-?[0-9]{1,6}", count):
+            raise UserError(f"{name}{count}: expected a whole number of devices; 1 would do")
+    return max(1, *(int(count) for _, count in given))

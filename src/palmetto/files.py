@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,25 +15,67 @@ from typing import IO, Any
 from palmetto.errors import RunStopped, UserError
 
 _LOCK = ".lock"
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class DiskFull(OSError):
+    """Names the file that could not be written, and says how much is wanted for it."""
 
 
 @contextlib.contextmanager
-def atomic(path: Path) -> Iterator[IO[bytes]]:
-    """Opens a temporary file beside `path` for writing; on a clean exit it is synced and renamed onto `path`."""
+def atomic(path: Path, wanted: int = 0) -> Iterator[IO[bytes]]:
+    """Opens a temporary file beside `path` for writing; on a clean exit it is synced and renamed onto `path`.
+
+    wanted: the bytes to come, where they are known. OSError names `path`; DiskFull says what is wanted.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    temporary, written = "", wanted
     try:
+        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         with os.fdopen(descriptor, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
+            try:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            finally:
+                written = max(wanted, file.tell())
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
+    except BaseException as error:
+        if temporary:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
+        if isinstance(error, OSError) and _is_of(error, path):
+            raise _named(error, path, written) from error
         raise
     sync_directory(path.parent)
+
+
+@contextlib.contextmanager
+def naming(path: Path, wanted: int = 0) -> Iterator[None]:
+    """Gives an error in writing `wanted` bytes to `path` its name, where the system says none."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        raise _named(error, path, wanted) from error
+
+
+def _is_of(error: OSError, path: Path) -> bool:
+    """Whether an error is about writing `path`, by way of its temporary file, and not about what is read meanwhile."""
+    if error.filename is None:
+        return True
+    return isinstance(error.filename, str) and error.filename.startswith(str(path.with_name(f".{path.name}.")))
+
+
+def _named(error: OSError, path: Path, wanted: int) -> OSError:
+    """The same error of `path`; where the disk is full it says how much is wanted, in bytes."""
+    if error.errno not in _FULL:
+        return OSError(error.errno, error.strerror or str(error), str(path))
+    free = shutil.disk_usage(path.parent).free
+    need = f"at least {wanted:,} bytes are wanted and " if wanted else ""
+    return DiskFull(error.errno, f"the disk is full: {need}{free:,} bytes are free", str(path))
 
 
 @contextlib.contextmanager
@@ -94,9 +137,10 @@ def room(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in _FULL:
             raise
-        raise RunStopped(f"{folder}: the disk is full; make room and start again, it goes on from here") from None
+        full = error if isinstance(error, DiskFull) else _named(error, folder, 0)
+        raise RunStopped(f"{full.filename}: {full.strerror}; make room and start again, it goes on from here") from None
 
 
 def sync_directory(path: Path) -> None:
@@ -110,7 +154,7 @@ def sync_directory(path: Path) -> None:
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Replaces `path` by `data` atomically."""
-    with atomic(path) as file:
+    with atomic(path, len(data)) as file:
         file.write(data)
 
 
@@ -181,12 +225,15 @@ class JsonLines:
 
     def append(self, value: dict[str, Any]) -> None:
         """Writes one line and hands it to the operating system (it survives the process, not yet a power cut)."""
-        self._file.write(json.dumps(value, ensure_ascii=False).encode() + b"\n")
-        self._file.flush()
+        line = json.dumps(value, ensure_ascii=False).encode() + b"\n"
+        with naming(self.path, len(line)):
+            self._file.write(line)
+            self._file.flush()
 
     def sync(self) -> None:
         """Makes every line appended so far durable."""
-        os.fsync(self._file.fileno())
+        with naming(self.path):
+            os.fsync(self._file.fileno())
 
     def close(self) -> None:
         self.sync()

@@ -20,6 +20,9 @@ from palmetto.errors import RunStopped, UserError
 _MARK = "PALMETTO_PROCESS"
 """PARENT HOST:PORT COUNT INDEX of a process that `launch` has started."""
 
+_MOST = 1024
+"""Processes that one machine is advised to start."""
+
 _GRACE = 10.0
 """Seconds that the first has to end by itself once another has failed, so that it can say what all have seen."""
 
@@ -66,7 +69,7 @@ def _check_address(coordinator: str) -> None:
 def check(processes: int, devices: int) -> None:
     """UserError unless each process gets as many of the mesh's devices."""
     if devices % processes:
-        fits = " or ".join(str(n) for n in range(1, devices + 1) if devices % n == 0)
+        fits = " or ".join(str(n) for n in range(1, min(devices, _MOST) + 1) if devices % n == 0)
         larger = "" if processes & (processes - 1) else f", or a larger mesh, as in mesh.data={processes}"
         raise UserError(f"--processes {processes}: must divide the devices of the mesh ({devices}): {fits} would do"
                         f"{larger}")  # fmt: skip

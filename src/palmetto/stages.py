@@ -212,9 +212,14 @@ def long_context(run: RunDirectory, times: int, sequences: int, say: Say) -> "li
     return measure(recipe, state.parameters, store, times, sequences, say)
 
 
-def write_report(run: RunDirectory, say: Say) -> None:
-    """report.html, made anew each time: it is quick."""
+def write_report(run: RunDirectory, say: Say, out: Path | None = None) -> Path:
+    """Writes report.html, anew each time: it is quick. Returns where it is.
+
+    out: where else, for a run that cannot be written in: a file that ends in .html, or a folder.
+    """
     from palmetto.report.page import write
 
-    write(run)
-    say(f"report: {run.report}")
+    file = run.report if out is None else out if out.suffix == ".html" else out / run.report.name
+    write(run, file)
+    say(f"report: {file}")
+    return file

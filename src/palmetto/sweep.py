@@ -7,6 +7,7 @@ finished is not done again: runs that are whole are passed over, the others go o
 import hashlib
 import itertools
 import json
+import math
 import os
 import re
 import signal
@@ -26,7 +27,7 @@ from palmetto.axes import SEED, parse_axis
 from palmetto.corpus import documents
 from palmetto.errors import RunStopped, UserError
 from palmetto.files import write_json, write_text
-from palmetto.recipe import Recipe
+from palmetto.recipe import Recipe, sense
 from palmetto.report import record, results
 from palmetto.report import sweep as report
 from palmetto.report.record import Validations
@@ -38,6 +39,10 @@ Say = Callable[[str], None]
 
 LOG = "sweep-log.txt"
 """What a point's process printed, in its run directory."""
+
+
+_MOST_POINTS = 10_000
+"""A recipe is resolved for each before the first is trained."""
 
 
 class Point(NamedTuple):
@@ -91,6 +96,11 @@ def plan(recipe: str, axes: Sequence[str], seeds: int, source: str | None, out: 
     if source is not None:
         fixed.insert(0, f"corpus.source={json.dumps(source)}")
     names = tuple(axis.name for axis in varying)
+    count = math.prod([seeds, *(len(axis.choices) for axis in varying)])
+    if count > _MOST_POINTS:
+        sizes = " times ".join([*(f"{len(axis.choices):,} of {axis.name}" for axis in varying), f"{seeds:,} seeds"])
+        would_do = "several sweeps of fewer values would do, or fewer --seeds"
+        raise UserError(f"a sweep of {sizes} has {count:,} runs: expected at most {_MOST_POINTS:,}; {would_do}")
     choices = [
         (tuple(label for label, _ in combination), tuple(o for _, overrides in combination for o in overrides))
         for combination in itertools.product(*(axis.choices.items() for axis in varying))
@@ -109,6 +119,8 @@ def plan(recipe: str, axes: Sequence[str], seeds: int, source: str | None, out: 
         label = _joined(names, labels, " ")
         if (twin := seen.setdefault(found[0].digest, label)) != label:
             raise UserError(f"{label}: the same run as {twin}; expected choices that differ in what is trained")
+    if out is None:
+        sense.check_name(name, "--out")
     out = out or Path("sweeps") / name
     points = []
     for seed in range(seeds):
@@ -119,7 +131,9 @@ def plan(recipe: str, axes: Sequence[str], seeds: int, source: str | None, out: 
                 chosen = chosen.model_copy(update={"name": f"{name}: {_joined(names, labels, ' ')}"})
             points.append(Point(number, seed, chosen, RunDirectory(out / folder / f"seed-{seed}")))
     for point in points:
-        if point.run.begun and (differences := point.recipe.obstacles(point.run.recipe)):
+        if not point.run.begun:
+            sense.check(point.recipe)
+        elif differences := point.recipe.obstacles(point.run.recipe):
             raise UserError(f"{point.run.path} holds a run of another recipe: {'; '.join(differences)}. Give the same "
                             "values, or another directory with --out")  # fmt: skip
     return Plan(names, tuple(fixed), name, choices, points, out)

@@ -216,7 +216,12 @@ def _too_large(error: SizeError, texts: Callable[[], Iterable[documents.Document
     tokens = sum(len(ids) + 1 for ids in vocabulary.encode_all([d.text for d in texts()]))
     windows = int(tokens * (1 - recipe.corpus.validation_share)) // recipe.tokens.sequence_length
     steps = _order(windows, recipe).steps_that_fit() if windows else 0
+    refused = f"tokens.vocabulary_size={recipe.tokens.vocabulary_size}: the text gives at most {error.largest} pieces"
+    if not steps:
+        return UserError(
+            f"{refused}, and then it is too short for one step: give more text, or smaller "
+            "tokens.sequence_length, training.batch_size and tokens.vocabulary_size"
+        )
     return UserError(
-        f"tokens.vocabulary_size={recipe.tokens.vocabulary_size}: the text gives at most {error.largest} pieces; "
-        f"tokens.vocabulary_size={error.largest} would do, and then about training.steps={steps}"
+        f"{refused}; tokens.vocabulary_size={error.largest} would do, and then about training.steps={steps}"
     )

@@ -157,6 +157,6 @@ def test_a_cluster_that_is_not_there_is_named() -> None:
 
 def test_a_missing_library_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(UserError, match=r"ray: needs the extra `ray`: pip install 'palmetto\[ray\]'"):
+    with pytest.raises(UserError, match=r"^ray: needs the extra `ray`: .*(make|install)"):
         need("ray", "ray")
     assert need("json") is sys.modules["json"]

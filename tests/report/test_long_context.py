@@ -32,7 +32,7 @@ def test_the_table_has_perplexities_by_stretch(curves: list[Curve]) -> None:
 
 
 def test_files(curves: list[Curve], tmp_path: Path) -> None:
-    long_context.write(curves, 16, tmp_path)
+    long_context.write(curves, 16, tmp_path, "small")
     values = json.loads((tmp_path / "long-context.json").read_text())
     assert values["trained_length"] == 16
     assert values["ways"][1]["loss_by_stretch"] == pytest.approx(np.log([10, 20, 20, 20]), abs=1e-4)
@@ -42,7 +42,7 @@ def test_files(curves: list[Curve], tmp_path: Path) -> None:
     assert np.asarray(lines[1].get_ydata())[-1] == pytest.approx(20)
     first = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
     assert set(first) == {f"long-context.{kind}" for kind in ("json", "md", "html", "png")}
-    long_context.write(curves, 16, tmp_path)
+    long_context.write(curves, 16, tmp_path, "small")
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == first
 
 

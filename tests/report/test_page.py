@@ -1,10 +1,11 @@
 import math
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
-from palmetto import recipes
+from palmetto import recipes, stages
 from palmetto.files import write_json, write_text
 from palmetto.report.page import write
 from palmetto.run_directory import RunDirectory
@@ -192,3 +193,14 @@ def test_an_event_without_words_is_told_by_its_fields(make_run: RunMaker) -> Non
     run = make_run()
     run.record_event("environment", differing=["jaxlib 1 → 2"])
     assert "jaxlib 1 → 2" in written(run)
+
+
+def test_a_page_can_be_written_elsewhere(make_run: RunMaker, tmp_path: Path) -> None:
+    run = make_run(spiking)
+    at_home = written(run)
+    run.report.unlink()
+    before = sorted(run.path.rglob("*"))
+    for out, file in ((tmp_path / "folder", tmp_path / "folder" / "report.html"), (tmp_path / "my.html",) * 2):
+        assert stages.write_report(run, print, out) == file
+        assert file.read_text() == at_home
+    assert sorted(run.path.rglob("*")) == before

@@ -521,7 +521,7 @@ def test_a_failed_write_is_told_in_a_line_with_the_file_and_the_reason_however_l
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     told = str(caught.value)
     assert told.startswith(f"{directory}/00000007: the checkpoint could not be written (")
-    assert "arrays.orbax-checkpoint-tmp/ocdbt.process_0/d/" in told
+    assert "arrays/ocdbt.process_0/d/" in told, "a name that it has only until it is whole"
     assert "File too large" in told
     assert told.count(str(directory)) == 1
     assert "\n" not in told
@@ -534,6 +534,14 @@ def test_an_endless_error_keeps_its_end_and_one_without_words_its_name(tmp_path:
         (KeyError(), "(KeyError)"),
         (OSError(28, "No space left on device", f"{tmp_path}/arrays"), "([Errno 28] No space left on device: '"),
     ):
-        with pytest.raises(UserError) as caught, checkpoint._writing(tmp_path):
+        with pytest.raises(UserError) as caught, checkpoint._writing(tmp_path, 12345):
             raise error
         assert expected in str(caught.value)
+        assert "with room on the disk for about 12,345 bytes, the same command" in str(caught.value)
+
+
+def test_a_checkpoint_that_may_not_be_written_wants_permission_not_room(tmp_path: Path) -> None:
+    with pytest.raises(UserError) as caught, checkpoint._writing(tmp_path, 12345):
+        raise PermissionError(13, "Permission denied", f"{tmp_path}/arrays")
+    assert "with permission to write, the same command goes on" in str(caught.value)
+    assert "room" not in str(caught.value)

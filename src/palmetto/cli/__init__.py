@@ -13,7 +13,19 @@ import typer
 
 from palmetto import __version__, streams
 from palmetto.cli import corpus, tokenizer
-from palmetto.cli.common import Directory, Json, Mesh, Overrides, RecipeName, RunOption, answer, quiet_libraries, say
+from palmetto.cli.common import (
+    Directory,
+    Json,
+    Mesh,
+    Overrides,
+    RecipeName,
+    RunOption,
+    SourceOption,
+    answer,
+    path,
+    quiet_libraries,
+    say,
+)
 from palmetto.cli.runs import answer_summary, check_devices, existing, prepare
 from palmetto.errors import RunStopped, UserError
 
@@ -110,7 +122,7 @@ def palmetto(
 def run(
     recipe: RecipeName,
     overrides: Overrides = None,
-    source: Annotated[str | None, typer.Option(help="A file or folder of text, in place of the recipe's.")] = None,
+    source: SourceOption = None,
     run: RunOption = None,
     as_json: Json = False,
 ) -> None:
@@ -278,6 +290,9 @@ def long_context(
     directory: Directory,
     times: Annotated[int, typer.Option(min=2, help="How many times the trained length.")] = 4,
     sequences: Annotated[int, typer.Option(min=1, help="Stretches of held-out text, at most.")] = 64,
+    out: Annotated[
+        Path | None, typer.Option(parser=path, metavar="DIR", help="Where to write it; by default the run directory.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Run the newest checkpoint beyond its trained length, by each way there is: perplexity by position."""
@@ -288,7 +303,7 @@ def long_context(
     from palmetto.report import long_context
 
     trained = run.recipe.model_length
-    long_context.write(curves, trained, run.path)
+    long_context.write(curves, trained, out or run.path, run.path.resolve().name)
     answer(long_context.values(curves, trained), long_context.table(curves, trained), as_json)
 
 
@@ -297,8 +312,10 @@ def sweep(
     recipe: RecipeName,
     axes: Annotated[list[str] | None, typer.Argument(metavar="[KEY.PATH=VALUE,VALUE]...", help="What to try.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Train every choice with so many seeds, from 0.")] = 3,
-    out: Annotated[Path | None, typer.Option(help="The sweep's directory; by default sweeps/RECIPE.")] = None,
-    source: Annotated[str | None, typer.Option(help="A file or folder of text, in place of the recipe's.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(parser=path, metavar="DIR", help="The sweep's directory; by default sweeps/RECIPE.")
+    ] = None,
+    source: SourceOption = None,
     as_json: Json = False,
 ) -> None:
     """Train all combinations of choices and seeds, and compare them; exit 0 if every run finished, 1 if not."""
@@ -350,13 +367,20 @@ def plan(
 
 
 @app.command()
-def report(directory: Directory, as_json: Json = False) -> None:
+def report(
+    directory: Directory,
+    out: Annotated[
+        Path | None,
+        typer.Option(parser=path, metavar="DIR", help="Where to write it, or FILE.html; by default the run directory."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
     """Write the run's report: one self-contained HTML page."""
     from palmetto import stages
 
     run = existing(directory)
-    stages.write_report(run, say)
-    answer({"report": str(run.report)}, str(run.report), as_json)
+    written = stages.write_report(run, say, out)
+    answer({"report": str(written)}, str(written), as_json)
 
 
 @app.command()

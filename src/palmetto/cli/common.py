@@ -10,13 +10,34 @@ from typing import Annotated, Any
 
 import typer
 
+
+def path(text: str) -> Path:
+    """A path from the command line: ~ is home, wherever it stands behind an option's =. Nothing is no path."""
+    return Path(text_path(text))
+
+
+def text_path(text: str) -> str:
+    """The same as text, for what may be an address or a name."""
+    if not text:
+        raise typer.BadParameter("expected a path, found nothing; the working directory is .")
+    return os.path.expanduser(text)
+
+
 RecipeName = Annotated[
     str, typer.Argument(metavar="RECIPE", help="A shipped one (see `palmetto recipes`) or a YAML file.")
 ]
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="KEY.PATH=VALUE", help="Recipe values to change.")]
-RunOption = Annotated[Path | None, typer.Option("--run", help="The run directory; by default runs/RECIPE.")]
+RunOption = Annotated[
+    Path | None, typer.Option("--run", parser=path, metavar="DIR", help="The run directory; by default runs/RECIPE.")
+]
+SourceOption = Annotated[
+    str | None,
+    typer.Option(
+        "--source", parser=text_path, metavar="PATH", help="A file or folder of text, in place of the recipe's."
+    ),
+]
 Mesh = Annotated[list[str] | None, typer.Argument(metavar="mesh.AXIS=SIZE", help="Another mesh to replay it on.")]
-Directory = Annotated[Path, typer.Argument(metavar="DIR", help="A run directory.")]
+Directory = Annotated[Path, typer.Argument(metavar="DIR", parser=path, help="A run directory.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 

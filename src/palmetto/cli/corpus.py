@@ -5,23 +5,35 @@ from typing import Annotated, Literal
 
 import typer
 
-from palmetto.cli.common import Json, Overrides, RecipeName, answer, say
+from palmetto.cli.common import Json, Overrides, RecipeName, answer, path, say, text_path
 
 app = typer.Typer(help="Build a training mixture from raw files.", no_args_is_help=True)
 quality = typer.Typer(help="A classifier that tells curated text from other.", no_args_is_help=True)
 app.add_typer(quality, name="quality")
 
-Classifier = Annotated[Path, typer.Argument(metavar="FILE", help="A classifier that `quality train` has written.")]
-Curated = Annotated[list[str], typer.Option(help="A file or folder of text as it should be; give several, one each.")]
+Classifier = Annotated[
+    Path, typer.Argument(metavar="FILE", parser=path, help="A classifier that `quality train` has written.")
+]
+Curated = Annotated[
+    list[str],
+    typer.Option(
+        parser=text_path, metavar="PATH", help="A file or folder of text as it should be; give several, one each."
+    ),
+]
 Fields = Annotated[list[str] | None, typer.Option(help="The field of records that holds the text; by default text.")]
-Other = Annotated[list[str], typer.Option(help="A file or folder of other text; give several, one each.")]
+Other = Annotated[
+    list[str],
+    typer.Option(parser=text_path, metavar="PATH", help="A file or folder of other text; give several, one each."),
+]
 
 
 @app.command()
 def build(
     recipe: RecipeName,
     overrides: Overrides = None,
-    out: Annotated[Path | None, typer.Option(help="The corpus's directory; by default corpora/RECIPE.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(parser=path, metavar="DIR", help="The corpus's directory; by default corpora/RECIPE.")
+    ] = None,
     engine: Annotated[
         Literal["local", "ray"], typer.Option(help="Where it runs: this machine, or a cluster.")
     ] = "local",
@@ -30,8 +42,12 @@ def build(
 ) -> None:
     """Sources to clean, weighted documents with a datasheet; each stage skipped when it is done already."""
     from palmetto import corpora, recipes
+    from palmetto.recipe import sense
 
     resolved = recipes.load(recipe, overrides or ())
+    if out is None:
+        sense.check_name(resolved.name, "--out")
+    sense.check(resolved)
     directory = out or Path("corpora") / resolved.name
     manifest = corpora.build(resolved, directory, say, engine, workers)
     answer(manifest, corpora.describe(manifest), as_json)
@@ -41,13 +57,15 @@ def build(
 def quality_train(
     curated: Curated,
     other: Other,
-    out: Annotated[Path, typer.Option(help="Where to write the classifier.")],
+    out: Annotated[Path, typer.Option(parser=path, metavar="FILE", help="Where to write the classifier.")],
     text: Fields = None,
     as_json: Json = False,
 ) -> None:
     """Train on all but a tenth of the documents, which is held out for `report`."""
+    from palmetto.corpus import extras
     from palmetto.corpus.quality import training
 
+    extras.check()
     classifier = training.train(curated, other, out, say, text or training.FIELDS)
     answer({"classifier": str(out), **classifier.trained}, f"{out}: trained", as_json)
 
@@ -55,13 +73,15 @@ def quality_train(
 @quality.command("score")
 def quality_score(
     file: Classifier,
-    source: Annotated[str, typer.Argument(metavar="PATH", help="A file or folder of documents.")],
+    source: Annotated[str, typer.Argument(metavar="PATH", parser=text_path, help="A file or folder of documents.")],
     text: Fields = None,
     as_json: Json = False,
 ) -> None:
     """The score of every document, from 0 to 1, as lines of score and name."""
+    from palmetto.corpus import extras
     from palmetto.corpus.quality import training
 
+    extras.check()
     scores = training.score(file, source, say, text or training.FIELDS)
     rows = [{"name": name, "score": score} for name, score in scores]
     answer(rows, "\n".join(f"{row['score']:.4f} {row['name']}" for row in rows), as_json)
@@ -72,16 +92,20 @@ def quality_report(
     file: Classifier,
     curated: Curated,
     other: Other,
-    out: Annotated[Path, typer.Option(help="The folder to write quality.html, .json and .png to.")],
+    out: Annotated[
+        Path, typer.Option(parser=path, metavar="DIR", help="The folder to write quality.html, .json and .png to.")
+    ],
     alpha: Annotated[float, typer.Option(help="Of the Pareto sampling.")] = 9.0,
     text: Fields = None,
     as_json: Json = False,
 ) -> None:
     """How well it tells held-out documents apart: curves, histograms, the highest and the lowest."""
+    from palmetto.corpus import extras
     from palmetto.corpus.quality import training
     from palmetto.corpus.quality.evaluation import evaluate
     from palmetto.report import quality as page
 
+    extras.check()
     evaluation = evaluate(file, curated, other, say, text or training.FIELDS)
     page.write(evaluation, alpha, out)
     values = page.values(evaluation)

@@ -16,9 +16,11 @@ def prepare(
 ) -> "tuple[Recipe, RunDirectory]":
     """The recipe with what the command line changes in it, and the directory of its run.
 
-    UserError also for an environment that no run can be made in, before any work.
+    UserError, before any work, for an environment that no run can be made in, and for settings that make no sense,
+    unless the run has begun with them.
     """
     from palmetto import recipes, variables
+    from palmetto.recipe import sense
     from palmetto.run_directory import RunDirectory
 
     variables.check()
@@ -27,13 +29,19 @@ def prepare(
     if resolved.corpus.source not in (None, "python"):  # so that the run can be gone on with from anywhere
         corpus = resolved.corpus.model_copy(update={"source": str(Path(resolved.corpus.source).absolute())})
         resolved = resolved.model_copy(update={"corpus": corpus})
-    return resolved, RunDirectory(run or Path("runs") / resolved.name)
+    if run is None:
+        sense.check_name(resolved.name, "--run")
+    directory = RunDirectory(run or Path("runs") / resolved.name)
+    if not directory.begun:
+        sense.check(resolved)
+    return resolved, directory
 
 
 def check_devices(recipe: "Recipe", devices: int) -> None:
-    """UserError if this process cannot have so many, before it reads any text."""
+    """UserError if this process cannot have so many, or JAX cannot start, before it reads any text."""
     from palmetto import environment
 
+    environment.check(recipe.training.threads)
     if devices > recipe.training.threads:  # else there is nothing to refuse, and the environment can wait
         environment.prepare(recipe.training.threads, devices=devices)
 

@@ -6,18 +6,22 @@ from typing import Annotated, Literal
 
 import typer
 
-from palmetto.cli.common import Json, answer
+from palmetto.cli.common import Json, answer, path, text_path
 from palmetto.errors import UserError
 
-Model = Annotated[Path, typer.Argument(metavar="MODEL", help="A vocabulary that `tokenizer train` has written.")]
+Model = Annotated[
+    Path, typer.Argument(metavar="MODEL", parser=path, help="A vocabulary that `tokenizer train` has written.")
+]
 
 app = typer.Typer(help="Train, apply and look at vocabularies.", no_args_is_help=True)
 
 
 @app.command("train")
 def train(
-    source: Annotated[str, typer.Argument(metavar="SOURCE", help="A file or folder of text, or `python`.")],
-    model: Annotated[Path, typer.Option("--out", help="Where to write the vocabulary.")],
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", parser=text_path, help="A file or folder of text, or `python`.")
+    ],
+    model: Annotated[Path, typer.Option("--out", parser=path, metavar="FILE", help="Where to write the vocabulary.")],
     size: Annotated[int, typer.Option(help="Number of pieces.")] = 32768,
     kind: Annotated[Literal["bpe", "unigram"], typer.Option(help="How pieces are found.")] = "bpe",
     as_json: Json = False,

@@ -7,6 +7,7 @@ DIR/manifest.json                what was done, and every file with its digest; 
 DIR/stages/                      notes of the stages, which a later build goes on from
 """
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -82,7 +83,7 @@ def cleaning(recipe: Build) -> Iterator[Stage]:
 def _evaluation(recipe: Build) -> tuple[str, ...]:
     """Paths of the evaluation sets."""
     given = recipe.contamination.evaluation if recipe.contamination else ()
-    return tuple(str(Path(recipe.root or ".") / path) for path in given)
+    return tuple(str(Path(recipe.root or ".") / os.path.expanduser(path)) for path in given)
 
 
 class _Building:

@@ -1,5 +1,6 @@
 """The stage that drops what is not running text, by Gopher's rules and C4's (gopher.py and c4.py list them)."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -104,7 +105,7 @@ class Filters:
 def _bad_words(build: Build) -> tuple[str, ...]:
     if build.filters.bad_words is None:
         return ()
-    path = Path(build.root or ".") / build.filters.bad_words
+    path = Path(build.root or ".") / os.path.expanduser(build.filters.bad_words)
     try:
         return tuple(sorted({line.strip() for line in path.read_text().splitlines() if line.strip()}))
     except (OSError, UnicodeDecodeError) as error:

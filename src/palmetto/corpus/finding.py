@@ -137,6 +137,7 @@ def _expanded(given: str, root: str | None, key: str) -> Iterator[tuple[str, str
         names = [(match[cut:], match, False) for match in matches]
     else:
         base = Path(root or ".").absolute()
+        given = os.path.expanduser(given)
         path = os.path.normpath(base / given)
         if os.path.lexists(path) or not _PATTERN.search(given):
             yield os.path.normpath(given), path, True

@@ -1,4 +1,4 @@
-"""Tasks on a Ray cluster, through Ray Data (`pip install 'palmetto[ray]'`).
+"""Tasks on a Ray cluster, through Ray Data (the extra `ray`).
 
 The same functions run on the same tasks as in processes of one machine, and what they write is the same, byte for byte.
 They hand each other files: the folder that a corpus is built in, and its sources, must lie on a file system that all

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 from palmetto import children, recipes
 from palmetto.errors import RunStopped, UserError
+from palmetto.extras import installation
 from palmetto.planning import hlo, topology
 from palmetto.planning.hlo import Program
 from palmetto.planning.networks import Coordinates
@@ -55,7 +56,7 @@ class DoesNotFit(NamedTuple):
 def require_compiler(on: Topology) -> None:
     """Raises UserError where the compiler for a topology is not installed."""
     if not on.is_gpu and importlib.util.find_spec("libtpu") is None:
-        raise UserError(f"--topology {on.name}: needs the TPU compiler, libtpu: pip install 'palmetto[plan]'")
+        raise UserError(f"--topology {on.name}: needs the TPU compiler, libtpu: {installation('plan')}")
 
 
 def compile_step(recipe: Recipe, on: Topology, sequences: int) -> Compiled | DoesNotFit:

@@ -19,7 +19,7 @@ class Tokens(Section):
 
     vocabulary: Literal["unigram", "bpe"] = "bpe"
     vocabulary_size: Annotated[int, Field(ge=260, le=2**24)]
-    sequence_length: Annotated[int, Field(ge=2)]
+    sequence_length: Annotated[int, Field(ge=2, le=2**24)]
 
 
 class Recipe(Section):

@@ -76,7 +76,7 @@ class Duplicates(Section):
     exact: bool = True
     near: Part | None = 0.8
     """Jaccard similarity of 5-grams from which documents are near duplicates; null: they stay."""
-    permutations: Positive = 128
+    permutations: Annotated[int, Field(ge=1, le=2**16)] = 128
     code: Part | None = 0.9
     """Levenshtein similarity from which files of code are near duplicates; null: they stay."""
     span: NonNegative = 0

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from palmetto.recipe.section import Positive, Section, impossible
+from palmetto.recipe.section import Section, Size, impossible
 
 AXES = ("pod", "data", "stage", "expert", "sequence", "model")
 """The axes of a mesh, slowest network first."""
@@ -22,17 +22,17 @@ _BY_LEAVES = ("pod", "data", "expert")
 class Mesh(Section):
     """Devices by axis; their product is the number of devices. On a CPU as many virtual ones are made."""
 
-    pod: Positive = 1
+    pod: Size = 1
     """Copies of everything, each with its share of the batch (PaLM, section 4)."""
     data: Annotated[int, Field(ge=1, le=MOST_DATA)] = 1
     """Shares of a pod's batch."""
-    stage: Positive = 1
+    stage: Size = 1
     """Consecutive layers each, in a pipeline."""
-    expert: Positive = 1
+    expert: Size = 1
     """Shares of each layer's experts, and of the batch for everything else."""
-    sequence: Positive = 1
+    sequence: Size = 1
     """Shares of each sequence's positions."""
-    model: Positive = 1
+    model: Size = 1
     """Shares of each layer's heads and feed-forward ("tensor parallelism")."""
     zero: Literal[0, 1, 2, 3] = 3
     """What of a model is spread over `data` as well (ZeRO, arXiv 1910.02054): 0 nothing; 1 the optimizer state; 2 also

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from palmetto.recipe.section import Coefficient, Counted, Positive, Rate, Section, impossible
+from palmetto.recipe.section import Coefficient, Counted, Positive, Rate, Section, Size, impossible
 
 Feedforward = Literal["relu", "gelu", "swish", "glu", "geglu", "swiglu"]
 GATED: tuple[Feedforward, ...] = ("glu", "geglu", "swiglu")
@@ -46,7 +46,7 @@ class T5Positions(Section):
     """A learned bias on scores for each head and bucket of distances, each layer its own (arXiv 1910.10683)."""
 
     name: Literal["t5"] = "t5"
-    buckets: Annotated[int, Field(ge=2)] = 32
+    buckets: Annotated[int, Field(ge=2, le=2**16)] = 32
     """Half of them hold one distance each, half grow logarithmically."""
     max_distance: Counted = 128
     """Distances from here on share the last bucket."""
@@ -74,7 +74,7 @@ class LearnedPositions(Section):
     """A learned vector for each position, added to the embedding."""
 
     name: Literal["learned"] = "learned"
-    length: Counted
+    length: Size
     """Positions there are vectors for: no sequence can be longer."""
 
 
@@ -151,7 +151,7 @@ Attention = FullAttention | LocalAttention | StridedAttention | SinkAttention | 
 class Experts(Section):
     """Feed-forward layers that are a mixture of experts (GLaM, arXiv 2112.06905; GShard, arXiv 2006.16668)."""
 
-    count: Counted
+    count: Annotated[int, Field(ge=1, le=2**16)]
     """E, the experts of a layer."""
     top: Positive = 2
     """Experts that each token goes to; their outputs are weighted by the gate's renormalized probabilities."""
@@ -159,7 +159,7 @@ class Experts(Section):
     """Layers every − 1, 2·every − 1, … have experts: with 2 every other, as in GLaM; with 1 all."""
     feedforward: Feedforward | None = None
     """By default model.feedforward. GLaM's experts are ungated: gelu."""
-    d_ff: Positive | None = None
+    d_ff: Size | None = None
     """By default model.d_ff."""
     capacity_factor: Rate | None = None
     """An expert takes at most this many times its even share of a sequence's tokens, in their order; what is over
@@ -183,9 +183,9 @@ class Model(Section):
     The defaults are PaLM's (arXiv 2204.02311, section 2).
     """
 
-    layers: Positive
-    d_model: Annotated[int, Field(ge=2)]
-    heads: Positive
+    layers: Annotated[int, Field(ge=1, le=2**14)]
+    d_model: Annotated[int, Field(ge=2, le=2**20)]
+    heads: Annotated[int, Field(ge=1, le=2**16)]
     key_value_heads: Positive = 1
     """K: 1 is multi-query attention, `heads` multi-head, between them grouped-query."""
     head_size: int | None = None
@@ -223,7 +223,7 @@ class Model(Section):
             if isinstance(values.get(section), dict):
                 values[section] = {"name": usual, **values[section]}
         width, heads = values.get("d_model"), values.get("heads")
-        if isinstance(width, int) and isinstance(heads, int) and width > 0 and heads > 0:
+        if isinstance(width, int) and isinstance(heads, int) and 0 < width <= 2**20 and heads > 0:
             if values.get("head_size") is None:
                 if width % heads:
                     fits = [str(h) for h in range(1, width + 1) if width % h == 0 and width // h % 2 == 0]
@@ -237,10 +237,10 @@ class Model(Section):
 
     @model_validator(mode="after")
     def _check_sizes(self) -> "Model":
-        if self.head_size is None or self.head_size < 1:
-            raise impossible("model.head_size", self.head_size, "must be at least 1")
-        if self.d_ff is None or self.d_ff < 1:
-            raise impossible("model.d_ff", self.d_ff, "must be at least 1")
+        for key, size in (("model.head_size", self.head_size), ("model.d_ff", self.d_ff)):
+            if size is None or not 1 <= size <= 2**24:
+                raise impossible(key, size, f"must be at least 1 and at most {2**24}")
+        assert self.head_size is not None
         if self.heads % self.key_value_heads:
             fits = [str(k) for k in range(1, self.heads + 1) if self.heads % k == 0]
             raise impossible("model.key_value_heads", self.key_value_heads, f"must divide model.heads {self.heads}: "

@@ -1,10 +1,25 @@
 """What every part of a recipe has in common."""
 
-from typing import Annotated
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from palmetto.errors import UserError
+
+_LAYERS = (Annotated, Union, UnionType)
+_SWITCHES = {"yes": True, "on": True, "no": False, "off": False}
+
+
+class PaddedNumber(int):
+    """A whole number that is not written as Python would write it, with the text that it was written as."""
+
+    text: str
+
+    def __new__(cls, value: int, text: str) -> "PaddedNumber":
+        number = super().__new__(cls, value)
+        number.text = text
+        return number
 
 
 class Section(BaseModel):
@@ -12,10 +27,34 @@ class Section(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _as_meant(cls, values: Any) -> Any:
+        """Takes `no` for false where a switch is expected, and 09 for text where text is: names of files, for one."""
+        if not isinstance(values, dict):
+            return values
+        expected = {key: field.annotation for key, field in cls.model_fields.items()}
+        return {key: _as(expected.get(key), value) for key, value in values.items()}
+
+
+def _as(expected: Any, value: Any) -> Any:
+    if expected is bool and isinstance(value, str):
+        return _SWITCHES.get(value.lower(), value)
+    if isinstance(value, PaddedNumber) and _is_text(expected):
+        return value.text
+    return value
+
+
+def _is_text(expected: Any) -> bool:
+    """Whether a type is text, with or without conditions, or None."""
+    return expected is str or (get_origin(expected) in _LAYERS and any(map(_is_text, get_args(expected))))
+
 
 Positive = Annotated[int, Field(ge=1)]
 Counted = Annotated[int, Field(ge=1, lt=2**31)]
 """A count that devices keep in 32 bits."""
+Size = Annotated[int, Field(ge=1, le=2**24)]
+"""What is listed or divided in plans and messages: far beyond any model, and still done in an instant."""
 NonNegative = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]

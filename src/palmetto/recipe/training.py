@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from palmetto.recipe.objectives import CausalObjective, Objective
-from palmetto.recipe.section import Coefficient, Counted, NonNegative, Positive, Rate, Section, impossible
+from palmetto.recipe.section import Coefficient, Counted, NonNegative, Positive, Rate, Section, Size, impossible
 
 
 class Adafactor(Section):
@@ -113,7 +113,7 @@ class Training(Section):
     """How long, on what batches, by which rule; checkpointing and logging."""
 
     steps: Positive
-    batch_size: Annotated[dict[NonNegative, Positive], Field(min_length=1)]
+    batch_size: Annotated[dict[NonNegative, Size], Field(min_length=1)]
     """Sequences a step: a number, or a ramp {step from which: number}."""
     micro_batch: Positive = 1
     """Sequences in a leaf of the gradient tree."""

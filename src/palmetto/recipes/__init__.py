@@ -1,13 +1,14 @@
 """The shipped recipes, and reading one: a name or a YAML file, then dotted overrides."""
 
 import difflib
+import os
 import re
+import reprlib
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, get_args
 
-import yaml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
@@ -15,8 +16,9 @@ from palmetto.errors import UserError, nearest
 from palmetto.recipe import Recipe
 from palmetto.recipe.model import Attention, Positions
 from palmetto.recipe.objectives import Objective
-from palmetto.recipe.section import Section
+from palmetto.recipe.section import PaddedNumber, Section
 from palmetto.recipe.training import Adafactor, AdamW, Cosine, InverseSqrt
+from palmetto.recipes import core_schema
 
 
 def names() -> list[str]:
@@ -37,17 +39,18 @@ def load(recipe: str, overrides: Sequence[str] = ()) -> Recipe:
     """
     if recipe in names():
         text, name = _shipped(recipe), recipe
-    elif Path(recipe).is_file():
-        text, name = _read(recipe), Path(recipe).stem
+    elif (file := Path(os.path.expanduser(recipe))).is_file():
+        text, name = _read(file), file.stem
     else:
-        raise UserError(_missing(recipe))
-    values = _parse(text, recipe)
+        raise UserError(_missing(str(file)) if recipe else "RECIPE: expected a name or a YAML file, found nothing")
+    values = core_schema.parse(text, recipe)
     if not isinstance(values, dict):
         found = "nothing" if values is None else "a list" if isinstance(values, list) else repr(values)[:40]
         raise UserError(f"{recipe}: expected a recipe's keys ({', '.join(Recipe.model_fields)}), found {found}")
     values.setdefault("name", name)
     for override in overrides:
         _apply(values, override)
+    _come_home(values)
     return validate(values)
 
 
@@ -69,12 +72,12 @@ def every_key() -> list[str]:
 
 def dump(recipe: Recipe) -> str:
     """A recipe, fully resolved, as YAML that `load` reads back to the same value."""
-    return yaml.dump(recipe.model_dump(), Dumper=_Dumper, sort_keys=False)
+    return core_schema.dump(recipe.model_dump())
 
 
-def _read(file: str) -> str:
+def _read(file: Path) -> str:
     try:
-        return Path(file).read_text(encoding="utf-8")
+        return file.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise UserError(f"{file}: not UTF-8 (byte {error.start}), so not a recipe") from None
 
@@ -96,62 +99,28 @@ def _shipped(name: str) -> str:
     return Path(str(resources.files(__name__))).joinpath(f"{name}.yaml").read_text()
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML in which 1e-2 is a number (YAML 1.1 wants 1.0e-2) and a repeated key is an error."""
-
-
-class _Dumper(yaml.SafeDumper):
-    """Writes what `_Loader` reads: text that looks like a number to it is quoted."""
-
-
-_NUMBER = (
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d[\d_]*(\.[\d_]*)?([eE][-+]?\d+)|\d[\d_]*\.[\d_]*|\.\d+([eE][-+]?\d+)?|\.(inf|nan))$"),
-    list("-+0123456789."),
-)
-_Loader.add_implicit_resolver(*_NUMBER)
-_Dumper.add_implicit_resolver(*_NUMBER)
-
-
-def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
-    pairs = [(loader.construct_object(k, deep=True), loader.construct_object(v, deep=True)) for k, v in node.value]
-    seen: list[Any] = []
-    for (key, _), (at, _) in zip(pairs, node.value, strict=True):
-        if not isinstance(key, str | int):
-            raise yaml.MarkedYAMLError(problem=f"{key!r} cannot be a key", problem_mark=at.start_mark)
-        if key in seen:
-            raise yaml.MarkedYAMLError(problem=f"the key {key!r} appears twice", problem_mark=at.start_mark)
-        seen.append(key)
-    return dict(pairs)
-
-
-_Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
-
-
-def _parse(text: str, origin: str) -> Any:
-    try:
-        return yaml.load(text, _Loader)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise UserError(f"{origin}{where}: not YAML: {error.problem} {error.context or ''}".rstrip()) from None
-    except yaml.reader.ReaderError as error:
-        raise UserError(f"{origin}: not YAML: character {error.position + 1}: {error.reason}") from None
-
-
 def _apply(values: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise UserError(f"{override!r}: an override is key.path=value, as in training.steps=100")
     section: dict[Any, Any] = values
     # A ramp's stages have numbers as keys: training.batch_size.100=16.
-    *path, last = (int(part) if part.isdigit() else part for part in key.split("."))
+    *path, last = (int(part) if re.fullmatch("[0-9]{1,18}", part) else part for part in key.split("."))
     for part in path:
         inner = section.setdefault(part, {})
         if not isinstance(inner, dict):
             raise UserError(f"{key}: {part} is a value, not a section")
         section = inner
-    section[last] = _parse(text, key)
+    section[last] = core_schema.parse(text, key)
+
+
+def _come_home(values: dict[str, Any]) -> None:
+    """Puts home for ~ in the paths that are no part of a run's identity; others keep it until they are looked for."""
+    corpus = values.get("corpus")
+    if isinstance(corpus, dict):
+        for section, key in ((corpus, "source"), (corpus.get("build"), "root")):
+            if isinstance(section, dict) and isinstance(section.get(key), str):
+                section[key] = os.path.expanduser(section[key])
 
 
 def _explain(error: ErrorDetails) -> str:
@@ -172,12 +141,31 @@ def _explain(error: ErrorDetails) -> str:
     if error["type"] == "model_attributes_type" and path[-1] in _CHOICES:
         name = _OTHER_NAMES.get(str(error["input"]), str(error["input"]))
         kinds = _CHOICES[path[-1]]
-        return f"{key}={error['input']!r}: a section, as in {key}.name={name if name in kinds else next(iter(kinds))}"
+        usual = name if name in kinds else next(iter(kinds))
+        return f"{key}={_shown(error['input'])}: a section, as in {key}.name={usual}"
     if error["type"] == "model_type":
         section = next(s for s in Section.__subclasses__() if s.__name__ == error["ctx"]["class_name"])
-        return f"{key}={error['input']!r}: a section, with the keys {', '.join(section.model_fields)}"
+        return f"{key}={_shown(error['input'])}: a section, with the keys {', '.join(section.model_fields)}"
     message = error["msg"]
-    return f"{key}={error['input']!r}: {message[:1].lower()}{message[1:]}"
+    return f"{key}={_shown(error['input'])}: {message[:1].lower()}{message[1:]}{_to_quote(error)}"
+
+
+def _to_quote(error: ErrorDetails) -> str:
+    """For what YAML takes for a number or a switch where text is expected, how it is had as text."""
+    value = error["input"]
+    if error["type"] != "string_type" or not isinstance(value, bool | int | float):
+        return ""
+    text = value.text if isinstance(value, PaddedNumber) else str(value).lower()
+    *_, name = (part for part in error["loc"] if isinstance(part, str))
+    return f"; to have it as text, quote it, as in {name}: '{text}'"
+
+
+def _shown(value: object) -> str:
+    """A value as a message has it: long ones, and those deep within each other, cut short."""
+    short = reprlib.Repr()
+    short.maxlevel, short.maxstring, short.maxother, short.maxlong = 3, 200, 200, 200
+    short.maxlist = short.maxtuple = short.maxdict = 12
+    return short.repr(value)
 
 
 _CHOICES: dict[str, dict[str, type[Section]]] = {

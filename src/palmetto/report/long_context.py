@@ -21,14 +21,14 @@ _BUCKETS = 32
 """Stretches of positions that the figure shows a mean of."""
 
 
-def write(curves: list[Curve], trained: int, folder: Path) -> None:
+def write(curves: list[Curve], trained: int, folder: Path, directory: str) -> None:
     """Writes long-context.json, .md, .html and .png into a folder; the same curves give the same bytes.
 
-    curves: the model as trained first, then each other way.
+    curves: the model as trained first, then each other way. directory: the run directory's name.
     """
     write_text(folder / "long-context.json", json.dumps(values(curves, trained), indent=1) + "\n")
     write_text(folder / "long-context.md", table(curves, trained))
-    write_text(folder / "long-context.html", html(curves, trained, folder.resolve().name))
+    write_text(folder / "long-context.html", html(curves, trained, directory))
     write_png(figure(curves, trained), folder / "long-context.png")
 
 

@@ -1,5 +1,7 @@
 """The report of a run: one HTML page."""
 
+from pathlib import Path
+
 from palmetto.files import write_text
 from palmetto.report import expert_sections, sections
 from palmetto.report.frame import frame
@@ -7,12 +9,12 @@ from palmetto.report.record import Record, read
 from palmetto.run_directory import RunDirectory
 
 
-def write(run: RunDirectory) -> None:
-    """Writes report.html from whatever the run has by now; what it lacks is named in its place.
+def write(run: RunDirectory, file: Path | None = None) -> None:
+    """Writes report.html, or another file, from whatever the run has by now; what it lacks is named in its place.
 
     The same files give the same bytes. UserError if a file that is there is damaged.
     """
-    write_text(run.report, page(read(run), run.path.resolve().name))
+    write_text(file or run.report, page(read(run), run.path.resolve().name))
 
 
 def page(record: Record, directory: str) -> str:

@@ -131,6 +131,11 @@ class Order:
 
     def check(self, steps: int) -> None:
         """UserError if `steps` steps need more than all epochs hold."""
+        if not self.steps_that_fit():
+            raise UserError(
+                f"training.batch_size: the first step takes {self._end(1, ())} sequences, but {self._holding()}: raise "
+                "training.epochs, lower training.batch_size, or give more text"
+            )
         if steps > self.steps_that_fit():
             raise UserError(
                 f"training.steps={steps}: takes {self._end(steps, ())} sequences, but {self._holding()}: at most "

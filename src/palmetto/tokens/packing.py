@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from palmetto.corpus.documents import Document
+from palmetto.files import naming
 from palmetto.tokens import store
 from palmetto.tokens.shuffle import Shuffle
 from palmetto.tokens.split import Split
@@ -69,7 +70,11 @@ def pack(
     """
     train.parent.mkdir(parents=True, exist_ok=True)
     split = Split(validation_share, sequence_length + 1)
-    with tempfile.TemporaryFile(dir=train.parent) as spool, Shuffle(train.parent, seed) as shuffle:
+    with (
+        naming(train),
+        tempfile.TemporaryFile(dir=train.parent) as spool,
+        Shuffle(train.parent, seed) as shuffle,
+    ):
         start = 0
         for document, ids in _encode(documents, vocabulary):
             spool.write(ids.tobytes())

@@ -119,6 +119,7 @@ class Checkpoints:
         self._orbax = ocp.AsyncCheckpointer(ocp.PyTreeCheckpointHandler())
         self._finisher = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._finishing: Future[None] | None = None
+        self._wanted = 0
 
     def clear_unfinished(self) -> None:
         """Removes what a killed process left half written: what has no manifest, and never was on record."""
@@ -158,7 +159,8 @@ class Checkpoints:
             if is_primary():
                 shutil.rmtree(directory, ignore_errors=True)
         matrices = self._to_matrices(state)
-        with _writing(directory):
+        self._wanted = sum(matrix.nbytes for matrix in jax.tree.leaves(matrices))
+        with _writing(directory, self._wanted):
             self._orbax.save(directory / "arrays", args=ocp.args.PyTreeSave(matrices))
         if jax.process_count() > 1:  # the parts that others hold come by collectives, which keep to one thread
             self._finish(directory, digests(matrices, form), fields)
@@ -167,11 +169,11 @@ class Checkpoints:
 
     def _finish(self, directory: Path, found: tuple[str, str], fields: dict[str, Any]) -> None:
         parameters, optimizer = found
-        with _writing(directory):
+        with _writing(directory, self._wanted):
             self._orbax.wait_until_finished()
         meet("arrays written")
         if is_primary():
-            with _writing(directory):
+            with _writing(directory, self._wanted):
                 self._write_manifest(directory, parameters, optimizer, fields)
         meet("manifest written")
 
@@ -324,13 +326,16 @@ def _one_for_all(what: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _writing(directory: Path) -> Iterator[None]:
-    """Tells in one line what orbax tells in a traceback: usually a disk that is full."""
+def _writing(directory: Path, wanted: int) -> Iterator[None]:
+    """Tells in one line what orbax tells in a traceback: usually a disk that is full. wanted: the arrays' bytes."""
     try:
         yield
     except Exception as error:
-        raise UserError(f"{directory}: the checkpoint could not be written ({_reason(error, directory)}); with room on "
-                        "the disk, the same command goes on from the one before") from error  # fmt: skip
+        reason = _reason(error, directory)
+        room = f"with room on the disk for about {wanted:,} bytes"
+        mended = "with permission to write" if "ermission denied" in reason else room
+        raise UserError(f"{directory}: the checkpoint could not be written ({reason}); {mended}, the same command goes "
+                        "on from the one before") from error  # fmt: skip
 
 
 def _reason(error: Exception, directory: Path) -> str:
@@ -339,6 +344,7 @@ def _reason(error: Exception, directory: Path) -> str:
     Before that tensorstore says what it was about to do, and behind it, as [key='value'], with which options.
     """
     text = re.split(r"\n| \[[\w ]+='", str(error) or type(error).__name__)[0].replace(f"{directory}/", "")
+    text = re.sub(r"\.orbax-checkpoint-tmp(-\d+)?", "", text)  # the name until it is whole
     return text if len(text) <= _REASON else f"…{text[1 - _REASON :]}"
 
 

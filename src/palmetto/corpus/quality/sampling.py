@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ class Quality:
         sources = tuple(name for name, source in build.sources.items() if source.quality)
         if build.quality is None or not sources:
             return None
-        file = Path(build.quality.classifier)
+        file = Path(os.path.expanduser(build.quality.classifier))
         Classifier.load(file)
         return cls(sources, str(file.absolute()), sha256(file), build.quality.alpha)
 

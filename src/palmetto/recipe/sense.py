@@ -1,0 +1,103 @@
+"""Settings that could be meant by nobody: each is valid alone, and together they make no run.
+
+They are looked at when something is begun, and not when a recipe is read: a run that has begun with such a setting goes
+on with it.
+"""
+
+import unicodedata
+
+from palmetto.errors import UserError
+from palmetto.recipe import Recipe
+from palmetto.recipe.corpus import Build
+from palmetto.recipe.section import impossible
+from palmetto.recipe.training import Cosine, Training
+
+_MOST_THREADS = 1024
+_LEAST_SECTION = 64
+_LONGEST_NAME = 200
+
+
+def check(recipe: Recipe) -> None:
+    """UserError that names the key, its value and what would do."""
+    corpus = recipe.corpus
+    if corpus.validation_share > 0.5:
+        raise impossible(
+            "corpus.validation_share",
+            corpus.validation_share,
+            "more would be held out than trained on: at most 0.5, and 0.02 is usual",
+        )
+    if corpus.section_bytes < _LEAST_SECTION:
+        raise impossible(
+            "corpus.section_bytes",
+            corpus.section_bytes,
+            f"sections would be no text any more: at least {_LEAST_SECTION}, and 65536 is usual",
+        )
+    if corpus.build is not None:
+        check_build(corpus.build)
+    _check_training(recipe.training)
+
+
+def check_build(build: Build) -> None:
+    """The same for a corpus."""
+    filters, duplicates = build.filters, build.duplicates
+    if filters.minimum_words > filters.maximum_words:
+        raise impossible(
+            "corpus.build.filters.minimum_words",
+            filters.minimum_words,
+            f"no text would be left, as corpus.build.filters.maximum_words={filters.maximum_words}: 50 is usual",
+        )
+    for kind, share, usual in (("near", duplicates.near, 0.8), ("code", duplicates.code, 0.9)):
+        if share == 0:
+            raise impossible(
+                f"corpus.build.duplicates.{kind}",
+                share,
+                f"any two documents would be duplicates: null keeps them all, and {usual} is usual",
+            )
+
+
+def check_name(name: str, option: str) -> None:
+    """UserError for a recipe's name that cannot be that of a folder; `option` is what would name another."""
+    if wrong := _wrong_in(name):
+        raise UserError(
+            f"name={name[:_LONGEST_NAME]!r}: {wrong}, and the directory is called so: expected a name, as in "
+            f"name=my-run, or a directory with {option}"
+        )
+
+
+def _wrong_in(name: str) -> str:
+    if not name:
+        return "is empty"
+    if "/" in name or name in (".", ".."):
+        return "is a path"
+    if len(name.encode(errors="surrogatepass")) > _LONGEST_NAME:
+        return f"has more than {_LONGEST_NAME} bytes"
+    if any(unicodedata.category(character) in ("Cc", "Cs") for character in name):
+        return "has characters that are no text"
+    return ""
+
+
+def _check_training(training: Training) -> None:
+    schedule = training.schedule
+    if training.threads > _MOST_THREADS:
+        raise impossible(
+            "training.threads",
+            training.threads,
+            f"XLA would start as many threads in every process: at most {_MOST_THREADS}, and 8 is usual",
+        )
+    if not isinstance(schedule, Cosine):
+        return
+    if schedule.warmup > training.steps:
+        raise impossible(
+            "training.schedule.warmup",
+            schedule.warmup,
+            "the warm-up would be longer than the run, "
+            f"training.steps={training.steps}: {training.steps // 20} would do",
+        )
+    if schedule.warmup and schedule.warmup >= (schedule.decay_steps or training.steps):
+        end = "training.steps" if schedule.decay_steps is None else "training.schedule.decay_steps"
+        raise impossible(
+            "training.schedule.warmup",
+            schedule.warmup,
+            "the rate would have fallen before it has risen, "
+            f"by {end}={schedule.decay_steps or training.steps}: fewer steps would do",
+        )

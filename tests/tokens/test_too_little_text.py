@@ -1,0 +1,30 @@
+"""What is advised where the text is too short can be followed."""
+
+from pathlib import Path
+
+import pytest
+
+from palmetto import stages
+from palmetto.errors import UserError
+from palmetto.run_directory import RunDirectory
+from palmetto.tokens.order import Order
+from tests.conftest import RecipeMaker
+
+
+def test_a_text_of_less_than_a_step_is_not_offered_no_steps(tmp_path: Path, tiny_recipe: RecipeMaker) -> None:
+    (tmp_path / "short.txt").write_text("A few words, and no more than these.\n\nAnd then some others.\n")
+    recipe = tiny_recipe(f"corpus.source={tmp_path}/short.txt", "corpus.section_bytes=64", "tokens.vocabulary_size=900")
+    with pytest.raises(
+        UserError, match=r"tokens\.vocabulary_size=900: .*too short for one step: give more text"
+    ) as found:
+        stages.build_tokens(RunDirectory(tmp_path / "run"), recipe, print)
+    assert "training.steps=0" not in str(found.value)
+
+
+def test_windows_for_no_step_do_not_advise_fewer_steps() -> None:
+    with pytest.raises(
+        UserError, match=r"^training\.batch_size: the first step takes 8 sequences, but .*: raise "
+    ) as found:
+        Order(7, ((0, 8),), 0, 1).check(5)
+    assert "training.steps" not in str(found.value)
+    Order(8, ((0, 8),), 0, 1).check(1)
