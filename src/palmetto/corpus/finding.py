@@ -5,7 +5,7 @@ import os
 import posixpath
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from palmetto.corpus import kinds, licences
@@ -51,6 +51,12 @@ class Problem:
     source: str
     name: str
     reason: str
+    size: int = field(default=0, compare=False)
+    """Bytes that are lost with it: of a record, decompressed; of a file, as they lie there."""
+    is_file: bool = field(default=False, compare=False)
+    """Whether it is of a file as such or of a folder, not of one record."""
+    may_pass: bool = field(default=False, compare=False)
+    """Whether the same bytes may be readable at another time: a file that is missing, a network that fails."""
 
 
 @dataclass(frozen=True)

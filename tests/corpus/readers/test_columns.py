@@ -65,6 +65,29 @@ def test_a_quote_that_never_ends_loses_nothing(tmp_path: Path) -> None:
     assert record.text.count("line") == 50_000
 
 
+def test_a_quote_that_never_ends_costs_its_row(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(
+        'id,text\n1,one\n2,"open\n3,three\n4,"four ""4""\nand more"\n5,five"\n6,"in "the" middle"\n7,"open\n8,last\n'
+    )
+    items = reading_of(tmp_path / "a.csv")
+    assert [(item.name, item.text) for item in items if isinstance(item, Record)] == [
+        ("a.csv:2", "one"), ("a.csv:4", "three"), ("a.csv:6", 'four "4"\nand more'), ("a.csv:7", 'five"'),
+        ("a.csv:8", 'in the" middle"'), ("a.csv:10", "last"),
+    ]  # fmt: skip
+    assert [(item.name, item.size) for item in items if isinstance(item, Problem)] == [("a.csv:3", 8), ("a.csv:9", 8)]
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.parquet"])
+def test_two_columns_of_one_name_are_refused(tmp_path: Path, name: str) -> None:
+    names = ["text", "id", "text"]
+    table = pa.Table.from_arrays([pa.array(["x"])] * 3, names=names)
+    parquet.write_table(table, tmp_path / "a.parquet")
+    (tmp_path / "a.csv").write_text(",".join(names) + "\nx,y,z\n")
+    with pytest.raises(UserError, match=r"2 columns are named `text`; .*sources\.s\.text to another"):
+        reading_of(tmp_path / name)
+    assert reading_of(tmp_path / "a.parquet", text=["id"]) == [Record("a.parquet:0", "x")]
+
+
 @pytest.mark.parametrize("extension", ["", ".gz"])
 def test_parquet(tmp_path: Path, extension: str) -> None:
     table = pa.table(
@@ -120,10 +143,14 @@ def test_damaged_parquet(tmp_path: Path) -> None:
     whole = path.read_bytes()
     start = parquet.ParquetFile(path).metadata.row_group(2).column(0).data_page_offset
     path.write_bytes(whole[: start + 8] + bytes(64) + whole[start + 72 :])
-    *records, problem = reading_of(path)
-    assert [record.text for record in records if isinstance(record, Record)] == texts[: len(records)]
-    assert len(records) >= 1000
-    assert isinstance(problem, Problem)
+    items = reading_of(path)
+    records = [item for item in items if isinstance(item, Record)]
+    (problem,) = [item for item in items if isinstance(item, Problem)]
+    lost = int(problem.reason.partition("; ")[2].partition(" rows")[0].replace(",", ""))
+    assert [record.text for record in records] == texts[: 3000 - lost] + texts[3000:]
+    assert [record.name for record in records[-1000:]] == [f"a.parquet:{row}" for row in range(3000, 4000)]
+    assert 0 < lost <= 1000
+    assert problem.size > 0
     assert problem.reason.startswith("damaged or not Parquet (")
     for content in (whole[:-20], b"", b"PAR1 and nothing", whole[:100]):
         path.write_bytes(content)
