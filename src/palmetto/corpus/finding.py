@@ -115,7 +115,7 @@ def find(source: Source, root: str | None, source_name: str) -> Found:
     found = Found(
         tuple(files[name] for name in sorted(files)),
         tuple(Passed(source_name, name, reason) for name, reason in sorted(passed.items()) if name not in files),
-        tuple(Problem(source_name, name, reason) for name, reason in sorted(problems.items())),
+        tuple(Problem(source_name, name, reason, is_file=True) for name, reason in sorted(problems.items())),
     )
     if not found.files:
         raise UserError(f"{key}: no file to read in {', '.join(source.paths)}; {_instead(found, source)}")

@@ -28,6 +28,7 @@ _SURE = 1 << 16
 _LOOK_BACK = 1 << 20
 """Compressed bytes that are searched for the next member behind the place of a damage: more than a block of any kind."""
 _CHUNK = 1 << 20
+_CUT_SHORT = "cut short"
 
 
 class TooLong(ValueError):
@@ -142,7 +143,7 @@ class _Decompressed(io.RawIOBase):
             compressed = self._rest or self._read()
             if not compressed:
                 if self._member is not None:
-                    self._end("cut short", 0)
+                    self._end(_CUT_SHORT, 0)
                 break
             self._decompress(compressed)
         count = min(len(buffer), len(self._ready))
@@ -202,7 +203,11 @@ class _Decompressed(io.RawIOBase):
                 start = len(data)
                 break
         goes_on = start < len(data)
-        self.damages[-1] = Damage(reason, max(0, lost + start), goes_on)
+        size = max(0, lost + start)
+        if reason == _CUT_SHORT:
+            # How much is missing nobody knows: as if it were a half of what is there.
+            size = 0 if goes_on else self.taken // 2
+        self.damages[-1] = Damage(reason, size, goes_on)
         if goes_on:
             self.damage = None
         return goes_on

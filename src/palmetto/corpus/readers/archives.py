@@ -17,6 +17,8 @@ _LINE_BREAKS = re.compile(rb"[\r\n]*")
 _END = b"\r\n\r\n"
 CUT_SHORT = "cut short"
 """Why the last record is not whole."""
+NO_RECORD = "no WARC record"
+"""What bytes between records are."""
 _HEAD_BYTES = 1 << 16
 """The longest head of a record, and what is kept of one that is too long."""
 _SIGN = 64
@@ -47,7 +49,7 @@ def split(file: IO[bytes], resumed: bool) -> Iterator[Raw]:
         buffer.skip_to_head()
     while buffer.want(1):
         buffer.want(_SIGN)
-        yield _record(buffer) if _HEAD.match(buffer.data) else _no_record(buffer, "no WARC record")
+        yield _record(buffer) if _HEAD.match(buffer.data) else _no_record(buffer, NO_RECORD)
 
 
 def _record(buffer: "_Buffer") -> Raw:

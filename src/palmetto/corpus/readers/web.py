@@ -30,7 +30,9 @@ def read_archive(stream: Opened, file: File, source: Source) -> Iterator[Item]:
                 yield from _items(last, f"{file.name}:{number}", file, source)
             number, last = number + 1, raw
         # Damage is told by itself, and so is what of a record it has left.
-        if last is not None and not stream.torn:
+        if number == 1 and last is not None and last.problem == archives.NO_RECORD:
+            number = 0
+        elif last is not None and not stream.torn:
             yield from _items(last, f"{file.name}:{number}", file, source)
     if number == 0 and not stream.damages:
         yield Problem(file.source, file.name, "no WARC records in it", file.size or 0, is_file=True)
