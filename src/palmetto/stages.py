@@ -16,7 +16,7 @@ from palmetto import corpora, environment, recipes
 from palmetto.cluster import Cluster
 from palmetto.corpus import documents
 from palmetto.errors import UserError
-from palmetto.files import read_json, read_json_lines, sha256, write_bytes, write_json
+from palmetto.files import read_json, read_json_lines, sha256, text_bytes, write_bytes, write_json
 from palmetto.progress import Reporter
 from palmetto.recipe import Recipe
 from palmetto.run_directory import RunDirectory
@@ -245,7 +245,7 @@ def write_samples(run: RunDirectory, say: Say) -> None:
     from palmetto.decoding.trained import TrainedModel, samples
 
     say("sampling")
-    write_bytes(run.samples, samples(TrainedModel(run), run).encode(errors="surrogateescape"))
+    write_bytes(run.samples, text_bytes(samples(TrainedModel(run), run)))
     _finish(run, "samples", inputs, [run.samples])
 
 

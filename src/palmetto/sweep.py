@@ -7,7 +7,6 @@ finished is not done again: runs that are whole are passed over, the others go o
 import contextlib
 import hashlib
 import itertools
-import json
 import os
 import re
 import signal
@@ -86,7 +85,7 @@ def plan(recipe: str, axes: Sequence[str], seeds: int, source: str | None, out: 
     varying = [axis for axis in parsed if len(axis.choices) > 1]
     fixed = [o for axis in parsed if len(axis.choices) == 1 for overrides in axis.choices.values() for o in overrides]
     if source is not None:
-        fixed.insert(0, f"corpus.source={json.dumps(source)}")
+        fixed.insert(0, recipes.override("corpus.source", source))
     names = tuple(axis.name for axis in varying)
     choices = [
         (tuple(label for label, _ in combination), tuple(o for _, overrides in combination for o in overrides))

@@ -1,6 +1,5 @@
 """What the commands on runs share: a recipe and its directory from the command line, and the answer of a training."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +17,7 @@ def prepare(
     from palmetto import recipes
     from palmetto.run_directory import RunDirectory
 
-    chosen = [*(overrides or []), *([f"corpus.source={json.dumps(source)}"] if source is not None else [])]
+    chosen = [*(overrides or []), *([recipes.override("corpus.source", source)] if source is not None else [])]
     resolved = recipes.load(recipe, chosen)
     if resolved.corpus.source not in (None, "python"):  # so that the run can be gone on with from anywhere
         corpus = resolved.corpus.model_copy(update={"source": str(Path(resolved.corpus.source).absolute())})

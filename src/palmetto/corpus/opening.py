@@ -28,7 +28,8 @@ _SURE = 1 << 16
 _LOOK_BACK = 1 << 20
 """Compressed bytes that are searched for the next member behind the place of a damage: more than a block of any kind."""
 _CHUNK = 1 << 20
-_CUT_SHORT = "cut short"
+CUT_SHORT = "cut short"
+"""The damage of a file that ends within a member."""
 
 
 class TooLong(ValueError):
@@ -86,15 +87,17 @@ class Opened:
 
     def whole(self) -> bytes:
         """The bytes of the stretch that is being read, to its end. Raises TooLong where they are a bomb's."""
-        if self._stream is None:
-            return self.file.read()
-        data = bytearray()
-        while chunk := self.file.read(_CHUNK):
-            data += chunk
-            if len(data) > max(RECORD_BYTES, RATIO * self._stream.taken):
-                raise TooLong(f"{self._stream.taken:,} compressed bytes give more than {len(data):,}, as those of a "
+        return b"".join(self.pieces(is_record=True)) if self._stream else self.file.read()
+
+    def pieces(self, is_record: bool) -> Iterator[bytes]:
+        """The same piece by piece; raises TooLong only where they are to be one record."""
+        length = 0
+        while piece := self.file.read(_CHUNK):
+            length += len(piece)
+            if is_record and self._stream and length > max(RECORD_BYTES, RATIO * self._stream.taken):
+                raise TooLong(f"{self._stream.taken:,} compressed bytes give more than {length:,}, as those of a "
                               "decompression bomb do; if it is text, decompress it")  # fmt: skip
-        return bytes(data)
+            yield piece
 
 
 def lines(file: IO[bytes]) -> Iterator[bytes | int]:
@@ -143,7 +146,7 @@ class _Decompressed(io.RawIOBase):
             compressed = self._rest or self._read()
             if not compressed:
                 if self._member is not None:
-                    self._end(_CUT_SHORT, 0)
+                    self._end(CUT_SHORT, 0)
                 break
             self._decompress(compressed)
         count = min(len(buffer), len(self._ready))
@@ -204,7 +207,7 @@ class _Decompressed(io.RawIOBase):
                 break
         goes_on = start < len(data)
         size = max(0, lost + start)
-        if reason == _CUT_SHORT:
+        if reason == CUT_SHORT:
             # How much is missing nobody knows: as if it were a half of what is there.
             size = 0 if goes_on else self.taken // 2
         self.damages[-1] = Damage(reason, size, goes_on)

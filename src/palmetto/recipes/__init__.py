@@ -72,6 +72,12 @@ def dump(recipe: Recipe) -> str:
     return yaml.dump(recipe.model_dump(), Dumper=_Dumper, sort_keys=False)
 
 
+def override(key: str, text: str) -> str:
+    """The override that sets a key to a text, whatever characters are in it."""
+    plain = (c if " " <= c <= "~" and c not in '"\\' else f"\\U{ord(c):08x}" for c in text)
+    return f'{key}="{"".join(plain)}"'
+
+
 def _read(file: str) -> str:
     try:
         return Path(file).read_text(encoding="utf-8")

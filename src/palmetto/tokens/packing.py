@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from palmetto.corpus.documents import Document
+from palmetto.corpus.documents import Document, cut, cut_anywhere
 from palmetto.errors import UserError
 from palmetto.tokens import store
 from palmetto.tokens.store import TokenStore
@@ -20,6 +20,8 @@ from palmetto.tokens.vocabulary import Vocabulary
 
 # Enough text to keep all cores encoding, little enough to hold as Python integers.
 _BATCH_BYTES = 8 << 20
+_PARTS = 8
+"""Of a text that has to be divided: enough for both halves."""
 
 
 @dataclass(frozen=True)
@@ -80,11 +82,16 @@ def pack(
     with tempfile.TemporaryFile(dir=train.parent) as spool:
         encoded = []
         start = 0
+        last = ""
         for document, ids in _encode(documents, vocabulary):
+            last = document.text
             spool.write(ids.tobytes())
             encoded.append(_Encoded(_digest(document.text), document.size, start, len(ids)))
             start += len(ids)
         spool.flush()
+        if (different := len({document.digest for document in encoded})) < 2:
+            raise UserError(f"{different} different documents: training and validation need one each at least; give "
+                            f"more text{_advice(last)}")  # fmt: skip
         held_out, kept = _split(encoded, validation_share, sequence_length)
         tokens: npt.NDArray[np.int32] = np.memmap(spool, np.int32, "r", shape=(start,))
 
@@ -116,6 +123,17 @@ def unigram_entropy(opened: TokenStore) -> float:
     return math.fsum(-shares * np.log(shares))
 
 
+def _advice(text: str) -> str:
+    """The sections, if any will do, that make one text several different documents."""
+    size = len(text.encode("utf-8", "surrogatepass")) // _PARTS
+    while size:
+        sections = cut(text, size)
+        if len(set(sections if len(sections) > 1 else cut_anywhere(text, size))) > 1:
+            return f", or set corpus.section_bytes={size}, so that this text becomes several documents"
+        size //= 2
+    return ""
+
+
 def _encode(documents: Iterable[Document], vocabulary: Vocabulary) -> Iterator[tuple[Document, npt.NDArray[np.int32]]]:
     """Yields each document with its ids, [eod] at their end."""
     end = np.array([vocabulary.eod], np.int32)
@@ -145,11 +163,7 @@ def _split(documents: list[_Encoded], share: float, sequence_length: int) -> tup
     """
     ordered = sorted(documents, key=lambda document: document.digest)
     groups = [list(copies) for _, copies in itertools.groupby(ordered, key=lambda document: document.digest)]
-    if len(groups) < 2:
-        raise UserError(
-            f"{len(groups)} different documents: training and validation need one each at least; give more text, or "
-            "lower corpus.section_bytes so that a long text becomes several documents"
-        )
+    assert len(groups) > 1, "a document for each half"
     count = sum(int.from_bytes(group[0].digest[:8]) < share * 2**64 for group in groups)
     if count == len(groups):
         count = 1
