@@ -151,3 +151,15 @@ def test_writes_are_made_durable_before_they_are_named(tmp_path: Path, monkeypat
     note("replace")
     files.write_text(tmp_path / "file", "text")
     assert calls == ["fsync", "replace", "fsync"]
+
+
+@given(st.text(st.characters(exclude_categories=()) | st.sampled_from("\ud83d\ude00\udcff")))
+def test_any_text_has_bytes(text: str) -> None:
+    data = files.text_bytes(text)
+    if not any("\ud800" <= character <= "\udfff" for character in text):
+        assert data == text.encode()
+    assert files.text_bytes(data.decode("utf-8", "surrogateescape")) == data
+
+
+def test_bytes_of_surrogates() -> None:
+    assert files.text_bytes("é\udcff \ud83d!") == b"\xc3\xa9\xff \xed\xa0\xbd!"

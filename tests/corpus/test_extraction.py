@@ -161,7 +161,11 @@ def test_a_source_without_documents(mixed: Path, tmp_path: Path) -> None:
     ("name", "content", "message"),
     [
         ("a.jsonl.gz", gzip.compress(LINES)[:-9000], r"bytes of its files could not be read, \d\d\.\d%"),
-        ("a.jsonl", LINES[:4000] + b'{"text": "' + b"x" * 9000 + b"\n", r"bytes of its records could not be read, \d\d"),
+        (
+            "a.jsonl",
+            LINES[:4000] + b'{"text": "' + b"x" * 9000 + b"\n",
+            r"bytes of its records could not be read, \d\d",
+        ),
         ("a.warc", b"no archive" * 9, r"1 of 2 files could not be read, 50\.0%"),
     ],
 )

@@ -130,7 +130,7 @@ def cut_anywhere(text: str, section_bytes: int) -> list[str]:
         end = data.rfind(b" ", 0, section_bytes) + 1 or section_bytes
         while end > 1 and data[end] & 0xC0 == 0x80:  # within a character
             end -= 1
-        while data[end] & 0xC0 == 0x80:  # which is longer than a section
+        while end < len(data) and data[end] & 0xC0 == 0x80:  # which is longer than a section
             end += 1
         sections.append(data[:end])
         data = data[end:]

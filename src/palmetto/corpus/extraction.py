@@ -272,11 +272,12 @@ def _tell(problems: list[Problem], passed: tuple[Passed, ...], frames: dict[str,
 def _check(build: Build, found: dict[str, Found], counts: Counts, problems: list[Problem]) -> None:
     for name in build.sources:
         failed = [problem for problem in problems if problem.source == name]
-        lost, of, what = max(_losses(found[name], counts.before.get(name, (0, 0)), failed), key=_share)
-        if _share((lost, of, what)) > build.failures:
+        loss = max(_losses(found[name], counts.before.get(name, (0, 0)), failed), key=_share)
+        if _share(loss) > build.failures:
+            lost, of, what = loss
             first = f"{failed[0].name} ({failed[0].reason})"
-            raise RunStopped(f"{name}: {lost:,} of {of:,}{what} could not be read, {_share((lost, of, what)):.1%}, more "
-                             f"than corpus.build.failures={build.failures}; the first: {first}")  # fmt: skip
+            raise RunStopped(f"{name}: {lost:,} of {of:,}{what} could not be read, {_share(loss):.1%}, more than "
+                             f"corpus.build.failures={build.failures}; the first: {first}")  # fmt: skip
         if not counts.after.get(name, (0, 0))[0]:
             dropped = counts.dropped.get(name, {})
             why = ", ".join(f"{reason} {count:,}" for reason, (count, _) in sorted(dropped.items()))

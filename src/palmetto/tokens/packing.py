@@ -129,7 +129,7 @@ def _advice(text: str) -> str:
     while size:
         sections = cut(text, size)
         if len(set(sections if len(sections) > 1 else cut_anywhere(text, size))) > 1:
-            return f", or set corpus.section_bytes={size}, so that this text becomes several documents"
+            return f", or lower corpus.section_bytes to {size}, so that this text becomes several documents"
         size //= 2
     return ""
 

@@ -13,7 +13,6 @@ from palmetto.corpus.finding import Problem
 from palmetto.corpus.records import Dropped, Record
 from tests.corpus.reading_of import reading_of
 
-
 CHECKED = zstandard.ZstdCompressor(write_checksum=True)
 
 
