@@ -26,7 +26,7 @@ given is lost."""
 _SURE = 1 << 16
 """Bytes that a member must give, or all that it has, to be taken for one after damage."""
 _LOOK_BACK = 1 << 20
-"""Compressed bytes before the place of a damage that are searched for the next member: more than a block of any kind."""
+"""Compressed bytes before a damage that are searched for the next member: more than a block of any kind."""
 _CHUNK = 1 << 20
 CUT_SHORT = "cut short"
 """The damage of a file that ends within a member."""

@@ -113,7 +113,7 @@ class Build(Section):
     """The folder that relative paths lie in; null: the working directory."""
     sources: Annotated[dict[SourceName, Source], Field(min_length=1)]
     failures: Share = 0.01
-    """Share of a source's documents that may be unreadable before the build stops."""
+    """Share of a source's documents, files or bytes that may be unreadable before the build stops."""
     languages: Names | None = None
     """Those kept; null: all."""
     personal_data: Literal["mask", "keep"] = "mask"

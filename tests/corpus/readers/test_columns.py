@@ -1,5 +1,6 @@
 """Tables."""
 
+import gzip
 import io
 from pathlib import Path
 
@@ -102,8 +103,6 @@ def test_parquet(tmp_path: Path, extension: str) -> None:
     parquet.write_table(table, buffer)
     data = buffer.getvalue()
     if extension:
-        import gzip
-
         data = gzip.compress(data)
     name = f"a.parquet{extension}"
     (tmp_path / name).write_bytes(data)
@@ -157,3 +156,17 @@ def test_damaged_parquet(tmp_path: Path) -> None:
         (problem,) = reading_of(path)
         assert isinstance(problem, Problem)
         assert "\n" not in problem.reason
+
+
+def test_a_damaged_member_costs_its_rows(tmp_path: Path) -> None:
+    rows = [f"{number},text {number * 7919}\n" for number in range(3000)]
+    parts = ["id,text\n" + "".join(rows[:1000]), "".join(rows[1000:2000]), "".join(rows[2000:])]
+    members = [bytearray(gzip.compress(part.encode(), mtime=0)) for part in parts]
+    members[1][20:80] = bytes(60)
+    (tmp_path / "a.csv.gz").write_bytes(b"".join(members))
+    *records, problem = reading_of(tmp_path / "a.csv.gz")
+    assert [record.text for record in records if isinstance(record, Record)] == [
+        f"text {number * 7919}" for number in (*range(1000), *range(2000, 3000))
+    ]
+    assert isinstance(problem, Problem)
+    assert problem.reason.endswith("what comes before and after is kept")

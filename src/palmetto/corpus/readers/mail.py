@@ -19,14 +19,9 @@ def read_mail(stream: Opened, file: File, source: Source) -> Iterator[Item]:
     """A document a message: its subject and its text, quoted replies included; no other headers, no attachments."""
     number = 0
     for stretch, part in enumerate(stream.stretches()):
-        last: bytes | int | None = None
         for data in _messages(part, resumed=stretch > 0):
-            if last is not None:
-                yield _item(last, f"{file.name}:{number}", file, source)
-            number, last = number + 1, data
-        # The message in which damage ends a stretch is not whole, and told with it.
-        if last is not None and not (stream.torn and stretch + number > 1):
-            yield _item(last, f"{file.name}:{number}", file, source)
+            number += 1
+            yield _item(data, f"{file.name}:{number}", file, source)
 
 
 def _item(data: bytes | int, name: str, file: File, source: Source) -> Item:

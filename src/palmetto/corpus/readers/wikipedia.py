@@ -1,5 +1,6 @@
 """Dumps of MediaWiki (Wikipedia's pages-articles.xml), read page by page; a page of broken XML costs itself."""
 
+import itertools
 import re
 from collections.abc import Iterator
 from typing import IO
@@ -15,7 +16,7 @@ from palmetto.recipe.corpus import Source
 _ARTICLES = "0"
 _BEGIN, _END = b"<page>", b"</page>"
 _SIGN = re.compile(rb"</?page>")
-_CLOSED = re.compile(rb"\s*</mediawiki>\s*")
+_CLOSED = re.compile(rb"</mediawiki>\s*$")
 _DECLARATION = re.compile(rb"\s*<\?xml[^>]*\?>")
 _CHUNK = 1 << 18
 
@@ -28,21 +29,17 @@ def read_dump(stream: Opened, file: File, source: Source) -> Iterator[Item]:
     base, number, declaration = "", 0, b""
     for stretch, part in enumerate(stream.stretches()):
         pieces = _pieces(part)
+        piece = next(pieces)
         if stretch == 0:
-            head = next(pieces)
-            declaration = found.group() if (found := _DECLARATION.match(head)) else b""
-            base, wrong = _described(head)
+            declaration = found.group() if (found := _DECLARATION.match(piece)) else b""
+            base, wrong = _described(piece)
             if wrong and not stream.damage:
                 yield Problem(file.source, file.name, wrong, file.size or 0, is_file=True)
-            if wrong:
                 return
-        piece, rest = b"", stretch > 0
+        elif piece.startswith(_BEGIN):
+            pieces = itertools.chain([piece], pieces)
         for piece in pieces:
-            if not piece.strip() or _CLOSED.fullmatch(piece):
-                continue
-            # Behind a damage comes the rest of a page that is damaged.
-            rest, is_rest = False, rest and not piece.startswith(_BEGIN)
-            if is_rest:
+            if not piece.strip() or _CLOSED.search(piece):
                 continue
             number += 1
             name = f"{file.name}:{number}"
@@ -52,7 +49,7 @@ def read_dump(stream: Opened, file: File, source: Source) -> Iterator[Item]:
                 # Of the page in which a stretch ends by damage the damage is told.
                 if not (stream.torn and not piece.endswith(_END)):
                     yield Problem(file.source, name, str(error), len(piece))
-        if not stream.damage and not piece.startswith(_BEGIN) and not _CLOSED.fullmatch(piece):
+        if not stream.damage and not piece.startswith(_BEGIN) and not _CLOSED.search(piece):
             yield Problem(file.source, file.name, "broken XML (it does not end); what comes before is kept")
 
 
@@ -78,7 +75,8 @@ def _described(head: bytes) -> tuple[str, str]:
 
 
 def _pieces(file: IO[bytes]) -> Iterator[bytes]:
-    """The beginning of a dump, up to its first page; then its pages, one by one, and what lies between and behind them.
+    """The beginning of a dump, up to its first page, or what a damage has left of one; then its pages, one by one, and
+    what lies between and behind them.
 
     A page that does not end goes to the beginning of the next. Of a piece that is longer than RECORD_BYTES its
     beginning alone.
