@@ -62,6 +62,7 @@ def build_tokens(run: RunDirectory, recipe: Recipe, say: Say) -> None:
 
     if not _complete(run, "vocabulary", vocabulary_inputs):
         _describe_source(source, say)
+        packing.check_divisible(texts())
         vocabulary = _train_vocabulary(texts, recipe, say) if made is None else Vocabulary.load(made)
         vocabulary.save(run.vocabulary)
         _finish(run, "vocabulary", vocabulary_inputs, [run.vocabulary])

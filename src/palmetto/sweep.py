@@ -106,6 +106,10 @@ def plan(recipe: str, axes: Sequence[str], seeds: int, source: str | None, out: 
         if (twin := seen.setdefault(found[0].digest, label)) != label:
             raise UserError(f"{label}: the same run as {twin}; expected choices that differ in what is trained")
     out = out or Path("sweeps") / name
+    sources = {each.corpus.source for found in loaded for each in found} - {documents.PYTHON}
+    if any(out.resolve() == Path(str(source)).resolve() for source in sources):
+        raise UserError(f"--out {out}: the source itself; expected another directory, as in {out}/sweep, which is no "
+                        "part of the source")  # fmt: skip
     points = []
     for seed in range(seeds):
         for number, (labels, _) in enumerate(choices):

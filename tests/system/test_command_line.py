@@ -165,7 +165,8 @@ def test_a_run_within_its_own_source_of_odd_text(make_runs: Callable[[Path], Run
     assert (books / "runs" / "mine" / "ledger.jsonl").read_bytes().startswith(ledger)
     assert b"\xed\xa0\xbd" in (books / "runs" / "mine" / "samples.txt").read_bytes()
     _, err = runs("run", runs.recipe, "--source", books, "--run", books, expect=2)
-    assert "the directory of a run" in err
+    assert "the source itself" in err
+    assert sorted(path.name for path in books.iterdir()) == ["a.jsonl", "runs"]
 
 
 def test_two_processes_cannot_train_in_one_directory(quick: Runs) -> None:

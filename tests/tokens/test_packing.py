@@ -129,8 +129,12 @@ def test_the_advice_for_one_text_works(tmp_path: Path, text: str) -> None:
 
     with pytest.raises(UserError) as caught:
         pack(tmp_path / "tokens", read(1 << 16))
+    with pytest.raises(UserError) as early:
+        packing.check_divisible(read(1 << 16))
+    assert str(early.value) == str(caught.value)
     found = re.search(r"lower corpus\.section_bytes to (\d+)", str(caught.value))
     assert found is not None
+    packing.check_divisible(read(int(found[1])))
     packed = pack(tmp_path / "tokens", read(int(found[1])))
     assert packed.train.documents > 1
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from palmetto.cli.common import answer
+from palmetto.errors import UserError
 
 if TYPE_CHECKING:
     from palmetto.recipe import Recipe
@@ -22,7 +23,14 @@ def prepare(
     if resolved.corpus.source not in (None, "python"):  # so that the run can be gone on with from anywhere
         corpus = resolved.corpus.model_copy(update={"source": str(Path(resolved.corpus.source).absolute())})
         resolved = resolved.model_copy(update={"corpus": corpus})
-    return resolved, RunDirectory(run or Path("runs") / resolved.name)
+    directory = run or Path("runs") / resolved.name
+    if (
+        resolved.corpus.source not in (None, "python")
+        and directory.resolve() == Path(str(resolved.corpus.source)).resolve()
+    ):
+        raise UserError(f"--run {directory}: the source itself; expected another directory, as in {directory}/run, "
+                        "which is no part of the source")  # fmt: skip
+    return resolved, RunDirectory(directory)
 
 
 def check_devices(recipe: "Recipe", devices: int) -> None:

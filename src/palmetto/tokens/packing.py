@@ -89,9 +89,8 @@ def pack(
             encoded.append(_Encoded(_digest(document.text), document.size, start, len(ids)))
             start += len(ids)
         spool.flush()
-        if (different := len({document.digest for document in encoded})) < 2:
-            raise UserError(f"{different} different documents: training and validation need one each at least; give "
-                            f"more text{_advice(last)}")  # fmt: skip
+        if len({document.digest for document in encoded}) < 2:
+            raise _indivisible(last)
         held_out, kept = _split(encoded, validation_share, sequence_length)
         tokens: npt.NDArray[np.int32] = np.memmap(spool, np.int32, "r", shape=(start,))
 
@@ -123,15 +122,27 @@ def unigram_entropy(opened: TokenStore) -> float:
     return math.fsum(-shares * np.log(shares))
 
 
-def _advice(text: str) -> str:
-    """The sections, if any will do, that make one text several different documents."""
+def check_divisible(documents: Iterable[Document]) -> None:
+    """UserError unless there are two different documents, one for each half; reads until there are."""
+    last: str | None = None
+    for document in documents:
+        if last not in (None, document.text):
+            return
+        last = document.text
+    raise _indivisible(last or "")
+
+
+def _indivisible(text: str) -> UserError:
+    """The refusal of a single text, with the sections, if any will do, that make it several different documents."""
     size = len(text.encode("utf-8", "surrogatepass")) // _PARTS
     while size:
         sections = cut(text, size)
         if len(set(sections if len(sections) > 1 else cut_anywhere(text, size))) > 1:
-            return f", or lower corpus.section_bytes to {size}, so that this text becomes several documents"
+            break
         size //= 2
-    return ""
+    advice = f", or lower corpus.section_bytes to {size}, so that this text becomes several documents" if size else ""
+    return UserError(f"{int(bool(text))} different documents: training and validation need one each at least; give "
+                     f"more text{advice}")  # fmt: skip
 
 
 def _encode(documents: Iterable[Document], vocabulary: Vocabulary) -> Iterator[tuple[Document, npt.NDArray[np.int32]]]:
