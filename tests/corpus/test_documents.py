@@ -210,6 +210,7 @@ OURS = {
     "a run": (*RUN, "ledger.jsonl", "samples.txt"),
     "a run that is begun": RUN,
     "a run that was copied": ("recipe.yaml", "ledger.jsonl", "samples.txt"),
+    "a run that failed": ("sweep-log.txt",),
     "a sweep": ("text.json", "sweep.json", "sweep.md"),
     "a corpus": ("manifest.json", ".lock", "stages/texts.jsonl", "documents/a.jsonl"),
     "a corpus that is begun": (".lock", "stages/texts.jsonl"),
