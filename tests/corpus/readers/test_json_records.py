@@ -159,6 +159,7 @@ def test_an_array_in_pieces_of_any_size(
         (b'{"text": "x"} {"body": 1}', ["x"], "a.json:2: no field `text`, its fields: 'body'"),
         (b'[{"text": "x"}, {"text": "\xea\xb0"}, {"text": "z"}]', ["x", "z"], "a.json:2: not JSON (broken UTF-8 at"),
         (b'[{"id": 1, "text": "x"}, {"id": 2 "a": [{"text": "q"}]}, {"id": 3, "text": "z"}]', ["x", "z"], "a.json:2:"),
+        (b'[{"text" "x", "a": {"b": 1}}, {"id": 1, "text": "y"}, {"id": 2, "text": "z"}]', ["y", "z"], "a.json:1: not"),
         (b'[{"text" "x"}, {"id": 1, "a": {"b": 2}, "text": "z"}]', ["z"], "a.json:1: not JSON (Expecting ':'"),
         (b"text", [], "a.json:1: not JSON (Expecting value at character 0 of it)"),
     ],

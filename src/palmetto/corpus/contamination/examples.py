@@ -168,9 +168,10 @@ def _parquet_records(data: bytes, path: Path) -> Iterable[Any]:
 
     try:
         table = parquet.read_table(io.BytesIO(data))
-        if twice := [name for name in table.column_names if table.column_names.count(name) > 1]:
-            raise UserError(f"{path}: {table.column_names.count(twice[0])} columns are named `{twice[0]}`; rename those "
-                            "that are not meant")  # fmt: skip
+        names = table.column_names
+        if several := [name for name in names if names.count(name) > 1]:
+            raise UserError(f"{path}: {names.count(several[0])} columns are named `{several[0]}`; rename those that "
+                            "are not meant")  # fmt: skip
         return table.to_pylist()
     except pyarrow.ArrowException as error:
         raise UserError(f"{path}: damaged or not parquet ({str(error).splitlines()[0]})") from None

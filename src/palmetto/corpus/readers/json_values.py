@@ -78,6 +78,8 @@ class Values:
                         if broken is not None and broken.reason:
                             yield broken
                         broken = None
+                        if self._sign is _OBJECT and (key := _FIRST_KEY.match(text, position, end)):
+                            self._sign = re.compile(r"\{\s*" + re.escape(key.group(1)) + r"\s*:")
                         yield value
                         del value
                     else:
@@ -117,8 +119,6 @@ class Values:
             raise _Unfinished
         if _ESCAPED_BYTE.search(text, position, end):
             value = _of_bytes(text[position:end].encode("utf-8", "surrogateescape"))
-        if self._sign is _OBJECT and (key := _FIRST_KEY.match(text, position, end)):
-            self._sign = re.compile(r"\{\s*" + re.escape(key.group(1)) + r"\s*:")
         return value, end
 
 
