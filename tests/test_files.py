@@ -201,3 +201,15 @@ def test_an_error_names_the_file_and_never_a_temporary_one(
 def test_an_error_about_what_is_read_meanwhile_keeps_its_name(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"other\.txt"), files.atomic(tmp_path / "file") as file:
         file.write((tmp_path / "other.txt").read_bytes())
+
+
+@given(st.text(st.characters(exclude_categories=()) | st.sampled_from("\ud83d\ude00\udcff")))
+def test_any_text_has_bytes(text: str) -> None:
+    data = files.text_bytes(text)
+    if not any("\ud800" <= character <= "\udfff" for character in text):
+        assert data == text.encode()
+    assert files.text_bytes(data.decode("utf-8", "surrogateescape")) == data
+
+
+def test_bytes_of_surrogates() -> None:
+    assert files.text_bytes("é\udcff \ud83d!") == b"\xc3\xa9\xff \xed\xa0\xbd!"

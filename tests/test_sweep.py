@@ -181,6 +181,29 @@ def test_a_damaged_point_is_one_that_failed(tiny: Path) -> None:
     assert "events.jsonl: line 1" in found.reason
 
 
+def test_a_sweep_within_its_text_changes_none(tiny: Path) -> None:
+    (tiny / "books").mkdir()
+    shutil.copy(tiny / "text.txt", tiny / "books")
+    made = sweep.plan(str(tiny / "tiny.yaml"), [], 2, str(tiny / "books"), tiny / "books" / "out")
+    sweep._check_text(made)
+    for name in (".compiled", "sweep.md"):
+        write_text(made.out / name, "not of the text")
+    for point in made.points:
+        point.run.claim(point.recipe)
+        write_text(point.run.ledger, "{}\n")
+        write_text(point.run.samples, "samples")
+    sweep._check_text(made)
+    (made.out / ".compiled").unlink()
+    write_text(made.out / "sweep.json", "{}")
+    sweep._check_text(made)
+
+
+def test_a_sweep_is_not_its_own_source(tiny: Path) -> None:
+    (tiny / "out").mkdir()
+    with pytest.raises(UserError, match=r"--out .*/out: the source itself; expected another directory"):
+        sweep.plan(str(tiny / "tiny.yaml"), [], 1, str(tiny / "out"), tiny / "books" / ".." / "out")
+
+
 # Whole sweeps
 
 

@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -16,6 +17,8 @@ from palmetto.errors import RunStopped, UserError
 
 _LOCK = ".lock"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_LONE_SURROGATES = re.compile("([\ud800-\udc7f\udd00-\udfff]+)")
+"""Those that stand for no byte."""
 
 
 class DiskFull(OSError):
@@ -161,6 +164,14 @@ def write_bytes(path: Path, data: bytes) -> None:
 def write_text(path: Path, text: str) -> None:
     """Replaces `path` by `text` in UTF-8 atomically."""
     write_bytes(path, text.encode())
+
+
+def text_bytes(text: str) -> bytes:
+    """UTF-8 of any str: surrogate escapes are the bytes that they stand for, other lone surrogates three bytes each."""
+    return b"".join(
+        part.encode("utf-8", "surrogatepass" if number % 2 else "surrogateescape")
+        for number, part in enumerate(_LONE_SURROGATES.split(text))
+    )
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from palmetto import environment, recipes, stamps
 from palmetto.cluster import Cluster
 from palmetto.errors import RunStopped, UserError
-from palmetto.files import write_bytes, write_json
+from palmetto.files import text_bytes, write_bytes, write_json
 from palmetto.progress import Reporter
 from palmetto.recipe import Recipe
 from palmetto.run_directory import RunDirectory
@@ -196,7 +196,7 @@ def write_samples(run: RunDirectory, say: Say) -> None:
     from palmetto.decoding.trained import TrainedModel, samples
 
     say("sampling")
-    write_bytes(run.samples, samples(TrainedModel(run), run).encode(errors="surrogateescape"))
+    write_bytes(run.samples, text_bytes(samples(TrainedModel(run), run)))
     stamps.finish(run, "samples", inputs, [run.samples])
 
 

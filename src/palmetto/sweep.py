@@ -6,7 +6,6 @@ finished is not done again: runs that are whole are passed over, the others go o
 
 import hashlib
 import itertools
-import json
 import math
 import os
 import re
@@ -94,7 +93,7 @@ def plan(recipe: str, axes: Sequence[str], seeds: int, source: str | None, out: 
     varying = [axis for axis in parsed if len(axis.choices) > 1]
     fixed = [o for axis in parsed if len(axis.choices) == 1 for overrides in axis.choices.values() for o in overrides]
     if source is not None:
-        fixed.insert(0, f"corpus.source={json.dumps(source)}")
+        fixed.insert(0, recipes.override("corpus.source", source))
     names = tuple(axis.name for axis in varying)
     count = math.prod([seeds, *(len(axis.choices) for axis in varying)])
     if count > _MOST_POINTS:
@@ -122,6 +121,10 @@ def plan(recipe: str, axes: Sequence[str], seeds: int, source: str | None, out: 
     if out is None:
         sense.check_name(name, "--out")
     out = out or Path("sweeps") / name
+    sources = {each.corpus.source for found in loaded for each in found} - {documents.PYTHON}
+    if any(out.resolve() == Path(str(source)).resolve() for source in sources):
+        raise UserError(f"--out {out}: the source itself; expected another directory, as in {out}/sweep, which is no "
+                        "part of the source")  # fmt: skip
     points = []
     for seed in range(seeds):
         for number, (labels, _) in enumerate(choices):

@@ -94,6 +94,7 @@ def _make(run: RunDirectory, text: _Text, say: Say) -> None:
     recipe, tokens = text.recipe, text.recipe.tokens
     if not stamps.is_complete(run, "vocabulary", text.vocabulary_inputs):
         _describe_source(text.source, say)
+        packing.check_divisible(text.documents())
         made = text.made_vocabulary
         vocabulary = _train_vocabulary(text.documents, recipe, say) if made is None else Vocabulary.load(made)
         vocabulary.save(run.vocabulary)

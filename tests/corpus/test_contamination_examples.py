@@ -84,6 +84,8 @@ def test_sets_and_numbers(tmp_path: Path) -> None:
         ("a.jsonl.gz", gzip.compress(b'{"text": "x"}')[:-9], "a.jsonl.gz: damaged or cut short"),
         ("a.jsonl", b"\n", "a.jsonl: no example"),
         ("a.txt", b"x", "a.txt: not a kind of evaluation set; understood are .jsonl"),
+        ("a.jsonl", b"[" * 99_999, "line 1 is nested too deeply"),
+        ("a.json", b"[" * 99_999, "line 1 is nested too deeply"),
     ],
 )
 def test_what_cannot_be_read_is_named(tmp_path: Path, name: str, content: bytes, message: str) -> None:

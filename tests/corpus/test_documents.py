@@ -1,10 +1,12 @@
 """Documents: kinds of files, sections, fingerprints, and a message for everything that cannot be read."""
 
 import gzip
+import hashlib
 import io
 import json
 import os
 import shutil
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from palmetto.corpus import documents, formats
+from palmetto.corpus import documents, formats, opening
 from palmetto.corpus.documents import Document
 from palmetto.errors import UserError
 
@@ -31,6 +33,11 @@ def parquet_bytes(column: str, values: pyarrow.Array) -> bytes:
     buffer = io.BytesIO()
     parquet.write_table(pyarrow.table({"id": pyarrow.array(range(len(values))), column: values}), buffer)
     return buffer.getvalue()
+
+
+_buffer = io.BytesIO()
+parquet.write_table(pyarrow.Table.from_arrays([pyarrow.array(["x"])] * 2, names=["text", "text"]), _buffer)
+TWICE = _buffer.getvalue()
 
 
 def refusal(source: Path) -> str:
@@ -80,7 +87,7 @@ def test_many_frames_and_lines_of_zst_are_read_to_the_end(tmp_path: Path) -> Non
 
 
 def test_bytes_that_are_not_utf8_are_kept(tmp_path: Path) -> None:
-    raw = bytes(range(256)) * 3
+    raw = bytes([9, 10, *range(0x20, 0x7F), *range(0x80, 0x100)]) * 3
     (tmp_path / "a.txt").write_bytes(raw)
     (tmp_path / "b.parquet").write_bytes(parquet_bytes("text", pyarrow.array([raw])))
     (tmp_path / "c.jsonl").write_bytes(b'{"text": "caf\xe9"}')
@@ -88,6 +95,29 @@ def test_bytes_that_are_not_utf8_are_kept(tmp_path: Path) -> None:
     assert [document.text.encode("utf-8", "surrogateescape") for document in whole] == [raw, raw]
     assert [document.size for document in whole] == [len(raw)] * 2
     assert line.text.encode("utf-8", "surrogateescape") == b"caf\xe9"
+
+
+@pytest.mark.parametrize("name", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_wide_encodings_are_read_as_text(tmp_path: Path, name: str) -> None:
+    text = "Ein Satz mit Umlauten: äöü.\r\nUnd noch einer.\n" * 9
+    (tmp_path / "a.txt").write_bytes(text.encode(name))
+    assert texts(tmp_path) == [text]
+
+
+def test_the_mark_of_utf8_stays_in_text_and_is_none_of_json(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes("\ufefftext".encode())
+    (tmp_path / "b.jsonl").write_bytes('\ufeff{"text": "one"}\n{"text": "two"}\n'.encode())
+    (tmp_path / "c.jsonl").write_bytes('{"text": "하나"}\n{"text": "둘"}\n'.encode("utf-16"))
+    assert texts(tmp_path) == ["\ufefftext", "one", "two", "하나", "둘"]
+
+
+def test_an_encoding_changes_no_fingerprint(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("one\n", encoding="utf-16-le")
+    (tmp_path / "b.txt.gz").write_bytes(gzip.compress(b"two"))
+    total = hashlib.sha256()
+    for name, content in (("a.txt", "one\n".encode("utf-16-le")), ("b.txt.gz", b"two")):
+        total.update(hashlib.sha256(name.encode()).digest() + hashlib.sha256(content).digest())
+    assert documents.fingerprint(str(tmp_path)) == total.hexdigest()
 
 
 @pytest.mark.parametrize("kind", [pyarrow.large_string(), pyarrow.string_view(), pyarrow.binary()])
@@ -151,6 +181,60 @@ def test_a_long_document_is_several(tmp_path: Path) -> None:
     ]
 
 
+@given(st.text(st.characters(exclude_categories=()) | st.sampled_from("  é"), max_size=60), st.integers(1, 20))
+def test_a_line_is_cut_at_spaces_or_between_characters(text: str, section_bytes: int) -> None:
+    sections = documents.cut_anywhere(text, section_bytes)
+    assert "".join(sections) == text
+    for section in sections:
+        assert 0 < len(section.encode("utf-8", "surrogatepass")) <= max(4, section_bytes)
+    for section in sections[:-1]:
+        assert section.endswith(" ") or " " not in section
+
+
+def test_a_source_of_one_line_is_several_documents(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("one two three four")
+    assert texts(tmp_path) == ["one two three four"]
+    assert list(documents.read(str(tmp_path), 9)) == [
+        Document("one two ", "a.txt#1"), Document("three ", "a.txt#2"), Document("four", "a.txt#3")
+    ]  # fmt: skip
+    # Beside other text a long line stays whole, as it always has.
+    (tmp_path / "b.txt").write_text("more")
+    assert list(documents.read(str(tmp_path), 9)) == [
+        Document("one two three four", "a.txt"),
+        Document("more", "b.txt"),
+    ]
+
+
+RUN = ("recipe.yaml", ".lock")
+OURS = {
+    "a run": (*RUN, "ledger.jsonl", "samples.txt"),
+    "a run that is begun": RUN,
+    "a run that was copied": ("recipe.yaml", "ledger.jsonl", "samples.txt"),
+    "a run that failed": ("sweep-log.txt",),
+    "a sweep": ("text.json", "sweep.json", "sweep.md"),
+    "a corpus": ("manifest.json", ".lock", "stages/texts.jsonl", "documents/a.jsonl"),
+    "a corpus that is begun": (".lock", "stages/texts.jsonl"),
+}
+
+
+@pytest.mark.parametrize("kind", OURS)
+def test_what_we_made_within_a_source_is_left_out(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "a.txt").write_text("text")
+    (tmp_path / "recipe.yaml").write_text("a recipe of soup")
+    before = documents.fingerprint(str(tmp_path))
+    for name in OURS[kind]:
+        path = tmp_path / "runs" / "mine" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text('{"step": 1}\n')
+    assert texts(tmp_path) == ["text"]
+    assert documents.fingerprint(str(tmp_path)) == before
+    survey = documents.survey(str(tmp_path))
+    what = " ".join(kind.split()[:2])
+    assert dict(survey.ignored)["runs/mine"] == f"the directory of {what}"
+    if kind != "a corpus":
+        assert refusal(tmp_path / "runs" / "mine").startswith(f"{tmp_path}/runs/mine: the directory of {what}")
+
+
 def test_the_fingerprint_follows_names_and_contents_only(tmp_path: Path) -> None:
     here = tmp_path / "here"
     (here / "sub").mkdir(parents=True)
@@ -208,6 +292,12 @@ def test_the_books_in_many_languages() -> None:
         ("a.txt.zst", zstandard.compress(b"text " * 9999)[:-1], ["damaged or cut short", "mid-frame"]),
         ("a.txt.zst", b"not zst at all", ["damaged or cut short"]),
         ("a.txt", b"", ["only empty documents"]),
+        ("a.txt", b"\x7fELF" + bytes(200), ["cannot be read as text (binary)"]),
+        ("a.txt", bytes(range(256)), ["cannot be read as text (binary)"]),
+        ("a.txt", b"\xff\xfea\x00b", ["broken UTF-16 at byte 2"]),
+        ("a.parquet", parquet_bytes("text", pyarrow.array([bytes(200)])), ["cannot be read as text (binary)"]),
+        ("a.jsonl", b'{"text": "x", "tree": ' + b"[" * 99_999 + b"]" * 99_999 + b"}", ["line 1 is nested too deeply"]),
+        ("a.parquet", TWICE, ["2 columns are named `text`"]),
         ("a.jsonl", b"\n", ["only empty documents"]),
     ],
 )
@@ -227,6 +317,33 @@ def test_a_source_without_files_says_what_would_do(tmp_path: Path) -> None:
     assert formats.UNDERSTOOD in message
     assert "found 0.pdf, 1.pdf, 2.pdf, 3.pdf, 4.pdf and 2 more" in message
     assert formats.UNDERSTOOD in refusal(tmp_path / "0.pdf")
+
+
+def test_what_is_neither_file_nor_folder_is_named(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.txt")
+    assert "pipe.txt: a pipe, not a regular file; text is read several times" in refusal(tmp_path / "pipe.txt")
+    assert "/dev/null: a device" in refusal(Path("/dev/null"))
+    with socket.socket(socket.AF_UNIX) as listening:
+        here = Path.cwd()
+        os.chdir(tmp_path)  # a socket's path has 107 characters at most
+        try:
+            listening.bind("s.txt")
+        finally:
+            os.chdir(here)
+    assert "s.txt: a socket" in refusal(tmp_path / "s.txt")
+    with pytest.raises(UserError, match="an empty path is no source"):
+        documents.fingerprint("")
+
+
+def test_a_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opening, "RECORD_BYTES", 100_000)
+    (tmp_path / "a.txt.gz").write_bytes(gzip.compress(b"ha " * 5_000_000))
+    for attempt in (texts, lambda path: documents.fingerprint(str(path))):
+        with pytest.raises(UserError, match=r"a\.txt\.gz: .*decompression bomb"):
+            attempt(tmp_path)
+    (tmp_path / "a.txt.gz").unlink()
+    (tmp_path / "a.jsonl").write_text('{"text": "x"}\n{"text": "' + "x" * 200_000)
+    assert "line 2 cannot be read (a record of 200,010 bytes" in refusal(tmp_path)
 
 
 def test_what_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,6 +35,9 @@ def files(extracted: Extracted) -> dict[str, bytes]:
     return {shard: (extracted.view.texts / f"{shard}.parquet").read_bytes() for shard in extracted.view.shards}
 
 
+LINES = b"".join(b'{"text": "page %d"}\n' % (i * 7919) for i in range(4000))
+
+
 @pytest.fixture
 def mixed(tmp_path: Path) -> Path:
     """Several sources of several kinds, with something wrong in each."""
@@ -154,6 +157,50 @@ def test_a_source_without_documents(mixed: Path, tmp_path: Path) -> None:
         done(mixed, tmp_path / "out", {"empty": {"paths": ["empty"]}})
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.jsonl.gz", gzip.compress(LINES)[:-9000], r"bytes of its files could not be read, \d\d\.\d%"),
+        (
+            "a.jsonl",
+            LINES[:4000] + b'{"text": "' + b"x" * 9000 + b"\n",
+            r"bytes of its records could not be read, \d\d",
+        ),
+        ("a.warc", b"no archive" * 9, r"1 of 2 files could not be read, 50\.0%"),
+    ],
+)
+def test_lost_bytes_and_files_count(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    (tmp_path / "web").mkdir()
+    (tmp_path / "web" / name).write_bytes(content)
+    (tmp_path / "web" / "good.jsonl").write_bytes(LINES[:2000])
+    sources = {"web": {"paths": ["web"]}}
+    with pytest.raises(RunStopped, match=message):
+        done(tmp_path, tmp_path / "out", sources, failures=0.1)
+    extracted, said = done(tmp_path, tmp_path / "out", sources, failures=0.9)
+    assert sum(problem.size for problem in extracted.problems) > 0
+    assert any(line.startswith("not read: ") and " bytes" in line for line in said)
+
+
+def test_what_was_missing_for_an_instant_is_tried_again(mixed: Path, tmp_path: Path) -> None:
+    whole, _ = done(mixed, tmp_path / "whole", {"books": {"paths": ["books"]}}, failures=0.9)
+    missing = Path.open
+
+    def failing(path: Path, *others: Any) -> Any:
+        if path.name == "a.txt":
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), str(path))
+        return missing(path, *others)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "open", failing)
+        part, _ = done(mixed, tmp_path / "out", {"books": {"paths": ["books"]}}, failures=0.99)
+    without = files(part)
+    assert ("books/a.txt", True) in [(problem.name, problem.may_pass) for problem in part.problems]
+    again, _ = done(mixed, tmp_path / "out", {"books": {"paths": ["books"]}}, failures=0.9)
+    assert files(again) == files(whole) != without
+    assert again.done.digest == whole.done.digest != part.done.digest
+    assert again.problems == whole.problems
+
+
 def test_an_error_of_the_user_comes_through_workers(mixed: Path, tmp_path: Path) -> None:
     for name in ("a", "b"):
         (mixed / "web" / f"{name}.csv").write_text("Q,A\nx,y\n")
@@ -178,7 +225,7 @@ def test_what_may_not_be_read_is_named(mixed: Path, tmp_path: Path, monkeypatch:
 
     (mixed / "books" / "self.txt").symlink_to("self.txt")
     monkeypatch.setattr(Path, "open", denied)
-    extracted, _ = done(mixed, tmp_path / "out", {"books": {"paths": ["books"]}}, failures=0.9)
+    extracted, _ = done(mixed, tmp_path / "out", {"books": {"paths": ["books"]}}, failures=0.99)
     assert [(problem.name, problem.reason) for problem in extracted.problems] == [
         ("books/self.txt", os.strerror(errno.ELOOP)),
         ("books/a.txt", "no permission to read it"),

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import fsspec
 import pytest
+from pydantic import ValidationError
 
 from palmetto.corpus import listing
 from palmetto.corpus.finding import Found, find, find_all
 from palmetto.errors import UserError
-from palmetto.recipe.corpus import Source
+from palmetto.recipe.corpus import Build, Source
 
 Make = Callable[..., None]
 
@@ -219,3 +220,49 @@ def test_a_deep_folder(tmp_path: Path) -> None:
     finally:
         os.chdir(here)
         subprocess.run(["rm", "-r", str(path)], check=True)
+
+
+def test_what_we_made_within_a_source_is_passed_over(tmp_path: Path, make: Make) -> None:
+    make("s/a.txt", "s/deep/runs/x/recipe.yaml", "s/deep/runs/x/ledger.jsonl", "s/deep/runs/x/samples.txt")
+    make("s/c/.lock", "s/c/stages/t.jsonl", "s/c/documents/b.txt", "s/w/text.json", "s/w/sweep.json", "s/w/x/b.txt")
+    found = find(source("s"), str(tmp_path), "web")
+    assert names(found) == ["s/a.txt"]
+    ours = {"s/deep/runs/x": "a run", "s/c": "a corpus", "s/w": "a sweep"}
+    assert {each.name: each.reason for each in found.passed} == {
+        name: f"the directory of {what}" for name, what in ours.items()
+    }
+    found = find(source("s/**/*.txt"), str(tmp_path), "web")
+    assert names(found) == ["s/a.txt"]
+    assert {each.name: each.reason for each in found.passed} == {
+        "s/deep/runs/x/samples.txt": "in the directory of a run",
+        "s/c/documents/b.txt": "in the directory of a corpus",
+        "s/w/x/b.txt": "in the directory of a sweep",
+    }
+    assert "s/deep/runs/x: the directory of a run" in refusal(tmp_path, "s/deep/runs/x")
+    # Of what a corpus holds its documents may be named.
+    assert names(find(source("s/c/documents"), str(tmp_path), "web")) == ["s/c/documents/b.txt"]
+
+
+def test_what_we_made_at_an_address_is_passed_over(memory: fsspec.AbstractFileSystem, tmp_path: Path) -> None:
+    for name in ("a.txt", "runs/x/recipe.yaml", "runs/x/ledger.jsonl", "runs/x/samples.txt"):
+        memory.pipe(f"/s/{name}", b"text")
+    found = find(source("memory://s"), None, "web")
+    assert [file.path for file in found.files] == ["memory:///s/a.txt"]
+    assert [each.reason for each in found.passed] == ["the directory of a run"]
+
+
+def test_what_is_neither_file_nor_folder_is_never_opened(tmp_path: Path, make: Make) -> None:
+    make("s/a.txt")
+    os.mkfifo(tmp_path / "s" / "pipe.txt")
+    assert "s/pipe.txt: a pipe, not a regular file" in refusal(tmp_path, "s/pipe.txt")
+    found = find(source("s/*.txt"), str(tmp_path), "web")
+    assert names(found) == ["s/a.txt"]
+    assert [(each.name, each.reason) for each in found.passed] == [("s/pipe.txt", "a pipe, not a regular file")]
+
+
+@pytest.mark.parametrize("key", ["paths", "root"])
+def test_an_empty_path_is_refused(key: str) -> None:
+    values = {"root": "x", "sources": {"web": {"paths": ["a"]}}}
+    values |= {"root": ""} if key == "root" else {"sources": {"web": {"paths": [""]}}}
+    with pytest.raises(ValidationError, match="at least 1 character"):
+        Build.model_validate(values)

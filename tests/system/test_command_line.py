@@ -152,6 +152,24 @@ def test_every_kind_of_source(make_runs: Callable[[Path], Runs], tmp_path: Path)
     assert "4 files" in err
 
 
+def test_a_run_within_its_own_source_of_odd_text(make_runs: Callable[[Path], Runs], tmp_path: Path) -> None:
+    runs = make_runs(tmp_path)
+    books = tmp_path / "books 📚"
+    books.mkdir()
+    text = "ha \ud83d he \ud83d ho \ude00\n" * 20
+    (books / "a.jsonl").write_text("".join(json.dumps({"text": f"{number} {text}"}) + "\n" for number in range(60)))
+    command = ("run", runs.recipe, "tokens.vocabulary_size=280", "--source", books, "--run", books / "runs" / "mine")
+    runs(*command, "training.steps=2")
+    ledger = (books / "runs" / "mine" / "ledger.jsonl").read_bytes()
+    _, err = runs(*command, "training.steps=3")
+    assert "step 3" in err
+    assert (books / "runs" / "mine" / "ledger.jsonl").read_bytes().startswith(ledger)
+    assert b"\xed\xa0\xbd" in (books / "runs" / "mine" / "samples.txt").read_bytes()
+    _, err = runs("run", runs.recipe, "--source", books, "--run", books, expect=2)
+    assert "the source itself" in err
+    assert sorted(path.name for path in books.iterdir()) == ["a.jsonl", "runs"]
+
+
 def test_two_processes_cannot_train_in_one_directory(quick: Runs) -> None:
     shutil.copytree(quick.folder / "tokens-only", quick.folder / "contended")
     arguments = ("train", quick.recipe, "--run", "contended", f"corpus.source={quick.text}", "training.steps=200")

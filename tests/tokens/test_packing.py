@@ -2,11 +2,13 @@
 
 import math
 import random
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from palmetto.corpus import documents
 from palmetto.corpus.documents import Document
 from palmetto.errors import UserError
 from palmetto.tokens import packing
@@ -18,6 +20,9 @@ WORDS = ("palm", "tree", "spine", "token", "store", "order", "window", "batch", 
 CHOICES = random.Random(0)
 DOCUMENTS = [Document(" ".join(CHOICES.choices(WORDS, k=CHOICES.randint(1, 60))), f"{i}.txt") for i in range(400)]
 VOCABULARY = Vocabulary.train((document.text for document in DOCUMENTS), 320, "bpe")
+
+
+ONE_LINE = " ".join(f"word{number}" for number in range(900))
 
 
 def pack(
@@ -106,10 +111,33 @@ def test_two_documents_are_enough_and_one_is_not(tmp_path: Path) -> None:
     two = [Document("palm " * 50, "a"), Document("tree " * 50, "b")]
     packed = pack(tmp_path, two)
     assert (packed.train.documents, packed.validation.documents) == (1, 1)
-    for documents in ([], two[:1], two[:1] * 2):
-        with pytest.raises(UserError, match=r"one each at least; give more text, or lower corpus\.section_bytes"):
-            pack(tmp_path / "none", documents)
+    for same in (two[:1], two[:1] * 2):
+        with pytest.raises(
+            UserError, match=r"one each at least; give more text, or lower corpus\.section_bytes to 31,"
+        ):
+            pack(tmp_path / "none", same)
+    with pytest.raises(UserError, match=r"one each at least; give more text$"):
+        pack(tmp_path / "none", [])
     assert not list((tmp_path / "none").iterdir())
+
+
+@pytest.mark.parametrize("text", [ONE_LINE, ONE_LINE.replace(" ", ""), "palm\ntree " * 500])
+def test_the_advice_for_one_text_works(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.txt").write_text(text)
+
+    def read(section_bytes: int) -> list[Document]:
+        return list(documents.read(str(tmp_path / "a.txt"), section_bytes))
+
+    with pytest.raises(UserError) as caught:
+        pack(tmp_path / "tokens", read(1 << 16))
+    with pytest.raises(UserError) as early:
+        packing.check_divisible(read(1 << 16))
+    assert str(early.value) == str(caught.value)
+    found = re.search(r"lower corpus\.section_bytes to (\d+)", str(caught.value))
+    assert found is not None
+    packing.check_divisible(read(int(found[1])))
+    packed = pack(tmp_path / "tokens", read(int(found[1])))
+    assert packed.train.documents > 1
 
 
 def test_too_little_text_for_a_window_names_what_it_takes(tmp_path: Path) -> None:

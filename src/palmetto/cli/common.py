@@ -10,6 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
+from palmetto.files import text_bytes
+
 
 def path(text: str) -> Path:
     """A path from the command line: ~ is home, wherever it stands behind an option's =. Nothing is no path."""
@@ -63,5 +65,5 @@ def quiet_libraries() -> Iterator[None]:
 def answer(values: Any, text: str, as_json: bool) -> None:
     """The command's answer, on standard output: `text`, or `values` as JSON."""
     shown = json.dumps(values, indent=2, ensure_ascii=True) if as_json else text
-    sys.stdout.buffer.write(shown.encode(errors="surrogateescape") + b"\n")
+    sys.stdout.buffer.write(text_bytes(shown) + b"\n")
     sys.stdout.flush()

@@ -1,10 +1,10 @@
 """What the commands on runs share: a recipe and its directory from the command line, and the answer of a training."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from palmetto.cli.common import answer
+from palmetto.errors import UserError
 
 if TYPE_CHECKING:
     from palmetto.recipe import Recipe
@@ -24,14 +24,19 @@ def prepare(
     from palmetto.run_directory import RunDirectory
 
     variables.check()
-    chosen = [*(overrides or []), *([f"corpus.source={json.dumps(source)}"] if source is not None else [])]
+    chosen = [*(overrides or []), *([recipes.override("corpus.source", source)] if source is not None else [])]
     resolved = recipes.load(recipe, chosen)
     if resolved.corpus.source not in (None, "python"):  # so that the run can be gone on with from anywhere
         corpus = resolved.corpus.model_copy(update={"source": str(Path(resolved.corpus.source).absolute())})
         resolved = resolved.model_copy(update={"corpus": corpus})
     if run is None:
         sense.check_name(resolved.name, "--run")
-    directory = RunDirectory(run or Path("runs") / resolved.name)
+    path = run or Path("runs") / resolved.name
+    named = resolved.corpus.source
+    if named not in (None, "python") and path.resolve() == Path(str(named)).resolve():
+        raise UserError(f"--run {path}: the source itself; expected another directory, as in {path}/run, which is no "
+                        "part of the source")  # fmt: skip
+    directory = RunDirectory(path)
     if not directory.begun:
         sense.check(resolved)
     return resolved, directory

@@ -7,12 +7,13 @@ passed over (other kinds of file, empty documents) is counted by `survey`.
 import hashlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from palmetto.corpus import formats, python_text
+from palmetto.corpus import formats, outputs, python_text
+from palmetto.corpus.listing import irregular, missing
 from palmetto.errors import UserError
 
 PYTHON = "python"
@@ -58,10 +59,25 @@ def read(source: str, section_bytes: int) -> Iterator[Document]:
     """Yields the documents of `source` ("python", or a path) that are not empty, in a fixed order.
 
     A document longer than `section_bytes` comes as sections (see `cut`), each a document of its own, so that one book
-    can stand on both sides of a split. UserError where there is nothing to read, or a file cannot be.
+    can stand on both sides of a split. If that gives one section only, it is cut anywhere (see `cut_anywhere`).
+    UserError where there is nothing to read, or a file cannot be.
     """
-    for name, text in _texts(source):
-        sections = cut(text, section_bytes)
+    sections = _sections(_texts(source), section_bytes, cut)
+    first, second = next(sections), next(sections, None)
+    if second is not None:
+        yield first
+        yield second
+        yield from sections
+    else:
+        # A single text without a line break to cut it at has to become several, or nothing could be held out.
+        yield from _sections([(first.name, first.text)], section_bytes, cut_anywhere)
+
+
+def _sections(
+    texts: Iterable[tuple[str, str]], section_bytes: int, cutting: Callable[[str, int], list[str]]
+) -> Iterator[Document]:
+    for name, text in texts:
+        sections = cutting(text, section_bytes)
         for number, section in enumerate(sections, 1):
             yield Document(section, name if len(sections) == 1 else f"{name}#{number}")
 
@@ -94,8 +110,7 @@ def fingerprint(source: str) -> str:
             add(name, hashlib.sha256(_bytes(text)).digest())
     else:
         for name, path in _files(source)[0].items():
-            with formats.opened(path) as file:
-                add(name, hashlib.file_digest(file, "sha256").digest())
+            add(name, formats.digest(path))
     return total.hexdigest()
 
 
@@ -105,6 +120,21 @@ def cut(text: str, section_bytes: int) -> list[str]:
     The sections, joined, are `text`. None is empty; an empty text has none. A surrogate counts as 3 bytes here.
     """
     return [section.decode("utf-8", "surrogatepass") for section in cut_bytes(_bytes(text), section_bytes)]
+
+
+def cut_anywhere(text: str, section_bytes: int) -> list[str]:
+    """Cuts `text` after the last space within every `section_bytes` bytes of UTF-8, or before the character that would
+    go beyond them where there is none. The sections, joined, are `text`; none is empty."""
+    sections, data = [], _bytes(text)
+    while len(data) > section_bytes:
+        end = data.rfind(b" ", 0, section_bytes) + 1 or section_bytes
+        while end > 1 and data[end] & 0xC0 == 0x80:  # within a character
+            end -= 1
+        while end < len(data) and data[end] & 0xC0 == 0x80:  # which is longer than a section
+            end += 1
+        sections.append(data[:end])
+        data = data[end:]
+    return [section.decode("utf-8", "surrogatepass") for section in (*sections, data) if section]
 
 
 def cut_bytes(data: bytes, section_bytes: int) -> Iterator[bytes]:
@@ -148,15 +178,21 @@ def _files(source: str) -> tuple[dict[str, Path], tuple[Ignored, ...]]:
 
 
 def _list(source: str) -> tuple[dict[str, Path], tuple[Ignored, ...]]:
+    if not source:
+        raise UserError(f"an empty path is no source; give a file or a folder (`.` is this one), or `{PYTHON}`")
     root = Path(source)
     if root.is_file():
         if formats.extension(root.name) is None:
             raise UserError(f"{source}: not a kind of file that can be read; understood are {formats.UNDERSTOOD}")
         return {root.name: root}, ()
+    if what := irregular(source):
+        raise UserError(f"{source}: {what}; text is read several times, so write it to a file first")
+    if not root.is_dir():
+        raise UserError(f"{source}: {missing(source)}; give a path, or `{PYTHON}` for the text of this Python")
     if (root / MANIFEST).is_file() and (root / DOCUMENTS).is_dir():
         root = root / DOCUMENTS
-    if not root.is_dir():
-        raise UserError(f"{source}: no such file or folder; give a path, or `{PYTHON}` for the text of this Python")
+    elif what := outputs.recognized(os.listdir(root)):
+        raise UserError(f"{source}: {what}, which is no text; give another source, or another directory with --run")
     files: dict[str, Path] = {}
     ignored: list[Ignored] = []
     for path, reason in _walk(root, set()):
@@ -176,7 +212,11 @@ def _walk(folder: Path, seen: set[tuple[int, int]]) -> Iterator[tuple[Path, str]
     """Yields (path, why it is not read, or ""). Links are followed; each folder is entered once, so that cycles end."""
     status = folder.stat()
     seen.add((status.st_dev, status.st_ino))
-    for name in sorted(os.listdir(folder)):
+    names = sorted(os.listdir(folder))
+    if what := outputs.recognized(names):
+        yield folder, what
+        return
+    for name in names:
         path = folder / name
         if name.startswith("."):
             yield path, "hidden"

@@ -8,9 +8,10 @@ import codecs
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import IO
 
+from palmetto.corpus import opening
 from palmetto.corpus.extras import need
 
 _MARKS = (
@@ -40,6 +41,11 @@ _FEW = 8
 class Undecodable(ValueError):
     """Why bytes are no text; the reason is short and fit for a report."""
 
+    def __init__(self, reason: str = "", size: int = 0) -> None:
+        super().__init__(reason)
+        self.size = size
+        """The bytes, where they are a line's."""
+
 
 def mark(data: bytes) -> tuple[int, str] | None:
     """The length of a byte order mark that data begins with, and its encoding."""
@@ -63,6 +69,28 @@ def decode(data: bytes) -> str:
         text = data.decode()
     except UnicodeDecodeError as error:
         return _guessed(data, error.start)
+    return _looked_at(data, text)
+
+
+def keep(data: bytes) -> str:
+    """The text of bytes in UTF-8, UTF-16 or UTF-32. Of any other text the bytes that are not UTF-8 are kept, as
+    surrogate escapes, and so is the byte order mark of UTF-8.
+
+    Raises Undecodable: "binary", "broken UTF-16 at byte N".
+    """
+    found = mark(data)
+    if found and found[1] != "utf-8":
+        return _strictly(data[found[0] :], found[1])
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        wide = _wide_or_binary(data)
+        return data.decode("utf-8", "surrogateescape") if wide is None else wide
+    return _looked_at(data, text)
+
+
+def _looked_at(data: bytes, text: str) -> str:
+    """What is strict UTF-8, unless it is another encoding's bytes or no text."""
     # Some stray control characters are text; a tenth of them is not.
     strange = _controls(data) * 10 > len(data)
     if b"\0" in data and (wide := _wide(data, 0.03 if strange else 0.3)) is not None:
@@ -75,36 +103,57 @@ def decode(data: bytes) -> str:
 
 
 class Lines(Iterator["str | Undecodable"]):
-    """The lines of a file with their line breaks, each in an encoding of its own; of those that have none, why.
+    """The lines of a file with their line breaks, each in an encoding of its own; of those that have none, or are too
+    long, why.
 
     UTF-16 and UTF-32, in which the byte of a line break ends no line, are known by the mark at the file's beginning.
     """
 
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file: Iterator[bytes | str] = iter(file)
-        self._first = file.readline()
-        found = mark(self._first)
-        if found is not None and found[1] != "utf-8":
+    def __init__(self, file: IO[bytes], decode: Callable[[bytes], str] = decode) -> None:
+        self._decode = decode
+        self._lines: Iterator[bytes | int] = opening.lines(file)
+        self._first = next(self._lines, b"")
+        if isinstance(self._first, bytes) and (found := mark(self._first)) and found[1] != "utf-8":
             length, name = found
-            self._file = _wide_lines(codecs.getincrementaldecoder(name)(), self._first[length:], file)
+            self._decode = lambda line: _strictly(line, name)
+            self._lines = _wide_lines(file, self._first[length:], "\n".encode(name))
             self._first = b""
 
     def __next__(self) -> "str | Undecodable":
+        line, self._first = self._first or next(self._lines), b""
+        if isinstance(line, int):
+            return Undecodable(opening.too_long(line), line)
         try:
-            line, self._first = self._first or next(self._file), b""
-            return decode(line) if isinstance(line, bytes) else line
+            return self._decode(line)
         except Undecodable as error:
-            return error
-        except UnicodeDecodeError as error:
-            return Undecodable(f"broken {error.encoding.upper()}")
+            return Undecodable(str(error), len(line))
 
 
-def _wide_lines(decoder: codecs.IncrementalDecoder, first: bytes, file: IO[bytes]) -> Iterator[str]:
-    rest = decoder.decode(first)
-    while chunk := file.read(1 << 20):
-        *whole, rest = (rest + decoder.decode(chunk)).split("\n")
-        yield from (f"{line}\n" for line in whole)
-    yield rest + decoder.decode(b"", final=True)
+def _wide_lines(file: IO[bytes], data: bytes, end: bytes) -> Iterator[bytes | int]:
+    """Lines of characters of as many bytes as `end`, the line break, has; as `opening.lines`."""
+    start = searched = 0
+    dropped = 0
+    while True:
+        found = data.find(end, searched)
+        if found >= 0 and (found - start) % len(end):
+            searched = found + 1
+            continue
+        if found >= 0:
+            found += len(end)
+            size = dropped + found - start
+            yield size if size > opening.RECORD_BYTES else data[start:found]
+            start, searched, dropped = found, found, 0
+            continue
+        if len(data) - start > opening.RECORD_BYTES:
+            whole = (len(data) - start) // len(end) * len(end)
+            dropped, start = dropped + whole, start + whole
+        searched = max(0, len(data) - start - len(end))
+        data, start = data[start:], 0
+        if not (more := file.read(1 << 20)):
+            break
+        data += more
+    if data or dropped:
+        yield dropped + len(data) if dropped else data
 
 
 def _controls(data: bytes) -> int:
@@ -126,13 +175,20 @@ def _try(data: bytes, name: str) -> str | None:
         return None
 
 
-def _guessed(data: bytes, broken: int) -> str:
+def _wide_or_binary(data: bytes) -> str | None:
+    """The text of UTF-16 without a mark; None of other text that is not UTF-8. Raises Undecodable: "binary"."""
     if b"\0" in data:
         if (wide := _wide(data, 0.03)) is not None:
             return wide
         raise Undecodable("binary")
     if _controls(data[:_SAMPLE]) * 100 > min(len(data), _SAMPLE):
         raise Undecodable("binary")
+    return None
+
+
+def _guessed(data: bytes, broken: int) -> str:
+    if (wide := _wide_or_binary(data)) is not None:
+        return wide
     if _mostly_utf8(data):
         return _mixed(data, broken)
     guess = need("resiliparse.parse.encoding").detect_encoding(data, html5_compatible=False)

@@ -16,7 +16,7 @@ from palmetto.corpus import tables
 from palmetto.corpus.counts import Counts, Pair
 from palmetto.corpus.documents import cut_bytes
 from palmetto.corpus.engine import Engine
-from palmetto.corpus.finding import File, Passed, Problem, find_all
+from palmetto.corpus.finding import File, Found, Passed, Problem, find_all
 from palmetto.corpus.reading import read
 from palmetto.corpus.records import Dropped, Record
 from palmetto.corpus.stage import Done, Say, View, digest_of
@@ -26,12 +26,14 @@ from palmetto.recipe.corpus import Build, Source
 
 SHARD_BYTES = 32 << 20
 """Of text; a shard is what a worker holds at a time."""
-_VERSION = 3
+_VERSION = 4
 _SHOWN = 5
 _LATER = {"paths", "weight", "quality", "filters"}
 """Keys of a source that its texts do not depend on, or only by the files found."""
 _Row = tuple[str, str | None, str | None, str | None]
 """Name, address, licence and language."""
+_Loss = tuple[int, int, str]
+"""So much, of how much, and what it is."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ def extract(build: Build, section_bytes: int, workplace: Path, engine: Engine, s
         frames[report["source"]] = documents + report["frames"][0], size + report["frames"][1]
     say(f"extraction: {sum(len(of_source.files) for of_source in found.values()):,} files; {counts.line()}")
     _tell(problems, passed, frames, say)
-    _check(build, counts, problems)
+    _check(build, found, counts, problems)
     done = Done(folder, counts, digest_of({"stage": "extraction", "shards": shards}))
     return Extracted(View(folder / "texts", tuple(shards)), done, tuple(problems), passed, frames)
 
@@ -145,7 +147,8 @@ class _Output:
         try:
             text = record.text.encode()
         except UnicodeEncodeError:
-            self.problems.append(Problem(self.task.source_name, record.name, "half a surrogate pair in it"))
+            size = len(record.text.encode(errors="surrogatepass"))
+            self.problems.append(Problem(self.task.source_name, record.name, "half a surrogate pair in it", size))
             return
         if not text.strip():
             self.drop("empty", len(text) + record.boilerplate)
@@ -191,11 +194,13 @@ class _Output:
 
 
 def _extract(folder: Path, task: _Task) -> dict[str, Any]:
-    """Reads the files of a task; its report says what it wrote, and being there, that it is done."""
+    """Reads the files of a task; its report says what it wrote, and being there, that it is done, unless a file could
+    not be read that another time it may."""
     report = folder / "tasks" / task.source_name / f"{task.number:06}.json"
     if report.exists():
         values: dict[str, Any] = read_json(report)
-        return values
+        if not any(problem["may_pass"] for problem in values["problems"]):
+            return values
     output = _Output(folder, task)
     with room(folder):
         for file in task.files:
@@ -245,6 +250,9 @@ def document_id(source: str, name: str) -> str:
 
 
 def _tell(problems: list[Problem], passed: tuple[Passed, ...], frames: dict[str, Pair], say: Say) -> None:
+    if problems:
+        size = sum(problem.size for problem in problems)
+        say(f"not read: {len(problems):,} files, records and parts of files, {size:,} bytes")
     for problem in problems[:_SHOWN]:
         say(f"not read: {problem.name} ({problem.reason})")
     if len(problems) > _SHOWN:
@@ -261,14 +269,14 @@ def _tell(problems: list[Problem], passed: tuple[Passed, ...], frames: dict[str,
         say(f"left out: Project Gutenberg's header and footer of {books:,} books, {size:,} bytes")
 
 
-def _check(build: Build, counts: Counts, problems: list[Problem]) -> None:
+def _check(build: Build, found: dict[str, Found], counts: Counts, problems: list[Problem]) -> None:
     for name in build.sources:
         failed = [problem for problem in problems if problem.source == name]
-        came = counts.before.get(name, (0, 0))[0]
-        share = len(failed) / max(1, len(failed) + came)
-        if share > build.failures:
+        loss = max(_losses(found[name], counts.before.get(name, (0, 0)), failed), key=_share)
+        if _share(loss) > build.failures:
+            lost, of, what = loss
             first = f"{failed[0].name} ({failed[0].reason})"
-            raise RunStopped(f"{name}: {len(failed)} of {len(failed) + came} could not be read, {share:.1%}, more than "
+            raise RunStopped(f"{name}: {lost:,} of {of:,}{what} could not be read, {_share(loss):.1%}, more than "
                              f"corpus.build.failures={build.failures}; the first: {first}")  # fmt: skip
         if not counts.after.get(name, (0, 0))[0]:
             dropped = counts.dropped.get(name, {})
@@ -276,3 +284,22 @@ def _check(build: Build, counts: Counts, problems: list[Problem]) -> None:
             raise RunStopped(
                 f"{name}: no documents in {', '.join(build.sources[name].paths)}{f'; {why}' if why else ''}"
             )
+
+
+def _losses(found: Found, came: Pair, failed: list[Problem]) -> list[_Loss]:
+    """What of a source could not be read, in documents, in files, in bytes of files and in bytes of records."""
+    sizes = {file.name: file.size or 0 for file in found.files}
+    of_files = [problem for problem in failed if problem.is_file]
+    in_records = sum(problem.size for problem in failed if not problem.is_file)
+    whole = {problem.name for problem in of_files if problem.size >= sizes.get(problem.name, 0)}
+    return [
+        (len(failed), len(failed) + came[0], ""),
+        (len(whole), len({*sizes, *whole}), " files"),
+        (sum(problem.size for problem in of_files), sum(sizes.values()), " bytes of its files"),
+        (in_records, in_records + came[1], " bytes of its records"),
+    ]
+
+
+def _share(loss: _Loss) -> float:
+    lost, of, _ = loss
+    return lost / max(1, of)

@@ -1,14 +1,15 @@
 """The files of a source, in a fixed order, and what is passed over."""
 
+import contextlib
 import glob
 import os
 import posixpath
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from palmetto.corpus import kinds, licences
+from palmetto.corpus import kinds, licences, outputs
 from palmetto.corpus.listing import Listing, file_system, list_address, list_folder
 from palmetto.errors import UserError
 from palmetto.recipe.corpus import Source
@@ -51,6 +52,12 @@ class Problem:
     source: str
     name: str
     reason: str
+    size: int = field(default=0, compare=False)
+    """Bytes that are lost with it: of a record, decompressed; of a file, as they lie there."""
+    is_file: bool = field(default=False, compare=False)
+    """Whether it is of a file as such or of a folder, not of one record."""
+    may_pass: bool = field(default=False, compare=False)
+    """Whether the same bytes may be readable at another time: a file that is missing, a network that fails."""
 
 
 @dataclass(frozen=True)
@@ -86,9 +93,15 @@ def find(source: Source, root: str | None, source_name: str) -> Found:
     passed: dict[str, str] = {}
     problems: dict[str, str] = {}
     seen: dict[str, str] = {}
+    listed: dict[str, list[str]] = {}
     for given in source.paths:
         for name, path, alone in _expanded(given, root, key):
+            if not alone and (what := _within_ours(name, path, listed)):
+                passed[name] = what
+                continue
             listing = list_address(path, key) if "://" in path else list_folder(path, key)
+            if alone and "" in listing.passed:
+                raise UserError(f"{key}: {path}: {listing.passed['']}; name what is to be read")
             shelves = _shelves(listing, source)
             for below, (where, size, changed) in sorted(listing.files.items()):
                 full = _name(name, below)
@@ -109,7 +122,7 @@ def find(source: Source, root: str | None, source_name: str) -> Found:
     found = Found(
         tuple(files[name] for name in sorted(files)),
         tuple(Passed(source_name, name, reason) for name, reason in sorted(passed.items()) if name not in files),
-        tuple(Problem(source_name, name, reason) for name, reason in sorted(problems.items())),
+        tuple(Problem(source_name, name, reason, is_file=True) for name, reason in sorted(problems.items())),
     )
     if not found.files:
         raise UserError(f"{key}: no file to read in {', '.join(source.paths)}; {_instead(found, source)}")
@@ -147,6 +160,20 @@ def _expanded(given: str, root: str | None, key: str) -> Iterator[tuple[str, str
     if not names:
         raise UserError(f"{key}: {given}: nothing matches it in {root or 'the working directory'}")
     yield from names
+
+
+def _within_ours(name: str, path: str, listed: dict[str, list[str]]) -> str | None:
+    """Of what a pattern matches: which directory of ours it lies in, below where the pattern begins. `listed` keeps the
+    names in folders."""
+    if "://" in path:
+        return None
+    for folder in map(str, list(Path(path).parents)[: len(PurePosixPath(name).parts) - 1]):
+        if folder not in listed:
+            with contextlib.suppress(OSError):
+                listed[folder] = os.listdir(folder)
+        if what := outputs.recognized(listed.get(folder, ())):
+            return f"in {what}"
+    return None
 
 
 def _name(given: str, below: str) -> str:

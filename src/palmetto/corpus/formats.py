@@ -1,14 +1,19 @@
-"""The files text is read from: .txt, .md, .jsonl and .parquet, each also .gz or .zst."""
+"""The files text is read from as it is: .txt, .md, .jsonl and .parquet, each also .gz or .zst.
+
+They are opened, decompressed and decoded as those of a corpus; but what cannot be read there is passed over and named,
+and here it is refused.
+"""
 
 import contextlib
-import gzip
+import hashlib
 import io
 import json
-import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePath
-from typing import Any
+from typing import IO, Any
 
+from palmetto.corpus import encoding, opening
+from palmetto.corpus.opening import Opened
 from palmetto.errors import UserError
 
 EXTENSIONS = (".txt", ".md", ".jsonl", ".parquet")
@@ -27,90 +32,67 @@ def extension(name: str) -> str | None:
 def read(path: Path, name: str) -> Iterator[tuple[str, str]]:
     """Yields (name, text) of each document in a file; a `text` that is null is an empty document.
 
-    UserError where the file is damaged, or is not what its name says.
+    UserError where the file is damaged, binary, or not what its name says.
     """
     kind = extension(path.name)
-    with opened(path) as file:
+    with _opened(path) as stream:
         if kind == ".jsonl":
-            for number, line in enumerate(file, 1):
+            for number, line in enumerate(encoding.Lines(stream.file, encoding.keep), 1):
+                place = f"{path}: line {number}"
+                if isinstance(line, encoding.Undecodable):
+                    raise UserError(f"{place} cannot be read ({line}); mend it or leave it out")
                 if line.strip():
-                    yield f"{name}:{number}", _json_text(line, f"{path}: line {number}")
+                    yield f"{name}:{number}", _json_text(line, place)
         elif kind == ".parquet":
-            for row, value in enumerate(_parquet_texts(file, path)):
-                yield f"{name}:{row}", (value or b"").decode("utf-8", "surrogateescape")
+            for row, value in enumerate(_parquet_texts(stream, path)):
+                yield f"{name}:{row}", value if isinstance(value, str) else encoding.keep(value or b"")
         else:
-            yield name, file.read().decode("utf-8", "surrogateescape")
+            yield name, encoding.keep(stream.whole())
+
+
+def digest(path: Path) -> bytes:
+    """The SHA-256 of a file's decompressed content; UserError where it is damaged, or no text of such a length."""
+    total = hashlib.sha256()
+    with _opened(path) as stream:
+        for piece in stream.pieces(is_record=extension(path.name) in (".txt", ".md")):
+            total.update(piece)
+    return total.digest()
 
 
 @contextlib.contextmanager
-def opened(path: Path) -> Iterator[io.BufferedIOBase]:
+def opened(path: Path) -> Iterator[IO[bytes]]:
     """Opens a file for reading, decompressed; what goes wrong while it is open becomes a UserError naming it."""
+    with _opened(path) as stream:
+        yield stream.file
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Opened]:
+    stream: Opened | None = None
     try:
-        with path.open("rb") as raw, _decompressed(raw, path.suffix.lower()) as file:
-            yield file
+        with opening.opened(str(path)) as stream:
+            yield stream
     except PermissionError:
         raise UserError(f"{path}: no permission to read it; allow it (chmod +r) or leave it out") from None
-    except (EOFError, zlib.error, gzip.BadGzipFile, _ZstdDamaged) as error:
-        raise UserError(f"{path}: damaged or cut short ({error}); fetch it again") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except (encoding.Undecodable, opening.TooLong) as error:
+        if not stream or not stream.damage:
+            raise UserError(f"{path}: cannot be read as text ({error}); leave it out") from None
+    except UserError:
+        # What is wrong with what it holds follows from its damage.
+        if not stream or not stream.damage:
+            raise
+    if stream and stream.damage:
+        what = "the compressed file ends in mid-frame" if stream.damage == opening.CUT_SHORT else stream.damage
+        raise UserError(f"{path}: damaged or cut short ({what}); fetch it again")
 
 
-def _decompressed(raw: io.BufferedIOBase, suffix: str) -> io.BufferedIOBase:
-    if suffix == ".gz":
-        return gzip.GzipFile(fileobj=raw)
-    if suffix == ".zst":
-        return io.BufferedReader(_ZstdReader(raw), 1 << 20)
-    return raw
-
-
-class _ZstdDamaged(Exception):
-    """Like gzip's EOFError and BadGzipFile."""
-
-
-class _ZstdReader(io.RawIOBase):
-    """Reads .zst frames one after another, and notices an end in mid-frame, which zstandard's own reader does not."""
-
-    def __init__(self, raw: io.BufferedIOBase) -> None:
-        import zstandard
-
-        self._raw = raw
-        self._error = zstandard.ZstdError
-        self._new_frame = zstandard.ZstdDecompressor().decompressobj
-        self._frame: Any = None
-        self._rest = b""  # compressed bytes not yet decompressed
-        self._ready = b""  # decompressed bytes not yet handed out
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        while not self._ready:
-            compressed = self._rest or self._raw.read(1 << 17)
-            if not compressed:
-                if self._frame is not None:
-                    raise _ZstdDamaged("the compressed file ends in mid-frame")
-                return 0
-            self._decompress(compressed)
-        count = min(len(buffer), len(self._ready))
-        buffer[:count], self._ready = self._ready[:count], self._ready[count:]
-        return count
-
-    def _decompress(self, compressed: bytes) -> None:
-        if self._frame is None:
-            self._frame = self._new_frame()
-        try:
-            self._ready = self._frame.decompress(compressed)
-        except self._error as error:
-            raise _ZstdDamaged(str(error)) from None
-        self._rest = self._frame.unused_data
-        if self._frame.eof:
-            self._frame = None
-
-
-def _json_text(line: bytes, place: str) -> str:
+def _json_text(line: str, place: str) -> str:
     try:
-        record = json.loads(line.decode("utf-8", "surrogateescape"))
+        record = json.loads(line.removeprefix("\ufeff"))
+    except RecursionError:
+        raise UserError(f"{place} is nested too deeply to be read; leave it out") from None
     except ValueError as error:
         raise UserError(f"{place} is not JSON ({error}); expected an object with a `text` field") from None
     if not isinstance(record, dict):
@@ -124,23 +106,29 @@ def _json_text(line: bytes, place: str) -> str:
     return text or ""
 
 
-def _parquet_texts(file: io.BufferedIOBase, path: Path) -> Iterator[bytes | None]:
-    """The `text` column as bytes, so that text in another encoding comes through as it is."""
-    import pyarrow
-    from pyarrow import parquet
+def _parquet_texts(stream: Opened, path: Path) -> Iterator[Any]:
+    """The `text` column, strings as bytes, so that text in another encoding comes through as it is."""
+    import pyarrow as pa
+
+    from palmetto.corpus.readers import row_groups
 
     try:
         # Parquet is read from its end: what cannot seek (zstd) or seeks slowly (gzip) is decompressed first.
-        compressed = path.suffix.lower() in COMPRESSIONS
-        table = parquet.ParquetFile(io.BytesIO(file.read()) if compressed else file)
-        columns = table.schema_arrow.names
-        if "text" not in columns:
-            found = ", ".join(map(repr, columns)) or "none"
-            raise UserError(f"{path}: no `text` column (its columns: {found}); rename the one that holds the text")
-        for batch in table.iter_batches(columns=["text"]):
-            yield from batch.column("text").cast(pyarrow.large_binary()).to_pylist()
-    except pyarrow.ArrowNotImplementedError:
-        kind = table.schema_arrow.field("text").type
+        table = row_groups.opened(io.BytesIO(stream.whole()) if stream.compressed else stream.file)
+    except row_groups.NoTable as error:
+        raise UserError(f"{path}: damaged or not parquet ({error}); fetch it again") from None
+    columns = table.schema_arrow.names
+    if "text" not in columns:
+        found = ", ".join(map(repr, columns)) or "none"
+        raise UserError(f"{path}: no `text` column (its columns: {found}); rename the one that holds the text")
+    if columns.count("text") > 1:
+        raise UserError(f"{path}: {columns.count('text')} columns are named `text`; rename those that are not meant")
+    kind = table.schema_arrow.field("text").type
+    try:
+        pa.array([], kind).cast(pa.large_binary())
+    except pa.ArrowNotImplementedError:
         raise UserError(f"{path}: the `text` column is of type {kind}; expected string") from None
-    except pyarrow.ArrowException as error:
-        raise UserError(f"{path}: damaged or not parquet ({str(error).splitlines()[0]}); fetch it again") from None
+    for _, values in row_groups.rows(table, ["text"]):
+        if isinstance(values, row_groups.Lost):
+            raise UserError(f"{path}: damaged or not parquet ({values.reason}); fetch it again")
+        yield values[0]

@@ -4,10 +4,12 @@ address with a scheme (gs://, s3://, memory://, …) is listed by fsspec."""
 import os
 import posixpath
 import stat
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from palmetto.corpus import outputs
 from palmetto.corpus.extras import need
 from palmetto.errors import UserError, nearest
 
@@ -36,16 +38,34 @@ def list_folder(path: str, key: str) -> Listing:
     except PermissionError:
         listing.problems[""] = "no permission to look at it"
     except OSError:
-        raise UserError(f"{key}: {path}: {_missing(path)}") from None
+        raise UserError(f"{key}: {path}: {missing(path)}") from None
     else:
         if stat.S_ISDIR(status.st_mode):
             _walk(Path(path), {(status.st_dev, status.st_ino)}, listing)
+        elif what := irregular(path):
+            listing.passed[""] = what
         else:
             listing.files[""] = (path, status.st_size, str(status.st_mtime_ns))
     return listing
 
 
-def _missing(path: str) -> str:
+_IRREGULAR = {
+    stat.S_IFIFO: "a pipe, not a regular file",
+    stat.S_IFSOCK: "a socket, not a regular file",
+    stat.S_IFCHR: "a device, not a regular file",
+    stat.S_IFBLK: "a device, not a regular file",
+}
+
+
+def irregular(path: str) -> str | None:
+    """What is at a path if it is neither a file nor a folder, and there is something."""
+    try:
+        return _IRREGULAR.get(stat.S_IFMT(os.stat(path).st_mode))
+    except (OSError, ValueError):
+        return None
+
+
+def missing(path: str) -> str:
     """What is there instead of a path that is not."""
     if os.path.islink(path):
         return "a link to nothing"
@@ -67,6 +87,9 @@ def _walk(folder: Path, entered: set[tuple[int, int]], listing: Listing) -> None
             names = sorted(os.listdir(folder))
         except OSError as error:
             listing.problems[below] = _refusal(error, "look into it")
+            continue
+        if what := outputs.recognized(names):
+            listing.passed[below] = what
             continue
         for name in names:
             path, inner = folder / name, posixpath.join(below, name)
@@ -123,6 +146,17 @@ def _near(system: Any, path: str) -> str:
         return ""
 
 
+def _ours(paths: Iterable[str]) -> dict[str, str]:
+    """The folders among what lies below an address that are ours, and what they are."""
+    names: dict[str, set[str]] = {}
+    for path in paths:
+        folder = ""
+        for part in PurePosixPath(path).parts:
+            names.setdefault(folder, set()).add(part)
+            folder = posixpath.join(folder, part)
+    return {folder: what for folder, found in sorted(names.items()) if (what := outputs.recognized(found))}
+
+
 def list_address(address: str, key: str) -> Listing:
     """What lies at an address and below. UserError, which names the recipe's key, where nothing does or can be seen."""
     system, base = file_system(address, key)
@@ -138,8 +172,13 @@ def list_address(address: str, key: str) -> Listing:
     except OSError as error:
         raise UserError(f"{key}: {address}: cannot be listed ({error.strerror or error})") from None
     listing = Listing()
+    ours = _ours(path[len(base) :].strip("/") for path in entries)
     for path, info in sorted(entries.items()):
         below = path[len(base) :].strip("/")
+        within = next((folder for folder in ours if folder == "" or below.startswith(f"{folder}/")), None)
+        if within is not None:
+            listing.passed[within] = ours[within]
+            continue
         parts = PurePosixPath(below).parts
         hidden = next((number for number, part in enumerate(parts) if part.startswith(".")), None)
         if hidden is not None:

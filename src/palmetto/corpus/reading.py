@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 from palmetto.corpus.finding import File, Problem
 from palmetto.corpus.kinds import Kind
-from palmetto.corpus.opening import Opened, opened
+from palmetto.corpus.opening import Opened, TooLong, opened
 from palmetto.corpus.readers import columns, json_records, mail, text, web, wikipedia
 from palmetto.corpus.records import Item
 from palmetto.recipe.corpus import Source
@@ -25,17 +25,26 @@ _READERS: dict[Kind, Callable[[Opened, File, Source], Iterator[Item]]] = {
 
 
 def read(file: File, source: Source) -> Iterator[Item]:
-    """Yields what is in a file, record by record; after damage, what comes before it and a problem.
+    """Yields what is in a file, record by record, and a problem for what cannot be read; the rest is read all the same.
 
     In memory is what the longest record takes, for .jsonl and .json some times its size.
     UserError where a table has none of the columns that the recipe names.
     """
     try:
         with opened(file.path) as stream:
-            yield from _READERS[file.kind](stream, file, source)
-            if stream.damage:
-                yield Problem(file.source, file.name, f"{stream.damage}; what comes before is kept")
-    except PermissionError:
-        yield Problem(file.source, file.name, "no permission to read it")
-    except OSError as error:
-        yield Problem(file.source, file.name, f"cannot be read ({error.strerror or error})")
+            try:
+                yield from _READERS[file.kind](stream, file, source)
+            except TooLong as error:
+                yield Problem(file.source, file.name, str(error), file.size or 0, is_file=True)
+            for damage in stream.damages:
+                yield Problem(file.source, file.name, str(damage), damage.size, is_file=True)
+    except (OSError, MemoryError) as error:
+        yield Problem(file.source, file.name, _reason(error), file.size or 0, is_file=True, may_pass=True)
+
+
+def _reason(error: OSError | MemoryError) -> str:
+    if isinstance(error, MemoryError):
+        return "there is not memory enough to read it"
+    if isinstance(error, PermissionError):
+        return "no permission to read it"
+    return f"cannot be read ({error.strerror or error})"

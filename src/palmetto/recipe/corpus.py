@@ -8,6 +8,9 @@ from palmetto.errors import nearest
 from palmetto.recipe.section import NonNegative, Positive, Rate, Section, Share, impossible
 
 Names = Annotated[tuple[str, ...], Field(strict=False)]
+File = Annotated[str, Field(min_length=1)]
+"""A path or an address: an empty one would be the working directory."""
+Files = Annotated[tuple[File, ...], Field(strict=False, min_length=1)]
 AtLeastOne = Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
 Part = Annotated[float, Field(ge=0, le=1)]
 SourceName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
@@ -26,7 +29,7 @@ Rules = Literal["none", "gopher", "c4", "both"]
 class Source(Section):
     """One part of the mixture."""
 
-    paths: AtLeastOne
+    paths: Files
     """Files, folders, patterns (*, **) or addresses that fsspec opens (gs://, s3://); relative ones lie in `root`."""
     weight: Rate | None = None
     """Its part of the mixture's tokens, over the sum of all weights; null: the preset's for its name, without one 1."""
@@ -86,7 +89,7 @@ class Duplicates(Section):
 class Contamination(Section):
     """Overlap with evaluation sets (PaLM, arXiv 2204.02311, section 8): 8-grams."""
 
-    evaluation: AtLeastOne
+    evaluation: Files
     """Folders and files of examples."""
     action: Literal["flag", "drop"] = "drop"
     """What becomes of a training document that holds a contaminated example."""
@@ -106,11 +109,11 @@ class Mixture(Section):
 class Build(Section):
     """A mixture and what is done to it."""
 
-    root: str | None = None
+    root: File | None = None
     """The folder that relative paths lie in; null: the working directory."""
     sources: Annotated[dict[SourceName, Source], Field(min_length=1)]
     failures: Share = 0.01
-    """Share of a source's documents that may be unreadable before the build stops."""
+    """Share of a source's documents, files or bytes that may be unreadable before the build stops."""
     languages: Names | None = None
     """Those kept; null: all."""
     personal_data: Literal["mask", "keep"] = "mask"
@@ -148,7 +151,7 @@ class Build(Section):
 class Corpus(Section):
     """Where the text comes from and how it is divided."""
 
-    source: str | None = None
+    source: File | None = None
     """The short way: a file or folder, or `python`: the text of the running Python's installation."""
     build: Build | None = None
     """The long way: a mixture of several sources, cleaned; where a source is given, that takes its place."""

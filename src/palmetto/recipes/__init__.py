@@ -75,6 +75,12 @@ def dump(recipe: Recipe) -> str:
     return core_schema.dump(recipe.model_dump())
 
 
+def override(key: str, text: str) -> str:
+    """The override that sets a key to a text, whatever characters are in it."""
+    plain = (c if " " <= c <= "~" and c not in '"\\' else f"\\U{ord(c):08x}" for c in text)
+    return f'{key}="{"".join(plain)}"'
+
+
 def _read(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8")

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from palmetto.corpus.documents import Document
+from palmetto.corpus.documents import Document, cut, cut_anywhere
+from palmetto.errors import UserError
 from palmetto.files import naming
 from palmetto.tokens import store
 from palmetto.tokens.shuffle import Shuffle
@@ -20,6 +21,8 @@ from palmetto.tokens.vocabulary import Vocabulary
 
 # Enough text to keep all cores encoding, little enough to hold as Python integers.
 _BATCH_BYTES = 8 << 20
+_PARTS = 8
+"""Of a text that has to be divided: enough for both halves."""
 
 
 @dataclass(frozen=True)
@@ -76,13 +79,17 @@ def pack(
         Shuffle(train.parent, seed) as shuffle,
     ):
         start = 0
+        last = ""
         for document, ids in _encode(documents, vocabulary):
+            last = document.text
             spool.write(ids.tobytes())
             digest = _digest(document.text)
             split.add(digest, len(ids))
             shuffle.add(digest, document.size, start, len(ids))
             start += len(ids)
         spool.flush()
+        if not split.has_two:
+            raise _indivisible(last)
         boundary = split.settle()
         tokens: npt.NDArray[np.int32] = np.memmap(spool, np.int32, "r", shape=(start,))
 
@@ -119,6 +126,29 @@ def unigram_entropy(opened: TokenStore) -> float:
     _, counts = np.unique(targets, return_counts=True)
     shares = counts / len(targets)
     return math.fsum(-shares * np.log(shares))
+
+
+def check_divisible(documents: Iterable[Document]) -> None:
+    """UserError unless there are two different documents, one for each half; reads until there are."""
+    last: str | None = None
+    for document in documents:
+        if last not in (None, document.text):
+            return
+        last = document.text
+    raise _indivisible(last or "")
+
+
+def _indivisible(text: str) -> UserError:
+    """The refusal of a single text, with the sections, if any will do, that make it several different documents."""
+    size = len(text.encode("utf-8", "surrogatepass")) // _PARTS
+    while size:
+        sections = cut(text, size)
+        if len(set(sections if len(sections) > 1 else cut_anywhere(text, size))) > 1:
+            break
+        size //= 2
+    advice = f", or lower corpus.section_bytes to {size}, so that this text becomes several documents" if size else ""
+    return UserError(f"{int(bool(text))} different documents: training and validation need one each at least; give "
+                     f"more text{advice}")  # fmt: skip
 
 
 def _encode(documents: Iterable[Document], vocabulary: Vocabulary) -> Iterator[tuple[Document, npt.NDArray[np.int32]]]:

@@ -42,13 +42,14 @@ class Split:
         while self._filled - self._smallest[-1][1] >= self._needed:
             self._filled -= self._smallest.pop()[1]
 
+    @property
+    def has_two(self) -> bool:
+        """Whether there are two different documents, one for each half."""
+        return bool(self._smallest) and self._smallest[0][0] != self._largest
+
     def settle(self) -> bytes:
         """Returns the digest below which documents are held out; UserError where the text is too little for two."""
-        if not self._smallest or self._smallest[0][0] == self._largest:
-            raise UserError(
-                f"{min(len(self._smallest), 1)} different documents: training and validation need one each at least; "
-                "give more text, or lower corpus.section_bytes so that a long text becomes several documents"
-            )
+        assert self.has_two, "a document for each half"
         if self._needed <= self._below < self._tokens:
             self._check(self._below)
             return self._boundary

@@ -77,3 +77,8 @@ def test_other_fields_and_what_cannot_be_read(tmp_path: Path) -> None:
     assert said[0].startswith("not read: ")
     with pytest.raises(UserError, match=r"^/.*none: no such file"):
         list(training.read([str(tmp_path / "none")], ["body"], said.append))
+
+
+def test_an_empty_path_is_no_text() -> None:
+    with pytest.raises(UserError, match="an empty path is no text"):
+        list(training.read([""], training.FIELDS, lambda line: None))

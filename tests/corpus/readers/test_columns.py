@@ -1,5 +1,6 @@
 """Tables."""
 
+import gzip
 import io
 from pathlib import Path
 
@@ -65,6 +66,29 @@ def test_a_quote_that_never_ends_loses_nothing(tmp_path: Path) -> None:
     assert record.text.count("line") == 50_000
 
 
+def test_a_quote_that_never_ends_costs_its_row(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(
+        'id,text\n1,one\n2,"open\n3,three\n4,"four ""4""\nand more"\n5,five"\n6,"in "the" middle"\n7,"open\n8,last\n'
+    )
+    items = reading_of(tmp_path / "a.csv")
+    assert [(item.name, item.text) for item in items if isinstance(item, Record)] == [
+        ("a.csv:2", "one"), ("a.csv:4", "three"), ("a.csv:6", 'four "4"\nand more'), ("a.csv:7", 'five"'),
+        ("a.csv:8", 'in the" middle"'), ("a.csv:10", "last"),
+    ]  # fmt: skip
+    assert [(item.name, item.size) for item in items if isinstance(item, Problem)] == [("a.csv:3", 8), ("a.csv:9", 8)]
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.parquet"])
+def test_two_columns_of_one_name_are_refused(tmp_path: Path, name: str) -> None:
+    names = ["text", "id", "text"]
+    table = pa.Table.from_arrays([pa.array(["x"])] * 3, names=names)
+    parquet.write_table(table, tmp_path / "a.parquet")
+    (tmp_path / "a.csv").write_text(",".join(names) + "\nx,y,z\n")
+    with pytest.raises(UserError, match=r"2 columns are named `text`; .*sources\.s\.text to another"):
+        reading_of(tmp_path / name)
+    assert reading_of(tmp_path / "a.parquet", text=["id"]) == [Record("a.parquet:0", "x")]
+
+
 @pytest.mark.parametrize("extension", ["", ".gz"])
 def test_parquet(tmp_path: Path, extension: str) -> None:
     table = pa.table(
@@ -79,8 +103,6 @@ def test_parquet(tmp_path: Path, extension: str) -> None:
     parquet.write_table(table, buffer)
     data = buffer.getvalue()
     if extension:
-        import gzip
-
         data = gzip.compress(data)
     name = f"a.parquet{extension}"
     (tmp_path / name).write_bytes(data)
@@ -120,13 +142,31 @@ def test_damaged_parquet(tmp_path: Path) -> None:
     whole = path.read_bytes()
     start = parquet.ParquetFile(path).metadata.row_group(2).column(0).data_page_offset
     path.write_bytes(whole[: start + 8] + bytes(64) + whole[start + 72 :])
-    *records, problem = reading_of(path)
-    assert [record.text for record in records if isinstance(record, Record)] == texts[: len(records)]
-    assert len(records) >= 1000
-    assert isinstance(problem, Problem)
+    items = reading_of(path)
+    records = [item for item in items if isinstance(item, Record)]
+    (problem,) = [item for item in items if isinstance(item, Problem)]
+    lost = int(problem.reason.partition("; ")[2].partition(" rows")[0].replace(",", ""))
+    assert [record.text for record in records] == texts[: 3000 - lost] + texts[3000:]
+    assert [record.name for record in records[-1000:]] == [f"a.parquet:{row}" for row in range(3000, 4000)]
+    assert 0 < lost <= 1000
+    assert problem.size > 0
     assert problem.reason.startswith("damaged or not Parquet (")
     for content in (whole[:-20], b"", b"PAR1 and nothing", whole[:100]):
         path.write_bytes(content)
-        (problem,) = reading_of(path)
-        assert isinstance(problem, Problem)
-        assert "\n" not in problem.reason
+        (refused,) = reading_of(path)
+        assert isinstance(refused, Problem)
+        assert "\n" not in refused.reason
+
+
+def test_a_damaged_member_costs_its_rows(tmp_path: Path) -> None:
+    rows = [f"{number},text {number * 7919}\n" for number in range(3000)]
+    parts = ["id,text\n" + "".join(rows[:1000]), "".join(rows[1000:2000]), "".join(rows[2000:])]
+    members = [bytearray(gzip.compress(part.encode(), mtime=0)) for part in parts]
+    members[1][20:80] = bytes(60)
+    (tmp_path / "a.csv.gz").write_bytes(b"".join(members))
+    *records, problem = reading_of(tmp_path / "a.csv.gz")
+    assert [record.text for record in records if isinstance(record, Record)] == [
+        f"text {number * 7919}" for number in (*range(1000), *range(2000, 3000))
+    ]
+    assert isinstance(problem, Problem)
+    assert problem.reason.endswith("what comes before and after is kept")

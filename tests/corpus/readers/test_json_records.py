@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from palmetto.corpus import opening
 from palmetto.corpus.finding import Problem
-from palmetto.corpus.readers import json_records
+from palmetto.corpus.readers import json_values
 from palmetto.corpus.records import Item, Record
 from tests.corpus.reading_of import reading_of
 
@@ -55,6 +56,31 @@ def test_a_damaged_file_gives_the_lines_before(tmp_path: Path) -> None:
     assert kept(records) == [(f"a.jsonl.gz:{i + 1}", f"{i * 7919}") for i in range(len(records))]
     assert len(records) > 2000
     assert problem == Problem("s", "a.jsonl.gz", "cut short; what comes before is kept")
+
+
+@pytest.mark.parametrize("name", ["a.jsonl.gz", "a.json.gz"])
+def test_a_damaged_member_does_not_hide_those_behind(tmp_path: Path, name: str) -> None:
+    lines = [json.dumps({"text": f"{i * 7919}"}) + "\n" for i in range(3000)]
+    members = [bytearray(gzip.compress("".join(lines[i : i + 1000]).encode(), mtime=0)) for i in (0, 1000, 2000)]
+    members[1][20:80] = bytes(60)
+    (tmp_path / name).write_bytes(b"".join(members))
+    *records, problem = reading_of(tmp_path / name)
+    assert [text for _, text in kept(records)] == [f"{i * 7919}" for i in (*range(1000), *range(2000, 3000))]
+    assert isinstance(problem, Problem)
+    assert problem.reason.endswith("what comes before and after is kept")
+    assert len(members[1]) // 2 < problem.size <= len(members[1])
+
+
+def test_a_line_that_is_too_long_costs_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opening, "RECORD_BYTES", 1000)
+    text = "".join(json.dumps({"text": word}) + "\n" for word in ("one", "x" * 5000, "two", "y" * 5000, "three"))
+    (tmp_path / "a.json").write_text(text)
+    (tmp_path / "a.jsonl").write_text(text)
+    (tmp_path / "b.jsonl").write_text(text, encoding="utf-16")
+    for name, size in (("a.jsonl", 5013), ("b.jsonl", 10026), ("a.json", 5000)):
+        items = reading_of(tmp_path / name)
+        assert [text for _, text in kept(items)] == ["one", "two", "three"]
+        assert [item.size for item in items if isinstance(item, Problem)] == [size] * 2
 
 
 def test_nesting_without_end(tmp_path: Path) -> None:
@@ -110,7 +136,7 @@ def test_an_array_in_pieces_of_any_size(
     path = tmp_path_factory.getbasetemp() / "a.json"
     path.write_bytes(json.dumps(values, indent=indent, ensure_ascii=escape).encode(name, "surrogatepass"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(json_records, "_CHUNK", chunk)
+        patch.setattr(json_values, "_CHUNK", chunk)
         items = reading_of(path)
     assert [text for _, text in kept(items)] == [value["text"] for value in values if isinstance(value, dict)]
     assert len(problems(items)) == sum(isinstance(value, int) for value in values)
@@ -127,11 +153,14 @@ def test_an_array_in_pieces_of_any_size(
         (b'[{"text": "x"}, {"text": "y', ["x"], "a.json:2: not JSON (Unterminated string"),
         (
             b'[{"text": "x"}, {"text": y}, {"text": "z", "more": "and more"}]',
-            ["x"],
+            ["x", "z"],
             "a.json:2: not JSON (Expecting value",
         ),
         (b'{"text": "x"} {"body": 1}', ["x"], "a.json:2: no field `text`, its fields: 'body'"),
-        (b'[{"text": "x"}, {"text": "\xff\xff"}]', [], "a.json:1: not JSON ('utf-8' codec"),
+        (b'[{"text": "x"}, {"text": "\xea\xb0"}, {"text": "z"}]', ["x", "z"], "a.json:2: not JSON (broken UTF-8 at"),
+        (b'[{"id": 1, "text": "x"}, {"id": 2 "a": [{"text": "q"}]}, {"id": 3, "text": "z"}]', ["x", "z"], "a.json:2:"),
+        (b'[{"text" "x", "a": {"b": 1}}, {"id": 1, "text": "y"}, {"id": 2, "text": "z"}]', ["y", "z"], "a.json:1: not"),
+        (b'[{"text" "x"}, {"id": 1, "a": {"b": 2}, "text": "z"}]', ["z"], "a.json:1: not JSON (Expecting ':'"),
         (b"text", [], "a.json:1: not JSON (Expecting value at character 0 of it)"),
     ],
 )

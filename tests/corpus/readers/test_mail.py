@@ -1,8 +1,12 @@
 """Mail."""
 
+import gzip
 from email.message import EmailMessage
 from pathlib import Path
 
+import pytest
+
+from palmetto.corpus import opening
 from palmetto.corpus.finding import Problem
 from palmetto.corpus.records import Dropped, Record
 from tests.corpus.reading_of import reading_of
@@ -67,3 +71,32 @@ def test_what_is_no_mail(tmp_path: Path) -> None:
     (tmp_path / "a.mbox").write_bytes(bytes(range(256)) * 20)
     (problem,) = reading_of(tmp_path / "a.mbox")
     assert isinstance(problem, Problem)
+
+
+def test_a_message_that_cannot_be_read_costs_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    deep = b"Subject: deep\n" + b"".join(
+        b'Content-Type: multipart/mixed; boundary="b%d"\n\n--b%d\n' % (i, i) for i in range(2000)
+    )
+    messages: list[EmailMessage | bytes] = [message("one", "first\n"), deep + b"\nx\n", message("two", "second\n")]
+    (tmp_path / "a.mbox").write_bytes(box(*messages))
+    first, problem, second = reading_of(tmp_path / "a.mbox")
+    assert isinstance(problem, Problem)
+    assert problem.size > len(deep)
+    assert [each.text for each in (first, second) if isinstance(each, Record)] == [
+        "one\n\nfirst\n\n",
+        "two\n\nsecond\n\n",
+    ]
+    monkeypatch.setattr(opening, "RECORD_BYTES", 1000)
+    assert [type(item) for item in reading_of(tmp_path / "a.mbox")] == [Record, Problem, Record]
+
+
+def test_a_damaged_member_costs_its_messages(tmp_path: Path) -> None:
+    members = [
+        bytearray(gzip.compress(box(*(message(f"{i}", f"{i * j}\n" * 50) for j in range(1, 20))), mtime=0))
+        for i in range(3)
+    ]
+    members[1][12:60] = bytes(48)
+    (tmp_path / "a.mbox.gz").write_bytes(b"".join(members))
+    items = reading_of(tmp_path / "a.mbox.gz")
+    assert [item.text.split()[0] for item in items if isinstance(item, Record)] == ["0"] * 19 + ["2"] * 19
+    assert sum(isinstance(item, Problem) for item in items) == 1

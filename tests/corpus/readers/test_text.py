@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from palmetto.corpus import opening
 from palmetto.corpus.finding import Problem
 from palmetto.corpus.readers.text import without_frame
 from palmetto.corpus.records import Record
@@ -92,3 +93,29 @@ def test_code_under_the_licences_of_its_repository(tmp_path: Path) -> None:
         Record("r/odd/c.go", "package c", None, "ISC", "Go"),
         Record("r/page.html", "<p>kept as it is</p>", None, "MIT", "HTML"),
     ]
+
+
+def test_a_decompression_bomb_is_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opening, "RECORD_BYTES", 100_000)
+    (tmp_path / "s").mkdir()
+    for name in ("a.txt", "b.html", "c.json", "d.parquet"):
+        (tmp_path / "s" / f"{name}.gz").write_bytes(gzip.compress(b"[" + b" " * 5_000_000))
+    (tmp_path / "s" / "good.txt").write_text("good")
+    *problems, good = reading_of(tmp_path / "s")
+    assert good == Record("s/good.txt", "good")
+    assert len(problems) == 4
+    for problem in problems:
+        assert isinstance(problem, Problem)
+        assert problem.size > 0 or "the array does not end" in problem.reason
+    assert all("bomb" in problems[place].reason for place in (0, 1, 3))  # type: ignore[union-attr]
+
+
+def test_a_damaged_member_leaves_the_text_behind(tmp_path: Path) -> None:
+    members = [bytearray(gzip.compress(f"part {number}\n".encode() * 3000)) for number in range(3)]
+    members[1][12:24] = bytes(12)
+    (tmp_path / "a.txt.gz").write_bytes(b"".join(members))
+    record, problem = reading_of(tmp_path / "a.txt.gz")
+    assert isinstance(record, Record)
+    assert record.text == "part 0\n" * 3000 + "part 2\n" * 3000
+    assert isinstance(problem, Problem)
+    assert problem.reason.endswith("what comes before and after is kept")

@@ -1,13 +1,19 @@
 """Archives of the web."""
 
+import bz2
 import gzip
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import zstandard
 
+from palmetto.corpus import opening
 from palmetto.corpus.finding import Problem
 from palmetto.corpus.records import Dropped, Record
 from tests.corpus.reading_of import reading_of
+
+CHECKED = zstandard.ZstdCompressor(write_checksum=True)
 
 
 def record(
@@ -97,12 +103,88 @@ def test_a_damaged_archive_gives_the_pages_before(tmp_path: Path, name: str) -> 
         assert each.text.endswith(str(number * 799 * 7919))
 
 
-def test_garbage_between_records_ends_an_archive(tmp_path: Path) -> None:
-    (tmp_path / "a.warc").write_bytes(ARCHIVE[2] + b"garbage here\r\n" * 5 + ARCHIVE[3])
-    first, problem = reading_of(tmp_path / "a.warc")
+def lengthened(data: bytes, by: int) -> bytes:
+    """A record that says it is so many bytes longer than it is."""
+    head, end, block = data.partition(b"\r\n\r\n")
+    before, name, length = head.rpartition(b"Content-Length: ")
+    return before + name + str(int(length) + by).encode() + end + block
+
+
+GOOD = [record("response", page(f"Page {i}. " + "words " * i), f"http://{i}.example") for i in range(12)]
+BAD: dict[str, Callable[[bytes], bytes]] = {
+    "content encoding": lambda data: record("response", b"no gzip", more="Content-Encoding: gzip\r\n"),
+    "transfer encoding": lambda data: record("response", b"no chunks", more="Transfer-Encoding: chunked\r\n"),
+    "too short": lambda data: lengthened(data, -20),
+    "too long": lambda data: lengthened(data, 20),
+    "longer than the next": lambda data: lengthened(data, len(GOOD[5]) + 300),
+    "as long as the next too": lambda data: lengthened(data, len(GOOD[5])),
+    "longer than the file": lambda data: lengthened(data, 10**9),
+    "longer than anything": lambda data: lengthened(data, 10**15),
+    "negative": lambda data: lengthened(data, -(10**6)),
+    "no length": lambda data: data.replace(b"Content-Length", b"Content-Strength"),
+    "no head": lambda data: b"X" + data[1:],
+    "a head cut short": lambda data: data[:60],
+    "cut short": lambda data: data[:-90],
+    "garbage": lambda data: b"\xff\x00 garbage without a line break",
+    "lines of garbage": lambda data: b"garbage here\r\n" * 5,
+}
+
+
+@pytest.mark.parametrize("name", ["a.warc", "a.warc.gz"])
+@pytest.mark.parametrize("bad", BAD)
+def test_a_bad_record_costs_only_itself(tmp_path: Path, bad: str, name: str) -> None:
+    records = [*GOOD[:4], BAD[bad](GOOD[4]), *GOOD[5:8], BAD[bad](GOOD[8]), *GOOD[9:]]
+    (tmp_path / name).write_bytes(b"".join(map(gzip.compress, records) if name.endswith("gz") else records))
+    items = reading_of(tmp_path / name)
+    kept = [(item.url, item.text.split()[1]) for item in items if isinstance(item, Record)]
+    assert kept == [(f"http://{i}.example", f"{i}.") for i in range(12) if i not in (4, 8)]
+    problems = [item for item in items if isinstance(item, Problem)]
+    assert len(problems) == len(items) - len(kept) == 2
+    assert all(0 < problem.size <= 2 * len(GOOD[8]) for problem in problems)
+
+
+@pytest.mark.parametrize("extension", ["gz", "zst", "bz2"])
+@pytest.mark.parametrize("bad", ["altered", "cut short", "garbage"])
+def test_a_damaged_member_costs_only_itself(tmp_path: Path, bad: str, extension: str) -> None:
+    compress: Callable[[bytes], bytes] = {"gz": gzip.compress, "zst": CHECKED.compress, "bz2": bz2.compress}[extension]
+    members = [compress(data) for data in GOOD]
+    for place in (4, 5, 9):
+        whole = members[place]
+        half = len(whole) // 2
+        members[place] = {
+            "altered": whole[:half] + bytes([whole[half] ^ 0x10]) + whole[half + 1 :],
+            "cut short": whole[:half],
+            "garbage": b"garbage" * 9,
+        }[bad]
+    (tmp_path / f"a.warc.{extension}").write_bytes(b"".join(members))
+    items = reading_of(tmp_path / f"a.warc.{extension}")
+    kept = [(item.url, item.text.split()[1]) for item in items if isinstance(item, Record)]
+    assert kept == [(f"http://{i}.example", f"{i}.") for i in range(12) if i not in (4, 5, 9)]
+    assert 2 <= sum(isinstance(item, Problem) for item in items) <= 3
+
+
+def test_a_page_about_archives_is_a_page(tmp_path: Path) -> None:
+    example = page("One. ").replace(b"<p>", b"<p>Two.<pre>\r\n\r\nWARC/1.0\r\nWARC-Type: response\r\n\r\n</pre>")
+    (tmp_path / "a.warc").write_bytes(record("response", example) + ARCHIVE[2])
+    first, second = reading_of(tmp_path / "a.warc")
     assert isinstance(first, Record)
-    assert isinstance(problem, Problem)
-    assert problem.reason.startswith("damaged (")
+    assert "WARC-Type: response" in first.text
+    assert isinstance(second, Record)
+
+
+def test_a_page_that_is_too_long_costs_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opening, "RECORD_BYTES", 5000)
+    bomb = record("response", gzip.compress(bytes(100_000)), more="Content-Encoding: gzip\r\n")
+    video = record("response", bytes(9000), http="video/mp4")
+    long = record("response", page("long " * 2000), "http://long.example")
+    (tmp_path / "a.warc").write_bytes(ARCHIVE[2] + bomb + video + long + ARCHIVE[2])
+    first, packed, dropped, too_long, last = reading_of(tmp_path / "a.warc")
+    assert isinstance(first, Record)
+    assert isinstance(dropped, Dropped)
+    for problem in (packed, too_long):
+        assert isinstance(problem, Problem)
+        assert problem.reason.startswith("a record of ")
+    assert isinstance(last, Record)
 
 
 def test_no_archive(tmp_path: Path) -> None:

@@ -88,3 +88,46 @@ def test_what_is_no_dump(tmp_path: Path) -> None:
     (tmp_path / "a.xml").write_text(bomb)
     (problem,) = reading_of(tmp_path / "a.xml")
     assert isinstance(problem, Problem)
+
+
+PAGES = [page(f"T{number}", f"Article {number * 7919}. " * 20) for number in range(9)]
+BROKEN = {
+    "an entity": PAGES[4].replace("Article", "&nosuch;", 1),
+    "a tag": PAGES[4].replace("<revision>", "<revision><open>"),
+    "no end": PAGES[4].replace("</page>", ""),
+    "no beginning": PAGES[4].replace("<page>", ""),
+    "cut short": PAGES[4][:99],
+    "a control character": PAGES[4].replace("Article", "\x01", 1),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_broken_page_costs_only_itself(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "a.xml").write_text(HEAD + "".join([*PAGES[:4], BROKEN[kind], *PAGES[5:]]) + "</mediawiki>")
+    items = reading_of(tmp_path / "a.xml")
+    kept = [item for item in items if isinstance(item, Record)]
+    assert [item.text.split()[0] for item in kept] == [f"T{number}" for number in range(9) if number != 4]
+    assert {item.name for item in kept} == {f"a.xml:{number + 1}" for number in range(9) if number != 4}
+    assert [item.name for item in items if isinstance(item, Problem)] == ["a.xml:5"]
+
+
+@pytest.mark.parametrize("member", [0, 2])
+def test_a_damaged_member_costs_its_pages(tmp_path: Path, member: int) -> None:
+    parts = [HEAD, *("".join(PAGES[place : place + 3]) for place in (0, 3, 6)), "</mediawiki>"]
+    members = [bytearray(bz2.compress(part.encode())) for part in parts]
+    members[member][40:60] = bytes(20)
+    (tmp_path / "a.xml.bz2").write_bytes(b"".join(members))
+    items = reading_of(tmp_path / "a.xml.bz2")
+    titles = [item.text.split()[0] for item in items if isinstance(item, Record)]
+    assert titles == [f"T{number}" for number in range(9) if member == 0 or number not in (3, 4, 5)]
+    (problem,) = [item for item in items if isinstance(item, Problem)]
+    assert problem.reason.endswith("what comes before and after is kept")
+
+
+def test_a_dump_without_pages_or_end(tmp_path: Path) -> None:
+    (tmp_path / "a.xml").write_text(HEAD + "</mediawiki>\n")
+    assert reading_of(tmp_path / "a.xml") == []
+    (tmp_path / "a.xml").write_text(HEAD + PAGES[0])
+    first, problem = reading_of(tmp_path / "a.xml")
+    assert isinstance(first, Record)
+    assert problem == Problem("s", "a.xml", "broken XML (it does not end); what comes before is kept")

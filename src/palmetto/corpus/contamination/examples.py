@@ -124,7 +124,7 @@ def _records(path: Path) -> Iterator[Any]:
         return
     try:
         whole = json.loads(text) if kind == ".json" else None
-    except ValueError:
+    except (ValueError, RecursionError):
         whole = None  # a .json of one object a line
     if whole is None:
         yield from _lines(text, path)
@@ -143,6 +143,8 @@ def _lines(text: str, path: Path) -> Iterator[Any]:
                 yield json.loads(line)
             except ValueError as error:
                 raise UserError(f"{path}: line {number} is not JSON ({error})") from None
+            except RecursionError:
+                raise UserError(f"{path}: line {number} is nested too deeply to be read; leave it out") from None
 
 
 def _rows(text: str, kind: str, path: Path) -> Iterator[dict[str, Any]]:
@@ -165,7 +167,12 @@ def _parquet_records(data: bytes, path: Path) -> Iterable[Any]:
     from pyarrow import parquet
 
     try:
-        return parquet.read_table(io.BytesIO(data)).to_pylist()
+        table = parquet.read_table(io.BytesIO(data))
+        names = table.column_names
+        if several := [name for name in names if names.count(name) > 1]:
+            raise UserError(f"{path}: {names.count(several[0])} columns are named `{several[0]}`; rename those that "
+                            "are not meant")  # fmt: skip
+        return table.to_pylist()
     except pyarrow.ArrowException as error:
         raise UserError(f"{path}: damaged or not parquet ({str(error).splitlines()[0]})") from None
 

@@ -53,6 +53,8 @@ def read(paths: Sequence[str], fields: Sequence[str], say: Say) -> Iterator[Text
 
 
 def _documents(paths: Sequence[str], fields: Sequence[str], say: Say) -> Iterator[Record]:
+    if "" in paths:
+        raise UserError("an empty path is no text; give a file or a folder (`.` is this one)")
     source = Source(paths=tuple(paths), text=tuple(fields))
     try:
         found = find(source, None, "quality")

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from palmetto.corpus import code_languages, encoding, licences, markup
+from palmetto.corpus import code_languages, encoding, licences, markup, opening
 from palmetto.corpus.finding import File, Problem
 from palmetto.corpus.records import Dropped, Item, Record
 from palmetto.recipe.corpus import Source
@@ -25,20 +25,23 @@ def record(values: Any, name: str, file: File, source: Source, shelf: Shelf | No
     if not wanted:
         fields = ", ".join(map(repr, list(values)[:_SHOWN])) or "none"
         named = " or ".join(f"`{field}`" for field in source.text)
-        return Problem(file.source, name, f"no field {named}, its fields: {fields}")
+        return Problem(file.source, name, f"no field {named}, its fields: {fields}", _size(values))
     parts = []
     for field in wanted:
         try:
             text = _text(values[field])
             text = markup.plain(text, source.markup) if text else text
         except encoding.Undecodable as error:
-            return Problem(file.source, name, f"`{field}`: {error}")
+            return Problem(file.source, name, f"`{field}`: {error}", _size(values))
         if text is None:
             kind = type(values[field]).__name__
-            return Problem(file.source, name, f"`{field}` is {kind} {str(values[field])[:40]!r}, expected a string")
+            reason = f"`{field}` is {kind} {str(values[field])[:40]!r}, expected a string"
+            return Problem(file.source, name, reason, _size(values))
         if text:
             parts.append(text)
     text = "\n".join(parts)
+    if len(text) > opening.RECORD_BYTES:
+        return Problem(file.source, name, opening.too_long(len(text)), len(text))
     url = _string(values.get(source.url)) if source.url else None
     if source.kind != "code":
         return Record(name, text, url, _licence(values) or source.licence, source.language)
@@ -49,6 +52,11 @@ def record(values: Any, name: str, file: File, source: Source, shelf: Shelf | No
     place = f"{repository}/{path}" if path and repository else path
     filed = licences.nearest(shelf, place) if shelf and place else None
     return Record(name, text, url or place, licences.combined(_licence(values), filed) or source.licence, language)
+
+
+def _size(values: Mapping[str, Any]) -> int:
+    """About as many bytes as a record's strings have."""
+    return sum(len(value) for value in values.values() if isinstance(value, str | bytes))
 
 
 def _text(value: Any) -> str | None:

@@ -1,52 +1,67 @@
 """JSON: an object a line, or an array of objects in one piece, read as it comes."""
 
-import codecs
+import itertools
 import json
 import re
 from collections.abc import Iterator
-from typing import IO, Any
+from typing import Any
 
-from palmetto.corpus import encoding, licences
+from palmetto.corpus import encoding, licences, opening
 from palmetto.corpus.finding import File, Problem
 from palmetto.corpus.opening import Opened, opened
 from palmetto.corpus.readers.fields import Shelf, record
+from palmetto.corpus.readers.json_values import Broken, Values
 from palmetto.corpus.records import Item
 from palmetto.recipe.corpus import Source
 
-_CHUNK = 1 << 20
-_NEAR_END = 16
-"""Characters: an error so near the end may be one because the rest is still to come."""
-_BETWEEN = re.compile(r"[\s,]*")
+_EMPTY = object()
 _LICENCE_PATH = re.compile(rb'"path"\s*:\s*"(?:[^"]*/)?(?:(?:un)?licen[cs]e|copying)', re.IGNORECASE)
 
 
 def read_lines(stream: Opened, file: File, source: Source) -> Iterator[Item]:
     """An object a line. Lines in another encoding than the rest are read in theirs."""
     shelf = _shelf(file) if source.kind == "code" else None
-    for number, line in enumerate(encoding.Lines(stream.file), 1):
-        name = f"{file.name}:{number}"
-        if isinstance(line, encoding.Undecodable):
-            yield Problem(file.source, name, str(line))
-            continue
-        if not line.strip():
-            continue
-        try:
-            values = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            # Of a damaged file the last line is no line of its own.
-            if not stream.damage or line.endswith("\n"):
-                yield Problem(file.source, name, f"not JSON ({_short(error)})")
-        else:
+    number = 0
+    for stretch, part in enumerate(stream.stretches()):
+        begun = number
+        for line in encoding.Lines(part):
+            number += 1
+            name = f"{file.name}:{number}"
+            try:
+                values = _parsed(line)
+            except encoding.Undecodable as error:
+                # The first and the last line of a damaged stretch may be no lines of their own.
+                whole = not isinstance(line, str) or line.endswith("\n")
+                if (whole or not stream.damage) and (number > begun + 1 or stretch == 0):
+                    yield Problem(file.source, name, str(error), error.size)
+                continue
             del line
-            yield record(values, name, file, source, shelf)
+            if values is not _EMPTY:
+                yield record(values, name, file, source, shelf)
+            del values
+
+
+def _parsed(line: str | encoding.Undecodable) -> Any:
+    """The value of a line, _EMPTY of none; raises Undecodable."""
+    if isinstance(line, encoding.Undecodable):
+        raise line
+    if not line.strip():
+        return _EMPTY
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise encoding.Undecodable(
+            f"not JSON ({'nested too deeply' if isinstance(error, RecursionError) else error})",
+            len(line.encode(errors="surrogatepass")),
+        ) from None
 
 
 def _shelf(file: File) -> Shelf:
     """Licences that repositories state in files of their own, which may come after the code."""
     shelf: dict[str, list[str]] = {}
     with opened(file.path) as stream:
-        for line in stream.file:
-            if not _LICENCE_PATH.search(line):
+        for line in itertools.chain.from_iterable(map(opening.lines, stream.stretches())):
+            if isinstance(line, int) or not _LICENCE_PATH.search(line):
                 continue
             try:
                 values = json.loads(encoding.decode(line))
@@ -61,54 +76,19 @@ def _shelf(file: File) -> Shelf:
 
 def read_array(stream: Opened, file: File, source: Source) -> Iterator[Item]:
     """The objects of an array, or one after another."""
+    values = Values(lambda value: isinstance(value, dict) and not set(source.text).isdisjoint(value))
     number = 0
-    try:
-        for number, values in enumerate(_values(stream.file), 1):
-            yield record(values, f"{file.name}:{number}", file, source)
-    except (ValueError, RecursionError) as error:
-        if not stream.damage:
-            yield Problem(file.source, f"{file.name}:{number + 1}", f"not JSON ({_short(error)})")
-
-
-def _short(error: Exception) -> str:
-    return "nested too deeply" if isinstance(error, RecursionError) else str(error)
-
-
-def _values(file: IO[bytes]) -> Iterator[Any]:
-    """One value after another, in memory as much as the longest takes. Raises ValueError where it is none."""
-    start = file.read(4)
-    length, name = encoding.mark(start) or (0, "utf-8")
-    decoder = codecs.getincrementaldecoder(name)()
-    parse = json.JSONDecoder().raw_decode
-    text, position, ended = decoder.decode(start[length:]), 0, False
-    within = None
-    while True:
-        position = _BETWEEN.match(text, position).end()  # type: ignore[union-attr]
-        if position < len(text) and within is None:
-            within = text[position] == "["
-            position += within
-            continue
-        if within and text[position : position + 1] == "]":
-            within, position = None, position + 1
-            continue
-        if position < len(text):
-            try:
-                value, end = parse(text, position)
-            except json.JSONDecodeError as error:
-                unfinished = error.pos >= len(text) - _NEAR_END or error.msg.startswith("Unterminated string")
-                if ended or not unfinished:
-                    raise ValueError(f"{error.msg} at character {error.pos - position} of it") from None
-            else:
-                # A number may go on.
-                if ended or end < len(text):
-                    yield value
-                    del value
-                    position = end
-                    continue
-        if ended:
-            if within:
-                raise ValueError("the array does not end")
-            return
-        chunk = file.read(max(_CHUNK, len(text) - position))
-        ended = not chunk
-        text, position = text[position:] + decoder.decode(chunk, ended), 0
+    for stretch, part in enumerate(stream.stretches()):
+        try:
+            for value in values.read(part, resumed=stretch > 0):
+                if isinstance(value, Broken) and stream.damage:
+                    continue  # the damage is told by itself
+                number += 1
+                name = f"{file.name}:{number}"
+                if isinstance(value, Broken):
+                    yield Problem(file.source, name, f"not JSON ({value.reason})", value.size)
+                else:
+                    yield record(value, name, file, source)
+                del value
+        except encoding.Undecodable as error:
+            yield Problem(file.source, f"{file.name}:{number + 1}", f"not JSON ({error})")

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import IO
 
-from palmetto.corpus import encoding, markup
+from palmetto.corpus import encoding, markup, opening
 from palmetto.corpus.finding import File, Problem
 from palmetto.corpus.opening import Opened
 from palmetto.corpus.records import Dropped, Item, Record
@@ -17,37 +17,58 @@ _QUOTED_FROM = re.compile(rb"^>(>*From )", re.MULTILINE)
 
 def read_mail(stream: Opened, file: File, source: Source) -> Iterator[Item]:
     """A document a message: its subject and its text, quoted replies included; no other headers, no attachments."""
-    for number, data in enumerate(_messages(stream.file), 1):
-        name = f"{file.name}:{number}"
-        try:
-            text = _text(data)
-        except encoding.Undecodable as error:
-            yield Problem(file.source, name, str(error))
-        except (LookupError, ValueError, TypeError, AttributeError) as error:
-            # The standard library's parser of headers trips over some that are malformed.
-            yield Problem(file.source, name, f"no message that can be read ({error})")
-        else:
-            if text is None:
-                yield Dropped(name, "a message without text", len(data))
-            else:
-                yield Record(name, text, None, source.licence, source.language)
+    number = 0
+    for stretch, part in enumerate(stream.stretches()):
+        for data in _messages(part, resumed=stretch > 0):
+            number += 1
+            yield _item(data, f"{file.name}:{number}", file, source)
 
 
-def _messages(file: IO[bytes]) -> Iterator[bytes]:
-    """Messages begin with a line `From …` after an empty one; a file that does not is one message."""
+def _item(data: bytes | int, name: str, file: File, source: Source) -> Item:
+    if isinstance(data, int):
+        return Problem(file.source, name, opening.too_long(data), data)
+    try:
+        text = _text(data)
+    except encoding.Undecodable as error:
+        return Problem(file.source, name, str(error), len(data))
+    except Exception as error:
+        # The standard library's parser trips over headers that are malformed, and parts within parts without end.
+        return Problem(file.source, name, f"no message that can be read ({error})", len(data))
+    if text is None:
+        return Dropped(name, "a message without text", len(data))
+    return Record(name, text, None, source.licence, source.language)
+
+
+def _messages(file: IO[bytes], resumed: bool) -> Iterator[bytes | int]:
+    """Messages begin with a line `From …` after an empty one; a file that does not is one message. Of one that is too
+    long its length alone.
+
+    resumed: what comes before the first such line is the rest of a damaged message, and left out.
+    """
     lines: list[bytes] = []
-    empty, box = True, False
-    for line in file:
-        if empty and line.startswith(b"From ") and (box or not lines):
-            if lines:
-                yield _QUOTED_FROM.sub(rb"\1", b"".join(lines))
-            lines, box = [], True
+    empty, box, size = True, resumed, 0
+    outside = resumed
+    for line in opening.lines(file):
+        if empty and isinstance(line, bytes) and line.startswith(b"From ") and (box or not size):
+            if size and not outside:
+                yield _message(lines, size, box)
+            lines, box, size, outside = [], True, 0, False
+        elif isinstance(line, int):
+            size += line
         else:
-            lines.append(line)
-        empty = not line.strip()
-    if lines:
-        data = b"".join(lines)
-        yield _QUOTED_FROM.sub(rb"\1", data) if box else data
+            size += len(line)
+            if size <= opening.RECORD_BYTES:
+                lines.append(line)
+        empty = isinstance(line, bytes) and not line.strip()
+    if size and not outside:
+        yield _message(lines, size, box)
+
+
+def _message(lines: list[bytes], size: int, box: bool) -> bytes | int:
+    if size > opening.RECORD_BYTES:
+        return size
+    data = b"".join(lines)
+    return _QUOTED_FROM.sub(rb"\1", data) if box else data
 
 
 def _text(data: bytes) -> str | None:
@@ -56,7 +77,8 @@ def _text(data: bytes) -> str | None:
     if part is None:
         return None
     payload = part.get_payload(decode=True)
-    assert isinstance(payload, bytes), "a part that is no multipart"
+    if not isinstance(payload, bytes):
+        raise encoding.Undecodable("a text of several parts")
     charset = part.get_content_charset()
     if part.get_content_subtype() == "html":
         body = markup.plain(markup.page(payload, charset), "html")

@@ -35,7 +35,11 @@ def read_text(stream: Opened, file: File, source: Source) -> Iterator[Item]:
         removed = len(text.encode()) - len(book.encode()) if book is not text else 0
         yield _record(file, source, markup.plain(book, source.markup), removed)
     except encoding.Undecodable as error:
-        yield Problem(file.source, file.name, str(error))
+        yield _problem(file, error)
+
+
+def _problem(file: File, error: encoding.Undecodable) -> Problem:
+    return Problem(file.source, file.name, str(error), file.size or 0, is_file=True)
 
 
 def _record(file: File, source: Source, text: str, removed: int = 0) -> Record:
@@ -47,7 +51,7 @@ def read_page(stream: Opened, file: File, source: Source) -> Iterator[Item]:
     try:
         yield _record(file, source, markup.plain(markup.page(_whole(stream), None), source.markup or "html"))
     except encoding.Undecodable as error:
-        yield Problem(file.source, file.name, str(error))
+        yield _problem(file, error)
 
 
 def read_code(stream: Opened, file: File, source: Source) -> Iterator[Item]:
@@ -55,7 +59,7 @@ def read_code(stream: Opened, file: File, source: Source) -> Iterator[Item]:
     try:
         text = encoding.decode(_whole(stream))
     except encoding.Undecodable as error:
-        yield Problem(file.source, file.name, str(error))
+        yield _problem(file, error)
         return
     licence = licences.joined([found for path in file.licences if (found := _licence(path))])
     yield Record(file.name, text, None, licence or source.licence, code_languages.language(file.name))
@@ -72,9 +76,12 @@ def _licence(path: str) -> str | None:
 
 
 def _whole(stream: Opened) -> bytes:
-    """All of a file; of a damaged one whole lines, since the last may end within a character."""
-    data = stream.file.read()
-    return data[: data.rfind(b"\n") + 1] if stream.damage else data
+    """All of a file that can be read; before a damage whole lines, since the last may end within a character."""
+    parts = []
+    for _ in stream.stretches():
+        data = stream.whole()
+        parts.append(data[: data.rfind(b"\n") + 1] if stream.damage else data)
+    return b"".join(parts)
 
 
 def without_frame(text: str) -> str:

@@ -1,66 +1,70 @@
 """Archives of the web: WARC (responses) and WET (their text), as Common Crawl has them."""
 
+import io
 from collections.abc import Iterator
 from typing import Any
 
-from palmetto.corpus import encoding, markup
+from palmetto.corpus import encoding, markup, opening
 from palmetto.corpus.extras import need
 from palmetto.corpus.finding import File, Problem
 from palmetto.corpus.opening import Opened
+from palmetto.corpus.readers import archives
+from palmetto.corpus.readers.archives import Raw
 from palmetto.corpus.records import Dropped, Item, Record
 from palmetto.recipe.corpus import Source
 
 _PAGES = ("text/html", "application/xhtml+xml")
 _OK = 200
-_END = b"\r\n\r\n"
 
 
 def read_archive(stream: Opened, file: File, source: Source) -> Iterator[Item]:
-    """A record a response that is a page or plain text, or a text extracted before (conversion). Others are counted."""
+    """A record a response that is a page or plain text, or a text extracted before (conversion). Others are counted.
+
+    What is no record, or cannot be read, is a problem; the next record is read all the same.
+    """
+    number = 0
+    for stretch, part in enumerate(stream.stretches()):
+        last: Raw | None = None
+        for raw in archives.split(part, resumed=stretch > 0):
+            if last is not None:
+                yield from _items(last, f"{file.name}:{number}", file, source)
+            number, last = number + 1, raw
+        # Damage is told by itself, and so is what of a record it has left.
+        if number == 1 and last is not None and last.problem == archives.NO_RECORD:
+            number = 0
+        elif last is not None and not stream.torn:
+            yield from _items(last, f"{file.name}:{number}", file, source)
+    if number == 0 and not stream.damages:
+        yield Problem(file.source, file.name, "no WARC records in it", file.size or 0, is_file=True)
+
+
+def _items(raw: Raw, name: str, file: File, source: Source) -> Iterator[Item]:
+    if raw.problem == archives.CUT_SHORT:
+        yield Problem(file.source, file.name, f"{raw.problem}; what comes before is kept", raw.size)
+        return
+    if raw.problem is not None and not raw.is_long:
+        yield Problem(file.source, name, raw.problem, raw.size)
+        return
     warc = need("fastwarc.warc")
     wanted = (warc.WarcRecordType.response, warc.WarcRecordType.resource, warc.WarcRecordType.conversion)
-    number = 0
-    last: Item | None = None
-    problem: Problem | None = None
-    ending = _Ending(stream)
     try:
-        for number, each in enumerate(warc.ArchiveIterator(ending, auto_decode="all", stream_detect=False), 1):
-            if last is not None:
-                yield last
-            last = None
-            if each.record_type in wanted:
-                last = _page(each, each.reader.read(), f"{file.name}:{number}", file, source)
-    except OSError as error:
-        problem = Problem(file.source, f"{file.name}:{number + 1}", f"damaged ({error}); what comes before is kept")
-    else:
-        if number == 0:
-            problem = Problem(file.source, file.name, "no WARC records in it")
-        elif ending.last != _END:
-            problem = Problem(file.source, file.name, "cut short; what comes before is kept")
-            last = None
-    # Of a damaged file the reader says so; the record in which it ends is not whole.
-    if not stream.damage:
-        yield from (each for each in (last, problem) if each is not None)
+        each = next(iter(warc.ArchiveIterator(io.BytesIO(raw.data), auto_decode="all", stream_detect=False)))
+        if each.record_type in wanted:
+            yield _page(each, raw, name, file, source)
+    except (OSError, StopIteration) as error:
+        yield Problem(file.source, name, f"damaged ({error})", raw.size)
 
 
-class _Ending:
-    """A stream that knows its last bytes: every record ends with two line breaks, and fastwarc does not mind if not."""
-
-    def __init__(self, stream: Opened) -> None:
-        self._file = stream.file
-        self.tell = stream.file.tell
-        self.last = b""
-
-    def read(self, size: int) -> bytes:
-        data = self._file.read(size)
-        self.last = (self.last + data[-len(_END) :])[-len(_END) :]
-        return data
-
-
-def _page(each: Any, data: bytes, name: str, file: File, source: Source) -> Item:
+def _page(each: Any, raw: Raw, name: str, file: File, source: Source) -> Item:
     kind, charset, status = _described(each)
+    if raw.is_long and (kind in (*_PAGES, "text/plain") and status in (None, _OK)):
+        return Problem(file.source, name, str(raw.problem), raw.size)
+    data = each.reader.read(opening.RECORD_BYTES + 1)
+    size = raw.size if raw.is_long else len(data)
+    if size > opening.RECORD_BYTES and not raw.is_long:
+        return Problem(file.source, name, opening.too_long(size), raw.size)
     if status is not None and status != _OK:
-        return Dropped(name, "a response other than 200", len(data))
+        return Dropped(name, "a response other than 200", size)
     url = each.headers.get("WARC-Target-URI")
     try:
         if kind in _PAGES:
@@ -68,9 +72,9 @@ def _page(each: Any, data: bytes, name: str, file: File, source: Source) -> Item
         elif kind == "text/plain":
             text = markup.plain(encoding.decode(data), source.markup)
         else:
-            return Dropped(name, "a response that is no page", len(data))
+            return Dropped(name, "a response that is no page", size)
     except encoding.Undecodable as error:
-        return Problem(file.source, f"{name} {url or ''}".strip(), str(error))
+        return Problem(file.source, f"{name} {url or ''}".strip(), str(error), len(data))
     return Record(name, text, url, source.licence, source.language)
 
 
