@@ -26,7 +26,7 @@ from palmetto.recipe.corpus import Build, Source
 
 SHARD_BYTES = 32 << 20
 """Of text; a shard is what a worker holds at a time."""
-_VERSION = 3
+_VERSION = 4
 _SHOWN = 5
 _LATER = {"paths", "weight", "quality", "filters"}
 """Keys of a source that its texts do not depend on, or only by the files found."""

@@ -9,7 +9,7 @@ from typing import IO, Any
 from palmetto.corpus import encoding
 from palmetto.corpus.finding import File, Problem
 from palmetto.corpus.opening import Opened
-from palmetto.corpus.readers.fields import record
+from palmetto.corpus.readers.fields import LICENCE_FIELDS, record
 from palmetto.corpus.records import Item
 from palmetto.errors import UserError
 from palmetto.recipe.corpus import Source
@@ -73,14 +73,7 @@ def read_parquet(stream: Opened, file: File, source: Source) -> Iterator[Item]:
         table = parquet.ParquetFile(io.BytesIO(stream.file.read()) if stream.compressed else stream.file)
         names = table.schema_arrow.names
         _demand(names, file, source)
-        used = {
-            *source.text,
-            source.url,
-            "license",
-            "licence",
-            "licenses",
-            *(("path", "repo") if source.kind == "code" else ()),
-        }
+        used = {*source.text, source.url, *LICENCE_FIELDS}
         wanted = [name for name in names if name in used]
         row = 0
         for batch in table.iter_batches(_ROWS, columns=wanted):

@@ -6,10 +6,13 @@ import re
 from collections.abc import Iterator
 from typing import IO, Any
 
-from palmetto.corpus import encoding, licences
+from palmetto.corpus import encoding
 from palmetto.corpus.finding import File, Problem
+from palmetto.corpus.licences.files import place
+from palmetto.corpus.licences.repository import Shelf
 from palmetto.corpus.opening import Opened, opened
-from palmetto.corpus.readers.fields import Shelf, record
+from palmetto.corpus.readers import fields
+from palmetto.corpus.readers.fields import record
 from palmetto.corpus.records import Item
 from palmetto.recipe.corpus import Source
 
@@ -17,12 +20,12 @@ _CHUNK = 1 << 20
 _NEAR_END = 16
 """Characters: an error so near the end may be one because the rest is still to come."""
 _BETWEEN = re.compile(r"[\s,]*")
-_LICENCE_PATH = re.compile(rb'"path"\s*:\s*"(?:[^"]*/)?(?:(?:un)?licen[cs]e|copying)', re.IGNORECASE)
+_PATH = re.compile(rb'"(?:max_stars_repo_)?path"\s*:\s*"((?:[^"\\]|\\.)*)"')
 
 
 def read_lines(stream: Opened, file: File, source: Source) -> Iterator[Item]:
     """An object a line. Lines in another encoding than the rest are read in theirs."""
-    shelf = _shelf(file) if source.kind == "code" else None
+    shelf = _shelf(file, source) if source.kind == "code" else None
     for number, line in enumerate(encoding.Lines(stream.file), 1):
         name = f"{file.name}:{number}"
         if isinstance(line, encoding.Undecodable):
@@ -41,22 +44,22 @@ def read_lines(stream: Opened, file: File, source: Source) -> Iterator[Item]:
             yield record(values, name, file, source, shelf)
 
 
-def _shelf(file: File) -> Shelf:
-    """Licences that repositories state in files of their own, which may come after the code."""
-    shelf: dict[str, list[str]] = {}
+def _shelf(file: File, source: Source) -> Shelf:
+    """What repositories say of their licences in files of their own, which may come after the code."""
+    shelf = Shelf()
     with opened(file.path) as stream:
         for line in stream.file:
-            if not _LICENCE_PATH.search(line):
+            found = _PATH.search(line)
+            if not found or place(found[1].decode(errors="replace")) is None:
                 continue
             try:
                 values = json.loads(encoding.decode(line))
-                path, text = f"{values['repo']}/{values['path']}", values["text"]
-            except (ValueError, KeyError, TypeError, RecursionError):
+            except (ValueError, RecursionError):
                 continue
-            folder, _, name = path.rpartition("/")
-            if isinstance(text, str) and licences.is_licence_file(name) and (found := licences.recognized(text)):
-                shelf.setdefault(folder, []).append(found)
-    return {folder: joined for folder, found in shelf.items() if (joined := licences.joined(found))}
+            if isinstance(values, dict) and (where := fields.place(values)):
+                text = next((values[field] for field in source.text if isinstance(values.get(field), str)), "")
+                shelf.add(where, text)
+    return shelf
 
 
 def read_array(stream: Opened, file: File, source: Source) -> Iterator[Item]:
