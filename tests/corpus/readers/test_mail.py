@@ -67,3 +67,9 @@ def test_what_is_no_mail(tmp_path: Path) -> None:
     (tmp_path / "a.mbox").write_bytes(bytes(range(256)) * 20)
     (problem,) = reading_of(tmp_path / "a.mbox")
     assert isinstance(problem, Problem)
+
+
+def test_mail_in_utf8_that_declares_another_charset(tmp_path: Path) -> None:
+    head = b"Subject: s\nContent-Type: text/plain; charset=iso-8859-1\nContent-Transfer-Encoding: 8bit\n\n"
+    (tmp_path / "a.eml").write_bytes(head + "Grüße aus Köln\n".encode())
+    assert reading_of(tmp_path / "a.eml") == [Record("a.eml:1", "s\n\nGrüße aus Köln\n")]
