@@ -41,9 +41,9 @@ def is_public_4(match: re.Match[str]) -> bool:
     if max(parts) < 10 or _NUMBER_OF.search(before) or re.search(r"[A-Za-z]/v?$", before):
         return False
     large = sum(part >= _LARGE for part in parts)
-    if parts[0] < _SMALL and large < 2 and not (_OF_A_HOST.search(before) or _AS_HOST.match(match.string, match.end())):
-        if large == 0 or _PRODUCT.search(before):
-            return False
+    small = parts[0] < _SMALL and (large == 0 or (large == 1 and _PRODUCT.search(before) is not None))
+    if small and not (_OF_A_HOST.search(before) or _AS_HOST.match(match.string, match.end())):
+        return False
     return _is_public(text)
 
 

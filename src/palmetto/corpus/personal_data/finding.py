@@ -25,7 +25,7 @@ KINDS = (
     Kind(
         "phone",
         telephones.HINT_LABELLED,
-        matching(telephones.LABELLED, telephones.is_labelled, "number"),
+        matching(telephones.LABELLED, telephones.is_labelled),
         in_code=False,
     ),
     Kind("phone", telephones.HINT_NATIONAL, matching(telephones.NATIONAL, telephones.is_national), in_code=False),

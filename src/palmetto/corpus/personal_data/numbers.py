@@ -8,7 +8,8 @@ from palmetto.corpus.personal_data.kind import Spans
 
 CARD = re.compile(
     r"""(?<![\w.,+-])(?<!\d[ ]) (?:
-        (?:4\d{3}|5[1-5]\d\d|2[2-7]\d\d|6(?:011|5\d\d|4[4-9]\d|2\d\d)|35\d\d|50\d\d|5[6-8]\d\d|6[0379]\d\d) (?P<gap>[ -]?) \d{4}(?P=gap)\d{4}(?P=gap)\d{4}(?:(?P=gap)\d{3})?
+        (?:4\d{3}|5[0-8]\d\d|2[2-7]\d\d|6(?:4[4-9]|[02-35-79]\d)\d|35\d\d)
+          (?P<gap>[ -]?) \d{4}(?P=gap)\d{4}(?P=gap)\d{4}(?:(?P=gap)\d{3})?
         | 3[47]\d\d (?P<six>[ -]?) \d{6}(?P=six)\d{5} | 3(?:0[0-5]|[68]\d)\d (?P<diners>[ -]?) \d{6}(?P=diners)\d{4} )
         (?![\w-]|[.,]\d|[ ]\d)""",
     re.ASCII | re.VERBOSE,
@@ -22,16 +23,27 @@ def is_card(match: re.Match[str]) -> bool:
     return luhn(digits) and len(set(digits)) > 1
 
 
-_LENGTHS = dict(
-    (each[:2], int(each[2:]))
-    for each in (
-        "AD24 AE23 AL28 AT20 AZ28 BA20 BE16 BG22 BH22 BR29 BY28 CH21 CR22 CY28 CZ24 DE22 DK18 DO28 EE20 EG29 ES24 FI18 FO18 FR27 "
-        "GB22 GE22 GI23 GL18 GR27 GT28 HR21 HU28 IE22 IL23 IQ23 IS26 IT27 JO30 KW30 KZ20 LB28 LC32 LI21 LT20 LU20 LV21 MC27 MD24 "
-        "ME22 MK19 MR27 MT31 MU30 NL18 NO15 PK24 PL28 PS29 PT25 QA29 RO24 RS22 SA24 SC31 SE24 SI19 SK24 SM27 ST25 SV28 TL23 TN24 "
-        "TR26 UA29 VA22 VG24 XK20"
-    ).split()
-)
-"""Characters of an IBAN by country."""
+_COUNTRIES = {
+    15: "NO",
+    16: "BE",
+    18: "DK FI FO GL NL",
+    19: "MK SI",
+    20: "AT BA EE KZ LT LU XK",
+    21: "CH HR LI LV",
+    22: "BG BH CR DE GB GE IE ME RS VA",
+    23: "AE GI IL IQ TL",
+    24: "AD CZ ES MD PK RO SA SE SK TN VG",
+    25: "PT ST",
+    26: "IS TR",
+    27: "FR GR IT MC MR SM",
+    28: "AL AZ BY CY DO GT HU LB PL SV",
+    29: "BR EG PS QA UA",
+    30: "JO KW MU",
+    31: "MT SC",
+    32: "LC",
+}
+"""Countries by the characters that an IBAN of theirs has."""
+_LENGTHS = {country: length for length, countries in _COUNTRIES.items() for country in countries.split()}
 _IBAN = re.compile(r"(?<![A-Za-z0-9])([A-Z]{2})\d\d(?=[ -]?[A-Z0-9]{4})")
 HINT_IBAN = r"\b[A-Z]{2}\d\d[ -]?[A-Z0-9]{4}[ -]?[A-Z0-9]{3}"
 
@@ -59,13 +71,16 @@ PERSON = re.compile(
       | (?P<us>(?!000|666|9)\d{3}-(?!00)\d\d-(?!0000)\d{4})
       | (?P<se>(?:19|20)?\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])[-+]\d{4})
       | (?P<fi>(?:0[1-9]|[12]\d|3[01])(?:0[1-9]|1[0-2])\d\d[-+A]\d{3}[0-9A-FHJ-NPR-Y])
-      | (?P<gb>(?!BG|GB|KN|NK|NT|TN|ZZ)[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z](?P<nino>[ ]?)\d\d(?P=nino)\d\d(?P=nino)\d\d(?P=nino)[A-D])
+      | (?P<gb>(?!BG|GB|KN|NK|NT|TN|ZZ)[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z]
+          (?P<nino>[ ]?)\d\d(?P=nino)\d\d(?P=nino)\d\d(?P=nino)[A-D])
       | (?:PESEL:?[ ])(?P<pl>\d{11})
         ) (?![\w-]|[.,]\d|[ ]\d)""",
     re.ASCII | re.VERBOSE,
 )
 HINT_PERSON = (
-    r"\d{3}\.\d{3}\.\d{3}-\d\d|\d{17}[\dXx]|\b(?:\d{8}|[XYZ]-?\d{7})-?[A-Z]\b|\b[12] ?\d\d ?\d\d ?\d[\dAB] ?\d{3} ?\d{3}|[A-Z]{6}\d\d[A-Z]\d\d"
+    r"\d{3}\.\d{3}\.\d{3}-\d\d|\d{17}[\dXx]|\b(?:\d{8}|[XYZ]-?\d{7})-?[A-Z]\b"
+    r"|\b[12] ?\d\d ?\d\d ?\d[\dAB] ?\d{3} ?\d{3}"
+    r"|[A-Z]{6}\d\d[A-Z]\d\d"
     r"|\d{4}[ -]\d{4}[ -]\d{4}|\d{6}[-+A]\d{3}|\d{3}-\d\d-\d{4}|\b[A-Z]{2} ?\d\d ?\d\d ?\d\d ?[A-D]\b|PESEL"
 )
 _SPAIN = "TRWAGMYFPDXBNJZSQVHLCKE"
@@ -131,7 +146,7 @@ _CHECKS: dict[str, Callable[[str], bool]] = {
     "gb": lambda value: True,
     "pl": _poland,
 }
-"""By country. The numbers of the United States and Great Britain have no check digit, but a form that nothing else has."""
+"""By country. The United States' and Great Britain's have no check digit, but a form that hardly anything else has."""
 
 
 def persons(text: str) -> Spans:

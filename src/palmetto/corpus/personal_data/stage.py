@@ -44,7 +44,11 @@ class PersonalData:
     def note(self, documents: pa.Table, shard: str, folder: Path) -> pa.Table:
         """`edits`, and `masked`: how often each kind was. Nothing is dropped."""
         texts = documents["text"].combine_chunks()
-        hints = [pc.match_substring_regex(texts, kind.hint).to_numpy(zero_copy_only=False) for kind in KINDS]
+        hinted = {
+            hint: pc.match_substring_regex(texts, hint).to_numpy(zero_copy_only=False)
+            for hint in dict.fromkeys(kind.hint for kind in KINDS)
+        }
+        hints = [hinted[kind.hint] for kind in KINDS]
         sources = documents["source"].to_pylist()
         edits: list[list[dict[str, Any]] | None] = [None] * len(documents)
         masked: list[list[tuple[str, int]] | None] = [None] * len(documents)

@@ -1,5 +1,6 @@
 """Telephone numbers: with the country's code, in the forms that countries write, or behind a word that says so."""
 
+import itertools
 import re
 
 from palmetto.corpus.personal_data.checks import isbn10
@@ -8,7 +9,8 @@ _END = r"(?![\w]|[-/.]\d|[ ]\d)"
 _START = r"(?<![\w+.,/:-])(?<!\d[ (])"
 
 INTERNATIONAL = re.compile(
-    r"(?<![\w+.,/-])(?:\+|(?<!\d )00(?=[1-9]\d[ ]))[1-9]\d{0,2}(?:[ .\u00a0/-]?(?:\(\d{1,4}\)|\d{1,12})){1,6}(?![\w]|[ .,-]?\d)",
+    r"(?<![\w+.,/-])(?:\+|(?<!\d )00(?=[1-9]\d[ ]))[1-9]\d{0,2}(?:[ .\u00a0/-]?(?:\(\d{1,4}\)|\d{1,12})){1,6}"
+    r"(?![\w]|[ .,-]?\d)",
     re.ASCII,
 )
 HINT_INTERNATIONAL = r"\+[1-9]|\b00[1-9]\d "
@@ -67,23 +69,26 @@ _FORMS = (
 NATIONAL = re.compile(rf"{_START}(?=[(0-9])(?:{'|'.join(_FORMS)}){_END}", re.ASCII)
 HINT_NATIONAL = r"\d[-. /)]{1,3}\d{2,8}[-. ]?\d{2,5}\b|\b(?:1[3-9]\d{9}|0[67]\d{8,9})\b"
 
-LABELLED = re.compile(
-    r"""(?: (?<![^\W\d_]) (?:tel|tél|phone|telephone|mobile|mob|cell|cellphone|fax|whatsapp|telefax|telefon\w{0,7}|téléphone|teléfono
-            |telefone|telefono|móvil|celular|cellulare|handy(?:nummer)?|mobil|portable|тел|телефон\w{0,2}|моб|факс|τηλ|τηλέφωνο
-            |điện\ thoại|โทร|फ़ोन|फोन|هاتف|טלפון)
+LABELLED = re.compile(r"(?<![0-9+(])\+?(?:[0-9]|\([0-9+])[0-9 ()./\u00a0–-]{5,20}[0-9](?![0-9])")
+_LABEL = re.compile(
+    r"""(?: (?<![^\W\d_]) (?:tel|tél|phone|telephone|mobile|mob|cell|cellphone|fax|whatsapp|telefax|telefon\w{0,7}
+            |téléphone|teléfono|telefone|telefono|móvil|celular|cellulare|handy(?:nummer)?|mobil|portable
+            |тел|телефон\w{0,2}|моб|факс|τηλ|τηλέφωνο|điện\ thoại|โทร|फ़ोन|फोन|هاتف|טלפון)
           | 전화 | 휴대폰 | 핸드폰 | 電話 | 电话 | 手机 | 手機 | 携帯 )
-        (?:번호|番号|号码|號碼|[ ](?:no|nr|number|num|nº))? [.]?[ ]{0,2}[:：#]?[ ]{0,2} (?P<number>\+?(?:[0-9]|\([0-9+])[0-9 ()./\u00a0–-]{5,20}[0-9])
-        (?![0-9])""",
+        (?:번호|番号|号码|號碼|[ ](?:no|nr|number|num|nº))? [.]?[ ]{0,2}[:：#]?[ ]{0,2} $""",
     re.VERBOSE | re.IGNORECASE,
 )
+"""A word that says that a telephone number follows."""
+_LABEL_CHARACTERS = 32
 HINT_LABELLED = (
-    r"(?i)(?:tel|tél|phone|telephone|mobile|mob|cell|fax|whatsapp|telefon|téléphone|teléfono|móvil|celular|cellulare|handy|"
-    r"mobil|portable|тел|моб|факс|τηλ|thoại|โทร|फ़ोन|फोन|هاتف|טלפון|전화|휴대폰|핸드폰|電話|电话|手机|手機|携帯)[^0-9+(\n]{0,14}[+(]{0,2}\d"
+    r"(?i)(?:tel|tél|phone|telephone|mobile|mob|cell|fax|whatsapp|telefon|téléphone|teléfono|móvil|celular"
+    r"|cellulare|handy|mobil|portable|тел|моб|факс|τηλ|thoại|โทร|फ़ोन|फोन|هاتف|טלפון|전화|휴대폰|핸드폰|電話|电话|手机|手機|携帯)"
+    r"[^0-9+(\n]{0,14}[+(]{0,2}\d"
 )
 
 _AMOUNT_AFTER = re.compile(
-    r"[ ]?(?:€|\$|£|¥|%|₽|руб|eur|usd|people|persons|inhabitants|habitants|habitantes|abitanti|einwohner|euros?|dollars?|km|m²|kg|bytes"
-    r"|tonn|million|bn|жител|человек)",
+    r"[ ]?(?:€|\$|£|¥|%|₽|руб|eur|usd|people|persons|inhabitants|habitants|habitantes|abitanti|einwohner|euros?"
+    r"|dollars?|km|m²|kg|bytes|tonn|million|bn|жител|человек)",
     re.IGNORECASE,
 )
 _AMOUNT_BEFORE = re.compile(r"(?:[€$£¥#]|nr?\.|eur|usd|isbn|issn)[ :]?$", re.IGNORECASE)
@@ -107,15 +112,16 @@ def is_national(match: re.Match[str]) -> bool:
         return not isbn10(text)
     if match["pair"] is not None:
         pairs = [int(pair) for pair in re.split(r"\D", text)]
-        return any(b - a != 1 for a, b in zip(pairs, pairs[1:], strict=False))
+        return any(b - a != 1 for a, b in itertools.pairwise(pairs))
     if match["thousands"] is not None and _CELL.search(before):
         return False
     return not _AMOUNT_AFTER.match(match.string, match.end())
 
 
 def is_labelled(match: re.Match[str]) -> bool:
-    """Returns whether what follows the word has as many digits as telephone numbers have."""
-    return 7 <= _digits(match["number"]) <= _MOST
+    """Returns whether a word before says what it is, and it has as many digits as telephone numbers have."""
+    before = match.string[max(0, match.start() - _LABEL_CHARACTERS) : match.start()]
+    return 7 <= _digits(match[0]) <= _MOST and _LABEL.search(before) is not None
 
 
 def _digits(text: str) -> int:
