@@ -285,6 +285,119 @@ EXAMPLES = [
 ]
 
 
+HELD_OUT = [
+    *mark(
+        "email",
+        "m.rossi@azienda.it",
+        "René@café.fr",
+        "support@help.ninja",
+        "x_y-z@a-b.cloud",
+        "ANNA@FIRMA.DE",
+        "test.user@uni-köln.de",
+        "a@b.engineering",
+        "bob@example.рус",
+        "li@公司.中国",
+        "k@ドメイン.jp",
+    ),
+    *mark(
+        "phone",
+        "0161 496 0000",
+        "(0131) 496 0123",
+        "07911123456",
+        "04 78 12 34 56",
+        "07.81.23.45.67",
+        "+33 (0)1 42 68 53 00",
+        "0511 / 763 42 10",
+        "(0711) 98 76 54",
+        "0151-23456789",
+        "0176 12345678",
+        "+49 (0)89 1234-567",
+        "186-1234-5678",
+        "15012345678",
+        "0755-26712345",
+        "8(495)123-45-67",
+        "8 (912) 345 67 89",
+        "+7(916)1234567",
+        "89161234567",
+        "(31) 3222-4455",
+        "21 99876-5432",
+        "(03) 9123 4567",
+        "0400 111 222",
+        "1300 975 707",
+        "934 123 456",
+        "91 555 12 34",
+        "655 12 34 56",
+        "06 87654321",
+        "340 1234567",
+        "+39 02 1234 5678",
+        "0471 123456",
+        "099887 76655",
+        "+91-9876543210",
+        "044-24567890",
+        "9876543210",
+    ),
+    "Телефон для справок: ⟦phone:555-12-34⟧",
+    "Ph: ⟦phone:9876543210⟧",
+    "Tel. ⟦phone:+4930123456⟧",
+    *mark("ip", "142.250.74.46", "51.15.220.7", "2001:41d0:8:e8ad::1", "2a02:6b8::2:242"),
+    "ping ⟦ip:4.2.2.21⟧",
+    "server at ⟦ip:17.253.144.10⟧",
+    "GCC 12.2.0.14",
+    "glibc 2.31.0.9",
+    "Windows 10.0.19.45",
+    "v3.11.4.2 released",
+    "Boost 1.82.0.1, Qt 6.5.1.33",
+    "LibreOffice 7.5.4.2",
+    "driver 31.0.15.35",
+    "ICE 62.1.3.4 notes",
+    *mark(
+        "key",
+        "sk-" + K[3:51],
+        "sk-ant-admin01-" + K[:60],
+        "hf_" + K[5:39],
+        "glrt-" + K[:20],
+        "npm_" + K[7:43],
+        "SG." + K[2:24] + "." + K[1:44],
+        "xoxp-1234567890-abcdefghij",
+    ),
+    *mark("card", "4242 4242 4242 4242", "5105105105105100", "371449635398431", "6304000000000000"),
+    "4242 4242 4242 4243",
+    "call 5105105105105101",
+    *mark(
+        "iban",
+        "AT61 1904 3002 3457 3201",
+        "BE68539007547034",
+        "PL61109010140000071219812874",
+        "SE45 5000 0000 0583 9825 7466",
+    ),
+    *mark("id", "111.444.777-35", "00000000T", "Y7654321G", "MRTMTT91D08F205J", "010101-123N", "670919-9530"),
+    "The war of 1939-1945 cost 55 000 000 lives",
+    "5 000 000 km",
+    "Chapters 10-12, pages 123-456",
+    "score 21-19 21-17",
+    "Order 4500123456",
+    "Bible Gen 12 34 56",
+    "2021-03-04T05:06:07",
+    "tel aviv 2019",
+    "ratio 16:9:4",
+    "isbn 0671027034",
+    "(1998) 2345-2350",
+    "vol. 12 (2004) 1234-5678",
+    "Phys. Rev. 98 (1955) 1479",
+    "Nature 415 123 456",
+    "Census 2010: 308 745 538",
+    "GDP 914 567 123",
+    "0800-1200 hours",
+    "part no 912-345-678",
+    "8 123 456",
+    "7.123.456.789",
+    "44 100 Hz, 48 000 Hz",
+    "06 2019, 07 2020",
+    "sum 600 700 800",
+]
+"""Written when the expressions were done, and measured before any was changed for their sake."""
+
+
 def parsed(example: str) -> tuple[str, set[tuple[int, int, str]]]:
     """A text without marks, and the spans that were marked."""
     text, spans = "", set()
@@ -297,12 +410,12 @@ def parsed(example: str) -> tuple[str, set[tuple[int, int, str]]]:
     return text, spans
 
 
-def measured(find: Find) -> dict[str, tuple[int, int, int]]:
+def measured(find: Find, examples: list[str]) -> dict[str, tuple[int, int, int]]:
     """By kind: how many there are, how many of them are found, and how much else is."""
     there: Counter[str] = Counter()
     right: Counter[str] = Counter()
     wrong: Counter[str] = Counter()
-    for example in EXAMPLES:
+    for example in examples:
         text, spans = parsed(example)
         found = set(find(text))
         there.update(kind for *_, kind in spans)
@@ -314,6 +427,7 @@ def measured(find: Find) -> dict[str, tuple[int, int, int]]:
 if __name__ == "__main__":
     from palmetto.corpus.personal_data import find
 
-    print("| kind | examples | recall | precision |\n|---|---|---|---|")
-    for name, (there, right, wrong) in measured(find).items():
-        print(f"| {name} | {there} | {right / there:.0%} | {right / max(1, right + wrong):.0%} |")
+    for examples in (EXAMPLES, HELD_OUT):
+        print("| kind | examples | recall | precision |\n|---|---|---|---|")
+        for name, (there, right, wrong) in measured(find, examples).items():
+            print(f"| {name} | {there} | {right / there:.0%} | {right / max(1, right + wrong):.0%} |")

@@ -117,7 +117,23 @@ def test_a_hint_never_hides_a_finding() -> None:
 HOSTILE = [
     *("a", "a@", "a.", "a@a.", "a@a-", "1", "1.", "+1 ", " 2", "(234) ", "234-", "tel 1", "tel 1 "),
     *("2001:", "-", "-----BEGIN PRIVATE KEY-----", "eyJ", "eyJaaaaaaaaa.", "xoxb-", "AKIA", "ghp_"),
-    *("token", "token=", "secret:'"),
+    *(
+        "token",
+        "token=",
+        "secret:'",
+        "DE89",
+        "DE89 ",
+        "4111 ",
+        "12345",
+        "sk-",
+        "sk-proj-",
+        "Tel. 0 ",
+        "06 ",
+        "0171 ",
+        "::",
+        "a:",
+    ),
+    *("ü@", "é.", "한@", "(0", "0/", "8 (", "AAAAAA85T", "SG.", "123.", "1 55 "),
 ]
 
 

@@ -34,6 +34,7 @@ _FORMS = (
     r"(?P<bare>0[67]\d{8})",
     # Germany, Austria.
     r"\(?0[1-9]\d{1,4}\)?[ ]?/[ ]?\d{2,8}(?:[ -]?\d{2,4}){0,3}",
+    r"\(0[1-9]\d{1,4}\)(?:[ ]\d{2,3}){2,4}",
     r"\(0[1-9]\d{1,4}\)[ ]\d{3,4}[ ]?\d{2,5}(?:[ -]\d{1,4})?",
     r"0(?:1[567]\d{1,2}|30|40|69|89|[2-9]\d{2,3})[ -]\d{3,4}[ ]?\d{3,5}",
     r"0(?:1[567]\d{1,2}|30|40|69|89|[2-9]\d{2})[ ]\d{2,3}(?:[ ]\d{2,3}){2,3}",
@@ -42,6 +43,7 @@ _FORMS = (
     r"1[3-9]\d{9}",
     # Russia.
     r"8[ -]?\(\d{3,5}\)[ ]?\d{1,3}[- ]\d\d[- ]\d\d",
+    r"89\d{9}",
     r"8(?P<eight>[ -])\d{3}(?P=eight)\d{3}[- ]\d\d[- ]?\d\d",
     # Brazil.
     r"\(?0?[1-9]\d\)[ ]?9?[ ]?\d{4}[- ]\d{4}",
@@ -67,23 +69,23 @@ _FORMS = (
     r"0\d{2,4}[- ]\d{6,8}",
 )
 NATIONAL = re.compile(rf"{_START}(?=[(0-9])(?:{'|'.join(_FORMS)}){_END}", re.ASCII)
-HINT_NATIONAL = r"\d[-. /)]{1,3}\d{2,8}[-. ]?\d{2,5}\b|\b(?:1[3-9]\d{9}|0[67]\d{8,9})\b"
+HINT_NATIONAL = r"\d[-. /)]{1,3}\d{2,8}[-. ]?\d{2,5}\b|\b(?:1[3-9]\d{9}|0[67]\d{8,9}|89\d{9})\b"
 
 LABELLED = re.compile(r"(?<![0-9+(])\+?(?:[0-9]|\([0-9+])[0-9 ()./\u00a0–-]{5,20}[0-9](?![0-9])")
 _LABEL = re.compile(
-    r"""(?: (?<![^\W\d_]) (?:tel|tél|phone|telephone|mobile|mob|cell|cellphone|fax|whatsapp|telefax|telefon\w{0,7}
+    r"""(?: (?<![^\W\d_]) (?:tel|tél|phone|telephone|ph|mobile|mob|cell|cellphone|fax|whatsapp|telefax|telefon\w{0,7}
             |téléphone|teléfono|telefone|telefono|móvil|celular|cellulare|handy(?:nummer)?|mobil|portable
             |тел|телефон\w{0,2}|моб|факс|τηλ|τηλέφωνο|điện\ thoại|โทร|फ़ोन|फोन|هاتف|טלפון)
           | 전화 | 휴대폰 | 핸드폰 | 電話 | 电话 | 手机 | 手機 | 携帯 )
-        (?:번호|番号|号码|號碼|[ ](?:no|nr|number|num|nº))? [.]?[ ]{0,2}[:：#]?[ ]{0,2} $""",
+        (?:번호|番号|号码|號碼|[ ](?:no|nr|number|num|nº)|(?:[ ][^\W\d_]{1,12}){1,2}(?=:))? [.]?[ ]{0,2}[:：#]?[ ]{0,2} $""",
     re.VERBOSE | re.IGNORECASE,
 )
 """A word that says that a telephone number follows."""
-_LABEL_CHARACTERS = 32
+_LABEL_CHARACTERS = 48
 HINT_LABELLED = (
-    r"(?i)(?:tel|tél|phone|telephone|mobile|mob|cell|fax|whatsapp|telefon|téléphone|teléfono|móvil|celular"
+    r"(?i)(?:tel|tél|\bph|phone|telephone|mobile|mob|cell|fax|whatsapp|telefon|téléphone|teléfono|móvil|celular"
     r"|cellulare|handy|mobil|portable|тел|моб|факс|τηλ|thoại|โทร|फ़ोन|फोन|هاتف|טלפון|전화|휴대폰|핸드폰|電話|电话|手机|手機|携帯)"
-    r"[^0-9+(\n]{0,14}[+(]{0,2}\d"
+    r"[^0-9+(\n]{0,30}[+(]{0,2}\d"
 )
 
 _AMOUNT_AFTER = re.compile(
