@@ -49,8 +49,8 @@ SECRET = re.compile(
     re.ASCII | re.VERBOSE | re.IGNORECASE,
 )
 HINT_SECRET = (
-    r"(?i)(?:secret|token|passwo?r?d|(?:api|access|auth|private)[_-]?key)[A-Za-z0-9_]{0,20}[\"']? {0,3}[:=]>?=? {0,3}[\"']?"
-    r"[A-Za-z0-9+/_=-]{16}"
+    r"(?i)(?:secret|token|passwo?r?d|(?:api|access|auth|private)[_-]?key)[A-Za-z0-9_]{0,20}[\"']?"
+    r" {0,3}[:=]>?=? {0,3}[\"']?[A-Za-z0-9+/_=-]{16}"
 )
 _BITS = 3.5
 

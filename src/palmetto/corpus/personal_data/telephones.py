@@ -77,7 +77,8 @@ _LABEL = re.compile(
             |téléphone|teléfono|telefone|telefono|móvil|celular|cellulare|handy(?:nummer)?|mobil|portable
             |тел|телефон\w{0,2}|моб|факс|τηλ|τηλέφωνο|điện\ thoại|โทร|फ़ोन|फोन|هاتف|טלפון)
           | 전화 | 휴대폰 | 핸드폰 | 電話 | 电话 | 手机 | 手機 | 携帯 )
-        (?:번호|番号|号码|號碼|[ ](?:no|nr|number|num|nº)|(?:[ ][^\W\d_]{1,12}){1,2}(?=:))? [.]?[ ]{0,2}[:：#]?[ ]{0,2} $""",
+        (?:번호|番号|号码|號碼|[ ](?:no|nr|number|num|nº)|(?:[ ][^\W\d_]{1,12}){1,2}(?=:))?
+        [.]?[ ]{0,2}[:：#]?[ ]{0,2} $""",
     re.VERBOSE | re.IGNORECASE,
 )
 """A word that says that a telephone number follows."""
