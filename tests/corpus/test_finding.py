@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from palmetto.corpus import listing
-from palmetto.corpus.finding import Found, find, find_all
+from palmetto.corpus.finding import File, Found, find, find_all
 from palmetto.errors import UserError
 from palmetto.recipe.corpus import Build, Source
 
@@ -150,6 +150,11 @@ def test_names_that_are_not_utf8(tmp_path: Path) -> None:
     assert names(find(source("s"), str(tmp_path), "web")) == ["s/caf\\xe9.txt"]
 
 
+def around(file: File) -> list[str]:
+    """The paths of licence files, the nearest first."""
+    return [path for _, paths in file.licences for path in paths]
+
+
 def test_code_of_checkouts_and_its_licences(tmp_path: Path, make: Make) -> None:
     make(
         "r/.git/HEAD",
@@ -163,10 +168,15 @@ def test_code_of_checkouts_and_its_licences(tmp_path: Path, make: Make) -> None:
     )
     make("loose/records.jsonl", "loose/b.go", "loose/.git.txt")
     found = find(source("r", "loose", kind="code"), str(tmp_path), "web")
-    licences = {file.name: [Path(path).parent.name for path in file.licences] for file in found.files}
+    licences = {file.name: [Path(path).relative_to(tmp_path) for path in around(file)] for file in found.files}
+    root = [Path("r/LICENSE"), Path("r/README.md")]
     assert licences == {
-        "loose/b.go": [], "loose/records.jsonl": [], "r/a.py": ["r"], "r/lib/x.c": ["r"], "r/vendor/v/y.c": ["vendor"],
-    }  # fmt: skip
+        "loose/b.go": [],
+        "loose/records.jsonl": [],
+        "r/a.py": root,
+        "r/lib/x.c": root,
+        "r/vendor/v/y.c": [Path("r/vendor/COPYING"), *root],
+    }
     passed = {each.name for each in found.passed}
     assert passed == {"r/.git", "r/LICENSE", "r/README.md", "r/data.jsonl", "r/vendor/COPYING", "loose/.git.txt"}
 
@@ -194,7 +204,7 @@ def test_addresses(memory: fsspec.AbstractFileSystem, tmp_path: Path, make: Make
         ]
     assert names(find(source("web/*.txt"), "memory://c", "web")) == ["web/a.txt"]
     (code,) = find(source("memory://c/r", kind="code"), None, "web").files
-    assert code.licences == ("memory:///c/r/LICENSE",)
+    assert around(code) == ["memory:///c/r/LICENSE"]
     make("s/a.txt")
     assert names(find(source(f"file://{tmp_path}/s"), None, "web")) == [f"file://{tmp_path}/s/a.txt"]
     with pytest.raises(UserError, match=r"memory://c/wed: no such file or folder \(did you mean 'web'\?\)"):

@@ -45,6 +45,20 @@ def test_a_page_that_lies_about_its_charset_is_detected() -> None:
         markup.page(PAGE.format(charset="utf-8", words="서울의 봄").encode().replace("봄".encode(), b"\xff"), None)
 
 
+@pytest.mark.parametrize("declared", ["iso-8859-1", "windows-1251", "euc-kr", "gbk", "utf-16", "us-ascii"])
+@pytest.mark.parametrize("words", ["서울의 봄이 왔다", "Война и мир", "déjà vu, un été à la plage, garçon, où"])
+def test_a_page_in_utf8_that_declares_another_charset(declared: str, words: str) -> None:
+    data = PAGE.format(charset=declared, words=words).encode()
+    assert words in markup.page(data, None)
+    assert words in markup.page(data, declared)
+
+
+def test_few_characters_that_are_utf8_by_chance() -> None:
+    data = b"<p>\xc4\xa3\xc4\xbf</p>"
+    assert data.decode() == "<p>ģĿ</p>"
+    assert markup.page(data, "gbk") == "<p>模目</p>"
+
+
 WIKITEXT = """{{Infobox city|name=Seoul {{nested|x}}}}
 '''Seoul''' ({{lang|ko|서울}}; {{IPA|x}}) is ''the'' capital&nbsp;of [[S. Korea|Korea]].<ref>[[x]]</ref><ref name=b />
 [[File:A.jpg|thumb|A [[picture]] of it]] <!-- nothing -->__NOTOC__

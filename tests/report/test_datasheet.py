@@ -1,6 +1,7 @@
 """The datasheet says what the manifest says, in page, picture and values."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,16 @@ def test_values() -> None:
     assert values["dropped"][0] == {"stage": "extraction", "source": "web", "reason": "empty", "documents": 1,
                                     "bytes": 100, "share": pytest.approx(100 / 9000)}  # fmt: skip
     json.dumps(values)
+
+
+def test_licences_that_are_not_recognized_are_counted(tmp_path: Path) -> None:
+    licences = ["MIT", "LicenseRef-unrecognized", "GPL-3.0 AND LicenseRef-unrecognized", "", "Acme-1.0"]
+    of = {licence: {"documents": n, "bytes": n, "tokens": n} for n, licence in enumerate(licences, 1)}
+    changed = manifest(licences={"web": of, "books": {}})
+    assert Sheet(changed).values()["licences_not_recognized"] == 2 + 3 + 5
+    datasheet.write(changed, "mix", tmp_path)
+    page = (tmp_path / "datasheet.html").read_text()
+    assert re.search(r"not recognized, wholly or in part</td><td[^>]*>10<", page)
 
 
 def test_only_stages_that_changed_something_are_drawn() -> None:

@@ -25,7 +25,7 @@ from palmetto.corpus.engine import Engine
 from palmetto.corpus.extraction import extract
 from palmetto.corpus.filters import Filters
 from palmetto.corpus.language import Language
-from palmetto.corpus.licences import Licences
+from palmetto.corpus.licences.stage import Licences
 from palmetto.corpus.measuring import Tokenizer, Tokens, sample
 from palmetto.corpus.mixture import Mixture
 from palmetto.corpus.personal_data import PersonalData

@@ -32,6 +32,7 @@ _MULTIBYTE = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{1,2}|[\
 """Characters of UTF-8, those that were cut off included."""
 _HIGH = re.compile(rb"[\x80-\xff]+")
 _ESCAPE, _KOREAN = b"\x1b$", b"\x1b$)C"
+_TWO_BYTES = re.compile(r"(?:x-)?(?:gb|big5|euc|shift|sjis|ms|windows-(?:31j|949)|cp9|ks|uhc|johab)", re.IGNORECASE)
 _ODD_PLACE = re.compile(r"(?<=[^\W\d_])[^\x00-\x7f’‘\u00ad‐‑–—·…](?=[^\W\d_])")
 _SAMPLE = 1 << 18
 _TOLERATED = 0.02
@@ -100,6 +101,20 @@ def _looked_at(data: bytes, text: str) -> str:
     if strange:
         raise Undecodable("binary")
     return text
+
+
+def utf8_despite(data: bytes, charset: str) -> str | None:
+    """Returns the text of bytes that are UTF-8 though another charset is declared for them; None if they are not.
+
+    Hardly any text of another encoding is UTF-8 throughout by chance: of one byte a character none that people write,
+    of two bytes (as "模目" in GBK) only a few characters.
+    """
+    wide = charset.lower().replace("-", "").startswith(("utf16", "utf32", "ucs"))
+    characters = sum(1 for _ in _MULTIBYTE.finditer(data[:_SAMPLE]))
+    if wide and b"\0" in data:
+        return None
+    fewest = 0 if wide else _FEW if _TWO_BYTES.match(charset) else 1
+    return _try(data, "utf-8") if characters >= fewest else None
 
 
 class Lines(Iterator["str | Undecodable"]):

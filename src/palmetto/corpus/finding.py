@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from palmetto.corpus import kinds, licences, outputs
-from palmetto.corpus.listing import Listing, file_system, list_address, list_folder
+from palmetto.corpus import kinds, outputs
+from palmetto.corpus.licences.nearby import Around, Nearby
+from palmetto.corpus.listing import file_system, list_address, list_folder
 from palmetto.errors import UserError
 from palmetto.recipe.corpus import Source
 
@@ -32,8 +33,8 @@ class File:
     """Bytes, as they lie there; None if only reading tells."""
     changed: str
     """What changes when its content does, or its licence's: the time of the last change, or a store's tag."""
-    licences: tuple[str, ...] = ()
-    """Of code: paths of the licence files in its folder, or in the nearest one above that has any."""
+    licences: Around = ()
+    """Of code: the files that speak of licences in its folder and in those above, by folder."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,7 @@ def find(source: Source, root: str | None, source_name: str) -> Found:
     problems: dict[str, str] = {}
     seen: dict[str, str] = {}
     listed: dict[str, list[str]] = {}
+    nearby = Nearby(root, key) if source.kind == "code" else None
     for given in source.paths:
         for name, path, alone in _expanded(given, root, key):
             if not alone and (what := _within_ours(name, path, listed)):
@@ -102,7 +104,8 @@ def find(source: Source, root: str | None, source_name: str) -> Found:
             listing = list_address(path, key) if "://" in path else list_folder(path, key)
             if alone and "" in listing.passed:
                 raise UserError(f"{key}: {path}: {listing.passed['']}; name what is to be read")
-            shelves = _shelves(listing, source)
+            if nearby and "://" in path:
+                nearby.know(listing)
             for below, (where, size, changed) in sorted(listing.files.items()):
                 full = _name(name, below)
                 kind = kinds.kind(below or name, source, _within(below, listing.checkouts))
@@ -114,9 +117,8 @@ def find(source: Source, root: str | None, source_name: str) -> Found:
                 elif (first := seen.setdefault(_identity(where), full)) != full:
                     passed[full] = f"the same file as {first}"
                 else:
-                    near = licences.nearest(shelves, below) or {}
-                    changes = " ".join((changed, *near.values()))
-                    files[full] = File(where, full, source_name, kind, size, changes, tuple(near))
+                    around, changes = nearby.of(where) if nearby and kind == "code" else ((), "")
+                    files[full] = File(where, full, source_name, kind, size, f"{changed} {changes}".strip(), around)
             passed.update({_name(name, below): reason for below, reason in listing.passed.items()})
             problems.update({_name(name, below): reason for below, reason in listing.problems.items()})
     found = Found(
@@ -188,13 +190,3 @@ def _identity(path: str) -> str:
 
 def _within(below: str, checkouts: set[str]) -> bool:
     return any(folder.as_posix() in checkouts for folder in PurePosixPath(below).parents)
-
-
-def _shelves(listing: Listing, source: Source) -> dict[str, dict[str, str]]:
-    """Of code: the licence files of each folder that has any, and when they changed."""
-    shelves: dict[str, dict[str, str]] = {}
-    if source.kind == "code":
-        for below, (path, _, changed) in sorted(listing.files.items()):
-            if licences.is_licence_file(PurePosixPath(below).name):
-                shelves.setdefault(PurePosixPath(below).parent.as_posix(), {})[path] = changed
-    return shelves

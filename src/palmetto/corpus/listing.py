@@ -13,7 +13,7 @@ from palmetto.corpus import outputs
 from palmetto.corpus.extras import need
 from palmetto.errors import UserError, nearest
 
-_CHANGED = ("ETag", "etag", "mtime", "LastModified", "last_modified", "updated", "created")
+CHANGED = ("ETag", "etag", "mtime", "LastModified", "last_modified", "updated", "created")
 """What stores call it."""
 
 
@@ -186,6 +186,6 @@ def list_address(address: str, key: str) -> Listing:
             if parts[hidden] == ".git":
                 listing.checkouts.add(posixpath.join(*parts[:hidden]) if hidden else ".")
         elif info["type"] == "file":
-            changed = next((str(info[tag]) for tag in _CHANGED if info.get(tag) is not None), "")
+            changed = next((str(info[tag]) for tag in CHANGED if info.get(tag) is not None), "")
             listing.files[below] = (system.unstrip_protocol(path), info.get("size"), changed)
     return listing

@@ -63,15 +63,18 @@ def from_html(html: str) -> str:
 
 
 def page(data: bytes, charset: str | None) -> str:
-    """The characters of a page of HTML: by byte order mark, by the charset that came with it, by the one it names, or
-    detected.
+    """The characters of a page of HTML: by byte order mark, by the charset that came with it, by the one it names
+    (unless its bytes are UTF-8 all the same), or detected.
 
     Raises Undecodable.
     """
     meta = _META.search(data[:_META_BYTES])
     for name in (charset, meta.group(1).decode("ascii") if meta else None):
-        if encoding.mark(data) is None and name and (text := _declared(data, name)) is not None:
-            return text
+        if encoding.mark(data) is None and name:
+            text = encoding.utf8_despite(data, name)
+            text = _declared(data, name) if text is None else text
+            if text is not None:
+                return text
     return encoding.decode(data)
 
 

@@ -1,7 +1,6 @@
 """The datasheet of a corpus, as page and as values: what it holds, where that comes from, and what was left out and why
 (after arXiv 1803.09010)."""
 
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -69,12 +68,11 @@ def _dropped(sheet: Sheet) -> str:
 
 
 def _licences(sheet: Sheet) -> str:
-    found: Counter[str] = Counter()
-    for of_source in sheet.manifest["licences"].values():
-        for licence, counts in of_source.items():
-            found[licence or "not stated"] += counts["documents"]
-    rows = [("", [escape(licence), f"{count:,}"]) for licence, count in found.most_common(_MOST_ROWS)]
-    return f"<section><h2>Licences</h2>{table([('Licence', ''), ('Documents', 'number')], rows)}</section>"
+    rows = [("", [escape(licence or "not stated"), f"{count:,}"]) for licence, count in sheet.licences.items()]
+    more = len(rows) - _MOST_ROWS
+    rows = [*rows[:_MOST_ROWS], ("", ["not recognized, wholly or in part", f"{sheet.unrecognized:,}"])]
+    note = f"<p>And {more:,} more, in manifest.json.</p>" if more > 0 else ""
+    return f"<section><h2>Licences</h2>{table([('Licence', ''), ('Documents', 'number')], rows)}{note}</section>"
 
 
 def _contamination(sheet: Sheet) -> str:

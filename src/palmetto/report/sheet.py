@@ -4,6 +4,8 @@ from collections import Counter
 from functools import cached_property
 from typing import Any
 
+from palmetto.corpus.licences.expressions import unrecognized
+
 
 class Sheet:
     """What can be said of a corpus. `manifest`: of `palmetto.corpus.build`."""
@@ -68,11 +70,21 @@ class Sheet:
             for reason, (count, size) in sorted(reasons.items(), key=lambda item: -item[1][0])
         ]
 
+    @cached_property
+    def licences(self) -> dict[str, int]:
+        """Documents by licence, most first; "" where none is stated."""
+        found: Counter[str] = Counter()
+        for of_source in self.manifest["licences"].values():
+            found.update({licence: counts["documents"] for licence, counts in of_source.items()})
+        return dict(found.most_common())
+
+    @property
+    def unrecognized(self) -> int:
+        """Documents whose licence is stated but not recognized, wholly or in part: it may be copyleft."""
+        return sum(count for licence, count in self.licences.items() if unrecognized(licence))
+
     def values(self) -> dict[str, Any]:
         """As JSON takes it."""
-        licences: Counter[str] = Counter()
-        for of_source in self.manifest["licences"].values():
-            licences.update({licence: counts["documents"] for licence, counts in of_source.items()})
         return {
             "documents": self.total("documents"),
             "bytes": self.total("bytes"),
@@ -89,7 +101,8 @@ class Sheet:
                 }
                 for source in self.sources
             },
-            "licences": dict(licences.most_common()),
+            "licences": self.licences,
+            "licences_not_recognized": self.unrecognized,
             "dropped": [
                 dict(zip(("stage", "source", "reason", "documents", "bytes", "share"), row, strict=True))
                 for row in self.dropped

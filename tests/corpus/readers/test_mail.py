@@ -100,3 +100,9 @@ def test_a_damaged_member_costs_its_messages(tmp_path: Path) -> None:
     items = reading_of(tmp_path / "a.mbox.gz")
     assert [item.text.split()[0] for item in items if isinstance(item, Record)] == ["0"] * 19 + ["2"] * 19
     assert sum(isinstance(item, Problem) for item in items) == 1
+
+
+def test_mail_in_utf8_that_declares_another_charset(tmp_path: Path) -> None:
+    head = b"Subject: s\nContent-Type: text/plain; charset=iso-8859-1\nContent-Transfer-Encoding: 8bit\n\n"
+    (tmp_path / "a.eml").write_bytes(head + "Grüße aus Köln\n".encode())
+    assert reading_of(tmp_path / "a.eml") == [Record("a.eml:1", "s\n\nGrüße aus Köln\n")]

@@ -90,7 +90,7 @@ def test_code_under_the_licences_of_its_repository(tmp_path: Path) -> None:
     assert reading_of(tmp_path / "r", kind="code", licence="ISC") == [
         Record("r/a.py", "print()", None, "MIT", "Python"),
         Record("r/gpl/b.c", "int x;", None, "GPL-2.0 AND MIT", "C"),
-        Record("r/odd/c.go", "package c", None, "ISC", "Go"),
+        Record("r/odd/c.go", "package c", None, "LicenseRef-unrecognized AND MIT", "Go"),
         Record("r/page.html", "<p>kept as it is</p>", None, "MIT", "HTML"),
     ]
 

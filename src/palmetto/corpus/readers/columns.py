@@ -7,7 +7,7 @@ from palmetto.corpus import encoding
 from palmetto.corpus.finding import File, Problem
 from palmetto.corpus.opening import Opened
 from palmetto.corpus.readers import row_groups, separated
-from palmetto.corpus.readers.fields import record
+from palmetto.corpus.readers.fields import LICENCE_FIELDS, record
 from palmetto.corpus.records import Item
 from palmetto.errors import UserError
 from palmetto.recipe.corpus import Source
@@ -62,14 +62,7 @@ def read_parquet(stream: Opened, file: File, source: Source) -> Iterator[Item]:
         return
     names = table.schema_arrow.names
     _demand(names, file, source)
-    used = {
-        *source.text,
-        source.url,
-        "license",
-        "licence",
-        "licenses",
-        *(("path", "repo") if source.kind == "code" else ()),
-    }
+    used = {*source.text, source.url, *LICENCE_FIELDS}
     # Of a name that comes twice it is not known which is meant.
     wanted = [name for name in names if name in used and names.count(name) == 1]
     for row, values in row_groups.rows(table, wanted):

@@ -3,14 +3,24 @@
 from collections.abc import Mapping
 from typing import Any
 
-from palmetto.corpus import code_languages, encoding, licences, markup, opening
+from palmetto.corpus import code_languages, encoding, markup, opening
 from palmetto.corpus.finding import File, Problem
+from palmetto.corpus.licences import expressions, manifests
+from palmetto.corpus.licences.repository import Shelf
 from palmetto.corpus.records import Dropped, Item, Record
 from palmetto.recipe.corpus import Source
 
-Shelf = Mapping[str, str]
-"""Licences by folder of a repository (`repo/folder`)."""
-
+_LICENCES = (
+    *("license", "licence", "licenses", "licences", "max_stars_repo_licenses", "detected_licenses", "gha_license_id"),
+    *("repo_license", "license_spdx", "spdx_id"),
+)
+"""Fields that state a licence, as data sets of code have them (GitHub's interface, The Stack), the first that does."""
+_PATHS = ("path", "max_stars_repo_path")
+_REPOSITORIES = ("repo", "repo_name", "max_stars_repo_name")
+_NESTED = ("meta", "metadata", "repository", "repo")
+"""Fields whose objects may state it instead."""
+LICENCE_FIELDS = {*_LICENCES, *_PATHS, *_REPOSITORIES, *_NESTED}
+"""Fields that are looked at for a licence and the repository that it is of."""
 _SHOWN = 8
 
 
@@ -49,9 +59,18 @@ def record(values: Any, name: str, file: File, source: Source, shelf: Shelf | No
     language = code_languages.language(path) if path else source.language
     if path and language is None:
         return Dropped(name, "not one of the 24 languages", len(text.encode(errors="surrogatepass")))
-    place = f"{repository}/{path}" if path and repository else path
-    filed = licences.nearest(shelf, place) if shelf and place else None
-    return Record(name, text, url or place, licences.combined(_licence(values), filed) or source.licence, language)
+    address = f"{repository}/{path}" if path and repository else path
+    where = place(values)
+    filed = shelf.licence(where) if shelf and where else None
+    licence = expressions.combined(_licence(values), filed) or source.licence
+    return Record(name, text, url or address, licence, language)
+
+
+def place(values: Mapping[str, Any]) -> str | None:
+    """Returns where a record of code is from: its repository and the path within."""
+    path = next((found for field in _PATHS if (found := _string(values.get(field)))), None)
+    repository = next((found for field in _REPOSITORIES if (found := _string(values.get(field)))), None)
+    return f"{repository}/{path}" if path and repository else path
 
 
 def _size(values: Mapping[str, Any]) -> int:
@@ -80,10 +99,13 @@ def _string(value: Any) -> str | None:
 
 
 def _licence(values: Mapping[str, Any]) -> str | None:
-    for field in ("license", "licence", "licenses"):
-        value = values.get(field)
-        if isinstance(value, list) and all(isinstance(each, str) for each in value):
-            value = licences.joined(value)
-        if found := _string(value):
-            return found
+    """What a record states: a name, names that all hold, or GitHub's object; in the record or in what describes it."""
+    inner = [values[field] for field in _NESTED if isinstance(values.get(field), Mapping)]
+    for described in (values, *inner):
+        for field in _LICENCES:
+            value = described.get(field)
+            if isinstance(value, list):
+                value = expressions.joined([found for each in value if (found := _string(manifests.of_field(each)))])
+            if found := _string(manifests.of_field(value) if isinstance(value, dict) else value):
+                return found
     return None

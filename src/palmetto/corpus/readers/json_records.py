@@ -6,21 +6,24 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from palmetto.corpus import encoding, licences, opening
+from palmetto.corpus import encoding, opening
 from palmetto.corpus.finding import File, Problem
+from palmetto.corpus.licences.files import place
+from palmetto.corpus.licences.repository import Shelf
 from palmetto.corpus.opening import Opened, opened
-from palmetto.corpus.readers.fields import Shelf, record
+from palmetto.corpus.readers import fields
+from palmetto.corpus.readers.fields import record
 from palmetto.corpus.readers.json_values import Broken, Values
 from palmetto.corpus.records import Item
 from palmetto.recipe.corpus import Source
 
 _EMPTY = object()
-_LICENCE_PATH = re.compile(rb'"path"\s*:\s*"(?:[^"]*/)?(?:(?:un)?licen[cs]e|copying)', re.IGNORECASE)
+_PATH = re.compile(rb'"(?:max_stars_repo_)?path"\s*:\s*"((?:[^"\\]|\\.)*)"')
 
 
 def read_lines(stream: Opened, file: File, source: Source) -> Iterator[Item]:
     """An object a line. Lines in another encoding than the rest are read in theirs."""
-    shelf = _shelf(file) if source.kind == "code" else None
+    shelf = _shelf(file, source) if source.kind == "code" else None
     number = 0
     for stretch, part in enumerate(stream.stretches()):
         begun = number
@@ -56,22 +59,24 @@ def _parsed(line: str | encoding.Undecodable) -> Any:
         ) from None
 
 
-def _shelf(file: File) -> Shelf:
-    """Licences that repositories state in files of their own, which may come after the code."""
-    shelf: dict[str, list[str]] = {}
+def _shelf(file: File, source: Source) -> Shelf:
+    """What repositories say of their licences in files of their own, which may come after the code."""
+    shelf = Shelf()
     with opened(file.path) as stream:
         for line in itertools.chain.from_iterable(map(opening.lines, stream.stretches())):
-            if isinstance(line, int) or not _LICENCE_PATH.search(line):
+            if isinstance(line, int):
+                continue
+            found = _PATH.search(line)
+            if not found or place(found[1].decode(errors="replace")) is None:
                 continue
             try:
                 values = json.loads(encoding.decode(line))
-                path, text = f"{values['repo']}/{values['path']}", values["text"]
-            except (ValueError, KeyError, TypeError, RecursionError):
+            except (ValueError, RecursionError):
                 continue
-            folder, _, name = path.rpartition("/")
-            if isinstance(text, str) and licences.is_licence_file(name) and (found := licences.recognized(text)):
-                shelf.setdefault(folder, []).append(found)
-    return {folder: joined for folder, found in shelf.items() if (joined := licences.joined(found))}
+            if isinstance(values, dict) and (where := fields.place(values)):
+                text = next((values[field] for field in source.text if isinstance(values.get(field), str)), "")
+                shelf.add(where, text)
+    return shelf
 
 
 def read_array(stream: Opened, file: File, source: Source) -> Iterator[Item]:

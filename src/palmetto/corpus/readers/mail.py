@@ -90,6 +90,8 @@ def _text(data: bytes) -> str | None:
 
 def _characters(payload: bytes, charset: str | None) -> str:
     if charset and charset not in ("us-ascii", "ascii"):
+        if (text := encoding.utf8_despite(payload, charset)) is not None:
+            return text
         try:
             return payload.decode(charset)
         except (UnicodeDecodeError, LookupError):

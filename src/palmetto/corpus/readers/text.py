@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Iterator
-from functools import lru_cache
 
-from palmetto.corpus import code_languages, encoding, licences, markup
+from palmetto.corpus import code_languages, encoding, markup
 from palmetto.corpus.finding import File, Problem
-from palmetto.corpus.opening import Opened, opened
+from palmetto.corpus.licences import nearby
+from palmetto.corpus.licences.expressions import UNRECOGNIZED
+from palmetto.corpus.opening import Opened
 from palmetto.corpus.readers import chat
 from palmetto.corpus.records import Item, Record
 from palmetto.recipe.corpus import Source
@@ -61,18 +62,10 @@ def read_code(stream: Opened, file: File, source: Source) -> Iterator[Item]:
     except encoding.Undecodable as error:
         yield _problem(file, error)
         return
-    licence = licences.joined([found for path in file.licences if (found := _licence(path))])
-    yield Record(file.name, text, None, licence or source.licence, code_languages.language(file.name))
-
-
-@lru_cache(1024)
-def _licence(path: str) -> str | None:
-    """What a licence file is; one that cannot be read says nothing."""
-    try:
-        with opened(path) as stream:
-            return licences.recognized(encoding.decode(stream.file.read()))
-    except (OSError, encoding.Undecodable):
-        return None
+    licence = nearby.licence(file.path, file.licences)
+    if licence in (None, UNRECOGNIZED) and source.licence:
+        licence = source.licence if licence is None else f"({source.licence}) AND {UNRECOGNIZED}"
+    yield Record(file.name, text, None, licence, code_languages.language(file.name))
 
 
 def _whole(stream: Opened) -> bytes:
