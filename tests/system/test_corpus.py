@@ -103,6 +103,33 @@ def test_another_recipe_leaves_nothing_of_the_one_before(corpora: Runs) -> None:
     assert digests(corpora.folder / "changed") == digests(corpora.folder / "whole")
 
 
+def test_what_is_not_its_own_stays_and_old_corpora_are_rebuilt(corpora: Runs) -> None:
+    folder = corpora.folder / "old"
+    shutil.copytree(corpora.folder / "whole", folder)
+    (folder / "stages" / "made.json").unlink()
+    mine = [folder / name for name in ("notes.txt", "contamination/mine.jsonl", "stages/filters-mine/x", "stages/y")]
+    for path in mine:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("mine")
+    less = ["corpus.build.sources.code.weight=0.001", "corpus.build.contamination=null"]
+    corpora("corpus", "build", "mix.yaml", "--out", "old", "--workers", 1, *less)
+    assert not (folder / "contamination" / "quiz.jsonl").exists()
+    corpora("corpus", "build", "mix.yaml", "--out", "old", "--workers", 1)
+    assert all(path.read_text() == "mine" for path in mine)
+    for path in mine:
+        path.unlink()
+    assert digests(folder) == digests(corpora.folder / "whole")
+
+
+def test_a_folder_with_sources_is_not_built_in(corpora: Runs) -> None:
+    before = digests(corpora.folder / "raw")
+    for out in (".", "raw", "raw/web", "raw/code/corpus"):
+        _, error = corpora("corpus", "build", "mix.yaml", "--out", out, expect=2)
+        assert re.search("lies inside|would be built inside", error.strip().splitlines()[-1])
+    assert digests(corpora.folder / "raw") == before
+    assert not (corpora.folder / ".lock").exists()
+
+
 def test_done_again_it_does_nothing(corpora: Runs) -> None:
     def times() -> dict[Path, int]:
         return {file: file.stat().st_mtime_ns for file in (corpora.folder / "whole").rglob("*.parquet")}

@@ -7,13 +7,12 @@ DIR/manifest.json                what was done, and every file with its digest; 
 DIR/stages/                      notes of the stages, which a later build goes on from
 """
 
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from palmetto.corpus import writing
+from palmetto.corpus import apart, directory, made, writing
 from palmetto.corpus.contamination import Contamination, other_files
 from palmetto.corpus.contamination import stage as contamination
 from palmetto.corpus.documents import DOCUMENTS, MANIFEST, VOCABULARY
@@ -46,7 +45,10 @@ def build(recipe: Build, tokenizer: Tokenizer, out: Path, engine: Engine, say: S
     The same recipe and sources give the same bytes, on any engine and wherever they lie. UserError and RunStopped as
     the stages raise them.
     """
+    apart.check(recipe, out)
+    directory.check(out)
     with locked(out):
+        directory.enter(out)
         building = _Building(recipe, tokenizer, out, engine, say, watch)
         for stage in cleaning(recipe):
             building.do(stage)
@@ -89,9 +91,9 @@ class _Building:
     """A build under way: the documents as the stages done so far have left them, and a digest of all that led there."""
 
     def __init__(self, recipe: Build, tokenizer: Tokenizer, out: Path, engine: Engine, say: Say, watch: Watch) -> None:
-        self.recipe, self.tokenizer, self.out, self.work = recipe, tokenizer, out, out / "stages"
+        self.recipe, self.tokenizer, self.out, self.work = recipe, tokenizer, out, out / directory.STAGES
         self.engine, self.say, self.watch = engine, say, watch
-        self.extracted = extract(recipe, tokenizer.section_bytes, self.work, watch(engine, "extraction"), say)
+        self.extracted = extract(recipe, tokenizer.section_bytes, self.work, watch(engine, "extraction"), say, out)
         self.view, self.digest = self.extracted.view, self.extracted.done.digest
         self.done = {"extraction": self.extracted.done}
 
@@ -107,6 +109,7 @@ class _Building:
         digest = digest_of({"before": self.digest, "weights": weights, **identity})
         path = self.work / f"vocabulary-{digest[:16]}.model"
         if not path.exists():
+            made.claim(self.work, [f"{directory.STAGES}/{path.name}"])
             last = list(self.done.values())[-1]
             sizes = {name: size for name, (_, size) in last.counts.after.items()}
             shares = {name: weight / sum(weights.values()) for name, weight in weights.items()}
@@ -116,21 +119,39 @@ class _Building:
 
     def finish(self, vocabulary: Path) -> dict[str, Any]:
         """Writes the documents, what is beside them, and the manifest last; removes what an earlier build has left."""
-        manifest = self.out / MANIFEST
-        if manifest.exists():
-            values: dict[str, Any] = read_json(manifest)
-            if values["digest"] == self.digest and all((self.out / each["file"]).exists() for each in values["files"]):
-                self.say(f"{self.out}: done already")
-                return values
-            manifest.unlink()
+        documents = {f"{DOCUMENTS}/{shard}.parquet" for shard in self.view.shards}
+        marks = self._marks()
+        made.claim(self.work, {*documents, *marks, MANIFEST, VOCABULARY, *directory.SHEETS})
+        values = directory.manifest_of(self.out)
+        if values and values["digest"] == self.digest and self._whole(values, marks):
+            self.say(f"{self.out}: done already")
+            return values
+        (self.out / MANIFEST).unlink(missing_ok=True)
         survey = writing.write(self.view, self.out / DOCUMENTS, self.digest, self.watch(self.engine, "writing"))
-        for path in (self.out / DOCUMENTS).rglob("*.parquet"):
-            if path.relative_to(self.out).as_posix() not in {each["file"] for each in survey.files}:
-                path.unlink()
+        kept = {*marks, *(each["file"] for each in survey.files)}
+        of_content = (f"{DOCUMENTS}/", f"{directory.MARKS}/")
+        made.remove(self.work, {n for n in made.listed(self.work) - kept if n.startswith(of_content)})
+        for name, verdicts in marks.items():
+            write_bytes(self.out / name, verdicts.read_bytes())
         write_bytes(self.out / VOCABULARY, vocabulary.read_bytes())
         values = self._manifest(survey, vocabulary)
-        write_json(manifest, values)
+        write_json(self.out / MANIFEST, values)
         return values
+
+    def _whole(self, manifest: dict[str, Any], marks: Iterable[str]) -> bool:
+        """Whether all that the manifest tells of is there."""
+        names = [*marks, VOCABULARY, *(each["file"] for each in manifest["files"])]
+        return all((self.out / name).exists() for name in names)
+
+    def _marks(self) -> dict[str, Path]:
+        """The names in the corpus of the files that mark evaluation examples, and where each is copied from."""
+        if "contamination" not in self.done:
+            return {}
+        verdicts = self.done["contamination"].folder / contamination.VERDICTS
+        return {
+            f"{directory.MARKS}/{path.relative_to(verdicts).as_posix()}": path
+            for path in sorted(verdicts.rglob("*.jsonl"))
+        }
 
     def _manifest(self, survey: writing.Survey, vocabulary: Path) -> dict[str, Any]:
         recipe = self.recipe
@@ -153,15 +174,10 @@ class _Building:
         }
 
     def _contamination(self) -> dict[str, Any]:
-        """How many examples of each evaluation set are contaminated; every example's mark is copied out."""
-        marks = self.out / "contamination"
-        shutil.rmtree(marks, ignore_errors=True)
+        """How many examples of each evaluation set are contaminated."""
         if "contamination" not in self.done:
             return {}
-        folder = self.done["contamination"].folder
-        for path in sorted((folder / contamination.VERDICTS).rglob("*.jsonl")):
-            write_bytes(marks / path.relative_to(folder / contamination.VERDICTS), path.read_bytes())
-        summary: dict[str, Any] = read_json(folder / contamination.SUMMARY)
+        summary: dict[str, Any] = read_json(self.done["contamination"].folder / contamination.SUMMARY)
         return summary
 
 

@@ -2,7 +2,6 @@
 
 import functools
 import hashlib
-import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -12,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from palmetto.corpus import tables
+from palmetto.corpus import apart, made, tables
 from palmetto.corpus.counts import Counts, Pair
 from palmetto.corpus.documents import cut_bytes
 from palmetto.corpus.engine import Engine
@@ -57,8 +56,10 @@ class _Task:
     section_bytes: int
 
 
-def extract(build: Build, section_bytes: int, workplace: Path, engine: Engine, say: Say) -> Extracted:
-    """Finds, reads and writes; skipped, task by task, where it is done already.
+def extract(
+    build: Build, section_bytes: int, workplace: Path, engine: Engine, say: Say, out: Path | None = None
+) -> Extracted:
+    """Finds, reads and writes; skipped, task by task, where it is done already. No file may lie in `out`.
 
     A document of more than `section_bytes` that is not code becomes sections (documents.cut), each a document of its
     own, named ``#N``: so that a book need not be dropped, or taken, as a whole.
@@ -68,6 +69,8 @@ def extract(build: Build, section_bytes: int, workplace: Path, engine: Engine, s
     `failures` cannot be read, where it has no documents, or where the disk is full.
     """
     found = find_all(build.sources, build.root)
+    if out is not None:
+        apart.check_files((file for of_source in found.values() for file in of_source.files), out)
     inputs = digest_of(
         {
             "version": _VERSION,
@@ -79,9 +82,7 @@ def extract(build: Build, section_bytes: int, workplace: Path, engine: Engine, s
         }
     )  # fmt: skip
     folder = workplace / f"extraction-{inputs[:16]}"
-    for other in sorted(workplace.glob("extraction-*")):
-        if other != folder:
-            shutil.rmtree(other)
+    made.make_way(workplace, "extraction", folder)
     tasks = [
         _Task(name, source, number, files, sys.maxsize if source.kind == "code" else section_bytes)
         for name, source in build.sources.items()

@@ -8,7 +8,6 @@ can be looked up; and a stage is done again without those before it.
 import functools
 import hashlib
 import json
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from palmetto.corpus import tables
+from palmetto.corpus import made, tables
 from palmetto.corpus.counts import Counts
 from palmetto.corpus.engine import Engine
 from palmetto.files import read_json, room, write_json
@@ -113,7 +112,7 @@ def run(stage: Stage, view: View, before: str, workplace: Path, engine: Engine, 
         counts = Counts.of(read_json(done))
         say(f"{stage.name}: done already; {counts.line()}")
         return Done(folder, counts, digest)
-    _clear_others(stage.name, folder, workplace)
+    made.make_way(workplace, stage.name, folder)
     with room(folder):
         stage.prepare(view, engine, folder)
     task = functools.partial(_note_shard, stage, view, folder)
@@ -166,13 +165,6 @@ def count(documents: pa.Table, notes: pa.Table) -> Counts:
 def digest_of(values: dict[str, Any]) -> str:
     """SHA-256 of JSON values."""
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
-
-
-def _clear_others(name: str, folder: Path, workplace: Path) -> None:
-    """Removes what the stage has made of other inputs: it would never be read again."""
-    for other in sorted(workplace.glob(f"{name}-*")):
-        if other != folder:
-            shutil.rmtree(other)
 
 
 def shards_of(view: View) -> Iterator[tuple[str, pa.Table]]:
