@@ -25,7 +25,7 @@ from palmetto.corpus.filters import Filters
 from palmetto.corpus.language import Language
 from palmetto.corpus.licences import Licences
 from palmetto.corpus.measuring import Tokenizer, Tokens, sample
-from palmetto.corpus.mixture import Mixture
+from palmetto.corpus.mixture import PARTS, Mixture
 from palmetto.corpus.personal_data import PersonalData
 from palmetto.corpus.quality.sampling import Quality
 from palmetto.corpus.stage import Say, Stage, digest_of, run
@@ -54,8 +54,7 @@ def build(recipe: Build, tokenizer: Tokenizer, out: Path, engine: Engine, say: S
             building.do(stage)
         vocabulary = building.train_vocabulary()
         building.do(Tokens(tokenizer, vocabulary))
-        mixture = recipe.mixture
-        building.do(Mixture(tuple(recipe.weights.items()), mixture.tokens, mixture.short))
+        building.mix()
         return building.finish(vocabulary)
 
 
@@ -117,6 +116,19 @@ class _Building:
             self.tokenizer.train(sample(self.view, sizes, shares), path)
         return path
 
+    def mix(self) -> None:
+        """Takes of each source its part, and says which source is the limit, and which comes to nothing."""
+        mixture = self.recipe.mixture
+        self.do(Mixture(tuple(self.recipe.weights.items()), mixture.tokens, mixture.short))
+        parts = read_json(self.done["mixture"].folder / PARTS)
+        if scarce := parts["limited_by"]:
+            budget, whole = sum(parts["wanted"].values()), sum(parts["available"].values())
+            self.say(f"mixture: {scarce} is scarcest for its weight: with all its {parts['available'][scarce]:,} "
+                     f"tokens the mixture has {budget:,} of the {whole:,} that are left, {budget / whole:.1%}")  # fmt: skip
+        for name, wanted in parts["wanted"].items():
+            if name not in self.done["mixture"].counts.after:
+                self.say(f"mixture: none of {name}: no document fits into its part of {wanted:,} tokens")
+
     def finish(self, vocabulary: Path) -> dict[str, Any]:
         """Writes the documents, what is beside them, and the manifest last; removes what an earlier build has left."""
         documents = {f"{DOCUMENTS}/{shard}.parquet" for shard in self.view.shards}
@@ -154,7 +166,7 @@ class _Building:
         }
 
     def _manifest(self, survey: writing.Survey, vocabulary: Path) -> dict[str, Any]:
-        recipe = self.recipe
+        recipe, parts = self.recipe, read_json(self.done["mixture"].folder / PARTS)
         return {
             "format": _FORMAT,
             "digest": self.digest,
@@ -165,7 +177,7 @@ class _Building:
             "frames_left_out": self.extracted.frames,
             "contamination": self._contamination(),
             "evaluation_passed_over": [name for path in _evaluation(recipe) for name in other_files(path)],
-            "mixture": read_json(self.done["mixture"].folder / "parts.json"),
+            "mixture": {key: parts[key] for key in ("available", "wanted", "limited_by", "ends")},
             "languages": _nested(survey.languages),
             "licences": _nested(survey.licences),
             "samples": survey.samples,
