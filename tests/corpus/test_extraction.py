@@ -170,11 +170,11 @@ def test_an_error_of_the_user_comes_through_workers(mixed: Path, tmp_path: Path)
 def test_what_may_not_be_read_is_named(mixed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = Path.open
 
-    def denied(path: Path, *others: Any) -> Any:
+    def denied(path: Path, *others: Any, **named: Any) -> Any:
         # Not by chmod: the tests may run as root, whom it does not stop.
         if path.name == "a.txt":
             raise PermissionError(13, "Permission denied", str(path))
-        return whole(path, *others)
+        return whole(path, *others, **named)
 
     (mixed / "books" / "self.txt").symlink_to("self.txt")
     monkeypatch.setattr(Path, "open", denied)

@@ -150,7 +150,9 @@ def test_only_so_many_are_looked_at_for_one_that_fits(tmp_path: Path, monkeypatc
 
 def test_a_collapse_names_its_source_and_what_would_do(tmp_path: Path) -> None:
     available, weights = {"web": 3_500_000, "code": 47}, {"web": 1.0, "code": 1.0}
-    with pytest.raises(UserError, match=r"sources\.code: for want of it the mixture would have 94 of the 3,500,047") as no:
+    with pytest.raises(
+        UserError, match=r"sources\.code: for want of it the mixture would have 94 of the 3,500,047"
+    ) as no:
         parts(available, weights, None, "refuse")
     assert "corpus.build.mixture.tokens=94" in str(no.value)
     assert parts(available, weights, 94, "refuse") == {"web": 47, "code": 47}

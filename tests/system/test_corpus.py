@@ -82,6 +82,26 @@ def test_the_mixture_has_its_shares_and_says_what_it_left_out(corpora: Runs) -> 
     gone = sum(row["documents"] for row in sheet["dropped"])
     came, went = (sum(number for number, _ in pairs.values()) for pairs in (first["before"], last["after"]))
     assert came - gone == went == rows
+    read, kept = (sum(size for _, size in pairs.values()) for pairs in (first["before"], last["after"]))
+    put, cut, gone = (sum(row[key] for row in sheet[rows]) for key, rows in
+                      (("put_in", "cut"), ("bytes", "cut"), ("bytes", "dropped")))  # fmt: skip
+    assert read + put == kept + gone + cut
+    assert kept == sheet["bytes"]
+
+
+def test_what_is_cut_limits_and_is_passed_over_is_told(corpora: Runs) -> None:
+    (corpora.folder / "raw" / "evaluation" / "notes.txt").write_text("no set")
+    changes = ["corpus.build.sources.web.filters=c4", "corpus.build.duplicates.span=30"]
+    _, said = corpora("corpus", "build", "mix.yaml", "--out", "told", "--workers", 1, *changes)
+    assert re.search(r"^filters: .*cut within documents: [\d,]+ bytes$", said, re.MULTILINE)
+    assert re.search(r"^repeated spans: .*cut within documents: [\d,]+ bytes", said, re.MULTILINE)
+    assert "evaluation: passed over, not a kind of set that is read: evaluation/notes.txt" in said
+    assert re.search(r"mixture: \w+ is scarcest for its weight", said)
+    sheet = json.loads((corpora.folder / "told" / "datasheet.json").read_text())
+    assert {row["stage"] for row in sheet["cut"]} >= {"filters", "repeated spans"}
+    assert {"source": "(evaluation)", "name": "evaluation/notes.txt", "reason": "not a kind of set that is read"} in (
+        sheet["passed_over"])  # fmt: skip
+    (corpora.folder / "raw" / "evaluation" / "notes.txt").unlink()
 
 
 def test_another_number_of_workers_gives_the_same_bytes(corpora: Runs) -> None:

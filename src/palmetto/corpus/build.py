@@ -33,6 +33,7 @@ from palmetto.files import locked, read_json, sha256, write_bytes, write_json
 from palmetto.recipe.corpus import Build
 
 _FORMAT = 1
+_SHOWN = 5
 
 
 Watch = Callable[[Engine, str], Engine]
@@ -52,6 +53,7 @@ def build(recipe: Build, tokenizer: Tokenizer, out: Path, engine: Engine, say: S
         building = _Building(recipe, tokenizer, out, engine, say, watch)
         for stage in cleaning(recipe):
             building.do(stage)
+        building.tell_evaluation()
         vocabulary = building.train_vocabulary()
         building.do(Tokens(tokenizer, vocabulary))
         building.mix()
@@ -95,12 +97,19 @@ class _Building:
         self.extracted = extract(recipe, tokenizer.section_bytes, self.work, watch(engine, "extraction"), say, out)
         self.view, self.digest = self.extracted.view, self.extracted.done.digest
         self.done = {"extraction": self.extracted.done}
+        self.evaluation_passed_over = [name for path in _evaluation(recipe) for name in other_files(path)]
 
     def do(self, stage: Stage) -> None:
         """Does the next stage."""
         done = run(stage, self.view, self.digest, self.work, self.watch(self.engine, stage.name), self.say)
         self.done[stage.name] = done
         self.view, self.digest = self.view.after(done.folder), done.digest
+
+    def tell_evaluation(self) -> None:
+        """Names the evaluation files that are of no kind that is read."""
+        if others := self.evaluation_passed_over:
+            more = f" and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
+            self.say(f"evaluation: passed over, not a kind of set that is read: {', '.join(others[:_SHOWN])}{more}")
 
     def train_vocabulary(self) -> Path:
         """A vocabulary trained on sources in their shares, by bytes, since tokens are what it makes."""
@@ -124,7 +133,7 @@ class _Building:
         if scarce := parts["limited_by"]:
             budget, whole = sum(parts["wanted"].values()), sum(parts["available"].values())
             self.say(f"mixture: {scarce} is scarcest for its weight: with all its {parts['available'][scarce]:,} "
-                     f"tokens the mixture has {budget:,} of the {whole:,} that are left, {budget / whole:.1%}")  # fmt: skip
+                     f"tokens the mixture has {budget:,} of the {whole:,} left, {budget / whole:.1%}")  # fmt: skip
         for name, wanted in parts["wanted"].items():
             if name not in self.done["mixture"].counts.after:
                 self.say(f"mixture: none of {name}: no document fits into its part of {wanted:,} tokens")
@@ -176,7 +185,7 @@ class _Building:
             "passed_over": [asdict(passed) for passed in self.extracted.passed],
             "frames_left_out": self.extracted.frames,
             "contamination": self._contamination(),
-            "evaluation_passed_over": [name for path in _evaluation(recipe) for name in other_files(path)],
+            "evaluation_passed_over": self.evaluation_passed_over,
             "mixture": {key: parts[key] for key in ("available", "wanted", "limited_by", "ends")},
             "languages": _nested(survey.languages),
             "licences": _nested(survey.licences),

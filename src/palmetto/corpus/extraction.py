@@ -180,7 +180,8 @@ class _Output:
         source = self.task.source_name
         came = [self.kept, *self.dropped.values(), (0, self.frames[1])]
         before = sum(count for count, _ in came), sum(size for _, size in came)
-        return Counts({source: before}, {source: self.kept}, {source: self.dropped} if self.dropped else {})
+        frames = {source: (*self.frames, 0)} if self.frames[0] else {}
+        return Counts({source: before}, {source: self.kept}, {source: self.dropped} if self.dropped else {}, frames)
 
     def write(self) -> None:
         """Writes the rows as a shard."""
