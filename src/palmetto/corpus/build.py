@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from palmetto.corpus import apart, directory, made, writing
-from palmetto.corpus.contamination import Contamination, other_files
+from palmetto.corpus.contamination import Contamination, other_files, read_examples
 from palmetto.corpus.contamination import stage as contamination
 from palmetto.corpus.documents import DOCUMENTS, MANIFEST, VOCABULARY
 from palmetto.corpus.duplicates.exact import ExactDuplicates
@@ -21,6 +21,7 @@ from palmetto.corpus.duplicates.near import NearDuplicates
 from palmetto.corpus.duplicates.spans import RepeatedSpans
 from palmetto.corpus.engine import Engine
 from palmetto.corpus.extraction import extract
+from palmetto.corpus.extras import need
 from palmetto.corpus.filters import Filters
 from palmetto.corpus.language import Language
 from palmetto.corpus.licences import Licences
@@ -48,6 +49,7 @@ def build(recipe: Build, tokenizer: Tokenizer, out: Path, engine: Engine, say: S
     """
     apart.check(recipe, out)
     directory.check(out)
+    _check(recipe)
     with locked(out):
         directory.enter(out)
         building = _Building(recipe, tokenizer, out, engine, say, watch)
@@ -58,6 +60,17 @@ def build(recipe: Build, tokenizer: Tokenizer, out: Path, engine: Engine, say: S
         building.do(Tokens(tokenizer, vocabulary))
         building.mix()
         return building.finish(vocabulary)
+
+
+def _check(recipe: Build) -> None:
+    """Finds before hours of stages what a later one would miss: its files, its libraries, its languages."""
+    for stage in cleaning(recipe):
+        assert stage.identity, "reads what the stage needs"
+    if any(source.kind == "code" for source in recipe.sources.values()) and recipe.duplicates.code is not None:
+        need("rapidfuzz.distance")
+    for path in _evaluation(recipe):
+        for _ in read_examples(path):
+            pass
 
 
 def cleaning(recipe: Build) -> Iterator[Stage]:
@@ -121,8 +134,12 @@ class _Building:
             last = list(self.done.values())[-1]
             sizes = {name: size for name, (_, size) in last.counts.after.items()}
             shares = {name: weight / sum(weights.values()) for name, weight in weights.items()}
+            folder = self.work / f"sample-{digest[:16]}"
+            made.make_way(self.work, "sample", folder)
+            texts = list(sample(self.view, sizes, shares, self.watch(self.engine, "sample"), folder))
             self.say(f"vocabulary: {', '.join(str(value) for value in identity.values())}")
-            self.tokenizer.train(sample(self.view, sizes, shares), path)
+            self.tokenizer.train(texts, path)
+            made.remove(self.work, [f"{directory.STAGES}/{folder.name}/"])
         return path
 
     def mix(self) -> None:

@@ -13,11 +13,11 @@ import pyarrow as pa
 
 from palmetto.corpus import apart, made, tables
 from palmetto.corpus.counts import Counts, Pair
-from palmetto.corpus.documents import cut_bytes
 from palmetto.corpus.engine import Engine
 from palmetto.corpus.finding import File, Passed, Problem, find_all
 from palmetto.corpus.reading import read
 from palmetto.corpus.records import Dropped, Record
+from palmetto.corpus.sections import sections
 from palmetto.corpus.stage import Done, Say, View, digest_of
 from palmetto.errors import RunStopped
 from palmetto.files import read_json, room, sha256, write_json
@@ -25,7 +25,7 @@ from palmetto.recipe.corpus import Build, Source
 
 SHARD_BYTES = 32 << 20
 """Of text; a shard is what a worker holds at a time."""
-_VERSION = 3
+_VERSION = 4
 _SHOWN = 5
 _LATER = {"paths", "weight", "quality", "filters"}
 """Keys of a source that its texts do not depend on, or only by the files found."""
@@ -61,7 +61,7 @@ def extract(
 ) -> Extracted:
     """Finds, reads and writes; skipped, task by task, where it is done already. No file may lie in `out`.
 
-    A document of more than `section_bytes` that is not code becomes sections (documents.cut), each a document of its
+    A document of more than `section_bytes` that is not code becomes sections (sections.py), each a document of its
     own, named ``#N``: so that a book need not be dropped, or taken, as a whole.
 
     What later stages depend on (`done.digest`) are the documents themselves, not where and when their files were
@@ -156,9 +156,9 @@ class _Output:
         if len(text) <= self.task.section_bytes:
             self._add(record, record.name, text)
             return
-        sections = list(cut_bytes(text, self.task.section_bytes))
-        for number, section in enumerate(sections, 1):
-            self._add(record, record.name if len(sections) == 1 else f"{record.name}#{number}", section)
+        cut = list(sections(text, self.task.section_bytes))
+        for number, section in enumerate(cut, 1):
+            self._add(record, record.name if len(cut) == 1 else f"{record.name}#{number}", section)
 
     def _add(self, record: Record, name: str, text: bytes) -> None:
         if self.rows and self.size + len(text) > SHARD_BYTES:
