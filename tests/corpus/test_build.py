@@ -5,7 +5,10 @@ from pathlib import Path
 import pytest
 
 from palmetto import corpora, recipes
+from palmetto.corpus import build as stages
+from palmetto.corpus.engine import LocalEngine
 from palmetto.errors import UserError
+from palmetto.tokens.counting import Counter
 
 RECIPE = """
 corpus:
@@ -53,3 +56,18 @@ def test_a_language_that_a_source_states_may_be_kept(tmp_path: Path) -> None:
     loaded = recipes.load(str(tmp_path / "mix.yaml"), overrides)
     assert loaded.corpus.build is not None
     assert loaded.corpus.build.languages == ("en", "ko")
+
+
+def test_a_vocabulary_too_small_for_the_text_is_told_before_the_stages(tmp_path: Path) -> None:
+    pytest.importorskip("rensa", reason="needs the extra `corpus`")
+    (tmp_path / "web").mkdir()
+    (tmp_path / "web" / "a.txt").write_text("".join(map(chr, range(0x4E00, 0x5100))))
+    (tmp_path / "mix.yaml").write_text(RECIPE.format(root=tmp_path))
+    said: list[str] = []
+    build = recipes.load(str(tmp_path / "mix.yaml"), ["corpus.build.contamination=null"]).corpus.build
+    assert build is not None
+    with pytest.raises(UserError), LocalEngine(1) as engine:
+        stages.build(build, Counter("bpe", 512, 65536), tmp_path / "out", engine, said.append, lambda same, _: same)
+    told = next(place for place, line in enumerate(said) if "vocabulary_size=512: likely too small" in line)
+    assert "take 1029" in said[told]
+    assert not any(line.startswith("language") for line in said[:told])

@@ -53,6 +53,7 @@ def build(recipe: Build, tokenizer: Tokenizer, out: Path, engine: Engine, say: S
     with locked(out):
         directory.enter(out)
         building = _Building(recipe, tokenizer, out, engine, say, watch)
+        building.check_size()
         for stage in cleaning(recipe):
             building.do(stage)
         building.tell_evaluation()
@@ -118,6 +119,31 @@ class _Building:
         self.done[stage.name] = done
         self.view, self.digest = self.view.after(done.folder), done.digest
 
+    def check_size(self) -> None:
+        """Warns, before the stages, where a vocabulary is too small for the characters of what was read.
+
+        A warning alone: the stages may drop the texts whose characters are too many.
+        """
+        folder = self.work / f"alphabet-{self._sampled()[:16]}"
+        found = folder / "least.json"
+        if not found.exists():
+            made.make_way(self.work, "alphabet", folder)
+            write_json(found, {"size": self.tokenizer.least(self._sample("alphabet", folder))})
+        if (least := read_json(found)["size"]) > self.tokenizer.size:
+            self.say(f"tokens.vocabulary_size={self.tokenizer.size}: likely too small: the characters of the text as read "
+                     f"take {least}; stop here and set it to that, unless later stages drop such text")  # fmt: skip
+
+    def _sampled(self) -> str:
+        """A digest of what a sample is drawn from, and how."""
+        return digest_of({"before": self.digest, "weights": self.recipe.weights, **self.tokenizer.identity})
+
+    def _sample(self, name: str, folder: Path) -> list[str]:
+        """Texts of the sources in their shares, by bytes."""
+        weights = self.recipe.weights
+        sizes = {source: size for source, (_, size) in list(self.done.values())[-1].counts.after.items()}
+        shares = {source: weight / sum(weights.values()) for source, weight in weights.items()}
+        return list(sample(self.view, sizes, shares, self.watch(self.engine, name), folder))
+
     def tell_evaluation(self) -> None:
         """Names the evaluation files that are of no kind that is read."""
         if others := self.evaluation_passed_over:
@@ -126,17 +152,13 @@ class _Building:
 
     def train_vocabulary(self) -> Path:
         """A vocabulary trained on sources in their shares, by bytes, since tokens are what it makes."""
-        weights, identity = self.recipe.weights, self.tokenizer.identity
-        digest = digest_of({"before": self.digest, "weights": weights, **identity})
+        digest, identity = self._sampled(), self.tokenizer.identity
         path = self.work / f"vocabulary-{digest[:16]}.model"
         if not path.exists():
             made.claim(self.work, [f"{directory.STAGES}/{path.name}"])
-            last = list(self.done.values())[-1]
-            sizes = {name: size for name, (_, size) in last.counts.after.items()}
-            shares = {name: weight / sum(weights.values()) for name, weight in weights.items()}
             folder = self.work / f"sample-{digest[:16]}"
             made.make_way(self.work, "sample", folder)
-            texts = list(sample(self.view, sizes, shares, self.watch(self.engine, "sample"), folder))
+            texts = self._sample("sample", folder)
             self.say(f"vocabulary: {', '.join(str(value) for value in identity.values())}")
             self.tokenizer.train(texts, path)
             made.remove(self.work, [f"{directory.STAGES}/{folder.name}/"])

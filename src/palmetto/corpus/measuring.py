@@ -32,6 +32,15 @@ class Tokenizer(Protocol):
         """What of it the pieces depend on besides the text."""
         ...
 
+    @property
+    def size(self) -> int:
+        """Its pieces."""
+        ...
+
+    def least(self, texts: Iterable[str]) -> int:
+        """The smallest size that texts allow."""
+        ...
+
     def train(self, texts: Iterable[str], path: Path) -> None:
         """Writes a vocabulary; the same texts in the same order give the same file."""
         ...
