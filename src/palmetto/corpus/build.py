@@ -130,7 +130,7 @@ class _Building:
             made.make_way(self.work, "alphabet", folder)
             write_json(found, {"size": self.tokenizer.least(self._sample("alphabet", folder))})
         if (least := read_json(found)["size"]) > self.tokenizer.size:
-            self.say(f"tokens.vocabulary_size={self.tokenizer.size}: likely too small: the characters of the text as read "
+            self.say(f"tokens.vocabulary_size={self.tokenizer.size}: likely too small: the characters of what was read "
                      f"take {least}; stop here and set it to that, unless later stages drop such text")  # fmt: skip
 
     def _sampled(self) -> str:
