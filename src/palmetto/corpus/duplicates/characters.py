@@ -17,10 +17,10 @@ from palmetto.corpus.rolling import Hashes
 
 GRAM = 5
 SHAPE = Shape(160, 3)
-"""Finds 99 % of files at the Jaccard similarity that random edits leave of a Levenshtein similarity of 0.9 (0.32 and
-more), and 94 % where they are spread evenly, which is the worst (0.26 and more)."""
+"""Of pairs at a Jaccard similarity of 0.32, 99 % have a band in common, and 94 % at 0.26. So much was left in 95 % of
+60 files of Python's library after edits of a tenth of their characters, at random places or evenly spread."""
 LEAST_JACCARD = 0.1
-"""What edits leave in no case falls below this: pairs of less are not compared by their texts."""
+"""Pairs of less are not compared by their texts. The least that a tenth of edits left was 0.2, in 60 files."""
 _KEPT = 512
 
 
