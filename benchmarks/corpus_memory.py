@@ -189,6 +189,8 @@ def _build(raw: Path, files: int, workers: int, out: Path, answer: Any) -> None:
     last.begin("end")
     for stage in manifest["stages"]:
         measured.stages[stage["name"]].megabytes = sum(size for _, size in stage["before"].values()) / 1e6
+    measured.stages["alphabet"].megabytes = measured.stages["language"].megabytes
+    measured.stages["sample"].megabytes = measured.stages["tokens"].megabytes
     measured.stages["writing"].megabytes = sum(size for _, size in manifest["stages"][-1]["after"].values()) / 1e6
     del measured.stages["end"]
     answer.send(measured)

@@ -214,14 +214,36 @@ def test_an_error_of_the_user_comes_through_workers(mixed: Path, tmp_path: Path)
         )
 
 
+def test_copies_of_a_book_share_their_sections(tmp_path: Path) -> None:
+    """Two copies with prefaces of their own: exact and near duplicates leave one, but for the beginnings."""
+    import random
+
+    pytest.importorskip("rensa", reason="needs the extra `corpus`")
+    from palmetto.corpus.duplicates.near import NearDuplicates
+    from palmetto.corpus.stage import run
+
+    words = random.Random(0)
+    body = "\n\n".join(" ".join(f"w{words.randrange(9999)}" for _ in range(80)) for _ in range(600))
+    prefaces = [" ".join(f"p{words.randrange(9999)}" for _ in range(number)) for number in (300, 900)]
+    (tmp_path / "root").mkdir()
+    for number, preface in enumerate(prefaces):
+        (tmp_path / "root" / f"{number}.txt").write_text(f"{preface}\n\n{body}")
+    recipe = Build.model_validate({"root": str(tmp_path / "root"), "sources": {"books": {"paths": ["."]}}})
+    found = extract(recipe, 32768, tmp_path / "work", LocalEngine(1), lambda line: None)
+    done = run(NearDuplicates(0.8), found.view, "", tmp_path / "work", LocalEngine(1), lambda line: None)
+    before, after = (counts["books"][1] for counts in (done.counts.before, done.counts.after))
+    assert before > 2 * len(body)
+    assert after < 1.15 * len(body)
+
+
 def test_what_may_not_be_read_is_named(mixed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = Path.open
 
-    def denied(path: Path, *others: Any) -> Any:
+    def denied(path: Path, *others: Any, **named: Any) -> Any:
         # Not by chmod: the tests may run as root, whom it does not stop.
         if path.name == "a.txt":
             raise PermissionError(13, "Permission denied", str(path))
-        return whole(path, *others)
+        return whole(path, *others, **named)
 
     (mixed / "books" / "self.txt").symlink_to("self.txt")
     monkeypatch.setattr(Path, "open", denied)

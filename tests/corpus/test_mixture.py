@@ -1,17 +1,19 @@
 """Shares by weight, no document twice, and the same documents whatever the shards."""
 
+import json
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from palmetto.corpus import tables
 from palmetto.corpus.engine import LocalEngine
 from palmetto.corpus.extraction import document_id
-from palmetto.corpus.mixture import REASON, Mixture, parts
+from palmetto.corpus.mixture import LEAST, REASON, Mixture, limit, parts
 from palmetto.corpus.stage import NOTES, View
 from palmetto.errors import UserError
 
@@ -24,7 +26,11 @@ def test_the_largest_budget_takes_one_source_whole_and_none_twice(
     available: dict[str, int], data: st.DataObject
 ) -> None:
     weights = {name: data.draw(st.floats(0.01, 100)) for name in available}
-    wanted = parts(available, weights, None, "refuse")
+    scarcest, largest = limit(available, weights)
+    if largest < LEAST * sum(available.values()):
+        with pytest.raises(UserError, match=rf"sources\.{scarcest}: for want of it.*mixture\.tokens={largest}\)"):
+            parts(available, weights, None, "refuse")
+    wanted = parts(available, weights, largest, "refuse")
     total, whole = sum(wanted.values()), sum(weights.values())
     assert all(wanted[name] <= available[name] for name in available)
     assert any(available[name] - wanted[name] <= 1 + 1e-9 * available[name] for name in available)
@@ -97,7 +103,7 @@ def test_shares_come_out_and_do_not_depend_on_shards(tmp_path: Path) -> None:
     tokens = {source: sum(sizes[source][int(name.rpartition("-")[2])] for name in names)
               for source, names in found[0].items()}  # fmt: skip
     assert tokens["web"] == sum(sizes["web"]), "the scarcest source is taken whole"
-    assert tokens["books"] == pytest.approx(tokens["web"] / 3, abs=max(sizes["books"]) / 2)
+    assert tokens["web"] / 3 - max(sizes["books"]) / 2 < tokens["books"] <= tokens["web"] / 3
 
 
 def test_more_budget_only_adds(tmp_path: Path) -> None:
@@ -110,6 +116,50 @@ def test_more_budget_only_adds(tmp_path: Path) -> None:
     assert len(small) == 100
     assert len(large) == 200
     assert small < large
+
+
+def by_rank(sizes: list[int]) -> list[int]:
+    """Places of the documents of a source `web` in the order in which they are taken."""
+    return sorted(range(len(sizes)), key=lambda place: document_id("web", f"web-{place}"))
+
+
+@given(st.lists(st.integers(1, 100), min_size=1, max_size=60), st.integers(1, 3000), st.integers(1, 7))
+@settings(max_examples=30, deadline=None)
+def test_every_document_that_still_fits_is_taken(sizes: list[int], budget: int, per_shard: int) -> None:
+    budget = min(budget, sum(sizes))
+    wanted, left = set(), budget
+    for place in by_rank(sizes):
+        if sizes[place] <= left:
+            wanted.add(f"web-{place}")
+            left -= sizes[place]
+    with tempfile.TemporaryDirectory() as name:
+        documents = view(Path(name), {"web": sizes}, per_shard)
+        kept = taken(Mixture((("web", 1.0),), budget, "refuse"), documents, Path(name) / "notes")
+    assert kept["web"] == wanted
+
+
+def test_only_so_many_are_looked_at_for_one_that_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("palmetto.corpus.mixture._LOOK", 5)
+    sizes = [10] * 200
+    order = by_rank(sizes)
+    sizes[order[100]], sizes[order[103]], sizes[order[190]] = 7, 5, 5
+    documents = view(tmp_path, {"web": sizes}, 50)
+    kept = taken(Mixture((("web", 1.0),), 1005, "refuse"), documents, tmp_path / "notes")["web"]
+    assert kept == {f"web-{place}" for place in (*order[:100], order[103])}
+
+
+def test_a_collapse_names_its_source_and_what_would_do(tmp_path: Path) -> None:
+    available, weights = {"web": 3_500_000, "code": 47}, {"web": 1.0, "code": 1.0}
+    with pytest.raises(
+        UserError, match=r"sources\.code: for want of it the mixture would have 94 of the 3,500,047"
+    ) as no:
+        parts(available, weights, None, "refuse")
+    assert "corpus.build.mixture.tokens=94" in str(no.value)
+    assert parts(available, weights, 94, "refuse") == {"web": 47, "code": 47}
+    assert parts(available, weights, None, "redistribute") == available
+    documents = view(tmp_path, {"web": [10] * 30, "code": [10]}, 10)
+    taken(Mixture((("web", 9.0), ("code", 1.0)), None, "refuse"), documents, tmp_path / "notes")
+    assert json.loads((tmp_path / "notes" / "parts.json").read_text())["limited_by"] == "code"
 
 
 def test_an_empty_source_is_named(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Near duplicates: planted ones are found, nothing else goes, and neither order nor cuts nor restarts matter."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -106,6 +107,33 @@ def test_every_file_of_an_ended_process_serves(corpus: dict[str, Document], tmp_
         shutil.rmtree(gone) if gone.is_dir() else gone.unlink()
         notes_of(STAGE, view, tmp_path / "work")
         assert digests() == whole
+
+
+def scattered(text: str, part: float, random: np.random.Generator, *, evenly: bool) -> str:
+    """A copy in which so many characters are replaced, dropped or preceded by another."""
+    count = int(part * len(text))
+    places = np.linspace(0, len(text) - 1, count).astype(int) if evenly else random.choice(len(text), count, False)
+    letters = list(text)
+    for place, kind, letter in zip(places, random.integers(0, 3, count), random.integers(97, 123, count), strict=True):
+        letters[place] = (chr(letter), "", chr(letter) + letters[place])[kind]
+    return "".join(letters)
+
+
+@pytest.mark.parametrize(("evenly", "least"), [(False, 0.96), (True, 0.9)])
+def test_code_with_scattered_edits_is_found(evenly: bool, least: float, tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    library = sorted(Path(os.__file__).parent.glob("*.py"))
+    texts = [text for path in library if 2000 < len(text := path.read_text()) < 20_000][:50]
+    documents: dict[str, Document] = {}
+    for number, text in enumerate(texts):
+        documents[f"a{number}"] = ("code", text)
+        documents[f"b{number}"] = ("code", scattered(text, 0.095, random, evenly=evenly))
+    alike = [n for n, text in enumerate(texts)
+             if Levenshtein.normalized_similarity(text, documents[f"b{n}"][1]) >= 0.9]  # fmt: skip
+    notes = notes_of(CODE_ALONE, make_view(tmp_path / "texts", [documents]), tmp_path)
+    found = [n for n in alike if {notes[f"a{n}"]["dropped"], notes[f"b{n}"]["dropped"]} == {None, "near duplicate"}]
+    assert len(alike) == len(texts)
+    assert len(found) >= least * len(alike)
 
 
 @pytest.mark.parametrize("source", ["web", "code"])

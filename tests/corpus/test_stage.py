@@ -16,7 +16,7 @@ from palmetto.corpus import tables
 from palmetto.corpus.counts import Counts
 from palmetto.corpus.engine import Engine, LocalEngine
 from palmetto.corpus.extraction import document_id
-from palmetto.corpus.stage import NOTES, View, run
+from palmetto.corpus.stage import NOTES, View, count, run
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,8 @@ def test_a_stage_sees_what_those_before_have_left(tmp_path: Path) -> None:
     assert [after.read(shard)["length"].to_pylist() for shard in after.shards] == [[6, 0]] * 3, "the last stage's"
     assert counts[0].before == {"web": (15, 3 * len("one appletwo pearsthree apples and a pearno fruit, 배".encode()))}
     assert counts[0].dropped == {"web": {"apple": (6, 3 * 32)}}
+    assert counts[0].cut == {"web": (3, 3 * len("two "), 3)}
+    assert counts[1].cut == {"web": (3, 3 * len("_pe"), 3)}
     assert counts[1].before == counts[0].after == {"web": (9, 3 * len("_pearsno fruit, 배".encode()))}
     assert counts[1].after == {"web": (6, 3 * len("_ars"))}
 
@@ -153,3 +155,24 @@ def test_counts_add_and_survive_json() -> None:
     )
     assert Counts.of(total.values()) == total
     assert total.line() == "4 documents of 26 bytes → 2 of 11; dropped: short 2"
+    cut = Counts({"web": (2, 20)}, {"web": (2, 17)}, {}, {"web": (1, 5, 2)})
+    assert Counts.of((cut + cut).values()).cut == {"web": (2, 10, 4)}
+    assert cut.line() == "2 documents of 20 bytes → 2 of 17; cut within documents: 5 bytes, for 2 put in"
+
+
+def test_cuts_of_older_notes_are_what_is_missing() -> None:
+    counts = Counts({"web": (3, 30), "code": (1, 5)}, {"web": (2, 12), "code": (1, 7)}, {"web": {"short": (1, 10)}})
+    older = {name: pairs for name, pairs in counts.values().items() if name != "cut"}
+    assert Counts.of(older).cut == {"code": (0, 0, 2), "web": (0, 8, 0)}
+
+
+@pytest.mark.parametrize("text", ["배 apple pears", "apples"])
+def test_only_cuts_within_what_stays_are_counted(text: str) -> None:
+    documents = pa.table({"source": ["web"] * 2, "text": pa.array([text] * 2, pa.large_string())})
+    edit = [{"start": 0, "end": 1, "text": "<X>"}]
+    notes = pa.table({"dropped": pa.array([None, "why"], pa.string()), "edits": pa.array([edit, edit], tables.EDITS)})
+    size, cut = len(text.encode()), len(text[0].encode())
+    counts = count(documents, notes)
+    assert counts.cut == {"web": (1, cut, 3)}
+    assert counts.after == {"web": (1, size - cut + 3)}
+    assert counts.dropped == {"web": {"why": (1, size)}}

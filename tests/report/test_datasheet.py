@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from palmetto.report import datasheet
+from palmetto.report import datasheet_figures as figures
 from palmetto.report.sheet import Sheet
 
 
@@ -22,7 +23,8 @@ def manifest(**changes: Any) -> dict[str, Any]:
              "after": {"web": [8, 8900], "books": [2, 2000]}, "dropped": {}},
             {"name": "filters", "before": {"web": [8, 8900], "books": [2, 2000]},
              "after": {"web": [3, 3000], "books": [1, 1000]},
-             "dropped": {"web": {"<b>too few words</b>": [5, 5900]}, "books": {"too few words": [1, 1000]}}},
+             "dropped": {"web": {"<b>too few words</b>": [5, 5600]}, "books": {"too few words": [1, 1000]}},
+             "cut": {"web": [2, 350, 50]}},
         ],
         "not_read": [{"source": "web", "name": "a&b.txt", "reason": "binary"}],
         "mixture": {"available": {"web": 900, "books": 250}, "wanted": {"web": 750, "books": 250}},
@@ -53,6 +55,65 @@ def test_licences_that_are_not_recognized_are_counted(tmp_path: Path) -> None:
     datasheet.write(changed, "mix", tmp_path)
     page = (tmp_path / "datasheet.html").read_text()
     assert re.search(r"not recognized, wholly or in part</td><td[^>]*>10<", page)
+
+
+def test_what_was_cut_is_counted_and_all_bytes_add_up() -> None:
+    sheet = Sheet(manifest())
+    assert sheet.values()["cut"] == [
+        {"stage": "filters", "source": "web", "what": "lines, by C4's rules", "documents": 2, "bytes": 350,
+         "put_in": 50, "share": pytest.approx(350 / 9000)}
+    ]  # fmt: skip
+    assert sheet.balance == (100 + 5600 + 1000, 350, 50)
+    dropped, cut, put = sheet.balance
+    left = sum(size for _, size in sheet.manifest["stages"][-1]["after"].values())
+    assert sheet.read + put == left + dropped + cut
+    assert "350 were cut within others" in datasheet.page(sheet, "mix")
+
+
+def test_what_was_passed_over_and_the_limit_are_named() -> None:
+    changed = manifest(
+        passed_over=[{"source": "web", "name": "a.bin", "reason": "not a kind of file that is read"}],
+        evaluation_passed_over=["eval/notes.txt"],
+    )
+    changed["mixture"]["limited_by"] = "books"
+    page = datasheet.page(Sheet(changed), "mix")
+    for text in ("a.bin", "eval/notes.txt", "not a kind of set that is read", "books is scarcest for its weight"):
+        assert text in page, text
+    assert "Passed over" not in datasheet.page(Sheet(manifest()), "mix")
+
+
+@pytest.mark.parametrize("width", [360, 1040])
+def test_figures_have_legends_within_their_width(width: int) -> None:
+    changed = manifest()
+    names = [f"a-source-of-many-letters-{'x' * 30}-{number}" for number in range(9)]
+    changed["recipe"]["sources"] = {name: {} for name in names}
+    changed["mixture"] = {"available": dict.fromkeys(names, 9), "wanted": dict.fromkeys(names, 9)}
+    sheet = Sheet(changed)
+    for draw, words in ((figures.shares, ["| share that the weights ask for"]), (figures.flow, names)):
+        figure = draw(sheet, width)
+        figure.draw_without_rendering()
+        legend = {text.get_text(): text.get_window_extent() for text in figure.texts}
+        assert all(any(word in text for text in legend) for word in words)
+        labels = [label.get_window_extent() for label in figure.axes[0].get_yticklabels()]
+        scale = figure.dpi / 72
+        assert all(box.x0 >= 0 and box.x1 <= width * scale for box in (*legend.values(), *labels))
+        axes = figure.axes[0].get_window_extent()
+        assert all(box.y0 >= axes.y1 for box in legend.values())
+
+
+def test_no_table_is_cut_off() -> None:
+    """Rows beyond those shown are counted, and the page's style shows all rows and wraps what cells hold."""
+    licences = {"web": {f"licence-{number}": {"documents": 1} for number in range(201)}}
+    languages = {"web": {f"l{number}": {"documents": 1, "bytes": 1, "tokens": 99 - number} for number in range(26)}}
+    page = datasheet.page(Sheet(manifest(licences=licences, languages=languages)), "mix")
+    assert "And 1 more, in manifest.json." in page
+    assert "And 2 more: l24 75, l25 74." in page
+    style = page[page.index("<style>") : page.index("</style>")]
+    assert re.search(r"\.whole \.scroll \{[^}]*max-height: none", style)
+    assert re.search(r"\.whole td \{[^}]*overflow-wrap: anywhere", style)
+    body = page[page.index('<div class="whole">') :]
+    assert page.count("<table>") == body.count("<table>") == page.count('<div class="scroll">')
+    assert 'class="columns"' not in page
 
 
 def test_only_stages_that_changed_something_are_drawn() -> None:

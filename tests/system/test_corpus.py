@@ -82,6 +82,26 @@ def test_the_mixture_has_its_shares_and_says_what_it_left_out(corpora: Runs) -> 
     gone = sum(row["documents"] for row in sheet["dropped"])
     came, went = (sum(number for number, _ in pairs.values()) for pairs in (first["before"], last["after"]))
     assert came - gone == went == rows
+    read, kept = (sum(size for _, size in pairs.values()) for pairs in (first["before"], last["after"]))
+    put, cut, gone = (sum(row[key] for row in sheet[rows]) for key, rows in
+                      (("put_in", "cut"), ("bytes", "cut"), ("bytes", "dropped")))  # fmt: skip
+    assert read + put == kept + gone + cut
+    assert kept == sheet["bytes"]
+
+
+def test_what_is_cut_limits_and_is_passed_over_is_told(corpora: Runs) -> None:
+    (corpora.folder / "raw" / "evaluation" / "notes.txt").write_text("no set")
+    changes = ["corpus.build.sources.web.filters=c4", "corpus.build.duplicates.span=30"]
+    _, said = corpora("corpus", "build", "mix.yaml", "--out", "told", "--workers", 1, *changes)
+    assert re.search(r"^filters: .*cut within documents: [\d,]+ bytes$", said, re.MULTILINE)
+    assert re.search(r"^repeated spans: .*cut within documents: [\d,]+ bytes", said, re.MULTILINE)
+    assert "evaluation: passed over, not a kind of set that is read: evaluation/notes.txt" in said
+    assert re.search(r"mixture: \w+ is scarcest for its weight", said)
+    sheet = json.loads((corpora.folder / "told" / "datasheet.json").read_text())
+    assert {row["stage"] for row in sheet["cut"]} >= {"filters", "repeated spans"}
+    assert {"source": "(evaluation)", "name": "evaluation/notes.txt", "reason": "not a kind of set that is read"} in (
+        sheet["passed_over"])  # fmt: skip
+    (corpora.folder / "raw" / "evaluation" / "notes.txt").unlink()
 
 
 def test_another_number_of_workers_gives_the_same_bytes(corpora: Runs) -> None:
@@ -101,6 +121,33 @@ def test_another_recipe_leaves_nothing_of_the_one_before(corpora: Runs) -> None:
     (corpora.folder / "changed" / manifest["files"][0]["file"]).unlink()
     corpora("corpus", "build", "mix.yaml", "--out", "changed", "--workers", 1)
     assert digests(corpora.folder / "changed") == digests(corpora.folder / "whole")
+
+
+def test_what_is_not_its_own_stays_and_old_corpora_are_rebuilt(corpora: Runs) -> None:
+    folder = corpora.folder / "old"
+    shutil.copytree(corpora.folder / "whole", folder)
+    (folder / "stages" / "made.json").unlink()
+    mine = [folder / name for name in ("notes.txt", "contamination/mine.jsonl", "stages/filters-mine/x", "stages/y")]
+    for path in mine:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("mine")
+    less = ["corpus.build.sources.code.weight=0.001", "corpus.build.contamination=null"]
+    corpora("corpus", "build", "mix.yaml", "--out", "old", "--workers", 1, *less)
+    assert not (folder / "contamination" / "quiz.jsonl").exists()
+    corpora("corpus", "build", "mix.yaml", "--out", "old", "--workers", 1)
+    assert all(path.read_text() == "mine" for path in mine)
+    for path in mine:
+        path.unlink()
+    assert digests(folder) == digests(corpora.folder / "whole")
+
+
+def test_a_folder_with_sources_is_not_built_in(corpora: Runs) -> None:
+    before = digests(corpora.folder / "raw")
+    for out in (".", "raw", "raw/web", "raw/code/corpus"):
+        _, error = corpora("corpus", "build", "mix.yaml", "--out", out, expect=2)
+        assert re.search("lies inside|would be built inside", error.strip().splitlines()[-1])
+    assert digests(corpora.folder / "raw") == before
+    assert not (corpora.folder / ".lock").exists()
 
 
 def test_done_again_it_does_nothing(corpora: Runs) -> None:

@@ -8,14 +8,13 @@ DIR/stages/                      notes of the stages, which a later build goes o
 """
 
 import os
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from palmetto.corpus import writing
-from palmetto.corpus.contamination import Contamination, other_files
+from palmetto.corpus import apart, directory, made, writing
+from palmetto.corpus.contamination import Contamination, other_files, read_examples
 from palmetto.corpus.contamination import stage as contamination
 from palmetto.corpus.documents import DOCUMENTS, MANIFEST, VOCABULARY
 from palmetto.corpus.duplicates.exact import ExactDuplicates
@@ -23,11 +22,12 @@ from palmetto.corpus.duplicates.near import NearDuplicates
 from palmetto.corpus.duplicates.spans import RepeatedSpans
 from palmetto.corpus.engine import Engine
 from palmetto.corpus.extraction import extract
+from palmetto.corpus.extras import need
 from palmetto.corpus.filters import Filters
 from palmetto.corpus.language import Language
 from palmetto.corpus.licences.stage import Licences
 from palmetto.corpus.measuring import Tokenizer, Tokens, sample
-from palmetto.corpus.mixture import Mixture
+from palmetto.corpus.mixture import PARTS, Mixture
 from palmetto.corpus.personal_data import PersonalData
 from palmetto.corpus.quality.sampling import Quality
 from palmetto.corpus.stage import Say, Stage, digest_of, run
@@ -35,6 +35,7 @@ from palmetto.files import locked, read_json, sha256, write_bytes, write_json
 from palmetto.recipe.corpus import Build
 
 _FORMAT = 1
+_SHOWN = 5
 
 
 Watch = Callable[[Engine, str], Engine]
@@ -47,15 +48,31 @@ def build(recipe: Build, tokenizer: Tokenizer, out: Path, engine: Engine, say: S
     The same recipe and sources give the same bytes, on any engine and wherever they lie. UserError and RunStopped as
     the stages raise them.
     """
+    apart.check(recipe, out)
+    directory.check(out)
+    _check(recipe)
     with locked(out):
+        directory.enter(out)
         building = _Building(recipe, tokenizer, out, engine, say, watch)
+        building.check_size()
         for stage in cleaning(recipe):
             building.do(stage)
+        building.tell_evaluation()
         vocabulary = building.train_vocabulary()
         building.do(Tokens(tokenizer, vocabulary))
-        mixture = recipe.mixture
-        building.do(Mixture(tuple(recipe.weights.items()), mixture.tokens, mixture.short))
+        building.mix()
         return building.finish(vocabulary)
+
+
+def _check(recipe: Build) -> None:
+    """Finds before hours of stages what a later one would miss: its files, its libraries, its languages."""
+    for stage in cleaning(recipe):
+        assert stage.identity, "reads what the stage needs"
+    if any(source.kind == "code" for source in recipe.sources.values()) and recipe.duplicates.code is not None:
+        need("rapidfuzz.distance")
+    for path in _evaluation(recipe):
+        for _ in read_examples(path):
+            pass
 
 
 def cleaning(recipe: Build) -> Iterator[Stage]:
@@ -90,11 +107,12 @@ class _Building:
     """A build under way: the documents as the stages done so far have left them, and a digest of all that led there."""
 
     def __init__(self, recipe: Build, tokenizer: Tokenizer, out: Path, engine: Engine, say: Say, watch: Watch) -> None:
-        self.recipe, self.tokenizer, self.out, self.work = recipe, tokenizer, out, out / "stages"
+        self.recipe, self.tokenizer, self.out, self.work = recipe, tokenizer, out, out / directory.STAGES
         self.engine, self.say, self.watch = engine, say, watch
-        self.extracted = extract(recipe, tokenizer.section_bytes, self.work, watch(engine, "extraction"), say)
+        self.extracted = extract(recipe, tokenizer.section_bytes, self.work, watch(engine, "extraction"), say, out)
         self.view, self.digest = self.extracted.view, self.extracted.done.digest
         self.done = {"extraction": self.extracted.done}
+        self.evaluation_passed_over = [name for path in _evaluation(recipe) for name in other_files(path)]
 
     def do(self, stage: Stage) -> None:
         """Does the next stage."""
@@ -102,39 +120,102 @@ class _Building:
         self.done[stage.name] = done
         self.view, self.digest = self.view.after(done.folder), done.digest
 
+    def check_size(self) -> None:
+        """Warns, before the stages, where a vocabulary is too small for the characters of what was read.
+
+        A warning alone: the stages may drop the texts whose characters are too many.
+        """
+        folder = self.work / f"alphabet-{self._sampled()[:16]}"
+        found = folder / "least.json"
+        if not found.exists():
+            made.make_way(self.work, "alphabet", folder)
+            write_json(found, {"size": self.tokenizer.least(self._sample("alphabet", folder))})
+        if (least := read_json(found)["size"]) > self.tokenizer.size:
+            self.say(f"tokens.vocabulary_size={self.tokenizer.size}: likely too small: the characters of what was read "
+                     f"take {least}; stop here and set it to that, unless later stages drop such text")  # fmt: skip
+
+    def _sampled(self) -> str:
+        """A digest of what a sample is drawn from, and how."""
+        return digest_of({"before": self.digest, "weights": self.recipe.weights, **self.tokenizer.identity})
+
+    def _sample(self, name: str, folder: Path) -> list[str]:
+        """Texts of the sources in their shares, by bytes."""
+        weights = self.recipe.weights
+        sizes = {source: size for source, (_, size) in list(self.done.values())[-1].counts.after.items()}
+        shares = {source: weight / sum(weights.values()) for source, weight in weights.items()}
+        return list(sample(self.view, sizes, shares, self.watch(self.engine, name), folder))
+
+    def tell_evaluation(self) -> None:
+        """Names the evaluation files that are of no kind that is read."""
+        if others := self.evaluation_passed_over:
+            more = f" and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
+            self.say(f"evaluation: passed over, not a kind of set that is read: {', '.join(others[:_SHOWN])}{more}")
+
     def train_vocabulary(self) -> Path:
         """A vocabulary trained on sources in their shares, by bytes, since tokens are what it makes."""
-        weights, identity = self.recipe.weights, self.tokenizer.identity
-        digest = digest_of({"before": self.digest, "weights": weights, **identity})
+        digest, identity = self._sampled(), self.tokenizer.identity
         path = self.work / f"vocabulary-{digest[:16]}.model"
         if not path.exists():
-            last = list(self.done.values())[-1]
-            sizes = {name: size for name, (_, size) in last.counts.after.items()}
-            shares = {name: weight / sum(weights.values()) for name, weight in weights.items()}
+            made.claim(self.work, [f"{directory.STAGES}/{path.name}"])
+            folder = self.work / f"sample-{digest[:16]}"
+            made.make_way(self.work, "sample", folder)
+            texts = self._sample("sample", folder)
             self.say(f"vocabulary: {', '.join(str(value) for value in identity.values())}")
-            self.tokenizer.train(sample(self.view, sizes, shares), path)
+            self.tokenizer.train(texts, path)
+            made.remove(self.work, [f"{directory.STAGES}/{folder.name}/"])
         return path
+
+    def mix(self) -> None:
+        """Takes of each source its part, and says which source is the limit, and which comes to nothing."""
+        mixture = self.recipe.mixture
+        self.do(Mixture(tuple(self.recipe.weights.items()), mixture.tokens, mixture.short))
+        parts = read_json(self.done["mixture"].folder / PARTS)
+        if scarce := parts["limited_by"]:
+            budget, whole = sum(parts["wanted"].values()), sum(parts["available"].values())
+            self.say(f"mixture: {scarce} is scarcest for its weight: with all its {parts['available'][scarce]:,} "
+                     f"tokens the mixture has {budget:,} of the {whole:,} left, {budget / whole:.1%}")  # fmt: skip
+        for name, wanted in parts["wanted"].items():
+            if name not in self.done["mixture"].counts.after:
+                self.say(f"mixture: none of {name}: no document fits into its part of {wanted:,} tokens")
 
     def finish(self, vocabulary: Path) -> dict[str, Any]:
         """Writes the documents, what is beside them, and the manifest last; removes what an earlier build has left."""
-        manifest = self.out / MANIFEST
-        if manifest.exists():
-            values: dict[str, Any] = read_json(manifest)
-            if values["digest"] == self.digest and all((self.out / each["file"]).exists() for each in values["files"]):
-                self.say(f"{self.out}: done already")
-                return values
-            manifest.unlink()
+        documents = {f"{DOCUMENTS}/{shard}.parquet" for shard in self.view.shards}
+        marks = self._marks()
+        made.claim(self.work, {*documents, *marks, MANIFEST, VOCABULARY, *directory.SHEETS})
+        values = directory.manifest_of(self.out)
+        if values and values["digest"] == self.digest and self._whole(values, marks):
+            self.say(f"{self.out}: done already")
+            return values
+        (self.out / MANIFEST).unlink(missing_ok=True)
         survey = writing.write(self.view, self.out / DOCUMENTS, self.digest, self.watch(self.engine, "writing"))
-        for path in (self.out / DOCUMENTS).rglob("*.parquet"):
-            if path.relative_to(self.out).as_posix() not in {each["file"] for each in survey.files}:
-                path.unlink()
+        kept = {*marks, *(each["file"] for each in survey.files)}
+        of_content = (f"{DOCUMENTS}/", f"{directory.MARKS}/")
+        made.remove(self.work, {n for n in made.listed(self.work) - kept if n.startswith(of_content)})
+        for name, verdicts in marks.items():
+            write_bytes(self.out / name, verdicts.read_bytes())
         write_bytes(self.out / VOCABULARY, vocabulary.read_bytes())
         values = self._manifest(survey, vocabulary)
-        write_json(manifest, values)
+        write_json(self.out / MANIFEST, values)
         return values
 
+    def _whole(self, manifest: dict[str, Any], marks: Iterable[str]) -> bool:
+        """Whether all that the manifest tells of is there."""
+        names = [*marks, VOCABULARY, *(each["file"] for each in manifest["files"])]
+        return all((self.out / name).exists() for name in names)
+
+    def _marks(self) -> dict[str, Path]:
+        """The names in the corpus of the files that mark evaluation examples, and where each is copied from."""
+        if "contamination" not in self.done:
+            return {}
+        verdicts = self.done["contamination"].folder / contamination.VERDICTS
+        return {
+            f"{directory.MARKS}/{path.relative_to(verdicts).as_posix()}": path
+            for path in sorted(verdicts.rglob("*.jsonl"))
+        }
+
     def _manifest(self, survey: writing.Survey, vocabulary: Path) -> dict[str, Any]:
-        recipe = self.recipe
+        recipe, parts = self.recipe, read_json(self.done["mixture"].folder / PARTS)
         return {
             "format": _FORMAT,
             "digest": self.digest,
@@ -144,8 +225,8 @@ class _Building:
             "passed_over": [asdict(passed) for passed in self.extracted.passed],
             "frames_left_out": self.extracted.frames,
             "contamination": self._contamination(),
-            "evaluation_passed_over": [name for path in _evaluation(recipe) for name in other_files(path)],
-            "mixture": read_json(self.done["mixture"].folder / "parts.json"),
+            "evaluation_passed_over": self.evaluation_passed_over,
+            "mixture": {key: parts[key] for key in ("available", "wanted", "limited_by", "ends")},
             "languages": _nested(survey.languages),
             "licences": _nested(survey.licences),
             "samples": survey.samples,
@@ -154,15 +235,10 @@ class _Building:
         }
 
     def _contamination(self) -> dict[str, Any]:
-        """How many examples of each evaluation set are contaminated; every example's mark is copied out."""
-        marks = self.out / "contamination"
-        shutil.rmtree(marks, ignore_errors=True)
+        """How many examples of each evaluation set are contaminated."""
         if "contamination" not in self.done:
             return {}
-        folder = self.done["contamination"].folder
-        for path in sorted((folder / contamination.VERDICTS).rglob("*.jsonl")):
-            write_bytes(marks / path.relative_to(folder / contamination.VERDICTS), path.read_bytes())
-        summary: dict[str, Any] = read_json(folder / contamination.SUMMARY)
+        summary: dict[str, Any] = read_json(self.done["contamination"].folder / contamination.SUMMARY)
         return summary
 
 

@@ -1,24 +1,28 @@
-"""What a stage did: documents and bytes in and out, and why some went."""
+"""What a stage did: documents and bytes in and out, why some went, and what was cut within those that stay."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar, cast
 
 Pair = tuple[int, int]
 """Documents and bytes of text."""
 
-
-def _add(a: Pair, b: Pair) -> Pair:
-    return a[0] + b[0], a[1] + b[1]
+Numbers = TypeVar("Numbers", bound=tuple[int, ...])
+Cut = tuple[int, int, int]
+"""Documents that stay and were cut, bytes cut out of them, and bytes put in their place."""
 
 
 @dataclass
 class Counts:
-    """Of one stage, by source: what came, what went on, and what was dropped for which reason."""
+    """Of one stage, by source: what came, what went on, what was dropped for which reason, and what was cut.
+
+    Bytes add up: what came and what was put in is what went on, was dropped or was cut.
+    """
 
     before: dict[str, Pair] = field(default_factory=dict)
     after: dict[str, Pair] = field(default_factory=dict)
     dropped: dict[str, dict[str, Pair]] = field(default_factory=dict)
+    cut: dict[str, Cut] = field(default_factory=dict)
 
     def __add__(self, other: "Counts") -> "Counts":
         return Counts(
@@ -28,21 +32,26 @@ class Counts:
                 source: _merge(self.dropped.get(source, {}), other.dropped.get(source, {}))
                 for source in sorted({*self.dropped, *other.dropped})
             },
+            _merge(self.cut, other.cut),
         )
 
     def values(self) -> dict[str, Any]:
         """As JSON takes it."""
-        return {"before": self.before, "after": self.after, "dropped": self.dropped}
+        return {"before": self.before, "after": self.after, "dropped": self.dropped, "cut": self.cut}
 
     @classmethod
     def of(cls, values: dict[str, Any]) -> "Counts":
-        """The inverse of `values`, also of what JSON made of it."""
+        """The inverse of `values`, also of what JSON made of it; cuts that were not counted are what is missing."""
 
         def pairs(named: dict[str, Any]) -> dict[str, Pair]:
             return {name: (pair[0], pair[1]) for name, pair in named.items()}
 
         dropped = {source: pairs(reasons) for source, reasons in values["dropped"].items()}
-        return cls(pairs(values["before"]), pairs(values["after"]), dropped)
+        counts = cls(pairs(values["before"]), pairs(values["after"]), dropped)
+        counts.cut = _missing(counts) if "cut" not in values else {
+            source: (cut[0], cut[1], cut[2]) for source, cut in values["cut"].items()
+        }  # fmt: skip
+        return counts
 
     @classmethod
     def sum(cls, counts: Iterable["Counts"]) -> "Counts":
@@ -62,16 +71,29 @@ class Counts:
         if reasons:
             listed = sorted(reasons.items(), key=lambda item: (-item[1][0], item[0]))
             text += "; dropped: " + ", ".join(f"{reason} {count:,}" for reason, (count, _) in listed)
+        if self.cut:
+            _, cut, put = map(sum, zip(*self.cut.values(), strict=True))
+            text += f"; cut within documents: {cut:,} bytes" + (f", for {put:,} put in" if put else "")
         return text
 
 
 def total(pairs: dict[str, Pair]) -> Pair:
     """Of all sources."""
-    summed = (0, 0)
-    for pair in pairs.values():
-        summed = _add(summed, pair)
-    return summed
+    return sum(count for count, _ in pairs.values()), sum(size for _, size in pairs.values())
 
 
-def _merge(a: dict[str, Pair], b: dict[str, Pair]) -> dict[str, Pair]:
-    return {name: _add(a.get(name, (0, 0)), b.get(name, (0, 0))) for name in sorted({*a, *b})}
+def _missing(counts: Counts) -> dict[str, Cut]:
+    """Of a stage that has not counted its cuts: the bytes that neither went on nor were dropped."""
+    missing = {}
+    for source, (_, came) in counts.before.items():
+        gone = sum(size for _, size in counts.dropped.get(source, {}).values())
+        if size := came - gone - counts.after.get(source, (0, 0))[1]:
+            missing[source] = (0, max(size, 0), max(-size, 0))
+    return missing
+
+
+def _merge(a: dict[str, Numbers], b: dict[str, Numbers]) -> dict[str, Numbers]:
+    merged = dict(a)
+    for name, numbers in b.items():
+        merged[name] = cast(Numbers, tuple(map(sum, zip(merged[name], numbers, strict=True)))) if name in a else numbers
+    return dict(sorted(merged.items()))

@@ -2,7 +2,6 @@
 
 import functools
 import hashlib
-import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -12,13 +11,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from palmetto.corpus import tables
+from palmetto.corpus import apart, made, tables
 from palmetto.corpus.counts import Counts, Pair
-from palmetto.corpus.documents import cut_bytes
 from palmetto.corpus.engine import Engine
 from palmetto.corpus.finding import File, Found, Passed, Problem, find_all
 from palmetto.corpus.reading import read
 from palmetto.corpus.records import Dropped, Record
+from palmetto.corpus.sections import sections
 from palmetto.corpus.stage import Done, Say, View, digest_of
 from palmetto.errors import RunStopped
 from palmetto.files import read_json, room, sha256, write_json
@@ -59,10 +58,12 @@ class _Task:
     section_bytes: int
 
 
-def extract(build: Build, section_bytes: int, workplace: Path, engine: Engine, say: Say) -> Extracted:
-    """Finds, reads and writes; skipped, task by task, where it is done already.
+def extract(
+    build: Build, section_bytes: int, workplace: Path, engine: Engine, say: Say, out: Path | None = None
+) -> Extracted:
+    """Finds, reads and writes; skipped, task by task, where it is done already. No file may lie in `out`.
 
-    A document of more than `section_bytes` that is not code becomes sections (documents.cut), each a document of its
+    A document of more than `section_bytes` that is not code becomes sections (sections.py), each a document of its
     own, named ``#N``: so that a book need not be dropped, or taken, as a whole.
 
     What later stages depend on (`done.digest`) are the documents themselves, not where and when their files were
@@ -70,6 +71,8 @@ def extract(build: Build, section_bytes: int, workplace: Path, engine: Engine, s
     `failures` cannot be read, where it has no documents, or where the disk is full.
     """
     found = find_all(build.sources, build.root)
+    if out is not None:
+        apart.check_files((file for of_source in found.values() for file in of_source.files), out)
     inputs = digest_of(
         {
             "version": _VERSION,
@@ -81,9 +84,7 @@ def extract(build: Build, section_bytes: int, workplace: Path, engine: Engine, s
         }
     )  # fmt: skip
     folder = workplace / f"extraction-{inputs[:16]}"
-    for other in sorted(workplace.glob("extraction-*")):
-        if other != folder:
-            shutil.rmtree(other)
+    made.make_way(workplace, "extraction", folder)
     tasks = [
         _Task(name, source, number, files, sys.maxsize if source.kind == "code" else section_bytes)
         for name, source in build.sources.items()
@@ -158,9 +159,9 @@ class _Output:
         if len(text) <= self.task.section_bytes:
             self._add(record, record.name, text)
             return
-        sections = list(cut_bytes(text, self.task.section_bytes))
-        for number, section in enumerate(sections, 1):
-            self._add(record, record.name if len(sections) == 1 else f"{record.name}#{number}", section)
+        cut = list(sections(text, self.task.section_bytes))
+        for number, section in enumerate(cut, 1):
+            self._add(record, record.name if len(cut) == 1 else f"{record.name}#{number}", section)
 
     def _add(self, record: Record, name: str, text: bytes) -> None:
         if self.rows and self.size + len(text) > SHARD_BYTES:
@@ -182,7 +183,8 @@ class _Output:
         source = self.task.source_name
         came = [self.kept, *self.dropped.values(), (0, self.frames[1])]
         before = sum(count for count, _ in came), sum(size for _, size in came)
-        return Counts({source: before}, {source: self.kept}, {source: self.dropped} if self.dropped else {})
+        frames = {source: (*self.frames, 0)} if self.frames[0] else {}
+        return Counts({source: before}, {source: self.kept}, {source: self.dropped} if self.dropped else {}, frames)
 
     def write(self) -> None:
         """Writes the rows as a shard."""

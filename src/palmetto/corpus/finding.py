@@ -178,6 +178,11 @@ def _within_ours(name: str, path: str, listed: dict[str, list[str]]) -> str | No
     return None
 
 
+def is_pattern(given: str) -> bool:
+    """Whether a path that does not exist as it stands is a pattern."""
+    return _PATTERN.search(given) is not None
+
+
 def _name(given: str, below: str) -> str:
     """As UTF-8 can hold it: a file's name may be any bytes."""
     name = below if given == "." and below else posixpath.join(given, below) if below else given

@@ -3,15 +3,18 @@
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 import pyarrow as pa
 
+from palmetto.corpus import tables
 from palmetto.corpus.engine import Engine
 from palmetto.corpus.stage import View
-from palmetto.files import sha256
+from palmetto.files import room, sha256
 
+_NO_TEXT = pa.table({"text": pa.array([], pa.large_string())})
 SAMPLE_BYTES = 64 << 20
 """Of text that a vocabulary is trained on."""
 
@@ -27,6 +30,15 @@ class Tokenizer(Protocol):
     @property
     def identity(self) -> dict[str, Any]:
         """What of it the pieces depend on besides the text."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Its pieces."""
+        ...
+
+    def least(self, texts: Iterable[str]) -> int:
+        """The smallest size that texts allow."""
         ...
 
     def train(self, texts: Iterable[str], path: Path) -> None:
@@ -62,17 +74,29 @@ class Tokens:
         )
 
 
-def sample(view: View, sizes: dict[str, int], shares: dict[str, float]) -> Iterator[str]:
+def sample(view: View, sizes: dict[str, int], shares: dict[str, float], engine: Engine, folder: Path) -> Iterator[str]:
     """Texts of every source in its share, about SAMPLE_BYTES in all or as much as there is.
 
-    sizes: bytes of every source. shares: their sum is 1. Which documents these are follows from their ids.
+    sizes: bytes of every source. shares: their sum is 1. Which documents these are follows from their ids. Workers draw
+    them, and leave those of each shard in `folder`.
     """
     parts = {name: min(1.0, shares[name] * SAMPLE_BYTES / size) for name, size in sizes.items() if size}
+    for _ in engine.map(partial(_sample_shard, view, parts, folder), view.shards):
+        pass
     for shard in view.shards:
-        documents = view.read(shard, ["id", "source", "text"])
-        for row in documents.to_pylist():
-            if draw(row["id"], "vocabulary") < parts[row["source"]]:
-                yield row["text"]
+        yield from tables.read(folder / f"{shard}.parquet")["text"].to_pylist()
+
+
+def _sample_shard(view: View, parts: dict[str, float], folder: Path, shard: str) -> None:
+    """Writes the texts that are drawn; a shard of which none is needs no text to be read."""
+    path = folder / f"{shard}.parquet"
+    if path.exists():
+        return
+    documents = view.read(shard, ["id", "source"])
+    drawn = [draw(row["id"], "vocabulary") < parts[row["source"]] for row in documents.to_pylist()]
+    texts = view.read(shard, ["text"]).select(["text"]).filter(pa.array(drawn, pa.bool_())) if any(drawn) else _NO_TEXT
+    with room(folder):
+        tables.write(path, texts)
 
 
 def draw(document_id: str, purpose: str) -> float:

@@ -21,7 +21,12 @@ from palmetto.files import read_json, write_json
 Ranks = npt.NDArray[np.uint64]
 _BUCKETS = 1 << 16
 _ALL = 1 << 64
+PARTS = "parts.json"
 REASON = "beyond its part of the mixture"
+LEAST = 0.01
+"""Of the tokens that are left: a mixture of less, for want of one source, is refused unless its budget is asked for."""
+_LOOK = 1 << 16
+"""Documents that are looked at for one that fits, after the first that does not."""
 
 
 def parts(available: dict[str, int], weights: dict[str, float], budget: int | None, short: str) -> dict[str, int]:
@@ -30,22 +35,43 @@ def parts(available: dict[str, int], weights: dict[str, float], budget: int | No
     available: tokens of each. budget: of all; None: the largest that fits. short: "refuse" a budget in which a source
     would repeat (UserError names the largest that fits), or "redistribute": take all of it, and share out the rest.
     """
-    total = sum(weights.values())
-    shares = {name: weight / total for name, weight in weights.items()}
-    scarcest = min(shares, key=lambda name: available[name] / shares[name])
-    largest = int(available[scarcest] / shares[scarcest])
+    shares = _shares(weights)
+    scarcest, largest = limit(available, weights)
+    if budget is None and short == "refuse":
+        budget = largest
+        if largest < LEAST * (whole := sum(available.values())):
+            raise UserError(f"corpus.build.sources.{scarcest}: for want of it the mixture would have {largest:,} of "
+                            f"the {whole:,} tokens that are left: it has {available[scarcest]:,}, and its part is "
+                            f"{shares[scarcest]:.1%}; give it more text or less weight, take what it has "
+                            "(corpus.build.mixture.short=redistribute), or ask for so little "
+                            f"(corpus.build.mixture.tokens={largest})")  # fmt: skip
     if budget is None:
-        budget = largest if short == "refuse" else sum(available.values())
+        budget = sum(available.values())
     if short == "refuse":
         if budget > largest:
             raise UserError(f"corpus.build.mixture.tokens={budget}: {scarcest} would repeat: its part is "
                             f"{shares[scarcest]:.1%}, and it has {available[scarcest]:,} tokens; {largest} would do, "
                             "or corpus.build.mixture.short=redistribute")  # fmt: skip
-        return {name: int(budget * share) for name, share in shares.items()}
+        exact = {name: budget * share for name, share in shares.items()}
+        # In the largest, what lacks no whole token is not cut for the rounding.
+        return {name: available[name] if budget == largest and available[name] - part < 1 else int(part)
+                for name, part in exact.items()}  # fmt: skip
     if budget > (whole := sum(available.values())):
         raise UserError(f"corpus.build.mixture.tokens={budget}: all sources together have {whole:,} tokens; "
                         f"{whole} would do")  # fmt: skip
     return _redistributed(available, shares, budget)
+
+
+def limit(available: dict[str, int], weights: dict[str, float]) -> tuple[str, int]:
+    """The source that is scarcest for its weight, and the largest mixture in which it does not repeat."""
+    shares = _shares(weights)
+    scarcest = min(shares, key=lambda name: available[name] / shares[name])
+    return scarcest, int(available[scarcest] / shares[scarcest])
+
+
+def _shares(weights: dict[str, float]) -> dict[str, float]:
+    total = sum(weights.values())
+    return {name: weight / total for name, weight in weights.items()}
 
 
 def _redistributed(available: dict[str, int], shares: dict[str, float], budget: int) -> dict[str, int]:
@@ -64,7 +90,11 @@ def _redistributed(available: dict[str, int], shares: dict[str, float], budget: 
 
 @dataclass(frozen=True)
 class Mixture:
-    """Drops what is beyond each source's part: documents are taken by the order of their ids, which are hashes."""
+    """Drops what is beyond each source's part.
+
+    Documents are taken by the order of their ids, which are hashes, as long as they fit; after the first that does not,
+    those of the next 65,536 or so that still do.
+    """
 
     weights: tuple[tuple[str, float], ...]
     budget: int | None
@@ -74,38 +104,74 @@ class Mixture:
     @property
     def identity(self) -> dict[str, Any]:
         """Weights, budget and what if a source is short."""
-        return {"version": 1, "weights": self.weights, "budget": self.budget, "short": self.short}
+        return {"version": 2, "weights": self.weights, "budget": self.budget, "short": self.short}
 
     def prepare(self, view: View, engine: Engine, folder: Path) -> None:
-        """Finds how far each source is taken. Ids and tokens are read twice; held are those of one 65,536th of them."""
-        path = folder / "parts.json"
+        """Finds which documents of each source fit. Ids and tokens are read twice; held are those of a few of 65,536
+        ranges of ids."""
+        path = folder / PARTS
         if path.exists():
             return
-        sums = {name: np.zeros(_BUCKETS, np.int64) for name, _ in self.weights}
+        sums = {name: _Sums(np.zeros(_BUCKETS, np.int64), np.zeros(_BUCKETS, np.int64)) for name, _ in self.weights}
         for shard, found in zip(view.shards, engine.map(partial(_by_bucket, view), view.shards), strict=True):
-            sums[_source(shard)][found.ranks] += found.tokens
-        available = {name: int(of_source.sum()) for name, of_source in sums.items()}
+            of_source = sums[_source(shard)]
+            of_source.tokens[found.buckets] += found.tokens
+            of_source.documents[found.buckets] += found.documents
+        available = {name: int(of_source.tokens.sum()) for name, of_source in sums.items()}
         for name, tokens_there in available.items():
             if not tokens_there:
                 raise UserError(f"corpus.build.sources.{name}: nothing of it is left; leave it out, or loosen what "
                                 "dropped it (the lines above)")  # fmt: skip
         wanted = parts(available, dict(self.weights), self.budget, self.short)
-        ends = _ends(view, engine, sums, wanted)
-        write_json(path, {"available": available, "wanted": wanted, "ends": {k: str(end) for k, end in ends.items()}})
+        limited = self.budget is None and self.short == "refuse"
+        taken = _taken(view, engine, sums, wanted)
+        write_json(
+            path,
+            {
+                "available": available,
+                "wanted": wanted,
+                "limited_by": limit(available, dict(self.weights))[0] if limited else None,
+                "ends": {name: str(of_source.end) for name, of_source in taken.items()},
+                "beyond": {name: [str(rank) for rank in of_source.beyond] for name, of_source in taken.items()},
+            },
+        )
 
     def note(self, documents: pa.Table, shard: str, folder: Path) -> pa.Table:
-        """Keeps documents whose rank is before their source's end."""
-        ends = {name: int(end) for name, end in read_json(folder / "parts.json")["ends"].items()}
-        end = ends[_source(shard)]
-        kept = [int(document_id[:16], 16) < end for document_id in documents["id"].to_pylist()]
-        return pa.table({"dropped": pa.array([None if keep else REASON for keep in kept], pa.string())})
+        """Keeps documents whose rank is before their source's end, and those beyond it that still fit."""
+        values, source = read_json(folder / PARTS), _source(shard)
+        end, beyond = int(values["ends"][source]), {int(rank) for rank in values["beyond"][source]}
+        ranks = [int(document_id[:16], 16) for document_id in documents["id"].to_pylist()]
+        dropped = [None if rank < end or rank in beyond else REASON for rank in ranks]
+        return pa.table({"dropped": pa.array(dropped, pa.string())})
+
+
+class _Sums(NamedTuple):
+    """By bucket, the first 16 bits of an id: tokens and documents."""
+
+    tokens: npt.NDArray[np.int64]
+    documents: npt.NDArray[np.int64]
+
+
+class _Buckets(NamedTuple):
+    """The same of one shard: the buckets that it has documents of."""
+
+    buckets: Ranks
+    tokens: npt.NDArray[np.int64]
+    documents: npt.NDArray[np.int64]
 
 
 class _Ranked(NamedTuple):
-    """Tokens by rank, the first 64 bits of an id, or by bucket, the first 16."""
+    """Tokens by rank, the first 64 bits of an id."""
 
     ranks: Ranks
     tokens: npt.NDArray[np.int64]
+
+
+class _Taken(NamedTuple):
+    """The rank of the first document that does not fit, and the ranks after it that do."""
+
+    end: int
+    beyond: tuple[int, ...]
 
 
 def _source(shard: str) -> str:
@@ -118,38 +184,53 @@ def _ranked(view: View, shard: str) -> _Ranked:
     return _Ranked(ranks, documents["tokens"].to_numpy())
 
 
-def _by_bucket(view: View, shard: str) -> _Ranked:
+def _by_bucket(view: View, shard: str) -> _Buckets:
     """Each bucket once, with the sum of its tokens."""
     ranks, tokens = _ranked(view, shard)
-    buckets, inverse = np.unique(ranks >> np.uint64(48), return_inverse=True)
+    buckets, inverse, documents = np.unique(ranks >> np.uint64(48), return_inverse=True, return_counts=True)
     sums = np.zeros(len(buckets), np.int64)
     np.add.at(sums, inverse, tokens)
-    return _Ranked(buckets, sums)
+    return _Buckets(buckets, sums, documents)
 
 
-def _within(view: View, buckets: dict[str, int], shard: str) -> _Ranked:
-    """The documents of one bucket of the shard's source."""
+def _within(view: View, ranges: dict[str, tuple[int, int]], shard: str) -> _Ranked:
+    """The documents of the shard in its source's range of buckets."""
     ranks, tokens = _ranked(view, shard)
-    there = (ranks >> np.uint64(48)) == buckets[_source(shard)]
+    first, after = ranges[_source(shard)]
+    buckets = ranks >> np.uint64(48)
+    there = (first <= buckets) & (buckets < after)
     return _Ranked(ranks[there], tokens[there])
 
 
-def _ends(view: View, engine: Engine, sums: dict[str, npt.NDArray[np.int64]], wanted: dict[str, int]) -> dict[str, int]:
-    """The rank of the first document that is not taken, by source: those before it come nearest to what is wanted."""
-    cut = {}
+def _taken(view: View, engine: Engine, sums: dict[str, _Sums], wanted: dict[str, int]) -> dict[str, _Taken]:
+    """What of each source is within what is wanted of it."""
+    ranges, rooms = {}, {}
     for name, of_source in sums.items():
-        before = np.concatenate([[0], np.cumsum(of_source)])
-        bucket = int(np.searchsorted(before, wanted[name], "right")) - 1
-        cut[name] = bucket, wanted[name] - int(before[min(bucket, _BUCKETS)])
+        before = np.concatenate([[0], np.cumsum(of_source.tokens)])
+        first = int(np.searchsorted(before, wanted[name], "right")) - 1
+        rooms[name] = wanted[name] - int(before[first])
+        looked_at = np.cumsum(of_source.documents[first + 1 :])
+        ranges[name] = first, first + 2 + int(np.searchsorted(looked_at, _LOOK))
     inside: dict[str, list[_Ranked]] = {name: [] for name in sums}
-    within = partial(_within, view, {name: bucket for name, (bucket, _) in cut.items()})
+    within = partial(_within, view, ranges)
     for shard, found in zip(view.shards, engine.map(within, view.shards), strict=True):
         inside[_source(shard)].append(found)
-    ends = {}
-    for name, (bucket, room) in cut.items():
-        ranks, tokens = (np.concatenate(of_all) for of_all in zip(*inside[name], strict=True))
-        order = np.argsort(ranks, kind="stable")
-        taken = np.concatenate([[0], np.cumsum(tokens[order])])
-        count = int(np.argmin(np.abs(taken - room)))
-        ends[name] = int(ranks[order[count]]) if count < len(order) else min((bucket + 1) << 48, _ALL)
-    return ends
+    return {name: _fill(inside[name], rooms[name]) for name in sums}
+
+
+def _fill(parts_of: list[_Ranked], room: int) -> _Taken:
+    """Takes documents in the order of their ranks, as long as there is room, and then each that still fits."""
+    ranks, tokens = (np.concatenate(of_all) for of_all in zip(*parts_of, strict=True))
+    order = np.argsort(ranks, kind="stable")
+    ranks, tokens = ranks[order], tokens[order]
+    taken = np.cumsum(tokens)
+    count = int(np.searchsorted(taken, room, "right"))
+    if count == len(ranks):
+        return _Taken(_ALL, ())
+    left = room - int(taken[count - 1] if count else 0)
+    beyond = []
+    for rank, size in zip(ranks[count + 1 :].tolist(), tokens[count + 1 :].tolist(), strict=True):
+        if size <= left:
+            beyond.append(rank)
+            left -= size
+    return _Taken(int(ranks[count]), tuple(beyond))

@@ -8,16 +8,16 @@ can be looked up; and a stage is done again without those before it.
 import functools
 import hashlib
 import json
-import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from palmetto.corpus import tables
+from palmetto.corpus import made, tables
 from palmetto.corpus.counts import Counts
 from palmetto.corpus.engine import Engine
 from palmetto.files import read_json, room, write_json
@@ -113,7 +113,7 @@ def run(stage: Stage, view: View, before: str, workplace: Path, engine: Engine, 
         counts = Counts.of(read_json(done))
         say(f"{stage.name}: done already; {counts.line()}")
         return Done(folder, counts, digest)
-    _clear_others(stage.name, folder, workplace)
+    made.make_way(workplace, stage.name, folder)
     with room(folder):
         stage.prepare(view, engine, folder)
     task = functools.partial(_note_shard, stage, view, folder)
@@ -142,40 +142,45 @@ def count(documents: pa.Table, notes: pa.Table) -> Counts:
     counts = Counts()
     if not len(documents):
         return counts
-    after = documents
-    if "edits" in notes.column_names:
-        after = _edit(documents, notes["edits"])
+    cut, put = _edited_bytes(documents, notes)
+    before = tables.sizes(documents["text"])
     rows = pa.table(
         {
             "source": documents["source"],
             "dropped": notes["dropped"],
-            "before": tables.sizes(documents["text"]),
-            "after": tables.sizes(after["text"]),
+            "before": before,
+            "after": pc.add(pc.subtract(before, cut), put),
+            "edited": pc.cast(pc.greater(pc.add(cut, put), 0), pa.int64()),
+            "cut": cut,
+            "put": put,
         }
     )
-    for key in rows.group_by(["source", "dropped"], use_threads=False).aggregate(
-        [("before", "count"), ("before", "sum"), ("after", "sum")]
-    ).to_pylist():  # fmt: skip
-        number, source, reason = key["before_count"], key["source"], key["dropped"]
-        came = (number, key["before_sum"])
-        went = {source: (number, key["after_sum"])} if reason is None else {}
-        counts += Counts({source: came}, went, {} if reason is None else {source: {reason: came}})
+    sums = [(name, "sum") for name in ("before", "after", "edited", "cut", "put")]
+    for key in (
+        rows.group_by(["source", "dropped"], use_threads=False).aggregate([("before", "count"), *sums]).to_pylist()
+    ):
+        source, reason = key["source"], key["dropped"]
+        came = key["before_count"], key["before_sum"]
+        if reason is not None:
+            counts += Counts({source: came}, {}, {source: {reason: came}})
+            continue
+        edited = {source: (key["edited_sum"], key["cut_sum"], key["put_sum"])} if key["edited_sum"] else {}
+        counts += Counts({source: came}, {source: (came[0], key["after_sum"])}, {}, edited)
     return counts
+
+
+def _edited_bytes(documents: pa.Table, notes: pa.Table) -> tuple[pa.Array, pa.Array]:
+    """Bytes cut out of each document that stays, and bytes put in their place."""
+    cut, put = np.zeros((2, len(documents)), np.int64)
+    edits = notes["edits"].to_pylist() if "edits" in notes.column_names else ()
+    for row, of_text in enumerate(edits):
+        if of_text and not notes["dropped"][row].is_valid:
+            text = documents["text"][row].as_py()
+            cut[row] = sum(len(text[edit["start"] : edit["end"]].encode()) for edit in of_text)
+            put[row] = sum(len(edit["text"].encode()) for edit in of_text)
+    return pa.array(cut), pa.array(put)
 
 
 def digest_of(values: dict[str, Any]) -> str:
     """SHA-256 of JSON values."""
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
-
-
-def _clear_others(name: str, folder: Path, workplace: Path) -> None:
-    """Removes what the stage has made of other inputs: it would never be read again."""
-    for other in sorted(workplace.glob(f"{name}-*")):
-        if other != folder:
-            shutil.rmtree(other)
-
-
-def shards_of(view: View) -> Iterator[tuple[str, pa.Table]]:
-    """Every shard in order, read here, one in memory at a time."""
-    for shard in view.shards:
-        yield shard, view.read(shard)

@@ -27,12 +27,12 @@ address, licence and language as its source states them (of code, the programmin
 EDITS = pa.list_(pa.struct([("start", pa.int64()), ("end", pa.int64()), ("text", pa.string())]))
 """What takes the place of [start, end), in characters of the text before; in order, apart from each other."""
 
-_METADATA = b"palmetto"
+METADATA = b"palmetto"
 
 
 def write(path: Path, table: pa.Table, **metadata: Any) -> None:
     """Writes a table atomically, with JSON values beside its schema."""
-    named = table.replace_schema_metadata({_METADATA: json.dumps(metadata, sort_keys=True).encode()})
+    named = table.replace_schema_metadata({METADATA: json.dumps(metadata, sort_keys=True).encode()})
     with atomic(path) as file:
         # Statistics of texts are copies of the least and the greatest of them, whatever their size.
         parquet.write_table(named, file, compression="zstd", row_group_size=16384, write_statistics=False)
@@ -45,7 +45,7 @@ def read(path: Path, columns: list[str] | None = None) -> pa.Table:
 
 def metadata(path: Path) -> Any:
     """The JSON values that `write` has put beside the schema; not the table itself."""
-    return json.loads(parquet.read_schema(path).metadata[_METADATA])
+    return json.loads(parquet.read_schema(path).metadata[METADATA])
 
 
 def sizes(texts: pa.ChunkedArray) -> pa.ChunkedArray:

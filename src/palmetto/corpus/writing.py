@@ -42,7 +42,10 @@ class Survey:
 
 
 def write(view: View, folder: Path, digest: str, engine: Engine) -> Survey:
-    """Writes every shard that has documents to `folder`, unless it is there from this very build (`digest`)."""
+    """Writes every shard that has documents to `folder`, unless it is there from this very build (`digest`).
+
+    What another build has left of a shard that has none any more stays; the survey does not name it.
+    """
     survey = Survey()
     for of_shard in engine.map(functools.partial(_write_shard, view, folder, digest), view.shards):
         survey.add(of_shard)
@@ -55,7 +58,6 @@ def _write_shard(view: View, folder: Path, digest: str, shard: str) -> Survey:
         return _survey(tables.read(path), path, folder)
     documents = view.read(shard)
     if not len(documents):
-        path.unlink(missing_ok=True)
         return Survey()
     columns = {
         name: documents[name] if name in documents.column_names else pa.nulls(len(documents), _TYPES[name])

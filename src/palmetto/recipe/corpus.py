@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from palmetto.errors import nearest
+from palmetto.recipe.languages import CODES
 from palmetto.recipe.section import NonNegative, Positive, Rate, Section, Share, impossible
 
 Names = Annotated[tuple[str, ...], Field(strict=False)]
@@ -24,6 +25,9 @@ WEIGHTS: dict[str, dict[str, float]] = {
 
 
 Rules = Literal["none", "gopher", "c4", "both"]
+
+
+_NO_LANGUAGE = "no language; expected a code of ISO 639-1, such as en, de or ko"
 
 
 class Source(Section):
@@ -127,6 +131,14 @@ class Build(Section):
 
     @model_validator(mode="after")
     def _check(self) -> "Build":
+        stated = {source.language for source in self.sources.values()}
+        for name, source in self.sources.items():
+            if source.kind != "code" and source.language is not None and source.language not in CODES:
+                raise impossible(f"corpus.build.sources.{name}.language", source.language, _NO_LANGUAGE
+                                 + nearest(source.language, CODES))  # fmt: skip
+        for language in self.languages or ():
+            if language not in CODES and language not in stated:
+                raise impossible("corpus.build.languages", language, _NO_LANGUAGE + nearest(language, CODES))
         scored = [name for name, source in self.sources.items() if source.quality]
         if scored and self.quality is None:
             raise impossible(f"corpus.build.sources.{scored[0]}.quality", True, "needs corpus.build.quality.classifier"

@@ -26,17 +26,23 @@ def write(manifest: dict[str, Any], name: str, folder: Path) -> None:
 def page(sheet: Sheet, name: str) -> str:
     """The page."""
     parts = [
-        _figure(sheet, figures.shares, "shares", "Share of tokens", "The share of every source, wanted and taken."),
+        _figure(sheet, figures.shares, "shares", "Share of tokens", "The share of every source, wanted and taken.",
+                _limit(sheet)),
         _figure(sheet, figures.flow, "flow", "What is left after each stage, of the bytes that were read",
                 "The bytes left after each stage, by source."),
         _dropped(sheet),
-        _figure(sheet, figures.languages, "languages", "Languages, by tokens", "Tokens by language and source."),
-        '<div class="columns">' + _licences(sheet) + _contamination(sheet) + "</div>",
+        _cut(sheet),
+        _figure(sheet, figures.languages, "languages", "Languages, by tokens", "Tokens by language and source.",
+                _other_languages(sheet)),
+        _licences(sheet),
+        _contamination(sheet),
         _not_read(sheet),
+        _passed_over(sheet),
         _samples(sheet),
     ]  # fmt: skip
     footer = "Made by <code>palmetto corpus build</code> from the corpus's manifest alone."
-    return frame(name, "Palmetto corpus datasheet", _heading(sheet, name), "\n".join(filter(None, parts)), footer)
+    body = f'<div class="whole">{chr(10).join(filter(None, parts))}</div>'
+    return frame(name, "Palmetto corpus datasheet", _heading(sheet, name), body, footer)
 
 
 def _heading(sheet: Sheet, name: str) -> str:
@@ -52,9 +58,27 @@ def _heading(sheet: Sheet, name: str) -> str:
     return f'<h1>{escape(name)}</h1>\n<p class="verdict">{verdict}</p>\n{pairs(numbers, "figures")}'
 
 
-def _figure(sheet: Sheet, draw: Any, name: str, title: str, label: str) -> str:
+def _figure(sheet: Sheet, draw: Any, name: str, title: str, label: str, note: str = "") -> str:
     wide, narrow = draw(sheet, 1040), draw(sheet, 360)
-    return f"<section><h2>{escape(title)}</h2>{svg.wide_and_narrow(wide, narrow, name, label)}</section>"
+    return f"<section><h2>{escape(title)}</h2>{svg.wide_and_narrow(wide, narrow, name, label)}{note}</section>"
+
+
+def _note(text: str) -> str:
+    return f'<p class="note">{escape(text)}</p>'
+
+
+def _limit(sheet: Sheet) -> str:
+    if sheet.limit is None:
+        return ""
+    there = sum(sheet.available.values())
+    return _note(f"{sheet.limit} is scarcest for its weight and is taken whole, so that the mixture has "
+                 f"{sheet.total('tokens'):,} of the {there:,} tokens that are left.")  # fmt: skip
+
+
+def _other_languages(sheet: Sheet) -> str:
+    others = list(sheet.languages.items())[figures.MOST_LANGUAGES :]
+    listed = ", ".join(f"{language or 'not known'} {sum(of.values()):,}" for language, of in others)
+    return _note(f"And {len(others):,} more: {listed}.") if others else ""
 
 
 def _dropped(sheet: Sheet) -> str:
@@ -64,15 +88,35 @@ def _dropped(sheet: Sheet) -> str:
     ]
     head = [("Stage", ""), ("Source", ""), ("Reason", ""), ("Documents", "number"), ("Bytes", "number"),
             ("Of what the source had", "number")]  # fmt: skip
-    return f"<section><h2>What was left out, and why</h2>{table(head, rows)}</section>"
+    dropped, cut, put = sheet.balance
+    sums = _note(f"Of {sheet.read:,} bytes that were read and {put:,} put in for what was masked, "
+                 f"{sheet.total('bytes'):,} are in the corpus, {dropped:,} were in documents that were left out, "
+                 f"and {cut:,} were cut within others.")  # fmt: skip
+    return f"<section><h2>What was left out, and why</h2>{table(head, rows)}{sums}</section>"
+
+
+def _cut(sheet: Sheet) -> str:
+    rows = [
+        ("", [escape(stage), escape(source), escape(what), f"{count:,}", f"{size:,}", f"{put:,}", f"{share:.2%}"])
+        for stage, source, what, count, size, put, share in sheet.cut
+    ]
+    head = [("Stage", ""), ("Source", ""), ("What", ""), ("Documents", "number"), ("Bytes cut", "number"),
+            ("Bytes put in", "number"), ("Of what the source had", "number")]  # fmt: skip
+    return f"<section><h2>What was cut within documents that stayed</h2>{table(head, rows)}</section>" if rows else ""
 
 
 def _licences(sheet: Sheet) -> str:
-    rows = [("", [escape(licence or "not stated"), f"{count:,}"]) for licence, count in sheet.licences.items()]
+    rows = [("", [escape(licence or "not stated"), f"{count:,}"]) for licence, count in sheet.licences]
+    head = [("Licence", ""), ("Documents", "number")]
+    unrecognized = ("", ["not recognized, wholly or in part", f"{sheet.unrecognized:,}"])
+    return f"<section><h2>Licences</h2>{_first_rows(head, rows, unrecognized)}</section>"
+
+
+def _first_rows(head: list[tuple[str, str]], rows: list[tuple[str, list[str]]], *last: tuple[str, list[str]]) -> str:
+    """Returns a table of the first rows and the last ones, and says how many there are more between them."""
     more = len(rows) - _MOST_ROWS
-    rows = [*rows[:_MOST_ROWS], ("", ["not recognized, wholly or in part", f"{sheet.unrecognized:,}"])]
-    note = f"<p>And {more:,} more, in manifest.json.</p>" if more > 0 else ""
-    return f"<section><h2>Licences</h2>{table([('Licence', ''), ('Documents', 'number')], rows)}{note}</section>"
+    note = _note(f"And {more:,} more, in manifest.json.") if more > 0 else ""
+    return table(head, [*rows[:_MOST_ROWS], *last]) + note
 
 
 def _contamination(sheet: Sheet) -> str:
@@ -88,13 +132,15 @@ def _contamination(sheet: Sheet) -> str:
 
 
 def _not_read(sheet: Sheet) -> str:
-    if not sheet.not_read:
-        return ""
-    rows = [("", [escape(p["source"]), escape(p["name"]), escape(p["reason"])]) for p in sheet.not_read[:_MOST_ROWS]]
-    more = len(sheet.not_read) - len(rows)
-    note = f"<p>And {more:,} more, in manifest.json.</p>" if more > 0 else ""
+    rows = [("", [escape(p["source"]), escape(p["name"]), escape(p["reason"])]) for p in sheet.not_read]
     head = [("Source", ""), ("File or record", ""), ("Why", "")]
-    return f"<section><h2>Not read</h2>{table(head, rows)}{note}</section>"
+    return f"<section><h2>Not read</h2>{_first_rows(head, rows)}</section>" if rows else ""
+
+
+def _passed_over(sheet: Sheet) -> str:
+    rows = [("", [escape(text) for text in row]) for row in sheet.passed_over]
+    head = [("Source", ""), ("File or folder", ""), ("Why", "")]
+    return f"<section><h2>Passed over</h2>{_first_rows(head, rows)}</section>" if rows else ""
 
 
 def _samples(sheet: Sheet) -> str:

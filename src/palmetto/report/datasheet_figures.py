@@ -1,5 +1,8 @@
 """The figures of a datasheet. Lengths are CSS pixels."""
 
+import math
+from collections.abc import Iterator
+
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
@@ -9,60 +12,81 @@ from palmetto.report.colours import LIGHT, of_choice
 from palmetto.report.curves import compact
 from palmetto.report.sheet import Sheet
 
-_ROW = 26
-_MOST_LANGUAGES = 24
+Entry = tuple[str, str, str]
+"""Of a legend: a sign, what it stands for, and its colour."""
+
+_ROW, _LINE = 26, 22
+_LETTER = 7.2
+"""The usual width of a letter."""
+_MARK: Entry = ("|", "share that the weights ask for", LIGHT["ink"])
+MOST_LANGUAGES = 24
 
 
 @STYLE
 def shares(sheet: Sheet, width: int) -> Figure:
     """A bar a source: its share of the tokens, and a mark where its weight would have it."""
-    figure, axes = _rows(width, len(sheet.sources))
+    figure, axes = _rows(width, sheet.sources, [_MARK])
     _draw_shares(axes, sheet)
+    _legend(figure, [_MARK], width)
     return figure
 
 
 @STYLE
 def flow(sheet: Sheet, width: int) -> Figure:
     """A bar a stage: the bytes that are left, by source."""
-    figure, axes = _rows(width, len(sheet.flow), legend=True)
+    figure, axes = _rows(width, [name for name, _ in sheet.flow], _sources(sheet))
     _draw_flow(axes, sheet)
-    _legend(figure, sheet, width)
+    _legend(figure, _sources(sheet), width)
     return figure
 
 
 @STYLE
 def languages(sheet: Sheet, width: int) -> Figure:
     """A bar a language: its tokens, by source."""
-    figure, axes = _rows(width, min(len(sheet.languages), _MOST_LANGUAGES), legend=True)
+    figure, axes = _rows(width, list(sheet.languages)[:MOST_LANGUAGES], _sources(sheet))
     _draw_languages(axes, sheet)
-    _legend(figure, sheet, width)
+    _legend(figure, _sources(sheet), width)
     return figure
 
 
 @STYLE
 def whole(sheet: Sheet, width: int = 1040) -> Figure:
     """All three, as one picture."""
-    counts = [len(sheet.sources), len(sheet.flow), min(len(sheet.languages), _MOST_LANGUAGES)]
+    counts = [len(sheet.sources), len(sheet.flow), min(len(sheet.languages), MOST_LANGUAGES)]
     heights = [_ROW * count for count in counts]
-    height = sum(heights) + 3 * 66 + 40
+    entries = [*_sources(sheet), _MARK]
+    above = _LINE * (_lines(entries, width) - 1)
+    height = sum(heights) + 3 * 66 + 40 + above
     figure = Figure(figsize=(width / 72, height / 72), facecolor=LIGHT["paper"])
-    titles = ("Share of tokens: taken, and by weight (|)", "Bytes left after each stage", "Tokens by language")
-    top = height - 40
+    most = f", the {MOST_LANGUAGES} with most" if len(sheet.languages) > MOST_LANGUAGES else ""
+    titles = ("Share of tokens", "Bytes left after each stage", f"Tokens by language{most}")
+    left = _margin(width, [*sheet.sources, *(name for name, _ in sheet.flow)])
+    top = height - 40 - above
     for draw, rows, title in zip((_draw_shares, _draw_flow, _draw_languages), heights, titles, strict=True):
         figure.text(8 / width, top / height, title, color=LIGHT["ink"], parse_math=False)
-        frame = (170 / width, (top - 10 - rows) / height, 1 - 250 / width, rows / height)
+        frame = (left / width, (top - 10 - rows) / height, 1 - (left + 80) / width, rows / height)
         axes = figure.add_axes(frame, facecolor="none")
         plain(axes, grid="x")
         draw(axes, sheet)
         top -= rows + 66
-    _legend(figure, sheet, width)
+    _legend(figure, entries, width)
     return figure
 
 
-def _rows(width: int, count: int, *, legend: bool = False) -> tuple[Figure, Axes]:
-    left = 110 if width < NARROW else 170
-    above = 34 if legend else 6
-    figure, axes = canvas(width, _ROW * count + 30 + above, left=left, right=70, top=above, bottom=24)
+def _sources(sheet: Sheet) -> list[Entry]:
+    return [("■", source, of_choice(number)) for number, source in enumerate(sheet.sources)]
+
+
+def _margin(width: int, names: list[str]) -> int:
+    """The room for names on the left: for the longest, up to half of the figure."""
+    usual = 110 if width < NARROW else 170
+    return min(max(usual, 16 + math.ceil(_LETTER * max(map(len, names), default=0))), width // 2)
+
+
+def _rows(width: int, names: list[str], entries: list[Entry]) -> tuple[Figure, Axes]:
+    above = 12 + _LINE * _lines(entries, width)
+    height = _ROW * len(names) + 30 + above
+    figure, axes = canvas(width, height, left=_margin(width, names), right=70, top=above, bottom=24)
     plain(axes, grid="x")
     return figure, axes
 
@@ -85,7 +109,7 @@ def _draw_flow(axes: Axes, sheet: Sheet) -> None:
 
 
 def _draw_languages(axes: Axes, sheet: Sheet) -> None:
-    shown = list(sheet.languages.items())[:_MOST_LANGUAGES]
+    shown = list(sheet.languages.items())[:MOST_LANGUAGES]
     for row, (_, tokens) in enumerate(shown):
         _stack(axes, row, tokens, sheet)
         _value(axes, row, sum(tokens.values()), compact(sum(tokens.values())))
@@ -107,17 +131,33 @@ def _value(axes: Axes, row: int, at: float, text: str) -> None:
 
 
 def _finish(axes: Axes, names: list[str], most: float, show: object) -> None:
-    axes.set_yticks(range(len(names)), names, parse_math=False)
+    left = axes.get_position().x0 * axes.figure.bbox.width * 72 / axes.figure.dpi
+    most_letters = int((left - 16) / _LETTER)
+    shown = [name if len(name) <= most_letters else f"{name[: most_letters - 1]}…" for name in names]
+    axes.set_yticks(range(len(names)), shown, parse_math=False)
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_xlim(0, 1.02 * most or 1)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: show(value)))  # type: ignore[operator]
 
 
-def _legend(figure: Figure, sheet: Sheet, width: int) -> None:
-    """The sources' colours, in a line above."""
+def _placed(entries: list[Entry], width: int) -> Iterator[tuple[int, float, Entry]]:
+    """The line and the left end of each entry, as many in a line as fit."""
+    line, left = 0, 8.0
+    for entry in entries:
+        room = (7.0 if width < NARROW else 8.2) * (len(entry[1]) + 3)
+        if left > 8 and left + room > width:
+            line, left = line + 1, 8.0
+        yield line, left, entry
+        left += room
+
+
+def _lines(entries: list[Entry], width: int) -> int:
+    return 1 + max((line for line, _, _ in _placed(entries, width)), default=0)
+
+
+def _legend(figure: Figure, entries: list[Entry], width: int) -> None:
+    """Signs and what they stand for, above."""
     height = figure.get_figheight() * 72
-    left = 8.0
-    for number, source in enumerate(sheet.sources):
-        figure.text(left / width, 1 - 14 / height, f"■ {source}", color=of_choice(number), va="center",
+    for line, left, (sign, name, colour) in _placed(entries, width):
+        figure.text(left / width, 1 - (14 + _LINE * line) / height, f"{sign} {name}", color=colour, va="center",
                     parse_math=False, fontsize=10 if width < NARROW else 12)  # fmt: skip
-        left += (7.0 if width < NARROW else 8.2) * (len(source) + 3)

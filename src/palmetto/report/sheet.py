@@ -1,10 +1,19 @@
 """A corpus's manifest as the datasheet asks for it."""
 
 from collections import Counter
+from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
 from palmetto.corpus.licences.expressions import unrecognized
+
+WITHIN = {
+    "extraction": "header and footer of a book's edition",
+    "filters": "lines, by C4's rules",
+    "personal data": "masked",
+    "repeated spans": "passages that occur before",
+}
+"""What each stage cuts within documents that stay."""
 
 
 class Sheet:
@@ -70,18 +79,48 @@ class Sheet:
             for reason, (count, size) in sorted(reasons.items(), key=lambda item: -item[1][0])
         ]
 
+    @property
+    def cut(self) -> Iterator[tuple[str, str, str, int, int, int, float]]:
+        """Stage, source, what was cut within documents that stay, those documents, bytes cut, bytes put in their place,
+        and the bytes cut as a share of what was read of the source; by stages."""
+        had = {source: size for source, (_, size) in self.manifest["stages"][0]["before"].items()}
+        for stage in self.manifest["stages"]:
+            for source, (count, size, put) in stage.get("cut", {}).items():
+                what = WITHIN.get(stage["name"], "parts of texts")
+                yield stage["name"], source, what, count, size, put, size / max(1, had[source])
+
+    @property
+    def balance(self) -> tuple[int, int, int]:
+        """Bytes in documents that were left out, bytes cut within others, and bytes put in: with what is in the corpus,
+        all that was read."""
+        cuts = list(self.cut)
+        return sum(row[4] for row in self.dropped), sum(row[4] for row in cuts), sum(row[5] for row in cuts)
+
+    @property
+    def limit(self) -> str | None:
+        """The source that is scarcest for its weight, where it decides how large the mixture is."""
+        limited_by: str | None = self.manifest["mixture"].get("limited_by")
+        return limited_by
+
+    @property
+    def passed_over(self) -> list[tuple[str, str, str]]:
+        """Source, name and reason of files and folders that are nothing to read, evaluation sets' last."""
+        passed = [(each["source"], each["name"], each["reason"]) for each in self.manifest.get("passed_over", ())]
+        others = self.manifest.get("evaluation_passed_over", ())
+        return passed + [("(evaluation)", name, "not a kind of set that is read") for name in others]
+
     @cached_property
-    def licences(self) -> dict[str, int]:
-        """Documents by licence, most first; "" where none is stated."""
+    def licences(self) -> list[tuple[str, int]]:
+        """Documents by licence, most first, "" for what is not stated."""
         found: Counter[str] = Counter()
         for of_source in self.manifest["licences"].values():
             found.update({licence: counts["documents"] for licence, counts in of_source.items()})
-        return dict(found.most_common())
+        return found.most_common()
 
     @property
     def unrecognized(self) -> int:
         """Documents whose licence is stated but not recognized, wholly or in part: it may be copyleft."""
-        return sum(count for licence, count in self.licences.items() if unrecognized(licence))
+        return sum(count for licence, count in self.licences if unrecognized(licence))
 
     def values(self) -> dict[str, Any]:
         """As JSON takes it."""
@@ -101,12 +140,18 @@ class Sheet:
                 }
                 for source in self.sources
             },
-            "licences": self.licences,
+            "limited_by": self.limit,
+            "licences": dict(self.licences),
             "licences_not_recognized": self.unrecognized,
             "dropped": [
                 dict(zip(("stage", "source", "reason", "documents", "bytes", "share"), row, strict=True))
                 for row in self.dropped
             ],
+            "cut": [
+                dict(zip(("stage", "source", "what", "documents", "bytes", "put_in", "share"), row, strict=True))
+                for row in self.cut
+            ],
+            "passed_over": [dict(zip(("source", "name", "reason"), row, strict=True)) for row in self.passed_over],
             "not_read": self.not_read,
             "contamination": self.contamination,
             "samples": self.manifest["samples"],

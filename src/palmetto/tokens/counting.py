@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from palmetto.corpus.documents import cut
-from palmetto.tokens.vocabulary import Kind, Vocabulary
+from palmetto.tokens.vocabulary import Kind, Vocabulary, least_size
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,10 @@ class Counter:
     def identity(self) -> dict[str, Any]:
         """Kind and size."""
         return {"kind": self.kind, "size": self.size}
+
+    def least(self, texts: Iterable[str]) -> int:
+        """The smallest size that these texts allow."""
+        return least_size(texts)
 
     def train(self, texts: Iterable[str], path: Path) -> None:
         """Trains on sections, as a run does; SizeError where the text is too little for the size."""

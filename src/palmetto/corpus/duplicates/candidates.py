@@ -1,8 +1,9 @@
 """Pairs of documents that may be near duplicates: those whose signatures have a band in common."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from palmetto.corpus import scripts
-from palmetto.corpus.duplicates import bands, keyed, rule, shingles
+from palmetto.corpus.duplicates import bands, characters, keyed, rule, shingles
+from palmetto.corpus.rolling import Hashes
 from palmetto.corpus.stage import View
 
 BANDS, PAIRS, MEMBERS = "bands", "pairs", "members"
@@ -26,9 +28,9 @@ class Kind:
     """Documents that are compared with each other."""
 
     jaccard: float
-    """Similarity of sets of 5-grams from which two are looked at."""
+    """Similarity of sets of 5-grams from which two are near duplicates; of code, from which texts are compared."""
     levenshtein: float | None
-    """Of code: similarity of texts from which two of those are near duplicates."""
+    """Of code: similarity of texts from which two are near duplicates."""
     sources: tuple[str, ...]
     """All sources of code."""
 
@@ -52,19 +54,46 @@ def sign(view: View, kinds: Sequence[Kind], permutations: int, folder: Path, num
     rule.write(folder, shard, documents, place)
     parts = [np.empty(0, _BAND)]
     for kind in kinds:
-        shape = bands.best_shape(kind.jaccard, permutations)
         rows = kind.rows(documents)
+        if kind.levenshtein is not None:
+            parts += _sign_code(documents["text"], rows, kind.levenshtein, place)
+            continue
+        shape = bands.best_shape(kind.jaccard, permutations)
         start = 0
         for texts in shingles.batches(documents["text"].take(rows).to_pylist()):
             hashes, ends = shingles.shingles(shingles.words(texts, "folded"), WORDS)
             some = np.diff(ends, prepend=0) > 0  # those without a word are like no other
-            signed = bands.bands(hashes, ends[some], shape, kind.is_code)
-            part = np.empty(signed.size, _BAND)
-            part["key"] = signed.ravel()
-            part["number"] = np.repeat(keyed.numbers(place, rows[start : start + len(texts)][some]), shape.bands)
-            parts.append(part)
+            numbers = keyed.numbers(place, rows[start : start + len(texts)][some])
+            parts.append(_banded(hashes, ends[some], shape, 0, numbers))
             start += len(texts)
     keyed.write(path, np.concatenate(parts))
+
+
+def _sign_code(
+    texts: pa.ChunkedArray, rows: npt.NDArray[np.int64], least: float, place: int
+) -> Iterator[npt.NDArray[Any]]:
+    """The bands of files of code, a class of lengths after the other."""
+    of_class: dict[int, list[tuple[int, Hashes]]] = {}
+    for row in rows.tolist():
+        text = texts[row].as_py()
+        hashes = characters.grams(text)
+        for each in characters.classes(text, least):
+            if len(chosen := characters.kept(hashes, each)):
+                of_class.setdefault(each.number, []).append((row, chosen))
+    for number, members in sorted(of_class.items()):
+        hashes, ends = np.concatenate([chosen for _, chosen in members]), np.cumsum([len(c) for _, c in members])
+        numbers = keyed.numbers(place, np.array([row for row, _ in members]))
+        yield _banded(scripts.mix(hashes), ends, characters.SHAPE, 1 + number, numbers)
+
+
+def _banded(
+    hashes: Hashes, ends: shingles.Places, shape: bands.Shape, salt: int, numbers: keyed.Numbers
+) -> npt.NDArray[Any]:
+    signed = bands.bands(hashes, ends, shape, salt)
+    part = np.empty(signed.size, _BAND)
+    part["key"] = signed.ravel()
+    part["number"] = np.repeat(numbers, shape.bands)
+    return part
 
 
 def match(files: Sequence[Path], shards: Sequence[str], folder: Path, keys: keyed.Range) -> None:

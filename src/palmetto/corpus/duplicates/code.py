@@ -3,12 +3,12 @@ section 3)."""
 
 from palmetto.corpus.extras import need
 
-_BY_CHARACTER = 1 << 17
+_BY_CHARACTER = 1 << 18
 
 
 def similar(a: str, b: str, least: float) -> bool:
     """Whether 1 - distance / length of the longer one is at least `least`; in characters, or in lines for files of
-    more than 2^17 characters, which are generated, and would take hours."""
+    more than 2^18 characters, which are generated, and would take hours."""
     shorter, longer = sorted((a, b), key=len)
     levenshtein = need("rapidfuzz.distance").Levenshtein
     if len(longer) > _BY_CHARACTER:
@@ -16,10 +16,3 @@ def similar(a: str, b: str, least: float) -> bool:
     if len(shorter) < least * len(longer):  # so many must be inserted
         return False
     return bool(levenshtein.normalized_similarity(a, b, score_cutoff=least) >= least)
-
-
-def jaccard(similarity: float, words: int) -> float:
-    """The Jaccard similarity of n-grams of `words` words that files of a Levenshtein similarity are expected to have
-    where edits are scattered: a part p = similarity^words of n-grams stays, and of both files' n-grams p / (2 - p)."""
-    stays = similarity**words
-    return stays / (2 - stays)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from palmetto.corpus.duplicates import code, keyed, shingles
+from palmetto.corpus.duplicates import characters, code, keyed, shingles
 from palmetto.corpus.duplicates.candidates import MEMBER, PAIR, WORDS, Kind, unique
 from palmetto.corpus.duplicates.mapped import Mapped
 from palmetto.corpus.duplicates.shingles import Places
@@ -33,14 +33,26 @@ def collect(
         documents = view.read(shard, ["source", "text"]).take(keyed.rows_of(found))
         for kind in kinds:
             rows = kind.rows(documents)
+            if kind.levenshtein is not None:
+                parts.append(_code(documents["text"].take(rows), found[rows], kind.levenshtein))
+                continue
             start = 0
             for texts in shingles.batches(documents["text"].take(rows).to_pylist()):
                 sets = _sets(*shingles.shingles(shingles.words(texts, "folded"), WORDS))
                 numbers = found[rows[start : start + len(texts)]]
-                kept = texts if kind.is_code else [None] * len(texts)
-                parts.append(pa.table([numbers, sets, pa.array(kept, pa.large_string())], _COLLECTED))
+                parts.append(pa.table([numbers, sets, pa.nulls(len(texts), pa.large_string())], _COLLECTED))
                 start += len(texts)
     mapped.write(place, pa.concat_tables(parts))
+
+
+def _code(texts: pa.ChunkedArray, numbers: keyed.Numbers, least: float) -> pa.Table:
+    """Files of code: the grams that their own classes keep, and their texts."""
+    sets = []
+    for text in texts.to_pylist():
+        sets.append(characters.kept(characters.grams(text), characters.classes(text, least)[0]))
+    offsets = np.cumsum([0, *map(len, sets)])
+    values = pa.LargeListArray.from_arrays(offsets, np.concatenate([np.empty(0, np.uint64), *sets]))
+    return pa.table([numbers, values, texts.combine_chunks()], _COLLECTED)
 
 
 def _sets(hashes: Hashes, ends: Places) -> pa.LargeListArray:
@@ -67,9 +79,14 @@ def compare(
         text = collected.find(a, "text").as_py()
         kind = kind_of[text is not None]
         set_a, set_b = (collected.find(number, "set").values.to_numpy() for number in (a, b))
-        if not _jaccard_reaches(set_a, set_b, kind.jaccard):
+        if kind.levenshtein is None:
+            return _jaccard_reaches(set_a, set_b, kind.jaccard)
+        other = collected.find(b, "text").as_py()
+        # What the class of the longer one keeps, the other's keeps as well.
+        of = characters.classes(max(text, other, key=len), kind.levenshtein)[0]
+        if not _jaccard_reaches(characters.kept(set_a, of), characters.kept(set_b, of), kind.jaccard):
             return False
-        return kind.levenshtein is None or code.similar(text, collected.find(b, "text").as_py(), kind.levenshtein)
+        return code.similar(text, other, kind.levenshtein)
 
     kept = [alike(a, b) for a, b in zip(found["a"].tolist(), found["b"].tolist(), strict=True)]
     keyed.write(path, found[np.array(kept, bool)])

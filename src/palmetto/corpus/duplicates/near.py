@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from palmetto.corpus.duplicates import bands, candidates, code, comparing, keyed, rule, shingles
+from palmetto.corpus.duplicates import bands, candidates, characters, comparing, keyed, rule, shingles
 from palmetto.corpus.duplicates.components import components
 from palmetto.corpus.engine import Engine
 from palmetto.corpus.stage import View
@@ -40,7 +40,7 @@ class NearDuplicates:
     def identity(self) -> dict[str, Any]:
         """See `Stage`."""
         return {
-            "version": 1,
+            "version": 1 if self.code is None else 2,
             "threshold": self.threshold,
             "permutations": self.permutations,
             "code": self.code,
@@ -56,8 +56,7 @@ class NearDuplicates:
         if self.threshold is not None:
             kinds.append(candidates.Kind(self.threshold, None, self.code_sources))
         if self.code is not None:
-            expected = code.jaccard(self.code, candidates.WORDS)
-            kinds.append(candidates.Kind(expected, self.code, self.code_sources))
+            kinds.append(candidates.Kind(characters.LEAST_JACCARD, self.code, self.code_sources))
         return tuple(kinds)
 
     def prepare(self, view: View, engine: Engine, folder: Path) -> None:
