@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from palmetto import environment, recipes, stamps
 from palmetto.cluster import Cluster
 from palmetto.errors import RunStopped, UserError
-from palmetto.files import text_bytes, write_bytes, write_json
+from palmetto.files import text_bytes, write_bytes
 from palmetto.progress import Reporter
 from palmetto.recipe import Recipe
 from palmetto.run_directory import RunDirectory
@@ -21,7 +21,7 @@ from palmetto.run_files import read_environment, read_summary
 from palmetto.token_stage import build_tokens
 from palmetto.tokens.store import StoreDamaged
 from palmetto.tokens.vocabulary import Vocabulary
-from palmetto.training import condition, origin
+from palmetto.training import condition, origin, surroundings
 
 if TYPE_CHECKING:
     from palmetto.evaluation.long_context import Curve
@@ -43,10 +43,9 @@ def enter(run: RunDirectory, say: Say, recipe: Recipe) -> dict[str, Any]:
 
     Writes nothing. Returns the record of the environment here.
     """
-    recorded = read_environment(run.environment)
-    environment.prepare(recipe.training.threads, recorded, recipe.mesh.devices)
+    environment.prepare(recipe.training.threads, read_environment(run.environment), recipe.mesh.devices)
     here = environment.record(recipe.layout)
-    if text := _difference(run, recorded, here):
+    if text := surroundings.difference(run, here):
         say(text)
     return here
 
@@ -63,27 +62,9 @@ def enter_to_read(run: RunDirectory, say: Say, overrides: Sequence[str] = ()) ->
     recorded, recipe = read_environment(run.environment), run.recipe_to_read(overrides)
     environment.prepare(recipe.training.threads, recorded, recipe.mesh.devices)
     layout = recorded.get("layout") if recorded else None
-    if text := _difference(run, recorded, environment.record(layout)):
+    if text := surroundings.difference(run, environment.record(layout)):
         say(text)
     return recipe
-
-
-def _difference(run: RunDirectory, recorded: dict[str, Any] | None, here: dict[str, Any]) -> str:
-    """What of the environment that a run began in is not known, or cannot be had here; nothing if all is as it was."""
-    if recorded is None:
-        missing = f"{run.environment}: missing, so what the run began on is not known, nor the same bits promised"
-        return missing if run.begun else ""
-    differing = environment.differences(recorded, here)
-    return "the same bits cannot be promised here: " + "; ".join(differing) if differing else ""
-
-
-def _record_environment(run: RunDirectory, here: dict[str, Any]) -> None:
-    """Records the environment that a run begins in, and as an event that it goes on in another."""
-    recorded = read_environment(run.environment)
-    if text := _difference(run, recorded, here):
-        run.record_event("environment", text=text)
-    if recorded is None:
-        write_json(run.environment, here)
 
 
 def train_in_cluster(run: RunDirectory, recipe: Recipe, until: int, say: Say, cluster: Cluster) -> bool:
@@ -135,9 +116,8 @@ def train(run: RunDirectory, recipe: Recipe, until: int, say: Say, patience: flo
         Reporter("training", until, quiet=run.is_shadow) as reporter,
         _execution(run, recipe, reporter, patience, here) as execution,
     ):
-        _record_environment(run, here)
         try:
-            return Loop(run, recipe, reporter, execution).train(until)
+            return Loop(run, recipe, here, reporter, execution).train(until)
         except StoreDamaged as error:
             if run.is_shadow:
                 raise

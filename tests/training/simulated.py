@@ -183,6 +183,8 @@ class Simulated(Loop):
         self.stop_after = 10**9
         """So many steps, repeated ones included, until a signal comes."""
 
+    def begin(self) -> None: ...
+
     def _told_to_stop(self, state: Any) -> bool:
         self.stop_after -= 1
         if self.stop_after < 0:

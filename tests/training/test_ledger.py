@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from palmetto.errors import UserError
 from palmetto.training import ledger
 from palmetto.training.ledger import Ledger, LedgerAltered, LedgerTorn, Line, batch_digest
 
@@ -59,6 +60,23 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
     path = tmp_path / "ledger.jsonl"
     written(path, LINES)
     assert ledger.read(path, whole=True)[0] == Ledger(path).lines == LINES
+
+
+def test_the_end_and_a_place_are_found_without_reading_all(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.jsonl"
+    assert ledger.last(path) is None
+    assert not ledger.holds(path, 0, 1, "ab")
+    written(path, LINES)
+    chains = ledger.read(path)[1]
+    for line, chain in zip(LINES, chains, strict=True):
+        assert ledger.holds(path, line.attempt, line.step, chain)
+        assert not ledger.holds(path, line.attempt, line.step + 1, chain)
+        assert not ledger.holds(path, line.attempt + 1, line.step, chain)
+    path.write_bytes(path.read_bytes() + b'{"step": 9')  # torn
+    assert ledger.last(path) == LINES[-1]
+    path.write_bytes(path.read_bytes() + b"\n")
+    with pytest.raises(UserError, match=r"ledger\.jsonl: line 13: not the line that was written"):
+        ledger.last(path)
 
 
 def test_a_line_has_the_keys_that_others_rely_on(whole: bytes) -> None:

@@ -67,7 +67,7 @@ def test_a_checkpoint_that_failed_stops_the_run_before_its_next_step(
     monkeypatch.setattr(running, "history", history, raising=False)
     monkeypatch.setattr(running, "ledger", SimpleNamespace(settle=lambda: None), raising=False)
     monkeypatch.setattr(running, "checkpoints", SimpleNamespace(check=check), raising=False)
-    monkeypatch.setattr(running, "run", SimpleNamespace(claim=lambda recipe: None), raising=False)
+    monkeypatch.setattr(running, "begin", lambda: None)
     monkeypatch.setattr(running, "resume", lambda: None)
     monkeypatch.setattr(running, "_advance", advance)
     with pytest.raises(UserError, match="no room"):

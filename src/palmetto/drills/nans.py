@@ -62,7 +62,7 @@ def take_bad_step(run: str, step: int) -> None:
     """As `palmetto train --until STEP` from the step before it, its batch spoiled on the way to the compiled step."""
     directory = RunDirectory.existing(Path(run))
     with directory.locked():
-        stages.enter(directory, print, directory.recipe)
+        here = stages.enter(directory, print, directory.recipe)
         import jax.numpy as jnp
 
         from palmetto.training import execution
@@ -80,4 +80,4 @@ def take_bad_step(run: str, step: int) -> None:
 
         execution.make_batch = make_bad_batch
         with Reporter("training", step) as reporter:
-            Loop(directory, directory.recipe, reporter).train(step)
+            Loop(directory, directory.recipe, here, reporter).train(step)

@@ -12,13 +12,15 @@ from palmetto.training.ledger import Line
 
 
 def check(run: RunDirectory, recipe: Recipe) -> None:
-    """UserError where a run cannot go on with `recipe`, or a file that it goes on from is not what was written."""
+    """UserError where a run cannot go on with `recipe`, or a file that it goes on from is not what was written.
+
+    Of the ledger, which may be long, only what decides is read here; its chain is checked when the run is resumed.
+    """
     run.check(recipe)
     read_environment(run.environment)
     events = read_events(run.events)
     read_metrics(run.metrics)
-    lines, chains = ledger.read(run.ledger)
-    if (step := _last_step(lines, events)) > recipe.training.steps:
+    if (step := _last_step(ledger.last(run.ledger), events)) > recipe.training.steps:
         raise UserError(f"training.steps={recipe.training.steps}: the run is at step {step} already")
     if manifest := run.newest_manifest:
         where = run.checkpoints / f"{manifest['step']:08d}"
@@ -27,19 +29,17 @@ def check(run: RunDirectory, recipe: Recipe) -> None:
                 f"{where}: a checkpoint of another recipe than this one; give the recipe that {run.path} "
                 "was begun with, or another directory with --run"
             )
-        written = {(line.attempt, line.step): chain for line, chain in zip(lines, chains, strict=True)}
-        if written.get((manifest["attempt"], manifest["step"])) != manifest["chain"]:
+        if not ledger.holds(run.ledger, manifest["attempt"], manifest["step"], manifest["chain"]):
             raise UserError(
                 f"{run.ledger}: lacks the line of checkpoint {manifest['step']}; the ledger that belongs to "
                 "the checkpoints is needed to go on"
             )
 
 
-def _last_step(lines: list[Line], events: list[Event]) -> int:
+def _last_step(last: Line | None, events: list[Event]) -> int:
     """The last step of the live path: that of the last line, unless a rollback was decided on behind it."""
-    if not lines:
+    if last is None:
         return 0
-    last = lines[-1]
     for event in events:
         if event["event"] == "rollback" and (event["attempt"], event.get("detected")) == (last.attempt + 1, last.step):
             return event["target"]

@@ -182,6 +182,33 @@ def _is_torn(text: bytes) -> bool:
     return end == len(text)
 
 
+def last(path: Path) -> Line | None:
+    """Returns the last whole line, or None if there is none; its chain is not checked.
+
+    UserError where it is no line.
+    """
+    whole = path.read_bytes().rpartition(b"\n")[0] if present(path) else b""
+    return _parsed(path, whole, whole.rpartition(b"\n")[2]) if whole else None
+
+
+def holds(path: Path, attempt: int, step: int, chain: str) -> bool:
+    """Returns whether there is a line of this attempt and step with this chain; no chain is checked."""
+    data = path.read_bytes() if present(path) else b""
+    end = data.find(f'"chain": "{chain}"}}\n'.encode())
+    if end < 0:
+        return False
+    before = data[: data.find(b"\n", end)]
+    line = _parsed(path, before, before.rpartition(b"\n")[2])
+    return (line.attempt, line.step) == (attempt, step)
+
+
+def _parsed(path: Path, before: bytes, text: bytes) -> Line:
+    try:
+        return Line.from_json(json.loads(text))
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+        raise UserError(f"{path}: line {before.count(10) + 1}: not the line that was written") from None
+
+
 def differing(recorded: Line, replayed: Line) -> str | None:
     """The first quantity in which two lines of a step differ, to the bit (a NaN equals a NaN); digests are left out."""
     ours, theirs = recorded.to_json(), replayed.to_json()

@@ -20,6 +20,7 @@ from palmetto.run_files import Measured, read_environment, read_events, read_met
 from palmetto.tokens.packing import unigram_entropy
 from palmetto.tokens.store import TokenStore
 from palmetto.tokens.vocabulary import Vocabulary
+from palmetto.training import surroundings
 from palmetto.training.checkpoint import Checkpoints
 from palmetto.training.digest import form_of
 from palmetto.training.divergence import rises
@@ -44,10 +45,15 @@ class Loop:
     """One process's hold on a run. The directory must be locked by the caller."""
 
     def __init__(
-        self, run: RunDirectory, recipe: Recipe, progress: Progress, execution: Execution | None = None
+        self,
+        run: RunDirectory,
+        recipe: Recipe,
+        here: dict[str, Any],
+        progress: Progress,
+        execution: Execution | None = None,
     ) -> None:
-        """`execution`: what takes the steps, by default this process."""
-        self.run, self.recipe, self.progress = run, recipe, progress
+        """`here`: the record of the environment here. `execution`: what takes the steps, by default this process."""
+        self.run, self.recipe, self.here, self.progress = run, recipe, here, progress
         vocabulary = Vocabulary.load(run.vocabulary)
         self.execution = execution or Execution(self.recipe, run.train_store, vocabulary)
         self.execution.order.check(self.recipe.training.steps)
@@ -63,8 +69,13 @@ class Loop:
         self.history, self.path = self._read_ledger()
         self.step = 0
         """The step that the state is the one after; behind the history's while steps are repeated."""
-        self.peak = self._peak()
         self.signal: str | None = None
+
+    def begin(self) -> None:
+        """Makes the run this recipe's, once nothing can refuse it any more."""
+        self.run.claim(self.recipe)
+        surroundings.record(self.run, self.here)
+        self.peak = self._peak()
 
     def _peak(self) -> float:
         """FLOP/s that the MFU is taken against: the recipe's, or its devices'.
@@ -172,7 +183,7 @@ class Loop:
             if self.history.step > training.steps:
                 raise UserError(f"training.steps={training.steps}: the run is at step {self.history.step} already")
             state = self.resume()
-            self.run.claim(self.recipe)
+            self.begin()
             if self.history.step == 0:
                 self._validate(state)
             while (self.step < self.history.step or self.step < until) and not self._told_to_stop(state):
