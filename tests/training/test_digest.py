@@ -3,6 +3,10 @@
 import hashlib
 import itertools
 import math
+import os
+import socket
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -167,3 +171,61 @@ def test_unstacked_layers_have_the_digest_of_layers_apart(digest: Digest) -> Non
     apart = {f"q.{i:03d}": layer for i, layer in enumerate(layers)}
     table = {"q": Specification((3, 4, 2), ("layers", "width", "heads"), 1.0, (0, 1, 2))}
     assert digest(unstack({"q": jnp.asarray(layers)}, table)) == digest(apart)
+
+
+CLUSTER = """
+import sys
+import jax, numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from palmetto.cluster import Cluster
+from palmetto.parallel import processes
+from palmetto.training import digest
+
+processes.join(Cluster(sys.argv[1], 2, int(sys.argv[2])))
+whole = {
+    "x": np.arange(768 * 384, dtype=np.float32).reshape(768, 384),
+    "y": np.arange(90 * 22, dtype=np.float32).reshape(90, 22),
+    "k": np.array(3, np.int32),
+}
+found = set()
+for shape, axes in (((4, 1), ("a",)), ((2, 2), ("a", "b")), ((2, 2), ("b", "a")), ((2, 2), ("b",)), ((4, 1), ())):
+    mesh = Mesh(np.array(jax.devices()).reshape(shape), ("a", "b"))
+
+    def put(array, *axes):
+        place = NamedSharding(mesh, PartitionSpec(*axes))
+        return jax.make_array_from_callback(array.shape, place, lambda index: array[index])
+
+    across = "a" if shape == (2, 2) else None
+    divided = {"x": put(whole["x"], *axes), "y": put(whole["y"], across), "k": put(whole["k"])}
+    found |= {digest.tree(divided), digest.flat(divided)}
+print(sorted(found), flush=True)
+"""
+
+
+def test_processes_come_to_the_same_digests_on_any_layout() -> None:
+    """One part of `y` lies across its only tile; parts of `x` lie in one process, or in both."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", CLUSTER, address, str(rank)],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        for rank in (0, 1)
+    ]
+    try:
+        said = [process.communicate(timeout=240)[0].splitlines()[-1] for process in started]
+    finally:
+        for process in started:
+            process.kill()
+    whole = {
+        "x": np.arange(768 * 384, dtype=np.float32).reshape(768, 384),
+        "y": np.arange(90 * 22, dtype=np.float32).reshape(90, 22),
+        "k": np.array(3, np.int32),
+    }
+    assert said == [str(sorted([tree(whole), flat(whole)]))] * 2
