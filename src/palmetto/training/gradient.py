@@ -86,10 +86,12 @@ def sum_gradients(
     arranged: Arranged,
     leaves: Batch,
     *,
+    count: int,
     scale: jax.Array | float = 1.0,
     predicted: jax.Array | None = None,
 ) -> Sums:
-    """Σ over all leaves of the batch, of which this device has its micro-batches [m, …], the objective times `scale`.
+    """Σ over the `count` leaves of the batch, of which this device has its micro-batches [m, …], the objective times
+    `scale`.
 
     `arranged` is what it holds of the weights; the gradients come as the parts that it updates, and still to be brought
     together by `meet`. `predicted`: scored tokens of a leaf, the mean over the batch, where not all are scored.
@@ -123,7 +125,9 @@ def sum_gradients(
         count, own = predicted_of(leaves, layout, predicted), own_positions(leaves, layout.sequence)
         sums = Sums(*pipelined_sums(recipe, layout, sharding, zero, weights, own, scale=scale, predicted=count))
     else:
-        sums = sum_over_leaves(leaf_sums, leaves)
+        # On accelerators nothing is promised that would be worth room for the sums of two leaves.
+        as_of_several = data.elastic and count > 1 and layout.platform == "cpu"
+        sums = sum_over_leaves(leaf_sums, leaves, always_in_loop=as_of_several)
     if not data.elastic:
         sums = reduce(sums)
     sums = Sums(zero.own_gradients(sums.gradients), sums.losses)
