@@ -118,16 +118,15 @@ def sum_gradients(
         return scale * losses.objective, losses
 
     def leaf_sums(leaf: Batch) -> Sums:
-        sums = Sums(*jax.grad(objective, has_aux=True)(weights, leaf))
-        return reduce(sums) if data.elastic else sums
+        return Sums(*jax.grad(objective, has_aux=True)(weights, leaf))
 
     if stages.size > 1:
-        count, own = predicted_of(leaves, layout, predicted), own_positions(leaves, layout.sequence)
-        sums = Sums(*pipelined_sums(recipe, layout, sharding, zero, weights, own, scale=scale, predicted=count))
+        predicted, own = predicted_of(leaves, layout, predicted), own_positions(leaves, layout.sequence)
+        sums = Sums(*pipelined_sums(recipe, layout, sharding, zero, weights, own, scale=scale, predicted=predicted))
+    elif zero.whole_leaves:
+        sums = sum_over_leaves(leaf_sums, leaves, reduce=reduce, always_in_loop=count > 1)
     else:
-        # On accelerators nothing is promised that would be worth room for the sums of two leaves.
-        as_of_several = data.elastic and count > 1 and layout.platform == "cpu"
-        sums = sum_over_leaves(leaf_sums, leaves, always_in_loop=as_of_several)
+        sums = sum_over_leaves(lambda leaf: reduce(leaf_sums(leaf)) if data.elastic else leaf_sums(leaf), leaves)
     if not data.elastic:
         sums = reduce(sums)
     sums = Sums(zero.own_gradients(sums.gradients), sums.losses)

@@ -22,46 +22,63 @@ Leaf = TypeVar("Leaf")
 Tree = TypeVar("Tree")
 
 
-def sum_over_leaves(function: Callable[[Leaf], Tree], leaves: Leaf, *, always_in_loop: bool = False) -> Tree:
-    """Σ function(leaf) over leaves, a pytree of arrays [n, …], n a power of two, pairing neighbours first:
+def sum_over_leaves(
+    function: Callable[[Leaf], Tree],
+    leaves: Leaf,
+    *,
+    reduce: Callable[[Tree], Tree] = lambda tree: tree,
+    always_in_loop: bool = False,
+) -> Tree:
+    """Σ reduce(function(leaf)) over leaves, a pytree of arrays [n, …], n a power of two, pairing neighbours first:
     ((0+1)+(2+3))+((4+5)+(6+7)).
 
     Each half is summed by itself, the one after the other, with log2(n) partial sums alive; the loops nest, so that
-    the function is compiled once. The result is a pytree as `function` returns it. `always_in_loop`: a leaf that is
-    alone is taken in a loop too, and so compiled as one of several is.
+    the function is compiled once. The result is a pytree as `reduce` returns it. The function is compiled in a loop of
+    its own, from which `reduce` is kept out: what becomes of its results does not change how it is compiled.
+    `always_in_loop`: also where there is one leaf.
     """
     n = jax.tree.leaves(leaves)[0].shape[0]
     assert n > 0, "an empty sum has no tree"
     assert n & (n - 1) == 0, "the number of leaves must be a power of two"
     if n == 1:
-        return _in_loop(function, leaves) if always_in_loop else function(jax.tree.map(lambda array: array[0], leaves))
+        return reduce(_in_loop(function, leaves) if always_in_loop else function(_entry(leaves, 0)))
     # The halves' sums are stored before they are added: inside one expression the compiler would join a leaf's last
     # product and the addition in one rounding, and other splits of the tree would give other bits.
     halved = jax.tree.map(lambda array: array.reshape(2, n // 2, *array.shape[1:]), leaves)
-    halves = jax.lax.map(lambda half: sum_over_leaves(function, half), halved)
-    total: Tree = jax.tree.map(lambda pair: pair[0] + pair[1], halves)
+    if n == 2:
+        stored = jax.lax.map(lambda half: function(_entry(half, 0)), halved)
+        low, high = reduce(_entry(stored, 0)), reduce(_entry(stored, 1))
+    else:
+        stored = jax.lax.map(lambda half: sum_over_leaves(function, half, reduce=reduce), halved)
+        low, high = _entry(stored, 0), _entry(stored, 1)
+    total: Tree = jax.tree.map(jnp.add, low, high)
     return total
+
+
+def _entry(tree: Tree, number: int) -> Tree:
+    """One entry of the leading axis of a pytree's arrays."""
+    entry: Tree = jax.tree.map(lambda array: array[number], tree)
+    return entry
 
 
 def _in_loop(function: Callable[[Leaf], Tree], leaves: Leaf) -> Tree:
     """function(leaf) of the one leaf in arrays [1, …], in the loop of `sum_over_leaves` over two, which ends early.
 
     Outside of a loop the compiler would fuse the function with what stands around it, and choose other layouts and
-    routines for its matrix products; one that it knew to be run once it would take apart.
+    routines for its matrix products; a loop that it knew to run once it would take apart.
     """
-    leaves = jax.tree.map(lambda array: jnp.concatenate([array, array]), leaves)
-    shapes = jax.eval_shape(lambda: function(jax.tree.map(lambda array: array[0], leaves)))
+    twice = jax.tree.map(lambda array: jnp.concatenate([array, array]), leaves)
+    shapes = jax.eval_shape(lambda: function(_entry(leaves, 0)))
     results = jax.tree.map(lambda shape: jnp.zeros((2, *shape.shape), shape.dtype), shapes)
 
     def take(number: jax.Array, results: Tree) -> Tree:
-        leaf = jax.tree.map(lambda array: jax.lax.dynamic_index_in_dim(array, number, keepdims=False), leaves)
-        put = partial(jax.lax.dynamic_update_index_in_dim, axis=0)
-        stored: Tree = jax.tree.map(lambda array, result: put(array, result, number), results, function(leaf))
+        leaf = jax.tree.map(lambda array: jax.lax.dynamic_index_in_dim(array, number, keepdims=False), twice)
+        put = partial(jax.lax.dynamic_update_index_in_dim, index=number, axis=0)
+        stored: Tree = jax.tree.map(put, results, function(leaf))
         return stored
 
     once = jax.lax.optimization_barrier(jnp.int32(1))  # unknown to the compiler until it has kept the loop
-    result: Tree = jax.tree.map(lambda array: array[0], jax.lax.fori_loop(0, once, take, results))
-    return result
+    return _entry(jax.lax.fori_loop(0, once, take, results), 0)
 
 
 def mean(array: jax.Array, axis: int, spread: Spread) -> jax.Array:

@@ -82,7 +82,11 @@ class Halves:
 
     def __init__(self, recipe: Recipe, layout: Layout, sharding: Sharding) -> None:
         self.recipe, self.layout, self.sharding = recipe, sharding.layout(layout), sharding
-        self.zero = Zero(sharding, recipe.model)
+        # A CPU's compiler rounds a leaf otherwise where collectives stand among its operations (docs/determinism.md).
+        # On accelerators nothing is promised that would be worth the memory of whole weights and gradients.
+        elastic, alone = recipe.training.reproducible == "elastic", sharding.sizes["stage"] == 1
+        whole_leaves = elastic and alone and layout.platform == "cpu"
+        self.zero = Zero(sharding, recipe.model, whole_leaves=whole_leaves)
         self.optimizer = optimizers.make(recipe.training.optimizer, sharding.spreads)
         self.state_specs = states.specifications(recipe, sharding)
 
