@@ -62,23 +62,28 @@ def _entry(tree: Tree, number: int) -> Tree:
 
 
 def _in_loop(function: Callable[[Leaf], Tree], leaves: Leaf) -> Tree:
-    """function(leaf) of the one leaf in arrays [1, …], in the loop of `sum_over_leaves` over two, which ends early.
+    """function(leaf) of the one leaf in arrays [1, …], in the loop of `sum_over_leaves` over two, from its second on.
 
     Outside of a loop the compiler would fuse the function with what stands around it, and choose other layouts and
-    routines for its matrix products; a loop that it knew to run once it would take apart.
+    routines for its matrix products; a loop that it knew to run once it would take apart. This one looks to it as
+    `jax.lax.map` does over two halves, down to the function's being called: what is written out in place is simplified
+    together with the rest, and that shows in roundings too.
     """
-    twice = jax.tree.map(lambda array: jnp.concatenate([array, array]), leaves)
-    shapes = jax.eval_shape(lambda: function(_entry(leaves, 0)))
+    halves = jax.tree.map(lambda array: jnp.stack([array, array]), leaves)
+    called = jax.jit(lambda half: function(_entry(half, 0)))
+    shapes = jax.eval_shape(called, leaves)
     results = jax.tree.map(lambda shape: jnp.zeros((2, *shape.shape), shape.dtype), shapes)
 
-    def take(number: jax.Array, results: Tree) -> Tree:
-        leaf = jax.tree.map(lambda array: jax.lax.dynamic_index_in_dim(array, number, keepdims=False), twice)
+    def take(carry: tuple[jax.Array, Tree]) -> tuple[jax.Array, Tree]:
+        number, results = carry
+        half = jax.tree.map(lambda array: jax.lax.dynamic_index_in_dim(array, number, keepdims=False), halves)
         put = partial(jax.lax.dynamic_update_index_in_dim, index=number, axis=0)
-        stored: Tree = jax.tree.map(put, results, function(leaf))
-        return stored
+        stored: Tree = jax.tree.map(put, results, called(half))
+        return number + 1, stored
 
-    once = jax.lax.optimization_barrier(jnp.int32(1))  # unknown to the compiler until it has kept the loop
-    return _entry(jax.lax.fori_loop(0, once, take, results), 0)
+    second = jax.lax.optimization_barrier(jnp.int32(1))  # unknown to the compiler until it has kept the loop
+    _, results = jax.lax.while_loop(lambda carry: carry[0] < 2, take, (second, results))
+    return _entry(results, 1)
 
 
 def mean(array: jax.Array, axis: int, spread: Spread) -> jax.Array:
