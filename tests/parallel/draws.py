@@ -3,8 +3,6 @@
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import hypothesis.strategies as st
-
 from pydantic import ValidationError
 
 from palmetto.recipe import Recipe
@@ -121,9 +119,3 @@ def draw_case(choose: Choose) -> Case:
         except ValidationError:
             continue
         return Case(recipe, mesh)
-
-
-@st.composite
-def cases(draw: st.DrawFn) -> Case:
-    """Cases as hypothesis draws them."""
-    return draw_case(lambda options: draw(st.sampled_from(options)))
