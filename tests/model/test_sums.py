@@ -18,8 +18,6 @@ def drawn(*shape: int) -> np.ndarray:
 def test_a_rounded_product_is_not_fused_with_the_sum_behind_it() -> None:
     a, b, c = drawn(3, 1000)
     assert np.array_equal(jax.jit(lambda a, b, c: rounded(a * b) + c)(a, b, c), a * b + c)
-    if jax.default_backend() == "cpu":
-        assert not np.array_equal(jax.jit(lambda a, b, c: a * b + c)(a, b, c), a * b + c), "nothing to prevent here"
 
 
 def test_a_fold_is_stored_on_gpus_alone(monkeypatch: pytest.MonkeyPatch) -> None:

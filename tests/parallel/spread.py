@@ -69,7 +69,7 @@ def compile_gradient(recipe: Recipe, layout: Layout, batch: Batch) -> tuple[jax.
     halves = Halves(recipe, layout, sharding)
 
     def on_device(state: State, leaves: Batch, predicted: jax.Array | None) -> Any:
-        sums = meet(halves.gradients(state, leaves, predicted), sharding, halves.zero)
+        sums = meet(halves.gradients(state, leaves, LEAF_COUNT, predicted), sharding, halves.zero)
         sums = jax.tree.map(lambda total: total / LEAF_COUNT, sums)
         owned = halves.zero.owned(state.parameters)
         _, pull_back = jax.vjp(lambda p: arrange(p, recipe.model, halves.layout), owned)

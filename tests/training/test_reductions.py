@@ -3,6 +3,7 @@
 import functools
 import re
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -81,6 +82,20 @@ def test_a_leafs_last_operation_is_rounded_before_it_is_added(n: int) -> None:
     )
     assert same_bits(total[0], tree_sum(leaves * factor))
     assert same_bits(total[1]["all"], tree_sum(leaves))
+
+
+@pytest.mark.parametrize("n", [1, 2, 8])
+def test_leaves_are_reduced_before_they_are_added(n: int) -> None:
+    leaves = terms(n)
+    total = jax.jit(partial(reductions.sum_over_leaves, lambda leaf: leaf, reduce=lambda sums: sums + 1))
+    assert same_bits(total(leaves), tree_sum(leaves + np.float32(1)))
+
+
+def test_a_lone_leaf_is_taken_once_in_a_loop_that_stays() -> None:
+    leaves = terms(1)
+    taken = jax.jit(lambda leaves: reductions.sum_over_leaves(lambda leaf: 3 * leaf, leaves, always_in_loop=True))
+    assert same_bits(taken(leaves), 3 * leaves[0])
+    assert " while(" in (taken.lower(leaves).compile().as_text() or ""), "the compiler has taken the loop apart"
 
 
 @pytest.mark.parametrize("n", [0, 3, 6, 12])

@@ -20,8 +20,12 @@ from palmetto.recipe.model import LearnedPositions, Model
 class Zero:
     """The roads between what a device holds, computes with and updates."""
 
-    def __init__(self, sharding: Sharding, model: Model) -> None:
-        self.level, self.data = sharding.zero, sharding.group("data")
+    def __init__(self, sharding: Sharding, model: Model, *, whole_leaves: bool = False) -> None:
+        """`whole_leaves`: each leaf is computed without the other devices along data, also at level 3: with weights
+        that are gathered once a step, to gradients that are summed when the leaf is done."""
+        self.level, self.data, self.whole_leaves = sharding.zero, sharding.group("data"), whole_leaves
+        self._level_within = min(self.level, 2) if whole_leaves else self.level
+        """Of what is divided while a step computes."""
         self._sharding, self._updated, self._model = sharding, sharding.updated, model
         self._sharers = sharding.sizes["model"]
         """Of a layer: the devices along model."""
@@ -54,7 +58,7 @@ class Zero:
 
     def whole(self, arranged: Arranged) -> Arranged:
         """What the leaves compute with: all of the weights or, where they are fetched a layer at a time, the parts."""
-        return self._along_spread(collectives.gather, arranged) if self.level in (1, 2) else arranged
+        return self._along_spread(collectives.gather, arranged) if self._level_within in (1, 2) else arranged
 
     @property
     def fetching(self) -> Fetch | None:
@@ -63,7 +67,7 @@ class Zero:
 
     @property
     def _gathers(self) -> bool:
-        return self.level == 3 and self.data.size > 1
+        return self._level_within == 3 and self.data.size > 1
 
     def fetch(self, arrays: Layer) -> Layer:
         """Weights as they are computed with. At level 3 they are made whole, and their derivative is the sum over the
@@ -107,11 +111,11 @@ class Zero:
     def reduce(self, gradients: Arranged) -> Arranged:
         """The sum of a leaf's gradients over the devices: at level 2 this device's part, at levels 0 and 1 all of it.
 
-        At level 3 `fetch` has seen to it.
+        At level 3 it is the part too; but where leaves are not whole, `fetch` has seen to it.
         """
-        if self.level == 3:
+        if self._level_within == 3:
             return gradients
-        if self.level == 2:
+        if self._level_within == 2:
             return self._along_spread(collectives.reduce_scatter, gradients, collectives.all_reduce)
         return jax.tree.map(lambda array: collectives.all_reduce(array, self.data), gradients)
 

@@ -67,9 +67,11 @@ class Programs:
         self._compiled_for = wanted
 
     def _gradients(self, state: State, leaves: Batch, predicted: jax.Array | None) -> Sums:
+        count = len(leaves.tokens) * self.parts
+
         def on_device(state: State, spread: Batch, predicted: jax.Array | None) -> Sums:
-            sums: Sums = jax.tree.map(lambda total: total[None], self._halves.gradients(state, spread, predicted))
-            return sums
+            sums = self._halves.gradients(state, spread, count, predicted)
+            return Sums(*jax.tree.map(lambda total: total[None], sums))
 
         in_specs = (self._halves.state_specs, LEAVES, PartitionSpec())
         sums: Sums = self.sharding.on_mesh(on_device, in_specs, _APART)(state, self._halves.spread(leaves), predicted)

@@ -86,10 +86,12 @@ def sum_gradients(
     arranged: Arranged,
     leaves: Batch,
     *,
+    count: int,
     scale: jax.Array | float = 1.0,
     predicted: jax.Array | None = None,
 ) -> Sums:
-    """Σ over all leaves of the batch, of which this device has its micro-batches [m, …], the objective times `scale`.
+    """Σ over the `count` leaves of the batch, of which this device has its micro-batches [m, …], the objective times
+    `scale`.
 
     `arranged` is what it holds of the weights; the gradients come as the parts that it updates, and still to be brought
     together by `meet`. `predicted`: scored tokens of a leaf, the mean over the batch, where not all are scored.
@@ -116,14 +118,15 @@ def sum_gradients(
         return scale * losses.objective, losses
 
     def leaf_sums(leaf: Batch) -> Sums:
-        sums = Sums(*jax.grad(objective, has_aux=True)(weights, leaf))
-        return reduce(sums) if data.elastic else sums
+        return Sums(*jax.grad(objective, has_aux=True)(weights, leaf))
 
     if stages.size > 1:
-        count, own = predicted_of(leaves, layout, predicted), own_positions(leaves, layout.sequence)
-        sums = Sums(*pipelined_sums(recipe, layout, sharding, zero, weights, own, scale=scale, predicted=count))
+        predicted, own = predicted_of(leaves, layout, predicted), own_positions(leaves, layout.sequence)
+        sums = Sums(*pipelined_sums(recipe, layout, sharding, zero, weights, own, scale=scale, predicted=predicted))
+    elif zero.whole_leaves:
+        sums = sum_over_leaves(leaf_sums, leaves, reduce=reduce, always_in_loop=count > 1)
     else:
-        sums = sum_over_leaves(leaf_sums, leaves)
+        sums = sum_over_leaves(lambda leaf: reduce(leaf_sums(leaf)) if data.elastic else leaf_sums(leaf), leaves)
     if not data.elastic:
         sums = reduce(sums)
     sums = Sums(zero.own_gradients(sums.gradients), sums.losses)

@@ -6,6 +6,7 @@ problem, not to the layout: its leaves are a batch's micro-batches in order, or 
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TypeVar
 
 import jax
@@ -21,24 +22,68 @@ Leaf = TypeVar("Leaf")
 Tree = TypeVar("Tree")
 
 
-def sum_over_leaves(function: Callable[[Leaf], Tree], leaves: Leaf) -> Tree:
-    """Σ function(leaf) over leaves, a pytree of arrays [n, …], n a power of two, pairing neighbours first:
+def sum_over_leaves(
+    function: Callable[[Leaf], Tree],
+    leaves: Leaf,
+    *,
+    reduce: Callable[[Tree], Tree] = lambda tree: tree,
+    always_in_loop: bool = False,
+) -> Tree:
+    """Σ reduce(function(leaf)) over leaves, a pytree of arrays [n, …], n a power of two, pairing neighbours first:
     ((0+1)+(2+3))+((4+5)+(6+7)).
 
     Each half is summed by itself, the one after the other, with log2(n) partial sums alive; the loops nest, so that
-    the function is compiled once. The result is a pytree as `function` returns it.
+    the function is compiled once. The result is a pytree as `reduce` returns it. The function is compiled in a loop of
+    its own, from which `reduce` is kept out: what becomes of its results does not change how it is compiled.
+    `always_in_loop`: also where there is one leaf.
     """
     n = jax.tree.leaves(leaves)[0].shape[0]
     assert n > 0, "an empty sum has no tree"
     assert n & (n - 1) == 0, "the number of leaves must be a power of two"
     if n == 1:
-        return function(jax.tree.map(lambda array: array[0], leaves))
+        return reduce(_in_loop(function, leaves) if always_in_loop else function(_entry(leaves, 0)))
     # The halves' sums are stored before they are added: inside one expression the compiler would join a leaf's last
     # product and the addition in one rounding, and other splits of the tree would give other bits.
     halved = jax.tree.map(lambda array: array.reshape(2, n // 2, *array.shape[1:]), leaves)
-    halves = jax.lax.map(lambda half: sum_over_leaves(function, half), halved)
-    total: Tree = jax.tree.map(lambda pair: pair[0] + pair[1], halves)
+    if n == 2:
+        stored = jax.lax.map(lambda half: function(_entry(half, 0)), halved)
+        low, high = reduce(_entry(stored, 0)), reduce(_entry(stored, 1))
+    else:
+        stored = jax.lax.map(lambda half: sum_over_leaves(function, half, reduce=reduce), halved)
+        low, high = _entry(stored, 0), _entry(stored, 1)
+    total: Tree = jax.tree.map(jnp.add, low, high)
     return total
+
+
+def _entry(tree: Tree, number: int) -> Tree:
+    """One entry of the leading axis of a pytree's arrays."""
+    entry: Tree = jax.tree.map(lambda array: array[number], tree)
+    return entry
+
+
+def _in_loop(function: Callable[[Leaf], Tree], leaves: Leaf) -> Tree:
+    """function(leaf) of the one leaf in arrays [1, …], in the loop of `sum_over_leaves` over two, from its second on.
+
+    Outside of a loop the compiler would fuse the function with what stands around it, and choose other layouts and
+    routines for its matrix products; a loop that it knew to run once it would take apart. This one looks to it as
+    `jax.lax.map` does over two halves, down to the function's being called: what is written out in place is simplified
+    together with the rest, and that shows in roundings too.
+    """
+    halves = jax.tree.map(lambda array: jnp.stack([array, array]), leaves)
+    called = jax.jit(lambda half: function(_entry(half, 0)))
+    shapes = jax.eval_shape(called, leaves)
+    results = jax.tree.map(lambda shape: jnp.zeros((2, *shape.shape), shape.dtype), shapes)
+
+    def take(carry: tuple[jax.Array, Tree]) -> tuple[jax.Array, Tree]:
+        number, results = carry
+        half = jax.tree.map(lambda array: jax.lax.dynamic_index_in_dim(array, number, keepdims=False), halves)
+        put = partial(jax.lax.dynamic_update_index_in_dim, index=number, axis=0)
+        stored: Tree = jax.tree.map(put, results, called(half))
+        return number + 1, stored
+
+    second = jax.lax.optimization_barrier(jnp.int32(1))  # unknown to the compiler until it has kept the loop
+    _, results = jax.lax.while_loop(lambda carry: carry[0] < 2, take, (second, results))
+    return _entry(results, 1)
 
 
 def mean(array: jax.Array, axis: int, spread: Spread) -> jax.Array:

@@ -58,7 +58,7 @@ def make_step(recipe: Recipe, layout: Layout, sharding: Sharding | None = None) 
         count = batch.tokens.shape[0]
 
         def on_device(state: State, spread: Batch, predicted: jax.Array | None, rate: jax.Array) -> Any:
-            return halves.update(state, halves.gradients(state, spread, predicted), count, rate)
+            return halves.update(state, halves.gradients(state, spread, count, predicted), count, rate)
 
         in_specs = (halves.state_specs, LEAVES, PartitionSpec(), PartitionSpec())
         run = halves.sharding.on_mesh(on_device, in_specs, (halves.state_specs, PartitionSpec()))
@@ -82,13 +82,17 @@ class Halves:
 
     def __init__(self, recipe: Recipe, layout: Layout, sharding: Sharding) -> None:
         self.recipe, self.layout, self.sharding = recipe, sharding.layout(layout), sharding
-        self.zero = Zero(sharding, recipe.model)
+        # A CPU's compiler rounds a leaf otherwise where collectives stand among its operations (docs/determinism.md).
+        # On accelerators nothing is promised that would be worth the memory of whole weights and gradients.
+        elastic, alone = recipe.training.reproducible == "elastic", sharding.sizes["stage"] == 1
+        whole_leaves = elastic and alone and layout.platform == "cpu"
+        self.zero = Zero(sharding, recipe.model, whole_leaves=whole_leaves)
         self.optimizer = optimizers.make(recipe.training.optimizer, sharding.spreads)
         self.state_specs = states.specifications(recipe, sharding)
 
-    def gradients(self, state: State, spread: Batch, predicted: jax.Array | None) -> Sums:
-        """The gradients' and losses' sums over all leaves of the batch, of which this device has `spread`: what it
-        has of them, where devices share sequences, experts or layers."""
+    def gradients(self, state: State, spread: Batch, count: int, predicted: jax.Array | None) -> Sums:
+        """The gradients' and losses' sums over the `count` leaves of the batch, of which this device has `spread`:
+        what it has of them, where devices share sequences, experts or layers."""
         leaves = jax.tree.map(lambda array: array.reshape(-1, *array.shape[4:]), spread)
         arranged = arrange(self.zero.owned(state.parameters), self.recipe.model, self.layout)
         return sum_gradients(
@@ -98,6 +102,7 @@ class Halves:
             self.zero,
             arranged,
             leaves,
+            count=count,
             scale=_scale(state),
             predicted=predicted,
         )
