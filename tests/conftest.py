@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 
 from palmetto import environment
 
@@ -9,6 +10,9 @@ from palmetto import environment
 # JAX_PLATFORMS=cuda,cpu runs on it those tests that do with one (docs/reproducibility.md).
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 environment.prepare(8, devices=8)
+
+# Under nohup it would be ignored, in the processes that tests start too.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 from collections.abc import Callable, Iterator  # noqa: E402
 from pathlib import Path  # noqa: E402

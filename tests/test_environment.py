@@ -286,7 +286,7 @@ def test_a_platform_that_may_be_there_is_left_to_jax(platforms: str, monkeypatch
 
 
 @pytest.mark.parametrize(
-    ("variable", "advice"), [("JAX_PLATFORMS", "; JAX_PLATFORMS=cpu would do"), ("JAX_ENABLE_X64", "")]
+    ("variable", "advice"), [("JAX_PLATFORMS", "; JAX_PLATFORMS=cpu would do"), ("JAX_DEBUG_NANS", "")]
 )
 def test_what_keeps_jax_from_starting_is_a_line(variable: str, advice: str) -> None:
     program = f"""
