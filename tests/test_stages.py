@@ -17,10 +17,11 @@ from jax.experimental.compilation_cache import compilation_cache
 
 from palmetto.cli import app
 from palmetto.errors import UserError
+from palmetto.manifest import Manifest
 from palmetto.run_directory import RunDirectory
 from palmetto.tokens import store
 from palmetto.tokens.store import TokenStore
-from palmetto.training.checkpoint import Checkpoints, Manifest
+from palmetto.training.checkpoint import Checkpoints
 
 PALMETTO = str(Path(sys.executable).with_name("palmetto"))
 

@@ -78,9 +78,9 @@ def build_tokens(run: RunDirectory, recipe: Recipe, say: Say, *, thorough: bool 
         _make(run, text, say)
     store, manifest = TokenStore.open(run.train_store), run.newest_manifest
     _order(store.windows, recipe).check(recipe.training.steps)
-    if manifest and manifest["tokens"] != store.checksum:
+    if manifest and manifest.tokens != store.checksum:
         raise UserError(
-            f"{run.checkpoints}/{manifest['step']:08d}: a checkpoint of other tokens than this run's; "
+            f"{run.checkpoints}/{manifest.step:08d}: a checkpoint of other tokens than this run's; "
             "give another directory with --run"
         )
 
@@ -174,7 +174,7 @@ def _compare(run: RunDirectory, again: RunDirectory, text: _Text) -> None:
     store = TokenStore.open(again.train_store)
     same = store.header.vocabulary_digest == Vocabulary.load(again.vocabulary).digest
     if manifest := run.newest_manifest:
-        same = same and store.checksum == manifest["tokens"]
+        same = same and store.checksum == manifest.tokens
     else:
         same = same and all(
             store_digest(ours) == stamps.recorded(run, "tokens", theirs) for ours, theirs in _files(run, again)[1:]

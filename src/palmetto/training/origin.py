@@ -5,8 +5,8 @@ import shlex
 from palmetto import stamps
 from palmetto.errors import UserError
 from palmetto.files import sha256
+from palmetto.manifest import Manifest
 from palmetto.run_directory import RunDirectory
-from palmetto.run_files import Manifest
 from palmetto.tokens.identity import DAMAGED, checked_digest, store_digest
 from palmetto.tokens.store import TokenStore
 from palmetto.tokens.vocabulary import Vocabulary
@@ -14,9 +14,9 @@ from palmetto.tokens.vocabulary import Vocabulary
 
 def check_recipe(run: RunDirectory, manifest: Manifest | None) -> None:
     """UserError where recipe.yaml has another identity than the recipe that a checkpoint was trained with."""
-    if manifest and not run.recipe.continues(manifest["recipe"]):
+    if manifest and not run.recipe.continues(manifest.recipe):
         raise UserError(
-            f"{run.recipe_file}: altered since checkpoint {manifest['step']} was trained; undo that, or train "
+            f"{run.recipe_file}: altered since checkpoint {manifest.step} was trained; undo that, or train "
             f"with the recipe that the run was begun with (`palmetto train RECIPE --run {run.path}`), which "
             "writes it anew"
         )
@@ -56,9 +56,9 @@ def check_tokens(run: RunDirectory, vocabulary: Vocabulary) -> None:
         if stamps.recorded(run, "tokens", path) not in (None, store_digest(path)):
             raise UserError(f"{path}: another store than was made; move it away, and {again(run)}")
     manifest = run.newest_manifest
-    if manifest and manifest["tokens"] != TokenStore.open(run.train_store).checksum:
+    if manifest and manifest.tokens != TokenStore.open(run.train_store).checksum:
         raise UserError(
-            f"{run.train_store}: other tokens than checkpoint {manifest['step']} was trained on; move it away, and "
+            f"{run.train_store}: other tokens than checkpoint {manifest.step} was trained on; move it away, and "
             f"{again(run)}"
         )
 

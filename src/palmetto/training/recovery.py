@@ -7,10 +7,11 @@ from typing import Protocol
 from palmetto import environment
 from palmetto.errors import UserError
 from palmetto.files import present
+from palmetto.manifest import CheckpointDamaged, Manifest
 from palmetto.recipe import Recipe
 from palmetto.run_directory import RunDirectory
 from palmetto.run_files import read_environment, read_events, read_summary
-from palmetto.training.checkpoint import CheckpointDamaged, Checkpoints, Manifest, aside_name
+from palmetto.training.checkpoint import Checkpoints, aside_name
 from palmetto.training.execution import Execution
 from palmetto.training.ledger import Ledger
 from palmetto.training.retention import retained
