@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from palmetto.errors import UserError
-from palmetto.files import names_in, present, read_json, write_json
+from palmetto.files import names_in, present, write_json
+from palmetto.run_files import read_completed
 
 
 class Entry(NamedTuple):
@@ -29,17 +30,14 @@ class Register:
 
     def read(self) -> dict[int, Entry] | None:
         """Returns the entries by step, or None if there is no record; UserError if it is not one."""
-        if not present(self.path):
-            return None
-        values = read_json(self.path)
         try:
-            if not isinstance(values, list):
-                raise TypeError
-            entries = [Entry(each["step"], each["attempt"], each["chain"]) for each in values]
-        except (TypeError, KeyError):
-            raise UserError(f"{self.path}: not a list of checkpoints; without the file, those that are there count as "
-                            "all that there were") from None  # fmt: skip
-        return {entry.step: entry for entry in entries}
+            recorded = read_completed(self.path)
+        except UserError as error:
+            raise UserError(
+                f"{error}; without the file, the checkpoints that are there count as all there were"
+            ) from None
+        entries = (Entry(each["step"], each["attempt"], each["chain"]) for each in recorded or ())
+        return None if recorded is None else {entry.step: entry for entry in entries}
 
     def write(self, entries: dict[int, Entry]) -> None:
         """Replaces the record."""
