@@ -123,6 +123,7 @@ class Recovery:
             yield from self._checkpoints.missing()
             return
         # A run from before there was a record: what else tells of checkpoints. Later ones have replaced what is pruned.
+        newest = max(self._checkpoints.steps(), default=0)
         told, damaged = (0, 0), set()
         for event in read_events(self._run.events):
             if event["event"] == "resume":
@@ -132,11 +133,16 @@ class Recovery:
         ends = [told]
         if summary := read_summary(self._run.summary):
             ends.append((summary["steps"], summary["rollbacks"]))
+        # A checkpoint is begun once the one before it is complete, so the line behind the next tells of this one.
+        every = self._run.recipe.training.checkpoint_every
+        complete = (history.step - 1) // every * every - every
+        if complete > (history.rollbacks[-1].target if history.rollbacks else 0):
+            ends.append((complete, history.attempt))
         for step, attempt in sorted(ends):
             if step > history.step and history.is_live(attempt, step):
                 raise self._without_line(step)
             aside = self._checkpoints.path / aside_name(step)
-            if step and step not in {*self._checkpoints.steps(), *damaged} and not present(aside):
+            if step > newest and step not in damaged and not present(aside):
                 yield step, attempt, None
 
     def _without_line(self, step: int) -> UserError:
