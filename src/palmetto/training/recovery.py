@@ -133,11 +133,12 @@ class Recovery:
         ends = [told]
         if summary := read_summary(self._run.summary):
             ends.append((summary["steps"], summary["rollbacks"]))
-        # A checkpoint is begun once the one before it is complete, so the line behind the next tells of this one.
-        every = self._run.recipe.training.checkpoint_every
-        complete = (history.step - 1) // every * every - every
-        if complete > (history.rollbacks[-1].target if history.rollbacks else 0):
-            ends.append((complete, history.attempt))
+        if history.step:
+            # A checkpoint is begun once the one before it is complete, so the line behind the next tells of this one.
+            every = self._run.recipe.training.checkpoint_every
+            complete = (history.step - 1) // every * every - every
+            if complete > (history.rollbacks[-1].target if history.rollbacks else 0):
+                ends.append((complete, history.attempt))
         for step, attempt in sorted(ends):
             if step > history.step and history.is_live(attempt, step):
                 raise self._without_line(step)
