@@ -245,6 +245,31 @@ def test_tokens_found_damaged_by_a_step_are_made_again(run: RunDirectory, whole:
     assert run.train_store.read_bytes() == (whole / "run" / "tokens" / "train.bin").read_bytes()
 
 
+def test_mending_what_a_step_found_outlasts_a_kill(
+    run: RunDirectory, whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one of several processes is ended soon after another has found the damage too."""
+    flip_middle(run.train_store)
+    with monkeypatch.context() as patch:
+        patch.setattr("palmetto.tokens.packing.pack", killed)
+        with pytest.raises(RuntimeError, match="killed"):
+            train("training.steps=8")
+    assert train("training.steps=8") == 0
+    assert run.train_store.read_bytes() == (whole / "run" / "tokens" / "train.bin").read_bytes()
+    assert [event for event in told(run) if event.startswith("tokens")] == ["tokens damaged", "tokens mended"]
+
+
+def killed(*arguments: object, **options: object) -> None:
+    raise RuntimeError("killed")
+
+
+def test_tokens_that_were_misread_once_are_suspected_until_read_again(run: RunDirectory) -> None:
+    run.record_event("tokens damaged", text="a block was misread")
+    for _ in range(2):
+        assert train("training.steps=8") == 0
+    assert [event for event in told(run) if event.startswith("tokens")] == ["tokens damaged", "tokens mended"]
+
+
 def test_a_finished_run_mends_its_newest_checkpoint(run: RunDirectory, whole: Path) -> None:
     newest = run.checkpoints / "00000006"
     arrays = [path for path in (newest / "arrays").rglob("*") if path.is_file()]
@@ -429,6 +454,8 @@ def test_a_line_half_written_is_torn_unless_training_writes_it(
     assert "step 7: ledger line: run/ledger.jsonl: line 7, step 7: torn" in capsys.readouterr().out
     with run.locked():
         assert command("verify", "run") == 0
+    train()
+    assert command("verify", "run") == 0
 
 
 @pytest.mark.slow

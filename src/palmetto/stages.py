@@ -141,7 +141,8 @@ def train(run: RunDirectory, recipe: Recipe, until: int, say: Say, patience: flo
         except StoreDamaged as error:
             if run.is_shadow:
                 raise
-            build_tokens(run, recipe, say, thorough=True)
+            run.record_event("tokens damaged", text=str(error))
+            build_tokens(run, recipe, say)
             raise RunStopped(f"{error}; that is done now, and the same command goes on") from None
 
 

@@ -12,6 +12,7 @@ from palmetto.errors import UserError
 from palmetto.files import sha256, sync_directory
 from palmetto.recipe import Recipe
 from palmetto.run_directory import RunDirectory
+from palmetto.run_files import read_events
 from palmetto.tokens import packing
 from palmetto.tokens.identity import checked_digest, store_digest
 from palmetto.tokens.order import Order
@@ -52,9 +53,11 @@ def build_tokens(run: RunDirectory, recipe: Recipe, say: Say, *, thorough: bool 
     """Source → vocabulary → token stores, each skipped where it is whole and made from the same.
 
     Once training has begun, what is damaged is made again and compared with what the run has trained on; UserError
-    where the text is another now. thorough: read every token to see whether it is damaged, and not the headers alone.
+    where the text is another now. thorough: read every token to see whether it is damaged, and not the headers alone;
+    so it is, too, once a step has found damage, until that is mended.
     """
-    digest = checked_digest if thorough else store_digest
+    suspected = _is_suspected(run)
+    digest = checked_digest if thorough or suspected else store_digest
     source, made = recipe.corpus.source, None
     if source is None and recipe.corpus.build is not None:
         source = str(run.path / "corpus")
@@ -83,6 +86,14 @@ def build_tokens(run: RunDirectory, recipe: Recipe, say: Say, *, thorough: bool 
             f"{run.checkpoints}/{manifest.step:08d}: a checkpoint of other tokens than this run's; "
             "give another directory with --run"
         )
+    if suspected and _is_suspected(run):
+        run.record_event("tokens mended", text="every token is as it was written")
+
+
+def _is_suspected(run: RunDirectory) -> bool:
+    """Whether a step has found damaged tokens that have not been mended since; the mending may have been killed."""
+    told = [event["event"] for event in read_events(run.events)]
+    return "tokens damaged" in told[max((i for i, kind in enumerate(told) if kind == "tokens mended"), default=0) :]
 
 
 def _are_whole(run: RunDirectory, digest: stamps.Digest) -> bool:

@@ -66,7 +66,7 @@ def is_finished(run: RunDirectory, until: int) -> bool:
     if not run.environment.exists():
         return False
     try:
-        chain = ledger.read(run.ledger)[1][-1:]
+        chain = ledger.read(run.ledger, whole=True)[1][-1:]
     except UserError:
         return False
     return (
