@@ -196,6 +196,21 @@ def test_damaged_tokens_are_made_again_and_compared(
     assert told(run)[-1] == "tokens mended"
 
 
+@pytest.mark.parametrize("name", ["tokens", "tokens/train.bin", "vocabulary.model", "stages", "stages/tokens.json"])
+def test_what_lies_on_a_disk_that_is_not_mounted_is_not_made_again(run: RunDirectory, name: str) -> None:
+    part, away = run.path / name, Path("away")
+    part.rename(away)
+    part.symlink_to(Path("disk").absolute())
+    before = contents(run)
+    with pytest.raises(UserError, match="disk, where nothing is: mount the disk"):
+        train()
+    assert contents(run) == before
+    away.rename("disk")
+    assert train() == 0
+    assert part.is_symlink()
+    assert "tokens mended" not in told(run)
+
+
 @pytest.mark.parametrize(("stage", "stamp"), [("tokens", '{"inputs": 3}'), ("tokens", None), ("vocabulary", "")])
 def test_a_lost_stamp_is_written_again(run: RunDirectory, stage: str, stamp: str | None, whole: Path) -> None:
     file = run.stages / f"{stage}.json"

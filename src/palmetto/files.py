@@ -69,7 +69,7 @@ def _is_of(error: OSError, path: Path) -> bool:
     """Whether an error is about writing `path`, by way of its temporary file, and not about what is read meanwhile."""
     if error.filename is None:
         return True
-    return isinstance(error.filename, str) and error.filename.startswith(str(path.with_name(f".{path.name}.")))
+    return isinstance(error.filename, str) and Path(error.filename).name.startswith(f".{path.name}.")
 
 
 def _named(error: OSError, path: Path, wanted: int) -> OSError:
@@ -197,9 +197,12 @@ def present(path: Path) -> bool:
     try:
         path.stat()
     except (FileNotFoundError, NotADirectoryError):
-        if path.is_symlink():
-            raise UserError(f"{path}: a link to {os.readlink(path)}, where nothing is: mount the disk that holds it, "
-                            "or mend the link") from None  # fmt: skip
+        for part in (path, *path.parents):
+            if part.is_symlink() and not part.exists():
+                raise UserError(
+                    f"{part}: a link to {os.readlink(part)}, where nothing is: mount the disk that holds it, or mend "
+                    "the link"
+                ) from None
         return False
     except OSError as error:
         raise UserError(f"{path}: cannot be looked at ({error.strerror})") from None

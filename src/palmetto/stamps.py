@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from palmetto.errors import UserError
-from palmetto.files import sha256, write_json
+from palmetto.files import present, sha256, write_json
 from palmetto.run_directory import RunDirectory
 from palmetto.run_files import Stamp, read_stamp
 
@@ -40,8 +40,8 @@ def is_whole(run: RunDirectory, stage: str, digest: Digest = sha256) -> bool:
 
 
 def is_as_made(run: RunDirectory, stage: str, output: Path, digest: Digest = sha256) -> bool:
-    """Whether an output is as the stage made it."""
-    return output.is_file() and digest(output) == recorded(run, stage, output)
+    """Whether an output is as the stage made it; UserError where it cannot be looked at."""
+    return present(output) and digest(output) == recorded(run, stage, output)
 
 
 def recorded(run: RunDirectory, stage: str, output: Path) -> str | None:
@@ -51,7 +51,12 @@ def recorded(run: RunDirectory, stage: str, output: Path) -> str | None:
 
 
 def read(run: RunDirectory, stage: str) -> Stamp | None:
-    """A stage's stamp; None where there is none, or it is damaged, as then the stage is not known to be finished."""
+    """A stage's stamp; None where there is none, or it is damaged, as then the stage is not known to be finished.
+
+    UserError where it cannot be looked at.
+    """
+    if not present(_file(run, stage)):
+        return None
     try:
         return read_stamp(_file(run, stage))
     except UserError:
