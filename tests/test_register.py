@@ -72,7 +72,7 @@ def test_what_is_absent_is_told_from_what_cannot_be_looked_at(tmp_path: Path, mo
     assert present(tmp_path)
     (tmp_path / "disk").symlink_to(tmp_path / "unmounted")
     for path in (tmp_path / "disk", tmp_path / "disk" / "folder" / "file"):
-        with pytest.raises(UserError, match="disk: a link to .*unmounted, where nothing is"):
+        with pytest.raises(UserError, match=r"disk: a link to .*unmounted, where nothing is"):
             present(path)
     (tmp_path / "unmounted").mkdir()
     assert not present(tmp_path / "disk" / "file")

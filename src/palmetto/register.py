@@ -1,4 +1,4 @@
-"""Which checkpoints a run has: those in their folder, and those on record, so that one that cannot be seen is missed.
+"""A run's checkpoints are those in their folder and those on record, so that one that cannot be seen is missed.
 
 The record, checkpoints.json, lies beside the ledger and not in checkpoints/, which may be a disk of its own. A
 checkpoint is entered once it is complete, and struck out before it is deleted.

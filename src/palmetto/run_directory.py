@@ -80,7 +80,7 @@ class RunDirectory:
 
     @property
     def ledger_lines(self) -> int:
-        """How many lines the ledger has, whatever is in them."""
+        """The number of the ledger's lines, whatever is in them."""
         return self.ledger.read_bytes().count(b"\n") if present(self.ledger) else 0
 
     @property

@@ -160,7 +160,7 @@ def read_metrics(path: Path) -> list[Measured]:
 
 
 def read_environment(path: Path) -> dict[str, Any] | None:
-    """What a run began on, in the form of `environment.record`."""
+    """Reads the environment that a run began in, in the form of `environment.record`."""
     recorded = _whole(path, _ENVIRONMENT)
     return None if recorded is None else dict(recorded)
 
@@ -171,7 +171,7 @@ def read_summary(path: Path) -> Summary | None:
 
 
 def read_stamp(path: Path) -> Stamp | None:
-    """What a finished stage left."""
+    """Reads the stamp that a finished stage has left."""
     return _whole(path, _STAMP)
 
 

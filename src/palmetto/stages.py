@@ -52,7 +52,7 @@ def enter(run: RunDirectory, say: Say, recipe: Recipe) -> dict[str, Any]:
 
 
 def elsewhere(run: RunDirectory, recipe: Recipe) -> list[str]:
-    """What of the run's recorded environment cannot be had here, once this process is prepared for `recipe`."""
+    """Returns what of the run's recorded environment cannot be had here; this process is prepared for `recipe`."""
     recorded = read_environment(run.environment)
     return environment.differences(recorded, environment.record(recipe.layout)) if recorded else []
 
@@ -69,7 +69,7 @@ def enter_to_read(run: RunDirectory, say: Say, overrides: Sequence[str] = ()) ->
 
 
 def _difference(run: RunDirectory, recorded: dict[str, Any] | None, here: dict[str, Any]) -> str:
-    """What of the environment that a run began in is not known, or cannot be had here; nothing if all is as it was."""
+    """Says what of the environment that a run began in is unknown or cannot be had here; empty if all is as it was."""
     if recorded is None:
         missing = f"{run.environment}: missing, so what the run began on is not known, nor the same bits promised"
         return missing if run.begun else ""
@@ -150,7 +150,7 @@ def train(run: RunDirectory, recipe: Recipe, until: int, say: Say, patience: flo
 def _execution(
     run: RunDirectory, recipe: Recipe, reporter: Reporter, patience: float | None, here: dict[str, Any]
 ) -> "Iterator[Execution]":
-    """What takes the steps: this process, or pods."""
+    """Yields the execution that takes the steps: by this process, or by pods."""
     if patience is None:
         from palmetto.training.execution import Execution
 

@@ -23,24 +23,24 @@ def finish(run: RunDirectory, stage: str, inputs: dict[str, Any], outputs: list[
 
 
 def is_complete(run: RunDirectory, stage: str, inputs: dict[str, Any], digest: Digest = sha256) -> bool:
-    """Whether a stage has made what it makes of these inputs, and all of it is there."""
+    """Returns whether a stage has made what it makes of these inputs, and all of it is there."""
     return made_from(run, stage, inputs) is True and is_whole(run, stage, digest)
 
 
 def made_from(run: RunDirectory, stage: str, inputs: dict[str, Any]) -> bool | None:
-    """Whether a stage was finished on these inputs; None where its stamp does not tell."""
+    """Returns whether a stage was finished on these inputs; None where its stamp does not tell."""
     stamp = read(run, stage)
     return None if stamp is None else stamp["inputs"] == _digest(inputs)
 
 
 def is_whole(run: RunDirectory, stage: str, digest: Digest = sha256) -> bool:
-    """Whether all that a stage has made is there as it was made."""
+    """Returns whether all that a stage has made is there as it was made."""
     stamp = read(run, stage)
     return stamp is not None and all(is_as_made(run, stage, run.path / name, digest) for name in stamp["outputs"])
 
 
 def is_as_made(run: RunDirectory, stage: str, output: Path, digest: Digest = sha256) -> bool:
-    """Whether an output is as the stage made it; UserError where it cannot be looked at."""
+    """Returns whether an output is as the stage made it; UserError where it cannot be looked at."""
     return present(output) and digest(output) == recorded(run, stage, output)
 
 

@@ -91,7 +91,7 @@ def build_tokens(run: RunDirectory, recipe: Recipe, say: Say, *, thorough: bool 
 
 
 def _is_suspected(run: RunDirectory) -> bool:
-    """Whether a step has found damaged tokens that have not been mended since; the mending may have been killed."""
+    """Returns whether a step has found damaged tokens that are not mended yet, as after a kill."""
     told = [event["event"] for event in read_events(run.events)]
     return "tokens damaged" in told[max((i for i, kind in enumerate(told) if kind == "tokens mended"), default=0) :]
 
@@ -161,7 +161,7 @@ def _go_on(run: RunDirectory, text: _Text, say: Say, digest: stamps.Digest) -> N
 
 
 def _files(run: RunDirectory, again: RunDirectory) -> list[tuple[Path, Path]]:
-    """What was made again, each with its place in the run."""
+    """Returns the files that were made again, each with its place in the run."""
     return [
         (again.vocabulary, run.vocabulary),
         (again.train_store, run.train_store),

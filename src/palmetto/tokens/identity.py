@@ -27,7 +27,7 @@ def store_digest(path: Path) -> str:
 
 
 def checked_digest(path: Path) -> str:
-    """The same, where every token is as it was written."""
+    """Returns `store_digest` where every token is as it was written, and DAMAGED otherwise."""
     try:
         TokenStore.open(path).check()
     except StoreDamaged:

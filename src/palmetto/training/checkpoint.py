@@ -209,8 +209,10 @@ class Checkpoints:
             ("parameters", "optimizer state"), (manifest.parameters, manifest.optimizer), found, strict=True
         ):
             if recorded != restored:
-                raise CheckpointDamaged(f"{self._directory(manifest.step)}: its {what} have the digest {restored}, and "
-                                        f"its manifest says {recorded}")  # fmt: skip
+                raise CheckpointDamaged(
+                    f"{self._directory(manifest.step)}: its {what} have the digest {restored}, and "
+                    f"its manifest says {recorded}"
+                )
 
     def _check_arrays(self, step: int, matrices: dict[str, Any]) -> None:
         arrays = self._directory(step) / "arrays"
@@ -249,7 +251,7 @@ class Checkpoints:
         return [entry for entry in entries if entry.step not in there and aside_name(entry.step) not in aside]
 
     def lost_its_manifest(self, step: int) -> bool:
-        """Whether a checkpoint's folder is there, without what makes it one."""
+        """Returns whether a checkpoint's folder is there, without what makes it one."""
         directory = self._directory(step)
         return present(directory) and not present(directory / "manifest.json")
 
@@ -289,8 +291,10 @@ def _writing(directory: Path, wanted: int) -> Iterator[None]:
         reason = _reason(error, directory)
         room = f"with room on the disk for about {wanted:,} bytes"
         mended = "with permission to write" if "ermission denied" in reason else room
-        raise UserError(f"{directory}: the checkpoint could not be written ({reason}); {mended}, the same command goes "
-                        "on from the one before") from error  # fmt: skip
+        raise UserError(
+            f"{directory}: the checkpoint could not be written ({reason}); {mended}, the same command goes "
+            "on from the one before"
+        ) from error
 
 
 def _reason(error: Exception, directory: Path) -> str:

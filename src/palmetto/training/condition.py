@@ -55,8 +55,8 @@ def summary(run: RunDirectory) -> Summary | None:
 
 
 def is_finished(run: RunDirectory, until: int) -> bool:
-    """Whether a run is at step `until`, with ledger, newest checkpoint and summary whole and of one another, and its
-    environment on record.
+    """Returns whether a run is at step `until`, with ledger, newest checkpoint and summary whole and of one another,
+    and its environment on record.
 
     Where it is not, training finds what is wrong as it does in a run that goes on.
     """
@@ -77,7 +77,7 @@ def is_finished(run: RunDirectory, until: int) -> bool:
 
 
 def _is_whole(arrays: Path, manifest: Manifest) -> bool:
-    """Whether a checkpoint has the files that its manifest lists, and no others."""
+    """Returns whether a checkpoint has the files that its manifest lists, and no others."""
     try:
         check_files(arrays, manifest)
     except CheckpointDamaged:

@@ -183,7 +183,7 @@ def read(path: Path, *, whole: bool = False) -> tuple[list[Line], list[str]]:
 
 
 def _is_torn(text: bytes) -> bool:
-    """Whether a last line without a line break is the beginning of one, and not one with something behind it."""
+    """Returns whether a last line without a line break is the beginning of one, with nothing else behind it."""
     try:
         _, end = json.JSONDecoder().raw_decode(text.decode())
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""Whether the recipe, the vocabulary and the tokens of a run are those that its checkpoints were trained with."""
+"""Checks that a run's recipe, vocabulary and tokens are those that its checkpoints were trained with."""
 
 import shlex
 
@@ -37,7 +37,7 @@ def load_vocabulary(run: RunDirectory) -> Vocabulary:
 
 
 def _vocabulary_digest(run: RunDirectory) -> str | None:
-    """That of the vocabulary which the tokens were made with; None where no store tells."""
+    """Returns the digest of the vocabulary that the tokens were made with; None where no store tells."""
     for path in (run.validation_store, run.train_store):
         try:
             return TokenStore.open(path).header.vocabulary_digest
@@ -64,7 +64,7 @@ def check_tokens(run: RunDirectory, vocabulary: Vocabulary) -> None:
 
 
 def are_whole(run: RunDirectory) -> bool:
-    """Whether every token of both stores is as it was written."""
+    """Returns whether every token of both stores is as it was written."""
     digests = (checked_digest(path) for path in (run.train_store, run.validation_store))
     return DAMAGED not in digests
 

@@ -1,4 +1,4 @@
-"""What a run goes on from, and which checkpoints it keeps for that."""
+"""Recovery finds the state that a run goes on from, and keeps the checkpoints that this may need."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -59,7 +59,7 @@ class Recovery:
         return base
 
     def _is_sound(self, step: int, history: History, latest: int) -> bool:
-        """Whether a run can go on from here. Only the files of a checkpoint that would be used are read."""
+        """Returns whether a run can go on from here. Only the files of a checkpoint that would be used are read."""
         try:
             manifest = self._checkpoints.sealed(step)
             self._check_belongs(manifest)
@@ -76,15 +76,17 @@ class Recovery:
         what = None if self._recipe.continues(manifest.recipe) else "recipe"
         what = what or (None if manifest.tokens == self._execution.store.checksum else "tokens")
         if what:
-            raise UserError(f"{folder}: a checkpoint of other {what} than this run's; give another directory with "
-                            "--run")  # fmt: skip
+            raise UserError(
+                f"{folder}: a checkpoint of other {what} than this run's; give another directory with --run"
+            )
         if not self._ledger.has(manifest.attempt, manifest.step, manifest.chain):
             raise self._without_line(manifest.step)
 
     def _set_aside(self, step: int, why: str) -> None:
         aside = self._checkpoints.set_aside(step)
-        self._tell("damaged checkpoint", f"{why}; set aside as {aside.name}, the one before it is used",
-                   checkpoint=step)  # fmt: skip
+        self._tell(
+            "damaged checkpoint", f"{why}; set aside as {aside.name}, the one before it is used", checkpoint=step
+        )
 
     # Checkpoints that cannot be seen
 
@@ -147,8 +149,10 @@ class Recovery:
                 yield step, attempt, None
 
     def _without_line(self, step: int) -> UserError:
-        return UserError(f"{self._run.ledger}: lacks the line of checkpoint {step}; the ledger that belongs to the "
-                         "checkpoints is needed to go on, or another directory with --run")  # fmt: skip
+        return UserError(
+            f"{self._run.ledger}: lacks the line of checkpoint {step}; the ledger that belongs to the "
+            "checkpoints is needed to go on, or another directory with --run"
+        )
 
     def _folder(self, step: int) -> Path:
         return self._checkpoints.path / f"{step:08d}"
@@ -175,7 +179,7 @@ class Recovery:
     # Other environments
 
     def elsewhere(self) -> list[str]:
-        """How this run's environment differs from the one it began in, or did at some time; empty if it never did."""
+        """Says how the environment differs from the one that the run began in, or did once; empty if it never did."""
         here = environment.record(self._recipe.layout)
         told = (event.get("text", "") for event in read_events(self._run.events) if event["event"] == "environment")
         return environment.differences(read_environment(self._run.environment) or {}, here) or list(told)

@@ -34,7 +34,7 @@ class Difference(NamedTuple):
 
     @property
     def is_of_bits(self) -> bool:
-        """Whether a step came out otherwise, as it may in another environment; else the record contradicts itself."""
+        """True if a step came out otherwise, as it may in another environment; else the record contradicts itself."""
         return self.recorded is not None and self.quantity not in (_CHAIN, _PLACE)
 
     def __str__(self) -> str:
