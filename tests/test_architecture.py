@@ -14,7 +14,7 @@ ORDER = (
     ("children", "errors", "extras", "files", "signals", "streams"),
     ("recipe",),
     ("recipes",),
-    ("cluster", "environment", "register", "run_directory", "run_files", "stamps", "variables"),
+    ("cluster", "environment", "manifest", "register", "run_directory", "run_files", "stamps", "variables"),
     ("corpus",),
     ("tokens",),
     ("model",),

@@ -184,6 +184,20 @@ def test_a_full_disk_names_the_file_and_what_it_wants(
     assert {p.name for p in tmp_path.iterdir()} == {"summary.json", "lines.jsonl"}
 
 
+def test_an_error_in_a_folder_of_the_working_directory_names_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The library makes temporary names absolute."""
+    monkeypatch.chdir(tmp_path)
+
+    def denied(prefix: str, dir: Path) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), f"{dir.absolute()}/{prefix}x8t_2a")
+
+    monkeypatch.setattr(tempfile, "mkstemp", denied)
+    with pytest.raises(PermissionError, match=r"'stages/tokens\.json'$"):
+        files.write_text(Path("stages/tokens.json"), "new")
+
+
 @pytest.mark.parametrize("call", ["mkstemp", "replace", "chmod"])
 def test_an_error_names_the_file_and_never_a_temporary_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str

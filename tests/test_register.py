@@ -70,6 +70,12 @@ def test_what_is_absent_is_told_from_what_cannot_be_looked_at(tmp_path: Path, mo
     assert not present(tmp_path / "none" / "file")
     assert names_in(tmp_path / "none") == []
     assert present(tmp_path)
+    (tmp_path / "disk").symlink_to(tmp_path / "unmounted")
+    for path in (tmp_path / "disk", tmp_path / "disk" / "folder" / "file"):
+        with pytest.raises(UserError, match=r"disk: a link to .*unmounted, where nothing is"):
+            present(path)
+    (tmp_path / "unmounted").mkdir()
+    assert not present(tmp_path / "disk" / "file")
     loop = tmp_path / "loop"
     loop.symlink_to(loop)
     with pytest.raises(UserError, match="loop: cannot be looked at"):

@@ -27,7 +27,7 @@ READERS: list[Callable[[Path], Any]] = [
     run_files.read_environment,
     run_files.read_summary,
     run_files.read_stamp,
-    run_files.read_manifest,
+    run_files.read_completed,
     run_files.read_texts,
 ]
 

@@ -17,10 +17,11 @@ from jax.experimental.compilation_cache import compilation_cache
 
 from palmetto.cli import app
 from palmetto.errors import UserError
+from palmetto.manifest import Manifest
 from palmetto.run_directory import RunDirectory
 from palmetto.tokens import store
 from palmetto.tokens.store import TokenStore
-from palmetto.training.checkpoint import Checkpoints, Manifest
+from palmetto.training.checkpoint import Checkpoints
 
 PALMETTO = str(Path(sys.executable).with_name("palmetto"))
 
@@ -195,6 +196,21 @@ def test_damaged_tokens_are_made_again_and_compared(
     assert told(run)[-1] == "tokens mended"
 
 
+@pytest.mark.parametrize("name", ["tokens", "tokens/train.bin", "vocabulary.model", "stages", "stages/tokens.json"])
+def test_what_lies_on_a_disk_that_is_not_mounted_is_not_made_again(run: RunDirectory, name: str) -> None:
+    part, away = run.path / name, Path("away")
+    part.rename(away)
+    part.symlink_to(Path("disk").absolute())
+    before = contents(run)
+    with pytest.raises(UserError, match="disk, where nothing is: mount the disk"):
+        train()
+    assert contents(run) == before
+    away.rename("disk")
+    assert train() == 0
+    assert part.is_symlink()
+    assert "tokens mended" not in told(run)
+
+
 @pytest.mark.parametrize(("stage", "stamp"), [("tokens", '{"inputs": 3}'), ("tokens", None), ("vocabulary", "")])
 def test_a_lost_stamp_is_written_again(run: RunDirectory, stage: str, stamp: str | None, whole: Path) -> None:
     file = run.stages / f"{stage}.json"
@@ -242,6 +258,31 @@ def test_tokens_found_damaged_by_a_step_are_made_again(run: RunDirectory, whole:
         train("training.steps=8")
     assert train("training.steps=8") == 0
     assert run.train_store.read_bytes() == (whole / "run" / "tokens" / "train.bin").read_bytes()
+
+
+def test_mending_what_a_step_found_outlasts_a_kill(
+    run: RunDirectory, whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one of several processes is ended soon after another has found the damage too."""
+    flip_middle(run.train_store)
+    with monkeypatch.context() as patch:
+        patch.setattr("palmetto.tokens.packing.pack", killed)
+        with pytest.raises(RuntimeError, match="killed"):
+            train("training.steps=8")
+    assert train("training.steps=8") == 0
+    assert run.train_store.read_bytes() == (whole / "run" / "tokens" / "train.bin").read_bytes()
+    assert [event for event in told(run) if event.startswith("tokens")] == ["tokens damaged", "tokens mended"]
+
+
+def killed(*arguments: object, **options: object) -> None:
+    raise RuntimeError("killed")
+
+
+def test_tokens_that_were_misread_once_are_suspected_until_read_again(run: RunDirectory) -> None:
+    run.record_event("tokens damaged", text="a block was misread")
+    for _ in range(2):
+        assert train("training.steps=8") == 0
+    assert [event for event in told(run) if event.startswith("tokens")] == ["tokens damaged", "tokens mended"]
 
 
 def test_a_finished_run_mends_its_newest_checkpoint(run: RunDirectory, whole: Path) -> None:
@@ -428,6 +469,8 @@ def test_a_line_half_written_is_torn_unless_training_writes_it(
     assert "step 7: ledger line: run/ledger.jsonl: line 7, step 7: torn" in capsys.readouterr().out
     with run.locked():
         assert command("verify", "run") == 0
+    train()
+    assert command("verify", "run") == 0
 
 
 @pytest.mark.slow

@@ -18,7 +18,7 @@ from palmetto.errors import RunStopped, UserError
 _LOCK = ".lock"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _LONE_SURROGATES = re.compile("([\ud800-\udc7f\udd00-\udfff]+)")
-"""Those that stand for no byte."""
+"""Matches the surrogates that stand for no byte."""
 
 
 class DiskFull(OSError):
@@ -66,10 +66,10 @@ def naming(path: Path, wanted: int = 0) -> Iterator[None]:
 
 
 def _is_of(error: OSError, path: Path) -> bool:
-    """Whether an error is about writing `path`, by way of its temporary file, and not about what is read meanwhile."""
+    """Returns whether an error is about writing `path` (or its temporary file), not about what is read meanwhile."""
     if error.filename is None:
         return True
-    return isinstance(error.filename, str) and error.filename.startswith(str(path.with_name(f".{path.name}.")))
+    return isinstance(error.filename, str) and Path(error.filename).name.startswith(f".{path.name}.")
 
 
 def _named(error: OSError, path: Path, wanted: int) -> OSError:
@@ -123,7 +123,7 @@ def _lock(directory: Path) -> IO[str]:
 
 
 def is_locked(directory: Path) -> bool:
-    """Whether a process works in a directory that it keeps others from."""
+    """Returns whether a process works in a directory that it keeps others from."""
     try:
         with (directory / _LOCK).open() as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -197,9 +197,12 @@ def present(path: Path) -> bool:
     try:
         path.stat()
     except (FileNotFoundError, NotADirectoryError):
-        if path.is_symlink():
-            raise UserError(f"{path}: a link to {os.readlink(path)}, where nothing is: mount the disk that holds it, "
-                            "or mend the link") from None  # fmt: skip
+        for part in (path, *path.parents):
+            if part.is_symlink() and not part.exists():
+                raise UserError(
+                    f"{part}: a link to {os.readlink(part)}, where nothing is: mount the disk that holds it, or mend "
+                    "the link"
+                ) from None
         return False
     except OSError as error:
         raise UserError(f"{path}: cannot be looked at ({error.strerror})") from None

@@ -1,4 +1,4 @@
-"""Which checkpoints a run has: those in their folder, and those on record, so that one that cannot be seen is missed.
+"""A run's checkpoints are those in their folder and those on record, so that one that cannot be seen is missed.
 
 The record, checkpoints.json, lies beside the ledger and not in checkpoints/, which may be a disk of its own. A
 checkpoint is entered once it is complete, and struck out before it is deleted.
@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from palmetto.errors import UserError
-from palmetto.files import names_in, present, read_json, write_json
+from palmetto.files import names_in, present, write_json
+from palmetto.run_files import read_completed
 
 
 class Entry(NamedTuple):
@@ -29,17 +30,14 @@ class Register:
 
     def read(self) -> dict[int, Entry] | None:
         """Returns the entries by step, or None if there is no record; UserError if it is not one."""
-        if not present(self.path):
-            return None
-        values = read_json(self.path)
         try:
-            if not isinstance(values, list):
-                raise TypeError
-            entries = [Entry(each["step"], each["attempt"], each["chain"]) for each in values]
-        except (TypeError, KeyError):
-            raise UserError(f"{self.path}: not a list of checkpoints; without the file, those that are there count as "
-                            "all that there were") from None  # fmt: skip
-        return {entry.step: entry for entry in entries}
+            recorded = read_completed(self.path)
+        except UserError as error:
+            raise UserError(
+                f"{error}; without the file, the checkpoints that are there count as all there were"
+            ) from None
+        entries = (Entry(each["step"], each["attempt"], each["chain"]) for each in recorded or ())
+        return None if recorded is None else {entry.step: entry for entry in entries}
 
     def write(self, entries: dict[int, Entry]) -> None:
         """Replaces the record."""

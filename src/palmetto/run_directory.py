@@ -10,10 +10,10 @@ from typing import Any
 from palmetto import recipes
 from palmetto.errors import UserError
 from palmetto.files import JsonLines, locked, present, write_text
+from palmetto.manifest import CheckpointDamaged, Manifest, read_manifest
 from palmetto.recipe import Recipe
 from palmetto.recipe.mesh import AXES
 from palmetto.register import Register, completed, folder_name
-from palmetto.run_files import Manifest, read_manifest
 
 
 class RunDirectory:
@@ -80,15 +80,16 @@ class RunDirectory:
 
     @property
     def ledger_lines(self) -> int:
-        """How many lines the ledger has, whatever is in them."""
+        """The number of the ledger's lines, whatever is in them."""
         return self.ledger.read_bytes().count(b"\n") if present(self.ledger) else 0
 
     @property
     def newest_manifest(self) -> Manifest | None:
-        """What the newest checkpoint says of itself, of those whose manifest is as it was written."""
-        steps = reversed(completed(self.checkpoints))
-        found = (read_manifest(self.checkpoints / folder_name(step) / "manifest.json") for step in steps)
-        return next((manifest for manifest in found if manifest), None)
+        """The manifest of the newest checkpoint whose manifest is as it was written."""
+        for step in reversed(completed(self.checkpoints)):
+            with contextlib.suppress(CheckpointDamaged, FileNotFoundError):  # which training has just deleted
+                return read_manifest(self.checkpoints / folder_name(step) / "manifest.json", step)
+        return None
 
     def check(self, recipe: Recipe) -> None:
         """UserError, naming the keys, where training has begun with a recipe of another identity.
@@ -97,7 +98,7 @@ class RunDirectory:
         """
         if self.begun and (differences := recipe.obstacles(self.recipe)):
             manifest = self.newest_manifest
-            if manifest is None or not recipe.continues(manifest["recipe"]):
+            if manifest is None or not recipe.continues(manifest.recipe):
                 raise UserError(
                     f"{self.path} holds a run of another recipe: {'; '.join(differences)}. "
                     "Give the same values, or another directory with --run"

@@ -4,8 +4,6 @@ A file that is missing is None, or no lines. One of another shape is a UserError
 there are lines, the key, and what was expected. Keys beyond those of the shape are kept.
 """
 
-import hashlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NotRequired, TypeVar
@@ -14,7 +12,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict
 
 from palmetto.errors import UserError
-from palmetto.files import read_json, read_json_lines
+from palmetto.files import present, read_json, read_json_lines
 
 _OPEN = with_config(ConfigDict(extra="allow", strict=True))
 Shape = TypeVar("Shape")
@@ -93,6 +91,7 @@ class Environment(TypedDict, total=False):
     layout: dict[str, int | str]
     threads: int
     instruction_set: str
+    variables: dict[str, str]
     palmetto: str
     python: str
     system: str
@@ -130,29 +129,18 @@ class Stamp(TypedDict):
 
 
 @_OPEN
-class Manifest(TypedDict):
-    """checkpoints/STEP/manifest.json: the run that a checkpoint belongs to."""
+class Completed(TypedDict):
+    """An entry of checkpoints.json: a complete checkpoint."""
 
     step: int
     attempt: int
-    recipe: str
-    """The digest of the recipe's identity."""
-    tokens: str
-    """The digest of the training tokens."""
     chain: str
     """The ledger's chain at this step."""
-    parameters: str
-    optimizer: str
-    """Digests of the state."""
-    files: dict[str, str]
-    """SHA-256 of every file under arrays/, by its path there."""
-    sha256: str
-    """That of all else in the manifest."""
 
 
 _EVENT, _MEASURED = TypeAdapter(Event), TypeAdapter(Measured)
 _ENVIRONMENT, _SUMMARY, _STAMP = TypeAdapter(Environment), TypeAdapter(Summary), TypeAdapter(Stamp)
-_MANIFEST = TypeAdapter(Manifest)
+_COMPLETED = TypeAdapter(list[Completed], config=ConfigDict(strict=True))
 _TEXTS = TypeAdapter(dict[str, str], config=ConfigDict(strict=True))
 
 
@@ -172,7 +160,7 @@ def read_metrics(path: Path) -> list[Measured]:
 
 
 def read_environment(path: Path) -> dict[str, Any] | None:
-    """What a run began on, in the form of `environment.record`."""
+    """Reads the environment that a run began in, in the form of `environment.record`."""
     recorded = _whole(path, _ENVIRONMENT)
     return None if recorded is None else dict(recorded)
 
@@ -183,22 +171,13 @@ def read_summary(path: Path) -> Summary | None:
 
 
 def read_stamp(path: Path) -> Stamp | None:
-    """What a finished stage left."""
+    """Reads the stamp that a finished stage has left."""
     return _whole(path, _STAMP)
 
 
-def read_manifest(path: Path) -> Manifest | None:
-    """What a checkpoint says of itself; None where it is gone, or not as it was written.
-
-    Its arrays are not looked at: `Checkpoints.manifest` checks them.
-    """
-    try:
-        written = read_json(path)
-        manifest = _shaped(written, _MANIFEST, f"{path}")
-    except (UserError, OSError):
-        return None
-    contents = {key: value for key, value in written.items() if key != "sha256"}
-    return manifest if hashlib.sha256(json.dumps(contents).encode()).hexdigest() == manifest["sha256"] else None
+def read_completed(path: Path) -> list[Completed] | None:
+    """The complete checkpoints of a run."""
+    return _whole(path, _COMPLETED)
 
 
 def read_texts(path: Path) -> dict[str, str] | None:
@@ -207,7 +186,7 @@ def read_texts(path: Path) -> dict[str, str] | None:
 
 
 def _whole(path: Path, shape: TypeAdapter[Shape]) -> Shape | None:
-    return _shaped(read_json(path), shape, f"{path}") if path.exists() else None
+    return _shaped(read_json(path), shape, f"{path}") if present(path) else None
 
 
 def _lines(path: Path, shape: TypeAdapter[Shape]) -> list[Shape]:

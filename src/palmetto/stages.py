@@ -51,7 +51,7 @@ def enter(run: RunDirectory, say: Say, recipe: Recipe) -> dict[str, Any]:
 
 
 def elsewhere(run: RunDirectory, recipe: Recipe) -> list[str]:
-    """What of the run's recorded environment cannot be had here, once this process is prepared for `recipe`."""
+    """Returns what of the run's recorded environment cannot be had here; this process is prepared for `recipe`."""
     recorded = read_environment(run.environment)
     return environment.differences(recorded, environment.record(recipe.layout)) if recorded else []
 
@@ -121,7 +121,8 @@ def train(run: RunDirectory, recipe: Recipe, until: int, say: Say, patience: flo
         except StoreDamaged as error:
             if run.is_shadow:
                 raise
-            build_tokens(run, recipe, say, thorough=True)
+            run.record_event("tokens damaged", text=str(error))
+            build_tokens(run, recipe, say)
             raise RunStopped(f"{error}; that is done now, and the same command goes on") from None
 
 
@@ -129,7 +130,7 @@ def train(run: RunDirectory, recipe: Recipe, until: int, say: Say, patience: flo
 def _execution(
     run: RunDirectory, recipe: Recipe, reporter: Reporter, patience: float | None, here: dict[str, Any]
 ) -> "Iterator[Execution]":
-    """What takes the steps: this process, or pods."""
+    """Yields the execution that takes the steps: by this process, or by pods."""
     if patience is None:
         from palmetto.training.execution import Execution
 

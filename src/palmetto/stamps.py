@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from palmetto.errors import UserError
-from palmetto.files import sha256, write_json
+from palmetto.files import present, sha256, write_json
 from palmetto.run_directory import RunDirectory
 from palmetto.run_files import Stamp, read_stamp
 
@@ -23,25 +23,25 @@ def finish(run: RunDirectory, stage: str, inputs: dict[str, Any], outputs: list[
 
 
 def is_complete(run: RunDirectory, stage: str, inputs: dict[str, Any], digest: Digest = sha256) -> bool:
-    """Whether a stage has made what it makes of these inputs, and all of it is there."""
+    """Returns whether a stage has made what it makes of these inputs, and all of it is there."""
     return made_from(run, stage, inputs) is True and is_whole(run, stage, digest)
 
 
 def made_from(run: RunDirectory, stage: str, inputs: dict[str, Any]) -> bool | None:
-    """Whether a stage was finished on these inputs; None where its stamp does not tell."""
+    """Returns whether a stage was finished on these inputs; None where its stamp does not tell."""
     stamp = read(run, stage)
     return None if stamp is None else stamp["inputs"] == _digest(inputs)
 
 
 def is_whole(run: RunDirectory, stage: str, digest: Digest = sha256) -> bool:
-    """Whether all that a stage has made is there as it was made."""
+    """Returns whether all that a stage has made is there as it was made."""
     stamp = read(run, stage)
     return stamp is not None and all(is_as_made(run, stage, run.path / name, digest) for name in stamp["outputs"])
 
 
 def is_as_made(run: RunDirectory, stage: str, output: Path, digest: Digest = sha256) -> bool:
-    """Whether an output is as the stage made it."""
-    return output.is_file() and digest(output) == recorded(run, stage, output)
+    """Returns whether an output is as the stage made it; UserError where it cannot be looked at."""
+    return present(output) and digest(output) == recorded(run, stage, output)
 
 
 def recorded(run: RunDirectory, stage: str, output: Path) -> str | None:
@@ -51,7 +51,12 @@ def recorded(run: RunDirectory, stage: str, output: Path) -> str | None:
 
 
 def read(run: RunDirectory, stage: str) -> Stamp | None:
-    """A stage's stamp; None where there is none, or it is damaged, as then the stage is not known to be finished."""
+    """A stage's stamp; None where there is none, or it is damaged, as then the stage is not known to be finished.
+
+    UserError where it cannot be looked at.
+    """
+    if not present(_file(run, stage)):
+        return None
     try:
         return read_stamp(_file(run, stage))
     except UserError:

@@ -12,6 +12,7 @@ from palmetto.errors import UserError
 from palmetto.files import sha256, sync_directory
 from palmetto.recipe import Recipe
 from palmetto.run_directory import RunDirectory
+from palmetto.run_files import read_events
 from palmetto.tokens import packing
 from palmetto.tokens.identity import checked_digest, store_digest
 from palmetto.tokens.order import Order
@@ -52,9 +53,11 @@ def build_tokens(run: RunDirectory, recipe: Recipe, say: Say, *, thorough: bool 
     """Source → vocabulary → token stores, each skipped where it is whole and made from the same.
 
     Once training has begun, what is damaged is made again and compared with what the run has trained on; UserError
-    where the text is another now. thorough: read every token to see whether it is damaged, and not the headers alone.
+    where the text is another now. thorough: read every token to see whether it is damaged, and not the headers alone;
+    so it is, too, once a step has found damage, until that is mended.
     """
-    digest = checked_digest if thorough else store_digest
+    suspected = _is_suspected(run)
+    digest = checked_digest if thorough or suspected else store_digest
     source, made = recipe.corpus.source, None
     if source is None and recipe.corpus.build is not None:
         source = str(run.path / "corpus")
@@ -78,11 +81,19 @@ def build_tokens(run: RunDirectory, recipe: Recipe, say: Say, *, thorough: bool 
         _make(run, text, say)
     store, manifest = TokenStore.open(run.train_store), run.newest_manifest
     _order(store.windows, recipe).check(recipe.training.steps)
-    if manifest and manifest["tokens"] != store.checksum:
+    if manifest and manifest.tokens != store.checksum:
         raise UserError(
-            f"{run.checkpoints}/{manifest['step']:08d}: a checkpoint of other tokens than this run's; "
+            f"{run.checkpoints}/{manifest.step:08d}: a checkpoint of other tokens than this run's; "
             "give another directory with --run"
         )
+    if suspected and _is_suspected(run):
+        run.record_event("tokens mended", text="every token is as it was written")
+
+
+def _is_suspected(run: RunDirectory) -> bool:
+    """Returns whether a step has found damaged tokens that are not mended yet, as after a kill."""
+    told = [event["event"] for event in read_events(run.events)]
+    return "tokens damaged" in told[max((i for i, kind in enumerate(told) if kind == "tokens mended"), default=0) :]
 
 
 def _are_whole(run: RunDirectory, digest: stamps.Digest) -> bool:
@@ -150,7 +161,7 @@ def _go_on(run: RunDirectory, text: _Text, say: Say, digest: stamps.Digest) -> N
 
 
 def _files(run: RunDirectory, again: RunDirectory) -> list[tuple[Path, Path]]:
-    """What was made again, each with its place in the run."""
+    """Returns the files that were made again, each with its place in the run."""
     return [
         (again.vocabulary, run.vocabulary),
         (again.train_store, run.train_store),
@@ -174,7 +185,7 @@ def _compare(run: RunDirectory, again: RunDirectory, text: _Text) -> None:
     store = TokenStore.open(again.train_store)
     same = store.header.vocabulary_digest == Vocabulary.load(again.vocabulary).digest
     if manifest := run.newest_manifest:
-        same = same and store.checksum == manifest["tokens"]
+        same = same and store.checksum == manifest.tokens
     else:
         same = same and all(
             store_digest(ours) == stamps.recorded(run, "tokens", theirs) for ours, theirs in _files(run, again)[1:]

@@ -14,6 +14,7 @@ from palmetto.decoding.generate import generate
 from palmetto.decoding.sampling import Sampling
 from palmetto.errors import UserError
 from palmetto.files import write_text
+from palmetto.manifest import CheckpointDamaged, Manifest
 from palmetto.model import parameters
 from palmetto.model.layout import ACCELERATOR, arrange
 from palmetto.parallel.sharding import Spread
@@ -21,7 +22,7 @@ from palmetto.recipe.model import Model
 from palmetto.run_directory import RunDirectory
 from palmetto.tokens.vocabulary import Vocabulary
 from palmetto.training import optimizer as optimizers
-from palmetto.training.checkpoint import CheckpointDamaged, Checkpoints, Manifest
+from palmetto.training.checkpoint import Checkpoints
 from palmetto.training.state import State, parameter_table
 from tests import reference
 from tests.conftest import RecipeMaker

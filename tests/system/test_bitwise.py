@@ -124,6 +124,7 @@ def test_checkpoints_that_cannot_be_seen_stop_the_run_and_cut_nothing(prepared: 
 
 def forge(run: Path, step: int) -> None:
     """Puts another embedding in a checkpoint; its files' hashes and its seal fit, its digests are the honest ones."""
+    from palmetto import manifest
     from palmetto.training import checkpoint
     from palmetto.training.state import parameter_table, shapes
 
@@ -138,7 +139,7 @@ def forge(run: Path, step: int) -> None:
     folder = checkpoints.path / f"{step:08d}"
     shutil.rmtree(folder)
     shutil.move(other.path / folder.name, folder)
-    text = checkpoint._render(honest._replace(files=other_files(folder)))
+    text = manifest.render(honest._replace(files=other_files(folder)))
     (folder / "manifest.json").write_text(text)
 
 

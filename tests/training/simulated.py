@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 
 from palmetto import recipes
 from palmetto.errors import RunStopped
+from palmetto.manifest import CheckpointDamaged, Manifest
 from palmetto.recipe import Recipe
 from palmetto.register import Entry
 from palmetto.run_directory import RunDirectory
 from palmetto.tokens.order import Order
-from palmetto.training.checkpoint import CheckpointDamaged, Manifest, aside_name
+from palmetto.training.checkpoint import aside_name
 from palmetto.training.digest import Digest, tree
 from palmetto.training.ledger import Ledger, Line
 from palmetto.training.loop import Loop

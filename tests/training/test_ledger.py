@@ -239,3 +239,12 @@ def test_a_line_nested_too_deep_is_named(whole: bytes, scratch: Path) -> None:
     scratch.write_bytes(whole + b"[" * 100_000 + b"\n")
     with pytest.raises(LedgerAltered, match=f"line {len(LINES) + 1}, step {LINES[-1].step + 1}"):
         ledger.read(scratch)
+
+
+@pytest.mark.parametrize("forged", [{"step": "1"}, {"attempt": 0.0}, {"sequences": None}, {"applied": 1}, {"batch": 3}])
+def test_a_chained_line_of_other_types_is_no_line(scratch: Path, forged: dict[str, object]) -> None:
+    """A forger can chain anything; a reader of the ledger must not meet a step that is a text."""
+    scratch.unlink(missing_ok=True)
+    written(scratch, [LINES[0]._replace(**forged), LINES[1]])  # type: ignore[arg-type]
+    with pytest.raises(LedgerAltered, match="line 1, step 1: not the line that was written"):
+        ledger.read(scratch)

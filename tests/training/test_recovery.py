@@ -368,6 +368,40 @@ def test_without_a_record_the_events_tell_what_is_missing(trained: SimulatedRun)
     assert trained.train(40), "one that was set aside is not missed"
 
 
+def test_without_a_record_the_ledger_tells_what_is_missing(little: RecipeMaker, folder: Path) -> None:
+    """Of a run that was killed: it has no summary yet, and no event of going on."""
+    run = SimulatedRun(folder / "run", little("training.checkpoint_every=10"), spikes_at())
+    with pytest.raises(Killed):
+        run.train(40, steps=21)
+    run.disk.recorded, run.disk.saved = None, {}
+    before = run.directory.ledger.read_bytes()
+    with pytest.raises(UserError, match="00000010: missing"):
+        run.train(40)
+    assert run.directory.ledger.read_bytes() == before
+    run.disk.aside.add(10)
+    run.directory.checkpoints.joinpath("damaged-00000010").mkdir(parents=True)
+    assert run.train(40), "it can be given up"
+
+
+def test_without_a_record_a_run_killed_early_begins_again(little: RecipeMaker, folder: Path) -> None:
+    """The second checkpoint is not begun, so the first may not be complete."""
+    run = SimulatedRun(folder / "run", little("training.checkpoint_every=10"), spikes_at())
+    with pytest.raises(Killed):
+        run.train(40, steps=20)
+    run.disk.recorded, run.disk.saved = None, {}
+    assert run.train(40)
+
+
+def test_without_a_record_what_was_pruned_is_not_missed(trained: SimulatedRun) -> None:
+    with pytest.raises(Killed):
+        trained.train(40, steps=15)
+    assert trained.disk.steps()[-1] == 30
+    del trained.disk.saved[20]
+    trained.disk.recorded = None
+    assert trained.train(40)
+    assert not any("missing" in message for message in trained.loop.progress.messages)
+
+
 def test_without_a_record_the_summary_tells_what_is_missing(little: RecipeMaker, folder: Path) -> None:
     run = SimulatedRun(folder / "run", little("training.checkpoint_every=10"), spikes_at())
     run.train(25)

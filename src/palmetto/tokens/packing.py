@@ -147,8 +147,9 @@ def _indivisible(text: str) -> UserError:
             break
         size //= 2
     advice = f", or lower corpus.section_bytes to {size}, so that this text becomes several documents" if size else ""
-    return UserError(f"{int(bool(text))} different documents: training and validation need one each at least; give "
-                     f"more text{advice}")  # fmt: skip
+    return UserError(
+        f"{int(bool(text))} different documents: training and validation need one each at least; give more text{advice}"
+    )
 
 
 def _encode(documents: Iterable[Document], vocabulary: Vocabulary) -> Iterator[tuple[Document, npt.NDArray[np.int32]]]:

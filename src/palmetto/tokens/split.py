@@ -44,7 +44,7 @@ class Split:
 
     @property
     def has_two(self) -> bool:
-        """Whether there are two different documents, one for each half."""
+        """Returns whether there are two different documents, one for each half."""
         return bool(self._smallest) and self._smallest[0][0] != self._largest
 
     def settle(self) -> bytes:

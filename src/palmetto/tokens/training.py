@@ -55,8 +55,10 @@ def train(sentences: Iterable[str], settings: Mapping[str, Any]) -> bytes:
         with contextlib.suppress(BrokenPipeError):
             process.stdin.close()
     if code < 0:
-        raise RunStopped(f"the training of the vocabulary was ended by {signal.Signals(-code).name}: is there memory "
-                         "enough? The same command begins it again")  # fmt: skip
+        raise RunStopped(
+            f"the training of the vocabulary was ended by {signal.Signals(-code).name}: is there memory "
+            "enough? The same command begins it again"
+        )
     if code == _REFUSED:
         raise Refused(answer.decode())
     assert code == 0, f"the training of the vocabulary ended with exit code {code}"

@@ -5,9 +5,7 @@ without a manifest that was never on record as complete is the trace of a killed
 """
 
 import contextlib
-import hashlib
 import itertools
-import json
 import logging
 import re
 import shutil
@@ -16,14 +14,15 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
 from palmetto.errors import UserError
-from palmetto.files import names_in, present, sha256, write_text
+from palmetto.files import names_in, present, write_text
+from palmetto.manifest import CheckpointDamaged, Manifest, check_files, digests_of, read_manifest, render
 from palmetto.model.parameters import Table, restack, unstack
 from palmetto.parallel.processes import is_primary, meet
 from palmetto.register import Entry, Register, completed, folder_name, step_of
@@ -32,7 +31,6 @@ from palmetto.training.loss_scale import LossScaleState
 from palmetto.training.optimizer import OptimizerState
 from palmetto.training.state import State
 
-FORMAT = 1
 MOMENTS = ("m", "v", "rows", "columns")
 _REASON = 300
 """Characters of a failed write's error that a person is shown."""
@@ -50,28 +48,6 @@ def _hook(unraisable: Any) -> None:
 
 
 sys.unraisablehook = _hook
-
-
-class Manifest(NamedTuple):
-    """What a checkpoint says of itself."""
-
-    step: int
-    attempt: int
-    recipe: str
-    """Digest of the recipe's identity."""
-    tokens: str
-    """Digest of the training tokens."""
-    chain: str
-    """The ledger's chain at this step."""
-    parameters: str
-    optimizer: str
-    """Digests of the logical matrices; the optimizer's covers the loss scale."""
-    files: dict[str, str]
-    """SHA-256 of every file under arrays/, by its path there."""
-
-
-class CheckpointDamaged(UserError):
-    """A checkpoint is not what was written."""
 
 
 def to_matrices(state: State, table: Table) -> dict[str, Any]:
@@ -178,10 +154,9 @@ class Checkpoints:
         meet("manifest written")
 
     def _write_manifest(self, directory: Path, parameters: str, optimizer: str, fields: dict[str, Any]) -> None:
-        arrays = directory / "arrays"
-        files = {name: sha256(arrays / name) for name in _files(arrays)}
+        files = digests_of(directory / "arrays")
         manifest = Manifest(**fields, parameters=parameters, optimizer=optimizer, files=files)
-        write_text(directory / "manifest.json", _render(manifest))
+        write_text(directory / "manifest.json", render(manifest))
         self.register.enter(_entry(manifest))
 
     def check(self) -> None:
@@ -197,33 +172,13 @@ class Checkpoints:
 
     def manifest(self, step: int) -> Manifest:
         """Reads a checkpoint's manifest and checks every file against it; CheckpointDamaged names what differs."""
-        manifest, arrays = self.sealed(step), self._directory(step) / "arrays"
-        if missing := sorted(manifest.files.keys() ^ set(_files(arrays))):
-            raise CheckpointDamaged(f"{arrays}/{missing[0]}: missing, or not of this checkpoint")
-        for name, expected in manifest.files.items():
-            if sha256(arrays / name) != expected:
-                raise CheckpointDamaged(f"{arrays}/{name}: altered since it was written")
+        manifest = self.sealed(step)
+        check_files(self._directory(step) / "arrays", manifest)
         return manifest
 
     def sealed(self, step: int) -> Manifest:
-        """Reads a checkpoint's manifest and checks its seal, but none of the files; CheckpointDamaged if it is broken.
-
-        UserError for a whole manifest of another format.
-        """
-        file = self._directory(step) / "manifest.json"
-        text = file.read_bytes()
-        try:
-            contents = json.loads(text)
-            if contents["format"] != FORMAT and contents.pop("sha256") == _seal(contents):
-                raise UserError(f"{file}: a checkpoint of format {contents['format']}; this version reads {FORMAT}")
-            manifest = Manifest(**{field: contents[field] for field in Manifest._fields})
-        except (KeyError, TypeError, AttributeError, json.JSONDecodeError, UnicodeDecodeError, RecursionError):
-            raise CheckpointDamaged(f"{file}: not a checkpoint's manifest") from None
-        if text != _render(manifest).encode():
-            raise CheckpointDamaged(f"{file}: altered since it was written")
-        if manifest.step != step:
-            raise CheckpointDamaged(f"{file}: is of step {manifest.step}, and its folder is named {step}")
-        return manifest
+        """Reads a checkpoint's manifest, but none of the files; raises as `manifest.read_manifest`."""
+        return read_manifest(self._directory(step) / "manifest.json", step)
 
     def restore(self, step: int, like: State) -> State:
         """Reads a state, shaped and typed as `like`, to where `like` lies: a mesh, or else the default device.
@@ -254,8 +209,10 @@ class Checkpoints:
             ("parameters", "optimizer state"), (manifest.parameters, manifest.optimizer), found, strict=True
         ):
             if recorded != restored:
-                raise CheckpointDamaged(f"{self._directory(manifest.step)}: its {what} have the digest {restored}, and "
-                                        f"its manifest says {recorded}")  # fmt: skip
+                raise CheckpointDamaged(
+                    f"{self._directory(manifest.step)}: its {what} have the digest {restored}, and "
+                    f"its manifest says {recorded}"
+                )
 
     def _check_arrays(self, step: int, matrices: dict[str, Any]) -> None:
         arrays = self._directory(step) / "arrays"
@@ -294,7 +251,7 @@ class Checkpoints:
         return [entry for entry in entries if entry.step not in there and aside_name(entry.step) not in aside]
 
     def lost_its_manifest(self, step: int) -> bool:
-        """Whether a checkpoint's folder is there, without what makes it one."""
+        """Returns whether a checkpoint's folder is there, without what makes it one."""
         directory = self._directory(step)
         return present(directory) and not present(directory / "manifest.json")
 
@@ -334,8 +291,10 @@ def _writing(directory: Path, wanted: int) -> Iterator[None]:
         reason = _reason(error, directory)
         room = f"with room on the disk for about {wanted:,} bytes"
         mended = "with permission to write" if "ermission denied" in reason else room
-        raise UserError(f"{directory}: the checkpoint could not be written ({reason}); {mended}, the same command goes "
-                        "on from the one before") from error  # fmt: skip
+        raise UserError(
+            f"{directory}: the checkpoint could not be written ({reason}); {mended}, the same command goes "
+            "on from the one before"
+        ) from error
 
 
 def _reason(error: Exception, directory: Path) -> str:
@@ -350,16 +309,3 @@ def _reason(error: Exception, directory: Path) -> str:
 
 def _entry(manifest: Manifest) -> Entry:
     return Entry(manifest.step, manifest.attempt, manifest.chain)
-
-
-def _files(arrays: Path) -> list[str]:
-    return sorted(str(path.relative_to(arrays)) for path in arrays.rglob("*") if path.is_file())
-
-
-def _render(manifest: Manifest) -> str:
-    contents = {"format": FORMAT, **manifest._asdict()}
-    return json.dumps(contents | {"sha256": _seal(contents)}, indent=1) + "\n"
-
-
-def _seal(contents: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(contents).encode()).hexdigest()

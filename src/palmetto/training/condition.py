@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from palmetto.errors import UserError
-from palmetto.files import sha256
+from palmetto.manifest import CheckpointDamaged, Manifest, check_files
 from palmetto.recipe import Recipe
 from palmetto.run_directory import RunDirectory
-from palmetto.run_files import Event, Manifest, Summary, read_environment, read_events, read_metrics, read_summary
+from palmetto.run_files import Event, Summary, read_environment, read_events, read_metrics, read_summary
 from palmetto.training import ledger
 from palmetto.training.ledger import Line
 
@@ -23,15 +23,15 @@ def check(run: RunDirectory, recipe: Recipe) -> None:
     if (step := _last_step(ledger.last(run.ledger), events)) > recipe.training.steps:
         raise UserError(f"training.steps={recipe.training.steps}: the run is at step {step} already")
     if manifest := run.newest_manifest:
-        where = run.checkpoints / f"{manifest['step']:08d}"
-        if not recipe.continues(manifest["recipe"]):
+        where = run.checkpoints / f"{manifest.step:08d}"
+        if not recipe.continues(manifest.recipe):
             raise UserError(
                 f"{where}: a checkpoint of another recipe than this one; give the recipe that {run.path} "
                 "was begun with, or another directory with --run"
             )
-        if not ledger.holds(run.ledger, manifest["attempt"], manifest["step"], manifest["chain"]):
+        if not ledger.holds(run.ledger, manifest.attempt, manifest.step, manifest.chain):
             raise UserError(
-                f"{run.ledger}: lacks the line of checkpoint {manifest['step']}; the ledger that belongs to "
+                f"{run.ledger}: lacks the line of checkpoint {manifest.step}; the ledger that belongs to "
                 "the checkpoints is needed to go on"
             )
 
@@ -55,29 +55,31 @@ def summary(run: RunDirectory) -> Summary | None:
 
 
 def is_finished(run: RunDirectory, until: int) -> bool:
-    """Whether a run is at step `until`, with ledger, newest checkpoint and summary whole and of one another, and its
-    environment on record.
+    """Returns whether a run is at step `until`, with ledger, newest checkpoint and summary whole and of one another,
+    and its environment on record.
 
     Where it is not, training finds what is wrong as it does in a run that goes on.
     """
     found, manifest = summary(run), run.newest_manifest
-    if found is None or manifest is None or not found["steps"] == manifest["step"] == until:
+    if found is None or manifest is None or not found["steps"] == manifest.step == until:
         return False
     if not run.environment.exists():
         return False
     try:
-        chain = ledger.read(run.ledger)[1][-1:]
+        chain = ledger.read(run.ledger, whole=True)[1][-1:]
     except UserError:
         return False
     return (
-        chain == [manifest["chain"]]
-        and found["digest"] == {key: manifest[key] for key in ("parameters", "optimizer")}
+        chain == [manifest.chain]
+        and found["digest"] == {"parameters": manifest.parameters, "optimizer": manifest.optimizer}
         and _is_whole(run.checkpoints / f"{until:08d}" / "arrays", manifest)
     )
 
 
 def _is_whole(arrays: Path, manifest: Manifest) -> bool:
-    """Whether a checkpoint has the files that its manifest lists, and no others."""
-    found = {str(path.relative_to(arrays)) for path in arrays.rglob("*") if path.is_file()}
-    files = manifest["files"]
-    return found == files.keys() and all(sha256(arrays / name) == digest for name, digest in files.items())
+    """Returns whether a checkpoint has the files that its manifest lists, and no others."""
+    try:
+        check_files(arrays, manifest)
+    except CheckpointDamaged:
+        return False
+    return True

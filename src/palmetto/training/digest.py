@@ -18,7 +18,7 @@ Matrices = Mapping[str, jax.Array | npt.NDArray[Any]]
 Digest = Callable[[Matrices], str]
 
 TREE = "tree:"
-"""What a digest over tiles begins with; a flat one is 64 hex digits alone."""
+"""A digest over tiles begins with this; a flat one is 64 hex digits alone."""
 
 
 def form_of(recorded: str | None) -> Digest:

@@ -45,10 +45,19 @@ class Line(NamedTuple):
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Line":
         fields = {key: values[key] for key in cls._fields if key in values}
-        return cls(**fields | {key: float.fromhex(values[key]) for key in _HEX})
+        line = cls(**fields | {key: float.fromhex(values[key]) for key in _HEX})
+        if tuple(map(type, line)) not in _TYPES:
+            raise TypeError
+        return line
 
 
 _HEX = ("loss", "grad_norm", "parameter_norm", "z")
+_TYPES = {
+    (int, int, float, float, float, float, float, int, str, bool, scale, digest)
+    for scale in (float, type(None))
+    for digest in (str, type(None))
+}
+"""The types of a line's fields; no JSON of another shape is a line."""
 START = "0" * 16
 """The chain before the first line."""
 
@@ -174,7 +183,7 @@ def read(path: Path, *, whole: bool = False) -> tuple[list[Line], list[str]]:
 
 
 def _is_torn(text: bytes) -> bool:
-    """Whether a last line without a line break is the beginning of one, and not one with something behind it."""
+    """Returns whether a last line without a line break is the beginning of one, with nothing else behind it."""
     try:
         _, end = json.JSONDecoder().raw_decode(text.decode())
     except (ValueError, RecursionError):

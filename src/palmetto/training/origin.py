@@ -1,12 +1,12 @@
-"""Whether the recipe, the vocabulary and the tokens of a run are those that its checkpoints were trained with."""
+"""Checks that a run's recipe, vocabulary and tokens are those that its checkpoints were trained with."""
 
 import shlex
 
 from palmetto import stamps
 from palmetto.errors import UserError
 from palmetto.files import sha256
+from palmetto.manifest import Manifest
 from palmetto.run_directory import RunDirectory
-from palmetto.run_files import Manifest
 from palmetto.tokens.identity import DAMAGED, checked_digest, store_digest
 from palmetto.tokens.store import TokenStore
 from palmetto.tokens.vocabulary import Vocabulary
@@ -14,9 +14,9 @@ from palmetto.tokens.vocabulary import Vocabulary
 
 def check_recipe(run: RunDirectory, manifest: Manifest | None) -> None:
     """UserError where recipe.yaml has another identity than the recipe that a checkpoint was trained with."""
-    if manifest and not run.recipe.continues(manifest["recipe"]):
+    if manifest and not run.recipe.continues(manifest.recipe):
         raise UserError(
-            f"{run.recipe_file}: altered since checkpoint {manifest['step']} was trained; undo that, or train "
+            f"{run.recipe_file}: altered since checkpoint {manifest.step} was trained; undo that, or train "
             f"with the recipe that the run was begun with (`palmetto train RECIPE --run {run.path}`), which "
             "writes it anew"
         )
@@ -37,7 +37,7 @@ def load_vocabulary(run: RunDirectory) -> Vocabulary:
 
 
 def _vocabulary_digest(run: RunDirectory) -> str | None:
-    """That of the vocabulary which the tokens were made with; None where no store tells."""
+    """Returns the digest of the vocabulary that the tokens were made with; None where no store tells."""
     for path in (run.validation_store, run.train_store):
         try:
             return TokenStore.open(path).header.vocabulary_digest
@@ -56,15 +56,15 @@ def check_tokens(run: RunDirectory, vocabulary: Vocabulary) -> None:
         if stamps.recorded(run, "tokens", path) not in (None, store_digest(path)):
             raise UserError(f"{path}: another store than was made; move it away, and {again(run)}")
     manifest = run.newest_manifest
-    if manifest and manifest["tokens"] != TokenStore.open(run.train_store).checksum:
+    if manifest and manifest.tokens != TokenStore.open(run.train_store).checksum:
         raise UserError(
-            f"{run.train_store}: other tokens than checkpoint {manifest['step']} was trained on; move it away, and "
+            f"{run.train_store}: other tokens than checkpoint {manifest.step} was trained on; move it away, and "
             f"{again(run)}"
         )
 
 
 def are_whole(run: RunDirectory) -> bool:
-    """Whether every token of both stores is as it was written."""
+    """Returns whether every token of both stores is as it was written."""
     digests = (checked_digest(path) for path in (run.train_store, run.validation_store))
     return DAMAGED not in digests
 

@@ -30,8 +30,8 @@ class Recent:
             del self._sorted[bisect_left(self._sorted, self._values.popleft())]
 
     def is_far_below(self, value: float, threshold: float) -> bool:
-        """Whether `value` is above their median by more than `threshold` times their spread: 1.4826 · the median
-        absolute deviation, at least a thousandth of the median.
+        """Returns whether `value` is above their median by more than `threshold` times their spread: 1.4826 · the
+        median absolute deviation, at least a thousandth of the median.
 
         There must be values. Most are decided by counting, which is a hundred times quicker than the exact spread.
         """

@@ -1,4 +1,4 @@
-"""What a run goes on from, and which checkpoints it keeps for that."""
+"""Recovery finds the state that a run goes on from, and keeps the checkpoints that this may need."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -7,10 +7,11 @@ from typing import Protocol
 from palmetto import environment
 from palmetto.errors import UserError
 from palmetto.files import present
+from palmetto.manifest import CheckpointDamaged, Manifest
 from palmetto.recipe import Recipe
 from palmetto.run_directory import RunDirectory
 from palmetto.run_files import read_environment, read_events, read_summary
-from palmetto.training.checkpoint import CheckpointDamaged, Checkpoints, Manifest, aside_name
+from palmetto.training.checkpoint import Checkpoints, aside_name
 from palmetto.training.execution import Execution
 from palmetto.training.ledger import Ledger
 from palmetto.training.retention import retained
@@ -58,7 +59,7 @@ class Recovery:
         return base
 
     def _is_sound(self, step: int, history: History, latest: int) -> bool:
-        """Whether a run can go on from here. Only the files of a checkpoint that would be used are read."""
+        """Returns whether a run can go on from here. Only the files of a checkpoint that would be used are read."""
         try:
             manifest = self._checkpoints.sealed(step)
             self._check_belongs(manifest)
@@ -75,15 +76,17 @@ class Recovery:
         what = None if self._recipe.continues(manifest.recipe) else "recipe"
         what = what or (None if manifest.tokens == self._execution.store.checksum else "tokens")
         if what:
-            raise UserError(f"{folder}: a checkpoint of other {what} than this run's; give another directory with "
-                            "--run")  # fmt: skip
+            raise UserError(
+                f"{folder}: a checkpoint of other {what} than this run's; give another directory with --run"
+            )
         if not self._ledger.has(manifest.attempt, manifest.step, manifest.chain):
             raise self._without_line(manifest.step)
 
     def _set_aside(self, step: int, why: str) -> None:
         aside = self._checkpoints.set_aside(step)
-        self._tell("damaged checkpoint", f"{why}; set aside as {aside.name}, the one before it is used",
-                   checkpoint=step)  # fmt: skip
+        self._tell(
+            "damaged checkpoint", f"{why}; set aside as {aside.name}, the one before it is used", checkpoint=step
+        )
 
     # Checkpoints that cannot be seen
 
@@ -122,6 +125,7 @@ class Recovery:
             yield from self._checkpoints.missing()
             return
         # A run from before there was a record: what else tells of checkpoints. Later ones have replaced what is pruned.
+        newest = max(self._checkpoints.steps(), default=0)
         told, damaged = (0, 0), set()
         for event in read_events(self._run.events):
             if event["event"] == "resume":
@@ -131,16 +135,24 @@ class Recovery:
         ends = [told]
         if summary := read_summary(self._run.summary):
             ends.append((summary["steps"], summary["rollbacks"]))
+        if history.step:
+            # A checkpoint is begun once the one before it is complete, so the line behind the next tells of this one.
+            every = self._run.recipe.training.checkpoint_every
+            complete = (history.step - 1) // every * every - every
+            if complete > (history.rollbacks[-1].target if history.rollbacks else 0):
+                ends.append((complete, history.attempt))
         for step, attempt in sorted(ends):
             if step > history.step and history.is_live(attempt, step):
                 raise self._without_line(step)
             aside = self._checkpoints.path / aside_name(step)
-            if step and step not in {*self._checkpoints.steps(), *damaged} and not present(aside):
+            if step > newest and step not in damaged and not present(aside):
                 yield step, attempt, None
 
     def _without_line(self, step: int) -> UserError:
-        return UserError(f"{self._run.ledger}: lacks the line of checkpoint {step}; the ledger that belongs to the "
-                         "checkpoints is needed to go on, or another directory with --run")  # fmt: skip
+        return UserError(
+            f"{self._run.ledger}: lacks the line of checkpoint {step}; the ledger that belongs to the "
+            "checkpoints is needed to go on, or another directory with --run"
+        )
 
     def _folder(self, step: int) -> Path:
         return self._checkpoints.path / f"{step:08d}"
@@ -167,7 +179,7 @@ class Recovery:
     # Other environments
 
     def elsewhere(self) -> list[str]:
-        """How this run's environment differs from the one it began in, or did at some time; empty if it never did."""
+        """Says how the environment differs from the one that the run began in, or did once; empty if it never did."""
         here = environment.record(self._recipe.layout)
         told = (event.get("text", "") for event in read_events(self._run.events) if event["event"] == "environment")
         return environment.differences(read_environment(self._run.environment) or {}, here) or list(told)

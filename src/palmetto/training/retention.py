@@ -1,4 +1,4 @@
-"""Which checkpoints a run keeps: those that its recipe names, and those that a rollback may need.
+"""A run keeps the checkpoints that its recipe names, and those that a rollback may need.
 
 Any step may be gone back to, since spikes can follow each other for as long as a run lasts. So checkpoints are thinned,
 never used up: the further behind the newest, the wider the cells of which each keeps its first checkpoint. A cell of

@@ -73,7 +73,7 @@ class History:
         """Steps on all attempts whose update was left out for a NaN or Inf; overflows are not among them."""
         self._in_a_row = 0
         self._taken = False
-        """Whether this attempt has taken a step."""
+        """True once this attempt has taken a step."""
 
     @property
     def attempt(self) -> int:
@@ -160,7 +160,7 @@ class History:
         self._taken = False
 
     def follows(self, attempt: int, step: int) -> bool:
-        """Whether a line of this attempt and step may come next in the ledger.
+        """Returns whether a line of this attempt and step may come next in the ledger.
 
         The first line of an attempt may lie before its rollback's target: see `deepen`.
         """

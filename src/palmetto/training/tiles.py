@@ -64,7 +64,7 @@ def tables(arrays: Mapping[str, Array]) -> dict[str, Table]:
 
 
 def _pieces_held(array: jax.Array) -> dict[int, set[tuple[tuple[int, int], ...]]]:
-    """Which parts of an array each process holds, by their edges."""
+    """Returns the parts of an array that each process holds, by their edges."""
     held: dict[int, set[tuple[tuple[int, int], ...]]] = {}
     places: Mapping[Any, Index] = array.sharding.devices_indices_map(array.shape)
     for device, index in places.items():
@@ -74,7 +74,7 @@ def _pieces_held(array: jax.Array) -> dict[int, set[tuple[tuple[int, int], ...]]
 
 
 def _is_of_tiles(array: jax.Array) -> bool:
-    """Whether no tile lies across parts."""
+    """Returns whether no tile lies across parts."""
     sizes = [size // n for size, n in zip(array.shape, grid(array.shape, array.dtype.itemsize), strict=True)]
     parts = set[tuple[tuple[int, int], ...]]().union(*_pieces_held(array).values())
     return all(
@@ -83,7 +83,7 @@ def _is_of_tiles(array: jax.Array) -> bool:
 
 
 def _is_everywhere(array: jax.Array) -> bool:
-    """Whether every process holds all parts of an array."""
+    """Returns whether every process holds all parts of an array."""
     held = _pieces_held(array).values()
     return all(parts == set().union(*held) for parts in held)
 

@@ -9,10 +9,11 @@ import numpy as np
 
 from palmetto.errors import UserError
 from palmetto.files import is_locked
+from palmetto.manifest import CheckpointDamaged, Manifest
 from palmetto.recipe import Recipe
 from palmetto.run_directory import RunDirectory
 from palmetto.training import ledger, live
-from palmetto.training.checkpoint import CheckpointDamaged, Checkpoints, Manifest
+from palmetto.training.checkpoint import Checkpoints
 from palmetto.training.digest import form_of
 from palmetto.training.execution import Execution, observe
 from palmetto.training.ledger import LedgerAltered, LedgerTorn, Line
@@ -33,7 +34,7 @@ class Difference(NamedTuple):
 
     @property
     def is_of_bits(self) -> bool:
-        """Whether a step came out otherwise, as it may in another environment; else the record contradicts itself."""
+        """True if a step came out otherwise, as it may in another environment; else the record contradicts itself."""
         return self.recorded is not None and self.quantity not in (_CHAIN, _PLACE)
 
     def __str__(self) -> str:
