@@ -19,3 +19,8 @@ def heard_by(handler: "Callable[[int, FrameType | None], object] | signal.Handle
     finally:
         for number, before in previous.items():
             signal.signal(number, before)
+
+
+def ignore_interrupts() -> None:
+    """Has Ctrl-C change nothing any more: the work is done or has stopped, and what is left takes a moment."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import typer
 
-from palmetto import streams
+from palmetto import signals, streams
 from palmetto.errors import RunStopped, UserError
 
 _INTERRUPTED = 130
@@ -26,7 +26,7 @@ def run(app: typer.Typer) -> None:
     try:
         code = app(standalone_mode=False) or 0
         if code != _INTERRUPTED:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is done: there is nothing left to interrupt
+            signals.ignore_interrupts()
             sys.exit(code)
         line = "interrupted"
     except RunStopped as error:
@@ -50,6 +50,7 @@ def run(app: typer.Typer) -> None:
 def _end(code: int, line: str) -> NoReturn:
     """Ends this process with a last line, unless that is empty, and at once: threads that still write would add their
     tracebacks to it, and JAX would wait for a cluster's other processes."""
+    signals.ignore_interrupts()
     if line:
         print(f"palmetto: {' '.join(line.split())}", file=sys.stderr, flush=True)
     os._exit(code)

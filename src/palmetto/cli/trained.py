@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from palmetto.cli.common import Directory, Json, Mesh, Overrides, answer, path, say
+from palmetto.cli.common import Directory, Json, Mesh, Overrides, answer, path, say, text_path
 from palmetto.cli.runs import existing
 from palmetto.errors import UserError
 
@@ -57,7 +57,7 @@ def generate(
     overrides: Overrides = None,
     prompt: Annotated[str, typer.Option(help="The text to continue.")] = "",
     prompt_file: Annotated[
-        str | None, typer.Option(metavar="FILE", help="A file with that text; - is standard input.")
+        str | None, typer.Option(parser=text_path, metavar="FILE", help="A file with that text; - is standard input.")
     ] = None,
     tokens: Annotated[int, typer.Option(min=1, help="At most so many tokens.")] = 64,
     temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.8,

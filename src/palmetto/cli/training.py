@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from palmetto import signals
 from palmetto.cli.common import Json, Overrides, RecipeName, RunOption, SourceOption, answer, path, quiet_libraries, say
 from palmetto.cli.runs import answer_summary, check_devices, prepare
 from palmetto.errors import UserError
@@ -29,6 +30,8 @@ def run(
         finished = stages.train(directory, resolved, resolved.training.steps, say)
         if finished:
             stages.write_samples(directory, say)
+        else:
+            signals.ignore_interrupts()
         stages.write_report(directory, say)
     answer_summary(directory, as_json)
     if finished and not as_json:
@@ -95,6 +98,8 @@ def train(
             stages.check(directory, resolved)
             stages.build_tokens(directory, resolved, say)
             finished = stages.train(directory, resolved, until or steps, say, (patience or PATIENCE) if pods else None)
+    if not finished:
+        signals.ignore_interrupts()
     if answers:
         answer_summary(directory, as_json)
     raise typer.Exit(0 if finished else stopped_exit)
