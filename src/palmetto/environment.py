@@ -125,7 +125,7 @@ def check(threads: int) -> None:
 
 
 def _most_threads() -> int | None:
-    """As many as this process may have by the least of the system's limits; None where none is known."""
+    """Returns how many threads this process may have, by the least of the system's limits; None where none is known."""
     limits = []
     for file in ("/sys/fs/cgroup/pids.max", "/sys/fs/cgroup/pids/pids.max", "/proc/sys/kernel/threads-max"):
         with contextlib.suppress(OSError, ValueError):  # ValueError: "max"
@@ -197,7 +197,7 @@ def _start() -> tuple[ModuleType, Any]:
 
 
 def differences(recorded: dict[str, Any], here: dict[str, Any]) -> list[str]:
-    """What of a recorded environment cannot be had here, so that the same bits cannot be promised.
+    """Returns how this environment differs from a recorded one, where the same bits cannot be promised.
 
     Variables are compared where they are recorded, as older versions did not do.
     """
@@ -255,7 +255,7 @@ def _plugins() -> list[str]:
 
 
 def _virtual_devices() -> int:
-    """As many as the environment asks for; UserError where that is no number."""
+    """Returns how many virtual devices the environment asks for; UserError where that is no number."""
     flags = re.findall(rf"{_DEVICE_COUNT}(\S*)", " ".join(variables.flags()))
     given = [(f"XLA_FLAGS={_DEVICE_COUNT}", flag) for flag in flags]
     given.append(("JAX_NUM_CPU_DEVICES=", os.environ.get("JAX_NUM_CPU_DEVICES") or "1"))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-"""What a scheduler, a person and a terminal that is closed send."""
+"""The signals of a scheduler, a person and a terminal that is closed."""
 
 
 @contextlib.contextmanager

@@ -82,8 +82,10 @@ class TrainedModel:
         ids, prefix = make_prompt(objective, ids, vocabulary_size=size, sequence_length=length)
         trained = self.recipe.model_length
         if len(ids) + tokens > trained and not streams(self.model):  # which sees no farther than its window
-            say(f"{len(ids):,} tokens of prompt and {tokens:,} more: beyond the {trained:,} that the model was trained "
-                "on; `palmetto long-context` shows how well it does there")  # fmt: skip
+            say(
+                f"{len(ids):,} tokens of prompt and {tokens:,} more: beyond the {trained:,} that the model was trained "
+                "on; `palmetto long-context` shows how well it does there"
+            )
         chosen = generate(
             self._arranged,
             ids,
