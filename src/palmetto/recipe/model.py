@@ -133,6 +133,18 @@ class ParallelWindows(Section):
     count: PositiveInt32
     """Windows; from position count · window on, everything before is seen."""
 
+    @model_validator(mode="after")
+    def _check(self) -> "ParallelWindows":
+        if self.window * self.count >= 2**31:
+            most = (2**31 - 1) // self.window
+            raise impossible(
+                "model.attention.count",
+                self.count,
+                f"positions up to count · window, with model.attention.window={self.window}, must fit in 32 bits: at "
+                f"most {most} would do",
+            )
+        return self
+
 
 class MemoryAttention(Section):
     """A local window and, in one layer, the `neighbours` best-matching keys from before it, found exactly
