@@ -275,14 +275,54 @@ def test_a_platform_without_its_plugin_is_refused_at_once(
     assert str(caught.value).startswith(f"JAX_PLATFORMS={platforms}: JAX has nothing for it here: ")
     assert installation(extra) in str(caught.value)
     monkeypatch.setattr(environment, "_plugins", lambda: ["xla_cuda13", "libtpu"])
+    monkeypatch.setattr(environment, "_TPU_FILES", (__file__,))
     environment.check(8)
 
 
-@pytest.mark.parametrize("platforms", ["", "cpu", "cuda,cpu", "other"])
-def test_a_platform_that_may_be_there_is_left_to_jax(platforms: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("platforms", "plugins"), [("", []), ("cpu", []), ("cuda,cpu", []), ("proxy", []), ("other", ["other_plugin"])]
+)
+def test_a_platform_that_may_be_there_is_left_to_jax(
+    platforms: str, plugins: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("JAX_PLATFORMS", platforms)
-    monkeypatch.setattr(environment, "_plugins", list)
+    monkeypatch.setattr(environment, "_plugins", lambda: plugins)
     environment.check(8)
+
+
+@pytest.mark.parametrize(
+    ("platform", "reason"),
+    [("tpu", ": there is no TPU"), ("cud", r" \(did you mean 'cuda'\?\)"), ("xyz", ": no such platform")],
+)
+def test_a_platform_that_cannot_be_there_is_refused(
+    platform: str, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JAX_PLATFORMS", platform)
+    monkeypatch.setattr(environment, "_plugins", lambda: ["libtpu"])
+    monkeypatch.setattr(environment, "_TPU_FILES", ("/nowhere/accel*",))
+    with pytest.raises(UserError, match=f"^JAX_PLATFORMS={platform}: JAX has nothing for it here{reason}; "):
+        environment.check(8)
+
+
+@pytest.mark.parametrize(
+    ("flags", "reason"),
+    [
+        ("--xla_foo=1", "unknown flag --xla_foo=1"),
+        ("--xla_foo --xla_dump_to=x --xla_bar", "unknown flags --xla_foo --xla_bar"),
+        ("--xla_backend_optimization_level=x", "XLA cannot interpret value x for flag xla_backend_optimization_level"),
+    ],
+)
+def test_flags_that_xla_would_end_for_are_named(flags: str, reason: str) -> None:
+    program = """
+from palmetto import environment
+from palmetto.errors import UserError
+try:
+    environment.prepare(8)
+except UserError as error:
+    print(error)
+"""
+    message = run(program, {"XLA_FLAGS": flags})
+    assert message == f"XLA_FLAGS: {reason}; leave it out, or give one that this jaxlib knows\n"
 
 
 @pytest.mark.parametrize(

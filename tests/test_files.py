@@ -59,6 +59,19 @@ def test_nothing_is_seen_under_the_name_before_all_of_it_is_there(tmp_path: Path
     assert (tmp_path / "file").stat().st_size == 100_000
 
 
+@pytest.mark.parametrize("linked", [False, True])
+def test_what_is_no_file_is_never_replaced(tmp_path: Path, linked: bool) -> None:
+    pipe = path = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    if linked:
+        path = tmp_path / "link"
+        path.symlink_to(pipe)
+    with pytest.raises(UserError, match=f"^{path}: a device, a pipe or a socket; "):
+        files.write_text(path, "new")
+    assert pipe.is_fifo()
+    assert path.is_symlink() == linked
+
+
 def test_a_kill_in_the_middle_of_a_write_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "file"
     files.write_text(path, "old")

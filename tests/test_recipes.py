@@ -403,6 +403,12 @@ def test_odd_names_come_back_from_their_dump(tiny: str, name: str) -> None:
     assert recipes.load(str(file)) == recipe
 
 
+def test_windows_that_32_bits_cannot_count_are_refused(tiny: str) -> None:
+    override = "model.attention={{name: parallel_windows, window: 1000000, count: {}}}"
+    assert "at most 2147 would do" in refusal(tiny, override.format(2148))
+    recipes.load(tiny, [override.format(2147)])
+
+
 @pytest.mark.parametrize(
     "overrides", [("training.schedule={hold: 5}", "training.schedule.name=cosine"), ("training.optimizer.b2=0.9",)]
 )
@@ -471,7 +477,9 @@ def test_a_corpus_that_cannot_be_is_refused(tiny: str, override: str, line: str)
     assert re.search(line, refusal(tiny, override))
 
 
-@pytest.mark.parametrize("text", ["books 📚", 'a "b" \\ c', "no", "a ~", "1e3", " x: [", "\x85\u2028\ufeff\t\n"])
+@pytest.mark.parametrize(
+    "text", ["books 📚", 'a "b" \\ c', "no", "null", "./~", "1e3", " x: [", "\x85\u2028\ufeff\t\n"]
+)
 def test_an_override_takes_any_text(text: str) -> None:
     loaded = recipes.load("bloom-176b", [recipes.override("corpus.source", text)])
     assert loaded.corpus.source == text

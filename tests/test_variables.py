@@ -78,9 +78,16 @@ def test_the_rest_is_recorded_as_it_counts(monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.parametrize(
     "name",
-    ["JAX_PLATFORMS", "JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "JAX_LOG_COMPILES",
-     "JAX_NUM_CPU_DEVICES", "JAX_COORDINATOR_ADDRESS", "HOME_OF_JAX_"],
-)  # fmt: skip
+    [
+        "JAX_PLATFORMS",
+        "JAX_COMPILATION_CACHE_DIR",
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS",
+        "JAX_LOG_COMPILES",
+        "JAX_NUM_CPU_DEVICES",
+        "JAX_COORDINATOR_ADDRESS",
+        "HOME_OF_JAX_",
+    ],
+)
 def test_what_bits_do_not_depend_on_is_left_out(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, "x")
     monkeypatch.setenv("XLA_FLAGS", "--xla_dump_to=x --xla_force_host_platform_device_count=4 --xla_cpu_max_isa=AVX")

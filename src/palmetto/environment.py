@@ -7,6 +7,7 @@ the run and kept on resuming. This module must not import JAX.
 import contextlib
 import ctypes
 import gc
+import glob
 import importlib.util
 import os
 import pkgutil
@@ -14,12 +15,13 @@ import platform
 import re
 import resource
 import sys
+from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from palmetto import variables
-from palmetto.errors import UserError
+from palmetto.errors import UserError, nearest
 from palmetto.extras import installation
 
 # Options of glibc's mallopt (malloc.h).
@@ -41,6 +43,9 @@ _OBJECTS_BETWEEN_COLLECTIONS = 20_000
 _THREADS_EACH = 2
 # JAX's names of platforms other than the CPU, the plugins that each comes in, and our extras that bring it.
 _PLUGINS = {"cuda": "xla_cuda", "gpu": "xla_", "rocm": "xla_rocm", "tpu": "libtpu"}
+_BUILT_IN = ("cpu", "proxy")
+"""Platforms without a plugin; the second is Pathways."""
+_TPU_FILES = ("/dev/accel*", "/dev/vfio/[0-9]*")
 _EXTRAS = {"cuda": "cuda", "gpu": "cuda", "tpu": "tpu"}
 _GPU_FLAGS = ("--xla_gpu_deterministic_ops=true", "--xla_gpu_exclude_nondeterministic_ops=true")
 
@@ -110,17 +115,17 @@ def check(threads: int) -> None:
             f"{most} are allowed here; a machine that allows {_THREADS_EACH * threads} would do, or for a new "
             "run training.threads=8"
         )
-    _virtual_devices()
+    devices = _virtual_devices()
+    variables.check_known(ours=(f"{_DEVICE_COUNT}{devices}", *_TOGETHER, *_pinned_flags()))
     asked = os.environ.get("JAX_PLATFORMS", "")
     names = [name.strip() for name in asked.split(",") if name.strip()]
-    if names and all(_is_absent(name) for name in names):
-        extra = _EXTRAS.get(names[0])
-        advice = f": {installation(extra)}" if extra else ""
-        raise UserError(f"JAX_PLATFORMS={asked}: JAX has nothing for it here{advice}; or JAX_PLATFORMS=cpu would do")
+    lacking = [_lack(name) for name in names]
+    if names and all(lacking):
+        raise UserError(f"JAX_PLATFORMS={asked}: JAX has nothing for it here{lacking[0]}; JAX_PLATFORMS=cpu would do")
 
 
 def _most_threads() -> int | None:
-    """As many as this process may have by the least of the system's limits; None where none is known."""
+    """Returns how many threads this process may have, by the least of the system's limits; None where none is known."""
     limits = []
     for file in ("/sys/fs/cgroup/pids.max", "/sys/fs/cgroup/pids/pids.max", "/proc/sys/kernel/threads-max"):
         with contextlib.suppress(OSError, ValueError):  # ValueError: "max"
@@ -131,10 +136,16 @@ def _most_threads() -> int | None:
     return min(limits, default=None)
 
 
-def _is_absent(platform: str) -> bool:
-    """Whether the plugin of a platform that JAX knows by name is not installed."""
-    plugin = _PLUGINS.get(platform)
-    return plugin is not None and not any(name.startswith(plugin) for name in _plugins())
+def _lack(platform: str) -> str:
+    """Returns what keeps JAX from using a platform on this machine, as a message ends, or nothing if it may."""
+    plugins = _plugins()
+    if plugin := _PLUGINS.get(platform):
+        if not any(name.startswith(plugin) for name in plugins):
+            extra = _EXTRAS.get(platform)
+            return f": {installation(extra)} would bring it" if extra else ": its plugin is not installed"
+        return ": there is no TPU" if platform == "tpu" and not any(map(glob.glob, _TPU_FILES)) else ""
+    others = [name for name in plugins if not name.startswith(tuple(_PLUGINS.values()))]
+    return "" if platform in _BUILT_IN or others else nearest(platform, _PLUGINS) or ": no such platform"
 
 
 def available_instruction_sets() -> list[str]:
@@ -151,13 +162,11 @@ def record(layout: dict[str, Any] | None = None) -> dict[str, Any]:
 
     layout: what of a mesh bits depend on.
     """
-    from importlib.metadata import version
-
     jax, device = _start()
     capped = re.findall(r"--xla_cpu_max_isa=(\w+)", " ".join(variables.flags()))
     known = available_instruction_sets()
     return {
-        "jaxlib": version("jaxlib"),
+        "jaxlib": metadata.version("jaxlib"),
         "jax": jax.__version__,
         "platform": device.platform,
         "device": device.device_kind,
@@ -166,7 +175,7 @@ def record(layout: dict[str, Any] | None = None) -> dict[str, Any]:
         "threads": int(os.environ.get("NPROC", "0")),
         "instruction_set": capped[-1] if capped else known[-1] if known else platform.machine(),
         "variables": variables.record(ours=(*_TOGETHER, *_pinned_flags())),
-        "palmetto": version("palmetto"),
+        "palmetto": metadata.version("palmetto"),
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "cores": os.cpu_count(),
@@ -188,7 +197,7 @@ def _start() -> tuple[ModuleType, Any]:
 
 
 def differences(recorded: dict[str, Any], here: dict[str, Any]) -> list[str]:
-    """What of a recorded environment cannot be had here, so that the same bits cannot be promised.
+    """Returns how this environment differs from a recorded one, where the same bits cannot be promised.
 
     Variables are compared where they are recorded, as older versions did not do.
     """
@@ -238,13 +247,15 @@ def _has_accelerator() -> bool:
 
 
 def _plugins() -> list[str]:
+    """The names of JAX's plugins: in the folder that they share, and where a package says that it is one."""
     folder = importlib.util.find_spec("jax_plugins")
     found = [plugin.name for plugin in pkgutil.iter_modules(folder.submodule_search_locations if folder else [])]
+    found += [point.value.rpartition(".")[2] for point in metadata.entry_points(group="jax_plugins")]
     return found + ["libtpu"] * (importlib.util.find_spec("libtpu") is not None)
 
 
 def _virtual_devices() -> int:
-    """As many as the environment asks for; UserError where that is no number."""
+    """Returns how many virtual devices the environment asks for; UserError where that is no number."""
     flags = re.findall(rf"{_DEVICE_COUNT}(\S*)", " ".join(variables.flags()))
     given = [(f"XLA_FLAGS={_DEVICE_COUNT}", flag) for flag in flags]
     given.append(("JAX_NUM_CPU_DEVICES=", os.environ.get("JAX_NUM_CPU_DEVICES") or "1"))

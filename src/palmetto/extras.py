@@ -1,5 +1,8 @@
-"""How an extra is installed where the program runs from. No package index has this palmetto, so its name alone never
-does: a checkout has a make target and a lock for each, and what was installed by pip is installed by it again."""
+"""The command that installs an extra where the program runs from.
+
+No package index has this palmetto, so its name alone installs nothing: a checkout has a make target and a lock for each
+extra, and an installation by pip is repeated with the extra.
+"""
 
 import importlib.util
 import json
@@ -11,13 +14,13 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 TARGETS = {"corpus": "corpus", "ray": "ray", "cuda": "cuda", "tpu": "tpu", "plan": "tpu"}
-"""What make calls each extra. The TPU's compiler comes with what a TPU needs."""
+"""The make target of each extra. The TPU's compiler comes with what a TPU needs."""
 _TOGETHER = {"ray": "corpus,ray"}
-"""What is of no use alone: a cluster reads and judges with what the corpus does."""
+"""Extras that are of no use alone: a cluster reads and judges with the libraries of the corpus."""
 
 
 def installation(extra: str) -> str:
-    """The command that installs an extra for the running Python, for a shell."""
+    """Returns the shell command that installs an extra for the running Python."""
     source = Path(__file__).resolve().parents[2]
     if (source / "Makefile").is_file() and (source / "requirements").is_dir():
         if Path(sys.prefix).resolve() == source / ".venv":
@@ -34,8 +37,8 @@ def _pip(requirement: str, how: str = "") -> str:
 
 
 def _requirement(extra: str) -> str:
-    """What the running palmetto was installed from (PEP 610), with the extra; where nothing says, or it is gone, the
-    name of its wheel."""
+    """Returns pip's requirement for the origin of the running palmetto (PEP 610) with an extra; where that is not
+    recorded or is gone, the name of its wheel."""
     distribution = metadata.distribution("palmetto")
     origin = json.loads(distribution.read_text("direct_url.json") or "{}")
     address = urlsplit(origin.get("url", ""))

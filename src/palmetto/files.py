@@ -29,8 +29,11 @@ class DiskFull(OSError):
 def atomic(path: Path, wanted: int = 0) -> Iterator[IO[bytes]]:
     """Opens a temporary file beside `path` for writing; on a clean exit it is synced and renamed onto `path`.
 
-    wanted: the bytes to come, where they are known. OSError names `path`; DiskFull says what is wanted.
+    wanted: the bytes to come, where they are known. OSError names `path`; DiskFull says what is wanted. UserError where
+    a device, a pipe or a socket is there, which would be gone.
     """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise UserError(f"{path}: a device, a pipe or a socket; expected a path at which a file can be written")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary, written = "", wanted
     try:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-"""What a scheduler, a person and a terminal that is closed send."""
+"""The signals of a scheduler, a person and a terminal that is closed."""
 
 
 @contextlib.contextmanager
@@ -19,3 +19,8 @@ def heard_by(handler: "Callable[[int, FrameType | None], object] | signal.Handle
     finally:
         for number, before in previous.items():
             signal.signal(number, before)
+
+
+def ignore_interrupts() -> None:
+    """Has Ctrl-C change nothing any more: the work is done or has stopped, and what is left takes a moment."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

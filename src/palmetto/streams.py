@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 _GONE = (errno.EPIPE, errno.EIO)
-"""What a write meets whose reader has closed the pipe, or the terminal."""
+"""The errors of a write to a pipe or terminal that its reader has closed."""
 
 
 def settle() -> None:

@@ -123,8 +123,9 @@ def plan(recipe: str, axes: Sequence[str], seeds: int, source: str | None, out: 
     out = out or Path("sweeps") / name
     sources = {each.corpus.source for found in loaded for each in found} - {documents.PYTHON}
     if any(out.resolve() == Path(str(source)).resolve() for source in sources):
-        raise UserError(f"--out {out}: the source itself; expected another directory, as in {out}/sweep, which is no "
-                        "part of the source")  # fmt: skip
+        raise UserError(
+            f"--out {out}: the source itself; expected another directory, as in {out}/sweep, which is no part of it"
+        )
     points = []
     for seed in range(seeds):
         for number, (labels, _) in enumerate(choices):

@@ -4,7 +4,11 @@ Those that change what is computed (random numbers, types, the rules of arithmet
 it is computed: they are the user's, recorded when a run begins and compared later. This module must not import JAX.
 """
 
+import functools
 import os
+import re
+import subprocess
+import sys
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
@@ -75,6 +79,36 @@ def check() -> None:
         for name, value in by_name(flags(variable)).items():
             if value.lower() not in (allowed := _REQUIRED_FLAGS.get(name, [value.lower()])):
                 raise UserError(f"{variable}: {name}={value} would change what a run computes; leave it out")
+
+
+def check_known(ours: Collection[str]) -> None:
+    """UserError with XLA's own reason for flags in XLA_FLAGS that it does not take, for which it ends a process.
+
+    They are tried in another process, unless there are none but `ours`, or XLA has taken them already.
+    """
+    if "jax" in sys.modules or all(flag in ours for flag in flags()):
+        return
+    if reason := _refusal(os.environ["XLA_FLAGS"]):
+        raise UserError(f"XLA_FLAGS: {reason}; leave it out, or give one that this jaxlib knows")
+
+
+@functools.cache
+def _refusal(flags: str) -> str:
+    """Returns why XLA refuses a value of XLA_FLAGS, or nothing where it takes it."""
+    tried = subprocess.run(
+        [sys.executable, "-P", "-c", "from jaxlib import _jax; _jax.CompileOptions()"],
+        env=os.environ | {"XLA_FLAGS": flags},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    if tried.returncode == 0:
+        return ""
+    said = re.findall(r"] (?:Unknown (flags? )in XLA_FLAGS: (.*)|(Couldn't .*?)\.?)$", tried.stderr, re.MULTILINE)
+    unknown, names, other = said[0] if said else ("", "", f"Couldn't read them: exit code {tried.returncode}")
+    return f"unknown {unknown}{names}" if names else other.replace("Couldn't", "XLA cannot")
 
 
 def flags(variable: str = "XLA_FLAGS") -> list[str]:

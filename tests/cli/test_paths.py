@@ -50,6 +50,7 @@ def refusal(*arguments: str) -> str:
         (["corpus", "quality", "train", "--curated", "a", "--other", "", "--out", "x"], "--other"),
         (["tokenizer", "train", "python", "--out", ""], "--out"),
         (["tokenizer", "encode", ""], "MODEL"),
+        (["generate", "x", "--prompt-file", ""], "--prompt-file"),
     ],
 )
 def test_an_empty_path_is_refused_by_its_option(arguments: list[str], option: str) -> None:

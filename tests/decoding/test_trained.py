@@ -135,5 +135,5 @@ def test_text_beyond_the_trained_length_is_said_to_be(run: RunDirectory) -> None
     model.go_on("def f(", 16 - prompt, Sampling(), say=said.append)
     assert not said
     model.go_on("def f(", 17 - prompt, Sampling(), say=said.append)
-    assert said == [f"{prompt} tokens of prompt and {17 - prompt} more: beyond the 16 that the model was trained on; "
-                    "`palmetto long-context` shows how well it does there"]  # fmt: skip
+    warning = f"{prompt} tokens of prompt and {17 - prompt} more: beyond the 16 that the model was trained on; "
+    assert said == [f"{warning}`palmetto long-context` shows how well it does there"]

@@ -110,7 +110,7 @@ def test_a_broken_promise_is_exit_code_1_and_leaves_its_directory(
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setitem(drills.DRILLS, "nan", Drill("it rains", break_promise))
     with pytest.raises(RunStopped, match=r"drill nan: it rains\? No: the sun shines \(kept for a look: ") as stopped:
-        cli.drill("nan", as_json)
+        cli.drills.drill("nan", as_json)
     (folder,) = tmp_path.iterdir()
     assert str(folder.resolve()) in str(stopped.value)
     assert (folder / "text").is_dir()
@@ -129,7 +129,7 @@ def test_a_busy_machine_is_exit_code_3_and_leaves_nothing(
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setitem(drills.DRILLS, "nan", Drill("", be_late))
     with pytest.raises(typer.Exit) as stopped:
-        cli.drill("nan", True)
+        cli.drills.drill("nan", True)
     assert stopped.value.exit_code == 3
     assert not list(tmp_path.iterdir())
     out, err = capfdbinary.readouterr()

@@ -34,8 +34,9 @@ def prepare(
     path = run or Path("runs") / resolved.name
     named = resolved.corpus.source
     if named not in (None, "python") and path.resolve() == Path(str(named)).resolve():
-        raise UserError(f"--run {path}: the source itself; expected another directory, as in {path}/run, which is no "
-                        "part of the source")  # fmt: skip
+        raise UserError(
+            f"--run {path}: the source itself; expected another directory, as in {path}/run, which is no part of it"
+        )
     directory = RunDirectory(path)
     if not directory.begun:
         sense.check(resolved)

@@ -41,8 +41,10 @@ def generate(
     assert len(prompt) > 0, "there is nothing to continue; begin with [eod]"
     positions = model.positions
     if len(prompt) + count >= 2**31:
-        raise UserError(f"--tokens {count}: behind a prompt of {len(prompt)} tokens, at most "
-                        f"{2**31 - 1 - len(prompt)} can be counted in 32 bits")  # fmt: skip
+        most = 2**31 - 1 - len(prompt)
+        raise UserError(
+            f"--tokens {count}: behind a prompt of {len(prompt)} tokens, at most {most} can be counted in 32 bits"
+        )
     if isinstance(positions, LearnedPositions) and len(prompt) + count > positions.length:
         raise UserError(f"--tokens {count}: behind a prompt of {len(prompt)} tokens, model.positions.length="
                         f"{positions.length} leaves at most {max(0, positions.length - len(prompt))}")  # fmt: skip
@@ -58,8 +60,10 @@ def generate(
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        raise UserError(f"--tokens {count}: behind a prompt of {len(prompt)} tokens, this takes more memory than there "
-                        "is; fewer tokens or a shorter prompt would do") from None  # fmt: skip
+        raise UserError(
+            f"--tokens {count}: behind a prompt of {len(prompt)} tokens, this takes more memory than there is; fewer "
+            "tokens or a shorter prompt would do"
+        ) from None
     stop = np.flatnonzero(chosen == end)
     return chosen[: stop[0]] if len(stop) else chosen
 

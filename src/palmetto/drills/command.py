@@ -104,7 +104,7 @@ class Command:
         return said
 
     def _late(self, text: str) -> Exception:
-        """What it means that something did not come in time."""
+        """Returns the verdict on what did not come in time: a broken promise, or none on a busy machine."""
         if not self._load.is_heavy():
             return PromiseBroken(text)
         share = self._load.by_others()

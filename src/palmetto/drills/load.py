@@ -1,4 +1,4 @@
-"""Whether other programs kept a machine busy, so that what came late says nothing about who was waited for."""
+"""The share of a machine that other programs took: where it is large, a late process has broken no promise."""
 
 import os
 import time
@@ -24,7 +24,7 @@ class Load:
         return min(1.0, max(0.0, busy - self._busy_before - _taken_by(self._pid)) / whole)
 
     def is_heavy(self) -> bool:
-        """Whether others have kept the machine busy."""
+        """Returns whether others have kept the machine busy."""
         return self.by_others() > _BUSY
 
 

@@ -1,4 +1,4 @@
-"""Where a process takes connections: anybody on this machine may come, and only those who know the secret get in."""
+"""The socket where a process takes connections: any local process may connect, and those with the secret stay."""
 
 import contextlib
 import socket
@@ -9,8 +9,8 @@ from collections.abc import Callable
 from palmetto.pods.wire import Link, LinkLost, Message, start_thread
 
 _MOST_STRANGERS = 16
-"""Connections that have not said who they are yet. Each takes a descriptor, which checkpoints and logs need as well;
-for one more the oldest is closed, as who belongs here says so at once."""
+"""The most connections that have not said who they are. Each takes a descriptor, which checkpoints and logs need as
+well; one more closes the oldest, since a pod says who it is at once."""
 
 _PAUSE = 0.1
 """Seconds until the next try, where the system has no descriptor for a connection."""

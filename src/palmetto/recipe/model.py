@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from palmetto.recipe.section import Coefficient, Counted, Positive, Rate, Section, Size, impossible
+from palmetto.recipe.section import Coefficient, Positive, PositiveInt32, Rate, Section, Size, impossible
 
 Feedforward = Literal["relu", "gelu", "swish", "glu", "geglu", "swiglu"]
 GATED: tuple[Feedforward, ...] = ("glu", "geglu", "swiglu")
@@ -48,7 +48,7 @@ class T5Positions(Section):
     name: Literal["t5"] = "t5"
     buckets: Annotated[int, Field(ge=2, le=2**16)] = 32
     """Half of them hold one distance each, half grow logarithmically."""
-    max_distance: Counted = 128
+    max_distance: PositiveInt32 = 128
     """Distances from here on share the last bucket."""
     bidirectional: bool = False
     """Half of the buckets for what lies ahead, which the prefix of a prefix decoder sees."""
@@ -99,7 +99,7 @@ class LocalAttention(Section):
     """A position sees the `window` last ones, itself included."""
 
     name: Literal["local"] = "local"
-    window: Counted
+    window: PositiveInt32
     every: Positive = 1
     """Layers every − 1, 2·every − 1, … have it, the others full attention (GPT-3 alternates: 2)."""
 
@@ -118,8 +118,8 @@ class SinkAttention(Section):
     farther away than `window` (arXiv 2309.17453, 2308.16137)."""
 
     name: Literal["sinks"] = "sinks"
-    sinks: Counted = 4
-    window: Counted
+    sinks: PositiveInt32 = 4
+    window: PositiveInt32
     every: Positive = 1
     """As for local attention."""
 
@@ -129,9 +129,21 @@ class ParallelWindows(Section):
     positions; what stands behind the last whole window sees them all."""
 
     name: Literal["parallel_windows"] = "parallel_windows"
-    window: Counted
-    count: Counted
+    window: PositiveInt32
+    count: PositiveInt32
     """Windows; from position count · window on, everything before is seen."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "ParallelWindows":
+        if self.window * self.count >= 2**31:
+            most = (2**31 - 1) // self.window
+            raise impossible(
+                "model.attention.count",
+                self.count,
+                f"positions up to count · window, with model.attention.window={self.window}, must fit in 32 bits: at "
+                f"most {most} would do",
+            )
+        return self
 
 
 class MemoryAttention(Section):
@@ -139,10 +151,10 @@ class MemoryAttention(Section):
     (arXiv 2203.08913, with one softmax over both in place of a learned gate)."""
 
     name: Literal["memory"] = "memory"
-    window: Counted
+    window: PositiveInt32
     layer: Annotated[int, Field(ge=0)]
     """Which layer has the memory."""
-    neighbours: Counted = 32
+    neighbours: PositiveInt32 = 32
 
 
 Attention = FullAttention | LocalAttention | StridedAttention | SinkAttention | ParallelWindows | MemoryAttention

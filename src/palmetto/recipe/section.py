@@ -46,15 +46,15 @@ def _as(expected: Any, value: Any) -> Any:
 
 
 def _is_text(expected: Any) -> bool:
-    """Whether a type is text, with or without conditions, or None."""
+    """Returns whether a type is text: str, with or without conditions, alone or beside None."""
     return expected is str or (get_origin(expected) in _LAYERS and any(map(_is_text, get_args(expected))))
 
 
 Positive = Annotated[int, Field(ge=1)]
-Counted = Annotated[int, Field(ge=1, lt=2**31)]
-"""A count that devices keep in 32 bits."""
+PositiveInt32 = Annotated[int, Field(ge=1, lt=2**31)]
+"""A number that compiled programs hold in 32 bits."""
 Size = Annotated[int, Field(ge=1, le=2**24)]
-"""What is listed or divided in plans and messages: far beyond any model, and still done in an instant."""
+"""A number whose divisors messages list: the bound is far beyond any model, and its divisors are found at once."""
 NonNegative = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]

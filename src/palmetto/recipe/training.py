@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from palmetto.recipe.objectives import CausalObjective, Objective
-from palmetto.recipe.section import Coefficient, Counted, NonNegative, Positive, Rate, Section, Size, impossible
+from palmetto.recipe.section import Coefficient, NonNegative, Positive, PositiveInt32, Rate, Section, Size, impossible
 
 
 class Adafactor(Section):
@@ -98,7 +98,7 @@ class LossScale(Section):
     """
 
     initial: Annotated[int, Field(ge=1, le=2**30)] = 2**15
-    growth_interval: Counted = 2000
+    growth_interval: PositiveInt32 = 2000
 
     @model_validator(mode="after")
     def _check(self) -> "LossScale":
@@ -115,7 +115,7 @@ class Training(Section):
     steps: Positive
     batch_size: Annotated[dict[NonNegative, Size], Field(min_length=1)]
     """Sequences a step: a number, or a ramp {step from which: number}."""
-    micro_batch: Positive = 1
+    micro_batch: Size = 1
     """Sequences in a leaf of the gradient tree."""
     epochs: Positive = 1
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0

@@ -99,7 +99,7 @@ def _list(loader: _Loader, node: yaml.SequenceNode) -> list[Any]:
 
 
 def _scalar(loader: _Loader, node: yaml.ScalarNode) -> bool | int | float | None:
-    """What plain text stands for, or text that a tag says to be so."""
+    """Returns the value of plain text, or of text whose tag names a type."""
     kind, text = node.tag.removeprefix(_NAMES), loader.construct_scalar(node)
     if not re.fullmatch(_FORMS[kind][0], text):
         raise _refused(f"{text[:_LONGEST]!r} is not of the type {kind}", node.start_mark)

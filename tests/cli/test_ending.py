@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -75,6 +76,27 @@ def test_an_interrupt_anywhere_is_a_line(command: str) -> None:
 
 def test_an_interrupt_when_all_is_done_is_not_heard() -> None:
     assert fall("atexit.register(interrupt)") == (0, "")
+
+
+STOPPED = """
+import os, signal, sys
+from palmetto import stages
+from palmetto.cli import main, training
+
+def interrupt(*arguments):
+    os.kill(os.getpid(), signal.SIGINT)
+
+stages.check = stages.build_tokens = lambda *arguments: None
+stages.train = lambda *arguments: False
+stages.write_report = training.answer_summary = interrupt
+sys.argv[1:] = [{command!r}, "quickstart", "--run", {run!r}]
+main()
+"""
+
+
+@pytest.mark.parametrize("command", ["run", "train"])
+def test_a_second_interrupt_of_a_stopped_training_changes_nothing(command: str, tmp_path: Path) -> None:
+    assert ended(STOPPED.format(command=command, run=str(tmp_path / "run"))) == (0, "")
 
 
 def test_errors_of_the_system_name_the_file() -> None:

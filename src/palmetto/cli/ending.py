@@ -1,0 +1,78 @@
+"""How the command line ends: with a line and an exit code, whenever Ctrl-C comes and whatever fails."""
+
+import os
+import signal
+import sys
+import threading
+import traceback
+from types import FrameType
+from typing import NoReturn
+
+import typer
+
+from palmetto import signals, streams
+from palmetto.errors import RunStopped, UserError
+
+_INTERRUPTED = 130
+"""Typer's exit code for Ctrl-C, which is a shell's."""
+
+
+def run(app: typer.Typer) -> None:
+    """Runs the command line. Exit codes: 0 done, 1 ran and the answer is no, 2 bad input, 130 interrupted."""
+    streams.settle()
+    sys.unraisablehook = _end_if_interrupted
+    if signal.getsignal(signal.SIGINT) == signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupt)
+    try:
+        code = app(standalone_mode=False) or 0
+        if code != _INTERRUPTED:
+            signals.ignore_interrupts()
+            sys.exit(code)
+        line = "interrupted"
+    except RunStopped as error:
+        code, line = 1, str(error)
+    except UserError as error:
+        code, line = 2, str(error)
+    except typer.TyperException as error:
+        code, line = 2, error.format_message()
+    except OSError as error:
+        code, line = 2, f"{error.filename}: {error.strerror}" if error.filename else str(error)
+    except SystemExit:
+        raise
+    except KeyboardInterrupt:
+        code, line = _INTERRUPTED, "interrupted"
+    except BaseException:
+        traceback.print_exc()
+        code, line = 1, ""
+    _end(code, line)
+
+
+def _end(code: int, line: str) -> NoReturn:
+    """Ends this process with a last line, unless that is empty, and at once: threads that still write would add their
+    tracebacks to it, and JAX would wait for a cluster's other processes."""
+    signals.ignore_interrupts()
+    if line:
+        print(f"palmetto: {' '.join(line.split())}", file=sys.stderr, flush=True)
+    os._exit(code)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Raises KeyboardInterrupt, but not while a module is imported: its C++ would print it and fail in another way.
+
+    Then the signal comes again a moment later, to whoever hears it by then.
+    """
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            again = threading.Timer(0.05, os.kill, (os.getpid(), number))
+            again.daemon = True
+            again.start()
+            return
+        frame = frame.f_back
+    raise KeyboardInterrupt
+
+
+def _end_if_interrupted(unraisable: "sys.UnraisableHookArgs") -> None:
+    """Ends this process where Ctrl-C comes in a callback, out of which Python lets no error."""
+    if isinstance(unraisable.exc_value, KeyboardInterrupt):
+        _end(_INTERRUPTED, "interrupted")
+    sys.__unraisablehook__(unraisable)

@@ -1,0 +1,53 @@
+"""The commands that make no run: `palmetto plan` and `recipes`."""
+
+from typing import Annotated
+
+import typer
+
+from palmetto.cli.common import Json, Overrides, RecipeName, answer, say
+from palmetto.errors import RunStopped, UserError
+
+
+def plan(
+    recipe: RecipeName,
+    overrides: Overrides = None,
+    topology: Annotated[
+        str | None, typer.Option(help="Compile for these chips: v4:12x16x16, v6e:16x16, h100:64.")
+    ] = None,
+    slices: Annotated[int, typer.Option(help="So many slices (pods) of them.")] = 1,
+    search: Annotated[bool, typer.Option("--search", help="Try layouts, and show the best few.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Parameters, FLOPs, memory, tokens and schedule of a recipe; with --topology its step on chips not here."""
+    from palmetto import environment, recipes
+
+    resolved = recipes.load(recipe, overrides or ())
+    environment.prepare(resolved.training.threads)
+    if topology is None:
+        if slices != 1 or search:
+            raise UserError(f"{'--search' if search else f'--slices {slices}'}: needs --topology")
+        from palmetto import plan as planning
+
+        values = planning.plan(resolved)
+        answer(values, planning.describe(values), as_json)
+        return
+    from palmetto.planning import at_scale, describe
+    from palmetto.planning import topology as topologies
+
+    on = topologies.parse(topology, slices)
+    if search:
+        values = at_scale.search(resolved, on, say)
+        answer(values, describe.describe_search(values), as_json)
+        return
+    values = at_scale.plan(resolved, on, say)
+    answer(values, describe.describe(values), as_json)
+    if not values["fits"]:
+        raise RunStopped(describe.misfit(values))
+
+
+def list_recipes(as_json: Json = False) -> None:
+    """List the shipped recipes."""
+    from palmetto import recipes
+
+    names = recipes.names()
+    answer(names, "\n".join(f"{name:16}{recipes.describe(name)}" for name in names), as_json)
