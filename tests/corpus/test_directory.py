@@ -132,6 +132,16 @@ def test_sources_and_corpus_lie_apart(out: str, path: str, line: str, tmp_path: 
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize("path", ["~/web", "~/web/*", "~/**/*.json"])
+def test_home_is_expanded_before_it_is_looked_at(path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(tmp_path, "web/a.txt")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(UserError, match=r"web\.paths.*build it in a folder"):
+        apart.check(recipe(Path("/"), path), tmp_path / "web" / "out")
+    with pytest.raises(UserError, match=r"contamination\.evaluation.*build it in a"):
+        apart.check(recipe(tmp_path, "web", evaluation="~/eval"), tmp_path / "eval" / "out")
+
+
 @pytest.mark.parametrize(("out", "line"), [("eval/out", "would be built inside it"), ("eval", "lies inside")])
 def test_evaluation_sets_and_corpus_lie_apart(out: str, line: str, tmp_path: Path) -> None:
     fill(tmp_path, "eval/quiz.jsonl", "web/a.txt")

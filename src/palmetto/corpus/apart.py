@@ -22,9 +22,10 @@ def check(recipe: Build, directory: Path) -> None:
     out = Path(os.path.realpath(directory))
     for name, source in recipe.sources.items():
         for given in source.paths:
-            _check(f"corpus.build.sources.{name}.paths", given, recipe.root, out)
+            _check(f"corpus.build.sources.{name}.paths", os.path.expanduser(given), recipe.root, out)
     for given in recipe.contamination.evaluation if recipe.contamination else ():
-        _check_path("corpus.build.contamination.evaluation", Path(recipe.root or ".") / given, out)
+        path = Path(recipe.root or ".") / os.path.expanduser(given)
+        _check_path("corpus.build.contamination.evaluation", path, out)
 
 
 def check_files(files: Iterable[File], directory: Path) -> None:
