@@ -61,11 +61,13 @@ def _record(buffer: "_Buffer") -> Raw:
     size = head + int(length.group(1))
     if size > opening.RECORD_BYTES:
         return _long(buffer, size)
-    buffer.want(size + _SIGN)
+    goes_on = buffer.want(size + _SIGN)
     data = buffer.data[:size]
     if len(data) == size and not _holds_another(data, head):
         end = _breaks(buffer.data, size)
-        if buffer.data.startswith(_END, size) or _HEAD.match(buffer.data, end):
+        # The last record's line breaks are not always written.
+        is_last = not goes_on and end == len(buffer.data)
+        if is_last or buffer.data.startswith(_END, size) or _HEAD.match(buffer.data, end):
             buffer.skip(end)
             return Raw(data, size)
     return _no_record(buffer, f"it does not end where its Content-Length says, after {size - head:,} bytes")
