@@ -30,7 +30,7 @@ def record(values: Any, name: str, file: File, source: Source, shelf: Shelf | No
     Of code, `path` says the language and, with `repo`, where it is from; `license` under which licence it is.
     """
     if not isinstance(values, Mapping):
-        return Problem(file.source, name, f"a JSON {type(values).__name__}, expected an object")
+        return Problem(file.source, name, f"a JSON {type(values).__name__}, expected an object", len(str(values)))
     wanted = [field for field in source.text if field in values]
     if not wanted:
         fields = ", ".join(map(repr, list(values)[:_SHOWN])) or "none"

@@ -96,4 +96,4 @@ def read_array(stream: Opened, file: File, source: Source) -> Iterator[Item]:
                     yield record(value, name, file, source)
                 del value
         except encoding.Undecodable as error:
-            yield Problem(file.source, f"{file.name}:{number + 1}", f"not JSON ({error})")
+            yield Problem(file.source, f"{file.name}:{number + 1}", f"not JSON ({error})", error.size)
