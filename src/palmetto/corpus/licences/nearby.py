@@ -10,7 +10,7 @@ from pathlib import Path
 from palmetto.corpus import encoding
 from palmetto.corpus.licences.files import FOLDERS, Said, place, says
 from palmetto.corpus.licences.repository import decided
-from palmetto.corpus.listing import CHANGED, Listing, file_system
+from palmetto.corpus.listing import CHANGED, Listing, file_system, irregular
 from palmetto.corpus.opening import opened
 
 Around = tuple[tuple[str, tuple[str, ...]], ...]
@@ -167,6 +167,8 @@ def _text(path: str) -> str:
 
 
 def _read(path: str) -> str:
+    if "://" not in path and irregular(path):
+        return ""
     try:
         with opened(path) as stream:
             return encoding.decode(stream.file.read(_CHARACTERS))
