@@ -132,8 +132,11 @@ def _contamination(sheet: Sheet) -> str:
 
 
 def _not_read(sheet: Sheet) -> str:
-    rows = [("", [escape(p["source"]), escape(p["name"]), escape(p["reason"])]) for p in sheet.not_read]
-    head = [("Source", ""), ("File or record", ""), ("Why", "")]
+    rows = [
+        ("", [escape(p["source"]), escape(p["name"]), escape(p["reason"]), f"{p.get('size', 0):,}"])
+        for p in sheet.not_read
+    ]
+    head = [("Source", ""), ("File or record", ""), ("Why", ""), ("Bytes", "number")]
     return f"<section><h2>Not read</h2>{_first_rows(head, rows)}</section>" if rows else ""
 
 
