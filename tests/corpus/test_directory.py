@@ -64,8 +64,16 @@ def test_new_empty_and_barely_begun_folders_are_taken(tmp_path: Path) -> None:
 
 def old_corpus(folder: Path) -> Path:
     """A corpus as builds made them that kept no list, and files of the user's beside theirs."""
-    fill(folder, f"stages/filters-{HEX}/done.json", f"stages/vocabulary-{HEX}.model", "stages/filters-mine/x",
-         "vocabulary.model", "datasheet.html", "contamination/mine.jsonl", "notes.txt")  # fmt: skip
+    fill(
+        folder,
+        f"stages/filters-{HEX}/done.json",
+        f"stages/vocabulary-{HEX}.model",
+        "stages/filters-mine/x",
+        "vocabulary.model",
+        "datasheet.html",
+        "contamination/mine.jsonl",
+        "notes.txt",
+    )
     tables.write(folder / "documents" / "web" / "0.parquet", pa.table({"text": ["a"]}), digest="d")
     mark = {"id": "1", "contaminated": True, "shares": {}, "contaminated_before": True, "shares_before": {}}
     (folder / "contamination" / "quiz.jsonl").write_text(json.dumps(mark) + "\n")
@@ -87,10 +95,14 @@ def test_a_corpus_without_a_list_is_known_by_its_content(killed: bool, tmp_path:
     directory.check(tmp_path)
     directory.enter(tmp_path)
     assert made.listed(tmp_path / "stages") == {
-        f"stages/filters-{HEX}/", f"stages/vocabulary-{HEX}.model", "vocabulary.model", "datasheet.html",
-        "contamination/quiz.jsonl", "documents/web/0.parquet",
+        f"stages/filters-{HEX}/",
+        f"stages/vocabulary-{HEX}.model",
+        "vocabulary.model",
+        "datasheet.html",
+        "contamination/quiz.jsonl",
+        "documents/web/0.parquet",
         f"stages/extraction-{HEX}/" if killed else "manifest.json",
-    }  # fmt: skip
+    }
 
 
 def test_a_stranger_among_the_documents_is_refused(tmp_path: Path) -> None:

@@ -12,8 +12,16 @@ from palmetto.corpus.finding import File, is_pattern
 from palmetto.errors import UserError
 from palmetto.recipe.corpus import Build
 
-_MADE = (MANIFEST, VOCABULARY, *SHEETS, f"{DOCUMENTS}/source/000000-0000.parquet", f"{MARKS}/set.jsonl",
-         f"{STAGES}/stage/done.json", f"{STAGES}/stage/file.npy", f"{STAGES}/stage/file.arrow")  # fmt: skip
+_MADE = (
+    MANIFEST,
+    VOCABULARY,
+    *SHEETS,
+    f"{DOCUMENTS}/source/000000-0000.parquet",
+    f"{MARKS}/set.jsonl",
+    f"{STAGES}/stage/done.json",
+    f"{STAGES}/stage/file.npy",
+    f"{STAGES}/stage/file.arrow",
+)
 """Names like those of all that a build makes."""
 
 
@@ -49,8 +57,10 @@ def _check(key: str, given: str, root: str | None, out: Path) -> None:
     pattern = PurePath(os.path.normpath(Path(os.path.realpath(base)) / given)).parts
     for path in (folder for name in _MADE for folder in ((out / name), *(out / name).parents)):
         if _matches(pattern, path.parts):
-            raise UserError(f"{key}: {given}: would match {path}, which this build makes; build it in a folder that "
-                            "the pattern does not reach")  # fmt: skip
+            raise UserError(
+                f"{key}: {given}: would match {path}, which this build makes; build it in a folder that "
+                "the pattern does not reach"
+            )
 
 
 def _check_path(key: str, path: Path, out: Path) -> None:
@@ -58,8 +68,10 @@ def _check_path(key: str, path: Path, out: Path) -> None:
     if real.is_relative_to(out):
         raise _inside(key, path, out)
     if out.is_relative_to(real):
-        raise UserError(f"{key}: {path}: the corpus would be built inside it, in {out}, and read by the next build; "
-                        "build it in a folder outside")  # fmt: skip
+        raise UserError(
+            f"{key}: {path}: the corpus would be built inside it, in {out}, and read by the next build; "
+            "build it in a folder outside"
+        )
 
 
 def _inside(key: str, path: Path, out: Path) -> UserError:

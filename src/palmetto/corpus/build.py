@@ -131,8 +131,10 @@ class _Building:
             made.make_way(self.work, "alphabet", folder)
             write_json(found, {"size": self.tokenizer.least(self._sample("alphabet", folder))})
         if (least := read_json(found)["size"]) > self.tokenizer.size:
-            self.say(f"tokens.vocabulary_size={self.tokenizer.size}: likely too small: the characters of what was read "
-                     f"take {least}; stop here and set it to that, unless later stages drop such text")  # fmt: skip
+            self.say(
+                f"tokens.vocabulary_size={self.tokenizer.size}: likely too small: the characters of what was read "
+                f"take {least}; stop here and set it to that, unless later stages drop such text"
+            )
 
     def _sampled(self) -> str:
         """A digest of what a sample is drawn from, and how."""
@@ -172,8 +174,10 @@ class _Building:
         parts = read_json(self.done["mixture"].folder / PARTS)
         if scarce := parts["limited_by"]:
             budget, whole = sum(parts["wanted"].values()), sum(parts["available"].values())
-            self.say(f"mixture: {scarce} is scarcest for its weight: with all its {parts['available'][scarce]:,} "
-                     f"tokens the mixture has {budget:,} of the {whole:,} left, {budget / whole:.1%}")  # fmt: skip
+            self.say(
+                f"mixture: {scarce} is scarcest for its weight: with all its {parts['available'][scarce]:,} "
+                f"tokens the mixture has {budget:,} of the {whole:,} left, {budget / whole:.1%}"
+            )
         for name, wanted in parts["wanted"].items():
             if name not in self.done["mixture"].counts.after:
                 self.say(f"mixture: none of {name}: no document fits into its part of {wanted:,} tokens")

@@ -48,9 +48,11 @@ class Counts:
 
         dropped = {source: pairs(reasons) for source, reasons in values["dropped"].items()}
         counts = cls(pairs(values["before"]), pairs(values["after"]), dropped)
-        counts.cut = _missing(counts) if "cut" not in values else {
-            source: (cut[0], cut[1], cut[2]) for source, cut in values["cut"].items()
-        }  # fmt: skip
+        counts.cut = (
+            _missing(counts)
+            if "cut" not in values
+            else {source: (cut[0], cut[1], cut[2]) for source, cut in values["cut"].items()}
+        )
         return counts
 
     @classmethod

@@ -32,8 +32,10 @@ def check(directory: Path) -> None:
     others = sorted(path.name for path in directory.iterdir() if not _is_trace(path))
     if others and not _is_corpus(directory):
         more = f" and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
-        raise UserError(f"{directory}: neither empty nor a corpus: {', '.join(others[:_SHOWN])}{more} in it; "
-                        "give a new or empty folder")  # fmt: skip
+        raise UserError(
+            f"{directory}: neither empty nor a corpus: {', '.join(others[:_SHOWN])}{more} in it; "
+            "give a new or empty folder"
+        )
 
 
 def enter(directory: Path) -> None:
@@ -48,8 +50,9 @@ def enter(directory: Path) -> None:
     for path in sorted((directory / DOCUMENTS).rglob("*")):
         is_ours = path.is_dir() or path.name.startswith(".") or path.relative_to(directory).as_posix() in known
         if not is_ours:
-            raise UserError(f"{path}: no build has made this, and a run would read it as part of the corpus; "
-                            "move it away")  # fmt: skip
+            raise UserError(
+                f"{path}: no build has made this, and a run would read it as part of the corpus; move it away"
+            )
 
 
 def manifest_of(directory: Path) -> dict[str, Any] | None:

@@ -40,11 +40,13 @@ def parts(available: dict[str, int], weights: dict[str, float], budget: int | No
     if budget is None and short == "refuse":
         budget = largest
         if largest < LEAST * (whole := sum(available.values())):
-            raise UserError(f"corpus.build.sources.{scarcest}: for want of it the mixture would have {largest:,} of "
-                            f"the {whole:,} tokens that are left: it has {available[scarcest]:,}, and its part is "
-                            f"{shares[scarcest]:.1%}; give it more text or less weight, take what it has "
-                            "(corpus.build.mixture.short=redistribute), or ask for so little "
-                            f"(corpus.build.mixture.tokens={largest})")  # fmt: skip
+            raise UserError(
+                f"corpus.build.sources.{scarcest}: for want of it the mixture would have {largest:,} of "
+                f"the {whole:,} tokens that are left: it has {available[scarcest]:,}, and its part is "
+                f"{shares[scarcest]:.1%}; give it more text or less weight, take what it has "
+                "(corpus.build.mixture.short=redistribute), or ask for so little "
+                f"(corpus.build.mixture.tokens={largest})"
+            )
     if budget is None:
         budget = sum(available.values())
     if short == "refuse":
@@ -54,8 +56,10 @@ def parts(available: dict[str, int], weights: dict[str, float], budget: int | No
                             "or corpus.build.mixture.short=redistribute")  # fmt: skip
         exact = {name: budget * share for name, share in shares.items()}
         # In the largest, what lacks no whole token is not cut for the rounding.
-        return {name: available[name] if budget == largest and available[name] - part < 1 else int(part)
-                for name, part in exact.items()}  # fmt: skip
+        return {
+            name: available[name] if budget == largest and available[name] - part < 1 else int(part)
+            for name, part in exact.items()
+        }
     if budget > (whole := sum(available.values())):
         raise UserError(f"corpus.build.mixture.tokens={budget}: all sources together have {whole:,} tokens; "
                         f"{whole} would do")  # fmt: skip

@@ -95,8 +95,10 @@ class Opened:
         while piece := self.file.read(_CHUNK):
             length += len(piece)
             if is_record and self._stream and length > max(RECORD_BYTES, RATIO * self._stream.taken):
-                raise TooLong(f"{self._stream.taken:,} compressed bytes give more than {length:,}, as those of a "
-                              "decompression bomb do; if it is text, decompress it")  # fmt: skip
+                raise TooLong(
+                    f"{self._stream.taken:,} compressed bytes give more than {length:,}, as those of a "
+                    "decompression bomb do; if it is text, decompress it"
+                )
             yield piece
 
 

@@ -134,8 +134,11 @@ class Build(Section):
         stated = {source.language for source in self.sources.values()}
         for name, source in self.sources.items():
             if source.kind != "code" and source.language is not None and source.language not in CODES:
-                raise impossible(f"corpus.build.sources.{name}.language", source.language, _NO_LANGUAGE
-                                 + nearest(source.language, CODES))  # fmt: skip
+                raise impossible(
+                    f"corpus.build.sources.{name}.language",
+                    source.language,
+                    _NO_LANGUAGE + nearest(source.language, CODES),
+                )
         for language in self.languages or ():
             if language not in CODES and language not in stated:
                 raise impossible("corpus.build.languages", language, _NO_LANGUAGE + nearest(language, CODES))

@@ -195,8 +195,9 @@ def _parquet_records(data: bytes, path: Path) -> Iterable[Any]:
         table = parquet.read_table(io.BytesIO(data))
         names = table.column_names
         if several := [name for name in names if names.count(name) > 1]:
-            raise UserError(f"{path}: {names.count(several[0])} columns are named `{several[0]}`; rename those that "
-                            "are not meant")  # fmt: skip
+            raise UserError(
+                f"{path}: {names.count(several[0])} columns are named `{several[0]}`; rename those that are not meant"
+            )
         return table.to_pylist()
     except pyarrow.ArrowException as error:
         raise UserError(f"{path}: damaged or not parquet ({str(error).splitlines()[0]})") from None
