@@ -157,14 +157,15 @@ class _Building:
         """A vocabulary trained on sources in their shares, by bytes, since tokens are what it makes."""
         digest, identity = self._sampled(), self.tokenizer.identity
         path = self.work / f"vocabulary-{digest[:16]}.model"
+        folder = self.work / f"sample-{digest[:16]}"
         if not path.exists():
             made.claim(self.work, [f"{directory.STAGES}/{path.name}"])
-            folder = self.work / f"sample-{digest[:16]}"
             made.make_way(self.work, "sample", folder)
             texts = self._sample("sample", folder)
             self.say(f"vocabulary: {', '.join(str(value) for value in identity.values())}")
             self.tokenizer.train(texts, path)
-            made.remove(self.work, [f"{directory.STAGES}/{folder.name}/"])
+        # Also of a build that was killed in between.
+        made.remove(self.work, [f"{directory.STAGES}/{folder.name}/"])
         return path
 
     def mix(self) -> None:
