@@ -127,7 +127,7 @@ class Mixture:
                 raise UserError(f"corpus.build.sources.{name}: nothing of it is left; leave it out, or loosen what "
                                 "dropped it (the lines above)")  # fmt: skip
         wanted = parts(available, dict(self.weights), self.budget, self.short)
-        limited = self.budget is None and self.short == "refuse"
+        limited = self.budget is None and self.short == "refuse" and sum(wanted.values()) < sum(available.values())
         taken = _taken(view, engine, sums, wanted)
         write_json(
             path,
