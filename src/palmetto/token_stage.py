@@ -90,8 +90,8 @@ def _are_whole(run: RunDirectory, digest: stamps.Digest) -> bool:
 
 
 def _has_its_corpus(run: RunDirectory, recipe: Recipe, source: str) -> bool:
-    """Whether the corpus is there that the run was begun with, as far as its stamp tells. It is not built again then:
-    sources that have changed since, or another version's rules, would put another in its place."""
+    """Returns whether the corpus is there that the run was begun with, as far as its stamp tells. It is not built again
+    then: sources that have changed since, or another version's rules, would put another in its place."""
     folder = Path(source)
     needed = (folder / documents.MANIFEST, folder / documents.VOCABULARY, folder / documents.DOCUMENTS)
     if not all(path.exists() for path in needed):

@@ -1,4 +1,4 @@
-"""What a build reads and what it writes lie apart: else a second build would read what the first has made."""
+"""Keeps the paths that a build reads apart from its directory: else a second build would read what the first made."""
 
 import fnmatch
 import glob
@@ -37,7 +37,7 @@ def check(recipe: Build, directory: Path) -> None:
 
 
 def check_files(files: Iterable[File], directory: Path) -> None:
-    """The same of files that were found, by way of links too."""
+    """UserError where a file that was found lies inside the directory, by way of links too."""
     out = Path(os.path.realpath(directory))
     for file in files:
         if "://" not in file.path and (path := Path(os.path.realpath(file.path))).is_relative_to(out):
@@ -79,7 +79,7 @@ def _inside(key: str, path: Path, out: Path) -> UserError:
 
 
 def _matches(pattern: Sequence[str], parts: Sequence[str]) -> bool:
-    """Whether glob's pattern, as its parts, stands for a path; ``**`` is any number of folders that are not hidden."""
+    """Returns whether glob's pattern, as its parts, stands for a path; ``**`` is any folders that are not hidden."""
     if not pattern or not parts:
         return not parts and all(part == "**" for part in pattern)
     hidden = parts[0].startswith(".")

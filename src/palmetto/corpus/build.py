@@ -205,7 +205,7 @@ class _Building:
         return values
 
     def _whole(self, manifest: dict[str, Any], marks: Iterable[str]) -> bool:
-        """Whether all that the manifest tells of is there."""
+        """Returns whether all files that the manifest names are there."""
         names = [*marks, VOCABULARY, *(each["file"] for each in manifest["files"])]
         return all((self.out / name).exists() for name in names)
 
@@ -240,7 +240,7 @@ class _Building:
         }
 
     def _contamination(self) -> dict[str, Any]:
-        """How many examples of each evaluation set are contaminated."""
+        """Returns how many examples of each evaluation set are contaminated."""
         if "contamination" not in self.done:
             return {}
         summary: dict[str, Any] = read_json(self.done["contamination"].folder / contamination.SUMMARY)

@@ -1,4 +1,4 @@
-"""What a stage did: documents and bytes in and out, why some went, and what was cut within those that stay."""
+"""Counts of a stage: documents and bytes in and out, by reason of dropping, and bytes cut within those that stay."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field

@@ -56,9 +56,9 @@ class Problem:
     size: int = field(default=0, compare=False)
     """Bytes that are lost with it: of a record, decompressed; of a file, as they lie there."""
     is_file: bool = field(default=False, compare=False)
-    """Whether it is of a file as such or of a folder, not of one record."""
+    """True of a file as such or of a folder, False of one record."""
     may_pass: bool = field(default=False, compare=False)
-    """Whether the same bytes may be readable at another time: a file that is missing, a network that fails."""
+    """True where the same bytes may be readable at another time: a file that is missing, a network that fails."""
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,7 @@ def _within_ours(given: str, name: str, path: str, listed: dict[str, list[str]])
 
 
 def is_pattern(given: str) -> bool:
-    """Whether a path that does not exist as it stands is a pattern."""
+    """Returns whether a path that does not exist as it stands is a pattern."""
     return _PATTERN.search(given) is not None
 
 

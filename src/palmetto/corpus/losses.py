@@ -1,4 +1,4 @@
-"""What of the sources could not be read: told, and judged by `corpus.build.failures`."""
+"""The losses of a source: told, and judged by `corpus.build.failures`."""
 
 from collections import Counter
 
@@ -53,7 +53,7 @@ def check(build: Build, found: dict[str, Found], counts: Counts, problems: list[
 
 
 def _losses(found: Found, came: Pair, failed: list[Problem]) -> list[_Loss]:
-    """What of a source could not be read, in documents, in files, in bytes of files and in bytes of records."""
+    """Returns the losses of a source in documents, in files, in bytes of files and in bytes of records."""
     sizes = {file.name: file.size or 0 for file in found.files}
     of_files = [problem for problem in failed if problem.is_file]
     in_records = sum(problem.size for problem in failed if not problem.is_file)

@@ -157,7 +157,7 @@ class _Sums(NamedTuple):
 
 
 class _Buckets(NamedTuple):
-    """The same of one shard: the buckets that it has documents of."""
+    """Tokens and documents of one shard, by those buckets that it has documents of."""
 
     buckets: Ranks
     tokens: npt.NDArray[np.int64]
@@ -207,7 +207,7 @@ def _within(view: View, ranges: dict[str, tuple[int, int]], shard: str) -> _Rank
 
 
 def _taken(view: View, engine: Engine, sums: dict[str, _Sums], wanted: dict[str, int]) -> dict[str, _Taken]:
-    """What of each source is within what is wanted of it."""
+    """Returns the documents of each source that fit into the tokens wanted of it."""
     ranges, rooms = {}, {}
     for name, of_source in sums.items():
         before = np.concatenate([[0], np.cumsum(of_source.tokens)])

@@ -106,7 +106,7 @@ def _join(folder: str, name: str) -> str:
 
 
 def _in_folder(folder: str) -> _Entries:
-    """What is of interest in a folder; nothing where it may not be looked into."""
+    """Returns the entries of a folder that may speak of licences; none where it may not be looked into."""
     found: _Entries = {}
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:

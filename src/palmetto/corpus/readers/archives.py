@@ -18,7 +18,7 @@ _END = b"\r\n\r\n"
 CUT_SHORT = "cut short"
 """Why the last record is not whole."""
 NO_RECORD = "no WARC record"
-"""What bytes between records are."""
+"""The problem of bytes between records."""
 _HEAD_BYTES = 1 << 16
 """The longest head of a record, and what is kept of one that is too long."""
 _SIGN = 64
@@ -34,7 +34,7 @@ class Raw(NamedTuple):
     size: int
     problem: str | None = None
     is_long: bool = False
-    """Whether the problem is its length alone."""
+    """True where the problem is its length alone."""
 
 
 def split(file: IO[bytes], resumed: bool) -> Iterator[Raw]:
@@ -74,12 +74,12 @@ def _record(buffer: "_Buffer") -> Raw:
 
 
 def _breaks(data: bytes, start: int) -> int:
-    """Where the line breaks end that begin there."""
+    """Returns the end of the line breaks that begin there."""
     return _LINE_BREAKS.match(data, start).end()  # type: ignore[union-attr]
 
 
 def _holds_another(data: bytes, head: int) -> bool:
-    """Whether a record's length has swallowed the next: unless the response in it is, by its own length, as long."""
+    """Returns whether a record's length has swallowed the next: not if the response in it states the same length."""
     if b"\nWARC/" not in data or not _NEXT.search(data, head):
         return False
     inner = _EMPTY_LINE.search(data, head)
@@ -111,7 +111,7 @@ class _Buffer:
         self.data = b""
 
     def want(self, size: int) -> bool:
-        """Whether there are so many bytes; then `data` has them."""
+        """Returns whether there are so many bytes; then `data` has them."""
         parts, length = [self.data], len(self.data)
         while length < size and (more := self._file.read(max(size - length, _CHUNK))):
             parts.append(more)
@@ -124,7 +124,7 @@ class _Buffer:
         self.data = self.data[size:]
 
     def find_empty_line(self) -> int:
-        """Where the head ends that `data` begins with; 0 if it does not end."""
+        """Returns the end of the head that `data` begins with; 0 if it does not end."""
         found = _EMPTY_LINE.search(self.data)
         if found is None:
             self.want(_HEAD_BYTES)

@@ -99,7 +99,7 @@ def _string(value: Any) -> str | None:
 
 
 def _licence(values: Mapping[str, Any]) -> str | None:
-    """What a record states: a name, names that all hold, or GitHub's object; in the record or in what describes it."""
+    """Returns the licence that a record states: a name, names that all hold, or GitHub's object; in it or within."""
     inner = [values[field] for field in _NESTED if isinstance(values.get(field), Mapping)]
     for described in (values, *inner):
         for field in _LICENCES:

@@ -19,7 +19,7 @@ _ESCAPED_BYTE = re.compile("[\udc80-\udcff]")
 
 
 class Broken(NamedTuple):
-    """What is no value: why, and its bytes."""
+    """Text that is no value: why, and its bytes."""
 
     reason: str
     size: int
