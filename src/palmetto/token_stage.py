@@ -61,9 +61,9 @@ def build_tokens(run: RunDirectory, recipe: Recipe, say: Say, *, thorough: bool 
     source, made = recipe.corpus.source, None
     if source is None and recipe.corpus.build is not None:
         source = str(run.path / "corpus")
-        if not (run.begun and _are_whole(run, digest)):
+        made = Path(source) / documents.VOCABULARY
+        if not (run.begun and (_are_whole(run, digest) or _has_its_corpus(run, recipe, source))):
             corpora.build(recipe, Path(source), say)
-            made = Path(source) / documents.VOCABULARY
     if source is None:
         raise UserError(f"{recipe.name} names no text: give --source PATH, or corpus.source in the recipe")
     if run.begun and source != documents.PYTHON and not Path(source).exists():  # then the tokens do without
@@ -98,6 +98,17 @@ def _is_suspected(run: RunDirectory) -> bool:
 
 def _are_whole(run: RunDirectory, digest: stamps.Digest) -> bool:
     return stamps.is_whole(run, "vocabulary") and stamps.is_whole(run, "tokens", digest)
+
+
+def _has_its_corpus(run: RunDirectory, recipe: Recipe, source: str) -> bool:
+    """Returns whether the corpus is there that the run was begun with, as far as its stamp tells. It is not built again
+    then: sources that have changed since, or another version's rules, would put another in its place."""
+    folder = Path(source)
+    needed = (folder / documents.MANIFEST, folder / documents.VOCABULARY, folder / documents.DOCUMENTS)
+    if not all(path.exists() for path in needed):
+        return False
+    text = _Text(source, documents.fingerprint(source), recipe, None)
+    return stamps.made_from(run, "tokens", text.store_inputs) is not False
 
 
 def _make(run: RunDirectory, text: _Text, say: Say) -> None:

@@ -31,11 +31,13 @@ training: {{steps: 1, batch_size: 4}}
         (["corpus.build.languages=[en,kr,xx]"], r"corpus\.build\.languages=xx: no language; expected a code"),
         (["corpus.build.sources.web.language=eng"], r"sources\.web\.language=eng: no language"),
         (["corpus.build.filters.bad_words=none.txt"], r"filters\.bad_words: .*none\.txt: cannot be read"),
-        (["corpus.build.quality.classifier=none.npz", "corpus.build.sources.web.quality=true"],
-         r"none\.npz: no such file; `palmetto corpus quality train`"),
+        (
+            ["corpus.build.quality.classifier=none.npz", "corpus.build.sources.web.quality=true"],
+            r"none\.npz: no such file; `palmetto corpus quality train`",
+        ),
         (["corpus.build.sources.web.kind=code"], r"extra"),
     ],
-)  # fmt: skip
+)
 def test_what_a_late_stage_would_miss_is_found_first(
     overrides: list[str], line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

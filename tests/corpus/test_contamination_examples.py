@@ -2,13 +2,14 @@
 
 import gzip
 import json
+import os
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from palmetto.corpus.contamination import Example, find_sets, read_examples
+from palmetto.corpus.contamination import Example, find_sets, other_files, read_examples
 from palmetto.errors import UserError
 
 RECORD = {"question": "What is it?", "choices": {"label": ["A", "B"], "text": ["a cat", "a dog"]}, "answerKey": "A"}
@@ -117,3 +118,28 @@ def test_the_papers_sets(shared_data: Path) -> None:
         assert example.question or example.prompt, example
     assert number["eval/gsm8k/train_first1000"] == 1000
     assert number["eval/mmlu/dev/virology_dev"] == 5
+
+
+def test_links_are_followed_and_other_files_named(tmp_path: Path) -> None:
+    for name in ("elsewhere/quiz.jsonl", "sets/a.jsonl", "sets/notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text('{"question": "Who?"}')
+    (tmp_path / "sets" / "more").symlink_to("../elsewhere")
+    (tmp_path / "sets" / "more" / "again").symlink_to("../sets")
+    (tmp_path / "sets" / "README").symlink_to("nowhere")
+    assert list(find_sets(tmp_path / "sets")) == ["sets/a", "sets/more/quiz"]
+    assert other_files(tmp_path / "sets") == ["sets/README", "sets/notes.txt"]
+
+
+def test_a_set_that_cannot_be_read_is_not_left_out(tmp_path: Path) -> None:
+    folder = tmp_path / "sets"
+    folder.mkdir()
+    (folder / "a.jsonl").write_text('{"question": "Who?"}')
+    (folder / "b.jsonl").symlink_to("nowhere")
+    with pytest.raises(UserError, match=r"b\.jsonl: a link to nothing; mend it or take it away"):
+        find_sets(folder)
+    (folder / "b.jsonl").unlink()
+    os.mkfifo(folder / "b.jsonl")
+    for path in (folder, folder / "b.jsonl"):
+        with pytest.raises(UserError, match=r"b\.jsonl: a pipe, not a regular file"):
+            find_sets(path)

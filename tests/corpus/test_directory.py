@@ -64,8 +64,16 @@ def test_new_empty_and_barely_begun_folders_are_taken(tmp_path: Path) -> None:
 
 def old_corpus(folder: Path) -> Path:
     """A corpus as builds made them that kept no list, and files of the user's beside theirs."""
-    fill(folder, f"stages/filters-{HEX}/done.json", f"stages/vocabulary-{HEX}.model", "stages/filters-mine/x",
-         "vocabulary.model", "datasheet.html", "contamination/mine.jsonl", "notes.txt")  # fmt: skip
+    fill(
+        folder,
+        f"stages/filters-{HEX}/done.json",
+        f"stages/vocabulary-{HEX}.model",
+        "stages/filters-mine/x",
+        "vocabulary.model",
+        "datasheet.html",
+        "contamination/mine.jsonl",
+        "notes.txt",
+    )
     tables.write(folder / "documents" / "web" / "0.parquet", pa.table({"text": ["a"]}), digest="d")
     mark = {"id": "1", "contaminated": True, "shares": {}, "contaminated_before": True, "shares_before": {}}
     (folder / "contamination" / "quiz.jsonl").write_text(json.dumps(mark) + "\n")
@@ -87,10 +95,14 @@ def test_a_corpus_without_a_list_is_known_by_its_content(killed: bool, tmp_path:
     directory.check(tmp_path)
     directory.enter(tmp_path)
     assert made.listed(tmp_path / "stages") == {
-        f"stages/filters-{HEX}/", f"stages/vocabulary-{HEX}.model", "vocabulary.model", "datasheet.html",
-        "contamination/quiz.jsonl", "documents/web/0.parquet",
+        f"stages/filters-{HEX}/",
+        f"stages/vocabulary-{HEX}.model",
+        "vocabulary.model",
+        "datasheet.html",
+        "contamination/quiz.jsonl",
+        "documents/web/0.parquet",
         f"stages/extraction-{HEX}/" if killed else "manifest.json",
-    }  # fmt: skip
+    }
 
 
 def test_a_stranger_among_the_documents_is_refused(tmp_path: Path) -> None:
@@ -130,6 +142,16 @@ def test_sources_and_corpus_lie_apart(out: str, path: str, line: str, tmp_path: 
     with pytest.raises(UserError, match=rf"corpus\.build\.sources\.web\.paths.*{line}.*build it in a") as refused:
         apart.check(build, tmp_path / out)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("path", ["~/web", "~/web/*", "~/**/*.json"])
+def test_home_is_expanded_before_it_is_looked_at(path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(tmp_path, "web/a.txt")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(UserError, match=r"web\.paths.*build it in a folder"):
+        apart.check(recipe(Path("/"), path), tmp_path / "web" / "out")
+    with pytest.raises(UserError, match=r"contamination\.evaluation.*build it in a"):
+        apart.check(recipe(tmp_path, "web", evaluation="~/eval"), tmp_path / "eval" / "out")
 
 
 @pytest.mark.parametrize(("out", "line"), [("eval/out", "would be built inside it"), ("eval", "lies inside")])

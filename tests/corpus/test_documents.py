@@ -195,8 +195,10 @@ def test_a_source_of_one_line_is_several_documents(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("one two three four")
     assert texts(tmp_path) == ["one two three four"]
     assert list(documents.read(str(tmp_path), 9)) == [
-        Document("one two ", "a.txt#1"), Document("three ", "a.txt#2"), Document("four", "a.txt#3")
-    ]  # fmt: skip
+        Document("one two ", "a.txt#1"),
+        Document("three ", "a.txt#2"),
+        Document("four", "a.txt#3"),
+    ]
     # Beside other text a long line stays whole, as it always has.
     (tmp_path / "b.txt").write_text("more")
     assert list(documents.read(str(tmp_path), 9)) == [

@@ -250,7 +250,9 @@ def test_what_we_made_within_a_source_is_passed_over(tmp_path: Path, make: Make)
     }
     assert "s/deep/runs/x: the directory of a run" in refusal(tmp_path, "s/deep/runs/x")
     # Of what a corpus holds its documents may be named.
-    assert names(find(source("s/c/documents"), str(tmp_path), "web")) == ["s/c/documents/b.txt"]
+    for path in ("s/c/documents", "s/c/documents/*.txt", f"{tmp_path}/s/c/documents/**/*.txt"):
+        assert [file.name[-15:] for file in find(source(path), str(tmp_path), "web").files] == ["documents/b.txt"]
+    assert "s/c/documents/b.txt (in the directory of a corpus)" in refusal(tmp_path, "s/c/**/*.txt")
 
 
 def test_what_we_made_at_an_address_is_passed_over(memory: fsspec.AbstractFileSystem, tmp_path: Path) -> None:

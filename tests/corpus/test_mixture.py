@@ -160,6 +160,8 @@ def test_a_collapse_names_its_source_and_what_would_do(tmp_path: Path) -> None:
     documents = view(tmp_path, {"web": [10] * 30, "code": [10]}, 10)
     taken(Mixture((("web", 9.0), ("code", 1.0)), None, "refuse"), documents, tmp_path / "notes")
     assert json.loads((tmp_path / "notes" / "parts.json").read_text())["limited_by"] == "code"
+    taken(Mixture((("web", 3.0), ("code", 0.1)), None, "refuse"), documents, tmp_path / "all")
+    assert json.loads((tmp_path / "all" / "parts.json").read_text())["limited_by"] is None
 
 
 def test_an_empty_source_is_named(tmp_path: Path) -> None:

@@ -128,8 +128,7 @@ def test_code_with_scattered_edits_is_found(evenly: bool, least: float, tmp_path
     for number, text in enumerate(texts):
         documents[f"a{number}"] = ("code", text)
         documents[f"b{number}"] = ("code", scattered(text, 0.095, random, evenly=evenly))
-    alike = [n for n, text in enumerate(texts)
-             if Levenshtein.normalized_similarity(text, documents[f"b{n}"][1]) >= 0.9]  # fmt: skip
+    alike = [n for n, text in enumerate(texts) if Levenshtein.normalized_similarity(text, documents[f"b{n}"][1]) >= 0.9]
     notes = notes_of(CODE_ALONE, make_view(tmp_path / "texts", [documents]), tmp_path)
     found = [n for n in alike if {notes[f"a{n}"]["dropped"], notes[f"b{n}"]["dropped"]} == {None, "near duplicate"}]
     assert len(alike) == len(texts)

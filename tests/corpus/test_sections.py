@@ -36,6 +36,11 @@ def test_short_enough_and_at_paragraphs() -> None:
     assert all(section.endswith(b"\n\n") for section in cut)
 
 
+def test_equal_lines_are_halved_not_cut_off_one_by_one() -> None:
+    cut = list(sections(b"0\n" * 8192, 1024))
+    assert all(512 <= len(section) <= 1024 for section in cut)
+
+
 def test_copies_with_another_beginning_share_their_sections() -> None:
     text = book(1, 2000)
     one, other = ({*sections((head + text).encode(), 16384)} for head in ("", book(2, 11)))

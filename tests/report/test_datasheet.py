@@ -26,7 +26,7 @@ def manifest(**changes: Any) -> dict[str, Any]:
              "dropped": {"web": {"<b>too few words</b>": [5, 5600]}, "books": {"too few words": [1, 1000]}},
              "cut": {"web": [2, 350, 50]}},
         ],
-        "not_read": [{"source": "web", "name": "a&b.txt", "reason": "binary"}],
+        "not_read": [{"source": "web", "name": "a&b.txt", "reason": "binary", "size": 4321}],
         "mixture": {"available": {"web": 900, "books": 250}, "wanted": {"web": 750, "books": 250}},
         "languages": {"web": {"en": counts, "": counts}, "books": {"ko": few}},
         "licences": {"web": {"": counts, "MIT": counts}, "books": {"CC0-1.0": counts}},
@@ -126,6 +126,7 @@ def test_the_page_holds_what_the_manifest_holds_and_runs_none_of_it(tmp_path: Pa
     for text in (
         "&lt;b&gt;too few words",
         "a&amp;b.txt",
+        ">4,321<",
         "&lt;script&gt;alert(1)",
         "한국어",
         "15.0%",

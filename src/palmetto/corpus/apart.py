@@ -1,4 +1,4 @@
-"""What a build reads and what it writes lie apart: else a second build would read what the first has made."""
+"""Keeps the paths that a build reads apart from its directory: else a second build would read what the first made."""
 
 import fnmatch
 import glob
@@ -12,8 +12,16 @@ from palmetto.corpus.finding import File, is_pattern
 from palmetto.errors import UserError
 from palmetto.recipe.corpus import Build
 
-_MADE = (MANIFEST, VOCABULARY, *SHEETS, f"{DOCUMENTS}/source/000000-0000.parquet", f"{MARKS}/set.jsonl",
-         f"{STAGES}/stage/done.json", f"{STAGES}/stage/file.npy", f"{STAGES}/stage/file.arrow")  # fmt: skip
+_MADE = (
+    MANIFEST,
+    VOCABULARY,
+    *SHEETS,
+    f"{DOCUMENTS}/source/000000-0000.parquet",
+    f"{MARKS}/set.jsonl",
+    f"{STAGES}/stage/done.json",
+    f"{STAGES}/stage/file.npy",
+    f"{STAGES}/stage/file.arrow",
+)
 """Names like those of all that a build makes."""
 
 
@@ -22,13 +30,14 @@ def check(recipe: Build, directory: Path) -> None:
     out = Path(os.path.realpath(directory))
     for name, source in recipe.sources.items():
         for given in source.paths:
-            _check(f"corpus.build.sources.{name}.paths", given, recipe.root, out)
+            _check(f"corpus.build.sources.{name}.paths", os.path.expanduser(given), recipe.root, out)
     for given in recipe.contamination.evaluation if recipe.contamination else ():
-        _check_path("corpus.build.contamination.evaluation", Path(recipe.root or ".") / given, out)
+        path = Path(recipe.root or ".") / os.path.expanduser(given)
+        _check_path("corpus.build.contamination.evaluation", path, out)
 
 
 def check_files(files: Iterable[File], directory: Path) -> None:
-    """The same of files that were found, by way of links too."""
+    """UserError where a file that was found lies inside the directory, by way of links too."""
     out = Path(os.path.realpath(directory))
     for file in files:
         if "://" not in file.path and (path := Path(os.path.realpath(file.path))).is_relative_to(out):
@@ -48,8 +57,10 @@ def _check(key: str, given: str, root: str | None, out: Path) -> None:
     pattern = PurePath(os.path.normpath(Path(os.path.realpath(base)) / given)).parts
     for path in (folder for name in _MADE for folder in ((out / name), *(out / name).parents)):
         if _matches(pattern, path.parts):
-            raise UserError(f"{key}: {given}: would match {path}, which this build makes; build it in a folder that "
-                            "the pattern does not reach")  # fmt: skip
+            raise UserError(
+                f"{key}: {given}: would match {path}, which this build makes; build it in a folder that "
+                "the pattern does not reach"
+            )
 
 
 def _check_path(key: str, path: Path, out: Path) -> None:
@@ -57,8 +68,10 @@ def _check_path(key: str, path: Path, out: Path) -> None:
     if real.is_relative_to(out):
         raise _inside(key, path, out)
     if out.is_relative_to(real):
-        raise UserError(f"{key}: {path}: the corpus would be built inside it, in {out}, and read by the next build; "
-                        "build it in a folder outside")  # fmt: skip
+        raise UserError(
+            f"{key}: {path}: the corpus would be built inside it, in {out}, and read by the next build; "
+            "build it in a folder outside"
+        )
 
 
 def _inside(key: str, path: Path, out: Path) -> UserError:
@@ -66,7 +79,7 @@ def _inside(key: str, path: Path, out: Path) -> UserError:
 
 
 def _matches(pattern: Sequence[str], parts: Sequence[str]) -> bool:
-    """Whether glob's pattern, as its parts, stands for a path; ``**`` is any number of folders that are not hidden."""
+    """Returns whether glob's pattern, as its parts, stands for a path; ``**`` is any folders that are not hidden."""
     if not pattern or not parts:
         return not parts and all(part == "**" for part in pattern)
     hidden = parts[0].startswith(".")

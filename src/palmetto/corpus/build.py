@@ -131,8 +131,10 @@ class _Building:
             made.make_way(self.work, "alphabet", folder)
             write_json(found, {"size": self.tokenizer.least(self._sample("alphabet", folder))})
         if (least := read_json(found)["size"]) > self.tokenizer.size:
-            self.say(f"tokens.vocabulary_size={self.tokenizer.size}: likely too small: the characters of what was read "
-                     f"take {least}; stop here and set it to that, unless later stages drop such text")  # fmt: skip
+            self.say(
+                f"tokens.vocabulary_size={self.tokenizer.size}: likely too small: the characters of what was read "
+                f"take {least}; stop here and set it to that, unless later stages drop such text"
+            )
 
     def _sampled(self) -> str:
         """A digest of what a sample is drawn from, and how."""
@@ -155,14 +157,15 @@ class _Building:
         """A vocabulary trained on sources in their shares, by bytes, since tokens are what it makes."""
         digest, identity = self._sampled(), self.tokenizer.identity
         path = self.work / f"vocabulary-{digest[:16]}.model"
+        folder = self.work / f"sample-{digest[:16]}"
         if not path.exists():
             made.claim(self.work, [f"{directory.STAGES}/{path.name}"])
-            folder = self.work / f"sample-{digest[:16]}"
             made.make_way(self.work, "sample", folder)
             texts = self._sample("sample", folder)
             self.say(f"vocabulary: {', '.join(str(value) for value in identity.values())}")
             self.tokenizer.train(texts, path)
-            made.remove(self.work, [f"{directory.STAGES}/{folder.name}/"])
+        # Also of a build that was killed in between.
+        made.remove(self.work, [f"{directory.STAGES}/{folder.name}/"])
         return path
 
     def mix(self) -> None:
@@ -172,8 +175,10 @@ class _Building:
         parts = read_json(self.done["mixture"].folder / PARTS)
         if scarce := parts["limited_by"]:
             budget, whole = sum(parts["wanted"].values()), sum(parts["available"].values())
-            self.say(f"mixture: {scarce} is scarcest for its weight: with all its {parts['available'][scarce]:,} "
-                     f"tokens the mixture has {budget:,} of the {whole:,} left, {budget / whole:.1%}")  # fmt: skip
+            self.say(
+                f"mixture: {scarce} is scarcest for its weight: with all its {parts['available'][scarce]:,} "
+                f"tokens the mixture has {budget:,} of the {whole:,} left, {budget / whole:.1%}"
+            )
         for name, wanted in parts["wanted"].items():
             if name not in self.done["mixture"].counts.after:
                 self.say(f"mixture: none of {name}: no document fits into its part of {wanted:,} tokens")
@@ -200,7 +205,7 @@ class _Building:
         return values
 
     def _whole(self, manifest: dict[str, Any], marks: Iterable[str]) -> bool:
-        """Whether all that the manifest tells of is there."""
+        """Returns whether all files that the manifest names are there."""
         names = [*marks, VOCABULARY, *(each["file"] for each in manifest["files"])]
         return all((self.out / name).exists() for name in names)
 
@@ -235,7 +240,7 @@ class _Building:
         }
 
     def _contamination(self) -> dict[str, Any]:
-        """How many examples of each evaluation set are contaminated."""
+        """Returns how many examples of each evaluation set are contaminated."""
         if "contamination" not in self.done:
             return {}
         summary: dict[str, Any] = read_json(self.done["contamination"].folder / contamination.SUMMARY)

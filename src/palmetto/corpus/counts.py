@@ -1,4 +1,4 @@
-"""What a stage did: documents and bytes in and out, why some went, and what was cut within those that stay."""
+"""Counts of a stage: documents and bytes in and out, by reason of dropping, and bytes cut within those that stay."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -48,9 +48,11 @@ class Counts:
 
         dropped = {source: pairs(reasons) for source, reasons in values["dropped"].items()}
         counts = cls(pairs(values["before"]), pairs(values["after"]), dropped)
-        counts.cut = _missing(counts) if "cut" not in values else {
-            source: (cut[0], cut[1], cut[2]) for source, cut in values["cut"].items()
-        }  # fmt: skip
+        counts.cut = (
+            _missing(counts)
+            if "cut" not in values
+            else {source: (cut[0], cut[1], cut[2]) for source, cut in values["cut"].items()}
+        )
         return counts
 
     @classmethod

@@ -32,8 +32,10 @@ def check(directory: Path) -> None:
     others = sorted(path.name for path in directory.iterdir() if not _is_trace(path))
     if others and not _is_corpus(directory):
         more = f" and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
-        raise UserError(f"{directory}: neither empty nor a corpus: {', '.join(others[:_SHOWN])}{more} in it; "
-                        "give a new or empty folder")  # fmt: skip
+        raise UserError(
+            f"{directory}: neither empty nor a corpus: {', '.join(others[:_SHOWN])}{more} in it; "
+            "give a new or empty folder"
+        )
 
 
 def enter(directory: Path) -> None:
@@ -48,8 +50,9 @@ def enter(directory: Path) -> None:
     for path in sorted((directory / DOCUMENTS).rglob("*")):
         is_ours = path.is_dir() or path.name.startswith(".") or path.relative_to(directory).as_posix() in known
         if not is_ours:
-            raise UserError(f"{path}: no build has made this, and a run would read it as part of the corpus; "
-                            "move it away")  # fmt: skip
+            raise UserError(
+                f"{path}: no build has made this, and a run would read it as part of the corpus; move it away"
+            )
 
 
 def manifest_of(directory: Path) -> dict[str, Any] | None:
@@ -66,7 +69,7 @@ def manifest_of(directory: Path) -> dict[str, Any] | None:
 
 
 def _is_trace(path: Path) -> bool:
-    """Whether this is all that a build leaves that was killed before it had made anything."""
+    """Returns whether this is no more than a build leaves that was killed before it had made anything."""
     if path.name == ".lock" and path.is_file():
         return (path.stat().st_size < 20 and path.read_bytes().strip().isdigit()) or not path.stat().st_size
     return path.name == STAGES and path.is_dir() and all(f.name.startswith(f".{made.LIST}.") for f in path.iterdir())
@@ -80,7 +83,7 @@ def _is_corpus(directory: Path) -> bool:
 
 
 def _unlisted(directory: Path) -> Iterator[str]:
-    """What a corpus holds of a build that kept no list of it (or whose list is gone), known by what is in it."""
+    """Yields the files of a build that kept no list of them (or whose list is gone), known by their content."""
     manifest = manifest_of(directory) or {}
     work = directory / STAGES
     for path in work.iterdir() if work.is_dir() else ():
@@ -100,7 +103,7 @@ def _unlisted(directory: Path) -> Iterator[str]:
 
 
 def _is_document_file(path: Path) -> bool:
-    """Whether a build has written a table: its schema holds the build's digest."""
+    """Returns whether a build has written a table: its schema then holds the build's digest."""
     try:
         metadata = parquet.read_schema(path).metadata or {}
     except (OSError, pa.ArrowException):

@@ -91,7 +91,7 @@ def keep(data: bytes) -> str:
 
 
 def _looked_at(data: bytes, text: str) -> str:
-    """What is strict UTF-8, unless it is another encoding's bytes or no text."""
+    """Returns a text that is strict UTF-8, or decoded anew if it is another encoding's. Raises Undecodable."""
     # Some stray control characters are text; a tenth of them is not.
     strange = _controls(data) * 10 > len(data)
     if b"\0" in data and (wide := _wide(data, 0.03 if strange else 0.3)) is not None:

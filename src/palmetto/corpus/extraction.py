@@ -3,7 +3,6 @@
 import functools
 import hashlib
 import sys
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -11,28 +10,24 @@ from typing import Any
 
 import pyarrow as pa
 
-from palmetto.corpus import apart, made, tables
+from palmetto.corpus import apart, losses, made, tables
 from palmetto.corpus.counts import Counts, Pair
 from palmetto.corpus.engine import Engine
-from palmetto.corpus.finding import File, Found, Passed, Problem, find_all
+from palmetto.corpus.finding import File, Passed, Problem, find_all
 from palmetto.corpus.reading import read
 from palmetto.corpus.records import Dropped, Record
 from palmetto.corpus.sections import sections
 from palmetto.corpus.stage import Done, Say, View, digest_of
-from palmetto.errors import RunStopped
 from palmetto.files import read_json, room, sha256, write_json
 from palmetto.recipe.corpus import Build, Source
 
 SHARD_BYTES = 32 << 20
 """Of text; a shard is what a worker holds at a time."""
 _VERSION = 4
-_SHOWN = 5
 _LATER = {"paths", "weight", "quality", "filters"}
 """Keys of a source that its texts do not depend on, or only by the files found."""
 _Row = tuple[str, str | None, str | None, str | None]
 """Name, address, licence and language."""
-_Loss = tuple[int, int, str]
-"""So much, of how much, and what it is."""
 
 
 @dataclass(frozen=True)
@@ -101,8 +96,8 @@ def extract(
         documents, size = frames[report["source"]]
         frames[report["source"]] = documents + report["frames"][0], size + report["frames"][1]
     say(f"extraction: {sum(len(of_source.files) for of_source in found.values()):,} files; {counts.line()}")
-    _tell(problems, passed, frames, say)
-    _check(build, found, counts, problems)
+    losses.tell(problems, passed, frames, say)
+    losses.check(build, found, counts, problems)
     done = Done(folder, counts, digest_of({"stage": "extraction", "shards": shards}))
     return Extracted(View(folder / "texts", tuple(shards)), done, tuple(problems), passed, frames)
 
@@ -249,59 +244,3 @@ def _writable(value: str | None) -> str | None:
 def document_id(source: str, name: str) -> str:
     """32 hex digits: the same document has the same, however a corpus is divided."""
     return hashlib.sha256(f"{source}\0{name}".encode(errors="surrogateescape")).hexdigest()[:32]
-
-
-def _tell(problems: list[Problem], passed: tuple[Passed, ...], frames: dict[str, Pair], say: Say) -> None:
-    if problems:
-        size = sum(problem.size for problem in problems)
-        say(f"not read: {len(problems):,} files, records and parts of files, {size:,} bytes")
-    for problem in problems[:_SHOWN]:
-        say(f"not read: {problem.name} ({problem.reason})")
-    if len(problems) > _SHOWN:
-        say(f"not read: {len(problems) - _SHOWN} more, all in the manifest")
-    if passed:
-        reasons = Counter(each.reason for each in passed)
-        listed = ", ".join(
-            f"{reason} {count:,}" for reason, count in sorted(reasons.items(), key=lambda item: (-item[1], item))
-        )
-        some = ", ".join(each.name for each in passed[:_SHOWN])
-        say(f"passed over: {len(passed):,} files and folders: {listed}; {some}{' …' if len(passed) > _SHOWN else ''}")
-    if books := sum(documents for documents, _ in frames.values()):
-        size = sum(size for _, size in frames.values())
-        say(f"left out: Project Gutenberg's header and footer of {books:,} books, {size:,} bytes")
-
-
-def _check(build: Build, found: dict[str, Found], counts: Counts, problems: list[Problem]) -> None:
-    for name in build.sources:
-        failed = [problem for problem in problems if problem.source == name]
-        loss = max(_losses(found[name], counts.before.get(name, (0, 0)), failed), key=_share)
-        if _share(loss) > build.failures:
-            lost, of, what = loss
-            first = f"{failed[0].name} ({failed[0].reason})"
-            raise RunStopped(f"{name}: {lost:,} of {of:,}{what} could not be read, {_share(loss):.1%}, more than "
-                             f"corpus.build.failures={build.failures}; the first: {first}")  # fmt: skip
-        if not counts.after.get(name, (0, 0))[0]:
-            dropped = counts.dropped.get(name, {})
-            why = ", ".join(f"{reason} {count:,}" for reason, (count, _) in sorted(dropped.items()))
-            raise RunStopped(
-                f"{name}: no documents in {', '.join(build.sources[name].paths)}{f'; {why}' if why else ''}"
-            )
-
-
-def _losses(found: Found, came: Pair, failed: list[Problem]) -> list[_Loss]:
-    """What of a source could not be read, in documents, in files, in bytes of files and in bytes of records."""
-    sizes = {file.name: file.size or 0 for file in found.files}
-    of_files = [problem for problem in failed if problem.is_file]
-    in_records = sum(problem.size for problem in failed if not problem.is_file)
-    whole = {problem.name for problem in of_files if problem.size >= sizes.get(problem.name, 0)}
-    return [
-        (len(failed), len(failed) + came[0], ""),
-        (len(whole), len({*sizes, *whole}), " files"),
-        (sum(problem.size for problem in of_files), sum(sizes.values()), " bytes of its files"),
-        (in_records, in_records + came[1], " bytes of its records"),
-    ]
-
-
-def _share(loss: _Loss) -> float:
-    lost, of, _ = loss
-    return lost / max(1, of)

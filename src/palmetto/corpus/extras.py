@@ -8,7 +8,7 @@ from palmetto.errors import UserError
 from palmetto.extras import installation
 
 MODULES = ("fastwarc", "fsspec", "mwparserfromhell", "py3langid", "rapidfuzz", "rensa", "resiliparse", "sklearn")
-"""What the extra `corpus` brings and is imported here."""
+"""Modules that the extra `corpus` brings and that are imported here."""
 
 
 def need(module: str, extra: str = "corpus") -> Any:

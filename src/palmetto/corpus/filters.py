@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from palmetto.corpus import c4, gopher, tables
 from palmetto.corpus.engine import Engine
+from palmetto.corpus.listing import irregular
 from palmetto.corpus.rolling import Hashes
 from palmetto.corpus.stage import View
 from palmetto.corpus.words import LONGEST, batches
@@ -106,6 +107,8 @@ def _bad_words(build: Build) -> tuple[str, ...]:
     if build.filters.bad_words is None:
         return ()
     path = Path(build.root or ".") / os.path.expanduser(build.filters.bad_words)
+    if what := irregular(str(path)):
+        raise UserError(f"corpus.build.filters.bad_words: {path}: {what}; it is read several times")
     try:
         return tuple(sorted({line.strip() for line in path.read_text().splitlines() if line.strip()}))
     except (OSError, UnicodeDecodeError) as error:

@@ -56,9 +56,9 @@ class Problem:
     size: int = field(default=0, compare=False)
     """Bytes that are lost with it: of a record, decompressed; of a file, as they lie there."""
     is_file: bool = field(default=False, compare=False)
-    """Whether it is of a file as such or of a folder, not of one record."""
+    """True of a file as such or of a folder, False of one record."""
     may_pass: bool = field(default=False, compare=False)
-    """Whether the same bytes may be readable at another time: a file that is missing, a network that fails."""
+    """True where the same bytes may be readable at another time: a file that is missing, a network that fails."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def find(source: Source, root: str | None, source_name: str) -> Found:
     nearby = Nearby(root, key) if source.kind == "code" else None
     for given in source.paths:
         for name, path, alone in _expanded(given, root, key):
-            if not alone and (what := _within_ours(name, path, listed)):
+            if not alone and (what := _within_ours(given, name, path, listed)):
                 passed[name] = what
                 continue
             listing = list_address(path, key) if "://" in path else list_folder(path, key)
@@ -164,12 +164,14 @@ def _expanded(given: str, root: str | None, key: str) -> Iterator[tuple[str, str
     yield from names
 
 
-def _within_ours(name: str, path: str, listed: dict[str, list[str]]) -> str | None:
-    """Of what a pattern matches: which directory of ours it lies in, below where the pattern begins. `listed` keeps the
-    names in folders."""
+def _within_ours(given: str, name: str, path: str, listed: dict[str, list[str]]) -> str | None:
+    """Of what a pattern matches: which directory of ours it lies in, from the last folder that the pattern names on
+    (the documents of a corpus may be named). `listed` keeps the names in folders."""
     if "://" in path:
         return None
-    for folder in map(str, list(Path(path).parents)[: len(PurePosixPath(name).parts) - 1]):
+    parts = PurePosixPath(os.path.normpath(os.path.expanduser(given))).parts
+    literal = next(number for number, part in enumerate(parts) if _PATTERN.search(part))
+    for folder in map(str, list(Path(path).parents)[: len(PurePosixPath(name).parts) - max(literal, 1)]):
         if folder not in listed:
             with contextlib.suppress(OSError):
                 listed[folder] = os.listdir(folder)
@@ -179,7 +181,7 @@ def _within_ours(name: str, path: str, listed: dict[str, list[str]]) -> str | No
 
 
 def is_pattern(given: str) -> bool:
-    """Whether a path that does not exist as it stands is a pattern."""
+    """Returns whether a path that does not exist as it stands is a pattern."""
     return _PATTERN.search(given) is not None
 
 

@@ -58,7 +58,7 @@ _IRREGULAR = {
 
 
 def irregular(path: str) -> str | None:
-    """What is at a path if it is neither a file nor a folder, and there is something."""
+    """Returns what lies at a path, in words, if it is neither a file nor a folder; else None."""
     try:
         return _IRREGULAR.get(stat.S_IFMT(os.stat(path).st_mode))
     except (OSError, ValueError):

@@ -18,7 +18,7 @@ _REMOVED = ".removed/"
 
 
 def listed(workplace: Path) -> set[str]:
-    """What builds have made, or were about to make, in the directory that `workplace` lies in.
+    """Returns the names that builds have made, or were about to make, in the directory that `workplace` lies in.
 
     UserError where the list is damaged.
     """

@@ -40,11 +40,13 @@ def parts(available: dict[str, int], weights: dict[str, float], budget: int | No
     if budget is None and short == "refuse":
         budget = largest
         if largest < LEAST * (whole := sum(available.values())):
-            raise UserError(f"corpus.build.sources.{scarcest}: for want of it the mixture would have {largest:,} of "
-                            f"the {whole:,} tokens that are left: it has {available[scarcest]:,}, and its part is "
-                            f"{shares[scarcest]:.1%}; give it more text or less weight, take what it has "
-                            "(corpus.build.mixture.short=redistribute), or ask for so little "
-                            f"(corpus.build.mixture.tokens={largest})")  # fmt: skip
+            raise UserError(
+                f"corpus.build.sources.{scarcest}: for want of it the mixture would have {largest:,} of "
+                f"the {whole:,} tokens that are left: it has {available[scarcest]:,}, and its part is "
+                f"{shares[scarcest]:.1%}; give it more text or less weight, take what it has "
+                "(corpus.build.mixture.short=redistribute), or ask for so little "
+                f"(corpus.build.mixture.tokens={largest})"
+            )
     if budget is None:
         budget = sum(available.values())
     if short == "refuse":
@@ -54,8 +56,10 @@ def parts(available: dict[str, int], weights: dict[str, float], budget: int | No
                             "or corpus.build.mixture.short=redistribute")  # fmt: skip
         exact = {name: budget * share for name, share in shares.items()}
         # In the largest, what lacks no whole token is not cut for the rounding.
-        return {name: available[name] if budget == largest and available[name] - part < 1 else int(part)
-                for name, part in exact.items()}  # fmt: skip
+        return {
+            name: available[name] if budget == largest and available[name] - part < 1 else int(part)
+            for name, part in exact.items()
+        }
     if budget > (whole := sum(available.values())):
         raise UserError(f"corpus.build.mixture.tokens={budget}: all sources together have {whole:,} tokens; "
                         f"{whole} would do")  # fmt: skip
@@ -123,7 +127,7 @@ class Mixture:
                 raise UserError(f"corpus.build.sources.{name}: nothing of it is left; leave it out, or loosen what "
                                 "dropped it (the lines above)")  # fmt: skip
         wanted = parts(available, dict(self.weights), self.budget, self.short)
-        limited = self.budget is None and self.short == "refuse"
+        limited = self.budget is None and self.short == "refuse" and sum(wanted.values()) < sum(available.values())
         taken = _taken(view, engine, sums, wanted)
         write_json(
             path,
@@ -153,7 +157,7 @@ class _Sums(NamedTuple):
 
 
 class _Buckets(NamedTuple):
-    """The same of one shard: the buckets that it has documents of."""
+    """Tokens and documents of one shard, by those buckets that it has documents of."""
 
     buckets: Ranks
     tokens: npt.NDArray[np.int64]
@@ -203,7 +207,7 @@ def _within(view: View, ranges: dict[str, tuple[int, int]], shard: str) -> _Rank
 
 
 def _taken(view: View, engine: Engine, sums: dict[str, _Sums], wanted: dict[str, int]) -> dict[str, _Taken]:
-    """What of each source is within what is wanted of it."""
+    """Returns the documents of each source that fit into the tokens wanted of it."""
     ranges, rooms = {}, {}
     for name, of_source in sums.items():
         before = np.concatenate([[0], np.cumsum(of_source.tokens)])

@@ -71,12 +71,12 @@ class Opened:
 
     @property
     def torn(self) -> bool:
-        """Whether the stretch ends within a member, whose last record is then not to be trusted."""
+        """True where the stretch ends within a member, whose last record is then not to be trusted."""
         return self.damage is not None and self._stream is not None and self._stream.given
 
     @property
     def damages(self) -> list[Damage]:
-        """All that could not be read so far."""
+        """The damages met so far."""
         return self._stream.damages if self._stream else []
 
     def stretches(self) -> Iterator[IO[bytes]]:
@@ -90,13 +90,15 @@ class Opened:
         return b"".join(self.pieces(is_record=True)) if self._stream else self.file.read()
 
     def pieces(self, is_record: bool) -> Iterator[bytes]:
-        """The same piece by piece; raises TooLong only where they are to be one record."""
+        """Yields these bytes piece by piece; raises TooLong only where they are to be one record."""
         length = 0
         while piece := self.file.read(_CHUNK):
             length += len(piece)
             if is_record and self._stream and length > max(RECORD_BYTES, RATIO * self._stream.taken):
-                raise TooLong(f"{self._stream.taken:,} compressed bytes give more than {length:,}, as those of a "
-                              "decompression bomb do; if it is text, decompress it")  # fmt: skip
+                raise TooLong(
+                    f"{self._stream.taken:,} compressed bytes give more than {length:,}, as those of a "
+                    "decompression bomb do; if it is text, decompress it"
+                )
             yield piece
 
 
@@ -131,7 +133,7 @@ class _Decompressed(io.RawIOBase):
         self.taken = 0
         """Compressed bytes read."""
         self.given = False
-        """Whether the member has given any bytes."""
+        """True where the member has given any bytes."""
         self.damage: str | None = None
         self.damages: list[Damage] = []
 
@@ -216,7 +218,7 @@ class _Decompressed(io.RawIOBase):
         return goes_on
 
     def _begin(self, data: bytes, start: int) -> tuple[bool, bytes]:
-        """Whether a member begins at a place of `data`; with what had to be read to tell. If so, goes on with it."""
+        """Returns whether a member begins at a place of `data`, and the data read to tell. If so, goes on with it."""
         member, ready, at = self._format.member(), b"", start
         while not member.eof and len(ready) < _SURE:
             if at == len(data) and _needs_input(member):
@@ -236,12 +238,12 @@ class _Decompressed(io.RawIOBase):
 
 
 def _needs_input(member: Any) -> bool:
-    """Whether a member has given all that it can; those without a limit always have."""
+    """Returns whether a member has given all that it can; those without a limit always have."""
     return bool(getattr(member, "needs_input", True))
 
 
 class _Format(NamedTuple):
-    """How members of a format are decompressed, and what they begin with."""
+    """A format: the decoder of its members, its errors, and the bytes that members begin with."""
 
     member: Callable[[], Any]
     errors: tuple[type[Exception], ...]

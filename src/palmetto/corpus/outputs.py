@@ -6,11 +6,11 @@ from collections.abc import Collection
 _OF_A_RUN = frozenset({".lock", "stages", "ledger.jsonl", "checkpoints", "environment.json", "summary.json"})
 
 _LOG = "sweep-log.txt"
-"""What the process of a sweep's run has printed; of one that failed at once it is all there is."""
+"""The output of the process of a sweep's run; a run that failed at once has nothing else."""
 
 
 def recognized(names: Collection[str]) -> str | None:
-    """What a folder that holds these names is, if it is one of ours: also one that is only begun, or was copied."""
+    """Returns which directory of ours a folder with these names is, also one only begun or copied; else None."""
     if _LOG in names or ("recipe.yaml" in names and not _OF_A_RUN.isdisjoint(names)):
         return "the directory of a run"
     if "text.json" in names and ("sweep.json" in names or ".compiled" in names):

@@ -7,8 +7,10 @@ parts, until all are short enough: what stands before or after a passage changes
 
 import hashlib
 import re
-from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
 
 from palmetto.corpus.documents import cut_bytes
 
@@ -22,27 +24,43 @@ def sections(data: bytes, section_bytes: int) -> Iterator[bytes]:
     """The sections of UTF-8, in order; joined, they are `data`. They begin at paragraphs, or at lines where there are
     none, and are at most about `section_bytes` long, and at least a quarter of that where the breaks allow it. A
     longer stretch without a break is cut as `cut_bytes` does."""
-    waiting = [(0, len(data))]
-    breaks = [_hashed(data, expression) for expression in (_PARAGRAPH, _LINE)] if len(data) > section_bytes else []
+    return _cut(data, 0, len(data), section_bytes, (_PARAGRAPH, _LINE))
+
+
+def _cut(
+    data: bytes, start: int, end: int, section_bytes: int, expressions: tuple[re.Pattern[bytes], ...]
+) -> Iterator[bytes]:
+    """Yields the sections of a stretch, cut at breaks of the first expression, or of the next where it has none."""
+    if end - start <= section_bytes:
+        if end > start:
+            yield data[start:end]
+        return
+    if not expressions:
+        yield from cut_bytes(data[start:end], section_bytes)
+        return
+    margin = max(1, section_bytes // 4)
+    places, hashes = _hashed(data, start, end, expressions[0])
+    waiting = [(start, end)]
     while waiting:
         start, end = waiting.pop()
-        if end - start <= section_bytes:
-            if end > start:
-                yield data[start:end]
+        low, high = np.searchsorted(places, [start + margin, end - margin + 1])
+        if end - start <= section_bytes or low >= high:
+            yield from _cut(data, start, end, section_bytes, expressions[1:])
             continue
-        margin = max(1, section_bytes // 4)
-        for places, hashes in breaks:
-            low, high = bisect_left(places, start + margin), bisect_right(places, end - margin)
-            if low < high:
-                chosen = places[min(range(low, high), key=hashes.__getitem__)]
-                waiting += [(chosen, end), (start, chosen)]
-                break
-        else:
-            yield from cut_bytes(data[start:end], section_bytes)
+        least = low + np.flatnonzero(hashes[low:high] == hashes[low:high].min())
+        # Of equal ones that in the middle: else a text of equal lines is cut, and searched, bit by bit from its start.
+        chosen = int(places[least[len(least) // 2]])
+        waiting += [(chosen, end), (start, chosen)]
 
 
-def _hashed(data: bytes, expression: re.Pattern[bytes]) -> tuple[list[int], list[bytes]]:
+def _hashed(
+    data: bytes, start: int, end: int, expression: re.Pattern[bytes]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint64]]:
     """Places after a break, and a hash of the first words there, whatever white space is between them."""
-    places = [match.end() for match in expression.finditer(data)]
-    heads = [b" ".join(data[place : place + _LOOK_AHEAD].split()[:_WORDS]) for place in places]
-    return places, [hashlib.blake2b(head, digest_size=8).digest() for head in heads]
+    places = np.fromiter((match.end() for match in expression.finditer(data, start, end)), np.int64)
+    return places, np.fromiter((_head_hash(data[place : place + _LOOK_AHEAD]) for place in places), np.uint64)
+
+
+def _head_hash(data: bytes) -> int:
+    words = b" ".join(data.split(None, _WORDS)[:_WORDS])
+    return int.from_bytes(hashlib.blake2b(words, digest_size=8).digest())

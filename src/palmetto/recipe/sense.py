@@ -13,8 +13,9 @@ from palmetto.recipe.section import impossible
 from palmetto.recipe.training import Cosine, Training
 
 _MOST_THREADS = 1024
-_LEAST_SECTION = 64
 _LONGEST_NAME = 200
+LEAST_SECTION = 64
+"""Bytes: the shortest section that a recipe may ask for."""
 
 
 def check(recipe: Recipe) -> None:
@@ -26,11 +27,11 @@ def check(recipe: Recipe) -> None:
             corpus.validation_share,
             "more would be held out than trained on: at most 0.5, and 0.02 is usual",
         )
-    if corpus.section_bytes < _LEAST_SECTION:
+    if corpus.section_bytes < LEAST_SECTION:
         raise impossible(
             "corpus.section_bytes",
             corpus.section_bytes,
-            f"sections would be no text any more: at least {_LEAST_SECTION}, and 65536 is usual",
+            f"sections would be no text any more: at least {LEAST_SECTION}, and 65536 is usual",
         )
     if corpus.build is not None:
         check_build(corpus.build)

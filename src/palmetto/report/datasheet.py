@@ -71,8 +71,10 @@ def _limit(sheet: Sheet) -> str:
     if sheet.limit is None:
         return ""
     there = sum(sheet.available.values())
-    return _note(f"{sheet.limit} is scarcest for its weight and is taken whole, so that the mixture has "
-                 f"{sheet.total('tokens'):,} of the {there:,} tokens that are left.")  # fmt: skip
+    return _note(
+        f"{sheet.limit} is scarcest for its weight and is taken whole, so that the mixture has "
+        f"{sheet.total('tokens'):,} of the {there:,} tokens that are left."
+    )
 
 
 def _other_languages(sheet: Sheet) -> str:
@@ -89,9 +91,11 @@ def _dropped(sheet: Sheet) -> str:
     head = [("Stage", ""), ("Source", ""), ("Reason", ""), ("Documents", "number"), ("Bytes", "number"),
             ("Of what the source had", "number")]  # fmt: skip
     dropped, cut, put = sheet.balance
-    sums = _note(f"Of {sheet.read:,} bytes that were read and {put:,} put in for what was masked, "
-                 f"{sheet.total('bytes'):,} are in the corpus, {dropped:,} were in documents that were left out, "
-                 f"and {cut:,} were cut within others.")  # fmt: skip
+    sums = _note(
+        f"Of {sheet.read:,} bytes that were read and {put:,} put in for what was masked, "
+        f"{sheet.total('bytes'):,} are in the corpus, {dropped:,} were in documents that were left out, "
+        f"and {cut:,} were cut within others."
+    )
     return f"<section><h2>What was left out, and why</h2>{table(head, rows)}{sums}</section>"
 
 
@@ -100,8 +104,15 @@ def _cut(sheet: Sheet) -> str:
         ("", [escape(stage), escape(source), escape(what), f"{count:,}", f"{size:,}", f"{put:,}", f"{share:.2%}"])
         for stage, source, what, count, size, put, share in sheet.cut
     ]
-    head = [("Stage", ""), ("Source", ""), ("What", ""), ("Documents", "number"), ("Bytes cut", "number"),
-            ("Bytes put in", "number"), ("Of what the source had", "number")]  # fmt: skip
+    head = [
+        ("Stage", ""),
+        ("Source", ""),
+        ("What", ""),
+        ("Documents", "number"),
+        ("Bytes cut", "number"),
+        ("Bytes put in", "number"),
+        ("Of what the source had", "number"),
+    ]
     return f"<section><h2>What was cut within documents that stayed</h2>{table(head, rows)}</section>" if rows else ""
 
 
@@ -132,8 +143,11 @@ def _contamination(sheet: Sheet) -> str:
 
 
 def _not_read(sheet: Sheet) -> str:
-    rows = [("", [escape(p["source"]), escape(p["name"]), escape(p["reason"])]) for p in sheet.not_read]
-    head = [("Source", ""), ("File or record", ""), ("Why", "")]
+    rows = [
+        ("", [escape(p["source"]), escape(p["name"]), escape(p["reason"]), f"{p.get('size', 0):,}"])
+        for p in sheet.not_read
+    ]
+    head = [("Source", ""), ("File or record", ""), ("Why", ""), ("Bytes", "number")]
     return f"<section><h2>Not read</h2>{_first_rows(head, rows)}</section>" if rows else ""
 
 

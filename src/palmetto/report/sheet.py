@@ -13,7 +13,7 @@ WITHIN = {
     "personal data": "masked",
     "repeated spans": "passages that occur before",
 }
-"""What each stage cuts within documents that stay."""
+"""The parts that each stage cuts within documents that stay."""
 
 
 class Sheet:
@@ -23,7 +23,7 @@ class Sheet:
         self.manifest = manifest
         self.sources: list[str] = list(manifest["recipe"]["sources"])
         self.available: dict[str, int] = manifest["mixture"]["available"]
-        self.not_read: list[dict[str, str]] = manifest["not_read"]
+        self.not_read: list[dict[str, Any]] = manifest["not_read"]
         self.contamination: dict[str, dict[str, int]] = manifest.get("contamination", {})
 
     def of(self, source: str, quantity: str) -> int:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from palmetto.corpus.documents import Document, cut, cut_anywhere
 from palmetto.errors import UserError
 from palmetto.files import naming
+from palmetto.recipe.sense import LEAST_SECTION
 from palmetto.tokens import store
 from palmetto.tokens.shuffle import Shuffle
 from palmetto.tokens.split import Split
@@ -140,13 +141,14 @@ def check_divisible(documents: Iterable[Document]) -> None:
 
 def _indivisible(text: str) -> UserError:
     """The refusal of a single text, with the sections, if any will do, that make it several different documents."""
-    size = len(text.encode("utf-8", "surrogatepass")) // _PARTS
-    while size:
+    size = max(LEAST_SECTION, len(text.encode("utf-8", "surrogatepass")) // _PARTS)
+    while size >= LEAST_SECTION:
         sections = cut(text, size)
         if len(set(sections if len(sections) > 1 else cut_anywhere(text, size))) > 1:
             break
         size //= 2
-    advice = f", or lower corpus.section_bytes to {size}, so that this text becomes several documents" if size else ""
+    works = size >= LEAST_SECTION
+    advice = f", or lower corpus.section_bytes to {size}, so that this text becomes several documents" if works else ""
     return UserError(
         f"{int(bool(text))} different documents: training and validation need one each at least; give more text{advice}"
     )

@@ -132,6 +132,20 @@ def test_a_link_to_nothing_says_where_it_leads(tmp_path: Path) -> None:
     assert judged(["repos"], str(tmp_path)) == {"r": "GPL-2.0"}
 
 
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    fill = {"a/src/a.py": "x = 1\n", "a/COPYING": GPL}
+    for name, text in fill.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    os.mkfifo(tmp_path / "a" / "LICENSE")
+    source = Source(paths=("a",), kind="code")
+    (file,) = (each for each in find(source, str(tmp_path), "s").files if each.kind == "code")
+    (record,) = read(file, source)
+    assert isinstance(record, Record)
+    assert record.licence is not None
+    assert copyleft(record.licence)
+
+
 def test_a_changed_licence_changes_what_a_file_is_known_by(tmp_path: Path) -> None:
     (tmp_path / "repos/r/src").mkdir(parents=True)
     (tmp_path / "repos/r/src/a.py").write_text("x = 1\n")

@@ -72,9 +72,13 @@ def test_a_quote_that_never_ends_costs_its_row(tmp_path: Path) -> None:
     )
     items = reading_of(tmp_path / "a.csv")
     assert [(item.name, item.text) for item in items if isinstance(item, Record)] == [
-        ("a.csv:2", "one"), ("a.csv:4", "three"), ("a.csv:6", 'four "4"\nand more'), ("a.csv:7", 'five"'),
-        ("a.csv:8", 'in the" middle"'), ("a.csv:10", "last"),
-    ]  # fmt: skip
+        ("a.csv:2", "one"),
+        ("a.csv:4", "three"),
+        ("a.csv:6", 'four "4"\nand more'),
+        ("a.csv:7", 'five"'),
+        ("a.csv:8", 'in the" middle"'),
+        ("a.csv:10", "last"),
+    ]
     assert [(item.name, item.size) for item in items if isinstance(item, Problem)] == [("a.csv:3", 8), ("a.csv:9", 8)]
 
 

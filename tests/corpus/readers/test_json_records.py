@@ -172,6 +172,15 @@ def test_other_pieces_of_json(tmp_path: Path, content: bytes, texts: list[str], 
     assert (told == []) if reason is None else (len(told) == 1 and told[0].startswith(reason))
 
 
+def test_what_is_no_record_and_what_cannot_be_decoded_counts_in_bytes(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "x"}\n' + json.dumps(["y" * 500]) + "\n")
+    whole = json.dumps([{"text": "x"}, {"text": "y" * 500}, {"text": "z" * 500}]).encode("utf-32")
+    (tmp_path / "a.json").write_bytes(whole[:400] + b"\xff" * 4 + whole[404:])
+    for name, lost in (("a.jsonl", 500), ("a.json", len(whole) - 400)):
+        sizes = [item.size for item in reading_of(tmp_path / name) if isinstance(item, Problem)]
+        assert lost <= sum(sizes) <= len(whole)
+
+
 _PEAK = r"""
 import re, sys
 from pathlib import Path

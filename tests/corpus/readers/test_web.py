@@ -163,6 +163,15 @@ def test_a_damaged_member_costs_only_itself(tmp_path: Path, bad: str, extension:
     assert 2 <= sum(isinstance(item, Problem) for item in items) <= 3
 
 
+@pytest.mark.parametrize("end", [b"", b"\n", b"\r\n", b"\n\n", b"\r\n\r\n"])
+def test_the_last_record_needs_no_line_breaks(tmp_path: Path, end: bytes) -> None:
+    (tmp_path / "a.warc").write_bytes(GOOD[1] + GOOD[2].removesuffix(b"\r\n\r\n") + end)
+    assert [getattr(item, "url", item) for item in reading_of(tmp_path / "a.warc")] == [
+        "http://1.example",
+        "http://2.example",
+    ]
+
+
 def test_a_page_about_archives_is_a_page(tmp_path: Path) -> None:
     example = page("One. ").replace(b"<p>", b"<p>Two.<pre>\r\n\r\nWARC/1.0\r\nWARC-Type: response\r\n\r\n</pre>")
     (tmp_path / "a.warc").write_bytes(record("response", example) + ARCHIVE[2])

@@ -13,6 +13,7 @@ in its first line has no header: the first column is the question, the last the 
 import csv
 import io
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from palmetto.corpus.formats import COMPRESSIONS, opened
+from palmetto.corpus.listing import irregular, missing
 from palmetto.errors import UserError, nearest
 
 Role = Literal["question", "prompt", "target"]
@@ -64,9 +66,12 @@ def find_sets(path: str | Path) -> dict[str, Path]:
         return {_stem(Path(root.name)): root}
     if not root.is_dir():
         names = [entry.name for entry in root.parent.iterdir()] if root.parent.is_dir() else []
-        raise UserError(f"{root}: no such evaluation set{nearest(root.name, names)}")
+        known = irregular(str(root))
+        raise UserError(f"{root}: {known or f'no such evaluation set{nearest(root.name, names)}'}")
     sets: dict[str, Path] = {}
-    for file in sorted(file for file in root.rglob("*") if file.is_file() and _kind(file)):
+    for file in filter(_kind, _below(root)):
+        if not file.is_file():
+            raise UserError(f"{file}: {irregular(str(file)) or missing(str(file))}; mend it or take it away")
         name = f"{root.resolve().name}/{_stem(file.relative_to(root))}"
         if name in sets:
             raise UserError(f"{file}: {sets[name].name} beside it has the same name but for its extension; rename one")
@@ -79,8 +84,28 @@ def find_sets(path: str | Path) -> dict[str, Path]:
 def other_files(path: str | Path) -> list[str]:
     """The files of a folder of sets that are of no kind that can be read, by name."""
     root = Path(path)
-    files = sorted(file for file in root.rglob("*") if file.is_file() and _kind(file) is None) if root.is_dir() else []
+    files = [file for file in _below(root) if _kind(file) is None] if root.is_dir() else []
     return [f"{root.resolve().name}/{file.relative_to(root).as_posix()}" for file in files]
+
+
+def _below(root: Path) -> list[Path]:
+    """Returns all that lies below a folder but folders, in order. Links are followed; each folder is entered once, so
+    that cycles end. UserError where a folder cannot be looked into."""
+
+    def refuse(error: OSError) -> None:
+        raise UserError(f"{error.filename}: cannot be looked into ({error.strerror}); mend it or take it away")
+
+    found: list[Path] = []
+    entered: set[str] = set()
+    for folder, inner, names in os.walk(root, onerror=refuse, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in entered:
+            inner.clear()
+            continue
+        entered.add(real)
+        inner.sort()
+        found += (Path(folder, name) for name in names)
+    return sorted(found)
 
 
 def read_examples(path: str | Path) -> Iterator[Example]:
@@ -170,8 +195,9 @@ def _parquet_records(data: bytes, path: Path) -> Iterable[Any]:
         table = parquet.read_table(io.BytesIO(data))
         names = table.column_names
         if several := [name for name in names if names.count(name) > 1]:
-            raise UserError(f"{path}: {names.count(several[0])} columns are named `{several[0]}`; rename those that "
-                            "are not meant")  # fmt: skip
+            raise UserError(
+                f"{path}: {names.count(several[0])} columns are named `{several[0]}`; rename those that are not meant"
+            )
         return table.to_pylist()
     except pyarrow.ArrowException as error:
         raise UserError(f"{path}: damaged or not parquet ({str(error).splitlines()[0]})") from None

@@ -65,7 +65,7 @@ def _versions(suffix: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Said:
-    """What a file says: of all files below its folder, or of those that patterns match."""
+    """The licence that a file states: of all files below its folder, or of those that patterns match."""
 
     role: Role
     licence: str | None

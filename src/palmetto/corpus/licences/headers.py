@@ -1,4 +1,4 @@
-"""What a file of code says of its own licence."""
+"""The licence that a file of code states in its own comments."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""What the description of a package states: package.json, Cargo.toml, pyproject.toml, pom.xml and their like."""
+"""The licence that a package's description states: package.json, Cargo.toml, pyproject.toml, pom.xml and their like."""
 
 import json
 import re

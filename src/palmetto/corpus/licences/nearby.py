@@ -10,7 +10,7 @@ from pathlib import Path
 from palmetto.corpus import encoding
 from palmetto.corpus.licences.files import FOLDERS, Said, place, says
 from palmetto.corpus.licences.repository import decided
-from palmetto.corpus.listing import CHANGED, Listing, file_system
+from palmetto.corpus.listing import CHANGED, Listing, file_system, irregular
 from palmetto.corpus.opening import opened
 
 Around = tuple[tuple[str, tuple[str, ...]], ...]
@@ -106,7 +106,7 @@ def _join(folder: str, name: str) -> str:
 
 
 def _in_folder(folder: str) -> _Entries:
-    """What is of interest in a folder; nothing where it may not be looked into."""
+    """Returns the entries of a folder that may speak of licences; none where it may not be looked into."""
     found: _Entries = {}
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
@@ -167,6 +167,8 @@ def _text(path: str) -> str:
 
 
 def _read(path: str) -> str:
+    if "://" not in path and irregular(path):
+        return ""
     try:
         with opened(path) as stream:
             return encoding.decode(stream.file.read(_CHARACTERS))

@@ -1,4 +1,4 @@
-"""What a README says of a project's licence."""
+"""The licence of a project that its README states."""
 
 import re
 

@@ -50,7 +50,7 @@ def _with(licence: str | None, unclear: bool) -> str | None:
 
 
 class Shelf:
-    """What the files of repositories say, by folder, where they are records among others."""
+    """The statements of licence files, by folder, where repositories are records of a file."""
 
     def __init__(self) -> None:
         self._said: dict[str, list[Said]] = {}

@@ -19,7 +19,7 @@ _LATER = re.compile(
     r"(?:,? ?either)? (?:under )?version \d(?:\.\d)?(?: of the(?: gnu(?: \w+){0,2})? licen[cs]e)?"
     r" or (?:at your (?:option|choice) )?(?:any )?(?:later|newer|greater)(?: versions?)?"
 )
-"""What the GNU licences' notices say of versions: an "or" and an "option" that are no choice between licences."""
+"""The words of the GNU notices on versions: an "or" and an "option" that are no choice between licences."""
 _UNDER = re.compile(
     r"\b(?:under|subject to|governed by|covered by|protected by|pursuant to|in accordance with"
     r"|terms(?: and conditions)? of|conditions of|licen[cs]ed (?:as|with|by|to you as)|licen[cs]e is"
@@ -140,7 +140,7 @@ def _is_mixed(group: list[Mention]) -> bool:
 
 
 def _is_chosen(sentence: str, group: list[Mention]) -> bool:
-    """Whether one may choose between the licences of a group."""
+    """Returns whether one may choose between the licences of a group."""
     if len(group) < 2:
         return False
     between = sentence[group[0].end : group[-1].start]

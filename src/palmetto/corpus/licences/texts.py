@@ -9,7 +9,7 @@ _TAG = re.compile(r"^[^\w\n]*SPDX-License-Identifier:[ \t]*([^\r\n]+)", re.MULTI
 
 
 def _creative_commons() -> list[tuple[str, str]]:
-    """What their texts are headed by: those with more conditions first."""
+    """The headings of their texts: those with more conditions first."""
     conditions = {
         "-NC-SA": " noncommercial sharealike",
         "-NC-ND": " noncommercial noderivatives",

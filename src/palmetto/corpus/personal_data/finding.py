@@ -44,6 +44,6 @@ def find(text: str, kinds: list[Kind] | tuple[Kind, ...] = KINDS) -> Iterator[tu
 
 
 def _overlaps(taken: list[tuple[int, int]], start: int, end: int) -> bool:
-    """Whether a span meets one of those that are sorted and apart from each other."""
+    """Returns whether a span meets one of those that are sorted and apart from each other."""
     after = bisect.bisect_left(taken, (end, 0))
     return after > 0 and taken[after - 1][1] > start

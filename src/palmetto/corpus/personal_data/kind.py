@@ -15,9 +15,9 @@ class Kind(NamedTuple):
     hint: str
     """An expression of RE2 that a text without any does not match; it is much faster."""
     spans: Callable[[str], Spans]
-    """What is to be masked of a text."""
+    """Finds the spans of a text that are to be masked."""
     in_code: bool = True
-    """Whether it is looked for in code."""
+    """True where it is looked for in code, too."""
 
 
 def matching(

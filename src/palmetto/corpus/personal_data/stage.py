@@ -17,7 +17,7 @@ from palmetto.recipe.corpus import Build
 
 _VERSION = 2
 MASKED = pa.map_(pa.string(), pa.int32())
-"""How often each kind was masked."""
+"""The number of times that each kind was masked."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class PersonalData:
 
     @classmethod
     def of(cls, build: Build) -> "PersonalData":
-        """As a recipe has it."""
+        """Returns the stage that a recipe asks for."""
         return cls({name: source.kind for name, source in build.sources.items()})
 
     @property

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from palmetto.corpus import scripts
 from palmetto.corpus.extras import need
+from palmetto.corpus.listing import irregular
 from palmetto.corpus.words import LONGEST, Floats, Integers, batches
 from palmetto.errors import UserError
 from palmetto.files import write_bytes
@@ -128,6 +129,8 @@ class Classifier:
     @classmethod
     def load(cls, file: Path) -> "Classifier":
         """What `save` has written; UserError where a file is none, or of another version."""
+        if what := irregular(str(file)):
+            raise UserError(f"{file}: {what}; it is read several times")
         try:
             with np.load(file, allow_pickle=False) as arrays:
                 about = json.loads(arrays["about"].tobytes())

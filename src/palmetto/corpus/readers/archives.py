@@ -18,7 +18,7 @@ _END = b"\r\n\r\n"
 CUT_SHORT = "cut short"
 """Why the last record is not whole."""
 NO_RECORD = "no WARC record"
-"""What bytes between records are."""
+"""The problem of bytes between records."""
 _HEAD_BYTES = 1 << 16
 """The longest head of a record, and what is kept of one that is too long."""
 _SIGN = 64
@@ -34,7 +34,7 @@ class Raw(NamedTuple):
     size: int
     problem: str | None = None
     is_long: bool = False
-    """Whether the problem is its length alone."""
+    """True where the problem is its length alone."""
 
 
 def split(file: IO[bytes], resumed: bool) -> Iterator[Raw]:
@@ -61,23 +61,25 @@ def _record(buffer: "_Buffer") -> Raw:
     size = head + int(length.group(1))
     if size > opening.RECORD_BYTES:
         return _long(buffer, size)
-    buffer.want(size + _SIGN)
+    goes_on = buffer.want(size + _SIGN)
     data = buffer.data[:size]
     if len(data) == size and not _holds_another(data, head):
         end = _breaks(buffer.data, size)
-        if buffer.data.startswith(_END, size) or _HEAD.match(buffer.data, end):
+        # The last record's line breaks are not always written.
+        is_last = not goes_on and end == len(buffer.data)
+        if is_last or buffer.data.startswith(_END, size) or _HEAD.match(buffer.data, end):
             buffer.skip(end)
             return Raw(data, size)
     return _no_record(buffer, f"it does not end where its Content-Length says, after {size - head:,} bytes")
 
 
 def _breaks(data: bytes, start: int) -> int:
-    """Where the line breaks end that begin there."""
+    """Returns the end of the line breaks that begin there."""
     return _LINE_BREAKS.match(data, start).end()  # type: ignore[union-attr]
 
 
 def _holds_another(data: bytes, head: int) -> bool:
-    """Whether a record's length has swallowed the next: unless the response in it is, by its own length, as long."""
+    """Returns whether a record's length has swallowed the next: not if the response in it states the same length."""
     if b"\nWARC/" not in data or not _NEXT.search(data, head):
         return False
     inner = _EMPTY_LINE.search(data, head)
@@ -109,7 +111,7 @@ class _Buffer:
         self.data = b""
 
     def want(self, size: int) -> bool:
-        """Whether there are so many bytes; then `data` has them."""
+        """Returns whether there are so many bytes; then `data` has them."""
         parts, length = [self.data], len(self.data)
         while length < size and (more := self._file.read(max(size - length, _CHUNK))):
             parts.append(more)
@@ -122,7 +124,7 @@ class _Buffer:
         self.data = self.data[size:]
 
     def find_empty_line(self) -> int:
-        """Where the head ends that `data` begins with; 0 if it does not end."""
+        """Returns the end of the head that `data` begins with; 0 if it does not end."""
         found = _EMPTY_LINE.search(self.data)
         if found is None:
             self.want(_HEAD_BYTES)

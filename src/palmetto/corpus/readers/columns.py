@@ -46,8 +46,10 @@ def _demand(columns: list[str], file: File, source: Source) -> None:
         raise UserError(f"{file.path}: no column {named}; the columns are {found}; set {key} to one of them, or, if "
                         "these are no names, to numbers of columns (['1'] is the first)")  # fmt: skip
     if several := [name for name in source.text if columns.count(name) > 1]:
-        raise UserError(f"{file.path}: {columns.count(several[0])} columns are named `{several[0]}`; rename those that "
-                        f"are not meant, or set {key} to another")  # fmt: skip
+        raise UserError(
+            f"{file.path}: {columns.count(several[0])} columns are named `{several[0]}`; rename those that "
+            f"are not meant, or set {key} to another"
+        )
 
 
 def read_parquet(stream: Opened, file: File, source: Source) -> Iterator[Item]:

@@ -30,7 +30,7 @@ def record(values: Any, name: str, file: File, source: Source, shelf: Shelf | No
     Of code, `path` says the language and, with `repo`, where it is from; `license` under which licence it is.
     """
     if not isinstance(values, Mapping):
-        return Problem(file.source, name, f"a JSON {type(values).__name__}, expected an object")
+        return Problem(file.source, name, f"a JSON {type(values).__name__}, expected an object", len(str(values)))
     wanted = [field for field in source.text if field in values]
     if not wanted:
         fields = ", ".join(map(repr, list(values)[:_SHOWN])) or "none"
@@ -99,7 +99,7 @@ def _string(value: Any) -> str | None:
 
 
 def _licence(values: Mapping[str, Any]) -> str | None:
-    """What a record states: a name, names that all hold, or GitHub's object; in the record or in what describes it."""
+    """Returns the licence that a record states: a name, names that all hold, or GitHub's object; in it or within."""
     inner = [values[field] for field in _NESTED if isinstance(values.get(field), Mapping)]
     for described in (values, *inner):
         for field in _LICENCES:

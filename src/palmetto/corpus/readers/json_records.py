@@ -60,7 +60,7 @@ def _parsed(line: str | encoding.Undecodable) -> Any:
 
 
 def _shelf(file: File, source: Source) -> Shelf:
-    """What repositories say of their licences in files of their own, which may come after the code."""
+    """Returns the statements of repositories' licence files, which may come after the code."""
     shelf = Shelf()
     with opened(file.path) as stream:
         for line in itertools.chain.from_iterable(map(opening.lines, stream.stretches())):
@@ -96,4 +96,4 @@ def read_array(stream: Opened, file: File, source: Source) -> Iterator[Item]:
                     yield record(value, name, file, source)
                 del value
         except encoding.Undecodable as error:
-            yield Problem(file.source, f"{file.name}:{number + 1}", f"not JSON ({error})")
+            yield Problem(file.source, f"{file.name}:{number + 1}", f"not JSON ({error})", error.size)

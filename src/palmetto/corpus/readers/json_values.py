@@ -19,7 +19,7 @@ _ESCAPED_BYTE = re.compile("[\udc80-\udcff]")
 
 
 class Broken(NamedTuple):
-    """What is no value: why, and its bytes."""
+    """Text that is no value: why, and its bytes."""
 
     reason: str
     size: int
@@ -94,7 +94,12 @@ class Values:
                 return
             chunk = file.read(max(_CHUNK, len(text) - position))
             ended = not chunk
-            text, position = text[position:] + decode(chunk, ended), 0
+            try:
+                more = decode(chunk, ended)
+            except encoding.Undecodable as error:
+                rest = sum(map(len, iter(lambda: file.read(_CHUNK), b"")))
+                raise encoding.Undecodable(str(error), _size(text[position:]) + len(chunk) + rest) from None
+            text, position = text[position:] + more, 0
 
     def _resumes(self, value: Any) -> bool:
         return self._sign is not _OBJECT or self._wanted(value)

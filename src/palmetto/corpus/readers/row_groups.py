@@ -8,7 +8,7 @@ from pyarrow import parquet
 
 _ROWS = 256
 _UNREADABLE = (pa.ArrowException, OSError, ValueError, OverflowError)
-"""What pyarrow raises where bytes are not as they should be, or a value is none that Python has."""
+"""Raised by pyarrow where bytes are not as they should be, or a value is none that Python has."""
 
 
 class NoTable(ValueError):

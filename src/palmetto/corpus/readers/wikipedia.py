@@ -132,7 +132,7 @@ def _article(page: ElementTree.Element, name: str, base: str, file: File, source
     try:
         body = markup.plain(text, source.markup or "wikitext")
     except encoding.Undecodable as error:
-        return Problem(file.source, f"{name} {title}", str(error))
+        return Problem(file.source, f"{name} {title}", str(error), size)
     url = f"{base}/{quote(title.replace(' ', '_'), safe='/:(),')}" if base and title else None
     return Record(name, f"{title}\n\n{body}" if body.strip() else "", url, source.licence, source.language)
 
