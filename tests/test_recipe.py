@@ -222,8 +222,10 @@ def test_what_changes_bits_is_identity_and_named_where_it_differs(tiny_recipe: R
 
 
 def test_a_begun_run_may_go_on_with_more_epochs_and_nothing_else(tiny_recipe: RecipeMaker) -> None:
-    two, three, other = (tiny_recipe(f"training.epochs={epochs}", *more)
-                         for epochs, more in ((2, ()), (3, ()), (3, ("training.seed=1",))))  # fmt: skip
+    two, three, other = (
+        tiny_recipe(f"training.epochs={epochs}", *more)
+        for epochs, more in ((2, ()), (3, ()), (3, ("training.seed=1",)))
+    )
     assert three.obstacles(two) == two.obstacles(two) == []
     assert two.obstacles(three) == ["training.epochs 3 → 2"]
     assert other.obstacles(two) == ["training.seed 0 → 1"]

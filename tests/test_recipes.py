@@ -444,11 +444,13 @@ def test_seeds_that_jax_cannot_tell_apart_are_refused(tiny: str, seed: int) -> N
 
 @pytest.mark.parametrize(
     ("section", "key"),
-    [("model.attention={name: local, window: N}", "model.attention.window"),
-     ("model.attention={name: sinks, window: N}", "model.attention.window"),
-     ("model.positions={name: learned, length: N}", "model.positions.length"),
-     ("model.positions={name: t5, max_distance: N}", "model.positions.max_distance")],
-)  # fmt: skip
+    [
+        ("model.attention={name: local, window: N}", "model.attention.window"),
+        ("model.attention={name: sinks, window: N}", "model.attention.window"),
+        ("model.positions={name: learned, length: N}", "model.positions.length"),
+        ("model.positions={name: t5, max_distance: N}", "model.positions.max_distance"),
+    ],
+)
 def test_what_devices_cannot_count_is_refused(tiny: str, section: str, key: str) -> None:
     assert f"{key}={2**31}: " in refusal(tiny, section.replace("N", str(2**31)))
 

@@ -33,8 +33,10 @@ def test_a_terminal_that_is_closed_ends_nothing() -> None:
     program = WRITES.format("stderr") + WRITES.format("stdout") + "sys.exit(7)"
     process = subprocess.Popen(
         [sys.executable, "-c", SETTLED + "sys.stdin.readline(); " + program],
-        stdin=subprocess.PIPE, stdout=terminal, stderr=terminal,
-    )  # fmt: skip
+        stdin=subprocess.PIPE,
+        stdout=terminal,
+        stderr=terminal,
+    )
     os.close(terminal)
     os.close(leader)
     process.communicate(b"\n", timeout=60)

@@ -138,7 +138,7 @@ def _make(run: RunDirectory, text: _Text, say: Say) -> None:
 
 
 def _go_on(run: RunDirectory, text: _Text, say: Say, digest: stamps.Digest) -> None:
-    """Of a run that has trained: its vocabulary and tokens as they are, or made again where they are damaged."""
+    """Leaves vocabulary and tokens of a run that has trained, or makes them again where they are damaged."""
     if stamps.made_from(run, "tokens", text.store_inputs) is False:
         raise UserError(
             f"{run.path} has trained on other text than {text.source} holds now; give that text, or another "

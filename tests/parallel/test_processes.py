@@ -105,8 +105,16 @@ def test_processes_of_one_machine_listen_on_loopback_alone() -> None:
 
 @pytest.mark.parametrize(
     ("coordinator", "expected"),
-    [("127.0.0.1:80", True), ("[::1]:80", True), ("localhost:80", True), ("127.9.0.1:80", True),
-     ("10.0.0.1:80", False), ("[fe80::1%eth0]:80", False), ("node-1:80", False), (None, False)],
-)  # fmt: skip
+    [
+        ("127.0.0.1:80", True),
+        ("[::1]:80", True),
+        ("localhost:80", True),
+        ("127.9.0.1:80", True),
+        ("10.0.0.1:80", False),
+        ("[fe80::1%eth0]:80", False),
+        ("node-1:80", False),
+        (None, False),
+    ],
+)
 def test_an_address_of_this_machine_alone_is_known(coordinator: str | None, expected: bool) -> None:
     assert processes.is_loopback(Cluster(coordinator, 2, 0)) == expected

@@ -60,9 +60,16 @@ def test_licences_that_are_not_recognized_are_counted(tmp_path: Path) -> None:
 def test_what_was_cut_is_counted_and_all_bytes_add_up() -> None:
     sheet = Sheet(manifest())
     assert sheet.values()["cut"] == [
-        {"stage": "filters", "source": "web", "what": "lines, by C4's rules", "documents": 2, "bytes": 350,
-         "put_in": 50, "share": pytest.approx(350 / 9000)}
-    ]  # fmt: skip
+        {
+            "stage": "filters",
+            "source": "web",
+            "what": "lines, by C4's rules",
+            "documents": 2,
+            "bytes": 350,
+            "put_in": 50,
+            "share": pytest.approx(350 / 9000),
+        }
+    ]
     assert sheet.balance == (100 + 5600 + 1000, 350, 50)
     dropped, cut, put = sheet.balance
     left = sum(size for _, size in sheet.manifest["stages"][-1]["after"].values())

@@ -83,8 +83,10 @@ def test_the_mixture_has_its_shares_and_says_what_it_left_out(corpora: Runs) -> 
     came, went = (sum(number for number, _ in pairs.values()) for pairs in (first["before"], last["after"]))
     assert came - gone == went == rows
     read, kept = (sum(size for _, size in pairs.values()) for pairs in (first["before"], last["after"]))
-    put, cut, gone = (sum(row[key] for row in sheet[rows]) for key, rows in
-                      (("put_in", "cut"), ("bytes", "cut"), ("bytes", "dropped")))  # fmt: skip
+    put, cut, gone = (
+        sum(row[key] for row in sheet[rows])
+        for key, rows in (("put_in", "cut"), ("bytes", "cut"), ("bytes", "dropped"))
+    )
     assert read + put == kept + gone + cut
     assert kept == sheet["bytes"]
 
@@ -100,7 +102,8 @@ def test_what_is_cut_limits_and_is_passed_over_is_told(corpora: Runs) -> None:
     sheet = json.loads((corpora.folder / "told" / "datasheet.json").read_text())
     assert {row["stage"] for row in sheet["cut"]} >= {"filters", "repeated spans"}
     assert {"source": "(evaluation)", "name": "evaluation/notes.txt", "reason": "not a kind of set that is read"} in (
-        sheet["passed_over"])  # fmt: skip
+        sheet["passed_over"]
+    )
     (corpora.folder / "raw" / "evaluation" / "notes.txt").unlink()
 
 

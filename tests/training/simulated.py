@@ -69,8 +69,18 @@ class Machine:
         seen = self.curve(attempt, step, int(positions[0]))
         state = hashlib.sha256(f"{state} {step} {positions[0]} {self.kind}".encode()).hexdigest()
         (norm,) = struct.unpack("<I", bytes.fromhex(state[:8]))
-        line = Line(step, attempt, seen.loss, seen.grad_norm, float(norm), 0.0, 1e-3, len(positions),
-                    str(positions[0]), seen.applied)  # fmt: skip
+        line = Line(
+            step,
+            attempt,
+            seen.loss,
+            seen.grad_norm,
+            float(norm),
+            0.0,
+            1e-3,
+            len(positions),
+            str(positions[0]),
+            seen.applied,
+        )
         return state, line, None
 
 
@@ -193,8 +203,9 @@ class Simulated(Loop):
         return self.signal is not None
 
     def _tell(self, rollback: Rollback, base: int) -> None:
-        ever = (step for attempt, step in self.disk.ever
-                if step <= rollback.target and self.history.is_live(attempt, step))  # fmt: skip
+        ever = (
+            step for attempt, step in self.disk.ever if step <= rollback.target and self.history.is_live(attempt, step)
+        )
         top = max(line.step for line in self.ledger.lines)
         self.backs.append(Back(rollback, base, max(ever, default=0), top))
         super()._tell(rollback, base)

@@ -23,8 +23,10 @@ from tests.report.runs import write_summary
 from tests.training.simulated import Back, Curve, Killed, SimulatedRun
 from tests.training.test_spikes import calm, curves, loss_spike
 
-LITTLE = ("training.spikes={window: 8, patience: 2, nonfinite_patience: 3, rewind: 6, skip: 14, attempts: 3}",
-          "training.batch_size={0: 8, 100: 16}")  # fmt: skip
+LITTLE = (
+    "training.spikes={window: 8, patience: 2, nonfinite_patience: 3, rewind: 6, skip: 14, attempts: 3}",
+    "training.batch_size={0: 8, 100: 16}",
+)
 
 
 @pytest.fixture(scope="session")
@@ -67,8 +69,12 @@ def check_covered(recipe: Recipe, backs: list[Back]) -> None:
 def test_rollbacks_of_a_long_run_begin_near_their_targets(
     tiny_recipe: RecipeMaker, folder: Path, every: int, rewind: int, onsets: tuple[int, ...]
 ) -> None:
-    recipe = tiny_recipe("training.steps=5000", f"training.checkpoint_every={every}", "training.keep_last=3",
-                         f"training.spikes={{window: 16, rewind: {rewind}, skip: {3 * rewind}}}")  # fmt: skip
+    recipe = tiny_recipe(
+        "training.steps=5000",
+        f"training.checkpoint_every={every}",
+        "training.keep_last=3",
+        f"training.spikes={{window: 16, rewind: {rewind}, skip: {3 * rewind}}}",
+    )
     run = SimulatedRun(folder / "run", recipe, spikes_at(*onsets))
     run.train(onsets[-1] + 200)
     assert len(run.backs) == len(onsets)

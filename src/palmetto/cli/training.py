@@ -37,8 +37,10 @@ def run(
     if finished and not as_json:
         us = sys.argv[0] if Path(sys.argv[0]).name != "__main__.py" else f"{sys.executable} -m palmetto"
         run_path = directory.path
-        print(f"\nNext:\n  {us} generate {run_path} --prompt 'def '\n  {us} report {run_path}\n"
-              f"  {us} run {recipe} --source PATH --run runs/mine")  # fmt: skip
+        print(
+            f"\nNext:\n  {us} generate {run_path} --prompt 'def '\n  {us} report {run_path}\n"
+            f"  {us} run {recipe} --source PATH --run runs/mine"
+        )
 
 
 def train(

@@ -85,7 +85,7 @@ def total(pairs: dict[str, Pair]) -> Pair:
 
 
 def _missing(counts: Counts) -> dict[str, Cut]:
-    """Of a stage that has not counted its cuts: the bytes that neither went on nor were dropped."""
+    """Returns, for a stage that has not counted its cuts, the bytes that neither went on nor were dropped."""
     missing = {}
     for source, (_, came) in counts.before.items():
         gone = sum(size for _, size in counts.dropped.get(source, {}).values())

@@ -165,7 +165,7 @@ def _expanded(given: str, root: str | None, key: str) -> Iterator[tuple[str, str
 
 
 def _within_ours(given: str, name: str, path: str, listed: dict[str, list[str]]) -> str | None:
-    """Of what a pattern matches: which directory of ours it lies in, from the last folder that the pattern names on
+    """Returns which directory of ours a match of a pattern lies in, from the last folder that the pattern names on
     (the documents of a corpus may be named). `listed` keeps the names in folders."""
     if "://" in path:
         return None

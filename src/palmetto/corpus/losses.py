@@ -42,8 +42,10 @@ def check(build: Build, found: dict[str, Found], counts: Counts, problems: list[
         if _share(loss) > build.failures:
             lost, of, what = loss
             first = f"{failed[0].name} ({failed[0].reason})"
-            raise RunStopped(f"{name}: {lost:,} of {of:,}{what} could not be read, {_share(loss):.1%}, more than "
-                             f"corpus.build.failures={build.failures}; the first: {first}")  # fmt: skip
+            raise RunStopped(
+                f"{name}: {lost:,} of {of:,}{what} could not be read, {_share(loss):.1%}, more than "
+                f"corpus.build.failures={build.failures}; the first: {first}"
+            )
         if not counts.after.get(name, (0, 0))[0]:
             dropped = counts.dropped.get(name, {})
             why = ", ".join(f"{reason} {count:,}" for reason, (count, _) in sorted(dropped.items()))

@@ -56,7 +56,7 @@ def join(cluster: Cluster) -> None:
 
 
 def is_loopback(cluster: Cluster) -> bool:
-    """Whether the cluster is on this machine alone, and its address of no other."""
+    """Returns whether the cluster is on this machine alone, and its address of no other."""
     host = (cluster.coordinator or "").rpartition(":")[0].strip("[]")
     try:
         return ipaddress.ip_address(host).is_loopback

@@ -54,5 +54,5 @@ def grams(text: str) -> Hashes:
 
 
 def kept(hashes: Hashes, of: Class) -> Hashes:
-    """Those of sorted hashes that a class keeps."""
+    """Returns those of sorted hashes that a class keeps."""
     return hashes[: int(np.searchsorted(hashes, np.uint64(of.largest), "right"))]

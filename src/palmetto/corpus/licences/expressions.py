@@ -103,7 +103,7 @@ def _without_exceptions(tokens: list[_Token]) -> list[_Token]:
 
 
 def _both(a: bool | None, b: bool | None) -> bool | None:
-    """Of two that hold together; None is nothing said."""
+    """Returns the expression of two that hold together; None is nothing said."""
     return b if a is None else a if b is None else a or b
 
 

@@ -81,7 +81,7 @@ def of_field(value: Any) -> str | None:
 
 
 def _xml(text: str) -> str | None:
-    """Of several licences one may choose, as Maven has it."""
+    """Returns a choice between several licences, as Maven has it."""
     found = [
         next((group for group in match.groups() if group and group.strip()), "") for match in _XML_NAME.finditer(text)
     ]

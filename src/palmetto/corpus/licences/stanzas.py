@@ -24,7 +24,7 @@ def read(name: str, text: str) -> Patterns:
 
 
 def _compiled(globs: Iterable[str], star: str) -> re.Pattern[str]:
-    """Of globs whose one star stands for `star`; two stand for anything."""
+    """Returns the expression of globs whose one star stands for `star`; two stand for anything."""
     parts = (re.escape(each).replace(r"\*\*", ".*").replace(r"\*", star).replace(r"\?", ".") for each in globs)
     return re.compile("|".join(f"(?:{part})" for part in parts), re.DOTALL)
 
