@@ -11,8 +11,9 @@ from palmetto import environment
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 environment.prepare(8, devices=8)
 
-# Under nohup it would be ignored, in the processes that tests start too.
+# Under nohup, or in the background of a script, they would be ignored, in the processes that tests start too.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from collections.abc import Callable, Iterator  # noqa: E402
 from pathlib import Path  # noqa: E402

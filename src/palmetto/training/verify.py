@@ -84,7 +84,7 @@ class _Verification:
         self.replayed = 0
 
     def _checkpoints(self) -> dict[int, Manifest]:
-        """Returns every kept checkpoint's manifest by step, its files checked; one that training deletes meanwhile is left out."""
+        """Returns every kept checkpoint's manifest by step, its files checked, but not of one that training deletes."""
         manifests = {}
         for step in self.checkpoints.steps():
             try:
