@@ -50,7 +50,7 @@ def _hook(unraisable: Any) -> None:
 def _is_news(record: logging.LogRecord) -> bool:
     """Returns whether asyncio logs anything but what a reader of orbax met after another one's error was raised."""
     message = record.getMessage()
-    of_orbax = any(words in message for words in ("orbax", *_TOLD_ALREADY))
+    of_orbax = any(words in message for words in ("orbax", "OCDBT", *_TOLD_ALREADY))
     return not (of_orbax and "exception was never retrieved" in message)
 
 
