@@ -1,5 +1,6 @@
 """Checkpoints that training deletes while they are looked at."""
 
+import logging
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -59,3 +60,12 @@ def test_readers_left_behind_by_a_deletion_print_nothing(monkeypatch: pytest.Mon
     other = SimpleNamespace(exc_value=Exception("another"))
     checkpoint._hook(other)
     assert printed == [other]
+
+
+def test_only_orbax_s_forgotten_tasks_are_kept_from_asyncio_s_log(caplog: pytest.LogCaptureFixture) -> None:
+    """Where several arrays are gone, the first error is raised and asyncio tells of the others in tracebacks."""
+    log = logging.getLogger("asyncio")
+    for place in ("orbax/checkpoint", "elsewhere"):
+        log.error("Task exception was never retrieved\nfuture: <Task coro=<read() in %s/read.py>>", place)
+    log.error("_GatheringFuture exception was never retrieved\n('Encountered error while reading array index')")
+    assert [record.args for record in caplog.records] == [("elsewhere",)]

@@ -47,7 +47,15 @@ def _hook(unraisable: Any) -> None:
         _usual_hook(unraisable)
 
 
+def _is_news(record: logging.LogRecord) -> bool:
+    """Returns whether asyncio logs anything but what a reader of orbax met after another one's error was raised."""
+    message = record.getMessage()
+    of_orbax = any(words in message for words in ("orbax", "OCDBT", *_TOLD_ALREADY))
+    return not (of_orbax and "exception was never retrieved" in message)
+
+
 sys.unraisablehook = _hook
+logging.getLogger("asyncio").addFilter(_is_news)
 
 
 def to_matrices(state: State, table: Table) -> dict[str, Any]:
