@@ -326,7 +326,7 @@ except UserError as error:
 
 
 @pytest.mark.parametrize(
-    ("variable", "advice"), [("JAX_PLATFORMS", "; JAX_PLATFORMS=cpu would do"), ("JAX_ENABLE_X64", "")]
+    ("variable", "advice"), [("JAX_PLATFORMS", "; JAX_PLATFORMS=cpu would do"), ("JAX_LOG_COMPILES", "")]
 )
 def test_what_keeps_jax_from_starting_is_a_line(variable: str, advice: str) -> None:
     program = f"""
