@@ -334,6 +334,7 @@ import os
 from palmetto import environment
 from palmetto.errors import UserError
 os.environ[{variable!r}] = "nonsense"
+environment._plugins = lambda: ["a_plugin_of_another"]
 environment.prepare(8)
 try:
     environment.record()

@@ -403,6 +403,10 @@ def test_odd_names_come_back_from_their_dump(tiny: str, name: str) -> None:
     assert recipes.load(str(file)) == recipe
 
 
+def test_a_name_that_no_file_can_hold_is_refused(tiny: str) -> None:
+    assert refusal(tiny, r'name="\ud800"').startswith(r"name='\ud800': has a lone surrogate")
+
+
 def test_windows_that_32_bits_cannot_count_are_refused(tiny: str) -> None:
     override = "model.attention={{name: parallel_windows, window: 1000000, count: {}}}"
     assert "at most 2147 would do" in refusal(tiny, override.format(2148))

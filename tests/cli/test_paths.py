@@ -90,6 +90,11 @@ def test_a_recipe_and_its_source_may_lie_at_home(home: Path) -> None:
         recipes.load("~/tinny.yaml")
 
 
+def test_a_run_directory_that_is_not_utf_8_is_refused(home: Path) -> None:
+    with pytest.raises(UserError, match=r"^--run 'b\\udcffd': not UTF-8, and checkpoints take no other path"):
+        runs.prepare("~/tiny.yaml", None, None, Path(os.fsdecode(b"b\xffd")))
+
+
 def test_so_may_the_files_of_a_corpus(home: Path) -> None:
     for given in ("~/texts", "~/texts/a.txt", "~/*/a.txt"):
         [file] = find(Source(paths=(given,)), None, "a").files

@@ -21,6 +21,7 @@ def prepare(
     """
     from palmetto import recipes, variables
     from palmetto.recipe import sense
+    from palmetto.recipe.section import is_unicode
     from palmetto.run_directory import RunDirectory
 
     variables.check()
@@ -32,6 +33,8 @@ def prepare(
     if run is None:
         sense.check_name(resolved.name, "--run")
     path = run or Path("runs") / resolved.name
+    if not is_unicode(str(path.absolute())):
+        raise UserError(f"--run {str(path)!a}: not UTF-8, and checkpoints take no other path; expected another")
     named = resolved.corpus.source
     if named not in (None, "python") and path.resolve() == Path(str(named)).resolve():
         raise UserError(

@@ -10,7 +10,7 @@ from palmetto.recipe.corpus import Corpus
 from palmetto.recipe.mesh import Mesh, check_mesh
 from palmetto.recipe.model import FullAttention, LearnedPositions, LocalAttention, Model, T5Positions
 from palmetto.recipe.objectives import CausalObjective, example_length, extra_tokens
-from palmetto.recipe.section import Section, impossible
+from palmetto.recipe.section import Section, impossible, is_unicode
 from palmetto.recipe.training import Cosine, Training
 
 
@@ -44,6 +44,8 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _check(self) -> "Recipe":
+        if not is_unicode(self.name):
+            raise impossible("name", repr(self.name), "has a lone surrogate, which no file can hold: expected text")
         if self.mesh.expert > 1 and self.model.experts is None:
             raise impossible("mesh.expert", self.mesh.expert, "must divide model.experts.count, and the model has no "
                              "experts: 1 would do")  # fmt: skip

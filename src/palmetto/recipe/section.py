@@ -61,6 +61,11 @@ Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Coefficient = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
+def is_unicode(text: str) -> bool:
+    """Returns whether a text can be written in UTF-8, as one with a lone surrogate cannot."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
 def impossible(key: str, value: object, expected: str) -> UserError:
     """The refusal of a value that its own type allows, in the one form that all of them have."""
     return UserError(f"{key}={value}: {expected}")
