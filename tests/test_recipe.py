@@ -275,6 +275,7 @@ EXPERTS = "model.experts={count: 2}"
         ((EXPERTS, "mesh.expert=2", "mesh.data=2"), {"expert": 2}),
         ((EXPERTS, "mesh.data=2", "model.activations=bfloat16"), {"data": 2, "zero": 3}),
         ((EXPERTS, "mesh.data=2", "training.rematerialize=block"), {"data": 2, "zero": 3}),
+        (("model.attention={name: memory, window: 4, layer: 1}", "mesh.pod=2"), {"pod": 2}),
     ],
 )
 def test_the_layout_is_what_of_a_mesh_bits_depend_on(

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from palmetto.recipe.corpus import Corpus
 from palmetto.recipe.mesh import Mesh, check_mesh
-from palmetto.recipe.model import FullAttention, LearnedPositions, LocalAttention, Model, T5Positions
+from palmetto.recipe.model import FullAttention, LearnedPositions, LocalAttention, MemoryAttention, Model, T5Positions
 from palmetto.recipe.objectives import CausalObjective, example_length, extra_tokens
 from palmetto.recipe.section import Section, impossible, is_unicode
 from palmetto.recipe.training import Cosine, Training
@@ -108,12 +108,14 @@ class Recipe(Section):
     def layout(self) -> dict[str, int | str]:
         """What of the mesh bits depend on: all but data and pods, and these too where the run is not elastic.
 
-        A run with experts is elastic only where nothing is rounded to half precision or computed again: in the compiled
-        programs of different layouts these were not the same (docs/determinism.md).
+        A run with experts is elastic only where nothing is rounded to half precision or computed again, and one with an
+        external memory is not: in the compiled programs of different layouts these were not the same
+        (docs/determinism.md).
         """
         mesh, model, training = self.mesh, self.model, self.training
         plain = model.activations == "float32" and training.rematerialize == "nothing"
-        elastic = training.reproducible == "elastic" and (plain or model.experts is None)
+        alike = (plain or model.experts is None) and not isinstance(model.attention, MemoryAttention)
+        elastic = training.reproducible == "elastic" and alike
         own = [axis for axis, size in mesh.sizes.items() if size > 1 and not (elastic and axis in ("pod", "data"))]
         keys = own + ["zero"] * ("data" in own) + ["schedule"] * ("stage" in own)
         return {key: getattr(mesh, key) for key in keys}
