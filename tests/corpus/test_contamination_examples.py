@@ -82,7 +82,7 @@ def test_sets_and_numbers(tmp_path: Path) -> None:
         ("a.json", b"[1, ", "a.json: line 1 is not JSON"),
         ("a.jsonl", b"\xff\xfe", "a.jsonl: not UTF-8"),
         ("a.parquet", b"PAR1", "a.parquet: damaged or not parquet"),
-        ("a.jsonl.gz", gzip.compress(b'{"text": "x"}')[:-9], "a.jsonl.gz: damaged or cut short"),
+        ("a.jsonl.gz", gzip.compress(b'{"text": "x"}', mtime=0)[:-9], "a.jsonl.gz: damaged or cut short"),
         ("a.jsonl", b"\n", "a.jsonl: no example"),
         ("a.txt", b"x", "a.txt: not a kind of evaluation set; understood are .jsonl"),
         ("a.jsonl", b"[" * 99_999, "line 1 is nested too deeply"),

@@ -12,7 +12,8 @@ from tests.conftest import RecipeMaker
 
 
 def test_a_text_of_less_than_a_step_is_not_offered_no_steps(tmp_path: Path, tiny_recipe: RecipeMaker) -> None:
-    (tmp_path / "short.txt").write_text("A few words, and no more than these, are here.\n\nAnd then some others, of which there are few.\n")
+    text = "A few words, and no more than these, are here.\n\nAnd then some others, of which there are few.\n"
+    (tmp_path / "short.txt").write_text(text)
     recipe = tiny_recipe(f"corpus.source={tmp_path}/short.txt", "corpus.section_bytes=64", "tokens.vocabulary_size=900")
     with pytest.raises(
         UserError, match=r"tokens\.vocabulary_size=900: .*too short for one step: give more text"
