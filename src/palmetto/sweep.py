@@ -227,6 +227,7 @@ def _trained(point: Point, recipe: Path, child: dict[str, str]) -> str:
     """Trains a point with the recipe in a file; returns why that failed, or nothing."""
     log = point.run.path / LOG
     program = [sys.executable, "-P", "-c", "from palmetto.cli import main; main()"]
+    log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
         begun = output.tell()
         process = subprocess.Popen(
