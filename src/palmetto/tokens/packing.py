@@ -22,6 +22,7 @@ from palmetto.tokens.vocabulary import Vocabulary
 
 # Enough text to keep all cores encoding, little enough to hold as Python integers.
 _BATCH_BYTES = 8 << 20
+_BATCH_DOCUMENTS = 1 << 14
 _PARTS = 8
 """Of a text that has to be divided: enough for both halves."""
 
@@ -168,7 +169,7 @@ def _batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
     for document in documents:
         batch.append(document)
         characters += len(document.text)
-        if characters >= _BATCH_BYTES:
+        if characters >= _BATCH_BYTES or len(batch) >= _BATCH_DOCUMENTS:
             yield batch
             batch, characters = [], 0
     if batch:
