@@ -1,4 +1,4 @@
-"""What a start, a digest and a pack cost beside what they did, as ratios measured in turns on this machine.
+"""Measures, as ratios and in turns, what a start, a digest and packing cost on this machine.
 
     .venv/bin/python benchmarks/restart.py [--rounds 5]
 
@@ -49,7 +49,7 @@ def in_turns(rounds: int, **works: Callable[[], object]) -> dict[str, float]:
 
 
 def stores(folder: Path, rounds: int) -> None:
-    """Of a start: opening and a batch of 2,048 windows against a pass over the file."""
+    """Compares opening a store, and a batch of 2,048 windows, with a pass over the file."""
     path = folder / "train.bin"
     tokens = np.random.default_rng(0).integers(0, 256_000, TOKENS, dtype=np.int32)
     store.write(

@@ -14,7 +14,7 @@ Cut = tuple[int, int, int]
 
 @dataclass
 class Counts:
-    """Of one stage, by source: what came, what went on, what was dropped for which reason, and what was cut.
+    """Counts one stage, by source: what came, what went on, what was dropped for which reason, and what was cut.
 
     Bytes add up: what came and what was put in is what went on, was dropped or was cut.
     """
