@@ -32,6 +32,15 @@ def ends() -> Iterator[Ends]:
     theirs.close()
 
 
+@contextlib.contextmanager
+def later(seconds: float, act: Callable[[], None]) -> Iterator[None]:
+    """Acts in a thread after `seconds`; has done so when the body is left."""
+    timer = threading.Timer(seconds, act)
+    timer.start()
+    yield
+    timer.join()
+
+
 def sent(tell: Callable[[Link], None]) -> bytes:
     """The bytes of a message."""
     ours, theirs = pair()
@@ -114,11 +123,10 @@ def test_silence_in_the_middle_of_a_message_loses_the_link_between_messages_it_d
     data = sent(lambda link: link.send("done", serial=3))
     ours, theirs = pair()
     link = Link(theirs, 0.2)
-    timer = threading.Timer(0.7, lambda: ours.sendall(data + data[:-1]))
-    timer.start()
-    assert link.receive().kind == "done"
-    with pytest.raises(LinkLost, match=r"fell silent for 0.2 s in the middle"):
-        link.receive()
+    with later(0.7, lambda: ours.sendall(data + data[:-1])):
+        assert link.receive().kind == "done"
+        with pytest.raises(LinkLost, match=r"fell silent for 0.2 s in the middle"):
+            link.receive()
     ours.close()
     link.close()
 
@@ -131,8 +139,7 @@ def test_one_that_takes_nothing_loses_the_link(ends: Ends) -> None:
 
 def test_closing_ends_a_receive_that_waits(ends: Ends) -> None:
     ours, theirs = ends
-    threading.Timer(0.1, theirs.close).start()
-    with pytest.raises(LinkLost):
+    with later(0.1, theirs.close), pytest.raises(LinkLost):
         theirs.receive()
     with pytest.raises(LinkLost):
         ours.receive()
@@ -200,11 +207,13 @@ def test_a_hello_that_drips_has_one_deadline(ends: Ends) -> None:
                 ours._socket.sendall(bytes([byte]))
                 time.sleep(0.05)
 
-    threading.Thread(target=drip, daemon=True).start()
-    start = time.monotonic()
-    with pytest.raises(LinkLost, match="fell silent"):
-        theirs.receive_hello("the")
-    assert time.monotonic() - start < 0.05 * len(hello)  # patience is 0.3 s, and no byte was later than 0.05
+    with later(0, drip):
+        start = time.monotonic()
+        with pytest.raises(LinkLost, match="fell silent"):
+            theirs.receive_hello("the")
+        taken = time.monotonic() - start
+        theirs.close()
+    assert taken < 0.05 * len(hello)  # patience is 0.3 s, and no byte was later than 0.05
 
 
 def test_a_long_hello_is_refused_by_its_head(ends: Ends) -> None:
@@ -218,8 +227,8 @@ def test_behind_its_hello_a_link_may_be_silent(ends: Ends) -> None:
     ours, theirs = ends
     ours.send("hello", life=1, secret="the")
     theirs.receive_hello("the")
-    threading.Timer(0.5, lambda: ours.send("ready")).start()
-    assert theirs.receive().kind == "ready"
+    with later(0.5, lambda: ours.send("ready")):
+        assert theirs.receive().kind == "ready"
 
 
 @given(st.binary(max_size=100), st.integers(0, 100))
