@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from palmetto.cluster import Cluster
+from palmetto.host.cluster import Cluster
 from palmetto.parallel import processes
 
 JOIN = """

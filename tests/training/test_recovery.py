@@ -19,8 +19,8 @@ from palmetto.training.recovery import Recovery
 from palmetto.training.retention import cell, retained
 from palmetto.training.spikes import reach
 from tests.conftest import RecipeMaker
-from tests.report.runs import write_summary
-from tests.training.simulated import Back, Curve, Killed, SimulatedRun
+from tests.references.report_runs import write_summary
+from tests.references.simulated import Back, Curve, Killed, SimulatedRun
 from tests.training.test_spikes import calm, curves, loss_spike
 
 LITTLE = (
