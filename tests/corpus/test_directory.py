@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from palmetto.corpus import apart, directory, made, tables
+from palmetto.corpus import directory, inventory, separation, tables
 from palmetto.errors import UserError
 from palmetto.recipe.corpus import Build
 
@@ -59,7 +59,7 @@ def test_new_empty_and_barely_begun_folders_are_taken(tmp_path: Path) -> None:
     directory.check(tmp_path)
     directory.enter(tmp_path)
     directory.check(tmp_path)
-    assert made.listed(tmp_path / "stages") == set()
+    assert inventory.listed(tmp_path / "stages") == set()
 
 
 def old_corpus(folder: Path) -> Path:
@@ -94,7 +94,7 @@ def test_a_corpus_without_a_list_is_known_by_its_content(killed: bool, tmp_path:
         write_manifest(tmp_path)
     directory.check(tmp_path)
     directory.enter(tmp_path)
-    assert made.listed(tmp_path / "stages") == {
+    assert inventory.listed(tmp_path / "stages") == {
         f"stages/filters-{HEX}/",
         f"stages/vocabulary-{HEX}.model",
         "vocabulary.model",
@@ -140,7 +140,7 @@ def test_sources_and_corpus_lie_apart(out: str, path: str, line: str, tmp_path: 
     (tmp_path / "link").symlink_to("raw/web")
     build = recipe(tmp_path / "raw", path.format(root=str(tmp_path / "raw").lstrip("/")))
     with pytest.raises(UserError, match=rf"corpus\.build\.sources\.web\.paths.*{line}.*build it in a") as refused:
-        apart.check(build, tmp_path / out)
+        separation.check(build, tmp_path / out)
     assert "\n" not in str(refused.value)
 
 
@@ -149,23 +149,23 @@ def test_home_is_expanded_before_it_is_looked_at(path: str, tmp_path: Path, monk
     fill(tmp_path, "web/a.txt")
     monkeypatch.setenv("HOME", str(tmp_path))
     with pytest.raises(UserError, match=r"web\.paths.*build it in a folder"):
-        apart.check(recipe(Path("/"), path), tmp_path / "web" / "out")
+        separation.check(recipe(Path("/"), path), tmp_path / "web" / "out")
     with pytest.raises(UserError, match=r"contamination\.evaluation.*build it in a"):
-        apart.check(recipe(tmp_path, "web", evaluation="~/eval"), tmp_path / "eval" / "out")
+        separation.check(recipe(tmp_path, "web", evaluation="~/eval"), tmp_path / "eval" / "out")
 
 
 @pytest.mark.parametrize(("out", "line"), [("eval/out", "would be built inside it"), ("eval", "lies inside")])
 def test_evaluation_sets_and_corpus_lie_apart(out: str, line: str, tmp_path: Path) -> None:
     fill(tmp_path, "eval/quiz.jsonl", "web/a.txt")
     with pytest.raises(UserError, match=rf"contamination\.evaluation: .*{line}"):
-        apart.check(recipe(tmp_path, "web", evaluation="eval"), tmp_path / out)
+        separation.check(recipe(tmp_path, "web", evaluation="eval"), tmp_path / out)
 
 
 @pytest.mark.parametrize("path", ["web", "web/*.txt", "**/*.txt", "w*", "memory://web"])
 def test_what_lies_apart_is_taken(path: str, tmp_path: Path) -> None:
     fill(tmp_path, "web/a.txt")
-    apart.check(recipe(tmp_path, path), tmp_path / "out")
-    apart.check(recipe(tmp_path, path), tmp_path / "corpora" / "out")
+    separation.check(recipe(tmp_path, path), tmp_path / "out")
+    separation.check(recipe(tmp_path, path), tmp_path / "corpora" / "out")
 
 
 def test_a_link_into_the_corpus_is_found(tmp_path: Path) -> None:
@@ -174,6 +174,6 @@ def test_a_link_into_the_corpus_is_found(tmp_path: Path) -> None:
     fill(tmp_path, "web/a.txt", "out/b.txt")
     os.symlink("../out", tmp_path / "web" / "link")
     build = recipe(tmp_path, "web")
-    apart.check(build, tmp_path / "out")
+    separation.check(build, tmp_path / "out")
     with pytest.raises(UserError, match=r"out/b\.txt: lies inside"):
-        apart.check_files(find(build.sources["web"], build.root, "web").files, tmp_path / "out")
+        separation.check_files(find(build.sources["web"], build.root, "web").files, tmp_path / "out")

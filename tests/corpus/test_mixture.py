@@ -87,7 +87,7 @@ def taken(stage: Mixture, documents: View, folder: Path) -> dict[str, set[str]]:
     kept: dict[str, set[str]] = {}
     for shard in documents.shards:
         table = documents.read(shard)
-        dropped = stage.note(table, shard, folder)["dropped"].to_pylist()
+        dropped = stage.annotate(table, shard, folder)["dropped"].to_pylist()
         assert set(dropped) <= {None, REASON}
         names = [name for name, why in zip(table["name"].to_pylist(), dropped, strict=True) if why is None]
         kept.setdefault(shard.partition("/")[0], set()).update(names)

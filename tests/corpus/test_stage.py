@@ -39,7 +39,7 @@ class Without:
     def prepare(self, view: View, engine: Engine, folder: Path) -> None:
         """Nothing."""
 
-    def note(self, documents: pa.Table, shard: str, folder: Path) -> pa.Table:
+    def annotate(self, documents: pa.Table, shard: str, folder: Path) -> pa.Table:
         time.sleep(self.seconds)
         texts = documents["text"].to_pylist()
         edits = [

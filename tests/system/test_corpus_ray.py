@@ -162,7 +162,7 @@ class Slow:
     def prepare(self, view: View, engine: Any, folder: Path) -> None:
         """Nothing."""
 
-    def note(self, documents: pa.Table, shard: str, folder: Path) -> pa.Table:
+    def annotate(self, documents: pa.Table, shard: str, folder: Path) -> pa.Table:
         if self.traces:
             (self.traces / f"{shard.replace('/', '-')} {here()}").touch()
             time.sleep(0.3)

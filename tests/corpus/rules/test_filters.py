@@ -35,13 +35,13 @@ def documents(*texts: str, language: str | None = "en", source: str = "web") -> 
 
 def judge(*texts: str, rules: str = "gopher", language: str | None = "en", **values: object) -> list[str | None]:
     stage = Filters(Settings.model_validate(values), {"web": rules})
-    reasons: list[str | None] = stage.note(documents(*texts, language=language), "", Path())["dropped"].to_pylist()
+    reasons: list[str | None] = stage.annotate(documents(*texts, language=language), "", Path())["dropped"].to_pylist()
     return reasons
 
 
 def cut(text: str, **values: object) -> str:
     """What C4's rules leave of a text that stays."""
-    notes = Filters(Settings(), {"web": "c4"}, **values).note(documents(text), "", Path())  # type: ignore[arg-type]
+    notes = Filters(Settings(), {"web": "c4"}, **values).annotate(documents(text), "", Path())  # type: ignore[arg-type]
     assert notes["dropped"].to_pylist() == [None]
     return tables.edited(text, notes["edits"].to_pylist()[0] or ())
 
@@ -102,7 +102,7 @@ def test_bad_words_only_of_a_list(tmp_path: Path) -> None:
             "filters": {"bad_words": "bad.txt", "rules": "c4"},
         }
     )
-    note = Filters.of(build).note(documents(text, "Now wickedness is another. It is here. It is so."), "", tmp_path)
+    note = Filters.of(build).annotate(documents(text, "Now wickedness is another. It is here. It is so."), "", tmp_path)
     assert note["dropped"].to_pylist() == ["bad words", None]
     with pytest.raises(UserError, match=r"bad_words: .*none\.txt"):
         Filters.of(build.model_copy(update={"filters": Settings(bad_words="none.txt")}))
@@ -159,10 +159,10 @@ def test_only_prose_is_judged() -> None:
     stage = Filters.of(Build(sources=sources))
     assert stage.rules == {"web": "both", "books": "none", "news": "gopher"}
     mixed = pa.concat_tables([documents("short", source=name) for name in ("chats", "web", "books", "news")])
-    note = stage.note(mixed, "", Path())
+    note = stage.annotate(mixed, "", Path())
     assert note["dropped"].to_pylist() == [None, "too few words", None, "too few words"]
     assert note.schema.field("edits").type == tables.EDITS
-    assert len(stage.note(mixed.slice(0, 0), "", Path())) == 0
+    assert len(stage.annotate(mixed.slice(0, 0), "", Path())) == 0
 
 
 def plain_n_grams(text: str, n: int) -> tuple[int, int]:
@@ -193,15 +193,15 @@ def test_repeated_n_grams_are_those_of_a_plain_count(texts: list[list[str]]) -> 
 def test_a_verdict_does_not_depend_on_the_company(texts: list[str]) -> None:
     stage = Filters(Settings(minimum_words=1), {"web": "both"})
     table = documents(*texts, PROSE, *texts)
-    together = stage.note(table, "", Path()).to_pylist()
-    alone = [stage.note(table.slice(row, 1), "", Path()).to_pylist()[0] for row in range(len(table))]
+    together = stage.annotate(table, "", Path()).to_pylist()
+    alone = [stage.annotate(table.slice(row, 1), "", Path()).to_pylist()[0] for row in range(len(table))]
     assert together == alone
 
 
 @settings(max_examples=60)
 @given(st.text(st.sampled_from('aB .!"\n\r\u3000。あ'), max_size=80))
 def test_what_is_cut_is_whole_lines(text: str) -> None:
-    note = Filters(Settings(), {"web": "c4"}).note(documents(text), "", Path()).to_pylist()[0]
+    note = Filters(Settings(), {"web": "c4"}).annotate(documents(text), "", Path()).to_pylist()[0]
     if note["edits"]:
         left = tables.edited(text, note["edits"])
         lines = text.split("\n")
@@ -223,7 +223,7 @@ def test_real_books_and_news_stay(shared_data: Path) -> None:
     with (corpus / "news/wikinews_en_2019.csv").open(newline="") as file:
         sections += [("en", row["text"]) for row in csv.DictReader(file)]
     table = pa.concat_tables([documents(text, language=language) for language, text in sections])
-    reasons = Filters(Settings(), {"web": "gopher"}).note(table, "", Path())["dropped"].to_pylist()
+    reasons = Filters(Settings(), {"web": "gopher"}).annotate(table, "", Path())["dropped"].to_pylist()
     assert len(reasons) > 500
     assert sum(reason is not None for reason in reasons) < 0.02 * len(reasons), reasons
 

@@ -70,14 +70,14 @@ def test_stage_keeps_what_is_stated_and_drops_what_is_not_kept() -> None:
         ("123", None, "web"),
     )
     kinds = {"web": "prose", "code": "code"}
-    note = Language(kinds).note(table, "", Path())
+    note = Language(kinds).annotate(table, "", Path())
     assert note["language"].to_pylist() == ["en", "xx", "ko", "python", None]
     assert note["dropped"].null_count == 5
     assert [value is None for value in note["confidence"].to_pylist()] == [False, True, False, True, True]
-    kept = Language(kinds, ("en", "ko")).note(table, "", Path())
+    kept = Language(kinds, ("en", "ko")).annotate(table, "", Path())
     refused = "language not kept"
     assert kept["dropped"].to_pylist() == [None, refused, None, None, refused]
-    assert len(Language(kinds).note(documents(), "", Path())) == 0
+    assert len(Language(kinds).annotate(documents(), "", Path())) == 0
 
 
 def test_of_a_recipe() -> None:

@@ -72,7 +72,7 @@ class Contamination:
         before = _marks(built, all_seen)
         self._write(examples, before if self.action == "flag" else _marks(built, still_seen), before, folder)
 
-    def note(self, documents: pa.Table, shard: str, folder: Path) -> pa.Table:
+    def annotate(self, documents: pa.Table, shard: str, folder: Path) -> pa.Table:
         """What `prepare` has found in the shard."""
         held = tables.read(folder / "held" / f"{shard}.parquet")["examples"].combine_chunks()
         names = tables.read(folder / "examples.parquet")["name"].combine_chunks()

@@ -43,7 +43,7 @@ class ExactDuplicates:
         files = [keyed.shard_file(folder, _HASHES, shard) for shard in view.shards]
         keyed.each(engine, functools.partial(_compare, files, folder), keyed.partitions(files))
 
-    def note(self, documents: pa.Table, shard: str, folder: Path) -> pa.Table:
+    def annotate(self, documents: pa.Table, shard: str, folder: Path) -> pa.Table:
         """See `Stage`."""
         place = keyed.shards(folder).index(shard)
         return keyed.notes(len(documents), place, (folder / _REPEATS).glob("*.npy"), "exact duplicate")

@@ -79,7 +79,7 @@ class NearDuplicates:
         keyed.each(engine, compare, ranges)
         _connect([keys.file(folder, comparing.EDGES) for keys in ranges], shards, folder)
 
-    def note(self, documents: pa.Table, shard: str, folder: Path) -> pa.Table:
+    def annotate(self, documents: pa.Table, shard: str, folder: Path) -> pa.Table:
         """See `Stage`."""
         place = keyed.shards(folder).index(shard)
         return keyed.notes(len(documents), place, [_repeats(folder)], "near duplicate")

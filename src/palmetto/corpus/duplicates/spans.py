@@ -56,7 +56,7 @@ class RepeatedSpans:
         firsts = [keys.file(folder, _FIRSTS) for keys in ranges]
         keyed.each(engine, functools.partial(_collect, view, firsts, folder), numbered)
 
-    def note(self, documents: pa.Table, shard: str, folder: Path) -> pa.Table:
+    def annotate(self, documents: pa.Table, shard: str, folder: Path) -> pa.Table:
         """See `Stage`."""
         shards = keyed.shards(folder)
         place, firsts = shards.index(shard), _Firsts(folder, shards)

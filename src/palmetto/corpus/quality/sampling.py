@@ -54,7 +54,7 @@ class Quality:
         if not (folder / _FILE).exists():
             write_bytes(folder / _FILE, Path(self.classifier).read_bytes())
 
-    def note(self, documents: pa.Table, shard: str, folder: Path) -> pa.Table:
+    def annotate(self, documents: pa.Table, shard: str, folder: Path) -> pa.Table:
         """`quality`: the score (float32, null of sources without); `dropped`."""
         rows = np.flatnonzero([source in self.sources for source in documents["source"].to_pylist()])
         scores = np.zeros(len(documents), np.float32)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from palmetto.corpus.documents import cut
 from palmetto.corpus.quality.classifier import Classifier
-from palmetto.corpus.reading.choosing import read as read_file
+from palmetto.corpus.reading.dispatch import read as read_file
 from palmetto.corpus.reading.finding import Problem, find
 from palmetto.corpus.reading.records import Record
 from palmetto.corpus.stage import Say

@@ -10,11 +10,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from palmetto.corpus import apart, made, tables
+from palmetto.corpus import inventory, separation, tables
 from palmetto.corpus.counts import Counts, Pair
 from palmetto.corpus.engine import Engine
 from palmetto.corpus.reading import losses
-from palmetto.corpus.reading.choosing import read
+from palmetto.corpus.reading.dispatch import read
 from palmetto.corpus.reading.finding import File, Passed, Problem, find_all
 from palmetto.corpus.reading.records import Dropped, Record
 from palmetto.corpus.reading.sections import sections
@@ -68,7 +68,7 @@ def extract(
     """
     found = find_all(build.sources, build.root)
     if out is not None:
-        apart.check_files((file for of_source in found.values() for file in of_source.files), out)
+        separation.check_files((file for of_source in found.values() for file in of_source.files), out)
     inputs = digest_of(
         {
             "version": _VERSION,
@@ -80,7 +80,7 @@ def extract(
         }
     )  # fmt: skip
     folder = workplace / f"extraction-{inputs[:16]}"
-    made.make_way(workplace, "extraction", folder)
+    inventory.make_way(workplace, "extraction", folder)
     tasks = [
         _Task(name, source, number, files, sys.maxsize if source.kind == "code" else section_bytes)
         for name, source in build.sources.items()

@@ -57,7 +57,7 @@ class Filters:
     def prepare(self, view: View, engine: Engine, folder: Path) -> None:
         """Nothing: each document is judged by itself."""
 
-    def note(self, documents: pa.Table, shard: str, folder: Path) -> pa.Table:
+    def annotate(self, documents: pa.Table, shard: str, folder: Path) -> pa.Table:
         """`dropped`: the first rule that a document breaks, Gopher's before C4's; `edits`: the lines that C4's cut."""
         reasons = np.full(len(documents), None, object)
         edits = pa.nulls(len(documents), tables.EDITS)

@@ -53,7 +53,7 @@ class Language:
     def prepare(self, view: View, engine: Engine, folder: Path) -> None:
         """Nothing: each document is identified by itself."""
 
-    def note(self, documents: pa.Table, shard: str, folder: Path) -> pa.Table:
+    def annotate(self, documents: pa.Table, shard: str, folder: Path) -> pa.Table:
         """`language`, null where a text has no letters; `confidence` (float32, 0 to 1, null where the source has said
         it); `dropped`."""
         languages, confidences, dropped = [], [], []

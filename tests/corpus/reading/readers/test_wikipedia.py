@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from palmetto.corpus.reading.choosing import read
+from palmetto.corpus.reading.dispatch import read
 from palmetto.corpus.reading.finding import Problem, find
 from palmetto.corpus.reading.records import Dropped, Record
 from palmetto.recipe.corpus import Source

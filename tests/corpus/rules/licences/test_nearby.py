@@ -7,7 +7,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from palmetto.corpus.reading.choosing import read
+from palmetto.corpus.reading.dispatch import read
 from palmetto.corpus.reading.finding import find
 from palmetto.corpus.reading.records import Record
 from palmetto.corpus.rules.licences.expressions import UNRECOGNIZED, copyleft

@@ -19,7 +19,7 @@ PEM = "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\nMIIEow-IBAAKCA
 
 def masked(text: str, kind: str = "prose") -> str:
     table = pa.table({"source": ["s"], "text": pa.array([text], pa.large_string())})
-    note = PersonalData({"s": kind}).note(table, "", Path())
+    note = PersonalData({"s": kind}).annotate(table, "", Path())
     return tables.edited(text, note["edits"].to_pylist()[0] or ())
 
 
@@ -75,10 +75,10 @@ def test_code_has_no_telephones() -> None:
 def test_counts() -> None:
     texts = ["a@b.com c@d.org 93.184.216.34", "nothing", "+44 20 7946 0958"]
     table = pa.table({"source": ["s"] * 3, "text": pa.array(texts, pa.large_string())})
-    note = PersonalData({"s": "prose"}).note(table, "", Path())
+    note = PersonalData({"s": "prose"}).annotate(table, "", Path())
     assert note["masked"].to_pylist() == [[("email", 2), ("ip", 1)], None, [("phone", 1)]]
     assert note["dropped"].null_count == 3
-    assert len(PersonalData({}).note(table.slice(0, 0), "", Path())) == 0
+    assert len(PersonalData({}).annotate(table.slice(0, 0), "", Path())) == 0
 
 
 PIECES = [

@@ -34,7 +34,7 @@ class Licences:
     def prepare(self, view: View, engine: Engine, folder: Path) -> None:
         """Nothing: licence files have been read with the code."""
 
-    def note(self, documents: pa.Table, shard: str, folder: Path) -> pa.Table:
+    def annotate(self, documents: pa.Table, shard: str, folder: Path) -> pa.Table:
         """`dropped` and `licence`, a row a document."""
         licences = documents["licence"].to_pylist()
         dropped: list[str | None] = [None] * len(licences)

@@ -41,7 +41,7 @@ class PersonalData:
     def prepare(self, view: View, engine: Engine, folder: Path) -> None:
         """Nothing: each document is looked at by itself."""
 
-    def note(self, documents: pa.Table, shard: str, folder: Path) -> pa.Table:
+    def annotate(self, documents: pa.Table, shard: str, folder: Path) -> pa.Table:
         """`edits`, and `masked`: how often each kind was. Nothing is dropped."""
         texts = documents["text"].combine_chunks()
         hinted = {
