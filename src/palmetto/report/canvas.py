@@ -60,8 +60,16 @@ def set_ticks(axis: Axis, most: int, show: Callable[[float], str] = compact, *, 
 def draw_reference(axes: Axes, value: float, name: str) -> None:
     """A dashed line across at a value to compare with, and its name on the right."""
     axes.axhline(value, color=LIGHT["ink"], linewidth=1, linestyle=DASHED, zorder=3)
-    axes.annotate(name, (1, value), (5, 0), xycoords=axes.get_yaxis_transform(), textcoords="offset points",
-                  va="center", color=LIGHT["muted"], annotation_clip=False)  # fmt: skip
+    axes.annotate(
+        name,
+        (1, value),
+        (5, 0),
+        xycoords=axes.get_yaxis_transform(),
+        textcoords="offset points",
+        va="center",
+        color=LIGHT["muted"],
+        annotation_clip=False,
+    )
 
 
 def label_ends(axes: Axes, height: int, labels: Iterable[tuple[float, str, str]]) -> None:
@@ -73,8 +81,17 @@ def label_ends(axes: Axes, height: int, labels: Iterable[tuple[float, str, str]]
     scale = axes.transScale + axes.transLimits
     places = [float(scale.transform((0, value))[1]) * height for value, _, _ in labels]
     for (_, text, colour), place in zip(labels, spread(places, 15), strict=True):
-        axes.annotate(text, (1, place / height), (7, 0), xycoords="axes fraction", textcoords="offset points",
-                      va="center", color=colour, annotation_clip=False, parse_math=False)  # fmt: skip
+        axes.annotate(
+            text,
+            (1, place / height),
+            (7, 0),
+            xycoords="axes fraction",
+            textcoords="offset points",
+            va="center",
+            color=colour,
+            annotation_clip=False,
+            parse_math=False,
+        )
 
 
 def say_empty(axes: Axes) -> None:

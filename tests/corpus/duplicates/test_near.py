@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from rapidfuzz.distance import Levenshtein
 
-from palmetto.corpus.duplicates import code, keyed
+from palmetto.corpus.duplicates import keyed, levenshtein
 from palmetto.corpus.duplicates.near import NearDuplicates
 from palmetto.files import sha256
 from tests.references.views import Backwards, Document, make_view, notes_of
@@ -182,15 +182,15 @@ def test_prose_is_not_compared_with_code(tmp_path: Path) -> None:
 def test_code_is_decided_by_edits(size: int) -> None:
     lines = [f"x{i} = f({i % 7})" for i in range(size // 10)]
     text = "\n".join(lines)
-    assert code.similar(text, text, 1.0)
+    assert levenshtein.similar(text, text, 1.0)
     changed = "\n".join([*lines[:-20], *("another line" for _ in range(20))])
-    assert code.similar(text, changed, 0.7)
-    assert not code.similar(text, changed[: len(changed) // 2], 0.9)
+    assert levenshtein.similar(text, changed, 0.7)
+    assert not levenshtein.similar(text, changed[: len(changed) // 2], 0.9)
 
 
 def test_code_of_many_characters_is_compared_by_line() -> None:
     lines = [f"x{i} = f({i % 7})" for i in range(20_000)]
     changed = lines.copy()
     changed[::20] = ["pass"] * 1000
-    assert code.similar("\n".join(lines), "\n".join(changed), 0.95)
-    assert not code.similar("\n".join(lines), "\n".join(changed), 0.96)
+    assert levenshtein.similar("\n".join(lines), "\n".join(changed), 0.95)
+    assert not levenshtein.similar("\n".join(lines), "\n".join(changed), 0.96)

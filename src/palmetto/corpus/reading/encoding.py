@@ -22,8 +22,14 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 _FIRSTS = {sign[:1] for sign, _ in _MARKS}
-_WIDER = {"euc-kr": "cp949", "euc_kr": "cp949", "shift_jis": "cp932", "gb2312": "gb18030", "iso8859-1": "cp1252",
-          "iso8859-9": "cp1254"}  # fmt: skip
+_WIDER = {
+    "euc-kr": "cp949",
+    "euc_kr": "cp949",
+    "shift_jis": "cp932",
+    "gb2312": "gb18030",
+    "iso8859-1": "cp1252",
+    "iso8859-9": "cp1254",
+}
 """What is written under a standard's name is mostly its superset."""
 _OTHERS = ("cp1252", "cp850", "mac_roman")
 """Tried where the guess does not hold up: the detector does not know the two older ones."""
@@ -179,8 +185,9 @@ def _strictly(data: bytes, name: str) -> str:
     try:
         return data.decode(name)
     except UnicodeDecodeError as error:
-        raise Undecodable(f"broken {name.upper().removesuffix('-LE').removesuffix('-BE')} "
-                          f"at byte {error.start}") from None  # fmt: skip
+        raise Undecodable(
+            f"broken {name.upper().removesuffix('-LE').removesuffix('-BE')} at byte {error.start}"
+        ) from None
 
 
 def _try(data: bytes, name: str) -> str | None:

@@ -78,7 +78,7 @@ def extract(
                 for name, source in build.sources.items()
             },
         }
-    )  # fmt: skip
+    )
     folder = workplace / f"extraction-{inputs[:16]}"
     inventory.make_way(workplace, "extraction", folder)
     tasks = [

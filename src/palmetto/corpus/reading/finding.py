@@ -78,8 +78,10 @@ def find_all(sources: dict[str, Source], root: str | None) -> dict[str, Found]:
         for file in of_source.files:
             owner = owners.setdefault(_identity(file.path), name)
             if owner != name:
-                raise UserError(f"corpus.build.sources.{name}.paths: {file.name} is in the source {owner} already; "
-                                "leave it out of one of them, since no document is taken twice")  # fmt: skip
+                raise UserError(
+                    f"corpus.build.sources.{name}.paths: {file.name} is in the source {owner} already; "
+                    "leave it out of one of them, since no document is taken twice"
+                )
     return found
 
 
@@ -110,8 +112,10 @@ def find(source: Source, root: str | None, source_name: str) -> Found:
                 full = _name(name, below)
                 kind = kinds.kind(below or name, source, _within(below, listing.checkouts))
                 if kind is None and alone and below == "":
-                    raise UserError(f"{key}: {where}: not a kind of file that can be read; understood are "
-                                    f"{kinds.understood(source)}")  # fmt: skip
+                    raise UserError(
+                        f"{key}: {where}: not a kind of file that can be read; understood are "
+                        f"{kinds.understood(source)}"
+                    )
                 if kind is None:
                     passed[full] = "not a kind of file that is read"
                 elif (first := seen.setdefault(_identity(where), full)) != full:

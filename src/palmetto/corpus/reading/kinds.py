@@ -12,10 +12,22 @@ Kind = Literal["text", "lines", "json", "csv", "tsv", "parquet", "warc", "html",
 
 _RECORDS: dict[str, Kind] = {".jsonl": "lines", ".ndjson": "lines", ".parquet": "parquet"}
 _PROSE: dict[str, Kind] = {
-    ".txt": "text", ".md": "text", ".rst": "text", ".log": "text", ".json": "json", ".warc": "warc", ".wet": "warc",
-    ".csv": "csv", ".tsv": "tsv", ".html": "html", ".htm": "html", ".xhtml": "html", ".xml": "wiki",
-    ".mbox": "mail", ".eml": "mail"
-}  # fmt: skip
+    ".txt": "text",
+    ".md": "text",
+    ".rst": "text",
+    ".log": "text",
+    ".json": "json",
+    ".warc": "warc",
+    ".wet": "warc",
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".html": "html",
+    ".htm": "html",
+    ".xhtml": "html",
+    ".xml": "wiki",
+    ".mbox": "mail",
+    ".eml": "mail",
+}
 UNDERSTOOD = f"{', '.join((*_PROSE, *_RECORDS))}, each also {', '.join(COMPRESSIONS)}"
 UNDERSTOOD_OF_CODE = f"{', '.join(_RECORDS)} and files of the 24 languages ({', '.join(code_languages.EXTENSIONS)})"
 

@@ -18,8 +18,25 @@ _DEPTH = 2000
 """Both parsers take time by the square of it."""
 _META = re.compile(rb"<meta[^>]{0,200}?charset\s*=\s*[\"']?\s*([a-z0-9_:.-]+)", re.IGNORECASE)
 _META_BYTES = 4096
-_NOT_TEXT = ("ref", "gallery", "math", "table", "timeline", "score", "syntaxhighlight", "source", "imagemap", "hiero",
-             "graph", "style", "script", "templatestyles", "mapframe", "chem", "references")  # fmt: skip
+_NOT_TEXT = (
+    "ref",
+    "gallery",
+    "math",
+    "table",
+    "timeline",
+    "score",
+    "syntaxhighlight",
+    "source",
+    "imagemap",
+    "hiero",
+    "graph",
+    "style",
+    "script",
+    "templatestyles",
+    "mapframe",
+    "chem",
+    "references",
+)
 _SETTING = ("lang", "transl", "transliteration", "nowrap", "nobold", "nobr", "small", "big")
 _EMPTY_REFERENCE = re.compile(r"<ref\b[^<>]*/>")
 _FURNITURE = re.compile(r"__[A-Z]+__|'{2,5}")
@@ -30,13 +47,49 @@ _EMPTY_BRACKETS = re.compile(r" ?[（(][\s,;:–、，]*[)）]")
 _BLANKS = re.compile(r"\n{3,}")
 _SPACES = re.compile(r"[ \t]{2,}")
 _TAIL = {
-    "references", "external links", "see also", "notes", "further reading", "bibliography", "sources", "footnotes",
-    "einzelnachweise", "weblinks", "literatur", "siehe auch", "références", "liens externes", "notes et références",
-    "voir aussi", "bibliographie", "referencias", "enlaces externos", "véase también", "note", "collegamenti esterni",
-    "voci correlate", "bibliografia", "примечания", "ссылки", "литература", "см. также", "脚注", "外部リンク",
-    "関連項目", "参考文献", "出典", "각주", "외부 링크", "같이 보기", "참고 문헌", "参考资料", "外部链接", "参见",
-    "примітки", "посилання",
-}  # fmt: skip
+    "references",
+    "external links",
+    "see also",
+    "notes",
+    "further reading",
+    "bibliography",
+    "sources",
+    "footnotes",
+    "einzelnachweise",
+    "weblinks",
+    "literatur",
+    "siehe auch",
+    "références",
+    "liens externes",
+    "notes et références",
+    "voir aussi",
+    "bibliographie",
+    "referencias",
+    "enlaces externos",
+    "véase también",
+    "note",
+    "collegamenti esterni",
+    "voci correlate",
+    "bibliografia",
+    "примечания",
+    "ссылки",
+    "литература",
+    "см. также",
+    "脚注",
+    "外部リンク",
+    "関連項目",
+    "参考文献",
+    "出典",
+    "각주",
+    "외부 링크",
+    "같이 보기",
+    "참고 문헌",
+    "参考资料",
+    "外部链接",
+    "参见",
+    "примітки",
+    "посилання",
+}
 """Sections of references and lists of links."""
 
 
@@ -184,11 +237,47 @@ def _link(node: Any) -> list[str]:
 
 
 _NAMESPACES = {
-    "file", "image", "category", "media", "datei", "bild", "kategorie", "fichier", "catégorie", "archivo", "imagen",
-    "categoría", "immagine", "categoria", "ficheiro", "imagem", "файл", "изображение", "категория", "категорія",
-    "ファイル", "画像", "カテゴリ", "파일", "그림", "분류", "文件", "图像", "圖像", "分类", "分類", "檔案", "bestand",
-    "categorie", "plik", "kategoria", "fil", "kategori", "tiedosto", "luokka",
-}  # fmt: skip
+    "file",
+    "image",
+    "category",
+    "media",
+    "datei",
+    "bild",
+    "kategorie",
+    "fichier",
+    "catégorie",
+    "archivo",
+    "imagen",
+    "categoría",
+    "immagine",
+    "categoria",
+    "ficheiro",
+    "imagem",
+    "файл",
+    "изображение",
+    "категория",
+    "категорія",
+    "ファイル",
+    "画像",
+    "カテゴリ",
+    "파일",
+    "그림",
+    "분류",
+    "文件",
+    "图像",
+    "圖像",
+    "分类",
+    "分類",
+    "檔案",
+    "bestand",
+    "categorie",
+    "plik",
+    "kategoria",
+    "fil",
+    "kategori",
+    "tiedosto",
+    "luokka",
+}
 
 
 def _is_namespace(name: str) -> bool:

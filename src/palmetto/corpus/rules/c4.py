@@ -124,8 +124,7 @@ def _whole(texts: Texts, lines: Spans) -> Spans:
 def edits(texts: Texts, cut: Spans) -> pa.Array:
     """`tables.EDITS` of each text; null where nothing is cut."""
     counts = np.bincount(cut.texts, minlength=len(texts))
-    offsets = pa.array(np.concatenate([[0], np.cumsum(counts)]), pa.int32(),
-                       mask=np.append(counts == 0, False))  # fmt: skip
+    offsets = pa.array(np.concatenate([[0], np.cumsum(counts)]), pa.int32(), mask=np.append(counts == 0, False))
     begin = texts.bounds[cut.texts]
     values = pa.StructArray.from_arrays(
         [pa.array(cut.starts - begin), pa.array(cut.ends - begin), pa.array([""] * len(cut), pa.string())],

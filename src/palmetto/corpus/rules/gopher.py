@@ -69,8 +69,7 @@ def _by_words(texts: Texts, tokens: Tokens, kinds: Integers, units: Integers, se
     words = _sum(of, number, tokens.weights * tokens.is_word)
     spaced = ~tokens.unspaced[tokens.is_word]
     lengths = (tokens.words.ends - tokens.words.starts)[spaced]
-    mean = _sum(tokens.words.texts[spaced], number, lengths) / np.maximum(
-        _sum(tokens.words.texts[spaced], number), 1)  # fmt: skip
+    mean = _sum(tokens.words.texts[spaced], number, lengths) / np.maximum(_sum(tokens.words.texts[spaced], number), 1)
     least, most = MEANS[kinds].T
     counted = tokens.is_word | (units[of] == 1)
     lettered = _sum(of, number, tokens.weights * tokens.has_letter)

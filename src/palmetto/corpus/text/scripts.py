@@ -40,20 +40,49 @@ _HANGUL, _CONSONANTS, _SIGNS = (1.5, 7.0), (2.0, 10.0), (2.0, 16.0)
 
 SCRIPTS = (
     Script("other", ()),
-    Script("Latin", ((0x41, 0x5A), (0x61, 0x7A), (0xAA, 0xAA), (0xBA, 0xBA), (0xC0, 0x24F), (0x250, 0x2AF),
-                     (0x1E00, 0x1EFF), (0xFF21, 0xFF3A), (0xFF41, 0xFF5A))),
-    Script("Cyrillic", ((0x400, 0x52F), (0x1C80, 0x1C8F), (0x2DE0, 0x2DFF), (0xA640, 0xA69F)),
-           ("be", "bg", "kk", "ky", "mk", "mn", "ru", "sr", "tg", "tt", "uk", "ba")),
+    Script(
+        "Latin",
+        (
+            (0x41, 0x5A),
+            (0x61, 0x7A),
+            (0xAA, 0xAA),
+            (0xBA, 0xBA),
+            (0xC0, 0x24F),
+            (0x250, 0x2AF),
+            (0x1E00, 0x1EFF),
+            (0xFF21, 0xFF3A),
+            (0xFF41, 0xFF5A),
+        ),
+    ),
+    Script(
+        "Cyrillic",
+        ((0x400, 0x52F), (0x1C80, 0x1C8F), (0x2DE0, 0x2DFF), (0xA640, 0xA69F)),
+        ("be", "bg", "kk", "ky", "mk", "mn", "ru", "sr", "tg", "tt", "uk", "ba"),
+    ),
     Script("Greek", ((0x370, 0x3FF), (0x1F00, 0x1FFF)), ("el",)),
     Script("Armenian", ((0x530, 0x58F),), ("hy",)),
     Script("Georgian", ((0x10A0, 0x10FF), (0x1C90, 0x1CBF), (0x2D00, 0x2D2F)), ("ka",)),
     Script("Hebrew", ((0x590, 0x5FF), (0xFB1D, 0xFB4F)), ("he",), mean=_CONSONANTS),
-    Script("Arabic", ((0x600, 0x6FF), (0x750, 0x77F), (0x8A0, 0x8FF), (0xFB50, 0xFDFF), (0xFE70, 0xFEFF)),
-           ("ar", "fa", "ku", "ps", "ug", "ur"), mean=_CONSONANTS),
-    Script("Hangul", ((0xAC00, 0xD7FF), (0x1100, 0x11FF), (0x3130, 0x318F), (0xA960, 0xA97F)), ("ko",),
-           mean=_HANGUL, weight=3),
-    Script("Han", ((0x4E00, 0x9FFF), (0x3400, 0x4DBF), (0xF900, 0xFAFF), (0x20000, 0x323AF), (0x3005, 0x3007)),
-           ("zh",), unit=2, weight=3),
+    Script(
+        "Arabic",
+        ((0x600, 0x6FF), (0x750, 0x77F), (0x8A0, 0x8FF), (0xFB50, 0xFDFF), (0xFE70, 0xFEFF)),
+        ("ar", "fa", "ku", "ps", "ug", "ur"),
+        mean=_CONSONANTS,
+    ),
+    Script(
+        "Hangul",
+        ((0xAC00, 0xD7FF), (0x1100, 0x11FF), (0x3130, 0x318F), (0xA960, 0xA97F)),
+        ("ko",),
+        mean=_HANGUL,
+        weight=3,
+    ),
+    Script(
+        "Han",
+        ((0x4E00, 0x9FFF), (0x3400, 0x4DBF), (0xF900, 0xFAFF), (0x20000, 0x323AF), (0x3005, 0x3007)),
+        ("zh",),
+        unit=2,
+        weight=3,
+    ),
     Script("kana", ((0x3040, 0x30FF), (0x31F0, 0x31FF), (0xFF66, 0xFF9F)), ("ja",), unit=2, weight=2),
     Script("Thai", ((0xE00, 0xE7F),), ("th",), unit=4, terminal=False),
     Script("Lao", ((0xE80, 0xEFF),), ("lo",), unit=4, terminal=False),
@@ -71,7 +100,7 @@ SCRIPTS = (
     Script("Malayalam", ((0xD00, 0xD7F),), ("ml",), mean=_SIGNS),
     Script("Sinhala", ((0xD80, 0xDFF),), ("si",), mean=_SIGNS),
     Script("Ethiopic", ((0x1200, 0x139F), (0x2D80, 0x2DDF)), ("am",), mean=_CONSONANTS),
-)  # fmt: skip
+)
 UNITS = np.array([script.unit for script in SCRIPTS])
 MEANS = np.array([script.mean for script in SCRIPTS])
 WEIGHTS = np.array([0, *(script.weight for script in SCRIPTS[1:])])

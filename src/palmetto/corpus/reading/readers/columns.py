@@ -43,8 +43,10 @@ def _demand(columns: list[str], file: File, source: Source) -> None:
     if not set(columns) & set(source.text):
         found = ", ".join(repr(column[:40]) for column in columns[:_SHOWN]) or "nothing"
         named = " or ".join(f"`{field}`" for field in source.text)
-        raise UserError(f"{file.path}: no column {named}; the columns are {found}; set {key} to one of them, or, if "
-                        "these are no names, to numbers of columns (['1'] is the first)")  # fmt: skip
+        raise UserError(
+            f"{file.path}: no column {named}; the columns are {found}; set {key} to one of them, or, if "
+            "these are no names, to numbers of columns (['1'] is the first)"
+        )
     if several := [name for name in source.text if columns.count(name) > 1]:
         raise UserError(
             f"{file.path}: {columns.count(several[0])} columns are named `{several[0]}`; rename those that "
