@@ -57,7 +57,7 @@ def build(recipe: Build, tokenizer: Tokenizer, out: Path, engine: Engine, say: S
         building.check_size()
         for stage in cleaning(recipe):
             building.do(stage)
-        building.tell_evaluation()
+        building.report_evaluation()
         vocabulary = building.train_vocabulary()
         building.do(Tokens(tokenizer, vocabulary))
         building.mix()
@@ -147,7 +147,7 @@ class _Building:
         shares = {source: weight / sum(weights.values()) for source, weight in weights.items()}
         return list(sample(self.view, sizes, shares, self.watch(self.engine, name), folder))
 
-    def tell_evaluation(self) -> None:
+    def report_evaluation(self) -> None:
         """Reports the evaluation files whose kind cannot be read."""
         if others := self.evaluation_passed_over:
             more = f" and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""

@@ -1,4 +1,4 @@
-"""JSON: an object a line, or an array of objects in one piece, read as it comes."""
+"""Reads JSON Lines, and arrays of JSON objects incrementally."""
 
 import itertools
 import json
@@ -22,7 +22,7 @@ _PATH = re.compile(rb'"(?:max_stars_repo_)?path"\s*:\s*"((?:[^"\\]|\\.)*)"')
 
 
 def read_lines(stream: Opened, file: File, source: Source) -> Iterator[Item]:
-    """An object a line. Lines in another encoding than the rest are read in theirs."""
+    """Yields a record per line; each line is decoded in its own encoding."""
     shelf = _shelf(file, source) if source.kind == "code" else None
     number = 0
     for stretch, part in enumerate(stream.stretches()):
@@ -33,7 +33,7 @@ def read_lines(stream: Opened, file: File, source: Source) -> Iterator[Item]:
             try:
                 values = _parsed(line)
             except encoding.Undecodable as error:
-                # The first and the last line of a damaged stretch may be no lines of their own.
+                # The first and the last line of a damaged stretch may be incomplete.
                 whole = not isinstance(line, str) or line.endswith("\n")
                 if (whole or not stream.damage) and (number > begun + 1 or stretch == 0):
                     yield Problem(file.source, name, str(error), error.size)
@@ -45,7 +45,7 @@ def read_lines(stream: Opened, file: File, source: Source) -> Iterator[Item]:
 
 
 def _parsed(line: str | encoding.Undecodable) -> Any:
-    """The value of a line, _EMPTY of none; raises Undecodable."""
+    """Returns the value of a line, or _EMPTY for a blank line; raises Undecodable."""
     if isinstance(line, encoding.Undecodable):
         raise line
     if not line.strip():
@@ -60,7 +60,7 @@ def _parsed(line: str | encoding.Undecodable) -> Any:
 
 
 def _shelf(file: File, source: Source) -> Shelf:
-    """Returns the statements of repositories' licence files, which may come after the code."""
+    """Returns what the licence files of the repositories state; they may come after the code."""
     shelf = Shelf()
     with opened(file.path) as stream:
         for line in itertools.chain.from_iterable(map(opening.lines, stream.stretches())):
@@ -80,14 +80,14 @@ def _shelf(file: File, source: Source) -> Shelf:
 
 
 def read_array(stream: Opened, file: File, source: Source) -> Iterator[Item]:
-    """The objects of an array, or one after another."""
+    """Yields a record per object of an array, or of a sequence of objects."""
     values = Values(lambda value: isinstance(value, dict) and not set(source.text).isdisjoint(value))
     number = 0
     for stretch, part in enumerate(stream.stretches()):
         try:
             for value in values.read(part, resumed=stretch > 0):
                 if isinstance(value, Broken) and stream.damage:
-                    continue  # the damage is told by itself
+                    continue  # the damage itself is reported
                 number += 1
                 name = f"{file.name}:{number}"
                 if isinstance(value, Broken):
