@@ -1,4 +1,4 @@
-"""The licence of a file from what its repository says: the nearest folder that says anything understood."""
+"""Determines a file's licence from its repository: that of the nearest folder that states one."""
 
 from collections.abc import Iterable
 from pathlib import PurePosixPath
@@ -7,15 +7,16 @@ from palmetto.corpus.rules.licences.expressions import UNRECOGNIZED, combined, c
 from palmetto.corpus.rules.licences.files import Said, place, says
 
 Level = tuple[str, tuple[Said, ...]]
-"""The path of a file below a folder, and what the folder's files say."""
+"""The path of a file below a folder, and what the folder's files state."""
 
 
 def decided(levels: Iterable[Level]) -> str | None:
-    """Returns the licence of a file: the nearest folder's, of all up to the top, that states one which is understood.
+    """Returns the licence of a file: that of the nearest folder which states one that is understood.
 
-    Within a folder, lists of files come first, then descriptions of packages with licence texts (both hold where a
-    text is copyleft that the description does not name). A README counts where these say nothing there or further up;
-    nearer than they do, if it states copyleft. A file on the way that is not understood is added as UNRECOGNIZED.
+    Within a folder, lists of files come first, then package descriptions with licence texts (both apply if a text is
+    copyleft that the description does not name). A README counts if nothing else in its folder or above states a
+    licence; a nearer README also counts if it states copyleft. A file on the way that is not understood adds
+    UNRECOGNIZED.
     """
     readme: str | None = None
     unclear = False
@@ -32,7 +33,7 @@ def decided(levels: Iterable[Level]) -> str | None:
         if filed and described and " OR " in described and not copyleft(described) and names(filed) <= names(described):
             # The texts alone do not say that one may choose.
             stated = stated or described
-        # A list that knows of a copyleft text says which files it is for.
+        # A list that names a copyleft text says which files it applies to.
         known = {name for each in said for name in each.known}
         strong = listed if listed and filed and names(filed) <= known else combined(listed or stated, filed)
         if strong:
@@ -50,19 +51,19 @@ def _with(licence: str | None, unclear: bool) -> str | None:
 
 
 class Shelf:
-    """The statements of licence files, by folder, where repositories are records of a file."""
+    """The statements of licence files by folder, for repositories whose files are records."""
 
     def __init__(self) -> None:
         self._said: dict[str, list[Said]] = {}
 
     def add(self, path: str, text: str) -> None:
-        """Takes in a file, if it speaks of licences; path: below a folder that holds all repositories."""
+        """Adds a file if it concerns licences. path: below a folder that holds all repositories."""
         if found := place(path):
             folder, role = found
             self._said.setdefault(folder, []).append(says(path, role, text))
 
     def licence(self, path: str) -> str | None:
-        """Returns the licence of a file by what has been taken in."""
+        """Returns the licence of a file according to the files added."""
         return decided(
             (path if folder == "." else path[len(folder) + 1 :], tuple(self._said[folder]))
             for above in PurePosixPath(path).parents
