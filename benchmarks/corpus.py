@@ -39,8 +39,14 @@ from palmetto.recipe.corpus import Filters as FilterSettings
 
 HERE = Path(__file__).resolve().parent
 PEER_ENVIRONMENT = HERE.parent / ".venv-corpus"
-PEER_PACKAGES = ("datatrove[io,processing]==0.10.1", "datasketch==2.0.0", "text-dedup==0.4.0", "xxhash",
-                 "tokenizers==0.23.3", "sentencepiece==0.2.3")  # fmt: skip
+PEER_PACKAGES = (
+    "datatrove[io,processing]==0.10.1",
+    "datasketch==2.0.0",
+    "text-dedup==0.4.0",
+    "xxhash",
+    "tokenizers==0.23.3",
+    "sentencepiece==0.2.3",
+)
 THRESHOLD = 0.8
 SHAPE = best_shape(THRESHOLD, 128)
 STAGES: dict[str, Stage] = {
@@ -48,8 +54,11 @@ STAGES: dict[str, Stage] = {
     "near": NearDuplicates(THRESHOLD, SHAPE.bands * SHAPE.rows),
     "gopher": Filters(FilterSettings(), {"benchmark": "gopher"}),
 }
-PEERS = {"exact": ("datatrove", "text_dedup"), "near": ("datatrove", "text_dedup", "datasketch"),
-         "gopher": ("datatrove",)}  # fmt: skip
+PEERS = {
+    "exact": ("datatrove", "text_dedup"),
+    "near": ("datatrove", "text_dedup", "datasketch"),
+    "gopher": ("datatrove",),
+}
 _SHARDS = 4
 _SECTION = 1 << 16
 

@@ -53,8 +53,10 @@ def main() -> None:
     files = math.ceil(arguments.gigabytes * 1e9 / FILE_BYTES / 4 / len(SOURCES)) * 4 * len(SOURCES)
     write_text(arguments.folder / "raw", files)
     few, many = (measure(arguments.folder, part, arguments.workers) for part in (files // 4, files))
-    print(f"\n{many.size / 1e9:.2f} GB of text; peak memory {many.peak:.2f} GiB on {arguments.workers} workers, "
-          f"{few.peak:.2f} for a quarter of it")  # fmt: skip
+    print(
+        f"\n{many.size / 1e9:.2f} GB of text; peak memory {many.peak:.2f} GiB on {arguments.workers} workers, "
+        f"{few.peak:.2f} for a quarter of it"
+    )
     print(table(few, many, [int(cores) for cores in arguments.cores.split(",")]))
     print(f"{many.peak:.2f}")
 

@@ -106,8 +106,11 @@ def main() -> None:
         curves = []
         for seed in range(arguments.seeds):
             for name, sections in (("filtered", kept), ("unfiltered", by_lot)):
-                overrides = (f"training.steps={arguments.steps}", f"training.seed={seed}",
-                             f"training.threads={arguments.threads}")  # fmt: skip
+                overrides = (
+                    f"training.steps={arguments.steps}",
+                    f"training.seed={seed}",
+                    f"training.threads={arguments.threads}",
+                )
                 run = RunDirectory(out / f"{name}-{seed}")
                 curves.append(train(run, name, sections, held_out, vocabulary, overrides))
                 print(f"{name}, seed {seed}: {curves[-1].bits[-1]:.4f} bits a byte", flush=True)
@@ -151,8 +154,11 @@ def filtered(curated: list[Section], noisy: list[Section], web: list[Section], a
         classifier = Classifier.train([section.text for section in curated], train_on)
         asked = [section for section in web if int(section.part * 1000) % 2 == half]
         scores = classifier.score([section.text for section in asked])
-        kept += [section for section, score in zip(asked, scores.tolist(), strict=True)
-                 if draw(section.name, alpha) > 1 - score]  # fmt: skip
+        kept += [
+            section
+            for section, score in zip(asked, scores.tolist(), strict=True)
+            if draw(section.name, alpha) > 1 - score
+        ]
     return kept
 
 
@@ -183,14 +189,29 @@ def train(
     run.claim(recipe)
     vocabulary.save(run.vocabulary)
     documents = [Document(section.text, section.name) for section in sections]
-    packing.pack(documents, vocabulary, run.train_store, run.validation_store, sequence_length=256,
-                 validation_share=0.001, seed=recipe.training.seed, source_fingerprint=name)  # fmt: skip
+    packing.pack(
+        documents,
+        vocabulary,
+        run.train_store,
+        run.validation_store,
+        sequence_length=256,
+        validation_share=0.001,
+        seed=recipe.training.seed,
+        source_fingerprint=name,
+    )
     order = sorted(held_out, key=lambda section: hashlib.sha256(section.name.encode()).digest())
     # As many sections as the windows that are evaluated take.
     order = order[: recipe.training.validation_windows]
     ids = [np.append(each, vocabulary.eod) for each in vocabulary.encode_all([section.text for section in order])]
-    header = store.write(run.validation_store, ids, vocabulary_size=vocabulary.size, sequence_length=256,
-                         documents=len(ids), vocabulary_digest=vocabulary.digest, source_fingerprint=name)  # fmt: skip
+    header = store.write(
+        run.validation_store,
+        ids,
+        vocabulary_size=vocabulary.size,
+        sequence_length=256,
+        documents=len(ids),
+        vocabulary_digest=vocabulary.digest,
+        source_fingerprint=name,
+    )
     if not stages.train(run, recipe, recipe.training.steps, lambda text: None):
         raise SystemExit(f"{run.path}: stopped")
     bits_per_nat = header.tokens / sum(section.size for section in order) / np.log(2)
@@ -210,8 +231,10 @@ def figure(curves: list[Curve], width: int = 1040) -> Figure:
     axes.set_xlim(0, curves[0].steps[-1])
     late = [bits for curve in curves for step, bits in zip(curve.steps, curve.bits, strict=True) if step >= 40]
     axes.set_ylim(min(late) - 0.05, max(late) + 0.05)
-    ends = [(float(np.mean([curve.bits[-1] for curve in curves if curve.name == name])), name, LIGHT[colour])
-            for name, colour in COLOURS.items()]  # fmt: skip
+    ends = [
+        (float(np.mean([curve.bits[-1] for curve in curves if curve.name == name])), name, LIGHT[colour])
+        for name, colour in COLOURS.items()
+    ]
     label_ends(axes, height - top - bottom, ends)
     title = "Bits a byte of held-out Wikipedia and books, trained on pages of a crawl"
     drawn.text(8 / width, 1 - 18 / height, title, va="center", color=LIGHT["ink"])

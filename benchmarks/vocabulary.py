@@ -24,9 +24,20 @@ from palmetto.tokens.vocabulary import Kind, Vocabulary
 CORPUS = Path(__file__).resolve().parents[2] / "shared" / "data" / "corpus"
 # How languages are named in file names, folders and records.
 NAMES = {
-    "en": "english", "de": "german", "es": "spanish", "fr": "french", "it": "italian", "ja": "japanese", "ko": "korean",
-    "pt": "portuguese", "ru": "russian", "uk": "ukrainian", "zh": "chinese", "fi": "finnish", "sv": "swedish",
-}  # fmt: skip
+    "en": "english",
+    "de": "german",
+    "es": "spanish",
+    "fr": "french",
+    "it": "italian",
+    "ja": "japanese",
+    "ko": "korean",
+    "pt": "portuguese",
+    "ru": "russian",
+    "uk": "ukrainian",
+    "zh": "chinese",
+    "fi": "finnish",
+    "sv": "swedish",
+}
 CODES = {name: name for name in NAMES.values()} | NAMES
 
 

@@ -42,7 +42,7 @@ def test_a_folder_of_other_things_is_refused_untouched(names: tuple[str, ...], t
     assert contents(tmp_path) == before
 
 
-def test_what_is_no_folder_is_refused(tmp_path: Path) -> None:
+def test_files_and_dangling_links_are_refused_as_directories(tmp_path: Path) -> None:
     fill(tmp_path, "file")
     (tmp_path / "link").symlink_to("nowhere")
     for name, line in (("file", "a file; give a folder"), ("link", "a link to nothing; give a folder")):
@@ -105,7 +105,7 @@ def test_a_corpus_without_a_list_is_known_by_its_content(killed: bool, tmp_path:
     }
 
 
-def test_a_stranger_among_the_documents_is_refused(tmp_path: Path) -> None:
+def test_a_foreign_file_among_the_documents_is_refused(tmp_path: Path) -> None:
     write_manifest(old_corpus(tmp_path))
     fill(tmp_path, "documents/mine.parquet", "documents/web/.0.parquet.x1y2")
     with pytest.raises(UserError, match=r"documents/mine\.parquet: no build has made this.*move it away"):
@@ -162,7 +162,7 @@ def test_evaluation_sets_and_corpus_lie_apart(out: str, line: str, tmp_path: Pat
 
 
 @pytest.mark.parametrize("path", ["web", "web/*.txt", "**/*.txt", "w*", "memory://web"])
-def test_what_lies_apart_is_taken(path: str, tmp_path: Path) -> None:
+def test_separate_directories_are_accepted(path: str, tmp_path: Path) -> None:
     fill(tmp_path, "web/a.txt")
     separation.check(recipe(tmp_path, path), tmp_path / "out")
     separation.check(recipe(tmp_path, path), tmp_path / "corpora" / "out")

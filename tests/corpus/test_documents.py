@@ -80,7 +80,7 @@ def test_files_come_in_the_order_of_their_names(tmp_path: Path) -> None:
     ]
 
 
-def test_many_frames_and_lines_of_zst_are_read_to_the_end(tmp_path: Path) -> None:
+def test_zst_files_of_many_frames_are_read_completely(tmp_path: Path) -> None:
     lines = [json.dumps({"text": f"line {i} " + "x" * (i % 700)}) + "\n" for i in range(3000)]
     frames = [zstandard.compress("".join(lines[i : i + 1000]).encode()) for i in range(0, 3000, 1000)]
     (tmp_path / "a.jsonl.zst").write_bytes(b"".join(frames))
@@ -105,7 +105,7 @@ def test_wide_encodings_are_read_as_text(tmp_path: Path, name: str) -> None:
     assert texts(tmp_path) == [text]
 
 
-def test_the_mark_of_utf8_stays_in_text_and_is_none_of_json(tmp_path: Path) -> None:
+def test_byte_order_marks_stay_in_text_but_not_in_json(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes("\ufefftext".encode())
     (tmp_path / "b.jsonl").write_bytes('\ufeff{"text": "one"}\n{"text": "two"}\n'.encode())
     (tmp_path / "c.jsonl").write_bytes('{"text": "하나"}\n{"text": "둘"}\n'.encode("utf-16"))
@@ -221,7 +221,7 @@ OURS = {
 
 
 @pytest.mark.parametrize("kind", OURS)
-def test_what_we_made_within_a_source_is_left_out(tmp_path: Path, kind: str) -> None:
+def test_palmettos_own_directories_in_a_source_are_skipped(tmp_path: Path, kind: str) -> None:
     (tmp_path / "a.txt").write_text("text")
     (tmp_path / "recipe.yaml").write_text("a recipe of soup")
     before = documents.fingerprint(str(tmp_path))
@@ -322,7 +322,7 @@ def test_a_source_without_files_says_what_would_do(tmp_path: Path) -> None:
     assert formats.UNDERSTOOD in refusal(tmp_path / "0.pdf")
 
 
-def test_what_is_neither_file_nor_folder_is_named(tmp_path: Path) -> None:
+def test_pipes_and_devices_are_named(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.txt")
     assert "pipe.txt: a pipe, not a regular file; text is read several times" in refusal(tmp_path / "pipe.txt")
     assert "/dev/null: a device" in refusal(Path("/dev/null"))
@@ -349,7 +349,7 @@ def test_a_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert "line 2 cannot be read (a record of 200,010 bytes" in refusal(tmp_path)
 
 
-def test_what_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreadable_files_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.txt").write_text("x")
 
     def denied(path: object, *_: object) -> None:

@@ -84,7 +84,7 @@ def test_an_error_comes_where_its_result_would(workers: int) -> None:
         next(results)
 
 
-def test_workers_stay_from_map_to_map_and_end_with_the_engine() -> None:
+def test_workers_live_as_long_as_the_engine() -> None:
     with LocalEngine(2) as engine:
         first = {*engine.map(own_id, range(8))}
         both = first | {*engine.map(own_id, range(8))}
@@ -113,7 +113,7 @@ input()
         time.sleep(0.01)
 
 
-def test_an_interrupt_of_all_is_told_once() -> None:
+def test_an_interrupt_is_reported_once() -> None:
     """As a terminal's Ctrl-C is; two workers are at work, one waits for tasks."""
     program = """
 import time

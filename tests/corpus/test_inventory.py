@@ -31,7 +31,7 @@ def test_only_what_is_listed_is_removed(work: Path) -> None:
     assert inventory.listed(work) == set()
 
 
-def test_what_is_there_already_is_not_claimed(work: Path) -> None:
+def test_existing_files_are_not_claimed(work: Path) -> None:
     fill(work.parent / "vocabulary.model")
     with pytest.raises(UserError, match=r"vocabulary\.model: no build has made this.* move it away"):
         inventory.claim(work, ["vocabulary.model"])

@@ -100,8 +100,9 @@ def test_shares_come_out_and_do_not_depend_on_shards(tmp_path: Path) -> None:
     stage = Mixture((("web", 3.0), ("books", 1.0)), None, "refuse")
     found = [taken(stage, view(tmp_path / str(n), sizes, n), tmp_path / f"notes{n}") for n in (7, 3000)]
     assert found[0] == found[1]
-    tokens = {source: sum(sizes[source][int(name.rpartition("-")[2])] for name in names)
-              for source, names in found[0].items()}  # fmt: skip
+    tokens = {
+        source: sum(sizes[source][int(name.rpartition("-")[2])] for name in names) for source, names in found[0].items()
+    }
     assert tokens["web"] == sum(sizes["web"]), "the scarcest source is taken whole"
     assert tokens["web"] / 3 - max(sizes["books"]) / 2 < tokens["books"] <= tokens["web"] / 3
 

@@ -102,7 +102,7 @@ def test_the_same_bytes_from_any_number_of_workers(tmp_path: Path) -> None:
     assert len(notes(tmp_path / "1")) == 14
 
 
-def test_what_is_done_is_not_done_again_and_what_changed_is(tmp_path: Path) -> None:
+def test_only_changed_work_is_done_again(tmp_path: Path) -> None:
     documents, work = view(tmp_path / "texts"), tmp_path / "work"
     do(documents, work, LocalEngine(1), Without("apple"), Without("배"))
     times = {f: f.stat().st_mtime_ns for f in work.glob("*/notes/**/*.parquet")}
@@ -127,7 +127,7 @@ do(view(folder / "texts", 12), folder / "work", LocalEngine(1), Without("apple",
 
 
 @pytest.mark.parametrize("shards_done", [1, 5])
-def test_killed_in_mid_stage_it_goes_on_to_the_same_bytes(tmp_path: Path, shards_done: int) -> None:
+def test_a_killed_stage_resumes_to_the_same_bytes(tmp_path: Path, shards_done: int) -> None:
     killed = subprocess.Popen([sys.executable, "-c", PROGRAM, str(tmp_path), "0.1"])
     deadline = time.monotonic() + 60
     while len(notes(tmp_path / "work")) < shards_done:
@@ -139,8 +139,8 @@ def test_killed_in_mid_stage_it_goes_on_to_the_same_bytes(tmp_path: Path, shards
     done = notes(tmp_path / "work")
     assert shards_done <= len(done) < 12
     times = {name: (tmp_path / "work" / name).stat().st_mtime_ns for name in done}
-    do(View(tmp_path / "texts", tuple(f"web/{n:06}-0000" for n in range(12))), tmp_path / "work", LocalEngine(1),
-       Without("apple"))  # fmt: skip
+    view = View(tmp_path / "texts", tuple(f"web/{n:06}-0000" for n in range(12)))
+    do(view, tmp_path / "work", LocalEngine(1), Without("apple"))
     do(view(tmp_path / "other", 12), tmp_path / "undisturbed", LocalEngine(1), Without("apple"))
     assert notes(tmp_path / "work") == notes(tmp_path / "undisturbed")
     assert all((tmp_path / "work" / name).stat().st_mtime_ns == time for name, time in times.items())

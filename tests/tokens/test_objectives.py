@@ -115,7 +115,7 @@ def test_every_token_is_there_once_and_in_order(objective: Objective, size: int,
 
 
 @given(objectives, sizes, positions)
-def test_something_is_scored_behind_a_prefix_that_fits(objective: Objective, size: int, at: list[int]) -> None:
+def test_something_is_scored_after_every_prefix(objective: Objective, size: int, at: list[int]) -> None:
     examples = make(objective, windows_of(len(at), size), at)
     assert examples.scored.any(axis=1).all()
     assert not examples.scored[:, 0].any()
@@ -175,7 +175,7 @@ def chi_square(counts: Any) -> float:
     return (statistic - (len(observed) - 1)) / math.sqrt(2 * (len(observed) - 1))
 
 
-def test_prefixes_are_uniform_up_to_the_last_position_but_one() -> None:
+def test_prefixes_are_uniform_up_to_the_last_but_one() -> None:
     counts = Counter(make(PrefixObjective(), windows_of(4000, 11), np.arange(4000)).prefix.tolist())
     assert sorted(counts) == list(range(1, 10))
     assert chi_square(counts.values()) < 4
@@ -189,7 +189,7 @@ def expected_spans(size: int, noise: float, mean: float) -> tuple[int, int]:
 
 
 @given(spans, sizes, st.integers(0, 2**62))
-def test_the_share_of_noise_and_the_number_of_spans_are_exact(objective: SpanObjective, size: int, at: int) -> None:
+def test_noise_and_spans_are_exactly_as_many_as_asked(objective: SpanObjective, size: int, at: int) -> None:
     noise, count = expected_spans(size, objective.noise, objective.mean_span)
     (example,) = rows(make(objective, windows_of(1, size), [at]))
     parts = Parts(objective, size, *example)
@@ -328,7 +328,7 @@ def test_prompts(objective: Objective, expected: list[int], prefix: int) -> None
 
 
 @pytest.mark.parametrize("objective", [PrefixObjective(), SpanObjective(mean_span=64), MixtureObjective()])
-def test_a_prompt_is_how_examples_begin_that_predict_the_windows_end(objective: Objective) -> None:
+def test_a_prompt_begins_like_examples_that_predict_the_end(objective: Objective) -> None:
     size, seen = 10, 0
     for example in rows(make(objective, windows_of(200, size), np.arange(200))):
         parts = Parts(objective, size, *example)
@@ -399,7 +399,9 @@ def test_examples_never_change(objective: Objective, tokens: list[list[int]], pr
         (MixtureObjective(denoisers=(Denoiser(mode="S", noise=0.25),)), 512, 513, 3),
     ],
 )
-def test_room(objective: Objective, sequence_length: int, length: int, extra: int) -> None:
+def test_room_for_sentinels_and_modes_is_added(
+    objective: Objective, sequence_length: int, length: int, extra: int
+) -> None:
     assert example_length(objective, sequence_length) == length
     assert extra_tokens(objective, sequence_length) == extra
 

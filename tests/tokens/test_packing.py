@@ -66,9 +66,7 @@ def test_every_document_is_in_one_half_and_counted(tmp_path: Path) -> None:
     assert f"{packed.train.windows:,} windows" in str(packed)
 
 
-def test_the_order_of_the_documents_and_their_names_do_not_matter(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_order_and_names_of_documents_do_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shuffled = [Document(document.text, "other") for document in random.Random(1).sample(DOCUMENTS, len(DOCUMENTS))]
     pack(tmp_path / "one", DOCUMENTS)
     monkeypatch.setattr(packing, "_BATCH_BYTES", 1000)

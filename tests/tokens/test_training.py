@@ -39,7 +39,7 @@ def is_alive(process: str) -> bool:
         return False
 
 
-def test_an_interrupt_is_heard_while_it_trains(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupt_stops_training(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "COMMAND", ENDLESS)
     before = children()
     threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()

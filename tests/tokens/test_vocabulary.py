@@ -110,9 +110,7 @@ def test_whatever_a_model_writes_can_be_decoded(ids: list[int]) -> None:
     assert isinstance(vocabulary.decode_bytes(ids), bytes)
 
 
-def test_encoding_many_texts_is_encoding_each_on_any_number_of_cores(
-    vocabulary: Vocabulary, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_encoding_many_texts_equals_encoding_each(vocabulary: Vocabulary, monkeypatch: pytest.MonkeyPatch) -> None:
     texts = [*NASTY, TEXT]
     each = [vocabulary.encode(text) for text in texts]
     for cores in (1, 3, 16):
@@ -202,7 +200,7 @@ def test_text_that_names_the_control_symbols_does_no_harm() -> None:
 
 
 @pytest.mark.parametrize("kind", VOCABULARIES)
-def test_a_size_that_does_not_fit_names_the_one_that_does(kind: Kind) -> None:
+def test_a_size_that_does_not_fit_names_the_nearest(kind: Kind) -> None:
     with pytest.raises(SizeError, match=r"tokens\.vocabulary_size to at most \d+") as too_large:
         Vocabulary.train([TEXT], 100_000, kind)
     largest = too_large.value.largest
@@ -290,7 +288,7 @@ def test_settings_that_do_not_matter_are_taken() -> None:
     assert all(vocabulary.decode(vocabulary.encode(text)) == text for text in NASTY)
 
 
-def test_what_is_no_model_is_refused_by_name_and_quietly(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_files_that_are_no_model_are_refused_by_name(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     model = tmp_path / "whole.model"
     VOCABULARIES["bpe"].save(model)
     whole = model.read_bytes()

@@ -80,7 +80,7 @@ def test_long_texts_are_read_in_pieces_that_cut_no_word(words: list[str]) -> Non
     assert text[found.starts[-2] : found.stops[-2]] == words[0]
 
 
-def test_a_text_without_an_end_is_read() -> None:
+def test_a_very_long_text_is_read() -> None:
     found = shingles.words(["x" * 1_000_000, ""], "folded")
     assert found.ends.tolist() == [16, 16]  # pieces of 2^16 characters
 

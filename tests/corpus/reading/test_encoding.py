@@ -36,13 +36,15 @@ def test_utf8_and_every_byte_order_mark_come_through(text: str) -> None:
 @pytest.mark.parametrize(
     ("language", "name"),
     [
-        ("ko", "euc-kr"), ("ko", "cp949"), ("ko", "iso2022_kr"), ("ja", "cp932"), ("ja", "euc-jp"),
-        ("ja", "iso2022_jp"),
-        ("zh", "big5"), ("zh", "gb18030"), ("ru", "cp1251"), ("ru", "koi8-r"), ("ru", "cp866"), ("ru", "iso8859-5"),
-        ("fr", "cp1252"), ("fr", "cp850"), ("fr", "mac_roman"), ("sv", "latin-1"), ("sv", "cp865"), ("sv", "mac_roman"),
+        *(("ko", name) for name in ("euc-kr", "cp949", "iso2022_kr")),
+        *(("ja", name) for name in ("cp932", "euc-jp", "iso2022_jp")),
+        *(("zh", name) for name in ("big5", "gb18030")),
+        *(("ru", name) for name in ("cp1251", "koi8-r", "cp866", "iso8859-5")),
+        *(("fr", name) for name in ("cp1252", "cp850", "mac_roman")),
+        *(("sv", name) for name in ("latin-1", "cp865", "mac_roman")),
         *((language, wide) for language in ("ko", "ru", "fr") for wide in ("utf-16-le", "utf-16-be")),
     ],
-)  # fmt: skip
+)
 def test_older_encodings_are_recognized(language: str, name: str) -> None:
     data = TEXTS[language].encode(name, "ignore")
     assert decode(data) == data.decode(name)

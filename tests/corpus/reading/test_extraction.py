@@ -98,8 +98,10 @@ def test_documents_counts_and_what_is_wrong(mixed: Path, tmp_path: Path) -> None
         "code": (1, 5),
     }
     assert counts.dropped == {
-        "books": {"empty": (1, 2)}, "code": {"not one of the 24 languages": (1, 5)}, "web": {"empty": (1, 0)}
-    }  # fmt: skip
+        "books": {"empty": (1, 2)},
+        "code": {"not one of the 24 languages": (1, 5)},
+        "web": {"empty": (1, 0)},
+    }
     assert any(line.startswith("not read: web/b.jsonl:2 (not JSON") for line in said)
     assert any(
         "2 files and folders: hidden 1, not a kind of file that is read 1; books/.e.txt, books/d.pdf" in line
@@ -126,7 +128,7 @@ def test_the_same_bytes_with_any_number_of_workers_and_anywhere(
     assert rows[0] == rows[1]
 
 
-def test_what_is_done_is_not_done_again_and_what_changed_is(mixed: Path, tmp_path: Path) -> None:
+def test_only_changed_work_is_done_again(mixed: Path, tmp_path: Path) -> None:
     first, _ = done(mixed, tmp_path / "out", SOURCES, failures=0.4)
     times = {shard: (first.view.texts / f"{shard}.parquet").stat().st_mtime_ns for shard in first.view.shards}
     again, _ = done(mixed, tmp_path / "out", SOURCES, failures=0.4)
@@ -182,7 +184,7 @@ def test_lost_bytes_and_files_count(tmp_path: Path, name: str, content: bytes, m
     assert any(line.startswith("not read: ") and " bytes" in line for line in said)
 
 
-def test_what_was_missing_for_an_instant_is_tried_again(mixed: Path, tmp_path: Path) -> None:
+def test_a_temporary_failure_is_retried(mixed: Path, tmp_path: Path) -> None:
     whole, _ = done(mixed, tmp_path / "whole", {"books": {"paths": ["books"]}}, failures=0.9)
     missing = Path.open
 
@@ -237,7 +239,7 @@ def test_copies_of_a_book_share_their_sections(tmp_path: Path) -> None:
     assert after < 1.15 * len(body)
 
 
-def test_what_may_not_be_read_is_named(mixed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreadable_files_are_named(mixed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = Path.open
 
     def denied(path: Path, *others: Any, **named: Any) -> Any:
@@ -333,7 +335,9 @@ def run_build(
     return subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
 
 
-def test_killed_it_goes_on_to_the_same_bytes(mixed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_extraction_resumes_to_the_same_bytes(
+    mixed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(extraction, "SHARD_BYTES", 1000)
     expected, _ = done(mixed, tmp_path / "whole", SOURCES, failures=0.4)
     shards = len(expected.view.shards)
@@ -346,7 +350,7 @@ def test_killed_it_goes_on_to_the_same_bytes(mixed: Path, tmp_path: Path, monkey
     assert {shard: (texts / f"{shard}.parquet").read_bytes() for shard in expected.view.shards} == files(expected)
 
 
-def test_a_full_disk_is_said_in_a_line_and_gone_on_from(mixed: Path, tmp_path: Path) -> None:
+def test_a_full_disk_is_one_line_and_can_be_resumed(mixed: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
     for number in range(40):
@@ -381,7 +385,7 @@ def test_a_build_over_the_shared_corpus(shared_data: Path, tmp_path: Path) -> No
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "wrap"), [("one.jsonl", "%s"), ("one.json", "[%s]")])
-def test_a_line_of_200_megabytes_is_read_in_a_bounded_memory(tmp_path: Path, name: str, wrap: str) -> None:
+def test_a_line_of_200_megabytes_takes_bounded_memory(tmp_path: Path, name: str, wrap: str) -> None:
     words = "so many words in one line "
     (tmp_path / name).write_text(wrap % json.dumps({"text": words * (200_000_000 // len(words))}))
     program = """

@@ -128,7 +128,7 @@ def test_nothing_to_read_says_what_is_there(tmp_path: Path, make: Make) -> None:
     assert "24 languages (C, C#" in refusal(tmp_path, "s/a.pdf", kind="code")
 
 
-def test_what_may_not_be_looked_into_is_a_problem(tmp_path: Path, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreadable_folders_are_problems(tmp_path: Path, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     make("s/a.txt", "s/locked/b.txt")
     list_all = os.listdir
 
@@ -190,8 +190,8 @@ def memory() -> Iterator[fsspec.AbstractFileSystem]:
 
 
 def test_addresses(memory: fsspec.AbstractFileSystem, tmp_path: Path, make: Make) -> None:
-    for name in ("/c/web/a.txt", "/c/web/sub/b.jsonl.zst", "/c/web/.hidden/c.txt", "/c/web/d.pdf", "/c/r/.git/HEAD",
-                 "/c/r/LICENSE", "/c/r/src/x.rs"):  # fmt: skip
+    web = ("/c/web/a.txt", "/c/web/sub/b.jsonl.zst", "/c/web/.hidden/c.txt", "/c/web/d.pdf")
+    for name in (*web, "/c/r/.git/HEAD", "/c/r/LICENSE", "/c/r/src/x.rs"):
         memory.pipe(name, b"1234")
     for given, root in (("memory://c/web", None), ("web", "memory://c")):
         found = find(source(given), root, "web")
@@ -232,7 +232,7 @@ def test_a_deep_folder(tmp_path: Path) -> None:
         subprocess.run(["rm", "-r", str(path)], check=True)
 
 
-def test_what_we_made_within_a_source_is_passed_over(tmp_path: Path, make: Make) -> None:
+def test_palmettos_own_directories_in_a_source_are_passed_over(tmp_path: Path, make: Make) -> None:
     make("s/a.txt", "s/deep/runs/x/recipe.yaml", "s/deep/runs/x/ledger.jsonl", "s/deep/runs/x/samples.txt")
     make("s/c/.lock", "s/c/stages/t.jsonl", "s/c/documents/b.txt", "s/w/text.json", "s/w/sweep.json", "s/w/x/b.txt")
     found = find(source("s"), str(tmp_path), "web")
@@ -255,7 +255,9 @@ def test_what_we_made_within_a_source_is_passed_over(tmp_path: Path, make: Make)
     assert "s/c/documents/b.txt (in the directory of a corpus)" in refusal(tmp_path, "s/c/**/*.txt")
 
 
-def test_what_we_made_at_an_address_is_passed_over(memory: fsspec.AbstractFileSystem, tmp_path: Path) -> None:
+def test_palmettos_own_directories_at_an_address_are_passed_over(
+    memory: fsspec.AbstractFileSystem, tmp_path: Path
+) -> None:
     for name in ("a.txt", "runs/x/recipe.yaml", "runs/x/ledger.jsonl", "runs/x/samples.txt"):
         memory.pipe(f"/s/{name}", b"text")
     found = find(source("memory://s"), None, "web")
@@ -263,7 +265,7 @@ def test_what_we_made_at_an_address_is_passed_over(memory: fsspec.AbstractFileSy
     assert [each.reason for each in found.passed] == ["the directory of a run"]
 
 
-def test_what_is_neither_file_nor_folder_is_never_opened(tmp_path: Path, make: Make) -> None:
+def test_pipes_and_devices_are_never_opened(tmp_path: Path, make: Make) -> None:
     make("s/a.txt")
     os.mkfifo(tmp_path / "s" / "pipe.txt")
     assert "s/pipe.txt: a pipe, not a regular file" in refusal(tmp_path, "s/pipe.txt")

@@ -190,7 +190,7 @@ def test_repeated_n_grams_are_those_of_a_plain_count(texts: list[list[str]]) -> 
 
 @settings(max_examples=40)
 @given(st.lists(st.text(st.sampled_from("ab .\n…한あ漢ก#•-"), max_size=60), min_size=1, max_size=30))
-def test_a_verdict_does_not_depend_on_the_company(texts: list[str]) -> None:
+def test_a_verdict_does_not_depend_on_other_texts(texts: list[str]) -> None:
     stage = Filters(Settings(minimum_words=1), {"web": "both"})
     table = documents(*texts, PROSE, *texts)
     together = stage.annotate(table, "", Path()).to_pylist()
@@ -200,7 +200,7 @@ def test_a_verdict_does_not_depend_on_the_company(texts: list[str]) -> None:
 
 @settings(max_examples=60)
 @given(st.text(st.sampled_from('aB .!"\n\r\u3000。あ'), max_size=80))
-def test_what_is_cut_is_whole_lines(text: str) -> None:
+def test_cuts_are_whole_lines(text: str) -> None:
     note = Filters(Settings(), {"web": "c4"}).annotate(documents(text), "", Path()).to_pylist()[0]
     if note["edits"]:
         left = tables.edited(text, note["edits"])
@@ -228,7 +228,7 @@ def test_real_books_and_news_stay(shared_data: Path) -> None:
     assert sum(reason is not None for reason in reasons) < 0.02 * len(reasons), reasons
 
 
-def test_what_is_too_long_for_any_text_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_texts_of_too_many_characters_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("palmetto.corpus.filters.LONGEST", 2000)
     for rules in ("gopher", "c4"):
         assert judge(PROSE, PROSE * 10, rules=rules)[1] == "too many characters"

@@ -61,7 +61,7 @@ def test_a_long_text_is_looked_at_in_three_places() -> None:
     assert identify("0" * SAMPLE * (SAMPLES + 1) + TEXTS["ru"])[0] == "ru"
 
 
-def test_stage_keeps_what_is_stated_and_drops_what_is_not_kept() -> None:
+def test_stated_languages_stay_and_others_are_dropped() -> None:
     table = documents(
         (TEXTS["en"], None, "web"),
         (TEXTS["en"], "xx", "web"),
@@ -80,7 +80,7 @@ def test_stage_keeps_what_is_stated_and_drops_what_is_not_kept() -> None:
     assert len(Language(kinds).annotate(documents(), "", Path())) == 0
 
 
-def test_of_a_recipe() -> None:
+def test_the_stage_follows_the_recipe() -> None:
     build = Build(sources={"a": Source(paths=("x",), kind="code"), "b": Source(paths=("y",))}, languages=("en",))
     assert Language.of(build) == Language({"a": "code", "b": "prose"}, ("en",))
 

@@ -43,7 +43,7 @@ def test_the_fields_that_hold_the_text() -> None:
         ({"text": bytes(range(256))}, "`text`: binary"),
     ],
 )
-def test_what_is_no_record(values: Any, reason: str) -> None:
+def test_values_that_are_no_record_are_problems(values: Any, reason: str) -> None:
     assert of(values) == Problem("s", "n", reason)
 
 

@@ -196,7 +196,7 @@ def test_a_page_that_is_too_long_costs_itself(tmp_path: Path, monkeypatch: pytes
     assert isinstance(last, Record)
 
 
-def test_no_archive(tmp_path: Path) -> None:
+def test_files_that_are_no_archive_are_problems(tmp_path: Path) -> None:
     (tmp_path / "a.warc").write_bytes(b"not an archive at all\n" * 10)
     (problem,) = reading_of(tmp_path / "a.warc")
     assert isinstance(problem, Problem)

@@ -96,7 +96,7 @@ def test_licences_around_files_at_an_address(way: str) -> None:
         system.store.clear()
 
 
-def test_what_is_not_understood_is_said_and_hides_nothing(tmp_path: Path) -> None:
+def test_a_licence_not_understood_is_reported_beside_others(tmp_path: Path) -> None:
     for name, text in repositories():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)

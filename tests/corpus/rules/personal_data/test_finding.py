@@ -99,7 +99,7 @@ PIECES = [
 
 @settings(max_examples=200)
 @given(st.lists(st.sampled_from(PIECES), max_size=12).map("".join))
-def test_what_is_found_is_apart(text: str) -> None:
+def test_findings_do_not_overlap(text: str) -> None:
     found = sorted(find(text))
     assert all(start < end for start, end, _ in found)
     assert all(before[1] <= after[0] for before, after in itertools.pairwise(found))
