@@ -229,7 +229,7 @@ def test_real_books_and_news_stay(shared_data: Path) -> None:
 
 
 def test_texts_of_too_many_characters_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("palmetto.corpus.filters.LONGEST", 2000)
+    monkeypatch.setattr("palmetto.corpus.rules.filters.LONGEST", 2000)
     for rules in ("gopher", "c4"):
         assert judge(PROSE, PROSE * 10, rules=rules)[1] == "too many characters"
     assert judge(PROSE, PROSE * 10)[0] is None
