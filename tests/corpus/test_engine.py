@@ -72,7 +72,7 @@ def test_a_task_is_done_again_where_its_worker_died(tmp_path: Path) -> None:
 def test_a_task_that_kills_every_worker_is_named(tmp_path: Path) -> None:
     results = LocalEngine(2).map(functools.partial(die_always, tmp_path), range(8))
     assert [next(results) for _ in range(3)] == [0, 1, 2]
-    with pytest.raises(RunStopped, match="a worker died 3 times at 3: is there memory enough"):
+    with pytest.raises(RunStopped, match="a worker died 3 times at 3: is there enough memory"):
         next(results)
 
 

@@ -28,7 +28,7 @@ def test_the_largest_budget_takes_one_source_whole_and_none_twice(
     weights = {name: data.draw(st.floats(0.01, 100)) for name in available}
     scarcest, largest = limit(available, weights)
     if largest < LEAST * sum(available.values()):
-        with pytest.raises(UserError, match=rf"sources\.{scarcest}: for want of it.*mixture\.tokens={largest}\)"):
+        with pytest.raises(UserError, match=rf"sources\.{scarcest}: limits the mixture.*mixture\.tokens={largest}\)"):
             parts(available, weights, None, "refuse")
     wanted = parts(available, weights, largest, "refuse")
     total, whole = sum(wanted.values()), sum(weights.values())
@@ -151,9 +151,7 @@ def test_only_so_many_are_looked_at_for_one_that_fits(tmp_path: Path, monkeypatc
 
 def test_a_collapse_names_its_source_and_what_would_do(tmp_path: Path) -> None:
     available, weights = {"web": 3_500_000, "code": 47}, {"web": 1.0, "code": 1.0}
-    with pytest.raises(
-        UserError, match=r"sources\.code: for want of it the mixture would have 94 of the 3,500,047"
-    ) as no:
+    with pytest.raises(UserError, match=r"sources\.code: limits the mixture to 94 of the 3,500,047") as no:
         parts(available, weights, None, "refuse")
     assert "corpus.build.mixture.tokens=94" in str(no.value)
     assert parts(available, weights, 94, "refuse") == {"web": 47, "code": 47}

@@ -196,7 +196,7 @@ def test_a_task_is_done_again_where_its_worker_died(cluster: Cluster, tmp_path: 
 def test_a_task_that_kills_every_worker_is_named(cluster: Cluster, tmp_path: Path) -> None:
     results = RayEngine(1).map(functools.partial(die, tmp_path, True), range(8))
     assert [next(results) for _ in range(3)] == [0, 1, 2]
-    with pytest.raises(RunStopped, match="a worker died 3 times at 3: is there memory enough"):
+    with pytest.raises(RunStopped, match="a worker died 3 times at 3: is there enough memory"):
         next(results)
 
 

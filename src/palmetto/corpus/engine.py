@@ -71,8 +71,8 @@ class LocalEngine:
                 attempts += 1
                 if attempts == ATTEMPTS:
                     raise RunStopped(
-                        f"a worker died {ATTEMPTS} times at {tasks[done]}: is there memory enough? "
-                        "fewer --workers take less"
+                        f"a worker died {ATTEMPTS} times at {tasks[done]}: is there enough memory? "
+                        "fewer --workers need less"
                     ) from None
 
     def _map_once(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[Result]:

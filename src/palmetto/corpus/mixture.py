@@ -44,7 +44,7 @@ def parts(available: dict[str, int], weights: dict[str, float], budget: int | No
         budget = largest
         if largest < LEAST * (whole := sum(available.values())):
             raise UserError(
-                f"corpus.build.sources.{scarcest}: for want of it the mixture would have {largest:,} of "
+                f"corpus.build.sources.{scarcest}: limits the mixture to {largest:,} of "
                 f"the {whole:,} tokens that are left: it has {available[scarcest]:,}, and its part is "
                 f"{shares[scarcest]:.1%}; give it more text or less weight, take what it has "
                 "(corpus.build.mixture.short=redistribute), or ask for so little "

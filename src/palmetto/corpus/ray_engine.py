@@ -79,7 +79,7 @@ def _connect(ray: Any, workers: int | None) -> None:
         if address is not None:
             reason = str(error).splitlines()[0]
             raise UserError(
-                f"RAY_ADDRESS={address}: no cluster there that takes us ({reason}); `ray start --head` starts one"
+                f"RAY_ADDRESS={address}: no cluster accepts the connection ({reason}); `ray start --head` starts one"
             ) from None
         ray.init("local", num_cpus=workers or len(os.sched_getaffinity(0)), include_dashboard=False, **quiet)
 
@@ -104,7 +104,7 @@ def _apply(row: dict[str, Any], function: Callable[[Any], Any]) -> dict[str, byt
         # Ray Data would retry forever.
         if _attempts_before() >= ATTEMPTS:
             raise RunStopped(
-                f"a worker died {ATTEMPTS} times at {task}: is there memory enough? fewer --workers take less"
+                f"a worker died {ATTEMPTS} times at {task}: is there enough memory? fewer --workers need less"
             )
         result = function(task)
     except UserError as error:

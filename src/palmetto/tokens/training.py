@@ -56,8 +56,8 @@ def train(sentences: Iterable[str], settings: Mapping[str, Any]) -> bytes:
             process.stdin.close()
     if code < 0:
         raise RunStopped(
-            f"the training of the vocabulary was ended by {signal.Signals(-code).name}: is there memory "
-            "enough? The same command begins it again"
+            f"the training of the vocabulary was ended by {signal.Signals(-code).name}: is there enough "
+            "memory? The same command starts it again"
         )
     if code == _REFUSED:
         raise Refused(answer.decode())

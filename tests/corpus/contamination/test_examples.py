@@ -136,7 +136,7 @@ def test_a_set_that_cannot_be_read_is_not_left_out(tmp_path: Path) -> None:
     folder.mkdir()
     (folder / "a.jsonl").write_text('{"question": "Who?"}')
     (folder / "b.jsonl").symlink_to("nowhere")
-    with pytest.raises(UserError, match=r"b\.jsonl: a link to nothing; mend it or take it away"):
+    with pytest.raises(UserError, match=r"b\.jsonl: a link to nothing; fix or remove it"):
         find_sets(folder)
     (folder / "b.jsonl").unlink()
     os.mkfifo(folder / "b.jsonl")

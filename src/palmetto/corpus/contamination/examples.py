@@ -78,7 +78,7 @@ def find_sets(path: str | Path) -> dict[str, Path]:
     sets: dict[str, Path] = {}
     for file in filter(_kind, _below(root)):
         if not file.is_file():
-            raise UserError(f"{file}: {irregular(str(file)) or missing(str(file))}; mend it or take it away")
+            raise UserError(f"{file}: {irregular(str(file)) or missing(str(file))}; fix or remove it")
         name = f"{root.resolve().name}/{_stem(file.relative_to(root))}"
         if name in sets:
             raise UserError(f"{file}: {sets[name].name} beside it has the same name but for its extension; rename one")
@@ -103,7 +103,7 @@ def _below(root: Path) -> list[Path]:
     """
 
     def refuse(error: OSError) -> None:
-        raise UserError(f"{error.filename}: cannot be looked into ({error.strerror}); mend it or take it away")
+        raise UserError(f"{error.filename}: cannot be listed ({error.strerror}); fix or remove it")
 
     found: list[Path] = []
     entered: set[str] = set()

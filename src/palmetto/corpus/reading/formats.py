@@ -40,7 +40,7 @@ def read(path: Path, name: str) -> Iterator[tuple[str, str]]:
             for number, line in enumerate(encoding.Lines(stream.file, encoding.keep), 1):
                 place = f"{path}: line {number}"
                 if isinstance(line, encoding.Undecodable):
-                    raise UserError(f"{place} cannot be read ({line}); mend it or leave it out")
+                    raise UserError(f"{place} cannot be read ({line}); fix it or leave it out")
                 if line.strip():
                     yield f"{name}:{number}", _json_text(line, place)
         elif kind == ".parquet":
