@@ -1,4 +1,4 @@
-"""What a late stage would miss is found before the first."""
+"""Tests that problems of late stages are found before the first stage."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Where a corpus may be built: in a new or empty folder, or in a corpus."""
+"""Tests that a corpus is built only in a new or empty folder, or in a corpus."""
 
 import json
 from pathlib import Path

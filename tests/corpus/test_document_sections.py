@@ -1,4 +1,4 @@
-"""Long documents are cut into sections that join to the text."""
+"""Tests that long documents are cut into sections that join to the text."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Documents: kinds of files, sections, fingerprints, and a message for everything that cannot be read."""
+"""Tests kinds of files, encodings, surveys and fingerprints of sources."""
 
 import gzip
 import hashlib

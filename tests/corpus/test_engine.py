@@ -1,4 +1,4 @@
-"""Processes of this machine: results in order, whatever happens to the workers."""
+"""Tests that the local engine yields results in order, whatever happens to its workers."""
 
 import functools
 import os

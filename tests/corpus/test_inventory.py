@@ -1,4 +1,4 @@
-"""What a build may delete: what it has listed, whole or not at all."""
+"""Tests that a build deletes only what the inventory lists, completely or not at all."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The sample that a vocabulary is trained on: drawn by workers, the same on any of them."""
+"""Tests that the vocabulary's sample does not depend on the workers that draw it."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path

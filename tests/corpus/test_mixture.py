@@ -1,4 +1,4 @@
-"""Shares by weight, no document twice, and the same documents whatever the shards."""
+"""Tests that the mixture has its shares, repeats no document, and does not depend on shards."""
 
 import json
 import tempfile

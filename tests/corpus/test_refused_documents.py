@@ -1,4 +1,4 @@
-"""A source that cannot be read is refused with a message that names it."""
+"""Tests that a source which cannot be read is refused with a message that names it."""
 
 import gzip
 import io

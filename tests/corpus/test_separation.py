@@ -1,4 +1,4 @@
-"""A corpus is not built among its own sources."""
+"""Tests that a corpus is not built among its own sources."""
 
 import os
 from pathlib import Path

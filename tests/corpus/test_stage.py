@@ -1,4 +1,4 @@
-"""The runner of stages: documents as earlier stages left them, counts, resuming, and the same bytes from any engine."""
+"""Tests that stages build on each other's notes, count, resume, and give the same bytes on any engine."""
 
 import os
 import signal

@@ -1,3 +1,5 @@
+"""Tests that curves are thinned, smoothed and labelled."""
+
 import numpy as np
 import pytest
 

@@ -1,4 +1,4 @@
-"""The batch of any step has the mixture in expectation: documents are shuffled once, windows by step."""
+"""Tests that every step's batch has the mixture's shares in expectation."""
 
 from pathlib import Path
 

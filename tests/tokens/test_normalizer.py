@@ -1,4 +1,4 @@
-"""Models whose normalizer changes text are refused."""
+"""Tests that models whose normalizer changes text are refused."""
 
 import io
 import os

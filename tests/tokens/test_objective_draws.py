@@ -1,4 +1,4 @@
-"""The random choices of objectives have the distributions that are promised."""
+"""Tests that the random choices of objectives have the promised distributions."""
 
 import itertools
 import math

@@ -1,4 +1,4 @@
-"""Objectives: nothing of a window is lost, the position alone decides, and the shares are those that were asked for."""
+"""Tests that examples keep every token of a window and depend on the position alone."""
 
 import numpy as np
 import pytest

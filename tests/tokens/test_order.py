@@ -1,4 +1,4 @@
-"""Order: a real permutation, the batch ramp in closed form, and steps that depend on nothing but their number."""
+"""Tests the permutation, the batch ramp, and that a step's windows depend on its number alone."""
 
 import itertools
 import math

@@ -1,4 +1,4 @@
-"""Packing: the split, the shuffle and the counts, the same for the same documents in any order."""
+"""Tests that the split, the shuffle and the counts do not depend on the order of documents."""
 
 import math
 import random

@@ -1,4 +1,4 @@
-"""The split: the same as of sorted lists, in memory that does not grow with the documents."""
+"""Tests that the split equals that of sorted lists, in bounded memory."""
 
 import hashlib
 import itertools

@@ -1,4 +1,4 @@
-"""The token store: windows read back exactly, and every kind of damage refused by name."""
+"""Tests that windows are read back exactly, and that damage is found and named."""
 
 import dataclasses
 import hashlib

@@ -1,4 +1,4 @@
-"""What is advised where the text is too short can be followed."""
+"""Tests that the advice for too little text can be followed."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Training in a process of its own: it can be ended, and ends with the one that started it."""
+"""Tests that training in a process of its own can be stopped."""
 
 import os
 import signal

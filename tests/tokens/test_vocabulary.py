@@ -1,4 +1,4 @@
-"""The vocabulary: the way back is exact for every str and every bytes, and training is deterministic."""
+"""Tests that every str and every bytes is restored exactly, and that training is deterministic."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Evaluation sets of every kind are read."""
+"""Tests that evaluation sets of every format are read."""
 
 import gzip
 import json

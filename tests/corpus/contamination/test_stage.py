@@ -1,4 +1,4 @@
-"""Contamination against a plain implementation, whatever the scripts, the cut into shards and the action."""
+"""Compares contamination with a plain implementation for any scripts, shards and action."""
 
 import json
 import tempfile

@@ -1,4 +1,4 @@
-"""The datasheet says what the manifest says, in page, picture and values."""
+"""Tests that the datasheet's page, picture and values agree with the manifest."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Signatures and bands: what the formula says, and what is found."""
+"""Tests that signatures and bands find as many pairs as the formula says."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Near duplicates: planted ones are found, nothing else goes, and neither order nor cuts nor restarts matter."""
+"""Tests that planted near duplicates are dropped, and nothing else, for any order, shards and restarts."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""Words and shingles against plain loops over characters and words."""
+"""Compares words and shingles with plain loops over characters and words."""
 
 import unicodedata
 

@@ -1,4 +1,4 @@
-"""Repeated spans: what is cut can still be read elsewhere, and nothing that is left repeats."""
+"""Tests that every cut passage can be read elsewhere, and that nothing left repeats."""
 
 import tempfile
 from collections import Counter

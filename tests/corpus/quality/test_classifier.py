@@ -1,4 +1,4 @@
-"""A classifier learns what it is shown, is kept in a file, and gives a text the same score in any company."""
+"""Tests that a classifier learns its sides, survives saving, and scores a text independently of others."""
 
 import random
 from pathlib import Path

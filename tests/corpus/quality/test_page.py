@@ -1,4 +1,4 @@
-"""The files that `palmetto corpus quality report` writes."""
+"""Tests the files that `palmetto corpus quality report` writes."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The stage scores what it is to score, and a document's fate is its own."""
+"""Tests that the stage scores the named sources and decides each document by its id."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Languages of code."""
+"""Tests the languages of code."""
 
 from palmetto.corpus.reading import code_languages
 

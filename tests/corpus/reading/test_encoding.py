@@ -1,4 +1,4 @@
-"""Characters from bytes: what is whole comes through, what is guessed holds up, and the rest is refused by name."""
+"""Tests that valid text is decoded, that guesses are checked, and that other bytes are refused with a reason."""
 
 import io
 import random

@@ -1,4 +1,4 @@
-"""Extraction: the same documents however they are divided, whatever befalls the process, and nothing lost unsaid."""
+"""Tests that extraction writes every document and reports everything else."""
 
 import errno
 import gzip

@@ -1,4 +1,4 @@
-"""Files of a source: all of them once, in order, and a name for everything that is passed over."""
+"""Tests that each file of a source is found once and in order, and that everything else is named."""
 
 import os
 import subprocess

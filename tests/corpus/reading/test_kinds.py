@@ -1,4 +1,4 @@
-"""Kinds of file by name."""
+"""Tests that a file's kind follows from its name."""
 
 import pytest
 

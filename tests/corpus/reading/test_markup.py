@@ -1,4 +1,4 @@
-"""Running text from HTML and wikitext."""
+"""Tests the running text of HTML and wikitext."""
 
 from pathlib import Path
 from typing import Literal

@@ -1,4 +1,4 @@
-"""Compressed files: members one after another, and damage that ends them."""
+"""Tests that compressed files are read member by member, past any damage."""
 
 import bz2
 import gzip

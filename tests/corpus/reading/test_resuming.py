@@ -1,4 +1,4 @@
-"""An extraction gives the same documents however it is divided and interrupted."""
+"""Tests that extraction gives the same documents however it is divided and interrupted."""
 
 import errno
 import json

@@ -1,4 +1,4 @@
-"""Each rule drops what it is for, and no language is judged by another's rules."""
+"""Tests that each rule drops what it should, and that languages are judged by their own rules."""
 
 import csv
 import json

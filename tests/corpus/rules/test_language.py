@@ -1,4 +1,4 @@
-"""Languages are named right, on samples alone, and only those kept stay."""
+"""Tests that languages are identified from samples, and that only kept languages stay."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Records with fields."""
+"""Tests that records with named fields become documents."""
 
 from typing import Any
 

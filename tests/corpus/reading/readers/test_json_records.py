@@ -1,4 +1,4 @@
-"""JSON, a line each or in one piece."""
+"""Tests that JSON is read, as lines or in one piece."""
 
 import gzip
 import json

@@ -1,4 +1,4 @@
-"""Mail."""
+"""Tests that mailboxes and messages are read."""
 
 import gzip
 from email.message import EmailMessage

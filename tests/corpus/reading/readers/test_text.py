@@ -1,4 +1,4 @@
-"""Files that are one document."""
+"""Tests that files which are one document are read."""
 
 import gzip
 from pathlib import Path

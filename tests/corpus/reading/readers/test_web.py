@@ -1,4 +1,4 @@
-"""Archives of the web."""
+"""Tests that web archives are read."""
 
 import bz2
 import gzip

@@ -1,4 +1,4 @@
-"""Dumps of MediaWiki."""
+"""Tests that MediaWiki dumps are read."""
 
 import bz2
 import tracemalloc

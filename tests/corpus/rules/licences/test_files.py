@@ -1,4 +1,4 @@
-"""Which files speak of a licence."""
+"""Tests which files state a licence."""
 
 import pytest
 

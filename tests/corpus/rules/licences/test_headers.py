@@ -1,4 +1,4 @@
-"""What a file of code says of itself."""
+"""Tests the licence that a file of code states in its comments."""
 
 import pyarrow as pa
 import pyarrow.compute as pc

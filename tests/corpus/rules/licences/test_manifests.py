@@ -1,4 +1,4 @@
-"""Descriptions of packages."""
+"""Tests the licence that a package's description states."""
 
 import pytest
 

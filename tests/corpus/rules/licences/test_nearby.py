@@ -1,4 +1,4 @@
-"""The licence of files by what lies around them, however their paths are given."""
+"""Tests that a file's licence follows from the files around it, however its path is given."""
 
 import os
 from collections.abc import Iterator

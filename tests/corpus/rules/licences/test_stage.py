@@ -1,4 +1,4 @@
-"""The stage that keeps copyleft code out."""
+"""Tests the stage that drops copyleft code."""
 
 from pathlib import Path
 

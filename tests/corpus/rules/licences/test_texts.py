@@ -1,4 +1,4 @@
-"""The texts of licences, whole and in short."""
+"""Tests that licences are recognized by their texts and notices."""
 
 import json
 from pathlib import Path
