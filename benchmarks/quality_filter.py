@@ -1,13 +1,13 @@
-"""GLaM's experiment on its data, small (arXiv 2112.06905, section 6.2): filtered against unfiltered web text.
+"""Repeats GLaM's experiment on its data in small (arXiv 2112.06905, section 6.2): filtered against unfiltered web text.
 
     .venv/bin/python benchmarks/quality_filter.py [--data FOLDER] [--steps 200] [--seeds 2] [--threads 1] [--out FOLDER]
 
-A classifier learns to tell curated text (Wikipedia, books) from what a crawl is full of (forums, text messages, wikis,
-chats, code). One model is trained on pages of the crawl, news and speeches among them, that are sampled by its score;
-another on as many bytes of these pages taken by lot, for the same number of tokens, with the same vocabulary; both are
-evaluated on curated text that neither the classifier nor a model has seen. The classifier never scores a page that it
-was trained on: one is trained on each half of them and scores the other. Draws docs/images/quality-filter.png and
-prints the last losses in bits a byte.
+A classifier learns to separate curated text (Wikipedia, books) from what fills a crawl (forums, text messages, wikis,
+chats, code). One model is trained on pages of the crawl, including news and speeches, that are sampled by its score.
+Another is trained on randomly chosen pages of as many bytes, for the same number of tokens and with the same
+vocabulary. Both are evaluated on curated text that neither the classifier nor a model has seen. The classifier never
+scores a page that it was trained on: one classifier is trained on each half of the pages and scores the other. The
+program draws docs/images/quality-filter.png and prints the last losses in bits per byte.
 """
 
 import argparse
@@ -63,7 +63,7 @@ COLOURS = {"filtered": "train", "unfiltered": "validation"}
 
 
 class Section(NamedTuple):
-    """A piece of a document; `part` by the hash of the whole document, 0 to 1."""
+    """A piece of a document; `part` is in [0, 1) and follows from the hash of the whole document."""
 
     name: str
     text: str
@@ -75,7 +75,7 @@ class Section(NamedTuple):
 
 
 class Curve(NamedTuple):
-    """Bits a byte of held-out curated text, by step."""
+    """Bits per byte of held-out curated text, by step."""
 
     name: str
     steps: list[int]
@@ -83,7 +83,7 @@ class Curve(NamedTuple):
 
 
 def main() -> None:
-    """Runs it all."""
+    """Runs the experiment."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--steps", type=int, default=200)
@@ -118,7 +118,7 @@ def main() -> None:
 
 
 def read(data: Path, names: Iterable[str]) -> Iterator[Section]:
-    """All English text of files and folders, in sections; each text once."""
+    """Returns all English text of files and folders in sections, each text once."""
     seen = set()
     for name in names:
         root = data / name
@@ -133,7 +133,7 @@ def read(data: Path, names: Iterable[str]) -> Iterator[Section]:
 
 
 def texts(path: Path) -> Iterator[str]:
-    """The texts of one file, of each kind that the folders hold."""
+    """Yields the texts of one file, of each kind that the folders contain."""
     with path.open(encoding="utf-8", errors="replace", newline="") as file:
         if path.suffix == ".jsonl":
             for line in file:
@@ -147,7 +147,7 @@ def texts(path: Path) -> Iterator[str]:
 
 
 def filtered(curated: list[Section], noisy: list[Section], web: list[Section], alpha: float) -> list[Section]:
-    """Web pages sampled by score, each scored by a classifier of the noisy ones of the other half."""
+    """Returns web pages sampled by score; the classifier that scores a page is trained on the other half."""
     kept = []
     for half in (0, 1):
         train_on = [section.text for section in noisy if int(section.part * 1000) % 2 != half]
@@ -163,7 +163,7 @@ def filtered(curated: list[Section], noisy: list[Section], web: list[Section], a
 
 
 def taken_by_lot(web: list[Section], size: int) -> list[Section]:
-    """Sections in the order of a hash, until they have so many bytes."""
+    """Returns sections in the order of a hash until they have the given number of bytes."""
     chosen: list[Section] = []
     for section in sorted(web, key=lambda section: hashlib.sha256(section.name.encode()).digest()):
         if size <= 0:
@@ -181,7 +181,7 @@ def train(
     vocabulary: Vocabulary,
     overrides: tuple[str, ...],
 ) -> Curve:
-    """Trains on the sections and evaluates on those held out, whose windows are put where validation's are."""
+    """Trains on the sections and evaluates on the held-out ones, whose windows replace those of validation."""
     run.path.mkdir(parents=True, exist_ok=True)
     file = run.path / "given.yaml"
     file.write_text(RECIPE)
@@ -200,7 +200,7 @@ def train(
         source_fingerprint=name,
     )
     order = sorted(held_out, key=lambda section: hashlib.sha256(section.name.encode()).digest())
-    # As many sections as the windows that are evaluated take.
+    # Enough sections for the windows that are evaluated.
     order = order[: recipe.training.validation_windows]
     ids = [np.append(each, vocabulary.eod) for each in vocabulary.encode_all([section.text for section in order])]
     header = store.write(
@@ -222,7 +222,7 @@ def train(
 
 @STYLE
 def figure(curves: list[Curve], width: int = 1040) -> Figure:
-    """Every run a line, coloured by what it was trained on."""
+    """Draws a line for every run, coloured by its training text."""
     height, top, bottom = 400, 50, 44
     drawn, axes = canvas(width, height, left=48, right=100, top=top, bottom=bottom)
     axes.set_xlabel("step", color=LIGHT["muted"])

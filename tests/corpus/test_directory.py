@@ -61,7 +61,7 @@ def test_new_empty_and_barely_begun_folders_are_taken(tmp_path: Path) -> None:
 
 
 def old_corpus(folder: Path) -> Path:
-    """A corpus as builds made them that kept no list, and files of the user's beside theirs."""
+    """Writes a corpus as older builds without a list made it, with some of the user's files beside theirs."""
     fill(
         folder,
         f"stages/filters-{HEX}/done.json",

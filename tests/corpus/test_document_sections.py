@@ -48,7 +48,7 @@ def test_a_source_of_one_line_is_several_documents(tmp_path: Path) -> None:
         Document("three ", "a.txt#2"),
         Document("four", "a.txt#3"),
     ]
-    # Beside other text a long line stays whole, as it always has.
+    # Beside other text, a long line stays whole.
     (tmp_path / "b.txt").write_text("more")
     assert list(documents.read(str(tmp_path), 9)) == [
         Document("one two three four", "a.txt"),

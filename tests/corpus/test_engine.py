@@ -28,7 +28,7 @@ def own_id(number: int) -> int:
 
 
 def alive(process: int) -> bool:
-    """Whether there is such a process, and it is not one that only waits to be asked how it ended."""
+    """Returns whether a process exists and is not a zombie."""
     try:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
@@ -36,7 +36,7 @@ def alive(process: int) -> bool:
 
 
 def die_once(folder: Path, number: int) -> int:
-    """The fourth task kills its worker when it is first done."""
+    """Kills its worker when the fourth task runs for the first time."""
     marker = folder / "died"
     if number == 3 and not marker.exists():
         marker.touch()
@@ -114,7 +114,7 @@ input()
 
 
 def test_an_interrupt_is_reported_once() -> None:
-    """As a terminal's Ctrl-C is; two workers are at work, one waits for tasks."""
+    """Ctrl-C in a terminal reaches all processes: two workers are busy, one waits for tasks."""
     program = """
 import time
 from palmetto.corpus.engine import LocalEngine
@@ -139,7 +139,7 @@ except KeyboardInterrupt:
 
 
 def test_a_cluster_that_is_not_there_is_named() -> None:
-    """In a process of its own: Ray reads but once how it is to authenticate, and another test has it do so."""
+    """Runs in a process of its own, because Ray reads its authentication settings once and another test sets them."""
     pytest.importorskip("ray.data", reason="needs the extra `ray`")
     program = "from palmetto.corpus.ray_engine import RayEngine; RayEngine()"
     with socket.socket() as nobody:

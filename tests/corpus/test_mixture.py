@@ -45,7 +45,7 @@ def test_redistribution_fills_the_budget(available: dict[str, int], data: st.Dat
     wanted = parts(available, weights, budget, "redistribute")
     assert all(0 <= wanted[name] <= available[name] for name in available)
     assert budget - len(available) <= sum(wanted.values()) <= budget
-    # Whoever is not taken whole has the same tokens for its weight, and no whole one would have more.
+    # Sources that are not taken whole have equal tokens per weight, and no whole one has more.
     rates = [wanted[name] / weights[name] for name in available if wanted[name] < available[name] - 1]
     full = [wanted[name] / weights[name] for name in available if wanted[name] >= available[name] - 1]
     if rates:
@@ -65,7 +65,7 @@ def test_a_repeat_is_refused_with_the_largest_budget() -> None:
 
 
 def view(folder: Path, sizes: dict[str, list[int]], per_shard: int) -> View:
-    """Documents of so many tokens by source; name and id say which."""
+    """Writes documents with the given numbers of tokens by source; name and id say which is which."""
     shards = []
     for source, tokens in sizes.items():
         for first in range(0, len(tokens), per_shard):
@@ -82,7 +82,7 @@ def view(folder: Path, sizes: dict[str, list[int]], per_shard: int) -> View:
 
 
 def taken(stage: Mixture, documents: View, folder: Path) -> dict[str, set[str]]:
-    """The names of the documents that stay, by source."""
+    """Returns the names of the documents that stay, by source."""
     stage.prepare(documents, LocalEngine(1), folder)
     kept: dict[str, set[str]] = {}
     for shard in documents.shards:
@@ -120,7 +120,7 @@ def test_more_budget_only_adds(tmp_path: Path) -> None:
 
 
 def by_rank(sizes: list[int]) -> list[int]:
-    """Places of the documents of a source `web` in the order in which they are taken."""
+    """Returns the places of the documents of a source `web` in the order in which they are taken."""
     return sorted(range(len(sizes)), key=lambda place: document_id("web", f"web-{place}"))
 
 

@@ -99,7 +99,7 @@ def test_unreadable_files_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     def denied(path: object, *_: object) -> None:
         raise PermissionError(13, "Permission denied", str(path))
 
-    # Not by chmod: the tests may run as root, whom it does not stop.
+    # chmod would not stop root, as whom the tests may run.
     with monkeypatch.context() as patch:
         patch.setattr(Path, "open", denied)
         assert refusal(tmp_path).startswith(f"{tmp_path}/a.txt: no permission")

@@ -21,7 +21,7 @@ from palmetto.corpus.stage import NOTES, View, count, run
 
 @dataclass(frozen=True)
 class Without:
-    """Drops documents that hold a word; cuts out another."""
+    """Drops documents that contain a word; cuts out another word."""
 
     word: str
     cut: str = "\0"
@@ -37,7 +37,7 @@ class Without:
         return {"version": self.version, "word": self.word, "cut": self.cut}
 
     def prepare(self, view: View, engine: Engine, folder: Path) -> None:
-        """Nothing."""
+        """Does nothing."""
 
     def annotate(self, documents: pa.Table, shard: str, folder: Path) -> pa.Table:
         time.sleep(self.seconds)

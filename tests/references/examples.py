@@ -36,7 +36,7 @@ sizes = st.one_of(st.just(3), st.integers(3, 40))
 
 
 def windows_of(count: int, size: int, seed: int = 0) -> Ids:
-    """Windows of any tokens, ends of documents among them."""
+    """Returns windows of arbitrary tokens, ends of documents included."""
     return np.random.default_rng(seed).integers(0, VOCABULARY, (count, size), dtype=np.int32)
 
 
@@ -50,9 +50,9 @@ def rows(examples: Examples) -> list[tuple[list[int], list[bool], int]]:
 
 
 class Parts:
-    """One example taken apart: its mode, what is given and predicted of its window in pieces, and the window.
+    """One example taken apart: its mode, the given and predicted pieces of its window, and the window.
 
-    Each of `gaps` stands before the one of `spans` in its place, `behind` stands behind them all.
+    Each of `gaps` comes before the span of the same index; `rest` comes after all spans.
     """
 
     def __init__(self, objective: Objective, size: int, tokens: list[int], scored: list[bool], prefix: int) -> None:
@@ -62,19 +62,19 @@ class Parts:
         assert tokens[self.length :] == [EOD] * (len(tokens) - self.length)
         assert scored == [max(1, prefix) <= place < self.length for place in range(len(tokens))]
         given, predicted = tokens[mixture:prefix], tokens[prefix : self.length]
-        self.gaps, self.spans, self.behind = [given], [predicted], list[int]()
+        self.gaps, self.spans, self.rest = [given], [predicted], list[int]()
         if isinstance(objective, SpanObjective) or self.mode in ("R", "X"):
             assert predicted[-1] == EOD
-            (*self.gaps, self.behind), sentinels = split(given)
+            (*self.gaps, self.rest), sentinels = split(given)
             (before, *self.spans), again = split(predicted[:-1])
             assert before == []
             assert sentinels == again == list(range(VOCABULARY, VOCABULARY + len(sentinels)))
         pairs = zip(self.gaps, self.spans, strict=True)
-        self.window = [token for gap, span in pairs for token in gap + span] + self.behind
+        self.window = [token for gap, span in pairs for token in gap + span] + self.rest
 
 
 def split(tokens: list[int]) -> tuple[list[list[int]], list[int]]:
-    """The runs of a window's tokens before, between and behind the sentinels, and the sentinels."""
+    """Returns the runs of a window's tokens between the sentinels, and the sentinels."""
     runs: list[list[int]] = [[]]
     sentinels = []
     for token in tokens:
@@ -87,18 +87,18 @@ def split(tokens: list[int]) -> tuple[list[list[int]], list[int]]:
 
 
 def reconstruct(objective: Objective, size: int, example: tuple[list[int], list[bool], int]) -> list[int]:
-    """The window that an example was made of; AssertionError if it is not one."""
+    """Returns the window that an example was made of; raises AssertionError if it is not one."""
     return Parts(objective, size, *example).window
 
 
 def chi_square(counts: Any) -> float:
-    """Standard deviations by which counts are further from equal than chance."""
+    """Returns by how many standard deviations counts differ from equal counts more than chance explains."""
     observed: npt.NDArray[np.float64] = np.array(list(counts), np.float64)
     statistic = float(((observed - observed.mean()) ** 2).sum() / observed.mean())
     return (statistic - (len(observed) - 1)) / math.sqrt(2 * (len(observed) - 1))
 
 
 def expected_spans(size: int, noise: float, mean: float) -> tuple[int, int]:
-    """Noise tokens and spans, from the rule as it is stated."""
+    """Returns the noise tokens and spans according to the rule as it is stated."""
     tokens = int(np.clip(np.round(size * noise), 1, size - 1))
     return tokens, int(np.clip(np.round(tokens / mean), 1, min(tokens, size - tokens)))

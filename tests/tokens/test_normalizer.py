@@ -14,7 +14,7 @@ from tests.references.vocabularies import NASTY, TEXT, VOCABULARIES
 
 
 def foreign(**changes: Any) -> bytes:
-    """A model trained by sentencepiece with Palmetto's settings but for `changes`."""
+    """Returns a model trained by sentencepiece with Palmetto's settings except for `changes`."""
     settings: dict[str, Any] = {
         "normalization_rule_name": "identity",
         "remove_extra_whitespaces": False,

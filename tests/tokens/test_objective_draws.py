@@ -57,13 +57,15 @@ def test_noise_and_spans_are_exactly_as_many_as_asked(objective: SpanObjective, 
 
 
 def test_gaps_and_spans_are_uniform_compositions() -> None:
-    """11 tokens, 5 of them in 3 spans: C(4, 2) ways to cut the spans times C(6, 3) for the gaps, each as likely."""
+    """11 tokens, 5 of them in 3 spans: all C(4, 2) ways to cut the spans times C(6, 3) ways to cut the gaps are
+    equally likely.
+    """
     objective = SpanObjective(noise=0.45, mean_span=1.7)
     windows = windows_of(12_000, 11)
     counts: Counter[tuple[tuple[int, ...], tuple[int, ...]]] = Counter()
     for example in rows(make(objective, windows, np.arange(12_000))):
         parts = Parts(objective, 11, *example)
-        counts[tuple(map(len, [*parts.gaps, parts.behind])), tuple(map(len, parts.spans))] += 1
+        counts[tuple(map(len, [*parts.gaps, parts.rest])), tuple(map(len, parts.spans))] += 1
     of_gaps = [(*c, 6 - sum(c)) for c in itertools.product(range(1, 7), repeat=3) if sum(c) <= 6]
     of_spans = [c for c in itertools.product(range(1, 6), repeat=3) if sum(c) == 5]
     assert (len(of_gaps), len(of_spans)) == (math.comb(6, 3), math.comb(4, 2))
@@ -80,7 +82,7 @@ def test_gaps_and_spans_are_uniform_compositions() -> None:
     ],
 )
 def test_the_place_of_a_single_span_is_uniform(objective: Objective, size: int, length: int) -> None:
-    """From behind the first token on to the window's end."""
+    """The span may begin anywhere after the first token."""
     windows = np.tile(np.arange(size, dtype=np.int32), (4000, 1))
     counts: Counter[int] = Counter()
     for example in rows(make(objective, windows, np.arange(4000))):
@@ -125,7 +127,7 @@ def test_each_example_is_one_of_the_denoisers(objective: MixtureObjective, size:
         assert parts.mode is not None
         bodies.add((parts.mode, sum(map(len, parts.spans)), parts.length - 1))
         assert (
-            sum(map(len, [*parts.gaps, parts.behind])) + 1 + (len(parts.gaps) if parts.mode != "S" else 0) == example[2]
+            sum(map(len, [*parts.gaps, parts.rest])) + 1 + (len(parts.gaps) if parts.mode != "S" else 0) == example[2]
         )
     assert bodies <= possible
     assert {mode for mode, _, _ in bodies} == {denoiser.mode for denoiser in objective.denoisers}

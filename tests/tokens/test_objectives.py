@@ -107,7 +107,7 @@ def test_causal_examples_are_the_windows() -> None:
     ],
 )
 def test_prompts(objective: Objective, expected: list[int], prefix: int) -> None:
-    """Among 513 tokens the mixture has at most 85 spans; S is the second of the modes behind their sentinels."""
+    """Among 513 tokens the mixture has at most 85 spans; S is the second of the modes, which follow the sentinels."""
     tokens = np.array([10, 11, 12], np.int32)
     made, found = make_prompt(objective, tokens, vocabulary_size=VOCABULARY, sequence_length=512)
     assert made.dtype == np.int32
@@ -119,7 +119,7 @@ def test_a_prompt_begins_like_examples_that_predict_the_end(objective: Objective
     size, seen = 10, 0
     for example in rows(make(objective, windows_of(200, size), np.arange(200))):
         parts = Parts(objective, size, *example)
-        if parts.behind or parts.mode in ("R", "X"):
+        if parts.rest or parts.mode in ("R", "X"):
             continue
         seen += 1
         start = np.array(parts.gaps[0], np.int32)

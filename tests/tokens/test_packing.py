@@ -41,7 +41,7 @@ def pack(
 
 
 def texts(path: Path) -> list[str]:
-    """The documents of a store, in its order."""
+    """Returns the documents of a store in its order."""
     opened = TokenStore.open(path, vocabulary_digest=VOCABULARY.digest)
     tokens = opened.stretch(0, opened.header.tokens)
     parts = np.split(tokens, np.flatnonzero(tokens == VOCABULARY.eod) + 1)
@@ -114,7 +114,7 @@ def test_two_documents_are_enough_and_one_is_not(tmp_path: Path) -> None:
             UserError, match=r"one each at least; give more text, or lower corpus\.section_bytes to 64,"
         ):
             pack(tmp_path / "none", same)
-    # No recipe may ask for sections that are short enough for so little text.
+    # For so little text, recipes do not allow sections that are short enough.
     for little in ([], [Document("ba be bi", "a")]):
         with pytest.raises(UserError, match=r"one each at least; give more text$"):
             pack(tmp_path / "none", little)

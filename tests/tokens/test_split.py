@@ -18,7 +18,7 @@ def digest(number: int) -> bytes:
 
 
 def held_out(documents: Documents, share: float, needed: int) -> set[bytes] | None:
-    """The rule over a sorted list of all documents; None where it leaves a half with too little."""
+    """Applies the rule to a sorted list of all documents; returns None if a half would have too little."""
     by_digest = itertools.groupby(sorted(documents), key=lambda document: document[0])
     groups = [(name, sum(tokens for _, tokens in copies)) for name, copies in by_digest]
     below = [name for name, _ in groups if int.from_bytes(name[:8]) < share * 2**64]

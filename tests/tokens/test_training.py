@@ -72,7 +72,7 @@ def test_it_ends_with_the_process_that_started_it() -> None:
 
 
 def test_half_a_text_is_not_trained_on() -> None:
-    """A parent that is gone may have had more to say."""
+    """A parent that ended may have had more text to send."""
     settings = b'{"model_type": "bpe", "vocab_size": 300, "minloglevel": 2}\n'
     done = subprocess.run(
         [*training.COMMAND, str(os.getpid())], input=settings + b"a sentence\n" * 100, capture_output=True, check=False

@@ -111,7 +111,7 @@ def test_missing_and_ambiguous_sets(tmp_path: Path) -> None:
 
 
 def test_the_papers_sets(shared_data: Path) -> None:
-    """Every set that is there is read, and has something to judge in each example."""
+    """Every available set is read, and each of its examples has something to judge."""
     number: dict[str, int] = {}
     for example in read_examples(shared_data / "eval"):
         number[example.set] = number.get(example.set, 0) + 1

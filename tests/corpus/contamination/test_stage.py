@@ -25,7 +25,7 @@ Gram = tuple[str, ...]
 
 
 def plain_units(text: str) -> list[str]:
-    """Words, and characters of unspaced scripts."""
+    """Returns the words, and the characters of unspaced scripts."""
     found, word = [], ""
     for character in unicodedata.normalize("NFKC", text.casefold()):
         counts = unicodedata.category(character)[0] in "LMN"
@@ -45,7 +45,7 @@ def plain_grams(text: str, length: int = 8) -> set[Gram]:
 
 
 def plain_shares(example: Example, texts: list[str]) -> dict[str, Fraction | None]:
-    """The share of each part's grams that occur in any of the texts."""
+    """Returns the share of each part's grams that occur in any of the texts."""
     parts = {"question": example.question, "prompt": example.prompt, "target": example.target}
     longest = max(len(plain_units(part)) for part in parts.values())
     shares: dict[str, Fraction | None] = {}
@@ -64,7 +64,7 @@ def contaminated(example: Example, texts: list[str]) -> bool:
     return any(share is not None and share >= Fraction(7, 10) for share in plain_shares(example, texts).values())
 
 
-# Few words, so that grams meet by chance; some of them equal once folded, some mixed, some no words at all.
+# Few words, so that grams coincide by chance; some are equal once folded, some are mixed, some are no words at all.
 _LATIN = ("a", "b", "A", "don't", "é", "e\u0301", "ß", "SS", "ﬁ")
 _OTHER = ("Ж", "ж", "한국", "東京", "\u1100\u1161", "が", "か\u3099", "ไทย", "x東y", "ｱ")
 _SIGNS = ("7", "７", "—", "()", "\u0301", "😀")
@@ -122,7 +122,7 @@ def shards(folder: Path, texts: list[str], size: int) -> View:
 
 
 def work(folder: Path, stage: Contamination, texts: list[str], size: int) -> tuple[list[Any], list[Any], Path]:
-    """Notes of all documents, verdicts, and the stage's folder."""
+    """Returns the notes of all documents, the verdicts, and the stage's folder."""
     view = shards(folder, texts, size)
     done = run(stage, view, "", folder / "work", LocalEngine(1), lambda line: None)
     notes = [
@@ -141,7 +141,7 @@ def rounded(shares: dict[str, Fraction | None]) -> dict[str, float | None]:
 def test_examples_and_documents_agree_with_the_plain_implementation(
     examples: list[tuple[str, str, str]], texts: list[str], data: st.DataObject
 ) -> None:
-    # Documents that quote an example, whole or in part, beside those that meet it by chance.
+    # Some documents quote an example, completely or in part; others match it by chance.
     quoted = data.draw(st.lists(st.tuples(st.sampled_from([p for e in examples for p in e]), TEXTS), max_size=3))
     texts = texts + [f"{part} {rest}" for part, rest in quoted]
     action: Literal["flag", "drop"] = data.draw(st.sampled_from(("flag", "drop")))
@@ -168,7 +168,7 @@ QUESTION = "How many clips did Natalia sell altogether in April and May of that 
 
 
 def test_an_example_spread_over_documents_is_contaminated(tmp_path: Path) -> None:
-    """Half of a question here and half of it there: contaminated, and nobody's fault."""
+    """Each of two documents has half of the question, so the example is contaminated and neither holds it."""
     words = QUESTION.split()
     texts = [" ".join(words[:11]), " ".join(words[3:]), "nothing of it"]
     notes, verdicts, folder = work(tmp_path, stage_of(tmp_path, [(QUESTION, "", "72")], "drop"), texts, 1)

@@ -108,7 +108,7 @@ def test_figures_have_legends_within_their_width(width: int) -> None:
 
 
 def test_no_table_is_cut_off() -> None:
-    """Rows beyond those shown are counted, and the page's style shows all rows and wraps what cells hold."""
+    """Omitted rows are counted; the page's style shows all other rows and wraps the cells."""
     licences = {"web": {f"licence-{number}": {"documents": 1} for number in range(201)}}
     languages = {"web": {f"l{number}": {"documents": 1, "bytes": 1, "tokens": 99 - number} for number in range(26)}}
     page = datasheet.page(Sheet(manifest(licences=licences, languages=languages)), "mix")

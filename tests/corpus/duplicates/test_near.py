@@ -27,7 +27,7 @@ def jaccard(a: str, b: str) -> float:
 
 
 def planted(random: np.random.Generator, edits: int, unspaced: bool) -> tuple[str, str]:
-    """A text and a copy with other words in `edits` places."""
+    """Returns a text, and a copy with other words at `edits` places."""
     letters = np.array([chr(0x4E00 + i) for i in range(3000)] if unspaced else [f"w{i}" for i in range(3000)])
     words = random.choice(letters, 200)
     copy = words.copy()
@@ -37,7 +37,7 @@ def planted(random: np.random.Generator, edits: int, unspaced: bool) -> tuple[st
 
 @pytest.fixture(scope="module")
 def corpus() -> dict[str, Document]:
-    """Pairs of texts, a0 and b0, from the same to quite different; of Chinese characters too, and of code."""
+    """Writes pairs of texts, a0 and b0, from equal to quite different; also in Chinese characters, and code."""
     random = np.random.default_rng(0)
     documents = {}
     for number in range(150):
@@ -110,7 +110,7 @@ def test_every_file_of_an_ended_process_serves(corpus: dict[str, Document], tmp_
 
 
 def scattered(text: str, part: float, random: np.random.Generator, *, evenly: bool) -> str:
-    """A copy in which so many characters are replaced, dropped or preceded by another."""
+    """Returns a copy in which this share of the characters is replaced, dropped or preceded by another."""
     count = int(part * len(text))
     places = np.linspace(0, len(text) - 1, count).astype(int) if evenly else random.choice(len(text), count, False)
     letters = list(text)

@@ -37,7 +37,7 @@ def test_words_are_those_of_a_plain_loop(reading: shingles.Reading, texts: list[
     found = shingles.words(texts, reading)
     plain = [plain_words(text, reading) for text in texts]
     assert np.diff(found.ends, prepend=0).tolist() == [len(words) for words in plain]
-    # Equal hashes for equal words, and for no others.
+    # Words have equal hashes if and only if they are equal.
     flat = [word for words in plain for word in words]
     assert len(set(found.hashes.tolist())) == len(set(flat)) == len(set(zip(flat, found.hashes.tolist(), strict=True)))
     if reading == "verbatim":

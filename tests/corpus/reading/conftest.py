@@ -8,7 +8,7 @@ import pytest
 
 @pytest.fixture
 def mixed(tmp_path: Path) -> Path:
-    """Several sources of several kinds, with something wrong in each."""
+    """Writes several sources of several kinds, with something wrong in each."""
     root = tmp_path / "root"
     for name, content in {
         "books/a.txt": b"A book.\n" * 400,

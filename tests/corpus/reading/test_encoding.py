@@ -25,7 +25,7 @@ TEXTS = {language: text * 4 for language, text in TEXTS.items()}
 @given(st.text())
 def test_utf8_and_every_byte_order_mark_come_through(text: str) -> None:
     for name in ("utf-8-sig", "utf-16", "utf-32"):
-        # The mark of UTF-16 and a NUL are that of UTF-32.
+        # UTF-16's mark followed by a NUL is UTF-32's mark.
         if name != "utf-16" or not text.startswith("\0"):
             assert decode(text.encode(name)) == text
     assert decode(b"\xfe\xff" + text.encode("utf-16-be")) == text

@@ -66,7 +66,7 @@ def test_too_many_failures_stop_it(mixed: Path, tmp_path: Path) -> None:
         RunStopped, match=r"^books: 1 of 4 could not be read, 25\.0%, .*failures=0\.01; .*books/b\.txt \(binary\)"
     ):
         done(mixed, tmp_path / "out", SOURCES)
-    # They are all named again where it goes on.
+    # When the build continues, all of them are named again.
     extracted, _ = done(mixed, tmp_path / "out", SOURCES, failures=0.4)
     assert len(extracted.problems) == 3
 
@@ -119,7 +119,7 @@ def test_an_error_of_the_user_comes_through_workers(mixed: Path, tmp_path: Path)
 
 
 def test_copies_of_a_book_share_their_sections(tmp_path: Path) -> None:
-    """Two copies with prefaces of their own: exact and near duplicates leave one, but for the beginnings."""
+    """Of two copies with different prefaces, near duplicates leave one, except for the beginnings."""
     import random
 
     pytest.importorskip("rensa", reason="needs the extra `corpus`")
@@ -144,7 +144,7 @@ def test_unreadable_files_are_named(mixed: Path, tmp_path: Path, monkeypatch: py
     whole = Path.open
 
     def denied(path: Path, *others: Any, **named: Any) -> Any:
-        # Not by chmod: the tests may run as root, whom it does not stop.
+        # chmod would not stop root, as whom the tests may run.
         if path.name == "a.txt":
             raise PermissionError(13, "Permission denied", str(path))
         return whole(path, *others, **named)

@@ -133,7 +133,7 @@ def test_unreadable_folders_are_problems(tmp_path: Path, make: Make, monkeypatch
     list_all = os.listdir
 
     def denied(path: Path) -> list[str]:
-        # Not by chmod: the tests may run as root, whom it does not stop.
+        # chmod would not stop root, as whom the tests may run.
         if path.name == "locked":
             raise PermissionError(13, "Permission denied", str(path))
         return list_all(path)
@@ -151,7 +151,7 @@ def test_names_that_are_not_utf8(tmp_path: Path) -> None:
 
 
 def around(file: File) -> list[str]:
-    """The paths of licence files, the nearest first."""
+    """Returns the paths of licence files, the nearest first."""
     return [path for _, paths in file.licences for path in paths]
 
 
@@ -221,7 +221,7 @@ def test_a_deep_folder(tmp_path: Path) -> None:
     here = os.getcwd()
     os.chdir(path)
     try:
-        # Deeper than Python recurses. Step by step: the whole path may be longer than the system takes at once.
+        # The folders are deeper than Python recurses. The whole path may be too long for the system at once.
         for _ in range(1200):
             os.mkdir("a")
             os.chdir("a")
@@ -249,7 +249,7 @@ def test_palmettos_own_directories_in_a_source_are_passed_over(tmp_path: Path, m
         "s/w/x/b.txt": "in the directory of a sweep",
     }
     assert "s/deep/runs/x: the directory of a run" in refusal(tmp_path, "s/deep/runs/x")
-    # Of what a corpus holds its documents may be named.
+    # A recipe may name the documents of a corpus.
     for path in ("s/c/documents", "s/c/documents/*.txt", f"{tmp_path}/s/c/documents/**/*.txt"):
         assert [file.name[-15:] for file in find(source(path), str(tmp_path), "web").files] == ["documents/b.txt"]
     assert "s/c/documents/b.txt (in the directory of a corpus)" in refusal(tmp_path, "s/c/**/*.txt")

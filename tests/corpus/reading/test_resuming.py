@@ -24,7 +24,7 @@ def test_the_same_bytes_with_any_number_of_workers_and_anywhere(
     three, _ = done(moved, tmp_path / "three", SOURCES, failures=0.4)
     assert files(one) == files(two) == files(three)
     assert one.done.digest == two.done.digest == three.done.digest
-    # What is cut into other shards are the same documents.
+    # Other shards hold the same documents.
     monkeypatch.setattr(extraction, "SHARD_BYTES", 1000)
     small, _ = done(moved, tmp_path / "small", SOURCES, failures=0.4)
     assert len(small.view.shards) > len(one.view.shards)

@@ -18,7 +18,7 @@ from palmetto.errors import UserError
 from palmetto.recipe.corpus import Build, Source
 from palmetto.recipe.corpus import Filters as Settings
 
-# Words enough, each different, with what stop words ask for.
+# Enough different words, with the required stop words.
 NUMBERS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 PROSE = " ".join(f"{a}{b} and the" if a == b else f"{a}{b}" for a in NUMBERS for b in NUMBERS) + "."
 
@@ -40,7 +40,7 @@ def judge(*texts: str, rules: str = "gopher", language: str | None = "en", **val
 
 
 def cut(text: str, **values: object) -> str:
-    """What C4's rules leave of a text that stays."""
+    """Returns what C4's rules leave of a text that stays."""
     notes = Filters(Settings(), {"web": "c4"}, **values).annotate(documents(text), "", Path())  # type: ignore[arg-type]
     assert notes["dropped"].to_pylist() == [None]
     return tables.edited(text, notes["edits"].to_pylist()[0] or ())
@@ -127,7 +127,7 @@ LANGUAGES = {
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_other_languages_are_judged_by_their_own(language: str) -> None:
-    """Repetition apart, which a text repeated would fail: one of a few sentences passes, word by word longer."""
+    """A text of a few sentences passes when it is lengthened word by word; mere repetition would fail the rules."""
     text = LANGUAGES[language]
     assert judge(text, language=language, minimum_words=10) == [None]
     assert judge(text, language=language, minimum_words=10, rules="c4") == [None]
@@ -166,7 +166,7 @@ def test_only_prose_is_judged() -> None:
 
 
 def plain_n_grams(text: str, n: int) -> tuple[int, int]:
-    """Characters in the most frequent n-gram of words, and in those that occur before, as plainly as can be."""
+    """Returns the characters in the most frequent n-gram of words, and in those that occur earlier."""
     words = text.split()
     grams = [tuple(words[at : at + n]) for at in range(len(words) - n + 1)]
     most = max((grams.count(gram) for gram in grams), default=0)
@@ -210,7 +210,7 @@ def test_cuts_are_whole_lines(text: str) -> None:
 
 
 def test_real_books_and_news_stay(shared_data: Path) -> None:
-    """Running text that people have edited, in ten languages, is not what these rules are to drop."""
+    """Edited running text in ten languages is not what these rules should drop."""
     corpus = shared_data / "corpus"
     sections: list[tuple[str, str]] = []
     for language in ("de", "en", "es", "fr", "it", "pt", "ru", "uk"):

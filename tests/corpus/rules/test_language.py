@@ -25,7 +25,7 @@ TEXTS = {
 
 
 def documents(*rows: tuple[str, str | None, str]) -> pa.Table:
-    """(text, language as stated, source) of each."""
+    """Returns a table of (text, stated language, source) rows."""
     texts, languages, sources = zip(*rows, strict=True) if rows else ((), (), ())
     return pa.table(
         {
@@ -103,7 +103,7 @@ def test_scripts(characters: str, script: str) -> None:
 
 
 def test_accuracy_on_real_sentences(shared_data: Path) -> None:
-    """Single sentences, seven languages; longer documents are easier."""
+    """Uses single sentences in seven languages; longer documents are easier."""
     right = total = 0
     for language in ("de", "en", "es", "fr", "ko", "ru", "zh"):
         lines = (shared_data / "corpus/wikipedia" / f"pud_{language}.jsonl").read_text().splitlines()[::10]

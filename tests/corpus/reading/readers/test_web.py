@@ -24,7 +24,7 @@ def record(
     status: int = 200,
     more: str = "",
 ) -> bytes:
-    """A record, with the headers of HTTP if it is a response."""
+    """Returns a record, with HTTP headers if it is a response."""
     inner = {"conversion": "text/plain"}.get(kind, "application/warc-fields")
     if http is not None:
         head = f"HTTP/1.1 {status} OK\r\nContent-Type: {http}\r\n{more}Content-Length: {len(payload)}\r\n\r\n"
@@ -104,7 +104,7 @@ def test_a_damaged_archive_gives_the_pages_before(tmp_path: Path, name: str) -> 
 
 
 def lengthened(data: bytes, by: int) -> bytes:
-    """A record that says it is so many bytes longer than it is."""
+    """Returns a record whose stated length is too large by `by` bytes."""
     head, end, block = data.partition(b"\r\n\r\n")
     before, name, length = head.rpartition(b"Content-Length: ")
     return before + name + str(int(length) + by).encode() + end + block

@@ -64,7 +64,7 @@ def repositories() -> Iterator[tuple[str, str]]:
 
 
 def judged(paths: list[str], root: str | None) -> dict[str, str | None]:
-    """The licence of each repository's file."""
+    """Returns the licence of each repository's file."""
     source = Source.model_validate({"paths": paths, "kind": "code"})
     items = [item for file in find(source, root, "code").files for item in read(file, source)]
     return {item.name.split("repos/")[1].split("/")[0]: item.licence for item in items if isinstance(item, Record)}
