@@ -118,7 +118,7 @@ def main() -> None:
 
 
 def read(data: Path, names: Iterable[str]) -> Iterator[Section]:
-    """Returns all English text of files and folders in sections, each text once."""
+    """Yields all English text of files and folders in sections, each text once."""
     seen = set()
     for name in names:
         root = data / name

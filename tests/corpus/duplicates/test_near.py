@@ -37,7 +37,7 @@ def planted(random: np.random.Generator, edits: int, unspaced: bool) -> tuple[st
 
 @pytest.fixture(scope="module")
 def corpus() -> dict[str, Document]:
-    """Writes pairs of texts, a0 and b0, from equal to quite different; also in Chinese characters, and code."""
+    """Returns pairs of texts, a0 and b0, from equal to quite different; also in Chinese characters, and code."""
     random = np.random.default_rng(0)
     documents = {}
     for number in range(150):
