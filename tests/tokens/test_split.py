@@ -46,9 +46,9 @@ def test_split_is_that_of_sorted_lists(documents: Documents, share: float, neede
         return
     if (expected := held_out(documents, share, needed)) is None:
         with pytest.raises(UserError, match="one window needs"):
-            split.settle()
+            split.boundary()
         return
-    boundary = split.settle()
+    boundary = split.boundary()
     assert {name for name, _ in documents if name < boundary} == expected
 
 
@@ -57,4 +57,4 @@ def test_memory_does_not_grow_with_the_documents() -> None:
     for number in range(5000):
         split.add(digest(number), 1 + number % 3)
         assert len(split._smallest) <= 50
-    assert split.settle() == (2**57).to_bytes(8).ljust(32, b"\0")
+    assert split.boundary() == (2**57).to_bytes(8).ljust(32, b"\0")

@@ -94,7 +94,7 @@ def pack(
         spool.flush()
         if not split.has_two:
             raise _indivisible(last)
-        boundary = split.settle()
+        boundary = split.boundary()
         tokens: npt.NDArray[np.int32] = np.memmap(spool, np.int32, "r", shape=(start,))
 
         def half(held_out: bool) -> Iterator[npt.NDArray[np.void]]:

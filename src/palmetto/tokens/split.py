@@ -47,7 +47,7 @@ class Split:
         """True if there are two different documents, one for each half."""
         return bool(self._smallest) and self._smallest[0][0] != self._largest
 
-    def settle(self) -> bytes:
+    def boundary(self) -> bytes:
         """Returns the digest below which documents are held out; raises UserError if there is too little text for
         two halves.
         """

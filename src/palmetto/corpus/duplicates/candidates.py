@@ -110,7 +110,7 @@ def match(files: Sequence[Path], shards: Sequence[str], folder: Path, keys: keye
         return
     rows = keyed.read(files, keys, _BAND)
     rows = rows[np.argsort(rows["key"], kind="stable")]
-    rows = rows[keyed.not_alone(rows["key"])]
+    rows = rows[keyed.is_repeated(rows["key"])]
     numbers, inverse = np.unique(rows["number"], return_inverse=True)
     found = survivor.look_up(folder, shards, numbers)
     rank = np.empty(len(numbers), np.int64)
@@ -133,7 +133,7 @@ def unique(a: keyed.Numbers, b: keyed.Numbers) -> keyed.Rows:
     """
     order = np.lexsort((b, a))
     a, b = a[order], b[order]
-    new = keyed.new(a, b)
+    new = keyed.is_first(a, b)
     rows = np.empty(int(new.sum()), PAIR)
     rows["a"], rows["b"] = a[new], b[new]
     rows["key"] = scripts.mix(scripts.mix(rows["a"]) ^ rows["b"])

@@ -58,7 +58,7 @@ def _code(texts: pa.ChunkedArray, numbers: keyed.Numbers, least: float) -> pa.Ta
 def _sets(hashes: Hashes, ends: Places) -> pa.LargeListArray:
     """Returns each text's distinct hashes, sorted."""
     ordered = map(np.sort, np.split(hashes, ends[:-1]))
-    sets = [part[keyed.new(part)] for part in ordered]
+    sets = [part[keyed.is_first(part)] for part in ordered]
     offsets = np.cumsum([0, *map(len, sets)])
     return pa.LargeListArray.from_arrays(offsets, np.concatenate(sets))
 

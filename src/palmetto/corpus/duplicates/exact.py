@@ -39,9 +39,9 @@ class ExactDuplicates:
     def prepare(self, view: View, engine: Engine, folder: Path) -> None:
         """Hashes every shard, then finds equal hashes, one range of hashes at a time."""
         keyed.write_shards(folder, view.shards)
-        keyed.each(engine, functools.partial(_hash, view, folder), list(enumerate(view.shards)))
+        keyed.run_all(engine, functools.partial(_hash, view, folder), list(enumerate(view.shards)))
         files = [keyed.shard_file(folder, _HASHES, shard) for shard in view.shards]
-        keyed.each(engine, functools.partial(_compare, files, folder), keyed.partitions(files))
+        keyed.run_all(engine, functools.partial(_compare, files, folder), keyed.partitions(files))
 
     def annotate(self, documents: pa.Table, shard: str, folder: Path) -> pa.Table:
         """Drops the duplicates and fills `duplicate_of`."""
@@ -77,5 +77,5 @@ def _compare(files: list[Path], folder: Path, keys: keyed.Range) -> None:
         return
     rows = keyed.read(files, keys, _HASHED)
     rows = rows[np.lexsort((rows["rest"], rows["key"]))]
-    rows = rows[keyed.not_alone(rows["key"])]
-    keyed.write(path, survivor.repeats(rows, np.cumsum(keyed.new(rows["key"], rows["rest"]))))
+    rows = rows[keyed.is_repeated(rows["key"])]
+    keyed.write(path, survivor.repeats(rows, np.cumsum(keyed.is_first(rows["key"], rows["rest"]))))

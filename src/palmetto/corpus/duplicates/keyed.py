@@ -68,7 +68,7 @@ def partitions(paths: Sequence[Path]) -> list[Range]:
     return [Range(*bounds) for bounds in itertools.pairwise((part << 64) // count for part in range(count + 1))]
 
 
-def each(engine: Engine, function: Callable[[Task], None], tasks: Sequence[Task]) -> None:
+def run_all(engine: Engine, function: Callable[[Task], None], tasks: Sequence[Task]) -> None:
     """Runs a function that only writes files on all tasks."""
     for _ in engine.map(function, tasks):
         pass
@@ -108,7 +108,7 @@ def split(values: Numbers) -> list[tuple[int, npt.NDArray[np.int64], npt.NDArray
     return [(int(shards[part[0]]), part, rows[part]) for part in parts]
 
 
-def new(column: npt.NDArray[Any], *others: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+def is_first(column: npt.NDArray[Any], *others: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
     """Returns which of sorted rows differ from the row before."""
     first = np.ones(len(column), bool)
     first[1:] = column[1:] != column[:-1]
@@ -117,16 +117,16 @@ def new(column: npt.NDArray[Any], *others: npt.NDArray[Any]) -> npt.NDArray[np.b
     return first
 
 
-def not_alone(sorted_keys: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+def is_repeated(sorted_keys: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
     """Returns which of sorted keys occur more than once."""
-    first = new(sorted_keys)
+    first = is_first(sorted_keys)
     last = np.ones(len(first), bool)
     last[:-1] = first[1:]
     return ~(first & last)
 
 
-def firsts(first: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
-    """Returns, for every row, the position of the last row up to it that `first` marks. first: from `new`."""
+def group_starts(first: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+    """Returns, for every row, the position of the last row up to it that `first` marks. first: from `is_first`."""
     return np.maximum.accumulate(np.where(first, np.arange(len(first)), 0))
 
 

@@ -66,19 +66,19 @@ class NearDuplicates:
         """
 
         def over_shards(function: Any, *arguments: Any) -> None:
-            keyed.each(engine, functools.partial(function, view, self.kinds, *arguments, folder), numbered)
+            keyed.run_all(engine, functools.partial(function, view, self.kinds, *arguments, folder), numbered)
 
         shards, numbered = view.shards, list(enumerate(view.shards))
         keyed.write_shards(folder, shards)
         over_shards(candidates.sign, self.permutations)
         signed = [keyed.shard_file(folder, candidates.BANDS, shard) for shard in shards]
         ranges = keyed.partitions(signed)
-        keyed.each(engine, functools.partial(candidates.match, signed, shards, folder), ranges)
+        keyed.run_all(engine, functools.partial(candidates.match, signed, shards, folder), ranges)
         over_shards(comparing.collect, [keys.file(folder, candidates.MEMBERS) for keys in ranges])
         pairs = [keys.file(folder, candidates.PAIRS) for keys in ranges]
         ranges = keyed.partitions(pairs)
         compare = functools.partial(comparing.compare, self.kinds, pairs, shards, folder)
-        keyed.each(engine, compare, ranges)
+        keyed.run_all(engine, compare, ranges)
         _connect([keys.file(folder, comparing.EDGES) for keys in ranges], shards, folder)
 
     def annotate(self, documents: pa.Table, shard: str, folder: Path) -> pa.Table:

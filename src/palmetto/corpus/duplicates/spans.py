@@ -51,12 +51,12 @@ class RepeatedSpans:
         """
         keyed.write_shards(folder, view.shards)
         numbered = list(enumerate(view.shards))
-        keyed.each(engine, functools.partial(_hash, view, self.span, folder), numbered)
+        keyed.run_all(engine, functools.partial(_hash, view, self.span, folder), numbered)
         files = [keyed.shard_file(folder, _WINDOWS, shard) for shard in view.shards]
         ranges = keyed.partitions(files)
-        keyed.each(engine, functools.partial(_match, files, view.shards, folder), ranges)
+        keyed.run_all(engine, functools.partial(_match, files, view.shards, folder), ranges)
         firsts = [keys.file(folder, _FIRSTS) for keys in ranges]
-        keyed.each(engine, functools.partial(_collect, view, firsts, folder), numbered)
+        keyed.run_all(engine, functools.partial(_collect, view, firsts, folder), numbered)
 
     def annotate(self, documents: pa.Table, shard: str, folder: Path) -> pa.Table:
         """Cuts the repeated passages of each document."""
@@ -103,11 +103,11 @@ def _match(files: list[Path], shards: tuple[str, ...], folder: Path, keys: keyed
         return
     rows = keyed.read(files, keys, _WINDOW)
     rows = rows[np.argsort(rows["key"], kind="stable")]
-    rows = rows[keyed.not_alone(rows["key"])]
+    rows = rows[keyed.is_repeated(rows["key"])]
     numbers, inverse = np.unique(rows["number"], return_inverse=True)
     rank = np.argsort(np.argsort(survivor.look_up(folder, shards, numbers)["id"]))
     rows = rows[np.lexsort((rows["place"], rank[inverse], rows["key"]))]
-    first = rows[keyed.firsts(keyed.new(rows["key"]))]
+    first = rows[keyed.group_starts(keyed.is_first(rows["key"]))]
     found = np.empty(len(rows), _REPEAT)
     found["key"], found["place"] = rows["number"], rows["place"]
     found["first"], found["first_place"] = first["number"], first["place"]

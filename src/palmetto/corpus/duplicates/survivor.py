@@ -47,7 +47,7 @@ def repeats(found: Entries, groups: npt.NDArray[Any]) -> keyed.Rows:
     """Returns all entries of each group but the survivor, as keyed.REPEATS. groups: the group of each entry."""
     order = np.lexsort((found["id"], -found["size"], groups))
     found, groups = found[order], groups[order]
-    best = keyed.new(groups)
+    best = keyed.is_first(groups)
     rows = np.empty(int((~best).sum()), keyed.REPEATS)
-    rows["key"], rows["kept"] = found["number"][~best], found["id"][keyed.firsts(best)][~best]
+    rows["key"], rows["kept"] = found["number"][~best], found["id"][keyed.group_starts(best)][~best]
     return rows

@@ -123,7 +123,7 @@ def histogram(evaluation: Evaluation, width: int = 1040) -> Figure:
         axes.stairs(share, edges, color=colour, linewidth=1.8)
         axes.stairs(share, edges, color=colour, alpha=0.15, fill=True)
         ends.append((float(share[-1]), name, colour))
-    _unit(axes, "score", LIGHT["muted"])
+    _share_axes(axes, "score", LIGHT["muted"])
     axes.set_ylim(0, None)
     label_ends(axes, height - top - bottom, ends)
     drawn.text(8 / width, 1 - 14 / height, "Share of texts", va="center", color=LIGHT["ink"])
@@ -136,13 +136,13 @@ def curve(x: Floats, y: Floats, x_name: str, y_name: str) -> Figure:
     drawn, axes = canvas(330, 260, left=48, right=14, top=28, bottom=44)
     order = np.argsort(x, kind="stable")
     axes.plot(*thin(x[order], y[order], 1 / 300), color=_CURATED, linewidth=1.8)
-    _unit(axes, x_name, LIGHT["muted"])
+    _share_axes(axes, x_name, LIGHT["muted"])
     axes.set_ylim(0, 1.02)
     drawn.text(8 / 330, 1 - 13 / 260, y_name, va="center", color=LIGHT["muted"])
     return drawn
 
 
-def _unit(axes: Axes, name: str, colour: str) -> None:
+def _share_axes(axes: Axes, name: str, colour: str) -> None:
     """Sets the horizontal axis to shares from 0 to 1 and the ticks of both axes."""
     axes.set_xlim(0, 1)
     axes.set_xlabel(name, color=colour)

@@ -107,7 +107,7 @@ def find(source: Source, root: str | None, source_name: str) -> Found:
             if alone and "" in listing.passed:
                 raise UserError(f"{key}: {path}: {listing.passed['']}; name what is to be read")
             if nearby and "://" in path:
-                nearby.know(listing)
+                nearby.add(listing)
             for below, (where, size, changed) in sorted(listing.files.items()):
                 full = _name(name, below)
                 kind = kinds.kind(below or name, source, _within(below, listing.checkouts))

@@ -62,7 +62,7 @@ def judge(
         ("bad words", _bad(texts, tokens, bad_words)),
         ("too few sentences", (sentences < SENTENCES) & ~spared | none_left),
     ]
-    return verdicts, _whole(texts, lines.of(cut))
+    return verdicts, _whole_lines(texts, lines.of(cut))
 
 
 def _has(array: pa.LargeStringArray, pattern: str, *, ignore_case: bool) -> Bools:
@@ -112,7 +112,7 @@ def _with_notices(array: pa.LargeStringArray, texts: Texts, lines: Spans) -> Boo
     return found
 
 
-def _whole(texts: Texts, lines: Spans) -> Spans:
+def _whole_lines(texts: Texts, lines: Spans) -> Spans:
     """Extends spans to whole lines, with surrounding white space and the line break after them, and joins
     neighbours.
     """

@@ -88,7 +88,7 @@ class Texts:
         """Returns the number of places in each text. places: ascending."""
         return np.diff(np.searchsorted(places, self.bounds))
 
-    def before(self, flag: int) -> Integers:
+    def counts_before(self, flag: int) -> Integers:
         """Returns how many characters before each position have a flag, shape [characters + 1]."""
         return np.cumsum(np.concatenate([[False], self.flags & flag > 0]))
 
@@ -137,12 +137,12 @@ class Tokens:
     def __init__(self, texts: Texts, spans: Spans) -> None:
         self.spans = spans
         self.unspaced = texts.flags[spans.starts] & UNSPACED > 0
-        places, before = np.flatnonzero(texts.flags & WORD), texts.before(WORD)
+        places, before = np.flatnonzero(texts.flags & WORD), texts.counts_before(WORD)
         first, last = before[spans.starts], before[spans.ends]
         self.is_word = last > first
         self.words = Spans(places[first[self.is_word]], places[last[self.is_word] - 1] + 1, spans.texts[self.is_word])
         """The words alone, without surrounding symbols."""
-        letters = texts.before(LETTER)
+        letters = texts.counts_before(LETTER)
         self.has_letter = letters[spans.ends] > letters[spans.starts]
         self.weights = np.ones(len(spans))
         kinds = scripts.characters().script[texts.codes[spans.starts[self.unspaced]]]

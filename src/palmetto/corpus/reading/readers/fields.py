@@ -7,7 +7,7 @@ from palmetto.corpus.reading import code_languages, encoding, markup, opening
 from palmetto.corpus.reading.finding import File, Problem
 from palmetto.corpus.reading.records import Dropped, Item, Record
 from palmetto.corpus.rules.licences import expressions, manifests
-from palmetto.corpus.rules.licences.repository import Shelf
+from palmetto.corpus.rules.licences.repository import RecordedLicences
 from palmetto.recipe.corpus import Source
 
 _LICENCES = (
@@ -24,7 +24,7 @@ LICENCE_FIELDS = {*_LICENCES, *_PATHS, *_REPOSITORIES, *_NESTED}
 _SHOWN = 8
 
 
-def record(values: Any, name: str, file: File, source: Source, shelf: Shelf | None = None) -> Item:
+def record(values: Any, name: str, file: File, source: Source, licences: RecordedLicences | None = None) -> Item:
     """Returns the document of a record: those of its fields that hold text, joined by line breaks.
 
     For code, `path` determines the language and, with `repo`, the origin; `license` states the licence.
@@ -61,7 +61,7 @@ def record(values: Any, name: str, file: File, source: Source, shelf: Shelf | No
         return Dropped(name, "not one of the 24 languages", len(text.encode(errors="surrogatepass")))
     address = f"{repository}/{path}" if path and repository else path
     where = place(values)
-    filed = shelf.licence(where) if shelf and where else None
+    filed = licences.licence(where) if licences and where else None
     licence = expressions.combined(_licence(values), filed) or source.licence
     return Record(name, text, url or address, licence, language)
 

@@ -14,7 +14,7 @@ from palmetto.corpus.reading.readers.fields import record
 from palmetto.corpus.reading.readers.json_values import Broken, Values
 from palmetto.corpus.reading.records import Item
 from palmetto.corpus.rules.licences.files import place
-from palmetto.corpus.rules.licences.repository import Shelf
+from palmetto.corpus.rules.licences.repository import RecordedLicences
 from palmetto.recipe.corpus import Source
 
 _EMPTY = object()
@@ -23,7 +23,7 @@ _PATH = re.compile(rb'"(?:max_stars_repo_)?path"\s*:\s*"((?:[^"\\]|\\.)*)"')
 
 def read_lines(stream: Opened, file: File, source: Source) -> Iterator[Item]:
     """Yields a record per line; each line is decoded in its own encoding."""
-    shelf = _shelf(file, source) if source.kind == "code" else None
+    licences = _recorded_licences(file, source) if source.kind == "code" else None
     number = 0
     for stretch, part in enumerate(stream.stretches()):
         begun = number
@@ -40,7 +40,7 @@ def read_lines(stream: Opened, file: File, source: Source) -> Iterator[Item]:
                 continue
             del line
             if values is not _EMPTY:
-                yield record(values, name, file, source, shelf)
+                yield record(values, name, file, source, licences)
             del values
 
 
@@ -59,9 +59,9 @@ def _parsed(line: str | encoding.Undecodable) -> Any:
         ) from None
 
 
-def _shelf(file: File, source: Source) -> Shelf:
+def _recorded_licences(file: File, source: Source) -> RecordedLicences:
     """Returns what the licence files of the repositories state; they may come after the code."""
-    shelf = Shelf()
+    licences = RecordedLicences()
     with opened(file.path) as stream:
         for line in itertools.chain.from_iterable(map(opening.lines, stream.stretches())):
             if isinstance(line, int):
@@ -75,8 +75,8 @@ def _shelf(file: File, source: Source) -> Shelf:
                 continue
             if isinstance(values, dict) and (where := fields.place(values)):
                 text = next((values[field] for field in source.text if isinstance(values.get(field), str)), "")
-                shelf.add(where, text)
-    return shelf
+                licences.add(where, text)
+    return licences
 
 
 def read_array(stream: Opened, file: File, source: Source) -> Iterator[Item]:

@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 from typing import Literal
 
 from palmetto.corpus.reading import code_languages
-from palmetto.corpus.rules.licences import manifests, readme, stanzas
+from palmetto.corpus.rules.licences import file_lists, manifests, readme
 from palmetto.corpus.rules.licences.expressions import UNRECOGNIZED, names
 from palmetto.corpus.rules.licences.statements import named
 from palmetto.corpus.rules.licences.texts import recognized
@@ -70,13 +70,13 @@ def _versions(suffix: str) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
-class Said:
+class Statement:
     """The licence that a file states, for all files below its folder or for those that patterns match."""
 
     role: Role
     licence: str | None
     """None if the file states nothing, UNRECOGNIZED if it is not understood."""
-    patterns: stanzas.Patterns = ()
+    patterns: file_lists.Patterns = ()
     """The patterns of a list, for paths below the folder."""
 
     def of(self, path: str) -> str | None:
@@ -91,14 +91,14 @@ class Said:
         return {name for _, licence in self.patterns for name in names(licence)}
 
 
-def says(path: str, role: Role, text: str) -> Said:
+def statement(path: str, role: Role, text: str) -> Statement:
     """Returns what a file's text states."""
     name = PurePosixPath(path).name
     if role == "list":
-        return Said(role, None, stanzas.read(name, text))
+        return Statement(role, None, file_lists.read(name, text))
     if role == "manifest":
-        return Said(role, manifests.stated(name, text))
+        return Statement(role, manifests.stated(name, text))
     if role == "readme":
-        return Said(role, readme.stated(text))
+        return Statement(role, readme.stated(text))
     found = recognized(text) or named(re.sub(r"(?i)(?<=[a-z\d])\.(?:md|txt|rst)$", "", name))
-    return Said(role, found or (UNRECOGNIZED if _MUST_SAY.match(name) else None))
+    return Statement(role, found or (UNRECOGNIZED if _MUST_SAY.match(name) else None))

@@ -52,9 +52,9 @@ def header(text: str) -> str | None:
     line = text.rfind("\n", 0, first) + 1
     rest = first if text[line:first].strip() else line
     words = "\n".join([text[:rest], *_REMARK.findall(text, rest, end)])
-    said = stated(words, permissive(words)) if _HINT.search(words) else None
-    if said and any(copyleft(name) for name in names(said)):
-        parts.append(said)
+    licence = stated(words, permissive(words)) if _HINT.search(words) else None
+    if licence and any(copyleft(name) for name in names(licence)):
+        parts.append(licence)
     return joined(parts)
 
 

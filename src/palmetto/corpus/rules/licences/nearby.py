@@ -10,8 +10,8 @@ from pathlib import Path
 from palmetto.corpus.reading import encoding
 from palmetto.corpus.reading.listing import CHANGED, Listing, file_system, irregular
 from palmetto.corpus.reading.opening import opened
-from palmetto.corpus.rules.licences.files import FOLDERS, Said, place, says
-from palmetto.corpus.rules.licences.repository import decided
+from palmetto.corpus.rules.licences.files import FOLDERS, Statement, place, statement
+from palmetto.corpus.rules.licences.repository import nearest_licence
 
 Around = tuple[tuple[str, tuple[str, ...]], ...]
 """Folders with such files, from a file's own folder to the topmost, and the files' paths."""
@@ -40,7 +40,7 @@ class Nearby:
         self._entries: dict[str, _Entries] = {}
         self._around: dict[str, tuple[Around, str]] = {}
 
-    def know(self, listing: Listing) -> None:
+    def add(self, listing: Listing) -> None:
         """Adds the files listed at an address, because listing a store folder by folder is slow."""
         for below, (path, _, changed) in listing.files.items():
             folder = path[: len(path) - len(below)].rstrip("/")
@@ -63,7 +63,7 @@ class Nearby:
             folder = _parent(folder)
         around, changes = self._around.get(folder, ((), ""))
         for below in reversed(waiting):
-            if files := self._speaking(below):
+            if files := self._licence_files(below):
                 around = ((below, tuple(files)), *around)
                 changes = " ".join(filter(None, (*files.values(), changes)))
             self._around[below] = around, changes
@@ -75,7 +75,7 @@ class Nearby:
         within = folder.startswith(f"{self._root.rstrip('/')}/")
         return not within and ".git" in self._listed(folder)
 
-    def _speaking(self, folder: str) -> dict[str, str]:
+    def _licence_files(self, folder: str) -> dict[str, str]:
         """Returns the files that apply to a folder, by path, and when they changed."""
         found: dict[str, str] = {}
         for name, (is_folder, changed) in sorted(self._listed(folder).items()):
@@ -145,17 +145,17 @@ def _at_address(folder: str, key: str) -> _Entries:
 
 def licence(path: str, around: Around) -> str | None:
     """Returns the licence of a file of code according to the files around it."""
-    return decided(
-        (path[len(folder.rstrip("/")) + 1 :], tuple(found for each in files if (found := _said(each, folder))))
+    return nearest_licence(
+        (path[len(folder.rstrip("/")) + 1 :], tuple(found for each in files if (found := _statement(each, folder))))
         for folder, files in around
     )
 
 
 @lru_cache(1 << 12)
-def _said(path: str, folder: str) -> Said | None:
+def _statement(path: str, folder: str) -> Statement | None:
     below = path[len(folder.rstrip("/")) + 1 :]
     placed = place(below)
-    return says(below, placed[1], _text(path)) if placed else None
+    return statement(below, placed[1], _text(path)) if placed else None
 
 
 def _text(path: str) -> str:

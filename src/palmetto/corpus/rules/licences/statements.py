@@ -72,12 +72,12 @@ def stated(text: str, before: str | None = None, *, others: bool = True) -> str 
     """
     found: list[str] = []
     for sentence, group in _groups(text, others):
-        said = _expression(sentence, group)
+        licence = _expression(sentence, group)
         above = " AND ".join(found) or before
         if _ALTERNATIVELY.search(sentence) and above:
-            found = [f"{_bracketed(above, 'AND')} OR {said}"]
-        elif said not in found:
-            found.append(said)
+            found = [f"{_bracketed(above, 'AND')} OR {licence}"]
+        elif licence not in found:
+            found.append(licence)
     return " AND ".join(_bracketed(each, "OR") if len(found) > 1 else each for each in found) or None
 
 
