@@ -188,7 +188,7 @@ def test_broken_and_undecodable_records_count_in_bytes(tmp_path: Path) -> None:
 _PEAK = r"""
 import re, sys
 from pathlib import Path
-from tests.corpus.reading_of import reading_of
+from tests.references.reading_of import reading_of
 def peak():
     return int(re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text()).group(1)) * 1024
 before = peak()
