@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from palmetto.cli.drills import drill
+from palmetto.cli.drill import drill
 from palmetto.drills import running as drills
 from palmetto.drills.report import PromiseBroken, Report, Undecided
 from palmetto.drills.running import Drill
