@@ -20,7 +20,7 @@ def sweep(
     source: SourceOption = None,
     as_json: Json = False,
 ) -> None:
-    """Train every combination of choices and seeds, and compare them. Exit with 0 if all runs finished, with 1 if not."""
+    """Train every combination of choices and seeds, and compare them. Exit with 0 if all finished, with 1 if not."""
     from palmetto.sweeps import page as results
     from palmetto.sweeps import runs as sweeps
 
