@@ -52,7 +52,7 @@ def test_pods_killed_one_and_then_all_change_no_bit(prepared: Runs, straight: Bi
     assert process.returncode == 1, err.decode()
     last = err.decode().strip().splitlines()[-1]
     assert last.startswith("palmetto: all pods are lost at step ")
-    assert "the same command goes on from the last checkpoint" in last
+    assert "the same command resumes from the last checkpoint" in last
     lost = events(prepared, "pods", "pod lost")
     assert {event["why"] for event in lost} == {"ended by SIGKILL"}
     assert lost[0]["pod"] == 1

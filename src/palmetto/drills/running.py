@@ -53,7 +53,7 @@ def run(name: str | None, tell: Callable[[str], None]) -> Report:
     drill = DRILLS[name]
     report = Report(name, drill.promise, tell)
     broken = undecided = None
-    with signals.heard_by(signal.default_int_handler):
+    with signals.handled_by(signal.default_int_handler):
         folder = Path(tempfile.mkdtemp(prefix=f"palmetto-drill-{name}-")).resolve()
         try:
             broken = _what_broke(drill, Workplace(folder), report)

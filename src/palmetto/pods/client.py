@@ -258,7 +258,7 @@ class Pods:
                 self._tell("leaves reassigned", text, step=step.number, pod=pod.number, leaves=leaves)
 
     def _all_lost(self) -> str:
-        text = f"all pods are lost at step {self._number}; the same command goes on from the last checkpoint"
+        text = f"all pods are lost at step {self._number}; the same command resumes from the last checkpoint"
         self._tell("all pods lost", text, step=self._number)
         return f"{text} (what they said: {self._folder}/pod-*.log)"
 
@@ -316,4 +316,4 @@ class Pods:
         names = " and ".join(map(str, difference.pods))
         text = f"step {step}: pod{'s' * (len(difference.pods) > 1)} {names}: {difference.what}"
         self._tell("digest mismatch", text, step=step, pods=difference.pods)
-        raise RunStopped(f"{text}; the same command goes on from the last checkpoint")
+        raise RunStopped(f"{text}; the same command resumes from the last checkpoint")

@@ -166,7 +166,7 @@ def run(planned: Plan, say: Say) -> results.Sweep:
     which writes a checkpoint, and then for the sweep: RunStopped.
     """
     child = _child_environment(planned.out)
-    with RunDirectory(planned.out).locked(), signals.heard_by(_interrupt):
+    with RunDirectory(planned.out).locked(), signals.handled_by(_interrupt):
         environment.prepare(planned.points[0].recipe.training.threads)
         _check_text(planned)
         from palmetto.planning import summary as planning  # imports JAX
