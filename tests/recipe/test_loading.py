@@ -1,4 +1,4 @@
-"""Reading recipes: files, overrides, and a refusal that helps for everything that cannot be."""
+"""Reading recipes from files and overrides, with a helpful message for everything invalid."""
 
 import re
 from pathlib import Path
@@ -26,7 +26,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def refusal(recipe: str, *overrides: str) -> str:
-    """The message, which is one line."""
+    """Returns the message of the error, which is one line."""
     with pytest.raises(UserError) as caught:
         loading.load(recipe, overrides)
     message = str(caught.value)
@@ -34,17 +34,24 @@ def refusal(recipe: str, *overrides: str) -> str:
     return message
 
 
-def test_a_file_is_named_after_itself_unless_it_says_otherwise(tiny: str) -> None:
+def test_the_default_name_is_that_of_the_file(tiny: str) -> None:
     assert loading.load(tiny).name == "tiny"
     assert loading.load(tiny, ["name=other"]).name == "other"
 
 
-def test_overrides_reach_every_depth_in_order_and_leave_the_rest(tiny: str) -> None:
+def test_overrides_apply_in_order_at_every_depth(tiny: str) -> None:
     recipe = loading.load(
         tiny,
-        ["model.layers=3", "training.spikes.patience=4", "training.clip=null", "model.layers=4",
-         "training.batch_size={0: 8, 100: 16}", "corpus.source=some where=else", "training.schedule.peak=1e-3"],
-    )  # fmt: skip
+        [
+            "model.layers=3",
+            "training.spikes.patience=4",
+            "training.clip=null",
+            "model.layers=4",
+            "training.batch_size={0: 8, 100: 16}",
+            "corpus.source=some where=else",
+            "training.schedule.peak=1e-3",
+        ],
+    )
     assert recipe.model.layers == 4
     assert recipe.training.spikes.patience == 4
     assert recipe.training.clip is None
@@ -62,7 +69,7 @@ def test_numbers_are_read_as_people_write_them(tiny: str, text: str, value: floa
     assert loading.load(tiny, [f"training.clip={text}"]).training.clip == value
 
 
-# Overrides of the tiny recipe that cannot be, and what a refusal must say: the key, the value and what would do.
+# Invalid overrides of the tiny recipe, and what the message must say: the key, the value and a valid value.
 REFUSED = {
     "model.layer=3": ["model.layer:", "no such key", "'model.layers'"],
     "modle.layers=3": ["modle:", "no such key", "'model'"],
@@ -199,81 +206,114 @@ REFUSED = {
     "training.objective={name: mixture, denoisers: []}": ["training.objective.denoisers=[]", "at least 1"],
     "training.objective={name: mixture, denoisers: 3}": ["training.objective.denoisers=3", "tuple"],
     "training.objective={name: mixture, denoisers: [3]}": [
-        "training.objective.denoisers.0=3", "a section, with the keys mode, noise, mean_span"
+        "training.objective.denoisers.0=3",
+        "a section, with the keys mode, noise, mean_span",
     ],
     "training.objective={name: mixture, denoisers: [{mode: Q, noise: 0.1}]}": [
-        "training.objective.denoisers.0.mode='Q'", "'R', 'S' or 'X'"
+        "training.objective.denoisers.0.mode='Q'",
+        "'R', 'S' or 'X'",
     ],
     "training.objective={name: mixture, denoisers: [{mode: S, nose: 0.1}]}": [
-        "training.objective.denoisers.0.nose:", "'training.objective.denoisers.0.noise'"
+        "training.objective.denoisers.0.nose:",
+        "'training.objective.denoisers.0.noise'",
     ],
     "training.objective={name: mixture, denoisers: [{mode: S, noise: 0.2}, {mode: S, noise: 1.5}]}": [
-        "training.objective.denoisers.1.noise=1.5", "less than 1"
+        "training.objective.denoisers.1.noise=1.5",
+        "less than 1",
     ],
     "training.objective={name: mixture, denoisers: [{mode: R, noise: 0.1}]}": [
-        "training.objective.denoisers.mean_span=None", "R corrupts spans", "3.0 would do"
+        "training.objective.denoisers.mean_span=None",
+        "R corrupts spans",
+        "3.0 would do",
     ],
     "training.objective={name: mixture, denoisers: [{mode: S, noise: 0.1, mean_span: 3}]}": [
-        "training.objective.denoisers.mean_span=3", "leave it out"
+        "training.objective.denoisers.mean_span=3",
+        "leave it out",
     ],
     # The model's shape
     "model.key_value_heads=3": ["model.key_value_heads=3", "model.heads 2", "one of 1, 2"],
     "model.block=paralel": ["model.block='paralel'", "'parallel' or 'serial'"],
     "model.norm_position=behind": ["model.norm_position='behind'", "'pre', 'post', 'sandwich' or 'deep'"],
     "model.norm_position=deep": ["model.norm_position=deep", "model.block=serial would do"],
-}  # fmt: skip
+}
 
-# Refusals of what only two or more values together make impossible.
+# Overrides that are invalid only together.
 REFUSED_TOGETHER = {
     ("model.norm_position=deep", "model.block=serial", "model.norm=rms"): [
-        "model.norm_position=deep", "model.norm=layer would do"
+        "model.norm_position=deep",
+        "model.norm=layer would do",
     ],
     ("model.norm_bias=true", "model.norm=rms"): ["model.norm_bias=True", "model.norm=layer would do"],
     ("model.experts.count=4", "model.biases=true"): ["model.biases=True", "model.biases=false would do"],
     ("model.head_size=3", "model.positions.name=rotary"): ["model.head_size=3", "rotary", "2 or 4 would do"],
     ("model.d_model=33", "model.head_size=2", "model.positions.name=sinusoidal"): [
-        "model.d_model=33", "sine and cosine", "32 or 34 would do"
+        "model.d_model=33",
+        "sine and cosine",
+        "32 or 34 would do",
     ],
     ("model.d_model=33", "model.head_size=2", "model.positions.name=transformer_xl"): [
-        "model.d_model=33", "32 or 34 would do"
+        "model.d_model=33",
+        "32 or 34 would do",
     ],
     ("model.attention={name: parallel_windows, window: 4, count: 2}", "model.positions.name=t5"): [
-        "model.positions.name=t5", "parallel_windows", "rotary would do"
+        "model.positions.name=t5",
+        "parallel_windows",
+        "rotary would do",
     ],
     ("model.attention={name: parallel_windows, window: 4, count: 2}", "model.positions.name=transformer_xl"): [
-        "model.positions.name=transformer_xl", "parallel_windows", "rotary would do"
+        "model.positions.name=transformer_xl",
+        "parallel_windows",
+        "rotary would do",
     ],
     ("model.attention={name: memory, window: 4, layer: 0}", "model.positions.name=t5"): [
-        "model.positions.name=t5", "memory", "rotary would do"
+        "model.positions.name=t5",
+        "memory",
+        "rotary would do",
     ],
     ("model.attention={name: memory, window: 4, layer: 0}", "model.positions.name=transformer_xl"): [
-        "model.positions.name=transformer_xl", "memory", "rotary would do"
+        "model.positions.name=transformer_xl",
+        "memory",
+        "rotary would do",
     ],
     ("model.attention={name: memory, window: 4, layer: 0}", "model.positions.name=alibi"): [
-        "model.positions.name=alibi", "memory", "rotary would do"
+        "model.positions.name=alibi",
+        "memory",
+        "rotary would do",
     ],
     ("model.positions={name: learned, length: 18}", "training.objective.name=spans"): [
-        "model.positions.length=18", "19 would do"
+        "model.positions.length=18",
+        "19 would do",
     ],
     ("training.objective.name=prefix", "model.attention={name: strided, stride: 4}"): [
-        "model.attention.name=strided", "the objective prefix", "full or local would do"
+        "model.attention.name=strided",
+        "the objective prefix",
+        "full or local would do",
     ],
     ("training.objective.name=spans", "model.attention={name: sinks, window: 4}"): [
-        "model.attention.name=sinks", "the objective spans", "full or local would do"
+        "model.attention.name=sinks",
+        "the objective spans",
+        "full or local would do",
     ],
     ("training.objective.name=mixture", "model.attention={name: memory, window: 4, layer: 0}"): [
-        "model.attention.name=memory", "the objective mixture", "full or local would do"
+        "model.attention.name=memory",
+        "the objective mixture",
+        "full or local would do",
     ],
     ("training.objective.name=prefix", "model.attention={name: parallel_windows, window: 4, count: 2}"): [
-        "model.attention.name=parallel_windows", "the objective prefix", "full or local would do"
+        "model.attention.name=parallel_windows",
+        "the objective prefix",
+        "full or local would do",
     ],
     ("training.objective.name=prefix", "model.positions.name=t5"): [
-        "model.positions.bidirectional=False", "the objective prefix", "true would do"
+        "model.positions.bidirectional=False",
+        "the objective prefix",
+        "true would do",
     ],
     ("training.objective.name=prefix", "model.experts={count: 4, capacity_factor: 1.25}"): [
-        "model.experts.capacity_factor=1.25", "null (dropless) would do"
+        "model.experts.capacity_factor=1.25",
+        "null (dropless) would do",
     ],
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("override", REFUSED)
@@ -309,7 +349,7 @@ def test_so_does_a_refusal_of_what_cannot_go_together(tiny: str, overrides: tupl
     ],
     ids=" ".join,
 )
-def test_what_would_do_does(tiny: str, overrides: tuple[str, ...]) -> None:
+def test_the_values_that_messages_suggest_are_valid(tiny: str, overrides: tuple[str, ...]) -> None:
     loading.load(tiny, overrides)
 
 
@@ -323,7 +363,7 @@ def test_every_key_is_documented() -> None:
     assert {key.rpartition(".")[2] for key in keys if key not in sections} - described_elsewhere <= words
 
 
-def test_names_from_elsewhere_are_none_of_ours_and_lead_to_ours() -> None:
+def test_names_of_other_programs_lead_to_our_keys() -> None:
     names = {key.rpartition(".")[2] for key in loading.every_key()}
     for key, others in messages._OTHER_KEYS.items():
         assert key in loading.every_key()
@@ -337,7 +377,7 @@ def test_names_from_elsewhere_are_none_of_ours_and_lead_to_ours() -> None:
         *("training.steps", "training.batch_size"),
     ],
 )
-def test_what_a_recipe_must_give_is_asked_for(key: str) -> None:
+def test_a_missing_required_key_is_named(key: str) -> None:
     values = {"name": "tiny", **yaml.safe_load(TINY)}
     section, _, last = key.partition(".")
     del values[section][last]
@@ -345,13 +385,13 @@ def test_what_a_recipe_must_give_is_asked_for(key: str) -> None:
         loading.validate(values)
 
 
-def test_a_recipe_that_is_not_there_is_refused_with_the_nearest_and_the_shipped(tmp_path: Path) -> None:
+def test_an_unknown_recipe_is_refused_with_the_nearest(tmp_path: Path) -> None:
     assert "did you mean 'quickstart'?" in refusal("quickstar")
     assert all(name in refusal("xyzzy") for name in loading.names())
     assert refusal(str(tmp_path)).startswith(f"{tmp_path}: a folder; ")
 
 
-def test_a_file_that_is_not_there_is_refused_with_the_nearest(tmp_path: Path, tiny: str) -> None:
+def test_a_missing_file_is_refused_with_the_nearest(tmp_path: Path, tiny: str) -> None:
     missing = str(tmp_path / "nofile.yaml")
     assert refusal(missing) == f"{missing}: no such file; `palmetto recipes` lists the shipped ones"
     assert "no such file (did you mean 'quickstart'?)" in refusal("quickstart.yaml")
@@ -372,18 +412,18 @@ def test_a_file_that_is_not_there_is_refused_with_the_nearest(tmp_path: Path, ti
         ("tokens: &x {y: *x}\n", ", line 1, column 9: not YAML: found unconstructable recursive node"),
     ],
 )
-def test_a_file_that_is_no_recipe_is_refused_by_name(tmp_path: Path, text: str, says: str) -> None:
+def test_an_invalid_file_is_refused_by_name(tmp_path: Path, text: str, says: str) -> None:
     file = tmp_path / "bad.yaml"
     file.write_text(text)
     assert refusal(str(file)).startswith(f"{file}{says}")
 
 
-# U+0085 has a finding of its own below.
+# U+0085 has its own test below.
 texts = st.text(st.characters(codec="utf-8", exclude_characters="\x85"), min_size=1)
 
 
 @given(source=texts, peak=st.floats(1e-300, 1e300), seed=st.integers(0, 2**32 - 1))
-def test_any_recipe_comes_back_from_its_dump(tiny: str, source: str, peak: float, seed: int) -> None:
+def test_any_recipe_is_dumped_and_loaded_unchanged(tiny: str, source: str, peak: float, seed: int) -> None:
     values = loading.load(tiny).model_dump()
     values["corpus"]["source"] = source
     values["training"]["schedule"]["peak"] = peak
@@ -395,14 +435,14 @@ def test_any_recipe_comes_back_from_its_dump(tiny: str, source: str, peak: float
 
 
 @pytest.mark.parametrize("name", ["1e5", "1E-2", "\x85"])
-def test_odd_names_come_back_from_their_dump(tiny: str, name: str) -> None:
+def test_odd_names_are_dumped_and_loaded_unchanged(tiny: str, name: str) -> None:
     recipe = loading.load(tiny).model_copy(update={"name": name})
     file = Path(tiny).with_name("odd.yaml")
     file.write_text(loading.dump(recipe))
     assert loading.load(str(file)) == recipe
 
 
-def test_a_name_that_no_file_can_hold_is_refused(tiny: str) -> None:
+def test_a_name_with_a_lone_surrogate_is_refused(tiny: str) -> None:
     assert refusal(tiny, r'name="\ud800"').startswith(r"name='\ud800': has a lone surrogate")
 
 
@@ -422,7 +462,7 @@ def test_a_key_of_another_kind_is_not_suggested(tiny: str, overrides: tuple[str,
 
 
 @pytest.mark.parametrize("override", ["model.d_model=31", "model.head_size=0", "model.head_size=1"])
-def test_what_would_do_is_something(tiny: str, override: str) -> None:
+def test_suggestions_are_neither_empty_nor_repeated(tiny: str, override: str) -> None:
     message = refusal(tiny, override)
     assert "(one of )" not in message
     assert "2 or 2" not in message
@@ -454,7 +494,7 @@ def test_seeds_that_jax_cannot_tell_apart_are_refused(tiny: str, seed: int) -> N
         ("model.positions={name: t5, max_distance: N}", "model.positions.max_distance"),
     ],
 )
-def test_what_devices_cannot_count_is_refused(tiny: str, section: str, key: str) -> None:
+def test_a_size_beyond_32_bits_is_refused(tiny: str, section: str, key: str) -> None:
     assert f"{key}={2**31}: " in refusal(tiny, section.replace("N", str(2**31)))
 
 
@@ -478,7 +518,7 @@ def test_what_devices_cannot_count_is_refused(tiny: str, section: str, key: str)
         ),
     ],
 )
-def test_a_corpus_that_cannot_be_is_refused(tiny: str, override: str, line: str) -> None:
+def test_an_invalid_corpus_is_refused(tiny: str, override: str, line: str) -> None:
     assert re.search(line, refusal(tiny, override))
 
 

@@ -1,4 +1,4 @@
-"""A recipe as a value: what follows from what is given, and which of its keys are the run's identity."""
+"""Recipes as values: their defaults, their derived values, and the keys that make up a run's identity."""
 
 import re
 from pathlib import Path
@@ -18,7 +18,7 @@ from palmetto.recipe.recipe import flatten
 from palmetto.recipe.training import Adafactor, AdamW, Cosine, InverseSqrt
 from tests.conftest import RecipeMaker
 
-# For every key another value than the tiny recipe's: one that makes another run, or one that does not.
+# For every key whose value belongs to the identity, a value other than the tiny recipe's.
 OTHER_RUN = {
     "corpus.validation_share": "0.1",
     "corpus.section_bytes": "1000",
@@ -77,8 +77,8 @@ OTHER_RUN = {
     "training.spikes.skip": "400",
     "training.spikes.attempts": "6",
 }
-# The same for the keys of every other kind that a section can be of, and of what is off by default. The value that
-# chooses the kind makes another run than the tiny recipe too.
+# The same for the keys of every other kind of a section, and of sections that are off by default. The override that
+# chooses the kind also changes the identity.
 OTHER_KINDS = {
     "corpus.build={sources: {web: {paths: [web]}}, quality: {classifier: a}, contamination: {evaluation: [a]}}": {
         "corpus.build.sources.web.paths": "[other]",
@@ -168,7 +168,7 @@ OTHER_KINDS = {
     },
 }
 CHOOSES = {"corpus.build", "model.positions.factor", "model.attention.name", "model.experts"}
-"""Keys of the tiny recipe that `OTHER_KINDS` changes, and that cannot be changed alone."""
+"""Keys of the tiny recipe that `OTHER_KINDS` changes and that cannot be changed alone."""
 SAME_RUN = {
     "name": "other",
     "corpus.source": "elsewhere",
@@ -190,7 +190,7 @@ SAME_RUN = {
 }
 
 
-def test_every_key_is_decided_upon(tiny_recipe: RecipeMaker) -> None:
+def test_every_key_is_in_one_of_the_tables(tiny_recipe: RecipeMaker) -> None:
     tiny = flatten(tiny_recipe().model_dump()).keys()
     assert OTHER_RUN.keys() | SAME_RUN.keys() | {"mesh.expert"} == tiny - CHOOSES
     for kind, keys in OTHER_KINDS.items():
@@ -205,7 +205,7 @@ def test_every_key_is_decided_upon(tiny_recipe: RecipeMaker) -> None:
         *(("training.optimizer", Adafactor | AdamW), ("training.schedule", InverseSqrt | Cosine)),
     ],
 )
-def test_no_kind_is_left_out(tiny_recipe: RecipeMaker, section: str, kinds: UnionType) -> None:
+def test_every_kind_is_in_one_of_the_tables(tiny_recipe: RecipeMaker, section: str, kinds: UnionType) -> None:
     chosen = {
         flatten(tiny_recipe(*kind).model_dump())[f"{section}.name"] for kind in [(), *((k,) for k in OTHER_KINDS)]
     }
@@ -213,7 +213,7 @@ def test_no_kind_is_left_out(tiny_recipe: RecipeMaker, section: str, kinds: Unio
 
 
 @pytest.mark.parametrize("key", OTHER_RUN)
-def test_what_changes_bits_is_identity_and_named_where_it_differs(tiny_recipe: RecipeMaker, key: str) -> None:
+def test_a_key_that_changes_bits_belongs_to_the_identity(tiny_recipe: RecipeMaker, key: str) -> None:
     here, there = tiny_recipe(), tiny_recipe(f"{key}={OTHER_RUN[key]}")
     assert here.digest != there.digest
     was, now = (flatten(recipe.model_dump())[key] for recipe in (here, there))
@@ -221,7 +221,7 @@ def test_what_changes_bits_is_identity_and_named_where_it_differs(tiny_recipe: R
     assert f"{key} {now!r} → {was!r}" in here.differences(there)
 
 
-def test_a_begun_run_may_go_on_with_more_epochs_and_nothing_else(tiny_recipe: RecipeMaker) -> None:
+def test_a_run_may_resume_with_more_epochs_only(tiny_recipe: RecipeMaker) -> None:
     two, three, other = (
         tiny_recipe(f"training.epochs={epochs}", *more)
         for epochs, more in ((2, ()), (3, ()), (3, ("training.seed=1",)))
@@ -235,14 +235,14 @@ def test_a_begun_run_may_go_on_with_more_epochs_and_nothing_else(tiny_recipe: Re
     assert not other.continues(two.digest)
 
 
-def test_digests_of_recipes_are_what_they_were(tiny_recipe: RecipeMaker) -> None:
-    """They stand in the checkpoints of runs that go on."""
+def test_digests_of_recipes_never_change(tiny_recipe: RecipeMaker) -> None:
+    """Checkpoints record them."""
     assert tiny_recipe().digest == "9df47f0e30ff8fb3a4d020e721493fdde9ca0f570a40126b38961784c245908e"
     assert tiny_recipe("training.epochs=3").digest == "7e6029da8f11728c461d0c9feb30ebb0fa46c2fc5bd380f8cd65772ada7f8fb3"
 
 
 @pytest.mark.parametrize(("kind", "key"), [(kind, key) for kind, keys in OTHER_KINDS.items() for key in keys])
-def test_so_is_every_key_of_every_other_kind(tiny_recipe: RecipeMaker, kind: str, key: str) -> None:
+def test_keys_of_other_kinds_belong_to_the_identity(tiny_recipe: RecipeMaker, kind: str, key: str) -> None:
     here, there = tiny_recipe(kind), tiny_recipe(kind, f"{key}={OTHER_KINDS[kind][key]}")
     assert here.digest != there.digest
     was, now = (flatten(recipe.model_dump())[key] for recipe in (here, there))
@@ -250,7 +250,7 @@ def test_so_is_every_key_of_every_other_kind(tiny_recipe: RecipeMaker, kind: str
 
 
 @pytest.mark.parametrize("kind", OTHER_KINDS)
-def test_another_kind_is_another_run_and_comes_back_from_its_dump(
+def test_another_kind_is_another_run_and_is_dumped_unchanged(
     tiny_recipe: RecipeMaker, tmp_path: Path, kind: str
 ) -> None:
     recipe = tiny_recipe(kind)
@@ -278,13 +278,13 @@ EXPERTS = "model.experts={count: 2}"
         (("model.attention={name: memory, window: 4, layer: 1}", "mesh.pod=2"), {"pod": 2}),
     ],
 )
-def test_the_layout_is_what_of_a_mesh_bits_depend_on(
+def test_the_layout_holds_the_axes_that_change_bits(
     tiny_recipe: RecipeMaker, overrides: tuple[str, ...], layout: dict[str, int | str]
 ) -> None:
     recipe = tiny_recipe(*overrides)
     assert recipe.layout == layout
     alone = tiny_recipe(*(override for override in overrides if not override.startswith("mesh.")))
-    assert recipe.digest == alone.digest, "a mesh is no part of the identity"
+    assert recipe.digest == alone.digest, "the mesh does not belong to the identity"
 
 
 NINE_HEADS = ("model.heads=9", "model.head_size=8")
@@ -331,7 +331,7 @@ MEMORY = ("model.layers=4", "model.attention={name: memory, window: 4, layer: 1}
         ),
     ],
 )
-def test_a_mesh_that_cannot_be_is_refused_with_what_would_do(
+def test_an_invalid_mesh_is_refused_with_valid_sizes(
     tiny_recipe: RecipeMaker, overrides: tuple[str, ...], says: str
 ) -> None:
     with pytest.raises(UserError, match=f"^{re.escape(says)}$"):
@@ -350,10 +350,10 @@ AXIS = st.integers(1, 12)
     st.lists(st.sampled_from([2, 4, 8, 64]), min_size=1, max_size=3, unique=True),
     st.randoms(use_true_random=False),
 )
-def test_whatever_a_refusal_of_a_mesh_suggests_is_accepted(
+def test_every_suggestion_for_a_mesh_is_accepted(
     mesh: dict[str, int], model: dict[str, Any], experts: int | None, batches: list[int], random: Any
 ) -> None:
-    """One suggestion after the other is taken; none of them is refused later, so that soon there is a recipe."""
+    """Follows one suggestion after another. None is refused later, so that the recipe becomes valid."""
     model |= {"head_size": 8} | ({"experts": {"count": experts, "every": 1}} if experts else {})
     ramp = {10 * stage: size for stage, size in enumerate(batches)}
     values = {
@@ -384,7 +384,7 @@ SUGGESTS = re.compile(
 
 
 def refused(values: dict[str, Any]) -> str:
-    """Why there is no such recipe; an empty text where there is."""
+    """Returns the message for invalid values, or an empty string if they are valid."""
     try:
         loading.validate(values)
     except UserError as error:
@@ -393,19 +393,19 @@ def refused(values: dict[str, Any]) -> str:
 
 
 @pytest.mark.parametrize("key", SAME_RUN)
-def test_what_changes_no_bits_is_not_identity(tiny_recipe: RecipeMaker, key: str) -> None:
+def test_a_key_without_effect_on_bits_is_not_identity(tiny_recipe: RecipeMaker, key: str) -> None:
     here, there = tiny_recipe(), tiny_recipe(f"{key}={SAME_RUN[key]}")
     assert here != there
     assert here.digest == there.digest
     assert here.differences(there) == []
 
 
-def test_where_the_files_of_a_corpus_lie_is_not_identity(tiny_recipe: RecipeMaker) -> None:
+def test_the_folder_of_a_corpus_is_not_identity(tiny_recipe: RecipeMaker) -> None:
     build = "corpus.build={sources: {web: {paths: [web]}}}"
     assert tiny_recipe(build).digest == tiny_recipe(build, "corpus.build.root=elsewhere").digest
 
 
-def test_the_number_of_steps_is_identity_only_where_the_schedule_ends_with_them(tiny_recipe: RecipeMaker) -> None:
+def test_steps_are_identity_only_if_the_schedule_needs_them(tiny_recipe: RecipeMaker) -> None:
     for schedule, is_identity in (
         ("{name: cosine}", True),
         ("{name: cosine, decay_steps: 100}", False),
@@ -416,21 +416,21 @@ def test_the_number_of_steps_is_identity_only_where_the_schedule_ends_with_them(
         assert (long.differences(short) == ["training.steps 8 → 16"]) == is_identity
 
 
-def test_a_dumped_recipe_has_the_same_digest_in_whatever_order_a_ramp_is_written(tiny_recipe: RecipeMaker) -> None:
+def test_the_order_of_a_ramp_does_not_change_the_digest(tiny_recipe: RecipeMaker) -> None:
     one, other = (tiny_recipe(f"training.batch_size={ramp}") for ramp in ("{0: 8, 9: 16}", "{9: 16, 0: 8}"))
     assert one.digest == other.digest
     assert one.training.batch_stages == other.training.batch_stages == ((0, 8), (9, 16))
     assert Recipe.model_validate(one.model_dump()).digest == one.digest
 
 
-def test_sizes_not_given_follow_from_those_that_are() -> None:
+def test_omitted_sizes_follow_from_the_others() -> None:
     model = Model(layers=1, d_model=96, heads=6)
     assert (model.query_size, model.feedforward_size) == (16, 384)
     free = Model(layers=1, d_model=96, heads=7, head_size=10, d_ff=5)
     assert (free.query_size, free.feedforward_size) == (10, 5)
 
 
-def test_a_decoder_is_palms_unless_it_says_otherwise() -> None:
+def test_the_default_decoder_is_that_of_palm() -> None:
     model = Model(layers=2, d_model=96, heads=6)
     assert (model.key_value_heads, model.block, model.norm, model.norm_position) == (1, "parallel", "layer", "pre")
     assert (model.feedforward, model.positions.name, model.attention.name) == ("swiglu", "rotary", "full")
@@ -438,9 +438,9 @@ def test_a_decoder_is_palms_unless_it_says_otherwise() -> None:
     assert model.tied_embedding
 
 
-def test_which_layers_have_experts_and_the_chosen_attention() -> None:
-    model = Model(layers=12, d_model=32, heads=2, d_ff=100, attention=LocalAttention(window=4, every=3),
-                  experts=Experts(count=4))  # fmt: skip
+def test_every_sets_the_layers_with_experts_and_attention() -> None:
+    attention, experts = LocalAttention(window=4, every=3), Experts(count=4)
+    model = Model(layers=12, d_model=32, heads=2, d_ff=100, attention=attention, experts=experts)
     assert [layer for layer in range(12) if model.has_experts(layer)] == [1, 3, 5, 7, 9, 11]
     assert [layer for layer in range(12) if model.attention_of(layer) == model.attention] == [2, 5, 8, 11]
     assert {model.attention_of(layer).name for layer in (0, 1, 3, 4)} == {"full"}
@@ -453,9 +453,8 @@ def test_which_layers_have_experts_and_the_chosen_attention() -> None:
 
 def test_one_layer_has_the_memory_and_the_others_its_window() -> None:
     model = Model(layers=3, d_model=32, heads=2, attention=MemoryAttention(window=4, layer=1))
-    assert [model.attention_of(layer) for layer in range(3)] == [
-        LocalAttention(window=4), model.attention, LocalAttention(window=4)
-    ]  # fmt: skip
+    local = LocalAttention(window=4)
+    assert [model.attention_of(layer) for layer in range(3)] == [local, model.attention, local]
     assert model.period == 3
     assert not Model(layers=3, d_model=32, heads=2).has_experts(1)
 
@@ -465,15 +464,15 @@ def test_one_layer_has_the_memory_and_the_others_its_window() -> None:
     [
         ("{name: causal}", 100, 0),
         ("{name: prefix}", 100, 0),
-        # 15 of 101 tokens are noise, in 5 spans: two sentinels each and an end.
+        # 15 of 101 tokens are noise, in 5 spans. Each span adds two sentinels.
         ("{name: spans}", 101 + 2 * 5, 5),
         ("{name: spans, noise: 0.5, mean_span: 5}", 101 + 2 * 10, 10),
-        # X has 50 in 17 spans, and every example its mode.
+        # Mode X has 50 noise tokens in 17 spans, and every example has a mode token.
         ("{name: mixture}", 101 + 2 * 17 + 1, 17 + 3),
         ("{name: mixture, denoisers: [{mode: S, noise: 0.25}]}", 101, 3),
     ],
 )
-def test_the_model_has_room_for_what_the_objective_adds(
+def test_the_model_has_room_for_the_objective(
     tiny_recipe: RecipeMaker, objective: str, positions: int, tokens: int
 ) -> None:
     recipe = tiny_recipe("tokens.sequence_length=100", f"training.objective={objective}")
@@ -481,7 +480,7 @@ def test_the_model_has_room_for_what_the_objective_adds(
     assert recipe.model_vocabulary == 300 + tokens
 
 
-def test_an_objective_positions_or_attention_without_a_name_is_the_usual(tiny_recipe: RecipeMaker) -> None:
+def test_sections_without_a_name_are_of_the_default_kind(tiny_recipe: RecipeMaker) -> None:
     recipe = tiny_recipe("model.positions={base: 500.0}", "model.attention={}", "training.objective={}")
     assert (recipe.model.positions.name, recipe.model.attention.name) == ("rotary", "full")
     assert recipe.training.objective.name == "causal"
@@ -492,14 +491,14 @@ def test_a_batch_size_is_a_ramp_of_one_stage(tiny_recipe: RecipeMaker) -> None:
     assert tiny_recipe("training.batch_size=4").training.batch_size == {0: 4}
 
 
-def test_an_optimizer_or_schedule_without_a_name_is_palms(tiny_recipe: RecipeMaker) -> None:
+def test_the_default_optimizer_and_schedule_are_those_of_palm(tiny_recipe: RecipeMaker) -> None:
     training = tiny_recipe("training.schedule={hold: 5}", "training.optimizer={momentum: 0.5}").training
     assert training.schedule == InverseSqrt(hold=5)
     assert training.optimizer.name == "adafactor"
     assert tiny_recipe("training.optimizer={name: adamw}").training.optimizer == AdamW()
 
 
-def test_the_papers_settings_are_the_defaults(tiny_recipe: RecipeMaker) -> None:
+def test_the_defaults_are_the_settings_of_the_paper(tiny_recipe: RecipeMaker) -> None:
     training = tiny_recipe().training
     expected: dict[str, Any] = {
         "optimizer": {
@@ -523,7 +522,7 @@ def test_the_papers_settings_are_the_defaults(tiny_recipe: RecipeMaker) -> None:
     assert AdamW() == AdamW(b1=0.9, b2=0.95, epsilon=1e-8, weight_decay=0.1)
 
 
-def test_a_recipe_cannot_be_changed_and_can_be_hashed_where_jit_needs_it(tiny_recipe: RecipeMaker) -> None:
+def test_a_recipe_is_frozen_and_its_model_hashable(tiny_recipe: RecipeMaker) -> None:
     recipe = tiny_recipe()
     with pytest.raises(ValidationError):
         recipe.training.steps = 9
