@@ -57,8 +57,9 @@ def draw(axes: Axes, table: Timetable) -> None:
                 shade = LIGHT["grid" if number < 0 else colour]
                 axes.barh(stage, cost, left=time, height=0.86, color=shade, edgecolor=LIGHT["paper"], linewidth=0.8)
                 if number >= 0:
-                    axes.text(time + cost / 2, stage, str(number), ha="center", va="center", color=LIGHT["paper"],
-                              fontsize=9)  # fmt: skip
+                    axes.text(
+                        time + cost / 2, stage, str(number), ha="center", va="center", color=LIGHT["paper"], fontsize=9
+                    )
             time += cost
     axes.set_xlim(0, time)
     axes.set_ylim(stages - 0.5, -0.5)
@@ -67,8 +68,16 @@ def draw(axes: Axes, table: Timetable) -> None:
     axes.grid(False)
     axes.spines["bottom"].set_visible(False)
     for stage, most in enumerate(table.in_flight):
-        axes.annotate(str(most), (1, stage), (8, 0), xycoords=axes.get_yaxis_transform(), textcoords="offset points",
-                      va="center", color=LIGHT["muted"], annotation_clip=False)  # fmt: skip
+        axes.annotate(
+            str(most),
+            (1, stage),
+            (8, 0),
+            xycoords=axes.get_yaxis_transform(),
+            textcoords="offset points",
+            va="center",
+            color=LIGHT["muted"],
+            annotation_clip=False,
+        )
 
 
 def main() -> None:

@@ -92,8 +92,11 @@ def main() -> None:
         for name in ("time", "overlap", "flops", "uncounted", "notes"):
             print(f"    {name}: {values.get(name)}")
         for traffic in values.get("collectives", []):
-            print(f"    {traffic['network']} {traffic['kind']}: {traffic['bytes'] / 1e9:.2f} GB, "
-                  f"{traffic['seconds']:.3g} s, waited {traffic['waited_seconds']:.3g} s", flush=True)  # fmt: skip
+            print(
+                f"    {traffic['network']} {traffic['kind']}: {traffic['bytes'] / 1e9:.2f} GB, "
+                f"{traffic['seconds']:.3g} s, waited {traffic['waited_seconds']:.3g} s",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

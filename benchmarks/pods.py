@@ -133,8 +133,10 @@ def main() -> None:
         rate = statistics.median(each.rate for each in taken)
         print(f"{fleet.count} pods: {rate:.0f} tokens/s; of a step's time {shares}")
     exchange = statistics.median(each.shares["exchange"] for each in ours)
-    print(f"each of two sends {two.sent / 1e6:.1f} MB a step and takes as much; not overlapped with computing, as both "
-          f"need the core: {exchange:.1%} of the time, waiting for the other included")  # fmt: skip
+    print(
+        f"each of two sends {two.sent / 1e6:.1f} MB a step and takes as much; not overlapped with computing, as both "
+        f"need the core: {exchange:.1%} of the time, waiting for the other included"
+    )
     median_ratio("by processor time", [each.processor for each in alone], [each.processor for each in ours])
     print(f"ratio {median_ratio('by tokens/s', [each.rate for each in ours], [each.rate for each in alone]):.2f}")
 

@@ -51,8 +51,15 @@ def overheads(step_seconds: float) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder)
         tokens = np.random.default_rng(0).integers(0, 8192, 20_000_000)
-        store.write(path / "train.bin", [tokens], vocabulary_size=8192, sequence_length=512, documents=1,
-                    vocabulary_digest="", source_fingerprint="")  # fmt: skip
+        store.write(
+            path / "train.bin",
+            [tokens],
+            vocabulary_size=8192,
+            sequence_length=512,
+            documents=1,
+            vocabulary_digest="",
+            source_fingerprint="",
+        )
         opened = store.TokenStore.open(path / "train.bin")
         order = Order(opened.windows, training.batch_stages, training.seed, 1)
         start = time.perf_counter()

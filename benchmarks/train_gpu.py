@@ -59,8 +59,11 @@ def main() -> None:
         runner.stop()
         speed = statistics.median(runner.rates)
         spread = (max(runner.rates) - min(runner.rates)) / speed
-        print(f"{runner.name:16} {speed:8.0f} tokens/s ± {spread / 2:.1%}   MFU {a_token * speed / peak:.1%}"
-              f"   first step {runner.first_step:5.1f} s", flush=True)  # fmt: skip
+        print(
+            f"{runner.name:16} {speed:8.0f} tokens/s ± {spread / 2:.1%}   MFU {a_token * speed / peak:.1%}"
+            f"   first step {runner.first_step:5.1f} s",
+            flush=True,
+        )
         return speed
 
     def peer(attention: str) -> float:

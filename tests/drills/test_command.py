@@ -199,8 +199,10 @@ def test_a_run_that_was_done_too_early_is_put_back_and_tried_again(
     assert stub.line_count() == 2
     assert report.story[0]["said"] == ["going on"] * 3
     assert [text.partition(":")[0] for text in report.story[0]["found"]] == [
-        "it ended before this instant was seen", "it ended before this instant was seen", "killed",
-    ]  # fmt: skip
+        "it ended before this instant was seen",
+        "it ended before this instant was seen",
+        "killed",
+    ]
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 

@@ -18,9 +18,15 @@ Evidence = dict[str, Any]
 
 def line(step: int, attempt: int = 0, **changes: Any) -> Line:
     values: dict[str, Any] = {
-        "loss": 5.0, "grad_norm": 0.5, "parameter_norm": 9.0, "z": 1.0, "learning_rate": 0.01, "sequences": 8,
-        "batch": f"{attempt} {step}", "applied": True,
-    }  # fmt: skip
+        "loss": 5.0,
+        "grad_norm": 0.5,
+        "parameter_norm": 9.0,
+        "z": 1.0,
+        "learning_rate": 0.01,
+        "sequences": 8,
+        "batch": f"{attempt} {step}",
+        "applied": True,
+    }
     return Line(step=step, attempt=attempt, **values | changes)
 
 
@@ -86,9 +92,7 @@ CASES: dict[str, tuple[Judge, tuple[str, str], Evidence, list[Evidence]]] = {
         spikes.judge,
         ("undisturbed, step 30", "disturbed, step 30"),
         {
-            "training": Training(
-                steps=40, batch_size={0: 8}, spikes=Spikes(window=16, patience=2, rewind=10, skip=20)
-            ),
+            "training": Training(steps=40, batch_size={0: 8}, spikes=Spikes(window=16, patience=2, rewind=10, skip=20)),
             "lines": SPIKE_LINES,
             "events": [ROLLBACK],
             "answer": "verified: 51 steps, bit for bit",
@@ -195,7 +199,7 @@ CASES: dict[str, tuple[Judge, tuple[str, str], Evidence, list[Evidence]]] = {
             {"to_the_forgery": "step 12: loss differs: recorded 4.25, replayed 4.5"},
         ],
     ),
-}  # fmt: skip
+}
 
 
 def judged(name: str, changes: Evidence, *, equal: bool = True) -> Report:

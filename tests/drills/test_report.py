@@ -71,8 +71,11 @@ the promise held"""
 def test_digests_that_differ_break_the_promise(report: Report) -> None:
     report.compare(ROWS)
     report.check_same("undisturbed", "undisturbed")
-    with pytest.raises(PromiseBroken, match=r"disturbed as undisturbed: the same parameters and ledger\? No: not the "
-                                            "same ledger"):  # fmt: skip
+    with pytest.raises(
+        PromiseBroken,
+        match=r"disturbed as undisturbed: the same parameters and ledger\? No: not the "
+        "same ledger",
+    ):
         report.check_same("disturbed", "undisturbed")
     assert report.checks == ["undisturbed as undisturbed: the same parameters and ledger"]
 

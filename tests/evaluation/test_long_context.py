@@ -22,8 +22,15 @@ VOCABULARY = 300
 def held_out(tmp_path: Path) -> store.TokenStore:
     """A store of 200 tokens."""
     tokens = np.random.default_rng(0).integers(0, VOCABULARY, 200)
-    store.write(tmp_path / "validation.bin", [tokens], vocabulary_size=VOCABULARY, sequence_length=8, documents=1,
-                vocabulary_digest="", source_fingerprint="")  # fmt: skip
+    store.write(
+        tmp_path / "validation.bin",
+        [tokens],
+        vocabulary_size=VOCABULARY,
+        sequence_length=8,
+        documents=1,
+        vocabulary_digest="",
+        source_fingerprint="",
+    )
     return store.TokenStore.open(tmp_path / "validation.bin")
 
 

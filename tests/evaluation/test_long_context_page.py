@@ -65,8 +65,12 @@ def test_the_page_is_sound_and_needs_nothing(curves: list[Curve]) -> None:
 @pytest.mark.parametrize("width", [1040, 380])
 def test_nine_ways_are_told_apart(curves: list[Curve], width: int) -> None:
     """All alike but for a thousandth of a nat, with the longest names that there are."""
-    nine = [curves[0]._replace(way=curves[0].way._replace(name=f"parallel windows{n}"[-16:]),
-                               losses=curves[0].losses + n / 1000) for n in range(9)]  # fmt: skip
+    nine = [
+        curves[0]._replace(
+            way=curves[0].way._replace(name=f"parallel windows{n}"[-16:]), losses=curves[0].losses + n / 1000
+        )
+        for n in range(9)
+    ]
     drawn = long_context.figure(nine, 16, width)
     drawn.draw_without_rendering()
     (axes,) = drawn.axes

@@ -29,8 +29,9 @@ def make(losses: list[list[float | None]], labels: list[str] | None = None, comp
             else:
                 points.append(Point(number, seed, directory, "done", "", 500, whole, "ab" * 32))
     labels = labels or [f"label{number}" for number in range(len(losses))]
-    choices = tuple(Choice((label,), (f"model.block={label}",), 1_213_056, 800_000 + i, 7.5e6)
-                    for i, label in enumerate(labels))  # fmt: skip
+    choices = tuple(
+        Choice((label,), (f"model.block={label}",), 1_213_056, 800_000 + i, 7.5e6) for i, label in enumerate(labels)
+    )
     return Sweep("small", ("model.block",), ("training.steps=500",), len(losses[0]), comparable, choices, tuple(points))
 
 
@@ -48,9 +49,12 @@ loss_tables = st.integers(1, 5).flatmap(
 @given(loss_tables)
 def test_statistics_are_numpys(losses: list[list[float | None]]) -> None:
     made = make(losses)
-    table = np.array([[np.nan if loss is None else final(point)
-                       for loss, point in zip(row, made.of(number), strict=True)]
-                      for number, row in enumerate(losses)])  # fmt: skip
+    table = np.array(
+        [
+            [np.nan if loss is None else final(point) for loss, point in zip(row, made.of(number), strict=True)]
+            for number, row in enumerate(losses)
+        ]
+    )
     for number, row in enumerate(table):
         found, done = made.statistics(number), row[np.isfinite(row)]
         assert found.seeds == len(done)

@@ -212,8 +212,14 @@ def start(folder: Path, *arguments: object) -> "subprocess.Popen[str]":
     settled = ("NPROC", "XLA_FLAGS", "JAX_NUM_CPU_DEVICES")
     variables = {name: value for name, value in os.environ.items() if name not in settled}
     command = [sys.executable, "-c", "from palmetto.cli.app import main; main()", "sweep", "tiny.yaml"]
-    return subprocess.Popen([*command, "--source", "text.txt", "--out", "out", *map(str, arguments)], cwd=folder,
-                            env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # fmt: skip
+    return subprocess.Popen(
+        [*command, "--source", "text.txt", "--out", "out", *map(str, arguments)],
+        cwd=folder,
+        env=variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def call(folder: Path, *arguments: object, expect: int = 0) -> tuple[str, str]:

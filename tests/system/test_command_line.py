@@ -70,21 +70,29 @@ def test_refusals_name_what_is_wrong(prepared: Runs, straight: object, tmp_path:
         (("verify", "straight", "training.steps=4"), ("training.steps=4", "its mesh, as in mesh.data=2")),
         (("verify", "straight", "model.layers=9"), ("model.layers=9", "its mesh, as in mesh.data=2")),
         (("verify", "straight", "mesh.dat=2"), ("mesh.dat:", "'mesh.data'")),
-        (("train", quick.recipe, "--coordinator", "foo:bar", "--process-count", "2", "--process-index", "0"),
-         ("--coordinator foo:bar", "HOST:PORT")),
+        (
+            ("train", quick.recipe, "--coordinator", "foo:bar", "--process-count", "2", "--process-index", "0"),
+            ("--coordinator foo:bar", "HOST:PORT"),
+        ),
         (("tokenizer", "train", quick.text, "--out", "x.model", "--size", 10), ("--size 10", "at least ")),
         (("tokenizer", "train", quick.text, "--out", "x.model", "--size", 999999), ("--size 999999", "at most ")),
         (("frobnicate",), ("frobnicate",)),
         (("run", quick.recipe, "--source", "nothing-there"), ("nothing-there",)),
         (("run", quick.recipe), ("--source",)),
         (("train", quick.recipe, "--run", "straight", "--until", 61), ("--until 61", "60")),
-        (("train", quick.recipe, "--run", "straight", f"corpus.source={quick.text}", "model.layers=3"),
-         ("straight", "model.layers 2 → 3", "--run")),
-        (("train", quick.recipe, "--run", "straight", f"corpus.source={quick.recipe.parent}/other.txt"),
-         ("straight", "other text", "--run")),
-        (("train", quick.recipe, "--run", "straight", f"corpus.source={quick.text}", "training.steps=50"),
-         ("training.steps=50", "60")),
-    ):  # fmt: skip
+        (
+            ("train", quick.recipe, "--run", "straight", f"corpus.source={quick.text}", "model.layers=3"),
+            ("straight", "model.layers 2 → 3", "--run"),
+        ),
+        (
+            ("train", quick.recipe, "--run", "straight", f"corpus.source={quick.recipe.parent}/other.txt"),
+            ("straight", "other text", "--run"),
+        ),
+        (
+            ("train", quick.recipe, "--run", "straight", f"corpus.source={quick.text}", "training.steps=50"),
+            ("training.steps=50", "60"),
+        ),
+    ):
         (quick.folder / "other.txt").write_text("Other text. " * 5000)
         out, err = quick(*arguments, expect=2)
         assert err.count("\n") == 1, err
@@ -128,8 +136,16 @@ def test_too_small_a_source_says_what_fits(make_runs: Callable[[Path], Runs], tm
     fits = int(line.partition("at most ")[2].split()[0])
     assert "training.steps=" in line
     steps = max(1, int(line.rpartition("training.steps=")[2]))
-    _, err = runs("run", runs.recipe, "--source", "small.txt", f"tokens.vocabulary_size={fits}",
-                  "tokens.sequence_length=16", f"training.steps={steps}", "training.batch_size=1")  # fmt: skip
+    _, err = runs(
+        "run",
+        runs.recipe,
+        "--source",
+        "small.txt",
+        f"tokens.vocabulary_size={fits}",
+        "tokens.sequence_length=16",
+        f"training.steps={steps}",
+        "training.batch_size=1",
+    )
 
 
 def test_every_kind_of_source(make_runs: Callable[[Path], Runs], tmp_path: Path) -> None:
@@ -277,8 +293,20 @@ def test_plan_counts_the_paper_models_to_the_digit(quick: Runs, recipe: str, par
 
 def test_help_lists_every_command(quick: Runs) -> None:
     out, _ = quick("--help")
-    for command in ("run", "train", "verify", "digest", "generate", "plan", "report", "recipes", "tokenizer", "sweep",
-                    "long-context", "drill"):  # fmt: skip
+    for command in (
+        "run",
+        "train",
+        "verify",
+        "digest",
+        "generate",
+        "plan",
+        "report",
+        "recipes",
+        "tokenizer",
+        "sweep",
+        "long-context",
+        "drill",
+    ):
         assert command in out
     names = json.loads(quick("recipes", "--json")[0])
     assert {"quickstart", "palm-1m", "palm-15m", "palm-150m", "palm-8b", "palm-62b", "palm-540b"} <= set(names)

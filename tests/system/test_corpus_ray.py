@@ -79,11 +79,23 @@ class Cluster:
         log = Path(self.folder) / f"{node}.log"
         with log.open("wb") as file:
             self.nodes[node] = subprocess.Popen(
-                [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", f"--node-ip-address={node}",
-                 "--num-cpus=1", f"--object-store-memory={80 << 20}", "--include-log-monitor=false",
-                 "--dashboard-agent-listen-port=0", *(place if node == HEAD else [f"--address={self.address}"])],
-                stdout=file, stderr=subprocess.STDOUT, env={**os.environ, **self.environment},
-            )  # fmt: skip
+                [
+                    sys.executable,
+                    "-m",
+                    "ray.scripts.scripts",
+                    "start",
+                    "--block",
+                    f"--node-ip-address={node}",
+                    "--num-cpus=1",
+                    f"--object-store-memory={80 << 20}",
+                    "--include-log-monitor=false",
+                    "--dashboard-agent-listen-port=0",
+                    *(place if node == HEAD else [f"--address={self.address}"]),
+                ],
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **self.environment},
+            )
         deadline = time.monotonic() + START_SECONDS
         while "Ray runtime started" not in log.read_text():
             if self.nodes[node].poll() is not None or time.monotonic() > deadline:
@@ -99,11 +111,17 @@ def cluster() -> Iterator[Cluster]:
     with socket.socket() as probe:
         probe.bind((HEAD, 0))
         port = probe.getsockname()[1]
-    environment = {"RAY_ADDRESS": f"{HEAD}:{port}", "RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token",
-                   "RAY_AUTH_TOKEN": secrets.token_hex(32)}  # fmt: skip
+    environment = {
+        "RAY_ADDRESS": f"{HEAD}:{port}",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+    }
     # Ray's sockets lie in it, whose paths must be short.
-    with tempfile.TemporaryDirectory(prefix="r", ignore_cleanup_errors=True) as folder, \
-         pytest.MonkeyPatch.context() as patch:  # fmt: skip
+    with (
+        tempfile.TemporaryDirectory(prefix="r", ignore_cleanup_errors=True) as folder,
+        pytest.MonkeyPatch.context() as patch,
+    ):
         for name, value in environment.items():
             patch.setenv(name, value)
         cluster = Cluster(environment["RAY_ADDRESS"], folder, environment, {})
@@ -167,8 +185,12 @@ class Slow:
             (self.traces / f"{shard.replace('/', '-')} {here()}").touch()
             time.sleep(0.3)
             die(self.traces, False, int(shard[-4:]))
-        return pa.table({"dropped": pa.nulls(len(documents), pa.string()),
-                         "length": pa.array([len(text) for text in documents["text"].to_pylist()])})  # fmt: skip
+        return pa.table(
+            {
+                "dropped": pa.nulls(len(documents), pa.string()),
+                "length": pa.array([len(text) for text in documents["text"].to_pylist()]),
+            }
+        )
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -219,10 +241,13 @@ def test_the_corpus_is_the_same_byte_for_byte(cluster: Cluster, tmp_path: Path) 
         (raw / "prose" / f"{number % 3}.txt").write_text(text.replace("def", "the"))
     question = " ".join((library / "bdb.py").read_text().replace("def", "the").split()[:60])
     (raw / "quiz.csv").write_text(f'question,answer\n"{question.replace(chr(34), "")}",yes\n"How many leaves?",9\n')
-    recipe = Build.model_validate({
-        "root": str(raw), "sources": {"prose": {"paths": ["prose"]}, "code": {"paths": ["code"], "kind": "code"}},
-        "contamination": {"evaluation": ["quiz.csv"]},
-    })  # fmt: skip
+    recipe = Build.model_validate(
+        {
+            "root": str(raw),
+            "sources": {"prose": {"paths": ["prose"]}, "code": {"paths": ["code"], "kind": "code"}},
+            "contamination": {"evaluation": ["quiz.csv"]},
+        }
+    )
     engines: dict[str, Engine] = {"local": LocalEngine(1), "ray": RayEngine()}
     for name, engine in engines.items():
         build.build(recipe, Counter("unigram", 400, 8192), tmp_path / name, engine, say, lambda engine, stage: engine)

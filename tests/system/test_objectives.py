@@ -12,8 +12,14 @@ from tests.references.whole_runs import Runs
 
 pytestmark = pytest.mark.slow
 
-SHORT = ("training.steps=14", "training.batch_size=2", "training.checkpoint_every=5",
-         "training.evaluate_every=7", "training.validation_windows=4", "training.digest_every=4")  # fmt: skip
+SHORT = (
+    "training.steps=14",
+    "training.batch_size=2",
+    "training.checkpoint_every=5",
+    "training.evaluate_every=7",
+    "training.validation_windows=4",
+    "training.digest_every=4",
+)
 GLAM = (
     "model.experts={count: 4, every: 2, feedforward: gelu}",
     "model.feedforward=geglu",
@@ -62,15 +68,22 @@ class Case(NamedTuple):
 CASES = [
     Case("prefix", ("training.objective.name=prefix",), 32 * 512 + PALM),
     Case("spans", ("training.objective.name=spans",), 32 * (512 + 2) + PALM),
-    Case("mixture", ("training.objective.name=mixture", "model.attention={name: local, window: 9}"),
-         32 * (512 + 5 + 3) + PALM),
-    Case("float16", ("model.activations=float16", "training.loss_scale={initial: 1048576, growth_interval: 4}"),
-         32 * 512 + PALM, has_scaled),
+    Case(
+        "mixture",
+        ("training.objective.name=mixture", "model.attention={name: local, window: 9}"),
+        32 * (512 + 5 + 3) + PALM,
+    ),
+    Case(
+        "float16",
+        ("model.activations=float16", "training.loss_scale={initial: 1048576, growth_interval: 4}"),
+        32 * 512 + PALM,
+        has_scaled,
+    ),
     Case("bfloat16", ("model.activations=bfloat16",), 32 * 512 + PALM),
     Case("capacity", ("model.experts={count: 4, every: 1, capacity_factor: 0.6}",), check=has_dropped),
     Case("dropless", ("model.experts={count: 4, every: 2}", "training.objective.name=prefix"), check=is_dropless),
     Case("glam", GLAM, check=is_dropless),
-]  # fmt: skip
+]
 
 
 def read_lines(runs: Runs, run: str, name: str) -> Lines:
