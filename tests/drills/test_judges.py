@@ -1,4 +1,4 @@
-"""Each drill's judge finds for evidence of a promise that held, and against every way it can be broken."""
+"""Each drill's judge accepts evidence of a kept promise, and rejects every way in which it can be broken."""
 
 import math
 from collections.abc import Callable
@@ -63,13 +63,13 @@ POD_EVENTS: list[dict[str, Any]] = [
 
 
 def pod_events(index: int, **changes: Any) -> list[dict[str, Any]]:
-    """The events with one of them changed."""
+    """Returns the events with one of them changed."""
     return [event | changes if each == index else event for each, event in enumerate(POD_EVENTS)]
 
 
 NO_ROOM = "palmetto: disturbed/checkpoints/00000030: the checkpoint could not be written (d/1: File too large); …\n"
 
-# Judge, the two rows that it compares, evidence of a promise that held, and of some that did not.
+# For each drill the judge, the two rows that it compares, evidence of a kept promise, and of broken ones.
 CASES: dict[str, tuple[Judge, tuple[str, str], Evidence, list[Evidence]]] = {
     "nan": (
         nans.judge,
@@ -211,19 +211,19 @@ def judged(name: str, changes: Evidence, *, equal: bool = True) -> Report:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_promise_that_held(name: str) -> None:
+def test_a_kept_promise_is_accepted(name: str) -> None:
     assert len(judged(name, {}).checks) >= 2
 
 
 @pytest.mark.parametrize(
     ("name", "changes"), [(name, changes) for name, (*_, broken) in CASES.items() for changes in broken]
 )
-def test_one_that_did_not(name: str, changes: Evidence) -> None:
+def test_a_broken_promise_is_rejected(name: str, changes: Evidence) -> None:
     with pytest.raises(PromiseBroken):
         judged(name, changes)
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if name != "ledger-tamper"])
-def test_bits_that_changed(name: str) -> None:
+def test_changed_bits_are_rejected(name: str) -> None:
     with pytest.raises(PromiseBroken, match="not the same parameters"):
         judged(name, {}, equal=False)

@@ -19,9 +19,9 @@ def drill(
 ) -> None:
     """Inject a fault into a small training and judge whether the promise about it holds. Exit with 0 if it holds, with
     1 if it is broken, with 3 if the machine is too busy to tell."""
-    from palmetto.drills import running as drills
+    from palmetto.drills import running
 
-    report = drills.run(name, say if as_json else lambda text: answer(None, text, as_json=False))
+    report = running.run(name, say if as_json else lambda text: answer(None, text, as_json=False))
     if as_json:
         answer(report.values(), "", as_json)
     if report.broken:
