@@ -9,7 +9,7 @@ from palmetto.errors import UserError
 from palmetto.files import write_text
 from palmetto.recipe import loading, sense
 from palmetto.runs.directory import RunDirectory
-from palmetto.sweeps import runs as sweep
+from palmetto.sweeps import plan as sweep
 from tests.conftest import RecipeMaker
 
 BUILD = "corpus.build={sources: {web: {paths: [a]}}"

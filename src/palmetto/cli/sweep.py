@@ -21,10 +21,9 @@ def sweep(
     as_json: Json = False,
 ) -> None:
     """Train every combination of choices and seeds, and compare them. Exit with 0 if all finished, with 1 if not."""
-    from palmetto.sweeps import page as results
-    from palmetto.sweeps import runs as sweeps
+    from palmetto.sweeps import page, plan, runs
 
-    done = sweeps.run(sweeps.plan(recipe, axes or [], seeds, source, out), say)
-    answer(results.values(done), results.markdown(done), as_json)
+    done = runs.run(plan.plan(recipe, axes or [], seeds, source, out), say)
+    answer(page.values(done), page.markdown(done), as_json)
     if done.failed:
         raise typer.Exit(1)
