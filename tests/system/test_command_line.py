@@ -1,4 +1,4 @@
-"""The command line as a person meets it."""
+"""The command line as a user runs it."""
 
 import gzip
 import json
@@ -47,7 +47,7 @@ def test_run_does_every_stage_once(make_runs: Callable[[Path], Runs], tmp_path: 
     assert times == {name: (tmp_path / "out" / name).stat().st_mtime_ns for name in times}, (
         "finished stages are skipped"
     )
-    # More steps of the same recipe go on from there.
+    # The same recipe with more steps resumes.
     runs(*arguments[:-1], "training.steps=15")
     ledger = (tmp_path / "out" / "ledger.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in ledger] == list(range(1, 16))
@@ -103,20 +103,20 @@ def test_refusals_name_what_is_wrong(prepared: Runs, straight: object, tmp_path:
 
 
 @pytest.mark.parametrize("command", ["run", "train"])
-def test_more_devices_than_threads_are_refused_before_any_work(quick: Runs, command: str) -> None:
+def test_more_devices_than_threads_are_refused_at_once(quick: Runs, command: str) -> None:
     arguments = (quick.recipe, f"corpus.source={quick.text}", "mesh.sequence=4", "mesh.model=2", "training.threads=4")
     _, err = quick(command, *arguments, "--run", "crowded", expect=2)
     assert err.startswith("palmetto: training.threads=4: fewer than the 8 CPU devices asked for")
-    assert err.count("\n") == 1, "it comes first"
+    assert err.count("\n") == 1, "the message is the only line"
     assert not (quick.folder / "crowded").exists()
 
 
-def test_verify_counts_to_the_step_that_it_goes_to(prepared: Runs, straight: object) -> None:
+def test_verify_counts_up_to_its_last_step(prepared: Runs, straight: object) -> None:
     _, err = prepared("verify", "straight", "--to", 5)
     assert "verifying: step 5/5 " in err
 
 
-def test_more_tokens_than_an_epoch_holds(quick: Runs) -> None:
+def test_more_tokens_than_an_epoch_are_refused(quick: Runs) -> None:
     _, err = quick.train("long", "training.steps=5000", expect=2)
     assert "training.steps=5000" in err
     assert "training.epochs" in err
@@ -127,7 +127,7 @@ def test_more_tokens_than_an_epoch_holds(quick: Runs) -> None:
     quick.train("epochs", f"training.steps={fits + 1}", "training.epochs=2", "--until", 1)
 
 
-def test_too_small_a_source_says_what_fits(make_runs: Callable[[Path], Runs], tmp_path: Path) -> None:
+def test_a_source_that_is_too_small_is_refused(make_runs: Callable[[Path], Runs], tmp_path: Path) -> None:
     runs = make_runs(tmp_path)
     (tmp_path / "small.txt").write_text((runs.text / "calendar.txt").read_text()[:20000])
     _, err = runs("run", runs.recipe, "--source", "small.txt", "tokens.vocabulary_size=20000", expect=2)
@@ -148,7 +148,7 @@ def test_too_small_a_source_says_what_fits(make_runs: Callable[[Path], Runs], tm
     )
 
 
-def test_every_kind_of_source(make_runs: Callable[[Path], Runs], tmp_path: Path) -> None:
+def test_every_kind_of_source_is_read(make_runs: Callable[[Path], Runs], tmp_path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
     import zstandard
@@ -168,7 +168,7 @@ def test_every_kind_of_source(make_runs: Callable[[Path], Runs], tmp_path: Path)
     assert "4 files" in err
 
 
-def test_a_run_within_its_own_source_of_odd_text(make_runs: Callable[[Path], Runs], tmp_path: Path) -> None:
+def test_a_run_may_lie_inside_its_source(make_runs: Callable[[Path], Runs], tmp_path: Path) -> None:
     runs = make_runs(tmp_path)
     books = tmp_path / "books 📚"
     books.mkdir()
@@ -201,7 +201,7 @@ def test_two_processes_cannot_train_in_one_directory(quick: Runs) -> None:
 
 
 def test_a_full_disk_is_one_line_and_harms_nothing(prepared: Runs, straight: tuple[str, str, bytes]) -> None:
-    """A limit on file size stands for the full disk: writes fail the same way, at the checkpoint's first big file."""
+    """A limit on file size replaces the full disk; writing fails in the same way, at the first large file."""
     prepared.train("full", "--until", 15)
 
     def limit() -> None:
@@ -237,7 +237,7 @@ def test_a_prompt_comes_from_a_file_or_standard_input(quick: Runs, straight: obj
     assert "nowhere.txt: No such file" in quick(*asked, "--prompt-file", "nowhere.txt", expect=2)[1]
 
 
-def test_a_model_is_run_with_other_positions_and_attention(quick: Runs, straight: object) -> None:
+def test_generate_accepts_other_positions_and_attention(quick: Runs, straight: object) -> None:
     def text(*overrides: str) -> str:
         return str(json.loads(quick("generate", "straight", *overrides, "--prompt", "import ", "--json")[0])["text"])
 
@@ -254,7 +254,7 @@ def test_a_model_is_run_with_other_positions_and_attention(quick: Runs, straight
         assert words in err
 
 
-def test_long_context_shows_every_way(quick: Runs, straight: object) -> None:
+def test_long_context_shows_every_change(quick: Runs, straight: object) -> None:
     out, _ = quick("long-context", "straight", "--times", 2, "--sequences", 2, "--json")
     values = json.loads(out)
     assert values["trained_length"] == 32
@@ -284,7 +284,7 @@ def test_tokenizer_round_trips_any_bytes(quick: Runs) -> None:
     ("recipe", "parameters"),
     [("palm-8b", 8_632_012_800), ("palm-62b", 62_495_662_080), ("palm-540b", 540_356_474_880)],
 )
-def test_plan_counts_the_paper_models_to_the_digit(quick: Runs, recipe: str, parameters: int) -> None:
+def test_plan_counts_the_paper_models_exactly(quick: Runs, recipe: str, parameters: int) -> None:
     plan = json.loads(quick("plan", recipe, "--json")[0])
     assert plan["parameters"]["total"] == plan["parameters"]["active"] == parameters
     model = {"palm-8b": (32, 16), "palm-62b": (64, 32), "palm-540b": (118, 48)}[recipe]
@@ -313,7 +313,7 @@ def test_help_lists_every_command(quick: Runs) -> None:
 
 
 @pytest.mark.parametrize("group", [(), ("corpus",), ("corpus", "quality"), ("tokenizer",)], ids=" ".join)
-def test_a_group_of_commands_alone_is_its_help_and_no_more(quick: Runs, group: tuple[str, ...]) -> None:
+def test_a_group_of_commands_prints_its_help(quick: Runs, group: tuple[str, ...]) -> None:
     out, err = quick(*group, expect=2)
     assert out.strip() == quick(*group, "--help")[0].strip()
     assert not err
@@ -324,7 +324,7 @@ def test_drills_are_named_in_their_help(quick: Runs) -> None:
     assert all(name in out for name in DRILLS)
 
 
-def test_the_module_is_the_command_and_says_its_version(tmp_path: Path) -> None:
+def test_the_module_is_the_command(tmp_path: Path) -> None:
     module = [sys.executable, "-m", "palmetto"]
     done = subprocess.run([*module, "--version"], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout == f"palmetto {palmetto.__version__}\n"

@@ -31,7 +31,7 @@ GLAM = (
 
 Lines = list[dict[str, Any]]
 PALM = 2 * (32 + 2 * 32 * 32 + 2 * 32 * 16 + 3 * 32 * 128) + 32
-"""Parameters behind the embedding: a norm and seven matrices a layer, a norm."""
+"""The number of parameters after the embedding: a norm and seven matrices in each layer, and a norm."""
 
 
 def has_scaled(ledger: Lines, metrics: Lines, events: Lines) -> None:
@@ -61,7 +61,7 @@ class Case(NamedTuple):
     name: str
     overrides: tuple[str, ...]
     parameters: int | None = None
-    """Where it is PaLM's model: the vocabulary of 512 and what a window of 33 tokens adds to it."""
+    """Returns the embedding's rows in PaLM's model: the vocabulary of 512 and the ids of a window of 33 tokens."""
     check: Callable[[Lines, Lines, Lines], None] = lambda ledger, metrics, events: None
 
 
@@ -91,7 +91,7 @@ def read_lines(runs: Runs, run: str, name: str) -> Lines:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_a_run_cut_in_two_has_the_bits_of_one_that_was_not_and_verifies(quick: Runs, case: Case) -> None:
+def test_a_stopped_run_has_the_same_bits(quick: Runs, case: Case) -> None:
     whole, pieces, overrides = f"{case.name}-whole", f"{case.name}-pieces", (*SHORT, *case.overrides)
     quick.train(whole, *overrides)
     quick.train(pieces, *overrides, "--until", 9)
