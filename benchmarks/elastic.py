@@ -2,8 +2,8 @@
 
     python benchmarks/elastic.py
 
-Programs take steps of the 15M shape with two layers, on two and four virtual CPU devices, at ZeRO 0 and 3, in turns. The
-devices share this machine's cores and memory. The output is the ratio of tokens/s for each mesh.
+Programs take steps of the 15M shape with two layers, on two and four virtual CPU devices, at ZeRO 0 and 3, in turns.
+The devices share this machine's cores and memory. The output is the ratio of tokens/s for each mesh.
 """
 
 import argparse
