@@ -40,10 +40,10 @@ class Round(NamedTuple):
 
 
 class Fleet:
-    """Pods that take steps when told to."""
+    """A group of pods that takes steps on request."""
 
     def __init__(self, recipe: Recipe, count: int, folder: Path) -> None:
-        """Starts them, pinned to the first cores, and takes their first step."""
+        """Starts the pods, pinned to the first cores, and takes their first step."""
         import numpy as np
 
         from palmetto.pods.client import Pods

@@ -103,7 +103,7 @@ def build_the_example(python: Path, out: Path) -> "subprocess.CompletedProcess[s
 
 
 def follow_the_advice(python: Path, where: Path, out: Path) -> None:
-    """Builds a corpus, which fails, does as the message says, and builds it."""
+    """Builds a corpus, which fails, runs the advised command, and builds the corpus again."""
     refused = build_the_example(python, out)
     assert refused.returncode == 2, refused.stderr
     advice = re.findall(r"needs the extra `corpus`: (.*)", refused.stderr)

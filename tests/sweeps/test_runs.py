@@ -128,8 +128,7 @@ def call(folder: Path, *arguments: object, expect: int = 0) -> tuple[str, str]:
     return out, err
 
 
-# What the good ones differ in is no part of the compiled program, and the bad one fails before it is compiled: the text
-# is too little.
+# The good choices share a compiled program, and the bad one fails before compilation, since the text is too short.
 BAD = "bad:{training.batch_size: 1024}"
 KINDS = "kind=high:{},low:{training.schedule.peak: 1e-3}"
 
@@ -164,7 +163,7 @@ def test_a_stopped_sweep_resumes_without_repeating_work(tiny: Path) -> None:
     assert all(after[file] == first[file] for file in finished), "the finished point is left alone"
     assert out == (tiny / "out" / "sweep.md").read_text() + "\n"
 
-    # What failed is told and not dropped, and what did not is what its run says.
+    # The failed point is reported, and the results of the others are those of their runs.
     *good, bad = read_json(tiny / "out" / "sweep.json")["points"]
     assert [(p["status"], p["steps"]) for p in good] == [("done", 400)] * 2
     runs = [RunDirectory(tiny / "out" / point["directory"]) for point in good]

@@ -23,7 +23,7 @@ def events(runs: Runs, run: str, kind: str) -> list[dict[str, object]]:
 
 
 def test_stopping_and_resuming_changes_no_bit(prepared: Runs, straight: Bits) -> None:
-    for until in (1, 17, 25, 40, 60):  # 17 and 25 lie on both sides of the ramp's second stage
+    for until in (1, 17, 25, 40, 60):  # the ramp's second stage begins between 17 and 25
         prepared.train("pieces", "--until", until)
     assert prepared.bits("pieces") == straight
 

@@ -54,7 +54,7 @@ def test_run_does_every_stage_once(make_runs: Callable[[Path], Runs], tmp_path: 
 
 
 def test_refusals_name_what_is_wrong(prepared: Runs, straight: object, tmp_path: Path) -> None:
-    quick = prepared  # with the flags that the run began with, so that nothing but the refusal is said
+    quick = prepared  # has the flags with which the run began, so that only the refusal is printed
     for arguments, words in (
         (("plan", "quickstar"), ("quickstar", "'quickstart'")),
         (("plan", "quickstart", "model.layer=3"), ("model.layer", "'model.layers'")),

@@ -32,8 +32,11 @@ corpus:
 
 @pytest.fixture(scope="session")
 def corpora(make_runs: Callable[[Path], Runs], tmp_path_factory: pytest.TempPathFactory) -> Runs:
-    """A folder with raw text and the recipe mix.yaml: Python's topics as web pages, two of them in two copies, some of
-    its modules as code, and an evaluation set with one question that a page answers."""
+    """Makes a folder with raw text and the recipe mix.yaml, and builds its corpus.
+
+    The sources are Python's topics as web pages, two of them in two copies, and some of its modules as code. One
+    question of the evaluation set occurs in a page.
+    """
     topics = pytest.importorskip("pydoc_data.topics", reason="this Python comes without its topics").topics
     runs = make_runs(tmp_path_factory.mktemp("corpora")).quickly()
     for folder in ("web", "code", "evaluation"):

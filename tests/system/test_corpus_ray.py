@@ -1,6 +1,6 @@
-"""A corpus built on a Ray cluster of two nodes is the one that processes of one machine build, whatever dies meanwhile.
+"""A corpus built on a Ray cluster of two nodes equals the one built by processes of one machine, whatever fails.
 
-The nodes are processes on this machine's loopback addresses, started here; they share its file system.
+The nodes are processes that the tests start on loopback addresses; they share this machine's file system.
 """
 
 import functools
@@ -31,7 +31,7 @@ from palmetto.recipe.corpus import Build
 from palmetto.tokens.counting import Counter
 from tests.references.views import make_view
 
-# Ray itself is imported once its environment is set: it reads it then.
+# Ray reads its environment when it is imported, so it is imported after the environment is set.
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs the extra `ray`"),
@@ -117,7 +117,7 @@ def cluster() -> Iterator[Cluster]:
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
     }
-    # Ray's sockets lie in it, whose paths must be short.
+    # The folder holds Ray's sockets, whose paths must be short.
     with (
         tempfile.TemporaryDirectory(prefix="r", ignore_cleanup_errors=True) as folder,
         pytest.MonkeyPatch.context() as patch,

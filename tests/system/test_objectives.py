@@ -1,5 +1,4 @@
-"""Whole runs of each objective and each kind of model that has state of its own: the promise of the same bits holds for
-all of them."""
+"""Whole runs of each objective, and of each kind of model with state of its own, have the same bits when resumed."""
 
 import itertools
 import json

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 
 class Cluster(NamedTuple):
-    """What a process needs to join a cluster. JAX detects missing values (Slurm, Open MPI, Kubernetes, TPU pods)."""
+    """The place of a process in a cluster. JAX detects missing values (Slurm, Open MPI, Kubernetes, TPU pods)."""
 
     coordinator: str | None = None
     """HOST:PORT of the primary process."""

@@ -104,7 +104,7 @@ class Contamination(Section):
 
 
 class Mixture(Section):
-    """How many tokens are taken of each source. No document is taken twice."""
+    """The tokens that are taken of each source. No document is taken twice."""
 
     preset: Literal["palm", "glam"] | None = None
     """The paper whose weights are used for sources of the same name (`WEIGHTS`)."""

@@ -47,7 +47,11 @@ def test_gpus_use_nvlink_and_infiniband() -> None:
         ("h100:8x8", 1, "64 would do"),
         ("h100:999999", 1, "999992 would do"),
         ("v4:4x4x4", 0, "--slices 0: must be a power of two"),
-        ("v4:4x4x4", 3, "--slices 3: must be a power of two, as the gradient's tree needs of mesh.pod: 2 or 4 would do"),
+        (
+            "v4:4x4x4",
+            3,
+            "--slices 3: must be a power of two, as the gradient's tree needs of mesh.pod: 2 or 4 would do",
+        ),
     ],
 )
 def test_unknown_topologies_are_refused_with_the_nearest(text: str, slices: int, line: str) -> None:
