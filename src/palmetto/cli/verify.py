@@ -13,8 +13,10 @@ def verify(
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="mesh.AXIS=SIZE", help="Another mesh to replay the run on.")
     ] = None,
-    start: Annotated[int | None, typer.Option("--from", metavar="STEP", help="The first step to replay.")] = None,
-    end: Annotated[int | None, typer.Option("--to", metavar="STEP", help="The last step to replay.")] = None,
+    start: Annotated[
+        int | None, typer.Option("--from", metavar="STEP", help="Replay from the checkpoint at or before this step.")
+    ] = None,
+    end: Annotated[int | None, typer.Option("--to", metavar="STEP", help="Replay up to this step.")] = None,
     as_json: Json = False,
 ) -> None:
     """Replay the run and compare it bit for bit with its ledger. Exit with 0 if it matches, with 1 if not."""
