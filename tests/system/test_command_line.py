@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import palmetto
-from palmetto.drills.running import DRILLS
+from palmetto.drills.catalogue import DRILLS
 from tests.references.whole_runs import Runs
 
 pytestmark = pytest.mark.slow
