@@ -8,7 +8,8 @@ import pytest
 
 from palmetto.model.layout import ACCELERATOR
 from palmetto.recipe import loading
-from palmetto.recipe.training import Adafactor, InverseSqrt
+from palmetto.recipe.optimizers import Adafactor
+from palmetto.recipe.training import InverseSqrt
 from palmetto.tokens.order import Ramp
 from palmetto.training.learning_rate import learning_rate
 from palmetto.training.step.loss import Batch

@@ -1,18 +1,15 @@
 """What a recipe amounts to, from its shapes alone: no array is made."""
 
+import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-
 from palmetto.model.weights import Table, active, specifications
 from palmetto.parallel import schedules
-from palmetto.parallel.sharding import Spread
 from palmetto.recipe import Recipe
 from palmetto.recipe.objectives import extra_tokens
 from palmetto.tokens.order import Ramp
-from palmetto.training import optimizer
+from palmetto.training import optimizers
 from palmetto.training.flops import flops_per_token
 from palmetto.training.learning_rate import learning_rate
 
@@ -105,12 +102,10 @@ def describe(values: dict[str, Any]) -> str:
 
 
 def _optimizer_bytes(recipe: Recipe, table: Table) -> int:
-    """What the optimizer keeps between steps; without momentum or factored it is little."""
-    transformation = optimizer.make(recipe.training.optimizer, {name: Spread(of.stack) for name, of in table.items()})
-    state = jax.eval_shape(
-        lambda: transformation.init({name: jnp.zeros(of.shape, jnp.float32) for name, of in table.items()})
-    )
-    return sum(array.size * array.dtype.itemsize for array in jax.tree.leaves(state))
+    """Returns the bytes of what the optimizer keeps between steps; without momentum or factored it is little."""
+    moments = optimizers.state(recipe.training.optimizer, table).values()
+    count_of_updates = 1
+    return FLOAT32_BYTES * (count_of_updates + sum(math.prod(each.shape) for of in moments for each in of.values()))
 
 
 def _experts(experts: dict[str, Any]) -> list[str]:

@@ -3,27 +3,28 @@
 import difflib
 import re
 import reprlib
+from collections.abc import Mapping
 from typing import get_args
 
 from pydantic_core import ErrorDetails
 
 from palmetto.errors import nearest
+from palmetto.recipe import optimizers
 from palmetto.recipe.model import Attention, Positions
 from palmetto.recipe.objectives import Objective
 from palmetto.recipe.recipe import Recipe
 from palmetto.recipe.section import PaddedNumber, Section
-from palmetto.recipe.training import Adafactor, AdamW, Cosine, InverseSqrt
+from palmetto.recipe.training import Cosine, InverseSqrt
 
-_CHOICES: dict[str, dict[str, type[Section]]] = {
+_CHOICES: dict[str, Mapping[str, type[Section]]] = {
     section: {kind.model_fields["name"].default: kind for kind in get_args(kinds)}
     for section, kinds in {
         "positions": Positions,
         "attention": Attention,
         "objective": Objective,
-        "optimizer": Adafactor | AdamW,
         "schedule": InverseSqrt | Cosine,
     }.items()
-}
+} | {"optimizer": optimizers.KINDS}
 
 
 _OTHER_NAMES = {

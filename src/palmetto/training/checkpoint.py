@@ -27,11 +27,10 @@ from palmetto.parallel.processes import is_primary, meet
 from palmetto.runs.manifest import CheckpointDamaged, Manifest, check_files, digests_of, read_manifest, render
 from palmetto.runs.register import Entry, Register, completed, folder_name, step_of
 from palmetto.training.digest import Digest, form_of, tree
-from palmetto.training.optimizer import OptimizerState
+from palmetto.training.optimizers.protocol import RESERVED, OptimizerState
 from palmetto.training.step.loss_scale import LossScaleState
 from palmetto.training.step.state import State
 
-MOMENTS = ("m", "v", "rows", "columns")
 _REASON = 300
 """Characters of a failed write's error that a person is shown."""
 
@@ -59,13 +58,13 @@ logging.getLogger("asyncio").addFilter(_is_news)
 
 
 def to_matrices(state: State, table: Table) -> dict[str, Any]:
-    """A state as logical matrices, fresh arrays: {"parameters": {name: matrix}, "k": scalar}, of the moments "m", "v",
-    "rows" and "columns" those there are, and "loss_scale": {"scale": scalar, "good_steps": scalar} if the state has it.
+    """Returns a state as logical matrices, in fresh arrays.
+
+    They are {"parameters": {name: matrix}, "k": scalar}, for each moment of the optimizer {name: matrix} under the
+    moment's name, and "loss_scale": {"scale": scalar, "good_steps": scalar} if the state has one.
     """
     matrices: dict[str, Any] = {"parameters": unstack(state.parameters, table), "k": jnp.copy(state.optimizer.k)}
-    for moment in MOMENTS:
-        if arrays := getattr(state.optimizer, moment):
-            matrices[moment] = unstack(arrays, table)
+    matrices |= {moment: unstack(arrays, table) for moment, arrays in state.optimizer.moments.items()}
     if state.loss_scale is not None:
         matrices["loss_scale"] = {name: jnp.copy(value) for name, value in state.loss_scale._asdict().items()}
     return matrices
@@ -73,9 +72,9 @@ def to_matrices(state: State, table: Table) -> dict[str, Any]:
 
 def from_matrices(matrices: dict[str, Any], table: Table) -> State:
     """The inverse of `to_matrices`."""
-    moments = {moment: restack(matrices.get(moment, {}), table) for moment in MOMENTS}
+    moments = {part: restack(arrays, table) for part, arrays in matrices.items() if part not in RESERVED}
     loss_scale = LossScaleState(**matrices["loss_scale"]) if "loss_scale" in matrices else None
-    return State(restack(matrices["parameters"], table), OptimizerState(matrices["k"], **moments), loss_scale)
+    return State(restack(matrices["parameters"], table), OptimizerState(matrices["k"], moments), loss_scale)
 
 
 def digests(matrices: dict[str, Any], form: Digest) -> tuple[str, str]:
@@ -112,9 +111,10 @@ class Checkpoints:
                 whole = {*self.steps(), *(self.register.read() or ())}
                 there = {step for name in names_in(self.path) if (step := step_of(name)) is not None}
                 for step in there - whole:
-                    shutil.rmtree(self._directory(step))
+                    shutil.rmtree(self.folder(step))
 
-    def _directory(self, step: int) -> Path:
+    def folder(self, step: int) -> Path:
+        """Returns where the checkpoint of a step is, or would be."""
         return self.path / folder_name(step)
 
     def steps(self) -> list[int]:
@@ -138,7 +138,7 @@ class Checkpoints:
         A failed write is raised by `check`, or here or by `wait`.
         """
         self.wait()
-        directory = self._directory(fields["step"])
+        directory = self.folder(fields["step"])
         with _one_for_all("save"):
             if is_primary():
                 shutil.rmtree(directory, ignore_errors=True)
@@ -181,12 +181,12 @@ class Checkpoints:
     def manifest(self, step: int) -> Manifest:
         """Reads a checkpoint's manifest and checks every file against it; CheckpointDamaged names what differs."""
         manifest = self.sealed(step)
-        check_files(self._directory(step) / "arrays", manifest)
+        check_files(self.folder(step) / "arrays", manifest)
         return manifest
 
     def sealed(self, step: int) -> Manifest:
         """Reads a checkpoint's manifest, but none of the files; raises as `manifest.read_manifest`."""
-        return read_manifest(self._directory(step) / "manifest.json", step)
+        return read_manifest(self.folder(step) / "manifest.json", step)
 
     def restore(self, step: int, like: State) -> State:
         """Reads a state, shaped and typed as `like`, to where `like` lies: a mesh, or else the default device.
@@ -204,7 +204,7 @@ class Checkpoints:
         shapes = jax.tree.map(lambda s, to: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=to), matrices, there)
         arguments = ocp.checkpoint_utils.construct_restore_args(shapes)
         matrices = self._orbax.restore(
-            self._directory(step) / "arrays", args=ocp.args.PyTreeRestore(item=shapes, restore_args=arguments)
+            self.folder(step) / "arrays", args=ocp.args.PyTreeRestore(item=shapes, restore_args=arguments)
         )
         manifest = self.sealed(step)
         self._compare(manifest, digests(matrices, form_of(manifest.parameters)))
@@ -218,12 +218,12 @@ class Checkpoints:
         ):
             if recorded != restored:
                 raise CheckpointDamaged(
-                    f"{self._directory(manifest.step)}: its {what} have the digest {restored}, and "
+                    f"{self.folder(manifest.step)}: its {what} have the digest {restored}, and "
                     f"its manifest says {recorded}"
                 )
 
     def _check_arrays(self, step: int, matrices: dict[str, Any]) -> None:
-        arrays = self._directory(step) / "arrays"
+        arrays = self.folder(step) / "arrays"
         there = _flat(self._orbax.metadata(arrays).item_metadata.tree)
         found, expected = ({name: f"{jnp.dtype(array.dtype).name} {list(array.shape)}" for name, array in part.items()}
                            for part in (there, _flat(matrices)))  # fmt: skip
@@ -247,7 +247,7 @@ class Checkpoints:
         damaged = self.path / (name if name not in taken else next(other for other in others if other not in taken))
         with _one_for_all("set aside"):
             if is_primary():
-                self._directory(step).rename(damaged)
+                self.folder(step).rename(damaged)
                 self.register.strike(step)
         return damaged
 
@@ -260,7 +260,7 @@ class Checkpoints:
 
     def lost_its_manifest(self, step: int) -> bool:
         """Returns whether a checkpoint's folder is there, without what makes it one."""
-        directory = self._directory(step)
+        directory = self.folder(step)
         return present(directory) and not present(directory / "manifest.json")
 
     def delete(self, step: int) -> None:
@@ -269,7 +269,7 @@ class Checkpoints:
         Nothing may be being written.
         """
         assert self._finishing is None, "the register has one writer"
-        directory = self._directory(step)
+        directory = self.folder(step)
         with _one_for_all("delete"):
             if is_primary():
                 self.register.strike(step)

@@ -10,8 +10,8 @@ from palmetto.model.weights import Parameters, Table
 from palmetto.parallel.compiler import options_for_once
 from palmetto.parallel.sharding import Axes, Sharding, manual
 from palmetto.recipe import Recipe
-from palmetto.training import optimizer as optimizers
-from palmetto.training.optimizer import OptimizerState
+from palmetto.training import optimizers
+from palmetto.training.optimizers.protocol import OptimizerState
 from palmetto.training.step import loss_scale as loss_scales
 from palmetto.training.step.loss_scale import LossScaleState
 
@@ -40,7 +40,7 @@ def initial_state(recipe: Recipe, sharding: Sharding | None = None) -> State:
 
 def _draw(recipe: Recipe, sharding: Sharding) -> State:
     parameters = parameter.initialize(recipe.model, recipe.model_vocabulary, recipe.training.seed)
-    optimizer = optimizers.make(recipe.training.optimizer, sharding.spreads)
+    optimizer = optimizers.make(recipe.training.optimizer, sharding.table, sharding.spreads)
     scaled = recipe.model.activations == "float16"
     loss_scale = loss_scales.initial(recipe.training.loss_scale) if scaled else None
     return State(parameters, optimizer.init(parameters), loss_scale)
@@ -70,13 +70,10 @@ def specifications(recipe: Recipe, sharding: Sharding) -> Any:
 
 def _by_axes(recipe: Recipe, sharding: Sharding, make: Callable[[Axes], Any]) -> Any:
     """A State of what `make` gives for the mesh axes that an array's dimensions are divided over."""
-    drawn, moments = jax.eval_shape(lambda: _draw(recipe, sharding)), sharding.updated
-    optimizer = OptimizerState(
-        k=make(()),
-        m={name: make(moments[name]) for name in drawn.optimizer.m},
-        v={name: make(moments[name]) for name in drawn.optimizer.v},
-        rows={name: make(moments[name][:-1]) for name in drawn.optimizer.rows},
-        columns={name: make((*moments[name][:-2], moments[name][-1])) for name in drawn.optimizer.columns},
-    )
+    moments = {
+        moment: {name: make(sharding.moment(declared.axes)) for name, declared in arrays.items()}
+        for moment, arrays in optimizers.state(recipe.training.optimizer, sharding.table).items()
+    }
     parameters = {name: make(axes) for name, axes in sharding.at_rest.items()}
-    return State(parameters, optimizer, drawn.loss_scale and LossScaleState(make(()), make(())))
+    scaled = recipe.model.activations == "float16"
+    return State(parameters, OptimizerState(make(()), moments), LossScaleState(make(()), make(())) if scaled else None)
