@@ -65,7 +65,7 @@ def take_bad_step(run: str, step: int) -> None:
         here = stages.enter(directory, print, directory.recipe)
         import jax.numpy as jnp
 
-        from palmetto.training.loop import Loop
+        from palmetto.training import loop
         from palmetto.training.step import execution
         from palmetto.training.step.loss import Batch
 
@@ -80,4 +80,4 @@ def take_bad_step(run: str, step: int) -> None:
 
         execution.make_batch = make_bad_batch
         with Reporter("training", step) as reporter:
-            Loop(directory, directory.recipe, here, reporter).train(step)
+            loop.train(directory, directory.recipe, step, here, reporter)

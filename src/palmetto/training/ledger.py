@@ -9,6 +9,7 @@ import json
 import os
 from collections import deque
 from concurrent.futures import Future
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -75,14 +76,18 @@ class LedgerTorn(LedgerAltered):
 
 
 class Ledger:
-    """ledger.jsonl, read and checked on opening, then appended to."""
+    """ledger.jsonl, read and checked at first, then appended to."""
 
     def __init__(self, path: Path) -> None:
-        """Opens for appending, a torn last line cut; raises LedgerAltered where the chain breaks."""
-        self._file = JsonLines(path)
+        """Reads the file, but for a torn last line; LedgerAltered where the chain breaks."""
         self._path = path
         self._lines, self._chains = read(path)
         self._waiting = deque[tuple[Line, Future[str] | None]]()
+
+    @cached_property
+    def _file(self) -> JsonLines:
+        """The file opened for appending, a torn last line cut."""
+        return JsonLines(self._path)
 
     @property
     def lines(self) -> list[Line]:
@@ -128,12 +133,12 @@ class Ledger:
 
     def cut(self, keep: int) -> None:
         """Removes all but the first `keep` lines."""
+        self.sync()
         self.close()
         with self._path.open("rb") as file:
             length = sum(len(file.readline()) for _ in range(keep))
         os.truncate(self._path, length)
         del self._lines[keep:], self._chains[keep:]
-        self._file = JsonLines(self._path)
 
     def sync(self) -> None:
         """Makes every line durable."""
@@ -143,7 +148,9 @@ class Ledger:
     def close(self) -> None:
         """Writes what waits, makes it durable and lets go of the file."""
         self.settle()
-        self._file.close()
+        if "_file" in vars(self):
+            self._file.close()
+            del self._file
 
 
 def read(path: Path, *, whole: bool = False) -> tuple[list[Line], list[str]]:

@@ -107,7 +107,7 @@ def train(run: RunDirectory, recipe: Recipe, until: int, say: Say, patience: flo
         return True
     here = enter(run, say, recipe if patience is None else _of_one_pod(recipe))
     from palmetto.parallel.schedules import filled
-    from palmetto.training.loop import Loop
+    from palmetto.training import loop
 
     if (stages := recipe.mesh.stage) > 1:
         for each in filled(recipe):
@@ -118,7 +118,7 @@ def train(run: RunDirectory, recipe: Recipe, until: int, say: Say, patience: flo
         _execution(run, recipe, reporter, patience, here) as execution,
     ):
         try:
-            return Loop(run, recipe, here, reporter, execution).train(until)
+            return loop.train(run, recipe, until, here, reporter, execution)
         except StoreDamaged as error:
             if run.is_shadow:
                 raise
