@@ -22,7 +22,7 @@ from palmetto.model.weights import Parameters, Specification, unstack
 from palmetto.runs import manifest as manifests
 from palmetto.runs.manifest import CheckpointDamaged, Manifest
 from palmetto.runs.register import Entry
-from palmetto.training import checkpoint
+from palmetto.training import checkpoint, orbax_messages
 from palmetto.training.checkpoint import Checkpoints
 from palmetto.training.digest import tree
 from palmetto.training.optimizers.protocol import OptimizerState
@@ -545,14 +545,14 @@ def test_an_endless_error_keeps_its_end_and_one_without_words_its_name(tmp_path:
         (KeyError(), "(KeyError)"),
         (OSError(28, "No space left on device", f"{tmp_path}/arrays"), "([Errno 28] No space left on device: '"),
     ):
-        with pytest.raises(UserError) as caught, checkpoint._writing(tmp_path, 12345):
+        with pytest.raises(UserError) as caught, orbax_messages.writing(tmp_path, 12345):
             raise error
         assert expected in str(caught.value)
         assert "with room on the disk for about 12,345 bytes, the same command" in str(caught.value)
 
 
 def test_a_checkpoint_that_may_not_be_written_wants_permission_not_room(tmp_path: Path) -> None:
-    with pytest.raises(UserError) as caught, checkpoint._writing(tmp_path, 12345):
+    with pytest.raises(UserError) as caught, orbax_messages.writing(tmp_path, 12345):
         raise PermissionError(13, "Permission denied", f"{tmp_path}/arrays")
     assert "with permission to write, the same command goes on" in str(caught.value)
     assert "room" not in str(caught.value)

@@ -6,10 +6,7 @@ without a manifest that was never on record as complete is the trace of a killed
 
 import contextlib
 import itertools
-import logging
-import re
 import shutil
-import sys
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
@@ -22,79 +19,22 @@ import orbax.checkpoint as ocp
 
 from palmetto.errors import UserError
 from palmetto.files import names_in, present, write_text
-from palmetto.model.weights import Table, restack, unstack
+from palmetto.model.weights import Table
 from palmetto.parallel.processes import is_primary, meet
 from palmetto.runs.manifest import CheckpointDamaged, Manifest, check_files, digests_of, read_manifest, render
 from palmetto.runs.register import Entry, Register, completed, folder_name, step_of
+from palmetto.training import orbax_messages
 from palmetto.training.digest import Digest, form_of, tree
-from palmetto.training.optimizers.protocol import RESERVED, OptimizerState
-from palmetto.training.step.loss_scale import LossScaleState
+from palmetto.training.matrices import digests, flat, from_matrices, to_matrices
+from palmetto.training.orbax_messages import writing
 from palmetto.training.step.state import State
-
-_REASON = 300
-"""Characters of a failed write's error that a person is shown."""
-
-# orbax logs each failure, traceback and all, before it raises it; its writers go on complaining to a closed loop, and
-# its readers of files that training has deleted meanwhile to nobody.
-logging.getLogger("absl").setLevel(logging.CRITICAL)
-_usual_hook = sys.unraisablehook
-_TOLD_ALREADY = ("Event loop is closed", "Encountered error while reading array index")
-
-
-def _hook(unraisable: Any) -> None:
-    if not any(words in str(unraisable.exc_value) for words in _TOLD_ALREADY):
-        _usual_hook(unraisable)
-
-
-def _is_news(record: logging.LogRecord) -> bool:
-    """Returns whether asyncio logs anything but what a reader of orbax met after another one's error was raised."""
-    message = record.getMessage()
-    of_orbax = any(words in message for words in ("orbax", "OCDBT", *_TOLD_ALREADY))
-    return not (of_orbax and "exception was never retrieved" in message)
-
-
-sys.unraisablehook = _hook
-logging.getLogger("asyncio").addFilter(_is_news)
-
-
-def to_matrices(state: State, table: Table) -> dict[str, Any]:
-    """Returns a state as logical matrices, in fresh arrays.
-
-    They are {"parameters": {name: matrix}, "k": scalar}, for each moment of the optimizer {name: matrix} under the
-    moment's name, and "loss_scale": {"scale": scalar, "good_steps": scalar} if the state has one.
-    """
-    matrices: dict[str, Any] = {"parameters": unstack(state.parameters, table), "k": jnp.copy(state.optimizer.k)}
-    matrices |= {moment: unstack(arrays, table) for moment, arrays in state.optimizer.moments.items()}
-    if state.loss_scale is not None:
-        matrices["loss_scale"] = {name: jnp.copy(value) for name, value in state.loss_scale._asdict().items()}
-    return matrices
-
-
-def from_matrices(matrices: dict[str, Any], table: Table) -> State:
-    """The inverse of `to_matrices`."""
-    moments = {part: restack(arrays, table) for part, arrays in matrices.items() if part not in RESERVED}
-    loss_scale = LossScaleState(**matrices["loss_scale"]) if "loss_scale" in matrices else None
-    return State(restack(matrices["parameters"], table), OptimizerState(matrices["k"], moments), loss_scale)
-
-
-def digests(matrices: dict[str, Any], form: Digest) -> tuple[str, str]:
-    """The digest of the parameters and that of all else: the optimizer state and the loss scale."""
-    others = {part: arrays for part, arrays in matrices.items() if part != "parameters"}
-    return form(matrices["parameters"]), form(_flat(others))
-
-
-def _flat(matrices: dict[str, Any]) -> dict[str, Any]:
-    """What each array is called in the whole: {"m/q.003": …, "k": …}."""
-    flat: dict[str, Any] = {}
-    for part, value in matrices.items():
-        flat |= {f"{part}/{name}": array for name, array in value.items()} if isinstance(value, dict) else {part: value}
-    return flat
 
 
 class Checkpoints:
     """The checkpoints of one run."""
 
     def __init__(self, path: Path, table: Table) -> None:
+        orbax_messages.tell_once()
         self.path = path.absolute()
         self.register = Register(self.path)
         self._to_matrices = jax.jit(partial(to_matrices, table=table))
@@ -144,7 +84,7 @@ class Checkpoints:
                 shutil.rmtree(directory, ignore_errors=True)
         matrices = self._to_matrices(state)
         self._wanted = sum(matrix.nbytes for matrix in jax.tree.leaves(matrices))
-        with _writing(directory, self._wanted):
+        with writing(directory, self._wanted):
             self._orbax.save(directory / "arrays", args=ocp.args.PyTreeSave(matrices))
         if jax.process_count() > 1:  # the parts that others hold come by collectives, which keep to one thread
             self._finish(directory, digests(matrices, form), fields)
@@ -153,11 +93,11 @@ class Checkpoints:
 
     def _finish(self, directory: Path, found: tuple[str, str], fields: dict[str, Any]) -> None:
         parameters, optimizer = found
-        with _writing(directory, self._wanted):
+        with writing(directory, self._wanted):
             self._orbax.wait_until_finished()
         meet("arrays written")
         if is_primary():
-            with _writing(directory, self._wanted):
+            with writing(directory, self._wanted):
                 self._write_manifest(directory, parameters, optimizer, fields)
         meet("manifest written")
 
@@ -224,9 +164,11 @@ class Checkpoints:
 
     def _check_arrays(self, step: int, matrices: dict[str, Any]) -> None:
         arrays = self.folder(step) / "arrays"
-        there = _flat(self._orbax.metadata(arrays).item_metadata.tree)
-        found, expected = ({name: f"{jnp.dtype(array.dtype).name} {list(array.shape)}" for name, array in part.items()}
-                           for part in (there, _flat(matrices)))  # fmt: skip
+        there = flat(self._orbax.metadata(arrays).item_metadata.tree)
+        found, expected = (
+            {name: f"{jnp.dtype(array.dtype).name} {list(array.shape)}" for name, array in part.items()}
+            for part in (there, flat(matrices))
+        )
         for name in sorted(found.keys() | expected.keys()):
             if name not in found:
                 raise UserError(f"{arrays}: lacks {name}, which this run's recipe needs")
@@ -288,31 +230,6 @@ def _one_for_all(what: str) -> Iterator[None]:
     meet(f"before {what}")
     yield
     meet(f"after {what}")
-
-
-@contextlib.contextmanager
-def _writing(directory: Path, wanted: int) -> Iterator[None]:
-    """Tells in one line what orbax tells in a traceback: usually a disk that is full. wanted: the arrays' bytes."""
-    try:
-        yield
-    except Exception as error:
-        reason = _reason(error, directory)
-        room = f"with room on the disk for about {wanted:,} bytes"
-        mended = "with permission to write" if "ermission denied" in reason else room
-        raise UserError(
-            f"{directory}: the checkpoint could not be written ({reason}); {mended}, the same command goes "
-            "on from the one before"
-        ) from error
-
-
-def _reason(error: Exception, directory: Path) -> str:
-    """The file that could not be written, by its path in `directory`, and why: an error's end, if it is long.
-
-    Before that tensorstore says what it was about to do, and behind it, as [key='value'], with which options.
-    """
-    text = re.split(r"\n| \[[\w ]+='", str(error) or type(error).__name__)[0].replace(f"{directory}/", "")
-    text = re.sub(r"\.orbax-checkpoint-tmp(-\d+)?", "", text)  # the name until it is whole
-    return text if len(text) <= _REASON else f"…{text[1 - _REASON :]}"
 
 
 def _entry(manifest: Manifest) -> Entry:
