@@ -54,7 +54,7 @@ def overheads(step_seconds: float) -> None:
         store.write(path / "train.bin", [tokens], vocabulary_size=8192, sequence_length=512, documents=1,
                     vocabulary_digest="", source_fingerprint="")  # fmt: skip
         opened = store.TokenStore.open(path / "train.bin")
-        order = Order(opened.windows, training.batch_stages, training.seed, 1)
+        order = Order(opened.windows, training.batch_ramp, training.seed, 1)
         start = time.perf_counter()
         for step in range(1, 201):
             windows = opened.read(order.sequence_numbers(step))

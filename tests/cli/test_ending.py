@@ -80,15 +80,16 @@ def test_an_interrupt_when_all_is_done_is_not_heard() -> None:
 
 STOPPED = """
 import os, signal, sys
-from palmetto import stages
-from palmetto.cli import main, training
+from palmetto.cli import training as commands
+from palmetto.cli.app import main
+from palmetto.workflow import report, tokens, training
 
 def interrupt(*arguments):
     os.kill(os.getpid(), signal.SIGINT)
 
-stages.check = stages.build_tokens = lambda *arguments: None
-stages.train = lambda *arguments: False
-stages.write_report = training.answer_summary = interrupt
+training.check = tokens.build_tokens = lambda *arguments: None
+training.train = lambda *arguments: False
+report.write_report = commands.answer_summary = interrupt
 sys.argv[1:] = [{command!r}, "quickstart", "--run", {run!r}]
 main()
 """

@@ -79,7 +79,7 @@ def test_glams_models_are_the_papers(name: str) -> None:
         momentum=0, decay=0.99, decay_exponent=0.8, factored=True, weight_decay=False, update_clip=1
     )
     assert training.schedule == InverseSqrt(peak=1e-2, hold=10_000)
-    assert training.batch_stages == ((0, 1024),)
+    assert training.batch_ramp == ((0, 1024),)
 
 
 @pytest.mark.parametrize("experts", ["", "-8e"])
@@ -117,9 +117,9 @@ def test_the_tokens_batches_and_rates_of_the_papers(
 ) -> None:
     recipe = loading.load(name)
     training, length = recipe.training, recipe.tokens.sequence_length
-    seen = Ramp(training.batch_stages).sequences_before(training.steps + 1) * length
+    seen = Ramp(training.batch_ramp).sequences_before(training.steps + 1) * length
     assert seen == pytest.approx(tokens, rel=2e-3)
-    assert training.batch_stages[-1][1] * length == pytest.approx(last, rel=2e-3)
+    assert training.batch_ramp[-1][1] * length == pytest.approx(last, rel=2e-3)
     assert training.schedule.peak == peak
     if final is not None:
         assert learning_rate(training, training.steps) == pytest.approx(final, rel=1e-6)
@@ -137,8 +137,8 @@ def test_a_ramp_doubles_where_the_papers_straight_line_reaches_the_next_size(
     name: str, first: float, last: float, before: float
 ) -> None:
     recipe = loading.load(name)
-    ramp, length = Ramp(recipe.training.batch_stages), recipe.tokens.sequence_length
-    for step, size in recipe.training.batch_stages[1:]:
+    ramp, length = Ramp(recipe.training.batch_ramp), recipe.tokens.sequence_length
+    for step, size in recipe.training.batch_ramp[1:]:
         seen = ramp.sequences_before(step + 1) * length
         line = first + (last - first) * min(1, seen / before)
         assert size * length == pytest.approx(line, rel=0.03), step

@@ -420,7 +420,7 @@ def test_the_number_of_steps_is_identity_only_where_the_schedule_ends_with_them(
 def test_a_dumped_recipe_has_the_same_digest_in_whatever_order_a_ramp_is_written(tiny_recipe: RecipeMaker) -> None:
     one, other = (tiny_recipe(f"training.batch_size={ramp}") for ramp in ("{0: 8, 9: 16}", "{9: 16, 0: 8}"))
     assert one.digest == other.digest
-    assert one.training.batch_stages == other.training.batch_stages == ((0, 8), (9, 16))
+    assert one.training.batch_ramp == other.training.batch_ramp == ((0, 8), (9, 16))
     assert Recipe.model_validate(one.model_dump()).digest == one.digest
 
 

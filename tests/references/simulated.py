@@ -36,7 +36,7 @@ class Machine:
 
     def __init__(self, recipe: Recipe, curve: Curve, windows: int = 10**9) -> None:
         training = recipe.training
-        self.order = Order(windows, training.batch_stages, training.seed, training.epochs)
+        self.order = Order(windows, training.batch_ramp, training.seed, training.epochs)
         self.store = SimpleNamespace(checksum="tokens")
         self.spikes, self.curve = training.spikes, curve
         self.kind = "this one"

@@ -20,15 +20,15 @@ def verify(
 ) -> None:
     """Replay the run and compare it bit for bit with its ledger; exit 0 if it matches, 1 if not."""
     from palmetto.recipe import loading
-    from palmetto.workflow import stages
+    from palmetto.workflow import entering, verification
 
     run = existing(directory)
-    replayed, difference = stages.verify(run, start, end, say, overrides or ())
+    replayed, difference = verification.verify(run, start, end, say, overrides or ())
     if difference is None:
         answer({"verified": True, "steps": replayed}, f"verified: {replayed} steps, bit for bit", as_json)
         return
     recipe = loading.load(str(run.recipe_file), overrides or ())
-    elsewhere = stages.elsewhere(run, recipe) if difference.is_of_bits else []
+    elsewhere = entering.elsewhere(run, recipe) if difference.is_of_bits else []
     text = f"{difference}; but this is another environment than the run's: {'; '.join(elsewhere)}" if elsewhere else ""
     answer({"verified": False, **difference._asdict(), "environment": elsewhere}, text or str(difference), as_json)
     raise typer.Exit(1)
@@ -40,10 +40,10 @@ def digest(
     as_json: Json = False,
 ) -> None:
     """One SHA-256 of all parameters and one of the optimizer state."""
-    from palmetto.workflow import stages
+    from palmetto.workflow import entering
 
     run = existing(directory)
-    stages.enter_to_read(run, say)
+    entering.enter_to_read(run, say)
     from palmetto.decoding.trained import restore
     from palmetto.training.digest import form_of
 
@@ -68,7 +68,7 @@ def generate(
     as_json: Json = False,
 ) -> None:
     """Continue a prompt with the newest checkpoint; overrides: model.positions, model.attention, mesh.model."""
-    from palmetto.workflow import stages
+    from palmetto.workflow import entering
 
     run = existing(directory)
     if prompt_file is not None:
@@ -76,7 +76,7 @@ def generate(
             raise UserError("--prompt, --prompt-file: give one of them")
         data = sys.stdin.buffer.read() if prompt_file == "-" else Path(prompt_file).read_bytes()
         prompt = data.decode(errors="surrogateescape")
-    stages.enter_to_read(run, say, overrides or ())
+    entering.enter_to_read(run, say, overrides or ())
     from palmetto.decoding.sampling import Sampling
     from palmetto.decoding.trained import TrainedModel
 
@@ -95,10 +95,10 @@ def long_context(
     as_json: Json = False,
 ) -> None:
     """Run the newest checkpoint beyond its trained length, by each way there is: perplexity by position."""
-    from palmetto.workflow import stages
+    from palmetto.workflow import evaluation
 
     run = existing(directory)
-    curves = stages.long_context(run, times, sequences, say)
+    curves = evaluation.long_context(run, times, sequences, say)
     from palmetto.evaluation import long_context_page as long_context
 
     trained = run.recipe.model_length
@@ -115,8 +115,8 @@ def report(
     as_json: Json = False,
 ) -> None:
     """Write the run's report: one self-contained HTML page."""
-    from palmetto.workflow import stages
+    from palmetto.workflow import report
 
     run = existing(directory)
-    written = stages.write_report(run, say, out)
+    written = report.write_report(run, say, out)
     answer({"report": str(written)}, str(written), as_json)

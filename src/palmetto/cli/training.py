@@ -20,19 +20,19 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Every stage: vocabulary, tokens, training, samples, report; each skipped when it is done already."""
-    from palmetto.workflow import stages
+    from palmetto.workflow import report, sampling, tokens, training
 
     resolved, directory = prepare(recipe, overrides, source, run)
     check_devices(resolved, resolved.mesh.devices)
     with directory.locked():
-        stages.check(directory, resolved)
-        stages.build_tokens(directory, resolved, say)
-        finished = stages.train(directory, resolved, resolved.training.steps, say)
+        training.check(directory, resolved)
+        tokens.build_tokens(directory, resolved, say)
+        finished = training.train(directory, resolved, resolved.training.steps, say)
         if finished:
-            stages.write_samples(directory, say)
+            sampling.write_samples(directory, say)
         else:
             signals.ignore_interrupts()
-        stages.write_report(directory, say)
+        report.write_report(directory, say)
     answer_summary(directory, as_json)
     if finished and not as_json:
         us = sys.argv[0] if Path(sys.argv[0]).name != "__main__.py" else f"{sys.executable} -m palmetto"
@@ -71,7 +71,7 @@ def train(
     """Train, going on from what the directory holds; builds missing tokens first."""
     from palmetto.host import launch
     from palmetto.pods import limits
-    from palmetto.workflow import stages
+    from palmetto.workflow import tokens, training
 
     resolved, directory = prepare(recipe, overrides, None, run)
     steps = resolved.training.steps
@@ -89,7 +89,7 @@ def train(
         raise typer.Exit(launch.launch(processes, launch.this_command(), fine={0, stopped_exit}))
     if cluster:
         with quiet_libraries():
-            finished = stages.train_in_cluster(directory, resolved, until or steps, say, cluster)
+            finished = training.train_in_cluster(directory, resolved, until or steps, say, cluster)
         from palmetto.parallel.processes import is_primary
 
         answers = is_primary()
@@ -97,9 +97,9 @@ def train(
         answers = True
         check_devices(resolved, resolved.mesh.devices // resolved.mesh.pod if pods else resolved.mesh.devices)
         with directory.locked():
-            stages.check(directory, resolved)
-            stages.build_tokens(directory, resolved, say)
-            finished = stages.train(
+            training.check(directory, resolved)
+            tokens.build_tokens(directory, resolved, say)
+            finished = training.train(
                 directory, resolved, until or steps, say, (patience or limits.PATIENCE) if pods else None
             )
     if not finished:

@@ -12,7 +12,7 @@ from palmetto.drills.workplace import Workplace
 from palmetto.recipe import Recipe
 from palmetto.runs.directory import RunDirectory
 from palmetto.training.ledger import Line
-from palmetto.workflow import stages
+from palmetto.workflow.entering import enter
 from palmetto.workflow.progress import Reporter
 
 STEP = 13
@@ -62,7 +62,7 @@ def take_bad_step(run: str, step: int) -> None:
     """As `palmetto train --until STEP` from the step before it, its batch spoiled on the way to the compiled step."""
     directory = RunDirectory.existing(Path(run))
     with directory.locked():
-        here = stages.enter(directory, print, directory.recipe)
+        here = enter(directory, print, directory.recipe)
         import jax.numpy as jnp
 
         from palmetto.training import loop

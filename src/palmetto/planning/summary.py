@@ -25,7 +25,7 @@ def plan(recipe: Recipe) -> dict[str, Any]:
     model, training, length = recipe.model, recipe.training, recipe.tokens.sequence_length
     table = specifications(model, recipe.model_vocabulary)
     total = sum(specification.size for specification in table.values())
-    ramp = Ramp(training.batch_stages)
+    ramp = Ramp(training.batch_ramp)
     sequences = ramp.sequences_before(training.steps + 1)
     per_token = flops_per_token(recipe)
     return {
@@ -54,7 +54,7 @@ def plan(recipe: Recipe) -> dict[str, Any]:
         },
         "batch": [
             {"from_step": first + 1, "sequences": size, "tokens": size * length, "leaves": size // training.micro_batch}
-            for first, size in training.batch_stages
+            for first, size in training.batch_ramp
         ],
         "pipeline": {
             "stages": recipe.mesh.stage,

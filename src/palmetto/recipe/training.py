@@ -141,6 +141,6 @@ class Training(Section):
         return self
 
     @property
-    def batch_stages(self) -> tuple[tuple[int, int], ...]:
+    def batch_ramp(self) -> tuple[tuple[int, int], ...]:
         """The ramp as (steps done before it, sequences), ascending."""
         return tuple(sorted(self.batch_size.items()))

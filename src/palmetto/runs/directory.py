@@ -16,7 +16,7 @@ from palmetto.runs.register import Register, completed, folder_name
 
 
 class RunDirectory:
-    """The files of one run. Paths exist only once the stage that makes them is done."""
+    """The files of one run. A path exists only once what it names has been made."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -24,7 +24,7 @@ class RunDirectory:
         self.vocabulary = path / "vocabulary.model"
         self.train_store = path / "tokens" / "train.bin"
         self.validation_store = path / "tokens" / "validation.bin"
-        self.stages = path / "stages"
+        self.stamps = path / "stages"
         self.environment = path / "environment.json"
         self.ledger = path / "ledger.jsonl"
         self.events = path / "events.jsonl"
@@ -51,8 +51,9 @@ class RunDirectory:
         """A directory that holds a run; UserError where it does not."""
         run = cls(path)
         if not run.recipe_file.is_file():
-            raise UserError(f"{path}: not a run directory (no recipe.yaml in it); `palmetto run RECIPE --run {path}` "
-                            "would make one")  # fmt: skip
+            raise UserError(
+                f"{path}: not a run directory (no recipe.yaml in it); `palmetto run RECIPE --run {path}` would make one"
+            )
         return run
 
     @property

@@ -120,7 +120,7 @@ class Summary(TypedDict):
 
 @_OPEN
 class Stamp(TypedDict):
-    """stages/NAME.json: a finished stage."""
+    """stages/NAME.json: a finished product of a run."""
 
     inputs: str
     """The digest of what it was made from."""
@@ -171,7 +171,7 @@ def read_summary(path: Path) -> Summary | None:
 
 
 def read_stamp(path: Path) -> Stamp | None:
-    """Reads the stamp that a finished stage has left."""
+    """Reads the stamp of a finished product."""
     return _whole(path, _STAMP)
 
 

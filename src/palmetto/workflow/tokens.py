@@ -1,4 +1,4 @@
-"""The first stage of a run: text → vocabulary → token stores; and the same once more where they have been damaged."""
+"""The tokens of a run: text → vocabulary → token stores; and the same once more where they have been damaged."""
 
 import os
 import shutil
@@ -19,8 +19,7 @@ from palmetto.tokens.order import Order
 from palmetto.tokens.store import TokenStore
 from palmetto.tokens.vocabulary import SizeError, Vocabulary
 from palmetto.workflow import corpus as corpora
-
-Say = Callable[[str], None]
+from palmetto.workflow.progress import Say
 
 
 class _Text(NamedTuple):
@@ -182,14 +181,14 @@ def _files(run: RunDirectory, again: RunDirectory) -> list[tuple[Path, Path]]:
 
 
 def _damaged(run: RunDirectory, digest: stamps.Digest) -> list[str]:
-    """The files of both stages that are not as they were made, or not known to be."""
+    """Returns the files and stamps of both products that are not as they were made, or not known to be."""
     outputs = (
         ("vocabulary", run.vocabulary, sha256),
         ("tokens", run.train_store, digest),
         ("tokens", run.validation_store, digest),
     )
-    stages = [f"{run.stages / stage}.json" for stage in ("vocabulary", "tokens") if stamps.read(run, stage) is None]
-    return stages + [str(path) for stage, path, by in outputs if not stamps.is_as_made(run, stage, path, by)]
+    lost = [f"{run.stamps / name}.json" for name in ("vocabulary", "tokens") if stamps.read(run, name) is None]
+    return lost + [str(path) for product, path, by in outputs if not stamps.is_as_made(run, product, path, by)]
 
 
 def _compare(run: RunDirectory, again: RunDirectory, text: _Text) -> None:
@@ -229,7 +228,7 @@ def _describe_source(source: str, say: Say) -> None:
 
 def _order(windows: int, recipe: Recipe) -> Order:
     training = recipe.training
-    return Order(windows, training.batch_stages, training.seed, training.epochs)
+    return Order(windows, training.batch_ramp, training.seed, training.epochs)
 
 
 def _too_large(error: SizeError, texts: Callable[[], Iterable[documents.Document]], recipe: Recipe) -> UserError:

@@ -29,7 +29,7 @@ def candidates(recipe: Recipe, on: Topology, *, meshes_alone: bool = False) -> l
     Varied are data, model and, with experts, expert; and, unless meshes alone are wanted, what is spread over data
     (zero) and what the backward pass computes again. Raises UserError where nothing divides.
     """
-    sequences, found = recipe.training.batch_stages[-1][1], []
+    sequences, found = recipe.training.batch_ramp[-1][1], []
     for changed in _layouts(recipe, on, meshes_alone):
         values = recipe.model_dump()
         values["mesh"] |= changed["mesh"]
@@ -67,7 +67,7 @@ def layouts(recipe: Recipe, on: Topology, say: Callable[[str], None]) -> list[di
 
     Raises RunStopped where none fits.
     """
-    tried, sequences = [], recipe.training.batch_stages[-1][1]
+    tried, sequences = [], recipe.training.batch_ramp[-1][1]
     for candidate in _finalists(candidates(recipe, on)):
         say(f"compiling {layout(settings(candidate.recipe))}")
         try:

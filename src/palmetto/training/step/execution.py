@@ -50,7 +50,7 @@ class Execution:
         self.vocabulary = vocabulary
         self.store = TokenStore.open(train_store, vocabulary_digest=vocabulary.digest)
         training = recipe.training
-        self.order = Order(self.store.windows, training.batch_stages, training.seed, training.epochs)
+        self.order = Order(self.store.windows, training.batch_ramp, training.seed, training.epochs)
         self.table = parameter_table(recipe)
         self.layout = layout.for_platform(jax.default_backend())
         self.sharding = Sharding(recipe)
