@@ -52,8 +52,9 @@ def some_state(seed: int, factored: bool = False, momentum: bool = True, scaled:
         return {name: jnp.asarray(array) for name, array in drawn.items()}
 
     parameters, m, v = arrays(), arrays(), arrays()
-    rows, columns = ({name: array.mean(axis) for name, array in v.items() if factored and name in MATRICES}
-                     for axis in (-1, -2))  # fmt: skip
+    rows, columns = (
+        {name: array.mean(axis) for name, array in v.items() if factored and name in MATRICES} for axis in (-1, -2)
+    )
     v = {name: array for name, array in v.items() if name not in rows}
     loss_scale = LossScaleState(jnp.float32(2**seed), jnp.int32(seed)) if scaled else None
     moments = {"m": m if momentum else {}, "v": v, "rows": rows, "columns": columns}

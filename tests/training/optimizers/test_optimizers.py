@@ -210,8 +210,7 @@ def test_adamw_takes_the_steps_of_numpy() -> None:
                 decay = 0.0 if name in VECTORS else 0.5
                 theta, moments = reference.adamw(theta, g, moments, i + 1, float(rate), decay)
                 where = f"{name}{list(index)} at step {i + 1}"
-                moved, m, v = (t[name][(i, *index)]
-                               for t in (trajectory.parameters, moments_of["m"], moments_of["v"]))  # fmt: skip
+                moved, m, v = (t[name][(i, *index)] for t in (trajectory.parameters, moments_of["m"], moments_of["v"]))
                 assert np.abs(moved - theta).max() < 3e-6 * np.abs(theta).max(), where
                 assert np.abs(m - moments.m).max() < 1e-5 * np.abs(moments.m).max(), where
                 assert np.allclose(v, moments.v, rtol=1e-5, atol=0), where
@@ -244,9 +243,13 @@ def test_adafactor_is_optaxs_on_unstacked_matrices_at_a_constant_rate(
     """
     rate = 0.02
     theirs = optax.adafactor(
-        rate, factored=factored, min_dim_size_to_factor=1, clipping_threshold=update_clip, momentum=0.9,
+        rate,
+        factored=factored,
+        min_dim_size_to_factor=1,
+        clipping_threshold=update_clip,
+        momentum=0.9,
         weight_decay_rate=rate**2,
-    )  # fmt: skip
+    )
     check_against_optax(ours(Adafactor(update_clip=update_clip, factored=factored), rate), theirs)
 
 
@@ -254,21 +257,27 @@ def test_glams_adafactor_is_made_of_optaxs_parts() -> None:
     """optax.adafactor itself cannot limit β2; its first part can."""
     theirs = optax.chain(
         optax.scale_by_factored_rms(
-            factored=True, min_dim_size_to_factor=1, decay_rate=0.8,
+            factored=True,
+            min_dim_size_to_factor=1,
+            decay_rate=0.8,
             decay_rate_fn=lambda count, exponent: jnp.minimum(0.9, 1 - (count + 1.0) ** -exponent),
         ),
         optax.clip_by_block_rms(1.0),
         optax.scale_by_param_block_rms(1e-3),
         optax.scale_by_learning_rate(lambda count: jnp.asarray(RATES)[count]),
-    )  # fmt: skip
+    )
     check_against_optax(ours(GLAM), theirs)
 
 
 def test_adamw_is_optaxs_with_a_mask_of_the_matrices() -> None:
     theirs = optax.adamw(
-        lambda count: jnp.asarray(RATES)[count], 0.8, 0.9, 1e-6, weight_decay=0.3,
+        lambda count: jnp.asarray(RATES)[count],
+        0.8,
+        0.9,
+        1e-6,
+        weight_decay=0.3,
         mask=lambda parameters: {name: array.ndim >= 2 for name, array in parameters.items()},
-    )  # fmt: skip
+    )
     check_against_optax(ours(AdamW(b1=0.8, b2=0.9, epsilon=1e-6, weight_decay=0.3)), theirs)
 
 
@@ -279,9 +288,11 @@ def one_step(
     transformation = optimizers.make(settings, {"w": specify(theta.shape, stack)}, {"w": Spread(stack)})
     parameters = {"w": jnp.asarray(theta, jnp.float32)}
     updates, state = jax.jit(transformation.update, compiler_options=QUICKLY)(
-        {"w": jnp.asarray(gradient, jnp.float32)}, transformation.init(parameters), parameters,
+        {"w": jnp.asarray(gradient, jnp.float32)},
+        transformation.init(parameters),
+        parameters,
         learning_rate=jnp.float32(0.1),
-    )  # fmt: skip
+    )
     return np.asarray(updates["w"]), state
 
 

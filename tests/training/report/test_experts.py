@@ -222,8 +222,10 @@ def test_a_strip_has_a_band_for_each_run_of_a_shade(make_run: RunMaker) -> None:
         ((0, 0), (40, 0)),
         ((10, 1), (30, 1)),
         ((10, 2), (30, 2)),
-        ((0, 3), (10, 3)), ((10, 3), (30, 3)), ((30, 3), (40, 3)),
-    }  # fmt: skip
+        ((0, 3), (10, 3)),
+        ((10, 3), (30, 3)),
+        ((30, 3), (40, 3)),
+    }
     assert [label.get_text() for label in axes.get_yticklabels()] == ["3", "0", "1", "2"]
 
 
@@ -244,16 +246,35 @@ def test_of_very_many_experts_the_ends_are_drawn() -> None:
 
 def test_a_large_model_and_a_long_run_take_little_room(make_run: RunMaker) -> None:
     """64 experts in each of 12 layers, 200 measurements as rough as can be in 20,000 noisy steps: under 300 kB more."""
-    run = make_run(steps=5, finished=False, overrides=["model.layers=12", "model.experts.count=64",
-                   "model.experts.every=1", "model.experts.capacity_factor=1.25"])  # fmt: skip
+    run = make_run(
+        steps=5,
+        finished=False,
+        overrides=[
+            "model.layers=12",
+            "model.experts.count=64",
+            "model.experts.every=1",
+            "model.experts.capacity_factor=1.25",
+        ],
+    )
     found = record.read(run)
     steps, random = 20_000, np.random.default_rng(0)
     noise = {name: 2 + random.standard_normal(steps) for name in ("dropped", "entropy", "balance", "z")}
     load = np.exp(2 * random.standard_normal((200, 12, 64)))
     load *= 64 / load.sum(axis=-1, keepdims=True)
     routing = record.Routing(**noise, measured=np.arange(99, steps, 100), load=load)
-    names = ("attempt", "loss", "grad_norm", "parameter_norm", "z", "learning_rate", "sequences", "loss_scale",
-             "seconds", "tokens_per_second", "mfu")  # fmt: skip
+    names = (
+        "attempt",
+        "loss",
+        "grad_norm",
+        "parameter_norm",
+        "z",
+        "learning_rate",
+        "sequences",
+        "loss_scale",
+        "seconds",
+        "tokens_per_second",
+        "mfu",
+    )
     whole: dict[str, Any] = {name: np.ones(steps) for name in names}
     whole["attempt"] = np.zeros(steps)
     whole |= {"step": np.arange(1.0, steps + 1), "live": np.ones(steps, bool), "applied": np.ones(steps, bool)}

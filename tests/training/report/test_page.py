@@ -48,9 +48,22 @@ def written(run: RunDirectory) -> str:
 
 def test_the_page_tells_the_run(make_run: RunMaker) -> None:
     page = written(make_run(spiking))
-    for text in ("<h1>small</h1>", "34,560", "23,040", "8.100 → ", "4.500", "250 <small>tokens/s", "20.0%", "ab" * 32,
-                 "loss spike from step 70: back to step 50", "Perplexity", "peak: 0.01", "0.10.2",
-                 "palmetto verify small", "palmetto run small/recipe.yaml --run small-again"):  # fmt: skip
+    for text in (
+        "<h1>small</h1>",
+        "34,560",
+        "23,040",
+        "8.100 → ",
+        "4.500",
+        "250 <small>tokens/s",
+        "20.0%",
+        "ab" * 32,
+        "loss spike from step 70: back to step 50",
+        "Perplexity",
+        "peak: 0.01",
+        "0.10.2",
+        "palmetto verify small",
+        "palmetto run small/recipe.yaml --run small-again",
+    ):
         assert text in page
     assert 'class="status"' not in page
     assert page.count("<svg") == 1 + 2 + 9

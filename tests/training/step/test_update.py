@@ -120,10 +120,11 @@ def check_against_reference(recipe: Recipe, step: Step, clip: float, rule: Rule)
         after = {name: rule(before[name], gradients[name], moments[name], k, 0.01) for name in before}
         moments = {name: moved for name, (_, moved) in after.items()}
         thetas = {
-            name: np.stack([after[f"{name} {i}"][0] for i in range(len(array))]) if STACKS[name]
+            name: np.stack([after[f"{name} {i}"][0] for i in range(len(array))])
+            if STACKS[name]
             else after[f"{name} 0"][0]
             for name, array in thetas.items()
-        }  # fmt: skip
+        }
 
         assert bool(metrics.finite)
         assert state.optimizer.k == k

@@ -29,13 +29,17 @@ def expert_panels(record: Record) -> list[Panel]:
     dropped = Panel("Dropped assignments", routing.dropped, percent, noisy=True)
     return [
         *([dropped] if settings.capacity_factor is not None else []),
-        Panel("Gate entropy, nats", routing.entropy, noisy=True,
-              reference=(math.log(settings.count), f"log {settings.count}")),
+        Panel(
+            "Gate entropy, nats",
+            routing.entropy,
+            noisy=True,
+            reference=(math.log(settings.count), f"log {settings.count}"),
+        ),
         Panel("Balance loss", routing.balance, noisy=True, from_zero=False, reference=even),
         Panel("Router log² Z", routing.z, noisy=True),
         Panel("Least loaded expert", least, reference=even),
         Panel("Most loaded expert", most, reference=even),
-    ]  # fmt: skip
+    ]
 
 
 @STYLE
@@ -55,8 +59,9 @@ def load_figure(found: Loads, place: int, width: int = 330) -> Figure:
     steps = shades(found.load[:, place, order].T)
     for step, (colour, opacity) in palette().items():
         bands = _bands(steps == step, found.edges)
-        axes.add_patch(PathPatch(bands, fill=False, edgecolor=LIGHT[colour], alpha=opacity, linewidth=thickness,
-                                 capstyle="butt"))  # fmt: skip
+        axes.add_patch(
+            PathPatch(bands, fill=False, edgecolor=LIGHT[colour], alpha=opacity, linewidth=thickness, capstyle="butt")
+        )
     return figure
 
 
@@ -103,7 +108,15 @@ def final_load_figure(found: Loads, width: int = 330, height: int = 170) -> Figu
     dashes = Path(points, [Path.MOVETO, Path.LINETO] * len(load))
     axes.add_patch(PathPatch(dashes, fill=False, edgecolor=LIGHT["train"], linewidth=1.6, alpha=0.6))
     dead = np.unique(place[load < experts.DEAD])
-    axes.plot(dead, np.full(len(dead), 0.05), "x", color=LIGHT["ink"], markersize=7, markeredgewidth=1.8,
-              transform=axes.get_xaxis_transform(), zorder=6)  # fmt: skip
+    axes.plot(
+        dead,
+        np.full(len(dead), 0.05),
+        "x",
+        color=LIGHT["ink"],
+        markersize=7,
+        markeredgewidth=1.8,
+        transform=axes.get_xaxis_transform(),
+        zorder=6,
+    )
     draw_reference(axes, 1.0, "even")
     return figure

@@ -82,14 +82,23 @@ def _of_even(expert: Expert) -> str:
 
 def _loads(found: Loads) -> str:
     """The end's loads in all layers, and the loads over time in some."""
-    end = svg.small(expert_figures.final_load_figure(found), "load-end", "Load at the end, by layer",
-                 "Load of every expert at the end by layer", _range(found.last))  # fmt: skip
+    end = svg.small(
+        expert_figures.final_load_figure(found),
+        "load-end",
+        "Load at the end, by layer",
+        "Load of every expert at the end by layer",
+        _range(found.last),
+    )
     over_time = (
-        svg.small(expert_figures.load_figure(found, place), f"load-{place}",
-                  f"Load over time, layer {found.layers[place]}",
-                  f"Load of the experts of layer {found.layers[place]} by step", _range(found.last[place]))
+        svg.small(
+            expert_figures.load_figure(found, place),
+            f"load-{place}",
+            f"Load over time, layer {found.layers[place]}",
+            f"Load of the experts of layer {found.layers[place]} by step",
+            _range(found.last[place]),
+        )
         for place in experts.strips(found)
-    )  # fmt: skip
+    )
     return "\n".join([end, *over_time])
 
 

@@ -119,8 +119,9 @@ def loss_figure(record: Record, width: int = 1040, height: int = 400) -> Figure:
     dead, measured = record.dead_validations, record.validations
     marker = "o" if len(measured.step) <= (20 if narrow else 60) else ""
     axes.plot(*dead, "o", color=LIGHT["rollback"], markersize=4.5, alpha=0.7, zorder=5)
-    axes.plot(*measured, color=LIGHT["validation"], linewidth=1.2, marker=marker, markersize=4.5, zorder=5,
-              clip_on=False)  # fmt: skip
+    axes.plot(
+        *measured, color=LIGHT["validation"], linewidth=1.2, marker=marker, markersize=4.5, zorder=5, clip_on=False
+    )
     if len(measured.loss) and math.isfinite(measured.loss[-1]):
         labels.append((float(measured.loss[-1]), "validation", "validation"))
     if (entropy := record.unigram_entropy) is not None:
@@ -131,8 +132,15 @@ def loss_figure(record: Record, width: int = 1040, height: int = 400) -> Figure:
         height - top_margin - 44,
         ((value, f"{value:.{digits}f} {name}", LIGHT[colour]) for value, name, colour in labels),
     )
-    axes.annotate("nats a token", (1, 0), (7, -30), xycoords="axes fraction", textcoords="offset points",
-                  color=LIGHT["muted"], annotation_clip=False)  # fmt: skip
+    axes.annotate(
+        "nats a token",
+        (1, 0),
+        (7, -30),
+        xycoords="axes fraction",
+        textcoords="offset points",
+        color=LIGHT["muted"],
+        annotation_clip=False,
+    )
     return figure
 
 
@@ -195,8 +203,17 @@ def _along_edge(axes: Axes, steps: Floats, column: float, height: float, marker:
     """Markers at some steps and at one height (a share of the axes'), at most one every 4 pixels."""
     kept = steps[np.unique(np.floor(steps / (4 * column)), return_index=True)[1]]
     if len(kept):
-        axes.plot(kept, np.full(len(kept), height), marker, color=colour, markersize=4.5, markeredgewidth=1.1,
-                  transform=axes.get_xaxis_transform(), clip_on=False, zorder=6)  # fmt: skip
+        axes.plot(
+            kept,
+            np.full(len(kept), height),
+            marker,
+            color=colour,
+            markersize=4.5,
+            markeredgewidth=1.1,
+            transform=axes.get_xaxis_transform(),
+            clip_on=False,
+            zorder=6,
+        )
 
 
 def _shade_rollbacks(axes: Axes, record: Record) -> None:
@@ -217,8 +234,7 @@ def _mark_rollbacks(axes: Axes, record: Record, level: Floats, column: float) ->
     for first, last in _neighbours(record.rollbacks, 90 * column):
         name = f"rollback {first.attempt}" if first == last else f"rollbacks {first.attempt}–{last.attempt}"
         middle = (_middle(first) + _middle(last)) / 2
-        axes.text(middle, 1.015, name, ha="center", color=LIGHT["rollback"],
-                  transform=axes.get_xaxis_transform())  # fmt: skip
+        axes.text(middle, 1.015, name, ha="center", color=LIGHT["rollback"], transform=axes.get_xaxis_transform())
 
 
 def _neighbours(rollbacks: list[Rollback], distance: float) -> list[tuple[Rollback, Rollback]]:

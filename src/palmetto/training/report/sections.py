@@ -125,10 +125,12 @@ def events(record: Record) -> str:
     told = list(_together([event for event in record.events if event["event"] != "validation"]))
     head = [("Time (UTC)", "time"), ("Step", "number"), ("Event", "kind"), ("What happened", "text")]
     rows = [
-        (event["event"] if event["event"] == "rollback" else "",
-         [escape(_time(event)), escape(_step(event)), escape(event["event"]), escape(_text(event))])
+        (
+            event["event"] if event["event"] == "rollback" else "",
+            [escape(_time(event)), escape(_step(event)), escape(event["event"]), escape(_text(event))],
+        )
         for event in told
-    ]  # fmt: skip
+    ]
     if rows:
         text = table(head, rows[:_MOST_ROWS])
     elif record.events:
@@ -139,8 +141,10 @@ def events(record: Record) -> str:
         text += f'<p class="note">And {len(rows) - _MOST_ROWS:,} more in events.jsonl.</p>'
     for rollback in record.rollbacks:
         if rollback.onset is None:
-            text += (f'<p class="note">Rollback {rollback.attempt}, from step {rollback.detected:,} back to '
-                     f"{rollback.target:,}, is known from the ledger alone: its event was lost.</p>")  # fmt: skip
+            text += (
+                f'<p class="note">Rollback {rollback.attempt}, from step {rollback.detected:,} back to '
+                f"{rollback.target:,}, is known from the ledger alone: its event was lost.</p>"
+            )
     return f"<section><h2>Events</h2>\n{text}</section>"
 
 
@@ -232,10 +236,14 @@ def machine(record: Record) -> str:
     began = record.machine or {}
     last: dict[str, Any] = dict(record.summary["environment"]) if record.summary else {}
     values = [
-        (key, str(began[key]) if key in began and last.get(key, began[key]) == began[key]
-         else f"{began.get(key, 'not recorded')} → {last[key]}")
+        (
+            key,
+            str(began[key])
+            if key in began and last.get(key, began[key]) == began[key]
+            else f"{began.get(key, 'not recorded')} → {last[key]}",
+        )
         for key in began | last
-    ]  # fmt: skip
+    ]
     if record.summary:
         values.append(("peak", f"{record.summary['peak_flops'] / 1e9:,.1f} GFLOP/s, which MFU is taken against"))
     text = pairs([(name.replace("_", " "), escape(value)) for name, value in values], "pairs")
