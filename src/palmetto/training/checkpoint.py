@@ -58,7 +58,7 @@ class Checkpoints:
         return self.path / folder_name(step)
 
     def steps(self) -> list[int]:
-        """The steps of the complete checkpoints, ascending; UserError where it cannot be seen which there are."""
+        """Returns the steps of the complete checkpoints, ascending; UserError where they cannot be seen."""
         return completed(self.path)
 
     def record(self) -> None:
@@ -178,7 +178,7 @@ class Checkpoints:
                 raise UserError(f"{arrays}: {name} is {found[name]}; this run's recipe needs {expected[name]}")
 
     def digests(self, state: State, form: Digest = tree) -> tuple[str, str]:
-        """The digests of a state's parameters and optimizer state, as a checkpoint of it would record them."""
+        """Returns the digests of a state's parameters and optimizer state, as a checkpoint of it would record them."""
         return digests(self._to_matrices(state), form)
 
     def set_aside(self, step: int) -> Path:
@@ -194,8 +194,10 @@ class Checkpoints:
         return damaged
 
     def missing(self) -> list[Entry]:
-        """The checkpoints on record, ascending, that are neither there nor set aside; those that lost their manifest
-        alone are among them."""
+        """Returns the checkpoints on record, ascending, that are neither there nor set aside.
+
+        Those that have lost their manifest alone are among them.
+        """
         there, aside = set(self.steps()), names_in(self.path)
         entries = sorted((self.register.read() or {}).values())
         return [entry for entry in entries if entry.step not in there and aside_name(entry.step) not in aside]
@@ -220,13 +222,13 @@ class Checkpoints:
 
 
 def aside_name(step: int) -> str:
-    """The name of the folder that a damaged checkpoint becomes, or that stands for one that is lost."""
+    """Returns the name of the folder that a damaged checkpoint becomes, or that stands for one that is lost."""
     return f"damaged-{folder_name(step)}"
 
 
 @contextlib.contextmanager
 def _one_for_all(what: str) -> Iterator[None]:
-    """What one process does with files comes after all that the others have read, and before what they read next."""
+    """Has one process change files after all that the others have read, and before what they read next."""
     meet(f"before {what}")
     yield
     meet(f"after {what}")

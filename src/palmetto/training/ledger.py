@@ -86,28 +86,28 @@ class Ledger:
 
     @cached_property
     def _file(self) -> JsonLines:
-        """The file opened for appending, a torn last line cut."""
+        """Returns the file opened for appending, a torn last line cut."""
         return JsonLines(self._path)
 
     @property
     def lines(self) -> list[Line]:
-        """Every line so far."""
+        """Returns every line so far."""
         self.settle()
         return self._lines
 
     @property
     def chain(self) -> str:
-        """The hash that covers every line so far."""
+        """Returns the hash that covers every line so far."""
         self.settle()
         return self._chains[-1] if self._chains else START
 
     def has(self, attempt: int, step: int, chain: str) -> bool:
-        """Whether a line of this attempt and step stands here with this chain."""
+        """Returns whether a line of this attempt and step stands here with this chain."""
         written = zip(self.lines, self._chains, strict=True)
         return any((line.attempt, line.step, link) == (attempt, step, chain) for line, link in written)
 
     def chain_at(self, attempt: int, step: int) -> str:
-        """The hash that covers every line up to that of a step, which must be there."""
+        """Returns the hash that covers every line up to that of a step, which must be there."""
         written = zip(reversed(self.lines), reversed(self._chains), strict=True)
         return next(link for line, link in written if (line.attempt, line.step) == (attempt, step))
 
@@ -154,7 +154,7 @@ class Ledger:
 
 
 def read(path: Path, *, whole: bool = False) -> tuple[list[Line], list[str]]:
-    """The lines and the chain after each; LedgerAltered where one is not what was written.
+    """Returns the lines and the chain after each; LedgerAltered where one is not what was written.
 
     A torn last line is left out, or with `whole` raised as LedgerTorn.
     """
@@ -226,13 +226,13 @@ def _parsed(path: Path, before: bytes, text: bytes) -> Line:
 
 
 def differing(recorded: Line, replayed: Line) -> str | None:
-    """The first quantity in which two lines of a step differ, to the bit (a NaN equals a NaN); digests are left out."""
+    """Returns the first quantity but for digests in which two lines differ to the bit (a NaN equals a NaN), or None."""
     ours, theirs = recorded.to_json(), replayed.to_json()
     return next((key for key in Line._fields if key != "parameters" and ours.get(key) != theirs.get(key)), None)
 
 
 def batch_digest(windows: np.ndarray) -> str:
-    """The first 16 hex digits of the SHA-256 of a batch's tokens as little-endian int32."""
+    """Returns the first 16 hex digits of the SHA-256 of a batch's tokens as little-endian int32."""
     return hashlib.sha256(windows.astype("<i4").tobytes()).hexdigest()[:16]
 
 

@@ -123,7 +123,7 @@ class Loop:
             self.recorder.validate(self.at, self.path)
 
     def _check_text(self, step: int) -> None:
-        """RunStopped, the state saved, where rollbacks have passed over so much text that none is left for a step."""
+        """Raises RunStopped, the state saved, where rollbacks have left too little text for a step."""
         try:
             self.execution.order.positions(step, self.path.history.skips)
         except RunStopped:

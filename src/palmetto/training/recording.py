@@ -51,7 +51,7 @@ class Recorder:
 
     @cached_property
     def _peak(self) -> float:
-        """The FLOP/s that the MFU is taken against."""
+        """Returns the FLOP/s that the MFU is taken against."""
         return peak_of(self.run, self.recipe)
 
     @cached_property

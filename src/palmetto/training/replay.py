@@ -62,7 +62,7 @@ class LivePath:
 
     @property
     def step(self) -> int:
-        """The last step of the path."""
+        """Returns the last step of the path."""
         return self.history.step
 
     def add(self, line: Line) -> Rollback | Exhausted | None:

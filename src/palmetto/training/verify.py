@@ -70,7 +70,7 @@ class _Verification:
         return manifests
 
     def _ledger(self) -> tuple[list[Line], list[str]]:
-        """All lines, and the chain after each; without the last one while training writes it."""
+        """Returns all lines, and the chain after each; without the last one while training writes it."""
         try:
             return ledger.read(self.run.ledger, whole=True)
         except LedgerTorn:
@@ -79,7 +79,7 @@ class _Verification:
             return ledger.read(self.run.ledger)
 
     def _placed(self, found: dict[int, Manifest]) -> dict[tuple[int, int], Manifest]:
-        """The checkpoints by attempt and step, each at its place in the ledger."""
+        """Returns the checkpoints by attempt and step, each at its place in the ledger."""
         chains = {(line.attempt, line.step): chain for line, chain in zip(self.lines, self.chains, strict=True)}
         manifests = {}
         for step, manifest in found.items():

@@ -43,7 +43,7 @@ def _engine(name: str, workers: int | None) -> "LocalEngine | RayEngine":
 
 
 def describe(manifest: dict[str, Any]) -> str:
-    """The mixture, a line a source: what was wanted of it and what was taken."""
+    """Returns the mixture, a line a source: what was wanted of it and what was taken."""
     from palmetto.corpus.datasheet.sheet import Sheet
 
     sheet = Sheet(manifest)

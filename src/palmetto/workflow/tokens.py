@@ -50,7 +50,7 @@ class _Text(NamedTuple):
 
 
 def build_tokens(run: RunDirectory, recipe: Recipe, say: Say, *, thorough: bool = False) -> None:
-    """Source → vocabulary → token stores, each skipped where it is whole and made from the same.
+    """Builds source → vocabulary → token stores, each skipped where it is whole and made from the same.
 
     Once training has begun, what is damaged is made again and compared with what the run has trained on; UserError
     where the text is another now. thorough: read every token to see whether it is damaged, and not the headers alone;
@@ -112,7 +112,7 @@ def _has_its_corpus(run: RunDirectory, recipe: Recipe, source: str) -> bool:
 
 
 def _make(run: RunDirectory, text: _Text, say: Say) -> None:
-    """The vocabulary and the stores of a run, each unless it is there."""
+    """Makes the vocabulary and the stores of a run, each unless it is there."""
     recipe, tokens = text.recipe, text.recipe.tokens
     if not stamps.is_complete(run, "vocabulary", text.vocabulary_inputs):
         _describe_source(text.source, say)
@@ -232,7 +232,7 @@ def _order(windows: int, recipe: Recipe) -> Order:
 
 
 def _too_large(error: SizeError, texts: Callable[[], Iterable[documents.Document]], recipe: Recipe) -> UserError:
-    """The refusal of a vocabulary that the text is too small for, with the steps that a fitting one leaves."""
+    """Returns the refusal of a vocabulary that the text is too small for, with the steps that a fitting one leaves."""
     if error.largest is None:
         return error
     vocabulary = Vocabulary.train((d.text for d in texts()), error.largest, recipe.tokens.vocabulary)

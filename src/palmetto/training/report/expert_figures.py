@@ -20,7 +20,7 @@ _HALF_OCTAVES = 4
 
 
 def expert_panels(record: Record) -> list[Panel]:
-    """What the routers did, of a model with experts."""
+    """Returns the panels of what the routers of experts did."""
     routing, settings = record.routing, record.recipe.model.experts
     assert routing is not None
     assert settings is not None
@@ -44,7 +44,7 @@ def expert_panels(record: Record) -> list[Panel]:
 
 @STYLE
 def load_figure(found: Loads, place: int, width: int = 330) -> Figure:
-    """The loads of one layer over the steps: a row for each expert, a colour for each half octave from even.
+    """Draws the loads of one layer over the steps: a row for each expert, a colour for each half octave from even.
 
     place: in found.layers. The experts most loaded at the end are on top.
     """
@@ -66,7 +66,7 @@ def load_figure(found: Loads, place: int, width: int = 330) -> Figure:
 
 
 def palette() -> dict[int, tuple[str, float]]:
-    """Shade → (colour, opacity): even is blank, less and more have a colour each, dead is the ink's."""
+    """Returns shade → (colour, opacity): even is blank, less and more have a colour each, dead is the ink's."""
     opacities = {step: step / _HALF_OCTAVES for step in range(1, _HALF_OCTAVES + 1)}
     less = {-step: ("train", opacity) for step, opacity in opacities.items()}
     more = {step: ("validation", opacity) for step, opacity in opacities.items()}
@@ -81,7 +81,7 @@ def shades(load: Floats) -> Floats:
 
 
 def _bands(wanted: Bools, edges: Floats) -> Path:
-    """A horizontal line through each run of wanted cells [rows, columns], all as one path."""
+    """Returns a horizontal line through each run of wanted cells [rows, columns], all as one path."""
     padded = np.pad(wanted, ((0, 0), (1, 1))).astype(int)
     row, first = np.nonzero(np.diff(padded, axis=1) == 1)
     _, end = np.nonzero(np.diff(padded, axis=1) == -1)
@@ -91,7 +91,7 @@ def _bands(wanted: Bools, edges: Floats) -> Path:
 
 @STYLE
 def final_load_figure(found: Loads, width: int = 330, height: int = 170) -> Figure:
-    """Every expert's load at the end as a dash over its layer; a cross at the foot of those with dead ones."""
+    """Draws every expert's load at the end as a dash over its layer; a cross at the foot of those with dead ones."""
     figure, axes = canvas(width, height, left=48, right=50, top=10, bottom=26)
     places = np.arange(len(found.layers))
     axes.set_xlim(-0.6, len(places) - 0.4)

@@ -18,7 +18,7 @@ _MOST_NAMED = 8
 
 
 def routers(record: Record) -> str:
-    """What the routers did and how the experts are loaded; nothing for a model without experts."""
+    """Shows what the routers did and how the experts are loaded; empty for a model without experts."""
     if record.routing is None or not len(record.step):
         return ""
     found = experts.loads(record)
@@ -45,7 +45,7 @@ def _load_in_words(record: Record, found: Loads | None) -> str:
 
 
 def _named(dead: list[Expert]) -> Iterator[str]:
-    """Layer by layer, the experts by number or, where they are many, how many they are."""
+    """Names the experts layer by layer, by number or, where they are many, how many they are."""
     by_place = sorted(dead, key=lambda expert: (expert.layer, expert.number))
     for layer, group in groupby(by_place, key=lambda expert: expert.layer):
         numbers = [str(expert.number) for expert in group]
@@ -56,7 +56,7 @@ def _named(dead: list[Expert]) -> Iterator[str]:
 
 
 def _end(found: Loads) -> str:
-    """The steps that the last loads are of."""
+    """Returns the steps that the last loads are of."""
     return f"{found.edges[-2] + 1:,.0f} to {found.edges[-1]:,.0f}"
 
 
@@ -81,7 +81,7 @@ def _of_even(expert: Expert) -> str:
 
 
 def _loads(found: Loads) -> str:
-    """The end's loads in all layers, and the loads over time in some."""
+    """Shows the end's loads in all layers, and the loads over time in some."""
     end = svg.small(
         expert_figures.final_load_figure(found),
         "load-end",

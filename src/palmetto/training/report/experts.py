@@ -43,7 +43,7 @@ class Expert(NamedTuple):
 
 
 def loads(record: Record) -> Loads | None:
-    """The loads of a run; None where there are none."""
+    """Returns the loads of a run; None where there are none."""
     routing, model = record.routing, record.recipe.model
     if routing is None:
         return None
@@ -59,7 +59,7 @@ def loads(record: Record) -> Loads | None:
 
 
 def _mean(load: Floats) -> Floats:
-    """Over the first axis, what is not finite left out."""
+    """Returns the mean over the first axis, what is not finite left out."""
     finite = np.isfinite(load)
     with np.errstate(invalid="ignore"):
         mean: Floats = np.where(finite, load, 0.0).sum(axis=0) / finite.sum(axis=0)
@@ -67,7 +67,7 @@ def _mean(load: Floats) -> Floats:
 
 
 def ranked(found: Loads) -> list[Expert]:
-    """All experts whose load at the end is known, the least loaded first."""
+    """Returns all experts whose load at the end is known, the least loaded first."""
     experts = (
         Expert(float(load), layer, number)
         for layer, row in zip(found.layers, found.last, strict=True)
@@ -77,7 +77,7 @@ def ranked(found: Loads) -> list[Expert]:
 
 
 def extremes(record: Record) -> tuple[Floats, Floats]:
-    """The least and the greatest load of any expert, a value a ledger line; NaN where not measured."""
+    """Returns the least and the greatest load of any expert, a value a ledger line; NaN where not measured."""
     least, most = np.full((2, len(record.step)), np.nan)
     if record.routing is not None:
         for line, load in zip(record.routing.measured, record.routing.load, strict=True):
@@ -98,6 +98,6 @@ def strips(found: Loads) -> list[int]:
 
 
 def rows(found: Loads, place: int) -> list[int]:
-    """The experts of a layer by their load at the end, least first; of very many the least and the most loaded."""
+    """Returns the experts of a layer by their load at the end, least first; of very many the first and the last."""
     order = [int(number) for number in np.argsort(found.last[place], kind="stable")]
     return order if len(order) <= MOST_ROWS else order[: MOST_ROWS // 2] + order[-(MOST_ROWS // 2) :]

@@ -36,7 +36,7 @@ class Panel(NamedTuple):
 
 
 def percent(share: float) -> str:
-    """A share as a panel shows it."""
+    """Returns a share as a panel shows it."""
     return f"{100 * share:.3g}%"
 
 
@@ -45,7 +45,7 @@ def _power_of_two(exponent: float) -> str:
 
 
 def panels(record: Record) -> list[Panel]:
-    """The quantities beside the loss: what was set, how the model fared, how fast it went."""
+    """Returns the quantities beside the loss: what was set, how the model fared, how fast it went."""
     length = record.recipe.tokens.sequence_length
     seen = np.cumsum(np.where(record.live, record.sequences, 0.0)) * length
     scaled = np.isfinite(record.loss_scale).any()
@@ -66,7 +66,7 @@ def panels(record: Record) -> list[Panel]:
 
 @STYLE
 def panel_figure(record: Record, panel: Panel, width: int = 330, height: int = 170) -> Figure:
-    """A panel's curve: the live path strong, rolled-back attempts faint, their stretch of steps shaded."""
+    """Draws a panel's curve: the live path strong, rolled-back attempts faint, their stretch of steps shaded."""
     right = 50 if panel.tokens or panel.reference else 10
     figure, axes = canvas(width, height, left=48, right=right, top=10, bottom=26)
     column = _set_steps(axes, record, width)
@@ -97,7 +97,7 @@ def panel_figure(record: Record, panel: Panel, width: int = 330, height: int = 1
 
 @STYLE
 def loss_figure(record: Record, width: int = 1040, height: int = 400) -> Figure:
-    """Training and validation loss in nats a token, the unigram entropy, and every rollback and skipped step."""
+    """Draws training and validation loss in nats a token, the unigram entropy, and every rollback and skipped step."""
     narrow = width < NARROW
     top_margin = 30 if record.rollbacks else 12
     figure, axes = canvas(width, height, left=36, right=102 if narrow else 152, top=top_margin, bottom=44)
@@ -150,7 +150,7 @@ def smoothing_window(record: Record) -> int:
 
 
 def _smoothed(record: Record, values: Floats, top: float) -> Floats:
-    """The means of the live path's values, each counted as `top` at most; NaN on other attempts."""
+    """Returns the means of the live path's values, each counted as `top` at most; NaN on other attempts."""
     means = np.full(len(values), np.nan)
     means[record.live] = smooth(np.minimum(values[record.live], top), smoothing_window(record))
     return means
@@ -191,7 +191,7 @@ def _set_losses(axes: Axes, record: Record) -> float:
 def _draw(
     axes: Axes, record: Record, which: Bools, values: Floats, column: float, colour: str, width: float, alpha: float = 1
 ) -> None:
-    """A curve through some of the lines; what exceeds the scale is marked at its upper edge."""
+    """Draws a curve through some of the lines; what exceeds the scale is marked at its upper edge."""
     steps, drawn = thin(record.step[which], values[which], column)
     marker = "o" if len(steps) == 1 else ""
     axes.plot(steps, drawn, color=LIGHT[colour], linewidth=width, alpha=alpha, marker=marker, markersize=4)
@@ -222,7 +222,7 @@ def _shade_rollbacks(axes: Axes, record: Record) -> None:
 
 
 def _mark_rollbacks(axes: Axes, record: Record, level: Floats, column: float) -> None:
-    """Each spike heavy, a diamond where training went on with other batches, and the rollback's number above."""
+    """Marks each spike by a heavy line, a diamond where training went on, and the rollback's number above."""
     steps = record.step[record.live]
     for rollback in record.rollbacks:
         spike = ~record.live & (record.attempt == rollback.attempt - 1)
@@ -238,7 +238,7 @@ def _mark_rollbacks(axes: Axes, record: Record, level: Floats, column: float) ->
 
 
 def _neighbours(rollbacks: list[Rollback], distance: float) -> list[tuple[Rollback, Rollback]]:
-    """The first and last of each group of rollbacks less than `distance` steps apart, whose names would overlap."""
+    """Returns the first and last of each group of rollbacks less than `distance` steps apart: names would overlap."""
     groups: list[tuple[Rollback, Rollback]] = []
     for rollback in rollbacks:
         if groups and abs(_middle(rollback) - _middle(groups[-1][1])) < distance:
@@ -253,6 +253,6 @@ def _middle(rollback: Rollback) -> float:
 
 
 def _mark_skipped(axes: Axes, record: Record, column: float) -> None:
-    """A cross at the foot for each step whose update was left out for a NaN or Inf."""
+    """Draws a cross at the foot for each step whose update was left out for a NaN or Inf."""
     for counts, colour in ((record.live, "train"), (~record.live, "rollback")):
         _along_edge(axes, record.step[counts & record.skipped], column, 0.03, "x", LIGHT[colour])

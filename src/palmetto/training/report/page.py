@@ -18,7 +18,7 @@ def write(run: RunDirectory, file: Path | None = None) -> None:
 
 
 def page(record: Record, directory: str) -> str:
-    """The page. directory: the run directory's name, for the commands that it shows."""
+    """Returns the page. `directory` is the name of the run directory, for the commands that it shows."""
     body = f"""{sections.loss(record)}
 {sections.training(record)}{expert_sections.routers(record)}
 <div class="columns">

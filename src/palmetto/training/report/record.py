@@ -106,12 +106,12 @@ class Record:
 
     @property
     def last_step(self) -> int:
-        """The last step of the live path; 0 before the first."""
+        """Returns the last step of the live path; 0 before the first."""
         return int(self.step[self.live].max(initial=0))
 
     @property
     def closing(self) -> Summary | None:
-        """The summary, if it is that of the last step."""
+        """Returns the summary, if it is that of the last step."""
         return self.summary if self.summary and self.summary["steps"] == self.last_step else None
 
     @property
@@ -121,13 +121,13 @@ class Record:
 
     @property
     def skipped(self) -> Bools:
-        """Whether a line's update was left out for a NaN or Inf, and not for an overflow that the loss scale mends."""
+        """Returns whether a line's update was left out for a NaN or Inf; an overflow the loss scale mends."""
         mended: Bools = (self.loss_scale > 1) & np.isfinite(self.loss)
         return ~self.applied & ~mended
 
     @property
     def skipped_steps(self) -> int:
-        """Such steps on all attempts."""
+        """Returns the number of such steps on all attempts."""
         return int(self.skipped.sum())
 
     @property
@@ -137,7 +137,7 @@ class Record:
 
     @cached_property
     def parameters(self) -> int:
-        """The number of parameters."""
+        """Returns the number of parameters."""
         if self.summary:
             return int(self.summary["parameters"])
         environment.prepare(self.recipe.training.threads)
@@ -211,7 +211,7 @@ def _metric(measured: list[Measured | None], name: str) -> Floats:
 
 
 def _routing(recipe: Recipe, measured: list[Measured | None]) -> Routing | None:
-    """A load of another shape than the recipe's layers and experts is as good as none."""
+    """Returns what routers did; a load of another shape than the recipe's layers and experts is left out."""
     model = recipe.model
     if model.experts is None:
         return None
@@ -228,7 +228,7 @@ def _routing(recipe: Recipe, measured: list[Measured | None]) -> Routing | None:
 
 
 def _array(value: Any) -> Floats:
-    """Nested lists of numbers as an array, an empty one where they are no such thing."""
+    """Returns nested lists of numbers as an array, an empty one where they are no such thing."""
     try:
         return np.array(value, float)
     except (TypeError, ValueError):
@@ -236,7 +236,7 @@ def _array(value: Any) -> Floats:
 
 
 def _rollbacks(lines: list[ledger.Line], events: list[Event]) -> list[Rollback]:
-    """Those that the ledger shows by a new attempt, and the one after its last line that no step has followed yet."""
+    """Returns those that the ledger shows by a new attempt, and one after its last line that no step has followed."""
     told = {event["attempt"]: event for event in events if event["event"] == "rollback"}
     rollbacks = []
     for before, line in zip(lines, [*lines[1:], None], strict=False):
@@ -256,7 +256,7 @@ def _rollbacks(lines: list[ledger.Line], events: list[Event]) -> list[Rollback]:
 def _validations(
     lines: list[ledger.Line], wanted: Bools, events: list[Event], *, with_start: bool = True
 ) -> Validations:
-    """Of the wanted lines; with_start: also that of step 0, before the first line."""
+    """Returns the losses of the wanted lines and, `with_start`, that of step 0, before the first line."""
     steps = {(line.attempt, line.step) for line, is_wanted in zip(lines, wanted, strict=True) if is_wanted}
     found = {
         (event["step"], event["attempt"] if event["step"] else 0): event["loss"]

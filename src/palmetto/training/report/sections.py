@@ -18,7 +18,7 @@ _MOST_ROWS = 400
 
 
 def heading(record: Record) -> str:
-    """The recipe's name, the verdict, the numbers that matter and the digests."""
+    """Shows the recipe's name, the verdict, the numbers that matter and the digests."""
     steps, asked = record.last_step, record.recipe.training.steps
     complete = "" if steps >= asked else f'<p class="status">{escape(_state(record))}</p>'
     measured = record.validations.loss
@@ -49,7 +49,7 @@ def _state(record: Record) -> str:
 
 
 def _rising(record: Record) -> str:
-    """A line for a loss that has been rising and is not low again."""
+    """Returns a line for a loss that has been rising and is not low again."""
     found = rises(record.loss[record.live], record.recipe.training.spikes.window)
     return f'<p class="status">{escape(str(found[-1]))}</p>' if found and found[-1].until is None else ""
 
@@ -81,7 +81,7 @@ def _digests(record: Record) -> str:
 
 
 def loss(record: Record) -> str:
-    """The loss over the steps and the key to its marks."""
+    """Shows the loss over the steps and the key to its marks."""
     if not len(record.step):
         return '<h2>Loss</h2>\n<p class="note">The ledger holds no step yet: there is nothing to draw.</p>'
     figure = figures.loss_figure(record)
@@ -102,14 +102,14 @@ def loss(record: Record) -> str:
 
 
 def training(record: Record) -> str:
-    """A small figure for each quantity, with its last value."""
+    """Shows a small figure for each quantity, with its last value."""
     if not len(record.step):
         return ""
     return f'<h2>Training</h2>\n<div class="panels">\n{panels(record, figures.panels(record), "panel")}\n</div>'
 
 
 def panels(record: Record, shown: Iterable[figures.Panel], name: str) -> str:
-    """A small figure for each panel, with its last value. `name` keeps their ids apart from others'."""
+    """Shows a small figure for each panel, with its last value. `name` keeps their ids apart from others'."""
     drawn = []
     for number, panel in enumerate(shown):
         values = panel.values[record.live]
@@ -121,7 +121,7 @@ def panels(record: Record, shown: Iterable[figures.Panel], name: str) -> str:
 
 
 def events(record: Record) -> str:
-    """What happened beside plain steps and validations, in the order it happened."""
+    """Shows what happened beside plain steps and validations, in the order it happened."""
     told = list(_together([event for event in record.events if event["event"] != "validation"]))
     head = [("Time (UTC)", "time"), ("Step", "number"), ("Event", "kind"), ("What happened", "text")]
     rows = [
@@ -155,7 +155,7 @@ _LEFT_OUT = {
 
 
 def _together(events: list[Event]) -> Iterator[Event]:
-    """The events, those of neighbouring steps left out for one reason as one."""
+    """Returns the events, with steps in a row that were left out for one reason as one event."""
     group: list[Event] = []
     for event in [*events, None]:
         if group and not (event and event["event"] == group[0]["event"] and event["step"] == group[-1]["step"] + 1):
@@ -174,18 +174,18 @@ def _time(event: Event) -> str:
 
 
 def _step(event: Event) -> str:
-    """The step that an event is about, where it tells one."""
+    """Returns the step that an event is about, where it tells one."""
     return next((f"{event[key]:,}" for key in ("step", "detected", "checkpoint") if key in event), "")
 
 
 def _text(event: Event) -> str:
-    """The event's own words, or else its fields."""
+    """Returns the event's own words, or else its fields."""
     fields = (f"{key} {value}" for key, value in event.items() if key not in ("time", "event"))
     return str(event.get("text") or "; ".join(fields))
 
 
 def validations(record: Record) -> str:
-    """The validation losses of the live path."""
+    """Shows the validation losses of the live path."""
     entropy = np.nan if record.unigram_entropy is None else record.unigram_entropy
     head = [("Step", "number"), ("Loss", "number"), ("Perplexity", "number"), ("Under unigram", "number")]
     rows = [
@@ -205,7 +205,7 @@ def validations(record: Record) -> str:
 
 
 def samples(record: Record) -> str:
-    """What the model wrote, each prompt with its continuations."""
+    """Shows what the model wrote, each prompt with its continuations."""
     if record.samples is None:
         text = "There is no samples.txt yet: <code>palmetto run</code> writes it when training is done."
         return f'<h2>Samples</h2>\n<p class="note">{text}</p>'
@@ -227,12 +227,12 @@ def samples(record: Record) -> str:
 
 
 def recipe(record: Record) -> str:
-    """The resolved recipe, as it stands in recipe.yaml."""
+    """Shows the resolved recipe, as it stands in recipe.yaml."""
     return f"<section><h2>Recipe</h2>\n{block(record.recipe_text)}</section>"
 
 
 def machine(record: Record) -> str:
-    """What the run began on and, where that changed, what it was last on."""
+    """Shows what the run began on and, where that changed, what it was last on."""
     began = record.machine or {}
     last: dict[str, Any] = dict(record.summary["environment"]) if record.summary else {}
     values = [
@@ -253,7 +253,7 @@ def machine(record: Record) -> str:
 
 
 def reproduction(record: Record, directory: str) -> str:
-    """The commands that check the run and make it again."""
+    """Shows the commands that check the run and make it again."""
     there, again = shlex.quote(directory), shlex.quote(f"{directory}-again")
     commands = [
         f"palmetto verify {there}",

@@ -26,12 +26,12 @@ class State(NamedTuple):
 
 
 def parameter_table(recipe: Recipe) -> Table:
-    """The parameters of a recipe's model."""
+    """Returns the parameters of a recipe's model."""
     return parameter.specifications(recipe.model, recipe.model_vocabulary)
 
 
 def initial_state(recipe: Recipe, sharding: Sharding | None = None) -> State:
-    """The state before the first step, drawn from the recipe's seed, where the mesh has it."""
+    """Returns the state before the first step, drawn from the recipe's seed, where the mesh has it."""
     sharding = sharding or Sharding(recipe)
     where, options = places(recipe, sharding), options_for_once(jax.default_backend())
     state: State = jax.jit(lambda: _draw(recipe, sharding), out_shardings=where, compiler_options=options)()
@@ -47,7 +47,7 @@ def _draw(recipe: Recipe, sharding: Sharding) -> State:
 
 
 def shapes(recipe: Recipe, sharding: Sharding | None = None) -> State:
-    """The state as shapes and types, with their places on a mesh if one is given; no array is made."""
+    """Returns the state as shapes and types, with their places on a mesh if one is given; no array is made."""
     drawn: State = jax.eval_shape(lambda: _draw(recipe, Sharding(recipe)))
     if sharding is None:
         return drawn
@@ -59,17 +59,17 @@ def shapes(recipe: Recipe, sharding: Sharding | None = None) -> State:
 
 
 def places(recipe: Recipe, sharding: Sharding) -> Any:
-    """A State of NamedShardings: where it lies between steps."""
+    """Returns a State of NamedShardings: where it lies between steps."""
     return _by_axes(recipe, sharding, sharding.place)
 
 
 def specifications(recipe: Recipe, sharding: Sharding) -> Any:
-    """A State of PartitionSpecs, as `jax.shard_map` takes them."""
+    """Returns a State of PartitionSpecs, as `jax.shard_map` takes them."""
     return _by_axes(recipe, sharding, manual)
 
 
 def _by_axes(recipe: Recipe, sharding: Sharding, make: Callable[[Axes], Any]) -> Any:
-    """A State of what `make` gives for the mesh axes that an array's dimensions are divided over."""
+    """Returns a State of what `make` gives for the mesh axes that an array's dimensions are divided over."""
     moments = {
         moment: {name: make(sharding.moment(declared.axes)) for name, declared in arrays.items()}
         for moment, arrays in optimizers.state(recipe.training.optimizer, sharding.table).items()
