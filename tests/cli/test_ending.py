@@ -10,7 +10,7 @@ INTERRUPTED = "palmetto: interrupted\n"
 
 IN_A_COMMAND = """
 import atexit, os, signal, sys, time
-from palmetto import cli
+from palmetto.cli import app
 
 def interrupt():
     os.kill(os.getpid(), signal.SIGINT)
@@ -25,13 +25,13 @@ class Late:
         interrupt()
         time.sleep(1)
 
-@cli.app.command()
+@app.app.command()
 def fall():
     sys.meta_path.insert(0, Finder())
     {command}
 
 sys.argv[1:] = ["fall"]
-cli.main()
+app.main()
 """
 
 BEFORE_IT = """
