@@ -8,10 +8,10 @@ import pytest
 
 from palmetto.model.layout import ACCELERATOR
 from palmetto.recipe import loading
-from palmetto.recipe.optimizers import Adafactor
 from palmetto.recipe.training import InverseSqrt
 from palmetto.tokens.order import Ramp
 from palmetto.training.learning_rate import learning_rate
+from palmetto.training.optimizers.adafactor import Adafactor
 from palmetto.training.step.loss import Batch
 from palmetto.training.step.state import State, shapes
 from palmetto.training.step.update import make_step

@@ -14,9 +14,10 @@ from palmetto.errors import UserError
 from palmetto.recipe import Recipe, loading
 from palmetto.recipe.model import Attention, Experts, LocalAttention, MemoryAttention, Model, Positions, T5Positions
 from palmetto.recipe.objectives import Objective
-from palmetto.recipe.optimizers import Adafactor, AdamW
 from palmetto.recipe.recipe import flatten
 from palmetto.recipe.training import Cosine, InverseSqrt
+from palmetto.training.optimizers.adafactor import Adafactor
+from palmetto.training.optimizers.adamw import AdamW
 from tests.conftest import RecipeMaker
 
 # For every key another value than the tiny recipe's: one that makes another run, or one that does not.

@@ -1,53 +1,39 @@
 """Lion (Chen et al., arXiv 2302.06675, algorithm 2), to show that a new optimizer is one file."""
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
-import jax
-import jax.numpy as jnp
-
-from palmetto.model.sums import rounded
-from palmetto.model.weights import Specification
-from palmetto.parallel.sharding import Spread
-from palmetto.recipe.optimizers import OptimizerSettings
+from palmetto.recipe.optimizers import Array, Moment, Optimizer, Parameter
 from palmetto.recipe.section import Coefficient, Share
-from palmetto.training import optimizers
-from palmetto.training.optimizers.protocol import Moment, Moments, blend
 
 
-class Lion(OptimizerSettings):
-    """The settings, as a recipe has them in training.optimizer."""
+class Lion(Optimizer):
+    """Moves every weight by the learning rate, in the direction of the momentum's sign."""
 
     name: Literal["lion"] = "lion"
     beta1: Share = 0.9
     beta2: Share = 0.99
     weight_decay: Coefficient = 0.0
 
-
-@dataclass(frozen=True)
-class LionRule:
-    """Moves every weight by the learning rate, in the direction of the momentum's sign."""
-
-    settings: Lion
-
-    def moments(self, of: Specification) -> dict[str, Moment]:
+    def moments(self, of: Parameter) -> dict[str, Moment]:
         return {"momentum": Moment(of.shape, of.axes)}
 
     def update(
         self,
-        gradient: jax.Array,
-        parameter: jax.Array,
-        moments: Moments,
+        gradient: Array,
+        parameter: Array,
+        moments: Mapping[str, Array],
         *,
-        k: jax.Array,
-        learning_rate: jax.Array,
-        spread: Spread,
-    ) -> tuple[jax.Array, Moments]:
-        beta1, beta2, momentum = self.settings.beta1, self.settings.beta2, moments["momentum"]
-        direction = jnp.sign(blend(beta1, momentum, 1 - beta1, gradient))
-        direction += rounded(self.settings.weight_decay * parameter)
-        return rounded(-learning_rate * direction), {"momentum": blend(beta2, momentum, 1 - beta2, gradient)}
+        k: Array,
+        learning_rate: Array,
+        spread: Any,
+    ) -> tuple[Array, dict[str, Array]]:
+        import jax.numpy as jnp
 
+        from palmetto.model.sums import rounded
+        from palmetto.training.optimization import blend
 
-def register() -> None:
-    optimizers.register(Lion, LionRule)
+        momentum = moments["momentum"]
+        direction = jnp.sign(blend(self.beta1, momentum, 1 - self.beta1, gradient))
+        direction += rounded(self.weight_decay * parameter)
+        return rounded(-learning_rate * direction), {"momentum": blend(self.beta2, momentum, 1 - self.beta2, gradient)}

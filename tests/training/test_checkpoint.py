@@ -25,7 +25,7 @@ from palmetto.runs.register import Entry
 from palmetto.training import checkpoint, orbax_messages
 from palmetto.training.checkpoint import Checkpoints
 from palmetto.training.digest import tree
-from palmetto.training.optimizers.protocol import OptimizerState
+from palmetto.training.optimization import OptimizerState
 from palmetto.training.step.loss_scale import LossScaleState
 from palmetto.training.step.state import State
 

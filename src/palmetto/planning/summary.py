@@ -9,7 +9,7 @@ from palmetto.parallel import schedules
 from palmetto.recipe import Recipe
 from palmetto.recipe.objectives import extra_tokens
 from palmetto.tokens.order import Ramp
-from palmetto.training import optimizers
+from palmetto.training import optimization
 from palmetto.training.flops import flops_per_token
 from palmetto.training.learning_rate import learning_rate
 
@@ -103,7 +103,7 @@ def describe(values: dict[str, Any]) -> str:
 
 def _optimizer_bytes(recipe: Recipe, table: Table) -> int:
     """Returns the bytes of what the optimizer keeps between steps; without momentum or factored it is little."""
-    moments = optimizers.state(recipe.training.optimizer, table).values()
+    moments = optimization.declare(recipe.training.optimizer, table).values()
     count_of_updates = 1
     return FLOAT32_BYTES * (count_of_updates + sum(math.prod(each.shape) for of in moments for each in of.values()))
 

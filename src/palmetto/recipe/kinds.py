@@ -1,39 +1,56 @@
-"""Sections that come in several kinds, told apart by their name; other packages may add kinds."""
+"""Sections that come in kinds, told apart by their name, each kind in one file.
 
-from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Generic, TypeVar, Union
+The file has the settings and, as methods, all that is done differently for them. Recipes are read before JAX may be
+imported (host/environment.py), so that such a file imports JAX where a method needs it.
+"""
+
+import importlib
+import pkgutil
+from functools import cache, reduce
+from operator import or_
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import Field, TypeAdapter
 
 from palmetto.recipe.section import Section
 
-S = TypeVar("S", bound=Section)
+
+class Kind(Section):
+    """A section whose `name`, a Literal with its own default, says which of several kinds it is."""
+
+    folder: ClassVar[str]
+    """The package whose modules are the kinds."""
+    usual_name: ClassVar[str]
+    """The kind that a recipe has where it names none."""
+
+    name: str
+
+    @classmethod
+    def kinds(cls) -> dict[str, type[Self]]:
+        """Returns every kind by its name: the subclasses in the files of the folder, and those defined elsewhere."""
+        _import_all(cls.folder)
+        return {kind.model_fields["name"].default: kind for kind in cls.__subclasses__()}
+
+    @classmethod
+    def usual(cls) -> Self:
+        """Returns the usual kind with its usual settings."""
+        return cls.kinds()[cls.usual_name]()
+
+    @classmethod
+    def choose(cls, values: Any) -> Self:
+        """Returns the kind that a recipe's values describe; ValidationError where they are invalid."""
+        if isinstance(values, dict):
+            values = {"name": cls.usual_name, **values}
+        chosen: Self = _reader(tuple(cls.kinds().values())).validate_python(values)
+        return chosen
 
 
-class Kinds(Mapping[str, type[S]], Generic[S]):
-    """The kinds of a section by name, the usual one first. Each has a field `name`, a Literal with its own default."""
+@cache
+def _import_all(folder: str) -> None:
+    for module in pkgutil.iter_modules(importlib.import_module(folder).__path__):
+        importlib.import_module(f"{folder}.{module.name}")
 
-    def __init__(self, *kinds: type[S]) -> None:
-        self._kinds: dict[str, type[S]] = {}
-        for kind in kinds:
-            self.register(kind)
 
-    def register(self, kind: type[S]) -> None:
-        """Adds a kind, or puts it in the place of the one that has its name."""
-        self._kinds[kind.model_fields["name"].default] = kind
-        kinds = tuple(self._kinds.values())
-        choice = Annotated[Union[kinds], Field(discriminator="name")] if len(kinds) > 1 else kinds[0]  # noqa: UP007
-        self._adapter: TypeAdapter[S] = TypeAdapter(choice)
-
-    def choose(self, value: Any) -> S:
-        """Returns a value as the section of the kind that it names; ValidationError where it is none."""
-        return self._adapter.validate_python(value)
-
-    def __getitem__(self, name: str) -> type[S]:
-        return self._kinds[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._kinds)
-
-    def __len__(self) -> int:
-        return len(self._kinds)
+@cache
+def _reader(kinds: tuple[Any, ...]) -> "TypeAdapter[Any]":
+    return TypeAdapter(Annotated[reduce(or_, kinds), Field(discriminator="name")])

@@ -1,53 +1,67 @@
-"""The settings of optimizers. Recipes are read before JAX is imported; the rules are in training/optimizers/."""
+"""What an optimizer is: its settings, the moments that it keeps of a parameter, and how it updates the parameter.
 
-from typing import Annotated, Literal
+Each is a file of training/optimizers/. Checkpoints, digests, the placement of the state on a mesh and the plan all
+follow the declaration of the moments (training/optimization.py).
+"""
 
-from pydantic import Field, PlainValidator, SerializeAsAny
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
-from palmetto.recipe.kinds import Kinds
-from palmetto.recipe.section import Coefficient, Rate, Section
+from palmetto.recipe.kinds import Kind
 
-
-class OptimizerSettings(Section):
-    """The settings of an optimizer, which its name tells."""
-
-    name: str
-
-
-class Adafactor(OptimizerSettings):
-    """Adafactor (Shazeer & Stern, arXiv 1804.04235): Adam with the step scaled by each matrix's RMS.
-
-    The defaults are PaLM's (section 5): without factorization. GLaM's are momentum 0, decay 0.99, update_clip 1,
-    factored, no weight decay.
-    """
-
-    name: Literal["adafactor"] = "adafactor"
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    decay: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """The most that β2 grows to; None: it goes on towards 1."""
-    decay_exponent: Rate = 0.8
-    """β2 at the k-th applied update is 1 − k^−decay_exponent."""
-    factored: bool = False
-    """The second moment of a matrix as its rows' and columns' means alone."""
-    parameter_scale: bool = True
-    """The step of a matrix is scaled by its RMS; without, this is Adam with a growing β2."""
-    weight_decay: bool = True
-    """PaLM's: p ← p − lr²·p."""
-    update_clip: Rate | None = None
-    """Clips the RMS of each matrix's g/√v; PaLM names none, so it is off."""
+Array: TypeAlias = Any
+"""An array of JAX."""
 
 
-class AdamW(OptimizerSettings):
-    """Adam with decoupled weight decay on matrices (not on norm scales)."""
+class Parameter(Protocol):
+    """What an optimizer is told of a parameter (model/weights.py)."""
 
-    name: Literal["adamw"] = "adamw"
-    b1: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    b2: Annotated[float, Field(ge=0, lt=1)] = 0.95
-    epsilon: Rate = 1e-8
-    weight_decay: Coefficient = 0.1
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its shape; the first axes are the stack."""
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """The logical axis of each dimension."""
+
+    @property
+    def stack(self) -> int:
+        """The number of leading axes that count logical matrices: 0, 1 (layers) or 2 (layers and experts)."""
 
 
-KINDS: Kinds[OptimizerSettings] = Kinds(Adafactor, AdamW)
-"""The optimizers that a recipe may name; see `palmetto.training.optimizers.register`."""
+class Moment(NamedTuple):
+    """The declaration of an array that an optimizer keeps of a parameter: float32, and zero before the first step."""
 
-ChosenOptimizer = Annotated[SerializeAsAny[OptimizerSettings], PlainValidator(KINDS.choose)]
+    shape: tuple[int, ...]
+    """Shape, with the parameter's stack first."""
+    axes: tuple[str, ...]
+    """The logical axis of each dimension."""
+
+
+class Optimizer(Kind):
+    """The settings of an optimizer, and its rule for one parameter."""
+
+    folder = "palmetto.training.optimizers"
+    usual_name = "adafactor"
+
+    def moments(self, of: Parameter) -> dict[str, Moment]:
+        """Returns the declaration of the moments that are kept of a parameter, by name."""
+        raise NotImplementedError
+
+    def update(
+        self,
+        gradient: Array,
+        parameter: Array,
+        moments: Mapping[str, Array],
+        *,
+        k: Array,
+        learning_rate: Array,
+        spread: Any,
+    ) -> tuple[Array, dict[str, Array]]:
+        """Returns what is added to a parameter, and its new moments.
+
+        The arrays are what one device of the mesh updates. `k`, an int32 scalar, counts the updates from 1. `spread`
+        (parallel.sharding.Spread) says how many leading axes count logical matrices, which are what a scale is taken
+        of, and on which devices a matrix lies.
+        """
+        raise NotImplementedError

@@ -2,10 +2,10 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
 from palmetto.recipe.objectives import CausalObjective, Objective
-from palmetto.recipe.optimizers import Adafactor, ChosenOptimizer
+from palmetto.recipe.optimizers import Optimizer
 from palmetto.recipe.section import Coefficient, NonNegative, Positive, PositiveInt32, Rate, Section, Size, impossible
 
 
@@ -93,7 +93,9 @@ class Training(Section):
     """elastic: the same bits on any number of data-parallel devices and pods; fixed: on one layout, with the platform's
     own collectives."""
     objective: Annotated[Objective, Field(discriminator="name")] = CausalObjective()
-    optimizer: ChosenOptimizer = Adafactor()
+    optimizer: Annotated[SerializeAsAny[Optimizer], BeforeValidator(Optimizer.choose)] = Field(
+        default_factory=Optimizer.usual
+    )
     schedule: Annotated[InverseSqrt | Cosine, Field(discriminator="name")] = InverseSqrt()
     clip: Rate | None = 1.0
     """Global norm of the gradient."""
@@ -123,7 +125,7 @@ class Training(Section):
         values = dict(values)
         if isinstance(values.get("batch_size"), int):
             values["batch_size"] = {0: values["batch_size"]}
-        for section, usual in (("optimizer", "adafactor"), ("schedule", "inverse_sqrt"), ("objective", "causal")):
+        for section, usual in (("schedule", "inverse_sqrt"), ("objective", "causal")):
             if isinstance(values.get(section), dict):
                 values[section] = {"name": usual, **values[section]}
         return values

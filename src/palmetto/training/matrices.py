@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 from palmetto.model.weights import Table, restack, unstack
 from palmetto.training.digest import Digest
-from palmetto.training.optimizers.protocol import RESERVED, OptimizerState
+from palmetto.training.optimization import RESERVED, OptimizerState
 from palmetto.training.step.loss_scale import LossScaleState
 from palmetto.training.step.state import State
 

@@ -23,7 +23,6 @@ CHOICE = ("training.optimizer.name=lion", "training.schedule.peak=1e-3")
 
 @pytest.fixture
 def lion_recipe(tiny_recipe: RecipeMaker) -> RecipeMaker:
-    lion.register()
     return lambda *overrides: tiny_recipe(*CHOICE, *overrides)
 
 

@@ -12,9 +12,10 @@ import pytest
 
 from palmetto.model.weights import Specification
 from palmetto.parallel.sharding import Spread
-from palmetto.recipe.optimizers import Adafactor, AdamW
-from palmetto.training import optimizers
-from palmetto.training.optimizers.protocol import OptimizerState
+from palmetto.training import optimization
+from palmetto.training.optimization import OptimizerState
+from palmetto.training.optimizers.adafactor import Adafactor
+from palmetto.training.optimizers.adamw import AdamW
 from tests.references import decoder as reference
 from tests.references.quickly import QUICKLY
 
@@ -112,7 +113,7 @@ def follow(
 @functools.cache
 def ours(settings: Adafactor | AdamW, constant_rate: float | None = None) -> Trajectory:
     rates = RATES if constant_rate is None else np.full_like(RATES, constant_rate)
-    return follow(optimizers.make(settings, TABLE, SPREADS), PARAMETERS, GRADIENTS, learning_rate=rates)
+    return follow(optimization.make(settings, TABLE, SPREADS), PARAMETERS, GRADIENTS, learning_rate=rates)
 
 
 def adafactor_in_numpy(
@@ -285,7 +286,7 @@ def one_step(
     settings: Adafactor, gradient: np.ndarray, theta: np.ndarray, stack: int = 0
 ) -> tuple[np.ndarray, OptimizerState]:
     """The update that the first step makes at a rate of 0.1, and the state behind it."""
-    transformation = optimizers.make(settings, {"w": specify(theta.shape, stack)}, {"w": Spread(stack)})
+    transformation = optimization.make(settings, {"w": specify(theta.shape, stack)}, {"w": Spread(stack)})
     parameters = {"w": jnp.asarray(theta, jnp.float32)}
     updates, state = jax.jit(transformation.update, compiler_options=QUICKLY)(
         {"w": jnp.asarray(gradient, jnp.float32)},
@@ -329,7 +330,7 @@ def test_a_matrix_of_three_axes_is_factored_over_its_last_two_and_scaled_as_a_wh
 @pytest.mark.parametrize("settings", [Adafactor(), AdamW(), GLAM], ids=["palm", "adamw", "glam"])
 def test_state_starts_at_zero_in_float32_and_holds_what_is_needed_alone(settings: Adafactor | AdamW) -> None:
     parameters = {name: jnp.asarray(array) for name, array in PARAMETERS.items()}
-    state = optimizers.make(settings, TABLE, SPREADS).init(parameters)
+    state = optimization.make(settings, TABLE, SPREADS).init(parameters)
     assert state.k == 0
     shapes = {moment: {name: array.shape for name, array in of.items()} for moment, of in state.moments.items()}
     matrices = {name: shape for name, shape in SHAPES.items() if name not in VECTORS} if settings is GLAM else {}
@@ -345,7 +346,7 @@ def test_state_starts_at_zero_in_float32_and_holds_what_is_needed_alone(settings
 
 @pytest.mark.parametrize("settings", [Adafactor(), AdamW(), GLAM], ids=["palm", "adamw", "glam"])
 def test_a_step_keeps_the_shapes_and_types_of_the_state(settings: Adafactor | AdamW) -> None:
-    transformation = optimizers.make(settings, TABLE, SPREADS)
+    transformation = optimization.make(settings, TABLE, SPREADS)
     state = jax.eval_shape(transformation.init, PARAMETERS)
     _, after = jax.eval_shape(transformation.update, PARAMETERS, state, PARAMETERS, learning_rate=jnp.float32(0.1))
     assert jax.tree.map(lambda _: 0, after) == jax.tree.map(lambda _: 0, state)

@@ -12,7 +12,7 @@ import pytest
 from palmetto.model import layout
 from palmetto.parallel.sharding import Spread
 from palmetto.recipe import Recipe
-from palmetto.training import optimizers
+from palmetto.training import optimization
 from palmetto.training.learning_rate import learning_rate
 from palmetto.training.step import loss_scale as loss_scales
 from palmetto.training.step.loss import Batch
@@ -37,7 +37,7 @@ def state_of(recipe: Recipe, drawn: dict[str, np.ndarray] = DRAWN) -> State:
     parameters = {name: jnp.array(array[:layers] if STACKS[name] else array) for name, array in drawn.items()}
     scaled = recipe.model.activations == "float16"
     loss_scale = loss_scales.initial(recipe.training.loss_scale) if scaled else None
-    optimizer = optimizers.make(recipe.training.optimizer, parameter_table(recipe), SPREADS)
+    optimizer = optimization.make(recipe.training.optimizer, parameter_table(recipe), SPREADS)
     return State(parameters, optimizer.init(parameters), loss_scale)
 
 
@@ -342,7 +342,7 @@ def test_the_embedding_has_a_share_of_its_inputs_gradient_and_all_of_its_outputs
     drawn = DRAWN | {"output": DRAWN["embedding"].T / np.float32(np.sqrt(32))}
     parameters = {name: jnp.array(array[:1] if STACKS.get(name) else array) for name, array in drawn.items()}
     spreads = SPREADS | {"output": Spread(0)}
-    optimizer = optimizers.make(apart.training.optimizer, parameter_table(apart), spreads)
+    optimizer = optimization.make(apart.training.optimizer, parameter_table(apart), spreads)
     state = State(parameters, optimizer.init(parameters), None)
     parts = gradient(make_step(apart, layout.CPU), state, batch)
     output = parts["output"].T / np.sqrt(32)

@@ -7,7 +7,7 @@ from palmetto.parallel.sharding import Axes, Sharding
 from palmetto.planning.network.topology import Topology
 from palmetto.recipe import Recipe
 from palmetto.recipe.model import GATED
-from palmetto.training import optimizers
+from palmetto.training import optimization
 from palmetto.training.flops import flops_per_token
 
 FLOAT32, HALF = 4, 2
@@ -60,7 +60,7 @@ def _memory(recipe: Recipe, sharding: Sharding, layers: int, leaves: int) -> int
     parameters, updated = _bytes(sharding, sharding.at_rest, "all"), _bytes(sharding, sharding.updated, "all")
     kept = sum(
         _divided(math.prod(moment.shape), sharding, sharding.moment(moment.axes))
-        for arrays in optimizers.state(training.optimizer, sharding.table).values()
+        for arrays in optimization.declare(training.optimizer, sharding.table).values()
         for moment in arrays.values()
     )
     gradients = updated if mesh.zero >= 2 else _bytes(sharding, sharding.updated, "all") * mesh.data

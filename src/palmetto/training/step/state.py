@@ -10,8 +10,8 @@ from palmetto.model.weights import Parameters, Table
 from palmetto.parallel.compiler import options_for_once
 from palmetto.parallel.sharding import Axes, Sharding, manual
 from palmetto.recipe import Recipe
-from palmetto.training import optimizers
-from palmetto.training.optimizers.protocol import OptimizerState
+from palmetto.training import optimization
+from palmetto.training.optimization import OptimizerState
 from palmetto.training.step import loss_scale as loss_scales
 from palmetto.training.step.loss_scale import LossScaleState
 
@@ -40,7 +40,7 @@ def initial_state(recipe: Recipe, sharding: Sharding | None = None) -> State:
 
 def _draw(recipe: Recipe, sharding: Sharding) -> State:
     parameters = parameter.initialize(recipe.model, recipe.model_vocabulary, recipe.training.seed)
-    optimizer = optimizers.make(recipe.training.optimizer, sharding.table, sharding.spreads)
+    optimizer = optimization.make(recipe.training.optimizer, sharding.table, sharding.spreads)
     scaled = recipe.model.activations == "float16"
     loss_scale = loss_scales.initial(recipe.training.loss_scale) if scaled else None
     return State(parameters, optimizer.init(parameters), loss_scale)
@@ -72,7 +72,7 @@ def _by_axes(recipe: Recipe, sharding: Sharding, make: Callable[[Axes], Any]) ->
     """Returns a State of what `make` gives for the mesh axes that an array's dimensions are divided over."""
     moments = {
         moment: {name: make(sharding.moment(declared.axes)) for name, declared in arrays.items()}
-        for moment, arrays in optimizers.state(recipe.training.optimizer, sharding.table).items()
+        for moment, arrays in optimization.declare(recipe.training.optimizer, sharding.table).items()
     }
     parameters = {name: make(axes) for name, axes in sharding.at_rest.items()}
     scaled = recipe.model.activations == "float16"

@@ -1,30 +1,16 @@
-"""What an optimizer says of itself: the moments that it keeps of a parameter, and how it updates the parameter.
-
-Checkpoints, digests, the placement of the state on a mesh and the plan all follow the declaration of the moments.
-"""
+"""The state of an optimizer over all parameters, as the optimizer declares it, and its update."""
 
 from collections.abc import Mapping
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from palmetto.model.sums import rounded
-from palmetto.model.weights import Parameters, Specification, Table
+from palmetto.model.weights import Parameters, Table
 from palmetto.parallel.sharding import Spread
-
-
-class Moment(NamedTuple):
-    """The declaration of an array that an optimizer keeps of a parameter: float32, and zero before the first step."""
-
-    shape: tuple[int, ...]
-    axes: tuple[str, ...]
-    """The logical axis of each dimension, as in `Specification`; the first ones are the parameter's stack."""
-
-
-Moments = Mapping[str, jax.Array]
-"""The moments of one parameter, by the names that the optimizer has declared them under."""
+from palmetto.recipe.optimizers import Moment, Optimizer
 
 
 class OptimizerState(NamedTuple):
@@ -36,56 +22,31 @@ class OptimizerState(NamedTuple):
     """Name of the moment → name of the parameter → float32 array."""
 
 
-class Optimizer(Protocol):
-    """An optimizer with its settings."""
-
-    def moments(self, of: Specification) -> dict[str, Moment]:
-        """Returns the declaration of the moments that are kept of a parameter, by name."""
-
-    def update(
-        self,
-        gradient: jax.Array,
-        parameter: jax.Array,
-        moments: Moments,
-        *,
-        k: jax.Array,
-        learning_rate: jax.Array,
-        spread: Spread,
-    ) -> tuple[jax.Array, Moments]:
-        """Returns what is added to a parameter, and its new moments.
-
-        The arrays are what one device of the mesh updates. `k` counts the updates from 1. `spread` says how many
-        leading axes count logical matrices, which are what a scale is taken of, and on which devices a matrix lies.
-        """
-
-
 RESERVED = ("parameters", "k", "loss_scale")
 """The names that a checkpoint uses for what is not a moment."""
 
 
-def declared(optimizer: Optimizer, table: Table) -> dict[str, dict[str, Moment]]:
+def declare(optimizer: Optimizer, table: Table) -> dict[str, dict[str, Moment]]:
     """Returns the declaration of the whole state: name of the moment → name of the parameter → shape and axes."""
     state: dict[str, dict[str, Moment]] = {}
     for name, of in table.items():
-        for moment, declaration in optimizer.moments(of).items():
+        for moment, declared in optimizer.moments(of).items():
             assert moment not in RESERVED, f"a checkpoint has other contents under the name {moment}"
-            assert declaration.axes[: of.stack] == of.axes[: of.stack], "a logical matrix has moments of its own"
-            state.setdefault(moment, {})[name] = declaration
+            assert declared.axes[: of.stack] == of.axes[: of.stack], "a logical matrix has moments of its own"
+            state.setdefault(moment, {})[name] = declared
     return state
 
 
-def as_transformation(
-    optimizer: Optimizer, table: Table, spreads: Mapping[str, Spread]
-) -> optax.GradientTransformationExtraArgs:
-    """Returns the optimizer as a transformation of optax over all parameters at once.
+def make(optimizer: Optimizer, table: Table, spreads: Mapping[str, Spread]) -> optax.GradientTransformationExtraArgs:
+    """Returns an optimizer as a transformation of optax over the parameters of a table.
 
     update(gradients, state, parameters, learning_rate=…) → (what is added to the parameters, new state).
     """
 
     def initialize(parameters: Parameters) -> OptimizerState:
-        state = declared(optimizer, {name: table[name] for name in parameters})
+        state = declare(optimizer, {name: table[name] for name in parameters})
         zeros = {
-            moment: {name: jnp.zeros(declaration.shape, jnp.float32) for name, declaration in arrays.items()}
+            moment: {name: jnp.zeros(declared.shape, jnp.float32) for name, declared in arrays.items()}
             for moment, arrays in state.items()
         }
         return OptimizerState(jnp.zeros((), jnp.int32), zeros)
