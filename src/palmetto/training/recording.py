@@ -33,6 +33,9 @@ class Progress(Protocol):
 class Recorder:
     """Writes the record of one process's training, and tells the person who watches."""
 
+    peak: float
+    """The FLOP/s that the MFU is taken against, once the training has begun."""
+
     def __init__(
         self, run: RunDirectory, recipe: Recipe, execution: Execution, here: dict[str, Any], progress: Progress
     ) -> None:
@@ -47,12 +50,7 @@ class Recorder:
         """Makes the run this recipe's, once nothing can refuse it any more."""
         self.run.claim(self.recipe)
         surroundings.record(self.run, self.here)
-        assert self._peak > 0
-
-    @cached_property
-    def _peak(self) -> float:
-        """Returns the FLOP/s that the MFU is taken against."""
-        return peak_of(self.run, self.recipe)
+        self.peak = peak_of(self.run, self.recipe)
 
     @cached_property
     def _metrics(self) -> JsonLines:
@@ -70,7 +68,7 @@ class Recorder:
     def measure(self, line: Line, seconds: float, routing: Routing | None) -> None:
         """Writes what a step cost, and what the routers of experts did in it."""
         rate = line.sequences * self.recipe.tokens.sequence_length / seconds
-        mfu = utilization(self.recipe, rate, self._peak)
+        mfu = utilization(self.recipe, rate, self.peak)
         metrics: dict[str, Any] = {
             "step": line.step,
             "attempt": line.attempt,
@@ -123,4 +121,4 @@ class Recorder:
 
     def summarize(self, at: At, path: LivePath, digests: tuple[str, str]) -> None:
         """Writes the summary of a run at a step; `digests` are those of its parameters and of its optimizer state."""
-        summary.write(self.run, self.recipe, path, at.step, digests, self.validation_store, self._peak)
+        summary.write(self.run, self.recipe, path, at.step, digests, self.validation_store, self.peak)
