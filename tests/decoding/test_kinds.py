@@ -12,7 +12,8 @@ import pytest
 from palmetto.decoding import cache as decoding
 from palmetto.decoding.cache import Cache, empty, extend
 from palmetto.model import decoder
-from palmetto.model.layout import ACCELERATOR, Arranged, arrange
+from palmetto.model.layout import Arranged, arrange
+from palmetto.model.tuning import ACCELERATOR
 from palmetto.model.weights import specifications
 from palmetto.recipe.model import Model
 from tests.references.quickly import QUICKLY

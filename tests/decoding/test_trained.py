@@ -14,7 +14,8 @@ from palmetto.decoding.sampling import Sampling
 from palmetto.errors import UserError
 from palmetto.files import write_text
 from palmetto.model import weights as parameters
-from palmetto.model.layout import ACCELERATOR, arrange
+from palmetto.model.layout import arrange
+from palmetto.model.tuning import ACCELERATOR
 from palmetto.parallel.sharding import Spread
 from palmetto.recipe import loading
 from palmetto.recipe.model import Model

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from palmetto.model import layout
+from palmetto.model import tuning
 from palmetto.model.experts.router import Routing
 from palmetto.parallel.sharding import Sharding
 from palmetto.pods.assignment import leaves_of
@@ -45,7 +45,7 @@ def batches(recipe: Recipe) -> Iterator[Batch]:
 def whole(recipe: Recipe) -> tuple[State, Metrics]:
     """The state and what was reported after steps of the one program, on the devices of the recipe."""
     sharding = Sharding(recipe)
-    step, state = make_step(recipe, layout.CPU, sharding), initial_state(recipe, sharding)
+    step, state = make_step(recipe, tuning.CPU, sharding), initial_state(recipe, sharding)
     for batch in batches(recipe):
         state, metrics = step(state, *sharding.everywhere((batch, jnp.float32(1e-2))))
     return state, metrics

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import PartitionSpec
 
-from palmetto.model.layout import Layout, arrange
+from palmetto.model.layout import arrange
+from palmetto.model.tuning import Tuning
 from palmetto.model.weights import Parameters
 from palmetto.parallel.sharding import Sharding, manual
 from palmetto.recipe import Recipe
@@ -63,16 +64,16 @@ def some_state(recipe: Recipe, sharding: Sharding) -> State:
     return placed
 
 
-def compile_gradient(recipe: Recipe, layout: Layout, batch: Batch) -> tuple[jax.stages.Compiled, tuple[State, Batch]]:
+def compile_gradient(recipe: Recipe, tuning: Tuning, batch: Batch) -> tuple[jax.stages.Compiled, tuple[State, Batch]]:
     """The program of a batch's means on the recipe's mesh, and its arguments."""
     sharding = Sharding(recipe)
-    halves = Halves(recipe, layout, sharding)
+    halves = Halves(recipe, tuning, sharding)
 
     def on_device(state: State, leaves: Batch, predicted: jax.Array | None) -> Any:
         sums = meet(halves.gradients(state, leaves, LEAF_COUNT, predicted), sharding, halves.zero)
         sums = jax.tree.map(lambda total: total / LEAF_COUNT, sums)
         owned = halves.zero.owned(state.parameters)
-        _, pull_back = jax.vjp(lambda p: arrange(p, recipe.model, halves.layout), owned)
+        _, pull_back = jax.vjp(lambda p: arrange(p, recipe.model, halves.tuning, recipe.mesh), owned)
         return Taken(sums.losses, pull_back(sums.gradients)[0])
 
     def run(state: State, batch: Batch) -> Taken:
@@ -86,18 +87,18 @@ def compile_gradient(recipe: Recipe, layout: Layout, batch: Batch) -> tuple[jax.
     return jax.jit(run, compiler_options=QUICKLY).lower(*arguments).compile(), arguments
 
 
-def take_step(recipe: Recipe, layout: Layout, batch: Batch, rate: float) -> tuple[State, Metrics]:
+def take_step(recipe: Recipe, tuning: Tuning, batch: Batch, rate: float) -> tuple[State, Metrics]:
     """One step on the recipe's mesh."""
     sharding = Sharding(recipe)
-    step = jax.jit(make_step(recipe, layout, sharding), compiler_options=QUICKLY)
+    step = jax.jit(make_step(recipe, tuning, sharding), compiler_options=QUICKLY)
     batch, on_device = sharding.everywhere((batch, jnp.float32(rate)))
     result: tuple[State, Metrics] = jax.device_get(step(some_state(recipe, sharding), batch, on_device))
     return result
 
 
-def take_gradient(recipe: Recipe, layout: Layout, batch: Batch | None = None) -> Taken:
+def take_gradient(recipe: Recipe, tuning: Tuning, batch: Batch | None = None) -> Taken:
     """The means of a batch on the recipe's mesh."""
-    compiled, arguments = compile_gradient(recipe, layout, batch or some_batch(recipe))
+    compiled, arguments = compile_gradient(recipe, tuning, batch or some_batch(recipe))
     taken: Taken = jax.device_get(compiled(*arguments))
     return taken
 

@@ -12,43 +12,10 @@ import jax
 import jax.numpy as jnp
 
 from palmetto.model.sums import scale_rows, summed_back
+from palmetto.model.tuning import Tuning
 from palmetto.model.weights import Parameters, specifications
+from palmetto.recipe.mesh import ONE_DEVICE, Mesh
 from palmetto.recipe.model import Model, RotaryPositions
-
-
-class Layout(NamedTuple):
-    """The choices; each holds for every model."""
-
-    platform: str
-    """A JAX platform name: cpu, gpu or tpu."""
-    unroll: bool
-    """Layers and experts as Python loops, each compiled by itself, or layers under one scan and experts in one batched
-    product, which XLA runs slower on a CPU."""
-    query_rows: int
-    """Causal attention takes this many query rows at a time against the keys up to them, never the masked rest."""
-    kept_length: int
-    """Up to this sequence length causal attention keeps its weights for the backward pass, which is quicker; beyond,
-    it forms them again in blocks, and its memory grows with the length, not its square."""
-    block_rows: int
-    """Queries and keys in a block of blocked attention."""
-    logit_rows: int
-    """The loss holds the logits of this many positions at a time."""
-    sequence: int = 1
-    """Devices that share a sequence's positions, along the mesh's axis of that name."""
-    experts: int = 1
-    """Devices that share a layer's experts, along the mesh's axis `expert`."""
-    model: int = 1
-    """Devices that share a layer's heads and feed-forward, along the mesh's axis of that name."""
-
-
-CPU = Layout("cpu", unroll=True, query_rows=64, kept_length=1024, block_rows=256, logit_rows=1024)
-ACCELERATOR = Layout("gpu", unroll=False, query_rows=1024, kept_length=1024, block_rows=512, logit_rows=2048)
-
-
-def for_platform(platform: str) -> Layout:
-    """The layout for a JAX platform name."""
-    return CPU if platform == "cpu" else ACCELERATOR._replace(platform=platform)
-
 
 Layer = dict[str, jax.Array]
 """One layer as it computes, by name:
@@ -105,7 +72,7 @@ def with_ends(arranged: Arranged, fetch: Fetch) -> Arranged:
     return Arranged(ends.pop("embedding"), ends.pop("output", None), arranged.layers, ends)
 
 
-def arrange(parameters: Parameters, model: Model, layout: Layout) -> Arranged:
+def arrange(parameters: Parameters, model: Model, tuning: Tuning, mesh: Mesh = ONE_DEVICE) -> Arranged:
     """Joins and scales once what would be joined and scaled for every position; differentiable.
 
     The scale of a norm without bias multiplies the rows of the kernels behind it, 1/√Q the queries and 1/√D the final
@@ -125,9 +92,9 @@ def arrange(parameters: Parameters, model: Model, layout: Layout) -> Arranged:
                 first = specification.layers.index(kind)
                 stride = sum(layer < period for layer in specification.layers)
                 stack[name] = parameters[name][first::stride]
-    kinds = tuple(_arrange_layer(stack, model, layout) for stack in stacks)
+    kinds = tuple(_arrange_layer(stack, model, mesh) for stack in stacks)
     layers: Stacked | tuple[Layer, ...] = Stacked(kinds)
-    if layout.unroll:
+    if tuning.unroll:
         apart = [{name: _unstack(array) for name, array in kind.items()} for kind in kinds]
         layers = tuple(
             {name: arrays[layer // period] for name, arrays in apart[layer % period].items()}
@@ -146,7 +113,7 @@ def _unstack(array: jax.Array) -> list[jax.Array]:
     return [jnp.squeeze(entry, 0) for entry in jax.lax.split(array, [1] * len(array))]
 
 
-def _arrange_layer(stored: Layer, model: Model, layout: Layout) -> Layer:
+def _arrange_layer(stored: Layer, model: Model, mesh: Mesh) -> Layer:
     """A layer's arrays, all with the same leading axes, as `Layer` has them."""
     layer = dict(stored)
     to_heads = 1 / math.sqrt(model.query_size)
@@ -164,13 +131,13 @@ def _arrange_layer(stored: Layer, model: Model, layout: Layout) -> Layer:
         for norm, kernels in behind_norm.items():
             norm_scale = layer.pop(norm)
             # Of the experts behind it, each device along their axis sees its own.
-            of_experts = summed_back(norm_scale, "expert") if layout.experts > 1 else norm_scale
+            of_experts = summed_back(norm_scale, "expert") if mesh.expert > 1 else norm_scale
             for name in filter(layer.__contains__, kernels):
-                shared = name == "router" or (name in ("k", "v") and model.key_value_heads % layout.model)
+                shared = name == "router" or (name in ("k", "v") and model.key_value_heads % mesh.model)
                 scale = of_experts if name.startswith("expert_") else norm_scale
-                layer[name] = scale_rows(scale, layer[name], 1 if shared else layout.model)
+                layer[name] = scale_rows(scale, layer[name], 1 if shared else mesh.model)
     for ending in ("", "_bias"):
-        if layout.model == 1 and f"q{ending}" in layer:
+        if mesh.model == 1 and f"q{ending}" in layer:
             layer[f"qkv{ending}"] = jnp.concatenate([layer.pop(f"{name}{ending}") for name in "qkv"], axis=-1)
     for name in ("o", "down", "expert_down"):
         if name in layer:

@@ -12,7 +12,6 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from palmetto.model.layout import Layout
 from palmetto.model.weights import specifications
 from palmetto.parallel.collectives import Group
 from palmetto.parallel.placement import place
@@ -85,10 +84,6 @@ class Sharding:
     def group(self, axis: str) -> Group:
         """The devices along an axis. Those of data and pods sum in the tree, if the run is elastic."""
         return Group(axis, self.sizes[axis], self._elastic and axis in ("pod", "data"))
-
-    def layout(self, layout: Layout) -> Layout:
-        """A platform's layout for computing on this mesh."""
-        return layout._replace(sequence=self.sizes["sequence"], experts=self.sizes["expert"], model=self.sizes["model"])
 
     @property
     def at_rest(self) -> dict[str, Axes]:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import PartitionSpec
 
-from palmetto.model import layout
+from palmetto.model import tuning
 from palmetto.model.experts.router import Routing
 from palmetto.parallel.sharding import MANUAL, Sharding
 from palmetto.pods.assignment import pair_up
@@ -35,7 +35,7 @@ class Programs:
     def __init__(self, recipe: Recipe, parts: int) -> None:
         """`recipe`: of one pod. `parts`: that a batch is divided into."""
         self.parts, self.sharding = parts, Sharding(recipe)
-        self._halves = Halves(recipe, layout.for_platform(jax.default_backend()), self.sharding)
+        self._halves = Halves(recipe, tuning.for_platform(jax.default_backend()), self.sharding)
         self.state_shapes = states.shapes(recipe, self.sharding)
         self.state_places = states.places(recipe, self.sharding)
         self._compiled_for: object = None

@@ -59,7 +59,7 @@ class Loop:
         self.execution.order.check(self.recipe.training.steps)
         self.validation_store = TokenStore.open(run.validation_store, vocabulary_digest=vocabulary.digest)
         self.validate = make_validation(
-            self.recipe, self.execution.layout, self.execution.sharding, self.validation_store, vocabulary.eod
+            self.recipe, self.execution.tuning, self.execution.sharding, self.validation_store, vocabulary.eod
         )
         self.ledger = Ledger(run.ledger)
         self.form = form_of(next((line.parameters for line in self.ledger.lines if line.parameters), None))

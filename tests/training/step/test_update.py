@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from palmetto.model import layout
+from palmetto.model import tuning
 from palmetto.parallel.sharding import Spread
 from palmetto.recipe import Recipe
 from palmetto.training import optimizer as optimizers
@@ -66,21 +66,21 @@ def logical(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 def palms(tiny_recipe: RecipeMaker) -> tuple[Recipe, Step]:
     """PaLM's optimizer, clipping at work."""
     recipe = tiny_recipe("training.clip=0.25", "training.z_loss=0.01")
-    return recipe, make_step(recipe, layout.CPU)
+    return recipe, make_step(recipe, tuning.CPU)
 
 
 @pytest.fixture(scope="module")
 def plain(tiny_recipe: RecipeMaker) -> tuple[Recipe, Step]:
     """One whose first moment is the gradient itself."""
     recipe = tiny_recipe(*PLAIN)
-    return recipe, make_step(recipe, layout.CPU)
+    return recipe, make_step(recipe, tuning.CPU)
 
 
 @pytest.fixture(scope="module")
 def halves(tiny_recipe: RecipeMaker) -> tuple[Recipe, Step]:
     """The same in float16."""
     recipe = tiny_recipe(*PLAIN, "model.activations=float16", "training.loss_scale={initial: 1073741824}")
-    return recipe, make_step(recipe, layout.CPU)
+    return recipe, make_step(recipe, tuning.CPU)
 
 
 def gradient(step: Step, state: State, batch: Batch) -> dict[str, np.ndarray]:
@@ -328,7 +328,7 @@ def test_the_embedding_has_a_share_of_its_inputs_gradient_and_all_of_its_outputs
     batch = some_windows(6, leaves=1)
     recipe = tiny_recipe(*PLAIN, "training.embedding_gradient=0.25")
     whole = gradient(whole_step, state_of(whole_recipe), batch)
-    shrunk = gradient(make_step(recipe, layout.CPU), state_of(recipe), batch)
+    shrunk = gradient(make_step(recipe, tuning.CPU), state_of(recipe), batch)
     inputs = np.unique(batch.tokens[..., :-1])
     elsewhere = np.setdiff1d(np.arange(300), inputs)
     assert np.allclose(shrunk["embedding"][elsewhere], whole["embedding"][elsewhere], rtol=1e-5, atol=1e-9)
@@ -341,7 +341,7 @@ def test_the_embedding_has_a_share_of_its_inputs_gradient_and_all_of_its_outputs
     parameters = {name: jnp.array(array[:1] if STACKS.get(name) else array) for name, array in drawn.items()}
     spreads = SPREADS | {"output": Spread(0)}
     state = State(parameters, optimizers.make(apart.training.optimizer, spreads).init(parameters), None)
-    parts = gradient(make_step(apart, layout.CPU), state, batch)
+    parts = gradient(make_step(apart, tuning.CPU), state, batch)
     output = parts["output"].T / np.sqrt(32)
     assert distance(whole["embedding"], parts["embedding"] + output) < 1e-6
     assert distance(shrunk["embedding"], 0.25 * parts["embedding"] + output) < 1e-6

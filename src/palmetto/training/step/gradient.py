@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from palmetto.model.layout import Arranged, Layout
+from palmetto.model.layout import Arranged
+from palmetto.model.tuning import Tuning
 from palmetto.parallel import collectives
 from palmetto.parallel.sharding import Sharding
 from palmetto.parallel.zero import Zero
@@ -41,7 +42,7 @@ def spread_leaves(batch: Batch, sharding: Sharding) -> Batch:
 
 def leaf_losses(
     recipe: Recipe,
-    layout: Layout,
+    tuning: Tuning,
     zero: Zero,
     weights: Arranged,
     leaf: Batch,
@@ -53,14 +54,16 @@ def leaf_losses(
     `weights`: what this device holds of them. `predicted`: what sums over tokens are divided by, where not all are
     scored. `training`: what `token_losses` takes besides.
     """
-    predicted = predicted_of(leaf, layout, predicted)
-    leaf = own_positions(leaf, layout.sequence)
-    return token_losses(weights, leaf, recipe.model, layout, predicted=predicted, fetch=zero.fetching, **training)
+    predicted = predicted_of(leaf, recipe.mesh.sequence, predicted)
+    leaf = own_positions(leaf, recipe.mesh.sequence)
+    return token_losses(
+        weights, leaf, recipe.model, tuning, mesh=recipe.mesh, predicted=predicted, fetch=zero.fetching, **training
+    )
 
 
-def predicted_of(leaf: Batch, layout: Layout, predicted: jax.Array | None) -> jax.Array | None:
+def predicted_of(leaf: Batch, sequence: int, predicted: jax.Array | None) -> jax.Array | None:
     """What a leaf's sums over tokens are divided by; None where its own number of tokens will do."""
-    if layout.sequence == 1 or predicted is not None:
+    if sequence == 1 or predicted is not None:
         return predicted
     return jnp.float32(leaf.tokens.shape[-2] * (leaf.tokens.shape[-1] - 1))
 
@@ -80,7 +83,7 @@ def own_positions(batch: Batch, devices: int) -> Batch:
 
 def sum_gradients(
     recipe: Recipe,
-    layout: Layout,
+    tuning: Tuning,
     sharding: Sharding,
     zero: Zero,
     arranged: Arranged,
@@ -106,7 +109,7 @@ def sum_gradients(
     def objective(weights: Arranged, leaf: Batch) -> tuple[jax.Array, Losses]:
         losses = leaf_losses(
             recipe,
-            layout,
+            tuning,
             zero,
             weights,
             leaf,
@@ -121,8 +124,9 @@ def sum_gradients(
         return Sums(*jax.grad(objective, has_aux=True)(weights, leaf))
 
     if stages.size > 1:
-        predicted, own = predicted_of(leaves, layout, predicted), own_positions(leaves, layout.sequence)
-        sums = Sums(*pipelined_sums(recipe, layout, sharding, zero, weights, own, scale=scale, predicted=predicted))
+        predicted = predicted_of(leaves, recipe.mesh.sequence, predicted)
+        own = own_positions(leaves, recipe.mesh.sequence)
+        sums = Sums(*pipelined_sums(recipe, tuning, sharding, zero, weights, own, scale=scale, predicted=predicted))
     elif zero.whole_leaves:
         sums = sum_over_leaves(leaf_sums, leaves, reduce=reduce, always_in_loop=count > 1)
     else:

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
 from palmetto.model.experts.router import Routing
-from palmetto.model.layout import Layout, arrange
+from palmetto.model.layout import arrange
+from palmetto.model.tuning import Tuning
 from palmetto.parallel.compiler import compiler_options
 from palmetto.parallel.sharding import Sharding
 from palmetto.parallel.zero import Zero
@@ -45,14 +46,14 @@ class Metrics(NamedTuple):
 Step = Callable[[State, Batch, jax.Array], tuple[State, Metrics]]
 
 
-def make_step(recipe: Recipe, layout: Layout, sharding: Sharding | None = None) -> Step:
+def make_step(recipe: Recipe, tuning: Tuning, sharding: Sharding | None = None) -> Step:
     """Compiles the step of a recipe: (state, batch [leaves, micro_batch, M + 1], learning rate) → new state.
 
     The state is donated. Where the loss or the gradients hold a NaN or Inf, the new state is the old one to the bit:
     selected, since 0 · NaN is NaN. The state lies on the mesh as `initial_state` has it; of the batch, of which every
     device is given all, each takes its leaves.
     """
-    halves = Halves(recipe, layout, sharding or Sharding(recipe))
+    halves = Halves(recipe, tuning, sharding or Sharding(recipe))
 
     def step(state: State, batch: Batch, learning_rate: jax.Array) -> tuple[State, Metrics]:
         count = batch.tokens.shape[0]
@@ -65,7 +66,7 @@ def make_step(recipe: Recipe, layout: Layout, sharding: Sharding | None = None) 
         result: tuple[State, Metrics] = run(state, halves.spread(batch), scored_a_leaf(batch), learning_rate)
         return result
 
-    return jax.jit(step, donate_argnums=0, compiler_options=compiler_options(layout.platform))
+    return jax.jit(step, donate_argnums=0, compiler_options=compiler_options(tuning.platform))
 
 
 def scored_a_leaf(batch: Batch) -> jax.Array | None:
@@ -80,12 +81,12 @@ LEAVES = PartitionSpec("pod", None, "data", "expert")
 class Halves:
     """The two halves of a step, gradients and update, written for one device of the mesh."""
 
-    def __init__(self, recipe: Recipe, layout: Layout, sharding: Sharding) -> None:
-        self.recipe, self.layout, self.sharding = recipe, sharding.layout(layout), sharding
+    def __init__(self, recipe: Recipe, tuning: Tuning, sharding: Sharding) -> None:
+        self.recipe, self.tuning, self.sharding = recipe, tuning, sharding
         # A CPU's compiler rounds a leaf otherwise where collectives stand among its operations (docs/determinism.md).
         # On accelerators nothing is promised that would be worth the memory of whole weights and gradients.
         elastic, alone = recipe.training.reproducible == "elastic", sharding.sizes["stage"] == 1
-        whole_leaves = elastic and alone and layout.platform == "cpu"
+        whole_leaves = elastic and alone and tuning.platform == "cpu"
         self.zero = Zero(sharding, recipe.model, whole_leaves=whole_leaves)
         self.optimizer = optimizers.make(recipe.training.optimizer, sharding.spreads)
         self.state_specs = states.specifications(recipe, sharding)
@@ -94,10 +95,10 @@ class Halves:
         """The gradients' and losses' sums over the `count` leaves of the batch, of which this device has `spread`:
         what it has of them, where devices share sequences, experts or layers."""
         leaves = jax.tree.map(lambda array: array.reshape(-1, *array.shape[4:]), spread)
-        arranged = arrange(self.zero.owned(state.parameters), self.recipe.model, self.layout)
+        arranged = arrange(self.zero.owned(state.parameters), self.recipe.model, self.tuning, self.recipe.mesh)
         return sum_gradients(
             self.recipe,
-            self.layout,
+            self.tuning,
             self.sharding,
             self.zero,
             arranged,
@@ -114,7 +115,7 @@ class Halves:
         owned = self.zero.owned(state.parameters)
         # The number of leaves is a power of two, so that the division is exact whatever the tree's upper levels hold.
         gradients, losses = jax.tree.map(lambda total: total / count, sums)
-        _, pull_back = jax.vjp(lambda p: arrange(p, self.recipe.model, self.layout), owned)
+        _, pull_back = jax.vjp(lambda p: arrange(p, self.recipe.model, self.tuning, self.recipe.mesh), owned)
         (gradients,) = pull_back(gradients)
         gradients = jax.tree.map(lambda g: g / scale, gradients)
         grad_norm = global_norm(gradients, spreads)
