@@ -42,7 +42,7 @@ def no_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Initial parameters take seconds to compile, and here only their shapes matter."""
 
     def zeros(model: Model, vocabulary_size: int, seed: int) -> parameters.Parameters:
-        return {name: jnp.zeros(s.shape) for name, s in parameters.specifications(model, vocabulary_size).items()}
+        return {name: jnp.zeros(s.shape) for name, s in parameters.weight_table(model, vocabulary_size).items()}
 
     monkeypatch.setattr(parameters, "initialize", zeros)
 

@@ -14,6 +14,7 @@ from palmetto.model.norms import NORMS, normalize
 from palmetto.model.positions import Angles, rotate
 from palmetto.model.products import project, project_back
 from palmetto.model.tuning import Tuning
+from palmetto.model.weights import ATTENTION_INPUTS, FEEDFORWARD_INPUTS
 from palmetto.recipe.mesh import ONE_DEVICE, Mesh
 from palmetto.recipe.model import Model
 
@@ -33,20 +34,16 @@ def block(
     """One layer over x [B, T, D], its positions' `angles` where they are rotary; with experts, what the router did."""
     if model.block == "parallel":
         h = _before(layer, "norm", x, model)
-        heads, inner = _split(_project(h, layer, *_HEADS, *_FEEDFORWARD), layer)
+        heads, inner = _split(_project(h, layer, *ATTENTION_INPUTS, *FEEDFORWARD_INPUTS), layer)
         attended = _after(layer, "norm_after", _attention(layer, heads, angles, model, attend), model)
         fed, routing = _feedforward(layer, h, inner, model, tuning, mesh)
         return _join(layer, "norm", x, _after(layer, "feedforward_norm_after", fed, model) + attended, model), routing
-    heads, _ = _split(_project(_before(layer, "norm", x, model), layer, *_HEADS), layer)
+    heads, _ = _split(_project(_before(layer, "norm", x, model), layer, *ATTENTION_INPUTS), layer)
     attended = _after(layer, "norm_after", _attention(layer, heads, angles, model, attend), model)
     x = _join(layer, "norm", x, attended, model)
     h = _before(layer, "feedforward_norm", x, model)
-    fed, routing = _feedforward(layer, h, _project(h, layer, *_FEEDFORWARD), model, tuning, mesh)
+    fed, routing = _feedforward(layer, h, _project(h, layer, *FEEDFORWARD_INPUTS), model, tuning, mesh)
     return _join(layer, "feedforward_norm", x, _after(layer, "feedforward_norm_after", fed, model), model), routing
-
-
-_HEADS = ("qkv", "q", "k", "v")
-_FEEDFORWARD = ("up", "gate")
 
 
 def _split(projected: list[jax.Array], layer: Layer) -> tuple[list[jax.Array], list[jax.Array]]:

@@ -4,7 +4,7 @@ The training step is written for one device of the axes pod, data, stage, expert
 along the axis model XLA divides the work by itself, led by where the parameters lie.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple, TypeVar
 
@@ -12,29 +12,12 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from palmetto.model.weights import specifications
+from palmetto.model.layout import arranged_table
+from palmetto.model.weights import mesh_axis, weight_table
 from palmetto.parallel.collectives import Group
 from palmetto.parallel.placement import place
 from palmetto.recipe import Recipe
 from palmetto.recipe.mesh import AXES
-
-LOGICAL_AXES: Mapping[str, str | None] = {
-    "batch": "data",
-    "layers": "stage",
-    "experts": "expert",
-    "width": "data",
-    "vocabulary": "data",
-    "features": "model",
-    "heads": "model",
-    "key_value_heads": "model",
-    "feedforward": "model",
-    "head": None,
-    "gates": None,
-    "buckets": None,
-    "positions": None,
-}
-"""What each logical axis of a parameter or a cache is divided over. The embedding's width is called features, so that
-it may lie across the axis model while its vocabulary lies across data."""
 
 MANUAL = frozenset(AXES) - {"model"}
 """The axes that the step is written for one device of."""
@@ -68,9 +51,10 @@ class Sharding:
     def __init__(self, recipe: Recipe, devices: Sequence[jax.Device] | None = None) -> None:
         """On the first of `devices`, by default JAX's."""
         self.sizes, self.zero, self.devices = recipe.mesh.sizes, recipe.mesh.zero, recipe.mesh.devices
-        self.table = specifications(recipe.model, recipe.model_vocabulary)
-        # Where more devices share the key/value heads than there are, as in multi-query attention, each holds them all.
-        self._whole = {"key_value_heads"} if recipe.model.key_value_heads % self.sizes["model"] else set[str]()
+        self.table = weight_table(recipe.model, recipe.model_vocabulary)
+        self.arranged = arranged_table(self.table, recipe.mesh)
+        """The rows of the arrays that a step computes with."""
+        self._model, self._mesh = recipe.model, recipe.mesh
         self._elastic = recipe.training.reproducible == "elastic"
         self._devices = devices
 
@@ -88,22 +72,22 @@ class Sharding:
     @property
     def at_rest(self) -> dict[str, Axes]:
         """How each parameter lies between steps."""
-        return {name: self._axes(of.axes, self.zero == 3) for name, of in self.table.items()}
+        return {name: self.axes(of.axes, self.zero == 3) for name, of in self.table.items()}
 
     @property
     def updated(self) -> dict[str, Axes]:
         """How each parameter's moments lie, and the parameter while it is updated."""
-        return {name: self._axes(of.axes, self.zero >= 1) for name, of in self.table.items()}
+        return {name: self.axes(of.axes, self.zero >= 1) for name, of in self.table.items()}
 
     @property
     def cache(self) -> Axes:
         """How keys and values [L, B, K, S, Q] of positions seen so far lie (decoding/cache.py)."""
-        return self._axes(("layers", "batch", "key_value_heads", "positions", "head"), True)
+        return self.axes(("layers", "batch", "key_value_heads", "positions", "head"))
 
-    def _axes(self, logical_axes: Sequence[str], over_data: bool) -> Axes:
-        divided = {axis for axis, size in self.sizes.items() if size > 1} - (set() if over_data else {"data"})
-        axes = (None if logical in self._whole else LOGICAL_AXES[logical] for logical in logical_axes)
-        return tuple(axis if axis in divided else None for axis in axes)
+    def axes(self, logical_axes: Sequence[str], over_data: bool = True) -> Axes:
+        """Returns what divides each logical axis; those along data only if `over_data`."""
+        axes = (mesh_axis(logical, self._model, self._mesh) for logical in logical_axes)
+        return tuple(None if axis == "data" and not over_data else axis for axis in axes)
 
     @property
     def spreads(self) -> dict[str, Spread]:
@@ -111,7 +95,7 @@ class Sharding:
         spreads = {}
         for name, axes in self.updated.items():
             of = self.table[name]
-            along = next((d for d, logical in enumerate(of.axes) if LOGICAL_AXES[logical] == "data"), of.stack)
+            along = of.stack if of.data_dimension is None else of.data_dimension % len(of.axes)
             group = self.group("data") if axes[along] == "data" else ALONE
             stacked = tuple(self.group(axis) if axis else ALONE for axis in axes[: of.stack])
             parts = tuple(self.sizes["model"] if axis == "model" else 1 for axis in axes[of.stack :])

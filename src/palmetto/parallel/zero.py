@@ -10,11 +10,11 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from palmetto.model.layout import Arranged, Fetch, Layer, map_named, spread_dimension
+from palmetto.model.layout import Arranged, Fetch, Layer, map_named
 from palmetto.model.weights import Parameters
 from palmetto.parallel import collectives
 from palmetto.parallel.sharding import Axes, Sharding, apart
-from palmetto.recipe.model import LearnedPositions, Model
+from palmetto.recipe.model import Model
 
 
 class Zero:
@@ -27,7 +27,7 @@ class Zero:
         self._level_within = min(self.level, 2) if whole_leaves else self.level
         """Of what is divided while a step computes."""
         self._sharding, self._updated, self._model = sharding, sharding.updated, model
-        self._sharers = sharding.sizes["model"]
+        self._rows, self._sharers = sharding.arranged, sharding.sizes["model"]
         """Of a layer: the devices along model."""
 
     def owned(self, parameters: Parameters) -> Parameters:
@@ -51,10 +51,9 @@ class Zero:
         return {name: apply(self._updated[name], array) for name, array in parameters.items()}
 
     def _axes(self, name: str, array: jax.Array) -> Axes:
-        """Along which of an arranged array's dimensions XLA keeps it divided: the last, if any."""
-        shared = name == "router" or (name in ("k", "v") and self._model.key_value_heads % self._sharers)
-        divided = self._sharers > 1 and spread_dimension(name) == -2 and not shared
-        return (None,) * (array.ndim - 1) + ("model" if divided else None,)
+        """Returns what divides each dimension of an arranged array, which may have one more in front, of layers."""
+        axes = self._sharding.axes(self._rows[name].axes)
+        return (None,) * (array.ndim - len(axes)) + axes
 
     def whole(self, arranged: Arranged) -> Arranged:
         """What the leaves compute with: all of the weights or, where they are fetched a layer at a time, the parts."""
@@ -75,14 +74,14 @@ class Zero:
         """
 
         def whole(name: str, array: jax.Array) -> jax.Array:
-            dimension, travels_as = spread_dimension(name), self._travels_as(name)
+            dimension = self._rows[name].data_dimension
             if dimension is None:
                 return collectives.shared(array, self.data) if self._gathers else array
             meet = partial(
                 collectives.gathered,
                 dimension=array.ndim + dimension,
                 group=self.data if self._gathers else self.data._replace(size=1),
-                travels_as=travels_as,
+                travels_as=self._model.activations if self._rows[name].cast else "float32",
             )
             return apart(meet, array, self._axes(name, array))
 
@@ -101,12 +100,6 @@ class Zero:
             return self.fetching(arrays) if self.fetching else arrays
 
         return fetch
-
-    def _travels_as(self, name: str) -> str:
-        """The activation type for what is cast to it before anything else."""
-        summed = isinstance(self._model.positions, LearnedPositions) or self._model.embedding_norm
-        exact = "norm" in name or "bias" in name or name in ("router", "r", "positions")
-        return "float32" if exact or (name == "embedding" and summed) else self._model.activations
 
     def reduce(self, gradients: Arranged) -> Arranged:
         """The sum of a leaf's gradients over the devices: at level 2 this device's part, at levels 0 and 1 all of it.
@@ -127,7 +120,7 @@ class Zero:
         self, function: collectives.Along, arranged: Arranged, else_: collectives.Among | None = None
     ) -> Arranged:
         def apply(name: str, array: jax.Array) -> jax.Array:
-            dimension = spread_dimension(name)
+            dimension = self._rows[name].data_dimension
             if dimension is None:
                 return else_(array, self.data) if else_ else array
             place = array.ndim + dimension
@@ -143,7 +136,7 @@ class Zero:
         expert, sequence = (self._sharding.group(axis) for axis in ("expert", "sequence"))
 
         def apply(name: str, array: jax.Array) -> jax.Array:
-            if not name.startswith("expert_"):
+            if not self._rows[name].of_expert:
                 array = collectives.all_reduce(array, expert)
             return collectives.all_reduce(array, sequence)
 

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from palmetto.model.weights import Table, active, specifications
+from palmetto.model.weights import Table, active, weight_table
 from palmetto.parallel import schedules
 from palmetto.parallel.sharding import Spread
 from palmetto.recipe import Recipe
@@ -26,7 +26,7 @@ def plan(recipe: Recipe) -> dict[str, Any]:
     FLOPs are spent on.
     """
     model, training, length = recipe.model, recipe.training, recipe.tokens.sequence_length
-    table = specifications(model, recipe.model_vocabulary)
+    table = weight_table(model, recipe.model_vocabulary)
     total = sum(specification.size for specification in table.values())
     ramp = Ramp(training.batch_stages)
     sequences = ramp.sequences_before(training.steps + 1)

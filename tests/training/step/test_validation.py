@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from palmetto.model import layout, tuning
-from palmetto.model.weights import Parameters, specifications
+from palmetto.model.weights import Parameters, weight_table
 from palmetto.parallel.sharding import Sharding
 from palmetto.recipe import Recipe
 from palmetto.recipe.model import Model
@@ -121,6 +121,6 @@ def test_a_stage_never_holds_the_layers_of_the_others() -> None:
         losses: Any = jax.jit(window_losses(recipe, tuning.ACCELERATOR, sharding))
         compiled = losses.lower(states.shapes(recipe, sharding).parameters, Batch(examples)).compile()
         needed[stages] = compiled.memory_analysis().temp_size_in_bytes
-    table = specifications(model, VOCABULARY)
+    table = weight_table(model, VOCABULARY)
     layers = sum(4 * math.prod(of.shape) for of in table.values() if of.stack)
     assert needed[8] < needed[4] < layers / 2, (needed, layers)

@@ -21,6 +21,7 @@ from palmetto.model.experts.router import Routing, route
 from palmetto.model.experts.seats import Queues, combine, dispatch, take_seats
 from palmetto.model.products import project, project_back
 from palmetto.model.tuning import Tuning
+from palmetto.model.weights import EXPERT_INPUTS
 from palmetto.recipe.mesh import ONE_DEVICE, Mesh
 from palmetto.recipe.model import Experts
 
@@ -56,7 +57,7 @@ def mixture(
     weights, chosen, routing = route(x, layer["router"], top, mesh.sequence)
     queues = _queues(chosen, capacity, mesh.sequence)
     tokens, weights = x.reshape(-1, width), weights.reshape(-1, top)
-    kernels = tuple(layer[name] for name in ("expert_up", "expert_gate") if name in layer)
+    kernels = tuple(layer[name] for name in EXPERT_INPUTS if name in layer)
     held, capacity = _Held(kernels, layer["expert_down"], activate), min(capacity, length)
     if top == settings.count or (settings.capacity_factor is not None and not tuning.unroll):
         mixed = _padded(tokens, weights, queues, capacity, held, mesh)
