@@ -124,7 +124,7 @@ def test_a_hangup_goes_on_to_all() -> None:
 
 
 def test_a_process_ends_whose_launcher_is_gone_before_it_looks() -> None:
-    program = "from palmetto import launch; import time; launch.place(1, False, None, None, None); time.sleep(600)"
+    program = "from palmetto.host import launch; import time; launch.place(1, False, None, None, None); time.sleep(600)"
     environment = os.environ | {"PALMETTO_PROCESS": f"{os.getppid()} 127.0.0.1:80 2 1"}
     done = subprocess.run([sys.executable, "-c", program], env=environment, timeout=60, check=False)
     assert done.returncode == 1
