@@ -17,7 +17,7 @@ from palmetto.training.digest import tree
 from palmetto.training.step import state as states
 from palmetto.training.step.loss import Batch
 from palmetto.training.step.state import State, initial_state
-from palmetto.training.step.update import Metrics, Step, make_step
+from palmetto.training.step.update import Metrics, TrainStep, make_step
 from tests.conftest import RecipeMaker
 from tests.references.quickly import QUICKLY
 
@@ -46,7 +46,7 @@ def start(recipe: Recipe, sharding: Sharding) -> State:
 
 
 def train(
-    recipe: Recipe, batches: tuple[int, ...] = BATCHES, on: Tuning = tuning.CPU, step: Step | None = None
+    recipe: Recipe, batches: tuple[int, ...] = BATCHES, on: Tuning = tuning.CPU, step: TrainStep | None = None
 ) -> Trained:
     """The same batches on whatever mesh the recipe has."""
     sharding = Sharding(recipe)

@@ -26,7 +26,7 @@ Last = Callable[[Tree, jax.Array, Tree], tuple[jax.Array, Tree]]
 """(ends, the last layer's result, micro-batch) → the objective, what is reported of it."""
 
 
-class Sums(NamedTuple):
+class StageSums(NamedTuple):
     """Sums over micro-batches, of each a stage's share."""
 
     ends: Tree
@@ -63,8 +63,8 @@ def pipeline_gradients(
     *,
     schedule: Schedule,
     axis: str = "stage",
-    reduce: Callable[[Sums], Sums] = lambda sums: sums,
-) -> Sums:
+    reduce: Callable[[StageSums], StageSums] = lambda sums: sums,
+) -> StageSums:
     """The gradient of the objective summed over micro-batches, inside a `jax.shard_map` that is manual over `axis`.
 
     `layers` are this device's own; of `ends` and of `micro_batches`, arrays [M, …], each has a copy. The objective of a
@@ -95,7 +95,7 @@ def pipeline_gradients(
         sums, dx = differentiate(micro_batch(number), x, carry.cotangent)
         return running_tree.add_leaf(carry.sums, number, sums), dx
 
-    def differentiate(batch: Tree, x: jax.Array, cotangent: jax.Array) -> tuple[Sums, jax.Array]:
+    def differentiate(batch: Tree, x: jax.Array, cotangent: jax.Array) -> tuple[StageSums, jax.Array]:
         def through(layers: Tree, x: jax.Array) -> tuple[tuple[jax.Array, jax.Array], Tree]:
             y, added, report = stage(layers, x, batch)
             return (y, added), report
@@ -108,7 +108,7 @@ def pipeline_gradients(
         (d_before,) = from_input(dx)
         d_behind, objective, end_report = _only(is_last, (d_behind, objective, end_report))
         d_ends = jax.tree.map(jnp.add, _only(is_first, d_before), d_behind)
-        return reduce(Sums(d_ends, d_layers, objective + added, end_report, stage_report)), dx
+        return reduce(StageSums(d_ends, d_layers, objective + added, end_report, stage_report)), dx
 
     def tick(carry: _Carry, turn: tuple[jax.Array, ...]) -> tuple[_Carry, None]:
         goes_forward, goes_backward, any_forward, any_backward = turn
@@ -128,7 +128,7 @@ def pipeline_gradients(
     turns = [half[:, place] for half in halves] + [jnp.any(half >= 0, axis=1) for half in halves]
     start = _Carry(jnp.zeros((slots, *x.shape), x.dtype), nothing, nothing, empty)
     end, _ = jax.lax.scan(tick, start, tuple(turns))
-    sums: Sums = running_tree.total(end.sums, count)
+    sums: StageSums = running_tree.total(end.sums, count)
     return sums
 
 

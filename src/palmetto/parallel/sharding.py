@@ -89,6 +89,11 @@ class Sharding:
         axes = (mesh_axis(logical, self._model, self._mesh) for logical in logical_axes)
         return tuple(None if axis == "data" and not over_data else axis for axis in axes)
 
+    def arranged_axes(self, name: str, array: jax.Array) -> Axes:
+        """Returns what divides each dimension of an arranged array, which may have one more in front, of layers."""
+        axes = self.axes(self.arranged[name].axes)
+        return (None,) * (array.ndim - len(axes)) + axes
+
     @property
     def spreads(self) -> dict[str, Spread]:
         """How each parameter's logical matrices lie while it is updated."""

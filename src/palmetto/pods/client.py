@@ -47,13 +47,13 @@ class Taken(NamedTuple):
 
 
 @dataclass
-class Step:
-    """The step that the pods are at."""
+class StepOrder:
+    """The step that the pods have been told to take."""
 
     number: int
     serial: int
     batch: Batch
-    predicted: Array | None
+    target_count: Array | None
     rate: np.float32
     owners: dict[int, int]
     """Part → pod."""
@@ -88,7 +88,7 @@ class Pods:
         """By life: those to whom its links were lost though both lived."""
         self._serial = self._offset = 0
         """Steps taken, those before a rollback too; and by how many these are more than the step's number."""
-        self._step: Step | None = None
+        self._step: StepOrder | None = None
         self._part: Batch | None = None
         self._digests = Digests()
 
@@ -120,8 +120,8 @@ class Pods:
         if not self._living:
             raise RunStopped(f"no pod could be started (what they said: {self._folder}/pod-*.log)")
 
-    def step(self, number: int, batch: Batch, predicted: Array | None, rate: np.float32) -> Taken:
-        """Takes a step: batch [leaves, micro_batch, …] of NumPy's arrays; `predicted`: tokens scored a leaf.
+    def step(self, number: int, batch: Batch, target_count: Array | None, rate: np.float32) -> Taken:
+        """Takes a step: batch [leaves, micro_batch, …] of NumPy's arrays; `target_count`: tokens scored a leaf.
 
         Raises RunStopped if no pod is left, or if they did not hold the same state before it.
         """
@@ -129,7 +129,7 @@ class Pods:
         self._serial += 1
         self._part = self._leaves(batch, 0)
         owners = assign(self.count, [pod.number for pod in self._living])
-        self._step = step = Step(number, self._serial, batch, predicted, rate, owners)
+        self._step = step = StepOrder(number, self._serial, batch, target_count, rate, owners)
         for pod in self._living:
             self._order(step, pod, "step", [part for part, owner in owners.items() if owner == pod.number])
         while any(pod.number not in step.done for pod in self._living):
@@ -160,12 +160,12 @@ class Pods:
     def _living(self) -> list[PodProcess]:
         return self._fleet.at("living")
 
-    def _order(self, step: Step, pod: PodProcess, kind: str, parts: Sequence[int]) -> None:
+    def _order(self, step: StepOrder, pod: PodProcess, kind: str, parts: Sequence[int]) -> None:
         """Has a pod compute parts of the step."""
         shares = {part: named(self._leaves(step.batch, part)) for part in parts}
         arrays = {f"{part}/{name}": array for part, share in shares.items() for name, array in share.items()}
-        if step.predicted is not None:
-            arrays["predicted"] = step.predicted
+        if step.target_count is not None:
+            arrays["target_count"] = step.target_count
         self._fleet.tell(pod, kind, arrays, serial=step.serial, rate=float(step.rate), parts=parts)
 
     def _leaves(self, batch: Batch, part: int) -> Batch:
@@ -242,7 +242,7 @@ class Pods:
     def _standing(self, pod: PodProcess) -> tuple[bool, int]:
         return pod.stage == "living", -len(self._torn[pod.life])
 
-    def _give_away(self, step: Step, lost: int) -> None:
+    def _give_away(self, step: StepOrder, lost: int) -> None:
         """Gives a lost pod's leaves to others, unless all that live are done with the step."""
         step.done.pop(lost, None)
         if all(pod.number in step.done for pod in self._living):

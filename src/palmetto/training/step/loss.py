@@ -49,12 +49,12 @@ def token_losses(
     z_loss: float = 0.0,
     rematerialize: Rematerialize = "nothing",
     embedding_gradient: float = 1.0,
-    predicted: jax.Array | int | None = None,
+    target_count: jax.Array | int | None = None,
     fetch: Fetch | None = None,
 ) -> Losses:
     """Mean losses of predicting the scored tokens of a batch [B, M + 1]; only `objective` has a derivative.
 
-    `predicted` is the number that sums over tokens are divided by, where it is not the batch's own. `fetch` makes
+    `target_count` is the number that sums over tokens are divided by, where it is not the batch's own. `fetch` makes
     arrays whole that devices hold parts of: the ends' at once, each layer's when it is their turn.
     """
     if fetch:
@@ -70,7 +70,7 @@ def token_losses(
         embedding_gradient=embedding_gradient,
         fetch=fetch,
     )
-    losses = state_losses(states, arranged, batch, tuning, z_loss=z_loss, predicted=predicted)
+    losses = state_losses(states, arranged, batch, tuning, z_loss=z_loss, target_count=target_count)
     objective = losses.objective + expert_objective(routing, model)
     return losses._replace(objective=objective, routing=jax.lax.stop_gradient(routing))
 
@@ -82,16 +82,16 @@ def state_losses(
     tuning: Tuning,
     *,
     z_loss: float = 0.0,
-    predicted: jax.Array | int | None = None,
+    target_count: jax.Array | int | None = None,
 ) -> Losses:
     """The losses of final states [B, M, D], without what experts add; the arguments are those of `token_losses`."""
     targets = batch.tokens[:, 1:].reshape(-1)
     weights = None if batch.scored is None else batch.scored[:, 1:].reshape(-1).astype(jnp.float32)
-    if predicted is None:
-        predicted = targets.shape[0] if weights is None else jnp.sum(weights)
+    if target_count is None:
+        target_count = targets.shape[0] if weights is None else jnp.sum(weights)
     rows = states.reshape(-1, states.shape[-1])
     sums = _summed_losses(rows, arranged.unembedding, targets, weights, z_loss, tuning.logit_rows)
-    objective, cross_entropy, z = (total / predicted for total in sums)
+    objective, cross_entropy, z = (total / target_count for total in sums)
     return Losses(objective, *jax.lax.stop_gradient((cross_entropy, z)))
 
 
@@ -103,7 +103,7 @@ def expert_objective(routing: Routing | None, model: Model) -> jax.Array | float
     return model.experts.balance_loss * balance + model.experts.router_z_loss * router_z
 
 
-Sums = tuple[jax.Array, jax.Array, jax.Array]
+LossSums = tuple[jax.Array, jax.Array, jax.Array]
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(4, 5))
@@ -114,7 +114,7 @@ def _summed_losses(
     weights: jax.Array | None,
     z_loss: float,
     logit_rows: int,
-) -> Sums:
+) -> LossSums:
     """Objective, cross-entropy and log² Z summed over states [N, D] against targets [N], weighted by weights [N].
 
     The derivative of the objective is formed with the loss, while a block's logits are at hand: they are neither kept
@@ -132,7 +132,7 @@ def _pass(
     z_loss: float,
     logit_rows: int,
     with_gradient: bool,
-) -> tuple[Sums, tuple[jax.Array, jax.Array]]:
+) -> tuple[LossSums, tuple[jax.Array, jax.Array]]:
     cross_entropy, z = jnp.float32(0), jnp.float32(0)
     d_states, d_transposed = [], jnp.zeros(unembedding.shape[::-1], jnp.float32)
     for start in range(0, states.shape[0], logit_rows):
@@ -167,12 +167,12 @@ def _forward(
     weights: jax.Array | None,
     z_loss: float,
     logit_rows: int,
-) -> tuple[Sums, tuple[jax.Array, jax.Array]]:
+) -> tuple[LossSums, tuple[jax.Array, jax.Array]]:
     return _pass(states, unembedding, targets, weights, z_loss, logit_rows, with_gradient=True)
 
 
 def _backward(
-    z_loss: float, logit_rows: int, gradient: tuple[jax.Array, jax.Array], d: Sums
+    z_loss: float, logit_rows: int, gradient: tuple[jax.Array, jax.Array], d: LossSums
 ) -> tuple[jax.Array, jax.Array, None, None]:
     d_states, d_unembedding = gradient
     return d[0].astype(d_states.dtype) * d_states, d[0] * d_unembedding, None, None

@@ -8,35 +8,30 @@ import jax.numpy as jnp
 from palmetto.model.decoder import embed, final_norm, local_positions, through_layers
 from palmetto.model.experts.router import Routing
 from palmetto.model.layout import Arranged, Layer, Stacked, with_ends
-from palmetto.model.tuning import Tuning
 from palmetto.parallel import collectives, pipeline
-from palmetto.parallel.sharding import Sharding
-from palmetto.parallel.zero import Zero
-from palmetto.recipe import Recipe
+from palmetto.training.step.context import Context
 from palmetto.training.step.loss import Batch, Losses, expert_objective, state_losses
 
 Layers = Stacked | tuple[Layer, ...]
 
 
 def pipelined_sums(
-    recipe: Recipe,
-    tuning: Tuning,
-    sharding: Sharding,
-    zero: Zero,
+    context: Context,
     arranged: Arranged,
     leaves: Batch,
     *,
-    scale: jax.Array | float,
-    predicted: jax.Array | None,
+    scale: jax.Array,
+    target_count: jax.Array | None,
 ) -> tuple[Arranged, Losses]:
     """Σ over this device's leaves [m, …] and, if the run is elastic, over those of its neighbours along data.
 
     `arranged` has this stage's layers, `leaves` this device's share of the positions. The objective is multiplied by
-    `scale`; sums over a leaf's tokens are divided by `predicted`, where not by their own number.
+    `scale`; sums over a leaf's tokens are divided by `target_count`, where not by their own number.
     """
+    recipe, tuning, sharding, zero = context
     model, training, mesh = recipe.model, recipe.training, recipe.mesh
     data, stages = sharding.group("data"), sharding.group("stage")
-    fetch = zero.fetching
+    fetch = zero.gather_layer
 
     def whole(ends: Arranged) -> Arranged:
         return with_ends(ends, fetch) if fetch else ends
@@ -55,12 +50,12 @@ def pipelined_sums(
     def last(ends: Arranged, x: jax.Array, leaf: Batch) -> tuple[jax.Array, Losses]:
         ends = whole(ends)
         states = final_norm(ends, x, model)
-        losses = state_losses(states, ends, leaf, tuning, z_loss=training.z_loss, predicted=predicted)
+        losses = state_losses(states, ends, leaf, tuning, z_loss=training.z_loss, target_count=target_count)
         return scale * losses.objective, losses
 
-    def reduce(sums: pipeline.Sums) -> pipeline.Sums:
+    def reduce(sums: pipeline.StageSums) -> pipeline.StageSums:
         """Of one leaf, over the devices along data."""
-        gradients = zero.reduce(sums.ends._replace(layers=sums.layers))
+        gradients = zero.reduce_gradients(sums.ends._replace(layers=sums.layers))
         sums = jax.tree.map(partial(collectives.all_reduce, group=data), sums._replace(ends=(), layers=()))
         return sums._replace(ends=gradients._replace(layers=()), layers=gradients.layers)
 
