@@ -99,7 +99,7 @@ Table = Mapping[str, Weight]
 
 
 def mesh_axis(logical_axis: str, model: Model, mesh: Mesh) -> str | None:
-    """The axis of the mesh that divides a logical axis; None where each device holds it whole.
+    """Returns the axis of the mesh that divides a logical axis; None where each device holds it whole.
 
     Where more devices share the key/value heads than there are, as in multi-query attention, each holds them all.
     """
@@ -118,7 +118,7 @@ EXPERT_INPUTS = ("expert_up", "expert_gate")
 
 
 def weight_table(model: Model, vocabulary_size: int) -> dict[str, Weight]:
-    """Every weight of a model: kernels ~ N(0, 1/√n_in), embeddings ~ N(0, 1), norm scales 1, biases 0.
+    """Returns every weight of a model: kernels ~ N(0, 1/√n_in), embeddings ~ N(0, 1), norm scales 1, biases 0.
 
     Kernels are [layers, n_in, n_out]; q holds its H heads side by side, k and v their K heads. DeepNorm's β multiplies
     the deviations of v, o and the feed-forward (arXiv 2203.00555, figure 2, decoder).
@@ -161,7 +161,7 @@ def _layer_norms(model: Model) -> dict[str, Weight]:
 
 
 def _folded(model: Model, norm: str) -> str | None:
-    """A norm that stands before kernels, if its scale can be multiplied into them."""
+    """Returns a norm that stands before kernels, if its scale can be multiplied into them."""
     return norm if model.norm_position in ("pre", "sandwich") and not model.norm_bias else None
 
 
@@ -178,7 +178,7 @@ def _kernel(
 
 
 def _biases(table: Table) -> dict[str, Weight]:
-    """A bias for each kernel of a table, over the kernel's outputs and treated as they are."""
+    """Returns a bias for each kernel of a table; it is treated as the kernel's outputs are."""
 
     def bias(of: Weight) -> Weight:
         shape, axes, fused = (of.shape[0], of.shape[2]), (of.axes[0], of.axes[2]), of.fused and f"{of.fused}_bias"
@@ -239,19 +239,19 @@ def _experts(model: Model, gain: float) -> dict[str, Weight]:
 
 
 def count(model: Model, vocabulary_size: int) -> int:
-    """The number of parameters, every scale and matrix counted."""
+    """Returns the number of parameters, counting every scale and matrix."""
     return sum(weight.size for weight in weight_table(model, vocabulary_size).values())
 
 
 def active(model: Model, vocabulary_size: int) -> int:
-    """The number of parameters that one token passes through: of E experts, the top ones."""
+    """Returns the number of parameters that one token passes through: of E experts, the top ones."""
     experts = sum(weight.size for weight in weight_table(model, vocabulary_size).values() if weight.of_expert)
     unused = 1 - model.experts.top / model.experts.count if model.experts else 0.0
     return count(model, vocabulary_size) - round(experts * unused)
 
 
 def initialize(model: Model, vocabulary_size: int, seed: int) -> Parameters:
-    """Draws float32 parameters; each logical matrix from a key of its own (seed, name, layer, expert)."""
+    """Draws float32 parameters, each logical matrix from a key of its own (seed, name, layer, expert)."""
     root = jax.random.key(seed)
 
     def draw(name: str, weight: Weight) -> jax.Array:
@@ -276,7 +276,7 @@ def initialize(model: Model, vocabulary_size: int, seed: int) -> Parameters:
 
 
 def unstack(arrays: Parameters, table: Table) -> dict[str, jax.Array]:
-    """The logical matrices under their names: `embedding`, `q.000`, `q.001` … by layer, `expert_up.001.007` by expert.
+    """Returns the logical matrices by name: `embedding`, `q.000`, `q.001` … by layer, `expert_up.001.007` by expert.
 
     `arrays` may hold a part of the table and have other trailing axes. The results are fresh arrays: none shares memory
     with `arrays`, which may then be donated.
@@ -293,7 +293,7 @@ def unstack(arrays: Parameters, table: Table) -> dict[str, jax.Array]:
 
 
 def restack(matrices: Mapping[str, jax.Array], table: Table) -> Parameters:
-    """The inverse of `unstack`."""
+    """Returns the arrays of logical matrices, the inverse of `unstack`."""
     arrays: Parameters = {}
     for name in dict.fromkeys(matrix.partition(".")[0] for matrix in matrices):
         weight = table[name]

@@ -1,7 +1,7 @@
-"""Which device holds what: one table from the logical axes of parameters to the axes of the mesh.
+"""Says which device holds what: from the logical axes of the table of weights to the axes of the mesh.
 
-The training step is written for one device of the axes pod, data, stage, expert and sequence (`jax.shard_map`, manual);
-along the axis model XLA divides the work by itself, led by where the parameters lie.
+The training step is written for one device of the axes pod, data, stage, expert and sequence (`jax.shard_map`, manual).
+Along the axis model XLA divides the work by itself, led by where the parameters lie.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ from palmetto.recipe import Recipe
 from palmetto.recipe.mesh import AXES
 
 MANUAL = frozenset(AXES) - {"model"}
-"""The axes that the step is written for one device of."""
+"""The axes along which the step is written for one device."""
 
 Tree = TypeVar("Tree")
 
@@ -49,7 +49,7 @@ class Sharding:
     """The mesh of a recipe and where everything lies on it."""
 
     def __init__(self, recipe: Recipe, devices: Sequence[jax.Device] | None = None) -> None:
-        """On the first of `devices`, by default JAX's."""
+        """Takes the first of `devices`, by default JAX's."""
         self.sizes, self.zero, self.devices = recipe.mesh.sizes, recipe.mesh.zero, recipe.mesh.devices
         self.table = weight_table(recipe.model, recipe.model_vocabulary)
         self.arranged = arranged_table(self.table, recipe.mesh)
@@ -60,28 +60,28 @@ class Sharding:
 
     @cached_property
     def mesh(self) -> jax.sharding.Mesh:
-        """The devices by axis, as `place` has them."""
+        """The devices by axis, in the order of `placement.place`."""
         devices = self._devices if self._devices is not None else jax.devices()
         assert len(devices) >= self.devices, "fewer devices than the mesh has"
         return jax.sharding.Mesh(place(devices, self.sizes, self._elastic), AXES)
 
     def group(self, axis: str) -> Group:
-        """The devices along an axis. Those of data and pods sum in the tree, if the run is elastic."""
+        """Returns the devices along an axis. Those along data and pod sum in the tree if the run is elastic."""
         return Group(axis, self.sizes[axis], self._elastic and axis in ("pod", "data"))
 
     @property
     def at_rest(self) -> dict[str, Axes]:
-        """How each parameter lies between steps."""
+        """The mesh axes that divide each parameter between steps."""
         return {name: self.axes(of.axes, self.zero == 3) for name, of in self.table.items()}
 
     @property
     def updated(self) -> dict[str, Axes]:
-        """How each parameter's moments lie, and the parameter while it is updated."""
+        """The mesh axes that divide each parameter's moments, and the parameter while it is updated."""
         return {name: self.axes(of.axes, self.zero >= 1) for name, of in self.table.items()}
 
     @property
     def cache(self) -> Axes:
-        """How keys and values [L, B, K, S, Q] of positions seen so far lie (decoding/cache.py)."""
+        """The mesh axes that divide the cached keys and values [L, B, K, S, Q] of decoding."""
         return self.axes(("layers", "batch", "key_value_heads", "positions", "head"))
 
     def axes(self, logical_axes: Sequence[str], over_data: bool = True) -> Axes:
@@ -96,7 +96,7 @@ class Sharding:
 
     @property
     def spreads(self) -> dict[str, Spread]:
-        """How each parameter's logical matrices lie while it is updated."""
+        """How the logical matrices of each parameter lie on devices while it is updated."""
         spreads = {}
         for name, axes in self.updated.items():
             of = self.table[name]
@@ -108,7 +108,7 @@ class Sharding:
         return spreads
 
     def on_mesh(self, function: Callable[..., Any], in_specs: Any, out_specs: Any) -> Callable[..., Any]:
-        """`function`, written for one device, over arrays of the whole mesh."""
+        """Maps a function, written for one device, over arrays of the whole mesh."""
         if self.devices == 1:
             return function
         mapped: Callable[..., Any] = jax.shard_map(
@@ -123,7 +123,7 @@ class Sharding:
         return mapped
 
     def everywhere(self, arrays: Tree) -> Tree:
-        """Arrays of the host, the same on every process, as a copy on every device."""
+        """Copies arrays of the host, which are the same in every process, to every device."""
         if self.devices == 1:
             return jax.device_put(arrays, self.place())
         put = lambda array: jax.make_array_from_callback(array.shape, self.place(), lambda index: array[index])  # noqa: E731
@@ -131,14 +131,14 @@ class Sharding:
         return copies
 
     def place(self, axes: Axes = ()) -> NamedSharding:
-        """The sharding of an array with these mesh axes; without any, a copy on every device."""
+        """Returns the sharding of an array that these mesh axes divide; without any it is a copy on every device."""
         return NamedSharding(self.mesh, PartitionSpec(*axes))
 
 
 def apart(function: Callable[[jax.Array], jax.Array], array: jax.Array, axes: Axes) -> jax.Array:
-    """`function` of the part that a device holds along the axis model too, where `axes` has it, and so its result.
+    """Applies a function to the part that a device holds along the axis model too, if that divides the array.
 
-    Before a collective along another axis XLA would make such an array whole.
+    XLA would make such an array whole before a collective along another axis. The result is divided likewise.
     """
     if "model" not in axes:
         return function(array)
@@ -150,5 +150,5 @@ def apart(function: Callable[[jax.Array], jax.Array], array: jax.Array, axes: Ax
 
 
 def manual(axes: Axes) -> PartitionSpec:
-    """What of an array's mesh axes `jax.shard_map` takes, where model is left to XLA."""
+    """Returns the mesh axes of an array as `jax.shard_map` takes them, the axis model being left to XLA."""
     return PartitionSpec(*(axis if axis in MANUAL else None for axis in axes))

@@ -23,23 +23,23 @@ from palmetto.training.step.state import State
 
 
 class Metrics(NamedTuple):
-    """What a step reports: float32 scalars and one bool, and, of a model that has them, two more things."""
+    """What a step reports: float32 scalars and one bool, and two things that not every model has."""
 
     loss: jax.Array
-    """Mean cross-entropy of the batch in nats a token, without z-loss."""
+    """The mean cross-entropy of the batch in nats a token, without z-loss."""
     z: jax.Array
-    """Mean log² Z."""
+    """The mean of log² Z, Z the softmax's normalizer."""
     grad_norm: jax.Array
-    """Global norm before clipping."""
+    """The global norm of the gradient before clipping."""
     parameter_norm: jax.Array
-    """Global norm after the step."""
+    """The global norm of the parameters after the step."""
     finite: jax.Array
     """Whether the update was applied."""
 
     routing: Routing | None
-    """What the routers did, means over the batch, stacked over the layers that have experts."""
+    """What the routers did: means over the batch, stacked over the layers that have experts."""
     loss_scale: jax.Array | None
-    """What the loss was multiplied by, where activations are float16."""
+    """The factor of the loss, where activations are float16."""
 
 
 TrainStep = Callable[[State, Batch, jax.Array], tuple[State, Metrics]]
@@ -48,9 +48,9 @@ TrainStep = Callable[[State, Batch, jax.Array], tuple[State, Metrics]]
 def make_step(recipe: Recipe, tuning: Tuning, sharding: Sharding | None = None) -> TrainStep:
     """Compiles the step of a recipe: (state, batch [leaves, micro_batch, M + 1], learning rate) → new state.
 
-    The state is donated. Where the loss or the gradients hold a NaN or Inf, the new state is the old one to the bit:
-    selected, since 0 · NaN is NaN. The state lies on the mesh as `initial_state` has it; of the batch, of which every
-    device is given all, each takes its leaves.
+    The state is donated; it lies on the mesh as `initial_state` puts it. Every device is given the whole batch and
+    takes its leaves. Where the loss or the gradients hold a NaN or Inf, the old state is selected, which keeps every
+    bit; a factor of 0 would not do, since 0 · NaN is NaN.
     """
     sharding = sharding or Sharding(recipe)
     context, state_specs = make_context(recipe, tuning, sharding), states.specifications(recipe, sharding)
