@@ -116,7 +116,7 @@ def test_a_hangup_goes_on_to_all() -> None:
         "import signal; signal.signal(signal.SIGHUP, lambda number, frame: sys.exit(0)); "
         "os.kill(os.getppid(), signal.SIGHUP) if rank == '0' else None; time.sleep(600)"
     )
-    again = "import time; from tests.test_launch import launched; sys.exit(launched({!r}, 1))"
+    again = "import time; from tests.host.test_launch import launched; sys.exit(launched({!r}, 1))"
     done = subprocess.run(
         [sys.executable, "-c", "import sys; " + again.format(program)], start_new_session=True, timeout=60, check=False
     )
