@@ -13,7 +13,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from palmetto.model.layout import arranged_table
-from palmetto.model.weights import mesh_axis, weight_table
+from palmetto.model.weights import LOGICAL_AXES, mesh_axis, weight_table
 from palmetto.parallel.collectives import Group
 from palmetto.parallel.placement import place
 from palmetto.recipe import Recipe
@@ -54,7 +54,7 @@ class Sharding:
         self.table = weight_table(recipe.model, recipe.model_vocabulary)
         self.arranged = arranged_table(self.table, recipe.mesh)
         """The rows of the arrays that a step computes with."""
-        self._model, self._mesh = recipe.model, recipe.mesh
+        self._divided_by = {logical: mesh_axis(logical, recipe.model, recipe.mesh) for logical in LOGICAL_AXES}
         self._elastic = recipe.training.reproducible == "elastic"
         self._devices = devices
 
@@ -86,7 +86,7 @@ class Sharding:
 
     def axes(self, logical_axes: Sequence[str], over_data: bool = True) -> Axes:
         """Returns what divides each logical axis; those along data only if `over_data`."""
-        axes = (mesh_axis(logical, self._model, self._mesh) for logical in logical_axes)
+        axes = (self._divided_by[logical] for logical in logical_axes)
         return tuple(None if axis == "data" and not over_data else axis for axis in axes)
 
     def arranged_axes(self, name: str, array: jax.Array) -> Axes:
