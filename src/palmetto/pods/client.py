@@ -49,7 +49,7 @@ class StepOrder:
     """The number of steps taken so far, with this one; unlike `number` it also counts steps before a rollback."""
     batch: Batch
     target_count: Array | None
-    """The number of predicted tokens in each leaf, shape [leaves], or None if every token is target_count."""
+    """The mean number of scored tokens in a leaf, a scalar; None if all tokens are scored."""
     rate: np.float32
     """The learning rate."""
     owners: dict[int, int]
@@ -119,7 +119,7 @@ class Pods:
     def step(self, number: int, batch: Batch, target_count: Array | None, rate: np.float32) -> Taken:
         """Takes a step.
 
-        batch: NumPy arrays of shape [leaves, micro_batch, …]. target_count: the tokens that each leaf predicts.
+        batch: NumPy arrays of shape [leaves, micro_batch, …]. target_count: the mean number of scored tokens in a leaf.
         Raises RunStopped if no pod is left, or if the pods held different states before the step.
         """
         self._admit()

@@ -35,7 +35,7 @@ class StepWork:
     serial: int
     rate: np.float32
     to_do: deque[tuple[int, Batch, Array | None]] = field(default_factory=deque)
-    """The parts to compute, as (part, leaves, predicted tokens of each leaf)."""
+    """The parts to compute, as (part, leaves, mean number of scored tokens in a leaf)."""
     computed: dict[int, BatchSums] = field(default_factory=dict)
     """The sums of the parts that this pod has computed."""
     done: bool = False
