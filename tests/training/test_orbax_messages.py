@@ -16,10 +16,10 @@ def test_readers_left_behind_by_a_deletion_print_nothing(monkeypatch: pytest.Mon
     monkeypatch.setattr(sys, "unraisablehook", printed.append)
     tell_once()
     error = Exception("Encountered error while reading array index: (slice(0, 16),)")
-    sys.unraisablehook(SimpleNamespace(exc_value=error))  # type: ignore[arg-type]
+    sys.unraisablehook(SimpleNamespace(exc_value=error))
     assert printed == []
     other = SimpleNamespace(exc_value=Exception("another"))
-    sys.unraisablehook(other)  # type: ignore[arg-type]
+    sys.unraisablehook(other)
     assert printed == [other]
 
 
