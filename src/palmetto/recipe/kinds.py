@@ -34,7 +34,7 @@ class Kind(Section):
     @classmethod
     def usual(cls) -> Self:
         """Returns the usual kind with its usual settings."""
-        return cls.kinds()[cls.usual_name].model_validate({})
+        return cls.choose({})
 
     @classmethod
     def choose(cls, values: Any) -> Self:
@@ -53,5 +53,5 @@ def _import_all(folder: str) -> None:
 
 @cache
 def _reader(kinds: tuple[Any, ...]) -> "TypeAdapter[Any]":
-    form: Any = Annotated[reduce(or_, kinds), Field(discriminator="name")]
-    return TypeAdapter(form)
+    choice: Any = Annotated[reduce(or_, kinds), Field(discriminator="name")]
+    return TypeAdapter(choice)
