@@ -1,4 +1,4 @@
-"""The recipes that come with palmetto: they load, are the papers', and make a step at full size."""
+"""The shipped recipes load, match their papers, and make a training step at full size."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from palmetto.training.step.state import State, shapes
 from palmetto.training.step.update import make_step
 
 
-def test_shipped_recipes_load_describe_themselves_and_come_back_from_their_dump(tmp_path: Path) -> None:
+def test_shipped_recipes_load_and_are_dumped_unchanged(tmp_path: Path) -> None:
     shipped = loading.names()
     assert {"quickstart", "palm-8b", "palm-62b", "palm-540b"} <= set(shipped)
     assert shipped == sorted(shipped)
@@ -36,7 +36,7 @@ def test_shipped_recipes_load_describe_themselves_and_come_back_from_their_dump(
         ("palm-540b", (118, 18432, 48), {0: 512, 50_000: 1024, 115_000: 2048}),
     ],
 )
-def test_the_papers_models_are_the_papers(name: str, shape: tuple[int, int, int], ramp: dict[int, int]) -> None:
+def test_the_palm_recipes_match_the_paper(name: str, shape: tuple[int, int, int], ramp: dict[int, int]) -> None:
     recipe = loading.load(name)
     model, training = recipe.model, recipe.training
     assert (model.layers, model.d_model, model.heads) == shape
@@ -65,7 +65,7 @@ GLAM = {
 
 
 @pytest.mark.parametrize("name", GLAM)
-def test_glams_models_are_the_papers(name: str) -> None:
+def test_the_glam_recipes_match_the_paper(name: str) -> None:
     recipe = loading.load(name)
     model, training, experts = recipe.model, recipe.training, recipe.model.experts
     shape = (model.layers, model.d_model, model.feedforward_size, model.heads, model.query_size)
@@ -82,7 +82,7 @@ def test_glams_models_are_the_papers(name: str) -> None:
 
 
 @pytest.mark.parametrize("experts", ["", "-8e"])
-def test_the_small_glams_are_glams_but_for_their_size(experts: str) -> None:
+def test_the_small_glam_recipes_differ_only_in_size(experts: str) -> None:
     small, large = (loading.load(f"{name}{experts.replace('8e', of)}") for name, of in SMALL_AND_LARGE)
     sizes = {"layers", "d_model", "d_ff", "heads", "key_value_heads", "head_size", "activations", "experts"}
     assert small.model.model_dump(exclude=sizes) == large.model.model_dump(exclude=sizes)
@@ -111,7 +111,7 @@ SMALL_AND_LARGE = (("glam-15m", "8e"), ("glam-8b", "64e"))
         ("glam-8b-64e", 280e9, 2**20, 1e-2, None),
     ],
 )
-def test_the_tokens_batches_and_rates_of_the_papers(
+def test_tokens_batches_and_learning_rates_match_the_papers(
     name: str, tokens: float, last: float, peak: float, final: float | None
 ) -> None:
     recipe = loading.load(name)
@@ -132,9 +132,7 @@ def test_the_tokens_batches_and_rates_of_the_papers(
         ("glm-130b", 192 * 2048, 4224 * 2048, 0.025 * 400e9),
     ],
 )
-def test_a_ramp_doubles_where_the_papers_straight_line_reaches_the_next_size(
-    name: str, first: float, last: float, before: float
-) -> None:
+def test_a_ramp_follows_the_linear_ramp_of_the_paper(name: str, first: float, last: float, before: float) -> None:
     recipe = loading.load(name)
     ramp, length = Ramp(recipe.training.batch_stages), recipe.tokens.sequence_length
     for step, size in recipe.training.batch_stages[1:]:
@@ -146,8 +144,8 @@ def test_a_ramp_doubles_where_the_papers_straight_line_reaches_the_next_size(
 @pytest.mark.parametrize(
     "name", ["glam-15m-8e", "gpt3-175b", "gopher-280b", "bloom-176b", "glm-130b", "llama3-8b", "mixtral-8x7b"]
 )
-def test_a_shipped_recipes_choices_make_a_step_at_full_size(name: str) -> None:
-    """Traced only: no array is made."""
+def test_a_shipped_recipe_makes_a_step_at_full_size(name: str) -> None:
+    """The step is only traced; no array is made."""
     recipe = loading.load(name)
     leaves = (2, recipe.training.micro_batch)
     places = (*leaves, recipe.model_length + 1)

@@ -178,7 +178,7 @@ class Loop:
     def train(self, until: int) -> bool:
         """Takes the run to step `until`, checkpoints and writes the summary; returns False if a signal came first."""
         training = self.recipe.training
-        with signals.heard_by(self._on_signal), contextlib.ExitStack() as at_the_end:
+        with signals.handled_by(self._on_signal), contextlib.ExitStack() as at_the_end:
             at_the_end.callback(self.ledger.settle)
             if self.history.step > training.steps:
                 raise UserError(f"training.steps={training.steps}: the run is at step {self.history.step} already")
