@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import re
+import signal
 import stat
 import subprocess
 import sys
@@ -82,6 +83,23 @@ def test_a_kill_in_the_middle_of_a_write_leaves_the_old_file(tmp_path: Path) -> 
     )
     assert subprocess.run([sys.executable, "-c", program, str(path)], check=False).returncode == -9
     assert path.read_text() == "old"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+def test_a_signal_in_the_middle_of_writes_leaves_nothing_else(tmp_path: Path, number: signal.Signals) -> None:
+    files.write_text(tmp_path / "one", "old")
+    program = (
+        "import os, signal, sys; from pathlib import Path; from palmetto import files\n"
+        "one, two = Path(sys.argv[1]) / 'one', Path(sys.argv[1]) / 'two'\n"
+        "with files.atomic(one) as file:\n"
+        "    file.write(b'new'); file.flush()\n"
+        "    files.write_text(two, 'whole')\n"
+        "    with files.atomic(two):\n"
+        "        os.kill(os.getpid(), int(sys.argv[2]))"
+    )
+    ended = subprocess.run([sys.executable, "-c", program, str(tmp_path), str(int(number))], check=False)
+    assert ended.returncode == -number
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"one": "old", "two": "whole"}
 
 
 def test_json_comes_back_and_is_utf_8(tmp_path: Path) -> None:

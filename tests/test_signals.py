@@ -3,10 +3,12 @@
 import os
 import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
-from palmetto import signals
+from palmetto import files, signals
 
 
 @pytest.fixture(autouse=True)
@@ -42,3 +44,18 @@ def test_handlers_come_back_after_an_error() -> None:
     with pytest.raises(ZeroDivisionError), signals.heard_by(signal.SIG_IGN):
         raise ZeroDivisionError
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+@pytest.mark.parametrize("handler", [signal.SIG_IGN, signal.default_int_handler])
+def test_who_hears_a_signal_hears_it_while_a_file_is_written(handler: signal.Handlers, tmp_path: Path) -> None:
+    signal.signal(signal.SIGTERM, handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    with signals.removing(str(tmp_path / "file")):
+        assert signal.getsignal(signal.SIGTERM) == handler
+        assert signal.getsignal(signal.SIGHUP) != signal.SIG_DFL
+    assert signal.getsignal(signal.SIGHUP) == signal.SIG_DFL
+
+
+def test_a_thread_may_write_files(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(files.write_text, tmp_path / "file", "text").result()

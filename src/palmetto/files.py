@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from palmetto import signals
 from palmetto.errors import RunStopped, UserError
 
 _LOCK = ".lock"
@@ -28,6 +29,7 @@ class DiskFull(OSError):
 @contextlib.contextmanager
 def atomic(path: Path, wanted: int = 0) -> Iterator[IO[bytes]]:
     """Opens a temporary file beside `path` for writing; on a clean exit it is synced and renamed onto `path`.
+    A signal that ends this process meanwhile removes the temporary file.
 
     wanted: the bytes to come, where they are known. OSError names `path`; DiskFull says what is wanted. UserError where
     a device, a pipe or a socket is there, which would be gone.
@@ -38,15 +40,16 @@ def atomic(path: Path, wanted: int = 0) -> Iterator[IO[bytes]]:
     temporary, written = "", wanted
     try:
         descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        with os.fdopen(descriptor, "wb") as file:
-            try:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            finally:
-                written = max(wanted, file.tell())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        with signals.removing(temporary):
+            with os.fdopen(descriptor, "wb") as file:
+                try:
+                    yield file
+                    file.flush()
+                    os.fsync(file.fileno())
+                finally:
+                    written = max(wanted, file.tell())
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
     except BaseException as error:
         if temporary:
             with contextlib.suppress(FileNotFoundError):

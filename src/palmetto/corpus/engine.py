@@ -92,6 +92,6 @@ def _end_with_parent() -> None:
 
     def wait() -> None:
         parent.join()
-        os._exit(1)
+        os.kill(os.getpid(), signal.SIGTERM)  # which removes a file that is half written
 
     threading.Thread(target=wait, daemon=True).start()
