@@ -4,7 +4,6 @@ import itertools
 import multiprocessing
 import os
 import signal
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -84,14 +83,20 @@ class LocalEngine:
 def _end_with_parent() -> None:
     """Ends a worker whose parent was killed: it would wait for tasks for ever, and hold the files it has inherited.
 
-    Ctrl-C, which a terminal sends to all of them, ends it without a traceback of its own.
+    Ctrl-C, which a terminal sends to all of them, ends it at once: one that unwound in the middle of reading a task
+    would leave the rest of it to the next worker.
     """
-    signal.signal(signal.SIGINT, lambda number, frame: sys.exit(128 + number))
+    signal.signal(signal.SIGINT, lambda number, frame: _end())
     parent = multiprocessing.parent_process()
     assert parent is not None
 
     def wait() -> None:
         parent.join()
-        os.kill(os.getpid(), signal.SIGTERM)  # which removes a file that is half written
+        _end()
 
     threading.Thread(target=wait, daemon=True).start()
+
+
+def _end() -> None:
+    """Ends this process by a signal that first removes the files that are half written."""
+    os.kill(os.getpid(), signal.SIGTERM)
