@@ -287,6 +287,20 @@ def test_the_layout_is_what_of_a_mesh_bits_depend_on(
     assert recipe.digest == alone.digest, "a mesh is no part of the identity"
 
 
+@pytest.mark.parametrize(
+    ("overrides", "why"),
+    [
+        ((EXPERTS,), ""),
+        ((EXPERTS, "model.activations=float16"), "model.experts and model.activations=float16"),
+        ((EXPERTS, "training.rematerialize=block"), "model.experts and training.rematerialize=block"),
+        (("model.attention={name: memory, window: 4, layer: 1}",), "model.attention=memory"),
+        (("training.reproducible=fixed",), "training.reproducible=fixed"),
+    ],
+)
+def test_a_run_that_is_not_elastic_says_why(tiny_recipe: RecipeMaker, overrides: tuple[str, ...], why: str) -> None:
+    assert tiny_recipe(*overrides).inelastic == why
+
+
 NINE_HEADS = ("model.heads=9", "model.head_size=8")
 MEMORY = ("model.layers=4", "model.attention={name: memory, window: 4, layer: 1}")
 

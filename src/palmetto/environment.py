@@ -47,6 +47,8 @@ _BUILT_IN = ("cpu", "proxy")
 """Platforms without a plugin; the second is Pathways."""
 _TPU_FILES = ("/dev/accel*", "/dev/vfio/[0-9]*")
 _EXTRAS = {"cuda": "cuda", "gpu": "cuda", "tpu": "tpu"}
+_OF_AXES = ("zero", "schedule")
+"""What of a layout there is only where an axis is divided."""
 _GPU_FLAGS = ("--xla_gpu_deterministic_ops=true", "--xla_gpu_exclude_nondeterministic_ops=true")
 
 # The files by which accelerators show, and how the names of JAX's plugins for them begin.
@@ -157,10 +159,10 @@ def available_instruction_sets() -> list[str]:
     return [name for name, flag in _INSTRUCTION_SETS if flag in flags]
 
 
-def record(layout: dict[str, Any] | None = None) -> dict[str, Any]:
+def record(layout: dict[str, Any] | None = None, inelastic: str = "") -> dict[str, Any]:
     """What bits depend on besides recipe and text, and what a reader wants to know of the machine. Imports JAX.
 
-    layout: what of a mesh bits depend on.
+    layout: what of a mesh bits depend on. inelastic: the settings for which data and pods are among it.
     """
     jax, device = _start()
     capped = re.findall(r"--xla_cpu_max_isa=(\w+)", " ".join(variables.flags()))
@@ -172,6 +174,7 @@ def record(layout: dict[str, Any] | None = None) -> dict[str, Any]:
         "device": device.device_kind,
         "devices": jax.device_count(),
         "layout": layout or {},
+        **({"inelastic": inelastic} if inelastic else {}),
         "threads": int(os.environ.get("NPROC", "0")),
         "instruction_set": capped[-1] if capped else known[-1] if known else platform.machine(),
         "variables": variables.record(ours=(*_TOGETHER, *_pinned_flags())),
@@ -205,10 +208,12 @@ def differences(recorded: dict[str, Any], here: dict[str, Any]) -> list[str]:
     keys = ["jaxlib", "platform", *(["threads", "instruction_set"] if on_cpu else ["device"])]
     changed = [f"{key} {recorded.get(key)} → {here.get(key)}" for key in keys if recorded.get(key) != here.get(key)]
     then, now = recorded.get("layout", {}), here.get("layout", {})
+    why = here.get("inelastic") or recorded.get("inelastic")
+    reason = {key: f", on which bits depend with {why}" for key in ("pod", "data") if why}
     changed += [
-        f"mesh.{key} {then.get(key, 1)} → {now.get(key, 1)}"
+        f"mesh.{key} {then.get(key, 1)} → {now.get(key, 1)}{reason.get(key, '')}"
         for key in dict.fromkeys([*then, *now])
-        if then.get(key) != now.get(key)
+        if then.get(key) != now.get(key) and (key not in _OF_AXES or (key in then and key in now))
     ]
     now = here.get("variables", {})
     then = recorded.get("variables", now)

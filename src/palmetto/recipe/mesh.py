@@ -36,7 +36,8 @@ class Mesh(Section):
     """Shares of each layer's heads and feed-forward ("tensor parallelism")."""
     zero: Literal[0, 1, 2, 3] = 3
     """What of a model is spread over `data` as well (ZeRO, arXiv 1910.02054): 0 nothing; 1 the optimizer state; 2 also
-    the gradients; 3 also the parameters, gathered a layer at a time (fully sharded data parallelism)."""
+    the gradients; 3 also the parameters, gathered a layer at a time (fully sharded data parallelism). On CPUs an
+    elastic run without stages gathers them once a step instead (docs/determinism.md)."""
     schedule: Literal["gpipe", "1f1b"] = "1f1b"
     """The order of micro-batches in a pipeline (arXiv 1811.06965; 1806.03377)."""
 

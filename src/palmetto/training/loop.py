@@ -337,7 +337,7 @@ class Loop:
                 "rollbacks": self.history.attempt,
                 "skipped_steps": self.history.not_finite,
                 "digest": {"parameters": parameters, "optimizer": optimizer},
-                "environment": environment.record(recipe.layout),
+                "environment": environment.record(recipe.layout, recipe.inelastic),
             },
         )
 
