@@ -161,8 +161,10 @@ def test_a_run_within_its_own_source_of_odd_text(make_runs: Callable[[Path], Run
     command = ("run", runs.recipe, "tokens.vocabulary_size=280", "--source", books, "--run", books / "runs" / "mine")
     runs(*command, "training.steps=2")
     ledger = (books / "runs" / "mine" / "ledger.jsonl").read_bytes()
-    _, err = runs(*command, "training.steps=3")
+    out, err = runs(*command, "training.steps=3")
     assert "step 3" in err
+    assert "report {}".format(books / "runs" / "mine") in out
+    assert "--source" not in out, "it would be refused in this very run"
     assert (books / "runs" / "mine" / "ledger.jsonl").read_bytes().startswith(ledger)
     assert b"\xed\xa0\xbd" in (books / "runs" / "mine" / "samples.txt").read_bytes()
     _, err = runs("run", runs.recipe, "--source", books, "--run", books, expect=2)

@@ -36,11 +36,10 @@ def run(
     answer_summary(directory, as_json)
     if finished and not as_json:
         us = sys.argv[0] if Path(sys.argv[0]).name != "__main__.py" else f"{sys.executable} -m palmetto"
-        run_path = directory.path
-        print(
-            f"\nNext:\n  {us} generate {run_path} --prompt 'def '\n  {us} report {run_path}\n"
-            f"  {us} run {recipe} --source PATH --run runs/mine"
-        )
+        following = [f"generate {directory.path} --prompt 'def '", f"report {directory.path}"]
+        if source is None:  # else this may be runs/mine
+            following.append(f"run {recipe} --source PATH --run runs/mine")
+        print("\nNext:", *(f"  {us} {command}" for command in following), sep="\n")
 
 
 def train(
