@@ -33,7 +33,7 @@ from palmetto.corpus.duplicates.bands import best_shape
 from palmetto.corpus.duplicates.exact import ExactDuplicates
 from palmetto.corpus.duplicates.near import NearDuplicates
 from palmetto.corpus.engine import LocalEngine
-from palmetto.corpus.filters import Filters
+from palmetto.corpus.rules.filters import Filters
 from palmetto.corpus.stage import Stage, View, run
 from palmetto.recipe.corpus import Filters as FilterSettings
 

@@ -13,7 +13,7 @@ import sys
 import time
 from typing import Any, NamedTuple
 
-PROGRAM = "from palmetto.cli import main; main()"
+PROGRAM = "from palmetto.cli.app import main; main()"
 
 
 class Row(NamedTuple):

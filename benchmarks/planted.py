@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from palmetto.corpus import tables
-from palmetto.corpus.extraction import document_id
+from palmetto.corpus.reading.extraction import document_id
 
 WORDS = 5
 _VOCABULARY = 30_000

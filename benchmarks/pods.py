@@ -18,8 +18,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from palmetto import environment, recipes
-from palmetto.recipe import Recipe
+from palmetto.host import environment
+from palmetto.recipe import Recipe, loading
 
 _QUIET = 0.03
 OVERRIDES = ("training.batch_size=64", "training.micro_batch=1", "training.steps=1000", "training.threads=1")
@@ -47,8 +47,8 @@ class Fleet:
 
         from palmetto.pods.client import Pods
         from palmetto.pods.programs import on_host
-        from palmetto.training.loss import Batch
-        from palmetto.training.state import initial_state
+        from palmetto.training.step.loss import Batch
+        from palmetto.training.step.state import initial_state
 
         self.count, self.tokens = count, recipe.training.batch_stages[0][1] * recipe.tokens.sequence_length
         micro_batch, sequences = recipe.training.micro_batch, recipe.training.batch_stages[0][1]
@@ -108,7 +108,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="that count")
     parser.add_argument("--at-most", type=int, default=50, help="rounds in all")
     arguments = parser.parse_args()
-    recipe = recipes.load("palm-15m", [*OVERRIDES, *arguments.overrides])
+    recipe = loading.load("palm-15m", [*OVERRIDES, *arguments.overrides])
     environment.prepare(recipe.training.threads)
     rounds: list[tuple[Round, Round]] = []
     with tempfile.TemporaryDirectory() as folder:

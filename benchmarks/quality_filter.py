@@ -22,18 +22,19 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
-from palmetto import environment, recipes, stages
 from palmetto.corpus.documents import Document, cut
 from palmetto.corpus.quality.classifier import Classifier
 from palmetto.corpus.quality.sampling import draw
 from palmetto.corpus.quality.training import SECTION_BYTES
 from palmetto.files import read_json_lines
-from palmetto.recipe import Recipe
+from palmetto.host import environment
+from palmetto.recipe import Recipe, loading
 from palmetto.report.canvas import STYLE, canvas, label_ends, write_png
 from palmetto.report.colours import LIGHT
-from palmetto.run_directory import RunDirectory
+from palmetto.runs.directory import RunDirectory
 from palmetto.tokens import packing, store
 from palmetto.tokens.vocabulary import Vocabulary
+from palmetto.workflow import stages
 
 HERE = Path(__file__).resolve().parent
 DATA = HERE.parents[1] / "shared" / "data" / "corpus"
@@ -178,7 +179,7 @@ def train(
     run.path.mkdir(parents=True, exist_ok=True)
     file = run.path / "given.yaml"
     file.write_text(RECIPE)
-    recipe: Recipe = recipes.load(str(file), overrides)
+    recipe: Recipe = loading.load(str(file), overrides)
     run.claim(recipe)
     vocabulary.save(run.vocabulary)
     documents = [Document(section.text, section.name) for section in sections]

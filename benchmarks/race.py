@@ -54,18 +54,19 @@ def compare(ours: Runner, other: Runner) -> float:
 
 def worker(name: str, overrides: Sequence[str]) -> None:
     """Palmetto's side."""
-    from palmetto import environment, recipes
+    from palmetto.host import environment
+    from palmetto.recipe import loading
 
-    recipe = recipes.load(name, overrides)
+    recipe = loading.load(name, overrides)
     environment.prepare(recipe.training.threads, devices=recipe.mesh.devices)
     import jax
     import numpy as np
 
     from palmetto.model import layout
     from palmetto.parallel.sharding import Sharding
-    from palmetto.training.loss import Batch
-    from palmetto.training.state import initial_state
-    from palmetto.training.step import make_step
+    from palmetto.training.step.loss import Batch
+    from palmetto.training.step.state import initial_state
+    from palmetto.training.step.update import make_step
 
     sharding = Sharding(recipe)
     here = layout.for_platform(jax.default_backend())

@@ -24,9 +24,9 @@ from palmetto.tokens import packing, store
 from palmetto.tokens.store import TokenStore
 from palmetto.tokens.vocabulary import Vocabulary
 from palmetto.training import digest, ledger
-from palmetto.training.execution import observe
 from palmetto.training.ledger import Ledger, Line
 from palmetto.training.spikes import History
+from palmetto.training.step.execution import observe
 
 TOKENS = 128 << 20
 LINES = 20_000

@@ -32,9 +32,10 @@ OVERRIDES = ("training.batch_size=8", "training.optimizer.name=adamw", "training
 
 def overheads(step_seconds: float) -> None:
     """Prints what loading, ledger and checkpoints add to a step of the recipe, as shares."""
-    from palmetto import environment, recipes
+    from palmetto.host import environment
+    from palmetto.recipe import loading
 
-    recipe = recipes.load("palm-15m", OVERRIDES)
+    recipe = loading.load("palm-15m", OVERRIDES)
     environment.prepare(recipe.training.threads)
     import jax
     import numpy as np
@@ -44,7 +45,7 @@ def overheads(step_seconds: float) -> None:
     from palmetto.training.checkpoint import Checkpoints
     from palmetto.training.digest import tree
     from palmetto.training.ledger import Ledger, Line, batch_digest
-    from palmetto.training.state import initial_state, parameter_table
+    from palmetto.training.step.state import initial_state, parameter_table
 
     training = recipe.training
     with tempfile.TemporaryDirectory() as folder:
@@ -57,7 +58,7 @@ def overheads(step_seconds: float) -> None:
         start = time.perf_counter()
         for step in range(1, 201):
             windows = opened.read(order.sequence_numbers(step))
-        loading = (time.perf_counter() - start) / 200
+        reading = (time.perf_counter() - start) / 200
 
         ledger = Ledger(path / "ledger.jsonl")
         start = time.perf_counter()
@@ -78,7 +79,7 @@ def overheads(step_seconds: float) -> None:
             checkpoints.wait()
             seconds.append(time.process_time() - start)
         recording += min(seconds) / training.checkpoint_every
-    print(f"loading: {loading / step_seconds:.2%} of a step")
+    print(f"loading: {reading / step_seconds:.2%} of a step")
     print(f"ledger and checkpoints (every {training.checkpoint_every} steps): {recording / step_seconds:.2%} of a step")
 
 

@@ -42,13 +42,13 @@ def main() -> None:
     arguments = parser.parse_args()
     os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.92")
 
-    from palmetto import recipes
-    from palmetto.planning.chips import CHIPS
+    from palmetto.planning.network.chips import CHIPS
+    from palmetto.recipe import loading
     from palmetto.training import flops
 
     tokens, changes = arguments.batch * LENGTH, overrides(arguments.batch)
     peak = CHIPS[arguments.chip].flops
-    a_token = flops.flops_per_token(recipes.load("palm-8b", changes))
+    a_token = flops.flops_per_token(loading.load("palm-8b", changes))
     shape = [str(size) for size in (LAYERS, WIDTH, HEADS, VOCABULARY, LENGTH, arguments.batch)]
 
     def run(start: Callable[[], Runner]) -> float:

@@ -17,8 +17,8 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from palmetto.corpus import formats
 from palmetto.corpus.documents import Document
+from palmetto.corpus.reading import formats
 from palmetto.tokens.vocabulary import Kind, Vocabulary
 
 CORPUS = Path(__file__).resolve().parents[2] / "shared" / "data" / "corpus"

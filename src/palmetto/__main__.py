@@ -6,10 +6,10 @@ import os
 def main() -> None:
     """Imports the command line and runs it; Ctrl-C while it is imported ends the process as it does later."""
     try:
-        from palmetto import cli
+        from palmetto.cli import app
     except KeyboardInterrupt:
         os._exit(130)
-    cli.main()
+    app.main()
 
 
 if __name__ == "__main__":

@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 import typer
 
-from palmetto import recipes
-from palmetto.cli import app, common, runs
-from palmetto.corpus.filters import _bad_words
-from palmetto.corpus.finding import find
+from palmetto.cli import common, runs
+from palmetto.cli.app import app
+from palmetto.corpus.reading.finding import find
+from palmetto.corpus.rules.filters import _bad_words
 from palmetto.errors import UserError
+from palmetto.recipe import loading
 from palmetto.recipe.corpus import Source
 
 TINY = "tokens: {vocabulary_size: 300, sequence_length: 16}\nmodel: {layers: 1, d_model: 16, heads: 2}\n"
@@ -87,7 +88,7 @@ def test_a_recipe_and_its_source_may_lie_at_home(home: Path) -> None:
     assert recipe.corpus.build.root == str(home / "texts")
     assert directory.path == Path("runs/tiny")
     with pytest.raises(UserError, match=rf"^{home}/tinny\.yaml: no such file \(did you mean '{home}/tiny\.yaml'\?\)"):
-        recipes.load("~/tinny.yaml")
+        loading.load("~/tinny.yaml")
 
 
 def test_a_run_directory_that_is_not_utf_8_is_refused(home: Path) -> None:
@@ -100,10 +101,10 @@ def test_so_may_the_files_of_a_corpus(home: Path) -> None:
         [file] = find(Source(paths=(given,)), None, "a").files
         assert file.path == str(home / "texts" / "a.txt")
         assert os.path.isabs(file.name)
-    recipe = recipes.load("~/tiny.yaml", ["corpus.build={sources: {a: {paths: [~/texts]}}}"])
+    recipe = loading.load("~/tiny.yaml", ["corpus.build={sources: {a: {paths: [~/texts]}}}"])
     assert recipe.corpus.build is not None
     assert recipe.corpus.build.sources["a"].paths == ("~/texts",), "which is part of a run's identity"
     (home / "words").write_text("damn\n")
-    named = recipes.load("~/tiny.yaml", ["corpus.build={sources: {a: {paths: [x]}}, filters: {bad_words: ~/words}}"])
+    named = loading.load("~/tiny.yaml", ["corpus.build={sources: {a: {paths: [x]}}, filters: {bad_words: ~/words}}"])
     assert named.corpus.build is not None
     assert _bad_words(named.corpus.build) == ("damn",)

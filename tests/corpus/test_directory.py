@@ -169,7 +169,7 @@ def test_what_lies_apart_is_taken(path: str, tmp_path: Path) -> None:
 
 
 def test_a_link_into_the_corpus_is_found(tmp_path: Path) -> None:
-    from palmetto.corpus.finding import find
+    from palmetto.corpus.reading.finding import find
 
     fill(tmp_path, "web/a.txt", "out/b.txt")
     os.symlink("../out", tmp_path / "web" / "link")

@@ -17,8 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from palmetto.corpus import documents, formats, opening
+from palmetto.corpus import documents
 from palmetto.corpus.documents import Document
+from palmetto.corpus.reading import formats, opening
 from palmetto.errors import UserError
 
 SECTION = 1 << 16

@@ -7,7 +7,7 @@ import pytest
 
 from palmetto.corpus import measuring
 from palmetto.corpus.engine import LocalEngine, Result, Task
-from tests.corpus.views import Backwards, make_view
+from tests.references.views import Backwards, make_view
 
 SHARES = {"web": 0.75, "books": 0.25}
 

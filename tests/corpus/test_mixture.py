@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from palmetto.corpus import tables
 from palmetto.corpus.engine import LocalEngine
-from palmetto.corpus.extraction import document_id
 from palmetto.corpus.mixture import LEAST, REASON, Mixture, limit, parts
+from palmetto.corpus.reading.extraction import document_id
 from palmetto.corpus.stage import NOTES, View
 from palmetto.errors import UserError
 

@@ -15,7 +15,7 @@ import pytest
 from palmetto.corpus import tables
 from palmetto.corpus.counts import Counts
 from palmetto.corpus.engine import Engine, LocalEngine
-from palmetto.corpus.extraction import document_id
+from palmetto.corpus.reading.extraction import document_id
 from palmetto.corpus.stage import NOTES, View, count, run
 
 

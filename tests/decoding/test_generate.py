@@ -14,8 +14,8 @@ from palmetto.decoding.sampling import Sampling
 from palmetto.errors import UserError
 from palmetto.model import decoder, layout
 from palmetto.recipe.model import Model
-from tests import reference
-from tests.quickly import QUICKLY
+from tests.references import decoder as reference
+from tests.references.quickly import QUICKLY
 
 MODEL = Model(layers=2, d_model=20, heads=3, head_size=8, d_ff=36)
 VOCABULARY, COUNT, LONGEST = 40, 12, 36

@@ -13,9 +13,9 @@ from palmetto.decoding import cache as decoding
 from palmetto.decoding.cache import Cache, empty, extend
 from palmetto.model import decoder
 from palmetto.model.layout import ACCELERATOR, Arranged, arrange
-from palmetto.model.parameters import specifications
+from palmetto.model.weights import specifications
 from palmetto.recipe.model import Model
-from tests.quickly import QUICKLY
+from tests.references.quickly import QUICKLY
 
 VOCABULARY, LENGTH = 40, 12
 TOKENS = np.random.default_rng(1).integers(VOCABULARY, size=(2, LENGTH)).astype(np.int32)

@@ -11,7 +11,7 @@ from palmetto.model.layout import ACCELERATOR, arrange
 from palmetto.parallel.sharding import Sharding
 from palmetto.recipe.model import Model
 from tests.model.test_catalogue import some
-from tests.parallel.spread import VOCABULARY, make_recipe, on, some_state
+from tests.references.spread import VOCABULARY, make_recipe, on, some_state
 
 MODELS: dict[str, Model] = {
     "one head of keys": some(key_value_heads=1),

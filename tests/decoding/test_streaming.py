@@ -11,9 +11,10 @@ from palmetto.decoding import cache, generate
 from palmetto.decoding.cache import Cache
 from palmetto.decoding.sampling import Sampling
 from palmetto.errors import UserError
-from palmetto.model import decoder, layout, parameters
+from palmetto.model import decoder, layout
+from palmetto.model import weights as parameters
 from palmetto.recipe.model import Model
-from tests.quickly import QUICKLY
+from tests.references.quickly import QUICKLY
 
 SINKS = {"name": "sinks", "sinks": 2, "window": 4}
 PIECE = 5

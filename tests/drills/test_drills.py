@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from palmetto import drills
+from palmetto.drills import running as drills
 from palmetto.drills.report import PromiseBroken, Report
 from palmetto.drills.workplace import Workplace
 from palmetto.files import read_json_lines, sha256

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import typer
 
-from palmetto import cli, drills
-from palmetto.drills import Drill
+from palmetto.cli.drills import drill
+from palmetto.drills import running as drills
 from palmetto.drills.report import PromiseBroken, Report, Undecided
+from palmetto.drills.running import Drill
 from palmetto.drills.workplace import Workplace
 from palmetto.errors import RunStopped
 
@@ -110,7 +111,7 @@ def test_a_broken_promise_is_exit_code_1_and_leaves_its_directory(
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setitem(drills.DRILLS, "nan", Drill("it rains", break_promise))
     with pytest.raises(RunStopped, match=r"drill nan: it rains\? No: the sun shines \(kept for a look: ") as stopped:
-        cli.drills.drill("nan", as_json)
+        drill("nan", as_json)
     (folder,) = tmp_path.iterdir()
     assert str(folder.resolve()) in str(stopped.value)
     assert (folder / "text").is_dir()
@@ -129,7 +130,7 @@ def test_a_busy_machine_is_exit_code_3_and_leaves_nothing(
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setitem(drills.DRILLS, "nan", Drill("", be_late))
     with pytest.raises(typer.Exit) as stopped:
-        cli.drills.drill("nan", True)
+        drill("nan", True)
     assert stopped.value.exit_code == 3
     assert not list(tmp_path.iterdir())
     out, err = capfdbinary.readouterr()

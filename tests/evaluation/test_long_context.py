@@ -8,10 +8,11 @@ import pytest
 
 from palmetto.errors import UserError
 from palmetto.evaluation.long_context import Curve, Way, measure, ways
-from palmetto.model import layout, parameters
+from palmetto.model import layout
+from palmetto.model import weights as parameters
 from palmetto.recipe import Recipe
 from palmetto.tokens import store
-from palmetto.training.loss import Batch, token_losses
+from palmetto.training.step.loss import Batch, token_losses
 from tests.conftest import RecipeMaker
 
 VOCABULARY = 300

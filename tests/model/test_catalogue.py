@@ -14,12 +14,12 @@ from pydantic import ValidationError
 
 from palmetto.model import decoder, layout
 from palmetto.model.decoder import Rematerialize
-from palmetto.model.parameters import Parameters
-from palmetto.model.router import Routing
+from palmetto.model.experts.router import Routing
+from palmetto.model.weights import Parameters
 from palmetto.recipe.model import Model
-from palmetto.training.loss import Batch, Losses, token_losses
-from tests import catalogue
-from tests.quickly import QUICKLY
+from palmetto.training.step.loss import Batch, Losses, token_losses
+from tests.references import catalogue
+from tests.references.quickly import QUICKLY
 
 VOCABULARY, LENGTH = 23, 13
 # H·Q other than D, so that no axis can stand for another.

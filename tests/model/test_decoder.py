@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from palmetto.model import decoder, layout
-from palmetto.model.parameters import Parameters
+from palmetto.model.weights import Parameters
 from palmetto.recipe.model import Model
-from tests import reference
-from tests.quickly import QUICKLY
+from tests.references import decoder as reference
+from tests.references.quickly import QUICKLY
 
 # Of no two sizes the same, and H·Q other than D, so that no axis can stand for another.
 MODEL = Model(layers=2, d_model=20, heads=3, head_size=8, d_ff=36)

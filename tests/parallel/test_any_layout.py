@@ -14,13 +14,13 @@ from palmetto.model import layout
 from palmetto.parallel.sharding import Sharding
 from palmetto.recipe import Recipe
 from palmetto.tokens.order import Order
-from palmetto.training import state as states
-from palmetto.training.execution import make_batch
-from palmetto.training.schedule import learning_rate
-from palmetto.training.state import State, initial_state
-from palmetto.training.step import make_step
-from tests.parallel.draws import Case, draw_case
-from tests.parallel.spread import on
+from palmetto.training.learning_rate import learning_rate
+from palmetto.training.step import state as states
+from palmetto.training.step.execution import make_batch
+from palmetto.training.step.state import State, initial_state
+from palmetto.training.step.update import make_step
+from tests.references.draws import Case, draw_case
+from tests.references.spread import on
 
 STEPS = 6
 HUNDREDS = settings.get_current_profile_name() == "hundreds"

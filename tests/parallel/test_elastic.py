@@ -13,13 +13,13 @@ from palmetto.model.layout import Layout
 from palmetto.parallel.sharding import Sharding
 from palmetto.recipe import Recipe
 from palmetto.recipe.mesh import Mesh
-from palmetto.training import state as states
 from palmetto.training.digest import tree
-from palmetto.training.loss import Batch
-from palmetto.training.state import State, initial_state
-from palmetto.training.step import Metrics, Step, make_step
+from palmetto.training.step import state as states
+from palmetto.training.step.loss import Batch
+from palmetto.training.step.state import State, initial_state
+from palmetto.training.step.update import Metrics, Step, make_step
 from tests.conftest import RecipeMaker
-from tests.quickly import QUICKLY
+from tests.references.quickly import QUICKLY
 
 BATCHES = (8,) * 12 + (16,) * 8
 """Leaves a step, a ramp in it."""

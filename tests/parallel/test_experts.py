@@ -13,16 +13,18 @@ from jax.sharding import Mesh, PartitionSpec
 
 from palmetto.errors import UserError
 from palmetto.model import layout
-from palmetto.model.experts import mixture
-from palmetto.model.router import Routing
+from palmetto.model.experts.mixture import mixture
+from palmetto.model.experts.router import Routing
 from palmetto.parallel.sharding import Sharding
 from palmetto.recipe import Recipe
 from palmetto.recipe.model import Experts
-from palmetto.training.state import parameter_table
+from palmetto.training.step.state import parameter_table
 from tests.conftest import RecipeMaker
+from tests.model.experts.test_mixture import activate
 from tests.model.test_catalogue import some
-from tests.model.test_experts import activate
-from tests.parallel.spread import (
+from tests.parallel.test_sequence import gathers
+from tests.references.quickly import QUICKLY
+from tests.references.spread import (
     Taken,
     check_same,
     compile_gradient,
@@ -32,8 +34,6 @@ from tests.parallel.spread import (
     some_state,
     take_step,
 )
-from tests.parallel.test_sequence import gathers
-from tests.quickly import QUICKLY
 
 B, T, D, F, E, TOP = 8, 12, 16, 20, 8, 2
 """Sequences in all, their length, and the sizes of a layer with experts."""

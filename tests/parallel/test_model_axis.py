@@ -12,12 +12,12 @@ from palmetto.model import accelerated, layout
 from palmetto.parallel.sharding import Sharding
 from palmetto.recipe import Recipe
 from palmetto.recipe.model import Model
-from palmetto.training import state as states
-from palmetto.training.loss import Batch
-from palmetto.training.step import make_step
-from palmetto.training.validation import window_losses
+from palmetto.training.step import state as states
+from palmetto.training.step.loss import Batch
+from palmetto.training.step.update import make_step
+from palmetto.training.step.validation import window_losses
 from tests.model.test_catalogue import some
-from tests.parallel.spread import (
+from tests.references.spread import (
     LENGTH,
     Taken,
     check_same,

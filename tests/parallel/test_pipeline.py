@@ -15,10 +15,10 @@ from jax.sharding import Mesh, PartitionSpec
 
 from palmetto.parallel.pipeline import Sums, pipeline_gradients
 from palmetto.parallel.schedules import Schedule
-from palmetto.training.reductions import sum_over_leaves
+from palmetto.training.step.reductions import sum_over_leaves
 from tests.parallel.test_schedules import SCHEDULES, schedules
-from tests.quickly import QUICKLY
-from tests.training.test_reductions import same_bits, terms
+from tests.references.quickly import QUICKLY
+from tests.training.step.test_reductions import same_bits, terms
 
 Tree = Any
 StageFunction = Callable[[Tree, jax.Array, Tree], tuple[jax.Array, jax.Array, Tree]]

@@ -20,10 +20,11 @@ from palmetto.model.blocked import HIDDEN, blocked_attention, products
 from palmetto.model.masks import block_pairs, visible
 from palmetto.recipe import Recipe
 from palmetto.recipe.model import FullAttention, LocalAttention
-from palmetto.training.loss import Batch
+from palmetto.training.step.loss import Batch
 from tests.conftest import RecipeMaker
 from tests.model.test_catalogue import POSITIONS, some
-from tests.parallel.spread import (
+from tests.references.quickly import QUICKLY
+from tests.references.spread import (
     LENGTH,
     Taken,
     check_same,
@@ -33,7 +34,6 @@ from tests.parallel.spread import (
     some_batch,
     take_gradient,
 )
-from tests.quickly import QUICKLY
 
 BLOCKS = layout.CPU._replace(query_rows=3, kept_length=1, block_rows=5)
 """Blocks that fill neither a sequence nor a device's share of it."""

@@ -6,14 +6,14 @@ import sys
 
 import pytest
 
-from palmetto.planning.topology import parse
+from palmetto.planning.network.topology import parse
 
 TINY = ("tokens.sequence_length=16", "tokens.vocabulary_size=320", "model.layers=2", "model.d_model=32",
         "model.heads=2", "training.batch_size=8", "mesh.data=4")  # fmt: skip
 
 
 def palmetto(*arguments: str) -> subprocess.CompletedProcess[str]:
-    program = "from palmetto.cli import main; main()"
+    program = "from palmetto.cli.app import main; main()"
     return subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False)
 
 

@@ -5,17 +5,17 @@ import importlib.util
 import pytest
 
 from palmetto.errors import RunStopped, UserError
-from palmetto.model import parameters
+from palmetto.model import weights as parameters
 from palmetto.planning import compile as compiling
-from palmetto.planning import hlo
 from palmetto.planning.compile import Compiled, compile_step
+from palmetto.planning.network.topology import parse
 from palmetto.planning.notes import notes
 from palmetto.planning.predict import predict
-from palmetto.planning.topology import parse
+from palmetto.planning.program import hlo
 from palmetto.recipe import Recipe
 from palmetto.training.flops import flops_per_token
 from tests.conftest import RecipeMaker
-from tests.planning import excerpts
+from tests.references import excerpts
 
 
 def test_gpus_from_virtual_devices(tiny_recipe: RecipeMaker) -> None:

@@ -4,13 +4,13 @@ from typing import Any
 
 import pytest
 
-from palmetto.planning.chips import TPU
-from palmetto.planning.hlo import parse
-from palmetto.planning.networks import Networks
+from palmetto.planning.network.chips import TPU
+from palmetto.planning.network.networks import Networks
+from palmetto.planning.network.topology import Topology
+from palmetto.planning.network.topology import parse as topology
+from palmetto.planning.program.hlo import parse
 from palmetto.planning.timeline import Timeline, Totals
-from palmetto.planning.topology import Topology
-from palmetto.planning.topology import parse as topology
-from tests.planning import excerpts
+from tests.references import excerpts
 
 CHIP = TPU("round", 1e9, 2**34, 2**34, 1e9, 50e9, 6.25e9, 1e6, ("made up",))
 RING = topology("v4:4x4x4")

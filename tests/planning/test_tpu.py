@@ -9,13 +9,13 @@ import sys
 
 import pytest
 
-from palmetto.model import parameters
+from palmetto.model import weights as parameters
 from palmetto.planning.at_scale import plan, search
-from palmetto.planning.chips import CHIPS, GPU
 from palmetto.planning.compile import compile_step
 from palmetto.planning.describe import describe, describe_search
+from palmetto.planning.network.chips import CHIPS, GPU
+from palmetto.planning.network.topology import parse
 from palmetto.planning.predict import predict
-from palmetto.planning.topology import parse
 from tests.conftest import RecipeMaker
 from tests.planning.test_command_line import TINY, palmetto
 

@@ -19,11 +19,11 @@ from palmetto.pods.client import Pods
 from palmetto.pods.parcels import fingerprint
 from palmetto.pods.programs import on_host
 from palmetto.recipe import Recipe
-from palmetto.training.loss import Batch
-from palmetto.training.state import initial_state
-from palmetto.training.step import make_step
+from palmetto.training.step.loss import Batch
+from palmetto.training.step.state import initial_state
+from palmetto.training.step.update import make_step
 from tests.conftest import RecipeMaker
-from tests.pods import faults
+from tests.references import pod_faults as faults
 
 pytestmark = pytest.mark.slow
 FAULTS = str(Path(faults.__file__))

@@ -8,16 +8,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from palmetto.model import layout
-from palmetto.model.router import Routing
+from palmetto.model.experts.router import Routing
 from palmetto.parallel.sharding import Sharding
 from palmetto.pods.assignment import leaves_of
 from palmetto.pods.parcels import fingerprint
 from palmetto.pods.programs import Programs, metrics_from, named_metrics, of_one_pod, on_host
 from palmetto.recipe import Recipe
 from palmetto.tokens.objectives import make_examples
-from palmetto.training.loss import Batch
-from palmetto.training.state import State, initial_state
-from palmetto.training.step import Metrics, make_step, scored_a_leaf
+from palmetto.training.step.loss import Batch
+from palmetto.training.step.state import State, initial_state
+from palmetto.training.step.update import Metrics, make_step, scored_a_leaf
 from tests.conftest import RecipeMaker, need_devices
 
 LEAVES, STEPS = 4, 20

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from palmetto import recipes, sweep
 from palmetto.cli import runs
 from palmetto.errors import UserError
 from palmetto.files import write_text
-from palmetto.recipe import sense
-from palmetto.run_directory import RunDirectory
+from palmetto.recipe import loading, sense
+from palmetto.runs.directory import RunDirectory
+from palmetto.sweeps import runs as sweep
 from tests.conftest import RecipeMaker
 
 BUILD = "corpus.build={sources: {web: {paths: [a]}}"
@@ -34,9 +34,9 @@ def test_nonsense_is_refused_with_what_would_do(tiny_recipe: RecipeMaker, overri
         assert word in str(caught.value)
 
 
-@pytest.mark.parametrize("name", recipes.names())
+@pytest.mark.parametrize("name", loading.names())
 def test_every_shipped_recipe_makes_sense(name: str) -> None:
-    recipe = recipes.load(name)
+    recipe = loading.load(name)
     sense.check(recipe)
     sense.check_name(recipe.name, "--run")
 
@@ -76,7 +76,7 @@ def test_a_run_that_has_begun_with_it_goes_on(tiny: str, override: str) -> None:
         runs.prepare(tiny, [override], None, None)
     run = RunDirectory(Path("runs/tiny"))
     assert not run.path.exists()
-    write_text(run.recipe_file, recipes.dump(recipes.load(tiny, [override])))
+    write_text(run.recipe_file, loading.dump(loading.load(tiny, [override])))
     write_text(run.ledger, '{"step": 1}\n')
     recipe, directory = runs.prepare(tiny, [override], None, None)
     assert directory.path == run.path

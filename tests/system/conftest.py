@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.runs import RECIPE, SPIKY, Runs
+from tests.references.whole_runs import RECIPE, SPIKY, Runs
 
 
 @pytest.fixture(scope="session")

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from palmetto.run_directory import RunDirectory
+from palmetto.runs.directory import RunDirectory
 from palmetto.training import ledger
-from tests.system.runs import SPIKY, Runs
+from tests.references.whole_runs import SPIKY, Runs
 
 Bits = tuple[str, str, bytes]
 pytestmark = pytest.mark.slow
@@ -124,9 +124,9 @@ def test_checkpoints_that_cannot_be_seen_stop_the_run_and_cut_nothing(prepared: 
 
 def forge(run: Path, step: int) -> None:
     """Puts another embedding in a checkpoint; its files' hashes and its seal fit, its digests are the honest ones."""
-    from palmetto import manifest
+    from palmetto.runs import manifest
     from palmetto.training import checkpoint
-    from palmetto.training.state import parameter_table, shapes
+    from palmetto.training.step.state import parameter_table, shapes
 
     recipe = RunDirectory(run).recipe
     checkpoints = checkpoint.Checkpoints(run / "checkpoints", parameter_table(recipe))

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 import palmetto
-from palmetto.drills import DRILLS
-from tests.system.runs import Runs
+from palmetto.drills.running import DRILLS
+from tests.references.whole_runs import Runs
 
 pytestmark = pytest.mark.slow
 

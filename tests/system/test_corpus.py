@@ -13,7 +13,7 @@ import pytest
 from pyarrow import parquet
 
 from palmetto.tokens.store import TokenStore
-from tests.system.runs import RECIPE, Runs
+from tests.references.whole_runs import RECIPE, Runs
 
 pytest.importorskip("rensa", reason="needs the extra `corpus`")
 

@@ -29,7 +29,7 @@ from palmetto.corpus.stage import NOTES, View, run
 from palmetto.errors import RunStopped, UserError
 from palmetto.recipe.corpus import Build
 from palmetto.tokens.counting import Counter
-from tests.corpus.views import make_view
+from tests.references.views import make_view
 
 # Ray itself is imported once its environment is set: it reads it then.
 pytestmark = [

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.runs import SPIKY, Runs
+from tests.references.whole_runs import SPIKY, Runs
 from tests.system.test_bitwise import Bits, events
 from tests.system.test_pods import is_alive
 

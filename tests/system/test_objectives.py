@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.system.runs import Runs
+from tests.references.whole_runs import Runs
 
 pytestmark = pytest.mark.slow
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.system.runs import SPIKY, Runs
+from tests.references.whole_runs import SPIKY, Runs
 
 Bits = tuple[str, str, bytes]
 PODS = ("mesh.pod=2", "--pods")

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from palmetto import recipes
 from palmetto.errors import UserError
+from palmetto.recipe import loading
 from palmetto.recipe.objectives import (
     CausalObjective,
     Denoiser,
@@ -411,7 +411,7 @@ def test_recipes_name_objectives(tiny_recipe: RecipeMaker) -> None:
     mixture = tiny_recipe("training.objective={name: mixture, denoisers: [{mode: S, noise: 0.25}]}")
     assert mixture.training.objective == MixtureObjective(denoisers=(Denoiser(mode="S", noise=0.25),))
     assert tiny_recipe("training.objective.name=mixture").training.objective == MixtureObjective()
-    assert recipes.validate(mixture.model_dump()) == mixture
+    assert loading.validate(mixture.model_dump()) == mixture
 
 
 @pytest.mark.parametrize(

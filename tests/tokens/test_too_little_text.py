@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from palmetto import stages
 from palmetto.errors import UserError
-from palmetto.run_directory import RunDirectory
+from palmetto.runs.directory import RunDirectory
 from palmetto.tokens.order import Order
+from palmetto.workflow import stages
 from tests.conftest import RecipeMaker
 
 

@@ -17,17 +17,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from palmetto import manifest as manifests
 from palmetto.errors import UserError
-from palmetto.manifest import CheckpointDamaged, Manifest
-from palmetto.model.parameters import Parameters, Specification, unstack
-from palmetto.register import Entry
+from palmetto.model.weights import Parameters, Specification, unstack
+from palmetto.runs import manifest as manifests
+from palmetto.runs.manifest import CheckpointDamaged, Manifest
+from palmetto.runs.register import Entry
 from palmetto.training import checkpoint
 from palmetto.training.checkpoint import Checkpoints
 from palmetto.training.digest import tree
-from palmetto.training.loss_scale import LossScaleState
 from palmetto.training.optimizer import OptimizerState
-from palmetto.training.state import State
+from palmetto.training.step.loss_scale import LossScaleState
+from palmetto.training.step.state import State
 
 TABLE = {
     "embedding": Specification((5, 3), ("vocabulary", "width"), 1.0),

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from palmetto.model.parameters import Specification, unstack
+from palmetto.model.weights import Specification, unstack
 from palmetto.training import tiles
 from palmetto.training.digest import Digest, flat, form_of, tree
 from tests.conftest import need_devices
@@ -177,7 +177,7 @@ CLUSTER = """
 import sys
 import jax, numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from palmetto.cluster import Cluster
+from palmetto.host.cluster import Cluster
 from palmetto.parallel import processes
 from palmetto.training import digest
 

@@ -10,13 +10,13 @@ import pytest
 
 from palmetto.errors import UserError
 from palmetto.files import read_json, read_json_lines, write_json
-from palmetto.run_directory import RunDirectory
+from palmetto.runs.directory import RunDirectory
 from palmetto.training import flops, loop
 from palmetto.training.ledger import Ledger, Line, read
 from palmetto.training.loop import Loop
 from palmetto.training.spikes import Observation
 from tests.conftest import RecipeMaker
-from tests.training.simulated import SimulatedRun
+from tests.references.simulated import SimulatedRun
 from tests.training.test_spikes import calm
 
 

@@ -13,8 +13,8 @@ import pytest
 from palmetto.parallel.sharding import Spread
 from palmetto.recipe.training import Adafactor, AdamW
 from palmetto.training import optimizer as optimizers
-from tests import reference
-from tests.quickly import QUICKLY
+from tests.references import decoder as reference
+from tests.references.quickly import QUICKLY
 
 Arrays = dict[str, np.ndarray]
 

@@ -19,8 +19,8 @@ from palmetto.training.recovery import Recovery
 from palmetto.training.retention import cell, retained
 from palmetto.training.spikes import reach
 from tests.conftest import RecipeMaker
-from tests.report.runs import write_summary
-from tests.training.simulated import Back, Curve, Killed, SimulatedRun
+from tests.references.report_runs import write_summary
+from tests.references.simulated import Back, Curve, Killed, SimulatedRun
 from tests.training.test_spikes import calm, curves, loss_spike
 
 LITTLE = (
@@ -284,7 +284,7 @@ def test_the_environment_is_another_if_it_is_now_or_was_at_any_time(
     little: RecipeMaker, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here = {"platform": "cpu", "jaxlib": "1", "threads": 8, "instruction_set": "AVX2", "layout": {}}
-    monkeypatch.setattr("palmetto.environment.record", lambda layout: here)
+    monkeypatch.setattr("palmetto.host.environment.record", lambda layout: here)
     run = SimulatedRun(folder / "run", little(), spikes_at())
     run.train(3)
     write_json(run.directory.environment, here)

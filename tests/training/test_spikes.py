@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from palmetto.errors import UserError
 from palmetto.recipe.training import Spikes
-from palmetto.training.execution import observe
 from palmetto.training.ledger import Line
 from palmetto.training.spikes import Exhausted, History, Observation, Rollback, reach
+from palmetto.training.step.execution import observe
 
 SMALL = Spikes(window=16, patience=3, nonfinite_patience=4, rewind=20, skip=60, attempts=3)
 RAMP = 100

@@ -41,10 +41,10 @@ def build(
     as_json: Json = False,
 ) -> None:
     """Sources to clean, weighted documents with a datasheet; each stage skipped when it is done already."""
-    from palmetto import corpora, recipes
-    from palmetto.recipe import sense
+    from palmetto.recipe import loading, sense
+    from palmetto.workflow import corpus as corpora
 
-    resolved = recipes.load(recipe, overrides or ())
+    resolved = loading.load(recipe, overrides or ())
     if out is None:
         sense.check_name(resolved.name, "--out")
     sense.check(resolved)
@@ -101,9 +101,8 @@ def quality_report(
 ) -> None:
     """How well it tells held-out documents apart: curves, histograms, the highest and the lowest."""
     from palmetto.corpus import extras
-    from palmetto.corpus.quality import training
+    from palmetto.corpus.quality import page, training
     from palmetto.corpus.quality.evaluation import evaluate
-    from palmetto.report import quality as page
 
     extras.check()
     evaluation = evaluate(file, curated, other, say, text or training.FIELDS)

@@ -19,7 +19,7 @@ def drill(
 ) -> None:
     """Inject a fault into a small training and see whether the promise holds; exit 0 if it does, 1 if not, 3 if
     the machine is too busy to tell."""
-    from palmetto import drills
+    from palmetto.drills import running as drills
 
     report = drills.run(name, say if as_json else lambda text: answer(None, text, as_json=False))
     if as_json:

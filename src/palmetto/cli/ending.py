@@ -10,8 +10,8 @@ from typing import NoReturn
 
 import typer
 
-from palmetto import signals, streams
 from palmetto.errors import RunStopped, UserError
+from palmetto.host import signals, streams
 
 _INTERRUPTED = 130
 """Typer's exit code for Ctrl-C, which is a shell's."""

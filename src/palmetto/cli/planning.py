@@ -19,20 +19,21 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """Parameters, FLOPs, memory, tokens and schedule of a recipe; with --topology its step on chips not here."""
-    from palmetto import environment, recipes
+    from palmetto.host import environment
+    from palmetto.recipe import loading
 
-    resolved = recipes.load(recipe, overrides or ())
+    resolved = loading.load(recipe, overrides or ())
     environment.prepare(resolved.training.threads)
     if topology is None:
         if slices != 1 or search:
             raise UserError(f"{'--search' if search else f'--slices {slices}'}: needs --topology")
-        from palmetto import plan as planning
+        from palmetto.planning import summary as planning
 
         values = planning.plan(resolved)
         answer(values, planning.describe(values), as_json)
         return
     from palmetto.planning import at_scale, describe
-    from palmetto.planning import topology as topologies
+    from palmetto.planning.network import topology as topologies
 
     on = topologies.parse(topology, slices)
     if search:
@@ -47,7 +48,7 @@ def plan(
 
 def list_recipes(as_json: Json = False) -> None:
     """List the shipped recipes."""
-    from palmetto import recipes
+    from palmetto.recipe import loading
 
-    names = recipes.names()
-    answer(names, "\n".join(f"{name:16}{recipes.describe(name)}" for name in names), as_json)
+    names = loading.names()
+    answer(names, "\n".join(f"{name:16}{loading.describe(name)}" for name in names), as_json)

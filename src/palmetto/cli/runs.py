@@ -8,7 +8,7 @@ from palmetto.errors import UserError
 
 if TYPE_CHECKING:
     from palmetto.recipe import Recipe
-    from palmetto.run_directory import RunDirectory
+    from palmetto.runs.directory import RunDirectory
 
 
 def prepare(
@@ -19,14 +19,14 @@ def prepare(
     UserError, before any work, for an environment that no run can be made in, and for settings that make no sense,
     unless the run has begun with them.
     """
-    from palmetto import recipes, variables
-    from palmetto.recipe import sense
+    from palmetto.host import variables
+    from palmetto.recipe import loading, sense
     from palmetto.recipe.section import is_unicode
-    from palmetto.run_directory import RunDirectory
+    from palmetto.runs.directory import RunDirectory
 
     variables.check()
-    chosen = [*(overrides or []), *([recipes.override("corpus.source", source)] if source is not None else [])]
-    resolved = recipes.load(recipe, chosen)
+    chosen = [*(overrides or []), *([loading.override("corpus.source", source)] if source is not None else [])]
+    resolved = loading.load(recipe, chosen)
     if resolved.corpus.source not in (None, "python"):  # so that the run can be gone on with from anywhere
         corpus = resolved.corpus.model_copy(update={"source": str(Path(resolved.corpus.source).absolute())})
         resolved = resolved.model_copy(update={"corpus": corpus})
@@ -48,7 +48,7 @@ def prepare(
 
 def check_devices(recipe: "Recipe", devices: int) -> None:
     """UserError if this process cannot have so many, or JAX cannot start, before it reads any text."""
-    from palmetto import environment
+    from palmetto.host import environment
 
     environment.check(recipe.training.threads)
     if devices > recipe.training.threads:  # else there is nothing to refuse, and the environment can wait
@@ -57,14 +57,14 @@ def check_devices(recipe: "Recipe", devices: int) -> None:
 
 def existing(directory: Path) -> "RunDirectory":
     """A run that is there; UserError where it is not."""
-    from palmetto.run_directory import RunDirectory
+    from palmetto.runs.directory import RunDirectory
 
     return RunDirectory.existing(directory)
 
 
 def answer_summary(run: "RunDirectory", as_json: bool) -> None:
     """What a training came to."""
-    from palmetto.run_files import read_summary
+    from palmetto.runs.files import read_summary
 
     summary = read_summary(run.summary)
     assert summary is not None, "training has written it"

@@ -19,14 +19,15 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Replay the run and compare it bit for bit with its ledger; exit 0 if it matches, 1 if not."""
-    from palmetto import recipes, stages
+    from palmetto.recipe import loading
+    from palmetto.workflow import stages
 
     run = existing(directory)
     replayed, difference = stages.verify(run, start, end, say, overrides or ())
     if difference is None:
         answer({"verified": True, "steps": replayed}, f"verified: {replayed} steps, bit for bit", as_json)
         return
-    recipe = recipes.load(str(run.recipe_file), overrides or ())
+    recipe = loading.load(str(run.recipe_file), overrides or ())
     elsewhere = stages.elsewhere(run, recipe) if difference.is_of_bits else []
     text = f"{difference}; but this is another environment than the run's: {'; '.join(elsewhere)}" if elsewhere else ""
     answer({"verified": False, **difference._asdict(), "environment": elsewhere}, text or str(difference), as_json)
@@ -39,7 +40,7 @@ def digest(
     as_json: Json = False,
 ) -> None:
     """One SHA-256 of all parameters and one of the optimizer state."""
-    from palmetto import stages
+    from palmetto.workflow import stages
 
     run = existing(directory)
     stages.enter_to_read(run, say)
@@ -67,7 +68,7 @@ def generate(
     as_json: Json = False,
 ) -> None:
     """Continue a prompt with the newest checkpoint; overrides: model.positions, model.attention, mesh.model."""
-    from palmetto import stages
+    from palmetto.workflow import stages
 
     run = existing(directory)
     if prompt_file is not None:
@@ -94,11 +95,11 @@ def long_context(
     as_json: Json = False,
 ) -> None:
     """Run the newest checkpoint beyond its trained length, by each way there is: perplexity by position."""
-    from palmetto import stages
+    from palmetto.workflow import stages
 
     run = existing(directory)
     curves = stages.long_context(run, times, sequences, say)
-    from palmetto.report import long_context
+    from palmetto.evaluation import long_context_page as long_context
 
     trained = run.recipe.model_length
     long_context.write(curves, trained, out or run.path, run.path.resolve().name)
@@ -114,7 +115,7 @@ def report(
     as_json: Json = False,
 ) -> None:
     """Write the run's report: one self-contained HTML page."""
-    from palmetto import stages
+    from palmetto.workflow import stages
 
     run = existing(directory)
     written = stages.write_report(run, say, out)

@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from palmetto import signals
 from palmetto.cli.common import Json, Overrides, RecipeName, RunOption, SourceOption, answer, path, quiet_libraries, say
 from palmetto.cli.runs import answer_summary, check_devices, prepare
 from palmetto.errors import UserError
+from palmetto.host import signals
 
 
 def run(
@@ -20,7 +20,7 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Every stage: vocabulary, tokens, training, samples, report; each skipped when it is done already."""
-    from palmetto import stages
+    from palmetto.workflow import stages
 
     resolved, directory = prepare(recipe, overrides, source, run)
     check_devices(resolved, resolved.mesh.devices)
@@ -68,9 +68,9 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train, going on from what the directory holds; builds missing tokens first."""
-    from palmetto import launch, stages
-    from palmetto.pods import PATIENCE
-    from palmetto.pods import check as check_pods
+    from palmetto.host import launch
+    from palmetto.pods import limits
+    from palmetto.workflow import stages
 
     resolved, directory = prepare(recipe, overrides, None, run)
     steps = resolved.training.steps
@@ -80,7 +80,7 @@ def train(
     if pods:
         if cluster or processes > 1:
             raise UserError("--pods: starts its own processes; drop --processes and --distributed")
-        check_pods(resolved)
+        limits.check(resolved)
     elif patience is not None:
         raise UserError(f"--patience {patience:g}: is for pods; add --pods")
     if cluster is None and processes > 1:
@@ -98,7 +98,9 @@ def train(
         with directory.locked():
             stages.check(directory, resolved)
             stages.build_tokens(directory, resolved, say)
-            finished = stages.train(directory, resolved, until or steps, say, (patience or PATIENCE) if pods else None)
+            finished = stages.train(
+                directory, resolved, until or steps, say, (patience or limits.PATIENCE) if pods else None
+            )
     if not finished:
         signals.ignore_interrupts()
     if answers:
@@ -117,8 +119,8 @@ def sweep(
     as_json: Json = False,
 ) -> None:
     """Train all combinations of choices and seeds, and compare them; exit 0 if every run finished, 1 if not."""
-    from palmetto import sweep as sweeps
-    from palmetto.report import sweep as results
+    from palmetto.sweeps import page as results
+    from palmetto.sweeps import runs as sweeps
 
     done = sweeps.run(sweeps.plan(recipe, axes or [], seeds, source, out), say)
     answer(results.values(done), results.markdown(done), as_json)

@@ -8,7 +8,7 @@ from pathlib import Path, PurePath
 
 from palmetto.corpus.directory import MARKS, SHEETS, STAGES
 from palmetto.corpus.documents import DOCUMENTS, MANIFEST, VOCABULARY
-from palmetto.corpus.finding import File, is_pattern
+from palmetto.corpus.reading.finding import File, is_pattern
 from palmetto.errors import UserError
 from palmetto.recipe.corpus import Build
 

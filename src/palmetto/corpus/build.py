@@ -21,15 +21,15 @@ from palmetto.corpus.duplicates.exact import ExactDuplicates
 from palmetto.corpus.duplicates.near import NearDuplicates
 from palmetto.corpus.duplicates.spans import RepeatedSpans
 from palmetto.corpus.engine import Engine
-from palmetto.corpus.extraction import extract
 from palmetto.corpus.extras import need
-from palmetto.corpus.filters import Filters
-from palmetto.corpus.language import Language
-from palmetto.corpus.licences.stage import Licences
 from palmetto.corpus.measuring import Tokenizer, Tokens, sample
 from palmetto.corpus.mixture import PARTS, Mixture
-from palmetto.corpus.personal_data import PersonalData
 from palmetto.corpus.quality.sampling import Quality
+from palmetto.corpus.reading.extraction import extract
+from palmetto.corpus.rules.filters import Filters
+from palmetto.corpus.rules.language import Language
+from palmetto.corpus.rules.licences.stage import Licences
+from palmetto.corpus.rules.personal_data import PersonalData
 from palmetto.corpus.stage import Say, Stage, digest_of, run
 from palmetto.files import locked, read_json, sha256, write_bytes, write_json
 from palmetto.recipe.corpus import Build

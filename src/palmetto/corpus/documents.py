@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from palmetto.corpus import formats, outputs, python_text
-from palmetto.corpus.listing import irregular, missing
+from palmetto.corpus.reading import formats, outputs, python_text
+from palmetto.corpus.reading.listing import irregular, missing
 from palmetto.errors import UserError
 
 PYTHON = "python"

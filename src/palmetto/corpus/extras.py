@@ -5,7 +5,7 @@ import importlib.util
 from typing import Any
 
 from palmetto.errors import UserError
-from palmetto.extras import installation
+from palmetto.host.extras import installation
 
 MODULES = ("fastwarc", "fsspec", "mwparserfromhell", "py3langid", "rapidfuzz", "rensa", "resiliparse", "sklearn")
 """Modules that the extra `corpus` brings and that are imported here."""

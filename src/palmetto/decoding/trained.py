@@ -12,13 +12,13 @@ from palmetto.errors import UserError
 from palmetto.model.layout import ACCELERATOR, arrange
 from palmetto.parallel.sharding import Sharding
 from palmetto.recipe import Recipe
-from palmetto.run_directory import RunDirectory
+from palmetto.runs.directory import RunDirectory
 from palmetto.tokens.objectives import make_prompt
 from palmetto.tokens.store import TokenStore
 from palmetto.training import live
 from palmetto.training.checkpoint import Checkpoints
 from palmetto.training.origin import check_recipe, load_vocabulary
-from palmetto.training.state import State, parameter_table, shapes
+from palmetto.training.step.state import State, parameter_table, shapes
 
 
 def restore(

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from palmetto import stages
 from palmetto.drills.report import Report
 from palmetto.drills.workplace import Workplace
-from palmetto.progress import Reporter
 from palmetto.recipe import Recipe
-from palmetto.run_directory import RunDirectory
+from palmetto.runs.directory import RunDirectory
 from palmetto.training.ledger import Line
+from palmetto.workflow import stages
+from palmetto.workflow.progress import Reporter
 
 STEP = 13
 
@@ -65,9 +65,9 @@ def take_bad_step(run: str, step: int) -> None:
         here = stages.enter(directory, print, directory.recipe)
         import jax.numpy as jnp
 
-        from palmetto.training import execution
         from palmetto.training.loop import Loop
-        from palmetto.training.loss import Batch
+        from palmetto.training.step import execution
+        from palmetto.training.step.loss import Batch
 
         make_batch = execution.make_batch
 

@@ -11,14 +11,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from palmetto import recipes, stages
-from palmetto.corpus import python_text
+from palmetto.corpus.reading import python_text
 from palmetto.drills.command import Command, Said
 from palmetto.drills.report import Digests
 from palmetto.files import read_json, read_json_lines, sha256, write_bytes, write_text
-from palmetto.run_directory import RunDirectory
+from palmetto.recipe import loading
+from palmetto.runs.directory import RunDirectory
 from palmetto.training import ledger
 from palmetto.training.ledger import Line
+from palmetto.workflow import stages
 
 RECIPE = """
 name: drill
@@ -39,7 +40,7 @@ training:
 """
 
 _TEXT_BYTES = 100_000
-_PALMETTO = "from palmetto.cli import main; main()"
+_PALMETTO = "from palmetto.cli.app import main; main()"
 
 
 class Workplace:
@@ -57,8 +58,8 @@ class Workplace:
                 break
         self.recipe_file = folder / "drill.yaml"
         write_text(self.recipe_file, RECIPE)
-        self.recipe = recipes.load(str(self.recipe_file), [f"corpus.source={json.dumps(str(text))}"])
-        write_text(self.recipe_file, recipes.dump(self.recipe))
+        self.recipe = loading.load(str(self.recipe_file), [f"corpus.source={json.dumps(str(text))}"])
+        write_text(self.recipe_file, loading.dump(self.recipe))
         self._tokens = RunDirectory(folder / "tokens-only")
         stages.build_tokens(self._tokens, self.recipe, lambda text: None)
 

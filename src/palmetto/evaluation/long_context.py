@@ -11,7 +11,7 @@ import numpy.typing as npt
 from palmetto.errors import UserError
 from palmetto.model import layout
 from palmetto.model.decoder import hidden_states, logits
-from palmetto.model.parameters import Parameters
+from palmetto.model.weights import Parameters
 from palmetto.recipe import Recipe
 from palmetto.recipe.model import (
     FullAttention,

@@ -6,13 +6,13 @@ import jax
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
-from palmetto.model.experts import mixture
+from palmetto.model.experts.mixture import mixture
+from palmetto.model.experts.router import Routing
 from palmetto.model.feedforward import activate
 from palmetto.model.layout import Layer, Layout
 from palmetto.model.norms import NORMS, normalize
 from palmetto.model.positions import Angles, rotate
 from palmetto.model.products import project, project_back
-from palmetto.model.router import Routing
 from palmetto.recipe.model import Model
 
 Attend = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]

@@ -11,11 +11,11 @@ from jax.ad_checkpoint import checkpoint_name
 
 from palmetto.model.attention import attention
 from palmetto.model.block import block
+from palmetto.model.experts.router import Routing
 from palmetto.model.layout import Arranged, Fetch, Layer, Layout, Stacked
 from palmetto.model.lookup import lookup
 from palmetto.model.norms import NORMS, normalize
 from palmetto.model.positions import Angles, rotary_angles, shared, sinusoids
-from palmetto.model.router import Routing
 from palmetto.recipe.model import LearnedPositions, Model, ParallelWindows, RotaryPositions, SinusoidalPositions
 
 Rematerialize = Literal["nothing", "projections", "block"]

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from palmetto.model.parameters import Parameters, specifications
 from palmetto.model.sums import scale_rows, summed_back
+from palmetto.model.weights import Parameters, specifications
 from palmetto.recipe.model import Model, RotaryPositions
 
 

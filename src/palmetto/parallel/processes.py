@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 from jax.experimental import multihost_utils
 
-from palmetto.cluster import Cluster
 from palmetto.errors import UserError
+from palmetto.host.cluster import Cluster
 
 PATIENCE = 300
 """Seconds that a cluster's processes wait for each other at the start."""

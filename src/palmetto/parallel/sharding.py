@@ -13,7 +13,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from palmetto.model.layout import Layout
-from palmetto.model.parameters import specifications
+from palmetto.model.weights import specifications
 from palmetto.parallel.collectives import Group
 from palmetto.parallel.placement import place
 from palmetto.recipe import Recipe

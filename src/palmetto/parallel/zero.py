@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from palmetto.model.layout import Arranged, Fetch, Layer, map_named, spread_dimension
-from palmetto.model.parameters import Parameters
+from palmetto.model.weights import Parameters
 from palmetto.parallel import collectives
 from palmetto.parallel.sharding import Axes, Sharding, apart
 from palmetto.recipe.model import LearnedPositions, Model

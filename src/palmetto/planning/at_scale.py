@@ -6,9 +6,9 @@ from typing import Any
 from palmetto.errors import UserError
 from palmetto.planning.compile import compile_step, require_compiler
 from palmetto.planning.describe import layout
+from palmetto.planning.network.topology import Topology
 from palmetto.planning.predict import predict
-from palmetto.planning.search import candidates, layouts, settings
-from palmetto.planning.topology import Topology
+from palmetto.planning.search.meshes import candidates, layouts, settings
 from palmetto.recipe import Recipe
 
 

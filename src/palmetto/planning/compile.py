@@ -18,14 +18,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from palmetto import children, recipes
 from palmetto.errors import RunStopped, UserError
-from palmetto.extras import installation
-from palmetto.planning import hlo, topology
-from palmetto.planning.hlo import Program
-from palmetto.planning.networks import Coordinates
-from palmetto.planning.topology import Topology
-from palmetto.recipe import Recipe
+from palmetto.host import children
+from palmetto.host.extras import installation
+from palmetto.planning.network import topology
+from palmetto.planning.network.networks import Coordinates
+from palmetto.planning.network.topology import Topology
+from palmetto.planning.program import hlo
+from palmetto.planning.program.hlo import Program
+from palmetto.recipe import Recipe, loading
 
 
 class Compiled(NamedTuple):
@@ -68,7 +69,7 @@ def compile_step(recipe: Recipe, on: Topology, sequences: int) -> Compiled | Doe
     require_compiler(on)
     with tempfile.TemporaryDirectory(prefix="palmetto-plan-") as directory:
         folder = Path(directory)
-        (folder / "recipe.yaml").write_text(recipes.dump(recipe))
+        (folder / "recipe.yaml").write_text(loading.dump(recipe))
         request = {"topology": on.name, "slices": on.slices, "sequences": sequences}
         (folder / "request.json").write_text(json.dumps(request))
         command = [sys.executable, "-m", "palmetto.planning.compile", directory, str(os.getpid())]
@@ -114,7 +115,7 @@ def main(directory: str, parent: int) -> None:
     children.end_with(parent)
     folder = Path(directory)
     request = json.loads((folder / "request.json").read_text())
-    recipe, on = recipes.load(str(folder / "recipe.yaml")), topology.parse(request["topology"], request["slices"])
+    recipe, on = loading.load(str(folder / "recipe.yaml")), topology.parse(request["topology"], request["slices"])
     start = time.perf_counter()
     try:
         result = _compile(recipe, on, request["sequences"], folder / "program.hlo")
@@ -131,9 +132,9 @@ def _compile(recipe: Recipe, on: Topology, sequences: int, program: Path) -> dic
 
     from palmetto.model import layout
     from palmetto.parallel.sharding import Sharding
-    from palmetto.training import state
-    from palmetto.training.loss import Batch
-    from palmetto.training.step import make_step
+    from palmetto.training.step import state
+    from palmetto.training.step.loss import Batch
+    from palmetto.training.step.update import make_step
 
     if not on.is_gpu:
         _take_kernels_of_tpus()

@@ -1,8 +1,8 @@
 """What a reader of a plan has to know of it: where it is not the program of `train`, or where a cost is not stated."""
 
-from palmetto.planning import splash
-from palmetto.planning.hlo import Program
-from palmetto.planning.topology import Topology
+from palmetto.planning.network.topology import Topology
+from palmetto.planning.program import splash
+from palmetto.planning.program.hlo import Program
 from palmetto.recipe import Recipe
 
 _GPU = (

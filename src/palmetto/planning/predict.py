@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from palmetto.planning import hlo
 from palmetto.planning.compile import Compiled, DoesNotFit
-from palmetto.planning.networks import Networks
+from palmetto.planning.network.networks import Networks
+from palmetto.planning.network.topology import Topology
 from palmetto.planning.notes import notes
+from palmetto.planning.program import hlo
 from palmetto.planning.timeline import Timeline, Totals
-from palmetto.planning.topology import Topology
 from palmetto.recipe import Recipe
 from palmetto.training.flops import flops_per_token
 

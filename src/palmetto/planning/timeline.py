@@ -7,14 +7,14 @@ loop that are alike are played until one takes as long as the one before; the ot
 
 from dataclasses import dataclass, field
 
-from palmetto.planning.chips import Chip
-from palmetto.planning.collectives import collective, rendezvous
-from palmetto.planning.hlo import Computation, Instruction, Program
-from palmetto.planning.integers import Called, Frame, Unknown
-from palmetto.planning.loops import Loops
-from palmetto.planning.networks import Leg, Networks
-from palmetto.planning.wires import COPIES, COPIES_LINK, Key, Wires
-from palmetto.planning.work import FREE, Worker
+from palmetto.planning.network.chips import Chip
+from palmetto.planning.network.networks import Leg, Networks
+from palmetto.planning.network.wires import COPIES, COPIES_LINK, Key, Wires
+from palmetto.planning.program.collectives import collective, rendezvous
+from palmetto.planning.program.hlo import Computation, Instruction, Program
+from palmetto.planning.program.integers import Called, Frame, Unknown
+from palmetto.planning.program.loops import Loops
+from palmetto.planning.program.work import FREE, Worker
 
 
 @dataclass

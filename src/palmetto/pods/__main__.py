@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 
-from palmetto import environment, signals, streams
+from palmetto.host import environment, signals, streams
 
 
 def main() -> None:

@@ -14,15 +14,15 @@ import jax
 import numpy as np
 
 from palmetto.errors import RunStopped
-from palmetto.pods import PATIENCE
 from palmetto.pods.assignment import assign, leaves_of, reassign
 from palmetto.pods.digests import CHANGED, Difference, Digests, Report
 from palmetto.pods.fleet import Fleet, named
+from palmetto.pods.limits import PATIENCE
 from palmetto.pods.parcels import Delivery, fingerprint
 from palmetto.pods.process import COMMAND, PodProcess
 from palmetto.pods.wire import Array, Message
 from palmetto.recipe import Recipe
-from palmetto.training.loss import Batch
+from palmetto.training.step.loss import Batch
 
 _ATTEMPTS = 3
 """Processes in a row that may end before they have settled; then a pod is given up."""

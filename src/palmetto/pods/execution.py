@@ -8,19 +8,19 @@ from typing import Any
 import jax
 
 from palmetto.errors import UserError
-from palmetto.model.router import Routing
-from palmetto.pods import PATIENCE
+from palmetto.model.experts.router import Routing
 from palmetto.pods.client import Pods, Tell
+from palmetto.pods.limits import PATIENCE
 from palmetto.pods.programs import metrics_from, of_one_pod, on_host
 from palmetto.recipe import Recipe
-from palmetto.run_directory import RunDirectory
+from palmetto.runs.directory import RunDirectory
 from palmetto.tokens.vocabulary import Vocabulary
 from palmetto.training.digest import Digest, tree
-from palmetto.training.execution import Execution
 from palmetto.training.ledger import Line
 from palmetto.training.spikes import Skips
-from palmetto.training.state import State
-from palmetto.training.step import scored_a_leaf
+from palmetto.training.step.execution import Execution
+from palmetto.training.step.state import State
+from palmetto.training.step.update import scored_a_leaf
 
 
 class PodExecution(Execution):

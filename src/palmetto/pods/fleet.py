@@ -9,16 +9,15 @@ from typing import Any
 import jax
 import numpy as np
 
-from palmetto import recipes
 from palmetto.files import write_text
 from palmetto.parallel.sharding import Sharding
 from palmetto.pods.door import Door
 from palmetto.pods.parcels import Delivery, Parcel
 from palmetto.pods.process import PodProcess, Stage
 from palmetto.pods.wire import Array, Link, LinkLost, Message
-from palmetto.recipe import Recipe
-from palmetto.training import state as states
-from palmetto.training.loss import Batch
+from palmetto.recipe import Recipe, loading
+from palmetto.training.step import state as states
+from palmetto.training.step.loss import Batch
 
 START_UP = 120.0
 """Seconds that a process has for its first sign of life: it has Python and JAX to load."""
@@ -52,7 +51,7 @@ class Fleet:
             "recipe": str(folder.absolute() / "recipe.yaml"),
             "parts": count,
         }
-        write_text(folder / "recipe.yaml", recipes.dump(recipe))
+        write_text(folder / "recipe.yaml", loading.dump(recipe))
         self._folder, self._patience, self._cores, self._command = folder, patience, cores, command
         self._state_shapes = jax.tree.leaves(states.shapes(recipe, Sharding(recipe)))
         self._inbox: queue.SimpleQueue[tuple[int, Message]] = queue.SimpleQueue()

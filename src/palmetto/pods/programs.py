@@ -8,16 +8,16 @@ import numpy as np
 from jax.sharding import PartitionSpec
 
 from palmetto.model import layout
-from palmetto.model.router import Routing
+from palmetto.model.experts.router import Routing
 from palmetto.parallel.sharding import MANUAL, Sharding
 from palmetto.pods.assignment import pair_up
 from palmetto.pods.wire import Array
 from palmetto.recipe import Recipe
-from palmetto.training import state as states
-from palmetto.training.gradient import Sums
-from palmetto.training.loss import Batch
-from palmetto.training.state import State
-from palmetto.training.step import LEAVES, Halves, Metrics
+from palmetto.training.step import state as states
+from palmetto.training.step.gradient import Sums
+from palmetto.training.step.loss import Batch
+from palmetto.training.step.state import State
+from palmetto.training.step.update import LEAVES, Halves, Metrics
 
 _APART = PartitionSpec(tuple(sorted(MANUAL)))
 """Sums leave a mesh as its devices have them, one after the other, and come back so: what several devices hold of a

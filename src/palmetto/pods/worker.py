@@ -17,15 +17,15 @@ from typing import Any, NoReturn
 import jax
 import numpy as np
 
-from palmetto import recipes
 from palmetto.pods.exchange import Exchange
 from palmetto.pods.parcels import Parcel, fingerprint
 from palmetto.pods.peers import Peers
 from palmetto.pods.programs import Programs, named_metrics, on_host
 from palmetto.pods.wire import Array, LinkLost, Message, connect, start_thread
-from palmetto.training.gradient import Sums
-from palmetto.training.loss import Batch
-from palmetto.training.state import State
+from palmetto.recipe import loading
+from palmetto.training.step.gradient import Sums
+from palmetto.training.step.loss import Batch
+from palmetto.training.step.state import State
 
 
 @dataclass
@@ -50,7 +50,7 @@ class Worker:
     def __init__(self, order: dict[str, Any]) -> None:
         """`order`: what the client started it with (see client.py)."""
         self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
-        self._programs = Programs(recipes.load(order["recipe"]), order["parts"])
+        self._programs = Programs(loading.load(order["recipe"]), order["parts"])
         self._exchange = Exchange(jax.tree.leaves(self._programs.state_shapes))
         patience: float = order["patience"]
         self._peers = Peers(

@@ -3,8 +3,9 @@
 import math
 
 import numpy as np
+import numpy.typing as npt
 
-from palmetto.report.record import Floats
+Floats = npt.NDArray[np.float64]
 
 
 def thin(x: Floats, y: Floats, width: float) -> tuple[Floats, Floats]:

@@ -13,8 +13,8 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from palmetto import children
 from palmetto.errors import RunStopped
+from palmetto.host import children
 
 COMMAND = (sys.executable, "-P", "-m", "palmetto.tokens.training")
 

@@ -22,14 +22,14 @@ import orbax.checkpoint as ocp
 
 from palmetto.errors import UserError
 from palmetto.files import names_in, present, write_text
-from palmetto.manifest import CheckpointDamaged, Manifest, check_files, digests_of, read_manifest, render
-from palmetto.model.parameters import Table, restack, unstack
+from palmetto.model.weights import Table, restack, unstack
 from palmetto.parallel.processes import is_primary, meet
-from palmetto.register import Entry, Register, completed, folder_name, step_of
+from palmetto.runs.manifest import CheckpointDamaged, Manifest, check_files, digests_of, read_manifest, render
+from palmetto.runs.register import Entry, Register, completed, folder_name, step_of
 from palmetto.training.digest import Digest, form_of, tree
-from palmetto.training.loss_scale import LossScaleState
 from palmetto.training.optimizer import OptimizerState
-from palmetto.training.state import State
+from palmetto.training.step.loss_scale import LossScaleState
+from palmetto.training.step.state import State
 
 MOMENTS = ("m", "v", "rows", "columns")
 _REASON = 300

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from palmetto.errors import UserError
-from palmetto.manifest import CheckpointDamaged, Manifest, check_files
 from palmetto.recipe import Recipe
-from palmetto.run_directory import RunDirectory
-from palmetto.run_files import Event, Summary, read_environment, read_events, read_metrics, read_summary
+from palmetto.runs.directory import RunDirectory
+from palmetto.runs.files import Event, Summary, read_environment, read_events, read_metrics, read_summary
+from palmetto.runs.manifest import CheckpointDamaged, Manifest, check_files
 from palmetto.training import ledger
 from palmetto.training.ledger import Line
 

@@ -5,7 +5,7 @@ import time
 import jax
 import jax.numpy as jnp
 
-from palmetto.model.parameters import active
+from palmetto.model.weights import active
 from palmetto.recipe import Recipe
 
 # Published dense peaks in FLOP/s at bfloat16, by the start of JAX's device kind.

@@ -8,15 +8,15 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from palmetto import environment, signals
 from palmetto.errors import RunStopped, UserError
 from palmetto.files import JsonLines, write_json
-from palmetto.model.parameters import count
-from palmetto.model.router import Routing
+from palmetto.host import environment, signals
+from palmetto.model.experts.router import Routing
+from palmetto.model.weights import count
 from palmetto.parallel.processes import any_of
 from palmetto.recipe import Recipe
-from palmetto.run_directory import RunDirectory
-from palmetto.run_files import Measured, read_environment, read_events, read_metrics
+from palmetto.runs.directory import RunDirectory
+from palmetto.runs.files import Measured, read_environment, read_events, read_metrics
 from palmetto.tokens.packing import unigram_entropy
 from palmetto.tokens.store import TokenStore
 from palmetto.tokens.vocabulary import Vocabulary
@@ -24,13 +24,13 @@ from palmetto.training import surroundings
 from palmetto.training.checkpoint import Checkpoints
 from palmetto.training.digest import form_of
 from palmetto.training.divergence import rises
-from palmetto.training.execution import Execution, observe
 from palmetto.training.flops import device_peak, flops_per_token, mesh_peak
 from palmetto.training.ledger import Ledger, Line, differing
 from palmetto.training.recovery import Recovery
 from palmetto.training.spikes import Exhausted, History, Rollback
-from palmetto.training.state import State
-from palmetto.training.validation import make_validation
+from palmetto.training.step.execution import Execution, observe
+from palmetto.training.step.state import State
+from palmetto.training.step.validation import make_validation
 
 
 class Progress(Protocol):

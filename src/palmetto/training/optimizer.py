@@ -12,11 +12,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from palmetto.model.parameters import Parameters
 from palmetto.model.sums import rounded
+from palmetto.model.weights import Parameters
 from palmetto.parallel.sharding import Spread
 from palmetto.recipe.training import Adafactor, AdamW
-from palmetto.training.reductions import mean, root_mean_square
+from palmetto.training.step.reductions import mean, root_mean_square
 
 
 class OptimizerState(NamedTuple):

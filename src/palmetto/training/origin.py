@@ -2,11 +2,11 @@
 
 import shlex
 
-from palmetto import stamps
 from palmetto.errors import UserError
 from palmetto.files import sha256
-from palmetto.manifest import Manifest
-from palmetto.run_directory import RunDirectory
+from palmetto.runs import stamps
+from palmetto.runs.directory import RunDirectory
+from palmetto.runs.manifest import Manifest
 from palmetto.tokens.identity import DAMAGED, checked_digest, store_digest
 from palmetto.tokens.store import TokenStore
 from palmetto.tokens.vocabulary import Vocabulary

@@ -4,19 +4,19 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from palmetto import environment
 from palmetto.errors import UserError
 from palmetto.files import present
-from palmetto.manifest import CheckpointDamaged, Manifest
+from palmetto.host import environment
 from palmetto.recipe import Recipe
-from palmetto.run_directory import RunDirectory
-from palmetto.run_files import read_environment, read_events, read_summary
+from palmetto.runs.directory import RunDirectory
+from palmetto.runs.files import read_environment, read_events, read_summary
+from palmetto.runs.manifest import CheckpointDamaged, Manifest
 from palmetto.training.checkpoint import Checkpoints, aside_name
-from palmetto.training.execution import Execution
 from palmetto.training.ledger import Ledger
 from palmetto.training.retention import retained
 from palmetto.training.spikes import History
-from palmetto.training.state import State
+from palmetto.training.step.execution import Execution
+from palmetto.training.step.state import State
 
 
 class Tell(Protocol):

@@ -9,17 +9,17 @@ import numpy as np
 
 from palmetto.errors import UserError
 from palmetto.files import is_locked
-from palmetto.manifest import CheckpointDamaged, Manifest
 from palmetto.recipe import Recipe
-from palmetto.run_directory import RunDirectory
+from palmetto.runs.directory import RunDirectory
+from palmetto.runs.manifest import CheckpointDamaged, Manifest
 from palmetto.training import ledger, live
 from palmetto.training.checkpoint import Checkpoints
 from palmetto.training.digest import form_of
-from palmetto.training.execution import Execution, observe
 from palmetto.training.ledger import LedgerAltered, LedgerTorn, Line
 from palmetto.training.origin import check_recipe, check_tokens, load_vocabulary
 from palmetto.training.spikes import History, Rollback
-from palmetto.training.state import State, parameter_table
+from palmetto.training.step.execution import Execution, observe
+from palmetto.training.step.state import State, parameter_table
 
 _CHAIN, _PLACE = "ledger chain at the checkpoint", "attempt and step"
 

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from palmetto.corpus.formats import COMPRESSIONS, opened
-from palmetto.corpus.listing import irregular, missing
+from palmetto.corpus.reading.formats import COMPRESSIONS, opened
+from palmetto.corpus.reading.listing import irregular, missing
 from palmetto.errors import UserError, nearest
 
 Role = Literal["question", "prompt", "target"]

@@ -16,8 +16,8 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from palmetto.corpus.rolling import Hashes, Integers, Rolling
-from palmetto.corpus.scripts import UNSPACED, WORD, characters, codes, mix
+from palmetto.corpus.text.rolling import Hashes, Integers, Rolling
+from palmetto.corpus.text.scripts import UNSPACED, WORD, characters, codes, mix
 
 LENGTH = 8
 """Units of a gram."""

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from palmetto.corpus.contamination.examples import PARTS, Example
 from palmetto.corpus.contamination.grams import LENGTH, grams, units
-from palmetto.corpus.rolling import Hashes, Integers
+from palmetto.corpus.text.rolling import Hashes, Integers
 from palmetto.files import atomic
 
 TENTHS = 7

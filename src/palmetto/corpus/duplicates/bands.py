@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from palmetto.corpus import scripts
 from palmetto.corpus.duplicates.shingles import Places
 from palmetto.corpus.extras import need
-from palmetto.corpus.rolling import Hashes
+from palmetto.corpus.text import scripts
+from palmetto.corpus.text.rolling import Hashes
 
 _SEED = 1
 _MISSED = 0.98

@@ -10,10 +10,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from palmetto.corpus import scripts
 from palmetto.corpus.duplicates import bands, characters, keyed, rule, shingles
-from palmetto.corpus.rolling import Hashes
 from palmetto.corpus.stage import View
+from palmetto.corpus.text import scripts
+from palmetto.corpus.text.rolling import Hashes
 
 BANDS, PAIRS, MEMBERS = "bands", "pairs", "members"
 WORDS = 5

@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from palmetto.corpus import scripts
 from palmetto.corpus.duplicates.bands import Shape
-from palmetto.corpus.rolling import Hashes
+from palmetto.corpus.text import scripts
+from palmetto.corpus.text.rolling import Hashes
 
 GRAM = 5
 SHAPE = Shape(160, 3)

@@ -10,8 +10,8 @@ from palmetto.corpus.duplicates import characters, code, keyed, shingles
 from palmetto.corpus.duplicates.candidates import MEMBER, PAIR, WORDS, Kind, unique
 from palmetto.corpus.duplicates.mapped import Mapped
 from palmetto.corpus.duplicates.shingles import Places
-from palmetto.corpus.rolling import Hashes
 from palmetto.corpus.stage import View
+from palmetto.corpus.text.rolling import Hashes
 
 EDGES = "edges"
 _SETS = "sets"

@@ -13,8 +13,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from palmetto.corpus import scripts
-from palmetto.corpus.rolling import BASE, Hashes, Rolling
+from palmetto.corpus.text import scripts
+from palmetto.corpus.text.rolling import BASE, Hashes, Rolling
 
 Places = npt.NDArray[np.int64]
 Reading = Literal["folded", "verbatim"]

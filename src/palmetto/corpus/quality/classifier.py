@@ -15,10 +15,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from palmetto.corpus import scripts
 from palmetto.corpus.extras import need
-from palmetto.corpus.listing import irregular
-from palmetto.corpus.words import LONGEST, Floats, Integers, batches
+from palmetto.corpus.reading.listing import irregular
+from palmetto.corpus.text import scripts
+from palmetto.corpus.text.words import LONGEST, Floats, Integers, batches
 from palmetto.errors import UserError
 from palmetto.files import write_bytes
 

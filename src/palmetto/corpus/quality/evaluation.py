@@ -12,7 +12,7 @@ from palmetto.corpus.quality import training
 from palmetto.corpus.quality.classifier import Classifier
 from palmetto.corpus.quality.training import FIELDS, Text, complain
 from palmetto.corpus.stage import Say
-from palmetto.corpus.words import Floats
+from palmetto.corpus.text.words import Floats
 from palmetto.errors import UserError
 
 Scores = npt.NDArray[np.float32]

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from palmetto.corpus.documents import cut
-from palmetto.corpus.finding import Problem, find
 from palmetto.corpus.quality.classifier import Classifier
-from palmetto.corpus.reading import read as read_file
-from palmetto.corpus.records import Record
+from palmetto.corpus.reading.choosing import read as read_file
+from palmetto.corpus.reading.finding import Problem, find
+from palmetto.corpus.reading.records import Record
 from palmetto.corpus.stage import Say
 from palmetto.errors import UserError
 from palmetto.recipe.corpus import Source

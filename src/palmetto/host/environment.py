@@ -1,0 +1,270 @@
+"""What has to be settled before JAX is imported, and the record of what bits depend on.
+
+XLA's CPU code splits matrix products by the size of its thread pool and by the instruction set, so both are fixed by
+the run and kept on resuming. This module must not import JAX.
+"""
+
+import contextlib
+import ctypes
+import gc
+import glob
+import importlib.util
+import os
+import pkgutil
+import platform
+import re
+import resource
+import sys
+from importlib import metadata
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from palmetto.errors import UserError, nearest
+from palmetto.host import variables
+from palmetto.host.extras import installation
+
+# Options of glibc's mallopt (malloc.h).
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8
+
+_DEVICE_COUNT = "--xla_force_host_platform_device_count="
+# Otherwise XLA leaves out a rounding to bfloat16 or float16 where it can, which depends on what it compiles together.
+_ROUNDING = "--xla_allow_excess_precision=false"
+# On a busy machine virtual devices can be late at a meeting; XLA would end the process after 40 seconds. And where it
+# lets independent collectives of a loop run side by side, it takes one for another (they all have channel 1) and ends.
+_TOGETHER = (
+    "--xla_cpu_collective_call_terminate_timeout_seconds=600",
+    "--xla_cpu_collective_timeout_seconds=600",
+    "--xla_cpu_enable_concurrency_optimized_scheduler=false",
+)
+# Tracing makes objects by the million, most of which stay: with Python's 700, a tenth of a short run went into looking
+# for those that do not.
+_OBJECTS_BETWEEN_COLLECTIONS = 20_000
+_THREADS_EACH = 2
+# JAX's names of platforms other than the CPU, the plugins that each comes in, and our extras that bring it.
+_PLUGINS = {"cuda": "xla_cuda", "gpu": "xla_", "rocm": "xla_rocm", "tpu": "libtpu"}
+_BUILT_IN = ("cpu", "proxy")
+"""Platforms without a plugin; the second is Pathways."""
+_TPU_FILES = ("/dev/accel*", "/dev/vfio/[0-9]*")
+_EXTRAS = {"cuda": "cuda", "gpu": "cuda", "tpu": "tpu"}
+_OF_AXES = ("zero", "schedule")
+"""What of a layout there is only where an axis is divided."""
+_GPU_FLAGS = ("--xla_gpu_deterministic_ops=true", "--xla_gpu_exclude_nondeterministic_ops=true")
+
+# The files by which accelerators show, and how the names of JAX's plugins for them begin.
+_ACCELERATORS = (
+    ("/dev/nvidia0", "xla_cuda"),
+    ("/dev/kfd", "xla_rocm"),
+    ("/dev/accel0", "libtpu"),
+    ("/dev/vfio/0", "libtpu"),
+)
+
+# XLA's names for what its CPU compiler may use, least first, and the processor flag that tells each.
+_INSTRUCTION_SETS = (
+    ("SSE4_2", "sse4_2"),
+    ("AVX", "avx"),
+    ("AVX2", "avx2"),
+    ("AVX512", "avx512f"),
+    ("AVX512_VNNI", "avx512_vnni"),
+    ("AVX512_BF16", "avx512_bf16"),
+    ("AMX", "amx_tile"),
+    ("AMX_FP16", "amx_fp16"),
+)
+
+
+def prepare(threads: int, recorded: dict[str, Any] | None = None, devices: int = 1) -> None:
+    """Sets the environment JAX reads when it is imported, which must not have happened yet.
+
+    threads: size of XLA's CPU pool. recorded: what `record` gave when the run began; its instruction set is kept where
+    this machine has it. devices: so many virtual ones where there is but a CPU. Raises UserError if there are to be
+    more of these than threads, if a variable is set that would change what a run computes, and as `check` does.
+    """
+    variables.check()
+    check(threads)
+    flags = variables.flags()
+    if "jax" not in sys.modules and devices > _virtual_devices() and not _has_accelerator():
+        flags = [flag for flag in flags if not flag.startswith(_DEVICE_COUNT)]
+        os.environ["XLA_FLAGS"] = " ".join([*flags, f"{_DEVICE_COUNT}{devices}", *_TOGETHER])
+    devices = _virtual_devices()
+    if devices > threads:
+        raise UserError(f"training.threads={threads}: fewer than the {devices} CPU devices asked for (XLA's pool would "
+                        f"grow with them, and bits with it); a mesh of at most {threads} would do, or a share of it "
+                        f"for each of several --processes, or for a new run training.threads={devices}")  # fmt: skip
+    if "jax" in sys.modules:
+        assert os.environ.get("NPROC") == str(threads), "the thread pool is fixed before jax is imported"
+        return
+    os.environ["NPROC"] = str(threads)
+    gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
+    _keep_freed_memory()
+    flags = [*variables.flags(), *_pinned_flags()]  # of two with one name the last counts
+    if _has_accelerator():
+        # Activations in float32 are meant: by default GPUs multiply them in 19 bits, TPUs in 16.
+        os.environ.setdefault("JAX_DEFAULT_MATMUL_PRECISION", "float32")
+    else:
+        os.environ.setdefault("JAX_PLATFORMS", "cpu")
+        os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
+    if recorded and (kept := recorded.get("instruction_set")) in available_instruction_sets()[:-1]:
+        flags.append(f"--xla_cpu_max_isa={kept}")
+    os.environ["XLA_FLAGS"] = " ".join(flags)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+def check(threads: int) -> None:
+    """UserError for what would end JAX in a traceback, or the process in an abort; imports and sets nothing."""
+    if (most := _most_threads()) is not None and _THREADS_EACH * threads > most:
+        raise UserError(
+            f"training.threads={threads}: XLA starts up to {_THREADS_EACH} threads for each, and no more than "
+            f"{most} are allowed here; a machine that allows {_THREADS_EACH * threads} would do, or for a new "
+            "run training.threads=8"
+        )
+    devices = _virtual_devices()
+    variables.check_known(ours=(f"{_DEVICE_COUNT}{devices}", *_TOGETHER, *_pinned_flags()))
+    asked = os.environ.get("JAX_PLATFORMS", "")
+    names = [name.strip() for name in asked.split(",") if name.strip()]
+    lacking = [_lack(name) for name in names]
+    if names and all(lacking):
+        raise UserError(f"JAX_PLATFORMS={asked}: JAX has nothing for it here{lacking[0]}; JAX_PLATFORMS=cpu would do")
+
+
+def _most_threads() -> int | None:
+    """Returns how many threads this process may have, by the least of the system's limits; None where none is known."""
+    limits = []
+    for file in ("/sys/fs/cgroup/pids.max", "/sys/fs/cgroup/pids/pids.max", "/proc/sys/kernel/threads-max"):
+        with contextlib.suppress(OSError, ValueError):  # ValueError: "max"
+            limits.append(int(Path(file).read_text()))
+    mine = resource.getrlimit(resource.RLIMIT_NPROC)[0]
+    if mine != resource.RLIM_INFINITY and os.geteuid() != 0:  # root has no such limit
+        limits.append(mine)
+    return min(limits, default=None)
+
+
+def _lack(platform: str) -> str:
+    """Returns what keeps JAX from using a platform on this machine, as a message ends, or nothing if it may."""
+    plugins = _plugins()
+    if plugin := _PLUGINS.get(platform):
+        if not any(name.startswith(plugin) for name in plugins):
+            extra = _EXTRAS.get(platform)
+            return f": {installation(extra)} would bring it" if extra else ": its plugin is not installed"
+        return ": there is no TPU" if platform == "tpu" and not any(map(glob.glob, _TPU_FILES)) else ""
+    others = [name for name in plugins if not name.startswith(tuple(_PLUGINS.values()))]
+    return "" if platform in _BUILT_IN or others else nearest(platform, _PLUGINS) or ": no such platform"
+
+
+def available_instruction_sets() -> list[str]:
+    """Those of this machine in XLA's names, least first; empty where they are not known."""
+    try:
+        flags = set(re.findall(r"^flags\s*:(.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)[0].split())
+    except (OSError, IndexError):
+        return []
+    return [name for name, flag in _INSTRUCTION_SETS if flag in flags]
+
+
+def record(layout: dict[str, Any] | None = None, inelastic: str = "") -> dict[str, Any]:
+    """What bits depend on besides recipe and text, and what a reader wants to know of the machine. Imports JAX.
+
+    layout: what of a mesh bits depend on. inelastic: the settings for which data and pods are among it.
+    """
+    jax, device = _start()
+    capped = re.findall(r"--xla_cpu_max_isa=(\w+)", " ".join(variables.flags()))
+    known = available_instruction_sets()
+    return {
+        "jaxlib": metadata.version("jaxlib"),
+        "jax": jax.__version__,
+        "platform": device.platform,
+        "device": device.device_kind,
+        "devices": jax.device_count(),
+        "layout": layout or {},
+        **({"inelastic": inelastic} if inelastic else {}),
+        "threads": int(os.environ.get("NPROC", "0")),
+        "instruction_set": capped[-1] if capped else known[-1] if known else platform.machine(),
+        "variables": variables.record(ours=(*_TOGETHER, *_pinned_flags())),
+        "palmetto": metadata.version("palmetto"),
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "cores": os.cpu_count(),
+    }
+
+
+def _start() -> tuple[ModuleType, Any]:
+    """JAX and its first device; UserError with JAX's own reason where the environment keeps it from having one."""
+    try:
+        import jax
+
+        return jax, jax.devices()[0]
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0] or "it has no such platform"
+        asked = os.environ.get("JAX_PLATFORMS", "")
+        raise UserError(f"JAX_PLATFORMS={asked}: JAX cannot start here: {reason}; JAX_PLATFORMS=cpu would do") from None
+    except ValueError as error:  # which names the variable
+        raise UserError(f"JAX cannot start here: {error}") from None
+
+
+def differences(recorded: dict[str, Any], here: dict[str, Any]) -> list[str]:
+    """Returns how this environment differs from a recorded one, where the same bits cannot be promised.
+
+    Variables are compared where they are recorded, as older versions did not do.
+    """
+    on_cpu = recorded.get("platform") == "cpu"
+    keys = ["jaxlib", "platform", *(["threads", "instruction_set"] if on_cpu else ["device"])]
+    changed = [f"{key} {recorded.get(key)} → {here.get(key)}" for key in keys if recorded.get(key) != here.get(key)]
+    then, now = recorded.get("layout", {}), here.get("layout", {})
+    why = here.get("inelastic") or recorded.get("inelastic")
+    reason = {key: f", on which bits depend with {why}" for key in ("pod", "data") if why}
+    changed += [
+        f"mesh.{key} {then.get(key, 1)} → {now.get(key, 1)}{reason.get(key, '')}"
+        for key in dict.fromkeys([*then, *now])
+        if then.get(key) != now.get(key) and (key not in _OF_AXES or (key in then and key in now))
+    ]
+    now = here.get("variables", {})
+    then = recorded.get("variables", now)
+    return changed + [
+        f"{name} {then.get(name, 'unset')} → {now.get(name, 'unset')}"
+        for name in dict.fromkeys([*then, *now])
+        if then.get(name) != now.get(name)
+    ]
+
+
+def _pinned_flags() -> tuple[str, ...]:
+    """The flags that every run on this kind of device has, whatever XLA_FLAGS says."""
+    return _GPU_FLAGS if _has_accelerator() else (_ROUNDING,)
+
+
+def _keep_freed_memory() -> None:
+    """Has glibc keep what XLA frees after a step for the next one, instead of asking the kernel for clean pages again.
+
+    On a CPU that was a fifth of a step's time (docs/decisions.md). Elsewhere there is no such switch, and no need.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return
+    libc = ctypes.CDLL(None)
+    for option, value in ((_M_MMAP_MAX, 0), (_M_ARENA_MAX, 1), (_M_TRIM_THRESHOLD, 2**31 - 1), (_M_TOP_PAD, 1 << 29)):
+        libc.mallopt(option, value)
+
+
+def _has_accelerator() -> bool:
+    """Whether there is one that JAX would take: its plugin is installed, and it was not told to keep to the CPU."""
+    if os.environ.get("JAX_PLATFORMS") == "cpu":
+        return False
+    plugins = _plugins()
+    return any(
+        os.path.exists(path) and any(plugin.startswith(name) for plugin in plugins) for path, name in _ACCELERATORS
+    )
+
+
+def _plugins() -> list[str]:
+    """The names of JAX's plugins: in the folder that they share, and where a package says that it is one."""
+    folder = importlib.util.find_spec("jax_plugins")
+    found = [plugin.name for plugin in pkgutil.iter_modules(folder.submodule_search_locations if folder else [])]
+    found += [point.value.rpartition(".")[2] for point in metadata.entry_points(group="jax_plugins")]
+    return found + ["libtpu"] * (importlib.util.find_spec("libtpu") is not None)
+
+
+def _virtual_devices() -> int:
+    """Returns how many virtual devices the environment asks for; UserError where that is no number."""
+    flags = re.findall(rf"{_DEVICE_COUNT}(\S*)", " ".join(variables.flags()))
+    given = [(f"XLA_FLAGS={_DEVICE_COUNT}", flag) for flag in flags]
+    given.append(("JAX_NUM_CPU_DEVICES=", os.environ.get("JAX_NUM_CPU_DEVICES") or "1"))
+    for name, count in given:
+        if not re.fullmatch(r"-?[0-9]{1,6}", count):
+            raise UserError(f"{name}{count}: expected a whole number of devices; 1 would do")
+    return max(1, *(int(count) for _, count in given))

@@ -1,0 +1,152 @@
+"""What is said of a recipe that is none: one line, with the nearest valid key or value."""
+
+import difflib
+import re
+import reprlib
+from typing import get_args
+
+from pydantic_core import ErrorDetails
+
+from palmetto.errors import nearest
+from palmetto.recipe.model import Attention, Positions
+from palmetto.recipe.objectives import Objective
+from palmetto.recipe.recipe import Recipe
+from palmetto.recipe.section import PaddedNumber, Section
+from palmetto.recipe.training import Adafactor, AdamW, Cosine, InverseSqrt
+
+_CHOICES: dict[str, dict[str, type[Section]]] = {
+    section: {kind.model_fields["name"].default: kind for kind in get_args(kinds)}
+    for section, kinds in {
+        "positions": Positions,
+        "attention": Attention,
+        "objective": Objective,
+        "optimizer": Adafactor | AdamW,
+        "schedule": InverseSqrt | Cosine,
+    }.items()
+}
+
+
+_OTHER_NAMES = {
+    "rope": "rotary",
+    "absolute": "learned",
+    "relative": "t5",
+    "sliding_window": "local",
+    "ul2": "mixture",
+}
+"""What the kinds of a section are called elsewhere, where the spelling is no hint."""
+
+
+_OTHER_KEYS = {
+    "model.layers": "n_layer n_layers num_layers num_hidden_layers",
+    "model.d_model": "hidden_size n_embd width",
+    "model.heads": "n_head n_heads num_heads num_attention_heads",
+    "model.key_value_heads": "n_kv_heads num_key_value_heads num_kv_heads",
+    "model.head_size": "head_dim",
+    "model.d_ff": "ffn_hidden_size intermediate_size",
+    "model.experts.count": "n_experts num_experts num_local_experts",
+    "model.experts.top": "num_experts_per_tok top_k",
+    "tokens.sequence_length": "block_size context_length max_seq_len max_sequence_length seq_len seq_length",
+    "tokens.vocabulary_size": "n_vocab vocab_size",
+    "training.steps": "max_steps num_steps total_steps",
+    "training.batch_size": "global_batch_size train_batch_size",
+    "training.micro_batch": "micro_batch_size per_device_batch_size",
+    "training.schedule.peak": "learning_rate lr max_lr",
+    "training.schedule.warmup": "warmup_steps",
+    "training.clip": "clip_grad grad_clip gradient_clipping max_grad_norm",
+}
+"""The same for keys: what the key of that meaning is called elsewhere, wherever it stands there."""
+
+
+def explain(error: ErrorDetails) -> str:
+    """Returns the one line that says what is wrong, what was expected and the nearest valid key or value."""
+    if error["type"] == "value_error":  # raised by a validator of ours, which named the key
+        return str(error["ctx"]["error"])
+    path, kind = [str(part) for part in error["loc"]], None
+    if len(path) > 3 and path[1] in _CHOICES:  # training.optimizer.adamw.b3: the chosen kind stands in the path
+        kind = path.pop(2)
+    key = ".".join(path)
+    if error["type"] == "extra_forbidden":
+        return f"{key}: no such key{f' of {kind}' if kind else ''}{_owners(path) or _nearest_key(path, kind)}"
+    if error["type"] == "missing":
+        return f"{key}: missing; a recipe must give it"
+    if error["type"] == "union_tag_invalid":
+        given, offered = error["ctx"]["tag"], error["ctx"]["expected_tags"]
+        usual = _OTHER_NAMES.get(given, given)
+        return f"{key}.name={given!r}: expected one of {offered}{nearest(usual, re.findall(r'[a-z0-9_]+', offered))}"
+    if error["type"] == "model_attributes_type" and path[-1] in _CHOICES:
+        name = _OTHER_NAMES.get(str(error["input"]), str(error["input"]))
+        kinds = _CHOICES[path[-1]]
+        usual = name if name in kinds else next(iter(kinds))
+        return f"{key}={_shown(error['input'])}: a section, as in {key}.name={usual}"
+    if error["type"] == "model_type":
+        section = next(s for s in Section.__subclasses__() if s.__name__ == error["ctx"]["class_name"])
+        return f"{key}={_shown(error['input'])}: a section, with the keys {', '.join(section.model_fields)}"
+    message = error["msg"]
+    return f"{key}={_shown(error['input'])}: {message[:1].lower()}{message[1:]}{_to_quote(error)}"
+
+
+def _to_quote(error: ErrorDetails) -> str:
+    """For what YAML takes for a number or a switch where text is expected, how it is had as text."""
+    value = error["input"]
+    if error["type"] != "string_type" or not isinstance(value, bool | int | float):
+        return ""
+    text = value.text if isinstance(value, PaddedNumber) else str(value).lower()
+    *_, name = (part for part in error["loc"] if isinstance(part, str))
+    return f"; to have it as text, quote it, as in {name}: '{text}'"
+
+
+def _shown(value: object) -> str:
+    """A value as a message has it: long ones, and those deep within each other, cut short."""
+    short = reprlib.Repr()
+    short.maxlevel, short.maxstring, short.maxother, short.maxlong = 3, 200, 200, 200
+    short.maxlist = short.maxtuple = short.maxdict = 12
+    return short.repr(value)
+
+
+def _owners(path: list[str]) -> str:
+    """For a key that other kinds of a section have, which do."""
+    *section, key = path
+    choices = _CHOICES.get(section[-1], {}) if section else {}
+    owners = [name for name, kind in choices.items() if key in kind.model_fields]
+    return f"; with {'.'.join(section)}.name={' or '.join(owners)} there is one" if owners else ""
+
+
+def _nearest_key(path: list[str], kind: str | None) -> str:
+    """A known key: what is meant by the name elsewhere, of nearly this name in the section, or of such a name anywhere.
+
+    Where there is none, the keys of the section.
+    """
+    *section, name = path
+    known = known_keys(Recipe, kind)
+    parts = [part for part in section if not part.isdigit()]  # denoisers.0
+    if parts[:3] == ["corpus", "build", "sources"]:
+        del parts[3:]  # whose name is the user's
+    siblings = {k.rpartition(".")[2]: k for k in known if k.rpartition(".")[0] == ".".join(parts)}
+    names = [k.rpartition(".")[2] for k in known]
+    near = (
+        difflib.get_close_matches(name, siblings, 1, 0.8)
+        or [k for k in names if k == name]
+        or difflib.get_close_matches(name, siblings, 1, 0.5)
+        or difflib.get_close_matches(name, names, 1, 0.75)
+    )
+    meant = [key for key, others in _OTHER_KEYS.items() if name in others.split()]
+    meant += [".".join([*section, near[0]]) if near[0] in siblings else known[names.index(near[0])]] if near else []
+    if meant:
+        return f" (did you mean {meant[0]!r}?)"
+    return f"; known keys{' of ' * bool(section)}{'.'.join(section)}: {', '.join(siblings)}"
+
+
+def known_keys(section: type[Section], kind: str | None, prefix: str = "") -> list[str]:
+    """Dotted keys; of a section with a choice those of `kind` if it is one of them, else those of all."""
+    keys: list[str] = []
+    for name, field in section.model_fields.items():
+        keys.append(f"{prefix}{name}")
+        choices = _CHOICES.get(name, {})
+        # An optional section is a union, a list of sections a tuple: get_args gives what they are made of.
+        kinds = (
+            [choices[kind]] if kind in choices else [*choices.values(), field.annotation, *get_args(field.annotation)]
+        )
+        for inner in kinds:
+            if isinstance(inner, type) and issubclass(inner, Section):
+                keys += [k for k in known_keys(inner, kind, f"{prefix}{name}.") if k not in keys]
+    return keys
