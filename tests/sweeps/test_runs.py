@@ -278,7 +278,7 @@ def test_a_sweep_goes_on_where_it_was_stopped_and_does_nothing_twice(tiny: Path)
 
     # Without the bad one all is done.
     out, err = call(tiny, KINDS, "--seeds", 1, "--json")
-    assert err == ""
+    assert err == "report: out/sweep.html\n"
     assert json.loads(out)["points"] == good
     assert files(tiny) == after
 

@@ -241,7 +241,8 @@ def test_a_model_is_run_with_other_positions_and_attention(quick: Runs, straight
 
 
 def test_long_context_shows_every_way(quick: Runs, straight: object) -> None:
-    out, _ = quick("long-context", "straight", "--times", 2, "--sequences", 2, "--json")
+    out, err = quick("long-context", "straight", "--times", 2, "--sequences", 2, "--json")
+    assert err.endswith("perplexity by position, also in straight/long-context.html:\n")
     values = json.loads(out)
     assert values["trained_length"] == 32
     assert [len(way["loss_by_stretch"]) for way in values["ways"]] == [2] * 9

@@ -101,8 +101,9 @@ def long_context(
     curves = stages.long_context(run, times, sequences, say)
     from palmetto.evaluation import long_context_page as long_context
 
-    trained = run.recipe.model_length
-    long_context.write(curves, trained, out or run.path, run.path.resolve().name)
+    trained, folder = run.recipe.model_length, out or run.path
+    long_context.write(curves, trained, folder, run.path.resolve().name)
+    say(f"perplexity by position, also in {folder / 'long-context.html'}:")
     answer(long_context.values(curves, trained), long_context.table(curves, trained), as_json)
 
 

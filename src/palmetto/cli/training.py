@@ -122,7 +122,9 @@ def sweep(
     from palmetto.sweeps import page as results
     from palmetto.sweeps import runs as sweeps
 
-    done = sweeps.run(sweeps.plan(recipe, axes or [], seeds, source, out), say)
+    planned = sweeps.plan(recipe, axes or [], seeds, source, out)
+    done = sweeps.run(planned, say)
+    say(f"report: {planned.out / 'sweep.html'}")
     answer(results.values(done), results.markdown(done), as_json)
     if done.failed:
         raise typer.Exit(1)
