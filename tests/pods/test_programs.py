@@ -1,4 +1,4 @@
-"""The two halves of a step as programs of their own, whoever computes which part, have the bits of the one program."""
+"""The two halves of a step as separate programs have the bits of the one program."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -24,7 +24,7 @@ LEAVES, STEPS = 4, 20
 
 
 def batches(recipe: Recipe) -> Iterator[Batch]:
-    """Random ones, each a leaf axis and a micro-batch axis."""
+    """Yields random batches with a leaf axis and a micro-batch axis."""
     random = np.random.default_rng(0)
     for step in range(STEPS):
         windows = random.integers(0, 300, (2 * LEAVES, recipe.tokens.sequence_length + 1), dtype=np.int32)
@@ -43,7 +43,7 @@ def batches(recipe: Recipe) -> Iterator[Batch]:
 
 
 def whole(recipe: Recipe) -> tuple[State, Metrics]:
-    """The state and what was reported after steps of the one program, on the devices of the recipe."""
+    """Returns the state and the last metrics after steps of the one program, on the recipe's devices."""
     sharding = Sharding(recipe)
     step, state = make_step(recipe, layout.CPU, sharding), initial_state(recipe, sharding)
     for batch in batches(recipe):
@@ -52,7 +52,7 @@ def whole(recipe: Recipe) -> tuple[State, Metrics]:
 
 
 def in_parts(recipe: Recipe, parts: int) -> tuple[State, Metrics]:
-    """The same where each part's sums are computed by themselves and go by way of the host."""
+    """Returns the same, computed part by part, with the sums copied through the host."""
     programs = Programs(recipe, parts)
     state = initial_state(recipe, programs.sharding)
     for batch in batches(recipe):
@@ -71,7 +71,7 @@ def bits(state: State, metrics: Metrics) -> tuple[str, str]:
     return fingerprint(on_host(state)), fingerprint(named_metrics(metrics).values())
 
 
-def test_parts_computed_apart_have_the_bits_of_the_whole(tiny_recipe: RecipeMaker) -> None:
+def test_separate_parts_have_the_bits_of_the_whole(tiny_recipe: RecipeMaker) -> None:
     expected = bits(*whole(tiny_recipe()))
     assert bits(*in_parts(tiny_recipe(), 2)) == expected
     assert bits(*in_parts(tiny_recipe(), 4)) == expected
@@ -81,7 +81,7 @@ def test_parts_computed_apart_have_the_bits_of_the_whole(tiny_recipe: RecipeMake
     assert bits(*in_parts(of_two_devices, 2)) == expected
 
 
-def test_so_have_those_of_other_objectives_and_types(tiny_recipe: RecipeMaker) -> None:
+def test_separate_parts_of_a_float16_prefix_model_match(tiny_recipe: RecipeMaker) -> None:
     recipe = tiny_recipe(
         "model.layers=1",
         "training.objective.name=prefix",
@@ -91,13 +91,13 @@ def test_so_have_those_of_other_objectives_and_types(tiny_recipe: RecipeMaker) -
     assert bits(*in_parts(recipe, 2)) == bits(*whole(recipe))
 
 
-def test_whatever_mesh_a_pod_has_its_bits_do_not_depend_on_the_number_of_pods(tiny_recipe: RecipeMaker) -> None:
+def test_separate_parts_on_a_sequence_mesh_match(tiny_recipe: RecipeMaker) -> None:
     need_devices(2)
     recipe = tiny_recipe("model.layers=1", "mesh.sequence=2")
     assert bits(*in_parts(recipe, 2)) == bits(*whole(recipe))
 
 
-def test_metrics_come_back_from_a_message() -> None:
+def test_metrics_are_unchanged_by_a_message() -> None:
     scalars = map(jnp.float32, range(10))
     routing = Routing(jnp.arange(4.0), next(scalars), next(scalars), next(scalars), next(scalars))
     metrics = Metrics(next(scalars), next(scalars), next(scalars), next(scalars), jnp.bool_(True), routing, None)

@@ -75,5 +75,5 @@ def filled(recipe: Recipe) -> list[Filled]:
     """A recipe's pipeline by stage of its batch ramp; of a mesh without stages, which is never idle, too."""
     mesh, training = recipe.mesh, recipe.training
     at_once = mesh.pod * mesh.data * mesh.expert * training.micro_batch
-    counts = [(first + 1, size // at_once) for first, size in training.batch_stages]
+    counts = [(first + 1, size // at_once) for first, size in training.batch_ramp]
     return [Filled(step, count, timetable(mesh.schedule, mesh.stage, count).bubble) for step, count in counts]

@@ -97,8 +97,12 @@ class Sharding:
 
     @property
     def updated(self) -> dict[str, Axes]:
-        """How each parameter's moments lie, and the parameter while it is updated."""
-        return {name: self._axes(of.axes, self.zero >= 1) for name, of in self.table.items()}
+        """How each parameter lies while it is updated."""
+        return {name: self.moment(of.axes) for name, of in self.table.items()}
+
+    def moment(self, logical_axes: Sequence[str]) -> Axes:
+        """Returns the mesh axes over which an array with these logical axes lies that the optimizer keeps."""
+        return self._axes(logical_axes, self.zero >= 1)
 
     @property
     def cache(self) -> Axes:

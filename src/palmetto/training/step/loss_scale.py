@@ -24,12 +24,12 @@ class LossScaleState(NamedTuple):
 
 
 def initial(settings: LossScale) -> LossScaleState:
-    """The state before the first step."""
+    """Returns the state before the first step."""
     return LossScaleState(jnp.float32(settings.initial), jnp.int32(0))
 
 
 def update(settings: LossScale, state: LossScaleState, finite: jax.Array) -> LossScaleState:
-    """The state after a step whose loss and gradients were `finite`, a bool scalar.
+    """Returns the state after a step whose loss and gradients were `finite`, a bool scalar.
 
     Halved after an overflow; doubled after `growth_interval` steps in a row without.
     """

@@ -13,7 +13,7 @@ from palmetto.parallel.compiler import compiler_options
 from palmetto.parallel.sharding import Sharding
 from palmetto.parallel.zero import Zero
 from palmetto.recipe import Recipe
-from palmetto.training import optimizer as optimizers
+from palmetto.training import optimization
 from palmetto.training.step import loss_scale as loss_scales
 from palmetto.training.step import state as states
 from palmetto.training.step.gradient import Sums, meet, spread_leaves, sum_gradients
@@ -87,7 +87,7 @@ class Halves:
         elastic, alone = recipe.training.reproducible == "elastic", sharding.sizes["stage"] == 1
         whole_leaves = elastic and alone and layout.platform == "cpu"
         self.zero = Zero(sharding, recipe.model, whole_leaves=whole_leaves)
-        self.optimizer = optimizers.make(recipe.training.optimizer, sharding.spreads)
+        self.optimizer = optimization.make(recipe.training.optimizer, sharding.table, sharding.spreads)
         self.state_specs = states.specifications(recipe, sharding)
 
     def gradients(self, state: State, spread: Batch, count: int, predicted: jax.Array | None) -> Sums:
