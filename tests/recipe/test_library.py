@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from palmetto.model.layout import ACCELERATOR
+from palmetto.model.tuning import ACCELERATOR
 from palmetto.recipe import loading
 from palmetto.recipe.training import InverseSqrt
 from palmetto.tokens.order import Ramp

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from palmetto.model.weights import Table, active, specifications
+from palmetto.model.weights import Table, active, weight_table
 from palmetto.parallel import schedules
 from palmetto.recipe import Recipe
 from palmetto.recipe.objectives import extra_tokens
@@ -23,7 +23,7 @@ def plan(recipe: Recipe) -> dict[str, Any]:
     positions.
     """
     model, training, length = recipe.model, recipe.training, recipe.tokens.sequence_length
-    table = specifications(model, recipe.model_vocabulary)
+    table = weight_table(model, recipe.model_vocabulary)
     total = sum(specification.size for specification in table.values())
     ramp = Ramp(training.batch_ramp)
     sequences = ramp.sequences_before(training.steps + 1)
