@@ -4,6 +4,7 @@
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .PHONY: quickstart test lint corpus ray cuda tpu plan plan-540b wheel lock clean
 
@@ -19,12 +20,12 @@ lint: .venv/dev
 	$(BIN)/mypy
 
 .venv/core: requirements/core.txt pyproject.toml | .venv/bin/python
-	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/core.txt
-	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	$(PIP) install --require-hashes -r requirements/core.txt
+	$(PIP) install --no-deps --no-build-isolation -e .
 	@touch $@
 
 .venv/dev .venv/corpus .venv/ray .venv/cuda .venv/plan: .venv/%: requirements/%.txt .venv/core
-	$(BIN)/python -m pip install --quiet --require-hashes -r $<
+	$(PIP) install --require-hashes -r $<
 	@touch $@
 
 corpus: .venv/corpus  ## install what `palmetto corpus` reads and judges with
@@ -33,7 +34,7 @@ cuda: .venv/cuda  ## install what NVIDIA GPUs need
 tpu: .venv/plan  ## install what TPUs need, their compiler included
 
 wheel: .venv/core  ## make dist/palmetto-VERSION-py3-none-any.whl
-	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+	$(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist .
 
 plan: .venv/plan  ## install the TPU compiler, and plan the largest recipe for two TPU pods
 	$(BIN)/palmetto plan palm-540b --topology v4:12x16x16 --slices 2

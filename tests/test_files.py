@@ -5,10 +5,12 @@ import hashlib
 import json
 import os
 import re
+import signal
 import stat
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +84,39 @@ def test_a_kill_during_a_write_leaves_the_old_file(tmp_path: Path) -> None:
     )
     assert subprocess.run([sys.executable, "-c", program, str(path)], check=False).returncode == -9
     assert path.read_text() == "old"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+def test_a_signal_in_the_middle_of_writes_leaves_nothing_else(tmp_path: Path, number: signal.Signals) -> None:
+    files.write_text(tmp_path / "one", "old")
+    program = (
+        "import os, signal, sys; from pathlib import Path; from palmetto import files\n"
+        "one, two = Path(sys.argv[1]) / 'one', Path(sys.argv[1]) / 'two'\n"
+        "with files.atomic(one) as file:\n"
+        "    file.write(b'new'); file.flush()\n"
+        "    files.write_text(two, 'whole')\n"
+        "    with files.atomic(two):\n"
+        "        os.kill(os.getpid(), int(sys.argv[2]))"
+    )
+    ended = subprocess.run([sys.executable, "-c", program, str(tmp_path), str(int(number))], check=False)
+    assert ended.returncode == -number
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"one": "old", "two": "whole"}
+
+
+@pytest.mark.parametrize("handler", [signal.SIG_IGN, signal.default_int_handler])
+def test_who_hears_a_signal_hears_it_while_a_file_is_written(handler: signal.Handlers, tmp_path: Path) -> None:
+    before = signal.signal(signal.SIGTERM, handler)
+    try:
+        with files.atomic(tmp_path / "file"):
+            assert signal.getsignal(signal.SIGTERM) == handler
+        assert signal.getsignal(signal.SIGTERM) == handler
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_a_thread_may_write_files(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(files.write_text, tmp_path / "file", "text").result()
 
 
 def test_json_is_read_back_and_is_utf_8(tmp_path: Path) -> None:

@@ -8,9 +8,12 @@ import json
 import os
 import re
 import shutil
+import signal
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 from typing import IO, Any
 
 from palmetto.errors import RunStopped, UserError
@@ -29,6 +32,7 @@ class DiskFull(OSError):
 def atomic(path: Path, wanted: int = 0) -> Iterator[IO[bytes]]:
     """Opens a temporary file beside `path` for writing; on a clean exit it is synced and renamed onto `path`.
 
+    A signal that ends this process meanwhile removes the temporary file.
     wanted: the size in bytes, if it is known in advance. An OSError in writing names `path`; DiskFull also gives the
     size. Raises UserError if `path` is a device, a pipe or a socket, which the rename would replace.
     """
@@ -38,15 +42,16 @@ def atomic(path: Path, wanted: int = 0) -> Iterator[IO[bytes]]:
     temporary, written = "", wanted
     try:
         descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        with os.fdopen(descriptor, "wb") as file:
-            try:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            finally:
-                written = max(wanted, file.tell())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        with _removed_by_signals(temporary):
+            with os.fdopen(descriptor, "wb") as file:
+                try:
+                    yield file
+                    file.flush()
+                    os.fsync(file.fileno())
+                finally:
+                    written = max(wanted, file.tell())
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
     except BaseException as error:
         if temporary:
             with contextlib.suppress(FileNotFoundError):
@@ -55,6 +60,37 @@ def atomic(path: Path, wanted: int = 0) -> Iterator[IO[bytes]]:
             raise _named(error, path, written) from error
         raise
     sync_directory(path.parent)
+
+
+_unfinished: set[str] = set()
+"""The temporary files of this process."""
+
+
+@contextlib.contextmanager
+def _removed_by_signals(file: str) -> Iterator[None]:
+    """Has SIGTERM and SIGHUP remove `file` before they end this process, until the context's end.
+
+    Nothing changes where they are ignored or heard by another handler, nor in a thread, where Python sets no handlers.
+    """
+    in_main = threading.current_thread() is threading.main_thread()
+    ours = [n for n in (signal.SIGTERM, signal.SIGHUP) if in_main and signal.getsignal(n) == signal.SIG_DFL]
+    _unfinished.add(file)
+    for number in ours:
+        signal.signal(number, _remove_and_end)
+    try:
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)
+        _unfinished.discard(file)
+
+
+def _remove_and_end(number: int, frame: FrameType | None) -> None:
+    for file in tuple(_unfinished):
+        with contextlib.suppress(OSError):
+            os.unlink(file)
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ import pytest
 from palmetto.corpus.engine import LocalEngine
 from palmetto.corpus.extras import need
 from palmetto.errors import RunStopped, UserError
+from palmetto.files import atomic
 
 
 def square(number: int) -> int:
@@ -111,6 +112,31 @@ input()
     while any(alive(process) for process in workers):
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def half_write(folder: Path, number: int) -> None:
+    with atomic(folder / str(number)) as file:
+        file.write(b"half")
+        file.flush()
+        time.sleep(600)
+
+
+def test_workers_that_end_with_their_parent_leave_no_half_file(tmp_path: Path) -> None:
+    program = """
+import functools, sys
+from pathlib import Path
+from palmetto.corpus.engine import LocalEngine
+from tests.corpus.test_engine import half_write
+list(LocalEngine(2).map(functools.partial(half_write, Path(sys.argv[1])), range(2)))
+"""
+    with subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        while len(list(tmp_path.iterdir())) < 2:
+            assert parent.poll() is None
+            time.sleep(0.01)
+        parent.terminate()
+        assert parent.stdout.read() == b"", "the workers are gone as well"
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_interrupt_is_reported_once() -> None:

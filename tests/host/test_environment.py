@@ -258,6 +258,12 @@ def test_a_layout_that_changes_bits_is_a_difference(
     assert environment.differences(CPU | {"layout": then}, CPU | {"layout": now}) == differing
 
 
+def test_a_layout_that_changes_bits_has_its_reason() -> None:
+    then, now = {"layout": {}}, {"layout": {"data": 4, "zero": 3}, "inelastic": "model.attention=memory"}
+    expected = ["mesh.data 1 → 4, on which bits depend with model.attention=memory"]
+    assert environment.differences(CPU | then, CPU | now) == expected
+
+
 @pytest.mark.parametrize(
     ("variable", "value"),
     [

@@ -69,6 +69,28 @@ def test_no_byte_is_lost_on_a_full_pipe() -> None:
     assert done.stdout.decode() == "é" * 1_000_000 + "\nend\n"
 
 
+def test_a_write_waits_for_room_in_a_full_pipe() -> None:
+    """Whoever reads it begins only when the pipe is full and the write has begun."""
+    program = """
+import contextlib, os, threading
+reader, writer = os.pipe()
+os.dup2(writer, 1)
+os.close(writer)
+os.set_blocking(1, False)
+with contextlib.suppress(BlockingIOError):
+    while True:
+        os.write(1, b"x" * 4096)
+thread = threading.Thread(target=print, args=("end",))
+thread.start()
+thread.join(1)
+size = len(os.read(reader, 1 << 20))
+thread.join()
+os.close(1)
+sys.exit(os.read(reader, 1 << 20) != b"end" + os.linesep.encode() or size % 4096)
+"""
+    assert end(program) == 0
+
+
 def test_a_signal_handler_may_write_during_a_write() -> None:
     program = """
 import signal

@@ -227,6 +227,7 @@ def test_a_link_may_be_silent_after_its_hello(ends: Ends) -> None:
     ours, theirs = ends
     ours.send("hello", life=1, secret="the")
     theirs.receive_hello("the")
+    assert theirs._socket.gettimeout() == 0.3, "its whole patience, and not what the hello has left of it"
     with later(0.5, lambda: ours.send("ready")):
         assert theirs.receive().kind == "ready"
 

@@ -319,3 +319,17 @@ def test_the_layout_holds_the_axes_that_change_bits(
     assert recipe.layout == layout
     alone = tiny_recipe(*(override for override in overrides if not override.startswith("mesh.")))
     assert recipe.digest == alone.digest, "the mesh does not belong to the identity"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "why"),
+    [
+        ((EXPERTS,), ""),
+        ((EXPERTS, "model.activations=float16"), "model.experts and model.activations=float16"),
+        ((EXPERTS, "training.rematerialize=block"), "model.experts and training.rematerialize=block"),
+        (("model.attention={name: memory, window: 4, layer: 1}",), "model.attention=memory"),
+        (("training.reproducible=fixed",), "training.reproducible=fixed"),
+    ],
+)
+def test_a_run_that_is_not_elastic_says_why(tiny_recipe: RecipeMaker, overrides: tuple[str, ...], why: str) -> None:
+    assert tiny_recipe(*overrides).inelastic == why

@@ -46,6 +46,18 @@ def test_a_sealed_manifest_of_another_shape_is_damage(tmp_path: Path, manifest: 
         read_manifest(file, 8)
 
 
+@pytest.mark.parametrize(
+    ("was", "now"),
+    [('"step": 8', '"step": 9'), ("tree:p", "tree:q"), ('"format": ', '"format": 1'), ("\n}\n", "\n}\n\n")],
+)
+def test_a_manifest_that_was_altered_is_damage(tmp_path: Path, manifest: Manifest, was: str, now: str) -> None:
+    file = tmp_path / "manifest.json"
+    assert was in render(manifest)
+    file.write_text(render(manifest).replace(was, now))
+    with pytest.raises(CheckpointDamaged, match=r"manifest\.json: altered since it was written"):
+        read_manifest(file, 8)
+
+
 def alter(arrays: Path) -> None:
     (arrays / "index").write_bytes(b"other")
 

@@ -181,7 +181,7 @@ def test_a_stopped_sweep_resumes_without_repeating_work(tiny: Path) -> None:
 
     # Without the bad one all is done.
     out, err = call(tiny, KINDS, "--seeds", 1, "--json")
-    assert err == ""
+    assert err == "report: out/sweep.html\n"
     assert json.loads(out)["points"] == good
     assert files(tiny) == after
 

@@ -177,8 +177,10 @@ def test_a_run_may_lie_inside_its_source(make_runs: Callable[[Path], Runs], tmp_
     command = ("run", runs.recipe, "tokens.vocabulary_size=280", "--source", books, "--run", books / "runs" / "mine")
     runs(*command, "training.steps=2")
     ledger = (books / "runs" / "mine" / "ledger.jsonl").read_bytes()
-    _, err = runs(*command, "training.steps=3")
+    out, err = runs(*command, "training.steps=3")
     assert "step 3" in err
+    assert "report {}".format(books / "runs" / "mine") in out
+    assert "--source" not in out, "it would be refused in this very run"
     assert (books / "runs" / "mine" / "ledger.jsonl").read_bytes().startswith(ledger)
     assert b"\xed\xa0\xbd" in (books / "runs" / "mine" / "samples.txt").read_bytes()
     _, err = runs("run", runs.recipe, "--source", books, "--run", books, expect=2)
@@ -255,7 +257,8 @@ def test_generate_accepts_other_positions_and_attention(quick: Runs, straight: o
 
 
 def test_long_context_shows_every_change(quick: Runs, straight: object) -> None:
-    out, _ = quick("long-context", "straight", "--times", 2, "--sequences", 2, "--json")
+    out, err = quick("long-context", "straight", "--times", 2, "--sequences", 2, "--json")
+    assert err.endswith("perplexity by position, also in straight/long-context.html:\n")
     values = json.loads(out)
     assert values["trained_length"] == 32
     assert [len(way["loss_by_stretch"]) for way in values["ways"]] == [2] * 9

@@ -139,7 +139,7 @@ def test_foreign_files_stay_and_old_corpora_are_rebuilt(corpora: Runs) -> None:
         path.write_text("mine")
     less = ["corpus.build.sources.code.weight=0.001", "corpus.build.contamination=null"]
     corpora("corpus", "build", "mix.yaml", "--out", "old", "--workers", 1, *less)
-    assert not (folder / "contamination" / "quiz.jsonl").exists()
+    assert not (folder / "contamination" / "evaluation" / "quiz.jsonl").exists()
     corpora("corpus", "build", "mix.yaml", "--out", "old", "--workers", 1)
     assert all(path.read_text() == "mine" for path in mine)
     for path in mine:
@@ -163,6 +163,36 @@ def test_a_finished_build_does_nothing(corpora: Runs) -> None:
     before = times()
     corpora("corpus", "build", "mix.yaml", "--out", "whole")
     assert times() == before
+
+
+def test_what_is_damaged_is_made_again(corpora: Runs) -> None:
+    folder = corpora.folder / "damaged"
+    shutil.copytree(corpora.folder / "whole", folder)
+    first, *_, last = sorted((folder / "documents").rglob("*.parquet"))
+    (marks,) = (folder / "contamination").rglob("*.jsonl")
+    first.write_bytes(first.read_bytes()[:-100])
+    data = bytearray(last.read_bytes())
+    data[len(data) // 3] ^= 1
+    last.write_bytes(data)
+    marks.write_text("other\n")
+    (folder / "vocabulary.model").unlink()
+    _, said = corpora("corpus", "build", "mix.yaml", "--out", "damaged", "--workers", 1)
+    names = [path.relative_to(folder).as_posix() for path in (marks, first, last)]
+    assert f"damaged or missing, made again: {', '.join(names)}, vocabulary.model\n" in said
+    assert digests(folder) == digests(corpora.folder / "whole")
+
+
+def test_a_damaged_file_of_a_stage_is_named(corpora: Runs) -> None:
+    folder = corpora.folder / "notes"
+    shutil.copytree(corpora.folder / "whole", folder)
+    damaged = next((folder / "stages").glob("language-*/notes/**/*.parquet"))
+    damaged.write_bytes(damaged.read_bytes()[:-100])
+    less = "corpus.build.sources.code.weight=0.001"
+    _, error = corpora("corpus", "build", "mix.yaml", "--out", "notes", "--workers", 1, less, expect=2)
+    assert f"{damaged.relative_to(corpora.folder)}: damaged (" in error.splitlines()[-1]
+    shutil.rmtree(next((folder / "stages").glob("language-*")))
+    corpora("corpus", "build", "mix.yaml", "--out", "notes", "--workers", 1)
+    assert digests(folder) == digests(corpora.folder / "whole")
 
 
 @pytest.mark.slow

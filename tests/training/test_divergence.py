@@ -51,3 +51,5 @@ def test_steps_without_a_loss_are_left_out() -> None:
     losses[[3, 85]] = np.inf
     assert rises(losses, 10) == []
     assert rises(losses, 200) == []
+    risen = np.concatenate([np.full(20, 3.0), np.full(20, 4.0), np.full(10, np.nan), np.full(20, 4.0)])
+    assert rises(risen, 10) == [Rise(10, 60, None, 3.0, 4.0)]

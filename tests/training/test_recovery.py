@@ -131,6 +131,12 @@ def test_cells_of_greater_distance_are_whole_numbers_of_smaller_ones() -> None:
     assert all(after % before == 0 for before, after in itertools.pairwise(widths))
 
 
+def test_a_cell_is_a_quarter_of_the_way_within_reach_and_all_of_it_beyond() -> None:
+    """What docs/robustness.md promises of where a rollback begins."""
+    assert all(cell(distance, 100) <= max(1, distance / 4) for distance in range(101))
+    assert all(cell(distance, 100) <= distance for distance in range(101, 2000))
+
+
 def test_a_run_without_rollbacks_keeps_what_its_recipe_says(tiny_recipe: RecipeMaker) -> None:
     training = tiny_recipe("training.spikes.attempts=0", "training.keep_last=2", "training.keep_every=20").training
     assert retained(training, range(5, 100, 5)) == {20, 40, 60, 80, 90, 95}

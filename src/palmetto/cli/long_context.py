@@ -26,6 +26,7 @@ def long_context(
     curves = evaluation.long_context(run, times, sequences, say)
     from palmetto.evaluation import long_context_page as page
 
-    trained = run.recipe.model_length
-    page.write(curves, trained, out or run.path, run.path.resolve().name)
+    trained, folder = run.recipe.model_length, out or run.path
+    page.write(curves, trained, folder, run.path.resolve().name)
+    say(f"perplexity by position, also in {folder / 'long-context.html'}:")
     answer(page.values(curves, trained), page.table(curves, trained), as_json)

@@ -31,13 +31,16 @@ def run(
         report.write_report(directory, say)
     answer_summary(directory, as_json)
     if finished and not as_json:
-        print(_next_commands(recipe, directory.path))
+        print(_next_commands(None if source else recipe, directory.path))
 
 
-def _next_commands(recipe: str, directory: Path) -> str:
-    """Returns the commands to try after this one, spelled with the program that the user started."""
+def _next_commands(recipe: str | None, directory: Path) -> str:
+    """Returns the commands to try after this one, spelled with the program that the user started.
+
+    recipe: for a run of the user's own text; None if this one was that, and may lie in runs/mine.
+    """
     palmetto = sys.argv[0] if Path(sys.argv[0]).name != "__main__.py" else f"{sys.executable} -m palmetto"
-    return (
-        f"\nNext:\n  {palmetto} generate {directory} --prompt 'def '\n  {palmetto} report {directory}\n"
-        f"  {palmetto} run {recipe} --source PATH --run runs/mine"
-    )
+    commands = [f"generate {directory} --prompt 'def '", f"report {directory}"]
+    if recipe:
+        commands.append(f"run {recipe} --source PATH --run runs/mine")
+    return "\n".join(["\nNext:", *(f"  {palmetto} {command}" for command in commands)])

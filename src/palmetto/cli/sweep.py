@@ -23,7 +23,9 @@ def sweep(
     """Train every combination of choices and seeds, and compare them. Exit with 0 if all finished, with 1 if not."""
     from palmetto.sweeps import page, plan, runs
 
-    done = runs.run(plan.plan(recipe, axes or [], seeds, source, out), say)
+    planned = plan.plan(recipe, axes or [], seeds, source, out)
+    done = runs.run(planned, say)
+    say(f"report: {planned.out / 'sweep.html'}")
     answer(page.values(done), page.markdown(done), as_json)
     if done.failed:
         raise typer.Exit(1)

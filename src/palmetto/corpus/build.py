@@ -8,7 +8,7 @@ DIR/stages/                      the stages' notes, from which a later build con
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -192,9 +192,15 @@ class _Building:
         marks = self._marks()
         inventory.claim(self.work, {*documents, *marks, MANIFEST, VOCABULARY, *directory.SHEETS})
         values = directory.manifest_of(self.out)
-        if values and values["digest"] == self.digest and self._whole(values, marks):
-            self.say(f"{self.out}: done already")
-            return values
+        if values and values["digest"] == self.digest:
+            damaged = self._damaged(values, marks)
+            if not damaged:
+                self.say(f"{self.out}: done already")
+                return values
+            more = f" and {len(damaged) - _SHOWN} more" if len(damaged) > _SHOWN else ""
+            self.say(f"{self.out}: damaged or missing, made again: {', '.join(damaged[:_SHOWN])}{more}")
+            for name in damaged:
+                (self.out / name).unlink(missing_ok=True)
         (self.out / MANIFEST).unlink(missing_ok=True)
         survey = writing.write(self.view, self.out / DOCUMENTS, self.digest, self.watch(self.engine, "writing"))
         kept = {*marks, *(each["file"] for each in survey.files)}
@@ -207,10 +213,13 @@ class _Building:
         write_json(self.out / MANIFEST, values)
         return values
 
-    def _whole(self, manifest: dict[str, Any], marks: Iterable[str]) -> bool:
-        """Returns whether all files that the manifest names exist."""
-        names = [*marks, VOCABULARY, *(each["file"] for each in manifest["files"])]
-        return all((self.out / name).exists() for name in names)
+    def _damaged(self, manifest: dict[str, Any], marks: dict[str, Path]) -> list[str]:
+        """Returns the files of a corpus that are missing or differ from its manifest; reads all of them."""
+        stated = {each["file"]: each["sha256"] for each in manifest["files"]}
+        stated |= {VOCABULARY: manifest["vocabulary"], **{name: sha256(path) for name, path in marks.items()}}
+        names = sorted(stated)
+        there = self.watch(self.engine, "reading").map(_digest_of, [self.out / name for name in names])
+        return [name for name, digest in zip(names, there, strict=True) if digest != stated[name]]
 
     def _marks(self) -> dict[str, Path]:
         """Returns, by name in the corpus, the files that mark evaluation examples and that are copied there."""
@@ -248,6 +257,11 @@ class _Building:
             return {}
         summary: dict[str, Any] = read_json(self.done["contamination"].folder / contamination.SUMMARY)
         return summary
+
+
+def _digest_of(path: Path) -> str | None:
+    """Returns the SHA-256 of a file, or None if there is none."""
+    return sha256(path) if path.exists() else None
 
 
 def _nested(counter: dict[tuple[str, str, str], int]) -> dict[str, dict[str, dict[str, int]]]:

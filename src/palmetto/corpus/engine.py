@@ -4,7 +4,6 @@ import itertools
 import multiprocessing
 import os
 import signal
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -96,14 +95,20 @@ def _end_with_parent() -> None:
     """Makes a worker end with its parent; if that was killed, the worker would wait forever and keep its inherited
     files open.
 
-    On Ctrl-C, which a terminal sends to all processes, the worker ends without a traceback of its own.
+    On Ctrl-C, which a terminal sends to all processes, the worker ends at once: if it unwound while it reads a task,
+    the next worker would read the rest of that task.
     """
-    signal.signal(signal.SIGINT, lambda number, frame: sys.exit(128 + number))
+    signal.signal(signal.SIGINT, lambda number, frame: _end())
     parent = multiprocessing.parent_process()
     assert parent is not None
 
     def wait() -> None:
         parent.join()
-        os._exit(1)
+        _end()
 
     threading.Thread(target=wait, daemon=True).start()
+
+
+def _end() -> None:
+    """Ends this process by a signal, which first removes the files that are half written."""
+    os.kill(os.getpid(), signal.SIGTERM)

@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import parquet
 
+from palmetto.errors import UserError
 from palmetto.files import atomic
 
 DOCUMENTS = pa.schema(
@@ -44,8 +45,13 @@ def write(path: Path, table: pa.Table, **metadata: Any) -> None:
 
 
 def read(path: Path, columns: list[str] | None = None) -> pa.Table:
-    """Returns the table of a file, or only the given columns."""
-    return parquet.read_table(path, columns=columns).replace_schema_metadata(None)
+    """Returns the table of a file, or only the given columns. Raises UserError if the file is damaged."""
+    try:
+        return parquet.read_table(path, columns=columns).replace_schema_metadata(None)
+    except (pa.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise UserError(f"{path}: damaged ({error}); move the folder of its stage away, and build again") from None
 
 
 def metadata(path: Path) -> Any:

@@ -58,7 +58,7 @@ def write(view: View, folder: Path, digest: str, engine: Engine) -> Survey:
 
 def _write_shard(view: View, folder: Path, digest: str, shard: str) -> Survey:
     path = folder / f"{shard}.parquet"
-    if path.exists() and tables.metadata(path) == {"digest": digest}:
+    if _is_from(digest, path):
         return _survey(tables.read(path), path, folder)
     documents = view.read(shard)
     if not len(documents):
@@ -71,6 +71,14 @@ def _write_shard(view: View, folder: Path, digest: str, shard: str) -> Survey:
     with room(folder):
         tables.write(path, table, digest=digest)
     return _survey(table, path, folder)
+
+
+def _is_from(digest: str, path: Path) -> bool:
+    """Returns whether a build has written a file, whose footer can be read."""
+    try:
+        return path.exists() and tables.metadata(path) == {"digest": digest}
+    except (OSError, pa.ArrowException):
+        return False
 
 
 def _survey(documents: pa.Table, path: Path, folder: Path) -> Survey:

@@ -50,6 +50,8 @@ _BUILT_IN = ("cpu", "proxy")
 _TPU_FILES = ("/dev/accel*", "/dev/vfio/[0-9]*")
 # The extra that installs each platform.
 _EXTRAS = {"cuda": "cuda", "gpu": "cuda", "tpu": "tpu"}
+_OF_AXES = ("zero", "schedule")
+"""The parts of a layout that exist only if an axis is divided."""
 _GPU_FLAGS = ("--xla_gpu_deterministic_ops=true", "--xla_gpu_exclude_nondeterministic_ops=true")
 
 # A device file of each kind of accelerator, and the prefix of the JAX plugin that it needs.
@@ -165,10 +167,11 @@ def available_instruction_sets() -> list[str]:
     return [name for name, flag in _INSTRUCTION_SETS if flag in flags]
 
 
-def record(layout: dict[str, Any] | None = None) -> dict[str, Any]:
+def record(layout: dict[str, Any] | None = None, inelastic: str = "") -> dict[str, Any]:
     """Returns what bits depend on besides the recipe and the text, with some facts about the machine. Imports JAX.
 
-    layout: the part of the mesh on which bits depend (`Recipe.layout`). Raises UserError if JAX cannot start.
+    layout: the part of the mesh on which bits depend (`Recipe.layout`). inelastic: the settings for which data and pods
+    are part of it (`Recipe.inelastic`). Raises UserError if JAX cannot start.
     """
     jax, device = _start()
     capped = re.findall(r"--xla_cpu_max_isa=(\w+)", " ".join(variables.flags()))
@@ -180,6 +183,7 @@ def record(layout: dict[str, Any] | None = None) -> dict[str, Any]:
         "device": device.device_kind,
         "devices": jax.device_count(),
         "layout": layout or {},
+        **({"inelastic": inelastic} if inelastic else {}),
         "threads": int(os.environ.get("NPROC", "0")),
         "instruction_set": capped[-1] if capped else known[-1] if known else platform.machine(),
         "variables": variables.record(ours=(*_COLLECTIVES, *_pinned_flags())),
@@ -213,10 +217,12 @@ def differences(recorded: dict[str, Any], here: dict[str, Any]) -> list[str]:
     keys = ["jaxlib", "platform", *(["threads", "instruction_set"] if on_cpu else ["device"])]
     changed = [f"{key} {recorded.get(key)} → {here.get(key)}" for key in keys if recorded.get(key) != here.get(key)]
     then, now = recorded.get("layout", {}), here.get("layout", {})
+    why = here.get("inelastic") or recorded.get("inelastic")
+    reason = {key: f", on which bits depend with {why}" for key in ("pod", "data") if why}
     changed += [
-        f"mesh.{key} {then.get(key, 1)} → {now.get(key, 1)}"
+        f"mesh.{key} {then.get(key, 1)} → {now.get(key, 1)}{reason.get(key, '')}"
         for key in dict.fromkeys([*then, *now])
-        if then.get(key) != now.get(key)
+        if then.get(key) != now.get(key) and (key not in _OF_AXES or (key in then and key in now))
     ]
     now = here.get("variables", {})
     then = recorded.get("variables", now)

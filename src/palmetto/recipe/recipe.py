@@ -106,19 +106,30 @@ class Recipe(Section):
     @property
     def layout(self) -> dict[str, int | str]:
         """The part of the mesh on which bits depend: all axes but `data` and `pod`, and these too in a run that is not
-        elastic.
+        elastic."""
+        mesh, elastic = self.mesh, not self.inelastic
+        own = [axis for axis, size in mesh.sizes.items() if size > 1 and not (elastic and axis in ("pod", "data"))]
+        keys = own + ["zero"] * ("data" in own) + ["schedule"] * ("stage" in own)
+        return {key: getattr(mesh, key) for key in keys}
+
+    @property
+    def inelastic(self) -> str:
+        """The settings for which bits depend on data and pods too; empty in an elastic run.
 
         A run with experts is elastic only without half precision and without rematerialization, and a run with an
         external memory never is: there, the compiled programs of different layouts gave different bits
         (docs/determinism.md).
         """
-        mesh, model, training = self.mesh, self.model, self.training
-        plain = model.activations == "float32" and training.rematerialize == "nothing"
-        alike = (plain or model.experts is None) and not isinstance(model.attention, MemoryAttention)
-        elastic = training.reproducible == "elastic" and alike
-        own = [axis for axis, size in mesh.sizes.items() if size > 1 and not (elastic and axis in ("pod", "data"))]
-        keys = own + ["zero"] * ("data" in own) + ["schedule"] * ("stage" in own)
-        return {key: getattr(mesh, key) for key in keys}
+        model, training = self.model, self.training
+        if training.reproducible != "elastic":
+            return f"training.reproducible={training.reproducible}"
+        if isinstance(model.attention, MemoryAttention):
+            return "model.attention=memory"
+        if model.experts is not None and model.activations != "float32":
+            return f"model.experts and model.activations={model.activations}"
+        if model.experts is not None and training.rematerialize != "nothing":
+            return f"model.experts and training.rematerialize={training.rematerialize}"
+        return ""
 
     @property
     def digest(self) -> str:

@@ -89,6 +89,7 @@ class Environment(TypedDict, total=False):
     device: str
     devices: int
     layout: dict[str, int | str]
+    inelastic: str
     threads: int
     instruction_set: str
     variables: dict[str, str]

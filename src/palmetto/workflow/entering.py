@@ -17,7 +17,7 @@ def enter(run: RunDirectory, say: Say, recipe: Recipe) -> dict[str, Any]:
     Writes nothing. Returns the record of the environment here.
     """
     environment.prepare(recipe.training.threads, read_environment(run.environment), recipe.mesh.devices)
-    here = environment.record(recipe.layout)
+    here = environment.record(recipe.layout, recipe.inelastic)
     if text := surroundings.difference(run, here):
         say(text)
     return here
@@ -26,7 +26,7 @@ def enter(run: RunDirectory, say: Say, recipe: Recipe) -> dict[str, Any]:
 def elsewhere(run: RunDirectory, recipe: Recipe) -> list[str]:
     """Returns what of the run's recorded environment cannot be had here; this process is prepared for `recipe`."""
     recorded = read_environment(run.environment)
-    return environment.differences(recorded, environment.record(recipe.layout)) if recorded else []
+    return environment.differences(recorded, environment.record(recipe.layout, recipe.inelastic)) if recorded else []
 
 
 def enter_to_read(run: RunDirectory, say: Say, overrides: Sequence[str] = ()) -> Recipe:

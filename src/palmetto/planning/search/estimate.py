@@ -33,7 +33,10 @@ class Estimate(NamedTuple):
 
 
 def estimate(recipe: Recipe, on: Topology, sequences: int) -> Estimate:
-    """Returns the estimate of a recipe's mesh for a batch of `sequences`."""
+    """Returns the estimate of a recipe's mesh for a batch of `sequences`, on accelerators.
+
+    On CPUs an elastic run gathers weights once a step, not in every leaf, and holds them whole (docs/determinism.md).
+    """
     mesh, training = recipe.mesh, recipe.training
     sharding = Sharding(recipe)
     leaves = sequences // training.micro_batch // (mesh.pod * mesh.data * mesh.expert)
