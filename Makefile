@@ -3,66 +3,81 @@
 # The first Python here that is new enough; another with `make PYTHON=/path/to/python3 quickstart`.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
-BIN := .venv/bin
+NEWEST ?= $(shell for p in python3 python3.13 python3.12; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null && echo $$p && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: quickstart test lint corpus ray cuda tpu plan plan-540b wheel lock clean
+# For Python 3.11 there is no JAX after 0.10, so that it and later Pythons have a lock each.
+LOCKS := requirements/$(shell $(or $(wildcard $(BIN)/python),$(PYTHON),false) -c \
+	'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null && echo py312 || echo py311)
 
-quickstart: .venv/core  ## install and pretrain a small PaLM on this Python's own text
+.PHONY: quickstart test test-newest lint corpus ray cuda tpu plan plan-540b wheel lock lock-py311 lock-py312 clean
+
+quickstart: $(VENV)/core  ## install and pretrain a small PaLM on this Python's own text
 	$(BIN)/palmetto run quickstart
 
 test: lint  ## install, lint, check types, run every test
-	$(BIN)/pytest -n $$($(BIN)/python -c 'import os; print(min(4, os.cpu_count() + 1))') --dist worksteal
+	MAKEFLAGS= $(BIN)/pytest -n $$($(BIN)/python -c 'import os; print(min(4, os.cpu_count() + 1))') --dist worksteal
 
-lint: .venv/dev
+test-newest:  ## the same with the newest JAX, in .venv-newest
+	@test -n "$(NEWEST)" || { echo "the newest JAX needs Python 3.12 or newer, and none was found: make NEWEST=/path/to/python3 $@"; exit 2; }
+	$(MAKE) VENV=.venv-newest PYTHON=$(NEWEST) test
+
+lint: $(VENV)/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-.venv/core: requirements/core.txt pyproject.toml | .venv/bin/python
-	$(PIP) install --require-hashes -r requirements/core.txt
+$(VENV)/core: $(LOCKS)/core.txt pyproject.toml | $(BIN)/python
+	$(PIP) install --require-hashes -r $<
 	$(PIP) install --no-deps --no-build-isolation -e .
 	@touch $@
 
-.venv/dev .venv/corpus .venv/ray .venv/cuda .venv/plan: .venv/%: requirements/%.txt .venv/core
+$(addprefix $(VENV)/,dev corpus ray cuda plan): $(VENV)/%: $(LOCKS)/%.txt $(VENV)/core
 	$(PIP) install --require-hashes -r $<
 	@touch $@
 
-corpus: .venv/corpus  ## install what `palmetto corpus` reads and judges with
-ray: .venv/ray  ## the same, and what spreads it over a cluster
-cuda: .venv/cuda  ## install what NVIDIA GPUs need
-tpu: .venv/plan  ## install what TPUs need, their compiler included
+corpus: $(VENV)/corpus  ## install what `palmetto corpus` reads and judges with
+ray: $(VENV)/ray  ## the same, and what spreads it over a cluster
+cuda: $(VENV)/cuda  ## install what NVIDIA GPUs need
+tpu: $(VENV)/plan  ## install what TPUs need, their compiler included
 
-wheel: .venv/core  ## make dist/palmetto-VERSION-py3-none-any.whl
+wheel: $(VENV)/core  ## make dist/palmetto-VERSION-py3-none-any.whl
 	$(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist .
 
-plan: .venv/plan  ## install the TPU compiler, and plan the largest recipe for two TPU pods
+plan: $(VENV)/plan  ## install the TPU compiler, and plan the largest recipe for two TPU pods
 	$(BIN)/palmetto plan palm-540b --topology v4:12x16x16 --slices 2
 
-plan-540b: .venv/plan  ## the same for the batch of 512 alone: fails if the program does not fit
+plan-540b: $(VENV)/plan  ## the same for the batch of 512 alone: fails if the program does not fit
 	$(BIN)/palmetto plan palm-540b --topology v4:12x16x16 --slices 2 training.batch_size=512
 
-.venv/bin/python:
+$(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "palmetto needs Python 3.11 or newer, and none was found: make PYTHON=/path/to/python3 $(MAKECMDGOALS)"; exit 2; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "palmetto needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V 2>&1)"; exit 2; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) lacks its venv module (on Debian and Ubuntu: apt install python3-venv)"; exit 2; }
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv $(VENV)
 
-# The locks name no index, so that any mirror serves; needs pip-tools.
-COMPILE := pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
-	--strip-extras --allow-unsafe --no-header
-lock:
-	$(COMPILE) --output-file requirements/core.txt pyproject.toml requirements/build.in
-	$(COMPILE) --extra plan --constraint requirements/core.txt --output-file requirements/plan.txt \
+# The locks name no index, so that any mirror serves. Each is made by the oldest Python that it is for, with pip-tools.
+COMPILE = .venv-lock/py3$*/bin/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links \
+	--no-emit-trusted-host --strip-extras --allow-unsafe --no-header
+lock: lock-py311 lock-py312  ## write the locks anew, which needs both Pythons
+lock-py311 lock-py312: LOCKS = requirements/py3$*
+lock-py311 lock-py312: lock-py3%:
+	python3.$* -m venv .venv-lock/py3$*
+	.venv-lock/py3$*/bin/python -m pip install --quiet pip-tools
+	$(COMPILE) --output-file $(LOCKS)/core.txt pyproject.toml requirements/build.in
+	$(COMPILE) --extra plan --constraint $(LOCKS)/core.txt --output-file $(LOCKS)/plan.txt \
 		pyproject.toml requirements/build.in
-	$(COMPILE) --extra corpus --constraint requirements/core.txt --output-file requirements/corpus.txt \
+	$(COMPILE) --extra corpus --constraint $(LOCKS)/core.txt --output-file $(LOCKS)/corpus.txt \
 		pyproject.toml requirements/build.in
-	$(COMPILE) --extra corpus --extra ray --constraint requirements/corpus.txt --output-file requirements/ray.txt \
+	$(COMPILE) --extra corpus --extra ray --constraint $(LOCKS)/corpus.txt --output-file $(LOCKS)/ray.txt \
 		pyproject.toml requirements/build.in
-	$(COMPILE) --extra cuda --constraint requirements/core.txt --output-file requirements/cuda.txt \
+	$(COMPILE) --extra cuda --constraint $(LOCKS)/core.txt --output-file $(LOCKS)/cuda.txt \
 		pyproject.toml requirements/build.in
-	$(COMPILE) --extra dev --extra corpus --extra ray --constraint requirements/plan.txt --constraint requirements/ray.txt \
-		--output-file requirements/dev.txt pyproject.toml requirements/build.in requirements/tests.in
+	$(COMPILE) --extra dev --extra corpus --extra ray --constraint $(LOCKS)/plan.txt --constraint $(LOCKS)/ray.txt \
+		--output-file $(LOCKS)/dev.txt pyproject.toml requirements/build.in requirements/tests.in
 
 clean:
-	rm -rf .venv
+	rm -rf .venv .venv-newest .venv-lock

@@ -57,7 +57,7 @@ def test_cached_logits_are_the_uncached_ones_at_every_position_to_float32_roundi
 
 def test_bfloat16_activations_agree_to_bfloat16_rounding() -> None:
     scores, cache = cached([5, 1, 1, 5], activations="bfloat16")
-    assert (cache.keys.dtype, cache.values.dtype) == (jnp.bfloat16, jnp.bfloat16)
+    assert cache.keys.dtype == cache.values.dtype == jnp.bfloat16
     assert np.sqrt(np.mean((scores - exact()) ** 2)) < 2**-6 * reference.rms(exact())
 
 

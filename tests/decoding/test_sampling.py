@@ -76,7 +76,8 @@ def test_top_p_of_one_keeps_all_whatever_rounding_makes_of_their_sum() -> None:
 def draws(sampling: Sampling, seed: int = 0) -> np.ndarray:
     rows = jnp.broadcast_to(jnp.asarray(LOGITS), (DRAWS, 6))
     tokens = sample(rows, jax.random.key(seed), sampling)
-    assert (tokens.shape, tokens.dtype) == ((DRAWS,), jnp.int32)
+    assert tokens.shape == (DRAWS,)
+    assert tokens.dtype == jnp.int32
     return np.bincount(tokens, minlength=6)
 
 

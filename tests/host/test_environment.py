@@ -137,6 +137,14 @@ def test_pinned_flags_override_those_of_the_user(flag: str) -> None:
     assert [f for f in flags if f.startswith(flag)][-1] == f"{flag}={str(pinned).lower()}"
 
 
+@pytest.mark.parametrize(("jaxlib", "consistent"), [("0.10.2", False), ("0.11.0", True), ("0.12.0.1", True)])
+def test_products_are_kept_consistent_where_jaxlib_has_several(jaxlib: str, consistent: bool) -> None:
+    """Earlier ones have other bits with the flag."""
+    machine = f"metadata.version = lambda name: {jaxlib!r}; environment.{ON_A_CPU}"
+    flags = (prepared("prepare(8)", machine=machine)["XLA_FLAGS"] or "").split()
+    assert ("--xla_cpu_enable_platform_dependent_math=false" in flags) == consistent
+
+
 def test_a_file_of_flags_is_replaced_by_its_flags(tmp_path: Path) -> None:
     """XLA reads either a file or flags, not both."""
     file = tmp_path / "flags.txt"

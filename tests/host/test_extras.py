@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -31,11 +32,34 @@ class Installed:
         return None if self.origin is None else json.dumps(self.origin)
 
 
+def locks(target: str, *variables: str) -> list[str]:
+    """The locks that make installs for a target."""
+    command = ["make", "--dry-run", "--always-make", *variables, target]
+    rules = subprocess.check_output(command, cwd=CHECKOUT, text=True)
+    return re.findall(r"--require-hashes -r (\S+)", rules)
+
+
+@pytest.mark.parametrize(("version", "folder"), [("3, 11", "py311"), ("3, 12", "py312"), ("3, 14", "py312")])
+def test_the_lock_is_that_of_the_python_at_hand(tmp_path: Path, version: str, folder: str) -> None:
+    python = tmp_path / "python"
+    here = shlex.quote(sys.executable)
+    python.write_text(f'#!/bin/sh\n{here} -c "import sys; sys.version_info = ({version}); $2"\n')
+    python.chmod(0o755)
+    assert locks("quickstart", f"PYTHON={python}", f"VENV={tmp_path}") == [f"requirements/{folder}/core.txt"]
+
+
+def test_without_a_python_for_it_the_newest_jax_is_refused_in_a_line() -> None:
+    command = ["make", "--silent", "NEWEST=", "test-newest"]
+    refused = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=False)
+    assert refused.returncode == 2
+    assert refused.stdout == (
+        "the newest JAX needs Python 3.12 or newer, and none was found: make NEWEST=/path/to/python3 test-newest\n"
+    )
+
+
 @pytest.mark.parametrize("extra", sorted(EXTRAS))
 def test_every_extra_has_a_target_with_a_hashed_lock(extra: str) -> None:
-    command = ["make", "--dry-run", "--always-make", extras.TARGETS[extra]]
-    rules = subprocess.check_output(command, cwd=CHECKOUT, text=True)
-    lock = re.findall(r"--require-hashes -r (requirements/\w+\.txt)", rules)[-1]
+    lock = locks(extras.TARGETS[extra])[-1]
     lines = (CHECKOUT / lock).read_text().splitlines()
     packages = [number for number, line in enumerate(lines) if "==" in line and not line.lstrip().startswith("#")]
     assert packages

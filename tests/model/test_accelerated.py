@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 import pytest
+from jax.typing import DTypeLike
 
 from palmetto.model.accelerated import Flash, choose, cudnn_attention, cudnn_takes, splash_attention, splash_takes
 
@@ -39,7 +40,7 @@ def dense(window: int | None, q: Float64, k: Float64, v: Float64, d: Float64) ->
 
 
 def assert_same(
-    flash: Flash, length: int, groups: int, window: int | None, size: int = 8, dtype: type = jnp.float32,
+    flash: Flash, length: int, groups: int, window: int | None, size: int = 8, dtype: DTypeLike = jnp.float32,
     tolerance: float = 1e-4, distance: float = 1e-5,
 ) -> None:  # fmt: skip
     """Output and gradients, of inputs rounded to the kernel's precision: every element, and the distance by the norm.

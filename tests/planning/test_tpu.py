@@ -19,6 +19,10 @@ from palmetto.planning.predict import predict
 from tests.conftest import RecipeMaker
 from tests.planning.test_command_line import TINY, palmetto
 
+GIB = 2**30
+NAMED = 0.015
+"""GiB by which versions of the compiler may differ in the memory that they name; they write two digits."""
+
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("libtpu") is None, reason="the TPU compiler, libtpu, is not installed: the extra `plan`"
 )
@@ -77,7 +81,8 @@ def test_a_plan_that_does_not_fit_is_one_line() -> None:
     memory, total = values["memory"], parameters_of(large)
     assert values["fits"] is False
     assert memory["arguments"] == pytest.approx(3 * 4 * total / 4, rel=1e-3), "parameters and two moments, a quarter"
-    assert memory["arguments"] + memory["temporaries"] == memory["peak"] > memory["capacity"] == CHIPS["v5e"].usable
+    assert memory["arguments"] + memory["temporaries"] == memory["peak"] > memory["capacity"]
+    assert memory["capacity"] == pytest.approx(CHIPS["v5e"].usable, abs=NAMED * GIB)
     assert "does not fit: " in done.stderr.splitlines()[-1]
 
 
@@ -108,6 +113,5 @@ def test_chips_have_the_memory_that_the_compiler_reports() -> None:
     said = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
     named = dict(re.findall(r"^(\w+) .*available HBM \(([\d.]+)G\)", said, re.MULTILINE))
     tpus = {kind: chip for kind, chip in CHIPS.items() if not isinstance(chip, GPU)}
-    assert {kind: float(size) for kind, size in named.items()} == {
-        kind: round(chip.usable / 2**30, 2) for kind, chip in tpus.items()
-    }
+    sizes = {kind: float(size) for kind, size in named.items()}
+    assert sizes == pytest.approx({kind: chip.usable / GIB for kind, chip in tpus.items()}, abs=NAMED)

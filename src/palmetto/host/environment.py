@@ -30,6 +30,10 @@ _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8
 _DEVICE_COUNT = "--xla_force_host_platform_device_count="
 # Otherwise XLA skips some roundings to bfloat16 or float16, depending on which operations it compiles together.
 _ROUNDING = "--xla_allow_excess_precision=false"
+# From jaxlib 0.11 on XLA's library of matrix products would otherwise choose among routines that round differently, and
+# parts of a batch, or a single expert, would differ in their last bits. 0.10 does without, and has other bits with it.
+_CONSISTENT_PRODUCTS = "--xla_cpu_enable_platform_dependent_math=false"
+_FIRST_INCONSISTENT = (0, 11)
 # On a busy machine a virtual device can reach a collective late, and XLA would end the process after 40 seconds. The
 # concurrency-optimized scheduler lets independent collectives of a loop overlap; XLA confuses them, since they all have
 # channel 1, and ends the process.
@@ -235,7 +239,10 @@ def differences(recorded: dict[str, Any], here: dict[str, Any]) -> list[str]:
 
 def _pinned_flags() -> tuple[str, ...]:
     """Returns the flags that every run on this kind of device has, whatever XLA_FLAGS says."""
-    return _GPU_FLAGS if _has_accelerator() else (_ROUNDING,)
+    if _has_accelerator():
+        return _GPU_FLAGS
+    jaxlib = tuple(map(int, metadata.version("jaxlib").split(".")[:2]))
+    return (_ROUNDING, _CONSISTENT_PRODUCTS) if jaxlib >= _FIRST_INCONSISTENT else (_ROUNDING,)
 
 
 def _keep_freed_memory() -> None:

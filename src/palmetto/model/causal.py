@@ -58,8 +58,8 @@ def _backward(query_rows: int, residuals: Residuals, d: jax.Array) -> tuple[jax.
         along = jnp.sum(scaled.astype(jnp.float32) * output, axis=-1, keepdims=True)
         ds = (exponentials * (_product(scaled, v[:, :end], 2, 2) - along)).astype(d.dtype)
         dq.append(_product(ds, k[:, :end], 2, 1).astype(d.dtype))
-        dk = dk.at[:, :, :end].add(in_float32(rows_transposed[:, :, block], ds))
-        dv = dv.at[:, :, :end].add(in_float32(transposed(scaled), exponentials))
+        dk = _add_to_first(dk, in_float32(rows_transposed[:, :, block], ds))
+        dv = _add_to_first(dv, in_float32(transposed(scaled), exponentials))
     return jnp.concatenate(dq, axis=1).reshape(shape), dk.mT.astype(k.dtype), dv.mT.astype(v.dtype)
 
 
@@ -70,6 +70,15 @@ def _product(a: jax.Array, b: jax.Array, a_axis: int, b_axis: int) -> jax.Array:
     """The matrix product of each sequence, axis 0, over the given axes, in float32."""
     dimensions = (((a_axis,), (b_axis,)), ((0,), (0,)))
     return jax.lax.dot_general(a, b, dimensions, preferred_element_type=jnp.float32)
+
+
+def _add_to_first(total: jax.Array, part: jax.Array) -> jax.Array:
+    """The sum of a total [B, Q, T] and a part [B, Q, keys] of its first keys.
+
+    A part of all keys is added as a whole: JAX 0.11.2 crashes where such a sum is written as a scatter.
+    """
+    keys = part.shape[-1]
+    return total + part if keys == total.shape[-1] else total.at[:, :, :keys].add(part)
 
 
 def _mask_future(scores: jax.Array, start: int, heads: int) -> jax.Array:
