@@ -5,13 +5,20 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: quickstart test lint corpus ray cuda tpu plan plan-540b wheel lock clean
+.PHONY: quickstart test test-slow test-all lint corpus ray cuda tpu plan plan-540b wheel lock clean
 
 quickstart: .venv/core  ## install and pretrain a small PaLM on this Python's own text
 	$(BIN)/palmetto run quickstart
 
-test: lint  ## install, lint, check types, run every test
-	$(BIN)/pytest -n $$($(BIN)/python -c 'import os; print(min(4, os.cpu_count() + 1))') --dist worksteal
+PYTEST := $(BIN)/pytest -n $$($(BIN)/python -c 'import os; print(min(4, os.cpu_count() + 1))') --dist worksteal
+
+test: lint  ## install, lint, check types, run the tests that take seconds
+	$(PYTEST) -m "not slow"
+
+test-slow: .venv/dev  ## run what `test` leaves out: whole runs, drills, many devices, TPU programs
+	$(PYTEST) -m slow
+
+test-all: test test-slow  ## both
 
 lint: .venv/dev
 	$(BIN)/ruff check .

@@ -19,9 +19,13 @@ from palmetto.planning.topology import parse
 from tests.conftest import RecipeMaker
 from tests.planning.test_command_line import TINY, palmetto
 
-pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("libtpu") is None, reason="the TPU compiler, libtpu, is not installed: the extra `plan`"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        importlib.util.find_spec("libtpu") is None,
+        reason="the TPU compiler, libtpu, is not installed: the extra `plan`",
+    ),
+]
 
 
 def test_two_slices(tiny_recipe: RecipeMaker) -> None:
