@@ -3,6 +3,7 @@
 import gc
 import os
 import signal
+import tempfile
 
 from palmetto import environment
 
@@ -10,6 +11,14 @@ from palmetto import environment
 # JAX_PLATFORMS=cuda,cpu runs on it those tests that do with one (docs/reproducibility.md).
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 environment.prepare(8, devices=8)
+
+# What one test compiles, those after it need not: in this process, in xdist's other workers, which have this one's
+# environment, and in the commands that tests start. The folder ends with the session, so that nothing in it is older.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    COMPILED = tempfile.TemporaryDirectory(prefix="palmetto-compiled-", ignore_cleanup_errors=True)
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = COMPILED.name
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 # Under nohup, or in the background of a script, they would be ignored, in the processes that tests start too.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)

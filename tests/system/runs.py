@@ -40,14 +40,9 @@ SPIKY = ["training.spikes.threshold=1.2", "training.spikes.patience=1", "trainin
 class Runs:
     """Starts the command line in a working directory with a small text and a small recipe."""
 
-    def __init__(self, folder: Path, cache: Path) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder, self.recipe, self.text = folder, folder / "tiny.yaml", folder / "text"
-        # Compiled programs are shared between the processes: the same program, the same bits.
-        self._environment = os.environ | {
-            "JAX_COMPILATION_CACHE_DIR": str(cache),
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-            "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "0",
-        }
+        self._environment = dict(os.environ)
         for name in ("NPROC", "XLA_FLAGS"):  # the command sets these itself
             self._environment.pop(name, None)
 
