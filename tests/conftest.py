@@ -24,8 +24,9 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-from collections.abc import Callable, Iterator  # noqa: E402
+from collections.abc import Callable, Container, Iterable, Iterator  # noqa: E402
 from pathlib import Path  # noqa: E402
+from typing import Any  # noqa: E402
 
 import hypothesis  # noqa: E402
 import jax  # noqa: E402
@@ -46,6 +47,14 @@ tokens: {vocabulary_size: 300, sequence_length: 16}
 model: {layers: 2, d_model: 32, heads: 2}
 training: {steps: 8, batch_size: 8, micro_batch: 2}
 """
+
+
+def slow_but(quick: Container[Any], cases: Iterable[Any]) -> list[Any]:
+    """Returns a test's cases, those that are not in `quick` marked as slow."""
+    return [
+        pytest.param(*(case if type(case) is tuple else [case]), marks=[] if case in quick else pytest.mark.slow)
+        for case in cases
+    ]
 
 
 def need_devices(count: int) -> None:

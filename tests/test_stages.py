@@ -104,6 +104,20 @@ def truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-100])
 
 
+# The promise
+
+
+def test_a_run_that_was_stopped_goes_on_with_the_same_bits(run: RunDirectory) -> None:
+    for until in (1, 3, 6):
+        command("train", "tiny.yaml", "--run", "stopped", "--until", until)
+    assert bits(RunDirectory(Path("stopped"))) == bits(run)
+
+
+def test_a_run_verifies_on_one_device_and_on_four(run: RunDirectory) -> None:
+    assert command("verify", "run") == 0
+    assert command("verify", "run", "mesh.data=4") == 0
+
+
 # A refused command changes nothing
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from palmetto.model import layout
 from palmetto.model.router import Routing
@@ -72,6 +73,12 @@ def bits(state: State, metrics: Metrics) -> tuple[str, str]:
 
 
 def test_parts_computed_apart_have_the_bits_of_the_whole(tiny_recipe: RecipeMaker) -> None:
+    recipe = tiny_recipe("model.layers=1")
+    assert bits(*in_parts(recipe, 2)) == bits(*whole(recipe))
+
+
+@pytest.mark.slow
+def test_so_have_more_parts_of_more_layers_and_parts_of_two_devices(tiny_recipe: RecipeMaker) -> None:
     expected = bits(*whole(tiny_recipe()))
     assert bits(*in_parts(tiny_recipe(), 2)) == expected
     assert bits(*in_parts(tiny_recipe(), 4)) == expected
@@ -81,6 +88,7 @@ def test_parts_computed_apart_have_the_bits_of_the_whole(tiny_recipe: RecipeMake
     assert bits(*in_parts(of_two_devices, 2)) == expected
 
 
+@pytest.mark.slow
 def test_so_have_those_of_other_objectives_and_types(tiny_recipe: RecipeMaker) -> None:
     recipe = tiny_recipe(
         "model.layers=1",
@@ -91,6 +99,7 @@ def test_so_have_those_of_other_objectives_and_types(tiny_recipe: RecipeMaker) -
     assert bits(*in_parts(recipe, 2)) == bits(*whole(recipe))
 
 
+@pytest.mark.slow
 def test_whatever_mesh_a_pod_has_its_bits_do_not_depend_on_the_number_of_pods(tiny_recipe: RecipeMaker) -> None:
     need_devices(2)
     recipe = tiny_recipe("model.layers=1", "mesh.sequence=2")
