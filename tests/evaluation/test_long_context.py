@@ -31,6 +31,7 @@ def recipe(tiny_recipe: RecipeMaker, *overrides: str) -> Recipe:
     return tiny_recipe(*small, *overrides)
 
 
+@pytest.mark.slow
 def test_every_way_gives_the_loss_of_its_model(tiny_recipe: RecipeMaker, held_out: store.TokenStore) -> None:
     """Against the training loss, which goes another way to its figure."""
     chosen = recipe(tiny_recipe)
@@ -49,6 +50,7 @@ def test_every_way_gives_the_loss_of_its_model(tiny_recipe: RecipeMaker, held_ou
         assert np.mean(curve.losses) == pytest.approx(float(jax.jit(loss)()), rel=1e-5), curve.way.name
 
 
+@pytest.mark.slow
 def test_within_the_trained_length_windows_change_nothing(tiny_recipe: RecipeMaker, held_out: store.TokenStore) -> None:
     chosen = recipe(tiny_recipe)
     curves = measure(chosen, parameters.initialize(chosen.model, VOCABULARY, 1), held_out, 3, 2, lambda text: None)

@@ -30,6 +30,7 @@ def test_json() -> None:
     assert [batch["batch"]["sequences"] for batch in values["batches"]] == [8]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [

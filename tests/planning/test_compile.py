@@ -18,6 +18,7 @@ from tests.conftest import RecipeMaker
 from tests.planning import excerpts
 
 
+@pytest.mark.slow
 def test_gpus_from_virtual_devices(tiny_recipe: RecipeMaker) -> None:
     recipe, on = tiny_recipe("mesh.pod=2", "mesh.data=2", "mesh.model=2"), parse("h100:4", slices=2)
     compiled = compile_step(recipe, on, 8)
@@ -45,6 +46,7 @@ def temporaries(recipe: Recipe) -> int:
     return compiled.memory["temporaries"]
 
 
+@pytest.mark.slow
 def test_temporaries_of_gpus_hold_a_gradient_and_shrink_as_more_is_computed_again(tiny_recipe: RecipeMaker) -> None:
     def of(again: str) -> int:
         sizes = ("model.layers=8", "tokens.sequence_length=256", f"training.rematerialize={again}")
@@ -56,6 +58,7 @@ def test_temporaries_of_gpus_hold_a_gradient_and_shrink_as_more_is_computed_agai
     assert kept - blocks > 8 * 2 * 256 * (3 * 32 + 3 * 128) * 4
 
 
+@pytest.mark.slow
 def test_flops_are_the_formulas_to_the_last_one(tiny_recipe: RecipeMaker) -> None:
     """PaLM's, but that it counts norms among the matrices. Sequences of one block are computed as whole squares."""
     recipe, on = tiny_recipe("mesh.data=2", "tokens.sequence_length=128"), parse("h100:2")

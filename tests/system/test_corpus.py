@@ -91,6 +91,8 @@ def test_the_mixture_has_its_shares_and_says_what_it_left_out(corpora: Runs) -> 
     assert kept == sheet["bytes"]
 
 
+@pytest.mark.slow
+@pytest.mark.slow
 def test_what_is_cut_limits_and_is_passed_over_is_told(corpora: Runs) -> None:
     (corpora.folder / "raw" / "evaluation" / "notes.txt").write_text("no set")
     changes = ["corpus.build.sources.web.filters=c4", "corpus.build.duplicates.span=30"]
@@ -112,6 +114,8 @@ def test_another_number_of_workers_gives_the_same_bytes(corpora: Runs) -> None:
     assert digests(corpora.folder / "two") == digests(corpora.folder / "whole")
 
 
+@pytest.mark.slow
+@pytest.mark.slow
 def test_another_recipe_leaves_nothing_of_the_one_before(corpora: Runs) -> None:
     less = ["corpus.build.sources.code.weight=0.001", "corpus.build.contamination=null"]
     corpora("corpus", "build", "mix.yaml", "--out", "changed", "--workers", 1)
@@ -162,6 +166,7 @@ def test_done_again_it_does_nothing(corpora: Runs) -> None:
     assert times() == before
 
 
+@pytest.mark.slow
 @pytest.mark.slow
 @pytest.mark.parametrize("notes", [0, 3, 7, 12, 18, 24])
 def test_killed_anywhere_it_goes_on_to_the_same_bytes(corpora: Runs, notes: int) -> None:
