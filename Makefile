@@ -13,13 +13,20 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 LOCKS := requirements/$(shell $(or $(wildcard $(BIN)/python),$(PYTHON),false) -c \
 	'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null && echo py312 || echo py311)
 
-.PHONY: quickstart test test-newest lint corpus ray cuda tpu plan plan-540b wheel lock lock-py311 lock-py312 clean
+.PHONY: quickstart test test-slow test-all test-newest lint corpus ray cuda tpu plan plan-540b wheel lock lock-py311 lock-py312 clean
 
 quickstart: $(VENV)/core  ## install and pretrain a small PaLM on this Python's own text
 	$(BIN)/palmetto run quickstart
 
-test: lint  ## install, lint, check types, run every test
-	MAKEFLAGS= $(BIN)/pytest -n $$($(BIN)/python -c 'import os; print(min(4, os.cpu_count() + 1))') --dist worksteal
+PYTEST := MAKEFLAGS= $(BIN)/pytest -n $$($(BIN)/python -c 'import os; print(min(4, os.cpu_count() + 1))') --dist worksteal
+
+test: lint  ## install, lint, check types, run the tests that take seconds
+	$(PYTEST) -m "not slow"
+
+test-slow: $(VENV)/dev  ## run what `test` leaves out: whole runs, drills, many devices, TPU programs
+	$(PYTEST) -m slow
+
+test-all: test test-slow  ## both
 
 test-newest:  ## the same with the newest JAX, in .venv-newest
 	@test -n "$(NEWEST)" || { echo "the newest JAX needs Python 3.12 or newer, and none was found: make NEWEST=/path/to/python3 $@"; exit 2; }

@@ -3,6 +3,7 @@
 import gc
 import os
 import signal
+import tempfile
 
 from palmetto.host import environment
 
@@ -11,12 +12,21 @@ from palmetto.host import environment
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 environment.prepare(8, devices=8)
 
+# What one test compiles, those after it need not: in this process, in xdist's other workers, which have this one's
+# environment, and in the commands that tests start. The folder ends with the session, so that nothing in it is older.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    COMPILED = tempfile.TemporaryDirectory(prefix="palmetto-compiled-", ignore_cleanup_errors=True)
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = COMPILED.name
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+
 # Under nohup, or in the background of a script, they would be ignored, in the processes that tests start too.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-from collections.abc import Callable, Iterator  # noqa: E402
+from collections.abc import Callable, Container, Iterable, Iterator  # noqa: E402
 from pathlib import Path  # noqa: E402
+from typing import Any  # noqa: E402
 
 import hypothesis  # noqa: E402
 import jax  # noqa: E402
@@ -36,6 +46,14 @@ tokens: {vocabulary_size: 300, sequence_length: 16}
 model: {layers: 2, d_model: 32, heads: 2}
 training: {steps: 8, batch_size: 8, micro_batch: 2}
 """
+
+
+def slow_but(quick: Container[Any], cases: Iterable[Any]) -> list[Any]:
+    """Returns a test's cases, those that are not in `quick` marked as slow."""
+    return [
+        pytest.param(*(case if type(case) is tuple else [case]), marks=[] if case in quick else pytest.mark.slow)
+        for case in cases
+    ]
 
 
 def need_devices(count: int) -> None:

@@ -16,6 +16,7 @@ from palmetto.model.layout import Arranged, arrange
 from palmetto.model.tuning import ACCELERATOR
 from palmetto.model.weights import weight_table
 from palmetto.recipe.model import Model
+from tests.conftest import slow_but
 from tests.references.quickly import QUICKLY
 
 VOCABULARY, LENGTH = 40, 12
@@ -106,7 +107,13 @@ def in_pieces(
     return np.concatenate(parts, axis=1), held
 
 
-@pytest.mark.parametrize("kind", KINDS)
+QUICK = (
+    *("grouped queries", "t5", "alibi", "learned", "local", "strided", "sinks", "memory", "parallel windows"),
+    "experts",
+)
+
+
+@pytest.mark.parametrize("kind", slow_but(QUICK, KINDS))
 def test_decoding_a_token_at_a_time_gives_the_logits_of_the_whole_sequence(kind: str) -> None:
     expected = whole(kind, TOKENS)
     scores, held = in_pieces(kind, TOKENS, [1] * LENGTH)
@@ -114,7 +121,7 @@ def test_decoding_a_token_at_a_time_gives_the_logits_of_the_whole_sequence(kind:
     assert held.keys.shape == held.values.shape == (2, 2, made(kind)[0].key_value_heads, LENGTH + 3, 6)
 
 
-@pytest.mark.parametrize("kind", ["local", "t5, bidirectional", "transformer-xl", "experts"])
+@pytest.mark.parametrize("kind", slow_but(["local"], ["local", "t5, bidirectional", "transformer-xl", "experts"]))
 def test_decoding_in_pieces_behind_a_prefix_does_too(kind: str) -> None:
     prefix = np.array([5, 3], np.int32)
     expected = whole(kind, TOKENS, prefix)
@@ -123,7 +130,7 @@ def test_decoding_in_pieces_behind_a_prefix_does_too(kind: str) -> None:
     assert np.abs(whole(kind, TOKENS) - expected).max() > 0.1, "the prefix must tell"
 
 
-@pytest.mark.parametrize("at_a_time", [5, 6, 1], ids="{} rows".format)
+@pytest.mark.parametrize("at_a_time", slow_but([5], [5, 6, 1]), ids="{} rows".format)
 @pytest.mark.parametrize("kind", ["grouped queries", "t5, bidirectional", "transformer-xl", "memory"])
 def test_scoring_some_queries_at_a_time_changes_nothing(
     kind: str, at_a_time: int, monkeypatch: pytest.MonkeyPatch
@@ -135,7 +142,7 @@ def test_scoring_some_queries_at_a_time_changes_nothing(
     assert np.abs(scores - expected).max() < 1e-5 * np.abs(expected).max()
 
 
-@pytest.mark.parametrize("kind", ["strided", "memory", "parallel windows, alibi"])
+@pytest.mark.parametrize("kind", slow_but(["strided"], ["strided", "memory", "parallel windows, alibi"]))
 def test_so_does_a_prompt_in_pieces(kind: str) -> None:
     expected = whole(kind, TOKENS)
     scores, _ = in_pieces(kind, TOKENS, (6, 6))

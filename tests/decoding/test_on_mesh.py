@@ -39,6 +39,7 @@ def decode(model: Model, devices: int = 1) -> tuple[list[np.ndarray], Cache, str
     return logits, cache, run.lower(arranged, tokens, cache).compile().as_text() or ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_logits_are_those_of_one_device_and_the_cache_stays_divided(name: str) -> None:
     model = MODELS[name]

@@ -22,21 +22,11 @@ Command = Callable[..., "subprocess.CompletedProcess[str]"]
 PALMETTO = Path(sys.executable).with_name("palmetto")
 
 
-@pytest.fixture(scope="module")
-def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Returns the folder of compiled programs that all whole runs of the suite share."""
-    return tmp_path_factory.getbasetemp().parent / "compiled"
-
-
 @pytest.fixture
-def environment(tmp_path: Path, compiled: Path) -> dict[str, str]:
+def environment(tmp_path: Path) -> dict[str, str]:
     """Returns an environment with `tmp_path` as its temporary directory."""
     environment = {k: v for k, v in os.environ.items() if k not in ("NPROC", "XLA_FLAGS")}
-    return environment | {
-        "JAX_COMPILATION_CACHE_DIR": str(compiled),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        "TMPDIR": str(tmp_path),
-    }
+    return environment | {"TMPDIR": str(tmp_path)}
 
 
 @pytest.fixture
@@ -130,10 +120,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
     return Workplace(tmp_path_factory.mktemp("workplace"))
 
 
-def test_different_states_and_ledgers_are_told_apart(
-    place: Workplace, compiled: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(compiled))
+def test_different_states_and_ledgers_are_told_apart(place: Workplace) -> None:
     run = place.run("run")
     report = Report("x", "y", lambda text: None)
     rows = {}

@@ -39,6 +39,7 @@ def recipe(tiny_recipe: RecipeMaker, *overrides: str) -> Recipe:
     return tiny_recipe(*small, *overrides)
 
 
+@pytest.mark.slow
 def test_every_change_gives_the_loss_of_its_model(tiny_recipe: RecipeMaker, held_out: store.TokenStore) -> None:
     """The training loss computes the same values in another way."""
     chosen = recipe(tiny_recipe)
@@ -57,6 +58,7 @@ def test_every_change_gives_the_loss_of_its_model(tiny_recipe: RecipeMaker, held
         assert np.mean(curve.losses) == pytest.approx(float(jax.jit(loss)()), rel=1e-5), curve.way.name
 
 
+@pytest.mark.slow
 def test_windows_change_nothing_within_the_trained_length(tiny_recipe: RecipeMaker, held_out: store.TokenStore) -> None:
     chosen = recipe(tiny_recipe)
     curves = measure(chosen, parameters.initialize(chosen.model, VOCABULARY, 1), held_out, 3, 2, lambda text: None)

@@ -18,6 +18,7 @@ from palmetto.model.experts.router import Routing
 from palmetto.model.weights import Parameters
 from palmetto.recipe.model import Model
 from palmetto.training.step.loss import Batch, Losses, token_losses
+from tests.conftest import slow_but
 from tests.references import catalogue
 from tests.references.quickly import QUICKLY
 
@@ -147,6 +148,12 @@ FORWARD = (
     *((name, "accelerator") for name in MODELS if name.startswith("experts") or name.endswith("every second")),
     *((name, "accelerator blocked") for name in ("sinks", "memory first", "parallel windows", "random 0")),
 )
+EACH_ONCE = (
+    *("palm", "serial", "multi-head", "rms", "biases", "post", "sandwich", "deep", "qk norm", "embedding norm"),
+    *(name for name in (*POSITIONS, *ATTENTIONS) if name in MODELS),
+    *(f"experts {name}" for name in EXPERTS),
+)
+"""Models in which every choice is made once; others combine them."""
 
 
 class Result(NamedTuple):
@@ -193,7 +200,10 @@ def agree(given: Any, expected: Any, tolerance: float) -> bool:
     return bool(np.abs(given - expected).max() <= tolerance * np.abs(expected).max())
 
 
-@pytest.mark.parametrize(("name", "arrangement"), FORWARD)
+QUICK_FORWARD = [(name, arrangement) for name in EACH_ONCE for arrangement in ("cpu", "blocked")]
+
+
+@pytest.mark.parametrize(("name", "arrangement"), slow_but([*QUICK_FORWARD, ("palm", "accelerator")], FORWARD))
 def test_logits_and_routing_agree_with_the_reference(name: str, arrangement: str) -> None:
     model, tokens = MODELS[name], some_tokens(0)
     parameters = catalogue.draw(model, VOCABULARY, 0)
@@ -209,7 +219,7 @@ def test_logits_and_routing_agree_with_the_reference(name: str, arrangement: str
 PREFIXED = ("palm", "biases", "alibi", "t5 both ways", "transformer-xl", "learned", "local", "experts dropless")
 
 
-@pytest.mark.parametrize("name", PREFIXED)
+@pytest.mark.parametrize("name", slow_but(["palm", "t5 both ways"], PREFIXED))
 def test_prefixes_agree_with_the_reference(name: str) -> None:
     model, tokens, prefix = MODELS[name], some_tokens(1), np.array([9, 0], np.int32)
     parameters = catalogue.draw(model, VOCABULARY, 1)
@@ -261,7 +271,11 @@ GRADIENTS = (
 )
 
 
-@pytest.mark.parametrize("case", GRADIENTS, ids=lambda case: f"{case.name}-{case.arrangement}")
+@pytest.mark.parametrize(
+    "case",
+    slow_but([Gradient("palm", scored=True), Gradient("experts capacity", "accelerator")], GRADIENTS),
+    ids=lambda case: f"{case.name}-{case.arrangement}",
+)
 def test_gradients_of_the_loss_agree_with_finite_differences_of_the_reference(case: Gradient) -> None:
     """Along random directions, in which every parameter has about the same share of the derivative."""
     model, chosen = MODELS[case.name], LAYOUTS[case.arrangement]
@@ -316,7 +330,9 @@ CAUSAL = (
 )
 
 
-@pytest.mark.parametrize(("name", "arrangement"), CAUSAL)
+@pytest.mark.parametrize(
+    ("name", "arrangement"), slow_but([("palm", "blocked"), ("local", "blocked"), ("experts capacity", "cpu")], CAUSAL)
+)
 def test_no_state_depends_on_a_later_token_to_the_bit(name: str, arrangement: str) -> None:
     model, tokens = MODELS[name], some_tokens(4)
     parameters = catalogue.draw(model, VOCABULARY, 4)
@@ -334,7 +350,7 @@ def _changed_from(tokens: np.ndarray, first: int) -> np.ndarray:
     return changed
 
 
-@pytest.mark.parametrize("name", PREFIXED)
+@pytest.mark.parametrize("name", slow_but(["palm"], PREFIXED))
 def test_a_prefix_sees_all_of_itself_and_nothing_behind(name: str) -> None:
     model, tokens, prefix = MODELS[name], some_tokens(5), np.array([7, 7], np.int32)
     parameters = catalogue.draw(model, VOCABULARY, 5)
@@ -349,7 +365,9 @@ def test_a_prefix_sees_all_of_itself_and_nothing_behind(name: str) -> None:
         assert np.all(np.any(before[:, :7] != after[:, :7], axis=2))
 
 
-@pytest.mark.parametrize("name", ["parallel windows", "parallel windows alibi", "parallel windows learned"])
+@pytest.mark.parametrize(
+    "name", slow_but(["parallel windows"], ["parallel windows", "parallel windows alibi", "parallel windows learned"])
+)
 def test_parallel_windows_do_not_see_each_other_and_are_alike(name: str) -> None:
     model, tokens = MODELS[name], some_tokens(6)
     tokens[:, 4:8] = tokens[:, :4]
@@ -363,7 +381,7 @@ def test_parallel_windows_do_not_see_each_other_and_are_alike(name: str) -> None
     assert np.all(np.any(before[:, 8:] != after[:, 8:], axis=2)), "what is behind sees them all"
 
 
-@pytest.mark.parametrize("arrangement", ["cpu", "accelerator"])
+@pytest.mark.parametrize("arrangement", slow_but(["cpu"], ["cpu", "accelerator"]))
 @pytest.mark.parametrize("name", ["experts dropless", "experts capacity"])
 def test_the_order_of_experts_does_not_matter(name: str, arrangement: str) -> None:
     model, tokens = MODELS[name], some_tokens(7)

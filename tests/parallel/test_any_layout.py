@@ -22,6 +22,8 @@ from palmetto.training.step.update import make_step
 from tests.references.draws import Case, draw_case
 from tests.references.spread import on
 
+pytestmark = pytest.mark.slow
+
 STEPS = 6
 HUNDREDS = settings.get_current_profile_name() == "hundreds"
 
@@ -60,15 +62,11 @@ def draw(seed: int) -> Case:
     return draw_case(random.Random(seed).choice)
 
 
-QUICK, SLOW = (36, 30), (3, 13, 14, 27, 37, 100, 101)
-
-
-@pytest.mark.parametrize("seed", [*QUICK, *(pytest.param(seed, marks=pytest.mark.slow) for seed in SLOW)])
+@pytest.mark.parametrize("seed", [36, 30, 3, 13, 14, 27, 37, 100, 101])
 def test_a_drawn_recipe_has_one_set_of_bits(seed: int) -> None:
     check(draw(seed))
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not HUNDREDS, reason="hundreds of draws take hours: --hypothesis-profile=hundreds")
 @settings(phases=[Phase.generate])
 @given(seed=st.integers(0, 2**32 - 1))

@@ -21,6 +21,8 @@ from palmetto.training.step.update import Metrics, TrainStep, make_step
 from tests.conftest import RecipeMaker
 from tests.references.quickly import QUICKLY
 
+pytestmark = pytest.mark.slow
+
 BATCHES = (8,) * 12 + (16,) * 8
 """Leaves a step, a ramp in it."""
 

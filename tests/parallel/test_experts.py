@@ -163,6 +163,7 @@ CASES: list[tuple[str, dict[str, int]]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "mesh"), CASES, ids=str)
 def test_loss_and_gradients_are_those_of_one_device(name: str, mesh: dict[str, int]) -> None:
     given = gradient(name, **mesh)
@@ -171,6 +172,7 @@ def test_loss_and_gradients_are_those_of_one_device(name: str, mesh: dict[str, i
     check_same(given, gradient(name))
 
 
+@pytest.mark.slow
 def test_a_whole_step() -> None:
     """With GLaM's optimizer, and sequences shared besides."""
     recipes = [recipe_of("dropless", mesh) for mesh in ({}, {"data": 2, "expert": 2, "sequence": 2})]
@@ -182,6 +184,7 @@ def test_a_whole_step() -> None:
         assert np.linalg.norm(other.parameters[name] - array) < 1e-4 * moved, name
 
 
+@pytest.mark.slow
 def test_a_device_holds_its_part_of_its_experts() -> None:
     recipe = recipe_of("glam", TWO_D)
     state = some_state(recipe, Sharding(recipe))
@@ -209,6 +212,7 @@ def exchanges(text: str) -> int:
     return len(re.findall(r" all-to-all\(", text))
 
 
+@pytest.mark.slow
 def test_rows_go_to_experts_and_back_and_nothing_else_does() -> None:
     """Two exchanges forwards and their two inverses backwards; packed rows are told how many they are."""
     glam, dropless = program("glam", **TWO_D)[0].as_text(), program("dropless", expert=4)[0].as_text()

@@ -43,7 +43,6 @@ MODELS: dict[str, Model] = {
 ARRANGEMENTS = dict.fromkeys(MODELS, tuning.CPU._replace(query_rows=5, block_rows=8, logit_rows=7))
 ARRANGEMENTS["experts"] = tuning.ACCELERATOR
 CASES: list[tuple[str, dict[str, int]]] = [
-    ("palm", {"model": 2}),
     *((name, {"data": 2, "model": 2}) for name in MODELS if name not in ("grouped", "experts")),
     ("grouped", {"model": 4}),  # two devices share a head of keys
     ("experts", {"data": 2, "model": 2, "zero": 1}),
@@ -55,6 +54,11 @@ def alone(name: str) -> Taken:
     return take_gradient(make_recipe(MODELS[name]), ARRANGEMENTS[name])
 
 
+def test_palms_loss_and_gradients_are_those_of_one_device() -> None:
+    check_same(take_gradient(on(make_recipe(MODELS["palm"]), model=2), ARRANGEMENTS["palm"]), alone("palm"))
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "mesh"), CASES, ids=str)
 def test_loss_and_gradients_are_those_of_one_device(name: str, mesh: dict[str, int]) -> None:
     check_same(take_gradient(on(make_recipe(MODELS[name]), **mesh), ARRANGEMENTS[name]), alone(name))

@@ -158,6 +158,7 @@ def alone(name: str) -> Taken:
     return take_gradient(recipe_of(name), BLOCKS, batch_for(name))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "mesh"), CASES, ids=str)
 def test_loss_and_gradients_are_those_of_one_device(name: str, mesh: dict[str, int]) -> None:
     recipe, batch = recipe_of(name), batch_for(name)
@@ -165,6 +166,7 @@ def test_loss_and_gradients_are_those_of_one_device(name: str, mesh: dict[str, i
     check_same(given, alone(name))
 
 
+@pytest.mark.slow
 def test_half_precision() -> None:
     """XLA's CPU code cannot sum it over devices: the process would end here."""
     recipe = make_recipe(some(key_value_heads=1, layers=1, activations="bfloat16"))
@@ -195,6 +197,7 @@ def memory(program: jax.stages.Compiled) -> int:
     return int(analysis.temp_size_in_bytes)
 
 
+@pytest.mark.slow
 def test_memory_falls_and_keys_and_values_alone_are_gathered() -> None:
     one, four = long(1), long(4)
     assert memory(four) < 0.4 * memory(one)

@@ -37,6 +37,7 @@ def test_json_holds_the_plan() -> None:
     assert [batch["batch"]["sequences"] for batch in values["batches"]] == [8]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [

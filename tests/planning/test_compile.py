@@ -18,6 +18,7 @@ from tests.conftest import RecipeMaker
 from tests.references import excerpts
 
 
+@pytest.mark.slow
 def test_gpus_are_planned_on_virtual_devices(tiny_recipe: RecipeMaker) -> None:
     recipe, on = tiny_recipe("mesh.pod=2", "mesh.data=2", "mesh.model=2"), parse("h100:4", slices=2)
     compiled = compile_step(recipe, on, 8)
@@ -45,6 +46,7 @@ def temporaries(recipe: Recipe) -> int:
     return compiled.memory["temporaries"]
 
 
+@pytest.mark.slow
 def test_temporaries_of_gpus_shrink_with_rematerialization(tiny_recipe: RecipeMaker) -> None:
     def of(again: str) -> int:
         sizes = ("model.layers=8", "tokens.sequence_length=256", f"training.rematerialize={again}")
@@ -56,6 +58,7 @@ def test_temporaries_of_gpus_shrink_with_rematerialization(tiny_recipe: RecipeMa
     assert kept - blocks > 8 * 2 * 256 * (3 * 32 + 3 * 128) * 4
 
 
+@pytest.mark.slow
 def test_flops_equal_the_formula_exactly(tiny_recipe: RecipeMaker) -> None:
     """The formula is PaLM's without the norms. Sequences of one block are computed as full squares."""
     recipe, on = tiny_recipe("mesh.data=2", "tokens.sequence_length=128"), parse("h100:2")

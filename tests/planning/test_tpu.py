@@ -23,9 +23,13 @@ GIB = 2**30
 NAMED = 0.015
 """GiB by which versions of the compiler may differ in the memory that they name; they write two digits."""
 
-pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("libtpu") is None, reason="the TPU compiler, libtpu, is not installed: the extra `plan`"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        importlib.util.find_spec("libtpu") is None,
+        reason="the TPU compiler, libtpu, is not installed: the extra `plan`",
+    ),
+]
 
 
 def test_two_slices_are_planned(tiny_recipe: RecipeMaker) -> None:

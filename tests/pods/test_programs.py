@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from palmetto.model import tuning
 from palmetto.model.experts.router import Routing
@@ -71,6 +72,7 @@ def bits(state: State, metrics: Metrics) -> tuple[str, str]:
     return fingerprint(on_host(state)), fingerprint(named_metrics(metrics).values())
 
 
+@pytest.mark.slow
 def test_separate_parts_have_the_bits_of_the_whole(tiny_recipe: RecipeMaker) -> None:
     expected = bits(*whole(tiny_recipe()))
     assert bits(*in_parts(tiny_recipe(), 2)) == expected
@@ -81,6 +83,7 @@ def test_separate_parts_have_the_bits_of_the_whole(tiny_recipe: RecipeMaker) -> 
     assert bits(*in_parts(of_two_devices, 2)) == expected
 
 
+@pytest.mark.slow
 def test_separate_parts_of_a_float16_prefix_model_match(tiny_recipe: RecipeMaker) -> None:
     recipe = tiny_recipe(
         "model.layers=1",
@@ -91,6 +94,7 @@ def test_separate_parts_of_a_float16_prefix_model_match(tiny_recipe: RecipeMaker
     assert bits(*in_parts(recipe, 2)) == bits(*whole(recipe))
 
 
+@pytest.mark.slow
 def test_separate_parts_on_a_sequence_mesh_match(tiny_recipe: RecipeMaker) -> None:
     need_devices(2)
     recipe = tiny_recipe("model.layers=1", "mesh.sequence=2")

@@ -46,14 +46,9 @@ SPIKY = [
 class Runs:
     """Starts the command line in a working directory with a small text and a small recipe."""
 
-    def __init__(self, folder: Path, cache: Path) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder, self.recipe, self.text = folder, folder / "tiny.yaml", folder / "text"
-        # The processes share a cache of compiled programs.
-        self._environment = os.environ | {
-            "JAX_COMPILATION_CACHE_DIR": str(cache),
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-            "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "0",
-        }
+        self._environment = dict(os.environ)
         for name in ("NPROC", "XLA_FLAGS"):  # the command sets these itself
             self._environment.pop(name, None)
 

@@ -31,9 +31,9 @@ def first(folder: Path, what: str) -> Iterator[bool]:
 
 
 @pytest.fixture(scope="session")
-def make_runs(common: Path) -> Callable[[Path], Runs]:
+def make_runs() -> Callable[[Path], Runs]:
     def make(folder: Path) -> Runs:
-        runs = Runs(folder, common / "compiled")
+        runs = Runs(folder)
         runs.recipe.write_text(RECIPE)
         runs.text.mkdir()
         library = Path(os.__file__).parent
@@ -50,7 +50,7 @@ def made(make_runs: Callable[[Path], Runs], common: Path) -> Runs:
     folder = common / "made"
     with first(common, "prepared") as new:
         if not new:
-            return Runs(folder, common / "compiled")
+            return Runs(folder)
         folder.mkdir()
         runs = make_runs(folder)
         runs("train", runs.recipe, "--run", "first", f"corpus.source={runs.text}", "--until", 1)

@@ -94,6 +94,7 @@ def test_the_mixture_has_its_shares(corpora: Runs) -> None:
     assert kept == sheet["bytes"]
 
 
+@pytest.mark.slow
 def test_the_manifest_reports_cuts_limits_and_skipped_files(corpora: Runs) -> None:
     (corpora.folder / "raw" / "evaluation" / "notes.txt").write_text("no set")
     changes = ["corpus.build.sources.web.filters=c4", "corpus.build.duplicates.span=30"]
@@ -115,6 +116,7 @@ def test_another_number_of_workers_gives_the_same_bytes(corpora: Runs) -> None:
     assert digests(corpora.folder / "two") == digests(corpora.folder / "whole")
 
 
+@pytest.mark.slow
 def test_another_recipe_replaces_the_old_corpus(corpora: Runs) -> None:
     less = ["corpus.build.sources.code.weight=0.001", "corpus.build.contamination=null"]
     corpora("corpus", "build", "mix.yaml", "--out", "changed", "--workers", 1)

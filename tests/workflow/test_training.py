@@ -7,13 +7,11 @@ import subprocess
 import sys
 import time
 from argparse import ArgumentParser
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
-from jax.experimental.compilation_cache import compilation_cache
 
 from palmetto.cli.app import app
 from palmetto.errors import UserError
@@ -46,23 +44,6 @@ Copy = Callable[[], RunDirectory]
 def command(*arguments: object) -> int:
     """The command line in this process; returns the exit code of an answer, UserErrors are raised."""
     return app([str(argument) for argument in arguments], standalone_mode=False) or 0
-
-
-@pytest.fixture(scope="module", autouse=True)
-def compiled_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Every command compiles the same few programs: they are kept on disk meanwhile."""
-    settings = {
-        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compiled")),
-        "jax_persistent_cache_min_compile_time_secs": 0.0,
-        "jax_persistent_cache_min_entry_size_bytes": 0,
-    }
-    before = {name: getattr(jax.config, name) for name in settings}
-    for values in (settings, before):
-        for name, value in values.items():
-            jax.config.update(name, value)
-        compilation_cache.reset_cache()
-        if values is settings:
-            yield
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +102,20 @@ def flip_middle(path: Path) -> None:
 
 def truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-100])
+
+
+# The promise
+
+
+def test_a_run_that_was_stopped_goes_on_with_the_same_bits(run: RunDirectory) -> None:
+    for until in (1, 3, 6):
+        command("train", "tiny.yaml", "--run", "stopped", "--until", until)
+    assert bits(RunDirectory(Path("stopped"))) == bits(run)
+
+
+def test_a_run_verifies_on_one_device_and_on_four(run: RunDirectory) -> None:
+    assert command("verify", "run") == 0
+    assert command("verify", "run", "mesh.data=4") == 0
 
 
 # A refused command changes nothing

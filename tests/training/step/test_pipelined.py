@@ -38,6 +38,7 @@ def alone(name: str) -> Taken:
     return take_gradient(make_recipe(MODELS[name]), tuning.ACCELERATOR)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "mesh"), CASES, ids=str)
 def test_loss_and_gradients_are_those_of_one_device(name: str, mesh: dict[str, Any]) -> None:
     check_same(take_gradient(on(make_recipe(MODELS[name]), **mesh), tuning.ACCELERATOR), alone(name))

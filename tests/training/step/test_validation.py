@@ -92,6 +92,7 @@ def test_it_is_the_mean_over_all_scored_tokens_of_the_windows(name: str, store: 
     assert validate(parameters) == pytest.approx(total / count, rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "mesh"),
     [
@@ -110,6 +111,7 @@ def test_it_is_the_same_on_every_mesh(
     np.testing.assert_allclose(by_window(on(of(name), **mesh), store), alone(name), rtol=2e-6)
 
 
+@pytest.mark.slow
 def test_a_stage_never_holds_the_layers_of_the_others() -> None:
     """Temporary memory falls with the number of stages, beside weights that are a share at rest."""
     model = some(layers=16, d_model=64, head_size=32, heads=2, key_value_heads=1)
