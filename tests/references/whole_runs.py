@@ -42,6 +42,7 @@ class Runs:
 
     def __init__(self, folder: Path, cache: Path) -> None:
         self.folder, self.recipe, self.text = folder, folder / "tiny.yaml", folder / "text"
+        self.command = [PALMETTO]
         # Compiled programs are shared between the processes: the same program, the same bits.
         self._environment = os.environ | {
             "JAX_COMPILATION_CACHE_DIR": str(cache),
@@ -51,6 +52,13 @@ class Runs:
         for name in ("NPROC", "XLA_FLAGS"):  # the command sets these itself
             self._environment.pop(name, None)
 
+    def importing(self, *modules: str) -> "Runs":
+        """The same command in processes that have imported these modules of the tests."""
+        runs = copy.copy(self)
+        runs.command = [sys.executable, "-c", f"import {', '.join(modules)}; import palmetto.__main__ as p; p.main()"]
+        runs._environment = self._environment | {"PYTHONPATH": str(Path(__file__).parents[2])}
+        return runs
+
     def quickly(self) -> "Runs":
         """The same, for programs that no other test has: they compile in less than half the time."""
         runs = copy.copy(self)
@@ -59,7 +67,7 @@ class Runs:
 
     def start(self, *arguments: object, **options: Any) -> "subprocess.Popen[bytes]":
         return subprocess.Popen(
-            [PALMETTO, *map(str, arguments)],
+            [*self.command, *map(str, arguments)],
             cwd=self.folder,
             env=self._environment,
             stdin=options.pop("stdin", subprocess.DEVNULL),

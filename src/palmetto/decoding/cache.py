@@ -10,10 +10,9 @@ from palmetto.model.attention import attend, by_group
 from palmetto.model.block import block
 from palmetto.model.decoder import embed, final_norm, logits, through, turning
 from palmetto.model.layout import ACCELERATOR, Arranged, Layer
-from palmetto.model.memory import memory_attention
 from palmetto.model.scores import make_scores
 from palmetto.parallel.sharding import Sharding
-from palmetto.recipe.model import AlibiPositions, MemoryAttention, Model, RotaryPositions, SinkAttention
+from palmetto.recipe.model import Model
 
 STREAMED = 64
 """The most tokens at a time that a cache of a Λ-shaped window takes."""
@@ -38,16 +37,15 @@ class Cache(NamedTuple):
 def streams(model: Model) -> bool:
     """Whether the cache need not grow: every layer sees a few sinks and a window, and no learned distances, which are
     looked up for positions in a row."""
-    attention = model.attention
-    by_distance = isinstance(model.positions, RotaryPositions | AlibiPositions)
-    return isinstance(attention, SinkAttention) and attention.every == 1 and by_distance
+    in_every_layer = model.attention.period(model.layers) == 1
+    return model.attention.kept is not None and in_every_layer and model.positions.without_end
 
 
 def empty(model: Model, batch: int, size: int, sharding: Sharding | None = None) -> Cache:
     """A cache for up to `size` positions; of a model that streams for any number of them. On one device, or divided as
     `sharding` has it: by heads where devices share layers, by sequences where they share a batch."""
-    if isinstance(model.attention, SinkAttention) and streams(model):
-        size = min(size, model.attention.sinks + model.attention.window + STREAMED)
+    if (kept := model.attention.kept) and streams(model):
+        size = min(size, kept.first + kept.last + STREAMED)
     shape = (model.layers, batch, model.key_value_heads, size, model.query_size)
     cache = Cache(
         jnp.zeros(shape, model.activations), jnp.zeros(shape, model.activations), jnp.arange(size), jnp.int32(0)
@@ -78,11 +76,11 @@ def extend(
     rows, size = tokens.shape[1], cache.keys.shape[3]
     queries = cache.length + jnp.arange(rows)
     slots = queries
-    if isinstance(model.attention, SinkAttention) and streams(model):
-        sinks = model.attention.sinks
-        slots = jnp.where(queries < size, queries, sinks + (queries - sinks) % (size - sinks))
+    if (kept := model.attention.kept) and streams(model):
+        first = kept.first
+        slots = jnp.where(queries < size, queries, first + (queries - first) % (size - first))
     held = cache.positions.at[slots].set(queries, unique_indices=True)
-    angles, dropless = turning(queries, model), _without_capacity(model)
+    turn, dropless = turning(queries, model), _without_capacity(model)
 
     def apply(kind: int, layer: Layer, x: jax.Array, cached: Any) -> tuple[jax.Array, Any]:
         of, (keys, values) = model.attention_of(kind), cached
@@ -92,10 +90,10 @@ def extend(
             keys = keys.at[:, :, slots].set(k.swapaxes(1, 2), unique_indices=True)
             values = values.at[:, :, slots].set(v.swapaxes(1, 2), unique_indices=True)
             grouped = by_group(q, model.key_value_heads)
-            if isinstance(of, MemoryAttention):
+            if of.searches:
 
                 def attended(q: jax.Array, queries: jax.Array) -> jax.Array:
-                    return memory_attention(q, keys, values, model, of, len(queries), queries)
+                    return of.search(q, keys, values, queries, jnp.arange(size), model.positions, len(queries))
             else:
                 scores = make_scores(layer, model, of, size, prefix)
 
@@ -105,7 +103,7 @@ def extend(
             result = _by_rows(attended, grouped, queries, max(1, SCORED // size))
             return result.swapaxes(1, 2).reshape(q.shape)
 
-        x, _ = block(layer, x, angles, dropless, attention, ACCELERATOR)
+        x, _ = block(layer, x, turn, dropless, attention, ACCELERATOR)
         return x, (keys, values)
 
     x = embed(arranged, tokens, queries, model)

@@ -12,7 +12,7 @@ from palmetto.decoding.sampling import Sampling, sample, seeded
 from palmetto.errors import UserError
 from palmetto.model.layout import Arranged
 from palmetto.parallel.sharding import Sharding
-from palmetto.recipe.model import LearnedPositions, Model
+from palmetto.recipe.model import Model
 
 LOGITS = 1 << 26
 """The most logits of a prompt that are computed, of which only the last token's are used: with fewer rows in a product
@@ -39,15 +39,16 @@ def generate(
     learned and there are too few. `sharding`: of the mesh that `arranged` lies on, if not on one device.
     """
     assert len(prompt) > 0, "there is nothing to continue; begin with [eod]"
-    positions = model.positions
     if len(prompt) + count >= 2**31:
         most = 2**31 - 1 - len(prompt)
         raise UserError(
             f"--tokens {count}: behind a prompt of {len(prompt)} tokens, at most {most} can be counted in 32 bits"
         )
-    if isinstance(positions, LearnedPositions) and len(prompt) + count > positions.length:
-        raise UserError(f"--tokens {count}: behind a prompt of {len(prompt)} tokens, model.positions.length="
-                        f"{positions.length} leaves at most {max(0, positions.length - len(prompt))}")  # fmt: skip
+    if (end_of_positions := model.positions.end) is not None and len(prompt) + count > end_of_positions:
+        raise UserError(
+            f"--tokens {count}: behind a prompt of {len(prompt)} tokens, model.positions.length={end_of_positions} "
+            f"leaves at most {max(0, end_of_positions - len(prompt))}"
+        )
     try:
         cache = empty(model, 1, len(prompt) + count, sharding)
         # A cache that streams holds no more than its window: a long prompt passes through it a piece at a time.

@@ -17,18 +17,9 @@ from palmetto.model.blocked import blocked_attention
 from palmetto.model.causal import causal_attention
 from palmetto.model.layout import Layout
 from palmetto.model.masks import block_pairs
-from palmetto.model.memory import memory_attention
-from palmetto.model.scores import HEADS, Learned, Scores, make_scores
-from palmetto.recipe.model import (
-    AlibiPositions,
-    Attention,
-    FullAttention,
-    LocalAttention,
-    MemoryAttention,
-    Model,
-    T5Positions,
-    TransformerXLPositions,
-)
+from palmetto.model.scores import Learned, Scores, make_scores
+from palmetto.recipe.model import Model
+from palmetto.recipe.parts import Attention, Band
 
 
 def attention(
@@ -50,7 +41,8 @@ def attention(
     attend = partial(_own_heads, function, model, kind, layout)
     if layout.model > 1:
         by_head = PartitionSpec(None, None, "model")
-        in_specs = ({name: HEADS[name] for name in learned}, PartitionSpec(), by_head, by_head, by_head)
+        heads = {name: PartitionSpec(*(None,) * axis, "model") for name, axis in model.positions.axes_of_heads.items()}
+        in_specs = (heads, PartitionSpec(), by_head, by_head, by_head)
         attend = jax.shard_map(attend, in_specs=in_specs, out_specs=by_head, axis_names={"model"}, check_vma=False)
         k, v = (_for_each(x, layout.model) for x in (k, v))
     return attend(learned, prefix, q, k, v)
@@ -75,19 +67,20 @@ def _own_heads(
 ) -> jax.Array:
     """`attention` of the heads that one device has, with scores by `function` of what is learned for them."""
     length, heads, shared = q.shape[1] * layout.sequence, k.shape[2], layout.sequence > 1
-    plain = prefix is None and not isinstance(model.positions, AlibiPositions | T5Positions | TransformerXLPositions)
-    if plain and not shared and isinstance(kind, FullAttention | LocalAttention):
+    plain = prefix is None and not model.positions.add_to_scores
+    if plain and not shared and kind.band:
         flash = accelerated.choose(layout.platform, q.dtype, length, q.shape[3])
         if flash:
-            return flash(q, k, v, kind.window if isinstance(kind, LocalAttention) else None)
+            return flash(q, k, v, kind.band.window)
     start: jax.Array | int = 0
     if shared:
         start = jax.lax.axis_index("sequence") * q.shape[1]
         k, v = _whole_sequences(k), _whole_sequences(v)  # queries stay
     grouped, k, v = by_group(q, heads), k.swapaxes(1, 2), v.swapaxes(1, 2)
-    if isinstance(kind, MemoryAttention):
-        result = memory_attention(grouped, k, v, model, kind, layout.query_rows, start + jnp.arange(q.shape[1]))
-    elif plain and not shared and isinstance(kind, FullAttention) and length <= layout.kept_length:
+    if kind.searches:
+        queries, keys = start + jnp.arange(q.shape[1]), jnp.arange(k.shape[2])
+        result = kind.search(grouped, k, v, queries, keys, model.positions, layout.query_rows)
+    elif plain and not shared and kind.band == Band(None) and length <= layout.kept_length:
         merged = (array.reshape(-1, *array.shape[2:]) for array in (grouped, k, v))
         result = causal_attention(*merged, layout.query_rows).reshape(grouped.shape)
     else:

@@ -11,26 +11,29 @@ from palmetto.model.experts.router import Routing
 from palmetto.model.feedforward import activate
 from palmetto.model.layout import Layer, Layout
 from palmetto.model.norms import NORMS, normalize
-from palmetto.model.positions import Angles, rotate
 from palmetto.model.products import project, project_back
 from palmetto.recipe.model import Model
+from palmetto.recipe.parts import Turn
 
 Attend = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
-"""Rotated, scaled queries [B, T, H, Q], rotated keys and values [B, T, K, Q] → [B, T, H, Q]."""
+"""Scaled queries [B, T, H, Q], keys and values [B, T, K, Q], turned by their positions → [B, T, H, Q]."""
 
 
 def block(
-    layer: Layer, x: jax.Array, angles: Angles | None, model: Model, attend: Attend, layout: Layout
+    layer: Layer, x: jax.Array, turn: Turn | None, model: Model, attend: Attend, layout: Layout
 ) -> tuple[jax.Array, Routing | None]:
-    """One layer over x [B, T, D], its positions' `angles` where they are rotary; with experts, what the router did."""
+    """Returns x [B, T, D] behind one layer and, with experts, what the router did.
+
+    `turn` turns queries and keys by their positions, where these do.
+    """
     if model.block == "parallel":
         h = _before(layer, "norm", x, model)
         heads, inner = _split(_project(h, layer, *_HEADS, *_FEEDFORWARD), layer)
-        attended = _after(layer, "norm_after", _attention(layer, heads, angles, model, attend), model)
+        attended = _after(layer, "norm_after", _attention(layer, heads, turn, model, attend), model)
         fed, routing = _feedforward(layer, h, inner, model, layout)
         return _join(layer, "norm", x, _after(layer, "feedforward_norm_after", fed, model) + attended, model), routing
     heads, _ = _split(_project(_before(layer, "norm", x, model), layer, *_HEADS), layer)
-    attended = _after(layer, "norm_after", _attention(layer, heads, angles, model, attend), model)
+    attended = _after(layer, "norm_after", _attention(layer, heads, turn, model, attend), model)
     x = _join(layer, "norm", x, attended, model)
     h = _before(layer, "feedforward_norm", x, model)
     fed, routing = _feedforward(layer, h, _project(h, layer, *_FEEDFORWARD), model, layout)
@@ -81,15 +84,15 @@ def _add_bias(y: jax.Array, layer: Layer, name: str) -> jax.Array:
     return y if bias is None else y + bias.astype(y.dtype)
 
 
-def _attention(layer: Layer, heads: list[jax.Array], angles: Angles | None, model: Model, attend: Attend) -> jax.Array:
+def _attention(layer: Layer, heads: list[jax.Array], turn: Turn | None, model: Model, attend: Attend) -> jax.Array:
     """From queries, keys and values, side by side [B, T, (H + 2K)·Q] or apart, to [B, T, D]."""
     H, K = model.heads, model.key_value_heads
     apart = [part.reshape(*part.shape[:2], -1, model.query_size) for part in heads]
     q, k, v = apart if len(apart) == 3 else jnp.split(apart[0], [H, H + K], axis=2)
     if model.qk_norm:
         q, k = (normalize(NORMS[model.norm], x, layer, name) for x, name in ((q, "q_norm"), (k, "k_norm")))
-    if angles is not None:
-        q, k = rotate(q, angles), rotate(k, angles)
+    if turn is not None:
+        q, k = turn(q), turn(k)
     attended = attend(q, k, v).reshape(*q.shape[:2], -1)
     return _add_bias(project_back(attended, layer["o"]), layer, "o")
 

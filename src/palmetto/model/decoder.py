@@ -15,8 +15,8 @@ from palmetto.model.experts.router import Routing
 from palmetto.model.layout import Arranged, Fetch, Layer, Layout, Stacked
 from palmetto.model.lookup import lookup
 from palmetto.model.norms import NORMS, normalize
-from palmetto.model.positions import Angles, rotary_angles, shared, sinusoids
-from palmetto.recipe.model import LearnedPositions, Model, ParallelWindows, RotaryPositions, SinusoidalPositions
+from palmetto.recipe.model import Model
+from palmetto.recipe.parts import Turn
 
 Rematerialize = Literal["nothing", "projections", "block"]
 
@@ -54,7 +54,7 @@ def through_layers(
     fetch: Fetch | None = None,
 ) -> tuple[jax.Array, Routing | None]:
     """x [B, T, D] through these layers, whole periods of a model's; other arguments as of `hidden_states`."""
-    angles = turning(own_positions(x.shape[1], layout), model)
+    turn = turning(own_positions(x.shape[1], layout), model)
 
     def apply(kind: int, layer: Layer, x: jax.Array) -> tuple[jax.Array, Routing | None]:
         layer = {n: checkpoint_name(array, "fetched") for n, array in (fetch(layer) if fetch else layer).items()}
@@ -62,7 +62,7 @@ def through_layers(
         def attend(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
             return attention(layer, q, k, v, model, model.attention_of(kind), layout, prefix)
 
-        return block(layer, x, angles, model, attend, layout)
+        return block(layer, x, turn, model, attend, layout)
 
     # Also where there is nothing to fetch: a program of another form is compiled to other roundings.
     apply = jax.checkpoint(apply, static_argnums=0, policy=_KEPT[rematerialize])
@@ -110,11 +110,9 @@ def _in_turn(layers: tuple[Layer, ...], x: jax.Array, apply: Apply, along: Any) 
     return x, jax.tree.map(lambda *arrays: jnp.stack(arrays), *results) if results else None
 
 
-def turning(positions: jax.Array, model: Model) -> Angles | None:
-    """The angles of integer positions [T], where positions are rotary."""
-    if not isinstance(model.positions, RotaryPositions):
-        return None
-    return rotary_angles(_seen_as(positions, model), model.query_size, model.positions)
+def turning(positions: jax.Array, model: Model) -> Turn | None:
+    """Returns what turns queries and keys at integer positions [T], where the model's positions do."""
+    return model.positions.turn(model.attention.seen_as(positions), model.query_size)
 
 
 def embed(
@@ -125,18 +123,10 @@ def embed(
     `gradient`: the share of its gradient that reaches the embedding by this way (GLM-130B, arXiv 2210.02414).
     """
     x = _shrink_gradient(gradient, lookup(arranged.embedding, tokens))
-    match model.positions:
-        case LearnedPositions():
-            x = x + arranged.ends["positions"][_seen_as(positions, model)]
-        case SinusoidalPositions():
-            x = x + sinusoids(_seen_as(positions, model), model.d_model)
+    x = model.positions.embed(x, arranged.ends, model.attention.seen_as(positions))
     if model.embedding_norm:
         x = normalize(NORMS[model.norm], x, arranged.ends, "embedding_norm")
     return x.astype(model.activations)
-
-
-def _seen_as(positions: jax.Array, model: Model) -> jax.Array:
-    return shared(positions, model.attention) if isinstance(model.attention, ParallelWindows) else positions
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from palmetto.model.sums import scale_rows, summed_back
 from palmetto.model.weights import Parameters, specifications
-from palmetto.recipe.model import Model, RotaryPositions
+from palmetto.recipe.model import Model
 
 
 class Layout(NamedTuple):
@@ -109,7 +109,7 @@ def arrange(parameters: Parameters, model: Model, layout: Layout) -> Arranged:
     """Joins and scales once what would be joined and scaled for every position; differentiable.
 
     The scale of a norm without bias multiplies the rows of the kernels behind it, 1/√Q the queries and 1/√D the final
-    norm. The pairs that rotary positions turn, neighbours in q and k, come apart into halves (positions.py).
+    norm. The pairs that rotary positions turn, neighbours in q and k, come apart into halves (positions/rotary.py).
     Of parameters spread over devices (`spread_dimension`) it makes the same parts of what it would make of the whole.
     """
     table, period = specifications(model, len(parameters["embedding"])), model.period
@@ -148,12 +148,9 @@ def _unstack(array: jax.Array) -> list[jax.Array]:
 
 def _arrange_layer(stored: Layer, model: Model, layout: Layout) -> Layer:
     """A layer's arrays, all with the same leading axes, as `Layer` has them."""
-    layer = dict(stored)
+    layer = {**stored, **model.positions.arrange(stored, model)}
     to_heads = 1 / math.sqrt(model.query_size)
-    for name in ("q", "k", "q_bias", "k_bias", "q_norm", "k_norm", "u", "w"):
-        if name in layer and isinstance(model.positions, RotaryPositions):
-            layer[name] = _halves(layer[name], model.query_size)
-    for name in ("q_norm", "u", "w") if model.qk_norm else ("q", "q_bias", "u", "w"):
+    for name in ("q_norm",) if model.qk_norm else ("q", "q_bias"):
         if name in layer:
             layer[name] = layer[name] * to_heads
     if model.norm_position in ("pre", "sandwich") and not model.norm_bias:
@@ -193,9 +190,3 @@ def spread_dimension(name: str) -> int | None:
         return -2
     is_norm = "norm" in name and name not in ("q_norm", "k_norm")
     return -1 if is_norm or name in ("positions", "o_bias", "down_bias") else None
-
-
-def _halves(kernel: jax.Array, head_size: int) -> jax.Array:
-    """Reorders the columns of each head [..., heads · Q] from x0 y0 x1 y1 … to x0 x1 … y0 y1 …."""
-    pairs = kernel.reshape(*kernel.shape[:-1], -1, head_size // 2, 2)
-    return pairs.swapaxes(-1, -2).reshape(kernel.shape)

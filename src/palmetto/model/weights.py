@@ -14,7 +14,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from palmetto.recipe.model import GATED, LearnedPositions, Model, T5Positions, TransformerXLPositions
+from palmetto.recipe.model import GATED, Model
 
 Parameters = dict[str, jax.Array]
 """Name → float32 array, shaped as `specifications` says."""
@@ -52,8 +52,7 @@ def specifications(model: Model, vocabulary_size: int) -> dict[str, Specificatio
     D, V = model.d_model, vocabulary_size
     gain = (8 * model.layers) ** -0.25 if model.norm_position == "deep" else 1.0
     table = {"embedding": Specification((V, D), ("vocabulary", "features"), 1.0)}
-    if isinstance(model.positions, LearnedPositions):
-        table["positions"] = Specification((model.positions.length, D), ("positions", "width"), 1.0)
+    table |= model.positions.of_model(model)
     if model.embedding_norm:
         table |= _norm("embedding_norm", model)
     table |= _layer_norms(model) | _attention(model, gain) | _feedforward(model, gain) | _experts(model, gain)
@@ -113,15 +112,7 @@ def _attention(model: Model, gain: float) -> dict[str, Specification]:
         table |= _biases(table)
     if model.qk_norm:
         table |= {name: Specification((L, Q), ("layers", "head"), None, layers) for name in ("q_norm", "k_norm")}
-    match model.positions:
-        case T5Positions(buckets=buckets):
-            deviation = 1 / math.sqrt(model.d_model)
-            table["relative"] = Specification((L, buckets, H), ("layers", "buckets", "heads"), deviation, layers)
-        case TransformerXLPositions():
-            table["r"] = _kernel(layers, width, heads)
-            bias = Specification((L, H, Q), ("layers", "heads", "head"), 0.0, layers)
-            table |= {"u": bias, "w": bias}
-    return table
+    return table | model.positions.of_layers(model)
 
 
 def _feedforward(model: Model, gain: float) -> dict[str, Specification]:

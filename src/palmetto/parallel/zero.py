@@ -14,7 +14,7 @@ from palmetto.model.layout import Arranged, Fetch, Layer, map_named, spread_dime
 from palmetto.model.weights import Parameters
 from palmetto.parallel import collectives
 from palmetto.parallel.sharding import Axes, Sharding, apart
-from palmetto.recipe.model import LearnedPositions, Model
+from palmetto.recipe.model import Model
 
 
 class Zero:
@@ -104,7 +104,7 @@ class Zero:
 
     def _travels_as(self, name: str) -> str:
         """The activation type for what is cast to it before anything else."""
-        summed = isinstance(self._model.positions, LearnedPositions) or self._model.embedding_norm
+        summed = bool(self._model.positions.of_model(self._model)) or self._model.embedding_norm
         exact = "norm" in name or "bias" in name or name in ("router", "r", "positions")
         return "float32" if exact or (name == "embedding" and summed) else self._model.activations
 

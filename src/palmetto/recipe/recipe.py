@@ -8,8 +8,9 @@ from pydantic import Field, model_validator
 
 from palmetto.recipe.corpus import Corpus
 from palmetto.recipe.mesh import Mesh, check_mesh
-from palmetto.recipe.model import FullAttention, LearnedPositions, LocalAttention, MemoryAttention, Model, T5Positions
+from palmetto.recipe.model import Model
 from palmetto.recipe.objectives import CausalObjective, example_length, extra_tokens
+from palmetto.recipe.parts import Attention
 from palmetto.recipe.section import Section, impossible, is_unicode
 from palmetto.recipe.training import Cosine, Training
 
@@ -51,17 +52,19 @@ class Recipe(Section):
                              "experts: 1 would do")  # fmt: skip
         check_mesh(self.mesh, self._divided(), self.training.batch_size, self.training.micro_batch)
         positions, attention, objective = self.model.positions, self.model.attention, self.training.objective
-        if isinstance(positions, LearnedPositions) and positions.length < self.model_length:
-            raise impossible("model.positions.length", positions.length, "must cover the positions of an example: "
-                             f"{self.model_length} would do")  # fmt: skip
+        if positions.end is not None and positions.end < self.model_length:
+            expected = f"must cover the positions of an example: {self.model_length} would do"
+            raise impossible("model.positions.length", positions.end, expected)
         if isinstance(objective, CausalObjective):
             return self
-        if not isinstance(attention, FullAttention | LocalAttention):
-            raise impossible("model.attention.name", attention.name, f"the objective {objective.name} has a "
-                             "prefix whose positions see each other: full or local would do")  # fmt: skip
-        if isinstance(positions, T5Positions) and not positions.bidirectional:
-            raise impossible("model.positions.bidirectional", False, f"the objective {objective.name} has a prefix "
-                             "whose positions see what lies ahead: true would do")  # fmt: skip
+        if not attention.takes_prefix:
+            fits = " or ".join(name for name, kind in Attention.kinds().items() if kind.takes_prefix)
+            raise impossible(
+                "model.attention.name",
+                attention.name,
+                f"the objective {objective.name} has a prefix whose positions see each other: {fits} would do",
+            )
+        positions.check_prefix(objective.name)
         capacity = self.model.experts and self.model.experts.capacity_factor
         if capacity is not None:
             raise impossible("model.experts.capacity_factor", capacity, "in a prefix no order of tokens can decide who "
@@ -114,7 +117,7 @@ class Recipe(Section):
         """
         mesh, model, training = self.mesh, self.model, self.training
         plain = model.activations == "float32" and training.rematerialize == "nothing"
-        alike = (plain or model.experts is None) and not isinstance(model.attention, MemoryAttention)
+        alike = (plain or model.experts is None) and model.attention.same_in_all_programs
         elastic = training.reproducible == "elastic" and alike
         own = [axis for axis, size in mesh.sizes.items() if size > 1 and not (elastic and axis in ("pod", "data"))]
         keys = own + ["zero"] * ("data" in own) + ["schedule"] * ("stage" in own)
