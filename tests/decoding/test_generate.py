@@ -34,7 +34,7 @@ NEVER = VOCABULARY
 @functools.cache
 def forward() -> jax.stages.Wrapped:
     def logits(tokens: jax.Array) -> jax.Array:
-        states, _ = decoder.hidden_states(ARRANGED, tokens, MODEL, layout.ACCELERATOR)
+        states, _ = decoder.Forward(MODEL, layout.ACCELERATOR).states(ARRANGED, tokens)
         return decoder.logits(ARRANGED.unembedding, states)
 
     return jax.jit(logits, compiler_options=QUICKLY)

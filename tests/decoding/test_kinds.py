@@ -84,7 +84,7 @@ def whole(kind: str, tokens: np.ndarray, prefix: np.ndarray | None = None) -> np
     model, arranged = made(kind)
 
     def logits(arranged: Arranged, tokens: jax.Array, prefix: jax.Array | None) -> jax.Array:
-        states, _ = decoder.hidden_states(arranged, tokens, model, ACCELERATOR, prefix=prefix)
+        states, _ = decoder.Forward(model, ACCELERATOR).states(arranged, tokens, prefix=prefix)
         return decoder.logits(arranged.unembedding, states)
 
     return np.asarray(jax.jit(logits, compiler_options=QUICKLY)(arranged, tokens, prefix))

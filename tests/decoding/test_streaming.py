@@ -40,7 +40,7 @@ def test_long_beyond_its_size_it_gives_the_logits_of_the_whole_sequence(position
     @partial(jax.jit, compiler_options=QUICKLY)
     def whole() -> jax.Array:
         return decoder.logits(
-            arranged.unembedding, decoder.hidden_states(arranged, tokens, model, layout.ACCELERATOR)[0]
+            arranged.unembedding, decoder.Forward(model, layout.ACCELERATOR).states(arranged, tokens)[0]
         )
 
     extend = jax.jit(cache.extend, static_argnums=3, compiler_options=QUICKLY)

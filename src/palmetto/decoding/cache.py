@@ -1,14 +1,13 @@
 """The key/value cache: K heads of keys and values a layer, of all positions or of those a Λ-shaped window sees."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from palmetto.model.attention import attend, by_group
-from palmetto.model.block import block
-from palmetto.model.decoder import embed, final_norm, logits, through, turning
+from palmetto.model.decoder import Forward, logits
 from palmetto.model.layout import ACCELERATOR, Arranged, Layer
 from palmetto.model.scores import make_scores
 from palmetto.parallel.sharding import Sharding
@@ -80,35 +79,32 @@ def extend(
         first = kept.first
         slots = jnp.where(queries < size, queries, first + (queries - first) % (size - first))
     held = cache.positions.at[slots].set(queries, unique_indices=True)
-    turn, dropless = turning(queries, model), _without_capacity(model)
 
-    def apply(kind: int, layer: Layer, x: jax.Array, cached: Any) -> tuple[jax.Array, Any]:
-        of, (keys, values) = model.attention_of(kind), cached
+    def attend_cached(
+        kind: int, layer: Layer, q: jax.Array, k: jax.Array, v: jax.Array, cached: tuple[jax.Array, jax.Array]
+    ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+        of = model.attention_of(kind)
+        keys, values = (
+            array.at[:, :, slots].set(new.swapaxes(1, 2), unique_indices=True)
+            for array, new in zip(cached, (k, v), strict=True)
+        )
+        if of.searches:
 
-        def attention(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
-            nonlocal keys, values
-            keys = keys.at[:, :, slots].set(k.swapaxes(1, 2), unique_indices=True)
-            values = values.at[:, :, slots].set(v.swapaxes(1, 2), unique_indices=True)
-            grouped = by_group(q, model.key_value_heads)
-            if of.searches:
+            def attended(q: jax.Array, queries: jax.Array) -> jax.Array:
+                return of.search(q, keys, values, queries, jnp.arange(size), model.positions, len(queries))
+        else:
+            scores = make_scores(layer, model, of, size, prefix)
 
-                def attended(q: jax.Array, queries: jax.Array) -> jax.Array:
-                    return of.search(q, keys, values, queries, jnp.arange(size), model.positions, len(queries))
-            else:
-                scores = make_scores(layer, model, of, size, prefix)
+            def attended(q: jax.Array, queries: jax.Array) -> jax.Array:
+                return attend(scores, q, keys, values, queries, held)
 
-                def attended(q: jax.Array, queries: jax.Array) -> jax.Array:
-                    return attend(scores, q, keys, values, queries, held)
+        result = _by_rows(attended, by_group(q, model.key_value_heads), queries, max(1, SCORED // size))
+        return result.swapaxes(1, 2).reshape(q.shape), (keys, values)
 
-            result = _by_rows(attended, grouped, queries, max(1, SCORED // size))
-            return result.swapaxes(1, 2).reshape(q.shape)
-
-        x, _ = block(layer, x, turn, dropless, attention, ACCELERATOR)
-        return x, (keys, values)
-
-    x = embed(arranged, tokens, queries, model)
-    x, (keys, values) = through(arranged.layers, x, apply, (cache.keys, cache.values))
-    states = final_norm(arranged, x if last is None else x[:, -last:], model)
+    forward = Forward(_without_capacity(model), ACCELERATOR, rematerialize=None)
+    x = forward.begin(arranged, tokens, queries)
+    x, _, (keys, values) = forward.through(arranged.layers, x, queries, attend_cached, (cache.keys, cache.values))
+    states = forward.end(arranged, x if last is None else x[:, -last:])
     return logits(arranged.unembedding, states), Cache(keys, values, held, cache.length + rows)
 
 

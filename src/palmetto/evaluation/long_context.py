@@ -15,7 +15,7 @@ from palmetto.model.attentions.local import LocalAttention
 from palmetto.model.attentions.memory import MemoryAttention
 from palmetto.model.attentions.parallel_windows import ParallelWindows
 from palmetto.model.attentions.sinks import SinkAttention
-from palmetto.model.decoder import hidden_states, logits
+from palmetto.model.decoder import Forward, logits
 from palmetto.model.positions.rotary import RotaryPositions
 from palmetto.model.weights import Parameters
 from palmetto.recipe import Recipe
@@ -132,7 +132,7 @@ def measure(
 
         @jax.jit
         def losses(arranged: layout.Arranged, window: jax.Array, model: Model = way.model) -> jax.Array:
-            states, _ = hidden_states(arranged, window[None, :-1], model, chosen)
+            states, _ = Forward(model, chosen).states(arranged, window[None, :-1])
             # A stretch of positions at a time: logits of all of them would outweigh everything else.
             parts = states[0].reshape(times, -1, states.shape[-1]), window[1:].reshape(times, -1)
 

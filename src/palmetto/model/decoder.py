@@ -1,9 +1,9 @@
-"""The decoder: embedding, layers, final norm, logits."""
+"""The decoder: the forward pass, written once for training, validation, pipelines and decoding."""
 
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,57 +20,106 @@ from palmetto.recipe.parts import Turn
 
 Rematerialize = Literal["nothing", "projections", "block"]
 
+Attend = Callable[[int, Layer, jax.Array, jax.Array, jax.Array, Any], tuple[jax.Array, Any]]
+"""(number of the first layer of this kind, layer, q [B, T, H, Q], k and v [B, T, K, Q], what was kept of earlier
+positions) → the result [B, T, H, Q], and what is kept. Queries come scaled, queries and keys turned by positions."""
 
-def hidden_states(
-    arranged: Arranged,
-    tokens: jax.Array,
-    model: Model,
-    layout: Layout,
-    rematerialize: Rematerialize = "nothing",
-    *,
-    prefix: jax.Array | None = None,
-    embedding_gradient: float = 1.0,
-    fetch: Fetch | None = None,
-) -> tuple[jax.Array, Routing | None]:
-    """Tokens [B, T] of int32 → final states [B, T, D] in the activation type, normed and scaled for the logits.
 
-    `prefix` [B] of int32: so many first positions see each other. `fetch`: makes each layer's arrays whole when it is
-    their turn, once more in the backward pass. With experts, also what each layer's router did, stacked over the layers
-    that have them, in their order.
+class Forward(NamedTuple):
+    """The forward pass of a model: `begin`, `through` its layers, `end`.
+
+    Whoever runs a model calls these three: how weights arrive and how attention is done are arguments.
     """
-    x = embed(arranged, tokens, own_positions(tokens.shape[1], layout), model, embedding_gradient)
-    x, routing = through_layers(arranged.layers, x, model, layout, rematerialize, prefix=prefix, fetch=fetch)
-    return final_norm(arranged, x, model), routing
+
+    model: Model
+    layout: Layout
+    rematerialize: Rematerialize | None = "nothing"
+    """What the backward pass computes again; None: there is no backward pass."""
+    embedding_gradient: float = 1.0
+    """The share of its gradient that reaches the embedding from its rows (GLM-130B, arXiv 2210.02414)."""
+
+    def states(
+        self,
+        arranged: Arranged,
+        tokens: jax.Array,
+        *,
+        prefix: jax.Array | None = None,
+        fetch: Fetch | None = None,
+    ) -> tuple[jax.Array, Routing | None]:
+        """Returns the final states [B, T, D] of whole sequences, and what routers did.
+
+        Tokens [B, T] are int32; of sequences that devices share, this device's. The other arguments are as of
+        `whole_sequences` and `through`.
+        """
+        positions = local_positions(tokens.shape[1], self.layout)
+        x = self.begin(arranged, tokens, positions)
+        x, routing, _ = self.through(arranged.layers, x, positions, self.whole_sequences(prefix), fetch=fetch)
+        return self.end(arranged, x), routing
+
+    def begin(self, ends: Arranged, tokens: jax.Array, positions: jax.Array) -> jax.Array:
+        """Returns the first layer's input [B, T, D] in the activation type.
+
+        That is rows of the embedding, and what positions add. `ends`: what stands outside the layers. Tokens [B, T] and
+        their positions [T] are int32.
+        """
+        return embed(ends, tokens, positions, self.model, self.embedding_gradient)
+
+    def through(
+        self,
+        layers: Stacked | tuple[Layer, ...],
+        x: jax.Array,
+        positions: jax.Array,
+        attend: Attend,
+        kept: Any = None,
+        *,
+        fetch: Fetch | None = None,
+    ) -> tuple[jax.Array, Routing | None, Any]:
+        """Returns x [B, T, D] behind these layers, what routers did, and what attention keeps.
+
+        `layers`: whole periods of a model's. `kept`: what attention has kept of each layer, a pytree whose leading axis
+        counts layers. `fetch` makes each layer's arrays whole when it is their turn, once more in the backward pass.
+        Routing comes stacked over the layers that have experts, in their order; None where none has.
+        """
+        turn = turning(positions, self.model)
+
+        def apply(kind: int, layer: Layer, x: jax.Array, kept: Any) -> tuple[jax.Array, Routing | None, Any]:
+            layer = {n: checkpoint_name(array, "fetched") for n, array in (fetch(layer) if fetch else layer).items()}
+
+            def attention(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
+                nonlocal kept
+                attended, kept = attend(kind, layer, q, k, v, kept)
+                return attended
+
+            x, routing = block(layer, x, turn, self.model, attention, self.layout)
+            return x, routing, kept
+
+        if self.rematerialize is not None:
+            # Also where there is nothing to fetch: a program of another form is compiled to other roundings.
+            apply = jax.checkpoint(apply, static_argnums=0, policy=_KEPT[self.rematerialize])
+        return _through(layers, x, apply, kept)
+
+    def end(self, ends: Arranged, x: jax.Array) -> jax.Array:
+        """Returns the final states for the logits: N(x), over √D where the embedding is tied. x is [..., D]."""
+        if self.model.norm_position in ("pre", "sandwich"):
+            return normalize(NORMS[self.model.norm], x, ends.ends, "final_norm")
+        return x / math.sqrt(self.model.d_model) if self.model.tied_embedding else x
+
+    def whole_sequences(self, prefix: jax.Array | None = None) -> Attend:
+        """Returns attention among the positions of whole sequences, which keeps nothing.
+
+        `prefix` [B] of int32: so many first positions see each other.
+        """
+
+        def attend(
+            kind: int, layer: Layer, q: jax.Array, k: jax.Array, v: jax.Array, kept: None
+        ) -> tuple[jax.Array, None]:
+            return attention(layer, q, k, v, self.model, self.model.attention_of(kind), self.layout, prefix), None
+
+        return attend
 
 
-def through_layers(
-    layers: Stacked | tuple[Layer, ...],
-    x: jax.Array,
-    model: Model,
-    layout: Layout,
-    rematerialize: Rematerialize = "nothing",
-    *,
-    prefix: jax.Array | None = None,
-    fetch: Fetch | None = None,
-) -> tuple[jax.Array, Routing | None]:
-    """x [B, T, D] through these layers, whole periods of a model's; other arguments as of `hidden_states`."""
-    turn = turning(own_positions(x.shape[1], layout), model)
-
-    def apply(kind: int, layer: Layer, x: jax.Array) -> tuple[jax.Array, Routing | None]:
-        layer = {n: checkpoint_name(array, "fetched") for n, array in (fetch(layer) if fetch else layer).items()}
-
-        def attend(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
-            return attention(layer, q, k, v, model, model.attention_of(kind), layout, prefix)
-
-        return block(layer, x, turn, model, attend, layout)
-
-    # Also where there is nothing to fetch: a program of another form is compiled to other roundings.
-    apply = jax.checkpoint(apply, static_argnums=0, policy=_KEPT[rematerialize])
-    return through(layers, x, lambda kind, layer, x, _: apply(kind, layer, x))
-
-
-def own_positions(length: int, layout: Layout) -> jax.Array:
-    """The positions [length] that this device holds of each sequence: all, or its share."""
+def local_positions(length: int, layout: Layout) -> jax.Array:
+    """Returns the positions [length] that this device holds of each sequence: all, or its share."""
     positions = jnp.arange(length)
     return positions if layout.sequence == 1 else positions + length * jax.lax.axis_index("sequence")
 
@@ -82,32 +131,38 @@ _KEPT = {
 }
 """What the backward pass need not compute again; it never keeps what was fetched."""
 
-Apply = Callable[[int, Layer, jax.Array, Any], tuple[jax.Array, Any]]
+Apply = Callable[[int, Layer, jax.Array, Any], tuple[jax.Array, Routing | None, Any]]
+"""(number of the first layer of this kind, layer, x, what attention has kept of it) → as `Forward.through`."""
 
 
-def through(
-    layers: Stacked | tuple[Layer, ...], x: jax.Array, apply: Apply, along: Any = None
-) -> tuple[jax.Array, Any]:
-    """x through every layer: apply(kind, layer, x, part of `along`) → new x and a result, or None.
-
-    `kind` is the first layer's number of those alike, `along` a pytree whose leading axis counts layers. Results come
-    stacked over the layers that have one, in their order; None where none has.
-    """
+def _through(
+    layers: Stacked | tuple[Layer, ...], x: jax.Array, apply: Apply, kept: Any
+) -> tuple[jax.Array, Routing | None, Any]:
     if not isinstance(layers, Stacked):
-        return _in_turn(layers, x, apply, along)
+        return _in_turn(layers, x, apply, kept)
     period = len(layers.kinds)
-    by_period = jax.tree.map(lambda array: array.reshape(-1, period, *array.shape[1:]), along)
-    x, results = jax.lax.scan(lambda x, part: _in_turn(part[0], x, apply, part[1]), x, (layers.kinds, by_period))
-    return x, jax.tree.map(lambda array: array.reshape(-1, *array.shape[2:]), results)
+    by_period = jax.tree.map(lambda array: array.reshape(-1, period, *array.shape[1:]), kept)
+
+    def one(x: jax.Array, part: tuple[tuple[Layer, ...], Any]) -> tuple[jax.Array, tuple[Routing | None, Any]]:
+        x, *results = _in_turn(part[0], x, apply, part[1])
+        return x, (results[0], results[1])
+
+    x, results = jax.lax.scan(one, x, (layers.kinds, by_period))
+    routing, kept = jax.tree.map(lambda array: array.reshape(-1, *array.shape[2:]), results)
+    return x, routing, kept
 
 
-def _in_turn(layers: tuple[Layer, ...], x: jax.Array, apply: Apply, along: Any) -> tuple[jax.Array, Any]:
-    results = []
+def _in_turn(layers: tuple[Layer, ...], x: jax.Array, apply: Apply, kept: Any) -> tuple[jax.Array, Routing | None, Any]:
+    routings, results = [], []
     for number, layer in enumerate(layers):
-        x, result = apply(number, layer, x, jax.tree.map(lambda array, n=number: array[n], along))
-        if result is not None:
-            results.append(result)
-    return x, jax.tree.map(lambda *arrays: jnp.stack(arrays), *results) if results else None
+        x, routing, result = apply(number, layer, x, jax.tree.map(lambda array, n=number: array[n], kept))
+        routings += [] if routing is None else [routing]
+        results.append(result)
+    return x, _stacked(routings) if routings else None, _stacked(results)
+
+
+def _stacked(trees: list[Any]) -> Any:
+    return jax.tree.map(lambda *arrays: jnp.stack(arrays), *trees)
 
 
 def turning(positions: jax.Array, model: Model) -> Turn | None:
@@ -136,13 +191,6 @@ def _shrink_gradient(share: float, x: jax.Array) -> jax.Array:
 
 
 _shrink_gradient.defvjp(lambda share, x: (x, None), lambda share, _, d: (d if share == 1 else share * d,))
-
-
-def final_norm(arranged: Arranged, x: jax.Array, model: Model) -> jax.Array:
-    """The last layer's result [..., D] → final states for the logits: N(x), over √D where the embedding is tied."""
-    if model.norm_position in ("pre", "sandwich"):
-        return normalize(NORMS[model.norm], x, arranged.ends, "final_norm")
-    return x / math.sqrt(model.d_model) if model.tied_embedding else x
 
 
 def logits(unembedding: jax.Array, states: jax.Array) -> jax.Array:

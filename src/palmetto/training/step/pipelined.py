@@ -5,7 +5,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from palmetto.model.decoder import embed, final_norm, own_positions, through_layers
+from palmetto.model.decoder import Forward, local_positions
 from palmetto.model.experts.router import Routing
 from palmetto.model.layout import Arranged, Layer, Layout, Stacked, with_ends
 from palmetto.parallel import collectives, pipeline
@@ -36,23 +36,23 @@ def pipelined_sums(
     model, training = recipe.model, recipe.training
     data, stages = sharding.group("data"), sharding.group("stage")
     fetch = zero.fetching
+    forward = Forward(model, layout, training.rematerialize, training.embedding_gradient)
 
     def whole(ends: Arranged) -> Arranged:
         return with_ends(ends, fetch) if fetch else ends
 
     def first(ends: Arranged, leaf: Batch) -> jax.Array:
         inputs = leaf.tokens[:, :-1]
-        places = own_positions(inputs.shape[1], layout)
-        return embed(whole(ends), inputs, places, model, training.embedding_gradient)
+        return forward.begin(whole(ends), inputs, local_positions(inputs.shape[1], layout))
 
     def stage(layers: Layers, x: jax.Array, leaf: Batch) -> tuple[jax.Array, jax.Array, Routing | None]:
-        x, routing = through_layers(layers, x, model, layout, training.rematerialize, prefix=leaf.prefix, fetch=fetch)
+        positions, attend = local_positions(x.shape[1], layout), forward.whole_sequences(leaf.prefix)
+        x, routing, _ = forward.through(layers, x, positions, attend, fetch=fetch)
         return x, jnp.float32(scale * expert_objective(routing, model) / stages.size), routing
 
     def last(ends: Arranged, x: jax.Array, leaf: Batch) -> tuple[jax.Array, Losses]:
         ends = whole(ends)
-        states = final_norm(ends, x, model)
-        losses = state_losses(states, ends, leaf, layout, z_loss=training.z_loss, predicted=predicted)
+        losses = state_losses(forward.end(ends, x), ends, leaf, layout, z_loss=training.z_loss, predicted=predicted)
         return scale * losses.objective, losses
 
     def reduce(sums: pipeline.Sums) -> pipeline.Sums:

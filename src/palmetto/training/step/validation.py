@@ -8,8 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import PartitionSpec
 
-from palmetto.model.decoder import embed, final_norm, through_layers
-from palmetto.model.decoder import own_positions as places_of
+from palmetto.model.decoder import Forward, local_positions
 from palmetto.model.layout import Layout, arrange, with_ends
 from palmetto.model.weights import Parameters
 from palmetto.parallel import collectives
@@ -68,10 +67,15 @@ def window_losses(recipe: Recipe, layout: Layout, sharding: Sharding) -> WindowL
     model = recipe.model
     layout, zero, stages = sharding.layout(layout), Zero(sharding, model), sharding.sizes["stage"]
 
+    forward = Forward(model, layout)
+
     def through_stages(layers: Layers, x: jax.Array, prefix: jax.Array | None) -> jax.Array:
+        attend = forward.whole_sequences(prefix)
+
         def through_stage(x: jax.Array, stage: jax.Array) -> tuple[jax.Array, None]:
             fetch = zero.fetch_from(stage) if stages > 1 else zero.fetching
-            return through_layers(layers, x, model, layout, prefix=prefix, fetch=fetch)[0], None
+            positions = local_positions(x.shape[1], layout)
+            return forward.through(layers, x, positions, attend, fetch=fetch)[0], None
 
         return jax.lax.scan(through_stage, x, jnp.arange(stages))[0]
 
@@ -83,8 +87,8 @@ def window_losses(recipe: Recipe, layout: Layout, sharding: Sharding) -> WindowL
             scored = jnp.asarray(example.tokens.shape[0] - 1) if example.scored is None else jnp.sum(example.scored)
             own = own_positions(jax.tree.map(lambda array: array[None], example), layout.sequence)
             inputs = own.tokens[:, :-1]
-            x = embed(ends, inputs, places_of(inputs.shape[1], layout), model)
-            states = final_norm(ends, through_stages(weights.layers, x, own.prefix), model)
+            x = forward.begin(ends, inputs, local_positions(inputs.shape[1], layout))
+            states = forward.end(ends, through_stages(weights.layers, x, own.prefix))
             losses = state_losses(states, ends, own, layout, predicted=scored.astype(jnp.float32))
             return collectives.all_reduce(losses.cross_entropy, sharding.group("sequence")), scored
 
