@@ -23,7 +23,7 @@ class ToyPositions(Positions):
         return {"marked": Specification((len(layers), model.heads), ("layers", "heads"), 1.0, layers)}
 
     def embed(self, x: Array, ends: Mapping[str, Array], positions: Array) -> Array:
-        return x + (positions % self.period == 0)[:, None]
+        return x + (positions % self.period == 0)[..., None]
 
     def for_scores(self, layer: Mapping[str, Array], model: Sizes, length: int) -> dict[str, Array]:
         return {"marked": layer["marked"]}

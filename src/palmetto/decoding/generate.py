@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 
-from palmetto.decoding.cache import STREAMED, Cache, empty, extend, streams
+from palmetto.decoding.cached import STREAMED, empty, extend, streams
+from palmetto.decoding.caches.cache import Cache
 from palmetto.decoding.sampling import Sampling, sample, seeded
 from palmetto.errors import UserError
 from palmetto.model.layout import Arranged
@@ -57,7 +58,8 @@ def generate(
         for start in range(0, len(prompt), piece):
             part = jnp.asarray(prompt[None, start : start + piece], jnp.int32)
             scores, cache = _prefill(arranged, part, cache, model, seen)
-        chosen = np.asarray(_continue(arranged, scores, cache, seeded(seed), count, model, sampling, vocabulary_size))
+        tokens, _ = _continue(arranged, scores, cache, seeded(seed), count, model, sampling, vocabulary_size)
+        chosen = np.asarray(tokens)
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
@@ -69,7 +71,7 @@ def generate(
     return chosen[: stop[0]] if len(stop) else chosen
 
 
-@partial(jax.jit, static_argnames="model")
+@partial(jax.jit, static_argnames="model", donate_argnames="cache")
 def _prefill(
     arranged: Arranged, prompt: jax.Array, cache: Cache, model: Model, prefix: jax.Array | None
 ) -> tuple[jax.Array, Cache]:
@@ -78,7 +80,7 @@ def _prefill(
     return scores[:, -1], cache
 
 
-@partial(jax.jit, static_argnames=("count", "model", "sampling", "vocabulary_size"))
+@partial(jax.jit, static_argnames=("count", "model", "sampling", "vocabulary_size"), donate_argnames="cache")
 def _continue(
     arranged: Arranged,
     scores: jax.Array,
@@ -88,12 +90,12 @@ def _continue(
     model: Model,
     sampling: Sampling,
     vocabulary_size: int | None,
-) -> jax.Array:
+) -> tuple[jax.Array, Cache]:
     def one(carry: tuple[jax.Array, Cache], key: jax.Array) -> tuple[tuple[jax.Array, Cache], jax.Array]:
         scores, cache = carry
         token = sample(scores[:, :vocabulary_size], key, sampling)
         scores, cache = extend(arranged, token[:, None], cache, model)
         return (scores[:, -1], cache), token[0]
 
-    _, tokens = jax.lax.scan(one, (scores, cache), jax.random.split(key, count))
-    return tokens
+    (_, cache), tokens = jax.lax.scan(one, (scores, cache), jax.random.split(key, count))
+    return tokens, cache

@@ -5,11 +5,11 @@ from functools import partial
 
 import numpy as np
 
-from palmetto.decoding.cache import streams
+from palmetto.decoding.cached import DECODING, streams
 from palmetto.decoding.generate import generate
 from palmetto.decoding.sampling import Sampling
 from palmetto.errors import UserError
-from palmetto.model.layout import ACCELERATOR, arrange
+from palmetto.model.layout import arrange
 from palmetto.parallel.sharding import Sharding
 from palmetto.recipe import Recipe
 from palmetto.runs.directory import RunDirectory
@@ -61,8 +61,7 @@ class TrainedModel:
         self.vocabulary = load_vocabulary(run)
         self._sharding = Sharding(self.recipe)
         state, self.step, _ = restore(run, sharding=self._sharding)
-        # A token at a time, the shape that suits accelerators suits a CPU as well.
-        self._arranged = arrange(state.parameters, self.model, self._sharding.layout(ACCELERATOR))
+        self._arranged = arrange(state.parameters, self.model, self._sharding.layout(DECODING))
 
     def go_on(
         self,
@@ -105,8 +104,10 @@ def _changed(run: RunDirectory, overrides: Sequence[str]) -> Recipe:
     recipe, changed = run.recipe, run.recipe_to_read(overrides)
     for difference in changed.differences(recipe):
         if not difference.startswith(("model.positions", "model.attention")):
-            raise UserError(f"{difference}: a trained model can be run with other model.positions or model.attention, "
-                            "not with other values of what it was trained with")  # fmt: skip
+            raise UserError(
+                f"{difference}: a trained model can be run with other model.positions or model.attention, not with "
+                "other values of what it was trained with"
+            )
     if parameter_table(changed) != parameter_table(recipe):
         raise UserError(f"{', '.join(overrides)}: needs other parameters than the model was trained with")
     return changed

@@ -123,7 +123,7 @@ def by_group(q: jax.Array, groups: int) -> jax.Array:
 def attend(scores: Scores, q: jax.Array, k: jax.Array, v: jax.Array, queries: jax.Array, keys: jax.Array) -> jax.Array:
     """The plain form, for decoding: q [B, K, rows, G, Q], k and v [B, K, cols, Q] → q's shape, softmax in float32.
 
-    `queries` [rows] and `keys` [cols] are positions.
+    `queries` [B, rows] and `keys` [B, cols] are positions.
     """
     weights = jax.nn.softmax(scores.function(scores.learned, scores.prefix, q, k, queries, keys), axis=-1)
     merged = weights.astype(v.dtype).reshape(*q.shape[:2], -1, k.shape[2])

@@ -20,9 +20,9 @@ from palmetto.recipe.parts import Turn
 
 Rematerialize = Literal["nothing", "projections", "block"]
 
-Attend = Callable[[int, Layer, jax.Array, jax.Array, jax.Array, Any], tuple[jax.Array, Any]]
-"""(number of the first layer of this kind, layer, q [B, T, H, Q], k and v [B, T, K, Q], what was kept of earlier
-positions) → the result [B, T, H, Q], and what is kept. Queries come scaled, queries and keys turned by positions."""
+LayerAttention = Callable[[int, Layer, jax.Array, jax.Array, jax.Array, Any], tuple[jax.Array, Any]]
+"""(number of the layer, or of the first of its kind, layer, q [B, T, H, Q], k and v [B, T, K, Q], what attention keeps)
+→ the result [B, T, H, Q], and what is kept then. Queries come scaled, queries and keys turned by their positions."""
 
 
 class Forward(NamedTuple):
@@ -60,7 +60,7 @@ class Forward(NamedTuple):
         """Returns the first layer's input [B, T, D] in the activation type.
 
         That is rows of the embedding, and what positions add. `ends`: what stands outside the layers. Tokens [B, T] and
-        their positions [T] are int32.
+        their positions, [T] or [B, T], are int32.
         """
         return embed(ends, tokens, positions, self.model, self.embedding_gradient)
 
@@ -69,15 +69,15 @@ class Forward(NamedTuple):
         layers: Stacked | tuple[Layer, ...],
         x: jax.Array,
         positions: jax.Array,
-        attend: Attend,
+        attend: LayerAttention,
         kept: Any = None,
         *,
         fetch: Fetch | None = None,
     ) -> tuple[jax.Array, Routing | None, Any]:
         """Returns x [B, T, D] behind these layers, what routers did, and what attention keeps.
 
-        `layers`: whole periods of a model's. `kept`: what attention has kept of each layer, a pytree whose leading axis
-        counts layers. `fetch` makes each layer's arrays whole when it is their turn, once more in the backward pass.
+        `layers`: whole periods of a model's. `kept`: what attention hands from layer to layer, a pytree. `fetch` makes
+        each layer's arrays whole when it is their turn, once more in the backward pass.
         Routing comes stacked over the layers that have experts, in their order; None where none has.
         """
         turn = turning(positions, self.model)
@@ -104,7 +104,7 @@ class Forward(NamedTuple):
             return normalize(NORMS[self.model.norm], x, ends.ends, "final_norm")
         return x / math.sqrt(self.model.d_model) if self.model.tied_embedding else x
 
-    def whole_sequences(self, prefix: jax.Array | None = None) -> Attend:
+    def whole_sequences(self, prefix: jax.Array | None = None) -> LayerAttention:
         """Returns attention among the positions of whole sequences, which keeps nothing.
 
         `prefix` [B] of int32: so many first positions see each other.
@@ -132,7 +132,7 @@ _KEPT = {
 """What the backward pass need not compute again; it never keeps what was fetched."""
 
 Apply = Callable[[int, Layer, jax.Array, Any], tuple[jax.Array, Routing | None, Any]]
-"""(number of the first layer of this kind, layer, x, what attention has kept of it) → as `Forward.through`."""
+"""(number of the layer, or of the first of its kind, layer, x, what attention keeps) → as `Forward.through`."""
 
 
 def _through(
@@ -140,40 +140,32 @@ def _through(
 ) -> tuple[jax.Array, Routing | None, Any]:
     if not isinstance(layers, Stacked):
         return _in_turn(layers, x, apply, kept)
-    period = len(layers.kinds)
-    by_period = jax.tree.map(lambda array: array.reshape(-1, period, *array.shape[1:]), kept)
 
-    def one(x: jax.Array, part: tuple[tuple[Layer, ...], Any]) -> tuple[jax.Array, tuple[Routing | None, Any]]:
-        x, *results = _in_turn(part[0], x, apply, part[1])
-        return x, (results[0], results[1])
+    def one(carry: tuple[jax.Array, Any], kinds: tuple[Layer, ...]) -> tuple[tuple[jax.Array, Any], Routing | None]:
+        x, routing, kept = _in_turn(kinds, carry[0], apply, carry[1])
+        return (x, kept), routing
 
-    x, results = jax.lax.scan(one, x, (layers.kinds, by_period))
-    routing, kept = jax.tree.map(lambda array: array.reshape(-1, *array.shape[2:]), results)
-    return x, routing, kept
+    (x, kept), routing = jax.lax.scan(one, (x, kept), layers.kinds)
+    return x, jax.tree.map(lambda array: array.reshape(-1, *array.shape[2:]), routing), kept
 
 
 def _in_turn(layers: tuple[Layer, ...], x: jax.Array, apply: Apply, kept: Any) -> tuple[jax.Array, Routing | None, Any]:
-    routings, results = [], []
+    routings = []
     for number, layer in enumerate(layers):
-        x, routing, result = apply(number, layer, x, jax.tree.map(lambda array, n=number: array[n], kept))
+        x, routing, kept = apply(number, layer, x, kept)
         routings += [] if routing is None else [routing]
-        results.append(result)
-    return x, _stacked(routings) if routings else None, _stacked(results)
-
-
-def _stacked(trees: list[Any]) -> Any:
-    return jax.tree.map(lambda *arrays: jnp.stack(arrays), *trees)
+    return x, jax.tree.map(lambda *arrays: jnp.stack(arrays), *routings) if routings else None, kept
 
 
 def turning(positions: jax.Array, model: Model) -> Turn | None:
-    """Returns what turns queries and keys at integer positions [T], where the model's positions do."""
+    """Returns what turns queries and keys at integer positions, [T] or [B, T], where the model's positions do."""
     return model.positions.turn(model.attention.seen_as(positions), model.query_size)
 
 
 def embed(
     arranged: Arranged, tokens: jax.Array, positions: jax.Array, model: Model, gradient: float = 1.0
 ) -> jax.Array:
-    """Rows of the embedding [B, T, D] in the activation type, with what positions [T] add to them.
+    """Rows of the embedding [B, T, D] in the activation type, with what positions, [T] or [B, T], add to them.
 
     `gradient`: the share of its gradient that reaches the embedding by this way (GLM-130B, arXiv 2210.02414).
     """

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from palmetto.model.blocked import HIDDEN, products
 from palmetto.model.masks import visible, with_prefix
 from palmetto.recipe.model import Model
-from palmetto.recipe.parts import Attention
+from palmetto.recipe.parts import Attention, facing
 
 Learned = Mapping[str, jax.Array]
 """What the scores of a kind of positions are computed from (Positions.for_scores)."""
@@ -25,8 +25,8 @@ class Scores(NamedTuple):
 
     function: Callable[..., jax.Array]
     """(learned, prefix, q [B, K, rows, G, Q], k [B, K, cols, Q], queries [rows], keys [cols]) → [B, K, rows, G, cols]
-    in float32, for integer positions without gaps. Queries come scaled and, like keys, turned. On a device with a part
-    of the heads, `learned` is theirs."""
+    in float32. Positions [rows] and [cols] are in a row; [B, rows] and [B, cols] are those of each sequence, whatever
+    they are. Queries come scaled and, like keys, turned. On a device with a part of the heads, `learned` is theirs."""
     learned: Learned
     prefix: jax.Array | None
 
@@ -43,16 +43,13 @@ def make_scores(
         result = products(positions.query(q, learned), k)
         if farthest is not None:
             result = _capped(result, q, k, queries, keys, model, farthest)
+        rows, columns = facing(queries, keys)
         if positions.add_to_scores:
-            seen_as = attention.seen_as(queries), attention.seen_as(keys)
+            seen_as = attention.seen_as(rows), attention.seen_as(columns)
             result = result + positions.score(q, *seen_as, learned, model.heads, farthest)
-        else:
-            result = result + jnp.zeros((), jnp.float32)
-        seen = visible(attention, queries[:, None], keys[None, :])
+        seen = visible(attention, rows, columns)
         if prefix is not None:
-            seen = with_prefix(seen, queries[:, None], keys[None, :], prefix[:, None, None])[:, None, :, None, :]
-        else:
-            seen = seen[:, None, :]
+            seen = with_prefix(seen, rows, columns, prefix[:, None, None, None, None])
         return jnp.where(seen, result, HIDDEN)
 
     return Scores(scores, positions.for_scores(layer, model, length), prefix)
@@ -63,13 +60,13 @@ def _capped(
 ) -> jax.Array:
     """Returns products in which keys beyond the farthest distance are seen from there, where positions turn them."""
     # As between a query at position `farthest` and keys at 0.
-    to_farthest = model.positions.turn(farthest - queries, model.query_size)
-    to_start = model.positions.turn(-keys, model.query_size)
+    rows, columns = facing(queries, keys)
+    to_farthest = model.positions.turn(farthest - rows[..., 0, 0], model.query_size)
+    to_start = model.positions.turn(-columns[..., 0, 0, :], model.query_size)
     if to_farthest is None or to_start is None:
         return result
     at_farthest = products(to_farthest(q), to_start(k[..., None, :])[..., 0, :])
-    far = queries[:, None] - keys[None, :] > farthest
-    return jnp.where(far[:, None, :], at_farthest, result)
+    return jnp.where(rows - columns > farthest, at_farthest, result)
 
 
 def own_heads(by_head: jax.Array, heads: int) -> jax.Array:
@@ -79,16 +76,30 @@ def own_heads(by_head: jax.Array, heads: int) -> jax.Array:
     return jax.lax.dynamic_slice_in_dim(by_head, jax.lax.axis_index("model") * heads, heads)
 
 
-def distances_between(queries: jax.Array, keys: jax.Array, farthest: int | None) -> jax.Array:
-    """Returns all distances in a block of positions in a row, each once and none above `farthest`: [rows + cols − 1].
+def by_distance(
+    table: Callable[[jax.Array], jax.Array], queries: jax.Array, keys: jax.Array, farthest: int | None
+) -> jax.Array:
+    """Returns scores [.., K, rows, G, cols] that depend on the distance of each query from each key.
 
-    That of row i and column j stands at i + (cols − 1 − j), where `skew` takes it from.
+    `table`: distances [n] → scores [.., K, G, rows or 1, n]. Positions have the shape of `facing`; those of each
+    sequence are less than the number of keys. Distances beyond `farthest` count as `farthest`.
     """
-    between = queries[0] - keys[-1] + jnp.arange(queries.shape[0] + keys.shape[0] - 1)
-    return between if farthest is None else jnp.minimum(between, farthest)
+    rows, cols = queries.shape[-3], keys.shape[-1]
+    in_a_row = queries.ndim == 3
+    if in_a_row:  # each distance once: that of row i and column j stands at i + (cols − 1 − j)
+        distances = queries[0, 0, 0] - keys[0, 0, -1] + jnp.arange(rows + cols - 1)
+    else:
+        distances = jnp.arange(1 - cols, cols)
+    scores = table(distances if farthest is None else jnp.minimum(distances, farthest))
+    if in_a_row:
+        scores = _skew(jnp.broadcast_to(scores, (*scores.shape[:-2], rows, scores.shape[-1])), cols)
+    else:
+        place = jnp.clip(queries - keys + cols - 1, 0, 2 * cols - 2).swapaxes(2, 3)
+        scores = jnp.take_along_axis(scores if scores.ndim == 5 else scores[None], place, axis=-1)
+    return scores.swapaxes(-3, -2)
 
 
-def skew(x: jax.Array, cols: int) -> jax.Array:
+def _skew(x: jax.Array, cols: int) -> jax.Array:
     """x [..., rows, rows + cols − 1] → [..., rows, cols], where (i, j) is x[i, i + cols − 1 − j]; no gather is needed,
     so that its derivative is none either."""
     *outer, rows, width = x.shape

@@ -102,8 +102,8 @@ class Sharding:
 
     @property
     def cache(self) -> Axes:
-        """How keys and values [L, B, K, S, Q] of positions seen so far lie (decoding/cache.py)."""
-        return self._axes(("layers", "batch", "key_value_heads", "positions", "head"), True)
+        """How a layer's keys and values [B, K, S, Q] of positions seen so far lie (decoding/caches)."""
+        return self._axes(("batch", "key_value_heads", "positions", "head"), True)
 
     def _axes(self, logical_axes: Sequence[str], over_data: bool) -> Axes:
         divided = {axis for axis, size in self.sizes.items() if size > 1} - (set() if over_data else {"data"})

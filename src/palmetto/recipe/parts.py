@@ -20,7 +20,7 @@ Array: TypeAlias = Any
 """An array of JAX, or of NumPy where masks are computed."""
 
 Turn = Callable[[Array], Array]
-"""Queries or keys [B, T, heads, Q] → the same array turned by its tokens' positions."""
+"""Queries or keys [..., T, heads, Q] → the same array turned by its tokens' positions."""
 
 
 class Sizes(Protocol):
@@ -73,6 +73,16 @@ def _import_all(folder: str) -> None:
 @cache
 def _reader(kinds: tuple[Any, ...]) -> "TypeAdapter[Any]":
     return TypeAdapter(Annotated[reduce(or_, kinds), Field(discriminator="name")])
+
+
+def facing(queries: Array, keys: Array) -> tuple[Array, Array]:
+    """Returns positions shaped to broadcast against scores [B, K, rows, G, columns].
+
+    queries [rows] and keys [columns] are those of every sequence, [B, rows] and [B, columns] those of each.
+    """
+    if queries.ndim == 2:
+        queries, keys = queries[:, None], keys[:, None]
+    return queries[..., :, None, None], keys[..., None, None, :]
 
 
 class Blocks(NamedTuple):
@@ -170,8 +180,8 @@ class Attention(Part):
     ) -> Array:
         """Returns the result of an attention that searches, in q's shape.
 
-        q [B, K, T, G, Q], k and v [B, K, S, Q]; `queries` [T] and `keys` [S] are their positions. `query_rows` queries
-        are searched for at a time.
+        q [B, K, T, G, Q], k and v [B, K, S, Q]; `queries` [T] and `keys` [S] are their positions, or [B, T] and [B, S]
+        those of each sequence. `query_rows` queries are searched for at a time.
         """
         raise NotImplementedError
 
@@ -190,7 +200,7 @@ class Positions(Part):
     add_to_scores: ClassVar[bool] = False
     """Whether scores are more than products of queries and keys."""
     in_a_row: ClassVar[bool] = False
-    """Whether scores are looked up by distance, of positions without gaps."""
+    """Whether scores are looked up by distance, of which there is then a last one."""
     without_end: ClassVar[bool] = False
     """Whether nothing but distances counts, and any distance may be capped: a window can then be kept for ever."""
     axes_of_heads: ClassVar[Mapping[str, int]] = {}
@@ -220,14 +230,14 @@ class Positions(Part):
         return {}
 
     def embed(self, x: Array, ends: Mapping[str, Array], positions: Array) -> Array:
-        """Returns rows of the embedding [B, T, D] in float32 with what the positions [T] add to them.
+        """Returns rows of the embedding [B, T, D] in float32 with what positions, [T] or [B, T], add to them.
 
         `ends`: the arrays of `of_model` among others.
         """
         return x
 
     def turn(self, positions: Array, head_size: int) -> Turn | None:
-        """Returns the function that turns queries and keys at these positions [T]; None: they are not turned."""
+        """Returns the function that turns queries and keys at positions [..., T]; None: they are not turned."""
         return None
 
     def for_scores(self, layer: Mapping[str, Array], model: Sizes, length: int) -> dict[str, Array]:
@@ -243,7 +253,7 @@ class Positions(Part):
     ) -> Array:
         """Returns what is added to scores, float32 that broadcasts against [B, K, rows, G, columns].
 
-        `queries` [rows] and `keys` [columns] are positions, `learned` the arrays of `for_scores` for the heads of q,
-        of which the model has `heads`. Distances beyond `farthest` count as `farthest`.
+        `queries` and `keys` are positions in the shape of `facing`, `learned` the arrays of `for_scores` for the heads
+        of q, of which the model has `heads`. Distances beyond `farthest` count as `farthest`.
         """
         raise NotImplementedError

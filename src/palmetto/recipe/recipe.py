@@ -48,8 +48,8 @@ class Recipe(Section):
         if not is_unicode(self.name):
             raise impossible("name", repr(self.name), "has a lone surrogate, which no file can hold: expected text")
         if self.mesh.expert > 1 and self.model.experts is None:
-            raise impossible("mesh.expert", self.mesh.expert, "must divide model.experts.count, and the model has no "
-                             "experts: 1 would do")  # fmt: skip
+            expected = "must divide model.experts.count, and the model has no experts: 1 would do"
+            raise impossible("mesh.expert", self.mesh.expert, expected)
         check_mesh(self.mesh, self._divided(), self.training.batch_size, self.training.micro_batch)
         positions, attention, objective = self.model.positions, self.model.attention, self.training.objective
         if positions.end is not None and positions.end < self.model_length:
@@ -67,8 +67,11 @@ class Recipe(Section):
         positions.check_prefix(objective.name)
         capacity = self.model.experts and self.model.experts.capacity_factor
         if capacity is not None:
-            raise impossible("model.experts.capacity_factor", capacity, "in a prefix no order of tokens can decide who "
-                             "is over capacity: null (dropless) would do")  # fmt: skip
+            raise impossible(
+                "model.experts.capacity_factor",
+                capacity,
+                "in a prefix no order of tokens can decide who is over capacity: null (dropless) would do",
+            )
         return self
 
     def _divided(self) -> list[tuple[str, str, int]]:

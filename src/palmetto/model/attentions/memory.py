@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from palmetto.model.attentions.local import LocalAttention
-from palmetto.recipe.parts import Array, Attention, Blocks, Positions
+from palmetto.recipe.parts import Array, Attention, Blocks, Positions, facing
 from palmetto.recipe.section import PositiveInt32, impossible
 
 
@@ -54,13 +54,13 @@ class MemoryAttention(Attention):
         import jax.numpy as jnp
 
         stored = k
-        back = positions.turn(-keys, q.shape[-1])
+        back = positions.turn(-facing(queries, keys)[1][..., 0, 0, :], q.shape[-1])
         if back is not None:  # keys come turned by their positions: memory is what they were before
             stored = back(k[..., None, :])[..., 0, :]
         outputs = []
         for start in range(0, q.shape[2], query_rows):
             rows = slice(start, start + query_rows)
-            outputs.append(self._rows(q[:, :, rows], k, stored, v, queries[rows], keys, positions))
+            outputs.append(self._rows(q[:, :, rows], k, stored, v, queries[..., rows], keys, positions))
         return jnp.concatenate(outputs, axis=2)
 
     def _rows(
@@ -72,9 +72,10 @@ class MemoryAttention(Attention):
         def dot(q: Array, k: Array) -> Array:
             return jnp.einsum("bkrgq,bksq->bkrgs", q, k, preferred_element_type=jnp.float32)
 
-        distances = (queries[:, None] - keys[None, :])[:, None, :]
+        rows, columns = facing(queries, keys)
+        distances = rows - columns
         near = jnp.where((distances >= 0) & (distances < self.window), dot(q, k), -jnp.inf)
-        to_edge = positions.turn(self.window - queries, q.shape[-1])
+        to_edge = positions.turn(self.window - rows[..., 0, 0], q.shape[-1])
         from_edge = q if to_edge is None else to_edge(q)
         past = jnp.where(distances >= self.window, dot(from_edge, stored), -jnp.inf)
         best, found = jax.lax.top_k(past, min(self.neighbours, k.shape[2]))

@@ -22,9 +22,9 @@ class AlibiPositions(Positions):
         from palmetto.model.scores import own_heads
 
         groups = q.shape[1], q.shape[3]
-        distances = jnp.abs(queries[:, None] - keys[None, :])
+        distances = jnp.abs(queries - keys)
         penalty = own_heads(jnp.asarray(slopes(heads)), groups[0] * groups[1]).reshape(groups)
-        return -penalty[:, None, :, None] * jnp.minimum(distances, farthest or distances)[None, :, None, :]
+        return -penalty[:, None, :, None] * jnp.minimum(distances, farthest or distances)
 
 
 def slopes(heads: int) -> Array:

@@ -57,7 +57,7 @@ class RotaryPositions(Positions):
         return lambda x: rotate(x, angles)
 
     def angles(self, positions: Array, head_size: int) -> tuple[Array, Array]:
-        """Returns the cosines and sines [T, Q/2], in float32, of the angles at integer positions [T]."""
+        """Returns the cosines and sines [..., T, Q/2], in float32, of the angles at integer positions [..., T]."""
         import jax.numpy as jnp
 
         base = self.base
@@ -69,15 +69,15 @@ class RotaryPositions(Positions):
         elif self.scaling == "truncated":
             assert self.trained is not None
             frequencies = jnp.where(frequencies * self.trained >= 2 * math.pi, frequencies, 0.0)
-        angles = positions.astype(jnp.float32)[:, None] * frequencies
+        angles = positions.astype(jnp.float32)[..., None] * frequencies
         return jnp.cos(angles), jnp.sin(angles)
 
 
 def rotate(x: Array, angles: tuple[Array, Array]) -> Array:
-    """Turns the pairs (x[i], x[i + Q/2]) of the last axis: x [..., T, heads, Q], cosines and sines [T, Q/2]."""
+    """Turns the pairs (x[i], x[i + Q/2]) of the last axis: x [..., T, heads, Q], cosines and sines [..., T, Q/2]."""
     import jax.numpy as jnp
 
-    cosines, sines = (array[:, None] for array in angles)
+    cosines, sines = (array[..., None, :] for array in angles)
     a, b = jnp.split(x.astype(jnp.float32), 2, axis=-1)
     return jnp.concatenate([a * cosines - b * sines, a * sines + b * cosines], axis=-1).astype(x.dtype)
 

@@ -20,9 +20,9 @@ class SinusoidalPositions(Positions):
 
 
 def sinusoids(positions: Array, width: int) -> Array:
-    """Returns, for positions [T], float32 [T, width]: the sines of position · 10000^(−2i/width), then the cosines."""
+    """Returns float32 [..., T, width]: the sines of position · 10000^(−2i/width), then the cosines."""
     import jax.numpy as jnp
 
     frequencies = 10000.0 ** (-jnp.arange(0, width, 2, dtype=jnp.float32) / width)
-    angles = positions.astype(jnp.float32)[:, None] * frequencies
+    angles = positions.astype(jnp.float32)[..., None] * frequencies
     return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)

@@ -60,14 +60,13 @@ class T5Positions(Positions):
         import jax
         import jax.numpy as jnp
 
-        from palmetto.model.scores import distances_between, skew
+        from palmetto.model.scores import by_distance
 
-        rows, groups = queries.shape[0], (q.shape[1], q.shape[3])
-        between = distances_between(queries, keys, farthest)
-        one_hot = jax.nn.one_hot(self.bucket(between), self.buckets, dtype=jnp.float32)
-        by_distance = (one_hot @ learned["relative"]).T.reshape(*groups, 1, -1)  # [K, G, 1, rows + columns − 1]
-        spread = jnp.broadcast_to(by_distance, (*groups, rows, between.shape[0]))
-        return skew(spread, keys.shape[0]).swapaxes(1, 2)
+        def table(distances: Array) -> Array:
+            one_hot = jax.nn.one_hot(self.bucket(distances), self.buckets, dtype=jnp.float32)
+            return (one_hot @ learned["relative"]).T.reshape(q.shape[1], q.shape[3], 1, -1)
+
+        return by_distance(table, queries, keys, farthest)
 
     def bucket(self, distances: Array) -> Array:
         """Returns the bucket of each distance (query minus key, integers of any shape), int32 (section 2.1).

@@ -52,13 +52,15 @@ class TransformerXLPositions(Positions):
     ) -> Array:
         import jax.numpy as jnp
 
-        from palmetto.model.scores import distances_between, skew
+        from palmetto.model.scores import by_distance
 
-        between = distances_between(queries, keys, farthest)
-        reach = learned["r"].shape[0] // 2
-        r = learned["r"][jnp.clip(between, -reach, reach) + reach].reshape(-1, q.shape[1], q.shape[3], q.shape[-1])
-        q = (q + _by_group(learned["w"], q).astype(q.dtype)).astype(jnp.float32)
-        return skew(jnp.einsum("bkrgq,dkgq->bkgrd", q, r), keys.shape[0]).swapaxes(2, 3)
+        def table(distances: Array) -> Array:
+            reach = learned["r"].shape[0] // 2
+            r = learned["r"][jnp.clip(distances, -reach, reach) + reach].reshape(-1, q.shape[1], q.shape[3], q.shape[4])
+            biased = (q + _by_group(learned["w"], q).astype(q.dtype)).astype(jnp.float32)
+            return jnp.einsum("bkrgq,dkgq->bkgrd", biased, r)
+
+        return by_distance(table, queries, keys, farthest)
 
 
 def _by_group(heads: Array, q: Array) -> Array:

@@ -62,9 +62,15 @@ def pipelined_sums(
         return sums._replace(ends=gradients._replace(layers=()), layers=gradients.layers)
 
     sums = pipeline.pipeline_gradients(
-        first, stage, last, arranged._replace(layers=()), arranged.layers, leaves,
-        schedule=recipe.mesh.schedule, reduce=reduce if data.elastic else lambda sums: sums,
-    )  # fmt: skip
+        first,
+        stage,
+        last,
+        arranged._replace(layers=()),
+        arranged.layers,
+        leaves,
+        schedule=recipe.mesh.schedule,
+        reduce=reduce if data.elastic else lambda sums: sums,
+    )
     losses = sums.end_report._replace(objective=sums.objective / scale, routing=sums.stage_report)
     return sums.ends._replace(layers=sums.layers), losses
 
