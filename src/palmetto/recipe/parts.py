@@ -53,7 +53,7 @@ class Part(Section):
     @classmethod
     def usual(cls) -> Self:
         """Returns the usual kind with its usual settings."""
-        return cls.kinds()[cls.usual_name]()
+        return cls.kinds()[cls.usual_name].model_validate({})
 
     @classmethod
     def choose(cls, values: Any) -> Self:
@@ -72,7 +72,8 @@ def _import_all(folder: str) -> None:
 
 @cache
 def _reader(kinds: tuple[Any, ...]) -> "TypeAdapter[Any]":
-    return TypeAdapter(Annotated[reduce(or_, kinds), Field(discriminator="name")])
+    form: Any = Annotated[reduce(or_, kinds), Field(discriminator="name")]
+    return TypeAdapter(form)
 
 
 def facing(queries: Array, keys: Array) -> tuple[Array, Array]:
