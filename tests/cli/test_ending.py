@@ -10,7 +10,7 @@ INTERRUPTED = "palmetto: interrupted\n"
 
 IN_A_COMMAND = """
 import atexit, os, signal, sys, time
-from palmetto import cli
+from palmetto.cli import app
 
 def interrupt():
     os.kill(os.getpid(), signal.SIGINT)
@@ -25,13 +25,13 @@ class Late:
         interrupt()
         time.sleep(1)
 
-@cli.app.command()
+@app.app.command()
 def fall():
     sys.meta_path.insert(0, Finder())
     {command}
 
 sys.argv[1:] = ["fall"]
-cli.main()
+app.main()
 """
 
 BEFORE_IT = """
@@ -80,8 +80,9 @@ def test_an_interrupt_when_all_is_done_is_not_heard() -> None:
 
 STOPPED = """
 import os, signal, sys
-from palmetto import stages
-from palmetto.cli import main, training
+from palmetto.workflow import stages
+from palmetto.cli import training
+from palmetto.cli.app import main
 
 def interrupt(*arguments):
     os.kill(os.getpid(), signal.SIGINT)

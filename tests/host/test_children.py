@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-PROGRAM = "import sys, time; from palmetto import children; children.end_with({}); time.sleep({}); sys.exit(7)"
+PROGRAM = "import sys, time; from palmetto.host import children; children.end_with({}); time.sleep({}); sys.exit(7)"
 
 
 @pytest.mark.parametrize(("is_parent", "seconds", "code"), [(True, 0.5, 7), (False, 600, 1)])

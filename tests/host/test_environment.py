@@ -21,8 +21,8 @@ def prepared(call: str, before: dict[str, str] | None = None, machine: str = ON_
     """The environment after a call of the module in a new process, on such a machine."""
     program = f"""
 import json, os, sys
-from palmetto import environment
-assert "jax" not in sys.modules, "palmetto.environment must not import JAX"
+from palmetto.host import environment
+assert "jax" not in sys.modules, "palmetto.host.environment must not import JAX"
 environment.{machine}
 environment.{call}
 assert "jax" not in sys.modules
@@ -155,7 +155,7 @@ def test_a_variable_that_changes_what_is_computed_is_refused(monkeypatch: pytest
 def test_what_every_run_has_is_no_variable() -> None:
     program = f"""
 import json
-from palmetto import environment
+from palmetto.host import environment
 environment.{ON_A_CPU}
 environment.prepare(8, {{"instruction_set": "SSE4_2"}}, devices=4)
 print(json.dumps(environment.record()["variables"]))
@@ -196,7 +196,7 @@ def test_a_capped_instruction_set_is_recorded_as_capped() -> None:
         pytest.skip("this machine has no two instruction sets that XLA tells apart")
     program = f"""
 import json
-from palmetto import environment
+from palmetto.host import environment
 environment.{ON_A_CPU}
 environment.prepare(8, {{"instruction_set": {known[-2]!r}}})
 print(json.dumps(environment.record()))
@@ -314,7 +314,7 @@ def test_a_platform_that_cannot_be_there_is_refused(
 )
 def test_flags_that_xla_would_end_for_are_named(flags: str, reason: str) -> None:
     program = """
-from palmetto import environment
+from palmetto.host import environment
 from palmetto.errors import UserError
 try:
     environment.prepare(8)
@@ -331,7 +331,7 @@ except UserError as error:
 def test_what_keeps_jax_from_starting_is_a_line(variable: str, advice: str) -> None:
     program = f"""
 import os
-from palmetto import environment
+from palmetto.host import environment
 from palmetto.errors import UserError
 os.environ[{variable!r}] = "nonsense"
 environment._plugins = lambda: ["a_plugin_of_another"]

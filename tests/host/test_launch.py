@@ -116,7 +116,7 @@ def test_a_hangup_goes_on_to_all() -> None:
         "import signal; signal.signal(signal.SIGHUP, lambda number, frame: sys.exit(0)); "
         "os.kill(os.getppid(), signal.SIGHUP) if rank == '0' else None; time.sleep(600)"
     )
-    again = "import time; from tests.test_launch import launched; sys.exit(launched({!r}, 1))"
+    again = "import time; from tests.host.test_launch import launched; sys.exit(launched({!r}, 1))"
     done = subprocess.run(
         [sys.executable, "-c", "import sys; " + again.format(program)], start_new_session=True, timeout=60, check=False
     )
@@ -124,7 +124,7 @@ def test_a_hangup_goes_on_to_all() -> None:
 
 
 def test_a_process_ends_whose_launcher_is_gone_before_it_looks() -> None:
-    program = "from palmetto import launch; import time; launch.place(1, False, None, None, None); time.sleep(600)"
+    program = "from palmetto.host import launch; import time; launch.place(1, False, None, None, None); time.sleep(600)"
     environment = os.environ | {"PALMETTO_PROCESS": f"{os.getppid()} 127.0.0.1:80 2 1"}
     done = subprocess.run([sys.executable, "-c", program], env=environment, timeout=60, check=False)
     assert done.returncode == 1

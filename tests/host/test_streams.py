@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-SETTLED = "import sys; from palmetto import streams; streams.settle(); "
+SETTLED = "import sys; from palmetto.host import streams; streams.settle(); "
 WRITES = "[print('x' * 5000, file=sys.{}, flush=True) for _ in range(50)]; "
 
 

@@ -13,7 +13,7 @@ from palmetto.parallel import processes
 
 JOIN = """
 import sys
-from palmetto.cluster import Cluster
+from palmetto.host.cluster import Cluster
 from palmetto.errors import UserError
 from palmetto.parallel import processes
 
@@ -59,7 +59,7 @@ def test_pathways_without_its_library_is_named() -> None:
 
 MEET = """
 import sys
-from palmetto.cluster import Cluster
+from palmetto.host.cluster import Cluster
 from palmetto.parallel import processes
 
 processes.join(Cluster(*eval(sys.argv[1])))

@@ -1,6 +1,6 @@
 """Examples of personal data, and of what only looks alike.
 
-`python -m tests.corpus.personal_data.examples` prints recall and precision by kind.
+`python -m tests.references.personal_examples` prints recall and precision by kind.
 Nothing here belongs to anyone: numbers are reserved, made up or published as samples."""
 
 import re

@@ -177,7 +177,7 @@ CLUSTER = """
 import sys
 import jax, numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from palmetto.cluster import Cluster
+from palmetto.host.cluster import Cluster
 from palmetto.parallel import processes
 from palmetto.training import digest
 

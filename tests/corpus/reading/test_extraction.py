@@ -299,7 +299,7 @@ def test_long_prose_comes_in_sections_and_code_whole(tmp_path: Path) -> None:
 _BUILD = """
 import json, os, signal, sys
 from pathlib import Path
-from palmetto.corpus import extraction
+from palmetto.corpus.reading import extraction
 from palmetto.corpus.engine import LocalEngine
 from palmetto.errors import UserError
 from palmetto.recipe.corpus import Build
@@ -388,7 +388,7 @@ def test_a_line_of_200_megabytes_is_read_in_a_bounded_memory(tmp_path: Path, nam
 import re, sys
 from pathlib import Path
 from palmetto.corpus.engine import LocalEngine
-from palmetto.corpus.extraction import extract
+from palmetto.corpus.reading.extraction import extract
 from palmetto.recipe.corpus import Build
 build = Build.model_validate({"root": sys.argv[1], "sources": {"web": {"paths": [sys.argv[2]]}}})
 extracted = extract(build, 65536, Path(sys.argv[1]) / "out", LocalEngine(1), lambda line: None)

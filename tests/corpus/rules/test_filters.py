@@ -229,7 +229,7 @@ def test_real_books_and_news_stay(shared_data: Path) -> None:
 
 
 def test_what_is_too_long_for_any_text_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("palmetto.corpus.filters.LONGEST", 2000)
+    monkeypatch.setattr("palmetto.corpus.rules.filters.LONGEST", 2000)
     for rules in ("gopher", "c4"):
         assert judge(PROSE, PROSE * 10, rules=rules)[1] == "too many characters"
     assert judge(PROSE, PROSE * 10)[0] is None

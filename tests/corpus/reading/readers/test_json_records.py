@@ -184,7 +184,7 @@ def test_what_is_no_record_and_what_cannot_be_decoded_counts_in_bytes(tmp_path: 
 _PEAK = r"""
 import re, sys
 from pathlib import Path
-from tests.corpus.reading_of import reading_of
+from tests.references.reading_of import reading_of
 def peak():
     return int(re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text()).group(1)) * 1024
 before = peak()
