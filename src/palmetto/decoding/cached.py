@@ -67,7 +67,7 @@ def extend(
     prefix: jax.Array | None = None,
     last: int | None = None,
 ) -> tuple[jax.Array, Kind]:
-    """Runs tokens [B, T] behind the cached positions: float32 logits [B, T, V] and the cache with them in it.
+    """Returns float32 logits [B, T, V] of tokens [B, T] behind those in the cache, and the cache with them in it.
 
     `arranged`: as DECODING has it. `last`: logits of so many last tokens alone.
 

@@ -33,7 +33,7 @@ def generate(
     vocabulary_size: int | None = None,
     sharding: Sharding | None = None,
 ) -> npt.NDArray[np.int32]:
-    """Up to `count` tokens after the prompt [P] of int32, P ≥ 1, ending before the token `end` if it comes.
+    """Returns up to `count` tokens after the prompt [P] of int32, P ≥ 1, which end before the token `end` if it comes.
 
     `prefix`: so many first positions of the prompt see each other. Only tokens below `vocabulary_size` are chosen.
     Positions may exceed the trained sequence length, where they are defined if not trained; UserError where they are

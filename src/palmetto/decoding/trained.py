@@ -24,8 +24,10 @@ from palmetto.training.step.state import State, parameter_table, shapes
 def restore(
     run: RunDirectory, step: int | None = None, sharding: Sharding | None = None
 ) -> tuple[State, int, Checkpoints]:
-    """The state of a checkpoint (by default the newest) and its step, every file checked against its digest; on one
-    device, or where `sharding` has it. A run in training may delete checkpoints meanwhile: the next one is taken then.
+    """Returns the state of a checkpoint, by default the newest, and its step, every file checked against its digest.
+
+    It is on one device, or where `sharding` has it. A run in training may delete checkpoints meanwhile: the next one is
+    taken then.
 
     UserError if there is none, naming those there are, or recipe.yaml is not what it was trained with;
     CheckpointDamaged, a UserError, if a byte has changed.
@@ -71,7 +73,7 @@ class TrainedModel:
         seed: int = 0,
         say: Callable[[str], None] = lambda text: None,
     ) -> str:
-        """Up to `tokens` tokens behind the beginning of a document, to the document's end if it comes.
+        """Returns up to `tokens` tokens behind the beginning of a document, to the document's end if it comes.
 
         `say` is told if that is longer than what the model was trained on.
         """
@@ -114,7 +116,7 @@ def _changed(run: RunDirectory, overrides: Sequence[str]) -> Recipe:
 
 
 def samples(trained: TrainedModel, run: RunDirectory, count: int = 4, tokens: int = 96) -> str:
-    """Continuations of the first tokens of held-out windows, each greedy and at temperature 0.8, as text to read."""
+    """Returns text to read: continuations of the first tokens of held-out windows, greedy and at temperature 0.8."""
     store = TokenStore.open(run.validation_store, vocabulary_digest=trained.vocabulary.digest)
     windows = store.read(np.linspace(0, store.windows - 1, count, dtype=np.int64))
     parts = [f"Step {trained.step} of {run.recipe.name}: continuations of held-out text."]

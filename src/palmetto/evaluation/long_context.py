@@ -45,9 +45,10 @@ class Curve(NamedTuple):
 
 
 def ways(recipe: Recipe, times: int) -> list[Way]:
-    """The model as trained, and with each change of positions or attention that it can take, for T · times positions.
+    """Returns the model as trained, and with each change of positions or attention that it can take, for T · times
+    positions.
 
-    UserError where no change helps: learned positions end where they end.
+    Raises UserError where no change helps: learned positions end where they end.
     """
     model, trained = recipe.model, recipe.model_length
     if model.positions.end is not None:
@@ -114,9 +115,9 @@ def measure(
     sequences: int,
     say: Callable[[str], None],
 ) -> list[Curve]:
-    """The losses of every way over up to `sequences` stretches of T · times held-out tokens, T the trained length.
+    """Returns the losses of every way over up to `sequences` stretches of T · times held-out tokens.
 
-    UserError where the store is shorter than one stretch.
+    T is the trained length.     Raises UserError where the store is shorter than one stretch.
     """
     length = recipe.model_length * times
     count = min(sequences, (store.header.tokens - 1) // length)

@@ -32,9 +32,10 @@ def attention(
     layout: Layout,
     prefix: jax.Array | None,
 ) -> jax.Array:
-    """A whole sequence's attention in the way that suits it best: q [B, T, H, Q], k and v [B, T, K, Q] → q's shape.
+    """Returns a whole sequence's attention, computed in the way that suits it best, in q's shape.
 
-    `prefix` [B]: so many first positions see each other. Devices that share a sequence each hold T of its positions.
+    q [B, T, H, Q], k and v [B, T, K, Q]; positions are in a row. `prefix` [B]: so many first positions see each other.
+    Devices that share a sequence each hold T of its positions.
     Of those that share a layer each attends with its own heads; XLA by itself would have each attend with all.
     """
     function, learned, prefix = make_scores(layer, model, kind, q.shape[1] * layout.sequence, prefix)
@@ -49,7 +50,7 @@ def attention(
 
 
 def _for_each(x: jax.Array, devices: int) -> jax.Array:
-    """Keys or values [B, T, K, Q], heads repeated where devices share them; the derivative is a sum in float32."""
+    """Repeats the heads of keys or values [B, T, K, Q] that devices share; the derivative is a sum in float32."""
     copies = math.lcm(x.shape[2], devices) // x.shape[2]
     return x if copies == 1 else jnp.repeat(x.astype(jnp.float32), copies, axis=2).astype(x.dtype)
 
@@ -65,7 +66,7 @@ def _own_heads(
     k: jax.Array,
     v: jax.Array,
 ) -> jax.Array:
-    """`attention` of the heads that one device has, with scores by `function` of what is learned for them."""
+    """Returns `attention` of the heads that one device has, with scores by `function` of what is learned for them."""
     length, heads, shared = q.shape[1] * layout.sequence, k.shape[2], layout.sequence > 1
     plain = prefix is None and not model.positions.add_to_scores
     if plain and not shared and kind.band:
@@ -94,7 +95,7 @@ def _own_heads(
 
 @jax.custom_vjp
 def _whole_sequences(x: jax.Array) -> jax.Array:
-    """This device's positions [B, T, K, Q] → those of all that share the sequences.
+    """Gathers, from this device's positions [B, T, K, Q], those of all devices that share the sequences.
 
     The derivative is a sum over these devices, of which each gets its part, in float32 as sums over blocks are.
     """
@@ -110,20 +111,20 @@ _whole_sequences.defvjp(lambda x: (_whole_sequences(x), None), _whole_backward)
 
 
 def _whole_blocks(length: int, most: int) -> int:
-    """The rows of a block, `most` or fewer, that `length` is a multiple of."""
+    """Returns the rows of a block, `most` or fewer, that `length` is a multiple of."""
     return next(rows for rows in range(min(most, length), 0, -1) if length % rows == 0)
 
 
 def by_group(q: jax.Array, groups: int) -> jax.Array:
-    """Queries [B, T, H, Q] → [B, K, T, G, Q]."""
+    """Returns queries [B, T, H, Q] as [B, K, T, G, Q]."""
     batch, length, _, size = q.shape
     return q.reshape(batch, length, groups, -1, size).swapaxes(1, 2)
 
 
 def attend(scores: Scores, q: jax.Array, k: jax.Array, v: jax.Array, queries: jax.Array, keys: jax.Array) -> jax.Array:
-    """The plain form, for decoding: q [B, K, rows, G, Q], k and v [B, K, cols, Q] → q's shape, softmax in float32.
+    """Returns attention in its plain form, for decoding, in q's shape; its softmax is in float32.
 
-    `queries` [B, rows] and `keys` [B, cols] are positions.
+    q [B, K, rows, G, Q], k and v [B, K, cols, Q]; `queries` [B, rows] and `keys` [B, cols] are positions.
     """
     weights = jax.nn.softmax(scores.function(scores.learned, scores.prefix, q, k, queries, keys), axis=-1)
     merged = weights.astype(v.dtype).reshape(*q.shape[:2], -1, k.shape[2])

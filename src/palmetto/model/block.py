@@ -45,25 +45,25 @@ _FEEDFORWARD = ("up", "gate")
 
 
 def _split(projected: list[jax.Array], layer: Layer) -> tuple[list[jax.Array], list[jax.Array]]:
-    """What is attention's, queries, keys and values in one or in three, and what is the feed-forward's."""
+    """Returns what is attention's, queries, keys and values in one or in three, and what is the feed-forward's."""
     count = 1 if "qkv" in layer else 3
     return projected[:count], projected[count:]
 
 
 def _before(layer: Layer, norm: str, x: jax.Array, model: Model) -> jax.Array:
-    """What attention or feed-forward starts from: x, or where the norm stands before them, x normed."""
+    """Returns what attention or feed-forward starts from: x, or where the norm stands before them, x normed."""
     if model.norm_position in ("post", "deep"):
         return x
     return normalize(NORMS[model.norm], x, layer, norm)
 
 
 def _after(layer: Layer, norm: str, y: jax.Array, model: Model) -> jax.Array:
-    """The sandwich's second norm."""
+    """Returns y behind the sandwich's second norm, or where there is none, y."""
     return normalize(NORMS[model.norm], y, layer, norm) if model.norm_position == "sandwich" else y
 
 
 def _join(layer: Layer, norm: str, x: jax.Array, y: jax.Array, model: Model) -> jax.Array:
-    """The residual sum, normed where the norm stands behind it; DeepNorm scales x by α = (2L)^¼."""
+    """Returns the residual sum, normed where the norm stands behind it; DeepNorm scales x by α = (2L)^¼."""
     if model.norm_position in ("pre", "sandwich"):
         return x + y
     alpha = (2 * model.layers) ** 0.25 if model.norm_position == "deep" else 1.0
@@ -71,7 +71,7 @@ def _join(layer: Layer, norm: str, x: jax.Array, y: jax.Array, model: Model) -> 
 
 
 def _project(h: jax.Array, layer: Layer, *names: str) -> list[jax.Array]:
-    """h through those of the named kernels that the layer has, with their biases."""
+    """Returns the products of h with those of the named kernels that the layer has, and their biases added."""
     names = tuple(name for name in names if name in layer)
     if not names:
         return []
@@ -85,7 +85,7 @@ def _add_bias(y: jax.Array, layer: Layer, name: str) -> jax.Array:
 
 
 def _attention(layer: Layer, heads: list[jax.Array], turn: Turn | None, model: Model, attend: Attend) -> jax.Array:
-    """From queries, keys and values, side by side [B, T, (H + 2K)·Q] or apart, to [B, T, D]."""
+    """Returns attention [B, T, D] of queries, keys and values, side by side [B, T, (H + 2K)·Q] or apart."""
     H, K = model.heads, model.key_value_heads
     apart = [part.reshape(*part.shape[:2], -1, model.query_size) for part in heads]
     q, k, v = apart if len(apart) == 3 else jnp.split(apart[0], [H, H + K], axis=2)
@@ -100,7 +100,7 @@ def _attention(layer: Layer, heads: list[jax.Array], turn: Turn | None, model: M
 def _feedforward(
     layer: Layer, h: jax.Array, inner: list[jax.Array], model: Model, layout: Layout
 ) -> tuple[jax.Array, Routing | None]:
-    """From h [B, T, D] and its projections, up and perhaps gate, to [B, T, D]; experts start from h itself."""
+    """Returns the feed-forward [B, T, D] of h's projections, up and perhaps gate, or of experts, which start from h."""
     if "router" in layer:
         assert model.experts is not None
         name = model.expert_feedforward

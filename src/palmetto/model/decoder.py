@@ -165,7 +165,7 @@ def turning(positions: jax.Array, model: Model) -> Turn | None:
 def embed(
     arranged: Arranged, tokens: jax.Array, positions: jax.Array, model: Model, gradient: float = 1.0
 ) -> jax.Array:
-    """Rows of the embedding [B, T, D] in the activation type, with what positions, [T] or [B, T], add to them.
+    """Returns rows of the embedding [B, T, D] in the activation type, with what positions, [T] or [B, T], add.
 
     `gradient`: the share of its gradient that reaches the embedding by this way (GLM-130B, arXiv 2210.02414).
     """
@@ -178,7 +178,7 @@ def embed(
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _shrink_gradient(share: float, x: jax.Array) -> jax.Array:
-    """x, whose gradient is multiplied by `share`."""
+    """Returns x, whose gradient is multiplied by `share`."""
     return x
 
 
@@ -186,5 +186,5 @@ _shrink_gradient.defvjp(lambda share, x: (x, None), lambda share, _, d: (d if sh
 
 
 def logits(unembedding: jax.Array, states: jax.Array) -> jax.Array:
-    """Final states [..., D] → float32 logits [..., V] = states · unembeddingᵀ."""
+    """Returns the logits states · unembeddingᵀ in float32 [..., V], of final states [..., D]."""
     return jnp.einsum("...d,vd->...v", states, unembedding.astype(states.dtype), preferred_element_type=jnp.float32)

@@ -100,8 +100,10 @@ def by_distance(
 
 
 def _skew(x: jax.Array, cols: int) -> jax.Array:
-    """x [..., rows, rows + cols − 1] → [..., rows, cols], where (i, j) is x[i, i + cols − 1 − j]; no gather is needed,
-    so that its derivative is none either."""
+    """Returns [..., rows, cols] whose (i, j) is x[i, i + cols − 1 − j], of x [..., rows, rows + cols − 1].
+
+    No gather is needed, so that its derivative is none either.
+    """
     *outer, rows, width = x.shape
     flat = jnp.pad(x.reshape(*outer, rows * width), [(0, 0)] * len(outer) + [(0, rows)])
     return flat.reshape(*outer, rows, width + 1)[..., :cols][..., ::-1]

@@ -154,42 +154,42 @@ class Model(Section):
 
     @property
     def query_size(self) -> int:
-        """Q, the size of one head."""
+        """Returns Q, the size of one head."""
         assert self.head_size is not None
         return self.head_size
 
     @property
     def feedforward_size(self) -> int:
-        """F, the inner width of a dense feed-forward layer."""
+        """Returns F, the inner width of a dense feed-forward layer."""
         assert self.d_ff is not None
         return self.d_ff
 
     @property
     def expert_size(self) -> int:
-        """The inner width of an expert."""
+        """Returns the inner width of an expert."""
         assert self.experts is not None
         return self.experts.d_ff or self.feedforward_size
 
     @property
     def expert_feedforward(self) -> Feedforward:
-        """The activation of an expert."""
+        """Returns the activation of an expert."""
         assert self.experts is not None
         return self.experts.feedforward or self.feedforward
 
     @property
     def expert_period(self) -> int:
-        """Layers from one with experts to the next; 1 where there are none."""
+        """Returns the number of layers from one with experts to the next; 1 where there are none."""
         return self.experts.every if self.experts else 1
 
     @property
     def period(self) -> int:
-        """Layers after which the kinds of layers repeat."""
+        """Returns the number of layers after which their kinds repeat."""
         return math.lcm(self.expert_period, self.attention.period(self.layers))
 
     def has_experts(self, layer: int) -> bool:
-        """Whether a layer's feed-forward is a mixture of experts."""
+        """Returns whether a layer's feed-forward is a mixture of experts."""
         return self.experts is not None and layer % self.experts.every == self.experts.every - 1
 
     def attention_of(self, layer: int) -> Attention:
-        """The attention of a layer."""
+        """Returns the attention of a layer."""
         return self.attention.of_layer(layer, self.layers)
