@@ -107,7 +107,7 @@ class _Blocks:
     def scores(
         self, parameters: Any, constants: Any, q: jax.Array, k: jax.Array, i: jax.Array, j: jax.Array
     ) -> jax.Array:
-        """Returns those of query block i and key block j, [B, K, rows · G, columns]; keys behind the sequence are HIDDEN."""
+        """Returns those of query block i and key block j, [B, K, rows · G, columns]; HIDDEN behind the sequence."""
         queries = i * self.query_rows + jnp.arange(self.query_rows, dtype=jnp.int32)
         keys = j * self.key_rows + jnp.arange(self.key_rows, dtype=jnp.int32)
         scores = _merged(self.of_block(parameters, constants, q, k, queries, keys))

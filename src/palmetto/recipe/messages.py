@@ -22,8 +22,8 @@ _UNIONS = {"objective": Objective, "optimizer": Adafactor | AdamW, "schedule": I
 def _choices() -> dict[str, dict[str, type[Section]]]:
     """Returns, for each section that comes in kinds, the kinds by name, the usual one first."""
     choices: dict[str, dict[str, type[Section]]] = {
-        section: {part.usual_name: part.kinds()[part.usual_name], **part.kinds()}
-        for section, part in (("positions", Positions), ("attention", Attention))
+        "positions": dict(Positions.kinds()),
+        "attention": dict(Attention.kinds()),
     }
     for section, kinds in _UNIONS.items():
         choices[section] = {kind.model_fields["name"].default: kind for kind in get_args(kinds)}
