@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from palmetto.decoding import cache
+from palmetto.decoding import cached
 from palmetto.decoding import generate as generation
 from palmetto.decoding.generate import generate
 from palmetto.decoding.sampling import Sampling
@@ -23,7 +23,7 @@ DRAWN = reference.draw(5, layers=2, d_model=20, heads=3, head_size=8, d_ff=36, v
 # A token's own row has less of a say in what follows it than usual, so that greedy text varies.
 SCALES = {"embedding": 0.1, "o": 3.0}
 ARRANGED = layout.arrange(
-    {name: jnp.asarray(array * SCALES.get(name, 1.0)) for name, array in DRAWN.items()}, MODEL, tuning.ACCELERATOR
+    {name: jnp.asarray(array * SCALES.get(name, 1.0)) for name, array in DRAWN.items()}, MODEL, cached.DECODING
 )
 
 PROMPT = np.array([3, 1, 4, 1, 5], np.int32)
@@ -34,7 +34,7 @@ NEVER = VOCABULARY
 @functools.cache
 def forward() -> jax.stages.Wrapped:
     def logits(tokens: jax.Array) -> jax.Array:
-        states, _ = decoder.hidden_states(ARRANGED, tokens, MODEL, tuning.ACCELERATOR)
+        states, _ = decoder.Forward(MODEL, tuning.ACCELERATOR).states(ARRANGED, tokens)
         return decoder.logits(ARRANGED.unembedding, states)
 
     return jax.jit(logits, compiler_options=QUICKLY)
@@ -110,13 +110,13 @@ def test_a_long_prompt_takes_memory_by_its_length(monkeypatch: pytest.MonkeyPatc
     def temporary(length: int) -> int:
         @functools.partial(jax.jit, compiler_options=QUICKLY)
         def prefill(prompt: jax.Array) -> jax.Array:
-            return generation._prefill(ARRANGED, prompt, cache.empty(MODEL, 1, length), MODEL, None)[0]
+            return generation._prefill(ARRANGED, prompt, cached.empty(MODEL, 1, length), MODEL, None)[0]
 
         memory = prefill.lower(jax.ShapeDtypeStruct((1, length), jnp.int32)).compile().memory_analysis()
         assert memory is not None
         return int(memory.temp_size_in_bytes)
 
-    monkeypatch.setattr(cache, "SCORED", 1 << 16)
+    monkeypatch.setattr(cached, "SCORED", 1 << 16)
     monkeypatch.setattr(generation, "LOGITS", 1 << 12)
     assert temporary(8192) < 3 * temporary(4096)
 

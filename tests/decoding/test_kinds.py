@@ -9,8 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from palmetto.decoding import cache as decoding
-from palmetto.decoding.cache import Cache, empty, extend
+from palmetto.decoding import cached as decoding
+from palmetto.decoding.cached import DECODING, empty, extend
+from palmetto.decoding.caches.contiguous import ContiguousCache
+from palmetto.decoding.caches.windowed import WindowedCache
 from palmetto.model import decoder
 from palmetto.model.layout import Arranged, arrange
 from palmetto.model.tuning import ACCELERATOR
@@ -79,14 +81,14 @@ def made(kind: str) -> tuple[Model, Arranged]:
     # What distances add should count, and so should the choice of keys.
     for name in parameters.keys() & {"relative", "q"}:
         parameters[name] = 3 * parameters[name]
-    return model, jax.jit(lambda p: arrange(p, model, ACCELERATOR), compiler_options=QUICKLY)(parameters)
+    return model, jax.jit(lambda p: arrange(p, model, DECODING), compiler_options=QUICKLY)(parameters)
 
 
 def whole(kind: str, tokens: np.ndarray, prefix: np.ndarray | None = None) -> np.ndarray:
     model, arranged = made(kind)
 
     def logits(arranged: Arranged, tokens: jax.Array, prefix: jax.Array | None) -> jax.Array:
-        states, _ = decoder.hidden_states(arranged, tokens, model, ACCELERATOR, prefix=prefix)
+        states, _ = decoder.Forward(model, ACCELERATOR).states(arranged, tokens, prefix=prefix)
         return decoder.logits(arranged.unembedding, states)
 
     return np.asarray(jax.jit(logits, compiler_options=QUICKLY)(arranged, tokens, prefix))
@@ -94,7 +96,7 @@ def whole(kind: str, tokens: np.ndarray, prefix: np.ndarray | None = None) -> np
 
 def in_pieces(
     kind: str, tokens: np.ndarray, pieces: Sequence[int], prefix: np.ndarray | None = None
-) -> tuple[np.ndarray, Cache]:
+) -> tuple[np.ndarray, ContiguousCache | WindowedCache]:
     """The logits of tokens taken in pieces of these lengths; the first holds all of a prefix."""
     model, arranged = made(kind)
     run = jax.jit(partial(extend, model=model), compiler_options=QUICKLY)
@@ -103,7 +105,7 @@ def in_pieces(
         scores, held = run(arranged, jnp.asarray(tokens[:, start : start + length]), held, prefix=prefix)
         parts.append(np.asarray(scores))
         start, prefix = start + length, None
-    assert held.length == start == tokens.shape[1]
+    assert held.length.tolist() == [start, start] == [tokens.shape[1]] * 2
     return np.concatenate(parts, axis=1), held
 
 
@@ -118,7 +120,8 @@ def test_decoding_a_token_at_a_time_gives_the_logits_of_the_whole_sequence(kind:
     expected = whole(kind, TOKENS)
     scores, held = in_pieces(kind, TOKENS, [1] * LENGTH)
     assert np.abs(scores - expected).max() < 1e-5 * np.abs(expected).max()
-    assert held.keys.shape == held.values.shape == (2, 2, made(kind)[0].key_value_heads, LENGTH + 3, 6)
+    shape = (2, made(kind)[0].key_value_heads, LENGTH + 3, 6)
+    assert [array.shape for array in (*held.keys, *held.values)] == [shape] * 4
 
 
 @pytest.mark.parametrize("kind", slow_but(["local"], ["local", "t5, bidirectional", "transformer-xl", "experts"]))

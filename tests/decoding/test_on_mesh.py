@@ -6,9 +6,9 @@ import jax
 import numpy as np
 import pytest
 
-from palmetto.decoding.cache import Cache, empty, extend
+from palmetto.decoding.cached import DECODING, empty, extend
+from palmetto.decoding.caches.contiguous import ContiguousCache
 from palmetto.model.layout import arrange
-from palmetto.model.tuning import ACCELERATOR
 from palmetto.parallel.sharding import Sharding
 from palmetto.recipe.model import Model
 from tests.model.test_catalogue import some
@@ -24,13 +24,14 @@ PIECES = (5, 1, 1)
 TOKENS = np.random.default_rng(1).integers(VOCABULARY, size=(2, sum(PIECES))).astype(np.int32)
 
 
-def decode(model: Model, devices: int = 1) -> tuple[list[np.ndarray], Cache, str]:
+def decode(model: Model, devices: int = 1) -> tuple[list[np.ndarray], ContiguousCache, str]:
     """The logits of TOKENS in pieces, the cache behind them, and the program that takes one token."""
     recipe = on(make_recipe(model), model=devices)
     sharding = Sharding(recipe)
-    arranged = arrange(some_state(recipe, sharding).parameters, model, ACCELERATOR, recipe.mesh)
+    arranged = arrange(some_state(recipe, sharding).parameters, model, DECODING, recipe.mesh)
     run = jax.jit(lambda arranged, tokens, cache: extend(arranged, tokens, cache, model))
     cache, logits, start = empty(model, 2, 16, sharding), [], 0
+    assert isinstance(cache, ContiguousCache)
     for length in PIECES:
         tokens = sharding.everywhere(TOKENS[:, start : start + length])
         scores, cache = run(arranged, tokens, cache)
@@ -48,9 +49,9 @@ def test_logits_are_those_of_one_device_and_the_cache_stays_divided(name: str) -
     for mine, one in zip(logits, alone, strict=True):
         assert np.abs(mine - one).max() < 3e-6 * np.abs(one).max()
     heads = model.key_value_heads // (1 if model.key_value_heads == 1 else 2)
-    for keys, all_keys in ((cache.keys, whole.keys), (cache.values, whole.values)):
-        assert keys.addressable_shards[0].data.shape[2] == heads, "its own heads, or the one that all share"
-        np.testing.assert_allclose(keys, all_keys, rtol=0, atol=3e-6 * float(np.abs(all_keys).max()))
+    for array, all_heads in zip((*cache.keys, *cache.values), (*whole.keys, *whole.values), strict=True):
+        assert array.addressable_shards[0].data.shape[1] == heads, "its own heads, or the one that all share"
+        np.testing.assert_allclose(array, all_heads, rtol=0, atol=3e-6 * float(np.abs(all_heads).max()))
     gathered = re.findall(r"\w+\[([\d,]*)\]\S* all-gather\(", program)
     assert all(re.fullmatch(r"(2,1|4,4),\d+", shape) for shape in gathered), (
         f"more than the activations of a token: {gathered}"

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from palmetto.decoding import trained
+from palmetto.decoding.cached import DECODING
 from palmetto.decoding.generate import generate
 from palmetto.decoding.sampling import Sampling
 from palmetto.errors import UserError
 from palmetto.files import write_text
 from palmetto.model import weights as parameters
 from palmetto.model.layout import arrange
-from palmetto.model.tuning import ACCELERATOR
 from palmetto.parallel.sharding import Spread
 from palmetto.recipe import loading
 from palmetto.recipe.model import Model
@@ -121,7 +121,7 @@ def test_text_is_continued_as_the_beginning_of_a_document(run: RunDirectory) -> 
     model = trained.TrainedModel(run)
     vocabulary = Vocabulary.load(run.vocabulary)
     prompt = np.array([vocabulary.eod, *vocabulary.encode("def f(")], np.int32)
-    arranged = arrange(drawn(11), run.recipe.model, ACCELERATOR)
+    arranged = arrange(drawn(11), run.recipe.model, DECODING)
     sampling = Sampling(1.0, top_k=20)
     tokens = generate(arranged, prompt, 9, run.recipe.model, vocabulary.eod, sampling, seed=4)
     other = np.concatenate([prompt[1:2], prompt[1:]])

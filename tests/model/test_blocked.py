@@ -11,17 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from palmetto.model.blocked import HIDDEN, Scores, blocked_attention, products
+from palmetto.model.attentions.full import FullAttention
+from palmetto.model.attentions.local import LocalAttention
+from palmetto.model.attentions.memory import MemoryAttention
+from palmetto.model.attentions.parallel_windows import ParallelWindows
+from palmetto.model.attentions.sinks import SinkAttention
+from palmetto.model.attentions.strided import StridedAttention
+from palmetto.model.blocked import HIDDEN, ScoreFunction, blocked_attention, products
 from palmetto.model.masks import block_pairs, visible, with_prefix
-from palmetto.recipe.model import (
-    Attention,
-    FullAttention,
-    LocalAttention,
-    MemoryAttention,
-    ParallelWindows,
-    SinkAttention,
-    StridedAttention,
-)
+from palmetto.recipe.parts import Attention
 from tests.references.quickly import QUICKLY
 
 Float64 = npt.NDArray[np.float64]
@@ -119,7 +117,7 @@ def dense_gradients(
 
 @partial(jax.jit, static_argnums=(0, 1, 2, 3), compiler_options=QUICKLY)
 def output_and_gradients(
-    scores: Scores, attention: Attention | None, rows: int, columns: int, parameters: Any, constants: Any,
+    scores: ScoreFunction, attention: Attention | None, rows: int, columns: int, parameters: Any, constants: Any,
     q: jax.Array, k: jax.Array, v: jax.Array, d: jax.Array,
 ) -> tuple[jax.Array, tuple[Any, jax.Array, jax.Array, jax.Array]]:  # fmt: skip
     pairs = block_pairs(attention, q.shape[2], rows, columns)

@@ -171,7 +171,7 @@ def compiled(model: Model, arrangement: str, quickly: bool) -> Forward:
 
     def forward(parameters: Parameters, tokens: jax.Array, prefix: jax.Array | None) -> Result:
         arranged = layout.arrange(parameters, model, chosen)
-        states, routing = decoder.hidden_states(arranged, tokens, model, chosen, prefix=prefix)
+        states, routing = decoder.Forward(model, chosen).states(arranged, tokens, prefix=prefix)
         return Result(states, decoder.logits(arranged.unembedding, states), routing)
 
     return jax.jit(forward, compiler_options=QUICKLY if quickly else None)

@@ -35,7 +35,7 @@ def compiled(arrangement: str, activations: str = "float32") -> Logits:
 
     def logits(drawn: Parameters, tokens: jax.Array) -> jax.Array:
         arranged = layout.arrange(drawn, model, chosen)
-        states, routing = decoder.hidden_states(arranged, tokens, model, chosen)
+        states, routing = decoder.Forward(model, chosen).states(arranged, tokens)
         assert routing is None
         return decoder.logits(arranged.unembedding, states)
 
@@ -76,7 +76,7 @@ def test_hidden_states_are_in_the_activation_type() -> None:
     model = MODEL.model_copy(update={"activations": "bfloat16"})
 
     def hidden_states(drawn: Parameters, tokens: jax.Array) -> jax.Array:
-        return decoder.hidden_states(layout.arrange(drawn, model, tuning.CPU), tokens, model, tuning.CPU)[0]
+        return decoder.Forward(model, tuning.CPU).states(layout.arrange(drawn, model, tuning.CPU), tokens)[0]
 
     states = jax.eval_shape(hidden_states, DRAWN, some_tokens(0))
     assert (states.shape, states.dtype) == ((2, LENGTH, MODEL.d_model), jnp.bfloat16)

@@ -9,15 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from palmetto.model import masks
-from palmetto.recipe.model import (
-    Attention,
-    FullAttention,
-    LocalAttention,
-    MemoryAttention,
-    ParallelWindows,
-    SinkAttention,
-    StridedAttention,
-)
+from palmetto.model.attentions.full import FullAttention
+from palmetto.model.attentions.local import LocalAttention
+from palmetto.model.attentions.memory import MemoryAttention
+from palmetto.model.attentions.parallel_windows import ParallelWindows
+from palmetto.model.attentions.sinks import SinkAttention
+from palmetto.model.attentions.strided import StridedAttention
+from palmetto.recipe.parts import Attention
 
 small = st.integers(1, 12)
 attentions: st.SearchStrategy[Attention] = st.one_of(

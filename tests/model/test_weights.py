@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from palmetto.model import weights as parameters
+from palmetto.model.positions.transformer_xl import TransformerXLPositions
 from palmetto.model.weights import Parameters
-from palmetto.recipe.model import Experts, Model, TransformerXLPositions
+from palmetto.recipe.model import Experts, Model
 
 MODEL = Model(layers=3, d_model=64, heads=3, head_size=16, d_ff=160)
 VOCABULARY = 256

@@ -16,11 +16,12 @@ from jax.sharding import Mesh, PartitionSpec
 from palmetto.errors import UserError
 from palmetto.model import tuning
 from palmetto.model.attention import attention
+from palmetto.model.attentions.full import FullAttention
+from palmetto.model.attentions.local import LocalAttention
 from palmetto.model.blocked import HIDDEN, blocked_attention, products
 from palmetto.model.masks import block_pairs, visible
 from palmetto.recipe import Recipe
 from palmetto.recipe import mesh as recipe_mesh
-from palmetto.recipe.model import FullAttention, LocalAttention
 from palmetto.training.step.loss import Batch
 from tests.conftest import RecipeMaker
 from tests.model.test_catalogue import POSITIONS, some

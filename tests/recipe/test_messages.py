@@ -116,7 +116,7 @@ REFUSED = {
     "model.attention.name=locl": ["model.attention.name='locl'", "'parallel_windows'", "did you mean 'local'?"],
     "model.attention=local": ["model.attention='local'", "model.attention.name=local"],
     "model.attention.name=sliding_window": ["model.attention.name='sliding_window'", "did you mean 'local'?"],
-    "model.attention.window=8": ["model.attention.window: no such key of full", "name=local or sinks or"],
+    "model.attention.window=8": ["model.attention.window: no such key of full", "name=local or memory or"],
     "model.attention.name=local": ["model.attention.window: missing"],
     "model.attention={name: local, windo: 8}": ["model.attention.windo:", "of local", "'model.attention.window'"],
     "model.attention={name: local, window: 0}": ["model.attention.window=0", "greater than or equal to 1"],

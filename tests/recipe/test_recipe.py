@@ -5,7 +5,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from palmetto.recipe.model import Experts, LocalAttention, MemoryAttention, Model, T5Positions
+from palmetto.model.attentions.local import LocalAttention
+from palmetto.model.attentions.memory import MemoryAttention
+from palmetto.model.positions.t5 import T5Positions
+from palmetto.recipe.model import Experts, Model
 from palmetto.recipe.training import InverseSqrt
 from palmetto.training.optimizers.adamw import AdamW
 from tests.conftest import RecipeMaker
@@ -32,7 +35,7 @@ def test_every_sets_the_layers_with_experts_and_attention() -> None:
     assert [layer for layer in range(12) if model.has_experts(layer)] == [1, 3, 5, 7, 9, 11]
     assert [layer for layer in range(12) if model.attention_of(layer) == model.attention] == [2, 5, 8, 11]
     assert {model.attention_of(layer).name for layer in (0, 1, 3, 4)} == {"full"}
-    assert (model.expert_period, model.sparse_period, model.period) == (2, 3, 6)
+    assert (model.expert_period, model.attention.period(12), model.period) == (2, 3, 6)
     assert (model.expert_size, model.expert_feedforward) == (100, "swiglu")
     other = model.model_copy(update={"experts": Experts(count=4, every=1, d_ff=8, feedforward="gelu")})
     assert all(other.has_experts(layer) for layer in range(12))

@@ -12,25 +12,21 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from palmetto.model.attentions.full import FullAttention
+from palmetto.model.attentions.local import LocalAttention
+from palmetto.model.attentions.memory import MemoryAttention
+from palmetto.model.attentions.parallel_windows import ParallelWindows
+from palmetto.model.attentions.sinks import SinkAttention
+from palmetto.model.attentions.strided import StridedAttention
+from palmetto.model.positions.alibi import AlibiPositions
+from palmetto.model.positions.learned import LearnedPositions
+from palmetto.model.positions.rotary import RotaryPositions
+from palmetto.model.positions.sinusoidal import SinusoidalPositions
+from palmetto.model.positions.t5 import T5Positions
+from palmetto.model.positions.transformer_xl import TransformerXLPositions
 from palmetto.model.weights import weight_table
-from palmetto.recipe.model import (
-    AlibiPositions,
-    Attention,
-    Experts,
-    Feedforward,
-    FullAttention,
-    LearnedPositions,
-    LocalAttention,
-    MemoryAttention,
-    Model,
-    ParallelWindows,
-    RotaryPositions,
-    SinkAttention,
-    SinusoidalPositions,
-    StridedAttention,
-    T5Positions,
-    TransformerXLPositions,
-)
+from palmetto.recipe.model import Experts, Feedforward, Model
+from palmetto.recipe.parts import Attention
 
 Array = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.integer]
@@ -314,6 +310,8 @@ def _sees(kind: Attention, t: int, s: int) -> bool:
             return t - s < kind.window or s < kind.sinks
         case ParallelWindows():
             return t >= kind.count * kind.window or t // kind.window == s // kind.window
+        case _:
+            raise AssertionError(f"no formula for {kind.name}")
 
 
 def _place(kind: Attention, t: int) -> int:

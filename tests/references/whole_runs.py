@@ -48,9 +48,17 @@ class Runs:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.recipe, self.text = folder, folder / "tiny.yaml", folder / "text"
+        self.command = [PALMETTO]
         self._environment = dict(os.environ)
         for name in ("NPROC", "XLA_FLAGS"):  # the command sets these itself
             self._environment.pop(name, None)
+
+    def importing(self, *modules: str) -> "Runs":
+        """The same command in processes that have imported these modules of the tests."""
+        runs = copy.copy(self)
+        runs.command = [sys.executable, "-c", f"import {', '.join(modules)}; import palmetto.__main__ as p; p.main()"]
+        runs._environment = self._environment | {"PYTHONPATH": str(Path(__file__).parents[2])}
+        return runs
 
     def quickly(self) -> "Runs":
         """Returns the same runs with flags that halve the time of compilation, for programs that no other test has."""
@@ -60,7 +68,7 @@ class Runs:
 
     def start(self, *arguments: object, **options: Any) -> "subprocess.Popen[bytes]":
         return subprocess.Popen(
-            [PALMETTO, *map(str, arguments)],
+            [*self.command, *map(str, arguments)],
             cwd=self.folder,
             env=self._environment,
             stdin=options.pop("stdin", subprocess.DEVNULL),

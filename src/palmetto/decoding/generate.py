@@ -7,12 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 
-from palmetto.decoding.cache import STREAMED, Cache, empty, extend, streams
+from palmetto.decoding.cached import STREAMED, empty, extend, streams
+from palmetto.decoding.caches.cache import Cache
 from palmetto.decoding.sampling import Sampling, sample, seeded
 from palmetto.errors import UserError
 from palmetto.model.layout import Arranged
 from palmetto.parallel.sharding import Sharding
-from palmetto.recipe.model import LearnedPositions, Model
+from palmetto.recipe.model import Model
 
 LOGITS = 1 << 26
 """The most logits of a prompt that are computed, of which only the last token's are used: with fewer rows in a product
@@ -32,22 +33,23 @@ def generate(
     vocabulary_size: int | None = None,
     sharding: Sharding | None = None,
 ) -> npt.NDArray[np.int32]:
-    """Up to `count` tokens after the prompt [P] of int32, P ≥ 1, ending before the token `end` if it comes.
+    """Returns up to `count` tokens after the prompt [P] of int32, P ≥ 1, which end before the token `end` if it comes.
 
     `prefix`: so many first positions of the prompt see each other. Only tokens below `vocabulary_size` are chosen.
     Positions may exceed the trained sequence length, where they are defined if not trained; UserError where they are
     learned and there are too few. `sharding`: of the mesh that `arranged` lies on, if not on one device.
     """
     assert len(prompt) > 0, "there is nothing to continue; begin with [eod]"
-    positions = model.positions
     if len(prompt) + count >= 2**31:
         most = 2**31 - 1 - len(prompt)
         raise UserError(
             f"--tokens {count}: behind a prompt of {len(prompt)} tokens, at most {most} can be counted in 32 bits"
         )
-    if isinstance(positions, LearnedPositions) and len(prompt) + count > positions.length:
-        raise UserError(f"--tokens {count}: behind a prompt of {len(prompt)} tokens, model.positions.length="
-                        f"{positions.length} leaves at most {max(0, positions.length - len(prompt))}")  # fmt: skip
+    if (end_of_positions := model.positions.end) is not None and len(prompt) + count > end_of_positions:
+        raise UserError(
+            f"--tokens {count}: behind a prompt of {len(prompt)} tokens, model.positions.length={end_of_positions} "
+            f"leaves at most {max(0, end_of_positions - len(prompt))}"
+        )
     try:
         cache = empty(model, 1, len(prompt) + count, sharding)
         # A cache that streams holds no more than its window: a long prompt passes through it a piece at a time.
@@ -56,7 +58,8 @@ def generate(
         for start in range(0, len(prompt), piece):
             part = jnp.asarray(prompt[None, start : start + piece], jnp.int32)
             scores, cache = _prefill(arranged, part, cache, model, seen)
-        chosen = np.asarray(_continue(arranged, scores, cache, seeded(seed), count, model, sampling, vocabulary_size))
+        tokens, _ = _continue(arranged, scores, cache, seeded(seed), count, model, sampling, vocabulary_size)
+        chosen = np.asarray(tokens)
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
@@ -68,7 +71,7 @@ def generate(
     return chosen[: stop[0]] if len(stop) else chosen
 
 
-@partial(jax.jit, static_argnames="model")
+@partial(jax.jit, static_argnames="model", donate_argnames="cache")
 def _prefill(
     arranged: Arranged, prompt: jax.Array, cache: Cache, model: Model, prefix: jax.Array | None
 ) -> tuple[jax.Array, Cache]:
@@ -77,7 +80,7 @@ def _prefill(
     return scores[:, -1], cache
 
 
-@partial(jax.jit, static_argnames=("count", "model", "sampling", "vocabulary_size"))
+@partial(jax.jit, static_argnames=("count", "model", "sampling", "vocabulary_size"), donate_argnames="cache")
 def _continue(
     arranged: Arranged,
     scores: jax.Array,
@@ -87,12 +90,12 @@ def _continue(
     model: Model,
     sampling: Sampling,
     vocabulary_size: int | None,
-) -> jax.Array:
+) -> tuple[jax.Array, Cache]:
     def one(carry: tuple[jax.Array, Cache], key: jax.Array) -> tuple[tuple[jax.Array, Cache], jax.Array]:
         scores, cache = carry
         token = sample(scores[:, :vocabulary_size], key, sampling)
         scores, cache = extend(arranged, token[:, None], cache, model)
         return (scores[:, -1], cache), token[0]
 
-    _, tokens = jax.lax.scan(one, (scores, cache), jax.random.split(key, count))
-    return tokens
+    (_, cache), tokens = jax.lax.scan(one, (scores, cache), jax.random.split(key, count))
+    return tokens, cache

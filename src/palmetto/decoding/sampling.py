@@ -33,13 +33,13 @@ SEEDS = 2**64
 
 
 def seeded(seed: int) -> jax.Array:
-    """The key of a seed. (jax.random.key takes the lower 32 bits alone; of smaller seeds the key is the same.)"""
+    """Returns the key of a seed; jax.random.key takes the lower 32 bits alone, and of smaller seeds has the same."""
     assert 0 <= seed < SEEDS
     return jax.random.wrap_key_data(jnp.array([seed >> 32, seed % 2**32], jnp.uint32), impl="threefry2x32")
 
 
 def sample(logits: jax.Array, key: jax.Array, sampling: Sampling) -> jax.Array:
-    """Logits [B, V] in float32 → tokens [B] of int32."""
+    """Returns tokens [B] of int32, drawn by logits [B, V] in float32."""
     if sampling.temperature == 0:
         return jnp.argmax(logits, axis=-1).astype(jnp.int32)
     below = logits - jnp.max(logits, axis=-1, keepdims=True)  # the best is 0 whatever it is divided by

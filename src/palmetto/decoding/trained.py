@@ -5,12 +5,11 @@ from functools import partial
 
 import numpy as np
 
-from palmetto.decoding.cache import streams
+from palmetto.decoding.cached import DECODING, streams
 from palmetto.decoding.generate import generate
 from palmetto.decoding.sampling import Sampling
 from palmetto.errors import UserError
 from palmetto.model.layout import arrange
-from palmetto.model.tuning import ACCELERATOR
 from palmetto.parallel.sharding import Sharding
 from palmetto.recipe import Recipe
 from palmetto.runs.directory import RunDirectory
@@ -25,8 +24,10 @@ from palmetto.training.step.state import State, parameter_table, shapes
 def restore(
     run: RunDirectory, step: int | None = None, sharding: Sharding | None = None
 ) -> tuple[State, int, Checkpoints]:
-    """The state of a checkpoint (by default the newest) and its step, every file checked against its digest; on one
-    device, or where `sharding` has it. A run in training may delete checkpoints meanwhile: the next one is taken then.
+    """Returns the state of a checkpoint, by default the newest, and its step, every file checked against its digest.
+
+    It is on one device, or where `sharding` has it. A run in training may delete checkpoints meanwhile: the next one is
+    taken then.
 
     UserError if there is none, naming those there are, or recipe.yaml is not what it was trained with;
     CheckpointDamaged, a UserError, if a byte has changed.
@@ -62,8 +63,7 @@ class TrainedModel:
         self.vocabulary = load_vocabulary(run)
         self._sharding = Sharding(self.recipe)
         state, self.step, _ = restore(run, sharding=self._sharding)
-        # A token at a time, the shape that suits accelerators suits a CPU as well.
-        self._arranged = arrange(state.parameters, self.model, ACCELERATOR, self.recipe.mesh)
+        self._arranged = arrange(state.parameters, self.model, DECODING, self.recipe.mesh)
 
     def go_on(
         self,
@@ -73,7 +73,7 @@ class TrainedModel:
         seed: int = 0,
         say: Callable[[str], None] = lambda text: None,
     ) -> str:
-        """Up to `tokens` tokens behind the beginning of a document, to the document's end if it comes.
+        """Returns up to `tokens` tokens behind the beginning of a document, to the document's end if it comes.
 
         `say` is told if that is longer than what the model was trained on.
         """
@@ -106,15 +106,17 @@ def _changed(run: RunDirectory, overrides: Sequence[str]) -> Recipe:
     recipe, changed = run.recipe, run.recipe_to_read(overrides)
     for difference in changed.differences(recipe):
         if not difference.startswith(("model.positions", "model.attention")):
-            raise UserError(f"{difference}: a trained model can be run with other model.positions or model.attention, "
-                            "not with other values of what it was trained with")  # fmt: skip
+            raise UserError(
+                f"{difference}: a trained model can be run with other model.positions or model.attention, not with "
+                "other values of what it was trained with"
+            )
     if parameter_table(changed) != parameter_table(recipe):
         raise UserError(f"{', '.join(overrides)}: needs other parameters than the model was trained with")
     return changed
 
 
 def samples(trained: TrainedModel, run: RunDirectory, count: int = 4, tokens: int = 96) -> str:
-    """Continuations of the first tokens of held-out windows, each greedy and at temperature 0.8, as text to read."""
+    """Returns text to read: continuations of the first tokens of held-out windows, greedy and at temperature 0.8."""
     store = TokenStore.open(run.validation_store, vocabulary_digest=trained.vocabulary.digest)
     windows = store.read(np.linspace(0, store.windows - 1, count, dtype=np.int64))
     parts = [f"Step {trained.step} of {run.recipe.name}: continuations of held-out text."]

@@ -10,21 +10,18 @@ import numpy.typing as npt
 
 from palmetto.errors import UserError
 from palmetto.model import layout, tuning
-from palmetto.model.decoder import hidden_states, logits
+from palmetto.model.attentions.full import FullAttention
+from palmetto.model.attentions.local import LocalAttention
+from palmetto.model.attentions.memory import MemoryAttention
+from palmetto.model.attentions.parallel_windows import ParallelWindows
+from palmetto.model.attentions.sinks import SinkAttention
+from palmetto.model.decoder import Forward, logits
+from palmetto.model.positions.rotary import RotaryPositions
 from palmetto.model.weights import Parameters
 from palmetto.recipe import Recipe
-from palmetto.recipe.model import (
-    FullAttention,
-    LearnedPositions,
-    LocalAttention,
-    MemoryAttention,
-    Model,
-    ParallelWindows,
-    Positions,
-    RotaryPositions,
-    SinkAttention,
-)
+from palmetto.recipe.model import Model
 from palmetto.recipe.objectives import CausalObjective
+from palmetto.recipe.parts import Attention, Positions
 from palmetto.tokens.store import TokenStore
 
 SINKS, NEIGHBOURS = 4, 32
@@ -48,13 +45,15 @@ class Curve(NamedTuple):
 
 
 def ways(recipe: Recipe, times: int) -> list[Way]:
-    """The model as trained, and with each change of positions or attention that it can take, for T · times positions.
+    """Returns the model as trained, and with each change of positions or attention that it can take, for T · times
+    positions.
 
-    UserError where no change helps: learned positions end where they end.
+    Raises UserError where no change helps: learned positions end where they end.
     """
     model, trained = recipe.model, recipe.model_length
-    if isinstance(model.positions, LearnedPositions):
-        raise UserError("model.positions.name=learned: no position beyond model.positions.length has a vector")
+    if model.positions.end is not None:
+        name = model.positions.name
+        raise UserError(f"model.positions.name={name}: no position beyond model.positions.length has a vector")
     if not isinstance(recipe.training.objective, CausalObjective):
         raise UserError(f"training.objective.name={recipe.training.objective.name}: expected causal, to read on and on")
     return [
@@ -73,33 +72,39 @@ def _by_positions(model: Model, trained: int, times: int) -> Iterator[Way]:
         return Way(name, model.model_copy(update={"positions": changed}), what)
 
     base, factor = positions.base, float(times)
-    yield way("interpolation", RotaryPositions(base=base, scaling="interpolation", factor=factor),
-              f"positions over {times}")  # fmt: skip
+    interpolated = RotaryPositions(base=base, scaling="interpolation", factor=factor)
+    yield way("interpolation", interpolated, f"positions over {times}")
     yield way("larger base", RotaryPositions(base=base * times**2), f"base {base * times**2:,.0f}")
     yield way("NTK-aware", RotaryPositions(base=base, scaling="ntk", factor=factor), f"the slowest pair over {times}")
-    yield way("truncated basis", RotaryPositions(base=base, scaling="truncated", trained=trained),
-              f"pairs that turn less than once in {trained:,} positions do not turn")  # fmt: skip
+    yield way(
+        "truncated basis",
+        RotaryPositions(base=base, scaling="truncated", trained=trained),
+        f"pairs that turn less than once in {trained:,} positions do not turn",
+    )
 
 
 def _by_attention(model: Model, trained: int, times: int) -> Iterator[Way]:
     if not isinstance(model.attention, FullAttention):
         return
 
-    def way(name: str, attention: object, what: str) -> Way:
+    def way(name: str, attention: Attention, what: str) -> Way:
         return Way(name, model.model_copy(update={"attention": attention}), what)
 
     half = trained // 2
     yield way("local window", LocalAttention(window=trained), f"the last {trained:,} positions")
-    yield way("Λ-shaped window", SinkAttention(sinks=SINKS, window=trained - SINKS),
-              f"the first {SINKS} and the last {trained - SINKS:,} positions")  # fmt: skip
-    if model.positions.name in ("rotary", "sinusoidal"):
-        layer = model.layers // 2
-        yield way("external memory", MemoryAttention(window=trained, layer=layer, neighbours=NEIGHBOURS),
-                  f"the last {trained:,} positions and, in layer {layer}, the {NEIGHBOURS} best before")  # fmt: skip
-    if model.positions.name in ("rotary", "sinusoidal", "alibi"):
-        windows = 2 * times - 1
-        yield way("parallel windows", ParallelWindows(window=half, count=windows),
-                  f"{windows} windows of {half:,} side by side, seen by the last {half:,} positions")  # fmt: skip
+    yield way(
+        "Λ-shaped window",
+        SinkAttention(sinks=SINKS, window=trained - SINKS),
+        f"the first {SINKS} and the last {trained - SINKS:,} positions",
+    )
+    memory = MemoryAttention(window=trained, layer=model.layers // 2, neighbours=NEIGHBOURS)
+    if memory.suits(model.positions):
+        best = f"in layer {memory.layer}, the {NEIGHBOURS} best before"
+        yield way("external memory", memory, f"the last {trained:,} positions and, {best}")
+    windows = ParallelWindows(window=half, count=2 * times - 1)
+    if windows.suits(model.positions):
+        side_by_side = f"{windows.count} windows of {half:,} side by side"
+        yield way("parallel windows", windows, f"{side_by_side}, seen by the last {half:,} positions")
 
 
 def measure(
@@ -110,9 +115,9 @@ def measure(
     sequences: int,
     say: Callable[[str], None],
 ) -> list[Curve]:
-    """The losses of every way over up to `sequences` stretches of T · times held-out tokens, T the trained length.
+    """Returns the losses of every way over up to `sequences` stretches of T · times held-out tokens.
 
-    UserError where the store is shorter than one stretch.
+    T is the trained length.     Raises UserError where the store is shorter than one stretch.
     """
     length = recipe.model_length * times
     count = min(sequences, (store.header.tokens - 1) // length)
@@ -128,7 +133,7 @@ def measure(
 
         @jax.jit
         def losses(arranged: layout.Arranged, window: jax.Array, model: Model = way.model) -> jax.Array:
-            states, _ = hidden_states(arranged, window[None, :-1], model, chosen)
+            states, _ = Forward(model, chosen).states(arranged, window[None, :-1])
             # A stretch of positions at a time: logits of all of them would outweigh everything else.
             parts = states[0].reshape(times, -1, states.shape[-1]), window[1:].reshape(times, -1)
 

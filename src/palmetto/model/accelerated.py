@@ -19,9 +19,9 @@ _SPLASH_BLOCKS = (512, 256, 128)
 
 
 def choose(platform: str, dtype: DTypeLike, length: int, head_size: int) -> Flash | None:
-    """The kernel for a JAX platform name, or None where there is none or it refuses such arrays.
+    """Returns the kernel for a JAX platform name, or None where there is none or it refuses such arrays.
 
-    None also where the platform is not the one that this process runs on.
+    It is None also where the platform is not the one that this process runs on.
     """
     device = jax.local_devices()[0]
     if device.platform != platform:
@@ -35,15 +35,15 @@ def choose(platform: str, dtype: DTypeLike, length: int, head_size: int) -> Flas
 
 
 def cudnn_takes(dtype: DTypeLike, length: int, head_size: int, capability: tuple[int, int]) -> bool:
-    """Whether cuDNN has a kernel, with its derivative, for half-precision heads of this size on a GPU of this compute
-    capability; of sequences it takes even lengths alone."""
+    """Returns whether cuDNN has a kernel, with its derivative, for heads of this type and size on a GPU of this compute
+    capability: half precision and sequences of even length alone."""
     largest = 256 if capability >= (9, 0) else 128
     half = jnp.dtype(dtype) in (jnp.bfloat16, jnp.float16)
     return half and capability >= (8, 0) and head_size <= largest and head_size % 8 == 0 and length % 2 == 0
 
 
 def splash_takes(dtype: DTypeLike, length: int, head_size: int) -> bool:
-    """Whether whole blocks make up the length and whole rows of 128 lanes a head, in a precision that TPUs have."""
+    """Returns whether whole blocks make up the length and whole rows of 128 lanes a head, in a precision of TPUs."""
     known = jnp.dtype(dtype) in (jnp.bfloat16, jnp.float32)
     return known and length % _SPLASH_BLOCKS[-1] == 0 and head_size % 128 == 0
 
@@ -51,7 +51,9 @@ def splash_takes(dtype: DTypeLike, length: int, head_size: int) -> bool:
 def cudnn_attention(
     q: jax.Array, k: jax.Array, v: jax.Array, window: int | None, implementation: Literal["cudnn", "xla"] = "cudnn"
 ) -> jax.Array:
-    """Flash; see `cudnn_takes`. Its derivative has fixed bits under XLA's flag for deterministic GPU operations.
+    """Returns attention as `Flash` says, where `cudnn_takes` it.
+
+    Its derivative has fixed bits under XLA's flag for deterministic GPU operations.
 
     implementation: "xla" computes the same call on any platform.
     """
@@ -64,7 +66,7 @@ def cudnn_attention(
 def splash_attention(
     q: jax.Array, k: jax.Array, v: jax.Array, window: int | None, interpret: bool = False
 ) -> jax.Array:
-    """Flash; see `splash_takes`. A kernel of one device: over several, each has to call it for its own share.
+    """Returns attention as `Flash` says, where `splash_takes` it. Each of several devices calls it for its own share.
 
     interpret: compute it step by step on any platform.
     """

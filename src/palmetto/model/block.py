@@ -11,35 +11,38 @@ from palmetto.model.experts.router import Routing
 from palmetto.model.feedforward import activate
 from palmetto.model.layout import Layer
 from palmetto.model.norms import NORMS, normalize
-from palmetto.model.positions import Angles, rotate
 from palmetto.model.products import project, project_back
 from palmetto.model.tuning import Tuning
 from palmetto.model.weights import ATTENTION_INPUTS, FEEDFORWARD_INPUTS
 from palmetto.recipe.mesh import ONE_DEVICE, Mesh
 from palmetto.recipe.model import Model
+from palmetto.recipe.parts import Turn
 
 Attend = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
-"""Rotated, scaled queries [B, T, H, Q], rotated keys and values [B, T, K, Q] → [B, T, H, Q]."""
+"""Scaled queries [B, T, H, Q], keys and values [B, T, K, Q], turned by their positions → [B, T, H, Q]."""
 
 
 def block(
     layer: Layer,
     x: jax.Array,
-    angles: Angles | None,
+    turn: Turn | None,
     model: Model,
     attend: Attend,
     tuning: Tuning,
     mesh: Mesh = ONE_DEVICE,
 ) -> tuple[jax.Array, Routing | None]:
-    """One layer over x [B, T, D], its positions' `angles` where they are rotary; with experts, what the router did."""
+    """Returns x [B, T, D] behind one layer and, with experts, what the router did.
+
+    `turn` turns queries and keys by their positions, where these do.
+    """
     if model.block == "parallel":
         h = _before(layer, "norm", x, model)
         heads, inner = _split(_project(h, layer, *ATTENTION_INPUTS, *FEEDFORWARD_INPUTS), layer)
-        attended = _after(layer, "norm_after", _attention(layer, heads, angles, model, attend), model)
+        attended = _after(layer, "norm_after", _attention(layer, heads, turn, model, attend), model)
         fed, routing = _feedforward(layer, h, inner, model, tuning, mesh)
         return _join(layer, "norm", x, _after(layer, "feedforward_norm_after", fed, model) + attended, model), routing
     heads, _ = _split(_project(_before(layer, "norm", x, model), layer, *ATTENTION_INPUTS), layer)
-    attended = _after(layer, "norm_after", _attention(layer, heads, angles, model, attend), model)
+    attended = _after(layer, "norm_after", _attention(layer, heads, turn, model, attend), model)
     x = _join(layer, "norm", x, attended, model)
     h = _before(layer, "feedforward_norm", x, model)
     fed, routing = _feedforward(layer, h, _project(h, layer, *FEEDFORWARD_INPUTS), model, tuning, mesh)
@@ -47,25 +50,25 @@ def block(
 
 
 def _split(projected: list[jax.Array], layer: Layer) -> tuple[list[jax.Array], list[jax.Array]]:
-    """What is attention's, queries, keys and values in one or in three, and what is the feed-forward's."""
+    """Returns what is attention's, queries, keys and values in one or in three, and what is the feed-forward's."""
     count = 1 if "qkv" in layer else 3
     return projected[:count], projected[count:]
 
 
 def _before(layer: Layer, norm: str, x: jax.Array, model: Model) -> jax.Array:
-    """What attention or feed-forward starts from: x, or where the norm stands before them, x normed."""
+    """Returns what attention or feed-forward starts from: x, or where the norm stands before them, x normed."""
     if model.norm_position in ("post", "deep"):
         return x
     return normalize(NORMS[model.norm], x, layer, norm)
 
 
 def _after(layer: Layer, norm: str, y: jax.Array, model: Model) -> jax.Array:
-    """The sandwich's second norm."""
+    """Returns y behind the sandwich's second norm, or where there is none, y."""
     return normalize(NORMS[model.norm], y, layer, norm) if model.norm_position == "sandwich" else y
 
 
 def _join(layer: Layer, norm: str, x: jax.Array, y: jax.Array, model: Model) -> jax.Array:
-    """The residual sum, normed where the norm stands behind it; DeepNorm scales x by α = (2L)^¼."""
+    """Returns the residual sum, normed where the norm stands behind it; DeepNorm scales x by α = (2L)^¼."""
     if model.norm_position in ("pre", "sandwich"):
         return x + y
     alpha = (2 * model.layers) ** 0.25 if model.norm_position == "deep" else 1.0
@@ -73,7 +76,7 @@ def _join(layer: Layer, norm: str, x: jax.Array, y: jax.Array, model: Model) -> 
 
 
 def _project(h: jax.Array, layer: Layer, *names: str) -> list[jax.Array]:
-    """h through those of the named kernels that the layer has, with their biases."""
+    """Returns the products of h with those of the named kernels that the layer has, and their biases added."""
     names = tuple(name for name in names if name in layer)
     if not names:
         return []
@@ -86,15 +89,15 @@ def _add_bias(y: jax.Array, layer: Layer, name: str) -> jax.Array:
     return y if bias is None else y + bias.astype(y.dtype)
 
 
-def _attention(layer: Layer, heads: list[jax.Array], angles: Angles | None, model: Model, attend: Attend) -> jax.Array:
-    """From queries, keys and values, side by side [B, T, (H + 2K)·Q] or apart, to [B, T, D]."""
+def _attention(layer: Layer, heads: list[jax.Array], turn: Turn | None, model: Model, attend: Attend) -> jax.Array:
+    """Returns attention [B, T, D] of queries, keys and values, side by side [B, T, (H + 2K)·Q] or apart."""
     H, K = model.heads, model.key_value_heads
     apart = [part.reshape(*part.shape[:2], -1, model.query_size) for part in heads]
     q, k, v = apart if len(apart) == 3 else jnp.split(apart[0], [H, H + K], axis=2)
     if model.qk_norm:
         q, k = (normalize(NORMS[model.norm], x, layer, name) for x, name in ((q, "q_norm"), (k, "k_norm")))
-    if angles is not None:
-        q, k = rotate(q, angles), rotate(k, angles)
+    if turn is not None:
+        q, k = turn(q), turn(k)
     attended = attend(q, k, v).reshape(*q.shape[:2], -1)
     return _add_bias(project_back(attended, layer["o"]), layer, "o")
 
@@ -102,7 +105,7 @@ def _attention(layer: Layer, heads: list[jax.Array], angles: Angles | None, mode
 def _feedforward(
     layer: Layer, h: jax.Array, inner: list[jax.Array], model: Model, tuning: Tuning, mesh: Mesh
 ) -> tuple[jax.Array, Routing | None]:
-    """From h [B, T, D] and its projections, up and perhaps gate, to [B, T, D]; experts start from h itself."""
+    """Returns the feed-forward [B, T, D] of h's projections, up and perhaps gate, or of experts, which start from h."""
     if "router" in layer:
         assert model.experts is not None
         name = model.expert_feedforward

@@ -21,7 +21,7 @@ from palmetto.model.products import in_float32, transposed
 HIDDEN = -1e30
 """The score of what is not visible: no weight, and finite, so that no difference of two is undefined."""
 
-Scores = Callable[[Any, Any, jax.Array, jax.Array, jax.Array, jax.Array], jax.Array]
+ScoreFunction = Callable[[Any, Any, jax.Array, jax.Array, jax.Array, jax.Array], jax.Array]
 """(parameters, constants, q, k, query positions, key positions) → scores.
 
 q [B, K, rows, G, Q], k [B, K, columns, Q] and int32 positions [rows], [columns] to float32 [B, K, rows, G, columns],
@@ -34,7 +34,7 @@ Sums = tuple[jax.Array, jax.Array, jax.Array]
 
 
 def blocked_attention(
-    scores: Scores,
+    scores: ScoreFunction,
     parameters: Any,
     constants: Any,
     q: jax.Array,
@@ -45,7 +45,7 @@ def blocked_attention(
     key_rows: int,
     first: jax.Array | int = 0,
 ) -> jax.Array:
-    """Softmax(scores)·v: q [B, K, T, G, Q], k and v [B, K, T, Q] → [B, K, T, G, Q] in q's dtype.
+    """Returns softmax(scores)·v, [B, K, T, G, Q] in q's dtype, of q [B, K, T, G, Q], k and v [B, K, T, Q].
 
     scores: with static values alone in its closure; differentiated for `parameters`, a pytree of float arrays, and for
     q and k, but not for `constants`, a pytree of any arrays.
@@ -62,7 +62,7 @@ def blocked_attention(
 
 @jax.custom_vjp
 def products(q: jax.Array, k: jax.Array) -> jax.Array:
-    """q·k of all rows and columns: q [B, K, rows, G, Q], k [B, K, columns, Q] → float32 [B, K, rows, G, columns]."""
+    """Returns q·k in float32 [B, K, rows, G, columns], of q [B, K, rows, G, Q] and k [B, K, columns, Q]."""
     return in_float32(_merged(q), k.mT).reshape(*q.shape[:-1], -1)
 
 
@@ -84,7 +84,7 @@ products.defvjp(_products_forward, _products_backward)
 class _Blocks:
     """What of an attention is known before it is run. Arrays below are padded to whole blocks."""
 
-    of_block: Scores
+    of_block: ScoreFunction
     pairs: Pairs
     length: int
     query_rows: int
@@ -95,19 +95,19 @@ class _Blocks:
         assert len(present) == -(-self.length // self.query_rows), "a query block without any key"
 
     def ranges(self) -> tuple[jax.Array, jax.Array]:
-        """Where the pairs of each query block start and end [n + 1], and the key block of each pair [P]."""
+        """Returns where the pairs of each query block start and end [n + 1], and the key block of each pair [P]."""
         numbers = np.arange(int(self.pairs[-1, 0]) + 2, dtype=np.int32)
         starts = np.searchsorted(self.pairs[:, 0], numbers).astype(np.int32)
         return jnp.asarray(starts), jnp.asarray(self.pairs[:, 1])
 
     def numbers(self, q: jax.Array) -> jax.Array:
-        """The blocks of q in order, counted from 0."""
+        """Returns the numbers of q's blocks in order, counted from 0."""
         return jnp.arange(q.shape[2] // self.query_rows, dtype=jnp.int32)
 
     def scores(
         self, parameters: Any, constants: Any, q: jax.Array, k: jax.Array, i: jax.Array, j: jax.Array
     ) -> jax.Array:
-        """Those of query block i and key block j, [B, K, rows · G, columns], HIDDEN for keys behind the sequence."""
+        """Returns those of query block i and key block j, [B, K, rows · G, columns]; HIDDEN behind the sequence."""
         queries = i * self.query_rows + jnp.arange(self.query_rows, dtype=jnp.int32)
         keys = j * self.key_rows + jnp.arange(self.key_rows, dtype=jnp.int32)
         scores = _merged(self.of_block(parameters, constants, q, k, queries, keys))
@@ -124,7 +124,7 @@ def _attention(
 def _forward(
     blocks: _Blocks, parameters: Any, constants: Any, first: jax.Array, q: jax.Array, k: jax.Array, v: jax.Array
 ) -> tuple[jax.Array, Kept]:
-    """Keeps, of what it computes, the output and each row's log-sum-exp [n, B, K, rows · G, 1]."""
+    """Returns the output, and beside its arguments keeps it and each row's log-sum-exp [n, B, K, rows · G, 1]."""
     starts, key_blocks = blocks.ranges()
 
     def attend(number: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -153,9 +153,10 @@ def _forward(
 
 
 def _backward(blocks: _Blocks, kept: Kept, d: jax.Array) -> tuple[Any, None, None, jax.Array, jax.Array, jax.Array]:
-    """With weights p and output o: ds = p ⊙ (d·vᵀ − rowsum(d ⊙ o)), dv = pᵀ·d; the scores take ds further.
+    """Returns the derivatives. With weights p and output o: ds = p ⊙ (d·vᵀ − rowsum(d ⊙ o)), dv = pᵀ·d.
 
-    dv is gathered transposed, [B, K, Q, T]: products with the narrow matrix first are quicker on a CPU.
+    The scores take ds further. dv is gathered transposed, [B, K, Q, T]: products with the narrow matrix first are
+    quicker on a CPU.
     """
     parameters, constants, first, q, k, v, output, normalizers = kept
     starts, key_blocks = blocks.ranges()
@@ -192,7 +193,7 @@ _attention.defvjp(_forward, _backward)
 
 
 def _padded(x: jax.Array, rows: int) -> jax.Array:
-    """x [B, K, T, …] with zeros behind it up to a multiple of `rows`."""
+    """Returns x [B, K, T, …] with zeros behind it up to a multiple of `rows`."""
     return jnp.pad(x, [(0, 0), (0, 0), (0, -x.shape[2] % rows)] + [(0, 0)] * (x.ndim - 3))
 
 
@@ -201,17 +202,17 @@ def _block(x: jax.Array, i: jax.Array, rows: int) -> jax.Array:
 
 
 def _add(x: jax.Array, share: jax.Array, i: jax.Array, axis: int) -> jax.Array:
-    """x with `share` added to its block i along an axis."""
+    """Returns x with `share` added to its block i along an axis."""
     start = i * share.shape[axis]
     present = jax.lax.dynamic_slice_in_dim(x, start, share.shape[axis], axis)
     return jax.lax.dynamic_update_slice_in_dim(x, present + share, start, axis)
 
 
 def _merged(x: jax.Array) -> jax.Array:
-    """[B, K, rows, G, n] → [B, K, rows · G, n]."""
+    """Returns [B, K, rows, G, n] as [B, K, rows · G, n]."""
     return x.reshape(*x.shape[:2], -1, x.shape[-1])
 
 
 def _joined(x: jax.Array, like: jax.Array) -> jax.Array:
-    """Blocks [n, B, K, rows · G, Q] in the shape of q, [B, K, T, G, Q]."""
+    """Returns blocks [n, B, K, rows · G, Q] in the shape of q, [B, K, T, G, Q]."""
     return jnp.moveaxis(x, 0, 2).reshape(like.shape)

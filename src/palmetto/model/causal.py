@@ -16,7 +16,7 @@ Residuals = tuple[jax.Array, jax.Array, jax.Array, list[jax.Array], list[tuple[j
 
 @partial(jax.custom_vjp, nondiff_argnums=(3,))
 def causal_attention(q: jax.Array, k: jax.Array, v: jax.Array, query_rows: int) -> jax.Array:
-    """Attention where position t sees keys up to t: q [N, T, G, Q], k and v [N, T, Q] → [N, T, G, Q].
+    """Returns attention where position t sees keys up to t, [N, T, G, Q], of q [N, T, G, Q], k and v [N, T, Q].
 
     `query_rows` positions are taken at a time against the keys up to the last of them: nearly half of the products of
     a full square are never formed, forward or backward. The derivative is by hand, because the automatic one keeps
@@ -41,9 +41,10 @@ def _forward(q: jax.Array, k: jax.Array, v: jax.Array, query_rows: int) -> tuple
 
 
 def _backward(query_rows: int, residuals: Residuals, d: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """With weights p = e/Σe and output o: ds = p ⊙ (d·vᵀ − rowsum(d ⊙ o)), dq = ds·k, dk = dsᵀ·q, dv = pᵀ·d.
+    """Returns the derivatives by q, k and v.
 
-    dk and dv are gathered transposed, [B, Q, T]: products with the narrow matrix first are quicker on a CPU.
+    With weights p = e/Σe and output o: ds = p ⊙ (d·vᵀ − rowsum(d ⊙ o)), dq = ds·k, dk = dsᵀ·q, dv = pᵀ·d. dk and
+    dv are gathered transposed, [B, Q, T]: products with the narrow matrix first are quicker on a CPU.
     """
     rows, k, v, outputs, kept = residuals
     length, heads = d.shape[1:3]
@@ -67,7 +68,7 @@ causal_attention.defvjp(_forward, _backward)
 
 
 def _product(a: jax.Array, b: jax.Array, a_axis: int, b_axis: int) -> jax.Array:
-    """The matrix product of each sequence, axis 0, over the given axes, in float32."""
+    """Returns the matrix product of each sequence, axis 0, over the given axes, in float32."""
     dimensions = (((a_axis,), (b_axis,)), ((0,), (0,)))
     return jax.lax.dot_general(a, b, dimensions, preferred_element_type=jnp.float32)
 
@@ -82,6 +83,6 @@ def _add_to_first(total: jax.Array, part: jax.Array) -> jax.Array:
 
 
 def _mask_future(scores: jax.Array, start: int, heads: int) -> jax.Array:
-    """Scores [B, rows · H, keys] of the positions from `start` on, −∞ (but finite) where a key lies ahead."""
+    """Returns scores [B, rows · H, keys] of the positions from `start` on, −∞ (but finite) where a key lies ahead."""
     position = start + jax.lax.broadcasted_iota(jnp.int32, scores.shape, 1) // heads
     return jnp.where(jax.lax.broadcasted_iota(jnp.int32, scores.shape, 2) <= position, scores, -1e30)

@@ -74,9 +74,9 @@ def with_ends(arranged: Arranged, fetch: Fetch) -> Arranged:
 def arrange(parameters: Parameters, model: Model, tuning: Tuning, mesh: Mesh = ONE_DEVICE) -> Arranged:
     """Joins and scales once what would be joined and scaled for every position; it is differentiable.
 
-    The row of a weight says what becomes of it. The pairs that rotary positions turn, neighbours in q and k,
-    come apart into halves (positions.py). Of parameters divided over devices along data (`Weight.data_dimension`) it
-    makes the same parts of what it would make of the whole.
+    The row of a weight says what becomes of it. The pairs that rotary positions turn, neighbours in q and k, come apart
+    into halves (positions/rotary.py). Of parameters divided over devices along data (`Weight.data_dimension`) it makes
+    the same parts of what it would make of the whole.
     """
     table, period = weight_table(model, len(parameters["embedding"])), model.period
     stacks: list[Layer] = [{} for _ in range(period)]

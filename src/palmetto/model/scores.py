@@ -1,7 +1,8 @@
 """Attention scores of a block of queries against a block of keys: products, distances and masks in one function.
 
-Each kind of positions and attention is a case here; how blocks are gone through (attention.py, blocked.py) is not
-concerned with it. Axes: B sequences, K key/value heads, G = H/K query heads that share one, Q head size.
+What is particular to a kind of positions or attention is in its file; how blocks are gone through (attention.py,
+blocked.py) is not concerned with it. Axes: B sequences, K key/value heads, G = H/K query heads that share one, Q head
+size.
 """
 
 from collections.abc import Callable, Mapping
@@ -9,33 +10,14 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import PartitionSpec
 
 from palmetto.model.blocked import HIDDEN, products
 from palmetto.model.masks import visible, with_prefix
-from palmetto.model.positions import buckets, rotary_angles, rotate, shared, sinusoids, slopes
-from palmetto.recipe.model import (
-    AlibiPositions,
-    Attention,
-    Model,
-    ParallelWindows,
-    RotaryPositions,
-    SinkAttention,
-    T5Positions,
-    TransformerXLPositions,
-)
+from palmetto.recipe.model import Model
+from palmetto.recipe.parts import Attention, facing
 
 Learned = Mapping[str, jax.Array]
-"""What scores learn: nothing, T5's `relative` [buckets, H], or Transformer-XL's `u`, `w` [H, Q] and `r` [2S − 1, H, Q],
-the vectors of the distances −(S − 1) … S − 1."""
-
-HEADS: Mapping[str, PartitionSpec] = {
-    "relative": PartitionSpec(None, "model"),
-    "u": PartitionSpec("model"),
-    "w": PartitionSpec("model"),
-    "r": PartitionSpec(None, "model"),
-}
-"""Along which axis of them heads lie."""
+"""What the scores of a kind of positions are computed from (Positions.for_scores)."""
 
 
 class Scores(NamedTuple):
@@ -43,8 +25,8 @@ class Scores(NamedTuple):
 
     function: Callable[..., jax.Array]
     """(learned, prefix, q [B, K, rows, G, Q], k [B, K, cols, Q], queries [rows], keys [cols]) → [B, K, rows, G, cols]
-    in float32, for integer positions without gaps. Queries come scaled and, like keys, rotated. On a device with a part
-    of the heads, `learned` is theirs."""
+    in float32. Positions [rows] and [cols] are in a row; [B, rows] and [B, cols] are those of each sequence, whatever
+    they are. Queries come scaled and, like keys, turned. On a device with a part of the heads, `learned` is theirs."""
     learned: Learned
     prefix: jax.Array | None
 
@@ -52,93 +34,76 @@ class Scores(NamedTuple):
 def make_scores(
     layer: Learned, model: Model, attention: Attention, length: int, prefix: jax.Array | None = None
 ) -> Scores:
-    """The scores of a layer with arranged arrays `layer`, for up to `length` positions."""
-    learned: dict[str, jax.Array] = {}
-    match model.positions:
-        case T5Positions():
-            learned = {"relative": layer["relative"]}
-        case TransformerXLPositions():
-            distances = sinusoids(jnp.arange(1 - length, length), model.d_model)
-            r = (distances @ layer["r"]).reshape(2 * length - 1, model.heads, model.query_size)
-            learned = {"u": layer["u"], "w": layer["w"], "r": r}
+    """Returns the scores of a layer with arranged arrays `layer`, for up to `length` positions."""
+    positions, farthest = model.positions, attention.farthest
 
     def scores(
         learned: Learned, prefix: jax.Array | None, q: jax.Array, k: jax.Array, queries: jax.Array, keys: jax.Array
     ) -> jax.Array:
-        result = _products(q, k, queries, keys, learned, model, attention)
-        result = result + _distances(q, queries, keys, learned, model, attention)
-        seen = visible(attention, queries[:, None], keys[None, :])
+        result = products(positions.query(q, learned), k)
+        if farthest is not None:
+            result = _capped(result, q, k, queries, keys, model, farthest)
+        rows, columns = facing(queries, keys)
+        if positions.add_to_scores:
+            seen_as = attention.seen_as(rows), attention.seen_as(columns)
+            result = result + positions.score(q, *seen_as, learned, model.heads, farthest)
+        seen = visible(attention, rows, columns)
         if prefix is not None:
-            seen = with_prefix(seen, queries[:, None], keys[None, :], prefix[:, None, None])[:, None, :, None, :]
-        else:
-            seen = seen[:, None, :]
+            seen = with_prefix(seen, rows, columns, prefix[:, None, None, None, None])
         return jnp.where(seen, result, HIDDEN)
 
-    return Scores(scores, learned, prefix)
+    return Scores(scores, positions.for_scores(layer, model, length), prefix)
 
 
-def _products(
-    q: jax.Array, k: jax.Array, queries: jax.Array, keys: jax.Array, learned: Learned, model: Model, of: Attention
+def _capped(
+    result: jax.Array, q: jax.Array, k: jax.Array, queries: jax.Array, keys: jax.Array, model: Model, farthest: int
 ) -> jax.Array:
-    """q·k, or (q + u)·k; sinks that lie farther than their window are seen from the window's distance."""
-    if "u" in learned:
-        q = q + _by_group(learned["u"], q).astype(q.dtype)
-    result = products(q, k)
-    if isinstance(of, SinkAttention) and isinstance(model.positions, RotaryPositions):
-        # As between a query at position `window` and keys at 0.
-        to_window = rotary_angles(of.window - queries, model.query_size, model.positions)
-        to_start = rotary_angles(-keys, model.query_size, model.positions)
-        at_window = products(rotate(q, to_window), rotate(k[..., None, :], to_start)[..., 0, :])
-        far = queries[:, None] - keys[None, :] > of.window
-        result = jnp.where(far[:, None, :], at_window, result)
-    return result
+    """Returns products in which keys beyond the farthest distance are seen from there, where positions turn them."""
+    # As between a query at position `farthest` and keys at 0.
+    rows, columns = facing(queries, keys)
+    to_farthest = model.positions.turn(farthest - rows[..., 0, 0], model.query_size)
+    to_start = model.positions.turn(-columns[..., 0, 0, :], model.query_size)
+    if to_farthest is None or to_start is None:
+        return result
+    at_farthest = products(to_farthest(q), to_start(k[..., None, :])[..., 0, :])
+    return jnp.where(rows - columns > farthest, at_farthest, result)
 
 
-def _distances(
-    q: jax.Array, queries: jax.Array, keys: jax.Array, learned: Learned, model: Model, of: Attention
-) -> jax.Array:
-    """What scores gain or lose by the distance alone: broadcasts against [B, K, rows, G, cols]."""
-    groups = q.shape[1], q.shape[3]
-    farthest = of.window if isinstance(of, SinkAttention) else None
-    if isinstance(model.positions, AlibiPositions):
-        if isinstance(of, ParallelWindows):
-            queries, keys = shared(queries, of), shared(keys, of)
-        distances = jnp.abs(queries[:, None] - keys[None, :])
-        penalty = _own(jnp.asarray(slopes(model.heads)), groups[0] * groups[1]).reshape(groups)
-        return -penalty[:, None, :, None] * jnp.minimum(distances, farthest or distances)[None, :, None, :]
-    if not learned:
-        return jnp.zeros((), jnp.float32)
-    # All distances in the block, each once: that of row i and column j stands at i + (cols − 1 − j).
-    rows, cols = queries.shape[0], keys.shape[0]
-    between = queries[0] - keys[-1] + jnp.arange(rows + cols - 1)
-    if farthest is not None:
-        between = jnp.minimum(between, farthest)
-    if isinstance(model.positions, T5Positions):
-        one_hot = jax.nn.one_hot(buckets(between, model.positions), model.positions.buckets, dtype=jnp.float32)
-        by_distance = (one_hot @ learned["relative"]).T.reshape(*groups, 1, -1)  # [K, G, 1, rows + cols − 1]
-        spread = jnp.broadcast_to(by_distance, (*groups, rows, rows + cols - 1))
-        return _skew(spread, cols).swapaxes(1, 2)
-    reach = learned["r"].shape[0] // 2
-    r = learned["r"][jnp.clip(between, -reach, reach) + reach].reshape(-1, *groups, q.shape[-1])
-    q = (q + _by_group(learned["w"], q).astype(q.dtype)).astype(jnp.float32)
-    return _skew(jnp.einsum("bkrgq,dkgq->bkgrd", q, r), cols).swapaxes(2, 3)
-
-
-def _own(by_head: jax.Array, heads: int) -> jax.Array:
-    """Of an array [H] the entries of a device's own heads, where those along the axis model share a layer."""
+def own_heads(by_head: jax.Array, heads: int) -> jax.Array:
+    """Returns, of an array [H], the entries of a device's own heads, where those along the axis model share a layer."""
     if heads == by_head.shape[0]:
         return by_head
     return jax.lax.dynamic_slice_in_dim(by_head, jax.lax.axis_index("model") * heads, heads)
 
 
+def by_distance(
+    table: Callable[[jax.Array], jax.Array], queries: jax.Array, keys: jax.Array, farthest: int | None
+) -> jax.Array:
+    """Returns scores [.., K, rows, G, cols] that depend on the distance of each query from each key.
+
+    `table`: distances [n] → scores [.., K, G, rows or 1, n]. Positions have the shape of `facing`; those of each
+    sequence are less than the number of keys. Distances beyond `farthest` count as `farthest`.
+    """
+    rows, cols = queries.shape[-3], keys.shape[-1]
+    in_a_row = queries.ndim == 3
+    if in_a_row:  # each distance once: that of row i and column j stands at i + (cols − 1 − j)
+        distances = queries[0, 0, 0] - keys[0, 0, -1] + jnp.arange(rows + cols - 1)
+    else:
+        distances = jnp.arange(1 - cols, cols)
+    scores = table(distances if farthest is None else jnp.minimum(distances, farthest))
+    if in_a_row:
+        scores = _skew(jnp.broadcast_to(scores, (*scores.shape[:-2], rows, scores.shape[-1])), cols)
+    else:
+        place = jnp.clip(queries - keys + cols - 1, 0, 2 * cols - 2).swapaxes(2, 3)
+        scores = jnp.take_along_axis(scores if scores.ndim == 5 else scores[None], place, axis=-1)
+    return scores.swapaxes(-3, -2)
+
+
 def _skew(x: jax.Array, cols: int) -> jax.Array:
-    """x [..., rows, rows + cols − 1] → [..., rows, cols], where (i, j) is x[i, i + cols − 1 − j]; no gather is needed,
-    so that its derivative is none either."""
+    """Returns [..., rows, cols] whose (i, j) is x[i, i + cols − 1 − j], of x [..., rows, rows + cols − 1].
+
+    No gather is needed, so that its derivative is none either.
+    """
     *outer, rows, width = x.shape
     flat = jnp.pad(x.reshape(*outer, rows * width), [(0, 0)] * len(outer) + [(0, rows)])
     return flat.reshape(*outer, rows, width + 1)[..., :cols][..., ::-1]
-
-
-def _by_group(heads: jax.Array, q: jax.Array) -> jax.Array:
-    """[H, Q] shaped to broadcast against q [B, K, rows, G, Q]."""
-    return heads.reshape(q.shape[1], 1, q.shape[3], q.shape[4])

@@ -17,14 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from palmetto.recipe.mesh import Mesh
-from palmetto.recipe.model import (
-    GATED,
-    LearnedPositions,
-    Model,
-    RotaryPositions,
-    T5Positions,
-    TransformerXLPositions,
-)
+from palmetto.recipe.model import GATED, Model
 
 Parameters = dict[str, jax.Array]
 """Name → float32 array, shaped as the table says."""
@@ -125,10 +118,9 @@ def weight_table(model: Model, vocabulary_size: int) -> dict[str, Weight]:
     """
     D, V = model.d_model, vocabulary_size
     gain = (8 * model.layers) ** -0.25 if model.norm_position == "deep" else 1.0
-    summed = isinstance(model.positions, LearnedPositions) or model.embedding_norm
-    table = {"embedding": Weight((V, D), ("vocabulary", "features"), 1.0, cast=not summed)}
-    if isinstance(model.positions, LearnedPositions):
-        table["positions"] = Weight((model.positions.length, D), ("positions", "width"), 1.0)
+    positions = model.positions.of_model(model)
+    summed = bool(positions) or model.embedding_norm
+    table = {"embedding": Weight((V, D), ("vocabulary", "features"), 1.0, cast=not summed), **positions}
     if model.embedding_norm:
         table |= _norm("embedding_norm", model)
     table |= _layer_norms(model) | _attention(model, gain) | _feedforward(model, gain) | _experts(model, gain)
@@ -191,7 +183,7 @@ def _attention(model: Model, gain: float) -> dict[str, Weight]:
     layers, L = tuple(range(model.layers)), model.layers
     H, K, Q = model.heads, model.key_value_heads, model.query_size
     width, heads, shared = (model.d_model, "width"), (H * Q, "heads"), (K * Q, "key_value_heads")
-    norm, rotated, to_heads = _folded(model, "norm"), isinstance(model.positions, RotaryPositions), 1 / math.sqrt(Q)
+    norm, rotated, to_heads = _folded(model, "norm"), model.positions.turn_pairs, 1 / math.sqrt(Q)
     queries = _kernel(layers, width, heads)._replace(rotated=rotated, factor=1.0 if model.qk_norm else to_heads)
     keys, values = _kernel(layers, width, shared)._replace(rotated=rotated), _kernel(layers, width, shared, gain)
     table = {
@@ -203,15 +195,7 @@ def _attention(model: Model, gain: float) -> dict[str, Weight]:
     if model.qk_norm:
         head_norm = Weight((L, Q), ("layers", "head"), None, layers, rotated=rotated)
         table |= {"q_norm": head_norm._replace(factor=to_heads), "k_norm": head_norm}
-    match model.positions:
-        case T5Positions(buckets=buckets):
-            deviation = 1 / math.sqrt(model.d_model)
-            table["relative"] = Weight((L, buckets, H), ("layers", "buckets", "heads"), deviation, layers)
-        case TransformerXLPositions():
-            table["r"] = _kernel(layers, width, heads)._replace(cast=False)
-            bias = Weight((L, H, Q), ("layers", "heads", "head"), 0.0, layers, factor=to_heads)
-            table |= {"u": bias, "w": bias}
-    return table
+    return {**table, **model.positions.of_layers(model)}
 
 
 def _feedforward(model: Model, gain: float) -> dict[str, Weight]:

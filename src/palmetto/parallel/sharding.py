@@ -85,8 +85,8 @@ class Sharding:
 
     @property
     def cache(self) -> Axes:
-        """The mesh axes that divide the cached keys and values [L, B, K, S, Q] of decoding."""
-        return self.axes(("layers", "batch", "key_value_heads", "positions", "head"))
+        """The mesh axes that divide the cached keys and values [B, K, S, Q] of a layer in decoding."""
+        return self.axes(("batch", "key_value_heads", "positions", "head"))
 
     def axes(self, logical_axes: Sequence[str], over_data: bool = True) -> Axes:
         """Returns what divides each logical axis; those along data only if `over_data`."""

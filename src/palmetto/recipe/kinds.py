@@ -27,9 +27,10 @@ class Kind(Section):
 
     @classmethod
     def kinds(cls) -> dict[str, type[Self]]:
-        """Returns every kind by its name: the subclasses in the files of the folder, and those defined elsewhere."""
+        """Returns every kind by its name, the usual one first: the subclasses in the folder's files, and any others."""
         _import_all(cls.folder)
-        return {kind.model_fields["name"].default: kind for kind in cls.__subclasses__()}
+        kinds = {kind.model_fields["name"].default: kind for kind in cls.__subclasses__()}
+        return {name: kinds[name] for name in sorted(kinds, key=lambda name: (name != cls.usual_name, name))}
 
     @classmethod
     def usual(cls) -> Self:

@@ -8,29 +8,24 @@ from typing import get_args
 from pydantic_core import ErrorDetails
 
 from palmetto.errors import nearest
-from palmetto.recipe.model import Attention, Positions
+from palmetto.recipe.kinds import Kind
 from palmetto.recipe.objectives import Objective
 from palmetto.recipe.optimizers import Optimizer
+from palmetto.recipe.parts import Attention, Positions
 from palmetto.recipe.recipe import Recipe
 from palmetto.recipe.section import PaddedNumber, Section
 from palmetto.recipe.training import Cosine, InverseSqrt
 
-_UNIONS = {
-    "positions": Positions,
-    "attention": Attention,
-    "objective": Objective,
-    "schedule": InverseSqrt | Cosine,
-}
+_UNIONS = {"objective": Objective, "schedule": InverseSqrt | Cosine}
+_KINDS: dict[str, type[Kind]] = {"attention": Attention, "optimizer": Optimizer, "positions": Positions}
 
 
 def _choices() -> dict[str, dict[str, type[Section]]]:
     """Returns, for each section that comes in kinds, the kinds by name, the usual one first."""
-    choices: dict[str, dict[str, type[Section]]] = {
-        section: {kind.model_fields["name"].default: kind for kind in get_args(kinds)}
-        for section, kinds in _UNIONS.items()
-    }
-    kinds = Optimizer.kinds()
-    return choices | {"optimizer": {Optimizer.usual_name: kinds[Optimizer.usual_name], **kinds}}
+    choices: dict[str, dict[str, type[Section]]] = {section: dict(kind.kinds()) for section, kind in _KINDS.items()}
+    for section, kinds in _UNIONS.items():
+        choices[section] = {kind.model_fields["name"].default: kind for kind in get_args(kinds)}
+    return choices
 
 
 _OTHER_NAMES = {

@@ -8,8 +8,9 @@ from pydantic import Field, model_validator
 
 from palmetto.recipe.corpus import Corpus
 from palmetto.recipe.mesh import Mesh, check_mesh
-from palmetto.recipe.model import FullAttention, LearnedPositions, LocalAttention, MemoryAttention, Model, T5Positions
+from palmetto.recipe.model import Model
 from palmetto.recipe.objectives import CausalObjective, example_length, extra_tokens
+from palmetto.recipe.parts import Attention
 from palmetto.recipe.section import Section, impossible, is_unicode
 from palmetto.recipe.training import Cosine, Training
 
@@ -51,17 +52,16 @@ class Recipe(Section):
             raise impossible("mesh.expert", self.mesh.expert, must)
         check_mesh(self.mesh, self._divided(), self.training.batch_size, self.training.micro_batch)
         positions, attention, objective = self.model.positions, self.model.attention, self.training.objective
-        if isinstance(positions, LearnedPositions) and positions.length < self.model_length:
+        if positions.end is not None and positions.end < self.model_length:
             must = f"must cover the positions of an example: {self.model_length} would do"
-            raise impossible("model.positions.length", positions.length, must)
+            raise impossible("model.positions.length", positions.end, must)
         if isinstance(objective, CausalObjective):
             return self
-        if not isinstance(attention, FullAttention | LocalAttention):
+        if not attention.takes_prefix:
+            fits = " or ".join(name for name, kind in Attention.kinds().items() if kind.takes_prefix)
             prefix = f"the objective {objective.name} has a prefix whose positions see each other"
-            raise impossible("model.attention.name", attention.name, f"{prefix}: full or local would do")
-        if isinstance(positions, T5Positions) and not positions.bidirectional:
-            prefix = f"the objective {objective.name} has a prefix whose positions see later ones"
-            raise impossible("model.positions.bidirectional", False, f"{prefix}: true would do")
+            raise impossible("model.attention.name", attention.name, f"{prefix}: {fits} would do")
+        positions.check_prefix(objective.name)
         capacity = self.model.experts and self.model.experts.capacity_factor
         if capacity is not None:
             prefix = "in a prefix, the order of tokens cannot decide which are over capacity"
@@ -123,8 +123,8 @@ class Recipe(Section):
         model, training = self.model, self.training
         if training.reproducible != "elastic":
             return f"training.reproducible={training.reproducible}"
-        if isinstance(model.attention, MemoryAttention):
-            return "model.attention=memory"
+        if not model.attention.same_in_all_programs:
+            return f"model.attention={model.attention.name}"
         if model.experts is not None and model.activations != "float32":
             return f"model.experts and model.activations={model.activations}"
         if model.experts is not None and training.rematerialize != "nothing":

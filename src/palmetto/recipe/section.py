@@ -69,3 +69,10 @@ def is_unicode(text: str) -> bool:
 def impossible(key: str, value: object, expected: str) -> UserError:
     """Returns the error for a value that has the right type and is still not possible."""
     return UserError(f"{key}={value}: {expected}")
+
+
+def check_even(key: str, size: int, why: str) -> None:
+    """Raises UserError, with the nearest even numbers, where a size is odd."""
+    if size % 2:
+        even = f"{size - 1} or {size + 1}" if size > 2 else "2"
+        raise impossible(key, size, f"must be even, since {why}: {even} would do")

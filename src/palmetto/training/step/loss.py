@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from palmetto.model.decoder import Rematerialize, hidden_states, logits
+from palmetto.model.decoder import Forward, Rematerialize, logits
 from palmetto.model.experts.router import Routing
 from palmetto.model.layout import Arranged, Fetch, with_ends
 from palmetto.model.products import in_float32, in_own_type, transposed
@@ -59,17 +59,8 @@ def token_losses(
     """
     if fetch:
         arranged = with_ends(arranged, fetch)
-    states, routing = hidden_states(
-        arranged,
-        batch.tokens[:, :-1],
-        model,
-        tuning,
-        rematerialize,
-        mesh=mesh,
-        prefix=batch.prefix,
-        embedding_gradient=embedding_gradient,
-        fetch=fetch,
-    )
+    forward = Forward(model, tuning, mesh, rematerialize, embedding_gradient)
+    states, routing = forward.states(arranged, batch.tokens[:, :-1], prefix=batch.prefix, fetch=fetch)
     losses = state_losses(states, arranged, batch, tuning, z_loss=z_loss, target_count=target_count)
     objective = losses.objective + expert_objective(routing, model)
     return losses._replace(objective=objective, routing=jax.lax.stop_gradient(routing))

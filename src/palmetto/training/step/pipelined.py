@@ -5,7 +5,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from palmetto.model.decoder import embed, final_norm, local_positions, through_layers
+from palmetto.model.decoder import Forward, local_positions
 from palmetto.model.experts.router import Routing
 from palmetto.model.layout import Arranged, Layer, Stacked, with_ends
 from palmetto.parallel import collectives, pipeline
@@ -32,24 +32,23 @@ def pipelined_sums(
     model, training, mesh = recipe.model, recipe.training, recipe.mesh
     data, stages = sharding.group("data"), sharding.group("stage")
     fetch = zero.gather_layer
+    forward = Forward(model, tuning, mesh, training.rematerialize, training.embedding_gradient)
 
     def whole(ends: Arranged) -> Arranged:
         return with_ends(ends, fetch) if fetch else ends
 
     def first(ends: Arranged, leaf: Batch) -> jax.Array:
         inputs = leaf.tokens[:, :-1]
-        places = local_positions(inputs.shape[1], mesh)
-        return embed(whole(ends), inputs, places, model, training.embedding_gradient)
+        return forward.begin(whole(ends), inputs, local_positions(inputs.shape[1], mesh))
 
     def stage(layers: Layers, x: jax.Array, leaf: Batch) -> tuple[jax.Array, jax.Array, Routing | None]:
-        x, routing = through_layers(
-            layers, x, model, tuning, training.rematerialize, mesh=mesh, prefix=leaf.prefix, fetch=fetch
-        )
+        positions, attend = local_positions(x.shape[1], mesh), forward.whole_sequences(leaf.prefix)
+        x, routing, _ = forward.through(layers, x, positions, attend, fetch=fetch)
         return x, jnp.float32(scale * expert_objective(routing, model) / stages.size), routing
 
     def last(ends: Arranged, x: jax.Array, leaf: Batch) -> tuple[jax.Array, Losses]:
         ends = whole(ends)
-        states = final_norm(ends, x, model)
+        states = forward.end(ends, x)
         losses = state_losses(states, ends, leaf, tuning, z_loss=training.z_loss, target_count=target_count)
         return scale * losses.objective, losses
 
@@ -60,9 +59,15 @@ def pipelined_sums(
         return sums._replace(ends=gradients._replace(layers=()), layers=gradients.layers)
 
     sums = pipeline.pipeline_gradients(
-        first, stage, last, arranged._replace(layers=()), arranged.layers, leaves,
-        schedule=mesh.schedule, reduce=reduce if data.elastic else lambda sums: sums,
-    )  # fmt: skip
+        first,
+        stage,
+        last,
+        arranged._replace(layers=()),
+        arranged.layers,
+        leaves,
+        schedule=mesh.schedule,
+        reduce=reduce if data.elastic else lambda sums: sums,
+    )
     losses = sums.end_report._replace(objective=sums.objective / scale, routing=sums.stage_report)
     return sums.ends._replace(layers=sums.layers), losses
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import PartitionSpec
 
-from palmetto.model.decoder import embed, final_norm, local_positions, through_layers
+from palmetto.model.decoder import Forward, local_positions
 from palmetto.model.layout import Fetch, Layer, arrange, with_ends
 from palmetto.model.tuning import Tuning
 from palmetto.model.weights import Parameters
@@ -68,10 +68,15 @@ def window_losses(recipe: Recipe, tuning: Tuning, sharding: Sharding) -> WindowL
     model, mesh = recipe.model, recipe.mesh
     zero, stages = Zero(sharding, model.activations), mesh.stage
 
+    forward = Forward(model, tuning, mesh)
+
     def through_stages(layers: Layers, x: jax.Array, prefix: jax.Array | None) -> jax.Array:
+        attend = forward.whole_sequences(prefix)
+
         def through_stage(x: jax.Array, stage: jax.Array) -> tuple[jax.Array, None]:
             fetch = _gather_from(stage, sharding, zero.gather_layer) if stages > 1 else zero.gather_layer
-            return through_layers(layers, x, model, tuning, mesh=mesh, prefix=prefix, fetch=fetch)[0], None
+            positions = local_positions(x.shape[1], mesh)
+            return forward.through(layers, x, positions, attend, fetch=fetch)[0], None
 
         return jax.lax.scan(through_stage, x, jnp.arange(stages))[0]
 
@@ -83,8 +88,8 @@ def window_losses(recipe: Recipe, tuning: Tuning, sharding: Sharding) -> WindowL
             scored = jnp.asarray(example.tokens.shape[0] - 1) if example.scored is None else jnp.sum(example.scored)
             own = split_sequences(jax.tree.map(lambda array: array[None], example), mesh.sequence)
             inputs = own.tokens[:, :-1]
-            x = embed(ends, inputs, local_positions(inputs.shape[1], mesh), model)
-            states = final_norm(ends, through_stages(weights.layers, x, own.prefix), model)
+            x = forward.begin(ends, inputs, local_positions(inputs.shape[1], mesh))
+            states = forward.end(ends, through_stages(weights.layers, x, own.prefix))
             losses = state_losses(states, ends, own, tuning, target_count=scored.astype(jnp.float32))
             return collectives.all_reduce(losses.cross_entropy, sharding.group("sequence")), scored
 

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from palmetto.decoding.cache import Cache, empty, extend
+from palmetto.decoding.cached import DECODING, empty, extend
+from palmetto.decoding.caches.contiguous import ContiguousCache
 from palmetto.model.layout import arrange
-from palmetto.model.tuning import ACCELERATOR
 from palmetto.recipe.model import Model
 from tests.references import decoder as reference
 from tests.references.quickly import QUICKLY
@@ -22,22 +22,26 @@ DRAWN = reference.draw(0, layers=2, d_model=20, heads=3, head_size=8, d_ff=36, v
 TOKENS = np.random.default_rng(1).integers(VOCABULARY, size=(2, LENGTH)).astype(np.int32)
 
 
+Run = Callable[[jax.Array, ContiguousCache], tuple[jax.Array, ContiguousCache]]
+
+
 @functools.cache
-def extension(activations: str) -> tuple[Model, Callable[[jax.Array, Cache], tuple[jax.Array, Cache]]]:
+def extension(activations: str) -> tuple[Model, Run]:
     model = MODEL.model_copy(update={"activations": activations})
-    arranged = arrange({name: jnp.asarray(array) for name, array in DRAWN.items()}, model, ACCELERATOR)
+    arranged = arrange({name: jnp.asarray(array) for name, array in DRAWN.items()}, model, DECODING)
     return model, jax.jit(lambda tokens, cache: extend(arranged, tokens, cache, model), compiler_options=QUICKLY)
 
 
-def cached(pieces: list[int], room: int = LENGTH, activations: str = "float32") -> tuple[np.ndarray, Cache]:
+def cached(pieces: list[int], room: int = LENGTH, activations: str = "float32") -> tuple[np.ndarray, ContiguousCache]:
     """The logits of TOKENS taken in pieces of these lengths."""
     model, run = extension(activations)
     cache, parts, start = empty(model, 2, room), [], 0
+    assert isinstance(cache, ContiguousCache)
     for length in pieces:
         scores, cache = run(jnp.asarray(TOKENS[:, start : start + length]), cache)
         parts.append(np.asarray(scores))
         start += length
-        assert cache.length == start
+        assert cache.length.tolist() == [start, start]
     return np.concatenate(parts, axis=1), cache
 
 
@@ -57,22 +61,37 @@ def test_cached_logits_are_the_uncached_ones_at_every_position_to_float32_roundi
 
 def test_bfloat16_activations_agree_to_bfloat16_rounding() -> None:
     scores, cache = cached([5, 1, 1, 5], activations="bfloat16")
-    assert cache.keys.dtype == cache.values.dtype == jnp.bfloat16
+    assert {array.dtype for array in (*cache.keys, *cache.values)} == {jnp.dtype(jnp.bfloat16)}
     assert np.sqrt(np.mean((scores - exact()) ** 2)) < 2**-6 * reference.rms(exact())
 
 
 def test_one_head_of_keys_and_values_a_layer_is_kept_and_the_rest_stays_empty() -> None:
     _, cache = cached([5, 1], room=17)
-    for array in (cache.keys, cache.values):
-        assert array.shape == (MODEL.layers, 2, 1, 17, MODEL.query_size)
-        assert np.all(np.any(np.asarray(array[:, :, :, :6]) != 0, axis=-1))
-        assert not np.any(array[:, :, :, 6:])
+    assert len(cache.keys) == len(cache.values) == MODEL.layers
+    for array in (*cache.keys, *cache.values):
+        assert array.shape == (2, 1, 17, MODEL.query_size)
+        assert np.all(np.any(np.asarray(array[:, :, :6]) != 0, axis=-1))
+        assert not np.any(array[:, :, 6:])
 
 
 def test_the_parts_of_a_batch_have_caches_of_their_own() -> None:
-    model, run = extension("float32")
-    exchanged, _ = run(jnp.asarray(TOKENS[::-1]), empty(model, 2, LENGTH))
+    _, run = extension("float32")
+    exchanged, _ = run(jnp.asarray(TOKENS[::-1]), ContiguousCache.empty(2, (2, 1, LENGTH, 8), "float32"))
     assert np.array_equal(exchanged[::-1], cached([12])[0])
+
+
+def test_sequences_of_different_lengths_go_on_side_by_side() -> None:
+    _, run = extension("float32")
+    fresh = ContiguousCache.empty(2, (1, 1, LENGTH, 8), "float32")
+    lengths = (3, 7)
+    caches = [run(jnp.asarray(TOKENS[row : row + 1, :length]), fresh)[1] for row, length in enumerate(lengths)]
+    both = jax.tree.map(lambda *arrays: jnp.concatenate(arrays), *caches)
+    next_tokens = np.stack([TOKENS[row, length : length + 2] for row, length in enumerate(lengths)])
+    scores, both = run(jnp.asarray(next_tokens), both)
+    assert both.length.tolist() == [5, 9]
+    for row, length in enumerate(lengths):
+        expected = exact()[row, length : length + 2]
+        assert np.abs(scores[row] - expected).max() < 2e-6 * np.abs(exact()).max()
 
 
 def test_no_two_positions_share_their_logits() -> None:

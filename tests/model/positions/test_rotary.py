@@ -5,15 +5,14 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from palmetto.model.positions import rotary_angles, rotate
-from palmetto.recipe.model import RotaryPositions
+from palmetto.model.positions.rotary import RotaryPositions, rotate
 
 SIZE = 8
 
 
 def turned(x: np.ndarray, position: int) -> np.ndarray:
     """x [SIZE] at a position; its pairs are components i and i + SIZE / 2."""
-    angles = rotary_angles(jnp.array([position]), SIZE, RotaryPositions())
+    angles = RotaryPositions().angles(jnp.array([position]), SIZE)
     return np.asarray(rotate(jnp.asarray(x, jnp.float32)[None, None], angles))[0, 0].astype(np.float64)
 
 

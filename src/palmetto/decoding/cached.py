@@ -1,0 +1,129 @@
+"""Running more tokens of sequences behind those in a cache: a whole prompt, or a token at a time."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import jax
+import jax.numpy as jnp
+
+from palmetto.decoding.caches.cache import Cache
+from palmetto.decoding.caches.contiguous import ContiguousCache
+from palmetto.decoding.caches.windowed import WindowedCache
+from palmetto.model.attention import attend, by_group
+from palmetto.model.decoder import Forward, logits
+from palmetto.model.layout import Arranged, Layer, Stacked
+from palmetto.model.scores import make_scores
+from palmetto.model.tuning import ACCELERATOR
+from palmetto.parallel.sharding import Sharding
+from palmetto.recipe.model import Model
+
+STREAMED = 64
+"""The most tokens at a time that a cache of a Λ-shaped window takes."""
+
+SCORED = 1 << 22
+"""The most pairs of a query and a key that a head scores at a time, so that a long prompt takes no square of memory."""
+
+DECODING = ACCELERATOR._replace(unroll=True)
+"""How weights lie for decoding: each layer's arrays, like its cache, by themselves. A token at a time, what suits
+accelerators suits a CPU as well."""
+
+Kind = TypeVar("Kind", bound=Cache)
+
+
+def streams(model: Model) -> bool:
+    """Returns whether the cache need not grow: every layer sees a few first positions and a window, and nothing but
+    distances counts."""
+    in_every_layer = model.attention.period(model.layers) == 1
+    return model.attention.kept is not None and in_every_layer and model.positions.without_end
+
+
+def empty(model: Model, batch: int, size: int, sharding: Sharding | None = None) -> ContiguousCache | WindowedCache:
+    """Returns a cache for up to `size` positions; of a model that streams for any number of them.
+
+    It is on one device, or divided as `sharding` has it: by heads where devices share layers, by sequences where they
+    share a batch.
+    """
+    kept, heads, dtype = model.attention.kept, model.key_value_heads, model.activations
+    cache: ContiguousCache | WindowedCache
+    if kept and streams(model):
+        size = min(size, kept.first + kept.last + STREAMED)
+        shape = (batch, heads, size, model.query_size)
+        cache = WindowedCache.empty(model.layers, shape, dtype, kept)
+    else:
+        cache = ContiguousCache.empty(model.layers, (batch, heads, size, model.query_size), dtype)
+    if sharding is None:
+        return cache
+    there, everywhere = sharding.place(sharding.cache), sharding.place()
+    placed: ContiguousCache | WindowedCache = jax.tree.map(
+        lambda array: jax.device_put(array, there if array.ndim == 4 else everywhere), cache
+    )
+    return placed
+
+
+def extend(
+    arranged: Arranged,
+    tokens: jax.Array,
+    cache: Kind,
+    model: Model,
+    prefix: jax.Array | None = None,
+    last: int | None = None,
+) -> tuple[jax.Array, Kind]:
+    """Returns float32 logits [B, T, V] of tokens [B, T] behind those in the cache, and the cache with them in it.
+
+    `arranged`: as DECODING has it. `last`: logits of so many last tokens alone.
+
+    The same for a whole prompt and for one token at a time. T more positions must fit the cache; of a model that
+    streams T is at most STREAMED. `prefix` [B]: so many first positions see each other. Experts are dropless: what
+    becomes of a token must not depend on how many are run together.
+    """
+    assert not isinstance(arranged.layers, Stacked)
+    positions = cache.length[:, None] + jnp.arange(tokens.shape[1])
+    cache = cache.advance(tokens.shape[1])
+
+    def attend_cached(
+        number: int, layer: Layer, q: jax.Array, k: jax.Array, v: jax.Array, cache: Kind
+    ) -> tuple[jax.Array, Kind]:
+        attention = model.attention_of(number)
+        cache = cache.write(number, k, v, positions)
+        keys, values, places = cache.read(number)
+        if attention.searches:
+
+            def attended(q: jax.Array, queries: jax.Array) -> jax.Array:
+                return attention.search(q, keys, values, queries, places, model.positions, queries.shape[1])
+        else:
+            scores = make_scores(layer, model, attention, keys.shape[2], prefix)
+
+            def attended(q: jax.Array, queries: jax.Array) -> jax.Array:
+                return attend(scores, q, keys, values, queries, places)
+
+        result = _by_rows(attended, by_group(q, model.key_value_heads), positions, max(1, SCORED // keys.shape[2]))
+        return result.swapaxes(1, 2).reshape(q.shape), cache
+
+    forward = Forward(_without_capacity(model), ACCELERATOR, rematerialize=None)
+    x = forward.begin(arranged, tokens, positions)
+    x, _, cache = forward.through(arranged.layers, x, positions, attend_cached, cache)
+    states = forward.end(arranged, x if last is None else x[:, -last:])
+    return logits(arranged.unembedding, states), cache
+
+
+def _by_rows(
+    attended: Callable[[jax.Array, jax.Array], jax.Array], q: jax.Array, queries: jax.Array, most: int
+) -> jax.Array:
+    """Returns `attended` of q [B, K, T, G, Q] and its positions [B, T], at most so many of T at a time."""
+    length = queries.shape[1]
+    if length <= most:
+        return attended(q, queries)
+    whole = length - length % most
+    parts = jnp.moveaxis(q[:, :, :whole].reshape(*q.shape[:2], -1, most, *q.shape[3:]), 2, 0)
+    rows = jnp.moveaxis(queries[:, :whole].reshape(len(queries), -1, most), 1, 0)
+    done = jax.lax.map(lambda part: attended(*part), (parts, rows))
+    result = jnp.moveaxis(done, 0, 2).reshape(*q.shape[:2], whole, *q.shape[3:])
+    if whole == length:
+        return result
+    return jnp.concatenate([result, attended(q[:, :, whole:], queries[:, whole:])], axis=2)
+
+
+def _without_capacity(model: Model) -> Model:
+    if model.experts is None:
+        return model
+    return model.model_copy(update={"experts": model.experts.model_copy(update={"capacity_factor": None})})

@@ -1,0 +1,87 @@
+"""External memory: beside a local window, the best-matching keys of all the past, found exactly (arXiv 2203.08913)."""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from palmetto.model.attentions.local import LocalAttention
+from palmetto.recipe.parts import Array, Attention, Blocks, Positions, facing
+from palmetto.recipe.section import PositiveInt32, impossible
+
+
+class MemoryAttention(Attention):
+    """A local window and, in one layer, the `neighbours` best-matching keys from before it, found exactly
+    (arXiv 2203.08913, with one softmax over both in place of a learned gate)."""
+
+    name: Literal["memory"] = "memory"
+    window: PositiveInt32
+    layer: Annotated[int, Field(ge=0)]
+    """Which layer has the memory."""
+    neighbours: PositiveInt32 = 32
+
+    searches: ClassVar[bool] = True
+    same_in_all_programs: ClassVar[bool] = False
+
+    def period(self, layers: int) -> int:
+        return layers
+
+    def of_layer(self, layer: int, layers: int) -> Attention:
+        """Returns this attention in the layer with the memory, and local attention in the others."""
+        return self if layer == self.layer else LocalAttention(window=self.window)
+
+    def check(self, layers: int) -> None:
+        if self.layer >= layers:
+            raise impossible("model.attention.layer", self.layer, f"layers count from 0 to {layers - 1}")
+
+    def suits(self, positions: Positions) -> bool:
+        return not positions.add_to_scores
+
+    def sees(self, queries: Array, keys: Array) -> Array:
+        """Returns what the local window shows; `search` finds the rest."""
+        return queries - keys < self.window
+
+    def sees_blocks(self, blocks: Blocks) -> Array:
+        return blocks.nearest < self.window
+
+    def search(
+        self, q: Array, k: Array, v: Array, queries: Array, keys: Array, positions: Positions, query_rows: int
+    ) -> Array:
+        """Returns one softmax over window and memory, in float32, times the values, in q's shape.
+
+        What lies before the window is memory: each query takes its `neighbours` best keys from it, compared and
+        weighted as if they stood at the window's far end. Memory in use is `query_rows` times S.
+        """
+        import jax.numpy as jnp
+
+        stored = k
+        back = positions.turn(-facing(queries, keys)[1][..., 0, 0, :], q.shape[-1])
+        if back is not None:  # keys come turned by their positions: memory is what they were before
+            stored = back(k[..., None, :])[..., 0, :]
+        outputs = []
+        for start in range(0, q.shape[2], query_rows):
+            rows = slice(start, start + query_rows)
+            outputs.append(self._rows(q[:, :, rows], k, stored, v, queries[..., rows], keys, positions))
+        return jnp.concatenate(outputs, axis=2)
+
+    def _rows(
+        self, q: Array, k: Array, stored: Array, v: Array, queries: Array, keys: Array, positions: Positions
+    ) -> Array:
+        import jax
+        import jax.numpy as jnp
+
+        def dot(q: Array, k: Array) -> Array:
+            return jnp.einsum("bkrgq,bksq->bkrgs", q, k, preferred_element_type=jnp.float32)
+
+        rows, columns = facing(queries, keys)
+        distances = rows - columns
+        near = jnp.where((distances >= 0) & (distances < self.window), dot(q, k), -jnp.inf)
+        to_edge = positions.turn(self.window - rows[..., 0, 0], q.shape[-1])
+        from_edge = q if to_edge is None else to_edge(q)
+        past = jnp.where(distances >= self.window, dot(from_edge, stored), -jnp.inf)
+        best, found = jax.lax.top_k(past, min(self.neighbours, k.shape[2]))
+        weights = jax.nn.softmax(jnp.concatenate([near, best], axis=-1), axis=-1).astype(v.dtype)
+        local, remembered = jnp.split(weights, [k.shape[2]], axis=-1)
+        chosen = jnp.take_along_axis(v[:, :, None, None], found[..., None], axis=4)  # [B, K, rows, G, neighbours, Q]
+        result = jnp.einsum("bkrgs,bksq->bkrgq", local, v, preferred_element_type=jnp.float32)
+        result += jnp.einsum("bkrgn,bkrgnq->bkrgq", remembered, chosen, preferred_element_type=jnp.float32)
+        return result.astype(q.dtype)

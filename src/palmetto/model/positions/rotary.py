@@ -1,0 +1,77 @@
+"""Rotary positions: queries and keys turned by angles that grow with the position (arXiv 2104.09864).
+
+A head's pairs are neighbours in the stored kernels (x0 y0 x1 y1 …, as in the paper) and lie in two halves
+(x0 x1 … y0 y1 …) where they are turned: queries and keys are reordered alike, so that no product changes.
+"""
+
+import math
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from palmetto.recipe.parts import Array, Positions, Sizes, Turn
+from palmetto.recipe.section import Positive, Rate, check_even, impossible
+
+
+class RotaryPositions(Positions):
+    """Queries and keys turned by angles that grow with the position (arXiv 2104.09864)."""
+
+    name: Literal["rotary"] = "rotary"
+    base: Rate = 10000.0
+    """Pair i of Q/2 turns by position · base^(−2i/Q). A larger base stretches the slow pairs (base modification)."""
+    scaling: Literal["none", "interpolation", "ntk", "truncated"] = "none"
+    """How positions beyond those trained are brought within reach:
+    interpolation divides all positions by `factor` (arXiv 2306.15595); ntk raises the base so that the slowest pair
+    alone is divided by it; truncated stops the pairs that turn less than once in `trained` positions
+    (arXiv 2308.10882)."""
+    factor: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.0
+    trained: Positive | None = None
+    """The sequence length of training, which `truncated` needs."""
+
+    without_end: ClassVar[bool] = True
+    turn_pairs: ClassVar[bool] = True
+
+    @model_validator(mode="after")
+    def _check(self) -> "RotaryPositions":
+        if self.scaling == "truncated" and self.trained is None:
+            raise impossible("model.positions.trained", self.trained, "truncated scaling needs the length of training")
+        if self.factor != 1 and self.scaling not in ("interpolation", "ntk"):
+            raise impossible(
+                "model.positions.factor",
+                self.factor,
+                f"only the scalings interpolation and ntk have a factor, and model.positions.scaling is {self.scaling}",
+            )
+        return self
+
+    def check(self, model: Sizes) -> None:
+        check_even("model.head_size", model.query_size, "rotary positions turn pairs")
+
+    def turn(self, positions: Array, head_size: int) -> Turn:
+        """Returns the function that turns pair i of a head by position · base^(−2i/Q) (section 3.2)."""
+        angles = self.angles(positions, head_size)
+        return lambda x: rotate(x, angles)
+
+    def angles(self, positions: Array, head_size: int) -> tuple[Array, Array]:
+        """Returns the cosines and sines [..., T, Q/2], in float32, of the angles at integer positions [..., T]."""
+        import jax.numpy as jnp
+
+        base = self.base
+        if self.scaling == "ntk":  # the slowest pair's angle is divided by the factor, the fastest's stays
+            base *= self.factor ** (head_size / max(head_size - 2, 1))
+        frequencies = base ** (-jnp.arange(0, head_size, 2, dtype=jnp.float32) / head_size)
+        if self.scaling == "interpolation":
+            frequencies = frequencies / self.factor
+        elif self.scaling == "truncated":
+            assert self.trained is not None
+            frequencies = jnp.where(frequencies * self.trained >= 2 * math.pi, frequencies, 0.0)
+        angles = positions.astype(jnp.float32)[..., None] * frequencies
+        return jnp.cos(angles), jnp.sin(angles)
+
+
+def rotate(x: Array, angles: tuple[Array, Array]) -> Array:
+    """Turns the pairs (x[i], x[i + Q/2]) of the last axis: x [..., T, heads, Q], cosines and sines [..., T, Q/2]."""
+    import jax.numpy as jnp
+
+    cosines, sines = (array[..., None, :] for array in angles)
+    a, b = jnp.split(x.astype(jnp.float32), 2, axis=-1)
+    return jnp.concatenate([a * cosines - b * sines, a * sines + b * cosines], axis=-1).astype(x.dtype)
