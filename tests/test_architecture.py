@@ -1,6 +1,7 @@
 """Data flows one way: no module imports a later one, and nothing heavy is imported before it is needed."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -88,3 +89,20 @@ def test_the_core_needs_no_other_framework() -> None:
     for file in modules().values():
         lines = [line for line in file.read_text().splitlines() if line.startswith(("import ", "from "))]
         assert not {line.split()[1].split(".")[0] for line in lines} & {"torch", "flax", "ray", "lm_eval"}
+
+
+def test_the_map_names_every_room_and_nothing_else() -> None:
+    root = SOURCE.parents[1]
+    page = (root / "docs" / "architecture.md").read_text()
+    paths = set(re.findall(r"`([a-z_]+/(?:[a-z_]+/)*(?:[a-z_]+\.(?:py|yaml))?)`", page))
+    planned = {"serving/", "interop/", "sandbox/"}
+    assert [path for path in paths - planned if not any((place / path).exists() for place in (SOURCE, root))] == []
+    tree = set(re.findall(r"^      ([a-z_]+)/", page, re.MULTILINE))
+    rooms = {path.parent.name for path in SOURCE.glob("*/__init__.py")}
+    assert tree == rooms
+
+
+def test_packages_hold_no_code_of_their_own() -> None:
+    for file in SOURCE.rglob("__init__.py"):
+        kinds = {type(node) for node in ast.parse(file.read_text()).body}
+        assert kinds <= {ast.Expr, ast.ImportFrom, ast.Assign}, file
