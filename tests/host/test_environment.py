@@ -259,7 +259,8 @@ def test_a_layout_that_changes_bits_is_a_difference(
 
 
 def test_a_layout_that_changes_bits_has_its_reason() -> None:
-    then, now = {"layout": {}}, {"layout": {"data": 4, "zero": 3}, "inelastic": "model.attention=memory"}
+    then: dict[str, Any] = {"layout": {}}
+    now = {"layout": {"data": 4, "zero": 3}, "inelastic": "model.attention=memory"}
     expected = ["mesh.data 1 → 4, on which bits depend with model.attention=memory"]
     assert environment.differences(CPU | then, CPU | now) == expected
 
