@@ -8,7 +8,7 @@ import pytest
 
 from palmetto.errors import UserError
 from palmetto.evaluation.long_context import Curve, Way, measure, ways
-from palmetto.model import layout
+from palmetto.model import layout, tuning
 from palmetto.model import weights as parameters
 from palmetto.recipe import Recipe
 from palmetto.tokens import store
@@ -51,8 +51,8 @@ def test_every_change_gives_the_loss_of_its_model(tiny_recipe: RecipeMaker, held
         assert curve.losses.shape == (24,)
 
         def loss(way: Way = curve.way) -> jax.Array:
-            arranged = layout.arrange(drawn, way.model, layout.CPU)
-            return token_losses(arranged, Batch(jax.numpy.asarray(windows)), way.model, layout.CPU).cross_entropy
+            arranged = layout.arrange(drawn, way.model, tuning.CPU)
+            return token_losses(arranged, Batch(jax.numpy.asarray(windows)), way.model, tuning.CPU).cross_entropy
 
         assert np.mean(curve.losses) == pytest.approx(float(jax.jit(loss)()), rel=1e-5), curve.way.name
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from palmetto.errors import RunStopped
-from palmetto.model import layout
+from palmetto.model import tuning
 from palmetto.pods import fleet, parcels
 from palmetto.pods.client import Pods
 from palmetto.pods.parcels import fingerprint
@@ -36,7 +36,7 @@ class Whole:
     """The same training by one process, for comparison."""
 
     def __init__(self, recipe: Recipe) -> None:
-        self.recipe, self._step, self._state = recipe, make_step(recipe, layout.CPU), initial_state(recipe)
+        self.recipe, self._step, self._state = recipe, make_step(recipe, tuning.CPU), initial_state(recipe)
         self.beginning = [array.copy() for array in on_host(self._state)]
         self._fingerprints = [fingerprint(self.beginning)]
 

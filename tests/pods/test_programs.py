@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from palmetto.model import layout
+from palmetto.model import tuning
 from palmetto.model.experts.router import Routing
 from palmetto.parallel.sharding import Sharding
 from palmetto.pods.assignment import leaves_of
@@ -17,7 +17,7 @@ from palmetto.recipe import Recipe
 from palmetto.tokens.objectives import make_examples
 from palmetto.training.step.loss import Batch
 from palmetto.training.step.state import State, initial_state
-from palmetto.training.step.update import Metrics, make_step, scored_a_leaf
+from palmetto.training.step.update import Metrics, make_step, mean_target_count
 from tests.conftest import RecipeMaker, need_devices
 
 LEAVES, STEPS = 4, 20
@@ -45,7 +45,7 @@ def batches(recipe: Recipe) -> Iterator[Batch]:
 def whole(recipe: Recipe) -> tuple[State, Metrics]:
     """Returns the state and the last metrics after steps of the one program, on the recipe's devices."""
     sharding = Sharding(recipe)
-    step, state = make_step(recipe, layout.CPU, sharding), initial_state(recipe, sharding)
+    step, state = make_step(recipe, tuning.CPU, sharding), initial_state(recipe, sharding)
     for batch in batches(recipe):
         state, metrics = step(state, *sharding.everywhere((batch, jnp.float32(1e-2))))
     return state, metrics
@@ -56,13 +56,13 @@ def in_parts(recipe: Recipe, parts: int) -> tuple[State, Metrics]:
     programs = Programs(recipe, parts)
     state = initial_state(recipe, programs.sharding)
     for batch in batches(recipe):
-        predicted = None if (scored := scored_a_leaf(batch)) is None else np.asarray(scored)
+        target_count = None if (scored := mean_target_count(batch)) is None else np.asarray(scored)
         shares = []
         for part in range(parts):
             leaves = leaves_of(part, parts, LEAVES)
             shares.append(jax.tree.map(lambda array, leaves=leaves: array[leaves.start : leaves.stop], batch))
         programs.compile(shares[0])
-        sums = [programs.place_sums(on_host(programs.gradients(state, share, predicted))) for share in shares]
+        sums = [programs.place_sums(on_host(programs.gradients(state, share, target_count))) for share in shares]
         state, metrics = programs.update(state, tuple(sums), np.float32(1e-2))
     return state, metrics
 

@@ -33,7 +33,7 @@ def main() -> None:
     from palmetto.pods.peers import Peers
     from palmetto.pods.programs import on_host
     from palmetto.pods.wire import Link, LinkLost
-    from palmetto.pods.worker import Step, Worker
+    from palmetto.pods.worker import StepWork, Worker
     from palmetto.training.step.state import State
 
     parcels.CHUNK = CHUNK
@@ -60,7 +60,7 @@ def main() -> None:
                     link._socket.shutdown(socket.SHUT_RDWR)
             return arrays
 
-        def _update(self, step: Step, *arguments: Any) -> None:
+        def _update(self, step: StepWork, *arguments: Any) -> None:
             super()._update(step, *arguments)
             if is_due("flipped"):
                 assert self._digest

@@ -180,7 +180,7 @@ class Slow:
     def prepare(self, view: View, engine: Any, folder: Path) -> None:
         """Does nothing."""
 
-    def note(self, documents: pa.Table, shard: str, folder: Path) -> pa.Table:
+    def annotate(self, documents: pa.Table, shard: str, folder: Path) -> pa.Table:
         if self.traces:
             (self.traces / f"{shard.replace('/', '-')} {here()}").touch()
             time.sleep(0.3)
@@ -218,7 +218,7 @@ def test_the_task_of_a_dead_worker_is_repeated(cluster: Cluster, tmp_path: Path)
 def test_a_task_that_kills_every_worker_is_named(cluster: Cluster, tmp_path: Path) -> None:
     results = RayEngine(1).map(functools.partial(die, tmp_path, True), range(8))
     assert [next(results) for _ in range(3)] == [0, 1, 2]
-    with pytest.raises(RunStopped, match="a worker died 3 times at 3: is there memory enough"):
+    with pytest.raises(RunStopped, match="a worker died 3 times at 3: is there enough memory"):
         next(results)
 
 

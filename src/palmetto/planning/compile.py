@@ -132,7 +132,7 @@ def _compile(recipe: Recipe, on: Topology, sequences: int, program: Path) -> dic
     import jax
     import jax.numpy as jnp
 
-    from palmetto.model import layout
+    from palmetto.model import tuning
     from palmetto.parallel.sharding import Sharding
     from palmetto.training.step import state
     from palmetto.training.step.loss import Batch
@@ -141,7 +141,7 @@ def _compile(recipe: Recipe, on: Topology, sequences: int, program: Path) -> dic
     if not on.is_gpu:
         _take_kernels_of_tpus()
     sharding = Sharding(recipe, _devices(on))
-    step = make_step(recipe, layout.for_platform("gpu" if on.is_gpu else "tpu"), sharding)
+    step = make_step(recipe, tuning.for_platform("gpu" if on.is_gpu else "tpu"), sharding)
     everywhere = sharding.place()
     leaves, rest = divmod(sequences, recipe.training.micro_batch)
     assert not rest, "recipes check that micro-batches divide the batch"

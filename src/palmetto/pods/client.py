@@ -41,15 +41,15 @@ class Taken(NamedTuple):
 
 
 @dataclass
-class Step:
+class StepOrder:
     """The step that the pods are taking."""
 
     number: int
     serial: int
     """The number of steps taken so far, with this one; unlike `number` it also counts steps before a rollback."""
     batch: Batch
-    predicted: Array | None
-    """The number of predicted tokens in each leaf, shape [leaves], or None if every token is predicted."""
+    target_count: Array | None
+    """The number of predicted tokens in each leaf, shape [leaves], or None if every token is target_count."""
     rate: np.float32
     """The learning rate."""
     owners: dict[int, int]
@@ -84,7 +84,7 @@ class Pods:
         self._losses = Losses(count)
         self._serial = self._offset = 0
         """The serial number of the last step, and its difference from the step's number in the run."""
-        self._step: Step | None = None
+        self._step: StepOrder | None = None
         self._part: Batch | None = None
         self._digests = Digests()
 
@@ -116,17 +116,17 @@ class Pods:
         if not self._living:
             raise RunStopped(f"no pod could be started (see {self._folder}/pod-*.log)")
 
-    def step(self, number: int, batch: Batch, predicted: Array | None, rate: np.float32) -> Taken:
+    def step(self, number: int, batch: Batch, target_count: Array | None, rate: np.float32) -> Taken:
         """Takes a step.
 
-        batch: NumPy arrays of shape [leaves, micro_batch, …]. predicted: the number of predicted tokens in each leaf.
+        batch: NumPy arrays of shape [leaves, micro_batch, …]. target_count: the tokens that each leaf predicts.
         Raises RunStopped if no pod is left, or if the pods held different states before the step.
         """
         self._admit()
         self._serial += 1
         self._part = self._leaves(batch, 0)
         owners = assign(self.count, [pod.number for pod in self._living])
-        self._step = step = Step(number, self._serial, batch, predicted, rate, owners)
+        self._step = step = StepOrder(number, self._serial, batch, target_count, rate, owners)
         for pod in self._living:
             self._order(step, pod, "step", [part for part, owner in owners.items() if owner == pod.number])
         while any(pod.number not in step.done for pod in self._living):
@@ -156,12 +156,12 @@ class Pods:
     def _living(self) -> list[PodProcess]:
         return self._fleet.at("living")
 
-    def _order(self, step: Step, pod: PodProcess, kind: str, parts: Sequence[int]) -> None:
+    def _order(self, step: StepOrder, pod: PodProcess, kind: str, parts: Sequence[int]) -> None:
         """Orders a pod to compute parts of the step."""
         shares = {part: named(self._leaves(step.batch, part)) for part in parts}
         arrays = {f"{part}/{name}": array for part, share in shares.items() for name, array in share.items()}
-        if step.predicted is not None:
-            arrays["predicted"] = step.predicted
+        if step.target_count is not None:
+            arrays["target_count"] = step.target_count
         self._fleet.tell(pod, kind, arrays, serial=step.serial, rate=float(step.rate), parts=parts)
 
     def _leaves(self, batch: Batch, part: int) -> Batch:
@@ -227,7 +227,7 @@ class Pods:
         if joined and self._step:
             self._reassign(self._step, pod.number)
 
-    def _reassign(self, step: Step, lost: int) -> None:
+    def _reassign(self, step: StepOrder, lost: int) -> None:
         """Gives a lost pod's leaves to living pods, unless all of these have finished the step."""
         step.done.pop(lost, None)
         if all(pod.number in step.done for pod in self._living):

@@ -20,7 +20,7 @@ from palmetto.training.ledger import Line
 from palmetto.training.spikes import Skips
 from palmetto.training.step.execution import Execution
 from palmetto.training.step.state import State
-from palmetto.training.step.update import scored_a_leaf
+from palmetto.training.step.update import mean_target_count
 
 
 class PodExecution(Execution):
@@ -38,8 +38,8 @@ class PodExecution(Execution):
         if not _is_away(state):
             self._pods.put_state(on_host(state), step - 1, inputs.leaves)
         self._fetched = None
-        predicted = None if inputs.leaves.scored is None else jax.device_get(scored_a_leaf(inputs.leaves))
-        taken = self._pods.step(step, inputs.leaves, predicted, inputs.rate)
+        target_count = None if inputs.leaves.scored is None else jax.device_get(mean_target_count(inputs.leaves))
+        taken = self._pods.step(step, inputs.leaves, target_count, inputs.rate)
         return self.shapes(), *self.line(step, attempt, inputs, metrics_from(taken.metrics))
 
     def at_hand(self, state: State) -> State:

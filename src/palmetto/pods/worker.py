@@ -23,20 +23,20 @@ from palmetto.pods.peers import Peers
 from palmetto.pods.programs import Programs, named_metrics, on_host
 from palmetto.pods.wire import Array, LinkLost, Message, connect, start_thread
 from palmetto.recipe import loading
-from palmetto.training.step.gradient import Sums
+from palmetto.training.step.gradient import BatchSums
 from palmetto.training.step.loss import Batch
 from palmetto.training.step.state import State
 
 
 @dataclass
-class Step:
+class StepWork:
     """The present or last step of this pod."""
 
     serial: int
     rate: np.float32
     to_do: deque[tuple[int, Batch, Array | None]] = field(default_factory=deque)
     """The parts to compute, as (part, leaves, predicted tokens of each leaf)."""
-    computed: dict[int, Sums] = field(default_factory=dict)
+    computed: dict[int, BatchSums] = field(default_factory=dict)
     """The sums of the parts that this pod has computed."""
     done: bool = False
     computing: float = 0.0
@@ -65,7 +65,7 @@ class Worker:
         self._hasher = ThreadPoolExecutor(1)
         self._digest: Future[str] | None = None
         self._state: State | None = None
-        self._step: Step | None = None
+        self._step: StepWork | None = None
         self._client = connect(order["port"], patience)
         self._client.send("hello", life=order["life"], secret=order["secret"], port=self._peers.port)
         start_thread(self._hear_client)
@@ -154,33 +154,33 @@ class Worker:
     def _begin(self, message: Message) -> None:
         parts = _parts(message)
         self._programs.compile(parts[0][1])
-        self._step = Step(message.fields["serial"], np.float32(message.fields["rate"]), deque(parts))
+        self._step = StepWork(message.fields["serial"], np.float32(message.fields["rate"]), deque(parts))
         self._exchange.begin(self._step.serial)
 
-    def _go_on(self, step: Step) -> None:
+    def _go_on(self, step: StepWork) -> None:
         """Computes the parts that this pod has to do, and updates once all sums have arrived."""
         while step.to_do:
-            part, leaves, predicted = step.to_do.popleft()
+            part, leaves, target_count = step.to_do.popleft()
             if (arrived := self._exchange.part(part)) is not None:  # the lost pod had sent it here before
                 arrays = [array.copy() for array in arrived]
             else:
-                arrays = self._compute(step, part, leaves, predicted)
+                arrays = self._compute(step, part, leaves, target_count)
             parcel = Parcel(arrays)
             for life in self._peers.lives:
                 self._peers.post(life, "part", parcel, serial=step.serial, part=part)
         if not step.done and (sums := self._all_parts(step)) is not None:
             self._update(step, sums)
 
-    def _compute(self, step: Step, part: int, leaves: Batch, predicted: Array | None) -> list[Array]:
+    def _compute(self, step: StepWork, part: int, leaves: Batch, target_count: Array | None) -> list[Array]:
         assert self._state is not None
         start = time.perf_counter()
-        sums = self._programs.gradients(self._state, leaves, predicted)
+        sums = self._programs.gradients(self._state, leaves, target_count)
         step.computed[part] = jax.block_until_ready(sums)
         step.ready_at = time.perf_counter()
         step.computing += step.ready_at - start
         return on_host(sums)
 
-    def _all_parts(self, step: Step) -> tuple[Sums, ...] | None:
+    def _all_parts(self, step: StepWork) -> tuple[BatchSums, ...] | None:
         """Returns the sums of all parts in order, or None if some have not arrived."""
         arrived = {part: self._exchange.part(part) for part in range(self._programs.parts)}
         if not all(part in step.computed or arrays is not None for part, arrays in arrived.items()):
@@ -190,7 +190,7 @@ class Worker:
             for part, arrays in arrived.items()
         )
 
-    def _update(self, step: Step, sums: tuple[Sums, ...]) -> None:
+    def _update(self, step: StepWork, sums: tuple[BatchSums, ...]) -> None:
         assert self._state is not None
         waited_until = time.perf_counter()
         if self._digest:
@@ -219,10 +219,10 @@ class Worker:
 
 
 def _parts(message: Message) -> list[tuple[int, Batch, Array | None]]:
-    """Returns the parts that an order names, from arrays "0/tokens", "0/scored", "0/prefix", …, and "predicted"."""
+    """Returns the parts that an order names, from arrays "0/tokens", "0/scored", "0/prefix", …, and "target_count"."""
     arrays = message.arrays
     return [
-        (part, Batch(**{name: arrays.get(f"{part}/{name}") for name in Batch._fields}), arrays.get("predicted"))  # type: ignore[arg-type]
+        (part, Batch(**{name: arrays.get(f"{part}/{name}") for name in Batch._fields}), arrays.get("target_count"))  # type: ignore[arg-type]
         for part in message.fields["parts"]
     ]
 

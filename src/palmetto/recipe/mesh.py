@@ -51,6 +51,9 @@ class Mesh(Section):
         return math.prod(self.sizes.values())
 
 
+ONE_DEVICE = Mesh()
+
+
 def check_mesh(
     mesh: Mesh, divided: Sequence[tuple[str, str, int]], batch_size: Mapping[int, int], micro_batch: int
 ) -> None:

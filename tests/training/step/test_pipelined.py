@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from palmetto.model import layout
+from palmetto.model import tuning
 from palmetto.recipe.model import Model
 from tests.model.test_catalogue import some
 from tests.references.spread import Taken, check_same, make_recipe, on, take_gradient
@@ -14,10 +14,13 @@ MODELS: dict[str, Model] = {
     "palm": some(layers=4, key_value_heads=1),
     "untied": some("t5", layers=4, block="serial", norm="rms", biases=True, key_value_heads=2, tied_embedding=False),
     "glam": some(
-        layers=4, block="serial", norm="rms", feedforward="geglu",
+        layers=4,
+        block="serial",
+        norm="rms",
+        feedforward="geglu",
         experts={"count": 4, "every": 2, "capacity_factor": 1.0, "balance_loss": 0.3, "router_z_loss": 0.2},
     ),
-}  # fmt: skip
+}
 CASES: list[tuple[str, dict[str, Any]]] = [
     ("palm", {"stage": 2}),
     ("palm", {"stage": 4, "schedule": "gpipe"}),
@@ -32,9 +35,9 @@ CASES: list[tuple[str, dict[str, Any]]] = [
 
 @functools.cache
 def alone(name: str) -> Taken:
-    return take_gradient(make_recipe(MODELS[name]), layout.ACCELERATOR)
+    return take_gradient(make_recipe(MODELS[name]), tuning.ACCELERATOR)
 
 
 @pytest.mark.parametrize(("name", "mesh"), CASES, ids=str)
 def test_loss_and_gradients_are_those_of_one_device(name: str, mesh: dict[str, Any]) -> None:
-    check_same(take_gradient(on(make_recipe(MODELS[name]), **mesh), layout.ACCELERATOR), alone(name))
+    check_same(take_gradient(on(make_recipe(MODELS[name]), **mesh), tuning.ACCELERATOR), alone(name))

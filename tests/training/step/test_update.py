@@ -9,15 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from palmetto.model import layout
+from palmetto.model import tuning
 from palmetto.parallel.sharding import Spread
 from palmetto.recipe import Recipe
-from palmetto.training import optimizer as optimizers
+from palmetto.training import optimization
 from palmetto.training.learning_rate import learning_rate
 from palmetto.training.step import loss_scale as loss_scales
 from palmetto.training.step.loss import Batch
 from palmetto.training.step.state import State, initial_state, parameter_table
-from palmetto.training.step.update import Metrics, Step, make_step
+from palmetto.training.step.update import Metrics, TrainStep, make_step
 from tests.conftest import RecipeMaker
 from tests.references import decoder as reference
 
@@ -37,7 +37,8 @@ def state_of(recipe: Recipe, drawn: dict[str, np.ndarray] = DRAWN) -> State:
     parameters = {name: jnp.array(array[:layers] if STACKS[name] else array) for name, array in drawn.items()}
     scaled = recipe.model.activations == "float16"
     loss_scale = loss_scales.initial(recipe.training.loss_scale) if scaled else None
-    return State(parameters, optimizers.make(recipe.training.optimizer, SPREADS).init(parameters), loss_scale)
+    optimizer = optimization.make(recipe.training.optimizer, parameter_table(recipe), SPREADS)
+    return State(parameters, optimizer.init(parameters), loss_scale)
 
 
 def some_windows(seed: int, leaves: int) -> Batch:
@@ -63,31 +64,31 @@ def logical(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def palms(tiny_recipe: RecipeMaker) -> tuple[Recipe, Step]:
+def palms(tiny_recipe: RecipeMaker) -> tuple[Recipe, TrainStep]:
     """PaLM's optimizer, clipping at work."""
     recipe = tiny_recipe("training.clip=0.25", "training.z_loss=0.01")
-    return recipe, make_step(recipe, layout.CPU)
+    return recipe, make_step(recipe, tuning.CPU)
 
 
 @pytest.fixture(scope="module")
-def plain(tiny_recipe: RecipeMaker) -> tuple[Recipe, Step]:
+def plain(tiny_recipe: RecipeMaker) -> tuple[Recipe, TrainStep]:
     """One whose first moment is the gradient itself."""
     recipe = tiny_recipe(*PLAIN)
-    return recipe, make_step(recipe, layout.CPU)
+    return recipe, make_step(recipe, tuning.CPU)
 
 
 @pytest.fixture(scope="module")
-def halves(tiny_recipe: RecipeMaker) -> tuple[Recipe, Step]:
+def halves(tiny_recipe: RecipeMaker) -> tuple[Recipe, TrainStep]:
     """The same in float16."""
     recipe = tiny_recipe(*PLAIN, "model.activations=float16", "training.loss_scale={initial: 1073741824}")
-    return recipe, make_step(recipe, layout.CPU)
+    return recipe, make_step(recipe, tuning.CPU)
 
 
-def gradient(step: Step, state: State, batch: Batch) -> dict[str, np.ndarray]:
+def gradient(step: TrainStep, state: State, batch: Batch) -> dict[str, np.ndarray]:
     """What a step of a `PLAIN` recipe takes its direction from."""
     moved, metrics = step(state, batch, RATE)
     assert metrics.finite
-    return {name: np.asarray(m) for name, m in moved.optimizer.m.items()}
+    return {name: np.asarray(m) for name, m in moved.optimizer.moments["m"].items()}
 
 
 Rule = Callable[
@@ -95,15 +96,15 @@ Rule = Callable[
 ]
 
 
-def test_steps_with_adafactor_and_clipping_are_the_references(palms: tuple[Recipe, Step]) -> None:
+def test_steps_with_adafactor_and_clipping_are_the_references(palms: tuple[Recipe, TrainStep]) -> None:
     check_against_reference(*palms, clip=0.25, rule=reference.adafactor)
 
 
-def test_steps_with_adamw_and_no_clipping_are_the_references(plain: tuple[Recipe, Step]) -> None:
+def test_steps_with_adamw_and_no_clipping_are_the_references(plain: tuple[Recipe, TrainStep]) -> None:
     check_against_reference(*plain, clip=np.inf, rule=functools.partial(reference.adamw, weight_decay=0, b1=0))
 
 
-def check_against_reference(recipe: Recipe, step: Step, clip: float, rule: Rule) -> None:
+def check_against_reference(recipe: Recipe, step: TrainStep, clip: float, rule: Rule) -> None:
     state = state_of(recipe)
     thetas = {name: np.asarray(array, np.float64) for name, array in state.parameters.items()}
     moments = {name: reference.Moments(np.zeros_like(t), np.zeros_like(t)) for name, t in logical(thetas).items()}
@@ -119,10 +120,11 @@ def check_against_reference(recipe: Recipe, step: Step, clip: float, rule: Rule)
         after = {name: rule(before[name], gradients[name], moments[name], k, 0.01) for name in before}
         moments = {name: moved for name, (_, moved) in after.items()}
         thetas = {
-            name: np.stack([after[f"{name} {i}"][0] for i in range(len(array))]) if STACKS[name]
+            name: np.stack([after[f"{name} {i}"][0] for i in range(len(array))])
+            if STACKS[name]
             else after[f"{name} 0"][0]
             for name, array in thetas.items()
-        }  # fmt: skip
+        }
 
         assert bool(metrics.finite)
         assert state.optimizer.k == k
@@ -133,7 +135,7 @@ def check_against_reference(recipe: Recipe, step: Step, clip: float, rule: Rule)
             (metrics.parameter_norm, reference.norm(thetas)),
         ):
             assert float(ours) == pytest.approx(theirs, rel=1e-5)
-        v = logical(jax.device_get(state.optimizer.v))
+        v = logical(jax.device_get(state.optimizer.moments["v"]))
         for name, moved in logical(jax.device_get(state.parameters)).items():
             assert np.linalg.norm(v[name] - moments[name].v) < 1e-4 * np.linalg.norm(moments[name].v), (name, k)
             # g/√v of a gradient that is nearly zero is not well determined: one element in a hundred may be off.
@@ -145,7 +147,7 @@ def check_against_reference(recipe: Recipe, step: Step, clip: float, rule: Rule)
     jax.default_backend() != "cpu",
     reason="a GPU's programs with one leaf and with two differ in more (docs/determinism.md)",
 )
-def test_gradient_of_a_batch_is_the_mean_of_its_halves_to_the_bit(plain: tuple[Recipe, Step]) -> None:
+def test_gradient_of_a_batch_is_the_mean_of_its_halves_to_the_bit(plain: tuple[Recipe, TrainStep]) -> None:
     """But for the norms: their scales are multiplied into kernels once a step, whose gradients are summed before."""
     recipe, step = plain
     drawn = {name: np.ones_like(array) if "norm" in name else array for name, array in DRAWN.items()}
@@ -207,20 +209,22 @@ def test_an_overflow_leaves_every_bit_as_it_was_and_the_next_batch_trains_as_if_
     assert bits(disturbed) == bits(undisturbed)
 
 
-def test_clipping_shrinks_and_never_stretches(palms: tuple[Recipe, Step]) -> None:
+def test_clipping_shrinks_and_never_stretches(palms: tuple[Recipe, TrainStep]) -> None:
     recipe, step = palms
     for share, clipped in ((1, True), (0.01, False)):
         drawn = DRAWN | {"final_norm": np.float32(share) * DRAWN["final_norm"]}
         state, metrics = step(state_of(recipe, drawn), batch_of(recipe, 4), RATE)
         assert (float(metrics.grad_norm) > 0.25) == clipped
         # After a first step v is g².
-        taken = np.sqrt(sum(np.sum(np.asarray(v, np.float64)) for v in state.optimizer.v.values()))
+        taken = np.sqrt(sum(np.sum(np.asarray(v, np.float64)) for v in state.optimizer.moments["v"].values()))
         assert taken == pytest.approx(0.25 if clipped else float(metrics.grad_norm), rel=1e-5)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("name", sorted(DRAWN))
-def test_a_nan_or_infinity_in_any_parameter_moves_nothing(palms: tuple[Recipe, Step], name: str, value: float) -> None:
+def test_a_nan_or_infinity_in_any_parameter_moves_nothing(
+    palms: tuple[Recipe, TrainStep], name: str, value: float
+) -> None:
     recipe, step = palms
     drawn = {other: array.copy() for other, array in DRAWN.items()}
     drawn[name].reshape(-1)[7] = value
@@ -229,14 +233,14 @@ def test_a_nan_or_infinity_in_any_parameter_moves_nothing(palms: tuple[Recipe, S
     assert bits(state) == bits(state_of(recipe, drawn))
 
 
-def test_the_same_step_twice_has_the_same_bits(palms: tuple[Recipe, Step]) -> None:
+def test_the_same_step_twice_has_the_same_bits(palms: tuple[Recipe, TrainStep]) -> None:
     recipe, step = palms
     one, other = (step(state_of(recipe), batch_of(recipe, 2), RATE) for _ in range(2))
     assert bits(one[0]) == bits(other[0])
     assert [np.asarray(m).tobytes() for m in one[1][:5]] == [np.asarray(m).tobytes() for m in other[1][:5]]
 
 
-def test_training_on_one_batch_learns_it(palms: tuple[Recipe, Step]) -> None:
+def test_training_on_one_batch_learns_it(palms: tuple[Recipe, TrainStep]) -> None:
     recipe, step = palms
     state, losses = state_of(recipe), []
     for number in range(1, 31):
@@ -252,12 +256,12 @@ def test_initial_state_is_drawn_for_the_recipe_and_its_moments_are_zero(tiny_rec
     assert {name: array.shape for name, array in state.parameters.items()} == {n: a.shape for n, a in DRAWN.items()}
     assert all(np.any(array) for array in state.parameters.values())
     assert state.optimizer.k == 0
-    assert not any(np.any(array) for array in jax.tree.leaves((state.optimizer.m, state.optimizer.v)))
+    assert not any(np.any(array) for array in jax.tree.leaves(state.optimizer.moments))
     assert state.loss_scale is None
 
 
 def test_a_scale_that_overflows_is_halved_until_a_step_moves_and_no_bit_changes_before(
-    halves: tuple[Recipe, Step],
+    halves: tuple[Recipe, TrainStep],
 ) -> None:
     recipe, step = halves
     batch, state, scales = batch_of(recipe, 1), state_of(recipe), []
@@ -297,7 +301,7 @@ def distance(ours: np.ndarray, theirs: np.ndarray) -> float:
 
 
 def test_a_scaled_loss_has_the_gradients_of_one_that_is_not_to_float16_rounding(
-    halves: tuple[Recipe, Step], plain: tuple[Recipe, Step]
+    halves: tuple[Recipe, TrainStep], plain: tuple[Recipe, TrainStep]
 ) -> None:
     recipe, step = halves
     batch = batch_of(recipe, 5)
@@ -310,7 +314,7 @@ def test_a_scaled_loss_has_the_gradients_of_one_that_is_not_to_float16_rounding(
 
 
 def test_scaling_keeps_gradients_that_float16_would_lose(
-    halves: tuple[Recipe, Step], plain: tuple[Recipe, Step]
+    halves: tuple[Recipe, TrainStep], plain: tuple[Recipe, TrainStep]
 ) -> None:
     recipe, step = halves
     batch, drawn = batch_of(recipe, 5), DRAWN | {"final_norm": np.float32(2e-4) * DRAWN["final_norm"]}
@@ -322,13 +326,13 @@ def test_scaling_keeps_gradients_that_float16_would_lose(
 
 
 def test_the_embedding_has_a_share_of_its_inputs_gradient_and_all_of_its_outputs(
-    plain: tuple[Recipe, Step], tiny_recipe: RecipeMaker
+    plain: tuple[Recipe, TrainStep], tiny_recipe: RecipeMaker
 ) -> None:
     whole_recipe, whole_step = plain
     batch = some_windows(6, leaves=1)
     recipe = tiny_recipe(*PLAIN, "training.embedding_gradient=0.25")
     whole = gradient(whole_step, state_of(whole_recipe), batch)
-    shrunk = gradient(make_step(recipe, layout.CPU), state_of(recipe), batch)
+    shrunk = gradient(make_step(recipe, tuning.CPU), state_of(recipe), batch)
     inputs = np.unique(batch.tokens[..., :-1])
     elsewhere = np.setdiff1d(np.arange(300), inputs)
     assert np.allclose(shrunk["embedding"][elsewhere], whole["embedding"][elsewhere], rtol=1e-5, atol=1e-9)
@@ -340,15 +344,18 @@ def test_the_embedding_has_a_share_of_its_inputs_gradient_and_all_of_its_outputs
     drawn = DRAWN | {"output": DRAWN["embedding"].T / np.float32(np.sqrt(32))}
     parameters = {name: jnp.array(array[:1] if STACKS.get(name) else array) for name, array in drawn.items()}
     spreads = SPREADS | {"output": Spread(0)}
-    state = State(parameters, optimizers.make(apart.training.optimizer, spreads).init(parameters), None)
-    parts = gradient(make_step(apart, layout.CPU), state, batch)
+    optimizer = optimization.make(apart.training.optimizer, parameter_table(apart), spreads)
+    state = State(parameters, optimizer.init(parameters), None)
+    parts = gradient(make_step(apart, tuning.CPU), state, batch)
     output = parts["output"].T / np.sqrt(32)
     assert distance(whole["embedding"], parts["embedding"] + output) < 1e-6
     assert distance(shrunk["embedding"], 0.25 * parts["embedding"] + output) < 1e-6
     assert distance(whole["embedding"], output) > 0.1
 
 
-def test_losses_are_means_over_all_scored_tokens_of_the_batch_however_it_is_split(plain: tuple[Recipe, Step]) -> None:
+def test_losses_are_means_over_all_scored_tokens_of_the_batch_however_it_is_split(
+    plain: tuple[Recipe, TrainStep],
+) -> None:
     """Half of the sequences have a single token scored: a mean of the leaves' means would be another."""
     recipe, step = plain
     random = np.random.default_rng(8)
@@ -366,7 +373,7 @@ def test_losses_are_means_over_all_scored_tokens_of_the_batch_however_it_is_spli
         state, metrics = step(state_of(recipe), batch, RATE)
         assert float(metrics.loss) == pytest.approx(np.mean(losses[scored[:, 1:]]), rel=1e-6)
         assert float(metrics.z) == pytest.approx(np.mean(log_z[scored[:, 1:]] ** 2), rel=1e-6)
-        gradients.append({name: np.asarray(m) for name, m in state.optimizer.m.items()})
+        gradients.append({name: np.asarray(m) for name, m in state.optimizer.moments["m"].items()})
     for other in gradients[1:]:
         for name, array in gradients[0].items():
             assert distance(other[name], array) < 1e-6, name

@@ -8,8 +8,10 @@ import jax.numpy as jnp
 
 from palmetto.model.decoder import Rematerialize, hidden_states, logits
 from palmetto.model.experts.router import Routing
-from palmetto.model.layout import Arranged, Fetch, Layout, with_ends
+from palmetto.model.layout import Arranged, Fetch, with_ends
 from palmetto.model.products import in_float32, in_own_type, transposed
+from palmetto.model.tuning import Tuning
+from palmetto.recipe.mesh import ONE_DEVICE, Mesh
 from palmetto.recipe.model import Model
 
 
@@ -41,17 +43,18 @@ def token_losses(
     arranged: Arranged,
     batch: Batch,
     model: Model,
-    layout: Layout,
+    tuning: Tuning,
     *,
+    mesh: Mesh = ONE_DEVICE,
     z_loss: float = 0.0,
     rematerialize: Rematerialize = "nothing",
     embedding_gradient: float = 1.0,
-    predicted: jax.Array | int | None = None,
+    target_count: jax.Array | int | None = None,
     fetch: Fetch | None = None,
 ) -> Losses:
-    """Mean losses of predicting the scored tokens of a batch [B, M + 1]; only `objective` has a derivative.
+    """Returns the mean losses of predicting the scored tokens of a batch [B, M + 1]; only `objective` has a derivative.
 
-    `predicted` is the number that sums over tokens are divided by, where it is not the batch's own. `fetch` makes
+    `target_count` is the number that sums over tokens are divided by, where it is not the batch's own. `fetch` makes
     arrays whole that devices hold parts of: the ends' at once, each layer's when it is their turn.
     """
     if fetch:
@@ -60,13 +63,14 @@ def token_losses(
         arranged,
         batch.tokens[:, :-1],
         model,
-        layout,
+        tuning,
         rematerialize,
+        mesh=mesh,
         prefix=batch.prefix,
         embedding_gradient=embedding_gradient,
         fetch=fetch,
     )
-    losses = state_losses(states, arranged, batch, layout, z_loss=z_loss, predicted=predicted)
+    losses = state_losses(states, arranged, batch, tuning, z_loss=z_loss, target_count=target_count)
     objective = losses.objective + expert_objective(routing, model)
     return losses._replace(objective=objective, routing=jax.lax.stop_gradient(routing))
 
@@ -75,31 +79,31 @@ def state_losses(
     states: jax.Array,
     arranged: Arranged,
     batch: Batch,
-    layout: Layout,
+    tuning: Tuning,
     *,
     z_loss: float = 0.0,
-    predicted: jax.Array | int | None = None,
+    target_count: jax.Array | int | None = None,
 ) -> Losses:
-    """The losses of final states [B, M, D], without what experts add; the arguments are those of `token_losses`."""
+    """Returns the losses of final states [B, M, D], without what experts add; arguments are those of `token_losses`."""
     targets = batch.tokens[:, 1:].reshape(-1)
     weights = None if batch.scored is None else batch.scored[:, 1:].reshape(-1).astype(jnp.float32)
-    if predicted is None:
-        predicted = targets.shape[0] if weights is None else jnp.sum(weights)
+    if target_count is None:
+        target_count = targets.shape[0] if weights is None else jnp.sum(weights)
     rows = states.reshape(-1, states.shape[-1])
-    sums = _summed_losses(rows, arranged.unembedding, targets, weights, z_loss, layout.logit_rows)
-    objective, cross_entropy, z = (total / predicted for total in sums)
+    sums = _summed_losses(rows, arranged.unembedding, targets, weights, z_loss, tuning.logit_rows)
+    objective, cross_entropy, z = (total / target_count for total in sums)
     return Losses(objective, *jax.lax.stop_gradient((cross_entropy, z)))
 
 
 def expert_objective(routing: Routing | None, model: Model) -> jax.Array | float:
-    """What experts add to the objective, the mean over the layers that have them."""
+    """Returns what experts add to the objective, the mean over the layers that have them."""
     if routing is None or model.experts is None:
         return 0.0
     balance, router_z = jnp.mean(routing.balance), jnp.mean(routing.z)
     return model.experts.balance_loss * balance + model.experts.router_z_loss * router_z
 
 
-Sums = tuple[jax.Array, jax.Array, jax.Array]
+SummedLosses = tuple[jax.Array, jax.Array, jax.Array]
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(4, 5))
@@ -110,8 +114,8 @@ def _summed_losses(
     weights: jax.Array | None,
     z_loss: float,
     logit_rows: int,
-) -> Sums:
-    """Objective, cross-entropy and log² Z summed over states [N, D] against targets [N], weighted by weights [N].
+) -> SummedLosses:
+    """Returns objective, cross-entropy and log² Z of states [N, D] against targets [N], summed with weights [N].
 
     The derivative of the objective is formed with the loss, while a block's logits are at hand: they are neither kept
     nor computed twice.
@@ -128,7 +132,7 @@ def _pass(
     z_loss: float,
     logit_rows: int,
     with_gradient: bool,
-) -> tuple[Sums, tuple[jax.Array, jax.Array]]:
+) -> tuple[SummedLosses, tuple[jax.Array, jax.Array]]:
     cross_entropy, z = jnp.float32(0), jnp.float32(0)
     d_states, d_transposed = [], jnp.zeros(unembedding.shape[::-1], jnp.float32)
     for start in range(0, states.shape[0], logit_rows):
@@ -163,12 +167,12 @@ def _forward(
     weights: jax.Array | None,
     z_loss: float,
     logit_rows: int,
-) -> tuple[Sums, tuple[jax.Array, jax.Array]]:
+) -> tuple[SummedLosses, tuple[jax.Array, jax.Array]]:
     return _pass(states, unembedding, targets, weights, z_loss, logit_rows, with_gradient=True)
 
 
 def _backward(
-    z_loss: float, logit_rows: int, gradient: tuple[jax.Array, jax.Array], d: Sums
+    z_loss: float, logit_rows: int, gradient: tuple[jax.Array, jax.Array], d: SummedLosses
 ) -> tuple[jax.Array, jax.Array, None, None]:
     d_states, d_unembedding = gradient
     return d[0].astype(d_states.dtype) * d_states, d[0] * d_unembedding, None, None

@@ -24,14 +24,19 @@ class LossScaleState(NamedTuple):
 
 
 def initial(settings: LossScale) -> LossScaleState:
-    """The state before the first step."""
+    """Returns the state before the first step."""
     return LossScaleState(jnp.float32(settings.initial), jnp.int32(0))
 
 
-def update(settings: LossScale, state: LossScaleState, finite: jax.Array) -> LossScaleState:
-    """The state after a step whose loss and gradients were `finite`, a bool scalar.
+def factor(state: LossScaleState | None) -> jax.Array:
+    """Returns what the loss is multiplied by, a float32 scalar: 1 where it is not scaled."""
+    return jnp.float32(1) if state is None else state.scale
 
-    Halved after an overflow; doubled after `growth_interval` steps in a row without.
+
+def update(settings: LossScale, state: LossScaleState, finite: jax.Array) -> LossScaleState:
+    """Returns the state after a step whose loss and gradients were `finite`, a bool scalar.
+
+    The scale is halved after an overflow and doubled after `growth_interval` steps in a row without one.
     """
     good_steps = state.good_steps + 1
     grows = good_steps >= settings.growth_interval
