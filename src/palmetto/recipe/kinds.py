@@ -1,7 +1,7 @@
-"""Sections that come in kinds, told apart by their name, each kind in one file.
+"""The base class of sections that have several kinds, such as optimizers. Each kind has a name and a file of its own.
 
-The file has the settings and, as methods, all that is done differently for them. Recipes are read before JAX may be
-imported (host/environment.py), so that such a file imports JAX where a method needs it.
+The file holds the kind's settings and, as methods, its behaviour. Recipes are read before JAX may be imported
+(host/environment.py), so these methods import JAX where they need it.
 """
 
 import importlib
@@ -16,12 +16,12 @@ from palmetto.recipe.section import Section
 
 
 class Kind(Section):
-    """A section whose `name`, a Literal with its own default, says which of several kinds it is."""
+    """A section of several kinds. A kind's `name` is a Literal whose default is its only value."""
 
     folder: ClassVar[str]
-    """The package whose modules are the kinds."""
+    """The package whose modules hold the kinds."""
     usual_name: ClassVar[str]
-    """The kind that a recipe has where it names none."""
+    """The name of the kind that a recipe gets if it names none."""
 
     name: str
 
@@ -34,12 +34,12 @@ class Kind(Section):
 
     @classmethod
     def usual(cls) -> Self:
-        """Returns the usual kind with its usual settings."""
+        """Returns the usual kind with its default settings."""
         return cls.choose({})
 
     @classmethod
     def choose(cls, values: Any) -> Self:
-        """Returns the kind that a recipe's values describe; ValidationError where they are invalid."""
+        """Returns the kind that a recipe's values describe. Raises ValidationError if they are invalid."""
         if isinstance(values, dict):
             values = {"name": cls.usual_name, **values}
         chosen: Self = _reader(tuple(cls.kinds().values())).validate_python(values)

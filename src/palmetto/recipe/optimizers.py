@@ -1,7 +1,7 @@
-"""What an optimizer is: its settings, the moments that it keeps of a parameter, and how it updates the parameter.
+"""The interface of optimizers: their settings, the moments that they keep of a parameter, and their update rule.
 
-Each is a file of training/optimizers/. Checkpoints, digests, the placement of the state on a mesh and the plan all
-follow the declaration of the moments (training/optimization.py).
+Each optimizer is a file in training/optimizers/. Checkpoints, digests, the placement of the state on a mesh and the
+plan follow from the declaration of its moments (training/optimization.py).
 """
 
 from collections.abc import Mapping
@@ -14,11 +14,11 @@ Array: TypeAlias = Any
 
 
 class Parameter(Protocol):
-    """What an optimizer is told of a parameter (model/weights.py)."""
+    """The properties of a parameter that an optimizer may use (model/weights.py)."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Its shape; the first axes are the stack."""
+        """The shape; the first axes are the stack."""
 
     @property
     def axes(self) -> tuple[str, ...]:
@@ -30,10 +30,10 @@ class Parameter(Protocol):
 
 
 class Moment(NamedTuple):
-    """The declaration of an array that an optimizer keeps of a parameter: float32, and zero before the first step."""
+    """The declaration of an array that an optimizer keeps of a parameter: float32, zero before the first step."""
 
     shape: tuple[int, ...]
-    """Shape, with the parameter's stack first."""
+    """The shape, with the parameter's stack first."""
     axes: tuple[str, ...]
     """The logical axis of each dimension."""
 
@@ -45,7 +45,7 @@ class Optimizer(Kind):
     usual_name = "adafactor"
 
     def moments(self, of: Parameter) -> dict[str, Moment]:
-        """Returns the declaration of the moments that are kept of a parameter, by name."""
+        """Returns the declarations of the moments that are kept of a parameter, by name."""
         raise NotImplementedError
 
     def update(
@@ -58,10 +58,10 @@ class Optimizer(Kind):
         learning_rate: Array,
         spread: Any,
     ) -> tuple[Array, dict[str, Array]]:
-        """Returns what is added to a parameter, and its new moments.
+        """Returns the increment of a parameter, and its new moments.
 
-        The arrays are what one device of the mesh updates. `k`, an int32 scalar, counts the updates from 1. `spread`
-        (parallel.sharding.Spread) says how many leading axes count logical matrices, which are what a scale is taken
-        of, and on which devices a matrix lies.
+        The arrays are the parts that one device of the mesh updates. k: the number of the update from 1, an int32
+        scalar. spread: a parallel.sharding.Spread, which has the number of leading axes that count logical matrices,
+        the units of scales, and the devices that share a matrix.
         """
         raise NotImplementedError
