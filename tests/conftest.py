@@ -5,7 +5,7 @@ import os
 import signal
 import tempfile
 
-from palmetto import environment
+from palmetto.host import environment
 
 # Also where there is an accelerator: what it gives is not what a CPU does to the bit, and it is one device, not eight.
 # JAX_PLATFORMS=cuda,cpu runs on it those tests that do with one (docs/reproducibility.md).
@@ -32,8 +32,7 @@ import hypothesis  # noqa: E402
 import jax  # noqa: E402
 import pytest  # noqa: E402
 
-from palmetto import recipes  # noqa: E402
-from palmetto.recipe import Recipe  # noqa: E402
+from palmetto.recipe import Recipe, loading  # noqa: E402
 
 # A first example compiles, which takes longer than hypothesis's deadline.
 hypothesis.settings.register_profile("palmetto", deadline=None)
@@ -78,7 +77,7 @@ def tiny_recipe(tmp_path_factory: pytest.TempPathFactory) -> RecipeMaker:
     """Makes a recipe that compiles in seconds; `tiny_recipe("training.clip=null", …)` overrides keys of it."""
     file = tmp_path_factory.mktemp("recipes") / "tiny.yaml"
     file.write_text(TINY)
-    return lambda *overrides: recipes.load(str(file), overrides)
+    return lambda *overrides: loading.load(str(file), overrides)
 
 
 @pytest.fixture(scope="session")

@@ -1,15 +1,15 @@
-"""`palmetto` and `python -m palmetto`: the command line."""
+"""The entry point of `palmetto` and `python -m palmetto`."""
 
 import os
 
 
 def main() -> None:
-    """Imports the command line and runs it; Ctrl-C while it is imported ends the process as it does later."""
+    """Imports the command line and runs it. Ctrl-C during the import ends the process with the same exit code."""
     try:
-        from palmetto import cli
+        from palmetto.cli import app
     except KeyboardInterrupt:
         os._exit(130)
-    cli.main()
+    app.main()
 
 
 if __name__ == "__main__":

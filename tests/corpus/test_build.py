@@ -1,14 +1,15 @@
-"""What a late stage would miss is found before the first."""
+"""Tests that problems of late stages are found before the first stage."""
 
 from pathlib import Path
 
 import pytest
 
-from palmetto import corpora, recipes
 from palmetto.corpus import build as stages
 from palmetto.corpus.engine import LocalEngine
 from palmetto.errors import UserError
+from palmetto.recipe import loading
 from palmetto.tokens.counting import Counter
+from palmetto.workflow import corpus as corpora
 
 RECIPE = """
 corpus:
@@ -38,7 +39,7 @@ training: {{steps: 1, batch_size: 4}}
         (["corpus.build.sources.web.kind=code"], r"extra"),
     ],
 )
-def test_what_a_late_stage_would_miss_is_found_first(
+def test_problems_of_late_stages_are_found_before_the_first(
     overrides: list[str], line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("web/a.txt", "evaluation/quiz.jsonl", "empty.jsonl"):
@@ -48,25 +49,25 @@ def test_what_a_late_stage_would_miss_is_found_first(
     if line == "extra":
         monkeypatch.setitem(__import__("sys").modules, "rapidfuzz.distance", None)
     with pytest.raises(UserError, match=line):
-        corpora.build(recipes.load(str(tmp_path / "mix.yaml"), overrides), tmp_path / "out", lambda text: None)
+        corpora.build(loading.load(str(tmp_path / "mix.yaml"), overrides), tmp_path / "out", lambda text: None)
     assert not (tmp_path / "out").exists()
 
 
 def test_a_language_that_a_source_states_may_be_kept(tmp_path: Path) -> None:
     (tmp_path / "mix.yaml").write_text(RECIPE.format(root=tmp_path))
     overrides = ["corpus.build.languages=[en,ko]", "corpus.build.sources.web.language=ko"]
-    loaded = recipes.load(str(tmp_path / "mix.yaml"), overrides)
+    loaded = loading.load(str(tmp_path / "mix.yaml"), overrides)
     assert loaded.corpus.build is not None
     assert loaded.corpus.build.languages == ("en", "ko")
 
 
-def test_a_vocabulary_too_small_for_the_text_is_told_before_the_stages(tmp_path: Path) -> None:
+def test_a_vocabulary_too_small_is_reported_before_the_stages(tmp_path: Path) -> None:
     pytest.importorskip("rensa", reason="needs the extra `corpus`")
     (tmp_path / "web").mkdir()
     (tmp_path / "web" / "a.txt").write_text("".join(map(chr, range(0x4E00, 0x5100))))
     (tmp_path / "mix.yaml").write_text(RECIPE.format(root=tmp_path))
     said: list[str] = []
-    build = recipes.load(str(tmp_path / "mix.yaml"), ["corpus.build.contamination=null"]).corpus.build
+    build = loading.load(str(tmp_path / "mix.yaml"), ["corpus.build.contamination=null"]).corpus.build
     assert build is not None
     with pytest.raises(UserError), LocalEngine(1) as engine:
         stages.build(build, Counter("bpe", 512, 65536), tmp_path / "out", engine, said.append, lambda same, _: same)

@@ -1,4 +1,4 @@
-"""What the corpus needs beyond the core is looked for first."""
+"""Tests that missing libraries are found before a build."""
 
 import importlib.util
 import tomllib
@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from palmetto import corpora
 from palmetto.corpus import extras
 from palmetto.errors import UserError
+from palmetto.workflow import corpus as corpora
 from tests.conftest import RecipeMaker
 
 

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from palmetto.decoding.cache import Cache, empty, extend
-from palmetto.model.layout import ACCELERATOR, arrange
+from palmetto.model.layout import arrange
+from palmetto.model.tuning import ACCELERATOR
 from palmetto.recipe.model import Model
-from tests import reference
-from tests.quickly import QUICKLY
+from tests.references import decoder as reference
+from tests.references.quickly import QUICKLY
 
 MODEL = Model(layers=2, d_model=20, heads=3, head_size=8, d_ff=36)
 VOCABULARY, LENGTH = 40, 12

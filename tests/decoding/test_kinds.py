@@ -12,11 +12,12 @@ import pytest
 from palmetto.decoding import cache as decoding
 from palmetto.decoding.cache import Cache, empty, extend
 from palmetto.model import decoder
-from palmetto.model.layout import ACCELERATOR, Arranged, arrange
-from palmetto.model.parameters import specifications
+from palmetto.model.layout import Arranged, arrange
+from palmetto.model.tuning import ACCELERATOR
+from palmetto.model.weights import weight_table
 from palmetto.recipe.model import Model
 from tests.conftest import slow_but
-from tests.quickly import QUICKLY
+from tests.references.quickly import QUICKLY
 
 VOCABULARY, LENGTH = 40, 12
 TOKENS = np.random.default_rng(1).integers(VOCABULARY, size=(2, LENGTH)).astype(np.int32)
@@ -72,7 +73,7 @@ KINDS: dict[str, dict[str, Any]] = {
 def made(kind: str) -> tuple[Model, Arranged]:
     model = Model.model_validate({"layers": 2, "d_model": 16, "heads": 4, "head_size": 6, "d_ff": 20} | KINDS[kind])
     random, parameters = np.random.default_rng(0), {}
-    for name, of in specifications(model, VOCABULARY).items():
+    for name, of in weight_table(model, VOCABULARY).items():
         around = 1.0 if of.deviation is None else 0.0
         parameters[name] = jnp.asarray(around + (of.deviation or 0.3) * random.normal(size=of.shape), jnp.float32)
     # What distances add should count, and so should the choice of keys.

@@ -8,24 +8,25 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from palmetto import recipes
 from palmetto.decoding import trained
 from palmetto.decoding.generate import generate
 from palmetto.decoding.sampling import Sampling
 from palmetto.errors import UserError
 from palmetto.files import write_text
-from palmetto.manifest import CheckpointDamaged, Manifest
-from palmetto.model import parameters
-from palmetto.model.layout import ACCELERATOR, arrange
+from palmetto.model import weights as parameters
+from palmetto.model.layout import arrange
+from palmetto.model.tuning import ACCELERATOR
 from palmetto.parallel.sharding import Spread
+from palmetto.recipe import loading
 from palmetto.recipe.model import Model
-from palmetto.run_directory import RunDirectory
+from palmetto.runs.directory import RunDirectory
+from palmetto.runs.manifest import CheckpointDamaged, Manifest
 from palmetto.tokens.vocabulary import Vocabulary
-from palmetto.training import optimizer as optimizers
+from palmetto.training import optimization
 from palmetto.training.checkpoint import Checkpoints
-from palmetto.training.state import State, parameter_table
-from tests import reference
+from palmetto.training.step.state import State, parameter_table
 from tests.conftest import RecipeMaker
+from tests.references import decoder as reference
 
 TEXT = inspect.getsource(argparse)[:30_000]
 VOCABULARY = 400
@@ -41,7 +42,7 @@ def no_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Initial parameters take seconds to compile, and here only their shapes matter."""
 
     def zeros(model: Model, vocabulary_size: int, seed: int) -> parameters.Parameters:
-        return {name: jnp.zeros(s.shape) for name, s in parameters.specifications(model, vocabulary_size).items()}
+        return {name: jnp.zeros(s.shape) for name, s in parameters.weight_table(model, vocabulary_size).items()}
 
     monkeypatch.setattr(parameters, "initialize", zeros)
 
@@ -50,7 +51,7 @@ def no_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
 def run(tiny_recipe: RecipeMaker, tmp_path: Path) -> RunDirectory:
     """A run with a vocabulary and no checkpoint."""
     run, recipe = RunDirectory(tmp_path), tiny_recipe(f"tokens.vocabulary_size={VOCABULARY}")
-    write_text(run.recipe_file, recipes.dump(recipe))
+    write_text(run.recipe_file, loading.dump(recipe))
     Vocabulary.train([TEXT], VOCABULARY, "bpe").save(run.vocabulary)
     return run
 
@@ -58,7 +59,8 @@ def run(tiny_recipe: RecipeMaker, tmp_path: Path) -> RunDirectory:
 def save(run: RunDirectory, *steps: int) -> None:
     table = parameter_table(run.recipe)
     checkpoints = Checkpoints(run.checkpoints, table)
-    optimizer = optimizers.make(run.recipe.training.optimizer, {name: Spread(of.stack) for name, of in table.items()})
+    spreads = {name: Spread(of.stack) for name, of in table.items()}
+    optimizer = optimization.make(run.recipe.training.optimizer, table, spreads)
     for step in steps:
         state = State(drawn(step), optimizer.init(drawn(step)), None)
         checkpoints.save(state, step=step, attempt=0, recipe=run.recipe.digest, tokens="", chain="")

@@ -9,14 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from palmetto.model.accelerated import (
-    Flash,
-    choose,
-    cudnn_attention,
-    cudnn_takes,
-    splash_attention,
-    splash_takes,
-)
+from palmetto.model.accelerated import Flash, choose, cudnn_attention, cudnn_takes, splash_attention, splash_takes
 
 Float64 = npt.NDArray[np.float64]
 

@@ -22,7 +22,7 @@ from palmetto.recipe.model import (
     SinkAttention,
     StridedAttention,
 )
-from tests.quickly import QUICKLY
+from tests.references.quickly import QUICKLY
 
 Float64 = npt.NDArray[np.float64]
 

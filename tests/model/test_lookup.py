@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from palmetto.model.lookup import lookup, sum_alike
-from tests.quickly import QUICKLY
+from tests.references.quickly import QUICKLY
 
 
 def summed(rows: np.ndarray, numbers: np.ndarray, count: int) -> np.ndarray:

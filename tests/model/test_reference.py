@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests import reference
+from tests.references import decoder as reference
 
 
 def test_gradient_is_the_slope_of_the_losses_in_every_parameter() -> None:

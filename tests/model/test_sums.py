@@ -7,7 +7,7 @@ import pytest
 from jax.sharding import Mesh, PartitionSpec
 
 from palmetto.model.sums import fold, rounded, scale_rows
-from tests.sums import halves_sum
+from tests.references.sums import halves_sum
 
 
 def drawn(*shape: int) -> np.ndarray:

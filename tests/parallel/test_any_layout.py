@@ -10,17 +10,17 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from palmetto.model import layout
+from palmetto.model import tuning
 from palmetto.parallel.sharding import Sharding
 from palmetto.recipe import Recipe
 from palmetto.tokens.order import Order
-from palmetto.training import state as states
-from palmetto.training.execution import make_batch
-from palmetto.training.schedule import learning_rate
-from palmetto.training.state import State, initial_state
-from palmetto.training.step import make_step
-from tests.parallel.draws import Case, draw_case
-from tests.parallel.spread import on
+from palmetto.training.learning_rate import learning_rate
+from palmetto.training.step import state as states
+from palmetto.training.step.execution import make_batch
+from palmetto.training.step.state import State, initial_state
+from palmetto.training.step.update import make_step
+from tests.references.draws import Case, draw_case
+from tests.references.spread import on
 
 pytestmark = pytest.mark.slow
 
@@ -31,9 +31,9 @@ HUNDREDS = settings.get_current_profile_name() == "hundreds"
 def train(recipe: Recipe, start: State) -> list[bytes]:
     """Every bit of the states and metrics of a few steps from `start`, NumPy's arrays, on the recipe's mesh."""
     sharding, training = Sharding(recipe), recipe.training
-    step, written = make_step(recipe, layout.CPU, sharding), []
+    step, written = make_step(recipe, tuning.CPU, sharding), []
     state = jax.device_put(jax.tree.map(np.array, start), states.places(recipe, sharding))
-    order = Order(1 << 20, training.batch_stages, training.seed, 1)
+    order = Order(1 << 20, training.batch_ramp, training.seed, 1)
     for number in range(1, STEPS + 1):
         positions = order.positions(number, ())
         shape = (len(positions), recipe.tokens.sequence_length + 1)

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from palmetto.cluster import Cluster
+from palmetto.host.cluster import Cluster
 from palmetto.parallel import processes
 
 JOIN = """
 import sys
-from palmetto.cluster import Cluster
+from palmetto.host.cluster import Cluster
 from palmetto.errors import UserError
 from palmetto.parallel import processes
 
@@ -59,11 +59,11 @@ def test_pathways_without_its_library_is_named() -> None:
 
 MEET = """
 import sys
-from palmetto.cluster import Cluster
+from palmetto.host.cluster import Cluster
 from palmetto.parallel import processes
 
 processes.join(Cluster(*eval(sys.argv[1])))
-processes.meet("here")
+processes.barrier("here")
 print("met", flush=True)
 sys.stdin.read()
 """

@@ -7,13 +7,13 @@ import jax
 import numpy as np
 import pytest
 
-from palmetto.model import layout
+from palmetto.model import tuning
 from palmetto.parallel.sharding import Sharding
-from palmetto.training import state as states
 from palmetto.training.checkpoint import Checkpoints
-from palmetto.training.state import State, parameter_table
+from palmetto.training.step import state as states
+from palmetto.training.step.state import State, parameter_table
 from tests.model.test_catalogue import some
-from tests.parallel.spread import make_recipe, on, some_batch, take_step
+from tests.references.spread import make_recipe, on, some_batch, take_step
 
 RECIPE = make_recipe(
     some("t5", layers=4, block="serial", norm="rms", key_value_heads=2, experts={"count": 4, "every": 2})
@@ -35,7 +35,7 @@ def flat(state: State) -> list[np.ndarray]:
 def trained() -> State:
     """With moments that are none of them zero."""
     batch = some_batch(RECIPE)
-    after, _ = take_step(RECIPE, layout.ACCELERATOR, batch, 1e-2)
+    after, _ = take_step(RECIPE, tuning.ACCELERATOR, batch, 1e-2)
     return after
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from palmetto.parallel import running_tree
-from palmetto.training.reductions import sum_over_leaves
-from tests.training.test_reductions import COLUMNS, same_bits, terms
+from palmetto.training.step.reductions import sum_over_leaves
+from tests.training.step.test_reductions import COLUMNS, same_bits, terms
 
 
 @functools.partial(jax.jit, static_argnums=2)

@@ -1,15 +1,15 @@
-"""Settings that could be meant by nobody are refused when something is begun, and only then."""
+"""Settings that make no sense are refused when a run begins, and only then."""
 
 from pathlib import Path
 
 import pytest
 
-from palmetto import recipes, sweep
 from palmetto.cli import runs
 from palmetto.errors import UserError
 from palmetto.files import write_text
-from palmetto.recipe import sense
-from palmetto.run_directory import RunDirectory
+from palmetto.recipe import loading, sense
+from palmetto.runs.directory import RunDirectory
+from palmetto.sweeps import plan as sweep
 from tests.conftest import RecipeMaker
 
 BUILD = "corpus.build={sources: {web: {paths: [a]}}"
@@ -27,16 +27,16 @@ NONSENSE = {
 
 
 @pytest.mark.parametrize(("override", "words"), NONSENSE.items())
-def test_nonsense_is_refused_with_what_would_do(tiny_recipe: RecipeMaker, override: str, words: list[str]) -> None:
+def test_nonsense_is_refused_with_a_usual_value(tiny_recipe: RecipeMaker, override: str, words: list[str]) -> None:
     with pytest.raises(UserError) as caught:
         sense.check(tiny_recipe(override))
     for word in words:
         assert word in str(caught.value)
 
 
-@pytest.mark.parametrize("name", recipes.names())
+@pytest.mark.parametrize("name", loading.names())
 def test_every_shipped_recipe_makes_sense(name: str) -> None:
-    recipe = recipes.load(name)
+    recipe = loading.load(name)
     sense.check(recipe)
     sense.check_name(recipe.name, "--run")
 
@@ -49,13 +49,13 @@ def test_every_shipped_recipe_makes_sense(name: str) -> None:
         ("\ud83d", "no text"),
     ],
 )
-def test_a_name_is_no_path(name: str, wrong: str) -> None:
+def test_a_name_that_is_no_folder_name_is_refused(name: str, wrong: str) -> None:
     with pytest.raises(UserError, match=rf"^name=.*{wrong}.*a directory with --out"):
         sense.check_name(name, "--out")
 
 
 @pytest.mark.parametrize("name", ["palm-1m", "Über mich, v2: a=b", "09", "..."])
-def test_a_name_may_be_anything_else(name: str) -> None:
+def test_any_other_name_is_accepted(name: str) -> None:
     sense.check_name(name, "--run")
 
 
@@ -71,19 +71,19 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.mark.parametrize("override", [key for key in NONSENSE if "build" not in key])
-def test_a_run_that_has_begun_with_it_goes_on(tiny: str, override: str) -> None:
+def test_a_run_that_began_with_nonsense_resumes(tiny: str, override: str) -> None:
     with pytest.raises(UserError):
         runs.prepare(tiny, [override], None, None)
     run = RunDirectory(Path("runs/tiny"))
     assert not run.path.exists()
-    write_text(run.recipe_file, recipes.dump(recipes.load(tiny, [override])))
+    write_text(run.recipe_file, loading.dump(loading.load(tiny, [override])))
     write_text(run.ledger, '{"step": 1}\n')
     recipe, directory = runs.prepare(tiny, [override], None, None)
     assert directory.path == run.path
     assert not recipe.differences(directory.recipe)
 
 
-def test_a_name_that_is_a_path_makes_no_directory_elsewhere(tiny: str, tmp_path: Path) -> None:
+def test_a_name_that_is_a_path_needs_a_directory(tiny: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"^name='\.\./\.\./away': is a path"):
         runs.prepare(tiny, ["name=../../away"], None, None)
     assert runs.prepare(tiny, ["name=../../away"], None, tmp_path / "here")[1].path == tmp_path / "here"

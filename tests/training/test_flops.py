@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import pytest
 
-from palmetto import recipes
+from palmetto.recipe import loading
 from palmetto.training import flops
 from palmetto.training.flops import device_peak, flops_per_token, measured_peak, mesh_peak
 from tests.conftest import RecipeMaker
@@ -12,11 +12,11 @@ from tests.conftest import RecipeMaker
 
 def test_a_token_costs_six_a_parameter_and_attention_twelve_l_h_q_t() -> None:
     expected = 6 * 540_356_474_880 + 12 * 118 * 48 * 256 * 2048
-    assert flops_per_token(recipes.load("palm-540b")) == expected
+    assert flops_per_token(loading.load("palm-540b")) == expected
 
 
 def test_palm_540bs_utilization_is_the_papers() -> None:
-    recipe = recipes.load("palm-540b")
+    recipe = loading.load("palm-540b")
     tokens_per_second, peak = 238.3e3, 6144 * 275e12
     assert round(100 * tokens_per_second * flops_per_token(recipe) / peak, 1) == 46.2
     no_attention = flops_per_token(recipe) - 12 * 118 * 48 * 256 * 2048

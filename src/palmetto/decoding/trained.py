@@ -1,4 +1,4 @@
-"""A trained model taken from a run directory, ready to continue text. `stages.enter` must have been called."""
+"""A trained model taken from a run directory, ready to continue text. The environment has been entered before."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -9,16 +9,17 @@ from palmetto.decoding.cache import streams
 from palmetto.decoding.generate import generate
 from palmetto.decoding.sampling import Sampling
 from palmetto.errors import UserError
-from palmetto.model.layout import ACCELERATOR, arrange
+from palmetto.model.layout import arrange
+from palmetto.model.tuning import ACCELERATOR
 from palmetto.parallel.sharding import Sharding
 from palmetto.recipe import Recipe
-from palmetto.run_directory import RunDirectory
+from palmetto.runs.directory import RunDirectory
 from palmetto.tokens.objectives import make_prompt
 from palmetto.tokens.store import TokenStore
 from palmetto.training import live
 from palmetto.training.checkpoint import Checkpoints
 from palmetto.training.origin import check_recipe, load_vocabulary
-from palmetto.training.state import State, parameter_table, shapes
+from palmetto.training.step.state import State, parameter_table, shapes
 
 
 def restore(
@@ -62,7 +63,7 @@ class TrainedModel:
         self._sharding = Sharding(self.recipe)
         state, self.step, _ = restore(run, sharding=self._sharding)
         # A token at a time, the shape that suits accelerators suits a CPU as well.
-        self._arranged = arrange(state.parameters, self.model, self._sharding.layout(ACCELERATOR))
+        self._arranged = arrange(state.parameters, self.model, ACCELERATOR, self.recipe.mesh)
 
     def go_on(
         self,

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from palmetto.errors import UserError
-from palmetto.manifest import CheckpointDamaged, Manifest, check_files
 from palmetto.recipe import Recipe
-from palmetto.run_directory import RunDirectory
-from palmetto.run_files import Event, Summary, read_environment, read_events, read_metrics, read_summary
+from palmetto.runs.directory import RunDirectory
+from palmetto.runs.files import Event, Summary, read_environment, read_events, read_metrics, read_summary
+from palmetto.runs.manifest import CheckpointDamaged, Manifest, check_files
 from palmetto.training import ledger
 from palmetto.training.ledger import Line
 
@@ -37,7 +37,7 @@ def check(run: RunDirectory, recipe: Recipe) -> None:
 
 
 def _last_step(last: Line | None, events: list[Event]) -> int:
-    """The last step of the live path: that of the last line, unless a rollback was decided on behind it."""
+    """Returns the last step of the live path: that of the last line, unless a rollback was decided on behind it."""
     if last is None:
         return 0
     for event in events:
@@ -47,7 +47,7 @@ def _last_step(last: Line | None, events: list[Event]) -> int:
 
 
 def summary(run: RunDirectory) -> Summary | None:
-    """The summary; None where it is damaged too, as training writes it anew."""
+    """Returns the summary; None where it is damaged too, as training writes it anew."""
     try:
         return read_summary(run.summary)
     except UserError:

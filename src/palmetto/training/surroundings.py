@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from palmetto import environment
 from palmetto.files import write_json
-from palmetto.run_directory import RunDirectory
-from palmetto.run_files import read_environment
+from palmetto.host import environment
+from palmetto.runs.directory import RunDirectory
+from palmetto.runs.files import read_environment
 
 
 def difference(run: RunDirectory, here: dict[str, Any]) -> str:

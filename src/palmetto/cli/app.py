@@ -1,0 +1,52 @@
+"""The command line: each command has a file of its own, and imports heavy modules only when it runs."""
+
+from typing import Annotated
+
+import typer
+
+from palmetto import __version__
+from palmetto.cli import ending
+from palmetto.cli.corpus import app as corpus
+from palmetto.cli.digest import digest
+from palmetto.cli.drill import drill
+from palmetto.cli.generate import generate
+from palmetto.cli.long_context import long_context
+from palmetto.cli.plan import plan
+from palmetto.cli.recipes import recipes
+from palmetto.cli.report import report
+from palmetto.cli.run import run
+from palmetto.cli.sweep import sweep
+from palmetto.cli.tokenizer import app as tokenizer
+from palmetto.cli.train import train
+from palmetto.cli.verify import verify
+
+app = typer.Typer(
+    name="palmetto",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.add_typer(tokenizer, name="tokenizer")
+app.add_typer(corpus, name="corpus")
+for command in (run, train, verify, digest, generate, long_context, sweep, plan, report, drill, recipes):
+    app.command()(command)
+
+
+def main() -> None:
+    """Runs the command line. Exit codes: 0 done, 1 ran and the answer is no, 2 bad input, 130 interrupted."""
+    ending.run(app)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"palmetto {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def palmetto(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Pretrain PaLM- and GLaM-style language models, from raw text to an evaluated model."""

@@ -1,0 +1,22 @@
+"""Recognizes directories that Palmetto made: runs, sweeps and corpora are not read as text.
+
+A run within its own source would change what it was made from.
+"""
+
+from collections.abc import Collection
+
+_OF_A_RUN = frozenset({".lock", "stages", "ledger.jsonl", "checkpoints", "environment.json", "summary.json"})
+
+_LOG = "sweep-log.txt"
+"""The log of a sweep's run; a run that failed at once has nothing else."""
+
+
+def recognized(names: Collection[str]) -> str | None:
+    """Returns which kind of Palmetto directory has these names in it, also if only begun or copied, else None."""
+    if _LOG in names or ("recipe.yaml" in names and not _OF_A_RUN.isdisjoint(names)):
+        return "the directory of a run"
+    if "text.json" in names and ("sweep.json" in names or ".compiled" in names):
+        return "the directory of a sweep"
+    if ".lock" in names and "stages" in names:
+        return "the directory of a corpus"
+    return None

@@ -1,0 +1,183 @@
+"""A recipe holds all settings of a run. Everything that a run computes follows from its recipe and its text."""
+
+import hashlib
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from palmetto.recipe.corpus import Corpus
+from palmetto.recipe.mesh import Mesh, check_mesh
+from palmetto.recipe.model import FullAttention, LearnedPositions, LocalAttention, MemoryAttention, Model, T5Positions
+from palmetto.recipe.objectives import CausalObjective, example_length, extra_tokens
+from palmetto.recipe.section import Section, impossible, is_unicode
+from palmetto.recipe.training import Cosine, Training
+
+
+class Tokens(Section):
+    """The vocabulary, and the length of the windows of tokens."""
+
+    vocabulary: Literal["unigram", "bpe"] = "bpe"
+    vocabulary_size: Annotated[int, Field(ge=260, le=2**24)]
+    sequence_length: Annotated[int, Field(ge=2, le=2**24)]
+
+
+class Recipe(Section):
+    """All settings of a run."""
+
+    name: str
+    corpus: Corpus = Corpus()
+    tokens: Tokens
+    model: Model
+    training: Training
+    mesh: Mesh = Mesh()
+
+    @property
+    def model_vocabulary(self) -> int:
+        """The number of rows of the embedding: the vocabulary size and the ids that the objective adds."""
+        return self.tokens.vocabulary_size + extra_tokens(self.training.objective, self.tokens.sequence_length)
+
+    @property
+    def model_length(self) -> int:
+        """The number of positions that the model sees of a training example."""
+        return example_length(self.training.objective, self.tokens.sequence_length)
+
+    @model_validator(mode="after")
+    def _check(self) -> "Recipe":
+        if not is_unicode(self.name):
+            raise impossible("name", repr(self.name), "has a lone surrogate, which no file can hold: expected text")
+        if self.mesh.expert > 1 and self.model.experts is None:
+            must = "must divide model.experts.count, and the model has no experts: 1 would do"
+            raise impossible("mesh.expert", self.mesh.expert, must)
+        check_mesh(self.mesh, self._divided(), self.training.batch_size, self.training.micro_batch)
+        positions, attention, objective = self.model.positions, self.model.attention, self.training.objective
+        if isinstance(positions, LearnedPositions) and positions.length < self.model_length:
+            must = f"must cover the positions of an example: {self.model_length} would do"
+            raise impossible("model.positions.length", positions.length, must)
+        if isinstance(objective, CausalObjective):
+            return self
+        if not isinstance(attention, FullAttention | LocalAttention):
+            prefix = f"the objective {objective.name} has a prefix whose positions see each other"
+            raise impossible("model.attention.name", attention.name, f"{prefix}: full or local would do")
+        if isinstance(positions, T5Positions) and not positions.bidirectional:
+            prefix = f"the objective {objective.name} has a prefix whose positions see later ones"
+            raise impossible("model.positions.bidirectional", False, f"{prefix}: true would do")
+        capacity = self.model.experts and self.model.experts.capacity_factor
+        if capacity is not None:
+            prefix = "in a prefix, the order of tokens cannot decide which are over capacity"
+            raise impossible("model.experts.capacity_factor", capacity, f"{prefix}: null (dropless) would do")
+        return self
+
+    def _divided(self) -> list[tuple[str, str, int]]:
+        """Returns each dimension that an axis of the mesh divides, as (axis, name in a recipe, size)."""
+        model = self.model
+        layers = f"the periods of {model.period} layers in model.layers={model.layers}"
+        parts = [
+            ("stage", layers if model.period > 1 else "model.layers", model.layers // model.period),
+            ("sequence", "the positions of an example", self.model_length),
+            ("model", "model.d_model", model.d_model),
+            ("model", "model.heads", model.heads),
+            ("model", "model.d_ff", model.feedforward_size),
+        ]
+        if self.mesh.zero:
+            rows = "tokens.vocabulary_size" if self.model_vocabulary == self.tokens.vocabulary_size else "the embedding"
+            parts += [("data", "model.d_model", model.d_model), ("data", rows, self.model_vocabulary)]
+        if model.experts:
+            parts.append(("expert", "model.experts.count", model.experts.count))
+            parts.append(("model", "model.experts.d_ff", model.expert_size))
+        return parts
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The values on which bits depend, by dotted key. Recipes that agree in them describe the same run.
+
+        Not included are the location of files, how often they are written, and the number of steps, unless the schedule
+        depends on it. The text itself counts through the digests of the token stores. The mesh is not included, since a
+        run can resume on another one; the environment's record holds the part of it on which bits depend (`layout`).
+        """
+        values = flatten(self.model_dump())
+        schedule = self.training.schedule
+        if not (isinstance(schedule, Cosine) and schedule.decay_steps is None):
+            del values["training.steps"]
+        for key in _OUTSIDE_IDENTITY:
+            values.pop(key, None)
+        return {key: value for key, value in values.items() if not key.startswith("mesh.")}
+
+    @property
+    def layout(self) -> dict[str, int | str]:
+        """The part of the mesh on which bits depend: all axes but `data` and `pod`, and these too in a run that is not
+        elastic.
+
+        A run with experts is elastic only without half precision and without rematerialization, and a run with an
+        external memory never is: there, the compiled programs of different layouts gave different bits
+        (docs/determinism.md).
+        """
+        mesh, model, training = self.mesh, self.model, self.training
+        plain = model.activations == "float32" and training.rematerialize == "nothing"
+        alike = (plain or model.experts is None) and not isinstance(model.attention, MemoryAttention)
+        elastic = training.reproducible == "elastic" and alike
+        own = [axis for axis, size in mesh.sizes.items() if size > 1 and not (elastic and axis in ("pod", "data"))]
+        keys = own + ["zero"] * ("data" in own) + ["schedule"] * ("stage" in own)
+        return {key: getattr(mesh, key) for key in keys}
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of the identity, in hex."""
+        return _digest(self.identity)
+
+    def continues(self, digest: str) -> bool:
+        """Returns whether `digest` is that of this recipe with as many epochs or fewer.
+
+        A run may be given more epochs, since the order within an epoch does not depend on how many follow.
+        """
+        identity, epochs = self.identity, self.training.epochs
+        fewer = range(1, min(epochs, _MOST_EPOCHS))
+        return any(_digest(identity | {"training.epochs": n}) == digest for n in (epochs, *fewer))
+
+    def obstacles(self, begun: "Recipe") -> list[str]:
+        """Returns the differences because of which a run that `begun` describes cannot resume with this recipe."""
+        with_its_epochs = begun.training.model_copy(update={"epochs": self.training.epochs})
+        may_rise = self.training.epochs >= begun.training.epochs
+        return self.differences(begun.model_copy(update={"training": with_its_epochs}) if may_rise else begun)
+
+    def differences(self, other: "Recipe") -> list[str]:
+        """Returns the keys of the identity in which two recipes differ, as "key theirs → ours"."""
+        ours, theirs = self.identity, other.identity
+        return [
+            f"{key} {theirs.get(key)!r} → {ours.get(key)!r}"
+            for key in sorted(ours.keys() | theirs.keys())
+            if ours.get(key) != theirs.get(key)
+        ]
+
+
+_OUTSIDE_IDENTITY = (
+    "name",
+    "corpus.source",
+    "corpus.build.root",
+    "training.checkpoint_every",
+    "training.keep_last",
+    "training.keep_every",
+    "training.evaluate_every",
+    "training.validation_windows",
+    "training.digest_every",
+    "training.peak_flops",
+)
+
+
+_MOST_EPOCHS = 1 << 16
+"""The largest number of epochs before an increase that `continues` recognizes."""
+
+
+def _digest(identity: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+
+
+def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Flattens a nested mapping to dotted keys. A batch ramp, whose keys are steps, stays one value."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict) and all(isinstance(k, str) for k in value):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat

@@ -1,0 +1,124 @@
+"""Where a run keeps what it makes."""
+
+import contextlib
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from palmetto.errors import UserError
+from palmetto.files import JsonLines, locked, present, write_text
+from palmetto.recipe import Recipe, loading
+from palmetto.recipe.mesh import AXES
+from palmetto.runs.manifest import CheckpointDamaged, Manifest, read_manifest
+from palmetto.runs.register import Register, completed, folder_name
+
+
+class RunDirectory:
+    """The files of one run. A path exists only once what it names has been made."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.recipe_file = path / "recipe.yaml"
+        self.vocabulary = path / "vocabulary.model"
+        self.train_store = path / "tokens" / "train.bin"
+        self.validation_store = path / "tokens" / "validation.bin"
+        self.stamps = path / "stages"
+        self.environment = path / "environment.json"
+        self.ledger = path / "ledger.jsonl"
+        self.events = path / "events.jsonl"
+        self.metrics = path / "metrics.jsonl"
+        self.checkpoints = path / "checkpoints"
+        self.summary = path / "summary.json"
+        self.samples = path / "samples.txt"
+        self.report = path / "report.html"
+        self.is_shadow = False
+
+    def shadow(self, path: Path) -> "RunDirectory":
+        """Returns the same run, with what a training writes besides checkpoints copied to `path`, to go on there."""
+        shadow = RunDirectory(self.path)
+        for name in ("recipe_file", "environment", "ledger", "events", "metrics", "summary"):
+            file: Path = getattr(self, name)
+            setattr(shadow, name, path / file.name)
+            if file.exists():
+                shutil.copy(file, path)
+        shadow.is_shadow = True
+        return shadow
+
+    @classmethod
+    def existing(cls, path: Path) -> "RunDirectory":
+        """Returns a directory that holds a run; UserError where it does not."""
+        run = cls(path)
+        if not run.recipe_file.is_file():
+            raise UserError(
+                f"{path}: not a run directory (no recipe.yaml in it); `palmetto run RECIPE --run {path}` would make one"
+            )
+        return run
+
+    @property
+    def recipe(self) -> Recipe:
+        """Returns the resolved recipe the run was started with."""
+        return loading.load(str(self.recipe_file))
+
+    def recipe_to_read(self, overrides: Sequence[str] = ()) -> Recipe:
+        """Returns the same for sampling and evaluation: on one device, or on those of the axis model as
+        `overrides` have it.
+
+        UserError where they ask for another axis, which one sequence has no use for.
+        """
+        recipe = loading.load(str(self.recipe_file), [*(f"mesh.{axis}=1" for axis in AXES), *overrides])
+        for axis, size in recipe.mesh.sizes.items():
+            if size > 1 and axis != "model":
+                raise UserError(f"mesh.{axis}={size}: a trained model runs on one device, or on those of mesh.model")
+        return recipe
+
+    @property
+    def begun(self) -> bool:
+        """Returns whether training has taken a step here."""
+        has_lines = present(self.ledger) and self.ledger.stat().st_size > 0
+        return has_lines or bool(completed(self.checkpoints) or Register(self.checkpoints).read())
+
+    @property
+    def ledger_lines(self) -> int:
+        """Returns the number of the ledger's lines, whatever is in them."""
+        return self.ledger.read_bytes().count(b"\n") if present(self.ledger) else 0
+
+    @property
+    def newest_manifest(self) -> Manifest | None:
+        """Returns the manifest of the newest checkpoint whose manifest is as it was written."""
+        for step in reversed(completed(self.checkpoints)):
+            with contextlib.suppress(CheckpointDamaged, FileNotFoundError):  # which training has just deleted
+                return read_manifest(self.checkpoints / folder_name(step) / "manifest.json", step)
+        return None
+
+    def check(self, recipe: Recipe) -> None:
+        """UserError, naming the keys, where training has begun with a recipe of another identity.
+
+        Checkpoints know it too: where recipe.yaml has been altered, the recipe that they were trained with is right.
+        """
+        if self.begun and (differences := recipe.obstacles(self.recipe)):
+            manifest = self.newest_manifest
+            if manifest is None or not recipe.continues(manifest.recipe):
+                raise UserError(
+                    f"{self.path} holds a run of another recipe: {'; '.join(differences)}. "
+                    "Give the same values, or another directory with --run"
+                )
+
+    def claim(self, recipe: Recipe) -> None:
+        """Records the recipe, once all that may refuse it has been asked; UserError as `check`.
+
+        What lies outside a recipe's identity may change, and the record follows it.
+        """
+        self.check(recipe)
+        write_text(self.recipe_file, loading.dump(recipe))
+
+    def locked(self) -> contextlib.AbstractContextManager[None]:
+        """Keeps other processes from working in the directory; UserError if one does."""
+        return locked(self.path)
+
+    def record_event(self, event: str, **fields: Any) -> None:
+        """Appends to events.jsonl what happened and when (UTC), for people to read."""
+        log = JsonLines(self.events)
+        log.append({"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "event": event, **fields})
+        log.close()

@@ -1,0 +1,157 @@
+"""Executes any step of a run: a function of (recipe, tokens, step) that training and verifying share."""
+
+import math
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
+
+from palmetto.errors import UserError
+from palmetto.model import tuning
+from palmetto.model.experts.router import Routing
+from palmetto.model.weights import unstack
+from palmetto.parallel.sharding import Sharding
+from palmetto.recipe import Recipe
+from palmetto.recipe.objectives import CausalObjective
+from palmetto.tokens.objectives import make_examples
+from palmetto.tokens.order import Order
+from palmetto.tokens.store import TokenStore
+from palmetto.tokens.vocabulary import Vocabulary
+from palmetto.training.digest import Digest, tree
+from palmetto.training.learning_rate import learning_rate
+from palmetto.training.ledger import Line, batch_digest
+from palmetto.training.spikes import History, Observation, Skips
+from palmetto.training.step import state as states
+from palmetto.training.step.loss import Batch
+from palmetto.training.step.loss_scale import LEAST
+from palmetto.training.step.state import State, initial_state, parameter_table
+from palmetto.training.step.update import Metrics, make_step
+
+
+class Inputs(NamedTuple):
+    """What a step is taken on besides the state; NumPy's arrays."""
+
+    windows: npt.NDArray[np.int32]
+    """[B, T + 1]"""
+    leaves: Batch
+    """[leaves, micro_batch, M + 1]"""
+    rate: np.float32
+
+
+class Execution:
+    """A recipe over its training tokens, ready to take steps."""
+
+    def __init__(self, recipe: Recipe, train_store: Path, vocabulary: Vocabulary) -> None:
+        self.recipe = recipe
+        self.vocabulary = vocabulary
+        self.store = TokenStore.open(train_store, vocabulary_digest=vocabulary.digest)
+        training = recipe.training
+        self.order = Order(self.store.windows, training.batch_ramp, training.seed, training.epochs)
+        self.table = parameter_table(recipe)
+        self.tuning = tuning.for_platform(jax.default_backend())
+        self.sharding = Sharding(recipe)
+        there = jax.device_count()
+        if there < self.sharding.devices or (jax.process_count() > 1 and there != self.sharding.devices):
+            sizes = " · ".join(f"mesh.{axis}={size}" for axis, size in self.sharding.sizes.items() if size > 1)
+            raise UserError(f"{sizes}: {self.sharding.devices} devices, where there are {there}")
+        self._step = make_step(recipe, self.tuning, self.sharding)
+        self._unstack = jax.jit(lambda parameters: unstack(parameters, self.table))
+        self._hasher = ThreadPoolExecutor(1, thread_name_prefix="digest")
+
+    def initial_state(self) -> State:
+        """Returns the state before the first step."""
+        return initial_state(self.recipe, self.sharding)
+
+    def shapes(self) -> State:
+        """Returns a state's shapes and types, with where it lies."""
+        return states.shapes(self.recipe, self.sharding)
+
+    def places(self) -> Any:
+        """Returns where a state lies: a State of shardings."""
+        return states.places(self.recipe, self.sharding)
+
+    def history(self) -> History:
+        """Returns an empty history for this recipe."""
+        before = self.order.ramp.sequences_before
+        return History(self.recipe.training.spikes, lambda a, b: before(b + 1) - before(a + 1))
+
+    def take(self, state: State, step: int, attempt: int, skips: Skips) -> tuple[State, Line, Routing | None]:
+        """Runs step `step` (from 1) on `state`, which is donated.
+
+        Returns the new state, the ledger's line and, of a model with experts, what its routers did.
+        """
+        inputs = self.inputs(step, skips)
+        leaves, rate = self.sharding.everywhere((inputs.leaves, jnp.asarray(inputs.rate)))
+        state, metrics = self._step(state, leaves, rate)
+        return state, *self.line(step, attempt, inputs, metrics)
+
+    def inputs(self, step: int, skips: Skips) -> Inputs:
+        """Returns what a step is taken on besides the state."""
+        windows = self.store.read(self.order.sequence_numbers(step, skips))
+        batch = make_batch(self.recipe, windows, self.order.positions(step, skips), self.vocabulary.eod)
+        micro_batch = self.recipe.training.micro_batch
+        leaves = jax.tree.map(lambda array: array.reshape(-1, micro_batch, *array.shape[1:]), batch)
+        return Inputs(windows, leaves, np.float32(learning_rate(self.recipe.training, step)))
+
+    def line(self, step: int, attempt: int, inputs: Inputs, metrics: Metrics) -> tuple[Line, Routing | None]:
+        """Returns the ledger's line of a step, and what routers did."""
+        values = jax.device_get(metrics)
+        line = Line(
+            step=step,
+            attempt=attempt,
+            loss=float(values.loss),
+            grad_norm=float(values.grad_norm),
+            parameter_norm=float(values.parameter_norm),
+            z=float(values.z),
+            learning_rate=float(inputs.rate),
+            sequences=len(inputs.windows),
+            batch=batch_digest(inputs.windows),
+            applied=bool(values.finite),
+            loss_scale=None if values.loss_scale is None else float(values.loss_scale),
+        )
+        return line, values.routing
+
+    def at_hand(self, state: State) -> State:
+        """Returns a state's arrays, which may be elsewhere."""
+        return state
+
+    def parameters_digest(self, state: State, form: Digest = tree) -> Future[str]:
+        """Returns the digest of a state's parameters, taken in the background of what comes next.
+
+        The state may be donated meanwhile. Where several processes hold it, all must ask, and wait.
+        """
+        matrices = self._unstack(state.parameters)
+        if jax.process_count() == 1:
+            return self._hasher.submit(form, matrices)
+        digest = Future[str]()
+        digest.set_result(form(matrices))  # by collectives, which keep to one thread
+        return digest
+
+
+def make_batch(recipe: Recipe, windows: npt.NDArray[np.int32], positions: npt.NDArray[np.int64], eod: int) -> Batch:
+    """Windows [B, T + 1], at `positions` [B] in the order of the run, as the recipe's objective has them learnt.
+
+    The arrays are NumPy's: they have yet to go to the devices.
+    """
+    training = recipe.training
+    if isinstance(training.objective, CausalObjective):
+        return Batch(windows)  # type: ignore[arg-type]
+    examples = make_examples(
+        training.objective,
+        windows,
+        positions,
+        seed=training.seed,
+        vocabulary_size=recipe.tokens.vocabulary_size,
+        eod=eod,
+    )
+    return Batch(*examples)  # type: ignore[arg-type]
+
+
+def observe(line: Line) -> Observation:
+    """Returns what the spike detector sees of a line. While the loss scale can fall, an overflow is its affair."""
+    overflow = not line.applied and line.loss_scale is not None and line.loss_scale > LEAST and math.isfinite(line.loss)
+    return Observation(line.step, line.loss, line.grad_norm, line.applied, overflow)

@@ -1,0 +1,181 @@
+"""Token cross-entropy with z-loss, a few positions' logits at a time, and what experts add to it."""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from palmetto.model.decoder import Rematerialize, hidden_states, logits
+from palmetto.model.experts.router import Routing
+from palmetto.model.layout import Arranged, Fetch, with_ends
+from palmetto.model.products import in_float32, in_own_type, transposed
+from palmetto.model.tuning import Tuning
+from palmetto.recipe.mesh import ONE_DEVICE, Mesh
+from palmetto.recipe.model import Model
+
+
+class Batch(NamedTuple):
+    """Training examples as the step takes them; leading axes are leaves and sequences."""
+
+    tokens: jax.Array
+    """int32 [..., M + 1]: inputs are places 0 to M − 1, targets places 1 to M."""
+    scored: jax.Array | None = None
+    """bool [..., M + 1]: whether the token at a place is predicted; None: all but the first."""
+    prefix: jax.Array | None = None
+    """int32 [...]: so many first positions see each other; None: none."""
+
+
+class Losses(NamedTuple):
+    """Means over the tokens predicted, float32 scalars."""
+
+    objective: jax.Array
+    """cross_entropy + z_loss · z + what experts add, the one that is differentiated."""
+    cross_entropy: jax.Array
+    """Nats a token."""
+    z: jax.Array
+    """log² Z, Z the softmax's normalizer."""
+    routing: Routing | None = None
+    """What the routers did, stacked over the layers that have experts."""
+
+
+def token_losses(
+    arranged: Arranged,
+    batch: Batch,
+    model: Model,
+    tuning: Tuning,
+    *,
+    mesh: Mesh = ONE_DEVICE,
+    z_loss: float = 0.0,
+    rematerialize: Rematerialize = "nothing",
+    embedding_gradient: float = 1.0,
+    target_count: jax.Array | int | None = None,
+    fetch: Fetch | None = None,
+) -> Losses:
+    """Returns the mean losses of predicting the scored tokens of a batch [B, M + 1]; only `objective` has a derivative.
+
+    `target_count` is the number that sums over tokens are divided by, where it is not the batch's own. `fetch` makes
+    arrays whole that devices hold parts of: the ends' at once, each layer's when it is their turn.
+    """
+    if fetch:
+        arranged = with_ends(arranged, fetch)
+    states, routing = hidden_states(
+        arranged,
+        batch.tokens[:, :-1],
+        model,
+        tuning,
+        rematerialize,
+        mesh=mesh,
+        prefix=batch.prefix,
+        embedding_gradient=embedding_gradient,
+        fetch=fetch,
+    )
+    losses = state_losses(states, arranged, batch, tuning, z_loss=z_loss, target_count=target_count)
+    objective = losses.objective + expert_objective(routing, model)
+    return losses._replace(objective=objective, routing=jax.lax.stop_gradient(routing))
+
+
+def state_losses(
+    states: jax.Array,
+    arranged: Arranged,
+    batch: Batch,
+    tuning: Tuning,
+    *,
+    z_loss: float = 0.0,
+    target_count: jax.Array | int | None = None,
+) -> Losses:
+    """Returns the losses of final states [B, M, D], without what experts add; arguments are those of `token_losses`."""
+    targets = batch.tokens[:, 1:].reshape(-1)
+    weights = None if batch.scored is None else batch.scored[:, 1:].reshape(-1).astype(jnp.float32)
+    if target_count is None:
+        target_count = targets.shape[0] if weights is None else jnp.sum(weights)
+    rows = states.reshape(-1, states.shape[-1])
+    sums = _summed_losses(rows, arranged.unembedding, targets, weights, z_loss, tuning.logit_rows)
+    objective, cross_entropy, z = (total / target_count for total in sums)
+    return Losses(objective, *jax.lax.stop_gradient((cross_entropy, z)))
+
+
+def expert_objective(routing: Routing | None, model: Model) -> jax.Array | float:
+    """Returns what experts add to the objective, the mean over the layers that have them."""
+    if routing is None or model.experts is None:
+        return 0.0
+    balance, router_z = jnp.mean(routing.balance), jnp.mean(routing.z)
+    return model.experts.balance_loss * balance + model.experts.router_z_loss * router_z
+
+
+SummedLosses = tuple[jax.Array, jax.Array, jax.Array]
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(4, 5))
+def _summed_losses(
+    states: jax.Array,
+    unembedding: jax.Array,
+    targets: jax.Array,
+    weights: jax.Array | None,
+    z_loss: float,
+    logit_rows: int,
+) -> SummedLosses:
+    """Returns objective, cross-entropy and log² Z of states [N, D] against targets [N], summed with weights [N].
+
+    The derivative of the objective is formed with the loss, while a block's logits are at hand: they are neither kept
+    nor computed twice.
+    """
+    losses, _ = _pass(states, unembedding, targets, weights, z_loss, logit_rows, with_gradient=False)
+    return losses
+
+
+def _pass(
+    states: jax.Array,
+    unembedding: jax.Array,
+    targets: jax.Array,
+    weights: jax.Array | None,
+    z_loss: float,
+    logit_rows: int,
+    with_gradient: bool,
+) -> tuple[SummedLosses, tuple[jax.Array, jax.Array]]:
+    cross_entropy, z = jnp.float32(0), jnp.float32(0)
+    d_states, d_transposed = [], jnp.zeros(unembedding.shape[::-1], jnp.float32)
+    for start in range(0, states.shape[0], logit_rows):
+        rows, wanted = states[start : start + logit_rows], targets[start : start + logit_rows, None]
+        scores = logits(unembedding, rows)
+        highest = jnp.max(scores, axis=-1, keepdims=True)
+        exponentials = jnp.exp(scores - highest)
+        normalizer = jnp.sum(exponentials, axis=-1, keepdims=True)
+        log_z = highest + jnp.log(normalizer)
+        losses, squares = log_z - jnp.take_along_axis(scores, wanted, axis=-1), jnp.square(log_z)
+        weight = None if weights is None else weights[start : start + logit_rows, None]
+        if weight is not None:
+            losses, squares = losses * weight, squares * weight
+        cross_entropy += jnp.sum(losses)
+        z += jnp.sum(squares)
+        if with_gradient:
+            is_target = jax.lax.broadcasted_iota(jnp.int32, scores.shape, 1) == wanted
+            d_scores = exponentials * ((1 + 2 * z_loss * log_z) / normalizer) - is_target
+            if weight is not None:
+                d_scores *= weight
+            d_scores = d_scores.astype(states.dtype)
+            d_states.append(in_own_type(d_scores, unembedding.astype(states.dtype)))
+            d_transposed += in_float32(transposed(rows), d_scores)
+    gradient = (jnp.concatenate(d_states), d_transposed.T) if with_gradient else (states, unembedding)
+    return (cross_entropy + z_loss * z, cross_entropy, z), gradient
+
+
+def _forward(
+    states: jax.Array,
+    unembedding: jax.Array,
+    targets: jax.Array,
+    weights: jax.Array | None,
+    z_loss: float,
+    logit_rows: int,
+) -> tuple[SummedLosses, tuple[jax.Array, jax.Array]]:
+    return _pass(states, unembedding, targets, weights, z_loss, logit_rows, with_gradient=True)
+
+
+def _backward(
+    z_loss: float, logit_rows: int, gradient: tuple[jax.Array, jax.Array], d: SummedLosses
+) -> tuple[jax.Array, jax.Array, None, None]:
+    d_states, d_unembedding = gradient
+    return d[0].astype(d_states.dtype) * d_states, d[0] * d_unembedding, None, None
+
+
+_summed_losses.defvjp(_forward, _backward)

@@ -1,0 +1,14 @@
+"""What a file holds, read as a source of its own."""
+
+from pathlib import Path
+
+from palmetto.corpus.reading.dispatch import read
+from palmetto.corpus.reading.finding import find
+from palmetto.corpus.reading.records import Item
+from palmetto.recipe.corpus import Source
+
+
+def reading_of(path: Path, **source: object) -> list[Item]:
+    """All items of all files at a path, whose names begin with its own."""
+    values = Source.model_validate({"paths": [path.name], **source})
+    return [item for file in find(values, str(path.parent), "s").files for item in read(file, values)]

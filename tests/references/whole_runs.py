@@ -1,0 +1,125 @@
+"""Whole runs as a user starts them, by the installed command in processes of its own."""
+
+import copy
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from palmetto.decoding.trained import restore
+from palmetto.runs.directory import RunDirectory
+from tests.references.quickly import FLAGS
+
+PALMETTO = str(Path(sys.executable).with_name("palmetto"))
+
+RECIPE = """
+corpus: {section_bytes: 8192, validation_share: 0.1}
+tokens: {vocabulary_size: 512, sequence_length: 32}
+model: {layers: 2, d_model: 32, heads: 2}
+training:
+  steps: 60
+  batch_size: {0: 4, 20: 8}
+  schedule: {peak: 1e-2, hold: 20}
+  checkpoint_every: 10
+  evaluate_every: 20
+  validation_windows: 16
+  digest_every: 10
+  peak_flops: 1e11
+  spikes: {window: 8, rewind: 10, skip: 20}
+"""
+
+# The threshold is so low that the noise of small batches causes spikes, the same ones in every run.
+SPIKY = [
+    "training.spikes.threshold=1.2",
+    "training.spikes.patience=1",
+    "training.spikes.attempts=9",
+    "training.spikes.rewind=5",
+    "training.spikes.skip=12",
+    "training.spikes.nonfinite_patience=5",
+]
+
+
+class Runs:
+    """Starts the command line in a working directory with a small text and a small recipe."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.recipe, self.text = folder, folder / "tiny.yaml", folder / "text"
+        self._environment = dict(os.environ)
+        for name in ("NPROC", "XLA_FLAGS"):  # the command sets these itself
+            self._environment.pop(name, None)
+
+    def quickly(self) -> "Runs":
+        """Returns the same runs with flags that halve the time of compilation, for programs that no other test has."""
+        runs = copy.copy(self)
+        runs._environment = self._environment | {"XLA_FLAGS": FLAGS}
+        return runs
+
+    def start(self, *arguments: object, **options: Any) -> "subprocess.Popen[bytes]":
+        return subprocess.Popen(
+            [PALMETTO, *map(str, arguments)],
+            cwd=self.folder,
+            env=self._environment,
+            stdin=options.pop("stdin", subprocess.DEVNULL),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            **options,
+        )
+
+    def __call__(self, *arguments: object, expect: int = 0, standard_input: bytes | None = None, **options: Any) -> Any:
+        """Runs a command to its end; returns (standard output, standard error). Its exit code must be `expect`."""
+        if standard_input is not None:
+            options["stdin"] = subprocess.PIPE
+        process = self.start(*arguments, **options)
+        out, err = process.communicate(standard_input, timeout=600)
+        assert process.returncode == expect, f"exit {process.returncode}\n{out.decode()}\n{err.decode()}"
+        assert b"Traceback" not in err, err.decode()
+        return out.decode(errors="surrogateescape"), err.decode()
+
+    def train(self, run: str, *arguments: object, **options: Any) -> Any:
+        """Runs `palmetto train` on the small text, with tokens that are already built."""
+        return self(*self._train(run), *arguments, **options)
+
+    def start_train(self, run: str, *arguments: object) -> "subprocess.Popen[bytes]":
+        """Starts the same command without waiting for it."""
+        return self.start(*self._train(run), *arguments)
+
+    def _train(self, run: str) -> list[object]:
+        if not (self.folder / run).exists():
+            shutil.copytree(self.folder / "tokens-only", self.folder / run)
+        return ["train", self.recipe, "--run", run, f"corpus.source={self.text}"]
+
+    def copy_tokens(self, run: str, other: str) -> None:
+        """Makes a new run directory with the vocabulary and tokens of a run."""
+        (self.folder / other).mkdir()
+        shutil.copy(self.folder / run / "vocabulary.model", self.folder / other)
+        for name in ("tokens", "stages"):
+            shutil.copytree(self.folder / run / name, self.folder / other / name)
+
+    def kill_at(self, run: str, lines: int, *arguments: object, how: int = signal.SIGKILL, delay: float = 0.0) -> int:
+        """Trains until the ledger holds `lines` lines, sends a signal `delay` seconds later; returns the exit code."""
+        process = self.start_train(run, *arguments)
+        ledger = self.folder / run / "ledger.jsonl"
+        before = _lines(ledger)
+        try:
+            while process.poll() is None and not (_lines(ledger) >= lines and _lines(ledger) != before):
+                time.sleep(0.005)
+            time.sleep(delay)
+            process.send_signal(how)
+            process.communicate(timeout=120)
+        finally:
+            process.kill()
+            process.wait()
+        return process.returncode
+
+    def bits(self, run: str) -> tuple[str, str, bytes]:
+        """Returns the digests of parameters and optimizer state and the ledger's bytes, none of which may differ."""
+        state, _, checkpoints = restore(RunDirectory(self.folder / run))
+        return *checkpoints.digests(state), (self.folder / run / "ledger.jsonl").read_bytes()
+
+
+def _lines(path: Path) -> int:
+    return path.read_bytes().count(b"\n") if path.exists() else 0
