@@ -111,6 +111,7 @@ def test_the_manifest_reports_cuts_limits_and_skipped_files(corpora: Runs) -> No
     (corpora.folder / "raw" / "evaluation" / "notes.txt").unlink()
 
 
+@pytest.mark.slow
 def test_another_number_of_workers_gives_the_same_bytes(corpora: Runs) -> None:
     corpora("corpus", "build", "mix.yaml", "--out", "two", "--workers", 2)
     assert digests(corpora.folder / "two") == digests(corpora.folder / "whole")
@@ -131,6 +132,7 @@ def test_another_recipe_replaces_the_old_corpus(corpora: Runs) -> None:
     assert digests(corpora.folder / "changed") == digests(corpora.folder / "whole")
 
 
+@pytest.mark.slow
 def test_foreign_files_stay_and_old_corpora_are_rebuilt(corpora: Runs) -> None:
     folder = corpora.folder / "old"
     shutil.copytree(corpora.folder / "whole", folder)
@@ -167,6 +169,7 @@ def test_a_finished_build_does_nothing(corpora: Runs) -> None:
     assert times() == before
 
 
+@pytest.mark.slow
 def test_what_is_damaged_is_made_again(corpora: Runs) -> None:
     folder = corpora.folder / "damaged"
     shutil.copytree(corpora.folder / "whole", folder)
@@ -184,6 +187,7 @@ def test_what_is_damaged_is_made_again(corpora: Runs) -> None:
     assert digests(folder) == digests(corpora.folder / "whole")
 
 
+@pytest.mark.slow
 def test_a_damaged_file_of_a_stage_is_named(corpora: Runs) -> None:
     folder = corpora.folder / "notes"
     shutil.copytree(corpora.folder / "whole", folder)
@@ -213,6 +217,7 @@ def test_a_killed_build_resumes_to_the_same_bytes(corpora: Runs, notes: int) -> 
     assert digests(folder) == digests(corpora.folder / "whole")
 
 
+@pytest.mark.slow
 def test_a_run_builds_its_corpus(corpora: Runs) -> None:
     corpora("train", "mix.yaml", "--run", "trained", "--until", 2)
     run = corpora.folder / "trained"

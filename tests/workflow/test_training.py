@@ -107,7 +107,7 @@ def truncate(path: Path) -> None:
 # The promise
 
 
-def test_a_run_that_was_stopped_goes_on_with_the_same_bits(run: RunDirectory) -> None:
+def test_a_stopped_run_goes_on_with_the_same_bits(run: RunDirectory) -> None:
     for until in (1, 3, 6):
         command("train", "tiny.yaml", "--run", "stopped", "--until", until)
     assert bits(RunDirectory(Path("stopped"))) == bits(run)

@@ -260,6 +260,7 @@ def test_initial_state_is_drawn_for_the_recipe_and_its_moments_are_zero(tiny_rec
     assert state.loss_scale is None
 
 
+@pytest.mark.slow
 def test_a_scale_that_overflows_is_halved_until_a_step_moves_and_no_bit_changes_before(
     halves: tuple[Recipe, TrainStep],
 ) -> None:
@@ -300,6 +301,7 @@ def distance(ours: np.ndarray, theirs: np.ndarray) -> float:
     return float(np.linalg.norm(ours - theirs) / np.linalg.norm(theirs))
 
 
+@pytest.mark.slow
 def test_a_scaled_loss_has_the_gradients_of_one_that_is_not_to_float16_rounding(
     halves: tuple[Recipe, TrainStep], plain: tuple[Recipe, TrainStep]
 ) -> None:
@@ -313,6 +315,7 @@ def test_a_scaled_loss_has_the_gradients_of_one_that_is_not_to_float16_rounding(
             assert 2**-14 < distance(ours, exact[name]) < 2**-8, (name, exponent)
 
 
+@pytest.mark.slow
 def test_scaling_keeps_gradients_that_float16_would_lose(
     halves: tuple[Recipe, TrainStep], plain: tuple[Recipe, TrainStep]
 ) -> None:
@@ -325,6 +328,7 @@ def test_scaling_keeps_gradients_that_float16_would_lose(
         assert distance(unscaled[name], exact[name]) > 8 * distance(kept[name], exact[name]), name
 
 
+@pytest.mark.slow
 def test_the_embedding_has_a_share_of_its_inputs_gradient_and_all_of_its_outputs(
     plain: tuple[Recipe, TrainStep], tiny_recipe: RecipeMaker
 ) -> None:
