@@ -1,6 +1,6 @@
 """The shell command that installs an extra for the running program.
 
-Palmetto is on no package index, so `pip install palmetto[extra]` cannot work. A checkout has a make target and a lock
+Palmetto is on no package index, so pip finds no extra by its name. A checkout has a make target and a lock
 for each extra; a wheel is installed again with the extra.
 """
 
