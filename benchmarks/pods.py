@@ -51,8 +51,8 @@ class Fleet:
         from palmetto.training.step.loss import Batch
         from palmetto.training.step.state import initial_state
 
-        self.count, self.tokens = count, recipe.training.batch_stages[0][1] * recipe.tokens.sequence_length
-        micro_batch, sequences = recipe.training.micro_batch, recipe.training.batch_stages[0][1]
+        self.count, self.tokens = count, recipe.training.batch_ramp[0][1] * recipe.tokens.sequence_length
+        micro_batch, sequences = recipe.training.micro_batch, recipe.training.batch_ramp[0][1]
         shape = (sequences // micro_batch, micro_batch, recipe.tokens.sequence_length + 1)
         random = np.random.default_rng(0)
         self._batch = Batch(random.integers(0, recipe.tokens.vocabulary_size, shape, dtype=np.int32))  # type: ignore[arg-type]

@@ -34,7 +34,7 @@ from palmetto.report.colours import LIGHT
 from palmetto.runs.directory import RunDirectory
 from palmetto.tokens import packing, store
 from palmetto.tokens.vocabulary import Vocabulary
-from palmetto.workflow import stages
+from palmetto.workflow import training
 
 HERE = Path(__file__).resolve().parent
 DATA = HERE.parents[1] / "shared" / "data" / "corpus"
@@ -212,7 +212,7 @@ def train(
         vocabulary_digest=vocabulary.digest,
         source_fingerprint=name,
     )
-    if not stages.train(run, recipe, recipe.training.steps, lambda text: None):
+    if not training.train(run, recipe, recipe.training.steps, lambda text: None):
         raise SystemExit(f"{run.path}: stopped")
     bits_per_nat = header.tokens / sum(section.size for section in order) / np.log(2)
     events = [event for event in read_json_lines(run.events) if event["event"] == "validation"]

@@ -73,7 +73,7 @@ def worker(name: str, overrides: Sequence[str]) -> None:
     sharding = Sharding(recipe)
     here = tuning.for_platform(jax.default_backend())
     step, state = make_step(recipe, here, sharding), initial_state(recipe, sharding)
-    micro_batch, sequences = recipe.training.micro_batch, recipe.training.batch_stages[0][1]
+    micro_batch, sequences = recipe.training.micro_batch, recipe.training.batch_ramp[0][1]
     shape = (sequences // micro_batch, micro_batch, recipe.tokens.sequence_length + 1)
     random = np.random.default_rng(0)
     batches = [random.integers(0, recipe.tokens.vocabulary_size, shape, dtype=np.int32) for _ in range(3)]

@@ -63,7 +63,7 @@ def overheads(step_seconds: float) -> None:
             source_fingerprint="",
         )
         opened = store.TokenStore.open(path / "train.bin")
-        order = Order(opened.windows, training.batch_stages, training.seed, 1)
+        order = Order(opened.windows, training.batch_ramp, training.seed, 1)
         start = time.perf_counter()
         for step in range(1, 201):
             windows = opened.read(order.sequence_numbers(step))

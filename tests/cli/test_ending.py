@@ -84,14 +84,14 @@ STOPPED = """
 import os, signal, sys
 from palmetto.cli import run, train
 from palmetto.cli.app import main
-from palmetto.workflow import stages
+from palmetto.workflow import report, tokens, training
 
 def interrupt(*arguments):
     os.kill(os.getpid(), signal.SIGINT)
 
-stages.check = stages.build_tokens = lambda *arguments: None
-stages.train = lambda *arguments: False
-stages.write_report = run.answer_summary = train.answer_summary = interrupt
+training.check = tokens.build_tokens = lambda *arguments: None
+training.train = lambda *arguments: False
+report.write_report = run.answer_summary = train.answer_summary = interrupt
 sys.argv[1:] = [{command!r}, "quickstart", "--run", {run!r}]
 main()
 """

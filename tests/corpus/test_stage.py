@@ -139,8 +139,8 @@ def test_a_killed_stage_resumes_to_the_same_bytes(tmp_path: Path, shards_done: i
     done = notes(tmp_path / "work")
     assert shards_done <= len(done) < 12
     times = {name: (tmp_path / "work" / name).stat().st_mtime_ns for name in done}
-    view = View(tmp_path / "texts", tuple(f"web/{n:06}-0000" for n in range(12)))
-    do(view, tmp_path / "work", LocalEngine(1), Without("apple"))
+    documents = View(tmp_path / "texts", tuple(f"web/{n:06}-0000" for n in range(12)))
+    do(documents, tmp_path / "work", LocalEngine(1), Without("apple"))
     do(view(tmp_path / "other", 12), tmp_path / "undisturbed", LocalEngine(1), Without("apple"))
     assert notes(tmp_path / "work") == notes(tmp_path / "undisturbed")
     assert all((tmp_path / "work" / name).stat().st_mtime_ns == time for name, time in times.items())

@@ -22,7 +22,7 @@ from palmetto.recipe.model import Model
 from palmetto.runs.directory import RunDirectory
 from palmetto.runs.manifest import CheckpointDamaged, Manifest
 from palmetto.tokens.vocabulary import Vocabulary
-from palmetto.training import optimizer as optimizers
+from palmetto.training import optimization
 from palmetto.training.checkpoint import Checkpoints
 from palmetto.training.step.state import State, parameter_table
 from tests.conftest import RecipeMaker
@@ -59,7 +59,8 @@ def run(tiny_recipe: RecipeMaker, tmp_path: Path) -> RunDirectory:
 def save(run: RunDirectory, *steps: int) -> None:
     table = parameter_table(run.recipe)
     checkpoints = Checkpoints(run.checkpoints, table)
-    optimizer = optimizers.make(run.recipe.training.optimizer, {name: Spread(of.stack) for name, of in table.items()})
+    spreads = {name: Spread(of.stack) for name, of in table.items()}
+    optimizer = optimization.make(run.recipe.training.optimizer, table, spreads)
     for step in steps:
         state = State(drawn(step), optimizer.init(drawn(step)), None)
         checkpoints.save(state, step=step, attempt=0, recipe=run.recipe.digest, tokens="", chain="")

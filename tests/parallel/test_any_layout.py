@@ -31,7 +31,7 @@ def train(recipe: Recipe, start: State) -> list[bytes]:
     sharding, training = Sharding(recipe), recipe.training
     step, written = make_step(recipe, tuning.CPU, sharding), []
     state = jax.device_put(jax.tree.map(np.array, start), states.places(recipe, sharding))
-    order = Order(1 << 20, training.batch_stages, training.seed, 1)
+    order = Order(1 << 20, training.batch_ramp, training.seed, 1)
     for number in range(1, STEPS + 1):
         positions = order.positions(number, ())
         shape = (len(positions), recipe.tokens.sequence_length + 1)

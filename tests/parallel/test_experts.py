@@ -191,7 +191,7 @@ def test_a_device_holds_its_part_of_its_experts() -> None:
         (state.parameters["expert_down"], (inner // 2, width // 2)),
     ):
         assert array.sharding.shard_shape(array.shape) == (layers, experts // 2, rows, columns)
-    for moments in (state.optimizer.rows, state.optimizer.columns):
+    for moments in (state.optimizer.moments["rows"], state.optimizer.moments["columns"]):
         array = moments["expert_up"]
         assert array.sharding.shard_shape(array.shape)[:2] == (layers, experts // 2)
 

@@ -10,7 +10,9 @@ from palmetto.recipe import Recipe, loading
 from palmetto.recipe.model import Attention, Positions
 from palmetto.recipe.objectives import Objective
 from palmetto.recipe.recipe import flatten
-from palmetto.recipe.training import Adafactor, AdamW, Cosine, InverseSqrt
+from palmetto.recipe.training import Cosine, InverseSqrt
+from palmetto.training.optimizers.adafactor import Adafactor
+from palmetto.training.optimizers.adamw import AdamW
 from tests.conftest import RecipeMaker
 
 # For every key whose value belongs to the identity, a value other than the tiny recipe's.
@@ -290,7 +292,7 @@ def test_steps_are_identity_only_if_the_schedule_needs_them(tiny_recipe: RecipeM
 def test_the_order_of_a_ramp_does_not_change_the_digest(tiny_recipe: RecipeMaker) -> None:
     one, other = (tiny_recipe(f"training.batch_size={ramp}") for ramp in ("{0: 8, 9: 16}", "{9: 16, 0: 8}"))
     assert one.digest == other.digest
-    assert one.training.batch_stages == other.training.batch_stages == ((0, 8), (9, 16))
+    assert one.training.batch_ramp == other.training.batch_ramp == ((0, 8), (9, 16))
     assert Recipe.model_validate(one.model_dump()).digest == one.digest
 
 

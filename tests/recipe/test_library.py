@@ -8,9 +8,10 @@ import pytest
 
 from palmetto.model.tuning import ACCELERATOR
 from palmetto.recipe import loading
-from palmetto.recipe.training import Adafactor, InverseSqrt
+from palmetto.recipe.training import InverseSqrt
 from palmetto.tokens.order import Ramp
 from palmetto.training.learning_rate import learning_rate
+from palmetto.training.optimizers.adafactor import Adafactor
 from palmetto.training.step.loss import Batch
 from palmetto.training.step.state import State, shapes
 from palmetto.training.step.update import make_step
@@ -78,7 +79,7 @@ def test_the_glam_recipes_match_the_paper(name: str) -> None:
         momentum=0, decay=0.99, decay_exponent=0.8, factored=True, weight_decay=False, update_clip=1
     )
     assert training.schedule == InverseSqrt(peak=1e-2, hold=10_000)
-    assert training.batch_stages == ((0, 1024),)
+    assert training.batch_ramp == ((0, 1024),)
 
 
 @pytest.mark.parametrize("experts", ["", "-8e"])
@@ -116,9 +117,9 @@ def test_tokens_batches_and_learning_rates_match_the_papers(
 ) -> None:
     recipe = loading.load(name)
     training, length = recipe.training, recipe.tokens.sequence_length
-    seen = Ramp(training.batch_stages).sequences_before(training.steps + 1) * length
+    seen = Ramp(training.batch_ramp).sequences_before(training.steps + 1) * length
     assert seen == pytest.approx(tokens, rel=2e-3)
-    assert training.batch_stages[-1][1] * length == pytest.approx(last, rel=2e-3)
+    assert training.batch_ramp[-1][1] * length == pytest.approx(last, rel=2e-3)
     assert training.schedule.peak == peak
     if final is not None:
         assert learning_rate(training, training.steps) == pytest.approx(final, rel=1e-6)
@@ -134,8 +135,8 @@ def test_tokens_batches_and_learning_rates_match_the_papers(
 )
 def test_a_ramp_follows_the_linear_ramp_of_the_paper(name: str, first: float, last: float, before: float) -> None:
     recipe = loading.load(name)
-    ramp, length = Ramp(recipe.training.batch_stages), recipe.tokens.sequence_length
-    for step, size in recipe.training.batch_stages[1:]:
+    ramp, length = Ramp(recipe.training.batch_ramp), recipe.tokens.sequence_length
+    for step, size in recipe.training.batch_ramp[1:]:
         seen = ramp.sequences_before(step + 1) * length
         line = first + (last - first) * min(1, seen / before)
         assert size * length == pytest.approx(line, rel=0.03), step

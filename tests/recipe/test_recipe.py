@@ -6,7 +6,8 @@ import pytest
 from pydantic import ValidationError
 
 from palmetto.recipe.model import Experts, LocalAttention, MemoryAttention, Model, T5Positions
-from palmetto.recipe.training import AdamW, InverseSqrt
+from palmetto.recipe.training import InverseSqrt
+from palmetto.training.optimizers.adamw import AdamW
 from tests.conftest import RecipeMaker
 
 

@@ -49,7 +49,7 @@ def spiking(step: int, attempt: int) -> float:
 
 def write_run(run: RunDirectory, recipe: Recipe, loss: Loss, steps: int) -> None:
     """Writes ledger, metrics and events up to step `steps` of the live path, with the rollbacks for its spikes."""
-    ramp = Ramp(recipe.training.batch_stages)
+    ramp = Ramp(recipe.training.batch_ramp)
     history = History(recipe.training.spikes, lambda a, b: ramp.sequences_before(b + 1) - ramp.sequences_before(a + 1))
     ledger, metrics = Ledger(run.ledger), JsonLines(run.metrics)
     run.record_event("validation", text="validation loss 8.1000 at step 0", step=0, attempt=0, loss=8.1)
@@ -93,7 +93,7 @@ def write_summary(run: RunDirectory, recipe: Recipe, steps: int) -> None:
             "recipe": recipe.name,
             "parameters": 34_560,
             "steps": steps,
-            "tokens": 16 * sum(Ramp(recipe.training.batch_stages).sequences(step) for step in range(1, steps + 1)),
+            "tokens": 16 * sum(Ramp(recipe.training.batch_ramp).sequences(step) for step in range(1, steps + 1)),
             "validation_loss": {"first": 8.1, "last": 3.0, "best": 3.0},
             "unigram_entropy": 4.5,
             "tokens_per_second": 250.0,

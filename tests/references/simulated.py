@@ -12,14 +12,16 @@ from palmetto.errors import RunStopped
 from palmetto.recipe import Recipe, loading
 from palmetto.runs.directory import RunDirectory
 from palmetto.runs.manifest import CheckpointDamaged, Manifest
-from palmetto.runs.register import Entry
+from palmetto.runs.register import Entry, folder_name
 from palmetto.tokens.order import Order
 from palmetto.training.checkpoint import aside_name
-from palmetto.training.digest import Digest, tree
-from palmetto.training.ledger import Ledger, Line
+from palmetto.training.digest import Digest
+from palmetto.training.ledger import Line
 from palmetto.training.loop import Loop
-from palmetto.training.recovery import Recovery
+from palmetto.training.recording import Recorder
+from palmetto.training.replay import follow
 from palmetto.training.spikes import History, Observation, Rollback, Skips
+from palmetto.training.stopping import Stop
 
 Curve = Callable[[int, int, int], Observation]
 """What an attempt gives at a step on the data from a position on."""
@@ -34,7 +36,7 @@ class Machine:
 
     def __init__(self, recipe: Recipe, curve: Curve, windows: int = 10**9) -> None:
         training = recipe.training
-        self.order = Order(windows, training.batch_stages, training.seed, training.epochs)
+        self.order = Order(windows, training.batch_ramp, training.seed, training.epochs)
         self.store = SimpleNamespace(checksum="tokens")
         self.spikes, self.curve = training.spikes, curve
         self.kind = "this one"
@@ -141,6 +143,12 @@ class Disk:
             raise CheckpointDamaged(f"{step}: damaged")
         return self.saved[step].state
 
+    def folder(self, step: int) -> Path:
+        return self.path / folder_name(step)
+
+    def digests(self, state: str, form: Digest) -> tuple[str, str]:
+        return state, state
+
     def set_aside(self, step: int) -> Path:
         del self.saved[step]
         self.damaged.discard(step)
@@ -175,46 +183,60 @@ class Told:
         self.messages.append(text)
 
 
-class Simulated(Loop):
-    """The loop of one process."""
+class SimulatedRecorder(Recorder):
+    """Writes events, and nothing that takes a model."""
 
     progress: Told
 
-    def __init__(self, run: RunDirectory, machine: Machine, disk: Disk, backs: list[Back]) -> None:
-        self.run, self.progress, self.recipe = run, Told(), run.recipe
-        execution: Any = machine
-        checkpoints: Any = disk
-        self.execution, self.checkpoints, self.ledger = execution, checkpoints, Ledger(run.ledger)
-        self.disk, self.form = disk, tree
-        self.recovery = Recovery(run, run.recipe, execution, checkpoints, self.ledger, self.event)
-        self.history, self.path = self._read_ledger()
-        self.step, self.signal = 0, None
-        self.backs = backs
-        self.stop_after = 10**9
-        """So many steps, repeated ones included, until a signal comes."""
+    def __init__(self, run: RunDirectory) -> None:
+        self.run, self.recipe, self.progress = run, run.recipe, Told()
 
     def begin(self) -> None: ...
 
-    def _told_to_stop(self, state: Any) -> bool:
-        self.stop_after -= 1
-        if self.stop_after < 0:
+    def measure(self, *step: Any) -> None: ...
+
+    def validate(self, *place: Any) -> None: ...
+
+    def summarize(self, *place: Any) -> None: ...
+
+
+class Preemption(Stop):
+    """A signal that comes after so many steps, repeated ones included."""
+
+    def __init__(self, after: int) -> None:
+        super().__init__(print)
+        self._after = after
+
+    def is_due(self, state: Any) -> bool:
+        self._after -= 1
+        if self._after < 0:
             self.signal = "SIGTERM"
         return self.signal is not None
 
-    def _tell(self, rollback: Rollback, base: int) -> None:
-        ever = (
-            step for attempt, step in self.disk.ever if step <= rollback.target and self.history.is_live(attempt, step)
-        )
+
+class Simulated(Loop):
+    """The loop of one process."""
+
+    recorder: SimulatedRecorder
+
+    def __init__(self, run: RunDirectory, machine: Machine, disk: Disk, backs: list[Back], stop_after: int) -> None:
+        execution: Any = machine
+        checkpoints: Any = disk
+        super().__init__(run, run.recipe, execution, checkpoints, SimulatedRecorder(run))
+        self.stop = Preemption(stop_after)
+        self.disk, self.backs = disk, backs
+        self._tell, self.recorder.tell_of_rollback = self.recorder.tell_of_rollback, self._note  # type: ignore[method-assign]
+
+    def _note(self, rollback: Rollback, base: int) -> None:
+        history = self.history()
+        ever = (step for attempt, step in self.disk.ever if step <= rollback.target and history.is_live(attempt, step))
         top = max(line.step for line in self.ledger.lines)
         self.backs.append(Back(rollback, base, max(ever, default=0), top))
-        super()._tell(rollback, base)
+        self._tell(rollback, base)
 
-    def _measure(self, *step: Any) -> None: ...
-
-    def _validate(self, state: Any) -> None: ...
-
-    def _summarize(self, state: Any) -> None:
-        self.state = state
+    def history(self) -> History:
+        """What the ledger's lines lead to so far."""
+        return follow(self.execution.history(), self.ledger.lines).history
 
 
 class SimulatedRun:
@@ -231,8 +253,7 @@ class SimulatedRun:
     def train(self, until: int, *, steps: int = 10**9, stop_after: int = 10**9) -> bool:
         """As `palmetto train --until`, killed after so many steps, or stopped by a signal."""
         self.machine.steps_left = steps
-        self.loop = Simulated(self.directory, self.machine, self.disk, self.backs)
-        self.loop.stop_after = stop_after
+        self.loop = Simulated(self.directory, self.machine, self.disk, self.backs, stop_after)
         try:
             return self.loop.train(until)
         finally:
@@ -253,4 +274,4 @@ class SimulatedRun:
     @property
     def bits(self) -> tuple[str, bytes]:
         """The state at the end, and the ledger."""
-        return self.loop.state, self.directory.ledger.read_bytes()
+        return str(self.loop.at.state), self.directory.ledger.read_bytes()

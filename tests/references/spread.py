@@ -13,7 +13,7 @@ from palmetto.parallel.sharding import Sharding, manual
 from palmetto.recipe import Recipe
 from palmetto.recipe.mesh import Mesh
 from palmetto.recipe.model import Model
-from palmetto.training import optimizer as optimizers
+from palmetto.training import optimization
 from palmetto.training.step import state as states
 from palmetto.training.step.context import make_context
 from palmetto.training.step.gradient import LEAVES, spread_leaves, sum_gradients
@@ -58,7 +58,7 @@ def some_batch(recipe: Recipe, seed: int = 0) -> Batch:
 def some_state(recipe: Recipe, sharding: Sharding) -> State:
     """Parameters as the catalogue draws them, none one or zero, where the mesh has them."""
     drawn: Parameters = catalogue.draw(recipe.model, recipe.model_vocabulary, 0)  # type: ignore[assignment]
-    moments = jax.eval_shape(optimizers.make(recipe.training.optimizer, sharding.spreads).init, drawn)
+    moments = jax.eval_shape(optimization.make(recipe.training.optimizer, sharding.table, sharding.spreads).init, drawn)
     state = State(drawn, jax.tree.map(lambda moment: np.zeros(moment.shape, moment.dtype), moments), None)
     placed: State = jax.device_put(state, states.places(recipe, sharding))
     return placed

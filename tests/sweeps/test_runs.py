@@ -24,10 +24,10 @@ from tests.sweeps.conftest import planned
 def test_a_finished_stage_is_adopted_but_not_shared(tmp_path: Path) -> None:
     ours, other = RunDirectory(tmp_path / "ours"), RunDirectory(tmp_path / "other")
     write_text(other.train_store, "tokens")
-    write_json(other.stages / "tokens.json", {"inputs": "x", "outputs": {"tokens/train.bin": "y"}})
+    write_json(other.stamps / "tokens.json", {"inputs": "x", "outputs": {"tokens/train.bin": "y"}})
     stamps.adopt(ours, other, "tokens")
     assert ours.train_store.samefile(other.train_store)
-    assert read_json(ours.stages / "tokens.json") == read_json(other.stages / "tokens.json")
+    assert read_json(ours.stamps / "tokens.json") == read_json(other.stamps / "tokens.json")
     write_text(ours.train_store, "others")
     assert other.train_store.read_text() == "tokens"
     stamps.adopt(ours, other, "tokens")
@@ -38,17 +38,17 @@ def test_tokens_are_taken_from_points_with_the_same(tiny: Path) -> None:
     made = planned(tiny, "tokens.sequence_length=16,32").points
     for point in made[:-1]:
         write_text(point.run.vocabulary, "vocabulary")
-        write_json(point.run.stages / "vocabulary.json", {"inputs": "", "outputs": {"vocabulary.model": ""}})
+        write_json(point.run.stamps / "vocabulary.json", {"inputs": "", "outputs": {"vocabulary.model": ""}})
     for point in made[1:3]:
         write_text(point.run.train_store, str(point.run.path))
-        write_json(point.run.stages / "tokens.json", {"inputs": "", "outputs": {"tokens/train.bin": ""}})
+        write_json(point.run.stamps / "tokens.json", {"inputs": "", "outputs": {"tokens/train.bin": ""}})
     last = made[-1]
     sweep._borrow(last, made)
     assert last.run.vocabulary.samefile(made[0].run.vocabulary)
     assert not last.run.train_store.exists(), "one has another seed, the other another length"
     same = planned(tiny, "model.layers=1,2", "tokens.sequence_length=32", seeds=1).points
     write_text(same[0].run.train_store, "tokens")
-    write_json(same[0].run.stages / "tokens.json", {"inputs": "", "outputs": {"tokens/train.bin": ""}})
+    write_json(same[0].run.stamps / "tokens.json", {"inputs": "", "outputs": {"tokens/train.bin": ""}})
     sweep._borrow(same[1], same)
     assert same[1].run.train_store.samefile(same[0].run.train_store)
 

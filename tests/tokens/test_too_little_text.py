@@ -7,7 +7,7 @@ import pytest
 from palmetto.errors import UserError
 from palmetto.runs.directory import RunDirectory
 from palmetto.tokens.order import Order
-from palmetto.workflow import stages
+from palmetto.workflow.tokens import build_tokens
 from tests.conftest import RecipeMaker
 
 
@@ -18,7 +18,7 @@ def test_less_than_one_step_is_not_answered_with_zero_steps(tmp_path: Path, tiny
     with pytest.raises(
         UserError, match=r"tokens\.vocabulary_size=900: .*too short for one step: give more text"
     ) as found:
-        stages.build_tokens(RunDirectory(tmp_path / "run"), recipe, print)
+        build_tokens(RunDirectory(tmp_path / "run"), recipe, print)
     assert "training.steps=0" not in str(found.value)
 
 

@@ -22,10 +22,10 @@ from palmetto.model.weights import Parameters, Weight, unstack
 from palmetto.runs import manifest as manifests
 from palmetto.runs.manifest import CheckpointDamaged, Manifest
 from palmetto.runs.register import Entry
-from palmetto.training import checkpoint
+from palmetto.training import checkpoint, orbax_messages
 from palmetto.training.checkpoint import Checkpoints
 from palmetto.training.digest import tree
-from palmetto.training.optimizer import OptimizerState
+from palmetto.training.optimization import OptimizerState
 from palmetto.training.step.loss_scale import LossScaleState
 from palmetto.training.step.state import State
 
@@ -52,11 +52,14 @@ def some_state(seed: int, factored: bool = False, momentum: bool = True, scaled:
         return {name: jnp.asarray(array) for name, array in drawn.items()}
 
     parameters, m, v = arrays(), arrays(), arrays()
-    rows, columns = ({name: array.mean(axis) for name, array in v.items() if factored and name in MATRICES}
-                     for axis in (-1, -2))  # fmt: skip
+    rows, columns = (
+        {name: array.mean(axis) for name, array in v.items() if factored and name in MATRICES} for axis in (-1, -2)
+    )
     v = {name: array for name, array in v.items() if name not in rows}
     loss_scale = LossScaleState(jnp.float32(2**seed), jnp.int32(seed)) if scaled else None
-    return State(parameters, OptimizerState(jnp.int32(seed), m if momentum else {}, v, rows, columns), loss_scale)
+    moments = {"m": m if momentum else {}, "v": v, "rows": rows, "columns": columns}
+    kept = {moment: of for moment, of in moments.items() if of}
+    return State(parameters, OptimizerState(jnp.int32(seed), kept), loss_scale)
 
 
 GLAM = {"factored": True, "momentum": False}
@@ -109,8 +112,11 @@ def test_the_manifest_holds_the_fields_and_the_digests_of_the_logical_matrices(s
     for i, layer in enumerate((1, 3)):
         logical |= {f"expert_up.{layer:03d}.{e:03d}": state.parameters["expert_up"][i, e] for e in range(3)}
     assert manifest.parameters == tree(logical)
-    moments = {f"{moment}/{name}": array for moment in ("m", "v")
-               for name, array in unstack(getattr(state.optimizer, moment), TABLE).items()}  # fmt: skip
+    moments = {
+        f"{moment}/{name}": array
+        for moment, arrays in state.optimizer.moments.items()
+        for name, array in unstack(arrays, TABLE).items()
+    }
     assert manifest.optimizer == tree(moments | {"k": state.optimizer.k})
 
 
@@ -133,15 +139,18 @@ def changed(state: State, part: str) -> State:
         first, *others = jax.tree.leaves(tree)
         return jax.tree.unflatten(jax.tree.structure(tree), [first + 1, *others])
 
-    if part in OptimizerState._fields:
-        return state._replace(optimizer=state.optimizer._replace(**{part: change(getattr(state.optimizer, part))}))
+    k, moments = state.optimizer
+    if part == "k":
+        return state._replace(optimizer=OptimizerState(k + 1, moments))
+    if part in moments:
+        return state._replace(optimizer=OptimizerState(k, moments | {part: change(moments[part])}))
     if part in LossScaleState._fields:
         assert state.loss_scale is not None
         return state._replace(loss_scale=state.loss_scale._replace(**{part: getattr(state.loss_scale, part) + 1}))
     return state._replace(parameters=change(state.parameters))
 
 
-@pytest.mark.parametrize("part", ["parameters", *OptimizerState._fields, *LossScaleState._fields])
+@pytest.mark.parametrize("part", ["parameters", "k", "m", "v", "rows", "columns", *LossScaleState._fields])
 def test_the_digests_tell_every_part_of_a_state(saved: Checkpoints, part: str) -> None:
     state = some_state(20, factored=True, scaled=True)
     both = zip(saved.digests(state), saved.digests(changed(state, part)), strict=True)
@@ -150,7 +159,8 @@ def test_the_digests_tell_every_part_of_a_state(saved: Checkpoints, part: str) -
 
 def test_the_digests_tell_moments_apart(saved: Checkpoints) -> None:
     state = some_state(20)
-    exchanged = state._replace(optimizer=state.optimizer._replace(m=state.optimizer.v, v=state.optimizer.m))
+    k, moments = state.optimizer
+    exchanged = state._replace(optimizer=OptimizerState(k, {"m": moments["v"], "v": moments["m"]}))
     assert saved.digests(state)[1] != saved.digests(exchanged)[1]
 
 
@@ -536,14 +546,14 @@ def test_an_endless_error_keeps_its_end_and_one_without_words_its_name(tmp_path:
         (KeyError(), "(KeyError)"),
         (OSError(28, "No space left on device", f"{tmp_path}/arrays"), "([Errno 28] No space left on device: '"),
     ):
-        with pytest.raises(UserError) as caught, checkpoint._writing(tmp_path, 12345):
+        with pytest.raises(UserError) as caught, orbax_messages.writing(tmp_path, 12345):
             raise error
         assert expected in str(caught.value)
         assert "with room on the disk for about 12,345 bytes, the same command" in str(caught.value)
 
 
 def test_a_checkpoint_that_may_not_be_written_wants_permission_not_room(tmp_path: Path) -> None:
-    with pytest.raises(UserError) as caught, checkpoint._writing(tmp_path, 12345):
+    with pytest.raises(UserError) as caught, orbax_messages.writing(tmp_path, 12345):
         raise PermissionError(13, "Permission denied", f"{tmp_path}/arrays")
     assert "with permission to write, the same command goes on" in str(caught.value)
     assert "room" not in str(caught.value)

@@ -143,13 +143,15 @@ def test_lines_taken_out_doubled_or_exchanged_are_found(whole: bytes, scratch: P
                 ledger.read(scratch, whole=True)
 
 
-def test_a_torn_last_line_is_left_out_and_cut_on_opening_but_is_an_error_to_verify(whole: bytes, scratch: Path) -> None:
+def test_a_torn_last_line_is_left_out_then_cut_and_an_error_to_verify(whole: bytes, scratch: Path) -> None:
     ends = [0, *itertools.accumulate(len(line) for line in whole.splitlines(keepends=True))]
     for length in range(ends[-2] - 3, len(whole)):
         scratch.write_bytes(whole[:length])
         complete = lines_before(whole, length)
         assert ledger.read(scratch)[0] == LINES[:complete]
-        assert Ledger(scratch).lines == LINES[:complete]
+        book = Ledger(scratch)
+        assert (book.lines, scratch.read_bytes()) == (LINES[:complete], whole[:length])
+        book.sync()
         assert scratch.read_bytes() == whole[: ends[complete]]
         if length not in ends:
             scratch.write_bytes(whole[:length])

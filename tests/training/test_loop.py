@@ -3,116 +3,33 @@
 import os
 from concurrent.futures import Future
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from palmetto.errors import UserError
-from palmetto.files import read_json, read_json_lines, write_json
-from palmetto.runs.directory import RunDirectory
-from palmetto.training import flops, loop
+from palmetto.files import read_json_lines
 from palmetto.training.ledger import Ledger, Line, read
-from palmetto.training.loop import Loop
 from palmetto.training.spikes import Observation
 from tests.conftest import RecipeMaker
 from tests.references.simulated import SimulatedRun
 from tests.training.test_spikes import calm
 
 
-@pytest.fixture
-def running() -> Loop:
-    """A loop that has done nothing yet, and has nothing to do it with."""
-    running = object.__new__(Loop)
-    running.signal = None
-    return running
-
-
-def test_a_signal_that_comes_while_processes_agree_stops_behind_the_next_step(
-    running: Loop, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The others have been told that there was none, and are on their way into that step."""
-
-    def agree(flag: bool, state: object) -> bool:
-        running.signal = "SIGTERM"
-        return flag
-
-    monkeypatch.setattr(loop, "any_of", agree)
-    assert not running._told_to_stop(None)  # type: ignore[arg-type]
-    assert running._told_to_stop(None)  # type: ignore[arg-type]
-
-
-def test_a_signal_to_another_process_stops_this_one(running: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "any_of", lambda flag, state: True)
-    assert running._told_to_stop(None)  # type: ignore[arg-type]
-    assert running.signal == "a signal to another process"
-
-
 def test_a_checkpoint_that_failed_stops_the_run_before_its_next_step(
-    running: Loop, monkeypatch: pytest.MonkeyPatch
+    tiny_recipe: RecipeMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not as late as the next checkpoint: what is trained until then is lost."""
-    failed_after = 3
+    run = SimulatedRun(tmp_path / "run", tiny_recipe("training.steps=1000"), calm_curve)
 
     def check() -> None:
-        if running.history.step == failed_after:
+        if len(run.loop.ledger.lines) == 3:
             raise UserError("no room")
 
-    running.step, history = 1, SimpleNamespace(step=1)
-
-    def advance(state: Any, until: int) -> Any:
-        running.step = history.step = history.step + 1
-
-    monkeypatch.setattr(running, "recipe", SimpleNamespace(training=SimpleNamespace(steps=1000)), raising=False)
-    monkeypatch.setattr(running, "history", history, raising=False)
-    monkeypatch.setattr(running, "ledger", SimpleNamespace(settle=lambda: None), raising=False)
-    monkeypatch.setattr(running, "checkpoints", SimpleNamespace(check=check), raising=False)
-    monkeypatch.setattr(running, "begin", lambda: None)
-    monkeypatch.setattr(running, "resume", lambda: None)
-    monkeypatch.setattr(running, "_advance", advance)
+    monkeypatch.setattr(run.disk, "check", check)
     with pytest.raises(UserError, match="no room"):
-        running.train(1000)
-    assert running.history.step == failed_after
-
-
-class Chip(SimpleNamespace):
-    device_kind, platform = "some chip", "gpu"
-
-
-def test_the_peak_is_of_the_devices_that_a_resumed_run_has(
-    running: Loop, tmp_path: Path, tiny_recipe: RecipeMaker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """And of each as the run has first measured it."""
-    monkeypatch.setattr("jax.devices", lambda: [Chip()] * 8)
-    running.run = RunDirectory(tmp_path)
-    write_json(running.run.environment, {"jax": "1", "peak_flops": 7.0})  # as once, of the whole mesh
-    for measured, devices in ((1e12, 2), (5e12, 8)):
-        monkeypatch.setattr(flops, "measured_peak", lambda measured=measured: measured)
-        running.recipe = tiny_recipe(f"mesh.data={devices}", "tokens.vocabulary_size=512", "training.micro_batch=1")
-        assert running._peak() == devices * 1e12
-    assert read_json(running.run.environment) == {"jax": "1", "peak_flops": 7.0, "device_peak_flops": 1e12}
-    running.recipe = tiny_recipe("mesh.data=2", "training.peak_flops=1.5e12")
-    assert running._peak() == 1.5e12, "the recipe's is that of the whole mesh"
-    running.recipe = tiny_recipe("mesh.data=2")
-    assert running._peak() == 2e12, "and is not kept"
-
-
-class Quiet:
-    """A progress that keeps its messages."""
-
-    def __init__(self) -> None:
-        self.messages: list[str] = []
-
-    def step(self, *figures: Any) -> None: ...
-
-    def message(self, text: str) -> None:
-        self.messages.append(text)
-
-
-def test_a_signal_before_the_first_step_does_not_promise_one(running: Loop) -> None:
-    running.progress = quiet = Quiet()
-    running._on_signal(2, None)
-    assert quiet.messages == ["SIGINT: stopping before the next step"]
+        run.train(1000)
+    assert run.loop.at.step == 3
 
 
 def test_the_ledger_is_durable_before_each_checkpoint(
@@ -143,7 +60,7 @@ def test_a_line_waits_for_its_digest_and_those_behind_it_wait_too(tmp_path: Path
     line = Line(1, 0, 1.0, 1.0, 1.0, 0.0, 1e-3, 8, "ab", True)
     book.append(line, digest)
     book.append(line._replace(step=2))
-    assert (tmp_path / "ledger.jsonl").read_bytes() == b""
+    assert not read(tmp_path / "ledger.jsonl")[0]
     digest.set_result("tree:cd")
     book.append(line._replace(step=3))
     assert [each.step for each in read(tmp_path / "ledger.jsonl")[0]] == [1, 2, 3]
@@ -165,3 +82,11 @@ def test_a_slow_divergence_is_told_once_and_nothing_is_rolled_back(tiny_recipe: 
 
 def calm_curve(attempt: int, step: int, position: int) -> Observation:
     return calm(step, position)
+
+
+def test_a_refused_run_leaves_no_ledger(tiny_recipe: RecipeMaker, tmp_path: Path) -> None:
+    run = SimulatedRun(tmp_path / "run", tiny_recipe("training.steps=20"), calm_curve)
+    run.directory.record_event("resume", text="", checkpoint=10, attempt=0)
+    with pytest.raises(UserError, match="lacks the line of checkpoint 10"):
+        run.train(20)
+    assert not run.directory.ledger.exists()

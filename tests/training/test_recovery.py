@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from palmetto.errors import RunStopped, UserError
 from palmetto.files import read_json_lines, write_json
 from palmetto.recipe import Recipe
-from palmetto.training import loop, verify
+from palmetto.training import replay, verify
 from palmetto.training.recovery import Recovery
 from palmetto.training.retention import cell, retained
 from palmetto.training.spikes import reach
@@ -163,7 +163,7 @@ def test_repeating_obeys_signals_and_loses_nothing(little: RecipeMaker, folder: 
     while not run.train(80, stop_after=4):
         assert len(run.directory.ledger.read_bytes()) <= len(uncut.directory.ledger.read_bytes())
         assert run.machine.steps_left == 10**9 - 4, "not one step more is taken"
-        assert run.loop.step in run.disk.steps(), "each time it saves how far it has come"
+        assert run.loop.at.step in run.disk.steps(), "each time it saves how far it has come"
     assert run.bits == uncut.bits
 
 
@@ -242,7 +242,7 @@ def test_a_deeper_rollback_is_verified_and_resumed_as_any_other(
 ) -> None:
     """The difference that led to it is not a real one here, so that one machine can take every line again."""
     differences = iter(["loss"])
-    monkeypatch.setattr(loop, "differing", lambda was, line: next(differences, None))
+    monkeypatch.setattr(replay, "differing", lambda was, line: next(differences, None))
     monkeypatch.setattr(Recovery, "elsewhere", lambda self: ["jaxlib 1 → 2"])
     run = SimulatedRun(folder / "run", little(f"training.checkpoint_every={every}"), spikes_at(60, 75))
     run.train(70)
@@ -314,7 +314,7 @@ def test_a_checkpoint_that_cannot_be_seen_is_named_and_nothing_cut(trained: Simu
         assert trained.directory.ledger.read_bytes() == before
     trained.disk.saved |= away
     assert trained.train(40)
-    assert "going on from checkpoint 20" in trained.loop.progress.messages
+    assert "going on from checkpoint 20" in trained.loop.recorder.progress.messages
 
 
 def test_one_that_is_lost_for_good_can_be_given_up(trained: SimulatedRun) -> None:
@@ -323,7 +323,7 @@ def test_one_that_is_lost_for_good_can_be_given_up(trained: SimulatedRun) -> Non
         trained.train(40)
     trained.disk.aside.add(20)
     assert trained.train(40)
-    assert "going on from checkpoint 10" in trained.loop.progress.messages
+    assert "going on from checkpoint 10" in trained.loop.recorder.progress.messages
 
 
 def test_an_older_one_that_is_gone_is_told_and_not_needed(trained: SimulatedRun) -> None:
@@ -346,7 +346,7 @@ def test_a_run_killed_before_its_first_checkpoint_begins_again(little: RecipeMak
     with pytest.raises(Killed):
         run.train(40, steps=9)
     assert run.train(40)
-    assert "no checkpoint yet: going on from step 0" in run.loop.progress.messages
+    assert "no checkpoint yet: going on from step 0" in run.loop.recorder.progress.messages
 
 
 # Runs from before checkpoints were on record
@@ -355,7 +355,7 @@ def test_a_run_killed_before_its_first_checkpoint_begins_again(little: RecipeMak
 def test_a_run_without_a_record_goes_on_from_what_is_there(trained: SimulatedRun) -> None:
     trained.disk.recorded = None
     assert trained.train(40)
-    assert "going on from checkpoint 20" in trained.loop.progress.messages
+    assert "going on from checkpoint 20" in trained.loop.recorder.progress.messages
     assert trained.disk.recorded is not None
 
 
@@ -405,13 +405,13 @@ def test_without_a_record_what_was_pruned_is_not_missed(trained: SimulatedRun) -
     del trained.disk.saved[20]
     trained.disk.recorded = None
     assert trained.train(40)
-    assert not any("missing" in message for message in trained.loop.progress.messages)
+    assert not any("missing" in message for message in trained.loop.recorder.progress.messages)
 
 
 def test_without_a_record_the_summary_tells_what_is_missing(little: RecipeMaker, folder: Path) -> None:
     run = SimulatedRun(folder / "run", little("training.checkpoint_every=10"), spikes_at())
     run.train(25)
-    write_summary(run.directory, run.loop.recipe, 25)
+    write_summary(run.directory, run.directory.recipe, 25)
     run.disk.recorded = None
     away = run.disk.saved
     run.disk.saved = {}
@@ -435,14 +435,14 @@ def test_a_run_whose_rollbacks_used_up_the_text_goes_on_with_more_epochs(little:
         run.train(100)
     assert "give more text" not in str(caught.value), "a run that has begun takes no other text"
     reached = run.disk.steps()[-1]
-    assert reached == run.loop.history.step, "nothing is lost"
+    assert reached == run.loop.path.step, "nothing is lost"
     before = run.directory.ledger.read_bytes()
     longer = little("training.checkpoint_every=1000", "training.batch_size=8", "training.epochs=2")
     run.directory.claim(longer)
     more = SimulatedRun(folder / "more", longer, spikes_at(60), windows=100 * 8)
     more.directory, more.disk = run.directory, run.disk
     assert more.train(100)
-    assert f"going on from checkpoint {reached}" in more.loop.progress.messages
+    assert f"going on from checkpoint {reached}" in more.loop.recorder.progress.messages
     assert run.directory.ledger.read_bytes().startswith(before)
     with pytest.raises(UserError, match=r"training\.epochs 2 → 1"):
         run.directory.claim(short)

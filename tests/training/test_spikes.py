@@ -116,8 +116,18 @@ class Run:
     def outcome(self) -> object:
         """All that anyone can ask of it, NaN made comparable."""
         history = self.history
-        return repr((self.taken, history.rollbacks, history.skips, history.attempt, history.step, history.not_finite,
-                     self.rollbacks, self.exhausted))  # fmt: skip
+        return repr(
+            (
+                self.taken,
+                history.rollbacks,
+                history.skips,
+                history.attempt,
+                history.step,
+                history.not_finite,
+                self.rollbacks,
+                self.exhausted,
+            )
+        )
 
 
 def trouble_at(steps: range, trouble: Trouble, attempts: range = range(1)) -> Curve:
@@ -421,16 +431,18 @@ def test_a_run_killed_and_resumed_anywhere_is_the_run_that_was_not(
 @given(curve=curves())
 def test_data_of_an_abandoned_stretch_is_never_read_again_and_nothing_is_read_twice(curve: Curve) -> None:
     run = Run(curve, LITTLE).go(UNTIL)
-    starts = [i for i, (one, next) in enumerate(zip(run.taken, run.taken[1:], strict=False), 1)
-              if next.attempt != one.attempt]  # fmt: skip
+    starts = [
+        i for i, (one, next) in enumerate(zip(run.taken, run.taken[1:], strict=False), 1) if next.attempt != one.attempt
+    ]
     for start in starts:
         abandoned_end = run.taken[start - 1].end
         assert all(taken.first >= abandoned_end for taken in run.taken[start:])
     for one, following in zip(run.taken, run.taken[1:], strict=False):
         if one.attempt == following.attempt:
             assert following.first >= one.end
-        assert following.end - following.first == sequences_between(following.observation.step - 1,
-                                                                    following.observation.step)  # fmt: skip
+        assert following.end - following.first == sequences_between(
+            following.observation.step - 1, following.observation.step
+        )
 
 
 @given(curve=curves())

@@ -11,7 +11,7 @@ from palmetto.recipe import Recipe, loading
 from palmetto.runs.directory import RunDirectory
 from palmetto.tokens.vocabulary import Vocabulary
 from palmetto.workflow import corpus as corpora
-from palmetto.workflow import stages
+from palmetto.workflow.tokens import build_tokens
 
 RECIPE = """
 corpus: {build: {sources: {web: {paths: [gone]}}}, section_bytes: 2048, validation_share: 0.1}
@@ -36,16 +36,16 @@ def test_damaged_tokens_come_from_the_run_s_corpus(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr(corpora, "build", build)
     run = RunDirectory(tmp_path / "run")
-    stages.build_tokens(run, recipe, print)
+    build_tokens(run, recipe, print)
     before = run.train_store.read_bytes()
     monkeypatch.setattr(RunDirectory, "begun", property(lambda self: True))
     run.train_store.write_bytes(before[:1000])
-    stages.build_tokens(run, recipe, print)
+    build_tokens(run, recipe, print)
     assert run.train_store.read_bytes() == before
     assert len(builds) == 1
     # Without its manifest it is no corpus, and built as at first.
     (run.path / "corpus" / "manifest.json").unlink()
     run.train_store.write_bytes(before[:1000])
     with pytest.raises(UserError, match="other text"):
-        stages.build_tokens(run, recipe, print)
+        build_tokens(run, recipe, print)
     assert len(builds) == 2

@@ -113,8 +113,8 @@ def quality_report(
     evaluation = evaluate(file, curated, other, say, text or training.FIELDS)
     page.write(evaluation, alpha, out)
     values = page.values(evaluation)
-    text = (
+    told = (
         f"{out / 'quality.html'}: area under the ROC curve {values['area_under_roc']:.4f}, "
         f"average precision {values['average_precision']:.4f}"
     )
-    answer(values, text, as_json)
+    answer(values, told, as_json)

@@ -14,10 +14,10 @@ def digest(
     as_json: Json = False,
 ) -> None:
     """Print one SHA-256 of all parameters and one of the optimizer state."""
-    from palmetto.workflow import stages
+    from palmetto.workflow import entering
 
     run = existing(directory)
-    stages.enter_to_read(run, say)
+    entering.enter_to_read(run, say)
     from palmetto.decoding.trained import restore
     from palmetto.training.digest import form_of
 

@@ -29,7 +29,7 @@ def generate(
     as_json: Json = False,
 ) -> None:
     """Continue a prompt with the newest checkpoint. Overrides: model.positions, model.attention, mesh.model."""
-    from palmetto.workflow import stages
+    from palmetto.workflow import entering
 
     run = existing(directory)
     if prompt_file is not None:
@@ -37,7 +37,7 @@ def generate(
             raise UserError("--prompt, --prompt-file: give one of them")
         data = sys.stdin.buffer.read() if prompt_file == "-" else Path(prompt_file).read_bytes()
         prompt = data.decode(errors="surrogateescape")
-    stages.enter_to_read(run, say, overrides or ())
+    entering.enter_to_read(run, say, overrides or ())
     from palmetto.decoding.sampling import Sampling
     from palmetto.decoding.trained import TrainedModel
 

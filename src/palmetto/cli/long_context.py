@@ -20,10 +20,10 @@ def long_context(
     as_json: Json = False,
 ) -> None:
     """Measure perplexity by position beyond the trained length, with each change of attention that fits the model."""
-    from palmetto.workflow import stages
+    from palmetto.workflow import evaluation
 
     run = existing(directory)
-    curves = stages.long_context(run, times, sequences, say)
+    curves = evaluation.long_context(run, times, sequences, say)
     from palmetto.evaluation import long_context_page as page
 
     trained = run.recipe.model_length

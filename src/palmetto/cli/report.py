@@ -20,8 +20,8 @@ def report(
     as_json: Json = False,
 ) -> None:
     """Write the run's report, one self-contained HTML page."""
-    from palmetto.workflow import stages
+    from palmetto.workflow import report as reports
 
     run = existing(directory)
-    written = stages.write_report(run, say, out)
+    written = reports.write_report(run, say, out)
     answer({"report": str(written)}, str(written), as_json)

@@ -16,19 +16,19 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Do every stage: vocabulary, tokens, training, samples, report. A stage that is already done is skipped."""
-    from palmetto.workflow import stages
+    from palmetto.workflow import report, sampling, tokens, training
 
     resolved, directory = prepare(recipe, overrides, source, run)
     check_devices(resolved, resolved.mesh.devices)
     with directory.locked():
-        stages.check(directory, resolved)
-        stages.build_tokens(directory, resolved, say)
-        finished = stages.train(directory, resolved, resolved.training.steps, say)
+        training.check(directory, resolved)
+        tokens.build_tokens(directory, resolved, say)
+        finished = training.train(directory, resolved, resolved.training.steps, say)
         if finished:
-            stages.write_samples(directory, say)
+            sampling.write_samples(directory, say)
         else:
             signals.ignore_interrupts()
-        stages.write_report(directory, say)
+        report.write_report(directory, say)
     answer_summary(directory, as_json)
     if finished and not as_json:
         print(_next_commands(recipe, directory.path))

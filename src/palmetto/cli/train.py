@@ -38,7 +38,7 @@ def train(
     """Train, starting from what the run directory holds. Missing tokens are built first."""
     from palmetto.host import launch
     from palmetto.pods import limits
-    from palmetto.workflow import stages
+    from palmetto.workflow import tokens, training
 
     resolved, directory = prepare(recipe, overrides, None, run)
     steps = resolved.training.steps
@@ -56,7 +56,7 @@ def train(
         raise typer.Exit(launch.launch(processes, launch.this_command(), fine={0, stopped_exit}))
     if cluster:
         with quiet_libraries():
-            finished = stages.train_in_cluster(directory, resolved, until or steps, say, cluster)
+            finished = training.train_in_cluster(directory, resolved, until or steps, say, cluster)
         from palmetto.parallel.processes import is_primary
 
         answers = is_primary()
@@ -64,9 +64,9 @@ def train(
         answers = True
         check_devices(resolved, resolved.mesh.devices // resolved.mesh.pod if pods else resolved.mesh.devices)
         with directory.locked():
-            stages.check(directory, resolved)
-            stages.build_tokens(directory, resolved, say)
-            finished = stages.train(
+            training.check(directory, resolved)
+            tokens.build_tokens(directory, resolved, say)
+            finished = training.train(
                 directory, resolved, until or steps, say, (patience or limits.PATIENCE) if pods else None
             )
     if not finished:

@@ -21,15 +21,15 @@ def verify(
 ) -> None:
     """Replay the run and compare it bit for bit with its ledger. Exit with 0 if it matches, with 1 if not."""
     from palmetto.recipe import loading
-    from palmetto.workflow import stages
+    from palmetto.workflow import entering, verification
 
     run = existing(directory)
-    replayed, difference = stages.verify(run, start, end, say, overrides or ())
+    replayed, difference = verification.verify(run, start, end, say, overrides or ())
     if difference is None:
         answer({"verified": True, "steps": replayed}, f"verified: {replayed} steps, bit for bit", as_json)
         return
     recipe = loading.load(str(run.recipe_file), overrides or ())
-    elsewhere = stages.elsewhere(run, recipe) if difference.is_of_bits else []
+    elsewhere = entering.elsewhere(run, recipe) if difference.is_of_bits else []
     text = f"{difference}; but this is another environment than the run's: {'; '.join(elsewhere)}" if elsewhere else ""
     answer({"verified": False, **difference._asdict(), "environment": elsewhere}, text or str(difference), as_json)
     raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""A trained model taken from a run directory, ready to continue text. `stages.enter` must have been called."""
+"""A trained model taken from a run directory, ready to continue text. The environment has been entered before."""
 
 from collections.abc import Callable, Sequence
 from functools import partial

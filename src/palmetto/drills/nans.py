@@ -12,7 +12,7 @@ from palmetto.drills.workplace import Workplace
 from palmetto.recipe import Recipe
 from palmetto.runs.directory import RunDirectory
 from palmetto.training.ledger import Line
-from palmetto.workflow import stages
+from palmetto.workflow.entering import enter
 from palmetto.workflow.progress import Reporter
 
 STEP = 13
@@ -62,10 +62,10 @@ def take_bad_step(run: str, step: int) -> None:
     """Takes one step, like `palmetto train --until STEP`, on a batch whose mask of predicted tokens is empty."""
     directory = RunDirectory.existing(Path(run))
     with directory.locked():
-        here = stages.enter(directory, print, directory.recipe)
+        here = enter(directory, print, directory.recipe)
         import jax.numpy as jnp
 
-        from palmetto.training.loop import Loop
+        from palmetto.training import loop
         from palmetto.training.step import execution
         from palmetto.training.step.loss import Batch
 
@@ -80,4 +80,4 @@ def take_bad_step(run: str, step: int) -> None:
 
         execution.make_batch = make_bad_batch
         with Reporter("training", step) as reporter:
-            Loop(directory, directory.recipe, here, reporter).train(step)
+            loop.train(directory, directory.recipe, step, here, reporter)

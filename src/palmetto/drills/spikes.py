@@ -71,7 +71,7 @@ def spoil(run: Run, place: Workplace) -> None:
     training, opened = place.recipe.training, store.TokenStore.open(run.train_store)
     header, length = opened.header, opened.header.sequence_length
     size = place.recipe.tokens.vocabulary_size
-    order = Order(opened.windows, training.batch_stages, training.seed, training.epochs)
+    order = Order(opened.windows, training.batch_ramp, training.seed, training.epochs)
     tokens = np.array(opened.stretch(0, header.tokens))
     rarest = np.argsort(np.bincount(tokens, minlength=size), kind="stable")[:64]
     chance = np.random.default_rng(0)
@@ -87,7 +87,7 @@ def spoil(run: Run, place: Workplace) -> None:
         vocabulary_digest=header.vocabulary_digest,
         source_fingerprint=header.source_fingerprint,
     )
-    stamp = run.stages / "tokens.json"
+    stamp = run.stamps / "tokens.json"
     made = read_json(stamp)
     made["outputs"][str(run.train_store.relative_to(run.path))] = store_digest(run.train_store)
     write_json(stamp, made)

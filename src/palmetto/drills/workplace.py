@@ -19,7 +19,7 @@ from palmetto.recipe import loading
 from palmetto.runs.directory import RunDirectory
 from palmetto.training import ledger
 from palmetto.training.ledger import Line
-from palmetto.workflow import stages
+from palmetto.workflow.tokens import build_tokens
 
 RECIPE = """
 name: drill
@@ -61,7 +61,7 @@ class Workplace:
         self.recipe = loading.load(str(self.recipe_file), [f"corpus.source={json.dumps(str(text))}"])
         write_text(self.recipe_file, loading.dump(self.recipe))
         self._tokens = RunDirectory(folder / "tokens-only")
-        stages.build_tokens(self._tokens, self.recipe, lambda text: None)
+        build_tokens(self._tokens, self.recipe, lambda text: None)
 
     def run(self, name: str, *overrides: str) -> "Run":
         """Makes a run whose tokens are built; `overrides` change the recipe in all of its `train` commands."""

@@ -75,5 +75,5 @@ def filled(recipe: Recipe) -> list[Filled]:
     """Returns how full a recipe's pipeline is in each stage of its batch ramp; a mesh of one stage is never idle."""
     mesh, training = recipe.mesh, recipe.training
     at_once = mesh.pod * mesh.data * mesh.expert * training.micro_batch
-    counts = [(first + 1, size // at_once) for first, size in training.batch_stages]
+    counts = [(first + 1, size // at_once) for first, size in training.batch_ramp]
     return [Filled(step, count, timetable(mesh.schedule, mesh.stage, count).bubble) for step, count in counts]

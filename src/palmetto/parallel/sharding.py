@@ -77,7 +77,11 @@ class Sharding:
     @property
     def updated(self) -> dict[str, Axes]:
         """The mesh axes that divide each parameter's moments, and the parameter while it is updated."""
-        return {name: self.axes(of.axes, self.zero >= 1) for name, of in self.table.items()}
+        return {name: self.moment(of.axes) for name, of in self.table.items()}
+
+    def moment(self, logical_axes: Sequence[str]) -> Axes:
+        """Returns the mesh axes that divide an array of the optimizer with these logical axes."""
+        return self.axes(logical_axes, self.zero >= 1)
 
     @property
     def cache(self) -> Axes:

@@ -22,7 +22,7 @@ def plan(recipe: Recipe, on: Topology, say: Callable[[str], None]) -> dict[str, 
     require_compiler(on)
     recipe = with_mesh(recipe, on, say)
     batches = []
-    for sequences in sorted({size for _, size in recipe.training.batch_stages}):
+    for sequences in sorted({size for _, size in recipe.training.batch_ramp}):
         say(f"compiling the step of {sequences:,} sequences for {on} ({layout(settings(recipe))})")
         batches.append(predict(recipe, on, sequences, compile_step(recipe, on, sequences)))
     largest = {"mfu": None, "hfu": None} | batches[-1]

@@ -1,18 +1,15 @@
 """Summarizes a recipe from its shapes alone: parameters, FLOPs, memory and schedule. No array is made."""
 
+import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-
 from palmetto.model.weights import Table, active, weight_table
 from palmetto.parallel import schedules
-from palmetto.parallel.sharding import Spread
 from palmetto.recipe import Recipe
 from palmetto.recipe.objectives import extra_tokens
 from palmetto.tokens.order import Ramp
-from palmetto.training import optimizer
+from palmetto.training import optimization
 from palmetto.training.flops import flops_per_token
 from palmetto.training.learning_rate import learning_rate
 
@@ -28,7 +25,7 @@ def plan(recipe: Recipe) -> dict[str, Any]:
     model, training, length = recipe.model, recipe.training, recipe.tokens.sequence_length
     table = weight_table(model, recipe.model_vocabulary)
     total = sum(specification.size for specification in table.values())
-    ramp = Ramp(training.batch_stages)
+    ramp = Ramp(training.batch_ramp)
     sequences = ramp.sequences_before(training.steps + 1)
     per_token = flops_per_token(recipe)
     return {
@@ -57,7 +54,7 @@ def plan(recipe: Recipe) -> dict[str, Any]:
         },
         "batch": [
             {"from_step": first + 1, "sequences": size, "tokens": size * length, "leaves": size // training.micro_batch}
-            for first, size in training.batch_stages
+            for first, size in training.batch_ramp
         ],
         "pipeline": {
             "stages": recipe.mesh.stage,
@@ -109,11 +106,9 @@ def describe(values: dict[str, Any]) -> str:
 
 def _optimizer_bytes(recipe: Recipe, table: Table) -> int:
     """Returns the bytes of the optimizer's state."""
-    transformation = optimizer.make(recipe.training.optimizer, {name: Spread(of.stack) for name, of in table.items()})
-    state = jax.eval_shape(
-        lambda: transformation.init({name: jnp.zeros(of.shape, jnp.float32) for name, of in table.items()})
-    )
-    return sum(array.size * array.dtype.itemsize for array in jax.tree.leaves(state))
+    moments = optimization.declare(recipe.training.optimizer, table).values()
+    count_of_updates = 1
+    return FLOAT32_BYTES * (count_of_updates + sum(math.prod(each.shape) for of in moments for each in of.values()))
 
 
 def _experts(experts: dict[str, Any]) -> list[str]:

@@ -10,20 +10,27 @@ from pydantic_core import ErrorDetails
 from palmetto.errors import nearest
 from palmetto.recipe.model import Attention, Positions
 from palmetto.recipe.objectives import Objective
+from palmetto.recipe.optimizers import Optimizer
 from palmetto.recipe.recipe import Recipe
 from palmetto.recipe.section import PaddedNumber, Section
-from palmetto.recipe.training import Adafactor, AdamW, Cosine, InverseSqrt
+from palmetto.recipe.training import Cosine, InverseSqrt
 
-_CHOICES: dict[str, dict[str, type[Section]]] = {
-    section: {kind.model_fields["name"].default: kind for kind in get_args(kinds)}
-    for section, kinds in {
-        "positions": Positions,
-        "attention": Attention,
-        "objective": Objective,
-        "optimizer": Adafactor | AdamW,
-        "schedule": InverseSqrt | Cosine,
-    }.items()
+_UNIONS = {
+    "positions": Positions,
+    "attention": Attention,
+    "objective": Objective,
+    "schedule": InverseSqrt | Cosine,
 }
+
+
+def _choices() -> dict[str, dict[str, type[Section]]]:
+    """Returns, for each section that comes in kinds, the kinds by name, the usual one first."""
+    choices: dict[str, dict[str, type[Section]]] = {
+        section: {kind.model_fields["name"].default: kind for kind in get_args(kinds)}
+        for section, kinds in _UNIONS.items()
+    }
+    kinds = Optimizer.kinds()
+    return choices | {"optimizer": {Optimizer.usual_name: kinds[Optimizer.usual_name], **kinds}}
 
 
 _OTHER_NAMES = {
@@ -62,7 +69,7 @@ def explain(error: ErrorDetails) -> str:
     if error["type"] == "value_error":  # our own validators write the whole message
         return str(error["ctx"]["error"])
     path, kind = [str(part) for part in error["loc"]], None
-    if len(path) > 3 and path[1] in _CHOICES:  # training.optimizer.adamw.b3: the path includes the chosen kind
+    if len(path) > 3 and path[1] in _choices():  # training.optimizer.adamw.b3: the path includes the chosen kind
         kind = path.pop(2)
     key = ".".join(path)
     if error["type"] == "extra_forbidden":
@@ -73,9 +80,9 @@ def explain(error: ErrorDetails) -> str:
         given, offered = error["ctx"]["tag"], error["ctx"]["expected_tags"]
         usual = _OTHER_NAMES.get(given, given)
         return f"{key}.name={given!r}: expected one of {offered}{nearest(usual, re.findall(r'[a-z0-9_]+', offered))}"
-    if error["type"] == "model_attributes_type" and path[-1] in _CHOICES:
+    if error["type"] == "model_attributes_type" and path[-1] in _choices():
         name = _OTHER_NAMES.get(str(error["input"]), str(error["input"]))
-        kinds = _CHOICES[path[-1]]
+        kinds = _choices()[path[-1]]
         usual = name if name in kinds else next(iter(kinds))
         return f"{key}={_shown(error['input'])}: a section, as in {key}.name={usual}"
     if error["type"] == "model_type":
@@ -106,7 +113,7 @@ def _shown(value: object) -> str:
 def _owners(path: list[str]) -> str:
     """Returns which kinds of the section have this key, or an empty string if none has it."""
     *section, key = path
-    choices = _CHOICES.get(section[-1], {}) if section else {}
+    choices = _choices().get(section[-1], {}) if section else {}
     owners = [name for name, kind in choices.items() if key in kind.model_fields]
     return f"; with {'.'.join(section)}.name={' or '.join(owners)} there is one" if owners else ""
 
@@ -140,7 +147,7 @@ def known_keys(section: type[Section], kind: str | None, prefix: str = "") -> li
     keys: list[str] = []
     for name, field in section.model_fields.items():
         keys.append(f"{prefix}{name}")
-        choices = _CHOICES.get(name, {})
+        choices = _choices().get(name, {})
         # An optional section is a union and a list of sections a tuple: get_args returns the section types.
         kinds = (
             [choices[kind]] if kind in choices else [*choices.values(), field.annotation, *get_args(field.annotation)]

@@ -2,43 +2,11 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
 from palmetto.recipe.objectives import CausalObjective, Objective
+from palmetto.recipe.optimizers import Optimizer
 from palmetto.recipe.section import Coefficient, NonNegative, Positive, PositiveInt32, Rate, Section, Size, impossible
-
-
-class Adafactor(Section):
-    """Adafactor (Shazeer & Stern, arXiv 1804.04235): Adam with the step scaled by each matrix's RMS.
-
-    The defaults are PaLM's (section 5): without factorization. GLaM's are momentum 0, decay 0.99, update_clip 1,
-    factored, no weight decay.
-    """
-
-    name: Literal["adafactor"] = "adafactor"
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    decay: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """The most that β2 grows to; None: it goes on towards 1."""
-    decay_exponent: Rate = 0.8
-    """β2 at the k-th applied update is 1 − k^−decay_exponent."""
-    factored: bool = False
-    """The second moment of a matrix as its rows' and columns' means alone."""
-    parameter_scale: bool = True
-    """The step of a matrix is scaled by its RMS; without, this is Adam with a growing β2."""
-    weight_decay: bool = True
-    """PaLM's: p ← p − lr²·p."""
-    update_clip: Rate | None = None
-    """Clips the RMS of each matrix's g/√v; PaLM names none, so it is off."""
-
-
-class AdamW(Section):
-    """Adam with decoupled weight decay on matrices (not on norm scales)."""
-
-    name: Literal["adamw"] = "adamw"
-    b1: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    b2: Annotated[float, Field(ge=0, lt=1)] = 0.95
-    epsilon: Rate = 1e-8
-    weight_decay: Coefficient = 0.1
 
 
 class InverseSqrt(Section):
@@ -125,7 +93,9 @@ class Training(Section):
     """elastic: the same bits on any number of data-parallel devices and pods; fixed: on one layout, with the platform's
     own collectives."""
     objective: Annotated[Objective, Field(discriminator="name")] = CausalObjective()
-    optimizer: Annotated[Adafactor | AdamW, Field(discriminator="name")] = Adafactor()
+    optimizer: Annotated[SerializeAsAny[Optimizer], BeforeValidator(Optimizer.choose)] = Field(
+        default_factory=Optimizer.usual
+    )
     schedule: Annotated[InverseSqrt | Cosine, Field(discriminator="name")] = InverseSqrt()
     clip: Rate | None = 1.0
     """Global norm of the gradient."""
@@ -155,7 +125,7 @@ class Training(Section):
         values = dict(values)
         if isinstance(values.get("batch_size"), int):
             values["batch_size"] = {0: values["batch_size"]}
-        for section, usual in (("optimizer", "adafactor"), ("schedule", "inverse_sqrt"), ("objective", "causal")):
+        for section, usual in (("schedule", "inverse_sqrt"), ("objective", "causal")):
             if isinstance(values.get(section), dict):
                 values[section] = {"name": usual, **values[section]}
         return values
@@ -173,6 +143,6 @@ class Training(Section):
         return self
 
     @property
-    def batch_stages(self) -> tuple[tuple[int, int], ...]:
+    def batch_ramp(self) -> tuple[tuple[int, int], ...]:
         """The ramp as (steps done before it, sequences), ascending."""
         return tuple(sorted(self.batch_size.items()))

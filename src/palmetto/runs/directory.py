@@ -16,7 +16,7 @@ from palmetto.runs.register import Register, completed, folder_name
 
 
 class RunDirectory:
-    """The files of one run. Paths exist only once the stage that makes them is done."""
+    """The files of one run. A path exists only once what it names has been made."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -24,7 +24,7 @@ class RunDirectory:
         self.vocabulary = path / "vocabulary.model"
         self.train_store = path / "tokens" / "train.bin"
         self.validation_store = path / "tokens" / "validation.bin"
-        self.stages = path / "stages"
+        self.stamps = path / "stages"
         self.environment = path / "environment.json"
         self.ledger = path / "ledger.jsonl"
         self.events = path / "events.jsonl"
@@ -36,7 +36,7 @@ class RunDirectory:
         self.is_shadow = False
 
     def shadow(self, path: Path) -> "RunDirectory":
-        """The same run, where what a training writes besides checkpoints is copied to `path` and goes on there."""
+        """Returns the same run, with what a training writes besides checkpoints copied to `path`, to go on there."""
         shadow = RunDirectory(self.path)
         for name in ("recipe_file", "environment", "ledger", "events", "metrics", "summary"):
             file: Path = getattr(self, name)
@@ -48,20 +48,22 @@ class RunDirectory:
 
     @classmethod
     def existing(cls, path: Path) -> "RunDirectory":
-        """A directory that holds a run; UserError where it does not."""
+        """Returns a directory that holds a run; UserError where it does not."""
         run = cls(path)
         if not run.recipe_file.is_file():
-            raise UserError(f"{path}: not a run directory (no recipe.yaml in it); `palmetto run RECIPE --run {path}` "
-                            "would make one")  # fmt: skip
+            raise UserError(
+                f"{path}: not a run directory (no recipe.yaml in it); `palmetto run RECIPE --run {path}` would make one"
+            )
         return run
 
     @property
     def recipe(self) -> Recipe:
-        """The resolved recipe the run was started with."""
+        """Returns the resolved recipe the run was started with."""
         return loading.load(str(self.recipe_file))
 
     def recipe_to_read(self, overrides: Sequence[str] = ()) -> Recipe:
-        """The same for sampling and evaluation: on one device, unless `overrides` divide its layers along mesh.model.
+        """Returns the same for sampling and evaluation: on one device, or on those of the axis model as
+        `overrides` have it.
 
         UserError where they ask for another axis, which one sequence has no use for.
         """
@@ -73,18 +75,18 @@ class RunDirectory:
 
     @property
     def begun(self) -> bool:
-        """Whether training has taken a step here."""
+        """Returns whether training has taken a step here."""
         has_lines = present(self.ledger) and self.ledger.stat().st_size > 0
         return has_lines or bool(completed(self.checkpoints) or Register(self.checkpoints).read())
 
     @property
     def ledger_lines(self) -> int:
-        """The number of the ledger's lines, whatever is in them."""
+        """Returns the number of the ledger's lines, whatever is in them."""
         return self.ledger.read_bytes().count(b"\n") if present(self.ledger) else 0
 
     @property
     def newest_manifest(self) -> Manifest | None:
-        """The manifest of the newest checkpoint whose manifest is as it was written."""
+        """Returns the manifest of the newest checkpoint whose manifest is as it was written."""
         for step in reversed(completed(self.checkpoints)):
             with contextlib.suppress(CheckpointDamaged, FileNotFoundError):  # which training has just deleted
                 return read_manifest(self.checkpoints / folder_name(step) / "manifest.json", step)

@@ -120,7 +120,7 @@ class Summary(TypedDict):
 
 @_OPEN
 class Stamp(TypedDict):
-    """stages/NAME.json: a finished stage."""
+    """stages/NAME.json: a finished product of a run."""
 
     inputs: str
     """The digest of what it was made from."""
@@ -145,7 +145,7 @@ _TEXTS = TypeAdapter(dict[str, str], config=ConfigDict(strict=True))
 
 
 def read_events(path: Path) -> list[Event]:
-    """The events, in the order they happened."""
+    """Reads the events, in the order they happened."""
     events = _lines(path, _EVENT)
     for number, event in enumerate(events, 1):
         for key in _TOLD.get(event["event"], ()):
@@ -155,7 +155,7 @@ def read_events(path: Path) -> list[Event]:
 
 
 def read_metrics(path: Path) -> list[Measured]:
-    """The figures of steps; of a step that was taken again there are several lines, of which the last counts."""
+    """Reads the figures of steps; of a step that was taken again there are several lines, of which the last counts."""
     return _lines(path, _MEASURED)
 
 
@@ -166,22 +166,22 @@ def read_environment(path: Path) -> dict[str, Any] | None:
 
 
 def read_summary(path: Path) -> Summary | None:
-    """The figures of the last training."""
+    """Reads the figures of the last training."""
     return _whole(path, _SUMMARY)
 
 
 def read_stamp(path: Path) -> Stamp | None:
-    """Reads the stamp that a finished stage has left."""
+    """Reads the stamp of a finished product."""
     return _whole(path, _STAMP)
 
 
 def read_completed(path: Path) -> list[Completed] | None:
-    """The complete checkpoints of a run."""
+    """Reads the complete checkpoints of a run."""
     return _whole(path, _COMPLETED)
 
 
 def read_texts(path: Path) -> dict[str, str] | None:
-    """A sweep's text.json: the fingerprint of each of its sources, by path."""
+    """Reads a sweep's text.json: the fingerprint of each of its sources, by path."""
     return _whole(path, _TEXTS)
 
 

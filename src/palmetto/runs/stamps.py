@@ -1,4 +1,7 @@
-"""Finished stages: stages/NAME.json has the digest of a stage's inputs and of each file that it made."""
+"""Stamps tell whether a product of a run (its vocabulary, tokens or samples) is finished, whole and of the same inputs.
+
+The stamp of a product, stages/NAME.json, has the digest of its inputs and of each of its files.
+"""
 
 import hashlib
 import json
@@ -13,68 +16,70 @@ from palmetto.runs.directory import RunDirectory
 from palmetto.runs.files import Stamp, read_stamp
 
 Digest = Callable[[Path], str]
-"""A file → what its bytes are known by."""
+"""Returns what the bytes of a file are known by."""
 
 
-def finish(run: RunDirectory, stage: str, inputs: dict[str, Any], outputs: list[Path], digest: Digest = sha256) -> None:
-    """Records that a stage has made `outputs` from `inputs`."""
+def finish(
+    run: RunDirectory, product: str, inputs: dict[str, Any], outputs: list[Path], digest: Digest = sha256
+) -> None:
+    """Records that `outputs` are the files of a product made from `inputs`."""
     digests = {str(path.relative_to(run.path)): digest(path) for path in outputs}
-    write_json(_file(run, stage), {"inputs": _digest(inputs), "outputs": digests})
+    write_json(_file(run, product), {"inputs": _digest(inputs), "outputs": digests})
 
 
-def is_complete(run: RunDirectory, stage: str, inputs: dict[str, Any], digest: Digest = sha256) -> bool:
-    """Returns whether a stage has made what it makes of these inputs, and all of it is there."""
-    return made_from(run, stage, inputs) is True and is_whole(run, stage, digest)
+def is_complete(run: RunDirectory, product: str, inputs: dict[str, Any], digest: Digest = sha256) -> bool:
+    """Returns whether a product was made from these inputs, and all of it is there as it was made."""
+    return made_from(run, product, inputs) is True and is_whole(run, product, digest)
 
 
-def made_from(run: RunDirectory, stage: str, inputs: dict[str, Any]) -> bool | None:
-    """Returns whether a stage was finished on these inputs; None where its stamp does not tell."""
-    stamp = read(run, stage)
+def made_from(run: RunDirectory, product: str, inputs: dict[str, Any]) -> bool | None:
+    """Returns whether a product was made from these inputs; None where its stamp does not tell."""
+    stamp = read(run, product)
     return None if stamp is None else stamp["inputs"] == _digest(inputs)
 
 
-def is_whole(run: RunDirectory, stage: str, digest: Digest = sha256) -> bool:
-    """Returns whether all that a stage has made is there as it was made."""
-    stamp = read(run, stage)
-    return stamp is not None and all(is_as_made(run, stage, run.path / name, digest) for name in stamp["outputs"])
+def is_whole(run: RunDirectory, product: str, digest: Digest = sha256) -> bool:
+    """Returns whether all files of a product are there as they were made."""
+    stamp = read(run, product)
+    return stamp is not None and all(is_as_made(run, product, run.path / name, digest) for name in stamp["outputs"])
 
 
-def is_as_made(run: RunDirectory, stage: str, output: Path, digest: Digest = sha256) -> bool:
-    """Returns whether an output is as the stage made it; UserError where it cannot be looked at."""
-    return present(output) and digest(output) == recorded(run, stage, output)
+def is_as_made(run: RunDirectory, product: str, output: Path, digest: Digest = sha256) -> bool:
+    """Returns whether a file of a product is as it was made; UserError where it cannot be looked at."""
+    return present(output) and digest(output) == recorded(run, product, output)
 
 
-def recorded(run: RunDirectory, stage: str, output: Path) -> str | None:
-    """The digest of an output as the stage made it; None where no stamp tells."""
-    stamp = read(run, stage)
+def recorded(run: RunDirectory, product: str, output: Path) -> str | None:
+    """Returns the digest that a file of a product had when it was made; None where no stamp tells."""
+    stamp = read(run, product)
     return stamp["outputs"].get(str(output.relative_to(run.path))) if stamp else None
 
 
-def read(run: RunDirectory, stage: str) -> Stamp | None:
-    """A stage's stamp; None where there is none, or it is damaged, as then the stage is not known to be finished.
+def read(run: RunDirectory, product: str) -> Stamp | None:
+    """Returns the stamp of a product; None where there is none, or it is damaged, as then nothing is known of it.
 
     UserError where it cannot be looked at.
     """
-    if not present(_file(run, stage)):
+    if not present(_file(run, product)):
         return None
     try:
-        return read_stamp(_file(run, stage))
+        return read_stamp(_file(run, product))
     except UserError:
         return None
 
 
-def adopt(run: RunDirectory, other: RunDirectory, stage: str) -> None:
-    """Takes over by hard links what another run's finished stage has made; it is kept if its inputs fit.
+def adopt(run: RunDirectory, other: RunDirectory, product: str) -> None:
+    """Takes over by hard links a finished product of another run; it is kept if its inputs fit.
 
     Neither run can touch the other's: files are written beside and renamed, never altered in place.
     """
-    stamp = read(other, stage)
-    if stamp is None or _file(run, stage).exists():
+    stamp = read(other, product)
+    if stamp is None or _file(run, product).exists():
         return
     made = [other.path / name for name in stamp["outputs"]]
     if not all(path.is_file() for path in made):
         return
-    for path in [*made, _file(other, stage)]:
+    for path in [*made, _file(other, product)]:
         target = run.path / path.relative_to(other.path)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.unlink(missing_ok=True)
@@ -84,8 +89,8 @@ def adopt(run: RunDirectory, other: RunDirectory, stage: str) -> None:
             shutil.copy(path, target)
 
 
-def _file(run: RunDirectory, stage: str) -> Path:
-    return run.stages / f"{stage}.json"
+def _file(run: RunDirectory, product: str) -> Path:
+    return run.stamps / f"{product}.json"
 
 
 def _digest(inputs: dict[str, Any]) -> str:

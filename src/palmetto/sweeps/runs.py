@@ -137,7 +137,7 @@ def _borrow(point: Point, points: list[Point]) -> None:
     """Takes vocabulary and tokens from a point that has made the same ones, so that no text is read twice."""
     for stage, inputs in (("vocabulary", _vocabulary_inputs), ("tokens", _token_inputs)):
         for other in points:
-            made = other.run.path != point.run.path and (other.run.stages / f"{stage}.json").exists()
+            made = other.run.path != point.run.path and (other.run.stamps / f"{stage}.json").exists()
             if made and inputs(other.recipe) == inputs(point.recipe):
                 stamps.adopt(point.run, other.run, stage)
                 break

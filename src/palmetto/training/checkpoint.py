@@ -6,10 +6,7 @@ without a manifest that was never on record as complete is the trace of a killed
 
 import contextlib
 import itertools
-import logging
-import re
 import shutil
-import sys
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
@@ -22,80 +19,22 @@ import orbax.checkpoint as ocp
 
 from palmetto.errors import UserError
 from palmetto.files import names_in, present, write_text
-from palmetto.model.weights import Table, restack, unstack
+from palmetto.model.weights import Table
 from palmetto.parallel.processes import barrier, is_primary
 from palmetto.runs.manifest import CheckpointDamaged, Manifest, check_files, digests_of, read_manifest, render
 from palmetto.runs.register import Entry, Register, completed, folder_name, step_of
+from palmetto.training import orbax_messages
 from palmetto.training.digest import Digest, form_of, tree
-from palmetto.training.optimizer import OptimizerState
-from palmetto.training.step.loss_scale import LossScaleState
+from palmetto.training.matrices import digests, flat, from_matrices, to_matrices
+from palmetto.training.orbax_messages import writing
 from palmetto.training.step.state import State
-
-MOMENTS = ("m", "v", "rows", "columns")
-_REASON = 300
-"""Characters of a failed write's error that a person is shown."""
-
-# orbax logs each failure, traceback and all, before it raises it; its writers go on complaining to a closed loop, and
-# its readers of files that training has deleted meanwhile to nobody.
-logging.getLogger("absl").setLevel(logging.CRITICAL)
-_usual_hook = sys.unraisablehook
-_TOLD_ALREADY = ("Event loop is closed", "Encountered error while reading array index")
-
-
-def _hook(unraisable: Any) -> None:
-    if not any(words in str(unraisable.exc_value) for words in _TOLD_ALREADY):
-        _usual_hook(unraisable)
-
-
-def _is_news(record: logging.LogRecord) -> bool:
-    """Returns whether asyncio logs anything but what a reader of orbax met after another one's error was raised."""
-    message = record.getMessage()
-    of_orbax = any(words in message for words in ("orbax", "OCDBT", *_TOLD_ALREADY))
-    return not (of_orbax and "exception was never retrieved" in message)
-
-
-sys.unraisablehook = _hook
-logging.getLogger("asyncio").addFilter(_is_news)
-
-
-def to_matrices(state: State, table: Table) -> dict[str, Any]:
-    """A state as logical matrices, fresh arrays: {"parameters": {name: matrix}, "k": scalar}, of the moments "m", "v",
-    "rows" and "columns" those there are, and "loss_scale": {"scale": scalar, "good_steps": scalar} if the state has it.
-    """
-    matrices: dict[str, Any] = {"parameters": unstack(state.parameters, table), "k": jnp.copy(state.optimizer.k)}
-    for moment in MOMENTS:
-        if arrays := getattr(state.optimizer, moment):
-            matrices[moment] = unstack(arrays, table)
-    if state.loss_scale is not None:
-        matrices["loss_scale"] = {name: jnp.copy(value) for name, value in state.loss_scale._asdict().items()}
-    return matrices
-
-
-def from_matrices(matrices: dict[str, Any], table: Table) -> State:
-    """The inverse of `to_matrices`."""
-    moments = {moment: restack(matrices.get(moment, {}), table) for moment in MOMENTS}
-    loss_scale = LossScaleState(**matrices["loss_scale"]) if "loss_scale" in matrices else None
-    return State(restack(matrices["parameters"], table), OptimizerState(matrices["k"], **moments), loss_scale)
-
-
-def digests(matrices: dict[str, Any], form: Digest) -> tuple[str, str]:
-    """The digest of the parameters and that of all else: the optimizer state and the loss scale."""
-    others = {part: arrays for part, arrays in matrices.items() if part != "parameters"}
-    return form(matrices["parameters"]), form(_flat(others))
-
-
-def _flat(matrices: dict[str, Any]) -> dict[str, Any]:
-    """What each array is called in the whole: {"m/q.003": …, "k": …}."""
-    flat: dict[str, Any] = {}
-    for part, value in matrices.items():
-        flat |= {f"{part}/{name}": array for name, array in value.items()} if isinstance(value, dict) else {part: value}
-    return flat
 
 
 class Checkpoints:
     """The checkpoints of one run."""
 
     def __init__(self, path: Path, table: Table) -> None:
+        orbax_messages.tell_once()
         self.path = path.absolute()
         self.register = Register(self.path)
         self._to_matrices = jax.jit(partial(to_matrices, table=table))
@@ -112,13 +51,14 @@ class Checkpoints:
                 whole = {*self.steps(), *(self.register.read() or ())}
                 there = {step for name in names_in(self.path) if (step := step_of(name)) is not None}
                 for step in there - whole:
-                    shutil.rmtree(self._directory(step))
+                    shutil.rmtree(self.folder(step))
 
-    def _directory(self, step: int) -> Path:
+    def folder(self, step: int) -> Path:
+        """Returns where the checkpoint of a step is, or would be."""
         return self.path / folder_name(step)
 
     def steps(self) -> list[int]:
-        """The steps of the complete checkpoints, ascending; UserError where it cannot be seen which there are."""
+        """Returns the steps of the complete checkpoints, ascending; UserError where they cannot be seen."""
         return completed(self.path)
 
     def record(self) -> None:
@@ -138,13 +78,13 @@ class Checkpoints:
         A failed write is raised by `check`, or here or by `wait`.
         """
         self.wait()
-        directory = self._directory(fields["step"])
+        directory = self.folder(fields["step"])
         with _one_for_all("save"):
             if is_primary():
                 shutil.rmtree(directory, ignore_errors=True)
         matrices = self._to_matrices(state)
         self._wanted = sum(matrix.nbytes for matrix in jax.tree.leaves(matrices))
-        with _writing(directory, self._wanted):
+        with writing(directory, self._wanted):
             self._orbax.save(directory / "arrays", args=ocp.args.PyTreeSave(matrices))
         if jax.process_count() > 1:  # the parts that others hold come by collectives, which keep to one thread
             self._finish(directory, digests(matrices, form), fields)
@@ -153,11 +93,11 @@ class Checkpoints:
 
     def _finish(self, directory: Path, found: tuple[str, str], fields: dict[str, Any]) -> None:
         parameters, optimizer = found
-        with _writing(directory, self._wanted):
+        with writing(directory, self._wanted):
             self._orbax.wait_until_finished()
         barrier("arrays written")
         if is_primary():
-            with _writing(directory, self._wanted):
+            with writing(directory, self._wanted):
                 self._write_manifest(directory, parameters, optimizer, fields)
         barrier("manifest written")
 
@@ -181,12 +121,12 @@ class Checkpoints:
     def manifest(self, step: int) -> Manifest:
         """Reads a checkpoint's manifest and checks every file against it; CheckpointDamaged names what differs."""
         manifest = self.sealed(step)
-        check_files(self._directory(step) / "arrays", manifest)
+        check_files(self.folder(step) / "arrays", manifest)
         return manifest
 
     def sealed(self, step: int) -> Manifest:
         """Reads a checkpoint's manifest, but none of the files; raises as `manifest.read_manifest`."""
-        return read_manifest(self._directory(step) / "manifest.json", step)
+        return read_manifest(self.folder(step) / "manifest.json", step)
 
     def restore(self, step: int, like: State) -> State:
         """Reads a state, shaped and typed as `like`, to where `like` lies: a mesh, or else the default device.
@@ -204,7 +144,7 @@ class Checkpoints:
         shapes = jax.tree.map(lambda s, to: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=to), matrices, there)
         arguments = ocp.checkpoint_utils.construct_restore_args(shapes)
         matrices = self._orbax.restore(
-            self._directory(step) / "arrays", args=ocp.args.PyTreeRestore(item=shapes, restore_args=arguments)
+            self.folder(step) / "arrays", args=ocp.args.PyTreeRestore(item=shapes, restore_args=arguments)
         )
         manifest = self.sealed(step)
         self._compare(manifest, digests(matrices, form_of(manifest.parameters)))
@@ -218,15 +158,17 @@ class Checkpoints:
         ):
             if recorded != restored:
                 raise CheckpointDamaged(
-                    f"{self._directory(manifest.step)}: its {what} have the digest {restored}, and "
+                    f"{self.folder(manifest.step)}: its {what} have the digest {restored}, and "
                     f"its manifest says {recorded}"
                 )
 
     def _check_arrays(self, step: int, matrices: dict[str, Any]) -> None:
-        arrays = self._directory(step) / "arrays"
-        there = _flat(self._orbax.metadata(arrays).item_metadata.tree)
-        found, expected = ({name: f"{jnp.dtype(array.dtype).name} {list(array.shape)}" for name, array in part.items()}
-                           for part in (there, _flat(matrices)))  # fmt: skip
+        arrays = self.folder(step) / "arrays"
+        there = flat(self._orbax.metadata(arrays).item_metadata.tree)
+        found, expected = (
+            {name: f"{jnp.dtype(array.dtype).name} {list(array.shape)}" for name, array in part.items()}
+            for part in (there, flat(matrices))
+        )
         for name in sorted(found.keys() | expected.keys()):
             if name not in found:
                 raise UserError(f"{arrays}: lacks {name}, which this run's recipe needs")
@@ -236,7 +178,7 @@ class Checkpoints:
                 raise UserError(f"{arrays}: {name} is {found[name]}; this run's recipe needs {expected[name]}")
 
     def digests(self, state: State, form: Digest = tree) -> tuple[str, str]:
-        """The digests of a state's parameters and optimizer state, as a checkpoint of it would record them."""
+        """Returns the digests of a state's parameters and optimizer state, as a checkpoint of it would record them."""
         return digests(self._to_matrices(state), form)
 
     def set_aside(self, step: int) -> Path:
@@ -247,20 +189,22 @@ class Checkpoints:
         damaged = self.path / (name if name not in taken else next(other for other in others if other not in taken))
         with _one_for_all("set aside"):
             if is_primary():
-                self._directory(step).rename(damaged)
+                self.folder(step).rename(damaged)
                 self.register.strike(step)
         return damaged
 
     def missing(self) -> list[Entry]:
-        """The checkpoints on record, ascending, that are neither there nor set aside; those that lost their manifest
-        alone are among them."""
+        """Returns the checkpoints on record, ascending, that are neither there nor set aside.
+
+        Those that have lost their manifest alone are among them.
+        """
         there, aside = set(self.steps()), names_in(self.path)
         entries = sorted((self.register.read() or {}).values())
         return [entry for entry in entries if entry.step not in there and aside_name(entry.step) not in aside]
 
     def lost_its_manifest(self, step: int) -> bool:
         """Returns whether a checkpoint's folder is there, without what makes it one."""
-        directory = self._directory(step)
+        directory = self.folder(step)
         return present(directory) and not present(directory / "manifest.json")
 
     def delete(self, step: int) -> None:
@@ -269,7 +213,7 @@ class Checkpoints:
         Nothing may be being written.
         """
         assert self._finishing is None, "the register has one writer"
-        directory = self._directory(step)
+        directory = self.folder(step)
         with _one_for_all("delete"):
             if is_primary():
                 self.register.strike(step)
@@ -278,41 +222,16 @@ class Checkpoints:
 
 
 def aside_name(step: int) -> str:
-    """The name of the folder that a damaged checkpoint becomes, or that stands for one that is lost."""
+    """Returns the name of the folder that a damaged checkpoint becomes, or that stands for one that is lost."""
     return f"damaged-{folder_name(step)}"
 
 
 @contextlib.contextmanager
 def _one_for_all(what: str) -> Iterator[None]:
-    """What one process does with files comes after all that the others have read, and before what they read next."""
+    """Has one process change files after all that the others have read, and before what they read next."""
     barrier(f"before {what}")
     yield
     barrier(f"after {what}")
-
-
-@contextlib.contextmanager
-def _writing(directory: Path, wanted: int) -> Iterator[None]:
-    """Tells in one line what orbax tells in a traceback: usually a disk that is full. wanted: the arrays' bytes."""
-    try:
-        yield
-    except Exception as error:
-        reason = _reason(error, directory)
-        room = f"with room on the disk for about {wanted:,} bytes"
-        mended = "with permission to write" if "ermission denied" in reason else room
-        raise UserError(
-            f"{directory}: the checkpoint could not be written ({reason}); {mended}, the same command goes "
-            "on from the one before"
-        ) from error
-
-
-def _reason(error: Exception, directory: Path) -> str:
-    """The file that could not be written, by its path in `directory`, and why: an error's end, if it is long.
-
-    Before that tensorstore says what it was about to do, and behind it, as [key='value'], with which options.
-    """
-    text = re.split(r"\n| \[[\w ]+='", str(error) or type(error).__name__)[0].replace(f"{directory}/", "")
-    text = re.sub(r"\.orbax-checkpoint-tmp(-\d+)?", "", text)  # the name until it is whole
-    return text if len(text) <= _REASON else f"…{text[1 - _REASON :]}"
 
 
 def _entry(manifest: Manifest) -> Entry:

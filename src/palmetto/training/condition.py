@@ -37,7 +37,7 @@ def check(run: RunDirectory, recipe: Recipe) -> None:
 
 
 def _last_step(last: Line | None, events: list[Event]) -> int:
-    """The last step of the live path: that of the last line, unless a rollback was decided on behind it."""
+    """Returns the last step of the live path: that of the last line, unless a rollback was decided on behind it."""
     if last is None:
         return 0
     for event in events:
@@ -47,7 +47,7 @@ def _last_step(last: Line | None, events: list[Event]) -> int:
 
 
 def summary(run: RunDirectory) -> Summary | None:
-    """The summary; None where it is damaged too, as training writes it anew."""
+    """Returns the summary; None where it is damaged too, as training writes it anew."""
     try:
         return read_summary(run.summary)
     except UserError:

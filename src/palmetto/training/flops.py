@@ -21,7 +21,7 @@ _PUBLISHED_PEAKS = (
 
 
 def flops_per_token(recipe: Recipe) -> float:
-    """6N + 12·L·H·Q·T (PaLM, appendix B): forward and backward pass, rematerialization not counted.
+    """Returns 6N + 12·L·H·Q·T (PaLM, appendix B): the forward and backward pass, rematerialization not counted.
 
     Of a model with experts N are the active parameters, the ones that a token passes through.
     """
@@ -48,7 +48,7 @@ def mesh_peak(recipe: Recipe, device: float) -> float:
 
 
 def measured_peak(size: int = 1024, repeats: int = 8) -> float:
-    """The best rate of a float32 matrix product of `size`³ multiply–adds on the default device, in FLOP/s."""
+    """Returns the best rate of a float32 matrix product of `size`³ multiply–adds on the default device, in FLOP/s."""
     a = jnp.ones((size, size), jnp.float32)
     multiply = jax.jit(jnp.matmul)
     multiply(a, a).block_until_ready()

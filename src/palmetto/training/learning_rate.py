@@ -6,7 +6,10 @@ from palmetto.recipe.training import Cosine, InverseSqrt, Training
 
 
 def learning_rate(training: Training, step: int) -> float:
-    """The rate of a step, counted from 1, in double precision. PaLM, section 5: 1e-2 for 10,000 steps, then 1/√step."""
+    """Returns the rate of a step, counted from 1, in double precision.
+
+    PaLM's (section 5) is 1e-2 for 10,000 steps, then 1/√step.
+    """
     schedule = training.schedule
     match schedule:
         case InverseSqrt():

@@ -9,6 +9,7 @@ import json
 import os
 from collections import deque
 from concurrent.futures import Future
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -75,34 +76,38 @@ class LedgerTorn(LedgerAltered):
 
 
 class Ledger:
-    """ledger.jsonl, read and checked on opening, then appended to."""
+    """ledger.jsonl, read and checked at first, then appended to."""
 
     def __init__(self, path: Path) -> None:
-        """Opens for appending, a torn last line cut; raises LedgerAltered where the chain breaks."""
-        self._file = JsonLines(path)
+        """Reads the file, but for a torn last line; LedgerAltered where the chain breaks."""
         self._path = path
         self._lines, self._chains = read(path)
         self._waiting = deque[tuple[Line, Future[str] | None]]()
 
+    @cached_property
+    def _file(self) -> JsonLines:
+        """Returns the file opened for appending, a torn last line cut."""
+        return JsonLines(self._path)
+
     @property
     def lines(self) -> list[Line]:
-        """Every line so far."""
+        """Returns every line so far."""
         self.settle()
         return self._lines
 
     @property
     def chain(self) -> str:
-        """The hash that covers every line so far."""
+        """Returns the hash that covers every line so far."""
         self.settle()
         return self._chains[-1] if self._chains else START
 
     def has(self, attempt: int, step: int, chain: str) -> bool:
-        """Whether a line of this attempt and step stands here with this chain."""
+        """Returns whether a line of this attempt and step stands here with this chain."""
         written = zip(self.lines, self._chains, strict=True)
         return any((line.attempt, line.step, link) == (attempt, step, chain) for line, link in written)
 
     def chain_at(self, attempt: int, step: int) -> str:
-        """The hash that covers every line up to that of a step, which must be there."""
+        """Returns the hash that covers every line up to that of a step, which must be there."""
         written = zip(reversed(self.lines), reversed(self._chains), strict=True)
         return next(link for line, link in written if (line.attempt, line.step) == (attempt, step))
 
@@ -128,12 +133,12 @@ class Ledger:
 
     def cut(self, keep: int) -> None:
         """Removes all but the first `keep` lines."""
+        self.sync()
         self.close()
         with self._path.open("rb") as file:
             length = sum(len(file.readline()) for _ in range(keep))
         os.truncate(self._path, length)
         del self._lines[keep:], self._chains[keep:]
-        self._file = JsonLines(self._path)
 
     def sync(self) -> None:
         """Makes every line durable."""
@@ -143,11 +148,13 @@ class Ledger:
     def close(self) -> None:
         """Writes what waits, makes it durable and lets go of the file."""
         self.settle()
-        self._file.close()
+        if "_file" in vars(self):
+            self._file.close()
+            del self._file
 
 
 def read(path: Path, *, whole: bool = False) -> tuple[list[Line], list[str]]:
-    """The lines and the chain after each; LedgerAltered where one is not what was written.
+    """Returns the lines and the chain after each; LedgerAltered where one is not what was written.
 
     A torn last line is left out, or with `whole` raised as LedgerTorn.
     """
@@ -219,13 +226,13 @@ def _parsed(path: Path, before: bytes, text: bytes) -> Line:
 
 
 def differing(recorded: Line, replayed: Line) -> str | None:
-    """The first quantity in which two lines of a step differ, to the bit (a NaN equals a NaN); digests are left out."""
+    """Returns the first quantity but for digests in which two lines differ to the bit (a NaN equals a NaN), or None."""
     ours, theirs = recorded.to_json(), replayed.to_json()
     return next((key for key in Line._fields if key != "parameters" and ours.get(key) != theirs.get(key)), None)
 
 
 def batch_digest(windows: np.ndarray) -> str:
-    """The first 16 hex digits of the SHA-256 of a batch's tokens as little-endian int32."""
+    """Returns the first 16 hex digits of the SHA-256 of a batch's tokens as little-endian int32."""
     return hashlib.sha256(windows.astype("<i4").tobytes()).hexdigest()[:16]
 
 

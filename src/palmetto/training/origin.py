@@ -23,7 +23,7 @@ def check_recipe(run: RunDirectory, manifest: Manifest | None) -> None:
 
 
 def load_vocabulary(run: RunDirectory) -> Vocabulary:
-    """The vocabulary; UserError where it is not the one that the tokens were made with."""
+    """Returns the vocabulary; UserError where it is not the one that the tokens were made with."""
     expected = _vocabulary_digest(run)
     try:
         vocabulary = Vocabulary.load(run.vocabulary)
@@ -70,6 +70,6 @@ def are_whole(run: RunDirectory) -> bool:
 
 
 def again(run: RunDirectory) -> str:
-    """The command that makes damaged tokens or a damaged vocabulary again."""
+    """Returns the command that makes damaged tokens or a damaged vocabulary again."""
     recipe, path = (shlex.quote(str(each)) for each in (run.recipe_file, run.path))
     return f"`palmetto train {recipe} --run {path}` makes it again from the same text, and compares"

@@ -1,28 +1,22 @@
-"""Recovery finds the state that a run goes on from, and keeps the checkpoints that this may need."""
+"""Recovery: where a run goes on from when it begins, when it is rolled back, and when it cannot repeat its steps."""
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Protocol
+from collections.abc import Iterator
 
-from palmetto.errors import UserError
-from palmetto.files import present
+from palmetto.errors import RunStopped, UserError
 from palmetto.host import environment
 from palmetto.recipe import Recipe
 from palmetto.runs.directory import RunDirectory
-from palmetto.runs.files import read_environment, read_events, read_summary
+from palmetto.runs.files import read_environment, read_events
 from palmetto.runs.manifest import CheckpointDamaged, Manifest
-from palmetto.training.checkpoint import Checkpoints, aside_name
+from palmetto.training.checkpoint import Checkpoints
 from palmetto.training.ledger import Ledger
-from palmetto.training.retention import retained
-from palmetto.training.spikes import History
+from palmetto.training.missing import MissingCheckpoints
+from palmetto.training.recording import Recorder
+from palmetto.training.replay import At, Difference, LivePath, Misplaced, begin_at, follow
+from palmetto.training.retention import Retention
+from palmetto.training.spikes import Exhausted, History, Rollback
 from palmetto.training.step.execution import Execution
 from palmetto.training.step.state import State
-
-
-class Tell(Protocol):
-    """Writes an event to the log."""
-
-    def __call__(self, event: str, text: str, **fields: object) -> None: ...
 
 
 class Recovery:
@@ -35,28 +29,130 @@ class Recovery:
         execution: Execution,
         checkpoints: Checkpoints,
         ledger: Ledger,
-        tell: Tell,
+        retention: Retention,
+        recorder: Recorder,
     ) -> None:
-        self._run, self._recipe, self._execution, self._tell = run, recipe, execution, tell
-        self._checkpoints, self._ledger = checkpoints, ledger
+        self._run, self._recipe, self._execution, self._recorder = run, recipe, execution, recorder
+        self._checkpoints, self._ledger, self._retention = checkpoints, ledger, retention
+        self._missing = MissingCheckpoints(run, checkpoints, ledger, recorder.event, self._set_aside)
 
-    def restore(self, history: History, latest: int) -> tuple[State, int]:
-        """The state of the newest sound checkpoint of the live path up to step `latest`, and its step; at step 0 it is
-        the initialization.
+    def follow_ledger(self) -> LivePath:
+        """Returns the path that the ledger's lines lead to.
+
+        UserError where a line may not stand where it does; RunStopped where the last one made the run give up.
+        """
+        try:
+            path = follow(self._execution.history(), self._ledger.lines)
+        except Misplaced as misplaced:
+            line, (attempt, step) = misplaced.line, misplaced.expected
+            raise UserError(
+                f"{self._run.ledger}: line {misplaced.number} is step {line.step} of attempt {line.attempt}, "
+                f"where step {step} of attempt {attempt} follows"
+            ) from None
+        if path.exhausted:
+            self.give_up(path.exhausted)
+        return path
+
+    def resume(self, path: LivePath) -> tuple[LivePath, At]:
+        """Returns the newest checkpoint on the live path, and the path once the ledger is cut to it.
+
+        After a rollback the path ends behind the checkpoint, and the steps to its end are to be repeated.
+        """
+        self._checkpoints.clear_unfinished()
+        at = self._restore(path.history, path.step)
+        self._checkpoints.record()
+        lines, attempt = self._ledger.lines, path.history.attempt
+        keep = sum(line.attempt < attempt or line.step <= at.step for line in lines)
+        cut = len(lines) - keep
+        if lines:
+            text = f"going on from checkpoint {at.step}" if at.step else "no checkpoint yet: going on from step 0"
+            self._recorder.event("resume", text, checkpoint=at.step, attempt=attempt, ledger_lines_cut=cut)
+        if cut:
+            self._ledger.cut(keep)
+            path = self.follow_ledger()
+        told = {event["attempt"] for event in read_events(self._run.events) if event["event"] == "rollback"}
+        for rollback in path.history.rollbacks:
+            if rollback.attempt not in told:  # killed between the decision and the word of it
+                self._recorder.tell_of_rollback(rollback, at.step)
+        return path, self._go_on(path, at)
+
+    def roll_back(self, path: LivePath, rollback: Rollback) -> At:
+        """Returns where a run goes on that has just decided to go back."""
+        self._ledger.sync()
+        self._checkpoints.wait()
+        at = self._restore(path.history, rollback.target)
+        self._recorder.tell_of_rollback(rollback, at.step)
+        return self._go_on(path, at)
+
+    def go_deeper(self, path: LivePath, step: int, difference: Difference) -> At:
+        """Returns where a run goes on that is after `step` and has not repeated the next one to the bit.
+
+        The rollback's target moves to the checkpoint that the repeated steps began at, if the environment explains the
+        difference; RunStopped otherwise.
+        """
+        text = f"step {difference.step} did not come out as the ledger says ({difference.quantity} differs)"
+        if not (elsewhere := self.elsewhere()):
+            raise RunStopped(f"{text}: this machine does not keep the promise of the same bits")
+        self._checkpoints.wait()
+        at = self._restore(path.history, step)
+        path.deepen(at.step)
+        self._recorder.event(
+            "deeper rollback",
+            f"{text}, as not all steps were taken in one environment ({'; '.join(elsewhere)}): back to checkpoint "
+            f"{at.step}, and on from there without the promise of the same bits",
+            step=difference.step,
+            checkpoint=at.step,
+            attempt=path.history.attempt,
+        )
+        return self._go_on(path, at)
+
+    def _go_on(self, path: LivePath, at: At) -> At:
+        if at.step < path.step:
+            self._recorder.message(f"repeating steps {at.step + 1} to {path.step}")
+        else:
+            self._retention.leave_behind(path)
+        return at
+
+    def give_up(self, exhausted: Exhausted) -> None:
+        """Raises RunStopped for a spike that rollbacks have not overcome."""
+        self._recorder.tell_of_giving_up(exhausted)
+        raise RunStopped(
+            f"{self._run.path}: the spike at step {exhausted.onset} came back after {exhausted.rollbacks} rollbacks "
+            "(training.spikes.attempts); a lower training.schedule.peak may train"
+        )
+
+    def elsewhere(self) -> list[str]:
+        """Says how the environment differs from the one that the run began in, or did once; empty if it never did."""
+        here = environment.record(self._recipe.layout)
+        told = (event.get("text", "") for event in read_events(self._run.events) if event["event"] == "environment")
+        return environment.differences(read_environment(self._run.environment) or {}, here) or list(told)
+
+    # The checkpoint that is used
+
+    def _restore(self, history: History, latest: int) -> At:
+        """Returns the newest sound checkpoint of the live path up to step `latest`, or else the initialization.
 
         A damaged checkpoint is set aside. UserError where one is missing, or one that is there is not of this run.
         """
-        while base := self._newest(history, latest):
-            try:
-                return self._checkpoints.restore(base, self._execution.shapes()), base
-            except CheckpointDamaged as error:
-                self._set_aside(base, str(error))
-        return self._execution.initial_state(), 0
 
-    def _newest(self, history: History, latest: int) -> int:
-        base = next((step for step in reversed(self._checkpoints.steps()) if self._is_sound(step, history, latest)), 0)
-        self._miss(history, base, latest)
-        return base
+        def read(step: int) -> State | None:
+            try:
+                return self._checkpoints.restore(step, self._execution.shapes())
+            except CheckpointDamaged as error:
+                self._set_aside(step, str(error))
+                return None
+
+        return begin_at(self._execution, self._sound(history, latest), read)
+
+    def _sound(self, history: History, latest: int) -> Iterator[int]:
+        """Yields the steps of the sound checkpoints up to `latest`, newest first, as long as each is set aside."""
+        while True:
+            steps = reversed(self._checkpoints.steps())
+            newest = next((step for step in steps if self._is_sound(step, history, latest)), 0)
+            self._missing.check(history, newest, latest)
+            if not newest:
+                return
+            yield newest
 
     def _is_sound(self, step: int, history: History, latest: int) -> bool:
         """Returns whether a run can go on from here. Only the files of a checkpoint that would be used are read."""
@@ -72,114 +168,16 @@ class Recovery:
         return True
 
     def _check_belongs(self, manifest: Manifest) -> None:
-        folder = self._folder(manifest.step)
         what = None if self._recipe.continues(manifest.recipe) else "recipe"
         what = what or (None if manifest.tokens == self._execution.store.checksum else "tokens")
         if what:
             raise UserError(
-                f"{folder}: a checkpoint of other {what} than this run's; give another directory with --run"
+                f"{self._checkpoints.folder(manifest.step)}: a checkpoint of other {what} than this run's; "
+                "give another directory with --run"
             )
-        if not self._ledger.has(manifest.attempt, manifest.step, manifest.chain):
-            raise self._without_line(manifest.step)
+        self._missing.check_line(manifest.step, manifest.attempt, manifest.chain)
 
     def _set_aside(self, step: int, why: str) -> None:
         aside = self._checkpoints.set_aside(step)
-        self._tell(
-            "damaged checkpoint", f"{why}; set aside as {aside.name}, the one before it is used", checkpoint=step
-        )
-
-    # Checkpoints that cannot be seen
-
-    def _miss(self, history: History, base: int, latest: int) -> None:
-        """UserError where checkpoints of the live path behind `base` are on record, and neither there nor set aside.
-
-        To go on from `base` would cut the ledger to it, and what was trained behind it could not be gone on with when
-        they are back.
-        """
-        lost = []
-        for step, attempt, chain in self._on_record(history):
-            if chain is not None and not self._ledger.has(attempt, step, chain):
-                raise self._without_line(step)
-            if step < base:
-                self._tell(
-                    "missing checkpoint", f"{self._folder(step)}: missing; it is not needed now", checkpoint=step
-                )
-            elif step > latest or not history.is_live(attempt, step):
-                continue
-            elif self._checkpoints.lost_its_manifest(step):
-                self._set_aside(step, f"{self._folder(step)}/manifest.json: missing")
-            else:
-                lost.append(step)
-        if lost:
-            names = " ".join(str(self._checkpoints.path / aside_name(step)) for step in lost)
-            there = f"checkpoint {base}" if base else "step 0"
-            raise UserError(
-                f"{self._folder(lost[-1])}: missing, where the ledger says that the run has been; bring back what held "
-                f"{'it' if len(lost) == 1 else f'it and {len(lost) - 1} more'} (is a disk not mounted?), or, if that "
-                f"is lost for good, have the run go on from {there} by: mkdir -p {names}"
-            )
-
-    def _on_record(self, history: History) -> Iterator[tuple[int, int, str | None]]:
-        """(step, attempt, chain) of each that is missing, ascending."""
-        if self._checkpoints.register.read() is not None:
-            yield from self._checkpoints.missing()
-            return
-        # A run from before there was a record: what else tells of checkpoints. Later ones have replaced what is pruned.
-        newest = max(self._checkpoints.steps(), default=0)
-        told, damaged = (0, 0), set()
-        for event in read_events(self._run.events):
-            if event["event"] == "resume":
-                told = (event["checkpoint"], event["attempt"])
-            elif event["event"] == "damaged checkpoint":
-                damaged.add(event["checkpoint"])
-        ends = [told]
-        if summary := read_summary(self._run.summary):
-            ends.append((summary["steps"], summary["rollbacks"]))
-        if history.step:
-            # A checkpoint is begun once the one before it is complete, so the line behind the next tells of this one.
-            every = self._run.recipe.training.checkpoint_every
-            complete = (history.step - 1) // every * every - every
-            if complete > (history.rollbacks[-1].target if history.rollbacks else 0):
-                ends.append((complete, history.attempt))
-        for step, attempt in sorted(ends):
-            if step > history.step and history.is_live(attempt, step):
-                raise self._without_line(step)
-            aside = self._checkpoints.path / aside_name(step)
-            if step > newest and step not in damaged and not present(aside):
-                yield step, attempt, None
-
-    def _without_line(self, step: int) -> UserError:
-        return UserError(
-            f"{self._run.ledger}: lacks the line of checkpoint {step}; the ledger that belongs to the "
-            "checkpoints is needed to go on, or another directory with --run"
-        )
-
-    def _folder(self, step: int) -> Path:
-        return self._checkpoints.path / f"{step:08d}"
-
-    # What is kept
-
-    def prune(self, history: History) -> None:
-        """Deletes the checkpoints that neither the recipe asks to keep nor a rollback could need.
-
-        Those that a rollback has just left behind stay until its target is reached: see `leave_behind`.
-        """
-        steps = [step for step in self._checkpoints.steps() if step <= history.step]
-        self._delete([step for step in steps if step not in retained(self._recipe.training, steps)])
-
-    def leave_behind(self, history: History) -> None:
-        """Deletes the checkpoints behind the end of the live path, once that is reached."""
-        self._checkpoints.wait()
-        self._delete([step for step in self._checkpoints.steps() if step > history.step])
-
-    def _delete(self, steps: Sequence[int]) -> None:
-        for step in steps:
-            self._checkpoints.delete(step)
-
-    # Other environments
-
-    def elsewhere(self) -> list[str]:
-        """Says how the environment differs from the one that the run began in, or did once; empty if it never did."""
-        here = environment.record(self._recipe.layout)
-        told = (event.get("text", "") for event in read_events(self._run.events) if event["event"] == "environment")
-        return environment.differences(read_environment(self._run.environment) or {}, here) or list(told)
+        text = f"{why}; set aside as {aside.name}, the one before it is used"
+        self._recorder.event("damaged checkpoint", text, checkpoint=step)

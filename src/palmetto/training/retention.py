@@ -9,8 +9,60 @@ one cell before the newest that was ever written up to that step.
 
 from collections.abc import Sequence
 
+from palmetto.recipe import Recipe
 from palmetto.recipe.training import Training
+from palmetto.training.checkpoint import Checkpoints
+from palmetto.training.digest import Digest
+from palmetto.training.ledger import Ledger
+from palmetto.training.replay import At, LivePath
 from palmetto.training.spikes import reach
+from palmetto.training.step.execution import Execution
+
+
+class Retention:
+    """The checkpoints of a run as it goes on: which are written, and which are deleted."""
+
+    def __init__(
+        self, recipe: Recipe, execution: Execution, checkpoints: Checkpoints, ledger: Ledger, form: Digest
+    ) -> None:
+        """`form` is the form that the run's digests have."""
+        self._recipe, self._execution, self._checkpoints = recipe, execution, checkpoints
+        self._ledger, self._form = ledger, form
+
+    def save(self, at: At, path: LivePath) -> None:
+        """Begins to write a checkpoint, unless it is there, once those that are not needed are deleted."""
+        self._checkpoints.wait()
+        if at.step == 0 or at.step in self._checkpoints.steps():
+            return
+        self.prune(path)
+        self._ledger.sync()
+        attempt = path.lines[at.step - 1].attempt
+        self._checkpoints.save(
+            self._execution.at_hand(at.state),
+            self._form,
+            step=at.step,
+            attempt=attempt,
+            recipe=self._recipe.digest,
+            tokens=self._execution.store.checksum,
+            chain=self._ledger.chain_at(attempt, at.step),
+        )
+
+    def prune(self, path: LivePath) -> None:
+        """Deletes the checkpoints that neither the recipe asks to keep nor a rollback could need.
+
+        Those that a rollback has just left behind stay until its target is reached: see `leave_behind`.
+        """
+        steps = [step for step in self._checkpoints.steps() if step <= path.step]
+        self._delete([step for step in steps if step not in retained(self._recipe.training, steps)])
+
+    def leave_behind(self, path: LivePath) -> None:
+        """Deletes the checkpoints behind the end of the live path, once that is reached."""
+        self._checkpoints.wait()
+        self._delete([step for step in self._checkpoints.steps() if step > path.step])
+
+    def _delete(self, steps: Sequence[int]) -> None:
+        for step in steps:
+            self._checkpoints.delete(step)
 
 
 def retained(training: Training, steps: Sequence[int]) -> set[int]:

@@ -81,7 +81,7 @@ class History:
 
     @property
     def step(self) -> int:
-        """The last step of the live path."""
+        """Returns the last step of the live path."""
         return len(self._path)
 
     def feed(self, observation: Observation) -> Rollback | Exhausted | None:
@@ -191,7 +191,7 @@ class History:
         return bool(self.rollbacks) and self.step == self.rollbacks[-1].target and not self._taken
 
     def is_live(self, attempt: int, step: int) -> bool:
-        """Whether the state after `step` of `attempt` lies on the live path."""
+        """Returns whether the state after `step` of `attempt` lies on the live path."""
         return all(step <= rollback.target for rollback in self.rollbacks[attempt:])
 
 

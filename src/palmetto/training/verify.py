@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -17,35 +16,10 @@ from palmetto.training.checkpoint import Checkpoints
 from palmetto.training.digest import form_of
 from palmetto.training.ledger import LedgerAltered, LedgerTorn, Line
 from palmetto.training.origin import check_recipe, check_tokens, load_vocabulary
+from palmetto.training.replay import CHAIN, PLACE, At, Difference, Differs, Misplaced, begin_at, follow, take_again
 from palmetto.training.spikes import History, Rollback
 from palmetto.training.step.execution import Execution, observe
 from palmetto.training.step.state import State, parameter_table
-
-_CHAIN, _PLACE = "ledger chain at the checkpoint", "attempt and step"
-
-
-class Difference(NamedTuple):
-    """The first place where a replay and the record part; `recorded` is None where the record itself is damaged."""
-
-    step: int
-    quantity: str
-    recorded: Any
-    replayed: Any
-
-    @property
-    def is_of_bits(self) -> bool:
-        """True if a step came out otherwise, as it may in another environment; else the record contradicts itself."""
-        return self.recorded is not None and self.quantity not in (_CHAIN, _PLACE)
-
-    def __str__(self) -> str:
-        if self.recorded is None:
-            return f"step {self.step}: {self.quantity}: {self.replayed}"
-        return f"step {self.step}: {self.quantity} differs: recorded {self.recorded}, replayed {self.replayed}"
-
-
-class _Differs(Exception):
-    def __init__(self, *difference: Any) -> None:
-        self.difference = Difference(*difference)
 
 
 def verify(
@@ -62,7 +36,7 @@ def verify(
         return _Verification(run, recipe, progress).replay(start, end), None
     except LedgerAltered as error:
         return 0, Difference(error.step, "ledger line", None, str(error))
-    except _Differs as error:
+    except Differs as error:
         return 0, error.difference
 
 
@@ -90,13 +64,13 @@ class _Verification:
             try:
                 manifest = live.read(self.checkpoints, step, partial(self.checkpoints.manifest, step))
             except CheckpointDamaged as error:
-                raise _Differs(step, "checkpoint", None, str(error)) from None
+                raise Differs(step, "checkpoint", None, str(error)) from None
             if manifest is not None:
                 manifests[step] = manifest
         return manifests
 
     def _ledger(self) -> tuple[list[Line], list[str]]:
-        """All lines, and the chain after each; without the last one while training writes it."""
+        """Returns all lines, and the chain after each; without the last one while training writes it."""
         try:
             return ledger.read(self.run.ledger, whole=True)
         except LedgerTorn:
@@ -105,18 +79,13 @@ class _Verification:
             return ledger.read(self.run.ledger)
 
     def _placed(self, found: dict[int, Manifest]) -> dict[tuple[int, int], Manifest]:
-        """The checkpoints by attempt and step, each at its place in the ledger."""
+        """Returns the checkpoints by attempt and step, each at its place in the ledger."""
         chains = {(line.attempt, line.step): chain for line, chain in zip(self.lines, self.chains, strict=True)}
         manifests = {}
         for step, manifest in found.items():
             key = (manifest.attempt, manifest.step)
             if manifest.step != step or chains.get(key) != manifest.chain:
-                raise _Differs(
-                    step,
-                    _CHAIN,
-                    manifest.chain,
-                    chains.get(key, "no such step in the ledger"),
-                )
+                raise Differs(step, CHAIN, manifest.chain, chains.get(key, "no such step in the ledger"))
             manifests[key] = manifest
         return manifests
 
@@ -127,48 +96,44 @@ class _Verification:
             try:
                 live.read(self.checkpoints, manifest.step, restore)
             except CheckpointDamaged as error:
-                raise _Differs(manifest.step, "checkpoint", None, str(error)) from None
+                raise Differs(manifest.step, "checkpoint", None, str(error)) from None
 
     def replay(self, start: int | None, end: int | None) -> int:
-        """The number of steps replayed."""
-        history, live = self._follow()
+        """Replays a range of the live path, or all lines. Returns the number of steps replayed."""
+        try:
+            path = follow(self.execution.history(), self.lines)
+        except Misplaced as misplaced:
+            line = misplaced.line
+            raise Differs(line.step, PLACE, (line.attempt, line.step), misplaced.expected) from None
         if start is None and end is None:
-            self._replay_all(history)
+            self._replay_all(path.history)
             return self.replayed
-        last = len(live)
+        last = path.step
         start, end = start or 0, last if end is None else end
         if not 0 <= start <= end <= last:
             raise UserError(f"--from {start} --to {end}: expected 0 ≤ FROM ≤ TO ≤ {last}, the last step of the run")
-        base, state = self._base(start, history)
-        for line in live[base:end]:
-            state = self._replay_line(state, line, history)
+        at = self._base(start, path.history)
+        state = at.state
+        for line in path.lines[at.step : end]:
+            state = self._replay_line(state, line, path.history)
         return self.replayed
 
-    def _base(self, latest: int, history: History) -> tuple[int, State]:
-        """The newest checkpoint of the live path up to step `latest` that is still there, or the initialization."""
-        for (attempt, step), manifest in sorted(self.manifests.items(), key=lambda item: item[0][1], reverse=True):
-            if step <= latest and history.is_live(attempt, step):
-                restore = partial(self.checkpoints.restore, step, self.execution.shapes())
-                state = live.read(self.checkpoints, step, restore)
-                if state is not None:
-                    self._compare_digests(state, manifest)
-                    return step, state
-        return 0, self.execution.initial_state()
+    def _base(self, latest: int, history: History) -> At:
+        """Returns the newest checkpoint of the live path up to step `latest` that is still there, or the
+        initialization."""
+        live_ones = {step: m for (attempt, step), m in self.manifests.items() if history.is_live(attempt, step)}
 
-    def _follow(self) -> tuple[History, list[Line]]:
-        """What the ledger's lines lead to, the order of its attempts and steps checked."""
-        history, live = self.execution.history(), list[Line]()
-        for line in self.lines:
-            expected = (history.attempt, history.step + 1)
-            if not history.follows(line.attempt, line.step):
-                raise _Differs(line.step, _PLACE, (line.attempt, line.step), expected)
-            live[line.step - 1 :] = [line]
-            if isinstance(decision := history.feed(observe(line)), Rollback):
-                del live[decision.target :]
-        return history, live
+        def read(step: int) -> State | None:
+            restore = partial(self.checkpoints.restore, step, self.execution.shapes())
+            state = live.read(self.checkpoints, step, restore)
+            if state is not None:
+                self._compare_digests(state, live_ones[step])
+            return state
+
+        return begin_at(self.execution, sorted((step for step in live_ones if step <= latest), reverse=True), read)
 
     def _replay_all(self, whole: History) -> None:
-        """Every line in order. States that a later rollback returns to are kept on the host until then."""
+        """Replays every line in order. States that a later rollback returns to are kept on the host until then."""
         history, kept = self.execution.history(), dict[int, State]()
         state = self.execution.initial_state()
 
@@ -187,13 +152,12 @@ class _Verification:
             keep(at)
 
     def _replay_line(self, state: State, line: Line, history: History) -> State:
-        state, again, _ = self.execution.take(state, line.step, line.attempt, history.skips)
-        if quantity := ledger.differing(line, again):
-            raise _Differs(line.step, quantity, getattr(line, quantity), getattr(again, quantity))
+        """Takes a step again, and compares all that is on record of it: line, digests, checkpoint."""
+        state = take_again(self.execution, state, line, history)
         if line.parameters:
             replayed = self.execution.parameters_digest(state, form_of(line.parameters)).result()
             if replayed != line.parameters:
-                raise _Differs(line.step, "digest of the parameters", line.parameters, replayed)
+                raise Differs(line.step, "digest of the parameters", line.parameters, replayed)
         if manifest := self.manifests.get((line.attempt, line.step)):
             self._compare_digests(state, manifest)
         self.replayed += 1
@@ -207,4 +171,4 @@ class _Verification:
             ("digest of the optimizer state", manifest.optimizer, optimizer),
         ):
             if recorded != replayed:
-                raise _Differs(manifest.step, f"checkpoint's {quantity}", recorded, replayed)
+                raise Differs(manifest.step, f"checkpoint's {quantity}", recorded, replayed)

@@ -1,4 +1,4 @@
-"""A corpus as a recipe has it: built by the stages, its vocabulary the recipe's, with a datasheet."""
+"""A corpus as a recipe has it: built, with the recipe's vocabulary and a datasheet."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 def build(recipe: Recipe, out: Path, say: "Say", engine: str = "local", workers: int | None = None) -> dict[str, Any]:
-    """Sources → clean, weighted documents in `out`, with a datasheet. Returns the manifest; see corpus/build.py."""
+    """Builds clean, weighted documents in `out`, with a datasheet. Returns the manifest; see corpus/build.py."""
     if recipe.corpus.build is None:
         raise UserError(f"{recipe.name} has no corpus.build, the sources that a corpus is made of; palm-mix has one")
-    from palmetto.corpus import build as stages
+    from palmetto.corpus import build as pipeline
     from palmetto.corpus import extras
     from palmetto.corpus.datasheet import page as datasheet
     from palmetto.tokens.counting import Counter
@@ -26,7 +26,7 @@ def build(recipe: Recipe, out: Path, say: "Say", engine: str = "local", workers:
     tokens = recipe.tokens
     counter = Counter(tokens.vocabulary, tokens.vocabulary_size, recipe.corpus.section_bytes)
     with Watch() as watch, _engine(engine, workers) as started:
-        manifest = stages.build(recipe.corpus.build, counter, out, started, watch.say, watch.engine)
+        manifest = pipeline.build(recipe.corpus.build, counter, out, started, watch.say, watch.engine)
     datasheet.write(manifest, recipe.name, out)
     say(f"datasheet: {out / 'datasheet.html'}")
     return manifest
@@ -43,7 +43,7 @@ def _engine(name: str, workers: int | None) -> "LocalEngine | RayEngine":
 
 
 def describe(manifest: dict[str, Any]) -> str:
-    """The mixture, a line a source: what was wanted of it and what was taken."""
+    """Returns the mixture, a line a source: what was wanted of it and what was taken."""
     from palmetto.corpus.datasheet.sheet import Sheet
 
     sheet = Sheet(manifest)

@@ -15,16 +15,19 @@ if TYPE_CHECKING:
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
+Say = Callable[[str], None]
+"""Tells something that a person should know."""
+
 _LOG_SECONDS = 10.0
 
 
 class Reporter:
-    """Steps and messages on standard error, so that standard output stays the command's answer."""
+    """Shows steps and messages on standard error, so that standard output stays the command's answer."""
 
     def __init__(self, name: str, total: int, *, quiet: bool = False) -> None:
         """`total` is the step that the work ends with; it begins with the first one told.
 
-        quiet: say nothing, as another process says the same.
+        A `quiet` one says nothing, as another process says the same.
         """
         self._console = Console(stderr=True, quiet=quiet)
         self._quiet = quiet
@@ -51,7 +54,7 @@ class Reporter:
         self._bar.stop()
 
     def step(self, line: Line, tokens_per_second: float | None = None, mfu: float | None = None) -> None:
-        """One step is done."""
+        """Shows that a step is done."""
         figures = f"loss {line.loss:.3f}"
         if tokens_per_second is not None and mfu is not None:
             figures += f"  {tokens_per_second:,.0f} tokens/s  MFU {mfu:.1%}"
@@ -64,11 +67,11 @@ class Reporter:
             self._last_log = now
             taken, seconds = line.step - self._first[0], now - self._first[1]
             eta = f"  ETA {(self._total - line.step) * seconds / taken:.0f} s" if taken > 0 else ""
-            print(f"{self._name}: step {line.step}/{self._total}  {figures}  gradient {line.grad_norm:.3g}  "
-                  f"rate {line.learning_rate:.3g}{eta}", file=sys.stderr, flush=True)  # fmt: skip
+            text = f"{figures}  gradient {line.grad_norm:.3g}  rate {line.learning_rate:.3g}{eta}"
+            print(f"{self._name}: step {line.step}/{self._total}  {text}", file=sys.stderr, flush=True)
 
     def message(self, text: str) -> None:
-        """Something a person should know."""
+        """Shows what a person should know."""
         if self._live:
             self._console.print(text, highlight=False, markup=False)
         elif not self._quiet:
@@ -76,7 +79,7 @@ class Reporter:
 
 
 class Watch:
-    """Tasks of one stage after the other, for work that is many tasks (palmetto.corpus.engine)."""
+    """Shows how far work has come that has several parts, each of many tasks (palmetto.corpus.engine)."""
 
     def __init__(self) -> None:
         self._console = Console(stderr=True)
@@ -101,25 +104,25 @@ class Watch:
         self._bar.stop()
 
     def say(self, text: str) -> None:
-        """Something a person should know."""
+        """Shows what a person should know."""
         if self._live:
             self._console.print(text, highlight=False, markup=False)
         else:
             print(text, file=sys.stderr, flush=True)
 
-    def engine(self, engine: "Engine", stage: str) -> "Engine":
-        """The same engine, whose tasks are shown as the stage's."""
-        return _Watched(self, engine, stage)
+    def engine(self, engine: "Engine", part: str) -> "Engine":
+        """Returns the same engine, whose tasks are shown as those of a part of the work."""
+        return _Watched(self, engine, part)
 
-    def follow(self, stage: str, total: int, results: Iterable[Result]) -> Iterator[Result]:
-        """The results as they come, each counted."""
-        bar = self._bar.add_task(stage, total=total)
+    def follow(self, part: str, total: int, results: Iterable[Result]) -> Iterator[Result]:
+        """Yields the results as they come, each counted."""
+        bar = self._bar.add_task(part, total=total)
         for done, result in enumerate(results, 1):
             self._bar.update(bar, completed=done)
             now = time.monotonic()
             if not self._live and now - self._last_log >= _LOG_SECONDS:
                 self._last_log = now
-                print(f"{stage}: {done:,} of {total:,}", file=sys.stderr, flush=True)
+                print(f"{part}: {done:,} of {total:,}", file=sys.stderr, flush=True)
             yield result
         self._bar.remove_task(bar)
 
@@ -127,9 +130,9 @@ class Watch:
 class _Watched:
     """An engine that shows how far it is."""
 
-    def __init__(self, watch: Watch, engine: "Engine", stage: str) -> None:
-        self._watch, self._engine, self._stage = watch, engine, stage
+    def __init__(self, watch: Watch, engine: "Engine", part: str) -> None:
+        self._watch, self._engine, self._part = watch, engine, part
 
     def map(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[Result]:
-        """As the engine does."""
-        return self._watch.follow(self._stage, len(tasks), self._engine.map(function, tasks))
+        """Yields what the engine does."""
+        return self._watch.follow(self._part, len(tasks), self._engine.map(function, tasks))

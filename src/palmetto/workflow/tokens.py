@@ -1,4 +1,4 @@
-"""The first stage of a run: text → vocabulary → token stores; and the same once more where they have been damaged."""
+"""The tokens of a run: text → vocabulary → token stores; and the same once more where they have been damaged."""
 
 import os
 import shutil
@@ -19,8 +19,7 @@ from palmetto.tokens.order import Order
 from palmetto.tokens.store import TokenStore
 from palmetto.tokens.vocabulary import SizeError, Vocabulary
 from palmetto.workflow import corpus as corpora
-
-Say = Callable[[str], None]
+from palmetto.workflow.progress import Say
 
 
 class _Text(NamedTuple):
@@ -51,7 +50,7 @@ class _Text(NamedTuple):
 
 
 def build_tokens(run: RunDirectory, recipe: Recipe, say: Say, *, thorough: bool = False) -> None:
-    """Source → vocabulary → token stores, each skipped where it is whole and made from the same.
+    """Builds source → vocabulary → token stores, each skipped where it is whole and made from the same.
 
     Once training has begun, what is damaged is made again and compared with what the run has trained on; UserError
     where the text is another now. thorough: read every token to see whether it is damaged, and not the headers alone;
@@ -113,7 +112,7 @@ def _has_its_corpus(run: RunDirectory, recipe: Recipe, source: str) -> bool:
 
 
 def _make(run: RunDirectory, text: _Text, say: Say) -> None:
-    """The vocabulary and the stores of a run, each unless it is there."""
+    """Makes the vocabulary and the stores of a run, each unless it is there."""
     recipe, tokens = text.recipe, text.recipe.tokens
     if not stamps.is_complete(run, "vocabulary", text.vocabulary_inputs):
         _describe_source(text.source, say)
@@ -182,14 +181,14 @@ def _files(run: RunDirectory, again: RunDirectory) -> list[tuple[Path, Path]]:
 
 
 def _damaged(run: RunDirectory, digest: stamps.Digest) -> list[str]:
-    """The files of both stages that are not as they were made, or not known to be."""
+    """Returns the files and stamps of both products that are not as they were made, or not known to be."""
     outputs = (
         ("vocabulary", run.vocabulary, sha256),
         ("tokens", run.train_store, digest),
         ("tokens", run.validation_store, digest),
     )
-    stages = [f"{run.stages / stage}.json" for stage in ("vocabulary", "tokens") if stamps.read(run, stage) is None]
-    return stages + [str(path) for stage, path, by in outputs if not stamps.is_as_made(run, stage, path, by)]
+    lost = [f"{run.stamps / name}.json" for name in ("vocabulary", "tokens") if stamps.read(run, name) is None]
+    return lost + [str(path) for product, path, by in outputs if not stamps.is_as_made(run, product, path, by)]
 
 
 def _compare(run: RunDirectory, again: RunDirectory, text: _Text) -> None:
@@ -229,11 +228,11 @@ def _describe_source(source: str, say: Say) -> None:
 
 def _order(windows: int, recipe: Recipe) -> Order:
     training = recipe.training
-    return Order(windows, training.batch_stages, training.seed, training.epochs)
+    return Order(windows, training.batch_ramp, training.seed, training.epochs)
 
 
 def _too_large(error: SizeError, texts: Callable[[], Iterable[documents.Document]], recipe: Recipe) -> UserError:
-    """The refusal of a vocabulary that the text is too small for, with the steps that a fitting one leaves."""
+    """Returns the refusal of a vocabulary that the text is too small for, with the steps that a fitting one leaves."""
     if error.largest is None:
         return error
     vocabulary = Vocabulary.train((d.text for d in texts()), error.largest, recipe.tokens.vocabulary)

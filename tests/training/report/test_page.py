@@ -9,7 +9,7 @@ from palmetto.files import write_json, write_text
 from palmetto.recipe import loading
 from palmetto.runs.directory import RunDirectory
 from palmetto.training.report.page import write
-from palmetto.workflow import stages
+from palmetto.workflow.report import write_report
 from tests.references.report_runs import RunMaker, falling, spiking
 
 HOSTILE = "</pre></script><script>alert(1)</script><img src=x onerror=alert(2)>&amp;\x00\x1b[31m\f"
@@ -215,6 +215,6 @@ def test_a_page_can_be_written_to_another_file(make_run: RunMaker, tmp_path: Pat
     run.report.unlink()
     before = sorted(run.path.rglob("*"))
     for out, file in ((tmp_path / "folder", tmp_path / "folder" / "report.html"), (tmp_path / "my.html",) * 2):
-        assert stages.write_report(run, print, out) == file
+        assert write_report(run, print, out) == file
         assert file.read_text() == at_home
     assert sorted(run.path.rglob("*")) == before

@@ -83,8 +83,18 @@ def test_one_window_at_another_position_or_of_another_seed_is_another_example(
     assert any(np.any(np.asarray(a) != np.asarray(b)) for a, b in zip(batch, reseeded, strict=True))
 
 
-LINE = Line(step=5, attempt=1, loss=2.5, grad_norm=0.5, parameter_norm=9.0, z=1.0, learning_rate=0.01, sequences=4,
-            batch="", applied=True)  # fmt: skip
+LINE = Line(
+    step=5,
+    attempt=1,
+    loss=2.5,
+    grad_norm=0.5,
+    parameter_norm=9.0,
+    z=1.0,
+    learning_rate=0.01,
+    sequences=4,
+    batch="",
+    applied=True,
+)
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,13 @@ MODELS: dict[str, Model] = {
     "palm": some(layers=4, key_value_heads=1),
     "untied": some("t5", layers=4, block="serial", norm="rms", biases=True, key_value_heads=2, tied_embedding=False),
     "glam": some(
-        layers=4, block="serial", norm="rms", feedforward="geglu",
+        layers=4,
+        block="serial",
+        norm="rms",
+        feedforward="geglu",
         experts={"count": 4, "every": 2, "capacity_factor": 1.0, "balance_loss": 0.3, "router_z_loss": 0.2},
     ),
-}  # fmt: skip
+}
 CASES: list[tuple[str, dict[str, Any]]] = [
     ("palm", {"stage": 2}),
     ("palm", {"stage": 4, "schedule": "gpipe"}),

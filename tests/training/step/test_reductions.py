@@ -206,8 +206,12 @@ def test_a_mean_over_data_leaves_what_lies_along_model_there() -> None:
         over_data = PartitionSpec("data")
         return jax.shard_map(
             lambda part: reductions.mean(part, 0, spread),
-            mesh=devices, in_specs=over_data, out_specs=PartitionSpec(), axis_names={"data"}, check_vma=False,
-        )(array)  # fmt: skip
+            mesh=devices,
+            in_specs=over_data,
+            out_specs=PartitionSpec(),
+            axis_names={"data"},
+            check_vma=False,
+        )(array)
 
     there = jax.device_put(array, jax.sharding.NamedSharding(devices, PartitionSpec("data", "model")))
     compiled = jax.jit(means).lower(there).compile()

@@ -12,7 +12,7 @@ import pytest
 from palmetto.model import tuning
 from palmetto.parallel.sharding import Spread
 from palmetto.recipe import Recipe
-from palmetto.training import optimizer as optimizers
+from palmetto.training import optimization
 from palmetto.training.learning_rate import learning_rate
 from palmetto.training.step import loss_scale as loss_scales
 from palmetto.training.step.loss import Batch
@@ -37,7 +37,8 @@ def state_of(recipe: Recipe, drawn: dict[str, np.ndarray] = DRAWN) -> State:
     parameters = {name: jnp.array(array[:layers] if STACKS[name] else array) for name, array in drawn.items()}
     scaled = recipe.model.activations == "float16"
     loss_scale = loss_scales.initial(recipe.training.loss_scale) if scaled else None
-    return State(parameters, optimizers.make(recipe.training.optimizer, SPREADS).init(parameters), loss_scale)
+    optimizer = optimization.make(recipe.training.optimizer, parameter_table(recipe), SPREADS)
+    return State(parameters, optimizer.init(parameters), loss_scale)
 
 
 def some_windows(seed: int, leaves: int) -> Batch:
@@ -87,7 +88,7 @@ def gradient(step: TrainStep, state: State, batch: Batch) -> dict[str, np.ndarra
     """What a step of a `PLAIN` recipe takes its direction from."""
     moved, metrics = step(state, batch, RATE)
     assert metrics.finite
-    return {name: np.asarray(m) for name, m in moved.optimizer.m.items()}
+    return {name: np.asarray(m) for name, m in moved.optimizer.moments["m"].items()}
 
 
 Rule = Callable[
@@ -119,10 +120,11 @@ def check_against_reference(recipe: Recipe, step: TrainStep, clip: float, rule: 
         after = {name: rule(before[name], gradients[name], moments[name], k, 0.01) for name in before}
         moments = {name: moved for name, (_, moved) in after.items()}
         thetas = {
-            name: np.stack([after[f"{name} {i}"][0] for i in range(len(array))]) if STACKS[name]
+            name: np.stack([after[f"{name} {i}"][0] for i in range(len(array))])
+            if STACKS[name]
             else after[f"{name} 0"][0]
             for name, array in thetas.items()
-        }  # fmt: skip
+        }
 
         assert bool(metrics.finite)
         assert state.optimizer.k == k
@@ -133,7 +135,7 @@ def check_against_reference(recipe: Recipe, step: TrainStep, clip: float, rule: 
             (metrics.parameter_norm, reference.norm(thetas)),
         ):
             assert float(ours) == pytest.approx(theirs, rel=1e-5)
-        v = logical(jax.device_get(state.optimizer.v))
+        v = logical(jax.device_get(state.optimizer.moments["v"]))
         for name, moved in logical(jax.device_get(state.parameters)).items():
             assert np.linalg.norm(v[name] - moments[name].v) < 1e-4 * np.linalg.norm(moments[name].v), (name, k)
             # g/√v of a gradient that is nearly zero is not well determined: one element in a hundred may be off.
@@ -214,7 +216,7 @@ def test_clipping_shrinks_and_never_stretches(palms: tuple[Recipe, TrainStep]) -
         state, metrics = step(state_of(recipe, drawn), batch_of(recipe, 4), RATE)
         assert (float(metrics.grad_norm) > 0.25) == clipped
         # After a first step v is g².
-        taken = np.sqrt(sum(np.sum(np.asarray(v, np.float64)) for v in state.optimizer.v.values()))
+        taken = np.sqrt(sum(np.sum(np.asarray(v, np.float64)) for v in state.optimizer.moments["v"].values()))
         assert taken == pytest.approx(0.25 if clipped else float(metrics.grad_norm), rel=1e-5)
 
 
@@ -254,7 +256,7 @@ def test_initial_state_is_drawn_for_the_recipe_and_its_moments_are_zero(tiny_rec
     assert {name: array.shape for name, array in state.parameters.items()} == {n: a.shape for n, a in DRAWN.items()}
     assert all(np.any(array) for array in state.parameters.values())
     assert state.optimizer.k == 0
-    assert not any(np.any(array) for array in jax.tree.leaves((state.optimizer.m, state.optimizer.v)))
+    assert not any(np.any(array) for array in jax.tree.leaves(state.optimizer.moments))
     assert state.loss_scale is None
 
 
@@ -342,7 +344,8 @@ def test_the_embedding_has_a_share_of_its_inputs_gradient_and_all_of_its_outputs
     drawn = DRAWN | {"output": DRAWN["embedding"].T / np.float32(np.sqrt(32))}
     parameters = {name: jnp.array(array[:1] if STACKS.get(name) else array) for name, array in drawn.items()}
     spreads = SPREADS | {"output": Spread(0)}
-    state = State(parameters, optimizers.make(apart.training.optimizer, spreads).init(parameters), None)
+    optimizer = optimization.make(apart.training.optimizer, parameter_table(apart), spreads)
+    state = State(parameters, optimizer.init(parameters), None)
     parts = gradient(make_step(apart, tuning.CPU), state, batch)
     output = parts["output"].T / np.sqrt(32)
     assert distance(whole["embedding"], parts["embedding"] + output) < 1e-6
@@ -370,7 +373,7 @@ def test_losses_are_means_over_all_scored_tokens_of_the_batch_however_it_is_spli
         state, metrics = step(state_of(recipe), batch, RATE)
         assert float(metrics.loss) == pytest.approx(np.mean(losses[scored[:, 1:]]), rel=1e-6)
         assert float(metrics.z) == pytest.approx(np.mean(log_z[scored[:, 1:]] ** 2), rel=1e-6)
-        gradients.append({name: np.asarray(m) for name, m in state.optimizer.m.items()})
+        gradients.append({name: np.asarray(m) for name, m in state.optimizer.moments["m"].items()})
     for other in gradients[1:]:
         for name, array in gradients[0].items():
             assert distance(other[name], array) < 1e-6, name

@@ -7,7 +7,7 @@ from palmetto.parallel.sharding import Axes, Sharding
 from palmetto.planning.network.topology import Topology
 from palmetto.recipe import Recipe
 from palmetto.recipe.model import GATED
-from palmetto.recipe.training import Adafactor
+from palmetto.training import optimization
 from palmetto.training.flops import flops_per_token
 
 FLOAT32, HALF = 4, 2
@@ -57,12 +57,13 @@ def estimate(recipe: Recipe, on: Topology, sequences: int) -> Estimate:
 def _memory(recipe: Recipe, sharding: Sharding, layers: int, leaves: int) -> int:
     """Returns the bytes of parameters, moments, gradients, saved activations, a layer's gathered weights and logits."""
     model, training, mesh = recipe.model, recipe.training, recipe.mesh
-    parameters, moments = _bytes(sharding, sharding.at_rest, "all"), _bytes(sharding, sharding.updated, "all")
-    optimizer = training.optimizer
-    kept = 2
-    if isinstance(optimizer, Adafactor):
-        kept = (optimizer.momentum > 0) + (not optimizer.factored)
-    gradients = moments if mesh.zero >= 2 else _bytes(sharding, sharding.updated, "all") * mesh.data
+    parameters, updated = _bytes(sharding, sharding.at_rest, "all"), _bytes(sharding, sharding.updated, "all")
+    kept = sum(
+        _divided(math.prod(moment.shape), sharding, sharding.moment(moment.axes))
+        for arrays in optimization.declare(training.optimizer, sharding.table).values()
+        for moment in arrays.values()
+    )
+    gradients = updated if mesh.zero >= 2 else _bytes(sharding, sharding.updated, "all") * mesh.data
     gradients *= 2 + 2 * (leaves.bit_length() - 1)  # a leaf's, the result, and a pair for each level of the tree
     half = HALF if model.activations != "float32" else FLOAT32
     positions = training.micro_batch * recipe.model_length // mesh.sequence
@@ -77,7 +78,7 @@ def _memory(recipe: Recipe, sharding: Sharding, layers: int, leaves: int) -> int
     layer = layers // (model.layers // mesh.stage) * (2 * half + FLOAT32) if mesh.zero == 3 else 0
     logits = 2 * min(positions, 2048) * recipe.model_vocabulary * FLOAT32
     table = recipe.model_vocabulary * model.d_model // mesh.model * (half + FLOAT32)
-    return parameters + kept * moments + gradients + activations + layer + logits + table
+    return parameters + kept + gradients + activations + layer + logits + table
 
 
 def _bytes(sharding: Sharding, axes: dict[str, Axes], what: str) -> int:
@@ -85,9 +86,13 @@ def _bytes(sharding: Sharding, axes: dict[str, Axes], what: str) -> int:
     total = 0
     for name, of in sharding.table.items():
         if what == "all" or of.stack:
-            divided = math.prod(sharding.sizes[axis] for axis in axes[name] if axis)
-            total += FLOAT32 * of.size // divided
+            total += _divided(of.size, sharding, axes[name])
     return total
+
+
+def _divided(size: int, sharding: Sharding, axes: Axes) -> int:
+    """Returns the bytes of the part that one device holds of a float32 array of `size` elements."""
+    return FLOAT32 * size // math.prod(sharding.sizes[axis] for axis in axes if axis)
 
 
 def _activations_sent(recipe: Recipe, leaves: int) -> float:

@@ -29,7 +29,7 @@ def candidates(recipe: Recipe, on: Topology, *, meshes_alone: bool = False) -> l
     The axes data, model and, with experts, expert vary, and so do mesh.zero and training.rematerialize unless
     `meshes_alone`. Raises UserError if no layout is valid.
     """
-    sequences, found = recipe.training.batch_stages[-1][1], []
+    sequences, found = recipe.training.batch_ramp[-1][1], []
     for changed in _layouts(recipe, on, meshes_alone):
         values = recipe.model_dump()
         values["mesh"] |= changed["mesh"]
@@ -69,7 +69,7 @@ def layouts(recipe: Recipe, on: Topology, say: Callable[[str], None]) -> list[di
 
     Raises RunStopped if none fits.
     """
-    tried, sequences = [], recipe.training.batch_stages[-1][1]
+    tried, sequences = [], recipe.training.batch_ramp[-1][1]
     for candidate in _finalists(candidates(recipe, on)):
         say(f"compiling {layout(settings(candidate.recipe))}")
         try:

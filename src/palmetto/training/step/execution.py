@@ -50,7 +50,7 @@ class Execution:
         self.vocabulary = vocabulary
         self.store = TokenStore.open(train_store, vocabulary_digest=vocabulary.digest)
         training = recipe.training
-        self.order = Order(self.store.windows, training.batch_stages, training.seed, training.epochs)
+        self.order = Order(self.store.windows, training.batch_ramp, training.seed, training.epochs)
         self.table = parameter_table(recipe)
         self.tuning = tuning.for_platform(jax.default_backend())
         self.sharding = Sharding(recipe)
@@ -63,19 +63,19 @@ class Execution:
         self._hasher = ThreadPoolExecutor(1, thread_name_prefix="digest")
 
     def initial_state(self) -> State:
-        """The state before the first step."""
+        """Returns the state before the first step."""
         return initial_state(self.recipe, self.sharding)
 
     def shapes(self) -> State:
-        """A state's shapes and types, with where it lies."""
+        """Returns a state's shapes and types, with where it lies."""
         return states.shapes(self.recipe, self.sharding)
 
     def places(self) -> Any:
-        """Where a state lies: a State of shardings."""
+        """Returns where a state lies: a State of shardings."""
         return states.places(self.recipe, self.sharding)
 
     def history(self) -> History:
-        """An empty history for this recipe."""
+        """Returns an empty history for this recipe."""
         before = self.order.ramp.sequences_before
         return History(self.recipe.training.spikes, lambda a, b: before(b + 1) - before(a + 1))
 
@@ -90,7 +90,7 @@ class Execution:
         return state, *self.line(step, attempt, inputs, metrics)
 
     def inputs(self, step: int, skips: Skips) -> Inputs:
-        """What a step is taken on besides the state."""
+        """Returns what a step is taken on besides the state."""
         windows = self.store.read(self.order.sequence_numbers(step, skips))
         batch = make_batch(self.recipe, windows, self.order.positions(step, skips), self.vocabulary.eod)
         micro_batch = self.recipe.training.micro_batch
@@ -98,7 +98,7 @@ class Execution:
         return Inputs(windows, leaves, np.float32(learning_rate(self.recipe.training, step)))
 
     def line(self, step: int, attempt: int, inputs: Inputs, metrics: Metrics) -> tuple[Line, Routing | None]:
-        """The ledger's line of a step, and what routers did."""
+        """Returns the ledger's line of a step, and what routers did."""
         values = jax.device_get(metrics)
         line = Line(
             step=step,
@@ -116,7 +116,7 @@ class Execution:
         return line, values.routing
 
     def at_hand(self, state: State) -> State:
-        """A state's arrays, which may be elsewhere."""
+        """Returns a state's arrays, which may be elsewhere."""
         return state
 
     def parameters_digest(self, state: State, form: Digest = tree) -> Future[str]:
@@ -152,6 +152,6 @@ def make_batch(recipe: Recipe, windows: npt.NDArray[np.int32], positions: npt.ND
 
 
 def observe(line: Line) -> Observation:
-    """What the spike detector sees of a line. While the loss scale can fall, an overflow is its affair."""
+    """Returns what the spike detector sees of a line. While the loss scale can fall, an overflow is its affair."""
     overflow = not line.applied and line.loss_scale is not None and line.loss_scale > LEAST and math.isfinite(line.loss)
     return Observation(line.step, line.loss, line.grad_norm, line.applied, overflow)

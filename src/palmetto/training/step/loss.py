@@ -52,7 +52,7 @@ def token_losses(
     target_count: jax.Array | int | None = None,
     fetch: Fetch | None = None,
 ) -> Losses:
-    """Mean losses of predicting the scored tokens of a batch [B, M + 1]; only `objective` has a derivative.
+    """Returns the mean losses of predicting the scored tokens of a batch [B, M + 1]; only `objective` has a derivative.
 
     `target_count` is the number that sums over tokens are divided by, where it is not the batch's own. `fetch` makes
     arrays whole that devices hold parts of: the ends' at once, each layer's when it is their turn.
@@ -84,7 +84,7 @@ def state_losses(
     z_loss: float = 0.0,
     target_count: jax.Array | int | None = None,
 ) -> Losses:
-    """The losses of final states [B, M, D], without what experts add; the arguments are those of `token_losses`."""
+    """Returns the losses of final states [B, M, D], without what experts add; arguments are those of `token_losses`."""
     targets = batch.tokens[:, 1:].reshape(-1)
     weights = None if batch.scored is None else batch.scored[:, 1:].reshape(-1).astype(jnp.float32)
     if target_count is None:
@@ -96,14 +96,14 @@ def state_losses(
 
 
 def expert_objective(routing: Routing | None, model: Model) -> jax.Array | float:
-    """What experts add to the objective, the mean over the layers that have them."""
+    """Returns what experts add to the objective, the mean over the layers that have them."""
     if routing is None or model.experts is None:
         return 0.0
     balance, router_z = jnp.mean(routing.balance), jnp.mean(routing.z)
     return model.experts.balance_loss * balance + model.experts.router_z_loss * router_z
 
 
-LossSums = tuple[jax.Array, jax.Array, jax.Array]
+SummedLosses = tuple[jax.Array, jax.Array, jax.Array]
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(4, 5))
@@ -114,8 +114,8 @@ def _summed_losses(
     weights: jax.Array | None,
     z_loss: float,
     logit_rows: int,
-) -> LossSums:
-    """Objective, cross-entropy and log² Z summed over states [N, D] against targets [N], weighted by weights [N].
+) -> SummedLosses:
+    """Returns objective, cross-entropy and log² Z of states [N, D] against targets [N], summed with weights [N].
 
     The derivative of the objective is formed with the loss, while a block's logits are at hand: they are neither kept
     nor computed twice.
@@ -132,7 +132,7 @@ def _pass(
     z_loss: float,
     logit_rows: int,
     with_gradient: bool,
-) -> tuple[LossSums, tuple[jax.Array, jax.Array]]:
+) -> tuple[SummedLosses, tuple[jax.Array, jax.Array]]:
     cross_entropy, z = jnp.float32(0), jnp.float32(0)
     d_states, d_transposed = [], jnp.zeros(unembedding.shape[::-1], jnp.float32)
     for start in range(0, states.shape[0], logit_rows):
@@ -167,12 +167,12 @@ def _forward(
     weights: jax.Array | None,
     z_loss: float,
     logit_rows: int,
-) -> tuple[LossSums, tuple[jax.Array, jax.Array]]:
+) -> tuple[SummedLosses, tuple[jax.Array, jax.Array]]:
     return _pass(states, unembedding, targets, weights, z_loss, logit_rows, with_gradient=True)
 
 
 def _backward(
-    z_loss: float, logit_rows: int, gradient: tuple[jax.Array, jax.Array], d: LossSums
+    z_loss: float, logit_rows: int, gradient: tuple[jax.Array, jax.Array], d: SummedLosses
 ) -> tuple[jax.Array, jax.Array, None, None]:
     d_states, d_unembedding = gradient
     return d[0].astype(d_states.dtype) * d_states, d[0] * d_unembedding, None, None

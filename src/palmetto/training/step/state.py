@@ -10,8 +10,8 @@ from palmetto.model.weights import Parameters, Table
 from palmetto.parallel.compiler import options_for_once
 from palmetto.parallel.sharding import Axes, Sharding, manual
 from palmetto.recipe import Recipe
-from palmetto.training import optimizer as optimizers
-from palmetto.training.optimizer import OptimizerState
+from palmetto.training import optimization
+from palmetto.training.optimization import OptimizerState
 from palmetto.training.step import loss_scale as loss_scales
 from palmetto.training.step.loss_scale import LossScaleState
 
@@ -26,12 +26,12 @@ class State(NamedTuple):
 
 
 def parameter_table(recipe: Recipe) -> Table:
-    """The parameters of a recipe's model."""
+    """Returns the parameters of a recipe's model."""
     return parameter.weight_table(recipe.model, recipe.model_vocabulary)
 
 
 def initial_state(recipe: Recipe, sharding: Sharding | None = None) -> State:
-    """The state before the first step, drawn from the recipe's seed, where the mesh has it."""
+    """Returns the state before the first step, drawn from the recipe's seed, where the mesh has it."""
     sharding = sharding or Sharding(recipe)
     where, options = places(recipe, sharding), options_for_once(jax.default_backend())
     state: State = jax.jit(lambda: _draw(recipe, sharding), out_shardings=where, compiler_options=options)()
@@ -40,14 +40,14 @@ def initial_state(recipe: Recipe, sharding: Sharding | None = None) -> State:
 
 def _draw(recipe: Recipe, sharding: Sharding) -> State:
     parameters = parameter.initialize(recipe.model, recipe.model_vocabulary, recipe.training.seed)
-    optimizer = optimizers.make(recipe.training.optimizer, sharding.spreads)
+    optimizer = optimization.make(recipe.training.optimizer, sharding.table, sharding.spreads)
     scaled = recipe.model.activations == "float16"
     loss_scale = loss_scales.initial(recipe.training.loss_scale) if scaled else None
     return State(parameters, optimizer.init(parameters), loss_scale)
 
 
 def shapes(recipe: Recipe, sharding: Sharding | None = None) -> State:
-    """The state as shapes and types, with their places on a mesh if one is given; no array is made."""
+    """Returns the state as shapes and types, with their places on a mesh if one is given; no array is made."""
     drawn: State = jax.eval_shape(lambda: _draw(recipe, Sharding(recipe)))
     if sharding is None:
         return drawn
@@ -59,24 +59,21 @@ def shapes(recipe: Recipe, sharding: Sharding | None = None) -> State:
 
 
 def places(recipe: Recipe, sharding: Sharding) -> Any:
-    """A State of NamedShardings: where it lies between steps."""
+    """Returns a State of NamedShardings: where it lies between steps."""
     return _by_axes(recipe, sharding, sharding.place)
 
 
 def specifications(recipe: Recipe, sharding: Sharding) -> Any:
-    """A State of PartitionSpecs, as `jax.shard_map` takes them."""
+    """Returns a State of PartitionSpecs, as `jax.shard_map` takes them."""
     return _by_axes(recipe, sharding, manual)
 
 
 def _by_axes(recipe: Recipe, sharding: Sharding, make: Callable[[Axes], Any]) -> Any:
-    """A State of what `make` gives for the mesh axes that an array's dimensions are divided over."""
-    drawn, moments = jax.eval_shape(lambda: _draw(recipe, sharding)), sharding.updated
-    optimizer = OptimizerState(
-        k=make(()),
-        m={name: make(moments[name]) for name in drawn.optimizer.m},
-        v={name: make(moments[name]) for name in drawn.optimizer.v},
-        rows={name: make(moments[name][:-1]) for name in drawn.optimizer.rows},
-        columns={name: make((*moments[name][:-2], moments[name][-1])) for name in drawn.optimizer.columns},
-    )
+    """Returns a State of what `make` gives for the mesh axes that an array's dimensions are divided over."""
+    moments = {
+        moment: {name: make(sharding.moment(declared.axes)) for name, declared in arrays.items()}
+        for moment, arrays in optimization.declare(recipe.training.optimizer, sharding.table).items()
+    }
     parameters = {name: make(axes) for name, axes in sharding.at_rest.items()}
-    return State(parameters, optimizer, drawn.loss_scale and LossScaleState(make(()), make(())))
+    scaled = recipe.model.activations == "float16"
+    return State(parameters, OptimizerState(make(()), moments), LossScaleState(make(()), make(())) if scaled else None)

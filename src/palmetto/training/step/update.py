@@ -12,7 +12,7 @@ from palmetto.model.tuning import Tuning
 from palmetto.parallel.compiler import compiler_options
 from palmetto.parallel.sharding import Sharding
 from palmetto.recipe import Recipe
-from palmetto.training import optimizer as optimizers
+from palmetto.training import optimization
 from palmetto.training.step import loss_scale as loss_scales
 from palmetto.training.step import state as states
 from palmetto.training.step.context import Context, make_context
@@ -93,7 +93,7 @@ def update(
     if training.clip is not None:
         shrink = jnp.minimum(1.0, training.clip / grad_norm)
         gradients = jax.tree.map(lambda g: g * shrink, gradients)
-    optimizer = optimizers.make(training.optimizer, spreads)
+    optimizer = optimization.make(training.optimizer, sharding.table, spreads)
     updates, moments = optimizer.update(gradients, state.optimizer, partition, learning_rate=learning_rate)
     finite = jnp.isfinite(losses.objective) & jnp.isfinite(grad_norm)
     moved = {name: partition[name] + updates[name] for name in partition}

@@ -10,9 +10,12 @@ import numpy as np
 import optax
 import pytest
 
+from palmetto.model.weights import Weight
 from palmetto.parallel.sharding import Spread
-from palmetto.recipe.training import Adafactor, AdamW
-from palmetto.training import optimizer as optimizers
+from palmetto.training import optimization
+from palmetto.training.optimization import OptimizerState
+from palmetto.training.optimizers.adafactor import Adafactor
+from palmetto.training.optimizers.adamw import AdamW
 from tests.references import decoder as reference
 from tests.references.quickly import QUICKLY
 
@@ -29,6 +32,14 @@ SHAPES = {
 }
 STACKS = {"embedding": 0, "expert_up": 2, "final_norm": 0, "norm": 1, "q": 1, "u": 1}
 SPREADS = {name: Spread(stack) for name, stack in STACKS.items()}
+
+
+def specify(shape: tuple[int, ...], stack: int) -> Weight:
+    axes = ("layers", "experts")[:stack] + ("width", "heads", "head")[: len(shape) - stack]
+    return Weight(shape, axes, 1.0, tuple(range(shape[0])) if stack else ())
+
+
+TABLE = {name: specify(shape, STACKS[name]) for name, shape in SHAPES.items()}
 VECTORS = {"final_norm", "norm"}
 # One layer under Adafactor's floor of 1e-3: an RMS taken over the stack would move the small ones too far.
 SCALES = np.array([1e-4, 0.3, 20.0])
@@ -102,7 +113,7 @@ def follow(
 @functools.cache
 def ours(settings: Adafactor | AdamW, constant_rate: float | None = None) -> Trajectory:
     rates = RATES if constant_rate is None else np.full_like(RATES, constant_rate)
-    return follow(optimizers.make(settings, SPREADS), PARAMETERS, GRADIENTS, learning_rate=rates)
+    return follow(optimization.make(settings, TABLE, SPREADS), PARAMETERS, GRADIENTS, learning_rate=rates)
 
 
 def adafactor_in_numpy(
@@ -170,7 +181,7 @@ def test_adafactor_takes_the_steps_of_numpy(settings: Adafactor) -> None:
                 moved = trajectory.parameters[name][(i, *index)]
                 assert np.abs(moved - expected.pop("theta")).max() < 3e-6 * np.abs(moved).max(), where
                 for moment in ("m", "v", "rows", "columns"):
-                    held = getattr(trajectory.state, moment)
+                    held = trajectory.state.moments.get(moment, {})
                     assert (name in held) == (moment in expected), (where, moment)
                     if moment in expected:
                         value = expected[moment] / sums.get(moment, 1)
@@ -188,9 +199,9 @@ def test_every_choice_makes_a_difference_in_these_runs(name: str) -> None:
 
 def test_adamw_takes_the_steps_of_numpy() -> None:
     trajectory = ours(AdamW(weight_decay=0.5))
+    moments_of = trajectory.state.moments
     assert np.array_equal(trajectory.state.k, np.arange(1, STEPS + 1))
-    assert not trajectory.state.rows
-    assert not trajectory.state.columns
+    assert trajectory.state.moments.keys() == {"m", "v"}
     for name in SHAPES:
         for index in logical(name):
             theta = PARAMETERS[name][index].astype(np.float64)
@@ -200,8 +211,7 @@ def test_adamw_takes_the_steps_of_numpy() -> None:
                 decay = 0.0 if name in VECTORS else 0.5
                 theta, moments = reference.adamw(theta, g, moments, i + 1, float(rate), decay)
                 where = f"{name}{list(index)} at step {i + 1}"
-                moved, m, v = (t[name][(i, *index)]
-                               for t in (trajectory.parameters, trajectory.state.m, trajectory.state.v))  # fmt: skip
+                moved, m, v = (t[name][(i, *index)] for t in (trajectory.parameters, moments_of["m"], moments_of["v"]))
                 assert np.abs(moved - theta).max() < 3e-6 * np.abs(theta).max(), where
                 assert np.abs(m - moments.m).max() < 1e-5 * np.abs(moments.m).max(), where
                 assert np.allclose(v, moments.v, rtol=1e-5, atol=0), where
@@ -234,9 +244,13 @@ def test_adafactor_is_optaxs_on_unstacked_matrices_at_a_constant_rate(
     """
     rate = 0.02
     theirs = optax.adafactor(
-        rate, factored=factored, min_dim_size_to_factor=1, clipping_threshold=update_clip, momentum=0.9,
+        rate,
+        factored=factored,
+        min_dim_size_to_factor=1,
+        clipping_threshold=update_clip,
+        momentum=0.9,
         weight_decay_rate=rate**2,
-    )  # fmt: skip
+    )
     check_against_optax(ours(Adafactor(update_clip=update_clip, factored=factored), rate), theirs)
 
 
@@ -244,34 +258,42 @@ def test_glams_adafactor_is_made_of_optaxs_parts() -> None:
     """optax.adafactor itself cannot limit β2; its first part can."""
     theirs = optax.chain(
         optax.scale_by_factored_rms(
-            factored=True, min_dim_size_to_factor=1, decay_rate=0.8,
+            factored=True,
+            min_dim_size_to_factor=1,
+            decay_rate=0.8,
             decay_rate_fn=lambda count, exponent: jnp.minimum(0.9, 1 - (count + 1.0) ** -exponent),
         ),
         optax.clip_by_block_rms(1.0),
         optax.scale_by_param_block_rms(1e-3),
         optax.scale_by_learning_rate(lambda count: jnp.asarray(RATES)[count]),
-    )  # fmt: skip
+    )
     check_against_optax(ours(GLAM), theirs)
 
 
 def test_adamw_is_optaxs_with_a_mask_of_the_matrices() -> None:
     theirs = optax.adamw(
-        lambda count: jnp.asarray(RATES)[count], 0.8, 0.9, 1e-6, weight_decay=0.3,
+        lambda count: jnp.asarray(RATES)[count],
+        0.8,
+        0.9,
+        1e-6,
+        weight_decay=0.3,
         mask=lambda parameters: {name: array.ndim >= 2 for name, array in parameters.items()},
-    )  # fmt: skip
+    )
     check_against_optax(ours(AdamW(b1=0.8, b2=0.9, epsilon=1e-6, weight_decay=0.3)), theirs)
 
 
 def one_step(
     settings: Adafactor, gradient: np.ndarray, theta: np.ndarray, stack: int = 0
-) -> tuple[np.ndarray, optimizers.OptimizerState]:
+) -> tuple[np.ndarray, OptimizerState]:
     """The update that the first step makes at a rate of 0.1, and the state behind it."""
-    transformation = optimizers.make(settings, {"w": Spread(stack)})
+    transformation = optimization.make(settings, {"w": specify(theta.shape, stack)}, {"w": Spread(stack)})
     parameters = {"w": jnp.asarray(theta, jnp.float32)}
     updates, state = jax.jit(transformation.update, compiler_options=QUICKLY)(
-        {"w": jnp.asarray(gradient, jnp.float32)}, transformation.init(parameters), parameters,
+        {"w": jnp.asarray(gradient, jnp.float32)},
+        transformation.init(parameters),
+        parameters,
         learning_rate=jnp.float32(0.1),
-    )  # fmt: skip
+    )
     return np.asarray(updates["w"]), state
 
 
@@ -279,7 +301,7 @@ def one_step(
 def test_adafactor_decays_by_the_squared_rate_where_the_gradient_is_zero(factored: bool) -> None:
     update, state = one_step(Adafactor(factored=factored), np.zeros((4, 4)), np.full((4, 4), 3.0))
     assert np.allclose(update, -(0.1**2) * 3.0, rtol=1e-6)
-    assert np.all(state.m["w"] == 0)
+    assert np.all(state.moments["m"]["w"] == 0)
 
 
 @pytest.mark.parametrize("scale", [1e-12, 1.0, 1e12])
@@ -298,7 +320,7 @@ def test_a_matrix_of_three_axes_is_factored_over_its_last_two_and_scaled_as_a_wh
     random = np.random.default_rng(0)
     gradient, theta = random.normal(size=(2, 3, 4, 5)), random.normal(size=(2, 3, 4, 5))
     update, state = one_step(Adafactor(momentum=0, factored=True, weight_decay=False), gradient, theta, stack=1)
-    assert (state.rows["w"].shape, state.columns["w"].shape, state.v) == ((2, 3, 4), (2, 3, 5), {})
+    assert jax.tree.map(jnp.shape, state.moments) == {"rows": {"w": (2, 3, 4)}, "columns": {"w": (2, 3, 5)}}
     for layer in range(2):
         for g, u in zip(gradient[layer], update[layer], strict=True):
             second = np.outer((g**2).mean(1), (g**2).mean(0)) / (g**2).mean()
@@ -308,25 +330,23 @@ def test_a_matrix_of_three_axes_is_factored_over_its_last_two_and_scaled_as_a_wh
 @pytest.mark.parametrize("settings", [Adafactor(), AdamW(), GLAM], ids=["palm", "adamw", "glam"])
 def test_state_starts_at_zero_in_float32_and_holds_what_is_needed_alone(settings: Adafactor | AdamW) -> None:
     parameters = {name: jnp.asarray(array) for name, array in PARAMETERS.items()}
-    state = optimizers.make(settings, SPREADS).init(parameters)
+    state = optimization.make(settings, TABLE, SPREADS).init(parameters)
     assert state.k == 0
-    shapes = {
-        moment: {name: array.shape for name, array in getattr(state, moment).items()}
-        for moment in ("m", "v", "rows", "columns")
-    }
+    shapes = {moment: {name: array.shape for name, array in of.items()} for moment, of in state.moments.items()}
     matrices = {name: shape for name, shape in SHAPES.items() if name not in VECTORS} if settings is GLAM else {}
-    assert shapes == {
+    expected = {
         "m": {} if settings is GLAM else SHAPES,
         "v": {name: shape for name, shape in SHAPES.items() if name not in matrices},
         "rows": {name: shape[:-1] for name, shape in matrices.items()},
         "columns": {name: (*shape[:-2], shape[-1]) for name, shape in matrices.items()},
     }
+    assert shapes == {moment: of for moment, of in expected.items() if of}
     assert all(array.dtype == jnp.float32 and not np.any(array) for array in jax.tree.leaves(state[1:]))
 
 
 @pytest.mark.parametrize("settings", [Adafactor(), AdamW(), GLAM], ids=["palm", "adamw", "glam"])
 def test_a_step_keeps_the_shapes_and_types_of_the_state(settings: Adafactor | AdamW) -> None:
-    transformation = optimizers.make(settings, SPREADS)
+    transformation = optimization.make(settings, TABLE, SPREADS)
     state = jax.eval_shape(transformation.init, PARAMETERS)
     _, after = jax.eval_shape(transformation.update, PARAMETERS, state, PARAMETERS, learning_rate=jnp.float32(0.1))
     assert jax.tree.map(lambda _: 0, after) == jax.tree.map(lambda _: 0, state)

@@ -213,7 +213,7 @@ def test_what_lies_on_a_disk_that_is_not_mounted_is_not_made_again(run: RunDirec
 
 @pytest.mark.parametrize(("stage", "stamp"), [("tokens", '{"inputs": 3}'), ("tokens", None), ("vocabulary", "")])
 def test_a_lost_stamp_is_written_again(run: RunDirectory, stage: str, stamp: str | None, whole: Path) -> None:
-    file = run.stages / f"{stage}.json"
+    file = run.stamps / f"{stage}.json"
     file.unlink() if stamp is None else file.write_text(stamp)
     train()
     assert bits(run) == bits(RunDirectory(whole / "run"))
@@ -222,7 +222,7 @@ def test_a_lost_stamp_is_written_again(run: RunDirectory, stage: str, stamp: str
 
 def test_all_of_the_text_s_files_are_made_again_at_once(run: RunDirectory, whole: Path) -> None:
     shutil.rmtree(run.train_store.parent)
-    shutil.rmtree(run.stages)
+    shutil.rmtree(run.stamps)
     run.vocabulary.unlink()
     train()
     assert bits(run) == bits(RunDirectory(whole / "run"))
@@ -230,7 +230,7 @@ def test_all_of_the_text_s_files_are_made_again_at_once(run: RunDirectory, whole
 
 def test_tokens_that_do_not_come_out_as_before_are_refused(run: RunDirectory) -> None:
     """With no stamp to tell that the text is another, the checkpoints tell."""
-    shutil.rmtree(run.stages)
+    shutil.rmtree(run.stamps)
     with Path("text.txt").open("a") as text:
         text.write("One more line.\n" * 20)
     before = contents(run)

@@ -1,0 +1,52 @@
+"""Adam with decoupled weight decay (Loshchilov & Hutter, arXiv 1711.05101)."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+from palmetto.recipe.optimizers import Array, Moment, Optimizer, Parameter
+from palmetto.recipe.section import Coefficient, Rate
+
+if TYPE_CHECKING:
+    from palmetto.parallel.sharding import Spread
+
+
+class AdamW(Optimizer):
+    """Adam with decoupled weight decay, to the rounding optax's; matrices decay, norm scales and biases do not."""
+
+    name: Literal["adamw"] = "adamw"
+    b1: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    b2: Annotated[float, Field(ge=0, lt=1)] = 0.95
+    epsilon: Rate = 1e-8
+    weight_decay: Coefficient = 0.1
+
+    def moments(self, of: Parameter) -> dict[str, Moment]:
+        """Declares m and v, the means of the gradients and of their squares, shaped like the parameter."""
+        whole = Moment(of.shape, of.axes)
+        return {"m": whole, "v": whole}
+
+    def update(
+        self,
+        gradient: Array,
+        parameter: Array,
+        moments: Mapping[str, Array],
+        *,
+        k: Array,
+        learning_rate: Array,
+        spread: "Spread",
+    ) -> tuple[Array, dict[str, Array]]:
+        """Returns what is added to a parameter, and its new moments."""
+        import jax.numpy as jnp
+
+        from palmetto.model.sums import rounded
+        from palmetto.training.optimization import blend
+
+        b1, b2 = self.b1, self.b2
+        unbias = [1 - jnp.float32(b) ** k.astype(jnp.float32) for b in (b1, b2)]
+        m = blend(b1, moments["m"], 1 - b1, gradient)
+        v = blend(b2, moments["v"], 1 - b2, rounded(jnp.square(gradient)))
+        direction = (m / unbias[0]) / (jnp.sqrt(v / unbias[1]) + self.epsilon)
+        if parameter.ndim - spread.stack >= 2:
+            direction = direction + rounded(self.weight_decay * parameter)
+        return rounded(-learning_rate * direction), {"m": m, "v": v}

@@ -1,0 +1,124 @@
+"""What a run writes beside its ledger and checkpoints: events, measurements, validation losses and the summary."""
+
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+
+from palmetto.files import JsonLines
+from palmetto.model.experts.router import Routing
+from palmetto.recipe import Recipe
+from palmetto.runs.directory import RunDirectory
+from palmetto.tokens.store import TokenStore
+from palmetto.training import summary, surroundings
+from palmetto.training.divergence import rises
+from palmetto.training.ledger import Line
+from palmetto.training.replay import At, LivePath
+from palmetto.training.spikes import Exhausted, Rollback
+from palmetto.training.step.execution import Execution, observe
+from palmetto.training.step.validation import make_validation
+from palmetto.training.utilization import peak_of, utilization
+
+
+class Progress(Protocol):
+    """Where a run tells a person how it goes."""
+
+    def step(self, line: Line, tokens_per_second: float, mfu: float) -> None:
+        """Tells of a step that is done."""
+
+    def message(self, text: str) -> None:
+        """Tells something that a person should know."""
+
+
+class Recorder:
+    """Writes the record of one process's training, and tells the person who watches."""
+
+    peak: float
+    """The FLOP/s that the MFU is taken against, once the training has begun."""
+
+    def __init__(
+        self, run: RunDirectory, recipe: Recipe, execution: Execution, here: dict[str, Any], progress: Progress
+    ) -> None:
+        self.run, self.recipe, self.execution, self.here, self.progress = run, recipe, execution, here, progress
+        vocabulary = execution.vocabulary
+        self.validation_store = TokenStore.open(run.validation_store, vocabulary_digest=vocabulary.digest)
+        self.validation_loss = make_validation(
+            recipe, execution.tuning, execution.sharding, self.validation_store, vocabulary.eod
+        )
+
+    def begin(self) -> None:
+        """Makes the run this recipe's, once nothing can refuse it any more."""
+        self.run.claim(self.recipe)
+        surroundings.record(self.run, self.here)
+        self.peak = peak_of(self.run, self.recipe)
+
+    @cached_property
+    def _metrics(self) -> JsonLines:
+        return JsonLines(self.run.metrics)
+
+    def message(self, text: str) -> None:
+        """Tells the person who watches."""
+        self.progress.message(text)
+
+    def event(self, event: str, text: str, **fields: Any) -> None:
+        """Writes an event to the log and tells the person who watches."""
+        self.run.record_event(event, text=text, **fields)
+        self.message(text)
+
+    def measure(self, line: Line, seconds: float, routing: Routing | None) -> None:
+        """Writes what a step cost, and what the routers of experts did in it."""
+        rate = line.sequences * self.recipe.tokens.sequence_length / seconds
+        mfu = utilization(self.recipe, rate, self.peak)
+        metrics: dict[str, Any] = {
+            "step": line.step,
+            "attempt": line.attempt,
+            "seconds": round(seconds, 6),
+            "tokens_per_second": round(rate, 1),
+            "mfu": round(mfu, 5),
+        }
+        if routing is not None:
+            # Means over the layers each step; every expert's load, which is long, as often as digests are taken.
+            metrics |= {name: float(np.mean(getattr(routing, name))) for name in ("dropped", "entropy", "balance", "z")}
+            if line.step % self.recipe.training.digest_every == 0:
+                metrics["load"] = np.round(np.asarray(routing.load, float), 5).tolist()
+        self._metrics.append(metrics)
+        self.progress.step(line, rate, mfu)
+
+    def tell_if_left_out(self, line: Line) -> None:
+        """Tells of a step whose update was left out."""
+        if observe(line).overflow:
+            text = f"a gradient overflowed at loss scale {line.loss_scale:.0f}; parameters left as they were"
+            self.event("overflow", f"step {line.step}: {text}", step=line.step)
+        elif not line.applied:
+            self.event("skipped step", f"step {line.step}: NaN or Inf; parameters left as they were", step=line.step)
+
+    def tell_of_rollback(self, rollback: Rollback, base: int) -> None:
+        """Tells of a rollback, and from which checkpoint it goes on."""
+        text = (
+            f"{rollback.reason} from step {rollback.onset} to {rollback.detected}: back to step {rollback.target} "
+            f"(checkpoint {base}), passing over {rollback.batches} batches"
+        )
+        self.event("rollback", text, checkpoint=base, **rollback._asdict())
+
+    def tell_of_giving_up(self, exhausted: Exhausted) -> None:
+        """Tells of a spike that rollbacks have not overcome."""
+        text = f"the spike at step {exhausted.onset} came back after {exhausted.rollbacks} rollbacks"
+        self.event("gave up", text, **exhausted._asdict())
+
+    def watch_for_divergence(self, path: LivePath) -> None:
+        """Tells of a loss that rises little by little, once it has risen for long."""
+        window = self.recipe.training.spikes.window
+        if path.step % window == 0:
+            for rise in rises([line.loss for line in path.lines], window):
+                if rise.noticed == path.step:
+                    self.event("rising loss", str(rise), step=path.step, since=rise.since)
+
+    def validate(self, at: At, path: LivePath) -> None:
+        """Measures the validation loss of a state at the end of the path."""
+        loss = self.validation_loss(self.execution.at_hand(at.state).parameters)
+        text = f"validation loss {loss:.4f} at step {path.step}"
+        self.event("validation", text, step=path.step, attempt=path.history.attempt, loss=loss)
+
+    def summarize(self, at: At, path: LivePath, digests: tuple[str, str]) -> None:
+        """Writes the summary of a run at a step; `digests` are those of its parameters and of its optimizer state."""
+        summary.write(self.run, self.recipe, path, at.step, digests, self.validation_store, self.peak)

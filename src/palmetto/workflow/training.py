@@ -1,0 +1,118 @@
+"""The training of a run: checked, its tokens built, then trained by this process, by several, or by pods.
+
+What is finished is skipped as long as it is complete and made of the same (runs/stamps.py). A command that is refused
+has changed nothing: first all is checked, then the run is claimed.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from palmetto.errors import RunStopped
+from palmetto.host import environment
+from palmetto.host.cluster import Cluster
+from palmetto.recipe import Recipe
+from palmetto.runs.directory import RunDirectory
+from palmetto.runs.files import read_environment
+from palmetto.tokens.store import StoreDamaged
+from palmetto.tokens.vocabulary import Vocabulary
+from palmetto.training import condition, origin
+from palmetto.workflow.entering import enter
+from palmetto.workflow.progress import Reporter, Say
+from palmetto.workflow.tokens import build_tokens
+
+if TYPE_CHECKING:
+    from palmetto.training.step.execution import Execution
+
+
+def check(run: RunDirectory, recipe: Recipe) -> None:
+    """UserError where `recipe` cannot be trained on in the directory; the first thing that a training does."""
+    condition.check(run, recipe)
+
+
+def train_in_cluster(run: RunDirectory, recipe: Recipe, until: int, say: Say, cluster: Cluster) -> bool:
+    """Takes one process's part in a training of several, and returns as `train`.
+
+    All take the same steps, and the primary alone writes the run's files. The others go through the same motions on
+    copies of the files that a run writes to.
+    """
+    share = -(-recipe.mesh.devices // cluster.processes) if cluster.processes else 1
+    environment.prepare(recipe.training.threads, read_environment(run.environment), share)
+    from palmetto.parallel import processes
+
+    processes.join(cluster)
+    if processes.is_primary():
+        with run.locked():
+            check(run, recipe)
+            build_tokens(run, recipe, say)
+            processes.barrier("tokens built")
+            processes.barrier("files copied")
+            return train(run, recipe, until, say)
+    processes.barrier("tokens built")
+    with tempfile.TemporaryDirectory() as folder:
+        shadow = run.shadow(Path(folder))
+        processes.barrier("files copied")
+        return train(shadow, recipe, until, lambda text: None)
+
+
+def train(run: RunDirectory, recipe: Recipe, until: int, say: Say, patience: float | None = None) -> bool:
+    """Trains to step `until`, going on from what the directory holds; skipped where it is there already.
+
+    The directory has been checked and its tokens are built. With `patience` each pod is a cluster of its own, and lost
+    when it gives no sign of life for so many seconds; without, all devices are in this process's cluster. Returns
+    whether it got there; a signal stops it earlier.
+    """
+    if condition.is_finished(run, until):
+        if not run.is_shadow and not origin.are_whole(run):  # no step reads the tokens, so nothing else would find it
+            build_tokens(run, recipe, say, thorough=True)
+        run.claim(recipe)
+        say(f"trained to step {until} already")
+        return True
+    here = enter(run, say, recipe if patience is None else _of_one_pod(recipe))
+    from palmetto.parallel.schedules import filled
+    from palmetto.training import loop
+
+    if (stages := recipe.mesh.stage) > 1:
+        for each in filled(recipe):
+            say(
+                f"pipeline of {stages} stages, {each.micro_batches} micro-batches from step {each.from_step:,}: each "
+                f"stage is idle for {each.bubble:.1%} of the time"
+            )
+    with (
+        Reporter("training", until, quiet=run.is_shadow) as reporter,
+        _execution(run, recipe, reporter, patience, here) as execution,
+    ):
+        try:
+            return loop.train(run, recipe, until, here, reporter, execution)
+        except StoreDamaged as error:
+            if run.is_shadow:
+                raise
+            run.record_event("tokens damaged", text=str(error))
+            build_tokens(run, recipe, say)
+            raise RunStopped(f"{error}; that is done now, and the same command goes on") from None
+
+
+@contextmanager
+def _execution(
+    run: RunDirectory, recipe: Recipe, reporter: Reporter, patience: float | None, here: dict[str, Any]
+) -> "Iterator[Execution]":
+    """Yields the execution that takes the steps: by this process, or by pods."""
+    if patience is None:
+        from palmetto.training.step.execution import Execution
+
+        yield Execution(recipe, run.train_store, Vocabulary.load(run.vocabulary))
+        return
+    from palmetto.pods.execution import over_pods
+
+    def tell(event: str, text: str, **fields: Any) -> None:
+        run.record_event(event, text=text, **fields)
+        reporter.message(text)
+
+    with over_pods(run, recipe, tell, patience, environment=read_environment(run.environment) or here) as execution:
+        yield execution
+
+
+def _of_one_pod(recipe: Recipe) -> Recipe:
+    return recipe.model_copy(update={"mesh": recipe.mesh.model_copy(update={"pod": 1})})

@@ -1,0 +1,57 @@
+"""Following a ledger: its path, the state to begin from, and steps taken again."""
+
+from pathlib import Path
+
+import pytest
+
+from palmetto.recipe import Recipe
+from palmetto.training.ledger import Line
+from palmetto.training.replay import Differs, Misplaced, begin_at, follow, take_again
+from tests.conftest import RecipeMaker
+from tests.references.simulated import Machine, SimulatedRun
+from tests.training.test_recovery import LITTLE, spikes_at
+
+
+@pytest.fixture
+def recipe(tiny_recipe: RecipeMaker) -> Recipe:
+    return tiny_recipe(*LITTLE, "training.steps=1000", "training.checkpoint_every=10")
+
+
+@pytest.fixture
+def lines(recipe: Recipe, tmp_path: Path) -> list[Line]:
+    """Of a run to step 40 with one rollback, decided at step 31."""
+    run = SimulatedRun(tmp_path / "run", recipe, spikes_at(30))
+    run.train(40)
+    return run.loop.ledger.lines
+
+
+def machine(recipe: Recipe) -> Machine:
+    return Machine(recipe, spikes_at(30))
+
+
+def test_the_path_is_that_of_the_last_attempt(recipe: Recipe, lines: list[Line]) -> None:
+    path = follow(machine(recipe).history(), lines)
+    (rollback,) = path.history.rollbacks
+    assert [line.step for line in path.lines] == list(range(1, 41))
+    assert {line.attempt for line in path.lines[: rollback.target]} == {0}
+    assert {line.attempt for line in path.lines[rollback.target :]} == {1}
+
+
+def test_a_line_out_of_place_is_named_with_the_one_that_follows(recipe: Recipe, lines: list[Line]) -> None:
+    with pytest.raises(Misplaced) as caught:
+        follow(machine(recipe).history(), [*lines[:5], *lines[6:]])
+    assert (caught.value.number, caught.value.line.step, caught.value.expected) == (6, 7, (0, 6))
+
+
+def test_a_step_that_comes_out_otherwise_differs_by_a_quantity(recipe: Recipe, lines: list[Line]) -> None:
+    again = machine(recipe)
+    history = again.history()
+    state = take_again(again, again.initial_state(), lines[0], history)  # type: ignore[arg-type]
+    with pytest.raises(Differs, match=r"step 2: loss differs: recorded 9\.0, replayed"):
+        take_again(again, state, lines[1]._replace(loss=9.0), history)  # type: ignore[arg-type]
+
+
+def test_a_base_is_the_first_that_can_be_read_or_the_initialization(recipe: Recipe) -> None:
+    states = {20: "of step 20", 10: "of step 10"}
+    assert begin_at(machine(recipe), [30, 20, 10], states.get) == ("of step 20", 20)  # type: ignore[arg-type,comparison-overlap]
+    assert begin_at(machine(recipe), [30], states.get) == ("", 0)  # type: ignore[arg-type,comparison-overlap]
