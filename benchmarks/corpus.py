@@ -1,18 +1,18 @@
-"""Stages of a corpus beside datatrove, text-dedup and datasketch: speed, and what is found of planted duplicates.
+"""Compares stages of a corpus with datatrove, text-dedup and datasketch: speed, and recall of planted duplicates.
 
     python benchmarks/corpus.py [FOLDER] [--documents 20000] [--rounds 3]
 
-Exact duplicates, near duplicates (5-grams of words, the same bands and rows, Jaccard similarity 0.8 where a program
-verifies it) and Gopher's filters, from the same Parquet files to the ids that are dropped, of a synthetic corpus with
-planted duplicates (planted.py) and of all text in FOLDER, long texts in sections of 64 KiB. Each program runs in a
-process of its own, on one core; they take turns within every round. Recall counts planted pairs of a similarity of
-at least 0.8 of which one is dropped, precision the dropped that are of such a pair. The peers get a virtual environment
-of their own, made here on first use. The last line is the least ratio of bytes/s, Palmetto over a peer, each the
-median over the rounds.
+The stages are exact duplicates, near duplicates (5-grams of words, the same bands and rows, Jaccard similarity 0.8
+where a program verifies it) and Gopher's filters. They read the same Parquet files and return the ids that are dropped.
+The texts are a synthetic corpus with planted duplicates (planted.py), and all text in FOLDER, with long texts in
+sections of 64 KiB. Each program runs in its own process on one core; they take turns within every round. Recall is the
+share of planted pairs of a similarity of at least 0.8 of which one is dropped; precision is the share of dropped
+documents that are in such a pair. The peers' virtual environment is made on first use. The last line is the smallest
+ratio of bytes/s, Palmetto over a peer, each the median over the rounds.
 
     python benchmarks/corpus.py work STAGE FOLDER RESULT
 
-is Palmetto as such a program.
+runs Palmetto as such a program.
 """
 
 import argparse
@@ -39,8 +39,14 @@ from palmetto.recipe.corpus import Filters as FilterSettings
 
 HERE = Path(__file__).resolve().parent
 PEER_ENVIRONMENT = HERE.parent / ".venv-corpus"
-PEER_PACKAGES = ("datatrove[io,processing]==0.10.1", "datasketch==2.0.0", "text-dedup==0.4.0", "xxhash",
-                 "tokenizers==0.23.3", "sentencepiece==0.2.3")  # fmt: skip
+PEER_PACKAGES = (
+    "datatrove[io,processing]==0.10.1",
+    "datasketch==2.0.0",
+    "text-dedup==0.4.0",
+    "xxhash",
+    "tokenizers==0.23.3",
+    "sentencepiece==0.2.3",
+)
 THRESHOLD = 0.8
 SHAPE = best_shape(THRESHOLD, 128)
 STAGES: dict[str, Stage] = {
@@ -48,19 +54,22 @@ STAGES: dict[str, Stage] = {
     "near": NearDuplicates(THRESHOLD, SHAPE.bands * SHAPE.rows),
     "gopher": Filters(FilterSettings(), {"benchmark": "gopher"}),
 }
-PEERS = {"exact": ("datatrove", "text_dedup"), "near": ("datatrove", "text_dedup", "datasketch"),
-         "gopher": ("datatrove",)}  # fmt: skip
+PEERS = {
+    "exact": ("datatrove", "text_dedup"),
+    "near": ("datatrove", "text_dedup", "datasketch"),
+    "gopher": ("datatrove",),
+}
 _SHARDS = 4
 _SECTION = 1 << 16
 
 
 def peer_python() -> Path:
-    """The interpreter of the peers' environment, made if it is not there."""
+    """Returns the interpreter of the peers' environment, which is made if it does not exist."""
     return python_of(PEER_ENVIRONMENT, PEER_PACKAGES)
 
 
 def work(stage: str, folder: Path, result: Path) -> None:
-    """Palmetto's side."""
+    """Runs Palmetto's stage."""
     view = View(folder, tuple(sorted(file.stem for file in folder.glob("*.parquet"))))
 
     def once() -> float:
@@ -78,7 +87,7 @@ def work(stage: str, folder: Path, result: Path) -> None:
 
 
 def race(stage: str, folder: Path, size: int, rounds: int, pairs: list[planted.Pair]) -> float:
-    """Prints how fast the programs are and what they find; returns the least ratio."""
+    """Prints how fast the programs are and what they find; returns the smallest ratio."""
     results = {name: folder.parent / f"{folder.name}-{stage}-{name}.json" for name in ("palmetto", *PEERS[stage])}
     ours = [sys.executable, __file__, "work", stage, str(folder), str(results["palmetto"])]
     runners = [Runner("palmetto", ours, size)]
@@ -102,7 +111,7 @@ def race(stage: str, folder: Path, size: int, rounds: int, pairs: list[planted.P
 
 
 def found(dropped: set[str], pairs: list[planted.Pair], least: float) -> tuple[float, float]:
-    """Recall and precision."""
+    """Returns recall and precision."""
     true = [{pair.original, pair.copy} for pair in pairs if pair.similarity >= least]
     recall = sum(bool(pair & dropped) for pair in true) / len(true)
     precision = len(set.union(*true) & dropped) / max(1, len(dropped))
@@ -110,7 +119,7 @@ def found(dropped: set[str], pairs: list[planted.Pair], least: float) -> tuple[f
 
 
 def sections(folder: Path, language: str | None) -> list[tuple[str, str]]:
-    """The texts below a folder, all or of one language, by id; long ones cut."""
+    """Returns the texts below a folder, all or of one language, by id; long ones are cut."""
     documents = [
         document.text.encode(errors="replace").decode()
         for key, found in by_language(folder).items()

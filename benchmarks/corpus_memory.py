@@ -1,13 +1,13 @@
-"""Builds a synthetic corpus and watches memory and time: is it bounded, and what does each stage cost as text grows?
+"""Measures the memory and time of building a synthetic corpus, and how the cost of each stage grows with the text.
 
     python benchmarks/corpus_memory.py FOLDER [--gigabytes 1] [--workers 2] [--cores 100,1000]
 
-Writes text into FOLDER once (several sources, 5 % of the documents copies, an evaluation set of which some questions
-stand in the text) and builds a corpus of a quarter of it, then of all, with every stage. Printed are the peak of the
-memory of all processes together, for both; of each stage its MB/s a core, the seconds of all cores and of the one
-process that hands out tasks ("alone", which more cores do not shorten), how the sum grows with the text (1: in
-proportion), and how long 1 TB and 100 TB would take on so many cores at what the last three quarters cost; the last
-line is the peak memory in GiB. Pages that processes share are counted for each, so that the true peak is lower. 10 GB
+The program writes text into FOLDER once (several sources, 5 % of the documents copies, an evaluation set with some
+questions from the text). It builds a corpus of a quarter of it, then of all, with every stage. It prints the peak
+memory of all processes together for both builds. For each stage it prints the MB/s per core, the seconds of all cores
+and of the one process that submits tasks ("alone", which more cores do not shorten), how their sum grows with the text
+(1: in proportion), and how long 1 TB and 100 TB would take on the given cores at the cost of the last three quarters.
+The last line is the peak memory in GiB. Shared pages are counted for each process, so the true peak is lower. 10 GB
 need 40 GB of disk.
 """
 
@@ -43,7 +43,7 @@ TERABYTE = 1e6
 
 
 def main() -> None:
-    """Writes, builds twice, prints the table."""
+    """Writes the text, builds twice and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--gigabytes", type=float, default=1.0)
@@ -53,14 +53,16 @@ def main() -> None:
     files = math.ceil(arguments.gigabytes * 1e9 / FILE_BYTES / 4 / len(SOURCES)) * 4 * len(SOURCES)
     write_text(arguments.folder / "raw", files)
     few, many = (measure(arguments.folder, part, arguments.workers) for part in (files // 4, files))
-    print(f"\n{many.size / 1e9:.2f} GB of text; peak memory {many.peak:.2f} GiB on {arguments.workers} workers, "
-          f"{few.peak:.2f} for a quarter of it")  # fmt: skip
+    print(
+        f"\n{many.size / 1e9:.2f} GB of text; peak memory {many.peak:.2f} GiB on {arguments.workers} workers, "
+        f"{few.peak:.2f} for a quarter of it"
+    )
     print(table(few, many, [int(cores) for cores in arguments.cores.split(",")]))
     print(f"{many.peak:.2f}")
 
 
 def write_text(folder: Path, files: int) -> None:
-    """Files of about FILE_BYTES in turns for every source, unless they are there; the same bytes every time."""
+    """Writes files of about FILE_BYTES for each source in turn, unless they exist; the bytes are always the same."""
     random = np.random.default_rng(0)
     letters = np.array(list("etaoinshrdlucmfwypvbgk"))
     lengths = random.integers(2, 11, VOCABULARY)
@@ -86,7 +88,7 @@ def write_text(folder: Path, files: int) -> None:
 
 
 def _texts(random: np.random.Generator, vocabulary: Any, bounds: Any) -> Iterator[str]:
-    """Texts of 100 to 2000 words, some of them copies of earlier ones."""
+    """Yields texts of 100 to 2000 words, some of them copies of earlier ones."""
     kept: list[str] = []
     while True:
         drawn = vocabulary[np.minimum(np.searchsorted(bounds, random.random(1 << 16)), len(vocabulary) - 1)].tolist()
@@ -106,7 +108,9 @@ def _texts(random: np.random.Generator, vocabulary: Any, bounds: Any) -> Iterato
 
 @dataclass
 class Cost:
-    """Of a stage: seconds of the workers' cores and of the process that hands out tasks, and MB of text that came."""
+    """The cost of a stage: seconds of the workers' cores and of the process that submits tasks, and MB of incoming
+    text.
+    """
 
     cores: float = 0.0
     alone: float = 0.0
@@ -123,7 +127,7 @@ class Measured:
 
 
 def measure(folder: Path, files: int, workers: int) -> Measured:
-    """Builds a corpus of the first files in a process of its own, whose tree is watched."""
+    """Builds a corpus of the first files in a process of its own and watches its process tree."""
     print(f"building {files} files", flush=True)
     out = folder / f"corpus-{files}"
     shutil.rmtree(out, ignore_errors=True)
@@ -152,7 +156,7 @@ def measure(folder: Path, files: int, workers: int) -> Measured:
 
 
 def resident(process: int) -> int:
-    """Bytes in memory of a process and all that it has started."""
+    """Returns the bytes in memory of a process and all its descendants."""
     try:
         children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
         pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
@@ -197,13 +201,13 @@ def _build(raw: Path, files: int, workers: int, out: Path, answer: Any) -> None:
 
 
 class Last:
-    """The stage that runs."""
+    """The stage that is running."""
 
     def __init__(self, measured: Measured) -> None:
         self._measured, self._stage, self._start = measured, "", time.process_time()
 
     def begin(self, stage: str) -> Cost:
-        """Ends the stage before."""
+        """Ends the previous stage."""
         now = time.process_time()
         if self._stage:
             self._measured.stages[self._stage].alone += now - self._start
@@ -218,7 +222,7 @@ class Timed:
         self._engine, self._cost = engine, cost
 
     def map(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[Result]:
-        """See `Engine`."""
+        """Yields the results in the order of the tasks, as `Engine.map` does."""
         for result, seconds, process in self._engine.map(_Timing(function), tasks):
             if process != os.getpid():
                 self._cost.cores += seconds
@@ -227,7 +231,7 @@ class Timed:
 
 @dataclass(frozen=True)
 class _Timing:
-    """A function that tells its time too, and where it ran."""
+    """A function that also returns its time and the process it ran in."""
 
     function: Callable[[Any], Any]
 
@@ -238,7 +242,7 @@ class _Timing:
 
 
 def table(few: Measured, many: Measured, cores: Sequence[int]) -> str:
-    """A line a stage."""
+    """Prints a line per stage."""
     header = f"{'stage':18}{'MB in':>9}{'MB/s a core':>13}{'core s':>9}{'alone s':>9}{'grows':>7}"
     lines = [header + "".join(f"{f'{size} TB, {count}':>14}" for size in (1, 100) for count in cores)]
     total = dict.fromkeys([(size, count) for size in (1, 100) for count in cores], 0.0)

@@ -1,9 +1,9 @@
-"""What it costs to have the same bits on any number of devices: `training.reproducible=elastic` against `fixed`.
+"""Measures the cost of the same bits on any number of devices: `training.reproducible=elastic` against `fixed`.
 
     python benchmarks/elastic.py
 
-Steps of the 15M shape, two layers of it, on two and four virtual CPU devices, at ZeRO 0 and 3, in turns. The
-devices share this machine's cores and exchange through its memory. A line a mesh ends with the ratio of tokens/s.
+Programs take steps of the 15M shape with two layers, on two and four virtual CPU devices, at ZeRO 0 and 3, in turns.
+The devices share this machine's cores and memory. The output is the ratio of tokens/s for each mesh.
 """
 
 import argparse

@@ -1,10 +1,11 @@
-"""What a mixture of experts costs on a CPU beside a dense model of the same active parameters.
+"""Compares a mixture of experts on a CPU with a dense model that has as many active parameters.
 
     .venv/bin/python benchmarks/experts_cpu.py [--rounds 7] [--steps 2]
 
-The glam-15m recipe (L 6, D 384, F 1536, T 512, T5 positions, GEGLU) against glam-15m-8e with experts of 1152, so that
-two ungated experts multiply as much as one gated layer: with capacity 1.25 and dropless. Batches of 8 sequences; all
-take turns in every round. The last line is the step time of the slower of the two, over the dense model's.
+The glam-15m recipe (L 6, D 384, F 1536, T 512, T5 positions, GEGLU) competes with glam-15m-8e, with capacity 1.25 and
+dropless. Its experts have 1152 units, so that two ungated experts need as many multiplications as one gated layer.
+Batches have 8 sequences, and all programs take turns in every round. The last line is the step time of the slower
+mixture, divided by that of the dense model.
 """
 
 import argparse

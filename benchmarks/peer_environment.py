@@ -1,4 +1,4 @@
-"""The environments that peers run in, apart from the project's."""
+"""Makes the virtual environments of peers, which are separate from the project's."""
 
 import subprocess
 import sys
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def python_of(environment: Path, packages: Sequence[str]) -> Path:
-    """The interpreter of a peer's environment, made with its packages if it is not there."""
+    """Returns the interpreter of a peer's environment, which is made with its packages if necessary."""
     python = environment / "bin" / "python"
     if not (environment / "complete").exists():
         print(f"installing {', '.join(packages)} into {environment.name}", flush=True)

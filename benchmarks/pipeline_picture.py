@@ -1,9 +1,9 @@
-"""Draws docs/images/pipeline.png: what each stage of a pipeline does when, from the very tables that it runs by.
+"""Draws docs/images/pipeline.png, the work of each pipeline stage over time, from the timetables that training uses.
 
     .venv/bin/python benchmarks/pipeline_picture.py [--stages 4] [--micro-batches 12] [FILE]
 
-A forward half is drawn one unit of time wide and a backward half three, since it computes its forward again; the shares
-of idle time do not depend on it.
+A forward pass is one unit of time wide and a backward pass three, since it repeats the forward pass. The shares of idle
+time do not depend on these widths.
 """
 
 import argparse
@@ -20,12 +20,12 @@ from palmetto.report.colours import LIGHT
 PICTURE = Path(__file__).resolve().parents[1] / "docs" / "images" / "pipeline.png"
 NAMES: dict[Schedule, str] = {"gpipe": "GPipe", "1f1b": "1F1B"}
 COSTS, COLOURS = (1, 3), ("train", "validation")
-"""Of forward and backward."""
+"""The widths and colours of forward and backward passes."""
 
 
 @STYLE
 def figure(stages: int, micro_batches: int, width: int = 1040) -> Figure:
-    """A panel for each schedule, one below the other: a row for each stage, time to the right."""
+    """Draws a panel for each schedule, one below the other, with a row for each stage and time to the right."""
     schedules, rows, head, foot, left, right = get_args(Schedule), 24 * stages, 40, 26, 64, 74
     height = (head + rows) * len(schedules) + foot
     drawn, axes = canvas(width, height, left=left, right=right, top=head, bottom=height - head - rows)
@@ -47,7 +47,7 @@ def figure(stages: int, micro_batches: int, width: int = 1040) -> Figure:
 
 
 def draw(axes: Axes, table: Timetable) -> None:
-    """Each half in which any stage has work, as wide as it is long, with the micro-batch's number."""
+    """Draws every pass with the number of its micro-batch. Turns in which no stage works are left out."""
     time, stages = 0, len(table.in_flight)
     for turns in zip(*table, strict=True):
         for half, cost, colour in zip(turns, COSTS, COLOURS, strict=True):
@@ -57,8 +57,9 @@ def draw(axes: Axes, table: Timetable) -> None:
                 shade = LIGHT["grid" if number < 0 else colour]
                 axes.barh(stage, cost, left=time, height=0.86, color=shade, edgecolor=LIGHT["paper"], linewidth=0.8)
                 if number >= 0:
-                    axes.text(time + cost / 2, stage, str(number), ha="center", va="center", color=LIGHT["paper"],
-                              fontsize=9)  # fmt: skip
+                    axes.text(
+                        time + cost / 2, stage, str(number), ha="center", va="center", color=LIGHT["paper"], fontsize=9
+                    )
             time += cost
     axes.set_xlim(0, time)
     axes.set_ylim(stages - 0.5, -0.5)
@@ -67,8 +68,16 @@ def draw(axes: Axes, table: Timetable) -> None:
     axes.grid(False)
     axes.spines["bottom"].set_visible(False)
     for stage, most in enumerate(table.in_flight):
-        axes.annotate(str(most), (1, stage), (8, 0), xycoords=axes.get_yaxis_transform(), textcoords="offset points",
-                      va="center", color=LIGHT["muted"], annotation_clip=False)  # fmt: skip
+        axes.annotate(
+            str(most),
+            (1, stage),
+            (8, 0),
+            xycoords=axes.get_yaxis_transform(),
+            textcoords="offset points",
+            va="center",
+            color=LIGHT["muted"],
+            annotation_clip=False,
+        )
 
 
 def main() -> None:

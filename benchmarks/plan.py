@@ -1,9 +1,9 @@
-"""The tables of docs/scale.md: each plan compiled, one row of Markdown each, and the command that makes it.
+"""Compiles the plans in the tables of docs/scale.md, and prints a row of Markdown and the command of each.
 
     python benchmarks/plan.py [--only TEXT]
 
-Needs the TPU compiler (`make .venv/plan`). A row takes one to three minutes on two cores. --only: the rows in whose
-command TEXT stands.
+It needs the TPU compiler (`make .venv/plan`). A row takes one to three minutes on two cores. --only selects the rows
+whose command contains TEXT.
 """
 
 import argparse
@@ -17,7 +17,7 @@ PROGRAM = "from palmetto.cli.app import main; main()"
 
 
 class Row(NamedTuple):
-    """One plan."""
+    """A plan in a table."""
 
     recipe: str
     topology: str
@@ -26,7 +26,7 @@ class Row(NamedTuple):
 
     @property
     def command(self) -> str:
-        """As it is typed."""
+        """The command that makes the plan."""
         slices = f" --slices {self.slices}" if self.slices > 1 else ""
         return " ".join([f"palmetto plan {self.recipe} --topology {self.topology}{slices}", *self.overrides])
 
@@ -48,7 +48,7 @@ ROWS = (
 
 
 def measure(row: Row) -> dict[str, Any]:
-    """The plan of a row. One that does not fit is an answer, too."""
+    """Returns the plan of a row, whether it fits or not."""
     command = [sys.executable, "-c", PROGRAM, *row.command.split()[1:], "--json"]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     if not done.stdout:
@@ -58,7 +58,7 @@ def measure(row: Row) -> dict[str, Any]:
 
 
 def cells(values: dict[str, Any]) -> list[str]:
-    """What the tables show of a plan's largest batch."""
+    """Returns the cells of a plan's largest batch."""
     mesh = " × ".join(f"{axis} {size}" for axis, size in values["mesh"].items())
     memory = f"{values['memory']['peak'] / 2**30:.1f} of {values['memory']['capacity'] / 2**30:.2f} GiB"
     if not values["fits"]:
@@ -76,7 +76,7 @@ def cells(values: dict[str, Any]) -> list[str]:
 
 
 def main() -> None:
-    """Prints the rows, each as soon as it is there, with the parts of its time below."""
+    """Prints each row as soon as it is known, followed by the parts of its time."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="")
     only = parser.parse_args().only
@@ -92,8 +92,11 @@ def main() -> None:
         for name in ("time", "overlap", "flops", "uncounted", "notes"):
             print(f"    {name}: {values.get(name)}")
         for traffic in values.get("collectives", []):
-            print(f"    {traffic['network']} {traffic['kind']}: {traffic['bytes'] / 1e9:.2f} GB, "
-                  f"{traffic['seconds']:.3g} s, waited {traffic['waited_seconds']:.3g} s", flush=True)  # fmt: skip
+            print(
+                f"    {traffic['network']} {traffic['kind']}: {traffic['bytes'] / 1e9:.2f} GB, "
+                f"{traffic['seconds']:.3g} s, waited {traffic['waited_seconds']:.3g} s",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

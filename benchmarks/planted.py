@@ -1,4 +1,4 @@
-"""A corpus with planted duplicates, and the truth about them."""
+"""Makes a corpus with planted duplicates whose pairs are known."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,8 +24,11 @@ class Pair(NamedTuple):
 
 
 def texts(documents: int, seed: int = 0) -> tuple[list[tuple[str, str]], list[Pair]]:
-    """Texts of some 100 to 1000 words by id, and the pairs among them: of all, 10 % are exact copies, and 30 % edited
-    ones, at similarities from 0.5 to 1. The same seed gives the same."""
+    """Returns texts of about 100 to 1000 words by id, and the pairs among them.
+
+    10 % of the texts are exact copies, and 30 % edited copies with similarities from 0.5 to 1. The same seed gives the
+    same texts.
+    """
     random = np.random.default_rng(seed)
     lengths = random.integers(1, 4, _VOCABULARY)
     vocabulary = np.array(["".join(random.choice(_SYLLABLES, length)) for length in lengths])

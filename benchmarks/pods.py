@@ -1,11 +1,12 @@
-"""Two pods, each pinned to a core, against one pod on one core, in the 15M recipe's shape; the paper has 1.95.
+"""Compares two pods, each pinned to a core, with one pod on one core; the paper reports a ratio of 1.95.
 
     .venv/bin/python benchmarks/pods.py [--rounds 5] [KEY.PATH=VALUE]...
 
-L 6, D 384, H 6, Q 64, V 8192, T 512, batch 64 in leaves of one, float32, PaLM's Adafactor with clipping; XLA's pool has
-one thread. Both fleets are up all the time and take a step each in turns. A round counts if other programs used less
-than 3 % of the machine meanwhile, which only Linux tells. The ratio by processor time, of the busier of two pods, holds
-all that a pod does but waiting. The last line is the ratio of tokens/s, the median over the rounds that count.
+The shape is that of the 15M recipe: L 6, D 384, H 6, Q 64, V 8192, T 512, batch 64 in leaves of one, float32, PaLM's
+Adafactor with clipping. XLA's pool has one thread. Both fleets stay up and take steps in turns. A round counts if other
+programs used less than 3 % of the machine in that time, which only Linux reports. The ratio by processor time is that
+of the busier of two pods, and contains everything except waiting. The last line is the ratio of tokens/s, the median
+over the rounds that count.
 """
 
 import argparse
@@ -26,23 +27,23 @@ OVERRIDES = ("training.batch_size=64", "training.micro_batch=1", "training.steps
 
 
 class Round(NamedTuple):
-    """One step of a fleet."""
+    """A step of a fleet."""
 
     rate: float
     """Tokens/s."""
     processor: float
-    """Seconds of the processor, the busiest pod's."""
+    """The processor seconds of the busiest pod."""
     shares: dict[str, float]
-    """Of the step's time: gradients, exchange, update."""
+    """The shares of gradients, exchange and update in the time of the step."""
     others: float
     """The share of the machine's time that other programs used."""
 
 
 class Fleet:
-    """Pods that take steps when told to."""
+    """A group of pods that takes steps on request."""
 
     def __init__(self, recipe: Recipe, count: int, folder: Path) -> None:
-        """Starts them, pinned to the first cores, and takes their first step."""
+        """Starts the pods, pinned to the first cores, and takes their first step."""
         import numpy as np
 
         from palmetto.pods.client import Pods
@@ -66,7 +67,7 @@ class Fleet:
         return self.pods.step(self._step, self._batch, None, self._rate).reports
 
     def take(self) -> "Round":
-        """Takes a step."""
+        """Takes a step and measures it."""
         first, busy = self._last, _busy() - self._processor()
         start = time.perf_counter()
         self._last = self._take()
@@ -80,17 +81,17 @@ class Fleet:
         return Round(self.tokens / seconds, max(used), shares, others)
 
     def _processor(self) -> float:
-        """Processor time of the pods and of this process so far, in seconds."""
+        """Returns the processor seconds of the pods and of this process so far."""
         return time.process_time() + sum(report["seconds"]["processor"] for report in self._last.values())
 
     @property
     def sent(self) -> float:
-        """Bytes that a pod sends a step."""
+        """The bytes that a pod sends in a step."""
         return statistics.mean(report["sent"] for report in self._last.values()) / self._step
 
 
 def _busy() -> float:
-    """Seconds that the machine's processors have worked so far, for whomever."""
+    """Returns the seconds that the machine's processors have been busy so far."""
     user, nice, system, _, _, interrupts, soft, *_ = map(int, Path("/proc/stat").read_text().split("\n")[0].split()[1:])
     return (user + nice + system + interrupts + soft) / os.sysconf("SC_CLK_TCK")
 
@@ -105,8 +106,8 @@ def median_ratio(name: str, ours: Sequence[float], theirs: Sequence[float]) -> f
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("overrides", nargs="*")
-    parser.add_argument("--rounds", type=int, default=5, help="that count")
-    parser.add_argument("--at-most", type=int, default=50, help="rounds in all")
+    parser.add_argument("--rounds", type=int, default=5, help="number of rounds that count")
+    parser.add_argument("--at-most", type=int, default=50, help="number of rounds in all")
     arguments = parser.parse_args()
     recipe = loading.load("palm-15m", [*OVERRIDES, *arguments.overrides])
     environment.prepare(recipe.training.threads)
@@ -133,8 +134,10 @@ def main() -> None:
         rate = statistics.median(each.rate for each in taken)
         print(f"{fleet.count} pods: {rate:.0f} tokens/s; of a step's time {shares}")
     exchange = statistics.median(each.shares["exchange"] for each in ours)
-    print(f"each of two sends {two.sent / 1e6:.1f} MB a step and takes as much; not overlapped with computing, as both "
-          f"need the core: {exchange:.1%} of the time, waiting for the other included")  # fmt: skip
+    print(
+        f"each of two sends {two.sent / 1e6:.1f} MB a step and receives as much; this does not overlap with computing, "
+        f"since both need the core: {exchange:.1%} of the time, with waiting for the other pod"
+    )
     median_ratio("by processor time", [each.processor for each in alone], [each.processor for each in ours])
     print(f"ratio {median_ratio('by tokens/s', [each.rate for each in ours], [each.rate for each in alone]):.2f}")
 

@@ -1,13 +1,13 @@
-"""GLaM's experiment on its data, small (arXiv 2112.06905, section 6.2): filtered against unfiltered web text.
+"""Repeats GLaM's experiment on its data in small (arXiv 2112.06905, section 6.2): filtered against unfiltered web text.
 
     .venv/bin/python benchmarks/quality_filter.py [--data FOLDER] [--steps 200] [--seeds 2] [--threads 1] [--out FOLDER]
 
-A classifier learns to tell curated text (Wikipedia, books) from what a crawl is full of (forums, text messages, wikis,
-chats, code). One model is trained on pages of the crawl, news and speeches among them, that are sampled by its score;
-another on as many bytes of these pages taken by lot, for the same number of tokens, with the same vocabulary; both are
-evaluated on curated text that neither the classifier nor a model has seen. The classifier never scores a page that it
-was trained on: one is trained on each half of them and scores the other. Draws docs/images/quality-filter.png and
-prints the last losses in bits a byte.
+A classifier learns to separate curated text (Wikipedia, books) from what fills a crawl (forums, text messages, wikis,
+chats, code). One model is trained on pages of the crawl, including news and speeches, that are sampled by its score.
+Another is trained on randomly chosen pages of as many bytes, for the same number of tokens and with the same
+vocabulary. Both are evaluated on curated text that neither the classifier nor a model has seen. The classifier never
+scores a page that it was trained on: one classifier is trained on each half of the pages and scores the other. The
+program draws docs/images/quality-filter.png and prints the last losses in bits per byte.
 """
 
 import argparse
@@ -63,7 +63,7 @@ COLOURS = {"filtered": "train", "unfiltered": "validation"}
 
 
 class Section(NamedTuple):
-    """A piece of a document; `part` by the hash of the whole document, 0 to 1."""
+    """A piece of a document; `part` is in [0, 1) and follows from the hash of the whole document."""
 
     name: str
     text: str
@@ -75,7 +75,7 @@ class Section(NamedTuple):
 
 
 class Curve(NamedTuple):
-    """Bits a byte of held-out curated text, by step."""
+    """Bits per byte of held-out curated text, by step."""
 
     name: str
     steps: list[int]
@@ -83,7 +83,7 @@ class Curve(NamedTuple):
 
 
 def main() -> None:
-    """Runs it all."""
+    """Runs the experiment."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--steps", type=int, default=200)
@@ -106,8 +106,11 @@ def main() -> None:
         curves = []
         for seed in range(arguments.seeds):
             for name, sections in (("filtered", kept), ("unfiltered", by_lot)):
-                overrides = (f"training.steps={arguments.steps}", f"training.seed={seed}",
-                             f"training.threads={arguments.threads}")  # fmt: skip
+                overrides = (
+                    f"training.steps={arguments.steps}",
+                    f"training.seed={seed}",
+                    f"training.threads={arguments.threads}",
+                )
                 run = RunDirectory(out / f"{name}-{seed}")
                 curves.append(train(run, name, sections, held_out, vocabulary, overrides))
                 print(f"{name}, seed {seed}: {curves[-1].bits[-1]:.4f} bits a byte", flush=True)
@@ -115,7 +118,7 @@ def main() -> None:
 
 
 def read(data: Path, names: Iterable[str]) -> Iterator[Section]:
-    """All English text of files and folders, in sections; each text once."""
+    """Yields all English text of files and folders in sections, each text once."""
     seen = set()
     for name in names:
         root = data / name
@@ -130,7 +133,7 @@ def read(data: Path, names: Iterable[str]) -> Iterator[Section]:
 
 
 def texts(path: Path) -> Iterator[str]:
-    """The texts of one file, of each kind that the folders hold."""
+    """Yields the texts of one file, of each kind that the folders contain."""
     with path.open(encoding="utf-8", errors="replace", newline="") as file:
         if path.suffix == ".jsonl":
             for line in file:
@@ -144,20 +147,23 @@ def texts(path: Path) -> Iterator[str]:
 
 
 def filtered(curated: list[Section], noisy: list[Section], web: list[Section], alpha: float) -> list[Section]:
-    """Web pages sampled by score, each scored by a classifier of the noisy ones of the other half."""
+    """Returns web pages sampled by score; the classifier that scores a page is trained on the other half."""
     kept = []
     for half in (0, 1):
         train_on = [section.text for section in noisy if int(section.part * 1000) % 2 != half]
         classifier = Classifier.train([section.text for section in curated], train_on)
         asked = [section for section in web if int(section.part * 1000) % 2 == half]
         scores = classifier.score([section.text for section in asked])
-        kept += [section for section, score in zip(asked, scores.tolist(), strict=True)
-                 if draw(section.name, alpha) > 1 - score]  # fmt: skip
+        kept += [
+            section
+            for section, score in zip(asked, scores.tolist(), strict=True)
+            if draw(section.name, alpha) > 1 - score
+        ]
     return kept
 
 
 def taken_by_lot(web: list[Section], size: int) -> list[Section]:
-    """Sections in the order of a hash, until they have so many bytes."""
+    """Returns sections in the order of a hash until they have the given number of bytes."""
     chosen: list[Section] = []
     for section in sorted(web, key=lambda section: hashlib.sha256(section.name.encode()).digest()):
         if size <= 0:
@@ -175,7 +181,7 @@ def train(
     vocabulary: Vocabulary,
     overrides: tuple[str, ...],
 ) -> Curve:
-    """Trains on the sections and evaluates on those held out, whose windows are put where validation's are."""
+    """Trains on the sections and evaluates on the held-out ones, whose windows replace those of validation."""
     run.path.mkdir(parents=True, exist_ok=True)
     file = run.path / "given.yaml"
     file.write_text(RECIPE)
@@ -183,14 +189,29 @@ def train(
     run.claim(recipe)
     vocabulary.save(run.vocabulary)
     documents = [Document(section.text, section.name) for section in sections]
-    packing.pack(documents, vocabulary, run.train_store, run.validation_store, sequence_length=256,
-                 validation_share=0.001, seed=recipe.training.seed, source_fingerprint=name)  # fmt: skip
+    packing.pack(
+        documents,
+        vocabulary,
+        run.train_store,
+        run.validation_store,
+        sequence_length=256,
+        validation_share=0.001,
+        seed=recipe.training.seed,
+        source_fingerprint=name,
+    )
     order = sorted(held_out, key=lambda section: hashlib.sha256(section.name.encode()).digest())
-    # As many sections as the windows that are evaluated take.
+    # Enough sections for the windows that are evaluated.
     order = order[: recipe.training.validation_windows]
     ids = [np.append(each, vocabulary.eod) for each in vocabulary.encode_all([section.text for section in order])]
-    header = store.write(run.validation_store, ids, vocabulary_size=vocabulary.size, sequence_length=256,
-                         documents=len(ids), vocabulary_digest=vocabulary.digest, source_fingerprint=name)  # fmt: skip
+    header = store.write(
+        run.validation_store,
+        ids,
+        vocabulary_size=vocabulary.size,
+        sequence_length=256,
+        documents=len(ids),
+        vocabulary_digest=vocabulary.digest,
+        source_fingerprint=name,
+    )
     if not training.train(run, recipe, recipe.training.steps, lambda text: None):
         raise SystemExit(f"{run.path}: stopped")
     bits_per_nat = header.tokens / sum(section.size for section in order) / np.log(2)
@@ -201,7 +222,7 @@ def train(
 
 @STYLE
 def figure(curves: list[Curve], width: int = 1040) -> Figure:
-    """Every run a line, coloured by what it was trained on."""
+    """Draws a line for every run, coloured by its training text."""
     height, top, bottom = 400, 50, 44
     drawn, axes = canvas(width, height, left=48, right=100, top=top, bottom=bottom)
     axes.set_xlabel("step", color=LIGHT["muted"])
@@ -210,8 +231,10 @@ def figure(curves: list[Curve], width: int = 1040) -> Figure:
     axes.set_xlim(0, curves[0].steps[-1])
     late = [bits for curve in curves for step, bits in zip(curve.steps, curve.bits, strict=True) if step >= 40]
     axes.set_ylim(min(late) - 0.05, max(late) + 0.05)
-    ends = [(float(np.mean([curve.bits[-1] for curve in curves if curve.name == name])), name, LIGHT[colour])
-            for name, colour in COLOURS.items()]  # fmt: skip
+    ends = [
+        (float(np.mean([curve.bits[-1] for curve in curves if curve.name == name])), name, LIGHT[colour])
+        for name, colour in COLOURS.items()
+    ]
     label_ends(axes, height - top - bottom, ends)
     title = "Bits a byte of held-out Wikipedia and books, trained on pages of a crawl"
     drawn.text(8 / width, 1 - 18 / height, title, va="center", color=LIGHT["ink"])

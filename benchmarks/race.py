@@ -1,9 +1,11 @@
-"""Programs that take training steps in turns, each in a process of its own, so that the machine's moods hit all alike.
+"""Runs programs that take training steps in turns, so that changes in the machine's speed affect all of them.
+
+Each program has its own process. It prints the seconds of its first step, then reads numbers of steps, one a line, and
+prints the seconds that they took.
 
     python benchmarks/race.py RECIPE [KEY.PATH=VALUE]...
 
-is Palmetto as such a program: it prints the seconds of its first step, then reads numbers of steps, a line each, and
-prints the seconds that they took. peers/ has others.
+runs Palmetto as such a program. Others are in peers/.
 """
 
 import statistics
@@ -14,17 +16,17 @@ from collections.abc import Sequence
 
 
 class Runner:
-    """A program that takes steps when told to."""
+    """A program that takes steps on request."""
 
     def __init__(self, name: str, command: Sequence[str], tokens: int) -> None:
-        """Starts it and waits for its first step; a step trains on `tokens` tokens."""
+        """Starts the program and waits for its first step. tokens: the number of tokens in a step."""
         self.name, self.rates, self._tokens = name, list[float](), tokens
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.first_step = float(self._answer())
 
     @classmethod
     def palmetto(cls, name: str, recipe: str, overrides: Sequence[str], tokens: int) -> "Runner":
-        """Palmetto on random tokens."""
+        """Starts Palmetto on random tokens."""
         return cls(name, [sys.executable, __file__, recipe, *overrides], tokens)
 
     def _answer(self) -> str:
@@ -35,7 +37,7 @@ class Runner:
         return line
 
     def take(self, steps: int) -> None:
-        """Takes steps and notes the tokens/s."""
+        """Takes steps and records the tokens/s."""
         assert self._process.stdin is not None
         print(steps, file=self._process.stdin, flush=True)
         self.rates.append(steps * self._tokens / float(self._answer()))
@@ -53,7 +55,7 @@ def compare(ours: Runner, other: Runner) -> float:
 
 
 def worker(name: str, overrides: Sequence[str]) -> None:
-    """Palmetto's side."""
+    """Runs Palmetto as a program of the race."""
     from palmetto.host import environment
     from palmetto.recipe import loading
 
@@ -62,14 +64,14 @@ def worker(name: str, overrides: Sequence[str]) -> None:
     import jax
     import numpy as np
 
-    from palmetto.model import layout
+    from palmetto.model import tuning
     from palmetto.parallel.sharding import Sharding
     from palmetto.training.step.loss import Batch
     from palmetto.training.step.state import initial_state
     from palmetto.training.step.update import make_step
 
     sharding = Sharding(recipe)
-    here = layout.for_platform(jax.default_backend())
+    here = tuning.for_platform(jax.default_backend())
     step, state = make_step(recipe, here, sharding), initial_state(recipe, sharding)
     micro_batch, sequences = recipe.training.micro_batch, recipe.training.batch_ramp[0][1]
     shape = (sequences // micro_batch, micro_batch, recipe.tokens.sequence_length + 1)

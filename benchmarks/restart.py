@@ -1,10 +1,10 @@
-"""Measures, as ratios and in turns, what a start, a digest and packing cost on this machine.
+"""Measures the cost of starting, digesting and packing on this machine.
 
     .venv/bin/python benchmarks/restart.py [--rounds 5]
 
-Opening a token store and reading a batch against hashing the whole of it; a digest over tiles, and the flat one,
-against a copy of the matrices in memory; the bytes of memory a document that packing takes; reading a ledger and
-following it. Ratios are of medians over the rounds.
+It compares opening a token store and reading a batch with hashing the whole store, and the digest over tiles and the
+flat digest with a copy of the matrices in memory. It also measures the memory of packing for each document, and the
+time of reading and following a ledger. Ratios are those of medians over rounds in which all take turns.
 """
 
 import argparse
@@ -33,14 +33,14 @@ LINES = 20_000
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """How long it takes."""
+    """Returns the seconds that a piece of work takes."""
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
 
 
 def in_turns(rounds: int, **works: Callable[[], object]) -> dict[str, float]:
-    """Returns the median seconds of each, one after the other in every round."""
+    """Returns the median seconds of each piece of work; all take turns in every round."""
     taken: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(rounds):
         for name, work in works.items():
@@ -49,7 +49,7 @@ def in_turns(rounds: int, **works: Callable[[], object]) -> dict[str, float]:
 
 
 def stores(folder: Path, rounds: int) -> None:
-    """Compares opening a store, and a batch of 2,048 windows, with a pass over the file."""
+    """Compares opening a store, and reading a batch of 2,048 windows, with hashing the file."""
     path = folder / "train.bin"
     tokens = np.random.default_rng(0).integers(0, 256_000, TOKENS, dtype=np.int32)
     store.write(
@@ -82,7 +82,7 @@ def stores(folder: Path, rounds: int) -> None:
 
 
 def digests(rounds: int) -> None:
-    """A digest over tiles and a flat one against a copy."""
+    """Compares a digest over tiles and a flat one with a copy in memory."""
     random = np.random.default_rng(0)
     matrices = {f"up.{i:03d}": random.normal(size=(4096, 4096)).astype(np.float32) for i in range(8)}
     size = sum(matrix.nbytes for matrix in matrices.values()) / 1e9
@@ -99,7 +99,7 @@ def digests(rounds: int) -> None:
 
 
 def packs(folder: Path) -> None:
-    """The memory that packing takes, by the document."""
+    """Measures the memory that packing needs for each document."""
     texts = [f"{i} palm tree" for i in range(1000)]
     vocabulary = Vocabulary.train(texts, 280, "bpe")
     peaks = {}
@@ -122,7 +122,7 @@ def packs(folder: Path) -> None:
 
 
 def ledgers(folder: Path, rounds: int) -> None:
-    """Reading a ledger and following it, by the line."""
+    """Measures the time of reading a ledger and following it, for each line."""
     path = folder / "ledger.jsonl"
     book, random = Ledger(path), np.random.default_rng(0)
     for step in range(1, LINES + 1):
@@ -145,7 +145,7 @@ def ledgers(folder: Path, rounds: int) -> None:
 
 
 def main() -> None:
-    """Runs all four."""
+    """Runs all measurements."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     rounds = parser.parse_args().rounds

@@ -1,15 +1,16 @@
-"""Encoding speed beside HF tokenizers and plain sentencepiece, at the same vocabulary size, trained on the same text.
+"""Compares encoding speed with HF tokenizers and plain sentencepiece, at the same vocabulary size and training text.
 
     python benchmarks/tokenization.py [FOLDER] [--size 8192] [--rounds 3] [--megabytes 8]
 
-Byte-pair encodings of all text in FOLDER, long texts in sections of 64 KiB: each program trains on some of it and
-encodes as much again, in a process of its own, on one core; they take turns within every round. Palmetto gives back
-every byte, HF tokenizers too (its pieces are of bytes); plain sentencepiece normalizes. The peers' environment is that
-of corpus.py. The last line is the ratio of bytes/s, Palmetto over the faster of the two, the median over the rounds.
+The text is all text in FOLDER, with long texts in sections of 64 KiB. Each program trains a byte-pair encoding on some
+of it and encodes as much again, in its own process on one core; they take turns within every round. Palmetto restores
+every byte, and so do HF tokenizers, whose pieces are of bytes; plain sentencepiece normalizes. The peers' environment
+is that of corpus.py. The last line is the ratio of bytes/s, Palmetto over the faster of the two, the median over the
+rounds.
 
     python benchmarks/tokenization.py work FOLDER SIZE RESULT
 
-is Palmetto as such a program.
+runs Palmetto as such a program.
 """
 
 import argparse
@@ -35,7 +36,7 @@ BATCH = 1000
 
 
 def work(folder: Path, size: int, result: Path) -> None:
-    """Palmetto's side."""
+    """Runs Palmetto's training and encoding."""
     train, test = (
         [text for file in sorted((folder / part).glob("*.parquet")) for text in tables.read(file)["text"].to_pylist()]
         for part in ("train", "test")
@@ -91,7 +92,7 @@ def main() -> None:
 
 
 def take(texts: list[tuple[str, str]], size: float) -> list[tuple[str, str]]:
-    """Removes texts of so many bytes from the end of the list."""
+    """Removes texts of the given size in bytes from the end of the list."""
     taken = []
     while texts and size > 0:
         taken.append(texts.pop())

@@ -1,12 +1,13 @@
-"""Training speed on a CPU beside PyTorch, in the 15M recipe's shape.
+"""Compares the training speed on a CPU with PyTorch, in the shape of the 15M recipe.
 
     .venv/bin/python benchmarks/train_cpu.py [--rounds 5] [--steps 2]
 
-L 6, D 384, H 6, Q 64, V 8192, T 512, batch 8: Palmetto (float32 and bfloat16) against transformers' CohereForCausalLM
-(eager and compiled, float32 and bfloat16), all with AdamW and clipping. Each program runs in a process of its own; they
-take turns within every round, so that the machine's moods hit all alike. A peer whose first step takes over a minute,
-compiling included, is left out of the rounds. The peer gets a virtual environment of its own, made here on first use.
-The last line is the ratio of tokens/s, the better Palmetto over the best of the four, the median over the rounds.
+The shape is L 6, D 384, H 6, Q 64, V 8192, T 512, batch 8. Palmetto (float32 and bfloat16) competes with transformers'
+CohereForCausalLM (eager and compiled, float32 and bfloat16), all with AdamW and clipping. Each program has its own
+process, and they take turns within every round, so that changes in the machine's speed affect all of them. A peer whose
+first step takes more than a minute, with compilation, is left out of the rounds. The peer has its own virtual
+environment, made on first use. The last line is the ratio of tokens/s of the better Palmetto and the best of the four,
+the median over the rounds.
 """
 
 import argparse
@@ -24,14 +25,15 @@ PEER_ENVIRONMENT = HERE.parent / ".venv-torch"
 PEER_PACKAGES = ("torch==2.13.0", "transformers==5.23.0", "numpy")
 PEERS = [(mode, dtype) for mode in ("eager", "compile") for dtype in ("float32", "bfloat16")]
 TOKENS = 8 * 512
-_HOPELESS = 60.0  # seconds
-# A thread a core, as PyTorch has it; the default of 8 would keep the bits on up to 8 devices.
+_SLOWEST = 60.0
+"""The most seconds of a first step."""
+# One thread for each core, as in PyTorch; the default of 8 would keep the bits on up to 8 devices.
 THREADS = f"training.threads={os.cpu_count()}"
 OVERRIDES = ("training.batch_size=8", "training.optimizer.name=adamw", "training.steps=1000", THREADS)
 
 
 def overheads(step_seconds: float) -> None:
-    """Prints what loading, ledger and checkpoints add to a step of the recipe, as shares."""
+    """Prints the time of loading, ledger and checkpoints as shares of a step."""
     from palmetto.host import environment
     from palmetto.recipe import loading
 
@@ -51,8 +53,15 @@ def overheads(step_seconds: float) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder)
         tokens = np.random.default_rng(0).integers(0, 8192, 20_000_000)
-        store.write(path / "train.bin", [tokens], vocabulary_size=8192, sequence_length=512, documents=1,
-                    vocabulary_digest="", source_fingerprint="")  # fmt: skip
+        store.write(
+            path / "train.bin",
+            [tokens],
+            vocabulary_size=8192,
+            sequence_length=512,
+            documents=1,
+            vocabulary_digest="",
+            source_fingerprint="",
+        )
         opened = store.TokenStore.open(path / "train.bin")
         order = Order(opened.windows, training.batch_ramp, training.seed, 1)
         start = time.perf_counter()
@@ -74,7 +83,7 @@ def overheads(step_seconds: float) -> None:
         seconds = []
         for step in (1, 2, 3):
             jax.block_until_ready(state)
-            start = time.process_time()  # the processor's time, since it works beside the steps
+            start = time.process_time()  # processor time, since saving overlaps with steps
             checkpoints.save(state, step=step, attempt=0, recipe="", tokens="", chain="")
             checkpoints.wait()
             seconds.append(time.process_time() - start)
@@ -84,7 +93,7 @@ def overheads(step_seconds: float) -> None:
 
 
 def peer_python() -> Path:
-    """The interpreter of the peer's environment, made if it is not there."""
+    """Returns the interpreter of the peer's environment, which is made if necessary."""
     return python_of(PEER_ENVIRONMENT, PEER_PACKAGES)
 
 
@@ -92,7 +101,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=2, help="steps of each program in a round")
-    parser.add_argument("--float32", action="store_true", help="leave bfloat16 out: minutes, where a CPU lacks it")
+    parser.add_argument("--float32", action="store_true", help="leave out bfloat16, which is slow if a CPU lacks it")
     arguments = parser.parse_args()
     python, script = peer_python(), HERE / "peers" / "cohere_torch.py"
     types = ["float32"] if arguments.float32 else ["float32", "bfloat16"]
@@ -102,7 +111,7 @@ def main() -> None:
     ]
     wanted = [(mode, dtype) for mode, dtype in PEERS if dtype in types]
     peers = [Runner(f"torch {mode} {dtype}", [str(python), str(script), mode, dtype], TOKENS) for mode, dtype in wanted]
-    racing = [*ours, *(peer for peer in peers if peer.first_step < _HOPELESS)]
+    racing = [*ours, *(peer for peer in peers if peer.first_step < _SLOWEST)]
     for _ in range(arguments.rounds):
         for runner in racing:
             runner.take(arguments.steps)
@@ -116,7 +125,7 @@ def main() -> None:
 
 
 def speed_of(runner: Runner) -> float:
-    """Its tokens/s."""
+    """Returns the median tokens/s of a program."""
     return statistics.median(runner.rates)
 
 

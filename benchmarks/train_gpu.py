@@ -1,12 +1,13 @@
-"""Training speed on a GPU beside PyTorch, in a PaLM of 1.5B parameters.
+"""Compares the training speed on a GPU with PyTorch, for a PaLM of 1.5B parameters.
 
     python benchmarks/train_gpu.py [--rounds 6] [--steps 3] [--batch 8]
 
-L 24, D 2048, H 16, Q 128, V 32768, T 2048, activations in bfloat16: Palmetto against PaLM in PyTorch, compiled, with
-PyTorch's own flash attention and with cuDNN's (peers/palm_torch.py). All use AdamW on float32 parameters and clip the
-gradient norm. Run it with an interpreter that has JAX for GPUs; --torch names one that has PyTorch, if that is another.
-Both would not fit on a GPU together, so that they come one after the other, Palmetto first and last. Prints tokens/s
-and the MFU of each (PaLM, appendix B), and last the ratio of tokens/s, Palmetto over the better peer.
+The shape is L 24, D 2048, H 16, Q 128, V 32768, T 2048, with activations in bfloat16. Palmetto competes with PaLM in
+compiled PyTorch, with PyTorch's own flash attention and with cuDNN's (peers/palm_torch.py). All use AdamW on float32
+parameters and clip the gradient norm. The interpreter must have JAX for GPUs; --torch names one that has PyTorch, if
+that is another. The programs do not fit on a GPU together, so they run one after another, Palmetto first and last. The
+program prints tokens/s and MFU (PaLM, appendix B) of each, and last the ratio of tokens/s of Palmetto and the better
+peer.
 """
 
 import argparse
@@ -23,7 +24,7 @@ LAYERS, WIDTH, HEADS, VOCABULARY, LENGTH = 24, 2048, 16, 32768, 2048
 
 
 def overrides(batch: int) -> tuple[str, ...]:
-    """The benchmark's model and batch, as changes to PaLM 8B's recipe; one leaf is the whole batch."""
+    """Returns the benchmark's model and batch as overrides of PaLM 8B's recipe. The whole batch is one leaf."""
     return (
         *(f"model.layers={LAYERS}", f"model.d_model={WIDTH}", f"model.heads={HEADS}"),
         *(f"tokens.vocabulary_size={VOCABULARY}", f"tokens.sequence_length={LENGTH}"),
@@ -37,7 +38,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--steps", type=int, default=3, help="steps in a round")
     parser.add_argument("--batch", type=int, default=8, help="sequences")
-    parser.add_argument("--chip", default="h100", help="whose published figure the MFU is taken against")
+    parser.add_argument("--chip", default="h100", help="the chip whose published peak defines the MFU")
     parser.add_argument("--torch", default=sys.executable, help="the interpreter that has PyTorch")
     arguments = parser.parse_args()
     os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.92")
@@ -52,15 +53,18 @@ def main() -> None:
     shape = [str(size) for size in (LAYERS, WIDTH, HEADS, VOCABULARY, LENGTH, arguments.batch)]
 
     def run(start: Callable[[], Runner]) -> float:
-        """One program's tokens/s, the median over the rounds."""
+        """Returns a program's tokens/s, the median over the rounds."""
         runner = start()
         for _ in range(arguments.rounds):
             runner.take(arguments.steps)
         runner.stop()
         speed = statistics.median(runner.rates)
         spread = (max(runner.rates) - min(runner.rates)) / speed
-        print(f"{runner.name:16} {speed:8.0f} tokens/s ± {spread / 2:.1%}   MFU {a_token * speed / peak:.1%}"
-              f"   first step {runner.first_step:5.1f} s", flush=True)  # fmt: skip
+        print(
+            f"{runner.name:16} {speed:8.0f} tokens/s ± {spread / 2:.1%}   MFU {a_token * speed / peak:.1%}"
+            f"   first step {runner.first_step:5.1f} s",
+            flush=True,
+        )
         return speed
 
     def peer(attention: str) -> float:

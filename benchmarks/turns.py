@@ -1,7 +1,7 @@
-"""A program that does a piece of work when told to, in turns with others (race.py), on one core.
+"""Does a piece of work on request, on one core, in turns with other programs (race.py).
 
-It does it once at the start, prints the seconds, then reads numbers, a line each, does it so often, and prints the
-seconds. Work is a function that returns seconds, so that what is no part of it does not count.
+It does the work once and prints the seconds. Then it reads numbers, one a line, repeats the work so many times, and
+prints the seconds. Work is a function that returns its own seconds, so that preparations do not count.
 """
 
 import os
@@ -11,7 +11,7 @@ from typing import IO
 
 
 def serve(work: Callable[[], float], answers: IO[str] = sys.stdout) -> None:
-    """Until the input ends."""
+    """Does the work on request until the input ends."""
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     print(work(), file=answers, flush=True)
     for line in sys.stdin:
@@ -19,7 +19,7 @@ def serve(work: Callable[[], float], answers: IO[str] = sys.stdout) -> None:
 
 
 def quiet(log: str) -> IO[str]:
-    """Whatever libraries print goes to a file from here on. Returns what standard output was."""
+    """Redirects all output of libraries to a file, and returns the former standard output."""
     answers = os.fdopen(os.dup(1), "w")
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(file, 1)

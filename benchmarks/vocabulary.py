@@ -1,8 +1,8 @@
-"""Trains vocabularies of several sizes on all the text of a folder, and measures them: time, memory, bytes a token.
+"""Trains vocabularies of several sizes on all text of a folder, and measures their time, memory and bytes per token.
 
     python benchmarks/vocabulary.py [FOLDER] [--sizes 8192,32768,256000] [--kind bpe]
 
-Each size is trained in a process of its own, so that its peak memory is its own. 256k on 50 MB takes minutes.
+Each size is trained in its own process, which gives its own peak memory. 256k on 50 MB takes minutes.
 """
 
 import argparse
@@ -22,17 +22,30 @@ from palmetto.corpus.reading import formats
 from palmetto.tokens.vocabulary import Kind, Vocabulary
 
 CORPUS = Path(__file__).resolve().parents[2] / "shared" / "data" / "corpus"
-# How languages are named in file names, folders and records.
+# Names of languages in file names, folders and records.
 NAMES = {
-    "en": "english", "de": "german", "es": "spanish", "fr": "french", "it": "italian", "ja": "japanese", "ko": "korean",
-    "pt": "portuguese", "ru": "russian", "uk": "ukrainian", "zh": "chinese", "fi": "finnish", "sv": "swedish",
-}  # fmt: skip
+    "en": "english",
+    "de": "german",
+    "es": "spanish",
+    "fr": "french",
+    "it": "italian",
+    "ja": "japanese",
+    "ko": "korean",
+    "pt": "portuguese",
+    "ru": "russian",
+    "uk": "ukrainian",
+    "zh": "chinese",
+    "fi": "finnish",
+    "sv": "swedish",
+}
 CODES = {name: name for name in NAMES.values()} | NAMES
 
 
 @dataclass(frozen=True)
 class Result:
-    """One vocabulary: seconds to train, seconds to encode, peak memory in MiB, bytes a token by language."""
+    """Measurements of one vocabulary: seconds to train and to encode, peak memory in MiB, bytes per token by
+    language.
+    """
 
     size: int
     training: float
@@ -84,18 +97,18 @@ def measure(folder: Path, size: int, kind: Kind) -> Result:
 
 
 def count(vocabulary: Vocabulary, documents: list[Document]) -> int:
-    """The tokens of some documents."""
+    """Returns the number of tokens of some documents."""
     batches = (documents[start : start + 1000] for start in range(0, len(documents), 1000))
     return sum(len(ids) for batch in batches for ids in vocabulary.encode_all([document.text for document in batch]))
 
 
 def bytes_of(documents: list[Document]) -> int:
-    """The bytes of some documents."""
+    """Returns the number of bytes of some documents."""
     return sum(document.size for document in documents)
 
 
 def by_language(folder: Path) -> dict[str, list[Document]]:
-    """All text below a folder, whatever kind of file it is in, by its language ("code" for source code)."""
+    """Returns all text below a folder, whatever kind of file it is in, by its language ("code" for source code)."""
     languages = defaultdict(list)
     for path in sorted(folder.rglob("*")):
         if path.is_file():
@@ -106,7 +119,7 @@ def by_language(folder: Path) -> dict[str, list[Document]]:
 
 
 def read(path: Path, name: str) -> Iterator[tuple[str | None, Document]]:
-    """Yields (language if the record names it, document): .jsonl with every text field, .csv and .tsv as they stand."""
+    """Yields (language if the record names it, document): .jsonl with every text field, .csv and .tsv unchanged."""
     if path.suffix == ".jsonl":
         for record in map(json.loads, path.read_bytes().splitlines()):
             text = "\n".join(
@@ -120,7 +133,7 @@ def read(path: Path, name: str) -> Iterator[tuple[str | None, Document]]:
 
 
 def language_of(name: str) -> str:
-    """The language a path names as one of its words; source code is its own; English where it says nothing."""
+    """Returns the language that a path names in one of its words; "code" for source code; English by default."""
     if name.startswith("code"):
         return "code"
     words = [CODES[word] for word in re.split(r"[^a-z]+", name.lower()) if word in CODES]

@@ -1,4 +1,4 @@
-"""Files that are whole or absent, and JSON lines that survive a kill."""
+"""Atomic writes, and JSON lines that survive a kill."""
 
 import errno
 import hashlib
@@ -26,7 +26,7 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("scratch") / "lines.jsonl"
 
 
-def test_an_atomic_write_makes_its_folders_and_replaces_what_was_there(tmp_path: Path) -> None:
+def test_an_atomic_write_replaces_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "a" / "b" / "file"
     for data in (b"one", b"two"):
         files.write_bytes(path, data)
@@ -35,7 +35,7 @@ def test_an_atomic_write_makes_its_folders_and_replaces_what_was_there(tmp_path:
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
 
 
-def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+def test_a_failed_write_leaves_only_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "file"
     files.write_text(path, "old")
 
@@ -50,17 +50,17 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path)
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
-def test_nothing_is_seen_under_the_name_before_all_of_it_is_there(tmp_path: Path) -> None:
+def test_a_file_gets_its_name_when_it_is_complete(tmp_path: Path) -> None:
     with files.atomic(tmp_path / "file") as file:
         file.write(b"x" * 100_000)
         file.flush()
         assert not (tmp_path / "file").exists()
-        assert len(list(tmp_path.iterdir())) == 1, "on another disk it could not be renamed in one go"
+        assert len(list(tmp_path.iterdir())) == 1, "the temporary file is on the same disk, so that it can be renamed"
     assert (tmp_path / "file").stat().st_size == 100_000
 
 
 @pytest.mark.parametrize("linked", [False, True])
-def test_what_is_no_file_is_never_replaced(tmp_path: Path, linked: bool) -> None:
+def test_devices_and_pipes_are_never_replaced(tmp_path: Path, linked: bool) -> None:
     pipe = path = tmp_path / "pipe"
     os.mkfifo(pipe)
     if linked:
@@ -72,7 +72,7 @@ def test_what_is_no_file_is_never_replaced(tmp_path: Path, linked: bool) -> None
     assert path.is_symlink() == linked
 
 
-def test_a_kill_in_the_middle_of_a_write_leaves_the_old_file(tmp_path: Path) -> None:
+def test_a_kill_during_a_write_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "file"
     files.write_text(path, "old")
     program = (
@@ -84,7 +84,7 @@ def test_a_kill_in_the_middle_of_a_write_leaves_the_old_file(tmp_path: Path) -> 
     assert path.read_text() == "old"
 
 
-def test_json_comes_back_and_is_utf_8(tmp_path: Path) -> None:
+def test_json_is_read_back_and_is_utf_8(tmp_path: Path) -> None:
     value = {"ä": [1, 2.5, None, True], "name": "é\n"}
     files.write_json(tmp_path / "value.json", value)
     assert files.read_json(tmp_path / "value.json") == value
@@ -92,7 +92,7 @@ def test_json_comes_back_and_is_utf_8(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"\xff", b"{} {}"])
-def test_what_is_missing_or_no_json_is_refused_by_name(tmp_path: Path, data: bytes) -> None:
+def test_missing_and_invalid_json_is_refused_by_name(tmp_path: Path, data: bytes) -> None:
     with pytest.raises(UserError, match=r"value\.json: no such file"):
         files.read_json(tmp_path / "value.json")
     (tmp_path / "value.json").write_bytes(data)
@@ -110,7 +110,7 @@ values = st.dictionaries(st.text(max_size=3), st.none() | st.integers() | st.tex
 
 
 @given(before=st.lists(values, max_size=4), after=st.lists(values, max_size=2), torn=values, share=st.floats(0, 1))
-def test_lines_come_back_and_a_torn_one_is_cut(
+def test_lines_are_read_back_and_incomplete_ones_cut(
     scratch: Path, before: list[Any], after: list[Any], torn: Any, share: float
 ) -> None:
     scratch.unlink(missing_ok=True)
@@ -129,7 +129,7 @@ def test_lines_come_back_and_a_torn_one_is_cut(
     assert files.read_json_lines(scratch) == before + after
 
 
-def test_an_appended_line_survives_a_kill_at_once(tmp_path: Path) -> None:
+def test_an_appended_line_survives_an_immediate_kill(tmp_path: Path) -> None:
     path = tmp_path / "lines.jsonl"
     program = (
         "import os, signal, sys; from pathlib import Path; from palmetto.files import JsonLines\n"
@@ -139,19 +139,19 @@ def test_an_appended_line_survives_a_kill_at_once(tmp_path: Path) -> None:
     assert files.read_json_lines(path) == [{"step": 1}]
 
 
-def test_a_line_that_is_no_json_is_refused_by_its_number(tmp_path: Path) -> None:
+def test_a_line_that_is_no_json_is_refused_by_number(tmp_path: Path) -> None:
     path = tmp_path / "lines.jsonl"
     path.write_bytes(b'{"a": 1}\n{"a"\n{}\n')
     with pytest.raises(UserError, match=r"lines\.jsonl: line 2 is not JSON"):
         files.read_json_lines(path)
 
 
-def test_a_file_that_is_not_there_has_no_lines(tmp_path: Path) -> None:
+def test_a_missing_file_has_no_lines(tmp_path: Path) -> None:
     assert files.read_json_lines(tmp_path / "none.jsonl") == []
 
 
-def test_writes_are_made_durable_before_they_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A rename that outlives a power cut must not name a file whose bytes did not."""
+def test_bytes_are_durable_before_the_rename(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a power cut, a renamed file must not lack its bytes."""
     calls: list[str] = []
 
     def note(name: str) -> None:
@@ -170,9 +170,7 @@ def test_writes_are_made_durable_before_they_are_named(tmp_path: Path, monkeypat
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
-def test_a_full_disk_names_the_file_and_what_it_wants(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
-) -> None:
+def test_a_full_disk_names_the_file_and_its_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     def full(descriptor: int) -> None:
         raise OSError(number, os.strerror(number))
 
@@ -197,9 +195,7 @@ def test_a_full_disk_names_the_file_and_what_it_wants(
     assert {p.name for p in tmp_path.iterdir()} == {"summary.json", "lines.jsonl"}
 
 
-def test_an_error_in_a_folder_of_the_working_directory_names_the_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_error_names_the_file_with_a_relative_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The library makes temporary names absolute."""
     monkeypatch.chdir(tmp_path)
 
@@ -212,9 +208,7 @@ def test_an_error_in_a_folder_of_the_working_directory_names_the_file(
 
 
 @pytest.mark.parametrize("call", ["mkstemp", "replace", "chmod"])
-def test_an_error_names_the_file_and_never_a_temporary_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
-) -> None:
+def test_an_error_never_names_a_temporary_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
     def denied(*arguments: Any, **options: Any) -> None:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), f"{tmp_path}/.summary.json.x8t_2a")
 
@@ -225,7 +219,7 @@ def test_an_error_names_the_file_and_never_a_temporary_one(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_error_about_what_is_read_meanwhile_keeps_its_name(tmp_path: Path) -> None:
+def test_an_error_about_another_file_keeps_its_name(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"other\.txt"), files.atomic(tmp_path / "file") as file:
         file.write((tmp_path / "other.txt").read_bytes())
 
@@ -238,5 +232,5 @@ def test_any_text_has_bytes(text: str) -> None:
     assert files.text_bytes(data.decode("utf-8", "surrogateescape")) == data
 
 
-def test_bytes_of_surrogates() -> None:
+def test_surrogates_have_bytes() -> None:
     assert files.text_bytes("é\udcff \ud83d!") == b"\xc3\xa9\xff \xed\xa0\xbd!"

@@ -1,10 +1,10 @@
-"""`palmetto` and `python -m palmetto`: the command line."""
+"""The entry point of `palmetto` and `python -m palmetto`."""
 
 import os
 
 
 def main() -> None:
-    """Imports the command line and runs it; Ctrl-C while it is imported ends the process as it does later."""
+    """Imports the command line and runs it. Ctrl-C during the import ends the process with the same exit code."""
     try:
         from palmetto.cli import app
     except KeyboardInterrupt:

@@ -22,15 +22,15 @@ _LONE_SURROGATES = re.compile("([\ud800-\udc7f\udd00-\udfff]+)")
 
 
 class DiskFull(OSError):
-    """Names the file that could not be written, and says how much is wanted for it."""
+    """Raised if a disk is full. It names the file that could not be written, and how many bytes it needs."""
 
 
 @contextlib.contextmanager
 def atomic(path: Path, wanted: int = 0) -> Iterator[IO[bytes]]:
     """Opens a temporary file beside `path` for writing; on a clean exit it is synced and renamed onto `path`.
 
-    wanted: the bytes to come, where they are known. OSError names `path`; DiskFull says what is wanted. UserError where
-    a device, a pipe or a socket is there, which would be gone.
+    wanted: the size in bytes, if it is known in advance. An OSError in writing names `path`; DiskFull also gives the
+    size. Raises UserError if `path` is a device, a pipe or a socket, which the rename would replace.
     """
     if path.exists() and not path.is_file() and not path.is_dir():
         raise UserError(f"{path}: a device, a pipe or a socket; expected a path at which a file can be written")
@@ -51,7 +51,7 @@ def atomic(path: Path, wanted: int = 0) -> Iterator[IO[bytes]]:
         if temporary:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temporary)
-        if isinstance(error, OSError) and _is_of(error, path):
+        if isinstance(error, OSError) and _is_about(error, path):
             raise _named(error, path, written) from error
         raise
     sync_directory(path.parent)
@@ -59,7 +59,7 @@ def atomic(path: Path, wanted: int = 0) -> Iterator[IO[bytes]]:
 
 @contextlib.contextmanager
 def naming(path: Path, wanted: int = 0) -> Iterator[None]:
-    """Gives an error in writing `wanted` bytes to `path` its name, where the system says none."""
+    """Adds `path` to an OSError that names no file; `wanted` is the number of bytes being written."""
     try:
         yield
     except OSError as error:
@@ -68,15 +68,15 @@ def naming(path: Path, wanted: int = 0) -> Iterator[None]:
         raise _named(error, path, wanted) from error
 
 
-def _is_of(error: OSError, path: Path) -> bool:
-    """Returns whether an error is about writing `path` (or its temporary file), not about what is read meanwhile."""
+def _is_about(error: OSError, path: Path) -> bool:
+    """Returns whether an error comes from writing `path` or its temporary file, and not from reading another file."""
     if error.filename is None:
         return True
     return isinstance(error.filename, str) and Path(error.filename).name.startswith(f".{path.name}.")
 
 
 def _named(error: OSError, path: Path, wanted: int) -> OSError:
-    """The same error of `path`; where the disk is full it says how much is wanted, in bytes."""
+    """Returns the error with `path` as its file name; DiskFull, with the bytes needed and free, if the disk is full."""
     if error.errno not in _FULL:
         return OSError(error.errno, error.strerror or str(error), str(path))
     free = shutil.disk_usage(path.parent).free
@@ -86,9 +86,10 @@ def _named(error: OSError, path: Path, wanted: int) -> OSError:
 
 @contextlib.contextmanager
 def locked(directory: Path) -> Iterator[None]:
-    """Keeps other processes from working in a directory, which is made; UserError if one does.
+    """Makes a directory if necessary and locks it for this process.
 
-    Folders that were made for it, and in which nothing has been written, are removed again.
+    Raises UserError if another process holds the lock. On exit, folders that were made here and are still empty are
+    removed.
     """
     made = [folder for folder in (directory, *directory.parents) if not folder.exists()]
     with _lock(directory) as file:
@@ -106,12 +107,12 @@ def locked(directory: Path) -> Iterator[None]:
 
 
 def _lock(directory: Path) -> IO[str]:
-    """The lock's file, held by this process until it is closed."""
+    """Returns the locked file; the lock lasts until the file is closed."""
     while True:
         directory.mkdir(parents=True, exist_ok=True)
         try:
             file = (directory / _LOCK).open("a+")
-        except FileNotFoundError:  # the folder has just been removed, as nothing was in it
+        except FileNotFoundError:  # another process has just removed the empty folder
             continue
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -126,7 +127,7 @@ def _lock(directory: Path) -> IO[str]:
 
 
 def is_locked(directory: Path) -> bool:
-    """Returns whether a process works in a directory that it keeps others from."""
+    """Returns whether a process holds the lock of a directory."""
     try:
         with (directory / _LOCK).open() as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -139,7 +140,7 @@ def is_locked(directory: Path) -> bool:
 
 @contextlib.contextmanager
 def room(folder: Path) -> Iterator[None]:
-    """Says it in a line where the disk is full; what is written whole stays, and can be gone on from."""
+    """Turns a full disk into RunStopped. Complete files stay, so that the same command can continue from them."""
     try:
         yield
     except OSError as error:
@@ -150,7 +151,7 @@ def room(folder: Path) -> Iterator[None]:
 
 
 def sync_directory(path: Path) -> None:
-    """Makes the names in a directory durable (the rename of an atomic write is not, by itself)."""
+    """Makes the names in a directory durable; the rename of an atomic write is not durable by itself."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -159,18 +160,18 @@ def sync_directory(path: Path) -> None:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Replaces `path` by `data` atomically."""
+    """Replaces the content of `path` by `data` atomically."""
     with atomic(path, len(data)) as file:
         file.write(data)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replaces `path` by `text` in UTF-8 atomically."""
+    """Replaces the content of `path` by `text`, in UTF-8, atomically."""
     write_bytes(path, text.encode())
 
 
 def text_bytes(text: str) -> bytes:
-    """UTF-8 of any str: surrogate escapes are the bytes that they stand for, other lone surrogates three bytes each."""
+    """Encodes any str in UTF-8: a surrogate escape as the byte it stands for, other lone surrogates as three bytes."""
     return b"".join(
         part.encode("utf-8", "surrogatepass" if number % 2 else "surrogateescape")
         for number, part in enumerate(_LONE_SURROGATES.split(text))
@@ -178,12 +179,12 @@ def text_bytes(text: str) -> bytes:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Replaces `path` by `value` as indented JSON atomically."""
+    """Replaces the content of `path` by `value`, as indented JSON, atomically."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 def read_json(path: Path) -> Any:
-    """Reads a JSON file; UserError names it where it is missing or not JSON."""
+    """Reads a JSON file. Raises UserError if it is missing or is not JSON."""
     try:
         return json.loads(path.read_bytes())
     except FileNotFoundError:
@@ -195,7 +196,7 @@ def read_json(path: Path) -> Any:
 def present(path: Path) -> bool:
     """Returns whether there is a file or folder at `path`.
 
-    UserError for a link that leads nowhere and for what may not be looked at: neither is the same as absence.
+    Raises UserError for a broken link and for a path that may not be read, since neither means that nothing is there.
     """
     try:
         path.stat()
@@ -213,7 +214,7 @@ def present(path: Path) -> bool:
 
 
 def names_in(folder: Path) -> list[str]:
-    """Returns the names in a folder, sorted, or none where there is no folder; UserError where it cannot be read."""
+    """Returns the sorted names in a folder, none if there is no folder. Raises UserError if it cannot be read."""
     if not present(folder):
         return []
     try:
@@ -223,17 +224,17 @@ def names_in(folder: Path) -> list[str]:
 
 
 def sha256(path: Path) -> str:
-    """The SHA-256 of a file's bytes, in hex."""
+    """Returns the SHA-256 of a file's bytes, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class JsonLines:
-    """An append-only file of JSON objects, a line each, that survives kill -9: a torn last line is cut on opening."""
+    """An append-only file with one JSON object a line. A last line that kill -9 left incomplete is cut on opening."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        present(path)  # nothing is written through a link that leads nowhere
+        present(path)  # refuses to write through a broken link
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("ab")
         whole = _whole_length(path)
@@ -258,9 +259,10 @@ class JsonLines:
 
 
 def read_json_lines(path: Path) -> list[Any]:
-    """The values of a JSON-lines file, a torn last line left out; UserError names a line that is not JSON.
+    """Reads the values of a JSON-lines file, without an incomplete last line.
 
-    Another process may append meanwhile: the file is read once.
+    The file is read once, so that another process may append to it. Raises UserError that names a line that is not
+    JSON.
     """
     if not present(path):
         return []
@@ -274,6 +276,6 @@ def read_json_lines(path: Path) -> list[Any]:
 
 
 def _whole_length(path: Path) -> int:
-    """Bytes up to and including the last newline."""
+    """Returns the number of bytes up to and including the last newline."""
     data = path.read_bytes()
     return data.rfind(b"\n") + 1

@@ -1,4 +1,4 @@
-"""How the command line ends: in one line, whenever Ctrl-C comes."""
+"""The command line ends with one line, whenever Ctrl-C comes."""
 
 import subprocess
 import sys
@@ -10,7 +10,7 @@ INTERRUPTED = "palmetto: interrupted\n"
 
 IN_A_COMMAND = """
 import atexit, os, signal, sys, time
-from palmetto.cli import app
+from palmetto.cli.app import app, main
 
 def interrupt():
     os.kill(os.getpid(), signal.SIGINT)
@@ -25,16 +25,16 @@ class Late:
         interrupt()
         time.sleep(1)
 
-@app.app.command()
-def fall():
+@app.command()
+def fail():
     sys.meta_path.insert(0, Finder())
     {command}
 
-sys.argv[1:] = ["fall"]
-app.main()
+sys.argv[1:] = ["fail"]
+main()
 """
 
-BEFORE_IT = """
+BEFORE_A_COMMAND = """
 import os, signal, sys
 
 class Finder:
@@ -48,39 +48,41 @@ main()
 """
 
 
-def ended(program: str) -> tuple[int, str]:
+def run(program: str) -> tuple[int, str]:
+    """Runs a program in a process of its own; returns its exit code and what it wrote to standard error."""
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
     assert not done.stdout
     return done.returncode, done.stderr
 
 
-def fall(command: str, module: str = "") -> tuple[int, str]:
-    return ended(IN_A_COMMAND.format(command=command, module=module))
+def run_in_a_command(command: str, module: str = "") -> tuple[int, str]:
+    """Runs a statement inside a command; Ctrl-C comes when `module` is imported."""
+    return run(IN_A_COMMAND.format(command=command, module=module))
 
 
-def test_an_interrupt_before_there_is_a_command_has_no_traceback() -> None:
-    assert ended(BEFORE_IT) == (130, "")
+def test_an_interrupt_before_any_command_has_no_traceback() -> None:
+    assert run(BEFORE_A_COMMAND) == (130, "")
 
 
 @pytest.mark.parametrize("module", ["numpy", "jaxlib.mlir.ir"])
-def test_an_interrupt_while_modules_are_imported_has_no_traceback(module: str) -> None:
-    """In numpy C prints what it meets and goes on."""
-    assert fall("import jax; time.sleep(60)", module) == (130, INTERRUPTED)
+def test_an_interrupt_during_an_import_has_no_traceback(module: str) -> None:
+    """The C code of numpy would print the exception and continue."""
+    assert run_in_a_command("import jax; time.sleep(60)", module) == (130, INTERRUPTED)
 
 
 @pytest.mark.parametrize("command", ["interrupt()", "Late()"])
-def test_an_interrupt_anywhere_is_a_line(command: str) -> None:
-    """A destructor lets no error out."""
-    assert fall(command) == (130, INTERRUPTED)
+def test_an_interrupt_anywhere_is_one_line(command: str) -> None:
+    """Python raises no error from a destructor."""
+    assert run_in_a_command(command) == (130, INTERRUPTED)
 
 
-def test_an_interrupt_when_all_is_done_is_not_heard() -> None:
-    assert fall("atexit.register(interrupt)") == (0, "")
+def test_an_interrupt_after_the_command_is_ignored() -> None:
+    assert run_in_a_command("atexit.register(interrupt)") == (0, "")
 
 
 STOPPED = """
 import os, signal, sys
-from palmetto.cli import training as commands
+from palmetto.cli import run, train
 from palmetto.cli.app import main
 from palmetto.workflow import report, tokens, training
 
@@ -89,23 +91,24 @@ def interrupt(*arguments):
 
 training.check = tokens.build_tokens = lambda *arguments: None
 training.train = lambda *arguments: False
-report.write_report = commands.answer_summary = interrupt
+report.write_report = run.answer_summary = train.answer_summary = interrupt
 sys.argv[1:] = [{command!r}, "quickstart", "--run", {run!r}]
 main()
 """
 
 
 @pytest.mark.parametrize("command", ["run", "train"])
-def test_a_second_interrupt_of_a_stopped_training_changes_nothing(command: str, tmp_path: Path) -> None:
-    assert ended(STOPPED.format(command=command, run=str(tmp_path / "run"))) == (0, "")
+def test_a_second_interrupt_of_a_stopped_training_is_ignored(command: str, tmp_path: Path) -> None:
+    assert run(STOPPED.format(command=command, run=str(tmp_path / "run"))) == (0, "")
 
 
 def test_errors_of_the_system_name_the_file() -> None:
-    assert fall("open('/nowhere/x.txt')") == (2, "palmetto: /nowhere/x.txt: No such file or directory\n")
+    error = "palmetto: /nowhere/x.txt: No such file or directory\n"
+    assert run_in_a_command("open('/nowhere/x.txt')") == (2, error)
 
 
-def test_an_error_of_ours_waits_for_nothing_at_the_exit() -> None:
-    """As JAX does there for a cluster's other processes."""
-    code, said = fall("atexit.register(time.sleep, 600); raise AssertionError('ours')")
+def test_an_internal_error_ends_the_process_at_once() -> None:
+    """JAX would wait at the exit for a cluster's other processes."""
+    code, written = run_in_a_command("atexit.register(time.sleep, 600); raise AssertionError('ours')")
     assert code == 1
-    assert said.endswith("AssertionError: ours\n")
+    assert written.endswith("AssertionError: ours\n")

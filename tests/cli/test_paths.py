@@ -1,4 +1,4 @@
-"""Paths from the command line and from recipes: ~ is home, and nothing is no path."""
+"""Paths from the command line and from recipes: a leading ~ is the home directory, and an empty path is refused."""
 
 import inspect
 import os
@@ -20,7 +20,7 @@ TINY = "tokens: {vocabulary_size: 300, sequence_length: 16}\nmodel: {layers: 1, 
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home with a recipe and text in it, seen from another directory."""
+    """Makes a home directory with a recipe and text, and changes to a directory beside it."""
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "home" / "texts").mkdir(parents=True)
     (tmp_path / "home" / "texts" / "a.txt").write_text("One.\n")
@@ -59,8 +59,8 @@ def test_an_empty_path_is_refused_by_its_option(arguments: list[str], option: st
     assert message == f"Invalid value for '{option}': expected a path, found nothing; the working directory is ."
 
 
-def test_every_path_of_every_command_is_read_the_same_way() -> None:
-    """A path that typer reads by itself would keep its ~."""
+def test_every_path_of_every_command_has_the_same_parser() -> None:
+    """Typer's own parser would keep the ~."""
     groups = [app, *(group.typer_instance for group in app.registered_groups)]
     groups += [inner.typer_instance for group in groups[1:] if group for inner in group.registered_groups]
     commands = [command.callback for group in groups if group for command in group.registered_commands]
@@ -73,14 +73,14 @@ def test_every_path_of_every_command_is_read_the_same_way() -> None:
                 assert parser is common.path, f"{command.__name__} {name}"
 
 
-def test_home_is_put_for_its_sign(home: Path) -> None:
+def test_a_leading_tilde_is_the_home_directory(home: Path) -> None:
     assert common.path("~/x") == home / "x"
     assert common.text_path("~") == str(home)
     assert common.text_path("gs://~/x") == "gs://~/x"
     assert common.path("./~") == Path("./~")
 
 
-def test_a_recipe_and_its_source_may_lie_at_home(home: Path) -> None:
+def test_a_recipe_and_its_source_may_be_at_home(home: Path) -> None:
     overrides = ["corpus.source=~/texts", "corpus.build={root: ~/texts, sources: {a: {paths: [a.txt]}}}"]
     recipe, directory = runs.prepare("~/tiny.yaml", overrides, None, None)
     assert recipe.corpus.source == str(home / "texts")
@@ -96,14 +96,14 @@ def test_a_run_directory_that_is_not_utf_8_is_refused(home: Path) -> None:
         runs.prepare("~/tiny.yaml", None, None, Path(os.fsdecode(b"b\xffd")))
 
 
-def test_so_may_the_files_of_a_corpus(home: Path) -> None:
+def test_the_files_of_a_corpus_may_be_at_home(home: Path) -> None:
     for given in ("~/texts", "~/texts/a.txt", "~/*/a.txt"):
         [file] = find(Source(paths=(given,)), None, "a").files
         assert file.path == str(home / "texts" / "a.txt")
         assert os.path.isabs(file.name)
     recipe = loading.load("~/tiny.yaml", ["corpus.build={sources: {a: {paths: [~/texts]}}}"])
     assert recipe.corpus.build is not None
-    assert recipe.corpus.build.sources["a"].paths == ("~/texts",), "which is part of a run's identity"
+    assert recipe.corpus.build.sources["a"].paths == ("~/texts",), "the path as written is part of a run's identity"
     (home / "words").write_text("damn\n")
     named = loading.load("~/tiny.yaml", ["corpus.build={sources: {a: {paths: [x]}}, filters: {bad_words: ~/words}}"])
     assert named.corpus.build is not None

@@ -1,4 +1,4 @@
-"""What a late stage would miss is found before the first."""
+"""Tests that problems of late stages are found before the first stage."""
 
 from pathlib import Path
 
@@ -39,7 +39,7 @@ training: {{steps: 1, batch_size: 4}}
         (["corpus.build.sources.web.kind=code"], r"extra"),
     ],
 )
-def test_what_a_late_stage_would_miss_is_found_first(
+def test_problems_of_late_stages_are_found_before_the_first(
     overrides: list[str], line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("web/a.txt", "evaluation/quiz.jsonl", "empty.jsonl"):
@@ -61,7 +61,7 @@ def test_a_language_that_a_source_states_may_be_kept(tmp_path: Path) -> None:
     assert loaded.corpus.build.languages == ("en", "ko")
 
 
-def test_a_vocabulary_too_small_for_the_text_is_told_before_the_stages(tmp_path: Path) -> None:
+def test_a_vocabulary_too_small_is_reported_before_the_stages(tmp_path: Path) -> None:
     pytest.importorskip("rensa", reason="needs the extra `corpus`")
     (tmp_path / "web").mkdir()
     (tmp_path / "web" / "a.txt").write_text("".join(map(chr, range(0x4E00, 0x5100))))

@@ -1,15 +1,13 @@
-"""Where a corpus may be built: in a new or empty folder or a corpus, apart from what is read."""
+"""Tests that a corpus is built only in a new or empty folder, or in a corpus."""
 
 import json
-import os
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
-from palmetto.corpus import apart, directory, made, tables
+from palmetto.corpus import directory, inventory, tables
 from palmetto.errors import UserError
-from palmetto.recipe.corpus import Build
 
 HEX = "0123456789abcdef"
 
@@ -42,7 +40,7 @@ def test_a_folder_of_other_things_is_refused_untouched(names: tuple[str, ...], t
     assert contents(tmp_path) == before
 
 
-def test_what_is_no_folder_is_refused(tmp_path: Path) -> None:
+def test_files_and_dangling_links_are_refused_as_directories(tmp_path: Path) -> None:
     fill(tmp_path, "file")
     (tmp_path / "link").symlink_to("nowhere")
     for name, line in (("file", "a file; give a folder"), ("link", "a link to nothing; give a folder")):
@@ -59,11 +57,11 @@ def test_new_empty_and_barely_begun_folders_are_taken(tmp_path: Path) -> None:
     directory.check(tmp_path)
     directory.enter(tmp_path)
     directory.check(tmp_path)
-    assert made.listed(tmp_path / "stages") == set()
+    assert inventory.listed(tmp_path / "stages") == set()
 
 
 def old_corpus(folder: Path) -> Path:
-    """A corpus as builds made them that kept no list, and files of the user's beside theirs."""
+    """Writes a corpus as older builds without a list made it, with some of the user's files beside theirs."""
     fill(
         folder,
         f"stages/filters-{HEX}/done.json",
@@ -94,7 +92,7 @@ def test_a_corpus_without_a_list_is_known_by_its_content(killed: bool, tmp_path:
         write_manifest(tmp_path)
     directory.check(tmp_path)
     directory.enter(tmp_path)
-    assert made.listed(tmp_path / "stages") == {
+    assert inventory.listed(tmp_path / "stages") == {
         f"stages/filters-{HEX}/",
         f"stages/vocabulary-{HEX}.model",
         "vocabulary.model",
@@ -105,75 +103,8 @@ def test_a_corpus_without_a_list_is_known_by_its_content(killed: bool, tmp_path:
     }
 
 
-def test_a_stranger_among_the_documents_is_refused(tmp_path: Path) -> None:
+def test_a_foreign_file_among_the_documents_is_refused(tmp_path: Path) -> None:
     write_manifest(old_corpus(tmp_path))
     fill(tmp_path, "documents/mine.parquet", "documents/web/.0.parquet.x1y2")
     with pytest.raises(UserError, match=r"documents/mine\.parquet: no build has made this.*move it away"):
         directory.enter(tmp_path)
-
-
-def recipe(root: Path, *paths: str, evaluation: str | None = None) -> Build:
-    values = {"root": str(root), "sources": {"web": {"paths": paths}}}
-    if evaluation:
-        values["contamination"] = {"evaluation": [evaluation]}
-    return Build.model_validate(values)
-
-
-@pytest.mark.parametrize(
-    ("out", "path", "line"),
-    [
-        ("raw", "web", "lies inside"),
-        ("raw/web", "web", "lies inside"),
-        ("raw/web/out", "web", "would be built inside it"),
-        ("link/out", "web", "would be built inside it"),
-        ("raw/out", ".", "would be built inside it"),
-        ("raw", "web/*.txt", "lies inside"),
-        ("raw/out", "**/*.json", r"would match .*manifest\.json"),
-        ("raw/out", "**/datasheet.h*", r"would match .*datasheet\.html"),
-        ("raw/out", "o*", "would match"),
-        ("raw/out", "*/*", "would match"),
-        ("raw", "file:///{root}/web", "lies inside"),
-    ],
-)
-def test_sources_and_corpus_lie_apart(out: str, path: str, line: str, tmp_path: Path) -> None:
-    fill(tmp_path, "raw/web/a.txt")
-    (tmp_path / "link").symlink_to("raw/web")
-    build = recipe(tmp_path / "raw", path.format(root=str(tmp_path / "raw").lstrip("/")))
-    with pytest.raises(UserError, match=rf"corpus\.build\.sources\.web\.paths.*{line}.*build it in a") as refused:
-        apart.check(build, tmp_path / out)
-    assert "\n" not in str(refused.value)
-
-
-@pytest.mark.parametrize("path", ["~/web", "~/web/*", "~/**/*.json"])
-def test_home_is_expanded_before_it_is_looked_at(path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fill(tmp_path, "web/a.txt")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    with pytest.raises(UserError, match=r"web\.paths.*build it in a folder"):
-        apart.check(recipe(Path("/"), path), tmp_path / "web" / "out")
-    with pytest.raises(UserError, match=r"contamination\.evaluation.*build it in a"):
-        apart.check(recipe(tmp_path, "web", evaluation="~/eval"), tmp_path / "eval" / "out")
-
-
-@pytest.mark.parametrize(("out", "line"), [("eval/out", "would be built inside it"), ("eval", "lies inside")])
-def test_evaluation_sets_and_corpus_lie_apart(out: str, line: str, tmp_path: Path) -> None:
-    fill(tmp_path, "eval/quiz.jsonl", "web/a.txt")
-    with pytest.raises(UserError, match=rf"contamination\.evaluation: .*{line}"):
-        apart.check(recipe(tmp_path, "web", evaluation="eval"), tmp_path / out)
-
-
-@pytest.mark.parametrize("path", ["web", "web/*.txt", "**/*.txt", "w*", "memory://web"])
-def test_what_lies_apart_is_taken(path: str, tmp_path: Path) -> None:
-    fill(tmp_path, "web/a.txt")
-    apart.check(recipe(tmp_path, path), tmp_path / "out")
-    apart.check(recipe(tmp_path, path), tmp_path / "corpora" / "out")
-
-
-def test_a_link_into_the_corpus_is_found(tmp_path: Path) -> None:
-    from palmetto.corpus.reading.finding import find
-
-    fill(tmp_path, "web/a.txt", "out/b.txt")
-    os.symlink("../out", tmp_path / "web" / "link")
-    build = recipe(tmp_path, "web")
-    apart.check(build, tmp_path / "out")
-    with pytest.raises(UserError, match=r"out/b\.txt: lies inside"):
-        apart.check_files(find(build.sources["web"], build.root, "web").files, tmp_path / "out")

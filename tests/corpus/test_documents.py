@@ -1,61 +1,21 @@
-"""Documents: kinds of files, sections, fingerprints, and a message for everything that cannot be read."""
+"""Tests kinds of files, encodings, surveys and fingerprints of sources."""
 
 import gzip
 import hashlib
-import io
 import json
 import os
 import shutil
-import socket
-from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow
 import pytest
 import zstandard
-from hypothesis import given
-from hypothesis import strategies as st
-from pyarrow import parquet
 
 from palmetto.corpus import documents
 from palmetto.corpus.documents import Document
-from palmetto.corpus.reading import formats, opening
-from palmetto.errors import UserError
+from tests.references.sources import COMPRESS, PLAIN, SECTION, parquet_bytes, refusal, texts
 
-SECTION = 1 << 16
 BOOKS = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "corpus" / "books"
-
-
-def texts(source: Path) -> list[str]:
-    return [document.text for document in documents.read(str(source), SECTION)]
-
-
-def parquet_bytes(column: str, values: pyarrow.Array) -> bytes:
-    buffer = io.BytesIO()
-    parquet.write_table(pyarrow.table({"id": pyarrow.array(range(len(values))), column: values}), buffer)
-    return buffer.getvalue()
-
-
-_buffer = io.BytesIO()
-parquet.write_table(pyarrow.Table.from_arrays([pyarrow.array(["x"])] * 2, names=["text", "text"]), _buffer)
-TWICE = _buffer.getvalue()
-
-
-def refusal(source: Path) -> str:
-    with pytest.raises(UserError) as caught:
-        texts(source)
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
-
-
-PLAIN = {
-    ".txt": b"one\r\ntwo",
-    ".md": b"one\r\ntwo",
-    ".jsonl": b'{"text": "one\\r\\ntwo", "id": 1}\n\n',
-    ".parquet": parquet_bytes("text", pyarrow.array(["one\r\ntwo"])),
-}
-COMPRESS: dict[str, Callable[[bytes], bytes]] = {"": bytes, ".gz": gzip.compress, ".zst": zstandard.compress}
 
 
 @pytest.mark.parametrize("compression", COMPRESS)
@@ -80,7 +40,7 @@ def test_files_come_in_the_order_of_their_names(tmp_path: Path) -> None:
     ]
 
 
-def test_many_frames_and_lines_of_zst_are_read_to_the_end(tmp_path: Path) -> None:
+def test_zst_files_of_many_frames_are_read_completely(tmp_path: Path) -> None:
     lines = [json.dumps({"text": f"line {i} " + "x" * (i % 700)}) + "\n" for i in range(3000)]
     frames = [zstandard.compress("".join(lines[i : i + 1000]).encode()) for i in range(0, 3000, 1000)]
     (tmp_path / "a.jsonl.zst").write_bytes(b"".join(frames))
@@ -105,7 +65,7 @@ def test_wide_encodings_are_read_as_text(tmp_path: Path, name: str) -> None:
     assert texts(tmp_path) == [text]
 
 
-def test_the_mark_of_utf8_stays_in_text_and_is_none_of_json(tmp_path: Path) -> None:
+def test_byte_order_marks_stay_in_text_but_not_in_json(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes("\ufefftext".encode())
     (tmp_path / "b.jsonl").write_bytes('\ufeff{"text": "one"}\n{"text": "two"}\n'.encode())
     (tmp_path / "c.jsonl").write_bytes('{"text": "하나"}\n{"text": "둘"}\n'.encode("utf-16"))
@@ -162,52 +122,6 @@ def test_links_are_followed_once(tmp_path: Path) -> None:
     assert list(documents.read(str(source), SECTION)) == [Document("linked", "one/a.txt")]
 
 
-@given(st.text(st.characters(exclude_categories=()) | st.sampled_from("\n\n\r é")), st.integers(1, 20))
-def test_sections_join_to_the_text_and_end_at_line_breaks(text: str, section_bytes: int) -> None:
-    sections = documents.cut(text, section_bytes)
-    assert "".join(sections) == text
-    for section in sections[:-1]:
-        data = section.encode("utf-8", "surrogatepass")
-        assert data.endswith(b"\n")
-        assert len(data) > section_bytes
-        assert b"\n" not in data[section_bytes:-1]
-
-
-def test_a_long_document_is_several(tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_text("1234567\n" * 5)
-    assert list(documents.read(str(tmp_path), 10)) == [
-        Document("1234567\n1234567\n", "a.txt#1"),
-        Document("1234567\n1234567\n", "a.txt#2"),
-        Document("1234567\n", "a.txt#3"),
-    ]
-
-
-@given(st.text(st.characters(exclude_categories=()) | st.sampled_from("  é"), max_size=60), st.integers(1, 20))
-def test_a_line_is_cut_at_spaces_or_between_characters(text: str, section_bytes: int) -> None:
-    sections = documents.cut_anywhere(text, section_bytes)
-    assert "".join(sections) == text
-    for section in sections:
-        assert 0 < len(section.encode("utf-8", "surrogatepass")) <= max(4, section_bytes)
-    for section in sections[:-1]:
-        assert section.endswith(" ") or " " not in section
-
-
-def test_a_source_of_one_line_is_several_documents(tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_text("one two three four")
-    assert texts(tmp_path) == ["one two three four"]
-    assert list(documents.read(str(tmp_path), 9)) == [
-        Document("one two ", "a.txt#1"),
-        Document("three ", "a.txt#2"),
-        Document("four", "a.txt#3"),
-    ]
-    # Beside other text a long line stays whole, as it always has.
-    (tmp_path / "b.txt").write_text("more")
-    assert list(documents.read(str(tmp_path), 9)) == [
-        Document("one two three four", "a.txt"),
-        Document("more", "b.txt"),
-    ]
-
-
 RUN = ("recipe.yaml", ".lock")
 OURS = {
     "a run": (*RUN, "ledger.jsonl", "samples.txt"),
@@ -221,7 +135,7 @@ OURS = {
 
 
 @pytest.mark.parametrize("kind", OURS)
-def test_what_we_made_within_a_source_is_left_out(tmp_path: Path, kind: str) -> None:
+def test_palmettos_own_directories_in_a_source_are_skipped(tmp_path: Path, kind: str) -> None:
     (tmp_path / "a.txt").write_text("text")
     (tmp_path / "recipe.yaml").write_text("a recipe of soup")
     before = documents.fingerprint(str(tmp_path))
@@ -275,91 +189,3 @@ def test_the_books_in_many_languages() -> None:
     joined = "".join(texts(latin1))
     assert joined.encode("utf-8", "surrogateescape") == latin1.read_bytes()
     assert sum(document.size for document in documents.read(str(latin1), SECTION)) == latin1.stat().st_size
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "expected"),
-    [
-        ("a.jsonl", b'{"text": "x"}\nnot json\n', ["line 2 is not JSON"]),
-        ("a.jsonl", b'{"text": "x"}\n\n{"body": 1, "id": 2}\n', ["line 3 has no `text` field", "'body', 'id'"]),
-        ("a.jsonl", b'{"text": 12}\n', ["line 1: `text` is int '12'"]),
-        ("a.jsonl", b'["x"]\n', ["line 1 is a JSON list"]),
-        ("a.parquet", parquet_bytes("body", pyarrow.array(["x"])), ["no `text` column", "'id', 'body'"]),
-        ("a.parquet", parquet_bytes("text", pyarrow.array([1])), ["`text` column is of type int64"]),
-        ("a.parquet", PLAIN[".parquet"][:-20], ["damaged or not parquet"]),
-        ("a.parquet", b"", ["damaged or not parquet"]),
-        ("a.parquet.zst", zstandard.compress(b"x"), ["damaged or not parquet"]),
-        ("a.txt.gz", gzip.compress(os.urandom(9999))[:5000], ["damaged or cut short"]),
-        ("a.txt.gz", b"not gzip at all", ["damaged or cut short"]),
-        ("a.txt.zst", zstandard.compress(os.urandom(9999))[:5000], ["damaged or cut short"]),
-        ("a.txt.zst", zstandard.compress(b"text " * 9999)[:-1], ["damaged or cut short", "mid-frame"]),
-        ("a.txt.zst", b"not zst at all", ["damaged or cut short"]),
-        ("a.txt", b"", ["only empty documents"]),
-        ("a.txt", b"\x7fELF" + bytes(200), ["cannot be read as text (binary)"]),
-        ("a.txt", bytes(range(256)), ["cannot be read as text (binary)"]),
-        ("a.txt", b"\xff\xfea\x00b", ["broken UTF-16 at byte 2"]),
-        ("a.parquet", parquet_bytes("text", pyarrow.array([bytes(200)])), ["cannot be read as text (binary)"]),
-        ("a.jsonl", b'{"text": "x", "tree": ' + b"[" * 99_999 + b"]" * 99_999 + b"}", ["line 1 is nested too deeply"]),
-        ("a.parquet", TWICE, ["2 columns are named `text`"]),
-        ("a.jsonl", b"\n", ["only empty documents"]),
-    ],
-)
-def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, name: str, content: bytes, expected: list[str]) -> None:
-    (tmp_path / name).write_bytes(content)
-    for source in (tmp_path / name, tmp_path):
-        message = refusal(source)
-        assert all(part in message for part in [str(source), *expected]), message
-
-
-def test_a_source_without_files_says_what_would_do(tmp_path: Path) -> None:
-    assert "no such file or folder" in refusal(tmp_path / "nowhere")
-    assert "found nothing" in refusal(tmp_path)
-    for i in range(7):
-        (tmp_path / f"{i}.pdf").write_text("x")
-    message = refusal(tmp_path)
-    assert formats.UNDERSTOOD in message
-    assert "found 0.pdf, 1.pdf, 2.pdf, 3.pdf, 4.pdf and 2 more" in message
-    assert formats.UNDERSTOOD in refusal(tmp_path / "0.pdf")
-
-
-def test_what_is_neither_file_nor_folder_is_named(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe.txt")
-    assert "pipe.txt: a pipe, not a regular file; text is read several times" in refusal(tmp_path / "pipe.txt")
-    assert "/dev/null: a device" in refusal(Path("/dev/null"))
-    with socket.socket(socket.AF_UNIX) as listening:
-        here = Path.cwd()
-        os.chdir(tmp_path)  # a socket's path has 107 characters at most
-        try:
-            listening.bind("s.txt")
-        finally:
-            os.chdir(here)
-    assert "s.txt: a socket" in refusal(tmp_path / "s.txt")
-    with pytest.raises(UserError, match="an empty path is no source"):
-        documents.fingerprint("")
-
-
-def test_a_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(opening, "RECORD_BYTES", 100_000)
-    (tmp_path / "a.txt.gz").write_bytes(gzip.compress(b"ha " * 5_000_000))
-    for attempt in (texts, lambda path: documents.fingerprint(str(path))):
-        with pytest.raises(UserError, match=r"a\.txt\.gz: .*decompression bomb"):
-            attempt(tmp_path)
-    (tmp_path / "a.txt.gz").unlink()
-    (tmp_path / "a.jsonl").write_text('{"text": "x"}\n{"text": "' + "x" * 200_000)
-    assert "line 2 cannot be read (a record of 200,010 bytes" in refusal(tmp_path)
-
-
-def test_what_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "a.txt").write_text("x")
-
-    def denied(path: object, *_: object) -> None:
-        raise PermissionError(13, "Permission denied", str(path))
-
-    # Not by chmod: the tests may run as root, whom it does not stop.
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "open", denied)
-        assert refusal(tmp_path).startswith(f"{tmp_path}/a.txt: no permission")
-        with pytest.raises(UserError, match=r"a\.txt: no permission"):
-            documents.fingerprint(str(tmp_path))
-    monkeypatch.setattr(os, "listdir", denied)
-    assert refusal(tmp_path).startswith(f"{tmp_path}: no permission")

@@ -1,4 +1,4 @@
-"""Processes of this machine: results in order, whatever happens to the workers."""
+"""Tests that the local engine yields results in order, whatever happens to its workers."""
 
 import functools
 import os
@@ -28,7 +28,7 @@ def own_id(number: int) -> int:
 
 
 def alive(process: int) -> bool:
-    """Whether there is such a process, and it is not one that only waits to be asked how it ended."""
+    """Returns whether a process exists and is not a zombie."""
     try:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
@@ -36,7 +36,7 @@ def alive(process: int) -> bool:
 
 
 def die_once(folder: Path, number: int) -> int:
-    """The fourth task kills its worker when it is first done."""
+    """Kills its worker when the fourth task runs for the first time."""
     marker = folder / "died"
     if number == 3 and not marker.exists():
         marker.touch()
@@ -72,7 +72,7 @@ def test_a_task_is_done_again_where_its_worker_died(tmp_path: Path) -> None:
 def test_a_task_that_kills_every_worker_is_named(tmp_path: Path) -> None:
     results = LocalEngine(2).map(functools.partial(die_always, tmp_path), range(8))
     assert [next(results) for _ in range(3)] == [0, 1, 2]
-    with pytest.raises(RunStopped, match="a worker died 3 times at 3: is there memory enough"):
+    with pytest.raises(RunStopped, match="a worker died 3 times at 3: is there enough memory"):
         next(results)
 
 
@@ -84,7 +84,7 @@ def test_an_error_comes_where_its_result_would(workers: int) -> None:
         next(results)
 
 
-def test_workers_stay_from_map_to_map_and_end_with_the_engine() -> None:
+def test_workers_live_as_long_as_the_engine() -> None:
     with LocalEngine(2) as engine:
         first = {*engine.map(own_id, range(8))}
         both = first | {*engine.map(own_id, range(8))}
@@ -113,8 +113,8 @@ input()
         time.sleep(0.01)
 
 
-def test_an_interrupt_of_all_is_told_once() -> None:
-    """As a terminal's Ctrl-C is; two workers are at work, one waits for tasks."""
+def test_an_interrupt_is_reported_once() -> None:
+    """Ctrl-C in a terminal reaches all processes: two workers are busy, one waits for tasks."""
     program = """
 import time
 from palmetto.corpus.engine import LocalEngine
@@ -139,7 +139,7 @@ except KeyboardInterrupt:
 
 
 def test_a_cluster_that_is_not_there_is_named() -> None:
-    """In a process of its own: Ray reads but once how it is to authenticate, and another test has it do so."""
+    """Runs in a process of its own, because Ray reads its authentication settings once and another test sets them."""
     pytest.importorskip("ray.data", reason="needs the extra `ray`")
     program = "from palmetto.corpus.ray_engine import RayEngine; RayEngine()"
     with socket.socket() as nobody:

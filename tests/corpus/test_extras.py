@@ -1,4 +1,4 @@
-"""What the corpus needs beyond the core is looked for first."""
+"""Tests that missing libraries are found before a build."""
 
 import importlib.util
 import tomllib

@@ -1,4 +1,4 @@
-"""The sample that a vocabulary is trained on: drawn by workers, the same on any of them."""
+"""Tests that the vocabulary's sample does not depend on the workers that draw it."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -38,7 +38,7 @@ def test_workers_draw_the_sample_and_its_order_is_the_shards(tmp_path: Path, mon
     assert list(measuring.sample(cut, sizes, SHARES, engine, tmp_path / "two")) == wanted
     assert engine.tasks == 13
     assert 0 < len(wanted) < 600
-    # What a killed process has drawn is kept.
+    # Texts that a killed process has drawn are kept.
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "two").rglob("*.parquet")}
     assert list(measuring.sample(cut, sizes, SHARES, engine, tmp_path / "two")) == wanted
     assert before == {path: path.stat().st_mtime_ns for path in before}

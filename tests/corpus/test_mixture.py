@@ -1,4 +1,4 @@
-"""Shares by weight, no document twice, and the same documents whatever the shards."""
+"""Tests that the mixture has its shares, repeats no document, and does not depend on shards."""
 
 import json
 import tempfile
@@ -28,7 +28,7 @@ def test_the_largest_budget_takes_one_source_whole_and_none_twice(
     weights = {name: data.draw(st.floats(0.01, 100)) for name in available}
     scarcest, largest = limit(available, weights)
     if largest < LEAST * sum(available.values()):
-        with pytest.raises(UserError, match=rf"sources\.{scarcest}: for want of it.*mixture\.tokens={largest}\)"):
+        with pytest.raises(UserError, match=rf"sources\.{scarcest}: limits the mixture.*mixture\.tokens={largest}\)"):
             parts(available, weights, None, "refuse")
     wanted = parts(available, weights, largest, "refuse")
     total, whole = sum(wanted.values()), sum(weights.values())
@@ -45,7 +45,7 @@ def test_redistribution_fills_the_budget(available: dict[str, int], data: st.Dat
     wanted = parts(available, weights, budget, "redistribute")
     assert all(0 <= wanted[name] <= available[name] for name in available)
     assert budget - len(available) <= sum(wanted.values()) <= budget
-    # Whoever is not taken whole has the same tokens for its weight, and no whole one would have more.
+    # Sources that are not taken whole have equal tokens per weight, and no whole one has more.
     rates = [wanted[name] / weights[name] for name in available if wanted[name] < available[name] - 1]
     full = [wanted[name] / weights[name] for name in available if wanted[name] >= available[name] - 1]
     if rates:
@@ -65,7 +65,7 @@ def test_a_repeat_is_refused_with_the_largest_budget() -> None:
 
 
 def view(folder: Path, sizes: dict[str, list[int]], per_shard: int) -> View:
-    """Documents of so many tokens by source; name and id say which."""
+    """Writes documents with the given numbers of tokens by source; name and id say which is which."""
     shards = []
     for source, tokens in sizes.items():
         for first in range(0, len(tokens), per_shard):
@@ -82,12 +82,12 @@ def view(folder: Path, sizes: dict[str, list[int]], per_shard: int) -> View:
 
 
 def taken(stage: Mixture, documents: View, folder: Path) -> dict[str, set[str]]:
-    """The names of the documents that stay, by source."""
+    """Returns the names of the documents that stay, by source."""
     stage.prepare(documents, LocalEngine(1), folder)
     kept: dict[str, set[str]] = {}
     for shard in documents.shards:
         table = documents.read(shard)
-        dropped = stage.note(table, shard, folder)["dropped"].to_pylist()
+        dropped = stage.annotate(table, shard, folder)["dropped"].to_pylist()
         assert set(dropped) <= {None, REASON}
         names = [name for name, why in zip(table["name"].to_pylist(), dropped, strict=True) if why is None]
         kept.setdefault(shard.partition("/")[0], set()).update(names)
@@ -100,8 +100,9 @@ def test_shares_come_out_and_do_not_depend_on_shards(tmp_path: Path) -> None:
     stage = Mixture((("web", 3.0), ("books", 1.0)), None, "refuse")
     found = [taken(stage, view(tmp_path / str(n), sizes, n), tmp_path / f"notes{n}") for n in (7, 3000)]
     assert found[0] == found[1]
-    tokens = {source: sum(sizes[source][int(name.rpartition("-")[2])] for name in names)
-              for source, names in found[0].items()}  # fmt: skip
+    tokens = {
+        source: sum(sizes[source][int(name.rpartition("-")[2])] for name in names) for source, names in found[0].items()
+    }
     assert tokens["web"] == sum(sizes["web"]), "the scarcest source is taken whole"
     assert tokens["web"] / 3 - max(sizes["books"]) / 2 < tokens["books"] <= tokens["web"] / 3
 
@@ -119,7 +120,7 @@ def test_more_budget_only_adds(tmp_path: Path) -> None:
 
 
 def by_rank(sizes: list[int]) -> list[int]:
-    """Places of the documents of a source `web` in the order in which they are taken."""
+    """Returns the places of the documents of a source `web` in the order in which they are taken."""
     return sorted(range(len(sizes)), key=lambda place: document_id("web", f"web-{place}"))
 
 
@@ -150,9 +151,7 @@ def test_only_so_many_are_looked_at_for_one_that_fits(tmp_path: Path, monkeypatc
 
 def test_a_collapse_names_its_source_and_what_would_do(tmp_path: Path) -> None:
     available, weights = {"web": 3_500_000, "code": 47}, {"web": 1.0, "code": 1.0}
-    with pytest.raises(
-        UserError, match=r"sources\.code: for want of it the mixture would have 94 of the 3,500,047"
-    ) as no:
+    with pytest.raises(UserError, match=r"sources\.code: limits the mixture to 94 of the 3,500,047") as no:
         parts(available, weights, None, "refuse")
     assert "corpus.build.mixture.tokens=94" in str(no.value)
     assert parts(available, weights, 94, "refuse") == {"web": 47, "code": 47}

@@ -1,4 +1,4 @@
-"""The runner of stages: documents as earlier stages left them, counts, resuming, and the same bytes from any engine."""
+"""Tests that stages build on each other's notes, count, resume, and give the same bytes on any engine."""
 
 import os
 import signal
@@ -21,7 +21,7 @@ from palmetto.corpus.stage import NOTES, View, count, run
 
 @dataclass(frozen=True)
 class Without:
-    """Drops documents that hold a word; cuts out another."""
+    """Drops documents that contain a word; cuts out another word."""
 
     word: str
     cut: str = "\0"
@@ -37,9 +37,9 @@ class Without:
         return {"version": self.version, "word": self.word, "cut": self.cut}
 
     def prepare(self, view: View, engine: Engine, folder: Path) -> None:
-        """Nothing."""
+        """Does nothing."""
 
-    def note(self, documents: pa.Table, shard: str, folder: Path) -> pa.Table:
+    def annotate(self, documents: pa.Table, shard: str, folder: Path) -> pa.Table:
         time.sleep(self.seconds)
         texts = documents["text"].to_pylist()
         edits = [
@@ -102,7 +102,7 @@ def test_the_same_bytes_from_any_number_of_workers(tmp_path: Path) -> None:
     assert len(notes(tmp_path / "1")) == 14
 
 
-def test_what_is_done_is_not_done_again_and_what_changed_is(tmp_path: Path) -> None:
+def test_only_changed_work_is_done_again(tmp_path: Path) -> None:
     documents, work = view(tmp_path / "texts"), tmp_path / "work"
     do(documents, work, LocalEngine(1), Without("apple"), Without("배"))
     times = {f: f.stat().st_mtime_ns for f in work.glob("*/notes/**/*.parquet")}
@@ -127,7 +127,7 @@ do(view(folder / "texts", 12), folder / "work", LocalEngine(1), Without("apple",
 
 
 @pytest.mark.parametrize("shards_done", [1, 5])
-def test_killed_in_mid_stage_it_goes_on_to_the_same_bytes(tmp_path: Path, shards_done: int) -> None:
+def test_a_killed_stage_resumes_to_the_same_bytes(tmp_path: Path, shards_done: int) -> None:
     killed = subprocess.Popen([sys.executable, "-c", PROGRAM, str(tmp_path), "0.1"])
     deadline = time.monotonic() + 60
     while len(notes(tmp_path / "work")) < shards_done:
@@ -139,8 +139,8 @@ def test_killed_in_mid_stage_it_goes_on_to_the_same_bytes(tmp_path: Path, shards
     done = notes(tmp_path / "work")
     assert shards_done <= len(done) < 12
     times = {name: (tmp_path / "work" / name).stat().st_mtime_ns for name in done}
-    do(View(tmp_path / "texts", tuple(f"web/{n:06}-0000" for n in range(12))), tmp_path / "work", LocalEngine(1),
-       Without("apple"))  # fmt: skip
+    documents = View(tmp_path / "texts", tuple(f"web/{n:06}-0000" for n in range(12)))
+    do(documents, tmp_path / "work", LocalEngine(1), Without("apple"))
     do(view(tmp_path / "other", 12), tmp_path / "undisturbed", LocalEngine(1), Without("apple"))
     assert notes(tmp_path / "work") == notes(tmp_path / "undisturbed")
     assert all((tmp_path / "work" / name).stat().st_mtime_ns == time for name, time in times.items())

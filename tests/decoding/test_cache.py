@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from palmetto.decoding.cache import Cache, empty, extend
-from palmetto.model.layout import ACCELERATOR, arrange
+from palmetto.model.layout import arrange
+from palmetto.model.tuning import ACCELERATOR
 from palmetto.recipe.model import Model
 from tests.references import decoder as reference
 from tests.references.quickly import QUICKLY

@@ -12,7 +12,7 @@ from palmetto.decoding import generate as generation
 from palmetto.decoding.generate import generate
 from palmetto.decoding.sampling import Sampling
 from palmetto.errors import UserError
-from palmetto.model import decoder, layout
+from palmetto.model import decoder, layout, tuning
 from palmetto.recipe.model import Model
 from tests.references import decoder as reference
 from tests.references.quickly import QUICKLY
@@ -23,7 +23,7 @@ DRAWN = reference.draw(5, layers=2, d_model=20, heads=3, head_size=8, d_ff=36, v
 # A token's own row has less of a say in what follows it than usual, so that greedy text varies.
 SCALES = {"embedding": 0.1, "o": 3.0}
 ARRANGED = layout.arrange(
-    {name: jnp.asarray(array * SCALES.get(name, 1.0)) for name, array in DRAWN.items()}, MODEL, layout.ACCELERATOR
+    {name: jnp.asarray(array * SCALES.get(name, 1.0)) for name, array in DRAWN.items()}, MODEL, tuning.ACCELERATOR
 )
 
 PROMPT = np.array([3, 1, 4, 1, 5], np.int32)
@@ -34,7 +34,7 @@ NEVER = VOCABULARY
 @functools.cache
 def forward() -> jax.stages.Wrapped:
     def logits(tokens: jax.Array) -> jax.Array:
-        states, _ = decoder.hidden_states(ARRANGED, tokens, MODEL, layout.ACCELERATOR)
+        states, _ = decoder.hidden_states(ARRANGED, tokens, MODEL, tuning.ACCELERATOR)
         return decoder.logits(ARRANGED.unembedding, states)
 
     return jax.jit(logits, compiler_options=QUICKLY)

@@ -12,8 +12,9 @@ import pytest
 from palmetto.decoding import cache as decoding
 from palmetto.decoding.cache import Cache, empty, extend
 from palmetto.model import decoder
-from palmetto.model.layout import ACCELERATOR, Arranged, arrange
-from palmetto.model.weights import specifications
+from palmetto.model.layout import Arranged, arrange
+from palmetto.model.tuning import ACCELERATOR
+from palmetto.model.weights import weight_table
 from palmetto.recipe.model import Model
 from tests.references.quickly import QUICKLY
 
@@ -71,7 +72,7 @@ KINDS: dict[str, dict[str, Any]] = {
 def made(kind: str) -> tuple[Model, Arranged]:
     model = Model.model_validate({"layers": 2, "d_model": 16, "heads": 4, "head_size": 6, "d_ff": 20} | KINDS[kind])
     random, parameters = np.random.default_rng(0), {}
-    for name, of in specifications(model, VOCABULARY).items():
+    for name, of in weight_table(model, VOCABULARY).items():
         around = 1.0 if of.deviation is None else 0.0
         parameters[name] = jnp.asarray(around + (of.deviation or 0.3) * random.normal(size=of.shape), jnp.float32)
     # What distances add should count, and so should the choice of keys.

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from palmetto.decoding.cache import Cache, empty, extend
-from palmetto.model.layout import ACCELERATOR, arrange
+from palmetto.model.layout import arrange
+from palmetto.model.tuning import ACCELERATOR
 from palmetto.parallel.sharding import Sharding
 from palmetto.recipe.model import Model
 from tests.model.test_catalogue import some
@@ -27,7 +28,7 @@ def decode(model: Model, devices: int = 1) -> tuple[list[np.ndarray], Cache, str
     """The logits of TOKENS in pieces, the cache behind them, and the program that takes one token."""
     recipe = on(make_recipe(model), model=devices)
     sharding = Sharding(recipe)
-    arranged = arrange(some_state(recipe, sharding).parameters, model, sharding.layout(ACCELERATOR))
+    arranged = arrange(some_state(recipe, sharding).parameters, model, ACCELERATOR, recipe.mesh)
     run = jax.jit(lambda arranged, tokens, cache: extend(arranged, tokens, cache, model))
     cache, logits, start = empty(model, 2, 16, sharding), [], 0
     for length in PIECES:

@@ -11,7 +11,7 @@ from palmetto.decoding import cache, generate
 from palmetto.decoding.cache import Cache
 from palmetto.decoding.sampling import Sampling
 from palmetto.errors import UserError
-from palmetto.model import decoder, layout
+from palmetto.model import decoder, layout, tuning
 from palmetto.model import weights as parameters
 from palmetto.recipe.model import Model
 from tests.references.quickly import QUICKLY
@@ -34,13 +34,13 @@ def short_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("positions", [{"name": "rotary"}, {"name": "alibi"}], ids=lambda positions: positions["name"])
 def test_long_beyond_its_size_it_gives_the_logits_of_the_whole_sequence(positions: dict[str, str]) -> None:
     model = sinks(positions=positions)
-    arranged = layout.arrange(parameters.initialize(model, 40, 0), model, layout.ACCELERATOR)
+    arranged = layout.arrange(parameters.initialize(model, 40, 0), model, tuning.ACCELERATOR)
     tokens = jax.random.randint(jax.random.key(1), (2, LENGTH), 0, 40)
 
     @partial(jax.jit, compiler_options=QUICKLY)
     def whole() -> jax.Array:
         return decoder.logits(
-            arranged.unembedding, decoder.hidden_states(arranged, tokens, model, layout.ACCELERATOR)[0]
+            arranged.unembedding, decoder.hidden_states(arranged, tokens, model, tuning.ACCELERATOR)[0]
         )
 
     extend = jax.jit(cache.extend, static_argnums=3, compiler_options=QUICKLY)
@@ -74,7 +74,7 @@ def test_what_cannot_stream_keeps_every_position() -> None:
 def test_generation_goes_on_behind_a_prompt_longer_than_the_cache() -> None:
     """The same tokens as from a cache that holds everything."""
     model = sinks()
-    arranged = layout.arrange(parameters.initialize(model, 40, 0), model, layout.ACCELERATOR)
+    arranged = layout.arrange(parameters.initialize(model, 40, 0), model, tuning.ACCELERATOR)
     prompt = np.asarray(jax.random.randint(jax.random.key(2), (23,), 0, 40), np.int32)
 
     def chosen() -> list[int]:
@@ -93,6 +93,6 @@ def test_learned_positions_end_where_they_end() -> None:
     model = Model.model_validate(
         {"layers": 1, "d_model": 16, "heads": 2, "positions": {"name": "learned", "length": 9}}
     )
-    arranged = layout.arrange(parameters.initialize(model, 40, 0), model, layout.ACCELERATOR)
+    arranged = layout.arrange(parameters.initialize(model, 40, 0), model, tuning.ACCELERATOR)
     with pytest.raises(UserError, match=r"--tokens 7: behind a prompt of 3 tokens, model\.positions\.length=9 leaves"):
         generate.generate(arranged, np.zeros(3, np.int32), 7, model, 40, Sampling())

@@ -14,7 +14,8 @@ from palmetto.decoding.sampling import Sampling
 from palmetto.errors import UserError
 from palmetto.files import write_text
 from palmetto.model import weights as parameters
-from palmetto.model.layout import ACCELERATOR, arrange
+from palmetto.model.layout import arrange
+from palmetto.model.tuning import ACCELERATOR
 from palmetto.parallel.sharding import Spread
 from palmetto.recipe import loading
 from palmetto.recipe.model import Model
@@ -41,7 +42,7 @@ def no_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Initial parameters take seconds to compile, and here only their shapes matter."""
 
     def zeros(model: Model, vocabulary_size: int, seed: int) -> parameters.Parameters:
-        return {name: jnp.zeros(s.shape) for name, s in parameters.specifications(model, vocabulary_size).items()}
+        return {name: jnp.zeros(s.shape) for name, s in parameters.weight_table(model, vocabulary_size).items()}
 
     monkeypatch.setattr(parameters, "initialize", zeros)
 

@@ -1,4 +1,4 @@
-"""The commands of a drill: what they do otherwise than expected, or not in time, is a broken promise."""
+"""The commands of a drill. An unexpected end or a missed deadline breaks the promise."""
 
 import os
 import signal
@@ -38,7 +38,7 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("hurried")
-def test_what_is_late_on_a_busy_machine_is_undecided(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lateness_on_a_busy_machine_is_undecided(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Load, "by_others", lambda self: 0.26)
     with start("import time; time.sleep(600)") as command:
         with pytest.raises(Undecided, match=r"an end of .*, but other programs took 26% of the machine"):
@@ -47,34 +47,34 @@ def test_what_is_late_on_a_busy_machine_is_undecided(start: Start, monkeypatch: 
             command.wait_for("a line", lambda: None)
 
 
-def test_what_a_command_says_leaves_the_folder_out(start: Start, tmp_path: Path) -> None:
+def test_output_is_shown_without_the_folder(start: Start, tmp_path: Path) -> None:
     with start("import sys; print(sys.argv[1]); print(f'a\\n{sys.argv[1]}', file=sys.stderr)", f"{tmp_path}/x") as one:
         said = one.end(0)
     assert said == ("x\n", "a\nx\n")
-    assert said.last_words == "x"
+    assert said.last_line == "x"
 
 
 @pytest.mark.parametrize(
     ("program", "expected", "told"),
     [
-        ("raise SystemExit(3)", (0,), r"exit code 0 of `a b`\? No: exit code 3, without a word"),
+        ("raise SystemExit(3)", (0,), r"exit code 0 of `a b`\? No: exit code 3, without output"),
         (
             "1 / 0",
             (0, 2),
             r"exit code 0 or exit code 2 of `a b`\? No: exit code 1, ZeroDivisionError: .* zero",
         ),
-        ("", (1,), r"exit code 1 of `a b`\? No: exit code 0, without a word"),
-        ("import os; os.kill(os.getpid(), 9)", (0,), r"exit code 0 of `a b`\? No: SIGKILL, without a word"),
+        ("", (1,), r"exit code 1 of `a b`\? No: exit code 0, without output"),
+        ("import os; os.kill(os.getpid(), 9)", (0,), r"exit code 0 of `a b`\? No: SIGKILL, without output"),
         ("import os; os.kill(os.getpid(), 6)", (-signal.SIGKILL, 0), r"SIGKILL or exit code 0 of .* No: SIGABRT"),
     ],
 )
-def test_an_end_that_was_not_expected(start: Start, program: str, expected: tuple[int, ...], told: str) -> None:
+def test_an_unexpected_end_breaks_the_promise(start: Start, program: str, expected: tuple[int, ...], told: str) -> None:
     with start(program, "a", "b") as command, pytest.raises(PromiseBroken, match=told):
         command.end(*expected)
 
 
 @pytest.mark.usefixtures("hurried")
-def test_a_command_that_hangs_is_ended_and_a_broken_promise(start: Start, tmp_path: Path) -> None:
+def test_a_command_that_hangs_breaks_the_promise(start: Start, tmp_path: Path) -> None:
     with start(DEAF, "a", "b") as command:
         while not (tmp_path / "ready").exists():
             time.sleep(0.01)
@@ -85,18 +85,18 @@ def test_a_command_that_hangs_is_ended_and_a_broken_promise(start: Start, tmp_pa
 
 
 @pytest.mark.usefixtures("hurried")
-def test_what_does_not_come_in_time_is_a_broken_promise(start: Start) -> None:
+def test_a_missed_deadline_breaks_the_promise(start: Start) -> None:
     with start(DEAF) as command, pytest.raises(PromiseBroken, match=r"the end of days\? No: not within 0\.5 s"):
         command.wait_for("the end of days", lambda: False)
 
 
-def test_what_is_waited_for_comes_or_does_not_before_the_end(start: Start) -> None:
+def test_waiting_ends_with_the_command(start: Start) -> None:
     with start("") as command:
         assert command.wait_for("never", lambda: 0) is None
     with start(DEAF) as command:
         assert command.wait_for("at once", lambda: 7) == 7
         command.kill()
-        assert command.end(-signal.SIGKILL).last_words == "without a word"
+        assert command.end(-signal.SIGKILL).last_line == "without output"
 
 
 OBEDIENT = """
@@ -107,7 +107,7 @@ time.sleep(600)
 """
 
 
-def test_a_command_ends_with_its_context_and_is_asked_first(start: Start, tmp_path: Path) -> None:
+def test_a_command_is_terminated_with_its_context(start: Start, tmp_path: Path) -> None:
     def interrupted() -> bool:
         if (tmp_path / "ready").exists():
             raise KeyboardInterrupt
@@ -120,7 +120,7 @@ def test_a_command_ends_with_its_context_and_is_asked_first(start: Start, tmp_pa
 
 
 class Stub(Run):
-    """A run whose `palmetto train` is another program."""
+    """A run with another program instead of `palmetto train`."""
 
     program = ""
 
@@ -139,7 +139,7 @@ def test_a_run_is_killed_at_an_instant(stub: Stub, tmp_path: Path) -> None:
     assert stub.kill_when("now", (tmp_path / "now").exists)
 
 
-def test_a_run_that_is_done_before_was_not_killed(stub: Stub) -> None:
+def test_a_run_that_ended_before_was_not_killed(stub: Stub) -> None:
     assert not stub.kill_when("never", lambda: False)
 
 
@@ -151,18 +151,18 @@ def test_a_run_that_is_done_before_was_not_killed(stub: Stub) -> None:
         ("import os; os.kill(os.getpid(), 11)", "No: SIGSEGV"),
     ],
 )
-def test_a_run_that_fails_before_the_instant_is_a_broken_promise(stub: Stub, program: str, told: str) -> None:
-    """Also one that another than the drill has killed."""
+def test_a_failure_before_the_instant_breaks_the_promise(stub: Stub, program: str, told: str) -> None:
+    """A run that another program has killed breaks the promise too."""
     stub.program = program
     with pytest.raises(PromiseBroken, match=told):
         stub.kill_when("never", lambda: False)
 
 
-def test_a_run_that_fails_at_the_instant_is_a_broken_promise(stub: Stub, tmp_path: Path) -> None:
+def test_a_failure_at_the_instant_breaks_the_promise(stub: Stub, tmp_path: Path) -> None:
     stub.program = "import os, pathlib; pathlib.Path('now').write_text(f'{os.getpid()}\\n'); 1 / 0"
 
     def comes_late() -> bool:
-        """At its end: what was written is whole."""
+        """Returns true once the process has ended and its file is complete."""
         if not ((tmp_path / "now").exists() and (process := (tmp_path / "now").read_text()).endswith("\n")):
             return False
         os.waitid(os.P_PID, int(process), os.WEXITED | os.WNOWAIT)
@@ -179,9 +179,7 @@ class Copies(Workplace):
         self.folder = folder
 
 
-def test_a_run_that_was_done_too_early_is_put_back_and_tried_again(
-    stub: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_that_ended_too_early_is_restored(stub: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stub.ledger.write_text("one\n")
     left: list[int] = []
 
@@ -199,14 +197,14 @@ def test_a_run_that_was_done_too_early_is_put_back_and_tried_again(
     assert stub.line_count() == 2
     assert report.story[0]["said"] == ["going on"] * 3
     assert [text.partition(":")[0] for text in report.story[0]["found"]] == [
-        "it ended before this instant was seen", "it ended before this instant was seen", "killed",
-    ]  # fmt: skip
+        "it ended before this instant was seen",
+        "it ended before this instant was seen",
+        "killed",
+    ]
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
-def test_a_run_that_is_always_done_too_early_was_not_killed(
-    stub: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_always_too_early_was_not_killed(stub: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stub, "kill_when", lambda what, instant: False)
     report = Report("kill", "", lambda text: None)
     report.do("kill")

@@ -1,4 +1,4 @@
-"""Every drill as a user runs it; and that what it looks at can differ."""
+"""Every drill as a user runs it. The evidence that drills compare can differ."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from palmetto.drills import running as drills
+from palmetto.drills.catalogue import DRILLS
 from palmetto.drills.report import PromiseBroken, Report
 from palmetto.drills.workplace import Workplace
 from palmetto.files import read_json_lines, sha256
@@ -24,13 +24,13 @@ PALMETTO = Path(sys.executable).with_name("palmetto")
 
 @pytest.fixture(scope="module")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where compiled programs are shared with the other whole runs of the suite."""
+    """Returns the folder of compiled programs that all whole runs of the suite share."""
     return tmp_path_factory.getbasetemp().parent / "compiled"
 
 
 @pytest.fixture
 def environment(tmp_path: Path, compiled: Path) -> dict[str, str]:
-    """One with a temporary directory of its own, `tmp_path`."""
+    """Returns an environment with `tmp_path` as its temporary directory."""
     environment = {k: v for k, v in os.environ.items() if k not in ("NPROC", "XLA_FLAGS")}
     return environment | {
         "JAX_COMPILATION_CACHE_DIR": str(compiled),
@@ -41,13 +41,13 @@ def environment(tmp_path: Path, compiled: Path) -> dict[str, str]:
 
 @pytest.fixture
 def command(environment: dict[str, str]) -> Command:
-    """`palmetto` in that environment."""
+    """Returns a function that runs `palmetto` in that environment."""
     return lambda *arguments: subprocess.run(
         [PALMETTO, *arguments], env=environment, capture_output=True, text=True, timeout=600
     )
 
 
-@pytest.mark.parametrize("name", [name for name in drills.DRILLS if name != "ledger-tamper"])
+@pytest.mark.parametrize("name", [name for name in DRILLS if name != "ledger-tamper"])
 def test_the_promise_holds(command: Command, tmp_path: Path, name: str) -> None:
     done = command("drill", name, "--json")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -71,14 +71,14 @@ def test_without_json_the_story_is_the_answer(command: Command, tmp_path: Path) 
 
 
 def is_alive(process: int) -> bool:
-    """Whether there is such a process, other than one that has ended and waits for its parent to notice."""
+    """Returns whether a process exists and is not a zombie."""
     stat = Path(f"/proc/{process}/stat")
     return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="no /proc to see processes in")
-def test_sigterm_ends_a_drill_with_all_that_it_has_started(environment: dict[str, str], tmp_path: Path) -> None:
-    """Its training and that one's pods, which have sessions of their own."""
+def test_sigterm_ends_a_drill_with_its_processes(environment: dict[str, str], tmp_path: Path) -> None:
+    """The drill has started a training and its pods, which have sessions of their own."""
     process = subprocess.Popen(
         [PALMETTO, "drill", "pod-loss"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -106,7 +106,7 @@ def test_sigterm_ends_a_drill_with_all_that_it_has_started(environment: dict[str
 
 
 def check_story(name: str, story: str) -> None:
-    assert story.startswith(f"drill {name}\nthe promise: {drills.DRILLS[name].promise}\n")
+    assert story.startswith(f"drill {name}\nthe promise: {DRILLS[name].promise}\n")
     assert story.endswith("\nthe promise held\n")
 
 
@@ -115,13 +115,13 @@ def check_story(name: str, story: str) -> None:
     [((), ("which drill?",)), (("spikes",), ("'spikes'", "did you mean 'spike'?")), (("x",), ("'x'",))],
     ids=str,
 )
-def test_without_a_drill_of_that_name_they_are_listed(
+def test_an_unknown_drill_lists_all_drills(
     command: Command, arguments: tuple[str, ...], words: tuple[str, ...]
 ) -> None:
     done = command("drill", *arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.count("\n") == 1
-    for word in (*words, *drills.DRILLS):
+    for word in (*words, *DRILLS):
         assert word in done.stderr
 
 
@@ -130,7 +130,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
     return Workplace(tmp_path_factory.mktemp("workplace"))
 
 
-def test_states_and_ledgers_that_differ_are_told_apart(
+def test_different_states_and_ledgers_are_told_apart(
     place: Workplace, compiled: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(compiled))
@@ -150,7 +150,7 @@ def test_states_and_ledgers_that_differ_are_told_apart(
         report.check_same("tampered", "2")
 
 
-def test_a_command_that_ends_otherwise_than_expected_breaks_the_promise(place: Workplace) -> None:
+def test_an_unexpected_exit_code_breaks_the_promise(place: Workplace) -> None:
     run = place.run("untrained")
     with pytest.raises(
         PromiseBroken, match=r"exit code 0 of `verify untrained`\? No: exit code 2, palmetto: untrained: not a run"

@@ -1,4 +1,4 @@
-"""Each drill's judge finds for evidence of a promise that held, and against every way it can be broken."""
+"""Each drill's judge accepts evidence of a kept promise, and rejects every way in which it can be broken."""
 
 import math
 from collections.abc import Callable
@@ -18,9 +18,15 @@ Evidence = dict[str, Any]
 
 def line(step: int, attempt: int = 0, **changes: Any) -> Line:
     values: dict[str, Any] = {
-        "loss": 5.0, "grad_norm": 0.5, "parameter_norm": 9.0, "z": 1.0, "learning_rate": 0.01, "sequences": 8,
-        "batch": f"{attempt} {step}", "applied": True,
-    }  # fmt: skip
+        "loss": 5.0,
+        "grad_norm": 0.5,
+        "parameter_norm": 9.0,
+        "z": 1.0,
+        "learning_rate": 0.01,
+        "sequences": 8,
+        "batch": f"{attempt} {step}",
+        "applied": True,
+    }
     return Line(step=step, attempt=attempt, **values | changes)
 
 
@@ -57,13 +63,13 @@ POD_EVENTS: list[dict[str, Any]] = [
 
 
 def pod_events(index: int, **changes: Any) -> list[dict[str, Any]]:
-    """The events with one of them changed."""
+    """Returns the events with one of them changed."""
     return [event | changes if each == index else event for each, event in enumerate(POD_EVENTS)]
 
 
 NO_ROOM = "palmetto: disturbed/checkpoints/00000030: the checkpoint could not be written (d/1: File too large); …\n"
 
-# Judge, the two rows that it compares, evidence of a promise that held, and of some that did not.
+# For each drill the judge, the two rows that it compares, evidence of a kept promise, and of broken ones.
 CASES: dict[str, tuple[Judge, tuple[str, str], Evidence, list[Evidence]]] = {
     "nan": (
         nans.judge,
@@ -86,9 +92,7 @@ CASES: dict[str, tuple[Judge, tuple[str, str], Evidence, list[Evidence]]] = {
         spikes.judge,
         ("undisturbed, step 30", "disturbed, step 30"),
         {
-            "training": Training(
-                steps=40, batch_size={0: 8}, spikes=Spikes(window=16, patience=2, rewind=10, skip=20)
-            ),
+            "training": Training(steps=40, batch_size={0: 8}, spikes=Spikes(window=16, patience=2, rewind=10, skip=20)),
             "lines": SPIKE_LINES,
             "events": [ROLLBACK],
             "answer": "verified: 51 steps, bit for bit",
@@ -195,7 +199,7 @@ CASES: dict[str, tuple[Judge, tuple[str, str], Evidence, list[Evidence]]] = {
             {"to_the_forgery": "step 12: loss differs: recorded 4.25, replayed 4.5"},
         ],
     ),
-}  # fmt: skip
+}
 
 
 def judged(name: str, changes: Evidence, *, equal: bool = True) -> Report:
@@ -207,19 +211,19 @@ def judged(name: str, changes: Evidence, *, equal: bool = True) -> Report:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_promise_that_held(name: str) -> None:
+def test_a_kept_promise_is_accepted(name: str) -> None:
     assert len(judged(name, {}).checks) >= 2
 
 
 @pytest.mark.parametrize(
     ("name", "changes"), [(name, changes) for name, (*_, broken) in CASES.items() for changes in broken]
 )
-def test_one_that_did_not(name: str, changes: Evidence) -> None:
+def test_a_broken_promise_is_rejected(name: str, changes: Evidence) -> None:
     with pytest.raises(PromiseBroken):
         judged(name, changes)
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if name != "ledger-tamper"])
-def test_bits_that_changed(name: str) -> None:
+def test_changed_bits_are_rejected(name: str) -> None:
     with pytest.raises(PromiseBroken, match="not the same parameters"):
         judged(name, {}, equal=False)

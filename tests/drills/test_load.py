@@ -1,4 +1,4 @@
-"""Whose work it is that keeps a machine busy."""
+"""The load of other programs is told from a process's own work."""
 
 import os
 import subprocess
@@ -24,7 +24,7 @@ sys.stdin.read()
 pytestmark = pytest.mark.skipif(not Path("/proc/stat").exists(), reason="the system does not say who has worked")
 
 
-def test_the_time_of_a_process_and_its_children_is_its_own() -> None:
+def test_the_time_of_children_counts_as_own_time() -> None:
     with subprocess.Popen([sys.executable, "-c", SPINS, SPINS], stdin=-1, stdout=-1) as process:
         assert process.stdout is not None
         assert [process.stdout.readline(), process.stdout.readline()] == [b"done\n", b"done\n"]
@@ -32,8 +32,8 @@ def test_the_time_of_a_process_and_its_children_is_its_own() -> None:
         process.communicate()
 
 
-def test_a_process_that_works_itself_is_no_load(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two processors for ten seconds, eight of whose twenty seconds were worked."""
+def test_own_work_is_not_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two processors run for ten seconds and are busy for eight of their twenty seconds."""
     clock, busy = [100.0], [50.0]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     monkeypatch.setattr(load, "_busy", lambda: busy[0])
@@ -47,7 +47,7 @@ def test_a_process_that_works_itself_is_no_load(monkeypatch: pytest.MonkeyPatch)
     assert (worked.is_heavy(), waited.is_heavy()) == (False, True)
 
 
-def test_the_processors_have_worked_since_the_machine_began() -> None:
+def test_the_busy_time_of_processors_grows() -> None:
     before = load._busy()
     assert before is not None
     spun = time.process_time() + 0.1

@@ -1,4 +1,4 @@
-"""What a drill's report tells, what it keeps, and how the verdict comes about."""
+"""The report of a drill, and its verdict."""
 
 import signal
 from collections.abc import Callable
@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import typer
 
-from palmetto.cli.drills import drill
-from palmetto.drills import running as drills
+from palmetto.cli.drill import drill
+from palmetto.drills import running
+from palmetto.drills.catalogue import DRILLS, Drill
 from palmetto.drills.report import PromiseBroken, Report, Undecided
-from palmetto.drills.running import Drill
 from palmetto.drills.workplace import Workplace
 from palmetto.errors import RunStopped
 
@@ -30,10 +30,10 @@ def report(told: list[str]) -> Report:
     return Report("nan", "all is well", told.append)
 
 
-def test_a_story_is_told_as_it_happens_and_kept(report: Report, told: list[str]) -> None:
+def test_a_story_is_told_and_kept(report: Report, told: list[str]) -> None:
     report.do("pull the plug")
-    report.said(["ouch"])
-    report.logged([{"text": "going on", "event": "resume"}])
+    report.quote(["ouch"])
+    report.quote_events([{"text": "going on", "event": "resume"}])
     report.found("it went on")
     report.compare(ROWS)
     report.check("it went on", True, "it did not")
@@ -68,17 +68,17 @@ the promise held"""
     }
 
 
-def test_digests_that_differ_break_the_promise(report: Report) -> None:
+def test_different_digests_break_the_promise(report: Report) -> None:
     report.compare(ROWS)
     report.check_same("undisturbed", "undisturbed")
-    with pytest.raises(PromiseBroken, match=r"disturbed as undisturbed: the same parameters and ledger\? No: not the "
-                                            "same ledger"):  # fmt: skip
+    message = r"disturbed as undisturbed: the same parameters and ledger\? No: not the same ledger"
+    with pytest.raises(PromiseBroken, match=message):
         report.check_same("disturbed", "undisturbed")
     assert report.checks == ["undisturbed as undisturbed: the same parameters and ledger"]
 
 
 @pytest.mark.parametrize("lacks", ["undisturbed", "disturbed"])
-def test_a_digest_that_only_one_has_breaks_the_promise(report: Report, lacks: str) -> None:
+def test_a_missing_digest_breaks_the_promise(report: Report, lacks: str) -> None:
     rows = {"undisturbed": {"ledger": "a"}, "disturbed": {"ledger": "a"}}
     rows["disturbed" if lacks == "undisturbed" else "undisturbed"]["parameters"] = "b"
     report.compare(rows)
@@ -105,11 +105,11 @@ def terminate(place: Workplace, report: Report) -> None:
 
 
 @pytest.mark.parametrize("as_json", [False, True])
-def test_a_broken_promise_is_exit_code_1_and_leaves_its_directory(
+def test_a_broken_promise_keeps_its_directory(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes], as_json: bool
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setitem(drills.DRILLS, "nan", Drill("it rains", break_promise))
+    monkeypatch.setitem(DRILLS, "nan", Drill("it rains", break_promise))
     with pytest.raises(RunStopped, match=r"drill nan: it rains\? No: the sun shines \(kept for a look: ") as stopped:
         drill("nan", as_json)
     (folder,) = tmp_path.iterdir()
@@ -121,14 +121,14 @@ def test_a_broken_promise_is_exit_code_1_and_leaves_its_directory(
     assert (b'"held": false' in out) == as_json
 
 
-def test_a_busy_machine_is_exit_code_3_and_leaves_nothing(
+def test_a_busy_machine_is_exit_code_3(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     def be_late(place: Workplace, report: Report) -> None:
         raise Undecided("an end? No: others were\nat work")
 
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setitem(drills.DRILLS, "nan", Drill("", be_late))
+    monkeypatch.setitem(DRILLS, "nan", Drill("", be_late))
     with pytest.raises(typer.Exit) as stopped:
         drill("nan", True)
     assert stopped.value.exit_code == 3
@@ -138,12 +138,12 @@ def test_a_busy_machine_is_exit_code_3_and_leaves_nothing(
     assert b"drill nan: no verdict: an end? No: others were at work" in err
 
 
-def test_what_a_drill_stumbles_on_breaks_the_promise_in_a_line_and_is_kept(
+def test_an_unforeseen_error_breaks_the_promise(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, told: list[str]
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setitem(drills.DRILLS, "nan", Drill("", stumble))
-    report = drills.run("nan", told.append)
+    monkeypatch.setitem(DRILLS, "nan", Drill("", stumble))
+    report = running.run("nan", told.append)
     (folder,) = tmp_path.iterdir()
     assert report.broken is not None
     assert report.broken.startswith("KeyError: 'a field\\nthat a run did not write'; more is in traceback.txt (kept")
@@ -153,13 +153,13 @@ def test_what_a_drill_stumbles_on_breaks_the_promise_in_a_line_and_is_kept(
 
 
 @pytest.mark.parametrize("end", [interrupt, terminate])
-def test_a_drill_that_is_ended_leaves_nothing(
+def test_an_interrupted_drill_leaves_nothing(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, told: list[str], end: Callable[[Workplace, Report], None]
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setitem(drills.DRILLS, "nan", Drill("", end))
+    monkeypatch.setitem(DRILLS, "nan", Drill("", end))
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(KeyboardInterrupt):
-        drills.run("nan", told.append)
+        running.run("nan", told.append)
     assert not list(tmp_path.iterdir())
     assert signal.getsignal(signal.SIGTERM) == before

@@ -8,7 +8,7 @@ import pytest
 
 from palmetto.errors import UserError
 from palmetto.evaluation.long_context import Curve, Way, measure, ways
-from palmetto.model import layout
+from palmetto.model import layout, tuning
 from palmetto.model import weights as parameters
 from palmetto.recipe import Recipe
 from palmetto.tokens import store
@@ -20,10 +20,17 @@ VOCABULARY = 300
 
 @pytest.fixture
 def held_out(tmp_path: Path) -> store.TokenStore:
-    """A store of 200 tokens."""
+    """Returns a store of 200 tokens."""
     tokens = np.random.default_rng(0).integers(0, VOCABULARY, 200)
-    store.write(tmp_path / "validation.bin", [tokens], vocabulary_size=VOCABULARY, sequence_length=8, documents=1,
-                vocabulary_digest="", source_fingerprint="")  # fmt: skip
+    store.write(
+        tmp_path / "validation.bin",
+        [tokens],
+        vocabulary_size=VOCABULARY,
+        sequence_length=8,
+        documents=1,
+        vocabulary_digest="",
+        source_fingerprint="",
+    )
     return store.TokenStore.open(tmp_path / "validation.bin")
 
 
@@ -32,8 +39,8 @@ def recipe(tiny_recipe: RecipeMaker, *overrides: str) -> Recipe:
     return tiny_recipe(*small, *overrides)
 
 
-def test_every_way_gives_the_loss_of_its_model(tiny_recipe: RecipeMaker, held_out: store.TokenStore) -> None:
-    """Against the training loss, which goes another way to its figure."""
+def test_every_change_gives_the_loss_of_its_model(tiny_recipe: RecipeMaker, held_out: store.TokenStore) -> None:
+    """The training loss computes the same values in another way."""
     chosen = recipe(tiny_recipe)
     drawn = parameters.initialize(chosen.model, VOCABULARY, 1)
     said: list[str] = []
@@ -44,18 +51,18 @@ def test_every_way_gives_the_loss_of_its_model(tiny_recipe: RecipeMaker, held_ou
         assert curve.losses.shape == (24,)
 
         def loss(way: Way = curve.way) -> jax.Array:
-            arranged = layout.arrange(drawn, way.model, layout.CPU)
-            return token_losses(arranged, Batch(jax.numpy.asarray(windows)), way.model, layout.CPU).cross_entropy
+            arranged = layout.arrange(drawn, way.model, tuning.CPU)
+            return token_losses(arranged, Batch(jax.numpy.asarray(windows)), way.model, tuning.CPU).cross_entropy
 
         assert np.mean(curve.losses) == pytest.approx(float(jax.jit(loss)()), rel=1e-5), curve.way.name
 
 
-def test_within_the_trained_length_windows_change_nothing(tiny_recipe: RecipeMaker, held_out: store.TokenStore) -> None:
+def test_windows_change_nothing_within_the_trained_length(tiny_recipe: RecipeMaker, held_out: store.TokenStore) -> None:
     chosen = recipe(tiny_recipe)
     curves = measure(chosen, parameters.initialize(chosen.model, VOCABULARY, 1), held_out, 3, 2, lambda text: None)
     by_name = {curve.way.name: curve for curve in curves}
     plain = by_name["as trained"].losses
-    # The Λ's sinks seem no farther than its window of 4.
+    # The sinks of Λ attention seem no farther than its window of 4.
     for name, same in (("local window", 8), ("Λ-shaped window", 5), ("external memory", 8)):
         assert_same(by_name[name], plain, slice(0, same))
         assert np.abs(by_name[name].losses - plain)[9:].max() > 1e-4, f"{name} changes what is beyond"
@@ -71,11 +78,11 @@ def assert_same(curve: Curve, losses: np.ndarray, where: slice) -> None:
     ("positions", "count"),
     [("{name: alibi}", 4), ("{name: t5}", 3), ("{name: transformer_xl}", 3), ("{name: sinusoidal}", 5)],
 )
-def test_ways_are_those_the_positions_allow(tiny_recipe: RecipeMaker, positions: str, count: int) -> None:
+def test_changes_depend_on_the_positions(tiny_recipe: RecipeMaker, positions: str, count: int) -> None:
     assert len(ways(recipe(tiny_recipe, f"model.positions={positions}"), 4)) == count
 
 
-def test_what_cannot_be_run_longer_is_refused(tiny_recipe: RecipeMaker, held_out: store.TokenStore) -> None:
+def test_models_of_fixed_length_are_refused(tiny_recipe: RecipeMaker, held_out: store.TokenStore) -> None:
     with pytest.raises(UserError, match=r"model\.positions\.name=learned: no position beyond"):
         ways(recipe(tiny_recipe, "model.positions={name: learned, length: 8}"), 4)
     with pytest.raises(UserError, match=r"training\.objective\.name=prefix: expected causal"):

@@ -16,7 +16,7 @@ from tests.training.report.test_page import HOSTILE, Page
 
 @pytest.fixture
 def curves() -> list[Curve]:
-    """Two ways over four stretches of 16 positions, of losses log 10 and, behind the first stretch, log 20."""
+    """Returns two curves over four stretches of 16 positions, of losses log 10 and, after the first stretch, log 20."""
     model = Model(layers=1, d_model=8, heads=2)
     flat, rising = np.full(64, np.log(10)), np.log(np.repeat([10.0, 20, 20, 20], 16))
     return [Curve(Way("flat", model, "nothing"), flat), Curve(Way("rising", model, "much"), rising)]
@@ -31,7 +31,7 @@ def test_the_table_has_perplexities_by_stretch(curves: list[Curve]) -> None:
     ]
 
 
-def test_files(curves: list[Curve], tmp_path: Path) -> None:
+def test_all_files_are_written(curves: list[Curve], tmp_path: Path) -> None:
     long_context.write(curves, 16, tmp_path, "small")
     values = json.loads((tmp_path / "long-context.json").read_text())
     assert values["trained_length"] == 16
@@ -46,7 +46,7 @@ def test_files(curves: list[Curve], tmp_path: Path) -> None:
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == first
 
 
-def test_the_page_is_sound_and_needs_nothing(curves: list[Curve]) -> None:
+def test_the_page_is_valid_and_self_contained(curves: list[Curve]) -> None:
     hostile = curves[1]._replace(way=curves[1].way._replace(what=HOSTILE))
     text = long_context.html([hostile, curves[0]], 16, f"run {HOSTILE}")
     taken = Page(text)
@@ -63,10 +63,14 @@ def test_the_page_is_sound_and_needs_nothing(curves: list[Curve]) -> None:
 
 
 @pytest.mark.parametrize("width", [1040, 380])
-def test_nine_ways_are_told_apart(curves: list[Curve], width: int) -> None:
-    """All alike but for a thousandth of a nat, with the longest names that there are."""
-    nine = [curves[0]._replace(way=curves[0].way._replace(name=f"parallel windows{n}"[-16:]),
-                               losses=curves[0].losses + n / 1000) for n in range(9)]  # fmt: skip
+def test_nine_curves_can_be_told_apart(curves: list[Curve], width: int) -> None:
+    """They differ by a thousandth of a nat, and have names of the greatest length."""
+    nine = [
+        curves[0]._replace(
+            way=curves[0].way._replace(name=f"parallel windows{n}"[-16:]), losses=curves[0].losses + n / 1000
+        )
+        for n in range(9)
+    ]
     drawn = long_context.figure(nine, 16, width)
     drawn.draw_without_rendering()
     (axes,) = drawn.axes
@@ -80,5 +84,5 @@ def test_nine_ways_are_told_apart(curves: list[Curve], width: int) -> None:
 
 
 @pytest.mark.parametrize("losses", [np.full(4, np.nan), np.zeros(4), np.array([1.0, 2.0, np.nan, np.inf])])
-def test_a_figure_is_drawn_whatever_is_there(curves: list[Curve], losses: npt.NDArray[np.float64]) -> None:
+def test_a_figure_is_drawn_for_any_losses(curves: list[Curve], losses: npt.NDArray[np.float64]) -> None:
     long_context.figure([curves[0]._replace(losses=losses)], 2).draw_without_rendering()

@@ -1,4 +1,4 @@
-"""Processes that end with the one that started them; see also tokens/test_training.py and test_launch.py."""
+"""Child processes end when their parent ends; see also tokens/test_training.py and test_launch.py."""
 
 import os
 import subprocess
@@ -10,7 +10,7 @@ PROGRAM = "import sys, time; from palmetto.host import children; children.end_wi
 
 
 @pytest.mark.parametrize(("is_parent", "seconds", "code"), [(True, 0.5, 7), (False, 600, 1)])
-def test_a_process_goes_on_as_long_as_its_parent(is_parent: bool, seconds: float, code: int) -> None:
+def test_a_process_lives_as_long_as_its_parent(is_parent: bool, seconds: float, code: int) -> None:
     parent = os.getpid() if is_parent else os.getppid()
     done = subprocess.run([sys.executable, "-c", PROGRAM.format(parent, seconds)], timeout=60, check=False)
     assert done.returncode == code

@@ -1,4 +1,4 @@
-"""What is settled before JAX is imported. Each case has a process of its own, since a process imports JAX once."""
+"""Preparing the environment before JAX is imported. Each case has its own process, since a process imports JAX once."""
 
 import json
 import os
@@ -18,7 +18,7 @@ ON_A_CPU, ON_A_GPU = "_ACCELERATORS = ()", "_has_accelerator = lambda: True"
 
 
 def prepared(call: str, before: dict[str, str] | None = None, machine: str = ON_A_CPU) -> dict[str, str | None]:
-    """The environment after a call of the module in a new process, on such a machine."""
+    """Returns the environment after a call of the module in a new process; `machine` replaces a name of the module."""
     program = f"""
 import json, os, sys
 from palmetto.host import environment
@@ -40,14 +40,14 @@ def run(program: str, before: dict[str, str] | None = None) -> str:
     return result.stdout
 
 
-def test_threads_and_platform_are_settled() -> None:
+def test_threads_and_platform_are_set() -> None:
     after = prepared("prepare(8)")
     assert after["NPROC"] == "8"
     assert after["JAX_PLATFORMS"] == "cpu"
     assert after["TPU_SKIP_MDS_QUERY"] == "1"
 
 
-def test_threads_are_the_recipes_whatever_was_there_and_other_choices_are_kept() -> None:
+def test_the_recipe_sets_threads_and_other_variables_are_kept() -> None:
     before = {"NPROC": "3", "JAX_PLATFORMS": "cpu,xyz", "XLA_FLAGS": "--xla_dump_to=/nowhere"}
     after = prepared("prepare(5)", before)
     assert after["NPROC"] == "5"
@@ -55,7 +55,7 @@ def test_threads_are_the_recipes_whatever_was_there_and_other_choices_are_kept()
     assert "--xla_dump_to=/nowhere" in (after["XLA_FLAGS"] or "").split()
 
 
-def test_a_recorded_instruction_set_is_kept_where_it_is_less_than_this_machines() -> None:
+def test_a_recorded_smaller_instruction_set_is_kept() -> None:
     known = environment.available_instruction_sets()
     if len(known) < 2:
         pytest.skip("this machine has no two instruction sets that XLA tells apart")
@@ -76,7 +76,7 @@ def test_more_devices_than_threads_are_refused(before: dict[str, str], monkeypat
     assert prepared("prepare(16)", before)["NPROC"] == "16"
 
 
-def test_jax_imported_before_with_another_pool_is_an_error() -> None:
+def test_the_pool_cannot_change_after_jax_is_imported() -> None:
     import jax  # noqa: F401
 
     environment.prepare(8)
@@ -84,13 +84,13 @@ def test_jax_imported_before_with_another_pool_is_an_error() -> None:
         environment.prepare(16)
 
 
-def test_gpus_are_told_to_be_deterministic() -> None:
+def test_gpus_get_deterministic_operations() -> None:
     after = prepared("prepare(8)", machine=ON_A_GPU)
     assert "--xla_gpu_deterministic_ops=true" in (after["XLA_FLAGS"] or "").split()
     assert after["JAX_PLATFORMS"] is None
 
 
-def test_float32_is_not_rounded_on_accelerators_unless_one_asks_for_it() -> None:
+def test_accelerators_round_float32_only_if_asked() -> None:
     name = "JAX_DEFAULT_MATMUL_PRECISION"
     assert prepared("prepare(8)", machine=ON_A_GPU)[name] == "float32"
     assert prepared("prepare(8)", {name: "tensorfloat32"}, ON_A_GPU)[name] == "tensorfloat32"
@@ -108,7 +108,7 @@ def test_float32_is_not_rounded_on_accelerators_unless_one_asks_for_it() -> None
         (False, ["xla_cuda13"], "", False),
     ],
 )
-def test_an_accelerator_counts_where_jax_would_take_it(
+def test_an_accelerator_counts_if_jax_would_use_it(
     there: bool, plugins: list[str], platforms: str, expected: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     path = tmp_path / "nvidia0"
@@ -129,7 +129,7 @@ def test_plugins_are_found_by_their_names(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("flag", ["--xla_allow_excess_precision", "--xla_gpu_deterministic_ops"])
-def test_what_is_pinned_counts_whatever_stood_there(flag: str) -> None:
+def test_pinned_flags_override_those_of_the_user(flag: str) -> None:
     """XLA takes the last of two flags with one name."""
     pinned, machine = (False, ON_A_CPU) if "excess" in flag else (True, ON_A_GPU)
     before = {"XLA_FLAGS": f"{flag}={str(pinned).lower()} {flag}={str(not pinned).lower()}"}
@@ -137,8 +137,8 @@ def test_what_is_pinned_counts_whatever_stood_there(flag: str) -> None:
     assert [f for f in flags if f.startswith(flag)][-1] == f"{flag}={str(pinned).lower()}"
 
 
-def test_a_file_of_flags_counts_as_its_flags(tmp_path: Path) -> None:
-    """XLA takes no flags beside those of a file."""
+def test_a_file_of_flags_is_replaced_by_its_flags(tmp_path: Path) -> None:
+    """XLA reads either a file or flags, not both."""
     file = tmp_path / "flags.txt"
     file.write_text("--xla_dump_to=/nowhere\n")
     flags = (prepared("prepare(8)", {"XLA_FLAGS": str(file)})["XLA_FLAGS"] or "").split()
@@ -152,7 +152,7 @@ def test_a_variable_that_changes_what_is_computed_is_refused(monkeypatch: pytest
         environment.prepare(8)
 
 
-def test_what_every_run_has_is_no_variable() -> None:
+def test_flags_of_every_run_are_not_recorded() -> None:
     program = f"""
 import json
 from palmetto.host import environment
@@ -174,11 +174,11 @@ print(json.dumps(environment.record()["variables"]))
         ({"JAX_A": "1"}, {"JAX_A": "1"}, []),
     ],
 )
-def test_variables_that_differ_are_differences(then: dict[str, str], now: dict[str, str], differing: list[str]) -> None:
+def test_different_variables_are_differences(then: dict[str, str], now: dict[str, str], differing: list[str]) -> None:
     assert environment.differences(CPU | {"variables": then}, CPU | {"variables": now}) == differing
 
 
-def test_what_older_versions_did_not_record_is_no_difference() -> None:
+def test_variables_missing_in_an_old_record_are_not_compared() -> None:
     assert environment.differences(CPU, CPU | {"variables": {"JAX_A": "1"}}) == []
 
 
@@ -204,8 +204,15 @@ print(json.dumps(environment.record()))
     assert json.loads(run(program))["instruction_set"] == known[-2]
 
 
-CPU: dict[str, Any] = {"jaxlib": "0.10.2", "platform": "cpu", "device": "cpu", "threads": 8, "instruction_set": "AVX2",
-                       "cores": 2, "python": "3.11.0"}  # fmt: skip
+CPU: dict[str, Any] = {
+    "jaxlib": "0.10.2",
+    "platform": "cpu",
+    "device": "cpu",
+    "threads": 8,
+    "instruction_set": "AVX2",
+    "cores": 2,
+    "python": "3.11.0",
+}
 GPU = CPU | {"platform": "gpu", "device": "NVIDIA H100"}
 
 
@@ -227,7 +234,7 @@ def test_differences_are_those_that_change_bits(
     assert environment.differences(recorded, recorded | change) == differing
 
 
-def test_virtual_devices_are_made_where_there_is_but_a_cpu() -> None:
+def test_virtual_devices_are_made_only_without_an_accelerator() -> None:
     count = "--xla_force_host_platform_device_count="
     before = {"XLA_FLAGS": f"--xla_dump_to=/nowhere {count}2"}
     assert f"{count}4" not in (prepared("prepare(8, devices=4)", before, ON_A_GPU)["XLA_FLAGS"] or "")
@@ -258,7 +265,7 @@ def test_a_layout_that_changes_bits_is_a_difference(
         ("XLA_FLAGS", "--xla_force_host_platform_device_count=many"),
     ],
 )
-def test_a_number_of_devices_that_is_none_is_named(variable: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_number_of_devices_is_named(variable: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(variable, value)
     with pytest.raises(UserError, match=rf"^{variable}=.*: expected a whole number of devices; 1 would do"):
         environment.check(8)
@@ -272,7 +279,7 @@ def test_a_platform_without_its_plugin_is_refused_at_once(
     monkeypatch.setattr(environment, "_plugins", list)
     with pytest.raises(UserError) as caught:
         environment.check(8)
-    assert str(caught.value).startswith(f"JAX_PLATFORMS={platforms}: JAX has nothing for it here: ")
+    assert str(caught.value).startswith(f"JAX_PLATFORMS={platforms}: JAX has no such platform here: ")
     assert installation(extra) in str(caught.value)
     monkeypatch.setattr(environment, "_plugins", lambda: ["xla_cuda13", "libtpu"])
     monkeypatch.setattr(environment, "_TPU_FILES", (__file__,))
@@ -282,7 +289,7 @@ def test_a_platform_without_its_plugin_is_refused_at_once(
 @pytest.mark.parametrize(
     ("platforms", "plugins"), [("", []), ("cpu", []), ("cuda,cpu", []), ("proxy", []), ("other", ["other_plugin"])]
 )
-def test_a_platform_that_may_be_there_is_left_to_jax(
+def test_a_platform_that_may_exist_is_left_to_jax(
     platforms: str, plugins: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("JAX_PLATFORMS", platforms)
@@ -292,15 +299,13 @@ def test_a_platform_that_may_be_there_is_left_to_jax(
 
 @pytest.mark.parametrize(
     ("platform", "reason"),
-    [("tpu", ": there is no TPU"), ("cud", r" \(did you mean 'cuda'\?\)"), ("xyz", ": no such platform")],
+    [("tpu", ": there is no TPU"), ("cud", r" \(did you mean 'cuda'\?\)"), ("xyz", ": the name is unknown")],
 )
-def test_a_platform_that_cannot_be_there_is_refused(
-    platform: str, reason: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_platform_that_cannot_exist_is_refused(platform: str, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JAX_PLATFORMS", platform)
     monkeypatch.setattr(environment, "_plugins", lambda: ["libtpu"])
     monkeypatch.setattr(environment, "_TPU_FILES", ("/nowhere/accel*",))
-    with pytest.raises(UserError, match=f"^JAX_PLATFORMS={platform}: JAX has nothing for it here{reason}; "):
+    with pytest.raises(UserError, match=f"^JAX_PLATFORMS={platform}: JAX has no such platform here{reason}; "):
         environment.check(8)
 
 
@@ -312,7 +317,7 @@ def test_a_platform_that_cannot_be_there_is_refused(
         ("--xla_backend_optimization_level=x", "XLA cannot interpret value x for flag xla_backend_optimization_level"),
     ],
 )
-def test_flags_that_xla_would_end_for_are_named(flags: str, reason: str) -> None:
+def test_flags_that_xla_would_abort_for_are_named(flags: str, reason: str) -> None:
     program = """
 from palmetto.host import environment
 from palmetto.errors import UserError
@@ -328,7 +333,7 @@ except UserError as error:
 @pytest.mark.parametrize(
     ("variable", "advice"), [("JAX_PLATFORMS", "; JAX_PLATFORMS=cpu would do"), ("JAX_DEBUG_NANS", "")]
 )
-def test_what_keeps_jax_from_starting_is_a_line(variable: str, advice: str) -> None:
+def test_jax_that_cannot_start_is_reported_in_one_line(variable: str, advice: str) -> None:
     program = f"""
 import os
 from palmetto.host import environment

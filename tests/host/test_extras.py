@@ -1,4 +1,4 @@
-"""Advice on extras works where it is given: in a checkout, in another environment, from a wheel."""
+"""The advice on extras works in a checkout, in another environment and from a wheel."""
 
 import importlib.util
 import json
@@ -19,7 +19,7 @@ EXTRAS = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]["op
 
 
 class Installed:
-    """The record of a distribution, as pip leaves it."""
+    """A distribution with the record that pip writes."""
 
     version = "0.1.0"
 
@@ -43,12 +43,12 @@ def test_every_extra_has_a_target_with_a_hashed_lock(extra: str) -> None:
     assert not any(line.startswith("-") or "://" in line for line in lines)
 
 
-def test_no_text_sends_anyone_to_a_package_index() -> None:
+def test_no_text_advises_a_package_index() -> None:
     files = [CHECKOUT / "README.md", *(CHECKOUT / "docs").glob("*.md"), *(CHECKOUT / "src").rglob("*.py")]
     assert [str(file) for file in files if re.search(r"install '?palmetto\[", file.read_text())] == []
 
 
-def test_in_a_checkout_it_is_a_make_target(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_checkout_advises_a_make_target(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(sys, "prefix", str(CHECKOUT / ".venv"))
     monkeypatch.chdir(CHECKOUT)
     assert extras.installation("corpus") == "make corpus"
@@ -57,7 +57,7 @@ def test_in_a_checkout_it_is_a_make_target(monkeypatch: pytest.MonkeyPatch, tmp_
     assert extras.installation("corpus") == f"make -C {CHECKOUT} corpus"
 
 
-def test_a_checkout_in_another_environment_is_installed_there(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_environment_installs_the_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "prefix", "/elsewhere")
     monkeypatch.setattr(sys, "executable", "/elsewhere/my python")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
@@ -65,7 +65,7 @@ def test_a_checkout_in_another_environment_is_installed_there(monkeypatch: pytes
     assert extras.installation("ray") == expected
 
 
-def test_without_pip_it_is_uv(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_pip_the_advice_is_uv(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "prefix", "/elsewhere")
     monkeypatch.setattr(sys, "executable", "/elsewhere/python")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
@@ -86,7 +86,7 @@ def test_without_pip_it_is_uv(monkeypatch: pytest.MonkeyPatch) -> None:
         (None, "palmetto-0.1.0-py3-none-any.whl[corpus]"),
     ],
 )
-def test_what_pip_has_installed_is_named(
+def test_the_advice_names_the_origin_that_pip_recorded(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, origin: dict[str, object] | None, requirement: str
 ) -> None:
     (tmp_path / "a b.whl").touch()
@@ -103,7 +103,7 @@ def build_the_example(python: Path, out: Path) -> "subprocess.CompletedProcess[s
 
 
 def follow_the_advice(python: Path, where: Path, out: Path) -> None:
-    """Builds a corpus, which fails, does as the message says, and builds it."""
+    """Builds a corpus, which fails, runs the advised command, and builds the corpus again."""
     refused = build_the_example(python, out)
     assert refused.returncode == 2, refused.stderr
     advice = re.findall(r"needs the extra `corpus`: (.*)", refused.stderr)
@@ -115,7 +115,7 @@ def follow_the_advice(python: Path, where: Path, out: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_checkout_that_follows_its_advice_builds_a_corpus(tmp_path: Path) -> None:
+def test_a_checkout_builds_a_corpus_after_its_advice(tmp_path: Path) -> None:
     checkout = tmp_path / "checkout"
     for name in ("src", "requirements"):
         shutil.copytree(CHECKOUT / name, checkout / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -126,7 +126,7 @@ def test_a_checkout_that_follows_its_advice_builds_a_corpus(tmp_path: Path) -> N
 
 
 @pytest.mark.slow
-def test_a_wheel_whose_advice_is_followed_builds_a_corpus(tmp_path: Path) -> None:
+def test_a_wheel_builds_a_corpus_after_its_advice(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)
     python = tmp_path / "venv" / "bin" / "python"
     pip = [str(python), "-m", "pip", "--quiet"]

@@ -1,4 +1,4 @@
-"""A process's place in a cluster, as the command line gives it, and what is none."""
+"""A process's place in a cluster, given by the command line or by `launch`."""
 
 import os
 import re
@@ -23,7 +23,7 @@ def place(
     return launch.place(processes, distributed, coordinator, count, index)
 
 
-def test_alone_found_out_or_given() -> None:
+def test_a_process_is_alone_or_has_a_place() -> None:
     assert place() is None
     assert place(processes=2) is None, "the launcher itself is in no cluster"
     assert place(distributed=True) == Cluster()
@@ -33,7 +33,7 @@ def test_alone_found_out_or_given() -> None:
 @pytest.mark.parametrize(
     "address", ["localhost:1", "node-17.cluster.local:65535", "10.0.0.1:8476", "[fe80::1%eth0]:80"]
 )
-def test_addresses_are_taken_as_they_stand(address: str) -> None:
+def test_valid_addresses_are_accepted(address: str) -> None:
     assert place(address, 2, 0) == Cluster(address, 2, 0)
 
 
@@ -53,13 +53,13 @@ def test_addresses_are_taken_as_they_stand(address: str) -> None:
         "foo:8٤",
     ],
 )
-def test_what_is_no_address_is_refused(address: str) -> None:
+def test_invalid_addresses_are_refused(address: str) -> None:
     with pytest.raises(UserError, match=f"^--coordinator {re.escape(address)}: expected HOST:PORT, as in [^\n]*$"):
         place(address, 2, 0)
 
 
 @pytest.mark.parametrize("port", [0, 65536, 99999])
-def test_a_port_that_is_none_is_refused_with_one_that_is(port: int) -> None:
+def test_an_invalid_port_is_refused_with_a_valid_one(port: int) -> None:
     with pytest.raises(
         UserError, match=f"^--coordinator foo:{port}: expected a port from 1 to 65535, as in "
     ) as refused:
@@ -68,7 +68,7 @@ def test_a_port_that_is_none_is_refused_with_one_that_is(port: int) -> None:
     assert place(suggested, 2, 0) == Cluster(suggested, 2, 0)
 
 
-def test_half_a_place_and_two_are_refused() -> None:
+def test_incomplete_and_contradictory_places_are_refused() -> None:
     with pytest.raises(UserError, match=r"^--process-count, --process-index: missing"):
         place("foo:80")
     with pytest.raises(UserError, match=r"^--coordinator: missing"):
@@ -92,26 +92,26 @@ def test_processes_must_share_the_devices_evenly(processes: int, devices: int, s
 
 
 def launched(program: str, count: int = 2) -> int:
-    """`program` knows its `rank`."""
+    """Launches `program`, in which `rank` is the index of its process; returns the exit code."""
     before = "import os, sys, time; rank = os.environ['PALMETTO_PROCESS'][-1]"
     return launch.launch(count, [sys.executable, "-c", f"{before}\n{program}"])
 
 
-def test_all_end_when_one_fails_and_the_others_wait(
+def test_all_processes_end_when_one_fails(
     monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     monkeypatch.setattr(launch, "_GRACE", 0.2)
     assert launched("if rank == '1': sys.exit('failed')\nprint('begun', flush=True); time.sleep(600)") == 1
-    assert capfdbinary.readouterr().err.endswith(b"failed\n"), "only the first is heard else"
+    assert capfdbinary.readouterr().err.endswith(b"failed\n"), "otherwise only the first process is shown"
 
 
-def test_one_that_a_signal_ended_is_named() -> None:
+def test_a_process_that_a_signal_ended_is_named() -> None:
     with pytest.raises(RunStopped, match=r"^process 1 of 2 was ended by SIGKILL; "):
         launched("if rank == '1': os.kill(os.getpid(), 9)\ntime.sleep(600)")
 
 
-def test_a_hangup_goes_on_to_all() -> None:
-    """Each answers by ending with 0, which is waited for."""
+def test_a_hangup_is_forwarded_to_all() -> None:
+    """Each process ends with 0 when it receives the signal."""
     program = (
         "import signal; signal.signal(signal.SIGHUP, lambda number, frame: sys.exit(0)); "
         "os.kill(os.getppid(), signal.SIGHUP) if rank == '0' else None; time.sleep(600)"
@@ -123,7 +123,7 @@ def test_a_hangup_goes_on_to_all() -> None:
     assert done.returncode == 0
 
 
-def test_a_process_ends_whose_launcher_is_gone_before_it_looks() -> None:
+def test_a_process_ends_if_its_launcher_has_ended() -> None:
     program = "from palmetto.host import launch; import time; launch.place(1, False, None, None, None); time.sleep(600)"
     environment = os.environ | {"PALMETTO_PROCESS": f"{os.getppid()} 127.0.0.1:80 2 1"}
     done = subprocess.run([sys.executable, "-c", program], env=environment, timeout=60, check=False)

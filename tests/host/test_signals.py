@@ -1,4 +1,4 @@
-"""Who hears the signals that ask a process to stop."""
+"""Handlers of the signals that ask a process to stop."""
 
 import os
 import signal
@@ -18,27 +18,27 @@ def as_before() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("number", signals.STOPPING, ids=lambda number: number.name)
-def test_each_is_heard_until_the_end(number: signal.Signals) -> None:
+def test_each_signal_is_handled_until_the_end(number: signal.Signals) -> None:
     heard: list[int] = []
     signal.signal(number, signal.SIG_DFL)
-    with signals.heard_by(lambda number, frame: heard.append(number)):
+    with signals.handled_by(lambda number, frame: heard.append(number)):
         os.kill(os.getpid(), number)
     assert heard == [number]
     assert signal.getsignal(number) == signal.SIG_DFL
 
 
-def test_a_hangup_stays_ignored_where_it_is() -> None:
-    """`nohup` has it ignored, and then a terminal may close."""
+def test_an_ignored_hangup_stays_ignored() -> None:
+    """`nohup` ignores it, so that the terminal may close."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     heard: list[int] = []
-    with signals.heard_by(lambda number, frame: heard.append(number)):
+    with signals.handled_by(lambda number, frame: heard.append(number)):
         os.kill(os.getpid(), signal.SIGHUP)
         assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     assert not heard
 
 
-def test_handlers_come_back_after_an_error() -> None:
+def test_handlers_are_restored_after_an_error() -> None:
     before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(ZeroDivisionError), signals.heard_by(signal.SIG_IGN):
+    with pytest.raises(ZeroDivisionError), signals.handled_by(signal.SIG_IGN):
         raise ZeroDivisionError
     assert signal.getsignal(signal.SIGTERM) == before

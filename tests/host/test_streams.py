@@ -1,4 +1,4 @@
-"""Standard streams whose reader goes away, in processes of their own."""
+"""Standard streams outlast their readers. Each case has its own process."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ def end(program: str, **options: Any) -> int:
 
 @pytest.fixture
 def closed_pipe() -> int:
-    """The end to write to of a pipe that nobody reads."""
+    """Returns the writing end of a pipe that nobody reads."""
     reading, writing = os.pipe()
     os.close(reading)
     return writing
@@ -48,7 +48,7 @@ def test_progress_on_a_full_disk_ends_nothing() -> None:
         assert end(WRITES.format("stderr") + "sys.exit(7)", stderr=full) == 7
 
 
-def test_an_answer_on_a_full_disk_is_an_error_that_names_it() -> None:
+def test_an_answer_on_a_full_disk_is_an_error() -> None:
     program = "\ntry: print('x')\nexcept OSError as error: sys.exit(f'{error.filename}: {error.strerror}')"
     with open("/dev/full", "wb") as full:
         done = subprocess.run([sys.executable, "-c", SETTLED + program], stdout=full, stderr=subprocess.PIPE, text=True)
@@ -69,7 +69,7 @@ def test_no_byte_is_lost_on_a_full_pipe() -> None:
     assert done.stdout.decode() == "é" * 1_000_000 + "\nend\n"
 
 
-def test_a_signals_handler_may_write_in_the_midst_of_a_write() -> None:
+def test_a_signal_handler_may_write_during_a_write() -> None:
     program = """
 import signal
 signal.signal(signal.SIGALRM, lambda number, frame: print("signal", file=sys.stderr))

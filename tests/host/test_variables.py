@@ -1,4 +1,4 @@
-"""Environment variables that bits depend on: refused, or on the record."""
+"""Environment variables on which bits depend are refused or recorded."""
 
 import os
 from pathlib import Path
@@ -29,7 +29,7 @@ def nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
         ("JAX_HIGH_DYNAMIC_RANGE_GUMBEL", "true", "0"),
     ],
 )
-def test_what_changes_what_is_computed_is_refused(
+def test_variables_that_change_the_computation_are_refused(
     name: str, value: str, instead: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(name, value)
@@ -37,7 +37,7 @@ def test_what_changes_what_is_computed_is_refused(
         variables.check()
     monkeypatch.setenv(name, instead)
     variables.check()
-    assert variables.record(()) == {}, "the default is the same as nothing"
+    assert variables.record(()) == {}, "a default value is not recorded"
 
 
 @pytest.mark.parametrize("flag", ["--xla_cpu_enable_fast_math=true", "--xla_cpu_enable_fast_math"])
@@ -53,13 +53,13 @@ def test_fast_math_is_refused(flag: str, monkeypatch: pytest.MonkeyPatch, tmp_pa
     variables.check()
 
 
-def test_a_file_of_flags_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_file_of_flags_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XLA_FLAGS", "xla_dump_to=x")
     with pytest.raises(UserError, match=r"^XLA_FLAGS=xla_dump_to=x: expected flags that begin with --, or "):
         variables.check()
 
 
-def test_the_rest_is_recorded_as_it_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_variables_and_flags_are_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JAX_DEFAULT_MATMUL_PRECISION", "bfloat16")
     monkeypatch.setenv("JAX_OPTIMIZATION_LEVEL", "O0")
     monkeypatch.setenv("JAX_TO_COME", "x")
@@ -88,7 +88,7 @@ def test_the_rest_is_recorded_as_it_counts(monkeypatch: pytest.MonkeyPatch) -> N
         "HOME_OF_JAX_",
     ],
 )
-def test_what_bits_do_not_depend_on_is_left_out(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variables_without_effect_on_bits_are_not_recorded(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, "x")
     monkeypatch.setenv("XLA_FLAGS", "--xla_dump_to=x --xla_force_host_platform_device_count=4 --xla_cpu_max_isa=AVX")
     assert variables.record(()) == {}

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from palmetto.model import decoder, layout
+from palmetto.model import decoder, layout, tuning
 from palmetto.model.decoder import Rematerialize
 from palmetto.model.experts.router import Routing
 from palmetto.model.weights import Parameters
@@ -25,12 +25,12 @@ VOCABULARY, LENGTH = 23, 13
 # H·Q other than D, so that no axis can stand for another.
 SIZES = {"layers": 2, "d_model": 16, "heads": 4, "key_value_heads": 2, "head_size": 6, "d_ff": 20}
 
-CPU = layout.CPU._replace(query_rows=5, logit_rows=7)
+CPU = tuning.CPU._replace(query_rows=5, logit_rows=7)
 LAYOUTS = {
     "cpu": CPU,
     "blocked": CPU._replace(kept_length=1, block_rows=4),
-    "accelerator": layout.ACCELERATOR,
-    "accelerator blocked": layout.ACCELERATOR._replace(kept_length=1, block_rows=5, query_rows=4),
+    "accelerator": tuning.ACCELERATOR,
+    "accelerator blocked": tuning.ACCELERATOR._replace(kept_length=1, block_rows=5, query_rows=4),
 }
 
 POSITIONS: dict[str, dict[str, Any]] = {

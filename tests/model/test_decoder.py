@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from palmetto.model import decoder, layout
+from palmetto.model import decoder, layout, tuning
 from palmetto.model.weights import Parameters
 from palmetto.recipe.model import Model
 from tests.references import decoder as reference
@@ -21,10 +21,10 @@ MODEL = Model(layers=2, d_model=20, heads=3, head_size=8, d_ff=36)
 VOCABULARY = 40
 LENGTH = 13
 LAYOUTS = {
-    "cpu": layout.CPU,
-    "cpu in blocks": layout.CPU._replace(query_rows=5, logit_rows=7),
-    "accelerator": layout.ACCELERATOR,
-    "accelerator in blocks": layout.ACCELERATOR._replace(query_rows=5, logit_rows=7),
+    "cpu": tuning.CPU,
+    "cpu in blocks": tuning.CPU._replace(query_rows=5, logit_rows=7),
+    "accelerator": tuning.ACCELERATOR,
+    "accelerator in blocks": tuning.ACCELERATOR._replace(query_rows=5, logit_rows=7),
 }
 Logits = Callable[[dict[str, np.ndarray], jax.Array], jax.Array]
 
@@ -76,7 +76,7 @@ def test_hidden_states_are_in_the_activation_type() -> None:
     model = MODEL.model_copy(update={"activations": "bfloat16"})
 
     def hidden_states(drawn: Parameters, tokens: jax.Array) -> jax.Array:
-        return decoder.hidden_states(layout.arrange(drawn, model, layout.CPU), tokens, model, layout.CPU)[0]
+        return decoder.hidden_states(layout.arrange(drawn, model, tuning.CPU), tokens, model, tuning.CPU)[0]
 
     states = jax.eval_shape(hidden_states, DRAWN, some_tokens(0))
     assert (states.shape, states.dtype) == ((2, LENGTH, MODEL.d_model), jnp.bfloat16)
@@ -104,6 +104,6 @@ def test_sequences_of_a_batch_do_not_see_each_other(arrangement: str) -> None:
 
 
 def test_the_platform_decides_the_layout() -> None:
-    assert layout.for_platform("cpu") == layout.CPU
+    assert tuning.for_platform("cpu") == tuning.CPU
     for platform in ("gpu", "tpu"):
-        assert layout.for_platform(platform) == layout.ACCELERATOR._replace(platform=platform)
+        assert tuning.for_platform(platform) == tuning.ACCELERATOR._replace(platform=platform)

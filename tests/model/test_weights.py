@@ -32,7 +32,7 @@ def drawn() -> Parameters:
 
 
 def test_initialization_has_the_shapes_of_the_table_in_float32(drawn: Parameters) -> None:
-    table = parameters.specifications(MODEL, VOCABULARY)
+    table = parameters.weight_table(MODEL, VOCABULARY)
     assert {name: array.shape for name, array in drawn.items()} == {name: s.shape for name, s in table.items()}
     assert {array.dtype for array in drawn.values()} == {jnp.dtype(jnp.float32)}
     assert all(len(s.axes) == len(s.shape) for s in table.values())
@@ -57,7 +57,7 @@ def test_initial_scales_are_one(drawn: Parameters) -> None:
 
 
 def test_every_logical_matrix_has_a_draw_of_its_own(drawn: Parameters) -> None:
-    matrices = parameters.unstack(drawn, parameters.specifications(MODEL, VOCABULARY))
+    matrices = parameters.unstack(drawn, parameters.weight_table(MODEL, VOCABULARY))
     kernels = {name: np.asarray(matrix).ravel() for name, matrix in matrices.items() if "norm" not in name}
     names = sorted(kernels)
     for i, one in enumerate(names):
@@ -75,8 +75,8 @@ def test_a_further_layer_moves_no_other_draw(drawn: Parameters) -> None:
 
 
 def test_the_seed_decides(monkeypatch: pytest.MonkeyPatch) -> None:
-    small = {"embedding": parameters.Specification((4, 3), ("vocabulary", "width"), 1.0)}
-    monkeypatch.setattr(parameters, "specifications", lambda model, vocabulary_size: small)
+    small = {"embedding": parameters.Weight((4, 3), ("vocabulary", "width"), 1.0)}
+    monkeypatch.setattr(parameters, "weight_table", lambda model, vocabulary_size: small)
     one, again, other = (parameters.initialize(MODEL, VOCABULARY, seed)["embedding"] for seed in (1, 1, 2))
     assert np.array_equal(one, again)
     assert not np.any(one == other)
@@ -85,12 +85,12 @@ def test_the_seed_decides(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_biases_begin_at_zero_scales_at_one_and_the_rest_at_random(monkeypatch: pytest.MonkeyPatch) -> None:
     model = Model(layers=2, d_model=8, heads=2, block="serial", norm_position="sandwich", norm_bias=True, biases=True,
                   embedding_norm=True, qk_norm=True, positions=TransformerXLPositions())  # fmt: skip
-    table = parameters.specifications(model, 5)
+    table = parameters.weight_table(model, 5)
     zero = {name for name in table if name.endswith("_bias")} | {"u", "w"}
     one = {name for name in table if "norm" in name} - zero
     assert {name for name, of in table.items() if of.deviation == 0} == zero
     assert {name for name, of in table.items() if of.deviation is None} == one
-    monkeypatch.setattr(parameters, "specifications", lambda *_: {name: table[name] for name in zero | one})
+    monkeypatch.setattr(parameters, "weight_table", lambda *_: {name: table[name] for name in zero | one})
     for name, array in parameters.initialize(model, 5, seed=0).items():
         assert np.all(np.asarray(array) == (name in one)), name
 
@@ -104,7 +104,7 @@ def with_experts(**values: int) -> Model:
 
 
 def test_experts_are_in_every_other_layer_and_dense_layers_in_the_others() -> None:
-    table = parameters.specifications(MIXTURE, 10)
+    table = parameters.weight_table(MIXTURE, 10)
     assert table["router"].shape == (2, 16, 8)
     assert table["expert_up"].shape == (2, 8, 16, 24)
     assert table["expert_down"].shape == (2, 8, 24, 16)
@@ -119,8 +119,8 @@ def test_experts_are_in_every_other_layer_and_dense_layers_in_the_others() -> No
 def test_each_expert_is_drawn_for_itself_and_a_further_one_or_layer_moves_no_draw(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    full = parameters.specifications
-    monkeypatch.setattr(parameters, "specifications", lambda *_: {"expert_down": full(*_)["expert_down"]})
+    full = parameters.weight_table
+    monkeypatch.setattr(parameters, "weight_table", lambda *_: {"expert_down": full(*_)["expert_down"]})
     drawn = np.asarray(parameters.initialize(MIXTURE, 10, seed=3)["expert_down"], np.float64)
     standardized = drawn.ravel() * math.sqrt(24)
     assert abs(standardized.std() - 1) < 5 / math.sqrt(2 * standardized.size)
@@ -136,7 +136,7 @@ def test_each_expert_is_drawn_for_itself_and_a_further_one_or_layer_moves_no_dra
 def test_deep_norm_shrinks_what_writes_to_the_residual_stream() -> None:
     shapes = Model(layers=32, d_model=16, heads=2, block="serial", feedforward="geglu")
     usual, deep = (
-        parameters.specifications(shapes.model_copy(update={"norm_position": position}), 10)
+        parameters.weight_table(shapes.model_copy(update={"norm_position": position}), 10)
         for position in ("pre", "deep")
     )
     ratio = {name: (of.deviation or 1) / (usual[name].deviation or 1) for name, of in deep.items()}
@@ -179,7 +179,7 @@ def test_what_each_choice_adds_to_the_count(choice: str) -> None:
     assert parameters.count(model, 5) == SERIAL + added
     drawn = jax.eval_shape(lambda: parameters.initialize(model, 5, seed=0))
     assert {name: array.shape for name, array in drawn.items()} == {
-        name: of.shape for name, of in parameters.specifications(model, 5).items()
+        name: of.shape for name, of in parameters.weight_table(model, 5).items()
     }
 
 
@@ -192,7 +192,7 @@ def test_a_token_passes_through_the_top_experts_alone() -> None:
 
 
 def table(layers: tuple[int, ...], experts: int = 1) -> parameters.Table:
-    of = parameters.Specification
+    of = parameters.Weight
     depth = len(layers)
     return {
         "embedding": of((4, 3), ("vocabulary", "width"), 1.0),

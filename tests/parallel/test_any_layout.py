@@ -10,7 +10,7 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from palmetto.model import layout
+from palmetto.model import tuning
 from palmetto.parallel.sharding import Sharding
 from palmetto.recipe import Recipe
 from palmetto.tokens.order import Order
@@ -29,7 +29,7 @@ HUNDREDS = settings.get_current_profile_name() == "hundreds"
 def train(recipe: Recipe, start: State) -> list[bytes]:
     """Every bit of the states and metrics of a few steps from `start`, NumPy's arrays, on the recipe's mesh."""
     sharding, training = Sharding(recipe), recipe.training
-    step, written = make_step(recipe, layout.CPU, sharding), []
+    step, written = make_step(recipe, tuning.CPU, sharding), []
     state = jax.device_put(jax.tree.map(np.array, start), states.places(recipe, sharding))
     order = Order(1 << 20, training.batch_ramp, training.seed, 1)
     for number in range(1, STEPS + 1):

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from palmetto.model import layout
-from palmetto.model.layout import Layout
+from palmetto.model import tuning
+from palmetto.model.tuning import Tuning
 from palmetto.parallel.sharding import Sharding
 from palmetto.recipe import Recipe
 from palmetto.recipe.mesh import Mesh
@@ -17,7 +17,7 @@ from palmetto.training.digest import tree
 from palmetto.training.step import state as states
 from palmetto.training.step.loss import Batch
 from palmetto.training.step.state import State, initial_state
-from palmetto.training.step.update import Metrics, Step, make_step
+from palmetto.training.step.update import Metrics, TrainStep, make_step
 from tests.conftest import RecipeMaker
 from tests.references.quickly import QUICKLY
 
@@ -46,7 +46,7 @@ def start(recipe: Recipe, sharding: Sharding) -> State:
 
 
 def train(
-    recipe: Recipe, batches: tuple[int, ...] = BATCHES, on: Layout = layout.CPU, step: Step | None = None
+    recipe: Recipe, batches: tuple[int, ...] = BATCHES, on: Tuning = tuning.CPU, step: TrainStep | None = None
 ) -> Trained:
     """The same batches on whatever mesh the recipe has."""
     sharding = Sharding(recipe)
@@ -144,7 +144,7 @@ def test_other_models_and_optimizers_too(tiny_recipe: RecipeMaker, name: str) ->
 def test_an_accelerators_form_too(tiny_recipe: RecipeMaker) -> None:
     """Layers under a scan."""
     digests = {
-        m: train(on(tiny_recipe, m), (8,) * 3, layout.ACCELERATOR).digest for m in ("", "data=4", "pod=2 zero=1")
+        m: train(on(tiny_recipe, m), (8,) * 3, tuning.ACCELERATOR).digest for m in ("", "data=4", "pod=2 zero=1")
     }
     assert len(set(digests.values())) == 1, digests
 
@@ -161,7 +161,7 @@ def test_pipelines_too(tiny_recipe: RecipeMaker, ending: str, meshes: tuple[str,
     """Of a tied embedding two stages have a share in the gradient, which one device sums in another order. Each stage
     has two layers or more: a scan over one is compiled as none, to other roundings."""
     recipes = {mesh: on(tiny_recipe, mesh, "model.layers=8", ending) for mesh in meshes}
-    digests = {mesh: train(recipe, (8,) * 3, layout.ACCELERATOR).digest for mesh, recipe in recipes.items()}
+    digests = {mesh: train(recipe, (8,) * 3, tuning.ACCELERATOR).digest for mesh, recipe in recipes.items()}
     assert len(set(digests.values())) == 1, digests
 
 
@@ -179,7 +179,7 @@ def test_beside_a_model_axis_data_and_pods_are_elastic(tiny_recipe: RecipeMaker,
 @pytest.mark.parametrize("zero", [0, 2, 3])
 def test_fixed_runs_agree_to_rounding_and_with_themselves(tiny_recipe: RecipeMaker, alone: Trained, zero: int) -> None:
     recipe = on(tiny_recipe, f"data=4 zero={zero}", "training.clip=0.1", "training.reproducible=fixed")
-    step = make_step(recipe, layout.CPU, Sharding(recipe))
+    step = make_step(recipe, tuning.CPU, Sharding(recipe))
     trained = train(recipe, step=step)
     for mine, one in zip(trained.metrics, alone.metrics, strict=True):
         assert np.allclose(mine.loss, one.loss, rtol=1e-6)
@@ -193,7 +193,7 @@ def compiled(recipe: Recipe) -> Any:
     shape = (8, recipe.training.micro_batch, recipe.model_length + 1)
     batch = Batch(jax.ShapeDtypeStruct(shape, jnp.int32, sharding=place))  # type: ignore[arg-type]
     rate = jax.ShapeDtypeStruct((), jnp.float32, sharding=place)
-    step: Any = make_step(recipe, layout.ACCELERATOR, sharding)
+    step: Any = make_step(recipe, tuning.ACCELERATOR, sharding)
     return step.lower(states.shapes(recipe, sharding), batch, rate).compile(QUICKLY)
 
 

@@ -12,11 +12,12 @@ import pytest
 from jax.sharding import Mesh, PartitionSpec
 
 from palmetto.errors import UserError
-from palmetto.model import layout
+from palmetto.model import tuning
 from palmetto.model.experts.mixture import mixture
 from palmetto.model.experts.router import Routing
 from palmetto.parallel.sharding import Sharding
 from palmetto.recipe import Recipe
+from palmetto.recipe import mesh as recipe_mesh
 from palmetto.recipe.model import Experts
 from palmetto.training.step.state import parameter_table
 from tests.conftest import RecipeMaker
@@ -39,7 +40,7 @@ B, T, D, F, E, TOP = 8, 12, 16, 20, 8, 2
 """Sequences in all, their length, and the sizes of a layer with experts."""
 
 DROPLESS, CAPACITY = Experts(count=E, top=TOP), Experts(count=E, top=TOP, capacity_factor=0.75)
-LAYOUTS = {"cpu": layout.CPU, "accelerator": layout.ACCELERATOR}
+LAYOUTS = {"cpu": tuning.CPU, "accelerator": tuning.ACCELERATOR}
 
 
 def some_layer(seed: int, favourite: float = 0.0) -> tuple[np.ndarray, dict[str, np.ndarray]]:
@@ -53,25 +54,25 @@ def some_layer(seed: int, favourite: float = 0.0) -> tuple[np.ndarray, dict[str,
     return x.astype(np.float32), {name: array.astype(np.float32) for name, array in layer.items()}
 
 
-def compiled(settings: Experts, of: layout.Layout) -> Any:
+def compiled(settings: Experts, of: tuning.Tuning, mesh: recipe_mesh.Mesh = recipe_mesh.ONE_DEVICE) -> Any:
     """x, layer, d → output, routing and gradients of Σ y·d + 2·balance + 3·z, meant as means over sequences."""
 
     def run(x: Any, layer: dict[str, Any], d: Any) -> tuple[Any, Routing, Any, dict[str, Any]]:
         def loss(x: Any, layer: dict[str, Any]) -> tuple[jax.Array, tuple[jax.Array, Routing]]:
-            y, routing = mixture(x, layer, settings, activate, layout=of)
-            share = 1 / of.experts
+            y, routing = mixture(x, layer, settings, activate, tuning=of, mesh=mesh)
+            share = 1 / mesh.expert
             return jnp.sum(y * d) + share * (2 * routing.balance + 3 * routing.z), (y, routing)
 
         (dx, dlayer), (y, routing) = jax.grad(loss, argnums=(0, 1), has_aux=True)(x, layer)
-        if of.experts > 1:
+        if mesh.expert > 1:
             dlayer["router"] = jax.lax.psum(dlayer["router"], "expert")
             routing = jax.lax.pmean(routing, "expert")
-        if of.sequence > 1:
+        if mesh.sequence > 1:
             dlayer, routing = jax.lax.psum((dlayer, routing), "sequence")
         return y, routing, dx, dlayer
 
-    if of.experts * of.sequence > 1:
-        devices = np.array(jax.devices()[: of.experts * of.sequence]).reshape(of.experts, of.sequence)
+    if mesh.expert * mesh.sequence > 1:
+        devices = np.array(jax.devices()[: mesh.expert * mesh.sequence]).reshape(mesh.expert, mesh.sequence)
         tokens, whole = PartitionSpec("expert", "sequence"), PartitionSpec()
         kernels = {name: PartitionSpec("expert") for name in ("expert_up", "expert_gate", "expert_down")}
         of_layer = {"router": whole} | kernels
@@ -96,7 +97,7 @@ def check_mixture(
     x, layer = some_layer(0, favourite)
     d = np.random.default_rng(1).normal(size=x.shape).astype(np.float32)
     expected = alone(settings, arrangement)(x, layer, d)
-    given = compiled(settings, LAYOUTS[arrangement]._replace(experts=experts, sequence=sequence))(x, layer, d)
+    given = compiled(settings, LAYOUTS[arrangement], recipe_mesh.Mesh(expert=experts, sequence=sequence))(x, layer, d)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=2e-5), given, expected)
     routing: Routing = given[1]
     return routing
@@ -132,7 +133,7 @@ MODELS = {
     ),
     "dropless": some(layers=1, experts={"count": 4, "every": 1, "router_z_loss": 0.2}),
 }
-ARRANGEMENTS = {"glam": layout.ACCELERATOR, "dropless": layout.CPU}
+ARRANGEMENTS = {"glam": tuning.ACCELERATOR, "dropless": tuning.CPU}
 GLAM_STEP = {"name": "adafactor", "momentum": 0.0, "factored": True, "weight_decay": False, "update_clip": 1.0}
 TWO_D = {"data": 2, "expert": 2, "model": 2}
 """One expert's weights over four devices, as in GLaM."""
@@ -174,7 +175,7 @@ def test_a_whole_step() -> None:
     """With GLaM's optimizer, and sequences shared besides."""
     recipes = [recipe_of("dropless", mesh) for mesh in ({}, {"data": 2, "expert": 2, "sequence": 2})]
     batch, start = some_batch(recipes[0]), some_state(recipes[0], Sharding(recipes[0])).parameters
-    (one, reported), (other, also) = (take_step(recipe, layout.CPU, batch, rate=0.01) for recipe in recipes)
+    (one, reported), (other, also) = (take_step(recipe, tuning.CPU, batch, rate=0.01) for recipe in recipes)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-6, atol=2e-6), reported, also)
     for name, array in one.parameters.items():
         moved = np.linalg.norm(array - start[name])

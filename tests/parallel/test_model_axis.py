@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from palmetto.model import accelerated, layout
+from palmetto.model import accelerated, tuning
 from palmetto.parallel.sharding import Sharding
 from palmetto.recipe import Recipe
 from palmetto.recipe.model import Model
@@ -40,8 +40,8 @@ MODELS: dict[str, Model] = {
     "grouped": some("alibi", "sinks", layers=1, key_value_heads=2),
     "experts": some("sinusoidal", "full", "capacity", layers=1, block="serial"),
 }
-ARRANGEMENTS = dict.fromkeys(MODELS, layout.CPU._replace(query_rows=5, block_rows=8, logit_rows=7))
-ARRANGEMENTS["experts"] = layout.ACCELERATOR
+ARRANGEMENTS = dict.fromkeys(MODELS, tuning.CPU._replace(query_rows=5, block_rows=8, logit_rows=7))
+ARRANGEMENTS["experts"] = tuning.ACCELERATOR
 CASES: list[tuple[str, dict[str, int]]] = [
     ("palm", {"model": 2}),
     *((name, {"data": 2, "model": 2}) for name in MODELS if name not in ("grouped", "experts")),
@@ -81,7 +81,7 @@ def test_a_tpus_kernel_is_called_by_each_device_for_its_heads(
     sharding = Sharding(recipe)
     tokens: Any = jax.ShapeDtypeStruct((4, 2, 129), jnp.int32, sharding=sharding.place())
     rate = jax.ShapeDtypeStruct((), jnp.float32, sharding=sharding.place())
-    step: Any = make_step(recipe, layout.for_platform("tpu"), sharding)
+    step: Any = make_step(recipe, tuning.for_platform("tpu"), sharding)
     lowered = step.trace(states.shapes(recipe, sharding), Batch(tokens), rate).lower(lowering_platforms=("tpu",))
     kernels = [line for line in lowered.as_text().splitlines() if "tpu_custom_call" in line]
     own = 4 // mesh.get("model", 1)
@@ -89,7 +89,7 @@ def test_a_tpus_kernel_is_called_by_each_device_for_its_heads(
     assert all(f"tensor<2x{own}x128x128xf32>" in line for line in kernels)
 
     windows: Any = jax.ShapeDtypeStruct((8, 129), jnp.int32, sharding=sharding.place())
-    losses = jax.jit(window_losses(recipe, layout.for_platform("tpu"), sharding))
+    losses = jax.jit(window_losses(recipe, tuning.for_platform("tpu"), sharding))
     parameters = states.shapes(recipe, sharding).parameters
     lowered = losses.trace(parameters, Batch(windows)).lower(lowering_platforms=("tpu",))
     assert "tpu_custom_call" in lowered.as_text()

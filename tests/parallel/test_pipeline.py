@@ -13,7 +13,7 @@ import pytest
 from jax.experimental import io_callback
 from jax.sharding import Mesh, PartitionSpec
 
-from palmetto.parallel.pipeline import Sums, pipeline_gradients
+from palmetto.parallel.pipeline import StageSums, pipeline_gradients
 from palmetto.parallel.schedules import Schedule
 from palmetto.training.step.reductions import sum_over_leaves
 from tests.parallel.test_schedules import SCHEDULES, schedules
@@ -23,7 +23,7 @@ from tests.training.step.test_reductions import same_bits, terms
 Tree = Any
 StageFunction = Callable[[Tree, jax.Array, Tree], tuple[jax.Array, jax.Array, Tree]]
 EVERYWHERE, STAGE = PartitionSpec(), PartitionSpec("stage")
-SPREAD = Sums(EVERYWHERE, STAGE, EVERYWHERE, EVERYWHERE, STAGE)  # type: ignore[arg-type]
+SPREAD = StageSums(EVERYWHERE, STAGE, EVERYWHERE, EVERYWHERE, STAGE)  # type: ignore[arg-type]
 
 
 def mesh_of(**sizes: int) -> Mesh:
@@ -31,7 +31,7 @@ def mesh_of(**sizes: int) -> Mesh:
     return Mesh(np.array(jax.devices()[:count]).reshape(tuple(sizes.values())), tuple(sizes))
 
 
-def over_stages(sums: Sums) -> Sums:
+def over_stages(sums: StageSums) -> StageSums:
     """With what stages share summed over them."""
     ends, objective, end_report = jax.lax.psum((sums.ends, sums.objective, sums.end_report), "stage")
     return sums._replace(ends=ends, objective=objective, end_report=end_report)
@@ -47,10 +47,10 @@ class Network:
     ends: Tree
     layers: Tree
 
-    def pipeline(self, stages: int, schedule: Schedule) -> Callable[[Tree], Sums]:
+    def pipeline(self, stages: int, schedule: Schedule) -> Callable[[Tree], StageSums]:
         """Micro-batches → their sums, compiled."""
 
-        def on_device(ends: Tree, layers: Tree, micro_batches: Tree) -> Sums:
+        def on_device(ends: Tree, layers: Tree, micro_batches: Tree) -> StageSums:
             run = functools.partial(pipeline_gradients, self.first, self.stage, self.last, schedule=schedule)
             return over_stages(run(ends, layers, micro_batches))
 
@@ -63,7 +63,7 @@ class Network:
         )
         return functools.partial(jax.jit(mapped, compiler_options=QUICKLY), self.ends, self.layers)
 
-    def alone(self, micro_batches: Tree) -> Sums:
+    def alone(self, micro_batches: Tree) -> StageSums:
         """The same by ordinary differentiation, on one device."""
 
         def objective(parameters: tuple[Tree, Tree], micro_batch: Tree) -> tuple[jax.Array, tuple[Tree, Tree]]:
@@ -72,13 +72,13 @@ class Network:
             result, of_end = self.last(ends, x, micro_batch)
             return result + added, (of_end, of_stage)
 
-        def sums(micro_batches: Tree) -> Sums:
+        def sums(micro_batches: Tree) -> StageSums:
             whole = jax.value_and_grad(objective, has_aux=True)
             leaves = jax.lax.map(functools.partial(whole, (self.ends, self.layers)), micro_batches)
             (value, reports), (ends, layers) = jax.tree.map(lambda leaf: jnp.sum(leaf, 0), leaves)
-            return Sums(ends, layers, value, *reports)
+            return StageSums(ends, layers, value, *reports)
 
-        result: Sums = jax.jit(sums, compiler_options=QUICKLY)(micro_batches)
+        result: StageSums = jax.jit(sums, compiler_options=QUICKLY)(micro_batches)
         return result
 
 
@@ -181,7 +181,7 @@ def test_sums_are_in_the_tree_however_many_devices_share_the_micro_batches(devic
     def last(ends: Tree, x: jax.Array, term: Tree) -> tuple[jax.Array, Tree]:
         return jnp.sum(ends * x), {"term": term}
 
-    def reduce(sums: Sums) -> Sums:
+    def reduce(sums: StageSums) -> StageSums:
         """The tree's lower levels, across devices, whose numbers are the low bits reversed."""
         distance = devices // 2
         while distance:
@@ -193,7 +193,7 @@ def test_sums_are_in_the_tree_however_many_devices_share_the_micro_batches(devic
     def first(ends: Tree, term: Tree) -> jax.Array:
         return 0 * term
 
-    def on_device(layers: Tree, leaves: jax.Array) -> Sums:
+    def on_device(layers: Tree, leaves: jax.Array) -> StageSums:
         run = functools.partial(pipeline_gradients, first, stage, last, schedule="1f1b", reduce=reduce)
         return over_stages(run(jnp.ones(leaves.shape[2]), layers, leaves[:, 0]))
 
@@ -248,8 +248,8 @@ def test_stages_may_hold_collectives_of_every_kind_along_other_axes() -> None:
         x, added, report = network.stage(layers, x, micro_batch)
         return jnp.roll(x, 1, axis=0), added, report
 
-    def on_device(ends: Tree, parts: Tree, micro_batches: Tree) -> Sums:
-        def reduce(sums: Sums) -> Sums:
+    def on_device(ends: Tree, parts: Tree, micro_batches: Tree) -> StageSums:
+        def reduce(sums: StageSums) -> StageSums:
             layers, sums = sums.layers, jax.tree.map(lambda x: jax.lax.psum(x, "data"), sums._replace(layers=()))
             return sums._replace(layers=layers)
 

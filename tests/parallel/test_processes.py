@@ -63,7 +63,7 @@ from palmetto.host.cluster import Cluster
 from palmetto.parallel import processes
 
 processes.join(Cluster(*eval(sys.argv[1])))
-processes.meet("here")
+processes.barrier("here")
 print("met", flush=True)
 sys.stdin.read()
 """

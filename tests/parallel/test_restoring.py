@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from palmetto.model import layout
+from palmetto.model import tuning
 from palmetto.parallel.sharding import Sharding
 from palmetto.training.checkpoint import Checkpoints
 from palmetto.training.step import state as states
@@ -35,7 +35,7 @@ def flat(state: State) -> list[np.ndarray]:
 def trained() -> State:
     """With moments that are none of them zero."""
     batch = some_batch(RECIPE)
-    after, _ = take_step(RECIPE, layout.ACCELERATOR, batch, 1e-2)
+    after, _ = take_step(RECIPE, tuning.ACCELERATOR, batch, 1e-2)
     return after
 
 

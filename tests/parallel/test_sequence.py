@@ -14,11 +14,12 @@ from jax.experimental import io_callback
 from jax.sharding import Mesh, PartitionSpec
 
 from palmetto.errors import UserError
-from palmetto.model import layout
+from palmetto.model import tuning
 from palmetto.model.attention import attention
 from palmetto.model.blocked import HIDDEN, blocked_attention, products
 from palmetto.model.masks import block_pairs, visible
 from palmetto.recipe import Recipe
+from palmetto.recipe import mesh as recipe_mesh
 from palmetto.recipe.model import FullAttention, LocalAttention
 from palmetto.training.step.loss import Batch
 from tests.conftest import RecipeMaker
@@ -35,7 +36,7 @@ from tests.references.spread import (
     take_gradient,
 )
 
-BLOCKS = layout.CPU._replace(query_rows=3, kept_length=1, block_rows=5)
+BLOCKS = tuning.CPU._replace(query_rows=3, kept_length=1, block_rows=5)
 """Blocks that fill neither a sequence nor a device's share of it."""
 
 
@@ -73,20 +74,20 @@ def test_attention_of_every_kind(kind: Kind) -> None:
     shapes = {"relative": (buckets, 4), "r": (16, 24), "u": (4, 6), "w": (4, 6)}
     learned = {name: random.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
 
-    def run(chosen: layout.Layout, q: Any, k: Any, v: Any, learned: Any, d: Any) -> Any:
+    def run(mesh: recipe_mesh.Mesh, q: Any, k: Any, v: Any, learned: Any, d: Any) -> Any:
         def attend(learned: Any, q: Any, k: Any, v: Any) -> jax.Array:
-            return attention(learned, q, k, v, model, model.attention_of(1), chosen, prefix)
+            return attention(learned, q, k, v, model, model.attention_of(1), BLOCKS, prefix, mesh)
 
         output, pull_back = jax.vjp(attend, learned, q, k, v)
         d_learned, *d_heads = pull_back(d)
-        if chosen.sequence > 1:
+        if mesh.sequence > 1:
             d_learned = jax.lax.psum(d_learned, "sequence")
         return output, d_heads, d_learned
 
-    expected = jax.jit(functools.partial(run, BLOCKS), compiler_options=QUICKLY)(q, k, v, learned, d)
+    expected = jax.jit(functools.partial(run, recipe_mesh.ONE_DEVICE), compiler_options=QUICKLY)(q, k, v, learned, d)
     share, whole = PartitionSpec(None, "sequence"), PartitionSpec()
     mapped = jax.shard_map(
-        functools.partial(run, BLOCKS._replace(sequence=4)),
+        functools.partial(run, recipe_mesh.Mesh(sequence=4)),
         mesh=Mesh(np.array(jax.devices()[:4]), ("sequence",)),
         in_specs=(share, share, share, whole, share),
         out_specs=(share, share, whole),
@@ -183,7 +184,7 @@ def long(devices: int) -> jax.stages.Compiled:
     recipe = make_recipe(some(key_value_heads=1, layers=1), rematerialize="block")
     tokens = recipe.tokens.model_copy(update={"sequence_length": 512})
     recipe = on(recipe.model_copy(update={"tokens": tokens}), sequence=devices)
-    compiled, _ = compile_gradient(recipe, layout.CPU._replace(block_rows=64, logit_rows=64), some_batch(recipe))
+    compiled, _ = compile_gradient(recipe, tuning.CPU._replace(block_rows=64, logit_rows=64), some_batch(recipe))
     return compiled
 
 

@@ -1,4 +1,4 @@
-"""`palmetto plan --topology` as it is typed."""
+"""The command `palmetto plan --topology`."""
 
 import json
 import subprocess
@@ -8,8 +8,15 @@ import pytest
 
 from palmetto.planning.network.topology import parse
 
-TINY = ("tokens.sequence_length=16", "tokens.vocabulary_size=320", "model.layers=2", "model.d_model=32",
-        "model.heads=2", "training.batch_size=8", "mesh.data=4")  # fmt: skip
+TINY = (
+    "tokens.sequence_length=16",
+    "tokens.vocabulary_size=320",
+    "model.layers=2",
+    "model.d_model=32",
+    "model.heads=2",
+    "training.batch_size=8",
+    "mesh.data=4",
+)
 
 
 def palmetto(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -17,7 +24,7 @@ def palmetto(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False)
 
 
-def test_json() -> None:
+def test_json_holds_the_plan() -> None:
     done = palmetto("plan", "palm-1m", "--topology", "h100:4", *TINY, "--json")
     assert done.returncode == 0, done.stderr
     values = json.loads(done.stdout)
@@ -49,10 +56,16 @@ def test_refusals_are_one_line(arguments: tuple[str, ...], line: str) -> None:
     assert done.stderr.count("\n") == 1
 
 
-def test_gpus_that_are_too_small_are_one_line_too() -> None:
-    """Its state alone would fit: what the backward pass keeps does not."""
-    much = (*TINY, "model.layers=100", "training.micro_batch=1024",
-            "training.batch_size=4096", "training.rematerialize=nothing", "model.d_ff=16384")  # fmt: skip
+def test_a_plan_that_does_not_fit_is_one_line() -> None:
+    """The state alone would fit; the activations that the backward pass needs do not."""
+    much = (
+        *TINY,
+        "model.layers=100",
+        "training.micro_batch=1024",
+        "training.batch_size=4096",
+        "training.rematerialize=nothing",
+        "model.d_ff=16384",
+    )
     done = palmetto("plan", "palm-1m", "--topology", "h100:4", *much, "--json")
     assert done.returncode == 1, done.stderr
     values = json.loads(done.stdout)

@@ -1,4 +1,4 @@
-"""What a recipe amounts to, without an array."""
+"""Summaries of recipes match the papers, and make no array."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ from palmetto.recipe import loading
 from tests.conftest import RecipeMaker
 
 
-def test_palm_540bs_plan_is_the_papers_to_the_digit_and_makes_no_array() -> None:
+def test_the_plan_of_palm_540b_matches_the_paper() -> None:
     before = len(jax.live_arrays())
     values = plan.plan(loading.load("palm-540b"))
     assert len(jax.live_arrays()) == before
@@ -33,13 +33,13 @@ def test_palm_540bs_plan_is_the_papers_to_the_digit_and_makes_no_array() -> None
 
 
 @pytest.mark.parametrize(("name", "total"), [("palm-8b", 8_632_012_800), ("palm-62b", 62_495_662_080)])
-def test_the_smaller_models_of_the_paper_have_its_counts_and_its_tokens(name: str, total: int) -> None:
+def test_the_plans_of_smaller_palms_match_the_paper(name: str, total: int) -> None:
     values = plan.plan(loading.load(name))
     assert values["parameters"]["total"] == total
     assert values["tokens"] == pytest.approx(780e9, rel=0.03)
 
 
-def test_a_pipelines_bubble_is_that_of_the_formula_at_every_stage_of_the_ramp() -> None:
+def test_the_bubble_of_a_pipeline_follows_the_formula() -> None:
     values = plan.plan(loading.load("palm-8b", ["mesh.stage=4", "mesh.data=64"]))
     filled = [(each["from_step"], each["micro_batches"], each["bubble"]) for each in values["pipeline"]["filled"]]
     assert filled == [(1, 4, pytest.approx(3 / 7)), (100_001, 8, pytest.approx(3 / 11))]
@@ -57,7 +57,7 @@ EXACT = {
 
 
 @pytest.mark.parametrize("name", EXACT)
-def test_released_models_have_their_counts_to_the_digit(name: str) -> None:
+def test_released_models_have_exactly_their_parameters(name: str) -> None:
     counts = plan.plan(loading.load(name))["parameters"]
     assert (counts["total"], counts["active"]) == EXACT[name]
 
@@ -66,26 +66,26 @@ def test_released_models_have_their_counts_to_the_digit(name: str) -> None:
     ("name", "published", "tolerance"),
     [
         ("gpt3-175b", 175.0e9, 0.0025),
-        # Without the r of Transformer-XL, a kernel of D × D a layer, these would be 258 and 65 billion.
+        # Without the D × D kernel of Transformer-XL in each layer, these would be 258 and 65 billion.
         ("gopher-280b", 280e9, 0.0015),
         ("chinchilla-70b", 70e9, 0.001),
-        # 128.7 billion; an output kernel of its own, which the released model does not have, would make 130.5.
+        # 128.7 billion. With an untied output kernel, which the released model does not have, it would be 130.5.
         ("glm-130b", 130e9, 0.0101),
     ],
 )
-def test_models_known_by_a_rounded_count_have_it(name: str, published: float, tolerance: float) -> None:
+def test_other_models_have_their_rounded_counts(name: str, published: float, tolerance: float) -> None:
     assert plan.plan(loading.load(name))["parameters"]["total"] == pytest.approx(published, rel=tolerance)
 
 
-def test_glams_largest_model_has_its_count_and_its_active_parameters() -> None:
+def test_the_largest_glam_has_its_parameter_counts() -> None:
     counts = plan.plan(loading.load("glam-64b-64e"))["parameters"]
     assert round(counts["total"] / 1e12, 3) == 1.162
     assert round(counts["active"] / 1e9, 1) == 96.6
     assert counts["active"] == 96_604_528_640
 
 
-# GLaM, table 4, in billions, and how far off the shapes are with an embedding of 32,000 rows. The paper's 256,000,
-# with which the largest model's counts close, add 224,000 · D parameters to every other row.
+# Counts of GLaM, table 4, in billions, and the relative errors of our shapes with an embedding of 32,000 rows. The
+# paper's 256,000 rows fit the largest model; in every other row they would add 224,000 · D parameters.
 GLAM = {
     "glam-0.1b": (0.130, 0.130, 0.061, 0.061),
     "glam-0.1b-64e": (1.9, 0.145, 0.005, 0.051),
@@ -101,7 +101,7 @@ GLAM = {
 
 
 @pytest.mark.parametrize("name", GLAM)
-def test_glams_other_models_have_theirs_with_a_smaller_vocabulary(name: str) -> None:
+def test_other_glams_match_with_a_smaller_vocabulary(name: str) -> None:
     recipe = loading.load(name)
     total, used, total_tolerance, used_tolerance = GLAM[name]
     assert parameters.count(recipe.model, 32_000) / 1e9 == pytest.approx(total, rel=total_tolerance)
@@ -111,7 +111,7 @@ def test_glams_other_models_have_theirs_with_a_smaller_vocabulary(name: str) -> 
     assert counts["active"] - parameters.active(recipe.model, 32_000) == 224_000 * recipe.model.d_model
 
 
-def test_memory_is_four_bytes_a_parameter_a_gradient_and_a_moment(tiny_recipe: RecipeMaker) -> None:
+def test_memory_is_four_bytes_a_number(tiny_recipe: RecipeMaker) -> None:
     values = plan.plan(tiny_recipe())
     total = 300 * 32 + 2 * (32 + 2 * 32 * 32 + 2 * 32 * 16 + 3 * 32 * 128) + 32
     assert values["parameters"]["total"] == total
@@ -119,7 +119,7 @@ def test_memory_is_four_bytes_a_parameter_a_gradient_and_a_moment(tiny_recipe: R
     assert values["memory_bytes"] == {"parameters": 4 * total, "gradients": 4 * total, "optimizer": 8 * total + count}
 
 
-def test_the_optimizers_memory_is_what_it_keeps(tiny_recipe: RecipeMaker) -> None:
+def test_the_optimizers_memory_depends_on_its_settings(tiny_recipe: RecipeMaker) -> None:
     def optimizer(settings: str) -> int:
         memory: int = plan.plan(tiny_recipe(f"training.optimizer={settings}"))["memory_bytes"]["optimizer"]
         return (memory - 4) // 4
@@ -133,9 +133,9 @@ def test_the_optimizers_memory_is_what_it_keeps(tiny_recipe: RecipeMaker) -> Non
     assert optimizer("{factored: true}") == total + scales + sides
 
 
-def test_an_objective_that_lengthens_examples_costs_flops_and_no_tokens(tiny_recipe: RecipeMaker) -> None:
+def test_longer_examples_cost_flops_but_no_tokens(tiny_recipe: RecipeMaker) -> None:
     causal, spans = (plan.plan(tiny_recipe(f"training.objective.name={name}")) for name in ("causal", "spans"))
-    # 17 tokens of which 3 are one span: a sentinel before and one behind, and an end.
+    # 3 of 17 tokens form one span, which adds two sentinels.
     assert spans["example"] == {"tokens": 16, "positions": 19, "extra_tokens": 1}
     assert causal["example"] == {"tokens": 16, "positions": 16, "extra_tokens": 0}
     assert spans["parameters"]["total"] == causal["parameters"]["total"] + 32
@@ -158,7 +158,7 @@ def test_an_objective_that_lengthens_examples_costs_flops_and_no_tokens(tiny_rec
         ("{count: 4, every: 12}", "4 every 12th layer, top 2, dropless"),
     ],
 )
-def test_experts_in_words(tiny_recipe: RecipeMaker, experts: str, line: str) -> None:
+def test_experts_are_described(tiny_recipe: RecipeMaker, experts: str, line: str) -> None:
     values = plan.plan(tiny_recipe("model.layers=12", f"model.experts={experts}"))
     assert f"\n  experts       {line}\n" in plan.describe(values)
     assert values["parameters"]["active"] < values["parameters"]["total"]
@@ -168,14 +168,14 @@ def test_a_model_without_experts_has_no_line_for_them(tiny_recipe: RecipeMaker) 
     assert "experts" not in plan.describe(plan.plan(tiny_recipe()))
 
 
-def test_lines_for_people_are_short_and_break_between_parts() -> None:
+def test_lines_are_short_and_break_between_parts() -> None:
     text = plan.describe(plan.plan(loading.load("gpt3-175b")))
     assert max(map(len, text.splitlines())) <= 120
     assert "feedforward_norm_bias 1,179,648" in text
     assert "from step 2,501,\n                48 sequences" in text
 
 
-def test_the_documentations_table_of_shipped_recipes_is_right() -> None:
+def test_the_documented_table_of_recipes_is_right() -> None:
     documented = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text(encoding="utf-8")
     for name in loading.names():
         counts = plan.plan(loading.load(name))["parameters"]
@@ -183,14 +183,14 @@ def test_the_documentations_table_of_shipped_recipes_is_right() -> None:
         assert f"| {name} | {counts['total']:,} | {active} | " in documented, name
 
 
-def test_leaves_and_a_ramp_that_outlasts_the_run(tiny_recipe: RecipeMaker) -> None:
+def test_a_ramp_may_outlast_the_run(tiny_recipe: RecipeMaker) -> None:
     values = plan.plan(tiny_recipe("training.batch_size={0: 8, 4: 16, 100: 32}"))
     assert values["sequences"] == 4 * 8 + 4 * 16
     assert [b["leaves"] for b in values["batch"]] == [4, 8, 16]
 
 
 @pytest.mark.parametrize("name", loading.names())
-def test_every_shipped_recipe_has_a_plan_for_programs_and_for_people(name: str) -> None:
+def test_every_shipped_recipe_has_a_plan(name: str) -> None:
     values = plan.plan(loading.load(name))
     assert json.loads(json.dumps(values))["recipe"] == name
     text = plan.describe(values)

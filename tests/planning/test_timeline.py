@@ -1,4 +1,4 @@
-"""A schedule played through, against sums by hand on a chip of round figures."""
+"""Simulated schedules match sums by hand on a chip with round figures."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ PRODUCT = max(2 * 8 * 8 * 128 / 1e9, 2 * 8 * 128 / 1e9)
 HOP = 2 * 8 * 128 / 50e9
 
 
-def test_a_transfer_under_a_product() -> None:
+def test_a_transfer_is_hidden_under_a_product() -> None:
     seconds, totals = play(excerpts.WINDOWED)
     traffic = totals.traffic["ICI", "collective-permute"]
     assert seconds == pytest.approx(3 * PRODUCT + 4 / 1e9, rel=1e-3), "three trips, and a copied counter"
@@ -35,7 +35,7 @@ def test_a_transfer_under_a_product() -> None:
     assert totals.flops == 3 * 2 * 8 * 8 * 128
 
 
-def test_what_a_product_does_not_cover_is_waited_for() -> None:
+def test_the_uncovered_time_of_a_transfer_is_waited_for() -> None:
     text = excerpts.WINDOWED.replace("bf16[8,128]", "bf16[80000,128]")
     text = text.replace("convolution(%f, %f), dim_labels=bf_oi->bf", "copy(%f)").replace("CLASSIC", "INVALID")
     seconds, totals = play(text)
@@ -48,13 +48,13 @@ def test_what_a_product_does_not_cover_is_waited_for() -> None:
     assert seconds == pytest.approx(3 * hop, rel=1e-3)
 
 
-def test_the_compilers_cycles() -> None:
+def test_the_compilers_cycles_may_be_used() -> None:
     seconds, _ = play(excerpts.WINDOWED, cycles=True)
     assert seconds == pytest.approx(3 * 1000 / 1e6, rel=1e-3)
 
 
 @pytest.mark.parametrize("trips", [1, 2, 3, 50, 1000])
-def test_trips_alike_are_counted_without_being_played(trips: int) -> None:
+def test_equal_trips_are_counted_without_simulation(trips: int) -> None:
     text = excerpts.WINDOWED.replace("constant(6)", f"constant({2 * trips})")
     seconds, totals = play(text)
     assert seconds == pytest.approx(trips * PRODUCT + 4e-9, rel=1e-3)
@@ -62,7 +62,7 @@ def test_trips_alike_are_counted_without_being_played(trips: int) -> None:
     assert totals.traffic["ICI", "collective-permute"].count == trips
 
 
-def test_a_gather_in_the_shadow_of_a_fusion() -> None:
+def test_a_gather_is_hidden_under_a_fusion() -> None:
     seconds, totals = play(excerpts.IN_A_FUSION)
     product, gather = 2 * 512**3 / 1e9, totals.traffic["ICI", "all-gather"]
     assert gather.count == 1
@@ -71,7 +71,7 @@ def test_a_gather_in_the_shadow_of_a_fusion() -> None:
     assert seconds == pytest.approx(product, rel=1e-3)
 
 
-def test_between_pods() -> None:
+def test_transfers_between_pods_may_be_hidden() -> None:
     two = topology("v4:2x2x1", slices=2)
     seconds, totals = play(excerpts.BETWEEN_PODS, two)
     traffic = totals.traffic["DCN", "all-reduce"]
@@ -89,7 +89,7 @@ def test_between_pods() -> None:
 
 
 def in_both_directions() -> str:
-    """The loop with a second exchange at once, the other way around the ring."""
+    """Returns the loop with a second exchange at the same time, in the other direction of the ring."""
     start = next(line for line in excerpts.WINDOWED.splitlines() if "%start = " in line)
     again = start.replace("%start", "%start2").replace("{0,1},{1,2},{2,3},{3,0}", "{0,3},{3,2},{2,1},{1,0}")
     done = "  %done = bf16[8,128]{1,0:T(8,128)(2,1)} collective-permute-done(%start)"
@@ -98,7 +98,7 @@ def in_both_directions() -> str:
     )
 
 
-def test_collectives_on_the_same_links_queue() -> None:
+def test_collectives_on_the_same_links_wait() -> None:
     both = in_both_directions()
     same = both.replace("{0,3},{3,2},{2,1},{1,0}", "{0,1},{1,2},{2,3},{3,0}")
     quick = CHIP._replace(flops=1e18, memory_bandwidth=1e18)
@@ -106,12 +106,12 @@ def test_collectives_on_the_same_links_queue() -> None:
     def seconds(text: str) -> float:
         return Timeline(parse(text), quick, Networks(RING, PLACES), cycles=False).play()[0]
 
-    assert seconds(both) == pytest.approx(3 * HOP, rel=1e-3), "the two ways around a ring do not meet"
+    assert seconds(both) == pytest.approx(3 * HOP, rel=1e-3), "the two directions of a ring are independent"
     assert seconds(same) == pytest.approx(6 * HOP, rel=1e-3)
 
 
-def test_collectives_side_by_side_hide_none_of_each_other() -> None:
-    """Two at once, on the two ways around a ring, with nothing to do meanwhile: the network's time is theirs once."""
+def test_parallel_collectives_do_not_hide_each_other() -> None:
+    """Two run at once in the two directions of a ring, and nothing is computed. The network is busy once, not twice."""
     text = in_both_directions()
     quick = CHIP._replace(flops=1e18, memory_bandwidth=1e18)
     _, totals = Timeline(parse(text), quick, Networks(RING, PLACES), cycles=False).play()
@@ -122,7 +122,7 @@ def test_collectives_side_by_side_hide_none_of_each_other() -> None:
     assert traffic.waited == pytest.approx(3 * HOP, rel=1e-3)
 
 
-def test_a_network_is_hidden_as_far_as_something_is_computed() -> None:
+def test_a_network_is_hidden_while_the_chip_computes() -> None:
     half = CHIP._replace(flops=2 * 8 * 8 * 128 / (HOP / 2), memory_bandwidth=1e18)
     _, totals = Timeline(parse(excerpts.WINDOWED), half, Networks(RING, PLACES), cycles=False).play()
     busy, traffic = totals.networks["ICI"], totals.traffic["ICI", "collective-permute"]
@@ -133,8 +133,8 @@ def test_a_network_is_hidden_as_far_as_something_is_computed() -> None:
     assert slow.networks["ICI"].hidden == pytest.approx(slow.networks["ICI"].seconds)
 
 
-def test_what_is_queued_for_is_waited_for_under_its_own_name() -> None:
-    """An all-gather behind a large reduce-scatter on the same links: most of the wait is the reduce-scatter's."""
+def test_waiting_is_charged_to_the_collective_that_runs() -> None:
+    """An all-gather waits for a large reduce-scatter on the same links, to which most of the waiting is charged."""
     text = """HloModule m, is_scheduled=true
 
 ENTRY %main (a: f32[4000000], b: f32[100]) -> f32[400] {
@@ -156,7 +156,7 @@ ENTRY %main (a: f32[4000000], b: f32[100]) -> f32[400] {
 
 @pytest.mark.parametrize("text", [excerpts.WINDOWED, excerpts.IN_A_FUSION, excerpts.BETWEEN_PODS])
 @pytest.mark.parametrize("speed", [1e-3, 1, 1e3, 1e6])
-def test_parts_add_up_and_nothing_is_waited_for_longer_than_it_takes(text: str, speed: float) -> None:
+def test_the_parts_of_the_time_add_up(text: str, speed: float) -> None:
     on = topology("v4:2x2x1", slices=2) if text == excerpts.BETWEEN_PODS else RING
     chip = CHIP._replace(flops=CHIP.flops * speed, memory_bandwidth=CHIP.memory_bandwidth * speed)
     seconds, totals = Timeline(parse(text), chip, Networks(on, PLACES), cycles=False).play()
@@ -166,7 +166,7 @@ def test_parts_add_up_and_nothing_is_waited_for_longer_than_it_takes(text: str, 
     assert all(busy.hidden <= busy.seconds * (1 + 1e-9) for busy in totals.networks.values())
 
 
-def test_a_loop_over_data_is_named() -> None:
+def test_a_loop_of_unknown_length_is_named() -> None:
     text = excerpts.WINDOWED.replace("copy(%zero)", "custom-call(%p)")
     _, totals = play(text)
     assert totals.endless == {"while"}

@@ -1,4 +1,4 @@
-"""Plans for TPUs: the step compiled by their own compiler, where there is one (Linux on x86-64)."""
+"""Plans for TPUs, compiled by the TPU compiler, which exists for Linux on x86-64."""
 
 import importlib.util
 import json
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def test_two_slices(tiny_recipe: RecipeMaker) -> None:
+def test_two_slices_are_planned(tiny_recipe: RecipeMaker) -> None:
     lines: list[str] = []
     values = plan(tiny_recipe("mesh.pod=2", "mesh.data=2", "mesh.model=2"), parse("v4:2x2x1", slices=2), lines.append)
     assert values["fits"]
@@ -37,18 +37,18 @@ def test_two_slices(tiny_recipe: RecipeMaker) -> None:
     assert describe(values).startswith("tiny on v4:2x2x1 × 2: 8 × TPU v4")
 
 
-def test_the_axis_model_alone(tiny_recipe: RecipeMaker) -> None:
-    """Where this compiler names groups by the axes of a mesh."""
+def test_the_axis_model_alone_is_planned(tiny_recipe: RecipeMaker) -> None:
+    """In this case the compiler names groups by the axes of a mesh."""
     recipe, on = tiny_recipe("model.heads=4", "mesh.model=4"), parse("v6e:2x2")
     values = predict(recipe, on, 8, compile_step(recipe, on, 8))
     assert values["fits"]
     assert sum(row["bytes"] for row in values["collectives"]) > 0
-    # All but the keys and values, which every chip has of its own, is divided by four.
+    # Everything is divided by four except keys and values, which every chip computes.
     assert values["flops"]["ratio"] == pytest.approx(1, rel=0.01)
 
 
-def test_attentions_kernel_is_in_the_program_and_counted(tiny_recipe: RecipeMaker) -> None:
-    """Over the formula is what the kernel computes again: 9 products of a head's square, where the formula has 6."""
+def test_the_attention_kernel_is_used_and_counted(tiny_recipe: RecipeMaker) -> None:
+    """The kernel computes 9 products of a head's square where the formula counts 6."""
     changed = ("model.head_size=128", "tokens.sequence_length=256", "mesh.data=2", "mesh.model=2")
     recipe, on = tiny_recipe(*changed), parse("v5e:2x2")
     values = predict(recipe, on, 8, compile_step(recipe, on, 8))
@@ -59,7 +59,7 @@ def test_attentions_kernel_is_in_the_program_and_counted(tiny_recipe: RecipeMake
     assert values["uncounted"] == []
 
 
-def test_search(tiny_recipe: RecipeMaker) -> None:
+def test_the_search_finds_layouts_that_fit(tiny_recipe: RecipeMaker) -> None:
     said: list[str] = []
     values = search(tiny_recipe("training.reproducible=fixed"), parse("v5p:2x2x1"), said.append)
     seconds = [one["step_seconds"] for one in values["layouts"]]
@@ -69,7 +69,7 @@ def test_search(tiny_recipe: RecipeMaker) -> None:
     assert describe_search(values).startswith("tiny on v5p:2x2x1: 4 × TPU v5p\n1. ")
 
 
-def test_what_does_not_fit_is_one_line_too() -> None:
+def test_a_plan_that_does_not_fit_is_one_line() -> None:
     large = ("model.d_model=8192", "model.heads=64", "model.layers=64", *TINY[:2], "training.batch_size=8")
     done = palmetto("plan", "palm-1m", "--topology", "v5e:2x2", *large, "mesh.data=4", "--json")
     assert done.returncode == 1
@@ -102,7 +102,7 @@ for kind, slice_, options in (("v4", "2x2x1", {"chip_config_name": "megacore"}),
 """
 
 
-def test_chips_have_the_memory_that_the_compiler_names() -> None:
+def test_chips_have_the_memory_that_the_compiler_reports() -> None:
     environment = os.environ | {"JAX_PLATFORMS": "cpu", "TPU_SKIP_MDS_QUERY": "1", "ALLOW_MULTIPLE_LIBTPU_LOAD": "1"}
     command = [sys.executable, "-c", TOO_LARGE]
     said = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout

@@ -1,4 +1,4 @@
-"""Who computes what: every leaf once, and the tree as it was, whoever lives."""
+"""Every leaf is computed once, and sums are added in the same tree, whichever pods live."""
 
 import functools
 import operator
@@ -18,7 +18,7 @@ def living_pods(draw: st.DrawFn) -> tuple[int, set[int]]:
 
 
 @given(living_pods())
-def test_every_part_has_one_living_owner_and_the_load_is_even(given_: tuple[int, set[int]]) -> None:
+def test_parts_are_divided_evenly_over_living_pods(given_: tuple[int, set[int]]) -> None:
     pods, living = given_
     owners = assign(pods, living)
     assert sorted(owners) == list(range(pods))
@@ -29,9 +29,7 @@ def test_every_part_has_one_living_owner_and_the_load_is_even(given_: tuple[int,
 
 
 @given(living_pods(), st.randoms())
-def test_pods_lost_one_after_the_other_leave_no_part_without_an_owner(
-    given_: tuple[int, set[int]], chance: object
-) -> None:
+def test_every_part_has_an_owner_after_any_losses(given_: tuple[int, set[int]], chance: object) -> None:
     pods, living = given_
     owners = assign(pods, living)
     while len(living) > 1:
@@ -45,7 +43,7 @@ def test_pods_lost_one_after_the_other_leave_no_part_without_an_owner(
 
 
 @given(PODS, st.integers(0, 4).map(lambda bits: 1 << bits))
-def test_parts_hold_every_leaf_once_in_order(parts: int, each: int) -> None:
+def test_the_parts_hold_every_leaf_once_in_order(parts: int, each: int) -> None:
     leaves = [leaf for part in range(parts) for leaf in leaves_of(part, parts, parts * each)]
     assert leaves == list(range(parts * each))
 

@@ -1,4 +1,4 @@
-"""Pods as real processes on this machine: whatever becomes of them, the bits are those of one process."""
+"""Pods as real processes on this machine. Whatever fails, the bits are those of one process."""
 
 import json
 import re
@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from palmetto.errors import RunStopped
-from palmetto.model import layout
+from palmetto.model import tuning
 from palmetto.pods import fleet, parcels
 from palmetto.pods.client import Pods
 from palmetto.pods.parcels import fingerprint
@@ -33,20 +33,20 @@ Faults = dict[int, tuple[int, str]]
 
 
 class Whole:
-    """The same training by one process: what the bits should be."""
+    """The same training by one process, for comparison."""
 
     def __init__(self, recipe: Recipe) -> None:
-        self.recipe, self._step, self._state = recipe, make_step(recipe, layout.CPU), initial_state(recipe)
+        self.recipe, self._step, self._state = recipe, make_step(recipe, tuning.CPU), initial_state(recipe)
         self.beginning = [array.copy() for array in on_host(self._state)]
         self._fingerprints = [fingerprint(self.beginning)]
 
     def batch(self, step: int) -> Batch:
-        """A step's batch."""
+        """Returns the batch of a step."""
         shape = (LEAVES, 2, self.recipe.tokens.sequence_length + 1)
         return Batch(np.random.default_rng(step).integers(0, 300, shape, dtype=np.int32))  # type: ignore[arg-type]
 
     def after(self, step: int) -> str:
-        """The fingerprint of the state after a step."""
+        """Returns the fingerprint of the state after a step."""
         while len(self._fingerprints) <= step:
             batch = self.batch(len(self._fingerprints))
             self._state, _ = self._step(self._state, Batch(jnp.asarray(batch.tokens)), jnp.asarray(RATE))
@@ -55,7 +55,7 @@ class Whole:
 
 
 class Run:
-    """Steps taken by pods with faults."""
+    """A training by pods with faults."""
 
     def __init__(self, whole: Whole, pods: int, folder: Path, faults: Faults, patience: float = 20.0) -> None:
         self.events: list[dict[str, Any]] = []
@@ -77,7 +77,7 @@ class Run:
         self.pods.step(self.step, self.whole.batch(self.step), None, RATE)
 
     def take_until(self, event: str, **fields: Any) -> dict[str, Any]:
-        """Steps until something happens; returns it."""
+        """Takes steps until an event happens; returns the event."""
         end = time.monotonic() + 120
         while time.monotonic() < end:
             for happened in self.events:
@@ -99,7 +99,7 @@ Start = Callable[..., Run]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the pods of all tests keep what they compile."""
+    """Returns the folder in which the pods of all tests keep their compiled programs."""
     return tmp_path_factory.mktemp("pods")
 
 
@@ -124,7 +124,7 @@ def start(whole: Whole, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
         run.pods.close()
 
 
-def test_a_pod_killed_in_the_middle_of_sending_costs_nothing_and_comes_back(start: Start) -> None:
+def test_a_pod_killed_while_sending_is_replaced(start: Start) -> None:
     run = start(2, {1: (3, "torn"), 2: (2, "garbled")})
     lost = run.take_until("pod lost", pod=1)
     assert (lost["step"], lost["why"]) == (3, "ended by SIGKILL")
@@ -134,8 +134,8 @@ def test_a_pod_killed_in_the_middle_of_sending_costs_nothing_and_comes_back(star
     joined = run.take_until("pod joined", pod=1, donor=0)
     assert re.fullmatch(r"pod 1 joined after step \d+ with the state of pod 0", joined["text"])
     lost = run.take_until("pod lost", step=joined["step"] + 2)
-    # Of two that do not reach each other one is lost; on a busy machine the other end may be heard first, which was
-    # receiving, or sending.
+    # One of two pods that cannot reach each other is lost. On a busy machine the report of the other end may come
+    # first, and that end may have been receiving or sending.
     assert (lost["pod"], lost["why"]) in (
         (1, "out of reach of pod 0: sent a message whose checksum is wrong"),
         *((0, f"out of reach of pod 1: {ended}") for ended in ("closed", "broken pipe", "connection reset by peer")),
@@ -143,19 +143,19 @@ def test_a_pod_killed_in_the_middle_of_sending_costs_nothing_and_comes_back(star
     run.assert_same_bits()
 
 
-def test_a_pod_that_falls_silent_or_out_of_reach_is_lost_and_comes_back(start: Start) -> None:
+def test_a_silent_or_unreachable_pod_is_replaced(start: Start) -> None:
     run = start(2, {0: (2, "stopped"), 2: (2, "cut")}, patience=3)
     lost = run.take_until("pod lost", pod=0)
     assert (lost["step"], lost["why"]) == (2, "no sign of life for 3 s")
     joined = run.take_until("pod joined", pod=0, donor=1)
     lost = run.take_until("pod lost", step=joined["step"] + 2)
     assert "out of reach of pod" in lost["why"]
-    assert len(run.told("pod lost")) == 2, "of two that do not reach each other one is lost"
+    assert len(run.told("pod lost")) == 2, "one of two pods that cannot reach each other is lost"
     run.take()
     run.assert_same_bits()
 
 
-def test_several_may_be_lost_at_once_and_one_while_it_gives_its_state(start: Start) -> None:
+def test_several_pods_and_a_donor_may_be_lost(start: Start) -> None:
     run = start(4, {0: (0, "donor"), 1: (2, "killed"), 2: (2, "killed")})
     run.take()
     run.take()
@@ -166,17 +166,18 @@ def test_several_may_be_lost_at_once_and_one_while_it_gives_its_state(start: Sta
     run.assert_same_bits()
 
 
-def test_of_torn_links_the_end_that_they_have_in_common_is_lost(start: Start) -> None:
+def test_the_common_end_of_broken_links_is_lost(start: Start) -> None:
     run = start(4, {0: (2, "cut")})
     run.take()
     run.take()
     lost = [event["pod"] for event in run.events if event["event"] == "pod lost"]
     assert 0 in lost
-    assert len(lost) <= 2, "and of the others at most the first that was named"
+    assert len(lost) <= 2, "and at most the first other pod that was named"
     run.assert_same_bits()
 
 
-def test_a_newcomer_that_reaches_nobody_is_lost_itself_and_one_lost_again_and_again_is_given_up(start: Start) -> None:
+def test_a_pod_lost_three_times_is_given_up(start: Start) -> None:
+    """The second process reaches no other pod, and is ended rather than the pod that it cannot reach."""
     run = start(2, {1: (2, "killed"), 2: (0, "deaf"), 3: (2, "killed")})
     failed = run.take_until("pod failed")
     assert (failed["pod"], failed["why"]) == (1, "out of reach of pod 0: does not answer")
@@ -187,7 +188,7 @@ def test_a_newcomer_that_reaches_nobody_is_lost_itself_and_one_lost_again_and_ag
     run.assert_same_bits()
 
 
-def test_a_state_that_changes_in_memory_is_found_and_its_pod_named(start: Start) -> None:
+def test_a_pod_whose_state_changes_in_memory_is_named(start: Start) -> None:
     run = start(2, {1: (2, "flipped")})
     run.take()
     run.take()
@@ -197,7 +198,7 @@ def test_a_state_that_changes_in_memory_is_found_and_its_pod_named(start: Start)
     assert run.events[-1].items() >= {"event": "digest mismatch", "step": 3, "pods": [1]}.items()
 
 
-def test_an_update_that_comes_out_otherwise_is_found_before_anything_is_built_on_it(start: Start) -> None:
+def test_different_results_of_an_update_stop_the_run(start: Start) -> None:
     run = start(2, {1: (2, "wrong")})
     with pytest.raises(RunStopped, match="step 2: pods 0 and 1: hold different states after the same update"):
         run.take_until("never")
@@ -207,7 +208,7 @@ def test_an_update_that_comes_out_otherwise_is_found_before_anything_is_built_on
 def test_without_pods_the_run_stops(start: Start) -> None:
     run = start(2, {0: (2, "killed"), 1: (2, "killed")})
     run.take()
-    with pytest.raises(RunStopped, match="all pods are lost at step 2; the same command goes on"):
+    with pytest.raises(RunStopped, match="all pods are lost at step 2; the same command resumes"):
         run.take()
     assert [event["event"] for event in run.events[-3:]] == ["leaves reassigned", "pod lost", "all pods lost"]
 
@@ -218,7 +219,7 @@ def test_pods_that_cannot_start_are_given_up(start: Start, monkeypatch: pytest.M
         start(2, {})
 
 
-def test_pods_that_never_say_a_word_are_given_up(whole: Whole, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pods_that_never_connect_are_given_up(whole: Whole, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fleet, "START_UP", 0.3)
     told: list[str] = []
     pods = Pods(whole.recipe, 2, tmp_path, lambda event, text, **fields: told.append(text), command=["sleep", "1000"])

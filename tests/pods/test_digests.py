@@ -1,4 +1,4 @@
-"""What pods report of a step, compared."""
+"""Comparing the digests that pods report."""
 
 from palmetto.pods.digests import CHANGED, UNEQUAL, UNLIKE, Difference, Digests, Report
 
@@ -9,20 +9,20 @@ def digests() -> Digests:
     return made
 
 
-def test_a_step_is_agreed_on_once_all_that_live_have_reported() -> None:
+def test_a_step_needs_the_reports_of_all_living_pods() -> None:
     made = digests()
     made.note(5, 0, Report("s4", "s5"))
     assert made.compare([0, 1]) is None
     assert made.serial == 4
-    made.note(6, 0, Report("s5", "s6"))  # it may be a step ahead
+    made.note(6, 0, Report("s5", "s6"))  # a pod may be a step ahead
     made.note(5, 1, Report("s4", "s5"))
     assert made.compare([0, 1]) is None
     assert (made.serial, made.agreed) == (5, "s5")
-    assert made.compare([0]) is None, "the other is lost"
+    assert made.compare([0]) is None, "the other pod is lost"
     assert (made.serial, made.agreed) == (6, "s6")
 
 
-def test_what_a_lost_pod_reported_does_not_count() -> None:
+def test_reports_of_lost_pods_do_not_count() -> None:
     made = digests()
     made.note(5, 1, Report("s4", "bad"))
     made.note(5, 0, Report("s4", "s5"))
@@ -30,14 +30,14 @@ def test_what_a_lost_pod_reported_does_not_count() -> None:
     assert made.agreed == "s5"
 
 
-def test_a_state_changed_in_memory_is_known_by_its_digest_before() -> None:
+def test_the_digest_before_an_update_shows_a_change_in_memory() -> None:
     made = digests()
     made.note(5, 0, Report("s4", "s5"))
     made.note(5, 1, Report("x4", "x5"))
     assert made.compare([0, 1]) == Difference(5, [1], CHANGED)
 
 
-def test_the_majority_is_right_and_without_one_all_are_named() -> None:
+def test_the_majority_is_right_and_otherwise_all_are_named() -> None:
     for afters, difference in {
         ("s", "s", "x", "s"): Difference(5, [2], UNLIKE),
         ("x", "s", "y", "s"): Difference(5, [0, 2], UNLIKE),
@@ -50,7 +50,7 @@ def test_the_majority_is_right_and_without_one_all_are_named() -> None:
         assert made.compare(range(len(afters))) == difference
 
 
-def test_nothing_is_left_over_from_before_a_rollback() -> None:
+def test_a_rollback_discards_earlier_reports() -> None:
     made = digests()
     made.note(5, 0, Report("s4", "s5"))
     made.start(5, "r5")

@@ -1,4 +1,4 @@
-"""Parts of sums that arrive from other pods, in any order, twice, early or late."""
+"""Arrays arrive from other pods early, late or twice."""
 
 from typing import Any
 
@@ -29,7 +29,7 @@ def some(value: float) -> list[np.ndarray]:
 def arrive(
     exchange: Exchange, arrays: list[np.ndarray], kind: str = "part", until: int = 3, **fields: Any
 ) -> list[bool]:
-    """Has chunks come; of each whether with it something was complete."""
+    """Delivers chunks up to `until`; returns of each whether it completed something."""
     news, parcel = [], Parcel(arrays)
     for chunk in range(until):
         at = {"chunk": chunk, **fields}
@@ -39,7 +39,7 @@ def arrive(
     return news
 
 
-def test_a_part_is_there_once_all_its_chunks_are(exchange: Exchange) -> None:
+def test_a_part_is_complete_with_its_last_chunk(exchange: Exchange) -> None:
     assert exchange.part(1) is None
     assert arrive(exchange, some(1), serial=1, part=1) == [False, False, True]
     there = exchange.part(1)
@@ -48,24 +48,24 @@ def test_a_part_is_there_once_all_its_chunks_are(exchange: Exchange) -> None:
     assert exchange.part(0) is None
 
 
-def test_what_another_pod_sends_again_is_let_go_by(exchange: Exchange) -> None:
+def test_chunks_that_another_pod_repeats_are_skipped(exchange: Exchange) -> None:
     arrive(exchange, some(1), serial=1, part=1, until=2)  # then its pod was lost
     assert arrive(exchange, some(1), serial=1, part=1) == [False, False, True]
     assert exchange.place("part", {"serial": 1, "part": 1, "chunk": 0}) is None
     assert arrive(exchange, some(1), serial=1, part=1) == [False, False, False]
 
 
-def test_the_next_step_may_begin_from_outside_and_the_last_one_is_over(exchange: Exchange) -> None:
+def test_a_part_of_the_next_step_begins_it(exchange: Exchange) -> None:
     arrive(exchange, some(1), serial=1, part=1)
     assert arrive(exchange, some(2), serial=2, part=0) == [False, False, True]
     exchange.begin(2)
-    assert exchange.part(1) is None, "that was of the step before"
+    assert exchange.part(1) is None, "this part was of the step before"
     assert exchange.part(0) is not None
     assert arrive(exchange, some(9), serial=1, part=1) == [False, False, False]
     assert exchange.part(1) is None
 
 
-def test_a_state_comes_into_new_memory_each_time(exchange: Exchange) -> None:
+def test_every_state_arrives_in_new_memory(exchange: Exchange) -> None:
     assert arrive(exchange, some(1), "state", request=1)[-1]
     first = exchange.take_state(1)
     assert first is not None
@@ -77,8 +77,8 @@ def test_a_state_comes_into_new_memory_each_time(exchange: Exchange) -> None:
     assert [array.tolist() for array in second] == [[2] * 20, 2]
 
 
-def test_a_state_that_came_before_another_began_to_come_is_not_taken_for_it(exchange: Exchange) -> None:
-    assert arrive(exchange, some(1), "state", request=1)[-1]  # then its donor was lost, before it was taken
+def test_an_earlier_state_does_not_answer_a_later_request(exchange: Exchange) -> None:
+    assert arrive(exchange, some(1), "state", request=1)[-1]  # then its donor was lost
     arrive(exchange, some(2), "state", until=2, request=2)
     assert exchange.take_state(1) is None
     at = {"chunk": 2, "request": 1}

@@ -1,4 +1,4 @@
-"""Arrays in chunks, and fingerprints."""
+"""Arrays in chunks, and their fingerprints."""
 
 import jax
 import numpy as np
@@ -12,7 +12,7 @@ from palmetto.pods.wire import Array
 
 
 @given(st.lists(st.integers(0, 40), max_size=8), st.integers(1, 16))
-def test_chunks_hold_every_byte_once_and_none_is_too_large(sizes: list[int], most: int) -> None:
+def test_chunks_hold_every_byte_once(sizes: list[int], most: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(parcels, "CHUNK", most)
         chunks = cut(sizes)
@@ -25,7 +25,7 @@ def test_chunks_hold_every_byte_once_and_none_is_too_large(sizes: list[int], mos
     assert all(0 < length <= most for length in lengths)
 
 
-def test_a_delivery_in_any_order_is_what_was_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chunks_may_arrive_in_any_order(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parcels, "CHUNK", 64)
     random = np.random.default_rng(0)
     arrays: list[Array] = [
@@ -43,13 +43,13 @@ def test_a_delivery_in_any_order_is_what_was_sent(monkeypatch: pytest.MonkeyPatc
             there[:] = here
         assert delivery.note(chunk) == (chunk == order[-1])
         assert delivery.has(chunk)
-        assert not delivery.note(chunk), "what comes once more is no news"
+        assert not delivery.note(chunk), "a repeated chunk completes nothing"
     assert all(np.array_equal(a, b) for a, b in zip(delivery.arrays, arrays, strict=True))
     delivery.start()
     assert not delivery.complete
 
 
-def test_memory_that_waits_is_taken_over_by_jax_without_a_copy() -> None:
+def test_jax_uses_the_memory_of_a_delivery_without_a_copy() -> None:
     (array,) = Delivery([jax.ShapeDtypeStruct((1000,), np.float32)]).arrays
     array[:] = 1
     taken = jax.device_put(array, jax.devices("cpu")[0])
@@ -57,7 +57,7 @@ def test_memory_that_waits_is_taken_over_by_jax_without_a_copy() -> None:
 
 
 @given(st.integers(0, 40_000), st.integers(0, 39_999), st.integers(0, 7))
-def test_a_fingerprint_tells_any_changed_bit(size: int, at: int, bit: int) -> None:
+def test_any_changed_bit_changes_the_fingerprint(size: int, at: int, bit: int) -> None:
     data = np.random.default_rng(size).integers(0, 256, size + 1, dtype=np.uint8)
     before = fingerprint([data])
     assert fingerprint([data.copy()]) == before
@@ -65,7 +65,7 @@ def test_a_fingerprint_tells_any_changed_bit(size: int, at: int, bit: int) -> No
     assert fingerprint([data]) != before
 
 
-def test_a_fingerprint_tells_where_arrays_lie() -> None:
+def test_the_fingerprint_depends_on_the_order_of_arrays() -> None:
     a, b = np.arange(3000.0), np.arange(3000.0)[::-1].copy()
     assert len({fingerprint(arrays) for arrays in ([a, b], [b, a], [a], [b], [a[1:], b], [-a, b], [0 * a, 0 * b])}) == 7
     assert fingerprint([np.zeros(1)]) != fingerprint([-np.zeros(1)])

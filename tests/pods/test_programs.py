@@ -1,4 +1,4 @@
-"""The two halves of a step as programs of their own, whoever computes which part, have the bits of the one program."""
+"""The two halves of a step as separate programs have the bits of the one program."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from palmetto.model import layout
+from palmetto.model import tuning
 from palmetto.model.experts.router import Routing
 from palmetto.parallel.sharding import Sharding
 from palmetto.pods.assignment import leaves_of
@@ -17,14 +17,14 @@ from palmetto.recipe import Recipe
 from palmetto.tokens.objectives import make_examples
 from palmetto.training.step.loss import Batch
 from palmetto.training.step.state import State, initial_state
-from palmetto.training.step.update import Metrics, make_step, scored_a_leaf
+from palmetto.training.step.update import Metrics, make_step, mean_target_count
 from tests.conftest import RecipeMaker, need_devices
 
 LEAVES, STEPS = 4, 20
 
 
 def batches(recipe: Recipe) -> Iterator[Batch]:
-    """Random ones, each a leaf axis and a micro-batch axis."""
+    """Yields random batches with a leaf axis and a micro-batch axis."""
     random = np.random.default_rng(0)
     for step in range(STEPS):
         windows = random.integers(0, 300, (2 * LEAVES, recipe.tokens.sequence_length + 1), dtype=np.int32)
@@ -43,26 +43,26 @@ def batches(recipe: Recipe) -> Iterator[Batch]:
 
 
 def whole(recipe: Recipe) -> tuple[State, Metrics]:
-    """The state and what was reported after steps of the one program, on the devices of the recipe."""
+    """Returns the state and the last metrics after steps of the one program, on the recipe's devices."""
     sharding = Sharding(recipe)
-    step, state = make_step(recipe, layout.CPU, sharding), initial_state(recipe, sharding)
+    step, state = make_step(recipe, tuning.CPU, sharding), initial_state(recipe, sharding)
     for batch in batches(recipe):
         state, metrics = step(state, *sharding.everywhere((batch, jnp.float32(1e-2))))
     return state, metrics
 
 
 def in_parts(recipe: Recipe, parts: int) -> tuple[State, Metrics]:
-    """The same where each part's sums are computed by themselves and go by way of the host."""
+    """Returns the same, computed part by part, with the sums copied through the host."""
     programs = Programs(recipe, parts)
     state = initial_state(recipe, programs.sharding)
     for batch in batches(recipe):
-        predicted = None if (scored := scored_a_leaf(batch)) is None else np.asarray(scored)
+        target_count = None if (scored := mean_target_count(batch)) is None else np.asarray(scored)
         shares = []
         for part in range(parts):
             leaves = leaves_of(part, parts, LEAVES)
             shares.append(jax.tree.map(lambda array, leaves=leaves: array[leaves.start : leaves.stop], batch))
         programs.compile(shares[0])
-        sums = [programs.place_sums(on_host(programs.gradients(state, share, predicted))) for share in shares]
+        sums = [programs.place_sums(on_host(programs.gradients(state, share, target_count))) for share in shares]
         state, metrics = programs.update(state, tuple(sums), np.float32(1e-2))
     return state, metrics
 
@@ -71,7 +71,7 @@ def bits(state: State, metrics: Metrics) -> tuple[str, str]:
     return fingerprint(on_host(state)), fingerprint(named_metrics(metrics).values())
 
 
-def test_parts_computed_apart_have_the_bits_of_the_whole(tiny_recipe: RecipeMaker) -> None:
+def test_separate_parts_have_the_bits_of_the_whole(tiny_recipe: RecipeMaker) -> None:
     expected = bits(*whole(tiny_recipe()))
     assert bits(*in_parts(tiny_recipe(), 2)) == expected
     assert bits(*in_parts(tiny_recipe(), 4)) == expected
@@ -81,7 +81,7 @@ def test_parts_computed_apart_have_the_bits_of_the_whole(tiny_recipe: RecipeMake
     assert bits(*in_parts(of_two_devices, 2)) == expected
 
 
-def test_so_have_those_of_other_objectives_and_types(tiny_recipe: RecipeMaker) -> None:
+def test_separate_parts_of_a_float16_prefix_model_match(tiny_recipe: RecipeMaker) -> None:
     recipe = tiny_recipe(
         "model.layers=1",
         "training.objective.name=prefix",
@@ -91,13 +91,13 @@ def test_so_have_those_of_other_objectives_and_types(tiny_recipe: RecipeMaker) -
     assert bits(*in_parts(recipe, 2)) == bits(*whole(recipe))
 
 
-def test_whatever_mesh_a_pod_has_its_bits_do_not_depend_on_the_number_of_pods(tiny_recipe: RecipeMaker) -> None:
+def test_separate_parts_on_a_sequence_mesh_match(tiny_recipe: RecipeMaker) -> None:
     need_devices(2)
     recipe = tiny_recipe("model.layers=1", "mesh.sequence=2")
     assert bits(*in_parts(recipe, 2)) == bits(*whole(recipe))
 
 
-def test_metrics_come_back_from_a_message() -> None:
+def test_metrics_are_unchanged_by_a_message() -> None:
     scalars = map(jnp.float32, range(10))
     routing = Routing(jnp.arange(4.0), next(scalars), next(scalars), next(scalars), next(scalars))
     metrics = Metrics(next(scalars), next(scalars), next(scalars), next(scalars), jnp.bool_(True), routing, None)

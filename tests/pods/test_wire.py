@@ -1,4 +1,4 @@
-"""Messages come whole and as they were sent, or the link is lost with a word of why."""
+"""Messages arrive complete and unchanged, or the link is lost with a reason."""
 
 import contextlib
 import socket
@@ -19,7 +19,7 @@ Ends = tuple[Link, Link]
 
 
 def pair() -> tuple[socket.socket, socket.socket]:
-    """Both ends of a connection."""
+    """Returns both ends of a connection."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return socket.create_connection(listener.getsockname()), listener.accept()[0]
 
@@ -34,7 +34,7 @@ def ends() -> Iterator[Ends]:
 
 @contextlib.contextmanager
 def later(seconds: float, act: Callable[[], None]) -> Iterator[None]:
-    """Acts in a thread after `seconds`; has done so when the body is left."""
+    """Calls `act` in a thread after `seconds`, and waits for it at the end of the context."""
     timer = threading.Timer(seconds, act)
     timer.start()
     yield
@@ -42,7 +42,7 @@ def later(seconds: float, act: Callable[[], None]) -> Iterator[None]:
 
 
 def sent(tell: Callable[[Link], None]) -> bytes:
-    """The bytes of a message."""
+    """Returns the bytes of a message."""
     ours, theirs = pair()
     link = Link(ours, 1.0)
     tell(link)
@@ -54,7 +54,7 @@ def sent(tell: Callable[[Link], None]) -> bytes:
     return data
 
 
-def test_a_message_comes_as_it_was_sent(ends: Ends) -> None:
+def test_a_message_arrives_as_it_was_sent(ends: Ends) -> None:
     ours, theirs = ends
     arrays: dict[str, Array] = {
         "scalar": np.asarray(np.float32(0.1)),
@@ -72,14 +72,14 @@ def test_a_message_comes_as_it_was_sent(ends: Ends) -> None:
         assert np.array_equal(message.arrays[name], array)
 
 
-def test_chunks_go_to_where_there_is_a_place_for_them(ends: Ends) -> None:
+def test_chunks_go_to_the_memory_given_for_them(ends: Ends) -> None:
     ours, theirs = ends
     a: Array = np.arange(5, dtype=np.int32)
     b: Array = np.arange(7, dtype=np.uint8)
     there = [np.zeros_like(a), np.zeros_like(b)]
     for part in (0, 1):
         ours.send_chunk("part", [bytes_of(a), bytes_of(b)], part=part)
-    for part in (0, 1):  # of the second nothing is needed any more
+    for part in (0, 1):  # the second chunk is not needed
         place = [bytes_of(array) for array in there] if part == 0 else None
         assert theirs.receive(lambda kind, fields, place=place: place).fields == {"part": part}  # type: ignore[misc]
     assert np.array_equal(there[0], a)
@@ -87,15 +87,15 @@ def test_chunks_go_to_where_there_is_a_place_for_them(ends: Ends) -> None:
     assert ours.sent == theirs.received == 2 * 27
 
 
-def test_a_chunk_of_another_length_than_expected_loses_the_link(ends: Ends) -> None:
+def test_a_chunk_of_an_unexpected_length_loses_the_link(ends: Ends) -> None:
     ours, theirs = ends
     ours.send_chunk("part", [memoryview(bytes(8))])
-    with pytest.raises(LinkLost, match="another length"):
+    with pytest.raises(LinkLost, match="unexpected length"):
         theirs.receive(lambda kind, fields: [memoryview(bytearray(9))])
 
 
 @given(st.integers(0, 10**9), st.integers(0, 7))
-def test_any_changed_bit_is_found(at: int, bit: int) -> None:
+def test_any_changed_bit_is_detected(at: int, bit: int) -> None:
     data = bytearray(sent(lambda link: link.send("done", {"loss": np.arange(5, dtype=np.float32)}, serial=3)))
     data[at % len(data)] ^= 1 << bit
     ours, theirs = pair()
@@ -107,7 +107,7 @@ def test_any_changed_bit_is_found(at: int, bit: int) -> None:
     link.close()
 
 
-def test_a_torn_message_is_not_taken_for_one() -> None:
+def test_an_incomplete_message_loses_the_link() -> None:
     data = sent(lambda link: link.send("done", {"loss": np.ones(1)}, serial=3))
     for length in (0, 1, 27, 28, 40, len(data) - 1):
         ours, theirs = pair()
@@ -119,7 +119,7 @@ def test_a_torn_message_is_not_taken_for_one() -> None:
         link.close()
 
 
-def test_silence_in_the_middle_of_a_message_loses_the_link_between_messages_it_does_not() -> None:
+def test_silence_loses_the_link_only_within_a_message() -> None:
     data = sent(lambda link: link.send("done", serial=3))
     ours, theirs = pair()
     link = Link(theirs, 0.2)
@@ -131,13 +131,13 @@ def test_silence_in_the_middle_of_a_message_loses_the_link_between_messages_it_d
     link.close()
 
 
-def test_one_that_takes_nothing_loses_the_link(ends: Ends) -> None:
+def test_an_end_that_reads_nothing_loses_the_link(ends: Ends) -> None:
     ours, _ = ends
     with pytest.raises(LinkLost, match=r"took nothing for 0.3 s"):
         ours.send_chunk("state", [memoryview(bytes(1 << 24))])
 
 
-def test_closing_ends_a_receive_that_waits(ends: Ends) -> None:
+def test_closing_ends_a_waiting_receive(ends: Ends) -> None:
     ours, theirs = ends
     with later(0.1, theirs.close), pytest.raises(LinkLost):
         theirs.receive()
@@ -146,7 +146,7 @@ def test_closing_ends_a_receive_that_waits(ends: Ends) -> None:
 
 
 def frame(text: bytes, length: int = 0) -> bytes:
-    """A frame whose checksums are right, whatever its JSON, and the length that it says its bytes have."""
+    """Returns a frame with right checksums, any JSON, and `length` as the length of its payload."""
     body = struct.pack("!IQQ", len(text), length, 0)
     return b"pod1" + zlib.crc32(body + text).to_bytes(4) + body + text
 
@@ -184,30 +184,30 @@ def frame(text: bytes, length: int = 0) -> bytes:
         "silent",
     ],
 )
-def test_a_hello_without_the_secret_loses_its_link_and_nothing_else(ends: Ends, data: bytes, why: str) -> None:
+def test_a_hello_without_the_secret_loses_its_link(ends: Ends, data: bytes, why: str) -> None:
     ours, theirs = ends
     ours._socket.sendall(data)
     with pytest.raises(LinkLost, match=why):
         theirs.receive_hello("the")
 
 
-def test_a_hello_with_the_secret_is_taken(ends: Ends) -> None:
+def test_a_hello_with_the_secret_is_accepted(ends: Ends) -> None:
     ours, theirs = ends
     ours.send("hello", life=1, secret="the")
     assert theirs.receive_hello("the").fields["life"] == 1
 
 
-def test_a_hello_that_drips_has_one_deadline(ends: Ends) -> None:
+def test_a_slow_hello_has_one_deadline(ends: Ends) -> None:
     ours, theirs = ends
     hello = sent(lambda link: link.send("hello", life=1, secret="the"))
 
-    def drip() -> None:
+    def send_slowly() -> None:
         with contextlib.suppress(OSError):
             for byte in hello:
                 ours._socket.sendall(bytes([byte]))
                 time.sleep(0.05)
 
-    with later(0, drip):
+    with later(0, send_slowly):
         start = time.monotonic()
         with pytest.raises(LinkLost, match="fell silent"):
             theirs.receive_hello("the")
@@ -223,7 +223,7 @@ def test_a_long_hello_is_refused_by_its_head(ends: Ends) -> None:
         theirs.receive_hello("the")
 
 
-def test_behind_its_hello_a_link_may_be_silent(ends: Ends) -> None:
+def test_a_link_may_be_silent_after_its_hello(ends: Ends) -> None:
     ours, theirs = ends
     ours.send("hello", life=1, secret="the")
     theirs.receive_hello("the")

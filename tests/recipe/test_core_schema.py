@@ -1,4 +1,4 @@
-"""Values are what YAML 1.2's core schema says, whatever version 1.1 made of them."""
+"""Values are read by the core schema of YAML 1.2, not by version 1.1."""
 
 from pathlib import Path
 from typing import Any
@@ -45,37 +45,37 @@ WORDS = [
 
 
 @pytest.mark.parametrize(("text", "value"), [*VALUES.items(), *((word, word) for word in WORDS)])
-def test_plain_text_is_what_it_looks_like(text: str, value: Any) -> None:
+def test_plain_text_has_the_value_of_the_schema(text: str, value: Any) -> None:
     found = core_schema.parse(text, "here")
     assert found == value
     assert isinstance(found, type(value))
 
 
 @given(st.integers(-(10**30), 10**30), st.integers(0, 5))
-def test_any_decimal_number_is_itself_however_padded(number: int, zeros: int) -> None:
+def test_a_decimal_number_may_be_padded_with_zeros(number: int, zeros: int) -> None:
     padded = f"{'-' * (number < 0)}{'0' * zeros}{abs(number)}"
     assert core_schema.parse(padded, "here") == number
 
 
 @given(st.text(st.characters(codec="utf-8", exclude_characters="\x85"), max_size=12))
-def test_text_comes_back_from_any_dump(text: str) -> None:
+def test_text_is_dumped_and_parsed_unchanged(text: str) -> None:
     assert core_schema.parse(core_schema.dump({"x": text}), "here") == {"x": text}
 
 
 @pytest.mark.parametrize("text", ["no", "on", "1:30", "010", "09", "0o17", "2024-01-01", "1_000", "=", "<<", "1e5"])
-def test_older_readers_take_a_dump_for_text_too(text: str) -> None:
+def test_yaml_1_1_reads_dumped_text_as_text(text: str) -> None:
     assert yaml.safe_load(core_schema.dump({"x": text})) == {"x": text}
 
 
 @pytest.mark.parametrize("name", ["09", "08", "0o17"])
-def test_text_that_was_never_quoted_is_text_still(tmp_path: Path, name: str) -> None:
-    """As version 1.1 has it, and as a run of 09.yaml has it in its directory."""
+def test_an_unquoted_number_is_text_where_text_is_expected(tmp_path: Path, name: str) -> None:
+    """Version 1.1 read these as text, and a recipe file may be called 09.yaml."""
     assert load(tmp_path, f"name={name}", f"corpus.source={name}").name == name
     assert load(tmp_path, f"corpus.source={name}").corpus.source == name
 
 
 @pytest.mark.parametrize(("word", "value"), [("no", False), ("Off", False), ("yes", True), ("ON", True)])
-def test_a_switch_may_be_a_word_as_before(tmp_path: Path, word: str, value: bool) -> None:
+def test_a_boolean_may_be_a_word(tmp_path: Path, word: str, value: bool) -> None:
     assert load(tmp_path, f"model.qk_norm={word}").model.qk_norm is value
 
 
@@ -94,7 +94,7 @@ def test_norwegian_is_a_language(tmp_path: Path) -> None:
         ("name=2024", "name=2024: input should be a valid string; to have it as text, quote it, as in name: '2024'"),
     ],
 )
-def test_what_is_no_text_says_how_to_quote_it(tmp_path: Path, override: str, hint: str) -> None:
+def test_the_message_says_how_to_quote_text(tmp_path: Path, override: str, hint: str) -> None:
     assert hint in message(tmp_path, override)
 
 
@@ -112,16 +112,16 @@ def test_what_is_no_text_says_how_to_quote_it(tmp_path: Path, override: str, hin
         ("tokens={true: 1}", "True cannot be a key"),
     ],
 )
-def test_what_is_no_number_is_refused_by_key(tmp_path: Path, override: str, says: str) -> None:
+def test_an_invalid_value_is_refused_by_key(tmp_path: Path, override: str, says: str) -> None:
     assert says in message(tmp_path, override)
 
 
 @pytest.mark.parametrize("text", ["[" * 500 + "]" * 500, "{a: " * 500 + "1" + "}" * 500, "- " * 500 + "1"])
-def test_deep_nesting_is_refused_in_a_line(tmp_path: Path, text: str) -> None:
+def test_deep_nesting_is_refused(tmp_path: Path, text: str) -> None:
     assert "not YAML: nested more than 32 deep" in message(tmp_path, f"model={text}")
 
 
-def test_what_names_itself_a_million_times_is_refused_in_short(tmp_path: Path) -> None:
+def test_the_message_for_a_million_aliases_is_short(tmp_path: Path) -> None:
     levels = ["&x0 [x, x, x, x, x, x, x, x]", *(f"&x{n} [{', '.join([f'*x{n - 1}'] * 8)}]" for n in range(1, 20))]
     said = message(tmp_path, f"model=[{', '.join(levels)}]")
     assert said.startswith("model=[")

@@ -1,4 +1,4 @@
-"""The recipes that come with palmetto: they load, are the papers', and make a step at full size."""
+"""The shipped recipes load, match their papers, and make a training step at full size."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from palmetto.model.layout import ACCELERATOR
+from palmetto.model.tuning import ACCELERATOR
 from palmetto.recipe import loading
 from palmetto.recipe.training import InverseSqrt
 from palmetto.tokens.order import Ramp
@@ -17,7 +17,7 @@ from palmetto.training.step.state import State, shapes
 from palmetto.training.step.update import make_step
 
 
-def test_shipped_recipes_load_describe_themselves_and_come_back_from_their_dump(tmp_path: Path) -> None:
+def test_shipped_recipes_load_and_are_dumped_unchanged(tmp_path: Path) -> None:
     shipped = loading.names()
     assert {"quickstart", "palm-8b", "palm-62b", "palm-540b"} <= set(shipped)
     assert shipped == sorted(shipped)
@@ -37,7 +37,7 @@ def test_shipped_recipes_load_describe_themselves_and_come_back_from_their_dump(
         ("palm-540b", (118, 18432, 48), {0: 512, 50_000: 1024, 115_000: 2048}),
     ],
 )
-def test_the_papers_models_are_the_papers(name: str, shape: tuple[int, int, int], ramp: dict[int, int]) -> None:
+def test_the_palm_recipes_match_the_paper(name: str, shape: tuple[int, int, int], ramp: dict[int, int]) -> None:
     recipe = loading.load(name)
     model, training = recipe.model, recipe.training
     assert (model.layers, model.d_model, model.heads) == shape
@@ -66,7 +66,7 @@ GLAM = {
 
 
 @pytest.mark.parametrize("name", GLAM)
-def test_glams_models_are_the_papers(name: str) -> None:
+def test_the_glam_recipes_match_the_paper(name: str) -> None:
     recipe = loading.load(name)
     model, training, experts = recipe.model, recipe.training, recipe.model.experts
     shape = (model.layers, model.d_model, model.feedforward_size, model.heads, model.query_size)
@@ -83,7 +83,7 @@ def test_glams_models_are_the_papers(name: str) -> None:
 
 
 @pytest.mark.parametrize("experts", ["", "-8e"])
-def test_the_small_glams_are_glams_but_for_their_size(experts: str) -> None:
+def test_the_small_glam_recipes_differ_only_in_size(experts: str) -> None:
     small, large = (loading.load(f"{name}{experts.replace('8e', of)}") for name, of in SMALL_AND_LARGE)
     sizes = {"layers", "d_model", "d_ff", "heads", "key_value_heads", "head_size", "activations", "experts"}
     assert small.model.model_dump(exclude=sizes) == large.model.model_dump(exclude=sizes)
@@ -112,7 +112,7 @@ SMALL_AND_LARGE = (("glam-15m", "8e"), ("glam-8b", "64e"))
         ("glam-8b-64e", 280e9, 2**20, 1e-2, None),
     ],
 )
-def test_the_tokens_batches_and_rates_of_the_papers(
+def test_tokens_batches_and_learning_rates_match_the_papers(
     name: str, tokens: float, last: float, peak: float, final: float | None
 ) -> None:
     recipe = loading.load(name)
@@ -133,9 +133,7 @@ def test_the_tokens_batches_and_rates_of_the_papers(
         ("glm-130b", 192 * 2048, 4224 * 2048, 0.025 * 400e9),
     ],
 )
-def test_a_ramp_doubles_where_the_papers_straight_line_reaches_the_next_size(
-    name: str, first: float, last: float, before: float
-) -> None:
+def test_a_ramp_follows_the_linear_ramp_of_the_paper(name: str, first: float, last: float, before: float) -> None:
     recipe = loading.load(name)
     ramp, length = Ramp(recipe.training.batch_ramp), recipe.tokens.sequence_length
     for step, size in recipe.training.batch_ramp[1:]:
@@ -147,8 +145,8 @@ def test_a_ramp_doubles_where_the_papers_straight_line_reaches_the_next_size(
 @pytest.mark.parametrize(
     "name", ["glam-15m-8e", "gpt3-175b", "gopher-280b", "bloom-176b", "glm-130b", "llama3-8b", "mixtral-8x7b"]
 )
-def test_a_shipped_recipes_choices_make_a_step_at_full_size(name: str) -> None:
-    """Traced only: no array is made."""
+def test_a_shipped_recipe_makes_a_step_at_full_size(name: str) -> None:
+    """The step is only traced; no array is made."""
     recipe = loading.load(name)
     leaves = (2, recipe.training.micro_batch)
     places = (*leaves, recipe.model_length + 1)

@@ -1,4 +1,4 @@
-"""Settings that could be meant by nobody are refused when something is begun, and only then."""
+"""Settings that make no sense are refused when a run begins, and only then."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from palmetto.errors import UserError
 from palmetto.files import write_text
 from palmetto.recipe import loading, sense
 from palmetto.runs.directory import RunDirectory
-from palmetto.sweeps import runs as sweep
+from palmetto.sweeps import plan as sweep
 from tests.conftest import RecipeMaker
 
 BUILD = "corpus.build={sources: {web: {paths: [a]}}"
@@ -27,7 +27,7 @@ NONSENSE = {
 
 
 @pytest.mark.parametrize(("override", "words"), NONSENSE.items())
-def test_nonsense_is_refused_with_what_would_do(tiny_recipe: RecipeMaker, override: str, words: list[str]) -> None:
+def test_nonsense_is_refused_with_a_usual_value(tiny_recipe: RecipeMaker, override: str, words: list[str]) -> None:
     with pytest.raises(UserError) as caught:
         sense.check(tiny_recipe(override))
     for word in words:
@@ -49,13 +49,13 @@ def test_every_shipped_recipe_makes_sense(name: str) -> None:
         ("\ud83d", "no text"),
     ],
 )
-def test_a_name_is_no_path(name: str, wrong: str) -> None:
+def test_a_name_that_is_no_folder_name_is_refused(name: str, wrong: str) -> None:
     with pytest.raises(UserError, match=rf"^name=.*{wrong}.*a directory with --out"):
         sense.check_name(name, "--out")
 
 
 @pytest.mark.parametrize("name", ["palm-1m", "Über mich, v2: a=b", "09", "..."])
-def test_a_name_may_be_anything_else(name: str) -> None:
+def test_any_other_name_is_accepted(name: str) -> None:
     sense.check_name(name, "--run")
 
 
@@ -71,7 +71,7 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.mark.parametrize("override", [key for key in NONSENSE if "build" not in key])
-def test_a_run_that_has_begun_with_it_goes_on(tiny: str, override: str) -> None:
+def test_a_run_that_began_with_nonsense_resumes(tiny: str, override: str) -> None:
     with pytest.raises(UserError):
         runs.prepare(tiny, [override], None, None)
     run = RunDirectory(Path("runs/tiny"))
@@ -83,7 +83,7 @@ def test_a_run_that_has_begun_with_it_goes_on(tiny: str, override: str) -> None:
     assert not recipe.differences(directory.recipe)
 
 
-def test_a_name_that_is_a_path_makes_no_directory_elsewhere(tiny: str, tmp_path: Path) -> None:
+def test_a_name_that_is_a_path_needs_a_directory(tiny: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"^name='\.\./\.\./away': is a path"):
         runs.prepare(tiny, ["name=../../away"], None, None)
     assert runs.prepare(tiny, ["name=../../away"], None, tmp_path / "here")[1].path == tmp_path / "here"

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from palmetto.model.weights import specifications
+from palmetto.model.weights import weight_table
 from palmetto.recipe.model import (
     AlibiPositions,
     Attention,
@@ -73,7 +73,7 @@ def draw(model: Model, vocabulary: int, seed: int) -> dict[str, npt.NDArray[np.f
     it out would show."""
     random = np.random.default_rng(seed)
     arrays = {}
-    for name, specification in specifications(model, vocabulary).items():
+    for name, specification in weight_table(model, vocabulary).items():
         normal = random.normal(size=specification.shape)
         if specification.deviation is None:
             array = 1 + 0.3 * normal
@@ -180,7 +180,7 @@ class _Layer:
         self.number = number
         self._arrays = {
             name: arrays[name][specification.layers.index(number)]
-            for name, specification in specifications(model, len(arrays["embedding"])).items()
+            for name, specification in weight_table(model, len(arrays["embedding"])).items()
             if number in specification.layers
         }
 

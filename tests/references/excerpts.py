@@ -1,4 +1,4 @@
-"""Pieces of programs as TPU's compiler writes them (libtpu 0.0.42, v4), cut down to what is read of them."""
+"""Excerpts of programs that the TPU compiler writes (libtpu 0.0.42, v4), reduced to what the reader needs."""
 
 CONVOLUTIONS = """HloModule m, is_scheduled=true
 

@@ -1,13 +1,14 @@
-"""A pod with a fault, for tests: python faults.py FAULTS < order, FAULTS as {life: [in its how manieth step, what]}.
+"""A pod with a fault, for tests: python pod_faults.py FAULTS < order, FAULTS as {life: [number of its step, fault]}.
 
 killed      SIGKILL while it computes
-torn        SIGKILL in the middle of sending a chunk of its part
-stopped     SIGSTOP: connections stay, nothing comes
-deaf        it does not reach the other pods when it is to make links to them
-cut         its links to other pods end, that to the client stays
-garbled     a chunk comes with a wrong checksum
+torn        SIGKILL while it sends a chunk of its part
+stopped     SIGSTOP: its connections stay open, but it sends nothing
+donor       SIGKILL while it sends its state
+deaf        it cannot connect to other pods
+cut         its links to other pods are closed, that to the client stays
+garbled     it sends a chunk with a wrong checksum
 flipped     a bit of its state changes between two steps
-wrong       an update comes out with one bit changed
+wrong       the result of an update has one wrong bit
 """
 
 import json
@@ -20,7 +21,7 @@ from typing import Any
 from palmetto.host import environment
 
 CHUNK = 4096
-"""Bytes, so that even a tiny model travels in many chunks."""
+"""The size of a chunk in bytes, so small that even a tiny model has many chunks."""
 
 
 def main() -> None:
@@ -32,7 +33,7 @@ def main() -> None:
     from palmetto.pods.peers import Peers
     from palmetto.pods.programs import on_host
     from palmetto.pods.wire import Link, LinkLost
-    from palmetto.pods.worker import Step, Worker
+    from palmetto.pods.worker import StepWork, Worker
     from palmetto.training.step.state import State
 
     parcels.CHUNK = CHUNK
@@ -59,7 +60,7 @@ def main() -> None:
                     link._socket.shutdown(socket.SHUT_RDWR)
             return arrays
 
-        def _update(self, step: Step, *arguments: Any) -> None:
+        def _update(self, step: StepWork, *arguments: Any) -> None:
             super()._update(step, *arguments)
             if is_due("flipped"):
                 assert self._digest
@@ -108,7 +109,7 @@ def main() -> None:
         def __init__(self, whole: socket.socket) -> None:
             self.whole = whole
 
-        def __getattr__(self, name: str) -> Any:  # for the thread that receives meanwhile
+        def __getattr__(self, name: str) -> Any:  # for the thread that receives at the same time
             return getattr(self.whole, name)
 
         def sendall(self, data: bytes | memoryview) -> None:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from palmetto.corpus.reading.choosing import read
+from palmetto.corpus.reading.dispatch import read
 from palmetto.corpus.reading.finding import find
 from palmetto.corpus.reading.records import Item
 from palmetto.recipe.corpus import Source

@@ -1,4 +1,4 @@
-"""Small runs as training leaves them: written by the real ledger and event log, judged by the real detector."""
+"""Small runs like those of training, written by the real ledger and event log, with the real spike detector."""
 
 import math
 from collections.abc import Callable
@@ -33,22 +33,22 @@ It was
 """
 
 Loss = Callable[[int, int], float]
-"""(step, attempt) → the training loss."""
+"""Maps (step, attempt) to the training loss."""
 RunMaker = Callable[..., RunDirectory]
 
 
 def falling(step: int, attempt: int) -> float:
-    """A loss that falls with a little noise, the same every time."""
+    """Returns a loss that falls with a little deterministic noise."""
     return 2 + 6 / (1 + step / 20) + 0.1 * math.sin(7.1 * step + attempt)
 
 
 def spiking(step: int, attempt: int) -> float:
-    """The same with a spike at step 70 of the first attempt."""
+    """Returns the same loss with a spike at step 70 of the first attempt."""
     return falling(step, attempt) + (3.0 * (step - 69) if attempt == 0 and step >= 70 else 0.0)
 
 
 def write_run(run: RunDirectory, recipe: Recipe, loss: Loss, steps: int) -> None:
-    """Ledger, metrics and events up to step `steps` of the live path, with the rollbacks that the losses call for."""
+    """Writes ledger, metrics and events up to step `steps` of the live path, with the rollbacks for its spikes."""
     ramp = Ramp(recipe.training.batch_ramp)
     history = History(recipe.training.spikes, lambda a, b: ramp.sequences_before(b + 1) - ramp.sequences_before(a + 1))
     ledger, metrics = Ledger(run.ledger), JsonLines(run.metrics)
@@ -56,11 +56,20 @@ def write_run(run: RunDirectory, recipe: Recipe, loss: Loss, steps: int) -> None
     while history.step < steps:
         step, attempt = history.step + 1, history.attempt
         value = float(np.float32(loss(step, attempt)))
-        line = Line(step=step, attempt=attempt, loss=value, grad_norm=value / 4, parameter_norm=50 + step / 100,
-                    z=10 * value, learning_rate=learning_rate(recipe.training, step), sequences=ramp.sequences(step),
-                    batch=f"{step:016x}", applied=math.isfinite(value),
-                    parameters=f"{step:064x}" if step % 10 == 0 else None,
-                    loss_scale=2.0 ** (15 + step // 50) if recipe.model.activations == "float16" else None)  # fmt: skip
+        line = Line(
+            step=step,
+            attempt=attempt,
+            loss=value,
+            grad_norm=value / 4,
+            parameter_norm=50 + step / 100,
+            z=10 * value,
+            learning_rate=learning_rate(recipe.training, step),
+            sequences=ramp.sequences(step),
+            batch=f"{step:016x}",
+            applied=math.isfinite(value),
+            parameters=f"{step:064x}" if step % 10 == 0 else None,
+            loss_scale=2.0 ** (15 + step // 50) if recipe.model.activations == "float16" else None,
+        )
         ledger.append(line)
         metrics.append({"step": step, "attempt": attempt, "seconds": 0.5, "tokens_per_second": 256.0, "mfu": 0.25})
         if not line.applied:
@@ -70,14 +79,14 @@ def write_run(run: RunDirectory, recipe: Recipe, loss: Loss, steps: int) -> None
             text = f"{decision.reason} from step {decision.onset}: back to step {decision.target}"
             run.record_event("rollback", text=text, checkpoint=0, **decision._asdict())
         elif step % 20 == 0:
-            run.record_event("validation", text=f"validation loss at step {step}",
-                             step=step, attempt=attempt, loss=value + 0.05)  # fmt: skip
+            text = f"validation loss at step {step}"
+            run.record_event("validation", text=text, step=step, attempt=attempt, loss=value + 0.05)
     ledger.close()
     metrics.close()
 
 
 def write_summary(run: RunDirectory, recipe: Recipe, steps: int) -> None:
-    """summary.json as of step `steps`."""
+    """Writes summary.json for step `steps`."""
     write_json(
         run.summary,
         {

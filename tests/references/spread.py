@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import PartitionSpec
 
-from palmetto.model.layout import Layout, arrange
+from palmetto.model.tuning import Tuning
 from palmetto.model.weights import Parameters
 from palmetto.parallel.sharding import Sharding, manual
 from palmetto.recipe import Recipe
@@ -15,10 +15,11 @@ from palmetto.recipe.mesh import Mesh
 from palmetto.recipe.model import Model
 from palmetto.training import optimization
 from palmetto.training.step import state as states
-from palmetto.training.step.gradient import meet
+from palmetto.training.step.context import make_context
+from palmetto.training.step.gradient import LEAVES, spread_leaves, sum_gradients
 from palmetto.training.step.loss import Batch, Losses
 from palmetto.training.step.state import State
-from palmetto.training.step.update import LEAVES, Halves, Metrics, make_step, scored_a_leaf
+from palmetto.training.step.update import Metrics, make_step, mean_target_count
 from tests.references import catalogue
 from tests.references.quickly import QUICKLY
 
@@ -63,41 +64,43 @@ def some_state(recipe: Recipe, sharding: Sharding) -> State:
     return placed
 
 
-def compile_gradient(recipe: Recipe, layout: Layout, batch: Batch) -> tuple[jax.stages.Compiled, tuple[State, Batch]]:
+def compile_gradient(recipe: Recipe, tuning: Tuning, batch: Batch) -> tuple[jax.stages.Compiled, tuple[State, Batch]]:
     """The program of a batch's means on the recipe's mesh, and its arguments."""
     sharding = Sharding(recipe)
-    halves = Halves(recipe, layout, sharding)
+    context, state_specs = make_context(recipe, tuning, sharding), states.specifications(recipe, sharding)
 
-    def on_device(state: State, leaves: Batch, predicted: jax.Array | None) -> Any:
-        sums = meet(halves.gradients(state, leaves, LEAF_COUNT, predicted), sharding, halves.zero)
+    def on_device(state: State, leaves: Batch, target_count: jax.Array | None) -> Any:
+        scale = jnp.float32(1)
+        sums = sum_gradients(
+            context, state.parameters, leaves, count=LEAF_COUNT, scale=scale, target_count=target_count
+        )
         sums = jax.tree.map(lambda total: total / LEAF_COUNT, sums)
-        owned = halves.zero.owned(state.parameters)
-        _, pull_back = jax.vjp(lambda p: arrange(p, recipe.model, halves.layout), owned)
+        _, pull_back = jax.vjp(context.arrange, context.zero.own_partition(state.parameters))
         return Taken(sums.losses, pull_back(sums.gradients)[0])
 
     def run(state: State, batch: Batch) -> Taken:
         everywhere = PartitionSpec()
         out_specs = Taken(everywhere, {name: manual(axes) for name, axes in sharding.updated.items()})  # type: ignore[arg-type]
-        mapped = sharding.on_mesh(on_device, (halves.state_specs, LEAVES, everywhere), out_specs)
-        taken: Taken = mapped(state, halves.spread(batch), scored_a_leaf(batch))
+        mapped = sharding.on_mesh(on_device, (state_specs, LEAVES, everywhere), out_specs)
+        taken: Taken = mapped(state, spread_leaves(batch, sharding), mean_target_count(batch))
         return taken
 
     arguments = some_state(recipe, sharding), sharding.everywhere(batch)
     return jax.jit(run, compiler_options=QUICKLY).lower(*arguments).compile(), arguments
 
 
-def take_step(recipe: Recipe, layout: Layout, batch: Batch, rate: float) -> tuple[State, Metrics]:
+def take_step(recipe: Recipe, tuning: Tuning, batch: Batch, rate: float) -> tuple[State, Metrics]:
     """One step on the recipe's mesh."""
     sharding = Sharding(recipe)
-    step = jax.jit(make_step(recipe, layout, sharding), compiler_options=QUICKLY)
+    step = jax.jit(make_step(recipe, tuning, sharding), compiler_options=QUICKLY)
     batch, on_device = sharding.everywhere((batch, jnp.float32(rate)))
     result: tuple[State, Metrics] = jax.device_get(step(some_state(recipe, sharding), batch, on_device))
     return result
 
 
-def take_gradient(recipe: Recipe, layout: Layout, batch: Batch | None = None) -> Taken:
+def take_gradient(recipe: Recipe, tuning: Tuning, batch: Batch | None = None) -> Taken:
     """The means of a batch on the recipe's mesh."""
-    compiled, arguments = compile_gradient(recipe, layout, batch or some_batch(recipe))
+    compiled, arguments = compile_gradient(recipe, tuning, batch or some_batch(recipe))
     taken: Taken = jax.device_get(compiled(*arguments))
     return taken
 

@@ -1,4 +1,4 @@
-"""Whole runs as a user starts them: the installed command in processes of its own."""
+"""Whole runs as a user starts them, by the installed command in processes of its own."""
 
 import copy
 import os
@@ -32,9 +32,15 @@ training:
   spikes: {window: 8, rewind: 10, skip: 20}
 """
 
-# Low enough that the ordinary noise of small batches makes spikes: real ones, the same in every run.
-SPIKY = ["training.spikes.threshold=1.2", "training.spikes.patience=1", "training.spikes.attempts=9",
-         "training.spikes.rewind=5", "training.spikes.skip=12", "training.spikes.nonfinite_patience=5"]  # fmt: skip
+# The threshold is so low that the noise of small batches causes spikes, the same ones in every run.
+SPIKY = [
+    "training.spikes.threshold=1.2",
+    "training.spikes.patience=1",
+    "training.spikes.attempts=9",
+    "training.spikes.rewind=5",
+    "training.spikes.skip=12",
+    "training.spikes.nonfinite_patience=5",
+]
 
 
 class Runs:
@@ -42,7 +48,7 @@ class Runs:
 
     def __init__(self, folder: Path, cache: Path) -> None:
         self.folder, self.recipe, self.text = folder, folder / "tiny.yaml", folder / "text"
-        # Compiled programs are shared between the processes: the same program, the same bits.
+        # The processes share a cache of compiled programs.
         self._environment = os.environ | {
             "JAX_COMPILATION_CACHE_DIR": str(cache),
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
@@ -52,7 +58,7 @@ class Runs:
             self._environment.pop(name, None)
 
     def quickly(self) -> "Runs":
-        """The same, for programs that no other test has: they compile in less than half the time."""
+        """Returns the same runs with flags that halve the time of compilation, for programs that no other test has."""
         runs = copy.copy(self)
         runs._environment = self._environment | {"XLA_FLAGS": FLAGS}
         return runs
@@ -69,7 +75,7 @@ class Runs:
         )
 
     def __call__(self, *arguments: object, expect: int = 0, standard_input: bytes | None = None, **options: Any) -> Any:
-        """Runs to the end and returns (standard output, standard error) as text; the exit code must be `expect`."""
+        """Runs a command to its end; returns (standard output, standard error). Its exit code must be `expect`."""
         if standard_input is not None:
             options["stdin"] = subprocess.PIPE
         process = self.start(*arguments, **options)
@@ -79,11 +85,11 @@ class Runs:
         return out.decode(errors="surrogateescape"), err.decode()
 
     def train(self, run: str, *arguments: object, **options: Any) -> Any:
-        """`palmetto train` on the small text, from tokens that are already built."""
+        """Runs `palmetto train` on the small text, with tokens that are already built."""
         return self(*self._train(run), *arguments, **options)
 
     def start_train(self, run: str, *arguments: object) -> "subprocess.Popen[bytes]":
-        """The same, not waited for."""
+        """Starts the same command without waiting for it."""
         return self.start(*self._train(run), *arguments)
 
     def _train(self, run: str) -> list[object]:
@@ -92,14 +98,14 @@ class Runs:
         return ["train", self.recipe, "--run", run, f"corpus.source={self.text}"]
 
     def copy_tokens(self, run: str, other: str) -> None:
-        """A new run directory with the vocabulary and tokens of a run."""
+        """Makes a new run directory with the vocabulary and tokens of a run."""
         (self.folder / other).mkdir()
         shutil.copy(self.folder / run / "vocabulary.model", self.folder / other)
         for name in ("tokens", "stages"):
             shutil.copytree(self.folder / run / name, self.folder / other / name)
 
     def kill_at(self, run: str, lines: int, *arguments: object, how: int = signal.SIGKILL, delay: float = 0.0) -> int:
-        """Trains until the ledger holds `lines` lines, signals `delay` seconds later; returns the exit code."""
+        """Trains until the ledger holds `lines` lines, sends a signal `delay` seconds later; returns the exit code."""
         process = self.start_train(run, *arguments)
         ledger = self.folder / run / "ledger.jsonl"
         before = _lines(ledger)
@@ -115,7 +121,7 @@ class Runs:
         return process.returncode
 
     def bits(self, run: str) -> tuple[str, str, bytes]:
-        """What must not differ: the digests of parameters and optimizer state, and the ledger's bytes."""
+        """Returns the digests of parameters and optimizer state and the ledger's bytes, none of which may differ."""
         state, _, checkpoints = restore(RunDirectory(self.folder / run))
         return *checkpoints.digests(state), (self.folder / run / "ledger.jsonl").read_bytes()
 

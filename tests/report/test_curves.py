@@ -1,3 +1,5 @@
+"""Tests that curves are thinned, smoothed and labelled."""
+
 import numpy as np
 import pytest
 
@@ -17,7 +19,7 @@ def test_thinning_keeps_every_columns_extremes_in_order() -> None:
         assert (left.min(), left.max()) == (inside.min(), inside.max())
 
 
-def test_thinning_leaves_a_short_curve_as_it_is_but_for_what_is_not_finite() -> None:
+def test_thinning_a_short_curve_removes_only_values_not_finite() -> None:
     x, y = np.arange(5.0), np.array([1.0, np.nan, 3.0, np.inf, 2.0])
     steps, kept = thin(x, y, 0.1)
     assert list(steps) == [0, 2, 4]
@@ -30,7 +32,7 @@ def test_thinning_nothing_leaves_nothing(y: list[float]) -> None:
     assert len(steps) == len(kept) == 0
 
 
-def test_smoothing_is_the_mean_around_and_begins_where_the_values_do() -> None:
+def test_smoothing_is_a_mean_that_starts_at_the_first_value() -> None:
     y = np.array([9.0, 5.0, 1.0, np.nan, 3.0, 2.0])
     assert list(smooth(y, 3)) == [9.0, 5.0, 3.0, 2.0, 2.5, 2.5]
     assert np.isnan(smooth(np.full(4, np.nan), 3)).all()
@@ -57,8 +59,10 @@ def test_labels_are_moved_apart_in_their_order() -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0, "0"), (0.01, "0.01"), (2e-5, "2e-5"), (1.2345e-4, "1.234e-4"), (7.25, "7.25"), (4096, "4,096"),
-     (250_000, "250k"), (1_475_200, "1.475M"), (7.8e11, "780B"), (-30_000, "-30k")],
-)  # fmt: skip
+    [
+        *((0, "0"), (0.01, "0.01"), (2e-5, "2e-5"), (1.2345e-4, "1.234e-4"), (7.25, "7.25"), (4096, "4,096")),
+        *((250_000, "250k"), (1_475_200, "1.475M"), (7.8e11, "780B"), (-30_000, "-30k")),
+    ],
+)
 def test_numbers_are_written_short(value: float, text: str) -> None:
     assert compact(value) == text

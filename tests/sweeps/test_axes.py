@@ -1,3 +1,5 @@
+"""Axes of a sweep are read from the command line."""
+
 import json
 
 import pytest
@@ -25,7 +27,7 @@ def test_commas_inside_brackets_and_quotes_do_not_split(values: list[str]) -> No
 
 
 @given(st.text(alphabet="ab ,:[]{}'\"\\"))
-def test_the_pieces_joined_are_the_text(text: str) -> None:
+def test_the_joined_pieces_are_the_text(text: str) -> None:
     try:
         pieces = split(text)
     except UserError:
@@ -39,7 +41,7 @@ def test_an_apostrophe_inside_a_word_quotes_nothing() -> None:
 
 
 @pytest.mark.parametrize("text", ["[1, 2", "1]", "{a: [1, 2}", "'open", '{a: "open}'])
-def test_what_is_not_closed_is_refused(text: str) -> None:
+def test_an_unclosed_bracket_or_quotation_is_refused(text: str) -> None:
     with pytest.raises(UserError):
         split(text)
 
@@ -53,7 +55,7 @@ def test_an_axis_is_a_key_and_its_values() -> None:
     }
 
 
-def test_a_bundle_is_a_label_and_the_values_that_go_together() -> None:
+def test_a_bundle_has_a_label_and_several_values() -> None:
     axis = parse_axis("style=ours:{},theirs: {model.heads: 2, training.batch_size: {0: 2, 50: 4}}")
     assert axis.choices == {
         "ours": (),

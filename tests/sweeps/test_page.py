@@ -1,3 +1,5 @@
+"""The results of a sweep, as statistics, tables, figures and pages."""
+
 import json
 import math
 import re
@@ -29,8 +31,9 @@ def make(losses: list[list[float | None]], labels: list[str] | None = None, comp
             else:
                 points.append(Point(number, seed, directory, "done", "", 500, whole, "ab" * 32))
     labels = labels or [f"label{number}" for number in range(len(losses))]
-    choices = tuple(Choice((label,), (f"model.block={label}",), 1_213_056, 800_000 + i, 7.5e6)
-                    for i, label in enumerate(labels))  # fmt: skip
+    choices = tuple(
+        Choice((label,), (f"model.block={label}",), 1_213_056, 800_000 + i, 7.5e6) for i, label in enumerate(labels)
+    )
     return Sweep("small", ("model.block",), ("training.steps=500",), len(losses[0]), comparable, choices, tuple(points))
 
 
@@ -46,11 +49,14 @@ loss_tables = st.integers(1, 5).flatmap(
 
 
 @given(loss_tables)
-def test_statistics_are_numpys(losses: list[list[float | None]]) -> None:
+def test_statistics_are_those_of_numpy(losses: list[list[float | None]]) -> None:
     made = make(losses)
-    table = np.array([[np.nan if loss is None else final(point)
-                       for loss, point in zip(row, made.of(number), strict=True)]
-                      for number, row in enumerate(losses)])  # fmt: skip
+    table = np.array(
+        [
+            [np.nan if loss is None else final(point) for loss, point in zip(row, made.of(number), strict=True)]
+            for number, row in enumerate(losses)
+        ]
+    )
     for number, row in enumerate(table):
         found, done = made.statistics(number), row[np.isfinite(row)]
         assert found.seeds == len(done)
@@ -73,7 +79,7 @@ def test_statistics_are_numpys(losses: list[list[float | None]]) -> None:
             assert found.standard_error == pytest.approx(pairs.std(ddof=1) / math.sqrt(len(pairs)), rel=1e-9, abs=1e-12)
 
 
-def test_pairing_by_seed_takes_out_what_seeds_share() -> None:
+def test_pairing_by_seed_removes_the_effect_of_seeds() -> None:
     """Seeds differ by a whole nat and the choices by 0.1 in each seed."""
     found = make([[3.0, 4.0, 5.0], [2.9, 3.9, 4.9]]).statistics(1)
     assert found.deviation == pytest.approx(1.0)
@@ -81,7 +87,7 @@ def test_pairing_by_seed_takes_out_what_seeds_share() -> None:
     assert found.standard_error == pytest.approx(0.0, abs=1e-12)
 
 
-def test_the_table_has_a_row_for_each_choice_and_drops_no_failure() -> None:
+def test_the_table_has_every_choice_and_failure() -> None:
     made = make([[4.0, 4.2], [3.5, None], [None, None]], ["parallel", "a|b", "serial"])
     text = sweep.markdown(made)
     rows = [line for line in text.splitlines() if line.startswith("| ")]
@@ -95,7 +101,7 @@ def test_the_table_has_a_row_for_each_choice_and_drops_no_failure() -> None:
     assert "- every point: training.steps=500" in text
 
 
-def test_losses_that_do_not_compare_are_said_not_to() -> None:
+def test_losses_that_cannot_be_compared_have_a_note() -> None:
     assert "cannot" not in sweep.markdown(make([[4.0], [3.0]]))
     assert "neither losses nor differences" in sweep.markdown(make([[4.0], [3.0]], comparable=False))
 
@@ -126,7 +132,7 @@ def test_the_json_holds_every_point(tmp_path: Path) -> None:
     assert found["choices"][1]["validation_loss"]["seeds"] == 1
 
 
-def test_the_page_is_sound_and_needs_nothing() -> None:
+def test_the_page_is_valid_and_self_contained() -> None:
     text = sweep.html(make([[4.0, 4.2], [3.5, None]], ["plain", HOSTILE]))
     taken = Page(text)
     assert taken.open == []
@@ -142,7 +148,7 @@ def test_the_page_is_sound_and_needs_nothing() -> None:
 
 
 @pytest.mark.parametrize("width", [1040, 380])
-def test_names_in_the_figure_do_not_touch(width: int) -> None:
+def test_names_in_the_figure_do_not_overlap(width: int) -> None:
     """Eight choices within a thousandth of a nat, one of them with a long name and mathematics in it."""
     labels = [*(f"label{n}" for n in range(7)), "$x_1^$ and a name that goes on and on without an end in sight"]
     drawn = sweep_figure.figure(make([[3 + n / 8000, 3.001, None if n == 5 else 3] for n in range(8)], labels), width)
@@ -156,7 +162,7 @@ def test_names_in_the_figure_do_not_touch(width: int) -> None:
 
 
 @pytest.mark.parametrize("losses", [[[None]], [[4.0]], [[4.0, 4.0]], [[None, 4.0], [4.0, None]], [[4.0]] * 11])
-def test_a_figure_is_drawn_whatever_is_there(losses: list[list[float | None]]) -> None:
+def test_a_figure_is_drawn_for_any_results(losses: list[list[float | None]]) -> None:
     sweep_figure.figure(make(losses)).draw_without_rendering()
 
 
@@ -164,7 +170,7 @@ def test_a_page_without_a_finished_run_says_so() -> None:
     assert "no run is finished" in sweep.html(make([[None]]))
 
 
-def test_the_early_fall_does_not_press_the_differences_flat() -> None:
+def test_the_early_losses_do_not_set_the_scale() -> None:
     curves, ends = sweep_figure.figure(make([[3.0, 3.1], [3.2, 3.3]])).axes
     assert curves.get_ylim()[1] < 5
     assert ends.get_xlim()[1] < 3.5

@@ -1,3 +1,5 @@
+"""Training the points of a sweep."""
+
 import json
 import os
 import shutil
@@ -8,8 +10,6 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from palmetto.errors import UserError
 from palmetto.files import read_json, read_json_lines, write_json, write_text
@@ -17,104 +17,11 @@ from palmetto.recipe.loading import load
 from palmetto.runs import stamps
 from palmetto.runs.directory import RunDirectory
 from palmetto.sweeps import runs as sweep
-
-RECIPE = """
-corpus: {section_bytes: 4096, validation_share: 0.1}
-tokens: {vocabulary_size: 400, sequence_length: 16}
-model: {layers: 1, d_model: 16, heads: 1}
-training:
-  steps: 400
-  batch_size: 2
-  schedule: {peak: 1e-2, hold: 20}
-  evaluate_every: 50
-  validation_windows: 8
-  peak_flops: 1e11
-"""
-
-# Points
+from palmetto.sweeps.plan import Point, plan
+from tests.sweeps.conftest import planned
 
 
-@pytest.fixture
-def tiny(tmp_path: Path) -> Path:
-    write_text(tmp_path / "tiny.yaml", RECIPE)
-    shutil.copy(Path(os.__file__).with_name("argparse.py"), tmp_path / "text.txt")
-    return tmp_path
-
-
-def planned(folder: Path, *axes: str, seeds: int = 2) -> sweep.Plan:
-    return sweep.plan(str(folder / "tiny.yaml"), axes, seeds, str(folder / "text.txt"), folder / "out")
-
-
-def test_points_are_all_combinations_seed_by_seed(tiny: Path) -> None:
-    made = planned(
-        tiny, "model.layers=1,2", "training.steps=7", "opt=a:{},b:{training.clip: null, training.z_loss: 0.0}"
-    )
-    assert made.axes == ("model.layers", "opt")
-    assert made.fixed == (f'corpus.source="{tiny}/text.txt"', "training.steps=7")
-    found = [(p.seed, p.recipe.training.seed, p.recipe.model.layers, p.recipe.training.clip) for p in made.points]
-    assert found == [(seed, seed, layers, clip) for seed in (0, 1) for layers in (1, 2) for clip in (1.0, None)]
-    assert {p.recipe.training.steps for p in made.points} == {7}
-    assert str(made.points[1].run.path) == f"{tiny}/out/model.layers=1,opt=b/seed-0"
-    assert len({p.run.path for p in made.points}) == 8
-
-
-def test_without_axes_there_are_seeds_alone(tiny: Path) -> None:
-    assert [str(p.run.path.relative_to(tiny)) for p in planned(tiny).points] == [f"out/tiny/seed-{n}" for n in (0, 1)]
-
-
-@pytest.mark.parametrize(
-    ("axes", "words"),
-    [
-        (["model.d_modle=16,32"], ["model.d_modle:", "'model.d_model'"]),
-        (["block=parallel,serial"], ["block:", "no such key"]),
-        (["model.heads=1,2,3"], ["model.heads=3", "d_model"]),
-        (["model.layers=1,2", "model.layers=3,4"], ["model.layers", "twice"]),
-        (["training.schedule.peak=1e-2,0.01"], ["peak=0.01", "same run as", "peak=1e-2"]),
-    ],
-)
-def test_a_bad_point_is_refused_before_anything_is_made(tiny: Path, axes: list[str], words: list[str]) -> None:
-    with pytest.raises(UserError) as error:
-        planned(tiny, *axes)
-    assert all(word in str(error.value) for word in words), str(error.value)
-    assert "\n" not in str(error.value)
-    assert not (tiny / "out").exists()
-
-
-@pytest.mark.parametrize(
-    ("axes", "seeds", "count"),
-    [(["training.epochs", "training.keep_last", "training.digest_every"], 3, "5,184,000"), ([], 4000000, "4,000,000")],
-)
-def test_a_sweep_of_millions_is_refused_at_once(tiny: Path, axes: list[str], seeds: int, count: str) -> None:
-    values = ",".join(map(str, range(1, 121)))
-    with pytest.raises(UserError, match=f"has {count} runs: expected at most 10,000"):
-        planned(tiny, *(f"{axis}={values}" for axis in axes), seeds=seeds)
-
-
-def test_a_recipe_without_text_is_refused(tiny: Path) -> None:
-    with pytest.raises(UserError, match="--source"):
-        sweep.plan(str(tiny / "tiny.yaml"), ["model.layers=1,2"], 1, None, None)
-
-
-def test_a_directory_of_another_sweep_is_refused(tiny: Path) -> None:
-    point = planned(tiny, "model.layers=1,2").points[0]
-    point.run.claim(point.recipe)
-    write_text(point.run.ledger, "{}\n")
-    with pytest.raises(UserError, match=r"training\.clip.*--out"):
-        planned(tiny, "model.layers=1,2", "training.clip=2.0")
-
-
-@given(st.text(), st.text())
-def test_a_folder_stands_for_one_text_only(one: str, other: str) -> None:
-    name = sweep.file_name(one)
-    assert "/" not in name
-    assert len(name) <= 140
-    assert (name == sweep.file_name(other)) == (one == other)
-
-
-# Text
-
-
-def test_a_finished_stage_is_taken_over_and_never_shared_for_writing(tmp_path: Path) -> None:
+def test_a_finished_stage_is_adopted_but_not_shared(tmp_path: Path) -> None:
     ours, other = RunDirectory(tmp_path / "ours"), RunDirectory(tmp_path / "other")
     write_text(other.train_store, "tokens")
     write_json(other.stamps / "tokens.json", {"inputs": "x", "outputs": {"tokens/train.bin": "y"}})
@@ -127,7 +34,7 @@ def test_a_finished_stage_is_taken_over_and_never_shared_for_writing(tmp_path: P
     assert ours.train_store.read_text() == "others", "what a run has is kept"
 
 
-def test_texts_are_taken_over_from_points_that_make_the_same(tiny: Path) -> None:
+def test_tokens_are_taken_from_points_with_the_same(tiny: Path) -> None:
     made = planned(tiny, "tokens.sequence_length=16,32").points
     for point in made[:-1]:
         write_text(point.run.vocabulary, "vocabulary")
@@ -155,14 +62,14 @@ def test_a_text_that_has_changed_is_refused(tiny: Path) -> None:
         sweep._check_text(made)
 
 
-def test_a_point_that_is_refused_keeps_its_recipe(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refused_point_keeps_its_recipe(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its process claims the run, once it has checked."""
     (point,) = planned(tiny, seeds=1).points
     point.run.claim(point.recipe)
     before = point.run.recipe_file.read_bytes()
     given: list[bytes] = []
 
-    def refused(point: sweep.Point, recipe: Path, child: dict[str, str]) -> str:
+    def refused(point: Point, recipe: Path, child: dict[str, str]) -> str:
         given.append(recipe.read_bytes())
         return "training.steps=5: the run is at step 12 already"
 
@@ -173,7 +80,7 @@ def test_a_point_that_is_refused_keeps_its_recipe(tiny: Path, monkeypatch: pytes
     assert point.run.recipe_file.read_bytes() == before
 
 
-def test_a_damaged_point_is_one_that_failed(tiny: Path) -> None:
+def test_a_damaged_point_counts_as_failed(tiny: Path) -> None:
     (point,) = planned(tiny, seeds=1).points
     point.run.claim(point.recipe)
     write_text(point.run.events, "[]\n")
@@ -182,10 +89,10 @@ def test_a_damaged_point_is_one_that_failed(tiny: Path) -> None:
     assert "events.jsonl: line 1" in found.reason
 
 
-def test_a_sweep_within_its_text_changes_none(tiny: Path) -> None:
+def test_a_sweep_inside_its_text_does_not_change_it(tiny: Path) -> None:
     (tiny / "books").mkdir()
     shutil.copy(tiny / "text.txt", tiny / "books")
-    made = sweep.plan(str(tiny / "tiny.yaml"), [], 2, str(tiny / "books"), tiny / "books" / "out")
+    made = plan(str(tiny / "tiny.yaml"), [], 2, str(tiny / "books"), tiny / "books" / "out")
     sweep._check_text(made)
     for name in (".compiled", "sweep.md"):
         write_text(made.out / name, "not of the text")
@@ -199,21 +106,18 @@ def test_a_sweep_within_its_text_changes_none(tiny: Path) -> None:
     sweep._check_text(made)
 
 
-def test_a_sweep_is_not_its_own_source(tiny: Path) -> None:
-    (tiny / "out").mkdir()
-    with pytest.raises(UserError, match=r"--out .*/out: the source itself; expected another directory"):
-        sweep.plan(str(tiny / "tiny.yaml"), [], 1, str(tiny / "out"), tiny / "books" / ".." / "out")
-
-
-# Whole sweeps
-
-
 def start(folder: Path, *arguments: object) -> "subprocess.Popen[str]":
     settled = ("NPROC", "XLA_FLAGS", "JAX_NUM_CPU_DEVICES")
     variables = {name: value for name, value in os.environ.items() if name not in settled}
     command = [sys.executable, "-c", "from palmetto.cli.app import main; main()", "sweep", "tiny.yaml"]
-    return subprocess.Popen([*command, "--source", "text.txt", "--out", "out", *map(str, arguments)], cwd=folder,
-                            env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # fmt: skip
+    return subprocess.Popen(
+        [*command, "--source", "text.txt", "--out", "out", *map(str, arguments)],
+        cwd=folder,
+        env=variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def call(folder: Path, *arguments: object, expect: int = 0) -> tuple[str, str]:
@@ -224,8 +128,7 @@ def call(folder: Path, *arguments: object, expect: int = 0) -> tuple[str, str]:
     return out, err
 
 
-# What the good ones differ in is no part of the compiled program, and the bad one fails before it is compiled: the text
-# is too little.
+# The good choices share a compiled program, and the bad one fails before compilation, since the text is too short.
 BAD = "bad:{training.batch_size: 1024}"
 KINDS = "kind=high:{},low:{training.schedule.peak: 1e-3}"
 
@@ -236,7 +139,7 @@ def files(folder: Path) -> dict[Path, int]:
 
 
 @pytest.mark.slow
-def test_a_sweep_goes_on_where_it_was_stopped_and_does_nothing_twice(tiny: Path) -> None:
+def test_a_stopped_sweep_resumes_without_repeating_work(tiny: Path) -> None:
     process = start(tiny, f"{KINDS},{BAD}", "--seeds", 1)
     second = tiny / "out" / "kind=low" / "seed-0"
     deadline = time.monotonic() + 300
@@ -245,7 +148,7 @@ def test_a_sweep_goes_on_where_it_was_stopped_and_does_nothing_twice(tiny: Path)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 1, err
-    assert err.splitlines()[-1] == "palmetto: interrupted at 2 of 3: kind=low seed 0; the same command goes on"
+    assert err.splitlines()[-1] == "palmetto: interrupted at 2 of 3: kind=low seed 0; the same command resumes"
     with RunDirectory(second).locked():  # the child has ended
         pass
     first = files(tiny)
@@ -260,7 +163,7 @@ def test_a_sweep_goes_on_where_it_was_stopped_and_does_nothing_twice(tiny: Path)
     assert all(after[file] == first[file] for file in finished), "the finished point is left alone"
     assert out == (tiny / "out" / "sweep.md").read_text() + "\n"
 
-    # What failed is told and not dropped, and what did not is what its run says.
+    # The failed point is reported, and the results of the others are those of their runs.
     *good, bad = read_json(tiny / "out" / "sweep.json")["points"]
     assert [(p["status"], p["steps"]) for p in good] == [("done", 400)] * 2
     runs = [RunDirectory(tiny / "out" / point["directory"]) for point in good]

@@ -1,4 +1,4 @@
-"""Small runs that the tests of this folder share, among all workers of xdist too."""
+"""Small runs that all tests of this folder share, across the workers of xdist."""
 
 import contextlib
 import copy
@@ -15,14 +15,14 @@ from tests.references.whole_runs import RECIPE, SPIKY, Runs
 
 @pytest.fixture(scope="session")
 def common(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that all workers have in common: under xdist each has one of its own in it."""
+    """Returns the folder that all workers of xdist share."""
     own = tmp_path_factory.getbasetemp()
     return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
 
 
 @contextlib.contextmanager
 def first(folder: Path, what: str) -> Iterator[bool]:
-    """Whether nobody has made it yet; who comes while it is made waits."""
+    """Yields whether this worker is the first to make it; other workers wait until it is made."""
     with (folder / f"{what}.lock").open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         done = folder / f"{what}.done"
@@ -46,7 +46,7 @@ def make_runs(common: Path) -> Callable[[Path], Runs]:
 
 @pytest.fixture(scope="session")
 def made(make_runs: Callable[[Path], Runs], common: Path) -> Runs:
-    """Where what all workers need is made once: the small text, and its tokens in `tokens-only`."""
+    """Makes the small text and its tokens, in `tokens-only`, once for all workers."""
     folder = common / "made"
     with first(common, "prepared") as new:
         if not new:
@@ -63,7 +63,7 @@ def made(make_runs: Callable[[Path], Runs], common: Path) -> Runs:
 
 @pytest.fixture(scope="session")
 def prepared(made: Runs, tmp_path_factory: pytest.TempPathFactory) -> Runs:
-    """A folder of a worker's own with the tokens of the common text."""
+    """Returns a folder of this worker with the tokens of the shared text."""
     runs = copy.copy(made)
     runs.folder = tmp_path_factory.mktemp("runs")
     runs.recipe = runs.folder / made.recipe.name
@@ -74,13 +74,13 @@ def prepared(made: Runs, tmp_path_factory: pytest.TempPathFactory) -> Runs:
 
 @pytest.fixture(scope="session")
 def quick(prepared: Runs) -> Runs:
-    """The same folder for runs that are compiled in less than half the time, and not to be compared with others."""
+    """Returns the same folder for runs that compile in half the time, and whose bits are not compared with others'."""
     return prepared.quickly()
 
 
 @pytest.fixture(scope="session")
 def straight(made: Runs, prepared: Runs, common: Path) -> tuple[str, str, bytes]:
-    """The bits of 60 steps in one go."""
+    """Returns the bits of 60 uninterrupted steps."""
     with first(common, "straight") as new:
         if new:
             made.train("straight")
@@ -90,7 +90,7 @@ def straight(made: Runs, prepared: Runs, common: Path) -> tuple[str, str, bytes]
 
 @pytest.fixture(scope="session")
 def spiky(made: Runs, prepared: Runs, common: Path) -> tuple[str, str, bytes]:
-    """The bits of 60 steps with rollbacks, in one go."""
+    """Returns the bits of 60 uninterrupted steps with rollbacks."""
     with first(common, "spiky") as new:
         if new:
             made.train("spiky", *SPIKY)

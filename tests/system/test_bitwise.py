@@ -1,4 +1,4 @@
-"""The promise: the same bits however a run is cut, killed, resumed or rolled back, and `verify` proves it."""
+"""A run has the same bits however it is stopped, killed, resumed or rolled back, and `verify` proves it."""
 
 import json
 import os
@@ -22,14 +22,14 @@ def events(runs: Runs, run: str, kind: str) -> list[dict[str, object]]:
     return [event for event in map(json.loads, lines) if event["event"] == kind]
 
 
-def test_stopping_and_going_on_changes_no_bit(prepared: Runs, straight: Bits) -> None:
-    for until in (1, 17, 25, 40, 60):  # 17 and 25 lie on both sides of the ramp's second stage
+def test_stopping_and_resuming_changes_no_bit(prepared: Runs, straight: Bits) -> None:
+    for until in (1, 17, 25, 40, 60):  # the ramp's second stage begins between 17 and 25
         prepared.train("pieces", "--until", until)
     assert prepared.bits("pieces") == straight
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_kill_at_any_instant_changes_no_bit(prepared: Runs, straight: Bits, seed: int) -> None:
+def test_a_kill_at_any_time_changes_no_bit(prepared: Runs, straight: Bits, seed: int) -> None:
     chance = random.Random(seed)
     run = f"killed-{seed}"
     for lines in sorted(chance.sample(range(1, 58), 3)):
@@ -38,7 +38,7 @@ def test_kill_at_any_instant_changes_no_bit(prepared: Runs, straight: Bits, seed
     assert prepared.bits(run) == straight
 
 
-def test_kill_before_the_first_step_and_while_a_checkpoint_is_written(prepared: Runs, straight: Bits) -> None:
+def test_a_kill_in_a_checkpoint_changes_no_bit(prepared: Runs, straight: Bits) -> None:
     prepared.kill_at("early", 0)
     for delay in (0.0, 0.01, 0.05):
         prepared.kill_at("early", 10, delay=delay)
@@ -46,7 +46,7 @@ def test_kill_before_the_first_step_and_while_a_checkpoint_is_written(prepared: 
     assert prepared.bits("early") == straight
 
 
-def test_rollbacks_happen_and_are_on_the_record(prepared: Runs, spiky: Bits) -> None:
+def test_rollbacks_are_recorded(prepared: Runs, spiky: Bits) -> None:
     rollbacks = events(prepared, "spiky", "rollback")
     assert rollbacks, "the spiky recipe must roll back, or the tests that use it prove nothing"
     for event in rollbacks:
@@ -58,7 +58,7 @@ def test_rollbacks_happen_and_are_on_the_record(prepared: Runs, spiky: Bits) -> 
 
 
 @pytest.mark.parametrize("seed", [3, 4])
-def test_a_run_with_rollbacks_killed_anywhere_matches_the_unkilled(prepared: Runs, spiky: Bits, seed: int) -> None:
+def test_a_killed_run_with_rollbacks_has_the_same_bits(prepared: Runs, spiky: Bits, seed: int) -> None:
     chance = random.Random(seed)
     run = f"spiky-killed-{seed}"
     lines = spiky[2].count(b"\n")
@@ -68,7 +68,7 @@ def test_a_run_with_rollbacks_killed_anywhere_matches_the_unkilled(prepared: Run
     assert prepared.bits(run) == spiky
 
 
-def test_a_kill_right_at_a_rollback(prepared: Runs, spiky: Bits) -> None:
+def test_a_kill_at_a_rollback_changes_no_bit(prepared: Runs, spiky: Bits) -> None:
     attempts = [json.loads(line)["attempt"] for line in spiky[2].splitlines()]
     last_of_first = attempts.index(1)  # the number of lines when the first spike is complete
     for delay in (0.0, 0.03):
@@ -77,12 +77,12 @@ def test_a_kill_right_at_a_rollback(prepared: Runs, spiky: Bits) -> None:
     assert prepared.bits("at-rollback") == spiky
 
 
-def test_how_often_checkpoints_are_written_changes_no_bit(prepared: Runs, spiky: Bits) -> None:
+def test_the_frequency_of_checkpoints_changes_no_bit(prepared: Runs, spiky: Bits) -> None:
     prepared.train("sparse", *SPIKY, "training.checkpoint_every=23", "training.keep_last=1")
     assert prepared.bits("sparse") == spiky
 
 
-def test_termination_signals_write_a_checkpoint_and_exit_cleanly(prepared: Runs, straight: Bits) -> None:
+def test_a_stopping_signal_writes_a_checkpoint(prepared: Runs, straight: Bits) -> None:
     assert prepared.kill_at("signalled", 7, how=signal.SIGTERM) == 0
     assert prepared.kill_at("signalled", 23, how=signal.SIGINT) == 0
     assert prepared.kill_at("signalled", 41, how=signal.SIGHUP) == 0
@@ -94,7 +94,7 @@ def test_termination_signals_write_a_checkpoint_and_exit_cleanly(prepared: Runs,
     assert prepared.bits("signalled") == straight
 
 
-def test_a_damaged_checkpoint_is_named_and_the_one_before_used(prepared: Runs, straight: Bits) -> None:
+def test_the_checkpoint_before_a_damaged_one_is_used(prepared: Runs, straight: Bits) -> None:
     prepared.train("damaged", "--until", 40)
     newest = prepared.folder / "damaged" / "checkpoints" / "00000040"
     file = max((p for p in (newest / "arrays").rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
@@ -105,7 +105,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_used(prepared: Runs, s
     assert prepared.bits("damaged") == straight
 
 
-def test_checkpoints_that_cannot_be_seen_stop_the_run_and_cut_nothing(prepared: Runs, straight: Bits) -> None:
+def test_missing_checkpoints_stop_the_run(prepared: Runs, straight: Bits) -> None:
     prepared.train("unmounted", "--until", 35)
     run = prepared.folder / "unmounted"
     ledger, away = (run / "ledger.jsonl").read_bytes(), prepared.folder / "away"
@@ -123,7 +123,7 @@ def test_checkpoints_that_cannot_be_seen_stop_the_run_and_cut_nothing(prepared: 
 
 
 def forge(run: Path, step: int) -> None:
-    """Puts another embedding in a checkpoint; its files' hashes and its seal fit, its digests are the honest ones."""
+    """Puts another embedding into a checkpoint, with correct hashes of files and seal, and the old digests."""
     from palmetto.runs import manifest
     from palmetto.training import checkpoint
     from palmetto.training.step.state import parameter_table, shapes
@@ -148,7 +148,7 @@ def other_files(folder: Path) -> dict[str, str]:
     return files
 
 
-def test_a_forged_checkpoint_is_named_by_all_that_would_read_it(prepared: Runs, straight: Bits) -> None:
+def test_every_reader_names_a_forged_checkpoint(prepared: Runs, straight: Bits) -> None:
     shutil.copytree(prepared.folder / "straight", prepared.folder / "forgery")
     forge(prepared.folder / "forgery", 50)
     out, _ = prepared("verify", "forgery", expect=1)
@@ -166,14 +166,14 @@ def test_a_forged_checkpoint_is_named_by_all_that_would_read_it(prepared: Runs, 
     assert prepared.bits("forged-newest") == straight
 
 
-def test_a_run_from_before_checkpoints_were_on_record_goes_on(prepared: Runs, straight: Bits) -> None:
+def test_an_old_run_without_checkpoint_records_resumes(prepared: Runs, straight: Bits) -> None:
     prepared.train("older", "--until", 35)
     (prepared.folder / "older" / "checkpoints.json").unlink()
     prepared.train("older")
     assert prepared.bits("older") == straight
 
 
-def test_verify_passes_on_whole_runs_and_on_stretches(prepared: Runs, straight: Bits, spiky: Bits) -> None:
+def test_verify_passes_on_whole_and_partial_runs(prepared: Runs, straight: Bits, spiky: Bits) -> None:
     assert json.loads(prepared("verify", "straight", "--json")[0]) == {"verified": True, "steps": 60}
     assert json.loads(prepared("verify", "straight", "--from", 45, "--to", 52, "--json")[0])["steps"] == 12
     replayed = json.loads(prepared("verify", "spiky", "--json")[0])["steps"]
@@ -187,7 +187,7 @@ def flip(file: Path, position: int) -> None:
     file.write_bytes(data)
 
 
-def test_verify_names_the_step_of_an_altered_ledger_byte(prepared: Runs, straight: Bits) -> None:
+def test_verify_names_the_step_of_an_altered_byte(prepared: Runs, straight: Bits) -> None:
     shutil.copytree(prepared.folder / "straight", prepared.folder / "altered-ledger")
     ledger = prepared.folder / "altered-ledger" / "ledger.jsonl"
     lines = straight[2].splitlines(keepends=True)
@@ -197,7 +197,7 @@ def test_verify_names_the_step_of_an_altered_ledger_byte(prepared: Runs, straigh
 
 
 def rewrite(path: Path, lines: list[ledger.Line]) -> None:
-    """Writes a ledger with other lines, its chain whole."""
+    """Writes a ledger with other lines and a correct chain."""
     path.unlink()
     forged = ledger.Ledger(path)
     for line in lines:
@@ -206,7 +206,7 @@ def rewrite(path: Path, lines: list[ledger.Line]) -> None:
 
 
 def test_verify_finds_a_ledger_forged_with_its_chain(prepared: Runs, straight: Bits) -> None:
-    """A chain that holds does not help a forger: the step itself is run again."""
+    """A correct chain does not help a forger, since the step itself is replayed."""
     shutil.copytree(prepared.folder / "straight", prepared.folder / "forged")
     path = prepared.folder / "forged" / "ledger.jsonl"
     lines, _ = ledger.read(path)
@@ -218,7 +218,7 @@ def test_verify_finds_a_ledger_forged_with_its_chain(prepared: Runs, straight: B
     assert "environment" not in out
 
 
-def test_verify_says_what_differs_in_another_environment(prepared: Runs, straight: Bits) -> None:
+def test_verify_names_differences_of_the_environment(prepared: Runs, straight: Bits) -> None:
     run = prepared.folder / "elsewhere"
     shutil.copytree(prepared.folder / "straight", run)
     shutil.rmtree(run / "checkpoints")
@@ -231,17 +231,17 @@ def test_verify_says_what_differs_in_another_environment(prepared: Runs, straigh
     assert "but this is another environment than the run's: JAX_OPTIMIZATION_LEVEL O1 → unset" in out
     flip(run / "ledger.jsonl", 30)
     out, _ = prepared("verify", "elsewhere", expect=1)
-    assert "environment" not in out, "no environment alters a ledger"
+    assert "environment" not in out, "a difference in the ledger is not blamed on the environment"
 
 
-def test_verify_names_the_step_of_an_altered_checkpoint_byte(prepared: Runs, straight: Bits) -> None:
+def test_verify_names_an_altered_checkpoint(prepared: Runs, straight: Bits) -> None:
     shutil.copytree(prepared.folder / "straight", prepared.folder / "altered-checkpoint")
     checkpoint = prepared.folder / "altered-checkpoint" / "checkpoints" / "00000050"
     flip(checkpoint / "manifest.json", 40)
     assert prepared("verify", "altered-checkpoint", expect=1)[0].startswith("step 50:")
 
 
-def test_nothing_is_restarted_when_the_ledger_is_gone_or_altered(prepared: Runs, straight: Bits) -> None:
+def test_a_lost_or_altered_ledger_stops_the_run(prepared: Runs, straight: Bits) -> None:
     for run, ruin in (("no-ledger", os.remove), ("bad-ledger", lambda path: flip(path, 900))):
         shutil.copytree(prepared.folder / "straight", prepared.folder / run)
         (prepared.folder / run / "summary.json").unlink()
@@ -250,8 +250,8 @@ def test_nothing_is_restarted_when_the_ledger_is_gone_or_altered(prepared: Runs,
         assert "ledger.jsonl" in err
 
 
-def test_a_rate_that_never_trains_gives_up_with_a_clear_line(prepared: Runs) -> None:
-    """NaNs that persist take the road of spikes: back, further back, and then stop."""
+def test_persistent_nans_end_the_run(prepared: Runs) -> None:
+    """Persistent NaNs are handled like spikes: the run goes back, then further back, and then stops."""
     wild = ["training.schedule.peak=1e35", "training.spikes.nonfinite_patience=2", "training.spikes.attempts=2"]
     _, err = prepared.train("wild", *wild, expect=1)
     last = err.strip().splitlines()[-1]
@@ -259,5 +259,5 @@ def test_a_rate_that_never_trains_gives_up_with_a_clear_line(prepared: Runs) -> 
     assert "after 2 rollbacks" in last
     assert len(events(prepared, "wild", "rollback")) == 2
     assert events(prepared, "wild", "skipped step")
-    assert prepared.train("wild", *wild, expect=1)[1].strip().splitlines()[-1] == last, "it does not start afresh"
+    assert prepared.train("wild", *wild, expect=1)[1].strip().splitlines()[-1] == last, "it does not start again"
     prepared("verify", "wild")

@@ -1,4 +1,4 @@
-"""The command line as a person meets it."""
+"""The command line as a user runs it."""
 
 import gzip
 import json
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import palmetto
-from palmetto.drills.running import DRILLS
+from palmetto.drills.catalogue import DRILLS
 from tests.references.whole_runs import Runs
 
 pytestmark = pytest.mark.slow
@@ -47,14 +47,14 @@ def test_run_does_every_stage_once(make_runs: Callable[[Path], Runs], tmp_path: 
     assert times == {name: (tmp_path / "out" / name).stat().st_mtime_ns for name in times}, (
         "finished stages are skipped"
     )
-    # More steps of the same recipe go on from there.
+    # The same recipe with more steps resumes.
     runs(*arguments[:-1], "training.steps=15")
     ledger = (tmp_path / "out" / "ledger.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in ledger] == list(range(1, 16))
 
 
 def test_refusals_name_what_is_wrong(prepared: Runs, straight: object, tmp_path: Path) -> None:
-    quick = prepared  # with the flags that the run began with, so that nothing but the refusal is said
+    quick = prepared  # has the flags with which the run began, so that only the refusal is printed
     for arguments, words in (
         (("plan", "quickstar"), ("quickstar", "'quickstart'")),
         (("plan", "quickstart", "model.layer=3"), ("model.layer", "'model.layers'")),
@@ -70,21 +70,29 @@ def test_refusals_name_what_is_wrong(prepared: Runs, straight: object, tmp_path:
         (("verify", "straight", "training.steps=4"), ("training.steps=4", "its mesh, as in mesh.data=2")),
         (("verify", "straight", "model.layers=9"), ("model.layers=9", "its mesh, as in mesh.data=2")),
         (("verify", "straight", "mesh.dat=2"), ("mesh.dat:", "'mesh.data'")),
-        (("train", quick.recipe, "--coordinator", "foo:bar", "--process-count", "2", "--process-index", "0"),
-         ("--coordinator foo:bar", "HOST:PORT")),
+        (
+            ("train", quick.recipe, "--coordinator", "foo:bar", "--process-count", "2", "--process-index", "0"),
+            ("--coordinator foo:bar", "HOST:PORT"),
+        ),
         (("tokenizer", "train", quick.text, "--out", "x.model", "--size", 10), ("--size 10", "at least ")),
         (("tokenizer", "train", quick.text, "--out", "x.model", "--size", 999999), ("--size 999999", "at most ")),
         (("frobnicate",), ("frobnicate",)),
         (("run", quick.recipe, "--source", "nothing-there"), ("nothing-there",)),
         (("run", quick.recipe), ("--source",)),
         (("train", quick.recipe, "--run", "straight", "--until", 61), ("--until 61", "60")),
-        (("train", quick.recipe, "--run", "straight", f"corpus.source={quick.text}", "model.layers=3"),
-         ("straight", "model.layers 2 → 3", "--run")),
-        (("train", quick.recipe, "--run", "straight", f"corpus.source={quick.recipe.parent}/other.txt"),
-         ("straight", "other text", "--run")),
-        (("train", quick.recipe, "--run", "straight", f"corpus.source={quick.text}", "training.steps=50"),
-         ("training.steps=50", "60")),
-    ):  # fmt: skip
+        (
+            ("train", quick.recipe, "--run", "straight", f"corpus.source={quick.text}", "model.layers=3"),
+            ("straight", "model.layers 2 → 3", "--run"),
+        ),
+        (
+            ("train", quick.recipe, "--run", "straight", f"corpus.source={quick.recipe.parent}/other.txt"),
+            ("straight", "other text", "--run"),
+        ),
+        (
+            ("train", quick.recipe, "--run", "straight", f"corpus.source={quick.text}", "training.steps=50"),
+            ("training.steps=50", "60"),
+        ),
+    ):
         (quick.folder / "other.txt").write_text("Other text. " * 5000)
         out, err = quick(*arguments, expect=2)
         assert err.count("\n") == 1, err
@@ -95,20 +103,20 @@ def test_refusals_name_what_is_wrong(prepared: Runs, straight: object, tmp_path:
 
 
 @pytest.mark.parametrize("command", ["run", "train"])
-def test_more_devices_than_threads_are_refused_before_any_work(quick: Runs, command: str) -> None:
+def test_more_devices_than_threads_are_refused_at_once(quick: Runs, command: str) -> None:
     arguments = (quick.recipe, f"corpus.source={quick.text}", "mesh.sequence=4", "mesh.model=2", "training.threads=4")
     _, err = quick(command, *arguments, "--run", "crowded", expect=2)
     assert err.startswith("palmetto: training.threads=4: fewer than the 8 CPU devices asked for")
-    assert err.count("\n") == 1, "it comes first"
+    assert err.count("\n") == 1, "the message is the only line"
     assert not (quick.folder / "crowded").exists()
 
 
-def test_verify_counts_to_the_step_that_it_goes_to(prepared: Runs, straight: object) -> None:
+def test_verify_counts_up_to_its_last_step(prepared: Runs, straight: object) -> None:
     _, err = prepared("verify", "straight", "--to", 5)
     assert "verifying: step 5/5 " in err
 
 
-def test_more_tokens_than_an_epoch_holds(quick: Runs) -> None:
+def test_more_tokens_than_an_epoch_are_refused(quick: Runs) -> None:
     _, err = quick.train("long", "training.steps=5000", expect=2)
     assert "training.steps=5000" in err
     assert "training.epochs" in err
@@ -119,7 +127,7 @@ def test_more_tokens_than_an_epoch_holds(quick: Runs) -> None:
     quick.train("epochs", f"training.steps={fits + 1}", "training.epochs=2", "--until", 1)
 
 
-def test_too_small_a_source_says_what_fits(make_runs: Callable[[Path], Runs], tmp_path: Path) -> None:
+def test_a_source_that_is_too_small_is_refused(make_runs: Callable[[Path], Runs], tmp_path: Path) -> None:
     runs = make_runs(tmp_path)
     (tmp_path / "small.txt").write_text((runs.text / "calendar.txt").read_text()[:20000])
     _, err = runs("run", runs.recipe, "--source", "small.txt", "tokens.vocabulary_size=20000", expect=2)
@@ -128,11 +136,19 @@ def test_too_small_a_source_says_what_fits(make_runs: Callable[[Path], Runs], tm
     fits = int(line.partition("at most ")[2].split()[0])
     assert "training.steps=" in line
     steps = max(1, int(line.rpartition("training.steps=")[2]))
-    _, err = runs("run", runs.recipe, "--source", "small.txt", f"tokens.vocabulary_size={fits}",
-                  "tokens.sequence_length=16", f"training.steps={steps}", "training.batch_size=1")  # fmt: skip
+    _, err = runs(
+        "run",
+        runs.recipe,
+        "--source",
+        "small.txt",
+        f"tokens.vocabulary_size={fits}",
+        "tokens.sequence_length=16",
+        f"training.steps={steps}",
+        "training.batch_size=1",
+    )
 
 
-def test_every_kind_of_source(make_runs: Callable[[Path], Runs], tmp_path: Path) -> None:
+def test_every_kind_of_source_is_read(make_runs: Callable[[Path], Runs], tmp_path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
     import zstandard
@@ -152,7 +168,7 @@ def test_every_kind_of_source(make_runs: Callable[[Path], Runs], tmp_path: Path)
     assert "4 files" in err
 
 
-def test_a_run_within_its_own_source_of_odd_text(make_runs: Callable[[Path], Runs], tmp_path: Path) -> None:
+def test_a_run_may_lie_inside_its_source(make_runs: Callable[[Path], Runs], tmp_path: Path) -> None:
     runs = make_runs(tmp_path)
     books = tmp_path / "books 📚"
     books.mkdir()
@@ -185,7 +201,7 @@ def test_two_processes_cannot_train_in_one_directory(quick: Runs) -> None:
 
 
 def test_a_full_disk_is_one_line_and_harms_nothing(prepared: Runs, straight: tuple[str, str, bytes]) -> None:
-    """A limit on file size stands for the full disk: writes fail the same way, at the checkpoint's first big file."""
+    """A limit on file size replaces the full disk; writing fails in the same way, at the first large file."""
     prepared.train("full", "--until", 15)
 
     def limit() -> None:
@@ -221,7 +237,7 @@ def test_a_prompt_comes_from_a_file_or_standard_input(quick: Runs, straight: obj
     assert "nowhere.txt: No such file" in quick(*asked, "--prompt-file", "nowhere.txt", expect=2)[1]
 
 
-def test_a_model_is_run_with_other_positions_and_attention(quick: Runs, straight: object) -> None:
+def test_generate_accepts_other_positions_and_attention(quick: Runs, straight: object) -> None:
     def text(*overrides: str) -> str:
         return str(json.loads(quick("generate", "straight", *overrides, "--prompt", "import ", "--json")[0])["text"])
 
@@ -238,7 +254,7 @@ def test_a_model_is_run_with_other_positions_and_attention(quick: Runs, straight
         assert words in err
 
 
-def test_long_context_shows_every_way(quick: Runs, straight: object) -> None:
+def test_long_context_shows_every_change(quick: Runs, straight: object) -> None:
     out, _ = quick("long-context", "straight", "--times", 2, "--sequences", 2, "--json")
     values = json.loads(out)
     assert values["trained_length"] == 32
@@ -268,7 +284,7 @@ def test_tokenizer_round_trips_any_bytes(quick: Runs) -> None:
     ("recipe", "parameters"),
     [("palm-8b", 8_632_012_800), ("palm-62b", 62_495_662_080), ("palm-540b", 540_356_474_880)],
 )
-def test_plan_counts_the_paper_models_to_the_digit(quick: Runs, recipe: str, parameters: int) -> None:
+def test_plan_counts_the_paper_models_exactly(quick: Runs, recipe: str, parameters: int) -> None:
     plan = json.loads(quick("plan", recipe, "--json")[0])
     assert plan["parameters"]["total"] == plan["parameters"]["active"] == parameters
     model = {"palm-8b": (32, 16), "palm-62b": (64, 32), "palm-540b": (118, 48)}[recipe]
@@ -277,15 +293,27 @@ def test_plan_counts_the_paper_models_to_the_digit(quick: Runs, recipe: str, par
 
 def test_help_lists_every_command(quick: Runs) -> None:
     out, _ = quick("--help")
-    for command in ("run", "train", "verify", "digest", "generate", "plan", "report", "recipes", "tokenizer", "sweep",
-                    "long-context", "drill"):  # fmt: skip
+    for command in (
+        "run",
+        "train",
+        "verify",
+        "digest",
+        "generate",
+        "plan",
+        "report",
+        "recipes",
+        "tokenizer",
+        "sweep",
+        "long-context",
+        "drill",
+    ):
         assert command in out
     names = json.loads(quick("recipes", "--json")[0])
     assert {"quickstart", "palm-1m", "palm-15m", "palm-150m", "palm-8b", "palm-62b", "palm-540b"} <= set(names)
 
 
 @pytest.mark.parametrize("group", [(), ("corpus",), ("corpus", "quality"), ("tokenizer",)], ids=" ".join)
-def test_a_group_of_commands_alone_is_its_help_and_no_more(quick: Runs, group: tuple[str, ...]) -> None:
+def test_a_group_of_commands_prints_its_help(quick: Runs, group: tuple[str, ...]) -> None:
     out, err = quick(*group, expect=2)
     assert out.strip() == quick(*group, "--help")[0].strip()
     assert not err
@@ -296,7 +324,7 @@ def test_drills_are_named_in_their_help(quick: Runs) -> None:
     assert all(name in out for name in DRILLS)
 
 
-def test_the_module_is_the_command_and_says_its_version(tmp_path: Path) -> None:
+def test_the_module_is_the_command(tmp_path: Path) -> None:
     module = [sys.executable, "-m", "palmetto"]
     done = subprocess.run([*module, "--version"], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout == f"palmetto {palmetto.__version__}\n"

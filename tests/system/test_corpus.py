@@ -1,4 +1,4 @@
-"""`palmetto corpus build` as a user runs it: real text, killed anywhere, on any number of workers; then trained on."""
+"""`palmetto corpus build` as a user runs it: on real text, killed at any time, with any number of workers."""
 
 import hashlib
 import json
@@ -32,8 +32,11 @@ corpus:
 
 @pytest.fixture(scope="session")
 def corpora(make_runs: Callable[[Path], Runs], tmp_path_factory: pytest.TempPathFactory) -> Runs:
-    """A folder with raw text and the recipe mix.yaml: Python's topics as web pages, two of them in two copies, some of
-    its modules as code, and an evaluation set with one question that a page answers."""
+    """Makes a folder with raw text and the recipe mix.yaml, and builds its corpus.
+
+    The sources are Python's topics as web pages, two of them in two copies, and some of its modules as code. One
+    question of the evaluation set occurs in a page.
+    """
     topics = pytest.importorskip("pydoc_data.topics", reason="this Python comes without its topics").topics
     runs = make_runs(tmp_path_factory.mktemp("corpora")).quickly()
     for folder in ("web", "code", "evaluation"):
@@ -60,7 +63,7 @@ def corpora(make_runs: Callable[[Path], Runs], tmp_path_factory: pytest.TempPath
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """Of all that a build has made but its notes and its lock."""
+    """Returns the digests of all that a build has made, except its notes and its lock."""
     return {
         str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest()
         for file in sorted(folder.rglob("*"))
@@ -68,7 +71,7 @@ def digests(folder: Path) -> dict[str, str]:
     }
 
 
-def test_the_mixture_has_its_shares_and_says_what_it_left_out(corpora: Runs) -> None:
+def test_the_mixture_has_its_shares(corpora: Runs) -> None:
     sheet = json.loads((corpora.folder / "whole" / "datasheet.json").read_text())
     assert sheet["sources"]["web"]["wanted"] == pytest.approx(0.75, abs=1e-5)
     assert sheet["sources"]["web"]["share"] == pytest.approx(0.75, abs=0.1)
@@ -91,7 +94,7 @@ def test_the_mixture_has_its_shares_and_says_what_it_left_out(corpora: Runs) -> 
     assert kept == sheet["bytes"]
 
 
-def test_what_is_cut_limits_and_is_passed_over_is_told(corpora: Runs) -> None:
+def test_the_manifest_reports_cuts_limits_and_skipped_files(corpora: Runs) -> None:
     (corpora.folder / "raw" / "evaluation" / "notes.txt").write_text("no set")
     changes = ["corpus.build.sources.web.filters=c4", "corpus.build.duplicates.span=30"]
     _, said = corpora("corpus", "build", "mix.yaml", "--out", "told", "--workers", 1, *changes)
@@ -112,7 +115,7 @@ def test_another_number_of_workers_gives_the_same_bytes(corpora: Runs) -> None:
     assert digests(corpora.folder / "two") == digests(corpora.folder / "whole")
 
 
-def test_another_recipe_leaves_nothing_of_the_one_before(corpora: Runs) -> None:
+def test_another_recipe_replaces_the_old_corpus(corpora: Runs) -> None:
     less = ["corpus.build.sources.code.weight=0.001", "corpus.build.contamination=null"]
     corpora("corpus", "build", "mix.yaml", "--out", "changed", "--workers", 1)
     corpora("corpus", "build", "mix.yaml", "--out", "changed", "--workers", 1, *less)
@@ -126,7 +129,7 @@ def test_another_recipe_leaves_nothing_of_the_one_before(corpora: Runs) -> None:
     assert digests(corpora.folder / "changed") == digests(corpora.folder / "whole")
 
 
-def test_what_is_not_its_own_stays_and_old_corpora_are_rebuilt(corpora: Runs) -> None:
+def test_foreign_files_stay_and_old_corpora_are_rebuilt(corpora: Runs) -> None:
     folder = corpora.folder / "old"
     shutil.copytree(corpora.folder / "whole", folder)
     (folder / "stages" / "made.json").unlink()
@@ -144,7 +147,7 @@ def test_what_is_not_its_own_stays_and_old_corpora_are_rebuilt(corpora: Runs) ->
     assert digests(folder) == digests(corpora.folder / "whole")
 
 
-def test_a_folder_with_sources_is_not_built_in(corpora: Runs) -> None:
+def test_a_folder_with_sources_is_refused(corpora: Runs) -> None:
     before = digests(corpora.folder / "raw")
     for out in (".", "raw", "raw/web", "raw/code/corpus"):
         _, error = corpora("corpus", "build", "mix.yaml", "--out", out, expect=2)
@@ -153,7 +156,7 @@ def test_a_folder_with_sources_is_not_built_in(corpora: Runs) -> None:
     assert not (corpora.folder / ".lock").exists()
 
 
-def test_done_again_it_does_nothing(corpora: Runs) -> None:
+def test_a_finished_build_does_nothing(corpora: Runs) -> None:
     def times() -> dict[Path, int]:
         return {file: file.stat().st_mtime_ns for file in (corpora.folder / "whole").rglob("*.parquet")}
 
@@ -164,8 +167,8 @@ def test_done_again_it_does_nothing(corpora: Runs) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("notes", [0, 3, 7, 12, 18, 24])
-def test_killed_anywhere_it_goes_on_to_the_same_bytes(corpora: Runs, notes: int) -> None:
-    """notes: files of parquet that are there when it is killed, so that each is another stage."""
+def test_a_killed_build_resumes_to_the_same_bytes(corpora: Runs, notes: int) -> None:
+    """notes: the number of parquet files at which the build is killed, so that each case is another stage."""
     folder = corpora.folder / f"killed-{notes}"
     process = corpora.start("corpus", "build", "mix.yaml", "--out", folder.name, "--workers", 1)
     deadline = time.monotonic() + 120
@@ -178,7 +181,7 @@ def test_killed_anywhere_it_goes_on_to_the_same_bytes(corpora: Runs, notes: int)
     assert digests(folder) == digests(corpora.folder / "whole")
 
 
-def test_a_run_builds_its_corpus_and_trains_with_its_vocabulary(corpora: Runs) -> None:
+def test_a_run_builds_its_corpus(corpora: Runs) -> None:
     corpora("train", "mix.yaml", "--run", "trained", "--until", 2)
     run = corpora.folder / "trained"
     assert digests(run / "corpus") == digests(corpora.folder / "whole")
@@ -198,7 +201,7 @@ def test_a_run_builds_its_corpus_and_trains_with_its_vocabulary(corpora: Runs) -
         ("corpus.build=null", r"has no corpus\.build"),
     ],
 )
-def test_what_cannot_be_is_one_line(corpora: Runs, override: str, line: str) -> None:
+def test_an_invalid_corpus_is_refused_in_one_line(corpora: Runs, override: str, line: str) -> None:
     _, error = corpora("corpus", "build", "mix.yaml", "--out", "refused", override, expect=2)
     last = error.strip().splitlines()[-1]
     assert re.search(line, last), last

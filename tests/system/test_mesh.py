@@ -1,4 +1,4 @@
-"""Runs on many devices, in one process or several: the bits of one device, and on any layout from there."""
+"""Runs on many devices, in one process or several, have the bits of one device and resume on any layout."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from tests.system.test_pods import is_alive
 pytestmark = pytest.mark.slow
 
 
-def test_any_layout_goes_on_from_any_other_with_the_same_bits(prepared: Runs, straight: Bits) -> None:
+def test_any_layout_resumes_any_other_with_the_same_bits(prepared: Runs, straight: Bits) -> None:
     for until, mesh in (
         (14, ["mesh.data=4"]),
         (33, ["mesh.data=2", "mesh.pod=2", "mesh.zero=1"]),
@@ -26,7 +26,7 @@ def test_any_layout_goes_on_from_any_other_with_the_same_bits(prepared: Runs, st
     ):
         prepared.train("layouts", *mesh, "--until", until)
     assert prepared.bits("layouts") == straight
-    assert not events(prepared, "layouts", "environment"), "nothing that bits depend on has changed"
+    assert not events(prepared, "layouts", "environment"), "bits depend on nothing that has changed"
     prepared("verify", "layouts", "mesh.data=4")
 
 
@@ -35,7 +35,7 @@ def test_rollbacks_on_a_mesh_are_those_of_one_device(prepared: Runs, spiky: Bits
     assert prepared.bits("spiky-mesh") == spiky
 
 
-def test_a_run_on_more_devices_than_there_are_can_be_read_and_replayed_on_fewer(prepared: Runs, straight: Bits) -> None:
+def test_a_run_can_be_replayed_on_fewer_devices(prepared: Runs, straight: Bits) -> None:
     run = prepared.folder / "large"
     shutil.copytree(prepared.folder / "straight", run)
     recipe = (run / "recipe.yaml").read_text()
@@ -53,7 +53,7 @@ def test_a_run_on_more_devices_than_there_are_can_be_read_and_replayed_on_fewer(
     assert (run / "events.jsonl").read_bytes() == told, "a reader writes nothing"
 
 
-def test_another_model_axis_is_said_to_change_bits_and_goes_on(prepared: Runs, straight: Bits) -> None:
+def test_another_model_axis_is_reported_to_change_bits(prepared: Runs, straight: Bits) -> None:
     prepared.train("model-axis", "--until", 20)
     prepared.train("model-axis", "mesh.model=2", "--until", 30)
     assert "mesh.model 1 → 2" in str(events(prepared, "model-axis", "environment")[-1]["text"])
@@ -65,9 +65,7 @@ def test_another_model_axis_is_said_to_change_bits_and_goes_on(prepared: Runs, s
 
 
 @pytest.mark.parametrize("mesh", ["mesh.stage=2", "mesh.sequence=2"])
-def test_the_other_axes_train_and_write_checkpoints_that_one_device_reads(
-    prepared: Runs, straight: Bits, mesh: str
-) -> None:
+def test_one_device_reads_checkpoints_of_any_axis(prepared: Runs, straight: Bits, mesh: str) -> None:
     run = mesh.replace("=", "-")
     _, err = prepared.train(run, mesh, "--until", 12)
     bubble = "pipeline of 2 stages, 4 micro-batches from step 1: each stage is idle for 20.0% of the time"
@@ -80,9 +78,7 @@ def test_the_other_axes_train_and_write_checkpoints_that_one_device_reads(
     prepared.train(run, "--until", 14)
 
 
-def test_two_processes_have_the_bits_of_one_and_a_killed_one_costs_no_more_than_the_last_checkpoint(
-    prepared: Runs, straight: Bits
-) -> None:
+def test_two_processes_have_the_bits_of_one(prepared: Runs, straight: Bits) -> None:
     prepared.train("processes", "mesh.data=4", "--processes", 2, "--until", 13)
     started = prepared.start_train("processes", "mesh.data=2", "--processes", 2)
     ledger = prepared.folder / "processes" / "ledger.jsonl"
@@ -98,7 +94,7 @@ def test_two_processes_have_the_bits_of_one_and_a_killed_one_costs_no_more_than_
 
 
 def start_two(prepared: Runs, run: str) -> "subprocess.Popen[bytes]":
-    """A training in two processes, once it has taken some steps."""
+    """Starts a training in two processes, and waits until it has taken some steps."""
     ledger = prepared.folder / run / "ledger.jsonl"
     started = prepared.start_train(run, "mesh.data=2", "--processes", 2, "--stopped-exit", 75, "--json")
     while started.poll() is None and not (ledger.exists() and ledger.read_bytes().count(b"\n") >= 5):
@@ -107,7 +103,7 @@ def start_two(prepared: Runs, run: str) -> "subprocess.Popen[bytes]":
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
-def test_processes_stop_behind_one_step_with_a_signal(prepared: Runs, straight: Bits, number: int) -> None:
+def test_processes_stop_together_at_a_signal(prepared: Runs, straight: Bits, number: int) -> None:
     shutil.rmtree(prepared.folder / "signalled-two", ignore_errors=True)
     started = start_two(prepared, "signalled-two")
     started.send_signal(number)
@@ -127,7 +123,7 @@ def test_processes_end_with_their_launcher(prepared: Runs) -> None:
     started.communicate(timeout=120)
     deadline = time.monotonic() + 30
     while any(map(is_alive, orphans)):
-        assert time.monotonic() < deadline, "a process goes on without its launcher"
+        assert time.monotonic() < deadline, "a process outlives its launcher"
         time.sleep(0.05)
     assert len(events(prepared, "orphaned", "stopped")) == 0, "it was not told to stop"
 
@@ -150,7 +146,7 @@ def children(parent: int) -> list[int]:
 
 
 def environ(pid: int) -> bytes:
-    """The place in the cluster that a process was given."""
+    """Returns the place in the cluster that a process was given."""
     variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     return next((v for v in variables if v.startswith(b"PALMETTO_PROCESS=")), b"")
 
@@ -176,7 +172,7 @@ def environ(pid: int) -> bytes:
         ),
     ],
 )
-def test_what_cannot_be_is_refused_in_one_line(prepared: Runs, arguments: list[str], says: str) -> None:
+def test_invalid_options_are_refused_in_one_line(prepared: Runs, arguments: list[str], says: str) -> None:
     _, err = prepared.train("refused", *arguments, expect=2)
     assert says in err
     assert len(err.strip().splitlines()) == 1
@@ -185,8 +181,8 @@ def test_what_cannot_be_is_refused_in_one_line(prepared: Runs, arguments: list[s
 QUICKSTART_MESHES = (["mesh.data=2"], ["mesh.data=4", "mesh.pod=2"], ["mesh.data=8", "mesh.zero=1"])
 
 
-def test_the_shipped_quickstart_has_one_digest_on_every_layout(prepared: Runs) -> None:
-    """Its first twenty steps. (The ramp of the small recipe is short enough to be crossed.)"""
+def test_the_quickstart_has_one_digest_on_every_layout(prepared: Runs) -> None:
+    """Twenty steps are compared; the ramp of the small recipe ends before that."""
     common = ["quickstart", "training.steps=20", "training.validation_windows=8"]
     prepared("train", *common, "--run", "quickstart-alone")
     alone = prepared.bits("quickstart-alone")

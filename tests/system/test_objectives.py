@@ -1,5 +1,4 @@
-"""Whole runs of each objective and each kind of model that has state of its own: the promise of the same bits holds for
-all of them."""
+"""Whole runs of each objective, and of each kind of model with state of its own, have the same bits when resumed."""
 
 import itertools
 import json
@@ -12,8 +11,14 @@ from tests.references.whole_runs import Runs
 
 pytestmark = pytest.mark.slow
 
-SHORT = ("training.steps=14", "training.batch_size=2", "training.checkpoint_every=5",
-         "training.evaluate_every=7", "training.validation_windows=4", "training.digest_every=4")  # fmt: skip
+SHORT = (
+    "training.steps=14",
+    "training.batch_size=2",
+    "training.checkpoint_every=5",
+    "training.evaluate_every=7",
+    "training.validation_windows=4",
+    "training.digest_every=4",
+)
 GLAM = (
     "model.experts={count: 4, every: 2, feedforward: gelu}",
     "model.feedforward=geglu",
@@ -25,7 +30,7 @@ GLAM = (
 
 Lines = list[dict[str, Any]]
 PALM = 2 * (32 + 2 * 32 * 32 + 2 * 32 * 16 + 3 * 32 * 128) + 32
-"""Parameters behind the embedding: a norm and seven matrices a layer, a norm."""
+"""The number of parameters after the embedding: a norm and seven matrices in each layer, and a norm."""
 
 
 def has_scaled(ledger: Lines, metrics: Lines, events: Lines) -> None:
@@ -55,22 +60,29 @@ class Case(NamedTuple):
     name: str
     overrides: tuple[str, ...]
     parameters: int | None = None
-    """Where it is PaLM's model: the vocabulary of 512 and what a window of 33 tokens adds to it."""
+    """Returns the embedding's rows in PaLM's model: the vocabulary of 512 and the ids of a window of 33 tokens."""
     check: Callable[[Lines, Lines, Lines], None] = lambda ledger, metrics, events: None
 
 
 CASES = [
     Case("prefix", ("training.objective.name=prefix",), 32 * 512 + PALM),
     Case("spans", ("training.objective.name=spans",), 32 * (512 + 2) + PALM),
-    Case("mixture", ("training.objective.name=mixture", "model.attention={name: local, window: 9}"),
-         32 * (512 + 5 + 3) + PALM),
-    Case("float16", ("model.activations=float16", "training.loss_scale={initial: 1048576, growth_interval: 4}"),
-         32 * 512 + PALM, has_scaled),
+    Case(
+        "mixture",
+        ("training.objective.name=mixture", "model.attention={name: local, window: 9}"),
+        32 * (512 + 5 + 3) + PALM,
+    ),
+    Case(
+        "float16",
+        ("model.activations=float16", "training.loss_scale={initial: 1048576, growth_interval: 4}"),
+        32 * 512 + PALM,
+        has_scaled,
+    ),
     Case("bfloat16", ("model.activations=bfloat16",), 32 * 512 + PALM),
     Case("capacity", ("model.experts={count: 4, every: 1, capacity_factor: 0.6}",), check=has_dropped),
     Case("dropless", ("model.experts={count: 4, every: 2}", "training.objective.name=prefix"), check=is_dropless),
     Case("glam", GLAM, check=is_dropless),
-]  # fmt: skip
+]
 
 
 def read_lines(runs: Runs, run: str, name: str) -> Lines:
@@ -78,7 +90,7 @@ def read_lines(runs: Runs, run: str, name: str) -> Lines:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_a_run_cut_in_two_has_the_bits_of_one_that_was_not_and_verifies(quick: Runs, case: Case) -> None:
+def test_a_stopped_run_has_the_same_bits(quick: Runs, case: Case) -> None:
     whole, pieces, overrides = f"{case.name}-whole", f"{case.name}-pieces", (*SHORT, *case.overrides)
     quick.train(whole, *overrides)
     quick.train(pieces, *overrides, "--until", 9)

@@ -1,4 +1,4 @@
-"""Runs over pods as a user starts them: some die, all die, the run rolls back; the bits are those of one process."""
+"""Runs over pods as a user starts them. When pods are lost or the run rolls back, the bits are those of one process."""
 
 import contextlib
 import json
@@ -35,14 +35,14 @@ def wait(process: "subprocess.Popen[bytes]", until: Callable[[], bool]) -> None:
 
 
 def kill(runs: Runs, run: str, *pods: int) -> None:
-    """Kill -9 of the newest process of each of these pods."""
+    """Sends SIGKILL to the newest process of each pod."""
     newest = {event["pod"]: event["process"] for event in events(runs, run, "pod joined")}
     for pod in pods:
         with contextlib.suppress(ProcessLookupError):
             os.kill(newest[pod], signal.SIGKILL)
 
 
-def test_pods_killed_one_and_then_all_change_no_bit(prepared: Runs, straight: Bits) -> None:
+def test_the_loss_of_one_and_all_pods_changes_no_bit(prepared: Runs, straight: Bits) -> None:
     process = prepared.start_train("pods", *PODS)
     wait(process, lambda: steps(prepared, "pods") >= 3)
     kill(prepared, "pods", 1)
@@ -52,7 +52,7 @@ def test_pods_killed_one_and_then_all_change_no_bit(prepared: Runs, straight: Bi
     assert process.returncode == 1, err.decode()
     last = err.decode().strip().splitlines()[-1]
     assert last.startswith("palmetto: all pods are lost at step ")
-    assert "the same command goes on from the last checkpoint" in last
+    assert "the same command resumes from the last checkpoint" in last
     lost = events(prepared, "pods", "pod lost")
     assert {event["why"] for event in lost} == {"ended by SIGKILL"}
     assert lost[0]["pod"] == 1
@@ -64,9 +64,7 @@ def test_pods_killed_one_and_then_all_change_no_bit(prepared: Runs, straight: Bi
     assert json.loads(prepared("verify", "pods", "--json")[0])["verified"]
 
 
-def test_a_signal_to_client_and_pods_stops_them_behind_a_step_and_rollbacks_have_the_bits_of_one_process(
-    prepared: Runs, spiky: Bits
-) -> None:
+def test_stopped_pods_resume_and_roll_back_with_the_same_bits(prepared: Runs, spiky: Bits) -> None:
     process = prepared.start_train("spiky-pods", *SPIKY, *PODS, "--stopped-exit", 75)
     wait(process, lambda: steps(prepared, "spiky-pods") >= 5)
     for each in (*(event["process"] for event in events(prepared, "spiky-pods", "pod joined")), process.pid):
@@ -87,12 +85,12 @@ def test_pods_end_with_their_client(prepared: Runs) -> None:
     assert len(pods) == 2
     deadline = time.monotonic() + 30
     while any(map(is_alive, pods)):
-        assert time.monotonic() < deadline, "a pod goes on without a client"
+        assert time.monotonic() < deadline, "a pod outlives its client"
         time.sleep(0.05)
 
 
 def is_alive(process: int) -> bool:
-    """Whether a process, of which nobody waits for the end, has not ended."""
+    """Returns whether a process that is not our child has not ended."""
     try:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
@@ -108,7 +106,7 @@ def is_alive(process: int) -> bool:
         (("--patience", 5), "--patience 5: is for pods"),
     ],
 )
-def test_what_pods_cannot_do_is_said_in_a_line(prepared: Runs, arguments: tuple[object, ...], said: str) -> None:
+def test_options_that_exclude_pods_are_refused(prepared: Runs, arguments: tuple[object, ...], said: str) -> None:
     _, err = prepared.train("refused-pods", *arguments, expect=2)
     assert said in err
     assert len(err.splitlines()) == 1

@@ -1,4 +1,4 @@
-"""The corpus counts the tokens that a run will pack."""
+"""Tests that the corpus counts the tokens that a run will pack."""
 
 from pathlib import Path
 

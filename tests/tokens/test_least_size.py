@@ -1,4 +1,4 @@
-"""The smallest vocabulary that a text allows, known without training one."""
+"""Tests that the smallest vocabulary size is known without training."""
 
 import pytest
 

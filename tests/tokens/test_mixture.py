@@ -1,4 +1,4 @@
-"""The batch of any step has the mixture in expectation: documents are shuffled once, windows by step."""
+"""Tests that every step's batch has the mixture's shares in expectation."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from palmetto.tokens.vocabulary import Vocabulary
 def test_every_stretch_of_steps_has_the_shares_of_the_whole(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     words = {"web": ["north", "south", "east", "west"], "books": ["Nord", "Süd", "Ost", "West"]}
-    # Sources one after the other, as a corpus has them; a third of the text is books, in longer documents.
+    # The sources come one after another, as in a corpus; a third of the text is books, in longer documents.
     texts = [
         Document(" ".join(random.choice(words[source], length)), f"{source}:{number}")
         for source, count, length in (("web", 2000, 40), ("books", 200, 200))

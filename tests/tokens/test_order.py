@@ -1,4 +1,4 @@
-"""Order: a real permutation, the batch ramp in closed form, and steps that depend on nothing but their number."""
+"""Tests the permutation, the batch ramp, and that a step's windows depend on its number alone."""
 
 import itertools
 import math
@@ -59,7 +59,9 @@ def test_the_permutation_never_changes(n: int, first: list[int]) -> None:
 
 
 def chi_square(cells: Indices, count: int) -> float:
-    """Standard deviations by which `cells`, numbers in [0, count), are further from uniform than chance."""
+    """Returns by how many standard deviations `cells`, numbers in [0, count), differ from uniform more than by
+    chance.
+    """
     expected = len(cells) / count
     statistic = float(((np.bincount(cells, minlength=count) - expected) ** 2).sum() / expected)
     return (statistic - (count - 1)) / math.sqrt(2 * (count - 1))
@@ -94,7 +96,7 @@ def high_bits_of_neighbours(permuted: Indices) -> float:
 
 
 def bit_correlation(permuted: Indices) -> float:
-    """The largest correlation of a low bit of the index with a low bit of the value, in standard deviations."""
+    """Returns the largest correlation of a low bit of the index with a low bit of the value, in standard deviations."""
     index_bits = 1 - 2 * (np.arange(len(permuted))[None] >> np.arange(6)[:, None] & 1)
     value_bits = 1 - 2 * (permuted[None] >> np.arange(6)[:, None] & 1)
     return float(np.abs(index_bits @ value_bits.T).max() / len(permuted) ** 0.5)
@@ -117,7 +119,7 @@ def test_no_low_order_structure_is_left(statistic: Callable[[Indices], float]) -
         every = np.arange(n)
         for seed in range(4):
             assert statistic(Permutation(n, f"order {seed} 0".encode())(every)) < 6
-        # The statistic is one that sees structure: it refuses an affine map, and accepts numpy's shuffle.
+        # The statistic detects structure: it rejects an affine map and accepts numpy's shuffle.
         assert statistic((every * 9 + 12345) % n) > 20
         assert statistic(np.random.default_rng(0).permutation(n)) < 6
 
@@ -213,7 +215,7 @@ def test_skips_move_the_later_steps_on_and_nothing_else(
 ) -> None:
     stream = Order(400, ((0, 400),), seed=5, epochs=1).sequence_numbers(1).tolist()
     order = Order(400, stages, seed=5, epochs=1)
-    # In any order of steps, as after any number of resumes: nothing is remembered.
+    # The order of the calls does not matter, as after any number of resumes.
     for step in steps:
         start = order.sequences_before(step) + sum(n for after, n in skips if after < step)
         expected = stream[start : start + order.ramp.sequences(step)]

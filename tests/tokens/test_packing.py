@@ -1,4 +1,4 @@
-"""Packing: the split, the shuffle and the counts, the same for the same documents in any order."""
+"""Tests that the split, the shuffle and the counts do not depend on the order of documents."""
 
 import math
 import random
@@ -41,7 +41,7 @@ def pack(
 
 
 def texts(path: Path) -> list[str]:
-    """The documents of a store, in its order."""
+    """Returns the documents of a store in its order."""
     opened = TokenStore.open(path, vocabulary_digest=VOCABULARY.digest)
     tokens = opened.stretch(0, opened.header.tokens)
     parts = np.split(tokens, np.flatnonzero(tokens == VOCABULARY.eod) + 1)
@@ -66,9 +66,7 @@ def test_every_document_is_in_one_half_and_counted(tmp_path: Path) -> None:
     assert f"{packed.train.windows:,} windows" in str(packed)
 
 
-def test_the_order_of_the_documents_and_their_names_do_not_matter(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_order_and_names_of_documents_do_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shuffled = [Document(document.text, "other") for document in random.Random(1).sample(DOCUMENTS, len(DOCUMENTS))]
     pack(tmp_path / "one", DOCUMENTS)
     monkeypatch.setattr(packing, "_BATCH_BYTES", 1000)
@@ -116,7 +114,7 @@ def test_two_documents_are_enough_and_one_is_not(tmp_path: Path) -> None:
             UserError, match=r"one each at least; give more text, or lower corpus\.section_bytes to 64,"
         ):
             pack(tmp_path / "none", same)
-    # No recipe may ask for sections that are short enough for so little text.
+    # For so little text, recipes do not allow sections that are short enough.
     for little in ([], [Document("ba be bi", "a")]):
         with pytest.raises(UserError, match=r"one each at least; give more text$"):
             pack(tmp_path / "none", little)

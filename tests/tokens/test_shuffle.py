@@ -1,4 +1,4 @@
-"""The shuffle: the order of hashes, whatever order the documents came in, read as often as wanted."""
+"""Tests that the shuffle yields its entries in the order of their hashes."""
 
 import hashlib
 import random

@@ -1,4 +1,4 @@
-"""The split: the same as of sorted lists, in memory that does not grow with the documents."""
+"""Tests that the split equals that of sorted lists, in bounded memory."""
 
 import hashlib
 import itertools
@@ -18,7 +18,7 @@ def digest(number: int) -> bytes:
 
 
 def held_out(documents: Documents, share: float, needed: int) -> set[bytes] | None:
-    """The rule over a sorted list of all documents; None where it leaves a half with too little."""
+    """Applies the rule to a sorted list of all documents; returns None if a half would have too little."""
     by_digest = itertools.groupby(sorted(documents), key=lambda document: document[0])
     groups = [(name, sum(tokens for _, tokens in copies)) for name, copies in by_digest]
     below = [name for name, _ in groups if int.from_bytes(name[:8]) < share * 2**64]
@@ -46,9 +46,9 @@ def test_split_is_that_of_sorted_lists(documents: Documents, share: float, neede
         return
     if (expected := held_out(documents, share, needed)) is None:
         with pytest.raises(UserError, match="one window needs"):
-            split.settle()
+            split.boundary()
         return
-    boundary = split.settle()
+    boundary = split.boundary()
     assert {name for name, _ in documents if name < boundary} == expected
 
 
@@ -57,4 +57,4 @@ def test_memory_does_not_grow_with_the_documents() -> None:
     for number in range(5000):
         split.add(digest(number), 1 + number % 3)
         assert len(split._smallest) <= 50
-    assert split.settle() == (2**57).to_bytes(8).ljust(32, b"\0")
+    assert split.boundary() == (2**57).to_bytes(8).ljust(32, b"\0")

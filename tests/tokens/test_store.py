@@ -1,4 +1,4 @@
-"""The token store: windows read back exactly, and every kind of damage refused by name."""
+"""Tests that windows are read back exactly, and that damage is found and named."""
 
 import dataclasses
 import hashlib
@@ -154,7 +154,9 @@ def test_damage_is_named(path: Path, damage: Any, expected: str) -> None:
 
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Blocks of 64 bytes, of which a table's block covers two: a few hundred tokens make a tree of several levels."""
+    """Uses blocks of 64 bytes, which hold two digests each, so that a few hundred tokens make a tree of several
+    levels.
+    """
     monkeypatch.setattr(block_digests, "BLOCK_BYTES", 64)
 
 

@@ -1,4 +1,4 @@
-"""What is advised where the text is too short can be followed."""
+"""Tests that the advice for too little text can be followed."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from palmetto.workflow.tokens import build_tokens
 from tests.conftest import RecipeMaker
 
 
-def test_a_text_of_less_than_a_step_is_not_offered_no_steps(tmp_path: Path, tiny_recipe: RecipeMaker) -> None:
+def test_less_than_one_step_is_not_answered_with_zero_steps(tmp_path: Path, tiny_recipe: RecipeMaker) -> None:
     text = "A few words, and no more than these, are here.\n\nAnd then some others, of which there are few.\n"
     (tmp_path / "short.txt").write_text(text)
     recipe = tiny_recipe(f"corpus.source={tmp_path}/short.txt", "corpus.section_bytes=64", "tokens.vocabulary_size=900")

@@ -1,4 +1,4 @@
-"""Training in a process of its own: it can be ended, and ends with the one that started it."""
+"""Tests that training in a process of its own can be stopped."""
 
 import os
 import signal
@@ -39,7 +39,7 @@ def is_alive(process: str) -> bool:
         return False
 
 
-def test_an_interrupt_is_heard_while_it_trains(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupt_stops_training(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "COMMAND", ENDLESS)
     before = children()
     threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
@@ -72,7 +72,7 @@ def test_it_ends_with_the_process_that_started_it() -> None:
 
 
 def test_half_a_text_is_not_trained_on() -> None:
-    """A parent that is gone may have had more to say."""
+    """A parent that ended may have had more text to send."""
     settings = b'{"model_type": "bpe", "vocab_size": 300, "minloglevel": 2}\n'
     done = subprocess.run(
         [*training.COMMAND, str(os.getpid())], input=settings + b"a sentence\n" * 100, capture_output=True, check=False

@@ -1,12 +1,10 @@
-"""The vocabulary: the way back is exact for every str and every bytes, and training is deterministic."""
+"""Tests that every str and every bytes is restored exactly, and that training is deterministic."""
 
-import io
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,48 +14,8 @@ from hypothesis import strategies as st
 
 from palmetto.errors import UserError
 from palmetto.tokens.vocabulary import Kind, SizeError, Vocabulary
+from tests.references.vocabularies import NASTY, TEXT, VOCABULARIES
 
-WORDS = ("palm", "tree", "spine", "token", "store", "order", "window", "batch")
-LINES = [
-    "def run(self):\n\tfor i in range(10):\n        print(i, 123.5)",
-    "Größe, naïve café, Эй — 日本語 😀 e\u0301",
-    "   a  b   ",
-    *(f"{word} {word}s the {word}ing of {word}" for word in WORDS),
-]
-TEXT = "\n".join(LINES * 5)
-SIZES: tuple[tuple[Kind, int], ...] = (("bpe", 400), ("unigram", 330))
-VOCABULARIES = {kind: Vocabulary.train([TEXT], size, kind) for kind, size in SIZES}
-NASTY = [
-    *("", " ", "   ", " x ", "\n", "\n\n ", "\t\t", "\r", "\r\n", "\0", "a\0b", "\x01\x7f\x85\u2028"),
-    *(
-        "\u2581",
-        "a\u2581 \u2581b",
-        "\u2585",
-        "<0x41>",
-        "<0x00>",
-        "[eod]",
-        " [eod]\n",
-        "[surrogate]",
-        "<unk>",
-        "<s></s>",
-    ),
-    *(
-        " ⁇ ",
-        "\ufeff",
-        "\ufffd",
-        "\u200b",
-        "é",
-        "e\u0301",
-        "👩‍👩‍👧‍👦",
-        "\U0010ffff",
-        "ﬁ Å Ａ①",
-        "123.5",
-        "\udc80",
-        "\udcff",
-    ),
-    *("\ud800", "\udfff", "\udc7f", "\ud83d\ude00", "\udcc3\udca9", "é\udcc3\udca9é", "\udce2\udc96\udc81"),
-    *("\udced\udca0\udc80", "\ud800\udcff \udc41", "\u2581\udcff", "x" * 300),
-]
 anything = st.text(
     st.characters(exclude_categories=()) | st.characters(categories=["Cs"]) | st.sampled_from(" \n\t\0\u2581a1é")
 )
@@ -110,9 +68,7 @@ def test_whatever_a_model_writes_can_be_decoded(ids: list[int]) -> None:
     assert isinstance(vocabulary.decode_bytes(ids), bytes)
 
 
-def test_encoding_many_texts_is_encoding_each_on_any_number_of_cores(
-    vocabulary: Vocabulary, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_encoding_many_texts_equals_encoding_each(vocabulary: Vocabulary, monkeypatch: pytest.MonkeyPatch) -> None:
     texts = [*NASTY, TEXT]
     each = [vocabulary.encode(text) for text in texts]
     for cores in (1, 3, 16):
@@ -202,7 +158,7 @@ def test_text_that_names_the_control_symbols_does_no_harm() -> None:
 
 
 @pytest.mark.parametrize("kind", VOCABULARIES)
-def test_a_size_that_does_not_fit_names_the_one_that_does(kind: Kind) -> None:
+def test_a_size_that_does_not_fit_names_the_nearest(kind: Kind) -> None:
     with pytest.raises(SizeError, match=r"tokens\.vocabulary_size to at most \d+") as too_large:
         Vocabulary.train([TEXT], 100_000, kind)
     largest = too_large.value.largest
@@ -241,69 +197,3 @@ def test_an_error_while_reading_the_text_comes_through() -> None:
 
     with pytest.raises(UserError, match=r"^file\.txt: damaged$"):
         Vocabulary.train(texts(), 300, "bpe")
-
-
-def foreign(**changes: Any) -> bytes:
-    """A model trained by sentencepiece with Palmetto's settings but for `changes`."""
-    settings: dict[str, Any] = {
-        "normalization_rule_name": "identity",
-        "remove_extra_whitespaces": False,
-        "add_dummy_prefix": False,
-        "byte_fallback": True,
-        "control_symbols": ["[eod]", "[surrogate]"],
-    }
-    model = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(TEXT.splitlines()),
-        model_writer=model,
-        vocab_size=380,
-        hard_vocab_limit=False,
-        minloglevel=2,
-        **(settings | changes),
-    )
-    return model.getvalue()
-
-
-@pytest.mark.parametrize(
-    ("changes", "lacking"),
-    [
-        ({"byte_fallback": False}, "a piece for every byte"),
-        ({"control_symbols": ["[surrogate]"]}, "[eod]"),
-        ({"control_symbols": [], "user_defined_symbols": ["[eod]", "[surrogate]"]}, "[eod], [surrogate]"),
-        ({"normalization_rule_name": "nmt_nfkc"}, "a normalizer that changes nothing"),
-        ({"normalization_rule_name": "nfkc_cf"}, "a normalizer that changes nothing"),
-        ({"remove_extra_whitespaces": True}, "a normalizer that changes nothing"),
-        ({"add_dummy_prefix": True}, "a normalizer that changes nothing"),
-    ],
-)
-def test_a_model_that_is_not_lossless_is_refused(tmp_path: Path, changes: dict[str, Any], lacking: str) -> None:
-    path = tmp_path / "other.model"
-    path.write_bytes(foreign(**changes))
-    with pytest.raises(UserError, match=r"not a lossless one") as caught:
-        Vocabulary.load(path)
-    assert str(path) in str(caught.value)
-    assert f"it lacks {lacking}" in str(caught.value)
-
-
-def test_settings_that_do_not_matter_are_taken() -> None:
-    vocabulary = Vocabulary(foreign())
-    assert all(vocabulary.decode(vocabulary.encode(text)) == text for text in NASTY)
-
-
-def test_what_is_no_model_is_refused_by_name_and_quietly(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    model = tmp_path / "whole.model"
-    VOCABULARIES["bpe"].save(model)
-    whole = model.read_bytes()
-    damaged = [b"", b"garbage", os.urandom(500), whole[: len(whole) // 2], whole[:-1], b"\x00" + whole, b"\xff" * 40]
-    for number, data in enumerate(damaged):
-        path = tmp_path / f"{number}.model"
-        path.write_bytes(data)
-        with pytest.raises(UserError, match="not a sentencepiece model, or a damaged one") as caught:
-            Vocabulary.load(path)
-        assert str(path) in str(caught.value)
-    with pytest.raises(UserError, match=r"none\.model: cannot read the vocabulary \(No such file or directory\)"):
-        Vocabulary.load(tmp_path / "none.model")
-    with pytest.raises(SizeError):
-        Vocabulary.train([TEXT], 10_000, "bpe")
-    Vocabulary.train([TEXT], 400, "bpe")
-    assert capfd.readouterr() == ("", "")

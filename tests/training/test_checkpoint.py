@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from palmetto.errors import UserError
-from palmetto.model.weights import Parameters, Specification, unstack
+from palmetto.model.weights import Parameters, Weight, unstack
 from palmetto.runs import manifest as manifests
 from palmetto.runs.manifest import CheckpointDamaged, Manifest
 from palmetto.runs.register import Entry
@@ -30,11 +30,11 @@ from palmetto.training.step.loss_scale import LossScaleState
 from palmetto.training.step.state import State
 
 TABLE = {
-    "embedding": Specification((5, 3), ("vocabulary", "width"), 1.0),
-    "expert_up": Specification((2, 3, 3, 4), ("layers", "experts", "width", "feedforward"), 1.0, (1, 3)),
-    "final_norm": Specification((3,), ("width",), None),
-    "norm": Specification((4, 3), ("layers", "width"), None, (0, 1, 2, 3)),
-    "q": Specification((4, 3, 4), ("layers", "width", "heads"), 1.0, (0, 1, 2, 3)),
+    "embedding": Weight((5, 3), ("vocabulary", "width"), 1.0),
+    "expert_up": Weight((2, 3, 3, 4), ("layers", "experts", "width", "feedforward"), 1.0, (1, 3)),
+    "final_norm": Weight((3,), ("width",), None),
+    "norm": Weight((4, 3), ("layers", "width"), None, (0, 1, 2, 3)),
+    "q": Weight((4, 3, 4), ("layers", "width", "heads"), 1.0, (0, 1, 2, 3)),
 }
 MATRICES = ("embedding", "expert_up", "q")
 FIELDS: dict[str, Any] = {"attempt": 1, "recipe": "a recipe", "tokens": "some tokens", "chain": "0123456789abcdef"}

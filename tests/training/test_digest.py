@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from palmetto.model.weights import Specification, unstack
+from palmetto.model.weights import Weight, unstack
 from palmetto.training import tiles
 from palmetto.training.digest import Digest, flat, form_of, tree
 from tests.conftest import need_devices
@@ -169,7 +169,7 @@ def test_names_types_and_shapes_count(digest: Digest, other: dict[str, np.ndarra
 def test_unstacked_layers_have_the_digest_of_layers_apart(digest: Digest) -> None:
     layers = np.random.default_rng(0).normal(size=(3, 4, 2)).astype(np.float32)
     apart = {f"q.{i:03d}": layer for i, layer in enumerate(layers)}
-    table = {"q": Specification((3, 4, 2), ("layers", "width", "heads"), 1.0, (0, 1, 2))}
+    table = {"q": Weight((3, 4, 2), ("layers", "width", "heads"), 1.0, (0, 1, 2))}
     assert digest(unstack({"q": jnp.asarray(layers)}, table)) == digest(apart)
 
 

@@ -1,11 +1,24 @@
-"""The command line: one thin function a command. Heavy modules are imported where they are used."""
+"""The command line: each command has a file of its own, and imports heavy modules only when it runs."""
 
 from typing import Annotated
 
 import typer
 
 from palmetto import __version__
-from palmetto.cli import corpus, drills, ending, planning, tokenizer, trained, training
+from palmetto.cli import ending
+from palmetto.cli.corpus import app as corpus
+from palmetto.cli.digest import digest
+from palmetto.cli.drill import drill
+from palmetto.cli.generate import generate
+from palmetto.cli.long_context import long_context
+from palmetto.cli.plan import plan
+from palmetto.cli.recipes import recipes
+from palmetto.cli.report import report
+from palmetto.cli.run import run
+from palmetto.cli.sweep import sweep
+from palmetto.cli.tokenizer import app as tokenizer
+from palmetto.cli.train import train
+from palmetto.cli.verify import verify
 
 app = typer.Typer(
     name="palmetto",
@@ -13,19 +26,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-app.add_typer(tokenizer.app, name="tokenizer")
-app.add_typer(corpus.app, name="corpus")
-app.command()(training.run)
-app.command()(training.train)
-app.command()(trained.verify)
-app.command()(trained.digest)
-app.command()(trained.generate)
-app.command(name="long-context")(trained.long_context)
-app.command()(training.sweep)
-app.command()(planning.plan)
-app.command()(trained.report)
-app.command()(drills.drill)
-app.command(name="recipes")(planning.list_recipes)
+app.add_typer(tokenizer, name="tokenizer")
+app.add_typer(corpus, name="corpus")
+for command in (run, train, verify, digest, generate, long_context, sweep, plan, report, drill, recipes):
+    app.command()(command)
 
 
 def main() -> None:

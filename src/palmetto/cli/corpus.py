@@ -8,22 +8,24 @@ import typer
 from palmetto.cli.common import Json, Overrides, RecipeName, answer, path, say, text_path
 
 app = typer.Typer(help="Build a training mixture from raw files.", no_args_is_help=True)
-quality = typer.Typer(help="A classifier that tells curated text from other.", no_args_is_help=True)
+quality = typer.Typer(help="Train and apply a classifier that tells curated text from other.", no_args_is_help=True)
 app.add_typer(quality, name="quality")
 
 Classifier = Annotated[
-    Path, typer.Argument(metavar="FILE", parser=path, help="A classifier that `quality train` has written.")
+    Path, typer.Argument(metavar="FILE", parser=path, help="A classifier written by `quality train`.")
 ]
 Curated = Annotated[
     list[str],
     typer.Option(
-        parser=text_path, metavar="PATH", help="A file or folder of text as it should be; give several, one each."
+        parser=text_path, metavar="PATH", help="A file or folder of curated text; repeat the option for several."
     ),
 ]
-Fields = Annotated[list[str] | None, typer.Option(help="The field of records that holds the text; by default text.")]
+Fields = Annotated[list[str] | None, typer.Option(help="The field of a record that holds its text; `text` by default.")]
 Other = Annotated[
     list[str],
-    typer.Option(parser=text_path, metavar="PATH", help="A file or folder of other text; give several, one each."),
+    typer.Option(
+        parser=text_path, metavar="PATH", help="A file or folder of other text; repeat the option for several."
+    ),
 ]
 
 
@@ -35,12 +37,14 @@ def build(
         Path | None, typer.Option(parser=path, metavar="DIR", help="The corpus's directory; by default corpora/RECIPE.")
     ] = None,
     engine: Annotated[
-        Literal["local", "ray"], typer.Option(help="Where it runs: this machine, or a cluster.")
+        Literal["local", "ray"], typer.Option(help="Where tasks run: on this machine, or on a Ray cluster.")
     ] = "local",
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes, on this machine a core each.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Number of tasks at a time; by default one for each core.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Sources to clean, weighted documents with a datasheet; each stage skipped when it is done already."""
+    """Turn sources into clean, weighted documents with a datasheet. A stage that is already done is skipped."""
     from palmetto.recipe import loading, sense
     from palmetto.workflow import corpus as corpora
 
@@ -61,7 +65,7 @@ def quality_train(
     text: Fields = None,
     as_json: Json = False,
 ) -> None:
-    """Train on all but a tenth of the documents, which is held out for `report`."""
+    """Train a classifier on nine tenths of the documents. The last tenth is held out for `report`."""
     from palmetto.corpus import extras
     from palmetto.corpus.quality import training
 
@@ -77,7 +81,7 @@ def quality_score(
     text: Fields = None,
     as_json: Json = False,
 ) -> None:
-    """The score of every document, from 0 to 1, as lines of score and name."""
+    """Print the score, from 0 to 1, and the name of every document."""
     from palmetto.corpus import extras
     from palmetto.corpus.quality import training
 
@@ -93,13 +97,14 @@ def quality_report(
     curated: Curated,
     other: Other,
     out: Annotated[
-        Path, typer.Option(parser=path, metavar="DIR", help="The folder to write quality.html, .json and .png to.")
+        Path,
+        typer.Option(parser=path, metavar="DIR", help="The folder for quality.html, .json and .png."),
     ],
-    alpha: Annotated[float, typer.Option(help="Of the Pareto sampling.")] = 9.0,
+    alpha: Annotated[float, typer.Option(help="The shape of the Pareto distribution that sampling draws from.")] = 9.0,
     text: Fields = None,
     as_json: Json = False,
 ) -> None:
-    """How well it tells held-out documents apart: curves, histograms, the highest and the lowest."""
+    """Measure how well a classifier separates held-out documents: curves, histograms, extreme examples."""
     from palmetto.corpus import extras
     from palmetto.corpus.quality import page, training
     from palmetto.corpus.quality.evaluation import evaluate
@@ -108,5 +113,8 @@ def quality_report(
     evaluation = evaluate(file, curated, other, say, text or training.FIELDS)
     page.write(evaluation, alpha, out)
     values = page.values(evaluation)
-    answer(values, f"{out / 'quality.html'}: area under the ROC curve {values['area_under_roc']:.4f}, "
-                   f"average precision {values['average_precision']:.4f}", as_json)  # fmt: skip
+    told = (
+        f"{out / 'quality.html'}: area under the ROC curve {values['area_under_roc']:.4f}, "
+        f"average precision {values['average_precision']:.4f}"
+    )
+    answer(values, told, as_json)

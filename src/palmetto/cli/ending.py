@@ -1,4 +1,4 @@
-"""How the command line ends: with a line and an exit code, whenever Ctrl-C comes and whatever fails."""
+"""Ends the command line with one line and an exit code, whatever fails and whenever Ctrl-C comes."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ from palmetto.errors import RunStopped, UserError
 from palmetto.host import signals, streams
 
 _INTERRUPTED = 130
-"""Typer's exit code for Ctrl-C, which is a shell's."""
+"""The exit code for Ctrl-C, in Typer as in shells."""
 
 
 def run(app: typer.Typer) -> None:
@@ -48,8 +48,10 @@ def run(app: typer.Typer) -> None:
 
 
 def _end(code: int, line: str) -> NoReturn:
-    """Ends this process with a last line, unless that is empty, and at once: threads that still write would add their
-    tracebacks to it, and JAX would wait for a cluster's other processes."""
+    """Prints `line`, unless it is empty, and ends this process at once.
+
+    An ordinary exit would let other threads print tracebacks, and JAX would wait for the cluster's other processes.
+    """
     signals.ignore_interrupts()
     if line:
         print(f"palmetto: {' '.join(line.split())}", file=sys.stderr, flush=True)
@@ -57,9 +59,9 @@ def _end(code: int, line: str) -> NoReturn:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    """Raises KeyboardInterrupt, but not while a module is imported: its C++ would print it and fail in another way.
+    """Raises KeyboardInterrupt, or sends the signal again a moment later while a module is being imported.
 
-    Then the signal comes again a moment later, to whoever hears it by then.
+    The C++ code of a module would print the exception and raise another.
     """
     while frame is not None:
         if frame.f_code.co_filename.startswith("<frozen importlib"):
@@ -72,7 +74,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def _end_if_interrupted(unraisable: "sys.UnraisableHookArgs") -> None:
-    """Ends this process where Ctrl-C comes in a callback, out of which Python lets no error."""
+    """Ends this process if Ctrl-C came inside a callback, such as a destructor, from which Python raises no error."""
     if isinstance(unraisable.exc_value, KeyboardInterrupt):
         _end(_INTERRUPTED, "interrupted")
     sys.__unraisablehook__(unraisable)

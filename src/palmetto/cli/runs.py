@@ -1,4 +1,4 @@
-"""What the commands on runs share: a recipe and its directory from the command line, and the answer of a training."""
+"""Steps that several commands on runs share: they read the recipe, find the directory and print the summary."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 def prepare(
     recipe: str, overrides: list[str] | None, source: str | None, run: Path | None
 ) -> "tuple[Recipe, RunDirectory]":
-    """The recipe with what the command line changes in it, and the directory of its run.
+    """Returns the recipe with the command line's changes, and its run directory.
 
-    UserError, before any work, for an environment that no run can be made in, and for settings that make no sense,
-    unless the run has begun with them.
+    Raises UserError if the environment allows no reproducible run, if the directory cannot be used, or if a run that
+    has not begun has settings that make no sense.
     """
     from palmetto.host import variables
     from palmetto.recipe import loading, sense
@@ -27,7 +27,7 @@ def prepare(
     variables.check()
     chosen = [*(overrides or []), *([loading.override("corpus.source", source)] if source is not None else [])]
     resolved = loading.load(recipe, chosen)
-    if resolved.corpus.source not in (None, "python"):  # so that the run can be gone on with from anywhere
+    if resolved.corpus.source not in (None, "python"):  # so that the run can be resumed from any working directory
         corpus = resolved.corpus.model_copy(update={"source": str(Path(resolved.corpus.source).absolute())})
         resolved = resolved.model_copy(update={"corpus": corpus})
     if run is None:
@@ -47,27 +47,27 @@ def prepare(
 
 
 def check_devices(recipe: "Recipe", devices: int) -> None:
-    """UserError if this process cannot have so many, or JAX cannot start, before it reads any text."""
+    """Raises UserError if JAX cannot start or this process cannot have `devices` devices, before any text is read."""
     from palmetto.host import environment
 
     environment.check(recipe.training.threads)
-    if devices > recipe.training.threads:  # else there is nothing to refuse, and the environment can wait
+    if devices > recipe.training.threads:  # otherwise nothing can be refused, and preparing can wait
         environment.prepare(recipe.training.threads, devices=devices)
 
 
 def existing(directory: Path) -> "RunDirectory":
-    """A run that is there; UserError where it is not."""
+    """Returns the run in `directory`; raises UserError if there is none."""
     from palmetto.runs.directory import RunDirectory
 
     return RunDirectory.existing(directory)
 
 
 def answer_summary(run: "RunDirectory", as_json: bool) -> None:
-    """What a training came to."""
+    """Prints the summary that training has written, or its main figures in three lines."""
     from palmetto.runs.files import read_summary
 
     summary = read_summary(run.summary)
-    assert summary is not None, "training has written it"
+    assert summary is not None
     losses = {
         name: "not measured" if loss is None else f"{loss:.4f}"
         for name, loss in dict(summary["validation_loss"]).items()

@@ -9,11 +9,9 @@ import typer
 from palmetto.cli.common import Json, answer, path, text_path
 from palmetto.errors import UserError
 
-Model = Annotated[
-    Path, typer.Argument(metavar="MODEL", parser=path, help="A vocabulary that `tokenizer train` has written.")
-]
+Model = Annotated[Path, typer.Argument(metavar="MODEL", parser=path, help="A vocabulary written by `tokenizer train`.")]
 
-app = typer.Typer(help="Train, apply and look at vocabularies.", no_args_is_help=True)
+app = typer.Typer(help="Train, apply and inspect vocabularies.", no_args_is_help=True)
 
 
 @app.command("train")
@@ -23,7 +21,7 @@ def train(
     ],
     model: Annotated[Path, typer.Option("--out", parser=path, metavar="FILE", help="Where to write the vocabulary.")],
     size: Annotated[int, typer.Option(help="Number of pieces.")] = 32768,
-    kind: Annotated[Literal["bpe", "unigram"], typer.Option(help="How pieces are found.")] = "bpe",
+    kind: Annotated[Literal["bpe", "unigram"], typer.Option(help="The algorithm that chooses the pieces.")] = "bpe",
     as_json: Json = False,
 ) -> None:
     """Train a lossless vocabulary."""
@@ -34,7 +32,7 @@ def train(
     texts = (document.text for document in documents.read(source, Corpus().section_bytes))
     try:
         vocabulary = Vocabulary.train(texts, size, kind)
-    except SizeError as error:  # which names a recipe's key
+    except SizeError as error:  # its message names a key of a recipe, not --size
         bound = f"needs at least {error.least}" if error.largest is None else f"gives at most {error.largest}"
         raise UserError(f"--size {size}: this text {bound} pieces") from None
     vocabulary.save(model)
@@ -44,7 +42,7 @@ def train(
 
 @app.command("encode")
 def encode(model: Model, as_json: Json = False) -> None:
-    """Bytes on standard input → ids, separated by spaces."""
+    """Read bytes from standard input, and print their ids separated by spaces."""
     from palmetto.tokens.vocabulary import Vocabulary
 
     ids = Vocabulary.load(model).encode_bytes(sys.stdin.buffer.read()).tolist()
@@ -53,7 +51,7 @@ def encode(model: Model, as_json: Json = False) -> None:
 
 @app.command("decode")
 def decode(model: Model) -> None:
-    """Ids on standard input → the bytes they stand for, exactly."""
+    """Read ids from standard input, and write exactly the bytes that they stand for."""
     from palmetto.tokens.vocabulary import Vocabulary
 
     words = sys.stdin.read().split()
@@ -66,7 +64,7 @@ def decode(model: Model) -> None:
 
 @app.command("inspect")
 def inspect(model: Model, as_json: Json = False) -> None:
-    """Every piece of a vocabulary."""
+    """List every piece of a vocabulary."""
     from palmetto.tokens.vocabulary import Vocabulary
 
     rows = [piece._asdict() | {"data": piece.data.hex()} for piece in Vocabulary.load(model).pieces()]

@@ -1,1 +1,1 @@
-"""Documents: where the text comes from."""
+"""The text that models are trained on: its sources, its preparation and the finished corpus."""

@@ -1,10 +1,10 @@
-"""A corpus, from sources to weighted, documented documents: every stage in order.
+"""Builds a corpus: runs every stage in order, from the sources to the weighted and documented documents.
 
 DIR/documents/SOURCE/…parquet    text, source, language, address, licence, quality, tokens, ids
-DIR/vocabulary.model             trained on a sample of it
+DIR/vocabulary.model             trained on a sample of the documents
 DIR/contamination/               a mark for every evaluation example
-DIR/manifest.json                what was done, and every file with its digest; last, so that it says it is whole
-DIR/stages/                      notes of the stages, which a later build goes on from
+DIR/manifest.json                what was done, and every file with its digest; written last, when the rest is whole
+DIR/stages/                      the stages' notes, from which a later build continues
 """
 
 import os
@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from palmetto.corpus import apart, directory, made, writing
+from palmetto.corpus import directory, inventory, separation, writing
 from palmetto.corpus.contamination import Contamination, other_files, read_examples
 from palmetto.corpus.contamination import stage as contamination
 from palmetto.corpus.documents import DOCUMENTS, MANIFEST, VOCABULARY
@@ -39,16 +39,16 @@ _SHOWN = 5
 
 
 Watch = Callable[[Engine, str], Engine]
-"""Makes of an engine one that shows how far the stage of a name is."""
+"""Wraps an engine so that it shows the progress of the stage with the given name."""
 
 
 def build(recipe: Build, tokenizer: Tokenizer, out: Path, engine: Engine, say: Say, watch: Watch) -> dict[str, Any]:
-    """Builds a corpus into `out` and returns its manifest; what is done already is not done again.
+    """Builds a corpus in `out` and returns its manifest; work that is already done is not repeated.
 
-    The same recipe and sources give the same bytes, on any engine and wherever they lie. UserError and RunStopped as
-    the stages raise them.
+    The same recipe and sources give the same bytes on any engine, wherever the files lie. Raises UserError and
+    RunStopped as the stages do.
     """
-    apart.check(recipe, out)
+    separation.check(recipe, out)
     directory.check(out)
     _check(recipe)
     with locked(out):
@@ -57,7 +57,7 @@ def build(recipe: Build, tokenizer: Tokenizer, out: Path, engine: Engine, say: S
         building.check_size()
         for stage in cleaning(recipe):
             building.do(stage)
-        building.tell_evaluation()
+        building.report_evaluation()
         vocabulary = building.train_vocabulary()
         building.do(Tokens(tokenizer, vocabulary))
         building.mix()
@@ -65,7 +65,7 @@ def build(recipe: Build, tokenizer: Tokenizer, out: Path, engine: Engine, say: S
 
 
 def _check(recipe: Build) -> None:
-    """Finds before hours of stages what a later one would miss: its files, its libraries, its languages."""
+    """Finds missing files, libraries and languages now rather than hours into the build."""
     for stage in cleaning(recipe):
         assert stage.identity, "reads what the stage needs"
     if any(source.kind == "code" for source in recipe.sources.values()) and recipe.duplicates.code is not None:
@@ -76,7 +76,7 @@ def _check(recipe: Build) -> None:
 
 
 def cleaning(recipe: Build) -> Iterator[Stage]:
-    """The stages between extraction and mixture, as the recipe has them."""
+    """Yields the stages between extraction and mixture that the recipe asks for."""
     code = tuple(name for name, source in recipe.sources.items() if source.kind == "code")
     if code:
         yield Licences(code, drop=recipe.copyleft == "drop")
@@ -98,13 +98,13 @@ def cleaning(recipe: Build) -> Iterator[Stage]:
 
 
 def _evaluation(recipe: Build) -> tuple[str, ...]:
-    """Paths of the evaluation sets."""
+    """Returns the paths of the evaluation sets."""
     given = recipe.contamination.evaluation if recipe.contamination else ()
     return tuple(str(Path(recipe.root or ".") / os.path.expanduser(path)) for path in given)
 
 
 class _Building:
-    """A build under way: the documents as the stages done so far have left them, and a digest of all that led there."""
+    """A build in progress: the documents as the finished stages left them, and a digest of all that led there."""
 
     def __init__(self, recipe: Build, tokenizer: Tokenizer, out: Path, engine: Engine, say: Say, watch: Watch) -> None:
         self.recipe, self.tokenizer, self.out, self.work = recipe, tokenizer, out, out / directory.STAGES
@@ -115,20 +115,20 @@ class _Building:
         self.evaluation_passed_over = [name for path in _evaluation(recipe) for name in other_files(path)]
 
     def do(self, stage: Stage) -> None:
-        """Does the next stage."""
+        """Runs the next stage."""
         done = run(stage, self.view, self.digest, self.work, self.watch(self.engine, stage.name), self.say)
         self.done[stage.name] = done
         self.view, self.digest = self.view.after(done.folder), done.digest
 
     def check_size(self) -> None:
-        """Warns, before the stages, where a vocabulary is too small for the characters of what was read.
+        """Warns if the vocabulary is too small for the characters of the text that was read.
 
-        A warning alone: the stages may drop the texts whose characters are too many.
+        It only warns, because later stages may drop the texts with the rarest characters.
         """
         folder = self.work / f"alphabet-{self._sampled()[:16]}"
         found = folder / "least.json"
         if not found.exists():
-            made.make_way(self.work, "alphabet", folder)
+            inventory.make_way(self.work, "alphabet", folder)
             write_json(found, {"size": self.tokenizer.least(self._sample("alphabet", folder))})
         if (least := read_json(found)["size"]) > self.tokenizer.size:
             self.say(
@@ -137,39 +137,42 @@ class _Building:
             )
 
     def _sampled(self) -> str:
-        """A digest of what a sample is drawn from, and how."""
+        """Returns a digest of everything that determines a sample."""
         return digest_of({"before": self.digest, "weights": self.recipe.weights, **self.tokenizer.identity})
 
     def _sample(self, name: str, folder: Path) -> list[str]:
-        """Texts of the sources in their shares, by bytes."""
+        """Returns sample texts of every source, in proportion to the weights, measured in bytes."""
         weights = self.recipe.weights
         sizes = {source: size for source, (_, size) in list(self.done.values())[-1].counts.after.items()}
         shares = {source: weight / sum(weights.values()) for source, weight in weights.items()}
         return list(sample(self.view, sizes, shares, self.watch(self.engine, name), folder))
 
-    def tell_evaluation(self) -> None:
-        """Names the evaluation files that are of no kind that is read."""
+    def report_evaluation(self) -> None:
+        """Reports the evaluation files whose kind cannot be read."""
         if others := self.evaluation_passed_over:
             more = f" and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
             self.say(f"evaluation: passed over, not a kind of set that is read: {', '.join(others[:_SHOWN])}{more}")
 
     def train_vocabulary(self) -> Path:
-        """A vocabulary trained on sources in their shares, by bytes, since tokens are what it makes."""
+        """Trains the vocabulary on a sample of every source and returns its path.
+
+        The sources' shares are measured in bytes, because there are no tokens before there is a vocabulary.
+        """
         digest, identity = self._sampled(), self.tokenizer.identity
         path = self.work / f"vocabulary-{digest[:16]}.model"
         folder = self.work / f"sample-{digest[:16]}"
         if not path.exists():
-            made.claim(self.work, [f"{directory.STAGES}/{path.name}"])
-            made.make_way(self.work, "sample", folder)
+            inventory.claim(self.work, [f"{directory.STAGES}/{path.name}"])
+            inventory.make_way(self.work, "sample", folder)
             texts = self._sample("sample", folder)
             self.say(f"vocabulary: {', '.join(str(value) for value in identity.values())}")
             self.tokenizer.train(texts, path)
-        # Also of a build that was killed in between.
-        made.remove(self.work, [f"{directory.STAGES}/{folder.name}/"])
+        # Removed here rather than above, so that a sample left by a killed build goes too.
+        inventory.remove(self.work, [f"{directory.STAGES}/{folder.name}/"])
         return path
 
     def mix(self) -> None:
-        """Takes of each source its part, and says which source is the limit, and which comes to nothing."""
+        """Takes each source's part, and reports which source limits the mixture and which contribute nothing."""
         mixture = self.recipe.mixture
         self.do(Mixture(tuple(self.recipe.weights.items()), mixture.tokens, mixture.short))
         parts = read_json(self.done["mixture"].folder / PARTS)
@@ -184,10 +187,10 @@ class _Building:
                 self.say(f"mixture: none of {name}: no document fits into its part of {wanted:,} tokens")
 
     def finish(self, vocabulary: Path) -> dict[str, Any]:
-        """Writes the documents, what is beside them, and the manifest last; removes what an earlier build has left."""
+        """Writes the documents, the files beside them and finally the manifest; removes what an earlier build left."""
         documents = {f"{DOCUMENTS}/{shard}.parquet" for shard in self.view.shards}
         marks = self._marks()
-        made.claim(self.work, {*documents, *marks, MANIFEST, VOCABULARY, *directory.SHEETS})
+        inventory.claim(self.work, {*documents, *marks, MANIFEST, VOCABULARY, *directory.SHEETS})
         values = directory.manifest_of(self.out)
         if values and values["digest"] == self.digest and self._whole(values, marks):
             self.say(f"{self.out}: done already")
@@ -196,7 +199,7 @@ class _Building:
         survey = writing.write(self.view, self.out / DOCUMENTS, self.digest, self.watch(self.engine, "writing"))
         kept = {*marks, *(each["file"] for each in survey.files)}
         of_content = (f"{DOCUMENTS}/", f"{directory.MARKS}/")
-        made.remove(self.work, {n for n in made.listed(self.work) - kept if n.startswith(of_content)})
+        inventory.remove(self.work, {n for n in inventory.listed(self.work) - kept if n.startswith(of_content)})
         for name, verdicts in marks.items():
             write_bytes(self.out / name, verdicts.read_bytes())
         write_bytes(self.out / VOCABULARY, vocabulary.read_bytes())
@@ -205,12 +208,12 @@ class _Building:
         return values
 
     def _whole(self, manifest: dict[str, Any], marks: Iterable[str]) -> bool:
-        """Returns whether all files that the manifest names are there."""
+        """Returns whether all files that the manifest names exist."""
         names = [*marks, VOCABULARY, *(each["file"] for each in manifest["files"])]
         return all((self.out / name).exists() for name in names)
 
     def _marks(self) -> dict[str, Path]:
-        """The names in the corpus of the files that mark evaluation examples, and where each is copied from."""
+        """Returns, by name in the corpus, the files that mark evaluation examples and that are copied there."""
         if "contamination" not in self.done:
             return {}
         verdicts = self.done["contamination"].folder / contamination.VERDICTS
@@ -248,7 +251,7 @@ class _Building:
 
 
 def _nested(counter: dict[tuple[str, str, str], int]) -> dict[str, dict[str, dict[str, int]]]:
-    """By source, then language or licence, then what is counted."""
+    """Returns the counts nested by source, then language or licence, then quantity."""
     nested: dict[str, dict[str, dict[str, int]]] = {}
     for (source, key, quantity), value in sorted(counter.items()):
         nested.setdefault(source, {}).setdefault(key, {})[quantity] = value

@@ -1,22 +1,22 @@
-"""Counts of a stage: documents and bytes in and out, by reason of dropping, and bytes cut within those that stay."""
+"""Counts a stage's documents and bytes: in, out, dropped by reason, and cut within documents that stay."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
 Pair = tuple[int, int]
-"""Documents and bytes of text."""
+"""A number of documents and their bytes of text."""
 
 Numbers = TypeVar("Numbers", bound=tuple[int, ...])
 Cut = tuple[int, int, int]
-"""Documents that stay and were cut, bytes cut out of them, and bytes put in their place."""
+"""The number of documents that stay and were cut, the bytes cut out of them, and the bytes put in their place."""
 
 
 @dataclass
 class Counts:
-    """Counts one stage, by source: what came, what went on, what was dropped for which reason, and what was cut.
+    """Counts of one stage, by source: what came in, what went on, what was dropped (by reason), and what was cut.
 
-    Bytes add up: what came and what was put in is what went on, was dropped or was cut.
+    The bytes balance: those that came in or were put in equal those that went on, were dropped or were cut.
     """
 
     before: dict[str, Pair] = field(default_factory=dict)
@@ -36,12 +36,12 @@ class Counts:
         )
 
     def values(self) -> dict[str, Any]:
-        """As JSON takes it."""
+        """Returns the counts as JSON values."""
         return {"before": self.before, "after": self.after, "dropped": self.dropped, "cut": self.cut}
 
     @classmethod
     def of(cls, values: dict[str, Any]) -> "Counts":
-        """The inverse of `values`, also of what JSON made of it; cuts that were not counted are what is missing."""
+        """Returns the counts of `values`, also after a round trip through JSON; missing cuts are inferred."""
 
         def pairs(named: dict[str, Any]) -> dict[str, Pair]:
             return {name: (pair[0], pair[1]) for name, pair in named.items()}
@@ -57,14 +57,14 @@ class Counts:
 
     @classmethod
     def sum(cls, counts: Iterable["Counts"]) -> "Counts":
-        """Of many shards."""
+        """Returns the sum over many shards."""
         total = cls()
         for each in counts:
             total += each
         return total
 
     def line(self) -> str:
-        """All sources together, in a line."""
+        """Returns a summary of all sources in one line."""
         came, went = total(self.before), total(self.after)
         reasons: dict[str, Pair] = {}
         for named in self.dropped.values():
@@ -80,12 +80,12 @@ class Counts:
 
 
 def total(pairs: dict[str, Pair]) -> Pair:
-    """Of all sources."""
+    """Returns the sum over all sources."""
     return sum(count for count, _ in pairs.values()), sum(size for _, size in pairs.values())
 
 
 def _missing(counts: Counts) -> dict[str, Cut]:
-    """Returns, for a stage that has not counted its cuts, the bytes that neither went on nor were dropped."""
+    """Returns cuts for a stage that did not count them: the bytes that neither went on nor were dropped."""
     missing = {}
     for source, (_, came) in counts.before.items():
         gone = sum(size for _, size in counts.dropped.get(source, {}).values())

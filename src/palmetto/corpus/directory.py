@@ -1,4 +1,4 @@
-"""The directory that a corpus is built in: it is a corpus already, or empty, and lies apart from what is read."""
+"""Checks the directory of a corpus: it must be new, empty or a corpus already."""
 
 import re
 from collections.abc import Iterator
@@ -8,21 +8,23 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import parquet
 
-from palmetto.corpus import made, tables
+from palmetto.corpus import inventory, tables
 from palmetto.corpus.documents import DOCUMENTS, MANIFEST, VOCABULARY
 from palmetto.errors import UserError
 from palmetto.files import read_json
 
 STAGES = "stages"
 MARKS = "contamination"
+"""The folder that holds a mark for every evaluation example."""
 SHEETS = ("datasheet.html", "datasheet.json", "datasheet.png")
+"""The files of the datasheet."""
 _SHOWN = 3
 _OF_STAGE = re.compile(r"[a-z][a-z ]*-[0-9a-f]{16}(\.model)?")
 _EXTRACTION = re.compile(r"extraction-[0-9a-f]{16}")
 
 
 def check(directory: Path) -> None:
-    """UserError where a directory is neither new, nor empty, nor a corpus; nothing is made or changed."""
+    """Raises UserError if a directory is neither new, nor empty, nor a corpus; makes and changes nothing."""
     if directory.is_symlink() and not directory.exists():
         raise UserError(f"{directory}: a link to nothing; give a folder that a corpus can be built in")
     if not directory.exists():
@@ -39,14 +41,14 @@ def check(directory: Path) -> None:
 
 
 def enter(directory: Path) -> None:
-    """Begins the list of what is made in a directory that was checked; of a corpus that has none, by what is there.
+    """Starts the inventory of a checked directory; for a corpus without one, from the files found there.
 
-    UserError where something else lies among the documents: a run on this corpus would read it.
+    Raises UserError if a foreign file lies among the documents, because a run on this corpus would read it.
     """
     workplace = directory / STAGES
-    if not (workplace / made.LIST).exists():
-        made.write(workplace, _unlisted(directory) if _is_corpus(directory) else ())
-    known = made.listed(workplace)
+    if not (workplace / inventory.LIST).exists():
+        inventory.write(workplace, _unlisted(directory) if _is_corpus(directory) else ())
+    known = inventory.listed(workplace)
     for path in sorted((directory / DOCUMENTS).rglob("*")):
         is_ours = path.is_dir() or path.name.startswith(".") or path.relative_to(directory).as_posix() in known
         if not is_ours:
@@ -56,7 +58,7 @@ def enter(directory: Path) -> None:
 
 
 def manifest_of(directory: Path) -> dict[str, Any] | None:
-    """The manifest of a corpus that was built to its end; None where there is none, or another program's."""
+    """Returns the manifest of a finished corpus, or None if there is none or another program wrote it."""
     if not (directory / MANIFEST).is_file():
         return None
     try:
@@ -69,21 +71,23 @@ def manifest_of(directory: Path) -> dict[str, Any] | None:
 
 
 def _is_trace(path: Path) -> bool:
-    """Returns whether this is no more than a build leaves that was killed before it had made anything."""
+    """Returns whether a path is one that a build leaves if it is killed before it has made anything."""
     if path.name == ".lock" and path.is_file():
         return (path.stat().st_size < 20 and path.read_bytes().strip().isdigit()) or not path.stat().st_size
-    return path.name == STAGES and path.is_dir() and all(f.name.startswith(f".{made.LIST}.") for f in path.iterdir())
+    return (
+        path.name == STAGES and path.is_dir() and all(f.name.startswith(f".{inventory.LIST}.") for f in path.iterdir())
+    )
 
 
 def _is_corpus(directory: Path) -> bool:
-    if (directory / STAGES / made.LIST).is_file() or manifest_of(directory) is not None:
+    if (directory / STAGES / inventory.LIST).is_file() or manifest_of(directory) is not None:
         return True
     work = directory / STAGES
     return work.is_dir() and any(_EXTRACTION.fullmatch(path.name) and path.is_dir() for path in work.iterdir())
 
 
 def _unlisted(directory: Path) -> Iterator[str]:
-    """Yields the files of a build that kept no list of them (or whose list is gone), known by their content."""
+    """Yields the files of a build without an inventory, recognized by name and content."""
     manifest = manifest_of(directory) or {}
     work = directory / STAGES
     for path in work.iterdir() if work.is_dir() else ():
@@ -97,13 +101,13 @@ def _unlisted(directory: Path) -> Iterator[str]:
     for path in (directory / MARKS).rglob("*.jsonl"):
         if _is_mark_file(path):
             yield path.relative_to(directory).as_posix()
-    # Every build has written these under these names, whatever was there.
+    # Every build replaces files of these names, so they are its own.
     if manifest or (directory / DOCUMENTS).is_dir():
         yield from (name for name in (MANIFEST, VOCABULARY, *SHEETS) if (directory / name).exists())
 
 
 def _is_document_file(path: Path) -> bool:
-    """Returns whether a build has written a table: its schema then holds the build's digest."""
+    """Returns whether a build wrote a table: the schema then holds the build's digest."""
     try:
         metadata = parquet.read_schema(path).metadata or {}
     except (OSError, pa.ArrowException):

@@ -1,7 +1,7 @@
-"""Documents from a source: the running Python's own text, a file or a folder of files.
+"""Reads documents from a source: the running Python's own text, a file, or a folder of files.
 
-Text is never changed: no newline is translated, and bytes that are not UTF-8 are kept as surrogate escapes. What is
-passed over (other kinds of file, empty documents) is counted by `survey`.
+Text is never changed: no newline is translated, and bytes that are not UTF-8 are kept as surrogate escapes. `survey`
+counts what is skipped: files of other kinds and empty documents.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ from palmetto.errors import UserError
 
 PYTHON = "python"
 MANIFEST = "manifest.json"
-"""What makes a folder a corpus that was built (build.py): of it, DOCUMENTS alone is read."""
+"""The file that marks a folder as a built corpus (build.py); of such a folder only DOCUMENTS is read."""
 DOCUMENTS = "documents"
 VOCABULARY = "vocabulary.model"
 _ESCAPED_BYTE = re.compile("[\udc80-\udcff]")
@@ -26,14 +26,14 @@ _ESCAPED_BYTE = re.compile("[\udc80-\udcff]")
 
 @dataclass(frozen=True)
 class Document:
-    """A text and where it came from: ``file.txt``, ``file.jsonl:LINE``, ``file.parquet:ROW``; ``#N`` for section N."""
+    """A text and its origin: ``file.txt``, ``file.jsonl:LINE`` or ``file.parquet:ROW``, with ``#N`` for section N."""
 
     text: str
     name: str
 
     @property
     def size(self) -> int:
-        """Bytes of UTF-8; a byte that is not UTF-8 counts as itself."""
+        """The number of bytes of UTF-8; a byte that is not UTF-8 counts as one."""
         return len(_bytes(self.text)) - 2 * len(_ESCAPED_BYTE.findall(self.text))
 
 
@@ -46,7 +46,7 @@ class Ignored(NamedTuple):
 
 @dataclass(frozen=True)
 class Survey:
-    """What a source holds: files read and not read, documents with text and empty ones, bytes of text in UTF-8."""
+    """The contents of a source: files read and not read, documents with text and without, and bytes of UTF-8 text."""
 
     files: tuple[str, ...]
     ignored: tuple[Ignored, ...]
@@ -56,11 +56,11 @@ class Survey:
 
 
 def read(source: str, section_bytes: int) -> Iterator[Document]:
-    """Yields the documents of `source` ("python", or a path) that are not empty, in a fixed order.
+    """Yields the non-empty documents of `source` ("python" or a path) in a fixed order.
 
-    A document longer than `section_bytes` comes as sections (see `cut`), each a document of its own, so that one book
-    can stand on both sides of a split. If that gives one section only, it is cut anywhere (see `cut_anywhere`).
-    UserError where there is nothing to read, or a file cannot be.
+    A document longer than `section_bytes` is cut into sections (see `cut`), each a document of its own, so that one
+    book can contribute to both sides of a split. If the source yields one section only, that is cut anywhere (see
+    `cut_anywhere`). Raises UserError if there is nothing to read or a file cannot be read.
     """
     sections = _sections(_texts(source), section_bytes, cut)
     first, second = next(sections), next(sections, None)
@@ -69,7 +69,7 @@ def read(source: str, section_bytes: int) -> Iterator[Document]:
         yield second
         yield from sections
     else:
-        # A single text without a line break to cut it at has to become several, or nothing could be held out.
+        # A single text without a usable line break must become several, or nothing could be held out.
         yield from _sections([(first.name, first.text)], section_bytes, cut_anywhere)
 
 
@@ -83,7 +83,7 @@ def _sections(
 
 
 def survey(source: str) -> Survey:
-    """Reads `source` once and counts what `read` gives (before it is cut into sections) and what is passed over."""
+    """Reads `source` once and counts what `read` yields, before it is cut into sections, and what is skipped."""
     documents = empty = size = 0
     for name, text in _texts(source):
         documents += bool(text)
@@ -99,7 +99,7 @@ def survey(source: str) -> Survey:
 
 
 def fingerprint(source: str) -> str:
-    """The SHA-256 (hex) of the relative names and the contents of all files read, wherever they lie and however old."""
+    """Returns the SHA-256 (hex) of the relative names and contents of all files read, wherever they lie."""
     total = hashlib.sha256()
 
     def add(name: str, content: bytes) -> None:
@@ -117,20 +117,23 @@ def fingerprint(source: str) -> str:
 def cut(text: str, section_bytes: int) -> list[str]:
     """Cuts `text` after the first newline that follows every `section_bytes` bytes of UTF-8.
 
-    The sections, joined, are `text`. None is empty; an empty text has none. A surrogate counts as 3 bytes here.
+    The sections joined give `text`. No section is empty; an empty text has none. A surrogate counts as 3 bytes.
     """
     return [section.decode("utf-8", "surrogatepass") for section in cut_bytes(_bytes(text), section_bytes)]
 
 
 def cut_anywhere(text: str, section_bytes: int) -> list[str]:
-    """Cuts `text` after the last space within every `section_bytes` bytes of UTF-8, or before the character that would
-    go beyond them where there is none. The sections, joined, are `text`; none is empty."""
+    """Cuts `text` after the last space within every `section_bytes` bytes of UTF-8.
+
+    Where there is no space, the cut is before the character that would exceed the limit. The sections joined give
+    `text`; no section is empty.
+    """
     sections, data = [], _bytes(text)
     while len(data) > section_bytes:
         end = data.rfind(b" ", 0, section_bytes) + 1 or section_bytes
-        while end > 1 and data[end] & 0xC0 == 0x80:  # within a character
+        while end > 1 and data[end] & 0xC0 == 0x80:  # the cut is inside a character: move before it
             end -= 1
-        while end < len(data) and data[end] & 0xC0 == 0x80:  # which is longer than a section
+        while end < len(data) and data[end] & 0xC0 == 0x80:  # the character is longer than a section: move after it
             end += 1
         sections.append(data[:end])
         data = data[end:]
@@ -138,7 +141,7 @@ def cut_anywhere(text: str, section_bytes: int) -> list[str]:
 
 
 def cut_bytes(data: bytes, section_bytes: int) -> Iterator[bytes]:
-    """The same of UTF-8."""
+    """Yields the sections of UTF-8 bytes, cut as `cut` does."""
     start = 0
     while start < len(data):
         newline = data.find(b"\n", start + section_bytes)
@@ -148,12 +151,12 @@ def cut_bytes(data: bytes, section_bytes: int) -> Iterator[bytes]:
 
 
 def _bytes(text: str) -> bytes:
-    """UTF-8 that keeps every surrogate."""
+    """Returns the text as UTF-8, with every surrogate kept."""
     return text.encode("utf-8", "surrogatepass")
 
 
 def _texts(source: str) -> Iterator[tuple[str, str]]:
-    """Yields (name, text) of every document, uncut, empty ones too; UserError where none has any text."""
+    """Yields (name, text) of every document, uncut, empty ones included; raises UserError if none has any text."""
     anything = False
     for name, text in python_text.texts() if source == PYTHON else _file_texts(source):
         anything = anything or bool(text)
@@ -168,7 +171,7 @@ def _file_texts(source: str) -> Iterator[tuple[str, str]]:
 
 
 def _files(source: str) -> tuple[dict[str, Path], tuple[Ignored, ...]]:
-    """The files to read, by relative name and in its order, and what is passed over; UserError where there is none."""
+    """Returns the files to read, sorted by relative name, and what is skipped; raises UserError if there is none."""
     try:
         return _list(source)
     except PermissionError as error:
@@ -209,7 +212,10 @@ def _list(source: str) -> tuple[dict[str, Path], tuple[Ignored, ...]]:
 
 
 def _walk(folder: Path, seen: set[tuple[int, int]]) -> Iterator[tuple[Path, str]]:
-    """Yields (path, why it is not read, or ""). Links are followed; each folder is entered once, so that cycles end."""
+    """Yields each path with the reason that it is not read, or "".
+
+    Links are followed. Every folder is entered once, so cycles of links end.
+    """
     status = folder.stat()
     seen.add((status.st_dev, status.st_ino))
     names = sorted(os.listdir(folder))

@@ -1,4 +1,4 @@
-"""Where tasks run: a pool of this machine's processes by default, or a Ray cluster (ray_engine.py)."""
+"""Runs tasks, by default in a pool of this machine's processes; ray_engine.py runs them on a Ray cluster."""
 
 import itertools
 import multiprocessing
@@ -17,21 +17,25 @@ from palmetto.errors import RunStopped
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 ATTEMPTS = 3
-"""How often a task is begun whose worker dies."""
+"""How many times a task is started if its worker dies."""
 
 
 class Engine(Protocol):
     """Runs one function on many tasks."""
 
     def map(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[Result]:
-        """The results in the order of the tasks, whoever is ready first. `function` and tasks can be pickled; a task
-        may run more than once, where a worker died."""
+        """Yields the results in the order of the tasks.
+
+        `function` and tasks must be picklable. A task may run more than once if its worker dies.
+        """
         ...
 
 
 class LocalEngine:
-    """Processes of this machine, a task each at a time, so that memory is what `workers` tasks take. They are started
-    by the first tasks, stay for those that come later, and end with the engine's context or this process."""
+    """Runs each task in one of `workers` processes of this machine, so at most `workers` tasks use memory at a time.
+
+    The processes start with the first tasks, serve later ones, and end with the engine's context or this process.
+    """
 
     def __init__(self, workers: int | None = None) -> None:
         self.workers = workers or len(os.sched_getaffinity(0))
@@ -46,14 +50,17 @@ class LocalEngine:
             self._pool = None
 
     def map(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[Result]:
-        """See `Engine`; RunStopped if a task takes its worker with it three times, by lack of memory for one."""
+        """Yields the results in the order of the tasks.
+
+        Raises RunStopped if a task's worker dies three times, for example for lack of memory.
+        """
         if len(tasks) <= 1 or self.workers == 1:
             yield from map(function, tasks)
             return
         done, attempts = 0, 0
         while done < len(tasks):
             try:
-                # At last alone: any of those that ran beside it may have been the one.
+                # The last attempt runs alone, because any of the tasks beside it may have killed the worker.
                 for result in self._map_once(
                     function, tasks[done : done + 1] if attempts == ATTEMPTS - 1 else tasks[done:]
                 ):
@@ -63,11 +70,15 @@ class LocalEngine:
                 self._pool = None
                 attempts += 1
                 if attempts == ATTEMPTS:
-                    raise RunStopped(f"a worker died {ATTEMPTS} times at {tasks[done]}: is there memory enough? "
-                                     "fewer --workers take less") from None  # fmt: skip
+                    raise RunStopped(
+                        f"a worker died {ATTEMPTS} times at {tasks[done]}: is there enough memory? "
+                        "fewer --workers need less"
+                    ) from None
 
     def _map_once(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[Result]:
-        """Two tasks a worker are handed out, not all: what waits takes no memory, and a failure shows soon."""
+        """Submits two tasks per worker and then one for each result, so waiting tasks hold no memory and errors show
+        soon.
+        """
         if self._pool is None:
             self._pool = ProcessPoolExecutor(self.workers, multiprocessing.get_context("spawn"), _end_with_parent)
         pool, waiting, running = self._pool, iter(tasks), deque[Future[Result]]()
@@ -82,9 +93,10 @@ class LocalEngine:
 
 
 def _end_with_parent() -> None:
-    """Ends a worker whose parent was killed: it would wait for tasks for ever, and hold the files it has inherited.
+    """Makes a worker end with its parent; if that was killed, the worker would wait forever and keep its inherited
+    files open.
 
-    Ctrl-C, which a terminal sends to all of them, ends it without a traceback of its own.
+    On Ctrl-C, which a terminal sends to all processes, the worker ends without a traceback of its own.
     """
     signal.signal(signal.SIGINT, lambda number, frame: sys.exit(128 + number))
     parent = multiprocessing.parent_process()

@@ -1,4 +1,4 @@
-"""Libraries that only some users need, imported when they are."""
+"""Imports optional libraries when they are first needed."""
 
 import importlib
 import importlib.util
@@ -8,11 +8,11 @@ from palmetto.errors import UserError
 from palmetto.host.extras import installation
 
 MODULES = ("fastwarc", "fsspec", "mwparserfromhell", "py3langid", "rapidfuzz", "rensa", "resiliparse", "sklearn")
-"""Modules that the extra `corpus` brings and that are imported here."""
+"""The modules of the extra `corpus` that are imported through `need`."""
 
 
 def need(module: str, extra: str = "corpus") -> Any:
-    """Imports and returns a module; UserError that says how to install its extra where it is not there."""
+    """Imports and returns a module; raises UserError with the command that installs its extra if it is missing."""
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
@@ -22,7 +22,7 @@ def need(module: str, extra: str = "corpus") -> Any:
 
 
 def check() -> None:
-    """UserError where a library of the extra `corpus` is not there: before a build, and not hours into it."""
+    """Raises UserError if a module of the extra `corpus` is missing, before a build rather than hours into it."""
     for module in MODULES:
         if importlib.util.find_spec(module) is None:
             raise _missing(module, "corpus")

@@ -1,4 +1,4 @@
-"""How many tokens a document makes, by the vocabulary that is trained on it."""
+"""Counts the tokens of each document with the corpus's own vocabulary, and draws the sample it is trained on."""
 
 import hashlib
 from collections.abc import Iterable, Iterator
@@ -16,43 +16,43 @@ from palmetto.files import room, sha256
 
 _NO_TEXT = pa.table({"text": pa.array([], pa.large_string())})
 SAMPLE_BYTES = 64 << 20
-"""Of text that a vocabulary is trained on."""
+"""The size of the text that a vocabulary is trained on."""
 
 
 class Tokenizer(Protocol):
-    """What the corpus needs of a vocabulary; a value that can be pickled (tokens/counting.py)."""
+    """The tokenizer interface that the corpus needs, a picklable value; tokens/counting.py implements it."""
 
     @property
     def section_bytes(self) -> int:
-        """Longer documents are cut into sections of about this many bytes, each a document to a run."""
+        """The approximate size of the sections that longer documents are cut into; a run takes each as a document."""
         ...
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What of it the pieces depend on besides the text."""
+        """Everything that the pieces depend on besides the text."""
         ...
 
     @property
     def size(self) -> int:
-        """Its pieces."""
+        """The number of pieces."""
         ...
 
     def least(self, texts: Iterable[str]) -> int:
-        """The smallest size that texts allow."""
+        """Returns the smallest vocabulary size that the texts allow."""
         ...
 
     def train(self, texts: Iterable[str], path: Path) -> None:
-        """Writes a vocabulary; the same texts in the same order give the same file."""
+        """Trains a vocabulary and writes it; the same texts in the same order give the same file."""
         ...
 
     def count(self, path: Path, texts: list[str]) -> list[int]:
-        """Tokens of each text as a run takes them, with those between documents, by the vocabulary at `path`."""
+        """Returns the tokens of each text in a run, separators included, with the vocabulary at `path`."""
         ...
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """Notes `tokens`."""
+    """The stage that adds the column `tokens`."""
 
     tokenizer: Tokenizer
     vocabulary: Path
@@ -60,14 +60,14 @@ class Tokens:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """The vocabulary's digest."""
+        """The stage's version and the vocabulary's digest."""
         return {"version": 1, "vocabulary": sha256(self.vocabulary)}
 
     def prepare(self, view: View, engine: Engine, folder: Path) -> None:
-        """Nothing."""
+        """Does nothing."""
 
-    def note(self, documents: pa.Table, shard: str, folder: Path) -> pa.Table:
-        """Counts; nothing is dropped."""
+    def annotate(self, documents: pa.Table, shard: str, folder: Path) -> pa.Table:
+        """Counts the tokens of each document; drops nothing."""
         counts = self.tokenizer.count(self.vocabulary, documents["text"].to_pylist())
         return pa.table(
             {"dropped": pa.nulls(len(counts), pa.string()), "tokens": pa.array(counts, pa.int64())},
@@ -75,10 +75,10 @@ class Tokens:
 
 
 def sample(view: View, sizes: dict[str, int], shares: dict[str, float], engine: Engine, folder: Path) -> Iterator[str]:
-    """Texts of every source in its share, about SAMPLE_BYTES in all or as much as there is.
+    """Yields texts of every source in proportion to its share, about SAMPLE_BYTES in all or as much as there is.
 
-    sizes: bytes of every source. shares: their sum is 1. Which documents these are follows from their ids. Workers draw
-    them, and leave those of each shard in `folder`.
+    sizes: the bytes of each source. shares: they sum to 1. The choice depends on the documents' ids alone. Workers draw
+    the texts of each shard and store them in `folder`.
     """
     parts = {name: min(1.0, shares[name] * SAMPLE_BYTES / size) for name, size in sizes.items() if size}
     for _ in engine.map(partial(_sample_shard, view, parts, folder), view.shards):
@@ -88,7 +88,7 @@ def sample(view: View, sizes: dict[str, int], shares: dict[str, float], engine: 
 
 
 def _sample_shard(view: View, parts: dict[str, float], folder: Path, shard: str) -> None:
-    """Writes the texts that are drawn; a shard of which none is needs no text to be read."""
+    """Writes the texts drawn from a shard; if none is drawn, no text is read."""
     path = folder / f"{shard}.parquet"
     if path.exists():
         return
@@ -100,6 +100,6 @@ def _sample_shard(view: View, parts: dict[str, float], folder: Path, shard: str)
 
 
 def draw(document_id: str, purpose: str) -> float:
-    """A number in [0, 1), uniform over documents, that follows from a document's id and what it is for."""
+    """Returns a number in [0, 1), uniform over documents, that depends on the document's id and the purpose alone."""
     digest = hashlib.blake2b(f"{purpose}\0{document_id}".encode(), digest_size=8).digest()
     return int.from_bytes(digest) / 2**64

@@ -1,7 +1,7 @@
-"""How much of each source is taken: shares of tokens by weight, no document twice (PaLM, arXiv 2204.02311, section 3).
+"""Chooses how much of each source is taken: shares of tokens by weight, no document twice.
 
-What is taken is shuffled as one (tokens/packing.py), so that the batch of any step, a function of the step alone, has
-the mixture in expectation.
+PaLM (arXiv 2204.02311), section 3. The documents taken are shuffled together (tokens/packing.py), so every batch, a
+function of the step alone, has the mixture in expectation.
 """
 
 from dataclasses import dataclass
@@ -23,17 +23,20 @@ _BUCKETS = 1 << 16
 _ALL = 1 << 64
 PARTS = "parts.json"
 REASON = "beyond its part of the mixture"
+"""The reason noted on documents that are left out."""
 LEAST = 0.01
-"""Of the tokens that are left: a mixture of less, for want of one source, is refused unless its budget is asked for."""
+"""The smallest share of the available tokens that a mixture limited by one source may use without an explicit budget.
+"""
 _LOOK = 1 << 16
-"""Documents that are looked at for one that fits, after the first that does not."""
+"""How many documents after the first that does not fit are tried, approximately."""
 
 
 def parts(available: dict[str, int], weights: dict[str, float], budget: int | None, short: str) -> dict[str, int]:
-    """Tokens to take of each source.
+    """Returns the number of tokens to take of each source.
 
-    available: tokens of each. budget: of all; None: the largest that fits. short: "refuse" a budget in which a source
-    would repeat (UserError names the largest that fits), or "redistribute": take all of it, and share out the rest.
+    available: the tokens of each source. budget: the tokens of the mixture; None for the most that fits. short: with
+    "refuse", a budget in which a source would repeat raises UserError, which names the largest that fits; with
+    "redistribute", such a source is taken whole and the rest is divided among the others.
     """
     shares = _shares(weights)
     scarcest, largest = limit(available, weights)
@@ -41,7 +44,7 @@ def parts(available: dict[str, int], weights: dict[str, float], budget: int | No
         budget = largest
         if largest < LEAST * (whole := sum(available.values())):
             raise UserError(
-                f"corpus.build.sources.{scarcest}: for want of it the mixture would have {largest:,} of "
+                f"corpus.build.sources.{scarcest}: limits the mixture to {largest:,} of "
                 f"the {whole:,} tokens that are left: it has {available[scarcest]:,}, and its part is "
                 f"{shares[scarcest]:.1%}; give it more text or less weight, take what it has "
                 "(corpus.build.mixture.short=redistribute), or ask for so little "
@@ -51,23 +54,26 @@ def parts(available: dict[str, int], weights: dict[str, float], budget: int | No
         budget = sum(available.values())
     if short == "refuse":
         if budget > largest:
-            raise UserError(f"corpus.build.mixture.tokens={budget}: {scarcest} would repeat: its part is "
-                            f"{shares[scarcest]:.1%}, and it has {available[scarcest]:,} tokens; {largest} would do, "
-                            "or corpus.build.mixture.short=redistribute")  # fmt: skip
+            raise UserError(
+                f"corpus.build.mixture.tokens={budget}: {scarcest} would repeat: its part is "
+                f"{shares[scarcest]:.1%}, and it has {available[scarcest]:,} tokens; {largest} would do, "
+                "or corpus.build.mixture.short=redistribute"
+            )
         exact = {name: budget * share for name, share in shares.items()}
-        # In the largest, what lacks no whole token is not cut for the rounding.
+        # In the largest mixture, a source that falls short by less than a token is taken whole despite rounding.
         return {
             name: available[name] if budget == largest and available[name] - part < 1 else int(part)
             for name, part in exact.items()
         }
     if budget > (whole := sum(available.values())):
-        raise UserError(f"corpus.build.mixture.tokens={budget}: all sources together have {whole:,} tokens; "
-                        f"{whole} would do")  # fmt: skip
+        raise UserError(
+            f"corpus.build.mixture.tokens={budget}: all sources together have {whole:,} tokens; {whole} would do"
+        )
     return _redistributed(available, shares, budget)
 
 
 def limit(available: dict[str, int], weights: dict[str, float]) -> tuple[str, int]:
-    """The source that is scarcest for its weight, and the largest mixture in which it does not repeat."""
+    """Returns the source that is scarcest for its weight, and the largest mixture in which it does not repeat."""
     shares = _shares(weights)
     scarcest = min(shares, key=lambda name: available[name] / shares[name])
     return scarcest, int(available[scarcest] / shares[scarcest])
@@ -79,25 +85,24 @@ def _shares(weights: dict[str, float]) -> dict[str, float]:
 
 
 def _redistributed(available: dict[str, int], shares: dict[str, float], budget: int) -> dict[str, int]:
-    """Sources that have less than their part are taken whole, the others by weight, until none has."""
+    """Takes sources with less than their part whole and divides the rest by weight, until no source falls short."""
     whole: set[str] = set()
     while True:
         left = budget - sum(available[name] for name in whole)
         weight = sum(share for name, share in shares.items() if name not in whole)
-        scarce = {name for name, share in shares.items()
-                  if name not in whole and available[name] <= left * share / weight}  # fmt: skip
+        wanted = {name: left * share / weight for name, share in shares.items() if name not in whole}
+        scarce = {name for name, part in wanted.items() if available[name] <= part}
         if not scarce:
-            return {name: available[name] if name in whole else int(left * share / weight)
-                    for name, share in shares.items()}  # fmt: skip
+            return {name: int(wanted[name]) if name in wanted else available[name] for name in shares}
         whole |= scarce
 
 
 @dataclass(frozen=True)
 class Mixture:
-    """Drops what is beyond each source's part.
+    """The stage that drops what exceeds each source's part.
 
-    Documents are taken by the order of their ids, which are hashes, as long as they fit; after the first that does not,
-    those of the next 65,536 or so that still do.
+    Documents are taken in the order of their ids, which are hashes, while they fit. After the first that does not fit,
+    those of the next 65,536 or so that still fit are taken too.
     """
 
     weights: tuple[tuple[str, float], ...]
@@ -107,12 +112,14 @@ class Mixture:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Weights, budget and what if a source is short."""
+        """The weights, the budget and the rule for a source that falls short."""
         return {"version": 2, "weights": self.weights, "budget": self.budget, "short": self.short}
 
     def prepare(self, view: View, engine: Engine, folder: Path) -> None:
-        """Finds which documents of each source fit. Ids and tokens are read twice; held are those of a few of 65,536
-        ranges of ids."""
+        """Finds which documents of each source fit.
+
+        Ids and tokens are read twice; at any time only those of a few of 65,536 ranges of ids are in memory.
+        """
         path = folder / PARTS
         if path.exists():
             return
@@ -124,8 +131,10 @@ class Mixture:
         available = {name: int(of_source.tokens.sum()) for name, of_source in sums.items()}
         for name, tokens_there in available.items():
             if not tokens_there:
-                raise UserError(f"corpus.build.sources.{name}: nothing of it is left; leave it out, or loosen what "
-                                "dropped it (the lines above)")  # fmt: skip
+                raise UserError(
+                    f"corpus.build.sources.{name}: nothing of it is left; leave it out, or loosen the rules that "
+                    "dropped it (the lines above)"
+                )
         wanted = parts(available, dict(self.weights), self.budget, self.short)
         limited = self.budget is None and self.short == "refuse" and sum(wanted.values()) < sum(available.values())
         taken = _taken(view, engine, sums, wanted)
@@ -140,8 +149,8 @@ class Mixture:
             },
         )
 
-    def note(self, documents: pa.Table, shard: str, folder: Path) -> pa.Table:
-        """Keeps documents whose rank is before their source's end, and those beyond it that still fit."""
+    def annotate(self, documents: pa.Table, shard: str, folder: Path) -> pa.Table:
+        """Keeps the documents whose rank is before their source's end, and the later ones that still fit."""
         values, source = read_json(folder / PARTS), _source(shard)
         end, beyond = int(values["ends"][source]), {int(rank) for rank in values["beyond"][source]}
         ranks = [int(document_id[:16], 16) for document_id in documents["id"].to_pylist()]
@@ -150,14 +159,14 @@ class Mixture:
 
 
 class _Sums(NamedTuple):
-    """By bucket, the first 16 bits of an id: tokens and documents."""
+    """Tokens and documents by bucket, the first 16 bits of an id."""
 
     tokens: npt.NDArray[np.int64]
     documents: npt.NDArray[np.int64]
 
 
 class _Buckets(NamedTuple):
-    """Tokens and documents of one shard, by those buckets that it has documents of."""
+    """Tokens and documents of one shard, for the buckets that occur in it."""
 
     buckets: Ranks
     tokens: npt.NDArray[np.int64]
@@ -172,7 +181,7 @@ class _Ranked(NamedTuple):
 
 
 class _Taken(NamedTuple):
-    """The rank of the first document that does not fit, and the ranks after it that do."""
+    """The rank of the first document that does not fit, and the later ranks that do."""
 
     end: int
     beyond: tuple[int, ...]
@@ -189,7 +198,7 @@ def _ranked(view: View, shard: str) -> _Ranked:
 
 
 def _by_bucket(view: View, shard: str) -> _Buckets:
-    """Each bucket once, with the sum of its tokens."""
+    """Returns each bucket of the shard once, with the sum of its tokens."""
     ranks, tokens = _ranked(view, shard)
     buckets, inverse, documents = np.unique(ranks >> np.uint64(48), return_inverse=True, return_counts=True)
     sums = np.zeros(len(buckets), np.int64)
@@ -198,7 +207,7 @@ def _by_bucket(view: View, shard: str) -> _Buckets:
 
 
 def _within(view: View, ranges: dict[str, tuple[int, int]], shard: str) -> _Ranked:
-    """The documents of the shard in its source's range of buckets."""
+    """Returns the documents of the shard in its source's range of buckets."""
     ranks, tokens = _ranked(view, shard)
     first, after = ranges[_source(shard)]
     buckets = ranks >> np.uint64(48)
@@ -223,7 +232,7 @@ def _taken(view: View, engine: Engine, sums: dict[str, _Sums], wanted: dict[str,
 
 
 def _fill(parts_of: list[_Ranked], room: int) -> _Taken:
-    """Takes documents in the order of their ranks, as long as there is room, and then each that still fits."""
+    """Takes documents in the order of their ranks while there is room, then each later one that still fits."""
     ranks, tokens = (np.concatenate(of_all) for of_all in zip(*parts_of, strict=True))
     order = np.argsort(ranks, kind="stable")
     ranks, tokens = ranks[order], tokens[order]

@@ -1,9 +1,8 @@
-"""Tasks on a Ray cluster, through Ray Data (the extra `ray`).
+"""Runs tasks on a Ray cluster with Ray Data (the extra `ray`).
 
-The same functions run on the same tasks as in processes of one machine, and what they write is the same, byte for byte.
-They hand each other files: the folder that a corpus is built in, and its sources, must lie on a file system that all
-nodes of the cluster share under one path; and all nodes have the same Palmetto installed. Ray moves only tasks and
-their small results.
+The functions and tasks are those of the local engine, and the files written are the same, byte for byte. Tasks exchange
+data through files: the corpus's folder and its sources must lie on a file system that all nodes share under the same
+path, and every node needs the same Palmetto. Ray moves only tasks and their small results.
 """
 
 import logging
@@ -22,14 +21,16 @@ _CONNECT_SECONDS = 10
 
 
 class RayEngine:
-    """A cluster: the one at RAY_ADDRESS, or one that runs on this machine, else one that is started here.
+    """Runs each task on one core of a cluster: that at RAY_ADDRESS, or one on this machine, or a new local one.
 
-    A task takes a core. Where its worker or its node dies, the task is done again, elsewhere. Raises UserError if Ray
-    is not installed, or there is no cluster at RAY_ADDRESS.
+    A task whose worker or node dies is run again elsewhere. Raises UserError if Ray is not installed or RAY_ADDRESS has
+    no cluster.
     """
 
     def __init__(self, workers: int | None = None) -> None:
-        """workers: tasks at a time; null: as many as the cluster has cores."""
+        """Connects to the cluster. workers: the number of tasks at a time, by default the number of the cluster's
+        cores.
+        """
         self.workers = workers
         ray = need("ray", "ray")
         self._data = need("ray.data", "ray")
@@ -41,10 +42,13 @@ class RayEngine:
         return self
 
     def __exit__(self, *error: object) -> None:
-        """The connection stays: others in this process may use it."""
+        """Leaves the connection open, because others in this process may use it."""
 
     def map(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[Result]:
-        """See `Engine`; RunStopped if a task takes its worker with it three times, by lack of memory for one."""
+        """Yields the results in the order of the tasks.
+
+        Raises RunStopped if a task's worker dies three times, for example for lack of memory.
+        """
         if not tasks:
             return
         context = self._data.DataContext.get_current()
@@ -63,7 +67,7 @@ class RayEngine:
 
 
 def _connect(ray: Any, workers: int | None) -> None:
-    # Ray tells its makers of its use unless told not to.
+    # By default Ray reports usage statistics to its developers.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     quiet = {"logging_level": "error", "log_to_driver": False}
     address = os.environ.get("RAY_ADDRESS")
@@ -73,20 +77,22 @@ def _connect(ray: Any, workers: int | None) -> None:
         ray.init("auto", **quiet)
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         if address is not None:
-            raise UserError(f"RAY_ADDRESS={address}: no cluster there that takes us ({str(error).splitlines()[0]}); "
-                            "`ray start --head` starts one") from None  # fmt: skip
+            reason = str(error).splitlines()[0]
+            raise UserError(
+                f"RAY_ADDRESS={address}: no cluster accepts the connection ({reason}); `ray start --head` starts one"
+            ) from None
         ray.init("local", num_cpus=workers or len(os.sched_getaffinity(0)), include_dashboard=False, **quiet)
 
 
 def _check(address: str) -> None:
-    """OSError if nobody listens at HOST:PORT, which Ray itself takes a quarter of an hour to find."""
+    """Raises OSError if nothing listens at HOST:PORT; Ray itself needs fifteen minutes to notice."""
     host, _, port = address.rpartition(":")
     if port.isdigit() and "/" not in address:
         socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_SECONDS).close()
 
 
 class _Refusal:
-    """An error that is the user's to mend, on its way home."""
+    """A UserError on its way back to the caller."""
 
     def __init__(self, error: UserError) -> None:
         self.error = error
@@ -95,10 +101,10 @@ class _Refusal:
 def _apply(row: dict[str, Any], function: Callable[[Any], Any]) -> dict[str, bytes]:
     task = pickle.loads(row["task"])
     try:
-        # Ray Data would try for ever.
+        # Ray Data would retry forever.
         if _attempts_before() >= ATTEMPTS:
             raise RunStopped(
-                f"a worker died {ATTEMPTS} times at {task}: is there memory enough? fewer --workers take less"
+                f"a worker died {ATTEMPTS} times at {task}: is there enough memory? fewer --workers need less"
             )
         result = function(task)
     except UserError as error:
@@ -107,7 +113,10 @@ def _apply(row: dict[str, Any], function: Callable[[Any], Any]) -> dict[str, byt
 
 
 def _attempts_before() -> int:
-    """How often the running task was started before. Ray tells it in its internals only; where it does not, none."""
+    """Returns how often the running task was started before.
+
+    Ray has this in its internals only; the result is 0 in versions that lack it.
+    """
     from ray._private.worker import global_worker
 
     number: int = getattr(global_worker.core_worker, "get_current_task_attempt_number", lambda: 0)()

@@ -1,8 +1,8 @@
-"""A stage: it looks at documents as the stages before have left them, and notes what becomes of each.
+"""Defines a stage: it reads the documents as earlier stages left them and writes notes on what becomes of each.
 
-Texts are written twice, after extraction and at the end. Between, a stage writes notes alone, a row a document: why it
-is dropped, what in its text is replaced, a language, a score. So stages cost what they read; what was dropped and why
-can be looked up; and a stage is done again without those before it.
+Texts are written only twice, after extraction and at the end. In between, a stage writes notes, one row per document:
+why it is dropped, which parts of its text are replaced, its language or its score. So a stage costs only what it reads,
+dropped documents can be looked up with the reason, and a stage can be repeated without the stages before it.
 """
 
 import functools
@@ -17,51 +17,57 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from palmetto.corpus import made, tables
+from palmetto.corpus import inventory, tables
 from palmetto.corpus.counts import Counts
 from palmetto.corpus.engine import Engine
 from palmetto.files import read_json, room, write_json
 
 NOTES = "notes"
 Say = Callable[[str], None]
+"""Prints one line to the user."""
 
 
 class Stage(Protocol):
-    """What a stage is to the runner. A value that can be pickled; all it does follows from `identity` and documents."""
+    """The interface of a stage, a picklable value; its results depend on `identity` and the documents alone."""
 
     @property
     def name(self) -> str:
-        """What it is called, once in a build."""
+        """The stage's name, unique in a build."""
         ...
 
     @property
     def identity(self) -> dict[str, Any]:
-        """All that its notes depend on besides the documents, as JSON values, a version of its code among them."""
+        """Everything that the notes depend on besides the documents, as JSON values; includes a version of the code."""
         ...
 
     def prepare(self, view: "View", engine: Engine, folder: Path) -> None:
-        """What must be known of all documents before any can be judged; leaves it in `folder`, file by file, so that
-        what is there already is not made again. Most stages have nothing to do here."""
+        """Computes what must be known of all documents before any can be judged, and writes it into `folder`.
+
+        Files that exist already are not written again. Most stages do nothing here.
+        """
         ...
 
-    def note(self, documents: pa.Table, shard: str, folder: Path) -> pa.Table:
-        """A row a document of one shard: `dropped` (string, null: stays), perhaps `edits` (tables.EDITS), and columns
-        of the stage's own. `documents`: tables.DOCUMENTS and the columns that earlier stages have noted."""
+    def annotate(self, documents: pa.Table, shard: str, folder: Path) -> pa.Table:
+        """Returns one row per document of a shard.
+
+        The columns are `dropped` (string; null if the document stays), optionally `edits` (tables.EDITS), and the
+        stage's own. `documents` has the columns of tables.DOCUMENTS and those that earlier stages added.
+        """
         ...
 
 
 @dataclass(frozen=True)
 class View:
-    """The documents as they are before a stage: shards with texts, and the notes of the stages before, in order."""
+    """The documents as a stage finds them: shards of texts, and the notes of the earlier stages in order."""
 
     texts: Path
     shards: tuple[str, ...]
     notes: tuple[Path, ...] = ()
 
     def read(self, shard: str, columns: Sequence[str] | None = None) -> pa.Table:
-        """The documents of a shard that no stage has dropped, their texts edited; noted columns replace equal ones.
+        """Returns the documents of a shard that no stage has dropped, with edited texts and the stages' columns.
 
-        columns: only these, where not all are needed.
+        A stage's column replaces one of the same name. columns: the columns to return; all by default.
         """
         wanted = None if columns is None else [name for name in tables.DOCUMENTS.names if name in columns]
         table = tables.read(self.texts / f"{shard}.parquet", wanted)
@@ -71,15 +77,18 @@ class View:
                 table = _edit(table, noted["edits"])
             for name in noted.column_names:
                 if name not in ("dropped", "edits") and (columns is None or name in columns):
-                    index = table.schema.get_field_index(name)
-                    table = table.append_column(name, noted[name]) if index < 0 else table.set_column(
-                        index, name, noted[name])  # fmt: skip
+                    table = _with_column(table, name, noted[name])
             table = table.filter(pc.is_null(noted["dropped"]))
         return table
 
     def after(self, folder: Path) -> "View":
-        """With one stage's notes more."""
+        """Returns the view of the next stage, with this stage's notes added."""
         return View(self.texts, self.shards, (*self.notes, folder))
+
+
+def _with_column(table: pa.Table, name: str, values: pa.ChunkedArray) -> pa.Table:
+    index = table.schema.get_field_index(name)
+    return table.append_column(name, values) if index < 0 else table.set_column(index, name, values)
 
 
 def _edit(table: pa.Table, edits: pa.ChunkedArray) -> pa.Table:
@@ -94,7 +103,7 @@ def _edit(table: pa.Table, edits: pa.ChunkedArray) -> pa.Table:
 
 @dataclass(frozen=True)
 class Done:
-    """A stage that is done: its folder, its counts, and a digest of all that it depends on."""
+    """A finished stage: its folder, its counts, and a digest of everything it depends on."""
 
     folder: Path
     counts: Counts
@@ -102,9 +111,9 @@ class Done:
 
 
 def run(stage: Stage, view: View, before: str, workplace: Path, engine: Engine, say: Say) -> Done:
-    """Does a stage, shard by shard, unless it is done already; what a killed process has finished is kept.
+    """Runs a stage shard by shard unless it is already done; shards that a killed process finished are kept.
 
-    before: the digest of the stage before. Raises what the stage raises.
+    before: the digest of the previous stage. Raises what the stage raises.
     """
     digest = digest_of({"before": before, "stage": stage.name, **stage.identity})
     folder = workplace / f"{stage.name}-{digest[:16]}"
@@ -113,7 +122,7 @@ def run(stage: Stage, view: View, before: str, workplace: Path, engine: Engine, 
         counts = Counts.of(read_json(done))
         say(f"{stage.name}: done already; {counts.line()}")
         return Done(folder, counts, digest)
-    made.make_way(workplace, stage.name, folder)
+    inventory.make_way(workplace, stage.name, folder)
     with room(folder):
         stage.prepare(view, engine, folder)
     task = functools.partial(_note_shard, stage, view, folder)
@@ -129,7 +138,7 @@ def _note_shard(stage: Stage, view: View, folder: Path, shard: str) -> dict[str,
         values: dict[str, Any] = tables.metadata(path)
         return values
     documents = view.read(shard)
-    notes = stage.note(documents, shard, folder)
+    notes = stage.annotate(documents, shard, folder)
     assert len(notes) == len(documents), f"{stage.name}: a note a document"
     counts = count(documents, notes)
     with room(folder):
@@ -138,7 +147,7 @@ def _note_shard(stage: Stage, view: View, folder: Path, shard: str) -> dict[str,
 
 
 def count(documents: pa.Table, notes: pa.Table) -> Counts:
-    """Of one shard."""
+    """Returns the counts of one shard."""
     counts = Counts()
     if not len(documents):
         return counts
@@ -170,7 +179,7 @@ def count(documents: pa.Table, notes: pa.Table) -> Counts:
 
 
 def _edited_bytes(documents: pa.Table, notes: pa.Table) -> tuple[pa.Array, pa.Array]:
-    """Bytes cut out of each document that stays, and bytes put in their place."""
+    """Returns, for each document, the bytes cut out of it and the bytes put in; zero for dropped documents."""
     cut, put = np.zeros((2, len(documents)), np.int64)
     edits = notes["edits"].to_pylist() if "edits" in notes.column_names else ()
     for row, of_text in enumerate(edits):
@@ -182,5 +191,5 @@ def _edited_bytes(documents: pa.Table, notes: pa.Table) -> tuple[pa.Array, pa.Ar
 
 
 def digest_of(values: dict[str, Any]) -> str:
-    """SHA-256 of JSON values."""
+    """Returns the SHA-256 (hex) of JSON values."""
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

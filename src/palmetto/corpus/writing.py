@@ -1,4 +1,4 @@
-"""The end of a build: the documents that are left, with what was noted of them, and a survey of them."""
+"""Writes the documents that remain at the end of a build, with the stages' columns, and surveys them."""
 
 import functools
 from collections import Counter
@@ -16,7 +16,7 @@ from palmetto.corpus.stage import View
 from palmetto.files import room, sha256
 
 SAMPLES = 3
-"""Documents of every source that are shown."""
+"""The number of documents per source that the datasheet shows."""
 _SHOWN_CHARACTERS = 600
 _COLUMNS = ("id", "source", "name", "text", "url", "licence", "language", "quality", "tokens")
 _TYPES = {"quality": pa.float32(), "tokens": pa.int64()}
@@ -24,7 +24,11 @@ _TYPES = {"quality": pa.float32(), "tokens": pa.int64()}
 
 @dataclass
 class Survey:
-    """What is in documents: [documents, bytes, tokens] by source and language and by source and licence; samples."""
+    """Statistics of written documents.
+
+    languages and licences: documents, bytes and tokens, by (source, language or licence, quantity). samples: by source,
+    the documents to show. files: each file's name, digest and sizes.
+    """
 
     languages: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     licences: Counter[tuple[str, str, str]] = field(default_factory=Counter)
@@ -32,7 +36,7 @@ class Survey:
     files: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, other: "Survey") -> None:
-        """What another shard holds as well."""
+        """Adds the survey of another shard."""
         self.languages.update(other.languages)
         self.licences.update(other.licences)
         self.files += other.files
@@ -42,9 +46,9 @@ class Survey:
 
 
 def write(view: View, folder: Path, digest: str, engine: Engine) -> Survey:
-    """Writes every shard that has documents to `folder`, unless it is there from this very build (`digest`).
+    """Writes every shard that has documents to `folder`, unless this build (`digest`) has written it already.
 
-    What another build has left of a shard that has none any more stays; the survey does not name it.
+    A shard that has become empty is not deleted here, but the survey leaves it out.
     """
     survey = Survey()
     for of_shard in engine.map(functools.partial(_write_shard, view, folder, digest), view.shards):

@@ -9,9 +9,10 @@ import jax.numpy as jnp
 from palmetto.model.attention import attend, by_group
 from palmetto.model.block import block
 from palmetto.model.decoder import embed, final_norm, logits, through, turning
-from palmetto.model.layout import ACCELERATOR, Arranged, Layer
+from palmetto.model.layout import Arranged, Layer
 from palmetto.model.memory import memory_attention
 from palmetto.model.scores import make_scores
+from palmetto.model.tuning import ACCELERATOR
 from palmetto.parallel.sharding import Sharding
 from palmetto.recipe.model import AlibiPositions, MemoryAttention, Model, RotaryPositions, SinkAttention
 

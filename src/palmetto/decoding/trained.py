@@ -9,7 +9,8 @@ from palmetto.decoding.cache import streams
 from palmetto.decoding.generate import generate
 from palmetto.decoding.sampling import Sampling
 from palmetto.errors import UserError
-from palmetto.model.layout import ACCELERATOR, arrange
+from palmetto.model.layout import arrange
+from palmetto.model.tuning import ACCELERATOR
 from palmetto.parallel.sharding import Sharding
 from palmetto.recipe import Recipe
 from palmetto.runs.directory import RunDirectory
@@ -62,7 +63,7 @@ class TrainedModel:
         self._sharding = Sharding(self.recipe)
         state, self.step, _ = restore(run, sharding=self._sharding)
         # A token at a time, the shape that suits accelerators suits a CPU as well.
-        self._arranged = arrange(state.parameters, self.model, self._sharding.layout(ACCELERATOR))
+        self._arranged = arrange(state.parameters, self.model, ACCELERATOR, self.recipe.mesh)
 
     def go_on(
         self,

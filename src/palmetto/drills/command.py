@@ -1,4 +1,4 @@
-"""A process that a drill has started: whether it does in time what it should, and that it ends with the drill."""
+"""A process that a drill starts. It must do what is expected in time, and it ends with the drill."""
 
 import contextlib
 import signal
@@ -13,37 +13,37 @@ from palmetto.drills.load import Load
 from palmetto.drills.report import PromiseBroken, Undecided
 
 DEADLINE = 300.0
-"""Seconds that a command may take, and whatever is waited for while it runs."""
+"""The most seconds that a command may take, or that a drill waits for something while it runs."""
 
 _GRACE = 20.0
-"""Seconds that one has, once it is not wanted any more, to end by itself and end what it has started."""
+"""Seconds in which a terminated command may end by itself and end the processes that it has started."""
 
 Found = TypeVar("Found")
 
 
-class Said(NamedTuple):
-    """What a command printed, the path of the drill's folder left out."""
+class Output(NamedTuple):
+    """The output of a command, without the path of the drill's folder."""
 
     out: str
     err: str
 
     @property
-    def last_words(self) -> str:
+    def last_line(self) -> str:
         """The last line on standard error."""
-        return self.err.strip().rpartition("\n")[2] or "without a word"
+        return self.err.strip().rpartition("\n")[2] or "without output"
 
 
 class Command:
-    """Python's `program` with arguments, at work in a folder; as a context it is over at the context's end.
+    """A running Python program. At the end of its context it is ended.
 
-    PromiseBroken tells of what it does otherwise than expected, or not by the deadline; Undecided of what was not done
-    by then on a machine that others kept busy.
+    Raises PromiseBroken if it does not do what is expected before the deadline, or Undecided if other programs kept the
+    machine busy in that time.
     """
 
     def __init__(
         self, arguments: Sequence[str], folder: Path, program: str, environment: Mapping[str, str], **options: Any
     ) -> None:
-        """`options` are Popen's."""
+        """Starts `program`, a Python text, with arguments in a folder. `options` are those of Popen."""
         self._text, self._folder = " ".join(arguments), folder
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-c", program, *arguments],
@@ -74,9 +74,9 @@ class Command:
         return self._process.poll()
 
     def wait_for(self, what: str, find: Callable[[], Found], pause: float = 0.001) -> Found | None:
-        """What `find` finds, called every `pause` seconds, as soon as that is true; None where the command ends first.
+        """Calls `find` every `pause` seconds and returns its first true value, or None if the command ends before.
 
-        `what` names it should it not come in time.
+        what: the name of the value in the message if it does not come in time.
         """
         deadline = time.monotonic() + DEADLINE
         while self.code is None:
@@ -88,23 +88,26 @@ class Command:
         return None
 
     def kill(self) -> None:
-        """Kill -9."""
+        """Sends SIGKILL."""
         self._process.kill()
 
-    def end(self, *expected: int) -> Said:
-        """Waits until it is over; its exit code must be one of those expected, of which none is any."""
+    def end(self, *expected: int) -> Output:
+        """Waits for the end of the command; returns its output.
+
+        Raises PromiseBroken if its exit code is not one of those expected. Without any, every exit code is accepted.
+        """
         try:
             out, err = self._process.communicate(timeout=DEADLINE)
         except subprocess.TimeoutExpired:
             raise self._late(f"an end of `{self._text}`? No: it still runs after {DEADLINE:g} s") from None
-        said = Said(*(stream.decode(errors="replace").replace(f"{self._folder}/", "") for stream in (out, err)))
+        said = Output(*(stream.decode(errors="replace").replace(f"{self._folder}/", "") for stream in (out, err)))
         if expected and self.code not in expected:
             codes = " or ".join(map(_named, expected))
-            raise PromiseBroken(f"{codes} of `{self._text}`? No: {_named(self.code)}, {said.last_words}")
+            raise PromiseBroken(f"{codes} of `{self._text}`? No: {_named(self.code)}, {said.last_line}")
         return said
 
     def _late(self, text: str) -> Exception:
-        """Returns the verdict on what did not come in time: a broken promise, or none on a busy machine."""
+        """Returns PromiseBroken for something that is late, or Undecided if the machine was busy."""
         if not self._load.is_heavy():
             return PromiseBroken(text)
         share = self._load.by_others()

@@ -1,4 +1,4 @@
-"""Kill -9, again and again."""
+"""The drill `kill`: a training is killed by SIGKILL at three instants."""
 
 import shutil
 from collections.abc import Callable, Collection
@@ -15,20 +15,20 @@ IN_A_STEP, WHILE_WRITING, AFTER_A_ROLLBACK = INSTANTS = (
 )
 
 _LINES = 7
-"""In the ledger at the first kill."""
+"""The lines in the ledger at the first kill."""
 
 _TRIES = 5
-"""How often a run may be over before a certain instant of it was seen: on a busy machine the drill may come late."""
+"""The number of attempts for each instant. On a busy machine a run may end before the drill sees the instant."""
 
 
 def kill(place: Workplace, report: Report) -> None:
-    """The run has a loss spike, so that it can be killed at its rollback too."""
+    """Kills a run in a step, in a checkpoint and after a rollback, for which its text contains a loss spike."""
     report.do(f"train to step {place.recipe.training.steps}, with a loss spike on the way, undisturbed")
     undisturbed, run = place.run("undisturbed"), place.run("disturbed")
     for each in (undisturbed, run):
         spoil(each, place)
     undisturbed.train()
-    report.logged(undisturbed.new_events())
+    report.quote_events(undisturbed.new_events())
 
     comes: dict[str, Callable[[], bool]] = {
         IN_A_STEP: lambda: run.line_count() >= _LINES,
@@ -42,25 +42,28 @@ def kill(place: Workplace, report: Report) -> None:
             killed.append(when)
     report.do("the same command, to its end")
     run.train()
-    report.logged(run.new_events())
+    report.quote_events(run.new_events())
 
     report.compare({each.name: each.digests() for each in (undisturbed, run)})
     judge(report, killed)
 
 
 def judge(report: Report, killed: Collection[str]) -> None:
-    """killed: the `INSTANTS` at which the run was."""
+    """Checks the promise. killed: the instants at which the run was killed."""
     for when in INSTANTS:
         report.check(f"killed {when}", when in killed, "it ended before this instant was seen")
     report.check_same("disturbed", "undisturbed")
 
 
 def was_killed(place: Workplace, run: Run, when: str, has_come: Callable[[], bool], report: Report) -> bool:
-    """Kills the run at an instant and tells what that left; a run that was done before is put back to try again."""
+    """Kills the run at an instant, reports what is left of it, and returns whether it was killed.
+
+    A run that ended before the instant was seen is restored, and killed in another attempt.
+    """
     for _ in range(_TRIES):
         before = place.copy(run, "before")
         killed = run.kill_when(when, has_come)
-        report.logged(run.new_events())
+        report.quote_events(run.new_events())
         report.found(f"{'killed' if killed else 'it ended before this instant was seen'}: {_what_is_left(run)}")
         if killed:
             shutil.rmtree(before.path)

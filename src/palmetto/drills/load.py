@@ -1,23 +1,25 @@
-"""The share of a machine that other programs took: where it is large, a late process has broken no promise."""
+"""The share of the machine that other programs use. If it is large, a late process breaks no promise."""
 
 import os
 import time
 from pathlib import Path
 
 _BUSY = 0.25
-"""The share of all processors' time, taken by others, from which on a machine counts as busy."""
+"""The share of the processors' time used by others above which a machine counts as busy."""
 
 
 class Load:
-    """The processors' time from when it was made, the part of one process and its children apart."""
+    """Measures the processors' time since its creation, except that of one process and its children."""
 
     def __init__(self, pid: int) -> None:
-        """`pid`: of the process that is waited for."""
+        """pid: the process that is waited for."""
         self._pid, self._start, self._busy_before = pid, time.monotonic(), _busy()
 
     def by_others(self) -> float:
-        """Returns the share of the processors' time that other processes have had, from 0 to 1; where the system does
-        not say, 1 if more threads than processors want to run, else 0."""
+        """Returns the share of the processors' time that other processes have used, from 0 to 1.
+
+        If the system does not report times, it is 1 if more threads than processors want to run, and otherwise 0.
+        """
         if self._busy_before is None or (busy := _busy()) is None:
             return float(os.getloadavg()[1] > (os.cpu_count() or 1))
         whole = (time.monotonic() - self._start) * (os.cpu_count() or 1)
@@ -29,7 +31,7 @@ class Load:
 
 
 def _busy() -> float | None:
-    """Seconds that all processors together have worked since the machine started; None where it cannot be read."""
+    """Returns the busy seconds of all processors since the machine started, or None if they cannot be read."""
     try:
         user, nice, system, _, _, irq, softirq, *_ = map(int, Path("/proc/stat").read_text().split()[1:9])
     except (OSError, ValueError):
@@ -38,13 +40,13 @@ def _busy() -> float | None:
 
 
 def _taken_by(pid: int) -> float:
-    """Seconds of a processor that a process, its living children and theirs have had, and the ended ones waited for."""
+    """Returns the processor seconds of a process and its descendants; ended ones count once they are waited for."""
     ticks = dict[int, int]()
     children = dict[int, list[int]]()
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             fields = (folder / "stat").read_text().rpartition(")")[2].split()
-        except OSError:  # ended meanwhile
+        except OSError:  # the process has just ended
             continue
         ticks[int(folder.name)] = sum(map(int, fields[11:15]))
         children.setdefault(int(fields[1]), []).append(int(folder.name))

@@ -1,4 +1,4 @@
-"""NaN in the gradients of one step."""
+"""The drill `nan`: the gradients of one step are NaN."""
 
 import math
 from pathlib import Path
@@ -21,7 +21,7 @@ _TAKE_BAD_STEP = f"import sys; from {__name__} import take_bad_step; take_bad_st
 
 
 def nan(place: Workplace, report: Report) -> None:
-    """A batch in which no token is to be predicted: its mean loss is 0/0, and all its gradients are NaN."""
+    """Trains one step on a batch without tokens to predict, so that its mean loss is 0/0 and all gradients are NaN."""
     last = place.recipe.training.steps
     run = place.run("run", "training.objective={name: prefix}")
     report.do(f"train to step {STEP - 1}")
@@ -30,11 +30,11 @@ def nan(place: Workplace, report: Report) -> None:
     report.do(f"train step {STEP} on a batch in which no token is to be predicted: loss and gradients are 0/0")
     run.command(run.name, str(STEP), program=_TAKE_BAD_STEP)
     events = run.new_events()
-    report.logged(events)
+    report.quote_events(events)
     after = run.state_digests()
     report.do(f"train on to step {last}")
     run.train()
-    report.logged(run.new_events())
+    report.quote_events(run.new_events())
     lines = run.lines()
     for line in lines:
         if line.step in (STEP - 1, STEP, STEP + 1, last):
@@ -45,21 +45,21 @@ def nan(place: Workplace, report: Report) -> None:
 
 
 def judge(report: Report, lines: list[Line], events: list[dict[str, Any]], last: int) -> None:
-    """Whether the step changed nothing, is on the record, and the others went on to step `last`."""
+    """Checks that the step changed nothing and is recorded, and that the other steps up to `last` were applied."""
     report.check_same(f"after step {STEP}", f"before step {STEP}")
     bad, rest = lines[STEP - 1 : STEP], lines[STEP:]
-    report.check(f"the ledger has step {STEP} as NaN and not applied",
-                 [(line.step, math.isnan(line.loss), math.isnan(line.grad_norm), line.applied) for line in bad]
-                 == [(STEP, True, True, False)], f"{bad}")  # fmt: skip
+    found = [(line.step, math.isnan(line.loss), math.isnan(line.grad_norm), line.applied) for line in bad]
+    claim = f"the ledger has step {STEP} as NaN and not applied"
+    report.check(claim, found == [(STEP, True, True, False)], f"{bad}")
     skipped = [event["step"] for event in events if event["event"] == "skipped step"]
     report.check(f"the event log has step {STEP} as skipped", skipped == [STEP], f"skipped steps {skipped}")
     sound = [line.step for line in rest if line.applied and math.isfinite(line.loss)]
-    report.check(f"steps {STEP + 1} to {last} were applied, their losses finite",
-                 sound == list(range(STEP + 1, last + 1)), f"these were: {sound}")  # fmt: skip
+    claim = f"steps {STEP + 1} to {last} were applied, their losses finite"
+    report.check(claim, sound == list(range(STEP + 1, last + 1)), f"these were: {sound}")
 
 
 def take_bad_step(run: str, step: int) -> None:
-    """As `palmetto train --until STEP` from the step before it, its batch spoiled on the way to the compiled step."""
+    """Takes one step, like `palmetto train --until STEP`, on a batch whose mask of predicted tokens is empty."""
     directory = RunDirectory.existing(Path(run))
     with directory.locked():
         here = enter(directory, print, directory.recipe)

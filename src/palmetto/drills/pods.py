@@ -1,4 +1,4 @@
-"""Pods that are killed, that fall silent, and that are all killed at once."""
+"""The drill `pod-loss`: pods are killed, fall silent, and are all killed at once."""
 
 import contextlib
 import os
@@ -23,40 +23,40 @@ _ENDLESS = (
     "training.digest_every=100",
     "training.spikes.threshold=1000",
 )
-"""Steps take milliseconds, of which this batch has half go into gradients; and a pod needs seconds to come back."""
+"""A run long enough for pods to come back, which takes seconds. With this batch half of a step goes into gradients."""
 
 _SETTLED = 12
-"""Steps before a pod is lost: one that is lost three times within ten of its joining is given up (docs/pods.md)."""
+"""Steps before the drill loses a pod; a pod lost three times within ten steps of joining is given up (docs/pods.md)."""
 
 _TRIES = 5
-"""How often a pod may be lost when its share of a step is done already, or between two steps."""
+"""The number of attempts to lose a pod that has not done its share of a step yet."""
 
 Event = dict[str, Any]
 
 
 class Loss(NamedTuple):
-    """A pod that was lost, and what came of it."""
+    """The loss of a pod, and its consequences."""
 
     why: str
     taken_over: bool
-    """Whether its leaves went to the other within the same step."""
+    """Whether the other pod computed its leaves within the same step."""
     back: bool
-    """Whether it joined again, with the state of the other."""
+    """Whether it joined again, with the state of the other pod."""
 
 
 def pod_loss(place: Workplace, report: Report) -> None:
-    """The disturbed run goes on over two pods until all has happened; then the undisturbed one takes as many steps."""
+    """Trains a disturbed run over two pods until all faults have happened, then an undisturbed run to the same step."""
     run, undisturbed = place.run("disturbed", *_ENDLESS), place.run("undisturbed", *_ENDLESS)
     report.do("train over two pods, each a process with a model of its own")
     with run.start_train(*_PODS) as command:
         _disturb(run, command, report)
-        last_words = command.end().last_words
-    report.logged(run.new_events())
-    report.found(f"exit code {command.code}: {last_words}")
+        last_line = command.end().last_line
+    report.quote_events(run.new_events())
+    report.found(f"exit code {command.code}: {last_line}")
     until = run.line_count() + 20
     report.do(f"the same command, to step {until}")
     run.train(*_PODS, "--until", str(until))
-    report.logged(run.new_events())
+    report.quote_events(run.new_events())
     report.do("the same in one process, undisturbed")
     undisturbed.train("--until", str(until))
 
@@ -65,17 +65,17 @@ def pod_loss(place: Workplace, report: Report) -> None:
 
 
 def _disturb(run: Run, command: Command, report: Report) -> None:
-    """What is done to a training over pods."""
+    """Injects the faults into a training over pods."""
 
     def wait(what: str, happened: Callable[[], Found]) -> Found:
-        """What `happened` finds, once it finds it."""
+        """Waits until `happened` returns a true value, and returns it."""
         if not (found := command.wait_for(what, happened)):
-            raise PromiseBroken(f"{what}? No: exit code {command.code}, {command.end().last_words}")
-        report.logged(run.new_events())
+            raise PromiseBroken(f"{what}? No: exit code {command.code}, {command.end().last_line}")
+        report.quote_events(run.new_events())
         return found
 
     def process_of(pod: int) -> int:
-        """The process id of a pod; waits until it has joined."""
+        """Waits until a pod has joined; returns its process id."""
 
         def find() -> int | None:
             mine = [event for event in read_json_lines(run.events) if event.get("pod") == pod]
@@ -87,7 +87,7 @@ def _disturb(run: Run, command: Command, report: Report) -> None:
         return process
 
     def lose(pod: int, how: signal.Signals) -> Loss:
-        """Sends a signal to a pod that has settled, and waits until it is back."""
+        """Sends a signal to a pod after some steps, and waits until the pod has joined again."""
         process, taken = process_of(pod), run.line_count()
         before = len(losses(read_json_lines(run.events), pod))
         wait("steps are taken", lambda: run.line_count() >= taken + _SETTLED)
@@ -96,7 +96,7 @@ def _disturb(run: Run, command: Command, report: Report) -> None:
             wait(f"pod {pod} is lost", lambda: len(losses(read_json_lines(run.events), pod)) > before)
         except BaseException:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(process, signal.SIGKILL)  # a stopped one would not notice that its client has ended
+                os.kill(process, signal.SIGKILL)  # a stopped process would not notice the end of its client
             raise
         process_of(pod)
         return losses(read_json_lines(run.events), pod)[-1]
@@ -117,7 +117,7 @@ def _disturb(run: Run, command: Command, report: Report) -> None:
 
 
 def losses(events: list[Event], pod: int) -> list[Loss]:
-    """Each loss of one of two pods."""
+    """Returns each loss of one of two pods."""
     found = []
     for index, lost in enumerate(events):
         if (lost["event"], lost.get("pod")) == ("pod lost", pod):
@@ -134,7 +134,7 @@ def losses(events: list[Event], pod: int) -> list[Loss]:
 
 
 def judge(report: Report, events: list[Event], code: int | None) -> None:
-    """events: the disturbed run's; code: the exit code of the command whose pods all were killed."""
+    """Checks the promise. events: those of the disturbed run. code: the exit code when all pods were killed."""
     for pod, how, sign in ((1, "killed", "SIGKILL"), (0, "silent", "sign of life")):
         seen = [loss for loss in losses(events, pod) if sign in loss.why]
         report.check(f"pod {pod} was lost, {how}", bool(seen), f"{losses(events, pod)}")
@@ -143,7 +143,9 @@ def judge(report: Report, events: list[Event], code: int | None) -> None:
         report.check(f"pod {pod} came back with the state of pod {1 - pod}", any(loss.back for loss in over), f"{over}")
     ends = [index for index, event in enumerate(events) if event["event"] == "all pods lost"]
     resumed = [event["checkpoint"] for event in events[ends[0] :] if event["event"] == "resume"] if ends else []
-    report.check("with all pods lost the run stopped, and went on from a checkpoint",
-                 code == 1 and any(resumed),
-                 f"exit code {code}, all lost {len(ends)} times, went on from: {resumed}")  # fmt: skip
+    report.check(
+        "with all pods lost the run stopped, and resumed from a checkpoint",
+        code == 1 and any(resumed),
+        f"exit code {code}, all lost {len(ends)} times, resumed from: {resumed}",
+    )
     report.check_same("disturbed", "undisturbed")

@@ -1,25 +1,25 @@
-"""What a drill did, what the run did about it, and whether the promise held: told as it happens, and kept as values."""
+"""The report of a drill: what it did, what the run did, and whether the promise held."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
 
 Digests = dict[str, str]
-"""What of → SHA-256 in hex, as {"parameters": …, "optimizer": …, "ledger": …}."""
+"""Digests in hex by the name of what is digested: {"parameters": …, "optimizer": …, "ledger": …}."""
 
 _SHOWN = 16
-"""Hex digits of a digest that people are shown."""
+"""The hex digits of a digest that are shown to people."""
 
 
 class PromiseBroken(Exception):
-    """The run did not do what it promises; the message says what instead."""
+    """Raised if a run breaks its promise; the message says what happened instead."""
 
 
 class Undecided(Exception):
-    """The machine was too busy to tell whether the run does what it promises."""
+    """Raised if the machine was too busy to tell whether a run keeps its promise."""
 
 
 class Report:
-    """The story of one drill, told by `do`, `said`, `logged` and `found` as it goes, then by `compare` and `check`."""
+    """The report of one drill. It is told line by line as the drill runs, and kept as values."""
 
     def __init__(self, drill: str, promise: str, tell: Callable[[str], None]) -> None:
         self.drill, self.promise = drill, promise
@@ -27,34 +27,34 @@ class Report:
         self.digests: dict[str, Digests] = {}
         self.checks: list[str] = []
         self.broken: str | None = None
-        """What failed, once the drill is over."""
+        """What broke the promise, known at the end of the drill."""
         self.undecided: str | None = None
-        """Why nothing can be said of the promise, once the drill is over."""
+        """Why there is no verdict, known at the end of the drill."""
         self._tell = tell
         tell(f"drill {drill}\nthe promise: {promise}\n")
 
     def do(self, text: str) -> None:
-        """Tells what the drill does next."""
+        """Reports what the drill does next."""
         self.story.append({"do": text, "said": [], "found": []})
         self._tell(f"· {text}")
 
-    def said(self, lines: Iterable[str]) -> None:
-        """Quotes what the run itself said meanwhile."""
+    def quote(self, lines: Iterable[str]) -> None:
+        """Quotes lines of the run's output."""
         for line in lines:
             self.story[-1]["said"].append(line)
             self._tell(f"    | {line}")
 
-    def logged(self, events: Iterable[dict[str, Any]]) -> None:
-        """Quotes the run's event log."""
-        self.said(event["text"] for event in events)
+    def quote_events(self, events: Iterable[dict[str, Any]]) -> None:
+        """Quotes events of the run's log."""
+        self.quote(event["text"] for event in events)
 
     def found(self, text: str) -> None:
-        """Tells what the drill saw of it."""
+        """Reports what the drill found."""
         self.story[-1]["found"].append(text)
         self._tell(f"    {text}")
 
     def compare(self, rows: dict[str, Digests]) -> None:
-        """Sets digests side by side: a row for each state, a column for each thing digested."""
+        """Shows a table of digests, with a row for each state and a column for each thing digested."""
         self.digests = rows
         width = max(map(len, rows))
         columns = list(dict.fromkeys(column for row in rows.values() for column in row))
@@ -64,26 +64,26 @@ class Report:
         self._tell("")
 
     def check(self, claim: str, held: bool, otherwise: str) -> None:
-        """Records a claim that holds; raises PromiseBroken with what is so `otherwise`."""
+        """Records a claim that holds. Raises PromiseBroken, with `otherwise`, if it does not hold."""
         if not held:
             raise PromiseBroken(f"{claim}? No: {otherwise}")
         self.checks.append(claim)
         self._tell(f"✓ {claim}")
 
     def check_same(self, disturbed: str, undisturbed: str) -> None:
-        """Claims that two rows of the comparison are equal in every column."""
+        """Checks that two rows of the table are equal in every column."""
         ours, theirs = self.digests[disturbed], self.digests[undisturbed]
         differing = [column for column in ours | theirs if ours.get(column) != theirs.get(column)]
-        self.check(f"{disturbed} as {undisturbed}: the same {_listed(ours)}", not differing,
-                   f"not the same {_listed(differing)}")  # fmt: skip
+        claim = f"{disturbed} as {undisturbed}: the same {_listed(ours)}"
+        self.check(claim, not differing, f"not the same {_listed(differing)}")
 
     def conclude(self, broken: str | None, undecided: str | None = None) -> None:
-        """The verdict, in one line."""
+        """Records the verdict and reports it in one line."""
         self.broken, self.undecided = broken, undecided
         self._tell(f"\n✗ {broken}" if broken else f"\n? {undecided}" if undecided else "\nthe promise held")
 
     def values(self) -> dict[str, Any]:
-        """All of it, for programs."""
+        """Returns the whole report as plain values."""
         return {
             "drill": self.drill,
             "promise": self.promise,
@@ -97,7 +97,7 @@ class Report:
 
 
 def _listed(words: Iterable[str]) -> str:
-    """a, b and c."""
+    """Returns words as in "a, b and c"."""
     return " and ".join(", ".join(words).rsplit(", ", 1))
 
 

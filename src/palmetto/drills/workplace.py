@@ -1,6 +1,6 @@
-"""Where a drill works: a temporary directory with a small text, a tiny recipe, its tokens, and runs of them.
+"""The temporary directory of a drill: a small text, a tiny recipe, its tokens, and runs.
 
-All that is done to a run is done by commands in processes of their own, as a user would type them.
+Runs are changed only by commands in processes of their own, as a user would type them.
 """
 
 import json
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from palmetto.corpus.reading import python_text
-from palmetto.drills.command import Command, Said
+from palmetto.drills.command import Command, Output
 from palmetto.drills.report import Digests
 from palmetto.files import read_json, read_json_lines, sha256, write_bytes, write_text
 from palmetto.recipe import loading
@@ -44,10 +44,10 @@ _PALMETTO = "from palmetto.cli.app import main; main()"
 
 
 class Workplace:
-    """A text, a recipe and the tokens made of them, for as many runs as a drill needs."""
+    """A text, a recipe and their tokens, for any number of runs."""
 
     def __init__(self, folder: Path) -> None:
-        """`folder` is empty; the text is the first of this Python's own."""
+        """Fills an empty folder. The text is a part of that of this Python's installation."""
         self.folder = folder
         text, size = folder / "text", 0
         for name, content in python_text.texts():
@@ -64,18 +64,18 @@ class Workplace:
         build_tokens(self._tokens, self.recipe, lambda text: None)
 
     def run(self, name: str, *overrides: str) -> "Run":
-        """A new run, its tokens built; `overrides` change the recipe in each of its `train` commands."""
+        """Makes a run whose tokens are built; `overrides` change the recipe in all of its `train` commands."""
         shutil.copytree(self._tokens.path, self.folder / name)
         return Run(self.folder, name, overrides)
 
     def copy(self, run: "Run", name: str) -> "Run":
-        """A run as it stands, under another name, to verify or to put back."""
+        """Copies a run under another name, to verify the copy or to restore the run from it."""
         shutil.copytree(run.path, self.folder / name)
         return Run(self.folder, name, ())
 
 
 class Run(RunDirectory):
-    """A run directory and the commands that work on it. One that ends otherwise than expected breaks the promise."""
+    """A run directory and its commands. A command with an unexpected exit code raises PromiseBroken."""
 
     def __init__(self, folder: Path, name: str, overrides: tuple[str, ...]) -> None:
         super().__init__(folder / name)
@@ -86,27 +86,27 @@ class Run(RunDirectory):
 
     # Commands
 
-    def train(self, *arguments: str, expect: int = 0, **options: Any) -> Said:
-        """`palmetto train`, the same command each time but for `arguments`."""
+    def train(self, *arguments: str, expect: int = 0, **options: Any) -> Output:
+        """Runs `palmetto train`, the same command each time except for `arguments`."""
         return self.command(*self._train, *arguments, expect=expect, **options)
 
     def start_train(self, *arguments: str) -> Command:
-        """The same command, not waited for."""
+        """Starts the same command without waiting for it."""
         return self.start(*self._train, *arguments)
 
     def verify(self, expect: int = 0) -> str:
-        """What `palmetto verify` answers."""
+        """Runs `palmetto verify`; returns its answer."""
         return self.command("verify", self.name, expect=expect).out.strip()
 
-    def command(self, *arguments: str, expect: int = 0, **options: Any) -> Said:
-        """Any command to its end; PromiseBroken unless it exits with `expect`. `options` are those of `start`."""
+    def command(self, *arguments: str, expect: int = 0, **options: Any) -> Output:
+        """Runs a command to its end. `options` are those of `start`."""
         with self.start(*arguments, **options) as command:
             return command.end(expect)
 
     def kill_when(self, what: str, instant: Callable[[], bool]) -> bool:
-        """`palmetto train`, killed (SIGKILL) as soon as `instant` has come; whether it came before the end.
+        """Runs `palmetto train` and kills it (SIGKILL) as soon as `instant()` is true; returns whether it was killed.
 
-        PromiseBroken where the run ended otherwise than by this or by being done.
+        Raises PromiseBroken if the run ends in another way than by this kill or with exit code 0.
         """
         with self.start_train() as command:
             if not command.wait_for(what, instant):
@@ -119,8 +119,8 @@ class Run(RunDirectory):
     def start(
         self, *arguments: str, program: str = _PALMETTO, environment: dict[str, str] | None = None, **options: Any
     ) -> Command:
-        """Python's `program` as a process in the workplace, with more in its environment; `options` are Popen's."""
-        # The processes of a drill share what they compile.
+        """Starts `program`, a Python text, in the workplace. `options` are those of Popen."""
+        # The processes of a drill share a cache of compiled programs.
         cache = {
             "JAX_COMPILATION_CACHE_DIR": str(self._folder / "compiled"),
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
@@ -129,31 +129,31 @@ class Run(RunDirectory):
         return Command(arguments, self._folder, program, cache | os.environ | (environment or {}), **options)
 
     def put_back(self, copy: "Run") -> None:
-        """Has the run be what it was when the copy was made of it, all events told; there is no copy then."""
+        """Restores the run from a copy, which is used up. All its events count as reported."""
         shutil.rmtree(self.path)
         copy.path.rename(self.path)
         self._events_told = len(read_json_lines(self.events))
 
-    # What there is to see of it
+    # Evidence
 
     def state_digests(self) -> Digests:
-        """Of parameters and optimizer state at the end of the last command, as its summary has them."""
+        """Returns the digests of parameters and optimizer state in the summary of the last command."""
         return dict(read_json(self.summary)["digest"])
 
     def digests(self) -> Digests:
-        """The same and that of the ledger's bytes: all that must not differ."""
+        """Returns the digests of parameters, optimizer state and ledger, none of which may differ."""
         return self.state_digests() | {"ledger": sha256(self.ledger)}
 
     def lines(self) -> list[Line]:
-        """The ledger so far."""
+        """Returns the lines of the ledger so far."""
         return ledger.read(self.ledger)[0]
 
     def line_count(self) -> int:
-        """How many lines the ledger has, the last one perhaps not all of it; quicker than to read them."""
+        """Returns the number of complete lines in the ledger, without parsing them."""
         return self.ledger.read_bytes().count(b"\n") if self.ledger.exists() else 0
 
     def new_events(self) -> list[dict[str, Any]]:
-        """What was logged since this was last asked, validations left out; `text` is what was said."""
+        """Returns the events logged since the last call, without validations."""
         events = read_json_lines(self.events)
         new, self._events_told = events[self._events_told :], len(events)
         return [
@@ -163,11 +163,12 @@ class Run(RunDirectory):
         ]
 
     def whole_checkpoints(self) -> list[int]:
-        """The steps of those that have their manifest, ascending."""
+        """Returns the steps of the checkpoints that have a manifest, ascending."""
         return sorted(int(manifest.parent.name) for manifest in self.checkpoints.glob("[0-9]*/manifest.json"))
 
     def incomplete_checkpoint(self) -> int | None:
-        """The step of one, behind all whole ones, that is being written (or, after a rollback, deleted)."""
+        """Returns the step of a checkpoint after all complete ones, which is being written or, after a rollback,
+        deleted; None if there is none."""
         steps = [int(directory.name) for directory in self.checkpoints.glob("[0-9]*")]
         whole = self.whole_checkpoints()
         return next((step for step in steps if step > max(whole, default=0)), None)

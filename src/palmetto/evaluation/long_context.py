@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from palmetto.errors import UserError
-from palmetto.model import layout
+from palmetto.model import layout, tuning
 from palmetto.model.decoder import hidden_states, logits
 from palmetto.model.weights import Parameters
 from palmetto.recipe import Recipe
@@ -119,7 +119,7 @@ def measure(
     if count < 1:
         there = f"{store.header.tokens:,} tokens"
         raise UserError(f"{store.path}: holds {there}, less than {recipe.model_length} · {times}")
-    chosen = layout.for_platform(jax.default_backend())
+    chosen = tuning.for_platform(jax.default_backend())
     windows = [store.stretch(i * length, (i + 1) * length + 1).astype(np.int32) for i in range(count)]
     curves = []
     for way in ways(recipe, times):

@@ -1,4 +1,4 @@
-"""What `palmetto long-context` found: a table, a figure and a page of perplexity by position."""
+"""Writes the results of `palmetto long-context`: a table, a figure and a page of perplexity by position."""
 
 import json
 from pathlib import Path
@@ -18,13 +18,13 @@ from palmetto.report.curves import compact
 from palmetto.report.frame import frame
 
 _BUCKETS = 32
-"""Stretches of positions that the figure shows a mean of."""
+"""The number of points in a curve of the figure, each the mean of a range of positions."""
 
 
 def write(curves: list[Curve], trained: int, folder: Path, directory: str) -> None:
     """Writes long-context.json, .md, .html and .png into a folder; the same curves give the same bytes.
 
-    curves: the model as trained first, then each other way. directory: the run directory's name.
+    curves: the curve of the model as trained, then that of each change. directory: the run directory's name.
     """
     write_text(folder / "long-context.json", json.dumps(values(curves, trained), indent=1) + "\n")
     write_text(folder / "long-context.md", table(curves, trained))
@@ -33,7 +33,7 @@ def write(curves: list[Curve], trained: int, folder: Path, directory: str) -> No
 
 
 def values(curves: list[Curve], trained: int) -> dict[str, Any]:
-    """Each way's mean loss over stretches of the trained length, and by position."""
+    """Returns the mean loss over stretches of the trained length, and the loss by position, as plain values."""
     return {
         "trained_length": trained,
         "ways": [
@@ -49,18 +49,20 @@ def values(curves: list[Curve], trained: int) -> dict[str, Any]:
 
 
 def table(curves: list[Curve], trained: int) -> str:
-    """Perplexities, a row a way, a column a stretch of the trained length, in Markdown."""
+    """Returns a Markdown table of perplexities, with a column for each stretch of the trained length."""
     stretches = _stretches(curves, trained)
     lines = [f"| | what is changed | {' | '.join(stretches)} |", "|---|---|" + "---:|" * len(stretches)]
     return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in _rows(curves, trained))]) + "\n"
 
 
 def html(curves: list[Curve], trained: int, name: str) -> str:
-    """The page: it needs nothing else. name: of the run."""
+    """Returns the page, one self-contained HTML text. name: the name of the run."""
     wide, narrow = figure(curves, trained, 1040), figure(curves, trained, 380)
     stretches = ((stretch, "number") for stretch in _stretches(curves, trained))
-    shown = markup.table([("", "kind"), ("What is changed", "text"), *stretches],
-                         (("", map(markup.escape, row)) for row in _rows(curves, trained)))  # fmt: skip
+    shown = markup.table(
+        [("", "kind"), ("What is changed", "text"), *stretches],
+        (("", map(markup.escape, row)) for row in _rows(curves, trained)),
+    )
     return frame(
         title=name,
         mark="Palmetto long context",
@@ -76,13 +78,13 @@ Nothing was trained for it: each way changes how the same parameters are run.</p
 
 
 def _stretches(curves: list[Curve], trained: int) -> list[str]:
-    """The positions of each stretch of the trained length."""
+    """Returns the positions of each stretch of the trained length, for the head of the table."""
     ends = range(trained, len(curves[0].losses) + 1, trained)
     return [f"{end - trained + 1:,}–{end:,}" for end in ends]
 
 
 def _perplexities(curve: Curve, trained: int) -> list[float]:
-    """Of each stretch of the trained length."""
+    """Returns the perplexity over each stretch of the trained length."""
     return [float(each) for each in np.exp(curve.losses.reshape(-1, trained).mean(axis=1))]
 
 
@@ -94,7 +96,7 @@ def _rows(curves: list[Curve], trained: int) -> list[list[str]]:
 
 
 def _verdict(curves: list[Curve], trained: int) -> str:
-    """Which way is best at the end."""
+    """Returns a sentence that says which change has the lowest perplexity at the end."""
     length = len(curves[0].losses)
     as_trained, *others = [(_perplexities(curve, trained)[-1], curve.way.name) for curve in curves]
     least, name = min([as_trained, *others])
@@ -106,7 +108,10 @@ def _verdict(curves: list[Curve], trained: int) -> str:
 
 @STYLE
 def figure(curves: list[Curve], trained: int, width: int = 1040) -> Figure:
-    """Perplexity by position, each way a line, the trained length marked. Lengths are CSS pixels."""
+    """Draws perplexity by position, with a line for each change and a mark at the trained length.
+
+    Lengths are in CSS pixels.
+    """
     height, top, bottom = (340 if width < NARROW else 440), 50, 44
     room = 16 + 7 * max(len(curve.way.name) for curve in curves)
     drawn, axes = canvas(width, height, left=44, right=room, top=top, bottom=bottom)
@@ -123,7 +128,7 @@ def figure(curves: list[Curve], trained: int, width: int = 1040) -> Figure:
     else:
         say_empty(axes)
     labels = []
-    # The ways' colours are those of choices; what they are held against, the model as trained, is the ink's.
+    # The model as trained, with which the others are compared, has the colour of ink.
     colours = [LIGHT["ink"], *(of_choice(number) for number in range(len(curves) - 1))]
     for curve, line, colour in zip(curves, lines, colours, strict=True):
         axes.plot(middles, line, color=colour, linewidth=1.8)
@@ -131,14 +136,15 @@ def figure(curves: list[Curve], trained: int, width: int = 1040) -> Figure:
             labels.append((float(line[-1]), curve.way.name, colour))
     label_ends(axes, height - top - bottom, labels)
     axes.axvline(trained, color=LIGHT["muted"], linewidth=1, linestyle=DASHED, zorder=1)
-    axes.text(trained, 1.015, "trained up to here", ha="center", color=LIGHT["muted"],
-              transform=axes.get_xaxis_transform())  # fmt: skip
+    axes.text(
+        trained, 1.015, "trained up to here", ha="center", color=LIGHT["muted"], transform=axes.get_xaxis_transform()
+    )
     drawn.text(8 / width, 1 - 14 / height, "Perplexity by position", va="center", color=LIGHT["ink"])
     return drawn
 
 
 def _set_scale(axes: Axes, least: float, most: float) -> None:
-    """A logarithmic scale, since a way that fails does so by factors."""
+    """Sets a logarithmic scale, since perplexities can differ by large factors."""
     room = (most / least) ** 0.05 if most > least else 1.1
     axes.set_yscale("log")
     axes.set_ylim(least / room, most * room)

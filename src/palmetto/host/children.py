@@ -1,4 +1,4 @@
-"""Processes that end with the one that started them."""
+"""Child processes that end when their parent ends."""
 
 import os
 import threading
@@ -6,7 +6,7 @@ import time
 
 
 def end_with(parent: int) -> None:
-    """Has this process end once its parent is no more, whatever it is at then."""
+    """Starts a thread that ends this process, with exit code 1, as soon as the process `parent` has ended."""
 
     def watch() -> None:
         while os.getppid() == parent:

@@ -1,13 +1,14 @@
-"""A process's place among those that train together."""
+"""The position of a process in a cluster."""
 
 from typing import NamedTuple
 
 
 class Cluster(NamedTuple):
-    """How a process finds the others. Without an address JAX finds it out (Slurm, Open MPI, Kubernetes, TPU pods)."""
+    """The place of a process in a cluster. JAX detects missing values (Slurm, Open MPI, Kubernetes, TPU pods)."""
 
     coordinator: str | None = None
-    """HOST:PORT of the primary."""
+    """HOST:PORT of the primary process."""
     processes: int | None = None
+    """Number of processes in the cluster."""
     rank: int | None = None
-    """Which of them this is; the primary is 0."""
+    """Index of this process; the primary is 0."""

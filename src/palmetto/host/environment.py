@@ -1,7 +1,7 @@
-"""What has to be settled before JAX is imported, and the record of what bits depend on.
+"""Prepares the environment before JAX is imported, and records the part of it on which bits depend.
 
-XLA's CPU code splits matrix products by the size of its thread pool and by the instruction set, so both are fixed by
-the run and kept on resuming. This module must not import JAX.
+XLA's CPU code splits matrix products by the size of its thread pool and by the instruction set, so a run fixes both and
+keeps them when it resumes. This module must not import JAX before `record` is called.
 """
 
 import contextlib
@@ -28,28 +28,31 @@ from palmetto.host.extras import installation
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8
 
 _DEVICE_COUNT = "--xla_force_host_platform_device_count="
-# Otherwise XLA leaves out a rounding to bfloat16 or float16 where it can, which depends on what it compiles together.
+# Otherwise XLA skips some roundings to bfloat16 or float16, depending on which operations it compiles together.
 _ROUNDING = "--xla_allow_excess_precision=false"
-# On a busy machine virtual devices can be late at a meeting; XLA would end the process after 40 seconds. And where it
-# lets independent collectives of a loop run side by side, it takes one for another (they all have channel 1) and ends.
-_TOGETHER = (
+# On a busy machine a virtual device can reach a collective late, and XLA would end the process after 40 seconds. The
+# concurrency-optimized scheduler lets independent collectives of a loop overlap; XLA confuses them, since they all have
+# channel 1, and ends the process.
+_COLLECTIVES = (
     "--xla_cpu_collective_call_terminate_timeout_seconds=600",
     "--xla_cpu_collective_timeout_seconds=600",
     "--xla_cpu_enable_concurrency_optimized_scheduler=false",
 )
-# Tracing makes objects by the million, most of which stay: with Python's 700, a tenth of a short run went into looking
-# for those that do not.
+# Tracing makes millions of objects, most of which stay alive. With Python's threshold of 700, garbage collection took
+# a tenth of a short run.
 _OBJECTS_BETWEEN_COLLECTIONS = 20_000
+# XLA may start this many threads for each thread of its pool.
 _THREADS_EACH = 2
-# JAX's names of platforms other than the CPU, the plugins that each comes in, and our extras that bring it.
+# JAX's names of platforms other than the CPU, and the plugin that each needs.
 _PLUGINS = {"cuda": "xla_cuda", "gpu": "xla_", "rocm": "xla_rocm", "tpu": "libtpu"}
 _BUILT_IN = ("cpu", "proxy")
-"""Platforms without a plugin; the second is Pathways."""
+"""Platforms without a plugin; "proxy" is Pathways."""
 _TPU_FILES = ("/dev/accel*", "/dev/vfio/[0-9]*")
+# The extra that installs each platform.
 _EXTRAS = {"cuda": "cuda", "gpu": "cuda", "tpu": "tpu"}
 _GPU_FLAGS = ("--xla_gpu_deterministic_ops=true", "--xla_gpu_exclude_nondeterministic_ops=true")
 
-# The files by which accelerators show, and how the names of JAX's plugins for them begin.
+# A device file of each kind of accelerator, and the prefix of the JAX plugin that it needs.
 _ACCELERATORS = (
     ("/dev/nvidia0", "xla_cuda"),
     ("/dev/kfd", "xla_rocm"),
@@ -57,7 +60,7 @@ _ACCELERATORS = (
     ("/dev/vfio/0", "libtpu"),
 )
 
-# XLA's names for what its CPU compiler may use, least first, and the processor flag that tells each.
+# XLA's names of instruction sets, smallest first, and the processor flag that shows each.
 _INSTRUCTION_SETS = (
     ("SSE4_2", "sse4_2"),
     ("AVX", "avx"),
@@ -71,32 +74,35 @@ _INSTRUCTION_SETS = (
 
 
 def prepare(threads: int, recorded: dict[str, Any] | None = None, devices: int = 1) -> None:
-    """Sets the environment JAX reads when it is imported, which must not have happened yet.
+    """Sets the environment variables that JAX reads when it is imported.
 
-    threads: size of XLA's CPU pool. recorded: what `record` gave when the run began; its instruction set is kept where
-    this machine has it. devices: so many virtual ones where there is but a CPU. Raises UserError if there are to be
-    more of these than threads, if a variable is set that would change what a run computes, and as `check` does.
+    threads: the size of XLA's CPU thread pool; it must not change once JAX is imported. recorded: the result of
+    `record` when the run began; its instruction set is kept if this machine has it. devices: the number of virtual
+    devices if there is only a CPU. Raises UserError if there are more virtual devices than threads, if a variable would
+    change what a run computes, and in the cases of `check`.
     """
     variables.check()
     check(threads)
     flags = variables.flags()
     if "jax" not in sys.modules and devices > _virtual_devices() and not _has_accelerator():
         flags = [flag for flag in flags if not flag.startswith(_DEVICE_COUNT)]
-        os.environ["XLA_FLAGS"] = " ".join([*flags, f"{_DEVICE_COUNT}{devices}", *_TOGETHER])
+        os.environ["XLA_FLAGS"] = " ".join([*flags, f"{_DEVICE_COUNT}{devices}", *_COLLECTIVES])
     devices = _virtual_devices()
     if devices > threads:
-        raise UserError(f"training.threads={threads}: fewer than the {devices} CPU devices asked for (XLA's pool would "
-                        f"grow with them, and bits with it); a mesh of at most {threads} would do, or a share of it "
-                        f"for each of several --processes, or for a new run training.threads={devices}")  # fmt: skip
+        raise UserError(
+            f"training.threads={threads}: fewer than the {devices} CPU devices asked for (XLA's pool would grow with "
+            f"them, and bits would change); a mesh of at most {threads} would do, or several --processes sharing it, "
+            f"or for a new run training.threads={devices}"
+        )
     if "jax" in sys.modules:
         assert os.environ.get("NPROC") == str(threads), "the thread pool is fixed before jax is imported"
         return
     os.environ["NPROC"] = str(threads)
     gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
     _keep_freed_memory()
-    flags = [*variables.flags(), *_pinned_flags()]  # of two with one name the last counts
+    flags = [*variables.flags(), *_pinned_flags()]  # the last of several flags with one name counts
     if _has_accelerator():
-        # Activations in float32 are meant: by default GPUs multiply them in 19 bits, TPUs in 16.
+        # By default GPUs round float32 factors to 19 bits and TPUs to 16.
         os.environ.setdefault("JAX_DEFAULT_MATMUL_PRECISION", "float32")
     else:
         os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -108,7 +114,7 @@ def prepare(threads: int, recorded: dict[str, Any] | None = None, devices: int =
 
 
 def check(threads: int) -> None:
-    """UserError for what would end JAX in a traceback, or the process in an abort; imports and sets nothing."""
+    """Raises UserError for settings with which JAX would fail to start or XLA would abort. Imports and sets nothing."""
     if (most := _most_threads()) is not None and _THREADS_EACH * threads > most:
         raise UserError(
             f"training.threads={threads}: XLA starts up to {_THREADS_EACH} threads for each, and no more than "
@@ -116,28 +122,30 @@ def check(threads: int) -> None:
             "run training.threads=8"
         )
     devices = _virtual_devices()
-    variables.check_known(ours=(f"{_DEVICE_COUNT}{devices}", *_TOGETHER, *_pinned_flags()))
+    variables.check_known(ours=(f"{_DEVICE_COUNT}{devices}", *_COLLECTIVES, *_pinned_flags()))
     asked = os.environ.get("JAX_PLATFORMS", "")
     names = [name.strip() for name in asked.split(",") if name.strip()]
-    lacking = [_lack(name) for name in names]
-    if names and all(lacking):
-        raise UserError(f"JAX_PLATFORMS={asked}: JAX has nothing for it here{lacking[0]}; JAX_PLATFORMS=cpu would do")
+    obstacles = [_obstacle(name) for name in names]
+    if names and all(obstacles):
+        raise UserError(
+            f"JAX_PLATFORMS={asked}: JAX has no such platform here{obstacles[0]}; JAX_PLATFORMS=cpu would do"
+        )
 
 
 def _most_threads() -> int | None:
-    """Returns how many threads this process may have, by the least of the system's limits; None where none is known."""
+    """Returns how many threads this process may have, the least of the system's limits, or None if none is known."""
     limits = []
     for file in ("/sys/fs/cgroup/pids.max", "/sys/fs/cgroup/pids/pids.max", "/proc/sys/kernel/threads-max"):
         with contextlib.suppress(OSError, ValueError):  # ValueError: "max"
             limits.append(int(Path(file).read_text()))
     mine = resource.getrlimit(resource.RLIMIT_NPROC)[0]
-    if mine != resource.RLIM_INFINITY and os.geteuid() != 0:  # root has no such limit
+    if mine != resource.RLIM_INFINITY and os.geteuid() != 0:  # the limit does not hold for root
         limits.append(mine)
     return min(limits, default=None)
 
 
-def _lack(platform: str) -> str:
-    """Returns what keeps JAX from using a platform on this machine, as a message ends, or nothing if it may."""
+def _obstacle(platform: str) -> str:
+    """Returns why JAX cannot use a platform here, as the end of a message, or an empty string if it may be able to."""
     plugins = _plugins()
     if plugin := _PLUGINS.get(platform):
         if not any(name.startswith(plugin) for name in plugins):
@@ -145,11 +153,11 @@ def _lack(platform: str) -> str:
             return f": {installation(extra)} would bring it" if extra else ": its plugin is not installed"
         return ": there is no TPU" if platform == "tpu" and not any(map(glob.glob, _TPU_FILES)) else ""
     others = [name for name in plugins if not name.startswith(tuple(_PLUGINS.values()))]
-    return "" if platform in _BUILT_IN or others else nearest(platform, _PLUGINS) or ": no such platform"
+    return "" if platform in _BUILT_IN or others else nearest(platform, _PLUGINS) or ": the name is unknown"
 
 
 def available_instruction_sets() -> list[str]:
-    """Those of this machine in XLA's names, least first; empty where they are not known."""
+    """Returns this machine's instruction sets by XLA's names, smallest first, or an empty list if they are unknown."""
     try:
         flags = set(re.findall(r"^flags\s*:(.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)[0].split())
     except (OSError, IndexError):
@@ -158,9 +166,9 @@ def available_instruction_sets() -> list[str]:
 
 
 def record(layout: dict[str, Any] | None = None) -> dict[str, Any]:
-    """What bits depend on besides recipe and text, and what a reader wants to know of the machine. Imports JAX.
+    """Returns what bits depend on besides the recipe and the text, with some facts about the machine. Imports JAX.
 
-    layout: what of a mesh bits depend on.
+    layout: the part of the mesh on which bits depend (`Recipe.layout`). Raises UserError if JAX cannot start.
     """
     jax, device = _start()
     capped = re.findall(r"--xla_cpu_max_isa=(\w+)", " ".join(variables.flags()))
@@ -174,7 +182,7 @@ def record(layout: dict[str, Any] | None = None) -> dict[str, Any]:
         "layout": layout or {},
         "threads": int(os.environ.get("NPROC", "0")),
         "instruction_set": capped[-1] if capped else known[-1] if known else platform.machine(),
-        "variables": variables.record(ours=(*_TOGETHER, *_pinned_flags())),
+        "variables": variables.record(ours=(*_COLLECTIVES, *_pinned_flags())),
         "palmetto": metadata.version("palmetto"),
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
@@ -183,7 +191,7 @@ def record(layout: dict[str, Any] | None = None) -> dict[str, Any]:
 
 
 def _start() -> tuple[ModuleType, Any]:
-    """JAX and its first device; UserError with JAX's own reason where the environment keeps it from having one."""
+    """Returns JAX and its first device. Raises UserError, with JAX's own reason, if it has none."""
     try:
         import jax
 
@@ -192,14 +200,14 @@ def _start() -> tuple[ModuleType, Any]:
         reason = str(error).partition("\n")[0] or "it has no such platform"
         asked = os.environ.get("JAX_PLATFORMS", "")
         raise UserError(f"JAX_PLATFORMS={asked}: JAX cannot start here: {reason}; JAX_PLATFORMS=cpu would do") from None
-    except ValueError as error:  # which names the variable
+    except ValueError as error:  # its message names the variable
         raise UserError(f"JAX cannot start here: {error}") from None
 
 
 def differences(recorded: dict[str, Any], here: dict[str, Any]) -> list[str]:
-    """Returns how this environment differs from a recorded one, where the same bits cannot be promised.
+    """Returns the differences between two records because of which bits may differ.
 
-    Variables are compared where they are recorded, as older versions did not do.
+    Variables are compared only if they were recorded; older versions did not record them.
     """
     on_cpu = recorded.get("platform") == "cpu"
     keys = ["jaxlib", "platform", *(["threads", "instruction_set"] if on_cpu else ["device"])]
@@ -220,14 +228,14 @@ def differences(recorded: dict[str, Any], here: dict[str, Any]) -> list[str]:
 
 
 def _pinned_flags() -> tuple[str, ...]:
-    """The flags that every run on this kind of device has, whatever XLA_FLAGS says."""
+    """Returns the flags that every run on this kind of device has, whatever XLA_FLAGS says."""
     return _GPU_FLAGS if _has_accelerator() else (_ROUNDING,)
 
 
 def _keep_freed_memory() -> None:
-    """Has glibc keep what XLA frees after a step for the next one, instead of asking the kernel for clean pages again.
+    """Makes glibc keep the memory that XLA frees after a step, so that the next step needs no fresh pages.
 
-    On a CPU that was a fifth of a step's time (docs/decisions.md). Elsewhere there is no such switch, and no need.
+    On a CPU the fresh pages cost a fifth of a step's time (docs/decisions.md). Without glibc this does nothing.
     """
     if platform.libc_ver()[0] != "glibc":
         return
@@ -237,7 +245,7 @@ def _keep_freed_memory() -> None:
 
 
 def _has_accelerator() -> bool:
-    """Whether there is one that JAX would take: its plugin is installed, and it was not told to keep to the CPU."""
+    """Returns whether JAX would use an accelerator: one exists, its plugin is installed, JAX_PLATFORMS is not cpu."""
     if os.environ.get("JAX_PLATFORMS") == "cpu":
         return False
     plugins = _plugins()
@@ -247,7 +255,7 @@ def _has_accelerator() -> bool:
 
 
 def _plugins() -> list[str]:
-    """The names of JAX's plugins: in the folder that they share, and where a package says that it is one."""
+    """Returns the names of the installed JAX plugins, from their common folder and from packages' entry points."""
     folder = importlib.util.find_spec("jax_plugins")
     found = [plugin.name for plugin in pkgutil.iter_modules(folder.submodule_search_locations if folder else [])]
     found += [point.value.rpartition(".")[2] for point in metadata.entry_points(group="jax_plugins")]
@@ -255,7 +263,7 @@ def _plugins() -> list[str]:
 
 
 def _virtual_devices() -> int:
-    """Returns how many virtual devices the environment asks for; UserError where that is no number."""
+    """Returns how many virtual devices the environment asks for. Raises UserError if that is not a number."""
     flags = re.findall(rf"{_DEVICE_COUNT}(\S*)", " ".join(variables.flags()))
     given = [(f"XLA_FLAGS={_DEVICE_COUNT}", flag) for flag in flags]
     given.append(("JAX_NUM_CPU_DEVICES=", os.environ.get("JAX_NUM_CPU_DEVICES") or "1"))

@@ -1,7 +1,7 @@
-"""The command that installs an extra where the program runs from.
+"""The shell command that installs an extra for the running program.
 
-No package index has this palmetto, so its name alone installs nothing: a checkout has a make target and a lock for each
-extra, and an installation by pip is repeated with the extra.
+Palmetto is on no package index, so `pip install palmetto[extra]` cannot work. A checkout has a make target and a lock
+for each extra; a wheel is installed again with the extra.
 """
 
 import importlib.util
@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 TARGETS = {"corpus": "corpus", "ray": "ray", "cuda": "cuda", "tpu": "tpu", "plan": "tpu"}
-"""The make target of each extra. The TPU's compiler comes with what a TPU needs."""
-_TOGETHER = {"ray": "corpus,ray"}
-"""Extras that are of no use alone: a cluster reads and judges with the libraries of the corpus."""
+"""The make target of each extra. The target for TPUs also installs their compiler."""
+_WITH = {"ray": "corpus,ray"}
+"""Extras that need another one: the workers of a Ray cluster use the libraries of `corpus`."""
 
 
 def installation(extra: str) -> str:
@@ -26,7 +26,7 @@ def installation(extra: str) -> str:
         if Path(sys.prefix).resolve() == source / ".venv":
             there = "" if source == Path.cwd() else f" -C {shlex.quote(str(source))}"
             return f"make{there} {TARGETS[extra]}"
-        return _pip(f"{source}[{_together(extra)}]", "--editable ")
+        return _pip(f"{source}[{_with_others(extra)}]", "--editable ")
     return _pip(_requirement(extra))
 
 
@@ -37,12 +37,12 @@ def _pip(requirement: str, how: str = "") -> str:
 
 
 def _requirement(extra: str) -> str:
-    """Returns pip's requirement for the origin of the running palmetto (PEP 610) with an extra; where that is not
-    recorded or is gone, the name of its wheel."""
+    """Returns pip's requirement for the running palmetto and an extra: the origin that pip recorded (PEP 610), or the
+    name of the wheel if no origin is recorded or the file no longer exists."""
     distribution = metadata.distribution("palmetto")
     origin = json.loads(distribution.read_text("direct_url.json") or "{}")
     address = urlsplit(origin.get("url", ""))
-    wanted = f"[{_together(extra)}]"
+    wanted = f"[{_with_others(extra)}]"
     if address.scheme == "file":
         path = Path(url2pathname(address.path))
         return f"{path if path.exists() else path.name}{wanted}"
@@ -53,5 +53,5 @@ def _requirement(extra: str) -> str:
     return f"palmetto-{distribution.version}-py3-none-any.whl{wanted}"
 
 
-def _together(extra: str) -> str:
-    return _TOGETHER.get(extra, extra)
+def _with_others(extra: str) -> str:
+    return _WITH.get(extra, extra)

@@ -1,4 +1,4 @@
-"""The same command in several processes on this machine, which then make one cluster."""
+"""Starts the same command in several processes on this machine, which form one cluster."""
 
 import contextlib
 import os
@@ -17,31 +17,34 @@ from palmetto.errors import RunStopped, UserError
 from palmetto.host import children, signals
 from palmetto.host.cluster import Cluster
 
-_MARK = "PALMETTO_PROCESS"
-"""PARENT HOST:PORT COUNT INDEX of a process that `launch` has started."""
+_VARIABLE = "PALMETTO_PROCESS"
+"""Set to "PARENT HOST:PORT COUNT INDEX" in every process that `launch` starts."""
 
 _MOST = 1024
-"""Processes that one machine is advised to start."""
+"""The largest number of processes that a message suggests."""
 
 _GRACE = 10.0
-"""Seconds that the first has to end by itself once another has failed, so that it can say what all have seen."""
+"""Seconds in which the first process may end by itself after another has failed, so that it can report the failure."""
 
 
 def place(
     processes: int, distributed: bool, coordinator: str | None, count: int | None, index: int | None
 ) -> Cluster | None:
-    """This process's place in a cluster: as `launch` or the command line has it; None where it is alone.
+    """Returns this process's place in a cluster, given by `launch` or the command line, or None if it is alone.
 
-    UserError for half an answer, for two (`processes` are what `launch` is to start), and for an address that is none.
+    Raises UserError for options that are incomplete, that contradict each other (`processes` asks `launch` for a new
+    cluster), or that hold an invalid address.
     """
-    if _MARK in os.environ:
-        parent, coordinator, *numbers = os.environ[_MARK].split()
+    if _VARIABLE in os.environ:
+        parent, coordinator, *numbers = os.environ[_VARIABLE].split()
         children.end_with(int(parent))
         return Cluster(coordinator, *map(int, numbers))
     given = {"--coordinator": coordinator, "--process-count": count, "--process-index": index}
     if processes > 1 and (distributed or any(value is not None for value in given.values())):
-        raise UserError(f"--processes {processes}: starts a cluster on this machine; --distributed, {', '.join(given)} "
-                        "join one that is there")  # fmt: skip
+        raise UserError(
+            f"--processes {processes}: starts a cluster on this machine; --distributed, {', '.join(given)} join one "
+            "that exists"
+        )
     missing = [option for option, value in given.items() if value is None]
     if len(missing) == len(given):
         return Cluster() if distributed else None
@@ -57,29 +60,30 @@ def place(
 
 
 def _check_address(coordinator: str) -> None:
-    """UserError unless it is HOST:PORT: JAX crashes on some others, and waits a minute for the rest."""
+    """Raises UserError unless the address is HOST:PORT. JAX would crash on some others, or wait for a minute."""
     address = re.fullmatch(r"(?:[\w.-]+|\[[\w.:%]+\]):([0-9]{1,5})", coordinator)
     if address is None:
         raise UserError(f"--coordinator {coordinator}: expected HOST:PORT, as in 10.0.0.1:8476 or [fe80::1]:8476")
     if not 1 <= int(address[1]) <= 65535:
-        raise UserError(f"--coordinator {coordinator}: expected a port from 1 to 65535, as in "
-                        f"{coordinator.rpartition(':')[0]}:8476")  # fmt: skip
+        example = f"{coordinator.rpartition(':')[0]}:8476"
+        raise UserError(f"--coordinator {coordinator}: expected a port from 1 to 65535, as in {example}")
 
 
 def check(processes: int, devices: int) -> None:
-    """UserError unless each process gets as many of the mesh's devices."""
+    """Raises UserError unless the processes can divide the mesh's devices evenly."""
     if devices % processes:
         fits = " or ".join(str(n) for n in range(1, min(devices, _MOST) + 1) if devices % n == 0)
         larger = "" if processes & (processes - 1) else f", or a larger mesh, as in mesh.data={processes}"
-        raise UserError(f"--processes {processes}: must divide the devices of the mesh ({devices}): {fits} would do"
-                        f"{larger}")  # fmt: skip
+        must = f"must divide the devices of the mesh ({devices})"
+        raise UserError(f"--processes {processes}: {must}: {fits} would do{larger}")
 
 
 def launch(count: int, command: Sequence[str], fine: Collection[int] = (0,)) -> int:
-    """Runs `command` in `count` processes; the first is heard, of the others only why they failed.
+    """Runs `command` in `count` processes and returns an exit code.
 
-    Signals go on to all. When one ends with an exit code that is not `fine` the others are ended too: it is returned,
-    or RunStopped raised if a signal ended it.
+    Only the first process writes to this terminal; standard error of the others is shown if one of them fails. Signals
+    are forwarded to all. When a process ends with an exit code outside `fine`, the others are killed and that code is
+    returned. Raises RunStopped if a signal ended a process.
     """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -90,38 +94,41 @@ def launch(count: int, command: Sequence[str], fine: Collection[int] = (0,)) -> 
         for process in processes:
             process.send_signal(number)
 
-    with signals.heard_by(forward), tempfile.TemporaryFile() as unheard:
+    with signals.handled_by(forward), tempfile.TemporaryFile() as errors:
         try:
             for index in range(count):
                 process = subprocess.Popen(
                     command,
-                    env=os.environ | {_MARK: f"{os.getpid()} {coordinator} {count} {index}"},
+                    env=os.environ | {_VARIABLE: f"{os.getpid()} {coordinator} {count} {index}"},
                     stdin=subprocess.DEVNULL if index else None,
                     stdout=subprocess.DEVNULL if index else None,
-                    stderr=unheard if index else None,
+                    stderr=errors if index else None,
                 )
                 processes.append(process)
-            return _watch(processes, fine, unheard)
+            return _wait(processes, fine, errors)
         finally:
             for process in processes:
                 process.kill()
                 process.wait()
 
 
-def _watch(processes: "list[subprocess.Popen[bytes]]", fine: Collection[int], unheard: IO[bytes]) -> int:
+def _wait(processes: "list[subprocess.Popen[bytes]]", fine: Collection[int], errors: IO[bytes]) -> int:
+    """Waits until all processes have ended well, or until one has failed; returns the exit code."""
     first = processes[0]
     while True:
         codes = [process.poll() for process in processes]
         for index, code in enumerate(codes):
             if code is not None and code < 0:
-                raise RunStopped(f"process {index} of {len(codes)} was ended by {signal.Signals(-code).name}; the same "
-                                 "command goes on from the last checkpoint")  # fmt: skip
+                raise RunStopped(
+                    f"process {index} of {len(codes)} was ended by {signal.Signals(-code).name}; the same command "
+                    "resumes from the last checkpoint"
+                )
             if code is not None and code not in fine:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     if first.wait(_GRACE) > 0:
-                        return first.returncode  # which it has said itself
-                unheard.seek(0)
-                sys.stderr.buffer.write(unheard.read())
+                        return first.returncode  # the first process has reported the failure itself
+                errors.seek(0)
+                sys.stderr.buffer.write(errors.read())
                 return code
         if None not in codes:
             return max(code for code in codes if code is not None)
@@ -129,5 +136,5 @@ def _watch(processes: "list[subprocess.Popen[bytes]]", fine: Collection[int], un
 
 
 def this_command() -> list[str]:
-    """The command line that this process was started with."""
+    """Returns the command line that started this process."""
     return [sys.executable, *sys.orig_argv[1:]]

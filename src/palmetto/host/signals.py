@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-"""The signals of a scheduler, a person and a terminal that is closed."""
+"""Sent by a scheduler, by Ctrl-C, and when a terminal is closed."""
 
 
 @contextlib.contextmanager
-def heard_by(handler: "Callable[[int, FrameType | None], object] | signal.Handlers") -> Iterator[None]:
-    """Gives them to `handler` until the context's end. SIGHUP stays ignored where it is: `nohup` asks for that."""
+def handled_by(handler: "Callable[[int, FrameType | None], object] | signal.Handlers") -> Iterator[None]:
+    """Handles the stopping signals by `handler` inside the context. SIGHUP stays ignored if `nohup` has ignored it."""
     numbers = [n for n in STOPPING if not (n == signal.SIGHUP and signal.getsignal(n) == signal.SIG_IGN)]
     previous = {number: signal.signal(number, handler) for number in numbers}
     try:
@@ -22,5 +22,5 @@ def heard_by(handler: "Callable[[int, FrameType | None], object] | signal.Handle
 
 
 def ignore_interrupts() -> None:
-    """Has Ctrl-C change nothing any more: the work is done or has stopped, and what is left takes a moment."""
+    """Ignores Ctrl-C from now on, for the short time between the end of the work and the end of the process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,4 +1,4 @@
-"""The standard streams of a process that goes on when nobody reads them any more."""
+"""Standard streams that let a process finish its work after their readers have gone."""
 
 import errno
 import io
@@ -15,15 +15,15 @@ _GONE = (errno.EPIPE, errno.EIO)
 
 
 def settle() -> None:
-    """Makes this process's streams outlast their readers; a stream that is closed becomes /dev/null.
+    """Replaces this process's standard streams by ones that outlast their readers. A closed stream becomes /dev/null.
 
-    Standard error only accompanies the work, so no error of writing it counts. Standard output raises OSError unless
-    its reader has gone away, who wants no more of it. Neither is buffered, so that a signal's handler may write, too.
+    Writing to standard error never fails, since it only accompanies the work. Writing to standard output raises
+    OSError, except after its reader has gone. Neither stream is buffered, so that signal handlers may write too.
     """
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
-        except OSError:  # closed: the next file to be opened would take its place
+        except OSError:  # closed: the next file to be opened would get this descriptor
             os.open(os.devnull, os.O_RDWR)
     sys.stdin = sys.stdin or open(0, closefd=False)  # noqa: SIM115
     sys.stdout, sys.stderr = _lasting(1, sys.stdout), _lasting(2, sys.stderr)
@@ -31,7 +31,7 @@ def settle() -> None:
 
 def _lasting(descriptor: int, before: TextIO | None) -> TextIO:
     encoding, errors = (before.encoding, before.errors) if before else ("utf-8", "backslashreplace")
-    # As `python -u` has it.
+    # As with `python -u`.
     return io.TextIOWrapper(_Stream(descriptor), encoding, errors, write_through=True)
 
 
@@ -42,7 +42,7 @@ class _Stream(io.FileIO):
         super().__init__(descriptor, "wb", closefd=False)
 
     def write(self, data: "ReadableBuffer", /) -> int:
-        """Writes all of it, or drops what nobody is to read."""
+        """Writes all of `data`, or drops the rest if nobody can read it."""
         rest = memoryview(data).cast("B")
         size = len(rest)
         while rest:
@@ -52,7 +52,7 @@ class _Stream(io.FileIO):
                 if self.fileno() == 2 or error.errno in _GONE:
                     break
                 raise OSError(error.errno, error.strerror, "standard output") from None
-            if written is None:  # a pipe or terminal that does not block, and is full
+            if written is None:  # a full pipe or terminal in non-blocking mode
                 select.select([], [self], [])
             rest = rest[written or 0 :]
         return size

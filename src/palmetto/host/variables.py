@@ -1,7 +1,7 @@
-"""The environment variables that JAX, XLA and the libraries below them read, as far as bits can depend on them.
+"""The environment variables of JAX, XLA and the libraries below them on which the bits of a run can depend.
 
-Those that change what is computed (random numbers, types, the rules of arithmetic) are refused. Others may change how
-it is computed: they are the user's, recorded when a run begins and compared later. This module must not import JAX.
+Variables that change what is computed (random numbers, types, the rules of arithmetic) are refused. Others may change
+how it is computed. They are allowed, recorded when a run begins, and compared later. This module must not import JAX.
 """
 
 import functools
@@ -26,15 +26,15 @@ _REQUIRED: Mapping[str, Sequence[str]] = {
     "JAX_RANDOM_SEED_OFFSET": ("0",),
     "JAX_THREEFRY_PARTITIONABLE": _YES,
 }
-"""The values that these may have: JAX's defaults, first as it spells them."""
+"""The allowed values of each variable: the spellings of JAX's default, JAX's own first."""
 
 _REQUIRED_FLAGS: Mapping[str, Sequence[str]] = {"--xla_cpu_enable_fast_math": _NO, "--xla_gpu_enable_fast_math": _NO}
 
 _FLAGS = ("XLA_FLAGS", "LIBTPU_INIT_ARGS")
-"""Hold flags, or the name of a file of flags."""
+"""Variables that hold flags, or the name of a file of flags."""
 
 _OTHERS = ("NVIDIA_TF32_OVERRIDE", "NCCL_ALGO", "NCCL_PROTO", "ONEDNN_DEFAULT_FPMATH_MODE", "GLIBC_TUNABLES")
-"""Read by the libraries below XLA."""
+"""Variables that the libraries below XLA read."""
 
 _WITHOUT_EFFECT = (
     "JAX_CHECK_PROXY_ENVS",
@@ -67,11 +67,11 @@ _WITHOUT_EFFECT = (
     "--xla_dump_",
     "--xla_force_host_platform_device_count",
 )
-"""How names begin of what bits do not depend on."""
+"""Prefixes of the variables and flags on which no bits depend."""
 
 
 def check() -> None:
-    """UserError names a variable or a flag that would change what a run computes, and the value that it may have."""
+    """Raises UserError if a variable or flag would change what a run computes; the message gives the allowed value."""
     for name, allowed in _REQUIRED.items():
         if (value := os.environ.get(name)) is not None and value.lower() not in allowed:
             raise UserError(f"{name}={value}: would change what a run computes; unset it, or set it to {allowed[0]}")
@@ -82,9 +82,9 @@ def check() -> None:
 
 
 def check_known(ours: Collection[str]) -> None:
-    """UserError with XLA's own reason for flags in XLA_FLAGS that it does not take, for which it ends a process.
+    """Raises UserError, with XLA's own reason, if XLA_FLAGS holds flags for which XLA would abort the process.
 
-    They are tried in another process, unless there are none but `ours`, or XLA has taken them already.
+    The flags are tried in another process, unless all of them are in `ours` or JAX has already been imported.
     """
     if "jax" in sys.modules or all(flag in ours for flag in flags()):
         return
@@ -94,7 +94,7 @@ def check_known(ours: Collection[str]) -> None:
 
 @functools.cache
 def _refusal(flags: str) -> str:
-    """Returns why XLA refuses a value of XLA_FLAGS, or nothing where it takes it."""
+    """Returns why XLA refuses a value of XLA_FLAGS, or an empty string if it accepts the value."""
     tried = subprocess.run(
         [sys.executable, "-P", "-c", "from jaxlib import _jax; _jax.CompileOptions()"],
         env=os.environ | {"XLA_FLAGS": flags},
@@ -112,7 +112,7 @@ def _refusal(flags: str) -> str:
 
 
 def flags(variable: str = "XLA_FLAGS") -> list[str]:
-    """The flags that a variable holds, or those of the file that it names; UserError if that cannot be read."""
+    """Returns the flags in a variable, or in the file that it names. Raises UserError if that cannot be read."""
     text = os.environ.get(variable, "").strip()
     if text and not text.startswith("-"):
         try:
@@ -125,13 +125,13 @@ def flags(variable: str = "XLA_FLAGS") -> list[str]:
 
 
 def by_name(flags: Collection[str]) -> dict[str, str]:
-    """Flags as name → value, of which the last one counts; one without a value is true."""
+    """Returns the value of each flag by name. The last of several counts; a flag without a value is "true"."""
     split = (flag.partition("=") for flag in flags)
     return {name: value if equals else "true" for name, equals, value in split}
 
 
 def record(ours: Collection[str]) -> dict[str, str]:
-    """The variables and flags that bits may depend on, but for the flags `ours`, which every run has."""
+    """Returns the variables and flags on which bits may depend, without the flags `ours`, which every run has."""
     known = by_name(ours)
     variables = {name: value for name, value in os.environ.items() if name.startswith("JAX_") or name in _OTHERS}
     given = {name: value for variable in _FLAGS for name, value in by_name(flags(variable)).items()}

@@ -15,10 +15,11 @@ from jax.sharding import PartitionSpec
 from palmetto.model import accelerated
 from palmetto.model.blocked import blocked_attention
 from palmetto.model.causal import causal_attention
-from palmetto.model.layout import Layout
 from palmetto.model.masks import block_pairs
 from palmetto.model.memory import memory_attention
 from palmetto.model.scores import HEADS, Learned, Scores, make_scores
+from palmetto.model.tuning import Tuning
+from palmetto.recipe.mesh import ONE_DEVICE, Mesh
 from palmetto.recipe.model import (
     AlibiPositions,
     Attention,
@@ -38,21 +39,22 @@ def attention(
     v: jax.Array,
     model: Model,
     kind: Attention,
-    layout: Layout,
+    tuning: Tuning,
     prefix: jax.Array | None,
+    mesh: Mesh = ONE_DEVICE,
 ) -> jax.Array:
     """A whole sequence's attention in the way that suits it best: q [B, T, H, Q], k and v [B, T, K, Q] → q's shape.
 
     `prefix` [B]: so many first positions see each other. Devices that share a sequence each hold T of its positions.
     Of those that share a layer each attends with its own heads; XLA by itself would have each attend with all.
     """
-    function, learned, prefix = make_scores(layer, model, kind, q.shape[1] * layout.sequence, prefix)
-    attend = partial(_own_heads, function, model, kind, layout)
-    if layout.model > 1:
+    function, learned, prefix = make_scores(layer, model, kind, q.shape[1] * mesh.sequence, prefix)
+    attend = partial(_own_heads, function, model, kind, tuning, mesh)
+    if mesh.model > 1:
         by_head = PartitionSpec(None, None, "model")
         in_specs = ({name: HEADS[name] for name in learned}, PartitionSpec(), by_head, by_head, by_head)
         attend = jax.shard_map(attend, in_specs=in_specs, out_specs=by_head, axis_names={"model"}, check_vma=False)
-        k, v = (_for_each(x, layout.model) for x in (k, v))
+        k, v = (_for_each(x, mesh.model) for x in (k, v))
     return attend(learned, prefix, q, k, v)
 
 
@@ -66,7 +68,8 @@ def _own_heads(
     function: Callable[..., jax.Array],
     model: Model,
     kind: Attention,
-    layout: Layout,
+    tuning: Tuning,
+    mesh: Mesh,
     learned: Learned,
     prefix: jax.Array | None,
     q: jax.Array,
@@ -74,10 +77,10 @@ def _own_heads(
     v: jax.Array,
 ) -> jax.Array:
     """`attention` of the heads that one device has, with scores by `function` of what is learned for them."""
-    length, heads, shared = q.shape[1] * layout.sequence, k.shape[2], layout.sequence > 1
+    length, heads, shared = q.shape[1] * mesh.sequence, k.shape[2], mesh.sequence > 1
     plain = prefix is None and not isinstance(model.positions, AlibiPositions | T5Positions | TransformerXLPositions)
     if plain and not shared and isinstance(kind, FullAttention | LocalAttention):
-        flash = accelerated.choose(layout.platform, q.dtype, length, q.shape[3])
+        flash = accelerated.choose(tuning.platform, q.dtype, length, q.shape[3])
         if flash:
             return flash(q, k, v, kind.window if isinstance(kind, LocalAttention) else None)
     start: jax.Array | int = 0
@@ -86,15 +89,15 @@ def _own_heads(
         k, v = _whole_sequences(k), _whole_sequences(v)  # queries stay
     grouped, k, v = by_group(q, heads), k.swapaxes(1, 2), v.swapaxes(1, 2)
     if isinstance(kind, MemoryAttention):
-        result = memory_attention(grouped, k, v, model, kind, layout.query_rows, start + jnp.arange(q.shape[1]))
-    elif plain and not shared and isinstance(kind, FullAttention) and length <= layout.kept_length:
+        result = memory_attention(grouped, k, v, model, kind, tuning.query_rows, start + jnp.arange(q.shape[1]))
+    elif plain and not shared and isinstance(kind, FullAttention) and length <= tuning.kept_length:
         merged = (array.reshape(-1, *array.shape[2:]) for array in (grouped, k, v))
-        result = causal_attention(*merged, layout.query_rows).reshape(grouped.shape)
+        result = causal_attention(*merged, tuning.query_rows).reshape(grouped.shape)
     else:
-        rows = _whole_blocks(q.shape[1], layout.block_rows) if shared else layout.block_rows
-        pairs = block_pairs(kind if prefix is None else None, length, rows, layout.block_rows)
+        rows = _whole_blocks(q.shape[1], tuning.block_rows) if shared else tuning.block_rows
+        pairs = block_pairs(kind if prefix is None else None, length, rows, tuning.block_rows)
         result = blocked_attention(
-            function, learned, prefix, grouped, k, v, pairs, rows, layout.block_rows, start // rows
+            function, learned, prefix, grouped, k, v, pairs, rows, tuning.block_rows, start // rows
         )
     return result.swapaxes(1, 2).reshape(q.shape)
 

@@ -9,10 +9,13 @@ from jax.ad_checkpoint import checkpoint_name
 from palmetto.model.experts.mixture import mixture
 from palmetto.model.experts.router import Routing
 from palmetto.model.feedforward import activate
-from palmetto.model.layout import Layer, Layout
+from palmetto.model.layout import Layer
 from palmetto.model.norms import NORMS, normalize
 from palmetto.model.positions import Angles, rotate
 from palmetto.model.products import project, project_back
+from palmetto.model.tuning import Tuning
+from palmetto.model.weights import ATTENTION_INPUTS, FEEDFORWARD_INPUTS
+from palmetto.recipe.mesh import ONE_DEVICE, Mesh
 from palmetto.recipe.model import Model
 
 Attend = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
@@ -20,25 +23,27 @@ Attend = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
 
 
 def block(
-    layer: Layer, x: jax.Array, angles: Angles | None, model: Model, attend: Attend, layout: Layout
+    layer: Layer,
+    x: jax.Array,
+    angles: Angles | None,
+    model: Model,
+    attend: Attend,
+    tuning: Tuning,
+    mesh: Mesh = ONE_DEVICE,
 ) -> tuple[jax.Array, Routing | None]:
     """One layer over x [B, T, D], its positions' `angles` where they are rotary; with experts, what the router did."""
     if model.block == "parallel":
         h = _before(layer, "norm", x, model)
-        heads, inner = _split(_project(h, layer, *_HEADS, *_FEEDFORWARD), layer)
+        heads, inner = _split(_project(h, layer, *ATTENTION_INPUTS, *FEEDFORWARD_INPUTS), layer)
         attended = _after(layer, "norm_after", _attention(layer, heads, angles, model, attend), model)
-        fed, routing = _feedforward(layer, h, inner, model, layout)
+        fed, routing = _feedforward(layer, h, inner, model, tuning, mesh)
         return _join(layer, "norm", x, _after(layer, "feedforward_norm_after", fed, model) + attended, model), routing
-    heads, _ = _split(_project(_before(layer, "norm", x, model), layer, *_HEADS), layer)
+    heads, _ = _split(_project(_before(layer, "norm", x, model), layer, *ATTENTION_INPUTS), layer)
     attended = _after(layer, "norm_after", _attention(layer, heads, angles, model, attend), model)
     x = _join(layer, "norm", x, attended, model)
     h = _before(layer, "feedforward_norm", x, model)
-    fed, routing = _feedforward(layer, h, _project(h, layer, *_FEEDFORWARD), model, layout)
+    fed, routing = _feedforward(layer, h, _project(h, layer, *FEEDFORWARD_INPUTS), model, tuning, mesh)
     return _join(layer, "feedforward_norm", x, _after(layer, "feedforward_norm_after", fed, model), model), routing
-
-
-_HEADS = ("qkv", "q", "k", "v")
-_FEEDFORWARD = ("up", "gate")
 
 
 def _split(projected: list[jax.Array], layer: Layer) -> tuple[list[jax.Array], list[jax.Array]]:
@@ -95,11 +100,11 @@ def _attention(layer: Layer, heads: list[jax.Array], angles: Angles | None, mode
 
 
 def _feedforward(
-    layer: Layer, h: jax.Array, inner: list[jax.Array], model: Model, layout: Layout
+    layer: Layer, h: jax.Array, inner: list[jax.Array], model: Model, tuning: Tuning, mesh: Mesh
 ) -> tuple[jax.Array, Routing | None]:
     """From h [B, T, D] and its projections, up and perhaps gate, to [B, T, D]; experts start from h itself."""
     if "router" in layer:
         assert model.experts is not None
         name = model.expert_feedforward
-        return mixture(h, layer, model.experts, lambda up, gate: activate(name, up, gate), layout=layout)
+        return mixture(h, layer, model.experts, lambda up, gate: activate(name, up, gate), tuning=tuning, mesh=mesh)
     return _add_bias(project_back(activate(model.feedforward, *inner), layer["down"]), layer, "down"), None

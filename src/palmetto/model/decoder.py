@@ -12,10 +12,12 @@ from jax.ad_checkpoint import checkpoint_name
 from palmetto.model.attention import attention
 from palmetto.model.block import block
 from palmetto.model.experts.router import Routing
-from palmetto.model.layout import Arranged, Fetch, Layer, Layout, Stacked
+from palmetto.model.layout import Arranged, Fetch, Layer, Stacked
 from palmetto.model.lookup import lookup
 from palmetto.model.norms import NORMS, normalize
 from palmetto.model.positions import Angles, rotary_angles, shared, sinusoids
+from palmetto.model.tuning import Tuning
+from palmetto.recipe.mesh import ONE_DEVICE, Mesh
 from palmetto.recipe.model import LearnedPositions, Model, ParallelWindows, RotaryPositions, SinusoidalPositions
 
 Rematerialize = Literal["nothing", "projections", "block"]
@@ -25,9 +27,10 @@ def hidden_states(
     arranged: Arranged,
     tokens: jax.Array,
     model: Model,
-    layout: Layout,
+    tuning: Tuning,
     rematerialize: Rematerialize = "nothing",
     *,
+    mesh: Mesh = ONE_DEVICE,
     prefix: jax.Array | None = None,
     embedding_gradient: float = 1.0,
     fetch: Fetch | None = None,
@@ -38,8 +41,8 @@ def hidden_states(
     their turn, once more in the backward pass. With experts, also what each layer's router did, stacked over the layers
     that have them, in their order.
     """
-    x = embed(arranged, tokens, own_positions(tokens.shape[1], layout), model, embedding_gradient)
-    x, routing = through_layers(arranged.layers, x, model, layout, rematerialize, prefix=prefix, fetch=fetch)
+    x = embed(arranged, tokens, local_positions(tokens.shape[1], mesh), model, embedding_gradient)
+    x, routing = through_layers(arranged.layers, x, model, tuning, rematerialize, mesh=mesh, prefix=prefix, fetch=fetch)
     return final_norm(arranged, x, model), routing
 
 
@@ -47,32 +50,33 @@ def through_layers(
     layers: Stacked | tuple[Layer, ...],
     x: jax.Array,
     model: Model,
-    layout: Layout,
+    tuning: Tuning,
     rematerialize: Rematerialize = "nothing",
     *,
+    mesh: Mesh = ONE_DEVICE,
     prefix: jax.Array | None = None,
     fetch: Fetch | None = None,
 ) -> tuple[jax.Array, Routing | None]:
     """x [B, T, D] through these layers, whole periods of a model's; other arguments as of `hidden_states`."""
-    angles = turning(own_positions(x.shape[1], layout), model)
+    angles = turning(local_positions(x.shape[1], mesh), model)
 
     def apply(kind: int, layer: Layer, x: jax.Array) -> tuple[jax.Array, Routing | None]:
         layer = {n: checkpoint_name(array, "fetched") for n, array in (fetch(layer) if fetch else layer).items()}
 
         def attend(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
-            return attention(layer, q, k, v, model, model.attention_of(kind), layout, prefix)
+            return attention(layer, q, k, v, model, model.attention_of(kind), tuning, prefix, mesh)
 
-        return block(layer, x, angles, model, attend, layout)
+        return block(layer, x, angles, model, attend, tuning, mesh)
 
     # Also where there is nothing to fetch: a program of another form is compiled to other roundings.
     apply = jax.checkpoint(apply, static_argnums=0, policy=_KEPT[rematerialize])
     return through(layers, x, lambda kind, layer, x, _: apply(kind, layer, x))
 
 
-def own_positions(length: int, layout: Layout) -> jax.Array:
+def local_positions(length: int, mesh: Mesh) -> jax.Array:
     """The positions [length] that this device holds of each sequence: all, or its share."""
     positions = jnp.arange(length)
-    return positions if layout.sequence == 1 else positions + length * jax.lax.axis_index("sequence")
+    return positions if mesh.sequence == 1 else positions + length * jax.lax.axis_index("sequence")
 
 
 _KEPT = {

@@ -1,10 +1,9 @@
 """How memory holds a model while it computes: the one place where a CPU gets another shape than an accelerator.
 
-Parameters are stored as logical matrices (parameters.py). A step arranges them once, for all its micro-batches, and
-gradients take the same road back. None of it changes what is computed but for rounding.
+Parameters are stored as logical matrices (weights.py). A step arranges them once, for all its micro-batches, as their
+rows of the table say, and gradients take the same way back. None of it changes what is computed but for rounding.
 """
 
-import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -12,43 +11,10 @@ import jax
 import jax.numpy as jnp
 
 from palmetto.model.sums import scale_rows, summed_back
-from palmetto.model.weights import Parameters, specifications
-from palmetto.recipe.model import Model, RotaryPositions
-
-
-class Layout(NamedTuple):
-    """The choices; each holds for every model."""
-
-    platform: str
-    """A JAX platform name: cpu, gpu or tpu."""
-    unroll: bool
-    """Layers and experts as Python loops, each compiled by itself, or layers under one scan and experts in one batched
-    product, which XLA runs slower on a CPU."""
-    query_rows: int
-    """Causal attention takes this many query rows at a time against the keys up to them, never the masked rest."""
-    kept_length: int
-    """Up to this sequence length causal attention keeps its weights for the backward pass, which is quicker; beyond,
-    it forms them again in blocks, and its memory grows with the length, not its square."""
-    block_rows: int
-    """Queries and keys in a block of blocked attention."""
-    logit_rows: int
-    """The loss holds the logits of this many positions at a time."""
-    sequence: int = 1
-    """Devices that share a sequence's positions, along the mesh's axis of that name."""
-    experts: int = 1
-    """Devices that share a layer's experts, along the mesh's axis `expert`."""
-    model: int = 1
-    """Devices that share a layer's heads and feed-forward, along the mesh's axis of that name."""
-
-
-CPU = Layout("cpu", unroll=True, query_rows=64, kept_length=1024, block_rows=256, logit_rows=1024)
-ACCELERATOR = Layout("gpu", unroll=False, query_rows=1024, kept_length=1024, block_rows=512, logit_rows=2048)
-
-
-def for_platform(platform: str) -> Layout:
-    """The layout for a JAX platform name."""
-    return CPU if platform == "cpu" else ACCELERATOR._replace(platform=platform)
-
+from palmetto.model.tuning import Tuning
+from palmetto.model.weights import Parameters, Table, Weight, mesh_axis, weight_table
+from palmetto.recipe.mesh import ONE_DEVICE, Mesh
+from palmetto.recipe.model import Model
 
 Layer = dict[str, jax.Array]
 """One layer as it computes, by name:
@@ -60,7 +26,7 @@ Layer = dict[str, jax.Array]
 
 
 Fetch = Callable[[Layer], Layer]
-"""From the parts of arrays that a device holds to the whole arrays."""
+"""Takes the parts of arrays that a device holds; returns the whole arrays."""
 
 
 class Stacked(NamedTuple):
@@ -88,7 +54,7 @@ class Arranged(NamedTuple):
 
 
 def map_named(function: Callable[..., jax.Array], arranged: Arranged, *others: Arranged) -> Arranged:
-    """function(name, array, …) of each array, under the name that it has in its layer, or among the ends."""
+    """Applies function(name, array, …) to each array, with its name in its layer or among the ends."""
 
     def apply(path: tuple[jax.tree_util.DictKey | jax.tree_util.GetAttrKey, ...], *arrays: jax.Array) -> jax.Array:
         last = path[-1]
@@ -99,100 +65,102 @@ def map_named(function: Callable[..., jax.Array], arranged: Arranged, *others: A
 
 
 def with_ends(arranged: Arranged, fetch: Fetch) -> Arranged:
-    """`arranged` with all that stands outside the layers made whole."""
+    """Returns `arranged` with all that stands outside the layers made whole."""
     tables = {"embedding": arranged.embedding} | ({} if arranged.output is None else {"output": arranged.output})
     ends = fetch(tables | arranged.ends)
     return Arranged(ends.pop("embedding"), ends.pop("output", None), arranged.layers, ends)
 
 
-def arrange(parameters: Parameters, model: Model, layout: Layout) -> Arranged:
-    """Joins and scales once what would be joined and scaled for every position; differentiable.
+def arrange(parameters: Parameters, model: Model, tuning: Tuning, mesh: Mesh = ONE_DEVICE) -> Arranged:
+    """Joins and scales once what would be joined and scaled for every position; it is differentiable.
 
-    The scale of a norm without bias multiplies the rows of the kernels behind it, 1/√Q the queries and 1/√D the final
-    norm. The pairs that rotary positions turn, neighbours in q and k, come apart into halves (positions.py).
-    Of parameters spread over devices (`spread_dimension`) it makes the same parts of what it would make of the whole.
+    The row of a weight says what becomes of it. The pairs that rotary positions turn, neighbours in q and k,
+    come apart into halves (positions.py). Of parameters divided over devices along data (`Weight.data_dimension`) it
+    makes the same parts of what it would make of the whole.
     """
-    table, period = specifications(model, len(parameters["embedding"])), model.period
+    table, period = weight_table(model, len(parameters["embedding"])), model.period
     stacks: list[Layer] = [{} for _ in range(period)]
-    ends: Layer = {}
-    for name, specification in table.items():
-        if not specification.stack:
-            ends[name] = parameters[name]
-            continue
+    for name, weight in table.items():
         for kind, stack in enumerate(stacks):
-            if kind in specification.layers:
+            if kind in weight.layers:
                 # Every period-th layer of those that have it, beginning with this kind's first.
-                first = specification.layers.index(kind)
-                stride = sum(layer < period for layer in specification.layers)
+                first = weight.layers.index(kind)
+                stride = sum(layer < period for layer in weight.layers)
                 stack[name] = parameters[name][first::stride]
-    kinds = tuple(_arrange_layer(stack, model, layout) for stack in stacks)
+    kinds = tuple(_arrange_layer(stack, table, model, mesh) for stack in stacks)
     layers: Stacked | tuple[Layer, ...] = Stacked(kinds)
-    if layout.unroll:
+    if tuning.unroll:
         apart = [{name: _unstack(array) for name, array in kind.items()} for kind in kinds]
         layers = tuple(
             {name: arrays[layer // period] for name, arrays in apart[layer % period].items()}
             for layer in range(period * len(next(iter(kinds[0].values()))))
         )
-    if model.tied_embedding:
-        for name in filter(ends.__contains__, ("final_norm", "final_norm_bias")):
-            ends[name] = ends[name] / math.sqrt(model.d_model)
-    output = ends.pop("output").mT if "output" in ends else None
-    return Arranged(ends.pop("embedding"), output, layers, ends)
+    ends = {name: _arrange_end(parameters[name], weight) for name, weight in table.items() if not weight.stack}
+    return Arranged(ends.pop("embedding"), ends.pop("output", None), layers, ends)
+
+
+def _arrange_end(array: jax.Array, weight: Weight) -> jax.Array:
+    array = array.mT if weight.transposed else array
+    return array if weight.divisor == 1 else array / weight.divisor
 
 
 def _unstack(array: jax.Array) -> list[jax.Array]:
-    """The entries of the leading axis. Of slices by index the derivative would be a sum of arrays filled up with zeros,
-    which costs an update more than all else."""
+    """Returns the entries of the leading axis.
+
+    The derivative of slices by index would be a sum of arrays filled up with zeros, which costs an update more than all
+    else.
+    """
     return [jnp.squeeze(entry, 0) for entry in jax.lax.split(array, [1] * len(array))]
 
 
-def _arrange_layer(stored: Layer, model: Model, layout: Layout) -> Layer:
-    """A layer's arrays, all with the same leading axes, as `Layer` has them."""
-    layer = dict(stored)
-    to_heads = 1 / math.sqrt(model.query_size)
-    for name in ("q", "k", "q_bias", "k_bias", "q_norm", "k_norm", "u", "w"):
-        if name in layer and isinstance(model.positions, RotaryPositions):
-            layer[name] = _halves(layer[name], model.query_size)
-    for name in ("q_norm", "u", "w") if model.qk_norm else ("q", "q_bias", "u", "w"):
-        if name in layer:
-            layer[name] = layer[name] * to_heads
-    if model.norm_position in ("pre", "sandwich") and not model.norm_bias:
-        inner = ["gate", "up", "router", "expert_gate", "expert_up"]
-        behind_norm = {"norm": ["q", "k", "v"], "feedforward_norm": inner}
-        if model.block == "parallel":
-            behind_norm = {"norm": ["q", "k", "v", *inner]}
-        for norm, kernels in behind_norm.items():
-            norm_scale = layer.pop(norm)
-            # Of the experts behind it, each device along their axis sees its own.
-            of_experts = summed_back(norm_scale, "expert") if layout.experts > 1 else norm_scale
-            for name in filter(layer.__contains__, kernels):
-                shared = name == "router" or (name in ("k", "v") and model.key_value_heads % layout.model)
-                scale = of_experts if name.startswith("expert_") else norm_scale
-                layer[name] = scale_rows(scale, layer[name], 1 if shared else layout.model)
-    for ending in ("", "_bias"):
-        if layout.model == 1 and f"q{ending}" in layer:
-            layer[f"qkv{ending}"] = jnp.concatenate([layer.pop(f"{name}{ending}") for name in "qkv"], axis=-1)
-    for name in ("o", "down", "expert_down"):
-        if name in layer:
-            layer[name] = layer[name].mT
-    return layer
+def _arrange_layer(stored: Layer, table: Table, model: Model, mesh: Mesh) -> Layer:
+    """Returns a layer's arrays, all with the same leading axes, as `Layer` has them."""
+    size = model.query_size
+    layer = {name: _halves(array, size) if table[name].rotated else array for name, array in stored.items()}
+    for name in (name for name in stored if table[name].factor != 1):
+        layer[name] = layer[name] * table[name].factor
+    for norm in filter(_folded(table).__contains__, stored):
+        scale = layer.pop(norm)
+        # Of the experts behind it, each device along their axis sees its own.
+        of_experts = summed_back(scale, "expert") if mesh.expert > 1 else scale
+        for name in (name for name in stored if table[name].norm == norm):
+            parts = mesh.model if mesh_axis(table[name].axes[-1], model, mesh) == "model" else 1
+            layer[name] = scale_rows(of_experts if table[name].of_expert else scale, layer[name], parts)
+    arrays: dict[str, list[jax.Array]] = {}
+    for name, array in layer.items():
+        array = array.mT if table[name].transposed else array
+        arrays.setdefault(_arranged_name(name, table[name], mesh), []).append(array)
+    return {name: parts[0] if len(parts) == 1 else jnp.concatenate(parts, axis=-1) for name, parts in arrays.items()}
 
 
-_KERNELS = (
-    *("qkv", "q", "k", "v", "o", "r", "gate", "up", "down"),
-    *("router", "expert_gate", "expert_up", "expert_down"),
-)
+def _folded(table: Table) -> set[str]:
+    """Returns the norms whose scales are multiplied into kernels."""
+    return {weight.norm for weight in table.values() if weight.norm}
 
 
-def spread_dimension(name: str) -> int | None:
-    """The dimension, from the end, along which devices may each hold a part of an array of one layer or of the ends.
+def _arranged_name(name: str, weight: Weight, mesh: Mesh) -> str:
+    return weight.fused if weight.fused and mesh.model == 1 else name
 
-    That is the model's width or, of the embedding and the output kernel, the vocabulary; None where there is neither.
+
+def arranged_table(table: Table, mesh: Mesh) -> dict[str, Weight]:
+    """Derives the rows of the arrays that `arrange` returns, in layers those of one layer, from the stored rows.
+
+    Their shape, their axes and `cast` are those of the arranged array; the other fields have their defaults.
     """
-    if name in _KERNELS or name in ("embedding", "output"):
-        return -2
-    is_norm = "norm" in name and name not in ("q_norm", "k_norm")
-    return -1 if is_norm or name in ("positions", "o_bias", "down_bias") else None
+    rows: dict[str, Weight] = {}
+    for name, weight in table.items():
+        if name in _folded(table):
+            continue
+        alone = slice(int("layers" in weight.axes), None)
+        shape, axes = weight.shape[alone], weight.axes[alone]
+        if weight.transposed:
+            shape, axes = (*shape[:-2], shape[-1], shape[-2]), (*axes[:-2], axes[-1], axes[-2])
+        name = _arranged_name(name, weight, mesh)
+        if name in rows:
+            shape = (*shape[:-1], rows[name].shape[-1] + shape[-1])
+            axes = rows[name].axes
+        rows[name] = Weight(shape, axes, deviation=None, cast=weight.cast)
+    return rows
 
 
 def _halves(kernel: jax.Array, head_size: int) -> jax.Array:

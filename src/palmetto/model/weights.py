@@ -1,4 +1,6 @@
-"""The parameters of a model: one table of shapes, logical axes and initializers, from which all else follows.
+"""The weights of a model: one table, a row a weight, from which all else follows.
+
+Nothing outside the table asks a weight for its name to learn what to do with it; its row says so.
 
 A matrix that several layers have is stored for all of them at once, with a leading axis "layers" (and, for experts, a
 second, "experts"); its logical matrices, one a layer or expert, are what the optimizer scales, checkpoints name and
@@ -14,21 +16,63 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from palmetto.recipe.model import GATED, LearnedPositions, Model, T5Positions, TransformerXLPositions
+from palmetto.recipe.mesh import Mesh
+from palmetto.recipe.model import (
+    GATED,
+    LearnedPositions,
+    Model,
+    RotaryPositions,
+    T5Positions,
+    TransformerXLPositions,
+)
 
 Parameters = dict[str, jax.Array]
-"""Name → float32 array, shaped as `specifications` says."""
+"""Name → float32 array, shaped as the table says."""
 
 
-class Specification(NamedTuple):
-    """Shape, logical axes (for sharding), initializer and layers of one entry of the table."""
+LOGICAL_AXES: Mapping[str, str | None] = {
+    "batch": "data",
+    "layers": "stage",
+    "experts": "expert",
+    "width": "data",
+    "vocabulary": "data",
+    "features": "model",
+    "heads": "model",
+    "key_value_heads": "model",
+    "feedforward": "model",
+    "head": None,
+    "gates": None,
+    "buckets": None,
+    "positions": None,
+}
+"""The axis of the mesh that divides each logical axis of a weight or a cache. The embedding's width is called features,
+so that it may lie across the axis model while its vocabulary lies across data."""
+
+
+class Weight(NamedTuple):
+    """One row of the table: all that is true of a weight, as it is stored and as a step computes with it."""
 
     shape: tuple[int, ...]
     axes: tuple[str, ...]
+    """The logical axis of each dimension."""
     deviation: float | None
-    """Standard deviation of a normal initializer, 0 for zeros, or None for ones."""
+    """The standard deviation of a normal initializer, 0 for zeros, or None for ones."""
     layers: tuple[int, ...] = ()
     """The layers that have it, in the order of the leading axis; empty where it belongs to none."""
+    cast: bool = False
+    """A step casts it to the activation type before anything else, so that it may travel between devices in that."""
+    norm: str | None = None
+    """The norm without bias that stands before this kernel and whose scale is multiplied into its rows."""
+    rotated: bool = False
+    """The last axis holds heads whose pairs rotary positions turn."""
+    factor: float = 1.0
+    """A step multiplies it by this once."""
+    divisor: float = 1.0
+    """A step divides it by this once; x / a and x · (1 / a) do not round alike."""
+    transposed: bool = False
+    """A step holds it with its last two axes swapped."""
+    fused: str | None = None
+    """A step holds it side by side with others in an array of this name, where one device computes whole layers."""
 
     @property
     def stack(self) -> int:
@@ -39,187 +83,229 @@ class Specification(NamedTuple):
     def size(self) -> int:
         return math.prod(self.shape)
 
+    @property
+    def of_expert(self) -> bool:
+        """Each expert has one of its own."""
+        return "experts" in self.axes
 
-Table = Mapping[str, Specification]
+    @property
+    def data_dimension(self) -> int | None:
+        """The dimension, from the end, that devices along the axis data may divide; None where there is none."""
+        places = [LOGICAL_AXES[axis] for axis in self.axes]
+        return places.index("data") - len(places) if "data" in places else None
 
 
-def specifications(model: Model, vocabulary_size: int) -> dict[str, Specification]:
-    """Every parameter of a model: kernels ~ N(0, 1/√n_in), embeddings ~ N(0, 1), norm scales 1, biases 0.
+Table = Mapping[str, Weight]
+
+
+def mesh_axis(logical_axis: str, model: Model, mesh: Mesh) -> str | None:
+    """Returns the axis of the mesh that divides a logical axis; None where each device holds it whole.
+
+    Where more devices share the key/value heads than there are, as in multi-query attention, each holds them all.
+    """
+    axis = LOGICAL_AXES[logical_axis]
+    if axis is None or mesh.sizes[axis] == 1:
+        return None
+    return None if logical_axis == "key_value_heads" and model.key_value_heads % mesh.model else axis
+
+
+ATTENTION_INPUTS = ("qkv", "q", "k", "v")
+"""The kernels that project what attention starts from, in the order of their results."""
+FEEDFORWARD_INPUTS = ("up", "gate")
+"""The kernels that project what a feed-forward starts from, in the order of their results."""
+EXPERT_INPUTS = ("expert_up", "expert_gate")
+"""Those of experts."""
+
+
+def weight_table(model: Model, vocabulary_size: int) -> dict[str, Weight]:
+    """Returns every weight of a model: kernels ~ N(0, 1/√n_in), embeddings ~ N(0, 1), norm scales 1, biases 0.
 
     Kernels are [layers, n_in, n_out]; q holds its H heads side by side, k and v their K heads. DeepNorm's β multiplies
     the deviations of v, o and the feed-forward (arXiv 2203.00555, figure 2, decoder).
     """
     D, V = model.d_model, vocabulary_size
     gain = (8 * model.layers) ** -0.25 if model.norm_position == "deep" else 1.0
-    table = {"embedding": Specification((V, D), ("vocabulary", "features"), 1.0)}
+    summed = isinstance(model.positions, LearnedPositions) or model.embedding_norm
+    table = {"embedding": Weight((V, D), ("vocabulary", "features"), 1.0, cast=not summed)}
     if isinstance(model.positions, LearnedPositions):
-        table["positions"] = Specification((model.positions.length, D), ("positions", "width"), 1.0)
+        table["positions"] = Weight((model.positions.length, D), ("positions", "width"), 1.0)
     if model.embedding_norm:
         table |= _norm("embedding_norm", model)
     table |= _layer_norms(model) | _attention(model, gain) | _feedforward(model, gain) | _experts(model, gain)
     if model.norm_position in ("pre", "sandwich"):
-        table |= _norm("final_norm", model)
+        table |= _norm("final_norm", model, divisor=math.sqrt(D) if model.tied_embedding else 1.0)
     if not model.tied_embedding:
-        table["output"] = Specification((D, V), ("features", "vocabulary"), 1 / math.sqrt(D))
+        output = Weight((D, V), ("features", "vocabulary"), 1 / math.sqrt(D), cast=True, transposed=True)
+        table["output"] = output
     return table
 
 
-def _norm(name: str, model: Model, layers: tuple[int, ...] = ()) -> dict[str, Specification]:
+def _norm(name: str, model: Model, layers: tuple[int, ...] = (), divisor: float = 1.0) -> dict[str, Weight]:
     stack = len(layers)
     shape, axes = ((stack, model.d_model), ("layers", "width")) if stack else ((model.d_model,), ("width",))
-    norm = {name: Specification(shape, axes, None, layers)}
-    return norm | {f"{name}_bias": Specification(shape, axes, 0.0, layers)} if model.norm_bias else norm
+    norm = {name: Weight(shape, axes, None, layers, divisor=divisor)}
+    return norm | {f"{name}_bias": Weight(shape, axes, 0.0, layers, divisor=divisor)} if model.norm_bias else norm
 
 
-def _layer_norms(model: Model) -> dict[str, Specification]:
+def _layer_norms(model: Model) -> dict[str, Weight]:
     """`norm` stands before (or, with post and deep, behind) attention and is what a parallel block shares."""
     names = ["norm"]
     if model.block == "serial":
         names.append("feedforward_norm")
     if model.norm_position == "sandwich":
         names += ["norm_after", "feedforward_norm_after"]
-    table: dict[str, Specification] = {}
+    table: dict[str, Weight] = {}
     for name in names:
         table |= _norm(name, model, tuple(range(model.layers)))
     return table
 
 
+def _folded(model: Model, norm: str) -> str | None:
+    """Returns a norm that stands before kernels, if its scale can be multiplied into them."""
+    return norm if model.norm_position in ("pre", "sandwich") and not model.norm_bias else None
+
+
+def _feedforward_norm(model: Model) -> str | None:
+    return _folded(model, "norm" if model.block == "parallel" else "feedforward_norm")
+
+
 def _kernel(
-    layers: tuple[int, ...], inputs: tuple[int, str], outputs: tuple[int, str], gain: float = 1.0
-) -> Specification:
-    shape = (len(layers), inputs[0], outputs[0])
-    return Specification(shape, ("layers", inputs[1], outputs[1]), gain / math.sqrt(inputs[0]), layers)
+    layers: tuple[int, ...], inputs: tuple[int, str], outputs: tuple[int, str], gain: float = 1.0, experts: int = 0
+) -> Weight:
+    stack, axes = ((len(layers), experts), ("layers", "experts")) if experts else ((len(layers),), ("layers",))
+    deviation = gain / math.sqrt(inputs[0])
+    return Weight((*stack, inputs[0], outputs[0]), (*axes, inputs[1], outputs[1]), deviation, layers, cast=True)
 
 
-def _biases(table: dict[str, Specification]) -> dict[str, Specification]:
-    """A bias for each kernel of a table, over the kernel's outputs."""
-    return {
-        f"{name}_bias": Specification((of.shape[0], of.shape[2]), (of.axes[0], of.axes[2]), 0.0, of.layers)
-        for name, of in table.items()
-    }
+def _biases(table: Table) -> dict[str, Weight]:
+    """Returns a bias for each kernel of a table; it is treated as the kernel's outputs are."""
+
+    def bias(of: Weight) -> Weight:
+        shape, axes, fused = (of.shape[0], of.shape[2]), (of.axes[0], of.axes[2]), of.fused and f"{of.fused}_bias"
+        return Weight(shape, axes, 0.0, of.layers, rotated=of.rotated, factor=of.factor, fused=fused)
+
+    return {f"{name}_bias": bias(of) for name, of in table.items()}
 
 
-def _attention(model: Model, gain: float) -> dict[str, Specification]:
+def _attention(model: Model, gain: float) -> dict[str, Weight]:
     layers, L = tuple(range(model.layers)), model.layers
     H, K, Q = model.heads, model.key_value_heads, model.query_size
     width, heads, shared = (model.d_model, "width"), (H * Q, "heads"), (K * Q, "key_value_heads")
+    norm, rotated, to_heads = _folded(model, "norm"), isinstance(model.positions, RotaryPositions), 1 / math.sqrt(Q)
+    queries = _kernel(layers, width, heads)._replace(rotated=rotated, factor=1.0 if model.qk_norm else to_heads)
+    keys, values = _kernel(layers, width, shared)._replace(rotated=rotated), _kernel(layers, width, shared, gain)
     table = {
-        "q": _kernel(layers, width, heads),
-        "k": _kernel(layers, width, shared),
-        "v": _kernel(layers, width, shared, gain),
-        "o": _kernel(layers, heads, width, gain),
+        name: kernel._replace(norm=norm, fused="qkv") for name, kernel in {"q": queries, "k": keys, "v": values}.items()
     }
+    table["o"] = _kernel(layers, heads, width, gain)._replace(transposed=True)
     if model.biases:
         table |= _biases(table)
     if model.qk_norm:
-        table |= {name: Specification((L, Q), ("layers", "head"), None, layers) for name in ("q_norm", "k_norm")}
+        head_norm = Weight((L, Q), ("layers", "head"), None, layers, rotated=rotated)
+        table |= {"q_norm": head_norm._replace(factor=to_heads), "k_norm": head_norm}
     match model.positions:
         case T5Positions(buckets=buckets):
             deviation = 1 / math.sqrt(model.d_model)
-            table["relative"] = Specification((L, buckets, H), ("layers", "buckets", "heads"), deviation, layers)
+            table["relative"] = Weight((L, buckets, H), ("layers", "buckets", "heads"), deviation, layers)
         case TransformerXLPositions():
-            table["r"] = _kernel(layers, width, heads)
-            bias = Specification((L, H, Q), ("layers", "heads", "head"), 0.0, layers)
+            table["r"] = _kernel(layers, width, heads)._replace(cast=False)
+            bias = Weight((L, H, Q), ("layers", "heads", "head"), 0.0, layers, factor=to_heads)
             table |= {"u": bias, "w": bias}
     return table
 
 
-def _feedforward(model: Model, gain: float) -> dict[str, Specification]:
+def _feedforward(model: Model, gain: float) -> dict[str, Weight]:
     layers = tuple(layer for layer in range(model.layers) if not model.has_experts(layer))
     if not layers:
         return {}
     width, inner = (model.d_model, "width"), (model.feedforward_size, "feedforward")
-    table = {"gate": _kernel(layers, width, inner, gain)} if model.feedforward in GATED else {}
-    table |= {"up": _kernel(layers, width, inner, gain), "down": _kernel(layers, inner, width, gain)}
+    into = _kernel(layers, width, inner, gain)._replace(norm=_feedforward_norm(model))
+    table = {"gate": into} if model.feedforward in GATED else {}
+    table |= {"up": into, "down": _kernel(layers, inner, width, gain)._replace(transposed=True)}
     return table | _biases(table) if model.biases else table
 
 
-def _experts(model: Model, gain: float) -> dict[str, Specification]:
+def _experts(model: Model, gain: float) -> dict[str, Weight]:
     layers = tuple(filter(model.has_experts, range(model.layers)))
     if model.experts is None or not layers:
         return {}
-    E, D, F = model.experts.count, model.d_model, model.expert_size
-
-    def kernels(inputs: tuple[int, str], outputs: tuple[int, str]) -> Specification:
-        shape = (len(layers), E, inputs[0], outputs[0])
-        return Specification(shape, ("layers", "experts", inputs[1], outputs[1]), gain / math.sqrt(inputs[0]), layers)
-
-    width, inner = (D, "width"), (F, "feedforward")
-    table = {"router": _kernel(layers, width, (E, "gates"))}
+    E, norm = model.experts.count, _feedforward_norm(model)
+    width, inner = (model.d_model, "width"), (model.expert_size, "feedforward")
+    into = _kernel(layers, width, inner, gain, E)._replace(norm=norm)
+    table = {"router": _kernel(layers, width, (E, "gates"))._replace(norm=norm, cast=False)}
     if model.expert_feedforward in GATED:
-        table["expert_gate"] = kernels(width, inner)
-    return table | {"expert_up": kernels(width, inner), "expert_down": kernels(inner, width)}
+        table["expert_gate"] = into
+    return table | {"expert_up": into, "expert_down": _kernel(layers, inner, width, gain, E)._replace(transposed=True)}
 
 
 def count(model: Model, vocabulary_size: int) -> int:
-    """The number of parameters, every scale and matrix counted."""
-    return sum(specification.size for specification in specifications(model, vocabulary_size).values())
+    """Returns the number of parameters, counting every scale and matrix."""
+    return sum(weight.size for weight in weight_table(model, vocabulary_size).values())
 
 
 def active(model: Model, vocabulary_size: int) -> int:
-    """The number of parameters that one token passes through: of E experts, the top ones."""
-    table = specifications(model, vocabulary_size).values()
-    experts = sum(specification.size for specification in table if specification.stack == 2)
+    """Returns the number of parameters that one token passes through: of E experts, the top ones."""
+    experts = sum(weight.size for weight in weight_table(model, vocabulary_size).values() if weight.of_expert)
     unused = 1 - model.experts.top / model.experts.count if model.experts else 0.0
     return count(model, vocabulary_size) - round(experts * unused)
 
 
 def initialize(model: Model, vocabulary_size: int, seed: int) -> Parameters:
-    """Draws float32 parameters; each logical matrix from a key of its own (seed, name, layer, expert)."""
+    """Draws float32 parameters, each logical matrix from a key of its own (seed, name, layer, expert)."""
     root = jax.random.key(seed)
 
-    def draw(name: str, specification: Specification) -> jax.Array:
-        if specification.deviation is None:
-            return jnp.ones(specification.shape, jnp.float32)
-        if specification.deviation == 0:
-            return jnp.zeros(specification.shape, jnp.float32)
+    def draw(name: str, weight: Weight) -> jax.Array:
+        if weight.deviation is None:
+            return jnp.ones(weight.shape, jnp.float32)
+        if weight.deviation == 0:
+            return jnp.zeros(weight.shape, jnp.float32)
         keys = jax.random.fold_in(root, int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big"))
-        numbers = [jnp.array(specification.layers), jnp.arange(specification.shape[1])][: specification.stack]
+        numbers = [jnp.array(weight.layers), jnp.arange(weight.shape[1])][: weight.stack]
 
         def normal(key: jax.Array) -> jax.Array:
-            return jax.random.normal(key, specification.shape[specification.stack :], jnp.float32)
+            return jax.random.normal(key, weight.shape[weight.stack :], jnp.float32)
 
         for depth, along in enumerate(numbers):
             fold = jax.vmap(jax.random.fold_in, (None, 0))
             keys = (fold if depth == 0 else jax.vmap(fold, (0, None)))(keys, along)
             normal = jax.vmap(normal)
-        return specification.deviation * normal(keys)
+        return weight.deviation * normal(keys)
 
-    table = specifications(model, vocabulary_size)
-    return jax.jit(lambda: {name: draw(name, specification) for name, specification in table.items()})()
+    table = weight_table(model, vocabulary_size)
+    return jax.jit(lambda: {name: draw(name, weight) for name, weight in table.items()})()
 
 
 def unstack(arrays: Parameters, table: Table) -> dict[str, jax.Array]:
-    """The logical matrices under their names: `embedding`, `q.000`, `q.001` … by layer, `expert_up.001.007` by expert.
+    """Returns the logical matrices by name: `embedding`, `q.000`, `q.001` … by layer, `expert_up.001.007` by expert.
 
     `arrays` may hold a part of the table and have other trailing axes. The results are fresh arrays: none shares memory
     with `arrays`, which may then be donated.
     """
     matrices: dict[str, jax.Array] = {}
     for name, array in arrays.items():
-        specification = table[name]
-        if specification.stack == 0:
+        weight = table[name]
+        if weight.stack == 0:
             matrices[name] = jnp.copy(array)
             continue
-        for index in itertools.product(*map(range, array.shape[: specification.stack])):
-            matrices[_logical_name(name, specification, index)] = array[index]
+        for index in itertools.product(*map(range, array.shape[: weight.stack])):
+            matrices[_logical_name(name, weight, index)] = array[index]
     return matrices
 
 
 def restack(matrices: Mapping[str, jax.Array], table: Table) -> Parameters:
-    """The inverse of `unstack`."""
+    """Returns the arrays of logical matrices, the inverse of `unstack`."""
     arrays: Parameters = {}
     for name in dict.fromkeys(matrix.partition(".")[0] for matrix in matrices):
-        specification = table[name]
-        if specification.stack == 0:
+        weight = table[name]
+        if weight.stack == 0:
             arrays[name] = matrices[name]
             continue
-        stack = specification.shape[: specification.stack]
-        parts = [matrices[_logical_name(name, specification, i)] for i in itertools.product(*map(range, stack))]
+        stack = weight.shape[: weight.stack]
+        parts = [matrices[_logical_name(name, weight, i)] for i in itertools.product(*map(range, stack))]
         arrays[name] = jnp.stack(parts).reshape(*stack, *parts[0].shape)
     return arrays
 
 
-def _logical_name(name: str, specification: Specification, index: tuple[int, ...]) -> str:
+def _logical_name(name: str, weight: Weight, index: tuple[int, ...]) -> str:
     layer, *expert = index
-    return ".".join([name, f"{specification.layers[layer]:03d}", *(f"{number:03d}" for number in expert)])
+    return ".".join([name, f"{weight.layers[layer]:03d}", *(f"{number:03d}" for number in expert)])

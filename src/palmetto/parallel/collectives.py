@@ -1,9 +1,9 @@
 """Sums across devices in the gradient's fixed tree, and gathers whose derivatives are such sums.
 
 All of it is called inside `jax.shard_map`. The tree's lowest levels lie across the devices of an axis: device p holds
-the leaf whose low bits are p's reversed, so that the pairs of a level are p and p ± half, quarter, …, the halves that
-they exchange are contiguous, and the part that a device ends with is the p-th, where a NamedSharding has it.
-Addition of two numbers commutes, so that both of a pair get the same bits.
+the leaf whose low bits are those of p reversed. So the pairs of a level are p and p ± half, quarter, …, the halves that
+they exchange are contiguous, and device p ends with the p-th part, where a NamedSharding expects it. Addition commutes,
+so that both devices of a pair get the same bits.
 """
 
 from collections.abc import Callable
@@ -22,16 +22,17 @@ class Group(NamedTuple):
     axis: str
     size: int
     elastic: bool
-    """Sums in the tree, whatever the size; or by the platform's own collectives, in an order that they choose."""
+    """They sum in the tree, whose bits do not depend on the size; otherwise by the platform's own collectives."""
 
 
 Along = Callable[[jax.Array, int, Group], jax.Array]
-"""(array, dimension, group) → array: what is done along a dimension that the group divides."""
+"""(array, dimension, group) → array: a collective along a dimension that the group divides."""
 Among = Callable[[jax.Array, Group], jax.Array]
+"""(array, group) → array: a collective of an array that each device of the group holds whole."""
 
 
 def reversed_bits(n: int) -> list[int]:
-    """The numbers 0 … n − 1, n a power of two, each with its bits in reverse order."""
+    """Returns the numbers 0 … n − 1, each with its bits in reverse order; n must be a power of two."""
     assert n & (n - 1) == 0, "only a power of two has such numbers"
     order = [0]
     while len(order) < n:
@@ -40,12 +41,12 @@ def reversed_bits(n: int) -> list[int]:
 
 
 def gather(x: jax.Array, dimension: int, group: Group) -> jax.Array:
-    """The parts that the devices hold, joined along a dimension."""
+    """Returns the parts that the devices hold, joined along a dimension."""
     return x if group.size == 1 else jax.lax.all_gather(x, group.axis, axis=dimension, tiled=True)
 
 
 def own_part(x: jax.Array, dimension: int, group: Group) -> jax.Array:
-    """The inverse of `gather`: this device's part."""
+    """Returns this device's part, the inverse of `gather`."""
     if group.size == 1:
         return x
     length = x.shape[dimension] // group.size
@@ -54,9 +55,9 @@ def own_part(x: jax.Array, dimension: int, group: Group) -> jax.Array:
 
 
 def reduce_scatter(x: jax.Array, dimension: int, group: Group) -> jax.Array:
-    """This device's part, along a dimension that the group's size divides, of the sum over the group.
+    """Returns this device's part of the sum over the group, along a dimension that the group's size divides.
 
-    In an elastic one, whose size is a power of two, by log2(size) exchanges of ever smaller halves.
+    An elastic group, whose size is a power of two, exchanges ever smaller halves log2(size) times.
     """
     if group.size == 1:
         return x
@@ -73,7 +74,7 @@ def reduce_scatter(x: jax.Array, dimension: int, group: Group) -> jax.Array:
 
 
 def all_reduce(x: jax.Array, group: Group) -> jax.Array:
-    """The sum over the group, on each of its devices."""
+    """Returns the sum over the group on each of its devices."""
     if group.size == 1:
         return x
     if not group.elastic:
@@ -88,15 +89,15 @@ def all_reduce(x: jax.Array, group: Group) -> jax.Array:
 
 
 def _exchange(x: jax.Array, distance: int, group: Group) -> jax.Array:
-    """x of the device `distance` away, to which this device's goes."""
+    """Returns the x of the device `distance` away, which gets this device's x."""
     return jax.lax.ppermute(x, group.axis, [(i, i ^ distance) for i in range(group.size)])
 
 
 @partial(jax.custom_vjp, nondiff_argnames=("dimension", "group", "travels_as"))
 def gathered(part: jax.Array, dimension: int, group: Group, travels_as: str = "float32") -> jax.Array:
-    """`gather`, whose derivative is `reduce_scatter`: a float32 weight of which each device holds a part.
+    """Gathers a float32 weight of which each device holds a part; the derivative is `reduce_scatter`.
 
-    It travels in another type where it is cast to that anyway, once whole; its gradient is float32 all the way.
+    The weight travels in another type if it is cast to that anyway once it is whole; its gradient stays float32.
     """
     return gather(part.astype(travels_as), dimension, group).astype(part.dtype)
 
@@ -109,7 +110,7 @@ gathered.defvjp(
 
 @partial(jax.custom_vjp, nondiff_argnums=(1,))
 def shared(x: jax.Array, group: Group) -> jax.Array:
-    """x itself, whose derivative is `all_reduce`: a weight that each device holds whole."""
+    """Returns x, a weight that each device holds whole; the derivative is `all_reduce`."""
     return x
 
 

@@ -3,7 +3,7 @@
 All devices take every branch together (schedules.py). One whose turn it is not computes something of no use, which is
 left out of what it keeps; it would have waited for the others that long. So a stage may hold collectives along other
 axes of the mesh, those among them that XLA inserts for the axis it divides by itself. In branches that devices take
-apart these would not all meet: a permutation, for one, waits on a CPU for every device there is.
+apart these would wait for devices that do not come: a permutation, for one, waits on a CPU for every device there is.
 """
 
 from collections.abc import Callable
@@ -26,15 +26,15 @@ Last = Callable[[Tree, jax.Array, Tree], tuple[jax.Array, Tree]]
 """(ends, the last layer's result, micro-batch) → the objective, what is reported of it."""
 
 
-class Sums(NamedTuple):
-    """Sums over micro-batches, of each a stage's share."""
+class StageSums(NamedTuple):
+    """A stage's share of the sums over micro-batches."""
 
     ends: Tree
     """The gradient of what stands before the first layer and behind the last; zeros on the stages between."""
     layers: Tree
     """The gradient of this stage's layers."""
     objective: jax.Array
-    """A scalar: what this stage adds and, on the last, what `last` makes of it."""
+    """A scalar: what this stage adds to it and, on the last stage, what `last` returns."""
     end_report: Tree
     """What `last` reported; zeros on all stages but the last."""
     stage_report: Tree
@@ -45,11 +45,11 @@ class _Carry(NamedTuple):
     """What a device keeps from tick to tick."""
 
     inputs: jax.Array
-    """[micro-batches in flight, B, T, D]: of each the stage's input, from which its backward half begins anew."""
+    """[micro-batches in flight, B, T, D]: the stage's input of each, from which its backward half begins anew."""
     activation: jax.Array
     """The stage's next input, from the stage before."""
     cotangent: jax.Array
-    """The objective's derivative by the stage's next result to go back through, from the stage behind."""
+    """The objective's derivative by the stage's next result to go back through; it comes from the stage behind."""
     sums: running_tree.Levels
 
 
@@ -63,12 +63,13 @@ def pipeline_gradients(
     *,
     schedule: Schedule,
     axis: str = "stage",
-    reduce: Callable[[Sums], Sums] = lambda sums: sums,
-) -> Sums:
-    """The gradient of the objective summed over micro-batches, inside a `jax.shard_map` that is manual over `axis`.
+    reduce: Callable[[StageSums], StageSums] = lambda sums: sums,
+) -> StageSums:
+    """Returns the gradient of the objective summed over micro-batches.
 
-    `layers` are this device's own; of `ends` and of `micro_batches`, arrays [M, …], each has a copy. The objective of a
-    micro-batch is what `last` makes of it plus what all stages add. All sums are in the tree of
+    It is called inside a `jax.shard_map` that is manual over `axis`. `layers` are this device's own; every device has a
+    copy of `ends` and of `micro_batches`, arrays [M, …]. The objective of a micro-batch is what `last` returns plus
+    what all stages add. All sums are in the tree of
     `training.reductions.sum_over_leaves`; `reduce` is applied to a micro-batch's before they are added to the others',
     and may change their shapes. What stages share is to be summed over them at the end, after the sums over all else.
 
@@ -84,18 +85,18 @@ def pipeline_gradients(
         return running_tree.at(micro_batches, jnp.maximum(number, 0))
 
     def forward(carry: _Carry, number: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """The kept inputs with this one's, and the stage's result."""
+        """Returns the kept inputs with this micro-batch's, and the stage's result."""
         batch = micro_batch(number)
         x = jnp.where(is_first, first(ends, batch), carry.activation)
         return running_tree.put(carry.inputs, number % slots, x, number >= 0), stage(layers, x, batch)[0]
 
     def backward(carry: _Carry, number: jax.Array) -> tuple[running_tree.Levels, jax.Array]:
-        """The sums with this one's, and the objective's derivative by the stage's input."""
+        """Returns the sums with this micro-batch's, and the objective's derivative by the stage's input."""
         x = running_tree.at(carry.inputs, number % slots)
         sums, dx = differentiate(micro_batch(number), x, carry.cotangent)
         return running_tree.add_leaf(carry.sums, number, sums), dx
 
-    def differentiate(batch: Tree, x: jax.Array, cotangent: jax.Array) -> tuple[Sums, jax.Array]:
+    def differentiate(batch: Tree, x: jax.Array, cotangent: jax.Array) -> tuple[StageSums, jax.Array]:
         def through(layers: Tree, x: jax.Array) -> tuple[tuple[jax.Array, jax.Array], Tree]:
             y, added, report = stage(layers, x, batch)
             return (y, added), report
@@ -108,7 +109,7 @@ def pipeline_gradients(
         (d_before,) = from_input(dx)
         d_behind, objective, end_report = _only(is_last, (d_behind, objective, end_report))
         d_ends = jax.tree.map(jnp.add, _only(is_first, d_before), d_behind)
-        return reduce(Sums(d_ends, d_layers, objective + added, end_report, stage_report)), dx
+        return reduce(StageSums(d_ends, d_layers, objective + added, end_report, stage_report)), dx
 
     def tick(carry: _Carry, turn: tuple[jax.Array, ...]) -> tuple[_Carry, None]:
         goes_forward, goes_backward, any_forward, any_backward = turn
@@ -128,10 +129,10 @@ def pipeline_gradients(
     turns = [half[:, place] for half in halves] + [jnp.any(half >= 0, axis=1) for half in halves]
     start = _Carry(jnp.zeros((slots, *x.shape), x.dtype), nothing, nothing, empty)
     end, _ = jax.lax.scan(tick, start, tuple(turns))
-    sums: Sums = running_tree.total(end.sums, count)
+    sums: StageSums = running_tree.total(end.sums, count)
     return sums
 
 
 def _only(condition: jax.Array, tree: Tree) -> Tree:
-    """The arrays where the condition holds, else zeros."""
+    """Returns the arrays if the condition holds, else zeros."""
     return jax.tree.map(lambda array: jnp.where(condition, array, jnp.zeros_like(array)), tree)

@@ -1,4 +1,4 @@
-"""Which device stands where in a mesh: on TPUs along the wires, elsewhere in JAX's order."""
+"""Places devices in a mesh: on TPUs along the wires, elsewhere in JAX's order."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -14,11 +14,11 @@ Devices = np.ndarray[Any, np.dtype[np.object_]]
 
 
 def place(devices: Sequence[jax.Device], sizes: Mapping[str, int], elastic: bool) -> Devices:
-    """The first of `devices`, as many as the mesh takes, by axis: an array shaped by the sizes of AXES.
+    """Returns the first of `devices`, as many as the mesh takes, in an array shaped by the sizes of AXES.
 
-    On TPUs pods are slices where there are as many, and the other axes lie along whole dimensions of a slice if that
-    can be. elastic: gradients are summed by exchanges along data (collectives.py), for which its devices are put in
-    `exchange_order`. On other platforms neighbours in the given order lie along the last axes.
+    On TPUs a pod is a slice if there are as many slices as pods, and the other axes lie along whole dimensions of a
+    slice if they can. If the run is elastic, gradients are summed by exchanges along data (collectives.py), and its
+    devices are put in `exchange_order`. On other platforms neighbours in the given order lie along the last axes.
     """
     shape = tuple(sizes[axis] for axis in AXES)
     taken = devices[: math.prod(shape)]
@@ -46,17 +46,18 @@ def _by_dimension(devices: Sequence[jax.Device], shape: tuple[int, ...]) -> Devi
 
 
 def coordinates(device: jax.Device) -> tuple[int, ...]:
-    """A TPU's slice and its place there."""
+    """Returns a TPU's slice and its place in the slice."""
     inside: Sequence[int] = device.coords
     return (getattr(device, "slice_index", 0), *inside)
 
 
 def exchange_order(places: Sequence[tuple[int, ...]]) -> list[int]:
-    """The order in which devices at `places` make the tree's exchanges short where they carry much.
+    """Returns the order of devices at `places` in which those exchanges of the tree are short that carry much.
 
-    The first exchange, between devices half the axis apart, carries half of the gradient, the next, a quarter apart, a
-    quarter. So the highest bit of a device's number becomes a step to a neighbour in one dimension, the next one in
-    another, then two steps, …. Left as they are where the dimensions' sizes are not powers of two.
+    The first exchange, between devices half the axis apart, carries half of the gradient; the next, a quarter apart,
+    carries a quarter. So the highest bit of a device's number becomes a step to a neighbour in one dimension, the next
+    bit a step in another dimension, then come two steps, …. Devices stay as they are where the sizes of the dimensions
+    are not powers of two.
     """
     spans = [sorted({place[d] for place in places}) for d in range(len(places[0]))]
     spans = [span for span in spans if len(span) > 1]

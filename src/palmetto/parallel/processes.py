@@ -1,6 +1,6 @@
-"""Several processes that make one JAX cluster: joining it, what they do together, and what one does for all.
+"""Several processes that make one JAX cluster: how they join it, wait for each other and agree.
 
-Each runs the same program on the same values and so comes to the same decisions; the primary alone writes files.
+Each runs the same program on the same values and so comes to the same decisions. The primary alone writes files.
 """
 
 import contextlib
@@ -28,8 +28,8 @@ _A_WHILE = 10
 def join(cluster: Cluster) -> None:
     """Makes this process one of a cluster. JAX must not have been used yet.
 
-    UserError where there is no cluster. If the others do not come, the process ends with a line and exit code 2: JAX
-    itself would end it with a trace of C++.
+    Raises UserError where there is no cluster. If the others do not come, the process ends with a line and exit code 2:
+    JAX itself would end it with a trace of C++.
     """
     if "proxy" in os.environ.get("JAX_PLATFORMS", ""):  # Pathways: one process drives all devices
         try:
@@ -51,8 +51,10 @@ def join(cluster: Cluster) -> None:
             )
     except (RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:300]
-        raise UserError(f"--distributed: no cluster of processes here ({reason}); on one machine --processes N would "
-                        "do, elsewhere --coordinator, --process-count and --process-index") from None  # fmt: skip
+        raise UserError(
+            f"--distributed: no cluster of processes here ({reason}); on one machine --processes N would do, elsewhere "
+            "--coordinator, --process-count and --process-index"
+        ) from None
 
 
 def is_loopback(cluster: Cluster) -> bool:
@@ -65,7 +67,7 @@ def is_loopback(cluster: Cluster) -> bool:
 
 
 def _collect_on_loopback() -> None:
-    """Has CPUs meet at 127.0.0.1: by itself gloo takes whatever address this machine's name leads to."""
+    """Makes CPUs connect at 127.0.0.1: by itself gloo takes whatever address this machine's name leads to."""
     from jax._src import distributed, xla_bridge
     from jaxlib import _jax
 
@@ -79,39 +81,41 @@ def _collect_on_loopback() -> None:
 @contextlib.contextmanager
 def _patiently(cluster: Cluster) -> Iterator[None]:
     """Says what is waited for if it takes a while, and ends the process if it takes too long."""
-    met = threading.Event()
+    joined = threading.Event()
     where = f" at {cluster.coordinator}" if cluster.coordinator else ""
     who = "" if cluster.processes is None else f" (this is process {cluster.rank} of {cluster.processes})"
 
     def watch() -> None:
-        if not met.wait(_A_WHILE):
+        if not joined.wait(_A_WHILE):
             print(f"waiting for the cluster's other processes{where}{who}", file=sys.stderr, flush=True)
-        if not met.wait(PATIENCE - _A_WHILE):
-            print(f"palmetto: the cluster{where} did not come together within {PATIENCE:g} s{who}: others are absent "
-                  "or out of reach", file=sys.stderr, flush=True)  # fmt: skip
+        if not joined.wait(PATIENCE - _A_WHILE):
+            late = f"the cluster{where} did not come together within {PATIENCE:g} s{who}"
+            print(f"palmetto: {late}: others are absent or out of reach", file=sys.stderr, flush=True)
             os._exit(2)
 
     threading.Thread(target=watch, daemon=True).start()
     try:
         yield
     finally:
-        met.set()
+        joined.set()
 
 
 def is_primary() -> bool:
-    """Whether this process writes the run's files."""
+    """Returns whether this process writes the run's files."""
     return jax.process_index() == 0
 
 
-def meet(where: str) -> None:
-    """Returns once every process has come here."""
+def barrier(name: str) -> None:
+    """Returns once every process has reached the barrier of this name."""
     if jax.process_count() > 1:
-        multihost_utils.sync_global_devices(where)
+        multihost_utils.sync_global_devices(name)
 
 
 def any_of(flag: bool, state: Any) -> bool:
-    """Whether the flag is up in any process, the same answer in all; asked once the arrays of `state` are there, since
-    programs that run at the same time take each other's messages."""
+    """Returns whether the flag is up in any process; the answer is the same in all.
+
+    It waits for the arrays of `state` first, since programs that run at the same time take each other's messages.
+    """
     if jax.process_count() == 1:
         return flag
     jax.block_until_ready(state)
@@ -119,7 +123,7 @@ def any_of(flag: bool, state: Any) -> bool:
 
 
 def on_host(array: jax.Array | npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """A whole array as NumPy's, also one of which this process holds a part; all processes must ask for it."""
+    """Returns a whole array as NumPy's, also one of which this process holds a part; all processes must ask for it."""
     if isinstance(array, jax.Array) and not (array.is_fully_addressable or array.is_fully_replicated):
         return np.asarray(multihost_utils.process_allgather(array, tiled=True))
     return np.asarray(array)

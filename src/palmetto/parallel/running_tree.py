@@ -14,12 +14,12 @@ Levels = Any
 
 
 def no_leaves(like: Any, count: int) -> Levels:
-    """Room for `count` leaves, pytrees shaped as `like`."""
+    """Returns empty levels for `count` leaves, pytrees shaped as `like`."""
     return jax.tree.map(lambda leaf: jnp.zeros((count.bit_length(), *leaf.shape), leaf.dtype), like)
 
 
 def add_leaf(levels: Levels, number: jax.Array, leaf: Any) -> Levels:
-    """With the leaf of this number, the next from 0 on; with a number below 0 as it was.
+    """Returns the levels with the leaf of this number, which counts from 0; unchanged if the number is below 0.
 
     The loop's sums are stored before more is added to them, so that the compiler cannot join a leaf's last product and
     an addition in one rounding.
@@ -37,7 +37,7 @@ def add_leaf(levels: Levels, number: jax.Array, leaf: Any) -> Levels:
 
 
 def total(levels: Levels, count: int) -> Any:
-    """The sum of all `count` leaves."""
+    """Returns the sum of all `count` leaves."""
     taken = [level for level in range(count.bit_length()) if count >> level & 1]
     sums = [at(levels, level) for level in taken]
     result = sums[0]
@@ -47,11 +47,11 @@ def total(levels: Levels, count: int) -> Any:
 
 
 def at(stacked: Any, place: jax.Array | int) -> Any:
-    """What is in a place of the leading axis of a pytree's arrays."""
+    """Returns the entries at one place of the leading axis of a pytree's arrays."""
     return jax.tree.map(lambda array: jax.lax.dynamic_index_in_dim(array, place, keepdims=False), stacked)
 
 
 def put(stacked: Any, place: jax.Array, new: Any, condition: jax.Array) -> Any:
-    """A pytree of stacked arrays with `new` in a place of their leading axis, if the condition holds."""
+    """Returns the stacked arrays with `new` at one place of their leading axis, if the condition holds."""
     chosen = jax.tree.map(lambda ours, old: jnp.where(condition, ours, old), new, at(stacked, place))
     return jax.tree.map(lambda array, x: jax.lax.dynamic_update_index_in_dim(array, x, place, axis=0), stacked, chosen)

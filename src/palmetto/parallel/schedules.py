@@ -1,4 +1,4 @@
-"""When each stage of a pipeline works on which micro-batch: a table, from which all that is said of a schedule follows.
+"""Schedules of a pipeline: a table says when each stage works on which micro-batch; all else follows from it.
 
 All stages keep time together. A tick has two halves, a forward one and a backward one; in each a stage takes one
 micro-batch or none, and what it makes is with its neighbour when the next tick begins. A half in which no stage has
@@ -19,28 +19,28 @@ Numbers = npt.NDArray[np.int32]
 
 
 class Timetable(NamedTuple):
-    """The micro-batch of each tick and stage, int32 [ticks, stages], −1 where there is none."""
+    """The number of the micro-batch at each tick and stage, int32 [ticks, stages]; −1 where there is none."""
 
     forward: Numbers
     backward: Numbers
 
     @property
     def in_flight(self) -> Numbers:
-        """[stages]: the most micro-batches of which a stage keeps the input, from their forward to their backward."""
+        """The most micro-batches whose input each stage keeps, from their forward to their backward half, [stages]."""
         begins, ends = (half >= 0 for half in self)
         most: Numbers = np.max(np.cumsum(begins, axis=0) - np.cumsum(ends, axis=0) + ends, axis=0)
         return most
 
     @property
     def bubble(self) -> float:
-        """The share of its time that a stage is idle, the same whatever forward and backward cost."""
+        """The share of its time in which a stage is idle; it does not depend on what forward and backward cost."""
         idle = [1 - np.mean(half[np.any(half >= 0, axis=1)] >= 0) for half in (self.forward, self.backward)]
         assert idle[0] == idle[1], "the share would depend on what forward and backward cost"
         return float(idle[0])
 
 
 def timetable(schedule: Schedule, stages: int, micro_batches: int) -> Timetable:
-    """The table of S stages and M micro-batches; both schedules idle for (S − 1)/(M + S − 1) of the time.
+    """Returns the table of S stages and M micro-batches; both schedules idle for (S − 1)/(M + S − 1) of the time.
 
     Micro-batches follow each other a tick apart, forwards from the first stage on and backwards from the last. The
     schedules differ in when the last stage turns the first one round:
@@ -62,17 +62,17 @@ def timetable(schedule: Schedule, stages: int, micro_batches: int) -> Timetable:
 
 
 class Filled(NamedTuple):
-    """How a recipe's pipeline is filled from a step on."""
+    """How full a recipe's pipeline is from a step on."""
 
     from_step: int
     micro_batches: int
-    """That pass through it, one after the other."""
+    """So many pass through it, one after the other."""
     bubble: float
-    """The share of its time that a stage is idle."""
+    """The share of its time in which a stage is idle."""
 
 
 def filled(recipe: Recipe) -> list[Filled]:
-    """A recipe's pipeline by stage of its batch ramp; of a mesh without stages, which is never idle, too."""
+    """Returns how full a recipe's pipeline is in each stage of its batch ramp; a mesh of one stage is never idle."""
     mesh, training = recipe.mesh, recipe.training
     at_once = mesh.pod * mesh.data * mesh.expert * training.micro_batch
     counts = [(first + 1, size // at_once) for first, size in training.batch_ramp]

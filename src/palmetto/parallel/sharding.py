@@ -1,10 +1,10 @@
-"""Which device holds what: one table from the logical axes of parameters to the axes of the mesh.
+"""Says which device holds what: from the logical axes of the table of weights to the axes of the mesh.
 
-The training step is written for one device of the axes pod, data, stage, expert and sequence (`jax.shard_map`, manual);
-along the axis model XLA divides the work by itself, led by where the parameters lie.
+The training step is written for one device of the axes pod, data, stage, expert and sequence (`jax.shard_map`, manual).
+Along the axis model XLA divides the work by itself, led by where the parameters lie.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple, TypeVar
 
@@ -12,33 +12,15 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from palmetto.model.layout import Layout
-from palmetto.model.weights import specifications
+from palmetto.model.layout import arranged_table
+from palmetto.model.weights import LOGICAL_AXES, mesh_axis, weight_table
 from palmetto.parallel.collectives import Group
 from palmetto.parallel.placement import place
 from palmetto.recipe import Recipe
 from palmetto.recipe.mesh import AXES
 
-LOGICAL_AXES: Mapping[str, str | None] = {
-    "batch": "data",
-    "layers": "stage",
-    "experts": "expert",
-    "width": "data",
-    "vocabulary": "data",
-    "features": "model",
-    "heads": "model",
-    "key_value_heads": "model",
-    "feedforward": "model",
-    "head": None,
-    "gates": None,
-    "buckets": None,
-    "positions": None,
-}
-"""What each logical axis of a parameter or a cache is divided over. The embedding's width is called features, so that
-it may lie across the axis model while its vocabulary lies across data."""
-
 MANUAL = frozenset(AXES) - {"model"}
-"""The axes that the step is written for one device of."""
+"""The axes along which the step is written for one device."""
 
 Tree = TypeVar("Tree")
 
@@ -67,60 +49,62 @@ class Sharding:
     """The mesh of a recipe and where everything lies on it."""
 
     def __init__(self, recipe: Recipe, devices: Sequence[jax.Device] | None = None) -> None:
-        """On the first of `devices`, by default JAX's."""
+        """Takes the first of `devices`, by default JAX's."""
         self.sizes, self.zero, self.devices = recipe.mesh.sizes, recipe.mesh.zero, recipe.mesh.devices
-        self.table = specifications(recipe.model, recipe.model_vocabulary)
-        # Where more devices share the key/value heads than there are, as in multi-query attention, each holds them all.
-        self._whole = {"key_value_heads"} if recipe.model.key_value_heads % self.sizes["model"] else set[str]()
+        self.table = weight_table(recipe.model, recipe.model_vocabulary)
+        self.arranged = arranged_table(self.table, recipe.mesh)
+        """The rows of the arrays that a step computes with."""
+        self._divided_by = {logical: mesh_axis(logical, recipe.model, recipe.mesh) for logical in LOGICAL_AXES}
         self._elastic = recipe.training.reproducible == "elastic"
         self._devices = devices
 
     @cached_property
     def mesh(self) -> jax.sharding.Mesh:
-        """The devices by axis, as `place` has them."""
+        """The devices by axis, in the order of `placement.place`."""
         devices = self._devices if self._devices is not None else jax.devices()
         assert len(devices) >= self.devices, "fewer devices than the mesh has"
         return jax.sharding.Mesh(place(devices, self.sizes, self._elastic), AXES)
 
     def group(self, axis: str) -> Group:
-        """The devices along an axis. Those of data and pods sum in the tree, if the run is elastic."""
+        """Returns the devices along an axis. Those along data and pod sum in the tree if the run is elastic."""
         return Group(axis, self.sizes[axis], self._elastic and axis in ("pod", "data"))
-
-    def layout(self, layout: Layout) -> Layout:
-        """A platform's layout for computing on this mesh."""
-        return layout._replace(sequence=self.sizes["sequence"], experts=self.sizes["expert"], model=self.sizes["model"])
 
     @property
     def at_rest(self) -> dict[str, Axes]:
-        """How each parameter lies between steps."""
-        return {name: self._axes(of.axes, self.zero == 3) for name, of in self.table.items()}
+        """The mesh axes that divide each parameter between steps."""
+        return {name: self.axes(of.axes, self.zero == 3) for name, of in self.table.items()}
 
     @property
     def updated(self) -> dict[str, Axes]:
-        """How each parameter lies while it is updated."""
+        """The mesh axes that divide each parameter's moments, and the parameter while it is updated."""
         return {name: self.moment(of.axes) for name, of in self.table.items()}
 
     def moment(self, logical_axes: Sequence[str]) -> Axes:
-        """Returns the mesh axes over which an array with these logical axes lies that the optimizer keeps."""
-        return self._axes(logical_axes, self.zero >= 1)
+        """Returns the mesh axes that divide an array of the optimizer with these logical axes."""
+        return self.axes(logical_axes, self.zero >= 1)
 
     @property
     def cache(self) -> Axes:
-        """How keys and values [L, B, K, S, Q] of positions seen so far lie (decoding/cache.py)."""
-        return self._axes(("layers", "batch", "key_value_heads", "positions", "head"), True)
+        """The mesh axes that divide the cached keys and values [L, B, K, S, Q] of decoding."""
+        return self.axes(("layers", "batch", "key_value_heads", "positions", "head"))
 
-    def _axes(self, logical_axes: Sequence[str], over_data: bool) -> Axes:
-        divided = {axis for axis, size in self.sizes.items() if size > 1} - (set() if over_data else {"data"})
-        axes = (None if logical in self._whole else LOGICAL_AXES[logical] for logical in logical_axes)
-        return tuple(axis if axis in divided else None for axis in axes)
+    def axes(self, logical_axes: Sequence[str], over_data: bool = True) -> Axes:
+        """Returns what divides each logical axis; those along data only if `over_data`."""
+        axes = (self._divided_by[logical] for logical in logical_axes)
+        return tuple(None if axis == "data" and not over_data else axis for axis in axes)
+
+    def arranged_axes(self, name: str, array: jax.Array) -> Axes:
+        """Returns what divides each dimension of an arranged array, which may have one more in front, of layers."""
+        axes = self.axes(self.arranged[name].axes)
+        return (None,) * (array.ndim - len(axes)) + axes
 
     @property
     def spreads(self) -> dict[str, Spread]:
-        """How each parameter's logical matrices lie while it is updated."""
+        """How the logical matrices of each parameter lie on devices while it is updated."""
         spreads = {}
         for name, axes in self.updated.items():
             of = self.table[name]
-            along = next((d for d, logical in enumerate(of.axes) if LOGICAL_AXES[logical] == "data"), of.stack)
+            along = of.stack if of.data_dimension is None else of.data_dimension % len(of.axes)
             group = self.group("data") if axes[along] == "data" else ALONE
             stacked = tuple(self.group(axis) if axis else ALONE for axis in axes[: of.stack])
             parts = tuple(self.sizes["model"] if axis == "model" else 1 for axis in axes[of.stack :])
@@ -128,7 +112,7 @@ class Sharding:
         return spreads
 
     def on_mesh(self, function: Callable[..., Any], in_specs: Any, out_specs: Any) -> Callable[..., Any]:
-        """`function`, written for one device, over arrays of the whole mesh."""
+        """Maps a function, written for one device, over arrays of the whole mesh."""
         if self.devices == 1:
             return function
         mapped: Callable[..., Any] = jax.shard_map(
@@ -143,7 +127,7 @@ class Sharding:
         return mapped
 
     def everywhere(self, arrays: Tree) -> Tree:
-        """Arrays of the host, the same on every process, as a copy on every device."""
+        """Copies arrays of the host, which are the same in every process, to every device."""
         if self.devices == 1:
             return jax.device_put(arrays, self.place())
         put = lambda array: jax.make_array_from_callback(array.shape, self.place(), lambda index: array[index])  # noqa: E731
@@ -151,14 +135,14 @@ class Sharding:
         return copies
 
     def place(self, axes: Axes = ()) -> NamedSharding:
-        """The sharding of an array with these mesh axes; without any, a copy on every device."""
+        """Returns the sharding of an array that these mesh axes divide; without any it is a copy on every device."""
         return NamedSharding(self.mesh, PartitionSpec(*axes))
 
 
 def apart(function: Callable[[jax.Array], jax.Array], array: jax.Array, axes: Axes) -> jax.Array:
-    """`function` of the part that a device holds along the axis model too, where `axes` has it, and so its result.
+    """Applies a function to the part that a device holds along the axis model too, if that divides the array.
 
-    Before a collective along another axis XLA would make such an array whole.
+    XLA would make such an array whole before a collective along another axis. The result is divided likewise.
     """
     if "model" not in axes:
         return function(array)
@@ -170,5 +154,5 @@ def apart(function: Callable[[jax.Array], jax.Array], array: jax.Array, axes: Ax
 
 
 def manual(axes: Axes) -> PartitionSpec:
-    """What of an array's mesh axes `jax.shard_map` takes, where model is left to XLA."""
+    """Returns the mesh axes of an array as `jax.shard_map` takes them, the axis model being left to XLA."""
     return PartitionSpec(*(axis if axis in MANUAL else None for axis in axes))

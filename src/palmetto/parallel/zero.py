@@ -1,150 +1,105 @@
-"""How weights and gradients that devices share meet (ZeRO, arXiv 1910.02054), for one device inside `jax.shard_map`.
+"""ZeRO: who holds which part of weights, gradients and moments along the axis data (arXiv 1910.02054, section 5).
 
-Zero says what lies divided over the axis data: 0 nothing, 1 what the optimizer keeps, 2 also gradients, 3 also the
-weights. Whichever it is, a leaf's gradient is summed over the devices before the next leaf is added, so that the
-gradient's tree is the same.
+Its levels divide 0 nothing, 1 what the optimizer keeps, 2 also the gradients, 3 also the weights. At every level a
+leaf's gradient is summed over the devices before the next leaf is added, so that the gradient's tree is the same. All
+of it is called on one device, inside `jax.shard_map`.
 """
 
-from functools import partial
-
 import jax
-import jax.numpy as jnp
 
-from palmetto.model.layout import Arranged, Fetch, Layer, map_named, spread_dimension
+from palmetto.model.layout import Arranged, Fetch, Layer, map_named
 from palmetto.model.weights import Parameters
 from palmetto.parallel import collectives
 from palmetto.parallel.sharding import Axes, Sharding, apart
-from palmetto.recipe.model import LearnedPositions, Model
 
 
 class Zero:
-    """The roads between what a device holds, computes with and updates."""
+    """Gathers weights, reduces gradients and takes a device's own partition of them."""
 
-    def __init__(self, sharding: Sharding, model: Model, *, whole_leaves: bool = False) -> None:
-        """`whole_leaves`: each leaf is computed without the other devices along data, also at level 3: with weights
-        that are gathered once a step, to gradients that are summed when the leaf is done."""
-        self.level, self.data, self.whole_leaves = sharding.zero, sharding.group("data"), whole_leaves
-        self._level_within = min(self.level, 2) if whole_leaves else self.level
-        """Of what is divided while a step computes."""
-        self._sharding, self._updated, self._model = sharding, sharding.updated, model
-        self._sharers = sharding.sizes["model"]
-        """Of a layer: the devices along model."""
+    def __init__(self, sharding: Sharding, activations: str, *, whole_leaves: bool = False) -> None:
+        """`activations` is the type in which those weights travel that are cast to it anyway.
 
-    def owned(self, parameters: Parameters) -> Parameters:
-        """From parameters as they lie between steps to the parts that this device updates."""
-        if self.level in (0, 3):
-            return parameters
-        return self._along_data(collectives.own_part, parameters)
+        whole_leaves: each leaf is computed without the other devices along data, also at level 3. The weights are then
+        gathered once a step, and a leaf's gradients are reduced when the leaf is done.
+        """
+        self.whole_leaves = whole_leaves
+        self._level, self._data, self._sharding = sharding.zero, sharding.group("data"), sharding
+        self._level_within_step = min(self._level, 2) if whole_leaves else self._level
+        self._activations, self._updated = activations, sharding.updated
 
-    def at_rest(self, parameters: Parameters) -> Parameters:
-        """The inverse of `owned`."""
-        if self.level in (0, 3):
-            return parameters
-        return self._along_data(collectives.gather, parameters)
+    def own_partition(self, parameters: Parameters) -> Parameters:
+        """Takes parameters as they lie between steps; returns the partition that this device updates."""
+        return self._along_data(collectives.own_part, parameters) if self._level in (1, 2) else parameters
+
+    def gather_partitions(self, parameters: Parameters) -> Parameters:
+        """Takes the partition that this device has updated; returns parameters as they lie between steps."""
+        return self._along_data(collectives.gather, parameters) if self._level in (1, 2) else parameters
+
+    def gather_weights(self, partition: Arranged) -> Arranged:
+        """Returns the weights that leaves start from: whole, or the partition if layers are gathered one at a time."""
+        within_leaves = self._level_within_step in (0, 3)
+        return partition if within_leaves else self._map_divided(collectives.gather, partition)
+
+    @property
+    def gather_layer(self) -> Fetch | None:
+        """The function that gathers the weights of one layer, or of the ends, while a leaf is computed.
+
+        At level 3 its derivative reduces the gradients, each device keeping its part. Weights stay divided along the
+        axis model; where that divides any the program has the same form at every level. None where nothing is divided.
+        """
+        gathers = self._level_within_step == 3 and self._data.size > 1
+        if not gathers and self._sharding.sizes["model"] == 1:
+            return None
+        group = self._data if gathers else self._data._replace(size=1)
+
+        def gather(name: str, array: jax.Array) -> jax.Array:
+            row = self._sharding.arranged[name]
+            if row.data_dimension is None:
+                return collectives.shared(array, group) if gathers else array
+            dimension, travels_as = array.ndim + row.data_dimension, self._activations if row.cast else "float32"
+            axes = self._sharding.arranged_axes(name, array)
+            return apart(lambda array: collectives.gathered(array, dimension, group, travels_as), array, axes)
+
+        def gather_layer(layer: Layer) -> Layer:
+            return {name: gather(name, array) for name, array in layer.items()}
+
+        return gather_layer
+
+    def reduce_gradients(self, gradients: Arranged) -> Arranged:
+        """Sums a leaf's gradients over the devices: by reduce-scatter at level 2, by all-reduce at levels 0 and 1.
+
+        At level 3 the derivative of `gather_layer` has already reduced them, unless leaves are whole.
+        """
+        if self._level_within_step == 3:
+            return gradients
+        if self._level_within_step == 2:
+            return self._map_divided(collectives.reduce_scatter, gradients, collectives.all_reduce)
+        return jax.tree.map(lambda array: collectives.all_reduce(array, self._data), gradients)
+
+    def own_gradients(self, gradients: Arranged) -> Arranged:
+        """Takes reduced gradients; returns those of the partition that this device updates."""
+        return self._map_divided(collectives.own_part, gradients) if self._level == 1 else gradients
 
     def _along_data(self, function: collectives.Along, parameters: Parameters) -> Parameters:
+        """Applies a function to each stored parameter along the dimension that data divides."""
+
         def apply(axes: Axes, array: jax.Array) -> jax.Array:
             if "data" not in axes:
                 return array
-            return apart(lambda array: function(array, axes.index("data"), self.data), array, axes)
+            return apart(lambda array: function(array, axes.index("data"), self._data), array, axes)
 
         return {name: apply(self._updated[name], array) for name, array in parameters.items()}
 
-    def _axes(self, name: str, array: jax.Array) -> Axes:
-        """Along which of an arranged array's dimensions XLA keeps it divided: the last, if any."""
-        shared = name == "router" or (name in ("k", "v") and self._model.key_value_heads % self._sharers)
-        divided = self._sharers > 1 and spread_dimension(name) == -2 and not shared
-        return (None,) * (array.ndim - 1) + ("model" if divided else None,)
-
-    def whole(self, arranged: Arranged) -> Arranged:
-        """What the leaves compute with: all of the weights or, where they are fetched a layer at a time, the parts."""
-        return self._along_spread(collectives.gather, arranged) if self._level_within in (1, 2) else arranged
-
-    @property
-    def fetching(self) -> Fetch | None:
-        """`fetch`, where it has anything to do."""
-        return self.fetch if self._gathers or self._sharers > 1 else None
-
-    @property
-    def _gathers(self) -> bool:
-        return self._level_within == 3 and self.data.size > 1
-
-    def fetch(self, arrays: Layer) -> Layer:
-        """Weights as they are computed with. At level 3 they are made whole, and their derivative is the sum over the
-        devices, each its part. Along the axis model they stay apart, at every level in the same form.
-        """
-
-        def whole(name: str, array: jax.Array) -> jax.Array:
-            dimension, travels_as = spread_dimension(name), self._travels_as(name)
-            if dimension is None:
-                return collectives.shared(array, self.data) if self._gathers else array
-            meet = partial(
-                collectives.gathered,
-                dimension=array.ndim + dimension,
-                group=self.data if self._gathers else self.data._replace(size=1),
-                travels_as=travels_as,
-            )
-            return apart(meet, array, self._axes(name, array))
-
-        return {name: whole(name, array) for name, array in arrays.items()}
-
-    def fetch_from(self, stage: jax.Array) -> Fetch:
-        """`fetch` of arrays that the devices at one place along the axis stage hold."""
-        along = self._sharding.group("stage")
-
-        def theirs(name: str, array: jax.Array) -> jax.Array:
-            array = jnp.where(jax.lax.axis_index(along.axis) == stage, array, 0)
-            return apart(lambda array: jax.lax.psum(array, along.axis), array, self._axes(name, array))
-
-        def fetch(arrays: Layer) -> Layer:
-            arrays = {name: theirs(name, array) for name, array in arrays.items()}
-            return self.fetching(arrays) if self.fetching else arrays
-
-        return fetch
-
-    def _travels_as(self, name: str) -> str:
-        """The activation type for what is cast to it before anything else."""
-        summed = isinstance(self._model.positions, LearnedPositions) or self._model.embedding_norm
-        exact = "norm" in name or "bias" in name or name in ("router", "r", "positions")
-        return "float32" if exact or (name == "embedding" and summed) else self._model.activations
-
-    def reduce(self, gradients: Arranged) -> Arranged:
-        """The sum of a leaf's gradients over the devices: at level 2 this device's part, at levels 0 and 1 all of it.
-
-        At level 3 it is the part too; but where leaves are not whole, `fetch` has seen to it.
-        """
-        if self._level_within == 3:
-            return gradients
-        if self._level_within == 2:
-            return self._along_spread(collectives.reduce_scatter, gradients, collectives.all_reduce)
-        return jax.tree.map(lambda array: collectives.all_reduce(array, self.data), gradients)
-
-    def own_gradients(self, gradients: Arranged) -> Arranged:
-        """Of the summed gradients those of the parts that this device updates."""
-        return self._along_spread(collectives.own_part, gradients) if self.level == 1 else gradients
-
-    def _along_spread(
-        self, function: collectives.Along, arranged: Arranged, else_: collectives.Among | None = None
+    def _map_divided(
+        self, function: collectives.Along, arranged: Arranged, of_others: collectives.Among | None = None
     ) -> Arranged:
+        """Applies a function to each arranged array along the dimension that data may divide; `of_others` to others."""
+
         def apply(name: str, array: jax.Array) -> jax.Array:
-            dimension = spread_dimension(name)
+            dimension = self._sharding.arranged[name].data_dimension
             if dimension is None:
-                return else_(array, self.data) if else_ else array
-            place = array.ndim + dimension
-            return apart(lambda array: function(array, place, self.data), array, self._axes(name, array))
+                return of_others(array, self._data) if of_others else array
+            place, axes = array.ndim + dimension, self._sharding.arranged_axes(name, array)
+            return apart(lambda array: function(array, place, self._data), array, axes)
 
         return map_named(apply, arranged)
-
-    def across(self, gradients: Arranged) -> Arranged:
-        """The sum over what divides sequences or experts, once all leaves are in.
-
-        Each device along the axis expert has gradients of its own experts from every leaf.
-        """
-        expert, sequence = (self._sharding.group(axis) for axis in ("expert", "sequence"))
-
-        def apply(name: str, array: jax.Array) -> jax.Array:
-            if not name.startswith("expert_"):
-                array = collectives.all_reduce(array, expert)
-            return collectives.all_reduce(array, sequence)
-
-        return map_named(apply, gradients)

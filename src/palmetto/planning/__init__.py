@@ -1,1 +1,2 @@
-"""What a training step costs on accelerators that are not here, from the program that their compiler makes of it."""
+"""Predicts time and memory of a training step on accelerators that this machine does not have, from the program that
+their compiler makes."""

@@ -1,4 +1,4 @@
-"""A recipe's plan on a topology: every batch of its ramp compiled, played through and summed up."""
+"""Plans a recipe on a topology: compiles and simulates the step of every batch size in its ramp."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,10 +13,11 @@ from palmetto.recipe import Recipe
 
 
 def plan(recipe: Recipe, on: Topology, say: Callable[[str], None]) -> dict[str, Any]:
-    """Plain values: at the top those of the largest batch, under `batches` those of each.
+    """Returns the plan as plain values, those of the largest batch at the top, and those of every batch in `batches`.
 
-    `fits` is whether all batches do, `memory` that of the one that needs most, `compile_seconds` the sum. A recipe
-    without a mesh gets the likeliest one. Raises UserError where its mesh is not the topology's.
+    At the top, `fits` says whether all batches fit, `memory` is that of the batch that needs most, and
+    `compile_seconds` is the sum. A recipe without a mesh gets the best mesh by estimate. Raises UserError if the
+    recipe's mesh does not match the topology.
     """
     require_compiler(on)
     recipe = with_mesh(recipe, on, say)
@@ -39,22 +40,22 @@ def plan(recipe: Recipe, on: Topology, say: Callable[[str], None]) -> dict[str, 
 
 
 def search(recipe: Recipe, on: Topology, say: Callable[[str], None]) -> dict[str, Any]:
-    """The best layouts for a recipe and a topology as plain values, best first under `layouts`."""
+    """Returns the best layouts for a recipe and a topology as plain values, best first, in `layouts`."""
     require_compiler(on)
     found = layouts(recipe, on, say)
     return {"recipe": recipe.name, "topology": describe_topology(on), "layouts": found}
 
 
 def describe_topology(on: Topology) -> dict[str, Any]:
-    """The topology and its chips' published figures, as plain values."""
+    """Returns the topology and the published figures of its chips as plain values."""
     figures = {name: value for name, value in on.chip._asdict().items() if name != "title"}
     return {"name": on.name, "slices": on.slices, "chips": on.chips, "chip": on.chip.title, "figures": figures}
 
 
 def with_mesh(recipe: Recipe, on: Topology, say: Callable[[str], None]) -> Recipe:
-    """The recipe with a mesh of as many devices as there are chips: its own, or the likeliest where it has none.
+    """Returns the recipe with its mesh, or with the best mesh by estimate if its own is a single device.
 
-    Raises UserError where its own has another number, or other pods than there are slices.
+    Raises UserError if the mesh's devices are not as many as the chips, or its pods not as many as the slices.
     """
     mesh = recipe.mesh
     if mesh.devices == on.chips and mesh.pod == on.slices:

@@ -1,8 +1,8 @@
-"""Compiles a recipe's training step for accelerators that are not here, in a process of its own.
+"""Compiles a recipe's training step for accelerators that this machine does not have, in a child process.
 
-An installed libtpu makes a plain `import jax` look for a TPU, and a layout of GPUs needs as many virtual devices: both
-are settled in the child's environment. `python -m palmetto.planning.compile DIR PARENT` reads DIR/recipe.yaml and
-DIR/request.json and leaves DIR/result.json and DIR/program.hlo.
+The child's environment keeps `import jax` from looking for a TPU if libtpu is installed, and gives a topology of GPUs
+as many virtual devices. `python -m palmetto.planning.compile DIR PARENT` reads DIR/recipe.yaml and DIR/request.json,
+and writes DIR/result.json and DIR/program.hlo.
 """
 
 import importlib.util
@@ -30,41 +30,43 @@ from palmetto.recipe import Recipe, loading
 
 
 class Compiled(NamedTuple):
-    """One step's program."""
+    """The compiled program of a step."""
 
     program: Program
     seconds: float
+    """The time of compilation."""
     memory: dict[str, int]
-    """Bytes of one chip: arguments (state and batch), temporaries (what there is beside them at the peak, results that
-    do not take an argument's place included), code, and all of it: the peak. Of GPUs those of XLA's program for CPUs,
-    an upper bound (docs/scale.md)."""
+    """Bytes on one chip: "arguments" (state and batch), "temporaries" (everything else at the peak, with results that
+    do not reuse an argument's memory), "code", and their sum, the "peak". For GPUs these are the bytes of XLA's program
+    for CPUs, an upper bound (docs/scale.md)."""
     devices: tuple[Coordinates, ...]
-    """In the order in which the program numbers them."""
+    """The coordinates of the devices, in the order of their numbers in the program."""
 
 
 class DoesNotFit(NamedTuple):
-    """The compiler gave up: the program needs more memory than a chip has. Bytes are of one chip."""
+    """The result if a program needs more memory than a chip has. Bytes are those of one chip."""
 
     seconds: float
+    """The time of compilation."""
     arguments: int
-    """By the shardings, without the padding of tiles."""
+    """The bytes of state and batch, without the padding of tiles."""
     needed: int
-    """In all, by the compiler's account."""
+    """The bytes that the compiler needs in all."""
     available: int
-    """Likewise."""
+    """The bytes that the compiler has."""
 
 
 def require_compiler(on: Topology) -> None:
-    """Raises UserError where the compiler for a topology is not installed."""
+    """Raises UserError if the compiler for a topology is not installed."""
     if not on.is_gpu and importlib.util.find_spec("libtpu") is None:
         raise UserError(f"--topology {on.name}: needs the TPU compiler, libtpu: {installation('plan')}")
 
 
 def compile_step(recipe: Recipe, on: Topology, sequences: int) -> Compiled | DoesNotFit:
-    """The step of a recipe's mesh for a batch of `sequences`.
+    """Compiles the step of a recipe, on its mesh, for a batch of `sequences`.
 
-    Raises UserError where the compiler is not installed or the recipe refused, RunStopped where the compiler fails,
-    dies or writes what cannot be read.
+    Raises UserError if the compiler is not installed or the recipe is refused, and RunStopped if the compiler fails, is
+    killed, or writes a program that cannot be read.
     """
     require_compiler(on)
     with tempfile.TemporaryDirectory(prefix="palmetto-plan-") as directory:
@@ -88,7 +90,7 @@ def _environment(on: Topology) -> dict[str, str]:
     environment = os.environ | {
         "JAX_PLATFORMS": "cpu",
         "TPU_SKIP_MDS_QUERY": "1",
-        "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # it drives no chip, so that several plans may be made at once
+        "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # no chip is used, so that several plans may run at the same time
         "TF_CPP_MIN_LOG_LEVEL": "3",
     }
     environment.pop("XLA_FLAGS", None)
@@ -111,7 +113,7 @@ def _result(folder: Path, code: int) -> dict[str, Any]:
 
 
 def main(directory: str, parent: int) -> None:
-    """The child."""
+    """Runs the child process."""
     children.end_with(parent)
     folder = Path(directory)
     request = json.loads((folder / "request.json").read_text())
@@ -121,7 +123,7 @@ def main(directory: str, parent: int) -> None:
         result = _compile(recipe, on, request["sequences"], folder / "program.hlo")
     except UserError as error:
         result = {"refused": str(error)}
-    except Exception as error:  # whatever it is, the parent says it in a line
+    except Exception as error:  # the parent reports any failure in one line
         result = {"failed": _reason(error)}
     (folder / "result.json").write_text(json.dumps({"seconds": time.perf_counter() - start} | result))
 
@@ -130,7 +132,7 @@ def _compile(recipe: Recipe, on: Topology, sequences: int, program: Path) -> dic
     import jax
     import jax.numpy as jnp
 
-    from palmetto.model import layout
+    from palmetto.model import tuning
     from palmetto.parallel.sharding import Sharding
     from palmetto.training.step import state
     from palmetto.training.step.loss import Batch
@@ -139,10 +141,10 @@ def _compile(recipe: Recipe, on: Topology, sequences: int, program: Path) -> dic
     if not on.is_gpu:
         _take_kernels_of_tpus()
     sharding = Sharding(recipe, _devices(on))
-    step = make_step(recipe, layout.for_platform("gpu" if on.is_gpu else "tpu"), sharding)
+    step = make_step(recipe, tuning.for_platform("gpu" if on.is_gpu else "tpu"), sharding)
     everywhere = sharding.place()
     leaves, rest = divmod(sequences, recipe.training.micro_batch)
-    assert not rest, "the recipe has seen to it"
+    assert not rest, "recipes check that micro-batches divide the batch"
     shape = (leaves, recipe.training.micro_batch, recipe.model_length + 1)
     tokens: Any = jax.ShapeDtypeStruct(shape, jnp.int32, sharding=everywhere)
     rate = jax.ShapeDtypeStruct((), jnp.float32, sharding=everywhere)
@@ -164,7 +166,7 @@ def _compile(recipe: Recipe, on: Topology, sequences: int, program: Path) -> dic
 
 
 def _take_kernels_of_tpus() -> None:
-    """Has the model take attention's kernel where `train` on a TPU would, which asks what this process runs on."""
+    """Makes the model use the attention kernel that `train` would use on a TPU, although this process has none."""
     from palmetto.model import accelerated
 
     def choose(platform: str, dtype: Any, length: int, head_size: int) -> accelerated.Flash | None:
@@ -175,16 +177,16 @@ def _take_kernels_of_tpus() -> None:
 
 def _memory(analysis: Any, on: Topology) -> dict[str, int]:
     arguments, code = analysis.argument_size_in_bytes, analysis.generated_code_size_in_bytes
-    if on.is_gpu:  # the peak that XLA states for a CPU has no temporaries
+    if on.is_gpu:  # XLA's peak for a CPU does not count temporaries
         results = analysis.output_size_in_bytes - analysis.alias_size_in_bytes
         peak = arguments + analysis.temp_size_in_bytes + results
-    else:  # TPU's temp_size_in_bytes counts more than is there at once
+    else:  # a TPU's temp_size_in_bytes counts more than exists at the same time
         peak = analysis.peak_memory_in_bytes
     return {"arguments": arguments, "temporaries": peak - arguments, "code": code, "peak": peak + code}
 
 
 def _own_bytes(arrays: Any) -> int:
-    """What one device has of arrays that are not there."""
+    """Returns the bytes that one device holds of abstract arrays."""
     import jax
 
     return sum(
@@ -193,7 +195,7 @@ def _own_bytes(arrays: Any) -> int:
 
 
 def _coordinates(device: Any, on: Topology) -> Coordinates:
-    """A device's slice and its place there; GPUs are told by their number, node after node."""
+    """Returns a device's slice and its place there. GPUs are numbered node by node."""
     if on.is_gpu:
         slice_, number = divmod(device.id, on.chips // on.slices)
         return (slice_, *divmod(number, on.shape[-1]))
@@ -209,7 +211,7 @@ def _devices(on: Topology) -> Sequence[Any]:
     if on.is_gpu:
         return jax.devices()
     options: dict[str, Any] = {"num_slices": on.slices} if on.slices > 1 else {}
-    if on.kind in ("v4", "v5p"):  # both cores of a chip as one device
+    if on.kind in ("v4", "v5p"):  # makes one device of the two cores of a chip
         options["chip_config_name"] = "megacore"
     devices: Sequence[Any] = topologies.get_topology_desc(platform="tpu", topology_name=on.name, **options).devices
     return devices
@@ -223,7 +225,7 @@ _OUT_OF_MEMORY = re.compile(
 
 
 def _out_of_memory(message: str) -> tuple[int, int] | None:
-    """The bytes of main memory that the compiler wanted and those it had; None for any other message."""
+    """Returns the bytes of main memory that the compiler needed and had, or None if the message says something else."""
     found = _OUT_OF_MEMORY.search(message) if "RESOURCE_EXHAUSTED" in message else None
     if found is None:
         return None
@@ -236,7 +238,7 @@ def _bytes(number: str, unit: str) -> int:
 
 
 def _reason(error: Exception) -> str:
-    """The first line of an exception that says something; JAX puts notes of its own behind."""
+    """Returns the first line of an exception that is not empty; JAX adds notes of its own after it."""
     lines = (line.strip() for line in str(error).splitlines())
     said = next(filter(None, lines), "")
     name = type(error).__name__

@@ -1,14 +1,14 @@
-"""A plan at scale for people."""
+"""Writes a plan at scale as text for people."""
 
 import textwrap
 from typing import Any
 
 _WIDTH = 104
-"""Of a text behind its label."""
+"""The width of the text after its label."""
 
 
 def describe(values: dict[str, Any]) -> str:
-    """What `at_scale.plan` gave, as lines."""
+    """Returns the values of `at_scale.plan` as lines of text."""
     rows = [("layout", layout(values)), ("memory", _memory(values["memory"]))]
     rows += [("batch" if n == 0 else "", _batch(batch)) for n, batch in enumerate(values["batches"])]
     if values["batches"][-1].get("mfu") is not None:
@@ -21,7 +21,7 @@ def describe(values: dict[str, Any]) -> str:
 
 
 def misfit(values: dict[str, Any]) -> str:
-    """Of a plan that does not fit, a line that says so."""
+    """Returns a line that says why a plan does not fit."""
     return f"{_title(values)}: does not fit: {_memory(values['memory'])}"
 
 
@@ -32,7 +32,7 @@ def _title(values: dict[str, Any]) -> str:
 
 
 def describe_search(values: dict[str, Any]) -> str:
-    """What `at_scale.search` gave, best first."""
+    """Returns the values of `at_scale.search` as lines of text, best layout first."""
     rows = [_title(values)]
     for n, one in enumerate(values["layouts"], 1):
         head = f"{n}. {layout(one)}"
@@ -45,7 +45,7 @@ def describe_search(values: dict[str, Any]) -> str:
 
 
 def layout(values: dict[str, Any]) -> str:
-    """Mesh, ZeRO and rematerialization of a plan's values, or those that `search.settings` gives."""
+    """Returns the mesh, ZeRO and rematerialization of a plan's values, or of those of `search.meshes.settings`."""
     axes = " · ".join(f"{axis} {size}" for axis, size in values["mesh"].items()) or "one device"
     how = f", {values['reproducible']}" if "reproducible" in values else ""
     return f"{axes}, zero {values['zero']}, rematerialize {values['rematerialize']}{how}"
@@ -84,15 +84,17 @@ def _size(bytes_: int) -> str:
 
 
 def _details(values: dict[str, Any]) -> list[tuple[str, str]]:
-    """Of the largest batch."""
+    """Returns the labelled lines about the largest batch."""
     rows = [
         ("FLOPs", f"{values['flops']['program']:.4g} a chip, {values['flops']['ratio']:.2f} of the formula's"),
         ("time", _time(values).removeprefix("time: ")),
     ]
-    for row in values["collectives"]:
-        rows.append(("" if rows[-1][0] in ("network", "") else "network",
-                     f"{row['network']} ({row['reach']}): {row['kind']} {row['bytes'] / 1e9:,.2f} GB in "
-                     f"{row['seconds']:.3g} s, of which {row['waited_seconds']:.3g} s waited for"))  # fmt: skip
+    for n, row in enumerate(values["collectives"]):
+        text = (
+            f"{row['network']} ({row['reach']}): {row['kind']} {row['bytes'] / 1e9:,.2f} GB in {row['seconds']:.3g} s, "
+            f"of which {row['waited_seconds']:.3g} s waited for"
+        )
+        rows.append(("" if n else "network", text))
     hidden = ", ".join(f"{network} {share:.0%}" for network, share in values["overlap"].items())
     rows.append(("overlap", hidden or "no collectives"))
     if values["pods"]["count"] > 1:

@@ -1,4 +1,4 @@
-"""From a compiled step and a chip's published figures to seconds, utilization and where the time goes."""
+"""Predicts the time and utilization of a compiled step from a chip's published figures."""
 
 from typing import Any
 
@@ -13,10 +13,11 @@ from palmetto.training.flops import flops_per_token
 
 
 def predict(recipe: Recipe, on: Topology, sequences: int, compiled: Compiled | DoesNotFit) -> dict[str, Any]:
-    """One batch's step, as plain values: seconds, bytes and FLOPs are of one chip and one step.
+    """Returns the prediction for one batch size as plain values; seconds, bytes and FLOPs are those of a chip and step.
 
-    MFU is PaLM's (appendix B): the tokens' model FLOPs over what the chips could do meanwhile; HFU counts the FLOPs of
-    the program's matrix products, those computed again included. Raises RunStopped where the program cannot be read.
+    MFU is PaLM's (appendix B): the model FLOPs of the tokens over the peak FLOPs of the chips in that time. HFU counts
+    the FLOPs of the program's matrix products, with those of rematerialization. Raises RunStopped if the program cannot
+    be read.
     """
     tokens, capacity = sequences * recipe.model_length, on.chip.usable
     batch = {"sequences": sequences, "tokens": tokens}
@@ -65,7 +66,7 @@ def predict(recipe: Recipe, on: Topology, sequences: int, compiled: Compiled | D
 
 
 def _time(totals: Totals) -> dict[str, float]:
-    """The parts of a step's seconds."""
+    """Returns the parts of a step's seconds."""
     waited: dict[str, float] = {}
     for (network, _), traffic in totals.traffic.items():
         waited[network] = waited.get(network, 0) + traffic.waited
@@ -77,7 +78,7 @@ def _time(totals: Totals) -> dict[str, float]:
 
 
 def _collectives(totals: Totals) -> list[dict[str, Any]]:
-    """By network and kind, most bytes first."""
+    """Returns the traffic of each network and kind of collective, most bytes first."""
     rows = [
         {
             "network": network,
@@ -94,7 +95,7 @@ def _collectives(totals: Totals) -> list[dict[str, Any]]:
 
 
 def _overlap(totals: Totals) -> dict[str, float]:
-    """By network, the share of the time in which any of its links is busy that the chip does something else."""
+    """Returns, for each network, the share of its busy time in which the chip computes or moves memory."""
     return {
         network: busy.hidden / busy.seconds if busy.seconds else 1.0
         for network, busy in sorted(totals.networks.items())

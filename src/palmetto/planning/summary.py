@@ -1,10 +1,10 @@
-"""What a recipe amounts to, from its shapes alone: no array is made."""
+"""Summarizes a recipe from its shapes alone: parameters, FLOPs, memory and schedule. No array is made."""
 
 import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from palmetto.model.weights import Table, active, specifications
+from palmetto.model.weights import Table, active, weight_table
 from palmetto.parallel import schedules
 from palmetto.recipe import Recipe
 from palmetto.recipe.objectives import extra_tokens
@@ -17,13 +17,13 @@ FLOAT32_BYTES = 4
 
 
 def plan(recipe: Recipe) -> dict[str, Any]:
-    """Parameters, FLOPs, memory and schedule of a recipe, as plain values in counts, FLOPs and bytes.
+    """Returns the parameters, FLOPs, memory and schedule of a recipe as plain values, in counts, FLOPs and bytes.
 
-    Tokens are tokens of text. An objective may spread the T tokens of a window over more positions, which is what
-    FLOPs are spent on.
+    Tokens are tokens of text. An objective may need more positions than the T tokens of a window; FLOPs are counted for
+    positions.
     """
     model, training, length = recipe.model, recipe.training, recipe.tokens.sequence_length
-    table = specifications(model, recipe.model_vocabulary)
+    table = weight_table(model, recipe.model_vocabulary)
     total = sum(specification.size for specification in table.values())
     ramp = Ramp(training.batch_ramp)
     sequences = ramp.sequences_before(training.steps + 1)
@@ -73,36 +73,39 @@ def plan(recipe: Recipe) -> dict[str, Any]:
 
 
 def describe(values: dict[str, Any]) -> str:
-    """The same for people."""
+    """Returns the values of `plan` as lines of text."""
     parameters, memory, schedule = values["parameters"], values["memory_bytes"], values["schedule"]
     unit = "token" if values["example"]["positions"] == values["example"]["tokens"] else "position"
-    rows = [("parameters", [f"{parameters['total']:,} total", f"{parameters['active']:,} active"]),
-            ("", [f"{name} {size:,}" for name, size in parameters["by_matrix"].items()])]  # fmt: skip
+    sizes = [f"{_gib(memory[what])} {what}" for what in ("parameters", "gradients")]
+    sizes.append(f"{_gib(memory['optimizer'])} optimizer state (float32)")
+    batches = (
+        f"{b['sequences']} sequences ({b['tokens']:,} tokens) from step {b['from_step']:,}" for b in values["batch"]
+    )
+    rates = [f"{schedule['name']}: {schedule['first']:.4g} at step 1", f"{schedule['last']:.4g} at the last"]
+    rows = [
+        ("parameters", [f"{parameters['total']:,} total", f"{parameters['active']:,} active"]),
+        ("", [f"{name} {size:,}" for name, size in parameters["by_matrix"].items()]),
+    ]
     if values["experts"]:
         rows.append(("experts", _experts(values["experts"])))
     rows += [
         ("FLOPs", [f"{values['flops_per_token']:.4g} a {unit}", f"{values['flops']:.4g} in all"]),
-        ("memory", [f"{_gib(memory['parameters'])} parameters", f"{_gib(memory['gradients'])} gradients",
-                    f"{_gib(memory['optimizer'])} optimizer state (float32)"]),
+        ("memory", sizes),
         ("steps", [f"{values['steps']:,}"]),
         ("tokens", [f"{values['tokens']:,}"]),
-    ]  # fmt: skip
+    ]
     if values["objective"]["name"] != "causal":
         rows.append(("objective", _objective(values["objective"]["name"], values["example"])))
-    rows += [
-        ("batch", [f"{b['sequences']} sequences ({b['tokens']:,} tokens) from step {b['from_step']:,}"
-                   for b in values["batch"]]),
-        *([("pipeline", _pipeline(values["pipeline"]))] if values["pipeline"] else []),
-        ("learning rate", [f"{schedule['name']}: {schedule['first']:.4g} at step 1",
-                           f"{schedule['last']:.4g} at the last"]),
-        ("optimizer", list(_choices(values["optimizer"]))),
-    ]  # fmt: skip
+    rows.append(("batch", list(batches)))
+    if values["pipeline"]:
+        rows.append(("pipeline", _pipeline(values["pipeline"])))
+    rows += [("learning rate", rates), ("optimizer", list(_choices(values["optimizer"])))]
     lines = [f"  {label:14}{text}" for label, parts in rows for label, text in _labelled(label, parts)]
     return "\n".join([values["recipe"], *lines])
 
 
 def _optimizer_bytes(recipe: Recipe, table: Table) -> int:
-    """Returns the bytes of what the optimizer keeps between steps; without momentum or factored it is little."""
+    """Returns the bytes of the optimizer's state."""
     moments = optimization.declare(recipe.training.optimizer, table).values()
     count_of_updates = 1
     return FLOAT32_BYTES * (count_of_updates + sum(math.prod(each.shape) for of in moments for each in of.values()))
@@ -119,19 +122,18 @@ def _experts(experts: dict[str, Any]) -> list[str]:
 
 
 def _choices(section: dict[str, Any]) -> Iterator[str]:
-    """A section's values but for what is not there."""
+    """Yields a section's values, except those that are None."""
     for key, value in section.items():
         if value is not None:
             yield f"{key} {('no', 'yes')[value] if isinstance(value, bool) else value}"
 
 
 def _pipeline(pipeline: dict[str, Any]) -> list[str]:
-    return [
-        f"{pipeline['stages']} stages",
-        pipeline["schedule"],
-        *(f"idle for {each['bubble']:.1%} of the time with {each['micro_batches']} micro-batches, from step "
-          f"{each['from_step']:,}" for each in pipeline["filled"]),
-    ]  # fmt: skip
+    parts = [f"{pipeline['stages']} stages", pipeline["schedule"]]
+    for filled in pipeline["filled"]:
+        idle = f"idle for {filled['bubble']:.1%} of the time with {filled['micro_batches']} micro-batches"
+        parts += [f"{idle}, from step {filled['from_step']:,}"]
+    return parts
 
 
 def _objective(name: str, example: dict[str, int]) -> list[str]:
@@ -144,7 +146,7 @@ def _objective(name: str, example: dict[str, int]) -> list[str]:
 
 
 def _labelled(label: str, parts: Iterable[str], width: int = 104) -> list[tuple[str, str]]:
-    """Parts joined by commas, in lines of at most `width` that break between parts; the first line has the label."""
+    """Joins parts by commas into lines of at most `width` characters. Only the first line has the label."""
     lines = [""]
     for part in parts:
         if lines[-1] and len(lines[-1]) + len(part) + 3 > width:

@@ -1,8 +1,8 @@
-"""A program's schedule played through: when each instruction runs, what it waits for, what that adds up to.
+"""Simulates a program's schedule: when each instruction runs, what it waits for, and the totals.
 
-Instructions run one after the other as the compiler scheduled them. Asynchronous ones (those with a start and a done)
-use their links meanwhile; what of their time the instructions in between do not cover, the done waits for. Trips of a
-loop that are alike are played until one takes as long as the one before; the others are taken for its like.
+Instructions run one after another, in the compiler's order. Asynchronous ones (with a start and a done) use their links
+in the meantime, and the done waits for the rest of their time. Equal trips of a loop are simulated until one takes as
+long as the one before; the remaining trips are assumed to take as long.
 """
 
 from dataclasses import dataclass, field
@@ -19,48 +19,51 @@ from palmetto.planning.program.work import FREE, Worker
 
 @dataclass
 class Traffic:
-    """What went over one network by one kind of collective."""
+    """The traffic of one kind of collective on one network."""
 
     count: float = 0
+    """The number of collectives."""
     sent: float = 0
-    """Bytes that left a chip."""
+    """The bytes that leave a chip."""
     seconds: float = 0
-    """Of each by itself; those on different links may run at once."""
+    """The sum of their times; collectives on different links may overlap."""
     waited: float = 0
-    """Seconds in which the chip did nothing else, of several that ran then those of the first to begin."""
+    """The seconds in which the chip did nothing else. If several ran, the first to begin is charged."""
 
 
 @dataclass
 class Busy:
-    """A network's time, whatever runs on it and how much at once."""
+    """The busy time of a network, however many transfers run on it at once."""
 
     seconds: float = 0
     hidden: float = 0
-    """Of these, under instructions that compute or move memory."""
+    """The part of these seconds in which the chip computes or moves memory."""
 
 
 @dataclass
 class Totals:
-    """Of a stretch of the schedule, on one chip."""
+    """The totals of a part of the schedule, on one chip."""
 
     flops: float = 0
     bytes: float = 0
+    """The bytes read from and written to main memory."""
     busy: float = 0
-    """Seconds of instructions that compute or move memory."""
+    """The seconds of instructions that compute or move memory."""
     bound_by_memory: float = 0
-    """Of these, the ones that wait for memory rather than for the matrix units."""
+    """The part of `busy` in instructions that are limited by memory rather than by the matrix units."""
     copies_waited: float = 0
-    """Seconds waited for asynchronous copies within the chip's memories."""
+    """The seconds of waiting for asynchronous copies within the chip's memories."""
     traffic: dict[Key, Traffic] = field(default_factory=dict)
-    """By network and kind of collective."""
+    """The traffic of each network and kind of collective."""
     networks: dict[str, Busy] = field(default_factory=dict)
+    """The busy time of each network."""
     endless: set[str] = field(default_factory=set)
-    """Loops that do not say how often they run, counted once."""
+    """The loops whose number of trips is unknown; they are counted once."""
     uncounted: set[str] = field(default_factory=set)
-    """Custom calls whose FLOPs are not known, counted as none."""
+    """The custom calls whose FLOPs are unknown; they are counted as zero."""
 
     def add(self, other: "Totals", times: float = 1) -> None:
-        """Adds another stretch, so many times."""
+        """Adds the totals of another part, multiplied by `times`."""
         for name in ("flops", "bytes", "busy", "bound_by_memory", "copies_waited"):
             setattr(self, name, getattr(self, name) + times * getattr(other, name))
         for key, theirs in other.traffic.items():
@@ -74,7 +77,7 @@ class Totals:
         self.endless |= other.endless
 
     def spend(self, start: float, end: float, wires: Wires, *, busy: bool) -> None:
-        """Time in which the chip is busy, or waits for what runs on the wires."""
+        """Accounts for the time from `start` to `end`, in which the chip is busy or waits for its links."""
         for seconds, keys in wires.between(start, end):
             for network in {network for network, _ in keys} - {COPIES[0]}:
                 time = self.networks.setdefault(network, Busy())
@@ -91,16 +94,16 @@ class Totals:
 
 
 class Timeline:
-    """Plays a program on a chip."""
+    """Simulates a program on a chip."""
 
     def __init__(self, program: Program, chip: Chip, networks: Networks, *, cycles: bool, pods: bool = True) -> None:
-        """cycles: believe the compiler's estimates for matrix products where it states them. pods: count the network
-        between slices."""
+        """cycles: whether to use the compiler's estimates for matrix products, where it gives them. pods: whether to
+        count the network between slices."""
         self.program, self.chip, self.networks, self.cycles, self.pods = program, chip, networks, cycles, pods
         self.worker, self._loops = Worker(program), Loops(program)
 
     def play(self) -> tuple[float, Totals]:
-        """Seconds of the whole program, and what they are made of."""
+        """Returns the seconds of the whole program, and its totals."""
         wires = Wires()
         seconds, totals = self.run(self.program.computations[self.program.entry], Frame(), 0.0, wires)
         end = max(seconds, wires.end)
@@ -109,16 +112,19 @@ class Timeline:
         return end, totals
 
     def run(self, computation: Computation, given: Frame, now: float, wires: Wires) -> tuple[float, Totals]:
-        """A computation from `now` on; returns when it is done. The wires are as it leaves them then."""
-        stretch = _Stretch(self, computation, given, now, wires)
+        """Simulates a computation from time `now`, and updates the wires. Returns the end time and the totals.
+
+        given: what is known of the computation's parameters.
+        """
+        running = _Running(self, computation, given, now, wires)
         for instruction in computation:
-            stretch.take(instruction)
-        return stretch.now, stretch.totals
+            running.take(instruction)
+        return running.now, running.totals
 
     def loop(
         self, caller: Computation, loop: Instruction, given: Frame, now: float, wires: Wires
     ) -> tuple[float, Totals]:
-        """All trips of a loop, likewise."""
+        """Simulates all trips of a loop of `caller`, like `run`."""
         totals, body = Totals(), self.program.called(loop, "body")
         try:
             kinds = self._loops.trips(caller, loop, given)
@@ -141,17 +147,17 @@ class Timeline:
         return now, totals
 
 
-class _Stretch:
-    """One computation while it is played."""
+class _Running:
+    """A computation that is being simulated."""
 
     def __init__(self, timeline: Timeline, computation: Computation, given: Frame, now: float, wires: Wires) -> None:
         self._of, self._computation, self._given, self.now, self._wires = timeline, computation, given, now, wires
         self.totals = Totals()
         self._flights: dict[str, float] = {}
-        """Until when what is asynchronous is under way, by the name of what began it."""
+        """The end time of each asynchronous operation, by the name of the instruction that began it."""
 
     def take(self, instruction: Instruction) -> None:
-        """The next instruction of the schedule."""
+        """Simulates the next instruction of the schedule."""
         opcode = instruction.opcode
         if opcode in FREE:
             return
@@ -159,8 +165,8 @@ class _Stretch:
             self._join(self._of.loop(self._computation, instruction, self._given, self.now, self._wires))
         elif opcode in ("call", "conditional"):
             self._enter(instruction)
-        elif landing := self._landing(instruction):
-            self._wait(landing)
+        elif start := self._start_of(instruction):
+            self._wait(start)
         elif opcode.endswith("-update") or opcode == "recv":
             return
         elif opcode in ("copy-start", "slice-start", "dynamic-slice-start"):
@@ -173,7 +179,7 @@ class _Stretch:
         self.totals.add(totals)
 
     def _enter(self, instruction: Instruction) -> None:
-        """A call, or the longest branch of a conditional."""
+        """Simulates a call, or the longest branch of a conditional."""
         names = [name for names in instruction.called.values() for name in names]
         plays = []
         for name in names:
@@ -189,8 +195,8 @@ class _Stretch:
             return Frame()
         return Called(self._of.program, self._computation, instruction, self._given)
 
-    def _landing(self, instruction: Instruction) -> str | None:
-        """Where an instruction waits for something under way, the key of its flight."""
+    def _start_of(self, instruction: Instruction) -> str | None:
+        """Returns the key in `_flights` of the operation that an instruction waits for, or None."""
         name = instruction.name
         if instruction.opcode == "recv-done":
             return rendezvous(self._computation[instruction.operands[0]]) or name
@@ -203,12 +209,12 @@ class _Stretch:
             start = self._computation[start.operands[0]]
         return start.name
 
-    def _wait(self, landing: str) -> None:
-        # What began in another computation runs on beside everything there.
-        until = self._flights.pop(landing, self.now)
-        self._go_on(max(self.now, until), busy=False)
+    def _wait(self, start: str) -> None:
+        # An operation that began in another computation is not waited for.
+        until = self._flights.pop(start, self.now)
+        self._advance(max(self.now, until), busy=False)
 
-    def _go_on(self, until: float, *, busy: bool) -> None:
+    def _advance(self, until: float, *, busy: bool) -> None:
         self.totals.spend(self.now, until, self._wires, busy=busy)
         self.now = until
 
@@ -237,7 +243,7 @@ class _Stretch:
             self._wait(name)
 
     def _send(self, kind: str, legs: tuple[Leg, ...]) -> float:
-        """Occupies the links, one leg after the other; returns when the last is done."""
+        """Occupies the links, one leg after another; returns the end time of the last."""
         until = self.now
         for leg in reversed(legs):
             key = (leg.network, kind)
@@ -254,7 +260,7 @@ class _Stretch:
         if self._of.cycles and chip.clock:
             units = max(units, work.cycles / chip.clock)
         memory = work.bytes / chip.memory_bandwidth
-        self._go_on(self.now + max(units, memory), busy=True)
+        self._advance(self.now + max(units, memory), busy=True)
         self.totals.flops += work.flops
         self.totals.bytes += work.bytes
         self.totals.busy += max(units, memory)

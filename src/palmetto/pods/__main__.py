@@ -1,4 +1,4 @@
-"""The process of one pod. Its order, JSON on a line, comes by standard input."""
+"""The entry point of a pod's process. It reads its order, one line of JSON, from standard input."""
 
 import json
 import os
@@ -9,10 +9,10 @@ from palmetto.host import environment, signals, streams
 
 
 def main() -> None:
-    """Works for the client that started it, as long as that lives."""
+    """Prepares the environment and works until the client ends."""
     streams.settle()
     for number in signals.STOPPING:
-        signal.signal(number, signal.SIG_IGN)  # for the client, which finishes its step and then ends the pods
+        signal.signal(number, signal.SIG_IGN)  # the client handles signals: it finishes its step and ends the pods
     order = json.loads(sys.stdin.readline())
     if order["cores"]:
         os.sched_setaffinity(0, order["cores"])

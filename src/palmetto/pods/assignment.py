@@ -1,7 +1,7 @@
-"""Which pod does what: pure functions.
+"""Assigns the parts of a batch to pods, by pure functions.
 
-The leaves of a batch are divided into as many equal parts as there are pods, in order, each a subtree of the
-gradient's tree. Whoever computes a part, its sums have the same bits, and they are added in the same tree.
+The leaves of a batch are divided, in order, into as many equal parts as there are pods. Each part is a subtree of the
+gradient's tree. Its sums have the same bits whichever pod computes them, and they are added in the same tree.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -11,14 +11,15 @@ T = TypeVar("T")
 
 
 def assign(parts: int, living: Collection[int]) -> dict[int, int]:
-    """Part → pod. Each living pod has the part of its own number; the others' go to who has least, lowest first."""
+    """Returns the pod of each part. A living pod gets the part of its own number; the parts of other pods go to the
+    living pods with the fewest parts, of equal ones to that with the lowest number."""
     owners = {part: part for part in range(parts) if part in living}
     return owners | reassign([part for part in range(parts) if part not in living], owners, living)
 
 
 def reassign(orphans: Collection[int], owners: Mapping[int, int], living: Collection[int]) -> dict[int, int]:
-    """New owners for parts whose pods are lost, given who has what."""
-    assert living, "without a pod there is nobody to do it"
+    """Returns new owners, living pods, for the parts of lost pods; `owners` maps every part to its present pod."""
+    assert living
     load = {pod: sum(owner == pod for part, owner in owners.items() if part not in orphans) for pod in sorted(living)}
     new = {}
     for part in sorted(orphans):
@@ -28,15 +29,15 @@ def reassign(orphans: Collection[int], owners: Mapping[int, int], living: Collec
 
 
 def leaves_of(part: int, parts: int, leaves: int) -> range:
-    """The numbers of a part's leaves."""
+    """Returns the numbers of a part's leaves."""
     each, rest = divmod(leaves, parts)
     assert rest == 0, "every part is a whole subtree"
     return range(part * each, (part + 1) * each)
 
 
 def pair_up(terms: Sequence[T], add: Callable[[T, T], T]) -> T:
-    """The parts' sums added in the gradient's tree: neighbours first."""
-    assert terms, "an empty sum has no tree"
+    """Adds the sums of the parts in the gradient's tree, neighbours first."""
+    assert terms
     assert len(terms) & (len(terms) - 1) == 0, "the number of parts is a power of two"
     while len(terms) > 1:
         terms = [add(terms[i], terms[i + 1]) for i in range(0, len(terms), 2)]

@@ -1,4 +1,4 @@
-"""Whether all pods hold the same state after each step, and which does not."""
+"""Compares the pods' digests of the state after each step, and names the pods that differ."""
 
 from collections import Counter
 from collections.abc import Collection
@@ -6,20 +6,22 @@ from typing import NamedTuple
 
 
 class Report(NamedTuple):
-    """A pod's digests of one step."""
+    """A pod's digests of the state in one step."""
 
     before: str
-    """Of the state, just before it was updated."""
+    """The digest just before the update."""
     after: str
+    """The digest after the update."""
 
 
 class Difference(NamedTuple):
-    """A step after which pods do not hold the state that they should."""
+    """A step after which pods hold different states."""
 
     serial: int
     pods: list[int]
-    """Those at fault; all, where there is no telling."""
+    """The pods at fault, or all pods if the fault cannot be located."""
     what: str
+    """The fault, for a message."""
 
 
 CHANGED = "the state was changed in memory"
@@ -28,7 +30,7 @@ UNEQUAL = "hold different states after the same update"
 
 
 class Digests:
-    """What the pods have reported and what they have agreed on."""
+    """The digests that the pods have reported, and the last one that they have agreed on."""
 
     def __init__(self) -> None:
         self.agreed = ""
@@ -37,20 +39,20 @@ class Digests:
         self._reports: dict[int, dict[int, Report]] = {}
 
     def start(self, serial: int, digest: str) -> None:
-        """All hold a state of this digest."""
+        """Begins from a state with this digest, which all pods hold."""
         self.serial, self.agreed = serial, digest
         self._reports.clear()
 
     def note(self, serial: int, pod: int, report: Report) -> None:
-        """A pod has reported."""
+        """Records a pod's report."""
         self._reports.setdefault(serial, {})[pod] = report
 
     def compare(self, living: Collection[int]) -> Difference | None:
-        """Goes through the steps of which all living pods have reported; the first difference that there is.
+        """Compares the steps that all living pods have reported; returns the first difference, or None.
 
-        A pod whose state was not, right before an update, what all had agreed on after the one before has had it
-        changed in its memory, and is known to be at fault. If updates themselves differ the majority is right; where
-        there is none, as between two, all are named.
+        If a pod's state just before an update is not the one that was agreed on after the last update, it was changed
+        in that pod's memory. If the results of an update differ, the majority is right; without a majority, as between
+        two pods, all are named.
         """
         while (reports := self._reports.get(self.serial + 1)) is not None and reports.keys() >= set(living):
             serial = self.serial + 1
@@ -67,6 +69,6 @@ class Digests:
         return None
 
     def start_next(self, serial: int, digest: str) -> None:
-        """All have agreed on the state after one more step."""
+        """Records that all pods have agreed on the state after one more step."""
         del self._reports[serial]
         self.serial, self.agreed = serial, digest

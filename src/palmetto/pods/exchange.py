@@ -1,4 +1,4 @@
-"""What has come from other pods: the parts of a step's sums, and a state; filled by the threads that receive."""
+"""The arrays that a pod receives from other pods: the parts of a step's sums, and a state."""
 
 import threading
 from collections.abc import Sequence
@@ -13,11 +13,11 @@ Shapes = Sequence[jax.ShapeDtypeStruct]
 
 
 class Exchange:
-    """The place where arrays arrive, and whether they are all there.
+    """Holds the memory for incoming arrays, and tracks which chunks have arrived. Receiving threads fill it.
 
-    Parts belong to a step's serial number, which the client counts up. A part may come twice, as another pod takes over
-    from one that is lost in the middle of sending; it has the same bits, and what is there already is let go by.
-    Memory is kept from one step to the next: parts of a step are sent only once all pods are done with the one before.
+    A part belongs to a step by its serial number, which the client counts up. A part may arrive twice, because another
+    pod repeats the part of a pod that was lost while sending. Both have the same bits, and chunks that have arrived are
+    skipped. Memory is reused by the next step: its parts are sent only after all pods have finished this one.
     """
 
     def __init__(self, state: Shapes) -> None:
@@ -29,23 +29,23 @@ class Exchange:
         self._parts: dict[int, Delivery] = {}
 
     def expect(self, sums: Shapes) -> None:
-        """Says how a part's arrays are shaped, which must be known before the first is on its way."""
+        """Sets the shapes of a part's arrays, before the first part is sent."""
         self._sums_shapes = sums
 
     def place(self, kind: str, fields: dict[str, Any]) -> Pieces | None:
-        """Where the bytes of a chunk go; None if they are not needed any more."""
+        """Returns the memory for a chunk, or None if the chunk is not needed any more."""
         with self._lock:
             chunk = fields["chunk"]
             if kind == "state":
                 if chunk == 0:
-                    self._state = Delivery(self._state_shapes)  # new memory: the state there is still in use
+                    self._state = Delivery(self._state_shapes)  # new memory, since the old state is still in use
                     self._state_request = fields["request"]
                 return self._state.pieces(chunk) if fields["request"] == self._state_request else None
             delivery = self._delivery(fields["serial"], fields["part"])
             return None if delivery is None or delivery.has(chunk) else delivery.pieces(chunk)
 
     def note(self, kind: str, fields: dict[str, Any]) -> bool:
-        """Notes that a chunk has come whole; whether with it all of its part, or of the state, is there."""
+        """Records that a chunk has arrived; returns whether it completes its part, or the state."""
         with self._lock:
             if kind == "state":
                 return fields["request"] == self._state_request and self._state.note(fields["chunk"])
@@ -67,18 +67,18 @@ class Exchange:
                 delivery.start()
 
     def begin(self, serial: int) -> None:
-        """Goes on to a step; perhaps others were quicker, and its first parts are there."""
+        """Begins a step, unless parts from faster pods have begun it already."""
         with self._lock:
             self._go_to(serial)
 
     def part(self, part: int) -> Sequence[Array] | None:
-        """The arrays of a part, if all of it is there."""
+        """Returns the arrays of a part, or None if it is not complete."""
         with self._lock:
             delivery = self._parts.get(part)
             return delivery.arrays if delivery is not None and delivery.complete else None
 
     def take_state(self, request: int) -> Sequence[Array] | None:
-        """The state that has come in answer to a request; None if what comes now is in answer to another."""
+        """Returns the state that answers a request, or None if the state of a later request is arriving."""
         with self._lock:
             if request != self._state_request:
                 return None

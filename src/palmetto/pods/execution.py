@@ -1,4 +1,4 @@
-"""A run's steps taken by pods: to the training loop it is as any other execution."""
+"""An execution whose steps are taken by pods. The training loop uses it like any other."""
 
 import contextlib
 from collections.abc import Iterator
@@ -20,11 +20,12 @@ from palmetto.training.ledger import Line
 from palmetto.training.spikes import Skips
 from palmetto.training.step.execution import Execution
 from palmetto.training.step.state import State
-from palmetto.training.step.update import scored_a_leaf
+from palmetto.training.step.update import mean_target_count
 
 
 class PodExecution(Execution):
-    """Steps of a run by as many pods as its recipe has; what a state is, is its shapes while the pods hold it."""
+    """Takes the steps of a run by as many pods as its recipe has. While the pods hold a state, its shapes stand for it
+    here."""
 
     def __init__(self, run: RunDirectory, recipe: Recipe, pods: Pods) -> None:
         super().__init__(of_one_pod(recipe), run.train_store, Vocabulary.load(run.vocabulary))
@@ -32,17 +33,17 @@ class PodExecution(Execution):
         self._fetched: State | None = None
 
     def take(self, state: State, step: int, attempt: int, skips: Skips) -> tuple[State, Line, Routing | None]:
-        """As `Execution.take`. Raises RunStopped if all pods are lost, or do not hold the same state."""
+        """Takes a step like `Execution.take`. Raises RunStopped if all pods are lost or hold different states."""
         inputs = self.inputs(step, skips)
         if not _is_away(state):
             self._pods.put_state(on_host(state), step - 1, inputs.leaves)
         self._fetched = None
-        predicted = None if inputs.leaves.scored is None else jax.device_get(scored_a_leaf(inputs.leaves))
-        taken = self._pods.step(step, inputs.leaves, predicted, inputs.rate)
+        target_count = None if inputs.leaves.scored is None else jax.device_get(mean_target_count(inputs.leaves))
+        taken = self._pods.step(step, inputs.leaves, target_count, inputs.rate)
         return self.shapes(), *self.line(step, attempt, inputs, metrics_from(taken.metrics))
 
     def at_hand(self, state: State) -> State:
-        """The state that the pods hold, fetched once a step."""
+        """Returns the state that the pods hold. It is fetched at most once a step."""
         if not _is_away(state):
             return state
         if self._fetched is None:
@@ -59,10 +60,15 @@ class PodExecution(Execution):
 def over_pods(
     run: RunDirectory, recipe: Recipe, tell: Tell, patience: float = PATIENCE, **options: Any
 ) -> Iterator[PodExecution]:
-    """An execution by pods, which end with it; `options` are those of `Pods`. UserError unless on a CPU."""
+    """Provides an execution by pods, which end with the context. `options` are those of `Pods`.
+
+    Raises UserError if JAX's platform is not the CPU.
+    """
     if jax.default_backend() != "cpu":
-        raise UserError(f"--pods: pods share a CPU, and here is a {jax.default_backend()}; JAX_PLATFORMS=cpu would do, "
-                        "or all devices as one mesh, without --pods")  # fmt: skip
+        raise UserError(
+            f"--pods: pods share a CPU, and JAX uses a {jax.default_backend()} here; JAX_PLATFORMS=cpu would do, or "
+            "all devices as one mesh, without --pods"
+        )
     pods = Pods(
         of_one_pod(recipe),
         recipe.mesh.pod,

@@ -1,4 +1,4 @@
-"""The processes of a run's pods, and what they say; what to make of it is the client's affair."""
+"""The processes of a run's pods, and the messages from and to them. The client decides what to do about them."""
 
 import queue
 import secrets
@@ -11,7 +11,7 @@ import numpy as np
 
 from palmetto.files import write_text
 from palmetto.parallel.sharding import Sharding
-from palmetto.pods.door import Door
+from palmetto.pods.listener import Listener
 from palmetto.pods.parcels import Delivery, Parcel
 from palmetto.pods.process import PodProcess, Stage
 from palmetto.pods.wire import Array, Link, LinkLost, Message
@@ -20,14 +20,14 @@ from palmetto.training.step import state as states
 from palmetto.training.step.loss import Batch
 
 START_UP = 120.0
-"""Seconds that a process has for its first sign of life: it has Python and JAX to load."""
+"""Seconds until a process must have shown a sign of life; it has to load Python and JAX first."""
 
 _TICK = 0.2
-"""Seconds without a message after which one looks around for processes that cannot say anything any more."""
+"""Seconds without a message after which the fleet looks for processes that have ended or fallen silent."""
 
 
 class Fleet:
-    """Processes by the number of their life, which no two ever have. One thread each receives."""
+    """The processes of the pods. Each has a number of its own, its life, which no other process ever gets."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class Fleet:
         cores: Sequence[Sequence[int]] | None,
         command: Sequence[str],
     ) -> None:
-        """See `Pods`."""
+        """Takes the arguments of `Pods`."""
         self.lives: dict[int, PodProcess] = {}
         self._secret = secrets.token_hex(16)
         self._order = {
@@ -56,18 +56,18 @@ class Fleet:
         self._state_shapes = jax.tree.leaves(states.shapes(recipe, Sharding(recipe)))
         self._inbox: queue.SimpleQueue[tuple[int, Message]] = queue.SimpleQueue()
         self._started = self._requests = 0
-        self._door = Door(self._secret, patience, self._hear)
+        self._listener = Listener(self._secret, patience, self._hear)
 
     def at(self, *stages: Stage) -> list[PodProcess]:
-        """The processes at some stages, by pod."""
+        """Returns the processes at the given stages, in the order of their pods."""
         return sorted((pod for pod in self.lives.values() if pod.stage in stages), key=lambda pod: pod.number)
 
     def start(self, number: int, part: Batch) -> None:
-        """Starts a pod, which compiles for such a part of a batch."""
+        """Starts a process of pod `number`, which compiles its programs for a part of a batch shaped like `part`."""
         shapes = {name: [array.shape, str(array.dtype)] for name, array in named(part).items()}
         order = self._order | {
             "life": self._started,
-            "port": self._door.port,
+            "port": self._listener.port,
             "cores": self._cores[number] if self._cores else None,
             "part": shapes,
         }
@@ -76,15 +76,18 @@ class Fleet:
         self._started += 1
 
     def next(self) -> tuple[PodProcess, Message] | None:
-        """The next message: "lost" of a pod whose link or process is. None if nothing was said for a while, or only by
-        those who are lost."""
+        """Returns the next message and its process, or None if none came for a while or it is from a lost process.
+
+        A process whose link is lost, that has ended or that has fallen silent gives the message "lost".
+        """
         try:
             life, message = self._inbox.get(timeout=_TICK)
         except queue.Empty:
-            return self._look_around()
+            return self._find_lost()
         return (self.lives[life], message) if life in self.lives else None
 
-    def _look_around(self) -> tuple[PodProcess, Message] | None:
+    def _find_lost(self) -> tuple[PodProcess, Message] | None:
+        """Returns a process that has ended or fallen silent, with the message "lost", or None."""
         for pod in self.lives.values():
             patience = self._patience if pod.link else START_UP
             if pod.has_ended or pod.silence > patience:
@@ -92,7 +95,7 @@ class Fleet:
         return None
 
     def tell(self, pod: PodProcess, kind: str, arrays: Mapping[str, Array] | None = None, **fields: Any) -> None:
-        """Sends a message. That a pod cannot be reached is a message, as all else that becomes of it."""
+        """Sends a message. If the pod cannot be reached, `next` will return the message "lost" from it."""
         assert pod.link is not None
         try:
             pod.link.send(kind, arrays, **fields)
@@ -100,7 +103,7 @@ class Fleet:
             self._inbox.put((pod.life, _lost(str(error))))
 
     def ask(self, pod: PodProcess, kind: str, by: PodProcess | None = None, **fields: Any) -> None:
-        """Has a pod answer, or `by` do what makes it answer; the answer to what it was asked before does not count."""
+        """Sends a request to a pod, or to `by`, whose work makes the pod answer. Earlier requests become void."""
         self._expect_answer(pod)
         self.tell(by or pod, kind, request=pod.request, **fields)
 
@@ -109,7 +112,7 @@ class Fleet:
         pod.request, pod.answer = self._requests, None
 
     def give_state(self, pod: PodProcess, arrays: Sequence[Array]) -> None:
-        """Sends a state; the pod answers that it holds it."""
+        """Sends a state to a pod, which answers when it holds it."""
         assert pod.link is not None
         self._expect_answer(pod)
         parcel = Parcel(arrays)
@@ -120,7 +123,7 @@ class Fleet:
             self._inbox.put((pod.life, _lost(str(error))))
 
     def ask_for_state(self, pod: PodProcess) -> Sequence[Array]:
-        """The memory where a pod's state is, once it has answered."""
+        """Asks a pod for its state; returns the memory that holds the state once the pod has answered."""
         pod.state = Delivery(self._state_shapes)
         self.ask(pod, "give", to=None)
         return pod.state.arrays
@@ -128,28 +131,28 @@ class Fleet:
     def close(self) -> None:
         """Ends all processes."""
         for pod in self.lives.values():
-            pod.end("not needed any more")
+            pod.end("no longer needed")
         self.lives.clear()
-        self._door.close()
+        self._listener.close()
 
     def _hear(self, link: Link, hello: Message) -> None:
-        """Takes what one pod says, until its link is lost."""
-        if (pod := self.lives.get(hello.fields["life"])) is None:  # lost before it came to say so
+        """Receives the messages of one pod until its link is lost."""
+        if (pod := self.lives.get(hello.fields["life"])) is None:  # lost in the meantime
             return
         pod.port, pod.link = hello.fields["port"], link
         try:
             while True:
                 message = link.receive(lambda kind, fields: pod.state.pieces(fields["chunk"]))
-                # Of a sign of life it is enough that it came, of a state's chunks that all have.
-                is_news = pod.state.note(message.fields["chunk"]) if message.kind == "state" else True
-                if is_news and message.kind != "alive":
+                # The client hears of a state when its last chunk has arrived, and does not hear of signs of life.
+                is_complete = pod.state.note(message.fields["chunk"]) if message.kind == "state" else True
+                if is_complete and message.kind != "alive":
                     self._inbox.put((pod.life, message))
         except LinkLost as error:
             self._inbox.put((pod.life, _lost(str(error))))
 
 
 def named(batch: Batch) -> dict[str, Array]:
-    """A batch as a message takes it."""
+    """Returns the arrays of a batch by name, as a message holds them."""
     return {name: np.asarray(array) for name, array in batch._asdict().items() if array is not None}
 
 

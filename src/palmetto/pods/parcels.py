@@ -1,4 +1,4 @@
-"""Large arrays as they travel: in chunks, from where they lie and to where they will; and their fingerprints."""
+"""Large arrays that are sent and received in chunks without copies, and their fingerprints."""
 
 import hashlib
 from collections.abc import Iterable, Sequence
@@ -9,14 +9,15 @@ import numpy as np
 from palmetto.pods.wire import Array, Pieces, bytes_of
 
 CHUNK = 4 << 20
-"""Bytes: large enough that Python's part is small, small enough that sending, receiving and checking overlap."""
+"""The size of a chunk in bytes. Larger chunks need less work in Python; with smaller ones sending, receiving and
+checking overlap."""
 
 _ALIGNMENT = 64
-"""Bytes: what JAX asks of memory that it is to use where it lies."""
+"""The alignment in bytes that JAX requires of memory that it uses without a copy."""
 
 
 class Parcel:
-    """Arrays to send."""
+    """Arrays to send, divided into chunks."""
 
     def __init__(self, arrays: Sequence[Array]) -> None:
         self.arrays = arrays
@@ -24,43 +25,43 @@ class Parcel:
         self._chunks = cut([len(view) for view in self._bytes])
 
     def __len__(self) -> int:
-        """The number of chunks."""
+        """Returns the number of chunks."""
         return len(self._chunks)
 
     def pieces(self, chunk: int) -> Pieces:
-        """The bytes of a chunk, where they lie."""
+        """Returns views of the bytes of a chunk."""
         return [self._bytes[index][start:stop] for index, start, stop in self._chunks[chunk]]
 
 
 class Delivery(Parcel):
-    """Arrays that are to come, in memory that waits for them."""
+    """Arrays to receive: allocated memory, and the chunks that have not arrived yet."""
 
     def __init__(self, shapes: Iterable[jax.ShapeDtypeStruct]) -> None:
         super().__init__([_aligned(shape) for shape in shapes])
         self._missing = set(range(len(self)))
 
     def start(self) -> None:
-        """Waits for all of it, once more."""
+        """Marks all chunks as missing again."""
         self._missing = set(range(len(self)))
 
     def has(self, chunk: int) -> bool:
-        """Whether a chunk is there."""
+        """Returns whether a chunk has arrived."""
         return chunk not in self._missing
 
     def note(self, chunk: int) -> bool:
-        """Notes that a chunk has come; whether it was the last of all that were missing."""
+        """Records that a chunk has arrived; returns whether it was the last missing one."""
         was_missing = bool(self._missing)
         self._missing.discard(chunk)
         return was_missing and self.complete
 
     @property
     def complete(self) -> bool:
-        """Whether everything is there."""
+        """Whether all chunks have arrived."""
         return not self._missing
 
 
 def cut(sizes: Sequence[int]) -> list[list[tuple[int, int, int]]]:
-    """Arrays of these sizes in bytes, cut into chunks: each a list of (array, start, stop)."""
+    """Divides arrays of these sizes in bytes into chunks, each a list of (array, start, stop)."""
     chunks: list[list[tuple[int, int, int]]] = []
     room = 0
     for index, size in enumerate(sizes):
@@ -80,10 +81,11 @@ _LANES = 1024
 
 
 def fingerprint(arrays: Iterable[Array]) -> str:
-    """A digest of arrays in their order, at the speed of memory (SHA-256 itself would take longer than an update).
+    """Returns a digest of arrays in their order, in hex.
 
-    It is the SHA-256 of sums modulo 2**64 of every 1024th word, so that arrays that differ in one word never have the
-    same, and others hardly ever.
+    It is the SHA-256 of the sums, modulo 2**64, of every 1024th word. Arrays that differ in one word always have
+    different digests, and other arrays almost always. It runs at the speed of memory; the SHA-256 of all bytes would
+    take longer than an update.
     """
     whole = hashlib.sha256()
     for array in arrays:

@@ -1,17 +1,17 @@
-"""A pod's links to the other pods, each with a thread that sends and one that receives."""
+"""A pod's links to the other pods. Each link has a sending and a receiving thread."""
 
 import queue
 import threading
 from collections.abc import Callable
 from typing import Any
 
-from palmetto.pods.door import Door
+from palmetto.pods.listener import Listener
 from palmetto.pods.parcels import Parcel
 from palmetto.pods.wire import Link, LinkLost, Message, Place, connect, start_thread
 
 
 class Peers:
-    """Links by the number of the other process's life, which no two processes have had."""
+    """The links to other pods, each known by the life of the process at its other end."""
 
     def __init__(
         self,
@@ -22,23 +22,24 @@ class Peers:
         deliver: Callable[[Message], None],
         lose: Callable[[int, str], None],
     ) -> None:
-        """place: where chunks go. deliver: is told what has come; lose: of a life whose link is lost, and why."""
+        """place: returns the memory for a chunk. deliver: called with each message that arrives. lose: called with the
+        life whose link is lost, and the reason."""
         self._life, self._secret, self._patience = life, secret, patience
         self._place, self._deliver, self._lose = place, deliver, lose
         self._lock = threading.Lock()
         self._links: dict[int, Link] = {}
         self._outboxes: dict[int, queue.SimpleQueue[tuple[str, Parcel, dict[str, Any]]]] = {}
-        self.port = Door(secret, patience, self._welcome).port
-        """Where others connect to."""
+        self.port = Listener(secret, patience, self._welcome).port
+        """The port to which other pods connect."""
 
     @property
     def lives(self) -> list[int]:
-        """Those that there are links to."""
+        """The lives of the processes that there are links to, sorted."""
         with self._lock:
             return sorted(self._links)
 
     def connect(self, life: int, port: int) -> None:
-        """Makes a link; it is there on both sides when this returns. LinkLost where it cannot be had."""
+        """Connects to another pod and waits until it has accepted. Raises LinkLost if that fails."""
         link = connect(port, self._patience)
         link.send("hello", life=self._life, secret=self._secret)
         link.receive()
@@ -46,13 +47,13 @@ class Peers:
         start_thread(self._receive, life, link)
 
     def post(self, life: int, kind: str, parcel: Parcel, **fields: Any) -> None:
-        """Sends arrays, in chunks, after all that was posted before."""
+        """Queues arrays to be sent in chunks, after all that were queued before."""
         with self._lock:
             if life in self._outboxes:
                 self._outboxes[life].put((kind, parcel, fields))
 
     def drop(self, life: int) -> None:
-        """Ends a link, without a word."""
+        """Closes a link without reporting it."""
         with self._lock:
             self._outboxes.pop(life, None)
             link = self._links.pop(life, None)
@@ -60,7 +61,7 @@ class Peers:
             link.close()
 
     def traffic(self) -> tuple[int, int]:
-        """Bytes sent and received so far over the links that there are."""
+        """Returns the bytes sent and received so far over the present links."""
         with self._lock:
             links = self._links.values()
             return sum(link.sent for link in links), sum(link.received for link in links)
@@ -90,7 +91,7 @@ class Peers:
                 kind, parcel, fields = outbox.get()
                 for chunk in range(len(parcel)):
                     link.send_chunk(kind, parcel.pieces(chunk), chunk=chunk, **fields)
-                del parcel  # its arrays may be given up while this waits for the next
+                del parcel  # frees its arrays while this thread waits for the next
         except LinkLost as error:
             self._end(life, link, error)
 
@@ -98,6 +99,6 @@ class Peers:
         with self._lock:
             is_news = self._links.get(life) is link
         if is_news:
-            # First the word of it, so that the client hears from who knows why before it hears from the other end.
+            # Report before closing, so that the client hears the reason before it hears from the other end.
             self._lose(life, str(error))
             self.drop(life)

@@ -1,4 +1,4 @@
-"""A pod's process as its client sees it."""
+"""A process of a pod, as the client sees it."""
 
 import contextlib
 import json
@@ -17,34 +17,38 @@ from palmetto.pods.wire import Link, Message
 COMMAND = (sys.executable, "-P", "-m", "palmetto.pods")
 
 Stage = Literal["starting", "ready", "living", "lost"]
-"""A ready pod has its programs compiled; a living one has the state as well and takes part in steps."""
+"""A ready pod has compiled its programs; a living one also holds the state and takes part in steps."""
 
-_LAST_WORDS = 0.5
-"""Seconds that a process whose link is lost has to end by itself, so that one can tell what it died of."""
+_GRACE = 0.5
+"""Seconds in which a process whose link is lost may end by itself, so that its exit code tells the reason."""
 
 
 class PodProcess:
-    """One life of a pod."""
+    """One process of a pod."""
 
     def __init__(self, number: int, life: int, log: Path, order: Mapping[str, Any], command: Sequence[str]) -> None:
-        """Starts it: `order` is what it reads first (see client.py); what it says goes to `log`."""
+        """Starts the process.
+
+        number: the pod. life: the number of this process. log: the file for its output. order: the settings that it
+        reads first (`Fleet.start`).
+        """
         self.number, self.life = number, life
         self.stage: Stage = "starting"
         self.link: Link | None = None
         self.linked = False
         """Whether it has made links to the other pods."""
         self.port = 0
-        """Where it takes links from other pods."""
+        """The port to which other pods connect."""
         self.steps = 0
-        """That it has taken part in."""
+        """The number of steps that it has taken part in."""
         self.request = 0
-        """The number of what it was asked last."""
+        """The number of the last request to it."""
         self.answer: Message | None = None
-        """To that."""
+        """The answer to that request."""
         self.state = Delivery([])
-        """Where its state arrives, once it was asked for it."""
+        """The memory for its state, once it has been asked for it."""
         self._log, self._started = log, time.monotonic()
-        # A pod that comes back, and one of the same shape, need not compile what has been compiled.
+        # A restarted pod, and another of the same shape, need not compile again.
         cache = {
             "JAX_COMPILATION_CACHE_DIR": str(log.parent.absolute() / "compiled"),
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
@@ -57,44 +61,44 @@ class PodProcess:
                 stdin=subprocess.PIPE,
                 stdout=file,
                 stderr=file,
-                start_new_session=True,  # an interrupt from the keyboard is for the client, which finishes its step
+                start_new_session=True,  # Ctrl-C goes to the client only, which finishes its step
             )
         assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # it has ended already, which will be noticed
+        with contextlib.suppress(BrokenPipeError):  # it has ended already; `has_ended` will say so
             self._process.stdin.write(json.dumps(order).encode() + b"\n")
             self._process.stdin.close()
 
     @property
     def pid(self) -> int:
-        """The process's id."""
+        """The id of the process."""
         return self._process.pid
 
     @property
     def has_ended(self) -> bool:
-        """Whether the process is no more."""
+        """Whether the process has ended."""
         return self._process.poll() is not None
 
     @property
     def silence(self) -> float:
-        """Seconds since it was last heard, or since it was started."""
+        """The seconds since its last message, or since its start if there was none."""
         return time.monotonic() - (self.link.heard if self.link else self._started)
 
     def ends_by_itself(self) -> bool:
-        """Whether it is no more, or about to end; waits a moment for it."""
+        """Waits a moment for the process to end, and returns whether it has ended."""
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(_LAST_WORDS)
+            self._process.wait(_GRACE)
         return self.has_ended
 
     def end(self, why: str) -> str:
-        """Ends it for good, so that it cannot come back with what is out of date; returns what it died of.
+        """Kills the process, so that it cannot send outdated messages later.
 
-        `why`: what there is to say unless it has ended by itself.
+        Returns how it ended if it ended by itself, and otherwise `why`.
         """
         self.stage = "lost"
         code = self._process.poll() if self.ends_by_itself() else None
         if self.link:
             self.link.close()
-        self._process.kill()  # also one that is stopped
+        self._process.kill()  # this also ends a process stopped by SIGSTOP
         self._process.wait()
         if code is None:
             return why
@@ -104,4 +108,4 @@ class PodProcess:
 
     def _last_line(self) -> str:
         lines = self._log.read_text(errors="replace").strip().splitlines()
-        return lines[-1] if lines else "without a word"
+        return lines[-1] if lines else "without output"

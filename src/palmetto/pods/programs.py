@@ -1,4 +1,4 @@
-"""What a pod computes: a step's two halves as programs of their own, so that sums can travel between them."""
+"""The two halves of a training step as separate compiled programs, so that pods can exchange sums between them."""
 
 from collections.abc import Mapping
 
@@ -7,25 +7,27 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import PartitionSpec
 
-from palmetto.model import layout
+from palmetto.model import tuning
 from palmetto.model.experts.router import Routing
 from palmetto.parallel.sharding import MANUAL, Sharding
 from palmetto.pods.assignment import pair_up
 from palmetto.pods.wire import Array
 from palmetto.recipe import Recipe
+from palmetto.training.step import loss_scale as loss_scales
 from palmetto.training.step import state as states
-from palmetto.training.step.gradient import Sums
+from palmetto.training.step.context import make_context
+from palmetto.training.step.gradient import LEAVES, BatchSums, spread_leaves, sum_over_batch, sum_over_shares
 from palmetto.training.step.loss import Batch
 from palmetto.training.step.state import State
-from palmetto.training.step.update import LEAVES, Halves, Metrics
+from palmetto.training.step.update import Metrics, update
 
 _APART = PartitionSpec(tuple(sorted(MANUAL)))
-"""Sums leave a mesh as its devices have them, one after the other, and come back so: what several devices hold of a
-weight each travels by itself (mesh.zero 1 to 3) or as often as there are devices (0)."""
+"""The sums of all devices are stacked along a leading axis. A gradient that is divided over devices (mesh.zero 1 to 3)
+is sent once, in shares; one that every device holds (mesh.zero 0) is sent once for each device."""
 
 
 def of_one_pod(recipe: Recipe) -> Recipe:
-    """The recipe as a pod by itself has it."""
+    """Returns the recipe of a single pod."""
     return recipe.model_copy(update={"mesh": recipe.mesh.model_copy(update={"pod": 1})})
 
 
@@ -33,26 +35,27 @@ class Programs:
     """The compiled programs of a pod, for batches of one size at a time."""
 
     def __init__(self, recipe: Recipe, parts: int) -> None:
-        """`recipe`: of one pod. `parts`: that a batch is divided into."""
+        """recipe: the recipe of one pod. parts: the number of parts that a batch is divided into."""
         self.parts, self.sharding = parts, Sharding(recipe)
-        self._halves = Halves(recipe, layout.for_platform(jax.default_backend()), self.sharding)
+        self._context = make_context(recipe, tuning.for_platform(jax.default_backend()), self.sharding)
+        self._state_specs = states.specifications(recipe, self.sharding)
         self.state_shapes = states.shapes(recipe, self.sharding)
         self.state_places = states.places(recipe, self.sharding)
         self._compiled_for: object = None
 
     def compile(self, part: Batch) -> None:
-        """Compiles for batches whose parts are shaped as `part`, leaves [n, micro_batch, …]."""
+        """Compiles the programs for parts of a batch shaped like `part`, [leaves, micro_batch, …]."""
         wanted = [None if array is None else (array.shape, array.dtype) for array in part]
         if wanted == self._compiled_for:
             return
         everywhere = self.sharding.place()
         scalar = jax.ShapeDtypeStruct((), np.float32, sharding=everywhere)
         leaves = jax.tree.map(lambda array: jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=everywhere), part)
-        predicted = None if part.scored is None else scalar
-        lowered = jax.jit(self._gradients).lower(self.state_shapes, leaves, predicted)
+        target_count = None if part.scored is None else scalar
+        lowered = jax.jit(self._gradients).lower(self.state_shapes, leaves, target_count)
         self._sums = lowered.compile()
         self._place_of_sums = self._sums.output_shardings
-        self.sums_shapes: Sums = jax.tree.map(
+        self.sums_shapes: BatchSums = jax.tree.map(
             lambda shape, place: jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=place),
             lowered.out_info,
             self._place_of_sums,
@@ -66,62 +69,67 @@ class Programs:
         self._updated = update.lower(self.state_shapes, (self.sums_shapes,) * self.parts, scalar).compile()
         self._compiled_for = wanted
 
-    def _gradients(self, state: State, leaves: Batch, predicted: jax.Array | None) -> Sums:
+    def _gradients(self, state: State, leaves: Batch, target_count: jax.Array | None) -> BatchSums:
         count = len(leaves.tokens) * self.parts
 
-        def on_device(state: State, spread: Batch, predicted: jax.Array | None) -> Sums:
-            sums = self._halves.gradients(state, spread, count, predicted)
-            return Sums(*jax.tree.map(lambda total: total[None], sums))
+        def on_device(state: State, spread: Batch, target_count: jax.Array | None) -> BatchSums:
+            scale = loss_scales.factor(state.loss_scale)
+            sums = sum_over_batch(
+                self._context, state.parameters, spread, count=count, scale=scale, target_count=target_count
+            )
+            return BatchSums(*jax.tree.map(lambda total: total[None], sums))
 
-        in_specs = (self._halves.state_specs, LEAVES, PartitionSpec())
-        sums: Sums = self.sharding.on_mesh(on_device, in_specs, _APART)(state, self._halves.spread(leaves), predicted)
+        in_specs = (self._state_specs, LEAVES, PartitionSpec())
+        sums: BatchSums = self.sharding.on_mesh(on_device, in_specs, _APART)(
+            state, spread_leaves(leaves, self.sharding), target_count
+        )
         return sums
 
     def _update(
-        self, state: State, parts: tuple[Sums, ...], count: int, learning_rate: jax.Array
+        self, state: State, parts: tuple[BatchSums, ...], count: int, learning_rate: jax.Array
     ) -> tuple[State, Metrics]:
-        def on_device(state: State, parts: tuple[Sums, ...], learning_rate: jax.Array) -> tuple[State, Metrics]:
-            # The terms are this program's arguments: there is no product that an addition could be fused with.
+        def on_device(state: State, parts: tuple[BatchSums, ...], learning_rate: jax.Array) -> tuple[State, Metrics]:
+            # The terms are arguments of this program, so that no addition can be fused with a product.
             sums = pair_up(jax.tree.map(lambda total: total[0], parts), lambda a, b: jax.tree.map(jnp.add, a, b))
-            return self._halves.update(state, sums, count, learning_rate)
+            return update(self._context, state, sum_over_shares(self._context, sums), count, learning_rate)
 
-        in_specs = (self._halves.state_specs, _APART, PartitionSpec())
-        out_specs = (self._halves.state_specs, PartitionSpec())
+        in_specs = (self._state_specs, _APART, PartitionSpec())
+        out_specs = (self._state_specs, PartitionSpec())
         result: tuple[State, Metrics] = self.sharding.on_mesh(on_device, in_specs, out_specs)(
             state, parts, learning_rate
         )
         return result
 
-    def gradients(self, state: State, part: Batch, predicted: Array | None) -> Sums:
-        """The sums over a part's leaves."""
-        sums: Sums = self._sums(state, *self.sharding.everywhere((part, predicted)))
+    def gradients(self, state: State, part: Batch, target_count: Array | None) -> BatchSums:
+        """Returns the sums over a part's leaves."""
+        sums: BatchSums = self._sums(state, *self.sharding.everywhere((part, target_count)))
         return sums
 
-    def update(self, state: State, parts: tuple[Sums, ...], learning_rate: np.float32) -> tuple[State, Metrics]:
-        """The state, which is donated, after the sums of all parts in order."""
+    def update(self, state: State, parts: tuple[BatchSums, ...], learning_rate: np.float32) -> tuple[State, Metrics]:
+        """Returns the state after an update by the sums of all parts, in order. `state` is donated."""
         result: tuple[State, Metrics] = self._updated(state, parts, self.sharding.everywhere(learning_rate))
         return result
 
-    def place_sums(self, arrays: list[Array]) -> Sums:
-        """Sums that have come from elsewhere, on the pod's devices: of one device where they lie, without a copy."""
-        sums: Sums = jax.tree.unflatten(jax.tree.structure(self.sums_shapes), arrays)
-        placed: Sums = jax.device_put(sums, self._place_of_sums)
+    def place_sums(self, arrays: list[Array]) -> BatchSums:
+        """Puts received sums on the pod's devices. With a single device nothing is copied."""
+        sums: BatchSums = jax.tree.unflatten(jax.tree.structure(self.sums_shapes), arrays)
+        placed: BatchSums = jax.device_put(sums, self._place_of_sums)
         return placed
 
     def place_state(self, arrays: list[Array]) -> State:
-        """A state that has come from elsewhere, on the pod's devices."""
+        """Puts a received state on the pod's devices."""
         state: State = jax.tree.unflatten(jax.tree.structure(self.state_shapes), arrays)
         placed: State = jax.device_put(state, self.state_places)
         return placed
 
 
-def on_host(tree: Sums | State) -> list[Array]:
-    """The arrays of a tree in its order, on a CPU of one device where they lie."""
+def on_host(tree: BatchSums | State) -> list[Array]:
+    """Returns the arrays of a tree in its order, without a copy if there is a single CPU device."""
     return [np.asarray(array, order="C") for array in jax.tree.leaves(tree)]
 
 
 def named_metrics(metrics: Metrics) -> dict[str, Array]:
-    """Metrics as a message takes them."""
+    """Returns metrics as NumPy arrays by name, as a message holds them."""
     values = {name: value for name, value in metrics._asdict().items() if value is not None and name != "routing"}
     routing = {} if metrics.routing is None else metrics.routing._asdict()
     named: dict[str, Array] = jax.device_get(values | {f"routing.{name}": value for name, value in routing.items()})
@@ -129,7 +137,7 @@ def named_metrics(metrics: Metrics) -> dict[str, Array]:
 
 
 def metrics_from(named: Mapping[str, Array]) -> Metrics:
-    """The inverse of `named_metrics`; NumPy's arrays."""
+    """Returns the metrics, of NumPy arrays, that `named_metrics` has named."""
     routing = {name.removeprefix("routing."): value for name, value in named.items() if name.startswith("routing.")}
     values = {name: value for name, value in named.items() if not name.startswith("routing.")}
     return Metrics(

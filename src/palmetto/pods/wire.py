@@ -1,8 +1,8 @@
-"""Messages between processes over TCP: each arrives whole and as it was sent, or the link is lost.
+"""Messages between processes over TCP. Each message arrives complete and unchanged, or the link is lost.
 
-A frame is a fixed head (lengths and checksums), a JSON object and bytes. Head and JSON have a CRC-32; the checksum of
-the bytes, of which there are many, is their sum as 64-bit words, which finds any one changed word and runs as fast as
-memory. Once a link is lost it stays lost: there is no place in a torn stream where one could go on.
+A frame is a fixed head (lengths and checksums), a JSON object and a payload. The head and the JSON have a CRC-32. The
+checksum of the payload is the sum of its 64-bit words, which detects any single changed word and runs at the speed of
+memory. A lost link stays lost, since reading cannot continue in the middle of a stream.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 Pieces = Sequence[memoryview]
-"""Bytes that travel one after the other, from or to where they lie in memory."""
+"""Views of the memory from which bytes are sent, or into which they are received, one after the other."""
 
 _HEAD = struct.Struct("!4sIIQQ")  # magic, CRC-32 of the rest and the JSON, its length, the bytes' length and checksum
 _MAGIC = b"pod1"
@@ -33,45 +33,44 @@ _LONGEST_HELLO = 1 << 12
 
 
 class LinkLost(Exception):
-    """The other end is gone, has fallen silent, or what came from it was not what it sent; the message says which."""
+    """Raised if the other end has closed the connection, has fallen silent, or sent damaged data; it says which."""
 
 
 class Message(NamedTuple):
-    """What one process tells another."""
+    """A message from one process to another."""
 
     kind: str
     fields: dict[str, Any]
     arrays: dict[str, Array]
-    """Small arrays that go with it; what is large travels in chunks, into memory that waits for it."""
+    """Small arrays. Large arrays are sent in chunks, into memory that the receiver has allocated."""
 
 
 Place = Callable[[str, dict[str, Any]], Pieces | None]
-"""(kind, fields) of a chunk → where its bytes go; None: nowhere, as they are not needed any more."""
+"""Maps (kind, fields) of a chunk to the memory for its bytes, or to None if they are not needed."""
 
 
 class Link:
-    """A connection that whole messages go through, both ways. Any thread may send; one receives."""
+    """A connection for messages in both directions. Any thread may send; only one may receive."""
 
     def __init__(self, connection: socket.socket, patience: float) -> None:
-        """patience: seconds after which the link is lost, where a message once begun goes no further, or a piece of
-        one has not gone out."""
+        """patience: seconds after which the link is lost if a message stops in the middle, in either direction."""
         connection.settimeout(patience)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.heard = time.monotonic()
-        """When bytes came last."""
+        """The time of the last received bytes, on the monotonic clock."""
         self.sent = self.received = 0
-        """Bytes of chunks, either way."""
+        """The bytes of chunks sent and received so far."""
         self._socket, self._patience, self._sending = connection, patience, threading.Lock()
 
     def send(self, kind: str, arrays: Mapping[str, Array] | None = None, **fields: Any) -> None:
-        """Sends a message; LinkLost where it cannot."""
+        """Sends a message. Raises LinkLost if that fails."""
         arrays = {name: np.asarray(array, order="C") for name, array in (arrays or {}).items()}
         described = [[name, array.dtype.str, array.shape] for name, array in arrays.items()]
         payload = b"".join(map(bytes_of, arrays.values()))
         self._send({"kind": kind, "arrays": described, **fields}, [memoryview(payload)])
 
     def send_chunk(self, kind: str, pieces: Pieces, **fields: Any) -> None:
-        """Sends bytes that the receiver has a place for."""
+        """Sends a chunk of bytes, for which the receiver has allocated memory. Raises LinkLost if that fails."""
         self._send({"kind": kind, "arrays": None, **fields}, pieces)
         self.sent += sum(map(len, pieces))
 
@@ -91,14 +90,16 @@ class Link:
                 raise LinkLost(_reason(error)) from None
 
     def receive(self, place: Place | None = None) -> Message:
-        """The next message, however long it takes to come; LinkLost where none can."""
+        """Waits for the next message, without a limit, and returns it. Raises LinkLost if the link fails."""
         start = bytearray(_HEAD.size)
         self._read(memoryview(start), waiting=True)
         return self._receive(start, place, None)
 
     def receive_hello(self, secret: str) -> Message:
-        """The first message, from who may be anybody on this machine; LinkLost unless all of it comes within the
-        patience, and it is short, without arrays, and has the secret."""
+        """Returns the first message on a link, which any process on this machine may have sent.
+
+        Raises LinkLost unless the message arrives within the patience, is short, has no arrays and holds the secret.
+        """
         start, deadline = bytearray(_HEAD.size), time.monotonic() + self._patience
         self._read(memoryview(start), deadline)
         _, _, text_length, length, _ = _HEAD.unpack(start)
@@ -112,7 +113,7 @@ class Link:
         return hello
 
     def _receive(self, start: bytearray, place: Place | None, deadline: float | None) -> Message:
-        """The message whose head is `start`."""
+        """Receives the rest of the message whose head is `start`."""
         magic, crc, text_length, length, expected = _HEAD.unpack(start)
         if magic != _MAGIC or text_length > _LONGEST_JSON:
             raise LinkLost("sent something that is no message")
@@ -130,7 +131,7 @@ class Link:
         place_of_chunk = place(kind, head) if place and described is None else None
         pieces = place_of_chunk or [memoryview(bytearray(length))]
         if sum(map(len, pieces)) != length:
-            raise LinkLost("sent a message of another length than is expected")
+            raise LinkLost("sent a message of an unexpected length")
         for piece in pieces:
             self._read(piece)
         if (place_of_chunk or described is not None) and checksum(pieces) != expected:
@@ -141,7 +142,7 @@ class Link:
         return Message(kind, head, _arrays(described, pieces[0]))
 
     def _read(self, view: memoryview, deadline: float | None = None, *, waiting: bool = False) -> None:
-        """Fills `view`, by the deadline. waiting: it is no harm if its first byte is long in coming."""
+        """Fills `view` before the deadline. waiting: whether the first byte may take any time to arrive."""
         got = 0
         while got < len(view):
             try:
@@ -160,14 +161,14 @@ class Link:
             self.heard = time.monotonic()
 
     def close(self) -> None:
-        """Ends it, also for a thread that is waiting in `receive`."""
-        with contextlib.suppress(OSError):  # the other end was quicker
+        """Closes the link, and ends a `receive` that waits in another thread."""
+        with contextlib.suppress(OSError):  # the other end has closed it already
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
 
 
 def start_thread(target: Callable[..., None], *arguments: Any) -> None:
-    """A thread that ends with the process, and the process with it if it fails."""
+    """Starts a daemon thread. If it raises an error, the process ends."""
 
     def run() -> None:
         try:
@@ -180,7 +181,7 @@ def start_thread(target: Callable[..., None], *arguments: Any) -> None:
 
 
 def connect(port: int, patience: float) -> Link:
-    """A link to who listens on a port of this machine; LinkLost where nobody does."""
+    """Connects to a port of this machine. Raises LinkLost if nothing listens there."""
     try:
         return Link(socket.create_connection(("127.0.0.1", port), patience), patience)
     except OSError as error:
@@ -188,12 +189,12 @@ def connect(port: int, patience: float) -> Link:
 
 
 def bytes_of(array: Array) -> memoryview:
-    """The bytes of a contiguous array, where they lie."""
+    """Returns a view of the bytes of a contiguous array."""
     return array.reshape(-1).view(np.uint8).data
 
 
 def checksum(pieces: Pieces) -> int:
-    """The sum of all 64-bit words modulo 2**64; the bytes that a piece has over are a word too."""
+    """Returns the sum of all 64-bit words modulo 2**64. The remaining bytes of a piece count as one word."""
     total = 0
     for piece in pieces:
         whole = len(piece) // 8 * 8

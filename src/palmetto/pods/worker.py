@@ -1,7 +1,7 @@
-"""One pod: holds the state, computes parts of a step's sums, exchanges them with the other pods, and updates.
+"""A pod. It holds the state, computes parts of a step's sums, exchanges them with the other pods, and updates.
 
-All that happens comes through one queue: what the client tells, that something from another pod is complete, that a
-link is lost. After each the pod does what can be done; threads only send and receive.
+All events come through one queue: orders from the client, complete arrays from other pods, and lost links. One thread
+handles them in turn and then does all work that has become possible; the other threads only send and receive.
 """
 
 import contextlib
@@ -23,32 +23,33 @@ from palmetto.pods.peers import Peers
 from palmetto.pods.programs import Programs, named_metrics, on_host
 from palmetto.pods.wire import Array, LinkLost, Message, connect, start_thread
 from palmetto.recipe import loading
-from palmetto.training.step.gradient import Sums
+from palmetto.training.step.gradient import BatchSums
 from palmetto.training.step.loss import Batch
 from palmetto.training.step.state import State
 
 
 @dataclass
-class Step:
-    """A step that this pod is in, or has been in last."""
+class StepWork:
+    """The present or last step of this pod."""
 
     serial: int
     rate: np.float32
     to_do: deque[tuple[int, Batch, Array | None]] = field(default_factory=deque)
-    """Parts to compute: number, leaves, tokens that a leaf predicts."""
-    computed: dict[int, Sums] = field(default_factory=dict)
+    """The parts to compute, as (part, leaves, predicted tokens of each leaf)."""
+    computed: dict[int, BatchSums] = field(default_factory=dict)
+    """The sums of the parts that this pod has computed."""
     done: bool = False
     computing: float = 0.0
-    """Seconds."""
+    """The seconds spent on gradients."""
     ready_at: float = 0.0
-    """When the last part of its own was computed."""
+    """The time at which this pod had computed its last part."""
 
 
 class Worker:
-    """The process of one pod."""
+    """The work of a pod's process."""
 
     def __init__(self, order: dict[str, Any]) -> None:
-        """`order`: what the client started it with (see client.py)."""
+        """order: the settings from the client (`Fleet.start`)."""
         self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._programs = Programs(loading.load(order["recipe"]), order["parts"])
         self._exchange = Exchange(jax.tree.leaves(self._programs.state_shapes))
@@ -64,7 +65,7 @@ class Worker:
         self._hasher = ThreadPoolExecutor(1)
         self._digest: Future[str] | None = None
         self._state: State | None = None
-        self._step: Step | None = None
+        self._step: StepWork | None = None
         self._client = connect(order["port"], patience)
         self._client.send("hello", life=order["life"], secret=order["secret"], port=self._peers.port)
         start_thread(self._hear_client)
@@ -80,8 +81,8 @@ class Worker:
             self._end(error)
 
     def _report(self, life: int, why: str) -> None:
-        """Says that another pod cannot be reached."""
-        with contextlib.suppress(LinkLost):  # then this process is about to end
+        """Reports to the client that another pod cannot be reached."""
+        with contextlib.suppress(LinkLost):  # without the client, this process is about to end
             self._client.send("unreachable", life=life, why=why)
 
     def _show_life(self, seconds: float) -> None:
@@ -93,17 +94,17 @@ class Worker:
             self._end(error)
 
     def _end(self, error: LinkLost) -> None:
-        """Without a client there is nothing to do, whatever the other threads are at."""
+        """Ends the process because the client has gone."""
         print(f"the client {error}", file=sys.stderr, flush=True)
         os._exit(1)
 
     def _deliver(self, message: Message) -> None:
-        """What a receiving thread does with what has come: chunks are of interest once they are all there."""
+        """Queues a received message; of the chunks of an array, only the one that completes it."""
         if "chunk" not in message.fields or self._exchange.note(message.kind, message.fields):
             self._inbox.put(message)
 
     def run(self) -> NoReturn:
-        """Works until the process is ended, or the client gone."""
+        """Works until the process is ended or the client has gone."""
         self._client.send("ready")
         while True:
             self._handle(self._inbox.get())
@@ -118,7 +119,7 @@ class Worker:
                 self._client.send("linked", request=fields["request"])
             case "state":
                 if (arrived := self._exchange.take_state(fields["request"])) is None:
-                    return  # of a donor that was lost, when another has begun to give its own
+                    return  # its donor was lost, and another has begun to send its state
                 self._state = self._programs.place_state(list(arrived))
                 self._step = None
                 digest = fingerprint(on_host(self._state))
@@ -153,34 +154,34 @@ class Worker:
     def _begin(self, message: Message) -> None:
         parts = _parts(message)
         self._programs.compile(parts[0][1])
-        self._step = Step(message.fields["serial"], np.float32(message.fields["rate"]), deque(parts))
+        self._step = StepWork(message.fields["serial"], np.float32(message.fields["rate"]), deque(parts))
         self._exchange.begin(self._step.serial)
 
-    def _go_on(self, step: Step) -> None:
-        """Does what can be done: computes what is its own, and updates once everything is there."""
+    def _go_on(self, step: StepWork) -> None:
+        """Computes the parts that this pod has to do, and updates once all sums have arrived."""
         while step.to_do:
-            part, leaves, predicted = step.to_do.popleft()
-            if (arrived := self._exchange.part(part)) is not None:  # of a pod lost after it had sent it here
+            part, leaves, target_count = step.to_do.popleft()
+            if (arrived := self._exchange.part(part)) is not None:  # the lost pod had sent it here before
                 arrays = [array.copy() for array in arrived]
             else:
-                arrays = self._compute(step, part, leaves, predicted)
+                arrays = self._compute(step, part, leaves, target_count)
             parcel = Parcel(arrays)
             for life in self._peers.lives:
                 self._peers.post(life, "part", parcel, serial=step.serial, part=part)
         if not step.done and (sums := self._all_parts(step)) is not None:
             self._update(step, sums)
 
-    def _compute(self, step: Step, part: int, leaves: Batch, predicted: Array | None) -> list[Array]:
+    def _compute(self, step: StepWork, part: int, leaves: Batch, target_count: Array | None) -> list[Array]:
         assert self._state is not None
         start = time.perf_counter()
-        sums = self._programs.gradients(self._state, leaves, predicted)
+        sums = self._programs.gradients(self._state, leaves, target_count)
         step.computed[part] = jax.block_until_ready(sums)
         step.ready_at = time.perf_counter()
         step.computing += step.ready_at - start
         return on_host(sums)
 
-    def _all_parts(self, step: Step) -> tuple[Sums, ...] | None:
-        """The sums of all parts in order, if they are all here."""
+    def _all_parts(self, step: StepWork) -> tuple[BatchSums, ...] | None:
+        """Returns the sums of all parts in order, or None if some have not arrived."""
         arrived = {part: self._exchange.part(part) for part in range(self._programs.parts)}
         if not all(part in step.computed or arrays is not None for part, arrays in arrived.items()):
             return None
@@ -189,11 +190,11 @@ class Worker:
             for part, arrays in arrived.items()
         )
 
-    def _update(self, step: Step, sums: tuple[Sums, ...]) -> None:
+    def _update(self, step: StepWork, sums: tuple[BatchSums, ...]) -> None:
         assert self._state is not None
         waited_until = time.perf_counter()
         if self._digest:
-            self._digest.result()  # is of the state that is now given up
+            self._digest.result()  # it reads the state that the update will overwrite
         before = fingerprint(on_host(self._state))
         state, metrics = self._programs.update(self._state, sums, step.rate)
         self._state = jax.block_until_ready(state)
@@ -211,21 +212,21 @@ class Worker:
         self._digest = self._hasher.submit(self._tell_digest, step.serial, before, on_host(state))
 
     def _tell_digest(self, serial: int, before: str, state: list[Array]) -> str:
-        """In the background of the next step, whose update waits for it."""
+        """Reports the digests of a step, in the background of the next step, whose update waits for it."""
         digest = fingerprint(state)
         self._client.send("digest", serial=serial, before=before, after=digest)
         return digest
 
 
 def _parts(message: Message) -> list[tuple[int, Batch, Array | None]]:
-    """The parts that a message orders: "0/tokens", "0/scored", "0/prefix", "1/tokens", …, and "predicted"."""
+    """Returns the parts that an order names, from arrays "0/tokens", "0/scored", "0/prefix", …, and "target_count"."""
     arrays = message.arrays
     return [
-        (part, Batch(**{name: arrays.get(f"{part}/{name}") for name in Batch._fields}), arrays.get("predicted"))  # type: ignore[arg-type]
+        (part, Batch(**{name: arrays.get(f"{part}/{name}") for name in Batch._fields}), arrays.get("target_count"))  # type: ignore[arg-type]
         for part in message.fields["parts"]
     ]
 
 
 def _shapes_of(described: dict[str, tuple[list[int], str]]) -> Batch:
-    """A batch of shapes from what the client says of one."""
+    """Returns a batch of shapes from its description in the client's order."""
     return Batch(**{name: jax.ShapeDtypeStruct(shape, np.dtype(dtype)) for name, (shape, dtype) in described.items()})  # type: ignore[arg-type]

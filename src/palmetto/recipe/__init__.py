@@ -1,4 +1,4 @@
-"""A run as one typed, frozen, validated value."""
+"""The recipe of a run: one typed, frozen, validated value."""
 
 from palmetto.recipe.recipe import Recipe
 

@@ -1,7 +1,7 @@
-"""A recipe's text: YAML by version 1.2's core schema, in which numbers are what they look like, and back.
+"""Reads and writes YAML by the core schema of version 1.2.
 
-010 is ten, 1:30 and 2024-02-30 are text, and so is `no`, unless a switch is expected there. Beyond the schema, 1_000 is
-a thousand. Each key may stand once, and what is nested deeper than any recipe is refused.
+In this schema 010 is ten, and 1:30, 2024-02-30 and `no` are text (a recipe reads `no` as false where it expects a
+boolean). As an extension, 1_000 is a thousand. A key may appear only once, and deep nesting is refused.
 """
 
 import re
@@ -13,12 +13,12 @@ from palmetto.errors import UserError
 from palmetto.recipe.section import PaddedNumber
 
 _DEEPEST = 32
-"""Sections and lists within each other; a recipe has six."""
+"""The deepest allowed nesting of mappings and lists; a recipe has six levels."""
 _LONGEST = 40
-"""Characters of a whole number; no value of a recipe has as many digits."""
+"""The most characters of a whole number; no value of a recipe has as many digits."""
 _NAMES = "tag:yaml.org,2002:"
 _DIGITS = r"[0-9]+(?:_[0-9]+)*"
-_FORMS = {  # of plain text, and the characters that it begins with
+_FORMS = {  # type → regular expression of its plain text, and the characters with which that can begin
     "null": (r"~|null|Null|NULL|", [*"~nN", ""]),
     "bool": (r"true|True|TRUE|false|False|FALSE", list("tTfF")),
     "int": (rf"[-+]?{_DIGITS}|0o[0-7]+|0x[0-9a-fA-F]+", list("-+0123456789")),
@@ -31,7 +31,7 @@ _FORMS = {  # of plain text, and the characters that it begins with
 
 
 def parse(text: str, origin: str) -> Any:
-    """The value of a YAML text; UserError that names `origin`, line and column where it is none."""
+    """Parses a YAML text. Raises UserError that names `origin`, line and column if the text is not valid."""
     try:
         return yaml.load(text, _Loader)
     except yaml.MarkedYAMLError as error:
@@ -43,12 +43,12 @@ def parse(text: str, origin: str) -> Any:
 
 
 def dump(values: dict[str, Any]) -> str:
-    """Plain values as YAML that `parse` reads back; text that is something else to any version of YAML is quoted."""
+    """Writes plain values as YAML that `parse` reads back. Text that some YAML version reads otherwise is quoted."""
     return yaml.dump(values, Dumper=_Dumper, sort_keys=False)
 
 
 class _Loader(yaml.SafeLoader):
-    """Knows the core schema's types alone."""
+    """A loader that knows only the types of the core schema."""
 
     yaml_constructors: ClassVar[dict[Any, Any]] = {
         None: yaml.SafeLoader.construct_undefined,
@@ -69,7 +69,7 @@ class _Loader(yaml.SafeLoader):
 
 
 class _Dumper(yaml.SafeDumper):
-    """Knows version 1.1's types as well, which older readers go by."""
+    """A dumper that also knows the types of version 1.1, which other readers may use."""
 
 
 _Loader.yaml_implicit_resolvers = {}
@@ -99,7 +99,7 @@ def _list(loader: _Loader, node: yaml.SequenceNode) -> list[Any]:
 
 
 def _scalar(loader: _Loader, node: yaml.ScalarNode) -> bool | int | float | None:
-    """Returns the value of plain text, or of text whose tag names a type."""
+    """Returns the value of plain text, or of text with an explicit tag."""
     kind, text = node.tag.removeprefix(_NAMES), loader.construct_scalar(node)
     if not re.fullmatch(_FORMS[kind][0], text):
         raise _refused(f"{text[:_LONGEST]!r} is not of the type {kind}", node.start_mark)

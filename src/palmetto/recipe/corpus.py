@@ -1,4 +1,4 @@
-"""What a training mixture is made of, and what is done to it: the stages of `palmetto corpus build`."""
+"""The sources of a corpus, and the settings of the stages that build it (`palmetto corpus build`)."""
 
 from typing import Annotated, Literal
 
@@ -10,7 +10,7 @@ from palmetto.recipe.section import NonNegative, Positive, Rate, Section, Share,
 
 Names = Annotated[tuple[str, ...], Field(strict=False)]
 File = Annotated[str, Field(min_length=1)]
-"""A path or an address: an empty one would be the working directory."""
+"""A path or an address. An empty one is refused, since it would mean the working directory."""
 Files = Annotated[tuple[File, ...], Field(strict=False, min_length=1)]
 AtLeastOne = Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
 Part = Annotated[float, Field(ge=0, le=1)]
@@ -21,7 +21,7 @@ WEIGHTS: dict[str, dict[str, float]] = {
     "palm": {"conversations": 50, "web": 27, "books": 13, "code": 5, "wikipedia": 4, "news": 1},
     "glam": {"web": 42, "conversations": 28, "books": 20, "wikipedia": 6, "forums": 2, "news": 2},
 }
-"""Shares of tokens in percent: PaLM (arXiv 2204.02311, table 2) and GLaM (arXiv 2112.06905, table 3)."""
+"""Each source's share of the tokens in percent: PaLM (arXiv 2204.02311, table 2), GLaM (arXiv 2112.06905, table 3)."""
 
 
 Rules = Literal["none", "gopher", "c4", "both"]
@@ -31,98 +31,102 @@ _NO_LANGUAGE = "no language; expected a code of ISO 639-1, such as en, de or ko"
 
 
 class Source(Section):
-    """One part of the mixture."""
+    """One source of the mixture."""
 
     paths: Files
-    """Files, folders, patterns (*, **) or addresses that fsspec opens (gs://, s3://); relative ones lie in `root`."""
+    """Files, folders, patterns (*, **) or addresses for fsspec (gs://, s3://). Relative paths start at `root`."""
     weight: Rate | None = None
-    """Its part of the mixture's tokens, over the sum of all weights; null: the preset's for its name, without one 1."""
+    """The source's share of the tokens, relative to the sum of all weights. Null means the preset's weight, or 1."""
     kind: Literal["prose", "dialogue", "code"] = "prose"
-    """Prose is judged by the rules for running text; dialogue and code are not."""
+    """The kind of text. The rules for running text apply to prose only."""
     text: AtLeastOne = ("text",)
-    """The fields of .jsonl, .csv, .tsv and .parquet that hold the text; of several, a line each. Of a table whose first
-    row is no header, numbers of columns: ["1"] is the first."""
+    """The fields of .jsonl, .csv, .tsv and .parquet records that hold the text. Several are joined, one a line. In a
+    table without a header they are column numbers: ["1"] is the first column."""
     url: str | None = "url"
-    """The field that holds the address, if there is one."""
+    """The field that holds the document's address, if there is one."""
     markup: Literal["html", "wikitext", "none"] | None = None
-    """What the text is written in; null: by the kind of file."""
+    """The markup of the text; null means that the file type decides."""
     language: str | None = None
-    """Its ISO 639-1 code, where it is not to be identified."""
+    """The ISO 639-1 code of all documents; null means that each document's language is identified."""
     licence: str | None = None
-    """Of everything in it, where records and repositories do not say."""
+    """The licence of documents for which neither the record nor the repository states one."""
     quality: bool = False
-    """Whether it is sampled by the classifier's score."""
+    """Whether documents are sampled by the classifier's score."""
     filters: Rules | None = None
-    """Its own rules for running text; null: those of `filters`. C4's suit web pages, a paragraph a line: of books whose
-    lines are wrapped they would cut most."""
+    """The source's own rules for running text; null means those of `Build.filters`. C4's rules are for web pages with a
+    paragraph on each line. They would remove most of a book whose lines are wrapped."""
 
 
 class Filters(Section):
-    """Rules for running text, after Gopher (arXiv 2112.11446, appendix A.1) and C4 (arXiv 1910.10683, section 2.2);
-    thresholds in words are for languages that put spaces between words, and have counterparts in characters."""
+    """Rules for running text, from Gopher (arXiv 2112.11446, appendix A.1) and C4 (arXiv 1910.10683, section 2.2).
+
+    Thresholds in words are for languages with spaces between words; for other languages characters are counted.
+    """
 
     minimum_words: Positive = 50
     maximum_words: Positive = 100_000
     rules: Rules = "both"
     bad_words: str | None = None
-    """A file of words, one a line: a text with one of them is dropped, as C4's authors did; none comes with this."""
+    """A file of words, one a line. A document that contains one of them is dropped, as in C4. No list is shipped."""
 
 
 class Quality(Section):
-    """Sampling by the score of a classifier (GLaM, arXiv 2112.06905, section 3)."""
+    """Sampling of documents by a classifier's score (GLaM, arXiv 2112.06905, section 3)."""
 
     classifier: str
     """The file that `palmetto corpus quality train` has written."""
     alpha: Rate = 9.0
-    """Of the Pareto distribution: a document stays if a draw from it is above 1 - score."""
+    """The shape of the Pareto distribution. A document stays if a draw from it is above 1 - score."""
 
 
 class Duplicates(Section):
-    """What is taken for one and the same text. Of several documents the longest stays, then that of the smallest id."""
+    """Removal of duplicates. The longest of several duplicates stays; of equally long ones, that of the smallest id."""
 
     exact: bool = True
+    """Whether exact duplicates are removed."""
     near: Part | None = 0.8
-    """Jaccard similarity of 5-grams from which documents are near duplicates; null: they stay."""
+    """The Jaccard similarity of 5-grams from which documents are near duplicates; null keeps near duplicates."""
     permutations: Annotated[int, Field(ge=1, le=2**16)] = 128
+    """The number of hash functions of MinHash."""
     code: Part | None = 0.9
-    """Levenshtein similarity from which files of code are near duplicates; null: they stay."""
+    """The Levenshtein similarity from which files of code are near duplicates; null keeps them."""
     span: NonNegative = 0
-    """Words (characters of unspaced scripts) from which a passage that occurs before is cut out; 0: none is."""
+    """The length, in words (characters of unspaced scripts), from which a repeated passage is cut out; 0 cuts none."""
 
 
 class Contamination(Section):
-    """Overlap with evaluation sets (PaLM, arXiv 2204.02311, section 8): 8-grams."""
+    """Detection of evaluation sets in the text by common 8-grams (PaLM, arXiv 2204.02311, section 8)."""
 
     evaluation: Files
-    """Folders and files of examples."""
+    """Folders and files of evaluation examples."""
     action: Literal["flag", "drop"] = "drop"
-    """What becomes of a training document that holds a contaminated example."""
+    """What happens to a training document that holds a contaminated example."""
 
 
 class Mixture(Section):
-    """How much is taken of each source. No document is taken twice."""
+    """The tokens that are taken of each source. No document is taken twice."""
 
     preset: Literal["palm", "glam"] | None = None
-    """Weights of a paper's sources, by name (WEIGHTS)."""
+    """The paper whose weights are used for sources of the same name (`WEIGHTS`)."""
     tokens: Positive | None = None
-    """The budget; null: the largest that fits."""
+    """The number of tokens in all; null means the most that the sources can fill."""
     short: Literal["refuse", "redistribute"] = "refuse"
-    """What if a source has less than its part: refuse, or take all of it and the rest from the others."""
+    """What happens if a source is too small for its share: the build stops, or the other sources fill the rest."""
 
 
 class Build(Section):
-    """A mixture and what is done to it."""
+    """A mixture of several sources, and the stages that clean it."""
 
     root: File | None = None
-    """The folder that relative paths lie in; null: the working directory."""
+    """The folder where relative paths start; null means the working directory."""
     sources: Annotated[dict[SourceName, Source], Field(min_length=1)]
     failures: Share = 0.01
-    """Share of a source's documents, files or bytes that may be unreadable before the build stops."""
+    """The share of a source's documents, files or bytes that may be unreadable before the build stops."""
     languages: Names | None = None
-    """Those kept; null: all."""
+    """The ISO 639-1 codes of the languages to keep; null keeps all."""
     personal_data: Literal["mask", "keep"] = "mask"
     copyleft: Literal["drop", "keep"] = "drop"
-    """Code under a licence that asks for the same licence."""
+    """What happens to code under a copyleft licence."""
     filters: Filters = Filters()
     quality: Quality | None = None
     duplicates: Duplicates = Duplicates()
@@ -141,18 +145,19 @@ class Build(Section):
                 raise impossible("corpus.build.languages", language, _NO_LANGUAGE + nearest(language, CODES))
         scored = [name for name, source in self.sources.items() if source.quality]
         if scored and self.quality is None:
-            raise impossible(f"corpus.build.sources.{scored[0]}.quality", True, "needs corpus.build.quality.classifier"
-                             ", which `palmetto corpus quality train` makes")  # fmt: skip
+            needs = "needs corpus.build.quality.classifier, which `palmetto corpus quality train` makes"
+            raise impossible(f"corpus.build.sources.{scored[0]}.quality", True, needs)
         preset = WEIGHTS.get(self.mixture.preset or "")
         for name, source in self.sources.items():
             if preset is not None and source.weight is None and name not in preset:
-                raise impossible(f"corpus.build.sources.{name}.weight", None, f"the preset {self.mixture.preset} has "
-                                 f"no such source{nearest(name, preset)}; it has {', '.join(preset)}")  # fmt: skip
+                unknown = f"no such source{nearest(name, preset)}; it has {', '.join(preset)}"
+                key = f"corpus.build.sources.{name}.weight"
+                raise impossible(key, None, f"the preset {self.mixture.preset} has {unknown}")
         return self
 
     @property
     def weights(self) -> dict[str, float]:
-        """Of every source."""
+        """The weight of every source, by name."""
         preset = WEIGHTS.get(self.mixture.preset or "", {})
         return {
             name: source.weight if source.weight is not None else preset.get(name, 1.0)
@@ -161,13 +166,13 @@ class Build(Section):
 
 
 class Corpus(Section):
-    """Where the text comes from and how it is divided."""
+    """The text of a run, and how it is divided into documents."""
 
     source: File | None = None
-    """The short way: a file or folder, or `python`: the text of the running Python's installation."""
+    """A file or folder of text that is used as it is, or `python` for the text of the running Python's installation."""
     build: Build | None = None
-    """The long way: a mixture of several sources, cleaned; where a source is given, that takes its place."""
+    """A cleaned mixture of several sources. It is ignored if `source` is given."""
     validation_share: Share = 0.02
-    """Share of the documents held out, chosen by the hash of their content."""
+    """The share of the documents that is held out, chosen by the hash of their content."""
     section_bytes: Positive = 65536
-    """Longer documents are cut at a line break into sections of about this many bytes, each a document."""
+    """A longer document is cut at line breaks into sections of about this many bytes, each a document."""

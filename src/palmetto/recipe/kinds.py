@@ -34,7 +34,7 @@ class Kind(Section):
     @classmethod
     def usual(cls) -> Self:
         """Returns the usual kind with its usual settings."""
-        return cls.choose({})
+        return cls.kinds()[cls.usual_name].model_validate({})
 
     @classmethod
     def choose(cls, values: Any) -> Self:
@@ -53,5 +53,5 @@ def _import_all(folder: str) -> None:
 
 @cache
 def _reader(kinds: tuple[Any, ...]) -> "TypeAdapter[Any]":
-    choice: Any = Annotated[reduce(or_, kinds), Field(discriminator="name")]
-    return TypeAdapter(choice)
+    form: Any = Annotated[reduce(or_, kinds), Field(discriminator="name")]
+    return TypeAdapter(form)

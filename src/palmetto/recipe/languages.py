@@ -1,4 +1,4 @@
-"""The codes by which recipes name languages."""
+"""The language codes of recipes."""
 
 _SECOND_LETTERS = {
     "a": "abefkmnrsvyz",
@@ -29,4 +29,4 @@ _SECOND_LETTERS = {
     "z": "ahu",
 }
 CODES = frozenset(first + second for first, seconds in _SECOND_LETTERS.items() for second in seconds)
-"""ISO 639-1."""
+"""All codes of ISO 639-1."""

@@ -1,4 +1,4 @@
-"""The shipped recipes, and reading one: a name or a YAML file, then dotted overrides."""
+"""Reads a shipped recipe or a YAML file, and applies dotted overrides."""
 
 import os
 import re
@@ -15,20 +15,20 @@ from palmetto.recipe.recipe import Recipe
 
 
 def names() -> list[str]:
-    """The shipped recipes, sorted."""
+    """Returns the sorted names of the shipped recipes."""
     files = resources.files("palmetto.recipe").joinpath("library").iterdir()
     return sorted(file.name.removesuffix(".yaml") for file in files if file.name.endswith(".yaml"))
 
 
 def describe(name: str) -> str:
-    """The first line of a shipped recipe, a comment that says what it is."""
+    """Returns the description of a shipped recipe, which is the comment in its first line."""
     return _shipped(name).partition("\n")[0].lstrip("# ")
 
 
 def load(recipe: str, overrides: Sequence[str] = ()) -> Recipe:
-    """Reads a shipped recipe or a YAML file and applies `key.path=value` overrides (values in YAML).
+    """Reads a shipped recipe or a YAML file, and applies `key.path=value` overrides, whose values are YAML.
 
-    Raises UserError naming the file or key, its value, what was expected and the nearest valid name.
+    Raises UserError that names the file or key, its value, what was expected and the nearest valid name.
     """
     if recipe in names():
         text, name = _shipped(recipe), recipe
@@ -43,35 +43,35 @@ def load(recipe: str, overrides: Sequence[str] = ()) -> Recipe:
     values.setdefault("name", name)
     for override in overrides:
         _apply(values, override)
-    _come_home(values)
+    _expand_home(values)
     return validate(values)
 
 
 def validate(values: dict[str, Any]) -> Recipe:
-    """Checks plain values into a Recipe; the first thing wrong is raised as one line."""
+    """Converts plain values to a Recipe. Raises UserError, with the first error in one line, if they are not valid."""
     try:
         return Recipe.model_validate(values)
     except UserError:
         raise
     except ValidationError as error:
-        errors = error.errors()  # an unknown key first: it may be the missing one, misspelt
+        errors = error.errors()  # an unknown key comes first, since it may be a missing one misspelt
         raise UserError(
             messages.explain(next((e for e in errors if e["type"] == "extra_forbidden"), errors[0]))
         ) from None
 
 
 def every_key() -> list[str]:
-    """The dotted keys that a recipe can have, those of all kinds of a section included."""
+    """Returns the dotted keys that a recipe can have, with those of every kind of a section."""
     return messages.known_keys(Recipe, None)
 
 
 def dump(recipe: Recipe) -> str:
-    """A recipe, fully resolved, as YAML that `load` reads back to the same value."""
+    """Writes a fully resolved recipe as YAML that `load` reads back to the same value."""
     return core_schema.dump(recipe.model_dump())
 
 
 def override(key: str, text: str) -> str:
-    """The override that sets a key to a text, whatever characters are in it."""
+    """Returns the override that sets `key` to `text`, with any special characters escaped."""
     plain = (c if " " <= c <= "~" and c not in '"\\' else f"\\U{ord(c):08x}" for c in text)
     return f'{key}="{"".join(plain)}"'
 
@@ -84,7 +84,7 @@ def _read(file: Path) -> str:
 
 
 def _missing(recipe: str) -> str:
-    """Why there is no such recipe: it is a path to nothing, or not a name."""
+    """Returns the message for a name or path that is not a recipe."""
     path = Path(recipe)
     if path.is_dir():
         return f"{recipe}: a folder; expected a YAML file or a shipped recipe"
@@ -105,7 +105,7 @@ def _apply(values: dict[str, Any], override: str) -> None:
     if not equals or not key:
         raise UserError(f"{override!r}: an override is key.path=value, as in training.steps=100")
     section: dict[Any, Any] = values
-    # A ramp's stages have numbers as keys: training.batch_size.100=16.
+    # The stages of a batch ramp have numbers as keys: training.batch_size.100=16.
     *path, last = (int(part) if re.fullmatch("[0-9]{1,18}", part) else part for part in key.split("."))
     for part in path:
         inner = section.setdefault(part, {})
@@ -115,8 +115,8 @@ def _apply(values: dict[str, Any], override: str) -> None:
     section[last] = core_schema.parse(text, key)
 
 
-def _come_home(values: dict[str, Any]) -> None:
-    """Puts home for ~ in the paths that are no part of a run's identity; others keep it until they are looked for."""
+def _expand_home(values: dict[str, Any]) -> None:
+    """Replaces ~ in the paths outside a run's identity. Other paths keep it until their files are opened."""
     corpus = values.get("corpus")
     if isinstance(corpus, dict):
         for section, key in ((corpus, "source"), (corpus.get("build"), "root")):

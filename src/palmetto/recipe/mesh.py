@@ -1,4 +1,4 @@
-"""How a run is spread over devices: the sizes of a mesh's axes."""
+"""The mesh of devices on which a run computes."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,54 +9,58 @@ from pydantic import Field
 from palmetto.recipe.section import Section, Size, impossible
 
 AXES = ("pod", "data", "stage", "expert", "sequence", "model")
-"""The axes of a mesh, slowest network first."""
+"""The axes of a mesh, from the slowest network to the fastest."""
 
 
 MOST_DATA = 1024
-"""Devices along data, at most: so many chunks has a sum whose bits do not depend on their number."""
+"""The most devices along `data`: the number of chunks of a sum whose bits do not depend on the number of devices."""
 
 _BY_LEAVES = ("pod", "data", "expert")
-"""The axes whose devices take leaves of the gradient's tree."""
+"""The axes that divide the leaves of the gradient's tree."""
 
 
 class Mesh(Section):
-    """Devices by axis; their product is the number of devices. On a CPU as many virtual ones are made."""
+    """The size of each axis. Their product is the number of devices; a CPU gets as many virtual devices."""
 
     pod: Size = 1
-    """Copies of everything, each with its share of the batch (PaLM, section 4)."""
+    """The number of replicas of the model, each with a share of the batch (PaLM, arXiv 2204.02311, section 4)."""
     data: Annotated[int, Field(ge=1, le=MOST_DATA)] = 1
-    """Shares of a pod's batch."""
+    """The number of shares of a pod's batch (data parallelism)."""
     stage: Size = 1
-    """Consecutive layers each, in a pipeline."""
+    """The number of pipeline stages, each with consecutive layers."""
     expert: Size = 1
-    """Shares of each layer's experts, and of the batch for everything else."""
+    """The number of shares of each layer's experts; everything outside the experts uses the axis like `data`."""
     sequence: Size = 1
-    """Shares of each sequence's positions."""
+    """The number of shares of each sequence's positions."""
     model: Size = 1
-    """Shares of each layer's heads and feed-forward ("tensor parallelism")."""
+    """The number of shares of each layer's heads and feed-forward units (tensor parallelism)."""
     zero: Literal[0, 1, 2, 3] = 3
-    """What of a model is spread over `data` as well (ZeRO, arXiv 1910.02054): 0 nothing; 1 the optimizer state; 2 also
-    the gradients; 3 also the parameters, gathered a layer at a time (fully sharded data parallelism)."""
+    """What is also sharded over `data` (ZeRO, arXiv 1910.02054): 0 nothing; 1 the optimizer state; 2 also the
+    gradients; 3 also the parameters, gathered a layer at a time (fully sharded data parallelism)."""
     schedule: Literal["gpipe", "1f1b"] = "1f1b"
-    """The order of micro-batches in a pipeline (arXiv 1811.06965; 1806.03377)."""
+    """The order of micro-batches in a pipeline: GPipe (arXiv 1811.06965) or 1F1B (arXiv 1806.03377)."""
 
     @property
     def sizes(self) -> dict[str, int]:
-        """Devices by axis, in the order of AXES."""
+        """The size of each axis, in the order of `AXES`."""
         return {axis: getattr(self, axis) for axis in AXES}
 
     @property
     def devices(self) -> int:
-        """Devices in all."""
+        """The number of devices."""
         return math.prod(self.sizes.values())
+
+
+ONE_DEVICE = Mesh()
 
 
 def check_mesh(
     mesh: Mesh, divided: Sequence[tuple[str, str, int]], batch_size: Mapping[int, int], micro_batch: int
 ) -> None:
-    """UserError where an axis does not divide what it must: `divided` holds (axis, what, size) of everything.
+    """Raises UserError if an axis does not divide what it must divide.
 
-    A size that one refusal suggests meets every rule of its axis, so that no other refuses it.
+    divided: (axis, name in messages, size) of each dimension that an axis divides. Every size that a message suggests
+    meets all rules of its axis.
     """
     leaves = [size // micro_batch for size in batch_size.values()]
     for axis, devices in mesh.sizes.items():
@@ -68,20 +72,20 @@ def check_mesh(
             must = f"divide {', '.join(others)} and {last}" if others else f"divide {last}"
         else:
             continue
-        raise impossible(f"mesh.{axis}", devices, f"must {must}: {_nearest(mesh, axis, parts.values(), leaves)} "
-                         "would do")  # fmt: skip
+        nearest = _nearest(mesh, axis, parts.values(), leaves)
+        raise impossible(f"mesh.{axis}", devices, f"must {must}: {nearest} would do")
     at_once = math.prod(getattr(mesh, axis) for axis in _BY_LEAVES)
     for size, count in zip(batch_size.values(), leaves, strict=True):
         if count % at_once:
             axes = "·".join(f"mesh.{axis}" for axis in _BY_LEAVES if getattr(mesh, axis) > 1)
             fits = math.gcd(*leaves)
-            raise impossible("training.batch_size", size, f"has {count} micro-batch{'es' * (count > 1)} of "
-                             f"{micro_batch} for the {at_once} devices of {axes}: {at_once * micro_batch} sequences "
-                             f"would do, or {fits} device{'s' * (fits > 1)}")  # fmt: skip
+            has = f"has {count} micro-batch{'es' * (count > 1)} of {micro_batch} for the {at_once} devices of {axes}"
+            instead = f"{at_once * micro_batch} sequences would do, or {fits} device{'s' * (fits > 1)}"
+            raise impossible("training.batch_size", size, f"{has}: {instead}")
 
 
 def _nearest(mesh: Mesh, axis: str, parts: Iterable[int], leaves: Sequence[int]) -> str:
-    """The sizes nearest to an axis's own, at most two, that divide all `parts` and are allowed otherwise."""
+    """Returns at most two valid sizes of an axis that divide all `parts`, those nearest to its current size."""
     devices, common = getattr(mesh, axis), math.gcd(*parts)
     if axis in _BY_LEAVES:
         beside = math.prod(getattr(mesh, other) for other in _BY_LEAVES if other != axis)

@@ -1,4 +1,4 @@
-"""What is said of a recipe that is none: one line, with the nearest valid key or value."""
+"""The one-line message for an invalid recipe, with the nearest valid key or value."""
 
 import difflib
 import re
@@ -40,7 +40,7 @@ _OTHER_NAMES = {
     "sliding_window": "local",
     "ul2": "mixture",
 }
-"""What the kinds of a section are called elsewhere, where the spelling is no hint."""
+"""Other programs' names of the kinds of a section, for those that are not spelt alike."""
 
 
 _OTHER_KEYS = {
@@ -61,15 +61,15 @@ _OTHER_KEYS = {
     "training.schedule.warmup": "warmup_steps",
     "training.clip": "clip_grad grad_clip gradient_clipping max_grad_norm",
 }
-"""The same for keys: what the key of that meaning is called elsewhere, wherever it stands there."""
+"""Other programs' names of our keys."""
 
 
 def explain(error: ErrorDetails) -> str:
-    """Returns the one line that says what is wrong, what was expected and the nearest valid key or value."""
-    if error["type"] == "value_error":  # raised by a validator of ours, which named the key
+    """Returns one line that says what is wrong, what was expected and what the nearest valid key or value is."""
+    if error["type"] == "value_error":  # our own validators write the whole message
         return str(error["ctx"]["error"])
     path, kind = [str(part) for part in error["loc"]], None
-    if len(path) > 3 and path[1] in _choices():  # training.optimizer.adamw.b3: the chosen kind stands in the path
+    if len(path) > 3 and path[1] in _choices():  # training.optimizer.adamw.b3: the path includes the chosen kind
         kind = path.pop(2)
     key = ".".join(path)
     if error["type"] == "extra_forbidden":
@@ -89,11 +89,11 @@ def explain(error: ErrorDetails) -> str:
         section = next(s for s in Section.__subclasses__() if s.__name__ == error["ctx"]["class_name"])
         return f"{key}={_shown(error['input'])}: a section, with the keys {', '.join(section.model_fields)}"
     message = error["msg"]
-    return f"{key}={_shown(error['input'])}: {message[:1].lower()}{message[1:]}{_to_quote(error)}"
+    return f"{key}={_shown(error['input'])}: {message[:1].lower()}{message[1:]}{_quoting_hint(error)}"
 
 
-def _to_quote(error: ErrorDetails) -> str:
-    """For what YAML takes for a number or a switch where text is expected, how it is had as text."""
+def _quoting_hint(error: ErrorDetails) -> str:
+    """Returns how to quote a value that YAML reads as a number or boolean where text is expected."""
     value = error["input"]
     if error["type"] != "string_type" or not isinstance(value, bool | int | float):
         return ""
@@ -103,7 +103,7 @@ def _to_quote(error: ErrorDetails) -> str:
 
 
 def _shown(value: object) -> str:
-    """A value as a message has it: long ones, and those deep within each other, cut short."""
+    """Returns a value as text for a message, with long and deeply nested values cut short."""
     short = reprlib.Repr()
     short.maxlevel, short.maxstring, short.maxother, short.maxlong = 3, 200, 200, 200
     short.maxlist = short.maxtuple = short.maxdict = 12
@@ -111,7 +111,7 @@ def _shown(value: object) -> str:
 
 
 def _owners(path: list[str]) -> str:
-    """For a key that other kinds of a section have, which do."""
+    """Returns which kinds of the section have this key, or an empty string if none has it."""
     *section, key = path
     choices = _choices().get(section[-1], {}) if section else {}
     owners = [name for name, kind in choices.items() if key in kind.model_fields]
@@ -119,15 +119,13 @@ def _owners(path: list[str]) -> str:
 
 
 def _nearest_key(path: list[str], kind: str | None) -> str:
-    """A known key: what is meant by the name elsewhere, of nearly this name in the section, or of such a name anywhere.
-
-    Where there is none, the keys of the section.
-    """
+    """Returns the hint for an unknown key: the key that other programs call so, else the key of the nearest name in the
+    section or in the recipe, else all keys of the section."""
     *section, name = path
     known = known_keys(Recipe, kind)
-    parts = [part for part in section if not part.isdigit()]  # denoisers.0
+    parts = [part for part in section if not part.isdigit()]  # as in denoisers.0
     if parts[:3] == ["corpus", "build", "sources"]:
-        del parts[3:]  # whose name is the user's
+        del parts[3:]  # the source's name, which the user chooses
     siblings = {k.rpartition(".")[2]: k for k in known if k.rpartition(".")[0] == ".".join(parts)}
     names = [k.rpartition(".")[2] for k in known]
     near = (
@@ -144,12 +142,13 @@ def _nearest_key(path: list[str], kind: str | None) -> str:
 
 
 def known_keys(section: type[Section], kind: str | None, prefix: str = "") -> list[str]:
-    """Dotted keys; of a section with a choice those of `kind` if it is one of them, else those of all."""
+    """Returns the dotted keys of a section. A section with a choice has the keys of `kind` if it offers that, else the
+    keys of all its kinds."""
     keys: list[str] = []
     for name, field in section.model_fields.items():
         keys.append(f"{prefix}{name}")
         choices = _choices().get(name, {})
-        # An optional section is a union, a list of sections a tuple: get_args gives what they are made of.
+        # An optional section is a union and a list of sections a tuple: get_args returns the section types.
         kinds = (
             [choices[kind]] if kind in choices else [*choices.values(), field.annotation, *get_args(field.annotation)]
         )

@@ -1,4 +1,4 @@
-"""What a model is trained to predict, and the room that takes: positions, and tokens beyond the vocabulary."""
+"""Training objectives, and the positions and extra tokens that they need."""
 
 from typing import Annotated, Literal
 
@@ -12,38 +12,38 @@ MODES: tuple[Mode, ...] = ("R", "S", "X")
 
 
 class CausalObjective(Section):
-    """Every next token from those before it."""
+    """Causal language modelling: each token is predicted from those before it."""
 
     name: Literal["causal"] = "causal"
 
 
 class PrefixObjective(Section):
-    """A prefix, of uniform length, whose positions see each other; every token behind it is predicted
-    (arXiv 1910.10683, section 3.2)."""
+    """Prefix language modelling (arXiv 1910.10683, section 3.2): the positions of a prefix of uniformly drawn length
+    see each other, and every token after it is predicted."""
 
     name: Literal["prefix"] = "prefix"
 
 
 class SpanObjective(Section):
-    """Spans of the window are replaced by sentinels and predicted behind it, each after its sentinel
-    (arXiv 1910.10683, section 3.1.4; unlike there, a window need not end with a span). The corrupted window is a prefix
-    whose positions see each other."""
+    """Span corruption (arXiv 1910.10683, section 3.1.4): spans of the window are replaced by sentinels, and predicted
+    after the window, each after its sentinel. Unlike in the paper, a window need not end with a span. The positions of
+    the corrupted window see each other."""
 
     name: Literal["spans"] = "spans"
     noise: Share = 0.15
-    """Share of the window's tokens that is predicted."""
+    """The share of the window's tokens that is predicted."""
     mean_span: MeanSpan = 3.0
-    """Tokens of a span on average."""
+    """The mean length of a span in tokens."""
 
 
 class Denoiser(Section):
-    """One task of the mixture: R and X corrupt spans, S is a prefix."""
+    """One task of the mixture: modes R and X corrupt spans, mode S predicts after a prefix."""
 
     mode: Mode
     noise: Share
-    """Share of the window's tokens that is predicted; for S on average, and its average is never above one half."""
+    """The share of the window's tokens that is predicted. For S it is the mean share, which is at most one half."""
     mean_span: MeanSpan | None = None
-    """Tokens of a span on average; S has one span, the window's end."""
+    """The mean length of a span in tokens. S has no spans: it predicts the window's end."""
 
     @model_validator(mode="after")
     def _check(self) -> "Denoiser":
@@ -51,13 +51,14 @@ class Denoiser(Section):
         if self.mode == "S" and self.mean_span is not None:
             raise impossible(key, self.mean_span, "S predicts the window's end and has no spans: leave it out")
         if self.mode != "S" and self.mean_span is None:
-            raise impossible(key, self.mean_span, f"{self.mode} corrupts spans and needs their mean length: "
-                             "3.0 would do")  # fmt: skip
+            needs = f"{self.mode} corrupts spans and needs their mean length: 3.0 would do"
+            raise impossible(key, self.mean_span, needs)
         return self
 
 
 class MixtureObjective(Section):
-    """A mixture of denoisers (UL2, arXiv 2205.05131, table 1): each window is for one, named by a token before it."""
+    """A mixture of denoisers (UL2, arXiv 2205.05131, table 1). Each window gets one denoiser; a token before the window
+    names its mode."""
 
     name: Literal["mixture"] = "mixture"
     denoisers: Annotated[tuple[Denoiser, ...], Field(min_length=1, strict=False)] = (
@@ -69,17 +70,17 @@ class MixtureObjective(Section):
         Denoiser(mode="X", noise=0.15, mean_span=64.0),
         Denoiser(mode="X", noise=0.5, mean_span=64.0),
     )
-    """Each as likely as the others."""
+    """The denoisers, all equally likely."""
 
 
 Objective = CausalObjective | PrefixObjective | SpanObjective | MixtureObjective
 
 
 def example_length(objective: Objective, sequence_length: int) -> int:
-    """M, the positions that the model sees of a window of T + 1 tokens, T the `sequence_length`.
+    """Returns M, the number of positions that the model sees of a window of T + 1 tokens; T is `sequence_length`.
 
-    One less than the places of an example, the last of which is a target only. Spans take, besides the window's
-    tokens, two sentinels each and an end; the mixture takes what its longest denoiser takes, and a mode token.
+    An example has M + 1 places, of which the last is only a target. Span corruption adds two sentinels for each span
+    and an end; the mixture needs as many as its longest denoiser, and a mode token.
     """
     window = sequence_length + 1
     match objective:
@@ -93,16 +94,16 @@ def example_length(objective: Objective, sequence_length: int) -> int:
 
 
 def extra_tokens(objective: Objective, sequence_length: int) -> int:
-    """The ids beyond the vocabulary that the model needs: sentinels first, then for the mixture those of `MODES`."""
+    """Returns the number of ids that the objective adds after the vocabulary: sentinels, then the mixture's `MODES`."""
     modes = len(MODES) if isinstance(objective, MixtureObjective) else 0
     return _most_spans(objective, sequence_length + 1) + modes
 
 
 def count_spans(window: int, noise: float, mean_span: float) -> tuple[int, int]:
-    """How many of a window's tokens are noise, and in how many spans (T5's random_spans_noise_mask, arXiv 1910.10683).
+    """Returns how many tokens of a window are noise and how many spans they form, the same for every such window.
 
-    Both are the same for every window of that length. Ties round to even. There is at least one token of either kind,
-    and a span has at least one token and one that is kept before it, however far that is from the settings.
+    This is T5's random_spans_noise_mask (arXiv 1910.10683). Ties round to even. At least one token is noise and at
+    least one is kept; each span has at least one token, and at least one kept token before it.
     """
     noise_tokens = min(max(round(window * noise), 1), window - 1)
     return noise_tokens, min(max(round(noise_tokens / mean_span), 1), noise_tokens, window - noise_tokens)

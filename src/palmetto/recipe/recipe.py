@@ -1,4 +1,4 @@
-"""A run as one typed, frozen, validated value. Everything a run does follows from its recipe and its source."""
+"""A recipe holds all settings of a run. Everything that a run computes follows from its recipe and its text."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ from palmetto.recipe.training import Cosine, Training
 
 
 class Tokens(Section):
-    """The vocabulary and the windows that a model is trained on."""
+    """The vocabulary, and the length of the windows of tokens."""
 
     vocabulary: Literal["unigram", "bpe"] = "bpe"
     vocabulary_size: Annotated[int, Field(ge=260, le=2**24)]
@@ -23,7 +23,7 @@ class Tokens(Section):
 
 
 class Recipe(Section):
-    """A whole run."""
+    """All settings of a run."""
 
     name: str
     corpus: Corpus = Corpus()
@@ -34,12 +34,12 @@ class Recipe(Section):
 
     @property
     def model_vocabulary(self) -> int:
-        """Rows of the embedding: the vocabulary, and what the objective adds to it."""
+        """The number of rows of the embedding: the vocabulary size and the ids that the objective adds."""
         return self.tokens.vocabulary_size + extra_tokens(self.training.objective, self.tokens.sequence_length)
 
     @property
     def model_length(self) -> int:
-        """Positions that the model sees of a training example."""
+        """The number of positions that the model sees of a training example."""
         return example_length(self.training.objective, self.tokens.sequence_length)
 
     @model_validator(mode="after")
@@ -47,29 +47,29 @@ class Recipe(Section):
         if not is_unicode(self.name):
             raise impossible("name", repr(self.name), "has a lone surrogate, which no file can hold: expected text")
         if self.mesh.expert > 1 and self.model.experts is None:
-            raise impossible("mesh.expert", self.mesh.expert, "must divide model.experts.count, and the model has no "
-                             "experts: 1 would do")  # fmt: skip
+            must = "must divide model.experts.count, and the model has no experts: 1 would do"
+            raise impossible("mesh.expert", self.mesh.expert, must)
         check_mesh(self.mesh, self._divided(), self.training.batch_size, self.training.micro_batch)
         positions, attention, objective = self.model.positions, self.model.attention, self.training.objective
         if isinstance(positions, LearnedPositions) and positions.length < self.model_length:
-            raise impossible("model.positions.length", positions.length, "must cover the positions of an example: "
-                             f"{self.model_length} would do")  # fmt: skip
+            must = f"must cover the positions of an example: {self.model_length} would do"
+            raise impossible("model.positions.length", positions.length, must)
         if isinstance(objective, CausalObjective):
             return self
         if not isinstance(attention, FullAttention | LocalAttention):
-            raise impossible("model.attention.name", attention.name, f"the objective {objective.name} has a "
-                             "prefix whose positions see each other: full or local would do")  # fmt: skip
+            prefix = f"the objective {objective.name} has a prefix whose positions see each other"
+            raise impossible("model.attention.name", attention.name, f"{prefix}: full or local would do")
         if isinstance(positions, T5Positions) and not positions.bidirectional:
-            raise impossible("model.positions.bidirectional", False, f"the objective {objective.name} has a prefix "
-                             "whose positions see what lies ahead: true would do")  # fmt: skip
+            prefix = f"the objective {objective.name} has a prefix whose positions see later ones"
+            raise impossible("model.positions.bidirectional", False, f"{prefix}: true would do")
         capacity = self.model.experts and self.model.experts.capacity_factor
         if capacity is not None:
-            raise impossible("model.experts.capacity_factor", capacity, "in a prefix no order of tokens can decide who "
-                             "is over capacity: null (dropless) would do")  # fmt: skip
+            prefix = "in a prefix, the order of tokens cannot decide which are over capacity"
+            raise impossible("model.experts.capacity_factor", capacity, f"{prefix}: null (dropless) would do")
         return self
 
     def _divided(self) -> list[tuple[str, str, int]]:
-        """What each axis of the mesh divides: the axis, what it is called in a recipe, and its size."""
+        """Returns each dimension that an axis of the mesh divides, as (axis, name in a recipe, size)."""
         model = self.model
         layers = f"the periods of {model.period} layers in model.layers={model.layers}"
         parts = [
@@ -89,12 +89,11 @@ class Recipe(Section):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """The values that change bits, by dotted key. Two recipes that agree in these are the same run.
+        """The values on which bits depend, by dotted key. Recipes that agree in them describe the same run.
 
-        Where the files lie, how often they are written, and how long the run lasts are not among them, unless a
-        schedule depends on the length. (More epochs are another identity, but a run may go on with them.) (The text
-        itself enters through the token store's digests.) Nor is the mesh, since a run can go on on any other; what of
-        it changes bits is a matter of the environment's record.
+        Not included are the location of files, how often they are written, and the number of steps, unless the schedule
+        depends on it. The text itself counts through the digests of the token stores. The mesh is not included, since a
+        run can resume on another one; the environment's record holds the part of it on which bits depend (`layout`).
         """
         values = flatten(self.model_dump())
         schedule = self.training.schedule
@@ -106,10 +105,11 @@ class Recipe(Section):
 
     @property
     def layout(self) -> dict[str, int | str]:
-        """What of the mesh bits depend on: all but data and pods, and these too where the run is not elastic.
+        """The part of the mesh on which bits depend: all axes but `data` and `pod`, and these too in a run that is not
+        elastic.
 
-        A run with experts is elastic only where nothing is rounded to half precision or computed again, and one with an
-        external memory is not: in the compiled programs of different layouts these were not the same
+        A run with experts is elastic only without half precision and without rematerialization, and a run with an
+        external memory never is: there, the compiled programs of different layouts gave different bits
         (docs/determinism.md).
         """
         mesh, model, training = self.mesh, self.model, self.training
@@ -122,26 +122,26 @@ class Recipe(Section):
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the identity."""
+        """The SHA-256 of the identity, in hex."""
         return _digest(self.identity)
 
     def continues(self, digest: str) -> bool:
         """Returns whether `digest` is that of this recipe with as many epochs or fewer.
 
-        A run may be given more: the order of the epochs it has does not depend on how many follow.
+        A run may be given more epochs, since the order within an epoch does not depend on how many follow.
         """
         identity, epochs = self.identity, self.training.epochs
         fewer = range(1, min(epochs, _MOST_EPOCHS))
         return any(_digest(identity | {"training.epochs": n}) == digest for n in (epochs, *fewer))
 
     def obstacles(self, begun: "Recipe") -> list[str]:
-        """The differences, as `differences` has them, for which a run begun by `begun` cannot go on by this recipe."""
+        """Returns the differences because of which a run that `begun` describes cannot resume with this recipe."""
         with_its_epochs = begun.training.model_copy(update={"epochs": self.training.epochs})
         may_rise = self.training.epochs >= begun.training.epochs
         return self.differences(begun.model_copy(update={"training": with_its_epochs}) if may_rise else begun)
 
     def differences(self, other: "Recipe") -> list[str]:
-        """The dotted keys of the identity in which two recipes differ, each with both values."""
+        """Returns the keys of the identity in which two recipes differ, as "key theirs → ours"."""
         ours, theirs = self.identity, other.identity
         return [
             f"{key} {theirs.get(key)!r} → {ours.get(key)!r}"
@@ -165,7 +165,7 @@ _OUTSIDE_IDENTITY = (
 
 
 _MOST_EPOCHS = 1 << 16
-"""A run may have begun with fewer epochs than these, and been given any number."""
+"""The largest number of epochs before an increase that `continues` recognizes."""
 
 
 def _digest(identity: dict[str, Any]) -> str:
@@ -173,7 +173,7 @@ def _digest(identity: dict[str, Any]) -> str:
 
 
 def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A nested mapping as one of dotted keys; a batch ramp, whose keys are steps, stays one value."""
+    """Flattens a nested mapping to dotted keys. A batch ramp, whose keys are steps, stays one value."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, dict) and all(isinstance(k, str) for k in value):

@@ -1,4 +1,4 @@
-"""What every part of a recipe has in common."""
+"""The base class of all parts of a recipe, and the types of their values."""
 
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
@@ -12,7 +12,7 @@ _SWITCHES = {"yes": True, "on": True, "no": False, "off": False}
 
 
 class PaddedNumber(int):
-    """A whole number that is not written as Python would write it, with the text that it was written as."""
+    """A whole number that is not in Python's notation, such as 09, with its text."""
 
     text: str
 
@@ -23,14 +23,14 @@ class PaddedNumber(int):
 
 
 class Section(BaseModel):
-    """A part of a recipe: immutable, strict about types, unknown keys refused."""
+    """A part of a recipe. It is immutable, strict about types, and refuses unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True)
 
     @model_validator(mode="before")
     @classmethod
     def _as_meant(cls, values: Any) -> Any:
-        """Takes `no` for false where a switch is expected, and 09 for text where text is: names of files, for one."""
+        """Reads `no` as false where a boolean is expected, and 09 as text where text is expected."""
         if not isinstance(values, dict):
             return values
         expected = {key: field.annotation for key, field in cls.model_fields.items()}
@@ -54,7 +54,7 @@ Positive = Annotated[int, Field(ge=1)]
 PositiveInt32 = Annotated[int, Field(ge=1, lt=2**31)]
 """A number that compiled programs hold in 32 bits."""
 Size = Annotated[int, Field(ge=1, le=2**24)]
-"""A number whose divisors messages list: the bound is far beyond any model, and its divisors are found at once."""
+"""A number whose divisors messages list. The bound is above any model's size, and its divisors are found quickly."""
 NonNegative = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -62,10 +62,10 @@ Coefficient = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 def is_unicode(text: str) -> bool:
-    """Returns whether a text can be written in UTF-8, as one with a lone surrogate cannot."""
+    """Returns whether a text can be encoded in UTF-8, that is, has no lone surrogates."""
     return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def impossible(key: str, value: object, expected: str) -> UserError:
-    """The refusal of a value that its own type allows, in the one form that all of them have."""
+    """Returns the error for a value that has the right type and is still not possible."""
     return UserError(f"{key}={value}: {expected}")

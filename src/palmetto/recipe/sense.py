@@ -1,7 +1,6 @@
-"""Settings that could be meant by nobody: each is valid alone, and together they make no run.
+"""Refuses settings that are valid but make no sense, such as a warm-up longer than the run.
 
-They are looked at when something is begun, and not when a recipe is read: a run that has begun with such a setting goes
-on with it.
+They are checked when a run begins, and not when a recipe is read, so that a run that has begun with them can resume.
 """
 
 import unicodedata
@@ -15,11 +14,11 @@ from palmetto.recipe.training import Cosine, Training
 _MOST_THREADS = 1024
 _LONGEST_NAME = 200
 LEAST_SECTION = 64
-"""Bytes: the shortest section that a recipe may ask for."""
+"""The smallest section that a recipe may ask for, in bytes."""
 
 
 def check(recipe: Recipe) -> None:
-    """UserError that names the key, its value and what would do."""
+    """Raises UserError, with the key, its value and a usual value, if a setting makes no sense."""
     corpus = recipe.corpus
     if corpus.validation_share > 0.5:
         raise impossible(
@@ -39,7 +38,7 @@ def check(recipe: Recipe) -> None:
 
 
 def check_build(build: Build) -> None:
-    """The same for a corpus."""
+    """Raises UserError, like `check`, for the settings of a corpus."""
     filters, duplicates = build.filters, build.duplicates
     if filters.minimum_words > filters.maximum_words:
         raise impossible(
@@ -57,15 +56,15 @@ def check_build(build: Build) -> None:
 
 
 def check_name(name: str, option: str) -> None:
-    """UserError for a recipe's name that cannot be that of a folder; `option` is what would name another."""
-    if wrong := _wrong_in(name):
+    """Raises UserError if a recipe's name cannot be a folder's name; `option` is the option that gives another."""
+    if fault := _fault_of(name):
         raise UserError(
-            f"name={name[:_LONGEST_NAME]!r}: {wrong}, and the directory is called so: expected a name, as in "
+            f"name={name[:_LONGEST_NAME]!r}: {fault}, and the directory has this name: expected a name, as in "
             f"name=my-run, or a directory with {option}"
         )
 
 
-def _wrong_in(name: str) -> str:
+def _fault_of(name: str) -> str:
     if not name:
         return "is empty"
     if "/" in name or name in (".", ".."):

@@ -1,6 +1,6 @@
-"""The report's colours, on light and on dark paper, told apart by colour-blind readers too.
+"""The report's colours on light and on dark paper, which colour-blind readers can distinguish too.
 
-Figures are drawn in the light ones; in the page each is a CSS variable of the same name.
+Figures are drawn in the light colours; in the page, each is a CSS variable of the same name.
 """
 
 LIGHT = {
@@ -36,9 +36,9 @@ DARK = {
 }
 
 CHOICES = ["train", "validation", "rollback", "green", "ochre", "teal", "red", "indigo"]
-"""The colours of things compared, in turn; from the ninth on they come again."""
+"""The colours of compared things, in order; they repeat from the ninth on."""
 
 
 def of_choice(number: int) -> str:
-    """The light colour of one of the things compared, counted from 0."""
+    """Returns the light colour of a compared thing, counted from 0."""
     return LIGHT[CHOICES[number % len(CHOICES)]]

@@ -1,4 +1,4 @@
-"""Curves of any length made fit to draw: thinned without losing spikes, smoothed, and kept on scale."""
+"""Prepares curves of any length for drawing: thins them without losing spikes, smooths them, and finds their scale."""
 
 import math
 
@@ -9,8 +9,10 @@ Floats = npt.NDArray[np.float64]
 
 
 def thin(x: Floats, y: Floats, width: float) -> tuple[Floats, Floats]:
-    """The points that a curve needs to look the same in columns of `width` (in units of x): each column's least and
-    greatest y, in the order they come in. What is not finite is left out."""
+    """Returns the points that a curve needs to look the same in columns of `width` (in units of x).
+
+    They are each column's smallest and largest y, in their original order. Values that are not finite are left out.
+    """
     x, y = x[np.isfinite(y)], y[np.isfinite(y)]
     if not len(x):
         return x, y
@@ -23,8 +25,11 @@ def thin(x: Floats, y: Floats, width: float) -> tuple[Floats, Floats]:
 
 
 def smooth(y: Floats, window: int) -> Floats:
-    """The mean over `window` values around each, what is not finite left out. At the beginning, where a loss falls
-    fastest, only as many follow as precede, so that the curve starts where the values do."""
+    """Returns the mean over `window` values around each, without those that are not finite.
+
+    Near the beginning, where a loss falls fastest, the window is symmetric and shorter, so the curve starts at the
+    first value.
+    """
     finite = np.isfinite(y)
     sums = np.concatenate([[0.0], np.cumsum(np.where(finite, y, 0.0))])
     counts = np.concatenate([[0], np.cumsum(finite)])
@@ -37,8 +42,7 @@ def smooth(y: Floats, window: int) -> Floats:
 
 
 def crest(values: Floats, window: int = 9) -> float:
-    """How high a curve runs when what stands out for less than half of `window` values is left aside; 1 if nothing is
-    finite."""
+    """Returns the height of a curve, ignoring peaks shorter than half of `window`; 1 if no value is finite."""
     finite = values[np.isfinite(values)]
     if not len(finite):
         return 1.0
@@ -47,7 +51,7 @@ def crest(values: Floats, window: int = 9) -> float:
 
 
 def spread(positions: list[float], gap: float) -> list[float]:
-    """Positions moved as little as needed so that neighbours are at least `gap` apart, in the same order."""
+    """Returns positions in the same order, moved as little as needed to be at least `gap` apart."""
     order = sorted(range(len(positions)), key=positions.__getitem__)
     moved = [positions[i] for i in order]
     for _ in range(100):
@@ -60,7 +64,7 @@ def spread(positions: list[float], gap: float) -> list[float]:
 
 
 def compact(value: float) -> str:
-    """A number as short as an axis wants it: 2e-5, 0.01, 4,096, 250k, 1.5M."""
+    """Returns a number in the short form of an axis: 2e-5, 0.01, 4,096, 250k, 1.5M."""
     for size, letter in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= max(size, 1e4):
             return f"{value / size:.4g}{letter}"

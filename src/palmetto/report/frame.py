@@ -1,11 +1,11 @@
-"""The frame of every page: one file of HTML that needs nothing else, for screens large and small and for paper."""
+"""The frame of every page: one self-contained HTML file for large and small screens and for paper."""
 
 from importlib import resources
 
 from palmetto.report.colours import DARK, LIGHT
 from palmetto.report.markup import escape
 
-# Were some text of the run to slip through unescaped, a browser would still load and execute nothing.
+# Even if some text of the run were not escaped, a browser would load and execute nothing.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 # A fan palm's leaf.
@@ -17,7 +17,7 @@ _LEAF = (
 
 
 def frame(title: str, mark: str, heading: str, body: str, footer: str) -> str:
-    """A whole page. title: any text; mark: what kind of page it is, in HTML as are the others."""
+    """Returns a whole page. title: plain text. mark: the kind of page, as HTML, like the other arguments."""
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>

@@ -1,26 +1,26 @@
-"""Text made safe for HTML, and the few shapes that the page repeats."""
+"""Escapes text for HTML, and builds the elements that pages repeat."""
 
 import html
 from collections.abc import Iterable
 
-# What HTML would drop, alter or refuse is shown by its control picture: ␀ … ␟ and ␡. Tab and newline stay.
+# Characters that HTML drops, alters or rejects are shown as control pictures, ␀ … ␟ and ␡. Tab and newline stay.
 _PICTURES = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n"} | {127: 0x2421}
 
 
 def escape(text: object) -> str:
-    """Any text as HTML that shows it: markup, control characters and lone surrogates included."""
+    """Returns HTML that shows any text, including markup, control characters and lone surrogates."""
     sound = str(text).encode("utf-8", "replace").decode()
     return html.escape(sound.translate(_PICTURES))
 
 
 def block(text: str, kind: str = "") -> str:
-    """Text in fixed width with its white space kept."""
-    # A browser drops a newline that follows the tag at once, so there is always one to drop.
+    """Returns a block of fixed-width text that keeps white space."""
+    # A browser drops a newline directly after the tag, so one is always added.
     return f'<pre dir="auto"{_class(kind)}>\n{escape(text)}</pre>'
 
 
 def pairs(values: Iterable[tuple[str, str]], kind: str) -> str:
-    """Names with values, which are HTML already."""
+    """Returns a list of names and values; the values are HTML."""
     return f"<dl{_class(kind)}>" + "".join(f"<div>{_pair(*pair)}</div>" for pair in values) + "</dl>"
 
 
@@ -29,7 +29,7 @@ def _pair(name: str, value: str) -> str:
 
 
 def table(head: Iterable[tuple[str, str]], rows: Iterable[tuple[str, Iterable[str]]]) -> str:
-    """A table that scrolls when it is long. head: (name, class) of each column; rows: (class, cells in HTML)."""
+    """Returns a table that scrolls if it is long. head: (name, class) of each column; rows: (class, cells as HTML)."""
     head = list(head)
     names = "".join(f"<th{_class(kind)}>{escape(name)}</th>" for name, kind in head)
     body = "\n".join(

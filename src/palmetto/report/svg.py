@@ -1,4 +1,4 @@
-"""Figures as SVG to be set into a page: no outside references, its fonts and colours the page's own."""
+"""Converts figures to inline SVG without external references, in the page's own fonts and colours."""
 
 import io
 import re
@@ -11,7 +11,7 @@ from palmetto.report.markup import escape
 
 
 def inline(figure: Figure, name: str) -> str:
-    """The <svg> element of a figure, the same bytes for the same figure. `name` keeps its ids apart from others'."""
+    """Returns the <svg> element of a figure; the same figure gives the same bytes. name: makes its ids unique."""
     file = io.StringIO()
     style = {"svg.hashsalt": name, "svg.fonttype": "none"}
     with matplotlib.style.context(style, after_reset=True):
@@ -30,7 +30,7 @@ def inline(figure: Figure, name: str) -> str:
 
 
 def wide_and_narrow(wide: Figure, narrow: Figure, name: str, label: str) -> str:
-    """A figure drawn twice, for wide screens and for narrow ones. label: what it shows, for who cannot see it."""
+    """Returns a figure drawn twice, for wide and for narrow screens. label: a description for screen readers."""
     return (
         f'<figure role="img" aria-label="{escape(label)}"><div class="wide">{inline(wide, name)}</div>'
         f'<div class="narrow">{inline(narrow, f"{name}-narrow")}</div></figure>'
@@ -38,7 +38,7 @@ def wide_and_narrow(wide: Figure, narrow: Figure, name: str, label: str) -> str:
 
 
 def small(figure: Figure, name: str, title: str, label: str, value: str) -> str:
-    """A small figure under its title and a value."""
+    """Returns a small figure under its title and a value."""
     return (
         f'<figure role="img" aria-label="{escape(label)}"><figcaption><h3>{escape(title)}</h3>'
         f"<output>{escape(value)}</output></figcaption>{inline(figure, name)}</figure>"

@@ -1,4 +1,4 @@
-"""The axes of a sweep, as the command line takes them."""
+"""Reads the axes of a sweep from the command line."""
 
 import re
 from collections import Counter
@@ -14,22 +14,23 @@ _BUNDLE = re.compile(r"""([^\s:{}\[\],"']+):\s*(\{.*\})""", re.DOTALL)
 
 
 class Axis(NamedTuple):
-    """One thing to choose: the label of each choice → the overrides that it stands for."""
+    """One dimension of a sweep."""
 
     name: str
     choices: dict[str, tuple[str, ...]]
+    """Maps the label of each choice to its overrides."""
 
 
 def split(text: str) -> list[str]:
-    """Cuts a text at its commas, except those inside brackets, braces or quotation marks, as YAML has them.
+    """Splits a text at its commas, except those inside YAML's brackets, braces or quotation marks.
 
-    Joined by commas, the pieces are the text. UserError where something is not closed.
+    Joining the pieces by commas gives the text again. Raises UserError if something is not closed.
     """
     pieces, start, at, previous = [], 0, 0, ","
     closing: list[str] = []
     while at < len(text):
         character = text[at]
-        if character in "\"'" and previous in ",:[{":  # elsewhere it is a letter like any other: don't
+        if character in "\"'" and previous in ",:[{":  # elsewhere it is a letter, as in don't
             quoted = _QUOTED.match(text, at)
             if quoted is None:
                 raise UserError(f"{text!r}: the quotation mark {character} is not closed")
@@ -53,9 +54,9 @@ def split(text: str) -> list[str]:
 
 
 def parse_axis(text: str) -> Axis:
-    """KEY=VALUE,VALUE,… with a recipe's key, or NAME=LABEL:{KEY: VALUE, …},… with bundles of values that go together.
+    """Reads an axis: KEY=VALUE,VALUE,… for a key of a recipe, or NAME=LABEL:{KEY: VALUE, …},… for bundles of values.
 
-    Raises UserError where the form is another, a value is empty or a label comes twice.
+    Raises UserError if the text has another form, a value is empty or a label is repeated.
     """
     name, equals, values = (part.strip() for part in text.partition("="))
     if not equals or not name:
@@ -75,13 +76,15 @@ def parse_axis(text: str) -> Axis:
         label, _ = Counter(label for label, _ in found).most_common(1)[0]
         raise UserError(f"{name}={values}: {label} is given twice")
     if any(override.startswith(f"{SEED}=") for overrides in choices.values() for override in overrides):
-        raise UserError(f"{name}={values}: seeds are not chosen so; --seeds {len(pieces)} trains every choice with "
-                        f"{SEED} 0 to {len(pieces) - 1}")  # fmt: skip
+        raise UserError(
+            f"{name}={values}: seeds are no axis; --seeds {len(pieces)} trains every choice with {SEED} 0 to "
+            f"{len(pieces) - 1}"
+        )
     return Axis(name, choices)
 
 
 def _overrides(axis: str, bundle: str) -> tuple[str, ...]:
-    """{key: value, …} as overrides key=value."""
+    """Returns the overrides key=value of a bundle {key: value, …}."""
     inner = bundle[1:-1].strip()
     overrides = []
     for piece in split(inner) if inner else ():

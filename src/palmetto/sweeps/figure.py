@@ -1,4 +1,4 @@
-"""The figure of a sweep: its choices' losses by step, and those at the end. Lengths are CSS pixels."""
+"""Draws the figure of a sweep: the loss of each choice by step and at the end. Lengths are in CSS pixels."""
 
 import math
 
@@ -15,8 +15,11 @@ from palmetto.training.report.record import Validations
 
 @STYLE
 def figure(sweep: Sweep, width: int = 1040) -> Figure:
-    """Above, the validation loss by step: each choice's mean over seeds, in the band from its least to its greatest,
-    and dotted what failed. Below, the final loss of every seed."""
+    """Draws the validation loss by step above, and the final loss of every seed below.
+
+    By step, each choice has its mean over seeds, a band from the lowest to the highest seed, and dotted lines for
+    failed runs.
+    """
     narrow = width < NARROW
     rows = 24 * len(sweep.choices) + 8
     curves, top, between, bottom = (260 if narrow else 340), 34, 84, 42
@@ -40,7 +43,7 @@ def figure(sweep: Sweep, width: int = 1040) -> Figure:
 
 
 def _draw_curves(axes: Axes, sweep: Sweep, names: list[str], height: int) -> None:
-    """height: of the axes."""
+    """Draws the losses by step. height: the height of the axes."""
     measured = [point.validations for point in sweep.points if len(point.validations.step)]
     last = max((float(found.step[-1]) for found in measured), default=1.0)
     axes.set_xlim(-0.006 * last, 1.006 * last)
@@ -63,7 +66,7 @@ def _draw_curves(axes: Axes, sweep: Sweep, names: list[str], height: int) -> Non
     if not ends:
         say_empty(axes)
         return
-    # The first half, where all fall alike, would press the differences flat: it may lie beyond the upper edge.
+    # The first half, in which all losses fall alike, may lie above the upper edge; otherwise it would hide differences.
     span = high - low or 1.0
     axes.set_ylim(low - 0.15 * span, high + 0.1 * span)
     set_ticks(axes.yaxis, 7)
@@ -71,7 +74,7 @@ def _draw_curves(axes: Axes, sweep: Sweep, names: list[str], height: int) -> Non
 
 
 def _together(found: list[Validations]) -> tuple[Floats, Floats]:
-    """The steps that all of some runs were measured at, and the losses there: [runs, steps]."""
+    """Returns the steps at which all runs were measured, and their losses there, [runs, steps]."""
     if not found:
         return np.empty(0), np.empty((0, 0))
     common = [step for step in found[0].step if all(step in other.step for other in found[1:])]
@@ -79,7 +82,7 @@ def _together(found: list[Validations]) -> tuple[Floats, Floats]:
 
 
 def _draw_ends(axes: Axes, sweep: Sweep, names: list[str], narrow: bool) -> None:
-    """A row for each choice: its name, a dot for each seed, a bar at the mean, and both in numbers."""
+    """Draws a row for each choice: its name, a dot for each seed, a bar at the mean, and the numbers."""
     count, digits = len(sweep.choices), 3 if narrow else 4
     axes.set_ylim(count - 0.5, -0.5)
     axes.set_yticks([])
@@ -95,8 +98,17 @@ def _draw_ends(axes: Axes, sweep: Sweep, names: list[str], narrow: bool) -> None
         axes.axvline(first, color=LIGHT["muted"], linewidth=1, linestyle=DASHED, zorder=1)
     for number in range(count):
         colour, losses, found = of_choice(number), list(sweep.losses(number).values()), sweep.statistics(number)
-        axes.plot(losses, [number] * len(losses), "o", color=colour, markersize=6, alpha=0.5, markeredgewidth=0,
-                  clip_on=False, zorder=4)  # fmt: skip
+        axes.plot(
+            losses,
+            [number] * len(losses),
+            "o",
+            color=colour,
+            markersize=6,
+            alpha=0.5,
+            markeredgewidth=0,
+            clip_on=False,
+            zorder=4,
+        )
         if found.mean is not None:
             axes.plot(found.mean, number, "|", color=colour, markersize=17, markeredgewidth=2.2, zorder=5)
         failed = sum(point.status == "failed" for point in sweep.of(number))
@@ -106,9 +118,18 @@ def _draw_ends(axes: Axes, sweep: Sweep, names: list[str], narrow: bool) -> None
         if failed:
             text += f"{', ' if text else ''}{failed} failed"
         for place, shift, align, shown in ((0, -9, "right", names[number]), (1, 9, "left", text)):
-            axes.annotate(shown, (place, number), (shift, 0),
-                          xycoords=axes.get_yaxis_transform(), textcoords="offset points", ha=align, va="center",
-                          color=colour, annotation_clip=False, parse_math=False)  # fmt: skip
+            axes.annotate(
+                shown,
+                (place, number),
+                (shift, 0),
+                xycoords=axes.get_yaxis_transform(),
+                textcoords="offset points",
+                ha=align,
+                va="center",
+                color=colour,
+                annotation_clip=False,
+                parse_math=False,
+            )
 
 
 def _shortened(text: str, most: int) -> str:

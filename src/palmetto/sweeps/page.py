@@ -1,4 +1,4 @@
-"""The files of a sweep's results: a table, a figure and a page."""
+"""Writes the results of a sweep: a table, a figure and a page."""
 
 import json
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ def write(sweep: Sweep, out: Path) -> None:
 
 
 def values(sweep: Sweep) -> dict[str, Any]:
-    """Everything as plain values: a record for each choice, one for each point."""
+    """Returns the sweep as plain values, with a record for each choice and each point."""
     return {
         "recipe": sweep.name,
         "axes": list(sweep.axes),
@@ -68,7 +68,7 @@ def values(sweep: Sweep) -> dict[str, Any]:
 
 
 def markdown(sweep: Sweep) -> str:
-    """The table, what stays the same for all its rows, and the points that failed."""
+    """Returns the table, the settings that all its rows share, and the failed points in Markdown."""
     head = [*sweep.axes, *_NUMBERS]
     rows = [head, ["---"] * len(sweep.axes) + ["---:"] * len(_NUMBERS), *_rows(sweep)]
     lines = [" | ".join(cell.replace("|", "\\|") for cell in row) for row in rows]
@@ -86,11 +86,13 @@ def markdown(sweep: Sweep) -> str:
 
 
 def html(sweep: Sweep) -> str:
-    """The page: it needs nothing else."""
+    """Returns the page, one self-contained HTML text."""
     head = [*((axis, "kind") for axis in sweep.axes), *((number, "number") for number in _NUMBERS)]
     shown = table(head, (("", map(escape, row)) for row in _rows(sweep)))
-    failed = table([("Point", "kind"), ("Why", "text")],
-                   (("", (escape(_name(sweep, point)), escape(point.reason))) for point in sweep.failed))  # fmt: skip
+    failed = table(
+        [("Point", "kind"), ("Why", "text")],
+        (("", (escape(_name(sweep, point)), escape(point.reason))) for point in sweep.failed),
+    )
     wide, narrow = figure(sweep, 1040), figure(sweep, 380)
     drawn = svg.wide_and_narrow(wide, narrow, "sweep", "Validation loss by step, and at the end of every run")
     notes = "".join(f'<p class="note">{escape(note)}</p>' for note in _notes(sweep))
@@ -112,13 +114,13 @@ def html(sweep: Sweep) -> str:
 
 
 def _counted(sweep: Sweep) -> str:
-    """How many choices and seeds."""
+    """Returns the numbers of choices and seeds in words."""
     numbers = ((len(sweep.choices), "choice"), (sweep.seeds, "seed"))
     return " × ".join(f"{count} {noun}{'' if count == 1 else 's'}" for count, noun in numbers)
 
 
 def _header(sweep: Sweep) -> list[str]:
-    """What holds for every row, and what labels stand for that don't say it themselves."""
+    """Returns the overrides that all rows share, and those of labels that do not spell them out."""
     lines = [f"every point: {', '.join(sweep.fixed)}"] if sweep.fixed else []
     for choice in sweep.choices:
         plain = tuple(f"{axis}={value}" for axis, value in zip(sweep.axes, choice.values, strict=False))
@@ -133,8 +135,10 @@ def _notes(sweep: Sweep) -> list[str]:
         "first row, paired by seed, ± its standard error."
     ]
     if not sweep.comparable:
-        notes.append("The choices differ in text or tokens: a nat a token is not the same for all of them, and neither "
-                     "losses nor differences can be held against each other.")  # fmt: skip
+        notes.append(
+            "The choices differ in text or tokens, so that a nat a token means something else for each: neither losses "
+            "nor differences can be compared."
+        )
     return notes
 
 

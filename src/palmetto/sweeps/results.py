@@ -1,4 +1,4 @@
-"""What came of a sweep: its choices, its points, and statistics over seeds. Losses are nats a token."""
+"""The results of a sweep: its choices, its points, and statistics over seeds. Losses are in nats a token."""
 
 import math
 import statistics
@@ -16,58 +16,61 @@ class Choice:
     values: tuple[str, ...]
     """The label on each axis that varies."""
     overrides: tuple[str, ...]
-    """What it changes in the recipe, as key.path=value."""
+    """The changes in the recipe, as key.path=value."""
     parameters: int
+    """The number of all parameters."""
     active: int
-    """Parameters that a token passes through."""
+    """The number of parameters that a token passes through."""
     flops_per_token: float
 
     @property
     def label(self) -> str:
-        """What it is called in figures."""
+        """The name of the choice in figures."""
         return ", ".join(self.values)
 
 
 @dataclass(frozen=True)
 class Point:
-    """One model: a choice trained with a seed."""
+    """One model of the sweep: a choice trained with a seed."""
 
     choice: int
-    """Which of the sweep's choices."""
+    """The index of its choice."""
     seed: int
     directory: str
-    """Of the run, from that of the sweep."""
+    """The run directory, relative to that of the sweep."""
     status: Literal["done", "failed", "waiting"]
     reason: str
-    """Why it failed, in one line."""
+    """Why it failed, in one line, or an empty string."""
     steps: int
-    """Taken along the live path."""
+    """The number of steps on the live path."""
     validations: Validations
     digest: str | None
-    """SHA-256 of the parameters at the end of a finished run."""
+    """The SHA-256 of the parameters at the end of a finished run."""
 
     @property
     def loss(self) -> float | None:
-        """The final validation loss, of a finished point alone."""
+        """The final validation loss, or None if the point is not finished."""
         return float(self.validations.loss[-1]) if self.status == "done" else None
 
 
 class Statistics(NamedTuple):
-    """Of one choice over its finished seeds; None where there are too few for it."""
+    """The statistics of one choice over its finished seeds. A value is None if there are too few seeds for it."""
 
     seeds: int
+    """The number of finished seeds."""
     mean: float | None
+    """The mean of the final validation losses."""
     deviation: float | None
     """The sample standard deviation of the losses."""
     difference: float | None
-    """The mean, over the seeds that both finished, of this choice's loss less the first choice's."""
+    """The mean of this choice's loss minus the first choice's, over the seeds that both have finished."""
     standard_error: float | None
-    """Of that difference: the deviation of the paired differences over √n."""
+    """The standard error of that difference: the deviation of the paired differences over √n."""
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """Every point of a sweep as it stands."""
+    """The present results of a sweep."""
 
     name: str
     axes: tuple[str, ...]
@@ -76,12 +79,12 @@ class Sweep:
     """The overrides that hold for every point."""
     seeds: int
     comparable: bool
-    """Whether all choices count the same tokens, so that their losses can be held against each other."""
+    """Whether all choices have the same text and tokens, so that their losses can be compared."""
     choices: tuple[Choice, ...]
     points: tuple[Point, ...]
 
     def of(self, choice: int) -> list[Point]:
-        """A choice's points, by seed."""
+        """Returns the points of a choice in the order of their seeds."""
         return sorted((point for point in self.points if point.choice == choice), key=lambda point: point.seed)
 
     @property
@@ -90,11 +93,11 @@ class Sweep:
         return [point for point in self.points if point.status == "failed"]
 
     def losses(self, choice: int) -> dict[int, float]:
-        """Seed → final validation loss of a choice's finished points."""
+        """Returns the final validation losses of a choice's finished points, by seed."""
         return {point.seed: point.loss for point in self.of(choice) if point.loss is not None}
 
     def statistics(self, choice: int) -> Statistics:
-        """Of a choice against the first."""
+        """Returns the statistics of a choice, compared with the first choice."""
         ours, first = self.losses(choice), self.losses(0)
         mean, deviation = estimate(list(ours.values()))
         if choice == 0:
@@ -106,7 +109,7 @@ class Sweep:
 
 
 def estimate(values: Sequence[float]) -> tuple[float | None, float | None]:
-    """The mean, None of nothing, and the sample standard deviation, None of fewer than two."""
+    """Returns the mean, or None without values, and the sample standard deviation, or None with fewer than two."""
     return (
         statistics.fmean(values) if values else None,
         statistics.stdev(values) if len(values) > 1 else None,

@@ -1,1 +1,1 @@
-"""From documents to batches: vocabulary, packing, store and order."""
+"""Turns documents into batches of tokens: vocabulary, packing, store and order."""

@@ -1,8 +1,8 @@
-"""Digests of a file's blocks in a tree, so that any part of a large file can be checked as it is read.
+"""Checks any part of a large file as it is read, with a tree of digests of its blocks.
 
-The body is cut into blocks of 64 KiB. The SHA-256 digests of its blocks, one behind the other, are a table, whose own
+The body is divided into blocks of 64 KiB. The SHA-256 digests of its blocks, concatenated, form a table, whose own
 blocks have digests in turn, until a table fits into one block. The SHA-256 of that last table is the root. All tables
-stand behind the body, the lowest first.
+follow the body, the lowest first.
 """
 
 import hashlib
@@ -19,11 +19,11 @@ import numpy.typing as npt
 BLOCK_BYTES = 1 << 16
 DIGEST_BYTES = 32
 _BLOCKS_A_TASK = 1024
-"""Blocks that one thread checks at a time: 64 MiB."""
+"""The number of blocks that one thread checks at a time: 64 MiB."""
 
 
 class BlockDamaged(Exception):
-    """Bytes [start, stop) of the body, or of the digests that cover them, are not what was written."""
+    """Raised if bytes [start, stop) of the body, or the digests that cover them, are not what was written."""
 
     def __init__(self, start: int, stop: int) -> None:
         super().__init__(f"bytes {start} to {stop}")
@@ -31,7 +31,10 @@ class BlockDamaged(Exception):
 
 
 class Writer:
-    """Writes a body and then its tables to an open file; holds one block of it, and the tables in files of `folder`."""
+    """Writes a body and then its tables to an open file.
+
+    Memory holds one block; the tables are kept in temporary files in `folder`.
+    """
 
     def __init__(self, file: IO[bytes], folder: Path) -> None:
         self._file, self._folder = file, folder
@@ -50,7 +53,7 @@ class Writer:
         del self._rest[:whole]
 
     def finish(self) -> str:
-        """Appends the tables and returns the root, in hex."""
+        """Appends the tables and returns the root in hex."""
         if self._rest:
             self._table.write(_digest(self._rest))
         while True:
@@ -65,13 +68,13 @@ class Writer:
 
 
 class Checker:
-    """Checks blocks of a body the first time that they are asked for.
+    """Checks blocks of a body when they are first requested.
 
-    `data` is the body and its tables, uint8, usually mapped from a file.
+    `data` holds the body and its tables as uint8, usually mapped from a file.
     """
 
     def __init__(self, data: npt.NDArray[np.uint8], body_bytes: int, root: str) -> None:
-        """Raises BlockDamaged where the last table does not match the root. `data` has `total_bytes(body_bytes)`."""
+        """Raises BlockDamaged if the last table does not match the root. `data` has `total_bytes(body_bytes)` bytes."""
         self._levels = []
         start = 0
         for size in _sizes(body_bytes):
@@ -84,7 +87,7 @@ class Checker:
         self._checked[-1][:] = True
 
     def check(self, start: npt.NDArray[np.int64], stop: npt.NDArray[np.int64]) -> None:
-        """Checks the parts [start, stop) of the body, none of them empty; BlockDamaged names the first that differs."""
+        """Checks the non-empty parts [start, stop) of the body; BlockDamaged names the first block that differs."""
         first, last = start // BLOCK_BYTES, (stop - 1) // BLOCK_BYTES
         while len(first):
             for block in np.unique(first[~self._checked[0][first]]):
@@ -104,7 +107,7 @@ class Checker:
                 pass
 
     def _check_block(self, level: int, block: int) -> None:
-        """Checks a block against its entry in the table above, and before that the entry."""
+        """Checks a block against its entry in the table above, whose block is checked first."""
         entry = block * DIGEST_BYTES
         if not self._checked[level + 1][entry // BLOCK_BYTES]:
             self._check_block(level + 1, entry // BLOCK_BYTES)
@@ -116,12 +119,12 @@ class Checker:
 
 
 def total_bytes(body_bytes: int) -> int:
-    """The length of a body and its tables."""
+    """Returns the length of a body and its tables."""
     return sum(_sizes(body_bytes))
 
 
 def _sizes(body_bytes: int) -> list[int]:
-    """The lengths of the body and of each of its tables."""
+    """Returns the lengths of the body and of each of its tables."""
     sizes = [body_bytes]
     while len(sizes) == 1 or sizes[-1] > BLOCK_BYTES:
         sizes.append(-(-sizes[-1] // BLOCK_BYTES) * DIGEST_BYTES)

@@ -1,4 +1,4 @@
-"""The vocabulary as the corpus needs it: trained on a sample, then asked for counts."""
+"""Implements the corpus's tokenizer interface: trains a vocabulary on a sample and counts tokens with it."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from palmetto.tokens.vocabulary import Kind, Vocabulary, least_size
 
 @dataclass(frozen=True)
 class Counter:
-    """A `palmetto.corpus.measuring.Tokenizer`."""
+    """Implements `palmetto.corpus.measuring.Tokenizer`."""
 
     kind: Kind
     size: int
@@ -20,21 +20,21 @@ class Counter:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Kind and size."""
+        """The kind and the size."""
         return {"kind": self.kind, "size": self.size}
 
     def least(self, texts: Iterable[str]) -> int:
-        """The smallest size that these texts allow."""
+        """Returns the smallest size that these texts allow."""
         return least_size(texts)
 
     def train(self, texts: Iterable[str], path: Path) -> None:
-        """Trains on sections, as a run does; SizeError where the text is too little for the size."""
+        """Trains on sections, as a run does; raises SizeError if there is too little text for the size."""
         Vocabulary.train(
             (section for text in texts for section in cut(text, self.section_bytes)), self.size, self.kind
         ).save(path)
 
     def count(self, path: Path, texts: list[str]) -> list[int]:
-        """Tokens of the sections of each text, an [eod] for each section."""
+        """Returns the tokens of each text's sections, with an [eod] for each section."""
         sections = [cut(text, self.section_bytes) for text in texts]
         lengths = iter([len(ids) + 1 for ids in _load(path).encode_all([one for each in sections for one in each])])
         return [sum(next(lengths) for _ in each) for each in sections]

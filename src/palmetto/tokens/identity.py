@@ -1,4 +1,4 @@
-"""The digest by which a stage knows a token store that it has made."""
+"""Computes the digest that identifies a token store."""
 
 import dataclasses
 import hashlib
@@ -9,14 +9,14 @@ from palmetto.files import sha256
 from palmetto.tokens.store import StoreDamaged, TokenStore
 
 DAMAGED = "damaged"
-"""In place of the digest of what is no whole store."""
+"""The digest of a store that is damaged."""
 
 
 def store_digest(path: Path) -> str:
-    """The SHA-256 of a store's header, which holds the digests of its tokens; hardly any of the file is read.
+    """Returns the SHA-256 of a store's header, which holds the digests of its tokens; little of the file is read.
 
-    The header of version 1 holds fewer: such a store is known by the SHA-256 of its file. UserError where it cannot be
-    read, which does not mean that it is damaged.
+    A store of version 1 has no such digests and is identified by the SHA-256 of its file. Raises UserError if it cannot
+    be read, which does not mean that it is damaged.
     """
     try:
         header = TokenStore.open(path).header
@@ -27,7 +27,7 @@ def store_digest(path: Path) -> str:
 
 
 def checked_digest(path: Path) -> str:
-    """Returns `store_digest` where every token is as it was written, and DAMAGED otherwise."""
+    """Returns `store_digest` if every token is as it was written, and DAMAGED otherwise."""
     try:
         TokenStore.open(path).check()
     except StoreDamaged:

@@ -1,7 +1,7 @@
-"""Windows to training examples: a pure function of the objective, the seed and a sequence's position in the run.
+"""Turns windows into training examples, as a pure function of the objective, the seed and the position in the run.
 
-An example is one sequence for a decoder with a prefix mask: what is given, then what is predicted. Its random choices
-are read off a hash of the seed and the position, as integers, so that they are the same on every machine, for ever.
+An example is one sequence for a decoder with a prefix mask: the given tokens, then those to predict. Its random choices
+are integers from a hash of the seed and the position, so they are the same on every machine.
 """
 
 import hashlib
@@ -27,24 +27,24 @@ Words = npt.NDArray[np.uint64]
 
 
 class Examples(NamedTuple):
-    """B examples of M + 1 places: the model's inputs are places 0 to M − 1, its targets places 1 to M."""
+    """B examples of M + 1 tokens: the model's inputs are tokens 0 to M − 1, its targets tokens 1 to M."""
 
     tokens: Ids
-    """[B, M + 1]"""
+    """int32 [B, M + 1]."""
     scored: npt.NDArray[np.bool_]
-    """[B, M + 1]: whether the token at this place is predicted; at place 0 never."""
+    """[B, M + 1]: whether the token is predicted; never the first."""
     prefix: Ids
-    """[B]: so many first positions see each other."""
+    """[B]: the length of the prefix, whose positions all see each other."""
 
 
 def make_examples(
     objective: Objective, windows: Ids, positions: npt.NDArray[np.int64], *, seed: int, vocabulary_size: int, eod: int
 ) -> Examples:
-    """The examples of windows [B, T + 1], T at least 2, at `positions` [B] in the order of the run.
+    """Returns the examples of windows [B, T + 1], T at least 2, at `positions` [B] in the order of the run.
 
-    Every token of a window is in its example once. Sentinel i is token vocabulary_size + i; the mode tokens follow the
-    sentinels. What is behind the prefix is predicted, all of it, up to the padding with `eod` that examples shorter
-    than M + 1 end in. M is `example_length`.
+    Every token of a window occurs once in its example. Sentinel i is token vocabulary_size + i; the mode tokens follow
+    the sentinels. All tokens after the prefix are predicted, except the padding with `eod` at the end of examples
+    shorter than M + 1. M is `example_length`.
     """
     count, size = windows.shape
     assert windows.dtype == np.int32, "tokens are int32"
@@ -63,9 +63,9 @@ def make_examples(
 
 
 def make_prompt(objective: Objective, tokens: Ids, *, vocabulary_size: int, sequence_length: int) -> tuple[Ids, int]:
-    """What a model trained on an objective continues, as text behind `tokens` [P]: int32 [P'], and its prefix length.
+    """Returns the prompt (int32 [P']) that makes a model continue `tokens` [P], and the length of its prefix.
 
-    A mixture continues as its S denoiser; spans fill the span that stands behind all of `tokens`.
+    A model of a mixture continues as its S denoiser does; one of spans fills a span after all of `tokens`.
     """
     match objective:
         case PrefixObjective():
@@ -81,7 +81,7 @@ def make_prompt(objective: Objective, tokens: Ids, *, vocabulary_size: int, sequ
 
 
 def _example(objective: Objective, window: Ids, words: Words, vocabulary_size: int, eod: int) -> tuple[Ids, int]:
-    """One example without its padding, and the length of its prefix."""
+    """Returns one example without padding, and the length of its prefix."""
     match objective:
         case CausalObjective():
             return window, 0
@@ -100,21 +100,25 @@ def _example(objective: Objective, window: Ids, words: Words, vocabulary_size: i
 
 
 def _suffix(word: np.uint64, window: int, noise: float) -> int:
-    """How many tokens at a window's end S predicts: uniform from 1 to 2 · noise · window − 1, so noise · window on
-    average. The bound is clamped to window − 1: above a noise of one half the average stays half a window."""
+    """Returns how many tokens at a window's end the S denoiser predicts.
+
+    The number is uniform from 1 to 2 · noise · window − 1, so noise · window on average. The bound is at most window −
+    1; if noise is above one half, the average stays half a window.
+    """
     longest = round(2 * noise * window) - 1
     return 1 + _below(word, min(max(longest, 1), window - 1))
 
 
 def _corrupt(window: Ids, words: Words, noise: float, mean_span: float, sentinels: int, eod: int) -> tuple[Ids, int]:
-    """Span corruption (T5, arXiv 1910.10683, section 3.1.4) as one sequence, and the length of its first part:
+    """Applies span corruption (T5, arXiv 1910.10683, section 3.1.4); returns one sequence and the length of its first
+    part.
 
-        gap, sentinel 0, gap, sentinel 1, … gap    what is kept of the window, a sentinel for each span
+        gap, sentinel 0, gap, sentinel 1, … gap    what is kept of the window, with a sentinel for each span
         sentinel 0, span, sentinel 1, span, … end of document
 
-    The lengths of the spans and those of the gaps are uniform among all that add up. As in T5 every gap before a span
-    has a token; unlike there a gap, maybe empty, follows the last span. T5's windows always end with a span, so that a
-    single one, as in short windows or of UL2's long spans, would stand at the same place in every window.
+    The lengths of the spans, and those of the gaps, are uniform among all with the right sum. As in T5, every gap
+    before a span has a token; unlike T5, a possibly empty gap follows the last span. T5's windows always end with a
+    span, so a single span, as in short windows or with UL2's long spans, would have the same place in every window.
     """
     noise_tokens, spans = count_spans(len(window), noise, mean_span)
     of_spans, of_gaps = np.split(words[: len(window) - 1], [noise_tokens - 1])
@@ -129,20 +133,20 @@ def _corrupt(window: Ids, words: Words, noise: float, mean_span: float, sentinel
 
 
 def _composition(words: Words, parts: int) -> npt.NDArray[np.int64]:
-    """A uniformly random way to write len(words) + 1 as a sum of `parts` numbers from 1 on, in order.
+    """Returns a uniformly random way to write len(words) + 1 as an ordered sum of `parts` positive numbers.
 
-    The cuts are where the parts − 1 smallest words stand.
+    The cuts are at the positions of the parts − 1 smallest words.
     """
     cuts = 1 + np.sort(np.argsort(words, kind="stable")[: parts - 1])
     return np.diff(cuts, prepend=0, append=len(words) + 1)
 
 
 def _below(word: np.uint64, bound: int) -> int:
-    """A number in [0, bound), uniform to within bound / 2^64."""
+    """Returns a number in [0, bound), uniform to within bound / 2^64."""
     return int(word) * bound >> 64
 
 
 def _words(seed: int, position: int, count: int) -> Words:
-    """The first `count` of the random words that belong to a position: SHAKE-128 of it and the seed."""
+    """Returns the first `count` random words of a position: SHAKE-128 of the seed and the position."""
     stream = hashlib.shake_128(f"objective {seed} {position}".encode()).digest(8 * count)
     return np.frombuffer(stream, "<u8").astype(np.uint64)

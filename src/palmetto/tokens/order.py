@@ -1,7 +1,7 @@
-"""Which windows a step trains on: a pure function of the recipe, the step and the skip list.
+"""Determines which windows a step trains on, as a pure function of the recipe, the step and the skip list.
 
-The batch ramp says how many sequences came before a step, the skips move it on, and a keyed permutation of each epoch
-turns that position into window numbers. Nothing is stored, and any step is as quick to find as the first.
+The batch ramp gives the number of sequences before a step, the skips add to it, and a keyed permutation of each epoch
+turns these positions into window numbers. Nothing is stored, and every step is found equally fast.
 """
 
 import bisect
@@ -14,18 +14,18 @@ import numpy.typing as npt
 
 from palmetto.errors import RunStopped, UserError
 
-# (s, n): from step s + 1 on, n sequences a step. The first s is 0.
 Stages = Sequence[tuple[int, int]]
-# (r, n): after step r, n sequences are passed over.
+"""Stages (s, n) of the batch ramp: from step s + 1 on, a step has n sequences. The first s is 0."""
 Skips = Sequence[tuple[int, int]]
+"""Skips (r, n): after step r, n sequences are skipped."""
 
 _ROUNDS = 8
 
 
 class Permutation:
-    """A pseudorandom bijection of [0, n): a balanced Feistel network on an even number of bits, walked into [0, n).
+    """A pseudorandom bijection of [0, n): a balanced Feistel network on an even number of bits, with cycle walking.
 
-    A step of the walk leaves [0, n) with probability at most 3/4, so four steps are needed on average at worst.
+    A step of the walk leaves [0, n) with probability at most 3/4, so at most four steps are needed on average.
     """
 
     def __init__(self, n: int, key: bytes) -> None:
@@ -39,12 +39,12 @@ class Permutation:
         self._keys = [np.uint64(int.from_bytes(digest[:8], "little")) for digest in digests]
 
     def __call__(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Where the permutation sends each of `indices`, int64 of the same shape; IndexError outside [0, n)."""
+        """Returns the image of each index, int64 of the same shape; raises IndexError outside [0, n)."""
         return self._walk(indices, self._keys)
 
     def inverse(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """What the permutation sends to each of `indices`, int64 of the same shape; IndexError outside [0, n)."""
-        # The network is run on swapped halves with its keys in reverse order: each round then undoes itself.
+        """Returns the preimage of each index, int64 of the same shape; raises IndexError outside [0, n)."""
+        # With the keys in reverse order, the network undoes its rounds.
         return self._walk(indices, self._keys[::-1])
 
     def _walk(self, indices: npt.NDArray[np.int64], keys: list[np.uint64]) -> npt.NDArray[np.int64]:
@@ -59,21 +59,21 @@ class Permutation:
         left, right = values >> self._half, values & self._mask
         for key in keys:
             left, right = right, left ^ self._round(right ^ key)
-        # The last swap is undone, which makes the inverse the same network with the keys in reverse order.
+        # Undoing the last swap makes the inverse the same network with the keys in reverse order.
         return (right << self._half) | left
 
     def _round(self, values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-        """The high bits of splitmix64's finalizer (Stafford's variant 13 of the one of MurmurHash3)."""
+        """Returns the high bits of splitmix64's finalizer (Stafford's variant 13 of MurmurHash3's)."""
         mixed: npt.NDArray[np.uint64] = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         return (mixed ^ (mixed >> np.uint64(31))) >> self._unused
 
 
 class Ramp:
-    """The batch size by step, steps numbered from 1."""
+    """The batch size of each step; steps are numbered from 1."""
 
     def __init__(self, stages: Stages) -> None:
-        """UserError unless the stages start at 0 and rise, each with at least one sequence."""
+        """Raises UserError unless the stages start at 0 and rise, each with at least one sequence."""
         starts = [start for start, _ in stages]
         if starts[:1] != [0] or any(after <= before for before, after in itertools.pairwise(starts)):
             raise UserError(
@@ -86,17 +86,17 @@ class Ramp:
         self.stages = tuple(stages)
 
     def sequences(self, step: int) -> int:
-        """The sequences of step `step`: those of the last stage that starts before it."""
+        """Returns the sequences of a step: those of the last stage that starts before it."""
         return self.stages[bisect.bisect_left(self.stages, step, key=lambda stage: stage[0]) - 1][1]
 
     def sequences_before(self, step: int) -> int:
-        """The sequences of steps 1 to `step` - 1 together."""
+        """Returns the sequences of steps 1 to `step` - 1 together."""
         ends = [start for start, _ in self.stages[1:]] + [step - 1]
         return sum(max(0, min(end, step - 1) - start) * n for (start, n), end in zip(self.stages, ends, strict=True))
 
 
 class Order:
-    """The windows of each step out of `windows`: every epoch shows each window once, in an order of its own."""
+    """Assigns windows to steps: every epoch shows each window once, in its own order."""
 
     def __init__(self, windows: int, stages: Stages, seed: int, epochs: int) -> None:
         self.windows = windows
@@ -105,32 +105,34 @@ class Order:
         self._seed = seed
 
     def sequence_numbers(self, step: int, skips: Skips = ()) -> npt.NDArray[np.int64]:
-        """The windows of step `step` (from 1), int64 of shape [sequences of the step].
+        """Returns the windows of a step (from 1), int64 of shape [sequences of the step].
 
-        UserError past the last epoch; RunStopped if it is the skips that led there.
+        Raises UserError after the last epoch; RunStopped if the skips are the reason.
         """
         positions = self.positions(step, skips)
         epochs = range(int(positions[0]) // self.windows, int(positions[-1]) // self.windows + 1)
         return np.concatenate([self._epoch(epoch)(self._within(positions, epoch)) for epoch in epochs])
 
     def positions(self, step: int, skips: Skips = ()) -> npt.NDArray[np.int64]:
-        """The running numbers of the step's sequences in all epochs, int64, errors as for `sequence_numbers`."""
+        """Returns the positions of the step's sequences among those of all epochs, int64; raises as
+        `sequence_numbers` does.
+        """
         first, end = self._position(step, skips), self._end(step, skips)
         if end > self.windows * self.epochs:
             raise self._ran_out(step, skips)
         return np.arange(first, end, dtype=np.int64)
 
     def sequences_before(self, step: int) -> int:
-        """The sequences of steps 1 to `step` - 1 together, skipped ones not counted."""
+        """Returns the sequences of steps 1 to `step` - 1 together, without skipped ones."""
         return self.ramp.sequences_before(step)
 
     def steps_that_fit(self, skips: Skips = ()) -> int:
-        """The number of whole steps in all epochs."""
+        """Returns the number of complete steps in all epochs."""
         held = self.windows * self.epochs
         return bisect.bisect_right(range(1, held + 1), held, key=lambda step: self._end(step, skips))
 
     def check(self, steps: int) -> None:
-        """UserError if `steps` steps need more than all epochs hold."""
+        """Raises UserError if `steps` steps need more than all epochs hold."""
         if not self.steps_that_fit():
             raise UserError(
                 f"training.batch_size: the first step takes {self._end(1, ())} sequences, but {self._holding()}: raise "

@@ -1,4 +1,4 @@
-"""From documents to the two token stores: split by content, shuffled once, encoded, joined by [eod]."""
+"""Packs documents into the two token stores: splits by content, shuffles once, encodes, and joins with [eod]."""
 
 import hashlib
 import math
@@ -20,16 +20,19 @@ from palmetto.tokens.split import Split
 from palmetto.tokens.store import TokenStore
 from palmetto.tokens.vocabulary import Vocabulary
 
-# Enough text to keep all cores encoding, little enough to hold as Python integers.
+# A batch keeps all cores encoding, and is small enough to hold as Python integers.
 _BATCH_BYTES = 8 << 20
 _BATCH_DOCUMENTS = 1 << 14
 _PARTS = 8
-"""Of a text that has to be divided: enough for both halves."""
+"""The number of parts that a text is divided into if it must be: enough for both halves."""
 
 
 @dataclass(frozen=True)
 class Half:
-    """The counts of one store: `bytes` of text, `tokens` with an [eod] a document, `remainder` tokens in no window."""
+    """Counts of one store.
+
+    bytes: of text. tokens: with one [eod] per document. remainder: tokens in no window.
+    """
 
     documents: int
     bytes: int
@@ -47,7 +50,7 @@ class Half:
 
 @dataclass(frozen=True)
 class Packed:
-    """The counts of both stores."""
+    """Counts of both stores."""
 
     train: Half
     validation: Half
@@ -67,11 +70,10 @@ def pack(
     seed: int,
     source_fingerprint: str,
 ) -> Packed:
-    """Writes the stores `train` and `validation`, the same for the same documents in any order.
+    """Writes the stores `train` and `validation`; they do not depend on the order of the documents.
 
-    Documents are read once; their tokens and what the shuffle needs of each are spooled to disk, so that memory holds
-    a batch of documents and one part in 64 of their records. UserError where the text is too little for a window in
-    each half.
+    Documents are read once. Their tokens and the shuffle's records go to temporary files, so memory holds a batch of
+    documents and one 64th of the records. Raises UserError if there is too little text for a window in each half.
     """
     train.parent.mkdir(parents=True, exist_ok=True)
     split = Split(validation_share, sequence_length + 1)
@@ -92,7 +94,7 @@ def pack(
         spool.flush()
         if not split.has_two:
             raise _indivisible(last)
-        boundary = split.settle()
+        boundary = split.boundary()
         tokens: npt.NDArray[np.int32] = np.memmap(spool, np.int32, "r", shape=(start,))
 
         def half(held_out: bool) -> Iterator[npt.NDArray[np.void]]:
@@ -120,9 +122,10 @@ def pack(
 
 
 def unigram_entropy(opened: TokenStore) -> float:
-    """The entropy, in nats a token, of the store's own target tokens (every token of its windows but the very first).
+    """Returns the entropy, in nats per token, of the store's target tokens (every token of its windows but the very
+    first).
 
-    It is the loss of a model that knows how often each of these very tokens comes, and nothing else.
+    It is the loss of a model that only knows how often each of these tokens occurs.
     """
     targets = opened.stretch(1, opened.windows * opened.header.sequence_length + 1)
     _, counts = np.unique(targets, return_counts=True)
@@ -131,7 +134,7 @@ def unigram_entropy(opened: TokenStore) -> float:
 
 
 def check_divisible(documents: Iterable[Document]) -> None:
-    """UserError unless there are two different documents, one for each half; reads until there are."""
+    """Raises UserError unless there are two different documents, one for each half; stops reading at the second."""
     last: str | None = None
     for document in documents:
         if last not in (None, document.text):
@@ -141,7 +144,9 @@ def check_divisible(documents: Iterable[Document]) -> None:
 
 
 def _indivisible(text: str) -> UserError:
-    """The refusal of a single text, with the sections, if any will do, that make it several different documents."""
+    """Returns the error for a single text; it names the section size, if any, that makes it several different
+    documents.
+    """
     size = max(LEAST_SECTION, len(text.encode("utf-8", "surrogatepass")) // _PARTS)
     while size >= LEAST_SECTION:
         sections = cut(text, size)
@@ -156,7 +161,7 @@ def _indivisible(text: str) -> UserError:
 
 
 def _encode(documents: Iterable[Document], vocabulary: Vocabulary) -> Iterator[tuple[Document, npt.NDArray[np.int32]]]:
-    """Yields each document with its ids, [eod] at their end."""
+    """Yields each document with its ids, ending in [eod]."""
     end = np.array([vocabulary.eod], np.int32)
     for batch in _batches(documents):
         for document, ids in zip(batch, vocabulary.encode_all([document.text for document in batch]), strict=True):

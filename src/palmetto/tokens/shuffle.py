@@ -1,4 +1,4 @@
-"""Documents in an order that depends on a seed and their contents alone, sorted on disk."""
+"""Sorts documents on disk into an order that depends only on a seed and their contents."""
 
 import contextlib
 import hashlib
@@ -14,9 +14,10 @@ _ENTRY = np.dtype([("key", "S32"), ("digest", "S32"), ("bytes", "<i8"), ("start"
 
 
 class Shuffle:
-    """Takes documents and, once all are there, gives them in the order of the SHA-256 of seed and digest.
+    """Collects documents, and yields them in the order of the SHA-256 of seed and digest.
 
-    Their entries lie in files of `folder`, in parts by the beginning of that hash, of which one at a time is in memory.
+    The records are kept in files in `folder`, partitioned by the beginning of that hash; memory holds one part at a
+    time.
     """
 
     def __init__(self, folder: Path, seed: int) -> None:
@@ -32,12 +33,12 @@ class Shuffle:
         self._files.close()
 
     def add(self, digest: bytes, size: int, start: int, tokens: int) -> None:
-        """Notes a document by its text's SHA-256 and `size` in bytes; its tokens are [start, start + tokens)."""
+        """Records a document: its text's SHA-256, its `size` in bytes and its tokens [start, start + tokens)."""
         key = hashlib.sha256(self._seed + digest).digest()
         self._parts[key[0] * _PARTS // 256].write(np.array((key, digest, size, start, tokens), _ENTRY).tobytes())
 
     def __iter__(self) -> Iterator[npt.NDArray[np.void]]:
-        """Yields the entries in order, a part at a time: arrays of key, digest, bytes, start and tokens."""
+        """Yields the records in order, one part at a time: arrays of key, digest, bytes, start and tokens."""
         for part in self._parts:
             part.seek(0)
             entries = np.frombuffer(part.read(), _ENTRY)

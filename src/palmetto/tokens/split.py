@@ -1,4 +1,4 @@
-"""The split of documents into training and validation text, from their digests as they come, in little memory."""
+"""Splits documents into training and validation text by their digests, in one pass and little memory."""
 
 import bisect
 import math
@@ -7,10 +7,10 @@ from palmetto.errors import UserError
 
 
 class Split:
-    """Validation takes the documents whose digest is below `share` of the range of digests. Copies stay together.
+    """Holds out the documents whose digest is in the lowest `share` of the range; equal documents stay together.
 
-    Where those would not fill `needed` tokens, the documents of the next smallest digests join them; where training
-    would be left with nothing, validation starts from the smallest digest alone.
+    If these have fewer than `needed` tokens, those with the next smallest digests are added. If training would be left
+    with nothing, the held-out documents are only as many as needed, from the smallest digest on.
     """
 
     def __init__(self, share: float, needed: int) -> None:
@@ -19,11 +19,11 @@ class Split:
         self._tokens = self._below = 0
         self._largest = b""
         self._smallest: list[tuple[bytes, int]] = []
-        """The smallest digests, ascending, with the tokens of their documents: as few as fill `needed`."""
+        """The smallest digests, ascending, with the tokens of their documents; as few as have `needed` tokens."""
         self._filled = 0
 
     def add(self, digest: bytes, tokens: int) -> None:
-        """Counts a document: the digest of its text, and its tokens."""
+        """Adds a document: the digest of its text, and its number of tokens."""
         self._tokens += tokens
         self._largest = max(self._largest, digest)
         if digest < self._boundary:
@@ -32,7 +32,7 @@ class Split:
             self._join(digest, tokens)
 
     def _join(self, digest: bytes, tokens: int) -> None:
-        """Counts a document among those of the smallest digests, and leaves out those that are not needed any more."""
+        """Adds a document to those of the smallest digests, and removes the ones that are no longer needed."""
         place = bisect.bisect_left(self._smallest, digest, key=lambda each: each[0])
         if place < len(self._smallest) and self._smallest[place][0] == digest:
             self._smallest[place] = (digest, self._smallest[place][1] + tokens)
@@ -44,11 +44,13 @@ class Split:
 
     @property
     def has_two(self) -> bool:
-        """Returns whether there are two different documents, one for each half."""
+        """True if there are two different documents, one for each half."""
         return bool(self._smallest) and self._smallest[0][0] != self._largest
 
-    def settle(self) -> bytes:
-        """Returns the digest below which documents are held out; UserError where the text is too little for two."""
+    def boundary(self) -> bytes:
+        """Returns the digest below which documents are held out; raises UserError if there is too little text for
+        two halves.
+        """
         assert self.has_two, "a document for each half"
         if self._needed <= self._below < self._tokens:
             self._check(self._below)

@@ -1,8 +1,9 @@
-"""The token store: one file of tokens, cut into windows by arithmetic, read by window number.
+"""The token store: one file of tokens, divided into windows by arithmetic and read by window number.
 
-A header of 4096 bytes: magic (16 bytes), version (uint32), length of the JSON (uint32), SHA-256 of the JSON (32 bytes),
-the JSON of `Header`, zeros. Then the tokens, uint16 or uint32, and the digests of their blocks (block_digests.py). All
-numbers are little-endian. Version 1 had no digests of blocks; such a store is checked as a whole when it is opened.
+A header of 4096 bytes holds: magic (16 bytes), version (uint32), length of the JSON (uint32), SHA-256 of the JSON (32
+bytes), the JSON of `Header`, zeros. The tokens follow as uint16 or uint32, then the digests of their blocks
+(block_digests.py). All numbers are little-endian. Version 1 had no digests of blocks; such a store is checked
+completely when it is opened.
 """
 
 import dataclasses
@@ -29,10 +30,11 @@ _PREFIX = struct.Struct("<16sII32s")
 
 @dataclasses.dataclass(frozen=True)
 class Header:
-    """What the file says of itself. Window i is tokens i·T to i·T + T, T = `sequence_length`, `remainder` in none.
+    """The header of a store. Window i is tokens i·T to i·T + T with T = `sequence_length`; `remainder` tokens are in
+    none.
 
-    `checksum` is the SHA-256 of the tokens, and `root` that of the uppermost digests of their blocks, both in hex; a
-    store of version 1 has no root.
+    `checksum` is the SHA-256 of the tokens, `root` that of the topmost digests of their blocks, both in hex; a store of
+    version 1 has no root.
     """
 
     dtype: str
@@ -48,17 +50,17 @@ class Header:
 
 
 class StoreDamaged(UserError):
-    """A store is not what was written; the stage that made it can make it again."""
+    """Raised if a store is not what was written; the stage that made it can make it again."""
 
 
 class TokenStore:
-    """An open store, mapped from its file. Each block is checked when it is first read.
+    """An open store, mapped from its file; each block is checked when it is first read.
 
-    `windows` is their number, `checksum` stands for all the tokens.
+    `windows` is the number of windows, `checksum` the SHA-256 of all tokens.
     """
 
     def __init__(self, path: Path, header: Header) -> None:
-        """`header` is that of the file, whose size fits it; StoreDamaged where its digests do not."""
+        """Takes the file's header, which must fit its size; raises StoreDamaged if its digests do not match."""
         self.path = path
         self.header = header
         self.windows = header.windows
@@ -70,9 +72,9 @@ class TokenStore:
 
     @classmethod
     def open(cls, path: Path, *, vocabulary_digest: str | None = None) -> "TokenStore":
-        """Maps a store and checks what it says of itself, reading hardly any of it.
+        """Maps a store and checks its header, reading little of the file.
 
-        UserError where it is of another vocabulary; StoreDamaged, by name, where it is damaged.
+        Raises UserError if it was made with another vocabulary, and StoreDamaged, which names it, if it is damaged.
         """
         header = _read_header(path)
         size, expected = path.stat().st_size, _file_bytes(header)
@@ -94,7 +96,7 @@ class TokenStore:
         return store
 
     def check(self) -> None:
-        """Reads every token and checks it; StoreDamaged names the first that are not what was written."""
+        """Reads and checks every token; StoreDamaged names the first that are not what was written."""
         if self._checker is None:
             if hashlib.sha256(self._tokens.data).hexdigest() != self.checksum:
                 raise StoreDamaged(f"{self.path}: altered (its tokens do not match their checksum); build it again")
@@ -105,9 +107,9 @@ class TokenStore:
             raise self._damaged(damaged) from None
 
     def read(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
-        """The windows of the given numbers, int32 of shape [len(indices), T + 1].
+        """Returns the windows of the given numbers, int32 of shape [len(indices), T + 1].
 
-        IndexError outside [0, windows); StoreDamaged where a block that holds them is not what was written.
+        Raises IndexError outside [0, windows), and StoreDamaged if a block with their tokens is not what was written.
         """
         if len(indices) and not 0 <= indices.min() <= indices.max() < self.windows:
             raise IndexError(
@@ -121,7 +123,7 @@ class TokenStore:
         return windows[indices].astype(np.int32)
 
     def stretch(self, start: int, stop: int) -> npt.NDArray[Any]:
-        """The tokens [start, stop) of the stream, uint16 or uint32; StoreDamaged as `read`."""
+        """Returns the tokens [start, stop) of the stream, uint16 or uint32; raises StoreDamaged as `read` does."""
         stop = min(stop, len(self._tokens))
         if start < stop:
             self._check(np.array([start]), np.array([stop]))
@@ -153,7 +155,9 @@ def write(
     vocabulary_digest: str,
     source_fingerprint: str,
 ) -> Header:
-    """Writes the concatenated `chunks` (integer arrays of any length) as a store, atomically; returns its header."""
+    """Writes the concatenated `chunks` (integer arrays of any length) as a store, atomically, and returns its
+    header.
+    """
     dtype = np.dtype("<u2" if vocabulary_size <= 1 << 16 else "<u4")
     tokens, body = 0, hashlib.sha256()
     with files.atomic(path) as file:

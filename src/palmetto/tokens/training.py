@@ -1,6 +1,6 @@
-"""Sentencepiece's training in a process of its own, which can be ended: in C++ it hears no signal until it is done.
+"""Trains sentencepiece in a separate process that can be stopped; its C++ code ignores signals until it is done.
 
-The process reads its settings as JSON on a line, then a sentence a line and an empty line, and writes the model.
+The process reads its settings as one line of JSON, then one sentence per line and an empty line, and writes the model.
 """
 
 import contextlib
@@ -19,28 +19,28 @@ from palmetto.host import children
 COMMAND = (sys.executable, "-P", "-m", "palmetto.tokens.training")
 
 _REFUSED = 3
-"""The exit code of a process that writes sentencepiece's message instead of a model."""
+"""The exit code of a process that wrote sentencepiece's error message instead of a model."""
 
 
 class Refused(Exception):
-    """Sentencepiece's message why it does not train."""
+    """Raised with sentencepiece's message if it refuses to train."""
 
 
 def train(sentences: Iterable[str], settings: Mapping[str, Any]) -> bytes:
-    """Returns the serialized model of sentences, none of which is empty or holds a newline.
+    """Returns the serialized model trained on sentences, none of which is empty or contains a newline.
 
-    Raises `Refused`, what reading the sentences raises, and RunStopped if the process was killed.
+    Raises `Refused`, RunStopped if the process was killed, and whatever reading the sentences raises.
     """
     process = subprocess.Popen(
         [*COMMAND, str(os.getpid())],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        start_new_session=True,  # an interrupt from the keyboard is for this process, which ends it
+        start_new_session=True,  # Ctrl-C reaches only this process, which ends the other
     )
     assert process.stdin is not None
     assert process.stdout is not None
     try:
-        with contextlib.suppress(BrokenPipeError):  # it has ended, and its exit code tells why
+        with contextlib.suppress(BrokenPipeError):  # the process has ended; its exit code tells why
             process.stdin.write(json.dumps(settings).encode() + b"\n")
             for sentence in sentences:
                 process.stdin.write(sentence.encode() + b"\n")
@@ -56,8 +56,8 @@ def train(sentences: Iterable[str], settings: Mapping[str, Any]) -> bytes:
             process.stdin.close()
     if code < 0:
         raise RunStopped(
-            f"the training of the vocabulary was ended by {signal.Signals(-code).name}: is there memory "
-            "enough? The same command begins it again"
+            f"the training of the vocabulary was ended by {signal.Signals(-code).name}: is there enough "
+            "memory? The same command starts it again"
         )
     if code == _REFUSED:
         raise Refused(answer.decode())
@@ -66,7 +66,7 @@ def train(sentences: Iterable[str], settings: Mapping[str, Any]) -> bytes:
 
 
 def main(parent: int) -> None:
-    """The process."""
+    """Runs the training process."""
     children.end_with(parent)
     import sentencepiece
 

@@ -1,8 +1,8 @@
-"""The vocabulary: a sentencepiece model that gives back every text, and every byte, exactly as it was.
+"""The vocabulary: a sentencepiece model from which every text, and every byte, can be restored exactly.
 
-Sentencepiece alone does not: it reads U+2581 as a space, takes no lone surrogate, and in training gives up lines that
-hold its own markers. So the characters it mangles never reach it: they are written as the byte pieces of their UTF-8,
-and decoding is a table of our own from id to bytes.
+Sentencepiece alone is not lossless: it reads U+2581 as a space, rejects lone surrogates, and in training drops lines
+that contain its own markers. So these characters never reach it: they are encoded as the byte pieces of their UTF-8,
+and decoding uses our own table from id to bytes.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from palmetto import files
 from palmetto.errors import UserError
-from palmetto.tokens import training
+from palmetto.tokens import normalizer, training
 
 Kind = Literal["bpe", "unigram"]
 Ids = npt.NDArray[np.int32]
@@ -26,28 +26,28 @@ Ids = npt.NDArray[np.int32]
 EOD = "[eod]"
 SURROGATE = "[surrogate]"
 
-# U+2581 is sentencepiece's space; U+2585 its unknown character and NUL the end of its strings, in training.
+# U+2581 is sentencepiece's space; in training, U+2585 is its unknown character and NUL ends its strings.
 _UNSAFE = "\u2581\u2585\x00\ud800-\udfff"
-# Runs for encoding end at a line's end where they can: a newline is a piece by itself, so the cut costs no token, while
-# a long run costs the unigram search its float32 precision and all but one core.
+# Runs for encoding end at a line's end where possible. A newline is a piece by itself, so the cut costs no token; a
+# longer run would cost the unigram search its float32 precision, and leave all but one core idle.
 _RUN = re.compile(f"([^{_UNSAFE}]{{1,4000}}[^\n{_UNSAFE}]{{0,60000}}\n*)|([{_UNSAFE}])")
-# Sentences for training; sentencepiece would leave out what is longer than its limit.
+# Sentences for training; sentencepiece ignores those longer than its limit.
 _SENTENCE_CHARACTERS = 4000
 _SENTENCE = re.compile(f"[^\n\t{_UNSAFE}]{{1,{_SENTENCE_CHARACTERS}}}")
 _SURROGATE_CHARACTER = re.compile("[\ud800-\udfff]")
 
-# The number of threads changes the model that comes out, so it is not the machine's.
+# The model depends on the number of threads, so it is fixed rather than the machine's.
 _TRAINING_THREADS = 8
 _COVERAGE = 0.9995
 _ERRORS_ONLY = 2
-# Asked for more, sentencepiece takes minutes to say that the text gives less, or cannot read the number.
+# For larger sizes, sentencepiece takes minutes to report that the text gives less, or cannot parse the number.
 _LARGEST = 1 << 24
-# Bytes, controls, newline and tab, the unknown character.
+# The pieces of every vocabulary: bytes, controls, newline and tab, the unknown character.
 _ALWAYS = 256 + 2 + 2 + 1
 
 
 class SizeError(UserError):
-    """A vocabulary size that the text does not allow; `least` or `largest` is the nearest one that it does."""
+    """Raised if the text does not allow a vocabulary size; `least` or `largest` is the nearest size that it allows."""
 
     def __init__(self, message: str, least: int | None = None, largest: int | None = None) -> None:
         super().__init__(message)
@@ -56,7 +56,10 @@ class SizeError(UserError):
 
 
 class Piece(NamedTuple):
-    """An entry of the vocabulary. `data` is what it decodes to; `score` orders merges (bpe) or is a log probability."""
+    """An entry of the vocabulary.
+
+    data: the bytes that it decodes to. score: the order of merges (bpe) or a log probability (unigram).
+    """
 
     id: int
     name: str
@@ -66,13 +69,15 @@ class Piece(NamedTuple):
 
 
 class Vocabulary:
-    """Text to ids and back. Ids lie in [0, size); `eod` is the id that ends a document and never comes from text."""
+    """Encodes text to ids and decodes ids. Ids are in [0, size); `eod` ends a document and never results from text."""
 
     def __init__(self, model: bytes, name: str = "vocabulary") -> None:
-        """Takes a serialized sentencepiece model; UserError, by `name`, if it is not one or not a lossless one."""
+        """Takes a serialized sentencepiece model; raises UserError, which calls it `name`, if it is not a lossless
+        one.
+        """
         import sentencepiece
 
-        normalizer = _normalizer(model, name)
+        settings = normalizer.settings(model, name)
         processor = sentencepiece.SentencePieceProcessor()
         try:
             processor.load_from_serialized_proto(model)
@@ -88,7 +93,7 @@ class Vocabulary:
         lacking = [control for control in (EOD, SURROGATE) if not processor.is_control(processor.piece_to_id(control))]
         if not all(map(processor.is_byte, self._bytes)):
             lacking.append("a piece for every byte")
-        if normalizer != _LOSSLESS:
+        if settings != normalizer.LOSSLESS:
             lacking.append("a normalizer that changes nothing")
         if lacking:
             raise UserError(
@@ -99,9 +104,9 @@ class Vocabulary:
 
     @classmethod
     def train(cls, texts: Iterable[str], size: int, kind: Kind) -> "Vocabulary":
-        """Trains on `texts`, to exactly `size` pieces; the same texts in the same order give the same model bytes.
+        """Trains on `texts` to exactly `size` pieces; the same texts in the same order give the same model bytes.
 
-        SizeError where the text gives fewer pieces or has more characters than that; UserError where there is no text.
+        Raises SizeError if the text gives fewer pieces or has too many characters, and UserError if there is no text.
         """
         settings = {
             "model_type": kind,
@@ -130,22 +135,22 @@ class Vocabulary:
 
     @classmethod
     def load(cls, path: Path) -> "Vocabulary":
-        """Reads a model file; UserError if there is none, or it is not a lossless sentencepiece model."""
+        """Reads a model file; raises UserError if there is none, or it is no lossless sentencepiece model."""
         try:
             return cls(path.read_bytes(), str(path))
         except OSError as error:
             raise UserError(f"{path}: cannot read the vocabulary ({error.strerror})") from None
 
     def save(self, path: Path) -> None:
-        """Writes the model as sentencepiece itself would: any program that reads such models can read it."""
+        """Writes the model in sentencepiece's own format, which other programs can read."""
         files.write_bytes(path, self._model)
 
     def encode(self, text: str) -> Ids:
-        """The ids of any str, int32 of shape [tokens]; `decode` gives back the same str."""
+        """Returns the ids of any str, int32 of shape [tokens]; `decode` restores the str."""
         return self.encode_all([text])[0]
 
     def encode_all(self, texts: Sequence[str]) -> list[Ids]:
-        """`encode` of each text, on all cores (whose number does not change the ids)."""
+        """Encodes each text, on all cores, whose number does not change the ids."""
         runs: list[str] = []
         plans = [self._plan(text, runs) for text in texts]
         encoded = self._processor.encode(runs, num_threads=os.cpu_count() or 1)
@@ -155,9 +160,10 @@ class Vocabulary:
         ]
 
     def decode(self, ids: Iterable[int] | Ids) -> str:
-        """The text of `ids`; bytes that are not UTF-8 come as surrogate escapes, [eod] as nothing, unknown as U+FFFD.
+        """Returns the text of `ids`; bytes that are not UTF-8 become surrogate escapes, [eod] nothing, unknown ids
+        U+FFFD.
 
-        UserError for an id outside the vocabulary.
+        Raises UserError for an id outside the vocabulary.
         """
         first, *rest = _split(self._checked(ids), self._surrogate)
         return self._join(first).decode("utf-8", "surrogateescape") + "".join(
@@ -165,15 +171,15 @@ class Vocabulary:
         )
 
     def encode_bytes(self, data: bytes) -> Ids:
-        """The ids of any bytes, int32 of shape [tokens]; `decode_bytes` gives back the same bytes."""
+        """Returns the ids of any bytes, int32 of shape [tokens]; `decode_bytes` restores the bytes."""
         return self.encode(data.decode("utf-8", "surrogateescape"))
 
     def decode_bytes(self, ids: Iterable[int] | Ids) -> bytes:
-        """The bytes of `ids`; UserError for an id outside the vocabulary."""
+        """Returns the bytes of `ids`; raises UserError for an id outside the vocabulary."""
         return self._join(self._checked(ids))
 
     def pieces(self) -> Iterator[Piece]:
-        """Every entry, by id."""
+        """Yields every entry in the order of ids."""
         processor = self._processor
         for id in range(self.size):
             text, score = processor.id_to_piece(id), processor.get_score(id)
@@ -187,7 +193,9 @@ class Vocabulary:
                 yield Piece(id, text, "text", text.replace("\u2581", " ").encode(), score)
 
     def _plan(self, text: str, runs: list[str]) -> list[int | list[int]]:
-        """Cuts `text` into safe runs, each appended to `runs` and planned as its number, and unsafe ones as ids."""
+        """Splits `text` into safe runs, appended to `runs` and planned by their index, and unsafe characters,
+        planned as ids.
+        """
         raw = _is_raw(text)
         plan: list[int | list[int]] = []
         for run, character in _RUN.findall(text):
@@ -214,8 +222,11 @@ class Vocabulary:
 
 
 def least_size(texts: Iterable[str]) -> int:
-    """The fewest pieces that training on these texts takes: those of every vocabulary, and the characters that make up
-    all but 0.05 % of the text, as sentencepiece counts them."""
+    """Returns the smallest number of pieces that training on these texts allows.
+
+    It counts the pieces of every vocabulary, and the characters that make up all but 0.05 % of the text, as
+    sentencepiece does.
+    """
     counts: Counter[str] = Counter()
     for text in texts:
         for sentence in _SENTENCE.findall(text):
@@ -229,9 +240,10 @@ def least_size(texts: Iterable[str]) -> int:
 
 
 def _is_raw(text: str) -> bool:
-    """Whether the surrogates in `text` are just what decoding raw bytes gives, so that raw bytes can stand for them.
+    """Returns whether the surrogates in `text` are exactly those that decoding raw bytes gives, so raw bytes can encode
+    them.
 
-    They are not if one is no escaped byte (U+D800), or if together they spell valid UTF-8.
+    They are not if one of them escapes no byte (U+D800), or if together they spell valid UTF-8.
     """
     if not _SURROGATE_CHARACTER.search(text):
         return True
@@ -252,14 +264,16 @@ def _split(ids: list[int], separator: int) -> list[list[int]]:
 
 
 def _decode_surrogate(data: bytes) -> str:
-    """What follows a [surrogate]: its three bytes, then text. (A language model may put anything there.)"""
+    """Decodes the bytes after a [surrogate]: three bytes of a surrogate, then text. A language model may put
+    anything there.
+    """
     is_surrogate = len(data) >= 3 and data[0] == 0xED and 0xA0 <= data[1] < 0xC0 and 0x80 <= data[2] < 0xC0
     end = 3 if is_surrogate else 0
     return data[:end].decode("utf-8", "surrogatepass") + data[end:].decode("utf-8", "surrogateescape")
 
 
 def _training_error(message: str, size: int) -> UserError:
-    """Sentencepiece's own message, as one that says what would do."""
+    """Returns an error for sentencepiece's message that names a size that works."""
     if too_large := re.search(r"size too high .* <= (\d+)", message):
         largest = int(too_large[1])
         return SizeError(
@@ -277,49 +291,3 @@ def _training_error(message: str, size: int) -> UserError:
     if "sentences_.empty()" in message:
         return UserError("no text to train a vocabulary on; give a source with text (--source PATH)")
     return UserError(f"a vocabulary of {size} pieces cannot be trained: {message}")
-
-
-# The fields of sentencepiece's NormalizerSpec that matter: (map of characters, add a space in front, drop spaces,
-# write spaces as U+2581).
-_LOSSLESS = (b"", 0, 0, 1)
-_NORMALIZER_SPEC = 3
-
-
-def _normalizer(model: bytes, name: str) -> tuple[bytes | int, ...]:
-    """The normalizer settings of a serialized model, with the format's defaults where one is not written."""
-    try:
-        spec = dict(_fields(model))[_NORMALIZER_SPEC]
-        fields = dict(_fields(spec)) if isinstance(spec, bytes) else {}
-    except (KeyError, IndexError, ValueError):
-        raise UserError(f"{name}: not a sentencepiece model, or a damaged one; train it again") from None
-    return tuple(fields.get(number, default) for number, default in ((2, b""), (3, 1), (4, 1), (5, 1)))
-
-
-def _fields(message: bytes) -> Iterator[tuple[int, bytes | int]]:
-    """Yields (number, value) of the fields of a protocol buffer; the last of a number counts."""
-    at = 0
-
-    def varint() -> int:
-        nonlocal at
-        value = shift = 0
-        while True:
-            byte = message[at]
-            at += 1
-            value |= (byte & 0x7F) << shift
-            shift += 7
-            if byte < 0x80:
-                return value
-
-    while at < len(message):
-        number, wire = divmod(varint(), 8)
-        if wire == 0:
-            yield number, varint()
-            continue
-        length = {1: 8, 2: 0, 5: 4}.get(wire)
-        if length is None:
-            raise ValueError(f"no wire type {wire} in a sentencepiece model")
-        length = length or varint()
-        if at + length > len(message):
-            raise ValueError("the message ends early")
-        yield number, message[at : at + length]
-        at += length

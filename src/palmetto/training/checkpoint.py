@@ -20,7 +20,7 @@ import orbax.checkpoint as ocp
 from palmetto.errors import UserError
 from palmetto.files import names_in, present, write_text
 from palmetto.model.weights import Table
-from palmetto.parallel.processes import is_primary, meet
+from palmetto.parallel.processes import barrier, is_primary
 from palmetto.runs.manifest import CheckpointDamaged, Manifest, check_files, digests_of, read_manifest, render
 from palmetto.runs.register import Entry, Register, completed, folder_name, step_of
 from palmetto.training import orbax_messages
@@ -95,11 +95,11 @@ class Checkpoints:
         parameters, optimizer = found
         with writing(directory, self._wanted):
             self._orbax.wait_until_finished()
-        meet("arrays written")
+        barrier("arrays written")
         if is_primary():
             with writing(directory, self._wanted):
                 self._write_manifest(directory, parameters, optimizer, fields)
-        meet("manifest written")
+        barrier("manifest written")
 
     def _write_manifest(self, directory: Path, parameters: str, optimizer: str, fields: dict[str, Any]) -> None:
         files = digests_of(directory / "arrays")
@@ -229,9 +229,9 @@ def aside_name(step: int) -> str:
 @contextlib.contextmanager
 def _one_for_all(what: str) -> Iterator[None]:
     """Has one process change files after all that the others have read, and before what they read next."""
-    meet(f"before {what}")
+    barrier(f"before {what}")
     yield
-    meet(f"after {what}")
+    barrier(f"after {what}")
 
 
 def _entry(manifest: Manifest) -> Entry:

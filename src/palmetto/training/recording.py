@@ -43,7 +43,7 @@ class Recorder:
         vocabulary = execution.vocabulary
         self.validation_store = TokenStore.open(run.validation_store, vocabulary_digest=vocabulary.digest)
         self.validation_loss = make_validation(
-            recipe, execution.layout, execution.sharding, self.validation_store, vocabulary.eod
+            recipe, execution.tuning, execution.sharding, self.validation_store, vocabulary.eod
         )
 
     def begin(self) -> None:

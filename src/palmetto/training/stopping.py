@@ -21,7 +21,7 @@ class Stop:
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
         """Takes the signals that ask a process to stop, until the context's end."""
-        with signals.heard_by(self._hear):
+        with signals.handled_by(self._hear):
             yield
 
     def _hear(self, number: int, frame: FrameType | None) -> None:

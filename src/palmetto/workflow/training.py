@@ -47,13 +47,13 @@ def train_in_cluster(run: RunDirectory, recipe: Recipe, until: int, say: Say, cl
         with run.locked():
             check(run, recipe)
             build_tokens(run, recipe, say)
-            processes.meet("tokens built")
-            processes.meet("files copied")
+            processes.barrier("tokens built")
+            processes.barrier("files copied")
             return train(run, recipe, until, say)
-    processes.meet("tokens built")
+    processes.barrier("tokens built")
     with tempfile.TemporaryDirectory() as folder:
         shadow = run.shadow(Path(folder))
-        processes.meet("files copied")
+        processes.barrier("files copied")
         return train(shadow, recipe, until, lambda text: None)
 
 

@@ -1,4 +1,4 @@
-"""Evaluation sets of every kind are read."""
+"""Tests that evaluation sets of every format are read."""
 
 import gzip
 import json
@@ -111,7 +111,7 @@ def test_missing_and_ambiguous_sets(tmp_path: Path) -> None:
 
 
 def test_the_papers_sets(shared_data: Path) -> None:
-    """Every set that is there is read, and has something to judge in each example."""
+    """Every available set is read, and each of its examples has something to judge."""
     number: dict[str, int] = {}
     for example in read_examples(shared_data / "eval"):
         number[example.set] = number.get(example.set, 0) + 1
@@ -136,7 +136,7 @@ def test_a_set_that_cannot_be_read_is_not_left_out(tmp_path: Path) -> None:
     folder.mkdir()
     (folder / "a.jsonl").write_text('{"question": "Who?"}')
     (folder / "b.jsonl").symlink_to("nowhere")
-    with pytest.raises(UserError, match=r"b\.jsonl: a link to nothing; mend it or take it away"):
+    with pytest.raises(UserError, match=r"b\.jsonl: a link to nothing; fix or remove it"):
         find_sets(folder)
     (folder / "b.jsonl").unlink()
     os.mkfifo(folder / "b.jsonl")

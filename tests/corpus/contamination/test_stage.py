@@ -1,4 +1,4 @@
-"""Contamination against a plain implementation, whatever the scripts, the cut into shards and the action."""
+"""Compares contamination with a plain implementation for any scripts, shards and action."""
 
 import json
 import tempfile
@@ -25,7 +25,7 @@ Gram = tuple[str, ...]
 
 
 def plain_units(text: str) -> list[str]:
-    """Words, and characters of unspaced scripts."""
+    """Returns the words, and the characters of unspaced scripts."""
     found, word = [], ""
     for character in unicodedata.normalize("NFKC", text.casefold()):
         counts = unicodedata.category(character)[0] in "LMN"
@@ -45,7 +45,7 @@ def plain_grams(text: str, length: int = 8) -> set[Gram]:
 
 
 def plain_shares(example: Example, texts: list[str]) -> dict[str, Fraction | None]:
-    """The share of each part's grams that occur in any of the texts."""
+    """Returns the share of each part's grams that occur in any of the texts."""
     parts = {"question": example.question, "prompt": example.prompt, "target": example.target}
     longest = max(len(plain_units(part)) for part in parts.values())
     shares: dict[str, Fraction | None] = {}
@@ -64,9 +64,11 @@ def contaminated(example: Example, texts: list[str]) -> bool:
     return any(share is not None and share >= Fraction(7, 10) for share in plain_shares(example, texts).values())
 
 
-# Few words, so that grams meet by chance; some of them equal once folded, some mixed, some no words at all.
-WORDS = st.sampled_from(["a", "b", "A", "don't", "é", "e\u0301", "ß", "SS", "Ж", "ж", "한국", "東京", "\u1100\u1161",
-                         "が", "か\u3099", "ไทย", "x東y", "ｱ", "7", "７", "—", "()", "\u0301", "😀", "ﬁ"])  # fmt: skip
+# Few words, so that grams coincide by chance; some are equal once folded, some are mixed, some are no words at all.
+_LATIN = ("a", "b", "A", "don't", "é", "e\u0301", "ß", "SS", "ﬁ")
+_OTHER = ("Ж", "ж", "한국", "東京", "\u1100\u1161", "が", "か\u3099", "ไทย", "x東y", "ｱ")
+_SIGNS = ("7", "７", "—", "()", "\u0301", "😀")
+WORDS = st.sampled_from([*_LATIN, *_OTHER, *_SIGNS])
 TEXTS = st.lists(WORDS, max_size=25).map(" ".join) | st.lists(WORDS, max_size=25).map("".join)
 EXAMPLES = st.lists(st.tuples(TEXTS, TEXTS, TEXTS), min_size=1, max_size=4)
 
@@ -91,7 +93,7 @@ def test_units_do_not_depend_on_pieces(texts: list[str], size: int) -> None:
     np.testing.assert_array_equal(found[1], expected[1])
 
 
-def test_a_word_beyond_all_measure_is_no_harm() -> None:
+def test_a_very_long_word_is_read() -> None:
     numbers, starts = grams.units(["x" * 3_000_000 + " y", "y"])
     assert starts[-1] - starts[1] == 1
     assert numbers[-1] == numbers[-2]
@@ -107,16 +109,20 @@ def shards(folder: Path, texts: list[str], size: int) -> View:
     names = []
     for first in range(0, len(texts), size):
         some = texts[first : first + size]
-        columns = {"id": [document_id("s", str(first + i)) for i in range(len(some))], "source": ["s"] * len(some),
-                   "name": [str(first + i) for i in range(len(some))], "text": some, "url": [None] * len(some),
-                   "licence": [None] * len(some), "language": [None] * len(some)}  # fmt: skip
+        columns = {
+            "id": [document_id("s", str(first + i)) for i in range(len(some))],
+            "source": ["s"] * len(some),
+            "name": [str(first + i) for i in range(len(some))],
+            "text": some,
+            **dict.fromkeys(("url", "licence", "language"), [None] * len(some)),
+        }
         names.append(f"s/{first:06}")
         tables.write(folder / "texts" / f"{names[-1]}.parquet", pa.table(columns, schema=tables.DOCUMENTS))
     return View(folder / "texts", tuple(names))
 
 
 def work(folder: Path, stage: Contamination, texts: list[str], size: int) -> tuple[list[Any], list[Any], Path]:
-    """Notes of all documents, verdicts, and the stage's folder."""
+    """Returns the notes of all documents, the verdicts, and the stage's folder."""
     view = shards(folder, texts, size)
     done = run(stage, view, "", folder / "work", LocalEngine(1), lambda line: None)
     notes = [
@@ -132,10 +138,10 @@ def rounded(shares: dict[str, Fraction | None]) -> dict[str, float | None]:
 
 @settings(max_examples=25)
 @given(EXAMPLES, st.lists(TEXTS, min_size=1, max_size=6), st.data())
-def test_both_ways_as_the_plain_implementation(
+def test_examples_and_documents_agree_with_the_plain_implementation(
     examples: list[tuple[str, str, str]], texts: list[str], data: st.DataObject
 ) -> None:
-    # Documents that quote an example, whole or in part, beside those that meet it by chance.
+    # Some documents quote an example, completely or in part; others match it by chance.
     quoted = data.draw(st.lists(st.tuples(st.sampled_from([p for e in examples for p in e]), TEXTS), max_size=3))
     texts = texts + [f"{part} {rest}" for part, rest in quoted]
     action: Literal["flag", "drop"] = data.draw(st.sampled_from(("flag", "drop")))
@@ -161,8 +167,8 @@ def test_both_ways_as_the_plain_implementation(
 QUESTION = "How many clips did Natalia sell altogether in April and May of that year"
 
 
-def test_over_the_whole_corpus_though_no_document_holds_it(tmp_path: Path) -> None:
-    """Half of a question here and half of it there: contaminated, and nobody's fault."""
+def test_an_example_spread_over_documents_is_contaminated(tmp_path: Path) -> None:
+    """Each of two documents has half of the question, so the example is contaminated and neither holds it."""
     words = QUESTION.split()
     texts = [" ".join(words[:11]), " ".join(words[3:]), "nothing of it"]
     notes, verdicts, folder = work(tmp_path, stage_of(tmp_path, [(QUESTION, "", "72")], "drop"), texts, 1)
@@ -197,15 +203,19 @@ def test_seventy_percent_is_enough_and_less_is_not(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("question", "text"),
     [
-        ("우리나라의 수도는 어디이고 그 인구는 모두 몇 명쯤 되는가", "답하라: 우리나라의 수도는 어디이고, "
-         "그 인구는 모두 몇 명쯤 되는가?"),
+        (
+            "우리나라의 수도는 어디이고 그 인구는 모두 몇 명쯤 되는가",
+            "답하라: 우리나라의 수도는 어디이고, 그 인구는 모두 몇 명쯤 되는가?",
+        ),
         ("日本の首都はどこですか", "問題。日本の首都は、どこですか？東京です。"),
         ("ประเทศไทยมีเมืองหลวงชื่ออะไร", "คำถาม: ประเทศไทยมีเมืองหลวงชื่ออะไร?"),
-        ("Где находится столица древнего Карфагена и как называется она сегодня", "«ГДЕ НАХОДИТСЯ столица древнего "
-         "Карфагена, и как называется она сегодня?»"),
+        (
+            "Где находится столица древнего Карфагена и как называется она сегодня",
+            "«ГДЕ НАХОДИТСЯ столица древнего Карфагена, и как называется она сегодня?»",
+        ),
         ("那人打开水龙头", "后来那人打开水龙头。"),  # seven characters: the whole of it
     ],
-)  # fmt: skip
+)
 def test_scripts(tmp_path: Path, question: str, text: str) -> None:
     stage = stage_of(tmp_path, [(question, "", "")], "drop")
     notes, verdicts, _ = work(tmp_path, stage, [text, text[: len(text) // 2]], 2)
@@ -225,7 +235,7 @@ def test_identity_is_what_the_sets_hold(tmp_path: Path) -> None:
         _ = both.identity
 
 
-def test_what_was_found_is_not_looked_for_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_finished_search_is_not_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stage = stage_of(tmp_path, [(QUESTION, "", "72")], "drop")
     texts = [QUESTION, "other", "words"]
     *_, folder = work(tmp_path, stage, texts, 1)

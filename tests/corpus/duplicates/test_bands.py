@@ -1,4 +1,4 @@
-"""Signatures and bands: what the formula says, and what is found."""
+"""Tests that signatures and bands find as many pairs as the formula says."""
 
 import numpy as np
 import pytest
@@ -36,6 +36,6 @@ def test_bands_agree_as_often_as_similarity_says() -> None:
     similarity = 90 / 110
     expected = 1 - (1 - similarity**8) ** 16
     assert (one == two).any(axis=1).mean() == pytest.approx(expected, abs=0.02)
-    # Bands of different places and of different kinds are apart.
+    # Bands of different places and of different kinds do not match.
     others = bands.bands(hashes[:, :100].ravel(), ends, shape, 1)
     assert len(np.unique(np.concatenate([one, others]))) == 2 * texts * 16

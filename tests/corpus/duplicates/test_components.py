@@ -1,4 +1,4 @@
-"""Connected components against a search from node to node."""
+"""Compares connected components with a search from node to node."""
 
 import numpy as np
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""Exact duplicates: the same ones go, however the documents are ordered and cut."""
+"""Tests that the same exact duplicates are dropped for any order and any shards."""
 
 import tempfile
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Near duplicates: planted ones are found, nothing else goes, and neither order nor cuts nor restarts matter."""
+"""Tests that planted near duplicates are dropped, and nothing else, for any order, shards and restarts."""
 
 import os
 import shutil
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from rapidfuzz.distance import Levenshtein
 
-from palmetto.corpus.duplicates import code, keyed
+from palmetto.corpus.duplicates import keyed, levenshtein
 from palmetto.corpus.duplicates.near import NearDuplicates
 from palmetto.files import sha256
 from tests.references.views import Backwards, Document, make_view, notes_of
@@ -27,7 +27,7 @@ def jaccard(a: str, b: str) -> float:
 
 
 def planted(random: np.random.Generator, edits: int, unspaced: bool) -> tuple[str, str]:
-    """A text and a copy with other words in `edits` places."""
+    """Returns a text, and a copy with other words at `edits` places."""
     letters = np.array([chr(0x4E00 + i) for i in range(3000)] if unspaced else [f"w{i}" for i in range(3000)])
     words = random.choice(letters, 200)
     copy = words.copy()
@@ -37,7 +37,7 @@ def planted(random: np.random.Generator, edits: int, unspaced: bool) -> tuple[st
 
 @pytest.fixture(scope="module")
 def corpus() -> dict[str, Document]:
-    """Pairs of texts, a0 and b0, from the same to quite different; of Chinese characters too, and of code."""
+    """Returns pairs of texts, a0 and b0, from equal to quite different; also in Chinese characters, and code."""
     random = np.random.default_rng(0)
     documents = {}
     for number in range(150):
@@ -110,7 +110,7 @@ def test_every_file_of_an_ended_process_serves(corpus: dict[str, Document], tmp_
 
 
 def scattered(text: str, part: float, random: np.random.Generator, *, evenly: bool) -> str:
-    """A copy in which so many characters are replaced, dropped or preceded by another."""
+    """Returns a copy in which this share of the characters is replaced, dropped or preceded by another."""
     count = int(part * len(text))
     places = np.linspace(0, len(text) - 1, count).astype(int) if evenly else random.choice(len(text), count, False)
     letters = list(text)
@@ -182,15 +182,15 @@ def test_prose_is_not_compared_with_code(tmp_path: Path) -> None:
 def test_code_is_decided_by_edits(size: int) -> None:
     lines = [f"x{i} = f({i % 7})" for i in range(size // 10)]
     text = "\n".join(lines)
-    assert code.similar(text, text, 1.0)
+    assert levenshtein.similar(text, text, 1.0)
     changed = "\n".join([*lines[:-20], *("another line" for _ in range(20))])
-    assert code.similar(text, changed, 0.7)
-    assert not code.similar(text, changed[: len(changed) // 2], 0.9)
+    assert levenshtein.similar(text, changed, 0.7)
+    assert not levenshtein.similar(text, changed[: len(changed) // 2], 0.9)
 
 
 def test_code_of_many_characters_is_compared_by_line() -> None:
     lines = [f"x{i} = f({i % 7})" for i in range(20_000)]
     changed = lines.copy()
     changed[::20] = ["pass"] * 1000
-    assert code.similar("\n".join(lines), "\n".join(changed), 0.95)
-    assert not code.similar("\n".join(lines), "\n".join(changed), 0.96)
+    assert levenshtein.similar("\n".join(lines), "\n".join(changed), 0.95)
+    assert not levenshtein.similar("\n".join(lines), "\n".join(changed), 0.96)

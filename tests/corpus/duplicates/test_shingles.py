@@ -1,4 +1,4 @@
-"""Words and shingles against plain loops over characters and words."""
+"""Compares words and shingles with plain loops over characters and words."""
 
 import unicodedata
 
@@ -37,7 +37,7 @@ def test_words_are_those_of_a_plain_loop(reading: shingles.Reading, texts: list[
     found = shingles.words(texts, reading)
     plain = [plain_words(text, reading) for text in texts]
     assert np.diff(found.ends, prepend=0).tolist() == [len(words) for words in plain]
-    # Equal hashes for equal words, and for no others.
+    # Words have equal hashes if and only if they are equal.
     flat = [word for words in plain for word in words]
     assert len(set(found.hashes.tolist())) == len(set(flat)) == len(set(zip(flat, found.hashes.tolist(), strict=True)))
     if reading == "verbatim":
@@ -80,7 +80,7 @@ def test_long_texts_are_read_in_pieces_that_cut_no_word(words: list[str]) -> Non
     assert text[found.starts[-2] : found.stops[-2]] == words[0]
 
 
-def test_a_text_without_an_end_is_read() -> None:
+def test_a_very_long_text_is_read() -> None:
     found = shingles.words(["x" * 1_000_000, ""], "folded")
     assert found.ends.tolist() == [16, 16]  # pieces of 2^16 characters
 

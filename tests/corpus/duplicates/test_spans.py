@@ -1,4 +1,4 @@
-"""Repeated spans: what is cut can still be read elsewhere, and nothing that is left repeats."""
+"""Tests that every cut passage can be read elsewhere, and that nothing left repeats."""
 
 import tempfile
 from collections import Counter
@@ -33,7 +33,7 @@ def spans_of(words: list[str]) -> list[Span]:
 
 
 def plainly(texts: dict[str, str]) -> dict[str, list[str]]:
-    """The words that stay of each text, word by word."""
+    """Returns the words that stay of each text, found word by word."""
     firsts: dict[Span, tuple[str, int]] = {}
     places: dict[Span, int] = {}
     words = {name: plain_words(text, "verbatim") for name, text in sorted(texts.items())}
@@ -72,7 +72,7 @@ def test_what_stays_is_what_a_plain_loop_leaves(words: list[list[str]], cuts: in
         notes = notes_of(RepeatedSpans(SPAN), make_view(Path(folder, "texts"), shards), Path(folder, "work"))
     left = {name: after(text, notes[name]) for name, text in originals.items()}
     assert {name: plain_words(text, "verbatim") for name, text in left.items()} == expected
-    # Every span that came more than once, and with it all that was cut, can still be read.
+    # Every span that occurred more than once, and so everything cut, can still be read.
     came = Counter(span for text in originals.values() for span in spans_of(plain_words(text, "verbatim")))
     still = {span for text in left.values() for span in spans_of(plain_words(text, "verbatim"))}
     assert {span for span, count in came.items() if count > 1} <= still

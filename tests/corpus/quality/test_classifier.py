@@ -1,4 +1,4 @@
-"""A classifier learns what it is shown, is kept in a file, and gives a text the same score in any company."""
+"""Tests that a classifier learns its sides, survives saving, and scores a text independently of others."""
 
 import random
 from pathlib import Path
@@ -41,14 +41,14 @@ def test_unspaced_scripts_are_told_apart_by_letters() -> None:
 
 @settings(max_examples=30)
 @given(st.lists(st.text(max_size=80), min_size=1, max_size=20))
-def test_a_score_has_the_same_bits_in_any_company(classifier: Classifier, given_texts: list[str]) -> None:
+def test_a_score_does_not_depend_on_other_texts(classifier: Classifier, given_texts: list[str]) -> None:
     company = texts(CURATED, 3, 5)
     together = classifier.score([*company, *given_texts, *company])[3:-3]
     alone = np.array([classifier.score([text])[0] for text in given_texts])
     assert together.tobytes() == alone.tobytes()
 
 
-def test_the_file(classifier: Classifier, tmp_path: Path) -> None:
+def test_a_saved_classifier_loads_to_the_same(classifier: Classifier, tmp_path: Path) -> None:
     file = tmp_path / "classifier.npz"
     classifier.save(file)
     loaded = Classifier.load(file)
@@ -70,7 +70,7 @@ def test_training_does_not_depend_on_the_order() -> None:
     assert one.trained["digest"] != Classifier.train(other, curated).trained["digest"]
 
 
-def test_bad_files(classifier: Classifier, tmp_path: Path) -> None:
+def test_files_that_are_no_classifier_are_refused(classifier: Classifier, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such file"):
         Classifier.load(tmp_path / "none.npz")
     classifier.save(tmp_path / "whole.npz")
@@ -87,7 +87,7 @@ def test_bad_files(classifier: Classifier, tmp_path: Path) -> None:
         Classifier.load(tmp_path / "other.npz")
 
 
-def test_no_texts() -> None:
+def test_a_side_without_texts_is_refused() -> None:
     with pytest.raises(UserError, match="other: no texts"):
         Classifier.train(["a"], [])
 

@@ -1,4 +1,4 @@
-"""Whole documents are held out by their hash, never trained on, and tell how good a classifier is."""
+"""Tests that documents are held out by hash, never trained on, and used for the evaluation."""
 
 import json
 from pathlib import Path

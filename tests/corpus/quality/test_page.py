@@ -1,4 +1,4 @@
-"""The files that `palmetto corpus quality report` writes."""
+"""Tests the files that `palmetto corpus quality report` writes."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ from tests.training.report.test_page import HOSTILE, Page
 
 @pytest.fixture
 def evaluation() -> Evaluation:
-    """Ten texts a side, scored apart but for one."""
+    """Returns ten texts per side, whose scores are separated except for one."""
 
     def side(name: str, scores: list[float]) -> Side:
         texts = tuple(Text(f"{name}:{number}", f"{HOSTILE} {name} {number}", True) for number in range(len(scores)))

@@ -1,4 +1,4 @@
-"""The stage scores what it is to score, and a document's fate is its own."""
+"""Tests that the stage scores the named sources and decides each document by its id."""
 
 from pathlib import Path
 
@@ -49,15 +49,15 @@ def test_stage(file: Path, tmp_path: Path) -> None:
     file.unlink()  # the stage has its own
     good, bad = texts(CURATED, 40, 3), texts(OTHER, 40, 4)
     table = pa.concat_tables([documents("web", [*good, *bad]), documents("books", bad)])
-    note = stage.note(table, "", folder)
+    note = stage.annotate(table, "", folder)
     assert note["quality"].type == pa.float32()
     assert note["quality"].null_count == 40
     assert note["dropped"][80:].null_count == 40
     dropped = np.array([reason == "quality" for reason in note["dropped"].to_pylist()])
     assert dropped[:40].sum() < 20 < 30 < dropped[40:80].sum()
     order = np.random.default_rng(0).permutation(len(table))
-    assert stage.note(table.take(order), "", folder).equals(note.take(order))
-    assert len(stage.note(table.slice(0, 0), "", folder)) == 0
+    assert stage.annotate(table.take(order), "", folder).equals(note.take(order))
+    assert len(stage.annotate(table.slice(0, 0), "", folder)) == 0
 
 
 def test_no_source_is_scored(file: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Languages of code."""
+"""Tests the languages of code."""
 
 from palmetto.corpus.reading import code_languages
 
@@ -9,7 +9,7 @@ def test_there_are_24_and_no_extension_belongs_to_two() -> None:
     assert len(extensions) == len(set(extensions))
 
 
-def test_by_extension_in_either_case() -> None:
+def test_the_language_follows_the_extension_in_any_case() -> None:
     named = {"src/a.py": "Python", "b.CPP": "C++", "c.d.ts": "TypeScript", "x.R": "R", "Main.java": "Java"}
     assert {path: code_languages.language(path) for path in named} == named
     assert [code_languages.language(path) for path in ("README.md", "py", ".py", "Makefile", "")] == [None] * 5

@@ -1,4 +1,4 @@
-"""Extraction: the same documents however they are divided, whatever befalls the process, and nothing lost unsaid."""
+"""Tests that extraction writes every document and reports everything else."""
 
 import errno
 import gzip
@@ -13,61 +13,12 @@ import pytest
 
 from palmetto.corpus import documents, tables
 from palmetto.corpus.engine import LocalEngine
-from palmetto.corpus.reading import extraction
-from palmetto.corpus.reading.extraction import Extracted, document_id, extract
+from palmetto.corpus.reading.extraction import document_id, extract
 from palmetto.errors import RunStopped, UserError
 from palmetto.recipe.corpus import Build
-
-ROOT = Path(__file__).resolve().parents[3]
-
-
-def recipe(root: Path, sources: dict[str, Any], **others: Any) -> Build:
-    return Build.model_validate({"root": str(root), "sources": sources, **others})
-
-
-def done(
-    root: Path, out: Path, sources: dict[str, Any], workers: int = 1, section_bytes: int = 1 << 20, **others: Any
-) -> tuple[Extracted, list[str]]:
-    said: list[str] = []
-    return extract(recipe(root, sources, **others), section_bytes, out, LocalEngine(workers), said.append), said
-
-
-def files(extracted: Extracted) -> dict[str, bytes]:
-    return {shard: (extracted.view.texts / f"{shard}.parquet").read_bytes() for shard in extracted.view.shards}
-
+from tests.references.extractions import SOURCES, done
 
 LINES = b"".join(b'{"text": "page %d"}\n' % (i * 7919) for i in range(4000))
-
-
-@pytest.fixture
-def mixed(tmp_path: Path) -> Path:
-    """Several sources of several kinds, with something wrong in each."""
-    root = tmp_path / "root"
-    for name, content in {
-        "books/a.txt": b"A book.\n" * 400,
-        "books/b.txt": b"\x7fELF" + bytes(200),
-        "books/c.txt": b" \n",
-        "books/d.pdf": b"%PDF",
-        "books/.e.txt": b"hidden",
-        "books/pg1.txt": b"Header\n*** START OF THE PROJECT GUTENBERG EBOOK A ***\nBook.\n"
-        b"*** END OF THIS PROJECT GUTENBERG EBOOK",
-        "web/a.jsonl.gz": gzip.compress(
-            b"".join(b'{"text": "page %d", "url": "u%d"}\n' % (i, i) for i in range(300)), mtime=0
-        ),
-        "web/b.jsonl": b'{"text": "good"}\nbroken\n{"text": "lone \\ud83d"}\n{"text": ""}\n',
-        "code/a.jsonl": b'{"repo": "r", "path": "x.py", "license": "MIT", "text": "x = 1"}\n'
-        b'{"repo": "r", "path": "x.md", "license": "MIT", "text": "words"}\n',
-    }.items():
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_bytes(content)
-    return root
-
-
-SOURCES: dict[str, Any] = {
-    "books": {"paths": ["books"], "language": "en"},
-    "web": {"paths": ["web"]},
-    "code": {"paths": ["code"], "kind": "code"},
-}
 
 
 def test_documents_counts_and_what_is_wrong(mixed: Path, tmp_path: Path) -> None:
@@ -98,8 +49,10 @@ def test_documents_counts_and_what_is_wrong(mixed: Path, tmp_path: Path) -> None
         "code": (1, 5),
     }
     assert counts.dropped == {
-        "books": {"empty": (1, 2)}, "code": {"not one of the 24 languages": (1, 5)}, "web": {"empty": (1, 0)}
-    }  # fmt: skip
+        "books": {"empty": (1, 2)},
+        "code": {"not one of the 24 languages": (1, 5)},
+        "web": {"empty": (1, 0)},
+    }
     assert any(line.startswith("not read: web/b.jsonl:2 (not JSON") for line in said)
     assert any(
         "2 files and folders: hidden 1, not a kind of file that is read 1; books/.e.txt, books/d.pdf" in line
@@ -108,42 +61,12 @@ def test_documents_counts_and_what_is_wrong(mixed: Path, tmp_path: Path) -> None
     assert any("of 1 books" in line for line in said)
 
 
-def test_the_same_bytes_with_any_number_of_workers_and_anywhere(
-    mixed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    one, _ = done(mixed, tmp_path / "one", SOURCES, failures=0.4)
-    two, _ = done(mixed, tmp_path / "two", SOURCES, workers=2, failures=0.4)
-    moved = mixed.rename(tmp_path / "moved")
-    os.utime(moved / "books" / "a.txt", (1, 1))
-    three, _ = done(moved, tmp_path / "three", SOURCES, failures=0.4)
-    assert files(one) == files(two) == files(three)
-    assert one.done.digest == two.done.digest == three.done.digest
-    # What is cut into other shards are the same documents.
-    monkeypatch.setattr(extraction, "SHARD_BYTES", 1000)
-    small, _ = done(moved, tmp_path / "small", SOURCES, failures=0.4)
-    assert len(small.view.shards) > len(one.view.shards)
-    rows = [[row for shard in each.view.shards for row in each.view.read(shard).to_pylist()] for each in (one, small)]
-    assert rows[0] == rows[1]
-
-
-def test_what_is_done_is_not_done_again_and_what_changed_is(mixed: Path, tmp_path: Path) -> None:
-    first, _ = done(mixed, tmp_path / "out", SOURCES, failures=0.4)
-    times = {shard: (first.view.texts / f"{shard}.parquet").stat().st_mtime_ns for shard in first.view.shards}
-    again, _ = done(mixed, tmp_path / "out", SOURCES, failures=0.4)
-    assert {shard: (again.view.texts / f"{shard}.parquet").stat().st_mtime_ns for shard in again.view.shards} == times
-    assert (again.problems, again.passed, again.done) == (first.problems, first.passed, first.done)
-    (mixed / "books" / "a.txt").write_text("Another.")
-    other, _ = done(mixed, tmp_path / "out", SOURCES, failures=0.7)
-    assert other.done.digest != first.done.digest
-    assert not first.done.folder.exists()
-
-
 def test_too_many_failures_stop_it(mixed: Path, tmp_path: Path) -> None:
     with pytest.raises(
         RunStopped, match=r"^books: 1 of 4 could not be read, 25\.0%, .*failures=0\.01; .*books/b\.txt \(binary\)"
     ):
         done(mixed, tmp_path / "out", SOURCES)
-    # They are all named again where it goes on.
+    # When the build continues, all of them are named again.
     extracted, _ = done(mixed, tmp_path / "out", SOURCES, failures=0.4)
     assert len(extracted.problems) == 3
 
@@ -182,26 +105,6 @@ def test_lost_bytes_and_files_count(tmp_path: Path, name: str, content: bytes, m
     assert any(line.startswith("not read: ") and " bytes" in line for line in said)
 
 
-def test_what_was_missing_for_an_instant_is_tried_again(mixed: Path, tmp_path: Path) -> None:
-    whole, _ = done(mixed, tmp_path / "whole", {"books": {"paths": ["books"]}}, failures=0.9)
-    missing = Path.open
-
-    def failing(path: Path, *others: Any, **named: Any) -> Any:
-        if path.name == "a.txt":
-            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), str(path))
-        return missing(path, *others, **named)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Path, "open", failing)
-        part, _ = done(mixed, tmp_path / "out", {"books": {"paths": ["books"]}}, failures=0.99)
-    without = files(part)
-    assert ("books/a.txt", True) in [(problem.name, problem.may_pass) for problem in part.problems]
-    again, _ = done(mixed, tmp_path / "out", {"books": {"paths": ["books"]}}, failures=0.9)
-    assert files(again) == files(whole) != without
-    assert again.done.digest == whole.done.digest != part.done.digest
-    assert again.problems == whole.problems
-
-
 def test_an_error_of_the_user_comes_through_workers(mixed: Path, tmp_path: Path) -> None:
     for name in ("a", "b"):
         (mixed / "web" / f"{name}.csv").write_text("Q,A\nx,y\n")
@@ -216,7 +119,7 @@ def test_an_error_of_the_user_comes_through_workers(mixed: Path, tmp_path: Path)
 
 
 def test_copies_of_a_book_share_their_sections(tmp_path: Path) -> None:
-    """Two copies with prefaces of their own: exact and near duplicates leave one, but for the beginnings."""
+    """Of two copies with different prefaces, near duplicates leave one, except for the beginnings."""
     import random
 
     pytest.importorskip("rensa", reason="needs the extra `corpus`")
@@ -237,11 +140,11 @@ def test_copies_of_a_book_share_their_sections(tmp_path: Path) -> None:
     assert after < 1.15 * len(body)
 
 
-def test_what_may_not_be_read_is_named(mixed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreadable_files_are_named(mixed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = Path.open
 
     def denied(path: Path, *others: Any, **named: Any) -> Any:
-        # Not by chmod: the tests may run as root, whom it does not stop.
+        # chmod would not stop root, as whom the tests may run.
         if path.name == "a.txt":
             raise PermissionError(13, "Permission denied", str(path))
         return whole(path, *others, **named)
@@ -296,71 +199,6 @@ def test_long_prose_comes_in_sections_and_code_whole(tmp_path: Path) -> None:
     assert extracted.done.counts.before == extracted.done.counts.after == expected
 
 
-_BUILD = """
-import json, os, signal, sys
-from pathlib import Path
-from palmetto.corpus.reading import extraction
-from palmetto.corpus.engine import LocalEngine
-from palmetto.errors import UserError
-from palmetto.recipe.corpus import Build
-root, out, shard_bytes, kill_at = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
-extraction.SHARD_BYTES = shard_bytes
-write = extraction.tables.write
-written = 0
-def counted(*arguments, **named):
-    global written
-    if written == kill_at:
-        os.kill(os.getpid(), signal.SIGKILL)
-    written += 1
-    write(*arguments, **named)
-extraction.tables.write = counted
-try:
-    recipe = Build.model_validate(json.loads(sys.argv[5]))
-    extracted = extraction.extract(recipe, 1 << 20, out, LocalEngine(1), lambda line: None)
-except UserError as error:
-    sys.exit(str(error))
-print(written, extracted.done.digest)
-"""
-
-
-def run_build(
-    root: Path, out: Path, shard_bytes: int, kill_at: int = -1, before: str = ""
-) -> subprocess.CompletedProcess[str]:
-    values = json.dumps({"root": str(root), "failures": 0.4, "sources": SOURCES})
-    command = [sys.executable, "-c", _BUILD, str(root), str(out), str(shard_bytes), str(kill_at), values]
-    if before:
-        command = ["unshare", "--mount", "--map-root-user", "sh", "-c", f'{before} && exec "$@"', "sh", *command]
-    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
-
-
-def test_killed_it_goes_on_to_the_same_bytes(mixed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(extraction, "SHARD_BYTES", 1000)
-    expected, _ = done(mixed, tmp_path / "whole", SOURCES, failures=0.4)
-    shards = len(expected.view.shards)
-    assert run_build(mixed, tmp_path / "out", 1000, kill_at=3).returncode == -9
-    result = run_build(mixed, tmp_path / "out", 1000)
-    written, digest = result.stdout.split()
-    assert digest == expected.done.digest
-    assert 0 < int(written) < shards
-    texts = tmp_path / "out" / expected.done.folder.name / "texts"
-    assert {shard: (texts / f"{shard}.parquet").read_bytes() for shard in expected.view.shards} == files(expected)
-
-
-def test_a_full_disk_is_said_in_a_line_and_gone_on_from(mixed: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    out.mkdir()
-    for number in range(40):
-        (mixed / "books" / f"more{number:02}.txt").write_bytes(os.urandom(20_000).hex().encode())
-    small = run_build(mixed, out, 100_000, before=f"mount -t tmpfs -o size=300k none {out}")
-    if "unshare" in small.stderr or "mount" in small.stderr:
-        pytest.skip("this system lets nobody mount a small disk")
-    assert small.returncode == 1
-    (line,) = small.stderr.splitlines()
-    assert line.startswith(f"{out}/extraction-")
-    assert "the disk is full" in line
-    assert run_build(mixed, out, 100_000).returncode == 0
-
-
 def test_a_build_over_the_shared_corpus(shared_data: Path, tmp_path: Path) -> None:
     sources = {
         "books": {"paths": ["books"]},
@@ -381,7 +219,7 @@ def test_a_build_over_the_shared_corpus(shared_data: Path, tmp_path: Path) -> No
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "wrap"), [("one.jsonl", "%s"), ("one.json", "[%s]")])
-def test_a_line_of_200_megabytes_is_read_in_a_bounded_memory(tmp_path: Path, name: str, wrap: str) -> None:
+def test_a_line_of_200_megabytes_takes_bounded_memory(tmp_path: Path, name: str, wrap: str) -> None:
     words = "so many words in one line "
     (tmp_path / name).write_text(wrap % json.dumps({"text": words * (200_000_000 // len(words))}))
     program = """

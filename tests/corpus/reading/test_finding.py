@@ -1,4 +1,4 @@
-"""Files of a source: all of them once, in order, and a name for everything that is passed over."""
+"""Tests that each file of a source is found once and in order, and that everything else is named."""
 
 import os
 import subprocess
@@ -128,12 +128,12 @@ def test_nothing_to_read_says_what_is_there(tmp_path: Path, make: Make) -> None:
     assert "24 languages (C, C#" in refusal(tmp_path, "s/a.pdf", kind="code")
 
 
-def test_what_may_not_be_looked_into_is_a_problem(tmp_path: Path, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreadable_folders_are_problems(tmp_path: Path, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     make("s/a.txt", "s/locked/b.txt")
     list_all = os.listdir
 
     def denied(path: Path) -> list[str]:
-        # Not by chmod: the tests may run as root, whom it does not stop.
+        # chmod would not stop root, as whom the tests may run.
         if path.name == "locked":
             raise PermissionError(13, "Permission denied", str(path))
         return list_all(path)
@@ -151,7 +151,7 @@ def test_names_that_are_not_utf8(tmp_path: Path) -> None:
 
 
 def around(file: File) -> list[str]:
-    """The paths of licence files, the nearest first."""
+    """Returns the paths of licence files, the nearest first."""
     return [path for _, paths in file.licences for path in paths]
 
 
@@ -190,8 +190,8 @@ def memory() -> Iterator[fsspec.AbstractFileSystem]:
 
 
 def test_addresses(memory: fsspec.AbstractFileSystem, tmp_path: Path, make: Make) -> None:
-    for name in ("/c/web/a.txt", "/c/web/sub/b.jsonl.zst", "/c/web/.hidden/c.txt", "/c/web/d.pdf", "/c/r/.git/HEAD",
-                 "/c/r/LICENSE", "/c/r/src/x.rs"):  # fmt: skip
+    web = ("/c/web/a.txt", "/c/web/sub/b.jsonl.zst", "/c/web/.hidden/c.txt", "/c/web/d.pdf")
+    for name in (*web, "/c/r/.git/HEAD", "/c/r/LICENSE", "/c/r/src/x.rs"):
         memory.pipe(name, b"1234")
     for given, root in (("memory://c/web", None), ("web", "memory://c")):
         found = find(source(given), root, "web")
@@ -221,7 +221,7 @@ def test_a_deep_folder(tmp_path: Path) -> None:
     here = os.getcwd()
     os.chdir(path)
     try:
-        # Deeper than Python recurses. Step by step: the whole path may be longer than the system takes at once.
+        # The folders are deeper than Python recurses. The whole path may be too long for the system at once.
         for _ in range(1200):
             os.mkdir("a")
             os.chdir("a")
@@ -232,7 +232,7 @@ def test_a_deep_folder(tmp_path: Path) -> None:
         subprocess.run(["rm", "-r", str(path)], check=True)
 
 
-def test_what_we_made_within_a_source_is_passed_over(tmp_path: Path, make: Make) -> None:
+def test_palmettos_own_directories_in_a_source_are_passed_over(tmp_path: Path, make: Make) -> None:
     make("s/a.txt", "s/deep/runs/x/recipe.yaml", "s/deep/runs/x/ledger.jsonl", "s/deep/runs/x/samples.txt")
     make("s/c/.lock", "s/c/stages/t.jsonl", "s/c/documents/b.txt", "s/w/text.json", "s/w/sweep.json", "s/w/x/b.txt")
     found = find(source("s"), str(tmp_path), "web")
@@ -249,13 +249,15 @@ def test_what_we_made_within_a_source_is_passed_over(tmp_path: Path, make: Make)
         "s/w/x/b.txt": "in the directory of a sweep",
     }
     assert "s/deep/runs/x: the directory of a run" in refusal(tmp_path, "s/deep/runs/x")
-    # Of what a corpus holds its documents may be named.
+    # A recipe may name the documents of a corpus.
     for path in ("s/c/documents", "s/c/documents/*.txt", f"{tmp_path}/s/c/documents/**/*.txt"):
         assert [file.name[-15:] for file in find(source(path), str(tmp_path), "web").files] == ["documents/b.txt"]
     assert "s/c/documents/b.txt (in the directory of a corpus)" in refusal(tmp_path, "s/c/**/*.txt")
 
 
-def test_what_we_made_at_an_address_is_passed_over(memory: fsspec.AbstractFileSystem, tmp_path: Path) -> None:
+def test_palmettos_own_directories_at_an_address_are_passed_over(
+    memory: fsspec.AbstractFileSystem, tmp_path: Path
+) -> None:
     for name in ("a.txt", "runs/x/recipe.yaml", "runs/x/ledger.jsonl", "runs/x/samples.txt"):
         memory.pipe(f"/s/{name}", b"text")
     found = find(source("memory://s"), None, "web")
@@ -263,7 +265,7 @@ def test_what_we_made_at_an_address_is_passed_over(memory: fsspec.AbstractFileSy
     assert [each.reason for each in found.passed] == ["the directory of a run"]
 
 
-def test_what_is_neither_file_nor_folder_is_never_opened(tmp_path: Path, make: Make) -> None:
+def test_pipes_and_devices_are_never_opened(tmp_path: Path, make: Make) -> None:
     make("s/a.txt")
     os.mkfifo(tmp_path / "s" / "pipe.txt")
     assert "s/pipe.txt: a pipe, not a regular file" in refusal(tmp_path, "s/pipe.txt")

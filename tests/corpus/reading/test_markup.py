@@ -1,4 +1,4 @@
-"""Running text from HTML and wikitext."""
+"""Tests the running text of HTML and wikitext."""
 
 from pathlib import Path
 from typing import Literal
@@ -127,7 +127,7 @@ def test_real_articles(shared_data: Path) -> None:
         ("<div style='<li>http://a.b \0<nowiki></nowiki>/>", "wikitext"),
     ],
 )
-def test_what_a_parser_cannot_do_is_refused_at_once(text: str, kind: Literal["html", "wikitext"]) -> None:
+def test_markup_too_deep_for_the_parser_is_refused(text: str, kind: Literal["html", "wikitext"]) -> None:
     with pytest.raises(Undecodable):
         markup.plain(text, kind)
 

@@ -1,4 +1,4 @@
-"""Compressed files: members one after another, and damage that ends them."""
+"""Tests that compressed files are read member by member, past any damage."""
 
 import bz2
 import gzip
@@ -67,7 +67,7 @@ def test_damaged_within(tmp_path: Path, extension: str) -> None:
     data, damage = content(path)
     assert damage is not None
     assert damage.startswith("damaged: ")
-    # zstd and bzip2 check a block at a time, deflate notices only what is no code at all.
+    # zstd and bzip2 check each block; deflate only notices invalid codes.
     assert TEXT.startswith(data[: len(TEXT) // 4])
     assert len(data) > len(TEXT) / 4
 

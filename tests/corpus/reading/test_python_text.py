@@ -1,4 +1,4 @@
-"""The text of the running Python."""
+"""Tests the text of the running Python."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Sections of long documents: nothing is lost, none is too long, and copies are cut at the same places."""
+"""Tests that sections join to the document, are short, and are the same in copies."""
 
 import random
 

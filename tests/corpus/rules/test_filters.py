@@ -1,4 +1,4 @@
-"""Each rule drops what it is for, and no language is judged by another's rules."""
+"""Tests that each rule drops what it should, and that languages are judged by their own rules."""
 
 import csv
 import json
@@ -18,7 +18,7 @@ from palmetto.errors import UserError
 from palmetto.recipe.corpus import Build, Source
 from palmetto.recipe.corpus import Filters as Settings
 
-# Words enough, each different, with what stop words ask for.
+# Enough different words, with the required stop words.
 NUMBERS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 PROSE = " ".join(f"{a}{b} and the" if a == b else f"{a}{b}" for a in NUMBERS for b in NUMBERS) + "."
 
@@ -35,13 +35,13 @@ def documents(*texts: str, language: str | None = "en", source: str = "web") -> 
 
 def judge(*texts: str, rules: str = "gopher", language: str | None = "en", **values: object) -> list[str | None]:
     stage = Filters(Settings.model_validate(values), {"web": rules})
-    reasons: list[str | None] = stage.note(documents(*texts, language=language), "", Path())["dropped"].to_pylist()
+    reasons: list[str | None] = stage.annotate(documents(*texts, language=language), "", Path())["dropped"].to_pylist()
     return reasons
 
 
 def cut(text: str, **values: object) -> str:
-    """What C4's rules leave of a text that stays."""
-    notes = Filters(Settings(), {"web": "c4"}, **values).note(documents(text), "", Path())  # type: ignore[arg-type]
+    """Returns what C4's rules leave of a text that stays."""
+    notes = Filters(Settings(), {"web": "c4"}, **values).annotate(documents(text), "", Path())  # type: ignore[arg-type]
     assert notes["dropped"].to_pylist() == [None]
     return tables.edited(text, notes["edits"].to_pylist()[0] or ())
 
@@ -102,7 +102,7 @@ def test_bad_words_only_of_a_list(tmp_path: Path) -> None:
             "filters": {"bad_words": "bad.txt", "rules": "c4"},
         }
     )
-    note = Filters.of(build).note(documents(text, "Now wickedness is another. It is here. It is so."), "", tmp_path)
+    note = Filters.of(build).annotate(documents(text, "Now wickedness is another. It is here. It is so."), "", tmp_path)
     assert note["dropped"].to_pylist() == ["bad words", None]
     with pytest.raises(UserError, match=r"bad_words: .*none\.txt"):
         Filters.of(build.model_copy(update={"filters": Settings(bad_words="none.txt")}))
@@ -127,7 +127,7 @@ LANGUAGES = {
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_other_languages_are_judged_by_their_own(language: str) -> None:
-    """Repetition apart, which a text repeated would fail: one of a few sentences passes, word by word longer."""
+    """A text of a few sentences passes when it is lengthened word by word; mere repetition would fail the rules."""
     text = LANGUAGES[language]
     assert judge(text, language=language, minimum_words=10) == [None]
     assert judge(text, language=language, minimum_words=10, rules="c4") == [None]
@@ -159,14 +159,14 @@ def test_only_prose_is_judged() -> None:
     stage = Filters.of(Build(sources=sources))
     assert stage.rules == {"web": "both", "books": "none", "news": "gopher"}
     mixed = pa.concat_tables([documents("short", source=name) for name in ("chats", "web", "books", "news")])
-    note = stage.note(mixed, "", Path())
+    note = stage.annotate(mixed, "", Path())
     assert note["dropped"].to_pylist() == [None, "too few words", None, "too few words"]
     assert note.schema.field("edits").type == tables.EDITS
-    assert len(stage.note(mixed.slice(0, 0), "", Path())) == 0
+    assert len(stage.annotate(mixed.slice(0, 0), "", Path())) == 0
 
 
 def plain_n_grams(text: str, n: int) -> tuple[int, int]:
-    """Characters in the most frequent n-gram of words, and in those that occur before, as plainly as can be."""
+    """Returns the characters in the most frequent n-gram of words, and in those that occur earlier."""
     words = text.split()
     grams = [tuple(words[at : at + n]) for at in range(len(words) - n + 1)]
     most = max((grams.count(gram) for gram in grams), default=0)
@@ -190,18 +190,18 @@ def test_repeated_n_grams_are_those_of_a_plain_count(texts: list[list[str]]) -> 
 
 @settings(max_examples=40)
 @given(st.lists(st.text(st.sampled_from("ab .\n…한あ漢ก#•-"), max_size=60), min_size=1, max_size=30))
-def test_a_verdict_does_not_depend_on_the_company(texts: list[str]) -> None:
+def test_a_verdict_does_not_depend_on_other_texts(texts: list[str]) -> None:
     stage = Filters(Settings(minimum_words=1), {"web": "both"})
     table = documents(*texts, PROSE, *texts)
-    together = stage.note(table, "", Path()).to_pylist()
-    alone = [stage.note(table.slice(row, 1), "", Path()).to_pylist()[0] for row in range(len(table))]
+    together = stage.annotate(table, "", Path()).to_pylist()
+    alone = [stage.annotate(table.slice(row, 1), "", Path()).to_pylist()[0] for row in range(len(table))]
     assert together == alone
 
 
 @settings(max_examples=60)
 @given(st.text(st.sampled_from('aB .!"\n\r\u3000。あ'), max_size=80))
-def test_what_is_cut_is_whole_lines(text: str) -> None:
-    note = Filters(Settings(), {"web": "c4"}).note(documents(text), "", Path()).to_pylist()[0]
+def test_cuts_are_whole_lines(text: str) -> None:
+    note = Filters(Settings(), {"web": "c4"}).annotate(documents(text), "", Path()).to_pylist()[0]
     if note["edits"]:
         left = tables.edited(text, note["edits"])
         lines = text.split("\n")
@@ -210,7 +210,7 @@ def test_what_is_cut_is_whole_lines(text: str) -> None:
 
 
 def test_real_books_and_news_stay(shared_data: Path) -> None:
-    """Running text that people have edited, in ten languages, is not what these rules are to drop."""
+    """Edited running text in ten languages is not what these rules should drop."""
     corpus = shared_data / "corpus"
     sections: list[tuple[str, str]] = []
     for language in ("de", "en", "es", "fr", "it", "pt", "ru", "uk"):
@@ -223,12 +223,12 @@ def test_real_books_and_news_stay(shared_data: Path) -> None:
     with (corpus / "news/wikinews_en_2019.csv").open(newline="") as file:
         sections += [("en", row["text"]) for row in csv.DictReader(file)]
     table = pa.concat_tables([documents(text, language=language) for language, text in sections])
-    reasons = Filters(Settings(), {"web": "gopher"}).note(table, "", Path())["dropped"].to_pylist()
+    reasons = Filters(Settings(), {"web": "gopher"}).annotate(table, "", Path())["dropped"].to_pylist()
     assert len(reasons) > 500
     assert sum(reason is not None for reason in reasons) < 0.02 * len(reasons), reasons
 
 
-def test_what_is_too_long_for_any_text_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_texts_of_too_many_characters_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("palmetto.corpus.rules.filters.LONGEST", 2000)
     for rules in ("gopher", "c4"):
         assert judge(PROSE, PROSE * 10, rules=rules)[1] == "too many characters"

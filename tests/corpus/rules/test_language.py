@@ -1,4 +1,4 @@
-"""Languages are named right, on samples alone, and only those kept stay."""
+"""Tests that languages are identified from samples, and that only kept languages stay."""
 
 import json
 from pathlib import Path
@@ -25,7 +25,7 @@ TEXTS = {
 
 
 def documents(*rows: tuple[str, str | None, str]) -> pa.Table:
-    """(text, language as stated, source) of each."""
+    """Returns a table of (text, stated language, source) rows."""
     texts, languages, sources = zip(*rows, strict=True) if rows else ((), (), ())
     return pa.table(
         {
@@ -61,7 +61,7 @@ def test_a_long_text_is_looked_at_in_three_places() -> None:
     assert identify("0" * SAMPLE * (SAMPLES + 1) + TEXTS["ru"])[0] == "ru"
 
 
-def test_stage_keeps_what_is_stated_and_drops_what_is_not_kept() -> None:
+def test_stated_languages_stay_and_others_are_dropped() -> None:
     table = documents(
         (TEXTS["en"], None, "web"),
         (TEXTS["en"], "xx", "web"),
@@ -70,17 +70,17 @@ def test_stage_keeps_what_is_stated_and_drops_what_is_not_kept() -> None:
         ("123", None, "web"),
     )
     kinds = {"web": "prose", "code": "code"}
-    note = Language(kinds).note(table, "", Path())
+    note = Language(kinds).annotate(table, "", Path())
     assert note["language"].to_pylist() == ["en", "xx", "ko", "python", None]
     assert note["dropped"].null_count == 5
     assert [value is None for value in note["confidence"].to_pylist()] == [False, True, False, True, True]
-    kept = Language(kinds, ("en", "ko")).note(table, "", Path())
+    kept = Language(kinds, ("en", "ko")).annotate(table, "", Path())
     refused = "language not kept"
     assert kept["dropped"].to_pylist() == [None, refused, None, None, refused]
-    assert len(Language(kinds).note(documents(), "", Path())) == 0
+    assert len(Language(kinds).annotate(documents(), "", Path())) == 0
 
 
-def test_of_a_recipe() -> None:
+def test_the_stage_follows_the_recipe() -> None:
     build = Build(sources={"a": Source(paths=("x",), kind="code"), "b": Source(paths=("y",))}, languages=("en",))
     assert Language.of(build) == Language({"a": "code", "b": "prose"}, ("en",))
 
@@ -103,7 +103,7 @@ def test_scripts(characters: str, script: str) -> None:
 
 
 def test_accuracy_on_real_sentences(shared_data: Path) -> None:
-    """Single sentences, seven languages; longer documents are easier."""
+    """Uses single sentences in seven languages; longer documents are easier."""
     right = total = 0
     for language in ("de", "en", "es", "fr", "ko", "ru", "zh"):
         lines = (shared_data / "corpus/wikipedia" / f"pud_{language}.jsonl").read_text().splitlines()[::10]

@@ -1,4 +1,4 @@
-"""Hashes of stretches against the polynomial worked out by itself."""
+"""Compares hashes of stretches with the polynomial computed directly."""
 
 import numpy as np
 from hypothesis import given

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from palmetto.model.experts.mixture import mixture
 from palmetto.model.experts.router import Routing
-from palmetto.model.layout import ACCELERATOR, CPU
 from palmetto.model.products import project, project_back
+from palmetto.model.tuning import ACCELERATOR, CPU
 from palmetto.recipe.model import Experts
 from tests.references.quickly import QUICKLY
 
@@ -84,7 +84,7 @@ def reference(x: np.ndarray, layer: Layer, chosen: Experts) -> tuple[np.ndarray,
 
 @cache
 def compiled(chosen: Experts, unroll: bool) -> Callable[[Any, Layer], tuple[jax.Array, Routing]]:
-    return jax.jit(lambda x, layer: mixture(x, layer, chosen, activate, layout=CPU if unroll else ACCELERATOR))
+    return jax.jit(lambda x, layer: mixture(x, layer, chosen, activate, tuning=CPU if unroll else ACCELERATOR))
 
 
 @cache
@@ -92,7 +92,7 @@ def differentiated(chosen: Experts, unroll: bool) -> Callable[[Any, Layer, Any],
     """Output, routing and the gradients of a loss with every differentiable part: Σ y·d + 2·balance + 3·z."""
 
     def loss(x: jax.Array, layer: Layer, d: jax.Array) -> tuple[jax.Array, tuple[jax.Array, Routing]]:
-        y, routing = mixture(x, layer, chosen, activate, layout=CPU if unroll else ACCELERATOR)
+        y, routing = mixture(x, layer, chosen, activate, tuning=CPU if unroll else ACCELERATOR)
         return jnp.sum(y.astype(jnp.float32) * d) + 2 * routing.balance + 3 * routing.z, (y, routing)
 
     @partial(jax.jit, compiler_options=QUICKLY)
@@ -253,7 +253,7 @@ def test_who_gets_in(unroll: bool, capacity_factor: float, seed: int) -> None:
 def _marked(chosen: Experts, unroll: bool) -> Callable[[Any, Layer], tuple[jax.Array, Routing]]:
     return jax.jit(
         lambda x, layer: mixture(
-            x, layer, chosen, lambda up, _: jnp.ones_like(up), layout=CPU if unroll else ACCELERATOR
+            x, layer, chosen, lambda up, _: jnp.ones_like(up), tuning=CPU if unroll else ACCELERATOR
         ),
         compiler_options=QUICKLY,
     )

@@ -1,4 +1,4 @@
-"""Seconds on rings, tori and switches, against sums by hand."""
+"""Times on rings, tori and switches match sums by hand."""
 
 import pytest
 
@@ -17,7 +17,7 @@ def on_cube(kind: Kind, size: int, *groups: tuple[int, ...], every_way: bool = F
     return leg
 
 
-def test_a_ring() -> None:
+def test_a_ring_uses_both_directions() -> None:
     ring = (0, 1, 2, 3)  # along z
     gather = on_cube("all-gather", 4_000_000, ring)
     assert gather.sent == 3_000_000
@@ -28,7 +28,7 @@ def test_a_ring() -> None:
     assert on_cube("all-to-all", 4_000_000, ring).seconds == pytest.approx(4e6 * 4 / 8 / LINK)
 
 
-def test_a_torus_one_ring_through_it_or_every_way_at_once() -> None:
+def test_a_torus_is_used_as_a_ring_or_whole() -> None:
     plane = tuple(range(16))  # y and z
     one = on_cube("all-gather", 16_000_000, plane)
     assert one.seconds == pytest.approx(15e6 / (2 * LINK))
@@ -37,11 +37,11 @@ def test_a_torus_one_ring_through_it_or_every_way_at_once() -> None:
     assert every.seconds == pytest.approx(15e6 / (4 * LINK))
 
 
-def test_devices_that_others_lie_between_share_links() -> None:
+def test_groups_with_gaps_share_links() -> None:
     assert on_cube("all-gather", 4_000_000, (0, 2)).seconds == pytest.approx(2e6 / (LINK / 2))
 
 
-def test_a_line_has_one_way_only() -> None:
+def test_a_line_has_one_direction() -> None:
     flat = parse("v5e:4x4")
     places = [(0, x, y) for x in range(4) for y in range(4)]
     (leg,) = Networks(flat, places).legs(Collective("all-gather", 4_000_000, ((0, 1, 2, 3),)))
@@ -49,7 +49,7 @@ def test_a_line_has_one_way_only() -> None:
 
 
 def shifted(by: int) -> Leg:
-    """Each of the 16 chips of a ring exchanges with the one `by` away."""
+    """Returns an exchange of each of the 16 chips of a ring with the chip at distance `by`."""
     ring = parse("v4:4x4x16")
     places = [(0, x, y, z) for x in range(4) for y in range(4) for z in range(16)]
     pairs = tuple((device, device ^ by) for device in range(len(places)))
@@ -58,20 +58,20 @@ def shifted(by: int) -> Leg:
 
 
 @pytest.mark.parametrize(("by", "share"), [(1, 1), (2, 2), (4, 4), (8, 4)])
-def test_exchanges_over_a_distance_share_the_links_between(by: int, share: int) -> None:
-    """Half around a ring there are two ways, and half of the message goes each."""
+def test_distant_exchanges_share_the_links_between(by: int, share: int) -> None:
+    """Halfway around a ring, half of the message goes in each direction."""
     leg = shifted(by)
     assert leg.sent == 1_000_000
     assert leg.seconds == pytest.approx(share * 1e6 / LINK)
 
 
-def test_a_shift_uses_one_way_and_leaves_the_other_free() -> None:
+def test_a_shift_uses_one_direction() -> None:
     forward = on_cube("collective-permute", 1_000_000, (0, 1), (1, 2), (2, 3), (3, 0))
     assert forward.links == {(3, 1)}
     assert forward.seconds == pytest.approx(1e6 / LINK)
 
 
-def test_pods() -> None:
+def test_pods_exchange_through_a_switch() -> None:
     two = parse("v4:4x4x4", slices=2)
     networks = Networks(two, [(slice_, *place[1:]) for slice_ in range(2) for place in EVERYWHERE])
     (leg,) = networks.legs(Collective("collective-permute", 1_000_000, ((0, 64), (64, 0))))
@@ -82,7 +82,7 @@ def test_pods() -> None:
     assert summed.seconds == pytest.approx(1e6 / POD)
 
 
-def test_gpus() -> None:
+def test_gpus_use_nvlink_and_infiniband() -> None:
     gpus = parse("h100:16")
     networks = Networks(gpus, [(0, device // 8, device % 8) for device in range(16)])
     between, within = networks.legs(Collective("all-gather", 16_000_000, (tuple(range(16)),)))
@@ -92,29 +92,29 @@ def test_gpus() -> None:
     assert between.seconds == pytest.approx(1e6 / 50e9)
 
 
-def test_a_broadcast_passes_everything_on() -> None:
+def test_a_broadcast_forwards_everything() -> None:
     ring = (0, 1, 2, 3)
     broadcast = on_cube("collective-broadcast", 4_000_000, ring)
     assert broadcast.sent == 4_000_000
     assert broadcast.seconds == pytest.approx(4e6 / (2 * LINK))
 
 
-def test_a_ragged_exchange_takes_as_long_as_a_whole_one() -> None:
+def test_a_ragged_exchange_costs_as_much_as_a_full_one() -> None:
     ring = (0, 1, 2, 3)
     assert on_cube("ragged-all-to-all", 4_000_000, ring) == on_cube("all-to-all", 4_000_000, ring)
 
 
 @pytest.mark.parametrize("turn", [1, -1])
 def test_the_slowest_of_several_groups_counts(turn: int) -> None:
-    """A ring along z, and four chips with gaps between: whichever stands first."""
+    """The groups are a ring along z and four chips with gaps, in either order."""
     ring, gaps = (0, 1, 2, 3), (16, 18)
     slow = on_cube("all-gather", 4_000_000, gaps).seconds
     assert slow > on_cube("all-gather", 4_000_000, ring).seconds
     assert on_cube("all-gather", 4_000_000, *(ring, gaps)[::turn]).seconds == slow
 
 
-def test_the_order_in_which_the_trees_exchanges_are_short() -> None:
-    """Halving exchanges over 256 chips of a 16 × 16 torus: the order keeps every pair, and shortens the large ones."""
+def test_the_device_order_keeps_large_exchanges_short() -> None:
+    """In halving exchanges over a 16 × 16 torus, the order keeps every pair and shortens the large exchanges."""
     torus = parse("v4:4x16x16")
     places: list[Coordinates] = [(0, 0, y, z) for y in range(16) for z in range(16)]
     order = exchange_order(places)

@@ -1,4 +1,4 @@
-"""Groups of devices in every form that programs have them in."""
+"""Groups of devices are read in every form that programs use."""
 
 import numpy as np
 import pytest
@@ -31,17 +31,17 @@ DEVICES = 8
         ("mesh['x'=8] {'x':(1)2,'x':(4)2}", ((0, 1, 4, 5), (2, 3, 6, 7))),
     ],
 )
-def test_groups(text: str, groups: tuple[tuple[int, ...], ...]) -> None:
+def test_groups_are_read_in_every_form(text: str, groups: tuple[tuple[int, ...], ...]) -> None:
     assert parse_groups(text, DEVICES) == groups
 
 
-def test_a_mesh_of_many_axes_against_a_transposed_count() -> None:
+def test_groups_by_axes_equal_a_transposed_iota() -> None:
     mesh = parse_groups("mesh['a'=2,'b'=3,'c'=4,'d'=5] {'d','b'}", 120)
     expected = np.arange(120).reshape(2, 3, 4, 5).transpose(0, 2, 3, 1).reshape(8, 15)
     assert mesh == tuple(map(tuple, expected.tolist()))
 
 
 @pytest.mark.parametrize("text", ["who knows", "mesh['x'=8] {'y'}"])
-def test_unknown_forms(text: str) -> None:
+def test_unknown_forms_are_unreadable(text: str) -> None:
     with pytest.raises(Unreadable, match="groups of devices"):
         parse_groups(text, DEVICES)

@@ -1,4 +1,4 @@
-"""Programs are read back as the compiler wrote them."""
+"""Programs are read as the compiler writes them."""
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ from palmetto.planning.program.hlo import Array, Unreadable, closing, parse, par
 from tests.references import excerpts
 
 
-def test_shapes() -> None:
+def test_shapes_are_read() -> None:
     (array,) = parse_shape("bf16[2,2048,1024]{2,1,0:T(8,128)(2,1)S(3)}")
     assert array == Array("bf16", (2, 2048, 1024), (2, 1, 0), (8, 128), 3)
     assert array.bytes == array.stored_bytes == 2 * 2 * 2048 * 1024
@@ -35,8 +35,8 @@ def test_brackets_in_quotes_are_text() -> None:
         closing("(a", 0)
 
 
-def test_a_program_of_jax() -> None:
-    """Whatever XLA makes of a scan with a matrix product: every operand and every called computation is there."""
+def test_a_program_of_jax_is_read_completely() -> None:
+    """In the program of a scan with a matrix product, every operand and every called computation is found."""
 
     def loss(kernels: jax.Array, x: jax.Array) -> jax.Array:
         x, _ = jax.lax.scan(lambda x, kernel: (jnp.tanh(x @ kernel), None), x, kernels)
@@ -55,7 +55,7 @@ def test_a_program_of_jax() -> None:
     assert entry.root.shape[0].dimensions == (3, 16, 16)
 
 
-def test_attributes() -> None:
+def test_attributes_are_read() -> None:
     body = parse(excerpts.WINDOWED).computations["body"]
     assert body["start"].attribute("source_target_pairs") == "{{0,1},{1,2},{2,3},{3,0}}"
     assert body["start"].attribute("channel_id") == "1"
@@ -67,15 +67,15 @@ def test_attributes() -> None:
     assert [(user.name, place) for user, place in body.users["x"]] == [("start", 0), ("product", 0)]
 
 
-def test_an_instruction_over_several_lines() -> None:
+def test_an_instruction_may_span_several_lines() -> None:
     entry = parse(excerpts.SPLASH).computations["main"]
     kernel = entry["splash_mha_fwd_residuals.2"]
     assert kernel.configuration["custom_call_config"]["needs_layout_passes"]
     assert kernel.attribute("custom_call_target") == '"tpu_custom_call"'
-    assert entry.root.name == "left", "the braces on a line of their own do not end it"
+    assert entry.root.name == "left", "braces on a line of their own do not end the computation"
 
 
-def test_operands_with_and_without_signs_and_shapes() -> None:
+def test_operands_may_have_signs_and_shapes() -> None:
     program = parse(
         """HloModule m
 
@@ -89,7 +89,7 @@ ENTRY main {
     assert program.computations["main"].root.operands == ("a", "b.1", "a")
 
 
-def test_an_attribute_is_read_up_to_the_next_one() -> None:
+def test_an_attribute_ends_at_the_next_one() -> None:
     gather = "all-gather(%a), channel_id=1, replica_groups={{0,1,2,3}}, dimensions={0}"
     assert gather in excerpts.IN_A_FUSION
 
@@ -102,12 +102,12 @@ def test_an_attribute_is_read_up_to_the_next_one() -> None:
 
 
 @pytest.mark.parametrize("text", ["HloModule nothing\n", "HloModule m\n\nENTRY %main (a: f32[]) -> f32[] {\n}\n"])
-def test_no_program(text: str) -> None:
+def test_other_text_is_unreadable(text: str) -> None:
     with pytest.raises(Unreadable):
         parse(text)
 
 
-def test_what_is_not_understood_is_one_line() -> None:
+def test_an_unreadable_program_is_reported_in_one_line() -> None:
     with pytest.raises(RunStopped, match="the compiler's program cannot be read: KeyError: 'x'"), reading():
         dict[str, int]()["x"]
     with pytest.raises(RunStopped, match="cannot be read: no size in the type token8s"), reading():

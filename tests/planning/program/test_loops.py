@@ -1,4 +1,4 @@
-"""Trips of loops follow from the program's text."""
+"""The trips of loops follow from the text of the program."""
 
 import re
 from collections.abc import Callable
@@ -15,13 +15,13 @@ from tests.references import excerpts
 
 
 def compiled(function: Callable[..., Any], *arguments: Any) -> Program:
-    """The program of a function, without the compiler's notes on its loops."""
+    """Returns the program of a function, without the compiler's notes on its loops."""
     text = str(jax.jit(function).lower(*arguments).compile().as_text())
     return parse(re.sub(r"backend_config=\{[^\n]*", "", text))
 
 
 def loop_of(program: Program, name: str, given: Frame) -> tuple[Computation, Instruction, Frame]:
-    """The loop of a computation, or of one that it calls, and what is known where it stands."""
+    """Returns the loop of a computation, or of one that it calls, with its caller and the known parameters."""
     computation = program.computations[name]
     for instruction in computation:
         if instruction.opcode == "while":
@@ -37,21 +37,21 @@ def kinds_of(program: Program, loop: tuple[Computation, Instruction, Frame]) -> 
 
 
 @pytest.mark.parametrize(("first", "last"), [(0, 7), (3, 7), (-2, 7)])
-def test_a_counted_loop(first: int, last: int) -> None:
+def test_a_counted_loop_has_its_trips(first: int, last: int) -> None:
     program = compiled(lambda x: jax.lax.fori_loop(first, last, lambda i, x: jnp.sin(x) + i, x), jnp.ones(3))
     loop = loop_of(program, program.entry, Frame())
     assert sum(kinds_of(program, loop)) == last - first
 
 
-def test_steps_of_two_and_a_copied_start() -> None:
+def test_a_loop_may_count_in_twos() -> None:
     program = parse(excerpts.WINDOWED)
     loop = loop_of(program, "main", Frame())
     assert kinds_of(program, loop) == [3]
     assert [frame(0, 0).item() for frame in trips(program, *loop)] == [0, 2, 4, 6]
 
 
-def test_bounds_from_a_table_differ_from_trip_to_trip() -> None:
-    """As in blocked attention: block i of the queries sees the i + 1 first blocks of keys."""
+def test_bounds_from_a_table_differ_between_trips() -> None:
+    """As in blocked attention, block i of the queries visits the first i + 1 blocks of keys."""
     table = jnp.array([0, 1, 3, 6, 10])
 
     def outer(x: jax.Array, i: jax.Array) -> tuple[jax.Array, None]:
@@ -65,7 +65,7 @@ def test_bounds_from_a_table_differ_from_trip_to_trip() -> None:
     assert [kinds_of(program, loop_of(program, body.name, frame)) for frame, _ in kinds] == [[1], [2], [3], [4]]
 
 
-def test_trips_that_are_alike_are_one_kind() -> None:
+def test_equal_trips_are_one_kind() -> None:
     def outer(x: jax.Array, _: None) -> tuple[jax.Array, None]:
         return jax.lax.fori_loop(0, 5, lambda j, x: jnp.cos(x) * j, x), None
 
@@ -73,14 +73,14 @@ def test_trips_that_are_alike_are_one_kind() -> None:
     assert kinds_of(program, loop_of(program, program.entry, Frame())) == [12]
 
 
-def test_a_loop_over_data() -> None:
+def test_a_loop_over_data_is_unknown() -> None:
     program = compiled(lambda x: jax.lax.while_loop(lambda x: jnp.sum(x) < 10, lambda x: x * 2, x), jnp.ones(3))
     loop = loop_of(program, program.entry, Frame())
     with pytest.raises(Unknown):
         kinds_of(program, loop)
 
 
-def test_a_counter_behind_a_barrier() -> None:
+def test_a_counter_may_pass_a_barrier() -> None:
     tuple_ = next(line for line in excerpts.WINDOWED.splitlines() if "%tuple = " in line)
     barrier = tuple_.replace("%tuple = ", "%barrier = ").replace(" tuple(%copied, %p)", " opt-barrier(%tuple)")
     text = excerpts.WINDOWED.replace(tuple_, f"{tuple_}\n{barrier}").replace("while(%tuple)", "while(%barrier)")
@@ -88,7 +88,7 @@ def test_a_counter_behind_a_barrier() -> None:
     assert kinds_of(program, loop_of(program, "main", Frame())) == [3]
 
 
-def test_the_compilers_note_where_the_text_does_not_say() -> None:
+def test_the_compilers_trip_count_is_used_otherwise() -> None:
     text = excerpts.WINDOWED.replace("copy(%zero)", "custom-call()").replace(
         "body=%body", 'body=%body, backend_config={"known_trip_count":{"n":"9"}}'
     )

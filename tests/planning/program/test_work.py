@@ -1,4 +1,4 @@
-"""FLOPs and bytes of instructions, against what the shapes say."""
+"""FLOPs and bytes of instructions match their shapes."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ def works(text: str) -> dict[str, Work]:
 
 
 def flops(program: Program, name: str | None = None, given: Frame | None = None) -> int:
-    """Of a program, the trips of its loops counted."""
+    """Returns the FLOPs of a program, with the trips of its loops."""
     worker, loops, total = Worker(program), Loops(program), 0
     computation, given = program.computations[name or program.entry], given or Frame()
     for instruction in computation:
@@ -39,7 +39,7 @@ def compiled(function: Any, *arguments: Any) -> Program:
     return parse(str(jax.jit(function).lower(*arguments).compile().as_text()))
 
 
-def test_matrix_products() -> None:
+def test_matrix_products_are_counted() -> None:
     a, b = jnp.ones((24, 32)), jnp.ones((32, 48))
     assert flops(compiled(jnp.matmul, a, b)) == 2 * 24 * 32 * 48
     batched = compiled(
@@ -59,8 +59,8 @@ def test_a_scan_counts_its_trips() -> None:
 
 @pytest.mark.parametrize("padding", ["SAME", "VALID"])
 @pytest.mark.parametrize(("stride", "dilation"), [(1, 1), (2, 1), (1, 2)])
-def test_convolutions(padding: str, stride: int, dilation: int) -> None:
-    """Only places where the kernel meets the input count, as in XLA's own analysis."""
+def test_convolutions_count_pairs_that_meet(padding: str, stride: int, dilation: int) -> None:
+    """Only pairs of places that meet the input count, as in XLA's own analysis."""
 
     def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
         return jax.lax.conv_general_dilated(x, kernel, (stride, stride), padding, rhs_dilation=(dilation, dilation))
@@ -71,23 +71,23 @@ def test_convolutions(padding: str, stride: int, dilation: int) -> None:
     assert flops(parse(str(function.as_text()))) == analysed["flops"]
 
 
-def test_products_as_tpus_compiler_writes_them() -> None:
+def test_products_written_as_convolutions_are_counted() -> None:
     found = works(excerpts.CONVOLUTIONS)
     assert found["plain"].flops == 2 * 2048 * 1536 * 6144
     assert found["heads"].flops == 4 * 2 * 2048 * 1024 * 256
     batched = works(excerpts.BATCHED)
-    assert batched["spread"].flops == 4 * 2 * 2048 * 1024 * 256, "a batched product: each head meets its own alone"
+    assert batched["spread"].flops == 4 * 2 * 2048 * 1024 * 256, "a batched product: each head has its own matrix"
     assert batched["joined"].flops == 2 * 2048 * 512 * 4 * 256, "contracted over heads too"
 
 
-def test_attentions_kernel_visits_the_blocks_that_are_seen() -> None:
+def test_the_attention_kernel_counts_visited_blocks() -> None:
     found = works(excerpts.SPLASH)
     product = 2 * 2 * 8 * 512 * 512 * 256  # of one pair of blocks
     assert found["splash_mha_fwd_residuals.2"].flops == 2 * 10 * product
     assert found["splash_mha_dq_no_residuals.1"].flops == 3 * 10 * product
     assert found["splash_mha_dkv_no_residuals.1"].flops == 4 * 10 * product
     window = works(excerpts.SPLASH.replace("s8[1,4,4]", "s8[1,4,2]"))
-    assert window["splash_mha_fwd_residuals.2"].flops == 2 * 7 * product, "a block sees itself and the one before"
+    assert window["splash_mha_fwd_residuals.2"].flops == 2 * 7 * product, "a block visits itself and the one before"
 
 
 RAGGED = """HloModule m
@@ -108,12 +108,12 @@ ENTRY %main (rows: f32[64,16], kernels: f32[4,16,32], d: f32[64,32], sizes: s32[
 """  # noqa: E501
 
 
-def test_each_row_of_a_ragged_product_meets_one_matrix() -> None:
+def test_a_ragged_row_is_multiplied_once() -> None:
     found = works(RAGGED)
     assert found["forward"].flops == found["back"].flops == found["scaled"].flops == 2 * 64 * 16 * 32
 
 
-def test_what_is_not_counted_is_named() -> None:
+def test_uncounted_kernels_are_named() -> None:
     program = parse(RAGGED)
     worker, entry = Worker(program), program.computations["main"]
     assert [worker.work(entry, entry[name]).flops for name in ("gemm", "kernel.3", "indices.4", "forward")][:3] == [
@@ -122,7 +122,7 @@ def test_what_is_not_counted_is_named() -> None:
     assert worker.uncounted == {"__cublas$gemm", "tpu_custom_call kernel"}
 
 
-def test_the_compilers_cycles_of_products_alone() -> None:
+def test_only_products_have_compiler_cycles() -> None:
     program = parse(excerpts.WINDOWED)
     worker, body = Worker(program), program.computations["body"]
     assert worker.work(body, body["product"]) == Work(flops=2 * 8 * 8 * 128, bytes=2 * 8 * 128, cycles=1000)
@@ -165,13 +165,13 @@ ENTRY %main (p0: f32[10,128,128], p1: s32[], p2: f32[128,128]) -> f32[10,128,128
 """
 
 
-def test_bytes_are_those_that_move() -> None:
+def test_only_moved_bytes_are_counted() -> None:
     found, one = works(MEMORY), 4 * 128 * 128
     assert found["p0"].bytes == found["named"].bytes == 0
-    assert found["on_chip"].bytes == one, "read; what it writes stays on the chip"
+    assert found["on_chip"].bytes == one, "only the read counts; the result stays on the chip"
     assert found["plain"].bytes == 2 * one
-    assert found["sliced"].bytes == 3 * one + 4, "of the stack one layer"
-    assert found["written"].bytes == 2 * one + 4, "the rest of the stack stays where it is"
+    assert found["sliced"].bytes == 3 * one + 4, "one layer of the stack is read"
+    assert found["written"].bytes == 2 * one + 4, "the rest of the stack is not moved"
 
 
 PREFETCHES = """HloModule m
@@ -188,11 +188,11 @@ ENTRY %main (p: f32[1024,128]) -> f32[128,128] {
 """
 
 
-def test_asynchronous_copies_between_memories_read_or_write_the_main_one() -> None:
+def test_copies_between_memories_count_the_main_one() -> None:
     found, one = works(PREFETCHES), 4 * 128 * 128
     assert [found[name].bytes for name in ("copy", "slice", "back")] == [8 * one, one, one]
 
 
-def test_a_collective_in_a_fusion_moves_nothing_there() -> None:
+def test_a_collective_in_a_fusion_moves_no_memory() -> None:
     found = works(excerpts.IN_A_FUSION)
     assert found["fused"] == Work(flops=2 * 512**3, bytes=2 * 2 * 512 * 512, cycles=0)

@@ -1,4 +1,4 @@
-"""Layouts that divide, and estimates that follow the theory."""
+"""Layouts that the search considers, and their estimates."""
 
 import re
 
@@ -33,18 +33,18 @@ def test_candidates_use_every_chip() -> None:
     assert len({tuple(one.recipe.mesh.sizes.values()) for one in _finalists(found)}) == len(_finalists(found))
 
 
-def test_experts_lie_over_their_own_axis_too() -> None:
+def test_experts_may_have_their_own_axis() -> None:
     found = candidates(loading.load("glam-1.7b-64e"), parse("v4:4x4x4"), meshes_alone=True)
     assert {one.recipe.mesh.expert for one in found} > {1, 2, 4}
 
 
-def test_meshes_alone_leave_the_recipe_as_it_is() -> None:
+def test_meshes_alone_change_only_the_mesh() -> None:
     recipe = loading.load("palm-8b")
     found = candidates(recipe, parse("v4:4x4x4"), meshes_alone=True)
     assert {one.recipe.training.rematerialize for one in found} == {recipe.training.rematerialize}
 
 
-def test_memory_falls_as_more_is_spread() -> None:
+def test_sharding_saves_memory() -> None:
     on = parse("v4:4x4x4")
 
     def memory(*overrides: str) -> int:
@@ -58,13 +58,13 @@ def test_memory_falls_as_more_is_spread() -> None:
     assert again == sorted(again, reverse=True)
 
 
-def test_every_level_of_the_gradients_tree_keeps_a_pair() -> None:
+def test_every_level_of_the_gradients_tree_needs_memory() -> None:
     recipe, on = loading.load("palm-8b", ["mesh.data=64"]), parse("v4:4x4x4")
     one, two, four = (estimate(recipe, on, leaves * 64).memory for leaves in (1, 2, 4))
     assert two - one == four - two == pytest.approx(2 * 4 * 8_632_012_800 / 64, rel=0.01)
 
 
-def test_the_network_between_pods_costs_what_it_carries() -> None:
+def test_traffic_between_pods_costs_time() -> None:
     one = estimate(loading.load("palm-8b", ["mesh.data=64"]), parse("v4:4x4x4"), 256)
     two = estimate(loading.load("palm-8b", ["mesh.pod=2", "mesh.data=64"]), parse("v4:4x4x4", slices=2), 256)
     assert one.across == 0
@@ -72,13 +72,13 @@ def test_the_network_between_pods_costs_what_it_carries() -> None:
     assert two.compute == pytest.approx(one.compute / 2)
 
 
-def test_nothing_divides(tiny_recipe: RecipeMaker) -> None:
+def test_no_valid_layout_is_refused(tiny_recipe: RecipeMaker) -> None:
     with pytest.raises(UserError, match="no mesh of 256 devices") as error:
         candidates(tiny_recipe(), parse("v6e:16x16"))
     assert "\n" not in str(error.value)
 
 
-def test_a_mesh_that_is_not_the_topologys(tiny_recipe: RecipeMaker) -> None:
+def test_a_mesh_of_another_size_is_refused(tiny_recipe: RecipeMaker) -> None:
     said: list[str] = []
     with pytest.raises(UserError, match=r"data 2 is 2 devices, and v4:2x2x1 has 4; mesh\.\w+=\d.* would do"):
         with_mesh(tiny_recipe("mesh.data=2"), parse("v4:2x2x1"), said.append)
@@ -92,8 +92,8 @@ def test_a_mesh_that_is_not_the_topologys(tiny_recipe: RecipeMaker) -> None:
 
 @pytest.mark.parametrize("mesh", ["mesh.pod=2 mesh.data=2 mesh.model=2", "mesh.data=4", "mesh.data=2 mesh.sequence=4"])
 @pytest.mark.parametrize("slices", [1, 2])
-def test_the_advice_is_taken(tiny_recipe: RecipeMaker, mesh: str, slices: int) -> None:
-    """What would do, typed behind what did not, is a mesh of the topology."""
+def test_the_suggested_mesh_is_valid(tiny_recipe: RecipeMaker, mesh: str, slices: int) -> None:
+    """The suggested overrides, appended to the refused ones, give a mesh of the topology."""
     on, said = parse("v4:2x2x1", slices=slices), list[str]()
     recipe = tiny_recipe(*mesh.split())
     try:
@@ -105,7 +105,7 @@ def test_the_advice_is_taken(tiny_recipe: RecipeMaker, mesh: str, slices: int) -
     assert not said
 
 
-def test_a_program_that_cannot_be_read_leaves_the_other_finalists(
+def test_an_unreadable_program_leaves_the_other_finalists(
     tiny_recipe: RecipeMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     on, said, calls = parse("h100:4"), list[str](), 0
@@ -123,7 +123,7 @@ def test_a_program_that_cannot_be_read_leaves_the_other_finalists(
     assert "the compiler's program cannot be read: groups of devices in an unknown form: {all of them}" in said
 
 
-def test_nothing_fits_or_nothing_compiles(tiny_recipe: RecipeMaker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_search_without_a_result_stops(tiny_recipe: RecipeMaker, monkeypatch: pytest.MonkeyPatch) -> None:
     def too_large(recipe: Recipe, on: Topology, sequences: int) -> DoesNotFit:
         return DoesNotFit(0.0, 1, 2**50, on.chip.usable)
 
@@ -138,13 +138,21 @@ def test_nothing_fits_or_nothing_compiles(tiny_recipe: RecipeMaker, monkeypatch:
     assert "the compiler failed: as it does" in said
 
 
-def test_in_words() -> None:
+def test_the_search_is_described() -> None:
     one = {
-        "mesh": {"data": 4}, "zero": 3, "rematerialize": "block", "fits": True, "mfu": 0.4, "hfu": 0.5,
-        "step_seconds": 2.0, "tokens_per_second": 1000.0, "roofline": {"mfu": 0.45, "hfu": 0.55},
-        "memory": {"peak": 2**30, "capacity": 2**34}, "time": {"matrix_units": 1.5, "waiting_for_ICI": 0.5},
+        "mesh": {"data": 4},
+        "zero": 3,
+        "rematerialize": "block",
+        "fits": True,
+        "mfu": 0.4,
+        "hfu": 0.5,
+        "step_seconds": 2.0,
+        "tokens_per_second": 1000.0,
+        "roofline": {"mfu": 0.45, "hfu": 0.55},
+        "memory": {"peak": 2**30, "capacity": 2**34},
+        "time": {"matrix_units": 1.5, "waiting_for_ICI": 0.5},
         "notes": ["as it were"],
-    }  # fmt: skip
+    }
     other = one | {"fits": False, "mfu": None, "memory": {"peak": 2**35, "capacity": 2**34}}
     topology = {"name": "v5e:2x2", "slices": 1, "chips": 4, "chip": "TPU v5e"}
     text = describe_search({"recipe": "tiny", "topology": topology, "layouts": [one, other]})

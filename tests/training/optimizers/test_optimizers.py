@@ -10,7 +10,7 @@ import numpy as np
 import optax
 import pytest
 
-from palmetto.model.weights import Specification
+from palmetto.model.weights import Weight
 from palmetto.parallel.sharding import Spread
 from palmetto.training import optimization
 from palmetto.training.optimization import OptimizerState
@@ -34,9 +34,9 @@ STACKS = {"embedding": 0, "expert_up": 2, "final_norm": 0, "norm": 1, "q": 1, "u
 SPREADS = {name: Spread(stack) for name, stack in STACKS.items()}
 
 
-def specify(shape: tuple[int, ...], stack: int) -> Specification:
+def specify(shape: tuple[int, ...], stack: int) -> Weight:
     axes = ("layers", "experts")[:stack] + ("width", "heads", "head")[: len(shape) - stack]
-    return Specification(shape, axes, 1.0, tuple(range(shape[0])) if stack else ())
+    return Weight(shape, axes, 1.0, tuple(range(shape[0])) if stack else ())
 
 
 TABLE = {name: specify(shape, STACKS[name]) for name, shape in SHAPES.items()}

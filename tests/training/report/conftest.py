@@ -1,4 +1,4 @@
-"""The small runs that the tests of this folder look at."""
+"""The small runs that the tests of this folder read."""
 
 from collections.abc import Sequence
 from pathlib import Path

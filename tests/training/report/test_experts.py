@@ -1,4 +1,4 @@
-"""What the page shows of a model with experts, and that it shows nothing of the kind for one without."""
+"""The page's part about experts, which a model without experts does not have."""
 
 import math
 import re
@@ -34,14 +34,14 @@ def loads(run: RunDirectory) -> experts.Loads:
 
 
 def alter(run: RunDirectory, change: Callable[[dict[str, Any]], None]) -> None:
-    """Changes every line of the metrics."""
+    """Applies a change to every line of the metrics."""
     lines = read_json_lines(run.metrics)
     for line in lines:
         change(line)
     write_metrics(run, lines)
 
 
-def test_the_routers_numbers_stand_beside_the_ledgers_lines(make_run: RunMaker) -> None:
+def test_routing_metrics_match_ledger_lines(make_run: RunMaker) -> None:
     run = make_run(spiking, overrides=FOUR)
     route(run, dying(2, 4))
     found = record.read(run).routing
@@ -68,7 +68,7 @@ def test_loads_are_those_of_the_live_path(make_run: RunMaker) -> None:
     assert (found.load == 1).all()
 
 
-def test_many_measurements_are_joined_into_few_means(make_run: RunMaker) -> None:
+def test_many_measurements_are_averaged(make_run: RunMaker) -> None:
     run = make_run(overrides=FOUR)
     route(run, dying(2, 4), every=1)
     found = loads(run)
@@ -77,7 +77,7 @@ def test_many_measurements_are_joined_into_few_means(make_run: RunMaker) -> None
     np.testing.assert_allclose(found.load[4, 1, 2], 1 - (13 + 14 + 15) / 3 / 60, atol=1e-4)
 
 
-def test_a_dead_expert_is_called_by_its_name(make_run: RunMaker) -> None:
+def test_a_dead_expert_is_named(make_run: RunMaker) -> None:
     run = make_run(overrides=[*FOUR, "model.experts.capacity_factor=1.5"])
     route(run, dying(2, 4))
     shown = written(run)
@@ -106,7 +106,7 @@ def test_many_dead_experts_are_counted(make_run: RunMaker) -> None:
     assert "layer 0, 14 experts; layer 1, experts 0, 1." in shown
 
 
-def test_dropless_models_say_so_and_have_no_panel_for_it(make_run: RunMaker) -> None:
+def test_dropless_models_have_no_panel_of_dropped_assignments(make_run: RunMaker) -> None:
     run = make_run(overrides=FOUR)
     route(run, even(2, 4))
     shown = written(run)
@@ -115,7 +115,7 @@ def test_dropless_models_say_so_and_have_no_panel_for_it(make_run: RunMaker) -> 
     assert "dead," not in shown
 
 
-def test_a_dense_model_has_nothing_of_experts(make_run: RunMaker) -> None:
+def test_a_dense_model_has_no_section_about_experts(make_run: RunMaker) -> None:
     run = make_run()
     before = written(run)
     assert "Experts" not in before
@@ -124,7 +124,7 @@ def test_a_dense_model_has_nothing_of_experts(make_run: RunMaker) -> None:
     assert written(run) == before
 
 
-def test_a_run_whose_metrics_say_nothing_of_routers(make_run: RunMaker) -> None:
+def test_metrics_without_routing_are_accepted(make_run: RunMaker) -> None:
     run = make_run(overrides=FOUR)
     for remove in (False, True):
         if remove:
@@ -136,7 +136,7 @@ def test_a_run_whose_metrics_say_nothing_of_routers(make_run: RunMaker) -> None:
 
 
 @pytest.mark.parametrize("load", [None, [], [[0.25] * 4], [[0.25] * 4, [0.25] * 3], [[0.5] * 2] * 2, "even", {}])
-def test_a_load_of_another_shape_is_as_good_as_none(make_run: RunMaker, load: object) -> None:
+def test_a_load_of_another_shape_is_ignored(make_run: RunMaker, load: object) -> None:
     run = make_run(overrides=FOUR)
     route(run, even(2, 4))
     alter(run, lambda line: line.update(load=load) if line["step"] in (10, 20, 50) else None)
@@ -144,7 +144,7 @@ def test_a_load_of_another_shape_is_as_good_as_none(make_run: RunMaker, load: ob
     assert list(found.edges) == [0, 30, 40, 60, 70, 80, 90, 100, 110, 120]
 
 
-def test_what_is_not_finite_is_left_out(make_run: RunMaker) -> None:
+def test_loads_that_are_not_finite_are_ignored(make_run: RunMaker) -> None:
     run = make_run(overrides=FOUR)
     route(run, even(2, 4), every=1)
     nan = math.nan
@@ -170,7 +170,7 @@ def test_what_is_not_finite_is_left_out(make_run: RunMaker) -> None:
     assert shown.count("no number") == 5 + 3
 
 
-def test_one_expert_and_one_measurement(make_run: RunMaker) -> None:
+def test_one_expert_and_one_measurement_are_enough(make_run: RunMaker) -> None:
     run = make_run(steps=10, overrides=["model.experts.count=1", "model.experts.top=1"])
     route(run, even(1, 1))
     shown = written(run)
@@ -201,14 +201,14 @@ def test_extremes_are_of_all_layers(make_run: RunMaker) -> None:
     assert np.isnan(least[[0, 10]]).all()
 
 
-def test_shades_are_half_octaves_from_even_and_the_dead_stand_apart() -> None:
+def test_shades_are_half_octaves_from_even() -> None:
     load = np.array([0, 0.009, 0.011, 0.1, 0.25, 0.5, 0.7, 0.9, 1, 1.1, 1.41, 2, 4, 64, np.nan])
     expected = [-5, -5, -4, -4, -4, -2, -1, 0, 0, 0, 1, 2, 4, 4, np.nan]
     np.testing.assert_array_equal(expert_figures.shades(load), expected)
     assert set(expected[:-1]) - {0} <= set(expert_figures.palette())
 
 
-def test_a_strip_has_a_band_for_each_run_of_a_shade(make_run: RunMaker) -> None:
+def test_a_strip_has_a_band_for_each_shade(make_run: RunMaker) -> None:
     run = make_run(steps=40, overrides=["model.experts.count=4"])
     route(run, lambda step: np.array([[2, 2, 0, 0] if step in (20, 30) else [1, 1, 2, 0]]) / 4)
     (axes,) = expert_figures.load_figure(loads(run), 0).axes
@@ -217,7 +217,7 @@ def test_a_strip_has_a_band_for_each_run_of_a_shade(make_run: RunMaker) -> None:
         for patch in axes.patches
         for first, last in patch.get_path().vertices.reshape(-1, 2, 2).tolist()  # type: ignore[union-attr]
     }
-    # From below: expert 3, always dead; 0 and 1, even and doubled; 2, doubled and dead.
+    # From the bottom: expert 3, always dead; 0 and 1, even and doubled; 2, doubled and dead.
     assert drawn == {
         ((0, 0), (40, 0)),
         ((10, 1), (30, 1)),
@@ -229,7 +229,7 @@ def test_a_strip_has_a_band_for_each_run_of_a_shade(make_run: RunMaker) -> None:
     assert [label.get_text() for label in axes.get_yticklabels()] == ["3", "0", "1", "2"]
 
 
-def test_of_many_layers_those_with_the_most_to_see_are_drawn() -> None:
+def test_the_most_uneven_of_many_layers_is_drawn() -> None:
     load = np.ones((1, 6, 4))
     load[0, 2] = [1.5, 0.5, 1.5, 0.5]
     load[0, 4] = [1.3, 1.3, 1.3, 0.1]
@@ -238,14 +238,14 @@ def test_of_many_layers_those_with_the_most_to_see_are_drawn() -> None:
     assert experts.strips(found._replace(layers=[1, 3, 5], load=load[:, :3])) == [0, 1, 2]
 
 
-def test_of_very_many_experts_the_ends_are_drawn() -> None:
+def test_the_extremes_of_many_experts_are_drawn() -> None:
     load = np.random.default_rng(0).permutation(200).reshape(1, 1, 200).astype(float)
     shown = experts.rows(experts.Loads([0], np.array([0.0, 1.0]), load), 0)
     assert list(load[0, 0, shown]) == [*range(32), *range(168, 200)]
 
 
-def test_a_large_model_and_a_long_run_take_little_room(make_run: RunMaker) -> None:
-    """64 experts in each of 12 layers, 200 measurements as rough as can be in 20,000 noisy steps: under 300 kB more."""
+def test_a_large_model_needs_little_space(make_run: RunMaker) -> None:
+    """64 experts in each of 12 layers, with 200 random measurements in 20,000 noisy steps, add less than 300 kB."""
     run = make_run(
         steps=5,
         finished=False,
@@ -283,7 +283,7 @@ def test_a_large_model_and_a_long_run_take_little_room(make_run: RunMaker) -> No
     assert growth < 300_000
 
 
-def test_a_strip_follows_the_pages_colours(make_run: RunMaker) -> None:
+def test_a_strip_uses_the_colours_of_the_page(make_run: RunMaker) -> None:
     run = make_run(overrides=FOUR)
     route(run, dying(2, 4))
     drawn = svg.inline(expert_figures.load_figure(loads(run), 1), "load")
@@ -293,7 +293,7 @@ def test_a_strip_follows_the_pages_colours(make_run: RunMaker) -> None:
     assert "<image" not in drawn
 
 
-def test_the_loss_scale_is_drawn_where_there_is_one(make_run: RunMaker) -> None:
+def test_the_loss_scale_is_drawn_if_there_is_one(make_run: RunMaker) -> None:
     run = make_run(overrides=["model.activations=float16"])
     found = record.read(run)
     assert list(found.loss_scale[[0, 48, 49, 119]]) == [2.0**15, 2.0**15, 2.0**16, 2.0**17]

@@ -32,7 +32,7 @@ def test_a_figure_can_be_saved_as_a_picture(make_run: RunMaker) -> None:
     assert (int.from_bytes(header[16:20]), int.from_bytes(header[20:24])) == (1200, 600)
 
 
-def test_a_spike_beyond_the_scale_does_not_press_the_rest_flat(make_run: RunMaker) -> None:
+def test_a_spike_does_not_set_the_scale(make_run: RunMaker) -> None:
     def huge(step: int, attempt: int) -> float:
         return 1e6 if step == 90 else falling(step, attempt)
 
@@ -43,8 +43,8 @@ def test_a_spike_beyond_the_scale_does_not_press_the_rest_flat(make_run: RunMake
     assert [float(x) for line in arrows for x in np.asarray(line.get_xdata())] == [90.0]
 
 
-def test_a_long_run_takes_little_room_and_keeps_its_spikes(make_run: RunMaker) -> None:
-    """250,000 steps: eleven figures of these sizes stay far under the page's 1.5 MB."""
+def test_a_long_run_needs_little_space_and_keeps_spikes(make_run: RunMaker) -> None:
+    """With 250,000 steps, eleven figures of these sizes stay far below the page's 1.5 MB."""
     steps = 250_000
     noise = np.random.default_rng(0).standard_normal(steps)
     noise[123_456] = 60.0
@@ -65,14 +65,14 @@ def test_a_long_run_takes_little_room_and_keeps_its_spikes(make_run: RunMaker) -
     assert len(svg.inline(figures.panel_figure(found, panel), "panel")) < 50_000
 
 
-def test_skipped_steps_are_crosses_at_the_foot(make_run: RunMaker) -> None:
+def test_skipped_steps_are_crosses_at_the_lower_edge(make_run: RunMaker) -> None:
     found = record.read(make_run(lambda step, attempt: math.nan if step in (40, 80) else falling(step, attempt)))
     (axes,) = figures.loss_figure(found).axes
     crosses = [float(x) for line in axes.lines if line.get_marker() == "x" for x in np.asarray(line.get_xdata())]
     assert crosses == [40.0, 80.0]
 
 
-def test_every_panel_is_drawn_whatever_its_values(make_run: RunMaker) -> None:
+def test_every_panel_is_drawn_for_any_values(make_run: RunMaker) -> None:
     found = record.read(make_run(lambda step, attempt: math.nan, steps=3, finished=False))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -81,7 +81,7 @@ def test_every_panel_is_drawn_whatever_its_values(make_run: RunMaker) -> None:
             assert ("nothing to draw" in drawn) == (not np.isfinite(panel.values).any())
 
 
-def test_batches_are_scaled_in_sequences_and_tokens(make_run: RunMaker) -> None:
+def test_batches_have_scales_in_sequences_and_tokens(make_run: RunMaker) -> None:
     found = record.read(make_run())
     panel = next(panel for panel in figures.panels(found) if panel.tokens)
     drawn = svg.inline(figures.panel_figure(found, panel), "batch")
@@ -89,7 +89,7 @@ def test_batches_are_scaled_in_sequences_and_tokens(make_run: RunMaker) -> None:
         assert tick in drawn
 
 
-def test_panels_beside_each_other_leave_each_others_ids_alone(make_run: RunMaker) -> None:
+def test_panels_have_different_ids(make_run: RunMaker) -> None:
     found = record.read(make_run())
     first, second = (svg.inline(figures.loss_figure(found), name) for name in "ab")
     ids = [{part.split('"')[0] for part in drawn.split(' id="')[1:]} for drawn in (first, second)]
@@ -98,7 +98,7 @@ def test_panels_beside_each_other_leave_each_others_ids_alone(make_run: RunMaker
 
 
 @pytest.mark.parametrize("colours", [LIGHT, DARK])
-def test_colours_can_be_read_on_their_paper(colours: dict[str, str]) -> None:
+def test_colours_have_contrast_with_the_background(colours: dict[str, str]) -> None:
     for name in ("ink", "muted", *CHOICES):
         for paper in ("paper", "panel"):
             assert _contrast(colours[name], colours[paper]) >= 4.5, f"{name} on {paper}: WCAG AA"

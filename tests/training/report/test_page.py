@@ -16,7 +16,7 @@ HOSTILE = "</pre></script><script>alert(1)</script><img src=x onerror=alert(2)>&
 
 
 class Page(HTMLParser):
-    """A page taken apart: its tags with attributes, and what its <pre> elements show."""
+    """A parsed page: its tags with attributes, and the texts of its <pre> elements."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ def written(run: RunDirectory) -> str:
     return run.report.read_text()
 
 
-def test_the_page_tells_the_run(make_run: RunMaker) -> None:
+def test_the_page_describes_the_run(make_run: RunMaker) -> None:
     page = written(make_run(spiking))
     for text in (
         "<h1>small</h1>",
@@ -71,7 +71,7 @@ def test_the_page_tells_the_run(make_run: RunMaker) -> None:
 
 
 @pytest.mark.parametrize("finished", [True, False])
-def test_the_page_needs_nothing_from_elsewhere(make_run: RunMaker, finished: bool) -> None:
+def test_the_page_is_self_contained(make_run: RunMaker, finished: bool) -> None:
     page = written(make_run(spiking, finished=finished))
     assert "http:" not in page.replace("http-equiv", "")
     assert "https:" not in page
@@ -86,14 +86,14 @@ def test_the_page_needs_nothing_from_elsewhere(make_run: RunMaker, finished: boo
     assert all(target.startswith("#") for target in re.findall(r"url\(([^)]*)\)", page))
 
 
-def test_references_inside_the_page_are_met_once(make_run: RunMaker) -> None:
+def test_every_reference_has_one_target(make_run: RunMaker) -> None:
     page = written(make_run(spiking))
     ids = [attributes["id"] for _, attributes in Page(page).tags if "id" in attributes]
     assert len(ids) == len(set(ids))
     assert set(re.findall(r'(?:href="|url\()#([^")]+)', page)) <= set(ids)
 
 
-def test_hostile_text_is_shown_and_does_nothing(make_run: RunMaker) -> None:
+def test_hostile_text_is_escaped(make_run: RunMaker) -> None:
     run = make_run()
     write_text(run.samples, f"{HOSTILE}\n───── prompt\n{HOSTILE}\n───── {HOSTILE}\n{HOSTILE}\n")
     run.record_event(HOSTILE, text=HOSTILE)
@@ -111,7 +111,7 @@ def test_hostile_text_is_shown_and_does_nothing(make_run: RunMaker) -> None:
 def test_white_space_of_samples_is_kept(make_run: RunMaker) -> None:
     run = make_run()
     write_text(run.samples, "Step 1\n───── prompt\n\n  It  was\n\n───── greedy\n\ta\n\n")
-    assert Page(written(run)).blocks[:2] == ["\n\n  It  was\n", "\n\ta\n"], "the first newline is dropped by browsers"
+    assert Page(written(run)).blocks[:2] == ["\n\n  It  was\n", "\n\ta\n"], "browsers drop the first newline"
 
 
 def test_bytes_that_are_not_text_are_shown(make_run: RunMaker) -> None:
@@ -120,7 +120,7 @@ def test_bytes_that_are_not_text_are_shown(make_run: RunMaker) -> None:
     assert Page(written(run)).blocks[0] == "\ncafé �"
 
 
-def test_samples_of_another_form_are_shown_whole(make_run: RunMaker) -> None:
+def test_samples_of_another_form_are_shown_completely(make_run: RunMaker) -> None:
     run = make_run()
     write_text(run.samples, "no prompts here\n")
     assert Page(written(run)).blocks[0] == "\nno prompts here\n"
@@ -131,7 +131,7 @@ def test_the_same_files_give_the_same_bytes(make_run: RunMaker) -> None:
     assert written(run) == written(run)
 
 
-def test_an_unfinished_run_names_what_it_lacks(make_run: RunMaker) -> None:
+def test_the_page_of_an_unfinished_run_names_gaps(make_run: RunMaker) -> None:
     run = make_run(steps=25, finished=False)
     run.claim(loading.load(str(run.recipe_file), ["training.steps=120"]))
     page = written(run)
@@ -142,7 +142,7 @@ def test_an_unfinished_run_names_what_it_lacks(make_run: RunMaker) -> None:
 
 
 @pytest.mark.parametrize("steps", [0, 1])
-def test_a_run_that_has_hardly_begun(make_run: RunMaker, steps: int) -> None:
+def test_a_run_that_has_hardly_begun_has_a_page(make_run: RunMaker, steps: int) -> None:
     run = make_run(steps=1, finished=False)
     if not steps:
         for file in (run.ledger, run.metrics, run.events):
@@ -153,7 +153,7 @@ def test_a_run_that_has_hardly_begun(make_run: RunMaker, steps: int) -> None:
     assert "nothing can be said" in page
 
 
-def test_a_run_of_nothing_but_nan(make_run: RunMaker) -> None:
+def test_a_run_with_only_nan_has_a_page(make_run: RunMaker) -> None:
     page = written(make_run(lambda step, attempt: math.nan, steps=5, finished=False))
     assert "steps 1 to 5: NaN or Inf" in page
     assert "NaN or Inf: parameters left as they were" in page, "the figure's key"
@@ -161,7 +161,7 @@ def test_a_run_of_nothing_but_nan(make_run: RunMaker) -> None:
 
 
 @pytest.mark.parametrize("eventful", [True, False])
-def test_the_key_names_the_marks_that_are_there(make_run: RunMaker, eventful: bool) -> None:
+def test_the_key_names_only_the_marks_in_use(make_run: RunMaker, eventful: bool) -> None:
     def loss(step: int, attempt: int) -> float:
         return 99.0 if step == 45 else math.nan if step == 50 else spiking(step, attempt)
 
@@ -170,7 +170,7 @@ def test_the_key_names_the_marks_that_are_there(make_run: RunMaker, eventful: bo
         assert (mark in page) == eventful
 
 
-def test_a_loss_that_keeps_rising_is_told_at_the_top(make_run: RunMaker) -> None:
+def test_a_rising_loss_is_reported_at_the_top(make_run: RunMaker) -> None:
     page = written(make_run(lambda step, attempt: falling(step, attempt) + max(0, step - 60) * 0.05))
     (status,) = re.findall(r'<p class="status">(.*?)</p>', page)
     assert re.match(r"the mean loss has risen from \d\.\d+ at step \d+ to \d\.\d+, little by little", status)
@@ -182,7 +182,7 @@ def test_neighbouring_skipped_steps_are_one_row(make_run: RunMaker) -> None:
     assert "step 30: NaN" in page
 
 
-def test_neighbouring_overflows_are_one_row_apart_from_skipped_steps(make_run: RunMaker) -> None:
+def test_overflows_and_skipped_steps_have_separate_rows(make_run: RunMaker) -> None:
     run = make_run()
     for step, event in [(61, "overflow"), (62, "overflow"), (63, "skipped step"), (64, "overflow")]:
         run.record_event(event, text=f"step {step}: in its words", step=step)
@@ -192,7 +192,7 @@ def test_neighbouring_overflows_are_one_row_apart_from_skipped_steps(make_run: R
     assert "step 64: in its words" in page
 
 
-def test_a_lost_event_and_a_changed_machine_are_told(make_run: RunMaker) -> None:
+def test_a_lost_event_and_a_changed_machine_are_reported(make_run: RunMaker) -> None:
     run = make_run(spiking)
     told = run.events.read_text().splitlines(keepends=True)
     write_text(run.events, "".join(line for line in told if '"event": "rollback"' not in line))
@@ -203,13 +203,13 @@ def test_a_lost_event_and_a_changed_machine_are_told(make_run: RunMaker) -> None
     assert "not recorded → 8" in page
 
 
-def test_an_event_without_words_is_told_by_its_fields(make_run: RunMaker) -> None:
+def test_an_event_without_text_shows_its_fields(make_run: RunMaker) -> None:
     run = make_run()
     run.record_event("environment", differing=["jaxlib 1 → 2"])
     assert "jaxlib 1 → 2" in written(run)
 
 
-def test_a_page_can_be_written_elsewhere(make_run: RunMaker, tmp_path: Path) -> None:
+def test_a_page_can_be_written_to_another_file(make_run: RunMaker, tmp_path: Path) -> None:
     run = make_run(spiking)
     at_home = written(run)
     run.report.unlink()

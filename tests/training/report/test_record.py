@@ -8,7 +8,7 @@ from palmetto.training.report import record
 from tests.references.report_runs import RunMaker, falling, spiking
 
 
-def test_a_straight_run_is_all_live(make_run: RunMaker) -> None:
+def test_every_step_of_a_simple_run_is_live(make_run: RunMaker) -> None:
     found = record.read(make_run())
     assert found.live.all()
     assert found.last_step == 120
@@ -20,21 +20,21 @@ def test_a_straight_run_is_all_live(make_run: RunMaker) -> None:
     assert found.unigram_entropy == 4.5
 
 
-def test_a_rollback_parts_the_live_path_from_the_attempt_it_ended(make_run: RunMaker) -> None:
+def test_rolled_back_steps_are_not_live(make_run: RunMaker) -> None:
     run = make_run(spiking)
     found = record.read(run)
     (rollback,) = found.rollbacks
     assert rollback == record.Rollback(attempt=1, target=50, detected=72, onset=70, batches=40)
     assert list(found.step[~found.live]) == list(range(51, 73))
     assert list(found.step[found.live]) == list(range(1, 121))
-    assert found.tokens == (60 * 8 + 60 * 16) * 16, "what was rolled back does not count"
+    assert found.tokens == (60 * 8 + 60 * 16) * 16, "rolled-back steps do not count"
     assert list(found.dead_validations.step) == [60]
     by_attempt = {line.attempt: line.loss + 0.05 for line in read(run.ledger)[0] if line.step == 60}
     assert found.dead_validations.loss[0] == by_attempt[0]
     assert found.validations.loss[list(found.validations.step).index(60)] == by_attempt[1]
 
 
-def test_a_rollback_whose_event_was_lost_is_known_from_the_ledger(make_run: RunMaker) -> None:
+def test_the_ledger_shows_a_rollback_without_an_event(make_run: RunMaker) -> None:
     run = make_run(spiking)
     told = run.events.read_text().splitlines(keepends=True)
     run.events.write_text("".join(line for line in told if '"event": "rollback"' not in line))
@@ -42,7 +42,7 @@ def test_a_rollback_whose_event_was_lost_is_known_from_the_ledger(make_run: RunM
     assert found.rollbacks == [record.Rollback(attempt=1, target=50, detected=72, onset=None, batches=None)]
 
 
-def test_a_rollback_that_no_step_has_followed_counts(make_run: RunMaker) -> None:
+def test_a_rollback_without_a_following_step_counts(make_run: RunMaker) -> None:
     run = make_run(spiking, finished=False)
     lines, _ = read(run.ledger)
     written = run.ledger.read_bytes().splitlines(keepends=True)
@@ -52,15 +52,15 @@ def test_a_rollback_that_no_step_has_followed_counts(make_run: RunMaker) -> None
     assert found.rollbacks == [record.Rollback(attempt=1, target=50, detected=72, onset=70, batches=40)]
 
 
-def test_what_an_unfinished_run_lacks_is_none(make_run: RunMaker) -> None:
+def test_missing_files_of_an_unfinished_run_are_none(make_run: RunMaker) -> None:
     found = record.read(make_run(steps=25, finished=False))
     assert (found.summary, found.samples, found.machine, found.unigram_entropy) == (None, None, None, None)
     assert found.parameters > 10_000, "counted from the recipe"
-    assert found.speed == (256.0, 0.25), "the medians of the metrics"
+    assert found.speed == (256.0, 0.25), "these are the medians of the metrics"
     assert found.last_digest == (20, f"{20:064x}")
 
 
-def test_a_summary_of_an_earlier_step_closes_nothing(make_run: RunMaker) -> None:
+def test_a_summary_of_an_earlier_step_does_not_count(make_run: RunMaker) -> None:
     run = make_run()
     lines = run.ledger.read_bytes().splitlines(keepends=True)
     run.ledger.write_bytes(b"".join(lines[:90]))
@@ -71,7 +71,7 @@ def test_a_summary_of_an_earlier_step_closes_nothing(make_run: RunMaker) -> None
     assert max(found.validations.step) == 80, "no step of the ledger, no validation"
 
 
-def test_a_step_measured_twice_counts_with_the_later_figures(make_run: RunMaker) -> None:
+def test_the_later_measurement_of_a_step_counts(make_run: RunMaker) -> None:
     run = make_run()
     with run.metrics.open("a") as file:
         file.write('{"step": 7, "attempt": 0, "seconds": 9.0, "tokens_per_second": 1.0, "mfu": 0.1}\n')
@@ -80,7 +80,7 @@ def test_a_step_measured_twice_counts_with_the_later_figures(make_run: RunMaker)
     assert len(found.seconds) == 120
 
 
-def test_missing_metrics_are_nan_and_skipped_steps_are_counted(make_run: RunMaker) -> None:
+def test_missing_metrics_are_nan(make_run: RunMaker) -> None:
     run = make_run(lambda step, attempt: math.nan if step in (30, 31) else falling(step, attempt), finished=False)
     run.metrics.unlink()
     found = record.read(run)

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from palmetto.model import layout
+from palmetto.model import layout, tuning
 from palmetto.model.decoder import Rematerialize
-from palmetto.model.layout import Layout
+from palmetto.model.tuning import Tuning
 from palmetto.model.weights import Parameters
 from palmetto.recipe.model import Model
 from palmetto.training.step.loss import Batch, Losses, token_losses
@@ -27,7 +27,7 @@ Z_LOSS = 0.01
 
 
 class Case(NamedTuple):
-    layout: Layout
+    layout: Tuning
     length: int
     rematerialize: Rematerialize = "nothing"
     activations: str = "float32"
@@ -38,8 +38,8 @@ class Case(NamedTuple):
         return f"{kind}, {rows}, T {self.length}, {self.rematerialize}, {self.activations}"
 
 
-UNROLLED = layout.CPU._replace(query_rows=7, logit_rows=15)
-SCANNED = layout.ACCELERATOR._replace(query_rows=7, logit_rows=15)
+UNROLLED = tuning.CPU._replace(query_rows=7, logit_rows=15)
+SCANNED = tuning.ACCELERATOR._replace(query_rows=7, logit_rows=15)
 CASES = [
     *(Case(arrangement, 13, choice) for arrangement in (UNROLLED, SCANNED) for choice in get_args(Rematerialize)),
     Case(UNROLLED._replace(query_rows=1, logit_rows=4), 3),
@@ -118,7 +118,7 @@ def test_logits_of_hundreds_do_not_overflow() -> None:
 
 
 @pytest.mark.parametrize("arrangement", [UNROLLED, SCANNED], ids=["unrolled", "scanned"])
-def test_of_scored_tokens_alone_the_losses_and_gradients_are_the_references(arrangement: Layout) -> None:
+def test_of_scored_tokens_alone_the_losses_and_gradients_are_the_references(arrangement: Tuning) -> None:
     """The reference's loss of one token is what its sum over a window gains by it."""
     windows, random = some_windows(9), np.random.default_rng(3)
     scored = random.random(windows.shape) < 0.4

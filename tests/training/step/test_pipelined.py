@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from palmetto.model import layout
+from palmetto.model import tuning
 from palmetto.recipe.model import Model
 from tests.model.test_catalogue import some
 from tests.references.spread import Taken, check_same, make_recipe, on, take_gradient
@@ -35,9 +35,9 @@ CASES: list[tuple[str, dict[str, Any]]] = [
 
 @functools.cache
 def alone(name: str) -> Taken:
-    return take_gradient(make_recipe(MODELS[name]), layout.ACCELERATOR)
+    return take_gradient(make_recipe(MODELS[name]), tuning.ACCELERATOR)
 
 
 @pytest.mark.parametrize(("name", "mesh"), CASES, ids=str)
 def test_loss_and_gradients_are_those_of_one_device(name: str, mesh: dict[str, Any]) -> None:
-    check_same(take_gradient(on(make_recipe(MODELS[name]), **mesh), layout.ACCELERATOR), alone(name))
+    check_same(take_gradient(on(make_recipe(MODELS[name]), **mesh), tuning.ACCELERATOR), alone(name))

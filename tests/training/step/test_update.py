@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from palmetto.model import layout
+from palmetto.model import tuning
 from palmetto.parallel.sharding import Spread
 from palmetto.recipe import Recipe
 from palmetto.training import optimization
@@ -17,7 +17,7 @@ from palmetto.training.learning_rate import learning_rate
 from palmetto.training.step import loss_scale as loss_scales
 from palmetto.training.step.loss import Batch
 from palmetto.training.step.state import State, initial_state, parameter_table
-from palmetto.training.step.update import Metrics, Step, make_step
+from palmetto.training.step.update import Metrics, TrainStep, make_step
 from tests.conftest import RecipeMaker
 from tests.references import decoder as reference
 
@@ -64,27 +64,27 @@ def logical(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def palms(tiny_recipe: RecipeMaker) -> tuple[Recipe, Step]:
+def palms(tiny_recipe: RecipeMaker) -> tuple[Recipe, TrainStep]:
     """PaLM's optimizer, clipping at work."""
     recipe = tiny_recipe("training.clip=0.25", "training.z_loss=0.01")
-    return recipe, make_step(recipe, layout.CPU)
+    return recipe, make_step(recipe, tuning.CPU)
 
 
 @pytest.fixture(scope="module")
-def plain(tiny_recipe: RecipeMaker) -> tuple[Recipe, Step]:
+def plain(tiny_recipe: RecipeMaker) -> tuple[Recipe, TrainStep]:
     """One whose first moment is the gradient itself."""
     recipe = tiny_recipe(*PLAIN)
-    return recipe, make_step(recipe, layout.CPU)
+    return recipe, make_step(recipe, tuning.CPU)
 
 
 @pytest.fixture(scope="module")
-def halves(tiny_recipe: RecipeMaker) -> tuple[Recipe, Step]:
+def halves(tiny_recipe: RecipeMaker) -> tuple[Recipe, TrainStep]:
     """The same in float16."""
     recipe = tiny_recipe(*PLAIN, "model.activations=float16", "training.loss_scale={initial: 1073741824}")
-    return recipe, make_step(recipe, layout.CPU)
+    return recipe, make_step(recipe, tuning.CPU)
 
 
-def gradient(step: Step, state: State, batch: Batch) -> dict[str, np.ndarray]:
+def gradient(step: TrainStep, state: State, batch: Batch) -> dict[str, np.ndarray]:
     """What a step of a `PLAIN` recipe takes its direction from."""
     moved, metrics = step(state, batch, RATE)
     assert metrics.finite
@@ -96,15 +96,15 @@ Rule = Callable[
 ]
 
 
-def test_steps_with_adafactor_and_clipping_are_the_references(palms: tuple[Recipe, Step]) -> None:
+def test_steps_with_adafactor_and_clipping_are_the_references(palms: tuple[Recipe, TrainStep]) -> None:
     check_against_reference(*palms, clip=0.25, rule=reference.adafactor)
 
 
-def test_steps_with_adamw_and_no_clipping_are_the_references(plain: tuple[Recipe, Step]) -> None:
+def test_steps_with_adamw_and_no_clipping_are_the_references(plain: tuple[Recipe, TrainStep]) -> None:
     check_against_reference(*plain, clip=np.inf, rule=functools.partial(reference.adamw, weight_decay=0, b1=0))
 
 
-def check_against_reference(recipe: Recipe, step: Step, clip: float, rule: Rule) -> None:
+def check_against_reference(recipe: Recipe, step: TrainStep, clip: float, rule: Rule) -> None:
     state = state_of(recipe)
     thetas = {name: np.asarray(array, np.float64) for name, array in state.parameters.items()}
     moments = {name: reference.Moments(np.zeros_like(t), np.zeros_like(t)) for name, t in logical(thetas).items()}
@@ -147,7 +147,7 @@ def check_against_reference(recipe: Recipe, step: Step, clip: float, rule: Rule)
     jax.default_backend() != "cpu",
     reason="a GPU's programs with one leaf and with two differ in more (docs/determinism.md)",
 )
-def test_gradient_of_a_batch_is_the_mean_of_its_halves_to_the_bit(plain: tuple[Recipe, Step]) -> None:
+def test_gradient_of_a_batch_is_the_mean_of_its_halves_to_the_bit(plain: tuple[Recipe, TrainStep]) -> None:
     """But for the norms: their scales are multiplied into kernels once a step, whose gradients are summed before."""
     recipe, step = plain
     drawn = {name: np.ones_like(array) if "norm" in name else array for name, array in DRAWN.items()}
@@ -209,7 +209,7 @@ def test_an_overflow_leaves_every_bit_as_it_was_and_the_next_batch_trains_as_if_
     assert bits(disturbed) == bits(undisturbed)
 
 
-def test_clipping_shrinks_and_never_stretches(palms: tuple[Recipe, Step]) -> None:
+def test_clipping_shrinks_and_never_stretches(palms: tuple[Recipe, TrainStep]) -> None:
     recipe, step = palms
     for share, clipped in ((1, True), (0.01, False)):
         drawn = DRAWN | {"final_norm": np.float32(share) * DRAWN["final_norm"]}
@@ -222,7 +222,9 @@ def test_clipping_shrinks_and_never_stretches(palms: tuple[Recipe, Step]) -> Non
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("name", sorted(DRAWN))
-def test_a_nan_or_infinity_in_any_parameter_moves_nothing(palms: tuple[Recipe, Step], name: str, value: float) -> None:
+def test_a_nan_or_infinity_in_any_parameter_moves_nothing(
+    palms: tuple[Recipe, TrainStep], name: str, value: float
+) -> None:
     recipe, step = palms
     drawn = {other: array.copy() for other, array in DRAWN.items()}
     drawn[name].reshape(-1)[7] = value
@@ -231,14 +233,14 @@ def test_a_nan_or_infinity_in_any_parameter_moves_nothing(palms: tuple[Recipe, S
     assert bits(state) == bits(state_of(recipe, drawn))
 
 
-def test_the_same_step_twice_has_the_same_bits(palms: tuple[Recipe, Step]) -> None:
+def test_the_same_step_twice_has_the_same_bits(palms: tuple[Recipe, TrainStep]) -> None:
     recipe, step = palms
     one, other = (step(state_of(recipe), batch_of(recipe, 2), RATE) for _ in range(2))
     assert bits(one[0]) == bits(other[0])
     assert [np.asarray(m).tobytes() for m in one[1][:5]] == [np.asarray(m).tobytes() for m in other[1][:5]]
 
 
-def test_training_on_one_batch_learns_it(palms: tuple[Recipe, Step]) -> None:
+def test_training_on_one_batch_learns_it(palms: tuple[Recipe, TrainStep]) -> None:
     recipe, step = palms
     state, losses = state_of(recipe), []
     for number in range(1, 31):
@@ -259,7 +261,7 @@ def test_initial_state_is_drawn_for_the_recipe_and_its_moments_are_zero(tiny_rec
 
 
 def test_a_scale_that_overflows_is_halved_until_a_step_moves_and_no_bit_changes_before(
-    halves: tuple[Recipe, Step],
+    halves: tuple[Recipe, TrainStep],
 ) -> None:
     recipe, step = halves
     batch, state, scales = batch_of(recipe, 1), state_of(recipe), []
@@ -299,7 +301,7 @@ def distance(ours: np.ndarray, theirs: np.ndarray) -> float:
 
 
 def test_a_scaled_loss_has_the_gradients_of_one_that_is_not_to_float16_rounding(
-    halves: tuple[Recipe, Step], plain: tuple[Recipe, Step]
+    halves: tuple[Recipe, TrainStep], plain: tuple[Recipe, TrainStep]
 ) -> None:
     recipe, step = halves
     batch = batch_of(recipe, 5)
@@ -312,7 +314,7 @@ def test_a_scaled_loss_has_the_gradients_of_one_that_is_not_to_float16_rounding(
 
 
 def test_scaling_keeps_gradients_that_float16_would_lose(
-    halves: tuple[Recipe, Step], plain: tuple[Recipe, Step]
+    halves: tuple[Recipe, TrainStep], plain: tuple[Recipe, TrainStep]
 ) -> None:
     recipe, step = halves
     batch, drawn = batch_of(recipe, 5), DRAWN | {"final_norm": np.float32(2e-4) * DRAWN["final_norm"]}
@@ -324,13 +326,13 @@ def test_scaling_keeps_gradients_that_float16_would_lose(
 
 
 def test_the_embedding_has_a_share_of_its_inputs_gradient_and_all_of_its_outputs(
-    plain: tuple[Recipe, Step], tiny_recipe: RecipeMaker
+    plain: tuple[Recipe, TrainStep], tiny_recipe: RecipeMaker
 ) -> None:
     whole_recipe, whole_step = plain
     batch = some_windows(6, leaves=1)
     recipe = tiny_recipe(*PLAIN, "training.embedding_gradient=0.25")
     whole = gradient(whole_step, state_of(whole_recipe), batch)
-    shrunk = gradient(make_step(recipe, layout.CPU), state_of(recipe), batch)
+    shrunk = gradient(make_step(recipe, tuning.CPU), state_of(recipe), batch)
     inputs = np.unique(batch.tokens[..., :-1])
     elsewhere = np.setdiff1d(np.arange(300), inputs)
     assert np.allclose(shrunk["embedding"][elsewhere], whole["embedding"][elsewhere], rtol=1e-5, atol=1e-9)
@@ -344,14 +346,16 @@ def test_the_embedding_has_a_share_of_its_inputs_gradient_and_all_of_its_outputs
     spreads = SPREADS | {"output": Spread(0)}
     optimizer = optimization.make(apart.training.optimizer, parameter_table(apart), spreads)
     state = State(parameters, optimizer.init(parameters), None)
-    parts = gradient(make_step(apart, layout.CPU), state, batch)
+    parts = gradient(make_step(apart, tuning.CPU), state, batch)
     output = parts["output"].T / np.sqrt(32)
     assert distance(whole["embedding"], parts["embedding"] + output) < 1e-6
     assert distance(shrunk["embedding"], 0.25 * parts["embedding"] + output) < 1e-6
     assert distance(whole["embedding"], output) > 0.1
 
 
-def test_losses_are_means_over_all_scored_tokens_of_the_batch_however_it_is_split(plain: tuple[Recipe, Step]) -> None:
+def test_losses_are_means_over_all_scored_tokens_of_the_batch_however_it_is_split(
+    plain: tuple[Recipe, TrainStep],
+) -> None:
     """Half of the sequences have a single token scored: a mean of the leaves' means would be another."""
     recipe, step = plain
     random = np.random.default_rng(8)

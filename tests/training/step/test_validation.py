@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from palmetto.model import layout
-from palmetto.model.weights import Parameters, specifications
+from palmetto.model import layout, tuning
+from palmetto.model.weights import Parameters, weight_table
 from palmetto.parallel.sharding import Sharding
 from palmetto.recipe import Recipe
 from palmetto.recipe.model import Model
@@ -57,7 +57,7 @@ def of(name: str) -> Recipe:
     return make_recipe(MODELS[name], **OBJECTIVES[name])
 
 
-def by_window(recipe: Recipe, store: TokenStore, arrangement: layout.Layout = layout.CPU) -> np.ndarray:
+def by_window(recipe: Recipe, store: TokenStore, arrangement: tuning.Tuning = tuning.CPU) -> np.ndarray:
     """[windows]: the mean loss of each of the first eight."""
     sharding = Sharding(recipe)
     batch = make_batch(recipe, store.read(np.arange(8)), np.arange(8), EOD)
@@ -79,8 +79,8 @@ def test_it_is_the_mean_over_all_scored_tokens_of_the_windows(name: str, store: 
     parameters = some_state(recipe, sharding).parameters
 
     def plainly(parameters: Parameters, window: Batch) -> jax.Array:
-        arranged = layout.arrange(parameters, recipe.model, layout.ACCELERATOR)
-        return token_losses(arranged, window, recipe.model, layout.ACCELERATOR).cross_entropy
+        arranged = layout.arrange(parameters, recipe.model, tuning.ACCELERATOR)
+        return token_losses(arranged, window, recipe.model, tuning.ACCELERATOR).cross_entropy
 
     loss, total, count = jax.jit(plainly, compiler_options=QUICKLY), 0.0, 0
     for window in range(WINDOWS):
@@ -88,7 +88,7 @@ def test_it_is_the_mean_over_all_scored_tokens_of_the_windows(name: str, store: 
         scored = one.tokens.shape[1] - 1 if one.scored is None else int(one.scored.sum())
         total += scored * float(loss(parameters, one))
         count += scored
-    validate = make_validation(recipe, layout.CPU, sharding, store, EOD)
+    validate = make_validation(recipe, tuning.CPU, sharding, store, EOD)
     assert validate(parameters) == pytest.approx(total / count, rel=1e-6)
 
 
@@ -118,9 +118,9 @@ def test_a_stage_never_holds_the_layers_of_the_others() -> None:
         recipe = on(make_recipe(model), stage=stages)
         sharding = Sharding(recipe)
         examples: Any = jax.ShapeDtypeStruct((8, LENGTH + 1), jnp.int32, sharding=sharding.place())
-        losses: Any = jax.jit(window_losses(recipe, layout.ACCELERATOR, sharding))
+        losses: Any = jax.jit(window_losses(recipe, tuning.ACCELERATOR, sharding))
         compiled = losses.lower(states.shapes(recipe, sharding).parameters, Batch(examples)).compile()
         needed[stages] = compiled.memory_analysis().temp_size_in_bytes
-    table = specifications(model, VOCABULARY)
+    table = weight_table(model, VOCABULARY)
     layers = sum(4 * math.prod(of.shape) for of in table.values() if of.stack)
     assert needed[8] < needed[4] < layers / 2, (needed, layers)

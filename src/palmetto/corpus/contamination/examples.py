@@ -1,13 +1,13 @@
-"""Evaluation sets, read as they come: question, prompt and target of every example, whatever its fields are called.
+"""Reads evaluation sets in their published formats: question, prompt and target of every example.
 
-Read are .jsonl, .json, .csv, .tsv and .parquet, each also .gz or .zst. A set is a file: its name is the file's without
-extension, under a folder's name if a folder is given: ``mmlu/dev/virology_dev``.
+The formats are .jsonl, .json, .csv, .tsv and .parquet, each also compressed as .gz or .zst. A set is a file. Its name
+is the file's name without extension, below the folder's name if a folder is given: ``mmlu/dev/virology_dev``.
 
-A record's fields go by their names (`ROLES`; upper and lower case alike, numbers at their ends left out: ``choice1``).
-All strings of a field count, those of lists and objects within it too; several fields of one role are joined, a line
-each. Records may lie within records (SQuAD's paragraphs and questions, BIG-bench's examples: `WITHIN`); the inner ones
-have the outer ones' prompt. A record with no field of these names is all question. A .csv or .tsv without such a name
-in its first line has no header: the first column is the question, the last the target, those between are the prompt.
+A field's role follows from its name (`ROLES`; case and trailing digits are ignored, as in ``choice1``). All strings of
+a field count, also within lists and objects; fields of the same role are joined by line breaks. Records may contain
+records (`WITHIN`: SQuAD's paragraphs and questions, BIG-bench's examples), which inherit the prompt. A record without
+any known field is all question. A .csv or .tsv whose first line has no known name has no header: the first column is
+the question, the last is the target, and those between are the prompt.
 """
 
 import csv
@@ -27,27 +27,32 @@ from palmetto.errors import UserError, nearest
 Role = Literal["question", "prompt", "target"]
 PARTS: tuple[Role, ...] = ("question", "prompt", "target")
 EXTENSIONS = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
+_QUESTION = """
+    question question_text query stem goal input instruction problem text sentence sentence_good sent_more mr
+"""
+_PROMPT = """
+    prompt passage context ctx paragraph premise hypothesis body story article document document_plaintext dialogue
+    background choices choice options option sol ans endings ending target_scores sentence_bad sent_less
+"""
+_TARGET = """
+    target targets answer answers correct_answer orig_answer output completion rationale solution canonical_solution
+    code ref reference references summary
+"""
 ROLES: dict[str, Role] = {
-    **dict.fromkeys(("question", "question_text", "query", "stem", "goal", "input", "instruction", "problem", "text",
-                     "sentence", "sentence_good", "sent_more", "mr"), "question"),
-    **dict.fromkeys(("prompt", "passage", "context", "ctx", "paragraph", "premise", "hypothesis", "body", "story",
-                     "article", "document", "document_plaintext", "dialogue", "background", "choices", "choice",
-                     "options", "option", "sol", "ans", "endings", "ending", "target_scores", "sentence_bad",
-                     "sent_less"), "prompt"),
-    **dict.fromkeys(("target", "targets", "answer", "answers", "correct_answer", "orig_answer", "output", "completion",
-                     "rationale", "solution", "canonical_solution", "code", "ref", "reference", "references",
-                     "summary"), "target"),
-}  # fmt: skip
-"""What a field is, by its name."""
+    **dict.fromkeys(_QUESTION.split(), "question"),
+    **dict.fromkeys(_PROMPT.split(), "prompt"),
+    **dict.fromkeys(_TARGET.split(), "target"),
+}
+"""The role of a field, by its name."""
 WITHIN = frozenset({"data", "examples", "instances", "paragraphs", "qas", "qa_pairs"})
-"""Fields that hold further records."""
+"""Fields that contain further records."""
 _LABELS = frozenset({"id", "label", "idx", "answerkey"})
 Texts = dict[Role, list[str]]
 
 
 @dataclass(frozen=True)
 class Example:
-    """One of a set; `id` is its number within the file, from 1 on; empty strings for what it does not have."""
+    """One example of a set; `id` is its number in the file, from 1; missing parts are empty strings."""
 
     set: str
     id: str
@@ -57,12 +62,14 @@ class Example:
 
 
 def find_sets(path: str | Path) -> dict[str, Path]:
-    """The files of sets at a path, by the set's name; UserError where there is none, or two have one name."""
+    """Returns the files at a path by the name of their set; raises UserError if there is none or two share a name."""
     root = Path(path)
     if root.is_file():
         if _kind(root) is None:
-            raise UserError(f"{root}: not a kind of evaluation set; understood are {', '.join(EXTENSIONS)}, also "
-                            f"compressed ({', '.join(COMPRESSIONS)})")  # fmt: skip
+            raise UserError(
+                f"{root}: not a kind of evaluation set; understood are {', '.join(EXTENSIONS)}, also "
+                f"compressed ({', '.join(COMPRESSIONS)})"
+            )
         return {_stem(Path(root.name)): root}
     if not root.is_dir():
         names = [entry.name for entry in root.parent.iterdir()] if root.parent.is_dir() else []
@@ -71,7 +78,7 @@ def find_sets(path: str | Path) -> dict[str, Path]:
     sets: dict[str, Path] = {}
     for file in filter(_kind, _below(root)):
         if not file.is_file():
-            raise UserError(f"{file}: {irregular(str(file)) or missing(str(file))}; mend it or take it away")
+            raise UserError(f"{file}: {irregular(str(file)) or missing(str(file))}; fix or remove it")
         name = f"{root.resolve().name}/{_stem(file.relative_to(root))}"
         if name in sets:
             raise UserError(f"{file}: {sets[name].name} beside it has the same name but for its extension; rename one")
@@ -82,18 +89,21 @@ def find_sets(path: str | Path) -> dict[str, Path]:
 
 
 def other_files(path: str | Path) -> list[str]:
-    """The files of a folder of sets that are of no kind that can be read, by name."""
+    """Returns the names of a folder's files whose kind cannot be read."""
     root = Path(path)
     files = [file for file in _below(root) if _kind(file) is None] if root.is_dir() else []
     return [f"{root.resolve().name}/{file.relative_to(root).as_posix()}" for file in files]
 
 
 def _below(root: Path) -> list[Path]:
-    """Returns all that lies below a folder but folders, in order. Links are followed; each folder is entered once, so
-    that cycles end. UserError where a folder cannot be looked into."""
+    """Returns all files below a folder, sorted.
+
+    Links are followed. Every folder is entered once, so cycles of links end. Raises UserError if a folder cannot be
+    listed.
+    """
 
     def refuse(error: OSError) -> None:
-        raise UserError(f"{error.filename}: cannot be looked into ({error.strerror}); mend it or take it away")
+        raise UserError(f"{error.filename}: cannot be listed ({error.strerror}); fix or remove it")
 
     found: list[Path] = []
     entered: set[str] = set()
@@ -111,7 +121,7 @@ def _below(root: Path) -> list[Path]:
 def read_examples(path: str | Path) -> Iterator[Example]:
     """Yields the examples of a file or folder of sets, in order.
 
-    UserError as `find_sets`, and where a file is damaged or has no example.
+    Raises UserError as `find_sets` does, and if a file is damaged or has no example.
     """
     for name, file in find_sets(path).items():
         number = 0
@@ -150,7 +160,7 @@ def _records(path: Path) -> Iterator[Any]:
     try:
         whole = json.loads(text) if kind == ".json" else None
     except (ValueError, RecursionError):
-        whole = None  # a .json of one object a line
+        whole = None  # perhaps JSON Lines in a .json file
     if whole is None:
         yield from _lines(text, path)
     elif isinstance(whole, list):
@@ -208,7 +218,7 @@ def _role(name: str) -> Role | None:
 
 
 def _examples(record: Any, outer: Texts) -> Iterator[Texts]:
-    """The texts by role of a record, or of those within it."""
+    """Yields the texts by role of a record, or of each record within it."""
     fields = record if isinstance(record, dict) else {"question": record}
     texts: Texts = {role: list(outer.get(role, ())) for role in PARTS}
     inner = [value for name, value in fields.items() if name.lower() in WITHIN and _holds_records(value)]
@@ -229,7 +239,7 @@ def _holds_records(value: Any) -> bool:
 
 
 def _collect(name: str, value: Any, above: Role | None, texts: Texts) -> None:
-    """Adds the strings of a field to those of its role. What stands in a question may be of another role."""
+    """Adds the strings of a field to those of its role; fields within a question may have another role."""
     role = (_role(name) or above) if above in (None, "question") else above
     if role is None:
         return
@@ -244,7 +254,7 @@ def _collect(name: str, value: Any, above: Role | None, texts: Texts) -> None:
 
 
 def _strings(value: Any) -> Iterator[str]:
-    """All strings in a value; of an object of scores, the names that have them; no labels."""
+    """Yields all strings in a value except labels; of an object of scores, the scored names."""
     if isinstance(value, str):
         if value.strip():
             yield value

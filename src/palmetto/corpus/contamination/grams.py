@@ -1,14 +1,14 @@
-"""8-grams of text as 64-bit numbers, made many at a time.
+"""Hashes the 8-grams of texts to 64-bit numbers, many at a time.
 
 A *unit* is a word, or one character of a script that is written without spaces (Chinese, Japanese, Thai, Lao, Khmer,
-Burmese, Tibetan: scripts.py); mixed text has units of both kinds. Text is case-folded and brought to Unicode's form
-NFKC, so that full-width and half-width, composed and decomposed are the same. A word is a run of letters, marks and
-numbers; everything else (punctuation, symbols, space) separates words and is not compared.
+Burmese, Tibetan: scripts.py). Text is case-folded and normalized to NFKC, so full-width and half-width, composed and
+decomposed characters are equal. A word is a run of letters, marks and numbers. Everything else (punctuation, symbols,
+spaces) separates words and is not compared.
 
-A unit's number is a polynomial in random values of its characters, mixed; a gram's is a sum of its units' numbers, each
-times an odd constant of its place, modulo 2^64. Different grams have the same number by chance alone: of n grams that
-are looked for in a text of N, about n·N / 2^64 are found by mistake, which is 0.05 of ten million in a terabyte's
-10^11; and a single mistake decides nothing where a verdict takes 70 % of an example's grams.
+The hash of a unit is a polynomial in random values of its characters, mixed. The hash of a gram is the sum modulo 2^64
+of its units' hashes, each times an odd constant of its place. Distinct grams collide only by chance: searching a text
+of N grams for n grams gives about n·N / 2^64 false matches, 0.05 for ten million grams in the 10^11 of a terabyte. A
+single false match decides nothing, since a verdict takes 70 % of an example's grams.
 """
 
 import unicodedata
@@ -20,21 +20,24 @@ from palmetto.corpus.text.rolling import Hashes, Integers, Rolling
 from palmetto.corpus.text.scripts import UNSPACED, WORD, characters, codes, mix
 
 LENGTH = 8
-"""Units of a gram."""
+"""The number of units in a gram."""
 
 _PIECE = 1 << 18
-"""Characters that are looked at together: their arrays stay in the processor's cache."""
+"""The number of characters processed at once, so that their arrays fit in the processor's cache."""
 _LONGEST = 2 * _PIECE
 
 
 def normalized(text: str) -> str:
-    """Case-folded, in the form NFKC."""
+    """Returns the text case-folded and in NFKC."""
     folded = text.casefold()
     return folded if folded.isascii() else unicodedata.normalize("NFKC", folded)
 
 
 def units(texts: Iterable[str]) -> tuple[Hashes, Integers]:
-    """The numbers of all units of all texts, and where each text's begin: [texts + 1], the last being their count."""
+    """Returns the hashes of all units of all texts, and the index [texts + 1] at which each text's units begin.
+
+    The last index is the number of units.
+    """
     parts: list[Hashes] = []
     starts: list[Integers] = []
     before = 0
@@ -48,7 +51,7 @@ def units(texts: Iterable[str]) -> tuple[Hashes, Integers]:
 
 
 def grams(numbers: Hashes, length: int) -> Hashes:
-    """Of every `length` units that follow each other: [units - length + 1]."""
+    """Returns the hashes of all runs of `length` consecutive units, shape [units - length + 1]."""
     count = max(0, len(numbers) - length + 1)
     total = np.zeros(count, np.uint64)
     term = np.empty(count, np.uint64)
@@ -59,7 +62,10 @@ def grams(numbers: Hashes, length: int) -> Hashes:
 
 
 def _joined(texts: Iterable[str]) -> Iterator[tuple[str, Integers]]:
-    """Pieces of at most _LONGEST normalized characters, and where in each a text ends; long ones are cut at a space."""
+    """Yields pieces of at most _LONGEST normalized characters with the positions at which texts end in them.
+
+    A long text is cut between words.
+    """
     parts: list[str] = []
     ends: list[int] = []
     size = 0
@@ -79,14 +85,14 @@ def _joined(texts: Iterable[str]) -> Iterator[tuple[str, Integers]]:
 
 
 def _word_end(text: str, position: int) -> int:
-    """The first place from `position` on that is in no word; of a word beyond all measure, its middle."""
+    """Returns the first position from `position` on that is outside words, or _PIECE further if the word is longer."""
     kinds = characters().flags[codes(text[position : position + _PIECE])]
     outside = np.flatnonzero(kinds & (WORD | UNSPACED) != WORD)
     return position + int(outside[0] if len(outside) else len(kinds))
 
 
 def _hash_units(text: str) -> tuple[Hashes, Integers]:
-    """The numbers of a text's units, and where they begin."""
+    """Returns the hashes of a text's units, and where they begin."""
     tables, of_text = characters(), codes(text)
     kinds = tables.flags[of_text] & (WORD | UNSPACED)
     alone, word = kinds >= UNSPACED, kinds == WORD

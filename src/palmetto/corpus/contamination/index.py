@@ -1,8 +1,8 @@
-"""The grams of evaluation sets, to be looked for in text: each of them once, with the parts of examples it stands in.
+"""Indexes the grams of evaluation sets, each with the parts of examples that contain it.
 
-A part is the question, the prompt or the target of an example. It is judged by the share of its 8-grams that occur,
-each counted once. A part of under eight units occurs if the whole of it does, and is judged only where it is the
-longest of its example: a target "yes" stands in every corpus and says nothing beside a question of twenty words.
+A part is the question, the prompt or the target of an example. It is judged by the share of its distinct 8-grams that
+occur in the text. A part of fewer than eight units occurs if all of it does, and is judged only if it is the longest
+part of its example: the target "yes" occurs in every corpus and says nothing beside a question of twenty words.
 """
 
 import functools
@@ -19,18 +19,19 @@ from palmetto.corpus.text.rolling import Hashes, Integers
 from palmetto.files import atomic
 
 TENTHS = 7
-"""Tenths of a part's grams from which it counts as seen: 70 %."""
+"""The share of a part's grams, in tenths, from which the part counts as seen: 70 %."""
 _BLOCK = 1 << 16
 _ARRAYS = ("hashes", "lengths", "offsets", "parts", "sizes", "needs")
 
 
 @dataclass(frozen=True, eq=False)
 class Index:
-    """Grams in the order of their hashes, and which parts they are of.
+    """Grams in the order of their hashes, and the parts that contain them.
 
-    hashes: uint64 [grams], sorted. lengths: [grams], units of each. offsets, parts: gram g is of
-    parts[offsets[g]:offsets[g + 1]]; part 3·i + j is PARTS[j] of example i. sizes: [parts], the distinct grams of each;
-    0 where it is not judged. needs: [grams], the fewest grams that make a part with it seen.
+    hashes: uint64 [grams], sorted. lengths: [grams], the units of each. offsets, parts: gram g is in
+    parts[offsets[g]:offsets[g + 1]]; part 3·i + j is PARTS[j] of example i. sizes: [parts], the number of distinct
+    grams of each; 0 if it is not judged. needs: [grams], the smallest number of seen grams that makes a part with this
+    gram seen.
     """
 
     hashes: Hashes
@@ -42,10 +43,10 @@ class Index:
 
     @functools.cached_property
     def _filters(self) -> list[tuple[int, npt.NDArray[np.bool_], np.uint64]]:
-        """By length of gram: which leading digits of a hash occur among ours, how far a hash is shifted to have them.
+        """By length of gram: a table of the leading bits that occur among the hashes, and the shift that extracts them.
 
-        Eight to sixteen times as many as grams, so that most of what is not ours is told at once; and small enough to
-        stay in the processor's cache.
+        A table has eight to sixteen times as many entries as there are grams, so it rejects most other hashes at once,
+        and is small enough for the processor's cache.
         """
         filters = []
         for length in np.unique(self.lengths).tolist():
@@ -58,7 +59,7 @@ class Index:
         return filters
 
     def find(self, texts: Iterable[str]) -> tuple[Integers, Integers]:
-        """The grams that occur in each text: (text, gram) in order, each once."""
+        """Returns the grams that occur in each text: arrays (text, gram), sorted, each pair once."""
         numbers, starts = units(texts)
         places, found = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
         for first in range(0, len(numbers), _BLOCK):
@@ -76,23 +77,25 @@ class Index:
         return rows, which
 
     def _known(self, hashes: Hashes) -> tuple[Integers, Integers]:
-        """Where among hashes there are ours, and which."""
+        """Returns the positions of known hashes among those given, and their grams."""
         which = np.searchsorted(self.hashes, hashes)
         ours = np.flatnonzero(self.hashes[np.minimum(which, len(self.hashes) - 1)] == hashes)
         return ours, which[ours]
 
     def counts(self, seen: npt.NDArray[np.bool_]) -> Integers:
-        """How many grams of each part are among those seen: [parts]."""
+        """Returns the number of seen grams of each part, shape [parts]."""
         of_parts = np.repeat(seen, np.diff(self.offsets))
         return np.bincount(self.parts[of_parts], minlength=len(self.sizes))
 
     def enough(self, counts: Integers, parts: Integers | slice = slice(None)) -> npt.NDArray[np.bool_]:
-        """Whether so many of its grams make a part seen."""
+        """Returns whether the given numbers of seen grams make their parts seen."""
         sizes = self.sizes[parts]
         return (sizes > 0) & (10 * counts >= TENTHS * sizes)
 
     def held(self, rows: Integers, which: Integers) -> dict[int, list[int]]:
-        """The examples of which a text alone holds a part, by the text's row; of what `find` gives."""
+        """Returns, by row of the text, the examples of which that text alone contains a part. rows, which: from
+        `find`.
+        """
         held: dict[int, list[int]] = {}
         if not len(rows):
             return held
@@ -107,7 +110,7 @@ class Index:
         return held
 
     def write(self, folder: Path) -> None:
-        """As arrays that `load` maps into memory."""
+        """Writes the arrays for `load`."""
         for name in _ARRAYS:
             with atomic(folder / f"{name}.npy") as file:
                 np.save(file, getattr(self, name))
@@ -115,12 +118,12 @@ class Index:
 
 @functools.lru_cache(maxsize=1)
 def load(folder: Path) -> Index:
-    """What `Index.write` has written; its pages are shared by all processes of a machine."""
+    """Maps what `Index.write` wrote into memory; all processes of a machine share the pages."""
     return Index(*(np.load(folder / f"{name}.npy", mmap_mode="r") for name in _ARRAYS))
 
 
 def build(examples: Iterable[Example]) -> Index:
-    """Of all examples; memory grows with their text, some 100 bytes a word."""
+    """Builds the index of all examples; uses about 100 bytes of memory per word."""
     numbers, starts = units(text for e in examples for text in (e.question, e.prompt, e.target))
     lengths = np.diff(starts)
     longest = np.repeat(lengths.reshape(-1, len(PARTS)).max(axis=1), len(PARTS))
@@ -145,7 +148,7 @@ def build(examples: Iterable[Example]) -> Index:
 
 
 def _ranges(values: Integers, offsets: Integers, which: Integers) -> Integers:
-    """values[offsets[i]:offsets[i + 1]] of every i, one after another."""
+    """Returns values[offsets[i]:offsets[i + 1]] of every i, concatenated."""
     firsts, numbers = offsets[which], offsets[which + 1] - offsets[which]
     ends = np.cumsum(numbers)
     return values[np.arange(ends[-1]) + np.repeat(firsts - (ends - numbers), numbers)]

@@ -1,11 +1,11 @@
-"""Contamination, both ways: examples of evaluation sets that the corpus holds, and documents that hold them.
+"""Defines the stage that finds contaminated evaluation examples and the documents that contain them.
 
-PaLM (arXiv 2204.02311, section 8) calls an example contaminated if at least 70 % of the 8-grams of its question, its
-prompt or its target occur in the training data, wherever they do. A document holds an example if those of one part
-occur in it alone, which makes it the document's fault and not the language's.
+PaLM (arXiv 2204.02311, section 8) calls an example contaminated if at least 70 % of the 8-grams of its question, prompt
+or target occur anywhere in the training data. A document holds an example if it alone contains that share of one part,
+which points to the document rather than to common phrases.
 
-FOLDER/verdicts/SET.jsonl    a line an example, in the set's order
-FOLDER/contamination.json    a set's examples, and how many of them are contaminated
+FOLDER/verdicts/SET.jsonl    one line per example, in the set's order
+FOLDER/contamination.json    the number of examples of each set, and of contaminated ones
 """
 
 import functools
@@ -37,11 +37,12 @@ _VERSION = 1
 
 @dataclass(frozen=True)
 class Contamination:
-    """The stage. Its column `contaminates` lists the examples that a document holds, ``SET:ID``, in the sets' order.
+    """The stage whose column `contaminates` lists the examples that a document holds, as ``SET:ID``, in the sets'
+    order.
 
-    With "drop", such documents are dropped, and examples are marked by what remains; by all documents too, under other
-    names. Later stages can only take away more, so that what is marked clean is clean. Each worker's memory grows with
-    the text of the evaluation sets (some 40 bytes a word), not with the corpus.
+    With "drop", such documents are dropped, and examples are marked by the remaining documents; marks by all documents
+    are recorded under other names. Later stages only remove text, so an example marked clean stays clean. Each worker
+    uses about 40 bytes per word of the evaluation sets, however large the corpus.
     """
 
     evaluation: tuple[str, ...]
@@ -50,12 +51,14 @@ class Contamination:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What the sets hold, not where they lie."""
+        """The contents of the sets, wherever they lie, and the parameters."""
         digests = {name: sha256(file) for name, file in self._sets().items()}
         return {"version": _VERSION, "units": LENGTH, "tenths": index.TENTHS, "action": self.action, "sets": digests}
 
     def prepare(self, view: View, engine: Engine, folder: Path) -> None:
-        """Looks for the examples' grams in all documents, and marks the examples. UserError as `read_examples`."""
+        """Searches all documents for the examples' grams and marks the examples; raises UserError as
+        `read_examples` does.
+        """
         if (folder / SUMMARY).exists():
             return
         examples = [example for path in self.evaluation for example in read_examples(path)]
@@ -72,23 +75,25 @@ class Contamination:
         before = _marks(built, all_seen)
         self._write(examples, before if self.action == "flag" else _marks(built, still_seen), before, folder)
 
-    def note(self, documents: pa.Table, shard: str, folder: Path) -> pa.Table:
-        """What `prepare` has found in the shard."""
+    def annotate(self, documents: pa.Table, shard: str, folder: Path) -> pa.Table:
+        """Returns what `prepare` found in the shard."""
         held = tables.read(folder / "held" / f"{shard}.parquet")["examples"].combine_chunks()
         names = tables.read(folder / "examples.parquet")["name"].combine_chunks()
         contaminates = pa.ListArray.from_arrays(held.offsets, names.take(held.values))
         guilty = pc.greater(pc.list_value_length(held), 0)
         reason = pa.scalar(DROPPED if self.action == "drop" else None, pa.string())
-        return pa.table({"dropped": pc.if_else(guilty, reason, pa.scalar(None, pa.string())),
-                         "contaminates": contaminates})  # fmt: skip
+        dropped = pc.if_else(guilty, reason, pa.scalar(None, pa.string()))
+        return pa.table({"dropped": dropped, "contaminates": contaminates})
 
     def _sets(self) -> dict[str, Path]:
         sets: dict[str, Path] = {}
         for path in self.evaluation:
             for name, file in find_sets(path).items():
                 if name in sets:
-                    raise UserError(f"corpus.build.contamination.evaluation: {sets[name]} and {file} are both named "
-                                    f"{name}; give the folder above them")  # fmt: skip
+                    raise UserError(
+                        f"corpus.build.contamination.evaluation: {sets[name]} and {file} are both named "
+                        f"{name}; give the folder above them"
+                    )
                 sets[name] = file
         return sets
 
@@ -115,7 +120,7 @@ class Contamination:
 
 @dataclass(frozen=True, eq=False)
 class _Marks:
-    """Of every part: how many grams it has, how many of them occur, and whether those are enough."""
+    """The grams of every part, how many of them occur, and whether these are enough."""
 
     sizes: npt.NDArray[np.int64]
     counts: npt.NDArray[np.int64]
@@ -126,7 +131,7 @@ class _Marks:
         return bool(self.enough[first : first + len(PARTS)].any())
 
     def shares(self, example: int) -> dict[str, float | None]:
-        """By part; null where it is not judged."""
+        """Returns the share of seen grams by part; None if the part is not judged."""
         first = example * len(PARTS)
         return {
             name: round(int(self.counts[part]) / int(self.sizes[part]), 4) if self.sizes[part] else None
@@ -140,7 +145,9 @@ def _marks(built: Index, seen: npt.NDArray[np.bool_]) -> _Marks:
 
 
 def _search(view: View, folder: Path, shard: str) -> None:
-    """Writes which examples each document holds, and which grams occur; `beside`: in documents that hold none, too."""
+    """Writes which examples each document holds and which grams occur; `beside` marks grams in documents that hold
+    none.
+    """
     held_file, seen_file = (folder / name / f"{shard}.parquet" for name in ("held", "seen"))
     if seen_file.exists():
         return

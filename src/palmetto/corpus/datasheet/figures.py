@@ -1,4 +1,4 @@
-"""The figures of a datasheet. Lengths are CSS pixels."""
+"""Draws the figures of a datasheet. Lengths are CSS pixels."""
 
 import math
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from palmetto.report.colours import LIGHT, of_choice
 from palmetto.report.curves import compact
 
 Entry = tuple[str, str, str]
-"""Of a legend: a sign, what it stands for, and its colour."""
+"""An entry of a legend: the sign, its meaning and its colour."""
 
 _ROW, _LINE = 26, 22
 _LETTER = 7.2
@@ -24,7 +24,7 @@ MOST_LANGUAGES = 24
 
 @STYLE
 def shares(sheet: Sheet, width: int) -> Figure:
-    """A bar a source: its share of the tokens, and a mark where its weight would have it."""
+    """Draws a bar for each source's share of the tokens, and a mark at the share that the weights ask for."""
     figure, axes = _rows(width, sheet.sources, [_MARK])
     _draw_shares(axes, sheet)
     _legend(figure, [_MARK], width)
@@ -33,7 +33,7 @@ def shares(sheet: Sheet, width: int) -> Figure:
 
 @STYLE
 def flow(sheet: Sheet, width: int) -> Figure:
-    """A bar a stage: the bytes that are left, by source."""
+    """Draws a bar for each stage: the bytes left after it, by source."""
     figure, axes = _rows(width, [name for name, _ in sheet.flow], _sources(sheet))
     _draw_flow(axes, sheet)
     _legend(figure, _sources(sheet), width)
@@ -42,7 +42,7 @@ def flow(sheet: Sheet, width: int) -> Figure:
 
 @STYLE
 def languages(sheet: Sheet, width: int) -> Figure:
-    """A bar a language: its tokens, by source."""
+    """Draws a bar for each language: its tokens, by source."""
     figure, axes = _rows(width, list(sheet.languages)[:MOST_LANGUAGES], _sources(sheet))
     _draw_languages(axes, sheet)
     _legend(figure, _sources(sheet), width)
@@ -51,7 +51,7 @@ def languages(sheet: Sheet, width: int) -> Figure:
 
 @STYLE
 def whole(sheet: Sheet, width: int = 1040) -> Figure:
-    """All three, as one picture."""
+    """Draws all three figures as one picture."""
     counts = [len(sheet.sources), len(sheet.flow), min(len(sheet.languages), MOST_LANGUAGES)]
     heights = [_ROW * count for count in counts]
     entries = [*_sources(sheet), _MARK]
@@ -78,7 +78,7 @@ def _sources(sheet: Sheet) -> list[Entry]:
 
 
 def _margin(width: int, names: list[str]) -> int:
-    """The room for names on the left: for the longest, up to half of the figure."""
+    """Returns the width for names on the left: enough for the longest, at most half of the figure."""
     usual = 110 if width < NARROW else 170
     return min(max(usual, 16 + math.ceil(_LETTER * max(map(len, names), default=0))), width // 2)
 
@@ -126,8 +126,9 @@ def _stack(axes: Axes, row: int, sizes: dict[str, int], sheet: Sheet) -> None:
 
 
 def _value(axes: Axes, row: int, at: float, text: str) -> None:
-    axes.annotate(text, (at, row), (5, 0), textcoords="offset points", va="center", color=LIGHT["muted"],
-                  annotation_clip=False)  # fmt: skip
+    axes.annotate(
+        text, (at, row), (5, 0), textcoords="offset points", va="center", color=LIGHT["muted"], annotation_clip=False
+    )
 
 
 def _finish(axes: Axes, names: list[str], most: float, show: object) -> None:
@@ -141,7 +142,7 @@ def _finish(axes: Axes, names: list[str], most: float, show: object) -> None:
 
 
 def _placed(entries: list[Entry], width: int) -> Iterator[tuple[int, float, Entry]]:
-    """The line and the left end of each entry, as many in a line as fit."""
+    """Yields the line and the left end of each legend entry; a line holds as many as fit."""
     line, left = 0, 8.0
     for entry in entries:
         room = (7.0 if width < NARROW else 8.2) * (len(entry[1]) + 3)
@@ -156,8 +157,15 @@ def _lines(entries: list[Entry], width: int) -> int:
 
 
 def _legend(figure: Figure, entries: list[Entry], width: int) -> None:
-    """Signs and what they stand for, above."""
+    """Draws the legend above the figure."""
     height = figure.get_figheight() * 72
     for line, left, (sign, name, colour) in _placed(entries, width):
-        figure.text(left / width, 1 - (14 + _LINE * line) / height, f"{sign} {name}", color=colour, va="center",
-                    parse_math=False, fontsize=10 if width < NARROW else 12)  # fmt: skip
+        figure.text(
+            left / width,
+            1 - (14 + _LINE * line) / height,
+            f"{sign} {name}",
+            color=colour,
+            va="center",
+            parse_math=False,
+            fontsize=10 if width < NARROW else 12,
+        )

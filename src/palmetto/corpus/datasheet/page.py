@@ -1,5 +1,7 @@
-"""The datasheet of a corpus, as page and as values: what it holds, where that comes from, and what was left out and why
-(after arXiv 1803.09010)."""
+"""Writes the datasheet of a corpus: what it holds, where that comes from, and what was left out and why.
+
+After Datasheets for Datasets (arXiv 1803.09010).
+"""
 
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ _MOST_ROWS = 200
 
 
 def write(manifest: dict[str, Any], name: str, folder: Path) -> None:
-    """Writes datasheet.json, .html and .png; the same manifest gives the same bytes."""
+    """Writes datasheet.json, .html and .png into a folder; the same manifest gives the same bytes."""
     sheet = Sheet(manifest)
     write_json(folder / "datasheet.json", sheet.values())
     write_text(folder / "datasheet.html", page(sheet, name))
@@ -24,22 +26,39 @@ def write(manifest: dict[str, Any], name: str, folder: Path) -> None:
 
 
 def page(sheet: Sheet, name: str) -> str:
-    """The page."""
+    """Returns the page as HTML."""
     parts = [
-        _figure(sheet, figures.shares, "shares", "Share of tokens", "The share of every source, wanted and taken.",
-                _limit(sheet)),
-        _figure(sheet, figures.flow, "flow", "What is left after each stage, of the bytes that were read",
-                "The bytes left after each stage, by source."),
+        _figure(
+            sheet,
+            figures.shares,
+            "shares",
+            "Share of tokens",
+            "The share of every source, wanted and taken.",
+            _limit(sheet),
+        ),
+        _figure(
+            sheet,
+            figures.flow,
+            "flow",
+            "Bytes left after each stage",
+            "The bytes left after each stage, by source.",
+        ),
         _dropped(sheet),
         _cut(sheet),
-        _figure(sheet, figures.languages, "languages", "Languages, by tokens", "Tokens by language and source.",
-                _other_languages(sheet)),
+        _figure(
+            sheet,
+            figures.languages,
+            "languages",
+            "Languages, by tokens",
+            "Tokens by language and source.",
+            _other_languages(sheet),
+        ),
         _licences(sheet),
         _contamination(sheet),
         _not_read(sheet),
         _passed_over(sheet),
         _samples(sheet),
-    ]  # fmt: skip
+    ]
     footer = "Made by <code>palmetto corpus build</code> from the corpus's manifest alone."
     body = f'<div class="whole">{chr(10).join(filter(None, parts))}</div>'
     return frame(name, "Palmetto corpus datasheet", _heading(sheet, name), body, footer)
@@ -54,7 +73,8 @@ def _heading(sheet: Sheet, name: str) -> str:
         ("Languages", f"{len(sheet.languages)}"),
         ("Not read", f"{len(sheet.not_read):,}"),
     ]
-    verdict = f"Of {sheet.read:,} bytes that were read, {sheet.total('bytes') / max(1, sheet.read):.1%} are in it."
+    share = sheet.total("bytes") / max(1, sheet.read)
+    verdict = f"The corpus holds {share:.1%} of the {sheet.read:,} bytes that were read."
     return f'<h1>{escape(name)}</h1>\n<p class="verdict">{verdict}</p>\n{pairs(numbers, "figures")}'
 
 
@@ -72,8 +92,8 @@ def _limit(sheet: Sheet) -> str:
         return ""
     there = sum(sheet.available.values())
     return _note(
-        f"{sheet.limit} is scarcest for its weight and is taken whole, so that the mixture has "
-        f"{sheet.total('tokens'):,} of the {there:,} tokens that are left."
+        f"{sheet.limit} is scarcest for its weight and is taken whole, so the mixture has "
+        f"{sheet.total('tokens'):,} of the {there:,} tokens available."
     )
 
 
@@ -88,11 +108,17 @@ def _dropped(sheet: Sheet) -> str:
         ("", [escape(stage), escape(source), escape(reason), f"{count:,}", f"{size:,}", f"{share:.2%}"])
         for stage, source, reason, count, size, share in sheet.dropped
     ]
-    head = [("Stage", ""), ("Source", ""), ("Reason", ""), ("Documents", "number"), ("Bytes", "number"),
-            ("Of what the source had", "number")]  # fmt: skip
+    head = [
+        ("Stage", ""),
+        ("Source", ""),
+        ("Reason", ""),
+        ("Documents", "number"),
+        ("Bytes", "number"),
+        ("Share of the source", "number"),
+    ]
     dropped, cut, put = sheet.balance
     sums = _note(
-        f"Of {sheet.read:,} bytes that were read and {put:,} put in for what was masked, "
+        f"Of the {sheet.read:,} bytes that were read and the {put:,} put in by masking, "
         f"{sheet.total('bytes'):,} are in the corpus, {dropped:,} were in documents that were left out, "
         f"and {cut:,} were cut within others."
     )
@@ -111,7 +137,7 @@ def _cut(sheet: Sheet) -> str:
         ("Documents", "number"),
         ("Bytes cut", "number"),
         ("Bytes put in", "number"),
-        ("Of what the source had", "number"),
+        ("Share of the source", "number"),
     ]
     return f"<section><h2>What was cut within documents that stayed</h2>{table(head, rows)}</section>" if rows else ""
 
@@ -124,7 +150,7 @@ def _licences(sheet: Sheet) -> str:
 
 
 def _first_rows(head: list[tuple[str, str]], rows: list[tuple[str, list[str]]], *last: tuple[str, list[str]]) -> str:
-    """Returns a table of the first rows and the last ones, and says how many there are more between them."""
+    """Returns a table of the first and the last rows, with a note on how many are omitted between them."""
     more = len(rows) - _MOST_ROWS
     note = _note(f"And {more:,} more, in manifest.json.") if more > 0 else ""
     return table(head, [*rows[:_MOST_ROWS], *last]) + note
@@ -133,11 +159,11 @@ def _first_rows(head: list[tuple[str, str]], rows: list[tuple[str, list[str]]], 
 def _contamination(sheet: Sheet) -> str:
     if not sheet.contamination:
         return ""
-    rows = [
-        ("", [escape(name), f"{of['examples']:,}", f"{of['contaminated']:,}",
-              f"{of['contaminated'] / max(1, of['examples']):.1%}"])
-        for name, of in sheet.contamination.items()
-    ]  # fmt: skip
+    rows = []
+    for name, counts in sheet.contamination.items():
+        examples, contaminated = counts["examples"], counts["contaminated"]
+        share = contaminated / max(1, examples)
+        rows.append(("", [escape(name), f"{examples:,}", f"{contaminated:,}", f"{share:.1%}"]))
     head = [("Evaluation set", ""), ("Examples", "number"), ("Contaminated", "number"), ("Share", "number")]
     return f"<section><h2>Contamination</h2>{table(head, rows)}</section>"
 
@@ -162,4 +188,4 @@ def _samples(sheet: Sheet) -> str:
     for source, rows in sheet.manifest["samples"].items():
         texts = "".join(f"<p><small>{escape(row['name'])}</small></p>{block(row['text'])}" for row in rows)
         parts.append(f"<h3>{escape(source)}</h3>{texts}")
-    return f"<section><h2>Samples, drawn by their ids</h2>{''.join(parts)}</section>"
+    return f"<section><h2>Samples</h2>{''.join(parts)}</section>"

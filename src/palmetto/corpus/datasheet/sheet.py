@@ -1,4 +1,4 @@
-"""A corpus's manifest as the datasheet asks for it."""
+"""Derives the datasheet's numbers from a corpus's manifest."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -13,11 +13,11 @@ WITHIN = {
     "personal data": "masked",
     "repeated spans": "passages that occur before",
 }
-"""The parts that each stage cuts within documents that stay."""
+"""What each stage cuts within documents that stay."""
 
 
 class Sheet:
-    """What can be said of a corpus. `manifest`: of `palmetto.corpus.build`."""
+    """The numbers of a datasheet. manifest: as `palmetto.corpus.build` writes it."""
 
     def __init__(self, manifest: dict[str, Any]) -> None:
         self.manifest = manifest
@@ -27,25 +27,25 @@ class Sheet:
         self.contamination: dict[str, dict[str, int]] = manifest.get("contamination", {})
 
     def of(self, source: str, quantity: str) -> int:
-        """Documents, bytes or tokens that are taken of a source."""
+        """Returns the documents, bytes or tokens that are taken of a source."""
         return sum(counts[quantity] for counts in self.manifest["languages"].get(source, {}).values())
 
     def total(self, quantity: str) -> int:
-        """Of all sources."""
+        """Returns the sum over all sources."""
         return sum(self.of(source, quantity) for source in self.sources)
 
     def share(self, source: str) -> float:
-        """Of the tokens."""
+        """Returns the source's share of the tokens."""
         return self.of(source, "tokens") / max(1, self.total("tokens"))
 
     def wanted(self, source: str) -> float:
-        """The share that the weights ask for."""
+        """Returns the source's share of the tokens that the weights ask for."""
         wanted = self.manifest["mixture"]["wanted"]
         return wanted[source] / max(1, sum(wanted.values()))
 
     @cached_property
     def languages(self) -> dict[str, dict[str, int]]:
-        """Tokens by language, then source; most first, "" for what is not known."""
+        """Tokens by language, then source; the largest language first, "" for unknown."""
         found: dict[str, dict[str, int]] = {}
         for source, of_source in self.manifest["languages"].items():
             for language, counts in of_source.items():
@@ -54,12 +54,12 @@ class Sheet:
 
     @property
     def read(self) -> int:
-        """Bytes of text that were read."""
+        """The bytes of text that were read."""
         return sum(size for _, size in self.manifest["stages"][0]["before"].values())
 
     @property
     def flow(self) -> list[tuple[str, dict[str, int]]]:
-        """Bytes by source, as read and after each stage that changed them."""
+        """The bytes by source, as read and after each stage that changed them."""
         stages = self.manifest["stages"]
         found = [("read", {source: size for source, (_, size) in stages[0]["before"].items()})]
         for stage in stages:
@@ -70,7 +70,9 @@ class Sheet:
 
     @property
     def dropped(self) -> list[tuple[str, str, str, int, int, float]]:
-        """Stage, source, reason, documents, bytes, and the bytes' share of what was read of the source; by stages."""
+        """Rows in stage order: stage, source, reason, documents, bytes, and the bytes as a share of those read of
+        the source.
+        """
         had = {source: size for source, (_, size) in self.manifest["stages"][0]["before"].items()}
         return [
             (stage["name"], source, reason, count, size, size / max(1, had[source]))
@@ -81,8 +83,10 @@ class Sheet:
 
     @property
     def cut(self) -> Iterator[tuple[str, str, str, int, int, int, float]]:
-        """Stage, source, what was cut within documents that stay, those documents, bytes cut, bytes put in their place,
-        and the bytes cut as a share of what was read of the source; by stages."""
+        """Rows in stage order: stage, source, what was cut, documents, bytes cut, bytes put in, and the cut share.
+
+        Only documents that stay are counted; the share is of the bytes read of the source.
+        """
         had = {source: size for source, (_, size) in self.manifest["stages"][0]["before"].items()}
         for stage in self.manifest["stages"]:
             for source, (count, size, put) in stage.get("cut", {}).items():
@@ -91,27 +95,31 @@ class Sheet:
 
     @property
     def balance(self) -> tuple[int, int, int]:
-        """Bytes in documents that were left out, bytes cut within others, and bytes put in: with what is in the corpus,
-        all that was read."""
+        """The bytes in documents that were left out, the bytes cut within others, and the bytes put in.
+
+        The bytes read and put in equal the bytes in the corpus, left out and cut.
+        """
         cuts = list(self.cut)
         return sum(row[4] for row in self.dropped), sum(row[4] for row in cuts), sum(row[5] for row in cuts)
 
     @property
     def limit(self) -> str | None:
-        """The source that is scarcest for its weight, where it decides how large the mixture is."""
+        """The source that is scarcest for its weight, if it determines the size of the mixture."""
         limited_by: str | None = self.manifest["mixture"].get("limited_by")
         return limited_by
 
     @property
     def passed_over(self) -> list[tuple[str, str, str]]:
-        """Source, name and reason of files and folders that are nothing to read, evaluation sets' last."""
+        """The source, name and reason of files and folders without readable content; those of evaluation sets come
+        last.
+        """
         passed = [(each["source"], each["name"], each["reason"]) for each in self.manifest.get("passed_over", ())]
         others = self.manifest.get("evaluation_passed_over", ())
         return passed + [("(evaluation)", name, "not a kind of set that is read") for name in others]
 
     @cached_property
     def licences(self) -> list[tuple[str, int]]:
-        """Documents by licence, most first, "" for what is not stated."""
+        """The documents by licence, the most frequent first; "" if none is stated."""
         found: Counter[str] = Counter()
         for of_source in self.manifest["licences"].values():
             found.update({licence: counts["documents"] for licence, counts in of_source.items()})
@@ -119,11 +127,11 @@ class Sheet:
 
     @property
     def unrecognized(self) -> int:
-        """Documents whose licence is stated but not recognized, wholly or in part: it may be copyleft."""
+        """The documents whose stated licence is not fully recognized and may therefore be copyleft."""
         return sum(count for licence, count in self.licences if unrecognized(licence))
 
     def values(self) -> dict[str, Any]:
-        """As JSON takes it."""
+        """Returns the datasheet as JSON values."""
         return {
             "documents": self.total("documents"),
             "bytes": self.total("bytes"),

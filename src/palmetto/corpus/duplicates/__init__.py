@@ -1,1 +1,1 @@
-"""Duplicates: whole texts, texts that are nearly the same, files of code, and passages that occur again."""
+"""Removes duplicates: equal texts, nearly equal texts, nearly equal files of code, and repeated passages."""

@@ -1,5 +1,7 @@
-"""MinHash signatures and their bands: documents that are alike have some band in common (Broder, 1997; Leskovec,
-Rajaraman, Ullman: Mining of Massive Datasets, section 3.4)."""
+"""Computes MinHash signatures in bands: similar documents are likely to share a band.
+
+Broder, 1997; Leskovec, Rajaraman, Ullman: Mining of Massive Datasets, section 3.4.
+"""
 
 import functools
 from typing import NamedTuple
@@ -17,7 +19,7 @@ _POINTS = 2000
 
 
 class Shape(NamedTuple):
-    """Of documents of similarity s, 1 - (1 - s^rows)^bands have a band in common."""
+    """The shape of a signature; documents of similarity s share a band with probability 1 - (1 - s^rows)^bands."""
 
     bands: int
     rows: int
@@ -25,12 +27,12 @@ class Shape(NamedTuple):
 
 @functools.cache
 def best_shape(threshold: float, permutations: int) -> Shape:
-    """The shape, of bands * rows at most `permutations`, that makes the least of
+    """Returns the shape, with bands * rows at most `permutations`, that minimizes
 
-        0.02 * integral from 0 to threshold of p(s) ds + 0.98 * integral from threshold to 1 of (1 - p(s)) ds,
+        0.02 * integral from 0 to threshold of p(s) ds + 0.98 * integral from threshold to 1 of (1 - p(s)) ds
 
-    p(s) = 1 - (1 - s^rows)^bands: what is looked at for nothing, and what is missed, as datasketch weighs them in
-    MinHashLSH; here a pair that is missed counts 49 times as much, since one too many only costs comparing it.
+    with p(s) = 1 - (1 - s^rows)^bands. The first term counts pairs compared needlessly, the second pairs missed, as in
+    datasketch's MinHashLSH. A missed pair weighs 49 times as much, because a needless one only costs a comparison.
     """
     similarities = (np.arange(_POINTS) + 0.5) / _POINTS
     below = similarities < threshold
@@ -44,17 +46,17 @@ def best_shape(threshold: float, permutations: int) -> Shape:
 
 
 def algorithm() -> int:
-    """The version of how signatures are made; another gives others."""
+    """Returns the version of the signature algorithm, which the signatures depend on."""
     version: int = need("rensa").RMinHash.ALGORITHM_VERSION
     return version
 
 
 def bands(shingles: Hashes, ends: Places, shape: Shape, salt: int) -> Hashes:
-    """A hash of each band of each text's signature: uint64 [texts, bands]. Bands of different places or salts are
-    never equal.
+    """Returns a hash of each band of each text's signature, uint64 [texts, bands].
 
-    shingles, ends: those of text i are [ends[i - 1], ends[i]). Signatures are R-MinHash, of rensa: of the quality of
-    as many independent permutations, at the cost of a few (Dahlgaard, Knudsen, Thorup, arXiv 1704.04370).
+    shingles, ends: those of text i are [ends[i - 1], ends[i]). salt: bands of different kinds get different salts, so
+    that they do not match. Signatures are rensa's R-MinHash, as good as independent permutations and much faster
+    (Dahlgaard, Knudsen, Thorup, arXiv 1704.04370).
     """
     offsets = np.concatenate([[0], ends]).astype(np.uint64)
     size = shape.bands * shape.rows

@@ -1,4 +1,4 @@
-"""Pairs of documents that may be near duplicates: those whose signatures have a band in common."""
+"""Finds pairs of documents that may be near duplicates: those that share a band of their signatures."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from palmetto.corpus.duplicates import bands, characters, keyed, rule, shingles
+from palmetto.corpus.duplicates import bands, characters, keyed, shingles, survivor
 from palmetto.corpus.stage import View
 from palmetto.corpus.text import scripts
 from palmetto.corpus.text.rolling import Hashes
@@ -28,9 +28,11 @@ class Kind:
     """Documents that are compared with each other."""
 
     jaccard: float
-    """Similarity of sets of 5-grams from which two are near duplicates; of code, from which texts are compared."""
+    """The similarity of sets of 5-grams from which two are near duplicates; for code, from which their texts are
+    compared.
+    """
     levenshtein: float | None
-    """Of code: similarity of texts from which two are near duplicates."""
+    """For code, the similarity of texts from which two are near duplicates."""
     sources: tuple[str, ...]
     """All sources of code."""
 
@@ -39,7 +41,7 @@ class Kind:
         return self.levenshtein is not None
 
     def rows(self, documents: pa.Table) -> npt.NDArray[np.int64]:
-        """Those among documents that have a `source`."""
+        """Returns the rows of the documents of this kind."""
         is_code = pc.is_in(documents["source"], pa.array(self.sources, pa.string())).to_numpy()
         return np.flatnonzero(is_code == self.is_code)
 
@@ -51,7 +53,7 @@ def sign(view: View, kinds: Sequence[Kind], permutations: int, folder: Path, num
     if path.exists():
         return
     documents = view.read(shard, ["id", "source", "text"])
-    rule.write(folder, shard, documents, place)
+    survivor.write(folder, shard, documents, place)
     parts = [np.empty(0, _BAND)]
     for kind in kinds:
         rows = kind.rows(documents)
@@ -62,7 +64,7 @@ def sign(view: View, kinds: Sequence[Kind], permutations: int, folder: Path, num
         start = 0
         for texts in shingles.batches(documents["text"].take(rows).to_pylist()):
             hashes, ends = shingles.shingles(shingles.words(texts, "folded"), WORDS)
-            some = np.diff(ends, prepend=0) > 0  # those without a word are like no other
+            some = np.diff(ends, prepend=0) > 0  # texts without words have no duplicates
             numbers = keyed.numbers(place, rows[start : start + len(texts)][some])
             parts.append(_banded(hashes, ends[some], shape, 0, numbers))
             start += len(texts)
@@ -72,7 +74,7 @@ def sign(view: View, kinds: Sequence[Kind], permutations: int, folder: Path, num
 def _sign_code(
     texts: pa.ChunkedArray, rows: npt.NDArray[np.int64], least: float, place: int
 ) -> Iterator[npt.NDArray[Any]]:
-    """The bands of files of code, a class of lengths after the other."""
+    """Yields the bands of files of code, one class of lengths after another."""
     of_class: dict[int, list[tuple[int, Hashes]]] = {}
     for row in rows.tolist():
         text = texts[row].as_py()
@@ -97,19 +99,20 @@ def _banded(
 
 
 def match(files: Sequence[Path], shards: Sequence[str], folder: Path, keys: keyed.Range) -> None:
-    """Writes the pairs that have a band of a range in common, and the documents of those pairs.
+    """Writes the pairs that share a band whose hash lies in a range, and the documents of those pairs.
 
-    Where many documents have one, each is paired with the next 64 in length, since near duplicates are of nearly the
-    same length (sorted neighbourhoods: Hernández, Stolfo, 1995); so the pairs are linear in the documents.
+    If many documents share a band, each is paired with the next 64 in order of length only, because near duplicates
+    have nearly equal lengths (sorted neighbourhoods: Hernández, Stolfo, 1995). So the number of pairs is linear in the
+    documents.
     """
     pairs, members = keys.file(folder, PAIRS), keys.file(folder, MEMBERS)
     if pairs.exists() and members.exists():
         return
     rows = keyed.read(files, keys, _BAND)
     rows = rows[np.argsort(rows["key"], kind="stable")]
-    rows = rows[keyed.not_alone(rows["key"])]
+    rows = rows[keyed.is_repeated(rows["key"])]
     numbers, inverse = np.unique(rows["number"], return_inverse=True)
-    found = rule.look_up(folder, shards, numbers)
+    found = survivor.look_up(folder, shards, numbers)
     rank = np.empty(len(numbers), np.int64)
     rank[np.lexsort((found["id"], found["size"]))] = np.arange(len(numbers))
     rows = rows[np.lexsort((rank[inverse], rows["key"]))]
@@ -125,10 +128,12 @@ def match(files: Sequence[Path], shards: Sequence[str], folder: Path, keys: keye
 
 
 def unique(a: keyed.Numbers, b: keyed.Numbers) -> keyed.Rows:
-    """Every pair once, in order; its key is a hash of it, so that it is in the same range wherever it was found."""
+    """Returns every pair once, sorted; its key is its hash, so equal pairs fall into the same range wherever they
+    are found.
+    """
     order = np.lexsort((b, a))
     a, b = a[order], b[order]
-    new = keyed.new(a, b)
+    new = keyed.is_first(a, b)
     rows = np.empty(int(new.sum()), PAIR)
     rows["a"], rows["b"] = a[new], b[new]
     rows["key"] = scripts.mix(scripts.mix(rows["a"]) ^ rows["b"])

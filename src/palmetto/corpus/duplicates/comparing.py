@@ -1,4 +1,4 @@
-"""Candidates compared: exactly, by their sets of 5-grams, and files of code by their texts as well."""
+"""Compares candidate pairs exactly, by their sets of 5-grams, and files of code by their texts too."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from palmetto.corpus.duplicates import characters, code, keyed, shingles
+from palmetto.corpus.duplicates import characters, keyed, levenshtein, shingles
 from palmetto.corpus.duplicates.candidates import MEMBER, PAIR, WORDS, Kind, unique
 from palmetto.corpus.duplicates.mapped import Mapped
 from palmetto.corpus.duplicates.shingles import Places
@@ -16,13 +16,13 @@ from palmetto.corpus.text.rolling import Hashes
 EDGES = "edges"
 _SETS = "sets"
 _COLLECTED = pa.schema([("number", pa.uint64()), ("set", pa.large_list(pa.uint64())), ("text", pa.large_string())])
-"""text: of code alone."""
+"""The columns of collected candidates; only code has a text."""
 
 
 def collect(
     view: View, kinds: Sequence[Kind], members: Sequence[Path], folder: Path, numbered: tuple[int, str]
 ) -> None:
-    """Writes a shard's candidates: their sets of 5-grams, each sorted, and the texts of code."""
+    """Writes the sets of 5-grams, each sorted, of a shard's candidates, and the texts of code."""
     place, shard = numbered
     mapped = Mapped(folder / _SETS, view.shards)
     if mapped.path(place).exists():
@@ -46,7 +46,7 @@ def collect(
 
 
 def _code(texts: pa.ChunkedArray, numbers: keyed.Numbers, least: float) -> pa.Table:
-    """Files of code: the grams that their own classes keep, and their texts."""
+    """Returns the grams of files of code that their own classes keep, and their texts."""
     sets = []
     for text in texts.to_pylist():
         sets.append(characters.kept(characters.grams(text), characters.classes(text, least)[0]))
@@ -56,9 +56,9 @@ def _code(texts: pa.ChunkedArray, numbers: keyed.Numbers, least: float) -> pa.Ta
 
 
 def _sets(hashes: Hashes, ends: Places) -> pa.LargeListArray:
-    """Each text's hashes once, sorted."""
+    """Returns each text's distinct hashes, sorted."""
     ordered = map(np.sort, np.split(hashes, ends[:-1]))
-    sets = [part[keyed.new(part)] for part in ordered]
+    sets = [part[keyed.is_first(part)] for part in ordered]
     offsets = np.cumsum([0, *map(len, sets)])
     return pa.LargeListArray.from_arrays(offsets, np.concatenate(sets))
 
@@ -66,7 +66,7 @@ def _sets(hashes: Hashes, ends: Places) -> pa.LargeListArray:
 def compare(
     kinds: Sequence[Kind], pairs: Sequence[Path], shards: Sequence[str], folder: Path, keys: keyed.Range
 ) -> None:
-    """Writes those pairs of a range that are near duplicates."""
+    """Writes the pairs of a range that are near duplicates."""
     path = keys.file(folder, EDGES)
     if path.exists():
         return
@@ -82,18 +82,18 @@ def compare(
         if kind.levenshtein is None:
             return _jaccard_reaches(set_a, set_b, kind.jaccard)
         other = collected.find(b, "text").as_py()
-        # What the class of the longer one keeps, the other's keeps as well.
+        # The shorter file's class keeps every hash that the longer file's class keeps.
         of = characters.classes(max(text, other, key=len), kind.levenshtein)[0]
         if not _jaccard_reaches(characters.kept(set_a, of), characters.kept(set_b, of), kind.jaccard):
             return False
-        return code.similar(text, other, kind.levenshtein)
+        return levenshtein.similar(text, other, kind.levenshtein)
 
     kept = [alike(a, b) for a, b in zip(found["a"].tolist(), found["b"].tolist(), strict=True)]
     keyed.write(path, found[np.array(kept, bool)])
 
 
 def _jaccard_reaches(a: Hashes, b: Hashes, least: float) -> bool:
-    """Whether |a ∩ b| / |a ∪ b| is at least `least`, of sorted sets."""
+    """Returns whether |a ∩ b| / |a ∪ b| of two sorted sets is at least `least`."""
     if min(len(a), len(b)) < least * max(len(a), len(b)):
         return False
     both = np.sort(np.concatenate([a, b]))

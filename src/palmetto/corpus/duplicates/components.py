@@ -1,4 +1,4 @@
-"""Connected components of a graph of documents."""
+"""Finds the connected components of a graph of documents."""
 
 import numpy as np
 
@@ -6,10 +6,10 @@ from palmetto.corpus.duplicates.keyed import Numbers
 
 
 def components(a: Numbers, b: Numbers) -> tuple[Numbers, Numbers]:
-    """The nodes of the edges a[i]–b[i], ascending, and of each the smallest node that it is connected with.
+    """Returns the nodes of the edges a[i]–b[i], sorted, and for each the smallest node of its component.
 
-    Union-find for all edges at a time: the larger of two labels takes the smaller one, until the two ends of every
-    edge have the same (Shiloach, Vishkin, 1982). The order of the edges does not matter.
+    All edges are processed at a time: the larger of two labels takes the smaller one, until both ends of every edge
+    agree (Shiloach, Vishkin, 1982). The order of the edges does not matter.
     """
     nodes, places = np.unique(np.concatenate([a, b]), return_inverse=True)
     left, right = places[: len(a)], places[len(a) :]

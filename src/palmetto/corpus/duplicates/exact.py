@@ -1,4 +1,4 @@
-"""Documents of the same text but for white space."""
+"""Defines the stage that removes documents of equal text, ignoring white space."""
 
 import functools
 import hashlib
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from palmetto.corpus.duplicates import keyed, rule
+from palmetto.corpus.duplicates import keyed, survivor
 from palmetto.corpus.engine import Engine
 from palmetto.corpus.stage import View
 
@@ -23,34 +23,34 @@ _HASHED = np.dtype([("key", "<u8"), ("rest", "<u8"), ("number", "<u8"), ("id", "
 
 @dataclass(frozen=True)
 class ExactDuplicates:
-    """Drops all but one (rule.py) of documents whose texts are equal in Unicode's NFC without white space; case counts.
-    Texts of equal 128-bit hash (BLAKE2b) are taken for equal.
+    """The stage that drops all but one (survivor.py) of documents whose texts are equal in NFC without white space.
 
-    Notes `duplicate_of`: the id of the one that stays. Writes 64 bytes a document while it works.
+    Case matters. Texts with the same 128-bit hash (BLAKE2b) count as equal. The column `duplicate_of` holds the id of
+    the document that stays. The stage writes 64 bytes per document for its work.
     """
 
     name = "exact duplicates"
 
     @property
     def identity(self) -> dict[str, Any]:
-        """See `Stage`."""
+        """The stage's version and Unicode's, which NFC depends on."""
         return {"version": 1, "unicode": unicodedata.unidata_version}
 
     def prepare(self, view: View, engine: Engine, folder: Path) -> None:
-        """Hashes every shard, then finds equal hashes, a range of them at a time."""
+        """Hashes every shard, then finds equal hashes, one range of hashes at a time."""
         keyed.write_shards(folder, view.shards)
-        keyed.each(engine, functools.partial(_hash, view, folder), list(enumerate(view.shards)))
+        keyed.run_all(engine, functools.partial(_hash, view, folder), list(enumerate(view.shards)))
         files = [keyed.shard_file(folder, _HASHES, shard) for shard in view.shards]
-        keyed.each(engine, functools.partial(_compare, files, folder), keyed.partitions(files))
+        keyed.run_all(engine, functools.partial(_compare, files, folder), keyed.partitions(files))
 
-    def note(self, documents: pa.Table, shard: str, folder: Path) -> pa.Table:
-        """See `Stage`."""
+    def annotate(self, documents: pa.Table, shard: str, folder: Path) -> pa.Table:
+        """Drops the duplicates and fills `duplicate_of`."""
         place = keyed.shards(folder).index(shard)
         return keyed.notes(len(documents), place, (folder / _REPEATS).glob("*.npy"), "exact duplicate")
 
 
 def normalized(text: str) -> bytes:
-    """What two texts have in common to be equal."""
+    """Returns the bytes that are compared."""
     if not text.isascii():
         text = _WHITE.sub("", unicodedata.normalize("NFC", text))
     return text.encode().translate(None, _ASCII_WHITE)
@@ -65,7 +65,7 @@ def _hash(view: View, folder: Path, numbered: tuple[int, str]) -> None:
     digests = [hashlib.blake2b(normalized(text.as_py()), digest_size=16).digest() for text in documents["text"]]
     rows = np.empty(len(documents), _HASHED)
     rows["key"], rows["rest"] = np.frombuffer(b"".join(digests), "<u8").reshape(-1, 2).T
-    found = rule.entries(documents, place)
+    found = survivor.entries(documents, place)
     for name in ("number", "id", "size"):
         rows[name] = found[name]
     keyed.write(path, rows)
@@ -77,5 +77,5 @@ def _compare(files: list[Path], folder: Path, keys: keyed.Range) -> None:
         return
     rows = keyed.read(files, keys, _HASHED)
     rows = rows[np.lexsort((rows["rest"], rows["key"]))]
-    rows = rows[keyed.not_alone(rows["key"])]
-    keyed.write(path, rule.repeats(rows, np.cumsum(keyed.new(rows["key"], rows["rest"]))))
+    rows = rows[keyed.is_repeated(rows["key"])]
+    keyed.write(path, survivor.repeats(rows, np.cumsum(keyed.is_first(rows["key"], rows["rest"]))))

@@ -1,4 +1,4 @@
-"""Some documents' texts, or what is made of them, looked up by number in files that are mapped, not read."""
+"""Looks up values of documents by number in memory-mapped files."""
 
 import functools
 from collections.abc import Sequence
@@ -19,23 +19,23 @@ class _File(NamedTuple):
 
 
 class Mapped:
-    """Tables with a column `number` (uint64), one a shard; a value is found by the document's number."""
+    """Tables with a column `number` (uint64), one per shard; a value is found by the document's number."""
 
     def __init__(self, folder: Path, shards: Sequence[str]) -> None:
         self._folder, self._shards = folder, shards
         self._open = functools.lru_cache(_OPEN_FILES)(self._map)
 
     def path(self, place: int) -> Path:
-        """The file of the shard that is `place`-th."""
+        """Returns the file of the shard at `place`."""
         return self._folder / f"{self._shards[place]}.arrow"
 
     def write(self, place: int, table: pa.Table) -> None:
-        """Writes a shard's file, atomically."""
+        """Writes a shard's file atomically."""
         with atomic(self.path(place)) as file, pa.ipc.new_file(file, table.schema) as writer:
             writer.write_table(table.sort_by("number").combine_chunks())
 
     def find(self, number: int, column: str) -> pa.Scalar:
-        """The value of a document that is there."""
+        """Returns the value of a document, which must be in the table."""
         file = self._open(number >> 32)
         return file.columns[column][int(np.searchsorted(file.numbers, np.uint64(number)))]
 

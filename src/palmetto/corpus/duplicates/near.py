@@ -1,4 +1,4 @@
-"""Documents that are nearly the same: prose by the 5-grams of words that they share, code by edits between files."""
+"""Defines the stage that removes nearly equal documents: prose by shared 5-grams of words, code by edit distance."""
 
 import functools
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from palmetto.corpus.duplicates import bands, candidates, characters, comparing, keyed, rule, shingles
+from palmetto.corpus.duplicates import bands, candidates, characters, comparing, keyed, shingles, survivor
 from palmetto.corpus.duplicates.components import components
 from palmetto.corpus.engine import Engine
 from palmetto.corpus.stage import View
@@ -18,16 +18,17 @@ _REPEATS = "repeats"
 
 @dataclass(frozen=True)
 class NearDuplicates:
-    """Drops all but one (rule.py) of documents that near duplicates connect; prose and code are never compared.
+    """The stage that drops all but one (survivor.py) of each component of near duplicates.
 
-    threshold: the Jaccard similarity of two documents' sets of 5-grams of words (shingles.py) from which prose is near
-    duplicate; None: it stays. code: the same of files of the sources `code_sources`, by Levenshtein similarity
-    (code.py). permutations: length of the signatures.
+    Prose and code are never compared with each other. threshold: the Jaccard similarity of the sets of 5-grams of words
+    (shingles.py) from which prose is a near duplicate; None to keep it. code: the same for files of the sources
+    `code_sources`, by Levenshtein similarity (levenshtein.py). permutations: the length of the signatures.
 
-    Notes `duplicate_of`: the id of the one that stays. What is found is compared exactly, so what goes has a near
-    duplicate of at least the threshold; how many are missed says `bands.best_shape`. While it works it writes some 300
-    bytes a document, and the candidates' 5-grams, 8 bytes each. One process holds 16 bytes for each pair of near
-    duplicates and some 100 for each document that has one; all else is a shard or a range of keys at a time.
+    The column `duplicate_of` holds the id of the document that stays. Candidates are compared exactly, so every dropped
+    document has a near duplicate of at least the threshold; `bands.best_shape` determines how many are missed. The
+    stage writes about 300 bytes per document, and 8 bytes for each 5-gram of the candidates. One process holds 16 bytes
+    for each pair of near duplicates and about 100 for each document in one; everything else is processed one shard or
+    range of keys at a time.
     """
 
     threshold: float | None
@@ -38,7 +39,7 @@ class NearDuplicates:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """See `Stage`."""
+        """The parameters, and the versions of the signatures and of Unicode."""
         return {
             "version": 1 if self.code is None else 2,
             "threshold": self.threshold,
@@ -51,7 +52,7 @@ class NearDuplicates:
 
     @property
     def kinds(self) -> tuple[candidates.Kind, ...]:
-        """What is compared among itself."""
+        """The kinds of documents, each compared within itself."""
         kinds = []
         if self.threshold is not None:
             kinds.append(candidates.Kind(self.threshold, None, self.code_sources))
@@ -60,27 +61,28 @@ class NearDuplicates:
         return tuple(kinds)
 
     def prepare(self, view: View, engine: Engine, folder: Path) -> None:
-        """Signs shards; matches ranges of bands; collects what candidates are compared by, a shard at a time; compares
-        ranges of pairs; connects them all."""
+        """Signs the shards, matches ranges of bands, collects candidates by shard, compares ranges of pairs,
+        connects them.
+        """
 
         def over_shards(function: Any, *arguments: Any) -> None:
-            keyed.each(engine, functools.partial(function, view, self.kinds, *arguments, folder), numbered)
+            keyed.run_all(engine, functools.partial(function, view, self.kinds, *arguments, folder), numbered)
 
         shards, numbered = view.shards, list(enumerate(view.shards))
         keyed.write_shards(folder, shards)
         over_shards(candidates.sign, self.permutations)
         signed = [keyed.shard_file(folder, candidates.BANDS, shard) for shard in shards]
         ranges = keyed.partitions(signed)
-        keyed.each(engine, functools.partial(candidates.match, signed, shards, folder), ranges)
+        keyed.run_all(engine, functools.partial(candidates.match, signed, shards, folder), ranges)
         over_shards(comparing.collect, [keys.file(folder, candidates.MEMBERS) for keys in ranges])
         pairs = [keys.file(folder, candidates.PAIRS) for keys in ranges]
         ranges = keyed.partitions(pairs)
         compare = functools.partial(comparing.compare, self.kinds, pairs, shards, folder)
-        keyed.each(engine, compare, ranges)
+        keyed.run_all(engine, compare, ranges)
         _connect([keys.file(folder, comparing.EDGES) for keys in ranges], shards, folder)
 
-    def note(self, documents: pa.Table, shard: str, folder: Path) -> pa.Table:
-        """See `Stage`."""
+    def annotate(self, documents: pa.Table, shard: str, folder: Path) -> pa.Table:
+        """Drops the duplicates and fills `duplicate_of`."""
         place = keyed.shards(folder).index(shard)
         return keyed.notes(len(documents), place, [_repeats(folder)], "near duplicate")
 
@@ -95,4 +97,4 @@ def _connect(edges: list[Path], shards: tuple[str, ...], folder: Path) -> None:
         return
     found = np.concatenate([np.load(file) for file in edges])
     numbers, groups = components(found["a"], found["b"])
-    keyed.write(path, rule.repeats(rule.look_up(folder, shards, numbers), groups))
+    keyed.write(path, survivor.repeats(survivor.look_up(folder, shards, numbers), groups))

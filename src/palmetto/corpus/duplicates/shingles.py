@@ -1,8 +1,8 @@
-"""Words of many texts as hashes, and hashes of n words in a row (shingles), without a loop over words.
+"""Hashes the words of many texts, and n words in a row (shingles), without a loop over words.
 
-A word is a run of letters, digits and marks; in scripts that put no spaces between words (Han, Kana, Thai, Lao, Khmer,
-Burmese, Tibetan) each character is one. The hash of a word is its polynomial in an odd base modulo 2^64, taken from
-sums over all characters before it, so that every step is one operation on an array (Karp, Rabin, 1987).
+A word is a run of letters, digits and marks; in scripts without spaces (Han, Kana, Thai, Lao, Khmer, Burmese, Tibetan)
+each character is one. The hash of a word is a polynomial in an odd base modulo 2^64. It is computed from prefix sums
+over all characters, so every step is one array operation (Karp, Rabin, 1987).
 """
 
 import functools
@@ -18,30 +18,32 @@ from palmetto.corpus.text.rolling import BASE, Hashes, Rolling
 
 Places = npt.NDArray[np.int64]
 Reading = Literal["folded", "verbatim"]
-"""Folded: NFC, without case and punctuation. Verbatim: a word is what stands between white space, as it stands."""
+"""How words are read: "folded" in NFC without case and punctuation; "verbatim" as everything between white space."""
 
 UNICODE = unicodedata.unidata_version
-"""What a letter is depends on it, so it belongs to the identity of what depends on words."""
+"""The version of Unicode, which decides what a letter is and so belongs to the identity of stages that read words."""
 
 _BLOCK = 1 << 16
-"""Characters at a time: what the arrays of a block take stays in the processor's cache."""
+"""The number of characters processed at once, so that their arrays fit in the processor's cache."""
 _SEPARATOR, _SPACED, _UNSPACED = 0, 1, 2
 
 
 class Words(NamedTuple):
-    """The words of some texts, one text after the other; those of text i are [ends[i - 1], ends[i])."""
+    """The words of several texts, one text after another; those of text i are [ends[i - 1], ends[i])."""
 
     hashes: Hashes
     ends: Places
     starts: Places
-    """Of each word, its first character within its text (folded: after NFC)."""
+    """The position of each word's first character in its text (for folded words, after NFC)."""
     stops: Places
-    """The character after its last."""
+    """The position after each word's last character."""
 
 
 def words(texts: Sequence[str], reading: Reading) -> Words:
-    """The words of texts. Texts of more than 2^16 characters are read in pieces; a word that reaches over half of one
-    is cut."""
+    """Returns the words of texts.
+
+    Texts of more than 2^16 characters are read in pieces; a word longer than half a piece may be cut.
+    """
     counts = np.zeros(len(texts), np.int64)
     found: list[tuple[npt.NDArray[Any], ...]] = [(np.empty(0, np.uint64), *[np.empty(0, np.int64)] * 2)]
     for pieces in _blocks(texts, reading):
@@ -57,8 +59,10 @@ def words(texts: Sequence[str], reading: Reading) -> Words:
 
 
 def shingles(found: Words, size: int) -> tuple[Hashes, Places]:
-    """The hashes of every `size` words in a row, and where those of each text end; a shorter text has one, of all its
-    words, and a text without words none. All bits of a hash are alike random."""
+    """Returns the hashes of every `size` words in a row, and the index at which those of each text end.
+
+    A shorter text has one hash, of all its words; a text without words has none. All bits of a hash are equally random.
+    """
     counts = np.diff(found.ends, prepend=0)
     firsts = found.ends - counts
     numbers = np.where(counts >= size, counts - size + 1, np.minimum(counts, 1))
@@ -76,7 +80,7 @@ def shingles(found: Words, size: int) -> tuple[Hashes, Places]:
 
 
 def windows(found: Words, size: int) -> tuple[Hashes, Places, Places]:
-    """Of every `size` words in a row in a text: their hash, the text, and the place of the first among its words."""
+    """Returns, for every `size` words in a row within a text, their hash, the text, and the index of the first word."""
     counts = np.maximum(np.diff(found.ends, prepend=0) - size + 1, 0)
     texts = np.repeat(np.arange(len(counts)), counts)
     places = np.arange(len(texts)) - np.repeat(np.cumsum(counts) - counts, counts)
@@ -85,7 +89,7 @@ def windows(found: Words, size: int) -> tuple[Hashes, Places, Places]:
 
 
 def _in_a_row(hashes: Hashes, size: int) -> Hashes:
-    """The polynomial of every `size` hashes in a row, wherever texts end, by doubling."""
+    """Returns the polynomial of every `size` hashes in a row, across texts, by doubling."""
     if len(hashes) < size:
         return np.empty(0, np.uint64)
     if size == 1:
@@ -96,7 +100,7 @@ def _in_a_row(hashes: Hashes, size: int) -> Hashes:
 
 
 def batches(texts: Sequence[str]) -> Iterator[Sequence[str]]:
-    """The texts in order, about a quarter of a million characters at a time, or a longer text alone."""
+    """Yields the texts in order, about a quarter of a million characters at a time; a longer text comes alone."""
     first, size = 0, 0
     for place, text in enumerate(texts):
         if size and size + len(text) > 4 * _BLOCK:
@@ -108,7 +112,7 @@ def batches(texts: Sequence[str]) -> Iterator[Sequence[str]]:
 
 
 class _Piece(NamedTuple):
-    """Of text `owner`, from character `start`."""
+    """A piece of text `owner` that begins at its character `start`."""
 
     owner: int
     start: int
@@ -116,7 +120,7 @@ class _Piece(NamedTuple):
 
 
 def _blocks(texts: Sequence[str], reading: Reading) -> Iterator[list[_Piece]]:
-    """Pieces that are at most about a block together."""
+    """Yields lists of pieces, each of about one block in all."""
     block: list[_Piece] = []
     size = 0
     for owner, text in enumerate(texts):
@@ -142,14 +146,14 @@ def _cut(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _block_words(block: str, reading: Reading) -> tuple[Hashes, Places, Places]:
-    """Hashes, first characters and ends of the words."""
+    """Returns the hashes, first characters and ends of the words."""
     kinds_of, values_of = _tables(reading)
     if block.isascii():
         codes: npt.NDArray[Any] = np.frombuffer(block.encode(), np.uint8)
     else:
         codes = scripts.codes(block)
     kinds = kinds_of[codes]
-    # Runs of one kind; characters of unspaced scripts are runs by themselves.
+    # A word is a run of one kind; a character of an unspaced script is a run by itself.
     new = np.empty(len(kinds) + 1, bool)
     new[:1] = new[-1:] = True
     np.not_equal(kinds[1:], kinds[:-1], out=new[1:-1])
@@ -163,7 +167,7 @@ def _block_words(block: str, reading: Reading) -> tuple[Hashes, Places, Places]:
 
 @functools.cache
 def _tables(reading: Reading) -> tuple[npt.NDArray[np.uint8], Hashes]:
-    """Of every character: what it is to words, and a random number that stands for it."""
+    """Returns, for every character, its kind and a random number that stands for it."""
     characters = scripts.characters()
     if reading == "verbatim":
         spaced, values = characters.flags & scripts.SPACE == 0, scripts.mix(np.arange(0x110000, dtype=np.uint64))

@@ -1,4 +1,4 @@
-"""Passages that occur more than once, within a document or in several."""
+"""Defines the stage that removes passages that occur more than once, within a document or across documents."""
 
 import functools
 from collections.abc import Iterator, Sequence
@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from palmetto.corpus import tables
-from palmetto.corpus.duplicates import keyed, rule, shingles
+from palmetto.corpus.duplicates import keyed, shingles, survivor
 from palmetto.corpus.duplicates.mapped import Mapped
 from palmetto.corpus.engine import Engine
 from palmetto.corpus.stage import View
@@ -25,15 +25,16 @@ _TEXT = pa.schema([("number", pa.uint64()), ("text", pa.large_string())])
 
 @dataclass(frozen=True)
 class RepeatedSpans:
-    """Cuts passages of at least `span` words that occur before: in a document of smaller id, or earlier in this one.
+    """The stage that cuts passages of at least `span` words that occur in a document of smaller id, or earlier in the
+    same.
 
-    A word is what stands between white space, as it stands, or a character of a script without spaces. What belongs to
-    the first place of any passage stays, so that whatever is cut can still be read elsewhere: each of its words is
-    within `span` words that stay together there. A passage is cut only if its text is the same but for white space;
-    hashes only find it. A document of which no word is left is dropped.
+    A word is everything between white space, unchanged, or one character of a script without spaces. The first
+    occurrence of a passage always stays, so whatever is cut can be read elsewhere: each cut word is within `span`
+    consecutive words that stay there. Hashes only find candidates; a passage is cut if its text is equal except for
+    white space. A document with no word left is dropped.
 
-    It writes 20 bytes a word of the corpus while it works, and the texts that hold first places; memory is that of a
-    shard or of a range of hashes.
+    The stage writes 20 bytes per word of the corpus and the texts with first occurrences; it holds one shard or one
+    range of hashes in memory.
     """
 
     span: int
@@ -41,23 +42,24 @@ class RepeatedSpans:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """See `Stage`."""
+        """The span, and the versions of the stage and of Unicode."""
         return {"version": 1, "span": self.span, "unicode": shingles.UNICODE}
 
     def prepare(self, view: View, engine: Engine, folder: Path) -> None:
-        """Hashes the windows of every shard; finds equal ones, a range of hashes at a time; collects the texts that
-        hold the first of them."""
+        """Hashes the windows of every shard, finds equal ones by range of hashes, and collects the texts of first
+        occurrences.
+        """
         keyed.write_shards(folder, view.shards)
         numbered = list(enumerate(view.shards))
-        keyed.each(engine, functools.partial(_hash, view, self.span, folder), numbered)
+        keyed.run_all(engine, functools.partial(_hash, view, self.span, folder), numbered)
         files = [keyed.shard_file(folder, _WINDOWS, shard) for shard in view.shards]
         ranges = keyed.partitions(files)
-        keyed.each(engine, functools.partial(_match, files, view.shards, folder), ranges)
+        keyed.run_all(engine, functools.partial(_match, files, view.shards, folder), ranges)
         firsts = [keys.file(folder, _FIRSTS) for keys in ranges]
-        keyed.each(engine, functools.partial(_collect, view, firsts, folder), numbered)
+        keyed.run_all(engine, functools.partial(_collect, view, firsts, folder), numbered)
 
-    def note(self, documents: pa.Table, shard: str, folder: Path) -> pa.Table:
-        """See `Stage`."""
+    def annotate(self, documents: pa.Table, shard: str, folder: Path) -> pa.Table:
+        """Cuts the repeated passages of each document."""
         shards = keyed.shards(folder)
         place, firsts = shards.index(shard), _Firsts(folder, shards)
         repeats = keyed.read((folder / _REPEATS).glob("*.npy"), keyed.numbers_of(place), _REPEAT)
@@ -82,7 +84,7 @@ def _hash(view: View, span: int, folder: Path, numbered: tuple[int, str]) -> Non
     if path.exists():
         return
     documents = view.read(shard, ["id", "text"])
-    rule.write(folder, shard, documents, place)
+    survivor.write(folder, shard, documents, place)
     parts = [np.empty(0, _WINDOW)]
     start = 0
     for texts in shingles.batches(documents["text"].to_pylist()):
@@ -95,17 +97,17 @@ def _hash(view: View, span: int, folder: Path, numbered: tuple[int, str]) -> Non
 
 
 def _match(files: list[Path], shards: tuple[str, ...], folder: Path, keys: keyed.Range) -> None:
-    """Every window that occurs more than once, with the first of its equals; and the documents of those."""
+    """Writes every window that occurs more than once with its first occurrence, and the documents of those."""
     repeats, firsts = keys.file(folder, _REPEATS), keys.file(folder, _FIRSTS)
     if repeats.exists() and firsts.exists():
         return
     rows = keyed.read(files, keys, _WINDOW)
     rows = rows[np.argsort(rows["key"], kind="stable")]
-    rows = rows[keyed.not_alone(rows["key"])]
+    rows = rows[keyed.is_repeated(rows["key"])]
     numbers, inverse = np.unique(rows["number"], return_inverse=True)
-    rank = np.argsort(np.argsort(rule.look_up(folder, shards, numbers)["id"]))
+    rank = np.argsort(np.argsort(survivor.look_up(folder, shards, numbers)["id"]))
     rows = rows[np.lexsort((rows["place"], rank[inverse], rows["key"]))]
-    first = rows[keyed.firsts(keyed.new(rows["key"]))]
+    first = rows[keyed.group_starts(keyed.is_first(rows["key"]))]
     found = np.empty(len(rows), _REPEAT)
     found["key"], found["place"] = rows["number"], rows["place"]
     found["first"], found["first_place"] = first["number"], first["place"]
@@ -124,7 +126,7 @@ def _collect(view: View, firsts: list[Path], folder: Path, numbered: tuple[int, 
 
 
 class _Run(NamedTuple):
-    """Windows one word apart whose firsts are one word apart as well: the same passage."""
+    """Consecutive windows whose first occurrences are consecutive too: one passage."""
 
     place: int
     windows: int
@@ -133,7 +135,7 @@ class _Run(NamedTuple):
 
 
 def _runs(repeats: keyed.Rows) -> Iterator[_Run]:
-    """repeats: of one document, by place."""
+    """Yields the passages of one document. repeats: its windows, sorted by place."""
     steps = [np.diff(repeats[name].astype(np.int64)) for name in ("place", "first_place", "first")]
     new = (steps[0] != 1) | (steps[1] != 1) | (steps[2] != 0)
     for part in np.split(repeats, np.flatnonzero(new) + 1):
@@ -141,7 +143,7 @@ def _runs(repeats: keyed.Rows) -> Iterator[_Run]:
 
 
 class _Firsts:
-    """Texts that hold first places, and their words; those of a few are kept, since passages come in groups."""
+    """Looks up texts with first occurrences and their words; a few are cached, because passages cluster."""
 
     def __init__(self, folder: Path, shards: Sequence[str]) -> None:
         self._texts = Mapped(folder / _TEXTS, shards)
@@ -157,7 +159,7 @@ class _Firsts:
 
 
 def _cuts(text: str, number: int, repeats: keyed.Rows, span: int, firsts: _Firsts) -> list[dict[str, Any]] | None:
-    """The edits of a document, or None if no word of it is left. repeats: its windows that are not alone."""
+    """Returns the edits of a document, or None if no word is left. repeats: its windows that occur more than once."""
     found = shingles.words([text], "verbatim")
     stays, goes = np.zeros(len(found.hashes), bool), np.zeros(len(found.hashes), bool)
     for run in _runs(repeats):
@@ -175,12 +177,12 @@ def _cuts(text: str, number: int, repeats: keyed.Rows, span: int, firsts: _First
 
 
 def _passage(text: str, found: shingles.Words, words: slice) -> str:
-    """Words first to last, without white space."""
+    """Returns the given words as one string without white space."""
     return "".join(text[found.starts[words][0] : found.stops[words][-1]].split())
 
 
 def _cut(text: str, start: int, end: int) -> dict[str, Any]:
-    """What stands on its two sides does not become one word."""
+    """Returns an edit that removes [start, end) and keeps the words on both sides apart."""
     seam = text[max(start - 1, 0) : start] + text[end : end + 1]
     joined = len(seam) == 2 and seam.split() == [seam] and len(shingles.words([seam], "verbatim").hashes) == 1
     return {"start": start, "end": end, "text": " " if joined else ""}

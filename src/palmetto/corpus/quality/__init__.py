@@ -1,1 +1,1 @@
-"""Quality of web text, by its likeness to text that people have chosen (GLaM, arXiv 2112.06905, section 3)."""
+"""Scores web text by its similarity to curated text (GLaM, arXiv 2112.06905, section 3)."""

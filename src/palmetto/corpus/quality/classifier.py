@@ -1,4 +1,4 @@
-"""A linear classifier of hashed words: how like curated text a text is."""
+"""A linear classifier of hashed words that scores how similar a text is to curated text."""
 
 import hashlib
 import io
@@ -26,13 +26,15 @@ _FORMAT = "palmetto quality classifier"
 _VERSION = 1
 BUCKETS = 1 << 20
 INVERSE_PENALTY = 10.0
-"""Of the squared weights, C of sklearn's LogisticRegression."""
+"""The inverse of the weight of the L2 penalty: C of sklearn's LogisticRegression."""
 _ITERATIONS = 200
 
 
 @dataclass(frozen=True)
 class Features:
-    """A sparse matrix, rows in order: of each entry its row and bucket, ascending, and its value. number: of rows."""
+    """A sparse matrix of `number` rows in coordinate form: row, bucket and value of each entry, sorted by row and
+    bucket.
+    """
 
     rows: Integers
     buckets: Integers
@@ -41,9 +43,12 @@ class Features:
 
 
 def features(texts: pa.ChunkedArray) -> list[Features]:
-    """Of texts (large_string), a batch at a time. Each word, and each pair of neighbours, falls into a bucket by its
-    hash; where no spaces part words, each letter and pair of letters. A bucket's value is √(its part of all), so that
-    a text's values have length 1. Of a text of more than words.LONGEST characters the beginning counts."""
+    """Returns the features of texts (large_string), one matrix per batch.
+
+    Each word, and each pair of neighbouring words, is hashed into a bucket; in scripts without spaces, each letter and
+    pair of letters. A bucket's value is the square root of its share of the text's hashes, so a row has length 1. Only
+    the first words.LONGEST characters of a text count.
+    """
     found = []
     for _, batch in batches(pc.utf8_slice_codeunits(texts, 0, LONGEST)):
         words = batch.tokens().words
@@ -61,7 +66,7 @@ def features(texts: pa.ChunkedArray) -> list[Features]:
 
 @dataclass(frozen=True)
 class Classifier:
-    """Weights [BUCKETS] in float32 and a bias; `trained`: what on, as `train` has noted it."""
+    """A logistic regression: float32 weights [BUCKETS], a bias, and in `trained` a record of the training texts."""
 
     weights: npt.NDArray[np.float32]
     bias: float
@@ -69,10 +74,10 @@ class Classifier:
 
     @classmethod
     def train(cls, curated: Sequence[str], other: Sequence[str]) -> "Classifier":
-        """Logistic regression; both sides weigh the same, however many texts each has. The order of the texts does not
-        matter. Memory grows with the texts, to about ten times their size.
+        """Trains a logistic regression in which both sides have equal weight, however many texts each has.
 
-        UserError without the extra `corpus`, and where a side is empty.
+        The order of the texts does not matter. Memory grows to about ten times the size of the texts. Raises UserError
+        if a side is empty or the extra `corpus` is missing.
         """
         if not curated or not other:
             raise UserError(f"{'curated' if not curated else 'other'}: no texts to train on")
@@ -86,7 +91,7 @@ class Classifier:
         found = features(_array([text for *_, text in labelled]))
         before = np.cumsum([0, *(each.number for each in found)])
         rows = np.concatenate([each.rows + start for each, start in zip(found, before, strict=False)])
-        # Buckets that no text falls into have no weight: leaving them out changes nothing, and is quicker.
+        # Unused buckets have weight zero; leaving them out is faster and changes nothing.
         used, columns = np.unique(np.concatenate([each.buckets for each in found]), return_inverse=True)
         values = np.concatenate([each.values for each in found])
         matrix = sparse.csr_matrix((values, (rows, columns)), shape=(len(labels), len(used)))
@@ -99,16 +104,16 @@ class Classifier:
         return cls(weights, float(model.intercept_[0]), trained)
 
     def score(self, texts: pa.ChunkedArray | Sequence[str]) -> npt.NDArray[np.float32]:
-        """Of each text, 0 to 1; the same bits whatever texts it comes with."""
+        """Returns a score between 0 and 1 for each text; its bits do not depend on the other texts."""
         scores = []
         for each in features(texts if isinstance(texts, pa.ChunkedArray) else _array(texts)):
-            # Sums in the order of the buckets, text by text: bincount adds one after the other.
+            # bincount adds one value after another, so each text is summed in the order of its buckets.
             sums = np.bincount(each.rows, self.weights[each.buckets] * each.values, each.number)
             scores += [_sigmoid(value + self.bias) for value in sums.tolist()]
         return np.array(scores, np.float32)
 
     def save(self, file: Path) -> None:
-        """Writes an .npz without pickled objects, whole or not at all; the same classifier gives the same bytes."""
+        """Writes an .npz file without pickled objects, atomically; the same classifier gives the same bytes."""
         used = np.flatnonzero(self.weights)
         values = {
             "format": _FORMAT,
@@ -128,7 +133,7 @@ class Classifier:
 
     @classmethod
     def load(cls, file: Path) -> "Classifier":
-        """What `save` has written; UserError where a file is none, or of another version."""
+        """Reads what `save` wrote; raises UserError if the file is no classifier or has another version."""
         if what := irregular(str(file)):
             raise UserError(f"{file}: {what}; it is read several times")
         try:
@@ -136,8 +141,9 @@ class Classifier:
                 about = json.loads(arrays["about"].tobytes())
                 assert about["format"] == _FORMAT
                 if (about["version"], about["buckets"]) != (_VERSION, BUCKETS):
-                    raise UserError(f"{file}: a classifier of version {about['version']}, expected {_VERSION}; "
-                                    "train it again")  # fmt: skip
+                    raise UserError(
+                        f"{file}: a classifier of version {about['version']}, expected {_VERSION}; train it again"
+                    )
                 weights = np.zeros(BUCKETS, np.float32)
                 weights[arrays["buckets"]] = arrays["weights"]
         except FileNotFoundError:
@@ -150,8 +156,8 @@ class Classifier:
 
 
 def _array(texts: Sequence[str]) -> pa.ChunkedArray:
-    sound = [text.encode("utf-8", "replace").decode() for text in texts]  # what is not UTF-8 says nothing
-    return pa.chunked_array([pa.array(sound, pa.large_string())])
+    encodable = [text.encode("utf-8", "replace").decode() for text in texts]  # surrogates become question marks
+    return pa.chunked_array([pa.array(encodable, pa.large_string())])
 
 
 def _sigmoid(value: float) -> float:

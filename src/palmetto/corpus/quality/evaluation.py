@@ -1,4 +1,4 @@
-"""How well a classifier tells curated text from other text, on documents that it was not trained on."""
+"""Measures how well a classifier separates curated text from other text, on held-out documents."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ Scores = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Side:
-    """Held-out texts of one kind and their scores, ascending by score."""
+    """Held-out texts of one side with their scores, in ascending order of score."""
 
     texts: tuple[Text, ...]
     scores: Scores
@@ -28,7 +28,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Scores of held-out texts, and curves over all thresholds."""
+    """Scores of the held-out texts of both sides, and curves over all thresholds."""
 
     curated: Side
     other: Side
@@ -37,12 +37,14 @@ class Evaluation:
     recall: Floats
     precision: Floats
     area: float
-    """Under the ROC curve: how often a curated text scores higher than another."""
+    """The area under the ROC curve: the probability that a curated text scores higher than another."""
     average_precision: float
 
     def kept(self, alpha: float) -> tuple[float, float]:
-        """The parts of curated and of other texts that Pareto sampling keeps in expectation: P(draw > 1 - score) is
-        (2 - score)^-alpha."""
+        """Returns the shares of curated and of other texts that Pareto sampling is expected to keep.
+
+        P(draw > 1 - score) is (2 - score)^-alpha.
+        """
         curated, other = (
             float(np.mean((2 - side.scores.astype(float)) ** -alpha)) for side in (self.curated, self.other)
         )
@@ -52,7 +54,7 @@ class Evaluation:
 def evaluate(
     file: Path, curated: Sequence[str], other: Sequence[str], say: Say = complain, fields: Sequence[str] = FIELDS
 ) -> Evaluation:
-    """Scores the held-out documents of both sides; UserError where a side has none."""
+    """Scores the held-out documents of both sides; raises UserError if a side has none."""
     classifier = Classifier.load(file)
     metrics = need("sklearn.metrics")
     sides = []

@@ -1,4 +1,4 @@
-"""What `palmetto corpus quality report` found: how well a classifier tells curated text from other text."""
+"""Writes the page of `palmetto corpus quality report`: how well a classifier separates curated from other text."""
 
 import json
 from collections.abc import Iterable
@@ -20,7 +20,7 @@ from palmetto.report.frame import frame
 _BINS = 20
 _EXAMPLES = 5
 _LENGTH = 600
-"""Characters of an example that are shown."""
+"""The number of characters shown of an example."""
 _ALPHAS = (1.0, 3.0, 9.0)
 _CURATED, _OTHER = LIGHT["train"], LIGHT["validation"]
 
@@ -28,7 +28,7 @@ _CURATED, _OTHER = LIGHT["train"], LIGHT["validation"]
 def write(evaluation: Evaluation, alpha: float, folder: Path) -> None:
     """Writes quality.json, .html and .png into a folder; the same evaluation gives the same bytes.
 
-    alpha: of the Pareto sampling that the page speaks of.
+    alpha: the parameter of the Pareto sampling that the page describes.
     """
     write_text(folder / "quality.json", json.dumps(values(evaluation), indent=1, ensure_ascii=False) + "\n")
     write_text(folder / "quality.html", html(evaluation, alpha, folder.resolve().name))
@@ -36,7 +36,7 @@ def write(evaluation: Evaluation, alpha: float, folder: Path) -> None:
 
 
 def values(evaluation: Evaluation) -> dict[str, Any]:
-    """Numbers, and the examples' names."""
+    """Returns the numbers of the page and the names of its examples as JSON values."""
     return {
         "area_under_roc": round(evaluation.area, 5),
         "average_precision": round(evaluation.average_precision, 5),
@@ -58,22 +58,27 @@ def _named(side: Side, numbers: Iterable[int]) -> list[dict[str, Any]]:
 
 
 def html(evaluation: Evaluation, alpha: float, name: str) -> str:
-    """The page: it needs nothing else."""
+    """Returns the page as self-contained HTML."""
     curated, other = evaluation.kept(alpha)
     kept = ((f"{each:g}", *(f"{part:.1%}" for part in evaluation.kept(each))) for each in sorted({*_ALPHAS, alpha}))
     rows = (("", [markup.escape(cell) for cell in cells]) for cells in kept)
     verdict = (
-        f"Of two held-out texts, a curated and another, the curated scores higher {evaluation.area:.1%} of the time. "
+        f"A held-out curated text scores higher than another held-out text in {evaluation.area:.1%} of all pairs. "
         f"Sampling with alpha = {alpha:g} keeps {other:.1%} of the other texts, and would keep {curated:.1%} of the "
         "curated ones."
     )
+    roc = curve(evaluation.false_positive, evaluation.true_positive, "false positive rate", "true positive rate")
+    precision = curve(evaluation.recall, evaluation.precision, "recall", "precision")
     figures = [
-        svg.small(curve(evaluation.false_positive, evaluation.true_positive, "others taken", "curated texts found"),
-                  "roc", "ROC", "Curated texts found over other texts taken", f"area {evaluation.area:.4f}"),
-        svg.small(curve(evaluation.recall, evaluation.precision, "curated texts found", "of those taken, curated"),
-                  "precision", "Precision over recall", "Precision over recall",
-                  f"average {evaluation.average_precision:.4f}"),
-    ]  # fmt: skip
+        svg.small(roc, "roc", "ROC", "True over false positive rate", f"area {evaluation.area:.4f}"),
+        svg.small(
+            precision,
+            "precision",
+            "Precision over recall",
+            "Precision over recall",
+            f"average {evaluation.average_precision:.4f}",
+        ),
+    ]
     return frame(
         title=name,
         mark="Palmetto quality classifier",
@@ -83,9 +88,9 @@ def html(evaluation: Evaluation, alpha: float, name: str) -> str:
 <h2>Curves over all thresholds</h2>
 <div class="panels">{"".join(figures)}</div>
 <h2>What sampling keeps</h2>
-{markup.table([("alpha", "number"), ("of curated", "number"), ("of other", "number")], rows)}
-<p class="note">A text stays where a draw from the Pareto distribution of shape alpha is above 1 - score. All numbers
-are of {len(evaluation.curated.texts):,} curated and {len(evaluation.other.texts):,} other texts, not trained on.</p>
+{markup.table([("alpha", "number"), ("of curated texts", "number"), ("of other texts", "number")], rows)}
+<p class="note">A text is kept if a draw from the Pareto distribution of shape alpha exceeds 1 - score. All numbers are
+from {len(evaluation.curated.texts):,} curated and {len(evaluation.other.texts):,} other held-out texts.</p>
 {_examples("Other texts that score highest", evaluation.other, highest=True)}
 {_examples("Other texts that score lowest", evaluation.other, highest=False)}
 {_examples("Curated texts that score lowest", evaluation.curated, highest=False)}
@@ -108,7 +113,7 @@ def _examples(title: str, side: Side, *, highest: bool) -> str:
 
 @STYLE
 def histogram(evaluation: Evaluation, width: int = 1040) -> Figure:
-    """The share of texts by score, a line a kind. Lengths are CSS pixels."""
+    """Draws the share of texts by score, one line for each side. Lengths are CSS pixels."""
     height, top, bottom = 300, 30, 44
     drawn, axes = canvas(width, height, left=52, right=80, top=top, bottom=bottom)
     edges = np.linspace(0, 1, _BINS + 1)
@@ -118,7 +123,7 @@ def histogram(evaluation: Evaluation, width: int = 1040) -> Figure:
         axes.stairs(share, edges, color=colour, linewidth=1.8)
         axes.stairs(share, edges, color=colour, alpha=0.15, fill=True)
         ends.append((float(share[-1]), name, colour))
-    _unit(axes, "score", LIGHT["muted"])
+    _share_axes(axes, "score", LIGHT["muted"])
     axes.set_ylim(0, None)
     label_ends(axes, height - top - bottom, ends)
     drawn.text(8 / width, 1 - 14 / height, "Share of texts", va="center", color=LIGHT["ink"])
@@ -127,18 +132,18 @@ def histogram(evaluation: Evaluation, width: int = 1040) -> Figure:
 
 @STYLE
 def curve(x: Floats, y: Floats, x_name: str, y_name: str) -> Figure:
-    """A curve between shares. Lengths are CSS pixels."""
+    """Draws a curve whose axes are shares. Lengths are CSS pixels."""
     drawn, axes = canvas(330, 260, left=48, right=14, top=28, bottom=44)
     order = np.argsort(x, kind="stable")
     axes.plot(*thin(x[order], y[order], 1 / 300), color=_CURATED, linewidth=1.8)
-    _unit(axes, x_name, LIGHT["muted"])
+    _share_axes(axes, x_name, LIGHT["muted"])
     axes.set_ylim(0, 1.02)
     drawn.text(8 / 330, 1 - 13 / 260, y_name, va="center", color=LIGHT["muted"])
     return drawn
 
 
-def _unit(axes: Axes, name: str, colour: str) -> None:
-    """Both axes in shares, from 0 to 1 across."""
+def _share_axes(axes: Axes, name: str, colour: str) -> None:
+    """Sets the horizontal axis to shares from 0 to 1 and the ticks of both axes."""
     axes.set_xlim(0, 1)
     axes.set_xlabel(name, color=colour)
     set_ticks(axes.xaxis, 5, lambda value: f"{value:g}")

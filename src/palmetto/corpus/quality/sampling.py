@@ -1,4 +1,4 @@
-"""The stage that samples documents by the classifier's score."""
+"""Defines the stage that samples documents by the classifier's score."""
 
 import functools
 import hashlib
@@ -22,10 +22,11 @@ _FILE = "classifier.npz"
 
 @dataclass(frozen=True)
 class Quality:
-    """Keeps a document where a draw from the Pareto distribution is above 1 - score, so that some of what scores low
-    stays and the classifier's taste does not become the corpus's (GLaM, arXiv 2112.06905, section 3, after GPT-3).
+    """The stage that keeps a document if a draw from the Pareto distribution exceeds 1 - score.
 
-    sources: those that are scored; the others stay whole. digest: of the classifier's file.
+    So some low-scoring documents stay, and the classifier's bias does not become the corpus's (GLaM, arXiv 2112.06905,
+    section 3, after GPT-3). sources: those that are scored; the others stay whole. digest: the SHA-256 of the
+    classifier's file.
     """
 
     sources: tuple[str, ...]
@@ -36,7 +37,7 @@ class Quality:
 
     @classmethod
     def of(cls, build: Build) -> "Quality | None":
-        """As a recipe has it; None where it scores no source. UserError where the file is not a classifier."""
+        """Returns the recipe's stage, or None if no source is scored; raises UserError if the file is no classifier."""
         sources = tuple(name for name, source in build.sources.items() if source.quality)
         if build.quality is None or not sources:
             return None
@@ -46,16 +47,16 @@ class Quality:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """See `Stage`."""
+        """The scored sources, the classifier's digest and alpha."""
         return {"version": _VERSION, "sources": self.sources, "classifier": self.digest, "alpha": self.alpha}
 
     def prepare(self, view: View, engine: Engine, folder: Path) -> None:
-        """Puts the classifier where all workers see it, and where it stays what it is."""
+        """Copies the classifier to a place that all workers see and that does not change."""
         if not (folder / _FILE).exists():
             write_bytes(folder / _FILE, Path(self.classifier).read_bytes())
 
-    def note(self, documents: pa.Table, shard: str, folder: Path) -> pa.Table:
-        """`quality`: the score (float32, null of sources without); `dropped`."""
+    def annotate(self, documents: pa.Table, shard: str, folder: Path) -> pa.Table:
+        """Adds the column `quality`, the score in float32; it is null for sources that are not scored."""
         rows = np.flatnonzero([source in self.sources for source in documents["source"].to_pylist()])
         scores = np.zeros(len(documents), np.float32)
         scored = np.zeros(len(documents), bool)
@@ -76,6 +77,8 @@ def _load(file: Path, digest: str) -> Classifier:
 
 
 def draw(id: str, alpha: float) -> float:
-    """From the Pareto (Lomax) distribution of shape `alpha`, as numpy.random.pareto draws it; the document's own."""
+    """Returns a document's own draw from the Pareto (Lomax) distribution of shape `alpha`, as in
+    numpy.random.pareto.
+    """
     number = int.from_bytes(hashlib.sha256(f"quality\0{id}".encode()).digest()[:8])
     return float(((number + 0.5) / 2**64) ** (-1 / alpha) - 1)

@@ -1,4 +1,6 @@
-"""Texts of both sides, to train on and to evaluate with: a tenth of the documents, by their hash, is held out."""
+"""Reads the texts that the classifier is trained on and evaluated with; a tenth of the documents is held out by
+hash.
+"""
 
 import hashlib
 import sys
@@ -8,7 +10,7 @@ from pathlib import Path
 
 from palmetto.corpus.documents import cut
 from palmetto.corpus.quality.classifier import Classifier
-from palmetto.corpus.reading.choosing import read as read_file
+from palmetto.corpus.reading.dispatch import read as read_file
 from palmetto.corpus.reading.finding import Problem, find
 from palmetto.corpus.reading.records import Record
 from palmetto.corpus.stage import Say
@@ -16,15 +18,15 @@ from palmetto.errors import UserError
 from palmetto.recipe.corpus import Source
 
 SECTION_BYTES = 4096
-"""Longer documents are cut into sections of about this many bytes, so that length does not give the sides away."""
+"""The approximate size of the sections that documents are cut into, so that length does not reveal the side."""
 FIELDS = ("text",)
-"""The fields of records that hold the text, as `Source.text` of a recipe."""
+"""The fields of records that hold the text, as in a recipe's `Source.text`."""
 _HELD_OUT = 0.1
 _SHOWN = 3
 
 
 def complain(text: str) -> None:
-    """Says on standard error what cannot be read."""
+    """Prints a message to standard error."""
     print(text, file=sys.stderr)
 
 
@@ -38,10 +40,10 @@ class Text:
 
 
 def read(paths: Sequence[str], fields: Sequence[str], say: Say) -> Iterator[Text]:
-    """The documents of files, folders and addresses of every kind that a corpus is read from, in sections. All of one
-    are held out, or none; what cannot be read is said.
+    """Yields the documents at the given files, folders and addresses, in sections.
 
-    UserError where there is nothing to read.
+    All kinds of file that a corpus can be built from are read; what cannot be read is reported through `say`. The
+    sections of a document are held out together. Raises UserError if there is nothing to read.
     """
     for document in _documents(paths, fields, say):
         held_out = is_held_out(document.text)
@@ -74,7 +76,7 @@ def _documents(paths: Sequence[str], fields: Sequence[str], say: Say) -> Iterato
 
 
 def is_held_out(text: str) -> bool:
-    """Whether a document belongs to the tenth that evaluates: by the hash of its text, wherever it lies."""
+    """Returns whether a document is in the tenth that is held out, which its text's hash decides."""
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
     return int.from_bytes(digest[:8]) < _HELD_OUT * 2**64
 
@@ -82,7 +84,7 @@ def is_held_out(text: str) -> bool:
 def train(
     curated: Sequence[str], other: Sequence[str], out: Path, say: Say, fields: Sequence[str] = FIELDS
 ) -> Classifier:
-    """Trains a classifier on all but the documents held out, and writes it."""
+    """Trains a classifier on the documents that are not held out, and writes it to `out`."""
     sides = []
     for name, paths in (("curated", curated), ("other", other)):
         texts = list(read(paths, fields, say))
@@ -98,7 +100,7 @@ def train(
 
 
 def score(file: Path, path: str, say: Say = complain, fields: Sequence[str] = FIELDS) -> Iterator[tuple[str, float]]:
-    """(name, score) of every document, whole, in order."""
+    """Yields (name, score) of every document, uncut, in order."""
     classifier = Classifier.load(file)
     for document in _documents([path], fields, say):
         yield document.name, float(classifier.score([document.text])[0])

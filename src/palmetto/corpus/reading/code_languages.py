@@ -33,11 +33,11 @@ EXTENSIONS = {
     "TypeScript": (".ts", ".tsx"),
     "XML": (".xml",),
 }
-"""File extensions (lower case) of each language; none belongs to two."""
+"""The file extensions (lower case) of each language; no extension belongs to two languages."""
 
 _LANGUAGES = {extension: language for language, extensions in EXTENSIONS.items() for extension in extensions}
 
 
 def language(path: str) -> str | None:
-    """The language of a file by its extension, in either case; None if it is not one of the 24."""
+    """Returns the language of a file by its extension, ignoring case, or None if it is not one of the 24."""
     return _LANGUAGES.get(PurePosixPath(path).suffix.lower())

@@ -1,7 +1,7 @@
-"""Characters from bytes: strict UTF-8, else what a byte order mark says, else a guess that must hold up.
+"""Decodes bytes: strict UTF-8, else what a byte order mark says, else a guess that must pass a check.
 
-A wrong guess is worse than none: mojibake is fluent nonsense that no later filter knows. So a guess is decoded strictly
-and then looked at, and what does not hold up is refused, to be named and counted.
+A wrong guess is worse than none: the resulting mojibake passes every later filter. So a guess is decoded strictly and
+checked, and text that fails is refused, named and counted.
 """
 
 import codecs
@@ -22,14 +22,20 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 _FIRSTS = {sign[:1] for sign, _ in _MARKS}
-_WIDER = {"euc-kr": "cp949", "euc_kr": "cp949", "shift_jis": "cp932", "gb2312": "gb18030", "iso8859-1": "cp1252",
-          "iso8859-9": "cp1254"}  # fmt: skip
-"""What is written under a standard's name is mostly its superset."""
+_WIDER = {
+    "euc-kr": "cp949",
+    "euc_kr": "cp949",
+    "shift_jis": "cp932",
+    "gb2312": "gb18030",
+    "iso8859-1": "cp1252",
+    "iso8859-9": "cp1254",
+}
+"""Encodings that are usually meant by the name of the standard that they extend."""
 _OTHERS = ("cp1252", "cp850", "mac_roman")
-"""Tried where the guess does not hold up: the detector does not know the two older ones."""
+"""Encodings that are tried if the guess fails; the detector does not know the last two."""
 _CONTROL = bytes([*range(0x09), *range(0x0E, 0x1B), *range(0x1C, 0x20), 0x7F])
 _MULTIBYTE = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{1,2}|[\xf0-\xf4][\x80-\xbf]{1,3}")
-"""Characters of UTF-8, those that were cut off included."""
+"""Matches characters of UTF-8 of more than one byte, also truncated ones."""
 _HIGH = re.compile(rb"[\x80-\xff]+")
 _ESCAPE, _KOREAN = b"\x1b$", b"\x1b$)C"
 _TWO_BYTES = re.compile(r"(?:x-)?(?:gb|big5|euc|shift|sjis|ms|windows-(?:31j|949)|cp9|ks|uhc|johab)", re.IGNORECASE)
@@ -40,16 +46,16 @@ _FEW = 8
 
 
 class Undecodable(ValueError):
-    """Why bytes are no text; the reason is short and fit for a report."""
+    """Raised for bytes that are not text; the reason is short enough for a report."""
 
     def __init__(self, reason: str = "", size: int = 0) -> None:
         super().__init__(reason)
         self.size = size
-        """The bytes, where they are a line's."""
+        """The number of bytes, for a line."""
 
 
 def mark(data: bytes) -> tuple[int, str] | None:
-    """The length of a byte order mark that data begins with, and its encoding."""
+    """Returns the length and the encoding of the byte order mark at the beginning of data, or None."""
     if data[:1] not in _FIRSTS:
         return None
     for sign, name in _MARKS:
@@ -59,7 +65,7 @@ def mark(data: bytes) -> tuple[int, str] | None:
 
 
 def decode(data: bytes) -> str:
-    """The text of bytes in whatever encoding; a byte order mark is left out, nothing else changed.
+    """Returns the text of bytes in any encoding; a byte order mark is removed, nothing else is changed.
 
     Raises Undecodable: "binary", "broken UTF-8 at byte N", "no encoding fits".
     """
@@ -74,10 +80,10 @@ def decode(data: bytes) -> str:
 
 
 def keep(data: bytes) -> str:
-    """The text of bytes in UTF-8, UTF-16 or UTF-32. Of any other text the bytes that are not UTF-8 are kept, as
-    surrogate escapes, and so is the byte order mark of UTF-8.
+    """Returns the text of bytes in UTF-8, UTF-16 or UTF-32, without losing any byte.
 
-    Raises Undecodable: "binary", "broken UTF-16 at byte N".
+    In other text, bytes that are not UTF-8 are kept as surrogate escapes. UTF-8's byte order mark is kept too. Raises
+    Undecodable: "binary", "broken UTF-16 at byte N".
     """
     found = mark(data)
     if found and found[1] != "utf-8":
@@ -91,8 +97,8 @@ def keep(data: bytes) -> str:
 
 
 def _looked_at(data: bytes, text: str) -> str:
-    """Returns a text that is strict UTF-8, or decoded anew if it is another encoding's. Raises Undecodable."""
-    # Some stray control characters are text; a tenth of them is not.
+    """Returns a text that is strict UTF-8, decoded anew if it is in another encoding; raises Undecodable."""
+    # Text may have a few stray control characters, but not a tenth.
     strange = _controls(data) * 10 > len(data)
     if b"\0" in data and (wide := _wide(data, 0.03 if strange else 0.3)) is not None:
         return wide
@@ -104,10 +110,10 @@ def _looked_at(data: bytes, text: str) -> str:
 
 
 def utf8_despite(data: bytes, charset: str) -> str | None:
-    """Returns the text of bytes that are UTF-8 though another charset is declared for them; None if they are not.
+    """Returns the text of bytes that are UTF-8 although another charset is declared, or None if they are not.
 
-    Hardly any text of another encoding is UTF-8 throughout by chance: of one byte a character none that people write,
-    of two bytes (as "模目" in GBK) only a few characters.
+    Text in another encoding is hardly ever valid UTF-8: with one byte per character, never by people's writing; with
+    two bytes, only a few characters, such as "模目" in GBK.
     """
     wide = charset.lower().replace("-", "").startswith(("utf16", "utf32", "ucs"))
     characters = sum(1 for _ in _MULTIBYTE.finditer(data[:_SAMPLE]))
@@ -118,10 +124,10 @@ def utf8_despite(data: bytes, charset: str) -> str | None:
 
 
 class Lines(Iterator["str | Undecodable"]):
-    """The lines of a file with their line breaks, each in an encoding of its own; of those that have none, or are too
-    long, why.
+    """Iterates over the lines of a file with their line breaks, each line in its own encoding.
 
-    UTF-16 and UTF-32, in which the byte of a line break ends no line, are known by the mark at the file's beginning.
+    A line that is undecodable or too long is yielded as an Undecodable. UTF-16 and UTF-32, where a line-break byte does
+    not end a line, are recognized by the byte order mark of the file.
     """
 
     def __init__(self, file: IO[bytes], decode: Callable[[bytes], str] = decode) -> None:
@@ -145,7 +151,7 @@ class Lines(Iterator["str | Undecodable"]):
 
 
 def _wide_lines(file: IO[bytes], data: bytes, end: bytes) -> Iterator[bytes | int]:
-    """Lines of characters of as many bytes as `end`, the line break, has; as `opening.lines`."""
+    """Yields lines as `opening.lines` does, for characters as wide as `end`, the line break."""
     start = searched = 0
     dropped = 0
     while True:
@@ -179,8 +185,8 @@ def _strictly(data: bytes, name: str) -> str:
     try:
         return data.decode(name)
     except UnicodeDecodeError as error:
-        raise Undecodable(f"broken {name.upper().removesuffix('-LE').removesuffix('-BE')} "
-                          f"at byte {error.start}") from None  # fmt: skip
+        standard = name.upper().removesuffix("-LE").removesuffix("-BE")
+        raise Undecodable(f"broken {standard} at byte {error.start}") from None
 
 
 def _try(data: bytes, name: str) -> str | None:
@@ -191,7 +197,7 @@ def _try(data: bytes, name: str) -> str | None:
 
 
 def _wide_or_binary(data: bytes) -> str | None:
-    """The text of UTF-16 without a mark; None of other text that is not UTF-8. Raises Undecodable: "binary"."""
+    """Returns the text of UTF-16 without a byte order mark, or None for other text; raises Undecodable: "binary"."""
     if b"\0" in data:
         if (wide := _wide(data, 0.03)) is not None:
             return wide
@@ -214,12 +220,15 @@ def _guessed(data: bytes, broken: int) -> str:
 
 
 def _mostly_utf8(data: bytes) -> bool:
-    """Bytes that make up UTF-8 by chance are few; where they are most, it is UTF-8 that is broken, or mixed."""
+    """Returns whether most of the non-ASCII bytes are UTF-8: then the data is broken or mixed UTF-8."""
     return sum(map(len, _MULTIBYTE.findall(data))) * 2 > sum(map(len, _HIGH.findall(data)))
 
 
 def _mixed(data: bytes, broken: int) -> str:
-    """Lines of UTF-8 among lines of one other encoding, as where files were put together; raises Undecodable if not."""
+    """Returns the text of UTF-8 lines mixed with lines of one other encoding, as when files were joined.
+
+    Raises Undecodable if it is not such a mixture.
+    """
     lines = data.split(b"\n")
     texts = [_try(line, "utf-8") for line in lines]
     others = [line for line, text in zip(lines, texts, strict=True) if text is None]
@@ -233,12 +242,14 @@ def _mixed(data: bytes, broken: int) -> str:
 
 
 def _wide(data: bytes, share: float) -> str | None:
-    """UTF-16 without a byte order mark: of Latin letters every other byte is NUL, in other scripts of spaces."""
+    """Returns the text of UTF-16 without a byte order mark, or None.
+
+    In Latin text every other byte is NUL, in other scripts those of spaces and line breaks.
+    """
     if len(data) % 2:
         return None
     zeros = [data[start:_SAMPLE:2].count(0) for start in (0, 1)]
     places = min(len(data), _SAMPLE) / 2
-    # Line breaks and spaces give away even text whose letters have none.
     name = "utf-16-le" if zeros[1] > zeros[0] else "utf-16-be"
     if max(zeros) < max(5 * min(zeros), share * places, _FEW):
         return None
@@ -247,7 +258,9 @@ def _wide(data: bytes, share: float) -> str | None:
 
 
 def _plausible(text: str) -> bool:
-    """Whether it is what people write: hardly any character that means nothing, no sign and no capital within words."""
+    """Returns whether people would write this text: few meaningless characters, and few symbols or capitals inside
+    words.
+    """
     sample = text[:_SAMPLE]
     characters = Counter(sample)
     unusual = sum(count for character, count in characters.items() if character > "\x7f")

@@ -1,4 +1,4 @@
-"""From sources to documents: files are found, read, and their texts written in shards of about the same size."""
+"""Extracts documents: finds the files of the sources, reads them and writes their texts in shards of similar size."""
 
 import functools
 import hashlib
@@ -10,12 +10,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from palmetto.corpus import apart, made, tables
+from palmetto.corpus import inventory, separation, tables
 from palmetto.corpus.counts import Counts, Pair
 from palmetto.corpus.engine import Engine
-from palmetto.corpus.reading import losses
-from palmetto.corpus.reading.choosing import read
-from palmetto.corpus.reading.finding import File, Passed, Problem, find_all
+from palmetto.corpus.reading import failures
+from palmetto.corpus.reading.dispatch import read
+from palmetto.corpus.reading.finding import File, PassedOver, Problem, find_all
 from palmetto.corpus.reading.records import Dropped, Record
 from palmetto.corpus.reading.sections import sections
 from palmetto.corpus.stage import Done, Say, View, digest_of
@@ -23,24 +23,24 @@ from palmetto.files import read_json, room, sha256, write_json
 from palmetto.recipe.corpus import Build, Source
 
 SHARD_BYTES = 32 << 20
-"""Of text; a shard is what a worker holds at a time."""
+"""The size of a shard's text; a worker holds one shard at a time."""
 _VERSION = 4
 _LATER = {"paths", "weight", "quality", "filters"}
-"""Keys of a source that its texts do not depend on, or only by the files found."""
+"""Keys of a source that do not affect its texts, or only through the files found."""
 _Row = tuple[str, str | None, str | None, str | None]
-"""Name, address, licence and language."""
+"""The name, address, licence and language of a document."""
 
 
 @dataclass(frozen=True)
 class Extracted:
-    """The documents of all sources, what could not be read, and what was nothing to read."""
+    """The documents of all sources, the problems, and the files and folders that were passed over."""
 
     view: View
     done: Done
     problems: tuple[Problem, ...]
-    passed: tuple[Passed, ...]
+    passed: tuple[PassedOver, ...]
     frames: dict[str, Pair]
-    """By source: books whose edition's frame was left out, and its bytes."""
+    """By source, the number of books whose Project Gutenberg header and footer were left out, and their bytes."""
 
 
 @dataclass(frozen=True)
@@ -57,18 +57,18 @@ class _Task:
 def extract(
     build: Build, section_bytes: int, workplace: Path, engine: Engine, say: Say, out: Path | None = None
 ) -> Extracted:
-    """Finds, reads and writes; skipped, task by task, where it is done already. No file may lie in `out`.
+    """Finds and reads the files of all sources and writes their documents; finished tasks are not repeated.
 
-    A document of more than `section_bytes` that is not code becomes sections (sections.py), each a document of its
-    own, named ``#N``: so that a book need not be dropped, or taken, as a whole.
+    A document of more than `section_bytes` that is not code is cut into sections (sections.py) named ``#N``, each a
+    document of its own, so that a book need not be taken or dropped as a whole. No file may lie in `out`.
 
-    What later stages depend on (`done.digest`) are the documents themselves, not where and when their files were
-    written. UserError where a path is missing or holds nothing to read; RunStopped where more of a source than
-    `failures` cannot be read, where it has no documents, or where the disk is full.
+    `done.digest` depends on the documents themselves, not on where and when their files were written. Raises UserError
+    if a path is missing or holds nothing to read, and RunStopped if more of a source than `failures` cannot be read, if
+    it has no documents, or if the disk is full.
     """
     found = find_all(build.sources, build.root)
     if out is not None:
-        apart.check_files((file for of_source in found.values() for file in of_source.files), out)
+        separation.check_files((file for of_source in found.values() for file in of_source.files), out)
     inputs = digest_of(
         {
             "version": _VERSION,
@@ -78,9 +78,9 @@ def extract(
                 for name, source in build.sources.items()
             },
         }
-    )  # fmt: skip
+    )
     folder = workplace / f"extraction-{inputs[:16]}"
-    made.make_way(workplace, "extraction", folder)
+    inventory.make_way(workplace, "extraction", folder)
     tasks = [
         _Task(name, source, number, files, sys.maxsize if source.kind == "code" else section_bytes)
         for name, source in build.sources.items()
@@ -97,23 +97,23 @@ def extract(
         documents, size = frames[report["source"]]
         frames[report["source"]] = documents + report["frames"][0], size + report["frames"][1]
     say(f"extraction: {sum(len(of_source.files) for of_source in found.values()):,} files; {counts.line()}")
-    losses.tell(problems, passed, frames, say)
-    losses.check(build, found, counts, problems)
+    failures.report(problems, passed, frames, say)
+    failures.check(build, found, counts, problems)
     done = Done(folder, counts, digest_of({"stage": "extraction", "shards": shards}))
     return Extracted(View(folder / "texts", tuple(shards)), done, tuple(problems), passed, frames)
 
 
 def _identity(file: File) -> dict[str, Any]:
-    """What a file is known by, wherever it lies."""
+    """Returns what identifies a file, wherever it lies."""
     return {"name": file.name, "kind": file.kind, "size": file.size, "changed": file.changed}
 
 
 def _groups(files: Iterable[File]) -> Iterator[tuple[File, ...]]:
-    """Small files together, a large one alone: as many as make a shard."""
+    """Yields groups of files that make about one shard each; a large file is alone."""
     group: list[File] = []
     size = 0
     for file in files:
-        # One whose size is not known may be large.
+        # A file of unknown size may be large.
         length = SHARD_BYTES if file.size is None else file.size
         if group and size + length > SHARD_BYTES:
             yield tuple(group)
@@ -126,7 +126,7 @@ def _groups(files: Iterable[File]) -> Iterator[tuple[File, ...]]:
 
 @dataclass
 class _Output:
-    """What has been read of a task's files: rows not yet written, shards that are, and the report."""
+    """What has been read of a task's files: rows not yet written, finished shards, and the numbers for the report."""
 
     folder: Path
     task: _Task
@@ -140,7 +140,7 @@ class _Output:
     frames: Pair = (0, 0)
 
     def add(self, record: Record) -> None:
-        """Takes a record in, and writes a shard if it is full."""
+        """Adds a record; writes a shard when it is full."""
         try:
             text = record.text.encode()
         except UnicodeEncodeError:
@@ -163,19 +163,19 @@ class _Output:
         if self.rows and self.size + len(text) > SHARD_BYTES:
             self.write()
         self.kept = self.kept[0] + 1, self.kept[1] + len(text)
-        # Not the characters: they take up to four times what their bytes take.
+        # UTF-8 is kept rather than a string, which may take four times the memory.
         self.rows.append((name, record.url, record.licence, record.language))
         self.texts.append(text)
         self.size += len(text)
 
     def drop(self, reason: str, size: int) -> None:
-        """Counts a record that goes no further."""
+        """Counts a record that is dropped."""
         count, before = self.dropped.get(reason, (0, 0))
         self.dropped[reason] = count + 1, before + size
 
     @property
     def counts(self) -> Counts:
-        """Of all that has been read; the frames of books came, and did not go on."""
+        """The counts of everything read; the frames of books are counted as cut."""
         source = self.task.source_name
         came = [self.kept, *self.dropped.values(), (0, self.frames[1])]
         before = sum(count for count, _ in came), sum(size for _, size in came)
@@ -192,8 +192,10 @@ class _Output:
 
 
 def _extract(folder: Path, task: _Task) -> dict[str, Any]:
-    """Reads the files of a task; its report says what it wrote, and being there, that it is done, unless a file could
-    not be read that another time it may."""
+    """Reads the files of a task and writes its report, whose presence says that the task is done.
+
+    A task is repeated if one of its problems may be temporary.
+    """
     report = folder / "tasks" / task.source_name / f"{task.number:06}.json"
     if report.exists():
         values: dict[str, Any] = read_json(report)
@@ -238,10 +240,10 @@ def _table(source: str, rows: list[_Row], texts: list[bytes]) -> pa.Table:
 
 
 def _writable(value: str | None) -> str | None:
-    """Without what is no character."""
+    """Returns the value with surrogates replaced."""
     return value.encode(errors="replace").decode() if value else None
 
 
 def document_id(source: str, name: str) -> str:
-    """32 hex digits: the same document has the same, however a corpus is divided."""
+    """Returns 32 hex digits that identify a document, however the corpus is divided."""
     return hashlib.sha256(f"{source}\0{name}".encode(errors="surrogateescape")).hexdigest()[:32]

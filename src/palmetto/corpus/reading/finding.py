@@ -1,4 +1,4 @@
-"""The files of a source, in a fixed order, and what is passed over."""
+"""Finds the files of a source, in a fixed order, and what is passed over."""
 
 import contextlib
 import glob
@@ -21,25 +21,25 @@ _SHOWN = 5
 
 @dataclass(frozen=True)
 class File:
-    """A file that is to be read."""
+    """A file to be read."""
 
     path: str
-    """Where it is: absolute, or an address."""
+    """The absolute path or the address."""
     name: str
-    """Within its source: the path that the recipe gives, and below it; the same wherever `root` lies."""
+    """The path as the recipe gives it and below; it does not depend on `root`."""
     source: str
     kind: kinds.Kind
     size: int | None
-    """Bytes, as they lie there; None if only reading tells."""
+    """The size in bytes as stored; None if unknown before reading."""
     changed: str
-    """What changes when its content does, or its licence's: the time of the last change, or a store's tag."""
+    """A value that changes with the content or the licences: the time of the last change, or a store's tag."""
     licences: Around = ()
-    """Of code: the files that speak of licences in its folder and in those above, by folder."""
+    """For code, the files on licences in its folder and in the folders above, by folder."""
 
 
 @dataclass(frozen=True)
-class Passed:
-    """A file or folder that is not read, because it is nothing to read, and why."""
+class PassedOver:
+    """A file or folder that has nothing to read, and the reason."""
 
     source: str
     name: str
@@ -48,46 +48,48 @@ class Passed:
 
 @dataclass(frozen=True)
 class Problem:
-    """A file or folder, or a record of a file, that cannot be read, and why."""
+    """A file, a folder or a record that cannot be read, and the reason."""
 
     source: str
     name: str
     reason: str
     size: int = field(default=0, compare=False)
-    """Bytes that are lost with it: of a record, decompressed; of a file, as they lie there."""
+    """The bytes lost: of a record decompressed, of a file as stored."""
     is_file: bool = field(default=False, compare=False)
-    """True of a file as such or of a folder, False of one record."""
+    """True for a file or folder, False for a record."""
     may_pass: bool = field(default=False, compare=False)
-    """True where the same bytes may be readable at another time: a file that is missing, a network that fails."""
+    """True if the problem may be temporary, such as a missing file or a network failure."""
 
 
 @dataclass(frozen=True)
 class Found:
-    """What is in a source: files by name, those passed over, and those that may not be looked at."""
+    """The contents of a source: files sorted by name, those passed over, and those that cannot be listed."""
 
     files: tuple[File, ...]
-    passed: tuple[Passed, ...]
+    passed: tuple[PassedOver, ...]
     problems: tuple[Problem, ...]
 
 
 def find_all(sources: dict[str, Source], root: str | None) -> dict[str, Found]:
-    """The files of all sources; see `find`. UserError where a file belongs to two: no document is taken twice."""
+    """Returns the files of all sources (see `find`); raises UserError if a file belongs to two sources."""
     found = {name: find(source, root, name) for name, source in sources.items()}
     owners: dict[str, str] = {}
     for name, of_source in found.items():
         for file in of_source.files:
             owner = owners.setdefault(_identity(file.path), name)
             if owner != name:
-                raise UserError(f"corpus.build.sources.{name}.paths: {file.name} is in the source {owner} already; "
-                                "leave it out of one of them, since no document is taken twice")  # fmt: skip
+                raise UserError(
+                    f"corpus.build.sources.{name}.paths: {file.name} is in the source {owner} already; "
+                    "leave it out of one of them, since no document is taken twice"
+                )
     return found
 
 
 def find(source: Source, root: str | None, source_name: str) -> Found:
-    """All files of a source by name, each once, whatever paths lead to it: the first path in the recipe names it.
+    """Returns all files of a source by name, each once; the first path of the recipe that leads to a file names it.
 
-    root: the folder (or address) that relative paths lie in. UserError names the key where a path is missing, of no
-    kind that is read, or holds nothing to read.
+    root: the folder or address that relative paths start from. Raises UserError, which names the recipe's key, if a
+    path is missing, of an unreadable kind, or holds nothing to read.
     """
     key = f"corpus.build.sources.{source_name}.paths"
     files: dict[str, File] = {}
@@ -105,13 +107,13 @@ def find(source: Source, root: str | None, source_name: str) -> Found:
             if alone and "" in listing.passed:
                 raise UserError(f"{key}: {path}: {listing.passed['']}; name what is to be read")
             if nearby and "://" in path:
-                nearby.know(listing)
+                nearby.add(listing)
             for below, (where, size, changed) in sorted(listing.files.items()):
                 full = _name(name, below)
                 kind = kinds.kind(below or name, source, _within(below, listing.checkouts))
                 if kind is None and alone and below == "":
-                    raise UserError(f"{key}: {where}: not a kind of file that can be read; understood are "
-                                    f"{kinds.understood(source)}")  # fmt: skip
+                    understood = kinds.understood(source)
+                    raise UserError(f"{key}: {where}: not a kind of file that can be read; understood are {understood}")
                 if kind is None:
                     passed[full] = "not a kind of file that is read"
                 elif (first := seen.setdefault(_identity(where), full)) != full:
@@ -123,7 +125,7 @@ def find(source: Source, root: str | None, source_name: str) -> Found:
             problems.update({_name(name, below): reason for below, reason in listing.problems.items()})
     found = Found(
         tuple(files[name] for name in sorted(files)),
-        tuple(Passed(source_name, name, reason) for name, reason in sorted(passed.items()) if name not in files),
+        tuple(PassedOver(source_name, name, reason) for name, reason in sorted(passed.items()) if name not in files),
         tuple(Problem(source_name, name, reason, is_file=True) for name, reason in sorted(problems.items())),
     )
     if not found.files:
@@ -132,14 +134,14 @@ def find(source: Source, root: str | None, source_name: str) -> Found:
 
 
 def _instead(found: Found, source: Source) -> str:
-    over: list[Problem | Passed] = [*found.problems, *found.passed]
+    over: list[Problem | PassedOver] = [*found.problems, *found.passed]
     others = [f"{each.name} ({each.reason})" for each in over]
     more = f" and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
     return f"understood are {kinds.understood(source)}; found {', '.join(others[:_SHOWN]) or 'nothing'}{more}"
 
 
 def _expanded(given: str, root: str | None, key: str) -> Iterator[tuple[str, str, bool]]:
-    """What a path stands for, itself or all that a pattern matches: (name, path, whether the recipe names it)."""
+    """Yields (name, path, whether the recipe names it) for a path, or for everything that a pattern matches."""
     if "://" in given or "://" in (root or ""):
         below = "" if "://" in given else f"{(root or '').rstrip('/')}/"
         path = below + given
@@ -165,8 +167,11 @@ def _expanded(given: str, root: str | None, key: str) -> Iterator[tuple[str, str
 
 
 def _within_ours(given: str, name: str, path: str, listed: dict[str, list[str]]) -> str | None:
-    """Returns which directory of ours a match of a pattern lies in, from the last folder that the pattern names on
-    (the documents of a corpus may be named). `listed` keeps the names in folders."""
+    """Returns which of Palmetto's directories a match of a pattern lies in, or None.
+
+    Only folders that the pattern matched are considered, so the recipe may name the documents of a corpus. listed:
+    caches the names in folders.
+    """
     if "://" in path:
         return None
     parts = PurePosixPath(os.path.normpath(os.path.expanduser(given))).parts
@@ -181,12 +186,12 @@ def _within_ours(given: str, name: str, path: str, listed: dict[str, list[str]])
 
 
 def is_pattern(given: str) -> bool:
-    """Returns whether a path that does not exist as it stands is a pattern."""
+    """Returns whether a path has the characters of a pattern."""
     return _PATTERN.search(given) is not None
 
 
 def _name(given: str, below: str) -> str:
-    """As UTF-8 can hold it: a file's name may be any bytes."""
+    """Returns a file's name as valid UTF-8; on disk it may be any bytes."""
     name = below if given == "." and below else posixpath.join(given, below) if below else given
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 

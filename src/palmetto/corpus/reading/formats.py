@@ -1,7 +1,7 @@
-"""The files text is read from as it is: .txt, .md, .jsonl and .parquet, each also .gz or .zst.
+"""Reads files whose text is taken unchanged: .txt, .md, .jsonl and .parquet, each also .gz or .zst.
 
-They are opened, decompressed and decoded as those of a corpus; but what cannot be read there is passed over and named,
-and here it is refused.
+They are opened, decompressed and decoded as for a corpus, but here anything unreadable raises an error instead of being
+passed over.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ UNDERSTOOD = f"{', '.join(EXTENSIONS)}, each also {' or '.join(COMPRESSIONS)}"
 
 
 def extension(name: str) -> str | None:
-    """Which of EXTENSIONS a file name has, below its compression if any; None if it is no kind of text we read."""
+    """Returns which of EXTENSIONS a file name has, ignoring its compression, or None."""
     path = PurePath(name.lower())
     if path.suffix in COMPRESSIONS:
         path = path.with_suffix("")
@@ -30,9 +30,9 @@ def extension(name: str) -> str | None:
 
 
 def read(path: Path, name: str) -> Iterator[tuple[str, str]]:
-    """Yields (name, text) of each document in a file; a `text` that is null is an empty document.
+    """Yields (name, text) of each document in a file; a null `text` is an empty document.
 
-    UserError where the file is damaged, binary, or not what its name says.
+    Raises UserError if the file is damaged, binary, or not what its name says.
     """
     kind = extension(path.name)
     with _opened(path) as stream:
@@ -40,7 +40,7 @@ def read(path: Path, name: str) -> Iterator[tuple[str, str]]:
             for number, line in enumerate(encoding.Lines(stream.file, encoding.keep), 1):
                 place = f"{path}: line {number}"
                 if isinstance(line, encoding.Undecodable):
-                    raise UserError(f"{place} cannot be read ({line}); mend it or leave it out")
+                    raise UserError(f"{place} cannot be read ({line}); fix it or leave it out")
                 if line.strip():
                     yield f"{name}:{number}", _json_text(line, place)
         elif kind == ".parquet":
@@ -51,7 +51,9 @@ def read(path: Path, name: str) -> Iterator[tuple[str, str]]:
 
 
 def digest(path: Path) -> bytes:
-    """The SHA-256 of a file's decompressed content; UserError where it is damaged, or no text of such a length."""
+    """Returns the SHA-256 of a file's decompressed content; raises UserError if it is damaged or too long for a
+    text.
+    """
     total = hashlib.sha256()
     with _opened(path) as stream:
         for piece in stream.pieces(is_record=extension(path.name) in (".txt", ".md")):
@@ -61,7 +63,7 @@ def digest(path: Path) -> bytes:
 
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator[IO[bytes]]:
-    """Opens a file for reading, decompressed; what goes wrong while it is open becomes a UserError naming it."""
+    """Opens a file for reading, decompressed; errors while it is open become a UserError that names it."""
     with _opened(path) as stream:
         yield stream.file
 
@@ -80,7 +82,7 @@ def _opened(path: Path) -> Iterator[Opened]:
         if not stream or not stream.damage:
             raise UserError(f"{path}: cannot be read as text ({error}); leave it out") from None
     except UserError:
-        # What is wrong with what it holds follows from its damage.
+        # If the file is damaged, the error is a consequence; the damage is reported below.
         if not stream or not stream.damage:
             raise
     if stream and stream.damage:
@@ -107,13 +109,13 @@ def _json_text(line: str, place: str) -> str:
 
 
 def _parquet_texts(stream: Opened, path: Path) -> Iterator[Any]:
-    """The `text` column, strings as bytes, so that text in another encoding comes through as it is."""
+    """Yields the values of the `text` column, strings as bytes, so that text in another encoding is kept."""
     import pyarrow as pa
 
     from palmetto.corpus.reading.readers import row_groups
 
     try:
-        # Parquet is read from its end: what cannot seek (zstd) or seeks slowly (gzip) is decompressed first.
+        # Parquet is read from its end, so a compressed stream, which seeks slowly or not at all, is read whole first.
         table = row_groups.opened(io.BytesIO(stream.whole()) if stream.compressed else stream.file)
     except row_groups.NoTable as error:
         raise UserError(f"{path}: damaged or not parquet ({error}); fetch it again") from None

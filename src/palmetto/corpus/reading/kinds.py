@@ -1,4 +1,4 @@
-"""Kinds of file: what is read how, by name."""
+"""Determines from a file's name how it is read."""
 
 from pathlib import PurePosixPath
 from typing import Literal
@@ -12,29 +12,41 @@ Kind = Literal["text", "lines", "json", "csv", "tsv", "parquet", "warc", "html",
 
 _RECORDS: dict[str, Kind] = {".jsonl": "lines", ".ndjson": "lines", ".parquet": "parquet"}
 _PROSE: dict[str, Kind] = {
-    ".txt": "text", ".md": "text", ".rst": "text", ".log": "text", ".json": "json", ".warc": "warc", ".wet": "warc",
-    ".csv": "csv", ".tsv": "tsv", ".html": "html", ".htm": "html", ".xhtml": "html", ".xml": "wiki",
-    ".mbox": "mail", ".eml": "mail"
-}  # fmt: skip
+    ".txt": "text",
+    ".md": "text",
+    ".rst": "text",
+    ".log": "text",
+    ".json": "json",
+    ".warc": "warc",
+    ".wet": "warc",
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".html": "html",
+    ".htm": "html",
+    ".xhtml": "html",
+    ".xml": "wiki",
+    ".mbox": "mail",
+    ".eml": "mail",
+}
 UNDERSTOOD = f"{', '.join((*_PROSE, *_RECORDS))}, each also {', '.join(COMPRESSIONS)}"
 UNDERSTOOD_OF_CODE = f"{', '.join(_RECORDS)} and files of the 24 languages ({', '.join(code_languages.EXTENSIONS)})"
 
 
 def understood(source: Source) -> str:
-    """What can be read of a source, for a message."""
+    """Returns the kinds of file that can be read of a source, for a message."""
     return UNDERSTOOD_OF_CODE if source.kind == "code" else UNDERSTOOD
 
 
 def compression(name: str) -> str:
-    """The extension that a compressed file has beyond its own, or nothing."""
+    """Returns the extension of a compressed file's compression, or ""."""
     suffix = PurePosixPath(name.lower()).suffix
     return suffix if suffix in COMPRESSIONS else ""
 
 
 def kind(name: str, source: Source, checkout: bool) -> Kind | None:
-    """How a file of a source is read; None if it is not. Within a checkout everything is code or nothing.
+    """Returns how a file of a source is read, or None if it is not read.
 
-    Among code, tables with a comma or a tab are data, not records.
+    A checkout holds only code; among other files of code, tables of records are read too, but not .csv and .tsv.
     """
     path = PurePosixPath(name.lower())
     if path.suffix in COMPRESSIONS:

@@ -1,5 +1,8 @@
-"""What lies below a path: folders of this machine are walked here, so that links, cycles and permissions are seen; an
-address with a scheme (gs://, s3://, memory://, …) is listed by fsspec."""
+"""Lists the files below a path.
+
+Local folders are walked here, so that links, cycles and permissions are handled; an address with a scheme (gs://,
+s3://, memory://, …) is listed by fsspec.
+"""
 
 import os
 import posixpath
@@ -14,24 +17,26 @@ from palmetto.corpus.reading import outputs
 from palmetto.errors import UserError, nearest
 
 CHANGED = ("ETag", "etag", "mtime", "LastModified", "last_modified", "updated", "created")
-"""What stores call it."""
+"""Names under which stores report that a file changed."""
 
 
 @dataclass
 class Listing:
-    """Of one path: below it, by name relative to it ("" is itself)."""
+    """The contents of one path, by name relative to it; "" is the path itself."""
 
     files: dict[str, tuple[str, int | None, str]] = field(default_factory=dict)
-    """Path, size, changed."""
+    """The path, size and change tag of each file."""
     passed: dict[str, str] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
     checkouts: set[str] = field(default_factory=set)
-    """Folders that hold `.git`."""
+    """Folders that contain `.git`."""
 
 
 def list_folder(path: str, key: str) -> Listing:
-    """What lies at a path and below; its sizes are bytes, its changes times in ns. UserError, which names the recipe's
-    key, where there is nothing."""
+    """Lists a path and everything below; sizes are in bytes, changes are times in ns.
+
+    Raises UserError, which names the recipe's key, if nothing exists there.
+    """
     listing = Listing()
     try:
         status = os.stat(path)
@@ -58,7 +63,7 @@ _IRREGULAR = {
 
 
 def irregular(path: str) -> str | None:
-    """Returns what lies at a path, in words, if it is neither a file nor a folder; else None."""
+    """Returns a description of what lies at a path if it is neither a file nor a folder, else None."""
     try:
         return _IRREGULAR.get(stat.S_IFMT(os.stat(path).st_mode))
     except (OSError, ValueError):
@@ -66,7 +71,7 @@ def irregular(path: str) -> str | None:
 
 
 def missing(path: str) -> str:
-    """What is there instead of a path that is not."""
+    """Returns a description of why nothing exists at a path."""
     if os.path.islink(path):
         return "a link to nothing"
     parent, name = Path(path).parent, Path(path).name
@@ -79,7 +84,7 @@ def missing(path: str) -> str:
 
 
 def _walk(folder: Path, entered: set[tuple[int, int]], listing: Listing) -> None:
-    """Links are followed; each folder is entered once, so that cycles end."""
+    """Adds everything below a folder to the listing; follows links and enters every folder once, so cycles end."""
     waiting = [(folder, "")]
     while waiting:
         folder, below = waiting.pop()
@@ -105,13 +110,12 @@ def _walk(folder: Path, entered: set[tuple[int, int]], listing: Listing) -> None
 
 
 def _look(path: Path, below: str, listing: Listing) -> tuple[int, int] | None:
-    """What a folder is known by; of anything else notes what it is."""
+    """Returns a folder's identity; adds anything else to the listing and returns None."""
     try:
         status = path.stat()
     except FileNotFoundError:
         listing.passed[below] = "a link to nothing"
     except OSError as error:
-        # A link to itself, for one.
         listing.problems[below] = _refusal(error, "look at it")
     else:
         if stat.S_ISDIR(status.st_mode):
@@ -128,7 +132,7 @@ def _refusal(error: OSError, what: str) -> str:
 
 
 def file_system(address: str, key: str) -> tuple[Any, str]:
-    """fsspec's file system of an address, and the path within it."""
+    """Returns fsspec's file system of an address, and the path within it."""
     core = need("fsspec.core")
     try:
         system, path = core.url_to_fs(address)
@@ -138,7 +142,7 @@ def file_system(address: str, key: str) -> tuple[Any, str]:
 
 
 def _near(system: Any, path: str) -> str:
-    """The nearest name beside one that is not there, where the store can say."""
+    """Returns a hint at the most similar name beside a missing one, or "" if the store cannot list names."""
     parent, _, name = path.rstrip("/").rpartition("/")
     try:
         return nearest(name, sorted(PurePosixPath(other).name for other in system.ls(parent, detail=False)))
@@ -147,7 +151,7 @@ def _near(system: Any, path: str) -> str:
 
 
 def _ours(paths: Iterable[str]) -> dict[str, str]:
-    """The folders among what lies below an address that are ours, and what they are."""
+    """Returns the folders below an address that Palmetto made, with their kind."""
     names: dict[str, set[str]] = {}
     for path in paths:
         folder = ""
@@ -158,7 +162,10 @@ def _ours(paths: Iterable[str]) -> dict[str, str]:
 
 
 def list_address(address: str, key: str) -> Listing:
-    """What lies at an address and below. UserError, which names the recipe's key, where nothing does or can be seen."""
+    """Lists an address and everything below.
+
+    Raises UserError, which names the recipe's key, if nothing exists there or it cannot be listed.
+    """
     system, base = file_system(address, key)
     try:
         above = system.info(base)

@@ -1,4 +1,4 @@
-"""Running text from HTML and from wikitext."""
+"""Extracts running text from HTML and from wikitext."""
 
 import re
 from typing import Any, Literal
@@ -15,11 +15,13 @@ _OPENED = re.compile(
 )
 _CLOSED = re.compile(r"</[a-z]", re.IGNORECASE)
 _DEPTH = 2000
-"""Both parsers take time by the square of it."""
+"""The greatest number of open tags; the time of both parsers grows with its square."""
 _META = re.compile(rb"<meta[^>]{0,200}?charset\s*=\s*[\"']?\s*([a-z0-9_:.-]+)", re.IGNORECASE)
 _META_BYTES = 4096
-_NOT_TEXT = ("ref", "gallery", "math", "table", "timeline", "score", "syntaxhighlight", "source", "imagemap", "hiero",
-             "graph", "style", "script", "templatestyles", "mapframe", "chem", "references")  # fmt: skip
+_NOT_TEXT = (
+    *("ref", "references", "gallery", "math", "chem", "table", "timeline", "score", "imagemap", "mapframe", "graph"),
+    *("hiero", "source", "syntaxhighlight", "style", "templatestyles", "script"),
+)
 _SETTING = ("lang", "transl", "transliteration", "nowrap", "nobold", "nobr", "small", "big")
 _EMPTY_REFERENCE = re.compile(r"<ref\b[^<>]*/>")
 _FURNITURE = re.compile(r"__[A-Z]+__|'{2,5}")
@@ -30,18 +32,21 @@ _EMPTY_BRACKETS = re.compile(r" ?[（(][\s,;:–、，]*[)）]")
 _BLANKS = re.compile(r"\n{3,}")
 _SPACES = re.compile(r"[ \t]{2,}")
 _TAIL = {
-    "references", "external links", "see also", "notes", "further reading", "bibliography", "sources", "footnotes",
-    "einzelnachweise", "weblinks", "literatur", "siehe auch", "références", "liens externes", "notes et références",
-    "voir aussi", "bibliographie", "referencias", "enlaces externos", "véase también", "note", "collegamenti esterni",
-    "voci correlate", "bibliografia", "примечания", "ссылки", "литература", "см. также", "脚注", "外部リンク",
-    "関連項目", "参考文献", "出典", "각주", "외부 링크", "같이 보기", "참고 문헌", "参考资料", "外部链接", "参见",
-    "примітки", "посилання",
-}  # fmt: skip
-"""Sections of references and lists of links."""
+    *("references", "external links", "see also", "notes", "further reading", "bibliography", "sources", "footnotes"),
+    *("einzelnachweise", "weblinks", "literatur", "siehe auch"),
+    *("références", "liens externes", "notes et références", "voir aussi", "bibliographie"),
+    *("referencias", "enlaces externos", "véase también"),
+    *("note", "collegamenti esterni", "voci correlate", "bibliografia"),
+    *("примечания", "ссылки", "литература", "см. также", "примітки", "посилання"),
+    *("脚注", "外部リンク", "関連項目", "参考文献", "出典"),
+    *("각주", "외부 링크", "같이 보기", "참고 문헌"),
+    *("参考资料", "外部链接", "参见"),
+}
+"""Titles of sections of references and of links."""
 
 
 def plain(text: str, markup: Markup) -> str:
-    """The running text of what is written in `markup`. Raises Undecodable where its parser can make nothing of it."""
+    """Returns the running text of a text in `markup`; raises Undecodable if the parser fails."""
     if markup is None or markup == "none":
         return text
     if len(_OPENED.findall(text)) - len(_CLOSED.findall(text)) > _DEPTH:
@@ -51,22 +56,22 @@ def plain(text: str, markup: Markup) -> str:
     except UserError:
         raise
     except Exception as error:
-        # A fault of a parser costs a document, not the build.
+        # A bug in a parser must cost a document, not the build.
         raise encoding.Undecodable(f"{markup} that cannot be read ({error})") from None
 
 
 def from_html(html: str) -> str:
-    """The main text of a page (resiliparse): no menus, no scripts, a paragraph a line."""
+    """Returns the main text of a page (resiliparse), one paragraph per line, without menus and scripts."""
     extract = need("resiliparse.extract.html2text").extract_plain_text
     text: str = extract(html, main_content=True, alt_texts=False, list_bullets=True, links=False, comments=False)
     return text
 
 
 def page(data: bytes, charset: str | None) -> str:
-    """The characters of a page of HTML: by byte order mark, by the charset that came with it, by the one it names
-    (unless its bytes are UTF-8 all the same), or detected.
+    """Returns the characters of an HTML page.
 
-    Raises Undecodable.
+    The encoding is that of the byte order mark, of the charset sent with the page, or of the charset named in the page,
+    unless the bytes are UTF-8 anyway; otherwise it is detected. Raises Undecodable.
     """
     meta = _META.search(data[:_META_BYTES])
     for name in (charset, meta.group(1).decode("ascii") if meta else None):
@@ -87,8 +92,11 @@ def _declared(data: bytes, name: str) -> str | None:
 
 
 def from_wikitext(wikitext: str) -> str:
-    """The prose of an article (mwparserfromhell): links as their words, headings as lines; no templates, tables, files,
-    categories or references, and no sections of them at the end."""
+    """Returns the prose of an article (mwparserfromhell).
+
+    Links become their words and headings become lines. Templates, tables, files, categories and references are left
+    out, and so are the sections of references and links at the end.
+    """
     article = _without_tables(_without_templates(_without_references(wikitext)))
     text = "".join(_words(need("mwparserfromhell").parse(article, skip_style_tags=True).nodes))
     text = _EMPTY_BRACKETS.sub("", _FURNITURE.sub("", text))
@@ -97,14 +105,15 @@ def from_wikitext(wikitext: str) -> str:
 
 
 def _without_references(wikitext: str) -> str:
-    """References are a large part of an article's markup, and hold no other; cut before parsing, they cost nothing."""
+    """Removes references before parsing: they are a large part of the markup and do not nest."""
     *parts, rest = _EMPTY_REFERENCE.sub("", wikitext).split("</ref>")
     return "".join(part[: begin if (begin := part.rfind("<ref")) >= 0 else len(part)] for part in parts) + rest
 
 
 def _without_templates(wikitext: str) -> str:
-    """Templates are furniture, but for those that only say how their words are set (`_SETTING`), which are left to the
-    parser; from the innermost outwards."""
+    """Removes templates from the innermost outwards; those that only format their words (`_SETTING`) are left to
+    the parser.
+    """
     for _ in range(_TEMPLATE_DEPTH):
         wikitext, count = _TEMPLATE.subn(_held, wikitext)
         if not count:
@@ -123,7 +132,7 @@ def _sets(name: str) -> bool:
 
 
 def _without_tables(wikitext: str) -> str:
-    """Tables ({| … |}) nest and hold anything; cut before parsing, they cost nothing."""
+    """Removes tables ({| … |}) before parsing; they nest and may contain anything."""
     kept, depth = [], 0
     for line in wikitext.split("\n"):
         begins = line.lstrip(" :*")
@@ -169,13 +178,13 @@ def _words(nodes: Any) -> list[str]:
 
 
 def _template(node: Any) -> list[str]:
-    """The words of {{lang|el|λόγος}} and the like."""
+    """Returns the words of {{lang|el|λόγος}} and similar templates."""
     places = [parameter.value for parameter in node.params if not parameter.showkey]
     return _words(places[-1].nodes) if places and _sets(str(node.name)) else []
 
 
 def _link(node: Any) -> list[str]:
-    """The words of [[target|words]]; nothing of files, categories and the article in other languages."""
+    """Returns the words of [[target|words]]; none for files, categories and links to other languages."""
     target = str(node.title).strip()
     space = target.split(":", 1)[0] if ":" in target else ""
     if space and _is_namespace(space):
@@ -184,15 +193,19 @@ def _link(node: Any) -> list[str]:
 
 
 _NAMESPACES = {
-    "file", "image", "category", "media", "datei", "bild", "kategorie", "fichier", "catégorie", "archivo", "imagen",
-    "categoría", "immagine", "categoria", "ficheiro", "imagem", "файл", "изображение", "категория", "категорія",
-    "ファイル", "画像", "カテゴリ", "파일", "그림", "분류", "文件", "图像", "圖像", "分类", "分類", "檔案", "bestand",
-    "categorie", "plik", "kategoria", "fil", "kategori", "tiedosto", "luokka",
-}  # fmt: skip
+    *("file", "image", "category", "media", "datei", "bild", "kategorie", "fichier", "catégorie"),
+    *("archivo", "imagen", "categoría", "immagine", "categoria", "ficheiro", "imagem"),
+    *("bestand", "categorie", "plik", "kategoria", "fil", "kategori", "tiedosto", "luokka"),
+    *("файл", "изображение", "категория", "категорія"),
+    *("ファイル", "画像", "カテゴリ", "파일", "그림", "분류"),
+    *("文件", "图像", "圖像", "分类", "分類", "檔案"),
+}
 
 
 def _is_namespace(name: str) -> bool:
-    """Files and categories in the large Wikipedias' languages, and codes of languages (`[[ko:…]]`)."""
+    """Returns whether a name is a namespace of files or categories in a large Wikipedia, or a language code
+    (`[[ko:…]]`).
+    """
     return name.strip().lower() in _NAMESPACES or bool(re.fullmatch(r"[a-z]{2,3}(-[a-z]+)*", name))
 
 

@@ -1,5 +1,8 @@
-"""Files opened for reading, decompressed. Damage ends a stretch and is kept to be told; the next one begins at the next
-member (frame) that is whole."""
+"""Opens files for reading and decompresses them.
+
+Damage ends a stretch of readable data and is recorded for the report; the next stretch begins at the next intact member
+(frame).
+"""
 
 import bz2
 import contextlib
@@ -16,28 +19,34 @@ from palmetto.corpus.extras import need
 from palmetto.corpus.reading import kinds
 
 RECORD_BYTES = 1 << 28
-"""The longest record (a line, a page, a message, a row) that is read."""
+"""The length of the longest record (a line, a page, a message, a row) that is read."""
 RATIO = 20
-"""A compressed file that is one document may be longer than that, if it is at most so many times its compressed size:
-text is compressed to a tenth, a bomb to a thousandth."""
+"""The greatest ratio of decompressed to compressed size of a file that is one document and longer than RECORD_BYTES.
+
+Text compresses to a tenth, a decompression bomb to a thousandth.
+"""
 _PIECE = 1 << 11
-"""Compressed bytes handed on at a time: zstd can make 60 MB of it. What a damaged piece would still have
-given is lost."""
+"""Compressed bytes passed to the decoder at a time; zstd can make 60 MB of them.
+
+Output that a damaged piece would still have given is lost.
+"""
 _SURE = 1 << 16
-"""Bytes that a member must give, or all that it has, to be taken for one after damage."""
+"""The bytes that a member must yield, unless it ends earlier, to be recognized as one after damage."""
 _LOOK_BACK = 1 << 20
-"""Compressed bytes before a damage that are searched for the next member: more than a block of any kind."""
+"""Compressed bytes before the damage that are searched for the next member; more than a block of any format."""
 _CHUNK = 1 << 20
 CUT_SHORT = "cut short"
 """The damage of a file that ends within a member."""
 
 
 class TooLong(ValueError):
-    """A record, or a file that is one document, is longer than what is read."""
+    """Raised for a record, or a file that is one document, that is too long to be read."""
 
 
 class Damage(NamedTuple):
-    """Why a stretch of a compressed file cannot be read, its compressed bytes, and whether the file goes on behind."""
+    """The reason why a stretch of a compressed file cannot be read, its compressed bytes, and whether more data
+    follow.
+    """
 
     reason: str
     size: int
@@ -49,7 +58,7 @@ class Damage(NamedTuple):
 
 @contextlib.contextmanager
 def opened(path: str) -> Iterator["Opened"]:
-    """Opens a path or an address, decompressing by its name. Raises OSError."""
+    """Opens a path or an address and decompresses it according to its name; raises OSError."""
     with cast(IO[bytes], need("fsspec").open(path, "rb").open() if "://" in path else Path(path).open("rb")) as raw:
         compression = kinds.compression(path)
         stream = _Decompressed(raw, compression) if compression else None
@@ -57,7 +66,7 @@ def opened(path: str) -> Iterator["Opened"]:
 
 
 class Opened:
-    """An open file and what is wrong with it, as far as it has been read."""
+    """An open file, with the damage found so far."""
 
     def __init__(self, file: IO[bytes], stream: "_Decompressed | None") -> None:
         self.file = file
@@ -66,31 +75,31 @@ class Opened:
 
     @property
     def damage(self) -> str | None:
-        """Why the stretch that is being read ends before the file does."""
+        """Why the current stretch ends before the file does, or None."""
         return self._stream.damage if self._stream else None
 
     @property
     def torn(self) -> bool:
-        """True where the stretch ends within a member, whose last record is then not to be trusted."""
+        """True if the stretch ends within a member, so that its last record cannot be trusted."""
         return self.damage is not None and self._stream is not None and self._stream.given
 
     @property
     def damages(self) -> list[Damage]:
-        """The damages met so far."""
+        """All damage found so far."""
         return self._stream.damages if self._stream else []
 
     def stretches(self) -> Iterator[IO[bytes]]:
-        """Yields the file, and again after each damage: it then goes on at the next member that is whole."""
+        """Yields the file, and again after each damage, then positioned at the next intact member."""
         yield self.file
         while self._stream and self._stream.damage is not None and self._stream.resume():
             yield self.file
 
     def whole(self) -> bytes:
-        """The bytes of the stretch that is being read, to its end. Raises TooLong where they are a bomb's."""
+        """Returns the rest of the current stretch; raises TooLong for a decompression bomb."""
         return b"".join(self.pieces(is_record=True)) if self._stream else self.file.read()
 
     def pieces(self, is_record: bool) -> Iterator[bytes]:
-        """Yields these bytes piece by piece; raises TooLong only where they are to be one record."""
+        """Yields these bytes in pieces; raises TooLong only if they are to be one record."""
         length = 0
         while piece := self.file.read(_CHUNK):
             length += len(piece)
@@ -103,7 +112,7 @@ class Opened:
 
 
 def lines(file: IO[bytes]) -> Iterator[bytes | int]:
-    """Yields the lines of a file with their line breaks; of one longer than RECORD_BYTES its length alone."""
+    """Yields the lines of a file with their line breaks; for a line longer than RECORD_BYTES, only its length."""
     while line := file.readline(RECORD_BYTES):
         if len(line) < RECORD_BYTES or line.endswith(b"\n"):
             yield line
@@ -115,25 +124,24 @@ def lines(file: IO[bytes]) -> Iterator[bytes | int]:
 
 
 def too_long(length: int) -> str:
-    """The reason for which a record of that length is not read, for a report."""
+    """Returns why a record of that length is not read, for a report."""
     return f"a record of {length:,} bytes, more than the {RECORD_BYTES:,} that are read"
 
 
 class _Decompressed(io.RawIOBase):
-    """Members (frames) of .gz, .zst or .bz2, one after another; ends where they are damaged or cut short, until it is
-    resumed."""
+    """The members (frames) of a .gz, .zst or .bz2 file in sequence; ends at damage until it is resumed."""
 
     def __init__(self, raw: IO[bytes], compression: str) -> None:
         self._raw = raw
         self._format = _FORMATS[compression]
         self._member: Any = None
-        self._rest = b""  # compressed bytes that the last member left
-        self._seen = bytearray()  # compressed bytes of the member, the last of them if they are many
-        self._ready = memoryview(b"")  # decompressed bytes not yet handed out
+        self._rest = b""  # compressed bytes after the end of the last member
+        self._seen = bytearray()  # compressed bytes of the member, at least the last _LOOK_BACK of them
+        self._ready = memoryview(b"")  # decompressed bytes not yet returned
         self.taken = 0
-        """Compressed bytes read."""
+        """The number of compressed bytes read."""
         self.given = False
-        """True where the member has given any bytes."""
+        """True if the member has yielded any bytes."""
         self.damage: str | None = None
         self.damages: list[Damage] = []
 
@@ -162,7 +170,7 @@ class _Decompressed(io.RawIOBase):
 
     def _decompress(self, compressed: bytes) -> None:
         if self._member is None:
-            # gzip pads with zeros what it writes to tapes.
+            # gzip files on tapes are padded with zeros.
             compressed = compressed.lstrip(b"\0")
             if not compressed:
                 self._rest = b""
@@ -186,9 +194,9 @@ class _Decompressed(io.RawIOBase):
         self.damages.append(Damage(damage, size))
 
     def resume(self) -> bool:
-        """Goes on at the next member after a damage; False where none begins.
+        """Continues at the next member after damage; returns False if there is none.
 
-        A decoder that has lost its way may have run past the beginning of the next member before it noticed.
+        The decoder may have read past the beginning of the next member before it noticed the damage.
         """
         reason, size, _ = self.damages[-1]
         data, start = bytes(self._seen), 1
@@ -201,7 +209,7 @@ class _Decompressed(io.RawIOBase):
                     break
                 start += 1
                 continue
-            # The sign of a member may go on in the next piece.
+            # The beginning of a member may continue in the next piece.
             kept, more = data[-_SIGN:], self._read()
             lost, data, start = lost + len(data) - len(kept), kept + more, 0
             if not more:
@@ -210,7 +218,7 @@ class _Decompressed(io.RawIOBase):
         goes_on = start < len(data)
         size = max(0, lost + start)
         if reason == CUT_SHORT:
-            # How much is missing nobody knows: as if it were a half of what is there.
+            # The missing size is unknown; half of what is there is assumed.
             size = 0 if goes_on else self.taken // 2
         self.damages[-1] = Damage(reason, size, goes_on)
         if goes_on:
@@ -218,7 +226,9 @@ class _Decompressed(io.RawIOBase):
         return goes_on
 
     def _begin(self, data: bytes, start: int) -> tuple[bool, bytes]:
-        """Returns whether a member begins at a place of `data`, and the data read to tell. If so, goes on with it."""
+        """Returns whether a member begins at `start` in `data`, and the data with what was read to tell; if so,
+        continues there.
+        """
         member, ready, at = self._format.member(), b"", start
         while not member.eof and len(ready) < _SURE:
             if at == len(data) and _needs_input(member):
@@ -238,24 +248,24 @@ class _Decompressed(io.RawIOBase):
 
 
 def _needs_input(member: Any) -> bool:
-    """Returns whether a member has given all that it can; those without a limit always have."""
+    """Returns whether a decoder has returned all its output; one without a limit always has."""
     return bool(getattr(member, "needs_input", True))
 
 
 class _Format(NamedTuple):
-    """A format: the decoder of its members, its errors, and the bytes that members begin with."""
+    """A compression format: the decoder of its members, its errors, and the bytes that members begin with."""
 
     member: Callable[[], Any]
     errors: tuple[type[Exception], ...]
     begins: re.Pattern[bytes]
     limit: tuple[int, ...] = ()
-    """Bytes that are made at a time, where a piece could make too many."""
+    """The number of bytes decompressed at a time, for formats in which a piece could give too many."""
 
 
 _WINDOW = 1 << 31
-"""The longest that zstd has (`zstd --long=31`)."""
+"""The largest window of zstd (`zstd --long=31`)."""
 _SIGN = 9
-"""The longest beginning of a member, less a byte."""
+"""The length of the longest beginning of a member, minus one byte."""
 _FORMATS = {
     ".gz": _Format(lambda: zlib.decompressobj(wbits=31), (zlib.error,), re.compile(rb"\x1f\x8b\x08[\x00-\x1f]")),
     ".zst": _Format(

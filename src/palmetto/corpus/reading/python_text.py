@@ -1,21 +1,21 @@
-"""The text of the running Python installation: real text that is on every machine."""
+"""Reads the text of the running Python installation: real text that every machine has."""
 
 import os
 import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
-# Other people's packages, and tests: much of their text is generated tables, and some of it is deliberately broken.
+# Third-party packages, and tests: much of their text is generated tables, and some is deliberately broken.
 EXCLUDED_FOLDERS = frozenset({"site-packages", "dist-packages", "test", "tests", "idle_test", "__pycache__"})
 
-# One huge Python literal; its entries are read as the documents they are.
+# One huge Python literal, whose entries are read as documents.
 _TOPICS = "pydoc_data/topics.py"
 
 
 def texts() -> Iterator[tuple[str, str]]:
     """Yields (name, text) of each source file of the standard library, then of each documentation topic, sorted.
 
-    Names are relative to the library folder. Bytes that are not UTF-8 come as surrogate escapes.
+    Names are relative to the library folder. Bytes that are not UTF-8 become surrogate escapes.
     """
     root = Path(sysconfig.get_path("stdlib"))
     for name in _source_files(root):
@@ -26,7 +26,7 @@ def texts() -> Iterator[tuple[str, str]]:
 
 
 def _source_files(root: Path) -> list[str]:
-    """The relative names of the .py files under `root`, sorted, with / as separator on every system."""
+    """Returns the relative names of the .py files under `root`, sorted, with / as separator."""
     names = []
     for folder, folders, files in os.walk(root):
         folders[:] = [name for name in folders if name not in EXCLUDED_FOLDERS]
@@ -35,7 +35,7 @@ def _source_files(root: Path) -> list[str]:
 
 
 def _topics() -> dict[str, str]:
-    """Python's documentation by topic; some distributions leave it out."""
+    """Returns Python's documentation by topic; it is empty in distributions without it."""
     try:
         from pydoc_data.topics import topics
     except ImportError:

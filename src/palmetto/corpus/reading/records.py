@@ -1,4 +1,4 @@
-"""What readers hand on: records, those dropped at sight, and what cannot be read."""
+"""Defines what readers yield: records, records dropped at once, and problems."""
 
 from dataclasses import dataclass
 
@@ -15,12 +15,12 @@ class Record:
     licence: str | None = None
     language: str | None = None
     boilerplate: int = 0
-    """Bytes around the text that belong to its edition, and are left out."""
+    """The bytes around the text that belong to its edition and are left out."""
 
 
 @dataclass(frozen=True)
 class Dropped:
-    """A record that is none of what its source is read for: why, and its bytes."""
+    """A record that the source is not read for: the reason and its bytes."""
 
     name: str
     reason: str

@@ -1,8 +1,8 @@
-"""Long documents cut into sections where their content says, so that copies of a book are cut at the same places.
+"""Cuts long documents into sections where their content decides, so copies of a book are cut at the same places.
 
-Sections that are counted off from the beginning differ between two copies as soon as one has a longer preface, and no
-two of them are duplicates. Here a text is cut at the break whose next words have the smallest hash, and so are its two
-parts, until all are short enough: what stands before or after a passage changes the cuts at its ends only.
+Sections of fixed length would differ between two copies as soon as one has a longer preface, and none would be
+duplicates. Here a text is cut at the break whose next words have the smallest hash, and so are its two parts, until all
+are short enough. So text before or after a passage only changes the cuts near its ends.
 """
 
 import hashlib
@@ -21,16 +21,18 @@ _WORDS = 8
 
 
 def sections(data: bytes, section_bytes: int) -> Iterator[bytes]:
-    """The sections of UTF-8, in order; joined, they are `data`. They begin at paragraphs, or at lines where there are
-    none, and are at most about `section_bytes` long, and at least a quarter of that where the breaks allow it. A
-    longer stretch without a break is cut as `cut_bytes` does."""
+    """Yields the sections of UTF-8 bytes in order; joined, they are `data`.
+
+    Sections begin at paragraphs, or at lines where there are none. They are at most about `section_bytes` long, and at
+    least a quarter of that where the breaks allow it. A longer stretch without breaks is cut as by `cut_bytes`.
+    """
     return _cut(data, 0, len(data), section_bytes, (_PARAGRAPH, _LINE))
 
 
 def _cut(
     data: bytes, start: int, end: int, section_bytes: int, expressions: tuple[re.Pattern[bytes], ...]
 ) -> Iterator[bytes]:
-    """Yields the sections of a stretch, cut at breaks of the first expression, or of the next where it has none."""
+    """Yields the sections of a stretch, cut at breaks of the first expression, or of the next if that has none."""
     if end - start <= section_bytes:
         if end > start:
             yield data[start:end]
@@ -48,7 +50,7 @@ def _cut(
             yield from _cut(data, start, end, section_bytes, expressions[1:])
             continue
         least = low + np.flatnonzero(hashes[low:high] == hashes[low:high].min())
-        # Of equal ones that in the middle: else a text of equal lines is cut, and searched, bit by bit from its start.
+        # The middle one of equal hashes; otherwise a text of equal lines would take quadratic time.
         chosen = int(places[least[len(least) // 2]])
         waiting += [(chosen, end), (start, chosen)]
 
@@ -56,7 +58,7 @@ def _cut(
 def _hashed(
     data: bytes, start: int, end: int, expression: re.Pattern[bytes]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint64]]:
-    """Places after a break, and a hash of the first words there, whatever white space is between them."""
+    """Returns the positions after breaks, and a hash of the first words there, ignoring white space."""
     places = np.fromiter((match.end() for match in expression.finditer(data, start, end)), np.int64)
     return places, np.fromiter((_head_hash(data[place : place + _LOOK_AHEAD]) for place in places), np.uint64)
 

@@ -1,14 +1,14 @@
-"""C4's rules for web pages (arXiv 1910.10683, section 2.2), of any script: lines are cut, and texts dropped.
+"""Applies C4's rules for web pages (arXiv 1910.10683, section 2.2) to text in any script: cuts lines and drops texts.
 
     a line is cut unless       it ends in terminal punctuation or a closing quotation mark, and not in an ellipsis
-                               it has 5 words (letters of scripts without spaces count as parts of words)
-                               it is without "javascript" and the phrases of cookie and policy notices
-    a text is dropped if       it has "lorem ipsum" or a curly brace
-                               what is left has fewer than 3 sentences
-                               it has a word of the list of bad words, if one is given; none comes with this
+                               it has 5 words (letters of scripts without spaces count as fractions of words)
+                               it contains neither "javascript" nor the phrases of cookie and policy notices
+    a text is dropped if       it contains "lorem ipsum" or a curly brace
+                               fewer than 3 sentences are left
+                               it contains a bad word; the list is the user's, none is included
 
-Blank lines stay. Thai, Lao and Tibetan do not end sentences in punctuation: they are spared the rules that need it.
-Of the original's, citation marks stay, and pages are not asked to be English.
+Blank lines stay. Thai, Lao and Tibetan do not end sentences with punctuation and are exempt from the rules that need
+it. Unlike the original, citation marks are kept, and pages need not be English.
 """
 
 import re
@@ -45,8 +45,10 @@ _IS_QUOTE, _IS_BRACKET = _one_of(_QUOTES), _one_of(_BRACKETS)
 def judge(
     array: pa.LargeStringArray, texts: Texts, tokens: Tokens, lines: Spans, bad_words: Hashes
 ) -> tuple[Verdicts, Spans]:
-    """The verdict of every rule on every text, and what is cut, line breaks included. array: the texts themselves;
-    bad_words: hashes, sorted."""
+    """Returns the verdict of every rule on every text, and the lines to cut, with their line breaks.
+
+    array: the texts themselves. bad_words: sorted hashes.
+    """
     spared = ~TERMINAL[texts.scripts]
     ends = _sentence_ends(texts)
     cut = _too_short(tokens, lines) | _with_notices(array, texts, lines)
@@ -60,7 +62,7 @@ def judge(
         ("bad words", _bad(texts, tokens, bad_words)),
         ("too few sentences", (sentences < SENTENCES) & ~spared | none_left),
     ]
-    return verdicts, _whole(texts, lines.of(cut))
+    return verdicts, _whole_lines(texts, lines.of(cut))
 
 
 def _has(array: pa.LargeStringArray, pattern: str, *, ignore_case: bool) -> Bools:
@@ -75,7 +77,7 @@ def _bad(texts: Texts, tokens: Tokens, bad_words: Hashes) -> Bools:
 
 
 def _sentence_ends(texts: Texts) -> Integers:
-    """The places of punctuation that ends sentences."""
+    """Returns the positions of punctuation that ends sentences."""
     codes = texts.codes
     after = np.append(codes[1:], np.uint32(10))
     closing = (np.append(texts.flags[1:], SPACE) & SPACE > 0) | _IS_QUOTE[after] | _IS_BRACKET[after]
@@ -89,7 +91,9 @@ def _too_short(tokens: Tokens, lines: Spans) -> Bools:
 
 
 def _ends_well(texts: Texts, lines: Spans) -> Bools:
-    """Whether lines end in terminal punctuation, perhaps within a bracket, or a quotation mark; not in an ellipsis."""
+    """Returns whether lines end in terminal punctuation, possibly before a bracket, or in a quotation mark, not an
+    ellipsis.
+    """
     codes, last = texts.codes, lines.ends - 1
     last = np.where(_IS_BRACKET[codes[last]] & (last > lines.starts), last - 1, last)
     final, before = codes[last], codes[np.maximum(last - 1, 0)]
@@ -99,7 +103,7 @@ def _ends_well(texts: Texts, lines: Spans) -> Bools:
 
 
 def _with_notices(array: pa.LargeStringArray, texts: Texts, lines: Spans) -> Bools:
-    """Lines with words that pages have for browsers and lawyers."""
+    """Returns which lines contain phrases of technical or legal notices."""
     found = np.zeros(len(lines), bool)
     some = pc.match_substring_regex(array, _NOTICES, ignore_case=True).to_numpy(zero_copy_only=False)
     for line in np.flatnonzero(some[lines.texts]):
@@ -108,8 +112,10 @@ def _with_notices(array: pa.LargeStringArray, texts: Texts, lines: Spans) -> Boo
     return found
 
 
-def _whole(texts: Texts, lines: Spans) -> Spans:
-    """Whole lines, the white space around them and the line break after them included; neighbours joined."""
+def _whole_lines(texts: Texts, lines: Spans) -> Spans:
+    """Extends spans to whole lines, with surrounding white space and the line break after them, and joins
+    neighbours.
+    """
     breaks = np.flatnonzero(texts.codes == 10)
     number = np.searchsorted(breaks, lines.starts)
     starts = np.where(number > 0, breaks[number - 1] + 1, 0)
@@ -122,10 +128,9 @@ def _whole(texts: Texts, lines: Spans) -> Spans:
 
 
 def edits(texts: Texts, cut: Spans) -> pa.Array:
-    """`tables.EDITS` of each text; null where nothing is cut."""
+    """Returns the `tables.EDITS` of each text; null if nothing is cut."""
     counts = np.bincount(cut.texts, minlength=len(texts))
-    offsets = pa.array(np.concatenate([[0], np.cumsum(counts)]), pa.int32(),
-                       mask=np.append(counts == 0, False))  # fmt: skip
+    offsets = pa.array(np.concatenate([[0], np.cumsum(counts)]), pa.int32(), mask=np.append(counts == 0, False))
     begin = texts.bounds[cut.texts]
     values = pa.StructArray.from_arrays(
         [pa.array(cut.starts - begin), pa.array(cut.ends - begin), pa.array([""] * len(cut), pa.string())],

@@ -1,4 +1,4 @@
-"""The stage that drops what is not running text, by Gopher's rules and C4's (gopher.py and c4.py list them)."""
+"""Defines the stage that drops what is not running text, by Gopher's rules and C4's (gopher.py and c4.py list them)."""
 
 import os
 from collections.abc import Mapping
@@ -27,10 +27,10 @@ _VERSION = 1
 
 @dataclass(frozen=True)
 class Filters:
-    """Judges prose; a source that is not in `rules`, and one whose rules are "none", stays as it is. What has more than
-    words.LONGEST characters is no text of a page or a book, and dropped.
+    """The stage that judges prose; sources that are not in `rules`, or whose rules are "none", are not changed.
 
-    rules: which, by source. bad_words: for C4's rule, words in any case; none: the rule is not asked.
+    A text of more than words.LONGEST characters is dropped, as no page or book is so long. rules: "gopher", "c4" or
+    "both", by source. bad_words: for C4's rule, in any case; empty to disable it.
     """
 
     settings: Settings
@@ -40,7 +40,7 @@ class Filters:
 
     @classmethod
     def of(cls, build: Build) -> "Filters":
-        """As a recipe has it; UserError where its list of bad words cannot be read."""
+        """Returns the recipe's stage; raises UserError if its list of bad words cannot be read."""
         rules = {
             name: source.filters or build.filters.rules
             for name, source in build.sources.items()
@@ -50,15 +50,17 @@ class Filters:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """See `Stage`."""
+        """The rules and their parameters."""
         settings = self.settings.model_dump(include={"minimum_words", "maximum_words"})
         return {"version": _VERSION, "rules": dict(self.rules), "bad_words": self.bad_words, **settings}
 
     def prepare(self, view: View, engine: Engine, folder: Path) -> None:
-        """Nothing: each document is judged by itself."""
+        """Does nothing, because each document is judged by itself."""
 
-    def note(self, documents: pa.Table, shard: str, folder: Path) -> pa.Table:
-        """`dropped`: the first rule that a document breaks, Gopher's before C4's; `edits`: the lines that C4's cut."""
+    def annotate(self, documents: pa.Table, shard: str, folder: Path) -> pa.Table:
+        """Drops each document for the first rule that it breaks, Gopher's before C4's; `edits` are the lines that
+        C4's rules cut.
+        """
         reasons = np.full(len(documents), None, object)
         edits = pa.nulls(len(documents), tables.EDITS)
         names = documents["source"].to_pylist()
@@ -78,7 +80,7 @@ class Filters:
         return pa.table({"dropped": dropped, "edits": pc.if_else(stays, edits, pa.scalar(None, tables.EDITS))})
 
     def _judge(self, documents: pa.Table, rules: str) -> tuple[npt.NDArray[np.object_], pa.Array]:
-        """Reasons and edits of documents that have the same rules."""
+        """Returns the reasons and the edits of documents that have the same rules."""
         languages = documents["language"].to_pylist()
         too_long = pc.greater(pc.utf8_length(documents["text"]), LONGEST).combine_chunks()
         texts_of = pc.if_else(too_long, "", documents["text"].combine_chunks())

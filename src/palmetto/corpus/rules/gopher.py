@@ -1,20 +1,20 @@
-"""Gopher's rules for running text (arXiv 2112.11446, appendix A.1.1 and table A1), of any script.
+"""Applies Gopher's rules for running text (arXiv 2112.11446, appendix A.1.1 and table A1) to text in any script.
 
     rule                       dropped if              in other scripts
-    words                      < 50 or > 100,000       letters count as parts of words (scripts.py), mixed texts too
-    mean length of words       < 3 or > 10             a range by script; none where no spaces part words
-    # or ellipses a word       > 0.1                   the same
+    words                      < 50 or > 100,000       letters count as fractions of words (scripts.py)
+    mean length of words       < 3 or > 10             a range by script; no rule for scripts without spaces
+    # or ellipses per word     > 0.1                   the same
     lines that begin a list    > 90 %                  the same
-    lines that trail off       > 30 %                  the same
-    words with a letter        < 80 %                  signs by themselves do not count where no spaces part words
-    stop words                 < 2 different ones      those of the language; none asked for where none are listed
+    lines ending in ellipsis   > 30 %                  the same
+    words with a letter        < 80 %                  symbols do not count as words in scripts without spaces
+    stop words                 < 2 different ones      those of the language; no rule if none are listed
     duplicate lines            > 30 %, 20 % of text    the same
     duplicate paragraphs       > 30 %, 20 % of text    the same
-    most frequent 2-, 3-, 4-gram         > 20, 18, 16 % of text             n times the letters a word
-    duplicate 5-, 6-, … 10-gram          > 15, 14, 13, 12, 11, 10 % of text n times the letters a word
+    most frequent 2-, 3-, 4-gram         > 20, 18, 16 % of text             n times the letters per word
+    duplicate 5-, 6-, … 10-gram          > 15, 14, 13, 12, 11, 10 % of text n times the letters per word
 
-A word is what stands between spaces and has a letter or digit; its length leaves out the signs around it. Lines that
-are blank do not count. Capital and small letters are the same. All fractions are of characters of the text.
+A word is a run without spaces that has a letter or digit; its length excludes surrounding symbols. Blank lines do not
+count. Case is ignored. All fractions of text are in characters.
 """
 
 import functools
@@ -36,11 +36,11 @@ _BULLETS = np.array([ord(each) for each in "•‣▪●○◦・*-"], np.uint32
 _DOT, _ELLIPSIS, _HASH = (ord(each) for each in ".…#")
 
 Verdicts = list[tuple[str, Bools]]
-"""Why texts are dropped, and which, in the order of the rules."""
+"""For each rule, in order, the reason for dropping a text, and which texts it drops."""
 
 
 def judge(texts: Texts, tokens: Tokens, lines: Spans, languages: list[str | None], settings: Filters) -> Verdicts:
-    """The verdict of every rule on every text; languages [texts]: ISO 639-1."""
+    """Returns the verdict of every rule on every text. languages [texts]: ISO 639-1."""
     kinds = texts.scripts
     units = units_of(texts, tokens)
     return [
@@ -52,7 +52,7 @@ def judge(texts: Texts, tokens: Tokens, lines: Spans, languages: list[str | None
 
 
 def units_of(texts: Texts, tokens: Tokens) -> Integers:
-    """Letters that a word of each text has, where most of it has no spaces; elsewhere 1."""
+    """Returns, for each text, the letters per word if most of it is in a script without spaces, else 1."""
     amounts = np.zeros((len(texts), int(UNITS.max()) + 1))
     sizes = np.round(1 / tokens.weights).astype(np.int64)
     sizes[~tokens.unspaced] = 0
@@ -69,8 +69,7 @@ def _by_words(texts: Texts, tokens: Tokens, kinds: Integers, units: Integers, se
     words = _sum(of, number, tokens.weights * tokens.is_word)
     spaced = ~tokens.unspaced[tokens.is_word]
     lengths = (tokens.words.ends - tokens.words.starts)[spaced]
-    mean = _sum(tokens.words.texts[spaced], number, lengths) / np.maximum(
-        _sum(tokens.words.texts[spaced], number), 1)  # fmt: skip
+    mean = _sum(tokens.words.texts[spaced], number, lengths) / np.maximum(_sum(tokens.words.texts[spaced], number), 1)
     least, most = MEANS[kinds].T
     counted = tokens.is_word | (units[of] == 1)
     lettered = _sum(of, number, tokens.weights * tokens.has_letter)
@@ -88,7 +87,7 @@ def _by_words(texts: Texts, tokens: Tokens, kinds: Integers, units: Integers, se
 
 
 def _ellipses(texts: Texts) -> Bools:
-    """Where a row of three dots or more ends, or of …"""
+    """Returns the positions at which a run of three or more dots, or of ellipsis characters, ends."""
     dot, sign = texts.codes == _DOT, texts.codes == _ELLIPSIS
     three = np.zeros(len(dot), bool)
     three[2:] = dot[2:] & dot[1:-1] & dot[:-2]
@@ -109,7 +108,7 @@ def _by_lines(texts: Texts, lines: Spans) -> Verdicts:
 
 @functools.cache
 def _stop_hashes() -> dict[str, Hashes]:
-    """Of the words of each language, sorted."""
+    """Returns the sorted hashes of each language's stop words."""
     import pyarrow as pa
 
     result = {}

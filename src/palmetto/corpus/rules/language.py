@@ -1,4 +1,4 @@
-"""The stage that says which language a document is in, where its source does not."""
+"""Defines the stage that identifies the language of documents whose source does not state it."""
 
 import functools
 from dataclasses import dataclass, field
@@ -16,17 +16,17 @@ from palmetto.recipe.corpus import Build
 
 _VERSION = 1
 SAMPLE, SAMPLES = 512, 3
-"""Characters of a sample, and the most samples of a document: its beginning, middle and end."""
+"""The length of a sample in characters, and the number of samples: a document's beginning, middle and end."""
 
 _ALSO_LATIN = {"ku", "sr"}
 
 
 @dataclass(frozen=True)
 class Language:
-    """Names each document's language by its ISO 639-1 code; drops those that are not kept.
+    """The stage that adds each document's language as an ISO 639-1 code and drops languages that are not kept.
 
-    kinds: of each source. Code has its programming language from the source, and is never identified.
-    kept: languages; None: all.
+    kinds: the kind of each source; code has its programming language from the source and is not identified. kept: the
+    languages to keep; None for all.
     """
 
     kinds: dict[str, str]
@@ -35,12 +35,12 @@ class Language:
 
     @classmethod
     def of(cls, build: Build) -> "Language":
-        """As a recipe has it."""
+        """Returns the recipe's stage."""
         return cls({name: source.kind for name, source in build.sources.items()}, build.languages)
 
     @property
     def identity(self) -> dict[str, Any]:
-        """See `Stage`."""
+        """The parameters, and the version of py3langid."""
         import importlib.metadata
 
         return {
@@ -51,11 +51,13 @@ class Language:
         }
 
     def prepare(self, view: View, engine: Engine, folder: Path) -> None:
-        """Nothing: each document is identified by itself."""
+        """Does nothing, because each document is identified by itself."""
 
-    def note(self, documents: pa.Table, shard: str, folder: Path) -> pa.Table:
-        """`language`, null where a text has no letters; `confidence` (float32, 0 to 1, null where the source has said
-        it); `dropped`."""
+    def annotate(self, documents: pa.Table, shard: str, folder: Path) -> pa.Table:
+        """Adds `language`, null for a text without letters, and `confidence`, null if the source states the language.
+
+        confidence: float32, 0 to 1.
+        """
         languages, confidences, dropped = [], [], []
         for source, text, stated in zip(
             documents["source"].to_pylist(), documents["text"], documents["language"].to_pylist(), strict=True
@@ -80,11 +82,11 @@ class Language:
 
 
 def identify(text: str) -> tuple[str | None, float | None]:
-    """The ISO 639-1 code of a text's language, and how sure that is, 0 to 1; (None, None) of a text without letters.
+    """Returns the ISO 639-1 code of a text's language and the confidence from 0 to 1, or (None, None) without letters.
 
-    Three samples are looked at, however long the text is. The script decides where it belongs to one language; else
-    py3langid chooses among those that are written in it, its answer rounded to three digits, since products of
-    matrices differ in the last between machines.
+    At most three samples of the text are used. The script decides if it belongs to one language; otherwise py3langid
+    chooses among the script's languages. Its confidence is rounded to three digits, because the last bits of matrix
+    products differ between machines.
     """
     sample = _sample(text)
     kinds = scripts.characters().script[scripts.codes(sample)]
@@ -108,7 +110,10 @@ def _sample(text: str) -> str:
 
 @functools.cache
 def _identifier(languages: tuple[str, ...]) -> Any:
-    """py3langid's, of these languages; of none: of all with a code of two letters and a script that is not listed."""
+    """Returns py3langid's identifier restricted to some languages.
+
+    Without any, it covers all two-letter codes whose script is not listed in scripts.py.
+    """
     langid = need("py3langid.langid")
     identifier = langid.LanguageIdentifier.from_model_file(langid.MODEL_FILE, norm_probs=True)
     listed = {language for script in scripts.SCRIPTS for language in script.languages} - _ALSO_LATIN

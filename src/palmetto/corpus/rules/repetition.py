@@ -1,6 +1,6 @@
-"""How much of a text is said more than once: lines, paragraphs and n-grams (Gopher, arXiv 2112.11446, table A1).
+"""Measures how much of a text repeats: lines, paragraphs and n-grams (Gopher, arXiv 2112.11446, table A1).
 
-An n-gram that is repeated begins with a repeated one of n - 1 words: each length looks at what the one before has left.
+A repeated n-gram begins with a repeated (n - 1)-gram, so each length only examines what the previous one found.
 """
 
 import numpy as np
@@ -10,13 +10,15 @@ from palmetto.corpus.text.rolling import Hashes
 from palmetto.corpus.text.words import Bools, Floats, Integers, Spans, Texts, Tokens
 
 _MOST = 1 << 20
-"""Words of a text that are compared; what comes behind them is not."""
+"""The number of words of a text that are compared; later ones are ignored."""
 TOP, DUPLICATE = (2, 3, 4), (5, 6, 7, 8, 9, 10)
 
 
 def _grouped(hashes: Hashes, texts: Integers, places: Integers) -> tuple[Integers, Bools]:
-    """The places ordered by text, hash and place, and where a new text or hash begins. Places are under 2^20, texts
-    under 2^12; of the hash 32 bits count, within one text."""
+    """Returns the places sorted by text, hash and place, and where a new text or hash begins.
+
+    Places are below 2^20, texts below 2^12; 32 bits of the hash are compared, within one text.
+    """
     keys = (
         texts.astype(np.uint64) << np.uint64(52) | hashes >> np.uint64(32) << np.uint64(20) | places.astype(np.uint64)
     )
@@ -27,7 +29,7 @@ def _grouped(hashes: Hashes, texts: Integers, places: Integers) -> tuple[Integer
 
 
 def repeated(texts: Texts, spans: Spans) -> tuple[Floats, Floats]:
-    """Of the spans of each text, the part that occurs before in it; and their part of its characters."""
+    """Returns the share of each text's spans that occur earlier in it, and their share of its characters."""
     spans = spans.of(np.arange(len(spans)) < _MOST)
     places, new = _grouped(texts.hash(spans.starts, spans.ends), spans.texts, np.arange(len(spans)))
     again = places[~new]
@@ -38,12 +40,12 @@ def repeated(texts: Texts, spans: Spans) -> tuple[Floats, Floats]:
 
 
 def _sizes(texts: Texts) -> Integers:
-    """Characters of each text; 1 if it has none."""
+    """Returns the number of characters of each text, at least 1."""
     return np.maximum(np.diff(texts.bounds) - 1, 1)
 
 
 def paragraphs(texts: Texts, lines: Spans) -> Spans:
-    """Lines without a blank one between."""
+    """Returns runs of lines without a blank line between them."""
     breaks = np.cumsum(texts.codes == 10)
     new = np.ones(len(lines), bool)
     new[1:] = (breaks[lines.starts[1:]] - breaks[lines.starts[:-1]] > 1) | (lines.texts[1:] != lines.texts[:-1])
@@ -52,14 +54,14 @@ def paragraphs(texts: Texts, lines: Spans) -> Spans:
 
 
 def n_grams(texts: Texts, tokens: Tokens, units: Integers) -> dict[int, Floats]:
-    """By n: of TOP the part of each text's characters in the n-gram that occurs most often, of DUPLICATE in those that
-    occur before; for texts without spaces, n times the letters that a word has.
+    """Returns, by n, the share of each text's characters that are in repeated n-grams.
 
-    units [texts]: letters a word; 1: words are parted by spaces.
+    For n in TOP, only the most frequent n-gram counts; for n in DUPLICATE, all that occur earlier in the text. units
+    [texts]: letters per word, which multiply n in scripts without spaces; 1 in others.
     """
     result = {n: np.zeros(len(texts)) for n in (*TOP, *DUPLICATE)}
     words = tokens.words
-    # As long as the token, signs and all, so that these parts are of the same characters as the whole.
+    # The length of the token with its symbols, so that the shares refer to all characters of the text.
     lengths = (tokens.spans.ends - tokens.spans.starts)[tokens.is_word]
     hashes = texts.hash(words.starts, words.ends)
     for unit in np.unique(units):
@@ -72,14 +74,14 @@ def n_grams(texts: Texts, tokens: Tokens, units: Integers) -> dict[int, Floats]:
 
 
 class _Run:
-    """The words of texts that count n alike."""
+    """The words of texts that have the same unit."""
 
     def __init__(self, hashes: Hashes, texts: Integers, lengths: Integers, unit: int) -> None:
         self._hashes, self._texts, self._unit = hashes, texts, unit
         self._ends = np.concatenate([[0], np.cumsum(lengths)])
 
     def n_grams(self, number: int) -> list[tuple[int, Floats]]:
-        """(n, characters of each text in repeated n-grams), of all lengths. number: of texts."""
+        """Returns (n, characters of each text in repeated n-grams) for all n. number: the number of texts."""
         found = []
         places, size, hashes = np.arange(len(self._texts)), 0, np.zeros(len(self._texts), np.uint64)
         for n in (*TOP, *DUPLICATE):
@@ -93,7 +95,7 @@ class _Run:
             ordered, new = _grouped(hashes, self._texts[places], places)
             found.append((n, (self._top if n in TOP else self._duplicate)(n, ordered, new, number)))
             last = np.append(new[1:], True) if len(new) else new
-            # Where the hash is of each place again; only what is in a group of several goes on.
+            # Only places in a group of several are examined for the next n.
             several = np.zeros(len(self._texts), bool)
             several[ordered[~(new & last)]] = True
             chosen = several[places]
@@ -104,8 +106,9 @@ class _Run:
         return self._ends[places + n * self._unit] - self._ends[places]
 
     def _top(self, n: int, ordered: Integers, new: Bools, number: int) -> Floats:
-        """Of the most frequent n-gram of each text that has one twice, the first of equals; spaces between words
-        count."""
+        """Counts the characters of each text's most frequent n-gram, the first among equals, with spaces between
+        its words.
+        """
         starts = np.flatnonzero(new)
         counts = np.diff(np.append(starts, len(new)))
         starts, counts = starts[counts > 1], counts[counts > 1]
@@ -119,7 +122,7 @@ class _Run:
         return result
 
     def _duplicate(self, n: int, ordered: Integers, new: Bools, number: int) -> Floats:
-        """Of all n-grams that occur before, no character counted twice."""
+        """Counts the characters of all n-grams that occur earlier in the text, each character once."""
         again = ordered[~new]
         cover = np.zeros(len(self._texts) + 1, np.int64)
         cover[again] += 1

@@ -1,7 +1,7 @@
-"""A few words that no text of some length lacks, by language; of others no stop words are asked for.
+"""Lists a few words per language that occur in any text of some length; other languages have no such rule.
 
-English: Gopher's (arXiv 2112.11446, appendix A.1.1). The others are each language's commonest function words; of
-Japanese and Chinese single characters.
+English: Gopher's (arXiv 2112.11446, appendix A.1.1). The others: each language's most frequent function words; for
+Japanese and Chinese, single characters.
 """
 
 STOP_WORDS = {

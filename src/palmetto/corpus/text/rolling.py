@@ -1,4 +1,4 @@
-"""Hashes of any stretches of a text at once, by differences of sums (Karp, Rabin, 1987)."""
+"""Hashes any stretches of a text at once, from differences of prefix sums (Karp, Rabin, 1987)."""
 
 import functools
 
@@ -9,12 +9,12 @@ Hashes = npt.NDArray[np.uint64]
 Integers = npt.NDArray[np.int64]
 
 BASE = 0x9E3779B97F4A7C15
-"""Odd, so that it has an inverse modulo 2^64."""
+"""An odd number, so it has an inverse modulo 2^64."""
 _MODULUS = 1 << 64
 
 
 class Rolling:
-    """The sums of values [n], one for each character, each times its place's power of BASE, modulo 2^64."""
+    """Prefix sums of values [n], one per character, each times its position's power of BASE, modulo 2^64."""
 
     def __init__(self, values: Hashes) -> None:
         powers, self._inverses = _powers(len(values))
@@ -22,16 +22,16 @@ class Rolling:
         np.cumsum(values * powers[: len(values)], out=self._sums[1:])
 
     def hash(self, starts: Integers, ends: Integers) -> Hashes:
-        """Of each stretch [start, end) its polynomial in BASE: the same wherever the same values stand."""
+        """Returns the polynomial in BASE of each stretch [start, end); it does not depend on the position."""
         return (self._sums[ends] - self._sums[starts]) * self._inverses[starts]
 
 
 _KEPT = 1 << 20
-"""More powers, as for one long text, are made anew: they are not worth the memory."""
+"""The number of powers that are cached; longer texts compute their own to save memory."""
 
 
 def _powers(size: int) -> tuple[Hashes, Hashes]:
-    """BASE^i and BASE^-i for i from 0 to `size` at least."""
+    """Returns BASE^i and BASE^-i for i from 0 to at least `size`."""
     return _kept_powers() if size < _KEPT else _make(size + 1)
 
 

@@ -1,4 +1,4 @@
-"""Many texts at once: their characters, words and lines as arrays, so that no rule loops over them in Python."""
+"""Represents the characters, words and lines of many texts as arrays, so that no rule loops over them in Python."""
 
 import functools
 from collections.abc import Iterator
@@ -18,15 +18,14 @@ Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 BATCH = 1 << 18
-"""Characters of the texts that are looked at together, so that their arrays stay in the caches; a longer text comes
-alone."""
+"""The number of characters in a batch, so that its arrays stay in the caches; a longer text is a batch by itself."""
 MOST_TEXTS = 4096
 LONGEST = 1 << 24
-"""Characters of a text that can be looked at: with these, its arrays take about a GiB."""
+"""The number of characters of the longest text that can be processed; its arrays take about 1 GiB."""
 
 
 def batches(texts: pa.ChunkedArray) -> Iterator[tuple[int, "Texts"]]:
-    """The texts (large_string) in order, a batch at a time, each with the number of its first."""
+    """Yields the texts (large_string) in order, one batch at a time, each with the index of its first text."""
     array = texts.combine_chunks() if texts.num_chunks != 1 else texts.chunk(0)
     if not len(array):
         return
@@ -43,7 +42,7 @@ def batches(texts: pa.ChunkedArray) -> Iterator[tuple[int, "Texts"]]:
 
 @dataclass(frozen=True)
 class Spans:
-    """Stretches of characters, in order: [starts, ends), and the text that each lies in."""
+    """Stretches of characters [starts, ends), in order, and the text that contains each."""
 
     starts: Integers
     ends: Integers
@@ -57,9 +56,9 @@ class Spans:
 
 
 class Texts:
-    """Texts one behind another, a line break after each.
+    """Texts joined, with a line break after each.
 
-    bounds [n + 1]: where each begins; codes, flags, hashes [characters]: see `scripts.Characters`.
+    bounds [n + 1]: where each text begins. codes, flags [characters]: see `scripts.Characters`.
     """
 
     def __init__(self, array: pa.LargeStringArray, bounds: Integers) -> None:
@@ -77,25 +76,25 @@ class Texts:
         return len(self.bounds) - 1
 
     def hash(self, starts: Integers, ends: Integers) -> Hashes:
-        """Of each span: equal where the characters are, capital or small."""
+        """Returns a hash of each span; spans that differ only in case have the same hash."""
         return scripts.mix(self._rolling.hash(starts, ends))
 
     def text_of(self, places: Integers) -> Integers:
-        """The text that each place lies in. places: ascending."""
+        """Returns the text that contains each place. places: ascending."""
         counts = np.diff(np.searchsorted(places, self.bounds))
         return np.repeat(np.arange(len(self)), counts)
 
     def count(self, places: Integers) -> Integers:
-        """How many of the places, ascending, lie in each text."""
+        """Returns the number of places in each text. places: ascending."""
         return np.diff(np.searchsorted(places, self.bounds))
 
-    def before(self, flag: int) -> Integers:
-        """[characters + 1]: how many before each place have a flag."""
+    def counts_before(self, flag: int) -> Integers:
+        """Returns how many characters before each position have a flag, shape [characters + 1]."""
         return np.cumsum(np.concatenate([[False], self.flags & flag > 0]))
 
     @functools.cached_property
     def scripts(self) -> Integers:
-        """The script that most of each text is in: numbers of scripts.SCRIPTS."""
+        """The script of most of each text, as an index into scripts.SCRIPTS."""
         kinds = scripts.characters().script[self.codes]
         number = len(scripts.SCRIPTS)
         text = np.repeat(np.arange(len(self)) * number, np.diff(self.bounds))
@@ -103,23 +102,23 @@ class Texts:
         return scripts.dominant(counts).argmax(axis=1)
 
     def lines(self) -> Spans:
-        """The lines that are not blank, without the white space around them."""
+        """Returns the lines that are not blank, without surrounding white space."""
         ends = np.flatnonzero(self.codes == 10)
         starts = np.concatenate([[0], ends[:-1] + 1])
         return self._trimmed(Spans(starts, ends, self.text_of(starts)), self.flags & SPACE == 0)
 
     def _trimmed(self, spans: Spans, kept: Bools) -> Spans:
-        """Spans cut down to their first and last kept characters; those without any left out."""
+        """Returns the spans cut to their first and last kept characters, without the empty ones."""
         places = np.flatnonzero(kept)
         first, last = np.searchsorted(places, spans.starts), np.searchsorted(places, spans.ends)
         some = last > first
         return Spans(places[first[some]], places[last[some] - 1] + 1, spans.texts[some])
 
     def tokens(self) -> "Tokens":
-        """All words and signs."""
+        """Returns all words and symbols."""
         unspaced = self.flags & UNSPACED > 0
         running = self.flags & (SPACE | UNSPACED) == 0
-        # No run goes on from one text to the next, since a line break lies between.
+        # A line break between texts ends every run.
         begins, ends = unspaced.copy(), unspaced.copy()
         begins[0] |= running[0]
         begins[1:] |= running[1:] & ~running[:-1]
@@ -129,20 +128,21 @@ class Texts:
 
 
 class Tokens:
-    """Words and signs of texts: what stands between spaces, and each letter of a script without them.
+    """Words and symbols of texts: runs without spaces, and single letters of scripts without spaces.
 
-    weights [tokens]: words that each counts as: 1, or of such a letter a part. is_word: has a letter or digit.
+    weights [tokens]: the number of words each counts as, 1, or a fraction for such a letter. is_word: whether it has a
+    letter or digit.
     """
 
     def __init__(self, texts: Texts, spans: Spans) -> None:
         self.spans = spans
         self.unspaced = texts.flags[spans.starts] & UNSPACED > 0
-        places, before = np.flatnonzero(texts.flags & WORD), texts.before(WORD)
+        places, before = np.flatnonzero(texts.flags & WORD), texts.counts_before(WORD)
         first, last = before[spans.starts], before[spans.ends]
         self.is_word = last > first
         self.words = Spans(places[first[self.is_word]], places[last[self.is_word] - 1] + 1, spans.texts[self.is_word])
-        """The words alone, without the signs around them."""
-        letters = texts.before(LETTER)
+        """The words alone, without surrounding symbols."""
+        letters = texts.counts_before(LETTER)
         self.has_letter = letters[spans.ends] > letters[spans.starts]
         self.weights = np.ones(len(spans))
         kinds = scripts.characters().script[texts.codes[spans.starts[self.unspaced]]]

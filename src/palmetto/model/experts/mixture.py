@@ -19,8 +19,10 @@ import jax.numpy as jnp
 from palmetto.model.experts.products import Activate, block_size, in_blocks, pair, ragged
 from palmetto.model.experts.router import Routing, route
 from palmetto.model.experts.seats import Queues, combine, dispatch, take_seats
-from palmetto.model.layout import Layout
 from palmetto.model.products import project, project_back
+from palmetto.model.tuning import Tuning
+from palmetto.model.weights import EXPERT_INPUTS
+from palmetto.recipe.mesh import ONE_DEVICE, Mesh
 from palmetto.recipe.model import Experts
 
 
@@ -35,7 +37,13 @@ class _Held(NamedTuple):
 
 
 def mixture(
-    x: jax.Array, layer: Mapping[str, jax.Array], settings: Experts, activate: Activate, *, layout: Layout
+    x: jax.Array,
+    layer: Mapping[str, jax.Array],
+    settings: Experts,
+    activate: Activate,
+    *,
+    tuning: Tuning,
+    mesh: Mesh = ONE_DEVICE,
 ) -> tuple[jax.Array, Routing]:
     """What the experts make of x [B, T, D], in its dtype, and what the router did.
 
@@ -44,23 +52,23 @@ def mixture(
     share sequences each T of their positions.
     """
     batch, length, width = x.shape
-    top, own = settings.top, settings.count // layout.experts
-    capacity = _capacity(settings, length * layout.sequence)
-    weights, chosen, routing = route(x, layer["router"], top, layout.sequence)
-    queues = _queues(chosen, capacity, layout.sequence)
+    top, own = settings.top, settings.count // mesh.expert
+    capacity = _capacity(settings, length * mesh.sequence)
+    weights, chosen, routing = route(x, layer["router"], top, mesh.sequence)
+    queues = _queues(chosen, capacity, mesh.sequence)
     tokens, weights = x.reshape(-1, width), weights.reshape(-1, top)
-    kernels = tuple(layer[name] for name in ("expert_up", "expert_gate") if name in layer)
+    kernels = tuple(layer[name] for name in EXPERT_INPUTS if name in layer)
     held, capacity = _Held(kernels, layer["expert_down"], activate), min(capacity, length)
-    if top == settings.count or (settings.capacity_factor is not None and not layout.unroll):
-        mixed = _padded(tokens, weights, queues, capacity, held, layout)
+    if top == settings.count or (settings.capacity_factor is not None and not tuning.unroll):
+        mixed = _padded(tokens, weights, queues, capacity, held, mesh)
     else:
-        size = block_size(len(tokens) * top // own) if layout.unroll else 1
-        if layout.experts == 1:
-            mixed = _packed(tokens, weights, queues, size, held, layout)
+        size = block_size(len(tokens) * top // own) if tuning.unroll else 1
+        if mesh.expert == 1:
+            mixed = _packed(tokens, weights, queues, size, held, tuning)
         else:
             most = batch * min(length * min(top, own), own * capacity)
-            mixed = _packed_abroad(tokens, weights, queues, size, most, held, layout)
-    dropped = jnp.mean(queues.left_out, dtype=jnp.float32) / layout.sequence
+            mixed = _packed_abroad(tokens, weights, queues, size, most, held, tuning, mesh)
+    dropped = jnp.mean(queues.left_out, dtype=jnp.float32) / mesh.sequence
     return mixed.reshape(x.shape), routing._replace(dropped=dropped)
 
 
@@ -85,20 +93,18 @@ def _queues(chosen: jax.Array, capacity: int, sharers: int) -> Queues:
     return Queues(chosen, place, place >= own_room, jnp.minimum(waiting, room))
 
 
-def _padded(
-    tokens: jax.Array, weights: jax.Array, queues: Queues, capacity: int, held: _Held, layout: Layout
-) -> jax.Array:
+def _padded(tokens: jax.Array, weights: jax.Array, queues: Queues, capacity: int, held: _Held, mesh: Mesh) -> jax.Array:
     """Tokens [N, D] through the experts, each of which gets `capacity` rows of every queue, in one product."""
     batch, experts = queues.taken.shape
     first = capacity * (batch * jnp.arange(experts) + jnp.arange(batch)[:, None])
     seats = take_seats(queues, first, experts * batch * capacity, weights.shape[1])
-    rows = _exchange(dispatch(tokens, seats).reshape(experts, -1, tokens.shape[1]), layout, 0, 1)
+    rows = _exchange(dispatch(tokens, seats).reshape(experts, -1, tokens.shape[1]), mesh, 0, 1)
     inner = held.activate(*pair(jax.vmap(project)(rows, held.kernels)))
-    outputs = _exchange(jax.vmap(project_back)(inner, held.down), layout, 1, 0)
+    outputs = _exchange(jax.vmap(project_back)(inner, held.down), mesh, 1, 0)
     return combine(outputs.reshape(-1, tokens.shape[1]), weights, seats)
 
 
-def _packed(tokens: jax.Array, weights: jax.Array, queues: Queues, size: int, held: _Held, layout: Layout) -> jax.Array:
+def _packed(tokens: jax.Array, weights: jax.Array, queues: Queues, size: int, held: _Held, tuning: Tuning) -> jax.Array:
     """Tokens [N, D] through experts that this device holds, each of which gets blocks of `size` rows as needed."""
     experts, top = len(held.down), weights.shape[1]
     blocks = -(-jnp.sum(queues.taken, axis=0) // size)
@@ -106,7 +112,7 @@ def _packed(tokens: jax.Array, weights: jax.Array, queues: Queues, size: int, he
     most_blocks = (queues.place.size + experts * (size - 1)) // size
     seats = take_seats(queues, first, most_blocks * size, top)
     rows = dispatch(tokens, seats)
-    if layout.unroll:
+    if tuning.unroll:
         bounds = jnp.cumsum(jnp.pad(blocks, (1, 0)))
         outputs = in_blocks(held.activate, size, rows, held.kernels, held.down, bounds)
     else:
@@ -116,25 +122,32 @@ def _packed(tokens: jax.Array, weights: jax.Array, queues: Queues, size: int, he
 
 
 def _packed_abroad(
-    tokens: jax.Array, weights: jax.Array, queues: Queues, size: int, most: int, held: _Held, layout: Layout
+    tokens: jax.Array,
+    weights: jax.Array,
+    queues: Queues,
+    size: int,
+    most: int,
+    held: _Held,
+    tuning: Tuning,
+    mesh: Mesh,
 ) -> jax.Array:
     """Tokens [N, D] through experts of which this device holds some; it sends each other `most` rows, those of an
     expert in turn, and what it receives is packed."""
-    totals = jnp.sum(queues.taken, axis=0).reshape(layout.experts, -1)
-    first = most * jnp.arange(layout.experts)[:, None] + jnp.cumsum(totals, axis=1) - totals
+    totals = jnp.sum(queues.taken, axis=0).reshape(mesh.expert, -1)
+    first = most * jnp.arange(mesh.expert)[:, None] + jnp.cumsum(totals, axis=1) - totals
     first = first.reshape(-1) + jnp.cumsum(queues.taken, axis=0) - queues.taken
-    seats = take_seats(queues, first, layout.experts * most, weights.shape[1])
-    rows, taken = (_exchange(x, layout, 0, 0) for x in (dispatch(tokens, seats), totals))
+    seats = take_seats(queues, first, mesh.expert * most, weights.shape[1])
+    rows, taken = (_exchange(x, mesh, 0, 0) for x in (dispatch(tokens, seats), totals))
 
     ends, number = jnp.cumsum(taken, axis=1), jnp.arange(most)
     starts = ends - taken
     chosen = (number[:, None] >= starts[:, None]) & (number[:, None] < ends[:, None])
     place = number - jnp.sum(jnp.where(chosen, starts[:, None], 0), axis=2)
     received = Queues(chosen, place, ~jnp.any(chosen, axis=2), taken)
-    outputs = _packed(rows, jnp.ones((len(rows), 1), jnp.float32), received, size, held, layout)
-    return combine(_exchange(outputs, layout, 0, 0), weights, seats)
+    outputs = _packed(rows, jnp.ones((len(rows), 1), jnp.float32), received, size, held, tuning)
+    return combine(_exchange(outputs, mesh, 0, 0), weights, seats)
 
 
-def _exchange(x: jax.Array, layout: Layout, split: int, joined: int) -> jax.Array:
+def _exchange(x: jax.Array, mesh: Mesh, split: int, joined: int) -> jax.Array:
     """x in equal parts along an axis, one for each device that shares the experts; theirs for this one, joined."""
-    return x if layout.experts == 1 else jax.lax.all_to_all(x, "expert", split, joined, tiled=True)
+    return x if mesh.expert == 1 else jax.lax.all_to_all(x, "expert", split, joined, tiled=True)

@@ -1,34 +1,35 @@
-"""What one chip can do, from published figures alone: nothing here is fitted to a measured run."""
+"""Published figures of accelerator chips. No figure is fitted to a measured run."""
 
 from typing import NamedTuple
 
 
 class Chip(NamedTuple):
-    """Peaks of one chip; bandwidths in bytes/s, each direction by itself."""
+    """The peak figures of one chip. Bandwidths are in bytes/s in one direction."""
 
     title: str
     flops: float
-    """Dense FLOP/s at bfloat16."""
+    """Dense FLOP/s in bfloat16."""
     memory: int
-    """Bytes of main memory, as published."""
+    """The published bytes of main memory."""
     usable: int
-    """Bytes of it that a program may take: what the TPU compiler names as available; of GPUs what is published."""
+    """The bytes that a program may use: for TPUs those that the compiler names as available, for GPUs the published."""
     memory_bandwidth: float
     link_bandwidth: float
-    """Of one link to a neighbour (TPU), or of all links into the switch of a node (GPU)."""
+    """The bandwidth of one link to a neighbour (TPU), or of all links into a node's switch (GPU)."""
     pod_bandwidth: float
-    """Of a chip's share of the network between pods."""
+    """A chip's share of the bandwidth between pods."""
     clock: float | None
-    """Cycles/s of the matrix units; None where none is published. It turns the compiler's cycles into seconds."""
+    """Cycles/s of the matrix units, which turn the compiler's cycles into seconds, or None if not published."""
     sources: tuple[str, ...]
+    """The publications of these figures."""
 
 
 class TPU(Chip):
-    """Chips in a torus or mesh, hosts with a share of the data-centre network (DCN)."""
+    """A TPU. Chips of a slice form a torus or mesh; hosts share the data-centre network (DCN)."""
 
 
 class GPU(Chip):
-    """Nodes of 8 behind a switch (NVLink), a network card for each GPU between nodes (InfiniBand)."""
+    """A GPU. Nodes of 8 have a switch (NVLink); between nodes each GPU has a network card (InfiniBand)."""
 
 
 GiB = 2**30
@@ -143,4 +144,4 @@ CHIPS: dict[str, Chip] = {
         ),
     ),
 }
-"""By the name that a topology begins with."""
+"""The chips by the name with which a topology begins."""

@@ -1,9 +1,9 @@
-"""How long a collective takes on the links that it has: rings and tori within a slice, switches between.
+"""The time that a collective takes on its links: rings and tori within a slice, switches between slices.
 
-All-gathers, reduce-scatters and all-reduces go around a ring, both ways and at full speed, or, where the compiler notes
-it, along every dimension of the torus that their devices span at once (How to Scale Your Model, part 3). Across
-networks they go in turn: of a group over two slices each chip exchanges its part with its likes, and what it got within
-the slice. Latency is left out.
+All-gathers, reduce-scatters and all-reduces use a ring in both directions at full speed, or, if the compiler notes it,
+all dimensions of the torus that their devices span at once (How to Scale Your Model, part 3). A collective over several
+networks uses one after another: over two slices, each chip exchanges its part with the chips of the same place, and the
+result within its slice. Latency is ignored.
 """
 
 import itertools
@@ -18,34 +18,35 @@ from palmetto.planning.program.collectives import Collective
 from palmetto.planning.program.groups import Groups
 
 Coordinates = tuple[int, ...]
-"""Of a device: slice, then its place in it."""
+"""A device's slice, then its place in the slice."""
 
 _IN_PARTS = ("all-gather", "reduce-scatter", "all-reduce")
-"""Of these a chip has but a part of what the chips of the inner networks have together."""
+"""Kinds of which, on an outer network, a chip handles only its part of the data of the inner networks."""
 
 Link = tuple[int, int]
-"""A dimension's number and a way along it: 1 up, −1 down, 0 where a switch joins all."""
+"""The number of a dimension and a direction along it: 1 up, −1 down, 0 through a switch."""
 
 
 class Leg(NamedTuple):
-    """A collective's part on one network."""
+    """The part of a collective on one network."""
 
     network: str
     sent: int
-    """Bytes that leave a chip."""
+    """The bytes that leave a chip."""
     seconds: float
     links: frozenset[Link]
-    """Which are busy."""
+    """The links that are busy."""
 
 
 class _Span(NamedTuple):
-    """What a group of devices spans of one dimension."""
+    """The part of one dimension that a group of devices spans."""
 
     number: int
     dimension: Dimension
     size: int
+    """The number of devices along it."""
     stride: int
-    """From one device to the next; others lie between, whose groups share the links."""
+    """The distance from one device to the next. The groups of the devices in between share the links."""
 
     @property
     def is_ring(self) -> bool:
@@ -53,26 +54,26 @@ class _Span(NamedTuple):
 
     @property
     def links(self) -> frozenset[Link]:
-        """All that it has."""
+        """The links of the span."""
         return frozenset((self.number, way) for way in ((0,) if self.dimension.wiring == "switch" else (1, -1)))
 
     @property
     def bandwidth(self) -> float:
-        """Bytes/s that each chip can take in."""
+        """The bytes/s that each chip can receive."""
         links = 2 if self.is_ring and self.size > 2 else 1
         return self.dimension.bandwidth * links / self.stride
 
 
 class Networks:
-    """The links of a topology, and where a program's devices lie in it."""
+    """The links of a topology, and the places of a program's devices in it."""
 
     def __init__(self, topology: Topology, devices: Sequence[Coordinates]) -> None:
-        """`devices` in the order in which the program numbers them."""
+        """devices: their coordinates, in the order of their numbers in the program."""
         self.dimensions, self.devices = topology.dimensions, devices
         self.legs = cache(self._legs)
 
     def _legs(self, collective: Collective) -> tuple[Leg, ...]:
-        """What a collective takes, slowest network first; none where no two devices meet."""
+        """Returns the legs of a collective, slowest network first, or none if it has one device only."""
         if not collective.groups:
             pods = _Span(0, self.dimensions[0], self.dimensions[0].size, 1)
             if collective.kind == "collective-permute":
@@ -81,25 +82,26 @@ class Networks:
             return (_leg(collective, collective.bytes, [pods]),)
         if collective.kind == "collective-permute":
             return self._permute(collective.bytes, collective.groups)
-        # Groups go about it side by side; of those that lie otherwise than the rest the slowest is waited for.
+        # All groups run at the same time, and the collective takes as long as the slowest.
         ways = (_in_turn(collective, spans) for spans in dict.fromkeys(map(self._spans, collective.groups)))
         return max(ways, key=lambda legs: sum(leg.seconds for leg in legs))
 
     def _spans(self, group: Sequence[int]) -> tuple[_Span, ...]:
-        """The dimensions along which the devices of a group differ."""
+        """Returns the dimensions along which the devices of a group differ."""
         spans = []
         for number, dimension in enumerate(self.dimensions):
             places = sorted({self.devices[device][number] for device in group})
             if len(places) > 1:
                 stride = min(b - a for a, b in itertools.pairwise(places))
                 spans.append(_Span(number, dimension, len(places), stride))
-        if math.prod(span.size for span in spans) != len(group):  # no box: it has the links of its longest side alone
+        if math.prod(span.size for span in spans) != len(group):  # not a box: count only the links of its longest side
             longest = max(spans, key=lambda span: span.size)
             spans = [longest._replace(size=len(group))]
         return tuple(spans)
 
     def _permute(self, size: int, pairs: Groups) -> tuple[Leg, ...]:
-        """Each message goes along one dimension after the other, the shorter way around a ring; links share."""
+        """Returns the legs of a permutation. Each message is routed along one dimension after another, on the shorter
+        way around a ring, and shares the bandwidth of its links."""
         load: Counter[tuple[int, Coordinates, int]] = Counter()  # halves of messages by (dimension, chip, way)
         messages: Counter[str] = Counter()
         for source, target in pairs:
@@ -113,7 +115,7 @@ class Networks:
             took = size * halves / 2 / dimension.bandwidth
             seconds[dimension.network] = max(took, seconds.get(dimension.network, 0))
             busy.setdefault(dimension.network, set()).add((number, way))
-        # A program for several slices names the devices of one, all of them do the same.
+        # A program for several slices may name the devices of one only; all slices do the same.
         slices = len({self.devices[source][0] for source, _ in pairs})
         chips = len(self.devices) * slices // self.dimensions[0].size
         sent = {network: size * count // chips for network, count in messages.items()}
@@ -122,7 +124,7 @@ class Networks:
         )
 
     def _route(self, at: Coordinates, to: Coordinates, load: Counter[tuple[int, Coordinates, int]]) -> str | None:
-        """Adds a message to the links on its way; the slowest network that it crosses, or None where it stays."""
+        """Adds a message to the load of the links on its way; returns the slowest network that it crosses, if any."""
         crossed = None
         for number, dimension in enumerate(self.dimensions):
             apart = to[number] - at[number]
@@ -143,7 +145,7 @@ class Networks:
 
 
 def _ways(apart: int, dimension: Dimension) -> list[tuple[int, int]]:
-    """(direction, hops); of two equally short ways both, with half of the message each."""
+    """Returns the shortest ways as (direction, hops). Of two equally short ways each carries half of the message."""
     direct = (1 if apart > 0 else -1, abs(apart))
     around = (-direct[0], dimension.size - direct[1])
     if dimension.wiring == "line" or direct[1] < around[1]:
@@ -156,7 +158,7 @@ def _moved(at: Coordinates, number: int, place: int) -> Coordinates:
 
 
 def _in_turn(collective: Collective, spans: Sequence[_Span]) -> tuple[Leg, ...]:
-    """A collective over several networks, the outermost with the part that a chip has of the inner ones' whole."""
+    """Returns the legs of a collective over several networks. On an outer network a chip handles only its part."""
     legs = []
     networks = list(dict.fromkeys(span.dimension.network for span in spans))
     for number, network in enumerate(networks):
@@ -170,7 +172,7 @@ def _in_turn(collective: Collective, spans: Sequence[_Span]) -> tuple[Leg, ...]:
 def _leg(collective: Collective, size: int, spans: Sequence[_Span]) -> Leg:
     devices = math.prod(span.size for span in spans)
     sent = size * (devices - 1) // devices * (2 if collective.kind == "all-reduce" else 1)
-    if collective.kind == "collective-broadcast":  # each passes on what comes in
+    if collective.kind == "collective-broadcast":  # each chip forwards what it receives
         sent = size
     if collective.kind.endswith("all-to-all"):
         seconds = max(size * _crossing(span) / (span.dimension.bandwidth / span.stride) for span in spans)
@@ -181,7 +183,7 @@ def _leg(collective: Collective, size: int, spans: Sequence[_Span]) -> Leg:
 
 
 def _crossing(span: _Span) -> float:
-    """The share of what a chip holds that each of its links carries in an all-to-all."""
+    """Returns the share of a chip's data that each of its links carries in an all-to-all."""
     if span.dimension.wiring == "switch":
         return (span.size - 1) / span.size
     return span.size / 8 if span.is_ring else span.size / 4

@@ -1,4 +1,4 @@
-"""Links while a schedule is played: until when each is taken, and what the chip does while they are busy."""
+"""The links of a chip in a simulation: when each is free, and what uses them."""
 
 import itertools
 from collections.abc import Iterable, Iterator
@@ -7,15 +7,15 @@ from typing import NamedTuple
 from palmetto.planning.network.networks import Link
 
 Key = tuple[str, str]
-"""Network and kind of collective; of copies within a chip's memories COPIES."""
+"""A network and a kind of collective, or COPIES for copies within a chip's memories."""
 
 COPIES: Key = ("memory", "copy")
 COPIES_LINK: Link = (-1, 0)
-"""Stands among the links for the memory's own asynchronous copies."""
+"""A link that stands for the memory's asynchronous copies."""
 
 
 class Use(NamedTuple):
-    """Links taken for one thing."""
+    """The use of links by one transfer."""
 
     begin: float
     end: float
@@ -23,30 +23,30 @@ class Use(NamedTuple):
 
 
 class Wires:
-    """All links of a chip; times are seconds from the step's start."""
+    """The links of a chip. Times are in seconds from the start of the step."""
 
     def __init__(self) -> None:
         self._free: dict[Link, float] = {}
         self._uses: list[Use] = []
-        """Those that may not be over."""
+        """The uses that may not have ended yet."""
 
     def copy(self) -> "Wires":
-        """To play something on that may not happen."""
+        """Returns a copy, to simulate one of several branches."""
         other = Wires()
         other._free, other._uses = dict(self._free), list(self._uses)
         return other
 
     def become(self, other: "Wires") -> None:
-        """Takes over how another copy was left."""
+        """Takes the state of another copy."""
         self._free, self._uses = other._free, other._uses
 
     @property
     def end(self) -> float:
-        """When all that was begun is done."""
+        """The time at which all transfers have ended."""
         return max(self._free.values(), default=0.0)
 
     def take(self, links: Iterable[Link], now: float, seconds: float, key: Key) -> float:
-        """Takes links as soon as all of them are free; returns until when."""
+        """Occupies links for `seconds`, from the time at which all of them are free; returns the end time."""
         links = list(links)
         begin = max([now, *(self._free.get(link, 0.0) for link in links)])
         self._free |= dict.fromkeys(links, begin + seconds)
@@ -55,9 +55,9 @@ class Wires:
         return begin + seconds
 
     def between(self, start: float, end: float) -> Iterator[tuple[float, list[Key]]]:
-        """Stretches of time in which the same links are busy: seconds, and with what, begun first first.
+        """Yields intervals in which the same transfers run, as their seconds and the transfers' keys, oldest first.
 
-        Time goes forward: what was over by `start` is forgotten.
+        Transfers that ended before `start` are forgotten, so calls must go forward in time.
         """
         self._uses = sorted(use for use in self._uses if use.end > start)
         inside = [use for use in self._uses if use.begin < end]
@@ -66,8 +66,7 @@ class Wires:
             yield other - one, [use.key for use in inside if use.begin <= one and use.end >= other]
 
     def skip(self, seconds: float, before: "Wires") -> None:
-        """Goes ahead by trips of a loop that are like the last one: what that has taken since `before` is so much
-        later."""
+        """Skips trips of a loop that are like the last one: uses that began since `before` move by `seconds`."""
         known = set(before._uses)
         self._uses = [
             use if use in known else Use(use.begin + seconds, use.end + seconds, use.key) for use in self._uses

@@ -1,4 +1,4 @@
-"""The collectives of a program: what each moves, and among which devices."""
+"""The collectives of a program: the bytes that each moves, and the devices that take part."""
 
 import re
 from typing import Literal, NamedTuple, get_args
@@ -7,9 +7,14 @@ from palmetto.planning.program.groups import Groups, parse_groups
 from palmetto.planning.program.hlo import Computation, Instruction, Program
 
 Kind = Literal[
-    "all-gather", "reduce-scatter", "all-reduce", "all-to-all", "ragged-all-to-all", "collective-permute",
+    "all-gather",
+    "reduce-scatter",
+    "all-reduce",
+    "all-to-all",
+    "ragged-all-to-all",
+    "collective-permute",
     "collective-broadcast",
-]  # fmt: skip
+]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 _MEGASCALE = {
@@ -19,30 +24,30 @@ _MEGASCALE = {
     "REDUCE_SCATTER": "reduce-scatter",
     "ALL_TO_ALL": "all-to-all",
 }
-"""The transfers between slices that TPU's runtime makes out of a send and a receive."""
+"""The collectives between slices, which a TPU's runtime makes of a send and a receive."""
 
 
 class Collective(NamedTuple):
-    """What one instruction moves, as seen from one device."""
+    """A collective, as seen from one device."""
 
     kind: Kind
     bytes: int
-    """What a device ends with (all-gather), starts with (reduce-scatter, all-reduce, all-to-all) or sends on. Of a
-    ragged-all-to-all, which may send less, all that it starts with."""
+    """The bytes of a device's result (all-gather), of its input (reduce-scatter, all-reduce, all-to-all), or of what it
+    sends. A ragged-all-to-all may send less than its input."""
     groups: Groups
-    """Those that meet; of a collective-permute pairs (from, to); empty: those that differ in their slice alone."""
+    """The groups of devices; for a collective-permute pairs (from, to). If empty, each group has one device of every
+    slice, at the same place."""
     every_way: bool = False
-    """Whether it goes along all dimensions of a torus at once; by default around one ring through all its devices.
-    TPU's compiler notes which."""
+    """Whether it uses all dimensions of a torus at once instead of one ring; the TPU compiler notes which."""
 
 
 def collective(program: Program, computation: Computation, instruction: Instruction, devices: int) -> Collective | None:
-    """The collective that an instruction is, starts, or is the fusion of; None for any other instruction."""
+    """Returns the collective that an instruction is, starts or contains as a fusion, or None."""
     opcode = instruction.opcode.removesuffix("-start")
     if opcode == "collective-permute" and instruction.attribute("source_target_pairs") == "{}":
         return None
     if opcode in KINDS:
-        # The other operands of a ragged one are where to write, and how many rows go to whom.
+        # The other operands of a ragged-all-to-all are its output and the numbers of rows.
         operands = instruction.operands[: 1 if opcode == "ragged-all-to-all" else None]
         size = sum(array.bytes for name in operands for array in computation[name].shape)
         return _collective(opcode, size, instruction, devices)
@@ -81,6 +86,6 @@ def _between_slices(send: Instruction) -> Collective:
 
 
 def rendezvous(instruction: Instruction) -> str | None:
-    """What joins a send between slices with its receive; None for other instructions."""
+    """Returns the name that a send between slices shares with its receive, or None for other instructions."""
     found = re.search(r'_xla_host_transfer_rendezvous="([^"]*)"', instruction.attributes)
     return found.group(1) if found else None

@@ -1,4 +1,4 @@
-"""Groups of devices as programs write them: listed, as a transposed count, or by the axes of a mesh."""
+"""Reads groups of devices in the three forms of HLO: lists, transposed iotas, and axes of a mesh."""
 
 import math
 import re
@@ -10,7 +10,7 @@ import numpy as np
 from palmetto.planning.program.hlo import Unreadable
 
 Groups = tuple[tuple[int, ...], ...]
-"""Devices, by their number in the program's device assignment."""
+"""Groups of devices, by their numbers in the program's device assignment."""
 
 Numbers = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -21,10 +21,10 @@ _AXIS = re.compile(r"'?([\w.\-]+)'?(?::\((\d+)\)(\d+))?")
 
 @cache
 def parse_groups(text: str, devices: int) -> Groups:
-    """The groups in any of these forms; `{}` is all devices together. Raises Unreadable for any other.
+    """Reads groups of devices. Raises Unreadable if the form is unknown.
 
-    `{{0,1},{2,3}}`; `[2,4]<=[4,2]T(1,0)`: 0, 1, … as [4, 2], transposed, in two rows;
-    `mesh['x'=2,'y'=4] {'y'}`: the devices that differ along y alone, and see `_by_axes`.
+    The forms are `{{0,1},{2,3}}`; `[2,4]<=[4,2]T(1,0)`, which is 0, 1, … as [4, 2], transposed, in two rows;
+    `mesh['x'=2,'y'=4] {'y'}`, whose groups differ along y only (see `_by_axes`); and `{}`, one group of all devices.
     """
     if not text.strip("{}"):
         return (tuple(range(devices)),)
@@ -39,10 +39,10 @@ def parse_groups(text: str, devices: int) -> Groups:
 
 
 def _by_axes(axes: str, order: str | None, chosen: str) -> Groups:
-    """The devices that differ along the chosen axes alone.
+    """Returns the groups of devices that differ along the chosen axes only.
 
-    order: which device stands at each place of the mesh, `2,0,1,3` or `[2,2]T(1,0)`; None: in their order.
-    chosen: of `'y':(2)4` those that differ in a part of y: y's places in order as [2, 4, rest], the middle one.
+    order: the device at each place of the mesh, as in `2,0,1,3` or `[2,2]T(1,0)`; None means 0, 1, …. chosen: names of
+    axes; `'y':(2)4` chooses a part of y, the middle axis of y as [2, 4, rest].
     """
     sizes = {name: int(size) for name, size in re.findall(r"'?([\w.\-]+)'?=(\d+)", axes)}
     names, count = list(sizes), math.prod(sizes.values())
@@ -65,7 +65,7 @@ def _by_axes(axes: str, order: str | None, chosen: str) -> Groups:
 
 
 def _counted(iota: re.Match[str]) -> Numbers:
-    """0, 1, … in the sizes behind `<=`, or else in front, transposed."""
+    """Returns 0, 1, … in the sizes after `<=`, or else before it, transposed."""
     sizes, order = _integers(iota.group(2) or iota.group(1)), iota.group(3)
     numbers = np.arange(math.prod(sizes)).reshape(sizes)
     return numbers.transpose(_integers(order)) if order else numbers

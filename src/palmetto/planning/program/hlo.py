@@ -1,6 +1,6 @@
-"""XLA's optimized programs, read from their text: computations, instructions in the order they are scheduled, shapes.
+"""Reads the text of XLA's optimized programs: computations, scheduled instructions and shapes.
 
-The text is what `jax.stages.Compiled.as_text` gives: the program of one device. Grammar: XLA's HLO parser.
+The text is that of `jax.stages.Compiled.as_text`, the program of one device. Its grammar is that of XLA's HLO parser.
 """
 
 import contextlib
@@ -26,12 +26,12 @@ _CALLED = re.compile(
 
 
 class Unreadable(ValueError):
-    """The text is not as this reader knows it: another version of the compiler may write it otherwise."""
+    """Raised if a text has an unknown form; other versions of the compiler may write other forms."""
 
 
 @contextlib.contextmanager
 def reading() -> Iterator[None]:
-    """Says in one line what a program could not be read for: raises RunStopped."""
+    """Turns an error in reading a program into RunStopped, with its reason in one line."""
     try:
         yield
     except Unreadable as error:
@@ -41,16 +41,16 @@ def reading() -> Iterator[None]:
 
 
 class Array(NamedTuple):
-    """One array of a shape."""
+    """An array of a shape."""
 
     type: str
     dimensions: tuple[int, ...]
     order: tuple[int, ...] = ()
-    """Dimensions from the fastest varying on; empty where the text does not say."""
+    """The dimensions from the fastest to the slowest varying; empty if the text does not say."""
     tile: tuple[int, ...] = ()
-    """The fastest dimensions are padded to whole tiles."""
+    """The tile to whose size the fastest dimensions are padded."""
     space: int = 0
-    """0 is the device's main memory; the others are on the chip or the host's."""
+    """The memory space: 0 is the device's main memory; others are on the chip or on the host."""
 
     @property
     def elements(self) -> int:
@@ -58,7 +58,7 @@ class Array(NamedTuple):
 
     @property
     def bits(self) -> int:
-        """Of one element."""
+        """The bits of one element."""
         if self.type in _BITS:
             return _BITS[self.type]
         digits = re.search(r"\d+", self.type)
@@ -68,12 +68,12 @@ class Array(NamedTuple):
 
     @property
     def bytes(self) -> int:
-        """Without padding."""
+        """The bytes without padding."""
         return (self.elements * self.bits + 7) // 8
 
     @property
     def stored_bytes(self) -> int:
-        """With the padding of tiles."""
+        """The bytes with the padding of tiles."""
         if not self.tile:
             return self.bytes
         sizes = [self.dimensions[d] for d in self.order]
@@ -84,11 +84,11 @@ class Array(NamedTuple):
 
 
 Shape = tuple[Array, ...]
-"""The arrays of a shape, nested tuples laid flat."""
+"""The arrays of a shape, with nested tuples flattened."""
 
 
 def parse_shape(text: str) -> Shape:
-    """`bf16[8,128]{1,0:T(8,128)(2,1)S(1)}`, or a tuple of such."""
+    """Reads a shape such as `bf16[8,128]{1,0:T(8,128)(2,1)S(1)}`, or a tuple of such shapes."""
     return tuple(_array(*match.groups()) for match in _ARRAY.finditer(text))
 
 
@@ -100,36 +100,36 @@ def _array(type_: str, dimensions: str, order: str | None, layout: str | None) -
 
 
 class Instruction(NamedTuple):
-    """One operation of a computation."""
+    """An instruction of a computation."""
 
     name: str
     opcode: str
     shape: Shape
     operands: tuple[str, ...]
-    """Names of instructions of the same computation."""
+    """The names of its operands, instructions of the same computation."""
     literal: str
-    """What stands in the parentheses: of a constant its value, of a parameter its number."""
+    """The value of a constant, or the number of a parameter."""
     attributes: str
     called: dict[str, tuple[str, ...]]
-    """Computations by the attribute that names them: calls, body, condition, …"""
+    """The computations that it calls, by the attribute that names them: calls, body, condition, …"""
 
     def attribute(self, name: str) -> str | None:
-        """The text of an attribute, brackets included; None where there is none."""
+        """Returns the text of an attribute, with its brackets, or None if there is none."""
         found = re.search(rf"\b{name}=", self.attributes)
         if not found:
             return None
         end = _end_of_part(self.attributes, found.end())
-        while self.attributes.startswith(", device_ids=", end):  # the rest of a mesh
+        while self.attributes.startswith(", device_ids=", end):  # the second part of a mesh
             end = _end_of_part(self.attributes, end + 1)
         return self.attributes[found.end() : end].strip()
 
     def integers(self, name: str) -> tuple[int, ...]:
-        """An attribute like `{1,0}`; empty where there is none."""
+        """Returns the integers of an attribute such as `{1,0}`, or none if there is no such attribute."""
         return _integers((self.attribute(name) or "").strip("{}"))
 
     @property
     def configuration(self) -> dict[str, Any]:
-        """What the compiler's back end noted."""
+        """The notes of the compiler's back end."""
         text = self.attribute("backend_config")
         try:
             value = json.loads(text) if text and text.startswith("{") else {}
@@ -139,7 +139,7 @@ class Instruction(NamedTuple):
 
 
 class Computation:
-    """Instructions in the order of their schedule; the last is the root unless another is marked."""
+    """Instructions in the order of their schedule. The root is the marked instruction, or else the last."""
 
     def __init__(self, name: str, instructions: dict[str, Instruction], root: str) -> None:
         self.name, self.instructions, self.root = name, instructions, instructions[root]
@@ -152,13 +152,13 @@ class Computation:
 
     @cached_property
     def parameters(self) -> list[Instruction]:
-        """By number."""
+        """The parameters in the order of their numbers."""
         found = [instruction for instruction in self if instruction.opcode == "parameter"]
         return sorted(found, key=lambda instruction: int(instruction.literal))
 
     @cached_property
     def users(self) -> dict[str, list[tuple[Instruction, int]]]:
-        """By name: the instructions that take it, each with the operand's number."""
+        """Maps each instruction, by name, to the instructions that use it, with the number of the operand."""
         users: dict[str, list[tuple[Instruction, int]]] = {name: [] for name in self.instructions}
         for instruction in self:
             for number, operand in enumerate(instruction.operands):
@@ -167,19 +167,19 @@ class Computation:
 
 
 class Program(NamedTuple):
-    """A whole program."""
+    """A program: its computations by name, and the name of the entry computation."""
 
     computations: dict[str, Computation]
     entry: str
 
     def called(self, instruction: Instruction, attribute: str = "calls") -> Computation:
-        """The one computation that an attribute names."""
+        """Returns the computation that an attribute names."""
         (name,) = instruction.called[attribute]
         return self.computations[name]
 
 
 def parse(text: str) -> Program:
-    """Reads a program. Raises Unreadable where the text is not one."""
+    """Reads a program. Raises Unreadable if the text is not one."""
     computations: dict[str, Computation] = {}
     entry = name = ""
     body: list[str] = []
@@ -193,7 +193,7 @@ def parse(text: str) -> Program:
             name = ""
         elif line[:1].isspace():
             body.append(line)
-        elif body:  # a kernel's metadata, which is spread over lines
+        elif body:  # the metadata of a kernel may span several lines
             body[-1] += line
     if not entry:
         raise Unreadable("no HLO program: it has no entry computation")
@@ -229,7 +229,7 @@ def _instruction(name: str, rest: str) -> Instruction:
 
 
 def _operands(text: str) -> Iterator[str]:
-    """Names, written as in `%a, /*index=1*/f32[2]{0} %b, c`."""
+    """Yields the names of operands, which are written as in `%a, /*index=1*/f32[2]{0} %b, c`."""
     text, start = re.sub(r"/\*.*?\*/", "", text), 0
     while start < len(text):
         end = _end_of_part(text, start)
@@ -239,7 +239,7 @@ def _operands(text: str) -> Iterator[str]:
 
 
 def _end_of_part(text: str, start: int) -> int:
-    """The place of the next comma outside of brackets and quotes, or the text's end."""
+    """Returns the index of the next comma outside of brackets and quotes, or the end of the text."""
     end = start
     while end < len(text) and text[end] != ",":
         if text[end] in "({[":
@@ -251,7 +251,7 @@ def _end_of_part(text: str, start: int) -> int:
 
 
 def closing(text: str, start: int) -> int:
-    """The place of the bracket that closes the one at `start`; quoted text is passed over."""
+    """Returns the index of the bracket that closes the one at `start`. Quoted text is skipped."""
     depth, i = 0, start
     while i < len(text):
         character = text[i]

@@ -1,4 +1,4 @@
-"""The integers that steer a program, worked out from its text: counters, bounds, tables of constants."""
+"""Evaluates the integers that control a program from its text: counters, bounds and tables of constants."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -10,16 +10,17 @@ from palmetto.planning.program.hlo import Computation, Instruction, Program
 
 Integers = np.ndarray[Any, np.dtype[Any]]
 Arguments = Callable[[int, int | None], Integers]
-"""(number of the parameter, element where it is a tuple) → its value."""
+"""Maps (number of a parameter, element if it is a tuple) to its value."""
 
 
 class Unknown(Exception):
-    """A value that does not follow from the text."""
+    """Raised for a value that does not follow from the text."""
 
 
 _SAME = ("copy", "copy-start", "copy-done", "bitcast", "reshape", "opt-barrier")
-_TYPES: dict[str, Any] = {"pred": np.bool_, **{f"{kind}{bits}": np.dtype(f"{'iu'[kind == 'u']}{bits // 8}")
-                               for kind in "su" for bits in (8, 16, 32, 64)}}  # fmt: skip
+_TYPES: dict[str, Any] = {"pred": np.bool_}
+_TYPES |= {f"s{bits}": np.dtype(f"i{bits // 8}") for bits in (8, 16, 32, 64)}
+_TYPES |= {f"u{bits}": np.dtype(f"u{bits // 8}") for bits in (8, 16, 32, 64)}
 _BINARY: dict[str, Callable[[Integers, Integers], Integers]] = {
     "add": np.add,
     "subtract": np.subtract,
@@ -36,23 +37,28 @@ _BINARY: dict[str, Callable[[Integers, Integers], Integers]] = {
     "shift-right-arithmetic": np.right_shift,
 }
 _COMPARISONS: dict[str, Callable[[Integers, Integers], Integers]] = {
-    "LT": np.less, "LE": np.less_equal, "GT": np.greater, "GE": np.greater_equal, "EQ": np.equal, "NE": np.not_equal,
-}  # fmt: skip
+    "LT": np.less,
+    "LE": np.less_equal,
+    "GT": np.greater,
+    "GE": np.greater_equal,
+    "EQ": np.equal,
+    "NE": np.not_equal,
+}
 
 
 class Frame:
-    """What is known of the parameters of a computation; by itself nothing."""
+    """The known parameters of a computation. In this base class none is known."""
 
     def __init__(self) -> None:
         self.touched = False
-        """Whether it was asked for anything."""
+        """Whether any parameter has been asked for."""
 
     def __call__(self, parameter: int, element: int | None) -> Integers:
         raise Unknown(f"parameter {parameter}")
 
 
 class _Trip(Frame):
-    """What the body of a loop is given at one trip: the loop's tuple, whose elements are worked out when asked for."""
+    """The parameter of a loop's body in one trip, a tuple whose elements are evaluated when they are needed."""
 
     def __init__(self, within: "_Within", previous: "_Trip | None" = None) -> None:
         super().__init__()
@@ -86,7 +92,7 @@ class _Trip(Frame):
 
 
 class _Within(NamedTuple):
-    """A loop and where it stands."""
+    """A loop and its surroundings."""
 
     program: Program
     caller: Computation
@@ -96,7 +102,7 @@ class _Within(NamedTuple):
 
 
 class Called(Frame):
-    """What a call gives the computation that it names."""
+    """The parameters of a called computation."""
 
     def __init__(self, program: Program, caller: Computation, call: Instruction, outer: Arguments) -> None:
         super().__init__()
@@ -111,9 +117,9 @@ class Called(Frame):
 
 
 def trips(program: Program, caller: Computation, loop: Instruction, outer: Arguments) -> Iterator[Frame]:
-    """What the body of a `while` is given, trip by trip, and last what the loop leaves.
+    """Yields the parameter of a `while` loop's body in every trip, and at last the result of the loop.
 
-    `outer` is what is known of the caller's parameters. Raises Unknown where the condition depends on data.
+    outer: the known parameters of the caller. Raises Unknown if the condition depends on data.
     """
     condition = program.called(loop, "condition")
     trip = _Trip(_Within(program, caller, loop, outer, program.called(loop, "body")))
@@ -124,7 +130,8 @@ def trips(program: Program, caller: Computation, loop: Instruction, outer: Argum
 
 
 def evaluate(program: Program, computation: Computation, name: str, arguments: Arguments) -> Integers:
-    """The value of an instruction, an array of integers. Raises Unknown where it is none, or depends on data."""
+    """Returns the value of an instruction, an array of integers. Raises Unknown if it depends on data or has no
+    integers."""
     instruction = computation[name]
 
     def operand(number: int) -> Integers:
@@ -184,7 +191,7 @@ def evaluate(program: Program, computation: Computation, name: str, arguments: A
 def _element(
     program: Program, computation: Computation, of: Instruction, number: int, arguments: Arguments
 ) -> Integers:
-    """An element of what an instruction gives, a tuple."""
+    """Returns an element of an instruction's value, which is a tuple."""
     match of.opcode:
         case "parameter":
             return arguments(int(of.literal), number)
@@ -202,7 +209,7 @@ def _element(
 
 
 def _part(starts: list[int], part: tuple[int, ...], whole: tuple[int, ...]) -> tuple[slice, ...]:
-    """A dynamic slice, moved inside where it would stick out."""
+    """Returns a dynamic slice, moved so that it lies inside the whole array."""
     inside = [max(0, min(at, size - own)) for at, size, own in zip(starts, whole, part, strict=True)]
     return tuple(slice(at, at + own) for at, own in zip(inside, part, strict=True))
 

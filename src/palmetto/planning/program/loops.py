@@ -1,7 +1,7 @@
-"""How often a program's loops run, and in what their trips differ.
+"""Counts the trips of a program's loops, and tells different trips apart.
 
-Of a loop inside another the bound may depend on the outer one's trip (a table says how many blocks of keys a block of
-queries sees): trips are told apart by what the loops inside them do.
+The bound of an inner loop may depend on the trip of the outer one: a table may hold how many blocks of keys each block
+of queries visits. Trips of the outer loop are equal if their inner loops do the same.
 """
 
 from collections import Counter
@@ -20,9 +20,9 @@ class Loops:
         self._alike: dict[str, Hashable] = {}
 
     def trips(self, caller: Computation, loop: Instruction, outer: Frame) -> list[tuple[Frame, int]]:
-        """Trips of a `while` of `caller`: for each kind what its body is given, and how many there are of it.
+        """Returns the kinds of trips of a `while` loop of `caller`: the body's parameters, and the number of trips.
 
-        Raises Unknown where that depends on data.
+        Raises Unknown if that depends on data.
         """
         body = self._program.called(loop, "body")
         kinds: dict[Hashable, Frame] = {}
@@ -41,7 +41,8 @@ class Loops:
         return [(kinds[kind], count) for kind, count in counts.items()]
 
     def _inside(self, computation: Computation, frame: Frame) -> Hashable:
-        """What the loops of a computation do, given its tuple: equal for trips that are alike."""
+        """Returns a value that describes the loops of a computation, given its parameters; equal trips have equal
+        values."""
         if computation.name in self._alike:
             return self._alike[computation.name]
         touched, frame.touched = frame.touched, False

@@ -1,7 +1,7 @@
-"""What the attention kernel of TPUs computes (splash attention, Pallas), which states nothing of its cost.
+"""Counts the FLOPs of the TPU's attention kernel (splash attention, Pallas), which does not state its cost.
 
-It is known by its name, and its FLOPs by the shapes of its operands: first the table of the blocks of keys that each
-block of queries visits, then queries [..., H, T, Q]. A block that it visits it computes whole.
+The kernel is recognized by its name. Its FLOPs follow from the shapes of its operands: the table of the blocks of keys
+that each block of queries visits, and the queries [..., H, T, Q]. Every visited block is computed completely.
 """
 
 import math
@@ -9,18 +9,18 @@ import math
 from palmetto.planning.program.hlo import Computation, Instruction, Program
 
 _PRODUCTS = {
-    "splash_mha_fwd": 2,  # scores, and weights with values
-    "splash_mha_dq": 3,  # scores again, d·vᵀ, and what reaches q
-    "splash_mha_dkv": 4,  # scores again, v·dᵀ, and what reaches k and v
+    "splash_mha_fwd": 2,  # scores; weights times values
+    "splash_mha_dq": 3,  # scores again; d·vᵀ; the gradient of q
+    "splash_mha_dkv": 4,  # scores again; v·dᵀ; the gradients of k and v
 }
-"""Matrix products of each pair of blocks, by how the kernel's name begins."""
+"""The matrix products for each pair of blocks, by the prefix of the kernel's name."""
 
 
 def flops(computation: Computation, call: Instruction) -> int:
-    """Of a custom call; 0 if it is another kernel.
+    """Returns the FLOPs of a custom call, or 0 if it is another kernel.
 
-    Causal attention visits, of block i of the queries, blocks 0 to i of the keys, and a local window the last few of
-    them; the table is that many wide.
+    In causal attention, block i of the queries visits blocks 0 to i of the keys; in local attention it visits the last
+    few of them, as many as the table is wide.
     """
     products = _products(call)
     operands = [computation[name].shape[0] for name in call.operands]
@@ -34,7 +34,7 @@ def flops(computation: Computation, call: Instruction) -> int:
 
 
 def is_in(program: Program) -> bool:
-    """Whether a program has the kernel anywhere."""
+    """Returns whether a program contains the kernel."""
     return any(_products(call) for computation in program.computations.values() for call in computation)
 
 

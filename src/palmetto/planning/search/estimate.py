@@ -1,4 +1,4 @@
-"""What a mesh would take, from shapes alone: a sieve for the search, before anything is compiled."""
+"""Estimates time and memory of a mesh from shapes alone. The search uses it to choose what to compile."""
 
 import math
 from typing import NamedTuple
@@ -11,29 +11,29 @@ from palmetto.training import optimization
 from palmetto.training.flops import flops_per_token
 
 FLOAT32, HALF = 4, 2
-_AGAIN = {"nothing": 0.0, "projections": 0.05, "block": 1 / 3}
-"""Forward FLOPs computed again, about, as a share of all."""
+_REMATERIALIZED = {"nothing": 0.0, "projections": 0.05, "block": 1 / 3}
+"""The approximate FLOPs of rematerialization, as a share of all FLOPs without it."""
 
 
 class Estimate(NamedTuple):
-    """Of one mesh; bytes and seconds of one chip and one step."""
+    """The estimate of one mesh, in bytes and seconds of one chip and one step."""
 
     memory: int
     compute: float
-    """Seconds of the matrix units at their peak."""
+    """The seconds of the matrix units at their peak."""
     within: float
-    """Seconds of the slice's network for weights, gradients and activations."""
+    """The seconds of the slice's network for weights, gradients and activations."""
     across: float
-    """Seconds of the network between slices."""
+    """The seconds of the network between slices."""
 
     @property
     def seconds(self) -> float:
-        """The network within a slice hidden as far as there is anything to hide it under."""
+        """The seconds of a step if the network within a slice overlaps with computation as far as possible."""
         return max(self.compute, self.within) + self.across
 
 
 def estimate(recipe: Recipe, on: Topology, sequences: int) -> Estimate:
-    """For a recipe's mesh and a batch."""
+    """Returns the estimate of a recipe's mesh for a batch of `sequences`."""
     mesh, training = recipe.mesh, recipe.training
     sharding = Sharding(recipe)
     leaves = sequences // training.micro_batch // (mesh.pod * mesh.data * mesh.expert)
@@ -48,14 +48,14 @@ def estimate(recipe: Recipe, on: Topology, sequences: int) -> Estimate:
     across = 2 * (mesh.pod - 1) / mesh.pod * own / on.dimensions[0].bandwidth if mesh.pod > 1 else 0.0
     return Estimate(
         memory=_memory(recipe, sharding, layers, leaves),
-        compute=compute * (1 + _AGAIN[training.rematerialize]),
+        compute=compute * (1 + _REMATERIALIZED[training.rematerialize]),
         within=weights + _activations_sent(recipe, leaves) / bandwidth["model"],
         across=across,
     )
 
 
 def _memory(recipe: Recipe, sharding: Sharding, layers: int, leaves: int) -> int:
-    """Parameters, moments, gradients, saved activations, one layer's weights whole, a block of logits."""
+    """Returns the bytes of parameters, moments, gradients, saved activations, a layer's gathered weights and logits."""
     model, training, mesh = recipe.model, recipe.training, recipe.mesh
     parameters, updated = _bytes(sharding, sharding.at_rest, "all"), _bytes(sharding, sharding.updated, "all")
     kept = sum(
@@ -64,7 +64,7 @@ def _memory(recipe: Recipe, sharding: Sharding, layers: int, leaves: int) -> int
         for moment in arrays.values()
     )
     gradients = updated if mesh.zero >= 2 else _bytes(sharding, sharding.updated, "all") * mesh.data
-    gradients *= 2 + 2 * (leaves.bit_length() - 1)  # a leaf's, what they become, and of each level of the tree a pair
+    gradients *= 2 + 2 * (leaves.bit_length() - 1)  # a leaf's, the result, and a pair for each level of the tree
     half = HALF if model.activations != "float32" else FLOAT32
     positions = training.micro_batch * recipe.model_length // mesh.sequence
     heads = (model.heads + 2 * model.key_value_heads) * model.query_size
@@ -82,7 +82,7 @@ def _memory(recipe: Recipe, sharding: Sharding, layers: int, leaves: int) -> int
 
 
 def _bytes(sharding: Sharding, axes: dict[str, Axes], what: str) -> int:
-    """Of float32 parameters that lie so, on one device."""
+    """Returns the bytes of float32 parameters on one device, of all or only of those in layers."""
     total = 0
     for name, of in sharding.table.items():
         if what == "all" or of.stack:
@@ -96,8 +96,11 @@ def _divided(size: int, sharding: Sharding, axes: Axes) -> int:
 
 
 def _activations_sent(recipe: Recipe, leaves: int) -> float:
-    """Bytes that a chip takes in along model: each layer's input gathered and output summed, forward and backward;
-    and along expert: tokens to their experts and back."""
+    """Returns the bytes of activations that a chip receives in a step.
+
+    Along `model` each layer's input is gathered and its output summed, forward and backward. Along `expert` tokens go
+    to their experts and back.
+    """
     model, mesh = recipe.model, recipe.mesh
     half = HALF if model.activations != "float32" else FLOAT32
     positions = recipe.training.micro_batch * recipe.model_length // mesh.sequence
@@ -111,7 +114,8 @@ def _activations_sent(recipe: Recipe, leaves: int) -> float:
 
 
 def _bandwidths(recipe: Recipe, on: Topology) -> dict[str, float]:
-    """Bytes/s that a chip takes in along an axis: model has one dimension of the slice, data the others."""
+    """Returns the bytes/s that a chip can receive along an axis: `model` uses one dimension of the slice, `data` the
+    others."""
     inner = on.dimensions[1:]
     if on.is_gpu:
         between, within = inner

@@ -1,4 +1,4 @@
-"""Layouts for a recipe and a topology: all that divide, sieved by estimate, the best few compiled."""
+"""Searches for the best layouts of a recipe on a topology: estimates all valid ones, and compiles the best few."""
 
 import itertools
 from collections.abc import Callable, Iterator
@@ -13,21 +13,21 @@ from palmetto.planning.search.estimate import Estimate, estimate
 from palmetto.recipe import Recipe
 
 FINALISTS = 3
-"""Layouts that are compiled."""
+"""The number of layouts that are compiled."""
 
 
 class Candidate(NamedTuple):
-    """A layout and what it would take."""
+    """A recipe with one layout, and its estimate."""
 
     recipe: Recipe
     estimate: Estimate
 
 
 def candidates(recipe: Recipe, on: Topology, *, meshes_alone: bool = False) -> list[Candidate]:
-    """Every layout that divides, quickest first by estimate; those that fit a chip's memory before the others.
+    """Returns every valid layout, fastest first by estimate; those that fit a chip's memory come before the others.
 
-    Varied are data, model and, with experts, expert; and, unless meshes alone are wanted, what is spread over data
-    (zero) and what the backward pass computes again. Raises UserError where nothing divides.
+    The axes data, model and, with experts, expert vary, and so do mesh.zero and training.rematerialize unless
+    `meshes_alone`. Raises UserError if no layout is valid.
     """
     sequences, found = recipe.training.batch_ramp[-1][1], []
     for changed in _layouts(recipe, on, meshes_alone):
@@ -36,12 +36,14 @@ def candidates(recipe: Recipe, on: Topology, *, meshes_alone: bool = False) -> l
         values["training"] |= changed["training"]
         try:
             candidate = Recipe.model_validate(values)
-        except ValueError:  # it does not divide
+        except ValueError:  # an axis does not divide its dimensions
             continue
         found.append(Candidate(candidate, estimate(candidate, on, sequences)))
     if not found:
-        raise UserError(f"{recipe.name}: no mesh of {on.chips} devices ({on}) divides its layers, heads and batch; "
-                        "more devices along model, or a larger batch, would do")  # fmt: skip
+        raise UserError(
+            f"{recipe.name}: no mesh of {on.chips} devices ({on}) divides its layers, heads and batch; more devices "
+            "along model, or a larger batch, would do"
+        )
     return sorted(found, key=lambda one: (one.estimate.memory > on.chip.usable, one.estimate.seconds))
 
 
@@ -53,9 +55,9 @@ def _layouts(recipe: Recipe, on: Topology, meshes_alone: bool) -> Iterator[dict[
         if rest or data & (data - 1):
             continue
         choices = itertools.product((3, 1), ("nothing", "projections", "block"))
-        for zero, again in [(recipe.mesh.zero, recipe.training.rematerialize)] if meshes_alone else choices:
+        for zero, rematerialize in [(recipe.mesh.zero, recipe.training.rematerialize)] if meshes_alone else choices:
             mesh = {"pod": on.slices, "data": data, "expert": expert, "model": model, "stage": 1, "sequence": 1}
-            yield {"mesh": mesh | {"zero": zero if data > 1 else 0}, "training": {"rematerialize": again}}
+            yield {"mesh": mesh | {"zero": zero if data > 1 else 0}, "training": {"rematerialize": rematerialize}}
 
 
 def _divisors(number: int) -> list[int]:
@@ -63,9 +65,9 @@ def _divisors(number: int) -> list[int]:
 
 
 def layouts(recipe: Recipe, on: Topology, say: Callable[[str], None]) -> list[dict[str, Any]]:
-    """The best few layouts, compiled and played through, best first: their mesh, what they promise and why.
+    """Compiles and simulates the most promising layouts; returns their settings and predictions, best first.
 
-    Raises RunStopped where none fits.
+    Raises RunStopped if none fits.
     """
     tried, sequences = [], recipe.training.batch_ramp[-1][1]
     for candidate in _finalists(candidates(recipe, on)):
@@ -80,13 +82,13 @@ def layouts(recipe: Recipe, on: Topology, say: Callable[[str], None]) -> list[di
         raise RunStopped(f"{recipe.name} on {on}: none of the likeliest layouts could be compiled")
     best = sorted(tried, key=lambda one: (not one["fits"], one.get("step_seconds", 0.0)))
     if not best[0]["fits"]:
-        raise RunStopped(f"{recipe.name} on {on}: none of the {len(best)} likeliest layouts fits "
-                         f"{on.chip.usable / 2**30:.1f} GiB a chip")  # fmt: skip
+        capacity = f"{on.chip.usable / 2**30:.1f} GiB a chip"
+        raise RunStopped(f"{recipe.name} on {on}: none of the {len(best)} likeliest layouts fits {capacity}")
     return best
 
 
 def _finalists(sieved: list[Candidate]) -> list[Candidate]:
-    """The quickest, but of each mesh one alone: what fits and computes the least again."""
+    """Returns the first candidates with different meshes."""
     chosen: dict[tuple[int, ...], Candidate] = {}
     for candidate in sieved:
         chosen.setdefault(tuple(candidate.recipe.mesh.sizes.values()), candidate)
@@ -94,6 +96,6 @@ def _finalists(sieved: list[Candidate]) -> list[Candidate]:
 
 
 def settings(recipe: Recipe) -> dict[str, Any]:
-    """What of a recipe the search varies, as plain values."""
+    """Returns the settings that the search varies, as plain values."""
     mesh = {axis: size for axis, size in recipe.mesh.sizes.items() if size > 1}
     return {"mesh": mesh, "zero": recipe.mesh.zero, "rematerialize": recipe.training.rematerialize}

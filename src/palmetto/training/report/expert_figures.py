@@ -1,4 +1,4 @@
-"""The figures of routers and of experts' loads. Lengths are CSS pixels."""
+"""Draws the figures of routers and of the experts' loads. Lengths are in CSS pixels."""
 
 import math
 
@@ -16,11 +16,11 @@ from palmetto.training.report.figures import Panel, percent
 from palmetto.training.report.record import Bools, Record
 
 _HALF_OCTAVES = 4
-"""How many steps of √2 from an even load the colours go, either way; beyond, they stay."""
+"""The number of colour steps, each a factor √2, above and below an even load."""
 
 
 def expert_panels(record: Record) -> list[Panel]:
-    """Returns the panels of what the routers of experts did."""
+    """Returns the panels about the routers of a model with experts."""
     routing, settings = record.routing, record.recipe.model.experts
     assert routing is not None
     assert settings is not None
@@ -46,7 +46,7 @@ def expert_panels(record: Record) -> list[Panel]:
 def load_figure(found: Loads, place: int, width: int = 330) -> Figure:
     """Draws the loads of one layer over the steps: a row for each expert, a colour for each half octave from even.
 
-    place: in found.layers. The experts most loaded at the end are on top.
+    place: the layer's index in `found.layers`. The experts most loaded at the end are at the top.
     """
     order = experts.rows(found, place)
     thickness = max(3, min(16, 150 // len(order)))
@@ -66,7 +66,7 @@ def load_figure(found: Loads, place: int, width: int = 330) -> Figure:
 
 
 def palette() -> dict[int, tuple[str, float]]:
-    """Returns shade → (colour, opacity): even is blank, less and more have a colour each, dead is the ink's."""
+    """Returns (colour, opacity) of each shade. Even is blank, less and more have a colour each, dead is ink."""
     opacities = {step: step / _HALF_OCTAVES for step in range(1, _HALF_OCTAVES + 1)}
     less = {-step: ("train", opacity) for step, opacity in opacities.items()}
     more = {step: ("validation", opacity) for step, opacity in opacities.items()}
@@ -74,14 +74,17 @@ def palette() -> dict[int, tuple[str, float]]:
 
 
 def shades(load: Floats) -> Floats:
-    """Loads as the whole half octaves that they are from even, one less than the least for those dead; NaN stays."""
+    """Returns the distance of loads from even in whole half octaves, and one step below the lowest for dead experts.
+
+    NaN stays NaN.
+    """
     with np.errstate(divide="ignore"):
         steps: Floats = np.clip(np.round(2 * np.log2(load)), -_HALF_OCTAVES, _HALF_OCTAVES)
     return np.where(load < experts.DEAD, -_HALF_OCTAVES - 1, steps)
 
 
 def _bands(wanted: Bools, edges: Floats) -> Path:
-    """Returns a horizontal line through each run of wanted cells [rows, columns], all as one path."""
+    """Returns one path with a horizontal line through each run of wanted cells, [rows, columns]."""
     padded = np.pad(wanted, ((0, 0), (1, 1))).astype(int)
     row, first = np.nonzero(np.diff(padded, axis=1) == 1)
     _, end = np.nonzero(np.diff(padded, axis=1) == -1)
@@ -91,7 +94,7 @@ def _bands(wanted: Bools, edges: Floats) -> Path:
 
 @STYLE
 def final_load_figure(found: Loads, width: int = 330, height: int = 170) -> Figure:
-    """Draws every expert's load at the end as a dash over its layer; a cross at the foot of those with dead ones."""
+    """Draws every expert's load at the end as a dash above its layer, and a cross below layers with dead experts."""
     figure, axes = canvas(width, height, left=48, right=50, top=10, bottom=26)
     places = np.arange(len(found.layers))
     axes.set_xlim(-0.6, len(places) - 0.4)

@@ -1,4 +1,4 @@
-"""The page's part on routers and experts, as HTML."""
+"""The part of the page about routers and experts, as HTML."""
 
 from collections.abc import Iterator
 from itertools import groupby
@@ -14,11 +14,11 @@ from palmetto.training.report.record import Record
 from palmetto.training.report.sections import panels
 
 _MOST_NAMED = 8
-"""Dead experts of a layer that are named one by one."""
+"""The most dead experts of a layer that are named one by one."""
 
 
 def routers(record: Record) -> str:
-    """Shows what the routers did and how the experts are loaded; empty for a model without experts."""
+    """Returns the section about routers and loads, or an empty string for a model without experts."""
     if record.routing is None or not len(record.step):
         return ""
     found = experts.loads(record)
@@ -45,7 +45,7 @@ def _load_in_words(record: Record, found: Loads | None) -> str:
 
 
 def _named(dead: list[Expert]) -> Iterator[str]:
-    """Names the experts layer by layer, by number or, where they are many, how many they are."""
+    """Yields, for each layer, the numbers of its dead experts or, if they are many, their count."""
     by_place = sorted(dead, key=lambda expert: (expert.layer, expert.number))
     for layer, group in groupby(by_place, key=lambda expert: expert.layer):
         numbers = [str(expert.number) for expert in group]
@@ -56,7 +56,7 @@ def _named(dead: list[Expert]) -> Iterator[str]:
 
 
 def _end(found: Loads) -> str:
-    """Returns the steps that the last loads are of."""
+    """Returns the steps of the last stretch of loads."""
     return f"{found.edges[-2] + 1:,.0f} to {found.edges[-1]:,.0f}"
 
 
@@ -81,7 +81,7 @@ def _of_even(expert: Expert) -> str:
 
 
 def _loads(found: Loads) -> str:
-    """Shows the end's loads in all layers, and the loads over time in some."""
+    """Returns the figures of the loads at the end in all layers, and over time in some."""
     end = svg.small(
         expert_figures.final_load_figure(found),
         "load-end",

@@ -1,4 +1,4 @@
-"""Experts' loads made fit to draw and to put into words. A load is a multiple of an even share: 1 is even, 0 dead."""
+"""Prepares the experts' loads for figures and text. A load is a multiple of an even share: 1 is even, 0 is dead."""
 
 from typing import NamedTuple
 
@@ -8,34 +8,34 @@ from palmetto.report.curves import Floats
 from palmetto.training.report.record import Record
 
 DEAD = 0.01
-"""An expert with less than this of an even share learns nothing any more."""
+"""An expert with a load below this hardly learns any more, and counts as dead."""
 
 MOST_ROWS = 64
-"""Experts that a strip has room for."""
+"""The most experts in the figure of a layer."""
 
 _COLUMNS = 40
 _STRIPS = 3
 
 
 class Loads(NamedTuple):
-    """Loads along the live path, neighbouring measurements joined into the mean of a few dozen stretches at most."""
+    """The loads along the live path, as means over at most a few dozen stretches of measurements."""
 
     layers: list[int]
     """The layers that have experts, counted from 0."""
     edges: Floats
-    """[stretches + 1]: the steps at which a stretch ends and the next begins; the last is the newest measured."""
+    """The steps between stretches, shape [stretches + 1]. The last is the newest measured step."""
     load: Floats
-    """[stretches, layers with experts, E], NaN where nothing finite was measured."""
+    """The mean loads, shape [stretches, layers with experts, E], NaN if nothing finite was measured."""
 
     @property
     def last(self) -> Floats:
-        """[layers with experts, E] over the last stretch."""
+        """The loads over the last stretch, shape [layers with experts, E]."""
         last: Floats = self.load[-1]
         return last
 
 
 class Expert(NamedTuple):
-    """One expert and its load over the last stretch; layer and number count from 0."""
+    """An expert and its load over the last stretch. Layer and number count from 0."""
 
     load: float
     layer: int
@@ -43,7 +43,7 @@ class Expert(NamedTuple):
 
 
 def loads(record: Record) -> Loads | None:
-    """Returns the loads of a run; None where there are none."""
+    """Returns the loads of a run, or None if none was measured."""
     routing, model = record.routing, record.recipe.model
     if routing is None:
         return None
@@ -52,14 +52,14 @@ def loads(record: Record) -> Loads | None:
     if not len(steps):
         return None
     stretches = np.array_split(np.arange(len(steps)), min(_COLUMNS, len(steps)))
-    # What is measured at a step stands for those since the measurement before it.
+    # A measurement stands for all steps since the measurement before it.
     edges = np.array([0.0, *(steps[stretch[-1]] for stretch in stretches)])
     means = np.stack([_mean(load[stretch]) for stretch in stretches])
     return Loads([layer for layer in range(model.layers) if model.has_experts(layer)], edges, means)
 
 
 def _mean(load: Floats) -> Floats:
-    """Returns the mean over the first axis, what is not finite left out."""
+    """Returns the mean over the first axis, without values that are not finite."""
     finite = np.isfinite(load)
     with np.errstate(invalid="ignore"):
         mean: Floats = np.where(finite, load, 0.0).sum(axis=0) / finite.sum(axis=0)
@@ -77,7 +77,7 @@ def ranked(found: Loads) -> list[Expert]:
 
 
 def extremes(record: Record) -> tuple[Floats, Floats]:
-    """Returns the least and the greatest load of any expert, a value a ledger line; NaN where not measured."""
+    """Returns the smallest and the largest load of any expert for each ledger line, NaN if not measured."""
     least, most = np.full((2, len(record.step)), np.nan)
     if record.routing is not None:
         for line, load in zip(record.routing.measured, record.routing.load, strict=True):
@@ -88,8 +88,11 @@ def extremes(record: Record) -> tuple[Floats, Floats]:
 
 
 def strips(found: Loads) -> list[int]:
-    """Places in `found.layers` of those to draw: all if they are few, else the first, the last and, of those between,
-    the one that has the expert farthest from even at the end, by factors."""
+    """Returns the indices in `found.layers` of the layers to draw.
+
+    These are all layers if they are few, and otherwise the first, the last, and the layer in between with the expert
+    whose load at the end differs from even by the largest factor.
+    """
     places = list(range(len(found.layers)))
     if len(places) <= _STRIPS:
         return places
@@ -98,6 +101,6 @@ def strips(found: Loads) -> list[int]:
 
 
 def rows(found: Loads, place: int) -> list[int]:
-    """Returns the experts of a layer by their load at the end, least first; of very many the first and the last."""
+    """Returns the experts of a layer by their load at the end, least first; if they are too many, only both ends."""
     order = [int(number) for number in np.argsort(found.last[place], kind="stable")]
     return order if len(order) <= MOST_ROWS else order[: MOST_ROWS // 2] + order[-(MOST_ROWS // 2) :]

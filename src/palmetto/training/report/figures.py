@@ -1,4 +1,4 @@
-"""A run's figures over its steps: the loss, and a panel for each other quantity. Lengths are CSS pixels."""
+"""Draws a run's figures over its steps: the loss, and a panel for each other quantity. Lengths are in CSS pixels."""
 
 import math
 from collections.abc import Callable
@@ -17,26 +17,26 @@ _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 class Panel(NamedTuple):
-    """A quantity over the steps, a value a ledger line."""
+    """A quantity over the steps, with a value for each ledger line."""
 
     title: str
     values: Floats
     show: Callable[[float], str] = compact
-    """How a value is written."""
+    """The function that writes a value."""
     noisy: bool = False
-    """Whether every step is drawn faint and its mean over neighbours strong."""
+    """Whether the curve is drawn faint, with a strong curve of means over neighbouring steps."""
     from_zero: bool = True
     """Whether the scale begins at 0."""
     tokens: int | None = None
-    """A second scale on the right counts so many for each on the left."""
+    """The factor of a second scale on the right, or None for no such scale."""
     whole: bool = False
     """Whether the values are whole numbers."""
     reference: tuple[float, str] | None = None
-    """A value to compare with and its name: a dashed line, always on the scale."""
+    """A value to compare with and its name, drawn as a dashed line that is always on the scale."""
 
 
 def percent(share: float) -> str:
-    """Returns a share as a panel shows it."""
+    """Writes a share as a percentage."""
     return f"{100 * share:.3g}%"
 
 
@@ -45,7 +45,7 @@ def _power_of_two(exponent: float) -> str:
 
 
 def panels(record: Record) -> list[Panel]:
-    """Returns the quantities beside the loss: what was set, how the model fared, how fast it went."""
+    """Returns the panels of all quantities except the loss."""
     length = record.recipe.tokens.sequence_length
     seen = np.cumsum(np.where(record.live, record.sequences, 0.0)) * length
     scaled = np.isfinite(record.loss_scale).any()
@@ -66,7 +66,7 @@ def panels(record: Record) -> list[Panel]:
 
 @STYLE
 def panel_figure(record: Record, panel: Panel, width: int = 330, height: int = 170) -> Figure:
-    """Draws a panel's curve: the live path strong, rolled-back attempts faint, their stretch of steps shaded."""
+    """Draws a panel's curve: the live path strong, rolled-back attempts faint, with their steps shaded."""
     right = 50 if panel.tokens or panel.reference else 10
     figure, axes = canvas(width, height, left=48, right=right, top=10, bottom=26)
     column = _set_steps(axes, record, width)
@@ -145,19 +145,19 @@ def loss_figure(record: Record, width: int = 1040, height: int = 400) -> Figure:
 
 
 def smoothing_window(record: Record) -> int:
-    """Steps that the drawn training loss is averaged over: one in forty, at least 5 and at most 1,000."""
+    """Returns the number of steps in a mean of the training loss: a fortieth of all, from 5 to 1,000."""
     return min(max(5, int(record.live.sum()) // 40), 1000)
 
 
 def _smoothed(record: Record, values: Floats, top: float) -> Floats:
-    """Returns the means of the live path's values, each counted as `top` at most; NaN on other attempts."""
+    """Returns means of the live path's values, each counted as at most `top`, and NaN on other attempts."""
     means = np.full(len(values), np.nan)
     means[record.live] = smooth(np.minimum(values[record.live], top), smoothing_window(record))
     return means
 
 
 def _scale_in_tokens(axes: Axes, sizes: list[float], tokens: int) -> None:
-    """Ticks at these batch sizes: on the left in sequences, on the right in tokens."""
+    """Sets ticks at these batch sizes, in sequences on the left and in tokens on the right."""
     axes.set_yticks([0.0, *sizes])
     right = axes.secondary_yaxis("right")
     right.set_yticks(sizes, [compact(size * tokens) for size in sizes])
@@ -166,14 +166,14 @@ def _scale_in_tokens(axes: Axes, sizes: list[float], tokens: int) -> None:
 
 
 def _set_steps(axes: Axes, record: Record, width: int) -> float:
-    """Sets the horizontal scale, and returns how many steps a pixel stands for."""
+    """Sets the horizontal scale, and returns the number of steps in a pixel."""
     last = max(1.0, float(record.step.max(initial=0.0)))
     axes.set_xlim(-0.006 * last, 1.006 * last)
     return last / width
 
 
 def _set_losses(axes: Axes, record: Record) -> float:
-    """Sets the loss scale, so that a spike beyond the first loss does not press the rest flat; returns its top."""
+    """Sets the vertical scale so that a spike above the first loss may lie beyond it; returns its upper end."""
     entropy = [] if record.unigram_entropy is None else [record.unigram_entropy]
     expected = np.concatenate([record.validations.loss, record.loss[:1], entropy])
     every = np.concatenate([expected, record.loss, record.dead_validations.loss])
@@ -191,7 +191,7 @@ def _set_losses(axes: Axes, record: Record) -> float:
 def _draw(
     axes: Axes, record: Record, which: Bools, values: Floats, column: float, colour: str, width: float, alpha: float = 1
 ) -> None:
-    """Draws a curve through some of the lines; what exceeds the scale is marked at its upper edge."""
+    """Draws a curve through some of the ledger lines, and marks values beyond the scale at its upper edge."""
     steps, drawn = thin(record.step[which], values[which], column)
     marker = "o" if len(steps) == 1 else ""
     axes.plot(steps, drawn, color=LIGHT[colour], linewidth=width, alpha=alpha, marker=marker, markersize=4)
@@ -200,7 +200,7 @@ def _draw(
 
 
 def _along_edge(axes: Axes, steps: Floats, column: float, height: float, marker: str, colour: str) -> None:
-    """Markers at some steps and at one height (a share of the axes'), at most one every 4 pixels."""
+    """Draws markers at some steps and one height, a share of the axes, at most one in 4 pixels."""
     kept = steps[np.unique(np.floor(steps / (4 * column)), return_index=True)[1]]
     if len(kept):
         axes.plot(
@@ -222,7 +222,7 @@ def _shade_rollbacks(axes: Axes, record: Record) -> None:
 
 
 def _mark_rollbacks(axes: Axes, record: Record, level: Floats, column: float) -> None:
-    """Marks each spike by a heavy line, a diamond where training went on, and the rollback's number above."""
+    """Draws each spike in bold, a diamond where training continued with other batches, and the rollback's number."""
     steps = record.step[record.live]
     for rollback in record.rollbacks:
         spike = ~record.live & (record.attempt == rollback.attempt - 1)
@@ -238,7 +238,7 @@ def _mark_rollbacks(axes: Axes, record: Record, level: Floats, column: float) ->
 
 
 def _neighbours(rollbacks: list[Rollback], distance: float) -> list[tuple[Rollback, Rollback]]:
-    """Returns the first and last of each group of rollbacks less than `distance` steps apart: names would overlap."""
+    """Returns the first and last of each group of rollbacks whose names would overlap, less than `distance` apart."""
     groups: list[tuple[Rollback, Rollback]] = []
     for rollback in rollbacks:
         if groups and abs(_middle(rollback) - _middle(groups[-1][1])) < distance:
@@ -253,6 +253,6 @@ def _middle(rollback: Rollback) -> float:
 
 
 def _mark_skipped(axes: Axes, record: Record, column: float) -> None:
-    """Draws a cross at the foot for each step whose update was left out for a NaN or Inf."""
+    """Draws a cross at the lower edge for each step whose update was skipped because of a NaN or Inf."""
     for counts, colour in ((record.live, "train"), (~record.live, "rollback")):
         _along_edge(axes, record.step[counts & record.skipped], column, 0.03, "x", LIGHT[colour])

@@ -10,15 +10,15 @@ from palmetto.training.report.record import Record, read
 
 
 def write(run: RunDirectory, file: Path | None = None) -> None:
-    """Writes report.html, or another file, from whatever the run has by now; what it lacks is named in its place.
+    """Writes report.html, or another file, from the present files of a run; the page names those that are missing.
 
-    The same files give the same bytes. UserError if a file that is there is damaged.
+    The same files give the same bytes. Raises UserError if a file is damaged.
     """
     write_text(file or run.report, page(read(run), run.path.resolve().name))
 
 
 def page(record: Record, directory: str) -> str:
-    """Returns the page. `directory` is the name of the run directory, for the commands that it shows."""
+    """Returns the page. directory: the run directory's name, for the commands that the page shows."""
     body = f"""{sections.loss(record)}
 {sections.training(record)}{expert_sections.routers(record)}
 <div class="columns">

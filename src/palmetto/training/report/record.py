@@ -1,7 +1,7 @@
-"""What the files of a run say of it, as arrays and values ready to be drawn. Nothing is computed that they don't hold.
+"""Reads the files of a run into arrays and values for the report.
 
-The ledger leads: it says which steps were taken and which of them still count (the live path). Events, metrics and
-summary are laid over it, whatever of them is there.
+The ledger decides which steps were taken and which of them still count (the live path). Events, metrics and the summary
+are matched with it, as far as they exist.
 """
 
 from dataclasses import dataclass
@@ -23,131 +23,138 @@ Ints = npt.NDArray[np.intp]
 
 
 class Rollback(NamedTuple):
-    """A return to an earlier step. What only its event tells is None where the event was lost in a kill."""
+    """A return to an earlier step. Onset and batches are None if the event was lost because the run was killed."""
 
     attempt: int
-    """Number of the attempt that begins; the first rollback begins attempt 1."""
+    """The number of the attempt that begins; the first rollback begins attempt 1."""
     target: int
-    """Training went on from the state after this step."""
+    """The step after which training continues."""
     detected: int
-    """The last step taken before."""
+    """The last step before the rollback."""
     onset: int | None
-    """The spike's first step."""
+    """The first step of the spike."""
     batches: int | None
-    """Batches passed over from the target."""
+    """The number of batches that are skipped after the target."""
 
 
 class Validations(NamedTuple):
-    """Validation losses in nats a token, by step; a later measurement of a step replaces an earlier."""
+    """Validation losses in nats a token, by step. Of several measurements of a step the last counts."""
 
     step: Floats
     loss: Floats
 
 
 class Routing(NamedTuple):
-    """What the routers of a model with experts did: means over its layers that have them, a value a ledger line, NaN
-    where metrics.jsonl lacks it; and every expert's load, for the few lines that it stands beside."""
+    """The metrics of the routers of a model with experts.
+
+    All but `measured` and `load` have a value for each ledger line, the mean over the layers with experts, or NaN if
+    metrics.jsonl lacks it.
+    """
 
     dropped: Floats
-    """The share of assignments that found their expert full."""
+    """The share of assignments that were dropped because their expert was full."""
     entropy: Floats
-    """Of the gate, in nats."""
+    """The entropy of the gate in nats."""
     balance: Floats
-    """The load-balance loss, 1 where experts share evenly."""
+    """The load-balance loss, 1 if all experts have the same share."""
     z: Floats
-    """Mean log² of the gate's normalizer."""
+    """The mean log² of the gate's normalizer."""
     measured: Ints
-    """[N]: the ledger lines, counted from 0, that have a load."""
+    """The ledger lines, from 0, for which loads were measured, shape [N]."""
     load: Floats
-    """[N, layers with experts, E]: each expert's assignments as a multiple of an even share."""
+    """Each expert's assignments as a multiple of an even share, shape [N, layers with experts, E]."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """A run as it stands. Arrays hold one value a ledger line, rolled-back attempts included, in the order written."""
+    """The present contents of a run's files.
+
+    Arrays have one value for each ledger line, in the order of writing, with those of rolled-back attempts.
+    """
 
     recipe: Recipe
     recipe_text: str
     step: Floats
     attempt: Floats
     live: Bools
-    """Whether the step counts: no rollback went back before it."""
+    """Whether the step is on the live path, that is, no rollback went back before it."""
     applied: Bools
-    """False where a NaN or Inf left the parameters as they were."""
+    """False if the update was skipped because of a NaN or Inf."""
     loss: Floats
-    """Nats a token."""
+    """The loss in nats a token."""
     grad_norm: Floats
     parameter_norm: Floats
     z: Floats
-    """Mean log² Z."""
+    """The mean log² Z."""
     learning_rate: Floats
     sequences: Floats
+    """The number of sequences in the batch."""
     loss_scale: Floats
-    """What the loss was multiplied by; NaN where activations are not float16."""
+    """The factor of the loss, NaN if activations are not float16."""
     seconds: Floats
-    """NaN where metrics.jsonl lacks the step; so with the next two."""
+    """The time of the step. This and the next two are NaN if metrics.jsonl lacks the step."""
     tokens_per_second: Floats
     mfu: Floats
     routing: Routing | None
-    """None for a model without experts."""
+    """The routers' metrics, or None for a model without experts."""
     validations: Validations
-    """On the live path."""
+    """The validation losses on the live path."""
     dead_validations: Validations
-    """On rolled-back attempts."""
+    """The validation losses on rolled-back attempts."""
     rollbacks: list[Rollback]
     events: list[Event]
     last_digest: tuple[int, str] | None
-    """The newest step of the live path with a digest of the parameters in the ledger."""
+    """The newest step of the live path for which the ledger has a digest of the parameters, and the digest."""
     summary: Summary | None
-    """summary.json, which may be that of an earlier step."""
+    """The content of summary.json, which may be that of an earlier step."""
     samples: str | None
     machine: dict[str, Any] | None
-    """environment.json: what the run began on."""
+    """The content of environment.json, the environment in which the run began."""
 
     @property
     def last_step(self) -> int:
-        """Returns the last step of the live path; 0 before the first."""
+        """The last step of the live path, or 0 before the first."""
         return int(self.step[self.live].max(initial=0))
 
     @property
     def closing(self) -> Summary | None:
-        """Returns the summary, if it is that of the last step."""
+        """The summary if it is that of the last step, and otherwise None."""
         return self.summary if self.summary and self.summary["steps"] == self.last_step else None
 
     @property
     def tokens(self) -> int:
-        """Tokens trained on along the live path."""
+        """The number of tokens trained on along the live path."""
         return int(self.sequences[self.live].sum()) * self.recipe.tokens.sequence_length
 
     @property
     def skipped(self) -> Bools:
-        """Returns whether a line's update was left out for a NaN or Inf; an overflow the loss scale mends."""
+        """Whether the update was skipped because of a NaN or Inf, and not because of an overflow of the loss scale."""
         mended: Bools = (self.loss_scale > 1) & np.isfinite(self.loss)
         return ~self.applied & ~mended
 
     @property
     def skipped_steps(self) -> int:
-        """Returns the number of such steps on all attempts."""
+        """The number of skipped steps on all attempts."""
         return int(self.skipped.sum())
 
     @property
     def unigram_entropy(self) -> float | None:
-        """Nats a token, of the validation tokens; the same in any summary of the run."""
+        """The unigram entropy of the validation tokens in nats a token, the same in every summary of the run."""
         return self.summary["unigram_entropy"] if self.summary else None
 
     @cached_property
     def parameters(self) -> int:
-        """Returns the number of parameters."""
+        """The number of parameters."""
         if self.summary:
             return int(self.summary["parameters"])
         environment.prepare(self.recipe.training.threads)
-        from palmetto.model.weights import count  # imports JAX, which a finished run's report can do without
+        from palmetto.model.weights import count  # imports JAX, which the report of a finished run does not need
 
         return count(self.recipe.model, self.recipe.model_vocabulary)
 
     @property
     def speed(self) -> tuple[float, float] | None:
-        """(tokens a second, MFU): the summary's, or else the medians over the measured steps of the live path."""
+        """Tokens a second and MFU: those of the summary, or else the medians over the live path."""
         if self.closing:
             return self.closing["tokens_per_second"], self.closing["mfu"]
         measured = self.live & np.isfinite(self.tokens_per_second)
@@ -157,9 +164,9 @@ class Record:
 
 
 def read(run: RunDirectory) -> Record:
-    """Reads a run that may be unfinished or in training: files that are not there leave None or nothing in their place.
+    """Reads a run, which may be unfinished or in training. Missing files give None or empty values.
 
-    UserError if a file that is there is not what was written; LedgerAltered, one of them, names the ledger's step.
+    Raises UserError if a file was altered; for the ledger this is LedgerAltered, which names the step.
     """
     origin.check_recipe(run, run.newest_manifest)
     lines, _ = ledger.read(run.ledger)
@@ -169,7 +176,7 @@ def read(run: RunDirectory) -> Record:
     live = np.ones(len(lines), bool)
     for rollback in rollbacks:
         live &= (attempt >= rollback.attempt) | (step <= rollback.target)
-    # A step measured again after a kill has two lines in the metrics: the later one counts.
+    # A step that was taken again after a kill has two lines in the metrics; the later one counts.
     metrics = {(m["attempt"], m["step"]): m for m in read_metrics(run.metrics)}
     measured = [metrics.get((line.attempt, line.step)) for line in lines]
     digests = [(line.step, line.parameters) for line, counts in zip(lines, live, strict=True) if counts]
@@ -211,7 +218,7 @@ def _metric(measured: list[Measured | None], name: str) -> Floats:
 
 
 def _routing(recipe: Recipe, measured: list[Measured | None]) -> Routing | None:
-    """Returns what routers did; a load of another shape than the recipe's layers and experts is left out."""
+    """Returns the routers' metrics. A load whose shape does not fit the recipe is ignored."""
     model = recipe.model
     if model.experts is None:
         return None
@@ -228,7 +235,7 @@ def _routing(recipe: Recipe, measured: list[Measured | None]) -> Routing | None:
 
 
 def _array(value: Any) -> Floats:
-    """Returns nested lists of numbers as an array, an empty one where they are no such thing."""
+    """Returns nested lists of numbers as an array, or an empty array if they are anything else."""
     try:
         return np.array(value, float)
     except (TypeError, ValueError):
@@ -236,7 +243,8 @@ def _array(value: Any) -> Floats:
 
 
 def _rollbacks(lines: list[ledger.Line], events: list[Event]) -> list[Rollback]:
-    """Returns those that the ledger shows by a new attempt, and one after its last line that no step has followed."""
+    """Returns the rollbacks that the ledger shows by a new attempt, and one after its last line, which only an event
+    shows."""
     told = {event["attempt"]: event for event in events if event["event"] == "rollback"}
     rollbacks = []
     for before, line in zip(lines, [*lines[1:], None], strict=False):
@@ -256,7 +264,7 @@ def _rollbacks(lines: list[ledger.Line], events: list[Event]) -> list[Rollback]:
 def _validations(
     lines: list[ledger.Line], wanted: Bools, events: list[Event], *, with_start: bool = True
 ) -> Validations:
-    """Returns the losses of the wanted lines and, `with_start`, that of step 0, before the first line."""
+    """Returns the validations of the wanted lines. with_start: whether to include that of step 0."""
     steps = {(line.attempt, line.step) for line, is_wanted in zip(lines, wanted, strict=True) if is_wanted}
     found = {
         (event["step"], event["attempt"] if event["step"] else 0): event["loss"]

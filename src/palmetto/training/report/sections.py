@@ -1,4 +1,4 @@
-"""The page's parts, each as HTML. What a run lacks is said where it would stand."""
+"""The parts of the page as HTML. Each part says so if the run lacks its data."""
 
 import re
 import shlex
@@ -18,7 +18,7 @@ _MOST_ROWS = 400
 
 
 def heading(record: Record) -> str:
-    """Shows the recipe's name, the verdict, the numbers that matter and the digests."""
+    """Returns the recipe's name, the verdict, the main figures and the digests."""
     steps, asked = record.last_step, record.recipe.training.steps
     complete = "" if steps >= asked else f'<p class="status">{escape(_state(record))}</p>'
     measured = record.validations.loss
@@ -49,7 +49,7 @@ def _state(record: Record) -> str:
 
 
 def _rising(record: Record) -> str:
-    """Returns a line for a loss that has been rising and is not low again."""
+    """Returns a line about a loss that has been rising and has not fallen again, or an empty string."""
     found = rises(record.loss[record.live], record.recipe.training.spikes.window)
     return f'<p class="status">{escape(str(found[-1]))}</p>' if found and found[-1].until is None else ""
 
@@ -81,7 +81,7 @@ def _digests(record: Record) -> str:
 
 
 def loss(record: Record) -> str:
-    """Shows the loss over the steps and the key to its marks."""
+    """Returns the figure of the loss and the key to its marks."""
     if not len(record.step):
         return '<h2>Loss</h2>\n<p class="note">The ledger holds no step yet: there is nothing to draw.</p>'
     figure = figures.loss_figure(record)
@@ -102,14 +102,14 @@ def loss(record: Record) -> str:
 
 
 def training(record: Record) -> str:
-    """Shows a small figure for each quantity, with its last value."""
+    """Returns a small figure for each quantity, with its last value."""
     if not len(record.step):
         return ""
     return f'<h2>Training</h2>\n<div class="panels">\n{panels(record, figures.panels(record), "panel")}\n</div>'
 
 
 def panels(record: Record, shown: Iterable[figures.Panel], name: str) -> str:
-    """Shows a small figure for each panel, with its last value. `name` keeps their ids apart from others'."""
+    """Returns a small figure for each panel, with its last value. `name` makes their ids unique."""
     drawn = []
     for number, panel in enumerate(shown):
         values = panel.values[record.live]
@@ -121,7 +121,7 @@ def panels(record: Record, shown: Iterable[figures.Panel], name: str) -> str:
 
 
 def events(record: Record) -> str:
-    """Shows what happened beside plain steps and validations, in the order it happened."""
+    """Returns the table of events, except validations, in the order of time."""
     told = list(_together([event for event in record.events if event["event"] != "validation"]))
     head = [("Time (UTC)", "time"), ("Step", "number"), ("Event", "kind"), ("What happened", "text")]
     rows = [
@@ -155,7 +155,7 @@ _LEFT_OUT = {
 
 
 def _together(events: list[Event]) -> Iterator[Event]:
-    """Returns the events, with steps in a row that were left out for one reason as one event."""
+    """Yields the events. Those of neighbouring steps that were skipped for the same reason are joined."""
     group: list[Event] = []
     for event in [*events, None]:
         if group and not (event and event["event"] == group[0]["event"] and event["step"] == group[-1]["step"] + 1):
@@ -174,18 +174,18 @@ def _time(event: Event) -> str:
 
 
 def _step(event: Event) -> str:
-    """Returns the step that an event is about, where it tells one."""
+    """Returns the step of an event, or an empty string if it has none."""
     return next((f"{event[key]:,}" for key in ("step", "detected", "checkpoint") if key in event), "")
 
 
 def _text(event: Event) -> str:
-    """Returns the event's own words, or else its fields."""
+    """Returns the text of an event, or else its fields."""
     fields = (f"{key} {value}" for key, value in event.items() if key not in ("time", "event"))
     return str(event.get("text") or "; ".join(fields))
 
 
 def validations(record: Record) -> str:
-    """Shows the validation losses of the live path."""
+    """Returns the table of validation losses on the live path."""
     entropy = np.nan if record.unigram_entropy is None else record.unigram_entropy
     head = [("Step", "number"), ("Loss", "number"), ("Perplexity", "number"), ("Under unigram", "number")]
     rows = [
@@ -205,7 +205,7 @@ def validations(record: Record) -> str:
 
 
 def samples(record: Record) -> str:
-    """Shows what the model wrote, each prompt with its continuations."""
+    """Returns the samples, each prompt with its continuations."""
     if record.samples is None:
         text = "There is no samples.txt yet: <code>palmetto run</code> writes it when training is done."
         return f'<h2>Samples</h2>\n<p class="note">{text}</p>'
@@ -214,7 +214,7 @@ def samples(record: Record) -> str:
         return f"<h2>Samples</h2>\n{block(record.samples)}"
     groups: list[tuple[str, list[str]]] = []
     for name, words in zip(parts[::2], parts[1::2], strict=True):
-        shown = words.removesuffix("\n")  # which parts it from what follows
+        shown = words.removesuffix("\n")  # the newline before the next part
         if name == "prompt":
             groups.append((block(shown, "prompt"), []))
         else:
@@ -227,23 +227,19 @@ def samples(record: Record) -> str:
 
 
 def recipe(record: Record) -> str:
-    """Shows the resolved recipe, as it stands in recipe.yaml."""
+    """Returns the resolved recipe, the text of recipe.yaml."""
     return f"<section><h2>Recipe</h2>\n{block(record.recipe_text)}</section>"
 
 
 def machine(record: Record) -> str:
-    """Shows what the run began on and, where that changed, what it was last on."""
+    """Returns the environment in which the run began, with the changes up to its last command."""
     began = record.machine or {}
     last: dict[str, Any] = dict(record.summary["environment"]) if record.summary else {}
-    values = [
-        (
-            key,
-            str(began[key])
-            if key in began and last.get(key, began[key]) == began[key]
-            else f"{began.get(key, 'not recorded')} → {last[key]}",
-        )
-        for key in began | last
-    ]
+    values = []
+    for key in began | last:
+        then = str(began.get(key, "not recorded"))
+        changed = key not in began or last.get(key, began[key]) != began[key]
+        values.append((key, f"{then} → {last[key]}" if changed else then))
     if record.summary:
         values.append(("peak", f"{record.summary['peak_flops'] / 1e9:,.1f} GFLOP/s, which MFU is taken against"))
     text = pairs([(name.replace("_", " "), escape(value)) for name, value in values], "pairs")
@@ -253,7 +249,7 @@ def machine(record: Record) -> str:
 
 
 def reproduction(record: Record, directory: str) -> str:
-    """Shows the commands that check the run and make it again."""
+    """Returns the commands that verify the run and repeat it."""
     there, again = shlex.quote(directory), shlex.quote(f"{directory}-again")
     commands = [
         f"palmetto verify {there}",

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from palmetto.errors import UserError
-from palmetto.model import layout
+from palmetto.model import tuning
 from palmetto.model.experts.router import Routing
 from palmetto.model.weights import unstack
 from palmetto.parallel.sharding import Sharding
@@ -52,13 +52,13 @@ class Execution:
         training = recipe.training
         self.order = Order(self.store.windows, training.batch_ramp, training.seed, training.epochs)
         self.table = parameter_table(recipe)
-        self.layout = layout.for_platform(jax.default_backend())
+        self.tuning = tuning.for_platform(jax.default_backend())
         self.sharding = Sharding(recipe)
         there = jax.device_count()
         if there < self.sharding.devices or (jax.process_count() > 1 and there != self.sharding.devices):
             sizes = " · ".join(f"mesh.{axis}={size}" for axis, size in self.sharding.sizes.items() if size > 1)
             raise UserError(f"{sizes}: {self.sharding.devices} devices, where there are {there}")
-        self._step = make_step(recipe, self.layout, self.sharding)
+        self._step = make_step(recipe, self.tuning, self.sharding)
         self._unstack = jax.jit(lambda parameters: unstack(parameters, self.table))
         self._hasher = ThreadPoolExecutor(1, thread_name_prefix="digest")
 

@@ -1,30 +1,38 @@
-"""The gradient of a batch: of each leaf, summed in the tree over micro-batches, devices and pods."""
+"""The gradient of a batch: which sum is taken when, and over which axis.
+
+Floating-point addition is not associative, so the order of the sums is the order of the bits (docs/determinism.md).
+"""
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import PartitionSpec
 
-from palmetto.model.layout import Arranged, Layout
+from palmetto.model.layout import Arranged, map_named
+from palmetto.model.weights import Parameters
 from palmetto.parallel import collectives
 from palmetto.parallel.sharding import Sharding
-from palmetto.parallel.zero import Zero
-from palmetto.recipe import Recipe
+from palmetto.training.step.context import Context
 from palmetto.training.step.loss import Batch, Losses, token_losses
 from palmetto.training.step.pipelined import over_stages, pipelined_sums
 from palmetto.training.step.reductions import sum_over_leaves
 
 
-class Sums(NamedTuple):
+class BatchSums(NamedTuple):
     """Sums over the leaves of a batch."""
 
     gradients: Arranged
     losses: Losses
 
 
+LEAVES = PartitionSpec("pod", None, "data", "expert")
+"""Where the leaves of a batch lie once `spread_leaves` has ordered them."""
+
+
 def spread_leaves(batch: Batch, sharding: Sharding) -> Batch:
-    """Leaves [n, …] → [pod, micro-batch, data, expert, …]: which device takes which leaf, and when.
+    """Orders leaves [n, …] as [pod, micro-batch, data, expert, …]: which device takes which leaf, and when.
 
     A leaf's number in bits, from the lowest: expert, data, micro-batch, pod. A device's place along data and pods is
     its bits reversed (collectives.py).
@@ -39,34 +47,108 @@ def spread_leaves(batch: Batch, sharding: Sharding) -> Batch:
     return jax.tree.map(spread, batch)
 
 
-def leaf_losses(
-    recipe: Recipe,
-    layout: Layout,
-    zero: Zero,
-    weights: Arranged,
-    leaf: Batch,
-    predicted: jax.Array | None = None,
-    **training: Any,
-) -> Losses:
-    """The losses of one leaf: on a mesh that divides sequences, what this device's positions add to them.
+def sum_gradients(
+    context: Context,
+    parameters: Parameters,
+    spread: Batch,
+    *,
+    count: int,
+    scale: jax.Array,
+    target_count: jax.Array | None,
+) -> BatchSums:
+    """Returns the sums over a batch of `count` leaves, of which this device has those in `spread`.
 
-    `weights`: what this device holds of them. `predicted`: what sums over tokens are divided by, where not all are
-    scored. `training`: what `token_losses` takes besides.
+    `parameters` are this device's, as they lie between steps; the gradients are those of the partition that it updates.
+    The objective is multiplied by `scale`. `target_count` is the mean number of scored tokens in a leaf, where not all
+    are scored.
+
+    The sums come in this order:
+        over data        of each micro-batch, before the next is added, if the run is elastic
+        micro-batches    in the fixed tree
+        over data        of all micro-batches at once, if the run is not elastic
+        over pod
+        over expert, over sequence, over stage    in `sum_over_shares`, so that the tree before is always the same
     """
-    predicted = predicted_of(leaf, layout, predicted)
-    leaf = own_positions(leaf, layout.sequence)
-    return token_losses(weights, leaf, recipe.model, layout, predicted=predicted, fetch=zero.fetching, **training)
+    sums = sum_over_batch(context, parameters, spread, count=count, scale=scale, target_count=target_count)
+    return sum_over_shares(context, sums)
 
 
-def predicted_of(leaf: Batch, layout: Layout, predicted: jax.Array | None) -> jax.Array | None:
-    """What a leaf's sums over tokens are divided by; None where its own number of tokens will do."""
-    if layout.sequence == 1 or predicted is not None:
-        return predicted
-    return jnp.float32(leaf.tokens.shape[-2] * (leaf.tokens.shape[-1] - 1))
+def sum_over_batch(
+    context: Context,
+    parameters: Parameters,
+    spread: Batch,
+    *,
+    count: int,
+    scale: jax.Array,
+    target_count: jax.Array | None,
+) -> BatchSums:
+    """Takes the sums of `sum_gradients` over micro-batches, data and pod. Pods that exchange sums stop here."""
+    recipe, tuning, sharding, zero = context
+    data, pod, sequence, training = sharding.group("data"), sharding.group("pod"), recipe.mesh.sequence, recipe.training
+    leaves = jax.tree.map(lambda array: array.reshape(-1, *array.shape[4:]), spread)
+    weights = zero.gather_weights(context.arrange(zero.own_partition(parameters)))
+
+    def targets(leaf: Batch) -> jax.Array | None:
+        if sequence == 1 or target_count is not None:
+            return target_count  # None: those at hand are all of a leaf's
+        return jnp.float32(leaf.tokens.shape[-2] * (leaf.tokens.shape[-1] - 1))
+
+    def objective(weights: Arranged, leaf: Batch) -> tuple[jax.Array, Losses]:
+        losses = token_losses(
+            weights,
+            split_sequences(leaf, sequence),
+            recipe.model,
+            tuning,
+            mesh=recipe.mesh,
+            z_loss=training.z_loss,
+            rematerialize=training.rematerialize,
+            embedding_gradient=training.embedding_gradient,
+            target_count=targets(leaf),
+            fetch=zero.gather_layer,
+        )
+        return scale * losses.objective, losses
+
+    def of_leaf(leaf: Batch) -> BatchSums:
+        return BatchSums(*jax.grad(objective, has_aux=True)(weights, leaf))
+
+    def over_data(sums: BatchSums) -> BatchSums:
+        losses = jax.tree.map(partial(collectives.all_reduce, group=data), sums.losses)
+        return BatchSums(zero.reduce_gradients(sums.gradients), losses)
+
+    if sharding.sizes["stage"] > 1:
+        own = split_sequences(leaves, sequence)
+        sums = BatchSums(*pipelined_sums(context, weights, own, scale=scale, target_count=targets(leaves)))
+    elif zero.whole_leaves:
+        sums = sum_over_leaves(of_leaf, leaves, reduce=over_data, always_in_loop=count > 1)
+    elif data.elastic:
+        sums = sum_over_leaves(lambda leaf: over_data(of_leaf(leaf)), leaves)
+    else:
+        sums = sum_over_leaves(of_leaf, leaves)
+    if not data.elastic:
+        sums = over_data(sums)
+    sums = BatchSums(zero.own_gradients(sums.gradients), sums.losses)
+    return jax.tree.map(partial(collectives.all_reduce, group=pod), sums)
 
 
-def own_positions(batch: Batch, devices: int) -> Batch:
-    """This device's share of each sequence: as many inputs, and with them the targets, as of its neighbours."""
+def sum_over_shares(context: Context, sums: BatchSums) -> BatchSums:
+    """Takes the last sums of `sum_gradients`, over devices that share experts, sequences or layers.
+
+    Each device along the axis expert has the gradients of its own experts from every leaf already.
+    """
+    sharding = context.sharding
+    expert, sequence, stage = (sharding.group(axis) for axis in ("expert", "sequence", "stage"))
+
+    def over_expert(name: str, gradient: jax.Array) -> jax.Array:
+        return gradient if sharding.arranged[name].of_expert else collectives.all_reduce(gradient, expert)
+
+    losses = jax.tree.map(partial(collectives.all_reduce, group=expert), sums.losses)
+    sums = BatchSums(map_named(over_expert, sums.gradients), losses)
+    sums = jax.tree.map(partial(collectives.all_reduce, group=sequence), sums)
+    return BatchSums(*over_stages(*sums, stage)) if stage.size > 1 else sums
+
+
+def split_sequences(batch: Batch, devices: int) -> Batch:
+    """Returns this device's share of each sequence: as many inputs, with their targets, as each of its neighbours."""
     if devices == 1:
         return batch
     length = (batch.tokens.shape[-1] - 1) // devices
@@ -76,68 +158,3 @@ def own_positions(batch: Batch, devices: int) -> Batch:
         return jax.lax.dynamic_slice_in_dim(array, start, length + 1, axis=-1)
 
     return batch._replace(tokens=own(batch.tokens), scored=None if batch.scored is None else own(batch.scored))
-
-
-def sum_gradients(
-    recipe: Recipe,
-    layout: Layout,
-    sharding: Sharding,
-    zero: Zero,
-    arranged: Arranged,
-    leaves: Batch,
-    *,
-    count: int,
-    scale: jax.Array | float = 1.0,
-    predicted: jax.Array | None = None,
-) -> Sums:
-    """Σ over the `count` leaves of the batch, of which this device has its micro-batches [m, …], the objective times
-    `scale`.
-
-    `arranged` is what it holds of the weights; the gradients come as the parts that it updates, and still to be brought
-    together by `meet`. `predicted`: scored tokens of a leaf, the mean over the batch, where not all are scored.
-    """
-    data, stages, training = sharding.group("data"), sharding.group("stage"), recipe.training
-    weights = zero.whole(arranged)
-
-    def reduce(sums: Sums) -> Sums:
-        losses = jax.tree.map(partial(collectives.all_reduce, group=data), sums.losses)
-        return Sums(zero.reduce(sums.gradients), losses)
-
-    def objective(weights: Arranged, leaf: Batch) -> tuple[jax.Array, Losses]:
-        losses = leaf_losses(
-            recipe,
-            layout,
-            zero,
-            weights,
-            leaf,
-            predicted,
-            z_loss=training.z_loss,
-            rematerialize=training.rematerialize,
-            embedding_gradient=training.embedding_gradient,
-        )
-        return scale * losses.objective, losses
-
-    def leaf_sums(leaf: Batch) -> Sums:
-        return Sums(*jax.grad(objective, has_aux=True)(weights, leaf))
-
-    if stages.size > 1:
-        predicted, own = predicted_of(leaves, layout, predicted), own_positions(leaves, layout.sequence)
-        sums = Sums(*pipelined_sums(recipe, layout, sharding, zero, weights, own, scale=scale, predicted=predicted))
-    elif zero.whole_leaves:
-        sums = sum_over_leaves(leaf_sums, leaves, reduce=reduce, always_in_loop=count > 1)
-    else:
-        sums = sum_over_leaves(lambda leaf: reduce(leaf_sums(leaf)) if data.elastic else leaf_sums(leaf), leaves)
-    if not data.elastic:
-        sums = reduce(sums)
-    sums = Sums(zero.own_gradients(sums.gradients), sums.losses)
-    return jax.tree.map(partial(collectives.all_reduce, group=sharding.group("pod")), sums)
-
-
-def meet(sums: Sums, sharding: Sharding, zero: Zero) -> Sums:
-    """The sums that devices have which share sequences, experts or layers, made one: last of all, so that the tree over
-    leaves, data and pods is the same whatever these are."""
-    gradients, losses = sums
-    for group in map(sharding.group, ("expert", "sequence")):
-        losses = jax.tree.map(partial(collectives.all_reduce, group=group), losses)
-    gradients, stages = zero.across(gradients), sharding.group("stage")
-    return Sums(*over_stages(gradients, losses, stages)) if stages.size > 1 else Sums(gradients, losses)

@@ -8,8 +8,10 @@ import jax.numpy as jnp
 
 from palmetto.model.decoder import Rematerialize, hidden_states, logits
 from palmetto.model.experts.router import Routing
-from palmetto.model.layout import Arranged, Fetch, Layout, with_ends
+from palmetto.model.layout import Arranged, Fetch, with_ends
 from palmetto.model.products import in_float32, in_own_type, transposed
+from palmetto.model.tuning import Tuning
+from palmetto.recipe.mesh import ONE_DEVICE, Mesh
 from palmetto.recipe.model import Model
 
 
@@ -41,17 +43,18 @@ def token_losses(
     arranged: Arranged,
     batch: Batch,
     model: Model,
-    layout: Layout,
+    tuning: Tuning,
     *,
+    mesh: Mesh = ONE_DEVICE,
     z_loss: float = 0.0,
     rematerialize: Rematerialize = "nothing",
     embedding_gradient: float = 1.0,
-    predicted: jax.Array | int | None = None,
+    target_count: jax.Array | int | None = None,
     fetch: Fetch | None = None,
 ) -> Losses:
     """Returns the mean losses of predicting the scored tokens of a batch [B, M + 1]; only `objective` has a derivative.
 
-    `predicted` is the number that sums over tokens are divided by, where it is not the batch's own. `fetch` makes
+    `target_count` is the number that sums over tokens are divided by, where it is not the batch's own. `fetch` makes
     arrays whole that devices hold parts of: the ends' at once, each layer's when it is their turn.
     """
     if fetch:
@@ -60,13 +63,14 @@ def token_losses(
         arranged,
         batch.tokens[:, :-1],
         model,
-        layout,
+        tuning,
         rematerialize,
+        mesh=mesh,
         prefix=batch.prefix,
         embedding_gradient=embedding_gradient,
         fetch=fetch,
     )
-    losses = state_losses(states, arranged, batch, layout, z_loss=z_loss, predicted=predicted)
+    losses = state_losses(states, arranged, batch, tuning, z_loss=z_loss, target_count=target_count)
     objective = losses.objective + expert_objective(routing, model)
     return losses._replace(objective=objective, routing=jax.lax.stop_gradient(routing))
 
@@ -75,19 +79,19 @@ def state_losses(
     states: jax.Array,
     arranged: Arranged,
     batch: Batch,
-    layout: Layout,
+    tuning: Tuning,
     *,
     z_loss: float = 0.0,
-    predicted: jax.Array | int | None = None,
+    target_count: jax.Array | int | None = None,
 ) -> Losses:
     """Returns the losses of final states [B, M, D], without what experts add; arguments are those of `token_losses`."""
     targets = batch.tokens[:, 1:].reshape(-1)
     weights = None if batch.scored is None else batch.scored[:, 1:].reshape(-1).astype(jnp.float32)
-    if predicted is None:
-        predicted = targets.shape[0] if weights is None else jnp.sum(weights)
+    if target_count is None:
+        target_count = targets.shape[0] if weights is None else jnp.sum(weights)
     rows = states.reshape(-1, states.shape[-1])
-    sums = _summed_losses(rows, arranged.unembedding, targets, weights, z_loss, layout.logit_rows)
-    objective, cross_entropy, z = (total / predicted for total in sums)
+    sums = _summed_losses(rows, arranged.unembedding, targets, weights, z_loss, tuning.logit_rows)
+    objective, cross_entropy, z = (total / target_count for total in sums)
     return Losses(objective, *jax.lax.stop_gradient((cross_entropy, z)))
 
 

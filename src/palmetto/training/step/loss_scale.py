@@ -28,10 +28,15 @@ def initial(settings: LossScale) -> LossScaleState:
     return LossScaleState(jnp.float32(settings.initial), jnp.int32(0))
 
 
+def factor(state: LossScaleState | None) -> jax.Array:
+    """Returns what the loss is multiplied by, a float32 scalar: 1 where it is not scaled."""
+    return jnp.float32(1) if state is None else state.scale
+
+
 def update(settings: LossScale, state: LossScaleState, finite: jax.Array) -> LossScaleState:
     """Returns the state after a step whose loss and gradients were `finite`, a bool scalar.
 
-    Halved after an overflow; doubled after `growth_interval` steps in a row without.
+    The scale is halved after an overflow and doubled after `growth_interval` steps in a row without one.
     """
     good_steps = state.good_steps + 1
     grows = good_steps >= settings.growth_interval

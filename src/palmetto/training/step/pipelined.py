@@ -5,65 +5,63 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from palmetto.model.decoder import embed, final_norm, own_positions, through_layers
+from palmetto.model.decoder import embed, final_norm, local_positions, through_layers
 from palmetto.model.experts.router import Routing
-from palmetto.model.layout import Arranged, Layer, Layout, Stacked, with_ends
+from palmetto.model.layout import Arranged, Layer, Stacked, with_ends
 from palmetto.parallel import collectives, pipeline
-from palmetto.parallel.sharding import Sharding
-from palmetto.parallel.zero import Zero
-from palmetto.recipe import Recipe
+from palmetto.training.step.context import Context
 from palmetto.training.step.loss import Batch, Losses, expert_objective, state_losses
 
 Layers = Stacked | tuple[Layer, ...]
 
 
 def pipelined_sums(
-    recipe: Recipe,
-    layout: Layout,
-    sharding: Sharding,
-    zero: Zero,
+    context: Context,
     arranged: Arranged,
     leaves: Batch,
     *,
-    scale: jax.Array | float,
-    predicted: jax.Array | None,
+    scale: jax.Array,
+    target_count: jax.Array | None,
 ) -> tuple[Arranged, Losses]:
     """Σ over this device's leaves [m, …] and, if the run is elastic, over those of its neighbours along data.
 
     `arranged` has this stage's layers, `leaves` this device's share of the positions. The objective is multiplied by
-    `scale`; sums over a leaf's tokens are divided by `predicted`, where not by their own number.
+    `scale`; sums over a leaf's tokens are divided by `target_count`, where not by their own number.
     """
-    model, training = recipe.model, recipe.training
+    recipe, tuning, sharding, zero = context
+    model, training, mesh = recipe.model, recipe.training, recipe.mesh
     data, stages = sharding.group("data"), sharding.group("stage")
-    fetch = zero.fetching
+    fetch = zero.gather_layer
 
     def whole(ends: Arranged) -> Arranged:
         return with_ends(ends, fetch) if fetch else ends
 
     def first(ends: Arranged, leaf: Batch) -> jax.Array:
         inputs = leaf.tokens[:, :-1]
-        places = own_positions(inputs.shape[1], layout)
+        places = local_positions(inputs.shape[1], mesh)
         return embed(whole(ends), inputs, places, model, training.embedding_gradient)
 
     def stage(layers: Layers, x: jax.Array, leaf: Batch) -> tuple[jax.Array, jax.Array, Routing | None]:
-        x, routing = through_layers(layers, x, model, layout, training.rematerialize, prefix=leaf.prefix, fetch=fetch)
+        x, routing = through_layers(
+            layers, x, model, tuning, training.rematerialize, mesh=mesh, prefix=leaf.prefix, fetch=fetch
+        )
         return x, jnp.float32(scale * expert_objective(routing, model) / stages.size), routing
 
     def last(ends: Arranged, x: jax.Array, leaf: Batch) -> tuple[jax.Array, Losses]:
         ends = whole(ends)
         states = final_norm(ends, x, model)
-        losses = state_losses(states, ends, leaf, layout, z_loss=training.z_loss, predicted=predicted)
+        losses = state_losses(states, ends, leaf, tuning, z_loss=training.z_loss, target_count=target_count)
         return scale * losses.objective, losses
 
-    def reduce(sums: pipeline.Sums) -> pipeline.Sums:
+    def reduce(sums: pipeline.StageSums) -> pipeline.StageSums:
         """Of one leaf, over the devices along data."""
-        gradients = zero.reduce(sums.ends._replace(layers=sums.layers))
+        gradients = zero.reduce_gradients(sums.ends._replace(layers=sums.layers))
         sums = jax.tree.map(partial(collectives.all_reduce, group=data), sums._replace(ends=(), layers=()))
         return sums._replace(ends=gradients._replace(layers=()), layers=gradients.layers)
 
     sums = pipeline.pipeline_gradients(
         first, stage, last, arranged._replace(layers=()), arranged.layers, leaves,
-        schedule=recipe.mesh.schedule, reduce=reduce if data.elastic else lambda sums: sums,
+        schedule=mesh.schedule, reduce=reduce if data.elastic else lambda sums: sums,
     )  # fmt: skip
     losses = sums.end_report._replace(objective=sums.objective / scale, routing=sums.stage_report)
     return sums.ends._replace(layers=sums.layers), losses

@@ -1,7 +1,7 @@
-"""Sums in one fixed binary tree, so that they have the same bits however the terms are spread over devices or time.
+"""Sums in one fixed binary tree, whose bits do not depend on how the terms are spread over devices or time.
 
 Floating-point addition is not associative: a sum is reproducible only if its tree is. Here the tree belongs to the
-problem, not to the layout: its leaves are a batch's micro-batches in order, or fixed chunks of a matrix's rows.
+problem, not to the mesh: its leaves are a batch's micro-batches in order, or fixed chunks of a matrix's rows.
 """
 
 import math
@@ -29,13 +29,12 @@ def sum_over_leaves(
     reduce: Callable[[Tree], Tree] = lambda tree: tree,
     always_in_loop: bool = False,
 ) -> Tree:
-    """Σ reduce(function(leaf)) over leaves, a pytree of arrays [n, …], n a power of two, pairing neighbours first:
-    ((0+1)+(2+3))+((4+5)+(6+7)).
+    """Returns Σ reduce(function(leaf)) over leaves, pairing neighbours first: ((0+1)+(2+3))+((4+5)+(6+7)).
 
-    Each half is summed by itself, the one after the other, with log2(n) partial sums alive; the loops nest, so that
-    the function is compiled once. The result is a pytree as `reduce` returns it. The function is compiled in a loop of
-    its own, from which `reduce` is kept out: what becomes of its results does not change how it is compiled.
-    `always_in_loop`: also where there is one leaf.
+    `leaves` is a pytree of arrays [n, …], n a power of two; the result is a pytree as `reduce` returns it. Each half is
+    summed by itself, one after the other, with log2(n) partial sums alive; the loops nest, so that the function is
+    compiled once. It is compiled in a loop of its own, from which `reduce` is kept out, so that what becomes of its
+    results does not change how it is compiled; with `always_in_loop` also where there is only one leaf.
     """
     n = jax.tree.leaves(leaves)[0].shape[0]
     assert n > 0, "an empty sum has no tree"
@@ -56,18 +55,18 @@ def sum_over_leaves(
 
 
 def _entry(tree: Tree, number: int) -> Tree:
-    """One entry of the leading axis of a pytree's arrays."""
+    """Returns one entry of the leading axis of a pytree's arrays."""
     entry: Tree = jax.tree.map(lambda array: array[number], tree)
     return entry
 
 
 def _in_loop(function: Callable[[Leaf], Tree], leaves: Leaf) -> Tree:
-    """function(leaf) of the one leaf in arrays [1, …], in the loop of `sum_over_leaves` over two, from its second on.
+    """Returns function(leaf) of the one leaf in arrays [1, …], in the second round of a loop over two.
 
-    Outside of a loop the compiler would fuse the function with what stands around it, and choose other layouts and
-    routines for its matrix products; a loop that it knew to run once it would take apart. This one looks to it as
-    `jax.lax.map` does over two halves, down to the function's being called: what is written out in place is simplified
-    together with the rest, and that shows in roundings too.
+    Outside a loop the compiler would fuse the function with what stands around it, and choose other layouts and
+    routines for its matrix products; it would unroll a loop that it knew to run once. This loop looks to it as
+    `jax.lax.map` over two halves does in `sum_over_leaves`. The function is called, not written out in place: then it
+    would be simplified together with the rest, and that changes roundings too.
     """
     halves = jax.tree.map(lambda array: jnp.stack([array, array]), leaves)
     called = jax.jit(lambda half: function(_entry(half, 0)))
@@ -87,8 +86,11 @@ def _in_loop(function: Callable[[Leaf], Tree], leaves: Leaf) -> Tree:
 
 
 def mean(array: jax.Array, axis: int, spread: Spread) -> jax.Array:
-    """The mean over an axis of arrays that lie as `spread` says: by chunks of it, as `sum_of_squares`, where a group
-    may divide it; where XLA keeps it in parts, of each by itself first."""
+    """Returns the mean over an axis of arrays that lie as `spread` says.
+
+    An axis that a group may divide is summed by chunks, as in `sum_of_squares`; one that XLA keeps in parts, part by
+    part.
+    """
     axis %= array.ndim
     parts = _parts(spread, axis)
     if parts > 1:
@@ -99,15 +101,16 @@ def mean(array: jax.Array, axis: int, spread: Spread) -> jax.Array:
 
 
 def _parts(spread: Spread, axis: int) -> int:
-    """In how many parts XLA keeps an axis."""
+    """Returns in how many parts XLA keeps an axis."""
     return spread.parts[axis - spread.stack] if spread.parts and axis >= spread.stack else 1
 
 
 def sum_of_squares(array: jax.Array, spread: Spread) -> jax.Array:
-    """Σ x² of each logical matrix in float32, shaped as the leading axes that count matrices.
+    """Returns Σ x² of each logical matrix in float32, shaped as the leading axes that count matrices.
 
-    Each row across the axis `spread.along` is summed by itself, then equal chunks of that axis, as many as a power of
-    two up to 1024 divides it into, then these: devices that hold whole chunks each give the same bits.
+    First each row across the axis `spread.along` is summed, then equal chunks of that axis, then the chunks' sums. The
+    number of chunks is the largest power of two up to 1024 that divides the axis, so that devices which hold whole
+    chunks give the same bits.
     """
     sums, along = array, spread.stack + spread.along
     of: Callable[[jax.Array], jax.Array] = _square
@@ -122,7 +125,7 @@ def _square(array: jax.Array) -> jax.Array:
 
 
 def _sum_by_chunks(array: jax.Array, axis: int, group: Group, axes: Axes = ()) -> jax.Array:
-    """The sum over an axis that a group divides, of an array whose `axes` lie along the mesh's axis model."""
+    """Returns the sum over an axis that a group divides; `axes` name those that lie along the mesh's axis model."""
     size = array.shape[axis] * group.size
     chunks = min(MOST_DATA, size & -size)
     assert chunks % group.size == 0, "a device holds whole chunks"
@@ -132,14 +135,14 @@ def _sum_by_chunks(array: jax.Array, axis: int, group: Group, axes: Axes = ()) -
 
 
 def root_mean_square(array: jax.Array, spread: Spread) -> jax.Array:
-    """√mean(x²) of each logical matrix, shaped to broadcast against `array`."""
+    """Returns √mean(x²) of each logical matrix, shaped to broadcast against `array`."""
     count = math.prod(array.shape[spread.stack :]) * spread.group.size
     rms = jnp.sqrt(sum_of_squares(array, spread) / float(count))
     return rms.reshape(*rms.shape, *[1] * (array.ndim - spread.stack))
 
 
 def global_norm(arrays: Mapping[str, jax.Array], spreads: Mapping[str, Spread]) -> jax.Array:
-    """√Σ x² over all logical matrices, taken in the order of their names, a float32 scalar."""
+    """Returns √Σ x² over all logical matrices in the order of their names, a float32 scalar."""
     sums = []
     for name in sorted(arrays):
         each = sum_of_squares(arrays[name], spreads[name])

@@ -27,7 +27,7 @@ class State(NamedTuple):
 
 def parameter_table(recipe: Recipe) -> Table:
     """Returns the parameters of a recipe's model."""
-    return parameter.specifications(recipe.model, recipe.model_vocabulary)
+    return parameter.weight_table(recipe.model, recipe.model_vocabulary)
 
 
 def initial_state(recipe: Recipe, sharding: Sharding | None = None) -> State:

@@ -8,17 +8,17 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import PartitionSpec
 
-from palmetto.model.decoder import embed, final_norm, through_layers
-from palmetto.model.decoder import own_positions as places_of
-from palmetto.model.layout import Layout, arrange, with_ends
+from palmetto.model.decoder import embed, final_norm, local_positions, through_layers
+from palmetto.model.layout import Fetch, Layer, arrange, with_ends
+from palmetto.model.tuning import Tuning
 from palmetto.model.weights import Parameters
 from palmetto.parallel import collectives
-from palmetto.parallel.sharding import Sharding, manual
+from palmetto.parallel.sharding import Sharding, apart, manual
 from palmetto.parallel.zero import Zero
 from palmetto.recipe import Recipe
 from palmetto.tokens.store import TokenStore
 from palmetto.training.step.execution import make_batch
-from palmetto.training.step.gradient import own_positions
+from palmetto.training.step.gradient import split_sequences
 from palmetto.training.step.loss import Batch, state_losses
 from palmetto.training.step.pipelined import Layers
 
@@ -35,7 +35,7 @@ WindowLosses = Callable[[Parameters, Batch], tuple[jax.Array, jax.Array]]
 
 
 def make_validation(
-    recipe: Recipe, layout: Layout, sharding: Sharding, store: TokenStore, eod: int
+    recipe: Recipe, tuning: Tuning, sharding: Sharding, store: TokenStore, eod: int
 ) -> Callable[[Parameters], float]:
     """Returns a function from parameters to nats a token over the first training.validation_windows of the store.
 
@@ -43,7 +43,7 @@ def make_validation(
     """
     count = min(store.windows, recipe.training.validation_windows)
     at_once = max(_AT_ONCE, math.prod(sharding.sizes[axis] for axis in _TAKERS))
-    losses = jax.jit(window_losses(recipe, layout, sharding), out_shardings=sharding.place())
+    losses = jax.jit(window_losses(recipe, tuning, sharding), out_shardings=sharding.place())
 
     def validate(parameters: Parameters) -> float:
         means, scored = [], []
@@ -59,33 +59,33 @@ def make_validation(
     return validate
 
 
-def window_losses(recipe: Recipe, layout: Layout, sharding: Sharding) -> WindowLosses:
+def window_losses(recipe: Recipe, tuning: Tuning, sharding: Sharding) -> WindowLosses:
     """The function of the losses of windows, of which there are a multiple of the devices that take some.
 
     Each is computed by itself, so that the figure does not depend on how windows are grouped or spread over devices.
     Devices that hold different layers take different windows, and fetch from each other a layer at a time.
     """
-    model = recipe.model
-    layout, zero, stages = sharding.layout(layout), Zero(sharding, model), sharding.sizes["stage"]
+    model, mesh = recipe.model, recipe.mesh
+    zero, stages = Zero(sharding, model.activations), mesh.stage
 
     def through_stages(layers: Layers, x: jax.Array, prefix: jax.Array | None) -> jax.Array:
         def through_stage(x: jax.Array, stage: jax.Array) -> tuple[jax.Array, None]:
-            fetch = zero.fetch_from(stage) if stages > 1 else zero.fetching
-            return through_layers(layers, x, model, layout, prefix=prefix, fetch=fetch)[0], None
+            fetch = _gather_from(stage, sharding, zero.gather_layer) if stages > 1 else zero.gather_layer
+            return through_layers(layers, x, model, tuning, mesh=mesh, prefix=prefix, fetch=fetch)[0], None
 
         return jax.lax.scan(through_stage, x, jnp.arange(stages))[0]
 
     def on_device(parameters: Parameters, examples: Batch) -> tuple[jax.Array, jax.Array]:
-        weights = zero.whole(arrange(zero.owned(parameters), model, layout))
-        ends = with_ends(weights, zero.fetching) if zero.fetching else weights
+        weights = zero.gather_weights(arrange(zero.own_partition(parameters), model, tuning, mesh))
+        ends = with_ends(weights, zero.gather_layer) if zero.gather_layer else weights
 
         def one(example: Batch) -> tuple[jax.Array, jax.Array]:
             scored = jnp.asarray(example.tokens.shape[0] - 1) if example.scored is None else jnp.sum(example.scored)
-            own = own_positions(jax.tree.map(lambda array: array[None], example), layout.sequence)
+            own = split_sequences(jax.tree.map(lambda array: array[None], example), mesh.sequence)
             inputs = own.tokens[:, :-1]
-            x = embed(ends, inputs, places_of(inputs.shape[1], layout), model)
+            x = embed(ends, inputs, local_positions(inputs.shape[1], mesh), model)
             states = final_norm(ends, through_stages(weights.layers, x, own.prefix), model)
-            losses = state_losses(states, ends, own, layout, predicted=scored.astype(jnp.float32))
+            losses = state_losses(states, ends, own, tuning, target_count=scored.astype(jnp.float32))
             return collectives.all_reduce(losses.cross_entropy, sharding.group("sequence")), scored
 
         return jax.lax.map(one, examples)
@@ -93,3 +93,18 @@ def window_losses(recipe: Recipe, layout: Layout, sharding: Sharding) -> WindowL
     there = {name: manual(axes) for name, axes in sharding.at_rest.items()}
     each = PartitionSpec(_TAKERS)
     return sharding.on_mesh(on_device, (there, each), (each, each))
+
+
+def _gather_from(stage: jax.Array, sharding: Sharding, gather_layer: Fetch | None) -> Fetch:
+    """Returns the function that gathers a layer which the devices at one place along the axis stage hold."""
+    along = sharding.group("stage")
+
+    def theirs(name: str, array: jax.Array) -> jax.Array:
+        array = jnp.where(jax.lax.axis_index(along.axis) == stage, array, 0)
+        return apart(lambda array: jax.lax.psum(array, along.axis), array, sharding.arranged_axes(name, array))
+
+    def gather(layer: Layer) -> Layer:
+        layer = {name: theirs(name, array) for name, array in layer.items()}
+        return gather_layer(layer) if gather_layer else layer
+
+    return gather

@@ -1,4 +1,4 @@
-"""Chats."""
+"""Tests that chat logs become dialogue."""
 
 from pathlib import Path
 

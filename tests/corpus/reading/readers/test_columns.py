@@ -1,4 +1,4 @@
-"""Tables."""
+"""Tests that tables are read row by row."""
 
 import gzip
 import io

@@ -1,4 +1,4 @@
-"""Records with fields."""
+"""Tests that records with named fields become documents."""
 
 from typing import Any
 
@@ -7,14 +7,14 @@ import pytest
 from palmetto.corpus.reading.finding import File, Problem
 from palmetto.corpus.reading.readers.fields import record
 from palmetto.corpus.reading.records import Dropped, Item, Record
-from palmetto.corpus.rules.licences.repository import Shelf
+from palmetto.corpus.rules.licences.repository import RecordedLicences
 from palmetto.recipe.corpus import Source
 
 FILE = File("/x/a.jsonl", "a.jsonl", "s", "lines", 1, "1")
 
 
-def of(values: Any, shelf: Shelf | None = None, **source: object) -> Item:
-    return record(values, "n", FILE, Source.model_validate({"paths": ["x"], **source}), shelf)
+def of(values: Any, licences: RecordedLicences | None = None, **source: object) -> Item:
+    return record(values, "n", FILE, Source.model_validate({"paths": ["x"], **source}), licences)
 
 
 def test_the_fields_that_hold_the_text() -> None:
@@ -43,7 +43,7 @@ def test_the_fields_that_hold_the_text() -> None:
         ({"text": bytes(range(256))}, "`text`: binary"),
     ],
 )
-def test_what_is_no_record(values: Any, reason: str) -> None:
+def test_values_that_are_no_record_are_problems(values: Any, reason: str) -> None:
     assert of(values) == Problem("s", "n", reason)
 
 
@@ -52,12 +52,12 @@ def test_code() -> None:
     assert of(code, kind="code") == Record("n", "fn", "a/b/src/x.RS", "MIT", "Rust")
     assert of({**code, "path": "README.md"}, kind="code") == Dropped("n", "not one of the 24 languages", 2)
     assert of({"text": "fn"}, kind="code", language="Rust") == Record("n", "fn", None, None, "Rust")
-    shelf = Shelf()
-    shelf.add("a/b/LICENSE", "Apache License\nVersion 2.0")
-    shelf.add("a/b/src/COPYING", "GNU GENERAL PUBLIC LICENSE\nVersion 2")
-    assert of(code, shelf, kind="code") == Record("n", "fn", "a/b/src/x.RS", "(MIT) AND (GPL-2.0)", "Rust")
+    licences = RecordedLicences()
+    licences.add("a/b/LICENSE", "Apache License\nVersion 2.0")
+    licences.add("a/b/src/COPYING", "GNU GENERAL PUBLIC LICENSE\nVersion 2")
+    assert of(code, licences, kind="code") == Record("n", "fn", "a/b/src/x.RS", "(MIT) AND (GPL-2.0)", "Rust")
     del code["license"]
-    assert of({**code, "path": "y.py"}, shelf, kind="code") == Record("n", "fn", "a/b/y.py", "Apache-2.0", "Python")
+    assert of({**code, "path": "y.py"}, licences, kind="code") == Record("n", "fn", "a/b/y.py", "Apache-2.0", "Python")
     assert of({**code, "licenses": ["MIT", "ISC"]}, kind="code") == Record(
         "n", "fn", "a/b/src/x.RS", "ISC AND MIT", "Rust"
     )
@@ -83,8 +83,8 @@ def test_licence_fields_of_data_sets_of_code(stated: dict[str, Any], expected: s
 
 
 def test_a_repository_by_the_names_of_the_stack() -> None:
-    shelf = Shelf()
-    shelf.add("a/b/COPYING", "GNU GENERAL PUBLIC LICENSE\nVersion 2")
-    item = of({"text": "x", "max_stars_repo_name": "a/b", "max_stars_repo_path": "src/x.c"}, shelf, kind="code")
+    licences = RecordedLicences()
+    licences.add("a/b/COPYING", "GNU GENERAL PUBLIC LICENSE\nVersion 2")
+    item = of({"text": "x", "max_stars_repo_name": "a/b", "max_stars_repo_path": "src/x.c"}, licences, kind="code")
     assert isinstance(item, Record)
     assert item.licence == "GPL-2.0"

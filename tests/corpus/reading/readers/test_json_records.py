@@ -1,4 +1,4 @@
-"""JSON, a line each or in one piece."""
+"""Tests that JSON is read, as lines or in one piece."""
 
 import gzip
 import json
@@ -35,9 +35,13 @@ def test_lines_in_several_encodings_and_lines_that_are_none(tmp_path: Path) -> N
     )
     items = reading_of(tmp_path / "a.jsonl")
     assert kept(items) == [
-        ("a.jsonl:1", "one"), ("a.jsonl:3", "two\0"), ("a.jsonl:4", korean), ("a.jsonl:5", "été à la plage, déjà vu"),
-        ("a.jsonl:8", "lone \ud83d"), ("a.jsonl:9", "last"),
-    ]  # fmt: skip
+        ("a.jsonl:1", "one"),
+        ("a.jsonl:3", "two\0"),
+        ("a.jsonl:4", korean),
+        ("a.jsonl:5", "été à la plage, déjà vu"),
+        ("a.jsonl:8", "lone \ud83d"),
+        ("a.jsonl:9", "last"),
+    ]
     (first, second) = problems(items)
     assert first == ("a.jsonl:6", "broken UTF-8 at byte 14")
     assert second[0] == "a.jsonl:7"
@@ -59,7 +63,7 @@ def test_a_damaged_file_gives_the_lines_before(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.jsonl.gz", "a.json.gz"])
-def test_a_damaged_member_does_not_hide_those_behind(tmp_path: Path, name: str) -> None:
+def test_members_after_a_damaged_one_are_read(tmp_path: Path, name: str) -> None:
     lines = [json.dumps({"text": f"{i * 7919}"}) + "\n" for i in range(3000)]
     members = [bytearray(gzip.compress("".join(lines[i : i + 1000]).encode(), mtime=0)) for i in (0, 1000, 2000)]
     members[1][20:80] = bytes(60)
@@ -172,7 +176,7 @@ def test_other_pieces_of_json(tmp_path: Path, content: bytes, texts: list[str], 
     assert (told == []) if reason is None else (len(told) == 1 and told[0].startswith(reason))
 
 
-def test_what_is_no_record_and_what_cannot_be_decoded_counts_in_bytes(tmp_path: Path) -> None:
+def test_broken_and_undecodable_records_count_in_bytes(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"text": "x"}\n' + json.dumps(["y" * 500]) + "\n")
     whole = json.dumps([{"text": "x"}, {"text": "y" * 500}, {"text": "z" * 500}]).encode("utf-32")
     (tmp_path / "a.json").write_bytes(whole[:400] + b"\xff" * 4 + whole[404:])

@@ -1,4 +1,4 @@
-"""Mail."""
+"""Tests that mailboxes and messages are read."""
 
 import gzip
 from email.message import EmailMessage
@@ -67,7 +67,7 @@ def test_one_message(tmp_path: Path) -> None:
     assert reading_of(tmp_path / "a.eml") == [Record("a.eml:1", "S\n\none\n\nFrom the beginning\n>From me\n")]
 
 
-def test_what_is_no_mail(tmp_path: Path) -> None:
+def test_files_that_are_no_mail_are_problems(tmp_path: Path) -> None:
     (tmp_path / "a.mbox").write_bytes(bytes(range(256)) * 20)
     (problem,) = reading_of(tmp_path / "a.mbox")
     assert isinstance(problem, Problem)

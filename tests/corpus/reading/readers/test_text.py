@@ -1,4 +1,4 @@
-"""Files that are one document."""
+"""Tests that files which are one document are read."""
 
 import gzip
 from pathlib import Path
@@ -19,7 +19,7 @@ def test_plain_text_as_it_is(tmp_path: Path) -> None:
     ]
 
 
-def test_what_is_no_text_is_a_problem(tmp_path: Path) -> None:
+def test_files_that_are_no_text_are_problems(tmp_path: Path) -> None:
     (tmp_path / "s").mkdir()
     (tmp_path / "s" / "binary.txt").write_bytes(b"\x7fELF" + bytes(range(256)) * 4)
     (tmp_path / "s" / "broken.txt").write_bytes("정보".encode()[:-1] + b" and more")
@@ -31,7 +31,7 @@ def test_what_is_no_text_is_a_problem(tmp_path: Path) -> None:
     ]
 
 
-def test_of_a_damaged_file_whole_lines_stay(tmp_path: Path) -> None:
+def test_whole_lines_before_damage_are_kept(tmp_path: Path) -> None:
     data = gzip.compress("".join(f"줄 {i * i * 7919}\n" for i in range(20_000)).encode(), mtime=0)
     (tmp_path / "a.txt.gz").write_bytes(data[: len(data) // 2])
     record, problem = reading_of(tmp_path / "a.txt.gz")
@@ -80,11 +80,18 @@ def test_a_page(tmp_path: Path, markup: str | None) -> None:
 
 def test_code_under_the_licences_of_its_repository(tmp_path: Path) -> None:
     mit = "Permission is hereby granted, free of charge, to any person obtaining a copy of this software and associated"
-    for name, text in {
-        "r/.git/HEAD": "x", "r/LICENSE": mit, "r/a.py": "print()", "r/page.html": "<p>kept as it is</p>",
-        "r/gpl/COPYING": "GNU GENERAL PUBLIC LICENSE Version 2", "r/gpl/LICENSE-MIT": mit, "r/gpl/b.c": "int x;",
-        "r/odd/LICENSE": "Do as you please.", "r/odd/c.go": "package c",
-    }.items():  # fmt: skip
+    files = {
+        "r/.git/HEAD": "x",
+        "r/LICENSE": mit,
+        "r/a.py": "print()",
+        "r/page.html": "<p>kept as it is</p>",
+        "r/gpl/COPYING": "GNU GENERAL PUBLIC LICENSE Version 2",
+        "r/gpl/LICENSE-MIT": mit,
+        "r/gpl/b.c": "int x;",
+        "r/odd/LICENSE": "Do as you please.",
+        "r/odd/c.go": "package c",
+    }
+    for name, text in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
     assert reading_of(tmp_path / "r", kind="code", licence="ISC") == [
@@ -110,7 +117,7 @@ def test_a_decompression_bomb_is_a_problem(tmp_path: Path, monkeypatch: pytest.M
     assert all("bomb" in problems[place].reason for place in (0, 1, 3))  # type: ignore[union-attr]
 
 
-def test_a_damaged_member_leaves_the_text_behind(tmp_path: Path) -> None:
+def test_text_after_a_damaged_member_is_kept(tmp_path: Path) -> None:
     members = [bytearray(gzip.compress(f"part {number}\n".encode() * 3000)) for number in range(3)]
     members[1][12:24] = bytes(12)
     (tmp_path / "a.txt.gz").write_bytes(b"".join(members))

@@ -1,4 +1,4 @@
-"""Archives of the web."""
+"""Tests that web archives are read."""
 
 import bz2
 import gzip
@@ -24,7 +24,7 @@ def record(
     status: int = 200,
     more: str = "",
 ) -> bytes:
-    """A record, with the headers of HTTP if it is a response."""
+    """Returns a record, with HTTP headers if it is a response."""
     inner = {"conversion": "text/plain"}.get(kind, "application/warc-fields")
     if http is not None:
         head = f"HTTP/1.1 {status} OK\r\nContent-Type: {http}\r\n{more}Content-Length: {len(payload)}\r\n\r\n"
@@ -104,7 +104,7 @@ def test_a_damaged_archive_gives_the_pages_before(tmp_path: Path, name: str) -> 
 
 
 def lengthened(data: bytes, by: int) -> bytes:
-    """A record that says it is so many bytes longer than it is."""
+    """Returns a record whose stated length is too large by `by` bytes."""
     head, end, block = data.partition(b"\r\n\r\n")
     before, name, length = head.rpartition(b"Content-Length: ")
     return before + name + str(int(length) + by).encode() + end + block
@@ -196,7 +196,7 @@ def test_a_page_that_is_too_long_costs_itself(tmp_path: Path, monkeypatch: pytes
     assert isinstance(last, Record)
 
 
-def test_no_archive(tmp_path: Path) -> None:
+def test_files_that_are_no_archive_are_problems(tmp_path: Path) -> None:
     (tmp_path / "a.warc").write_bytes(b"not an archive at all\n" * 10)
     (problem,) = reading_of(tmp_path / "a.warc")
     assert isinstance(problem, Problem)

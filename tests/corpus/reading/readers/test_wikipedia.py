@@ -1,4 +1,4 @@
-"""Dumps of MediaWiki."""
+"""Tests that MediaWiki dumps are read."""
 
 import bz2
 import tracemalloc
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from palmetto.corpus.reading.choosing import read
+from palmetto.corpus.reading.dispatch import read
 from palmetto.corpus.reading.finding import Problem, find
 from palmetto.corpus.reading.records import Dropped, Record
 from palmetto.recipe.corpus import Source
@@ -74,7 +74,7 @@ def test_a_long_dump_is_never_in_memory(tmp_path: Path) -> None:
         tracemalloc.stop()
 
 
-def test_what_is_no_dump(tmp_path: Path) -> None:
+def test_files_that_are_no_dump_are_problems(tmp_path: Path) -> None:
     (tmp_path / "a.xml").write_text("<html><p>x</p></html>")
     assert reading_of(tmp_path / "a.xml") == [Problem("s", "a.xml", "no dump of MediaWiki, but XML of <html>")]
     (tmp_path / "a.xml").write_text(HEAD + page("A", "one") + "<page><title>B</ti")
@@ -82,9 +82,9 @@ def test_what_is_no_dump(tmp_path: Path) -> None:
     assert isinstance(first, Record)
     assert isinstance(problem, Problem)
     assert problem.reason.startswith("broken XML (")
-    bomb = '<!DOCTYPE m [<!ENTITY a "' + "x" * 1000 + '">' + "".join(
-        f'<!ENTITY {chr(98 + i)} "{f"&{chr(97 + i)};" * 10}">' for i in range(9)
-    ) + f"]>{HEAD}{page('A', '&j;')}</mediawiki>"  # fmt: skip
+    entities = "".join(f'<!ENTITY {chr(98 + i)} "{f"&{chr(97 + i)};" * 10}">' for i in range(9))
+    long = "x" * 1000
+    bomb = f'<!DOCTYPE m [<!ENTITY a "{long}">{entities}]>{HEAD}{page("A", "&j;")}</mediawiki>'
     (tmp_path / "a.xml").write_text(bomb)
     (problem,) = reading_of(tmp_path / "a.xml")
     assert isinstance(problem, Problem)

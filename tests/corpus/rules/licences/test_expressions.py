@@ -1,4 +1,4 @@
-"""SPDX expressions, and names as people write them."""
+"""Tests SPDX expressions, and the names that people use for licences."""
 
 import pytest
 from hypothesis import given

@@ -1,8 +1,8 @@
-"""Which files speak of a licence."""
+"""Tests which files state a licence."""
 
 import pytest
 
-from palmetto.corpus.rules.licences import files, readme, stanzas
+from palmetto.corpus.rules.licences import file_lists, files, readme
 
 
 def test_files_are_known_by_their_names() -> None:
@@ -65,11 +65,11 @@ def test_lists_say_which_files_have_which_licence() -> None:
         '[[annotations]]\npath = ["src/*.c", "tools/**"]\nSPDX-License-Identifier = "GPL-2.0-only"\n'
     )
     for path, text in (("debian/copyright", debian), ("REUSE.toml", reuse)):
-        said = files.says(path, "list", text)
-        licences = [said.of(each) for each in ("x.c", "src/a.c", "tools/b/c.py", "src/d/a.c")]
+        statement = files.statement(path, "list", text)
+        licences = [statement.of(each) for each in ("x.c", "src/a.c", "tools/b/c.py", "src/d/a.c")]
         assert [licence is not None and licence.startswith("GPL") for licence in licences] == [False, True, True, False]
-    words = stanzas.read(
+    words = file_lists.read(
         "copyright", "It is free software under the terms of the GNU General Public License version 2."
     )
     assert [licence for _, licence in words] == ["GPL-2.0"]
-    assert stanzas.read("REUSE.toml", "no toml at all [") == ()
+    assert file_lists.read("REUSE.toml", "no toml at all [") == ()

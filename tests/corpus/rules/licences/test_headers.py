@@ -1,4 +1,4 @@
-"""What a file of code says of itself."""
+"""Tests the licence that a file of code states in its comments."""
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -55,7 +55,7 @@ def test_copyleft_in_a_header(text: str) -> None:
     found = header(text)
     assert found is not None
     assert copyleft(found)
-    # The quick expression passes over nothing that the careful one finds.
+    # The fast expression misses nothing that the full one finds.
     assert pc.match_substring_regex(pa.array([text]), HINT).to_pylist() == [True]
 
 

@@ -1,4 +1,4 @@
-"""Descriptions of packages."""
+"""Tests the licence that a package's description states."""
 
 import pytest
 
@@ -41,7 +41,7 @@ from palmetto.corpus.rules.licences.manifests import is_manifest, of_field, stat
         ("x.spec", "License:  GPLv2+ and MIT\n", "GPLv2+ and MIT"),
     ],
 )
-def test_what_it_states(name: str, text: str, expected: str | None) -> None:
+def test_the_stated_licence_is_read(name: str, text: str, expected: str | None) -> None:
     assert is_manifest(name)
     assert stated(name, text) == expected
 

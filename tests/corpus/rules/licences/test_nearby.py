@@ -1,4 +1,4 @@
-"""The licence of files by what lies around them, however their paths are given."""
+"""Tests that a file's licence follows from the files around it, however its path is given."""
 
 import os
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from palmetto.corpus.reading.choosing import read
+from palmetto.corpus.reading.dispatch import read
 from palmetto.corpus.reading.finding import find
 from palmetto.corpus.reading.records import Record
 from palmetto.corpus.rules.licences.expressions import UNRECOGNIZED, copyleft
@@ -64,7 +64,7 @@ def repositories() -> Iterator[tuple[str, str]]:
 
 
 def judged(paths: list[str], root: str | None) -> dict[str, str | None]:
-    """The licence of each repository's file."""
+    """Returns the licence of each repository's file."""
     source = Source.model_validate({"paths": paths, "kind": "code"})
     items = [item for file in find(source, root, "code").files for item in read(file, source)]
     return {item.name.split("repos/")[1].split("/")[0]: item.licence for item in items if isinstance(item, Record)}
@@ -96,7 +96,7 @@ def test_licences_around_files_at_an_address(way: str) -> None:
         system.store.clear()
 
 
-def test_what_is_not_understood_is_said_and_hides_nothing(tmp_path: Path) -> None:
+def test_a_licence_not_understood_is_reported_beside_others(tmp_path: Path) -> None:
     for name, text in repositories():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)

@@ -1,4 +1,4 @@
-"""The stage that keeps copyleft code out."""
+"""Tests the stage that drops copyleft code."""
 
 from pathlib import Path
 
@@ -35,8 +35,8 @@ def test_the_stage_drops_copyleft_code_alone(tmp_path: Path) -> None:
             ("books", "the SPDX-License-Identifier: GPL-2.0", "CC-BY-SA-4.0"),
         ]
     )
-    notes = Licences(("code",)).note(table, "0", tmp_path)
+    notes = Licences(("code",)).annotate(table, "0", tmp_path)
     assert notes["dropped"].to_pylist() == [None, DROPPED, None, DROPPED, None, None]
     assert notes["licence"].to_pylist() == ["MIT", "GPL-2.0-or-later", "MIT", "GPL-3.0-only", None, "CC-BY-SA-4.0"]
-    assert Licences(("code",), drop=False).note(table, "0", tmp_path)["dropped"].null_count == 6
-    assert Licences(("code",)).note(table.slice(0, 0), "0", tmp_path).num_rows == 0
+    assert Licences(("code",), drop=False).annotate(table, "0", tmp_path)["dropped"].null_count == 6
+    assert Licences(("code",)).annotate(table.slice(0, 0), "0", tmp_path).num_rows == 0

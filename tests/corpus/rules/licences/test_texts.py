@@ -1,4 +1,4 @@
-"""The texts of licences, whole and in short."""
+"""Tests that licences are recognized by their texts and notices."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ MIT = "Permission is hereby granted, free of charge, to any person obtaining a c
 
 
 def test_texts_are_recognized(shared_data: Path) -> None:
-    """The licence files of the shared repositories against what their records state."""
+    """Compares the licence files of the shared repositories with what their records state."""
     seen = 0
     for file in sorted((shared_data / "corpus").glob("code*/*.jsonl")):
         for line in file.read_text().splitlines():

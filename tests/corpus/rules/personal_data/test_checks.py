@@ -1,4 +1,4 @@
-"""Check digits, against numbers that their makers publish."""
+"""Tests check digits with published numbers."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Recall and precision on the examples, and what each hint lets through."""
+"""Tests recall and precision on the examples, and that hints miss nothing."""
 
 import pyarrow as pa
 import pyarrow.compute as pc

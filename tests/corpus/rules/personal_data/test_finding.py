@@ -19,7 +19,7 @@ PEM = "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\nMIIEow-IBAAKCA
 
 def masked(text: str, kind: str = "prose") -> str:
     table = pa.table({"source": ["s"], "text": pa.array([text], pa.large_string())})
-    note = PersonalData({"s": kind}).note(table, "", Path())
+    note = PersonalData({"s": kind}).annotate(table, "", Path())
     return tables.edited(text, note["edits"].to_pylist()[0] or ())
 
 
@@ -75,10 +75,10 @@ def test_code_has_no_telephones() -> None:
 def test_counts() -> None:
     texts = ["a@b.com c@d.org 93.184.216.34", "nothing", "+44 20 7946 0958"]
     table = pa.table({"source": ["s"] * 3, "text": pa.array(texts, pa.large_string())})
-    note = PersonalData({"s": "prose"}).note(table, "", Path())
+    note = PersonalData({"s": "prose"}).annotate(table, "", Path())
     assert note["masked"].to_pylist() == [[("email", 2), ("ip", 1)], None, [("phone", 1)]]
     assert note["dropped"].null_count == 3
-    assert len(PersonalData({}).note(table.slice(0, 0), "", Path())) == 0
+    assert len(PersonalData({}).annotate(table.slice(0, 0), "", Path())) == 0
 
 
 PIECES = [
@@ -99,7 +99,7 @@ PIECES = [
 
 @settings(max_examples=200)
 @given(st.lists(st.sampled_from(PIECES), max_size=12).map("".join))
-def test_what_is_found_is_apart(text: str) -> None:
+def test_findings_do_not_overlap(text: str) -> None:
     found = sorted(find(text))
     assert all(start < end for start, end, _ in found)
     assert all(before[1] <= after[0] for before, after in itertools.pairwise(found))

@@ -1,1 +1,1 @@
-"""Readers: each takes an open file of one kind, and yields what is in it."""
+"""Readers, one per kind of file: each takes an open file and yields its records."""

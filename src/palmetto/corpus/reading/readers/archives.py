@@ -1,6 +1,6 @@
-"""WARC, record by record: one whose bytes or whose length are wrong costs itself, and the next begins at its own head.
+"""Splits WARC files into records; a record with damaged bytes or a wrong length does not affect those after it.
 
-fastwarc reads a record, but it trusts lengths: so what lies where is settled here.
+fastwarc parses single records, but trusts their lengths; so the boundaries are determined here.
 """
 
 import re
@@ -16,31 +16,31 @@ _LENGTH = re.compile(rb"^content-length[ \t]*:[ \t]*(\d{1,18})[ \t]*\r?$", re.MU
 _LINE_BREAKS = re.compile(rb"[\r\n]*")
 _END = b"\r\n\r\n"
 CUT_SHORT = "cut short"
-"""Why the last record is not whole."""
+"""The problem of a last record that is incomplete."""
 NO_RECORD = "no WARC record"
 """The problem of bytes between records."""
 _HEAD_BYTES = 1 << 16
-"""The longest head of a record, and what is kept of one that is too long."""
+"""The size of the longest head of a record, and of what is kept of a record that is too long."""
 _SIGN = 64
-"""More than the beginning of a head, with the line breaks before it."""
+"""More bytes than the beginning of a head with the line breaks before it."""
 _CHUNK = 1 << 16
 
 
 class Raw(NamedTuple):
-    """A record as it lies there, or bytes that are none."""
+    """The bytes of a record, or bytes between records."""
 
     data: bytes
-    """Head and block; where there is a problem, their beginning."""
+    """The head and the block, or only their beginning if there is a problem."""
     size: int
     problem: str | None = None
     is_long: bool = False
-    """True where the problem is its length alone."""
+    """True if the only problem is the length."""
 
 
 def split(file: IO[bytes], resumed: bool) -> Iterator[Raw]:
-    """Yields the records of an archive, and what lies between them.
+    """Yields the records of an archive, and the bytes between them.
 
-    resumed: after a damage; what comes before the first head is then a part of what was damaged.
+    resumed: whether damage comes before; then bytes before the first head belong to the damage and are skipped.
     """
     buffer = _Buffer(file)
     buffer.want(_SIGN)
@@ -55,7 +55,7 @@ def split(file: IO[bytes], resumed: bool) -> Iterator[Raw]:
 def _record(buffer: "_Buffer") -> Raw:
     head = buffer.find_empty_line()
     length = _LENGTH.search(buffer.data, 0, head)
-    # A head in which another begins has lost its end.
+    # If another head begins in a head, its end is lost.
     if not head or length is None or _HEAD.search(buffer.data, 1, head):
         return _no_record(buffer, "a head without an end" if not head else "a head without its length")
     size = head + int(length.group(1))
@@ -65,7 +65,7 @@ def _record(buffer: "_Buffer") -> Raw:
     data = buffer.data[:size]
     if len(data) == size and not _holds_another(data, head):
         end = _breaks(buffer.data, size)
-        # The last record's line breaks are not always written.
+        # Some writers omit the line breaks after the last record.
         is_last = not goes_on and end == len(buffer.data)
         if is_last or buffer.data.startswith(_END, size) or _HEAD.match(buffer.data, end):
             buffer.skip(end)
@@ -74,12 +74,15 @@ def _record(buffer: "_Buffer") -> Raw:
 
 
 def _breaks(data: bytes, start: int) -> int:
-    """Returns the end of the line breaks that begin there."""
+    """Returns the end of the line breaks that begin at `start`."""
     return _LINE_BREAKS.match(data, start).end()  # type: ignore[union-attr]
 
 
 def _holds_another(data: bytes, head: int) -> bool:
-    """Returns whether a record's length has swallowed the next: not if the response in it states the same length."""
+    """Returns whether a record contains the head of the next, so that its length is wrong.
+
+    It does not if the response in it states the same length.
+    """
     if b"\nWARC/" not in data or not _NEXT.search(data, head):
         return False
     inner = _EMPTY_LINE.search(data, head)
@@ -94,7 +97,7 @@ def _no_record(buffer: "_Buffer", problem: str) -> Raw:
 
 
 def _long(buffer: "_Buffer", size: int) -> Raw:
-    """A record that is too long to be read, or says that it is: where the next one begins decides."""
+    """Returns a record that is too long, or whose length is wrong, which the position of the next head decides."""
     buffer.want(_HEAD_BYTES)
     data = buffer.data[:_HEAD_BYTES]
     found, _ = buffer.skip_to_head()
@@ -104,14 +107,14 @@ def _long(buffer: "_Buffer", size: int) -> Raw:
 
 
 class _Buffer:
-    """The bytes of a file from a place on, as many as were wanted."""
+    """A window of a file that starts at the current position."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
         self.data = b""
 
     def want(self, size: int) -> bool:
-        """Returns whether there are so many bytes; then `data` has them."""
+        """Reads until `data` has at least `size` bytes; returns whether the file has that many."""
         parts, length = [self.data], len(self.data)
         while length < size and (more := self._file.read(max(size - length, _CHUNK))):
             parts.append(more)
@@ -120,11 +123,11 @@ class _Buffer:
         return length >= size
 
     def skip(self, size: int) -> None:
-        """Goes on behind so many bytes of `data`."""
+        """Advances by `size` bytes."""
         self.data = self.data[size:]
 
     def find_empty_line(self) -> int:
-        """Returns the end of the head that `data` begins with; 0 if it does not end."""
+        """Returns the end of the head at the beginning of `data`, or 0 if it has none."""
         found = _EMPTY_LINE.search(self.data)
         if found is None:
             self.want(_HEAD_BYTES)
@@ -132,7 +135,7 @@ class _Buffer:
         return found.end() if found else 0
 
     def skip_to_head(self) -> tuple[int, bool]:
-        """Goes on at the next head; how many bytes lie before it, and whether there is none."""
+        """Advances to the next head; returns the number of bytes before it, and whether the file ended first."""
         skipped, start = 0, 1
         while (found := _HEAD.search(self.data, start)) is None:
             kept = max(0, len(self.data) - _SIGN)

@@ -1,4 +1,4 @@
-"""Logs of a chat (IRC) as dialogue: who said what, a line each, whatever a client put before it."""
+"""Turns chat logs (IRC) into dialogue, one line per message, whatever format the client used."""
 
 import re
 
@@ -14,9 +14,10 @@ _SHARE = 0.8
 
 
 def dialogue(text: str) -> str | None:
-    """`nick: words`, `* nick does`; None if it is no such log: four lines of five must be said, done or the server's.
+    """Returns lines `nick: words` and `* nick does`, or None if the text is not a chat log.
 
-    Times, colours, and what the server tells of comings and goings are left out.
+    In a log, four of five lines are messages, actions or the server's. Times, colours and the server's lines are left
+    out.
     """
     lines = [line for line in _FORMAT.sub("", text).splitlines() if line.strip()]
     spoken: list[str] = []

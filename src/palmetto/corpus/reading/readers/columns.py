@@ -1,4 +1,4 @@
-"""Tables: .csv, .tsv and Parquet."""
+"""Reads tables: .csv, .tsv and Parquet."""
 
 import io
 from collections.abc import Iterator
@@ -16,8 +16,11 @@ _SHOWN = 8
 
 
 def read_csv(stream: Opened, file: File, source: Source) -> Iterator[Item]:
-    """A record a row. The first row names the columns, unless `text` is numbers: then there is none, and 1 is the first
-    column. UserError names the columns where none is one of `text`."""
+    """Yields a record per row.
+
+    The first row names the columns, unless `text` consists of numbers: then there is no header, and column 1 is the
+    first. Raises UserError, which lists the columns, if none is in `text`.
+    """
     columns: list[str] | None = None
     if all(field.isdecimal() for field in source.text):
         columns = [str(number) for number in range(1, max(map(int, source.text)) + 1)]
@@ -25,7 +28,7 @@ def read_csv(stream: Opened, file: File, source: Source) -> Iterator[Item]:
     for stretch, part in enumerate(stream.stretches()):
         begun = number
         for number, row, whole in separated.rows(part, file.kind == "tsv", begun):
-            # Where damage begins and ends, a part of a row may be left, and is told with it.
+            # Where damage begins and ends, part of a row may be left; it belongs to the damage.
             if stream.torn and not whole:
                 continue
             first = stretch > 0 and number == begun + 1
@@ -43,8 +46,10 @@ def _demand(columns: list[str], file: File, source: Source) -> None:
     if not set(columns) & set(source.text):
         found = ", ".join(repr(column[:40]) for column in columns[:_SHOWN]) or "nothing"
         named = " or ".join(f"`{field}`" for field in source.text)
-        raise UserError(f"{file.path}: no column {named}; the columns are {found}; set {key} to one of them, or, if "
-                        "these are no names, to numbers of columns (['1'] is the first)")  # fmt: skip
+        raise UserError(
+            f"{file.path}: no column {named}; the columns are {found}; set {key} to one of them, or, if "
+            "these are no names, to numbers of columns (['1'] is the first)"
+        )
     if several := [name for name in source.text if columns.count(name) > 1]:
         raise UserError(
             f"{file.path}: {columns.count(several[0])} columns are named `{several[0]}`; rename those that "
@@ -53,10 +58,12 @@ def _demand(columns: list[str], file: File, source: Source) -> None:
 
 
 def read_parquet(stream: Opened, file: File, source: Source) -> Iterator[Item]:
-    """A record a row; UserError where no column is one of `text`, or several are. Damage costs what is left of its
-    group of rows."""
+    """Yields a record per row; damage affects only the rest of its row group.
+
+    Raises UserError if no column, or more than one of the same name, is in `text`.
+    """
     try:
-        # Parquet is read from its end: what cannot seek is decompressed first.
+        # Parquet is read from its end, so a stream that cannot seek is read whole first.
         table = row_groups.opened(io.BytesIO(stream.whole()) if stream.compressed else stream.file)
     except row_groups.NoTable as error:
         reason = f"damaged or not Parquet ({error}); nothing of it is read"
@@ -65,7 +72,7 @@ def read_parquet(stream: Opened, file: File, source: Source) -> Iterator[Item]:
     names = table.schema_arrow.names
     _demand(names, file, source)
     used = {*source.text, source.url, *LICENCE_FIELDS}
-    # Of a name that comes twice it is not known which is meant.
+    # A name that occurs twice is ambiguous.
     wanted = [name for name in names if name in used and names.count(name) == 1]
     for row, values in row_groups.rows(table, wanted):
         name = f"{file.name}:{row}"

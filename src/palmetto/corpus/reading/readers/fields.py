@@ -1,4 +1,4 @@
-"""A record with named fields, from any kind of file that has them."""
+"""Converts records with named fields, from any kind of file, to documents."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,27 +7,27 @@ from palmetto.corpus.reading import code_languages, encoding, markup, opening
 from palmetto.corpus.reading.finding import File, Problem
 from palmetto.corpus.reading.records import Dropped, Item, Record
 from palmetto.corpus.rules.licences import expressions, manifests
-from palmetto.corpus.rules.licences.repository import Shelf
+from palmetto.corpus.rules.licences.repository import RecordedLicences
 from palmetto.recipe.corpus import Source
 
 _LICENCES = (
     *("license", "licence", "licenses", "licences", "max_stars_repo_licenses", "detected_licenses", "gha_license_id"),
     *("repo_license", "license_spdx", "spdx_id"),
 )
-"""Fields that state a licence, as data sets of code have them (GitHub's interface, The Stack), the first that does."""
+"""Fields that state a licence in data sets of code (GitHub's API, The Stack); the first that is present counts."""
 _PATHS = ("path", "max_stars_repo_path")
 _REPOSITORIES = ("repo", "repo_name", "max_stars_repo_name")
 _NESTED = ("meta", "metadata", "repository", "repo")
-"""Fields whose objects may state it instead."""
+"""Fields whose objects may state the licence instead."""
 LICENCE_FIELDS = {*_LICENCES, *_PATHS, *_REPOSITORIES, *_NESTED}
-"""Fields that are looked at for a licence and the repository that it is of."""
+"""Fields that may hold a licence or the repository that it applies to."""
 _SHOWN = 8
 
 
-def record(values: Any, name: str, file: File, source: Source, shelf: Shelf | None = None) -> Item:
-    """The document of a record: the fields that hold its text, a line each, as far as it has them.
+def record(values: Any, name: str, file: File, source: Source, licences: RecordedLicences | None = None) -> Item:
+    """Returns the document of a record: those of its fields that hold text, joined by line breaks.
 
-    Of code, `path` says the language and, with `repo`, where it is from; `license` under which licence it is.
+    For code, `path` determines the language and, with `repo`, the origin; `license` states the licence.
     """
     if not isinstance(values, Mapping):
         return Problem(file.source, name, f"a JSON {type(values).__name__}, expected an object", len(str(values)))
@@ -61,25 +61,27 @@ def record(values: Any, name: str, file: File, source: Source, shelf: Shelf | No
         return Dropped(name, "not one of the 24 languages", len(text.encode(errors="surrogatepass")))
     address = f"{repository}/{path}" if path and repository else path
     where = place(values)
-    filed = shelf.licence(where) if shelf and where else None
+    filed = licences.licence(where) if licences and where else None
     licence = expressions.combined(_licence(values), filed) or source.licence
     return Record(name, text, url or address, licence, language)
 
 
 def place(values: Mapping[str, Any]) -> str | None:
-    """Returns where a record of code is from: its repository and the path within."""
+    """Returns where a record of code comes from: its repository and its path."""
     path = next((found for field in _PATHS if (found := _string(values.get(field)))), None)
     repository = next((found for field in _REPOSITORIES if (found := _string(values.get(field)))), None)
     return f"{repository}/{path}" if path and repository else path
 
 
 def _size(values: Mapping[str, Any]) -> int:
-    """About as many bytes as a record's strings have."""
+    """Returns the approximate size of a record's strings in bytes."""
     return sum(len(value) for value in values.values() if isinstance(value, str | bytes))
 
 
 def _text(value: Any) -> str | None:
-    """A string, bytes in any encoding, or a list of strings, a line each; null is empty; None of anything else."""
+    """Returns the text of a string, of bytes in any encoding, or of a list of strings; "" for null, None for other
+    values.
+    """
     if isinstance(value, str):
         return value
     if isinstance(value, bytes):
@@ -92,14 +94,14 @@ def _text(value: Any) -> str | None:
 
 
 def _string(value: Any) -> str | None:
-    """A field that is to be a name or an address, if it is one."""
+    """Returns the value if it is a non-empty string (a name or an address), else None."""
     if isinstance(value, bytes):
         value = value.decode(errors="replace")
     return value if isinstance(value, str) and value else None
 
 
 def _licence(values: Mapping[str, Any]) -> str | None:
-    """Returns the licence that a record states: a name, names that all hold, or GitHub's object; in it or within."""
+    """Returns the licence that a record or an object in it states: a name, names that all apply, or GitHub's object."""
     inner = [values[field] for field in _NESTED if isinstance(values.get(field), Mapping)]
     for described in (values, *inner):
         for field in _LICENCES:

@@ -1,4 +1,4 @@
-"""JSON: an object a line, or an array of objects in one piece, read as it comes."""
+"""Reads JSON Lines, and arrays of JSON objects incrementally."""
 
 import itertools
 import json
@@ -14,7 +14,7 @@ from palmetto.corpus.reading.readers.fields import record
 from palmetto.corpus.reading.readers.json_values import Broken, Values
 from palmetto.corpus.reading.records import Item
 from palmetto.corpus.rules.licences.files import place
-from palmetto.corpus.rules.licences.repository import Shelf
+from palmetto.corpus.rules.licences.repository import RecordedLicences
 from palmetto.recipe.corpus import Source
 
 _EMPTY = object()
@@ -22,8 +22,8 @@ _PATH = re.compile(rb'"(?:max_stars_repo_)?path"\s*:\s*"((?:[^"\\]|\\.)*)"')
 
 
 def read_lines(stream: Opened, file: File, source: Source) -> Iterator[Item]:
-    """An object a line. Lines in another encoding than the rest are read in theirs."""
-    shelf = _shelf(file, source) if source.kind == "code" else None
+    """Yields a record per line; each line is decoded in its own encoding."""
+    licences = _recorded_licences(file, source) if source.kind == "code" else None
     number = 0
     for stretch, part in enumerate(stream.stretches()):
         begun = number
@@ -33,19 +33,19 @@ def read_lines(stream: Opened, file: File, source: Source) -> Iterator[Item]:
             try:
                 values = _parsed(line)
             except encoding.Undecodable as error:
-                # The first and the last line of a damaged stretch may be no lines of their own.
+                # The first and the last line of a damaged stretch may be incomplete.
                 whole = not isinstance(line, str) or line.endswith("\n")
                 if (whole or not stream.damage) and (number > begun + 1 or stretch == 0):
                     yield Problem(file.source, name, str(error), error.size)
                 continue
             del line
             if values is not _EMPTY:
-                yield record(values, name, file, source, shelf)
+                yield record(values, name, file, source, licences)
             del values
 
 
 def _parsed(line: str | encoding.Undecodable) -> Any:
-    """The value of a line, _EMPTY of none; raises Undecodable."""
+    """Returns the value of a line, or _EMPTY for a blank line; raises Undecodable."""
     if isinstance(line, encoding.Undecodable):
         raise line
     if not line.strip():
@@ -59,9 +59,9 @@ def _parsed(line: str | encoding.Undecodable) -> Any:
         ) from None
 
 
-def _shelf(file: File, source: Source) -> Shelf:
-    """Returns the statements of repositories' licence files, which may come after the code."""
-    shelf = Shelf()
+def _recorded_licences(file: File, source: Source) -> RecordedLicences:
+    """Returns what the licence files of the repositories state; they may come after the code."""
+    licences = RecordedLicences()
     with opened(file.path) as stream:
         for line in itertools.chain.from_iterable(map(opening.lines, stream.stretches())):
             if isinstance(line, int):
@@ -75,19 +75,19 @@ def _shelf(file: File, source: Source) -> Shelf:
                 continue
             if isinstance(values, dict) and (where := fields.place(values)):
                 text = next((values[field] for field in source.text if isinstance(values.get(field), str)), "")
-                shelf.add(where, text)
-    return shelf
+                licences.add(where, text)
+    return licences
 
 
 def read_array(stream: Opened, file: File, source: Source) -> Iterator[Item]:
-    """The objects of an array, or one after another."""
+    """Yields a record per object of an array, or of a sequence of objects."""
     values = Values(lambda value: isinstance(value, dict) and not set(source.text).isdisjoint(value))
     number = 0
     for stretch, part in enumerate(stream.stretches()):
         try:
             for value in values.read(part, resumed=stretch > 0):
                 if isinstance(value, Broken) and stream.damage:
-                    continue  # the damage is told by itself
+                    continue  # the damage itself is reported
                 number += 1
                 name = f"{file.name}:{number}"
                 if isinstance(value, Broken):

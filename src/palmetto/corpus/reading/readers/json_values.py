@@ -1,4 +1,4 @@
-"""JSON values one after another, or in an array, read as they come; one that is broken costs itself."""
+"""Reads JSON values incrementally, from an array or a sequence; a broken value does not affect those after it."""
 
 import codecs
 import json
@@ -10,7 +10,7 @@ from palmetto.corpus.reading import encoding, opening
 
 _CHUNK = 1 << 20
 _NEAR_END = 16
-"""Characters: an error so near the end may be one because the rest is still to come."""
+"""The distance from the end, in characters, within which an error may only mean that more must be read."""
 _BETWEEN = re.compile(r"[\s,]*")
 _OBJECT = re.compile(r'\{\s*"')
 _FIRST_KEY = re.compile(r'\{\s*("(?:[^"\\]|\\.)*")\s*:')
@@ -19,17 +19,17 @@ _ESCAPED_BYTE = re.compile("[\udc80-\udcff]")
 
 
 class Broken(NamedTuple):
-    """Text that is no value: why, and its bytes."""
+    """Text that is no JSON value: the reason and its bytes."""
 
     reason: str
     size: int
 
 
 class Values:
-    """The values of a file, in memory as much as the longest takes.
+    """Reads the values of a file; memory holds the longest value.
 
-    After a broken one it goes on at the next object that begins with the same key as the first one did, or, where there
-    was none, at one that is `wanted`: so that objects within a broken one are not taken for records.
+    After a broken value, reading resumes at the next object that begins with the same key as the first object did, or,
+    if there was none, at one that is `wanted`. So objects nested in a broken one are not taken for records.
     """
 
     def __init__(self, wanted: Callable[[Any], bool]) -> None:
@@ -37,10 +37,10 @@ class Values:
         self._sign = _OBJECT
 
     def read(self, file: IO[bytes], resumed: bool = False) -> Iterator[Any]:
-        """Yields values, and Broken for what is none.
+        """Yields values, and Broken for text that is none.
 
-        resumed: it begins somewhere within a value, which is then passed over. Raises Undecodable where the rest cannot
-        be decoded, since UTF-16 or UTF-32 is broken.
+        resumed: whether the file begins within a value, which is then skipped. Raises Undecodable if the rest cannot be
+        decoded because UTF-16 or UTF-32 is broken.
         """
         decode = _decoder(file)
         text, position, ended = "", 0, False
@@ -59,7 +59,7 @@ class Values:
                 found = None
             else:
                 found = self._sign.search(text, position)
-                # The sign may go on in the next piece.
+                # The beginning of an object may continue in the next piece.
                 at = found.start() if found else max(position, len(text) - _LONGEST_KEY)
                 broken = broken._replace(size=broken.size + _size(text[position:at]))
                 position = at
@@ -105,7 +105,7 @@ class Values:
         return self._sign is not _OBJECT or self._wanted(value)
 
     def _parse(self, text: str, position: int, ended: bool) -> tuple[Any, int]:
-        """A value and its end; raises _Unfinished where more must be read, Undecodable where it is none."""
+        """Returns a value and its end; raises _Unfinished if more must be read, Undecodable if it is no value."""
         try:
             value, end = _DECODER.raw_decode(text, position)
         except json.JSONDecodeError as error:
@@ -119,7 +119,7 @@ class Values:
             raise encoding.Undecodable("nested too deeply") from None
         except ValueError as error:  # a number of thousands of digits
             raise encoding.Undecodable(str(error)) from None
-        # A number may go on.
+        # A number may continue.
         if end == len(text) and not ended:
             raise _Unfinished
         if _ESCAPED_BYTE.search(text, position, end):
@@ -128,14 +128,14 @@ class Values:
 
 
 class _Unfinished(Exception):
-    """More must be read."""
+    """Raised if more must be read."""
 
 
 _DECODER = json.JSONDecoder()
 
 
 def _of_bytes(data: bytes) -> Any:
-    """A value in another encoding than the rest."""
+    """Returns a value that is in another encoding than the rest."""
     try:
         return json.loads(encoding.decode(data))
     except json.JSONDecodeError as error:
@@ -147,7 +147,7 @@ def _size(text: str) -> int:
 
 
 def _decoder(file: IO[bytes]) -> Callable[[bytes, bool], str]:
-    """Decodes a file piece by piece, by its mark; bytes that are no characters become surrogates."""
+    """Returns an incremental decoder for the file's byte order mark; invalid bytes become surrogates."""
     start = file.read(4)
     length, name = encoding.mark(start) or (0, "utf-8")
     errors = "surrogateescape" if name == "utf-8" else "surrogatepass"

@@ -1,4 +1,4 @@
-"""Mail: mailboxes (.mbox) and single messages (.eml)."""
+"""Reads mail: mailboxes (.mbox) and single messages (.eml)."""
 
 import email
 import email.policy
@@ -16,7 +16,9 @@ _QUOTED_FROM = re.compile(rb"^>(>*From )", re.MULTILINE)
 
 
 def read_mail(stream: Opened, file: File, source: Source) -> Iterator[Item]:
-    """A document a message: its subject and its text, quoted replies included; no other headers, no attachments."""
+    """Yields a document per message: its subject and its text with quoted replies, without other headers and
+    attachments.
+    """
     number = 0
     for stretch, part in enumerate(stream.stretches()):
         for data in _messages(part, resumed=stretch > 0):
@@ -32,7 +34,7 @@ def _item(data: bytes | int, name: str, file: File, source: Source) -> Item:
     except encoding.Undecodable as error:
         return Problem(file.source, name, str(error), len(data))
     except Exception as error:
-        # The standard library's parser trips over headers that are malformed, and parts within parts without end.
+        # The standard library's parser fails on malformed headers and on parts that nest too deeply.
         return Problem(file.source, name, f"no message that can be read ({error})", len(data))
     if text is None:
         return Dropped(name, "a message without text", len(data))
@@ -40,10 +42,10 @@ def _item(data: bytes | int, name: str, file: File, source: Source) -> Item:
 
 
 def _messages(file: IO[bytes], resumed: bool) -> Iterator[bytes | int]:
-    """Messages begin with a line `From …` after an empty one; a file that does not is one message. Of one that is too
-    long its length alone.
+    """Yields the messages of a file; of one that is too long, only its length.
 
-    resumed: what comes before the first such line is the rest of a damaged message, and left out.
+    A message of a mailbox begins with a line `From …` after an empty line; a file without such a beginning is one
+    message. resumed: whether damage comes before; then everything before the first such line is skipped.
     """
     lines: list[bytes] = []
     empty, box, size = True, resumed, 0

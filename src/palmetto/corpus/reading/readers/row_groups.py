@@ -1,4 +1,4 @@
-"""Rows of Parquet, group by group: damage costs what is left of its group."""
+"""Reads the rows of Parquet files by row group; damage affects only the rest of its group."""
 
 from collections.abc import Iterator
 from typing import IO, Any, NamedTuple
@@ -8,15 +8,15 @@ from pyarrow import parquet
 
 _ROWS = 256
 _UNREADABLE = (pa.ArrowException, OSError, ValueError, OverflowError)
-"""Raised by pyarrow where bytes are not as they should be, or a value is none that Python has."""
+"""The errors that pyarrow raises for damaged bytes, or for a value that Python cannot represent."""
 
 
 class NoTable(ValueError):
-    """The file is damaged where it says what is in it, or not Parquet."""
+    """Raised if a file is not Parquet, or its metadata are damaged."""
 
 
 class Lost(NamedTuple):
-    """Rows that cannot be read: why, how many, and their bytes as the file states them."""
+    """Rows that cannot be read: the reason, their number, and their bytes according to the file."""
 
     reason: str
     rows: int
@@ -24,7 +24,7 @@ class Lost(NamedTuple):
 
 
 def opened(file: IO[bytes]) -> parquet.ParquetFile:
-    """A table whose rows can be read; raises NoTable."""
+    """Opens a table; raises NoTable."""
     try:
         return parquet.ParquetFile(file)
     except _UNREADABLE as error:
@@ -33,8 +33,11 @@ def opened(file: IO[bytes]) -> parquet.ParquetFile:
 
 
 def rows(table: parquet.ParquetFile, columns: list[str]) -> Iterator[tuple[int, list[Any] | Lost]]:
-    """Yields each row's number and its values of `columns`, strings as bytes, since each is to be decoded by itself; of
-    rows that cannot be read the first one's number."""
+    """Yields each row's number and its values of `columns`, or, for rows that cannot be read, the first one's number
+    and Lost.
+
+    Strings are returned as bytes, because each is decoded by itself.
+    """
     row = 0
     for number in range(table.num_row_groups):
         group = table.metadata.row_group(number)
@@ -53,7 +56,7 @@ def rows(table: parquet.ParquetFile, columns: list[str]) -> Iterator[tuple[int, 
 
 
 def _raise_if_system(error: Exception) -> None:
-    """A disk that fails is no damage of the file; pyarrow's own errors of this class have no number."""
+    """Raises errors of the system again, such as a failing disk; pyarrow's own errors have no errno."""
     if isinstance(error, OSError) and error.errno is not None:
         raise error
 

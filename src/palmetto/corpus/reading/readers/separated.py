@@ -1,4 +1,4 @@
-"""Rows of .csv and .tsv; a quotation mark that opens and does not close costs its row, not those behind it."""
+"""Reads the rows of .csv and .tsv files; an unclosed quotation mark does not affect the rows after it."""
 
 import csv
 import sys
@@ -10,10 +10,10 @@ from palmetto.corpus.reading import encoding, opening
 
 
 def rows(file: IO[bytes], tabs: bool, number: int = 0) -> Iterator[tuple[int, list[str] | encoding.Undecodable, bool]]:
-    """Yields the number of each row's last line, `number` being that of the line before; the row, or why it is none;
-    and whether its last line ends.
+    """Yields the number of each row's last line, the row or the reason why it is none, and whether its last line ends.
 
-    Rows that are no strict CSV but end on their own line are read as they are meant.
+    number: the number of the line before the first. A row that is not strict CSV but ends on its own line is read
+    leniently.
     """
     csv.field_size_limit(sys.maxsize)
     lines = _Lines(file, number)
@@ -31,7 +31,7 @@ def rows(file: IO[bytes], tabs: bool, number: int = 0) -> Iterator[tuple[int, li
         except StopIteration:
             return
         except encoding.Undecodable as error:
-            # The numbers that name rows do not count such lines.
+            # Such lines are not counted in the numbers that name rows.
             yield lines.number + 1, encoding.Undecodable(str(error), lines.size + error.size), lines.end
             continue
         except csv.Error as error:
@@ -41,9 +41,9 @@ def rows(file: IO[bytes], tabs: bool, number: int = 0) -> Iterator[tuple[int, li
 
 
 def _lenient(lines: "_Lines", error: csv.Error, columns: int) -> list[str] | encoding.Undecodable:
-    """A row that is no strict CSV. If it goes on over other lines, they are given back, to be rows of their own.
+    """Returns a row that is not strict CSV. If it spans several lines, all but the first are read again as rows.
 
-    Where there is a single column, a text that is never closed is all that follows.
+    In a table with a single column, a text that is never closed extends to the end.
     """
     try:
         if len(lines.taken) == 1 or (lines.ended and columns == 1):
@@ -55,7 +55,7 @@ def _lenient(lines: "_Lines", error: csv.Error, columns: int) -> list[str] | enc
 
 
 class _Lines(Iterator[str]):
-    """The lines of a file, and those that the row being read has taken."""
+    """The lines of a file, with those that the current row has taken."""
 
     def __init__(self, file: IO[bytes], number: int) -> None:
         self._lines = encoding.Lines(file)
@@ -64,7 +64,7 @@ class _Lines(Iterator[str]):
         self.begin()
 
     def begin(self) -> None:
-        """A row begins."""
+        """Starts a new row."""
         self.taken: list[str] = []
         self.size = 0
         self.ended = False
@@ -87,7 +87,7 @@ class _Lines(Iterator[str]):
         return line
 
     def give_back(self) -> None:
-        """All lines that the row has taken but its first."""
+        """Returns all lines of the current row but the first."""
         self._back.extendleft(reversed(self.taken[1:]))
         self.number -= len(self.taken) - 1
         del self.taken[1:]

@@ -1,4 +1,4 @@
-"""Files that are one document: plain text, pages of HTML, and code."""
+"""Reads files that are one document: plain text, HTML pages and code."""
 
 import re
 from collections.abc import Iterator
@@ -13,7 +13,9 @@ from palmetto.corpus.rules.licences.expressions import UNRECOGNIZED
 from palmetto.recipe.corpus import Source
 
 _NEAR = 32768
-"""Characters from either end that an edition's frame is looked for in; its licence alone has 18,000."""
+"""The distance from either end, in characters, within which a book's frame is searched; the licence alone has
+18,000.
+"""
 _BEGIN = re.compile(
     r"^\*{3} ?START OF TH(?:E|IS) PROJECT GUTENBERG EBOOK.*?\*{3}[ \t]*\r?\n"
     r"|^\*END\*? ?THE SMALL PRINT.*?\*END\*[ \t]*\r?\n",
@@ -26,7 +28,7 @@ _END = re.compile(
 
 
 def read_text(stream: Opened, file: File, source: Source) -> Iterator[Item]:
-    """The whole file, without the frame that Project Gutenberg puts around a book; logs of a chat as dialogue."""
+    """Yields the whole file, without the frame that Project Gutenberg puts around a book; chat logs become dialogue."""
     try:
         text = encoding.decode(_whole(stream))
         if source.kind == "dialogue":
@@ -48,7 +50,7 @@ def _record(file: File, source: Source, text: str, removed: int = 0) -> Record:
 
 
 def read_page(stream: Opened, file: File, source: Source) -> Iterator[Item]:
-    """The main text of a page; with `markup: none`, the page as it is."""
+    """Yields the main text of a page, or the page unchanged with `markup: none`."""
     try:
         yield _record(file, source, markup.plain(markup.page(_whole(stream), None), source.markup or "html"))
     except encoding.Undecodable as error:
@@ -56,7 +58,7 @@ def read_page(stream: Opened, file: File, source: Source) -> Iterator[Item]:
 
 
 def read_code(stream: Opened, file: File, source: Source) -> Iterator[Item]:
-    """A file of code under the licence of its repository."""
+    """Yields a file of code with its repository's licence."""
     try:
         text = encoding.decode(_whole(stream))
     except encoding.Undecodable as error:
@@ -69,7 +71,9 @@ def read_code(stream: Opened, file: File, source: Source) -> Iterator[Item]:
 
 
 def _whole(stream: Opened) -> bytes:
-    """All of a file that can be read; before a damage whole lines, since the last may end within a character."""
+    """Returns all of a file that can be read; before damage only whole lines, as the last may end within a
+    character.
+    """
     parts = []
     for _ in stream.stretches():
         data = stream.whole()
@@ -78,7 +82,7 @@ def _whole(stream: Opened) -> bytes:
 
 
 def without_frame(text: str) -> str:
-    """A book without Project Gutenberg's header and footer, where it has them."""
+    """Returns a book without Project Gutenberg's header and footer, if it has them."""
     begin = _BEGIN.search(text, 0, _NEAR)
     if begin is None:
         return text

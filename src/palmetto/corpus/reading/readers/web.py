@@ -1,4 +1,4 @@
-"""Archives of the web: WARC (responses) and WET (their text), as Common Crawl has them."""
+"""Reads web archives as Common Crawl publishes them: WARC (responses) and WET (extracted text)."""
 
 import io
 from collections.abc import Iterator
@@ -18,9 +18,10 @@ _OK = 200
 
 
 def read_archive(stream: Opened, file: File, source: Source) -> Iterator[Item]:
-    """A record a response that is a page or plain text, or a text extracted before (conversion). Others are counted.
+    """Yields a record per response that is a page or plain text, and per extracted text (conversion); counts the
+    others.
 
-    What is no record, or cannot be read, is a problem; the next record is read all the same.
+    Damaged records are problems; the records after them are read nevertheless.
     """
     number = 0
     for stretch, part in enumerate(stream.stretches()):
@@ -29,7 +30,7 @@ def read_archive(stream: Opened, file: File, source: Source) -> Iterator[Item]:
             if last is not None:
                 yield from _items(last, f"{file.name}:{number}", file, source)
             number, last = number + 1, raw
-        # Damage is told by itself, and so is what of a record it has left.
+        # The damage itself is reported, so the part of a record next to it is not.
         if number == 1 and last is not None and last.problem == archives.NO_RECORD:
             number = 0
         elif last is not None and not stream.torn:
@@ -79,7 +80,7 @@ def _page(each: Any, raw: Raw, name: str, file: File, source: Source) -> Item:
 
 
 def _described(each: Any) -> tuple[str, str | None, int | None]:
-    """Type, charset and status of a response; of others the type that the archive notes."""
+    """Returns the type, charset and status of a response; for other records only the type that the archive states."""
     if each.is_http and each.http_headers is not None:
         kind = each.http_content_type or ""
         return kind.split(";")[0].strip().lower(), each.http_charset, each.http_headers.status_code

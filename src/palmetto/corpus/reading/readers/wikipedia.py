@@ -1,4 +1,4 @@
-"""Dumps of MediaWiki (Wikipedia's pages-articles.xml), read page by page; a page of broken XML costs itself."""
+"""Reads MediaWiki dumps (Wikipedia's pages-articles.xml) page by page; broken XML affects only its page."""
 
 import itertools
 import re
@@ -22,9 +22,9 @@ _CHUNK = 1 << 18
 
 
 def read_dump(stream: Opened, file: File, source: Source) -> Iterator[Item]:
-    """An article a page of namespace 0: its title, and its text without markup; no redirects.
+    """Yields a document per page of namespace 0 that is no redirect: its title and its text without markup.
 
-    The dump's own address (`base`) gives the articles theirs.
+    The articles' addresses follow from the dump's own address (`base`).
     """
     base, number, declaration = "", 0, b""
     for stretch, part in enumerate(stream.stretches()):
@@ -46,7 +46,7 @@ def read_dump(stream: Opened, file: File, source: Source) -> Iterator[Item]:
             try:
                 yield _article(_parsed(declaration, piece), name, base, file, source)
             except encoding.Undecodable as error:
-                # Of the page in which a stretch ends by damage the damage is told.
+                # If damage ends the stretch within this page, the damage itself is reported.
                 if not (stream.torn and not piece.endswith(_END)):
                     yield Problem(file.source, name, str(error), len(piece))
         if not stream.damage and not piece.startswith(_BEGIN) and not _CLOSED.search(piece):
@@ -54,7 +54,7 @@ def read_dump(stream: Opened, file: File, source: Source) -> Iterator[Item]:
 
 
 def _described(head: bytes) -> tuple[str, str]:
-    """The address that a dump's beginning gives it, and why it is no dump."""
+    """Returns the base address of a dump, and the reason why it is no dump or ""."""
     if (mark := encoding.mark(head)) and mark[1] != "utf-8":
         return "", f"a dump in {mark[1].upper()}, expected UTF-8"
     parser: Any = ElementTree.XMLPullParser(("start", "end"))
@@ -75,11 +75,10 @@ def _described(head: bytes) -> tuple[str, str]:
 
 
 def _pieces(file: IO[bytes]) -> Iterator[bytes]:
-    """The beginning of a dump, up to its first page, or what a damage has left of one; then its pages, one by one, and
-    what lies between and behind them.
+    """Yields the beginning of a dump up to its first page, then its pages and whatever lies between and after them.
 
-    A page that does not end goes to the beginning of the next. Of a piece that is longer than RECORD_BYTES its
-    beginning alone.
+    After damage, the first piece is the rest of a page. A page that is not closed extends to the beginning of the next.
+    Of a piece longer than RECORD_BYTES, only the beginning is yielded.
     """
     data, searched, passed = b"", 0, False
     while True:
@@ -95,7 +94,7 @@ def _pieces(file: IO[bytes]) -> Iterator[bytes]:
         if len(data) > opening.RECORD_BYTES and not passed:
             yield data
             data, passed = b"", True
-        # A sign may go on in the next piece.
+        # A tag may continue in the next piece.
         searched = max(searched, len(data) - len(_END))
         if passed:
             data, searched = data[-len(_END) :], 0
@@ -107,7 +106,7 @@ def _pieces(file: IO[bytes]) -> Iterator[bytes]:
 
 
 def _parsed(declaration: bytes, page: bytes) -> ElementTree.Element:
-    """A page's elements; raises Undecodable."""
+    """Returns a page's XML element; raises Undecodable."""
     if len(page) > opening.RECORD_BYTES:
         raise encoding.Undecodable(opening.too_long(len(page)))
     if not page.startswith(_BEGIN):
@@ -121,7 +120,7 @@ def _parsed(declaration: bytes, page: bytes) -> ElementTree.Element:
 def _article(page: ElementTree.Element, name: str, base: str, file: File, source: Source) -> Item:
     values: dict[str, str] = {}
     for element in page.iter():
-        # A page of several revisions ends with its last.
+        # If a page has several revisions, the last one counts.
         values[_local(element)] = element.text or ""
     title, text = values.get("title", ""), values.get("text", "")
     size = len(text.encode())
@@ -138,5 +137,5 @@ def _article(page: ElementTree.Element, name: str, base: str, file: File, source
 
 
 def _local(element: ElementTree.Element) -> str:
-    """A tag without its namespace, which changes with each version of the format."""
+    """Returns a tag without its namespace, which changes with the version of the format."""
     return element.tag.rpartition("}")[2]

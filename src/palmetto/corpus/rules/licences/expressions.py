@@ -1,4 +1,4 @@
-"""SPDX expressions: whether they leave a choice but copyleft, and whether all of their names are known."""
+"""Evaluates SPDX expressions: whether they allow only copyleft, and whether all of their names are known."""
 
 import re
 from functools import lru_cache
@@ -6,12 +6,14 @@ from functools import lru_cache
 from palmetto.corpus.rules.licences.names import mentions
 
 UNRECOGNIZED = "LicenseRef-unrecognized"
-"""A licence file, or a statement, that says something which is not understood."""
+"""The licence of a licence file or statement that is not understood."""
 NOT_ASSERTED = ("NOASSERTION", "OTHER", "UNKNOWN")
-"""Stated where a repository has a licence that whoever states it did not recognize."""
+"""Stated for a repository whose licence the source of the statement did not recognize."""
 _NONE = ("NONE", "")
 _DEPTH = 50
-"""Brackets beyond which nothing but names is read: an expression may be anything, and the parser recurses."""
+"""The number of brackets from which only names are read, because the parser is recursive and expressions are
+arbitrary.
+"""
 _NEUTRAL = re.compile(
     r"(?:v|ver|version)?\.?[\d.]*\+?|the|gnu|licen[cs]e\S*|version|later|newer|any|only|of|terms|under|either|at|your"
     r"|option|file|files|see|in|is|osi|approved|dual|software|general|public|and|international|unported|generic|md|txt"
@@ -23,23 +25,22 @@ _ADDRESS = re.compile(r"https?://\S*")
 _TOKEN = re.compile(r"\(|\)|/|\|\|?|&&?|[^\s()/|&]+")
 _OPERATORS = {"or": "OR", "/": "OR", "|": "OR", "||": "OR", "and": "AND", "&": "AND", "&&": "AND", "with": "WITH"}
 _Token = str | bool | None
-"""A bracket or an operator; or of a name, whether it is copyleft; None of an unknown one."""
+"""A bracket or an operator; or, for a name, whether it is copyleft, None if unknown."""
 
 
 def copyleft(expression: str) -> bool:
-    """Returns whether an expression leaves no choice but copyleft: of OR one permissive branch is enough, of AND each
-    counts.
+    """Returns whether an expression allows only copyleft: OR needs one permissive branch, AND needs all.
 
-    AND binds stronger than OR; an exception (WITH) makes no copyleft licence permissive. A licence that is not known
-    is no copyleft, but no permissive branch either ("GPL-2.0 OR commercial"). Names are compared in any case;
-    abbreviations and full names are understood ("GPLv2+", "GNU General Public License v3.0"). What is no expression is
-    read as names that all hold.
+    AND binds more tightly than OR; an exception (WITH) does not make a copyleft licence permissive. An unknown licence
+    is neither copyleft nor a permissive branch ("GPL-2.0 OR commercial"). Case is ignored; abbreviations and full names
+    are understood ("GPLv2+", "GNU General Public License v3.0"). Anything that is no expression is read as names that
+    all apply.
     """
     return _judged(expression)[0]
 
 
 def unrecognized(expression: str) -> bool:
-    """Returns whether a licence is named in an expression that is neither known as copyleft nor as permissive."""
+    """Returns whether an expression names a licence that is known neither as copyleft nor as permissive."""
     return _judged(expression)[1]
 
 
@@ -57,14 +58,14 @@ def _judged(expression: str) -> tuple[bool, bool]:
 
 
 def _words(expression: str) -> str:
-    """Lower case, single spaces; brackets and operators as they are."""
+    """Returns the expression in lower case with single spaces; brackets and operators are kept."""
     text = _AT_YOUR_OPTION.sub(" at your option ", expression.lower()).replace("and/or", "or")
     text = _ADDRESS.sub(lambda found: _of_address(found[0]), text)
     return re.sub(r"[^a-z0-9+.()/|&]+", " ", text).strip()
 
 
 def _of_address(address: str) -> str:
-    """The licence that an address names."""
+    """Returns the licence that an address names."""
     words = re.sub(r"[^a-z0-9+.]+", " ", address)
     return next((words[each.start : each.end] for each in mentions(words, expression=True)), "address")
 
@@ -89,7 +90,7 @@ def _tokens(expression: str) -> list[_Token]:
 
 
 def _without_exceptions(tokens: list[_Token]) -> list[_Token]:
-    """Without WITH and the names that follow it."""
+    """Returns the tokens without WITH and the names after it."""
     kept: list[_Token] = []
     skipping = False
     for token in tokens:
@@ -103,7 +104,7 @@ def _without_exceptions(tokens: list[_Token]) -> list[_Token]:
 
 
 def _both(a: bool | None, b: bool | None) -> bool | None:
-    """Returns the expression of two that hold together; None is nothing said."""
+    """Returns the result of two terms that both apply; None says nothing."""
     return b if a is None else a if b is None else a or b
 
 
@@ -134,18 +135,20 @@ def _one(tokens: list[_Token]) -> tuple[bool | None, list[_Token]]:
 
 
 def names(expression: str) -> set[str]:
-    """Returns the licences of an expression, without versions, in capitals: {"GPL", "MIT"} of "MIT OR GPL-2.0-only"."""
+    """Returns the licences of an expression in capitals without versions: {"GPL", "MIT"} for "MIT OR GPL-2.0-only"."""
     return {family(mention.licence) for mention in mentions(_words(expression), expression=True)}
 
 
 def family(licence: str) -> str:
-    """Returns a licence's name without its version, in capitals."""
+    """Returns a licence's name in capitals without its version."""
     return re.sub(r"-\d.*", "", licence).upper()
 
 
 def combined(stated: str | None, filed: str | None) -> str | None:
-    """Returns the licence of a repository of which one is stated and one is in its licence files: the statement, unless
-    the file is a copyleft licence that the statement does not know of; then both."""
+    """Returns a repository's licence from the stated one and that of its licence files.
+
+    The statement counts, unless the file is a copyleft licence that the statement does not mention; then both do.
+    """
     if stated is None or stated.strip().upper() in _NONE:
         return filed
     if stated.strip().upper() in NOT_ASSERTED:
@@ -156,7 +159,7 @@ def combined(stated: str | None, filed: str | None) -> str | None:
 
 
 def joined(expressions: list[str]) -> str | None:
-    """Returns the licence of files side by side: they do not say whether one may choose, so all hold."""
+    """Returns the licence of several files: as they do not say that one may choose, all apply."""
     unique = sorted(set(expressions))
     return (
         " AND ".join(f"({each})" if " " in each else each for each in unique)

@@ -1,4 +1,4 @@
-"""The files of a repository that speak of its licence, by their names, and what each says."""
+"""Recognizes the files of a repository that state its licence, by their names, and reads what each states."""
 
 import re
 from dataclasses import dataclass
@@ -6,14 +6,17 @@ from pathlib import PurePosixPath
 from typing import Literal
 
 from palmetto.corpus.reading import code_languages
-from palmetto.corpus.rules.licences import manifests, readme, stanzas
+from palmetto.corpus.rules.licences import file_lists, manifests, readme
 from palmetto.corpus.rules.licences.expressions import UNRECOGNIZED, names
 from palmetto.corpus.rules.licences.statements import named
 from palmetto.corpus.rules.licences.texts import recognized
 
 Role = Literal["text", "list", "manifest", "readme"]
-"""A licence's own text; a list of which files have which (debian/copyright, REUSE.toml); a package's description; a
-README, which is asked where nothing else says."""
+"""The kind of such a file.
+
+text: a licence's own text. list: a list of files and their licences (debian/copyright, REUSE.toml). manifest: a
+package's description. readme: a README, which counts if nothing else states a licence.
+"""
 
 _GIVEN = r"(?:gpl|lgpl|agpl|mpl|epl|eupl|cddl|mit|bsd|apache|isc|cc0|cc-by[a-z-]*|gnu|wtfpl|zlib|boost|unlicen[cs]e)"
 _TEXT = re.compile(
@@ -28,17 +31,20 @@ _PLAIN = ("", ".txt", ".md", ".rst", ".text")
 _README = re.compile(r"^readme(?:\.(?:md|markdown|rst|txt|org|adoc|rdoc))?$", re.IGNORECASE)
 _LISTS = {"debian": "copyright", ".reuse": "dep5"}
 FOLDERS = re.compile(r"^(?:licen[cs]es?|debian|\.reuse)$", re.IGNORECASE)
-"""Folders whose licence files speak for the folder that they lie in."""
+"""Folders whose licence files apply to the folder that contains them."""
 
 
 def is_licence_file(name: str) -> bool:
-    """Returns whether a file is a licence by its name: LICENSE, LICENCE.md, LICENSE-MIT, COPYING, COPYRIGHT, GPL.txt,
-    not license.py."""
+    """Returns whether a file's name is that of a licence: LICENSE, LICENCE.md, LICENSE-MIT, COPYING, GPL.txt, not
+    license.py.
+    """
     return bool(_TEXT.match(name)) and code_languages.language(name) is None
 
 
 def place(path: str) -> tuple[str, Role] | None:
-    """Returns the folder that a file speaks for ("." is the topmost), and how; None if it says nothing of licences."""
+    """Returns the folder that a file applies to ("." for the top) and its role, or None if it does not concern
+    licences.
+    """
     inner = PurePosixPath(path)
     folder, name = inner.parent, inner.name
     if _LISTS.get(folder.name) == name:
@@ -59,38 +65,40 @@ def place(path: str) -> tuple[str, Role] | None:
 
 
 def _versions(suffix: str) -> tuple[str, ...]:
-    """The ending of "GPL-3.0", which is a version and no extension."""
+    """Returns the ending of "GPL-3.0", which is a version rather than an extension."""
     return (suffix.lower(),) if re.fullmatch(r"\.\d[\w-]*", suffix) else ()
 
 
 @dataclass(frozen=True)
-class Said:
-    """The licence that a file states: of all files below its folder, or of those that patterns match."""
+class Statement:
+    """The licence that a file states, for all files below its folder or for those that patterns match."""
 
     role: Role
     licence: str | None
-    """None: nothing. UNRECOGNIZED: something that is not understood."""
-    patterns: stanzas.Patterns = ()
-    """Of a list: by paths below the folder."""
+    """None if the file states nothing, UNRECOGNIZED if it is not understood."""
+    patterns: file_lists.Patterns = ()
+    """The patterns of a list, for paths below the folder."""
 
     def of(self, path: str) -> str | None:
-        """Returns the licence of a file, by its path below the folder; in a list the last that matches counts."""
+        """Returns the licence of a file by its path below the folder; in a list, the last pattern that matches
+        counts.
+        """
         return next((licence for pattern, licence in reversed(self.patterns) if pattern.fullmatch(path)), self.licence)
 
     @property
     def known(self) -> set[str]:
-        """The names of all licences that a list has."""
+        """The names of all licences in a list."""
         return {name for _, licence in self.patterns for name in names(licence)}
 
 
-def says(path: str, role: Role, text: str) -> Said:
-    """Returns what a file's text says."""
+def statement(path: str, role: Role, text: str) -> Statement:
+    """Returns what a file's text states."""
     name = PurePosixPath(path).name
     if role == "list":
-        return Said(role, None, stanzas.read(name, text))
+        return Statement(role, None, file_lists.read(name, text))
     if role == "manifest":
-        return Said(role, manifests.stated(name, text))
+        return Statement(role, manifests.stated(name, text))
     if role == "readme":
-        return Said(role, readme.stated(text))
+        return Statement(role, readme.stated(text))
     found = recognized(text) or named(re.sub(r"(?i)(?<=[a-z\d])\.(?:md|txt|rst)$", "", name))
-    return Said(role, found or (UNRECOGNIZED if _MUST_SAY.match(name) else None))
+    return Statement(role, found or (UNRECOGNIZED if _MUST_SAY.match(name) else None))

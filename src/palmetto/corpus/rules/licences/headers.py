@@ -1,4 +1,4 @@
-"""The licence that a file of code states in its own comments."""
+"""Reads the licence that a file of code states in its own comments."""
 
 import re
 
@@ -20,7 +20,7 @@ _COMMENTS = re.compile(
 _REMARK = re.compile(
     r"^[ \t]*(?:(?:[#/*;%!@:]|--|[({<][-*!]|dnl |rem ).*|[\w$.]*licen[cs]e\w*[ \t]*[:=].*)$", re.M | re.I
 )
-"""Lines below the first comment that may still speak of a licence: comments, and values that are called so."""
+"""Lines after the first comment that may still state a licence: comments, and values named so."""
 HINT = (
     r"(?i)spdx-license-identifier|public[^a-z]{1,12}licen[cs]e|gnu[^a-z]{1,12}licen[cs]e|common[^a-z]{1,12}development"
     r"|\b(?:a|l)?gpl|\b(?:mpl|epl|eupl|cddl|cpl|ipl|osl|nposl|cpal|qpl|rpl|rpsl|apsl|npl|spl|sspl|busl|bsl|gfdl|fdl)\b"
@@ -29,16 +29,16 @@ HINT = (
     r"|business[^a-z]{1,12}source|commons[^a-z]{1,12}clause|polyform|elastic[^a-z]{1,12}licen|\bms.rl|cdla|cern.ohl"
     r"|reciprocal|odbl|open[^a-z]{1,12}data|cryptographic[^a-z]{1,12}autonomy|\bcal.1|liliq|industry[^a-z]{1,12}standards"
 )
-"""An expression of RE2 that a text without any copyleft licence's name does not match; it is much faster."""
+"""An RE2 expression that matches every text that names a copyleft licence; it is much faster than the full search."""
 _HINT = re.compile(HINT)
 
 
 def header(text: str) -> str | None:
-    """Returns what a file says of itself in its first comment, however long, and its first 4096 characters:
-    `SPDX-License-Identifier`, else a statement of copyleft in words, or of a choice that includes it.
+    """Returns the licence that a file states in its first comment and its first 4096 characters.
 
-    Several identifiers hold together (REUSE). Further down, only an identifier of copyleft counts, on a line of its
-    own: the file has a part under it. A permissive licence in words does not overrule the repository's.
+    It is the `SPDX-License-Identifier`, else a statement in words of copyleft or of a choice that includes it. Several
+    identifiers apply together (REUSE). Further down, only a copyleft identifier on a line of its own counts, which
+    covers a part of the file. A permissive licence in words does not override the repository's.
     """
     comments = _COMMENTS.match(text, 0, _LONGEST)
     first = comments.end() if comments else 0
@@ -52,12 +52,12 @@ def header(text: str) -> str | None:
     line = text.rfind("\n", 0, first) + 1
     rest = first if text[line:first].strip() else line
     words = "\n".join([text[:rest], *_REMARK.findall(text, rest, end)])
-    said = stated(words, permissive(words)) if _HINT.search(words) else None
-    if said and any(copyleft(name) for name in names(said)):
-        parts.append(said)
+    licence = stated(words, permissive(words)) if _HINT.search(words) else None
+    if licence and any(copyleft(name) for name in names(licence)):
+        parts.append(licence)
     return joined(parts)
 
 
 def _tag(value: str) -> str:
-    """An expression without the end of the comment that it stands in."""
+    """Returns an expression without the end of the surrounding comment."""
     return re.split(r"\*/|-->|\"\"\"|'''|\?>|-\}|\*\)", value)[0].strip().rstrip("\"'").strip()

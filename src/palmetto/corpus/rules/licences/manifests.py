@@ -1,4 +1,6 @@
-"""The licence that a package's description states: package.json, Cargo.toml, pyproject.toml, pom.xml and their like."""
+"""Reads the licence that a package's description states: package.json, Cargo.toml, pyproject.toml, pom.xml and
+others.
+"""
 
 import json
 import re
@@ -17,7 +19,7 @@ _ASSIGNING = re.compile(
     r"|pkg-info|description|pkgbuild|meson\.build|citation\.cff|mix\.exs|project\.clj|build\.sbt|conanfile\.py"
     r"|(?:makefile|build)\.pl|dub\.sdl|v\.mod|.*\.(?:gemspec|podspec|rockspec|cabal|opam|spec|ebuild|asd|nimble)"
 )
-"""In these a line assigns it."""
+"""Descriptions in which a line assigns the licence."""
 _CHARACTERS = 1 << 18
 
 _ASSIGNED = re.compile(
@@ -35,7 +37,7 @@ _XML_NAME = re.compile(
 
 
 def is_manifest(name: str) -> bool:
-    """Returns whether a file is a package's description by its name."""
+    """Returns whether a file's name is that of a package's description."""
     return _kind(name) is not None
 
 
@@ -44,8 +46,10 @@ def _kind(name: str) -> re.Pattern[str] | None:
 
 
 def stated(name: str, text: str) -> str | None:
-    """Returns the licence that a package's description states, as an expression; UNRECOGNIZED where what it states is
-    not understood, None where it states none."""
+    """Returns the licence that a package's description states, as an expression.
+
+    The result is UNRECOGNIZED if the statement is not understood, and None if there is none.
+    """
     kind = _kind(name)
     text = text[:_CHARACTERS]
     found = _json(name, text) if kind is _JSON else _xml(text) if kind is _XML else _assigned(text)
@@ -67,7 +71,7 @@ def _json(name: str, text: str) -> str | None:
 
 
 def of_field(value: Any) -> str | None:
-    """Returns the licence of a description's field: a name, an object that has one, or a list to choose from."""
+    """Returns the licence of a description's field: a name, an object with a name, or a list to choose from."""
     if isinstance(value, str):
         return value.strip() or None
     if isinstance(value, dict):
@@ -81,7 +85,7 @@ def of_field(value: Any) -> str | None:
 
 
 def _xml(text: str) -> str | None:
-    """Returns a choice between several licences, as Maven has it."""
+    """Returns the licence, or the choice between several, as Maven defines it."""
     found = [
         next((group for group in match.groups() if group and group.strip()), "") for match in _XML_NAME.finditer(text)
     ]
@@ -90,7 +94,7 @@ def _xml(text: str) -> str | None:
 
 
 def _assigned(text: str) -> str | None:
-    """`license = "…"`, `license: …`, `s.licenses = ["…", "…"]`, and Python's classifiers."""
+    """Returns the licence of `license = "…"`, `license: …`, `s.licenses = ["…", "…"]`, and of Python's classifiers."""
     found = []
     for match in _ASSIGNED.finditer(text):
         for each in _QUOTED.findall(match["value"]) or [re.split(r"\s+#|\s+//|;", match["value"])[0]]:

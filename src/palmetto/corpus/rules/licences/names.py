@@ -1,4 +1,4 @@
-"""Licences by the names that people give them: SPDX's identifiers, abbreviations, full names and addresses."""
+"""Finds licences by their names: SPDX's identifiers, abbreviations, full names and addresses."""
 
 import re
 from typing import NamedTuple
@@ -40,7 +40,7 @@ _COPYLEFT = {
     "PolyForm": r"polyform(?: \w+)*?(?= \d|$| licen)",
     "Commons-Clause": r"commons clause",
 }
-"""Strong and weak copyleft alike; the last five restrict use besides."""
+"""Strong and weak copyleft licences; the last five also restrict use."""
 
 _PERMISSIVE = {
     "MIT": r"(?:mit|expat)(?: (?:x11|0|cmu|licen[cs]ed?))*|x11(?: licen[cs]e)?",
@@ -62,7 +62,7 @@ _PERMISSIVE = {
     "CECILL-B": r"cecill (?:b|c)",
     "0BSD": r"0bsd",
 }
-"""Named in prose without being mistaken for anything else."""
+"""Permissive licences whose names are unambiguous in prose."""
 
 _IDENTIFIERS = (
     r"aal|academic|adsl|afl|afmparse|amdplpa|aml|ampas|antlr pd|apafml|bahyph|barr|beerware|bitstream|blessing|blueoak"
@@ -72,7 +72,7 @@ _IDENTIFIERS = (
     r"|python|rsa md|ruby|saxpath|sgi b|smlnj|ssh openssh|sunpro|tcl|tcp wrappers|unicode|upl|vim|vsl|w3c|wxwindows"
     r"|x11|xinetd|xnet|xpp|ypl|zed|zend|zpl"
 )
-"""Permissive, and named by words that in prose mean other things."""
+"""Permissive licences whose names mean other things in prose."""
 
 _VERSION = r"(?:,? ?(?:version |ver\.? |v ?\.? ?|release )?(?P<version>\d+(?:\.\d+)*)(?![0-9])(?! (?:clause|years?)))?"
 _LATER = (
@@ -82,7 +82,7 @@ _LATER = (
 
 
 class Mention(NamedTuple):
-    """A licence that is named: where, its SPDX identifier as far as it is known, and whether it is copyleft."""
+    """A licence that is named: the position, its SPDX identifier as far as known, and whether it is copyleft."""
 
     start: int
     end: int
@@ -106,9 +106,9 @@ _IN_EXPRESSIONS = _compiled(f"|(?P<identifier>{_IDENTIFIERS})")
 
 
 def mentions(words: str, *, expression: bool = False) -> list[Mention]:
-    """The licences named in words, which are lower case and apart by single spaces, in order.
+    """Returns the licences named in words, which are lower case and separated by single spaces, in order.
 
-    expression: whether the words are an SPDX expression, in which "ruby" is a licence and no language.
+    expression: whether the words are an SPDX expression, in which "ruby" is a licence rather than a language.
     """
     found = (_IN_EXPRESSIONS if expression else _IN_PROSE).finditer(words)
     return [_mention(match) for match in found]
@@ -130,7 +130,7 @@ def _mention(match: re.Match[str]) -> Mention:
 
 
 def _versioned(family: str, match: re.Match[str]) -> str:
-    """With its version, as far as the family has versions: GPL-3.0-or-later."""
+    """Returns the licence with its version, if the family has versions: GPL-3.0-or-later."""
     version = match["version"]
     if family in ("MIT", "BSD", "ISC", "0BSD") or version is None:
         return family

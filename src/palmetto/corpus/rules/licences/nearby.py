@@ -1,4 +1,4 @@
-"""The files that speak of licences around a file of code: in its folder and in those above it."""
+"""Finds the files that state licences around a file of code: in its folder and in the folders above."""
 
 import contextlib
 import os
@@ -10,24 +10,24 @@ from pathlib import Path
 from palmetto.corpus.reading import encoding
 from palmetto.corpus.reading.listing import CHANGED, Listing, file_system, irregular
 from palmetto.corpus.reading.opening import opened
-from palmetto.corpus.rules.licences.files import FOLDERS, Said, place, says
-from palmetto.corpus.rules.licences.repository import decided
+from palmetto.corpus.rules.licences.files import FOLDERS, Statement, place, statement
+from palmetto.corpus.rules.licences.repository import nearest_licence
 
 Around = tuple[tuple[str, tuple[str, ...]], ...]
-"""Folders that have such files, from a file's own to the topmost, and the files' paths."""
+"""Folders with such files, from a file's own folder to the topmost, and the files' paths."""
 
 _Entries = dict[str, tuple[bool, str]]
-"""Of a folder, by name: whether it is a folder too, and when it changed."""
+"""The entries of a folder by name: whether each is a folder, and when it changed."""
 _CHARACTERS = 1 << 20
 _PATH = 300
-"""Bytes of a file that holds nothing but the path of another, as git writes links where there are none."""
+"""The size below which a file may hold only another's path, as git writes symbolic links where there are none."""
 
 
 class Nearby:
-    """Looks for these files once a folder, whether a folder, a pattern or a single file of the folder was given.
+    """Finds these files once per folder, whether the folder, a pattern or a single file was given.
 
-    It climbs to `root`, so that it makes no difference where that lies; from a path outside it to the top of its
-    checkout (the folder with `.git`), or, where there is none, of the file system.
+    It climbs to `root`, so its location does not matter. From a path outside `root`, it climbs to the top of the
+    checkout (the folder with `.git`), or else of the file system.
     """
 
     def __init__(self, root: str | None, key: str) -> None:
@@ -40,8 +40,8 @@ class Nearby:
         self._entries: dict[str, _Entries] = {}
         self._around: dict[str, tuple[Around, str]] = {}
 
-    def know(self, listing: Listing) -> None:
-        """Takes in what has been listed at an address: asking a store folder by folder takes long."""
+    def add(self, listing: Listing) -> None:
+        """Adds the files listed at an address, because listing a store folder by folder is slow."""
         for below, (path, _, changed) in listing.files.items():
             folder = path[: len(path) - len(below)].rstrip("/")
             *folders, name = below.split("/")
@@ -53,7 +53,7 @@ class Nearby:
                 entries[name] = False, changed
 
     def of(self, path: str) -> tuple[Around, str]:
-        """Returns the files around a path, and what changes when one of them does."""
+        """Returns the files around a path, and a value that changes when one of them does."""
         folder = _parent(path)
         waiting: list[str] = []
         while folder not in self._around:
@@ -63,7 +63,7 @@ class Nearby:
             folder = _parent(folder)
         around, changes = self._around.get(folder, ((), ""))
         for below in reversed(waiting):
-            if files := self._speaking(below):
+            if files := self._licence_files(below):
                 around = ((below, tuple(files)), *around)
                 changes = " ".join(filter(None, (*files.values(), changes)))
             self._around[below] = around, changes
@@ -75,8 +75,8 @@ class Nearby:
         within = folder.startswith(f"{self._root.rstrip('/')}/")
         return not within and ".git" in self._listed(folder)
 
-    def _speaking(self, folder: str) -> dict[str, str]:
-        """The files that speak for a folder, by path, and when they changed."""
+    def _licence_files(self, folder: str) -> dict[str, str]:
+        """Returns the files that apply to a folder, by path, and when they changed."""
         found: dict[str, str] = {}
         for name, (is_folder, changed) in sorted(self._listed(folder).items()):
             inner = [(name, changed)]
@@ -106,7 +106,7 @@ def _join(folder: str, name: str) -> str:
 
 
 def _in_folder(folder: str) -> _Entries:
-    """Returns the entries of a folder that may speak of licences; none where it may not be looked into."""
+    """Returns the entries of a folder that may concern licences; none if it cannot be listed."""
     found: _Entries = {}
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
@@ -144,22 +144,24 @@ def _at_address(folder: str, key: str) -> _Entries:
 
 
 def licence(path: str, around: Around) -> str | None:
-    """Returns the licence of a file of code by the files around it."""
-    return decided(
-        (path[len(folder.rstrip("/")) + 1 :], tuple(found for each in files if (found := _said(each, folder))))
+    """Returns the licence of a file of code according to the files around it."""
+    return nearest_licence(
+        (path[len(folder.rstrip("/")) + 1 :], tuple(found for each in files if (found := _statement(each, folder))))
         for folder, files in around
     )
 
 
 @lru_cache(1 << 12)
-def _said(path: str, folder: str) -> Said | None:
+def _statement(path: str, folder: str) -> Statement | None:
     below = path[len(folder.rstrip("/")) + 1 :]
     placed = place(below)
-    return says(below, placed[1], _text(path)) if placed else None
+    return statement(below, placed[1], _text(path)) if placed else None
 
 
 def _text(path: str) -> str:
-    """The text of a file; of a link to nothing, and of one that cannot be followed, the path that it leads to."""
+    """Returns the text of a file, or of the file whose path it holds; for a link that cannot be followed, its
+    target.
+    """
     text = _read(path)
     if "://" not in path and len(text) < _PATH and "/" in text and len(text.split()) == 1:
         text = _read(os.path.normpath(os.path.join(os.path.dirname(path), text.strip()))) or text

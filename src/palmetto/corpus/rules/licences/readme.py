@@ -1,4 +1,4 @@
-"""The licence of a project that its README states."""
+"""Reads the licence of a project from its README."""
 
 import re
 

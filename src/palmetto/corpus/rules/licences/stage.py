@@ -1,4 +1,4 @@
-"""The stage that keeps copyleft code out."""
+"""Defines the stage that drops copyleft code."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +17,9 @@ DROPPED = "copyleft licence"
 
 @dataclass(frozen=True)
 class Licences:
-    """The stage that keeps copyleft code out. Notes `licence`: a file's own header, if it has none its repository's.
+    """The stage that drops copyleft code; the column `licence` is that of a file's header, else its repository's.
 
-    code: the sources of code. Code that says nothing of its licence stays, as in PaLM, with a null.
+    code: the sources of code. Code without a stated licence stays, as in PaLM, with a null.
     """
 
     code: tuple[str, ...]
@@ -29,13 +29,14 @@ class Licences:
 
     @property
     def identity(self) -> dict[str, Any]:
+        """The parameters."""
         return {"version": 2, "code": sorted(self.code), "drop": self.drop}
 
     def prepare(self, view: View, engine: Engine, folder: Path) -> None:
-        """Nothing: licence files have been read with the code."""
+        """Does nothing, because licence files were read with the code."""
 
-    def note(self, documents: pa.Table, shard: str, folder: Path) -> pa.Table:
-        """`dropped` and `licence`, a row a document."""
+    def annotate(self, documents: pa.Table, shard: str, folder: Path) -> pa.Table:
+        """Returns `dropped` and `licence` of each document."""
         licences = documents["licence"].to_pylist()
         dropped: list[str | None] = [None] * len(licences)
         hints = pc.match_substring_regex(documents["text"], HINT).to_pylist()

@@ -1,6 +1,6 @@
-"""Licences as prose states them: "released under the GPLv3", "License: GPL", "either the MIT license or the GPL".
+"""Finds licences stated in prose: "released under the GPLv3", "License: GPL", "either the MIT license or the GPL".
 
-A name alone is no statement: a program may speak of licences without being under them.
+A name alone is no statement, because a program may mention licences that do not apply to it.
 """
 
 import re
@@ -19,7 +19,7 @@ _LATER = re.compile(
     r"(?:,? ?either)? (?:under )?version \d(?:\.\d)?(?: of the(?: gnu(?: \w+){0,2})? licen[cs]e)?"
     r" or (?:at your (?:option|choice) )?(?:any )?(?:later|newer|greater)(?: versions?)?"
 )
-"""The words of the GNU notices on versions: an "or" and an "option" that are no choice between licences."""
+"""The GNU notices' words on versions, whose "or" and "option" are no choice between licences."""
 _UNDER = re.compile(
     r"\b(?:under|subject to|governed by|covered by|protected by|pursuant to|in accordance with"
     r"|terms(?: and conditions)? of|conditions of|licen[cs]ed (?:as|with|by|to you as)|licen[cs]e is"
@@ -50,37 +50,41 @@ _OF_SOMETHING_ELSE = re.compile(
 )
 _THIS = re.compile(r"\b(?:this|our) \w+")
 _NEAR = 80
-"""Characters between names that belong to one statement."""
+"""The greatest distance, in characters, between names that belong to one statement."""
 _SHORT = 1500
-"""Characters of a licence file that has no licence's own text, in which each name counts."""
+"""The length, in characters, up to which every name in a licence file without a licence's text counts."""
 
 
 def simplified(text: str) -> str:
-    """Returns lower case words with single spaces between, sentences and paragraphs apart by " . ", without signs."""
+    """Returns lower-case words separated by single spaces, with " . " between sentences and paragraphs, without
+    punctuation.
+    """
     text = _BLANK.sub(" . ", _COMMENT.sub("", text.lower()))
     text = _STOP.sub(" . ", _VERSION_STOP.sub("v", text))
     return _OTHERS.sub(" ", text).strip()
 
 
 def stated(text: str, before: str | None = None, *, others: bool = True) -> str | None:
-    """Returns the licences that sentences of a text place it under, as an expression; None if there are none.
+    """Returns the licences that sentences of a text state, as an expression, or None.
 
-    before: a permissive licence that stands in full above, to which "alternatively" then adds another.
-    others: False where statements on other things than the text's own project are likely, and passed over.
+    before: a permissive licence whose text comes before, to which "alternatively" adds another. others: False to ignore
+    statements that are probably about something other than the text's own project.
     """
     found: list[str] = []
     for sentence, group in _groups(text, others):
-        said = _expression(sentence, group)
+        licence = _expression(sentence, group)
         above = " AND ".join(found) or before
         if _ALTERNATIVELY.search(sentence) and above:
-            found = [f"{_bracketed(above, 'AND')} OR {said}"]
-        elif said not in found:
-            found.append(said)
+            found = [f"{_bracketed(above, 'AND')} OR {licence}"]
+        elif licence not in found:
+            found.append(licence)
     return " AND ".join(_bracketed(each, "OR") if len(found) > 1 else each for each in found) or None
 
 
 def choice(text: str, before: str | None = None) -> str | None:
-    """Returns the choice between copyleft and a permissive licence that a sentence leaves, as an expression."""
+    """Returns the choice between copyleft and a permissive licence that a sentence offers, as an expression, or
+    None.
+    """
     for sentence, group in _groups(text):
         if _is_mixed(group) and _is_chosen(sentence, group):
             return _expression(sentence, group)
@@ -90,7 +94,7 @@ def choice(text: str, before: str | None = None) -> str | None:
 
 
 def named(text: str) -> str | None:
-    """Returns all licences named in a short text that is about nothing else: a licence file, a section, a name."""
+    """Returns all licences named in a short text on nothing else: a licence file, a section or a name."""
     if len(text) > _SHORT:
         return None
     words = _LATER.sub(" ", simplified(text))
@@ -107,7 +111,7 @@ def _bracketed(expression: str, operator: str) -> str:
 
 
 def _groups(text: str, others: bool = True) -> Iterator[tuple[str, list[Mention]]]:
-    """Sentences that state a licence, with the first that is stated and those named close behind."""
+    """Yields sentences that state a licence, with the first licence stated and those named shortly after it."""
     for part in simplified(text).split(" . "):
         sentence = _LATER.sub(" ", part)
         found = mentions(sentence)

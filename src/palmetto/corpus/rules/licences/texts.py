@@ -1,4 +1,4 @@
-"""Licences by their own texts: phrases that each has alone, and shorter notices in their place."""
+"""Recognizes licences by their texts: phrases that are unique to each, and the shorter notices used instead."""
 
 import re
 
@@ -9,7 +9,7 @@ _TAG = re.compile(r"^[^\w\n]*SPDX-License-Identifier:[ \t]*([^\r\n]+)", re.MULTI
 
 
 def _creative_commons() -> list[tuple[str, str]]:
-    """The headings of their texts: those with more conditions first."""
+    """Returns the headings of Creative Commons licences, those with more conditions first."""
     conditions = {
         "-NC-SA": " noncommercial sharealike",
         "-NC-ND": " noncommercial noderivatives",
@@ -32,7 +32,7 @@ def _creative_commons() -> list[tuple[str, str]]:
 
 
 _PHRASES: tuple[tuple[str, str], ...] = (
-    # The longer of two that share a phrase first. Phrases are letters and digits with single spaces.
+    # The longer of two phrases comes first if one contains the other. Phrases are words with single spaces.
     ("AGPL-3.0", "gnu affero general public license version 3"),
     ("LGPL-3.0", "gnu lesser general public license version 3"),
     ("LGPL-2.1", "gnu lesser general public license version 2 1"),
@@ -109,11 +109,11 @@ _ENDORSE = re.compile(
 
 
 def recognized(text: str) -> str | None:
-    """Returns the SPDX expression of a licence file's text; None if none is found.
+    """Returns the SPDX expression of a licence file's text, or None.
 
-    A licence is known by a phrase that it alone has. All that are found at the beginnings of their own sections hold
-    together ("MIT AND Apache-2.0"), unless a sentence says that one may choose. A file without any such text is a
-    notice: an SPDX identifier, a sentence ("released under the GPLv3"), or, if it is short, a name.
+    A licence is recognized by a phrase that is unique to it. All that are found apply together ("MIT AND Apache-2.0"),
+    unless a sentence offers a choice. A file without any licence's text is a notice: an SPDX identifier, a sentence
+    ("released under the GPLv3"), or, if it is short, a name.
     """
     if tags := [found[1].strip() for found in _TAG.finditer(text)]:
         return joined(tags)
@@ -129,7 +129,7 @@ def recognized(text: str) -> str | None:
 
 
 def permissive(text: str) -> str | None:
-    """Returns the permissive licence whose own text a text holds."""
+    """Returns the permissive licence whose text is in the given text, or None."""
     words = _words(text)
     return next((name for name, phrase in _PERMISSIVE if phrase in words), None)
 
@@ -139,11 +139,11 @@ def _words(text: str) -> str:
 
 
 def _by_phrases(words: str) -> list[str] | None:
-    """The licence that comes first, and copyleft ones that follow a permissive one."""
+    """Returns the licence whose phrase comes first, and the copyleft licences after it if that is permissive."""
     places: dict[str, int] = {}
     for name, phrase in _PHRASES:
         found = words.find(phrase)
-        # A licence names others within (the GPL the LGPL, MPL its "secondary licences"); its own name comes first.
+        # A licence may name others (the GPL the LGPL, the MPL its "secondary licences"); its own name comes first.
         if found >= 0 and name.split("-")[0] not in {other.split("-")[0] for other in places}:
             places[name] = found
     if not places:
@@ -153,7 +153,7 @@ def _by_phrases(words: str) -> list[str] | None:
         return [first]
     if first == "BSD-3-Clause" and not _ENDORSE.search(words):
         first = "BSD-2-Clause"
-    # Permissive licences name no other but where another follows (a library included); then all hold.
-    # A version must be named: that it is "compatible with the GNU General Public License" makes no licence another.
+    # Permissive licences name another only where its text follows (for an included library); then all apply.
+    # A version must be named: "compatible with the GNU General Public License" is not a grant.
     others = [name for name in places if "-" in name and copyleft(name)]
     return [first, *sorted(others)]

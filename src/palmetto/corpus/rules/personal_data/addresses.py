@@ -1,4 +1,4 @@
-"""IP addresses that belong to someone, and not the versions that look like them."""
+"""Finds public IP addresses, and tells them from version numbers."""
 
 import ipaddress
 import re
@@ -35,7 +35,9 @@ _SMALL, _LARGE = 32, 100
 
 
 def is_public_4(match: re.Match[str]) -> bool:
-    """Returns whether four numbers are a public address: small ones are a version unless the words around say not."""
+    """Returns whether four numbers are a public address; small ones count as a version unless the context says
+    otherwise.
+    """
     text, before = match[0], match.string[max(0, match.start() - _BEFORE) : match.start()]
     parts = [int(part) for part in text.split(".")]
     if max(parts) < 10 or _NUMBER_OF.search(before) or re.search(r"[A-Za-z]/v?$", before):
@@ -48,7 +50,7 @@ def is_public_4(match: re.Match[str]) -> bool:
 
 
 def is_public_6(match: re.Match[str]) -> bool:
-    """Returns whether it is a public unicast address, or one of IPv4 within."""
+    """Returns whether it is a public unicast address, or maps a public IPv4 address."""
     try:
         address = ipaddress.IPv6Address(match[0])
     except ValueError:

@@ -1,4 +1,4 @@
-"""Check digits: of cards, accounts, persons and books."""
+"""Verifies check digits of card, account, person and book numbers."""
 
 _VERHOEFF = (
     "0123456789",
@@ -25,18 +25,21 @@ _TURNS = (
 
 
 def luhn(digits: str) -> bool:
-    """Returns whether a number's last digit is its check digit after Luhn (ISO/IEC 7812-1)."""
+    """Returns whether a number's last digit is its Luhn check digit (ISO/IEC 7812-1)."""
     doubled = [2 * int(digit) for digit in digits[-2::-2]]
     return (sum(map(int, digits[-1::-2])) + sum(value - 9 * (value > 9) for value in doubled)) % 10 == 0
 
 
 def mod_97(characters: str) -> bool:
-    """Returns whether an IBAN's check digits are right (ISO 13616): letters count from 10, country and digits last."""
+    """Returns whether an IBAN's check digits are correct (ISO 13616).
+
+    Letters count from 10; the country and the check digits are moved to the end.
+    """
     return int("".join(str(int(each, 36)) for each in characters[4:] + characters[:4])) % 97 == 1
 
 
 def verhoeff(digits: str) -> bool:
-    """Returns whether a number's last digit is its check digit after Verhoeff."""
+    """Returns whether a number's last digit is its Verhoeff check digit."""
     check = 0
     for place, digit in enumerate(reversed(digits)):
         check = int(_VERHOEFF[check][int(_TURNS[place % 8][int(digit)])])
@@ -44,10 +47,10 @@ def verhoeff(digits: str) -> bool:
 
 
 def weighted(digits: str, weights: tuple[int, ...]) -> int:
-    """Returns the sum of digits times weights."""
+    """Returns the sum of the digits times their weights."""
     return sum(int(digit) * weight for digit, weight in zip(digits, weights, strict=True))
 
 
 def isbn10(digits: str) -> bool:
-    """Returns whether ten digits are the number of a book (ISO 2108)."""
+    """Returns whether ten digits are a valid ISBN-10 (ISO 2108)."""
     return weighted(digits, tuple(range(10, 0, -1))) % 11 == 0

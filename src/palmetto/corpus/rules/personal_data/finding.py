@@ -1,4 +1,4 @@
-"""All kinds of personal data, and where a text has any."""
+"""Finds personal data of all kinds in a text."""
 
 import bisect
 from collections.abc import Iterator
@@ -30,11 +30,11 @@ KINDS = (
     ),
     Kind("phone", telephones.HINT_NATIONAL, matching(telephones.NATIONAL, telephones.is_national), in_code=False),
 )
-"""In the order of precedence, where they overlap. In code, numbers mean other things."""
+"""All kinds in order of precedence, for overlapping matches. In code, numbers have other meanings."""
 
 
 def find(text: str, kinds: list[Kind] | tuple[Kind, ...] = KINDS) -> Iterator[tuple[int, int, str]]:
-    """Yields (start, end, kind) of personal data, apart from each other, in no order."""
+    """Yields (start, end, kind) of personal data, not overlapping, in no particular order."""
     taken: list[tuple[int, int]] = []
     for kind in kinds:
         new = [span for span in kind.spans(text) if not _overlaps(taken, *span)]
@@ -44,6 +44,6 @@ def find(text: str, kinds: list[Kind] | tuple[Kind, ...] = KINDS) -> Iterator[tu
 
 
 def _overlaps(taken: list[tuple[int, int]], start: int, end: int) -> bool:
-    """Returns whether a span meets one of those that are sorted and apart from each other."""
+    """Returns whether a span overlaps one of the given spans, which are sorted and do not overlap."""
     after = bisect.bisect_left(taken, (end, 0))
     return after > 0 and taken[after - 1][1] > start

@@ -1,9 +1,9 @@
-"""Mail addresses, in any script and under any top-level domain."""
+"""Finds mail addresses in any script and under any top-level domain."""
 
 import re
 
 _LETTER = "A-Za-z0-9\u00c0-\u024f\u0370-\u058f"
-"""Scripts that put spaces between words: elsewhere an address has none before it, and would take the word in."""
+"""Letters of scripts with spaces; elsewhere no space precedes an address, and the word before it would be included."""
 _EAST = "\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
 _REST = "\u05d0-\u05ea\u0600-\u06ff\u0900-\u097f"
 _ANY = f"{_LETTER}{_EAST}{_REST}"
@@ -41,17 +41,17 @@ _NO_DOMAINS = re.compile(
     r"|otf|woff|eot|service|socket|target|timer|mount|device|slice|local|localhost|localdomain|internal|intranet|lan|home"
     r"|corp|test|example|invalid|onion"
 )
-"""Endings of files and of units, and domains that are reserved: logo@2x.png is no address."""
+"""File extensions, units and reserved domains; logo@2x.png is no address."""
 
 
 def is_common(match: re.Match[str]) -> bool:
-    """Returns whether a domain's end is one that is known: in code, `x@y.mean` is a product of matrices."""
+    """Returns whether the top-level domain is a common one; in code, `x@y.mean` is a matrix product."""
     domain = match["domain"]
     return domain is None or bool(_COUNTRIES.fullmatch(domain.lower()) or _COMMON.fullmatch(domain.lower()))
 
 
 def is_any(match: re.Match[str]) -> bool:
-    """Returns whether a domain's end may be one: there are some 1,500, with more to come."""
+    """Returns whether the top-level domain is plausible; there are about 1,500, and new ones appear."""
     domain = match["domain"]
     if domain is None:
         return True

@@ -1,4 +1,4 @@
-"""Numbers of cards, accounts and persons, which check digits tell from other numbers."""
+"""Finds numbers of cards, accounts and persons, which check digits tell from other numbers."""
 
 import re
 from collections.abc import Callable
@@ -18,7 +18,7 @@ HINT_CARD = r"\b[2-6]\d{3}[ -]?\d{4}[ -]?\d{4}[ -]?\d{2,4}|\b3\d{3}[ -]?\d{6}[ -
 
 
 def is_card(match: re.Match[str]) -> bool:
-    """Returns whether the check digit is right, and not all digits are one."""
+    """Returns whether the check digit is correct and the digits are not all the same."""
     digits = re.sub(r"\D", "", match[0])
     return luhn(digits) and len(set(digits)) > 1
 
@@ -42,14 +42,14 @@ _COUNTRIES = {
     31: "MT SC",
     32: "LC",
 }
-"""Countries by the characters that an IBAN of theirs has."""
+"""The countries by the length of their IBANs in characters."""
 _LENGTHS = {country: length for length, countries in _COUNTRIES.items() for country in countries.split()}
 _IBAN = re.compile(r"(?<![A-Za-z0-9])([A-Z]{2})\d\d(?=[ -]?[A-Z0-9]{4})")
 HINT_IBAN = r"\b[A-Z]{2}\d\d[ -]?[A-Z0-9]{4}[ -]?[A-Z0-9]{3}"
 
 
 def ibans(text: str) -> Spans:
-    """Yields where IBANs are, in one piece or in groups; what follows the last character is no part of it."""
+    """Yields the spans of IBANs, written in one piece or in groups; text after the last character does not matter."""
     for begin in _IBAN.finditer(text):
         length = _LENGTHS.get(begin[1])
         if length is None:
@@ -87,7 +87,7 @@ _SPAIN = "TRWAGMYFPDXBNJZSQVHLCKE"
 _FINLAND = "0123456789ABCDEFHJKLMNPRSTUVWXY"
 _CHINA = "10X98765432"
 _ODD = (1, 0, 5, 7, 9, 13, 15, 17, 19, 21, 2, 4, 18, 20, 11, 3, 6, 8, 12, 14, 16, 10, 22, 25, 24, 23)
-"""Italy's values of A to Z in odd places; 0 to 9 have those of A to J."""
+"""Italy's values of A to Z at odd places; 0 to 9 have those of A to J."""
 
 
 def _brazil(value: str) -> bool:
@@ -146,11 +146,11 @@ _CHECKS: dict[str, Callable[[str], bool]] = {
     "gb": lambda value: True,
     "pl": _poland,
 }
-"""By country. The United States' and Great Britain's have no check digit, but a form that hardly anything else has."""
+"""The check of each country's numbers; those of the United States and Great Britain only have a distinctive form."""
 
 
 def persons(text: str) -> Spans:
-    """Yields where the numbers of persons are."""
+    """Yields the spans of person numbers."""
     for match in PERSON.finditer(text):
         country = next(name for name in _CHECKS if match[name] is not None)
         if _CHECKS[country](match[country]):

@@ -1,4 +1,4 @@
-"""Keys of services that are known by their form, and what is assigned to a password, token or key."""
+"""Finds services' keys by their form, and values that are assigned to a password, token or key."""
 
 import math
 import re
@@ -39,9 +39,10 @@ HINT_KEY = (
     r"|NRAK-|AGE-SECRET|sq0|ATATT3|dapi|\bkey-[a-f0-9]{9}|[a-f0-9]{32}-us|\bSK[a-f0-9]{9}|hooks\.slack"
     r"|:AA[A-Za-z0-9_-]{9}"
 )
-"""Anthropic, Atlassian, AWS, Databricks, DigitalOcean, Docker, Figma, GitHub, GitLab, Google, Grafana, Groq, Hugging
-Face, Linear, Mailchimp, Mailgun, New Relic, npm, OpenAI, Perplexity, Postman, PyPI, Replicate, RubyGems, SendGrid,
-Sentry, Shopify, Slack, Square, Stripe, Telegram, Twilio, Vault, xAI; JWT, PEM, age."""
+"""Covers Anthropic, Atlassian, AWS, Databricks, DigitalOcean, Docker, Figma, GitHub, GitLab, Google, Grafana, Groq,
+Hugging Face, Linear, Mailchimp, Mailgun, New Relic, npm, OpenAI, Perplexity, Postman, PyPI, Replicate, RubyGems,
+SendGrid, Sentry, Shopify, Slack, Square, Stripe, Telegram, Twilio, Vault, xAI; JWT, PEM, age.
+"""
 
 SECRET = re.compile(
     r"""(?:secret|token|passwo?r?d|api[_-]?key|access[_-]?key|auth[_-]?key|private[_-]?key) [A-Za-z0-9_]{0,20}
@@ -56,8 +57,9 @@ _BITS = 3.5
 
 
 def is_random(match: re.Match[str]) -> bool:
-    """Returns whether letters and digits are as evenly mixed as in what a machine has drawn: 3.5 bits a character and
-    more."""
+    """Returns whether a value of letters and digits looks machine-generated: at least 3.5 bits of entropy per
+    character.
+    """
     value = match["value"]
     if value.isalpha() or value.isdigit():
         return False

@@ -1,4 +1,4 @@
-"""The stage that masks personal data."""
+"""Defines the stage that masks personal data."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -22,27 +22,30 @@ MASKED = pa.map_(pa.string(), pa.int32())
 
 @dataclass(frozen=True)
 class PersonalData:
-    """Puts <EMAIL>, <PHONE>, <IP>, <KEY>, <SECRET>, <CARD>, <IBAN> and <ID> where such were. kinds: of each source; in
-    code, whose numbers mean other things, only mail, IP addresses, keys and secrets are looked for."""
+    """The stage that replaces personal data by <EMAIL>, <PHONE>, <IP>, <KEY>, <SECRET>, <CARD>, <IBAN> and <ID>.
+
+    kinds: the kind of each source. In code, whose numbers have other meanings, only mail addresses, IP addresses, keys
+    and secrets are masked.
+    """
 
     kinds: dict[str, str]
     name: str = field(default="personal data", init=False)
 
     @classmethod
     def of(cls, build: Build) -> "PersonalData":
-        """Returns the stage that a recipe asks for."""
+        """Returns the recipe's stage."""
         return cls({name: source.kind for name, source in build.sources.items()})
 
     @property
     def identity(self) -> dict[str, Any]:
-        """See `Stage`."""
+        """The kinds of the sources."""
         return {"version": _VERSION, "kinds": self.kinds}
 
     def prepare(self, view: View, engine: Engine, folder: Path) -> None:
-        """Nothing: each document is looked at by itself."""
+        """Does nothing, because each document is searched by itself."""
 
-    def note(self, documents: pa.Table, shard: str, folder: Path) -> pa.Table:
-        """`edits`, and `masked`: how often each kind was. Nothing is dropped."""
+    def annotate(self, documents: pa.Table, shard: str, folder: Path) -> pa.Table:
+        """Adds `edits`, and `masked`, how often each kind was masked; drops nothing."""
         texts = documents["text"].combine_chunks()
         hinted = {
             hint: pc.match_substring_regex(texts, hint).to_numpy(zero_copy_only=False)

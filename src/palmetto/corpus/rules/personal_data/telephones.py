@@ -1,4 +1,4 @@
-"""Telephone numbers: with the country's code, in the forms that countries write, or behind a word that says so."""
+"""Finds telephone numbers: with a country code, in countries' usual forms, or after a word such as "phone"."""
 
 import itertools
 import re
@@ -16,10 +16,10 @@ INTERNATIONAL = re.compile(
 HINT_INTERNATIONAL = r"\+[1-9]|\b00[1-9]\d "
 
 _FORMS = (
-    # North America, and of others who write three, three and four.
+    # North America, and others that group digits in three, three and four.
     r"(?:\+?1[ .-])?\([2-9]\d\d\)[ ]?[2-9]\d\d[-. ]\d{4}(?![\w-])",
     r"(?:1[-.])?[2-9]\d\d([-.])[2-9]\d\d\1\d{4}(?![\w-]|\.\d)",
-    # Korea, Japan; China and India with an area's code.
+    # Korea, Japan; China and India with an area code.
     r"0\d{1,3}-\d{3,4}-\d{4}(?![\w-])",
     r"\(?0\d{2,3}\)?[- ]\d{4}[ -]?\d{4}",
     # Great Britain.
@@ -81,7 +81,7 @@ _LABEL = re.compile(
         [.]?[ ]{0,2}[:：#]?[ ]{0,2} $""",
     re.VERBOSE | re.IGNORECASE,
 )
-"""A word that says that a telephone number follows."""
+"""Matches a word that announces a telephone number."""
 _LABEL_CHARACTERS = 48
 HINT_LABELLED = (
     r"(?i)(?:tel|tél|\bph|phone|telephone|mobile|mob|cell|fax|whatsapp|telefon|téléphone|teléfono|móvil|celular"
@@ -100,13 +100,12 @@ _FEWEST, _MOST = 9, 15
 
 
 def is_international(match: re.Match[str]) -> bool:
-    """Returns whether it has as many digits as telephone numbers have."""
+    """Returns whether the number of digits is that of a telephone number."""
     return _FEWEST <= _digits(match[0]) <= _MOST
 
 
 def is_national(match: re.Match[str]) -> bool:
-    """Returns whether it has as many digits as telephone numbers have, and is neither an amount, nor a row of numbers,
-    nor an ISBN."""
+    """Returns whether it has a telephone number's digits and is not an amount, a row of numbers or an ISBN."""
     text = match[0]
     before = match.string[max(0, match.start() - 8) : match.start()]
     if not 8 <= _digits(text) <= 13 or _AMOUNT_BEFORE.search(before) or text.endswith(" 000"):
@@ -122,7 +121,7 @@ def is_national(match: re.Match[str]) -> bool:
 
 
 def is_labelled(match: re.Match[str]) -> bool:
-    """Returns whether a word before says what it is, and it has as many digits as telephone numbers have."""
+    """Returns whether a word before it announces a telephone number, and the number of digits fits."""
     before = match.string[max(0, match.start() - _LABEL_CHARACTERS) : match.start()]
     return 7 <= _digits(match[0]) <= _MOST and _LABEL.search(before) is not None
 

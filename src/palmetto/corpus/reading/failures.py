@@ -1,20 +1,20 @@
-"""The losses of a source: told, and judged by `corpus.build.failures`."""
+"""Reports what of the sources could not be read, and stops the build if it exceeds `corpus.build.failures`."""
 
 from collections import Counter
 
 from palmetto.corpus.counts import Counts, Pair
-from palmetto.corpus.reading.finding import Found, Passed, Problem
+from palmetto.corpus.reading.finding import Found, PassedOver, Problem
 from palmetto.corpus.stage import Say
 from palmetto.errors import RunStopped
 from palmetto.recipe.corpus import Build
 
 _SHOWN = 5
 _Loss = tuple[int, int, str]
-"""So much, of how much, and what it is."""
+"""The number lost, the total, and the unit."""
 
 
-def tell(problems: list[Problem], passed: tuple[Passed, ...], frames: dict[str, Pair], say: Say) -> None:
-    """Tells how much could not be read, was passed over, and was left out as the frames of books."""
+def report(problems: list[Problem], passed: tuple[PassedOver, ...], frames: dict[str, Pair], say: Say) -> None:
+    """Reports what could not be read, what was passed over, and the frames of books that were left out."""
     if problems:
         size = sum(problem.size for problem in problems)
         say(f"not read: {len(problems):,} files, records and parts of files, {size:,} bytes")
@@ -35,7 +35,7 @@ def tell(problems: list[Problem], passed: tuple[Passed, ...], frames: dict[str, 
 
 
 def check(build: Build, found: dict[str, Found], counts: Counts, problems: list[Problem]) -> None:
-    """RunStopped where more of a source than `failures` could not be read, or where it has no documents."""
+    """Raises RunStopped if more of a source than `failures` could not be read, or if it has no documents."""
     for name in build.sources:
         failed = [problem for problem in problems if problem.source == name]
         loss = max(_losses(found[name], counts.before.get(name, (0, 0)), failed), key=_share)

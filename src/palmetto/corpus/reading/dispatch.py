@@ -1,4 +1,4 @@
-"""What is in a file: records, and what of it cannot be read."""
+"""Reads a file with the reader for its kind."""
 
 from collections.abc import Callable, Iterator
 
@@ -25,10 +25,10 @@ _READERS: dict[Kind, Callable[[Opened, File, Source], Iterator[Item]]] = {
 
 
 def read(file: File, source: Source) -> Iterator[Item]:
-    """Yields what is in a file, record by record, and a problem for what cannot be read; the rest is read all the same.
+    """Yields the records of a file, and a problem for whatever cannot be read; the rest is read nevertheless.
 
-    In memory is what the longest record takes, for .jsonl and .json some times its size.
-    UserError where a table has none of the columns that the recipe names.
+    Memory holds the longest record; for .jsonl and .json, a few times its size. Raises UserError if a table has none of
+    the columns that the recipe names.
     """
     try:
         with opened(file.path) as stream:

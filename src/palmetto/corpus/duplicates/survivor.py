@@ -1,5 +1,7 @@
-"""Which of several documents stays: the one of the longest text, in bytes of UTF-8; of equal lengths, of the smallest
-id. So it is the same one whichever comes first and however the corpus is cut."""
+"""Chooses which of several duplicates stays: the longest text in bytes of UTF-8, and among those the smallest id.
+
+So the choice depends neither on the order of the documents nor on the division into shards.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +21,7 @@ Entries = npt.NDArray[Any]
 
 
 def entries(documents: pa.Table, place: int) -> Entries:
-    """What the rule looks at, for the documents of the shard that is `place`-th: number, id and size of each."""
+    """Returns number, id and size of the documents of the shard at `place`."""
     result = np.empty(len(documents), _ENTRY)
     result["number"] = keyed.numbers(place, np.arange(len(documents)))
     result["id"] = documents["id"].to_pylist()
@@ -28,13 +30,13 @@ def entries(documents: pa.Table, place: int) -> Entries:
 
 
 def write(folder: Path, shard: str, documents: pa.Table, place: int) -> None:
-    """Writes a shard's entries, for `look_up`."""
+    """Writes a shard's entries for `look_up`."""
     with atomic(keyed.shard_file(folder, REGISTER, shard)) as file:
         np.save(file, entries(documents, place))
 
 
 def look_up(folder: Path, shards: Sequence[str], numbers: keyed.Numbers) -> Entries:
-    """The entries of some documents; no file is read as a whole."""
+    """Returns the entries of some documents; no file is read completely."""
     result = np.empty(len(numbers), _ENTRY)
     for place, at, rows in keyed.split(numbers):
         result[at] = np.load(keyed.shard_file(folder, REGISTER, shards[place]), mmap_mode="r")[rows]
@@ -42,10 +44,10 @@ def look_up(folder: Path, shards: Sequence[str], numbers: keyed.Numbers) -> Entr
 
 
 def repeats(found: Entries, groups: npt.NDArray[Any]) -> keyed.Rows:
-    """All but the one that stays of each group, as keyed.REPEATS. groups: a number for each entry, equal in a group."""
+    """Returns all entries of each group but the survivor, as keyed.REPEATS. groups: the group of each entry."""
     order = np.lexsort((found["id"], -found["size"], groups))
     found, groups = found[order], groups[order]
-    best = keyed.new(groups)
+    best = keyed.is_first(groups)
     rows = np.empty(int((~best).sum()), keyed.REPEATS)
-    rows["key"], rows["kept"] = found["number"][~best], found["id"][keyed.firsts(best)][~best]
+    rows["key"], rows["kept"] = found["number"][~best], found["id"][keyed.group_starts(best)][~best]
     return rows

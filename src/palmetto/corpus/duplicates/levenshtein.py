@@ -1,5 +1,4 @@
-"""Levenshtein similarity of files of code, by whose distance PaLM has found near duplicates (arXiv 2204.02311,
-section 3)."""
+"""Compares files of code by Levenshtein distance, as PaLM does (arXiv 2204.02311, section 3)."""
 
 from palmetto.corpus.extras import need
 
@@ -7,12 +6,15 @@ _BY_CHARACTER = 1 << 18
 
 
 def similar(a: str, b: str, least: float) -> bool:
-    """Whether 1 - distance / length of the longer one is at least `least`; in characters, or in lines for files of
-    more than 2^18 characters, which are generated, and would take hours."""
+    """Returns whether 1 - distance / length of the longer one is at least `least`.
+
+    The distance is in characters, or in lines if a file has more than 2^18 characters: such files are generated, and
+    would take hours.
+    """
     shorter, longer = sorted((a, b), key=len)
     levenshtein = need("rapidfuzz.distance").Levenshtein
     if len(longer) > _BY_CHARACTER:
         return bool(levenshtein.normalized_similarity(a.splitlines(), b.splitlines()) >= least)
-    if len(shorter) < least * len(longer):  # so many must be inserted
+    if len(shorter) < least * len(longer):  # the insertions alone exceed the distance
         return False
     return bool(levenshtein.normalized_similarity(a, b, score_cutoff=least) >= least)

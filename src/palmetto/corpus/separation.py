@@ -1,4 +1,4 @@
-"""Keeps the paths that a build reads apart from its directory: else a second build would read what the first made."""
+"""Checks that a corpus is not built among its own sources; otherwise a second build would read what the first wrote."""
 
 import fnmatch
 import glob
@@ -22,11 +22,11 @@ _MADE = (
     f"{STAGES}/stage/file.npy",
     f"{STAGES}/stage/file.arrow",
 )
-"""Names like those of all that a build makes."""
+"""Examples of the name of every kind of file that a build writes."""
 
 
 def check(recipe: Build, directory: Path) -> None:
-    """UserError where a source or evaluation path lies inside the directory of a build, or the directory in one."""
+    """Raises UserError if a path of a source or evaluation set lies inside a build's directory, or contains it."""
     out = Path(os.path.realpath(directory))
     for name, source in recipe.sources.items():
         for given in source.paths:
@@ -37,7 +37,7 @@ def check(recipe: Build, directory: Path) -> None:
 
 
 def check_files(files: Iterable[File], directory: Path) -> None:
-    """UserError where a file that was found lies inside the directory, by way of links too."""
+    """Raises UserError if any of the files found lies inside the directory, links resolved."""
     out = Path(os.path.realpath(directory))
     for file in files:
         if "://" not in file.path and (path := Path(os.path.realpath(file.path))).is_relative_to(out):
@@ -79,7 +79,7 @@ def _inside(key: str, path: Path, out: Path) -> UserError:
 
 
 def _matches(pattern: Sequence[str], parts: Sequence[str]) -> bool:
-    """Returns whether glob's pattern, as its parts, stands for a path; ``**`` is any folders that are not hidden."""
+    """Returns whether a glob pattern, given as its parts, matches a path; ``**`` stands for any folders not hidden."""
     if not pattern or not parts:
         return not parts and all(part == "**" for part in pattern)
     hidden = parts[0].startswith(".")

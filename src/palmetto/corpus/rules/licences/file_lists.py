@@ -1,4 +1,4 @@
-"""Lists of which files are under which licence: debian/copyright (DEP 5), .reuse/dep5, and REUSE.toml."""
+"""Reads lists of files and their licences: debian/copyright (DEP 5), .reuse/dep5 and REUSE.toml."""
 
 import re
 import tomllib
@@ -8,7 +8,7 @@ from typing import Any
 from palmetto.corpus.rules.licences import texts
 
 Patterns = tuple[tuple[re.Pattern[str], str], ...]
-"""Expressions that whole paths match, and the licence of what they match; in order, the last that matches counts."""
+"""Expressions that match whole paths, and their licences; the last that matches counts."""
 
 _FIELD = re.compile(r"^(?P<name>[\w-]+):[ \t]*(?P<value>.*(?:\n[ \t].*)*)", re.MULTILINE)
 _PARAGRAPH = re.compile(r"\n[ \t]*\n")
@@ -16,7 +16,7 @@ _COMMA = re.compile(r",\s*and\b", re.IGNORECASE)
 
 
 def read(name: str, text: str) -> Patterns:
-    """Returns what a list says; of a file in no such form, what it says in words of everything."""
+    """Returns what a list states; a file in no such form applies to everything, if its text is recognized."""
     rows = tuple(_reuse(text) if name == "REUSE.toml" else _debian(text))
     if not rows and name != "REUSE.toml" and (found := texts.recognized(text)):
         return ((re.compile(".*", re.DOTALL), found),)
@@ -24,7 +24,7 @@ def read(name: str, text: str) -> Patterns:
 
 
 def _compiled(globs: Iterable[str], star: str) -> re.Pattern[str]:
-    """Returns the expression of globs whose one star stands for `star`; two stand for anything."""
+    """Returns the expression of globs in which one star matches `star` and two match anything."""
     parts = (re.escape(each).replace(r"\*\*", ".*").replace(r"\*", star).replace(r"\?", ".") for each in globs)
     return re.compile("|".join(f"(?:{part})" for part in parts), re.DOTALL)
 

@@ -1,7 +1,8 @@
-"""The list of all that builds have made in a corpus's directory: a build replaces and deletes nothing else.
+"""Keeps the list of everything that builds have made in a corpus's directory; a build replaces and deletes nothing
+else.
 
-DIR/stages/made.json names files and folders (with a slash at the end) relative to DIR. Each is listed before it is
-made, so that a build that follows a killed one knows what is its own.
+DIR/stages/made.json names files and folders (with a trailing slash) relative to DIR. A name is listed before its file
+is made, so the build that follows a killed one knows which files are its own.
 """
 
 import contextlib
@@ -18,9 +19,9 @@ _REMOVED = ".removed/"
 
 
 def listed(workplace: Path) -> set[str]:
-    """Returns the names that builds have made, or were about to make, in the directory that `workplace` lies in.
+    """Returns the names that builds made, or were about to make, in the directory that contains `workplace`.
 
-    UserError where the list is damaged.
+    Raises UserError if the list is damaged.
     """
     file = workplace / LIST
     if not file.exists():
@@ -33,14 +34,14 @@ def listed(workplace: Path) -> set[str]:
 
 
 def write(workplace: Path, names: Iterable[str]) -> None:
-    """Makes `names` the list."""
+    """Replaces the list by `names`."""
     write_json(workplace / LIST, {"made": sorted(names)})
 
 
 def claim(workplace: Path, names: Iterable[str]) -> None:
-    """Lists what is about to be made.
+    """Lists names that are about to be made.
 
-    UserError where one of them is there and no build has made it: it would be replaced.
+    Raises UserError if one of them exists and no build has made it, because it would be replaced.
     """
     known = listed(workplace)
     new = set(names) - known
@@ -52,7 +53,7 @@ def claim(workplace: Path, names: Iterable[str]) -> None:
 
 
 def remove(workplace: Path, names: Iterable[str]) -> None:
-    """Deletes what is listed, and the folders that are left empty; what is not listed stays."""
+    """Deletes those of `names` that are listed, and folders that become empty; nothing unlisted is deleted."""
     known = listed(workplace)
     ours = known & set(names)
     for name in sorted(ours):
@@ -69,12 +70,12 @@ def _remove_file(directory: Path, name: str) -> None:
     for above in (directory / name).parents:
         if above == directory:
             break
-        with contextlib.suppress(OSError):  # something else is in it
+        with contextlib.suppress(OSError):  # the folder is not empty
             above.rmdir()
 
 
 def _remove_folder(workplace: Path, name: str) -> None:
-    """A folder goes under another name first: half of it, left by a kill, must not be taken for the whole."""
+    """Renames a folder before deleting it, so that the half that a killed process leaves is not taken for the whole."""
     renamed = name if name.endswith(_REMOVED) else name[:-1] + _REMOVED
     folder, doomed = workplace.parent / name, workplace.parent / renamed
     if renamed in listed(workplace) and doomed.exists():
@@ -87,7 +88,7 @@ def _remove_folder(workplace: Path, name: str) -> None:
 
 
 def make_way(workplace: Path, stage: str, folder: Path) -> None:
-    """Claims the folder of a stage, and removes those that it has made of other inputs: none is ever read again."""
+    """Claims a stage's folder and removes the stage's folders for other inputs, which are never read again."""
     mine = f"{folder.relative_to(workplace.parent).as_posix()}/"
     claim(workplace, [mine])
     stem = f"{workplace.name}/{stage}-"

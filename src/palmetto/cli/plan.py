@@ -1,4 +1,4 @@
-"""The commands that make no run: `palmetto plan` and `recipes`."""
+"""`palmetto plan`."""
 
 from typing import Annotated
 
@@ -12,13 +12,14 @@ def plan(
     recipe: RecipeName,
     overrides: Overrides = None,
     topology: Annotated[
-        str | None, typer.Option(help="Compile for these chips: v4:12x16x16, v6e:16x16, h100:64.")
+        str | None, typer.Option(help="The chips to compile for, such as v4:12x16x16, v6e:16x16 or h100:64.")
     ] = None,
-    slices: Annotated[int, typer.Option(help="So many slices (pods) of them.")] = 1,
-    search: Annotated[bool, typer.Option("--search", help="Try layouts, and show the best few.")] = False,
+    slices: Annotated[int, typer.Option(help="Number of slices (pods) of these chips.")] = 1,
+    search: Annotated[bool, typer.Option("--search", help="Try many meshes, and show the best few.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Parameters, FLOPs, memory, tokens and schedule of a recipe; with --topology its step on chips not here."""
+    """Show a recipe's parameters, FLOPs, memory, tokens and schedule. With --topology, compile its step for chips that
+    this machine need not have, and predict its time and memory."""
     from palmetto.host import environment
     from palmetto.recipe import loading
 
@@ -44,11 +45,3 @@ def plan(
     answer(values, describe.describe(values), as_json)
     if not values["fits"]:
         raise RunStopped(describe.misfit(values))
-
-
-def list_recipes(as_json: Json = False) -> None:
-    """List the shipped recipes."""
-    from palmetto.recipe import loading
-
-    names = loading.names()
-    answer(names, "\n".join(f"{name:16}{loading.describe(name)}" for name in names), as_json)

@@ -1,0 +1,31 @@
+"""`palmetto long-context`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from palmetto.cli.common import Directory, Json, answer, path, say
+from palmetto.cli.runs import existing
+
+
+def long_context(
+    directory: Directory,
+    times: Annotated[int, typer.Option(min=2, help="The length to evaluate, in multiples of the trained length.")] = 4,
+    sequences: Annotated[int, typer.Option(min=1, help="The most sequences of held-out text to evaluate.")] = 64,
+    out: Annotated[
+        Path | None,
+        typer.Option(parser=path, metavar="DIR", help="The folder to write to; by default the run directory."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure perplexity by position beyond the trained length, with each change of attention that fits the model."""
+    from palmetto.workflow import evaluation
+
+    run = existing(directory)
+    curves = evaluation.long_context(run, times, sequences, say)
+    from palmetto.evaluation import long_context_page as page
+
+    trained = run.recipe.model_length
+    page.write(curves, trained, out or run.path, run.path.resolve().name)
+    answer(page.values(curves, trained), page.table(curves, trained), as_json)

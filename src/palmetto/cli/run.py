@@ -1,0 +1,43 @@
+"""`palmetto run`."""
+
+import sys
+from pathlib import Path
+
+from palmetto.cli.common import Json, Overrides, RecipeName, RunOption, SourceOption, say
+from palmetto.cli.runs import answer_summary, check_devices, prepare
+from palmetto.host import signals
+
+
+def run(
+    recipe: RecipeName,
+    overrides: Overrides = None,
+    source: SourceOption = None,
+    run: RunOption = None,
+    as_json: Json = False,
+) -> None:
+    """Do every stage: vocabulary, tokens, training, samples, report. A stage that is already done is skipped."""
+    from palmetto.workflow import report, sampling, tokens, training
+
+    resolved, directory = prepare(recipe, overrides, source, run)
+    check_devices(resolved, resolved.mesh.devices)
+    with directory.locked():
+        training.check(directory, resolved)
+        tokens.build_tokens(directory, resolved, say)
+        finished = training.train(directory, resolved, resolved.training.steps, say)
+        if finished:
+            sampling.write_samples(directory, say)
+        else:
+            signals.ignore_interrupts()
+        report.write_report(directory, say)
+    answer_summary(directory, as_json)
+    if finished and not as_json:
+        print(_next_commands(recipe, directory.path))
+
+
+def _next_commands(recipe: str, directory: Path) -> str:
+    """Returns the commands to try after this one, spelled with the program that the user started."""
+    palmetto = sys.argv[0] if Path(sys.argv[0]).name != "__main__.py" else f"{sys.executable} -m palmetto"
+    return (
+        f"\nNext:\n  {palmetto} generate {directory} --prompt 'def '\n  {palmetto} report {directory}\n"
+        f"  {palmetto} run {recipe} --source PATH --run runs/mine"
+    )

@@ -1,0 +1,35 @@
+"""`palmetto verify`."""
+
+from typing import Annotated
+
+import typer
+
+from palmetto.cli.common import Directory, Json, answer, say
+from palmetto.cli.runs import existing
+
+
+def verify(
+    directory: Directory,
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="mesh.AXIS=SIZE", help="Another mesh to replay the run on.")
+    ] = None,
+    start: Annotated[
+        int | None, typer.Option("--from", metavar="STEP", help="Replay from the checkpoint at or before this step.")
+    ] = None,
+    end: Annotated[int | None, typer.Option("--to", metavar="STEP", help="Replay up to this step.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Replay the run and compare it bit for bit with its ledger. Exit with 0 if it matches, with 1 if not."""
+    from palmetto.recipe import loading
+    from palmetto.workflow import entering, verification
+
+    run = existing(directory)
+    replayed, difference = verification.verify(run, start, end, say, overrides or ())
+    if difference is None:
+        answer({"verified": True, "steps": replayed}, f"verified: {replayed} steps, bit for bit", as_json)
+        return
+    recipe = loading.load(str(run.recipe_file), overrides or ())
+    elsewhere = entering.elsewhere(run, recipe) if difference.is_of_bits else []
+    text = f"{difference}; but this is another environment than the run's: {'; '.join(elsewhere)}" if elsewhere else ""
+    answer({"verified": False, **difference._asdict(), "environment": elsewhere}, text or str(difference), as_json)
+    raise typer.Exit(1)

@@ -1,0 +1,52 @@
+"""Reads the normalizer settings of a serialized sentencepiece model, which its Python interface does not give."""
+
+from collections.abc import Iterator
+
+from palmetto.errors import UserError
+
+LOSSLESS = (b"", 0, 0, 1)
+"""The settings that change no text: no map of characters, no space added in front, none dropped, spaces as U+2581."""
+_NORMALIZER_SPEC = 3
+
+
+def settings(model: bytes, name: str) -> tuple[bytes | int, ...]:
+    """Returns the normalizer settings of a serialized model, with the format's defaults for those not written.
+
+    The settings are those of `LOSSLESS`. Raises UserError, which names the model, if it is no sentencepiece model.
+    """
+    try:
+        spec = dict(_fields(model))[_NORMALIZER_SPEC]
+        fields = dict(_fields(spec)) if isinstance(spec, bytes) else {}
+    except (KeyError, IndexError, ValueError):
+        raise UserError(f"{name}: not a sentencepiece model, or a damaged one; train it again") from None
+    return tuple(fields.get(number, default) for number, default in ((2, b""), (3, 1), (4, 1), (5, 1)))
+
+
+def _fields(message: bytes) -> Iterator[tuple[int, bytes | int]]:
+    """Yields (number, value) of the fields of a protocol buffer; the last value of a number counts."""
+    at = 0
+
+    def varint() -> int:
+        nonlocal at
+        value = shift = 0
+        while True:
+            byte = message[at]
+            at += 1
+            value |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                return value
+
+    while at < len(message):
+        number, wire = divmod(varint(), 8)
+        if wire == 0:
+            yield number, varint()
+            continue
+        length = {1: 8, 2: 0, 5: 4}.get(wire)
+        if length is None:
+            raise ValueError(f"no wire type {wire} in a sentencepiece model")
+        length = length or varint()
+        if at + length > len(message):
+            raise ValueError("the message ends early")
+        yield number, message[at : at + length]
+        at += length
