@@ -106,3 +106,8 @@ def test_packages_hold_no_code_of_their_own() -> None:
     for file in SOURCE.rglob("__init__.py"):
         kinds = {type(node) for node in ast.parse(file.read_text()).body}
         assert kinds <= {ast.Expr, ast.ImportFrom, ast.Assign}, file
+
+
+def test_the_formatter_has_no_exceptions() -> None:
+    files = [file for folder in ("src", "tests", "benchmarks") for file in (SOURCE.parents[1] / folder).rglob("*.py")]
+    assert [file for file in files if "# fmt: " + "skip" in file.read_text()] == []

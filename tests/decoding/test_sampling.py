@@ -83,10 +83,16 @@ def draws(sampling: Sampling, seed: int = 0) -> np.ndarray:
 
 @pytest.mark.parametrize(
     "sampling",
-    [Sampling(1.0), Sampling(0.5), Sampling(2.0), Sampling(1.0, top_k=3), Sampling(2.0, top_p=0.7),
-     Sampling(0.7, top_k=4, top_p=0.9)],
+    [
+        Sampling(1.0),
+        Sampling(0.5),
+        Sampling(2.0),
+        Sampling(1.0, top_k=3),
+        Sampling(2.0, top_p=0.7),
+        Sampling(0.7, top_k=4, top_p=0.9),
+    ],
     ids=str,
-)  # fmt: skip
+)
 def test_tokens_come_as_often_as_their_restricted_softmax_at_the_temperature_says(sampling: Sampling) -> None:
     logits = (LOGITS / sampling.temperature).astype(np.float32)
     left = sorted(kept(logits, sampling))

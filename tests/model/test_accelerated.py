@@ -40,9 +40,15 @@ def dense(window: int | None, q: Float64, k: Float64, v: Float64, d: Float64) ->
 
 
 def assert_same(
-    flash: Flash, length: int, groups: int, window: int | None, size: int = 8, dtype: DTypeLike = jnp.float32,
-    tolerance: float = 1e-4, distance: float = 1e-5,
-) -> None:  # fmt: skip
+    flash: Flash,
+    length: int,
+    groups: int,
+    window: int | None,
+    size: int = 8,
+    dtype: DTypeLike = jnp.float32,
+    tolerance: float = 1e-4,
+    distance: float = 1e-5,
+) -> None:
     """Output and gradients, of inputs rounded to the kernel's precision: every element, and the distance by the norm.
     (That of the output where a gradient is zero, as those of scores are which stand alone.)"""
     q, k, v, d = (jnp.asarray(x, dtype) for x in arrays(length, groups, size=size))

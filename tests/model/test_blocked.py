@@ -117,9 +117,17 @@ def dense_gradients(
 
 @partial(jax.jit, static_argnums=(0, 1, 2, 3), compiler_options=QUICKLY)
 def output_and_gradients(
-    scores: ScoreFunction, attention: Attention | None, rows: int, columns: int, parameters: Any, constants: Any,
-    q: jax.Array, k: jax.Array, v: jax.Array, d: jax.Array,
-) -> tuple[jax.Array, tuple[Any, jax.Array, jax.Array, jax.Array]]:  # fmt: skip
+    scores: ScoreFunction,
+    attention: Attention | None,
+    rows: int,
+    columns: int,
+    parameters: Any,
+    constants: Any,
+    q: jax.Array,
+    k: jax.Array,
+    v: jax.Array,
+    d: jax.Array,
+) -> tuple[jax.Array, tuple[Any, jax.Array, jax.Array, jax.Array]]:
     pairs = block_pairs(attention, q.shape[2], rows, columns)
 
     def attend(parameters: Any, q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
@@ -208,9 +216,14 @@ def test_scores_that_depend_on_contents_against_finite_differences() -> None:
 
     primals = (learned, q, k, v)
     _, gradients = output_and_gradients(
-        partial(relative, FULL), FULL, 8, 8, jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), learned), None,
+        partial(relative, FULL),
+        FULL,
+        8,
+        8,
+        jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), learned),
+        None,
         *in_float32(q, k, v, d),
-    )  # fmt: skip
+    )
     for chosen in range(len(jax.tree.leaves(primals))):
         direction = random.standard_normal(jax.tree.leaves(primals)[chosen].shape)
 

@@ -84,8 +84,18 @@ def test_the_seed_decides(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_biases_begin_at_zero_scales_at_one_and_the_rest_at_random(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = Model(layers=2, d_model=8, heads=2, block="serial", norm_position="sandwich", norm_bias=True, biases=True,
-                  embedding_norm=True, qk_norm=True, positions=TransformerXLPositions())  # fmt: skip
+    model = Model(
+        layers=2,
+        d_model=8,
+        heads=2,
+        block="serial",
+        norm_position="sandwich",
+        norm_bias=True,
+        biases=True,
+        embedding_norm=True,
+        qk_norm=True,
+        positions=TransformerXLPositions(),
+    )
     table = parameters.weight_table(model, 5)
     zero = {name for name in table if name.endswith("_bias")} | {"u", "w"}
     one = {name for name in table if "norm" in name} - zero
@@ -113,8 +123,11 @@ def test_experts_are_in_every_other_layer_and_dense_layers_in_the_others() -> No
     assert "expert_gate" not in table
     assert (table["gate"].layers, table["router"].layers) == ((0, 2), (1, 3))
     assert {name: of.stack for name, of in table.items() if of.stack != 1} == {
-        "embedding": 0, "final_norm": 0, "expert_up": 2, "expert_down": 2
-    }  # fmt: skip
+        "embedding": 0,
+        "final_norm": 0,
+        "expert_up": 2,
+        "expert_down": 2,
+    }
 
 
 def test_each_expert_is_drawn_for_itself_and_a_further_one_or_layer_moves_no_draw(

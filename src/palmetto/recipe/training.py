@@ -50,11 +50,18 @@ class Spikes(Section):
     def _check(self) -> "Spikes":
         for key in ("patience", "nonfinite_patience"):
             if getattr(self, key) > self.rewind:
-                raise impossible(f"training.spikes.{key}", getattr(self, key), "a streak is looked at over at most "
-                                  f"training.spikes.rewind steps: {self.rewind} would do")  # fmt: skip
+                raise impossible(
+                    f"training.spikes.{key}",
+                    getattr(self, key),
+                    f"a streak is looked at over at most training.spikes.rewind steps: {self.rewind} would do",
+                )
         if self.skip < 2 * self.rewind:
-            raise impossible("training.spikes.skip", self.skip, "must cover the batches before and during a spike: "
-                              f"at least twice training.spikes.rewind, {2 * self.rewind}")  # fmt: skip
+            raise impossible(
+                "training.spikes.skip",
+                self.skip,
+                "must cover the batches before and during a spike: "
+                f"at least twice training.spikes.rewind, {2 * self.rewind}",
+            )
         return self
 
 
@@ -72,8 +79,11 @@ class LossScale(Section):
     def _check(self) -> "LossScale":
         if self.initial & (self.initial - 1):
             below = 1 << (self.initial.bit_length() - 1)
-            raise impossible("training.loss_scale.initial", self.initial, "must be a power of two, so that scaling "
-                             f"loses no bit: {below} or {2 * below} would do")  # fmt: skip
+            raise impossible(
+                "training.loss_scale.initial",
+                self.initial,
+                f"must be a power of two, so that scaling loses no bit: {below} or {2 * below} would do",
+            )
         return self
 
 
@@ -138,8 +148,12 @@ class Training(Section):
             leaves, rest = divmod(size, self.micro_batch)
             if rest or leaves & (leaves - 1) or not leaves:
                 below = self.micro_batch * 2 ** max(0, leaves.bit_length() - 1)
-                raise impossible("training.batch_size", size, f"must be training.micro_batch {self.micro_batch} "
-                                  f"times a power of two: {below} or {2 * below} would do")  # fmt: skip
+                raise impossible(
+                    "training.batch_size",
+                    size,
+                    f"must be training.micro_batch {self.micro_batch} "
+                    f"times a power of two: {below} or {2 * below} would do",
+                )
         return self
 
     @property
