@@ -24,7 +24,7 @@ class Lion(Optimizer):
         parameter: Array,
         moments: Mapping[str, Array],
         *,
-        k: Array,
+        coefficients: None,
         learning_rate: Array,
         spread: Any,
     ) -> tuple[Array, dict[str, Array]]:

@@ -48,20 +48,27 @@ class Optimizer(Kind):
         """Returns the declarations of the moments that are kept of a parameter, by name."""
         raise NotImplementedError
 
+    def coefficients(self, k: Array) -> Any:
+        """Returns the scalars that the updates of all parameters share; k: the update's number from 1, int32.
+
+        They are computed once a step: the compiler would give each parameter's own another rounding.
+        """
+        return None
+
     def update(
         self,
         gradient: Array,
         parameter: Array,
         moments: Mapping[str, Array],
         *,
-        k: Array,
+        coefficients: Any,
         learning_rate: Array,
         spread: Any,
     ) -> tuple[Array, dict[str, Array]]:
         """Returns the increment of a parameter, and its new moments.
 
-        The arrays are the parts that one device of the mesh updates. k: the number of the update from 1, an int32
-        scalar. spread: a parallel.sharding.Spread, which has the number of leading axes that count logical matrices,
-        the units of scales, and the devices that share a matrix.
+        The arrays are the parts that one device of the mesh updates. coefficients: those of the step. spread: a
+        parallel.sharding.Spread, which has the number of leading axes that count logical matrices, the units of scales,
+        and the devices that share a matrix.
         """
         raise NotImplementedError

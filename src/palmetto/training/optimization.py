@@ -56,11 +56,16 @@ def make(optimizer: Optimizer, table: Table, spreads: Mapping[str, Spread]) -> o
     ) -> tuple[Parameters, OptimizerState]:
         assert parameters is not None
         new = OptimizerState(state.k + 1, {moment: {} for moment in state.moments})
-        updates = {}
+        updates, coefficients = {}, optimizer.coefficients(new.k)
         for name, gradient in gradients.items():
             moments = {moment: arrays[name] for moment, arrays in state.moments.items() if name in arrays}
             updates[name], moved = optimizer.update(
-                gradient, parameters[name], moments, k=new.k, learning_rate=learning_rate, spread=spreads[name]
+                gradient,
+                parameters[name],
+                moments,
+                coefficients=coefficients,
+                learning_rate=learning_rate,
+                spread=spreads[name],
             )
             assert moved.keys() == moments.keys(), "an update returns the moments that are declared"
             for moment, array in moved.items():

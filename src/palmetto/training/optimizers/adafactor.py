@@ -49,13 +49,20 @@ class Adafactor(Optimizer):
         columns = Moment((*of.shape[:-2], of.shape[-1]), (*of.axes[:-2], of.axes[-1]))
         return declared | {"rows": rows, "columns": columns}
 
+    def coefficients(self, k: Array) -> Array:
+        """Returns d, the share of this step in the second moments."""
+        import jax.numpy as jnp
+
+        decay = k.astype(jnp.float32) ** -self.decay_exponent
+        return decay if self.decay is None else jnp.maximum(decay, 1 - self.decay)
+
     def update(
         self,
         gradient: Array,
         parameter: Array,
         moments: Mapping[str, Array],
         *,
-        k: Array,
+        coefficients: Array,
         learning_rate: Array,
         spread: "Spread",
     ) -> tuple[Array, dict[str, Array]]:
@@ -67,10 +74,7 @@ class Adafactor(Optimizer):
         from palmetto.training.step.reductions import mean, root_mean_square
 
         new = dict[str, Array]()
-        decay = k.astype(jnp.float32) ** -self.decay_exponent
-        if self.decay is not None:
-            decay = jnp.maximum(decay, 1 - self.decay)
-        square = rounded(jnp.square(gradient)) + 1e-30
+        decay, square = coefficients, rounded(jnp.square(gradient)) + 1e-30
         if "v" in moments:
             new["v"] = blend(1 - decay, moments["v"], decay, square)
             direction = gradient / jnp.sqrt(new["v"])

@@ -26,13 +26,20 @@ class AdamW(Optimizer):
         whole = Moment(of.shape, of.axes)
         return {"m": whole, "v": whole}
 
+    def coefficients(self, k: Array) -> tuple[Array, Array]:
+        """Returns what makes up for m and v having begun at zero: 1 − b1^k and 1 − b2^k."""
+        import jax.numpy as jnp
+
+        b1, b2 = (1 - jnp.float32(b) ** k.astype(jnp.float32) for b in (self.b1, self.b2))
+        return b1, b2
+
     def update(
         self,
         gradient: Array,
         parameter: Array,
         moments: Mapping[str, Array],
         *,
-        k: Array,
+        coefficients: tuple[Array, Array],
         learning_rate: Array,
         spread: "Spread",
     ) -> tuple[Array, dict[str, Array]]:
@@ -43,10 +50,9 @@ class AdamW(Optimizer):
         from palmetto.training.optimization import blend
 
         b1, b2 = self.b1, self.b2
-        unbias = [1 - jnp.float32(b) ** k.astype(jnp.float32) for b in (b1, b2)]
         m = blend(b1, moments["m"], 1 - b1, gradient)
         v = blend(b2, moments["v"], 1 - b2, rounded(jnp.square(gradient)))
-        direction = (m / unbias[0]) / (jnp.sqrt(v / unbias[1]) + self.epsilon)
+        direction = (m / coefficients[0]) / (jnp.sqrt(v / coefficients[1]) + self.epsilon)
         if parameter.ndim - spread.stack >= 2:
             direction = direction + rounded(self.weight_decay * parameter)
         return rounded(-learning_rate * direction), {"m": m, "v": v}
