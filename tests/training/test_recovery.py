@@ -284,7 +284,7 @@ def test_the_environment_is_another_if_it_is_now_or_was_at_any_time(
     little: RecipeMaker, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here = {"platform": "cpu", "jaxlib": "1", "threads": 8, "instruction_set": "AVX2", "layout": {}}
-    monkeypatch.setattr("palmetto.host.environment.record", lambda layout: here)
+    monkeypatch.setattr("palmetto.host.environment.record", lambda layout, inelastic: here)
     run = SimulatedRun(folder / "run", little(), spikes_at())
     run.train(3)
     write_json(run.directory.environment, here)
