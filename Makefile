@@ -30,7 +30,7 @@ test-all: test test-slow  ## both
 
 test-newest:  ## the same with the newest JAX, in .venv-newest
 	@test -n "$(NEWEST)" || { echo "the newest JAX needs Python 3.12 or newer, and none was found: make NEWEST=/path/to/python3 $@"; exit 2; }
-	$(MAKE) VENV=.venv-newest PYTHON=$(NEWEST) test
+	$(MAKE) VENV=.venv-newest PYTHON=$(NEWEST) test-all
 
 lint: $(VENV)/dev
 	$(BIN)/ruff check .

@@ -102,6 +102,36 @@ def test_the_map_names_every_room_and_nothing_else() -> None:
     assert tree == rooms
 
 
+def test_files_that_pages_name_are_there() -> None:
+    root = SOURCE.parents[1]
+    files = [
+        f"/{file.relative_to(root)}"
+        for folder in ("src", "tests", "benchmarks")
+        for file in (root / folder).rglob("*.py")
+    ]
+    for page in (root / "README.md", root / "CONTRIBUTING.md", *sorted((root / "docs").glob("*.md"))):
+        for path in re.findall(r"`([a-z_0-9]+(?:/[a-z_0-9]+)*\.py)`", page.read_text()):
+            assert any(file.endswith(f"/{path}") for file in files), f"{page.name} names {path}"
+
+
+def test_rooms_are_loaded_by_name_for_kinds_alone() -> None:
+    """A recipe loads the files of its kinds, which stand in later rooms: the one way that is not an import."""
+    named = {
+        node.value.value
+        for file in modules().values()
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
+        if isinstance(node.targets[0], ast.Name) and node.targets[0].id == "folder"
+    }
+    assert {name for name in named if name} == {
+        "palmetto.model.attentions",
+        "palmetto.model.positions",
+        "palmetto.training.optimizers",
+    }
+    loading = [name for name, file in modules().items() if "importlib.import_module(" in file.read_text()]
+    assert sorted(loading) == ["corpus.extras", "recipe.kinds"]
+
+
 def test_packages_hold_no_code_of_their_own() -> None:
     for file in SOURCE.rglob("__init__.py"):
         kinds = {type(node) for node in ast.parse(file.read_text()).body}

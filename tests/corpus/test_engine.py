@@ -178,7 +178,9 @@ def test_a_cluster_that_is_not_there_is_named() -> None:
             text=True,
             check=False,
         )
-    assert re.search(rf"UserError: RAY_ADDRESS={address}: no cluster accepts the connection .*refused", tried.stderr), tried.stderr
+    assert re.search(rf"UserError: RAY_ADDRESS={address}: no cluster accepts the connection .*refused", tried.stderr), (
+        tried.stderr
+    )
 
 
 def test_a_missing_library_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
