@@ -49,7 +49,7 @@ def sample(logits: jax.Array, key: jax.Array, sampling: Sampling) -> jax.Array:
 
 
 def restrict(logits: jax.Array, sampling: Sampling) -> jax.Array:
-    """Returns logits [B, V] with −∞ for tokens excluded by top-k and top-p; of equal logits the lower token is first."""
+    """Returns logits [B, V] with −∞ for tokens excluded by top-k and top-p; of equal logits the lower token wins."""
     if sampling.top_k is not None:
         order = jnp.argsort(-logits, axis=-1, stable=True)
         rank = jnp.argsort(order, axis=-1)

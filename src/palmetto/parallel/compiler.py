@@ -19,5 +19,5 @@ def compiler_options(platform: str) -> dict[str, str] | None:
 
 
 def options_for_once(platform: str) -> dict[str, str] | None:
-    """Returns the `compiler_options` for a program that runs only once and so should compile fast; None for defaults."""
+    """Returns the `compiler_options` for a program that runs once and so should compile fast; None for the defaults."""
     return _ONCE_ON_CPU if platform == "cpu" else None
