@@ -17,7 +17,7 @@ from palmetto.host.cluster import Cluster
 from palmetto.errors import UserError
 from palmetto.parallel import processes
 
-processes.PATIENCE, processes._A_WHILE = 2, 1
+processes.PATIENCE, processes._NOTICE_AFTER = 2, 1
 try:
     processes.join(Cluster(*eval(sys.argv[1])))
 except UserError as error:

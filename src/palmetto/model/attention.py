@@ -47,11 +47,11 @@ def attention(
         heads = {name: PartitionSpec(*(None,) * axis, "model") for name, axis in model.positions.axes_of_heads.items()}
         in_specs = (heads, PartitionSpec(), by_head, by_head, by_head)
         attend = jax.shard_map(attend, in_specs=in_specs, out_specs=by_head, axis_names={"model"}, check_vma=False)
-        k, v = (_for_each(x, mesh.model) for x in (k, v))
+        k, v = (_repeat_heads(x, mesh.model) for x in (k, v))
     return attend(learned, prefix, q, k, v)
 
 
-def _for_each(x: jax.Array, devices: int) -> jax.Array:
+def _repeat_heads(x: jax.Array, devices: int) -> jax.Array:
     """Repeats key or value heads [B, T, K, Q] that several devices share; the derivative is a sum in float32."""
     copies = math.lcm(x.shape[2], devices) // x.shape[2]
     return x if copies == 1 else jnp.repeat(x.astype(jnp.float32), copies, axis=2).astype(x.dtype)

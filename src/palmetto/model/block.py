@@ -36,17 +36,21 @@ def block(
     `turn` rotates queries and keys by their positions; it is None for positions that do not rotate.
     """
     if model.block == "parallel":
-        h = _before(layer, "norm", x, model)
+        h = _pre_norm(layer, "norm", x, model)
         heads, inner = _split(_project(h, layer, *ATTENTION_INPUTS, *FEEDFORWARD_INPUTS), layer)
-        attended = _after(layer, "norm_after", _attention(layer, heads, turn, model, attend), model)
+        attended = _post_norm(layer, "norm_after", _attention(layer, heads, turn, model, attend), model)
         fed, routing = _feedforward(layer, h, inner, model, tuning, mesh)
-        return _join(layer, "norm", x, _after(layer, "feedforward_norm_after", fed, model) + attended, model), routing
-    heads, _ = _split(_project(_before(layer, "norm", x, model), layer, *ATTENTION_INPUTS), layer)
-    attended = _after(layer, "norm_after", _attention(layer, heads, turn, model, attend), model)
-    x = _join(layer, "norm", x, attended, model)
-    h = _before(layer, "feedforward_norm", x, model)
+        return _add_residual(
+            layer, "norm", x, _post_norm(layer, "feedforward_norm_after", fed, model) + attended, model
+        ), routing
+    heads, _ = _split(_project(_pre_norm(layer, "norm", x, model), layer, *ATTENTION_INPUTS), layer)
+    attended = _post_norm(layer, "norm_after", _attention(layer, heads, turn, model, attend), model)
+    x = _add_residual(layer, "norm", x, attended, model)
+    h = _pre_norm(layer, "feedforward_norm", x, model)
     fed, routing = _feedforward(layer, h, _project(h, layer, *FEEDFORWARD_INPUTS), model, tuning, mesh)
-    return _join(layer, "feedforward_norm", x, _after(layer, "feedforward_norm_after", fed, model), model), routing
+    return _add_residual(
+        layer, "feedforward_norm", x, _post_norm(layer, "feedforward_norm_after", fed, model), model
+    ), routing
 
 
 def _split(projected: list[jax.Array], layer: Layer) -> tuple[list[jax.Array], list[jax.Array]]:
@@ -55,19 +59,19 @@ def _split(projected: list[jax.Array], layer: Layer) -> tuple[list[jax.Array], l
     return projected[:count], projected[count:]
 
 
-def _before(layer: Layer, norm: str, x: jax.Array, model: Model) -> jax.Array:
+def _pre_norm(layer: Layer, norm: str, x: jax.Array, model: Model) -> jax.Array:
     """Returns the input of attention or feed-forward: x, normalized if the norm comes before them."""
     if model.norm_position in ("post", "deep"):
         return x
     return normalize(NORMS[model.norm], x, layer, norm)
 
 
-def _after(layer: Layer, norm: str, y: jax.Array, model: Model) -> jax.Array:
+def _post_norm(layer: Layer, norm: str, y: jax.Array, model: Model) -> jax.Array:
     """Returns y, normalized a second time if the layer is a sandwich."""
     return normalize(NORMS[model.norm], y, layer, norm) if model.norm_position == "sandwich" else y
 
 
-def _join(layer: Layer, norm: str, x: jax.Array, y: jax.Array, model: Model) -> jax.Array:
+def _add_residual(layer: Layer, norm: str, x: jax.Array, y: jax.Array, model: Model) -> jax.Array:
     """Returns the residual sum, normalized if the norm comes after it; DeepNorm scales x by α = (2L)^¼."""
     if model.norm_position in ("pre", "sandwich"):
         return x + y

@@ -69,7 +69,7 @@ def scale_rows(scale: jax.Array, kernel: jax.Array, parts: int) -> jax.Array:
 
     `parts`: the number of parts in which a row is divided along the axis `model`; the derivative sums over the row.
     """
-    return _beside(scale, kernel) * kernel
+    return _broadcast_rows(scale, kernel) * kernel
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(1,))
@@ -81,7 +81,7 @@ def summed_back(x: jax.Array, axis: str) -> jax.Array:
 summed_back.defvjp(lambda x, axis: (x, None), lambda axis, _, d: (jax.lax.psum(d, axis),))
 
 
-def _beside(scale: jax.Array, kernel: jax.Array) -> jax.Array:
+def _broadcast_rows(scale: jax.Array, kernel: jax.Array) -> jax.Array:
     lacking = kernel.ndim - scale.ndim - 1
     return scale.reshape(*scale.shape[:-1], *[1] * lacking, -1, 1)
 
@@ -91,7 +91,7 @@ def _scale_rows_backward(parts: int, kept: tuple[jax.Array, jax.Array], d: jax.A
     d_scale = fold(rounded(d * kernel), -1, parts)
     while d_scale.ndim > scale.ndim:
         d_scale = fold(d_scale, -2)
-    return d_scale, _beside(scale, kernel) * d
+    return d_scale, _broadcast_rows(scale, kernel) * d
 
 
 scale_rows.defvjp(

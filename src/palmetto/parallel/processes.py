@@ -22,7 +22,7 @@ from palmetto.host.cluster import Cluster
 PATIENCE = 300
 """The time in seconds that a cluster's processes wait for each other at the start."""
 
-_A_WHILE = 10
+_NOTICE_AFTER = 10
 """The time in seconds after which a waiting process says so."""
 
 
@@ -87,9 +87,9 @@ def _patiently(cluster: Cluster) -> Iterator[None]:
     who = "" if cluster.processes is None else f" (this is process {cluster.rank} of {cluster.processes})"
 
     def watch() -> None:
-        if not joined.wait(_A_WHILE):
+        if not joined.wait(_NOTICE_AFTER):
             print(f"waiting for the cluster's other processes{where}{who}", file=sys.stderr, flush=True)
-        if not joined.wait(PATIENCE - _A_WHILE):
+        if not joined.wait(PATIENCE - _NOTICE_AFTER):
             late = f"the cluster{where} did not come together within {PATIENCE:g} s{who}"
             print(f"palmetto: {late}: others are absent or out of reach", file=sys.stderr, flush=True)
             os._exit(2)

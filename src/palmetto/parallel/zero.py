@@ -17,7 +17,7 @@ class Zero:
     """Gathers weights, reduces gradients and selects a device's own partition of them."""
 
     def __init__(self, sharding: Sharding, activations: str, *, whole_leaves: bool = False) -> None:
-        """`activations` is the type in which weights are sent that are cast to it anyway.
+        """Takes the sharding, and the type `activations` in which weights are sent that are cast to it anyway.
 
         whole_leaves: each leaf is computed without communication along data, even at level 3. The weights are then
         gathered once a step, and a leaf's gradients are reduced when the leaf is done.

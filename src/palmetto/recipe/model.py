@@ -184,7 +184,7 @@ class Model(Section):
 
     @property
     def expert_period(self) -> int:
-        """Returns the number of layers from one with experts to the next; 1 where there are none."""
+        """Returns the number of layers from one with experts to the next; 1 if there are none."""
         return self.experts.every if self.experts else 1
 
     @property

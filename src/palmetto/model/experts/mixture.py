@@ -67,7 +67,7 @@ def mixture(
             mixed = _packed(tokens, weights, queues, size, held, tuning)
         else:
             most = batch * min(length * min(top, own), own * capacity)
-            mixed = _packed_abroad(tokens, weights, queues, size, most, held, tuning, mesh)
+            mixed = _packed_across_devices(tokens, weights, queues, size, most, held, tuning, mesh)
     dropped = jnp.mean(queues.left_out, dtype=jnp.float32) / mesh.sequence
     return mixed.reshape(x.shape), routing._replace(dropped=dropped)
 
@@ -121,7 +121,7 @@ def _packed(tokens: jax.Array, weights: jax.Array, queues: Queues, size: int, he
     return combine(outputs, weights, seats)
 
 
-def _packed_abroad(
+def _packed_across_devices(
     tokens: jax.Array,
     weights: jax.Array,
     queues: Queues,

@@ -78,7 +78,7 @@ def _blocks_forward(
     activate: Activate, size: int, rows: jax.Array, kernels: _Kernels, down: jax.Array, bounds: jax.Array
 ) -> tuple[jax.Array, _Kept]:
     def expert(e: jax.Array, results: _Results) -> _Results:
-        own, own_down = _own(kernels, e, rows.dtype), down[e].astype(rows.dtype)
+        own, own_down = _kernels_of(kernels, e, rows.dtype), down[e].astype(rows.dtype)
 
         def block(i: jax.Array, results: _Results) -> _Results:
             outputs, projections = results
@@ -102,7 +102,7 @@ def _blocks_backward(
     rows, kernels, down, bounds, projections = kept
 
     def expert(e: jax.Array, gradients: _Gradients) -> _Gradients:
-        own, own_down = _own(kernels, e, rows.dtype), down[e].astype(rows.dtype)
+        own, own_down = _kernels_of(kernels, e, rows.dtype), down[e].astype(rows.dtype)
 
         def run(first: jax.Array, blocks: int, i: jax.Array, gradients: _Gradients) -> _Gradients:
             drows, dkernels, ddown = gradients
@@ -133,7 +133,7 @@ def _blocks_backward(
 in_blocks.defvjp(_blocks_forward, _blocks_backward)
 
 
-def _own(kernels: _Kernels, e: jax.Array, dtype: jnp.dtype) -> _Kernels:
+def _kernels_of(kernels: _Kernels, e: jax.Array, dtype: jnp.dtype) -> _Kernels:
     """Returns the kernels of expert e."""
     return tuple(kernel[e].astype(dtype) for kernel in kernels)
 
