@@ -1,4 +1,4 @@
-"""The key/value cache: however a text is cut into pieces, its logits are those of the uncached model."""
+"""Tests that logits with a key/value cache are those without it, for any division of a text into pieces."""
 
 import functools
 import itertools
@@ -33,7 +33,7 @@ def extension(activations: str) -> tuple[Model, Run]:
 
 
 def cached(pieces: list[int], room: int = LENGTH, activations: str = "float32") -> tuple[np.ndarray, ContiguousCache]:
-    """The logits of TOKENS taken in pieces of these lengths."""
+    """Returns the logits of TOKENS, processed in pieces of these lengths."""
     model, run = extension(activations)
     cache, parts, start = empty(model, 2, room), [], 0
     assert isinstance(cache, ContiguousCache)
@@ -51,9 +51,7 @@ def exact() -> np.ndarray:
 
 
 @pytest.mark.parametrize(("pieces", "room"), [([12], LENGTH), ([1] * 12, 17), ([5, 1, 1, 5], 17)], ids=str)
-def test_cached_logits_are_the_uncached_ones_at_every_position_to_float32_rounding(
-    pieces: list[int], room: int
-) -> None:
+def test_cached_logits_agree_with_uncached_logits(pieces: list[int], room: int) -> None:
     scores, _ = cached(pieces, room)
     assert scores.dtype == np.float32
     assert np.abs(scores - exact()).max() < 2e-6 * np.abs(exact()).max()
@@ -65,7 +63,7 @@ def test_bfloat16_activations_agree_to_bfloat16_rounding() -> None:
     assert np.sqrt(np.mean((scores - exact()) ** 2)) < 2**-6 * reference.rms(exact())
 
 
-def test_one_head_of_keys_and_values_a_layer_is_kept_and_the_rest_stays_empty() -> None:
+def test_only_the_slots_of_processed_tokens_are_filled() -> None:
     _, cache = cached([5, 1], room=17)
     assert len(cache.keys) == len(cache.values) == MODEL.layers
     for array in (*cache.keys, *cache.values):
@@ -74,13 +72,13 @@ def test_one_head_of_keys_and_values_a_layer_is_kept_and_the_rest_stays_empty() 
         assert not np.any(array[:, :, 6:])
 
 
-def test_the_parts_of_a_batch_have_caches_of_their_own() -> None:
+def test_sequences_of_a_batch_have_separate_caches() -> None:
     _, run = extension("float32")
     exchanged, _ = run(jnp.asarray(TOKENS[::-1]), ContiguousCache.empty(2, (2, 1, LENGTH, 8), "float32"))
     assert np.array_equal(exchanged[::-1], cached([12])[0])
 
 
-def test_sequences_of_different_lengths_go_on_side_by_side() -> None:
+def test_sequences_of_different_lengths_are_extended_together() -> None:
     _, run = extension("float32")
     fresh = ContiguousCache.empty(2, (1, 1, LENGTH, 8), "float32")
     lengths = (3, 7)
@@ -94,6 +92,6 @@ def test_sequences_of_different_lengths_go_on_side_by_side() -> None:
         assert np.abs(scores[row] - expected).max() < 2e-6 * np.abs(exact()).max()
 
 
-def test_no_two_positions_share_their_logits() -> None:
-    """That the comparisons above can fail."""
+def test_logits_differ_between_positions() -> None:
+    """Otherwise the comparisons above could not fail."""
     assert all(np.abs(a - b).max() > 0.1 for a, b in itertools.pairwise(exact()[0]))

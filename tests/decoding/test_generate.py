@@ -1,4 +1,4 @@
-"""Continuing a prompt: what greedy, seeds and [eod] mean, against full forward passes."""
+"""Compares generated text with full forward passes: greedy choice, seeds and [eod]."""
 
 import functools
 
@@ -20,7 +20,7 @@ from tests.references.quickly import QUICKLY
 MODEL = Model(layers=2, d_model=20, heads=3, head_size=8, d_ff=36)
 VOCABULARY, COUNT, LONGEST = 40, 12, 36
 DRAWN = reference.draw(5, layers=2, d_model=20, heads=3, head_size=8, d_ff=36, vocabulary=VOCABULARY)
-# A token's own row has less of a say in what follows it than usual, so that greedy text varies.
+# A token's own row has less influence on the next token than usual, so that greedy text varies.
 SCALES = {"embedding": 0.1, "o": 3.0}
 ARRANGED = layout.arrange(
     {name: jnp.asarray(array * SCALES.get(name, 1.0)) for name, array in DRAWN.items()}, MODEL, cached.DECODING
@@ -41,7 +41,7 @@ def forward() -> jax.stages.Wrapped:
 
 
 def greedily(prompt: np.ndarray, count: int) -> np.ndarray:
-    """One full forward pass a token, behind it whatever: no token sees what follows it."""
+    """Returns greedy tokens by one full forward pass per token, with arbitrary padding, which no token sees."""
     tokens = np.zeros((1, LONGEST), np.int32)
     tokens[0, : len(prompt)] = prompt
     for position in range(len(prompt), len(prompt) + count):
@@ -53,31 +53,31 @@ def continued(prompt: np.ndarray, sampling: Sampling = Sampling(), end: int = NE
     return generate(ARRANGED, prompt, COUNT, MODEL, end, sampling, seed)
 
 
-# The last prompt is longer than a model trained on windows of 16 tokens ever saw.
+# The last prompt is longer than the windows of 16 tokens of training.
 @pytest.mark.parametrize("length", [1, 5, 23])
-def test_greedy_is_the_argmax_of_full_forward_passes(length: int) -> None:
+def test_greedy_tokens_are_the_argmax_of_full_forward_passes(length: int) -> None:
     prompt = np.resize(PROMPT, length)
     expected = greedily(prompt, COUNT)
     assert len(set(expected.tolist())) > 2, "a constant continuation shows little"
     assert np.array_equal(continued(prompt), expected)
 
 
-def test_the_end_token_ends_it_and_is_left_out() -> None:
+def test_generation_stops_before_the_end_token() -> None:
     whole = continued(PROMPT)
     for end in set(whole.tolist()):
         assert np.array_equal(continued(PROMPT, end=end), whole[: whole.tolist().index(end)])
 
 
-def test_no_tokens_asked_for_none_given() -> None:
+def test_a_count_of_zero_gives_no_tokens() -> None:
     assert len(generate(ARRANGED, PROMPT, 0, MODEL, NEVER, Sampling())) == 0
 
 
-def test_nothing_cannot_be_continued() -> None:
+def test_an_empty_prompt_is_refused() -> None:
     with pytest.raises(AssertionError):
         continued(PROMPT[:0])
 
 
-def test_a_seed_decides_what_is_sampled_and_nothing_of_what_is_greedy() -> None:
+def test_the_seed_determines_samples_but_not_greedy_tokens() -> None:
     hot = Sampling(temperature=1.5)
     drawn = {seed: continued(PROMPT, hot, seed=seed).tolist() for seed in range(4)}
     assert drawn == {seed: continued(PROMPT, hot, seed=seed).tolist() for seed in range(4)}
@@ -85,17 +85,17 @@ def test_a_seed_decides_what_is_sampled_and_nothing_of_what_is_greedy() -> None:
     assert np.array_equal(continued(PROMPT, seed=5), continued(PROMPT, seed=6))
 
 
-def test_a_seed_beyond_32_bits_is_another() -> None:
+def test_a_seed_beyond_32_bits_gives_other_samples() -> None:
     hot = Sampling(temperature=1.5)
     assert not np.array_equal(continued(PROMPT, hot, seed=2**32), continued(PROMPT, hot, seed=0))
 
 
-def test_more_positions_than_32_bits_count_are_refused() -> None:
+def test_positions_beyond_32_bits_are_refused() -> None:
     with pytest.raises(UserError, match=f"^--tokens {2**32}: .* at most {2**31 - 6} can be counted in 32 bits$"):
         generate(ARRANGED, PROMPT, 2**32, MODEL, NEVER, Sampling())
 
 
-def test_too_little_memory_is_said_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_exhausted_memory_is_reported_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     def exhausted(*arguments: object) -> None:
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 8 bytes.")
 
@@ -104,8 +104,8 @@ def test_too_little_memory_is_said_in_a_line(monkeypatch: pytest.MonkeyPatch) ->
         continued(PROMPT)
 
 
-def test_a_long_prompt_takes_memory_by_its_length(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a prompt twice as long takes, and not the four times as much of all scores at once."""
+def test_memory_grows_linearly_with_the_prompt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A prompt twice as long takes at most twice the memory; all scores at once would take four times as much."""
 
     def temporary(length: int) -> int:
         @functools.partial(jax.jit, compiler_options=QUICKLY)
@@ -121,5 +121,5 @@ def test_a_long_prompt_takes_memory_by_its_length(monkeypatch: pytest.MonkeyPatc
     assert temporary(8192) < 3 * temporary(4096)
 
 
-def test_the_likeliest_token_alone_is_greedy() -> None:
+def test_top_k_of_one_is_greedy() -> None:
     assert np.array_equal(continued(PROMPT, Sampling(temperature=1.5, top_k=1), seed=3), continued(PROMPT))

@@ -1,4 +1,4 @@
-"""Decoding of every kind of decoder: a token at a time, its logits are those of the whole sequence at once."""
+"""Tests decoding of every kind of decoder: cached logits must agree with those of the whole sequence at once."""
 
 from collections.abc import Sequence
 from functools import cache, partial
@@ -78,7 +78,7 @@ def made(kind: str) -> tuple[Model, Arranged]:
     for name, of in weight_table(model, VOCABULARY).items():
         around = 1.0 if of.deviation is None else 0.0
         parameters[name] = jnp.asarray(around + (of.deviation or 0.3) * random.normal(size=of.shape), jnp.float32)
-    # What distances add should count, and so should the choice of keys.
+    # Larger weights make the position terms and the choice of keys matter.
     for name in parameters.keys() & {"relative", "q"}:
         parameters[name] = 3 * parameters[name]
     return model, jax.jit(lambda p: arrange(p, model, DECODING), compiler_options=QUICKLY)(parameters)
@@ -97,7 +97,7 @@ def whole(kind: str, tokens: np.ndarray, prefix: np.ndarray | None = None) -> np
 def in_pieces(
     kind: str, tokens: np.ndarray, pieces: Sequence[int], prefix: np.ndarray | None = None
 ) -> tuple[np.ndarray, ContiguousCache | WindowedCache]:
-    """The logits of tokens taken in pieces of these lengths; the first holds all of a prefix."""
+    """Returns the logits of tokens processed in pieces of these lengths; the first piece contains the whole prefix."""
     model, arranged = made(kind)
     run = jax.jit(partial(extend, model=model), compiler_options=QUICKLY)
     held, parts, start = empty(model, len(tokens), tokens.shape[1] + 3), [], 0
@@ -116,7 +116,7 @@ QUICK = (
 
 
 @pytest.mark.parametrize("kind", slow_but(QUICK, KINDS))
-def test_decoding_a_token_at_a_time_gives_the_logits_of_the_whole_sequence(kind: str) -> None:
+def test_decoding_token_by_token_agrees_with_the_whole_sequence(kind: str) -> None:
     expected = whole(kind, TOKENS)
     scores, held = in_pieces(kind, TOKENS, [1] * LENGTH)
     assert np.abs(scores - expected).max() < 1e-5 * np.abs(expected).max()
@@ -125,7 +125,7 @@ def test_decoding_a_token_at_a_time_gives_the_logits_of_the_whole_sequence(kind:
 
 
 @pytest.mark.parametrize("kind", slow_but(["local"], ["local", "t5, bidirectional", "transformer-xl", "experts"]))
-def test_decoding_in_pieces_behind_a_prefix_does_too(kind: str) -> None:
+def test_decoding_after_a_prefix_agrees_with_the_whole_sequence(kind: str) -> None:
     prefix = np.array([5, 3], np.int32)
     expected = whole(kind, TOKENS, prefix)
     scores, _ = in_pieces(kind, TOKENS, (5, 1, 1, 5), prefix)
@@ -135,10 +135,10 @@ def test_decoding_in_pieces_behind_a_prefix_does_too(kind: str) -> None:
 
 @pytest.mark.parametrize("at_a_time", slow_but([5], [5, 6, 1]), ids="{} rows".format)
 @pytest.mark.parametrize("kind", ["grouped queries", "t5, bidirectional", "transformer-xl", "memory"])
-def test_scoring_some_queries_at_a_time_changes_nothing(
+def test_scoring_queries_in_parts_does_not_change_logits(
     kind: str, at_a_time: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    prefix = None if kind == "memory" else np.array([9, 3], np.int32)  # longer than what is scored at a time
+    prefix = None if kind == "memory" else np.array([9, 3], np.int32)  # longer than the part that is scored at a time
     expected, _ = in_pieces(kind, TOKENS, [LENGTH], prefix)
     monkeypatch.setattr(decoding, "SCORED", at_a_time * (LENGTH + 3) + 2)
     scores, _ = in_pieces(kind, TOKENS, [LENGTH], prefix)
@@ -146,7 +146,7 @@ def test_scoring_some_queries_at_a_time_changes_nothing(
 
 
 @pytest.mark.parametrize("kind", slow_but(["strided"], ["strided", "memory", "parallel windows, alibi"]))
-def test_so_does_a_prompt_in_pieces(kind: str) -> None:
+def test_a_prompt_in_pieces_agrees_with_the_whole_sequence(kind: str) -> None:
     expected = whole(kind, TOKENS)
     scores, _ = in_pieces(kind, TOKENS, (6, 6))
     assert np.abs(scores - expected).max() < 1e-5 * np.abs(expected).max()

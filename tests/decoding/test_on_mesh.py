@@ -1,4 +1,4 @@
-"""A model that devices share along mesh.model: the logits of one device, from weights and a cache that stay divided."""
+"""Tests decoding along mesh.model: logits agree with one device, and weights and cache remain divided."""
 
 import re
 
@@ -25,7 +25,7 @@ TOKENS = np.random.default_rng(1).integers(VOCABULARY, size=(2, sum(PIECES))).as
 
 
 def decode(model: Model, devices: int = 1) -> tuple[list[np.ndarray], ContiguousCache, str]:
-    """The logits of TOKENS in pieces, the cache behind them, and the program that takes one token."""
+    """Returns the logits of TOKENS in pieces, the final cache, and the compiled program for one token."""
     recipe = on(make_recipe(model), model=devices)
     sharding = Sharding(recipe)
     arranged = arrange(some_state(recipe, sharding).parameters, model, DECODING, recipe.mesh)
@@ -42,7 +42,7 @@ def decode(model: Model, devices: int = 1) -> tuple[list[np.ndarray], Contiguous
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
-def test_logits_are_those_of_one_device_and_the_cache_stays_divided(name: str) -> None:
+def test_logits_agree_with_one_device_from_a_divided_cache(name: str) -> None:
     model = MODELS[name]
     alone, whole, _ = decode(model)
     logits, cache, program = decode(model, devices=2)

@@ -1,4 +1,4 @@
-"""Choosing tokens: the sets that top-k and top-p leave, and how often each of them comes."""
+"""Tests sampling: the sets of tokens that top-k and top-p keep, and the frequencies of sampled tokens."""
 
 import jax
 import jax.numpy as jnp
@@ -33,42 +33,42 @@ with_ties = st.lists(st.integers(-3, 3), min_size=6, max_size=6).map(lambda valu
 
 
 @given(logits=distinct | with_ties, k=st.integers(1, 9))
-def test_top_k_keeps_the_k_likeliest_of_equals_the_lower(logits: np.ndarray, k: int) -> None:
+def test_top_k_prefers_the_lower_of_equal_tokens(logits: np.ndarray, k: int) -> None:
     assert kept(logits, Sampling(1.0, top_k=k)) == set(np.argsort(-logits, kind="stable")[:k].tolist())
 
 
 def nucleus(logits: np.ndarray, p: float) -> set[int]:
-    """The fewest likeliest tokens that together have at least the share p."""
+    """Returns the smallest set of most probable tokens whose total probability is at least p."""
     order = np.argsort(-logits, kind="stable")
     reached = np.cumsum(softmax(logits)[order])
     return set(order[: 1 + int(np.sum(reached < p))].tolist())
 
 
 @given(logits=distinct | with_ties, p=st.floats(0.01, 0.99))
-def test_top_p_keeps_the_fewest_that_reach_the_share(logits: np.ndarray, p: float) -> None:
-    if nucleus(logits, p - 1e-5) == nucleus(logits, p + 1e-5):  # else float32 may see it either way
+def test_top_p_keeps_the_smallest_sufficient_set(logits: np.ndarray, p: float) -> None:
+    if nucleus(logits, p - 1e-5) == nucleus(logits, p + 1e-5):  # otherwise rounding in float32 decides
         assert kept(logits, Sampling(1.0, top_p=p)) == nucleus(logits, p)
 
 
 @given(logits=distinct, k=st.integers(1, 6), p=st.floats(0.01, 0.99))
-def test_top_p_counts_the_shares_of_what_top_k_left(logits: np.ndarray, k: int, p: float) -> None:
+def test_top_p_uses_the_probabilities_after_top_k(logits: np.ndarray, k: int, p: float) -> None:
     left = kept(logits, Sampling(1.0, top_k=k))
     among = np.where([i in left for i in range(6)], logits, -np.inf)
     if nucleus(among, p - 1e-5) == nucleus(among, p + 1e-5):
         assert kept(logits, Sampling(1.0, top_k=k, top_p=p)) == nucleus(among, p)
 
 
-def test_top_p_of_the_smallest_share_keeps_the_likeliest_and_no_filter_keeps_all() -> None:
+def test_a_tiny_top_p_keeps_only_the_most_probable_token() -> None:
     assert kept(LOGITS, Sampling(1.0, top_p=1e-9)) == {3}
     assert kept(LOGITS, Sampling(1.0)) == set(range(6))
 
 
-def test_top_p_keeps_no_more_once_the_share_is_reached_exactly() -> None:
+def test_top_p_stops_when_it_is_reached_exactly() -> None:
     equal = np.zeros(4, np.float32)
     assert [kept(equal, Sampling(1.0, top_p=p)) for p in (0.25, 0.5, 0.75)] == [{0}, {0, 1}, {0, 1, 2}]
 
 
-def test_top_p_of_one_keeps_all_whatever_rounding_makes_of_their_sum() -> None:
+def test_top_p_of_one_keeps_all_tokens_despite_rounding() -> None:
     logits = np.random.default_rng(0).normal(size=5000).astype(np.float32)
     assert len(kept(logits, Sampling(1.0, top_p=1.0))) == 5000
 
@@ -93,7 +93,7 @@ def draws(sampling: Sampling, seed: int = 0) -> np.ndarray:
     ],
     ids=str,
 )
-def test_tokens_come_as_often_as_their_restricted_softmax_at_the_temperature_says(sampling: Sampling) -> None:
+def test_token_frequencies_follow_the_restricted_softmax(sampling: Sampling) -> None:
     logits = (LOGITS / sampling.temperature).astype(np.float32)
     left = sorted(kept(logits, sampling))
     assert (len(left) < 6) == (sampling.top_k is not None or sampling.top_p is not None)
@@ -105,7 +105,7 @@ def test_tokens_come_as_often_as_their_restricted_softmax_at_the_temperature_say
     assert counts[expected == 0].sum() == 0
 
 
-def test_temperature_zero_takes_the_likeliest_of_equals_the_lower() -> None:
+def test_temperature_zero_prefers_the_lower_of_equal_tokens() -> None:
     tied = jnp.asarray([[0.0, 2.0, 2.0], [3.0, 3.0, 3.0], [-1.0, -2.0, 0.0]])
     assert sample(tied, jax.random.key(0), Sampling()).tolist() == [1, 0, 2]
 
@@ -142,7 +142,7 @@ def test_options_out_of_range_are_refused_by_name(sampling: Sampling, message: s
         sampling.check()
 
 
-def test_more_tokens_than_there_are_keep_all() -> None:
+def test_top_k_beyond_the_vocabulary_keeps_all() -> None:
     assert kept(LOGITS, Sampling(1.0, top_k=2**40)) == set(range(6))
 
 
@@ -154,7 +154,7 @@ def test_seeds_of_32_bits_have_the_keys_of_jax(seed: int) -> None:
 @given(seeds=st.lists(st.integers(0, SEEDS - 1), min_size=2, max_size=2, unique=True))
 @example(seeds=[0, 2**32])
 @example(seeds=[2**32 - 1, SEEDS - 1])
-def test_no_two_seeds_share_a_key(seeds: list[int]) -> None:
+def test_different_seeds_have_different_keys(seeds: list[int]) -> None:
     a, b = (jax.random.key_data(seeded(seed)) for seed in seeds)
     assert not np.array_equal(a, b)
 

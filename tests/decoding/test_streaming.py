@@ -1,4 +1,4 @@
-"""A Λ-shaped window's cache: of fixed size, for any number of positions."""
+"""Tests the cache of a Λ-shaped window, which has a fixed size for any number of positions."""
 
 from functools import partial
 
@@ -32,7 +32,7 @@ def short_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("positions", [{"name": "rotary"}, {"name": "alibi"}], ids=lambda positions: positions["name"])
-def test_long_beyond_its_size_it_gives_the_logits_of_the_whole_sequence(positions: dict[str, str]) -> None:
+def test_streamed_logits_agree_with_the_whole_sequence(positions: dict[str, str]) -> None:
     model = sinks(positions=positions)
     arranged = layout.arrange(parameters.initialize(model, 40, 0), model, cached.DECODING)
     tokens = jax.random.randint(jax.random.key(1), (2, LENGTH), 0, 40)
@@ -62,7 +62,7 @@ def test_long_beyond_its_size_it_gives_the_logits_of_the_whole_sequence(position
     assert held.length.tolist() == [LENGTH, LENGTH]
 
 
-def test_what_cannot_stream_keeps_every_position() -> None:
+def test_models_that_cannot_stream_keep_every_position() -> None:
     for model in (
         sinks(attention={**SINKS, "every": 2}),
         sinks(positions={"name": "t5"}),
@@ -72,8 +72,8 @@ def test_what_cannot_stream_keeps_every_position() -> None:
         assert cached.empty(model, 1, 100).keys[0].shape[2] == 100
 
 
-def test_generation_goes_on_behind_a_prompt_longer_than_the_cache() -> None:
-    """The same tokens as from a cache that holds everything."""
+def test_generation_continues_a_prompt_longer_than_the_cache() -> None:
+    """The tokens are those that a cache of all positions gives."""
     model = sinks()
     arranged = layout.arrange(parameters.initialize(model, 40, 0), model, cached.DECODING)
     prompt = np.asarray(jax.random.randint(jax.random.key(2), (23,), 0, 40), np.int32)
@@ -90,7 +90,7 @@ def test_generation_goes_on_behind_a_prompt_longer_than_the_cache() -> None:
     jax.clear_caches()
 
 
-def test_learned_positions_end_where_they_end() -> None:
+def test_generation_beyond_learned_positions_is_refused() -> None:
     model = Model.model_validate(
         {"layers": 1, "d_model": 16, "heads": 2, "positions": {"name": "learned", "length": 9}}
     )

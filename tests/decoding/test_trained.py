@@ -1,4 +1,4 @@
-"""A trained model taken from a run directory."""
+"""Tests a trained model loaded from a run directory."""
 
 import argparse
 import inspect
@@ -39,7 +39,7 @@ def drawn(step: int) -> parameters.Parameters:
 
 @pytest.fixture(autouse=True)
 def no_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Initial parameters take seconds to compile, and here only their shapes matter."""
+    """Replaces the drawing of initial parameters, which takes seconds to compile; only their shapes matter here."""
 
     def zeros(model: Model, vocabulary_size: int, seed: int) -> parameters.Parameters:
         return {name: jnp.zeros(s.shape) for name, s in parameters.weight_table(model, vocabulary_size).items()}
@@ -49,7 +49,7 @@ def no_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def run(tiny_recipe: RecipeMaker, tmp_path: Path) -> RunDirectory:
-    """A run with a vocabulary and no checkpoint."""
+    """Returns a run with a vocabulary and no checkpoint."""
     run, recipe = RunDirectory(tmp_path), tiny_recipe(f"tokens.vocabulary_size={VOCABULARY}")
     write_text(run.recipe_file, loading.dump(recipe))
     Vocabulary.train([TEXT], VOCABULARY, "bpe").save(run.vocabulary)
@@ -67,7 +67,7 @@ def save(run: RunDirectory, *steps: int) -> None:
     checkpoints.wait()
 
 
-def test_the_newest_checkpoint_or_the_one_asked_for_is_restored(run: RunDirectory) -> None:
+def test_the_newest_or_the_requested_checkpoint_is_restored(run: RunDirectory) -> None:
     save(run, 10, 20)
     for asked, step in ((None, 20), (10, 10)):
         state, restored, checkpoints = trained.restore(run, asked)
@@ -76,7 +76,7 @@ def test_the_newest_checkpoint_or_the_one_asked_for_is_restored(run: RunDirector
         assert all(np.array_equal(state.parameters[name], array) for name, array in drawn(step).items())
 
 
-def test_a_missing_checkpoint_is_refused_with_those_there_are(run: RunDirectory) -> None:
+def test_a_missing_checkpoint_is_refused_with_the_existing_ones(run: RunDirectory) -> None:
     with pytest.raises(UserError, match="no complete checkpoint yet"):
         trained.restore(run)
     save(run, 10, 20)
@@ -92,8 +92,8 @@ def test_a_damaged_checkpoint_is_not_used(run: RunDirectory) -> None:
         trained.restore(run)
 
 
-def test_a_checkpoint_pruned_meanwhile_is_passed_over(run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As by a run in training, which deletes the manifest first."""
+def test_a_checkpoint_pruned_meanwhile_is_skipped(run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run in training prunes a checkpoint by deleting its manifest first."""
     save(run, 10, 20)
     read = Checkpoints.manifest
 
@@ -130,7 +130,7 @@ def test_text_is_continued_as_the_beginning_of_a_document(run: RunDirectory) -> 
     assert model.step == 11
 
 
-def test_text_beyond_the_trained_length_is_said_to_be(run: RunDirectory) -> None:
+def test_text_beyond_the_trained_length_is_reported(run: RunDirectory) -> None:
     save(run, 11)
     model, said = trained.TrainedModel(run), list[str]()
     prompt = len(Vocabulary.load(run.vocabulary).encode("def f(")) + 1

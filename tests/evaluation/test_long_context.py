@@ -1,4 +1,4 @@
-"""Losses by position beyond the trained length."""
+"""Tests losses by position beyond the trained length."""
 
 from pathlib import Path
 
@@ -41,7 +41,7 @@ def recipe(tiny_recipe: RecipeMaker, *overrides: str) -> Recipe:
 
 @pytest.mark.slow
 def test_every_change_gives_the_loss_of_its_model(tiny_recipe: RecipeMaker, held_out: store.TokenStore) -> None:
-    """The training loss computes the same values in another way."""
+    """The training loss computes the same values by other code."""
     chosen = recipe(tiny_recipe)
     drawn = parameters.initialize(chosen.model, VOCABULARY, 1)
     said: list[str] = []
@@ -59,12 +59,12 @@ def test_every_change_gives_the_loss_of_its_model(tiny_recipe: RecipeMaker, held
 
 
 @pytest.mark.slow
-def test_windows_change_nothing_within_the_trained_length(tiny_recipe: RecipeMaker, held_out: store.TokenStore) -> None:
+def test_windows_change_no_loss_within_the_trained_length(tiny_recipe: RecipeMaker, held_out: store.TokenStore) -> None:
     chosen = recipe(tiny_recipe)
     curves = measure(chosen, parameters.initialize(chosen.model, VOCABULARY, 1), held_out, 3, 2, lambda text: None)
     by_name = {curve.way.name: curve for curve in curves}
     plain = by_name["as trained"].losses
-    # The sinks of Λ attention seem no farther than its window of 4.
+    # Λ-shaped attention caps the distance of its sinks at its window of 4.
     for name, same in (("local window", 8), ("Λ-shaped window", 5), ("external memory", 8)):
         assert_same(by_name[name], plain, slice(0, same))
         assert np.abs(by_name[name].losses - plain)[9:].max() > 1e-4, f"{name} changes what is beyond"

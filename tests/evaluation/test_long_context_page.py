@@ -1,4 +1,4 @@
-"""The files that `palmetto long-context` writes."""
+"""Tests the files that `palmetto long-context` writes."""
 
 import json
 import re
@@ -63,8 +63,8 @@ def test_the_page_is_valid_and_self_contained(curves: list[Curve]) -> None:
 
 
 @pytest.mark.parametrize("width", [1040, 380])
-def test_nine_curves_can_be_told_apart(curves: list[Curve], width: int) -> None:
-    """They differ by a thousandth of a nat, and have names of the greatest length."""
+def test_labels_of_nine_curves_do_not_overlap(curves: list[Curve], width: int) -> None:
+    """The losses differ by a thousandth of a nat, and the names have the greatest length."""
     nine = [
         curves[0]._replace(
             way=curves[0].way._replace(name=f"parallel windows{n}"[-16:]), losses=curves[0].losses + n / 1000

@@ -1,4 +1,4 @@
-"""The platforms' kernels against attention in float64: as they run where there is one, interpreted on a CPU."""
+"""Compares the platforms' kernels with float64 attention, on their accelerator or interpreted on a CPU."""
 
 from functools import partial
 from typing import Any
@@ -16,7 +16,7 @@ Float64 = npt.NDArray[np.float64]
 
 
 def arrays(length: int, groups: int, heads: int = 2, size: int = 8) -> tuple[Float64, ...]:
-    """q [2, T, H, Q], k and v [2, T, K, Q], and the derivative that comes back."""
+    """Returns q [2, T, H, Q], k and v [2, T, K, Q], and the cotangent of the output."""
     random = np.random.default_rng(groups)
     q, d = random.standard_normal((2, 2, length, heads, size))
     k, v = random.standard_normal((2, 2, length, groups, size))
@@ -24,7 +24,7 @@ def arrays(length: int, groups: int, heads: int = 2, size: int = 8) -> tuple[Flo
 
 
 def dense(window: int | None, q: Float64, k: Float64, v: Float64, d: Float64) -> tuple[Float64, ...]:
-    """The output and the gradients of Σ d·output for q, k and v, each head with the keys of its group written out."""
+    """Returns the output and the gradients of Σ d·output for q, k and v, with keys repeated for each group."""
     length, shared = q.shape[1], q.shape[2] // k.shape[2]
     keys, values = np.repeat(k, shared, axis=2), np.repeat(v, shared, axis=2)
     distance = np.subtract.outer(np.arange(length), np.arange(length))
@@ -49,8 +49,10 @@ def assert_same(
     tolerance: float = 1e-4,
     distance: float = 1e-5,
 ) -> None:
-    """Output and gradients, of inputs rounded to the kernel's precision: every element, and the distance by the norm.
-    (That of the output where a gradient is zero, as those of scores are which stand alone.)"""
+    """Asserts that output and gradients agree with float64 for the same rounded inputs, by element and by norm.
+
+    A gradient is compared relative to the output's norm if its own is smaller, since it may be exactly zero.
+    """
     q, k, v, d = (jnp.asarray(x, dtype) for x in arrays(length, groups, size=size))
 
     @jax.jit
@@ -68,36 +70,36 @@ def assert_same(
 
 
 CASES = [(1, None), (2, None), (1, 1), (2, 100), (1, 1000)]
-"""Heads of keys, window."""
+"""Pairs of (number of key/value heads, window)."""
 HALF: dict[str, Any] = {"dtype": jnp.bfloat16, "tolerance": 0.2, "distance": 1e-2}
 
 
 @pytest.mark.parametrize(("groups", "window"), [(1, None), (2, 100), (1, 1000)])
-def test_splash_interpreted(groups: int, window: int | None) -> None:
-    """Three blocks of 128, so that some are seen whole, some in part, and some not at all."""
+def test_splash_agrees_with_dense_attention_in_the_interpreter(groups: int, window: int | None) -> None:
+    """With three blocks of 128, some blocks are seen fully, some partly and some not at all."""
     assert_same(partial(splash_attention, interpret=True), 384, groups, window)
 
 
 @pytest.mark.parametrize(("groups", "window"), CASES)
-def test_arguments_of_the_call_that_is_cudnn_on_a_gpu(groups: int, window: int | None) -> None:
+def test_cudnn_arguments_agree_with_dense_attention_under_xla(groups: int, window: int | None) -> None:
     assert_same(partial(cudnn_attention, implementation="xla"), 130, groups, window)
 
 
 @pytest.mark.parametrize(("groups", "window"), CASES)
-def test_cudnn(groups: int, window: int | None) -> None:
+def test_cudnn_agrees_with_dense_attention(groups: int, window: int | None) -> None:
     if choose("gpu", jnp.bfloat16, 130, 64) is None:
         pytest.skip("no GPU with cuDNN's attention")
     assert_same(cudnn_attention, 130, groups, window, size=64, **HALF)
 
 
 @pytest.mark.parametrize(("groups", "window"), CASES)
-def test_splash(groups: int, window: int | None) -> None:
+def test_splash_agrees_with_dense_attention(groups: int, window: int | None) -> None:
     if choose("tpu", jnp.bfloat16, 384, 128) is None:
         pytest.skip("no TPU")
     assert_same(splash_attention, 384, groups, window, size=128, **HALF)
 
 
-def test_what_cudnn_takes() -> None:
+def test_cudnn_supports_only_certain_shapes_and_types() -> None:
     assert cudnn_takes(jnp.bfloat16, 130, 128, (8, 0))
     assert cudnn_takes(jnp.float16, 2048, 256, (9, 0))
     assert cudnn_takes("bfloat16", 2, 72, (12, 0))
@@ -108,7 +110,7 @@ def test_what_cudnn_takes() -> None:
     assert not cudnn_takes(jnp.bfloat16, 13, 64, (9, 0))
 
 
-def test_what_splash_takes() -> None:
+def test_splash_supports_only_certain_shapes_and_types() -> None:
     assert splash_takes(jnp.bfloat16, 1024, 128)
     assert splash_takes("float32", 384, 256)
     assert not splash_takes(jnp.bfloat16, 1000, 128)
@@ -116,7 +118,7 @@ def test_what_splash_takes() -> None:
     assert not splash_takes(jnp.bfloat16, 1024, 64)
 
 
-def test_a_platform_that_is_not_here_has_no_kernel() -> None:
+def test_an_absent_platform_has_no_kernel() -> None:
     here = jax.local_devices()[0].platform
     assert choose("cpu", jnp.bfloat16, 1024, 128) is None
     for platform in {"gpu", "tpu"} - {here}:

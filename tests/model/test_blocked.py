@@ -1,4 +1,4 @@
-"""Blocked attention against a softmax over all keys at once in float64, for every mask and for scores that learn."""
+"""Compares blocked attention with a dense float64 softmax, for every mask and for scores with learned parameters."""
 
 from functools import partial
 from typing import Any
@@ -36,7 +36,7 @@ ATTENTIONS: list[Attention] = [
 
 
 def shown(attention: Attention, queries: jax.Array, keys: jax.Array) -> jax.Array:
-    """[rows, 1, columns]: as scores [B, K, rows, G, columns] broadcast."""
+    """Returns the mask [rows, 1, columns], which broadcasts against scores [B, K, rows, G, columns]."""
     return visible(attention, queries[:, None, None], keys)
 
 
@@ -45,7 +45,7 @@ def plain(attention: Attention, parameters: Any, constants: Any, q: Any, k: Any,
 
 
 def sloped(attention: Attention, slopes: Any, constants: Any, q: Any, k: Any, queries: Any, keys: Any) -> jax.Array:
-    """A penalty on distance, a slope [K, G] for each head."""
+    """Returns scores with a penalty on distance; `slopes` holds one slope [K, G] per head."""
     distance = queries[:, None, None] - keys
     scores = products(q, k) - slopes[:, None, :, None] * distance
     return jnp.where(shown(attention, queries, keys), scores, HIDDEN)
@@ -67,13 +67,13 @@ def relative(attention: Attention, learned: Any, constants: Any, q: Any, k: Any,
 
 
 def prefixed(attention: Attention, parameters: Any, prefix: Any, q: Any, k: Any, queries: Any, keys: Any) -> jax.Array:
-    """Each sequence has a prefix [B] whose positions see each other."""
+    """Returns scores in which the positions of each sequence's prefix, of length [B], see each other."""
     queries, prefix = queries[:, None, None], prefix[:, None, None, None, None]
     return jnp.where(with_prefix(visible(attention, queries, keys), queries, keys, prefix), products(q, k), HIDDEN)
 
 
 def arrays(length: int, groups: int, heads: int = 4, size: int = 6, batch: int = 2) -> tuple[Float64, ...]:
-    """q, k, v and the derivative that comes back."""
+    """Returns q, k, v and the cotangent of the output."""
     random = np.random.default_rng(length + groups)
     q = random.standard_normal((batch, groups, length, heads // groups, size))
     k, v = random.standard_normal((2, batch, groups, length, size))
@@ -90,7 +90,7 @@ def table_of(attention: Attention, length: int) -> npt.NDArray[np.bool_]:
 
 
 def softmax(scores: Float64, mask: npt.NDArray[np.bool_]) -> Float64:
-    """Over the last axis, where `mask` is true."""
+    """Returns the softmax over the last axis, restricted to where `mask` is true."""
     scores = np.where(mask, scores, -np.inf)
     weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
     normalized: Float64 = weights / weights.sum(axis=-1, keepdims=True)
@@ -98,7 +98,7 @@ def softmax(scores: Float64, mask: npt.NDArray[np.bool_]) -> Float64:
 
 
 def dense(q: Float64, k: Float64, v: Float64, mask: npt.NDArray[np.bool_], bias: Float64 | float = 0.0) -> Float64:
-    """mask and bias broadcast against [B, K, T, G, T]."""
+    """Returns attention computed densely; mask and bias broadcast against [B, K, T, G, T]."""
     scores = np.einsum("bktgq,bksq->bktgs", q, k) + bias
     output: Float64 = np.einsum("bktgs,bksq->bktgq", softmax(scores, mask), v)
     return output
@@ -107,7 +107,7 @@ def dense(q: Float64, k: Float64, v: Float64, mask: npt.NDArray[np.bool_], bias:
 def dense_gradients(
     q: Float64, k: Float64, v: Float64, d: Float64, mask: npt.NDArray[np.bool_], bias: Float64 | float = 0.0
 ) -> tuple[Float64, Float64, Float64, Float64]:
-    """Of Σ d·output for q, k, v and the scores, through the whole Jacobian of softmax: diag(p) − p·pᵀ."""
+    """Returns the gradients of Σ d·output for q, k, v and scores by the full Jacobian of softmax, diag(p) − p·pᵀ."""
     p = softmax(np.einsum("bktgq,bksq->bktgs", q, k) + bias, mask)
     dp = np.einsum("bktgq,bksq->bktgs", d, v)
     ds = np.einsum("...st,...t->...s", np.eye(p.shape[-1]) * p[..., None] - p[..., None] * p[..., None, :], dp)
@@ -142,8 +142,8 @@ def assert_close(actual: Any, expected: Any, tolerance: float = 1e-5) -> None:
 
 
 @pytest.mark.parametrize(("attention", "groups"), [(FULL, 1), (FULL, 4), *((attention, 2) for attention in ATTENTIONS)])
-def test_output_and_gradients(attention: Attention, groups: int) -> None:
-    """21 positions in blocks of 4 and 8: neither goes into it."""
+def test_output_and_gradients_agree_with_dense_attention(attention: Attention, groups: int) -> None:
+    """The length 21 is a multiple of neither block size, 4 and 8."""
     q, k, v, d = arrays(21, groups)
     mask = table_of(attention, 21)[:, None, :]
     output, (_, *gradients) = output_and_gradients(
@@ -156,7 +156,7 @@ def test_output_and_gradients(attention: Attention, groups: int) -> None:
 
 @given(st.integers(1, 20), st.integers(1, 9), st.integers(1, 9), st.sampled_from(ATTENTIONS))
 @settings(max_examples=4)
-def test_any_length_in_any_blocks(length: int, rows: int, columns: int, attention: Attention) -> None:
+def test_any_length_and_block_size_agree(length: int, rows: int, columns: int, attention: Attention) -> None:
     q, k, v, d = arrays(length, 1, heads=2, size=2, batch=1)
     mask = table_of(attention, length)[:, None, :]
     output, (_, *gradients) = output_and_gradients(
@@ -167,7 +167,7 @@ def test_any_length_in_any_blocks(length: int, rows: int, columns: int, attentio
         assert_close(actual, expected)
 
 
-def test_slopes_and_their_gradient() -> None:
+def test_slopes_and_their_gradient_agree_with_dense_attention() -> None:
     q, k, v, d = arrays(21, 2)
     slopes = np.array([[0.5, 0.25], [0.125, 0.0625]])
     mask = table_of(FULL, 21)[:, None, :]
@@ -183,7 +183,7 @@ def test_slopes_and_their_gradient() -> None:
         assert_close(actual, gradient)
 
 
-def test_table_of_biases_and_its_gradient() -> None:
+def test_a_bias_table_and_its_gradient_agree_with_dense_attention() -> None:
     attention = StridedAttention(stride=3)
     q, k, v, d = arrays(21, 2)
     table = np.random.default_rng(1).standard_normal((7, 2, 2))
@@ -200,8 +200,8 @@ def test_table_of_biases_and_its_gradient() -> None:
         assert_close(actual, gradient)
 
 
-def test_scores_that_depend_on_contents_against_finite_differences() -> None:
-    """A pytree of parameters that meet queries: the derivative along a random direction."""
+def test_gradients_of_relative_scores_agree_with_finite_differences() -> None:
+    """Parameters form a pytree and interact with queries; derivatives are taken along random directions."""
     q, k, v, d = arrays(21, 2)
     random = np.random.default_rng(2)
     shape = (2, 2, 6)
@@ -236,8 +236,8 @@ def test_scores_that_depend_on_contents_against_finite_differences() -> None:
         assert_close(np.sum(jax.tree.leaves(gradients)[chosen] * direction), slope, 1e-4)
 
 
-def test_prefix_of_each_sequence_as_a_constant() -> None:
-    """The second is longer than the sequence: scores that show what pads the last block."""
+def test_prefixes_of_different_lengths_agree_with_dense_attention() -> None:
+    """The second prefix is longer than the sequence, so that the padding of the last block is visible to scores."""
     q, k, v, d = arrays(21, 2)
     prefix = np.array([13, 24])
     mask = np.stack([table_of(FULL, 21) | np.logical_and.outer(np.arange(21) < n, np.arange(21) < n) for n in prefix])
@@ -250,8 +250,8 @@ def test_prefix_of_each_sequence_as_a_constant() -> None:
         assert_close(actual, expected)
 
 
-def test_scores_far_apart() -> None:
-    """The running maximum keeps what a sum of exponentials could not hold."""
+def test_large_scores_do_not_overflow() -> None:
+    """Without the running maximum the sum of exponentials would overflow."""
     q, k, v, d = arrays(21, 1)
     q *= 100
     mask = table_of(FULL, 21)[:, None, :]
@@ -260,8 +260,8 @@ def test_scores_far_apart() -> None:
     assert all(np.isfinite(gradient).all() for gradient in gradients)
 
 
-def test_bfloat16() -> None:
-    """Results in bfloat16, within its rounding of the reference on the same inputs."""
+def test_bfloat16_agrees_to_its_rounding() -> None:
+    """Results are in bfloat16 and within its rounding error of the reference on the same inputs."""
     rounded = [x.astype(jnp.bfloat16) for x in in_float32(*arrays(21, 2))]
     q, k, v, d = (np.asarray(x, np.float64) for x in rounded)
     mask = table_of(FULL, 21)[:, None, :]
@@ -274,8 +274,8 @@ def test_bfloat16() -> None:
 
 
 @pytest.mark.parametrize("attention", ATTENTIONS, ids=lambda attention: attention.name)
-def test_no_position_sees_its_future(attention: Attention) -> None:
-    """Other tokens from a position on leave every bit before it."""
+def test_outputs_do_not_depend_on_later_tokens(attention: Attention) -> None:
+    """Changing the tokens from a position on leaves every bit of earlier outputs unchanged."""
     original = [array.astype(np.float32) for array in arrays(21, 2)[:3]]
     pairs = block_pairs(attention, 21, 4, 8)
 
@@ -291,8 +291,8 @@ def test_no_position_sees_its_future(attention: Attention) -> None:
         assert not np.array_equal(before[:, :, position:], after[:, :, position:])
 
 
-def test_memory_grows_with_the_length() -> None:
-    """Of both passes together: 16 times the positions, where all weights would take 256 times the memory."""
+def test_memory_grows_linearly_with_the_length() -> None:
+    """Both passes together: for 16 times the positions, storing all weights would take 256 times the memory."""
 
     def temporary(length: int) -> int:
         q, k = jnp.zeros((1, 1, length, 2, 8)), jnp.zeros((1, 1, length, 8))
@@ -303,5 +303,5 @@ def test_memory_grows_with_the_length() -> None:
 
     assert temporary(4096) < 17 * temporary(256)
     weights = 2 * 4096 * 4096 * 4
-    # What GPUs hold besides makes it a little more than a quarter there.
+    # On GPUs other temporaries make it slightly more than a quarter.
     assert temporary(4096) < weights / (4 if jax.default_backend() == "cpu" else 3)

@@ -1,5 +1,7 @@
-"""Every choice of the decoder against the float64 catalogue: logits, routing, and the gradient of the whole loss; and
-what masks and experts promise to the bit."""
+"""Compares every choice of the decoder with the float64 catalogue: logits, routing and the gradient of the whole loss.
+
+It also tests the bitwise promises of masks and experts.
+"""
 
 import functools
 import random
@@ -23,7 +25,7 @@ from tests.references import catalogue
 from tests.references.quickly import QUICKLY
 
 VOCABULARY, LENGTH = 23, 13
-# H·Q other than D, so that no axis can stand for another.
+# H·Q differs from D, so that no axis can be mistaken for another.
 SIZES = {"layers": 2, "d_model": 16, "heads": 4, "key_value_heads": 2, "head_size": 6, "d_ff": 20}
 
 CPU = tuning.CPU._replace(query_rows=5, logit_rows=7)
@@ -194,7 +196,7 @@ def some_tokens(seed: int, length: int = LENGTH) -> np.ndarray:
 
 
 def agree(given: Any, expected: Any, tolerance: float) -> bool:
-    """Up to `tolerance` times the largest value expected."""
+    """Returns whether the arrays differ by at most `tolerance` times the largest expected value."""
     expected = np.asarray(expected)
     assert given.shape == expected.shape
     return bool(np.abs(given - expected).max() <= tolerance * np.abs(expected).max())
@@ -228,7 +230,7 @@ def test_prefixes_agree_with_the_reference(name: str) -> None:
     assert agree(given.logits, expected.logits, 1e-5)
 
 
-def test_a_capacity_that_binds_is_among_the_cases() -> None:
+def test_some_cases_exceed_the_capacity() -> None:
     for name in ("experts capacity", "experts one", "experts sandwich"):
         parameters = catalogue.draw(MODELS[name], VOCABULARY, 0)
         assert all(
@@ -237,7 +239,7 @@ def test_a_capacity_that_binds_is_among_the_cases() -> None:
 
 
 class Gradient(NamedTuple):
-    """A case of the gradient test: the model's name, and how its loss is taken."""
+    """Describes a case of the gradient test: the model's name and the options of its loss."""
 
     name: str
     arrangement: str = "cpu"
@@ -276,8 +278,8 @@ GRADIENTS = (
     slow_but([Gradient("palm", scored=True), Gradient("experts capacity", "accelerator")], GRADIENTS),
     ids=lambda case: f"{case.name}-{case.arrangement}",
 )
-def test_gradients_of_the_loss_agree_with_finite_differences_of_the_reference(case: Gradient) -> None:
-    """Along random directions, in which every parameter has about the same share of the derivative."""
+def test_gradients_agree_with_finite_differences_of_the_reference(case: Gradient) -> None:
+    """The random directions are scaled so that every parameter contributes about equally to the derivative."""
     model, chosen = MODELS[case.name], LAYOUTS[case.arrangement]
     parameters, tokens = catalogue.draw(model, VOCABULARY, 2), some_tokens(2, LENGTH + 1)
     random = np.random.default_rng(3)
@@ -333,7 +335,7 @@ CAUSAL = (
 @pytest.mark.parametrize(
     ("name", "arrangement"), slow_but([("palm", "blocked"), ("local", "blocked"), ("experts capacity", "cpu")], CAUSAL)
 )
-def test_no_state_depends_on_a_later_token_to_the_bit(name: str, arrangement: str) -> None:
+def test_states_do_not_depend_on_later_tokens(name: str, arrangement: str) -> None:
     model, tokens = MODELS[name], some_tokens(4)
     parameters = catalogue.draw(model, VOCABULARY, 4)
     before = run(model, arrangement, parameters, tokens).states
@@ -344,14 +346,14 @@ def test_no_state_depends_on_a_later_token_to_the_bit(name: str, arrangement: st
 
 
 def _changed_from(tokens: np.ndarray, first: int) -> np.ndarray:
-    """Every token from place `first` on another one."""
+    """Returns tokens that all differ from the given ones from place `first` on."""
     changed = tokens.copy()
     changed[:, first:] = (tokens[:, first:] + 1 + first) % VOCABULARY
     return changed
 
 
 @pytest.mark.parametrize("name", slow_but(["palm"], PREFIXED))
-def test_a_prefix_sees_all_of_itself_and_nothing_behind(name: str) -> None:
+def test_a_prefix_sees_all_of_itself_and_nothing_later(name: str) -> None:
     model, tokens, prefix = MODELS[name], some_tokens(5), np.array([7, 7], np.int32)
     parameters = catalogue.draw(model, VOCABULARY, 5)
     before = run(model, "blocked", parameters, tokens, prefix).states
@@ -368,7 +370,7 @@ def test_a_prefix_sees_all_of_itself_and_nothing_behind(name: str) -> None:
 @pytest.mark.parametrize(
     "name", slow_but(["parallel windows"], ["parallel windows", "parallel windows alibi", "parallel windows learned"])
 )
-def test_parallel_windows_do_not_see_each_other_and_are_alike(name: str) -> None:
+def test_parallel_windows_are_equivalent_and_do_not_see_each_other(name: str) -> None:
     model, tokens = MODELS[name], some_tokens(6)
     tokens[:, 4:8] = tokens[:, :4]
     parameters = catalogue.draw(model, VOCABULARY, 6)
@@ -400,7 +402,7 @@ def test_the_order_of_experts_does_not_matter(name: str, arrangement: str) -> No
 
 
 @pytest.mark.parametrize(("block", "arrangement"), [("parallel", "cpu"), ("serial", "accelerator")])
-def test_a_single_expert_is_the_dense_model_to_the_bit(block: str, arrangement: str) -> None:
+def test_a_single_expert_has_the_bits_of_the_dense_model(block: str, arrangement: str) -> None:
     dense = some(block=block, feedforward="gelu")
     lonely = some(block=block, experts={"count": 1, "top": 1, "every": 1, "feedforward": "gelu"})
     parameters, tokens = catalogue.draw(dense, VOCABULARY, 8), some_tokens(8)

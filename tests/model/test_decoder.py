@@ -1,4 +1,4 @@
-"""The decoder against the float64 reference, and causality to the bit, in every way that memory may hold a model."""
+"""Compares the decoder with the float64 reference, and tests bitwise causality, in every memory layout."""
 
 import functools
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from palmetto.recipe.model import Model
 from tests.references import decoder as reference
 from tests.references.quickly import QUICKLY
 
-# Of no two sizes the same, and H·Q other than D, so that no axis can stand for another.
+# All sizes differ, and H·Q differs from D, so that no axis can be mistaken for another.
 MODEL = Model(layers=2, d_model=20, heads=3, head_size=8, d_ff=36)
 VOCABULARY = 40
 LENGTH = 13
@@ -63,7 +63,7 @@ def test_logits_agree_with_the_reference_to_float32_rounding(arrangement: str, l
 
 
 @pytest.mark.parametrize("arrangement", ["cpu in blocks", "accelerator in blocks"])
-def test_bfloat16_activations_agree_to_bfloat16_rounding_and_no_better(arrangement: str) -> None:
+def test_bfloat16_activations_have_the_error_of_bfloat16(arrangement: str) -> None:
     tokens = some_tokens(0)
     expected = reference.logits(DRAWN, tokens, MODEL.heads)
     given = compiled(arrangement, "bfloat16")(DRAWN, jnp.asarray(tokens))
@@ -72,7 +72,7 @@ def test_bfloat16_activations_agree_to_bfloat16_rounding_and_no_better(arrangeme
     assert 2**-11 < error < 2**-6
 
 
-def test_hidden_states_are_in_the_activation_type() -> None:
+def test_hidden_states_have_the_activation_type() -> None:
     model = MODEL.model_copy(update={"activations": "bfloat16"})
 
     def hidden_states(drawn: Parameters, tokens: jax.Array) -> jax.Array:
@@ -85,7 +85,7 @@ def test_hidden_states_are_in_the_activation_type() -> None:
 @pytest.mark.parametrize("arrangement", LAYOUTS)
 @given(seed=st.integers(0, 1 << 30), first_changed=st.integers(1, LENGTH - 1))
 @settings(max_examples=50)
-def test_no_logit_depends_on_a_later_token_to_the_bit(arrangement: str, seed: int, first_changed: int) -> None:
+def test_logits_do_not_depend_on_later_tokens(arrangement: str, seed: int, first_changed: int) -> None:
     tokens, logits = some_tokens(seed), compiled(arrangement)
     changed = tokens.copy()
     changed[:, first_changed:] = (tokens[:, first_changed:] + 1 + seed % (VOCABULARY - 1)) % VOCABULARY

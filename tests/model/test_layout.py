@@ -1,4 +1,4 @@
-"""How weights are arranged: as their rows of the table say, of which nothing else asks a weight's name."""
+"""Tests that weights are arranged as their rows say, and that no other code decides by a weight's name."""
 
 import ast
 from collections.abc import Iterator
@@ -48,14 +48,14 @@ def test_arranged_rows_have_the_shapes_of_arranged_arrays(choice: str, mesh: Mes
         assert len(row.axes) == len(row.shape), name
 
 
-def test_only_what_devices_may_divide_travels_in_the_activation_type() -> None:
+def test_only_divisible_weights_are_sent_in_the_activation_type() -> None:
     for model in MODELS.values():
         for name, row in arranged_table(weight_table(model, VOCABULARY), ONE_DEVICE).items():
             assert row.data_dimension is not None or not row.cast, name
 
 
 def name_tests(tree: ast.AST) -> Iterator[ast.AST]:
-    """The places that ask a weight for its name, or list several names."""
+    """Returns the places in a source that compare a weight's name or list several names."""
     for node in ast.walk(tree):
         match node:
             case ast.Call(func=ast.Attribute(attr="startswith" | "removeprefix"), args=[ast.Constant(str(part))]):
@@ -85,11 +85,11 @@ def name_tests(tree: ast.AST) -> Iterator[ast.AST]:
         "for n in ['up', 'o']: 0",
     ],
 )
-def test_a_name_test_is_recognized(code: str) -> None:
+def test_a_comparison_of_names_is_recognized(code: str) -> None:
     assert list(name_tests(ast.parse(code)))
 
 
-def test_only_the_table_knows_what_a_name_means() -> None:
+def test_only_the_table_of_weights_decides_by_name() -> None:
     rooms = ("model", "parallel", "training", "pods", "decoding", "evaluation")
     files = [file for room in rooms for file in (SOURCE / room).rglob("*.py")]
     found = [

@@ -1,4 +1,4 @@
-"""Rows of a table and the sums that are their gradient, against NumPy's in float64."""
+"""Compares embedding lookup and its gradient with NumPy in float64."""
 
 import re
 
@@ -18,7 +18,7 @@ def summed(rows: np.ndarray, numbers: np.ndarray, count: int) -> np.ndarray:
     return result
 
 
-def test_rows_and_their_gradient() -> None:
+def test_rows_and_their_gradient_agree_with_numpy() -> None:
     random = np.random.default_rng(0)
     table, d = random.standard_normal((7, 5), np.float32), random.standard_normal((3, 4, 5), np.float32)
     numbers = random.integers(0, 7, (3, 4), dtype=np.int32)
@@ -31,23 +31,23 @@ added_up = jax.jit(sum_alike, static_argnums=2, compiler_options=QUICKLY)
 
 
 @given(st.sampled_from([1, 2, 13, 32]).flatmap(lambda n: st.lists(st.integers(0, 9), min_size=n, max_size=n)))
-def test_rows_that_share_a_number_are_added_up(numbers: list[int]) -> None:
-    """Of integers, so that no order rounds."""
+def test_rows_that_share_a_number_are_summed(numbers: list[int]) -> None:
+    """The values are integers, so that no order of summation rounds."""
     rows = np.random.default_rng(sum(numbers)).integers(-99, 99, (len(numbers), 3)).astype(np.float32)
     result = added_up(rows, np.array(numbers, np.int32), 10)
     np.testing.assert_array_equal(result, summed(rows, np.array(numbers), 10))
 
 
-def test_sums_keep_float32s_precision() -> None:
-    """Of a number that stands for most tokens too: a tree, not a running sum."""
+def test_sums_keep_the_precision_of_float32() -> None:
+    """A number that most tokens share is summed by a tree, not by a running sum."""
     random = np.random.default_rng(1)
     rows, numbers = random.standard_normal((4096, 2), np.float32), random.integers(0, 3, 4096) // 2
     result = added_up(rows, numbers.astype(np.int32), 2)
     np.testing.assert_allclose(result, summed(rows, numbers, 2), rtol=1e-5)
 
 
-def test_on_gpus_no_two_rows_go_to_one_place() -> None:
-    """The order of such a sum, and with it the bits, would be chance, or cost a sort of all elements."""
+def test_gpu_gradients_scatter_to_unique_indices() -> None:
+    """A scatter with colliding indices would have undefined order, or cost a sort of all elements."""
 
     def gradient(table: jax.Array, numbers: jax.Array, d: jax.Array) -> jax.Array:
         pulled: jax.Array = jax.vjp(lambda table: lookup(table, numbers), table)[1](d)[0]

@@ -1,4 +1,4 @@
-"""Which keys a query sees, against sets of positions written out, and blocks against the positions in them."""
+"""Compares visible keys with explicit sets of positions, and visible blocks with the positions in them."""
 
 import itertools
 
@@ -29,7 +29,7 @@ attentions: st.SearchStrategy[Attention] = st.one_of(
 
 
 def seen(attention: Attention, length: int) -> list[set[int]]:
-    """The keys that each query sees."""
+    """Returns the set of keys that each query sees."""
     positions = np.arange(length)
     table = masks.visible(attention, positions[:, None], positions)
     assert table.dtype == bool
@@ -53,12 +53,12 @@ def seen(attention: Attention, length: int) -> list[set[int]]:
         (ParallelWindows(window=3, count=2), 9, set(range(10))),
     ],
 )
-def test_keys_seen(attention: Attention, query: int, keys: set[int]) -> None:
+def test_each_attention_shows_the_expected_keys(attention: Attention, query: int, keys: set[int]) -> None:
     assert seen(attention, 12)[query] == keys
 
 
 @given(attentions)
-def test_a_position_sees_itself_and_nothing_ahead(attention: Attention) -> None:
+def test_a_position_sees_itself_and_no_later_one(attention: Attention) -> None:
     assert all(max(keys) == query for query, keys in enumerate(seen(attention, 40)))
 
 
@@ -69,7 +69,7 @@ def test_numpy_and_jax_agree(attention: Attention) -> None:
     np.testing.assert_array_equal(table, masks.visible(attention, positions[:, None], positions))
 
 
-def test_prefixes_of_several_sequences() -> None:
+def test_prefixes_differ_between_sequences() -> None:
     positions, prefix = np.arange(6), np.array([0, 3])
     queries, keys = positions[None, :, None], positions[None, None, :]
     table = masks.with_prefix(
@@ -81,7 +81,7 @@ def test_prefixes_of_several_sequences() -> None:
 
 
 @given(st.none() | attentions, st.integers(1, 60), st.integers(1, 20), st.integers(1, 20))
-def test_block_pairs_are_those_with_anything_visible(
+def test_block_pairs_are_those_with_a_visible_key(
     attention: Attention | None, length: int, query_rows: int, key_rows: int
 ) -> None:
     positions = np.arange(length)
@@ -98,7 +98,7 @@ def test_block_pairs_are_those_with_anything_visible(
     assert pairs.tolist() == expected
 
 
-def test_block_pairs_of_a_million_positions() -> None:
-    """Positions by positions would be a terabyte."""
+def test_block_pairs_need_no_mask_over_positions() -> None:
+    """A mask over positions would take a terabyte."""
     pairs = masks.block_pairs(LocalAttention(window=4096), 1 << 20, 1024, 1024)
     assert len(pairs) == 1024 * 5 - (4 + 3 + 2 + 1)

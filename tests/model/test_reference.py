@@ -1,4 +1,4 @@
-"""The reference itself: its hand-derived gradient against central differences of its losses."""
+"""Tests the reference itself: its hand-derived gradient must agree with central differences of its losses."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import pytest
 from tests.references import decoder as reference
 
 
-def test_gradient_is_the_slope_of_the_losses_in_every_parameter() -> None:
+def test_the_gradient_agrees_with_differences_of_the_losses() -> None:
     heads, vocabulary, z_loss = 3, 7, 0.3
     drawn = reference.draw(0, layers=2, d_model=6, heads=heads, head_size=4, d_ff=5, vocabulary=vocabulary)
     parameters = {name: array.astype(np.float64) for name, array in drawn.items()}

@@ -1,4 +1,4 @@
-"""Scores of positions in a row, as training has them, and of any positions, as caches have them."""
+"""Compares scores of consecutive positions, as in training, with scores of arbitrary positions, as in caches."""
 
 from typing import Any
 
@@ -26,8 +26,8 @@ LENGTH = 8
 
 @pytest.mark.parametrize("prefix", [None, (3, 0)], ids=["causal", "prefix"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_scores_depend_on_positions_and_not_on_where_keys_lie(kind: str, prefix: tuple[int, ...] | None) -> None:
-    """Every sequence's keys lie in an order of its own, and its queries have gaps between them."""
+def test_scores_depend_on_positions_and_not_on_the_order(kind: str, prefix: tuple[int, ...] | None) -> None:
+    """The keys of each sequence are permuted, and its queries have gaps between their positions."""
     model = Model.model_validate({"layers": 1, "d_model": 8, "heads": 4, "key_value_heads": 2} | KINDS[kind])
     random = np.random.default_rng(0)
     q, k = random.normal(size=(2, 2, LENGTH, 2, 2)), random.normal(size=(2, 2, LENGTH, 2))

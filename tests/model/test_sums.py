@@ -1,4 +1,4 @@
-"""Sums of fixed order: the bits of the written-out ones, whatever is taken beside them."""
+"""Tests that sums of fixed order have the bits of an explicit sum, whatever else is summed beside them."""
 
 import jax
 import jax.numpy as jnp
@@ -15,12 +15,12 @@ def drawn(*shape: int) -> np.ndarray:
     return (random.normal(size=shape) * 10.0 ** random.integers(-3, 4, size=shape)).astype(np.float32)
 
 
-def test_a_rounded_product_is_not_fused_with_the_sum_behind_it() -> None:
+def test_a_rounded_product_is_not_fused_with_an_addition() -> None:
     a, b, c = drawn(3, 1000)
     assert np.array_equal(jax.jit(lambda a, b, c: rounded(a * b) + c)(a, b, c), a * b + c)
 
 
-def test_a_fold_is_stored_on_gpus_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fold_has_barriers_only_on_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     for backend, stored in (("gpu", 2), ("cpu", 0)):
         monkeypatch.setattr(jax, "default_backend", lambda backend=backend: backend)
         program = jax.jit(lambda x: fold(x, 0)).lower(np.zeros((64, 3), np.float32)).as_text()
@@ -28,14 +28,14 @@ def test_a_fold_is_stored_on_gpus_alone(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, -0.0, 1e-40])
-def test_rounding_changes_no_value(value: float) -> None:
+def test_rounding_leaves_every_value_unchanged(value: float) -> None:
     array = np.array([value], np.float32)
     assert np.asarray(jax.jit(rounded)(array)).tobytes() == array.tobytes()
 
 
 @pytest.mark.parametrize("shape", [(1, 4), (2, 7), (33, 5), (1536, 12), (384, 384)])
 @pytest.mark.parametrize("axis", [0, 1, -1])
-def test_a_fold_is_the_sum_by_halves_of_any_share_of_the_rows(shape: tuple[int, ...], axis: int) -> None:
+def test_a_fold_has_the_bits_of_the_sum_by_halves(shape: tuple[int, ...], axis: int) -> None:
     array = drawn(*shape)
     folded = np.asarray(jax.jit(lambda x: fold(x, axis))(array))
     assert np.array_equal(folded, halves_sum(array, axis))
@@ -45,7 +45,7 @@ def test_a_fold_is_the_sum_by_halves_of_any_share_of_the_rows(shape: tuple[int, 
             assert np.array_equal(jax.jit(lambda x: fold(x, axis))(part), halves_sum(part, axis))
 
 
-def test_a_fold_of_what_devices_divide_adds_up_their_folds() -> None:
+def test_a_divided_fold_sums_the_folds_of_the_devices() -> None:
     array, mesh = drawn(6, 96), Mesh(np.array(jax.devices()[:4]), ("model",))
     with jax.set_mesh(mesh):
         folded = jax.jit(lambda x: fold(x, 1, 4), in_shardings=PartitionSpec(None, "model"))(array)
@@ -53,7 +53,7 @@ def test_a_fold_of_what_devices_divide_adds_up_their_folds() -> None:
 
 
 @pytest.mark.parametrize("experts", [(), (4,)])
-def test_rows_are_scaled_and_the_derivative_is_the_automatic_one(experts: tuple[int, ...]) -> None:
+def test_scaled_rows_have_the_automatic_derivative(experts: tuple[int, ...]) -> None:
     scale, kernel = drawn(3, 8), drawn(3, *experts, 8, 16)
 
     def plain(scale: jax.Array, kernel: jax.Array) -> jax.Array:

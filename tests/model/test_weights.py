@@ -1,4 +1,4 @@
-"""The table of parameters: the paper's counts and initial distributions, and logical matrices in and out of stacks."""
+"""Tests the table of weights: the papers' parameter counts, initial distributions and stacks of logical matrices."""
 
 import math
 from typing import Any
@@ -22,7 +22,7 @@ VOCABULARY = 256
     [(32, 4096, 16, 8_632_012_800), (64, 8192, 32, 62_495_662_080), (118, 18432, 48, 540_356_474_880)],
     ids=["8B", "62B", "540B"],
 )
-def test_counts_of_the_papers_models_to_the_digit(layers: int, d_model: int, heads: int, expected: int) -> None:
+def test_parameter_counts_are_those_of_the_papers(layers: int, d_model: int, heads: int, expected: int) -> None:
     model = Model(layers=layers, d_model=d_model, heads=heads, head_size=256)
     assert parameters.count(model, 256_000) == expected
 
@@ -32,7 +32,7 @@ def drawn() -> Parameters:
     return parameters.initialize(MODEL, VOCABULARY, seed=1)
 
 
-def test_initialization_has_the_shapes_of_the_table_in_float32(drawn: Parameters) -> None:
+def test_initial_parameters_have_the_shapes_of_the_table(drawn: Parameters) -> None:
     table = parameters.weight_table(MODEL, VOCABULARY)
     assert {name: array.shape for name, array in drawn.items()} == {name: s.shape for name, s in table.items()}
     assert {array.dtype for array in drawn.values()} == {jnp.dtype(jnp.float32)}
@@ -40,7 +40,7 @@ def test_initialization_has_the_shapes_of_the_table_in_float32(drawn: Parameters
     assert parameters.count(MODEL, VOCABULARY) == sum(array.size for array in drawn.values())
 
 
-def test_initial_kernels_are_normal_with_deviation_one_over_root_of_inputs_embeddings_one(drawn: Parameters) -> None:
+def test_initial_kernels_are_normal_with_the_expected_deviation(drawn: Parameters) -> None:
     inputs = {"embedding": 1, "q": 64, "k": 64, "v": 64, "gate": 64, "up": 64, "o": 3 * 16, "down": 160}
     for name, n_in in inputs.items():
         standardized = np.asarray(drawn[name], np.float64).ravel() * math.sqrt(n_in)
@@ -57,7 +57,7 @@ def test_initial_scales_are_one(drawn: Parameters) -> None:
     assert np.all(np.asarray(drawn["final_norm"]) == 1)
 
 
-def test_every_logical_matrix_has_a_draw_of_its_own(drawn: Parameters) -> None:
+def test_every_logical_matrix_is_drawn_independently(drawn: Parameters) -> None:
     matrices = parameters.unstack(drawn, parameters.weight_table(MODEL, VOCABULARY))
     kernels = {name: np.asarray(matrix).ravel() for name, matrix in matrices.items() if "norm" not in name}
     names = sorted(kernels)
@@ -68,14 +68,14 @@ def test_every_logical_matrix_has_a_draw_of_its_own(drawn: Parameters) -> None:
             assert abs(correlation) < 6 / math.sqrt(shared), (one, other)
 
 
-def test_a_further_layer_moves_no_other_draw(drawn: Parameters) -> None:
+def test_another_layer_changes_no_other_draw(drawn: Parameters) -> None:
     deeper = parameters.initialize(MODEL.model_copy(update={"layers": 4}), VOCABULARY, seed=1)
     for name, array in drawn.items():
         there = np.asarray(deeper[name])
         assert np.array_equal(array, there if there.shape == array.shape else there[:3]), name
 
 
-def test_the_seed_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_seed_determines_the_parameters(monkeypatch: pytest.MonkeyPatch) -> None:
     small = {"embedding": parameters.Weight((4, 3), ("vocabulary", "width"), 1.0)}
     monkeypatch.setattr(parameters, "weight_table", lambda model, vocabulary_size: small)
     one, again, other = (parameters.initialize(MODEL, VOCABULARY, seed)["embedding"] for seed in (1, 1, 2))
@@ -83,7 +83,7 @@ def test_the_seed_decides(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not np.any(one == other)
 
 
-def test_biases_begin_at_zero_scales_at_one_and_the_rest_at_random(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_initial_biases_are_zero_and_scales_are_one(monkeypatch: pytest.MonkeyPatch) -> None:
     model = Model(
         layers=2,
         d_model=8,
@@ -114,7 +114,7 @@ def with_experts(**values: int) -> Model:
     return MIXTURE.model_copy(update={"experts": EXPERTS.model_copy(update=values)})
 
 
-def test_experts_are_in_every_other_layer_and_dense_layers_in_the_others() -> None:
+def test_experts_and_dense_layers_alternate() -> None:
     table = parameters.weight_table(MIXTURE, 10)
     assert table["router"].shape == (2, 16, 8)
     assert table["expert_up"].shape == (2, 8, 16, 24)
@@ -130,7 +130,7 @@ def test_experts_are_in_every_other_layer_and_dense_layers_in_the_others() -> No
     }
 
 
-def test_each_expert_is_drawn_for_itself_and_a_further_one_or_layer_moves_no_draw(
+def test_experts_are_drawn_independently_of_each_other_and_their_number(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     full = parameters.weight_table
@@ -147,7 +147,7 @@ def test_each_expert_is_drawn_for_itself_and_a_further_one_or_layer_moves_no_dra
     assert np.array_equal(drawn, there[:2, :8])
 
 
-def test_deep_norm_shrinks_what_writes_to_the_residual_stream() -> None:
+def test_deep_norm_shrinks_kernels_that_write_to_the_residual() -> None:
     shapes = Model(layers=32, d_model=16, heads=2, block="serial", feedforward="geglu")
     usual, deep = (
         parameters.weight_table(shapes.model_copy(update={"norm_position": position}), 10)
@@ -161,7 +161,7 @@ def test_deep_norm_shrinks_what_writes_to_the_residual_stream() -> None:
     assert "final_norm" not in deep
 
 
-# What each choice adds to a serial decoder of L = 2, D = 8, H = 2, K = 1, Q = 4, F = 32 with a vocabulary of 5.
+# The parameters that each choice adds to a serial decoder: L = 2, D = 8, H = 2, K = 1, Q = 4, F = 32, V = 5.
 SERIAL = 5 * 8 + 2 * (2 * 8 + 8 * 8 + 2 * 8 * 4 + 8 * 8 + 2 * 8 * 32) + 8
 ADDED: dict[str, tuple[dict[str, Any], int]] = {
     "plain": ({}, 0),
@@ -186,7 +186,7 @@ ADDED: dict[str, tuple[dict[str, Any], int]] = {
 
 
 @pytest.mark.parametrize("choice", ADDED)
-def test_what_each_choice_adds_to_the_count(choice: str) -> None:
+def test_each_choice_adds_the_expected_parameters(choice: str) -> None:
     values, added = ADDED[choice]
     plain = {"layers": 2, "d_model": 8, "heads": 2, "block": "serial", "feedforward": "gelu"}
     model = Model.model_validate(plain | values)
@@ -197,7 +197,7 @@ def test_what_each_choice_adds_to_the_count(choice: str) -> None:
     }
 
 
-def test_a_token_passes_through_the_top_experts_alone() -> None:
+def test_active_parameters_include_only_the_top_experts() -> None:
     for top in (1, 2, 3, 8):
         model = with_experts(top=top)
         idle = 2 * (8 - top) * 2 * 16 * 24
@@ -220,7 +220,7 @@ def stacks(of: parameters.Table) -> Parameters:
     return {name: jnp.arange(spec.size, dtype=jnp.float32).reshape(spec.shape) for name, spec in of.items()}
 
 
-def test_unstack_names_each_matrix_by_the_layer_it_is_of_and_its_expert() -> None:
+def test_unstack_names_each_matrix_by_layer_and_expert() -> None:
     of = table((1, 3), experts=2)
     matrices = parameters.unstack(stacks(of), of)
     assert sorted(matrices) == [
@@ -236,7 +236,7 @@ def test_unstack_names_each_matrix_by_the_layer_it_is_of_and_its_expert() -> Non
 @pytest.mark.parametrize(("layers", "experts"), [(1, 1), (12, 3), (118, 1), (1, 1001)])
 def test_restack_is_the_inverse_of_unstack(layers: int, experts: int) -> None:
     of = table(tuple(range(1, 2 * layers, 2)), experts)
-    if experts > 1000:  # names of four digits
+    if experts > 1000:  # expert numbers of four digits
         of = {"expert_up": of["expert_up"]}
     whole = stacks(of)
     again = parameters.restack(parameters.unstack(whole, of), of)
@@ -245,7 +245,7 @@ def test_restack_is_the_inverse_of_unstack(layers: int, experts: int) -> None:
         assert np.array_equal(array, again[name]), name
 
 
-def test_a_part_of_the_table_with_other_trailing_axes_comes_back() -> None:
+def test_restack_accepts_partial_tables_and_other_trailing_axes() -> None:
     of = table((1, 3), experts=2)
     rows = {"expert_up": jnp.arange(2 * 2 * 3.0).reshape(2, 2, 3), "q": jnp.arange(2 * 3.0).reshape(2, 3)}
     matrices = parameters.unstack(rows, of)

@@ -1,5 +1,8 @@
-"""The promise across layouts as a property: of recipes and meshes drawn at random, all that a ledger holds of a step is
-the same to the byte as on one device; or the recipe says that its bits depend on the layout."""
+"""Tests at random that results do not depend on the layout.
+
+For recipes and meshes drawn at random, everything that a ledger holds of a step is byte-equal to one device's, or the
+recipe says that its bits depend on the layout.
+"""
 
 import random
 
@@ -29,7 +32,7 @@ HUNDREDS = settings.get_current_profile_name() == "hundreds"
 
 
 def train(recipe: Recipe, start: State) -> list[bytes]:
-    """Every bit of the states and metrics of a few steps from `start`, NumPy's arrays, on the recipe's mesh."""
+    """Returns every bit of the states and metrics of a few steps from NumPy arrays `start`, on the recipe's mesh."""
     sharding, training = Sharding(recipe), recipe.training
     step, written = make_step(recipe, tuning.CPU, sharding), []
     state = jax.device_put(jax.tree.map(np.array, start), states.places(recipe, sharding))
@@ -49,7 +52,7 @@ def train(recipe: Recipe, start: State) -> list[bytes]:
 def check(case: Case) -> None:
     there = on(case.recipe, **case.mesh)
     if there.layout:
-        # Recorded with the environment, so that another layout is said to change bits.
+        # Recorded with the environment, so that a change of layout is reported to change bits.
         assert there.model.experts is not None or there.model.attention.name == "memory"
         assert {axis for axis in ("pod", "data") if case.mesh[axis] > 1} <= there.layout.keys()
         return
@@ -63,12 +66,12 @@ def draw(seed: int) -> Case:
 
 
 @pytest.mark.parametrize("seed", [36, 30, 3, 13, 14, 27, 37, 100, 101])
-def test_a_drawn_recipe_has_one_set_of_bits(seed: int) -> None:
+def test_a_random_recipe_has_the_same_bits_on_every_mesh(seed: int) -> None:
     check(draw(seed))
 
 
 @pytest.mark.skipif(not HUNDREDS, reason="hundreds of draws take hours: --hypothesis-profile=hundreds")
 @settings(phases=[Phase.generate])
 @given(seed=st.integers(0, 2**32 - 1))
-def test_hundreds_of_drawn_recipes_have_one_set_of_bits(seed: int) -> None:
+def test_hundreds_of_random_recipes_have_the_same_bits(seed: int) -> None:
     check(draw(seed))

@@ -1,4 +1,4 @@
-"""Sums across devices have the bits of the written-out tree, however many devices take part."""
+"""Tests that sums across devices have the bits of the explicit tree, for any number of devices."""
 
 from collections.abc import Callable
 from typing import Any
@@ -25,50 +25,50 @@ Array = np.ndarray
 
 
 def on_devices(function: Callable[..., Any], size: int, out: Any) -> Callable[..., Any]:
-    """`function` of what each of `size` devices has, along the leading axis of the arguments."""
+    """Returns `function` mapped over `size` devices along the leading axis of its arguments."""
     mesh = Mesh(np.array(jax.devices()[:size]), ("data",))
     each = PartitionSpec("data")
     return jax.jit(jax.shard_map(function, mesh=mesh, in_specs=each, out_specs=out, check_vma=False))
 
 
 def terms(n: int, width: int = 64) -> Array:
-    """Float32 [n, width] of such different magnitudes that the order of a sum shows in its bits."""
+    """Returns float32 [n, width] of such different magnitudes that the order of a sum affects its bits."""
     random = np.random.default_rng(n)
     return (random.normal(size=(n, width)) * 10.0 ** random.integers(-3, 4, size=(n, width))).astype(np.float32)
 
 
 def tree_sum(leaves: Array) -> Array:
-    """((0+1)+(2+3))+… in float32, written out."""
+    """Returns ((0+1)+(2+3))+… in float32, computed explicitly."""
     half = len(leaves) // 2
     return leaves[0] if len(leaves) == 1 else tree_sum(leaves[:half]) + tree_sum(leaves[half:])
 
 
 @pytest.mark.parametrize("n", SIZES)
-def test_reversed_bits_are_a_permutation_and_its_own_inverse(n: int) -> None:
+def test_reversed_bits_are_their_own_inverse(n: int) -> None:
     order = reversed_bits(n)
     assert [order[i] for i in order] == list(range(n))
     digits = n.bit_length() - 1
     assert all(format(i, f"0{digits}b")[::-1] == format(p, f"0{digits}b") for i, p in enumerate(order) if digits)
 
 
-def test_reversed_bits_of_other_numbers_than_powers_of_two_do_not_exist() -> None:
+def test_reversed_bits_require_a_power_of_two() -> None:
     with pytest.raises(AssertionError):
         reversed_bits(6)
 
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("width", [64, 61])
-def test_all_reduce_is_the_tree_over_the_leaves_of_the_devices(size: int, width: int) -> None:
+def test_all_reduce_has_the_bits_of_the_tree(size: int, width: int) -> None:
     leaves, factor = terms(size, width), np.float32(1.1)
     group = Group("data", size, elastic=True)
-    # The product comes last in a leaf: joined with the sum in one rounding it would give other bits.
+    # A leaf ends with a product: fused with the sum it would give other bits.
     total = on_devices(lambda x: all_reduce(x[0] * factor, group), size, PartitionSpec())(leaves[reversed_bits(size)])
     assert np.array_equal(total, tree_sum(leaves * factor))
 
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("dimension", [0, 1])
-def test_reduce_scatter_leaves_each_device_its_part_of_the_tree(size: int, dimension: int) -> None:
+def test_reduce_scatter_has_the_bits_of_the_tree(size: int, dimension: int) -> None:
     leaves, factor = terms(size, 8 * 16).reshape(size, 8, 16), np.float32(1.1)
     group = Group("data", size, elastic=True)
     out = PartitionSpec(*[None] * dimension, "data")
@@ -77,7 +77,7 @@ def test_reduce_scatter_leaves_each_device_its_part_of_the_tree(size: int, dimen
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_the_platforms_own_sums_agree_to_rounding(size: int) -> None:
+def test_the_platforms_own_collectives_agree_to_rounding(size: int) -> None:
     leaves = terms(size)
     group = Group("data", size, elastic=False)
     total = on_devices(lambda x: all_reduce(x[0], group), size, PartitionSpec())(leaves)
@@ -88,14 +88,14 @@ def test_the_platforms_own_sums_agree_to_rounding(size: int) -> None:
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_gather_and_own_part_are_inverse(size: int) -> None:
+def test_own_part_is_the_inverse_of_gather(size: int) -> None:
     group, whole = Group("data", size, elastic=True), terms(16, 24)
     there_and_back = on_devices(lambda x: own_part(gather(x, 0, group), 0, group), size, PartitionSpec("data"))
     assert np.array_equal(there_and_back(whole), whole)
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_a_gathered_weights_gradient_is_scattered_and_a_shared_ones_is_everywhere(size: int) -> None:
+def test_gathered_weights_scatter_gradients_and_shared_weights_reduce_them(size: int) -> None:
     group, inputs, weight = Group("data", size, elastic=True), terms(size, 16), terms(16, 4)
 
     def gradients(x: jax.Array, part: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -109,7 +109,7 @@ def test_a_gathered_weights_gradient_is_scattered_and_a_shared_ones_is_everywher
     assert np.allclose(d_scale, inputs.sum(0, dtype=np.float64) @ weight.sum(1, dtype=np.float64), rtol=1e-4)
 
 
-def test_a_weight_travels_in_another_type_but_its_gradient_does_not() -> None:
+def test_a_weight_is_sent_rounded_but_its_gradient_is_not() -> None:
     group, weight = Group("data", 2, elastic=True), terms(16, 4)
 
     def both(part: jax.Array) -> tuple[jax.Array, jax.Array]:

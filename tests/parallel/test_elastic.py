@@ -1,5 +1,7 @@
-"""The promise across layouts: one digest of parameters and optimizer state on any number of data-parallel devices and
-pods, whatever of a model lies divided; and memory that falls as what lies divided says."""
+"""Tests that parameters and optimizer state have one digest on any number of data-parallel devices and pods.
+
+It also tests that memory falls with the part of the state that devices divide.
+"""
 
 from typing import Any, NamedTuple
 
@@ -24,25 +26,25 @@ from tests.references.quickly import QUICKLY
 pytestmark = pytest.mark.slow
 
 BATCHES = (8,) * 12 + (16,) * 8
-"""Leaves a step, a ramp in it."""
+"""The number of leaves in each step, with a ramp."""
 
 
 class Trained(NamedTuple):
     digest: str
     metrics: list[Metrics]
-    """Of each step."""
+    """The metrics of each step."""
 
 
 DRAWN: dict[str, State] = {}
-"""States before the first step as one device draws them, of NumPy's arrays, by the digest of their recipe."""
+"""The initial states as NumPy arrays, drawn on one device, by the digest of their recipe."""
 
 
 def start(recipe: Recipe, sharding: Sharding) -> State:
-    """The state before the first step. That meshes draw it alike is a test by itself, and compiling it takes long."""
+    """Returns the state before the first step; it is cached, and compared between meshes in a test of its own."""
     if recipe.digest not in DRAWN:
         alone = recipe.model_copy(update={"mesh": Mesh()})
         DRAWN[recipe.digest] = jax.device_get(initial_state(alone))
-    state = jax.tree.map(np.array, DRAWN[recipe.digest])  # a step takes over what it is given
+    state = jax.tree.map(np.array, DRAWN[recipe.digest])  # a step donates its input
     placed: State = jax.device_put(state, states.places(recipe, sharding))
     return placed
 
@@ -50,7 +52,7 @@ def start(recipe: Recipe, sharding: Sharding) -> State:
 def train(
     recipe: Recipe, batches: tuple[int, ...] = BATCHES, on: Tuning = tuning.CPU, step: TrainStep | None = None
 ) -> Trained:
-    """The same batches on whatever mesh the recipe has."""
+    """Returns the result of training on the same batches, on the recipe's mesh."""
     sharding = Sharding(recipe)
     state, step = start(recipe, sharding), step or make_step(recipe, on, sharding)
     random, measured = np.random.default_rng(0), []
@@ -69,13 +71,13 @@ def digest_of(state: State) -> str:
 
 
 def on(recipe: RecipeMaker, mesh: str, *overrides: str) -> Recipe:
-    """A tiny recipe with a vocabulary that eight devices divide, on a mesh like `data=2 zero=1`."""
+    """Returns a tiny recipe with a vocabulary that eight devices divide, on a mesh such as `data=2 zero=1`."""
     sizes = [f"mesh.{part}" for part in mesh.split()]
     return recipe("tokens.vocabulary_size=320", "training.batch_size=16", *overrides, *sizes)
 
 
 @pytest.mark.parametrize("mesh", ["data=2 zero=2", "data=8", "pod=2 data=2 zero=1", "model=2"])
-def test_every_mesh_draws_the_same_state(tiny_recipe: RecipeMaker, mesh: str) -> None:
+def test_every_mesh_draws_the_same_initial_state(tiny_recipe: RecipeMaker, mesh: str) -> None:
     recipe = on(tiny_recipe, mesh)
     sharding = Sharding(recipe)
     assert digest_of(initial_state(recipe, sharding)) == digest_of(start(recipe, sharding))
@@ -83,14 +85,14 @@ def test_every_mesh_draws_the_same_state(tiny_recipe: RecipeMaker, mesh: str) ->
 
 @pytest.fixture(scope="module")
 def alone(tiny_recipe: RecipeMaker) -> Trained:
-    """Twenty steps on one device, every gradient clipped, under Adafactor, across a ramp."""
+    """Returns twenty steps on one device under Adafactor, with every gradient clipped and a batch ramp."""
     trained = train(on(tiny_recipe, "", "training.clip=0.1"))
     assert trained.metrics[-1].grad_norm > 0.1, "the clipping must clip"
     return trained
 
 
 @pytest.mark.parametrize("mesh", ["data=2 zero=2", "data=4", "data=8", "pod=2 data=2 zero=1", "pod=4 zero=0"])
-def test_one_digest_on_any_number_of_devices_and_pods(tiny_recipe: RecipeMaker, alone: Trained, mesh: str) -> None:
+def test_any_number_of_devices_and_pods_has_one_digest(tiny_recipe: RecipeMaker, alone: Trained, mesh: str) -> None:
     trained = train(on(tiny_recipe, mesh, "training.clip=0.1"))
     assert trained.digest == alone.digest
     assert trained.metrics == alone.metrics
@@ -132,19 +134,19 @@ LONE_LEAVES = {
 
 
 @pytest.mark.parametrize("name", LONE_LEAVES)
-def test_one_leaf_a_device_has_the_bits_of_several(tiny_recipe: RecipeMaker, name: str) -> None:
+def test_one_leaf_per_device_has_the_bits_of_several(tiny_recipe: RecipeMaker, name: str) -> None:
     trained = [train(on(tiny_recipe, mesh, "model.layers=1", *LONE_LEAVES[name]), (4,) * 6) for mesh in ("", "data=4")]
     assert trained[0] == trained[1]
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_other_models_and_optimizers_too(tiny_recipe: RecipeMaker, name: str) -> None:
+def test_other_models_and_optimizers_have_one_digest(tiny_recipe: RecipeMaker, name: str) -> None:
     digests = {mesh: train(on(tiny_recipe, mesh, *MODELS[name]), (8,) * 3).digest for mesh in ("", "data=4")}
     assert len(set(digests.values())) == 1, digests
 
 
-def test_an_accelerators_form_too(tiny_recipe: RecipeMaker) -> None:
-    """Layers under a scan."""
+def test_layers_under_a_scan_have_one_digest(tiny_recipe: RecipeMaker) -> None:
+    """An accelerator's tuning runs the layers under a scan."""
     digests = {
         m: train(on(tiny_recipe, m), (8,) * 3, tuning.ACCELERATOR).digest for m in ("", "data=4", "pod=2 zero=1")
     }
@@ -159,15 +161,16 @@ def test_an_accelerators_form_too(tiny_recipe: RecipeMaker) -> None:
     ],
     ids=["untied", "tied"],
 )
-def test_pipelines_too(tiny_recipe: RecipeMaker, ending: str, meshes: tuple[str, ...]) -> None:
-    """Of a tied embedding two stages have a share in the gradient, which one device sums in another order. Each stage
-    has two layers or more: a scan over one is compiled as none, to other roundings."""
+def test_pipelines_have_one_digest(tiny_recipe: RecipeMaker, ending: str, meshes: tuple[str, ...]) -> None:
+    """Two stages contribute to the gradient of a tied embedding, which one device sums in another order. Each stage
+    has at least two layers: a scan over a single layer is compiled with other roundings.
+    """
     recipes = {mesh: on(tiny_recipe, mesh, "model.layers=8", ending) for mesh in meshes}
     digests = {mesh: train(recipe, (8,) * 3, tuning.ACCELERATOR).digest for mesh, recipe in recipes.items()}
     assert len(set(digests.values())) == 1, digests
 
 
-def test_beside_a_model_axis_data_and_pods_are_elastic(tiny_recipe: RecipeMaker, alone: Trained) -> None:
+def test_data_and_pods_are_elastic_with_a_model_axis(tiny_recipe: RecipeMaker, alone: Trained) -> None:
     ours, theirs = (
         train(on(tiny_recipe, mesh, "training.clip=0.1"), BATCHES[:2])
         for mesh in ("model=2", "model=2 data=2 pod=2 zero=2")
@@ -179,7 +182,7 @@ def test_beside_a_model_axis_data_and_pods_are_elastic(tiny_recipe: RecipeMaker,
 
 
 @pytest.mark.parametrize("zero", [0, 2, 3])
-def test_fixed_runs_agree_to_rounding_and_with_themselves(tiny_recipe: RecipeMaker, alone: Trained, zero: int) -> None:
+def test_fixed_runs_repeat_exactly_and_agree_to_rounding(tiny_recipe: RecipeMaker, alone: Trained, zero: int) -> None:
     recipe = on(tiny_recipe, f"data=4 zero={zero}", "training.clip=0.1", "training.reproducible=fixed")
     step = make_step(recipe, tuning.CPU, Sharding(recipe))
     trained = train(recipe, step=step)
@@ -199,9 +202,10 @@ def compiled(recipe: Recipe) -> Any:
     return step.lower(states.shapes(recipe, sharding), batch, rate).compile(QUICKLY)
 
 
-def test_memory_falls_as_more_lies_divided(tiny_recipe: RecipeMaker) -> None:
-    """Three arrays of the model's size lie between steps (weights, two moments); 0 divides none of them over four
-    devices, 1 the moments, 3 all. What a step needs besides falls with the gradients (2) and whole weights (3)."""
+def test_memory_falls_with_the_zero_level(tiny_recipe: RecipeMaker) -> None:
+    """Between steps there are three arrays of the model's size, the weights and two moments. Level 0 divides none of
+    them over the four devices, level 1 the moments, level 3 all. Temporaries fall with gradients (2) and weights (3).
+    """
     big = ("model.d_model=64", "model.layers=8", "tokens.vocabulary_size=320")
     memory = {zero: compiled(on(tiny_recipe, f"data=4 zero={zero}", *big)).memory_analysis() for zero in range(4)}
     at_rest = {zero: of.argument_size_in_bytes for zero, of in memory.items()}
@@ -213,8 +217,8 @@ def test_memory_falls_as_more_lies_divided(tiny_recipe: RecipeMaker) -> None:
     assert temporary[3] < temporary[2] - 0.5 * model
 
 
-def test_stages_divide_the_layers_between_them(tiny_recipe: RecipeMaker) -> None:
-    """A tied embedding is on each of them, whole."""
+def test_stages_divide_the_layers(tiny_recipe: RecipeMaker) -> None:
+    """Each stage holds the whole tied embedding."""
     big = ("model.d_model=64", "model.layers=8", "tokens.vocabulary_size=320")
     whole, divided = (compiled(on(tiny_recipe, mesh, *big)).memory_analysis() for mesh in ("", "stage=4"))
     ends = 3 * 4 * 64 * (320 + 1)
@@ -225,5 +229,5 @@ def test_stages_divide_the_layers_between_them(tiny_recipe: RecipeMaker) -> None
 def test_a_model_axis_divides_weights_and_moments(tiny_recipe: RecipeMaker) -> None:
     big = ("model.d_model=64", "model.layers=8", "tokens.vocabulary_size=320")
     whole, divided = (compiled(on(tiny_recipe, mesh, *big)).memory_analysis() for mesh in ("", "model=2"))
-    # Norms, and keys and values of the one head, are whole on each device.
+    # Norms, and the keys and values of the single head, are whole on each device.
     assert divided.argument_size_in_bytes < 0.56 * whole.argument_size_in_bytes

@@ -1,5 +1,7 @@
-"""Experts that devices share: outputs, loss, gradients and steps as on one device, memory that falls, and rows that go
-to their experts and back in exchanges of all with all."""
+"""Tests expert parallelism: outputs, loss, gradients and steps agree with one device, and memory falls.
+
+It also tests that rows reach their experts and return by all-to-all exchanges.
+"""
 
 import functools
 import re
@@ -44,7 +46,7 @@ LAYOUTS = {"cpu": tuning.CPU, "accelerator": tuning.ACCELERATOR}
 
 
 def some_layer(seed: int, favourite: float = 0.0) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """x [B, T, D] and a layer whose router leans towards the first two experts by `favourite`."""
+    """Returns x [B, T, D] and a layer whose router favours the first two experts by `favourite`."""
     random = np.random.default_rng(seed)
     layer = {"router": random.normal(size=(D, E)) / 4}
     layer |= {name: random.normal(size=(E, D, F)) / 4 for name in ("expert_up", "expert_gate", "expert_down")}
@@ -55,7 +57,7 @@ def some_layer(seed: int, favourite: float = 0.0) -> tuple[np.ndarray, dict[str,
 
 
 def compiled(settings: Experts, of: tuning.Tuning, mesh: recipe_mesh.Mesh = recipe_mesh.ONE_DEVICE) -> Any:
-    """x, layer, d → output, routing and gradients of Σ y·d + 2·balance + 3·z, meant as means over sequences."""
+    """Returns (x, layer, d) → output, routing and gradients of Σ y·d + 2·balance + 3·z, averaged over sequences."""
 
     def run(x: Any, layer: dict[str, Any], d: Any) -> tuple[Any, Routing, Any, dict[str, Any]]:
         def loss(x: Any, layer: dict[str, Any]) -> tuple[jax.Array, tuple[jax.Array, Routing]]:
@@ -105,18 +107,18 @@ def check_mixture(
 
 @pytest.mark.parametrize("arrangement", LAYOUTS)
 @pytest.mark.parametrize("settings", [DROPLESS, CAPACITY], ids=["dropless", "capacity"])
-def test_output_routing_and_gradients(settings: Experts, arrangement: str) -> None:
+def test_output_routing_and_gradients_agree_with_one_device(settings: Experts, arrangement: str) -> None:
     routing = check_mixture(settings, arrangement, experts=4)
     assert (routing.dropped > 0) == (settings is CAPACITY)
 
 
-def test_queues_of_a_shared_sequence() -> None:
-    """Of a sequence that four devices share, its first assignments get in, wherever they are."""
+def test_a_shared_sequence_keeps_its_first_assignments() -> None:
+    """If four devices share a sequence, its first assignments are kept, on whatever device they are."""
     assert check_mixture(CAPACITY, "accelerator", experts=2, sequence=4).dropped > 0
 
 
-def test_nothing_is_dropped_where_all_want_the_same() -> None:
-    """The first two experts, which one of four devices holds, take every token."""
+def test_dropless_routing_keeps_all_tokens_of_favourite_experts() -> None:
+    """The first two experts, both on one of four devices, take every token."""
     routing = check_mixture(DROPLESS, "cpu", favourite=40.0, experts=4)
     np.testing.assert_array_equal(routing.load[:TOP], [0.5, 0.5])
     assert routing.dropped == 0
@@ -165,7 +167,7 @@ CASES: list[tuple[str, dict[str, int]]] = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "mesh"), CASES, ids=str)
-def test_loss_and_gradients_are_those_of_one_device(name: str, mesh: dict[str, int]) -> None:
+def test_loss_and_gradients_agree_with_one_device(name: str, mesh: dict[str, int]) -> None:
     given = gradient(name, **mesh)
     assert given.losses.routing is not None
     assert np.all((given.losses.routing.dropped > 0) == (name == "glam")), "a capacity should bind"
@@ -173,8 +175,8 @@ def test_loss_and_gradients_are_those_of_one_device(name: str, mesh: dict[str, i
 
 
 @pytest.mark.slow
-def test_a_whole_step() -> None:
-    """With GLaM's optimizer, and sequences shared besides."""
+def test_a_whole_step_agrees_with_one_device() -> None:
+    """The step uses GLaM's optimizer, and devices also share sequences."""
     recipes = [recipe_of("dropless", mesh) for mesh in ({}, {"data": 2, "expert": 2, "sequence": 2})]
     batch, start = some_batch(recipes[0]), some_state(recipes[0], Sharding(recipes[0])).parameters
     (one, reported), (other, also) = (take_step(recipe, tuning.CPU, batch, rate=0.01) for recipe in recipes)
@@ -185,7 +187,7 @@ def test_a_whole_step() -> None:
 
 
 @pytest.mark.slow
-def test_a_device_holds_its_part_of_its_experts() -> None:
+def test_a_device_holds_only_its_part_of_the_experts() -> None:
     recipe = recipe_of("glam", TWO_D)
     state = some_state(recipe, Sharding(recipe))
     layers, experts, width, inner = MODELS["glam"].layers // 2, 4, 16, 20
@@ -213,8 +215,8 @@ def exchanges(text: str) -> int:
 
 
 @pytest.mark.slow
-def test_rows_go_to_experts_and_back_and_nothing_else_does() -> None:
-    """Two exchanges forwards and their two inverses backwards; packed rows are told how many they are."""
+def test_all_to_all_exchanges_move_only_rows_and_counts() -> None:
+    """There are two exchanges forward and their two inverses backward; packed rows also exchange their counts."""
     glam, dropless = program("glam", **TWO_D)[0].as_text(), program("dropless", expert=4)[0].as_text()
     assert glam is not None
     assert dropless is not None
@@ -223,7 +225,7 @@ def test_rows_go_to_experts_and_back_and_nothing_else_does() -> None:
     assert gathers(dropless) == [], "of weights or activations along the axis of experts"
 
 
-def test_experts_that_do_not_divide_are_refused(tiny_recipe: RecipeMaker) -> None:
+def test_an_indivisible_number_of_experts_is_refused(tiny_recipe: RecipeMaker) -> None:
     with pytest.raises(UserError, match=r"^mesh\.expert=4: must divide model\.experts\.count \(6\): 1 or 2 would do$"):
         tiny_recipe("mesh.expert=4", "model.experts={count: 6}")
     with pytest.raises(UserError, match=r"^mesh\.expert=2: must divide .*, and the model has no experts: 1 would do$"):

@@ -1,4 +1,4 @@
-"""Layers whose heads and feed-forwards devices share: loss and gradients as on one device, for every kind of part."""
+"""Compares loss and gradients of layers that devices share along model with one device's, for every kind of part."""
 
 import functools
 import re
@@ -44,7 +44,7 @@ ARRANGEMENTS = dict.fromkeys(MODELS, tuning.CPU._replace(query_rows=5, block_row
 ARRANGEMENTS["experts"] = tuning.ACCELERATOR
 CASES: list[tuple[str, dict[str, int]]] = [
     *((name, {"data": 2, "model": 2}) for name in MODELS if name not in ("grouped", "experts")),
-    ("grouped", {"model": 4}),  # two devices share a head of keys
+    ("grouped", {"model": 4}),  # two devices share a key/value head
     ("experts", {"data": 2, "model": 2, "zero": 1}),
 ]
 
@@ -54,18 +54,18 @@ def alone(name: str) -> Taken:
     return take_gradient(make_recipe(MODELS[name]), ARRANGEMENTS[name])
 
 
-def test_palms_loss_and_gradients_are_those_of_one_device() -> None:
+def test_the_loss_and_gradients_of_palm_agree_with_one_device() -> None:
     check_same(take_gradient(on(make_recipe(MODELS["palm"]), model=2), ARRANGEMENTS["palm"]), alone("palm"))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "mesh"), CASES, ids=str)
-def test_loss_and_gradients_are_those_of_one_device(name: str, mesh: dict[str, int]) -> None:
+def test_loss_and_gradients_agree_with_one_device(name: str, mesh: dict[str, int]) -> None:
     check_same(take_gradient(on(make_recipe(MODELS[name]), **mesh), ARRANGEMENTS[name]), alone(name))
 
 
-def test_queries_of_other_devices_heads_are_not_fetched() -> None:
-    """XLA by itself would, and have each device attend with all."""
+def test_queries_of_other_heads_are_not_gathered() -> None:
+    """Left to itself, XLA would gather the queries and compute all heads on each device."""
     recipe = on(make_recipe(MODELS["palm"]), model=2)
     program = compile_gradient(recipe, ARRANGEMENTS["palm"], some_batch(recipe))[0].as_text()
     assert program
@@ -74,10 +74,8 @@ def test_queries_of_other_devices_heads_are_not_fetched() -> None:
 
 
 @pytest.mark.parametrize("mesh", [{"data": 2}, {"data": 2, "model": 2}, {"model": 4}], ids=str)
-def test_a_tpus_kernel_is_called_by_each_device_for_its_heads(
-    mesh: dict[str, int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """JAX refuses to lower it where dividing anything is left to XLA."""
+def test_each_device_calls_the_tpu_kernel_for_its_heads(mesh: dict[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """JAX refuses to lower the kernel if any axis is left to XLA."""
     monkeypatch.setattr(accelerated, "choose", lambda *_: accelerated.splash_attention)
     model = {"layers": 1, "d_model": 32, "heads": 4, "head_size": 128, "key_value_heads": 2}
     values = make_recipe(some(layers=1)).model_dump() | {"model": model}

@@ -1,4 +1,4 @@
-"""Pipelines on virtual devices: sums to the bit, work and memory as theory says. (Decoders in them: test_pipelined.)"""
+"""Tests pipelines on virtual devices: bits of sums, work and memory; test_pipelined.py has decoders in them."""
 
 import collections
 import dataclasses
@@ -32,14 +32,14 @@ def mesh_of(**sizes: int) -> Mesh:
 
 
 def over_stages(sums: StageSums) -> StageSums:
-    """With what stages share summed over them."""
+    """Returns the sums with those parts that stages share summed over the stages."""
     ends, objective, end_report = jax.lax.psum((sums.ends, sums.objective, sums.end_report), "stage")
     return sums._replace(ends=ends, objective=objective, end_report=end_report)
 
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """What a pipeline is made of, and its parameters."""
+    """Holds the functions of a pipeline and their parameters."""
 
     first: Callable[[Tree, Tree], jax.Array]
     stage: StageFunction
@@ -48,7 +48,7 @@ class Network:
     layers: Tree
 
     def pipeline(self, stages: int, schedule: Schedule) -> Callable[[Tree], StageSums]:
-        """Micro-batches → their sums, compiled."""
+        """Returns a compiled function from micro-batches to their sums."""
 
         def on_device(ends: Tree, layers: Tree, micro_batches: Tree) -> StageSums:
             run = functools.partial(pipeline_gradients, self.first, self.stage, self.last, schedule=schedule)
@@ -64,7 +64,7 @@ class Network:
         return functools.partial(jax.jit(mapped, compiler_options=QUICKLY), self.ends, self.layers)
 
     def alone(self, micro_batches: Tree) -> StageSums:
-        """The same by ordinary differentiation, on one device."""
+        """Returns the same sums by ordinary differentiation on one device."""
 
         def objective(parameters: tuple[Tree, Tree], micro_batch: Tree) -> tuple[jax.Array, tuple[Tree, Tree]]:
             ends, layers = parameters
@@ -83,7 +83,7 @@ class Network:
 
 
 def assert_close(ours: Tree, theirs: Tree, tolerance: float = 1e-5) -> None:
-    """Every array to within a share of its norm."""
+    """Asserts that each array is within a fraction of its norm of the expected one."""
 
     def check(path: Any, *arrays: jax.Array) -> None:
         one, other = (np.asarray(array, np.float64) for array in arrays)
@@ -93,7 +93,7 @@ def assert_close(ours: Tree, theirs: Tree, tolerance: float = 1e-5) -> None:
     jax.tree_util.tree_map_with_path(check, ours, theirs)
 
 
-# A network small enough to be compiled often: a table of vectors, tied, and layers x + tanh(x·w).
+# A network that compiles quickly: a tied table of vectors, and layers x + tanh(x·w).
 
 
 def small(layers: int = 8, width: int = 8, dtype: Any = jnp.float32) -> Network:
@@ -120,7 +120,7 @@ def small(layers: int = 8, width: int = 8, dtype: Any = jnp.float32) -> Network:
 
 
 def in_turn(stage: StageFunction, stages: int) -> StageFunction:
-    """All stages one after the other on one device."""
+    """Returns a function that runs all stages one after the other on one device."""
 
     def whole(layers: Tree, x: jax.Array, micro_batch: Tree) -> tuple[jax.Array, jax.Array, Tree]:
         added, reports = jnp.float32(0), list[Tree]()
@@ -137,7 +137,7 @@ def numbers(count: int, shape: tuple[int, int] = (2, 5)) -> jax.Array:
 
 
 @pytest.mark.parametrize(("stages", "count"), [(1, 3), (4, 8), (8, 3)])
-def test_gradients_objective_and_reports_are_those_of_one_device(stages: int, count: int) -> None:
+def test_gradients_objective_and_reports_agree_with_one_device(stages: int, count: int) -> None:
     network = small()
     both = [network.pipeline(stages, schedule)(numbers(count)) for schedule in SCHEDULES]
     expected = network.alone(numbers(count))
@@ -148,15 +148,15 @@ def test_gradients_objective_and_reports_are_those_of_one_device(stages: int, co
         assert all(same_bits(one, other) for one, other in zip(*map(jax.tree.leaves, both), strict=True))
 
 
-def test_activations_may_have_another_type() -> None:
+def test_activations_may_be_in_half_precision() -> None:
     network = small(dtype=jnp.bfloat16)
     sums = network.pipeline(2, "1f1b")(numbers(4))
     assert {array.dtype for array in jax.tree.leaves(sums)} == {jnp.dtype(jnp.float32)}
     assert_close(sums, network.alone(numbers(4)), tolerance=2**-7)
 
 
-def test_what_idle_stages_compute_is_left_out_even_where_it_is_not_a_number() -> None:
-    """Layers divide by their input, which is zero before the first micro-batch comes."""
+def test_results_of_idle_stages_are_discarded_even_if_nan() -> None:
+    """Layers divide by their input, which is zero before the first micro-batch arrives."""
     plain = small()
 
     def stage(layers: Tree, x: jax.Array, micro_batch: Tree) -> tuple[jax.Array, jax.Array, Tree]:
@@ -171,8 +171,8 @@ def test_what_idle_stages_compute_is_left_out_even_where_it_is_not_a_number() ->
 
 
 @pytest.mark.parametrize("devices", [1, 2, 4])
-def test_sums_are_in_the_tree_however_many_devices_share_the_micro_batches(devices: int) -> None:
-    """Each layer's gradient, and what the ends report, is a sum of given terms, whose order shows in its bits."""
+def test_sums_have_the_bits_of_the_tree(devices: int) -> None:
+    """Each layer's gradient and the end report are sums of given terms, whose order affects their bits."""
     leaves = terms(16)
 
     def stage(layers: Tree, x: jax.Array, term: Tree) -> tuple[jax.Array, jax.Array, Tree]:
@@ -182,7 +182,7 @@ def test_sums_are_in_the_tree_however_many_devices_share_the_micro_batches(devic
         return jnp.sum(ends * x), {"term": term}
 
     def reduce(sums: StageSums) -> StageSums:
-        """The tree's lower levels, across devices, whose numbers are the low bits reversed."""
+        """Sums over the tree's lower levels, which run across devices; a device's number is the low bits reversed."""
         distance = devices // 2
         while distance:
             pairs = [(i, i ^ distance) for i in range(devices)]
@@ -216,10 +216,10 @@ def test_sums_are_in_the_tree_however_many_devices_share_the_micro_batches(devic
 # Collectives along other axes
 
 
-def test_stages_may_hold_collectives_of_every_kind_along_other_axes() -> None:
-    """Weights gathered by permutations along one axis, products divided along another that is left to XLA.
+def test_stages_may_contain_collectives_along_other_axes() -> None:
+    """Weights are gathered by permutations along one axis; XLA divides products along another.
 
-    In branches that stages take apart this would not come to an end.
+    It would deadlock if stages took different branches.
     """
     network = small()
     other = [(0, 1), (1, 0)]
@@ -274,8 +274,8 @@ def test_stages_may_hold_collectives_of_every_kind_along_other_axes() -> None:
 
 
 @schedules
-def test_the_program_takes_as_many_halves_as_the_formula_says(schedule: Schedule) -> None:
-    """Every device computes in each half in which any has work, one after the other: their number is the time."""
+def test_the_number_of_halves_is_that_of_the_formula(schedule: Schedule) -> None:
+    """All devices compute in each half in which any has work; their number is the time, since halves are sequential."""
     calls: collections.Counter[str] = collections.Counter()
     stages, count = 4, 3
 
@@ -294,12 +294,12 @@ def test_the_program_takes_as_many_halves_as_the_formula_says(schedule: Schedule
     jax.block_until_ready(network.pipeline(stages, schedule)(numbers(count)))
     jax.effects_barrier()
     halves = stages * (count + stages - 1)
-    # A backward half computes its forward again.
+    # A backward half recomputes its forward half.
     assert calls == {"forward": 2 * halves, "backward": halves}
 
 
-def test_memory_is_as_much_as_is_in_flight() -> None:
-    """Of the temporaries, GPipe's grow by one input a micro-batch, 1F1B's not at all."""
+def test_memory_is_proportional_to_the_micro_batches_in_flight() -> None:
+    """Of the temporaries, GPipe's grow by one input per micro-batch and 1F1B's stay constant."""
     network, shape, stages = small(width=32), (2, 512), 4
     one_input = 4 * 32 * shape[0] * shape[1]
 
@@ -308,7 +308,7 @@ def test_memory_is_as_much_as_is_in_flight() -> None:
         lowered = run.func.lower(*run.args, numbers(count, shape))  # type: ignore[attr-defined]
         return float(lowered.compile().memory_analysis().temp_size_in_bytes / one_input)
 
-    # The tree's levels are as many for all of these.
+    # The tree has the same number of levels for all of these counts.
     gpipe, one_by_one = ([temporaries(schedule, count) for count in (8, 15)] for schedule in SCHEDULES)
     assert gpipe[1] - gpipe[0] == pytest.approx(15 - 8, abs=0.1)
     assert one_by_one[1] - one_by_one[0] == pytest.approx(0, abs=0.1)

@@ -1,4 +1,4 @@
-"""Where the devices of a mesh stand: every one of them once, and on TPUs along the wires."""
+"""Tests the placement of devices in a mesh: each occurs once, and on TPUs axes follow the interconnect."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +14,7 @@ from palmetto.recipe.mesh import AXES
 
 @dataclass(frozen=True)
 class Chip:
-    """What of a TPU its place is told by."""
+    """Describes the attributes of a TPU that determine its place."""
 
     slice_index: int
     coords: tuple[int, ...]
@@ -34,7 +34,7 @@ def sizes(**axes: int) -> dict[str, int]:
 
 
 def hops(a: Any, b: Any, side: int = 4) -> int:
-    """Between two chips of a slice whose sides are rings."""
+    """Returns the distance between two chips of a slice whose sides are rings."""
     return sum(min(abs(i - j), side - abs(i - j)) for i, j in zip(a.coords, b.coords, strict=True))
 
 
@@ -45,11 +45,11 @@ def hops(a: Any, b: Any, side: int = 4) -> int:
         (1, {"data": 16, "model": 4}),
         (2, {"pod": 2, "data": 16, "model": 4}),
         (2, {"pod": 2, "data": 4, "expert": 4, "model": 4}),
-        (2, {"data": 128}),  # over both slices
+        (2, {"data": 128}),  # across both slices
         (1, {"data": 2, "model": 32}),
     ],
 )
-def test_every_tpu_stands_once(count: int, mesh: dict[str, int], elastic: bool) -> None:
+def test_every_tpu_occurs_once(count: int, mesh: dict[str, int], elastic: bool) -> None:
     chips = slices(count, 4, 4, 4)
     placed = place(chips, sizes(**mesh), elastic)
     assert placed.shape == tuple(sizes(**mesh).values())
@@ -58,7 +58,7 @@ def test_every_tpu_stands_once(count: int, mesh: dict[str, int], elastic: bool) 
         assert all(len({chip.slice_index for chip in pod.flat}) == 1 for pod in placed)
 
 
-def test_axes_lie_along_wires_and_the_largest_exchange_is_between_neighbours() -> None:
+def test_axes_follow_links_and_the_largest_exchange_joins_neighbours() -> None:
     chips = slices(2, 4, 4, 4)
     for elastic in (False, True):
         placed = place(chips, sizes(pod=2, data=16, model=4), elastic).reshape(2, 16, 4)
@@ -67,19 +67,19 @@ def test_axes_lie_along_wires_and_the_largest_exchange_is_between_neighbours() -
     assert all(hops(placed[0, p, 0], placed[0, p ^ 4, 0]) == 1 for p in range(16))
 
 
-def test_elsewhere_devices_stand_as_they_come() -> None:
+def test_other_platforms_keep_the_order_of_devices() -> None:
     placed = place(jax.devices()[:8], sizes(pod=2, data=2, model=2), elastic=True)
     assert list(placed.flat) == jax.devices()[:8]
     assert list(place(jax.devices(), sizes(data=2), elastic=True).flat) == jax.devices()[:2]
 
 
-def test_an_order_that_cannot_be_had_is_left() -> None:
+def test_sizes_other_than_powers_of_two_keep_the_order() -> None:
     assert exchange_order([(0, x, 0, 0) for x in range(12)]) == list(range(12))
     assert exchange_order([(0, 0, 0, 0)]) == [0]
     assert np.array_equal(exchange_order([(0, x) for x in range(4)]), [0, 2, 1, 3])
 
 
-def test_a_tpus_compiler_is_told_to_gather_beside_computing_and_no_other() -> None:
+def test_only_the_tpu_compiler_gets_options_for_overlap() -> None:
     options = compiler_options("tpu")
     assert options is not None
     assert "xla_tpu_enable_async_collective_fusion" in options

@@ -1,4 +1,4 @@
-"""A process that would join a cluster where there is none says so in a line."""
+"""Tests how processes join a cluster, and the one-line message if there is none."""
 
 import os
 import socket
@@ -17,7 +17,7 @@ from palmetto.host.cluster import Cluster
 from palmetto.errors import UserError
 from palmetto.parallel import processes
 
-processes.PATIENCE, processes._A_WHILE = 2, 1
+processes.PATIENCE, processes._NOTICE_AFTER = 2, 1
 try:
     processes.join(Cluster(*eval(sys.argv[1])))
 except UserError as error:
@@ -27,7 +27,7 @@ except UserError as error:
 
 
 def said(cluster: tuple[object, ...], platforms: str = "cpu") -> list[str]:
-    """The last words of a process that is to be a part of it."""
+    """Returns the last lines that a process prints when it fails to join a cluster."""
     joining = subprocess.run(
         [sys.executable, "-c", JOIN, repr(cluster)],
         env={"JAX_PLATFORMS": platforms, "PATH": ""},
@@ -41,18 +41,18 @@ def said(cluster: tuple[object, ...], platforms: str = "cpu") -> list[str]:
 
 
 @pytest.mark.parametrize("rank", [0, 1])
-def test_others_that_do_not_come_are_waited_for_and_then_said_to_be_absent(rank: int) -> None:
+def test_absent_processes_are_reported_after_a_wait(rank: int) -> None:
     waiting, absent = said(("127.0.0.1:9", 2, rank) if rank else ("127.0.0.1:0", 2, rank))
     assert waiting.startswith("waiting for the cluster's other processes at 127.0.0.1:")
     assert f"did not come together within 2 s (this is process {rank} of 2)" in absent
 
 
-def test_a_cluster_that_cannot_be_found_out_is_said_to_be_none() -> None:
+def test_the_absence_of_a_cluster_is_reported() -> None:
     (line,) = said(())
     assert "--distributed: no cluster of processes here" in line
 
 
-def test_pathways_without_its_library_is_named() -> None:
+def test_a_missing_pathways_library_is_reported() -> None:
     (line,) = said((), platforms="proxy")
     assert line == "JAX_PLATFORMS=proxy: needs pathwaysutils, which is not installed"
 
@@ -70,14 +70,14 @@ sys.stdin.read()
 
 
 def listening(process: int) -> set[str]:
-    """The addresses, in hex as in /proc/net/tcp, at which a process listens."""
+    """Returns the addresses, in hex as in /proc/net/tcp, on which a process listens."""
     sockets = {os.readlink(f) for f in Path(f"/proc/{process}/fd").iterdir() if f.is_symlink()}
     tables = [Path(f"/proc/{process}/net/{name}").read_text() for name in ("tcp", "tcp6")]
     rows = [row.split() for table in tables for row in table.splitlines()[1:]]
     return {row[1].partition(":")[0] for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in sockets}
 
 
-def test_processes_of_one_machine_listen_on_loopback_alone() -> None:
+def test_processes_of_one_machine_listen_on_loopback_only() -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         coordinator = f"127.0.0.1:{probe.getsockname()[1]}"
@@ -93,7 +93,7 @@ def test_processes_of_one_machine_listen_on_loopback_alone() -> None:
     try:
         for process in both:
             assert process.stdout is not None
-            assert b"met\n" in process.stdout  # gloo has its own lines before that
+            assert b"met\n" in process.stdout  # gloo prints its own lines first
         for addresses in (listening(process.pid) for process in both):
             assert addresses, "each takes connections of the other's collectives"
             assert all(address.endswith("0100007F") for address in addresses), addresses
@@ -116,5 +116,5 @@ def test_processes_of_one_machine_listen_on_loopback_alone() -> None:
         (None, False),
     ],
 )
-def test_an_address_of_this_machine_alone_is_known(coordinator: str | None, expected: bool) -> None:
+def test_loopback_addresses_are_recognized(coordinator: str | None, expected: bool) -> None:
     assert processes.is_loopback(Cluster(coordinator, 2, 0)) == expected

@@ -1,4 +1,4 @@
-"""A checkpoint of any layout is restored onto any other, to the bit."""
+"""Tests that a checkpoint of any layout is restored bitwise onto any other."""
 
 from pathlib import Path
 from typing import Any
@@ -33,14 +33,14 @@ def flat(state: State) -> list[np.ndarray]:
 
 @pytest.fixture(scope="module")
 def trained() -> State:
-    """With moments that are none of them zero."""
+    """Returns a state whose moments are all nonzero."""
     batch = some_batch(RECIPE)
     after, _ = take_step(RECIPE, tuning.ACCELERATOR, batch, 1e-2)
     return after
 
 
 @pytest.mark.parametrize("number", range(len(LAYOUTS)))
-def test_a_state_comes_back_to_the_bit_on_another_mesh(number: int, trained: State, tmp_path: Path) -> None:
+def test_a_state_is_restored_bitwise_on_another_mesh(number: int, trained: State, tmp_path: Path) -> None:
     before, after = (on(RECIPE, **LAYOUTS[n]) for n in (number - 1, number))
     checkpoints = Checkpoints(tmp_path / "checkpoints", parameter_table(RECIPE))
     there = jax.device_put(trained, states.places(before, Sharding(before)))

@@ -1,4 +1,4 @@
-"""A sum whose leaves come one by one has the bits of the tree written out."""
+"""Tests that a sum whose leaves arrive one by one has the bits of the explicit tree."""
 
 import functools
 from typing import Any
@@ -15,7 +15,7 @@ from tests.training.step.test_reductions import COLUMNS, same_bits, terms
 
 @functools.partial(jax.jit, static_argnums=2)
 def summed(leaves: jax.Array, numbers: jax.Array, count: int, factor: float = 1.0) -> Any:
-    """The sum of factor · leaves, of those whose number is not below 0."""
+    """Returns the sum of factor · leaves over the leaves with a nonnegative number."""
 
     def add(levels: Any, turn: tuple[jax.Array, jax.Array]) -> tuple[Any, None]:
         number, leaf = turn
@@ -27,13 +27,13 @@ def summed(leaves: jax.Array, numbers: jax.Array, count: int, factor: float = 1.
 
 
 @pytest.mark.parametrize("count", [1, 2, 8, 32])
-def test_the_tree_is_that_of_a_sum_over_all_leaves(count: int) -> None:
+def test_the_sum_has_the_bits_of_the_tree(count: int) -> None:
     leaves, factor = jnp.asarray(terms(count)), jnp.float32(0.7)
     expected = jax.jit(lambda leaves: sum_over_leaves(lambda leaf: factor * leaf, leaves))(leaves)
     assert same_bits(summed(leaves, jnp.arange(count), count, factor)["leaf"], expected)
 
 
-def test_a_number_below_zero_changes_nothing() -> None:
+def test_a_negative_number_changes_nothing() -> None:
     leaves = jnp.asarray(terms(8))
     idle = jnp.full((3, COLUMNS), jnp.nan)
     mixed = jnp.concatenate([idle[:1], leaves[:3], idle[1:], leaves[3:]])
@@ -43,7 +43,7 @@ def test_a_number_below_zero_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize("count", [3, 6, 7])
-def test_other_numbers_of_leaves_are_summed_whole(count: int) -> None:
+def test_any_number_of_leaves_is_summed(count: int) -> None:
     leaves = terms(count)
     total = summed(jnp.asarray(leaves), jnp.arange(count), count)["leaf"]
     assert np.allclose(total, leaves.astype(np.float64).sum(0), rtol=1e-5, atol=1e-3)

@@ -1,5 +1,7 @@
-"""Sequences whose positions devices share: attention of every kind, loss and gradients as on one device, memory that
-falls, and no more gathered than keys and values."""
+"""Tests sequence parallelism: attention of every kind, loss and gradients agree with one device.
+
+It also tests that memory falls and that only keys and values are gathered.
+"""
 
 import dataclasses
 import functools
@@ -64,8 +66,8 @@ KINDS = (
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=str)
-def test_attention_of_every_kind(kind: Kind) -> None:
-    """Output and gradients of queries, keys, values and what scores learn; two heads of keys and values for four."""
+def test_attention_of_every_kind_agrees_with_one_device(kind: Kind) -> None:
+    """Outputs and gradients of queries, keys, values and score parameters agree, with two key/value heads for four."""
     model = some(kind.positions, kind.attention)
     random = np.random.default_rng(0)
     q, d = random.normal(size=(2, 2, LENGTH, 4, 6)).astype(np.float32)
@@ -99,7 +101,7 @@ def test_attention_of_every_kind(kind: Kind) -> None:
 
 
 @pytest.mark.parametrize("kind", [FullAttention(), LocalAttention(window=9)], ids=lambda kind: kind.name)
-def test_a_device_visits_the_visible_blocks_of_its_queries_alone(kind: Any) -> None:
+def test_a_device_visits_only_visible_blocks_of_its_queries(kind: Any) -> None:
     length, rows = 48, 4
     pairs, share = block_pairs(kind, length, rows, rows), length // 4
     visits: list[tuple[int, int]] = []
@@ -146,7 +148,7 @@ def recipe_of(name: str) -> Recipe:
 
 
 def batch_for(name: str) -> Batch:
-    """Where positions are learned, some tokens alone are scored, and first ones see each other."""
+    """Returns a batch; with learned positions, only some tokens are scored and prefixes see themselves."""
     batch, random = some_batch(recipe_of(name)), np.random.default_rng(1)
     if name != "learned":
         return batch
@@ -161,15 +163,15 @@ def alone(name: str) -> Taken:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "mesh"), CASES, ids=str)
-def test_loss_and_gradients_are_those_of_one_device(name: str, mesh: dict[str, int]) -> None:
+def test_loss_and_gradients_agree_with_one_device(name: str, mesh: dict[str, int]) -> None:
     recipe, batch = recipe_of(name), batch_for(name)
     given = take_gradient(on(recipe, **mesh), BLOCKS, batch)
     check_same(given, alone(name))
 
 
 @pytest.mark.slow
-def test_half_precision() -> None:
-    """XLA's CPU code cannot sum it over devices: the process would end here."""
+def test_half_precision_agrees_with_one_device() -> None:
+    """XLA's CPU code cannot sum half precision over devices: the process would abort here."""
     recipe = make_recipe(some(key_value_heads=1, layers=1, activations="bfloat16"))
     one, other = (take_gradient(on(recipe, sequence=size), BLOCKS).gradients for size in (1, 2))
     for name, gradient in one.items():
@@ -177,13 +179,13 @@ def test_half_precision() -> None:
 
 
 def gathers(program: str) -> list[int]:
-    """The elements of each all-gather's result."""
+    """Returns the number of elements of each all-gather's result."""
     shapes = re.findall(r"= \w+\[([\d,]*)\]\S* all-gather\(", program)
     return [int(np.prod([int(size) for size in shape.split(",") if size])) for shape in shapes]
 
 
 def long(devices: int) -> jax.stages.Compiled:
-    """One layer of multi-query attention over 512 positions."""
+    """Returns a recipe of one layer with multi-query attention over 512 positions."""
     recipe = make_recipe(some(key_value_heads=1, layers=1), rematerialize="block")
     tokens = recipe.tokens.model_copy(update={"sequence_length": 512})
     recipe = on(recipe.model_copy(update={"tokens": tokens}), sequence=devices)
@@ -192,14 +194,14 @@ def long(devices: int) -> jax.stages.Compiled:
 
 
 def memory(program: jax.stages.Compiled) -> int:
-    """Bytes of a device beside its arguments and results."""
+    """Returns the temporary bytes of a device, without arguments and results."""
     analysis = program.memory_analysis()
     assert analysis is not None
     return int(analysis.temp_size_in_bytes)
 
 
 @pytest.mark.slow
-def test_memory_falls_and_keys_and_values_alone_are_gathered() -> None:
+def test_memory_falls_and_only_keys_and_values_are_gathered() -> None:
     one, four = long(1), long(4)
     assert memory(four) < 0.4 * memory(one)
     text = four.as_text()
@@ -207,10 +209,10 @@ def test_memory_falls_and_keys_and_values_alone_are_gathered() -> None:
     batch, size, width = 2, 6, 16
     found = gathers(text)
     assert max(found) == batch * 512 * size < batch * 512 * width
-    # Keys and values of the layer, forwards and once more for the backward pass.
+    # The layer's keys and values, once forward and again for the backward pass.
     assert found.count(batch * 512 * size) == 4
 
 
-def test_a_sequence_that_does_not_divide_is_refused(tiny_recipe: RecipeMaker) -> None:
+def test_an_indivisible_sequence_length_is_refused(tiny_recipe: RecipeMaker) -> None:
     with pytest.raises(UserError, match=r"^mesh\.sequence=3: must divide the positions of an example \(16\): 2 or 4 "):
         tiny_recipe("mesh.sequence=3")

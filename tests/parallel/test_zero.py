@@ -1,4 +1,4 @@
-"""ZeRO on four devices: partitions, gathered weights and reduced gradients at each of its levels."""
+"""Tests ZeRO on four devices: partitions, gathered weights and reduced gradients at each level."""
 
 from typing import Any
 
@@ -57,8 +57,8 @@ def test_gathered_partitions_are_the_parameters(level: int) -> None:
 
 @pytest.mark.parametrize("whole_leaves", [False, True], ids=["by layer", "whole leaves"])
 @pytest.mark.parametrize("level", range(4))
-def test_own_gradients_are_those_of_the_sum_over_devices(level: int, whole_leaves: bool) -> None:
-    """Device p has p + 1 times whole numbers for gradients: their sum is exact in any order."""
+def test_own_gradients_are_parts_of_the_sum_over_devices(level: int, whole_leaves: bool) -> None:
+    """Device p has p + 1 times integer gradients, so that their sum is exact in any order."""
     sharding = at_level(level)
     zero = Zero(sharding, "float32", whole_leaves=whole_leaves)
     random = np.random.default_rng(0)
@@ -84,7 +84,7 @@ def test_own_gradients_are_those_of_the_sum_over_devices(level: int, whole_leave
     jax.tree.map(lambda array, slope: np.testing.assert_array_equal(array, 10 * slope), given, slopes)
 
 
-def test_weights_travel_in_the_activation_type_if_they_are_cast_to_it() -> None:
+def test_weights_that_are_cast_are_sent_in_that_type() -> None:
     """Level 3 gathers kernels in bfloat16 and biases in float32."""
     sharding = at_level(3)
     zero = Zero(sharding, "bfloat16")

@@ -1,8 +1,8 @@
-"""Every decoder that a recipe can choose, in NumPy and float64, slow on purpose.
+"""Computes every decoder that a recipe can choose, in NumPy and float64, deliberately slowly.
 
-Written from the formulas of the papers that recipe/model.py cites; nothing is taken from palmetto but the names and
-shapes of parameters. One sequence, one head and one query at a time. Whatever positions are to attention, they are
-here a function of the distance between query and key, as that position sees it: no query or key is ever turned.
+It is written from the formulas of the papers that recipe/model.py cites and shares nothing with palmetto except the
+names and shapes of parameters. It processes one sequence, one head and one query at a time. All kinds of positions
+are functions of the distance between query and key as the attention sees it; queries and keys are never rotated.
 """
 
 import math
@@ -33,11 +33,11 @@ Integers = npt.NDArray[np.integer]
 Stored = Mapping[str, npt.ArrayLike]
 
 EPSILON = 1e-5
-"""Of all norms. The papers name none."""
+"""The ε of all norms; the papers give none."""
 
 
 class Routing(NamedTuple):
-    """What the router of one layer did, means over sequences and tokens."""
+    """Holds the statistics of one layer's router, means over sequences and tokens."""
 
     load: Array
     """[E]"""
@@ -48,16 +48,16 @@ class Routing(NamedTuple):
 
 
 class Output(NamedTuple):
-    """Of a batch."""
+    """Holds the results for a batch."""
 
     logits: Array
     """[B, T, V]"""
     routing: list[Routing]
-    """One for each layer with experts, in their order."""
+    """The routings of the layers with experts, in order."""
 
 
 class Losses(NamedTuple):
-    """Means over the tokens predicted."""
+    """Holds means over the predicted tokens."""
 
     objective: float
     cross_entropy: float
@@ -65,8 +65,7 @@ class Losses(NamedTuple):
 
 
 def draw(model: Model, vocabulary: int, seed: int) -> dict[str, npt.NDArray[np.float32]]:
-    """Parameters of about their initial deviations, but none that starts as one or zero is left there, so that leaving
-    it out would show."""
+    """Returns parameters with about their initial deviations; none is left at one or zero, where it could go unused."""
     random = np.random.default_rng(seed)
     arrays = {}
     for name, specification in weight_table(model, vocabulary).items():
@@ -91,7 +90,7 @@ def objective(
     prefix: Integers | None = None,
     looked_up: npt.ArrayLike | None = None,
 ) -> Losses:
-    """The losses of predicting the tokens of windows [B, M + 1] but the first, or those of them that are `scored`."""
+    """Returns the losses of predicting all tokens of windows [B, M + 1] but the first, or those that are `scored`."""
     output = forward(model, parameters, windows[:, :-1], prefix, looked_up)
     cross_entropy = z = predicted = 0.0
     for row, window in enumerate(windows):
@@ -119,9 +118,9 @@ def forward(
     prefix: Integers | None = None,
     looked_up: npt.ArrayLike | None = None,
 ) -> Output:
-    """The logits of tokens [B, T], the first prefix[b] of sequence b seeing each other.
+    """Returns the logits of tokens [B, T]; the first prefix[b] tokens of sequence b see each other.
 
-    `looked_up` [V, D]: the embedding of the input where it is to differ from that of the output.
+    `looked_up` [V, D] is the input embedding, if it differs from the output embedding.
     """
     arrays = {name: np.asarray(array, np.float64) for name, array in parameters.items()}
     embedding = arrays["embedding"] if looked_up is None else np.asarray(looked_up, np.float64)
@@ -137,7 +136,7 @@ def forward(
 
 
 class _Router(NamedTuple):
-    """Of one layer and sequence."""
+    """Holds the routing of one layer and sequence."""
 
     logits: Array
     """[T, E]"""
@@ -170,7 +169,7 @@ def _routing(model: Model, sequences: list[_Router]) -> Routing:
 
 
 class _Layer:
-    """The arrays of one layer, each found in its stack by the layers that have it."""
+    """Holds the arrays of one layer, selected from their stacks by the layers that have them."""
 
     def __init__(self, model: Model, arrays: Mapping[str, Array], number: int) -> None:
         self.number = number
@@ -184,7 +183,7 @@ class _Layer:
         return self._arrays[name]
 
     def through(self, name: str, x: Array) -> Array:
-        """x by the kernel of that name, and its bias if there is one."""
+        """Returns x multiplied by the named kernel, plus its bias if there is one."""
         return x @ self._arrays[name] + self._arrays.get(f"{name}_bias", 0.0)
 
     def norm(self, model: Model, name: str, x: Array) -> Array:
@@ -192,7 +191,7 @@ class _Layer:
 
 
 def _norm(model: Model, x: Array, scale: Array, bias: Array | None = None) -> Array:
-    """LayerNorm (arXiv 1607.06450) or RMSNorm (arXiv 1910.07467) of each vector of x [..., D]."""
+    """Returns each vector of x [..., D] normalized by LayerNorm (arXiv 1607.06450) or RMSNorm (arXiv 1910.07467)."""
     if model.norm == "layer":
         x = x - x.mean(axis=-1, keepdims=True)
     normed = x / np.sqrt(np.mean(x**2, axis=-1, keepdims=True) + EPSILON) * scale
@@ -202,7 +201,7 @@ def _norm(model: Model, x: Array, scale: Array, bias: Array | None = None) -> Ar
 def _sequence(
     model: Model, arrays: Mapping[str, Array], embedding: Array, tokens: Integers, prefix: int
 ) -> tuple[Array, list[_Router]]:
-    """The states of one sequence [T, D] before the output kernel, and what its routers did."""
+    """Returns the final states [T, D] of one sequence before the output kernel, and its routings."""
     x = embedding[tokens]
     places = [_place(model.attention, position) for position in range(len(tokens))]
     if isinstance(model.positions, LearnedPositions):
@@ -269,8 +268,9 @@ def _attention(model: Model, layer: _Layer, x: Array, prefix: int) -> Array:
 
 
 def _attention_of(model: Model, number: int) -> Attention:
-    """The attention of a layer (from 0): every n-th has the chosen one; of a memory, one layer has it and the others
-    its window."""
+    """Returns the attention of a layer, from 0: every n-th layer has the chosen one; only one layer has a memory, the
+    others its window.
+    """
     chosen = model.attention
     if isinstance(chosen, MemoryAttention) and number != chosen.layer:
         return LocalAttention(window=chosen.window)
@@ -282,7 +282,7 @@ def _attention_of(model: Model, number: int) -> Attention:
 def _attend(
     model: Model, layer: _Layer, kind: Attention, head: int, t: int, q: Array, k: Array, v: Array, prefix: int
 ) -> Array:
-    """What position t takes from the values v [T, Q], by its query q [Q] and the keys k [T, Q]."""
+    """Returns the attention output at position t, from the query q [Q], the keys k [T, Q] and the values v [T, Q]."""
     seen = [s for s in range(len(k)) if _sees(kind, t, s) or (t < prefix and s < prefix)]
     scores = _scores(model, layer, head, q, k[seen], [_seen_distance(kind, t, s) for s in seen])
     if isinstance(kind, MemoryAttention):
@@ -296,7 +296,7 @@ def _attend(
 
 
 def _sees(kind: Attention, t: int, s: int) -> bool:
-    """Whether position t sees position s, prefixes and memories aside."""
+    """Returns whether position t sees position s, apart from prefixes and memories."""
     if s > t:
         return False
     match kind:
@@ -315,7 +315,7 @@ def _sees(kind: Attention, t: int, s: int) -> bool:
 
 
 def _place(kind: Attention, t: int) -> int:
-    """The position that index t counts as: parallel windows all begin at 0, and what follows continues the longest."""
+    """Returns the position of index t: parallel windows start at 0, and later positions continue after a window."""
     if not isinstance(kind, ParallelWindows):
         return t
     behind = t - kind.count * kind.window
@@ -323,19 +323,19 @@ def _place(kind: Attention, t: int) -> int:
 
 
 def _seen_distance(kind: Attention, t: int, s: int) -> int:
-    """How far behind t position s seems; less than 0 ahead."""
+    """Returns the distance of position s behind t, as the attention sees it; it is negative for later positions."""
     distance = _place(kind, t) - _place(kind, s)
     return min(distance, kind.window) if isinstance(kind, SinkAttention) else distance
 
 
 def _scores(model: Model, layer: _Layer, head: int, q: Array, keys: Array, distances: list[int]) -> Array:
-    """The score of query q [Q] with each of `keys` [n, Q], as many positions behind it as `distances` say."""
+    """Returns the scores of query q [Q] with each of `keys` [n, Q], at the given distances."""
     size, positions = model.query_size, model.positions
     scale = 1 / math.sqrt(size)
     scores: Array
     match positions:
         case RotaryPositions():
-            # A pair is a complex number; turned by their positions, query times conjugate key turns by the distance.
+            # A pair is a complex number; after rotation, query times conjugate key is rotated by the distance.
             turn = np.exp(1j * np.outer(distances, _frequencies(positions, size)))
             query, key = q[0::2] + 1j * q[1::2], keys[:, 0::2] + 1j * keys[:, 1::2]
             scores = np.sum((turn * query * key.conj()).real, axis=1) * scale
@@ -354,7 +354,7 @@ def _scores(model: Model, layer: _Layer, head: int, q: Array, keys: Array, dista
 
 
 def _frequencies(positions: RotaryPositions, size: int) -> Array:
-    """Radians a position for each of the size/2 pairs."""
+    """Returns the radians per position of each of the size/2 pairs."""
     exponents = np.arange(size // 2) * 2 / size
     match positions.scaling:
         case "none":
@@ -372,14 +372,17 @@ def _frequencies(positions: RotaryPositions, size: int) -> Array:
 
 
 def _sinusoid(position: int, width: int) -> Array:
-    """[width]: sines of all frequencies 10000^(−2i/width), then cosines (arXiv 1706.03762, section 3.5)."""
+    """Returns the sines of frequencies 10000^(−2i/width), then the cosines, [width] (arXiv 1706.03762, section 3.5)."""
     angles = [position / 10000 ** (2 * i / width) for i in range(width // 2)]
     return np.array([math.sin(angle) for angle in angles] + [math.cos(angle) for angle in angles])
 
 
 def _slope(head: int, heads: int) -> float:
-    """ALiBi's (arXiv 2108.12409, section 3 and its code): of n = 2^m heads, head i from 1 has 2^(−8i/n); heads beyond
-    the largest power of two take the first, third … of the next one's."""
+    """Returns ALiBi's slope of a head (arXiv 2108.12409, section 3 and its code).
+
+    Of n = 2^m heads, head i from 1 has 2^(−8i/n); heads beyond the largest power of two take the first, third, … slope
+    of the next power.
+    """
     power = 2 ** int(math.log2(heads))
     if head < power:
         return float(2 ** (-8 * (head + 1) / power))
@@ -387,7 +390,7 @@ def _slope(head: int, heads: int) -> float:
 
 
 def _bucket(distance: int, positions: T5Positions) -> int:
-    """T5's (arXiv 1910.10683, section 2.1 and its code)."""
+    """Returns T5's bucket of a distance (arXiv 1910.10683, section 2.1 and its code)."""
     count, start = positions.buckets, 0
     if positions.bidirectional:
         count //= 2
@@ -412,7 +415,7 @@ def _feedforward(model: Model, layer: _Layer, x: Array) -> tuple[Array, _Router 
 
 
 def _activate(name: Feedforward, up: Array, gate: Array | None) -> Array:
-    """Shazeer's variants (arXiv 2002.05202): f(up), or f(gate) ⊙ up."""
+    """Returns f(up), or f(gate) ⊙ up, for Shazeer's variants (arXiv 2002.05202)."""
     if gate is not None:
         f = {"glu": _sigmoid(gate), "geglu": _gelu(gate), "swiglu": gate * _sigmoid(gate)}[name]
         return f * up
@@ -420,7 +423,7 @@ def _activate(name: Feedforward, up: Array, gate: Array | None) -> Array:
 
 
 def _mixture(layer: _Layer, x: Array, experts: Experts, name: Feedforward) -> tuple[Array, _Router]:
-    """GLaM's (arXiv 2112.06905, section 4): each token, in order, to its best experts, if they have seats left."""
+    """Returns GLaM's mixture (arXiv 2112.06905, section 4): tokens go in order to their best experts that have room."""
     length = len(x)
     seats = [length] * experts.count
     if experts.capacity_factor is not None:

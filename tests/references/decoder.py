@@ -1,7 +1,7 @@
-"""PaLM and its optimizers in NumPy and float64, written from the papers' numbers (arXiv 2204.02311), slow on purpose.
+"""Computes PaLM and its optimizers in NumPy and float64 from the paper (arXiv 2204.02311), deliberately slowly.
 
-Nothing here is taken from palmetto but the names of its parameters: one sequence, one head and one matrix at a time,
-the backward pass derived by hand. tests/model/test_reference.py checks it against finite differences.
+It shares nothing with palmetto except the names of parameters. It processes one sequence, one head and one matrix at a
+time, and its backward pass is derived by hand; tests/model/test_reference.py checks it by finite differences.
 """
 
 from collections.abc import Mapping
@@ -14,13 +14,13 @@ Array = npt.NDArray[np.float64]
 Tokens = npt.NDArray[np.int32]
 
 EPSILON = 1e-5
-"""Of LayerNorm. The paper names none."""
+"""The ε of LayerNorm; the paper gives none."""
 
 
 def draw(
     seed: int, *, layers: int, d_model: int, heads: int, head_size: int, d_ff: int, vocabulary: int
 ) -> dict[str, npt.NDArray[np.float32]]:
-    """Parameters of the initial deviations, but norm scales off 1, so that leaving one out would show."""
+    """Returns parameters with the initial deviations; norm scales differ from 1, so that omitting one would show."""
     random, attended = np.random.default_rng(seed), heads * head_size
 
     def kernel(inputs: int, outputs: int) -> Array:
@@ -42,7 +42,7 @@ def draw(
 
 
 class Result(NamedTuple):
-    """Means over the tokens of a batch, and the gradient of cross_entropy + z_loss · z."""
+    """Holds means over the tokens of a batch, and the gradient of cross_entropy + z_loss · z."""
 
     cross_entropy: float
     z: float
@@ -50,13 +50,13 @@ class Result(NamedTuple):
 
 
 def logits(parameters: Mapping[str, npt.ArrayLike], tokens: Tokens, heads: int) -> Array:
-    """The logits [B, T, V] of tokens [B, T]."""
+    """Returns the logits [B, T, V] of tokens [B, T]."""
     doubles = _doubles(parameters)
     return np.stack([_forward(doubles, row, heads).logits for row in tokens])
 
 
 def losses(parameters: Mapping[str, npt.ArrayLike], windows: Tokens, heads: int, z_loss: float) -> Result:
-    """The mean losses of predicting each next token of windows [B, T + 1], and their gradient."""
+    """Returns the mean losses of predicting each next token of windows [B, T + 1], and their gradient."""
     doubles = _doubles(parameters)
     gradients = {name: np.zeros_like(array) for name, array in doubles.items()}
     predicted = windows[:, 1:].size
@@ -187,7 +187,7 @@ def _d_normalize(norm: _Norm, d_normed: Array) -> Array:
 
 
 def _rotate(x: Array, direction: int) -> Array:
-    """Rotary positions of x [T, Q]: components 2i and 2i + 1 as one complex number, turned by t · 10000^(−2i/Q)."""
+    """Returns x [T, Q] with components 2i and 2i + 1, as one complex number, rotated by t · 10000^(−2i/Q)."""
     length, size = x.shape
     angles = np.outer(np.arange(length), 10000.0 ** (-np.arange(0, size, 2) / size))
     turned = (x[:, 0::2] + 1j * x[:, 1::2]) * np.exp(1j * direction * angles)
@@ -204,7 +204,7 @@ def _doubles(parameters: Mapping[str, npt.ArrayLike]) -> dict[str, Array]:
 
 
 class Moments(NamedTuple):
-    """Of one matrix, zero at first."""
+    """Holds the moments of one matrix, initially zero."""
 
     m: Array
     v: Array
@@ -213,7 +213,7 @@ class Moments(NamedTuple):
 def adafactor(
     theta: Array, g: Array, moments: Moments, k: int, learning_rate: float, update_clip: float | None = None
 ) -> tuple[Array, Moments]:
-    """One update, the k-th from 1, of one matrix: Adafactor without factorization as PaLM uses it."""
+    """Returns the k-th update, from 1, of one matrix by unfactored Adafactor as PaLM uses it."""
     beta2 = 1 - k**-0.8
     v = beta2 * moments.v + (1 - beta2) * (g**2 + 1e-30)
     direction = g / np.sqrt(v)
@@ -226,17 +226,17 @@ def adafactor(
 def adamw(
     theta: Array, g: Array, moments: Moments, k: int, learning_rate: float, weight_decay: float, b1: float = 0.9
 ) -> tuple[Array, Moments]:
-    """One update of one matrix with β2 0.95 and ε 1e-8."""
+    """Returns the update of one matrix by AdamW with β2 0.95 and ε 1e-8."""
     m, v = b1 * moments.m + (1 - b1) * g, 0.95 * moments.v + 0.05 * g**2
     direction = (m / (1 - b1**k)) / (np.sqrt(v / (1 - 0.95**k)) + 1e-8)
     return theta - learning_rate * (direction + weight_decay * theta), Moments(m, v)
 
 
 def rms(x: Array) -> float:
-    """√mean(x²)."""
+    """Returns √mean(x²)."""
     return float(np.sqrt(np.mean(x**2)))
 
 
 def norm(arrays: Mapping[str, npt.ArrayLike]) -> float:
-    """The Euclidean norm of all of them together."""
+    """Returns the Euclidean norm of all arrays together."""
     return float(np.sqrt(sum(np.sum(np.asarray(array, np.float64) ** 2) for array in arrays.values())))

@@ -1,4 +1,4 @@
-"""Recipes and meshes drawn from the whole catalogue, small enough to be compiled in seconds."""
+"""Draws recipes and meshes from the whole catalogue, small enough to compile in seconds."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -9,7 +9,7 @@ from palmetto.recipe import Recipe
 from tests.references.spread import on
 
 Choose = Callable[[Sequence[Any]], Any]
-"""One of several."""
+"""(choices) → one of them."""
 
 POSITIONS: list[dict[str, Any]] = [
     {"name": "rotary"},
@@ -57,13 +57,13 @@ ROWS = 320
 
 class Case(NamedTuple):
     recipe: Recipe
-    """For one device."""
+    """The recipe for one device."""
     mesh: dict[str, int]
-    """Another layout for it."""
+    """Another layout of the recipe."""
 
 
 def draw_case(choose: Choose) -> Case:
-    """The first combination of choices that a recipe can have, on a mesh that leaves each device 1, 2 or 4 leaves."""
+    """Returns the first drawn combination that a recipe can have, on a mesh with 1, 2 or 4 leaves for each device."""
     while True:
         mesh = choose(MESHES)
         devices = mesh["pod"] * mesh["data"]
@@ -112,7 +112,7 @@ def draw_case(choose: Choose) -> Case:
         tokens = {"vocabulary_size": ROWS, "sequence_length": choose([8, 16])}
         values = {"name": "drawn", "tokens": tokens, "model": model, "training": training}
         try:
-            # With what the objective adds to the vocabulary the embedding has as many rows as any mesh divides.
+            # Together with the objective's extra tokens the embedding has a number of rows that every mesh divides.
             tokens["vocabulary_size"] -= Recipe.model_validate(values).model_vocabulary - ROWS
             recipe = Recipe.model_validate(values)
             on(recipe, **mesh)

@@ -1,4 +1,4 @@
-"""Training examples taken apart, and strategies for the objectives that make them."""
+"""Decomposes training examples, and provides strategies for the objectives that make them."""
 
 import math
 from typing import Any
@@ -36,7 +36,7 @@ sizes = st.one_of(st.just(3), st.integers(3, 40))
 
 
 def windows_of(count: int, size: int, seed: int = 0) -> Ids:
-    """Returns windows of arbitrary tokens, ends of documents included."""
+    """Returns a strategy for windows of arbitrary tokens, document ends included."""
     return np.random.default_rng(seed).integers(0, VOCABULARY, (count, size), dtype=np.int32)
 
 
@@ -50,7 +50,7 @@ def rows(examples: Examples) -> list[tuple[list[int], list[bool], int]]:
 
 
 class Parts:
-    """One example taken apart: its mode, the given and predicted pieces of its window, and the window.
+    """Holds one example in parts: its mode, the given and predicted pieces of its window, and the window.
 
     Each of `gaps` comes before the span of the same index; `rest` comes after all spans.
     """
@@ -87,7 +87,7 @@ def split(tokens: list[int]) -> tuple[list[list[int]], list[int]]:
 
 
 def reconstruct(objective: Objective, size: int, example: tuple[list[int], list[bool], int]) -> list[int]:
-    """Returns the window that an example was made of; raises AssertionError if it is not one."""
+    """Returns the window from which an example was made; raises AssertionError if the example is invalid."""
     return Parts(objective, size, *example).window
 
 

@@ -1,4 +1,4 @@
-"""Excerpts of programs that the TPU compiler writes (libtpu 0.0.42, v4), reduced to what the reader needs."""
+"""Contains excerpts of programs that the TPU compiler writes (libtpu 0.0.42, v4), reduced to what the reader needs."""
 
 CONVOLUTIONS = """HloModule m, is_scheduled=true
 
@@ -59,7 +59,7 @@ ENTRY %main (p: bf16[8,128]) -> bf16[8,128] {
   ROOT %left = bf16[8,128]{1,0:T(8,128)(2,1)} get-tuple-element(%while), index=1
 }
 """  # noqa: E501
-"""A matrix product with its operand passed around a ring meanwhile: three trips, of two steps each."""
+"""A matrix product whose operand is passed around a ring meanwhile, in three iterations of two steps each."""
 
 BETWEEN_PODS = """HloModule m, is_scheduled=true
 
@@ -109,7 +109,7 @@ ENTRY %main (p: bf16[72,128], q: bf16[512,512]) -> bf16[288,128] {
   ROOT %async-collective-done.7 = bf16[288,128]{1,0} fusion(%whole.1), kind=kCustom, calls=%finishing
 }
 """  # noqa: E501
-"""An all-gather that goes on in the shadow of a matrix product."""
+"""An all-gather that overlaps with a matrix product."""
 
 SPLASH = """HloModule m, is_scheduled=true
 
@@ -130,4 +130,4 @@ ENTRY %main (next: s8[1,4,4], mask: s8[1,4,4], q: bf16[2,8,2048,256], k: bf16[2,
   ROOT %left = bf16[2,8,2048,256]{3,2,1,0:T(8,128)(2,1)} copy(%output)
 }
 """  # noqa: E501
-"""Attention's kernel forward and backward: four blocks of 512 positions, of which causal attention visits 10 pairs."""
+"""The attention kernels, forward and backward: of four blocks of 512 positions causal attention visits 10 pairs."""

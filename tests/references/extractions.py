@@ -1,4 +1,4 @@
-"""Extractions of small sources, and what they wrote."""
+"""Runs extractions of small sources and returns what they wrote."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Lion (Chen et al., arXiv 2302.06675, algorithm 2), to show that a new optimizer is one file."""
+"""Implements Lion (Chen et al., arXiv 2302.06675, algorithm 2) to show that a new optimizer is one file."""
 
 from collections.abc import Mapping
 from typing import Any, Literal

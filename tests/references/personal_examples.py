@@ -1,4 +1,4 @@
-"""Examples of personal data, and of what only looks alike.
+"""Contains examples of personal data and of text that only looks like it.
 
 `python -m tests.references.personal_examples` prints recall and precision by kind.
 Nothing here belongs to anyone: numbers are reserved, made up or published as samples."""
@@ -13,7 +13,7 @@ K = A * 4
 
 
 def mark(kind: str, *values: str, around: str = "Here is {} now.") -> list[str]:
-    """Sentences in which each value is marked as of a kind."""
+    """Returns sentences in which each value is marked with its kind."""
     return [around.format(f"⟦{kind}:{value}⟧") for value in values]
 
 
@@ -395,11 +395,11 @@ HELD_OUT = [
     "06 2019, 07 2020",
     "sum 600 700 800",
 ]
-"""Written when the expressions were done, and measured before any was changed for their sake."""
+"""Examples written after the expressions were finished, and measured before any expression was adapted to them."""
 
 
 def parsed(example: str) -> tuple[str, set[tuple[int, int, str]]]:
-    """A text without marks, and the spans that were marked."""
+    """Returns a text without marks, and the marked spans."""
     text, spans = "", set()
     for piece in re.split(r"(⟦\w+:[^⟧]*⟧)", example):
         if piece.startswith("⟦"):
@@ -411,7 +411,7 @@ def parsed(example: str) -> tuple[str, set[tuple[int, int, str]]]:
 
 
 def measured(find: Find, examples: list[str]) -> dict[str, tuple[int, int, int]]:
-    """By kind: how many there are, how many of them are found, and how much else is."""
+    """Returns by kind the number of values, the number found, and the number of false findings."""
     there: Counter[str] = Counter()
     right: Counter[str] = Counter()
     wrong: Counter[str] = Counter()

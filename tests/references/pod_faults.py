@@ -1,11 +1,11 @@
-"""A pod with a fault, for tests: python pod_faults.py FAULTS < order, FAULTS as {life: [number of its step, fault]}.
+"""Runs a pod with a fault: python pod_faults.py FAULTS < order, with FAULTS as {life: [number of its step, fault]}.
 
 killed      SIGKILL while it computes
 torn        SIGKILL while it sends a chunk of its part
-stopped     SIGSTOP: its connections stay open, but it sends nothing
+stopped     SIGSTOP: its connections remain open, but it sends nothing
 donor       SIGKILL while it sends its state
 deaf        it cannot connect to other pods
-cut         its links to other pods are closed, that to the client stays
+cut         its links to other pods are closed, but not its link to the client
 garbled     it sends a chunk with a wrong checksum
 flipped     a bit of its state changes between two steps
 wrong       the result of an update has one wrong bit

@@ -1,4 +1,4 @@
-"""What a file holds, read as a source of its own."""
+"""Reads a file as a source of its own."""
 
 from pathlib import Path
 
@@ -9,6 +9,6 @@ from palmetto.recipe.corpus import Source
 
 
 def reading_of(path: Path, **source: object) -> list[Item]:
-    """All items of all files at a path, whose names begin with its own."""
+    """Returns all items of the files at a path; their names begin with the file's name."""
     values = Source.model_validate({"paths": [path.name], **source})
     return [item for file in find(values, str(path.parent), "s").files for item in read(file, values)]

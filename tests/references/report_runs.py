@@ -1,4 +1,4 @@
-"""Small runs like those of training, written by the real ledger and event log, with the real spike detector."""
+"""Writes small runs like those of training with the real ledger, event log and spike detector."""
 
 import math
 from collections.abc import Callable
@@ -38,7 +38,7 @@ RunMaker = Callable[..., RunDirectory]
 
 
 def falling(step: int, attempt: int) -> float:
-    """Returns a loss that falls with a little deterministic noise."""
+    """Returns a loss that falls, with a little deterministic noise."""
     return 2 + 6 / (1 + step / 20) + 0.1 * math.sin(7.1 * step + attempt)
 
 

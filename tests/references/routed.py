@@ -1,4 +1,4 @@
-"""Metrics of a model with experts, laid over a fabricated run as training would have written them."""
+"""Adds the metrics of a model with experts to a fabricated run, in the form that training writes."""
 
 import json
 from collections.abc import Callable
@@ -15,12 +15,12 @@ Shares = Callable[[int], npt.NDArray[np.float64]]
 
 
 def even(layers: int, experts: int) -> Shares:
-    """Experts that share evenly, all the time."""
+    """Returns the loads of experts that always share evenly."""
     return lambda step: np.full((layers, experts), 1 / experts)
 
 
 def dying(layers: int, experts: int) -> Shares:
-    """Expert 2 of the last layer loses its tokens to expert 0, and has none from step 60 on."""
+    """Returns loads in which expert 2 of the last layer loses its tokens to expert 0 and has none from step 60 on."""
 
     def shares(step: int) -> npt.NDArray[np.float64]:
         load = np.full((layers, experts), 1 / experts)
@@ -33,7 +33,7 @@ def dying(layers: int, experts: int) -> Shares:
 
 
 def route(run: RunDirectory, shares: Shares, *, every: int = 10) -> None:
-    """Adds to the run's metrics what routers say: numbers each step, a load each `every` steps."""
+    """Adds router statistics to the run's metrics: numbers at each step, a load every `every` steps."""
     lines = read_json_lines(run.metrics)
     for line in lines:
         step = line["step"]

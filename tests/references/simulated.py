@@ -1,4 +1,4 @@
-"""The real loop, ledger, history and recovery over steps that are hashes, so that thousands of them take seconds."""
+"""Runs the real loop, ledger, history and recovery over steps that are hashes, so that thousands take seconds."""
 
 import hashlib
 import struct
@@ -24,15 +24,15 @@ from palmetto.training.spikes import History, Observation, Rollback, Skips
 from palmetto.training.stopping import Stop
 
 Curve = Callable[[int, int, int], Observation]
-"""What an attempt gives at a step on the data from a position on."""
+"""(attempt, step, position in the data) → the observation of the step."""
 
 
 class Killed(Exception):
-    """The process is no more."""
+    """Signals that the process is killed."""
 
 
 class Machine:
-    """Takes steps: a state is the hash of all that it came from, the machine's kind included."""
+    """Takes steps; a state is the hash of everything that it came from, including the kind of machine."""
 
     def __init__(self, recipe: Recipe, curve: Curve, windows: int = 10**9) -> None:
         training = recipe.training
@@ -41,7 +41,7 @@ class Machine:
         self.spikes, self.curve = training.spikes, curve
         self.kind = "this one"
         self.steps_left = 10**9
-        """Until it is killed."""
+        """The number of steps until it is killed."""
 
     def history(self) -> History:
         before = self.order.ramp.sequences_before
@@ -91,15 +91,15 @@ class Saved(NamedTuple):
 
 
 class Disk:
-    """Checkpoints as `Checkpoints` has them; what is on it outlasts a process."""
+    """Stores checkpoints with the interface of `Checkpoints`; its contents outlast a process."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.saved: dict[int, Saved] = {}
         self.ever: list[tuple[int, int]] = []
-        """(attempt, step) of all that were written."""
+        """The (attempt, step) of all checkpoints ever written."""
         self.most = 0
-        """So many were there at once."""
+        """The largest number of checkpoints at one time."""
         self.recorded: dict[int, Entry] | None = None
         self.register = SimpleNamespace(read=lambda: self.recorded)
         self.aside: set[int] = set()
@@ -161,18 +161,18 @@ class Disk:
 
 
 class Back(NamedTuple):
-    """A rollback, and what could be gone on from."""
+    """Describes a rollback and the checkpoints that were available."""
 
     rollback: Rollback
     base: int
     best: int
-    """The newest checkpoint that was ever written on the live path up to the target."""
+    """The newest checkpoint ever written on the live path up to the target."""
     top: int
     """The last step that any attempt had reached."""
 
 
 class Told:
-    """A progress that keeps its messages."""
+    """Is a progress display that keeps its messages."""
 
     def __init__(self) -> None:
         self.messages: list[str] = []
@@ -184,7 +184,7 @@ class Told:
 
 
 class SimulatedRecorder(Recorder):
-    """Writes events, and nothing that takes a model."""
+    """Writes events only, and nothing that needs a model."""
 
     progress: Told
 
@@ -201,7 +201,7 @@ class SimulatedRecorder(Recorder):
 
 
 class Preemption(Stop):
-    """A signal that comes after so many steps, repeated ones included."""
+    """Raises a signal after a number of steps, repeated ones included."""
 
     def __init__(self, after: int) -> None:
         super().__init__(print)
@@ -215,7 +215,7 @@ class Preemption(Stop):
 
 
 class Simulated(Loop):
-    """The loop of one process."""
+    """Runs the loop of one process."""
 
     recorder: SimulatedRecorder
 
@@ -235,12 +235,12 @@ class Simulated(Loop):
         self._tell(rollback, base)
 
     def history(self) -> History:
-        """What the ledger's lines lead to so far."""
+        """Returns the history of the ledger's lines so far."""
         return follow(self.execution.history(), self.ledger.lines).history
 
 
 class SimulatedRun:
-    """A run directory, the machine it is on, and its disk."""
+    """Holds a run directory, its machine and its disk."""
 
     def __init__(self, folder: Path, recipe: Recipe, curve: Curve, windows: int = 10**9) -> None:
         folder.mkdir(parents=True)
@@ -251,7 +251,7 @@ class SimulatedRun:
         self.loop: Simulated
 
     def train(self, until: int, *, steps: int = 10**9, stop_after: int = 10**9) -> bool:
-        """As `palmetto train --until`, killed after so many steps, or stopped by a signal."""
+        """Trains like `palmetto train --until`; it is killed after a number of steps, or stopped by a signal."""
         self.machine.steps_left = steps
         self.loop = Simulated(self.directory, self.machine, self.disk, self.backs, stop_after)
         try:
@@ -260,7 +260,7 @@ class SimulatedRun:
             self.loop.ledger.close()
 
     def outcome(self, until: int, **limits: int) -> str:
-        """How `train` ended: "done", "stopped" by a signal, "killed", or the last spike that came back too often."""
+        """Returns how `train` ended: "done", "stopped" by a signal, "killed", or the last spike that recurred."""
         try:
             return "done" if self.train(until, **limits) else "stopped"
         except Killed:
@@ -273,5 +273,5 @@ class SimulatedRun:
 
     @property
     def bits(self) -> tuple[str, bytes]:
-        """The state at the end, and the ledger."""
+        """Returns the final state and the ledger."""
         return str(self.loop.at.state), self.directory.ledger.read_bytes()

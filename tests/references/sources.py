@@ -1,4 +1,4 @@
-"""Sources of every kind of file, their texts, and the messages that refuse them."""
+"""Contains sources of every kind of file, their texts, and the messages that refuse them."""
 
 import gzip
 import io

@@ -1,4 +1,4 @@
-"""The loss and the gradient of a batch as a recipe's mesh has them, to be held against those of one device."""
+"""Computes the loss and the gradient of a batch on a recipe's mesh, for comparison with one device."""
 
 from typing import Any, NamedTuple
 
@@ -27,14 +27,14 @@ VOCABULARY, LENGTH, LEAF_COUNT = 260, 16, 4
 
 
 class Taken(NamedTuple):
-    """Means over a batch."""
+    """Holds means over a batch."""
 
     losses: Losses
     gradients: dict[str, Any]
 
 
 def make_recipe(model: Model, **training: Any) -> Recipe:
-    """One that has `LEAF_COUNT` leaves of two sequences in a batch."""
+    """Returns a recipe with `LEAF_COUNT` leaves of two sequences in a batch."""
     return Recipe.model_validate(
         {
             "name": "spread",
@@ -46,7 +46,7 @@ def make_recipe(model: Model, **training: Any) -> Recipe:
 
 
 def on(recipe: Recipe, **mesh: Any) -> Recipe:
-    """The recipe on a mesh of these values; raises as the recipe's own reading does."""
+    """Returns the recipe on a mesh of these values; raises the same errors as reading a recipe."""
     return Recipe.model_validate(recipe.model_dump() | {"mesh": Mesh(**mesh).model_dump()})
 
 
@@ -56,7 +56,7 @@ def some_batch(recipe: Recipe, seed: int = 0) -> Batch:
 
 
 def some_state(recipe: Recipe, sharding: Sharding) -> State:
-    """Parameters as the catalogue draws them, none one or zero, where the mesh has them."""
+    """Returns parameters drawn like the catalogue's, none of them one or zero, and zero moments, placed on the mesh."""
     drawn: Parameters = catalogue.draw(recipe.model, recipe.model_vocabulary, 0)  # type: ignore[assignment]
     moments = jax.eval_shape(optimization.make(recipe.training.optimizer, sharding.table, sharding.spreads).init, drawn)
     state = State(drawn, jax.tree.map(lambda moment: np.zeros(moment.shape, moment.dtype), moments), None)
@@ -65,7 +65,7 @@ def some_state(recipe: Recipe, sharding: Sharding) -> State:
 
 
 def compile_gradient(recipe: Recipe, tuning: Tuning, batch: Batch) -> tuple[jax.stages.Compiled, tuple[State, Batch]]:
-    """The program of a batch's means on the recipe's mesh, and its arguments."""
+    """Returns the compiled program of a batch's means on the recipe's mesh, and its arguments."""
     sharding = Sharding(recipe)
     context, state_specs = make_context(recipe, tuning, sharding), states.specifications(recipe, sharding)
 
@@ -90,7 +90,7 @@ def compile_gradient(recipe: Recipe, tuning: Tuning, batch: Batch) -> tuple[jax.
 
 
 def take_step(recipe: Recipe, tuning: Tuning, batch: Batch, rate: float) -> tuple[State, Metrics]:
-    """One step on the recipe's mesh."""
+    """Returns the result of one step on the recipe's mesh."""
     sharding = Sharding(recipe)
     step = jax.jit(make_step(recipe, tuning, sharding), compiler_options=QUICKLY)
     batch, on_device = sharding.everywhere((batch, jnp.float32(rate)))
@@ -99,16 +99,16 @@ def take_step(recipe: Recipe, tuning: Tuning, batch: Batch, rate: float) -> tupl
 
 
 def take_gradient(recipe: Recipe, tuning: Tuning, batch: Batch | None = None) -> Taken:
-    """The means of a batch on the recipe's mesh."""
+    """Returns the means of a batch on the recipe's mesh."""
     compiled, arguments = compile_gradient(recipe, tuning, batch or some_batch(recipe))
     taken: Taken = jax.device_get(compiled(*arguments))
     return taken
 
 
 def check_same(given: Taken, expected: Taken) -> None:
-    """Within float32 rounding: losses, what routers did, and of each array's gradient the distance by its norm.
+    """Asserts equality within float32 rounding, of losses, routing and each gradient's distance relative to its norm.
 
-    A gradient that is zero but for rounding, as of a bias that shifts all of a query's scores, has no norm to go by.
+    A gradient that is zero up to rounding, as of a bias that shifts all scores of a query, has no useful norm.
     """
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-6, atol=2e-6), given.losses, expected.losses)
     assert given.gradients.keys() == expected.gradients.keys()

@@ -1,4 +1,4 @@
-"""Sums by halves, written out in NumPy."""
+"""Computes sums by halves explicitly in NumPy."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ Array = npt.NDArray[np.floating[Any]]
 
 
 def halves_sum(array: Array, axis: int) -> Array:
-    """The first half of an axis added to the second, and so on; an odd length gets a zero behind it."""
+    """Returns the sum that repeatedly adds an axis's first half to its second; odd lengths are padded with a zero."""
     terms = np.moveaxis(array, axis, 0)
     while len(terms) > 1:
         if len(terms) % 2:

@@ -1,4 +1,4 @@
-"""A kind of attention in one file, as somebody would add it: every second position."""
+"""Defines a kind of attention in one file, as a user would add it: every second position is visible."""
 
 from typing import Literal
 
@@ -6,7 +6,7 @@ from palmetto.recipe.parts import Array, Attention
 
 
 class ToyAttention(Attention):
-    """A position sees those at even distances from it."""
+    """Lets a position see the positions at even distances from it."""
 
     name: Literal["toy"] = "toy"
 

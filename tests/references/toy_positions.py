@@ -1,4 +1,4 @@
-"""A kind of positions in one file, as somebody would add it: it adds to embedding and scores, and it learns."""
+"""Defines a kind of positions in one file, as a user would add it: it learns, and adds to embedding and scores."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
@@ -8,7 +8,7 @@ from palmetto.recipe.section import Positive
 
 
 class ToyPositions(Positions):
-    """Each `period`-th token is marked, and a learned bias of each head tells marked keys from others."""
+    """Marks each `period`-th token, and adds a learned bias for each head to the scores of marked keys."""
 
     name: Literal["toy"] = "toy"
     period: Positive = 3

@@ -1,4 +1,4 @@
-"""Small corpora on disk for stages to look at."""
+"""Makes small corpora on disk for tests of stages."""
 
 import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,11 +12,11 @@ from palmetto.corpus.engine import Engine, LocalEngine, Result, Task
 from palmetto.corpus.stage import Stage, View, run
 
 Document = tuple[str, str]
-"""Source and text."""
+"""(source, text)."""
 
 
 class Backwards:
-    """An engine that does the last task first, and hands function and tasks over as processes do."""
+    """Runs tasks in reverse order, and pickles function and tasks as engines with processes do."""
 
     def map(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[Result]:
         done = [pickle.loads(pickle.dumps(function))(pickle.loads(pickle.dumps(task))) for task in reversed(tasks)]
@@ -24,7 +24,7 @@ class Backwards:
 
 
 def make_view(folder: Path, shards: Sequence[Mapping[str, Document]]) -> View:
-    """Writes shards of documents by id."""
+    """Writes shards of documents given by id."""
     names = []
     for number, documents in enumerate(shards):
         names.append(f"part/{number:04}")
@@ -40,7 +40,7 @@ def make_view(folder: Path, shards: Sequence[Mapping[str, Document]]) -> View:
 
 
 def notes_of(stage: Stage, view: View, workplace: Path, engine: Engine | None = None) -> dict[str, dict[str, Any]]:
-    """Runs a stage; what it has noted of each document, by id."""
+    """Returns the notes of each document by id, after running a stage."""
     done = run(stage, view, "", workplace, engine or LocalEngine(1), lambda line: None)
     notes: dict[str, dict[str, Any]] = {}
     for shard in view.shards:

@@ -1,4 +1,4 @@
-"""Small vocabularies of each kind, the text that they are trained on, and texts that are hard to encode."""
+"""Provides small vocabularies of each kind, their training text, and texts that are hard to encode."""
 
 from palmetto.tokens.vocabulary import Kind, Vocabulary
 

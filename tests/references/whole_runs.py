@@ -1,4 +1,4 @@
-"""Whole runs as a user starts them, by the installed command in processes of its own."""
+"""Starts whole runs as a user does, with the installed command in separate processes."""
 
 import copy
 import os
@@ -54,14 +54,14 @@ class Runs:
             self._environment.pop(name, None)
 
     def importing(self, *modules: str) -> "Runs":
-        """The same command in processes that have imported these modules of the tests."""
+        """Returns the same runs in processes that first import these modules of the tests."""
         runs = copy.copy(self)
         runs.command = [sys.executable, "-c", f"import {', '.join(modules)}; import palmetto.__main__ as p; p.main()"]
         runs._environment = self._environment | {"PYTHONPATH": str(Path(__file__).parents[2])}
         return runs
 
     def quickly(self) -> "Runs":
-        """Returns the same runs with flags that halve the time of compilation, for programs that no other test has."""
+        """Returns the same runs with flags that halve the compile time, for programs that no other test has."""
         runs = copy.copy(self)
         runs._environment = self._environment | {"XLA_FLAGS": FLAGS}
         return runs

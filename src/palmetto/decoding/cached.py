@@ -1,4 +1,4 @@
-"""Running more tokens of sequences behind those in a cache: a whole prompt, or a token at a time."""
+"""Runs a model on tokens that continue the sequences in a cache: a whole prompt, or one token at a time."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -18,30 +18,31 @@ from palmetto.parallel.sharding import Sharding
 from palmetto.recipe.model import Model
 
 STREAMED = 64
-"""The most tokens at a time that a cache of a Λ-shaped window takes."""
+"""The largest number of tokens that the cache of a Λ-shaped window takes at a time."""
 
 SCORED = 1 << 22
-"""The most pairs of a query and a key that a head scores at a time, so that a long prompt takes no square of memory."""
+"""The largest number of query–key pairs that a head scores at a time, so that memory is not quadratic in the prompt."""
 
 DECODING = ACCELERATOR._replace(unroll=True)
-"""How weights lie for decoding: each layer's arrays, like its cache, by themselves. A token at a time, what suits
-accelerators suits a CPU as well."""
+"""The tuning for decoding: each layer has separate arrays, like its cache. For one token at a time, the settings of
+accelerators are suitable for a CPU as well."""
 
 Kind = TypeVar("Kind", bound=Cache)
 
 
 def streams(model: Model) -> bool:
-    """Returns whether the cache need not grow: every layer sees a few first positions and a window, and nothing but
-    distances counts."""
+    """Returns whether a cache of fixed size suffices for sequences of any length.
+
+    That requires that every layer sees only the first positions and a window, and that only distances matter.
+    """
     in_every_layer = model.attention.period(model.layers) == 1
     return model.attention.kept is not None and in_every_layer and model.positions.without_end
 
 
 def empty(model: Model, batch: int, size: int, sharding: Sharding | None = None) -> ContiguousCache | WindowedCache:
-    """Returns a cache for up to `size` positions; of a model that streams for any number of them.
+    """Returns an empty cache for up to `size` positions, or for any number if the model streams.
 
-    It is on one device, or divided as `sharding` has it: by heads where devices share layers, by sequences where they
-    share a batch.
+    It is on one device, or divided over the devices of `sharding`: by heads along model, by sequences along data.
     """
     kept, heads, dtype = model.attention.kept, model.key_value_heads, model.activations
     cache: ContiguousCache | WindowedCache
@@ -68,13 +69,12 @@ def extend(
     prefix: jax.Array | None = None,
     last: int | None = None,
 ) -> tuple[jax.Array, Kind]:
-    """Returns float32 logits [B, T, V] of tokens [B, T] behind those in the cache, and the cache with them in it.
+    """Returns the float32 logits [B, T, V] of tokens [B, T] that follow those in the cache, and the extended cache.
 
-    `arranged`: as DECODING has it. `last`: logits of so many last tokens alone.
-
-    The same for a whole prompt and for one token at a time. T more positions must fit the cache; of a model that
-    streams T is at most STREAMED. `prefix` [B]: so many first positions see each other. Experts are dropless: what
-    becomes of a token must not depend on how many are run together.
+    arranged: the weights as arranged for DECODING. last: return the logits of this many last tokens only.
+    prefix: the number [B] of first positions of each sequence that see each other.
+    T more positions must fit the cache; if the model streams, T is at most STREAMED. Experts are dropless, so that a
+    token's result does not depend on how many are run together.
     """
     assert not isinstance(arranged.layers, Stacked)
     positions = cache.length[:, None] + jnp.arange(tokens.shape[1])
@@ -109,7 +109,7 @@ def extend(
 def _by_rows(
     attended: Callable[[jax.Array, jax.Array], jax.Array], q: jax.Array, queries: jax.Array, most: int
 ) -> jax.Array:
-    """Returns `attended` of q [B, K, T, G, Q] and its positions [B, T], at most so many of T at a time."""
+    """Returns attended(q, queries) for q [B, K, T, G, Q] and positions [B, T], at most `most` rows at a time."""
     length = queries.shape[1]
     if length <= most:
         return attended(q, queries)

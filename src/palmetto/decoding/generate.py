@@ -1,4 +1,4 @@
-"""Continuing a prompt."""
+"""Generates tokens that continue a prompt."""
 
 from functools import partial
 
@@ -16,8 +16,8 @@ from palmetto.parallel.sharding import Sharding
 from palmetto.recipe.model import Model
 
 LOGITS = 1 << 26
-"""The most logits of a prompt that are computed, of which only the last token's are used: with fewer rows in a product
-those would come out a little otherwise, and with all of them a long prompt would want most of its memory for them."""
+"""The largest number of logits that are computed for a prompt, although only the last token's are used. A product with
+fewer rows would round differently; the logits of all tokens would take most of the memory for a long prompt."""
 
 
 def generate(
@@ -33,11 +33,12 @@ def generate(
     vocabulary_size: int | None = None,
     sharding: Sharding | None = None,
 ) -> npt.NDArray[np.int32]:
-    """Returns up to `count` tokens after the prompt [P] of int32, P ≥ 1, which end before the token `end` if it comes.
+    """Returns up to `count` tokens that continue the int32 prompt [P], P ≥ 1; they stop before the first token `end`.
 
-    `prefix`: so many first positions of the prompt see each other. Only tokens below `vocabulary_size` are chosen.
-    Positions may exceed the trained sequence length, where they are defined if not trained; UserError where they are
-    learned and there are too few. `sharding`: of the mesh that `arranged` lies on, if not on one device.
+    prefix: the number of first positions of the prompt that see each other. vocabulary_size: only tokens below it are
+    chosen. sharding: the sharding of `arranged`, unless it is on one device.
+    Positions may exceed the trained sequence length. Raises UserError if learned positions are too few, or if memory is
+    exhausted.
     """
     assert len(prompt) > 0, "there is nothing to continue; begin with [eod]"
     if len(prompt) + count >= 2**31:
@@ -52,7 +53,7 @@ def generate(
         )
     try:
         cache = empty(model, 1, len(prompt) + count, sharding)
-        # A cache that streams holds no more than its window: a long prompt passes through it a piece at a time.
+        # A streaming cache holds only its window, so a long prompt passes through it in pieces.
         piece = STREAMED if streams(model) else len(prompt)
         seen = jnp.full(1, prefix, jnp.int32) if prefix else None
         for start in range(0, len(prompt), piece):

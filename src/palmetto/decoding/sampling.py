@@ -1,4 +1,4 @@
-"""Choosing the next token from logits."""
+"""Samples the next token from logits."""
 
 from typing import NamedTuple
 
@@ -9,16 +9,17 @@ from palmetto.errors import UserError
 
 
 class Sampling(NamedTuple):
-    """How to choose. Temperature 0 is greedy; the filters apply in the order top-k, top-p."""
+    """Holds the settings of sampling; top-k is applied before top-p."""
 
     temperature: float = 0.0
+    """The number that divides the logits; 0 is greedy."""
     top_k: int | None = None
-    """Only the k likeliest tokens."""
+    """The number of most probable tokens to sample from; None for all."""
     top_p: float | None = None
-    """Only the likeliest tokens that together first reach this share of the probability (arXiv 1904.09751)."""
+    """The probability that the most probable tokens to sample from must reach together (arXiv 1904.09751)."""
 
     def check(self) -> "Sampling":
-        """Raises UserError naming the option that is out of range."""
+        """Returns self; raises UserError that names the option that is out of range."""
         if not 0 <= self.temperature < float("inf"):
             raise UserError(f"--temperature {self.temperature}: expected 0 (greedy) or more, such as 0.8")
         if self.top_k is not None and self.top_k < 1:
@@ -29,26 +30,26 @@ class Sampling(NamedTuple):
 
 
 SEEDS = 2**64
-"""How many seeds there are, from 0."""
+"""The number of seeds, which count from 0."""
 
 
 def seeded(seed: int) -> jax.Array:
-    """Returns the key of a seed; jax.random.key takes the lower 32 bits alone, and of smaller seeds has the same."""
+    """Returns the key of a 64-bit seed; for seeds below 2^32 it equals jax.random.key, which ignores higher bits."""
     assert 0 <= seed < SEEDS
     return jax.random.wrap_key_data(jnp.array([seed >> 32, seed % 2**32], jnp.uint32), impl="threefry2x32")
 
 
 def sample(logits: jax.Array, key: jax.Array, sampling: Sampling) -> jax.Array:
-    """Returns tokens [B] of int32, drawn by logits [B, V] in float32."""
+    """Returns int32 tokens [B], sampled from float32 logits [B, V]."""
     if sampling.temperature == 0:
         return jnp.argmax(logits, axis=-1).astype(jnp.int32)
-    below = logits - jnp.max(logits, axis=-1, keepdims=True)  # the best is 0 whatever it is divided by
+    below = logits - jnp.max(logits, axis=-1, keepdims=True)  # the largest is 0, whatever divides it
     scaled = below / max(sampling.temperature, float(jnp.finfo(jnp.float32).tiny))
     return jax.random.categorical(key, restrict(scaled, sampling)).astype(jnp.int32)
 
 
 def restrict(logits: jax.Array, sampling: Sampling) -> jax.Array:
-    """Sets to −∞ the logits [B, V] that top-k and top-p leave out. Of equal logits the lower token comes first."""
+    """Returns logits [B, V] with −∞ for tokens excluded by top-k and top-p; of equal logits the lower token wins."""
     if sampling.top_k is not None:
         order = jnp.argsort(-logits, axis=-1, stable=True)
         rank = jnp.argsort(order, axis=-1)

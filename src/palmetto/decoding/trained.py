@@ -1,4 +1,4 @@
-"""A trained model taken from a run directory, ready to continue text. The environment has been entered before."""
+"""Loads a trained model from a run directory to continue text; the environment must have been entered before."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -24,13 +24,13 @@ from palmetto.training.step.state import State, parameter_table, shapes
 def restore(
     run: RunDirectory, step: int | None = None, sharding: Sharding | None = None
 ) -> tuple[State, int, Checkpoints]:
-    """Returns the state of a checkpoint, by default the newest, and its step, every file checked against its digest.
+    """Returns the state of a checkpoint, by default the newest, its step, and the run's checkpoints.
 
-    It is on one device, or where `sharding` has it. A run in training may delete checkpoints meanwhile: the next one is
-    taken then.
+    Every file is checked against its digest. The state is on one device, or on the devices of `sharding`. If a running
+    training deletes the checkpoint meanwhile, the choice is made again.
 
-    UserError if there is none, naming those there are, or recipe.yaml is not what it was trained with;
-    CheckpointDamaged, a UserError, if a byte has changed.
+    Raises UserError if there is no such checkpoint, naming those that exist, or if recipe.yaml has changed since
+    training; raises CheckpointDamaged, a UserError, if a file has changed.
     """
     recipe = run.recipe
     checkpoints = Checkpoints(run.checkpoints, parameter_table(recipe))
@@ -53,11 +53,14 @@ def _restore(checkpoints: Checkpoints, step: int, like: State) -> State:
 
 
 class TrainedModel:
-    """The newest checkpoint of a run with its vocabulary."""
+    """Holds the newest checkpoint of a run with its vocabulary, ready to generate text."""
 
     def __init__(self, run: RunDirectory, overrides: Sequence[str] = ()) -> None:
-        """`overrides` (key.path=value) run it with other model.positions or model.attention than it was trained with,
-        or on the devices of mesh.model; UserError where its parameters would not fit."""
+        """Loads the newest checkpoint of a run.
+
+        `overrides` (key.path=value) may change model.positions, model.attention and mesh.model. Raises UserError if the
+        parameters would not fit.
+        """
         self.recipe = _changed(run, overrides)
         self.model = self.recipe.model
         self.vocabulary = load_vocabulary(run)
@@ -73,9 +76,9 @@ class TrainedModel:
         seed: int = 0,
         say: Callable[[str], None] = lambda text: None,
     ) -> str:
-        """Returns up to `tokens` tokens behind the beginning of a document, to the document's end if it comes.
+        """Returns text of up to `tokens` tokens that continues a document's beginning; it stops at the document's end.
 
-        `say` is told if that is longer than what the model was trained on.
+        `say` is called with a notice if the sequence is longer than those of training.
         """
         eod, size = self.vocabulary.eod, self.recipe.tokens.vocabulary_size
         ids = np.concatenate([[eod], self.vocabulary.encode(prompt)]).astype(np.int32)
@@ -116,7 +119,7 @@ def _changed(run: RunDirectory, overrides: Sequence[str]) -> Recipe:
 
 
 def samples(trained: TrainedModel, run: RunDirectory, count: int = 4, tokens: int = 96) -> str:
-    """Returns text to read: continuations of the first tokens of held-out windows, greedy and at temperature 0.8."""
+    """Returns sample text: held-out windows' first tokens, continued greedily and at temperature 0.8."""
     store = TokenStore.open(run.validation_store, vocabulary_digest=trained.vocabulary.digest)
     windows = store.read(np.linspace(0, store.windows - 1, count, dtype=np.int64))
     parts = [f"Step {trained.step} of {run.recipe.name}: continuations of held-out text."]

@@ -1,4 +1,4 @@
-"""How a model fares on contexts longer than it was trained on, by each way of making it fit. Nothing is trained."""
+"""Measures a model's loss on contexts longer than those of training, by each method of extension without training."""
 
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -28,27 +28,27 @@ SINKS, NEIGHBOURS = 4, 32
 
 
 class Way(NamedTuple):
-    """A model as it is run on long contexts."""
+    """Describes a method of running a trained model on long contexts."""
 
     name: str
     model: Model
     what: str
-    """The change in words."""
+    """A description of the change."""
 
 
 class Curve(NamedTuple):
-    """The losses of one way."""
+    """Holds the losses of one method."""
 
     way: Way
     losses: npt.NDArray[np.float64]
-    """[length]: mean cross-entropy in nats of predicting the token behind each position."""
+    """The mean cross-entropy in nats of predicting the token after each position, [length]."""
 
 
 def ways(recipe: Recipe, times: int) -> list[Way]:
-    """Returns the model as trained, and with each change of positions or attention that it can take, for T · times
-    positions.
+    """Returns the model as trained and with each applicable change of positions or attention, for T · times positions.
 
-    Raises UserError where no change helps: learned positions end where they end.
+    T is the trained length. Raises UserError for positions of limited length, such as learned ones, and for objectives
+    other than causal.
     """
     model, trained = recipe.model, recipe.model_length
     if model.positions.end is not None:
@@ -115,9 +115,10 @@ def measure(
     sequences: int,
     say: Callable[[str], None],
 ) -> list[Curve]:
-    """Returns the losses of every way over up to `sequences` stretches of T · times held-out tokens.
+    """Returns the losses of every method, averaged over up to `sequences` stretches of T · times held-out tokens.
 
-    T is the trained length.     Raises UserError where the store is shorter than one stretch.
+    T is the trained length. `say` is called with the name of each method. Raises UserError if the store is shorter than
+    one stretch.
     """
     length = recipe.model_length * times
     count = min(sequences, (store.header.tokens - 1) // length)
@@ -134,7 +135,7 @@ def measure(
         @jax.jit
         def losses(arranged: layout.Arranged, window: jax.Array, model: Model = way.model) -> jax.Array:
             states, _ = Forward(model, chosen).states(arranged, window[None, :-1])
-            # A stretch of positions at a time: logits of all of them would outweigh everything else.
+            # T positions at a time: the logits of all positions would take most of the memory.
             parts = states[0].reshape(times, -1, states.shape[-1]), window[1:].reshape(times, -1)
 
             def part(states_targets: tuple[jax.Array, jax.Array]) -> jax.Array:

@@ -1,4 +1,4 @@
-"""Writes the results of `palmetto long-context`: a table, a figure and a page of perplexity by position."""
+"""Writes the results of `palmetto long-context`: values, a table, a figure and a page of perplexity by position."""
 
 import json
 from pathlib import Path
@@ -56,7 +56,7 @@ def table(curves: list[Curve], trained: int) -> str:
 
 
 def html(curves: list[Curve], trained: int, name: str) -> str:
-    """Returns the page, one self-contained HTML text. name: the name of the run."""
+    """Returns the page as one self-contained HTML text; `name` is the name of the run."""
     wide, narrow = figure(curves, trained, 1040), figure(curves, trained, 380)
     stretches = ((stretch, "number") for stretch in _stretches(curves, trained))
     shown = markup.table(
@@ -108,9 +108,9 @@ def _verdict(curves: list[Curve], trained: int) -> str:
 
 @STYLE
 def figure(curves: list[Curve], trained: int, width: int = 1040) -> Figure:
-    """Draws perplexity by position, with a line for each change and a mark at the trained length.
+    """Returns a figure of perplexity by position, with a line for each change and a mark at the trained length.
 
-    Lengths are in CSS pixels.
+    `width` is in CSS pixels.
     """
     height, top, bottom = (340 if width < NARROW else 440), 50, 44
     room = 16 + 7 * max(len(curve.way.name) for curve in curves)
@@ -128,7 +128,7 @@ def figure(curves: list[Curve], trained: int, width: int = 1040) -> Figure:
     else:
         say_empty(axes)
     labels = []
-    # The model as trained, with which the others are compared, has the colour of ink.
+    # The model as trained, the baseline of the comparison, has the colour of ink.
     colours = [LIGHT["ink"], *(of_choice(number) for number in range(len(curves) - 1))]
     for curve, line, colour in zip(curves, lines, colours, strict=True):
         axes.plot(middles, line, color=colour, linewidth=1.8)

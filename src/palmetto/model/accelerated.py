@@ -1,7 +1,8 @@
-"""The accelerators' own attention kernels, which never hold the weights in memory: cuDNN's on GPUs, splash on TPUs.
+"""Calls the accelerators' own attention kernels: cuDNN's on GPUs, splash on TPUs.
 
-They know causal attention and local windows, both without a bias. Queries come scaled by 1/√Q, heads h·G to h·G + G − 1
-share head h of keys and values, and a window counts the position itself, as elsewhere in the model.
+They never store the attention weights. They compute causal attention and local windows, both without a bias. Queries
+are already scaled by 1/√Q, query heads h·G to h·G + G − 1 share key/value head h, and a window includes the position
+itself, as elsewhere in the model.
 """
 
 from collections.abc import Callable
@@ -15,13 +16,13 @@ Flash = Callable[[jax.Array, jax.Array, jax.Array, int | None], jax.Array]
 """(q [B, T, H, Q], k [B, T, K, Q], v [B, T, K, Q], window or None for causal attention) → [B, T, H, Q]."""
 
 _SPLASH_BLOCKS = (512, 256, 128)
-"""Positions in a block, best first; the kernel takes no fewer than a TPU's 128 lanes, and whole blocks alone."""
+"""The possible block lengths, best first; the kernel needs whole blocks of at least a TPU's 128 lanes."""
 
 
 def choose(platform: str, dtype: DTypeLike, length: int, head_size: int) -> Flash | None:
-    """Returns the kernel for a JAX platform name, or None where there is none or it refuses such arrays.
+    """Returns the kernel for a JAX platform name, or None if there is none or it does not support such arrays.
 
-    It is None also where the platform is not the one that this process runs on.
+    The result is also None if this process runs on another platform.
     """
     device = jax.local_devices()[0]
     if device.platform != platform:
@@ -35,15 +36,20 @@ def choose(platform: str, dtype: DTypeLike, length: int, head_size: int) -> Flas
 
 
 def cudnn_takes(dtype: DTypeLike, length: int, head_size: int, capability: tuple[int, int]) -> bool:
-    """Returns whether cuDNN has a kernel, with its derivative, for heads of this type and size on a GPU of this compute
-    capability: half precision and sequences of even length alone."""
+    """Returns whether cuDNN has a kernel and its derivative for such heads on a GPU of this compute capability.
+
+    It supports half precision and sequences of even length only.
+    """
     largest = 256 if capability >= (9, 0) else 128
     half = jnp.dtype(dtype) in (jnp.bfloat16, jnp.float16)
     return half and capability >= (8, 0) and head_size <= largest and head_size % 8 == 0 and length % 2 == 0
 
 
 def splash_takes(dtype: DTypeLike, length: int, head_size: int) -> bool:
-    """Returns whether whole blocks make up the length and whole rows of 128 lanes a head, in a precision of TPUs."""
+    """Returns whether splash supports such heads: the length and the head size must be multiples of 128.
+
+    It supports bfloat16 and float32.
+    """
     known = jnp.dtype(dtype) in (jnp.bfloat16, jnp.float32)
     return known and length % _SPLASH_BLOCKS[-1] == 0 and head_size % 128 == 0
 
@@ -51,9 +57,9 @@ def splash_takes(dtype: DTypeLike, length: int, head_size: int) -> bool:
 def cudnn_attention(
     q: jax.Array, k: jax.Array, v: jax.Array, window: int | None, implementation: Literal["cudnn", "xla"] = "cudnn"
 ) -> jax.Array:
-    """Returns attention as `Flash` says, where `cudnn_takes` it.
+    """Returns attention with the signature of `Flash`, for arrays that `cudnn_takes` accepts.
 
-    Its derivative has fixed bits under XLA's flag for deterministic GPU operations.
+    Its derivative is bitwise deterministic under XLA's flag for deterministic GPU operations.
 
     implementation: "xla" computes the same call on any platform.
     """
@@ -66,9 +72,10 @@ def cudnn_attention(
 def splash_attention(
     q: jax.Array, k: jax.Array, v: jax.Array, window: int | None, interpret: bool = False
 ) -> jax.Array:
-    """Returns attention as `Flash` says, where `splash_takes` it. Each of several devices calls it for its own share.
+    """Returns attention with the signature of `Flash`, for arrays that `splash_takes` accepts.
 
-    interpret: compute it step by step on any platform.
+    On several devices each calls it for its own part of the arrays. interpret: run the kernel in Pallas's interpreter,
+    on any platform.
     """
     # The import takes seconds.
     from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as kernels

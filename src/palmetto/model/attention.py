@@ -1,7 +1,7 @@
-"""Attention: H query heads over K heads of keys and values that groups of G = H/K queries share.
+"""Attention with H query heads and K key/value heads, each of which is shared by a group of G = H/K query heads.
 
-K = 1 is multi-query attention (arXiv 1911.02150), K = H multi-head, between them grouped-query (arXiv 2305.13245).
-Queries come scaled by 1/√Q (layout.py).
+K = 1 is multi-query attention (arXiv 1911.02150), K = H is multi-head attention, and anything between is grouped-query
+attention (arXiv 2305.13245). Queries are already scaled by 1/√Q (layout.py).
 """
 
 import math
@@ -34,11 +34,11 @@ def attention(
     prefix: jax.Array | None,
     mesh: Mesh = ONE_DEVICE,
 ) -> jax.Array:
-    """Returns a whole sequence's attention, computed in the way that suits it best, in q's shape.
+    """Returns the attention output of whole sequences, in q's shape, by the fastest algorithm that supports them.
 
-    q [B, T, H, Q], k and v [B, T, K, Q]; positions are in a row. `prefix` [B]: so many first positions see each other.
-    Devices that share a sequence each hold T of its positions.
-    Of those that share a layer each attends with its own heads; XLA by itself would have each attend with all.
+    q is [B, T, H, Q], k and v are [B, T, K, Q], and positions are consecutive. The first prefix[b] positions of
+    sequence b see each other. Devices that share a sequence each hold T of its positions. Devices that share a layer
+    each compute their own heads; left to itself, XLA would compute all heads on each.
     """
     function, learned, prefix = make_scores(layer, model, kind, q.shape[1] * mesh.sequence, prefix)
     attend = partial(_own_heads, function, model, kind, tuning, mesh)
@@ -47,12 +47,12 @@ def attention(
         heads = {name: PartitionSpec(*(None,) * axis, "model") for name, axis in model.positions.axes_of_heads.items()}
         in_specs = (heads, PartitionSpec(), by_head, by_head, by_head)
         attend = jax.shard_map(attend, in_specs=in_specs, out_specs=by_head, axis_names={"model"}, check_vma=False)
-        k, v = (_for_each(x, mesh.model) for x in (k, v))
+        k, v = (_repeat_heads(x, mesh.model) for x in (k, v))
     return attend(learned, prefix, q, k, v)
 
 
-def _for_each(x: jax.Array, devices: int) -> jax.Array:
-    """Repeats the heads of keys or values [B, T, K, Q] that devices share; the derivative is a sum in float32."""
+def _repeat_heads(x: jax.Array, devices: int) -> jax.Array:
+    """Repeats key or value heads [B, T, K, Q] that several devices share; the derivative is a sum in float32."""
     copies = math.lcm(x.shape[2], devices) // x.shape[2]
     return x if copies == 1 else jnp.repeat(x.astype(jnp.float32), copies, axis=2).astype(x.dtype)
 
@@ -69,7 +69,7 @@ def _own_heads(
     k: jax.Array,
     v: jax.Array,
 ) -> jax.Array:
-    """Returns `attention` of the heads that one device has, with scores by `function` of what is learned for them."""
+    """Returns the attention output of one device's heads; `function` computes their scores from `learned`."""
     length, heads, shared = q.shape[1] * mesh.sequence, k.shape[2], mesh.sequence > 1
     plain = prefix is None and not model.positions.add_to_scores
     if plain and not shared and kind.band:
@@ -79,7 +79,7 @@ def _own_heads(
     start: jax.Array | int = 0
     if shared:
         start = jax.lax.axis_index("sequence") * q.shape[1]
-        k, v = _whole_sequences(k), _whole_sequences(v)  # queries stay
+        k, v = _whole_sequences(k), _whole_sequences(v)  # queries stay where they are
     grouped, k, v = by_group(q, heads), k.swapaxes(1, 2), v.swapaxes(1, 2)
     if kind.searches:
         queries, keys = start + jnp.arange(q.shape[1]), jnp.arange(k.shape[2])
@@ -98,9 +98,9 @@ def _own_heads(
 
 @jax.custom_vjp
 def _whole_sequences(x: jax.Array) -> jax.Array:
-    """Gathers, from this device's positions [B, T, K, Q], those of all devices that share the sequences.
+    """Gathers keys or values [B, T, K, Q] from all devices that share the sequences.
 
-    The derivative is a sum over these devices, of which each gets its part, in float32 as sums over blocks are.
+    The derivative is a reduce-scatter over these devices, in float32 like the sums over blocks.
     """
     return jax.lax.all_gather(x, "sequence", axis=1, tiled=True)
 
@@ -114,20 +114,20 @@ _whole_sequences.defvjp(lambda x: (_whole_sequences(x), None), _whole_backward)
 
 
 def _whole_blocks(length: int, most: int) -> int:
-    """Returns the rows of a block, `most` or fewer, that `length` is a multiple of."""
+    """Returns the largest number of rows, at most `most`, that divides `length`."""
     return next(rows for rows in range(min(most, length), 0, -1) if length % rows == 0)
 
 
 def by_group(q: jax.Array, groups: int) -> jax.Array:
-    """Returns queries [B, T, H, Q] as [B, K, T, G, Q]."""
+    """Returns queries [B, T, H, Q] reshaped to [B, K, T, G, Q] for K groups."""
     batch, length, _, size = q.shape
     return q.reshape(batch, length, groups, -1, size).swapaxes(1, 2)
 
 
 def attend(scores: Scores, q: jax.Array, k: jax.Array, v: jax.Array, queries: jax.Array, keys: jax.Array) -> jax.Array:
-    """Returns attention in its plain form, for decoding, in q's shape; its softmax is in float32.
+    """Returns the attention output in q's shape, computed without blocks, for decoding; the softmax is in float32.
 
-    q [B, K, rows, G, Q], k and v [B, K, cols, Q]; `queries` [B, rows] and `keys` [B, cols] are positions.
+    q is [B, K, rows, G, Q], k and v are [B, K, cols, Q]; `queries` [B, rows] and `keys` [B, cols] are positions.
     """
     weights = jax.nn.softmax(scores.function(scores.learned, scores.prefix, q, k, queries, keys), axis=-1)
     merged = weights.astype(v.dtype).reshape(*q.shape[:2], -1, k.shape[2])

@@ -1,4 +1,4 @@
-"""One decoder layer: attention and feed-forward, side by side or in turn, and where norms stand between them."""
+"""One decoder layer: attention and feed-forward, in parallel or one after the other, with their norms."""
 
 from collections.abc import Callable
 
@@ -19,7 +19,7 @@ from palmetto.recipe.model import Model
 from palmetto.recipe.parts import Turn
 
 Attend = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
-"""Scaled queries [B, T, H, Q], keys and values [B, T, K, Q], turned by their positions → [B, T, H, Q]."""
+"""(q [B, T, H, Q], k [B, T, K, Q], v [B, T, K, Q]) → [B, T, H, Q]; q is scaled, q and k are rotated."""
 
 
 def block(
@@ -31,44 +31,48 @@ def block(
     tuning: Tuning,
     mesh: Mesh = ONE_DEVICE,
 ) -> tuple[jax.Array, Routing | None]:
-    """Returns x [B, T, D] behind one layer and, with experts, what the router did.
+    """Returns the layer's output [B, T, D] for its input x and, for a layer with experts, the router's statistics.
 
-    `turn` turns queries and keys by their positions, where these do.
+    `turn` rotates queries and keys by their positions; it is None for positions that do not rotate.
     """
     if model.block == "parallel":
-        h = _before(layer, "norm", x, model)
+        h = _pre_norm(layer, "norm", x, model)
         heads, inner = _split(_project(h, layer, *ATTENTION_INPUTS, *FEEDFORWARD_INPUTS), layer)
-        attended = _after(layer, "norm_after", _attention(layer, heads, turn, model, attend), model)
+        attended = _post_norm(layer, "norm_after", _attention(layer, heads, turn, model, attend), model)
         fed, routing = _feedforward(layer, h, inner, model, tuning, mesh)
-        return _join(layer, "norm", x, _after(layer, "feedforward_norm_after", fed, model) + attended, model), routing
-    heads, _ = _split(_project(_before(layer, "norm", x, model), layer, *ATTENTION_INPUTS), layer)
-    attended = _after(layer, "norm_after", _attention(layer, heads, turn, model, attend), model)
-    x = _join(layer, "norm", x, attended, model)
-    h = _before(layer, "feedforward_norm", x, model)
+        return _add_residual(
+            layer, "norm", x, _post_norm(layer, "feedforward_norm_after", fed, model) + attended, model
+        ), routing
+    heads, _ = _split(_project(_pre_norm(layer, "norm", x, model), layer, *ATTENTION_INPUTS), layer)
+    attended = _post_norm(layer, "norm_after", _attention(layer, heads, turn, model, attend), model)
+    x = _add_residual(layer, "norm", x, attended, model)
+    h = _pre_norm(layer, "feedforward_norm", x, model)
     fed, routing = _feedforward(layer, h, _project(h, layer, *FEEDFORWARD_INPUTS), model, tuning, mesh)
-    return _join(layer, "feedforward_norm", x, _after(layer, "feedforward_norm_after", fed, model), model), routing
+    return _add_residual(
+        layer, "feedforward_norm", x, _post_norm(layer, "feedforward_norm_after", fed, model), model
+    ), routing
 
 
 def _split(projected: list[jax.Array], layer: Layer) -> tuple[list[jax.Array], list[jax.Array]]:
-    """Returns what is attention's, queries, keys and values in one or in three, and what is the feed-forward's."""
+    """Splits the projections into attention's (one fused array, or q, k and v) and the feed-forward's."""
     count = 1 if "qkv" in layer else 3
     return projected[:count], projected[count:]
 
 
-def _before(layer: Layer, norm: str, x: jax.Array, model: Model) -> jax.Array:
-    """Returns what attention or feed-forward starts from: x, or where the norm stands before them, x normed."""
+def _pre_norm(layer: Layer, norm: str, x: jax.Array, model: Model) -> jax.Array:
+    """Returns the input of attention or feed-forward: x, normalized if the norm comes before them."""
     if model.norm_position in ("post", "deep"):
         return x
     return normalize(NORMS[model.norm], x, layer, norm)
 
 
-def _after(layer: Layer, norm: str, y: jax.Array, model: Model) -> jax.Array:
-    """Returns y behind the sandwich's second norm, or where there is none, y."""
+def _post_norm(layer: Layer, norm: str, y: jax.Array, model: Model) -> jax.Array:
+    """Returns y, normalized a second time if the layer is a sandwich."""
     return normalize(NORMS[model.norm], y, layer, norm) if model.norm_position == "sandwich" else y
 
 
-def _join(layer: Layer, norm: str, x: jax.Array, y: jax.Array, model: Model) -> jax.Array:
-    """Returns the residual sum, normed where the norm stands behind it; DeepNorm scales x by α = (2L)^¼."""
+def _add_residual(layer: Layer, norm: str, x: jax.Array, y: jax.Array, model: Model) -> jax.Array:
+    """Returns the residual sum, normalized if the norm comes after it; DeepNorm scales x by α = (2L)^¼."""
     if model.norm_position in ("pre", "sandwich"):
         return x + y
     alpha = (2 * model.layers) ** 0.25 if model.norm_position == "deep" else 1.0
@@ -76,7 +80,7 @@ def _join(layer: Layer, norm: str, x: jax.Array, y: jax.Array, model: Model) -> 
 
 
 def _project(h: jax.Array, layer: Layer, *names: str) -> list[jax.Array]:
-    """Returns the products of h with those of the named kernels that the layer has, and their biases added."""
+    """Returns the projections of h, biases included, by those of the named kernels that the layer has."""
     names = tuple(name for name in names if name in layer)
     if not names:
         return []
@@ -90,7 +94,7 @@ def _add_bias(y: jax.Array, layer: Layer, name: str) -> jax.Array:
 
 
 def _attention(layer: Layer, heads: list[jax.Array], turn: Turn | None, model: Model, attend: Attend) -> jax.Array:
-    """Returns attention [B, T, D] of queries, keys and values, side by side [B, T, (H + 2K)·Q] or apart."""
+    """Returns attention's contribution [B, T, D]; `heads` is one fused array [B, T, (H + 2K)·Q], or q, k and v."""
     H, K = model.heads, model.key_value_heads
     apart = [part.reshape(*part.shape[:2], -1, model.query_size) for part in heads]
     q, k, v = apart if len(apart) == 3 else jnp.split(apart[0], [H, H + K], axis=2)
@@ -105,7 +109,7 @@ def _attention(layer: Layer, heads: list[jax.Array], turn: Turn | None, model: M
 def _feedforward(
     layer: Layer, h: jax.Array, inner: list[jax.Array], model: Model, tuning: Tuning, mesh: Mesh
 ) -> tuple[jax.Array, Routing | None]:
-    """Returns the feed-forward [B, T, D] of h's projections, up and perhaps gate, or of experts, which start from h."""
+    """Returns the feed-forward's contribution [B, T, D], from h's projections `inner` or from h through experts."""
     if "router" in layer:
         assert model.experts is not None
         name = model.expert_feedforward

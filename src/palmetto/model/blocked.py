@@ -1,9 +1,10 @@
-"""Attention block by block, whatever its scores: memory grows with the length, work with what is visible.
+"""Computes attention block by block for any score function.
 
-Softmax is taken online (Milakov and Gimelshein, arXiv 1805.02867): a block of queries goes over its blocks of keys with
-a running maximum and sum, and the backward pass forms the weights again from scores and log-sum-exp (FlashAttention,
-arXiv 2205.14135). In shapes below, B sequences, T positions, K heads of keys and values, each shared by G heads of
-queries, Q the head size; `rows` and `columns` are the positions of a block of queries and of keys.
+Memory grows linearly with the length, and work with the number of visible blocks. Softmax is computed online (Milakov
+and Gimelshein, arXiv 1805.02867): each block of queries visits its blocks of keys with a running maximum and sum, and
+the backward pass recomputes the weights from scores and log-sum-exp (FlashAttention, arXiv 2205.14135). In the shapes
+below there are B sequences, T positions and K key/value heads of size Q, each shared by G query heads; `rows` and
+`columns` are the positions of a block of queries and of keys.
 """
 
 from collections.abc import Callable
@@ -19,18 +20,19 @@ import numpy.typing as npt
 from palmetto.model.products import in_float32, transposed
 
 HIDDEN = -1e30
-"""The score of what is not visible: no weight, and finite, so that no difference of two is undefined."""
+"""The score of an invisible key: its weight is zero, but it is finite, so that the difference of two is defined."""
 
 ScoreFunction = Callable[[Any, Any, jax.Array, jax.Array, jax.Array, jax.Array], jax.Array]
 """(parameters, constants, q, k, query positions, key positions) → scores.
 
-q [B, K, rows, G, Q], k [B, K, columns, Q] and int32 positions [rows], [columns] to float32 [B, K, rows, G, columns],
-HIDDEN where nothing is to be seen. Positions can lie behind the sequence; what is scored there does not count.
+q is [B, K, rows, G, Q], k is [B, K, columns, Q], and positions are int32 [rows] and [columns]. Scores are float32
+[B, K, rows, G, columns], HIDDEN where a query does not see a key. Positions after the end of the sequence may occur;
+their scores are ignored.
 """
 
 Pairs = npt.NDArray[np.int32]
-Kept = tuple[Any, Any, jax.Array, jax.Array, jax.Array, jax.Array, jax.Array, jax.Array]
-Sums = tuple[jax.Array, jax.Array, jax.Array]
+Residuals = tuple[Any, Any, jax.Array, jax.Array, jax.Array, jax.Array, jax.Array, jax.Array]
+SoftmaxSums = tuple[jax.Array, jax.Array, jax.Array]
 
 
 def blocked_attention(
@@ -45,14 +47,14 @@ def blocked_attention(
     key_rows: int,
     first: jax.Array | int = 0,
 ) -> jax.Array:
-    """Returns softmax(scores)·v, [B, K, T, G, Q] in q's dtype, of q [B, K, T, G, Q], k and v [B, K, T, Q].
+    """Returns softmax(scores)·v, [B, K, T, G, Q] in q's dtype, for q [B, K, T, G, Q] and k and v [B, K, T, Q].
 
-    scores: with static values alone in its closure; differentiated for `parameters`, a pytree of float arrays, and for
-    q and k, but not for `constants`, a pytree of any arrays.
-    pairs: the (query block, key block) in which anything is visible, as masks.block_pairs gives them for blocks of
-    query_rows and key_rows positions. Work is in proportion to them; a length of one block costs no loop.
-    first: of a part of the queries alone, whole blocks of them, the block that it begins with; pairs are of all.
-    Sums are float32, those of derivatives over blocks included; a block's share of these has its array's dtype.
+    scores: a function whose closure holds static values only. It is differentiated with respect to q, k and
+    `parameters`, a pytree of float arrays, but not to `constants`, a pytree of any arrays.
+    pairs: the pairs (query block, key block) in which anything is visible, as returned by masks.block_pairs for blocks
+    of query_rows and key_rows positions. The work is proportional to their number.
+    first: the number of the first query block, if q holds only some of the blocks; `pairs` always covers all of them.
+    Sums are float32, and so are the sums of derivatives over blocks; each block's term has its array's dtype.
     """
     length = q.shape[2]
     blocks = _Blocks(scores, pairs, k.shape[2], query_rows, key_rows)
@@ -62,7 +64,7 @@ def blocked_attention(
 
 @jax.custom_vjp
 def products(q: jax.Array, k: jax.Array) -> jax.Array:
-    """Returns q·k in float32 [B, K, rows, G, columns], of q [B, K, rows, G, Q] and k [B, K, columns, Q]."""
+    """Returns q·k in float32, [B, K, rows, G, columns], for q [B, K, rows, G, Q] and k [B, K, columns, Q]."""
     return in_float32(_merged(q), k.mT).reshape(*q.shape[:-1], -1)
 
 
@@ -70,8 +72,8 @@ def _products_forward(q: jax.Array, k: jax.Array) -> tuple[jax.Array, tuple[jax.
     return products(q, k), (q, k)
 
 
-def _products_backward(kept: tuple[jax.Array, jax.Array], d: jax.Array) -> tuple[jax.Array, jax.Array]:
-    q, k = kept
+def _products_backward(residuals: tuple[jax.Array, jax.Array], d: jax.Array) -> tuple[jax.Array, jax.Array]:
+    q, k = residuals
     d = _merged(d).astype(q.dtype)
     dk = in_float32(transposed(_merged(q)), d).mT
     return in_float32(d, k).reshape(q.shape).astype(q.dtype), dk.astype(k.dtype)
@@ -82,7 +84,7 @@ products.defvjp(_products_forward, _products_backward)
 
 @dataclass(frozen=True, eq=False)
 class _Blocks:
-    """What of an attention is known before it is run. Arrays below are padded to whole blocks."""
+    """Holds the static description of an attention's blocks. Its methods take arrays padded to whole blocks."""
 
     of_block: ScoreFunction
     pairs: Pairs
@@ -95,19 +97,22 @@ class _Blocks:
         assert len(present) == -(-self.length // self.query_rows), "a query block without any key"
 
     def ranges(self) -> tuple[jax.Array, jax.Array]:
-        """Returns where the pairs of each query block start and end [n + 1], and the key block of each pair [P]."""
+        """Returns the offsets [n + 1] of each query block's pairs, and the key block [P] of each pair."""
         numbers = np.arange(int(self.pairs[-1, 0]) + 2, dtype=np.int32)
         starts = np.searchsorted(self.pairs[:, 0], numbers).astype(np.int32)
         return jnp.asarray(starts), jnp.asarray(self.pairs[:, 1])
 
     def numbers(self, q: jax.Array) -> jax.Array:
-        """Returns the numbers of q's blocks in order, counted from 0."""
+        """Returns the numbers of q's blocks, from 0."""
         return jnp.arange(q.shape[2] // self.query_rows, dtype=jnp.int32)
 
     def scores(
         self, parameters: Any, constants: Any, q: jax.Array, k: jax.Array, i: jax.Array, j: jax.Array
     ) -> jax.Array:
-        """Returns those of query block i and key block j, [B, K, rows · G, columns]; HIDDEN behind the sequence."""
+        """Returns the scores [B, K, rows · G, columns] of query block i and key block j.
+
+        They are HIDDEN for keys after the end of the sequence.
+        """
         queries = i * self.query_rows + jnp.arange(self.query_rows, dtype=jnp.int32)
         keys = j * self.key_rows + jnp.arange(self.key_rows, dtype=jnp.int32)
         scores = _merged(self.of_block(parameters, constants, q, k, queries, keys))
@@ -123,19 +128,19 @@ def _attention(
 
 def _forward(
     blocks: _Blocks, parameters: Any, constants: Any, first: jax.Array, q: jax.Array, k: jax.Array, v: jax.Array
-) -> tuple[jax.Array, Kept]:
-    """Returns the output, and beside its arguments keeps it and each row's log-sum-exp [n, B, K, rows · G, 1]."""
+) -> tuple[jax.Array, Residuals]:
+    """Returns the output and the residuals: arguments, output and each row's log-sum-exp [n, B, K, rows · G, 1]."""
     starts, key_blocks = blocks.ranges()
 
     def attend(number: jax.Array) -> tuple[jax.Array, jax.Array]:
         own, i = _block(q, number, blocks.query_rows), first + number
 
-        def meet(pair: jax.Array, sums: Sums) -> Sums:
+        def accumulate(pair: jax.Array, sums: SoftmaxSums) -> SoftmaxSums:
             maximum, total, weighted = sums
             j = key_blocks[pair]
             scores = blocks.scores(parameters, constants, own, _block(k, j, blocks.key_rows), i, j)
             higher = jnp.maximum(maximum, jnp.max(scores, axis=-1, keepdims=True))
-            # A row that has seen nothing yet weighs what is hidden alike; its first visible score fades that to zero.
+            # A row without a visible key so far weights hidden keys equally; its first visible score resets them to 0.
             fading, weights = jnp.exp(maximum - higher), jnp.exp(scores - higher)
             share = in_float32(weights.astype(v.dtype), _block(v, j, blocks.key_rows))
             total = total * fading + jnp.sum(weights, axis=-1, keepdims=True)
@@ -144,7 +149,7 @@ def _forward(
         zeros = jnp.zeros(_merged(own).shape, jnp.float32)
         zero = zeros[..., :1]
         start, end = starts[i], starts[i + 1]
-        maximum, total, weighted = jax.lax.fori_loop(start, end, meet, (zero + HIDDEN, zero, zeros))
+        maximum, total, weighted = jax.lax.fori_loop(start, end, accumulate, (zero + HIDDEN, zero, zeros))
         return (weighted / total).astype(q.dtype), maximum + jnp.log(total)
 
     output, normalizers = jax.lax.map(attend, blocks.numbers(q))
@@ -152,13 +157,15 @@ def _forward(
     return output, (parameters, constants, first, q, k, v, output, normalizers)
 
 
-def _backward(blocks: _Blocks, kept: Kept, d: jax.Array) -> tuple[Any, None, None, jax.Array, jax.Array, jax.Array]:
+def _backward(
+    blocks: _Blocks, residuals: Residuals, d: jax.Array
+) -> tuple[Any, None, None, jax.Array, jax.Array, jax.Array]:
     """Returns the derivatives. With weights p and output o: ds = p ⊙ (d·vᵀ − rowsum(d ⊙ o)), dv = pᵀ·d.
 
-    The scores take ds further. dv is gathered transposed, [B, K, Q, T]: products with the narrow matrix first are
-    quicker on a CPU.
+    ds is propagated through the score function. dv is accumulated transposed, [B, K, Q, T]: on a CPU products are
+    faster with the narrow matrix first.
     """
-    parameters, constants, first, q, k, v, output, normalizers = kept
+    parameters, constants, first, q, k, v, output, normalizers = residuals
     starts, key_blocks = blocks.ranges()
 
     def attend(sums: Any, row: tuple[jax.Array, jax.Array]) -> tuple[Any, jax.Array]:
@@ -166,21 +173,21 @@ def _backward(blocks: _Blocks, kept: Kept, d: jax.Array) -> tuple[Any, None, Non
         own, d_own, o_own = (_block(x, number, blocks.query_rows) for x in (q, d, output))
         i = first + number
         d_own = _merged(d_own)
-        d_turned = transposed(d_own)
-        along = jnp.sum(d_own.astype(jnp.float32) * _merged(o_own), axis=-1, keepdims=True)
+        d_transposed = transposed(d_own)
+        row_sums = jnp.sum(d_own.astype(jnp.float32) * _merged(o_own), axis=-1, keepdims=True)
 
-        def meet(pair: jax.Array, sums: Any) -> Any:
+        def accumulate(pair: jax.Array, sums: Any) -> Any:
             dq, dparameters, dk, dv = sums
             j = key_blocks[pair]
             k_block, v_block = (_block(x, j, blocks.key_rows) for x in (k, v))
             scores, pull = jax.vjp(lambda p, q, k: blocks.scores(p, constants, q, k, i, j), parameters, own, k_block)
             weights = jnp.exp(scores - normalizer)
-            shares, dq_share, dk_share = pull(weights * (in_float32(d_own, v_block.mT) - along))
-            dv_share = in_float32(d_turned, weights.astype(d.dtype))
+            shares, dq_share, dk_share = pull(weights * (in_float32(d_own, v_block.mT) - row_sums))
+            dv_share = in_float32(d_transposed, weights.astype(d.dtype))
             dparameters = jax.tree.map(jnp.add, dparameters, shares)
             return dq + dq_share, dparameters, _add(dk, dk_share, j, 2), _add(dv, dv_share, j, 3)
 
-        dq, *sums = jax.lax.fori_loop(starts[i], starts[i + 1], meet, (jnp.zeros(own.shape, jnp.float32), *sums))
+        dq, *sums = jax.lax.fori_loop(starts[i], starts[i + 1], accumulate, (jnp.zeros(own.shape, jnp.float32), *sums))
         return tuple(sums), _merged(dq).astype(q.dtype)
 
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.float32), (parameters, k, v.mT))
@@ -193,7 +200,7 @@ _attention.defvjp(_forward, _backward)
 
 
 def _padded(x: jax.Array, rows: int) -> jax.Array:
-    """Returns x [B, K, T, …] with zeros behind it up to a multiple of `rows`."""
+    """Returns x [B, K, T, …] with T padded with zeros to a multiple of `rows`."""
     return jnp.pad(x, [(0, 0), (0, 0), (0, -x.shape[2] % rows)] + [(0, 0)] * (x.ndim - 3))
 
 
@@ -202,17 +209,17 @@ def _block(x: jax.Array, i: jax.Array, rows: int) -> jax.Array:
 
 
 def _add(x: jax.Array, share: jax.Array, i: jax.Array, axis: int) -> jax.Array:
-    """Returns x with `share` added to its block i along an axis."""
+    """Returns x with `share` added to block i along an axis."""
     start = i * share.shape[axis]
     present = jax.lax.dynamic_slice_in_dim(x, start, share.shape[axis], axis)
     return jax.lax.dynamic_update_slice_in_dim(x, present + share, start, axis)
 
 
 def _merged(x: jax.Array) -> jax.Array:
-    """Returns [B, K, rows, G, n] as [B, K, rows · G, n]."""
+    """Returns x [B, K, rows, G, n] reshaped to [B, K, rows · G, n]."""
     return x.reshape(*x.shape[:2], -1, x.shape[-1])
 
 
 def _joined(x: jax.Array, like: jax.Array) -> jax.Array:
-    """Returns blocks [n, B, K, rows · G, Q] in the shape of q, [B, K, T, G, Q]."""
+    """Returns blocks [n, B, K, rows · G, Q] joined to the shape of q, [B, K, T, G, Q]."""
     return jnp.moveaxis(x, 0, 2).reshape(like.shape)

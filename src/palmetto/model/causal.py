@@ -1,7 +1,7 @@
-"""Causal attention with plain scores, its weights kept for the backward pass: the quickest form of short sequences.
+"""Causal attention with plain scores that keeps its weights for the backward pass; it is fastest on short sequences.
 
-Queries come scaled. Since G query heads share a head of keys and values, their G·T rows are one matrix in products:
-row t·G + g is head g at position t. N counts sequences and heads of keys and values.
+Queries are already scaled. The G query heads that share a key/value head form one matrix of G·T rows in products: row
+t·G + g is head g at position t. N is the number of sequences times the number of key/value heads.
 """
 
 from functools import partial
@@ -16,11 +16,11 @@ Residuals = tuple[jax.Array, jax.Array, jax.Array, list[jax.Array], list[tuple[j
 
 @partial(jax.custom_vjp, nondiff_argnums=(3,))
 def causal_attention(q: jax.Array, k: jax.Array, v: jax.Array, query_rows: int) -> jax.Array:
-    """Returns attention where position t sees keys up to t, [N, T, G, Q], of q [N, T, G, Q], k and v [N, T, Q].
+    """Returns causal attention [N, T, G, Q] for q [N, T, G, Q] and k and v [N, T, Q].
 
-    `query_rows` positions are taken at a time against the keys up to the last of them: nearly half of the products of
-    a full square are never formed, forward or backward. The derivative is by hand, because the automatic one keeps
-    and moves several arrays of the size of the weights where one is enough.
+    Each block of `query_rows` positions is multiplied with the keys up to its last position only, so that nearly half
+    of the full square is never computed, forward or backward. The derivative is written by hand because automatic
+    differentiation would keep several arrays of the size of the weights, where one is enough.
     """
     return _forward(q, k, v, query_rows)[0]
 
@@ -41,10 +41,10 @@ def _forward(q: jax.Array, k: jax.Array, v: jax.Array, query_rows: int) -> tuple
 
 
 def _backward(query_rows: int, residuals: Residuals, d: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Returns the derivatives by q, k and v.
+    """Returns the derivatives with respect to q, k and v.
 
     With weights p = e/Σe and output o: ds = p ⊙ (d·vᵀ − rowsum(d ⊙ o)), dq = ds·k, dk = dsᵀ·q, dv = pᵀ·d. dk and
-    dv are gathered transposed, [B, Q, T]: products with the narrow matrix first are quicker on a CPU.
+    dv are accumulated transposed, [N, Q, T]: on a CPU products are faster with the narrow matrix first.
     """
     rows, k, v, outputs, kept = residuals
     length, heads = d.shape[1:3]
@@ -56,8 +56,8 @@ def _backward(query_rows: int, residuals: Residuals, d: jax.Array) -> tuple[jax.
         end = min(start + query_rows, length)
         block = slice(start * heads, end * heads)
         scaled = (d[:, block] * inverse_sum).astype(d.dtype)
-        along = jnp.sum(scaled.astype(jnp.float32) * output, axis=-1, keepdims=True)
-        ds = (exponentials * (_product(scaled, v[:, :end], 2, 2) - along)).astype(d.dtype)
+        row_sums = jnp.sum(scaled.astype(jnp.float32) * output, axis=-1, keepdims=True)
+        ds = (exponentials * (_product(scaled, v[:, :end], 2, 2) - row_sums)).astype(d.dtype)
         dq.append(_product(ds, k[:, :end], 2, 1).astype(d.dtype))
         dk = _add_to_first(dk, in_float32(rows_transposed[:, :, block], ds))
         dv = _add_to_first(dv, in_float32(transposed(scaled), exponentials))
@@ -68,21 +68,21 @@ causal_attention.defvjp(_forward, _backward)
 
 
 def _product(a: jax.Array, b: jax.Array, a_axis: int, b_axis: int) -> jax.Array:
-    """Returns the matrix product of each sequence, axis 0, over the given axes, in float32."""
+    """Returns the matrix products over the given axes, batched over axis 0, in float32."""
     dimensions = (((a_axis,), (b_axis,)), ((0,), (0,)))
     return jax.lax.dot_general(a, b, dimensions, preferred_element_type=jnp.float32)
 
 
 def _add_to_first(total: jax.Array, part: jax.Array) -> jax.Array:
-    """The sum of a total [B, Q, T] and a part [B, Q, keys] of its first keys.
+    """Returns `total` [N, Q, T] with `part` [N, Q, keys] added to its first keys.
 
-    A part of all keys is added as a whole: JAX 0.11.2 crashes where such a sum is written as a scatter.
+    A part that covers all keys is added directly: JAX 0.11.2 crashes if that sum is written as a scatter.
     """
     keys = part.shape[-1]
     return total + part if keys == total.shape[-1] else total.at[:, :, :keys].add(part)
 
 
 def _mask_future(scores: jax.Array, start: int, heads: int) -> jax.Array:
-    """Returns scores [B, rows · H, keys] of the positions from `start` on, −∞ (but finite) where a key lies ahead."""
+    """Returns scores [N, rows · G, keys] of positions `start` and later, with −1e30 where the key is in the future."""
     position = start + jax.lax.broadcasted_iota(jnp.int32, scores.shape, 1) // heads
     return jnp.where(jax.lax.broadcasted_iota(jnp.int32, scores.shape, 2) <= position, scores, -1e30)

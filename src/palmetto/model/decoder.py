@@ -1,4 +1,4 @@
-"""The decoder: the forward pass, written once for training, validation, pipelines and decoding."""
+"""The decoder's forward pass, written once for training, validation, pipelines and decoding."""
 
 import math
 from collections.abc import Callable
@@ -23,23 +23,23 @@ from palmetto.recipe.parts import Turn
 Rematerialize = Literal["nothing", "projections", "block"]
 
 LayerAttention = Callable[[int, Layer, jax.Array, jax.Array, jax.Array, Any], tuple[jax.Array, Any]]
-"""(number of the layer, or of the first of its kind, layer, q [B, T, H, Q], k and v [B, T, K, Q], what attention keeps)
-→ the result [B, T, H, Q], and what is kept then. Queries come scaled, queries and keys turned by their positions."""
+"""(layer number, or that of the first layer of its kind, layer, q [B, T, H, Q], k and v [B, T, K, Q], attention state)
+→ the output [B, T, H, Q] and the new attention state. Queries are scaled; queries and keys are rotated."""
 
 
 class Forward(NamedTuple):
-    """The forward pass of a model: `begin`, `through` its layers, `end`.
+    """Runs the forward pass of a model in three parts: `begin`, `through` its layers, `end`.
 
-    Whoever runs a model calls these three: how weights arrive and how attention is done are arguments.
+    Training and decoding call the same three; how weights are fetched and how attention is computed are arguments.
     """
 
     model: Model
     tuning: Tuning
     mesh: Mesh = ONE_DEVICE
     rematerialize: Rematerialize | None = "nothing"
-    """What the backward pass computes again; None: there is no backward pass."""
+    """The part that the backward pass recomputes; None if there is no backward pass."""
     embedding_gradient: float = 1.0
-    """The share of its gradient that reaches the embedding from its rows (GLM-130B, arXiv 2210.02414)."""
+    """The fraction of the gradient that reaches the embedding through the lookup (GLM-130B, arXiv 2210.02414)."""
 
     def states(
         self,
@@ -49,9 +49,9 @@ class Forward(NamedTuple):
         prefix: jax.Array | None = None,
         fetch: Fetch | None = None,
     ) -> tuple[jax.Array, Routing | None]:
-        """Returns the final states [B, T, D] of whole sequences, and what routers did.
+        """Returns the final states [B, T, D] of whole sequences, and the routers' statistics.
 
-        Tokens [B, T] are int32; of sequences that devices share, this device's. The other arguments are as of
+        Tokens [B, T] are int32, those of this device if devices share sequences. The other arguments are those of
         `whole_sequences` and `through`.
         """
         positions = local_positions(tokens.shape[1], self.mesh)
@@ -60,10 +60,9 @@ class Forward(NamedTuple):
         return self.end(arranged, x), routing
 
     def begin(self, ends: Arranged, tokens: jax.Array, positions: jax.Array) -> jax.Array:
-        """Returns the first layer's input [B, T, D] in the activation type.
+        """Returns the first layer's input [B, T, D] in the activation type: the token and position embeddings.
 
-        That is rows of the embedding, and what positions add. `ends`: what stands outside the layers. Tokens [B, T] and
-        their positions, [T] or [B, T], are int32.
+        `ends` holds the arrays outside the layers. Tokens [B, T] and their positions, [T] or [B, T], are int32.
         """
         return embed(ends, tokens, positions, self.model, self.embedding_gradient)
 
@@ -77,11 +76,11 @@ class Forward(NamedTuple):
         *,
         fetch: Fetch | None = None,
     ) -> tuple[jax.Array, Routing | None, Any]:
-        """Returns x [B, T, D] behind these layers, what routers did, and what attention keeps.
+        """Returns the output [B, T, D] of these layers for x, the routers' statistics, and the attention state.
 
-        `layers`: whole periods of a model's. `kept`: what attention hands from layer to layer, a pytree. `fetch` makes
-        each layer's arrays whole when it is their turn, once more in the backward pass.
-        Routing comes stacked over the layers that have experts, in their order; None where none has.
+        `layers`: whole periods of the model's layers. `kept`: the attention state, a pytree handed from layer to layer.
+        `fetch` gathers each layer's arrays just before they are used, and again in the backward pass.
+        The statistics are stacked over the layers with experts, in order; None if there are none.
         """
         turn = turning(positions, self.model)
 
@@ -97,20 +96,20 @@ class Forward(NamedTuple):
             return x, routing, kept
 
         if self.rematerialize is not None:
-            # Also where there is nothing to fetch: a program of another form is compiled to other roundings.
+            # Applied even if nothing is fetched: a program of another form would be compiled with other roundings.
             apply = jax.checkpoint(apply, static_argnums=0, policy=_KEPT[self.rematerialize])
         return _through(layers, x, apply, kept)
 
     def end(self, ends: Arranged, x: jax.Array) -> jax.Array:
-        """Returns the final states for the logits: N(x), over √D where the embedding is tied. x is [..., D]."""
+        """Returns the final states for the logits: x [..., D] normalized, and divided by √D for a tied embedding."""
         if self.model.norm_position in ("pre", "sandwich"):
             return normalize(NORMS[self.model.norm], x, ends.ends, "final_norm")
         return x / math.sqrt(self.model.d_model) if self.model.tied_embedding else x
 
     def whole_sequences(self, prefix: jax.Array | None = None) -> LayerAttention:
-        """Returns attention among the positions of whole sequences, which keeps nothing.
+        """Returns the attention of whole sequences, which has no state.
 
-        `prefix` [B] of int32: so many first positions see each other.
+        `prefix`, int32 [B], is the number of first positions of each sequence that see each other.
         """
 
         def attend(
@@ -133,10 +132,11 @@ _KEPT = {
     "projections": jax.checkpoint_policies.save_only_these_names("projections"),
     "block": jax.checkpoint_policies.nothing_saveable,
 }
-"""What the backward pass need not compute again; it never keeps what was fetched."""
+"""The checkpoint policy for each choice of what is recomputed; fetched weights are never saved."""
 
 Apply = Callable[[int, Layer, jax.Array, Any], tuple[jax.Array, Routing | None, Any]]
-"""(number of the layer, or of the first of its kind, layer, x, what attention keeps) → as `Forward.through`."""
+"""(layer number, or that of the first layer of its kind, layer, x, attention state) → the result of
+`Forward.through`."""
 
 
 def _through(
@@ -162,16 +162,16 @@ def _in_turn(layers: tuple[Layer, ...], x: jax.Array, apply: Apply, kept: Any) -
 
 
 def turning(positions: jax.Array, model: Model) -> Turn | None:
-    """Returns what turns queries and keys at integer positions, [T] or [B, T], where the model's positions do."""
+    """Returns the function that rotates queries and keys at integer positions, [T] or [B, T]; None if nothing does."""
     return model.positions.turn(model.attention.seen_as(positions), model.query_size)
 
 
 def embed(
     arranged: Arranged, tokens: jax.Array, positions: jax.Array, model: Model, gradient: float = 1.0
 ) -> jax.Array:
-    """Returns rows of the embedding [B, T, D] in the activation type, with what positions, [T] or [B, T], add.
+    """Returns the token embeddings [B, T, D] in the activation type, with the embeddings of positions [T] or [B, T].
 
-    `gradient`: the share of its gradient that reaches the embedding by this way (GLM-130B, arXiv 2210.02414).
+    `gradient`: the fraction of the gradient that reaches the embedding through the lookup (GLM-130B, arXiv 2210.02414).
     """
     x = _shrink_gradient(gradient, lookup(arranged.embedding, tokens))
     x = model.positions.embed(x, arranged.ends, model.attention.seen_as(positions))
@@ -182,7 +182,7 @@ def embed(
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _shrink_gradient(share: float, x: jax.Array) -> jax.Array:
-    """Returns x, whose gradient is multiplied by `share`."""
+    """Returns x and multiplies its gradient by `share`."""
     return x
 
 
@@ -190,5 +190,5 @@ _shrink_gradient.defvjp(lambda share, x: (x, None), lambda share, _, d: (d if sh
 
 
 def logits(unembedding: jax.Array, states: jax.Array) -> jax.Array:
-    """Returns the logits states · unembeddingᵀ in float32 [..., V], of final states [..., D]."""
+    """Returns the logits states · unembeddingᵀ, float32 [..., V], for final states [..., D]."""
     return jnp.einsum("...d,vd->...v", states, unembedding.astype(states.dtype), preferred_element_type=jnp.float32)

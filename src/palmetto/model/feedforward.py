@@ -1,4 +1,4 @@
-"""What stands between the projections of a feed-forward layer (Shazeer, arXiv 2002.05202)."""
+"""The activations between the projections of a feed-forward layer (Shazeer, arXiv 2002.05202)."""
 
 from collections.abc import Callable
 
@@ -15,7 +15,7 @@ GATES: dict[str, Activation] = {"glu": jax.nn.sigmoid, "geglu": UNGATED["gelu"]}
 
 
 def activate(name: str, up: jax.Array, gate: jax.Array | None = None) -> jax.Array:
-    """The inner values of a feed-forward layer, f(up) or f(gate) ⊙ up, all shaped alike."""
+    """Returns the inner values of a feed-forward layer, f(up) or f(gate) ⊙ up; all shapes are equal."""
     if gate is None:
         return UNGATED[name](up)
     return swiglu(gate, up) if name == "swiglu" else GATES[name](gate) * up
@@ -23,7 +23,7 @@ def activate(name: str, up: jax.Array, gate: jax.Array | None = None) -> jax.Arr
 
 @jax.custom_vjp
 def swiglu(gate: jax.Array, up: jax.Array) -> jax.Array:
-    """Swish(gate) ⊙ up. Its derivative keeps the two inputs and nothing between."""
+    """Returns Swish(gate) ⊙ up; its derivative keeps only the two inputs."""
     return gate * jax.nn.sigmoid(gate) * up
 
 

@@ -1,7 +1,7 @@
-"""How memory holds a model while it computes: the one place where a CPU gets another shape than an accelerator.
+"""Arranges a model's parameters for computation; this is the only place where layouts differ between platforms.
 
-Parameters are stored as logical matrices (weights.py). A step arranges them once, for all its micro-batches, as their
-rows of the table say, and gradients take the same way back. None of it changes what is computed but for rounding.
+Parameters are stored as logical matrices (weights.py). A step arranges them once for all its micro-batches, as their
+rows of the table say, and gradients are mapped back by the derivative. Apart from rounding, results do not change.
 """
 
 from collections.abc import Callable
@@ -17,44 +17,45 @@ from palmetto.recipe.mesh import ONE_DEVICE, Mesh
 from palmetto.recipe.model import Model
 
 Layer = dict[str, jax.Array]
-"""One layer as it computes, by name:
-    qkv [D, (H + 2K)·Q]: queries over √Q, keys and values side by side; or q, k and v apart
-    o [D, H·Q], down [D, F]: transposed; their gradients are then the products that XLA's CPU code is quicker at
+"""The arranged arrays of one layer by name:
+    qkv [D, (H + 2K)·Q]: the kernels of queries (divided by √Q), keys and values, fused; or q, k and v separately
+    o [D, H·Q], down [D, F]: transposed, so that their gradients are products that XLA's CPU code computes faster
     gate, up [D, F]; expert_gate, expert_up, expert_down [E, D, F], router [D, E]
-    a bias NAME_bias behind any kernel that has one
-    norms that no kernel takes up, q_norm (over √Q) and k_norm [Q]; relative [buckets, H]; r [D, H·Q], u and w [H, Q]"""
+    NAME_bias for each kernel NAME with a bias
+    norms that are not folded into kernels, q_norm (divided by √Q) and k_norm [Q]; relative [buckets, H]; r [D, H·Q],
+    u and w [H, Q]"""
 
 
 Fetch = Callable[[Layer], Layer]
-"""Takes the parts of arrays that a device holds; returns the whole arrays."""
+"""(the parts of arrays that a device holds) → the whole arrays."""
 
 
 class Stacked(NamedTuple):
-    """Layers that recur with a period p: layer j + n·p is entry n of the leading axis of kind j."""
+    """Holds layers whose kinds repeat with period p: layer j + n·p is entry n of the leading axis of kind j."""
 
     kinds: tuple[Layer, ...]
 
 
 class Arranged(NamedTuple):
-    """A whole model as it computes."""
+    """Holds a whole model's arranged arrays."""
 
     embedding: jax.Array
-    """[V, D]"""
+    """The token embedding, [V, D]."""
     output: jax.Array | None
-    """[V, D] of the logits; None where it is the embedding."""
+    """The output embedding, [V, D]; None if it is tied to the embedding."""
     layers: Stacked | tuple[Layer, ...]
     ends: Layer
-    """What stands before the first layer and behind the last: learned `positions`, embedding_norm, final_norm (over √D
-    where the embedding is tied) and their biases."""
+    """The arrays before the first layer and after the last: learned `positions`, embedding_norm, final_norm (divided by
+    √D for a tied embedding) and their biases."""
 
     @property
     def unembedding(self) -> jax.Array:
-        """[V, D] of the logits."""
+        """The matrix [V, D] that turns final states into logits."""
         return self.embedding if self.output is None else self.output
 
 
 def map_named(function: Callable[..., jax.Array], arranged: Arranged, *others: Arranged) -> Arranged:
-    """Applies function(name, array, …) to each array, with its name in its layer or among the ends."""
+    """Applies function(name, array, …) to each array, where `name` is its name in its layer or among the ends."""
 
     def apply(path: tuple[jax.tree_util.DictKey | jax.tree_util.GetAttrKey, ...], *arrays: jax.Array) -> jax.Array:
         last = path[-1]
@@ -65,25 +66,25 @@ def map_named(function: Callable[..., jax.Array], arranged: Arranged, *others: A
 
 
 def with_ends(arranged: Arranged, fetch: Fetch) -> Arranged:
-    """Returns `arranged` with all that stands outside the layers made whole."""
+    """Returns `arranged` with the arrays outside the layers fetched whole."""
     tables = {"embedding": arranged.embedding} | ({} if arranged.output is None else {"output": arranged.output})
     ends = fetch(tables | arranged.ends)
     return Arranged(ends.pop("embedding"), ends.pop("output", None), arranged.layers, ends)
 
 
 def arrange(parameters: Parameters, model: Model, tuning: Tuning, mesh: Mesh = ONE_DEVICE) -> Arranged:
-    """Joins and scales once what would be joined and scaled for every position; it is differentiable.
+    """Returns the arranged arrays of a model: weights fused, scaled and transposed as their rows say.
 
-    The row of a weight says what becomes of it. The pairs that rotary positions turn, neighbours in q and k, come apart
-    into halves (positions/rotary.py). Of parameters divided over devices along data (`Weight.data_dimension`) it makes
-    the same parts of what it would make of the whole.
+    It is differentiable. The pairs that rotary positions rotate, adjacent in q and k, are separated into halves
+    (positions/rotary.py). If parameters are divided over devices along data (`Weight.data_dimension`), the result is
+    divided in the same way.
     """
     table, period = weight_table(model, len(parameters["embedding"])), model.period
     stacks: list[Layer] = [{} for _ in range(period)]
     for name, weight in table.items():
         for kind, stack in enumerate(stacks):
             if kind in weight.layers:
-                # Every period-th layer of those that have it, beginning with this kind's first.
+                # Of the layers that have it, every period-th one, starting with this kind's first.
                 first = weight.layers.index(kind)
                 stride = sum(layer < period for layer in weight.layers)
                 stack[name] = parameters[name][first::stride]
@@ -105,23 +106,22 @@ def _arrange_end(array: jax.Array, weight: Weight) -> jax.Array:
 
 
 def _unstack(array: jax.Array) -> list[jax.Array]:
-    """Returns the entries of the leading axis.
+    """Returns the entries of the leading axis as separate arrays.
 
-    The derivative of slices by index would be a sum of arrays filled up with zeros, which costs an update more than all
-    else.
+    If they were slices by index, the derivative would be a sum of zero-padded arrays, the largest cost of an update.
     """
     return [jnp.squeeze(entry, 0) for entry in jax.lax.split(array, [1] * len(array))]
 
 
 def _arrange_layer(stored: Layer, table: Table, model: Model, mesh: Mesh) -> Layer:
-    """Returns a layer's arrays, all with the same leading axes, as `Layer` has them."""
+    """Returns a layer's arrays as `Layer` describes them; all have the same leading axes."""
     size = model.query_size
     layer = {name: _halves(array, size) if table[name].rotated else array for name, array in stored.items()}
     for name in (name for name in stored if table[name].factor != 1):
         layer[name] = layer[name] * table[name].factor
     for norm in filter(_folded(table).__contains__, stored):
         scale = layer.pop(norm)
-        # Of the experts behind it, each device along their axis sees its own.
+        # Each device along the expert axis computes the gradient from its own experts only.
         of_experts = summed_back(scale, "expert") if mesh.expert > 1 else scale
         for name in (name for name in stored if table[name].norm == norm):
             parts = mesh.model if mesh_axis(table[name].axes[-1], model, mesh) == "model" else 1
@@ -134,7 +134,7 @@ def _arrange_layer(stored: Layer, table: Table, model: Model, mesh: Mesh) -> Lay
 
 
 def _folded(table: Table) -> set[str]:
-    """Returns the norms whose scales are multiplied into kernels."""
+    """Returns the names of the norms whose scales are multiplied into kernels."""
     return {weight.norm for weight in table.values() if weight.norm}
 
 
@@ -143,9 +143,10 @@ def _arranged_name(name: str, weight: Weight, mesh: Mesh) -> str:
 
 
 def arranged_table(table: Table, mesh: Mesh) -> dict[str, Weight]:
-    """Derives the rows of the arrays that `arrange` returns, in layers those of one layer, from the stored rows.
+    """Returns the rows of the arrays that `arrange` returns, derived from the stored rows.
 
-    Their shape, their axes and `cast` are those of the arranged array; the other fields have their defaults.
+    A row in the layers describes one layer's array. `shape`, `axes` and `cast` are those of the arranged array; the
+    other fields have their defaults.
     """
     rows: dict[str, Weight] = {}
     for name, weight in table.items():

@@ -1,7 +1,7 @@
-"""Rows of a table by their numbers, and the gradient of it: a sum over places that have one number in common.
+"""Embedding lookup with a deterministic gradient: each row's gradient is a sum over the places that looked it up.
 
-Such a sum is a scatter with colliding indices. A GPU takes them as they come; told to be deterministic, XLA sorts all
-elements of the rows, D times as many as there are rows. There rows are sorted instead, and added up as a tree.
+Such a sum is a scatter with colliding indices, whose order is undefined on a GPU; XLA's deterministic scatter sorts all
+elements, D times as many as there are rows. On GPUs the rows are sorted here instead and summed as a tree.
 """
 
 import jax
@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 @jax.custom_vjp
 def lookup(table: jax.Array, numbers: jax.Array) -> jax.Array:
-    """Rows `numbers` [...] of a table [V, D] → [..., D]."""
+    """Returns the rows `numbers` [...] of a table [V, D], shape [..., D]."""
     return table[numbers]
 
 
@@ -30,17 +30,17 @@ lookup.defvjp(lambda table, numbers: (lookup(table, numbers), (table, numbers)),
 
 
 def sum_alike(rows: jax.Array, numbers: jax.Array, count: int) -> jax.Array:
-    """Row v of the result [count, D] is the sum of those of `rows` [N, D] whose number [N] is v, in a fixed order."""
+    """Returns [count, D] whose row v is the sum of those of `rows` [N, D] whose number [N] is v, in a fixed order."""
     order = jnp.argsort(numbers)
     numbers, rows = numbers[order], rows[order]
     changes = numbers[1:] != numbers[:-1]
     starts, ends = jnp.pad(changes, (1, 0), constant_values=True), jnp.pad(changes, (0, 1), constant_values=True)
 
     def add(a: tuple[jax.Array, jax.Array], b: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        """Two stretches in a row: whether anything starts in them, and the sum since the last start."""
+        """Combines two adjacent segments, each (whether a new number starts in it, its sum since the last start)."""
         return a[0] | b[0], jnp.where(b[0], b[1], a[1] + b[1])
 
     _, sums = jax.lax.associative_scan(add, (starts[:, None], rows))
-    # All different, so that no order has to be kept; those beyond the table go nowhere.
+    # The indices are unique, so that no order need be fixed; those beyond the table are dropped.
     places = jnp.where(ends, numbers, count + jnp.arange(len(numbers)))
     return jnp.zeros((count, rows.shape[1]), rows.dtype).at[places].set(sums, mode="drop", unique_indices=True)

@@ -1,6 +1,7 @@
-"""Which keys a query may see, as arithmetic on positions that NumPy and JAX share; a position always sees itself.
+"""Attention masks: computes which keys a query sees, by arithmetic on positions that works in NumPy and in JAX.
 
-`visible` says it of positions, `block_pairs` of blocks of them, without looking at their positions one by one.
+A position always sees itself. `visible` compares positions; `block_pairs` compares blocks of positions without
+visiting their positions one by one.
 """
 
 from typing import Any, TypeVar
@@ -17,24 +18,23 @@ Array = TypeVar("Array", npt.NDArray[Any], jax.Array)
 def visible(attention: Attention, queries: Array, keys: Array) -> Array:
     """Returns whether the positions `queries` see the positions `keys`: bool, for integers that broadcast.
 
-    Of an attention that searches for keys it is what is seen without.
+    If the attention searches for keys, the result covers only the keys that are seen without a search.
     """
     seen: Array = (queries >= keys) & attention.sees(queries, keys)
     return seen
 
 
 def with_prefix(seen: Array, queries: Array, keys: Array, prefix: Array) -> Array:
-    """Returns `seen` and, besides, all positions before `prefix` by each other: bool, the arguments broadcast."""
+    """Returns `seen`, extended so that all positions before `prefix` see each other: bool; the arguments broadcast."""
     return seen | ((queries < prefix) & (keys < prefix))
 
 
 def block_pairs(attention: Attention | None, length: int, query_rows: int, key_rows: int) -> npt.NDArray[np.int32]:
-    """Returns the pairs (query block, key block) of `length` positions in which anything is visible: int32 [P, 2].
+    """Returns the sorted pairs (query block, key block) of `length` positions that contain a visible key: int32 [P, 2].
 
-    They are sorted. Block i of queries holds positions i · query_rows up to the next block's, the last one what is
-    left; keys alike.
-    attention: None for no mask, as a prefix of any length needs.
-    It takes memory for length² / (query_rows · key_rows) numbers, and no more time than that.
+    Query block i starts at position i · query_rows and the last block may be shorter; key blocks likewise.
+    attention: None for no mask, which a prefix of any length requires.
+    Time and memory are O(length² / (query_rows · key_rows)).
     """
     first, last = (ends[:, None] for ends in _ends(length, query_rows))
     first_key, last_key = (ends[None, :] for ends in _ends(length, key_rows))

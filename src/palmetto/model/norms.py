@@ -1,7 +1,7 @@
-"""Normalization over the last axis: statistics in float32, the result in the input's type.
+"""Normalization over the last axis, with statistics in float32 and the result in the input's type.
 
-A norm is a function without a learned part. Its scale is multiplied into the kernels behind it where there are any
-(layout.py), and applied by `normalize` elsewhere.
+A norm is a function without parameters. Its learned scale is multiplied into the kernels that follow it if there are
+any (layout.py), and applied by `normalize` otherwise.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,7 +15,7 @@ Norm = Callable[[jax.Array], jax.Array]
 
 
 def layer(x: jax.Array) -> jax.Array:
-    """LayerNorm before its scale (arXiv 1607.06450): mean 0, variance 1."""
+    """Returns x normalized to mean 0 and variance 1: LayerNorm without its scale (arXiv 1607.06450)."""
     x32 = x.astype(jnp.float32)
     centred = x32 - jnp.mean(x32, axis=-1, keepdims=True)
     variance = jnp.mean(jnp.square(centred), axis=-1, keepdims=True)
@@ -23,7 +23,7 @@ def layer(x: jax.Array) -> jax.Array:
 
 
 def rms(x: jax.Array) -> jax.Array:
-    """RMSNorm before its scale (arXiv 1910.07467): mean square 1."""
+    """Returns x normalized to mean square 1: RMSNorm without its scale (arXiv 1910.07467)."""
     x32 = x.astype(jnp.float32)
     return (x32 * jax.lax.rsqrt(jnp.mean(jnp.square(x32), axis=-1, keepdims=True) + EPSILON)).astype(x.dtype)
 
@@ -32,7 +32,7 @@ NORMS: dict[str, Norm] = {"layer": layer, "rms": rms}
 
 
 def normalize(norm: Norm, x: jax.Array, arrays: Mapping[str, jax.Array], name: str) -> jax.Array:
-    """`norm` with the scale `name` and the bias `name`_bias of `arrays`, both [last axis], where they have them."""
+    """Returns norm(x) with the scale `name` and the bias `name`_bias applied, each [n], if `arrays` has them."""
     normed, scale, bias = norm(x), arrays.get(name), arrays.get(f"{name}_bias")
     if scale is not None:
         normed = normed * scale.astype(x.dtype)

@@ -1,7 +1,7 @@
-"""Matrix products of activations with kernels, and their gradients in the form that computes best.
+"""Matrix products of activations with kernels, with gradients in the form that computes fastest.
 
-XLA's CPU code has two routines: a·b and a·bᵀ take the quick one, aᵀ·b, the form of every kernel's gradient, the other.
-So the narrower matrix of such a product is transposed in memory first, once for all products that need it.
+XLA's CPU code has a fast routine for a·b and a·bᵀ and a slow one for aᵀ·b, the form of every kernel's gradient. So the
+narrower matrix of such a product is first transposed in memory, once for all products that need it.
 """
 
 import jax
@@ -10,7 +10,10 @@ import jax.numpy as jnp
 
 @jax.custom_vjp
 def project(x: jax.Array, kernels: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
-    """x [..., D] through kernels [D, F] of float32, each to [..., F] in x's dtype; D is the narrow side."""
+    """Returns the products [..., F] of x [..., D] with each float32 kernel [D, F], in x's dtype.
+
+    The gradient is fastest if D is the smaller dimension.
+    """
     return tuple(in_own_type(x, kernel.astype(x.dtype)) for kernel in kernels)
 
 
@@ -35,7 +38,10 @@ project.defvjp(_project_forward, _project_backward)
 
 @jax.custom_vjp
 def project_back(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """x [..., F] through a transposed kernel [D, F] of float32 to [..., D] in x's dtype; D is the narrow side."""
+    """Returns the product [..., D] of x [..., F] with a transposed float32 kernel [D, F], in x's dtype.
+
+    The gradient is fastest if D is the smaller dimension.
+    """
     return in_own_type(x, kernel.astype(x.dtype).mT)
 
 
@@ -53,9 +59,9 @@ project_back.defvjp(_back_forward, _back_backward)
 
 
 def in_own_type(a: jax.Array, b: jax.Array) -> jax.Array:
-    """a·b with a result of their type.
+    """Returns a·b in the type of a and b.
 
-    In half precision a CPU gets there by way of float32: what rounds the result in the same routine is half as fast.
+    In half precision a CPU computes it in float32 and rounds afterwards: its half-precision routine is half as fast.
     """
     if a.dtype == jnp.float32:
         return a @ b
@@ -65,10 +71,13 @@ def in_own_type(a: jax.Array, b: jax.Array) -> jax.Array:
 
 
 def in_float32(a: jax.Array, b: jax.Array) -> jax.Array:
-    """a·b with a float32 result, batched over leading axes."""
+    """Returns a·b in float32, batched over leading axes."""
     return jnp.matmul(a, b, preferred_element_type=jnp.float32)
 
 
 def transposed(x: jax.Array) -> jax.Array:
-    """The last two axes swapped; on a CPU also in memory, where the compiler would fold the swap into the product."""
+    """Returns x with its last two axes swapped.
+
+    On a CPU they are swapped in memory too; the compiler would otherwise fold the transposition into the product.
+    """
     return jax.lax.platform_dependent(x, cpu=lambda x: jax.lax.optimization_barrier(x.mT), default=lambda x: x.mT)

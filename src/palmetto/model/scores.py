@@ -1,8 +1,8 @@
-"""Attention scores of a block of queries against a block of keys: products, distances and masks in one function.
+"""Computes attention scores of a block of queries against a block of keys: products, position terms and masks.
 
-What is particular to a kind of positions or attention is in its file; how blocks are gone through (attention.py,
-blocked.py) is not concerned with it. Axes: B sequences, K key/value heads, G = H/K query heads that share one, Q head
-size.
+Each kind of positions or attention defines its part in its own file; the algorithms that visit blocks (attention.py,
+blocked.py) do not depend on it. Axes: B sequences, K key/value heads, G = H/K query heads per key/value head, Q the
+head size.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,16 +17,17 @@ from palmetto.recipe.model import Model
 from palmetto.recipe.parts import Attention, facing
 
 Learned = Mapping[str, jax.Array]
-"""What the scores of a kind of positions are computed from (Positions.for_scores)."""
+"""The learned arrays from which scores are computed, by name (Positions.for_scores)."""
 
 
 class Scores(NamedTuple):
-    """The scores of one layer: a function with what it learns and the prefix lengths [B], or None."""
+    """Holds the score function of one layer, its learned arrays, and the prefix lengths [B] or None."""
 
     function: Callable[..., jax.Array]
     """(learned, prefix, q [B, K, rows, G, Q], k [B, K, cols, Q], queries [rows], keys [cols]) → [B, K, rows, G, cols]
-    in float32. Positions [rows] and [cols] are in a row; [B, rows] and [B, cols] are those of each sequence, whatever
-    they are. Queries come scaled and, like keys, turned. On a device with a part of the heads, `learned` is theirs."""
+    in float32. Positions [rows] and [cols] must be consecutive; [B, rows] and [B, cols] are any positions of each
+    sequence. Queries are scaled; queries and keys are rotated. On a device with only some of the heads, `learned` is
+    theirs."""
     learned: Learned
     prefix: jax.Array | None
 
@@ -34,7 +35,7 @@ class Scores(NamedTuple):
 def make_scores(
     layer: Learned, model: Model, attention: Attention, length: int, prefix: jax.Array | None = None
 ) -> Scores:
-    """Returns the scores of a layer with arranged arrays `layer`, for up to `length` positions."""
+    """Returns the scores of a layer whose arranged arrays are `layer`, for up to `length` positions."""
     positions, farthest = model.positions, attention.farthest
 
     def scores(
@@ -58,8 +59,8 @@ def make_scores(
 def _capped(
     result: jax.Array, q: jax.Array, k: jax.Array, queries: jax.Array, keys: jax.Array, model: Model, farthest: int
 ) -> jax.Array:
-    """Returns products in which keys beyond the farthest distance are seen from there, where positions turn them."""
-    # As between a query at position `farthest` and keys at 0.
+    """Returns the products, those of keys beyond distance `farthest` recomputed as if the distance were `farthest`."""
+    # Rotate the query to position `farthest` and the key to position 0.
     rows, columns = facing(queries, keys)
     to_farthest = model.positions.turn(farthest - rows[..., 0, 0], model.query_size)
     to_start = model.positions.turn(-columns[..., 0, 0, :], model.query_size)
@@ -70,7 +71,7 @@ def _capped(
 
 
 def own_heads(by_head: jax.Array, heads: int) -> jax.Array:
-    """Returns, of an array [H], the entries of a device's own heads, where those along the axis model share a layer."""
+    """Returns the entries of an array [H] for this device's `heads` heads, if devices along model share a layer."""
     if heads == by_head.shape[0]:
         return by_head
     return jax.lax.dynamic_slice_in_dim(by_head, jax.lax.axis_index("model") * heads, heads)
@@ -79,14 +80,14 @@ def own_heads(by_head: jax.Array, heads: int) -> jax.Array:
 def by_distance(
     table: Callable[[jax.Array], jax.Array], queries: jax.Array, keys: jax.Array, farthest: int | None
 ) -> jax.Array:
-    """Returns scores [.., K, rows, G, cols] that depend on the distance of each query from each key.
+    """Returns scores [.., K, rows, G, cols] that depend on the distance between query and key.
 
-    `table`: distances [n] → scores [.., K, G, rows or 1, n]. Positions have the shape of `facing`; those of each
-    sequence are less than the number of keys. Distances beyond `farthest` count as `farthest`.
+    `table`: distances [n] → scores [.., K, G, rows or 1, n]. Positions have the shapes that `facing` returns; positions
+    given per sequence must be less than the number of keys. Distances beyond `farthest` count as `farthest`.
     """
     rows, cols = queries.shape[-3], keys.shape[-1]
     in_a_row = queries.ndim == 3
-    if in_a_row:  # each distance once: that of row i and column j stands at i + (cols − 1 − j)
+    if in_a_row:  # each distance occurs once: that of row i and column j is at i + (cols − 1 − j)
         distances = queries[0, 0, 0] - keys[0, 0, -1] + jnp.arange(rows + cols - 1)
     else:
         distances = jnp.arange(1 - cols, cols)
@@ -100,9 +101,9 @@ def by_distance(
 
 
 def _skew(x: jax.Array, cols: int) -> jax.Array:
-    """Returns [..., rows, cols] whose (i, j) is x[i, i + cols − 1 − j], of x [..., rows, rows + cols − 1].
+    """Returns [..., rows, cols] whose entry (i, j) is x[i, i + cols − 1 − j], for x [..., rows, rows + cols − 1].
 
-    No gather is needed, so that its derivative is none either.
+    It uses no gather, so that its derivative uses no scatter.
     """
     *outer, rows, width = x.shape
     flat = jnp.pad(x.reshape(*outer, rows * width), [(0, 0)] * len(outer) + [(0, rows)])

@@ -1,8 +1,8 @@
-"""Sums whose bits do not depend on how many others are taken beside them.
+"""Sums whose bits do not depend on the shape of the array that they are part of.
 
-How XLA orders the terms of a reduction depends on the array's shape, and whether it rounds a product before adding it
-on what else it compiles. Where devices each hold some rows of a matrix, neither must be: here a sum is additions of
-halves, element by element, and a product is rounded.
+XLA chooses the order of a reduction by the array's shape, and decides whether a product is rounded before it is added
+by what else it compiles. If devices each hold some rows of a matrix, neither may vary: here a sum is computed by adding
+halves element by element, and products are rounded.
 """
 
 from collections.abc import Callable
@@ -14,21 +14,20 @@ from jax.sharding import PartitionSpec
 
 
 def rounded(product: jax.Array) -> jax.Array:
-    """A product as it is, kept from becoming a part of a fused multiply–add: a choice stands between the two."""
+    """Returns the product unchanged; the select around it prevents fusion with an addition (FMA)."""
     return jnp.where(product == product, product, jnp.nan)
 
 
 def identity(x: jax.Array) -> jax.Array:
-    """x itself."""
+    """Returns x."""
     return x
 
 
 def fold(array: jax.Array, axis: int, parts: int = 1, of: Callable[[jax.Array], jax.Array] = identity) -> jax.Array:
-    """The sum over an axis of what `of` makes of each element: the axis's first half added to its second, and so on;
-    odd lengths are filled up with a zero, of which `of` makes zero.
+    """Returns the sum of of(element) over an axis, computed by repeatedly adding its first half to its second.
 
-    `parts`: the axis lies in so many equal parts on devices along the mesh's axis `model`, each folded by itself and
-    then added up by the platform.
+    Odd lengths are padded with a zero, so of(0) must be 0. `parts`: the number of equal parts in which the axis is
+    divided over devices along the mesh's axis `model`; each part is folded separately, then XLA adds the results.
     """
     axis %= array.ndim
     if parts > 1:
@@ -46,7 +45,7 @@ def fold(array: jax.Array, axis: int, parts: int = 1, of: Callable[[jax.Array], 
     while (size := array.shape[axis]) > 1:
         if size % 2:
             array = jnp.pad(array, [(0, int(d == axis)) for d in range(array.ndim)])
-        # Up to three levels at a time, each of which would go through memory by itself.
+        # Up to three levels at a time: separately, each would pass through memory.
         terms = jnp.split(array, next(n for n in (8, 4, 2) if array.shape[axis] % n == 0), axis=axis)
         terms, of = [of(term) for term in terms], identity
         while len(terms) > 1:
@@ -57,30 +56,32 @@ def fold(array: jax.Array, axis: int, parts: int = 1, of: Callable[[jax.Array], 
 
 
 def _stored(sums: jax.Array) -> jax.Array:
-    """The sums of a few levels, on a GPU in memory: XLA would make one kernel of all levels, whose threads read what
-    lies far apart, and take long to compile it."""
+    """Returns the sums; on a GPU a barrier stores them in memory.
+
+    XLA would otherwise fuse all levels into one kernel, which reads distant addresses and takes long to compile.
+    """
     return jax.lax.optimization_barrier(sums) if jax.default_backend() == "gpu" else sums
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
 def scale_rows(scale: jax.Array, kernel: jax.Array, parts: int) -> jax.Array:
-    """Row i of each kernel [..., n, m] times scale[..., i]; `scale` lacks the axes that the kernels of experts have.
+    """Returns kernels [..., n, m] with row i multiplied by scale[..., i]; `scale` has no axis for experts.
 
-    `parts`: of a row on devices along the axis `model`, for the derivative's sum over it.
+    `parts`: the number of parts in which a row is divided along the axis `model`; the derivative sums over the row.
     """
-    return _beside(scale, kernel) * kernel
+    return _broadcast_rows(scale, kernel) * kernel
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(1,))
 def summed_back(x: jax.Array, axis: str) -> jax.Array:
-    """x itself, whose derivative is the sum of those that devices along an axis of the mesh have."""
+    """Returns x; its derivative is summed over the devices along an axis of the mesh."""
     return x
 
 
 summed_back.defvjp(lambda x, axis: (x, None), lambda axis, _, d: (jax.lax.psum(d, axis),))
 
 
-def _beside(scale: jax.Array, kernel: jax.Array) -> jax.Array:
+def _broadcast_rows(scale: jax.Array, kernel: jax.Array) -> jax.Array:
     lacking = kernel.ndim - scale.ndim - 1
     return scale.reshape(*scale.shape[:-1], *[1] * lacking, -1, 1)
 
@@ -90,7 +91,7 @@ def _scale_rows_backward(parts: int, kept: tuple[jax.Array, jax.Array], d: jax.A
     d_scale = fold(rounded(d * kernel), -1, parts)
     while d_scale.ndim > scale.ndim:
         d_scale = fold(d_scale, -2)
-    return d_scale, _beside(scale, kernel) * d
+    return d_scale, _broadcast_rows(scale, kernel) * d
 
 
 scale_rows.defvjp(

@@ -1,25 +1,25 @@
-"""What a model's computation is tuned to: the shapes in which a CPU, a GPU or a TPU computes it quickly."""
+"""Platform-specific settings: the block shapes with which a CPU, a GPU or a TPU computes a model fastest."""
 
 from typing import NamedTuple
 
 
 class Tuning(NamedTuple):
-    """The choices; each holds for every model."""
+    """Holds the settings of a platform; they apply to every model."""
 
     platform: str
     """A JAX platform name: cpu, gpu or tpu."""
     unroll: bool
-    """Layers and experts as Python loops, each compiled by itself, or layers under one scan and experts in one batched
-    product, which XLA runs slower on a CPU."""
+    """Whether layers and experts are unrolled in Python; otherwise layers are one scan and experts one batched product,
+    which XLA runs slower on a CPU."""
     query_rows: int
-    """Causal attention takes this many query rows at a time against the keys up to them, never the masked rest."""
+    """The number of query rows that causal attention multiplies at a time with the keys up to their last position."""
     kept_length: int
-    """Up to this sequence length causal attention keeps its weights for the backward pass, which is quicker; beyond,
-    it forms them again in blocks, and its memory grows with the length, not its square."""
+    """The longest sequence for which causal attention keeps its weights for the backward pass, which is faster; longer
+    ones recompute them in blocks, so that memory grows linearly with the length."""
     block_rows: int
-    """Queries and keys in a block of blocked attention."""
+    """The number of queries and of keys in a block of blocked attention."""
     logit_rows: int
-    """The loss holds the logits of this many positions at a time."""
+    """The number of positions whose logits the loss holds at a time."""
 
 
 CPU = Tuning("cpu", unroll=True, query_rows=64, kept_length=1024, block_rows=256, logit_rows=1024)

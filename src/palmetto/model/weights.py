@@ -1,10 +1,10 @@
-"""The weights of a model: one table, a row a weight, from which all else follows.
+"""The weights of a model, described by one table with a row for each weight.
 
-Nothing outside the table asks a weight for its name to learn what to do with it; its row says so.
+A weight's row says everything about its treatment; no code outside the table decides by a weight's name.
 
-A matrix that several layers have is stored for all of them at once, with a leading axis "layers" (and, for experts, a
-second, "experts"); its logical matrices, one a layer or expert, are what the optimizer scales, checkpoints name and
-digests cover, however memory holds them.
+A weight that several layers have is stored as one array with a leading axis "layers" and, for experts, a second axis
+"experts". Its logical matrices, one for each layer or expert, are the units that the optimizer scales, checkpoints name
+and digests cover, however memory holds them.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from palmetto.recipe.mesh import Mesh
 from palmetto.recipe.model import GATED, Model
 
 Parameters = dict[str, jax.Array]
-"""Name → float32 array, shaped as the table says."""
+"""The parameters by name: float32 arrays with the shapes of the table."""
 
 
 LOGICAL_AXES: Mapping[str, str | None] = {
@@ -39,33 +39,33 @@ LOGICAL_AXES: Mapping[str, str | None] = {
     "positions": None,
 }
 """The axis of the mesh that divides each logical axis of a weight or a cache. The embedding's width is called features,
-so that it may lie across the axis model while its vocabulary lies across data."""
+so that it can be divided along model while its vocabulary is divided along data."""
 
 
 class Weight(NamedTuple):
-    """One row of the table: all that is true of a weight, as it is stored and as a step computes with it."""
+    """Describes a weight, both as it is stored and as a step computes with it: one row of the table."""
 
     shape: tuple[int, ...]
     axes: tuple[str, ...]
     """The logical axis of each dimension."""
     deviation: float | None
-    """The standard deviation of a normal initializer, 0 for zeros, or None for ones."""
+    """The standard deviation of the normal initializer; 0 for zeros, None for ones."""
     layers: tuple[int, ...] = ()
-    """The layers that have it, in the order of the leading axis; empty where it belongs to none."""
+    """The layers that have it, in the order of the leading axis; empty for a weight outside the layers."""
     cast: bool = False
-    """A step casts it to the activation type before anything else, so that it may travel between devices in that."""
+    """Whether a step casts it to the activation type before any other use, so that devices may exchange it in that."""
     norm: str | None = None
-    """The norm without bias that stands before this kernel and whose scale is multiplied into its rows."""
+    """The bias-free norm before this kernel, whose scale is multiplied into its rows; None if there is none."""
     rotated: bool = False
-    """The last axis holds heads whose pairs rotary positions turn."""
+    """Whether the last axis holds heads whose pairs rotary positions rotate."""
     factor: float = 1.0
-    """A step multiplies it by this once."""
+    """The number that a step multiplies it by, once."""
     divisor: float = 1.0
-    """A step divides it by this once; x / a and x · (1 / a) do not round alike."""
+    """The number that a step divides it by, once; x / a and x · (1 / a) round differently."""
     transposed: bool = False
-    """A step holds it with its last two axes swapped."""
+    """Whether a step holds it with its last two axes swapped."""
     fused: str | None = None
-    """A step holds it side by side with others in an array of this name, where one device computes whole layers."""
+    """The name of the array in which a step concatenates it with others, if one device computes whole layers."""
 
     @property
     def stack(self) -> int:
@@ -78,12 +78,12 @@ class Weight(NamedTuple):
 
     @property
     def of_expert(self) -> bool:
-        """Each expert has one of its own."""
+        """Whether each expert has its own."""
         return "experts" in self.axes
 
     @property
     def data_dimension(self) -> int | None:
-        """The dimension, from the end, that devices along the axis data may divide; None where there is none."""
+        """The dimension, counted from the end, that devices along the axis data may divide; None if there is none."""
         places = [LOGICAL_AXES[axis] for axis in self.axes]
         return places.index("data") - len(places) if "data" in places else None
 
@@ -92,9 +92,9 @@ Table = Mapping[str, Weight]
 
 
 def mesh_axis(logical_axis: str, model: Model, mesh: Mesh) -> str | None:
-    """Returns the axis of the mesh that divides a logical axis; None where each device holds it whole.
+    """Returns the axis of the mesh that divides a logical axis; None if each device holds it whole.
 
-    Where more devices share the key/value heads than there are, as in multi-query attention, each holds them all.
+    If the devices along model do not divide the key/value heads evenly, as in multi-query attention, each holds all.
     """
     axis = LOGICAL_AXES[logical_axis]
     if axis is None or mesh.sizes[axis] == 1:
@@ -103,18 +103,19 @@ def mesh_axis(logical_axis: str, model: Model, mesh: Mesh) -> str | None:
 
 
 ATTENTION_INPUTS = ("qkv", "q", "k", "v")
-"""The kernels that project what attention starts from, in the order of their results."""
+"""The kernels that project attention's input, in the order of their results."""
 FEEDFORWARD_INPUTS = ("up", "gate")
-"""The kernels that project what a feed-forward starts from, in the order of their results."""
+"""The kernels that project a feed-forward's input, in the order of their results."""
 EXPERT_INPUTS = ("expert_up", "expert_gate")
-"""Those of experts."""
+"""The kernels that project the experts' input, in the order of their results."""
 
 
 def weight_table(model: Model, vocabulary_size: int) -> dict[str, Weight]:
-    """Returns every weight of a model: kernels ~ N(0, 1/√n_in), embeddings ~ N(0, 1), norm scales 1, biases 0.
+    """Returns the row of every weight of a model.
 
-    Kernels are [layers, n_in, n_out]; q holds its H heads side by side, k and v their K heads. DeepNorm's β multiplies
-    the deviations of v, o and the feed-forward (arXiv 2203.00555, figure 2, decoder).
+    Kernels are initialized with deviation 1/√n_in and embeddings with 1, both normally distributed; norm scales are 1
+    and biases 0. Kernels are [layers, n_in, n_out]; n_out of q is H·Q, of k and v K·Q. DeepNorm's β multiplies the
+    deviations of v, o and the feed-forward (arXiv 2203.00555, figure 2, decoder).
     """
     D, V = model.d_model, vocabulary_size
     gain = (8 * model.layers) ** -0.25 if model.norm_position == "deep" else 1.0
@@ -140,7 +141,11 @@ def _norm(name: str, model: Model, layers: tuple[int, ...] = (), divisor: float 
 
 
 def _layer_norms(model: Model) -> dict[str, Weight]:
-    """`norm` stands before (or, with post and deep, behind) attention and is what a parallel block shares."""
+    """Returns the norms of the layers.
+
+    `norm` is attention's norm, before it or, with post and deep, after it; in a parallel block the feed-forward shares
+    it.
+    """
     names = ["norm"]
     if model.block == "serial":
         names.append("feedforward_norm")
@@ -153,7 +158,7 @@ def _layer_norms(model: Model) -> dict[str, Weight]:
 
 
 def _folded(model: Model, norm: str) -> str | None:
-    """Returns a norm that stands before kernels, if its scale can be multiplied into them."""
+    """Returns the norm if its scale can be multiplied into the kernels after it, otherwise None."""
     return norm if model.norm_position in ("pre", "sandwich") and not model.norm_bias else None
 
 
@@ -170,7 +175,7 @@ def _kernel(
 
 
 def _biases(table: Table) -> dict[str, Weight]:
-    """Returns a bias for each kernel of a table; it is treated as the kernel's outputs are."""
+    """Returns a bias for each kernel of a table, with the treatment of the kernel's outputs."""
 
     def bias(of: Weight) -> Weight:
         shape, axes, fused = (of.shape[0], of.shape[2]), (of.axes[0], of.axes[2]), of.fused and f"{of.fused}_bias"
@@ -223,19 +228,19 @@ def _experts(model: Model, gain: float) -> dict[str, Weight]:
 
 
 def count(model: Model, vocabulary_size: int) -> int:
-    """Returns the number of parameters, counting every scale and matrix."""
+    """Returns the number of parameters, norm scales and biases included."""
     return sum(weight.size for weight in weight_table(model, vocabulary_size).values())
 
 
 def active(model: Model, vocabulary_size: int) -> int:
-    """Returns the number of parameters that one token passes through: of E experts, the top ones."""
+    """Returns the number of parameters that process one token: of E experts, only the top ones."""
     experts = sum(weight.size for weight in weight_table(model, vocabulary_size).values() if weight.of_expert)
     unused = 1 - model.experts.top / model.experts.count if model.experts else 0.0
     return count(model, vocabulary_size) - round(experts * unused)
 
 
 def initialize(model: Model, vocabulary_size: int, seed: int) -> Parameters:
-    """Draws float32 parameters, each logical matrix from a key of its own (seed, name, layer, expert)."""
+    """Returns float32 parameters, each logical matrix drawn from its own key of (seed, name, layer, expert)."""
     root = jax.random.key(seed)
 
     def draw(name: str, weight: Weight) -> jax.Array:
@@ -262,8 +267,8 @@ def initialize(model: Model, vocabulary_size: int, seed: int) -> Parameters:
 def unstack(arrays: Parameters, table: Table) -> dict[str, jax.Array]:
     """Returns the logical matrices by name: `embedding`, `q.000`, `q.001` … by layer, `expert_up.001.007` by expert.
 
-    `arrays` may hold a part of the table and have other trailing axes. The results are fresh arrays: none shares memory
-    with `arrays`, which may then be donated.
+    `arrays` may hold some of the table's weights only, with other trailing axes. The results are new arrays that share
+    no memory with `arrays`, which may then be donated.
     """
     matrices: dict[str, jax.Array] = {}
     for name, array in arrays.items():

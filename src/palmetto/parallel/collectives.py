@@ -1,9 +1,9 @@
 """Sums across devices in the gradient's fixed tree, and gathers whose derivatives are such sums.
 
-All of it is called inside `jax.shard_map`. The tree's lowest levels lie across the devices of an axis: device p holds
-the leaf whose low bits are those of p reversed. So the pairs of a level are p and p ± half, quarter, …, the halves that
-they exchange are contiguous, and device p ends with the p-th part, where a NamedSharding expects it. Addition commutes,
-so that both devices of a pair get the same bits.
+All functions are called inside `jax.shard_map`. The tree's lowest levels run across the devices of an axis: device p
+holds the leaf whose low bits are those of p reversed. So device p is paired with p ± half the axis, then ± a quarter,
+and so on; the halves that a pair exchanges are contiguous, and device p ends with part p, where a NamedSharding expects
+it. Addition commutes, so that both devices of a pair get the same bits.
 """
 
 from collections.abc import Callable
@@ -17,18 +17,18 @@ from palmetto.model.sums import rounded
 
 
 class Group(NamedTuple):
-    """The devices along one axis of the mesh."""
+    """Describes the devices along one axis of the mesh."""
 
     axis: str
     size: int
     elastic: bool
-    """They sum in the tree, whose bits do not depend on the size; otherwise by the platform's own collectives."""
+    """Whether they sum in the tree, whose bits do not depend on the size, or by the platform's own collectives."""
 
 
 Along = Callable[[jax.Array, int, Group], jax.Array]
-"""(array, dimension, group) → array: a collective along a dimension that the group divides."""
+"""(array, dimension, group) → array: a collective along a dimension that is divided over the group."""
 Among = Callable[[jax.Array, Group], jax.Array]
-"""(array, group) → array: a collective of an array that each device of the group holds whole."""
+"""(array, group) → array: a collective on an array that each device of the group holds whole."""
 
 
 def reversed_bits(n: int) -> list[int]:
@@ -41,12 +41,12 @@ def reversed_bits(n: int) -> list[int]:
 
 
 def gather(x: jax.Array, dimension: int, group: Group) -> jax.Array:
-    """Returns the parts that the devices hold, joined along a dimension."""
+    """Returns the parts of all devices of the group, joined along a dimension."""
     return x if group.size == 1 else jax.lax.all_gather(x, group.axis, axis=dimension, tiled=True)
 
 
 def own_part(x: jax.Array, dimension: int, group: Group) -> jax.Array:
-    """Returns this device's part, the inverse of `gather`."""
+    """Returns this device's part along a dimension; it is the inverse of `gather`."""
     if group.size == 1:
         return x
     length = x.shape[dimension] // group.size
@@ -57,7 +57,7 @@ def own_part(x: jax.Array, dimension: int, group: Group) -> jax.Array:
 def reduce_scatter(x: jax.Array, dimension: int, group: Group) -> jax.Array:
     """Returns this device's part of the sum over the group, along a dimension that the group's size divides.
 
-    An elastic group, whose size is a power of two, exchanges ever smaller halves log2(size) times.
+    An elastic group, whose size is a power of two, exchanges log2(size) times, each time half of what remains.
     """
     if group.size == 1:
         return x
@@ -79,7 +79,7 @@ def all_reduce(x: jax.Array, group: Group) -> jax.Array:
         return x
     if not group.elastic:
         return jax.lax.psum(x, group.axis)
-    if group.size > 2 and x.size % group.size == 0:  # in halves it moves fewer bytes
+    if group.size > 2 and x.size % group.size == 0:  # exchanging halves moves fewer bytes
         return gather(reduce_scatter(x.reshape(-1), 0, group), 0, group).reshape(x.shape)
     x, distance = rounded(x), group.size // 2
     while distance:
@@ -89,15 +89,16 @@ def all_reduce(x: jax.Array, group: Group) -> jax.Array:
 
 
 def _exchange(x: jax.Array, distance: int, group: Group) -> jax.Array:
-    """Returns the x of the device `distance` away, which gets this device's x."""
+    """Returns x from the device `distance` away and sends it this device's x."""
     return jax.lax.ppermute(x, group.axis, [(i, i ^ distance) for i in range(group.size)])
 
 
 @partial(jax.custom_vjp, nondiff_argnames=("dimension", "group", "travels_as"))
 def gathered(part: jax.Array, dimension: int, group: Group, travels_as: str = "float32") -> jax.Array:
-    """Gathers a float32 weight of which each device holds a part; the derivative is `reduce_scatter`.
+    """Returns the whole of a float32 weight of which each device holds a part; the derivative is `reduce_scatter`.
 
-    The weight travels in another type if it is cast to that anyway once it is whole; its gradient stays float32.
+    `travels_as` is the type in which the weight is sent, for weights that are cast to it anyway. The gradient is sent
+    in float32.
     """
     return gather(part.astype(travels_as), dimension, group).astype(part.dtype)
 
@@ -110,7 +111,7 @@ gathered.defvjp(
 
 @partial(jax.custom_vjp, nondiff_argnums=(1,))
 def shared(x: jax.Array, group: Group) -> jax.Array:
-    """Returns x, a weight that each device holds whole; the derivative is `all_reduce`."""
+    """Returns a weight x that each device holds whole; the derivative is `all_reduce`."""
     return x
 
 

@@ -1,9 +1,9 @@
-"""A pipeline: each device along an axis of the mesh holds consecutive layers, and micro-batches pass through them.
+"""Pipeline parallelism: each device along an axis holds consecutive layers, and micro-batches pass through them.
 
-All devices take every branch together (schedules.py). One whose turn it is not computes something of no use, which is
-left out of what it keeps; it would have waited for the others that long. So a stage may hold collectives along other
-axes of the mesh, those among them that XLA inserts for the axis it divides by itself. In branches that devices take
-apart these would wait for devices that do not come: a permutation, for one, waits on a CPU for every device there is.
+All devices take every branch together (schedules.py). A device that has no micro-batch computes a result that is
+discarded, in time that it would otherwise spend waiting. So a stage may contain collectives along other axes of the
+mesh, including those that XLA inserts for the axis model. If devices took different branches, these collectives would
+wait for devices that never arrive; on a CPU, for instance, a permutation waits for every device of the program.
 """
 
 from collections.abc import Callable
@@ -21,35 +21,35 @@ Tree = Any
 First = Callable[[Tree, Tree], jax.Array]
 """(ends, micro-batch) → the first layer's input [B, T, D]."""
 Stage = Callable[[Tree, jax.Array, Tree], tuple[jax.Array, jax.Array, Tree]]
-"""(layers, x, micro-batch) → the next layer's input, what these layers add to the objective, what they report."""
+"""(layers, x, micro-batch) → the next layer's input, these layers' term of the objective, their report."""
 Last = Callable[[Tree, jax.Array, Tree], tuple[jax.Array, Tree]]
-"""(ends, the last layer's result, micro-batch) → the objective, what is reported of it."""
+"""(ends, the last layer's output, micro-batch) → the objective, its report."""
 
 
 class StageSums(NamedTuple):
-    """A stage's share of the sums over micro-batches."""
+    """Holds a stage's contribution to the sums over micro-batches."""
 
     ends: Tree
-    """The gradient of what stands before the first layer and behind the last; zeros on the stages between."""
+    """The gradient of the weights before the first layer and after the last; zeros on the stages between."""
     layers: Tree
     """The gradient of this stage's layers."""
     objective: jax.Array
-    """A scalar: what this stage adds to it and, on the last stage, what `last` returns."""
+    """The stage's terms of the objective, a scalar; the last stage adds the objective that `last` returns."""
     end_report: Tree
-    """What `last` reported; zeros on all stages but the last."""
+    """The report of `last`; zeros on all stages but the last."""
     stage_report: Tree
-    """What `stage` reported of this stage's layers."""
+    """The report of `stage` for this stage's layers."""
 
 
 class _Carry(NamedTuple):
-    """What a device keeps from tick to tick."""
+    """Holds a device's state between ticks."""
 
     inputs: jax.Array
-    """[micro-batches in flight, B, T, D]: the stage's input of each, from which its backward half begins anew."""
+    """The stage's input of each micro-batch in flight, [in flight, B, T, D]; backward recomputes the stage from it."""
     activation: jax.Array
-    """The stage's next input, from the stage before."""
+    """The stage's next input, received from the previous stage."""
     cotangent: jax.Array
-    """The objective's derivative by the stage's next result to go back through; it comes from the stage behind."""
+    """The derivative of the objective with respect to the stage's output, received from the next stage."""
     sums: running_tree.Levels
 
 
@@ -65,15 +65,15 @@ def pipeline_gradients(
     axis: str = "stage",
     reduce: Callable[[StageSums], StageSums] = lambda sums: sums,
 ) -> StageSums:
-    """Returns the gradient of the objective summed over micro-batches.
+    """Returns this stage's contribution to the objective, its gradient and its reports, summed over micro-batches.
 
     It is called inside a `jax.shard_map` that is manual over `axis`. `layers` are this device's own; every device has a
-    copy of `ends` and of `micro_batches`, arrays [M, …]. The objective of a micro-batch is what `last` returns plus
-    what all stages add. All sums are in the tree of
-    `training.reductions.sum_over_leaves`; `reduce` is applied to a micro-batch's before they are added to the others',
-    and may change their shapes. What stages share is to be summed over them at the end, after the sums over all else.
+    copy of `ends` and of `micro_batches`, arrays [M, …]. The objective of a micro-batch is the result of `last` plus
+    the terms of all stages. Sums are taken in the tree of `training.reductions.sum_over_leaves`. `reduce` is applied to
+    the sums of each micro-batch before they are added, and may change their shapes. The caller sums `ends`, the
+    objective and the end report over stages at the end, after all other sums.
 
-    A stage keeps its inputs alone and computes forwards once more before it goes backwards.
+    A stage keeps only its inputs and recomputes its forward pass before the backward pass.
     """
     stages, place = jax.lax.axis_size(axis), jax.lax.axis_index(axis)
     is_first, is_last = place == 0, place == stages - 1
@@ -85,13 +85,13 @@ def pipeline_gradients(
         return running_tree.at(micro_batches, jnp.maximum(number, 0))
 
     def forward(carry: _Carry, number: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Returns the kept inputs with this micro-batch's, and the stage's result."""
+        """Returns the kept inputs, this micro-batch's included, and the stage's output."""
         batch = micro_batch(number)
         x = jnp.where(is_first, first(ends, batch), carry.activation)
         return running_tree.put(carry.inputs, number % slots, x, number >= 0), stage(layers, x, batch)[0]
 
     def backward(carry: _Carry, number: jax.Array) -> tuple[running_tree.Levels, jax.Array]:
-        """Returns the sums with this micro-batch's, and the objective's derivative by the stage's input."""
+        """Returns the sums, this micro-batch's included, and the derivative with respect to the stage's input."""
         x = running_tree.at(carry.inputs, number % slots)
         sums, dx = differentiate(micro_batch(number), x, carry.cotangent)
         return running_tree.add_leaf(carry.sums, number, sums), dx
@@ -113,7 +113,7 @@ def pipeline_gradients(
 
     def tick(carry: _Carry, turn: tuple[jax.Array, ...]) -> tuple[_Carry, None]:
         goes_forward, goes_backward, any_forward, any_backward = turn
-        # Outside the branches, so that the one may travel while the other half is computed.
+        # Permutations are outside the branches, so that each can overlap with the computation of the other half.
         inputs, y = jax.lax.cond(any_forward, forward, lambda c, _: (c.inputs, c.activation), carry, goes_forward)
         activation = jax.lax.ppermute(y, axis, [(s, s + 1) for s in range(stages - 1)])
         carry = carry._replace(inputs=inputs)
@@ -134,5 +134,5 @@ def pipeline_gradients(
 
 
 def _only(condition: jax.Array, tree: Tree) -> Tree:
-    """Returns the arrays if the condition holds, else zeros."""
+    """Returns the tree if the condition holds, otherwise zeros."""
     return jax.tree.map(lambda array: jnp.where(condition, array, jnp.zeros_like(array)), tree)

@@ -1,4 +1,4 @@
-"""Places devices in a mesh: on TPUs along the wires, elsewhere in JAX's order."""
+"""Places devices in a mesh: on TPUs by the topology of their interconnect, elsewhere in JAX's order."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -14,11 +14,11 @@ Devices = np.ndarray[Any, np.dtype[np.object_]]
 
 
 def place(devices: Sequence[jax.Device], sizes: Mapping[str, int], elastic: bool) -> Devices:
-    """Returns the first of `devices`, as many as the mesh takes, in an array shaped by the sizes of AXES.
+    """Returns the mesh: an array shaped by the sizes of AXES with the first of `devices`, as many as it needs.
 
-    On TPUs a pod is a slice if there are as many slices as pods, and the other axes lie along whole dimensions of a
-    slice if they can. If the run is elastic, gradients are summed by exchanges along data (collectives.py), and its
-    devices are put in `exchange_order`. On other platforms neighbours in the given order lie along the last axes.
+    On TPUs a pod is a slice if there are as many slices as pods, and the other axes follow whole dimensions of a slice
+    if possible. If the run is elastic, gradients are summed by exchanges along data (collectives.py), and the devices
+    along data are in `exchange_order`. On other platforms consecutive devices are adjacent along the last axes.
     """
     shape = tuple(sizes[axis] for axis in AXES)
     taken = devices[: math.prod(shape)]
@@ -41,23 +41,23 @@ def _by_dimension(devices: Sequence[jax.Device], shape: tuple[int, ...]) -> Devi
                 return mesh_utils.create_hybrid_device_mesh(within, across, devices, allow_split_physical_axes=split)
             return mesh_utils.create_device_mesh(shape, devices, allow_split_physical_axes=split)
         except (NotImplementedError, AssertionError, ValueError):
-            continue  # JAX says in all these ways that the sizes do not fit the torus, and then any order is right
+            continue  # JAX raises any of these if the sizes do not fit the torus; then every order is equally good
     return np.array(sorted(devices, key=coordinates)).reshape(shape)
 
 
 def coordinates(device: jax.Device) -> tuple[int, ...]:
-    """Returns a TPU's slice and its place in the slice."""
+    """Returns a TPU's slice number, followed by its coordinates in the slice."""
     inside: Sequence[int] = device.coords
     return (getattr(device, "slice_index", 0), *inside)
 
 
 def exchange_order(places: Sequence[tuple[int, ...]]) -> list[int]:
-    """Returns the order of devices at `places` in which those exchanges of the tree are short that carry much.
+    """Returns the order of devices at `places` in which the tree's largest exchanges cover the shortest distances.
 
     The first exchange, between devices half the axis apart, carries half of the gradient; the next, a quarter apart,
     carries a quarter. So the highest bit of a device's number becomes a step to a neighbour in one dimension, the next
-    bit a step in another dimension, then come two steps, …. Devices stay as they are where the sizes of the dimensions
-    are not powers of two.
+    bit a step in another dimension, then follow distances of two, and so on. The order is unchanged if the sizes of the
+    dimensions are not powers of two.
     """
     spans = [sorted({place[d] for place in places}) for d in range(len(places[0]))]
     spans = [span for span in spans if len(span) > 1]

@@ -1,6 +1,6 @@
-"""Several processes that make one JAX cluster: how they join it, wait for each other and agree.
+"""Coordinates the processes of one JAX cluster: they join it, wait for each other and agree on decisions.
 
-Each runs the same program on the same values and so comes to the same decisions. The primary alone writes files.
+Every process runs the same program on the same values and so makes the same decisions. Only the primary writes files.
 """
 
 import contextlib
@@ -20,16 +20,17 @@ from palmetto.errors import UserError
 from palmetto.host.cluster import Cluster
 
 PATIENCE = 300
-"""Seconds that a cluster's processes wait for each other at the start."""
+"""The time in seconds that a cluster's processes wait for each other at the start."""
 
-_A_WHILE = 10
+_NOTICE_AFTER = 10
+"""The time in seconds after which a waiting process says so."""
 
 
 def join(cluster: Cluster) -> None:
-    """Makes this process one of a cluster. JAX must not have been used yet.
+    """Makes this process join a cluster; JAX must not have been used before.
 
-    Raises UserError where there is no cluster. If the others do not come, the process ends with a line and exit code 2:
-    JAX itself would end it with a trace of C++.
+    Raises UserError if there is no cluster. If the other processes do not join in time, this process prints a message
+    and exits with code 2; JAX itself would abort it with a C++ stack trace.
     """
     if "proxy" in os.environ.get("JAX_PLATFORMS", ""):  # Pathways: one process drives all devices
         try:
@@ -58,7 +59,7 @@ def join(cluster: Cluster) -> None:
 
 
 def is_loopback(cluster: Cluster) -> bool:
-    """Returns whether the cluster is on this machine alone, and its address of no other."""
+    """Returns whether the cluster's address is a loopback address, so that all its processes are on this machine."""
     host = (cluster.coordinator or "").rpartition(":")[0].strip("[]")
     try:
         return ipaddress.ip_address(host).is_loopback
@@ -67,7 +68,7 @@ def is_loopback(cluster: Cluster) -> bool:
 
 
 def _collect_on_loopback() -> None:
-    """Makes CPUs connect at 127.0.0.1: by itself gloo takes whatever address this machine's name leads to."""
+    """Makes CPU collectives connect at 127.0.0.1; by default gloo uses the address that the host name resolves to."""
     from jax._src import distributed, xla_bridge
     from jaxlib import _jax
 
@@ -80,15 +81,15 @@ def _collect_on_loopback() -> None:
 
 @contextlib.contextmanager
 def _patiently(cluster: Cluster) -> Iterator[None]:
-    """Says what is waited for if it takes a while, and ends the process if it takes too long."""
+    """Prints a message if joining takes a while, and exits the process with code 2 after PATIENCE seconds."""
     joined = threading.Event()
     where = f" at {cluster.coordinator}" if cluster.coordinator else ""
     who = "" if cluster.processes is None else f" (this is process {cluster.rank} of {cluster.processes})"
 
     def watch() -> None:
-        if not joined.wait(_A_WHILE):
+        if not joined.wait(_NOTICE_AFTER):
             print(f"waiting for the cluster's other processes{where}{who}", file=sys.stderr, flush=True)
-        if not joined.wait(PATIENCE - _A_WHILE):
+        if not joined.wait(PATIENCE - _NOTICE_AFTER):
             late = f"the cluster{where} did not come together within {PATIENCE:g} s{who}"
             print(f"palmetto: {late}: others are absent or out of reach", file=sys.stderr, flush=True)
             os._exit(2)
@@ -106,15 +107,15 @@ def is_primary() -> bool:
 
 
 def barrier(name: str) -> None:
-    """Returns once every process has reached the barrier of this name."""
+    """Waits until every process has reached the barrier of this name."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(name)
 
 
 def any_of(flag: bool, state: Any) -> bool:
-    """Returns whether the flag is up in any process; the answer is the same in all.
+    """Returns whether the flag is set in any process; the result is the same in all.
 
-    It waits for the arrays of `state` first, since programs that run at the same time take each other's messages.
+    It first waits for the arrays of `state`, because programs that run at the same time receive each other's messages.
     """
     if jax.process_count() == 1:
         return flag
@@ -123,7 +124,7 @@ def any_of(flag: bool, state: Any) -> bool:
 
 
 def on_host(array: jax.Array | npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Returns a whole array as NumPy's, also one of which this process holds a part; all processes must ask for it."""
+    """Returns a whole array as a NumPy array, even if this process holds only a part; all processes must call it."""
     if isinstance(array, jax.Array) and not (array.is_fully_addressable or array.is_fully_replicated):
         return np.asarray(multihost_utils.process_allgather(array, tiled=True))
     return np.asarray(array)

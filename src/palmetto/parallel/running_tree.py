@@ -1,7 +1,7 @@
-"""A sum in the tree of `training.reductions.sum_over_leaves`, whose leaves come one after the other.
+"""Sums leaves in the tree of `training.reductions.sum_over_leaves` as they arrive one after the other.
 
-It is a binary counter: level i holds the sum of 2^i neighbours that waits for its other half. As in a counter, a leaf
-that comes is carried up as far as the levels below are taken.
+The state works like a binary counter: level i holds the sum of 2^i consecutive leaves until its sibling is complete. A
+new leaf is carried up past the occupied levels, like a carry in a counter.
 """
 
 from typing import Any
@@ -10,19 +10,19 @@ import jax
 import jax.numpy as jnp
 
 Levels = Any
-"""A pytree of a leaf's shapes with a leading axis for the levels."""
+"""A pytree of arrays shaped like a leaf's, with a leading axis for the levels."""
 
 
 def no_leaves(like: Any, count: int) -> Levels:
-    """Returns empty levels for `count` leaves, pytrees shaped as `like`."""
+    """Returns empty levels for `count` leaves, pytrees shaped like `like`."""
     return jax.tree.map(lambda leaf: jnp.zeros((count.bit_length(), *leaf.shape), leaf.dtype), like)
 
 
 def add_leaf(levels: Levels, number: jax.Array, leaf: Any) -> Levels:
-    """Returns the levels with the leaf of this number, which counts from 0; unchanged if the number is below 0.
+    """Returns the levels with leaf `number` added, counted from 0; a negative number leaves them unchanged.
 
-    The loop's sums are stored before more is added to them, so that the compiler cannot join a leaf's last product and
-    an addition in one rounding.
+    The loop stores each sum before the next addition, so that the compiler cannot fuse a leaf's last product and an
+    addition into one operation with one rounding.
     """
 
     def carry(reached: tuple[jax.Array, Any]) -> tuple[jax.Array, Any]:
@@ -47,11 +47,11 @@ def total(levels: Levels, count: int) -> Any:
 
 
 def at(stacked: Any, place: jax.Array | int) -> Any:
-    """Returns the entries at one place of the leading axis of a pytree's arrays."""
+    """Returns the entries of a pytree's arrays at index `place` of the leading axis."""
     return jax.tree.map(lambda array: jax.lax.dynamic_index_in_dim(array, place, keepdims=False), stacked)
 
 
 def put(stacked: Any, place: jax.Array, new: Any, condition: jax.Array) -> Any:
-    """Returns the stacked arrays with `new` at one place of their leading axis, if the condition holds."""
+    """Returns the stacked arrays with `new` at index `place` of the leading axis, if the condition holds."""
     chosen = jax.tree.map(lambda ours, old: jnp.where(condition, ours, old), new, at(stacked, place))
     return jax.tree.map(lambda array, x: jax.lax.dynamic_update_index_in_dim(array, x, place, axis=0), stacked, chosen)

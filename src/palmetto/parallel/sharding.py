@@ -1,7 +1,7 @@
-"""Says which device holds what: from the logical axes of the table of weights to the axes of the mesh.
+"""Maps the logical axes of weights and caches to the axes of the mesh, and so decides which device holds what.
 
-The training step is written for one device of the axes pod, data, stage, expert and sequence (`jax.shard_map`, manual).
-Along the axis model XLA divides the work by itself, led by where the parameters lie.
+The training step is written for one device of the axes pod, data, stage, expert and sequence (manual `jax.shard_map`).
+Along the axis model XLA divides the work automatically, following the sharding of the parameters.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,46 +27,46 @@ Tree = TypeVar("Tree")
 ALONE = Group("data", 1, True)
 
 Axes = tuple[str | None, ...]
-"""The mesh axis that each dimension of an array is divided over."""
+"""The mesh axis that divides each dimension of an array; None for a dimension that is not divided."""
 
 
 class Spread(NamedTuple):
-    """How the logical matrices of one array lie on devices, for sums over a whole matrix or over all of them."""
+    """Describes how the logical matrices of one array are divided over devices, for sums over their elements."""
 
     stack: int
     """The number of leading axes that count logical matrices."""
     along: int = 0
     """The axis of a logical matrix whose fixed chunks are the leaves of a sum's tree."""
     group: Group = ALONE
-    """The devices among which that axis is divided."""
+    """The devices over which that axis is divided."""
     stacked: tuple[Group, ...] = ()
-    """The devices among which each leading axis is divided; empty where none is."""
+    """The devices over which each leading axis is divided; empty if none is."""
     parts: tuple[int, ...] = ()
-    """In how many parts XLA keeps each axis of a logical matrix; empty where in one."""
+    """The number of parts into which XLA divides each axis of a logical matrix; empty if it divides none."""
 
 
 class Sharding:
-    """The mesh of a recipe and where everything lies on it."""
+    """Holds the mesh of a recipe and the sharding of parameters, moments and caches on it."""
 
     def __init__(self, recipe: Recipe, devices: Sequence[jax.Device] | None = None) -> None:
-        """Takes the first of `devices`, by default JAX's."""
+        """Uses the first of `devices`, by default JAX's devices."""
         self.sizes, self.zero, self.devices = recipe.mesh.sizes, recipe.mesh.zero, recipe.mesh.devices
         self.table = weight_table(recipe.model, recipe.model_vocabulary)
         self.arranged = arranged_table(self.table, recipe.mesh)
-        """The rows of the arrays that a step computes with."""
+        """The rows of the arranged arrays."""
         self._divided_by = {logical: mesh_axis(logical, recipe.model, recipe.mesh) for logical in LOGICAL_AXES}
         self._elastic = recipe.training.reproducible == "elastic"
         self._devices = devices
 
     @cached_property
     def mesh(self) -> jax.sharding.Mesh:
-        """The devices by axis, in the order of `placement.place`."""
+        """The JAX mesh, with devices in the order of `placement.place`."""
         devices = self._devices if self._devices is not None else jax.devices()
         assert len(devices) >= self.devices, "fewer devices than the mesh has"
         return jax.sharding.Mesh(place(devices, self.sizes, self._elastic), AXES)
 
     def group(self, axis: str) -> Group:
-        """Returns the devices along an axis. Those along data and pod sum in the tree if the run is elastic."""
+        """Returns the devices along an axis; those along data and pod sum in the tree if the run is elastic."""
         return Group(axis, self.sizes[axis], self._elastic and axis in ("pod", "data"))
 
     @property
@@ -76,7 +76,7 @@ class Sharding:
 
     @property
     def updated(self) -> dict[str, Axes]:
-        """The mesh axes that divide each parameter's moments, and the parameter while it is updated."""
+        """The mesh axes that divide each parameter's moments, and each parameter during its update."""
         return {name: self.moment(of.axes) for name, of in self.table.items()}
 
     def moment(self, logical_axes: Sequence[str]) -> Axes:
@@ -85,22 +85,22 @@ class Sharding:
 
     @property
     def cache(self) -> Axes:
-        """The mesh axes that divide the cached keys and values [B, K, S, Q] of a layer in decoding."""
+        """The mesh axes that divide a layer's cached keys and values [B, K, S, Q] in decoding."""
         return self.axes(("batch", "key_value_heads", "positions", "head"))
 
     def axes(self, logical_axes: Sequence[str], over_data: bool = True) -> Axes:
-        """Returns what divides each logical axis; those along data only if `over_data`."""
+        """Returns the mesh axis that divides each logical axis; data is left out unless `over_data`."""
         axes = (self._divided_by[logical] for logical in logical_axes)
         return tuple(None if axis == "data" and not over_data else axis for axis in axes)
 
     def arranged_axes(self, name: str, array: jax.Array) -> Axes:
-        """Returns what divides each dimension of an arranged array, which may have one more in front, of layers."""
+        """Returns the mesh axis that divides each dimension of an arranged array, with or without a layer axis."""
         axes = self.axes(self.arranged[name].axes)
         return (None,) * (array.ndim - len(axes)) + axes
 
     @property
     def spreads(self) -> dict[str, Spread]:
-        """How the logical matrices of each parameter lie on devices while it is updated."""
+        """The division of each parameter's logical matrices over devices during the update."""
         spreads = {}
         for name, axes in self.updated.items():
             of = self.table[name]
@@ -112,7 +112,7 @@ class Sharding:
         return spreads
 
     def on_mesh(self, function: Callable[..., Any], in_specs: Any, out_specs: Any) -> Callable[..., Any]:
-        """Maps a function, written for one device, over arrays of the whole mesh."""
+        """Returns a function of arrays on the whole mesh, from one that is written for one device."""
         if self.devices == 1:
             return function
         mapped: Callable[..., Any] = jax.shard_map(
@@ -120,14 +120,14 @@ class Sharding:
             mesh=self.mesh,
             in_specs=in_specs,
             out_specs=out_specs,
-            # Where XLA has nothing to divide nothing is left to it: accelerators' kernels ask for that.
+            # If XLA has nothing to divide, every axis is manual, as the accelerators' kernels require.
             axis_names=set(AXES if self.sizes["model"] == 1 else MANUAL),
             check_vma=False,
         )
         return mapped
 
     def everywhere(self, arrays: Tree) -> Tree:
-        """Copies arrays of the host, which are the same in every process, to every device."""
+        """Returns host arrays, which must be equal in every process, copied to every device."""
         if self.devices == 1:
             return jax.device_put(arrays, self.place())
         put = lambda array: jax.make_array_from_callback(array.shape, self.place(), lambda index: array[index])  # noqa: E731
@@ -135,14 +135,14 @@ class Sharding:
         return copies
 
     def place(self, axes: Axes = ()) -> NamedSharding:
-        """Returns the sharding of an array that these mesh axes divide; without any it is a copy on every device."""
+        """Returns the sharding of an array that these mesh axes divide; by default it is replicated."""
         return NamedSharding(self.mesh, PartitionSpec(*axes))
 
 
 def apart(function: Callable[[jax.Array], jax.Array], array: jax.Array, axes: Axes) -> jax.Array:
-    """Applies a function to the part that a device holds along the axis model too, if that divides the array.
+    """Applies a function to each device's part along the axis model, if model divides the array.
 
-    XLA would make such an array whole before a collective along another axis. The result is divided likewise.
+    Without it XLA would gather such an array before a collective along another axis. The result is divided likewise.
     """
     if "model" not in axes:
         return function(array)
@@ -154,5 +154,5 @@ def apart(function: Callable[[jax.Array], jax.Array], array: jax.Array, axes: Ax
 
 
 def manual(axes: Axes) -> PartitionSpec:
-    """Returns the mesh axes of an array as `jax.shard_map` takes them, the axis model being left to XLA."""
+    """Returns the spec of an array for `jax.shard_map`, without the axis model, which XLA handles."""
     return PartitionSpec(*(axis if axis in MANUAL else None for axis in axes))

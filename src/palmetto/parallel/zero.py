@@ -1,8 +1,8 @@
-"""ZeRO: who holds which part of weights, gradients and moments along the axis data (arXiv 1910.02054, section 5).
+"""ZeRO: divides weights, gradients and moments over the devices along the axis data (arXiv 1910.02054, section 5).
 
-Its levels divide 0 nothing, 1 what the optimizer keeps, 2 also the gradients, 3 also the weights. At every level a
-leaf's gradient is summed over the devices before the next leaf is added, so that the gradient's tree is the same. All
-of it is called on one device, inside `jax.shard_map`.
+Level 0 divides nothing, level 1 the optimizer's state, level 2 also the gradients, level 3 also the weights. At every
+level a leaf's gradient is summed over the devices before the next leaf is added, so that the gradient's tree is the
+same. All functions are called inside `jax.shard_map`.
 """
 
 import jax
@@ -14,12 +14,12 @@ from palmetto.parallel.sharding import Axes, Sharding, apart
 
 
 class Zero:
-    """Gathers weights, reduces gradients and takes a device's own partition of them."""
+    """Gathers weights, reduces gradients and selects a device's own partition of them."""
 
     def __init__(self, sharding: Sharding, activations: str, *, whole_leaves: bool = False) -> None:
-        """`activations` is the type in which those weights travel that are cast to it anyway.
+        """Takes the sharding, and the type `activations` in which weights are sent that are cast to it anyway.
 
-        whole_leaves: each leaf is computed without the other devices along data, also at level 3. The weights are then
+        whole_leaves: each leaf is computed without communication along data, even at level 3. The weights are then
         gathered once a step, and a leaf's gradients are reduced when the leaf is done.
         """
         self.whole_leaves = whole_leaves
@@ -28,15 +28,15 @@ class Zero:
         self._activations, self._updated = activations, sharding.updated
 
     def own_partition(self, parameters: Parameters) -> Parameters:
-        """Takes parameters as they lie between steps; returns the partition that this device updates."""
+        """Returns the partition that this device updates, of parameters as they are stored between steps."""
         return self._along_data(collectives.own_part, parameters) if self._level in (1, 2) else parameters
 
     def gather_partitions(self, parameters: Parameters) -> Parameters:
-        """Takes the partition that this device has updated; returns parameters as they lie between steps."""
+        """Returns parameters as they are stored between steps, from the partition that this device has updated."""
         return self._along_data(collectives.gather, parameters) if self._level in (1, 2) else parameters
 
     def gather_weights(self, partition: Arranged) -> Arranged:
-        """Returns the weights that leaves start from: whole, or the partition if layers are gathered one at a time."""
+        """Returns the weights for the leaves: whole, or the partition if layers are gathered one at a time."""
         within_leaves = self._level_within_step in (0, 3)
         return partition if within_leaves else self._map_divided(collectives.gather, partition)
 
@@ -44,8 +44,9 @@ class Zero:
     def gather_layer(self) -> Fetch | None:
         """The function that gathers the weights of one layer, or of the ends, while a leaf is computed.
 
-        At level 3 its derivative reduces the gradients, each device keeping its part. Weights stay divided along the
-        axis model; where that divides any the program has the same form at every level. None where nothing is divided.
+        At level 3 its derivative reduces the gradients, and each device keeps its part. Weights remain divided along
+        the axis model; if that has several devices, the program has the same form at every level. None if there is
+        nothing to gather.
         """
         gathers = self._level_within_step == 3 and self._data.size > 1
         if not gathers and self._sharding.sizes["model"] == 1:
@@ -68,7 +69,7 @@ class Zero:
     def reduce_gradients(self, gradients: Arranged) -> Arranged:
         """Sums a leaf's gradients over the devices: by reduce-scatter at level 2, by all-reduce at levels 0 and 1.
 
-        At level 3 the derivative of `gather_layer` has already reduced them, unless leaves are whole.
+        At level 3 the derivative of `gather_layer` has already reduced them, unless `whole_leaves` is set.
         """
         if self._level_within_step == 3:
             return gradients
@@ -77,11 +78,11 @@ class Zero:
         return jax.tree.map(lambda array: collectives.all_reduce(array, self._data), gradients)
 
     def own_gradients(self, gradients: Arranged) -> Arranged:
-        """Takes reduced gradients; returns those of the partition that this device updates."""
+        """Returns the reduced gradients of the partition that this device updates."""
         return self._map_divided(collectives.own_part, gradients) if self._level == 1 else gradients
 
     def _along_data(self, function: collectives.Along, parameters: Parameters) -> Parameters:
-        """Applies a function to each stored parameter along the dimension that data divides."""
+        """Applies a function to each stored parameter along the dimension that is divided over data."""
 
         def apply(axes: Axes, array: jax.Array) -> jax.Array:
             if "data" not in axes:
@@ -93,7 +94,7 @@ class Zero:
     def _map_divided(
         self, function: collectives.Along, arranged: Arranged, of_others: collectives.Among | None = None
     ) -> Arranged:
-        """Applies a function to each arranged array along the dimension that data may divide; `of_others` to others."""
+        """Applies a function to each arranged array that data may divide, and `of_others` to the others."""
 
         def apply(name: str, array: jax.Array) -> jax.Array:
             dimension = self._sharding.arranged[name].data_dimension

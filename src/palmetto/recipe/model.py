@@ -1,4 +1,4 @@
-"""The decoder as a choice of parts. PaLM and GLaM, like every known model here, are points in this one space.
+"""The model section of a recipe: a decoder as a choice of parts, among them those of PaLM and GLaM.
 
 The kinds of positions and of attention are files of model/positions and model/attentions (parts.py).
 """
@@ -16,25 +16,25 @@ GATED: tuple[Feedforward, ...] = ("glu", "geglu", "swiglu")
 
 
 class Experts(Section):
-    """Feed-forward layers that are a mixture of experts (GLaM, arXiv 2112.06905; GShard, arXiv 2006.16668)."""
+    """Configures feed-forwards that are mixtures of experts (GLaM, arXiv 2112.06905; GShard, arXiv 2006.16668)."""
 
     count: Annotated[int, Field(ge=1, le=2**16)]
-    """E, the experts of a layer."""
+    """E, the number of experts in a layer."""
     top: Positive = 2
-    """Experts that each token goes to; their outputs are weighted by the gate's renormalized probabilities."""
+    """The number of experts per token; their outputs are weighted by the gate's renormalized probabilities."""
     every: Positive = 2
-    """Layers every − 1, 2·every − 1, … have experts: with 2 every other, as in GLaM; with 1 all."""
+    """The period of layers with experts, which are layers every − 1, 2·every − 1, …; GLaM's is 2, 1 is all layers."""
     feedforward: Feedforward | None = None
-    """By default model.feedforward. GLaM's experts are ungated: gelu."""
+    """The activation of the experts, by default model.feedforward; GLaM's experts are ungated (gelu)."""
     d_ff: Size | None = None
-    """By default model.d_ff."""
+    """The inner width of an expert, by default model.d_ff."""
     capacity_factor: Rate | None = None
-    """An expert takes at most this many times its even share of a sequence's tokens, in their order; what is over
-    goes by the expert and is counted. None: dropless."""
+    """The capacity of an expert as a multiple of its even share of a sequence's tokens. Later tokens skip a full expert
+    and are counted as dropped. None: dropless."""
     balance_loss: Coefficient = 0.01
-    """Weight of the load-balance loss, which is 1 where every expert gets an even share (GShard, algorithm 1)."""
+    """The weight of the load-balance loss, which is 1 for an even load (GShard, algorithm 1)."""
     router_z_loss: Coefficient = 0.0
-    """Weight of the mean log² of the gate's normalizer (arXiv 2202.08906, equation 5)."""
+    """The weight of the mean log² of the gate's normalizer (arXiv 2202.08906, equation 5)."""
 
     @model_validator(mode="after")
     def _check(self) -> "Experts":
@@ -48,35 +48,41 @@ class Experts(Section):
 
 
 class Model(Section):
-    """A decoder: L layers, width D, H query heads of size Q, K key/value heads, feed-forward F.
+    """Configures a decoder of L layers, width D, H query heads of size Q, K key/value heads and inner width F.
 
     The defaults are PaLM's (arXiv 2204.02311, section 2).
     """
 
     layers: Annotated[int, Field(ge=1, le=2**14)]
+    """L, the number of layers."""
     d_model: Annotated[int, Field(ge=2, le=2**20)]
+    """D, the width of the model."""
     heads: Annotated[int, Field(ge=1, le=2**16)]
+    """H, the number of query heads."""
     key_value_heads: Positive = 1
-    """K: 1 is multi-query attention, `heads` multi-head, between them grouped-query."""
+    """K, the number of key/value heads: 1 is multi-query attention, H multi-head, anything between grouped-query."""
     head_size: int | None = None
-    """Q; by default d_model / heads. PaLM 540B has 48 heads of 256 on a width of 18432: they need not multiply up."""
+    """Q, the size of a head, by default D / H. H · Q may differ from D: PaLM 540B has 48 heads of 256 and width 18432.
+    """
     d_ff: int | None = None
-    """F; by default 4 · d_model."""
+    """F, the inner width of a feed-forward layer, by default 4 · D."""
     block: Literal["parallel", "serial"] = "parallel"
-    """Attention and feed-forward side by side behind one norm, or one after the other, each with its own."""
+    """The order of attention and feed-forward: in parallel with one shared norm, or one after the other, each with its
+    own norm."""
     norm: Literal["layer", "rms"] = "layer"
     norm_position: Literal["pre", "post", "sandwich", "deep"] = "pre"
-    """pre: x + f(N(x)); post: N(x + f(x)); sandwich: x + N(f(N(x))); deep: N(α·x + f(x)) (arXiv 2203.00555)."""
+    """The place of the norm N. pre: x + f(N(x)); post: N(x + f(x)); sandwich: x + N(f(N(x))); deep: N(α·x + f(x))
+    (arXiv 2203.00555)."""
     norm_bias: bool = False
-    """A learned bias in every LayerNorm."""
+    """Whether every LayerNorm has a learned bias."""
     qk_norm: bool = False
-    """A norm with a learned scale over each head of queries and keys, before rotation (arXiv 2302.05442)."""
+    """Whether each head of queries and keys has a norm with a learned scale, before rotation (arXiv 2302.05442)."""
     embedding_norm: bool = False
-    """A norm behind the embedding, as in BLOOM. The survey advises against it."""
+    """Whether the embedding is followed by a norm, as in BLOOM; not recommended."""
     biases: bool = False
-    """Biases in attention and feed-forward kernels."""
+    """Whether attention and feed-forward kernels have biases."""
     tied_embedding: bool = True
-    """One matrix for input and output, the logits over √D; or an output kernel of its own."""
+    """Whether input and output share one matrix, with the logits divided by √D; otherwise there is an output kernel."""
     feedforward: Feedforward = "swiglu"
     positions: Annotated[SerializeAsAny[Positions], BeforeValidator(Positions.choose)] = Field(
         default_factory=Positions.usual
@@ -178,7 +184,7 @@ class Model(Section):
 
     @property
     def expert_period(self) -> int:
-        """Returns the number of layers from one with experts to the next; 1 where there are none."""
+        """Returns the number of layers from one with experts to the next; 1 if there are none."""
         return self.experts.every if self.experts else 1
 
     @property

@@ -1,6 +1,6 @@
-"""The parts of a model that come in kinds, attention and positions: what each kind decides.
+"""The interfaces of the two parts of a model that come in kinds: attention and positions.
 
-A kind is one file of model/attentions or of model/positions (kinds.py): nothing else names it.
+Each kind is one file of model/attentions or model/positions (kinds.py); no other code names it.
 """
 
 from collections.abc import Callable, Mapping
@@ -9,14 +9,14 @@ from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias
 from palmetto.recipe.kinds import Kind
 
 Array: TypeAlias = Any
-"""An array of JAX, or of NumPy where masks are computed."""
+"""A JAX array, or a NumPy array when masks are computed."""
 
 Turn = Callable[[Array], Array]
-"""Queries or keys [..., T, heads, Q] → the same array turned by its tokens' positions."""
+"""(queries or keys [..., T, heads, Q]) → the array rotated by its tokens' positions."""
 
 
 class Sizes(Protocol):
-    """The sizes of a model that its parts depend on (recipe/model.py)."""
+    """Describes the sizes of a model on which its parts depend (recipe/model.py)."""
 
     layers: int
     d_model: int
@@ -27,9 +27,9 @@ class Sizes(Protocol):
 
 
 def facing(queries: Array, keys: Array) -> tuple[Array, Array]:
-    """Returns positions shaped to broadcast against scores [B, K, rows, G, columns].
+    """Returns the positions reshaped to broadcast against scores [B, K, rows, G, columns].
 
-    queries [rows] and keys [columns] are those of every sequence, [B, rows] and [B, columns] those of each.
+    Positions are queries [rows] and keys [columns], the same for every sequence, or [B, rows] and [B, columns].
     """
     if queries.ndim == 2:
         queries, keys = queries[:, None], keys[:, None]
@@ -37,172 +37,174 @@ def facing(queries: Array, keys: Array) -> tuple[Array, Array]:
 
 
 class Blocks(NamedTuple):
-    """All pairs of a block of queries and a block of keys: int64 that broadcasts to [query blocks, key blocks]."""
+    """Holds the bounds of all pairs of query and key blocks, int64 that broadcasts to [query blocks, key blocks]."""
 
     first: Array
     """The first position of the block of queries."""
     last: Array
-    """Its last position."""
+    """The last position of the block of queries."""
     first_key: Array
+    """The first position of the block of keys."""
     last_key: Array
+    """The last position of the block of keys."""
 
     @property
     def nearest(self) -> Array:
-        """The least distance of a query from a key in its past."""
+        """The smallest distance of a query from a key in its past."""
         import numpy as np
 
         return np.maximum(self.first - self.last_key, 0)
 
     @property
     def farthest(self) -> Array:
-        """The greatest distance; every distance between the two occurs."""
+        """The largest distance; every distance between `nearest` and `farthest` occurs."""
         return self.last - self.first_key
 
 
 class Band(NamedTuple):
-    """An attention whose queries see the keys from `window` − 1 positions before them up to their own."""
+    """Describes attention whose queries see their own position and the `window` − 1 positions before it."""
 
     window: int | None
-    """None: all keys before them."""
+    """The number of positions; None for all before the query."""
 
 
 class Kept(NamedTuple):
-    """The positions that a cache must keep, where it need not keep all."""
+    """Describes the positions that a cache must keep if it need not keep all."""
 
     first: int
-    """So many at the beginning of the sequence."""
+    """The number of positions at the beginning of the sequence."""
     last: int
-    """So many before the next token."""
+    """The number of positions before the next token."""
 
 
 class Attention(Kind):
-    """Which keys a query sees, and how. The defaults describe attention by plain scores in every layer."""
+    """Decides which keys a query sees, and how; the defaults describe attention by plain scores in every layer."""
 
     folder = "palmetto.model.attentions"
     usual_name = "full"
 
     takes_prefix: ClassVar[bool] = False
-    """Whether the positions of a prefix may see each other besides."""
+    """Whether the positions of a prefix may also see each other."""
     searches: ClassVar[bool] = False
-    """Whether queries choose keys by their scores: then `search` replaces scores and softmax."""
+    """Whether queries select keys by their scores; `search` then replaces scores and softmax."""
     same_in_all_programs: ClassVar[bool] = True
     """Whether programs for different meshes give the same bits."""
 
     def period(self, layers: int) -> int:
-        """Returns the number of layers after which their attentions repeat, a divisor of `layers`."""
+        """Returns the number of layers after which the kinds of attention repeat; it must divide `layers`."""
         return 1
 
     def of_layer(self, layer: int, layers: int) -> "Attention":
-        """Returns the attention of a layer: this one in the last layer of each period, else the usual one."""
+        """Returns the attention of a layer: this one in the last layer of each period, the usual one in the others."""
         period = self.period(layers)
         return self if layer % period == period - 1 else Attention.usual()
 
     def check(self, layers: int) -> None:
-        """Raises UserError where a model of so many layers cannot have this attention."""
+        """Raises UserError if a model with this number of layers cannot have this attention."""
 
     def suits(self, positions: "Positions") -> bool:
-        """Returns whether this attention knows the distances that these positions ask for."""
+        """Returns whether this attention can be combined with these positions."""
         return True
 
     def sees(self, queries: Array, keys: Array) -> Array:
-        """Returns which of the keys in its past a query sees: bool, for integer positions that broadcast."""
+        """Returns whether a query sees a key in its past: bool, for integer positions that broadcast."""
         raise NotImplementedError
 
     def sees_blocks(self, blocks: Blocks) -> Array:
-        """Returns in which pairs of blocks a query may see a key in its past: bool, true where in doubt."""
+        """Returns for each pair of blocks whether a query may see a key in its past: bool, true if in doubt."""
         return blocks.farthest >= 0
 
     @property
     def band(self) -> Band | None:
-        """The band of keys that queries see, if they see nothing else: what accelerators have kernels for."""
+        """The band of keys, if queries see nothing else; accelerators have kernels for it."""
         return None
 
     @property
     def farthest(self) -> int | None:
-        """The distance at which keys that lie farther away are seen; None: keys are seen where they are."""
+        """The distance at which distances are capped; None if they are not."""
         return None
 
     def seen_as(self, positions: Array) -> Array:
-        """Returns the positions that the model's positions are told of: integers, as `positions` are."""
+        """Returns the integers that replace `positions` in position embeddings, rotations and position terms."""
         return positions
 
     def search(
         self, q: Array, k: Array, v: Array, queries: Array, keys: Array, positions: "Positions", query_rows: int
     ) -> Array:
-        """Returns the result of an attention that searches, in q's shape.
+        """Returns the output of an attention that searches, in q's shape.
 
-        q [B, K, T, G, Q], k and v [B, K, S, Q]; `queries` [T] and `keys` [S] are their positions, or [B, T] and [B, S]
-        those of each sequence. `query_rows` queries are searched for at a time.
+        q is [B, K, T, G, Q], k and v are [B, K, S, Q]. `queries` [T] and `keys` [S] are their positions, or [B, T] and
+        [B, S] those of each sequence. The search processes `query_rows` queries at a time.
         """
         raise NotImplementedError
 
     @property
     def kept(self) -> Kept | None:
-        """The positions that a cache must keep for a layer; None: all."""
+        """The positions that a cache must keep for a layer; None for all."""
         return None
 
 
 class Positions(Kind):
-    """What positions add to the embedding, to queries and keys, and to scores. The defaults add nothing."""
+    """Decides how positions enter the embedding, queries and keys, and scores; the defaults change nothing."""
 
     folder = "palmetto.model.positions"
     usual_name = "rotary"
 
     add_to_scores: ClassVar[bool] = False
-    """Whether scores are more than products of queries and keys."""
+    """Whether positions add a term to the products of queries and keys."""
     in_a_row: ClassVar[bool] = False
-    """Whether scores are looked up by distance, of which there is then a last one."""
+    """Whether scores are looked up by distance, so that positions must be consecutive and distances are limited."""
     without_end: ClassVar[bool] = False
-    """Whether nothing but distances counts, and any distance may be capped: a window can then be kept for ever."""
+    """Whether only distances matter and they may be capped, so that a cache can stream with a fixed window."""
     turn_pairs: ClassVar[bool] = False
-    """Whether the pairs of a head's queries and keys are turned, which come apart into halves while they are."""
+    """Whether pairs of a head's elements are rotated; arranged kernels then separate them into halves."""
     axes_of_heads: ClassVar[Mapping[str, int]] = {}
-    """For each array that `for_scores` returns, the axis along which its heads lie."""
+    """The axis of the heads in each array that `for_scores` returns, by name."""
 
     def check(self, model: Sizes) -> None:
-        """Raises UserError where a model of these sizes cannot have these positions."""
+        """Raises UserError if a model of these sizes cannot have these positions."""
 
     def check_prefix(self, objective: str) -> None:
-        """Raises UserError where positions of a prefix cannot see what lies ahead of them, as an objective asks."""
+        """Raises UserError if a position cannot see later ones, as the prefix of an objective requires."""
 
     @property
     def end(self) -> int | None:
-        """The length of the longest sequence; None: any length."""
+        """The length of the longest sequence; None for any length."""
         return None
 
     def of_model(self, model: Sizes) -> Mapping[str, Any]:
-        """Returns the parameters that the model has once: name → model.weights.Weight."""
+        """Returns the parameters outside the layers: name → model.weights.Weight."""
         return {}
 
     def of_layers(self, model: Sizes) -> Mapping[str, Any]:
-        """Returns the parameters that every layer has: name → model.weights.Weight."""
+        """Returns the parameters of every layer: name → model.weights.Weight."""
         return {}
 
     def embed(self, x: Array, ends: Mapping[str, Array], positions: Array) -> Array:
-        """Returns rows of the embedding [B, T, D] in float32 with what positions, [T] or [B, T], add to them.
+        """Returns the float32 token embeddings x [B, T, D] with the embeddings of positions, [T] or [B, T], added.
 
-        `ends`: the arrays of `of_model` among others.
+        `ends` contains the arrays of `of_model`, among others.
         """
         return x
 
     def turn(self, positions: Array, head_size: int) -> Turn | None:
-        """Returns the function that turns queries and keys at positions [..., T]; None: they are not turned."""
+        """Returns the function that rotates queries and keys at positions [..., T]; None if they are not rotated."""
         return None
 
     def for_scores(self, layer: Mapping[str, Array], model: Sizes, length: int) -> dict[str, Array]:
-        """Returns the arrays that scores of up to `length` positions are computed from, differentiable."""
+        """Returns the arrays from which scores of up to `length` positions are computed; it is differentiable."""
         return {}
 
     def query(self, q: Array, learned: Mapping[str, Array]) -> Array:
-        """Returns the queries [B, K, rows, G, Q] that keys are multiplied with."""
+        """Returns the queries [B, K, rows, G, Q] that are multiplied with keys."""
         return q
 
     def score(
         self, q: Array, queries: Array, keys: Array, learned: Mapping[str, Array], heads: int, farthest: int | None
     ) -> Array:
-        """Returns what is added to scores, float32 that broadcasts against [B, K, rows, G, columns].
+        """Returns the term added to scores, float32 that broadcasts against [B, K, rows, G, columns].
 
-        `queries` and `keys` are positions in the shape of `facing`, `learned` the arrays of `for_scores` for the heads
-        of q, of which the model has `heads`. Distances beyond `farthest` count as `farthest`.
+        `queries` and `keys` are positions shaped by `facing`, `learned` holds the arrays of `for_scores` for the heads
+        of q, and `heads` is the number of heads of the model. Distances beyond `farthest` count as `farthest`.
         """
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""A cache of all positions."""
+"""Tests the cache that stores all positions."""
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +7,7 @@ import numpy as np
 from palmetto.decoding.caches.contiguous import ContiguousCache
 
 
-def test_each_layer_is_written_by_itself() -> None:
+def test_each_layer_is_written_separately() -> None:
     cache = ContiguousCache.empty(2, (1, 1, 4, 1), "float32").advance(2)
     new = jnp.ones((1, 2, 1, 1))
     cache = cache.write(1, new, 2 * new, jnp.array([[0, 1]]))
@@ -16,7 +16,7 @@ def test_each_layer_is_written_by_itself() -> None:
     assert np.asarray(cache.read(1).values).ravel().tolist() == [2, 2, 0, 0]
 
 
-def test_a_program_that_is_given_it_updates_it_in_place() -> None:
+def test_a_donated_cache_is_updated_in_place() -> None:
     cache = ContiguousCache.empty(2, (1, 1, 64, 8), "float32")
     write = jax.jit(lambda cache, new, at: cache.write(1, new, new, at), donate_argnums=0)
     analysis = write.lower(cache, jnp.ones((1, 1, 1, 8)), jnp.array([[3]])).compile().memory_analysis()

@@ -1,4 +1,4 @@
-"""A cache of a window: which positions it holds, and where."""
+"""Tests which positions the windowed cache holds, and in which slots."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -23,7 +23,7 @@ def test_it_holds_the_first_positions_and_the_last() -> None:
             assert (seen.keys[0, 0, slot, 0], seen.values[0, 0, slot, 0]) == (position, -position)
 
 
-def test_empty_slots_lie_ahead_of_every_query() -> None:
+def test_empty_slots_have_positions_after_every_query() -> None:
     cache = WindowedCache.empty(1, (1, 1, SIZE, 1), "float32", KEPT).advance(3)
     assert sorted(np.asarray(cache.positions[0]).tolist()) == list(range(SIZE))
     assert cache.length.tolist() == [3]

@@ -1,4 +1,4 @@
-"""The mixture of experts against a float64 reference that goes token by token, and what its routing promises."""
+"""Compares the mixture of experts with a float64 reference that processes token by token, and tests its routing."""
 
 import itertools
 import math
@@ -22,7 +22,7 @@ from tests.references.quickly import QUICKLY
 
 B, T, D, F, E, TOP = 2, 24, 16, 20, 4, 2
 FORMS = (True, False)
-"""Values of `unroll`: a CPU's form and an accelerator's."""
+"""The values of `unroll`, for a CPU and for an accelerator."""
 
 Layer = dict[str, Any]
 seeds = st.integers(0, 2**32 - 1)
@@ -39,7 +39,7 @@ def reference_activate(up: np.ndarray, gate: np.ndarray | None) -> np.ndarray:
 
 
 def draw(seed: int, gated: bool = False, experts: int = E) -> tuple[np.ndarray, Layer]:
-    """x [B, T, D] and a layer whose router prefers some experts, so that a capacity binds."""
+    """Returns x [B, T, D] and a layer whose router prefers some experts, so that the capacity is exceeded."""
     rng = np.random.default_rng(seed)
     layer = {"router": rng.normal(size=(D, experts)) / 4, "expert_up": rng.normal(size=(experts, D, F)) / 4}
     if gated:
@@ -50,7 +50,7 @@ def draw(seed: int, gated: bool = False, experts: int = E) -> tuple[np.ndarray, 
 
 
 def reference(x: np.ndarray, layer: Layer, chosen: Experts) -> tuple[np.ndarray, dict[str, Any], np.ndarray]:
-    """Output, routing and the kept assignments of each sequence and expert [B, E], from the papers' description."""
+    """Returns the output, the routing and the kept assignments [B, E] as the papers define them."""
     x, layer = x.astype(np.float64), {name: array.astype(np.float64) for name, array in layer.items()}
     count = chosen.count
     capacity = T
@@ -89,7 +89,7 @@ def compiled(chosen: Experts, unroll: bool) -> Callable[[Any, Layer], tuple[jax.
 
 @cache
 def differentiated(chosen: Experts, unroll: bool) -> Callable[[Any, Layer, Any], tuple[Any, Routing, Any, Layer]]:
-    """Output, routing and the gradients of a loss with every differentiable part: Σ y·d + 2·balance + 3·z."""
+    """Returns a function that computes the output, the routing and the gradients of Σ y·d + 2·balance + 3·z."""
 
     def loss(x: jax.Array, layer: Layer, d: jax.Array) -> tuple[jax.Array, tuple[jax.Array, Routing]]:
         y, routing = mixture(x, layer, chosen, activate, tuning=CPU if unroll else ACCELERATOR)
@@ -109,7 +109,7 @@ def experts(capacity_factor: float | None, count: int = E, top: int = TOP) -> Ex
 
 @pytest.mark.parametrize("unroll", FORMS)
 @pytest.mark.parametrize(("capacity_factor", "gated"), [(None, True), (0.75, False)])
-def test_against_the_reference(unroll: bool, capacity_factor: float | None, gated: bool) -> None:
+def test_output_and_routing_agree_with_the_reference(unroll: bool, capacity_factor: float | None, gated: bool) -> None:
     chosen = experts(capacity_factor)
     x, layer = draw(1, gated)
     y, routing, *_ = differentiated(chosen, unroll)(x, layer, x)
@@ -122,8 +122,10 @@ def test_against_the_reference(unroll: bool, capacity_factor: float | None, gate
 
 @pytest.mark.parametrize("unroll", FORMS)
 @pytest.mark.parametrize(("capacity_factor", "gated"), [(None, True), (0.75, False)])
-def test_gradients_are_slopes_of_the_reference(unroll: bool, capacity_factor: float | None, gated: bool) -> None:
-    """For each input, along a random direction; a step so small changes no choice."""
+def test_gradients_agree_with_differences_of_the_reference(
+    unroll: bool, capacity_factor: float | None, gated: bool
+) -> None:
+    """Each input is moved along a random direction by a step that changes no assignment."""
     chosen = experts(capacity_factor)
     x, layer = draw(2, gated)
     rng = np.random.default_rng(3)
@@ -145,7 +147,7 @@ def test_gradients_are_slopes_of_the_reference(unroll: bool, capacity_factor: fl
         assert abs(float((np.asarray(slope, np.float64) * direction).sum()) - expected) < 1e-4 * size, name
 
 
-def test_all_forms_agree_where_nothing_is_dropped() -> None:
+def test_all_algorithms_agree_if_nothing_is_dropped() -> None:
     x, layer = draw(4, gated=True)
     d = np.random.default_rng(5).normal(size=x.shape).astype(np.float32)
     ways = itertools.product((experts(None), experts(E / TOP)), FORMS)
@@ -156,8 +158,8 @@ def test_all_forms_agree_where_nothing_is_dropped() -> None:
 
 
 @pytest.mark.parametrize("unroll", FORMS)
-def test_a_single_token(unroll: bool) -> None:
-    """Fewer rows than any block, and experts that nobody chose."""
+def test_a_single_token_agrees_with_the_reference(unroll: bool) -> None:
+    """There are fewer rows than in any block, and some experts get no token."""
     x, layer = draw(11)
     d = np.ones((1, 1, D), np.float32)
     y, routing, dx, dlayer = differentiated(experts(None), unroll)(x[:1, :1], layer, d)
@@ -169,7 +171,7 @@ def test_a_single_token(unroll: bool) -> None:
 @pytest.mark.parametrize(
     ("capacity_factor", "gated", "dtype"), [(None, False, "float32"), (None, True, "bfloat16"), (1.0, True, "float32")]
 )
-def test_a_single_expert_is_the_dense_layer(capacity_factor: float | None, gated: bool, dtype: str) -> None:
+def test_a_single_expert_equals_the_dense_layer(capacity_factor: float | None, gated: bool, dtype: str) -> None:
     drawn, layer = draw(6, gated, experts=1)
     x = jnp.asarray(drawn, dtype)
 
@@ -180,7 +182,7 @@ def test_a_single_expert_is_the_dense_layer(capacity_factor: float | None, gated
 
     y, _ = compiled(experts(capacity_factor, count=1, top=1), True)(x, layer)
     assert y.dtype == x.dtype
-    # On a CPU to the bit; a GPU has other products for other shapes.
+    # Bitwise on a CPU; a GPU uses different kernels for different shapes.
     np.testing.assert_allclose(y, dense(x), rtol=0 if jax.default_backend() == "cpu" else 1e-4)
 
 
@@ -188,8 +190,10 @@ def test_a_single_expert_is_the_dense_layer(capacity_factor: float | None, gated
 @pytest.mark.parametrize("capacity_factor", [None, 0.75])
 @settings(max_examples=15)
 @given(seed=seeds, cut=st.integers(1, T - 1))
-def test_no_position_sees_its_future(unroll: bool, capacity_factor: float | None, seed: int, cut: int) -> None:
-    """To the bit, and whatever the other sequence does behind the cut."""
+def test_outputs_do_not_depend_on_later_tokens(
+    unroll: bool, capacity_factor: float | None, seed: int, cut: int
+) -> None:
+    """Outputs before the cut are bitwise equal, whatever follows it in either sequence."""
     x, layer = draw(seed)
     changed = x.copy()
     changed[:, cut:] = draw(seed + 1)[0][:, cut:] * 3
@@ -204,7 +208,7 @@ def test_no_position_sees_its_future(unroll: bool, capacity_factor: float | None
 @pytest.mark.parametrize("capacity_factor", [None, 0.75])
 @settings(max_examples=5)
 @given(seed=seeds)
-def test_sequences_do_not_meet(unroll: bool, capacity_factor: float | None, seed: int) -> None:
+def test_sequences_do_not_affect_each_other(unroll: bool, capacity_factor: float | None, seed: int) -> None:
     x, layer = draw(seed)
     run = compiled(experts(capacity_factor), unroll)
     y, routing = run(x, layer)
@@ -217,7 +221,7 @@ def test_sequences_do_not_meet(unroll: bool, capacity_factor: float | None, seed
 @pytest.mark.parametrize("unroll", FORMS)
 @settings(max_examples=5)
 @given(seed=seeds, order=st.permutations(range(E)))
-def test_the_order_of_experts_is_nothing(unroll: bool, seed: int, order: list[int]) -> None:
+def test_the_order_of_experts_does_not_matter(unroll: bool, seed: int, order: list[int]) -> None:
     x, layer = draw(seed)
     shuffled = {name: array[..., order] if name == "router" else array[order] for name, array in layer.items()}
     run = compiled(experts(0.75), unroll)
@@ -232,8 +236,10 @@ def test_the_order_of_experts_is_nothing(unroll: bool, seed: int, order: list[in
 @pytest.mark.parametrize("capacity_factor", [0.01, E / TOP])
 @settings(max_examples=8)
 @given(seed=seeds)
-def test_who_gets_in(unroll: bool, capacity_factor: float, seed: int) -> None:
-    """Experts that write 1 into a column of their own show whom they took."""
+def test_each_expert_keeps_its_first_assignments_up_to_capacity(
+    unroll: bool, capacity_factor: float, seed: int
+) -> None:
+    """Each expert writes 1 into its own column, which shows the tokens that it processed."""
     chosen = experts(capacity_factor)
     x, layer = draw(seed)
     layer["expert_down"] = np.repeat(np.eye(E, D, dtype=np.float32)[..., None], F, axis=2) / F
@@ -275,8 +281,10 @@ def test_ties_go_to_the_lower_expert(unroll: bool) -> None:
     ("capacity_factor", "dtype", "unroll"),
     [(None, "bfloat16", True), (0.75, "float16", False), (None, "bfloat16", False)],
 )
-def test_half_precision(capacity_factor: float | None, dtype: str, unroll: bool) -> None:
-    """Outputs and activations' gradients in the dtype of x, kernels' gradients in float32; all near float32's."""
+def test_half_precision_has_the_promised_dtypes_and_accuracy(
+    capacity_factor: float | None, dtype: str, unroll: bool
+) -> None:
+    """Outputs and dx have the dtype of x, kernel gradients are float32, and all are close to the float32 results."""
     chosen = experts(capacity_factor)
     x, layer = draw(8, gated=capacity_factor is None)
     half = jnp.asarray(x, dtype)
@@ -291,8 +299,8 @@ def test_half_precision(capacity_factor: float | None, dtype: str, unroll: bool)
 
 @pytest.mark.parametrize("unroll", FORMS)
 @pytest.mark.parametrize("capacity_factor", [None, 0.75])
-def test_no_sum_over_colliding_indices(unroll: bool, capacity_factor: float | None) -> None:
-    """On a GPU the order of such a sum, and with it the bits, would be chance."""
+def test_the_gradient_has_no_scatter_with_colliding_indices(unroll: bool, capacity_factor: float | None) -> None:
+    """The order of such a sum, and so its bits, would be undefined on a GPU."""
     x, layer = draw(10)
     run: Any = differentiated(experts(capacity_factor), unroll)
     program = str(run.trace(x, layer, x).jaxpr)

@@ -1,7 +1,7 @@
-"""What stands between attention and the keys and values of earlier tokens, wherever these lie.
+"""The interface of caches: attention reads the keys and values of earlier tokens through it.
 
-Tokens come as [B, T], a row for each sequence, each token with its position. A cache is a pytree whose arrays belong to
-one layer each, so that a program that is given one updates them in place.
+Tokens are [B, T], a row for each sequence, each with its position. A cache is a pytree with separate arrays for each
+layer, so that a program to which one is donated updates them in place.
 """
 
 from typing import NamedTuple, Protocol, Self
@@ -11,35 +11,35 @@ import jax.numpy as jnp
 
 
 class Seen(NamedTuple):
-    """Keys and values that queries may see, and where they stand."""
+    """Holds the keys and values that queries may see, and their positions."""
 
     keys: jax.Array
-    """[B, K, S, Q], turned by their positions where the model's positions do that."""
+    """The keys, [B, K, S, Q], rotated if the model's positions rotate."""
     values: jax.Array
-    """[B, K, S, Q]"""
+    """The values, [B, K, S, Q]."""
     positions: jax.Array
-    """[B, S] of int32; where no token is yet, one that lies ahead of every query."""
+    """The positions, int32 [B, S]; an empty slot has a position after every query."""
 
 
 class Cache(Protocol):
-    """Keys and values of the tokens of some sequences."""
+    """Stores the keys and values of the tokens of several sequences."""
 
     @property
     def length(self) -> jax.Array:
-        """Tokens of each sequence, [B] of int32: the position of its next one."""
+        """The number of tokens of each sequence, int32 [B], which is the position of its next token."""
 
     def advance(self, count: int) -> Self:
-        """Returns the cache with room taken for `count` more tokens of each sequence, which `write` fills."""
+        """Returns the cache with `count` more tokens reserved for each sequence, which `write` fills."""
 
     def write(self, layer: int, keys: jax.Array, values: jax.Array, positions: jax.Array) -> Self:
         """Returns the cache with a layer's keys and values [B, T, K, Q] of the tokens at positions [B, T]."""
 
     def read(self, layer: int) -> Seen:
-        """Returns a layer's keys and values, those among them that have just been written."""
+        """Returns a layer's keys and values, including those just written."""
 
 
 def put(array: jax.Array, new: jax.Array, slots: jax.Array) -> jax.Array:
-    """Returns [B, K, S, Q] with new [B, T, K, Q] in each sequence's slots [B, T], no two of them the same."""
+    """Returns `array` [B, K, S, Q] with `new` [B, T, K, Q] written to distinct slots [B, T] of each sequence."""
 
     def one(array: jax.Array, new: jax.Array, slots: jax.Array) -> jax.Array:
         return array.at[:, slots].set(new.swapaxes(0, 1), unique_indices=True)
@@ -48,5 +48,5 @@ def put(array: jax.Array, new: jax.Array, slots: jax.Array) -> jax.Array:
 
 
 def zeros(layers: int, shape: tuple[int, ...], dtype: str) -> tuple[jax.Array, ...]:
-    """Returns an array for each layer."""
+    """Returns an array of zeros for each layer."""
     return tuple(jnp.zeros(shape, dtype) for _ in range(layers))

@@ -1,4 +1,4 @@
-"""A cache of all positions of each sequence, in their order."""
+"""A cache that stores all positions of each sequence in order."""
 
 from typing import NamedTuple
 
@@ -9,17 +9,18 @@ from palmetto.decoding.caches.cache import Seen, put, zeros
 
 
 class ContiguousCache(NamedTuple):
-    """A cache whose slot s holds position s."""
+    """Stores position s of each sequence in slot s."""
 
     keys: tuple[jax.Array, ...]
-    """Of each layer [B, K, S, Q], zero where no token is yet."""
+    """The keys of each layer, [B, K, S, Q]; empty slots are zero."""
     values: tuple[jax.Array, ...]
+    """The values of each layer, like the keys."""
     length: jax.Array
-    """Tokens of each sequence, [B] of int32."""
+    """The number of tokens of each sequence, int32 [B]."""
 
     @classmethod
     def empty(cls, layers: int, shape: tuple[int, int, int, int], dtype: str) -> "ContiguousCache":
-        """Returns a cache with arrays of this shape, [B, K, S, Q], for up to S positions."""
+        """Returns an empty cache for up to S positions; `shape` is [B, K, S, Q]."""
         return cls(zeros(layers, shape, dtype), zeros(layers, shape, dtype), jnp.zeros(shape[0], jnp.int32))
 
     def advance(self, count: int) -> "ContiguousCache":

@@ -1,4 +1,4 @@
-"""A cache of the positions that a Λ-shaped window sees: of fixed size, for sequences of any length."""
+"""A cache of fixed size for sequences of any length; it stores the positions that a Λ-shaped window sees."""
 
 from typing import NamedTuple
 
@@ -10,24 +10,25 @@ from palmetto.recipe.parts import Kept
 
 
 class WindowedCache(NamedTuple):
-    """A cache whose first slots hold a sequence's first positions, and the others its last ones in turn.
+    """Stores a sequence's first positions in the first slots and its last positions cyclically in the others.
 
-    As many tokens at a time may be written as there are more slots than positions to keep.
+    The number of tokens written at a time may not exceed the number of slots minus the number of positions to keep.
     """
 
     keys: tuple[jax.Array, ...]
-    """Of each layer [B, K, S, Q], zero where no token is yet."""
+    """The keys of each layer, [B, K, S, Q]; empty slots are zero."""
     values: tuple[jax.Array, ...]
+    """The values of each layer, like the keys."""
     positions: jax.Array
-    """[B, S] of int32: the position that each slot holds or, where no token is yet, one that lies ahead."""
+    """The position in each slot, int32 [B, S]; an empty slot has a position after the last token."""
     length: jax.Array
-    """Tokens of each sequence, [B] of int32."""
+    """The number of tokens of each sequence, int32 [B]."""
     first: jax.Array
-    """How many first positions are kept, an int32 scalar."""
+    """The number of first positions that are kept, an int32 scalar."""
 
     @classmethod
     def empty(cls, layers: int, shape: tuple[int, int, int, int], dtype: str, kept: Kept) -> "WindowedCache":
-        """Returns a cache with arrays of this shape, [B, K, S, Q]."""
+        """Returns an empty cache with S slots; `shape` is [B, K, S, Q]."""
         positions = jnp.tile(jnp.arange(shape[2]), (shape[0], 1))
         length, first = jnp.zeros(shape[0], jnp.int32), jnp.int32(kept.first)
         return cls(zeros(layers, shape, dtype), zeros(layers, shape, dtype), positions, length, first)

@@ -1,4 +1,4 @@
-"""Full attention: every position sees all before it."""
+"""Full causal attention: every position sees itself and all positions before it."""
 
 from typing import ClassVar, Literal
 
@@ -6,7 +6,7 @@ from palmetto.recipe.parts import Array, Attention, Band
 
 
 class FullAttention(Attention):
-    """Every position sees all before it."""
+    """Lets every position see itself and all positions before it."""
 
     name: Literal["full"] = "full"
 

@@ -7,12 +7,13 @@ from palmetto.recipe.section import Positive, PositiveInt32
 
 
 class LocalAttention(Attention):
-    """A position sees the `window` last ones, itself included."""
+    """Lets a position see the last `window` positions, itself included."""
 
     name: Literal["local"] = "local"
     window: PositiveInt32
     every: Positive = 1
-    """Layers every − 1, 2·every − 1, … have it, the others full attention (GPT-3 alternates: 2)."""
+    """The period of the layers: layers every − 1, 2·every − 1, … have this attention, the others full attention (GPT-3
+    alternates: 2)."""
 
     takes_prefix: ClassVar[bool] = True
 

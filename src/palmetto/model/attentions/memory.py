@@ -1,4 +1,4 @@
-"""External memory: beside a local window, the best-matching keys of all the past, found exactly (arXiv 2203.08913)."""
+"""External memory: a local window and the best-matching keys of the past, found by exact search (arXiv 2203.08913)."""
 
 from typing import Annotated, ClassVar, Literal
 
@@ -10,13 +10,15 @@ from palmetto.recipe.section import PositiveInt32, impossible
 
 
 class MemoryAttention(Attention):
-    """A local window and, in one layer, the `neighbours` best-matching keys from before it, found exactly
-    (arXiv 2203.08913, with one softmax over both in place of a learned gate)."""
+    """Lets a position see a local window and, in one layer, the `neighbours` best-matching keys before the window.
+
+    The search is exact. It follows arXiv 2203.08913, with one softmax over both in place of a learned gate.
+    """
 
     name: Literal["memory"] = "memory"
     window: PositiveInt32
     layer: Annotated[int, Field(ge=0)]
-    """Which layer has the memory."""
+    """The number of the layer with the memory."""
     neighbours: PositiveInt32 = 32
 
     searches: ClassVar[bool] = True
@@ -37,7 +39,7 @@ class MemoryAttention(Attention):
         return not positions.add_to_scores
 
     def sees(self, queries: Array, keys: Array) -> Array:
-        """Returns what the local window shows; `search` finds the rest."""
+        """Returns which keys the local window contains; `search` finds the others."""
         return queries - keys < self.window
 
     def sees_blocks(self, blocks: Blocks) -> Array:
@@ -46,16 +48,16 @@ class MemoryAttention(Attention):
     def search(
         self, q: Array, k: Array, v: Array, queries: Array, keys: Array, positions: Positions, query_rows: int
     ) -> Array:
-        """Returns one softmax over window and memory, in float32, times the values, in q's shape.
+        """Returns the attention output in q's shape, with one float32 softmax over the window and the memory.
 
-        What lies before the window is memory: each query takes its `neighbours` best keys from it, compared and
-        weighted as if they stood at the window's far end. Memory in use is `query_rows` times S.
+        The memory is everything before the window. Each query selects its `neighbours` best keys from it, scored as if
+        they were at distance `window`. The scores take memory for `query_rows` times S numbers per head.
         """
         import jax.numpy as jnp
 
         stored = k
         back = positions.turn(-facing(queries, keys)[1][..., 0, 0, :], q.shape[-1])
-        if back is not None:  # keys come turned by their positions: memory is what they were before
+        if back is not None:  # the memory holds keys without rotation
             stored = back(k[..., None, :])[..., 0, :]
         outputs = []
         for start in range(0, q.shape[2], query_rows):

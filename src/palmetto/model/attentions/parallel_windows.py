@@ -9,13 +9,15 @@ from palmetto.recipe.section import PositiveInt32, impossible
 
 
 class ParallelWindows(Attention):
-    """Parallel context windows (arXiv 2212.10947): the context comes in windows that do not see each other and share
-    positions; what stands behind the last whole window sees them all."""
+    """Divides the context into windows that do not see each other and share positions (arXiv 2212.10947).
+
+    Positions after the last window see all windows.
+    """
 
     name: Literal["parallel_windows"] = "parallel_windows"
     window: PositiveInt32
     count: PositiveInt32
-    """Windows; from position count · window on, everything before is seen."""
+    """The number of windows; positions from count · window on see everything before them."""
 
     @model_validator(mode="after")
     def _check(self) -> "ParallelWindows":
@@ -31,7 +33,7 @@ class ParallelWindows(Attention):
 
     @property
     def _end(self) -> int:
-        """The first position behind the windows."""
+        """The first position after the windows."""
         return self.count * self.window
 
     def suits(self, positions: Positions) -> bool:
@@ -49,7 +51,7 @@ class ParallelWindows(Attention):
         return (blocks.last >= self._end) | ((blocks.first < self._end) & shared)
 
     def seen_as(self, positions: Array) -> Array:
-        """Each window's positions begin at 0; those behind the windows go on where a window ends."""
+        """Returns positions that start at 0 in each window and continue from `window` after the last one."""
         import jax.numpy as jnp
 
         return jnp.where(positions < self._end, positions % self.window, positions - self._end + self.window)

@@ -7,14 +7,16 @@ from palmetto.recipe.section import Positive, PositiveInt32
 
 
 class SinkAttention(Attention):
-    """Λ-shaped: a position sees the first `sinks` positions and the `window` last ones, and the sinks never seem
-    farther away than `window` (arXiv 2309.17453, 2308.16137)."""
+    """Lets a position see the first `sinks` positions and the last `window` positions (a Λ-shaped mask).
+
+    Distances to the sinks are capped at `window` (arXiv 2309.17453, 2308.16137).
+    """
 
     name: Literal["sinks"] = "sinks"
     sinks: PositiveInt32 = 4
     window: PositiveInt32
     every: Positive = 1
-    """As for local attention."""
+    """The period of the layers, as in local attention."""
 
     def period(self, layers: int) -> int:
         return self.every

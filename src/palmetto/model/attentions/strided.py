@@ -9,12 +9,15 @@ from palmetto.recipe.section import Positive
 
 
 class StridedAttention(Attention):
-    """A position sees the `stride` last ones and, before them, each stride-th (arXiv 1904.10509, section 4.2)."""
+    """Lets a position see the last `stride` positions and those at multiples of `stride` before it.
+
+    It is the strided attention of sparse transformers (arXiv 1904.10509, section 4.2).
+    """
 
     name: Literal["strided"] = "strided"
     stride: Annotated[int, Field(ge=2)]
     every: Positive = 1
-    """As for local attention."""
+    """The period of the layers, as in local attention."""
 
     def period(self, layers: int) -> int:
         return self.every

@@ -1,12 +1,12 @@
-"""A mixture of experts: each token passes the few feed-forwards that a gate picks (GLaM, arXiv 2112.06905).
+"""A mixture of experts: a gate sends each token through a few of the feed-forwards (GLaM, arXiv 2112.06905).
 
-A token's choice of an expert is an assignment; token t's assignments come before those of token t + 1 wherever order
-counts, so that no token's fate depends on a later one. (GShard's algorithm 1, arXiv 2006.16668, seats all first choices
-before any second, which lets the future in.) The rows of an expert come together in one matrix and go apart again.
+A token's choice of an expert is called an assignment. Token t's assignments always precede those of token t + 1, so
+that no result depends on a later token. (GShard's algorithm 1, arXiv 2006.16668, places all first choices before any
+second choice, which leaks the future.) The rows of each expert are collected in one matrix and scattered back.
 
-Devices along the mesh's axis `expert` each hold some of the experts, and tokens of their own. Rows go to the devices of
-their experts and back in exchanges of all with all, whose shapes are fixed: each device sends any other as many rows as
-it could have for it, most of them empty where nothing limits them. Only what is in them is computed.
+Devices along the mesh's axis `expert` each hold some of the experts and their own tokens. All-to-all exchanges send
+rows to the devices of their experts and back. Their shapes are fixed: each device sends each other one the most rows
+that it could have for it, and rows may be empty. Empty rows are not computed.
 """
 
 import math
@@ -27,12 +27,12 @@ from palmetto.recipe.model import Experts
 
 
 class _Held(NamedTuple):
-    """The experts that a device holds."""
+    """Holds the kernels of the experts on one device."""
 
     kernels: tuple[jax.Array, ...]
-    """Up and, where gated, gate [E, D, F]."""
+    """The kernels up and, if gated, gate, each [E, D, F]."""
     down: jax.Array
-    """[E, D, F], transposed."""
+    """The transposed kernel down, [E, D, F]."""
     activate: Activate
 
 
@@ -45,11 +45,11 @@ def mixture(
     tuning: Tuning,
     mesh: Mesh = ONE_DEVICE,
 ) -> tuple[jax.Array, Routing]:
-    """What the experts make of x [B, T, D], in its dtype, and what the router did.
+    """Returns the experts' output for x [B, T, D], in its shape and dtype, and the router's statistics.
 
-    layer: "router" [D, E], "expert_up" [E, D, F], "expert_down" [E, D, F] (transposed) and, where gated,
-    "expert_gate" [E, D, F], all float32; of devices that share the experts each has its part of them, of those that
-    share sequences each T of their positions.
+    layer: "router" [D, E], "expert_up" [E, D, F], "expert_down" [E, D, F] (transposed) and, if gated, "expert_gate"
+    [E, D, F], all float32. Devices that share the experts each pass their own; devices that share sequences each pass
+    T of their positions.
     """
     batch, length, width = x.shape
     top, own = settings.top, settings.count // mesh.expert
@@ -67,25 +67,25 @@ def mixture(
             mixed = _packed(tokens, weights, queues, size, held, tuning)
         else:
             most = batch * min(length * min(top, own), own * capacity)
-            mixed = _packed_abroad(tokens, weights, queues, size, most, held, tuning, mesh)
+            mixed = _packed_across_devices(tokens, weights, queues, size, most, held, tuning, mesh)
     dropped = jnp.mean(queues.left_out, dtype=jnp.float32) / mesh.sequence
     return mixed.reshape(x.shape), routing._replace(dropped=dropped)
 
 
 def _capacity(settings: Experts, length: int) -> int:
-    """Assignments of a sequence of `length` tokens that an expert takes: at most one a token, without a factor all."""
+    """Returns the most assignments that an expert takes from a sequence of `length` tokens; without a factor, all."""
     if settings.capacity_factor is None:
         return length
     return min(length, math.ceil(settings.top * length / settings.count * settings.capacity_factor))
 
 
 def _queues(chosen: jax.Array, capacity: int, sharers: int) -> Queues:
-    """The queues of each sequence, of which each expert takes `capacity` assignments; `sharers` devices share one."""
+    """Returns the queues of each sequence; an expert takes `capacity` assignments, and `sharers` devices share one."""
     place = jnp.sum(jnp.where(chosen, jnp.cumsum(chosen, axis=1), 0), axis=2) - 1
     waiting = jnp.sum(chosen, axis=1)
     if sharers == 1:
         return Queues(chosen, place, place >= capacity, jnp.minimum(waiting, capacity))
-    # Those on the devices before this one come first.
+    # Assignments on earlier devices of the sequence come first.
     everywhere = jax.lax.all_gather(waiting, "sequence")
     before = jnp.arange(sharers)[:, None, None] < jax.lax.axis_index("sequence")
     room = jnp.maximum(capacity - jnp.sum(jnp.where(before, everywhere, 0), axis=0), 0)
@@ -94,7 +94,7 @@ def _queues(chosen: jax.Array, capacity: int, sharers: int) -> Queues:
 
 
 def _padded(tokens: jax.Array, weights: jax.Array, queues: Queues, capacity: int, held: _Held, mesh: Mesh) -> jax.Array:
-    """Tokens [N, D] through the experts, each of which gets `capacity` rows of every queue, in one product."""
+    """Returns the experts' output for tokens [N, D] in one product, with `capacity` rows for every queue."""
     batch, experts = queues.taken.shape
     first = capacity * (batch * jnp.arange(experts) + jnp.arange(batch)[:, None])
     seats = take_seats(queues, first, experts * batch * capacity, weights.shape[1])
@@ -105,7 +105,7 @@ def _padded(tokens: jax.Array, weights: jax.Array, queues: Queues, capacity: int
 
 
 def _packed(tokens: jax.Array, weights: jax.Array, queues: Queues, size: int, held: _Held, tuning: Tuning) -> jax.Array:
-    """Tokens [N, D] through experts that this device holds, each of which gets blocks of `size` rows as needed."""
+    """Returns the output of this device's experts for tokens [N, D], with as many blocks of `size` rows as needed."""
     experts, top = len(held.down), weights.shape[1]
     blocks = -(-jnp.sum(queues.taken, axis=0) // size)
     first = size * (jnp.cumsum(blocks) - blocks) + jnp.cumsum(queues.taken, axis=0) - queues.taken
@@ -121,7 +121,7 @@ def _packed(tokens: jax.Array, weights: jax.Array, queues: Queues, size: int, he
     return combine(outputs, weights, seats)
 
 
-def _packed_abroad(
+def _packed_across_devices(
     tokens: jax.Array,
     weights: jax.Array,
     queues: Queues,
@@ -131,8 +131,10 @@ def _packed_abroad(
     tuning: Tuning,
     mesh: Mesh,
 ) -> jax.Array:
-    """Tokens [N, D] through experts of which this device holds some; it sends each other `most` rows, those of an
-    expert in turn, and what it receives is packed."""
+    """Returns the output for tokens [N, D] of experts that are spread over devices.
+
+    Each device sends `most` rows to each other one, sorted by expert, and packs the rows that it receives.
+    """
     totals = jnp.sum(queues.taken, axis=0).reshape(mesh.expert, -1)
     first = most * jnp.arange(mesh.expert)[:, None] + jnp.cumsum(totals, axis=1) - totals
     first = first.reshape(-1) + jnp.cumsum(queues.taken, axis=0) - queues.taken
@@ -149,5 +151,6 @@ def _packed_abroad(
 
 
 def _exchange(x: jax.Array, mesh: Mesh, split: int, joined: int) -> jax.Array:
-    """x in equal parts along an axis, one for each device that shares the experts; theirs for this one, joined."""
+    """Sends part i of x along axis `split` to device i of those that share experts; returns the received parts joined
+    along axis `joined`."""
     return x if mesh.expert == 1 else jax.lax.all_to_all(x, "expert", split, joined, tiled=True)

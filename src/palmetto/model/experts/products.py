@@ -1,4 +1,4 @@
-"""Rows through the experts that they belong to: the ragged products of accelerators, and blocks of rows on a CPU."""
+"""Products of rows with the kernels of their experts: ragged products on accelerators, blocks of rows on a CPU."""
 
 from collections.abc import Callable
 from functools import partial, reduce
@@ -9,32 +9,33 @@ import jax.numpy as jnp
 from palmetto.model.products import in_float32, in_own_type, transposed
 
 Activate = Callable[[jax.Array, jax.Array | None], jax.Array]
-"""A projection [..., F] and, where gated, the gate's [..., F] → what goes through `down` [..., F]."""
+"""(up projection [..., F], gate projection [..., F] or None) → the input of `down` [..., F]."""
 
 _Kernels = tuple[jax.Array, ...]
-"""Up and, where gated, gate: kernels [E, D, F] or what they project to."""
+"""The kernels up and, if gated, gate, [E, D, F], or their projections."""
 
 _Results = tuple[jax.Array, _Kernels]
 _Gradients = tuple[jax.Array, _Kernels, jax.Array]
 _Kept = tuple[jax.Array, _Kernels, jax.Array, jax.Array, _Kernels]
 
 _BLOCK_ROWS = (8, 128)
-"""The least and the most rows of a block."""
+"""The smallest and the largest number of rows in a block."""
 
 _RUNS = (4, 1)
-"""Backward, blocks of an expert are taken four at a time, the rest one by one: the sum that each adds to its kernels'
-gradients costs the same."""
+"""The numbers of blocks that the backward pass takes together: four, and one for the rest. Each group adds once to the
+kernels' gradients, at the same cost for any number of blocks."""
 
 
 def pair(projected: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array | None]:
-    """A projection and its gate, if there is one."""
+    """Returns the up projection and the gate projection, or None for the latter if there is none."""
     return projected[0], projected[1] if len(projected) > 1 else None
 
 
 def block_size(share: int) -> int:
-    """Rows of a block where an expert has `share` on average: a quarter of that or less, a power of two from 8 to 128.
+    """Returns the rows of a block for experts with `share` rows on average: a power of two from 8 to 128.
 
-    A larger block makes more of a kernel once it is loaded, a smaller one leaves less of an expert's last one empty.
+    It is the largest that is at most a quarter of `share`, but at least 8. Larger blocks reuse a loaded kernel more
+    often; smaller ones leave fewer empty rows in an expert's last block.
     """
     quarter = max(_BLOCK_ROWS[0], min(share // 4, _BLOCK_ROWS[1]))
     return 1 << (quarter.bit_length() - 1)
@@ -42,7 +43,10 @@ def block_size(share: int) -> int:
 
 @jax.custom_vjp
 def ragged(rows: jax.Array, kernels: jax.Array, sizes: jax.Array) -> jax.Array:
-    """Rows [M, D], the first sizes[0] of them through kernels[0] and so on, [E, D, F] in float32, to [M, F]."""
+    """Returns the products [M, F] of rows [M, D] with float32 kernels [E, D, F], in the rows' dtype.
+
+    The first sizes[0] rows are multiplied by kernels[0], the next sizes[1] by kernels[1], and so on.
+    """
     product = jax.lax.ragged_dot(rows, kernels.astype(rows.dtype), sizes, preferred_element_type=jnp.float32)
     return product.astype(rows.dtype)
 
@@ -61,11 +65,11 @@ ragged.defvjp(lambda *inputs: (ragged(*inputs), inputs), _ragged_backward)
 def in_blocks(
     activate: Activate, size: int, rows: jax.Array, kernels: _Kernels, down: jax.Array, bounds: jax.Array
 ) -> jax.Array:
-    """Rows [M, D] through their experts to [M, D], `size` at a time: blocks bounds[e] to bounds[e + 1] are expert e's.
+    """Returns the experts' outputs [M, D] for rows [M, D], computed in blocks of `size` rows.
 
-    XLA's CPU code takes every row of a ragged product through all experts. Here a block goes all its way while it is
-    in the cache, and only as many blocks are computed as there are. A row's place in its block depends on nothing
-    behind it, so not even a bit of it does.
+    Blocks bounds[e] up to bounds[e + 1] belong to expert e. XLA's CPU code multiplies every row of a ragged product
+    with all experts. Here only occupied blocks are computed, each through the whole expert while it is in the cache.
+    A row's place in its block does not depend on later rows, so neither do its bits.
     """
     return _blocks_forward(activate, size, rows, kernels, down, bounds)[0]
 
@@ -74,7 +78,7 @@ def _blocks_forward(
     activate: Activate, size: int, rows: jax.Array, kernels: _Kernels, down: jax.Array, bounds: jax.Array
 ) -> tuple[jax.Array, _Kept]:
     def expert(e: jax.Array, results: _Results) -> _Results:
-        own, own_down = _own(kernels, e, rows.dtype), down[e].astype(rows.dtype)
+        own, own_down = _kernels_of(kernels, e, rows.dtype), down[e].astype(rows.dtype)
 
         def block(i: jax.Array, results: _Results) -> _Results:
             outputs, projections = results
@@ -98,7 +102,7 @@ def _blocks_backward(
     rows, kernels, down, bounds, projections = kept
 
     def expert(e: jax.Array, gradients: _Gradients) -> _Gradients:
-        own, own_down = _own(kernels, e, rows.dtype), down[e].astype(rows.dtype)
+        own, own_down = _kernels_of(kernels, e, rows.dtype), down[e].astype(rows.dtype)
 
         def run(first: jax.Array, blocks: int, i: jax.Array, gradients: _Gradients) -> _Gradients:
             drows, dkernels, ddown = gradients
@@ -129,8 +133,8 @@ def _blocks_backward(
 in_blocks.defvjp(_blocks_forward, _blocks_backward)
 
 
-def _own(kernels: _Kernels, e: jax.Array, dtype: jnp.dtype) -> _Kernels:
-    """One expert's kernels."""
+def _kernels_of(kernels: _Kernels, e: jax.Array, dtype: jnp.dtype) -> _Kernels:
+    """Returns the kernels of expert e."""
     return tuple(kernel[e].astype(dtype) for kernel in kernels)
 
 

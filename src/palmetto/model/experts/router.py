@@ -1,7 +1,7 @@
-"""The router of a mixture of experts: which experts a token goes to, with what weight, and how evenly that falls out.
+"""The router of a mixture of experts: it chooses each token's experts and their weights, and measures the balance.
 
-It gives each token a distribution over E experts; the `top` likeliest take it, and their outputs are weighted by the
-probabilities renormalized over these (GLaM, arXiv 2112.06905, section 4; GShard, arXiv 2006.16668, section 2.2).
+It gives each token a distribution over E experts. The `top` most probable ones process the token, and their outputs are
+weighted by the renormalized probabilities (GLaM, arXiv 2112.06905, section 4; GShard, arXiv 2006.16668, section 2.2).
 """
 
 from typing import NamedTuple
@@ -11,32 +11,32 @@ import jax.numpy as jnp
 
 
 class Routing(NamedTuple):
-    """What a layer's router did, in float32: means over the sequences, however these are batched.
+    """Holds the statistics of a layer's router, in float32: means over sequences, independent of the batching.
 
-    Of devices that share sequences each has a share of these means; they add up.
+    Devices that share sequences each hold a summand of these means.
     """
 
     load: jax.Array
-    """[E]: the share of all assignments that fell to each expert, before any was dropped; sums to 1."""
+    """The fraction of all assignments that each expert received before any was dropped, [E]; sums to 1."""
     dropped: jax.Array
-    """The share of assignments that found their expert full."""
+    """The fraction of assignments that were dropped because their expert was full."""
     entropy: jax.Array
-    """Mean entropy of the gate, in nats."""
+    """The mean entropy of the gate, in nats."""
     balance: jax.Array
-    """Load-balance loss E·Σ f·P of each sequence, 1 where experts share evenly (GShard, algorithm 1): f the share of
-    tokens whose first choice an expert is, P its mean probability, through which alone the gradient flows."""
+    """The load-balance loss E·Σ f·P per sequence, 1 for an even load (GShard, algorithm 1): f is the fraction of tokens
+    whose first choice is an expert, P the expert's mean probability, which alone carries the gradient."""
     z: jax.Array
-    """Mean log² of the gate's normalizer (arXiv 2202.08906, equation 5)."""
+    """The mean log² of the gate's normalizer (arXiv 2202.08906, equation 5)."""
 
 
 def route(x: jax.Array, router: jax.Array, top: int, sharers: int = 1) -> tuple[jax.Array, jax.Array, Routing]:
-    """Weights [B, T, top], the assignments [B, T·top, E] as truth values, and all of Routing but `dropped`.
+    """Returns the weights [B, T, top], the assignments as booleans [B, T·top, E], and the statistics except `dropped`.
 
-    x [B, T, D]: whole sequences, or this device's share where so many `sharers` along the mesh's axis `sequence` have
-    one.
+    x [B, T, D] holds whole sequences or, if `sharers` > 1, this device's part of sequences that `sharers` devices along
+    the mesh's axis `sequence` share.
 
-    The likeliest expert has the largest logit, the lower one of equals; softmax over the chosen logits alone is the
-    renormalized probability, and exactly 1 for a single one.
+    The most probable expert has the largest logit; of equal logits the lower number comes first. A softmax over the
+    chosen logits alone gives the renormalized probabilities, exactly 1 for a single expert.
     """
     logits = jnp.matmul(x.astype(jnp.float32), router, precision=jax.lax.Precision.HIGHEST)
     experts = logits.shape[-1]

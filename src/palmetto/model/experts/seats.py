@@ -1,7 +1,7 @@
-"""Which row of the experts' matrices each token's assignments take, and the ways there and back.
+"""Places token assignments in rows of the experts' matrices, and moves tokens to these rows and back.
 
-Both ways are gathers: every row knows its assignment and every assignment its row, so that the derivative of either
-needs no sum over colliding indices, whose order a GPU would choose.
+Both directions are gathers: every row stores its assignment and every assignment its row. So the derivative of neither
+is a scatter with colliding indices, whose order is undefined on a GPU.
 """
 
 from functools import reduce
@@ -12,31 +12,31 @@ import jax.numpy as jnp
 
 
 class Queues(NamedTuple):
-    """Assignments before E experts, in B groups, each with queues of its own: those of a sequence, or of a device."""
+    """Holds queues of assignments to E experts, one for each expert and group; a group is a sequence or a device."""
 
     chosen: jax.Array
-    """[B, A, E]: whether an assignment is to an expert; true for one at most."""
+    """Whether an assignment is to an expert, bool [B, A, E]; true for at most one expert."""
     place: jax.Array
-    """[B, A]: its place in its group's queue before that expert."""
+    """The assignment's place in its group's queue for that expert, [B, A]."""
     left_out: jax.Array
-    """[B, A]: whether it does not get in."""
+    """Whether the assignment is dropped, bool [B, A]."""
     taken: jax.Array
-    """[B, E]: how many of each queue get in, the first ones."""
+    """The number of assignments that each queue keeps, its first ones, [B, E]."""
 
 
 class Seats(NamedTuple):
-    """Which row of the experts' matrices belongs to which assignment; N tokens' assignments n·top + j are numbered."""
+    """Maps rows of the experts' matrices to assignments and back; assignment j of token n has the number n·top + j."""
 
     assignment: jax.Array
-    """[rows]: the assignment in a row; N·top where a row is empty."""
+    """The assignment in each row, [rows]; N·top for an empty row."""
     row: jax.Array
-    """[N, top]: the row of an assignment; from `rows` on for those dropped."""
+    """The row of each assignment, [N, top]; `rows` or more for those dropped."""
 
 
 def take_seats(queues: Queues, first: jax.Array, rows: int, top: int) -> Seats:
-    """Seats assignment a of group b, which is to expert e, in row first[b, e] + place[b, a]; first [B, E].
+    """Returns the seats: assignment a of group b to expert e is in row first[b, e] + place[b, a]; `first` is [B, E].
 
-    Those left out get numbers from `rows` on, all different, so that no two assignments write to one row.
+    Dropped assignments get distinct numbers from `rows` on, so that no two assignments write to one row.
     """
     numbers = jnp.arange(queues.place.size)
     row = jnp.sum(jnp.where(queues.chosen, first[:, None], 0), axis=2) + queues.place
@@ -46,13 +46,13 @@ def take_seats(queues: Queues, first: jax.Array, rows: int, top: int) -> Seats:
 
 
 def _take(x: jax.Array, index: jax.Array) -> jax.Array:
-    """Rows of x by their index, zeros where it is beyond the last."""
+    """Returns rows of x by index, and zeros for an index beyond the last row."""
     return x.at[index].get(mode="fill", fill_value=0)
 
 
 @jax.custom_vjp
 def dispatch(x: jax.Array, seats: Seats) -> jax.Array:
-    """Tokens [N, D] to the rows of the experts [rows, D]; empty rows are zero."""
+    """Returns the experts' rows [rows, D], copied from tokens x [N, D]; empty rows are zero."""
     return _take(x, seats.assignment // seats.row.shape[1])
 
 
@@ -66,7 +66,10 @@ dispatch.defvjp(lambda x, seats: (dispatch(x, seats), seats), _dispatch_backward
 
 @jax.custom_vjp
 def combine(y: jax.Array, weights: jax.Array, seats: Seats) -> jax.Array:
-    """Rows [rows, D] to the tokens [N, D], weighted by [N, top] in float32; what was dropped adds nothing."""
+    """Returns tokens [N, D], the sums of the experts' rows y [rows, D] weighted by float32 `weights` [N, top].
+
+    Dropped assignments add nothing.
+    """
     parts = (_take(y, row) * weight[:, None] for row, weight in zip(seats.row.T, weights.T, strict=True))
     return reduce(jnp.add, parts).astype(y.dtype)
 

@@ -1,4 +1,4 @@
-"""ALiBi: a penalty on scores that grows with the distance (arXiv 2108.12409)."""
+"""ALiBi: a penalty on scores that grows linearly with the distance (arXiv 2108.12409)."""
 
 from collections.abc import Mapping
 from typing import ClassVar, Literal
@@ -7,7 +7,10 @@ from palmetto.recipe.parts import Array, Positions
 
 
 class AlibiPositions(Positions):
-    """A penalty on scores that grows with the distance, its slope fixed for each head (arXiv 2108.12409)."""
+    """Subtracts a penalty from scores that grows linearly with the distance, with a fixed slope for each head.
+
+    Source: arXiv 2108.12409.
+    """
 
     name: Literal["alibi"] = "alibi"
 
@@ -28,8 +31,10 @@ class AlibiPositions(Positions):
 
 
 def slopes(heads: int) -> Array:
-    """Returns ALiBi's slopes [H] in float32: 2^(−8/H), 2^(−16/H), …; for other than powers of two those of the power
-    below, then every other of twice that (arXiv 2108.12409, section 3)."""
+    """Returns ALiBi's slopes, float32 [H]: 2^(−8/H), 2^(−16/H), … (arXiv 2108.12409, section 3).
+
+    If H is not a power of two, they are the slopes of the next lower power n, then every other slope of 2n.
+    """
     import numpy as np
 
     whole = 1 << (heads.bit_length() - 1)

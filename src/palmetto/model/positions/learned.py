@@ -1,4 +1,4 @@
-"""Learned positions: a vector for each, added to the embedding."""
+"""Learned positions: a learned vector for each position is added to the embedding."""
 
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -8,11 +8,11 @@ from palmetto.recipe.section import Size
 
 
 class LearnedPositions(Positions):
-    """A learned vector for each position, added to the embedding."""
+    """Adds a learned vector for each position to the embedding."""
 
     name: Literal["learned"] = "learned"
     length: Size
-    """Positions there are vectors for: no sequence can be longer."""
+    """The number of positions with a vector, which is the length of the longest sequence."""
 
     @property
     def end(self) -> int:

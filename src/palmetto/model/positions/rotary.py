@@ -1,7 +1,7 @@
-"""Rotary positions: queries and keys turned by angles that grow with the position (arXiv 2104.09864).
+"""Rotary positions: queries and keys are rotated by angles that grow with the position (arXiv 2104.09864).
 
-A head's pairs are neighbours in the stored kernels (x0 y0 x1 y1 …, as in the paper) and lie in two halves
-(x0 x1 … y0 y1 …) where they are turned: queries and keys are reordered alike, so that no product changes.
+The elements of a pair are adjacent in the stored kernels (x0 y0 x1 y1 …, as in the paper) and in two halves
+(x0 x1 … y0 y1 …) when they are rotated. Queries and keys are reordered alike, so that no product changes.
 """
 
 import math
@@ -14,16 +14,16 @@ from palmetto.recipe.section import Positive, Rate, check_even, impossible
 
 
 class RotaryPositions(Positions):
-    """Queries and keys turned by angles that grow with the position (arXiv 2104.09864)."""
+    """Rotates queries and keys by angles that grow with the position (arXiv 2104.09864)."""
 
     name: Literal["rotary"] = "rotary"
     base: Rate = 10000.0
-    """Pair i of Q/2 turns by position · base^(−2i/Q). A larger base stretches the slow pairs (base modification)."""
+    """The base of the angles: pair i of Q/2 is rotated by position · base^(−2i/Q). A larger base slows the slow pairs
+    most."""
     scaling: Literal["none", "interpolation", "ntk", "truncated"] = "none"
-    """How positions beyond those trained are brought within reach:
-    interpolation divides all positions by `factor` (arXiv 2306.15595); ntk raises the base so that the slowest pair
-    alone is divided by it; truncated stops the pairs that turn less than once in `trained` positions
-    (arXiv 2308.10882)."""
+    """The method of extending the context beyond the trained length: interpolation divides all positions by `factor`
+    (arXiv 2306.15595); ntk raises the base so that only the slowest pair's angle is fully divided by it; truncated
+    does not rotate the pairs that turn less than once in `trained` positions (arXiv 2308.10882)."""
     factor: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.0
     trained: Positive | None = None
     """The sequence length of training, which `truncated` needs."""
@@ -47,12 +47,12 @@ class RotaryPositions(Positions):
         check_even("model.head_size", model.query_size, "rotary positions turn pairs")
 
     def turn(self, positions: Array, head_size: int) -> Turn:
-        """Returns the function that turns pair i of a head by position · base^(−2i/Q) (section 3.2)."""
+        """Returns the function that rotates pair i of a head by position · base^(−2i/Q) (section 3.2)."""
         angles = self.angles(positions, head_size)
         return lambda x: rotate(x, angles)
 
     def angles(self, positions: Array, head_size: int) -> tuple[Array, Array]:
-        """Returns the cosines and sines [..., T, Q/2], in float32, of the angles at integer positions [..., T]."""
+        """Returns the cosines and sines, float32 [..., T, Q/2], of the angles at integer positions [..., T]."""
         import jax.numpy as jnp
 
         base = self.base
@@ -69,7 +69,10 @@ class RotaryPositions(Positions):
 
 
 def rotate(x: Array, angles: tuple[Array, Array]) -> Array:
-    """Turns the pairs (x[i], x[i + Q/2]) of the last axis: x [..., T, heads, Q], cosines and sines [..., T, Q/2]."""
+    """Returns x [..., T, heads, Q] with the pairs (x[i], x[i + Q/2]) of its last axis rotated.
+
+    `angles` holds their cosines and sines, [..., T, Q/2].
+    """
     import jax.numpy as jnp
 
     cosines, sines = (array[..., None, :] for array in angles)

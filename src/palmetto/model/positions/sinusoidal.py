@@ -1,4 +1,4 @@
-"""Sinusoidal positions: fixed sines and cosines added to the embedding (arXiv 1706.03762, section 3.5)."""
+"""Sinusoidal positions: fixed sines and cosines are added to the embedding (arXiv 1706.03762, section 3.5)."""
 
 from collections.abc import Mapping
 from typing import Literal
@@ -8,7 +8,7 @@ from palmetto.recipe.section import check_even
 
 
 class SinusoidalPositions(Positions):
-    """Fixed sines and cosines of the position added to the embedding (arXiv 1706.03762, section 3.5)."""
+    """Adds fixed sines and cosines of the position to the embedding (arXiv 1706.03762, section 3.5)."""
 
     name: Literal["sinusoidal"] = "sinusoidal"
 
@@ -20,7 +20,7 @@ class SinusoidalPositions(Positions):
 
 
 def sinusoids(positions: Array, width: int) -> Array:
-    """Returns float32 [..., T, width]: the sines of position · 10000^(−2i/width), then the cosines."""
+    """Returns the sines of position · 10000^(−2i/width), then the cosines, as float32 [..., T, width]."""
     import jax.numpy as jnp
 
     frequencies = 10000.0 ** (-jnp.arange(0, width, 2, dtype=jnp.float32) / width)

@@ -1,4 +1,4 @@
-"""T5's relative positions: a learned bias on scores for each bucket of distances (arXiv 1910.10683)."""
+"""T5's relative positions: a learned bias for each bucket of distances is added to scores (arXiv 1910.10683)."""
 
 import math
 from collections.abc import Mapping
@@ -11,15 +11,15 @@ from palmetto.recipe.section import PositiveInt32, impossible
 
 
 class T5Positions(Positions):
-    """A learned bias on scores for each head and bucket of distances, each layer its own (arXiv 1910.10683)."""
+    """Adds a learned bias to scores for each layer, head and bucket of distances (arXiv 1910.10683)."""
 
     name: Literal["t5"] = "t5"
     buckets: Annotated[int, Field(ge=2, le=2**16)] = 32
-    """Half of them hold one distance each, half grow logarithmically."""
+    """The number of buckets; half of them hold one distance each, the others grow logarithmically."""
     max_distance: PositiveInt32 = 128
-    """Distances from here on share the last bucket."""
+    """The distance from which on all distances share the last bucket."""
     bidirectional: bool = False
-    """Half of the buckets for what lies ahead, which the prefix of a prefix decoder sees."""
+    """Whether half of the buckets are for keys ahead of the query, which the prefix of a prefix decoder sees."""
 
     add_to_scores: ClassVar[bool] = True
     in_a_row: ClassVar[bool] = True
@@ -69,10 +69,10 @@ class T5Positions(Positions):
         return by_distance(table, queries, keys, farthest)
 
     def bucket(self, distances: Array) -> Array:
-        """Returns the bucket of each distance (query minus key, integers of any shape), int32 (section 2.1).
+        """Returns the int32 bucket of each distance, query minus key, integers of any shape (section 2.1).
 
         Half of a direction's buckets hold one distance each, the others grow logarithmically up to max_distance. Keys
-        that lie ahead share bucket 0 unless the buckets are bidirectional.
+        ahead of the query share bucket 0 unless the buckets are bidirectional.
         """
         import jax.numpy as jnp
 

@@ -1,4 +1,4 @@
-"""Transformer-XL's relative positions: scores with a term for the distance (arXiv 1901.02860, section 3.3)."""
+"""Transformer-XL's relative positions: scores have a term for the distance (arXiv 1901.02860, section 3.3)."""
 
 import math
 from collections.abc import Mapping
@@ -9,7 +9,10 @@ from palmetto.recipe.section import check_even
 
 
 class TransformerXLPositions(Positions):
-    """Scores with a term for the distance: (q + u)·k + (q + w)·r, r from sinusoids (arXiv 1901.02860, section 3.3)."""
+    """Computes scores as (q + u)·k + (q + w)·r, with r from sinusoids of the distance.
+
+    Source: arXiv 1901.02860, section 3.3.
+    """
 
     name: Literal["transformer_xl"] = "transformer_xl"
 
@@ -25,13 +28,13 @@ class TransformerXLPositions(Positions):
 
         D, H, Q = model.d_model, model.heads, model.query_size
         L, layers = model.layers, tuple(range(model.layers))
-        # Queries come over √Q, and so do the biases that are added to them.
+        # Queries are divided by √Q, and so must be the biases that are added to them.
         bias = Weight((L, H, Q), ("layers", "heads", "head"), 0.0, layers, factor=1 / math.sqrt(Q))
         r = Weight((L, D, H * Q), ("layers", "width", "heads"), 1 / math.sqrt(D), layers)
         return {"r": r, "u": bias, "w": bias}
 
     def for_scores(self, layer: Mapping[str, Array], model: Sizes, length: int) -> dict[str, Array]:
-        """Returns u and w [H, Q], and r [2S − 1, H, Q], the vectors of the distances −(S − 1) … S − 1."""
+        """Returns u and w [H, Q], and r [2S − 1, H, Q], the vectors of distances −(S − 1) to S − 1, S = `length`."""
         import jax.numpy as jnp
 
         from palmetto.model.positions.sinusoidal import sinusoids
@@ -60,5 +63,5 @@ class TransformerXLPositions(Positions):
 
 
 def _by_group(heads: Array, q: Array) -> Array:
-    """Returns an array [H, Q] shaped to broadcast against q [B, K, rows, G, Q]."""
+    """Returns an array [H, Q] reshaped to broadcast against q [B, K, rows, G, Q]."""
     return heads.reshape(q.shape[1], 1, q.shape[3], q.shape[4])
