@@ -13,7 +13,7 @@ from palmetto.training.ledger import Ledger, Line, read
 from palmetto.training.spikes import Observation
 from tests.conftest import RecipeMaker
 from tests.references.simulated import SimulatedRun
-from tests.training.test_spikes import calm
+from tests.references.spike_runs import calm
 
 
 def test_a_checkpoint_that_failed_stops_the_run_before_its_next_step(

@@ -9,8 +9,8 @@ from palmetto.recipe import Recipe
 from palmetto.training.ledger import Line
 from palmetto.training.replay import Differs, Misplaced, begin_at, follow, take_again
 from tests.conftest import RecipeMaker
+from tests.references.recovery_runs import LITTLE, spikes_at
 from tests.references.simulated import Machine, SimulatedRun
-from tests.training.test_recovery import LITTLE, spikes_at
 
 
 @pytest.fixture
