@@ -17,7 +17,7 @@ from tests.conftest import RecipeMaker, need_devices
 from tests.references import lion
 from tests.references.simulated import Told
 
-SECTIONS = ("corpus.section_bytes=8192",)
+SECTIONS = ("corpus.section_bytes=8192", "tokens.vocabulary_size=512")
 CHOICE = ("training.optimizer.name=lion", "training.schedule.peak=1e-3")
 
 
