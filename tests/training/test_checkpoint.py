@@ -113,7 +113,7 @@ def test_missing_and_additional_arrays_are_refused_by_name(saved: Checkpoints, l
         saved.restore(10, like=like)
 
 
-def test_an_array_of_another_shape_or_type_is_refused_by_name(saved: Checkpoints) -> None:
+def test_an_array_of_another_shape_or_type_is_refused(saved: Checkpoints) -> None:
     like = some_state(0)
     for other, needed in ((jnp.zeros((5, 4)), "float32 [5, 4]"), (jnp.zeros((5, 3), jnp.bfloat16), "bfloat16 [5, 3]")):
         strange = like._replace(parameters=like.parameters | {"embedding": other})
