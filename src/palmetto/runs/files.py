@@ -131,7 +131,7 @@ class Stamp(TypedDict):
 
 @_OPEN
 class Completed(TypedDict):
-    """Describes an entry of checkpoints.json, which stands for a complete checkpoint."""
+    """Describes an entry of checkpoints.json, the record of a complete checkpoint."""
 
     step: int
     attempt: int

@@ -91,7 +91,7 @@ class MissingCheckpoints:
         if summary := read_summary(self._run.summary):
             ends.append((summary["steps"], summary["rollbacks"]))
         if history.step:
-            # A checkpoint is begun once the one before is complete, so a step after the next one implies this one.
+            # The next checkpoint is begun only once this one is complete, so a line after the next one proves this one.
             every = self._run.recipe.training.checkpoint_every
             complete = (history.step - 1) // every * every - every
             if complete > (history.rollbacks[-1].target if history.rollbacks else 0):

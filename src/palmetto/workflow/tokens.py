@@ -33,12 +33,14 @@ class _Text(NamedTuple):
 
     @property
     def vocabulary_inputs(self) -> dict[str, Any]:
+        """Returns the inputs that identify a vocabulary made from the source."""
         tokens = self.recipe.tokens
         inputs = {"fingerprint": self.fingerprint, "section_bytes": self.recipe.corpus.section_bytes}
         return inputs | {"kind": tokens.vocabulary, "size": tokens.vocabulary_size}
 
     @property
     def store_inputs(self) -> dict[str, Any]:
+        """Returns the inputs that identify token stores made from the source."""
         return self.vocabulary_inputs | {
             "validation_share": self.recipe.corpus.validation_share,
             "sequence_length": self.recipe.tokens.sequence_length,
@@ -46,6 +48,7 @@ class _Text(NamedTuple):
         }
 
     def documents(self) -> Iterator[documents.Document]:
+        """Returns the documents of the source."""
         return documents.read(self.source, self.recipe.corpus.section_bytes)
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def check(run: RunDirectory, recipe: Recipe) -> None:
-    """Raises UserError if training with `recipe` cannot go on in the directory; every training begins with this."""
+    """Raises UserError if the directory cannot be trained with `recipe`; every training begins with this check."""
     condition.check(run, recipe)
 
 

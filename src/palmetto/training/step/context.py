@@ -26,9 +26,9 @@ class Context(NamedTuple):
 def make_context(recipe: Recipe, tuning: Tuning, sharding: Sharding) -> Context:
     """Returns the context of a training step.
 
-    In elastic runs on a CPU, no collective is placed inside a leaf's computation, because the compiler would then round
-    it differently (docs/determinism.md). On accelerators bits are not promised at the price of keeping whole weights
-    and gradients in memory.
+    In elastic runs on a CPU without a pipeline, no collective is placed inside a leaf's computation, because the
+    compiler would then round it differently (docs/determinism.md). On accelerators bits are not promised at the price
+    of keeping whole weights and gradients in memory.
     """
     elastic, alone = recipe.training.reproducible == "elastic", sharding.sizes["stage"] == 1
     whole_leaves = elastic and alone and tuning.platform == "cpu"

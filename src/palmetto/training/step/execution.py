@@ -46,6 +46,7 @@ class Execution:
     """Takes the steps of a recipe on its training tokens."""
 
     def __init__(self, recipe: Recipe, train_store: Path, vocabulary: Vocabulary) -> None:
+        """Compiles nothing yet; raises UserError if the mesh of the recipe does not fit the devices."""
         self.recipe = recipe
         self.vocabulary = vocabulary
         self.store = TokenStore.open(train_store, vocabulary_digest=vocabulary.digest)
