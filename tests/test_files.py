@@ -104,7 +104,7 @@ def test_a_signal_in_the_middle_of_writes_leaves_nothing_else(tmp_path: Path, nu
 
 
 @pytest.mark.parametrize("handler", [signal.SIG_IGN, signal.default_int_handler])
-def test_who_hears_a_signal_hears_it_while_a_file_is_written(handler: signal.Handlers, tmp_path: Path) -> None:
+def test_signal_handlers_stay_while_a_file_is_written(handler: signal.Handlers, tmp_path: Path) -> None:
     before = signal.signal(signal.SIGTERM, handler)
     try:
         with files.atomic(tmp_path / "file"):

@@ -48,7 +48,7 @@ def test_the_lock_is_that_of_the_python_at_hand(tmp_path: Path, version: str, fo
     assert locks("quickstart", f"PYTHON={python}", f"VENV={tmp_path}") == [f"requirements/{folder}/core.txt"]
 
 
-def test_without_a_python_for_it_the_newest_jax_is_refused_in_a_line() -> None:
+def test_the_newest_jax_without_its_python_is_refused() -> None:
     command = ["make", "--silent", "NEWEST=", "test-newest"]
     refused = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=False)
     assert refused.returncode == 2

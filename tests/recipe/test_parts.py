@@ -1,4 +1,4 @@
-"""Parts that come in kinds: found in their folders, and read without JAX."""
+"""Parts that come in kinds are found in their folders and read without JAX."""
 
 import subprocess
 import sys
@@ -9,7 +9,7 @@ from palmetto.recipe.parts import Attention, Positions
 ROOT = Path(__file__).parents[2]
 
 
-def test_every_file_of_a_folder_is_a_kind_of_its_name() -> None:
+def test_every_file_of_a_folder_defines_its_kind() -> None:
     for part in (Attention, Positions):
         for name, kind in part.kinds().items():
             if kind.__module__.startswith(part.folder):
@@ -17,7 +17,7 @@ def test_every_file_of_a_folder_is_a_kind_of_its_name() -> None:
 
 
 def in_a_process(code: str) -> str:
-    """Returns what is printed: a kind that is defined there is none here."""
+    """Returns what `code` prints in a process of its own, which keeps the kinds that it defines."""
     return subprocess.check_output([sys.executable, "-c", code], text=True, cwd=ROOT).strip()
 
 

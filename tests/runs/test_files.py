@@ -1,4 +1,4 @@
-"""The readers of a run directory's JSON files: what they take, and how they refuse the rest."""
+"""The readers of a run directory's JSON files accept valid contents and refuse others by name."""
 
 import json
 from collections.abc import Callable
@@ -38,7 +38,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def refusal(reader: Callable[[Path], Any], file: Path) -> str:
-    """What a reader says to a file that it refuses; nothing where it takes it."""
+    """Returns the message with which a reader refuses a file, or an empty string if it accepts it."""
     try:
         reader(file)
     except UserError as error:
@@ -48,7 +48,7 @@ def refusal(reader: Callable[[Path], Any], file: Path) -> str:
 
 @pytest.mark.parametrize("reader", READERS)
 @given(value=values)
-def test_any_json_is_taken_or_refused_by_its_file(file: Path, reader: Callable[[Path], Any], value: object) -> None:
+def test_any_json_is_accepted_or_refused_by_file(file: Path, reader: Callable[[Path], Any], value: object) -> None:
     file.write_text(json.dumps(value) + "\n")
     said = refusal(reader, file)
     assert not said or said.startswith(f"{file}: ")
@@ -57,13 +57,13 @@ def test_any_json_is_taken_or_refused_by_its_file(file: Path, reader: Callable[[
 
 @pytest.mark.parametrize("reader", [run_files.read_metrics, run_files.read_summary])
 @pytest.mark.parametrize("data", [b"{\n", b"\xff\xfe\n", b"[" * 100_000 + b"\n", b"9" * 5000 + b"\n"])
-def test_what_is_no_json_is_refused_by_its_file(file: Path, reader: Callable[[Path], Any], data: bytes) -> None:
+def test_invalid_json_is_refused_by_file(file: Path, reader: Callable[[Path], Any], data: bytes) -> None:
     file.write_bytes(data)
     assert refusal(reader, file).startswith(f"{file}: ")
 
 
 @pytest.mark.parametrize("reader", READERS)
-def test_a_missing_file_is_nothing(tmp_path: Path, reader: Callable[[Path], Any]) -> None:
+def test_a_missing_file_is_empty(tmp_path: Path, reader: Callable[[Path], Any]) -> None:
     assert reader(tmp_path / "none.json") in (None, [])
 
 
@@ -90,7 +90,7 @@ def test_a_key_of_another_shape_is_named(file: Path) -> None:
         run_files.read_stamp(file)
 
 
-def test_keys_beyond_the_shape_and_numbers_that_are_none_are_kept(file: Path) -> None:
+def test_additional_keys_and_nans_are_kept(file: Path) -> None:
     lines = [
         '{"event": "pod lost", "pod": 1, "why": "x"}',
         '{"event": "validation", "step": 1, "attempt": 0, "loss": NaN}',

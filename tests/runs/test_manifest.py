@@ -1,4 +1,4 @@
-"""A checkpoint's manifest: what is read as one, and how its files are compared with it."""
+"""A checkpoint's manifest is checked when it is read, and files are compared with it."""
 
 import json
 from collections.abc import Callable
@@ -25,7 +25,7 @@ def manifest(arrays: Path) -> Manifest:
     return Manifest(8, 0, "recipe", "tokens", "chain", "tree:parameters", "tree:optimizer", digests_of(arrays))
 
 
-def test_what_was_written_is_read(tmp_path: Path, arrays: Path, manifest: Manifest) -> None:
+def test_what_was_written_is_read_back(tmp_path: Path, arrays: Path, manifest: Manifest) -> None:
     file = tmp_path / "manifest.json"
     file.write_text(render(manifest))
     assert read_manifest(file, 8) == manifest
@@ -71,7 +71,7 @@ def add(arrays: Path) -> None:
 
 
 @pytest.mark.parametrize("ruin", [alter, remove, add])
-def test_files_that_are_not_those_written_are_damage(
+def test_changed_missing_and_additional_files_are_damage(
     arrays: Path, manifest: Manifest, ruin: Callable[[Path], None]
 ) -> None:
     ruin(arrays)
@@ -79,8 +79,8 @@ def test_files_that_are_not_those_written_are_damage(
         check_files(arrays, manifest)
 
 
-def test_files_on_a_disk_that_is_not_mounted_are_not_damage(arrays: Path, manifest: Manifest) -> None:
-    """As damage, the checkpoint would be set aside and the ledger cut to the one before."""
+def test_files_on_an_unmounted_disk_are_not_damage(arrays: Path, manifest: Manifest) -> None:
+    """A damaged checkpoint would be set aside, and the ledger cut to the one before."""
     disk = arrays.with_name("disk")
     for part in (arrays / "d", arrays / "index", arrays):
         part.rename(disk)

@@ -1,4 +1,4 @@
-"""Which checkpoints a run has, by folders and by record."""
+"""The checkpoints of a run, by their folders and by the register."""
 
 import shutil
 from pathlib import Path
@@ -20,7 +20,7 @@ def make(folder: Path, *names: str) -> None:
         (folder / name / "manifest.json").write_text("{}")
 
 
-def test_steps_are_compared_as_numbers_and_other_names_are_none(tmp_path: Path) -> None:
+def test_steps_are_sorted_as_numbers_and_other_names_ignored(tmp_path: Path) -> None:
     run = RunDirectory(tmp_path)
     make(run.checkpoints, "00000008", "100000000", "99999999", "damaged-00000009", "00000008-old", "7", "000000010")
     assert completed(run.checkpoints) == [8, 99_999_999, 100_000_000]
@@ -39,7 +39,7 @@ def test_entries_are_kept_until_they_are_struck_out(tmp_path: Path) -> None:
     assert register.read() == {2: Entry(2, 0, "c")}
 
 
-def test_a_run_whose_ledger_and_checkpoints_cannot_be_seen_has_begun(tmp_path: Path, tiny_recipe: RecipeMaker) -> None:
+def test_a_run_with_registered_checkpoints_has_begun(tmp_path: Path, tiny_recipe: RecipeMaker) -> None:
     run = RunDirectory(tmp_path)
     run.recipe_file.write_text(loading.dump(tiny_recipe()))
     begun = [run.begun]
@@ -54,7 +54,7 @@ def test_a_run_whose_ledger_and_checkpoints_cannot_be_seen_has_begun(tmp_path: P
 
 
 @pytest.mark.parametrize("name", ["ledger.jsonl", "events.jsonl"])
-def test_a_file_behind_a_link_that_leads_nowhere_is_not_taken_as_none(tmp_path: Path, name: str) -> None:
+def test_a_file_behind_a_dangling_link_is_not_missing(tmp_path: Path, name: str) -> None:
     (tmp_path / "disk").mkdir()
     file = tmp_path / name
     file.symlink_to(tmp_path / "disk" / name)
@@ -65,7 +65,7 @@ def test_a_file_behind_a_link_that_leads_nowhere_is_not_taken_as_none(tmp_path: 
     assert not names_in(tmp_path / "disk"), "nothing is written there"
 
 
-def test_what_is_absent_is_told_from_what_cannot_be_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_inaccessible_files_are_not_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not present(tmp_path / "none")
     assert not present(tmp_path / "none" / "file")
     assert names_in(tmp_path / "none") == []

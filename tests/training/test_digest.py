@@ -1,4 +1,4 @@
-"""Digests of matrices: the same for the same bits, another for any other."""
+"""Digests of matrices are equal if and only if all bits are."""
 
 import hashlib
 import itertools
@@ -31,7 +31,7 @@ MATRICES = {
 
 
 def by_hand(matrices: dict[str, np.ndarray]) -> str:
-    """The tree as docs/reproducibility.md has it, a tile at a time."""
+    """Returns the tree digest as docs/reproducibility.md defines it, computed tile by tile."""
     whole = hashlib.sha256()
     for name, matrix in sorted(matrices.items()):
         pieces = tiles.grid(matrix.shape, matrix.itemsize)
@@ -46,7 +46,7 @@ def by_hand(matrices: dict[str, np.ndarray]) -> str:
 
 @pytest.fixture(params=[flat, tree])
 def digest(request: pytest.FixtureRequest) -> Digest:
-    """Both forms."""
+    """Returns each form of digest in turn."""
     form: Digest = request.param
     return form
 
@@ -67,13 +67,13 @@ def test_a_run_keeps_the_form_that_it_began_with(recorded: str | None) -> None:
     dtype=st.sampled_from([np.float32, ml_dtypes.bfloat16, np.int32]),
 )
 @settings(max_examples=40)
-def test_a_tree_is_what_it_is_by_hand(shape: list[int], dtype: type) -> None:
+def test_a_tree_matches_the_digest_computed_by_hand(shape: list[int], dtype: type) -> None:
     array: np.ndarray = np.arange(math.prod(shape)).reshape(shape).astype(dtype)
     assert tree({"x": array}) == by_hand({"x": array})
 
 
 def test_a_grid_fits_the_devices_of_the_largest_recipe() -> None:
-    """palm-540b on two pods: 256 along data and 12 along model; its kernels and its embedding, either way around."""
+    """The recipe is palm-540b on two pods, 256 devices along data and 12 along model."""
     for width, other in ((18432, 73728), (18432, 12288), (256_000, 18432)):
         for shape in ((width, other), (other, width)):
             rows, columns = tiles.grid(shape, 4)
@@ -105,7 +105,7 @@ def test_a_tree_does_not_depend_on_the_layout(mesh: dict[str, int], axes: tuple,
     assert tree({"x": placed}) == tree({"x": array})
 
 
-def test_parts_of_whole_tiles_are_hashed_where_they_lie() -> None:
+def test_parts_of_whole_tiles_are_hashed_in_place() -> None:
     need_devices(8)
     array = np.zeros((768, 384), np.float32)
     mesh = Mesh(np.array(jax.devices()[:8]).reshape(2, 4), ("a", "b"))
@@ -143,7 +143,7 @@ def test_every_bit_counts(form: Digest, position: int, bit: int) -> None:
     assert form(changed) != form(MATRICES)
 
 
-def test_a_zeros_sign_and_a_nans_payload_count(digest: Digest) -> None:
+def test_the_sign_of_zero_and_nan_payloads_count(digest: Digest) -> None:
     numbers = [np.array([bits], np.uint32).view(np.float32) for bits in (0, 1 << 31, 0x7FC00000, 0x7FC00001)]
     assert len({digest({"x": number}) for number in numbers}) == 4
 
@@ -166,7 +166,7 @@ def test_names_types_and_shapes_count(digest: Digest, other: dict[str, np.ndarra
     assert digest(other) != digest(MATRICES)
 
 
-def test_unstacked_layers_have_the_digest_of_layers_apart(digest: Digest) -> None:
+def test_unstacked_layers_have_the_digest_of_separate_layers(digest: Digest) -> None:
     layers = np.random.default_rng(0).normal(size=(3, 4, 2)).astype(np.float32)
     apart = {f"q.{i:03d}": layer for i, layer in enumerate(layers)}
     table = {"q": Weight((3, 4, 2), ("layers", "width", "heads"), 1.0, (0, 1, 2))}
@@ -202,8 +202,8 @@ print(sorted(found), flush=True)
 """
 
 
-def test_processes_come_to_the_same_digests_on_any_layout() -> None:
-    """One part of `y` lies across its only tile; parts of `x` lie in one process, or in both."""
+def test_processes_get_the_same_digests_on_any_layout() -> None:
+    """A part of `y` cuts through its only tile; parts of `x` are in one process or in both."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"

@@ -1,4 +1,4 @@
-"""Slow divergence: found where the mean loss rises for long, and nowhere else."""
+"""Slow divergence is found if the mean loss rises for long, and only then."""
 
 import numpy as np
 import pytest
@@ -11,11 +11,11 @@ NOISE = np.random.default_rng(0).normal(size=8000)
 
 
 def falling(steps: int, noise: float = 0.05) -> np.ndarray:
-    """A loss as it usually goes: from 6 towards 3, ever more slowly."""
+    """Returns a usual loss, which falls from 6 towards 3, ever more slowly."""
     return 3 + 3 / np.sqrt(1 + np.arange(steps) / 50) + noise * NOISE[:steps]
 
 
-def test_three_nats_over_a_thousand_steps_are_told_early() -> None:
+def test_a_slow_rise_is_noticed_early() -> None:
     losses = np.concatenate([falling(1000), falling(1000)[-1] + np.arange(1000) * 0.003 + 0.05 * NOISE[1000:2000]])
     history = History(Spikes(), lambda a, b: b - a)
     assert all(history.feed(Observation(step, loss, 1.0, True)) is None for step, loss in enumerate(losses, 1))
@@ -29,12 +29,12 @@ def test_three_nats_over_a_thousand_steps_are_told_early() -> None:
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.05, 0.5])
-def test_a_loss_that_falls_or_stays_is_left_alone(noise: float) -> None:
+def test_a_falling_or_constant_loss_is_not_reported(noise: float) -> None:
     assert rises(falling(8000, noise), 128) == []
     assert rises(3 + noise * NOISE, 64) == []
 
 
-def test_it_is_a_function_of_the_steps_so_far() -> None:
+def test_rises_are_a_function_of_the_steps_so_far() -> None:
     losses = np.concatenate([falling(640), np.linspace(3.9, 5, 640)])
     whole = rises(losses, 64)
     assert [rise.noticed for rise in whole] == [next(n for n in range(1280) if rises(losses[:n], 64))]
@@ -45,7 +45,7 @@ def test_a_rise_ends_where_the_loss_is_low_again() -> None:
     assert rises(losses, 10) == [Rise(10, 50, 80, 3.0, 4.0), Rise(80, 130, None, 2.5, 5.0)]
 
 
-def test_steps_without_a_loss_are_left_out() -> None:
+def test_steps_without_a_finite_loss_are_ignored() -> None:
     losses = np.concatenate([np.full(20, 3.0), np.full(50, np.nan), np.full(40, 3.0)])
     assert rises(losses, 10) == []
     losses[[3, 85]] = np.inf

@@ -10,12 +10,12 @@ from palmetto.training.flops import device_peak, flops_per_token, measured_peak,
 from tests.conftest import RecipeMaker
 
 
-def test_a_token_costs_six_a_parameter_and_attention_twelve_l_h_q_t() -> None:
+def test_flops_per_token_follow_the_formula_of_palm() -> None:
     expected = 6 * 540_356_474_880 + 12 * 118 * 48 * 256 * 2048
     assert flops_per_token(loading.load("palm-540b")) == expected
 
 
-def test_palm_540bs_utilization_is_the_papers() -> None:
+def test_the_utilization_of_palm_540b_matches_the_paper() -> None:
     recipe = loading.load("palm-540b")
     tokens_per_second, peak = 238.3e3, 6144 * 275e12
     assert round(100 * tokens_per_second * flops_per_token(recipe) / peak, 1) == 46.2
@@ -23,7 +23,7 @@ def test_palm_540bs_utilization_is_the_papers() -> None:
     assert round(100 * tokens_per_second * no_attention / peak, 1) == 45.7
 
 
-def test_a_measured_peak_is_one_a_machine_can_have() -> None:
+def test_a_measured_peak_is_plausible() -> None:
     assert 1e8 < measured_peak(size=64, repeats=3) < 1e16
 
 
@@ -32,23 +32,19 @@ class Chip(NamedTuple):
     platform: str
 
 
-def test_a_chips_peak_is_the_published_one_and_a_mesh_has_that_of_its_chips(
-    tiny_recipe: RecipeMaker, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_known_chips_have_their_published_peak(tiny_recipe: RecipeMaker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("jax.devices", lambda: [Chip("TPU v4", "tpu")] * 4)
     assert device_peak() == 275e12
     assert mesh_peak(tiny_recipe("mesh.model=2"), device_peak()) == 2 * 275e12, "not of all that are there"
 
 
-def test_an_unknown_chips_peak_is_measured_and_a_mesh_has_that_of_its_chips(
-    tiny_recipe: RecipeMaker, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_peak_of_an_unknown_chip_is_measured(tiny_recipe: RecipeMaker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("jax.devices", lambda: [Chip("NVIDIA RTX 9000", "gpu")] * 4)
     monkeypatch.setattr(flops, "measured_peak", lambda: 3e12)
     assert device_peak() == 3e12
     assert mesh_peak(tiny_recipe("mesh.data=4"), 3e12) == 4 * 3e12
 
 
-def test_virtual_devices_are_one_processor(tiny_recipe: RecipeMaker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_virtual_devices_count_as_one_processor(tiny_recipe: RecipeMaker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("jax.devices", lambda: [Chip("cpu", "cpu")] * 8)
     assert mesh_peak(tiny_recipe("mesh.data=4"), 1e11) == 1e11

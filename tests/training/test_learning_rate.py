@@ -11,7 +11,7 @@ from tests.conftest import RecipeMaker
 COSINE = "training.schedule={name: cosine, peak: 3e-4, warmup: 10, decay_steps: 110, final: 0.1}"
 
 
-def test_palms_rate_is_a_hundredth_for_10_000_steps_then_one_over_root_step() -> None:
+def test_the_learning_rate_of_palm_matches_the_paper() -> None:
     training = loading.load("palm-540b").training
     for step in (1, 2, 5_000, 9_999, 10_000):
         assert learning_rate(training, step) == 1e-2
@@ -19,12 +19,12 @@ def test_palms_rate_is_a_hundredth_for_10_000_steps_then_one_over_root_step() ->
         assert learning_rate(training, step) == pytest.approx(1 / math.sqrt(step), rel=1e-14)
 
 
-def test_inverse_square_root_meets_its_peak_at_the_end_of_the_hold(tiny_recipe: RecipeMaker) -> None:
+def test_inverse_square_root_is_continuous_at_the_hold(tiny_recipe: RecipeMaker) -> None:
     training = tiny_recipe("training.schedule={peak: 0.5, hold: 16}").training
     assert [learning_rate(training, step) for step in (1, 15, 16, 64, 256)] == [0.5, 0.5, 0.5, 0.25, 0.125]
 
 
-def test_cosine_rises_straight_to_its_peak_falls_to_its_share_and_stays(tiny_recipe: RecipeMaker) -> None:
+def test_cosine_warms_up_decays_and_stays_at_its_share(tiny_recipe: RecipeMaker) -> None:
     training = tiny_recipe(COSINE).training
     rates = {step: learning_rate(training, step) for step in range(1, 200)}
     for step in range(1, 11):
@@ -38,7 +38,7 @@ def test_cosine_rises_straight_to_its_peak_falls_to_its_share_and_stays(tiny_rec
 
 
 @pytest.mark.parametrize("warmup", [0, 1, 99, 100, 1000])
-def test_cosine_ends_with_the_run_unless_told_and_outlasts_no_warm_up(tiny_recipe: RecipeMaker, warmup: int) -> None:
+def test_cosine_ends_by_default_with_the_run(tiny_recipe: RecipeMaker, warmup: int) -> None:
     training = tiny_recipe(
         "training.steps=100", f"training.schedule={{name: cosine, peak: 1, warmup: {warmup}, final: 0}}"
     ).training

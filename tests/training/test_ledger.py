@@ -1,4 +1,4 @@
-"""The ledger: exact values, the same bytes whatever was cut between, and no byte that can be changed unseen."""
+"""The ledger keeps exact values, gives the same bytes after cuts, and reveals every changed byte."""
 
 import itertools
 import json
@@ -19,7 +19,7 @@ any_float = st.floats(width=32) | st.floats()
 
 
 def some_lines() -> list[Line]:
-    """Twelve steps of two attempts, the second from step 4 on."""
+    """Returns the lines of twelve steps of two attempts, the second from step 4 on."""
     random = np.random.default_rng(0)
     steps = [(0, step) for step in range(1, 8)] + [(1, step) for step in range(4, 9)]
 
@@ -52,17 +52,17 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 @pytest.fixture(scope="module")
 def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file for hypothesis to write over and over."""
+    """Returns a file that hypothesis overwrites for each example."""
     return tmp_path_factory.mktemp("scratch") / "ledger.jsonl"
 
 
-def test_what_was_written_is_read(tmp_path: Path) -> None:
+def test_what_was_written_is_read_back(tmp_path: Path) -> None:
     path = tmp_path / "ledger.jsonl"
     written(path, LINES)
     assert ledger.read(path, whole=True)[0] == Ledger(path).lines == LINES
 
 
-def test_the_end_and_a_place_are_found_without_reading_all(tmp_path: Path) -> None:
+def test_the_last_line_and_a_given_one_are_found(tmp_path: Path) -> None:
     path = tmp_path / "ledger.jsonl"
     assert ledger.last(path) is None
     assert not ledger.holds(path, 0, 1, "ab")
@@ -79,14 +79,14 @@ def test_the_end_and_a_place_are_found_without_reading_all(tmp_path: Path) -> No
         ledger.last(path)
 
 
-def test_a_line_has_the_keys_that_others_rely_on(whole: bytes) -> None:
+def test_a_line_has_the_documented_keys(whole: bytes) -> None:
     first = json.loads(whole.splitlines()[0])
     assert {"step", "loss", "grad_norm", "batch", "learning_rate"} <= first.keys()
     assert (float.fromhex(first["loss"]), float.fromhex(first["grad_norm"])) == (LINES[0].loss, LINES[0].grad_norm)
 
 
 @given(values=st.tuples(any_float, any_float, any_float, any_float), rate=st.floats(allow_nan=False, min_value=0))
-def test_floats_come_back_to_the_bit(scratch: Path, values: tuple[float, float, float, float], rate: float) -> None:
+def test_floats_are_read_back_to_the_bit(scratch: Path, values: tuple[float, float, float, float], rate: float) -> None:
     scratch.unlink(missing_ok=True)
     loss, grad_norm, parameter_norm, z = values
     line = LINES[0]._replace(loss=loss, grad_norm=grad_norm, parameter_norm=parameter_norm, z=z, learning_rate=rate)
@@ -103,7 +103,7 @@ def lines_before(data: bytes, position: int) -> int:
 
 
 @given(data=st.data())
-def test_any_changed_byte_is_found_in_its_line(whole: bytes, scratch: Path, data: st.DataObject) -> None:
+def test_any_changed_byte_is_found(whole: bytes, scratch: Path, data: st.DataObject) -> None:
     position = data.draw(st.integers(0, len(whole) - 1))
     value = data.draw(st.integers(0, 255).filter(lambda value: value != whole[position]))
     changed = bytearray(whole)
@@ -124,13 +124,13 @@ def test_the_changed_line_is_named_by_its_step(whole: bytes, scratch: Path) -> N
 
 
 @pytest.mark.parametrize(("written", "changed"), [(b": ", b":\t"), (b", ", b",\r"), (b"0x", b"0X"), (b"{", b" {")])
-def test_a_change_that_reads_the_same_is_found_too(whole: bytes, scratch: Path, written: bytes, changed: bytes) -> None:
+def test_a_change_of_spelling_alone_is_found(whole: bytes, scratch: Path, written: bytes, changed: bytes) -> None:
     scratch.write_bytes(whole.replace(written, changed, 1))
     with pytest.raises(LedgerAltered, match="line 1, step 1:"):
         ledger.read(scratch, whole=True)
 
 
-def test_lines_taken_out_doubled_or_exchanged_are_found(whole: bytes, scratch: Path) -> None:
+def test_removed_repeated_and_exchanged_lines_are_found(whole: bytes, scratch: Path) -> None:
     lines = whole.splitlines(keepends=True)
     for i in range(len(lines) - 1):
         for changed in (
@@ -143,7 +143,7 @@ def test_lines_taken_out_doubled_or_exchanged_are_found(whole: bytes, scratch: P
                 ledger.read(scratch, whole=True)
 
 
-def test_a_torn_last_line_is_left_out_then_cut_and_an_error_to_verify(whole: bytes, scratch: Path) -> None:
+def test_a_torn_last_line_is_ignored_and_cut(whole: bytes, scratch: Path) -> None:
     ends = [0, *itertools.accumulate(len(line) for line in whole.splitlines(keepends=True))]
     for length in range(ends[-2] - 3, len(whole)):
         scratch.write_bytes(whole[:length])
@@ -160,7 +160,7 @@ def test_a_torn_last_line_is_left_out_then_cut_and_an_error_to_verify(whole: byt
 
 
 @given(stops=st.lists(st.tuples(st.integers(0, 12), st.integers(0, 12)), max_size=4))
-def test_cut_and_appended_again_gives_the_bytes_of_an_uncut_run(
+def test_cutting_and_appending_again_gives_the_same_bytes(
     whole: bytes, scratch: Path, stops: list[tuple[int, int]]
 ) -> None:
     scratch.unlink(missing_ok=True)
@@ -176,7 +176,7 @@ def test_cut_and_appended_again_gives_the_bytes_of_an_uncut_run(
     assert scratch.read_bytes() == whole
 
 
-def test_has_knows_a_line_by_attempt_step_and_chain(tmp_path: Path) -> None:
+def test_has_compares_attempt_step_and_chain(tmp_path: Path) -> None:
     path = tmp_path / "ledger.jsonl"
     book = Ledger(path)
     chains = []
@@ -208,7 +208,7 @@ def test_an_empty_or_missing_ledger_has_no_lines(tmp_path: Path) -> None:
     assert (book.lines, book.chain) == ([], ledger.START)
 
 
-def test_batch_digest_tells_batches_apart_and_not_integer_types() -> None:
+def test_batch_digests_depend_on_tokens_but_not_integer_types() -> None:
     tokens = np.arange(34).reshape(2, 17)
     other = tokens.copy()
     other[1, 16] += 1
@@ -216,7 +216,7 @@ def test_batch_digest_tells_batches_apart_and_not_integer_types() -> None:
     assert batch_digest(tokens) != batch_digest(other) != batch_digest(tokens[::-1])
 
 
-def test_lines_are_compared_to_the_bit_and_a_nan_equals_a_nan() -> None:
+def test_lines_are_compared_to_the_bit() -> None:
     line = LINES[0]._replace(loss=float("nan"), grad_norm=float("inf"), parameters="ab")
     assert ledger.differing(line, line._replace(loss=float("nan"), parameters=None)) is None
     assert ledger.differing(line, line._replace(z=math.nextafter(line.z, 1e9))) == "z"
@@ -224,14 +224,14 @@ def test_lines_are_compared_to_the_bit_and_a_nan_equals_a_nan() -> None:
 
 
 @pytest.mark.parametrize("behind", [b"", b'{"step": 9', b"\0" * 40, b'{"step": 9, "attempt": 1}'])
-def test_a_torn_last_line_is_called_torn(whole: bytes, scratch: Path, behind: bytes) -> None:
+def test_a_torn_last_line_is_reported_as_torn(whole: bytes, scratch: Path, behind: bytes) -> None:
     scratch.write_bytes(whole[:-1] if not behind else whole + behind)
     with pytest.raises(LedgerTorn, match="torn"):
         ledger.read(scratch, whole=True)
 
 
 @pytest.mark.parametrize("behind", [b"x", b" 7", b"\n{]\n"])
-def test_a_last_line_with_something_behind_it_is_altered(whole: bytes, scratch: Path, behind: bytes) -> None:
+def test_a_last_line_with_trailing_text_is_altered(whole: bytes, scratch: Path, behind: bytes) -> None:
     scratch.write_bytes(whole[:-1] + behind)
     with pytest.raises(LedgerAltered, match="not the line that was written"):
         ledger.read(scratch, whole=True)
@@ -244,8 +244,8 @@ def test_a_line_nested_too_deep_is_named(whole: bytes, scratch: Path) -> None:
 
 
 @pytest.mark.parametrize("forged", [{"step": "1"}, {"attempt": 0.0}, {"sequences": None}, {"applied": 1}, {"batch": 3}])
-def test_a_chained_line_of_other_types_is_no_line(scratch: Path, forged: dict[str, object]) -> None:
-    """A forger can chain anything; a reader of the ledger must not meet a step that is a text."""
+def test_a_chained_line_of_other_types_is_refused(scratch: Path, forged: dict[str, object]) -> None:
+    """A forger can chain any line, but readers must never get a step that is a string."""
     scratch.unlink(missing_ok=True)
     written(scratch, [LINES[0]._replace(**forged), LINES[1]])  # type: ignore[arg-type]
     with pytest.raises(LedgerAltered, match="line 1, step 1: not the line that was written"):

@@ -1,4 +1,4 @@
-"""What the loop decides; whole runs are in tests/system."""
+"""Decisions of the training loop; whole runs are tested in tests/system."""
 
 import os
 from concurrent.futures import Future
@@ -13,13 +13,13 @@ from palmetto.training.ledger import Ledger, Line, read
 from palmetto.training.spikes import Observation
 from tests.conftest import RecipeMaker
 from tests.references.simulated import SimulatedRun
-from tests.training.test_spikes import calm
+from tests.references.spike_runs import calm
 
 
-def test_a_checkpoint_that_failed_stops_the_run_before_its_next_step(
+def test_a_failed_checkpoint_stops_the_run_before_another_step(
     tiny_recipe: RecipeMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not as late as the next checkpoint: what is trained until then is lost."""
+    """Steps taken until the next checkpoint would be lost."""
     run = SimulatedRun(tmp_path / "run", tiny_recipe("training.steps=1000"), calm_curve)
 
     def check() -> None:
@@ -35,7 +35,7 @@ def test_a_checkpoint_that_failed_stops_the_run_before_its_next_step(
 def test_the_ledger_is_durable_before_each_checkpoint(
     tiny_recipe: RecipeMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A power cut between the two would leave a checkpoint whose line is lost, which nothing can go on from."""
+    """A power failure could otherwise leave a checkpoint without its line, from which no run can resume."""
     run = SimulatedRun(tmp_path / "run", tiny_recipe("training.steps=100", "training.checkpoint_every=5"), calm_curve)
     durable, fsync, save = dict[int, int](), os.fsync, run.disk.save
 
@@ -55,7 +55,7 @@ def test_the_ledger_is_durable_before_each_checkpoint(
     assert [step for _, step in run.disk.ever] == [5, 10, 15, 20]
 
 
-def test_a_line_waits_for_its_digest_and_those_behind_it_wait_too(tmp_path: Path) -> None:
+def test_lines_wait_for_the_digests_of_earlier_ones(tmp_path: Path) -> None:
     book, digest = Ledger(tmp_path / "ledger.jsonl"), Future[str]()
     line = Line(1, 0, 1.0, 1.0, 1.0, 0.0, 1e-3, 8, "ab", True)
     book.append(line, digest)
@@ -67,7 +67,7 @@ def test_a_line_waits_for_its_digest_and_those_behind_it_wait_too(tmp_path: Path
     assert book.lines[0].parameters == "tree:cd"
 
 
-def test_a_slow_divergence_is_told_once_and_nothing_is_rolled_back(tiny_recipe: RecipeMaker, tmp_path: Path) -> None:
+def test_slow_divergence_is_reported_once_without_a_rollback(tiny_recipe: RecipeMaker, tmp_path: Path) -> None:
     def rising(attempt: int, step: int, position: int) -> Observation:
         calm = calm_curve(attempt, step, position)
         return calm._replace(loss=calm.loss + max(0, step - 1000) * 0.003)

@@ -1,4 +1,4 @@
-"""What orbax says of failures is told once, and what others say is left alone."""
+"""Failures of orbax are reported once, and messages of other packages are kept."""
 
 import logging
 import subprocess
@@ -10,8 +10,8 @@ import pytest
 from palmetto.training.orbax_messages import tell_once
 
 
-def test_readers_left_behind_by_a_deletion_print_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """orbax's, of arrays beside the one whose absence was raised."""
+def test_late_errors_of_orbax_readers_print_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They concern other arrays than the one whose absence was raised."""
     printed: list[object] = []
     monkeypatch.setattr(sys, "unraisablehook", printed.append)
     tell_once()
@@ -23,8 +23,8 @@ def test_readers_left_behind_by_a_deletion_print_nothing(monkeypatch: pytest.Mon
     assert printed == [other]
 
 
-def test_only_orbax_s_forgotten_tasks_are_kept_from_asyncio_s_log(caplog: pytest.LogCaptureFixture) -> None:
-    """Where several arrays are gone, the first error is raised and asyncio tells of the others in tracebacks."""
+def test_only_orbax_tasks_are_removed_from_the_asyncio_log(caplog: pytest.LogCaptureFixture) -> None:
+    """If several arrays are missing, the first error is raised and asyncio logs tracebacks of the others."""
     tell_once()
     log = logging.getLogger("asyncio")
     for place in ("orbax/checkpoint", "elsewhere"):
@@ -33,7 +33,7 @@ def test_only_orbax_s_forgotten_tasks_are_kept_from_asyncio_s_log(caplog: pytest
     assert [record.args for record in caplog.records] == [("elsewhere",)]
 
 
-def test_others_keep_their_messages_in_the_same_log(caplog: pytest.LogCaptureFixture) -> None:
+def test_messages_of_other_packages_are_kept(caplog: pytest.LogCaptureFixture) -> None:
     tell_once()
     log = logging.getLogger("absl")
     for place in ("/site-packages/orbax/checkpoint/handler.py", "/home/me/train.py"):

@@ -1,4 +1,4 @@
-"""Far values of a series: decided as by the medians themselves, whichever way is taken."""
+"""The quick test for far values decides as the medians themselves do."""
 
 import statistics
 
@@ -12,7 +12,7 @@ VALUES = st.one_of(st.floats(-10, 10), st.sampled_from([0.0, 1.0, 1.001, 2.0, 1e
 
 
 def deviations(value: float, window: list[float]) -> float:
-    """Above the median, in units of 1.4826 times the median absolute deviation."""
+    """Returns the distance above the median in units of 1.4826 times the median absolute deviation."""
     middle = statistics.median(window)
     spread = 1.4826 * statistics.median(abs(x - middle) for x in window)
     return (value - middle) / max(spread, 1e-3 * abs(middle), 1e-12)
@@ -20,7 +20,7 @@ def deviations(value: float, window: list[float]) -> float:
 
 @settings(max_examples=400)
 @given(values=st.lists(VALUES, min_size=1, max_size=40), size=st.integers(1, 12), threshold=st.floats(0.5, 10))
-def test_a_value_is_far_where_its_deviations_exceed_the_threshold(
+def test_a_value_is_far_if_its_deviations_exceed_the_threshold(
     values: list[float], size: int, threshold: float
 ) -> None:
     recent = Recent(size)
@@ -33,7 +33,7 @@ def test_a_value_is_far_where_its_deviations_exceed_the_threshold(
 
 
 @pytest.mark.parametrize("size", [8, 9])
-def test_at_the_threshold_itself_it_is_not_far(size: int) -> None:
+def test_a_value_at_the_threshold_is_not_far(size: int) -> None:
     recent = Recent(size)
     for number in range(size):
         recent.add(float(number))

@@ -1,4 +1,4 @@
-"""What the MFU is taken against."""
+"""The peak that the MFU is relative to."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,13 +16,13 @@ class Chip(SimpleNamespace):
     device_kind, platform = "some chip", "gpu"
 
 
-def test_the_peak_is_of_the_devices_that_a_resumed_run_has(
+def test_the_peak_follows_the_devices_of_a_resumed_run(
     tmp_path: Path, tiny_recipe: RecipeMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And of each as the run has first measured it."""
+    """The peak of one device is the one that the run measured first."""
     monkeypatch.setattr("jax.devices", lambda: [Chip()] * 8)
     run = RunDirectory(tmp_path)
-    write_json(run.environment, {"jax": "1", "peak_flops": 7.0})  # as once, of the whole mesh
+    write_json(run.environment, {"jax": "1", "peak_flops": 7.0})  # an older record of the whole mesh
     for measured, devices in ((1e12, 2), (5e12, 8)):
         monkeypatch.setattr(flops, "measured_peak", lambda measured=measured: measured)
         recipe = tiny_recipe(f"mesh.data={devices}", "tokens.vocabulary_size=512", "training.micro_batch=1")

@@ -1,4 +1,4 @@
-"""The lines that long work writes where no terminal watches."""
+"""Progress is written as lines if the output is not a terminal."""
 
 import re
 
@@ -16,7 +16,7 @@ def line(step: int) -> Line:
 def test_a_pipe_gets_lines_with_speed_and_loss(capsys: pytest.CaptureFixture[str]) -> None:
     with Reporter("training", 12) as reporter:
         reporter.step(line(10), 1234.5, 0.25)
-        reporter.step(line(11), 1234.5, 0.25)  # within the same seconds: not worth a line
+        reporter.step(line(11), 1234.5, 0.25)  # too soon after the last line for another
         reporter.step(line(12), 1234.5, 0.25)
         reporter.message("checkpoint set aside")
     lines = capsys.readouterr().err.splitlines()

@@ -1,4 +1,4 @@
-"""Tokens of a run that has a corpus of its own."""
+"""Tokens of a run whose recipe builds a corpus."""
 
 import inspect
 from argparse import ArgumentParser
@@ -21,8 +21,8 @@ training: {steps: 1, batch_size: 4}
 """
 
 
-def test_damaged_tokens_come_from_the_run_s_corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As another version would build another, or none where the sources are gone, it is not built again."""
+def test_damaged_tokens_are_rebuilt_from_the_existing_corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The corpus is not rebuilt, because another version or missing sources would give another one, or none."""
     (tmp_path / "mix.yaml").write_text(RECIPE)
     recipe = loading.load(str(tmp_path / "mix.yaml"), [])
     builds: list[str] = []
@@ -43,7 +43,7 @@ def test_damaged_tokens_come_from_the_run_s_corpus(tmp_path: Path, monkeypatch: 
     build_tokens(run, recipe, print)
     assert run.train_store.read_bytes() == before
     assert len(builds) == 1
-    # Without its manifest it is no corpus, and built as at first.
+    # A folder without a manifest is no corpus, so the corpus is rebuilt.
     (run.path / "corpus" / "manifest.json").unlink()
     run.train_store.write_bytes(before[:1000])
     with pytest.raises(UserError, match="other text"):

@@ -1,4 +1,4 @@
-"""How a model is trained: optimizer, schedule, batches, recovery, and what is written when."""
+"""The section of a recipe about training: optimizer, schedule, batches, recovery, checkpoints and logging."""
 
 from typing import Annotated, Any, Literal
 
@@ -10,7 +10,7 @@ from palmetto.recipe.section import Coefficient, NonNegative, Positive, Positive
 
 
 class InverseSqrt(Section):
-    """PaLM's schedule: `peak` for the first `hold` steps, then peak·√(hold/step); with 1e-2 and 10,000, 1/√step."""
+    """Sets PaLM's schedule: `peak` for `hold` steps, then peak·√(hold/step); with 1e-2 and 10,000 that is 1/√step."""
 
     name: Literal["inverse_sqrt"] = "inverse_sqrt"
     peak: Rate = 1e-2
@@ -18,33 +18,33 @@ class InverseSqrt(Section):
 
 
 class Cosine(Section):
-    """Linear warm-up over `warmup` steps to `peak`, then a cosine to `final`·peak at `decay_steps` and flat after."""
+    """Sets a linear warm-up to `peak` in `warmup` steps, then a cosine to `final`·peak at `decay_steps`, then flat."""
 
     name: Literal["cosine"] = "cosine"
     peak: Rate = 3e-4
     warmup: NonNegative = 0
     decay_steps: Positive | None = None
-    """By default training.steps, which then belongs to the recipe's identity."""
+    """The step at which the cosine ends; by default training.steps, which then belongs to the recipe's identity."""
     final: Annotated[float, Field(ge=0, le=1)] = 0.1
 
 
 class Spikes(Section):
-    """When to go back, and how far (PaLM, section 5.1): about 100 steps, skipping 200–500 batches."""
+    """Sets when to roll back and how far; PaLM (section 5.1) goes back about 100 steps and skips 200–500 batches."""
 
     threshold: Rate = 8.0
-    """Robust standard deviations above the running median at which a step is suspicious."""
+    """The number of robust standard deviations above the running median at which a step is suspicious."""
     window: Annotated[int, Field(ge=8)] = 128
-    """Steps that the median is taken over; nothing is judged before half of them are in."""
+    """The number of steps that the median is taken over; no step is judged before half of them are known."""
     patience: Positive = 3
-    """Suspicious losses in one streak of suspicious steps that make a spike; its onset is the streak's first step."""
+    """The number of suspicious losses in one streak that make a spike; its onset is the streak's first step."""
     nonfinite_patience: Positive = 8
-    """NaN or Inf steps in one streak that make one."""
+    """The number of NaN or Inf steps in one streak that make a spike."""
     rewind: Positive = 100
-    """Steps before the onset at which training goes on; twice as far if the spike returns, and so on."""
+    """The number of steps before the onset at which training resumes; a spike that returns multiplies it by 2, 3, …"""
     skip: Positive = 300
-    """Batches passed over from there."""
+    """The number of batches skipped there."""
     attempts: NonNegative = 5
-    """Rollbacks in a row on one spike before the run stops."""
+    """The number of consecutive rollbacks on one spike before the run stops."""
 
     @model_validator(mode="after")
     def _check(self) -> "Spikes":
@@ -66,10 +66,10 @@ class Spikes(Section):
 
 
 class LossScale(Section):
-    """Dynamic loss scaling, for activations in float16 alone (arXiv 1710.03740).
+    """Sets dynamic loss scaling, which is used only with activations in float16 (arXiv 1710.03740).
 
-    The loss is multiplied by a power of two, which is halved where a gradient overflows (that step is left out) and
-    doubled after `growth_interval` steps without.
+    The loss is multiplied by a power of two, which is halved when a gradient overflows (that update is skipped) and
+    doubled after `growth_interval` steps without overflow.
     """
 
     initial: Annotated[int, Field(ge=1, le=2**30)] = 2**15
@@ -88,44 +88,44 @@ class LossScale(Section):
 
 
 class Training(Section):
-    """How long, on what batches, by which rule; checkpointing and logging."""
+    """Sets the length of training, its batches, optimizer and schedule, recovery, checkpoints and logging."""
 
     steps: Positive
     batch_size: Annotated[dict[NonNegative, Size], Field(min_length=1)]
-    """Sequences a step: a number, or a ramp {step from which: number}."""
+    """Sequences per step: a number, or a ramp {number of steps done: number of sequences}."""
     micro_batch: Size = 1
-    """Sequences in a leaf of the gradient tree."""
+    """Sequences per leaf of the gradient tree."""
     epochs: Positive = 1
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     threads: Positive = 8
-    """Size of XLA's CPU thread pool. It changes bits (and speed only a little), so it is fixed and recorded."""
+    """The size of XLA's CPU thread pool, which is fixed and recorded because it changes bits."""
     reproducible: Literal["elastic", "fixed"] = "elastic"
-    """elastic: the same bits on any number of data-parallel devices and pods; fixed: on one layout, with the platform's
-    own collectives."""
+    """The scope of reproducibility: "elastic" gives the same bits on any number of data-parallel devices and pods,
+    "fixed" on one layout only, with the platform's own collectives."""
     objective: Annotated[Objective, Field(discriminator="name")] = CausalObjective()
     optimizer: Annotated[SerializeAsAny[Optimizer], BeforeValidator(Optimizer.choose)] = Field(
         default_factory=Optimizer.usual
     )
     schedule: Annotated[InverseSqrt | Cosine, Field(discriminator="name")] = InverseSqrt()
     clip: Rate | None = 1.0
-    """Global norm of the gradient."""
+    """The greatest global norm of the gradient; None does not clip it."""
     z_loss: Coefficient = 1e-4
     embedding_gradient: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """The gradient that reaches the embedding from the input is shrunk to this share (GLM-130B, arXiv 2210.02414)."""
+    """The factor of the gradient that reaches the embedding from the input (GLM-130B, arXiv 2210.02414)."""
     loss_scale: LossScale = LossScale()
     rematerialize: Literal["nothing", "projections", "block"] = "nothing"
-    """What the backward pass computes again: nothing, all but the results of matrix products, or whole blocks."""
+    """The part that the backward pass recomputes: nothing, all but the results of matrix products, or whole blocks."""
     spikes: Spikes = Spikes()
     checkpoint_every: Positive = 1000
     keep_last: Positive = 3
     keep_every: Positive | None = None
     evaluate_every: Positive = 1000
     validation_windows: Positive = 256
-    """Held-out windows that the validation loss is taken over, at most."""
+    """The maximal number of held-out windows that the validation loss is averaged over."""
     digest_every: Positive = 100
-    """Steps between digests of the parameters in the ledger."""
+    """The number of steps between digests of the parameters in the ledger."""
     peak_flops: Rate | None = None
-    """FLOP/s that the MFU is taken against; by default measured, or the chip's published figure."""
+    """The peak FLOP/s that the MFU is relative to; by default the chip's published figure, or else a measured one."""
 
     @model_validator(mode="before")
     @classmethod
@@ -158,5 +158,5 @@ class Training(Section):
 
     @property
     def batch_ramp(self) -> tuple[tuple[int, int], ...]:
-        """The ramp as (steps done before it, sequences), ascending."""
+        """Returns the ramp as pairs (steps done before it, sequences per step), ascending."""
         return tuple(sorted(self.batch_size.items()))

@@ -1,4 +1,4 @@
-"""Where a run keeps what it makes."""
+"""The directory of a run, with the paths of its files."""
 
 import contextlib
 import shutil
@@ -16,7 +16,7 @@ from palmetto.runs.register import Register, completed, folder_name
 
 
 class RunDirectory:
-    """The files of one run. A path exists only once what it names has been made."""
+    """Holds the paths of the files of one run; each exists only once it has been written."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -36,7 +36,7 @@ class RunDirectory:
         self.is_shadow = False
 
     def shadow(self, path: Path) -> "RunDirectory":
-        """Returns the same run, with what a training writes besides checkpoints copied to `path`, to go on there."""
+        """Returns the same run with the files that training writes, except checkpoints, copied to `path`."""
         shadow = RunDirectory(self.path)
         for name in ("recipe_file", "environment", "ledger", "events", "metrics", "summary"):
             file: Path = getattr(self, name)
@@ -48,7 +48,7 @@ class RunDirectory:
 
     @classmethod
     def existing(cls, path: Path) -> "RunDirectory":
-        """Returns a directory that holds a run; UserError where it does not."""
+        """Returns the run in a directory; raises UserError if it holds none."""
         run = cls(path)
         if not run.recipe_file.is_file():
             raise UserError(
@@ -58,14 +58,13 @@ class RunDirectory:
 
     @property
     def recipe(self) -> Recipe:
-        """Returns the resolved recipe the run was started with."""
+        """Returns the recipe in recipe.yaml."""
         return loading.load(str(self.recipe_file))
 
     def recipe_to_read(self, overrides: Sequence[str] = ()) -> Recipe:
-        """Returns the same for sampling and evaluation: on one device, or on those of the axis model as
-        `overrides` have it.
+        """Returns the recipe for sampling and evaluation, on one device or as many as `overrides` give the axis model.
 
-        UserError where they ask for another axis, which one sequence has no use for.
+        Raises UserError if they give another axis more than one device, which a single sequence cannot use.
         """
         recipe = loading.load(str(self.recipe_file), [*(f"mesh.{axis}=1" for axis in AXES), *overrides])
         for axis, size in recipe.mesh.sizes.items():
@@ -75,27 +74,27 @@ class RunDirectory:
 
     @property
     def begun(self) -> bool:
-        """Returns whether training has taken a step here."""
+        """Returns whether training has taken a step in this directory."""
         has_lines = present(self.ledger) and self.ledger.stat().st_size > 0
         return has_lines or bool(completed(self.checkpoints) or Register(self.checkpoints).read())
 
     @property
     def ledger_lines(self) -> int:
-        """Returns the number of the ledger's lines, whatever is in them."""
+        """Returns the number of lines in the ledger, without checking them."""
         return self.ledger.read_bytes().count(b"\n") if present(self.ledger) else 0
 
     @property
     def newest_manifest(self) -> Manifest | None:
-        """Returns the manifest of the newest checkpoint whose manifest is as it was written."""
+        """Returns the manifest of the newest checkpoint whose manifest is intact, or None if there is none."""
         for step in reversed(completed(self.checkpoints)):
-            with contextlib.suppress(CheckpointDamaged, FileNotFoundError):  # which training has just deleted
+            with contextlib.suppress(CheckpointDamaged, FileNotFoundError):  # training may just have deleted it
                 return read_manifest(self.checkpoints / folder_name(step) / "manifest.json", step)
         return None
 
     def check(self, recipe: Recipe) -> None:
-        """UserError, naming the keys, where training has begun with a recipe of another identity.
+        """Raises UserError, which names the keys, if training has begun with a recipe of another identity.
 
-        Checkpoints know it too: where recipe.yaml has been altered, the recipe that they were trained with is right.
+        If recipe.yaml has been altered, the recipe recorded in the newest checkpoint is accepted as well.
         """
         if self.begun and (differences := recipe.obstacles(self.recipe)):
             manifest = self.newest_manifest
@@ -106,19 +105,19 @@ class RunDirectory:
                 )
 
     def claim(self, recipe: Recipe) -> None:
-        """Records the recipe, once all that may refuse it has been asked; UserError as `check`.
+        """Records the recipe after all other checks have passed; raises UserError like `check`.
 
-        What lies outside a recipe's identity may change, and the record follows it.
+        Keys outside a recipe's identity may have changed, and recipe.yaml then gets their new values.
         """
         self.check(recipe)
         write_text(self.recipe_file, loading.dump(recipe))
 
     def locked(self) -> contextlib.AbstractContextManager[None]:
-        """Keeps other processes from working in the directory; UserError if one does."""
+        """Returns a context that locks the directory; raises UserError if another process has locked it."""
         return locked(self.path)
 
     def record_event(self, event: str, **fields: Any) -> None:
-        """Appends to events.jsonl what happened and when (UTC), for people to read."""
+        """Appends an event with its time (UTC) to events.jsonl."""
         log = JsonLines(self.events)
         log.append({"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "event": event, **fields})
         log.close()

@@ -1,7 +1,7 @@
-"""The JSON files of a run directory: the shape of each, and the one function that reads it.
+"""The JSON files of a run directory, each with its shape and the function that reads it.
 
-A file that is missing is None, or no lines. One of another shape is a UserError that names the file, the line where
-there are lines, the key, and what was expected. Keys beyond those of the shape are kept.
+A missing file is read as None, or as no lines. A file of another shape raises a UserError that names the file, the line
+if it has lines, the key, and what was expected. Additional keys are kept.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ Shape = TypeVar("Shape")
 
 @_OPEN
 class Event(TypedDict):
-    """A line of events.jsonl. What an event must tell besides depends on its kind (`_TOLD`)."""
+    """Describes a line of events.jsonl; `_TOLD` lists the keys that each kind of event requires."""
 
     event: str
     time: NotRequired[str]
@@ -43,12 +43,12 @@ _TOLD = {
     "skipped step": ("step",),
     "overflow": ("step",),
 }
-"""The keys without which an event of a kind says nothing."""
+"""The keys that each kind of event requires."""
 
 
 @_OPEN
 class Measured(TypedDict):
-    """A line of metrics.jsonl: a step's figures that differ between runs, and what the routers of experts did."""
+    """Describes a line of metrics.jsonl: a step's time and throughput, and the statistics of its routers."""
 
     step: int
     attempt: int
@@ -64,7 +64,7 @@ class Measured(TypedDict):
 
 @_OPEN
 class Losses(TypedDict):
-    """Validation losses; None where none was measured."""
+    """Describes validation losses in nats per token, which are None if none was measured."""
 
     first: float | None
     last: float | None
@@ -73,7 +73,7 @@ class Losses(TypedDict):
 
 @_OPEN
 class Digests(TypedDict):
-    """SHA-256 in hex."""
+    """Describes the digests of parameters and optimizer state (training/digest.py)."""
 
     parameters: str
     optimizer: str
@@ -81,7 +81,7 @@ class Digests(TypedDict):
 
 @_OPEN
 class Environment(TypedDict, total=False):
-    """environment.json: what the bits depend on besides recipe and text, and the machine."""
+    """Describes environment.json: what the bits depend on besides recipe and text, and the machine."""
 
     jaxlib: str
     jax: str
@@ -102,7 +102,7 @@ class Environment(TypedDict, total=False):
 
 @_OPEN
 class Summary(TypedDict):
-    """summary.json: a training's figures in short."""
+    """Describes summary.json, the main figures of a training."""
 
     recipe: str
     parameters: int
@@ -121,17 +121,17 @@ class Summary(TypedDict):
 
 @_OPEN
 class Stamp(TypedDict):
-    """stages/NAME.json: a finished product of a run."""
+    """Describes stages/NAME.json, the stamp of a finished product of a run."""
 
     inputs: str
-    """The digest of what it was made from."""
+    """The digest of the inputs that the product was made from."""
     outputs: dict[str, str]
-    """The digest of each file it made, by path in the run directory."""
+    """The digest of each file of the product, by path in the run directory."""
 
 
 @_OPEN
 class Completed(TypedDict):
-    """An entry of checkpoints.json: a complete checkpoint."""
+    """Describes an entry of checkpoints.json, the record of a complete checkpoint."""
 
     step: int
     attempt: int
@@ -146,7 +146,7 @@ _TEXTS = TypeAdapter(dict[str, str], config=ConfigDict(strict=True))
 
 
 def read_events(path: Path) -> list[Event]:
-    """Reads the events, in the order they happened."""
+    """Returns the events in the order in which they happened."""
     events = _lines(path, _EVENT)
     for number, event in enumerate(events, 1):
         for key in _TOLD.get(event["event"], ()):
@@ -156,33 +156,33 @@ def read_events(path: Path) -> list[Event]:
 
 
 def read_metrics(path: Path) -> list[Measured]:
-    """Reads the figures of steps; of a step that was taken again there are several lines, of which the last counts."""
+    """Returns the measurements of steps; a step that was repeated has several lines, of which the last counts."""
     return _lines(path, _MEASURED)
 
 
 def read_environment(path: Path) -> dict[str, Any] | None:
-    """Reads the environment that a run began in, in the form of `environment.record`."""
+    """Returns the environment that a run began in, in the form of `environment.record`."""
     recorded = _whole(path, _ENVIRONMENT)
     return None if recorded is None else dict(recorded)
 
 
 def read_summary(path: Path) -> Summary | None:
-    """Reads the figures of the last training."""
+    """Returns the summary of the last training."""
     return _whole(path, _SUMMARY)
 
 
 def read_stamp(path: Path) -> Stamp | None:
-    """Reads the stamp of a finished product."""
+    """Returns the stamp of a finished product."""
     return _whole(path, _STAMP)
 
 
 def read_completed(path: Path) -> list[Completed] | None:
-    """Reads the complete checkpoints of a run."""
+    """Returns the complete checkpoints of a run."""
     return _whole(path, _COMPLETED)
 
 
 def read_texts(path: Path) -> dict[str, str] | None:
-    """Reads a sweep's text.json: the fingerprint of each of its sources, by path."""
+    """Returns a sweep's text.json, the fingerprint of each of its sources by path."""
     return _whole(path, _TEXTS)
 
 

@@ -1,4 +1,4 @@
-"""checkpoints/STEP/manifest.json: what a checkpoint says of itself, under a seal that a changed byte breaks."""
+"""The manifest of a checkpoint, checkpoints/STEP/manifest.json, with a seal that a changed byte breaks."""
 
 import hashlib
 import json
@@ -16,25 +16,25 @@ FORMAT = 1
 
 
 class Manifest(NamedTuple):
-    """The run that a checkpoint belongs to, and the digests of what it holds."""
+    """Holds the origin of a checkpoint and the digests of its contents."""
 
     step: int
     attempt: int
     recipe: str
-    """Digest of the recipe's identity."""
+    """The digest of the recipe's identity."""
     tokens: str
-    """Digest of the training tokens."""
+    """The digest of the training tokens."""
     chain: str
     """The ledger's chain at this step."""
     parameters: str
     optimizer: str
-    """Digests of the logical matrices; the optimizer's covers the loss scale."""
+    """The digests of the logical matrices of parameters and optimizer; the latter covers the loss scale."""
     files: dict[str, str]
-    """SHA-256 of every file under arrays/, by its path there."""
+    """The SHA-256 of every file under arrays/, by its path there."""
 
 
 class CheckpointDamaged(UserError):
-    """A checkpoint is not what was written."""
+    """Signals that a checkpoint is not what was written."""
 
 
 _OBJECT = TypeAdapter(dict[str, Any], config=ConfigDict(strict=True))
@@ -42,16 +42,16 @@ _MANIFEST = TypeAdapter(Manifest, config=ConfigDict(strict=True))
 
 
 def render(manifest: Manifest) -> str:
-    """Returns a manifest as the text of its file: its fields, their format, and the SHA-256 of both as the seal."""
+    """Returns the text of a manifest's file: format, fields, and the SHA-256 of both as the seal."""
     contents = {"format": FORMAT, **manifest._asdict()}
     return json.dumps(contents | {"sha256": _seal(contents)}, indent=1) + "\n"
 
 
 def read_manifest(file: Path, step: int) -> Manifest:
-    """Reads the manifest of the checkpoint of `step` and checks its seal, but none of the checkpoint's other files.
+    """Returns the manifest of the checkpoint of `step` after checking its seal, but no other file of the checkpoint.
 
-    CheckpointDamaged if it is not what was written, or is of another step; UserError for a whole manifest of another
-    format; OSError where it cannot be read.
+    Raises CheckpointDamaged if it is not what was written, or is of another step; UserError if it is an intact manifest
+    of another format; OSError if it cannot be read.
     """
     data = file.read_bytes()
     damaged = CheckpointDamaged(f"{file}: not a checkpoint's manifest")
@@ -79,9 +79,9 @@ def digests_of(arrays: Path) -> dict[str, str]:
 
 
 def check_files(arrays: Path, manifest: Manifest) -> None:
-    """Raises CheckpointDamaged, by name, where a file under `arrays` is not what the manifest says.
+    """Raises CheckpointDamaged, which names the file, if a file under `arrays` is not what the manifest says.
 
-    UserError or OSError for a folder, file or link that cannot be looked at, which does not mean that it is damaged.
+    Raises UserError or OSError if a folder, file or link cannot be accessed, which does not mean that it is damaged.
     """
     if missing := sorted(manifest.files.keys() ^ set(_names(arrays))):
         raise CheckpointDamaged(f"{arrays}/{missing[0]}: missing, or not of this checkpoint")
@@ -91,7 +91,7 @@ def check_files(arrays: Path, manifest: Manifest) -> None:
 
 
 def _names(arrays: Path) -> Iterator[str]:
-    """Yields the paths of all files in a folder, none where there is no folder; raises where it cannot be looked at."""
+    """Yields the paths of all files in a folder, none if it does not exist; raises OSError if it is not accessible."""
 
     def fail(error: OSError) -> None:
         raise error
@@ -100,7 +100,7 @@ def _names(arrays: Path) -> Iterator[str]:
         return
     for folder, _, names in os.walk(arrays, onerror=fail, followlinks=True):
         for path in (Path(folder, name) for name in names):
-            present(path)  # a link that leads nowhere is no file that is missing
+            present(path)  # raises for a dangling link, which does not count as a missing file
             yield str(path.relative_to(arrays))
 
 

@@ -1,6 +1,6 @@
-"""A run's checkpoints are those in their folder and those on record, so that one that cannot be seen is missed.
+"""The register of a run's complete checkpoints, which reveals those that are missing from their folder.
 
-The record, checkpoints.json, lies beside the ledger and not in checkpoints/, which may be a disk of its own. A
+The register, checkpoints.json, is kept beside the ledger and not in checkpoints/, which may be on a disk of its own. A
 checkpoint is entered once it is complete, and struck out before it is deleted.
 """
 
@@ -14,7 +14,7 @@ from palmetto.runs.files import read_completed
 
 
 class Entry(NamedTuple):
-    """A complete checkpoint."""
+    """Holds the identity of a complete checkpoint."""
 
     step: int
     attempt: int
@@ -23,13 +23,13 @@ class Entry(NamedTuple):
 
 
 class Register:
-    """The record of the complete checkpoints in a folder."""
+    """Reads and writes the record of the complete checkpoints in a folder."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder.with_name(f"{folder.name}.json")
 
     def read(self) -> dict[int, Entry] | None:
-        """Returns the entries by step, or None if there is no record; UserError if it is not one."""
+        """Returns the entries by step, or None if there is no record; raises UserError if the file is damaged."""
         try:
             recorded = read_completed(self.path)
         except UserError as error:
@@ -44,11 +44,11 @@ class Register:
         write_json(self.path, [entries[step]._asdict() for step in sorted(entries)])
 
     def enter(self, entry: Entry) -> None:
-        """Puts a checkpoint on record."""
+        """Adds a checkpoint to the record."""
         self.write((self.read() or {}) | {entry.step: entry})
 
     def strike(self, step: int) -> None:
-        """Takes a checkpoint off the record."""
+        """Removes a checkpoint from the record."""
         if (entries := self.read()) is not None and step in entries:
             self.write({at: entry for at, entry in entries.items() if at != step})
 
@@ -59,14 +59,14 @@ def folder_name(step: int) -> str:
 
 
 def step_of(name: str) -> int | None:
-    """Returns the step whose checkpoint has a folder of this name, or None if it is no such name."""
+    """Returns the step whose checkpoint folder has this name, or None if no step has."""
     return int(name) if re.fullmatch("[0-9]+", name) and folder_name(int(name)) == name else None
 
 
 def completed(folder: Path) -> list[int]:
     """Returns the steps of the checkpoints in a folder that have their manifest, ascending.
 
-    UserError where a folder or manifest cannot be looked at, which does not mean that there is none.
+    Raises UserError if a folder or manifest cannot be accessed, which does not mean that there is none.
     """
     steps = (step for name in names_in(folder) if (step := step_of(name)) is not None)
     return sorted(step for step in steps if _has_manifest(folder / folder_name(step)))

@@ -1,6 +1,6 @@
-"""Stamps tell whether a product of a run (its vocabulary, tokens or samples) is finished, whole and of the same inputs.
+"""Stamps, which tell whether a product of a run (vocabulary, tokens or samples) is complete and of the same inputs.
 
-The stamp of a product, stages/NAME.json, has the digest of its inputs and of each of its files.
+The stamp of a product, stages/NAME.json, holds the digest of its inputs and of each of its files.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from palmetto.runs.directory import RunDirectory
 from palmetto.runs.files import Stamp, read_stamp
 
 Digest = Callable[[Path], str]
-"""Returns what the bytes of a file are known by."""
+"""A function that returns a digest of a file's bytes."""
 
 
 def finish(
@@ -28,37 +28,37 @@ def finish(
 
 
 def is_complete(run: RunDirectory, product: str, inputs: dict[str, Any], digest: Digest = sha256) -> bool:
-    """Returns whether a product was made from these inputs, and all of it is there as it was made."""
+    """Returns whether a product was made from these inputs and all its files are intact."""
     return made_from(run, product, inputs) is True and is_whole(run, product, digest)
 
 
 def made_from(run: RunDirectory, product: str, inputs: dict[str, Any]) -> bool | None:
-    """Returns whether a product was made from these inputs; None where its stamp does not tell."""
+    """Returns whether a product was made from these inputs, or None if it has no readable stamp."""
     stamp = read(run, product)
     return None if stamp is None else stamp["inputs"] == _digest(inputs)
 
 
 def is_whole(run: RunDirectory, product: str, digest: Digest = sha256) -> bool:
-    """Returns whether all files of a product are there as they were made."""
+    """Returns whether all files of a product are as they were made."""
     stamp = read(run, product)
     return stamp is not None and all(is_as_made(run, product, run.path / name, digest) for name in stamp["outputs"])
 
 
 def is_as_made(run: RunDirectory, product: str, output: Path, digest: Digest = sha256) -> bool:
-    """Returns whether a file of a product is as it was made; UserError where it cannot be looked at."""
+    """Returns whether a file of a product is as it was made; raises UserError if it cannot be accessed."""
     return present(output) and digest(output) == recorded(run, product, output)
 
 
 def recorded(run: RunDirectory, product: str, output: Path) -> str | None:
-    """Returns the digest that a file of a product had when it was made; None where no stamp tells."""
+    """Returns the digest that a file of a product had when it was made, or None if no stamp records it."""
     stamp = read(run, product)
     return stamp["outputs"].get(str(output.relative_to(run.path))) if stamp else None
 
 
 def read(run: RunDirectory, product: str) -> Stamp | None:
-    """Returns the stamp of a product; None where there is none, or it is damaged, as then nothing is known of it.
+    """Returns the stamp of a product, or None if it is missing or damaged, since then nothing is known of the product.
 
-    UserError where it cannot be looked at.
+    Raises UserError if it cannot be accessed.
     """
     if not present(_file(run, product)):
         return None
@@ -69,9 +69,9 @@ def read(run: RunDirectory, product: str) -> Stamp | None:
 
 
 def adopt(run: RunDirectory, other: RunDirectory, product: str) -> None:
-    """Takes over by hard links a finished product of another run; it is kept if its inputs fit.
+    """Links the files of a finished product of another run into this one; later checks of its inputs decide on its use.
 
-    Neither run can touch the other's: files are written beside and renamed, never altered in place.
+    Neither run can alter the other's files, since files are written to new paths and renamed, never changed in place.
     """
     stamp = read(other, product)
     if stamp is None or _file(run, product).exists():

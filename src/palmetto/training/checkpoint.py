@@ -1,7 +1,7 @@
-"""Checkpoints: written by orbax in the background, complete once a manifest with every file's digest lies beside them.
+"""Checkpoints, which orbax writes in the background and a manifest with every file's digest completes.
 
-checkpoints/00000060/arrays/ is orbax's; checkpoints/00000060/manifest.json is written last, atomically. A directory
-without a manifest that was never on record as complete is the trace of a killed process and is cleared away.
+Orbax writes checkpoints/00000060/arrays/; checkpoints/00000060/manifest.json is written last, atomically. A directory
+that has no manifest and was never recorded as complete was left by a killed process and is removed.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ from palmetto.training.step.state import State
 
 
 class Checkpoints:
-    """The checkpoints of one run."""
+    """Writes, reads, checks and deletes the checkpoints of one run."""
 
     def __init__(self, path: Path, table: Table) -> None:
         orbax_messages.tell_once()
@@ -45,7 +45,7 @@ class Checkpoints:
         self._wanted = 0
 
     def clear_unfinished(self) -> None:
-        """Removes what a killed process left half written: what has no manifest, and never was on record."""
+        """Removes incomplete checkpoints of a killed process: those without a manifest that were never on record."""
         with _one_for_all("clear"):
             if is_primary():
                 whole = {*self.steps(), *(self.register.read() or ())}
@@ -54,28 +54,31 @@ class Checkpoints:
                     shutil.rmtree(self.folder(step))
 
     def folder(self, step: int) -> Path:
-        """Returns where the checkpoint of a step is, or would be."""
+        """Returns the folder of the checkpoint of a step, whether it exists or not."""
         return self.path / folder_name(step)
 
     def steps(self) -> list[int]:
-        """Returns the steps of the complete checkpoints, ascending; UserError where they cannot be seen."""
+        """Returns the steps of the complete checkpoints, ascending.
+
+        Raises UserError if a folder or manifest cannot be accessed.
+        """
         return completed(self.path)
 
     def record(self) -> None:
-        """Makes the record say what is there: for a run from before there was one, and for a killed one."""
+        """Brings the register up to date with the folder, for runs that had no register or were killed."""
         with _one_for_all("record"):
             if is_primary():
                 recorded = self.register.read() or {}
                 for step in self.steps():
-                    with contextlib.suppress(CheckpointDamaged):  # that is for whoever needs it to say
+                    with contextlib.suppress(CheckpointDamaged):  # reported when the checkpoint is needed
                         recorded[step] = _entry(self.sealed(step))
                 self.register.write({step: recorded[step] for step in self.steps() if step in recorded})
 
     def save(self, state: State, form: Digest = tree, **fields: Any) -> None:
-        """Starts writing `state`; returns once its arrays are copied. `fields` are the manifest's, but for its digests,
-        which are of a `form`.
+        """Starts writing `state` and returns once its arrays are copied.
 
-        A failed write is raised by `check`, or here or by `wait`.
+        `fields` are the fields of the manifest except its digests, which are computed in the form `form`. A failed
+        write raises UserError here, or in `check` or `wait`.
         """
         self.wait()
         directory = self.folder(fields["step"])
@@ -86,7 +89,7 @@ class Checkpoints:
         self._wanted = sum(matrix.nbytes for matrix in jax.tree.leaves(matrices))
         with writing(directory, self._wanted):
             self._orbax.save(directory / "arrays", args=ocp.args.PyTreeSave(matrices))
-        if jax.process_count() > 1:  # the parts that others hold come by collectives, which keep to one thread
+        if jax.process_count() > 1:  # the digests need collectives, which must stay on one thread
             self._finish(directory, digests(matrices, form), fields)
         else:
             self._finishing = self._finisher.submit(lambda: self._finish(directory, digests(matrices, form), fields))
@@ -108,38 +111,41 @@ class Checkpoints:
         self.register.enter(_entry(manifest))
 
     def check(self) -> None:
-        """Raises the UserError of a write that has failed; does not wait for one that goes on."""
+        """Raises the UserError of a failed write, without waiting for one in progress."""
         if self._finishing and self._finishing.done():
             self.wait()
 
     def wait(self) -> None:
-        """Waits until nothing is being written; UserError where it could not be."""
+        """Waits until no checkpoint is being written; raises UserError if the write failed."""
         if self._finishing:
             finishing, self._finishing = self._finishing, None
             finishing.result()
 
     def manifest(self, step: int) -> Manifest:
-        """Reads a checkpoint's manifest and checks every file against it; CheckpointDamaged names what differs."""
+        """Returns the manifest of a checkpoint after checking every file against it.
+
+        Raises CheckpointDamaged, which names the file that differs.
+        """
         manifest = self.sealed(step)
         check_files(self.folder(step) / "arrays", manifest)
         return manifest
 
     def sealed(self, step: int) -> Manifest:
-        """Reads a checkpoint's manifest, but none of the files; raises as `manifest.read_manifest`."""
+        """Returns the manifest of a checkpoint without reading the files; raises like `manifest.read_manifest`."""
         return read_manifest(self.folder(step) / "manifest.json", step)
 
     def restore(self, step: int, like: State) -> State:
-        """Reads a state, shaped and typed as `like`, to where `like` lies: a mesh, or else the default device.
+        """Returns the state of a checkpoint with the shapes, types and shardings of `like`, by default on one device.
 
-        The mesh need not be the one that the state was saved from. UserError names the first array that is not there,
-        or there but not in `like`, or of another shape or type; CheckpointDamaged names a state whose digests are not
-        those that the manifest has, though every file may be.
+        The mesh may differ from the one that the state was saved from. Raises UserError, which names the first array
+        that is missing, not in `like`, or of another shape or type; and CheckpointDamaged if the digests of the state
+        are not those of the manifest, which may happen although every file is intact.
         """
         default = jax.sharding.SingleDeviceSharding(jax.devices()[0])
         like = jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=s.sharding or default), like)
         matrices = jax.eval_shape(self._to_matrices, like)
         self._check_arrays(step, matrices)
-        # Each matrix is read to where the program that takes the state apart would leave it.
+        # Each matrix is read with the sharding that `to_matrices` gives it.
         there = self._to_matrices.lower(like).compile().output_shardings
         shapes = jax.tree.map(lambda s, to: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=to), matrices, there)
         arguments = ocp.checkpoint_utils.construct_restore_args(shapes)
@@ -178,11 +184,11 @@ class Checkpoints:
                 raise UserError(f"{arrays}: {name} is {found[name]}; this run's recipe needs {expected[name]}")
 
     def digests(self, state: State, form: Digest = tree) -> tuple[str, str]:
-        """Returns the digests of a state's parameters and optimizer state, as a checkpoint of it would record them."""
+        """Returns the digests of parameters and optimizer state that a checkpoint of the state would record."""
         return digests(self._to_matrices(state), form)
 
     def set_aside(self, step: int) -> Path:
-        """Renames a damaged checkpoint so that it is kept for inspection but not used."""
+        """Renames a damaged checkpoint, so that it is kept for inspection but not used, and returns its new path."""
         name = aside_name(step)
         taken = names_in(self.path)
         others = (f"{name}-{number}" for number in itertools.count(2))
@@ -194,23 +200,23 @@ class Checkpoints:
         return damaged
 
     def missing(self) -> list[Entry]:
-        """Returns the checkpoints on record, ascending, that are neither there nor set aside.
+        """Returns the recorded checkpoints, ascending, that are neither complete nor set aside.
 
-        Those that have lost their manifest alone are among them.
+        They include checkpoints that have lost only their manifest.
         """
         there, aside = set(self.steps()), names_in(self.path)
         entries = sorted((self.register.read() or {}).values())
         return [entry for entry in entries if entry.step not in there and aside_name(entry.step) not in aside]
 
     def lost_its_manifest(self, step: int) -> bool:
-        """Returns whether a checkpoint's folder is there, without what makes it one."""
+        """Returns whether the folder of a checkpoint exists without its manifest."""
         directory = self.folder(step)
         return present(directory) and not present(directory / "manifest.json")
 
     def delete(self, step: int) -> None:
-        """Removes a checkpoint, its entry and its manifest first, so that a kill leaves none that looks whole.
+        """Deletes a checkpoint: its entry and manifest first, so that a kill leaves none that looks complete.
 
-        Nothing may be being written.
+        No checkpoint may be in the course of being written.
         """
         assert self._finishing is None, "the register has one writer"
         directory = self.folder(step)
@@ -222,13 +228,13 @@ class Checkpoints:
 
 
 def aside_name(step: int) -> str:
-    """Returns the name of the folder that a damaged checkpoint becomes, or that stands for one that is lost."""
+    """Returns the folder name of a damaged checkpoint that is set aside, or of a placeholder for a lost one."""
     return f"damaged-{folder_name(step)}"
 
 
 @contextlib.contextmanager
 def _one_for_all(what: str) -> Iterator[None]:
-    """Has one process change files after all that the others have read, and before what they read next."""
+    """Separates changes of files by one process from the reads of the others before and after by barriers."""
     barrier(f"before {what}")
     yield
     barrier(f"after {what}")

@@ -1,4 +1,4 @@
-"""The condition that a run is in, looked at without writing anything: may it go on, and is it finished?"""
+"""Checks, which write nothing, of whether a run can be continued and whether it is finished."""
 
 from pathlib import Path
 
@@ -12,9 +12,9 @@ from palmetto.training.ledger import Line
 
 
 def check(run: RunDirectory, recipe: Recipe) -> None:
-    """UserError where a run cannot go on with `recipe`, or a file that it goes on from is not what was written.
+    """Raises UserError if a run cannot be continued with `recipe`, or if a file that it resumes from is damaged.
 
-    Of the ledger, which may be long, only what decides is read here; its chain is checked when the run is resumed.
+    Only the decisive lines of the ledger, which may be long, are parsed; its chain is checked when the run is resumed.
     """
     run.check(recipe)
     read_environment(run.environment)
@@ -37,7 +37,7 @@ def check(run: RunDirectory, recipe: Recipe) -> None:
 
 
 def _last_step(last: Line | None, events: list[Event]) -> int:
-    """Returns the last step of the live path: that of the last line, unless a rollback was decided on behind it."""
+    """Returns the last step of the live path: the target of a rollback decided after the last line, else its step."""
     if last is None:
         return 0
     for event in events:
@@ -47,7 +47,7 @@ def _last_step(last: Line | None, events: list[Event]) -> int:
 
 
 def summary(run: RunDirectory) -> Summary | None:
-    """Returns the summary; None where it is damaged too, as training writes it anew."""
+    """Returns the summary, or None if it is missing or damaged, since training writes it anew."""
     try:
         return read_summary(run.summary)
     except UserError:
@@ -55,10 +55,10 @@ def summary(run: RunDirectory) -> Summary | None:
 
 
 def is_finished(run: RunDirectory, until: int) -> bool:
-    """Returns whether a run is at step `until`, with ledger, newest checkpoint and summary whole and of one another,
-    and its environment on record.
+    """Returns whether a run is at step `until` with an intact record.
 
-    Where it is not, training finds what is wrong as it does in a run that goes on.
+    Ledger, newest checkpoint and summary must be intact and agree, and the environment must be recorded. Otherwise
+    training finds what is wrong when it resumes the run.
     """
     found, manifest = summary(run), run.newest_manifest
     if found is None or manifest is None or not found["steps"] == manifest.step == until:

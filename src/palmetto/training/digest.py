@@ -1,7 +1,7 @@
-"""Digests of arrays that are the same wherever the same bits are, however they lie in memory and on devices.
+"""Digests of arrays that depend on their values alone, not on their layout in memory or over devices.
 
-A tree: the digest of all matrices covers that of each, which covers those of its tiles (tiles.py). Runs that were begun
-before there were tiles have flat digests, of each matrix's bytes from end to end, and keep them.
+They form a tree: the digest of all matrices covers that of each, which covers those of its tiles (tiles.py). Runs begun
+before tiles existed have flat digests, over the bytes of each matrix from end to end, and keep that form.
 """
 
 import hashlib
@@ -18,18 +18,18 @@ Matrices = Mapping[str, jax.Array | npt.NDArray[Any]]
 Digest = Callable[[Matrices], str]
 
 TREE = "tree:"
-"""A digest over tiles begins with this; a flat one is 64 hex digits alone."""
+"""The prefix of a digest over tiles; a flat digest is 64 hex digits without a prefix."""
 
 
 def form_of(recorded: str | None) -> Digest:
-    """Returns the function that `recorded` is of; where nothing has been recorded yet, the tree."""
+    """Returns the function that `recorded` was computed with, or `tree` if it is None."""
     return tree if recorded is None or recorded.startswith(TREE) else flat
 
 
 def tree(matrices: Matrices) -> str:
-    """Returns "tree:" and the SHA-256 over the matrices in the order of their names: name, type, shape and tiles.
+    """Returns "tree:" and the SHA-256 over name, type, shape and tiles of the matrices, in the order of their names.
 
-    All processes of a cluster must call it at once.
+    All processes of a cluster must call it together.
     """
     names = sorted(matrices)
     found = tiles.tables({name: matrices[name] for name in names})
@@ -37,9 +37,9 @@ def tree(matrices: Matrices) -> str:
 
 
 def flat(matrices: Matrices) -> str:
-    """Returns the SHA-256 over the matrices in the order of their names: name, type, shape and little-endian bytes.
+    """Returns the SHA-256 over name, type, shape and little-endian bytes of the matrices, in the order of their names.
 
-    All processes of a cluster must call it at once, and each makes every matrix whole.
+    All processes of a cluster must call it together, and each gathers every matrix.
     """
     parts = {}
     for name in sorted(matrices):

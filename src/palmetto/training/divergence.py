@@ -1,6 +1,6 @@
-"""Slow divergence: a loss that rises little by little, which the spike detector's running median follows.
+"""Detection of slow divergence, a gradual rise of the loss that the spike detector's running median follows.
 
-It is told, not healed: where training goes wrong for a thousand steps, going back a hundred does not help.
+It is reported, not repaired: if training goes wrong for a thousand steps, going back a hundred does not help.
 """
 
 from collections.abc import Sequence
@@ -10,25 +10,25 @@ import numpy as np
 import numpy.typing as npt
 
 _PATIENCE = 3
-"""Blocks in a row above the lowest that make a rise."""
+"""The number of consecutive blocks above the lowest mean that make a rise."""
 _DEVIATIONS = 6.0
-"""Standard deviations of a block's mean above the lowest that count. The lowest of many is itself some three below."""
+"""The margin above the lowest mean in standard deviations of a block's mean; the lowest of many is itself low by ~3."""
 _SHARE = 0.01
-"""The least share of the lowest that counts, so that a loss without noise is not judged by its last digits."""
+"""The least margin as a share of the lowest mean, so that a loss without noise is not judged by its last digits."""
 
 
 class Rise(NamedTuple):
-    """A stretch of the live path whose mean losses stayed above the lowest one before."""
+    """Holds a stretch of the live path whose mean losses stayed above the lowest mean before it."""
 
     since: int
     """The last step of the block with the lowest mean."""
     noticed: int
     """The step at which the rise had lasted long enough."""
     until: int | None
-    """The last step of the first block that was low again; None where none was."""
+    """The last step of the first block that was low again; None if none was."""
     lowest: float
     loss: float
-    """Mean losses, in nats: of the lowest block, and of the last one of the rise."""
+    """The mean losses in nats per token of the lowest block (`lowest`) and of the last block of the rise (`loss`)."""
 
     def __str__(self) -> str:
         return (
@@ -38,9 +38,9 @@ class Rise(NamedTuple):
 
 
 def rises(losses: Sequence[float] | npt.NDArray[np.float64], window: int) -> list[Rise]:
-    """Returns the rises along the live path, whose steps' losses are given from step 1, by blocks of `window` steps.
+    """Returns the rises of the losses of the live path, given from step 1 on, in blocks of `window` steps.
 
-    Steps without a finite loss are left out; a block of nothing else counts as neither high nor low.
+    Steps without a finite loss are ignored; a block without any finite loss counts as neither high nor low.
     """
     whole = len(losses) // window
     blocks = np.asarray(losses, float)[: whole * window].reshape(whole, window)

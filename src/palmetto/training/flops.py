@@ -1,4 +1,4 @@
-"""Floating-point operations: what a token costs by PaLM's formula, and what a machine could do."""
+"""Floating-point operations per token by PaLM's formula, and the peak FLOP/s of devices."""
 
 import time
 
@@ -21,9 +21,9 @@ _PUBLISHED_PEAKS = (
 
 
 def flops_per_token(recipe: Recipe) -> float:
-    """Returns 6N + 12·L·H·Q·T (PaLM, appendix B): the forward and backward pass, rematerialization not counted.
+    """Returns 6N + 12·L·H·Q·T (PaLM, appendix B), for the forward and backward pass without rematerialization.
 
-    Of a model with experts N are the active parameters, the ones that a token passes through.
+    In a model with experts N counts the active parameters, those that a token passes through.
     """
     model = recipe.model
     attention = 12 * model.layers * model.heads * model.query_size * recipe.model_length
@@ -31,7 +31,7 @@ def flops_per_token(recipe: Recipe) -> float:
 
 
 def device_peak() -> float:
-    """FLOP/s of one device: the chip's published figure, or one measured here."""
+    """Returns the peak FLOP/s of one device: the published figure of the chip, or else a measured one."""
     kind = jax.devices()[0].device_kind
     for name, peak in _PUBLISHED_PEAKS:
         if kind.startswith(name):
@@ -40,15 +40,15 @@ def device_peak() -> float:
 
 
 def mesh_peak(recipe: Recipe, device: float) -> float:
-    """FLOP/s of all devices of the recipe's mesh, `device` being those of one.
+    """Returns the peak FLOP/s of all devices of the recipe's mesh, given that of one as `device`.
 
-    A CPU's devices are virtual: however many, they are one processor, and one alone was measured with all its threads.
+    The devices of a CPU are virtual: together they are one processor, which was measured with all its threads.
     """
     return device if jax.devices()[0].platform == "cpu" else device * recipe.mesh.devices
 
 
 def measured_peak(size: int = 1024, repeats: int = 8) -> float:
-    """Returns the best rate of a float32 matrix product of `size`³ multiply–adds on the default device, in FLOP/s."""
+    """Returns the best rate in FLOP/s of a float32 matrix product of `size`³ multiply–adds on the default device."""
     a = jnp.ones((size, size), jnp.float32)
     multiply = jax.jit(jnp.matmul)
     multiply(a, a).block_until_ready()

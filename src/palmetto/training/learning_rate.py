@@ -6,9 +6,9 @@ from palmetto.recipe.training import Cosine, InverseSqrt, Training
 
 
 def learning_rate(training: Training, step: int) -> float:
-    """Returns the rate of a step, counted from 1, in double precision.
+    """Returns the learning rate of a step, counted from 1, in double precision.
 
-    PaLM's (section 5) is 1e-2 for 10,000 steps, then 1/√step.
+    PaLM's schedule (section 5) is 1e-2 for 10,000 steps, then 1/√step.
     """
     schedule = training.schedule
     match schedule:

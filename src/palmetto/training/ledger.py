@@ -1,7 +1,8 @@
-"""The ledger: a line for every step ever taken, exact to the bit and chained by hashes.
+"""The ledger, which holds a line for every step ever taken, exact to the bit and chained by hashes.
 
-Two runs of one recipe on one text write the same bytes. A line is a JSON object; `chain` is the SHA-256 over the line
-before it and this one's other fields, so that a changed byte anywhere is found and its step named.
+Two runs of the same recipe on the same text write the same bytes. A line is a JSON object; `chain` is the first 16 hex
+digits of the SHA-256 over the chain of the line before and the other fields, so that a changed byte is found and its
+step named.
 """
 
 import hashlib
@@ -20,7 +21,7 @@ from palmetto.files import JsonLines, present
 
 
 class Line(NamedTuple):
-    """One step. Floats are written as hex so that they come back to the bit."""
+    """Holds the record of one step; the losses and norms are written as hex floats, so that no bit is lost."""
 
     step: int
     attempt: int
@@ -33,18 +34,20 @@ class Line(NamedTuple):
     batch: str
     """The first 16 hex digits of the SHA-256 of the batch's int32 tokens."""
     applied: bool
-    """False where a NaN or Inf left parameters and optimizer as they were."""
+    """Whether the update was applied; a NaN or Inf leaves parameters and optimizer unchanged."""
     loss_scale: float | None = None
-    """What the loss was multiplied by, where activations are float16."""
+    """The factor of the loss; None unless activations are float16."""
     parameters: str | None = None
-    """Every `digest_every` steps, the digest of the parameters after the step."""
+    """The digest of the parameters after the step, every `digest_every` steps."""
 
     def to_json(self) -> dict[str, Any]:
+        """Returns the fields that are not None, with losses and norms as hex strings."""
         fields = {key: value for key, value in self._asdict().items() if value is not None}
         return fields | {key: fields[key].hex() for key in _HEX}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Line":
+        """Returns the line that `to_json` gave; raises TypeError if a field has another type."""
         fields = {key: values[key] for key in cls._fields if key in values}
         line = cls(**fields | {key: float.fromhex(values[key]) for key in _HEX})
         if tuple(map(type, line)) not in _TYPES:
@@ -58,13 +61,13 @@ _TYPES = {
     for scale in (float, type(None))
     for digest in (str, type(None))
 }
-"""The types of a line's fields; no JSON of another shape is a line."""
+"""The combinations of types that the fields of a line may have."""
 START = "0" * 16
 """The chain before the first line."""
 
 
 class LedgerAltered(UserError):
-    """A line of the ledger is not what was written; `step` is the one it stands for."""
+    """Signals that a line of the ledger is not what was written; `step` is the step that it should record."""
 
     def __init__(self, path: Path, number: int, step: int, what: str) -> None:
         super().__init__(f"{path}: line {number}, step {step}: {what}")
@@ -72,21 +75,21 @@ class LedgerAltered(UserError):
 
 
 class LedgerTorn(LedgerAltered):
-    """The last line has no end: a process was killed, or is at work, while it was written."""
+    """Signals that the last line is incomplete, because a process was killed while writing it or is writing it now."""
 
 
 class Ledger:
-    """ledger.jsonl, read and checked at first, then appended to."""
+    """Reads and checks ledger.jsonl, then appends to it."""
 
     def __init__(self, path: Path) -> None:
-        """Reads the file, but for a torn last line; LedgerAltered where the chain breaks."""
+        """Reads the file except a torn last line; raises LedgerAltered if a line is not what was written."""
         self._path = path
         self._lines, self._chains = read(path)
         self._waiting = deque[tuple[Line, Future[str] | None]]()
 
     @cached_property
     def _file(self) -> JsonLines:
-        """Returns the file opened for appending, a torn last line cut."""
+        """Returns the file opened for appending, with a torn last line cut off."""
         return JsonLines(self._path)
 
     @property
@@ -102,24 +105,26 @@ class Ledger:
         return self._chains[-1] if self._chains else START
 
     def has(self, attempt: int, step: int, chain: str) -> bool:
-        """Returns whether a line of this attempt and step stands here with this chain."""
+        """Returns whether the ledger has a line of this attempt and step with this chain."""
         written = zip(self.lines, self._chains, strict=True)
         return any((line.attempt, line.step, link) == (attempt, step, chain) for line, link in written)
 
     def chain_at(self, attempt: int, step: int) -> str:
-        """Returns the hash that covers every line up to that of a step, which must be there."""
+        """Returns the hash that covers every line up to that of a step, which must exist."""
         written = zip(reversed(self.lines), reversed(self._chains), strict=True)
         return next(link for line, link in written if (line.attempt, line.step) == (attempt, step))
 
     def append(self, line: Line, parameters: Future[str] | None = None) -> None:
-        """Writes a line once all before it are written and, if it is to have one, the digest of its parameters is
-        there; from then on it survives a kill, and from the next `sync` on a power cut."""
+        """Queues a line, which is written after all lines before it and once the digest of its parameters is done.
+
+        A written line survives a kill of the process, and a power failure once `sync` was called.
+        """
         self._waiting.append((line, parameters))
         while self._waiting and ((digest := self._waiting[0][1]) is None or digest.done()):
             self._write(*self._waiting.popleft())
 
     def settle(self) -> None:
-        """Writes the lines that wait for a digest."""
+        """Writes the lines that wait for a digest, and waits for those digests."""
         while self._waiting:
             self._write(*self._waiting.popleft())
 
@@ -146,7 +151,7 @@ class Ledger:
         self._file.sync()
 
     def close(self) -> None:
-        """Writes what waits, makes it durable and lets go of the file."""
+        """Writes the lines that wait, makes them durable and closes the file."""
         self.settle()
         if "_file" in vars(self):
             self._file.close()
@@ -154,9 +159,9 @@ class Ledger:
 
 
 def read(path: Path, *, whole: bool = False) -> tuple[list[Line], list[str]]:
-    """Returns the lines and the chain after each; LedgerAltered where one is not what was written.
+    """Returns the lines and the chain after each; raises LedgerAltered if a line is not what was written.
 
-    A torn last line is left out, or with `whole` raised as LedgerTorn.
+    A torn last line is left out; with `whole` it raises LedgerTorn.
     """
     lines: list[Line] = []
     chains: list[str] = []
@@ -190,7 +195,7 @@ def read(path: Path, *, whole: bool = False) -> tuple[list[Line], list[str]]:
 
 
 def _is_torn(text: bytes) -> bool:
-    """Returns whether a last line without a line break is the beginning of one, with nothing else behind it."""
+    """Returns whether a last line without a line break is the beginning of a line and nothing else."""
     try:
         _, end = json.JSONDecoder().raw_decode(text.decode())
     except (ValueError, RecursionError):
@@ -199,16 +204,16 @@ def _is_torn(text: bytes) -> bool:
 
 
 def last(path: Path) -> Line | None:
-    """Returns the last whole line, or None if there is none; its chain is not checked.
+    """Returns the last complete line, or None if there is none; its chain is not checked.
 
-    UserError where it is no line.
+    Raises UserError if it is not a line of a ledger.
     """
     whole = path.read_bytes().rpartition(b"\n")[0] if present(path) else b""
     return _parsed(path, whole, whole.rpartition(b"\n")[2]) if whole else None
 
 
 def holds(path: Path, attempt: int, step: int, chain: str) -> bool:
-    """Returns whether there is a line of this attempt and step with this chain; no chain is checked."""
+    """Returns whether the file has a line of this attempt and step with this chain; the chain itself is not checked."""
     data = path.read_bytes() if present(path) else b""
     end = data.find(f'"chain": "{chain}"}}\n'.encode())
     if end < 0:
@@ -226,7 +231,7 @@ def _parsed(path: Path, before: bytes, text: bytes) -> Line:
 
 
 def differing(recorded: Line, replayed: Line) -> str | None:
-    """Returns the first quantity but for digests in which two lines differ to the bit (a NaN equals a NaN), or None."""
+    """Returns the first field except `parameters` in which two lines differ, or None; a NaN equals a NaN."""
     ours, theirs = recorded.to_json(), replayed.to_json()
     return next((key for key in Line._fields if key != "parameters" and ours.get(key) != theirs.get(key)), None)
 

@@ -1,4 +1,4 @@
-"""Checkpoints read while a training may delete them: a look that met a deletion is not taken for damage."""
+"""Reading checkpoints while training may delete them, without taking a deletion for damage."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -9,10 +9,10 @@ Found = TypeVar("Found")
 
 
 def read(checkpoints: Checkpoints, step: int, look: Callable[[], Found]) -> Found | None:
-    """Returns what `look` gives of a checkpoint; None where training has deleted or replaced it meanwhile.
+    """Returns the result of `look` at a checkpoint, or None if training has deleted or replaced it meanwhile.
 
-    A checkpoint's manifest is written last and deleted first, so it tells. Any error of a checkpoint that stays is
-    raised.
+    The manifest, which is written last and deleted first, tells whether it was. Errors from a checkpoint that has
+    stayed in place are raised.
     """
     file = checkpoints.path / f"{step:08d}" / "manifest.json"
 

@@ -1,4 +1,4 @@
-"""A run, read from top to bottom: resume, step, judge, record, checkpoint, roll back."""
+"""The training loop, which resumes a run, takes steps, records them, writes checkpoints and rolls back."""
 
 import contextlib
 import time
@@ -28,9 +28,10 @@ def train(
     progress: Progress,
     execution: Execution | None = None,
 ) -> bool:
-    """Takes a run to step `until`; returns False if a signal came first. The caller has locked the directory.
+    """Trains a run to step `until` and returns True, or False if a signal came first.
 
-    `here` is the record of the environment here; `execution` takes the steps, by default in this process.
+    The caller must have locked the directory. `here` is the record of this environment; `execution` takes the steps,
+    by default in this process.
     """
     execution = execution or Execution(recipe, run.train_store, Vocabulary.load(run.vocabulary))
     execution.order.check(recipe.training.steps)
@@ -39,11 +40,11 @@ def train(
 
 
 class Loop:
-    """One process's hold on a run."""
+    """Trains a run in one process."""
 
     path: LivePath
     at: At
-    """Behind the end of the path while steps are repeated."""
+    """The current state, which lags behind the end of the path while steps are repeated."""
 
     def __init__(
         self, run: RunDirectory, recipe: Recipe, execution: Execution, checkpoints: Checkpoints, recorder: Recorder
@@ -57,7 +58,7 @@ class Loop:
         self.stop = Stop(recorder.message)
 
     def train(self, until: int) -> bool:
-        """Takes the run to step `until`, checkpoints and writes the summary; returns False if a signal came first."""
+        """Trains to step `until`, then writes a checkpoint and the summary; returns False if a signal came first."""
         with self.stop.listening(), contextlib.ExitStack() as at_the_end:
             at_the_end.callback(self.ledger.settle)
             self.path = self.recovery.follow_ledger()
@@ -85,7 +86,7 @@ class Loop:
             return not self.stop.signal
 
     def _repeat(self) -> None:
-        """Takes the step of the live path that follows the state once more, and compares it with the ledger."""
+        """Repeats the step of the live path that follows the state, and compares it with the ledger."""
         line = self.path.lines[self.at.step]
         try:
             state = take_again(self.execution, self.at.state, line, self.path.history)
@@ -99,7 +100,7 @@ class Loop:
             self.retention.save(self.at, self.path)
 
     def _advance(self, until: int) -> None:
-        """Takes the next step, and does what its line asks for."""
+        """Takes the next step, records it, and rolls back, checkpoints or validates as it requires."""
         step, history, training = self.path.step + 1, self.path.history, self.training
         self._check_text(step)
         start = time.perf_counter()
@@ -123,7 +124,7 @@ class Loop:
             self.recorder.validate(self.at, self.path)
 
     def _check_text(self, step: int) -> None:
-        """Raises RunStopped, the state saved, where rollbacks have left too little text for a step."""
+        """Saves the state and raises RunStopped if rollbacks have left too little text for a step."""
         try:
             self.execution.order.positions(step, self.path.history.skips)
         except RunStopped:

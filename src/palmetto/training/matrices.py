@@ -1,4 +1,4 @@
-"""A state as logical matrices, which checkpoints hold and digests cover however memory holds the state."""
+"""Conversion of a state to logical matrices, whose form in checkpoints and digests does not depend on memory layout."""
 
 from typing import Any
 
@@ -11,12 +11,12 @@ from palmetto.training.step.loss_scale import LossScaleState
 from palmetto.training.step.state import State
 
 Matrices = dict[str, Any]
-"""{"parameters": {name: matrix}, "k": scalar}, for each moment of the optimizer {name: matrix} under the moment's name,
-and "loss_scale": {"scale": scalar, "good_steps": scalar} if the state has one."""
+"""{"parameters": {name: matrix}, "k": scalar}, for each moment of the optimizer its name with {name: matrix}, and
+"loss_scale": {"scale": scalar, "good_steps": scalar} if the state has one."""
 
 
 def to_matrices(state: State, table: Table) -> Matrices:
-    """Returns a state as logical matrices, in fresh arrays."""
+    """Returns a state as logical matrices, in new arrays."""
     matrices: Matrices = {"parameters": unstack(state.parameters, table), "k": jnp.copy(state.optimizer.k)}
     matrices |= {moment: unstack(arrays, table) for moment, arrays in state.optimizer.moments.items()}
     if state.loss_scale is not None:
@@ -32,13 +32,13 @@ def from_matrices(matrices: Matrices, table: Table) -> State:
 
 
 def digests(matrices: Matrices, form: Digest) -> tuple[str, str]:
-    """Returns the digest of the parameters and that of all else: the optimizer state and the loss scale."""
+    """Returns the digest of the parameters and the digest of optimizer state and loss scale."""
     others = {part: arrays for part, arrays in matrices.items() if part != "parameters"}
     return form(matrices["parameters"]), form(flat(others))
 
 
 def flat(matrices: Matrices) -> dict[str, Any]:
-    """Returns the arrays by their names in the whole: {"m/q.003": …, "k": …}."""
+    """Returns the arrays in one dictionary, by their full names: {"m/q.003": …, "k": …}."""
     arrays: dict[str, Any] = {}
     for part, value in matrices.items():
         if isinstance(value, dict):

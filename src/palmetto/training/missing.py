@@ -1,4 +1,4 @@
-"""Checkpoints that a run has had and that cannot be seen: going on without them would cut the ledger behind them."""
+"""Detection of missing checkpoints, since resuming without them would cut the ledger at an earlier one."""
 
 from collections.abc import Callable, Iterator
 from typing import Protocol
@@ -13,14 +13,14 @@ from palmetto.training.spikes import History
 
 
 class Tell(Protocol):
-    """Writes an event to the log."""
+    """Describes a function that writes an event to the log."""
 
     def __call__(self, event: str, text: str, **fields: object) -> None:
-        """`fields` are what the event tells besides its text."""
+        """Writes an event with its text and further `fields`."""
 
 
 class MissingCheckpoints:
-    """The checkpoints on record of which nothing is there, neither the checkpoint nor what it became when damaged."""
+    """Finds recorded checkpoints that are neither present nor set aside as damaged."""
 
     def __init__(
         self,
@@ -30,15 +30,15 @@ class MissingCheckpoints:
         tell: Tell,
         set_aside: Callable[[int, str], None],
     ) -> None:
-        """`set_aside` (step, reason) puts away one that is there but damaged."""
+        """Keeps its arguments; `set_aside(step, reason)` renames a checkpoint that is present but damaged."""
         self._run, self._checkpoints, self._ledger = run, checkpoints, ledger
         self._tell, self._set_aside = tell, set_aside
 
     def check(self, history: History, base: int, latest: int) -> None:
-        """UserError where checkpoints of the live path behind `base`, up to `latest`, are missing.
+        """Raises UserError if checkpoints of the live path after `base`, up to `latest`, are missing.
 
-        To go on from `base` would cut the ledger to it, and what was trained behind it could not be gone on with when
-        they are back.
+        Resuming from `base` would cut the ledger there, and the training after it could not be resumed when the
+        missing checkpoints are back.
         """
         lost = []
         for step, attempt, chain in self._on_record(history):
@@ -64,21 +64,21 @@ class MissingCheckpoints:
             )
 
     def check_line(self, step: int, attempt: int, chain: str) -> None:
-        """UserError where the ledger lacks the line of a checkpoint."""
+        """Raises UserError if the ledger lacks the line of a checkpoint."""
         if not self._ledger.has(attempt, step, chain):
             raise self._without_line(step)
 
     def _on_record(self, history: History) -> Iterator[tuple[int, int, str | None]]:
-        """Yields (step, attempt, chain) of each that is missing, ascending."""
+        """Yields (step, attempt, chain) of each missing checkpoint, ascending."""
         if self._checkpoints.register.read() is None:
             yield from self._from_before_the_record(history)
         else:
             yield from self._checkpoints.missing()
 
     def _from_before_the_record(self, history: History) -> Iterator[tuple[int, int, None]]:
-        """Yields what else tells of checkpoints in a run from before there was a record.
+        """Yields missing checkpoints of a run without a register, as far as events, summary and ledger tell of them.
 
-        Later checkpoints have replaced what is pruned.
+        Only those after the newest present checkpoint are considered, since earlier ones may have been pruned.
         """
         newest = max(self._checkpoints.steps(), default=0)
         told, damaged = (0, 0), set()
@@ -91,7 +91,7 @@ class MissingCheckpoints:
         if summary := read_summary(self._run.summary):
             ends.append((summary["steps"], summary["rollbacks"]))
         if history.step:
-            # A checkpoint is begun once the one before it is complete, so the line behind the next tells of this one.
+            # The next checkpoint is begun only once this one is complete, so a line after the next one proves this one.
             every = self._run.recipe.training.checkpoint_every
             complete = (history.step - 1) // every * every - every
             if complete > (history.rollbacks[-1].target if history.rollbacks else 0):

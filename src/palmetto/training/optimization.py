@@ -1,4 +1,4 @@
-"""The state of an optimizer over all parameters, as the optimizer declares it, and its update."""
+"""The state of an optimizer over all parameters, and its update as a transformation of optax."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -14,7 +14,7 @@ from palmetto.recipe.optimizers import Moment, Optimizer
 
 
 class OptimizerState(NamedTuple):
-    """What an optimizer keeps between steps."""
+    """Holds the state that an optimizer keeps between steps."""
 
     k: jax.Array
     """The number of updates applied so far, an int32 scalar."""
@@ -23,11 +23,11 @@ class OptimizerState(NamedTuple):
 
 
 RESERVED = ("parameters", "k", "loss_scale")
-"""The names that a checkpoint uses for what is not a moment."""
+"""The names in a checkpoint that no moment may have."""
 
 
 def declare(optimizer: Optimizer, table: Table) -> dict[str, dict[str, Moment]]:
-    """Returns the declaration of the whole state: name of the moment → name of the parameter → shape and axes."""
+    """Returns the declaration of the whole state, name of the moment → name of the parameter → shape and axes."""
     state: dict[str, dict[str, Moment]] = {}
     for name, of in table.items():
         for moment, declared in optimizer.moments(of).items():
@@ -40,7 +40,7 @@ def declare(optimizer: Optimizer, table: Table) -> dict[str, dict[str, Moment]]:
 def make(optimizer: Optimizer, table: Table, spreads: Mapping[str, Spread]) -> optax.GradientTransformationExtraArgs:
     """Returns an optimizer as a transformation of optax over the parameters of a table.
 
-    update(gradients, state, parameters, learning_rate=…) → (what is added to the parameters, new state).
+    Its function update(gradients, state, parameters, learning_rate=…) returns (changes of the parameters, new state).
     """
 
     def initialize(parameters: Parameters) -> OptimizerState:
@@ -78,6 +78,6 @@ def make(optimizer: Optimizer, table: Table, spreads: Mapping[str, Spread]) -> o
 def blend(a: jax.Array | float, x: jax.Array, b: jax.Array | float, y: jax.Array) -> jax.Array:
     """Returns a·x + b·y with both products rounded.
 
-    Otherwise a compiler would choose by what is around which of them it fuses with the sum.
+    Otherwise the compiler would fuse one of them with the sum, and which one depends on the surrounding code.
     """
     return rounded(a * x) + rounded(b * y)

@@ -1,4 +1,4 @@
-"""What orbax says of failures: once, in a line that names the file, and not again in tracebacks."""
+"""Filters that report a failure of orbax once, in a line that names the file, instead of in repeated tracebacks."""
 
 import contextlib
 import logging
@@ -11,14 +11,14 @@ from typing import Any
 from palmetto.errors import UserError
 
 _REASON = 300
-"""Characters of a failed write's error that a person is shown."""
+"""The maximal number of characters shown of the error of a failed write."""
 
 _TOLD_ALREADY = ("Event loop is closed", "Encountered error while reading array index")
-"""What orbax's writers and readers go on complaining of once the first error has been raised."""
+"""Phrases of the errors that orbax's writers and readers repeat after the first one has been raised."""
 
 
 class _Hook:
-    """An unraisable hook that hands on to the usual one what has not been told already."""
+    """Passes unraisable errors to the usual hook, except those that have been reported already."""
 
     def __init__(self, usual: Callable[[Any], object]) -> None:
         self._usual = usual
@@ -29,9 +29,9 @@ class _Hook:
 
 
 def tell_once() -> None:
-    """Keeps from standard error what orbax logs of failures that it raises too; what others log is left alone.
+    """Suppresses what orbax logs about failures that it also raises; messages of other packages are not affected.
 
-    It may be called again, as whenever checkpoints are used.
+    It may be called repeatedly, and is called whenever checkpoints are used.
     """
     logging.getLogger("absl").addFilter(_is_of_others)
     logging.getLogger("asyncio").addFilter(_is_news)
@@ -40,12 +40,12 @@ def tell_once() -> None:
 
 
 def _is_of_others(record: logging.LogRecord) -> bool:
-    """Returns whether anything but orbax logs: of each failure it logs a traceback before it raises the error."""
+    """Returns whether a record is not from orbax, which logs a traceback of each failure before it raises the error."""
     return "orbax" not in record.pathname or record.levelno >= logging.CRITICAL
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """Returns whether asyncio logs anything but what a reader of orbax met after another one's error was raised."""
+    """Returns whether asyncio logs anything but the errors of orbax's readers after the first one was raised."""
     message = record.getMessage()
     of_orbax = any(words in message for words in ("orbax", "OCDBT", *_TOLD_ALREADY))
     return not (of_orbax and "exception was never retrieved" in message)
@@ -53,7 +53,10 @@ def _is_news(record: logging.LogRecord) -> bool:
 
 @contextlib.contextmanager
 def writing(directory: Path, wanted: int) -> Iterator[None]:
-    """Raises what orbax raises as a UserError of one line: usually the disk is full. `wanted`: the arrays' bytes."""
+    """Converts an error of orbax, usually a full disk, to a UserError of one line.
+
+    `wanted` is the size of the arrays in bytes.
+    """
     try:
         yield
     except Exception as error:
@@ -67,10 +70,11 @@ def writing(directory: Path, wanted: int) -> Iterator[None]:
 
 
 def _reason(error: Exception, directory: Path) -> str:
-    """Returns the file that could not be written, by its path in `directory`, and why: an error's end, if it is long.
+    """Returns the file that could not be written, by its path in `directory`, and the reason.
 
-    Before that tensorstore says what it was about to do, and behind it, as [key='value'], with which options.
+    That is the end of a long error: tensorstore begins with what it was about to do. The options that it appends, as
+    [key='value'], are left out.
     """
     text = re.split(r"\n| \[[\w ]+='", str(error) or type(error).__name__)[0].replace(f"{directory}/", "")
-    text = re.sub(r"\.orbax-checkpoint-tmp(-\d+)?", "", text)  # the name until it is whole
+    text = re.sub(r"\.orbax-checkpoint-tmp(-\d+)?", "", text)  # its temporary name
     return text if len(text) <= _REASON else f"…{text[1 - _REASON :]}"

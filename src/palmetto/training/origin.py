@@ -13,7 +13,7 @@ from palmetto.tokens.vocabulary import Vocabulary
 
 
 def check_recipe(run: RunDirectory, manifest: Manifest | None) -> None:
-    """UserError where recipe.yaml has another identity than the recipe that a checkpoint was trained with."""
+    """Raises UserError if recipe.yaml has another identity than the recipe that a checkpoint was trained with."""
     if manifest and not run.recipe.continues(manifest.recipe):
         raise UserError(
             f"{run.recipe_file}: altered since checkpoint {manifest.step} was trained; undo that, or train "
@@ -23,7 +23,7 @@ def check_recipe(run: RunDirectory, manifest: Manifest | None) -> None:
 
 
 def load_vocabulary(run: RunDirectory) -> Vocabulary:
-    """Returns the vocabulary; UserError where it is not the one that the tokens were made with."""
+    """Returns the vocabulary; raises UserError if it is not the one that the tokens were made with."""
     expected = _vocabulary_digest(run)
     try:
         vocabulary = Vocabulary.load(run.vocabulary)
@@ -37,7 +37,7 @@ def load_vocabulary(run: RunDirectory) -> Vocabulary:
 
 
 def _vocabulary_digest(run: RunDirectory) -> str | None:
-    """Returns the digest of the vocabulary that the tokens were made with; None where no store tells."""
+    """Returns the digest of the vocabulary that the tokens were made with, or None if no store can be read."""
     for path in (run.validation_store, run.train_store):
         try:
             return TokenStore.open(path).header.vocabulary_digest
@@ -47,7 +47,7 @@ def _vocabulary_digest(run: RunDirectory) -> str | None:
 
 
 def check_tokens(run: RunDirectory, vocabulary: Vocabulary) -> None:
-    """Reads every token of both stores; UserError where one is damaged, or is not what the run was trained on."""
+    """Reads every token of both stores; raises UserError if one is damaged or not what the run was trained on."""
     for path in (run.train_store, run.validation_store):
         try:
             TokenStore.open(path, vocabulary_digest=vocabulary.digest).check()
@@ -70,6 +70,6 @@ def are_whole(run: RunDirectory) -> bool:
 
 
 def again(run: RunDirectory) -> str:
-    """Returns the command that makes damaged tokens or a damaged vocabulary again."""
+    """Returns a hint with the command that rebuilds damaged tokens or a damaged vocabulary."""
     recipe, path = (shlex.quote(str(each)) for each in (run.recipe_file, run.path))
     return f"`palmetto train {recipe} --run {path}` makes it again from the same text, and compares"

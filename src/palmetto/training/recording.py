@@ -1,4 +1,4 @@
-"""What a run writes beside its ledger and checkpoints: events, measurements, validation losses and the summary."""
+"""Writing of the records beside ledger and checkpoints: events, measurements, validation losses and the summary."""
 
 from functools import cached_property
 from typing import Any, Protocol
@@ -21,20 +21,20 @@ from palmetto.training.utilization import peak_of, utilization
 
 
 class Progress(Protocol):
-    """Where a run tells a person how it goes."""
+    """Describes an object that shows the progress of a run to the user."""
 
     def step(self, line: Line, tokens_per_second: float, mfu: float) -> None:
-        """Tells of a step that is done."""
+        """Shows a finished step."""
 
     def message(self, text: str) -> None:
-        """Tells something that a person should know."""
+        """Shows a message to the user."""
 
 
 class Recorder:
-    """Writes the record of one process's training, and tells the person who watches."""
+    """Writes the record of a process's training, and reports to the user."""
 
     peak: float
-    """The FLOP/s that the MFU is taken against, once the training has begun."""
+    """The peak FLOP/s that the MFU is relative to, set by `begin`."""
 
     def __init__(
         self, run: RunDirectory, recipe: Recipe, execution: Execution, here: dict[str, Any], progress: Progress
@@ -47,7 +47,7 @@ class Recorder:
         )
 
     def begin(self) -> None:
-        """Makes the run this recipe's, once nothing can refuse it any more."""
+        """Records recipe, environment and peak FLOP/s, once all checks have passed."""
         self.run.claim(self.recipe)
         surroundings.record(self.run, self.here)
         self.peak = peak_of(self.run, self.recipe)
@@ -57,16 +57,16 @@ class Recorder:
         return JsonLines(self.run.metrics)
 
     def message(self, text: str) -> None:
-        """Tells the person who watches."""
+        """Shows a message to the user."""
         self.progress.message(text)
 
     def event(self, event: str, text: str, **fields: Any) -> None:
-        """Writes an event to the log and tells the person who watches."""
+        """Writes an event to the log and shows its text to the user."""
         self.run.record_event(event, text=text, **fields)
         self.message(text)
 
     def measure(self, line: Line, seconds: float, routing: Routing | None) -> None:
-        """Writes what a step cost, and what the routers of experts did in it."""
+        """Writes the time and throughput of a step and the statistics of its routers."""
         rate = line.sequences * self.recipe.tokens.sequence_length / seconds
         mfu = utilization(self.recipe, rate, self.peak)
         metrics: dict[str, Any] = {
@@ -77,7 +77,7 @@ class Recorder:
             "mfu": round(mfu, 5),
         }
         if routing is not None:
-            # Means over the layers each step; every expert's load, which is long, as often as digests are taken.
+            # Means over layers are written every step; the loads of all experts, which are long, with each digest.
             metrics |= {name: float(np.mean(getattr(routing, name))) for name in ("dropped", "entropy", "balance", "z")}
             if line.step % self.recipe.training.digest_every == 0:
                 metrics["load"] = np.round(np.asarray(routing.load, float), 5).tolist()
@@ -85,7 +85,7 @@ class Recorder:
         self.progress.step(line, rate, mfu)
 
     def tell_if_left_out(self, line: Line) -> None:
-        """Tells of a step whose update was left out."""
+        """Reports a step whose update was skipped."""
         if observe(line).overflow:
             text = f"a gradient overflowed at loss scale {line.loss_scale:.0f}; parameters left as they were"
             self.event("overflow", f"step {line.step}: {text}", step=line.step)
@@ -93,7 +93,7 @@ class Recorder:
             self.event("skipped step", f"step {line.step}: NaN or Inf; parameters left as they were", step=line.step)
 
     def tell_of_rollback(self, rollback: Rollback, base: int) -> None:
-        """Tells of a rollback, and from which checkpoint it goes on."""
+        """Reports a rollback and the checkpoint that training resumes from."""
         text = (
             f"{rollback.reason} from step {rollback.onset} to {rollback.detected}: back to step {rollback.target} "
             f"(checkpoint {base}), passing over {rollback.batches} batches"
@@ -101,12 +101,12 @@ class Recorder:
         self.event("rollback", text, checkpoint=base, **rollback._asdict())
 
     def tell_of_giving_up(self, exhausted: Exhausted) -> None:
-        """Tells of a spike that rollbacks have not overcome."""
+        """Reports a spike that rollbacks have not overcome."""
         text = f"the spike at step {exhausted.onset} came back after {exhausted.rollbacks} rollbacks"
         self.event("gave up", text, **exhausted._asdict())
 
     def watch_for_divergence(self, path: LivePath) -> None:
-        """Tells of a loss that rises little by little, once it has risen for long."""
+        """Reports slow divergence at the step where it is noticed."""
         window = self.recipe.training.spikes.window
         if path.step % window == 0:
             for rise in rises([line.loss for line in path.lines], window):
@@ -114,11 +114,11 @@ class Recorder:
                     self.event("rising loss", str(rise), step=path.step, since=rise.since)
 
     def validate(self, at: At, path: LivePath) -> None:
-        """Measures the validation loss of a state at the end of the path."""
+        """Measures and reports the validation loss of the state at the end of the path."""
         loss = self.validation_loss(self.execution.at_hand(at.state).parameters)
         text = f"validation loss {loss:.4f} at step {path.step}"
         self.event("validation", text, step=path.step, attempt=path.history.attempt, loss=loss)
 
     def summarize(self, at: At, path: LivePath, digests: tuple[str, str]) -> None:
-        """Writes the summary of a run at a step; `digests` are those of its parameters and of its optimizer state."""
+        """Writes the summary of the run; `digests` are those of parameters and optimizer state."""
         summary.write(self.run, self.recipe, path, at.step, digests, self.validation_store, self.peak)

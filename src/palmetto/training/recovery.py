@@ -1,4 +1,4 @@
-"""Recovery: where a run goes on from when it begins, when it is rolled back, and when it cannot repeat its steps."""
+"""Recovery, which chooses the checkpoint to resume from at the start, after a rollback and after a failed replay."""
 
 from collections.abc import Iterator
 
@@ -20,7 +20,7 @@ from palmetto.training.step.state import State
 
 
 class Recovery:
-    """The checkpoints of a run in the light of its ledger."""
+    """Restores the checkpoints of a run as its ledger requires."""
 
     def __init__(
         self,
@@ -37,9 +37,9 @@ class Recovery:
         self._missing = MissingCheckpoints(run, checkpoints, ledger, recorder.event, self._set_aside)
 
     def follow_ledger(self) -> LivePath:
-        """Returns the path that the ledger's lines lead to.
+        """Returns the live path that follows from the lines of the ledger.
 
-        UserError where a line may not stand where it does; RunStopped where the last one made the run give up.
+        Raises UserError if a line is out of place, and RunStopped if the last one made the run give up.
         """
         try:
             path = follow(self._execution.history(), self._ledger.lines)
@@ -54,9 +54,9 @@ class Recovery:
         return path
 
     def resume(self, path: LivePath) -> tuple[LivePath, At]:
-        """Returns the newest checkpoint on the live path, and the path once the ledger is cut to it.
+        """Returns the live path, with the ledger cut to the newest checkpoint on it, and the state there.
 
-        After a rollback the path ends behind the checkpoint, and the steps to its end are to be repeated.
+        After a rollback the path may extend beyond the checkpoint; the steps to its end are then to be repeated.
         """
         self._checkpoints.clear_unfinished()
         at = self._restore(path.history, path.step)
@@ -72,12 +72,12 @@ class Recovery:
             path = self.follow_ledger()
         told = {event["attempt"] for event in read_events(self._run.events) if event["event"] == "rollback"}
         for rollback in path.history.rollbacks:
-            if rollback.attempt not in told:  # killed between the decision and the word of it
+            if rollback.attempt not in told:  # killed between the decision and its report
                 self._recorder.tell_of_rollback(rollback, at.step)
         return path, self._go_on(path, at)
 
     def roll_back(self, path: LivePath, rollback: Rollback) -> At:
-        """Returns where a run goes on that has just decided to go back."""
+        """Returns the state from which training resumes after a rollback that was just decided."""
         self._ledger.sync()
         self._checkpoints.wait()
         at = self._restore(path.history, rollback.target)
@@ -85,10 +85,10 @@ class Recovery:
         return self._go_on(path, at)
 
     def go_deeper(self, path: LivePath, step: int, difference: Difference) -> At:
-        """Returns where a run goes on that is after `step` and has not repeated the next one to the bit.
+        """Returns the state from which training resumes if the step after `step` was not repeated to the bit.
 
-        The rollback's target moves to the checkpoint that the repeated steps began at, if the environment explains the
-        difference; RunStopped otherwise.
+        The rollback's target moves back to the checkpoint where the repeated steps began, if the environment explains
+        the difference; otherwise raises RunStopped.
         """
         text = f"step {difference.step} did not come out as the ledger says ({difference.quantity} differs)"
         if not (elsewhere := self.elsewhere()):
@@ -122,17 +122,17 @@ class Recovery:
         )
 
     def elsewhere(self) -> list[str]:
-        """Says how the environment differs from the one that the run began in, or did once; empty if it never did."""
+        """Returns how the environment differs now, or once differed, from the one that the run began in."""
         here = environment.record(self._recipe.layout, self._recipe.inelastic)
         told = (event.get("text", "") for event in read_events(self._run.events) if event["event"] == "environment")
         return environment.differences(read_environment(self._run.environment) or {}, here) or list(told)
 
-    # The checkpoint that is used
+    # The choice of the checkpoint
 
     def _restore(self, history: History, latest: int) -> At:
-        """Returns the newest sound checkpoint of the live path up to step `latest`, or else the initialization.
+        """Returns the newest sound checkpoint of the live path up to step `latest`, or else the initial state.
 
-        A damaged checkpoint is set aside. UserError where one is missing, or one that is there is not of this run.
+        A damaged checkpoint is set aside. Raises UserError if a checkpoint is missing or belongs to another run.
         """
 
         def read(step: int) -> State | None:
@@ -145,7 +145,7 @@ class Recovery:
         return begin_at(self._execution, self._sound(history, latest), read)
 
     def _sound(self, history: History, latest: int) -> Iterator[int]:
-        """Yields the steps of the sound checkpoints up to `latest`, newest first, as long as each is set aside."""
+        """Yields the step of the newest sound checkpoint up to `latest`, then the next if the caller set it aside."""
         while True:
             steps = reversed(self._checkpoints.steps())
             newest = next((step for step in steps if self._is_sound(step, history, latest)), 0)
@@ -155,7 +155,7 @@ class Recovery:
             yield newest
 
     def _is_sound(self, step: int, history: History, latest: int) -> bool:
-        """Returns whether a run can go on from here. Only the files of a checkpoint that would be used are read."""
+        """Returns whether training can resume from a checkpoint; its files are read only if it would be used."""
         try:
             manifest = self._checkpoints.sealed(step)
             self._check_belongs(manifest)

@@ -1,6 +1,6 @@
-"""Following a ledger: the path that its lines lead to, a state to begin from, and steps taken again and compared.
+"""Replay of a ledger: its live path, a state to begin from, and steps that are repeated and compared.
 
-Training follows its ledger when it goes on, and verifying when it replays a run; both do it by what is here.
+Both training, when it resumes, and verification use it.
 """
 
 from collections.abc import Callable, Iterable
@@ -12,11 +12,11 @@ from palmetto.training.step.execution import Execution, observe
 from palmetto.training.step.state import State
 
 CHAIN, PLACE = "ledger chain at the checkpoint", "attempt and step"
-"""Quantities in which a record can contradict itself."""
+"""The names of quantities in which a record can contradict itself."""
 
 
 class Difference(NamedTuple):
-    """The first place where a replay and the record part; `recorded` is None where the record itself is damaged."""
+    """Holds the first difference between a replay and the record; `recorded` is None if the record is damaged."""
 
     step: int
     quantity: str
@@ -25,7 +25,7 @@ class Difference(NamedTuple):
 
     @property
     def is_of_bits(self) -> bool:
-        """True if a step came out otherwise, as it may in another environment; else the record contradicts itself."""
+        """Returns whether a step had another result, as in another environment, and the record is consistent."""
         return self.recorded is not None and self.quantity not in (CHAIN, PLACE)
 
     def __str__(self) -> str:
@@ -35,7 +35,7 @@ class Difference(NamedTuple):
 
 
 class Differs(Exception):
-    """A step, or a state, is not what is on record."""
+    """Signals that a step or a state differs from the record."""
 
     def __init__(self, step: int, quantity: str, recorded: Any, replayed: Any) -> None:
         self.difference = Difference(step, quantity, recorded, replayed)
@@ -43,7 +43,7 @@ class Differs(Exception):
 
 
 class Misplaced(Exception):
-    """A line of the ledger, counted from 1, has another attempt or step than may follow."""
+    """Signals that a line of the ledger, counted from 1, has an attempt or step that may not come next."""
 
     def __init__(self, number: int, line: Line, history: History) -> None:
         self.number, self.line = number, line
@@ -51,14 +51,14 @@ class Misplaced(Exception):
 
 
 class LivePath:
-    """The steps that the current parameters went through, and what the detector makes of them."""
+    """Holds the steps that led to the current parameters, and the history of the spike detector."""
 
     def __init__(self, history: History) -> None:
         self.history = history
         self.lines: list[Line] = []
-        """The lines of the live path, that of step n at n − 1."""
+        """The lines of the live path; step n is at index n − 1."""
         self.exhausted: Exhausted | None = None
-        """The last decision, where it was to give up."""
+        """The decision of the last line, if it was to give up."""
 
     @property
     def step(self) -> int:
@@ -66,7 +66,7 @@ class LivePath:
         return self.history.step
 
     def add(self, line: Line) -> Rollback | Exhausted | None:
-        """Goes on by a line, which may follow. Returns the decision if it completes a spike; a rollback is done."""
+        """Appends a line that may come next, carries out a rollback, and returns the decision if there is one."""
         self.lines[line.step - 1 :] = [line]
         decision = self.history.feed(observe(line))
         if isinstance(decision, Rollback):
@@ -75,13 +75,13 @@ class LivePath:
         return decision
 
     def deepen(self, target: int) -> None:
-        """Moves the target of the rollback just decided further back; see `History.deepen`."""
+        """Moves the target of the last rollback further back; see `History.deepen`."""
         self.history.deepen(target)
         del self.lines[target:]
 
 
 def follow(history: History, lines: Iterable[Line]) -> LivePath:
-    """Returns the path that the lines of a ledger lead to from an empty history; Misplaced where one may not follow."""
+    """Returns the live path of a ledger's lines, given an empty history; raises Misplaced if a line is out of place."""
     path = LivePath(history)
     for number, line in enumerate(lines, 1):
         if not history.follows(line.attempt, line.step):
@@ -91,15 +91,15 @@ def follow(history: History, lines: Iterable[Line]) -> LivePath:
 
 
 class At(NamedTuple):
-    """Where a run or a replay is."""
+    """Holds a state and its step, the position of a run or a replay."""
 
     state: State
     step: int
-    """The state is the one after this step."""
+    """The step that led to the state; 0 for the initial one."""
 
 
 def begin_at(execution: Execution, steps: Iterable[int], read: Callable[[int], State | None]) -> At:
-    """Returns the first of the states after `steps` that `read` gives, or else the initialization."""
+    """Returns the first state that `read` gives for one of `steps`, or else the initial state."""
     for step in steps:
         if (state := read(step)) is not None:
             return At(state, step)
@@ -107,7 +107,10 @@ def begin_at(execution: Execution, steps: Iterable[int], read: Callable[[int], S
 
 
 def take_again(execution: Execution, state: State, line: Line, history: History) -> State:
-    """Takes the step of a line on the state before it, which is donated; Differs where it comes out otherwise."""
+    """Repeats the step of a line on the state before it, which is donated, and returns the new state.
+
+    Raises Differs if the result is not the recorded line.
+    """
     state, again, _ = execution.take(state, line.step, line.attempt, history.skips)
     if quantity := differing(line, again):
         raise Differs(line.step, quantity, getattr(line, quantity), getattr(again, quantity))

@@ -1,10 +1,10 @@
-"""A run keeps the checkpoints that its recipe names, and those that a rollback may need.
+"""Retention of checkpoints: those that the recipe asks for, and those that a rollback may need.
 
-Any step may be gone back to, since spikes can follow each other for as long as a run lasts. So checkpoints are thinned,
-never used up: the further behind the newest, the wider the cells of which each keeps its first checkpoint. A cell of
-one width lies within one of any greater width, so that what is the first of a wide cell was never deleted as part of a
-narrow one, whatever the order of saving, deleting and rolling back. Then from any step there is a checkpoint at most
-one cell before the newest that was ever written up to that step.
+A rollback may lead to any step, since spikes can follow each other as long as a run lasts. So checkpoints are thinned
+with age: steps are divided into cells, wider the older they are, and each cell keeps its first checkpoint. A cell lies
+within one cell of any greater width, so the first checkpoint of a wide cell was never deleted in a narrow one, whatever
+the order of saving, deleting and rolling back. Therefore, for any step, a checkpoint is kept at most one cell before
+the newest one that was ever written up to that step.
 """
 
 from collections.abc import Sequence
@@ -20,17 +20,17 @@ from palmetto.training.step.execution import Execution
 
 
 class Retention:
-    """The checkpoints of a run as it goes on: which are written, and which are deleted."""
+    """Writes and deletes the checkpoints of a run."""
 
     def __init__(
         self, recipe: Recipe, execution: Execution, checkpoints: Checkpoints, ledger: Ledger, form: Digest
     ) -> None:
-        """`form` is the form that the run's digests have."""
+        """Keeps its arguments; `form` computes the digests of checkpoints in the form that the run uses."""
         self._recipe, self._execution, self._checkpoints = recipe, execution, checkpoints
         self._ledger, self._form = ledger, form
 
     def save(self, at: At, path: LivePath) -> None:
-        """Begins to write a checkpoint, unless it is there, once those that are not needed are deleted."""
+        """Deletes the checkpoints that are not needed, then starts writing the one of this step unless it exists."""
         self._checkpoints.wait()
         if at.step == 0 or at.step in self._checkpoints.steps():
             return
@@ -48,15 +48,15 @@ class Retention:
         )
 
     def prune(self, path: LivePath) -> None:
-        """Deletes the checkpoints that neither the recipe asks to keep nor a rollback could need.
+        """Deletes the checkpoints that neither the recipe asks to keep nor a rollback may need.
 
-        Those that a rollback has just left behind stay until its target is reached: see `leave_behind`.
+        Checkpoints beyond the target of the last rollback stay until it is reached; see `leave_behind`.
         """
         steps = [step for step in self._checkpoints.steps() if step <= path.step]
         self._delete([step for step in steps if step not in retained(self._recipe.training, steps)])
 
     def leave_behind(self, path: LivePath) -> None:
-        """Deletes the checkpoints behind the end of the live path, once that is reached."""
+        """Deletes the checkpoints beyond the end of the live path, once that end is reached."""
         self._checkpoints.wait()
         self._delete([step for step in self._checkpoints.steps() if step > path.step])
 
@@ -66,7 +66,7 @@ class Retention:
 
 
 def retained(training: Training, steps: Sequence[int]) -> set[int]:
-    """Returns those of the live path's checkpoints, at `steps`, ascending, that are kept."""
+    """Returns the steps of the checkpoints to keep, given those of all on the live path, ascending."""
     kept = set(steps[-training.keep_last :])
     if training.keep_every:
         kept |= {step for step in steps if step % training.keep_every == 0}
@@ -81,10 +81,10 @@ def retained(training: Training, steps: Sequence[int]) -> set[int]:
 
 
 def cell(distance: int, near: int) -> int:
-    """Returns the width in steps, a power of two, of a cell that begins so many steps behind the newest checkpoint.
+    """Returns the width in steps, a power of two, of the cell at a distance before the newest checkpoint.
 
-    It is at most a quarter of the distance where rollbacks in a row may lead, up to `near`, and at most the distance
-    further back. It never falls with the distance.
+    The width is at most a quarter of the distance up to `near`, which consecutive rollbacks may reach, and at most the
+    distance beyond. It never decreases with the distance.
     """
     most = distance // 4 if distance <= near else distance
     return 1 << max(0, most.bit_length() - 1)

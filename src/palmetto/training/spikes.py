@@ -1,8 +1,8 @@
-"""Loss spikes: when to roll back and which batches to pass over, as a pure function of the ledger.
+"""The handling of loss spikes: when to roll back and which batches to skip, as a pure function of the ledger.
 
-A `History` is fed the ledger's lines one by one and holds all that follows from them: the live path (the steps that
-the current parameters went through), the skip list, and whether the last line completed a spike. Nothing of it needs a
-place in a checkpoint, so a resumed run and a replayed one decide as the first did.
+A `History` is fed the ledger's lines one by one and derives everything from them: the live path (the steps that led to
+the current parameters), the skip list, and whether the last line completed a spike. None of this is stored in
+checkpoints, so a resumed or replayed run makes the same decisions (PaLM, section 5.1).
 """
 
 from collections.abc import Callable
@@ -12,11 +12,11 @@ from palmetto.recipe.training import Spikes
 from palmetto.training.recent import Recent
 
 Skips = tuple[tuple[int, int], ...]
-"""(after step, sequences passed over), ascending."""
+"""Pairs (step after which sequences are skipped, number of sequences skipped), ascending."""
 
 
 class Observation(NamedTuple):
-    """What the detector knows of one step."""
+    """Holds what the spike detector knows of one step."""
 
     step: int
     loss: float
@@ -24,29 +24,29 @@ class Observation(NamedTuple):
     applied: bool
     """Whether loss, gradients and update were all finite."""
     overflow: bool = False
-    """Whether it was left out for a loss scale that was too large, which mends itself."""
+    """Whether the update was skipped because the loss scale was too large, which corrects itself."""
 
 
 class Rollback(NamedTuple):
-    """The decision to go back."""
+    """Holds a decision to roll back."""
 
     attempt: int
-    """Number of the attempt that begins: the first is 0, each rollback adds one."""
+    """The number of the new attempt; the first attempt is 0."""
     detected: int
-    """The step at which the spike was complete."""
+    """The step at which the spike was detected."""
     onset: int
-    """Its first suspicious step."""
+    """The first suspicious step of the spike."""
     target: int
-    """Training goes on from the state after this step."""
+    """The step after which training resumes."""
     batches: int
-    """Batches passed over from there."""
+    """The number of batches skipped there."""
     sequences: int
-    """The same in sequences, those of earlier skips behind the target included."""
+    """The number of sequences skipped there, including those of earlier skips after the target."""
     reason: Literal["loss spike", "NaN or Inf"]
 
 
 class Exhausted(NamedTuple):
-    """The spike came back more often than the recipe permits."""
+    """Holds a decision to give up, because a spike came back more often than the recipe permits."""
 
     detected: int
     onset: int
@@ -59,10 +59,10 @@ class _Record(NamedTuple):
 
 
 class History:
-    """The live path of a run, its skip list and its detector."""
+    """Holds the live path of a run, its skip list and its spike detector."""
 
     def __init__(self, settings: Spikes, sequences_between: Callable[[int, int], int]) -> None:
-        """`sequences_between(a, b)` is the number of sequences in the batches of steps a + 1 … b."""
+        """Starts empty; `sequences_between(a, b)` gives the number of sequences in the batches of steps a + 1 … b."""
         self._settings = settings
         self._sequences_between = sequences_between
         self._path: list[_Record] = []
@@ -70,13 +70,14 @@ class History:
         self.rollbacks: list[Rollback] = []
         self.skips: Skips = ()
         self.not_finite = 0
-        """Steps on all attempts whose update was left out for a NaN or Inf; overflows are not among them."""
+        """The number of steps in all attempts skipped for a NaN or Inf, without overflows of the loss scale."""
         self._in_a_row = 0
         self._taken = False
-        """True once this attempt has taken a step."""
+        """Whether this attempt has taken a step."""
 
     @property
     def attempt(self) -> int:
+        """Returns the number of the current attempt."""
         return len(self.rollbacks)
 
     @property
@@ -85,7 +86,7 @@ class History:
         return len(self._path)
 
     def feed(self, observation: Observation) -> Rollback | Exhausted | None:
-        """Takes the next step of the live path. Returns the decision if it completes a spike."""
+        """Adds the next step of the live path, and returns the decision if it completes a spike."""
         self.expect(observation.step)
         self._taken = True
         self._path.append(_Record(observation, self._judge(observation)))
@@ -109,16 +110,16 @@ class History:
         return "accepted"
 
     def _measure_by(self, record: _Record) -> None:
-        """Has a step count among those that later ones are measured by.
+        """Adds a step to those that later ones are compared with, unless its loss is suspicious or not finite.
 
-        A gradient norm that jumps and stays must become the new measure; a loss must not.
+        A gradient norm that jumps and stays must become the new norm; a loss must not.
         """
         if record.verdict in ("accepted", "suspicious gradient"):
             self._losses.add(record.observation.loss)
             self._norms.add(record.observation.grad_norm)
 
     def _decide(self) -> Rollback | Exhausted | None:
-        # The streak is bounded, so that what a rollback can need is known beforehand.
+        # The streak is bounded, so that the checkpoints that a rollback can need are known beforehand.
         streak: list[_Record] = []
         for record in reversed(self._path[-self._settings.rewind :]):
             if record.verdict in ("accepted", "overflow"):
@@ -143,13 +144,13 @@ class History:
         settings = self._settings
         target = max(0, onset - settings.rewind * self._in_a_row)
         batches = settings.skip + settings.rewind * (self._in_a_row - 1)
-        # What was passed over behind the target would come back with it: it joins the new skip.
+        # Sequences skipped after the target would otherwise come back, so they join the new skip.
         sequences = self._sequences_between(target, target + batches) + sum(n for r, n in self.skips if r >= target)
         self._begin(Rollback(self.attempt + 1, detected, onset, target, batches, sequences, reason))
         return self.rollbacks[-1]
 
     def _begin(self, rollback: Rollback) -> None:
-        """Puts the run where a rollback leads."""
+        """Applies a rollback to path, skip list and detector."""
         target = rollback.target
         self.skips = (*((r, n) for r, n in self.skips if r < target), (target, rollback.sequences))
         self._path = self._path[:target]
@@ -162,26 +163,26 @@ class History:
     def follows(self, attempt: int, step: int) -> bool:
         """Returns whether a line of this attempt and step may come next in the ledger.
 
-        The first line of an attempt may lie before its rollback's target: see `deepen`.
+        The first line of an attempt may come before the target of its rollback; see `deepen`.
         """
         return attempt == self.attempt and (step == self.step + 1 or (self._is_fresh and 1 <= step <= self.step))
 
     def expect(self, step: int) -> None:
-        """Moves to the step before `step`, the next line's, which is further back only as `follows` permits."""
+        """Deepens the last rollback if the next line's step, which must satisfy `follows`, is before its target."""
         assert self.follows(self.attempt, step), "the live path has no gaps"
         if step <= self.step:
             self.deepen(step - 1)
 
     def deepen(self, target: int) -> Rollback:
-        """Moves the target of the rollback just decided further back; training reads on at the same place of the data.
+        """Moves the target of the last rollback further back and returns it; the position in the data stays the same.
 
-        A run does so where it cannot reach the target with the same bits; the ledger shows it by its next line.
+        This happens if a run cannot reach the target with the same bits; the ledger shows it by its next line.
         """
         assert self._is_fresh, "nothing has been trained from the old target"
         assert 0 <= target <= self.step
         last = self.rollbacks.pop()
         between = self._sequences_between(target, last.target)
-        sequences = between + sum(n for r, n in self.skips if r >= target)  # the last one's is among them
+        sequences = between + sum(n for r, n in self.skips if r >= target)  # including that of the last rollback
         batches = last.batches + last.target - target
         self._begin(last._replace(target=target, batches=batches, sequences=sequences))
         return self.rollbacks[-1]
@@ -196,7 +197,7 @@ class History:
 
 
 def reach(settings: Spikes) -> int:
-    """Returns the most steps that all rollbacks of one row, each for the same spike, may go back together."""
-    # A streak has at most `rewind` steps, of which some may lie before the target of the rollback before: the n-th goes
-    # less than rewind + n · rewind behind the last step.
+    """Returns the most steps that consecutive rollbacks for one spike may go back together."""
+    # A streak has at most `rewind` steps, some of which may precede the target of the previous rollback: the n-th
+    # rollback goes back less than rewind + n · rewind steps from the last step.
     return settings.rewind * settings.attempts * (settings.attempts + 3) // 2

@@ -1,4 +1,4 @@
-"""A signal stops a run between two steps, in all of its processes behind the same one."""
+"""Stopping a run by a signal, between two steps and after the same step in all processes."""
 
 import contextlib
 import signal
@@ -11,16 +11,16 @@ from palmetto.training.step.state import State
 
 
 class Stop:
-    """The wish of a signal that a run stops."""
+    """Records a signal that asks a run to stop."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say = say
         self.signal: str | None = None
-        """The name of the signal that has come."""
+        """The name of the signal received, or None."""
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
-        """Takes the signals that ask a process to stop, until the context's end."""
+        """Handles the signals that ask a process to stop while the context is active."""
         with signals.handled_by(self._hear):
             yield
 
@@ -29,9 +29,9 @@ class Stop:
         self._say(f"{self.signal}: stopping before the next step")
 
     def is_due(self, state: State) -> bool:
-        """Returns whether any process of the run has had a signal.
+        """Returns whether any process of the run has received a signal; all processes get the same answer.
 
-        One that comes while they agree is for the next step: the others know nothing of it.
+        A signal that arrives during this call may take effect only at the next one.
         """
         stop = any_of(self.signal is not None, state)
         if stop and self.signal is None:

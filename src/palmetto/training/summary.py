@@ -1,4 +1,4 @@
-"""summary.json: the figures of a training in short."""
+"""Writing of summary.json, the main figures of a training."""
 
 from palmetto.files import write_json
 from palmetto.host import environment
@@ -21,9 +21,9 @@ def write(
     validation_store: TokenStore,
     peak: float,
 ) -> None:
-    """Writes the summary of a run that is at `step` of its live path.
+    """Writes the summary of a run at `step` of its live path.
 
-    `digests` are those of the parameters and of the optimizer state; `peak` is what the MFU is taken against.
+    `digests` are those of parameters and optimizer state; `peak` is the FLOP/s that the MFU is relative to.
     """
     losses = _validation_losses(run, path)
     seconds = _seconds_a_sequence(run, path)
@@ -54,7 +54,7 @@ def write(
 
 
 def _validation_losses(run: RunDirectory, path: LivePath) -> list[float]:
-    """Returns the validation losses on the live path, by ascending step; of a step measured twice the later one."""
+    """Returns the validation losses on the live path by ascending step; if a step was measured twice, the later one."""
     live = {
         event["step"]: event["loss"]
         for event in read_events(run.events)
@@ -66,7 +66,7 @@ def _validation_losses(run: RunDirectory, path: LivePath) -> list[float]:
 
 
 def _seconds_a_sequence(run: RunDirectory, path: LivePath) -> list[float]:
-    """Returns the seconds a sequence of the steps of the live path that were measured, ascending."""
+    """Returns the seconds per sequence of the measured steps of the live path, ascending."""
     newest = {(m["attempt"], m["step"]): m["seconds"] for m in read_metrics(run.metrics)}
     of_lines = ((newest.get((line.attempt, line.step)), line.sequences) for line in path.lines)
     return sorted(seconds / sequences for seconds, sequences in of_lines if seconds is not None)

@@ -1,4 +1,4 @@
-"""The environment that a process trains or reads a run in, beside the one that the run began in."""
+"""Comparison of the environment of a process with the one that a run began in."""
 
 from typing import Any
 
@@ -9,9 +9,9 @@ from palmetto.runs.files import read_environment
 
 
 def difference(run: RunDirectory, here: dict[str, Any]) -> str:
-    """Returns what of the environment that a run began in is not known, or cannot be had here; "" if nothing.
+    """Returns why the same bits cannot be promised here: the recorded environment is missing or differs; or "".
 
-    `here` is what `environment.record` gives.
+    `here` is the result of `environment.record`.
     """
     recorded = read_environment(run.environment)
     if recorded is None:
@@ -22,7 +22,7 @@ def difference(run: RunDirectory, here: dict[str, Any]) -> str:
 
 
 def record(run: RunDirectory, here: dict[str, Any]) -> None:
-    """Records the environment that a run begins in, and as an event that it goes on in another."""
+    """Records the environment that a run begins in; if it resumes in another, writes an event."""
     if text := difference(run, here):
         run.record_event("environment", text=text)
     if read_environment(run.environment) is None:

@@ -1,7 +1,7 @@
-"""An array cut into tiles by its shape alone, and their digests, each taken where the tile lies.
+"""Tiles of arrays, which depend on the shape alone, and their digests, computed where each tile resides.
 
-However an array is divided over devices and processes, its tiles are the same. A process hashes those in its own
-memory; what it tells the others is 32 bytes a tile.
+The tiles of an array are the same however it is divided over devices and processes. Each process hashes the tiles in
+its own memory and sends the others 32 bytes per tile.
 """
 
 import hashlib
@@ -21,9 +21,9 @@ from palmetto.parallel.processes import on_host
 
 DIGEST_BYTES = 32
 _MOST = 3 << 10
-"""Every dimension is cut into a divisor of this many pieces, so that as many devices as divide it hold whole tiles."""
+"""Every dimension is cut into a divisor of this many pieces, so that device counts that divide it hold whole tiles."""
 _LEAST_BYTES = 3 << 10
-"""Tiles are at least as large, in arrays that are."""
+"""The least size of a tile in bytes, in arrays of at least this size."""
 
 Array = jax.Array | npt.NDArray[Any]
 Table = npt.NDArray[np.uint8]
@@ -32,8 +32,11 @@ Index = tuple[slice, ...]
 
 
 def grid(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
-    """Returns into how many pieces each dimension is cut: as many as there may be, then fewer of the dimension that has
-    most (of two, the shorter) until a tile is large enough."""
+    """Returns the number of pieces that each dimension is cut into.
+
+    It starts from the greatest possible numbers; then the dimension with the most pieces, of two the shorter, gets
+    fewer until a tile is large enough.
+    """
     pieces = [math.gcd(size, _MOST) for size in shape]
     while math.prod(shape) * itemsize < _LEAST_BYTES * math.prod(pieces) and max(pieces, default=1) > 1:
         finest = max(range(len(shape)), key=lambda dimension: (pieces[dimension], -shape[dimension]))
@@ -44,8 +47,8 @@ def grid(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
 def tables(arrays: Mapping[str, Array]) -> dict[str, Table]:
     """Returns the table of each array. All processes of a cluster must call it with the same arrays at once.
 
-    An array that devices divide across tiles, or of whose parts one lies on no device of some process, costs a
-    collective: in the first case of the array, in the second of its table.
+    An array whose shards cut through tiles is gathered whole by a collective; if every process does not hold all parts
+    of an array, its table is summed by one.
     """
     made, apart, tasks = dict[str, Table](), list[str](), list[tuple[str, Index, Array]]()
     for name, array in arrays.items():
@@ -64,7 +67,7 @@ def tables(arrays: Mapping[str, Array]) -> dict[str, Table]:
 
 
 def _pieces_held(array: jax.Array) -> dict[int, set[tuple[tuple[int, int], ...]]]:
-    """Returns the parts of an array that each process holds, by their edges."""
+    """Returns the parts of an array that each process holds, as (start, stop) per dimension."""
     held: dict[int, set[tuple[tuple[int, int], ...]]] = {}
     places: Mapping[Any, Index] = array.sharding.devices_indices_map(array.shape)
     for device, index in places.items():
@@ -74,7 +77,7 @@ def _pieces_held(array: jax.Array) -> dict[int, set[tuple[tuple[int, int], ...]]
 
 
 def _is_of_tiles(array: jax.Array) -> bool:
-    """Returns whether no tile lies across parts."""
+    """Returns whether every part of an array consists of whole tiles."""
     sizes = [size // n for size, n in zip(array.shape, grid(array.shape, array.dtype.itemsize), strict=True)]
     parts = set[tuple[tuple[int, int], ...]]().union(*_pieces_held(array).values())
     return all(
@@ -89,7 +92,7 @@ def _is_everywhere(array: jax.Array) -> bool:
 
 
 def _own_parts(array: jax.Array) -> Iterator[tuple[Index, jax.Array]]:
-    """Yields the parts that this process hashes: of an array that is not everywhere, each part in one process."""
+    """Yields the parts that this process hashes; if not every process holds all parts, one process hashes each."""
     is_everywhere, seen = _is_everywhere(array), set[tuple[tuple[int, int], ...]]()
     for shard in array.addressable_shards:
         edges = tuple(of.indices(size)[:2] for of, size in zip(shard.index, array.shape, strict=True))
@@ -99,7 +102,7 @@ def _own_parts(array: jax.Array) -> Iterator[tuple[Index, jax.Array]]:
 
 
 def _fill(table: Table, index: Index, part: Array, shape: tuple[int, ...]) -> None:
-    """Enters the digests of a part's tiles, where `index` says which part of an array of this shape it is."""
+    """Writes the digests of the tiles of a part to the table; `index` is the part's place in an array of this shape."""
     data = np.asarray(part)
     data = data.astype(data.dtype.newbyteorder("<"), copy=False)
     if data.ndim == 0:
@@ -115,14 +118,14 @@ def _fill(table: Table, index: Index, part: Array, shape: tuple[int, ...]) -> No
     pairs = data.reshape([size for pair in zip(counts, tile, strict=True) for size in pair])
     tiles = pairs.transpose(*range(0, pairs.ndim, 2), *range(1, pairs.ndim, 2))
     entries = table[own]
-    for band, entry in zip(tiles, entries, strict=True):  # tiles side by side, as much as is copied at a time
+    for band, entry in zip(tiles, entries, strict=True):  # one row of tiles is copied at a time
         rows = np.ascontiguousarray(band).reshape(math.prod(counts[1:]), -1).view(np.uint8)
         found = b"".join(hashlib.sha256(row.data).digest() for row in rows)
         entry[...] = np.frombuffer(found, np.uint8).reshape(entry.shape)
 
 
 def _over_processes(table: Table) -> Table:
-    """Returns the sum of the processes' tables, of which each has zeros where another has digests."""
+    """Returns the sum of the tables of all processes, each of which has zeros where others have digests."""
     firsts = [next(d for d in jax.devices() if d.process_index == i) for i in range(jax.process_count())]
     mesh = Mesh(np.array(firsts), ("process",))
     one_each = PartitionSpec("process")

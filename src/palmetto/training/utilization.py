@@ -1,4 +1,4 @@
-"""Model FLOPs utilization (MFU, PaLM, appendix B): the rate of a training as a share of what its devices could do."""
+"""Model FLOPs utilization (MFU, PaLM, appendix B), the rate of a training relative to the peak of its devices."""
 
 from palmetto.files import write_json
 from palmetto.recipe import Recipe
@@ -8,10 +8,10 @@ from palmetto.training.flops import device_peak, flops_per_token, mesh_peak
 
 
 def peak_of(run: RunDirectory, recipe: Recipe) -> float:
-    """Returns the FLOP/s that the MFU is taken against: the recipe's, or those of its devices.
+    """Returns the peak FLOP/s that the MFU is relative to: the one in the recipe, or that of its devices.
 
-    Those of one device are measured once a run and recorded with its environment, so that its curve has no steps at a
-    resume; how many devices the mesh has may change at each.
+    The peak of one device is determined once per run and recorded with the environment, so that the MFU does not jump
+    when a run resumes; the number of devices may change at each resume.
     """
     if (stated := recipe.training.peak_flops) is not None:
         return stated
@@ -23,6 +23,6 @@ def peak_of(run: RunDirectory, recipe: Recipe) -> float:
 
 
 def utilization(recipe: Recipe, rate: float, peak: float) -> float:
-    """Returns the MFU at `rate` tokens of the text a second, of which examples may make more positions."""
+    """Returns the MFU at `rate` tokens of text per second, which examples may turn into more positions."""
     positions = rate * recipe.model_length / recipe.tokens.sequence_length
     return positions * flops_per_token(recipe) / peak

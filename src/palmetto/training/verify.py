@@ -1,4 +1,4 @@
-"""Replays a run and compares it with its ledger and its checkpoints, bit for bit."""
+"""Verification, which replays a run and compares it with its ledger and its checkpoints bit for bit."""
 
 from collections.abc import Callable
 from functools import partial
@@ -25,11 +25,11 @@ from palmetto.training.step.state import State, parameter_table
 def verify(
     run: RunDirectory, recipe: Recipe, start: int | None, end: int | None, progress: Callable[[Line], None]
 ) -> tuple[int, Difference | None]:
-    """Replays steps and returns how many, and the first difference or None.
+    """Replays steps and returns their number, and the first difference or None.
 
-    `recipe` is the run's own, or the same on another mesh. Without `start` and `end` every line of the ledger is
-    replayed from the initialization, through every rollback, and every checkpoint kept is compared. Otherwise the live
-    path is replayed from the checkpoint at or before `start` to `end`. Raises UserError if the range is not within the
+    `recipe` is the run's own, possibly on another mesh. Without `start` and `end` every line of the ledger is replayed
+    from the initial state, through every rollback, and every kept checkpoint is compared. Otherwise the live path is
+    replayed to `end` from the last checkpoint at or before `start`. Raises UserError if the range is not within the
     run.
     """
     try:
@@ -43,7 +43,7 @@ def verify(
 class _Verification:
     def __init__(self, run: RunDirectory, recipe: Recipe, progress: Callable[[Line], None]) -> None:
         self.run, self.progress = run, progress
-        # The checkpoints before the ledger: a run that is in training has the line of each of them by then.
+        # Checkpoints are read before the ledger, which then has the line of each even while training goes on.
         self.checkpoints = Checkpoints(run.checkpoints, parameter_table(recipe))
         found = self._checkpoints()
         self.lines, self.chains = self._ledger()
@@ -58,7 +58,7 @@ class _Verification:
         self.replayed = 0
 
     def _checkpoints(self) -> dict[int, Manifest]:
-        """Returns every kept checkpoint's manifest by step, its files checked, but not of one that training deletes."""
+        """Returns the manifest of each kept checkpoint by step, with files checked, except those deleted meanwhile."""
         manifests = {}
         for step in self.checkpoints.steps():
             try:
@@ -70,7 +70,7 @@ class _Verification:
         return manifests
 
     def _ledger(self) -> tuple[list[Line], list[str]]:
-        """Returns all lines, and the chain after each; without the last one while training writes it."""
+        """Returns all lines and the chain after each, without a last one that training is writing."""
         try:
             return ledger.read(self.run.ledger, whole=True)
         except LedgerTorn:
@@ -79,7 +79,7 @@ class _Verification:
             return ledger.read(self.run.ledger)
 
     def _placed(self, found: dict[int, Manifest]) -> dict[tuple[int, int], Manifest]:
-        """Returns the checkpoints by attempt and step, each at its place in the ledger."""
+        """Returns the manifests by (attempt, step); raises Differs if the ledger lacks the line of one."""
         chains = {(line.attempt, line.step): chain for line, chain in zip(self.lines, self.chains, strict=True)}
         manifests = {}
         for step, manifest in found.items():
@@ -90,7 +90,7 @@ class _Verification:
         return manifests
 
     def _check_states(self) -> None:
-        """Restores every kept checkpoint, as its own digests are known only then; its manifest may have honest ones."""
+        """Restores every kept checkpoint, which compares its digests with those in its manifest."""
         for manifest in self.manifests.values():
             restore = partial(self.checkpoints.restore, manifest.step, self.execution.shapes())
             try:
@@ -99,7 +99,7 @@ class _Verification:
                 raise Differs(manifest.step, "checkpoint", None, str(error)) from None
 
     def replay(self, start: int | None, end: int | None) -> int:
-        """Replays a range of the live path, or all lines. Returns the number of steps replayed."""
+        """Replays a range of the live path, or all lines, and returns the number of steps."""
         try:
             path = follow(self.execution.history(), self.lines)
         except Misplaced as misplaced:
@@ -119,8 +119,7 @@ class _Verification:
         return self.replayed
 
     def _base(self, latest: int, history: History) -> At:
-        """Returns the newest checkpoint of the live path up to step `latest` that is still there, or the
-        initialization."""
+        """Returns the state at the newest live checkpoint up to step `latest` that still exists, or the initial one."""
         live_ones = {step: m for (attempt, step), m in self.manifests.items() if history.is_live(attempt, step)}
 
         def read(step: int) -> State | None:
@@ -133,7 +132,7 @@ class _Verification:
         return begin_at(self.execution, sorted((step for step in live_ones if step <= latest), reverse=True), read)
 
     def _replay_all(self, whole: History) -> None:
-        """Replays every line in order. States that a later rollback returns to are kept on the host until then."""
+        """Replays every line in order; states that a later rollback returns to are kept on the host until then."""
         history, kept = self.execution.history(), dict[int, State]()
         state = self.execution.initial_state()
 
@@ -147,12 +146,12 @@ class _Verification:
             state = self._replay_line(state, line, history)
             at = line.step
             if isinstance(history.feed(observe(line)), Rollback):
-                at = whole.rollbacks[history.attempt - 1].target  # which may be deeper than decided
+                at = whole.rollbacks[history.attempt - 1].target  # may be deeper than decided
                 state = jax.device_put(kept[at], self.execution.places())
             keep(at)
 
     def _replay_line(self, state: State, line: Line, history: History) -> State:
-        """Takes a step again, and compares all that is on record of it: line, digests, checkpoint."""
+        """Repeats a step and compares it with its line, digest and checkpoint."""
         state = take_again(self.execution, state, line, history)
         if line.parameters:
             replayed = self.execution.parameters_digest(state, form_of(line.parameters)).result()

@@ -1,4 +1,4 @@
-"""A corpus as a recipe has it: built, with the recipe's vocabulary and a datasheet."""
+"""Building the corpus of a recipe, with its vocabulary and a datasheet."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 
 def build(recipe: Recipe, out: Path, say: "Say", engine: str = "local", workers: int | None = None) -> dict[str, Any]:
-    """Builds clean, weighted documents in `out`, with a datasheet. Returns the manifest; see corpus/build.py."""
+    """Builds clean, weighted documents and a datasheet in `out`, and returns the manifest (corpus/build.py).
+
+    Raises UserError if the recipe names no sources.
+    """
     if recipe.corpus.build is None:
         raise UserError(f"{recipe.name} has no corpus.build, the sources that a corpus is made of; palm-mix has one")
     from palmetto.corpus import build as pipeline
@@ -43,7 +46,7 @@ def _engine(name: str, workers: int | None) -> "LocalEngine | RayEngine":
 
 
 def describe(manifest: dict[str, Any]) -> str:
-    """Returns the mixture, a line a source: what was wanted of it and what was taken."""
+    """Returns a table of the mixture, one line per source, with the wanted and the actual share."""
     from palmetto.corpus.datasheet.sheet import Sheet
 
     sheet = Sheet(manifest)

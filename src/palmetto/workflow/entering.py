@@ -1,4 +1,4 @@
-"""Entering the environment of a run, which is settled before JAX is imported."""
+"""Entering the environment of a run, which must be settled before JAX is imported."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,9 +12,9 @@ from palmetto.workflow.progress import Say
 
 
 def enter(run: RunDirectory, say: Say, recipe: Recipe) -> dict[str, Any]:
-    """Prepares this process for a run before JAX is imported, and says what of its record cannot be had here.
+    """Prepares this process for a run before JAX is imported, and returns the record of the environment here.
 
-    Writes nothing. Returns the record of the environment here.
+    It reports what differs from the recorded environment, and writes no file.
     """
     environment.prepare(recipe.training.threads, read_environment(run.environment), recipe.mesh.devices)
     here = environment.record(recipe.layout, recipe.inelastic)
@@ -24,14 +24,16 @@ def enter(run: RunDirectory, say: Say, recipe: Recipe) -> dict[str, Any]:
 
 
 def elsewhere(run: RunDirectory, recipe: Recipe) -> list[str]:
-    """Returns what of the run's recorded environment cannot be had here; this process is prepared for `recipe`."""
+    """Returns how the environment here, prepared for `recipe`, differs from the one that the run recorded."""
     recorded = read_environment(run.environment)
     return environment.differences(recorded, environment.record(recipe.layout, recipe.inelastic)) if recorded else []
 
 
 def enter_to_read(run: RunDirectory, say: Say, overrides: Sequence[str] = ()) -> Recipe:
-    """Prepares this process for what does not train: sampling, digests, evaluation, on one device or as `overrides`
-    have it, whatever mesh the run has. Returns the recipe."""
+    """Prepares this process to use a run without training it, as for sampling or evaluation, and returns the recipe.
+
+    The recipe is for one device, or for the mesh that `overrides` ask for, whatever mesh the run has.
+    """
     recorded, recipe = read_environment(run.environment), run.recipe_to_read(overrides)
     environment.prepare(recipe.training.threads, recorded, recipe.mesh.devices)
     layout = recorded.get("layout") if recorded else None

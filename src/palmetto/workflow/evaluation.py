@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def long_context(run: RunDirectory, times: int, sequences: int, say: Say) -> "list[Curve]":
-    """Returns the losses of the newest checkpoint by position, up to `times` its trained length."""
+    """Returns the losses of the newest checkpoint by position, up to `times` the length it was trained on."""
     recipe = enter_to_read(run, say)
     from palmetto.decoding.trained import restore
     from palmetto.evaluation.long_context import measure

@@ -1,4 +1,4 @@
-"""How long work tells a person that it goes on: a live bar on a terminal, log lines elsewhere."""
+"""Progress of long work, shown as a live bar on a terminal and as log lines elsewhere."""
 
 import sys
 import time
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 Say = Callable[[str], None]
-"""Tells something that a person should know."""
+"""Shows a message to the user."""
 
 _LOG_SECONDS = 10.0
 
@@ -25,9 +25,9 @@ class Reporter:
     """Shows steps and messages on standard error, so that standard output stays the command's answer."""
 
     def __init__(self, name: str, total: int, *, quiet: bool = False) -> None:
-        """`total` is the step that the work ends with; it begins with the first one told.
+        """Sets up the bar, from the first step shown to the last, `total`.
 
-        A `quiet` one says nothing, as another process says the same.
+        With `quiet` nothing is shown, since another process shows the same.
         """
         self._console = Console(stderr=True, quiet=quiet)
         self._quiet = quiet
@@ -54,12 +54,12 @@ class Reporter:
         self._bar.stop()
 
     def step(self, line: Line, tokens_per_second: float | None = None, mfu: float | None = None) -> None:
-        """Shows that a step is done."""
+        """Shows a finished step, with its throughput and MFU if given."""
         figures = f"loss {line.loss:.3f}"
         if tokens_per_second is not None and mfu is not None:
             figures += f"  {tokens_per_second:,.0f} tokens/s  MFU {mfu:.1%}"
         now = time.monotonic()
-        if self._first is None:  # rates count from here: neither compiling nor what a resumed run has behind it
+        if self._first is None:  # the rate excludes compilation and the steps before a resume
             self._first = line.step, now
             self._bar.reset(self._task, total=self._total, completed=line.step, figures=figures)
         self._bar.update(self._task, completed=line.step, figures=figures)
@@ -71,7 +71,7 @@ class Reporter:
             print(f"{self._name}: step {line.step}/{self._total}  {text}", file=sys.stderr, flush=True)
 
     def message(self, text: str) -> None:
-        """Shows what a person should know."""
+        """Shows a message to the user."""
         if self._live:
             self._console.print(text, highlight=False, markup=False)
         elif not self._quiet:
@@ -79,7 +79,7 @@ class Reporter:
 
 
 class Watch:
-    """Shows how far work has come that has several parts, each of many tasks (palmetto.corpus.engine)."""
+    """Shows the progress of work in several parts, each of many tasks (palmetto.corpus.engine)."""
 
     def __init__(self) -> None:
         self._console = Console(stderr=True)
@@ -104,18 +104,18 @@ class Watch:
         self._bar.stop()
 
     def say(self, text: str) -> None:
-        """Shows what a person should know."""
+        """Shows a message to the user."""
         if self._live:
             self._console.print(text, highlight=False, markup=False)
         else:
             print(text, file=sys.stderr, flush=True)
 
     def engine(self, engine: "Engine", part: str) -> "Engine":
-        """Returns the same engine, whose tasks are shown as those of a part of the work."""
+        """Returns the engine wrapped so that its tasks are shown as a part of the work."""
         return _Watched(self, engine, part)
 
     def follow(self, part: str, total: int, results: Iterable[Result]) -> Iterator[Result]:
-        """Yields the results as they come, each counted."""
+        """Yields the results as they arrive, and shows how many of `total` are done."""
         bar = self._bar.add_task(part, total=total)
         for done, result in enumerate(results, 1):
             self._bar.update(bar, completed=done)
@@ -128,11 +128,11 @@ class Watch:
 
 
 class _Watched:
-    """An engine that shows how far it is."""
+    """Wraps an engine to show its progress."""
 
     def __init__(self, watch: Watch, engine: "Engine", part: str) -> None:
         self._watch, self._engine, self._part = watch, engine, part
 
     def map(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[Result]:
-        """Yields what the engine does."""
+        """Yields the results of the engine."""
         return self._watch.follow(self._part, len(tasks), self._engine.map(function, tasks))

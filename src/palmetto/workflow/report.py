@@ -1,4 +1,4 @@
-"""The report of a run."""
+"""Writing the report of a run."""
 
 from pathlib import Path
 
@@ -7,9 +7,9 @@ from palmetto.workflow.progress import Say
 
 
 def write_report(run: RunDirectory, say: Say, out: Path | None = None) -> Path:
-    """Writes report.html, anew each time: it is quick. Returns where it is.
+    """Writes report.html, replacing any earlier one, and returns its path.
 
-    `out` is where else, for a run that cannot be written in: a file that ends in .html, or a folder.
+    `out`, a file that ends in .html or a folder, is an alternative place, as for a run directory that is read-only.
     """
     from palmetto.training.report.page import write
 

@@ -1,4 +1,4 @@
-"""Samples: how the trained model goes on from the beginnings of held-out windows."""
+"""Sampling of continuations of held-out windows by the trained model."""
 
 from palmetto.files import text_bytes, write_bytes
 from palmetto.runs import stamps
@@ -9,7 +9,7 @@ from palmetto.workflow.progress import Say
 
 
 def write_samples(run: RunDirectory, say: Say) -> None:
-    """Writes samples.txt, unless it is there and of the newest parameters."""
+    """Writes samples.txt, unless it exists and was made with the newest parameters."""
     summary = read_summary(run.summary)
     assert summary is not None, "training has written it"
     inputs = {"digest": summary["digest"]["parameters"]}

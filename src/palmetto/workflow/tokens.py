@@ -1,4 +1,4 @@
-"""The tokens of a run: text → vocabulary → token stores; and the same once more where they have been damaged."""
+"""Building the tokens of a run, text → vocabulary → token stores, and rebuilding those that are damaged."""
 
 import os
 import shutil
@@ -23,22 +23,24 @@ from palmetto.workflow.progress import Say
 
 
 class _Text(NamedTuple):
-    """A source as it is now, and the inputs by which what was made of it is known."""
+    """Holds a source in its present state and the inputs that identify the products made from it."""
 
     source: str
     fingerprint: str
     recipe: Recipe
     made_vocabulary: Path | None
-    """The vocabulary that a corpus brings with it."""
+    """The vocabulary that comes with a corpus, or None."""
 
     @property
     def vocabulary_inputs(self) -> dict[str, Any]:
+        """Returns the inputs that identify a vocabulary made from the source."""
         tokens = self.recipe.tokens
         inputs = {"fingerprint": self.fingerprint, "section_bytes": self.recipe.corpus.section_bytes}
         return inputs | {"kind": tokens.vocabulary, "size": tokens.vocabulary_size}
 
     @property
     def store_inputs(self) -> dict[str, Any]:
+        """Returns the inputs that identify token stores made from the source."""
         return self.vocabulary_inputs | {
             "validation_share": self.recipe.corpus.validation_share,
             "sequence_length": self.recipe.tokens.sequence_length,
@@ -46,15 +48,16 @@ class _Text(NamedTuple):
         }
 
     def documents(self) -> Iterator[documents.Document]:
+        """Returns the documents of the source."""
         return documents.read(self.source, self.recipe.corpus.section_bytes)
 
 
 def build_tokens(run: RunDirectory, recipe: Recipe, say: Say, *, thorough: bool = False) -> None:
-    """Builds source → vocabulary → token stores, each skipped where it is whole and made from the same.
+    """Builds source → vocabulary → token stores; each is skipped if it is complete and made from the same inputs.
 
-    Once training has begun, what is damaged is made again and compared with what the run has trained on; UserError
-    where the text is another now. thorough: read every token to see whether it is damaged, and not the headers alone;
-    so it is, too, once a step has found damage, until that is mended.
+    Once training has begun, damaged products are rebuilt and compared with those that the run was trained on; raises
+    UserError if the text has changed. With `thorough`, or after a step has found damage that is not yet repaired, every
+    token is read to detect damage, otherwise only the headers of the stores.
     """
     suspected = _is_suspected(run)
     digest = checked_digest if thorough or suspected else store_digest
@@ -66,7 +69,7 @@ def build_tokens(run: RunDirectory, recipe: Recipe, say: Say, *, thorough: bool 
             corpora.build(recipe, Path(source), say)
     if source is None:
         raise UserError(f"{recipe.name} names no text: give --source PATH, or corpus.source in the recipe")
-    if run.begun and source != documents.PYTHON and not Path(source).exists():  # then the tokens do without
+    if run.begun and source != documents.PYTHON and not Path(source).exists():  # intact tokens suffice
         if not _are_whole(run, digest):
             raise UserError(
                 f"{run.path}: its vocabulary or tokens are damaged or missing, and {source}, which they "
@@ -91,7 +94,7 @@ def build_tokens(run: RunDirectory, recipe: Recipe, say: Say, *, thorough: bool 
 
 
 def _is_suspected(run: RunDirectory) -> bool:
-    """Returns whether a step has found damaged tokens that are not mended yet, as after a kill."""
+    """Returns whether a step has found damaged tokens that are not yet repaired, as after a kill."""
     told = [event["event"] for event in read_events(run.events)]
     return "tokens damaged" in told[max((i for i, kind in enumerate(told) if kind == "tokens mended"), default=0) :]
 
@@ -101,8 +104,10 @@ def _are_whole(run: RunDirectory, digest: stamps.Digest) -> bool:
 
 
 def _has_its_corpus(run: RunDirectory, recipe: Recipe, source: str) -> bool:
-    """Returns whether the corpus is there that the run was begun with, as far as its stamp tells. It is not built again
-    then: sources that have changed since, or another version's rules, would put another in its place."""
+    """Returns whether the corpus that the run was begun with exists, as far as its stamp tells.
+
+    It is then not rebuilt, because changed sources, or the rules of another version, would replace it by another.
+    """
     folder = Path(source)
     needed = (folder / documents.MANIFEST, folder / documents.VOCABULARY, folder / documents.DOCUMENTS)
     if not all(path.exists() for path in needed):
@@ -112,7 +117,7 @@ def _has_its_corpus(run: RunDirectory, recipe: Recipe, source: str) -> bool:
 
 
 def _make(run: RunDirectory, text: _Text, say: Say) -> None:
-    """Makes the vocabulary and the stores of a run, each unless it is there."""
+    """Makes the vocabulary and the stores of a run, unless they are complete."""
     recipe, tokens = text.recipe, text.recipe.tokens
     if not stamps.is_complete(run, "vocabulary", text.vocabulary_inputs):
         _describe_source(text.source, say)
@@ -138,7 +143,10 @@ def _make(run: RunDirectory, text: _Text, say: Say) -> None:
 
 
 def _go_on(run: RunDirectory, text: _Text, say: Say, digest: stamps.Digest) -> None:
-    """Leaves vocabulary and tokens of a run that has trained, or makes them again where they are damaged."""
+    """Rebuilds vocabulary and tokens of a run that has trained if they are damaged.
+
+    Raises UserError if the text is not the one that the run has trained on.
+    """
     if stamps.made_from(run, "tokens", text.store_inputs) is False:
         raise UserError(
             f"{run.path} has trained on other text than {text.source} holds now; give that text, or another "
@@ -149,7 +157,7 @@ def _go_on(run: RunDirectory, text: _Text, say: Say, digest: stamps.Digest) -> N
     damaged = _damaged(run, digest)
     say(f"{', '.join(damaged)}: damaged or missing; made again from {text.source}, to be compared")
     folder = run.path / ".again"
-    shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed here
+    shutil.rmtree(folder, ignore_errors=True)  # left by a killed process
     try:
         again = RunDirectory(folder)
         if stamps.is_complete(run, "vocabulary", text.vocabulary_inputs):
@@ -172,7 +180,7 @@ def _go_on(run: RunDirectory, text: _Text, say: Say, digest: stamps.Digest) -> N
 
 
 def _files(run: RunDirectory, again: RunDirectory) -> list[tuple[Path, Path]]:
-    """Returns the files that were made again, each with its place in the run."""
+    """Returns the rebuilt files, each with its path in the run."""
     return [
         (again.vocabulary, run.vocabulary),
         (again.train_store, run.train_store),
@@ -181,7 +189,7 @@ def _files(run: RunDirectory, again: RunDirectory) -> list[tuple[Path, Path]]:
 
 
 def _damaged(run: RunDirectory, digest: stamps.Digest) -> list[str]:
-    """Returns the files and stamps of both products that are not as they were made, or not known to be."""
+    """Returns the files of both products that are not as they were made, and the stamps that are missing."""
     outputs = (
         ("vocabulary", run.vocabulary, sha256),
         ("tokens", run.train_store, digest),
@@ -192,7 +200,7 @@ def _damaged(run: RunDirectory, digest: stamps.Digest) -> list[str]:
 
 
 def _compare(run: RunDirectory, again: RunDirectory, text: _Text) -> None:
-    """UserError unless these are what the run has trained on: its checkpoints tell, or else the stamp."""
+    """Raises UserError unless the rebuilt tokens are those in the newest checkpoint's manifest, or else the stamp."""
     store = TokenStore.open(again.train_store)
     same = store.header.vocabulary_digest == Vocabulary.load(again.vocabulary).digest
     if manifest := run.newest_manifest:
@@ -232,7 +240,7 @@ def _order(windows: int, recipe: Recipe) -> Order:
 
 
 def _too_large(error: SizeError, texts: Callable[[], Iterable[documents.Document]], recipe: Recipe) -> UserError:
-    """Returns the refusal of a vocabulary that the text is too small for, with the steps that a fitting one leaves."""
+    """Returns the error for a vocabulary too large for the text, with the largest size and the steps it allows."""
     if error.largest is None:
         return error
     vocabulary = Vocabulary.train((d.text for d in texts()), error.largest, recipe.tokens.vocabulary)

@@ -1,7 +1,7 @@
-"""The training of a run: checked, its tokens built, then trained by this process, by several, or by pods.
+"""The training of a run: checks, tokens, then steps by this process, by several processes, or by pods.
 
-What is finished is skipped as long as it is complete and made of the same (runs/stamps.py). A command that is refused
-has changed nothing: first all is checked, then the run is claimed.
+Products that are complete and made from the same inputs are skipped (runs/stamps.py). A command that is refused changes
+nothing: all checks come before the run is claimed.
 """
 
 import tempfile
@@ -28,15 +28,14 @@ if TYPE_CHECKING:
 
 
 def check(run: RunDirectory, recipe: Recipe) -> None:
-    """UserError where `recipe` cannot be trained on in the directory; the first thing that a training does."""
+    """Raises UserError if the directory cannot be trained with `recipe`; every training begins with this check."""
     condition.check(run, recipe)
 
 
 def train_in_cluster(run: RunDirectory, recipe: Recipe, until: int, say: Say, cluster: Cluster) -> bool:
-    """Takes one process's part in a training of several, and returns as `train`.
+    """Trains as one of several processes, and returns as `train`.
 
-    All take the same steps, and the primary alone writes the run's files. The others go through the same motions on
-    copies of the files that a run writes to.
+    All processes take the same steps, but only the primary writes the files of the run; the others write to copies.
     """
     share = -(-recipe.mesh.devices // cluster.processes) if cluster.processes else 1
     environment.prepare(recipe.training.threads, read_environment(run.environment), share)
@@ -58,14 +57,14 @@ def train_in_cluster(run: RunDirectory, recipe: Recipe, until: int, say: Say, cl
 
 
 def train(run: RunDirectory, recipe: Recipe, until: int, say: Say, patience: float | None = None) -> bool:
-    """Trains to step `until`, going on from what the directory holds; skipped where it is there already.
+    """Trains to step `until`, resuming from what the directory holds, and returns whether that step was reached.
 
-    The directory has been checked and its tokens are built. With `patience` each pod is a cluster of its own, and lost
-    when it gives no sign of life for so many seconds; without, all devices are in this process's cluster. Returns
-    whether it got there; a signal stops it earlier.
+    The directory must have been checked and its tokens built. A signal stops training earlier. With `patience` each pod
+    is a cluster of its own, which counts as lost after that many seconds without a sign of life; otherwise all devices
+    are in the cluster of this process.
     """
     if condition.is_finished(run, until):
-        if not run.is_shadow and not origin.are_whole(run):  # no step reads the tokens, so nothing else would find it
+        if not run.is_shadow and not origin.are_whole(run):  # no step reads them
             build_tokens(run, recipe, say, thorough=True)
         run.claim(recipe)
         say(f"trained to step {until} already")
@@ -98,7 +97,7 @@ def train(run: RunDirectory, recipe: Recipe, until: int, say: Say, patience: flo
 def _execution(
     run: RunDirectory, recipe: Recipe, reporter: Reporter, patience: float | None, here: dict[str, Any]
 ) -> "Iterator[Execution]":
-    """Yields the execution that takes the steps: by this process, or by pods."""
+    """Yields the execution that takes the steps, in this process or in pods."""
     if patience is None:
         from palmetto.training.step.execution import Execution
 

@@ -1,4 +1,4 @@
-"""A run replayed in an environment as near as can be to its own."""
+"""Verification of a run in an environment as close as possible to its own."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 def verify(
     run: RunDirectory, start: int | None, end: int | None, say: Say, overrides: Sequence[str] = ()
 ) -> "tuple[int, Difference | None]":
-    """Replays a run, on its own mesh or another; UserError for overrides of anything else. See training.verify."""
+    """Replays a run, on its own mesh or another, and returns as `training.verify.verify`.
+
+    Raises UserError if `overrides` change anything but the mesh.
+    """
     for override in overrides:
         if override.partition("=")[0].partition(".")[0] != "mesh":
             raise UserError(

@@ -1,4 +1,4 @@
-"""Adafactor and AdamW step by step against NumPy in float64 and against optax."""
+"""Adafactor and AdamW are compared step by step with NumPy in float64 and with optax."""
 
 import functools
 from collections.abc import Iterator
@@ -41,17 +41,17 @@ def specify(shape: tuple[int, ...], stack: int) -> Weight:
 
 TABLE = {name: specify(shape, STACKS[name]) for name, shape in SHAPES.items()}
 VECTORS = {"final_norm", "norm"}
-# One layer under Adafactor's floor of 1e-3: an RMS taken over the stack would move the small ones too far.
+# One layer is below Adafactor's floor of 1e-3: an RMS over the stack would change small layers too much.
 SCALES = np.array([1e-4, 0.3, 20.0])
 
 
 def logical(name: str) -> list[tuple[int, ...]]:
-    """The indices of an array's logical matrices."""
+    """Returns the indices of the logical matrices of an array."""
     return list(np.ndindex(SHAPES[name][: STACKS[name]]))
 
 
 def each_step(array: np.ndarray, index: tuple[int, ...]) -> np.ndarray:
-    """One logical matrix of an array [STEPS, …] after each step."""
+    """Returns one logical matrix of an array [STEPS, …] after each step."""
     key: tuple[Any, ...] = (slice(None), *index)
     return array[key]
 
@@ -66,8 +66,10 @@ def initial_parameters() -> Arrays:
 
 
 def some_gradients() -> Arrays:
-    """Random gradients [STEPS, …] that grow and shrink a hundredfold, each layer's and expert's, each row's and
-    column's of its own scale, some of them 0."""
+    """Returns random gradients [STEPS, …] that vary a hundredfold over steps, some of them 0.
+
+    Layers, experts, rows and columns have different scales.
+    """
     random = np.random.default_rng(1)
 
     def draw(shape: tuple[int, ...]) -> np.ndarray:
@@ -85,7 +87,7 @@ RATES = np.array([1e-2 / np.sqrt(max(step, 10) / 10) for step in range(1, STEPS 
 
 
 class Trajectory(NamedTuple):
-    """Parameters and state after each step, [STEPS, …]."""
+    """Holds parameters and state after each step, with shapes [STEPS, …]."""
 
     parameters: Arrays
     state: Any
@@ -94,7 +96,7 @@ class Trajectory(NamedTuple):
 def follow(
     transformation: optax.GradientTransformation, parameters: Arrays, gradients: Arrays, **each: Any
 ) -> Trajectory:
-    """Takes all steps; `each` are further arguments of update, [STEPS]."""
+    """Returns the result of all steps; `each` are further arguments of update, with shape [STEPS]."""
 
     @functools.partial(jax.jit, compiler_options=QUICKLY)
     def run(parameters: Arrays) -> Trajectory:
@@ -119,9 +121,9 @@ def ours(settings: Adafactor | AdamW, constant_rate: float | None = None) -> Tra
 def adafactor_in_numpy(
     settings: Adafactor, theta: np.ndarray, gradients: np.ndarray
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Algorithms 4 (matrices) and 5 (vectors) of arXiv 1804.04235 in float64, with momentum and decay as PaLM has them.
+    """Yields the state after each step of algorithms 4 (matrices) and 5 (vectors) of arXiv 1804.04235 in float64.
 
-    Yields what there is after each step; rows and columns are sums here, as in the paper.
+    Momentum and decay are those of PaLM; rows and columns are sums, as in the paper.
     """
     state: dict[str, np.ndarray] = {"theta": theta.astype(np.float64)}
     for k, (lr, g) in enumerate(zip(RATES.astype(np.float64), gradients.astype(np.float64), strict=True), 1):
@@ -153,7 +155,7 @@ def adafactor_in_numpy(
 
 
 GLAM = Adafactor(momentum=0.0, decay=0.9, factored=True, weight_decay=False, update_clip=1.0)
-"""GLaM's but for β2's limit: 0.99 is reached after 316 steps, this after 18."""
+"""The settings of GLaM with a lower limit of β2, which is reached after 18 steps instead of 316."""
 ADAFACTORS = {
     "palm": Adafactor(),
     "clipped": Adafactor(update_clip=1.0),
@@ -168,8 +170,8 @@ ADAFACTORS = {
 
 
 @pytest.mark.parametrize("settings", ADAFACTORS.values(), ids=ADAFACTORS)
-def test_adafactor_takes_the_steps_of_numpy(settings: Adafactor) -> None:
-    """Every logical matrix, after each step: θ, and the moments that this choice holds."""
+def test_adafactor_takes_the_steps_of_the_numpy_version(settings: Adafactor) -> None:
+    """All logical matrices and moments match after each step."""
     trajectory = ours(settings)
     assert np.array_equal(trajectory.state.k, np.arange(1, STEPS + 1))
     for name, shape in SHAPES.items():
@@ -191,13 +193,13 @@ def test_adafactor_takes_the_steps_of_numpy(settings: Adafactor) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(ADAFACTORS.keys() - {"palm"}))
-def test_every_choice_makes_a_difference_in_these_runs(name: str) -> None:
+def test_every_setting_changes_the_result(name: str) -> None:
     chosen, usual = ours(ADAFACTORS[name]).parameters, ours(Adafactor()).parameters
     alike = VECTORS if name == "factored" else set()
     assert {key for key in SHAPES if np.array_equal(chosen[key], usual[key])} == alike
 
 
-def test_adamw_takes_the_steps_of_numpy() -> None:
+def test_adamw_takes_the_steps_of_the_numpy_version() -> None:
     trajectory = ours(AdamW(weight_decay=0.5))
     moments_of = trajectory.state.moments
     assert np.array_equal(trajectory.state.k, np.arange(1, STEPS + 1))
@@ -218,7 +220,7 @@ def test_adamw_takes_the_steps_of_numpy() -> None:
 
 
 def apart(arrays: Arrays, of_steps: bool) -> Arrays:
-    """Every logical matrix by itself, as optax takes its RMS; `of_steps`: the arrays are [STEPS, …]."""
+    """Returns the logical matrices one by one, as optax needs them; with `of_steps`, arrays are [STEPS, …]."""
     return {
         f"{name} {list(index)}": each_step(array, index) if of_steps else array[index]
         for name, array in arrays.items()
@@ -234,13 +236,10 @@ def check_against_optax(trajectory: Trajectory, transformation: optax.GradientTr
 
 
 @pytest.mark.parametrize(("update_clip", "factored"), [(None, False), (1.0, False), (None, True)])
-def test_adafactor_is_optaxs_on_unstacked_matrices_at_a_constant_rate(
-    update_clip: float | None, factored: bool
-) -> None:
-    """All of it is comparable but a decay lr² whose lr changes: optax's decay is a constant.
+def test_adafactor_matches_optax_at_a_constant_rate(update_clip: float | None, factored: bool) -> None:
+    """The rate is constant because optax has a constant weight decay instead of lr².
 
-    Where optax would differ: it leaves matrices narrower than 128 unfactored unless told so, and of more than two axes
-    it factors the two longest, not the last two.
+    By default optax does not factor matrices narrower than 128, and of more than two axes it factors the two longest.
     """
     rate = 0.02
     theirs = optax.adafactor(
@@ -254,8 +253,8 @@ def test_adafactor_is_optaxs_on_unstacked_matrices_at_a_constant_rate(
     check_against_optax(ours(Adafactor(update_clip=update_clip, factored=factored), rate), theirs)
 
 
-def test_glams_adafactor_is_made_of_optaxs_parts() -> None:
-    """optax.adafactor itself cannot limit β2; its first part can."""
+def test_adafactor_of_glam_matches_parts_of_optax() -> None:
+    """optax.adafactor itself cannot limit β2, but its first transformation can."""
     theirs = optax.chain(
         optax.scale_by_factored_rms(
             factored=True,
@@ -270,7 +269,7 @@ def test_glams_adafactor_is_made_of_optaxs_parts() -> None:
     check_against_optax(ours(GLAM), theirs)
 
 
-def test_adamw_is_optaxs_with_a_mask_of_the_matrices() -> None:
+def test_adamw_matches_optax_with_decay_of_matrices() -> None:
     theirs = optax.adamw(
         lambda count: jnp.asarray(RATES)[count],
         0.8,
@@ -285,7 +284,7 @@ def test_adamw_is_optaxs_with_a_mask_of_the_matrices() -> None:
 def one_step(
     settings: Adafactor, gradient: np.ndarray, theta: np.ndarray, stack: int = 0
 ) -> tuple[np.ndarray, OptimizerState]:
-    """The update that the first step makes at a rate of 0.1, and the state behind it."""
+    """Returns the update of the first step at a rate of 0.1, and the state after it."""
     transformation = optimization.make(settings, {"w": specify(theta.shape, stack)}, {"w": Spread(stack)})
     parameters = {"w": jnp.asarray(theta, jnp.float32)}
     updates, state = jax.jit(transformation.update, compiler_options=QUICKLY)(
@@ -298,15 +297,15 @@ def one_step(
 
 
 @pytest.mark.parametrize("factored", [False, True])
-def test_adafactor_decays_by_the_squared_rate_where_the_gradient_is_zero(factored: bool) -> None:
+def test_adafactor_decays_weights_by_the_squared_rate(factored: bool) -> None:
     update, state = one_step(Adafactor(factored=factored), np.zeros((4, 4)), np.full((4, 4), 3.0))
     assert np.allclose(update, -(0.1**2) * 3.0, rtol=1e-6)
     assert np.all(state.moments["m"]["w"] == 0)
 
 
 @pytest.mark.parametrize("scale", [1e-12, 1.0, 1e12])
-def test_factored_steps_neither_vanish_nor_overflow_with_the_gradients_scale(scale: float) -> None:
-    """A product of a row's and a column's mean would, in float32: they are squares already."""
+def test_factored_steps_do_not_depend_on_the_gradients_scale(scale: float) -> None:
+    """The product of row and column means, which are squares, would underflow or overflow in float32."""
     gradient = np.random.default_rng(0).normal(size=(5, 7))
     gradient[2] = gradient[:, 3] = 0
     plain, no_scale = np.ones((5, 7)), Adafactor(momentum=0, factored=True, parameter_scale=False, weight_decay=False)
@@ -316,7 +315,7 @@ def test_factored_steps_neither_vanish_nor_overflow_with_the_gradients_scale(sca
     assert np.allclose(update, -0.1 * expected, rtol=1e-5, atol=0)
 
 
-def test_a_matrix_of_three_axes_is_factored_over_its_last_two_and_scaled_as_a_whole() -> None:
+def test_three_axes_are_factored_over_the_last_two() -> None:
     random = np.random.default_rng(0)
     gradient, theta = random.normal(size=(2, 3, 4, 5)), random.normal(size=(2, 3, 4, 5))
     update, state = one_step(Adafactor(momentum=0, factored=True, weight_decay=False), gradient, theta, stack=1)
@@ -328,7 +327,7 @@ def test_a_matrix_of_three_axes_is_factored_over_its_last_two_and_scaled_as_a_wh
 
 
 @pytest.mark.parametrize("settings", [Adafactor(), AdamW(), GLAM], ids=["palm", "adamw", "glam"])
-def test_state_starts_at_zero_in_float32_and_holds_what_is_needed_alone(settings: Adafactor | AdamW) -> None:
+def test_the_state_starts_at_zero_with_the_needed_moments(settings: Adafactor | AdamW) -> None:
     parameters = {name: jnp.asarray(array) for name, array in PARAMETERS.items()}
     state = optimization.make(settings, TABLE, SPREADS).init(parameters)
     assert state.k == 0

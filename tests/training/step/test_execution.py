@@ -1,4 +1,4 @@
-"""What a step is given and what the spike detector sees of it."""
+"""The inputs of a step, and the observation that the spike detector gets of it."""
 
 import math
 
@@ -15,7 +15,7 @@ from tests.conftest import RecipeMaker
 
 OBJECTIVES = {
     "prefix": "training.objective.name=prefix",
-    # Several spans, so that where they are is a choice: a single one is always a window's end.
+    # Several spans leave a choice of their places; a single one always ends the window.
     "spans": "training.objective={name: spans, noise: 0.3, mean_span: 1.5}",
     "mixture": "training.objective.name=mixture",
 }
@@ -37,7 +37,7 @@ def test_a_causal_batch_is_the_windows_themselves(tiny_recipe: RecipeMaker) -> N
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
-def test_a_batch_has_the_shapes_that_the_recipe_foretells(recipes_by_objective: dict[str, Recipe], name: str) -> None:
+def test_a_batch_has_the_shapes_of_its_recipe(recipes_by_objective: dict[str, Recipe], name: str) -> None:
     recipe = recipes_by_objective[name]
     batch = make_batch(recipe, WINDOWS, POSITIONS, EOD)
     assert batch.scored is not None
@@ -56,7 +56,7 @@ def test_a_batch_has_the_shapes_that_the_recipe_foretells(recipes_by_objective: 
 @given(cuts=st.sets(st.integers(1, 23)), order=st.permutations(range(24)))
 @example(cuts=set(range(1, 24)), order=list(range(24)))
 @settings(max_examples=8)
-def test_an_example_depends_on_its_window_and_position_and_not_on_those_beside_it(
+def test_an_example_depends_on_its_window_and_position_only(
     recipes_by_objective: dict[str, Recipe], name: str, cuts: set[int], order: list[int]
 ) -> None:
     recipe = recipes_by_objective[name]
@@ -70,7 +70,7 @@ def test_an_example_depends_on_its_window_and_position_and_not_on_those_beside_i
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
-def test_one_window_at_another_position_or_of_another_seed_is_another_example(
+def test_another_position_or_seed_gives_another_example(
     recipes_by_objective: dict[str, Recipe], name: str, tiny_recipe: RecipeMaker
 ) -> None:
     same = np.broadcast_to(WINDOWS[:1], WINDOWS.shape)
@@ -111,8 +111,6 @@ LINE = Line(
     ],
     ids=str,
 )
-def test_an_overflow_is_an_update_left_out_for_its_gradient_while_the_scale_can_fall(
-    changes: dict[str, float], overflow: bool
-) -> None:
+def test_an_infinite_gradient_overflows_while_the_scale_can_fall(changes: dict[str, float], overflow: bool) -> None:
     line = LINE._replace(**changes)  # type: ignore[arg-type]
     assert observe(line) == Observation(5, line.loss, line.grad_norm, line.applied, overflow)

@@ -1,4 +1,4 @@
-"""Losses and their gradients in every parameter against the float64 reference."""
+"""Losses and their gradients are compared with the float64 reference in every parameter."""
 
 import functools
 from collections.abc import Callable
@@ -19,11 +19,11 @@ from palmetto.training.step.loss import Batch, Losses, token_losses
 from tests.references import decoder as reference
 from tests.references.quickly import QUICKLY
 
-# Of no two sizes the same, and H·Q other than D, so that no axis can stand for another.
+# All sizes differ, and H·Q differs from D, so that no axis can be mistaken for another.
 MODEL = Model(layers=2, d_model=20, heads=3, head_size=8, d_ff=36)
 VOCABULARY = 40
 Z_LOSS = 0.01
-"""A hundred times the usual, so that its gradient counts."""
+"""A hundred times the usual value, so that its gradient matters."""
 
 
 class Case(NamedTuple):
@@ -45,7 +45,7 @@ CASES = [
     Case(UNROLLED._replace(query_rows=1, logit_rows=4), 3),
 ]
 BFLOAT16 = Case(SCANNED, 13, "projections", "bfloat16")
-"""As the large recipes are trained."""
+"""The settings of the large recipes."""
 
 DRAWN = reference.draw(0, layers=2, d_model=20, heads=3, head_size=8, d_ff=36, vocabulary=VOCABULARY)
 
@@ -61,12 +61,12 @@ def compiled(case: Case) -> Callable[[dict[str, npt.NDArray[np.float32]], jax.Ar
         )
         return losses.objective, losses
 
-    # Unoptimized code is compiled in half the time; tests/training/test_step.py has the whole step as it is run.
+    # Unoptimized code is compiled in half the time; test_update.py tests the optimized step.
     return jax.jit(jax.grad(total, has_aux=True), compiler_options=QUICKLY)
 
 
 def given(case: Case, drawn: dict[str, npt.NDArray[np.float32]], windows: np.ndarray) -> reference.Result:
-    """What palmetto makes of it."""
+    """Returns the losses and gradients that palmetto computes."""
     gradients, means = compiled(case)(drawn, jnp.asarray(windows))
     assert means.routing is None
     assert {(array.dtype, array.shape) for array in means[:3]} == {(jnp.dtype(jnp.float32), ())}
@@ -80,7 +80,7 @@ def some_windows(length: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("case", CASES, ids=repr)
-def test_losses_and_all_gradients_agree_with_the_reference_to_float32_rounding(case: Case) -> None:
+def test_losses_and_gradients_match_the_reference_in_float32(case: Case) -> None:
     windows = some_windows(case.length)
     ours, theirs = given(case, DRAWN, windows), reference.losses(DRAWN, windows, MODEL.heads, Z_LOSS)
     assert ours.cross_entropy == pytest.approx(theirs.cross_entropy, rel=5e-7)
@@ -92,7 +92,7 @@ def test_losses_and_all_gradients_agree_with_the_reference_to_float32_rounding(c
         assert np.abs(error).max() < 3e-6 * np.abs(expected).max(), name
 
 
-def test_bfloat16_activations_agree_to_bfloat16_rounding_and_no_better() -> None:
+def test_bfloat16_activations_match_only_to_bfloat16_rounding() -> None:
     windows = some_windows(BFLOAT16.length)
     ours, theirs = given(BFLOAT16, DRAWN, windows), reference.losses(DRAWN, windows, MODEL.heads, Z_LOSS)
     assert ours.cross_entropy == pytest.approx(theirs.cross_entropy, rel=2**-8)
@@ -102,7 +102,7 @@ def test_bfloat16_activations_agree_to_bfloat16_rounding_and_no_better() -> None
         assert 2**-11 < error < 2**-4, name
 
 
-def test_a_model_that_knows_nothing_pays_the_logarithm_of_the_vocabulary() -> None:
+def test_the_loss_of_uniform_logits_is_log_vocabulary() -> None:
     nothing = DRAWN | {"embedding": np.zeros_like(DRAWN["embedding"])}
     ours = given(CASES[0], nothing, some_windows(13))
     assert ours.cross_entropy == pytest.approx(np.log(VOCABULARY), rel=1e-6)
@@ -118,8 +118,8 @@ def test_logits_of_hundreds_do_not_overflow() -> None:
 
 
 @pytest.mark.parametrize("arrangement", [UNROLLED, SCANNED], ids=["unrolled", "scanned"])
-def test_of_scored_tokens_alone_the_losses_and_gradients_are_the_references(arrangement: Tuning) -> None:
-    """The reference's loss of one token is what its sum over a window gains by it."""
+def test_losses_and_gradients_cover_scored_tokens_only(arrangement: Tuning) -> None:
+    """The reference loss of one token is the difference of its sums with and without the token."""
     windows, random = some_windows(9), np.random.default_rng(3)
     scored = random.random(windows.shape) < 0.4
     scored[:, 0], scored[:, 4] = False, True

@@ -1,4 +1,4 @@
-"""Dynamic loss scaling against the same rule in plain Python."""
+"""Dynamic loss scaling is compared with the same rule in plain Python."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ INTERVALS = (1, 2, 3, 7)
 
 
 def compile_run(growth_interval: int) -> Any:
-    """(state, flags [steps]) → the states after each step."""
+    """Returns a function from (state, flags [steps]) to the states after each step."""
     settings = LossScale(growth_interval=growth_interval)
 
     def step(state: LossScaleState, finite: jax.Array) -> tuple[LossScaleState, LossScaleState]:
@@ -38,7 +38,7 @@ RUN = {interval: compile_run(interval) for interval in INTERVALS}
 @example(exponent=30, interval=1, flags=[True] * 64)
 @example(exponent=0, interval=1, flags=[False] * 64)
 @example(exponent=28, interval=7, flags=[True] * 64)
-def test_a_sequence_of_steps_gives_the_states_of_plain_python(exponent: int, interval: int, flags: list[bool]) -> None:
+def test_loss_scales_follow_the_rule_in_plain_python(exponent: int, interval: int, flags: list[bool]) -> None:
     states = RUN[interval](loss_scale.initial(LossScale(initial=2**exponent)), jnp.array(flags))
     streak = 0
     for i, finite in enumerate(flags):
@@ -51,7 +51,7 @@ def test_a_sequence_of_steps_gives_the_states_of_plain_python(exponent: int, int
         assert int(states.good_steps[i]) == streak, f"after step {i + 1}"
 
 
-def test_it_starts_as_the_recipe_says_and_keeps_its_types() -> None:
+def test_the_state_starts_from_the_recipe_and_keeps_types() -> None:
     state = loss_scale.initial(LossScale(initial=256))
     assert (float(state.scale), int(state.good_steps)) == (256, 0)
     for finite in (True, False):
@@ -60,7 +60,7 @@ def test_it_starts_as_the_recipe_says_and_keeps_its_types() -> None:
 
 
 @pytest.mark.parametrize("exponent", [0, 15, 30])
-def test_scaling_and_back_loses_no_bit_of_a_float32(exponent: int) -> None:
+def test_scaling_and_unscaling_preserve_every_float32_bit(exponent: int) -> None:
     numbers = np.random.default_rng(0).normal(size=1000).astype(np.float32)
     scale = loss_scale.initial(LossScale(initial=2**exponent)).scale
     assert np.array_equal(jnp.asarray(numbers) * scale / scale, numbers)

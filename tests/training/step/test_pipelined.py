@@ -1,4 +1,4 @@
-"""Recipes in a pipeline: loss and gradients as on one device, alone and beside every other axis of a mesh."""
+"""Pipelines give the loss and gradients of one device, alone and combined with every other mesh axis."""
 
 import functools
 from typing import Any

@@ -1,4 +1,4 @@
-"""Sums in the fixed tree: their bits are those of the written-out tree, however the terms are spread."""
+"""Sums in the fixed tree have the bits of the explicit tree, however the terms are distributed."""
 
 import functools
 import re
@@ -25,7 +25,7 @@ Array = np.ndarray
 
 
 def terms(n: int) -> Array:
-    """Float32 terms [n, COLUMNS] of such different magnitudes that the order of a sum shows in its bits."""
+    """Returns float32 terms [n, COLUMNS] whose magnitudes differ so much that the order of a sum changes its bits."""
     random = np.random.default_rng(n)
     drawn = (random.normal(size=(n, COLUMNS)) * 10.0 ** random.integers(-3, 4, size=(n, COLUMNS))).astype(np.float32)
     drawn[:, 0] = -0.0
@@ -33,12 +33,12 @@ def terms(n: int) -> Array:
 
 
 def same_bits(one: jax.Array | Array, other: jax.Array | Array) -> bool:
-    """Which tells −0 from 0."""
+    """Returns whether two arrays have the same bits, which distinguishes −0 from 0."""
     return np.asarray(one).tobytes() == np.asarray(other).tobytes()
 
 
 def tree_sum(terms: Array) -> Array:
-    """((0+1)+(2+3))+((4+5)+(6+7)) … in float32, written out."""
+    """Returns the explicit sum ((0+1)+(2+3))+((4+5)+(6+7)) … in float32."""
     if len(terms) == 1:
         return terms[0]
     half = len(terms) // 2
@@ -51,7 +51,7 @@ def compiled(n: int) -> Callable[[Array], jax.Array]:
 
 
 @pytest.mark.parametrize("n", [1, 2, 4, 8, 16, 32, 64])
-def test_sum_over_leaves_is_the_written_out_tree_to_the_bit(n: int) -> None:
+def test_sum_over_leaves_matches_the_tree_to_the_bit(n: int) -> None:
     leaves = terms(n)
     total = np.asarray(compiled(n)(leaves))
     assert same_bits(total, tree_sum(leaves))
@@ -68,14 +68,14 @@ def test_leaves_spread_over_devices_give_the_same_bits(n: int, devices: int) -> 
     whole = compiled(n)(leaves)
     a_share = leaves.reshape(devices, n // devices, COLUMNS)
     assert same_bits(whole, tree_sum(np.stack([compiled(n // devices)(share) for share in a_share])))
-    # The other way, a step of all devices at a time, summed across them first: their number is the leaf's low bits.
+    # Here the leaves are summed across devices first, so that the device is the low bits of a leaf's number.
     in_turn = leaves.reshape(n // devices, devices, COLUMNS)
     assert same_bits(whole, compiled(n // devices)(np.stack([compiled(devices)(turn) for turn in in_turn])))
 
 
 @pytest.mark.parametrize("n", [2, 8])
-def test_a_leafs_last_operation_is_rounded_before_it_is_added(n: int) -> None:
-    """A compiler that fuses a product into the sum behind it makes other bits of one leaf on each of n devices."""
+def test_the_product_of_a_leaf_is_rounded_before_addition(n: int) -> None:
+    """If the compiler fused the product with the sum, one leaf per device would give other bits."""
     leaves, factor = terms(n), np.random.default_rng(0).normal(size=COLUMNS).astype(np.float32)
     total = jax.jit(lambda leaves: reductions.sum_over_leaves(lambda leaf: (leaf * factor, {"all": leaf}), leaves))(
         leaves
@@ -91,7 +91,7 @@ def test_leaves_are_reduced_before_they_are_added(n: int) -> None:
     assert same_bits(total(leaves), tree_sum(leaves + np.float32(1)))
 
 
-def test_a_lone_leaf_is_taken_once_in_a_loop_that_stays() -> None:
+def test_a_single_leaf_is_computed_in_a_loop() -> None:
     leaves = terms(1)
     taken = jax.jit(lambda leaves: reductions.sum_over_leaves(lambda leaf: 3 * leaf, leaves, always_in_loop=True))
     assert same_bits(taken(leaves), 3 * leaves[0])
@@ -99,7 +99,7 @@ def test_a_lone_leaf_is_taken_once_in_a_loop_that_stays() -> None:
 
 
 @pytest.mark.parametrize("n", [0, 3, 6, 12])
-def test_only_powers_of_two_have_the_tree(n: int) -> None:
+def test_only_powers_of_two_are_accepted(n: int) -> None:
     with pytest.raises(AssertionError):
         reductions.sum_over_leaves(lambda leaf: leaf, jnp.zeros((n, 2)))
 
@@ -118,12 +118,12 @@ SCALES = np.array([1e-4, 1.0, 30.0], np.float32)
 
 
 def matrices(array: Array, stack: int) -> dict[tuple[int, ...], Array]:
-    """The logical matrices by their indices."""
+    """Returns the logical matrices by their indices."""
     return {index: array[index] for index in np.ndindex(array.shape[:stack])}
 
 
 def some_arrays(seed: int) -> dict[str, Array]:
-    """Arrays of SHAPES whose layers, and in them experts, differ in scale."""
+    """Returns arrays of SHAPES whose layers and experts differ in scale."""
     random = np.random.default_rng(seed)
     arrays = {name: random.normal(size=shape).astype(np.float32) for name, shape in SHAPES.items()}
     for name, array in arrays.items():
@@ -143,7 +143,7 @@ def test_global_norm_agrees_with_float64(seed: int) -> None:
     assert float(global_norm(arrays)) == pytest.approx(reference.norm(arrays), rel=3e-7)
 
 
-def test_global_norm_of_a_nan_or_an_infinity_is_not_finite_and_of_nothing_is_zero() -> None:
+def test_global_norm_shows_nan_and_infinity() -> None:
     for bad in (np.nan, np.inf, -np.inf):
         for name in SHAPES:
             arrays = some_arrays(0)
@@ -152,7 +152,7 @@ def test_global_norm_of_a_nan_or_an_infinity_is_not_finite_and_of_nothing_is_zer
     assert global_norm({name: np.zeros(shape, np.float32) for name, shape in SHAPES.items()}) == 0
 
 
-def test_global_norm_has_the_same_bits_for_layers_and_experts_stacked_or_apart() -> None:
+def test_stacking_does_not_change_bits_of_the_global_norm() -> None:
     arrays = some_arrays(1)
     apart = {
         ".".join([name, *(f"{i:03d}" for i in index)]): matrix
@@ -164,7 +164,7 @@ def test_global_norm_has_the_same_bits_for_layers_and_experts_stacked_or_apart()
 
 
 @pytest.mark.parametrize("name", SHAPES)
-def test_root_mean_square_is_that_of_each_logical_matrix_and_broadcasts(name: str) -> None:
+def test_root_mean_square_is_taken_per_logical_matrix(name: str) -> None:
     array, stack = some_arrays(2)[name], STACKS[name]
     rms = np.asarray(reductions.root_mean_square(jnp.asarray(array), Spread(stack)))
     expected = [reference.rms(matrix.astype(np.float64)) for matrix in matrices(array, stack).values()]
@@ -174,7 +174,7 @@ def test_root_mean_square_is_that_of_each_logical_matrix_and_broadcasts(name: st
 
 @pytest.mark.parametrize(("rows", "chunks"), [(1, 1), (6, 2), (16, 16), (100, 4), (512, 512), (6144, 1024)])
 @pytest.mark.parametrize("leading", [(), (3,), (2, 3)])
-def test_a_sum_of_squares_is_of_rows_then_chunks_then_all(leading: tuple[int, ...], rows: int, chunks: int) -> None:
+def test_squares_are_summed_by_rows_then_by_chunks(leading: tuple[int, ...], rows: int, chunks: int) -> None:
     array = np.random.default_rng(rows).normal(size=(*leading, rows, 9)).astype(np.float32)
     found = np.asarray(sum_of_squares(array, Spread(len(leading))))
     by_row = halves_sum(np.square(array), -1).reshape(*leading, chunks, -1)
@@ -195,8 +195,8 @@ def test_a_mean_agrees_with_float64(axis: int, shape: tuple[int, ...]) -> None:
     assert np.allclose(means, expected, rtol=1e-6, atol=1e-6)
 
 
-def test_a_mean_over_data_leaves_what_lies_along_model_there() -> None:
-    """The bits of one device, and gathers of a device's own columns alone; XLA by itself makes them whole first."""
+def test_a_mean_over_data_gathers_no_model_shards() -> None:
+    """It has the bits of one device, and each device gathers its own columns only."""
     need_devices(4)
     array = some_arrays(4)["embedding"]
     devices = jax.sharding.Mesh(np.array(jax.devices()[:4]).reshape(2, 2), ("data", "model"))

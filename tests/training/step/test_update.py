@@ -1,5 +1,4 @@
-"""Whole training steps, compiled as they are run: against the float64 reference, in halves, with NaN or Inf, in
-float16, and where not every token is predicted."""
+"""Whole compiled training steps: the reference, halved batches, NaN and Inf, float16, and partly scored batches."""
 
 import functools
 from collections.abc import Callable
@@ -25,14 +24,14 @@ DRAWN = reference.draw(0, layers=2, d_model=32, heads=2, head_size=16, d_ff=128,
 STACKS = {name: int(name not in ("embedding", "final_norm")) for name in DRAWN}
 SPREADS = {name: Spread(stack) for name, stack in STACKS.items()}
 RARE = 299
-"""A token that only the batches made for it hold."""
+"""A token that occurs only in batches made to contain it."""
 
 RATE = jnp.float32(0.01)
 PLAIN = ("model.layers=1", "training.clip=null", "training.optimizer={name: adamw, b1: 0, weight_decay: 0}")
 
 
 def state_of(recipe: Recipe, drawn: dict[str, np.ndarray] = DRAWN) -> State:
-    """A state of these parameters, as many of their layers as the recipe has."""
+    """Returns a state with these parameters, of as many layers as the recipe has."""
     layers = recipe.model.layers
     parameters = {name: jnp.array(array[:layers] if STACKS[name] else array) for name, array in drawn.items()}
     scaled = recipe.model.activations == "float16"
@@ -50,12 +49,12 @@ def batch_of(recipe: Recipe, seed: int) -> Batch:
 
 
 def bits(state: State) -> list[bytes]:
-    """Every bit of a state."""
+    """Returns the bytes of every array of a state."""
     return [np.asarray(array).tobytes() for array in jax.tree.leaves(state)]
 
 
 def logical(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The logical matrices in float64."""
+    """Returns the logical matrices in float64."""
     return {
         f"{name} {i}": matrix.astype(np.float64)
         for name, array in arrays.items()
@@ -65,27 +64,27 @@ def logical(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def palms(tiny_recipe: RecipeMaker) -> tuple[Recipe, TrainStep]:
-    """PaLM's optimizer, clipping at work."""
+    """Returns a recipe with the optimizer of PaLM and active clipping, and its step."""
     recipe = tiny_recipe("training.clip=0.25", "training.z_loss=0.01")
     return recipe, make_step(recipe, tuning.CPU)
 
 
 @pytest.fixture(scope="module")
 def plain(tiny_recipe: RecipeMaker) -> tuple[Recipe, TrainStep]:
-    """One whose first moment is the gradient itself."""
+    """Returns a recipe whose first moment is the gradient itself, and its step."""
     recipe = tiny_recipe(*PLAIN)
     return recipe, make_step(recipe, tuning.CPU)
 
 
 @pytest.fixture(scope="module")
 def halves(tiny_recipe: RecipeMaker) -> tuple[Recipe, TrainStep]:
-    """The same in float16."""
+    """Returns the plain recipe with float16 activations, and its step."""
     recipe = tiny_recipe(*PLAIN, "model.activations=float16", "training.loss_scale={initial: 1073741824}")
     return recipe, make_step(recipe, tuning.CPU)
 
 
 def gradient(step: TrainStep, state: State, batch: Batch) -> dict[str, np.ndarray]:
-    """What a step of a `PLAIN` recipe takes its direction from."""
+    """Returns the gradient of a step of a `PLAIN` recipe, its first moment."""
     moved, metrics = step(state, batch, RATE)
     assert metrics.finite
     return {name: np.asarray(m) for name, m in moved.optimizer.moments["m"].items()}
@@ -96,11 +95,11 @@ Rule = Callable[
 ]
 
 
-def test_steps_with_adafactor_and_clipping_are_the_references(palms: tuple[Recipe, TrainStep]) -> None:
+def test_steps_with_adafactor_and_clipping_match_the_reference(palms: tuple[Recipe, TrainStep]) -> None:
     check_against_reference(*palms, clip=0.25, rule=reference.adafactor)
 
 
-def test_steps_with_adamw_and_no_clipping_are_the_references(plain: tuple[Recipe, TrainStep]) -> None:
+def test_steps_with_adamw_without_clipping_match_the_reference(plain: tuple[Recipe, TrainStep]) -> None:
     check_against_reference(*plain, clip=np.inf, rule=functools.partial(reference.adamw, weight_decay=0, b1=0))
 
 
@@ -138,7 +137,7 @@ def check_against_reference(recipe: Recipe, step: TrainStep, clip: float, rule: 
         v = logical(jax.device_get(state.optimizer.moments["v"]))
         for name, moved in logical(jax.device_get(state.parameters)).items():
             assert np.linalg.norm(v[name] - moments[name].v) < 1e-4 * np.linalg.norm(moments[name].v), (name, k)
-            # g/√v of a gradient that is nearly zero is not well determined: one element in a hundred may be off.
+            # g/√v is ill-conditioned where the gradient is nearly zero: one element in a hundred may differ.
             error = np.abs(moved - after[name][0]) / np.abs(after[name][0] - before[name]).max()
             assert np.quantile(error, 0.99) < 1e-3, (name, k)
 
@@ -147,8 +146,8 @@ def check_against_reference(recipe: Recipe, step: TrainStep, clip: float, rule: 
     jax.default_backend() != "cpu",
     reason="a GPU's programs with one leaf and with two differ in more (docs/determinism.md)",
 )
-def test_gradient_of_a_batch_is_the_mean_of_its_halves_to_the_bit(plain: tuple[Recipe, TrainStep]) -> None:
-    """But for the norms: their scales are multiplied into kernels once a step, whose gradients are summed before."""
+def test_a_batch_gradient_is_the_mean_of_its_halves(plain: tuple[Recipe, TrainStep]) -> None:
+    """The halves agree to the bit, except for norm scales, whose gradients follow from those of kernels."""
     recipe, step = plain
     drawn = {name: np.ones_like(array) if "norm" in name else array for name, array in DRAWN.items()}
 
@@ -161,10 +160,10 @@ def test_gradient_of_a_batch_is_the_mean_of_its_halves_to_the_bit(plain: tuple[R
 
 
 def overflowing(where: str) -> dict[str, np.ndarray]:
-    """Finite parameters whose `where`, loss or gradient, is infinite in a batch that holds RARE, and in no other.
+    """Returns finite parameters whose `where`, loss or gradient, is infinite only in batches that contain RARE.
 
-    Component 0 of every other token's embedding is low, so that unit 0 of the first layer's feed-forward stays shut:
-    the Swish of its gate is zero. RARE opens it, and 1e28 goes by: times a zero of W2, or not.
+    Component 0 of the embedding of every other token is low, so that the Swish gate of unit 0 in the first
+    feed-forward is zero. RARE opens the gate to a value of 1e28, which W2 multiplies by zero or not.
     """
     drawn = {name: array.copy() for name, array in DRAWN.items()}
     drawn["embedding"][:, 0] = -5
@@ -179,9 +178,7 @@ def overflowing(where: str) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("where", ["loss", "gradient"])
 @pytest.mark.parametrize("optimizer", ["palms", "plain"])
-def test_an_overflow_leaves_every_bit_as_it_was_and_the_next_batch_trains_as_if_it_had_not_been(
-    request: pytest.FixtureRequest, optimizer: str, where: str
-) -> None:
+def test_an_overflow_leaves_no_trace_in_the_state(request: pytest.FixtureRequest, optimizer: str, where: str) -> None:
     recipe, step = request.getfixturevalue(optimizer)
     good, drawn = batch_of(recipe, 1), overflowing(where)
     bad = Batch(good.tokens.at[-1, 0, 5].set(RARE))
@@ -209,20 +206,20 @@ def test_an_overflow_leaves_every_bit_as_it_was_and_the_next_batch_trains_as_if_
     assert bits(disturbed) == bits(undisturbed)
 
 
-def test_clipping_shrinks_and_never_stretches(palms: tuple[Recipe, TrainStep]) -> None:
+def test_clipping_shrinks_only_large_gradients(palms: tuple[Recipe, TrainStep]) -> None:
     recipe, step = palms
     for share, clipped in ((1, True), (0.01, False)):
         drawn = DRAWN | {"final_norm": np.float32(share) * DRAWN["final_norm"]}
         state, metrics = step(state_of(recipe, drawn), batch_of(recipe, 4), RATE)
         assert (float(metrics.grad_norm) > 0.25) == clipped
-        # After a first step v is g².
+        # After the first step v is g².
         taken = np.sqrt(sum(np.sum(np.asarray(v, np.float64)) for v in state.optimizer.moments["v"].values()))
         assert taken == pytest.approx(0.25 if clipped else float(metrics.grad_norm), rel=1e-5)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("name", sorted(DRAWN))
-def test_a_nan_or_infinity_in_any_parameter_moves_nothing(
+def test_a_nan_or_infinity_in_any_parameter_changes_nothing(
     palms: tuple[Recipe, TrainStep], name: str, value: float
 ) -> None:
     recipe, step = palms
@@ -249,7 +246,7 @@ def test_training_on_one_batch_learns_it(palms: tuple[Recipe, TrainStep]) -> Non
     assert losses[-1] < 0.5 * losses[0]
 
 
-def test_initial_state_is_drawn_for_the_recipe_and_its_moments_are_zero(tiny_recipe: RecipeMaker) -> None:
+def test_the_initial_state_is_drawn_with_zero_moments(tiny_recipe: RecipeMaker) -> None:
     recipe = tiny_recipe()
     state = initial_state(recipe)
     assert {name: of.stack for name, of in parameter_table(recipe).items()} == STACKS
@@ -261,7 +258,7 @@ def test_initial_state_is_drawn_for_the_recipe_and_its_moments_are_zero(tiny_rec
 
 
 @pytest.mark.slow
-def test_a_scale_that_overflows_is_halved_until_a_step_moves_and_no_bit_changes_before(
+def test_an_overflowing_scale_is_halved_until_a_step_succeeds(
     halves: tuple[Recipe, TrainStep],
 ) -> None:
     recipe, step = halves
@@ -286,7 +283,7 @@ def test_a_scale_that_overflows_is_halved_until_a_step_moves_and_no_bit_changes_
     before = state_of(recipe).parameters
     assert all(np.any(array != before[name]) for name, array in state.parameters.items())
 
-    # What was left out is as if it had not been, but for the scale.
+    # Except for the scale, the skipped steps leave no trace.
     undisturbed, _ = step(state_of(recipe)._replace(loss_scale=found), batch, RATE)
     assert bits(undisturbed) == bits(state)
 
@@ -297,12 +294,12 @@ def scaled(recipe: Recipe, exponent: int, drawn: dict[str, np.ndarray] = DRAWN) 
 
 
 def distance(ours: np.ndarray, theirs: np.ndarray) -> float:
-    """As a share of theirs."""
+    """Returns the relative distance of two arrays."""
     return float(np.linalg.norm(ours - theirs) / np.linalg.norm(theirs))
 
 
 @pytest.mark.slow
-def test_a_scaled_loss_has_the_gradients_of_one_that_is_not_to_float16_rounding(
+def test_loss_scaling_preserves_gradients_up_to_float16_rounding(
     halves: tuple[Recipe, TrainStep], plain: tuple[Recipe, TrainStep]
 ) -> None:
     recipe, step = halves
@@ -329,7 +326,7 @@ def test_scaling_keeps_gradients_that_float16_would_lose(
 
 
 @pytest.mark.slow
-def test_the_embedding_has_a_share_of_its_inputs_gradient_and_all_of_its_outputs(
+def test_only_the_input_gradient_of_the_embedding_is_shrunk(
     plain: tuple[Recipe, TrainStep], tiny_recipe: RecipeMaker
 ) -> None:
     whole_recipe, whole_step = plain
@@ -343,7 +340,7 @@ def test_the_embedding_has_a_share_of_its_inputs_gradient_and_all_of_its_outputs
     for name in shrunk.keys() - {"embedding"}:
         assert distance(shrunk[name], whole[name]) < 1e-6, name
 
-    # What comes from the output alone is the gradient of the same parameters where inputs and outputs are two.
+    # The gradient from the output alone is that of the same parameters with an untied output.
     apart = tiny_recipe(*PLAIN, "model.tied_embedding=false")
     drawn = DRAWN | {"output": DRAWN["embedding"].T / np.float32(np.sqrt(32))}
     parameters = {name: jnp.array(array[:1] if STACKS.get(name) else array) for name, array in drawn.items()}
@@ -357,10 +354,10 @@ def test_the_embedding_has_a_share_of_its_inputs_gradient_and_all_of_its_outputs
     assert distance(whole["embedding"], output) > 0.1
 
 
-def test_losses_are_means_over_all_scored_tokens_of_the_batch_however_it_is_split(
+def test_losses_average_all_scored_tokens_however_leaves_are_split(
     plain: tuple[Recipe, TrainStep],
 ) -> None:
-    """Half of the sequences have a single token scored: a mean of the leaves' means would be another."""
+    """Half of the sequences have a single scored token, so the mean of the means of leaves would differ."""
     recipe, step = plain
     random = np.random.default_rng(8)
     tokens = random.integers(RARE, size=(8, 17)).astype(np.int32)

@@ -1,4 +1,4 @@
-"""The validation loss: a plain reference's, the same on every mesh, with no more than a layer of others' at a time."""
+"""The validation loss matches the reference on every mesh, with one gathered layer at a time."""
 
 import functools
 import math
@@ -58,7 +58,7 @@ def of(name: str) -> Recipe:
 
 
 def by_window(recipe: Recipe, store: TokenStore, arrangement: tuning.Tuning = tuning.CPU) -> np.ndarray:
-    """[windows]: the mean loss of each of the first eight."""
+    """Returns the mean loss of each of the first eight windows, shape [windows]."""
     sharding = Sharding(recipe)
     batch = make_batch(recipe, store.read(np.arange(8)), np.arange(8), EOD)
     losses = jax.jit(window_losses(recipe, arrangement, sharding), compiler_options=QUICKLY)
@@ -72,7 +72,7 @@ def alone(store: TokenStore) -> Callable[[str], np.ndarray]:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_it_is_the_mean_over_all_scored_tokens_of_the_windows(name: str, store: TokenStore) -> None:
+def test_the_validation_loss_averages_all_scored_tokens(name: str, store: TokenStore) -> None:
     recipe = of(name)
     sharding = Sharding(recipe)
     batch = make_batch(recipe, store.read(np.arange(WINDOWS)), (np.int64(1) << 61) + np.arange(WINDOWS), EOD)
@@ -105,15 +105,15 @@ def test_it_is_the_mean_over_all_scored_tokens_of_the_windows(name: str, store: 
     ],
     ids=str,
 )
-def test_it_is_the_same_on_every_mesh(
+def test_the_validation_loss_is_the_same_on_every_mesh(
     name: str, mesh: dict[str, int], store: TokenStore, alone: Callable[[str], np.ndarray]
 ) -> None:
     np.testing.assert_allclose(by_window(on(of(name), **mesh), store), alone(name), rtol=2e-6)
 
 
 @pytest.mark.slow
-def test_a_stage_never_holds_the_layers_of_the_others() -> None:
-    """Temporary memory falls with the number of stages, beside weights that are a share at rest."""
+def test_a_stage_never_holds_all_layers() -> None:
+    """Temporary memory falls with the number of stages, as do the weights at rest."""
     model = some(layers=16, d_model=64, head_size=32, heads=2, key_value_heads=1)
     needed = {}
     for stages in (4, 8):

@@ -1,1 +1,1 @@
-"""The optimizers, a file each; recipes find them by their names (recipe/optimizers.py)."""
+"""The optimizers, one module each, which recipes select by name (recipe/optimizers.py)."""

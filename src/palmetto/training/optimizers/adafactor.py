@@ -1,4 +1,4 @@
-"""Adafactor (Shazeer & Stern, arXiv 1804.04235): Adam with the step scaled by each matrix's RMS."""
+"""Adafactor (Shazeer & Stern, arXiv 1804.04235), Adam with the step scaled by each matrix's RMS."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -13,34 +13,37 @@ if TYPE_CHECKING:
 
 
 class Adafactor(Optimizer):
-    """Adafactor with PaLM's settings (arXiv 2204.02311, section 5) as defaults: without factorization.
+    """Updates parameters by Adafactor, by default without factorization as in PaLM (arXiv 2204.02311, section 5).
 
-    GLaM's are momentum 0, decay 0.99, update_clip 1, factored, no weight decay. With k the count from 1, θ one logical
-    matrix, d = max(k^−0.8, 1 − decay) and β = momentum:
+    GLaM uses momentum 0, decay 0.99, update_clip 1, factored, no weight decay. With k the number of the update from 1,
+    θ one logical matrix, d = max(k^−0.8, 1 − decay) and β = momentum:
         v ← (1 − d)·v + d·(g² + 1e-30),  u = g/√v,  u ← u / max(1, RMS(u)/update_clip),
         m ← β·m + (1 − β)·lr·max(1e-3, RMS θ)·u,  θ ← θ − lr²·θ − m.
-    Factored (algorithm 4), v is its rows' and columns' means over the last two axes alone, whatever their sizes:
-    v = row ⊗ column / mean(row). Vectors keep theirs whole.
+    If factored (algorithm 4), v is kept as its row and column means over the last two axes, whatever their sizes:
+    v = row ⊗ column / mean(row). The second moment of vectors is not factored.
     """
 
     name: Literal["adafactor"] = "adafactor"
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     decay: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """The most that β2 grows to; None: it goes on towards 1."""
+    """The upper bound of β2; None lets it approach 1."""
     decay_exponent: Rate = 0.8
     """β2 at the k-th applied update is 1 − k^−decay_exponent."""
     factored: bool = False
-    """The second moment of a matrix as its rows' and columns' means alone."""
+    """Whether the second moment of a matrix is kept as its row and column means alone."""
     parameter_scale: bool = True
-    """The step of a matrix is scaled by its RMS; without, this is Adam with a growing β2."""
+    """Whether the step of a matrix is scaled by its RMS; without it, this is Adam with a growing β2."""
     weight_decay: bool = True
-    """PaLM's: p ← p − lr²·p."""
+    """Whether PaLM's weight decay is applied: p ← p − lr²·p."""
     update_clip: Rate | None = None
-    """Clips the RMS of each matrix's g/√v; PaLM names none, so it is off."""
+    """The largest RMS of each matrix's g/√v; None, as in PaLM, does not clip it."""
 
     def moments(self, of: Parameter) -> dict[str, Moment]:
-        """Declares m, if there is momentum, and v or, for a matrix [..., n, m] that is factored, its means over the
-        last axis, `rows` [..., n], and over the last but one, `columns` [..., m]."""
+        """Returns the declarations of m, if there is momentum, and of v.
+
+        For a factored matrix [..., n, m], v is `rows` [..., n], its means over the last axis, and `columns` [..., m],
+        its means over the last but one.
+        """
         whole = Moment(of.shape, of.axes)
         declared = {"m": whole} if self.momentum else {}
         if not self.factored or len(of.shape) - of.stack < 2:
@@ -66,7 +69,7 @@ class Adafactor(Optimizer):
         learning_rate: Array,
         spread: "Spread",
     ) -> tuple[Array, dict[str, Array]]:
-        """Returns what is added to a parameter, and its new moments."""
+        """Returns the change of a parameter and its new moments."""
         import jax.numpy as jnp
 
         from palmetto.model.sums import rounded
@@ -82,7 +85,7 @@ class Adafactor(Optimizer):
             row_mean, column_mean = mean(square, -1, spread), mean(square, -2, spread)
             row = new["rows"] = blend(1 - decay, moments["rows"], decay, row_mean)
             column = new["columns"] = blend(1 - decay, moments["columns"], decay, column_mean)
-            # Roots come first: row · column, of fourth powers of gradients, can vanish in float32.
+            # Roots are taken first: row · column, of the order of g⁴, can underflow in float32.
             shrunk = jnp.sqrt(column) / jnp.sqrt(mean(row, -1, _of_rows(spread)))[..., None]
             direction = gradient / jnp.sqrt(row)[..., None] / shrunk[..., None, :]
         if self.update_clip is not None:
@@ -99,5 +102,5 @@ class Adafactor(Optimizer):
 
 
 def _of_rows(spread: "Spread") -> "Spread":
-    """Returns how the means of a matrix's rows lie."""
+    """Returns the distribution of the means of a matrix's rows."""
     return spread._replace(parts=spread.parts[:-1])

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class AdamW(Optimizer):
-    """Adam with decoupled weight decay, to the rounding optax's; matrices decay, norm scales and biases do not."""
+    """Updates parameters by AdamW, as optax does up to rounding; only matrices decay, not norm scales and biases."""
 
     name: Literal["adamw"] = "adamw"
     b1: Annotated[float, Field(ge=0, lt=1)] = 0.9
@@ -22,7 +22,7 @@ class AdamW(Optimizer):
     weight_decay: Coefficient = 0.1
 
     def moments(self, of: Parameter) -> dict[str, Moment]:
-        """Declares m and v, the means of the gradients and of their squares, shaped like the parameter."""
+        """Returns the declarations of m and v, the means of gradients and of their squares, shaped as the parameter."""
         whole = Moment(of.shape, of.axes)
         return {"m": whole, "v": whole}
 
@@ -43,7 +43,7 @@ class AdamW(Optimizer):
         learning_rate: Array,
         spread: "Spread",
     ) -> tuple[Array, dict[str, Array]]:
-        """Returns what is added to a parameter, and its new moments."""
+        """Returns the change of a parameter and its new moments."""
         import jax.numpy as jnp
 
         from palmetto.model.sums import rounded

@@ -1,4 +1,4 @@
-"""What all parts of a step are compiled for: a recipe, a platform, a mesh and its level of ZeRO."""
+"""The context that all parts of a step are compiled for: a recipe, a platform, a mesh and its level of ZeRO."""
 
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ from palmetto.recipe import Recipe
 
 
 class Context(NamedTuple):
-    """One value that is handed on from part to part, instead of its four."""
+    """Holds the four values that every part of a step needs, so that they are passed as one."""
 
     recipe: Recipe
     tuning: Tuning
@@ -19,16 +19,16 @@ class Context(NamedTuple):
     zero: Zero
 
     def arrange(self, parameters: Parameters) -> Arranged:
-        """Arranges parameters, or the partition of them that a device updates, for this model and platform."""
+        """Returns parameters, or the partition that a device updates, in the layout of this model and platform."""
         return arrange(parameters, self.recipe.model, self.tuning, self.recipe.mesh)
 
 
 def make_context(recipe: Recipe, tuning: Tuning, sharding: Sharding) -> Context:
     """Returns the context of a training step.
 
-    Elastic leaves are whole on a CPU: its compiler rounds a leaf otherwise where collectives stand among its operations
-    (docs/determinism.md). On accelerators nothing is promised that would be worth the memory of whole weights and
-    gradients.
+    In elastic runs on a CPU without a pipeline, no collective is placed inside a leaf's computation, because the
+    compiler would then round it differently (docs/determinism.md). On accelerators bits are not promised at the price
+    of keeping whole weights and gradients in memory.
     """
     elastic, alone = recipe.training.reproducible == "elastic", sharding.sizes["stage"] == 1
     whole_leaves = elastic and alone and tuning.platform == "cpu"

@@ -1,4 +1,4 @@
-"""Executes any step of a run: a function of (recipe, tokens, step) that training and verifying share."""
+"""Execution of any step of a run, as a function of (recipe, tokens, step), for both training and verification."""
 
 import math
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -33,19 +33,20 @@ from palmetto.training.step.update import Metrics, make_step
 
 
 class Inputs(NamedTuple):
-    """What a step is taken on besides the state; NumPy's arrays."""
+    """Holds the inputs of a step besides the state, as NumPy arrays."""
 
     windows: npt.NDArray[np.int32]
-    """[B, T + 1]"""
+    """Windows of tokens, shape [B, T + 1]."""
     leaves: Batch
-    """[leaves, micro_batch, M + 1]"""
+    """Examples by leaf, shape [leaves, micro_batch, M + 1]."""
     rate: np.float32
 
 
 class Execution:
-    """A recipe over its training tokens, ready to take steps."""
+    """Takes the steps of a recipe on its training tokens."""
 
     def __init__(self, recipe: Recipe, train_store: Path, vocabulary: Vocabulary) -> None:
+        """Compiles nothing yet; raises UserError if the mesh of the recipe does not fit the devices."""
         self.recipe = recipe
         self.vocabulary = vocabulary
         self.store = TokenStore.open(train_store, vocabulary_digest=vocabulary.digest)
@@ -67,11 +68,11 @@ class Execution:
         return initial_state(self.recipe, self.sharding)
 
     def shapes(self) -> State:
-        """Returns a state's shapes and types, with where it lies."""
+        """Returns the shapes, types and shardings of the state, without its arrays."""
         return states.shapes(self.recipe, self.sharding)
 
     def places(self) -> Any:
-        """Returns where a state lies: a State of shardings."""
+        """Returns a State of the shardings that the state has between steps."""
         return states.places(self.recipe, self.sharding)
 
     def history(self) -> History:
@@ -80,9 +81,9 @@ class Execution:
         return History(self.recipe.training.spikes, lambda a, b: before(b + 1) - before(a + 1))
 
     def take(self, state: State, step: int, attempt: int, skips: Skips) -> tuple[State, Line, Routing | None]:
-        """Runs step `step` (from 1) on `state`, which is donated.
+        """Takes step `step`, counted from 1, on `state`, which is donated.
 
-        Returns the new state, the ledger's line and, of a model with experts, what its routers did.
+        Returns the new state, the ledger line and, for a model with experts, the statistics of its routers.
         """
         inputs = self.inputs(step, skips)
         leaves, rate = self.sharding.everywhere((inputs.leaves, jnp.asarray(inputs.rate)))
@@ -90,7 +91,7 @@ class Execution:
         return state, *self.line(step, attempt, inputs, metrics)
 
     def inputs(self, step: int, skips: Skips) -> Inputs:
-        """Returns what a step is taken on besides the state."""
+        """Returns the inputs of a step besides the state."""
         windows = self.store.read(self.order.sequence_numbers(step, skips))
         batch = make_batch(self.recipe, windows, self.order.positions(step, skips), self.vocabulary.eod)
         micro_batch = self.recipe.training.micro_batch
@@ -98,7 +99,7 @@ class Execution:
         return Inputs(windows, leaves, np.float32(learning_rate(self.recipe.training, step)))
 
     def line(self, step: int, attempt: int, inputs: Inputs, metrics: Metrics) -> tuple[Line, Routing | None]:
-        """Returns the ledger's line of a step, and what routers did."""
+        """Returns the ledger line of a step and the statistics of the routers."""
         values = jax.device_get(metrics)
         line = Line(
             step=step,
@@ -116,26 +117,27 @@ class Execution:
         return line, values.routing
 
     def at_hand(self, state: State) -> State:
-        """Returns a state's arrays, which may be elsewhere."""
+        """Returns the state with its arrays in this process, where another execution may hold them elsewhere."""
         return state
 
     def parameters_digest(self, state: State, form: Digest = tree) -> Future[str]:
-        """Returns the digest of a state's parameters, taken in the background of what comes next.
+        """Returns a future of the digest of a state's parameters, which a background thread computes.
 
-        The state may be donated meanwhile. Where several processes hold it, all must ask, and wait.
+        The state may be donated before the digest is ready. With several processes, all must call this at the same
+        point, and the call blocks.
         """
         matrices = self._unstack(state.parameters)
         if jax.process_count() == 1:
             return self._hasher.submit(form, matrices)
         digest = Future[str]()
-        digest.set_result(form(matrices))  # by collectives, which keep to one thread
+        digest.set_result(form(matrices))  # uses collectives, which must stay on one thread
         return digest
 
 
 def make_batch(recipe: Recipe, windows: npt.NDArray[np.int32], positions: npt.NDArray[np.int64], eod: int) -> Batch:
-    """Windows [B, T + 1], at `positions` [B] in the order of the run, as the recipe's objective has them learnt.
+    """Returns the examples that the recipe's objective makes of windows [B, T + 1], as NumPy arrays.
 
-    The arrays are NumPy's: they have yet to go to the devices.
+    `positions` [B] are the positions of the windows in the order of the run.
     """
     training = recipe.training
     if isinstance(training.objective, CausalObjective):
@@ -152,6 +154,9 @@ def make_batch(recipe: Recipe, windows: npt.NDArray[np.int32], positions: npt.ND
 
 
 def observe(line: Line) -> Observation:
-    """Returns what the spike detector sees of a line. While the loss scale can fall, an overflow is its affair."""
+    """Returns what the spike detector sees of a ledger line.
+
+    A non-finite gradient counts as an overflow as long as the loss scale can still be halved.
+    """
     overflow = not line.applied and line.loss_scale is not None and line.loss_scale > LEAST and math.isfinite(line.loss)
     return Observation(line.step, line.loss, line.grad_norm, line.applied, overflow)

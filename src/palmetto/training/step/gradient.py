@@ -1,4 +1,4 @@
-"""The gradient of a batch: which sum is taken when, and over which axis.
+"""The gradient of a batch, with its sums over micro-batches and mesh axes in a fixed order.
 
 Floating-point addition is not associative, so the order of the sums is the order of the bits (docs/determinism.md).
 """
@@ -21,21 +21,21 @@ from palmetto.training.step.reductions import sum_over_leaves
 
 
 class BatchSums(NamedTuple):
-    """Sums over the leaves of a batch."""
+    """Holds the gradients and losses summed over the leaves of a batch."""
 
     gradients: Arranged
     losses: Losses
 
 
 LEAVES = PartitionSpec("pod", None, "data", "expert")
-"""Where the leaves of a batch lie once `spread_leaves` has ordered them."""
+"""The partition of a batch's leaves over the mesh once `spread_leaves` has ordered them."""
 
 
 def spread_leaves(batch: Batch, sharding: Sharding) -> Batch:
-    """Orders leaves [n, …] as [pod, micro-batch, data, expert, …]: which device takes which leaf, and when.
+    """Returns leaves [n, …] as [pod, micro-batch, data, expert, …], which assigns each leaf to a device and a time.
 
-    A leaf's number in bits, from the lowest: expert, data, micro-batch, pod. A device's place along data and pods is
-    its bits reversed (collectives.py).
+    The bits of a leaf's number are, from the lowest: expert, data, micro-batch, pod. The index of a device along data
+    and pod is those bits reversed (collectives.py).
     """
     pods, data, experts = (sharding.sizes[axis] for axis in ("pod", "data", "expert"))
     by_pod, by_data = (jnp.array(collectives.reversed_bits(size)) for size in (pods, data))
@@ -56,18 +56,18 @@ def sum_gradients(
     scale: jax.Array,
     target_count: jax.Array | None,
 ) -> BatchSums:
-    """Returns the sums over a batch of `count` leaves, of which this device has those in `spread`.
+    """Returns the sums over a batch of `count` leaves, of which this device holds those in `spread`.
 
-    `parameters` are this device's, as they lie between steps; the gradients are those of the partition that it updates.
-    The objective is multiplied by `scale`. `target_count` is the mean number of scored tokens in a leaf, where not all
-    are scored.
+    `parameters` are this device's part, sharded as between steps; the gradients cover the partition that it updates.
+    The objective is multiplied by `scale`. `target_count` is the mean number of scored tokens per leaf, or None if all
+    tokens are scored.
 
-    The sums come in this order:
-        over data        of each micro-batch, before the next is added, if the run is elastic
+    The sums are taken in this order:
+        data             for each micro-batch, before the next is added, if the run is elastic
         micro-batches    in the fixed tree
-        over data        of all micro-batches at once, if the run is not elastic
-        over pod
-        over expert, over sequence, over stage    in `sum_over_shares`, so that the tree before is always the same
+        data             once over all micro-batches, if the run is not elastic
+        pod
+        expert, sequence, stage    in `sum_over_shares`, last, so that the tree above never changes
     """
     sums = sum_over_batch(context, parameters, spread, count=count, scale=scale, target_count=target_count)
     return sum_over_shares(context, sums)
@@ -82,7 +82,7 @@ def sum_over_batch(
     scale: jax.Array,
     target_count: jax.Array | None,
 ) -> BatchSums:
-    """Takes the sums of `sum_gradients` over micro-batches, data and pod. Pods that exchange sums stop here."""
+    """Returns the sums of `sum_gradients` over micro-batches, data and pod; pods that exchange sums stop here."""
     recipe, tuning, sharding, zero = context
     data, pod, sequence, training = sharding.group("data"), sharding.group("pod"), recipe.mesh.sequence, recipe.training
     leaves = jax.tree.map(lambda array: array.reshape(-1, *array.shape[4:]), spread)
@@ -90,7 +90,7 @@ def sum_over_batch(
 
     def targets(leaf: Batch) -> jax.Array | None:
         if sequence == 1 or target_count is not None:
-            return target_count  # None: those at hand are all of a leaf's
+            return target_count  # None: this device holds all tokens of a leaf
         return jnp.float32(leaf.tokens.shape[-2] * (leaf.tokens.shape[-1] - 1))
 
     def objective(weights: Arranged, leaf: Batch) -> tuple[jax.Array, Losses]:
@@ -131,9 +131,9 @@ def sum_over_batch(
 
 
 def sum_over_shares(context: Context, sums: BatchSums) -> BatchSums:
-    """Takes the last sums of `sum_gradients`, over devices that share experts, sequences or layers.
+    """Returns the last sums of `sum_gradients`, over devices that share experts, sequences or layers.
 
-    Each device along the axis expert has the gradients of its own experts from every leaf already.
+    Gradients of experts are not summed over the axis expert: each device has those of its own experts from every leaf.
     """
     sharding = context.sharding
     expert, sequence, stage = (sharding.group(axis) for axis in ("expert", "sequence", "stage"))
@@ -148,7 +148,7 @@ def sum_over_shares(context: Context, sums: BatchSums) -> BatchSums:
 
 
 def split_sequences(batch: Batch, devices: int) -> Batch:
-    """Returns this device's share of each sequence: as many inputs, with their targets, as each of its neighbours."""
+    """Returns this device's equal share of each sequence, inputs with their targets, shape [..., M / devices + 1]."""
     if devices == 1:
         return batch
     length = (batch.tokens.shape[-1] - 1) // devices

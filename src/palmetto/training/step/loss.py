@@ -1,4 +1,4 @@
-"""Token cross-entropy with z-loss, a few positions' logits at a time, and what experts add to it."""
+"""Token cross-entropy with z-loss, computed a block of logits at a time, and the auxiliary losses of experts."""
 
 from functools import partial
 from typing import NamedTuple
@@ -16,27 +16,27 @@ from palmetto.recipe.model import Model
 
 
 class Batch(NamedTuple):
-    """Training examples as the step takes them; leading axes are leaves and sequences."""
+    """Holds training examples; the leading axes are leaves and sequences."""
 
     tokens: jax.Array
-    """int32 [..., M + 1]: inputs are places 0 to M − 1, targets places 1 to M."""
+    """Token ids, int32 [..., M + 1]: positions 0 to M − 1 are inputs, positions 1 to M are targets."""
     scored: jax.Array | None = None
-    """bool [..., M + 1]: whether the token at a place is predicted; None: all but the first."""
+    """Mask of the tokens that are predicted, bool [..., M + 1]; None stands for all but the first."""
     prefix: jax.Array | None = None
-    """int32 [...]: so many first positions see each other; None: none."""
+    """Length of the prefix that attends bidirectionally, int32 [...]; None means no prefix."""
 
 
 class Losses(NamedTuple):
-    """Means over the tokens predicted, float32 scalars."""
+    """Holds the mean losses per predicted token, as float32 scalars."""
 
     objective: jax.Array
-    """cross_entropy + z_loss · z + what experts add, the one that is differentiated."""
+    """The differentiated loss: cross_entropy + z_loss · z + the auxiliary losses of experts."""
     cross_entropy: jax.Array
-    """Nats a token."""
+    """Cross-entropy in nats per token."""
     z: jax.Array
-    """log² Z, Z the softmax's normalizer."""
+    """log² Z, where Z is the softmax normalizer."""
     routing: Routing | None = None
-    """What the routers did, stacked over the layers that have experts."""
+    """Statistics of the routers, stacked over the layers that have experts."""
 
 
 def token_losses(
@@ -54,8 +54,8 @@ def token_losses(
 ) -> Losses:
     """Returns the mean losses of predicting the scored tokens of a batch [B, M + 1]; only `objective` has a derivative.
 
-    `target_count` is the number that sums over tokens are divided by, where it is not the batch's own. `fetch` makes
-    arrays whole that devices hold parts of: the ends' at once, each layer's when it is their turn.
+    Sums over tokens are divided by `target_count`, or by the batch's own count if it is None. `fetch` gathers sharded
+    arrays: those of embedding and output at once, those of each layer when it runs.
     """
     if fetch:
         arranged = with_ends(arranged, fetch)
@@ -75,7 +75,7 @@ def state_losses(
     z_loss: float = 0.0,
     target_count: jax.Array | int | None = None,
 ) -> Losses:
-    """Returns the losses of final states [B, M, D], without what experts add; arguments are those of `token_losses`."""
+    """Returns the losses of final states [B, M, D] without those of experts; the arguments are as in `token_losses`."""
     targets = batch.tokens[:, 1:].reshape(-1)
     weights = None if batch.scored is None else batch.scored[:, 1:].reshape(-1).astype(jnp.float32)
     if target_count is None:
@@ -87,7 +87,7 @@ def state_losses(
 
 
 def expert_objective(routing: Routing | None, model: Model) -> jax.Array | float:
-    """Returns what experts add to the objective, the mean over the layers that have them."""
+    """Returns the auxiliary losses that experts add to the objective, averaged over the layers that have experts."""
     if routing is None or model.experts is None:
         return 0.0
     balance, router_z = jnp.mean(routing.balance), jnp.mean(routing.z)
@@ -108,7 +108,7 @@ def _summed_losses(
 ) -> SummedLosses:
     """Returns objective, cross-entropy and log² Z of states [N, D] against targets [N], summed with weights [N].
 
-    The derivative of the objective is formed with the loss, while a block's logits are at hand: they are neither kept
+    The gradient of the objective is computed in the forward pass, block by block, so that logits are neither stored
     nor computed twice.
     """
     losses, _ = _pass(states, unembedding, targets, weights, z_loss, logit_rows, with_gradient=False)

@@ -1,7 +1,7 @@
 """Dynamic loss scaling for activations in float16 (Micikevicius et al., arXiv 1710.03740, section 3.2).
 
-The loss is multiplied by a power of two, so that small gradients do not vanish in float16, and the gradients are
-divided by it in float32. Neither rounds.
+The loss is multiplied by a power of two, so that small gradients do not underflow in float16, and the gradients are
+divided by it in float32. Both operations are exact.
 """
 
 from typing import NamedTuple
@@ -15,12 +15,12 @@ LEAST, MOST = 1.0, 2.0**30
 
 
 class LossScaleState(NamedTuple):
-    """What the next step multiplies its loss by, and how long that has gone well."""
+    """Holds the loss scale of the next step and the number of steps since it last changed or overflowed."""
 
     scale: jax.Array
-    """float32 scalar: a power of two from LEAST to MOST."""
+    """The scale, a float32 scalar: a power of two from LEAST to MOST."""
     good_steps: jax.Array
-    """int32 scalar: steps in a row without overflow, counted to below `growth_interval`."""
+    """Consecutive steps without overflow, an int32 scalar below `growth_interval`."""
 
 
 def initial(settings: LossScale) -> LossScaleState:
@@ -29,14 +29,14 @@ def initial(settings: LossScale) -> LossScaleState:
 
 
 def factor(state: LossScaleState | None) -> jax.Array:
-    """Returns what the loss is multiplied by, a float32 scalar: 1 where it is not scaled."""
+    """Returns the factor of the loss, a float32 scalar; it is 1 if the loss is not scaled."""
     return jnp.float32(1) if state is None else state.scale
 
 
 def update(settings: LossScale, state: LossScaleState, finite: jax.Array) -> LossScaleState:
-    """Returns the state after a step whose loss and gradients were `finite`, a bool scalar.
+    """Returns the state after a step; `finite`, a bool scalar, tells whether its loss and gradients were finite.
 
-    The scale is halved after an overflow and doubled after `growth_interval` steps in a row without one.
+    The scale is halved after an overflow and doubled after `growth_interval` consecutive steps without one.
     """
     good_steps = state.good_steps + 1
     grows = good_steps >= settings.growth_interval

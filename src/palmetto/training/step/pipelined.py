@@ -23,10 +23,10 @@ def pipelined_sums(
     scale: jax.Array,
     target_count: jax.Array | None,
 ) -> tuple[Arranged, Losses]:
-    """Σ over this device's leaves [m, …] and, if the run is elastic, over those of its neighbours along data.
+    """Returns the gradients and losses of this device's leaves [m, …], summed over data too if the run is elastic.
 
-    `arranged` has this stage's layers, `leaves` this device's share of the positions. The objective is multiplied by
-    `scale`; sums over a leaf's tokens are divided by `target_count`, where not by their own number.
+    `arranged` holds the layers of this stage, `leaves` this device's share of the positions. The objective is
+    multiplied by `scale`; sums over a leaf's tokens are divided by `target_count`, or by their number if it is None.
     """
     recipe, tuning, sharding, zero = context
     model, training, mesh = recipe.model, recipe.training, recipe.mesh
@@ -53,7 +53,7 @@ def pipelined_sums(
         return scale * losses.objective, losses
 
     def reduce(sums: pipeline.StageSums) -> pipeline.StageSums:
-        """Of one leaf, over the devices along data."""
+        """Returns the sums of one leaf added over the devices along data."""
         gradients = zero.reduce_gradients(sums.ends._replace(layers=sums.layers))
         sums = jax.tree.map(partial(collectives.all_reduce, group=data), sums._replace(ends=(), layers=()))
         return sums._replace(ends=gradients._replace(layers=()), layers=gradients.layers)
@@ -73,10 +73,10 @@ def pipelined_sums(
 
 
 def over_stages(gradients: Arranged, losses: Losses, stages: collectives.Group) -> tuple[Arranged, Losses]:
-    """What the stages share, once all else is summed.
+    """Returns gradients and losses summed over stages, the last of all sums; layers keep the gradients of their stage.
 
-    No more than two stages have a share in the ends' gradient, so that its bits do not depend on how many there are. It
-    comes after the sums over all other axes, which are so the same tree for each of the two, however long the axes are.
+    At most two stages contribute to the gradient of embedding and output, so its bits do not depend on the number of
+    stages. The sums over all other axes come first, so that their tree is the same in both stages.
     """
     routing = jax.tree.map(lambda x: collectives.gather(x, 0, stages), losses.routing)
     ends, losses = jax.tree.map(

@@ -1,7 +1,7 @@
-"""Sums in one fixed binary tree, whose bits do not depend on how the terms are spread over devices or time.
+"""Sums in one fixed binary tree, whose bits do not depend on how the terms are distributed over devices or time.
 
-Floating-point addition is not associative: a sum is reproducible only if its tree is. Here the tree belongs to the
-problem, not to the mesh: its leaves are a batch's micro-batches in order, or fixed chunks of a matrix's rows.
+Floating-point addition is not associative: a sum is reproducible only if its tree is. Here the tree depends on the
+problem, not on the mesh: its leaves are a batch's micro-batches in order, or fixed chunks of a matrix's rows.
 """
 
 import math
@@ -31,18 +31,18 @@ def sum_over_leaves(
 ) -> Tree:
     """Returns Σ reduce(function(leaf)) over leaves, pairing neighbours first: ((0+1)+(2+3))+((4+5)+(6+7)).
 
-    `leaves` is a pytree of arrays [n, …], n a power of two; the result is a pytree as `reduce` returns it. Each half is
-    summed by itself, one after the other, with log2(n) partial sums alive; the loops nest, so that the function is
-    compiled once. It is compiled in a loop of its own, from which `reduce` is kept out, so that what becomes of its
-    results does not change how it is compiled; with `always_in_loop` also where there is only one leaf.
+    `leaves` is a pytree of arrays [n, …], n a power of two; the result is a pytree as `reduce` returns it. The halves
+    are summed one after the other, with log2(n) partial sums alive; the loops nest, so that the function is compiled
+    once. It is compiled in a loop of its own, without `reduce`, so that the use of its results does not change how it
+    is compiled. With `always_in_loop` this holds for a single leaf too.
     """
     n = jax.tree.leaves(leaves)[0].shape[0]
     assert n > 0, "an empty sum has no tree"
     assert n & (n - 1) == 0, "the number of leaves must be a power of two"
     if n == 1:
         return reduce(_in_loop(function, leaves) if always_in_loop else function(_entry(leaves, 0)))
-    # The halves' sums are stored before they are added: inside one expression the compiler would join a leaf's last
-    # product and the addition in one rounding, and other splits of the tree would give other bits.
+    # The sums of the halves are stored before they are added: in one expression the compiler would fuse a leaf's last
+    # product with the addition, and other splits of the tree would give other bits.
     halved = jax.tree.map(lambda array: array.reshape(2, n // 2, *array.shape[1:]), leaves)
     if n == 2:
         stored = jax.lax.map(lambda half: function(_entry(half, 0)), halved)
@@ -61,12 +61,12 @@ def _entry(tree: Tree, number: int) -> Tree:
 
 
 def _in_loop(function: Callable[[Leaf], Tree], leaves: Leaf) -> Tree:
-    """Returns function(leaf) of the one leaf in arrays [1, …], in the second round of a loop over two.
+    """Returns function(leaf) of the one leaf in arrays [1, …], computed in the second iteration of a loop of two.
 
-    Outside a loop the compiler would fuse the function with what stands around it, and choose other layouts and
-    routines for its matrix products; it would unroll a loop that it knew to run once. This loop looks to it as
-    `jax.lax.map` over two halves does in `sum_over_leaves`. The function is called, not written out in place: then it
-    would be simplified together with the rest, and that changes roundings too.
+    Outside a loop the compiler would fuse the function with the code around it and choose other layouts and routines
+    for its matrix products; a loop that it knew to run once, it would unroll. This loop looks to the compiler like
+    `jax.lax.map` over two halves in `sum_over_leaves`. The function is called rather than inlined, because inlining
+    would simplify it together with the rest, which changes roundings too.
     """
     halves = jax.tree.map(lambda array: jnp.stack([array, array]), leaves)
     called = jax.jit(lambda half: function(_entry(half, 0)))
@@ -80,16 +80,16 @@ def _in_loop(function: Callable[[Leaf], Tree], leaves: Leaf) -> Tree:
         stored: Tree = jax.tree.map(put, results, called(half))
         return number + 1, stored
 
-    second = jax.lax.optimization_barrier(jnp.int32(1))  # unknown to the compiler until it has kept the loop
+    second = jax.lax.optimization_barrier(jnp.int32(1))  # hides the value, so that the compiler keeps the loop
     _, results = jax.lax.while_loop(lambda carry: carry[0] < 2, take, (second, results))
     return _entry(results, 1)
 
 
 def mean(array: jax.Array, axis: int, spread: Spread) -> jax.Array:
-    """Returns the mean over an axis of arrays that lie as `spread` says.
+    """Returns the mean over an axis of an array that is distributed as `spread` says.
 
-    An axis that a group may divide is summed by chunks, as in `sum_of_squares`; one that XLA keeps in parts, part by
-    part.
+    An axis that a group may divide is summed by chunks, as in `sum_of_squares`; an axis that XLA shards is summed part
+    by part.
     """
     axis %= array.ndim
     parts = _parts(spread, axis)
@@ -101,16 +101,16 @@ def mean(array: jax.Array, axis: int, spread: Spread) -> jax.Array:
 
 
 def _parts(spread: Spread, axis: int) -> int:
-    """Returns in how many parts XLA keeps an axis."""
+    """Returns the number of parts that XLA shards an axis into."""
     return spread.parts[axis - spread.stack] if spread.parts and axis >= spread.stack else 1
 
 
 def sum_of_squares(array: jax.Array, spread: Spread) -> jax.Array:
     """Returns Σ x² of each logical matrix in float32, shaped as the leading axes that count matrices.
 
-    First each row across the axis `spread.along` is summed, then equal chunks of that axis, then the chunks' sums. The
-    number of chunks is the largest power of two up to 1024 that divides the axis, so that devices which hold whole
-    chunks give the same bits.
+    Each row across the axis `spread.along` is summed first, then equal chunks of that axis, then the sums of the
+    chunks. The number of chunks is the largest power of two up to 1024 that divides the axis, so that devices which
+    hold whole chunks give the same bits.
     """
     sums, along = array, spread.stack + spread.along
     of: Callable[[jax.Array], jax.Array] = _square

@@ -1,4 +1,4 @@
-"""What a step changes, and where it lies on a mesh."""
+"""The training state that a step updates, and its sharding over a mesh."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -17,21 +17,21 @@ from palmetto.training.step.loss_scale import LossScaleState
 
 
 class State(NamedTuple):
-    """What a step changes."""
+    """Holds the parameters, the optimizer state and the loss scale, all that a step updates."""
 
     parameters: Parameters
     optimizer: OptimizerState
     loss_scale: LossScaleState | None
-    """Where activations are float16."""
+    """The dynamic loss scale; None unless activations are float16."""
 
 
 def parameter_table(recipe: Recipe) -> Table:
-    """Returns the parameters of a recipe's model."""
+    """Returns the table of the parameters of a recipe's model."""
     return parameter.weight_table(recipe.model, recipe.model_vocabulary)
 
 
 def initial_state(recipe: Recipe, sharding: Sharding | None = None) -> State:
-    """Returns the state before the first step, drawn from the recipe's seed, where the mesh has it."""
+    """Returns the state before the first step, drawn from the recipe's seed and sharded over the mesh."""
     sharding = sharding or Sharding(recipe)
     where, options = places(recipe, sharding), options_for_once(jax.default_backend())
     state: State = jax.jit(lambda: _draw(recipe, sharding), out_shardings=where, compiler_options=options)()
@@ -47,7 +47,7 @@ def _draw(recipe: Recipe, sharding: Sharding) -> State:
 
 
 def shapes(recipe: Recipe, sharding: Sharding | None = None) -> State:
-    """Returns the state as shapes and types, with their places on a mesh if one is given; no array is made."""
+    """Returns the state as shapes and types, with shardings if a mesh is given; no array is allocated."""
     drawn: State = jax.eval_shape(lambda: _draw(recipe, Sharding(recipe)))
     if sharding is None:
         return drawn
@@ -59,7 +59,7 @@ def shapes(recipe: Recipe, sharding: Sharding | None = None) -> State:
 
 
 def places(recipe: Recipe, sharding: Sharding) -> Any:
-    """Returns a State of NamedShardings: where it lies between steps."""
+    """Returns a State of the NamedShardings that the state has between steps."""
     return _by_axes(recipe, sharding, sharding.place)
 
 
@@ -69,7 +69,7 @@ def specifications(recipe: Recipe, sharding: Sharding) -> Any:
 
 
 def _by_axes(recipe: Recipe, sharding: Sharding, make: Callable[[Axes], Any]) -> Any:
-    """Returns a State of what `make` gives for the mesh axes that an array's dimensions are divided over."""
+    """Returns a State whose leaves are `make` of the mesh axes that each array's dimensions are divided over."""
     moments = {
         moment: {name: make(sharding.moment(declared.axes)) for name, declared in arrays.items()}
         for moment, arrays in optimization.declare(recipe.training.optimizer, sharding.table).items()

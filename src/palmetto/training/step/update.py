@@ -1,4 +1,4 @@
-"""One training step: state and batch in, state and metrics out; everything that changes bits is here."""
+"""One training step, which maps a state and a batch to a new state and metrics."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -23,12 +23,12 @@ from palmetto.training.step.state import State
 
 
 class Metrics(NamedTuple):
-    """What a step reports: float32 scalars and one bool, and two things that not every model has."""
+    """Holds what a step reports: float32 scalars, a bool, and two fields that are None for some models."""
 
     loss: jax.Array
-    """The mean cross-entropy of the batch in nats a token, without z-loss."""
+    """The mean cross-entropy of the batch in nats per token, without z-loss."""
     z: jax.Array
-    """The mean of log² Z, Z the softmax's normalizer."""
+    """The mean of log² Z, where Z is the softmax normalizer."""
     grad_norm: jax.Array
     """The global norm of the gradient before clipping."""
     parameter_norm: jax.Array
@@ -37,20 +37,20 @@ class Metrics(NamedTuple):
     """Whether the update was applied."""
 
     routing: Routing | None
-    """What the routers did: means over the batch, stacked over the layers that have experts."""
+    """Statistics of the routers: means over the batch, stacked over the layers that have experts."""
     loss_scale: jax.Array | None
-    """The factor of the loss, where activations are float16."""
+    """The factor of the loss; None unless activations are float16."""
 
 
 TrainStep = Callable[[State, Batch, jax.Array], tuple[State, Metrics]]
 
 
 def make_step(recipe: Recipe, tuning: Tuning, sharding: Sharding | None = None) -> TrainStep:
-    """Compiles the step of a recipe: (state, batch [leaves, micro_batch, M + 1], learning rate) → new state.
+    """Returns the compiled step of a recipe: (state, batch [leaves, micro_batch, M + 1], learning rate) → new state.
 
-    The state is donated; it lies on the mesh as `initial_state` puts it. Every device is given the whole batch and
-    takes its leaves. Where the loss or the gradients hold a NaN or Inf, the old state is selected, which keeps every
-    bit; a factor of 0 would not do, since 0 · NaN is NaN.
+    The state is donated and sharded as in `initial_state`. Every device receives the whole batch and takes its own
+    leaves. If the loss or a gradient holds a NaN or Inf, the old parameters and optimizer state are selected; an update
+    multiplied by 0 would not do, since 0 · NaN is NaN.
     """
     sharding = sharding or Sharding(recipe)
     context, state_specs = make_context(recipe, tuning, sharding), states.specifications(recipe, sharding)
@@ -73,18 +73,18 @@ def make_step(recipe: Recipe, tuning: Tuning, sharding: Sharding | None = None) 
 
 
 def mean_target_count(batch: Batch) -> jax.Array | None:
-    """Returns the mean number of scored tokens in a leaf; None where all tokens are scored."""
+    """Returns the mean number of scored tokens in a leaf, or None if all tokens are scored."""
     return None if batch.scored is None else jnp.sum(batch.scored) / batch.tokens.shape[0]
 
 
 def update(
     context: Context, state: State, sums: BatchSums, count: int, learning_rate: jax.Array
 ) -> tuple[State, Metrics]:
-    """Returns the state after a batch of `count` leaves with these sums, and what is reported of the step."""
+    """Returns the state after a batch of `count` leaves with these sums, and the metrics of the step."""
     recipe, _, sharding, zero = context
     training, spreads, scale = recipe.training, sharding.spreads, loss_scales.factor(state.loss_scale)
     partition = zero.own_partition(state.parameters)
-    # The number of leaves is a power of two, so that the division is exact whatever the tree's upper levels hold.
+    # The number of leaves is a power of two, so that the division is exact.
     gradients, losses = jax.tree.map(lambda total: total / count, sums)
     _, pull_back = jax.vjp(context.arrange, partition)
     (gradients,) = pull_back(gradients)

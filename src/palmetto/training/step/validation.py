@@ -1,4 +1,4 @@
-"""The validation loss: mean cross-entropy over held-out windows, without z-loss."""
+"""The validation loss, the mean cross-entropy over held-out windows without z-loss."""
 
 import math
 from collections.abc import Callable
@@ -24,22 +24,22 @@ from palmetto.training.step.pipelined import Layers
 
 _AT_ONCE = 8
 _TAKERS = ("pod", "data", "stage", "expert")
-"""The axes along which devices take windows of their own."""
+"""The mesh axes along which devices take different windows."""
 
 _BEYOND_TRAINING = np.int64(1) << 61
-"""Where held-out windows stand in the order of the run: where no training sequence comes."""
+"""The first position of held-out windows in the order of the run, beyond that of any training sequence."""
 
 
 WindowLosses = Callable[[Parameters, Batch], tuple[jax.Array, jax.Array]]
-"""(parameters, examples of n windows) → of each its mean cross-entropy [n], and how many tokens that is of [n]."""
+"""(parameters, examples of n windows) → mean cross-entropy [n] and number of scored tokens [n] of each window."""
 
 
 def make_validation(
     recipe: Recipe, tuning: Tuning, sharding: Sharding, store: TokenStore, eod: int
 ) -> Callable[[Parameters], float]:
-    """Returns a function from parameters to nats a token over the first training.validation_windows of the store.
+    """Returns a function from parameters to nats per token over the first training.validation_windows of the store.
 
-    Windows become examples of the recipe's objective, the same each time; `eod` ends their targets.
+    Windows become the same examples of the recipe's objective in every call; `eod` is the token that ends targets.
     """
     count = min(store.windows, recipe.training.validation_windows)
     at_once = max(_AT_ONCE, math.prod(sharding.sizes[axis] for axis in _TAKERS))
@@ -49,7 +49,7 @@ def make_validation(
         means, scored = [], []
         for start in range(0, count, at_once):
             windows = np.arange(start, start + at_once, dtype=np.int64)
-            # The last ones are filled up with windows that do not count.
+            # The last batch is padded with windows that do not count.
             batch = make_batch(recipe, store.read(windows % count), _BEYOND_TRAINING + windows % count, eod)
             of_batch = jax.device_get(losses(parameters, sharding.everywhere(batch)))
             means.append(of_batch[0][: count - start])
@@ -60,10 +60,10 @@ def make_validation(
 
 
 def window_losses(recipe: Recipe, tuning: Tuning, sharding: Sharding) -> WindowLosses:
-    """The function of the losses of windows, of which there are a multiple of the devices that take some.
+    """Returns a function that computes the losses of windows, a multiple of the number of devices along `_TAKERS`.
 
-    Each is computed by itself, so that the figure does not depend on how windows are grouped or spread over devices.
-    Devices that hold different layers take different windows, and fetch from each other a layer at a time.
+    Each window is computed by itself, so that its loss does not depend on how windows are batched or distributed.
+    Devices of different stages take different windows and gather layers from each other one at a time.
     """
     model, mesh = recipe.model, recipe.mesh
     zero, stages = Zero(sharding, model.activations), mesh.stage
@@ -101,7 +101,7 @@ def window_losses(recipe: Recipe, tuning: Tuning, sharding: Sharding) -> WindowL
 
 
 def _gather_from(stage: jax.Array, sharding: Sharding, gather_layer: Fetch | None) -> Fetch:
-    """Returns the function that gathers a layer which the devices at one place along the axis stage hold."""
+    """Returns a function that gathers a layer from the devices at index `stage` of the axis stage."""
     along = sharding.group("stage")
 
     def theirs(name: str, array: jax.Array) -> jax.Array:
