@@ -31,6 +31,7 @@ def short_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(generate, "STREAMED", PIECE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("positions", [{"name": "rotary"}, {"name": "alibi"}], ids=lambda positions: positions["name"])
 def test_streamed_logits_agree_with_the_whole_sequence(positions: dict[str, str]) -> None:
     model = sinks(positions=positions)
@@ -72,6 +73,7 @@ def test_models_that_cannot_stream_keep_every_position() -> None:
         assert cached.empty(model, 1, 100).keys[0].shape[2] == 100
 
 
+@pytest.mark.slow
 def test_generation_continues_a_prompt_longer_than_the_cache() -> None:
     """The tokens are those that a cache of all positions gives."""
     model = sinks()

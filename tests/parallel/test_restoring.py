@@ -39,6 +39,7 @@ def trained() -> State:
     return after
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(len(LAYOUTS)))
 def test_a_state_is_restored_bitwise_on_another_mesh(number: int, trained: State, tmp_path: Path) -> None:
     before, after = (on(RECIPE, **LAYOUTS[n]) for n in (number - 1, number))

@@ -57,6 +57,7 @@ def test_refusals_are_one_line(arguments: tuple[str, ...], line: str) -> None:
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_plan_that_does_not_fit_is_one_line() -> None:
     """The state alone would fit; the activations that the backward pass needs do not."""
     much = (

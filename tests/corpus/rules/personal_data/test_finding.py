@@ -154,6 +154,7 @@ for piece in HOSTILE:
 """
 
 
+@pytest.mark.slow
 def test_hostile_texts_are_judged_at_all() -> None:
     """An expression that backtracks would need minutes for any of them, and is ended by SIGXCPU."""
     judged = subprocess.run([sys.executable, "-c", JUDGE], stdout=subprocess.PIPE, text=True, check=False)
