@@ -44,7 +44,7 @@ TWICE = _buffer.getvalue()
         ("a.txt", b"\xff\xfea\x00b", ["broken UTF-16 at byte 2"]),
         ("a.parquet", parquet_bytes("text", pyarrow.array([bytes(200)])), ["cannot be read as text (binary)"]),
         ("a.jsonl", b'{"text": "x", "tree": ' + b"[" * 99_999 + b"]" * 99_999 + b"}", ["line 1 is nested too deeply"]),
-        ("a.parquet", ["2 columns are named `text`"]),
+        ("a.parquet", TWICE, ["2 columns are named `text`"]),
         ("a.jsonl", b"\n", ["only empty documents"]),
     ],
 )

@@ -55,7 +55,13 @@ def test_the_plan_counts_its_state(lion_recipe: RecipeMaker) -> None:
     assert memory["optimizer"] == memory["parameters"] + 4
 
 
-@pytest.mark.parametrize("mesh", [(), ("mesh.data=2", "mesh.zero=1")], ids=["one device", "two"])
+@pytest.mark.parametrize(
+    "mesh",
+    [
+        pytest.param((), id="one device"),
+        pytest.param(("mesh.data=2", "mesh.zero=1"), id="two", marks=pytest.mark.slow),
+    ],
+)
 def test_a_run_is_saved_restored_and_verified(
     run: RunDirectory, lion_recipe: RecipeMaker, tmp_path: Path, mesh: tuple[str, ...]
 ) -> None:

@@ -142,6 +142,7 @@ def check_against_reference(recipe: Recipe, step: TrainStep, clip: float, rule: 
             assert np.quantile(error, 0.99) < 1e-3, (name, k)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     jax.default_backend() != "cpu",
     reason="a GPU's programs with one leaf and with two differ in more (docs/determinism.md)",
@@ -354,6 +355,7 @@ def test_only_the_input_gradient_of_the_embedding_is_shrunk(
     assert distance(whole["embedding"], output) > 0.1
 
 
+@pytest.mark.slow
 def test_losses_average_all_scored_tokens_however_leaves_are_split(
     plain: tuple[Recipe, TrainStep],
 ) -> None:
