@@ -39,9 +39,9 @@ class Loss(NamedTuple):
 
     why: str
     taken_over: bool
-    """Whether the other pod computed its leaves within the same step."""
+    """True if the other pod computed its leaves within the same step."""
     back: bool
-    """Whether it joined again, with the state of the other pod."""
+    """True if it joined again with the state of the other pod."""
 
 
 def pod_loss(place: Workplace, report: Report) -> None:

@@ -27,7 +27,7 @@ class Report:
         self.digests: dict[str, Digests] = {}
         self.checks: list[str] = []
         self.broken: str | None = None
-        """What broke the promise, known at the end of the drill."""
+        """The reason why the promise is broken, known at the end of the drill."""
         self.undecided: str | None = None
         """Why there is no verdict, known at the end of the drill."""
         self._tell = tell

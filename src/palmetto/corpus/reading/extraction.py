@@ -126,7 +126,7 @@ def _groups(files: Iterable[File]) -> Iterator[tuple[File, ...]]:
 
 @dataclass
 class _Output:
-    """What has been read of a task's files: rows not yet written, finished shards, and the numbers for the report."""
+    """Holds what a task has read: rows not yet written, finished shards, and the numbers for the report."""
 
     folder: Path
     task: _Task
