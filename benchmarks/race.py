@@ -71,7 +71,7 @@ def worker(name: str, overrides: Sequence[str]) -> None:
     from palmetto.training.step.update import make_step
 
     sharding = Sharding(recipe)
-    here = tuning.for_platform(jax.default_backend())
+    here = tuning.for_platform(jax.default_backend(), recipe.mesh)
     step, state = make_step(recipe, here, sharding), initial_state(recipe, sharding)
     micro_batch, sequences = recipe.training.micro_batch, recipe.training.batch_ramp[0][1]
     shape = (sequences // micro_batch, micro_batch, recipe.tokens.sequence_length + 1)

@@ -40,7 +40,7 @@ def test_products_of_any_shape_are_those_of_float64(
     random = np.random.default_rng(sum(sizes))
     a = jnp.asarray(random.standard_normal((*batch, *((depth, rows) if a_transposed else (rows, depth)))), dtype)
     b = jnp.asarray(random.standard_normal((*batch, *((columns, depth) if b_transposed else (depth, columns)))), dtype)
-    result = product(a, b, out, half=dtype == "bfloat16", a_transposed=a_transposed, b_transposed=b_transposed)
+    result = product([(a, b)], out, a_transposed=a_transposed, b_transposed=b_transposed)
     assert result.shape == (*batch, rows, columns)
     left, right = (
         np.asarray(x.mT if turned else x, np.float64) for x, turned in ((a, a_transposed), (b, b_transposed))

@@ -41,17 +41,27 @@ void compute(const Block& block, bool half) {
   }
 }
 
-ffi::Error product(ffi::ThreadPool pool, ffi::AnyBuffer a, ffi::AnyBuffer b, ffi::Result<ffi::AnyBuffer> c,
-                   bool transpose_a, bool transpose_b, bool half) {
+constexpr size_t kMostPairs = 16;
+
+ffi::Error product(ffi::ThreadPool pool, ffi::RemainingArgs operands, ffi::Result<ffi::AnyBuffer> c, bool a_transposed,
+                   bool b_transposed, bool half) {
   if (instruction_set() == kNone) return ffi::Error::Internal("no instruction set was chosen");
-  if (!is_matrix(a.element_type()) || !is_matrix(b.element_type()) || !is_matrix(c->element_type())) {
-    return ffi::Error::InvalidArgument("expected float32 or bfloat16");
-  }
-  const auto shape = c->dimensions(), shape_a = a.dimensions();
+  const size_t count = operands.size() / 2;
+  if (count < 1 || count > kMostPairs) return ffi::Error::InvalidArgument("expected 1 to 16 pairs of matrices");
+  bool known = is_matrix(c->element_type());
+  int64_t depths[kMostPairs], depth = 0;
+  const auto shape = c->dimensions();
   const size_t axes = shape.size();
+  for (size_t i = 0; i < 2 * count; i++) {
+    const auto buffer = operands.get<ffi::AnyBuffer>(i);
+    if (buffer.has_error()) return buffer.error();
+    known &= is_matrix(buffer->element_type());
+    if (i % 2 == 0) depth += depths[i / 2] = buffer->dimensions()[axes - (a_transposed ? 2 : 1)];
+  }
+  if (!known) return ffi::Error::InvalidArgument("expected float32 or bfloat16");
   int64_t batch = 1;
   for (size_t axis = 0; axis + 2 < axes; axis++) batch *= shape[axis];
-  const int64_t rows = shape[axes - 2], columns = shape[axes - 1], depth = shape_a[axes - (transpose_a ? 2 : 1)];
+  const int64_t rows = shape[axes - 2], columns = shape[axes - 1];
   const int64_t work = rows * columns * (depth + 1), wanted = work * batch / kLeastWork;
   int64_t pieces = wanted < 1 ? 1 : wanted < 4 * cores() ? wanted : 4 * cores();
   pieces = (pieces + batch - 1) / (batch > 0 ? batch : 1);
@@ -69,12 +79,17 @@ ffi::Error product(ffi::ThreadPool pool, ffi::AnyBuffer a, ffi::AnyBuffer b, ffi
   parallel(pool, batch * across * down, [&](int64_t task) {
     const int64_t number = task / (across * down), top = task / across % down * tall, left = task % across * wide;
     if (top >= rows || left >= columns) return;
+    Pair pairs[kMostPairs];
+    for (size_t i = 0; i < count; i++) {
+      pairs[i].a = matrix(*operands.get<ffi::AnyBuffer>(2 * i), number, a_transposed).at(top, 0);
+      pairs[i].b = matrix(*operands.get<ffi::AnyBuffer>(2 * i + 1), number, b_transposed).at(0, left);
+      pairs[i].depth = depths[i];
+    }
     Block block;
-    block.a = matrix(a, number, transpose_a).at(top, 0);
-    block.b = matrix(b, number, transpose_b).at(0, left);
+    block.pairs = pairs;
+    block.count = count;
     block.rows = rows - top < tall ? rows - top : tall;
     block.columns = columns - left < wide ? columns - left : wide;
-    block.depth = depth;
     block.is_float32 = c->element_type() == ffi::DataType::F32;
     block.result = static_cast<char*>(c->untyped_data()) + ((number * rows + top) * columns + left) * bytes(c->element_type());
     block.stride = columns;
@@ -89,9 +104,8 @@ ffi::Error product(ffi::ThreadPool pool, ffi::AnyBuffer a, ffi::AnyBuffer b, ffi
 XLA_FFI_DEFINE_HANDLER_SYMBOL(palmetto_product, palmetto::product,
                               xla::ffi::Ffi::Bind()
                                   .Ctx<xla::ffi::ThreadPool>()
-                                  .Arg<xla::ffi::AnyBuffer>()
-                                  .Arg<xla::ffi::AnyBuffer>()
+                                  .RemainingArgs()
                                   .Ret<xla::ffi::AnyBuffer>()
-                                  .Attr<bool>("transpose_a")
-                                  .Attr<bool>("transpose_b")
+                                  .Attr<bool>("a_transposed")
+                                  .Attr<bool>("b_transposed")
                                   .Attr<bool>("half"));

@@ -17,17 +17,23 @@ struct Matrix {
   }
 };
 
-// A block of a product a·b, with its result in rows `stride` elements apart.
-struct Block {
+struct Pair {
   Matrix a, b;
-  int64_t rows, columns, depth;
+  int64_t depth;
+};
+
+// A block of a sum of products a·b, with its result in rows `stride` elements apart.
+struct Block {
+  const Pair* pairs;
+  int64_t count;
+  int64_t rows, columns;
   void* result;
   int64_t stride;
   bool is_float32;
 };
 
-// Each computes a block on the calling thread. An element's terms are added in the order of their index, so that its
-// bits do not depend on how a product is cut into blocks.
+// Each computes a block on the calling thread. An element's terms are added in the order of the pairs and of their index,
+// so that its bits do not depend on how a product is cut into blocks.
 // In float32, one fused multiply–add a term: the two have the same bits. `round` rounds operands to bfloat16 first.
 void product_avx2(const Block& block, bool round);
 void product_avx512(const Block& block, bool round);

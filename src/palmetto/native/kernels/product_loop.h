@@ -39,8 +39,13 @@ void multiply(const Block& block, const Kernel& kernel) {
   constexpr int64_t kPanelBytes = 640 << 10, kPassRows = 512;
   static thread_local Scratch memory_a, memory_b, memory_sums;
   if (block.rows == 0 || block.columns == 0) return;
-  const int64_t depth_of_pass = least(whole(block.depth, Kernel::kUnit), Kernel::kDepth);
-  const int64_t passes = depth_of_pass == 0 ? 0 : (block.depth + depth_of_pass - 1) / depth_of_pass;
+  int64_t deepest = 0, passes = 0;
+  for (int64_t n = 0; n < block.count; n++) {
+    const int64_t depth = block.pairs[n].depth;
+    passes += (depth + Kernel::kDepth - 1) / Kernel::kDepth;
+    deepest = depth > deepest ? depth : deepest;
+  }
+  const int64_t depth_of_pass = least(whole(deepest, Kernel::kUnit), Kernel::kDepth);
   const int64_t size = block.is_float32 ? 4 : 2;
   if (passes == 0) {
     for (int64_t i = 0; i < block.rows; i++) {
@@ -61,20 +66,22 @@ void multiply(const Block& block, const Kernel& kernel) {
     const int64_t columns = least(wide, block.columns - left);
     for (int64_t top = 0; top < block.rows; top += tall) {
       const int64_t rows = least(tall, block.rows - top);
-      for (int64_t pass = 0; pass < passes; pass++) {
-        const int64_t from = pass * depth_of_pass, depth = least(depth_of_pass, block.depth - from);
-        const int64_t padded = whole(depth, Kernel::kUnit);
-        for (int64_t j = 0; j < columns; j += C) {
-          kernel.pack_b(b + j * padded, block.b.at(from, left + j), depth, least(C, columns - j));
-        }
-        for (int64_t i = 0; i < rows; i += R) {
-          kernel.pack_a(a, block.a.at(top + i, from), least(R, rows - i), depth);
+      int64_t pass = 0;
+      for (int64_t n = 0; n < block.count; n++) {
+        const Pair& pair = block.pairs[n];
+        for (int64_t from = 0; from < pair.depth; from += Kernel::kDepth, pass++) {
+          const int64_t depth = least(Kernel::kDepth, pair.depth - from), padded = whole(depth, Kernel::kUnit);
           for (int64_t j = 0; j < columns; j += C) {
-            char* const to = static_cast<char*>(block.result) + ((top + i) * block.stride + left + j) * size;
-            float* const sums = direct ? reinterpret_cast<float*>(to) : passes == 1 ? kept : kept + i * wide + j;
-            const int64_t stride = direct ? block.stride : passes == 1 ? C : wide;
-            kernel.add(a, b + j * padded, padded, sums, stride, pass == 0);
-            if (!direct && pass + 1 == passes) {
+            kernel.pack_b(b + j * padded, pair.b.at(from, left + j), depth, least(C, columns - j));
+          }
+          for (int64_t i = 0; i < rows; i += R) {
+            kernel.pack_a(a, pair.a.at(top + i, from), least(R, rows - i), depth);
+            for (int64_t j = 0; j < columns; j += C) {
+              char* const to = static_cast<char*>(block.result) + ((top + i) * block.stride + left + j) * size;
+              float* const sums = direct ? reinterpret_cast<float*>(to) : passes == 1 ? kept : kept + i * wide + j;
+              const int64_t stride = direct ? block.stride : passes == 1 ? C : wide;
+              kernel.add(a, b + j * padded, padded, sums, stride, pass == 0);
+              if (direct || pass + 1 < passes) continue;
               kernel.store(sums, stride, least(R, rows - i), least(C, columns - j), to, block.stride, block.is_float32);
             }
           }

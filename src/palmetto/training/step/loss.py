@@ -9,8 +9,9 @@ import jax.numpy as jnp
 from palmetto.model.decoder import Forward, Rematerialize, logits
 from palmetto.model.experts.router import Routing
 from palmetto.model.layout import Arranged, Fetch, with_ends
-from palmetto.model.products import in_float32, in_own_type, transposed
+from palmetto.model.products import by_native, in_float32, in_own_type, transposed
 from palmetto.model.tuning import Tuning
+from palmetto.native.products import product
 from palmetto.recipe.mesh import ONE_DEVICE, Mesh
 from palmetto.recipe.model import Model
 
@@ -81,7 +82,7 @@ def state_losses(
     if target_count is None:
         target_count = targets.shape[0] if weights is None else jnp.sum(weights)
     rows = states.reshape(-1, states.shape[-1])
-    sums = _summed_losses(rows, arranged.unembedding, targets, weights, z_loss, tuning.logit_rows)
+    sums = _summed_losses(rows, arranged.unembedding, targets, weights, z_loss, tuning.logit_rows, tuning.native)
     objective, cross_entropy, z = (total / target_count for total in sums)
     return Losses(objective, *jax.lax.stop_gradient((cross_entropy, z)))
 
@@ -97,7 +98,7 @@ def expert_objective(routing: Routing | None, model: Model) -> jax.Array | float
 SummedLosses = tuple[jax.Array, jax.Array, jax.Array]
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(4, 5))
+@partial(jax.custom_vjp, nondiff_argnums=(4, 5, 6))
 def _summed_losses(
     states: jax.Array,
     unembedding: jax.Array,
@@ -105,13 +106,14 @@ def _summed_losses(
     weights: jax.Array | None,
     z_loss: float,
     logit_rows: int,
+    native: bool,
 ) -> SummedLosses:
     """Returns objective, cross-entropy and log² Z of states [N, D] against targets [N], summed with weights [N].
 
     The gradient of the objective is computed in the forward pass, block by block, so that logits are neither stored
     nor computed twice.
     """
-    losses, _ = _pass(states, unembedding, targets, weights, z_loss, logit_rows, with_gradient=False)
+    losses, _ = _pass(states, unembedding, targets, weights, z_loss, logit_rows, native, with_gradient=False)
     return losses
 
 
@@ -122,13 +124,15 @@ def _pass(
     weights: jax.Array | None,
     z_loss: float,
     logit_rows: int,
+    native: bool,
     with_gradient: bool,
 ) -> tuple[SummedLosses, tuple[jax.Array, jax.Array]]:
     cross_entropy, z = jnp.float32(0), jnp.float32(0)
     d_states, d_transposed = [], jnp.zeros(unembedding.shape[::-1], jnp.float32)
+    d_unembedding = jnp.zeros(unembedding.shape, jnp.float32)
     for start in range(0, states.shape[0], logit_rows):
         rows, wanted = states[start : start + logit_rows], targets[start : start + logit_rows, None]
-        scores = logits(unembedding, rows)
+        scores = logits(unembedding, rows, native)
         highest = jnp.max(scores, axis=-1, keepdims=True)
         exponentials = jnp.exp(scores - highest)
         normalizer = jnp.sum(exponentials, axis=-1, keepdims=True)
@@ -145,9 +149,13 @@ def _pass(
             if weight is not None:
                 d_scores *= weight
             d_scores = d_scores.astype(states.dtype)
-            d_states.append(in_own_type(d_scores, unembedding.astype(states.dtype)))
-            d_transposed += in_float32(transposed(rows), d_scores)
-    gradient = (jnp.concatenate(d_states), d_transposed.T) if with_gradient else (states, unembedding)
+            if by_native(states, native):
+                d_states.append(product([(d_scores, unembedding)], states.dtype))
+                d_unembedding += product([(d_scores, rows)], jnp.float32, a_transposed=True)
+            else:
+                d_states.append(in_own_type(d_scores, unembedding.astype(states.dtype)))
+                d_transposed += in_float32(transposed(rows), d_scores)
+    gradient = (jnp.concatenate(d_states), d_unembedding if by_native(states, native) else d_transposed.T) if with_gradient else (states, unembedding)
     return (cross_entropy + z_loss * z, cross_entropy, z), gradient
 
 
@@ -158,12 +166,13 @@ def _forward(
     weights: jax.Array | None,
     z_loss: float,
     logit_rows: int,
+    native: bool,
 ) -> tuple[SummedLosses, tuple[jax.Array, jax.Array]]:
-    return _pass(states, unembedding, targets, weights, z_loss, logit_rows, with_gradient=True)
+    return _pass(states, unembedding, targets, weights, z_loss, logit_rows, native, with_gradient=True)
 
 
 def _backward(
-    z_loss: float, logit_rows: int, gradient: tuple[jax.Array, jax.Array], d: SummedLosses
+    z_loss: float, logit_rows: int, native: bool, gradient: tuple[jax.Array, jax.Array], d: SummedLosses
 ) -> tuple[jax.Array, jax.Array, None, None]:
     d_states, d_unembedding = gradient
     return d[0].astype(d_states.dtype) * d_states, d[0] * d_unembedding, None, None
