@@ -24,6 +24,7 @@ LENGTH = 13
 LAYOUTS = {
     "cpu": tuning.CPU,
     "cpu in blocks": tuning.CPU._replace(query_rows=5, logit_rows=7),
+    "native": tuning.for_platform("cpu")._replace(logit_rows=7),
     "accelerator": tuning.ACCELERATOR,
     "accelerator in blocks": tuning.ACCELERATOR._replace(query_rows=5, logit_rows=7),
 }

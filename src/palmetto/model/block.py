@@ -116,4 +116,5 @@ def _feedforward(
         assert model.experts is not None
         name = model.expert_feedforward
         return mixture(h, layer, model.experts, lambda up, gate: activate(name, up, gate), tuning=tuning, mesh=mesh)
-    return _add_bias(project_back(activate(model.feedforward, *inner), layer["down"], tuning.native), layer, "down"), None
+    activated = activate(model.feedforward, *inner, native=tuning.native)
+    return _add_bias(project_back(activated, layer["down"], tuning.native), layer, "down"), None

@@ -26,9 +26,7 @@ def project(x: jax.Array, kernels: Kernels, native: bool) -> Kernels:
     return tuple(in_own_type(x, kernel.astype(x.dtype)) for kernel in kernels)
 
 
-def _project_forward(
-    x: jax.Array, kernels: Kernels, native: bool
-) -> tuple[Kernels, tuple[jax.Array, Kernels]]:
+def _project_forward(x: jax.Array, kernels: Kernels, native: bool) -> tuple[Kernels, tuple[jax.Array, Kernels]]:
     return project(x, kernels, native), (x, kernels)
 
 
@@ -63,9 +61,7 @@ def _back_forward(x: jax.Array, kernel: jax.Array, native: bool) -> tuple[jax.Ar
     return project_back(x, kernel, native), (x, kernel)
 
 
-def _back_backward(
-    native: bool, kept: tuple[jax.Array, jax.Array], dy: jax.Array
-) -> tuple[jax.Array, jax.Array]:
+def _back_backward(native: bool, kept: tuple[jax.Array, jax.Array], dy: jax.Array) -> tuple[jax.Array, jax.Array]:
     x, kernel = kept
     if by_native(x, native):
         dx = product([(_rows(dy), kernel)], x.dtype)

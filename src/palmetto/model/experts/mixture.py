@@ -101,8 +101,12 @@ def _padded(
     first = capacity * (batch * jnp.arange(experts) + jnp.arange(batch)[:, None])
     seats = take_seats(queues, first, experts * batch * capacity, weights.shape[1])
     rows = _exchange(dispatch(tokens, seats).reshape(experts, -1, tokens.shape[1]), mesh, 0, 1)
-    inner = held.activate(*pair(jax.vmap(lambda rows, kernels: project(rows, kernels, tuning.native))(rows, held.kernels)))
-    outputs = _exchange(jax.vmap(lambda inner, down: project_back(inner, down, tuning.native))(inner, held.down), mesh, 1, 0)
+    inner = held.activate(
+        *pair(jax.vmap(lambda rows, kernels: project(rows, kernels, tuning.native))(rows, held.kernels))
+    )
+    outputs = _exchange(
+        jax.vmap(lambda inner, down: project_back(inner, down, tuning.native))(inner, held.down), mesh, 1, 0
+    )
     return combine(outputs.reshape(-1, tokens.shape[1]), weights, seats)
 
 

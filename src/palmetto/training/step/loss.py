@@ -1,6 +1,6 @@
 """Token cross-entropy with z-loss, computed a block of logits at a time, and the auxiliary losses of experts."""
 
-from functools import partial
+from functools import partial, reduce
 from typing import NamedTuple
 
 import jax
@@ -11,6 +11,7 @@ from palmetto.model.experts.router import Routing
 from palmetto.model.layout import Arranged, Fetch, with_ends
 from palmetto.model.products import by_native, in_float32, in_own_type, transposed
 from palmetto.model.tuning import Tuning
+from palmetto.native import pointwise
 from palmetto.native.products import product
 from palmetto.recipe.mesh import ONE_DEVICE, Mesh
 from palmetto.recipe.model import Model
@@ -129,7 +130,6 @@ def _pass(
 ) -> tuple[SummedLosses, tuple[jax.Array, jax.Array]]:
     cross_entropy, z = jnp.float32(0), jnp.float32(0)
     d_states, d_transposed = [], jnp.zeros(unembedding.shape[::-1], jnp.float32)
-    d_unembedding = jnp.zeros(unembedding.shape, jnp.float32)
     for start in range(0, states.shape[0], logit_rows):
         rows, wanted = states[start : start + logit_rows], targets[start : start + logit_rows, None]
         scores = logits(unembedding, rows, native)
@@ -149,13 +149,33 @@ def _pass(
             if weight is not None:
                 d_scores *= weight
             d_scores = d_scores.astype(states.dtype)
-            if by_native(states, native):
-                d_states.append(product([(d_scores, unembedding)], states.dtype))
-                d_unembedding += product([(d_scores, rows)], jnp.float32, a_transposed=True)
-            else:
-                d_states.append(in_own_type(d_scores, unembedding.astype(states.dtype)))
-                d_transposed += in_float32(transposed(rows), d_scores)
-    gradient = (jnp.concatenate(d_states), d_unembedding if by_native(states, native) else d_transposed.T) if with_gradient else (states, unembedding)
+            d_states.append(in_own_type(d_scores, unembedding.astype(states.dtype)))
+            d_transposed += in_float32(transposed(rows), d_scores)
+    gradient = (jnp.concatenate(d_states), d_transposed.T) if with_gradient else (states, unembedding)
+    return (cross_entropy + z_loss * z, cross_entropy, z), gradient
+
+
+def _native_pass(
+    states: jax.Array,
+    unembedding: jax.Array,
+    targets: jax.Array,
+    weights: jax.Array | None,
+    z_loss: float,
+    logit_rows: int,
+) -> tuple[SummedLosses, tuple[jax.Array, jax.Array]]:
+    """Returns what `_pass` returns with the gradient, by the kernels of `native`."""
+    weights = jnp.ones(targets.shape, jnp.float32) if weights is None else weights
+    cross_entropy, z = jnp.float32(0), jnp.float32(0)
+    d_states, d_unembedding = [], []
+    for start in range(0, states.shape[0], logit_rows):
+        block = slice(start, start + logit_rows)
+        scores = logits(unembedding, states[block], native=True)
+        found = pointwise.cross_entropy(scores, targets[block], weights[block], z_loss, states.dtype)
+        cross_entropy += jnp.sum(found.losses)
+        z += jnp.sum(found.squares)
+        d_states.append(product([(found.gradient, unembedding)], states.dtype))
+        d_unembedding.append(product([(found.gradient, states[block])], jnp.float32, a_transposed=True))
+    gradient = jnp.concatenate(d_states), reduce(jnp.add, d_unembedding)
     return (cross_entropy + z_loss * z, cross_entropy, z), gradient
 
 
@@ -168,6 +188,8 @@ def _forward(
     logit_rows: int,
     native: bool,
 ) -> tuple[SummedLosses, tuple[jax.Array, jax.Array]]:
+    if by_native(states, native):
+        return _native_pass(states, unembedding, targets, weights, z_loss, logit_rows)
     return _pass(states, unembedding, targets, weights, z_loss, logit_rows, native, with_gradient=True)
 
 
