@@ -18,6 +18,26 @@ struct Scores {
   float *losses, *squares;
 };
 
+// Rows to normalize: to mean square 1, and to mean 0 if they are centred.
+struct Norm {
+  const void *x, *d;  // d: the derivative with respect to the normalized rows
+  void* result;
+  int64_t columns;
+  bool centred;
+  float epsilon;
+};
+
+// Queries, keys and values of tokens, together and apart, and the angles by which queries and keys are turned.
+struct Turn {
+  void *together, *q, *k, *v;
+  int64_t heads, shared, size;
+  // The angles of `length` positions, [.., length, size / 2]; each such block holds for `tokens_of_angles` tokens.
+  const float *cosines, *sines;
+  int64_t length, tokens_of_angles;
+  // Whether they are put together and turned back.
+  bool back;
+};
+
 // Each function takes values, or rows, from `begin` up to `end`.
 template <typename Value>
 struct PointwiseOf {
@@ -25,6 +45,9 @@ struct PointwiseOf {
   void (*swiglu_backward)(const Value* gate, const Value* up, const Value* d, Value* dgate, Value* dup, int64_t begin,
                           int64_t end);
   void (*cross_entropy)(const Scores& rows, int64_t begin, int64_t end);
+  void (*normalize)(const Norm& norm, int64_t begin, int64_t end);
+  void (*normalize_backward)(const Norm& norm, int64_t begin, int64_t end);
+  void (*turn)(const Turn& turn, int64_t begin, int64_t end);
 };
 
 struct Pointwise {

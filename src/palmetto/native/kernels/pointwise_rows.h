@@ -5,8 +5,10 @@
 #include <cstdint>
 #include <cstring>
 
+#include "norm_rows.h"
 #include "pointwise.h"
 #include "scratch.h"
+#include "turn_rows.h"
 #include "vectors.h"
 
 namespace palmetto {
@@ -107,7 +109,8 @@ void cross_entropy(const Scores& rows, int64_t begin, int64_t end) {
 
 template <typename Value>
 constexpr PointwiseOf<Value> pointwise_of() {
-  return {swiglu<Value>, swiglu_backward<Value>, cross_entropy<Value>};
+  return {swiglu<Value>,    swiglu_backward<Value>,    cross_entropy<Value>,
+          normalize<Value>, normalize_backward<Value>, turn<Value>};
 }
 
 }  // namespace
