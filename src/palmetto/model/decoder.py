@@ -97,8 +97,10 @@ class Forward(NamedTuple):
             x, routing = block(layer, x, turn, self.model, attention, self.tuning, self.mesh)
             return x, routing, kept
 
-        if self.rematerialize is not None:
-            # Applied even if nothing is fetched: a program of another form would be compiled with other roundings.
+        nothing = fetch is None and self.rematerialize == "nothing"
+        if self.rematerialize is not None and not (nothing and self.tuning.native):
+            # XLA alone: a program of another form would be compiled with other roundings. Kernels round in themselves,
+            # and JAX would round once more all that is kept for the backward pass.
             apply = jax.checkpoint(apply, static_argnums=0, policy=_KEPT[self.rematerialize])
         return _through(layers, x, apply, kept)
 

@@ -17,6 +17,10 @@ VARIABLE = "PALMETTO_PRODUCTS"
 """The environment variable that chooses the matrix products of a CPU."""
 
 XLA, NATIVE = "xla", "native"
+"""Its values."""
+
+XLA_NAME = "XLA"
+"""The name of XLA's products in the record of a run."""
 
 _SETS = ("", "avx2", "avx512", "avx512_bf16", "amx")
 """The instruction sets of the kernels, in the order of kernels/cpu.h."""
@@ -50,7 +54,7 @@ class Kernels(NamedTuple):
     @property
     def name(self) -> str:
         """The name of the products in the record of a run."""
-        return f"native {self.instruction_set}" if self.instruction_set else "XLA"
+        return f"native {self.instruction_set}" if self.instruction_set else XLA_NAME
 
 
 def check() -> None:
@@ -76,7 +80,7 @@ def _loaded(limit: str) -> Kernels:
         library = ctypes.CDLL(str(build()))
     except (NotBuilt, OSError) as error:
         return Kernels(None, str(error))
-    found = library.palmetto_limit(_LIMITS.get(limit, 0) if limit else len(_SETS) - 1)
+    found = library.palmetto_choose(_LIMITS.get(limit, 0) if limit else len(_SETS) - 1, _threads())
     if not found:
         return Kernels(None, f"--xla_cpu_max_isa={limit}" if limit else "the processor lacks AVX2")
     import jax
@@ -85,3 +89,9 @@ def _loaded(limit: str) -> Kernels:
         function = jax.ffi.pycapsule(getattr(library, f"palmetto_{name}"))
         jax.ffi.register_ffi_target(f"palmetto_{name}", function, platform="cpu")
     return Kernels(_SETS[found])
+
+
+def _threads() -> int:
+    """Returns the number of threads that kernels compute on at a time: those of XLA's pool that cores are free for."""
+    cores = len(os.sched_getaffinity(0))
+    return min(cores, int(os.environ.get("NPROC") or cores))

@@ -1,7 +1,6 @@
 #include "cpu.h"
 
 #include <cpuid.h>
-#include <sched.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -14,7 +13,7 @@ namespace {
 constexpr int kRequestPermission = 0x1023;  // ARCH_REQ_XCOMP_PERM of Linux's arch_prctl
 constexpr int kTileData = 18;               // the state component of AMX's tiles
 
-std::atomic<int> chosen{kNone};
+std::atomic<int> chosen{kNone}, most_threads{1};
 
 bool bit(uint32_t word, int number) { return word >> number & 1; }
 
@@ -44,19 +43,15 @@ InstructionSet largest(int limit) {
 
 InstructionSet instruction_set() { return static_cast<InstructionSet>(chosen.load(std::memory_order_relaxed)); }
 
-int cores() {
-  static const int count = [] {
-    cpu_set_t set;
-    return sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 1;
-  }();
-  return count;
-}
+int cores() { return most_threads.load(std::memory_order_relaxed); }
 
 }  // namespace palmetto
 
-// Chooses the largest instruction set up to `limit`, and returns its number; 0 if there is none.
-extern "C" int palmetto_limit(int limit) {
+// Chooses the largest instruction set up to `limit`, and returns its number; 0 if there is none. Kernels compute on up to
+// `cores` threads at a time.
+extern "C" int palmetto_choose(int limit, int cores) {
   const int found = palmetto::largest(limit);
   palmetto::chosen.store(found);
+  palmetto::most_threads.store(cores);
   return found;
 }
