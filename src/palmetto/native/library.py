@@ -39,6 +39,8 @@ _FUNCTIONS = (
     "normalize_backward",
     "turn_apart",
     "turn_back",
+    "adafactor",
+    "adamw",
 )
 """The functions for XLA; their names begin with palmetto_."""
 

@@ -14,16 +14,14 @@ namespace ffi = xla::ffi;
 
 constexpr int64_t kValuesOfTask = 1 << 15;  // a multiple of 16
 
-const Pointwise& kernels() { return instruction_set() >= kAvx512 ? pointwise_avx512 : pointwise_avx2; }
-
 // Calls function(kernels, Value()) for the type of `like`.
 template <typename Function>
 ffi::Error of_type(ffi::DataType type, const Function& function) {
   if (instruction_set() == kNone) return ffi::Error::Internal("no instruction set was chosen");
   if (type == ffi::DataType::F32) {
-    function(kernels().of_float32, float());
+    function(pointwise().of_float32, float());
   } else if (type == ffi::DataType::BF16) {
-    function(kernels().of_bfloat16, uint16_t());
+    function(pointwise().of_bfloat16, uint16_t());
   } else {
     return ffi::Error::InvalidArgument("expected float32 or bfloat16");
   }

@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include "cpu.h"
+
 namespace palmetto {
 
 // Rows of logits, and what the cross-entropy of each with its target makes of them.
@@ -38,6 +40,13 @@ struct Turn {
   bool back;
 };
 
+// A parameter and its moments before and after an update, which may be the same memory.
+struct Update {
+  const float *gradient, *parameter, *m, *v;
+  float *new_parameter, *new_m, *new_v;
+  const float* settings;
+};
+
 // Each function takes values, or rows, from `begin` up to `end`.
 template <typename Value>
 struct PointwiseOf {
@@ -51,10 +60,15 @@ struct PointwiseOf {
 };
 
 struct Pointwise {
+  // `scale` is that of the matrix in which the values lie.
+  void (*adafactor)(const Update& update, int64_t begin, int64_t end, float scale);
+  void (*adamw)(const Update& update, int64_t begin, int64_t end, float scale);
   PointwiseOf<float> of_float32;
   PointwiseOf<uint16_t> of_bfloat16;
 };
 
 extern const Pointwise pointwise_avx2, pointwise_avx512;
+
+inline const Pointwise& pointwise() { return instruction_set() >= kAvx512 ? pointwise_avx512 : pointwise_avx2; }
 
 }  // namespace palmetto

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "norm_rows.h"
+#include "optimizer_rows.h"
 #include "pointwise.h"
 #include "scratch.h"
 #include "turn_rows.h"
@@ -13,12 +14,6 @@
 
 namespace palmetto {
 namespace {
-
-#ifdef __AVX512F__
-inline Vector operator/(Vector a, Vector b) { return {_mm512_div_ps(a.all, b.all)}; }
-#else
-inline Vector operator/(Vector a, Vector b) { return {_mm256_div_ps(a.low, b.low), _mm256_div_ps(a.high, b.high)}; }
-#endif
 
 inline Vector sigmoid(Vector x) {
   const Vector bounded = larger(repeat(-87.0f), x);  // NaN stays NaN

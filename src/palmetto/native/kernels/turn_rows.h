@@ -10,23 +10,6 @@
 namespace palmetto {
 namespace {
 
-// Reads up to 16 values; lanes from `count` on are zero.
-template <typename Value>
-Vector load_some(const Value* from, int64_t count) {
-  if (count >= 16) return load(from);
-  Value few[16] = {};
-  memcpy(few, from, count * sizeof(Value));
-  return load(few);
-}
-
-template <typename Value>
-void store_some(Value* to, Vector x, int64_t count) {
-  if (count >= 16) return store(to, x);
-  Value few[16];
-  store(few, x);
-  memcpy(to, few, count * sizeof(Value));
-}
-
 // Turns the pairs (x[i], x[i + size / 2]) of each query and key by their angles, or back by them: the derivative.
 // `together` is [tokens, heads + 2 · shared, size]; q is [tokens, heads, size], k and v are [tokens, shared, size].
 template <typename Value>

@@ -23,6 +23,8 @@ inline Vector repeat(float x) { return {_mm512_set1_ps(x)}; }
 inline Vector operator+(Vector a, Vector b) { return {_mm512_add_ps(a.all, b.all)}; }
 inline Vector operator-(Vector a, Vector b) { return {_mm512_sub_ps(a.all, b.all)}; }
 inline Vector operator*(Vector a, Vector b) { return {_mm512_mul_ps(a.all, b.all)}; }
+inline Vector operator/(Vector a, Vector b) { return {_mm512_div_ps(a.all, b.all)}; }
+inline Vector root(Vector x) { return {_mm512_sqrt_ps(x.all)}; }
 inline Vector multiply_add(Vector a, Vector b, Vector c) { return {_mm512_fmadd_ps(a.all, b.all, c.all)}; }
 inline Vector larger(Vector a, Vector b) { return {_mm512_max_ps(a.all, b.all)}; }
 
@@ -65,6 +67,8 @@ inline Vector repeat(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
 inline Vector operator+(Vector a, Vector b) { return {_mm256_add_ps(a.low, b.low), _mm256_add_ps(a.high, b.high)}; }
 inline Vector operator-(Vector a, Vector b) { return {_mm256_sub_ps(a.low, b.low), _mm256_sub_ps(a.high, b.high)}; }
 inline Vector operator*(Vector a, Vector b) { return {_mm256_mul_ps(a.low, b.low), _mm256_mul_ps(a.high, b.high)}; }
+inline Vector operator/(Vector a, Vector b) { return {_mm256_div_ps(a.low, b.low), _mm256_div_ps(a.high, b.high)}; }
+inline Vector root(Vector x) { return {_mm256_sqrt_ps(x.low), _mm256_sqrt_ps(x.high)}; }
 inline Vector multiply_add(Vector a, Vector b, Vector c) {
   return {_mm256_fmadd_ps(a.low, b.low, c.low), _mm256_fmadd_ps(a.high, b.high, c.high)};
 }
@@ -128,6 +132,23 @@ inline void store(Half* to, Vector x) {
 }
 
 #endif
+
+// Reads up to 16 values; lanes from `count` on are zero.
+template <typename Value>
+Vector load_some(const Value* from, int64_t count) {
+  if (count >= 16) return load(from);
+  Value few[16] = {};
+  memcpy(few, from, count * sizeof(Value));
+  return load(few);
+}
+
+template <typename Value>
+void store_some(Value* to, Vector x, int64_t count) {
+  if (count >= 16) return store(to, x);
+  Value few[16];
+  store(few, x);
+  memcpy(to, few, count * sizeof(Value));
+}
 
 // Returns the sum of the lanes, added in halves.
 inline float sum(Vector x) {
