@@ -1,8 +1,5 @@
 """Tests the attention of the kernels against float64."""
 
-import hashlib
-import subprocess
-import sys
 from collections.abc import Callable
 
 import jax
@@ -10,13 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from palmetto.native.attention import fused_attention
-from palmetto.native.library import kernels
-
-pytestmark = pytest.mark.skipif(not kernels().instruction_set, reason=kernels().reason)
+from tests.native.conftest import Choose
 
 Arrays = tuple[npt.NDArray[np.float64], ...]
 Shape = tuple[int, int, int, int, int]
@@ -64,7 +59,7 @@ def bits(arrays: tuple[jax.Array, ...]) -> list[bytes]:
 
 
 @DTYPES
-@settings(max_examples=8)
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     batch=st.integers(0, 3),
     length=st.sampled_from([1, 2, 3, 15, 16, 17, 31, 33, 64, 65, 127, 130, 255, 257, 300, 511, 513]),
@@ -73,7 +68,7 @@ def bits(arrays: tuple[jax.Array, ...]) -> list[bytes]:
     size=st.sampled_from([16, 24, 32, 40, 64, 72, 128, 256]),
 )
 def test_attention_of_any_shape_is_that_of_float64(
-    dtype: str, batch: int, length: int, heads: int, group: int, size: int
+    instruction_set: str, dtype: str, batch: int, length: int, heads: int, group: int, size: int
 ) -> None:
     given_arrays = operands((batch, length, heads, group, size), dtype)
     for name, found, exact in zip(
@@ -85,7 +80,7 @@ def test_attention_of_any_shape_is_that_of_float64(
 
 
 @DTYPES
-def test_large_scores_do_not_overflow(dtype: str) -> None:
+def test_large_scores_do_not_overflow(instruction_set: str, dtype: str) -> None:
     given_arrays = operands((2, 300, 1, 3, 64), dtype, scale=300.0)
     found, exact = results(*given_arrays), reference(*given_arrays)
     assert all(np.isfinite(np.asarray(array, np.float64)).all() for array in found)
@@ -95,7 +90,7 @@ def test_large_scores_do_not_overflow(dtype: str) -> None:
 
 @DTYPES
 @pytest.mark.parametrize("number", range(3))
-def test_a_nan_reaches_the_queries_that_see_it(dtype: str, number: int) -> None:
+def test_a_nan_reaches_the_queries_that_see_it(instruction_set: str, dtype: str, number: int) -> None:
     given_arrays = operands((1, 200, 1, 2, 32), dtype)
     given_arrays[number] = given_arrays[number].at[0, 70].set(jnp.nan)
     output, dq, dk, dv = results(*given_arrays)
@@ -105,7 +100,7 @@ def test_a_nan_reaches_the_queries_that_see_it(dtype: str, number: int) -> None:
 
 
 @DTYPES
-def test_the_bits_of_a_sequence_are_its_own(dtype: str) -> None:
+def test_the_bits_of_a_sequence_are_its_own(instruction_set: str, dtype: str) -> None:
     given_arrays = operands((8, 300, 1, 6, 64), dtype)
     together = results(*given_arrays)
     for count in (1, 3, 5):
@@ -116,26 +111,28 @@ def test_the_bits_of_a_sequence_are_its_own(dtype: str) -> None:
 
 
 @DTYPES
-def test_one_core_computes_the_bits_of_all(dtype: str) -> None:
-    program = (
-        "import os; os.sched_setaffinity(0, list(os.sched_getaffinity(0))[:1])\n"
-        "from tests.native.test_attention import *; kernels()\n"
-        f"print(hashlib.sha256(b''.join(bits(results(*operands((1, 400, 1, 4, 64), {dtype!r}))))).hexdigest())"
-    )
-    alone = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
-    here = b"".join(bits(results(*operands((1, 400, 1, 4, 64), dtype))))
-    assert alone.strip() == hashlib.sha256(here).hexdigest()
+@pytest.mark.parametrize("shape", [(1, 400, 1, 4, 64), (3, 130, 2, 3, 32), (1, 700, 1, 1, 40)])
+def test_the_bits_are_those_of_any_number_of_threads(
+    instruction_set: str, choose: Choose, dtype: str, shape: Shape
+) -> None:
+    found = []
+    for threads in (1, 2, 8):
+        choose(instruction_set, threads)
+        found.append(bits(results(*operands(shape, dtype))))
+    assert found[0] == found[1] == found[2]
 
 
 @DTYPES
-def test_the_future_does_not_change_the_past(dtype: str) -> None:
+def test_the_future_does_not_change_the_past(instruction_set: str, dtype: str) -> None:
     q, k, v, _ = operands((1, 300, 1, 2, 64), dtype)
     before = fused_attention(q, k, v)[:, :201]
     assert bits((fused_attention(q[:, :201], k[:, :201], v[:, :201]),)) == bits((before,))
 
 
 @pytest.mark.parametrize("wrap", [jax.checkpoint, jax.jit])
-def test_attention_is_a_part_of_larger_programs(wrap: Callable[..., Callable[..., jax.Array]]) -> None:
+def test_attention_is_a_part_of_larger_programs(
+    instruction_set: str, wrap: Callable[..., Callable[..., jax.Array]]
+) -> None:
     q, k, v, d = operands((2, 70, 1, 2, 32), "float32")
 
     def layers(x: jax.Array) -> jax.Array:
@@ -149,3 +146,11 @@ def test_attention_is_a_part_of_larger_programs(wrap: Callable[..., Callable[...
     assert bits((output,)) == bits((again,))
     exact = results(q, k, v, results(first, k, v, d)[1])[1]
     assert bits(derivative(d)) == bits((exact,))
+
+
+def test_float32_has_the_same_bits_in_avx2_and_avx512(choose: Choose) -> None:
+    found = []
+    for name in ("avx2", "avx512"):
+        choose(name, 2)
+        found.append(bits(results(*operands((2, 200, 1, 3, 40), "float32"))))
+    assert found[0] == found[1]
