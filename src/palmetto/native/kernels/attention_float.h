@@ -19,6 +19,19 @@ struct FloatRows {
   }
   static void store_pair(float* to, Vector a, Vector b) { store_two(to, a, b); }
 
+  static void store_pair_and_rows(float* pair, float* row, float* next, Vector a, Vector b) {
+    store_two(pair, a, b);
+    store(row, a);
+    store(next, b);
+  }
+
+  // Writes a matrix [rows, columns] as [columns, rows]; both are multiples of 32.
+  static void transpose(float* to, const float* from, int64_t rows, int64_t columns) {
+    for (int64_t i = 0; i < rows; i += 16) {
+      for (int64_t j = 0; j < columns; j += 16) transpose_tile(to + j * rows + i, rows, from + i * columns + j, columns);
+    }
+  }
+
   // Computes c = a·b, or adds it to c, for `rows` rows of a and `panels` panels of b with `depth` terms each; `rows`
   // and `depth` are multiples of 32, and `panels` is even. The rows of a panel of c lie `stride` floats apart.
   static void product(float* c, int64_t stride, int64_t c_panel, const float* a, int64_t a_stride, const float* b,

@@ -51,7 +51,7 @@ template <typename Kernel, typename In>
 class Head {
   using Element = typename Kernel::Element;
   static constexpr int64_t kPair = Kernel::kPair;
-  static constexpr int64_t kRows = 32, kKeys = 256;                   // a block forward
+  static constexpr int64_t kRows = 64, kKeys = 256;                   // a block forward
   static constexpr int64_t kBackwardRows = 64, kBackwardKeys = 128;  // a block backward
   static constexpr int64_t kMostSize = 256;
 
@@ -134,8 +134,12 @@ class Head {
   int64_t key_offset(int64_t key) const {
     return ((sequence_ * all_.length + key) * all_.heads + head_) * all_.size;
   }
-  // The position of a row; that of the last one for rows after it, which fill the last block.
-  int64_t position(int64_t row) const { return (row < rows_ ? row : rows_ - 1) / all_.group; }
+  // Counts the keys that each row of a block sees, and returns the last row's. Rows after the last one, which fill the
+  // last block, see what that one does.
+  int64_t count_seen(int64_t first, int64_t rows, int64_t* seen) const {
+    for (int64_t r = 0; r < rows; r++) seen[r] = least(first + r, rows_ - 1) / all_.group + 1;
+    return seen[rows - 1];
+  }
 
   void add(float* to, const float* from) const {
     for (int64_t i = 0; i < all_.sums(); i += 16) store(to + i, load(to + i) + load(from + i));
@@ -188,15 +192,15 @@ class Head {
       copy(queries_ + r * size_, static_cast<const In*>(all_.q) + row_offset(first + r), all_.size);
     }
     float most[kRows], total[kRows];
-    const int64_t end = position(first + kRows - 1) + 1;
+    int64_t seen[kRows];
+    const int64_t end = count_seen(first, kRows, seen);
     for (int64_t start = 0; start < end; start += kKeys) {
       const int64_t keys = least(kKeys, Attention::padded(end - start));
       Kernel::product(scores_, kScoresStride, 16, queries_, size_, keys_across_ + start * size_, 16 * size_, kRows,
                       keys / 16, size_, false);
       for (int64_t r = 0; r < kRows; r++) {
-        const int64_t seen = position(first + r) + 1 - start;
-        weigh(scores_ + r * kScoresStride, weights_ + r * kWeightsStride, keys, seen, start == 0, sums_ + r * size_,
-              &most[r], &total[r]);
+        weigh(scores_ + r * kScoresStride, weights_ + r * kWeightsStride, keys, seen[r] - start, start == 0,
+              sums_ + r * size_, &most[r], &total[r]);
       }
       Kernel::product(sums_, size_, 16, weights_, kWeightsStride, values_ + 16 * start, 16 * length_, kRows,
                       size_ / 16, keys, start > 0);
@@ -246,7 +250,7 @@ class Head {
       odd_sum = odd_sum + b;
       Kernel::store_two(weights + whole, a, b);
     }
-    memset(weights + end, 0, sizeof(Element) * (keys - end));
+    for (int64_t c = end; c < keys; c += 32) Kernel::store_two(weights + c, repeat(0), repeat(0));
     const float added = sum(even_sum + odd_sum);
     if (is_first) {
       *total = added;
@@ -266,7 +270,8 @@ class Head {
   void backward_block(int64_t first, float* sums) {
     float most[kBackwardRows], row_sum[kBackwardRows];
     pack_block(first, most, row_sum);
-    const int64_t end = position(first + kBackwardRows - 1) + 1;
+    int64_t seen[kBackwardRows];
+    const int64_t end = count_seen(first, kBackwardRows, seen);
     for (int64_t start = 0; start < end; start += kBackwardKeys) {
       const int64_t keys = least(kBackwardKeys, Attention::padded(end - start));
       Kernel::product(scores_, kBackwardStride, 16, queries_, size_, keys_across_ + start * size_, 16 * size_,
@@ -274,7 +279,7 @@ class Head {
       Kernel::product(score_derivatives_, kBackwardStride, 16, derivatives_, size_, values_ + start * size_,
                       16 * size_, kBackwardRows, keys / 16, size_, false);
       for (int64_t r = 0; r < kBackwardRows; r += 2) {
-        differentiate(r, keys, position(first + r) + 1 - start, position(first + r + 1) + 1 - start, most, row_sum);
+        differentiate(r, keys, seen[r] - start, seen[r + 1] - start, most, row_sum);
       }
       float* const dk = sums + start * size_;
       float* const dv = dk + length_ * size_;
@@ -314,12 +319,8 @@ class Head {
       }
       row_sum[r] = sum(total);
     }
-    for (int64_t r = 0; r < kBackwardRows; r++) {
-      for (int64_t i = 0; i < size_; i++) {
-        queries_across_[i * kBackwardRows + r] = queries_[r * size_ + i];
-        derivatives_across_[i * kBackwardRows + r] = derivatives_[r * size_ + i];
-      }
-    }
+    Kernel::transpose(queries_across_, queries_, kBackwardRows, size_);
+    Kernel::transpose(derivatives_across_, derivatives_, kBackwardRows, size_);
   }
 
   // Computes e and ds of rows r and r + 1 with a block of keys, of which they see the first.
@@ -343,9 +344,8 @@ class Head {
         ds1 = e1 * (load(derivatives + kBackwardStride + c) - sum1);
       }
       Kernel::store_pair(weights_ + c * kBackwardRows + 16 * r, e0, e1);
-      Kernel::store_pair(weight_derivatives_ + c * kBackwardRows + 16 * r, ds0, ds1);
-      store(rows + c, ds0);
-      store(rows + kBackwardElementStride + c, ds1);
+      Kernel::store_pair_and_rows(weight_derivatives_ + c * kBackwardRows + 16 * r, rows + c,
+                                  rows + kBackwardElementStride + c, ds0, ds1);
     }
   }
 

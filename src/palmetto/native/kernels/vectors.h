@@ -133,6 +133,41 @@ inline void store(Half* to, Vector x) {
 
 #endif
 
+// Writes a matrix of 16 × 16 values of 32 bits transposed; rows lie `to_stride` and `from_stride` values apart.
+inline void transpose_tile(float* to, int64_t to_stride, const float* from, int64_t from_stride) {
+#ifdef __AVX512F__
+  __m512i a[16], b[16];
+#pragma GCC unroll 16
+  for (int i = 0; i < 16; i++) a[i] = _mm512_loadu_si512(from + i * from_stride);
+#pragma GCC unroll 16
+  for (int i = 0; i < 16; i += 2) {
+    b[i] = _mm512_unpacklo_epi32(a[i], a[i + 1]);
+    b[i + 1] = _mm512_unpackhi_epi32(a[i], a[i + 1]);
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < 16; i += 4) {
+    a[i] = _mm512_unpacklo_epi64(b[i], b[i + 2]);
+    a[i + 1] = _mm512_unpackhi_epi64(b[i], b[i + 2]);
+    a[i + 2] = _mm512_unpacklo_epi64(b[i + 1], b[i + 3]);
+    a[i + 3] = _mm512_unpackhi_epi64(b[i + 1], b[i + 3]);
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; i++) {
+    const __m512i low = _mm512_shuffle_i32x4(a[i], a[i + 4], 0x88), high = _mm512_shuffle_i32x4(a[i], a[i + 4], 0xdd);
+    const __m512i next_low = _mm512_shuffle_i32x4(a[i + 8], a[i + 12], 0x88);
+    const __m512i next_high = _mm512_shuffle_i32x4(a[i + 8], a[i + 12], 0xdd);
+    _mm512_storeu_si512(to + i * to_stride, _mm512_shuffle_i32x4(low, next_low, 0x88));
+    _mm512_storeu_si512(to + (i + 4) * to_stride, _mm512_shuffle_i32x4(high, next_high, 0x88));
+    _mm512_storeu_si512(to + (i + 8) * to_stride, _mm512_shuffle_i32x4(low, next_low, 0xdd));
+    _mm512_storeu_si512(to + (i + 12) * to_stride, _mm512_shuffle_i32x4(high, next_high, 0xdd));
+  }
+#else
+  for (int i = 0; i < 16; i++) {
+    for (int j = 0; j < 16; j++) to[j * to_stride + i] = from[i * from_stride + j];
+  }
+#endif
+}
+
 // Reads up to 16 values; lanes from `count` on are zero.
 template <typename Value>
 Vector load_some(const Value* from, int64_t count) {
