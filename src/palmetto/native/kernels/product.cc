@@ -63,16 +63,15 @@ ffi::Error product(ffi::ThreadPool pool, ffi::RemainingArgs operands, ffi::Resul
   for (size_t axis = 0; axis + 2 < axes; axis++) batch *= shape[axis];
   const int64_t rows = shape[axes - 2], columns = shape[axes - 1];
   const int64_t work = rows * columns * (depth + 1), wanted = work * batch / kLeastWork;
-  int64_t pieces = wanted < 1 ? 1 : wanted < 4 * cores() ? wanted : 4 * cores();
-  pieces = (pieces + batch - 1) / (batch > 0 ? batch : 1);
-
-  // Pieces are cut where they stay closest to squares, so that little is packed twice.
-  int64_t across = 1, down = 1;
-  while (across * down < pieces) {
-    const bool cut_columns = columns / across >= rows / down;
-    if ((cut_columns ? columns / across : rows / down) < 2 * kUnit) break;
-    (cut_columns ? across : down) *= 2;
+  int64_t pieces = 1;
+  while (pieces < 2 * cores() && 2 * pieces * batch <= wanted) pieces *= 2;
+  // Every piece packs its rows of a and its columns of b, of which those of b cost more.
+  int64_t down = 1;
+  const auto packed = [&](int64_t down) { return 2 * down * columns + pieces / down * rows; };
+  for (int64_t each = 2; each <= pieces; each *= 2) {
+    if (packed(each) < packed(down)) down = each;
   }
+  const int64_t across = pieces / down;
   const auto step = [](int64_t size, int64_t parts) { return ((size + parts - 1) / parts + kUnit - 1) / kUnit * kUnit; };
   const int64_t tall = down == 1 ? rows : step(rows, down), wide = across == 1 ? columns : step(columns, across);
 
