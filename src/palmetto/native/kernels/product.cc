@@ -23,7 +23,8 @@ int64_t bytes(ffi::DataType type) { return type == ffi::DataType::F32 ? 4 : 2; }
 Matrix matrix(const ffi::AnyBuffer& buffer, int64_t number, bool transposed) {
   const auto shape = buffer.dimensions();
   const int64_t rows = shape[shape.size() - 2], columns = shape[shape.size() - 1];
-  const char* data = static_cast<const char*>(buffer.untyped_data()) + number * rows * columns * bytes(buffer.element_type());
+  const int64_t offset = number * rows * columns * bytes(buffer.element_type());
+  const char* data = static_cast<const char*>(buffer.untyped_data()) + offset;
   const bool is_float32 = buffer.element_type() == ffi::DataType::F32;
   return transposed ? Matrix{data, 1, columns, is_float32} : Matrix{data, columns, 1, is_float32};
 }
@@ -72,7 +73,9 @@ ffi::Error product(ffi::ThreadPool pool, ffi::RemainingArgs operands, ffi::Resul
     if (packed(each) < packed(down)) down = each;
   }
   const int64_t across = pieces / down;
-  const auto step = [](int64_t size, int64_t parts) { return ((size + parts - 1) / parts + kUnit - 1) / kUnit * kUnit; };
+  const auto step = [](int64_t size, int64_t parts) {
+    return ((size + parts - 1) / parts + kUnit - 1) / kUnit * kUnit;
+  };
   const int64_t tall = down == 1 ? rows : step(rows, down), wide = across == 1 ? columns : step(columns, across);
 
   parallel(pool, batch * across * down, [&](int64_t task) {
@@ -90,7 +93,8 @@ ffi::Error product(ffi::ThreadPool pool, ffi::RemainingArgs operands, ffi::Resul
     block.rows = rows - top < tall ? rows - top : tall;
     block.columns = columns - left < wide ? columns - left : wide;
     block.is_float32 = c->element_type() == ffi::DataType::F32;
-    block.result = static_cast<char*>(c->untyped_data()) + ((number * rows + top) * columns + left) * bytes(c->element_type());
+    const int64_t before = (number * rows + top) * columns + left;
+    block.result = static_cast<char*>(c->untyped_data()) + before * bytes(c->element_type());
     block.stride = columns;
     compute(block, half);
   });

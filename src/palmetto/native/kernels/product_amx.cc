@@ -13,7 +13,8 @@ struct alignas(64) TileConfiguration {
 
 struct TileKernel : PairsKernel {
   // Not inlined: the compiler would spread the loop over the code around it.
-  __attribute__((noinline)) void add(const uint16_t* a, const uint16_t* b, int64_t depth, float* sums, int64_t stride, bool first) const {
+  __attribute__((noinline)) void add(const uint16_t* a, const uint16_t* b, int64_t depth, float* sums, int64_t stride,
+                                     bool first) const {
     if (first) {
       _tile_zero(0);
       _tile_zero(1);

@@ -20,7 +20,7 @@ inline __m512i load(const Matrix& matrix, int64_t offset, int64_t count) {
   }
   const float* from = static_cast<const float*>(matrix.data) + offset;
   const __m512 low = _mm512_maskz_loadu_ps(static_cast<__mmask16>(mask), from);
-  const __m512 high = mask >> 16 ? _mm512_maskz_loadu_ps(static_cast<__mmask16>(mask >> 16), from + 16) : _mm512_setzero_ps();
+  const __m512 high = _mm512_maskz_loadu_ps(static_cast<__mmask16>(mask >> 16), from + 16);
   return reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(high, low));
 }
 
@@ -49,8 +49,8 @@ inline void transpose(__m512i rows[16]) {
   }
 }
 
-// Writes two tiles side by side of 32 lines that lie along the depth: line i is `stride` after line i − 1. As a tile of
-// a they are copied, as one of b transposed. Lines from `lines` on are zero.
+// Writes two tiles side by side of 32 lines that lie along the depth: line i is `stride` after line i − 1. As a tile
+// of a they are copied, as one of b transposed. Lines from `lines` on are zero.
 template <bool kTransposed>
 void pack_along(uint16_t* to, const Matrix& matrix, int64_t lines, int64_t stride, int64_t depth) {
   for (int64_t k = 0; k < depth; k += 32, to += 2 * kTile) {
