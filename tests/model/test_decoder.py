@@ -23,6 +23,7 @@ VOCABULARY = 40
 LENGTH = 13
 LAYOUTS = {
     "cpu": tuning.CPU,
+    "cpu with kernels": tuning.for_platform("cpu"),
     "cpu in blocks": tuning.CPU._replace(query_rows=5, logit_rows=7),
     "native": tuning.for_platform("cpu")._replace(logit_rows=7),
     "accelerator": tuning.ACCELERATOR,

@@ -105,7 +105,7 @@ def _products(recipe: Recipe, here: dict[str, Any]) -> str:
     if recipe.model.activations == "float16":
         return "XLA's, since the kernels have no float16"
     if kernels.instruction_set:
-        return f"kernels for {kernels.instruction_set} of this package"
+        return f"Palmetto's kernels, {kernels.instruction_set}"
     return f"XLA's ({kernels.reason})"
 
 

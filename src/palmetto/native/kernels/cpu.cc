@@ -47,8 +47,8 @@ int cores() { return most_threads.load(std::memory_order_relaxed); }
 
 }  // namespace palmetto
 
-// Chooses the largest instruction set up to `limit`, and returns its number; 0 if there is none. Kernels compute on up to
-// `cores` threads at a time.
+// Chooses the largest instruction set up to `limit`, and returns its number; 0 if there is none. Kernels compute on up
+// to `cores` threads at a time.
 extern "C" int palmetto_choose(int limit, int cores) {
   const int found = palmetto::largest(limit);
   palmetto::chosen.store(found);

@@ -23,7 +23,8 @@ int64_t bytes(ffi::DataType type) { return type == ffi::DataType::F32 ? 4 : 2; }
 Matrix matrix(const ffi::AnyBuffer& buffer, int64_t number, bool transposed) {
   const auto shape = buffer.dimensions();
   const int64_t rows = shape[shape.size() - 2], columns = shape[shape.size() - 1];
-  const char* data = static_cast<const char*>(buffer.untyped_data()) + number * rows * columns * bytes(buffer.element_type());
+  const int64_t offset = number * rows * columns * bytes(buffer.element_type());
+  const char* data = static_cast<const char*>(buffer.untyped_data()) + offset;
   const bool is_float32 = buffer.element_type() == ffi::DataType::F32;
   return transposed ? Matrix{data, 1, columns, is_float32} : Matrix{data, columns, 1, is_float32};
 }
@@ -63,17 +64,18 @@ ffi::Error product(ffi::ThreadPool pool, ffi::RemainingArgs operands, ffi::Resul
   for (size_t axis = 0; axis + 2 < axes; axis++) batch *= shape[axis];
   const int64_t rows = shape[axes - 2], columns = shape[axes - 1];
   const int64_t work = rows * columns * (depth + 1), wanted = work * batch / kLeastWork;
-  int64_t pieces = wanted < 1 ? 1 : wanted < 4 * cores() ? wanted : 4 * cores();
-  pieces = (pieces + batch - 1) / (batch > 0 ? batch : 1);
-
-  // Pieces are cut where they stay closest to squares, so that little is packed twice.
-  int64_t across = 1, down = 1;
-  while (across * down < pieces) {
-    const bool cut_columns = columns / across >= rows / down;
-    if ((cut_columns ? columns / across : rows / down) < 2 * kUnit) break;
-    (cut_columns ? across : down) *= 2;
+  int64_t pieces = 1;
+  while (pieces < 2 * cores() && 2 * pieces * batch <= wanted) pieces *= 2;
+  // Every piece packs its rows of a and its columns of b, of which those of b cost more.
+  int64_t down = 1;
+  const auto packed = [&](int64_t down) { return 2 * down * columns + pieces / down * rows; };
+  for (int64_t each = 2; each <= pieces; each *= 2) {
+    if (packed(each) < packed(down)) down = each;
   }
-  const auto step = [](int64_t size, int64_t parts) { return ((size + parts - 1) / parts + kUnit - 1) / kUnit * kUnit; };
+  const int64_t across = pieces / down;
+  const auto step = [](int64_t size, int64_t parts) {
+    return ((size + parts - 1) / parts + kUnit - 1) / kUnit * kUnit;
+  };
   const int64_t tall = down == 1 ? rows : step(rows, down), wide = across == 1 ? columns : step(columns, across);
 
   parallel(pool, batch * across * down, [&](int64_t task) {
@@ -91,7 +93,8 @@ ffi::Error product(ffi::ThreadPool pool, ffi::RemainingArgs operands, ffi::Resul
     block.rows = rows - top < tall ? rows - top : tall;
     block.columns = columns - left < wide ? columns - left : wide;
     block.is_float32 = c->element_type() == ffi::DataType::F32;
-    block.result = static_cast<char*>(c->untyped_data()) + ((number * rows + top) * columns + left) * bytes(c->element_type());
+    const int64_t before = (number * rows + top) * columns + left;
+    block.result = static_cast<char*>(c->untyped_data()) + before * bytes(c->element_type());
     block.stride = columns;
     compute(block, half);
   });

@@ -32,7 +32,7 @@ struct Block {
   bool is_float32;
 };
 
-// Each computes a block on the calling thread. An element's terms are added in the order of the pairs and of their index,
+// Each computes a block on the calling thread. An element's terms are added in the order of the pairs and their index,
 // so that its bits do not depend on how a product is cut into blocks.
 // In float32, one fused multiply–add a term: the two have the same bits. `round` rounds operands to bfloat16 first.
 void product_avx2(const Block& block, bool round);

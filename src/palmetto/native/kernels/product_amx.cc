@@ -1,4 +1,4 @@
-// compile with: -mavx512f -mavx512dq -mavx512bw -mavx512vl -mamx-tile -mamx-bf16 -mfma
+// compile with: -mavx512f -mavx512dq -mavx512bw -mavx512vl -mavx512bf16 -mamx-tile -mamx-bf16 -mfma
 // The product of bfloat16 values in tiles of 16 × 16 sums.
 #include "product_pairs.h"
 
@@ -12,7 +12,9 @@ struct alignas(64) TileConfiguration {
 };
 
 struct TileKernel : PairsKernel {
-  void add(const uint16_t* a, const uint16_t* b, int64_t depth, float* sums, int64_t stride, bool first) const {
+  // Not inlined: the compiler would spread the loop over the code around it.
+  __attribute__((noinline)) void add(const uint16_t* a, const uint16_t* b, int64_t depth, float* sums, int64_t stride,
+                                     bool first) const {
     if (first) {
       _tile_zero(0);
       _tile_zero(1);

@@ -9,7 +9,7 @@ struct DotKernel : PairsKernel {
   void add(const uint16_t* a, const uint16_t* b, int64_t depth, float* sums, int64_t stride, bool first) const {
     constexpr int kEach = 8;  // rows at a time
     for (int64_t top = 0; top < kRows; top += kEach) {
-      const uint16_t* rows = a + top / 16 * kTile + top % 16 * 32;
+      const uint16_t* const rows = a + top / 16 * kTile + top % 16 * 32;
       float* const to = sums + top * stride;
       __m512 left[kEach], right[kEach];
 #pragma GCC unroll 8

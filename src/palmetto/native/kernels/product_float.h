@@ -44,8 +44,10 @@ struct FloatKernel {
     pack(to, a, kRows, rows, a.row, depth, a.column);
   }
 
-  void pack_b(float* to, const Matrix& b, int64_t depth, int64_t columns) const {
-    pack(to, b, kColumns, columns, b.column, depth, b.row);
+  void pack_b(float* to, const Matrix& b, int64_t depth, int64_t columns, int64_t padded) const {
+    for (int64_t j = 0; j < columns; j += kColumns) {
+      pack(to + j * padded, b.at(0, j), kColumns, least(kColumns, columns - j), b.column, depth, b.row);
+    }
   }
 
   void add(const float* a, const float* b, int64_t depth, float* sums, int64_t stride, bool first) const {

@@ -31,12 +31,12 @@ inline void store_plain(const float* sums, int64_t stride, int64_t rows, int64_t
 // into passes, between which the sums are kept in float32: in the result if its tiles are whole, or in scratch.
 //
 // Kernel has the sizes kRows and kColumns of a tile of sums, kDepth of a pass, kUnit to which depths are padded, and
-// pack_a, pack_b, add and store.
+// pack_a for such rows, pack_b for any number of columns, whose panels are a padded depth long, add and store.
 template <typename Kernel>
 void multiply(const Block& block, const Kernel& kernel) {
   using Packed = typename Kernel::Packed;
   constexpr int64_t R = Kernel::kRows, C = Kernel::kColumns;
-  constexpr int64_t kPanelBytes = 640 << 10, kPassRows = 512;
+  constexpr int64_t kPanelBytes = 832 << 10, kPassRows = 512;
   static thread_local Scratch memory_a, memory_b, memory_sums;
   if (block.rows == 0 || block.columns == 0) return;
   int64_t deepest = 0, passes = 0;
@@ -54,8 +54,8 @@ void multiply(const Block& block, const Kernel& kernel) {
     return;
   }
   const bool direct = block.is_float32 && block.rows % R == 0 && block.columns % C == 0;
-  int64_t wide = kPanelBytes / static_cast<int64_t>(sizeof(Packed)) / depth_of_pass / C * C;
-  wide = least(wide < C ? C : wide, whole(block.columns, C));
+  const int64_t widest = kPanelBytes / static_cast<int64_t>(sizeof(Packed)) / depth_of_pass;
+  const int64_t blocks = (block.columns + widest - 1) / widest, wide = whole((block.columns + blocks - 1) / blocks, C);
   const int64_t tall = passes == 1 ? block.rows : least(kPassRows, block.rows);
   Packed* const a = static_cast<Packed*>(memory_a.take(R * depth_of_pass * sizeof(Packed)));
   Packed* const b = static_cast<Packed*>(memory_b.take(wide * depth_of_pass * sizeof(Packed)));
@@ -71,9 +71,7 @@ void multiply(const Block& block, const Kernel& kernel) {
         const Pair& pair = block.pairs[n];
         for (int64_t from = 0; from < pair.depth; from += Kernel::kDepth, pass++) {
           const int64_t depth = least(Kernel::kDepth, pair.depth - from), padded = whole(depth, Kernel::kUnit);
-          for (int64_t j = 0; j < columns; j += C) {
-            kernel.pack_b(b + j * padded, pair.b.at(from, left + j), depth, least(C, columns - j));
-          }
+          kernel.pack_b(b, pair.b.at(from, left), depth, columns, padded);
           for (int64_t i = 0; i < rows; i += R) {
             kernel.pack_a(a, pair.a.at(top + i, from), least(R, rows - i), depth);
             for (int64_t j = 0; j < columns; j += C) {

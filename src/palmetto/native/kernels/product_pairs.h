@@ -11,25 +11,17 @@ namespace {
 
 constexpr int64_t kTile = 512;  // the number of values in a tile
 
-// Returns 32 values as bfloat16, of which the first `count` are loaded and the others zero.
+// Returns 32 values as bfloat16, of which the first `count` are loaded and the others zero. Denormals that are rounded
+// become zeros, as which the products would take them in any case.
 inline __m512i load(const Matrix& matrix, int64_t offset, int64_t count) {
   const auto mask = static_cast<__mmask32>(count >= 32 ? 0xffffffffu : (1u << count) - 1);
   if (!matrix.is_float32) {
     return _mm512_maskz_loadu_epi16(mask, static_cast<const uint16_t*>(matrix.data) + offset);
   }
   const float* from = static_cast<const float*>(matrix.data) + offset;
-  __m256i halves[2];
-#pragma GCC unroll 2
-  for (int i = 0; i < 2; i++) {
-    const auto own = static_cast<__mmask16>(mask >> 16 * i);
-    const __m512i bits = own ? _mm512_maskz_loadu_epi32(own, from + 16 * i) : _mm512_setzero_si512();
-    const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
-    __m512i high = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
-    const __mmask16 nan = _mm512_cmp_ps_mask(_mm512_castsi512_ps(bits), _mm512_castsi512_ps(bits), _CMP_UNORD_Q);
-    high = _mm512_mask_or_epi32(high, nan, bits, _mm512_set1_epi32(0x400000));
-    halves[i] = _mm512_cvtepi32_epi16(_mm512_srli_epi32(high, 16));
-  }
-  return _mm512_inserti64x4(_mm512_castsi256_si512(halves[0]), halves[1], 1);
+  const __m512 low = _mm512_maskz_loadu_ps(static_cast<__mmask16>(mask), from);
+  const __m512 high = _mm512_maskz_loadu_ps(static_cast<__mmask16>(mask >> 16), from + 16);
+  return reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(high, low));
 }
 
 // Transposes 16 × 16 values of 32 bits.
@@ -57,8 +49,8 @@ inline void transpose(__m512i rows[16]) {
   }
 }
 
-// Writes two tiles side by side of 32 lines that lie along the depth: line i is `stride` after line i − 1. As a tile of
-// a they are copied, as one of b transposed. Lines from `lines` on are zero.
+// Writes two tiles side by side of 32 lines that lie along the depth: line i is `stride` after line i − 1. As a tile
+// of a they are copied, as one of b transposed. Lines from `lines` on are zero.
 template <bool kTransposed>
 void pack_along(uint16_t* to, const Matrix& matrix, int64_t lines, int64_t stride, int64_t depth) {
   for (int64_t k = 0; k < depth; k += 32, to += 2 * kTile) {
@@ -121,12 +113,7 @@ inline void store_sums(const float* sums, int64_t stride, int64_t rows, int64_t 
         _mm512_mask_storeu_ps(static_cast<float*>(to) + i * to_stride + j, mask, value);
         continue;
       }
-      const __m512i bits = _mm512_castps_si512(value);
-      const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
-      __m512i high = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
-      const __mmask16 nan = _mm512_cmp_ps_mask(value, value, _CMP_UNORD_Q);
-      high = _mm512_mask_or_epi32(high, nan, bits, _mm512_set1_epi32(0x400000));
-      const __m256i half = _mm512_cvtepi32_epi16(_mm512_srli_epi32(high, 16));
+      const auto half = reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(value));
       _mm256_mask_storeu_epi16(static_cast<uint16_t*>(to) + i * to_stride + j, mask, half);
     }
   }
@@ -140,8 +127,18 @@ struct PairsKernel {
     a.column == 1 ? pack_along<false>(to, a, rows, a.row, depth) : pack_across<true>(to, a, rows, a.column, depth);
   }
 
-  void pack_b(uint16_t* to, const Matrix& b, int64_t depth, int64_t columns) const {
-    b.column == 1 ? pack_across<false>(to, b, columns, b.row, depth) : pack_along<true>(to, b, columns, b.column, depth);
+  // Rows are read from left to right, which is fastest.
+  void pack_b(uint16_t* to, const Matrix& b, int64_t depth, int64_t columns, int64_t padded) const {
+    const int64_t step = b.column == 1 ? kUnit : depth;
+    for (int64_t k = 0; k < depth; k += step) {
+      const int64_t own = least(step, depth - k);
+      for (int64_t j = 0; j < columns; j += kColumns) {
+        uint16_t* const panel = to + j * padded + k * kColumns;
+        const int64_t lines = least(kColumns, columns - j);
+        b.column == 1 ? pack_across<false>(panel, b.at(k, j), lines, b.row, own)
+                      : pack_along<true>(panel, b.at(k, j), lines, b.column, own);
+      }
+    }
   }
 
   void store(const float* sums, int64_t stride, int64_t rows, int64_t columns, void* to, int64_t to_stride,
