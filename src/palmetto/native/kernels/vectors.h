@@ -104,6 +104,27 @@ inline void to_eights(Vector x, __m256* low, __m256* high) {
 
 #endif
 
+#if defined __AVX512BF16__
+
+// The instruction takes denormals for zeros.
+inline void store(Half* to, Vector x) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(x.all)));
+}
+
+#elif defined __AVX512F__
+
+// Rounds to nearest, ties to even; NaN stays NaN.
+inline void store(Half* to, Vector x) {
+  const __m512i bits = _mm512_castps_si512(x.all);
+  const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+  const __m512i up = _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), odd);
+  const __mmask16 is_nan = _mm512_cmp_ps_mask(x.all, x.all, _CMP_UNORD_Q);
+  const __m512i rounded = _mm512_mask_or_epi32(up, is_nan, bits, _mm512_set1_epi32(0x400000));
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_cvtepi32_epi16(_mm512_srli_epi32(rounded, 16)));
+}
+
+#else
+
 // Returns the bits of eight floats rounded to bfloat16, nearest even, in 32-bit lanes; NaN stays NaN.
 inline __m256i rounded(__m256 x) {
   const __m256i bits = _mm256_castps_si256(x);
@@ -114,15 +135,6 @@ inline __m256i rounded(__m256 x) {
   const __m256 chosen = _mm256_blendv_ps(_mm256_castsi256_ps(up), _mm256_castsi256_ps(quiet), is_nan);
   return _mm256_srli_epi32(_mm256_castps_si256(chosen), 16);
 }
-
-#ifdef __AVX512BF16__
-
-// The instruction takes denormals for zeros.
-inline void store(Half* to, Vector x) {
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(x.all)));
-}
-
-#else
 
 inline void store(Half* to, Vector x) {
   __m256 low, high;
