@@ -51,10 +51,10 @@ def train(recipe: Recipe, start: State) -> list[bytes]:
 
 def check(case: Case) -> None:
     there = on(case.recipe, **case.mesh)
-    if there.layout:
+    if there.mesh_record:
         # Recorded with the environment, so that a change of layout is reported to change bits.
         assert there.model.experts is not None or there.model.attention.name == "memory"
-        assert {axis for axis in ("pod", "data") if case.mesh[axis] > 1} <= there.layout.keys()
+        assert {axis for axis in ("pod", "data") if case.mesh[axis] > 1} <= there.mesh_record.keys()
         return
     start = jax.device_get(initial_state(case.recipe))
     assert train(case.recipe, start) == train(there, start), case
