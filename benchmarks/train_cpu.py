@@ -69,7 +69,7 @@ def overheads(step_seconds: float) -> None:
             windows = opened.read(order.sequence_numbers(step))
         reading = (time.perf_counter() - start) / 200
 
-        ledger = Ledger(path / "ledger.jsonl")
+        ledger = Ledger.open(path / "ledger.jsonl")
         start = time.perf_counter()
         for step in range(1, 201):
             ledger.append(Line(step, 0, 1.0, 1.0, 1.0, 1.0, 1e-3, 8, batch_digest(windows), True))

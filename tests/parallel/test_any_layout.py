@@ -52,11 +52,11 @@ def train(recipe: Recipe, start: State) -> list[bytes]:
 def check(case: Case) -> None:
     there = [on(case.recipe, **mesh) for mesh in case.meshes]
     for recipe, mesh in zip(there, case.meshes, strict=True):
-        if recipe.layout:
+        if recipe.mesh_record:
             # Recorded with the environment, so that a change of layout is reported to change bits.
             assert recipe.model.experts is not None or recipe.model.attention.name == "memory"
-            assert {axis for axis in ("pod", "data") if mesh[axis] > 1} <= recipe.layout.keys()
-    elastic = [recipe for recipe in there if not recipe.layout]
+            assert {axis for axis in ("pod", "data") if mesh[axis] > 1} <= recipe.mesh_record.keys()
+    elastic = [recipe for recipe in there if not recipe.mesh_record]
     if not elastic:
         return
     start = jax.device_get(initial_state(case.recipe))

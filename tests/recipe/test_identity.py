@@ -324,7 +324,7 @@ def test_the_layout_holds_the_axes_that_change_bits(
     tiny_recipe: RecipeMaker, overrides: tuple[str, ...], layout: dict[str, int | str]
 ) -> None:
     recipe = tiny_recipe(*overrides)
-    assert recipe.layout == layout
+    assert recipe.mesh_record == layout
     alone = tiny_recipe(*(override for override in overrides if not override.startswith("mesh.")))
     assert recipe.digest == alone.digest, "the mesh does not belong to the identity"
 

@@ -93,7 +93,8 @@ class Recipe(Section):
 
         Not included are the location of files, how often they are written, and the number of steps, unless the schedule
         depends on it. The text itself counts through the digests of the token stores. The mesh is not included, since a
-        run can resume on another one; the environment's record holds the part of it on which bits depend (`layout`).
+        run can resume on another one; the environment's record holds the part of it on which bits depend
+        (`mesh_record`).
         """
         values = flatten(self.model_dump())
         schedule = self.training.schedule
@@ -104,7 +105,7 @@ class Recipe(Section):
         return {key: value for key, value in values.items() if not key.startswith("mesh.")}
 
     @property
-    def layout(self) -> dict[str, int | str]:
+    def mesh_record(self) -> dict[str, int | str]:
         """The part of the mesh on which bits depend: all axes but `data` and `pod`, and these too in a run that is not
         elastic."""
         mesh, elastic = self.mesh, not self.inelastic
