@@ -33,6 +33,7 @@ def main() -> None:
         attention_bias=False,
         tie_word_embeddings=True,
         use_cache=False,
+        eos_token_id=None,
     )
     config._attn_implementation = "sdpa"
     model = CohereForCausalLM(config).train()
