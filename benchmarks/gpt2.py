@@ -67,7 +67,8 @@ def run(text: Path, settings: Settings, seconds: float, seed: int, environment: 
     """Runs the peer and returns its figures. The clock starts before its process; nothing compiled is there before."""
     python, script = torch_python(), HERE / "peers" / "gpt2_torch.py"
     with tempfile.TemporaryDirectory() as cache:
-        arguments = [python, script, text, str(time.time() + seconds), str(seed), json.dumps(settings)]
+        deadline = str(time.time() + seconds)
+        arguments = [str(python), str(script), str(text), deadline, str(seed), json.dumps(settings)]
         done = subprocess.run(
             arguments,
             env=os.environ | environment | {"TORCHINDUCTOR_CACHE_DIR": cache},
@@ -82,7 +83,8 @@ def run(text: Path, settings: Settings, seconds: float, seed: int, environment: 
 def sweep(text: Path, seconds: float, environment: Mapping[str, str], avx2: bool) -> None:
     """Tries the values of every axis and records each run. Runs of other lengths of time are forgotten."""
     record = [run for run in read_record(avx2) if run["seconds"] == seconds]
-    for changes in [[{}], *AXES]:
+    axes: list[list[Settings]] = [[{}], *AXES]
+    for changes in axes:
         start = best(record)
         for change in changes:
             settings = start | change

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from typing import Any
 
 
 class Runner:
@@ -74,7 +75,8 @@ class Steps:
 
         self._sharding = Sharding(recipe)
         here = tuning.for_platform(jax.default_backend())
-        self.step, self._state = make_step(recipe, here, self._sharding), initial_state(recipe, self._sharding)
+        self._step: Any = make_step(recipe, here, self._sharding)
+        self._state = initial_state(recipe, self._sharding)
         micro_batch, sequences = recipe.training.micro_batch, recipe.training.batch_ramp[0][1]
         shape = (sequences // micro_batch, micro_batch, recipe.tokens.sequence_length + 1)
         random = np.random.default_rng(0)
@@ -88,13 +90,13 @@ class Steps:
         start = time.perf_counter()
         for number in range(steps):
             batch = self._sharding.everywhere(self._batches[number % 3])
-            self._state, metrics = self.step(self._state, *batch)
+            self._state, metrics = self._step(self._state, *batch)
             jax.device_get(metrics)
         return time.perf_counter() - start
 
     def program(self) -> str:
         """Returns the text of the compiled step."""
-        text: str = self.step.lower(self._state, *self._sharding.everywhere(self._batches[0])).compile().as_text()
+        text: str = self._step.lower(self._state, *self._sharding.everywhere(self._batches[0])).compile().as_text()
         return text
 
 
