@@ -5,6 +5,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+TORCH_ENVIRONMENT = Path(__file__).resolve().parent.parent / ".venv-torch"
+TORCH_PACKAGES = ("torch==2.13.0", "transformers==5.23.0", "numpy")
+
+
+def torch_python() -> Path:
+    """Returns the interpreter of the peers in PyTorch."""
+    return python_of(TORCH_ENVIRONMENT, TORCH_PACKAGES)
+
 
 def python_of(environment: Path, packages: Sequence[str]) -> Path:
     """Returns the interpreter of a peer's environment, which is made with its packages if necessary."""

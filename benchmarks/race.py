@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from typing import Any
 
 
 class Runner:
@@ -54,42 +55,57 @@ def compare(ours: Runner, other: Runner) -> float:
     return statistics.median(ratios)
 
 
-def worker(name: str, overrides: Sequence[str]) -> None:
-    """Runs Palmetto as a program of the race."""
-    from palmetto.host import environment
-    from palmetto.recipe import loading
+class Steps:
+    """Palmetto's training step of a recipe, on random tokens. JAX must not have been imported."""
 
-    recipe = loading.load(name, overrides)
-    environment.prepare(recipe.training.threads, devices=recipe.mesh.devices)
-    import jax
-    import numpy as np
+    def __init__(self, name: str, overrides: Sequence[str]) -> None:
+        from palmetto.host import environment
+        from palmetto.recipe import loading
 
-    from palmetto.model import tuning
-    from palmetto.parallel.sharding import Sharding
-    from palmetto.training.step.loss import Batch
-    from palmetto.training.step.state import initial_state
-    from palmetto.training.step.update import make_step
+        recipe = loading.load(name, overrides)
+        environment.prepare(recipe.training.threads, devices=recipe.mesh.devices)
+        import jax
+        import numpy as np
 
-    sharding = Sharding(recipe)
-    here = tuning.for_platform(jax.default_backend(), recipe.mesh)
-    step, state = make_step(recipe, here, sharding), initial_state(recipe, sharding)
-    micro_batch, sequences = recipe.training.micro_batch, recipe.training.batch_ramp[0][1]
-    shape = (sequences // micro_batch, micro_batch, recipe.tokens.sequence_length + 1)
-    random = np.random.default_rng(0)
-    batches = [random.integers(0, recipe.tokens.vocabulary_size, shape, dtype=np.int32) for _ in range(3)]
+        from palmetto.model import tuning
+        from palmetto.parallel.sharding import Sharding
+        from palmetto.training.step.loss import Batch
+        from palmetto.training.step.state import initial_state
+        from palmetto.training.step.update import make_step
 
-    def timed(steps: int) -> float:
-        nonlocal state
+        self._sharding = Sharding(recipe)
+        here = tuning.for_platform(jax.default_backend(), recipe.mesh)
+        self._step: Any = make_step(recipe, here, self._sharding)
+        self._state = initial_state(recipe, self._sharding)
+        micro_batch, sequences = recipe.training.micro_batch, recipe.training.batch_ramp[0][1]
+        shape = (sequences // micro_batch, micro_batch, recipe.tokens.sequence_length + 1)
+        random = np.random.default_rng(0)
+        batches = [random.integers(0, recipe.tokens.vocabulary_size, shape, dtype=np.int32) for _ in range(3)]
+        self._batches = [(Batch(jax.numpy.asarray(batch)), jax.numpy.float32(1e-3)) for batch in batches]
+
+    def take(self, steps: int) -> float:
+        """Takes steps and returns their seconds."""
+        import jax
+
         start = time.perf_counter()
         for number in range(steps):
-            batch, rate = Batch(jax.numpy.asarray(batches[number % 3])), jax.numpy.float32(1e-3)
-            state, metrics = step(state, *sharding.everywhere((batch, rate)))
+            batch = self._sharding.everywhere(self._batches[number % 3])
+            self._state, metrics = self._step(self._state, *batch)
             jax.device_get(metrics)
         return time.perf_counter() - start
 
-    print(timed(1), flush=True)
+    def program(self) -> str:
+        """Returns the text of the compiled step."""
+        text: str = self._step.lower(self._state, *self._sharding.everywhere(self._batches[0])).compile().as_text()
+        return text
+
+
+def worker(name: str, overrides: Sequence[str]) -> None:
+    """Runs Palmetto as a program of the race."""
+    steps = Steps(name, overrides)
+    print(steps.take(1), flush=True)
     for line in sys.stdin:
-        print(timed(int(line)), flush=True)
+        print(steps.take(int(line)), flush=True)
 
 
 if __name__ == "__main__":

@@ -124,7 +124,7 @@ def packs(folder: Path) -> None:
 def ledgers(folder: Path, rounds: int) -> None:
     """Measures the time of reading a ledger and following it, for each line."""
     path = folder / "ledger.jsonl"
-    book, random = Ledger(path), np.random.default_rng(0)
+    book, random = Ledger.open(path), np.random.default_rng(0)
     for step in range(1, LINES + 1):
         loss, norm = 3 + 0.1 * random.normal(), 1 + 0.1 * random.normal()
         book.append(Line(step, 0, loss, norm, 100.0, 5.5, 1e-2, 2048, "ab" * 8, True))

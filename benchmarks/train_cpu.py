@@ -1,100 +1,105 @@
-"""Compares the training speed on a CPU with PyTorch, in the shape of the 15M recipe.
+"""Compares the training speed on a CPU with PyTorch, in the shapes of two recipes.
 
-    .venv/bin/python benchmarks/train_cpu.py [--rounds 5] [--steps 2]
+    .venv/bin/python benchmarks/train_cpu.py [--rounds 5] [--steps 2] [--float32] [--profile]
 
-The shape is L 6, D 384, H 6, Q 64, V 8192, T 512, batch 8. Palmetto (float32 and bfloat16) competes with transformers'
-CohereForCausalLM (eager and compiled, float32 and bfloat16), all with AdamW and clipping. Each program has its own
-process, and they take turns within every round, so that changes in the machine's speed affect all of them. A peer whose
-first step takes more than a minute, with compilation, is left out of the rounds. The peer has its own virtual
-environment, made on first use. The last line is the ratio of tokens/s of the better Palmetto and the best of the four,
-the median over the rounds.
+The shapes are palm-15m's (L 6, D 384, H 6, Q 64, V 8192, T 512, batch 8) and quickstart's (L 4, D 128, H 4, V 4096,
+T 256, batch 16). In each, Palmetto (float32 and bfloat16) competes with transformers' CohereForCausalLM (eager,
+compiled, and compiled with max-autotune, each in float32 and bfloat16), all with AdamW and clipping. Each program has
+its own process, and they take turns within every round, so that changes in the machine's speed affect all of them. A
+peer whose first step takes more than a minute, with compilation, is left out of the rounds, unless max-autotune is what
+takes long. The peer has its own virtual environment, made on first use. The ratio of a shape is that of tokens/s of the
+better Palmetto and the best of its peers, the median over the rounds. The last line is the least ratio.
+
+`--profile` prints instead where Palmetto's step goes in each shape and type (profile_step.py).
 """
 
 import argparse
 import os
 import statistics
-import tempfile
-import time
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from peer_environment import python_of
+from overheads import overheads
+from peer_environment import torch_python
 from race import Runner, compare
 
+from palmetto.recipe import loading
+
 HERE = Path(__file__).resolve().parent
-PEER_ENVIRONMENT = HERE.parent / ".venv-torch"
-PEER_PACKAGES = ("torch==2.13.0", "transformers==5.23.0", "numpy")
-PEERS = [(mode, dtype) for mode in ("eager", "compile") for dtype in ("float32", "bfloat16")]
-TOKENS = 8 * 512
+MODES = ("eager", "compile", "max-autotune")
 _SLOWEST = 60.0
-"""The most seconds of a first step."""
+"""The most seconds of a first step without autotuning."""
 # One thread for each core, as in PyTorch; the default of 8 would keep the bits on up to 8 devices.
-THREADS = f"training.threads={os.cpu_count()}"
-OVERRIDES = ("training.batch_size=8", "training.optimizer.name=adamw", "training.steps=1000", THREADS)
+COMMON = ("training.optimizer.name=adamw", "training.steps=1000", f"training.threads={os.cpu_count()}")
 
 
-def overheads(step_seconds: float) -> None:
-    """Prints the time of loading, ledger and checkpoints as shares of a step."""
-    from palmetto.host import environment
-    from palmetto.recipe import loading
+@dataclass(frozen=True)
+class Shape:
+    """A recipe's sizes at a batch of so many sequences."""
 
-    recipe = loading.load("palm-15m", OVERRIDES)
-    environment.prepare(recipe.training.threads)
-    import jax
-    import numpy as np
+    recipe: str
+    batch: int
 
-    from palmetto.tokens import store
-    from palmetto.tokens.order import Order
-    from palmetto.training.checkpoint import Checkpoints
-    from palmetto.training.digest import tree
-    from palmetto.training.ledger import Ledger, Line, batch_digest
-    from palmetto.training.step.state import initial_state, parameter_table
+    @property
+    def overrides(self) -> tuple[str, ...]:
+        """What is changed in the recipe."""
+        return (*COMMON, f"training.batch_size={self.batch}")
 
-    training = recipe.training
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder)
-        tokens = np.random.default_rng(0).integers(0, 8192, 20_000_000)
-        store.write(
-            path / "train.bin",
-            [tokens],
-            vocabulary_size=8192,
-            sequence_length=512,
-            documents=1,
-            vocabulary_digest="",
-            source_fingerprint="",
+    @property
+    def tokens(self) -> int:
+        """The tokens of a step."""
+        return self.batch * loading.load(self.recipe).tokens.sequence_length
+
+    @property
+    def arguments(self) -> list[str]:
+        """The sizes as the peer takes them: layers, width, heads, vocabulary, length, batch."""
+        recipe = loading.load(self.recipe)
+        model, tokens = recipe.model, recipe.tokens
+        sizes = (model.layers, model.d_model, model.heads, tokens.vocabulary_size, tokens.sequence_length, self.batch)
+        return [str(size) for size in sizes]
+
+
+SHAPES = (Shape("palm-15m", 8), Shape("quickstart", 16))
+
+
+def race(shape: Shape, types: Sequence[str], rounds: int, steps: int) -> float:
+    """Prints the tokens/s of all programs in a shape, and returns the ratio of the better Palmetto's to the best
+    peer's.
+    """
+    print(f"{shape.recipe}: batches of {shape.batch} sequences")
+    python, script = torch_python(), HERE / "peers" / "cohere_torch.py"
+    ours = [
+        Runner.palmetto(
+            f"palmetto {dtype}", shape.recipe, (*shape.overrides, f"model.activations={dtype}"), shape.tokens
         )
-        opened = store.TokenStore.open(path / "train.bin")
-        order = Order(opened.windows, training.batch_ramp, training.seed, 1)
-        start = time.perf_counter()
-        for step in range(1, 201):
-            windows = opened.read(order.sequence_numbers(step))
-        reading = (time.perf_counter() - start) / 200
-
-        ledger = Ledger(path / "ledger.jsonl")
-        start = time.perf_counter()
-        for step in range(1, 201):
-            ledger.append(Line(step, 0, 1.0, 1.0, 1.0, 1.0, 1e-3, 8, batch_digest(windows), True))
-        recording = (time.perf_counter() - start) / 200
-        state = initial_state(recipe)
-        start = time.perf_counter()
-        tree({name: np.asarray(array) for name, array in state.parameters.items()})
-        recording += (time.perf_counter() - start) / training.digest_every
-
-        checkpoints = Checkpoints(path / "checkpoints", parameter_table(recipe))
-        seconds = []
-        for step in (1, 2, 3):
-            jax.block_until_ready(state)
-            start = time.process_time()  # processor time, since saving overlaps with steps
-            checkpoints.save(state, step=step, attempt=0, recipe="", tokens="", chain="")
-            checkpoints.wait()
-            seconds.append(time.process_time() - start)
-        recording += min(seconds) / training.checkpoint_every
-    print(f"loading: {reading / step_seconds:.2%} of a step")
-    print(f"ledger and checkpoints (every {training.checkpoint_every} steps): {recording / step_seconds:.2%} of a step")
+        for dtype in types
+    ]
+    peers = [
+        Runner(f"torch {mode} {dtype}", [str(python), str(script), mode, dtype, *shape.arguments], shape.tokens)
+        for mode in MODES
+        for dtype in types
+    ]
+    racing = [peer for peer in peers if peer.first_step < _SLOWEST or "autotune" in peer.name]
+    for _ in range(rounds):
+        for runner in (*ours, *racing):
+            runner.take(steps)
+    for runner in (*ours, *peers):
+        speed = f"{speed_of(runner):7.0f} tokens/s" if runner.rates else "out of the race"
+        print(f"  {runner.name:28} {speed:16}   first step {runner.first_step:5.1f} s")
+        runner.stop()
+    mine, best = (max(side, key=speed_of) for side in (ours, racing))
+    overheads(loading.load(shape.recipe, shape.overrides), shape.tokens / speed_of(mine))
+    ratio = compare(mine, best)
+    print(f"{shape.recipe}: {ratio:.2f}", flush=True)
+    return ratio
 
 
-def peer_python() -> Path:
-    """Returns the interpreter of the peer's environment, which is made if necessary."""
-    return python_of(PEER_ENVIRONMENT, PEER_PACKAGES)
+def speed_of(runner: Runner) -> float:
+    """Returns the median tokens/s of a program."""
+    return statistics.median(runner.rates)
 
 
 def main() -> None:
@@ -102,31 +107,16 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=2, help="steps of each program in a round")
     parser.add_argument("--float32", action="store_true", help="leave out bfloat16, which is slow if a CPU lacks it")
+    parser.add_argument("--profile", action="store_true", help="print where Palmetto's step goes, and do not race")
     arguments = parser.parse_args()
-    python, script = peer_python(), HERE / "peers" / "cohere_torch.py"
     types = ["float32"] if arguments.float32 else ["float32", "bfloat16"]
-    ours = [
-        Runner.palmetto(f"palmetto {dtype}", "palm-15m", (*OVERRIDES, f"model.activations={dtype}"), TOKENS)
-        for dtype in types
-    ]
-    wanted = [(mode, dtype) for mode, dtype in PEERS if dtype in types]
-    peers = [Runner(f"torch {mode} {dtype}", [str(python), str(script), mode, dtype], TOKENS) for mode, dtype in wanted]
-    racing = [*ours, *(peer for peer in peers if peer.first_step < _SLOWEST)]
-    for _ in range(arguments.rounds):
-        for runner in racing:
-            runner.take(arguments.steps)
-    for runner in (*ours, *peers):
-        speed = f"{speed_of(runner):7.0f} tokens/s" if runner in racing else "out of the race"
-        print(f"{runner.name:24} {speed:16}   first step {runner.first_step:5.1f} s")
-        runner.stop()
-    mine, best = (max(side, key=speed_of) for side in (ours, racing[len(ours) :]))
-    overheads(TOKENS / speed_of(mine))
-    print(f"ratio {compare(mine, best):.2f}")
-
-
-def speed_of(runner: Runner) -> float:
-    """Returns the median tokens/s of a program."""
-    return statistics.median(runner.rates)
+    if arguments.profile:
+        for shape in SHAPES:
+            for dtype in types:
+                chosen = (shape.recipe, *shape.overrides, f"model.activations={dtype}")
+                subprocess.run([sys.executable, HERE / "profile_step.py", *chosen], check=True)
+        return
+    print(f"ratio {min(race(shape, types, arguments.rounds, arguments.steps) for shape in SHAPES):.2f}")
 
 
 if __name__ == "__main__":

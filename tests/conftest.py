@@ -36,7 +36,7 @@ from palmetto.recipe import Recipe, loading  # noqa: E402
 
 # A first example compiles, which takes longer than hypothesis's deadline.
 hypothesis.settings.register_profile("palmetto", deadline=None)
-hypothesis.settings.register_profile("hundreds", deadline=None, max_examples=300)
+hypothesis.settings.register_profile("hundreds", deadline=None, max_examples=100)
 hypothesis.settings.load_profile("palmetto")
 
 RecipeMaker = Callable[..., Recipe]

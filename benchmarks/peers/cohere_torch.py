@@ -1,6 +1,8 @@
 """The peer of train_cpu.py: transformers' CohereForCausalLM, which is PaLM's architecture, trained by PyTorch.
 
-Run by train_cpu.py in a virtual environment of its own: `cohere_torch.py eager|compile float32|bfloat16`.
+    cohere_torch.py eager|compile|max-autotune float32|bfloat16 LAYERS WIDTH HEADS VOCABULARY LENGTH BATCH
+
+Run by train_cpu.py in a virtual environment of its own.
 """
 
 import os
@@ -12,31 +14,32 @@ import torch
 from torch_steps import take_steps
 from transformers import CohereConfig, CohereForCausalLM
 
-LAYERS, WIDTH, HEADS, VOCABULARY, LENGTH, BATCH = 6, 384, 6, 8192, 512, 8
-
 
 def main() -> None:
     mode, dtype = sys.argv[1:3]
+    layers, width, heads, vocabulary, length, batch = map(int, sys.argv[3:])
     torch.set_num_threads(os.cpu_count() or 1)
     torch.set_flush_denormal(True)
     torch.manual_seed(0)
     config = CohereConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=WIDTH,
-        intermediate_size=4 * WIDTH,
-        num_hidden_layers=LAYERS,
-        num_attention_heads=HEADS,
+        vocab_size=vocabulary,
+        hidden_size=width,
+        intermediate_size=4 * width,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
         num_key_value_heads=1,
-        max_position_embeddings=LENGTH,
-        logit_scale=WIDTH**-0.5,
+        max_position_embeddings=length,
+        logit_scale=width**-0.5,
         attention_bias=False,
         tie_word_embeddings=True,
         use_cache=False,
+        eos_token_id=None,
     )
     config._attn_implementation = "sdpa"
     model = CohereForCausalLM(config).train()
-    forward = torch.compile(model, dynamic=False) if mode == "compile" else model
-    batches = [torch.randint(0, VOCABULARY, (BATCH, LENGTH)) for _ in range(3)]
+    compiling = {"eager": None, "compile": "default", "max-autotune": "max-autotune"}[mode]
+    forward = torch.compile(model, dynamic=False, mode=compiling) if compiling else model
+    batches = [torch.randint(0, vocabulary, (batch, length)) for _ in range(3)]
 
     def loss(number: int) -> torch.Tensor:
         tokens = batches[number % len(batches)]

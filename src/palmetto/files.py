@@ -12,6 +12,7 @@ import signal
 import tempfile
 import threading
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from types import FrameType
 from typing import IO, Any
@@ -266,16 +267,23 @@ def sha256(path: Path) -> str:
 
 
 class JsonLines:
-    """An append-only file with one JSON object a line. A last line that kill -9 left incomplete is cut on opening."""
+    """An append-only file with one JSON object a line.
+
+    The file is opened by the first `append` or `sync`, which cuts off a last line that kill -9 left incomplete.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        present(path)  # refuses to write through a broken link
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("ab")
-        whole = _whole_length(path)
-        if whole < self._file.tell():
-            self._file.truncate(whole)
+
+    @cached_property
+    def _file(self) -> IO[bytes]:
+        present(self.path)  # refuses to write through a broken link
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        file = self.path.open("ab")
+        whole = _whole_length(self.path)
+        if whole < file.tell():
+            file.truncate(whole)
+        return file
 
     def append(self, value: dict[str, Any]) -> None:
         """Writes one line and hands it to the operating system (it survives the process, not yet a power cut)."""
@@ -290,8 +298,11 @@ class JsonLines:
             os.fsync(self._file.fileno())
 
     def close(self) -> None:
-        self.sync()
-        self._file.close()
+        """Makes every line durable and closes the file, if it was opened; the next line opens it again."""
+        if "_file" in vars(self):
+            self.sync()
+            self._file.close()
+            del self._file
 
 
 def read_json_lines(path: Path) -> list[Any]:

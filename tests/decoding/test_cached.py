@@ -3,13 +3,17 @@
 import functools
 import itertools
 from collections.abc import Callable
+from random import Random
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from palmetto.decoding.cached import DECODING, empty, extend
+from palmetto.decoding.cached import DECODING, empty, extend, following
+from palmetto.decoding.caches.cache import Places
 from palmetto.decoding.caches.contiguous import ContiguousCache
 from palmetto.model.layout import arrange
 from palmetto.recipe.model import Model
@@ -21,15 +25,19 @@ VOCABULARY, LENGTH = 40, 12
 DRAWN = reference.draw(0, layers=2, d_model=20, heads=3, head_size=8, d_ff=36, vocabulary=VOCABULARY)
 TOKENS = np.random.default_rng(1).integers(VOCABULARY, size=(2, LENGTH)).astype(np.int32)
 
-
-Run = Callable[[jax.Array, ContiguousCache], tuple[jax.Array, ContiguousCache]]
+Held = ContiguousCache
+Run = Callable[..., tuple[jax.Array, Held]]
 
 
 @functools.cache
 def extension(activations: str) -> tuple[Model, Run]:
     model = MODEL.model_copy(update={"activations": activations})
     arranged = arrange({name: jnp.asarray(array) for name, array in DRAWN.items()}, model, DECODING)
-    return model, jax.jit(lambda tokens, cache: extend(arranged, tokens, cache, model), compiler_options=QUICKLY)
+
+    def run(tokens: jax.Array, cache: Held, places: Places | None = None) -> tuple[jax.Array, Held]:
+        return extend(arranged, tokens, places or following(cache, tokens.shape[1]), cache, model)
+
+    return model, jax.jit(run, compiler_options=QUICKLY)
 
 
 def cached(pieces: list[int], room: int = LENGTH, activations: str = "float32") -> tuple[np.ndarray, ContiguousCache]:
@@ -90,6 +98,23 @@ def test_sequences_of_different_lengths_are_extended_together() -> None:
     for row, length in enumerate(lengths):
         expected = exact()[row, length : length + 2]
         assert np.abs(scores[row] - expected).max() < 2e-6 * np.abs(exact()).max()
+
+
+@settings(max_examples=20)
+@given(random=st.randoms(use_true_random=False))
+def test_flat_rows_of_any_sequences_agree_with_whole_sequences(random: Random) -> None:
+    """Pieces of prompts and single tokens stand side by side in calls of four tokens, in any order."""
+    _, run = extension("float32")
+    cache, reached = Held.empty(2, (2, 1, LENGTH, 8), "float32"), [0, 0]
+    for left in range(2 * LENGTH, 0, -4):
+        first = random.randint(max(0, 4 - LENGTH + reached[1]), min(4, LENGTH - reached[0]))
+        flat = [(row, reached[row] + i) for row, count in enumerate((first, 4 - first)) for i in range(count)]
+        sequences, positions = np.array(random.sample(flat, 4)).T
+        scores, cache = run(TOKENS[sequences, positions][:, None], cache, Places(positions[:, None], sequences))
+        assert np.abs(scores[:, 0] - exact()[sequences, positions]).max() < 2e-6 * np.abs(exact()).max()
+        reached = [reached[0] + first, reached[1] + 4 - first]
+        assert cache.length.tolist() == reached
+        assert sum(reached) == 2 * LENGTH - left + 4
 
 
 def test_logits_differ_between_positions() -> None:

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from palmetto.decoding import cached as decoding
-from palmetto.decoding.cached import DECODING, empty, extend
+from palmetto.decoding.cached import DECODING, empty, extend, following
+from palmetto.decoding.caches.cache import Places
 from palmetto.decoding.caches.contiguous import ContiguousCache
 from palmetto.decoding.caches.windowed import WindowedCache
 from palmetto.model import decoder
@@ -102,7 +103,8 @@ def in_pieces(
     run = jax.jit(partial(extend, model=model), compiler_options=QUICKLY)
     held, parts, start = empty(model, len(tokens), tokens.shape[1] + 3), [], 0
     for length in pieces:
-        scores, held = run(arranged, jnp.asarray(tokens[:, start : start + length]), held, prefix=prefix)
+        piece = jnp.asarray(tokens[:, start : start + length])
+        scores, held = run(arranged, piece, following(held, length), held, prefix=prefix)
         parts.append(np.asarray(scores))
         start, prefix = start + length, None
     assert held.length.tolist() == [start, start] == [tokens.shape[1]] * 2
@@ -149,4 +151,24 @@ def test_scoring_queries_in_parts_does_not_change_logits(
 def test_a_prompt_in_pieces_agrees_with_the_whole_sequence(kind: str) -> None:
     expected = whole(kind, TOKENS)
     scores, _ = in_pieces(kind, TOKENS, (6, 6))
+    assert np.abs(scores - expected).max() < 1e-5 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("kind", slow_but(["grouped queries", "parallel windows"], KINDS))
+def test_flat_rows_of_mixed_sequences_agree_with_whole_sequences(kind: str) -> None:
+    """Each call has five tokens of one sequence and one of the other, in any order."""
+    model, arranged = made(kind)
+    run = jax.jit(partial(extend, model=model), compiler_options=QUICKLY)
+    held, scores = empty(model, 2, LENGTH + 3), np.empty((2, LENGTH, VOCABULARY), np.float32)
+    reached = [0, 0]
+    for ahead in (0, 1, 0, 1):
+        count = [1, 1]
+        count[ahead] = 5
+        flat = [(row, reached[row] + i) for row in range(2) for i in range(count[row])]
+        row, position = np.random.default_rng(ahead).permutation(flat).T
+        logits, held = run(arranged, TOKENS[row, position][:, None], Places(position[:, None], row), held)
+        scores[row, position] = logits[:, 0]
+        reached = [before + more for before, more in zip(reached, count, strict=True)]
+    expected = whole(kind, TOKENS)
+    assert held.length.tolist() == reached == [LENGTH, LENGTH]
     assert np.abs(scores - expected).max() < 1e-5 * np.abs(expected).max()

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from palmetto.decoding.cached import DECODING, empty, extend
+from palmetto.decoding.cached import DECODING, empty, extend, following
 from palmetto.decoding.caches.contiguous import ContiguousCache
 from palmetto.model.layout import arrange
 from palmetto.parallel.sharding import Sharding
@@ -29,7 +29,9 @@ def decode(model: Model, devices: int = 1) -> tuple[list[np.ndarray], Contiguous
     recipe = on(make_recipe(model), model=devices)
     sharding = Sharding(recipe)
     arranged = arrange(some_state(recipe, sharding).parameters, model, DECODING, recipe.mesh)
-    run = jax.jit(lambda arranged, tokens, cache: extend(arranged, tokens, cache, model))
+    run = jax.jit(
+        lambda arranged, tokens, cache: extend(arranged, tokens, following(cache, tokens.shape[1]), cache, model)
+    )
     cache, logits, start = empty(model, 2, 16, sharding), [], 0
     assert isinstance(cache, ContiguousCache)
     for length in PIECES:

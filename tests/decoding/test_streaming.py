@@ -44,14 +44,14 @@ def test_streamed_logits_agree_with_the_whole_sequence(positions: dict[str, str]
             arranged.unembedding, decoder.Forward(model, tuning.ACCELERATOR).states(arranged, tokens)[0]
         )
 
-    extend = jax.jit(cached.extend, static_argnums=3, compiler_options=QUICKLY)
+    extend = jax.jit(cached.extend, static_argnums=4, compiler_options=QUICKLY)
     held = cached.empty(model, 2, 1000)
     assert isinstance(held, WindowedCache)
     assert held.keys[0].shape[2] == 2 + 4 + PIECE
     got: list[jax.Array] = []
 
     def run(start: int, end: int, held: WindowedCache) -> WindowedCache:
-        logits, held = extend(arranged, tokens[:, start:end], held, model)
+        logits, held = extend(arranged, tokens[:, start:end], cached.following(held, end - start), held, model)
         got.append(logits)
         return held
 

@@ -117,7 +117,7 @@ def test_an_unknown_drill_lists_all_drills(
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
-    return Workplace(tmp_path_factory.mktemp("workplace"))
+    return Workplace.make(tmp_path_factory.mktemp("workplace"))
 
 
 def test_different_states_and_ledgers_are_told_apart(place: Workplace) -> None:

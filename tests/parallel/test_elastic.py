@@ -148,6 +148,7 @@ def test_other_models_and_optimizers_have_one_digest(tiny_recipe: RecipeMaker, n
 
 WITH_KERNELS = {
     "float32": (),
+    "bfloat16": ("model.activations=bfloat16",),
     "bfloat16, less kept": ("model.activations=bfloat16", "training.rematerialize=projections"),
     "float32, experts, untied": (
         "model.tied_embedding=false",
@@ -162,7 +163,7 @@ def test_products_by_our_kernels_have_one_digest(tiny_recipe: RecipeMaker, name:
     if not here.native:
         pytest.skip(kernels().reason)
     digests = {
-        mesh: train(on(tiny_recipe, mesh, *WITH_KERNELS[name]), (8,) * 3, here).digest
+        mesh: train(on(tiny_recipe, mesh, *WITH_KERNELS[name]), (4, 8, 8), here).digest
         for mesh in ("", "data=2 zero=2", "data=4 zero=3", "pod=2 data=2 zero=1")
     }
     assert len(set(digests.values())) == 1, digests

@@ -18,7 +18,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
     def start(number: int, stage: Stage = "living", seconds: float = 60) -> PodProcess:
         log = tmp_path / f"pod-{number}.log"
-        pods.append(PodProcess(number, len(pods), log, {}, ["sleep", str(seconds)]))
+        pods.append(PodProcess.start(number, len(pods), log, {}, ["sleep", str(seconds)]))
         pods[-1].stage = stage
         return pods[-1]
 

@@ -12,7 +12,7 @@ from palmetto.recipe.optimizers import Optimizer
 from palmetto.recipe.parts import Attention, Positions
 from palmetto.recipe.recipe import flatten
 from palmetto.recipe.section import Section
-from palmetto.recipe.training import Cosine, InverseSqrt
+from palmetto.recipe.training import Schedule
 from tests.conftest import RecipeMaker
 
 # For every key whose value belongs to the identity, a value other than the tiny recipe's.
@@ -165,10 +165,22 @@ OTHER_KINDS = {
         "training.schedule.decay_steps": "100",
         "training.schedule.final": "0",
     },
+    "training.schedule={name: constant}": {"training.schedule.peak": "1e-3", "training.schedule.warmup": "3"},
+    "training.schedule={cooldown: {}}": {
+        "training.schedule.cooldown.share": "0.5",
+        "training.schedule.cooldown.shape": "1-sqrt",
+        "training.schedule.cooldown.final": "0.1",
+    },
 }
 
 
-CHOOSES = {"corpus.build", "model.positions.factor", "model.attention.name", "model.experts"}
+CHOOSES = {
+    "corpus.build",
+    "model.positions.factor",
+    "model.attention.name",
+    "model.experts",
+    "training.schedule.cooldown",
+}
 """Keys of the tiny recipe that `OTHER_KINDS` changes and that cannot be changed alone."""
 
 
@@ -211,7 +223,7 @@ def shipped(kind: type[Kind]) -> tuple[type[Section], ...]:
     [
         *(("model.positions", shipped(Positions)), ("model.attention", shipped(Attention))),
         *(("training.objective", get_args(Objective)), ("training.optimizer", shipped(Optimizer))),
-        ("training.schedule", (InverseSqrt, Cosine)),
+        ("training.schedule", get_args(Schedule)),
     ],
 )
 def test_every_kind_is_in_one_of_the_tables(
@@ -291,6 +303,9 @@ def test_steps_are_identity_only_if_the_schedule_needs_them(tiny_recipe: RecipeM
         ("{name: cosine}", True),
         ("{name: cosine, decay_steps: 100}", False),
         ("{name: inverse_sqrt}", False),
+        ("{name: inverse_sqrt, cooldown: {}}", True),
+        ("{name: cosine, decay_steps: 100, cooldown: {}}", True),
+        ("{name: constant}", False),
     ):
         short, long = (tiny_recipe(f"training.schedule={schedule}", f"training.steps={n}") for n in (8, 16))
         assert (short.digest != long.digest) == is_identity, schedule
@@ -324,7 +339,7 @@ def test_the_layout_holds_the_axes_that_change_bits(
     tiny_recipe: RecipeMaker, overrides: tuple[str, ...], layout: dict[str, int | str]
 ) -> None:
     recipe = tiny_recipe(*overrides)
-    assert recipe.layout == layout
+    assert recipe.mesh_record == layout
     alone = tiny_recipe(*(override for override in overrides if not override.startswith("mesh.")))
     assert recipe.digest == alone.digest, "the mesh does not belong to the identity"
 

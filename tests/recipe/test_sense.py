@@ -15,6 +15,11 @@ from tests.conftest import RecipeMaker
 BUILD = "corpus.build={sources: {web: {paths: [a]}}"
 NONSENSE = {
     "training.schedule={name: cosine, warmup: 9}": ["training.schedule.warmup=9", "training.steps=8"],
+    "training.schedule={name: constant, warmup: 9}": ["training.schedule.warmup=9", "training.steps=8"],
+    "training.schedule={name: constant, warmup: 5, cooldown: {share: 0.5}}": [
+        *("training.schedule.cooldown.share=0.5", "after step 4", "training.schedule.warmup=5", "0.37 would do"),
+    ],
+    "training.schedule={name: constant, warmup: 8, cooldown: {}}": ["cooldown.share=0.2", "a shorter warm-up"],
     "training.schedule={name: cosine, warmup: 8}": ["training.schedule.warmup=8", "before it has risen"],
     "training.schedule={name: cosine, warmup: 5, decay_steps: 4}": ["training.schedule.decay_steps=4", "warmup=5"],
     "training.threads=3000": ["training.threads=3000", "at most 1024"],

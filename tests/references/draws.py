@@ -58,12 +58,15 @@ ROWS = 320
 class Case(NamedTuple):
     recipe: Recipe
     """The recipe for one device."""
-    mesh: dict[str, int]
-    """Another layout of the recipe."""
+    meshes: list[dict[str, int]]
+    """Other layouts of the recipe."""
 
 
-def draw_case(choose: Choose) -> Case:
-    """Returns the first drawn combination that a recipe can have, on a mesh with 1, 2 or 4 leaves for each device."""
+def draw_case(choose: Choose, more: int = 0) -> Case:
+    """Returns the first drawn combination that a recipe can have, on a mesh with 1, 2 or 4 leaves for each device.
+
+    Up to `more` other meshes on which it can be are drawn too.
+    """
     while True:
         mesh = choose(MESHES)
         devices = mesh["pod"] * mesh["data"]
@@ -118,4 +121,13 @@ def draw_case(choose: Choose) -> Case:
             on(recipe, **mesh)
         except ValidationError:
             continue
-        return Case(recipe, mesh)
+        others = [other for other in MESHES if other != mesh and _fits(recipe, other)]
+        return Case(recipe, [mesh, *(others.pop(choose(range(len(others)))) for _ in range(min(more, len(others))))])
+
+
+def _fits(recipe: Recipe, mesh: dict[str, int]) -> bool:
+    try:
+        on(recipe, **mesh)
+    except ValidationError:
+        return False
+    return True

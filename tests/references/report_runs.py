@@ -51,7 +51,7 @@ def write_run(run: RunDirectory, recipe: Recipe, loss: Loss, steps: int) -> None
     """Writes ledger, metrics and events up to step `steps` of the live path, with the rollbacks for its spikes."""
     ramp = Ramp(recipe.training.batch_ramp)
     history = History(recipe.training.spikes, lambda a, b: ramp.sequences_before(b + 1) - ramp.sequences_before(a + 1))
-    ledger, metrics = Ledger(run.ledger), JsonLines(run.metrics)
+    ledger, metrics = Ledger.open(run.ledger), JsonLines(run.metrics)
     run.record_event("validation", text="validation loss 8.1000 at step 0", step=0, attempt=0, loss=8.1)
     while history.step < steps:
         step, attempt = history.step + 1, history.attempt

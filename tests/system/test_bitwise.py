@@ -199,7 +199,7 @@ def test_verify_names_the_step_of_an_altered_byte(prepared: Runs, straight: Bits
 def rewrite(path: Path, lines: list[ledger.Line]) -> None:
     """Writes a ledger with other lines and a correct chain."""
     path.unlink()
-    forged = ledger.Ledger(path)
+    forged = ledger.Ledger.open(path)
     for line in lines:
         forged.append(line)
     forged.close()

@@ -149,16 +149,16 @@ def test_indices_outside_are_refused() -> None:
 
 # --- the ramp
 
-stages = st.tuples(
+phases = st.tuples(
     st.integers(1, 9),
-    st.lists(st.tuples(st.integers(1, 40), st.integers(1, 9)), max_size=4, unique_by=lambda stage: stage[0]),
+    st.lists(st.tuples(st.integers(1, 40), st.integers(1, 9)), max_size=4, unique_by=lambda phase: phase[0]),
 ).map(lambda drawn: ((0, drawn[0]), *sorted(drawn[1])))
 
 
-@given(stages, st.integers(1, 60))
-def test_the_ramp_in_closed_form_is_the_sum(stages: tuple[tuple[int, int], ...], step: int) -> None:
-    ramp = Ramp(stages)
-    sizes = [[n for start, n in stages if start <= s - 1][-1] for s in range(1, step + 1)]
+@given(phases, st.integers(1, 60))
+def test_the_ramp_in_closed_form_is_the_sum(phases: tuple[tuple[int, int], ...], step: int) -> None:
+    ramp = Ramp(phases)
+    sizes = [[n for start, n in phases if start <= s - 1][-1] for s in range(1, step + 1)]
     assert ramp.sequences(step) == sizes[-1]
     assert ramp.sequences_before(step) == sum(sizes[:-1])
 
@@ -171,20 +171,20 @@ def test_palms_ramp() -> None:
 
 
 @pytest.mark.parametrize(
-    "stages", [(), ((1, 4),), ((0, 4), (0, 8)), ((0, 4), (5, 8), (3, 9)), ((0, 0),), ((0, 4), (5, -1))]
+    "phases", [(), ((1, 4),), ((0, 4), (0, 8)), ((0, 4), (5, 8), (3, 9)), ((0, 0),), ((0, 4), (5, -1))]
 )
-def test_impossible_ramps_are_refused(stages: Any) -> None:
+def test_impossible_ramps_are_refused(phases: Any) -> None:
     with pytest.raises(UserError, match=r"training\.batch_size: "):
-        Ramp(stages)
+        Ramp(phases)
 
 
 # --- the order of a run
 
 
 @settings(deadline=None)
-@given(st.integers(1, 60), stages, st.integers(1, 4))
-def test_every_epoch_shows_each_window_once(windows: int, stages: tuple[tuple[int, int], ...], epochs: int) -> None:
-    order = Order(windows, stages, seed=3, epochs=epochs)
+@given(st.integers(1, 60), phases, st.integers(1, 4))
+def test_every_epoch_shows_each_window_once(windows: int, phases: tuple[tuple[int, int], ...], epochs: int) -> None:
+    order = Order(windows, phases, seed=3, epochs=epochs)
     steps = order.steps_that_fit()
     batches = [order.sequence_numbers(step) for step in range(1, steps + 1)]
     assert [len(batch) for batch in batches] == [order.ramp.sequences(step) for step in range(1, steps + 1)]
@@ -206,33 +206,33 @@ def test_epochs_and_seeds_differ() -> None:
 
 @settings(deadline=None)
 @given(
-    stages,
+    phases,
     st.lists(st.tuples(st.integers(0, 12), st.integers(1, 30)), max_size=3).map(lambda skips: tuple(sorted(skips))),
     st.permutations(range(1, 16)),
 )
 def test_skips_move_the_later_steps_on_and_nothing_else(
-    stages: tuple[tuple[int, int], ...], skips: tuple[tuple[int, int], ...], steps: list[int]
+    phases: tuple[tuple[int, int], ...], skips: tuple[tuple[int, int], ...], steps: list[int]
 ) -> None:
     stream = Order(400, ((0, 400),), seed=5, epochs=1).sequence_numbers(1).tolist()
-    order = Order(400, stages, seed=5, epochs=1)
+    order = Order(400, phases, seed=5, epochs=1)
     # The order of the calls does not matter, as after any number of resumes.
     for step in steps:
         start = order.sequences_before(step) + sum(n for after, n in skips if after < step)
         expected = stream[start : start + order.ramp.sequences(step)]
         assert order.sequence_numbers(step, skips).tolist() == expected
-        assert Order(400, stages, seed=5, epochs=1).sequence_numbers(step, skips).tolist() == expected
+        assert Order(400, phases, seed=5, epochs=1).sequence_numbers(step, skips).tolist() == expected
 
 
 @settings(deadline=None)
 @given(
     st.integers(1, 60),
-    stages,
+    phases,
     st.lists(st.tuples(st.integers(0, 30), st.integers(1, 30)), max_size=3),
 )
 def test_steps_that_fit_is_the_last_that_can_be_taken(
-    windows: int, stages: tuple[tuple[int, int], ...], skips: list[tuple[int, int]]
+    windows: int, phases: tuple[tuple[int, int], ...], skips: list[tuple[int, int]]
 ) -> None:
-    order = Order(windows, stages, seed=0, epochs=2)
+    order = Order(windows, phases, seed=0, epochs=2)
     fit = order.steps_that_fit(skips)
     if fit:
         order.sequence_numbers(fit, skips)

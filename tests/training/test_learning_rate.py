@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 
 from palmetto.recipe import loading
@@ -48,3 +49,41 @@ def test_cosine_ends_by_default_with_the_run(tiny_recipe: RecipeMaker, warmup: i
     assert rates[: highest - 1] == [pytest.approx(step / highest) for step in range(1, highest)]
     assert rates[warmup - 1 if warmup else 0] == pytest.approx(1, abs=3e-4)
     assert rates[max(100, warmup + 1) - 1 :] == [pytest.approx(0, abs=1e-12)] * (2001 - max(100, warmup + 1))
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    ["name: inverse_sqrt, peak: 1e-2, hold: 30", "name: cosine, peak: 1e-3, warmup: 10", "name: constant, warmup: 10"],
+)
+@pytest.mark.parametrize("share", [0.01, 0.2, 0.5, 0.9])
+@pytest.mark.parametrize("final", [0.0, 0.1, 1.0])
+@pytest.mark.parametrize("shape", ["linear", "1-sqrt"])
+def test_a_cooldown_multiplies_the_last_rates(
+    tiny_recipe: RecipeMaker, schedule: str, share: float, final: float, shape: str
+) -> None:
+    cooldown = f"{{share: {share}, shape: {shape}, final: {final}}}"
+    with_it, without = (
+        tiny_recipe("training.steps=100", f"training.schedule={{{schedule}{more}}}").training
+        for more in (f", cooldown: {cooldown}", "")
+    )
+    p = np.clip((np.arange(1, 151) - (100 - 100 * share)) / (100 * share), 0, 1)
+    factor = final + (1 - final) * (1 - p if shape == "linear" else 1 - np.sqrt(p))
+    plain = np.array([learning_rate(without, step) for step in range(1, 151)])
+    rates = np.array([learning_rate(with_it, step) for step in range(1, 151)])
+    np.testing.assert_allclose(rates, plain * factor, rtol=1e-12, atol=1e-17)
+    before = round(100 - 100 * share)
+    assert list(rates[:before]) == list(plain[:before])
+
+
+def test_a_constant_rate_follows_its_warm_up(tiny_recipe: RecipeMaker) -> None:
+    training = tiny_recipe("training.schedule={name: constant, peak: 0.5, warmup: 4}").training
+    assert [learning_rate(training, step) for step in (1, 2, 4, 5, 900)] == [0.125, 0.25, 0.5, 0.5, 0.5]
+
+
+@pytest.mark.parametrize(("steps", "share", "before"), [(8, 0.01, 7), (1, 0.5, 0), (8, 1.0, 0), (500, 0.2, 400)])
+def test_a_cooldown_has_a_whole_number_of_steps(
+    tiny_recipe: RecipeMaker, steps: int, share: float, before: int
+) -> None:
+    training = tiny_recipe(f"training.steps={steps}", f"training.schedule.cooldown.share={share}").training
+    assert training.steps_before_cooldown == before
+    assert learning_rate(training, steps) == 0

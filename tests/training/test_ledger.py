@@ -38,7 +38,7 @@ LINES = some_lines()
 
 
 def written(path: Path, lines: list[Line]) -> bytes:
-    book = Ledger(path)
+    book = Ledger.open(path)
     for line in lines:
         book.append(line)
     book.close()
@@ -59,7 +59,7 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_what_was_written_is_read_back(tmp_path: Path) -> None:
     path = tmp_path / "ledger.jsonl"
     written(path, LINES)
-    assert ledger.read(path, whole=True)[0] == Ledger(path).lines == LINES
+    assert ledger.read(path, whole=True)[0] == Ledger.open(path).lines == LINES
 
 
 def test_the_last_line_and_a_given_one_are_found(tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_a_torn_last_line_is_ignored_and_cut(whole: bytes, scratch: Path) -> Non
         scratch.write_bytes(whole[:length])
         complete = lines_before(whole, length)
         assert ledger.read(scratch)[0] == LINES[:complete]
-        book = Ledger(scratch)
+        book = Ledger.open(scratch)
         assert (book.lines, scratch.read_bytes()) == (LINES[:complete], whole[:length])
         book.sync()
         assert scratch.read_bytes() == whole[: ends[complete]]
@@ -164,21 +164,21 @@ def test_cutting_and_appending_again_gives_the_same_bytes(
     whole: bytes, scratch: Path, stops: list[tuple[int, int]]
 ) -> None:
     scratch.unlink(missing_ok=True)
-    book = Ledger(scratch)
+    book = Ledger.open(scratch)
     for until, keep in [*stops, (12, 12)]:
         for line in LINES[len(book.lines) : until]:
             book.append(line)
         book.cut(min(keep, len(book.lines)))
         if keep % 2:
             book.close()
-            book = Ledger(scratch)
+            book = Ledger.open(scratch)
     book.close()
     assert scratch.read_bytes() == whole
 
 
 def test_has_compares_attempt_step_and_chain(tmp_path: Path) -> None:
     path = tmp_path / "ledger.jsonl"
-    book = Ledger(path)
+    book = Ledger.open(path)
     chains = []
     for line in LINES:
         book.append(line)
@@ -204,7 +204,7 @@ def test_the_chain_covers_every_line_before(tmp_path: Path) -> None:
 def test_an_empty_or_missing_ledger_has_no_lines(tmp_path: Path) -> None:
     path = tmp_path / "ledger.jsonl"
     assert ledger.read(path, whole=True) == ([], [])
-    book = Ledger(path)
+    book = Ledger.open(path)
     assert (book.lines, book.chain) == ([], ledger.START)
 
 

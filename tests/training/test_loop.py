@@ -56,7 +56,7 @@ def test_the_ledger_is_durable_before_each_checkpoint(
 
 
 def test_lines_wait_for_the_digests_of_earlier_ones(tmp_path: Path) -> None:
-    book, digest = Ledger(tmp_path / "ledger.jsonl"), Future[str]()
+    book, digest = Ledger.open(tmp_path / "ledger.jsonl"), Future[str]()
     line = Line(1, 0, 1.0, 1.0, 1.0, 0.0, 1e-3, 8, "ab", True)
     book.append(line, digest)
     book.append(line._replace(step=2))

@@ -1,4 +1,4 @@
-"""Runs a model on tokens that continue the sequences in a cache: a whole prompt, or one token at a time."""
+"""Runs a model on rows of tokens of the sequences in a cache: whole prompts, pieces of them, or one token at a time."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -6,7 +6,7 @@ from typing import TypeVar
 import jax
 import jax.numpy as jnp
 
-from palmetto.decoding.caches.cache import Cache
+from palmetto.decoding.caches.cache import Cache, Places
 from palmetto.decoding.caches.contiguous import ContiguousCache
 from palmetto.decoding.caches.windowed import WindowedCache
 from palmetto.model.attention import attend, by_group
@@ -61,40 +61,47 @@ def empty(model: Model, batch: int, size: int, sharding: Sharding | None = None)
     return placed
 
 
+def following(cache: Cache, count: int) -> Places:
+    """Returns the places of `count` tokens that follow those of each sequence in a cache, as one row a sequence."""
+    return Places(cache.length[:, None] + jnp.arange(count))
+
+
 def extend(
     arranged: Arranged,
     tokens: jax.Array,
+    places: Places,
     cache: Kind,
     model: Model,
     prefix: jax.Array | None = None,
     last: int | None = None,
 ) -> tuple[jax.Array, Kind]:
-    """Returns the float32 logits [B, T, V] of tokens [B, T] that follow those in the cache, and the extended cache.
+    """Returns the float32 logits [R, T, V] of tokens [R, T] at `places`, and the cache with them.
 
-    arranged: the weights as arranged for DECODING. last: return the logits of this many last tokens only.
-    prefix: the number [B] of first positions of each sequence that see each other.
-    T more positions must fit the cache; if the model streams, T is at most STREAMED. Experts are dropless, so that a
-    token's result does not depend on how many are run together.
+    A token sees those at earlier positions of its sequence, in the cache or among `tokens`, and itself.
+    arranged: the weights as arranged for DECODING. last: return the logits of this many last tokens of a row only.
+    prefix: the number [R] of first positions of each row's sequence that see each other.
+    The positions must fit the cache; if the model streams, a sequence gets at most STREAMED tokens. Experts are
+    dropless, so that a token's result does not depend on how many are run together.
     """
     assert not isinstance(arranged.layers, Stacked)
-    positions = cache.length[:, None] + jnp.arange(tokens.shape[1])
-    cache = cache.advance(tokens.shape[1])
+    positions = places.positions
+    cache = cache.reserve(places)
 
     def attend_cached(
         number: int, layer: Layer, q: jax.Array, k: jax.Array, v: jax.Array, cache: Kind
     ) -> tuple[jax.Array, Kind]:
         attention = model.attention_of(number)
-        cache = cache.write(number, k, v, positions)
-        keys, values, places = cache.read(number)
+        cache = cache.write(number, k, v, places)
+        keys, values, seen = cache.read(number, places)
         if attention.searches:
 
             def attended(q: jax.Array, queries: jax.Array) -> jax.Array:
-                return attention.search(q, keys, values, queries, places, model.positions, queries.shape[1])
+                return attention.search(q, keys, values, queries, seen, model.positions, queries.shape[1])
         else:
             scores = make_scores(layer, model, attention, keys.shape[2], prefix)
 
             def attended(q: jax.Array, queries: jax.Array) -> jax.Array:
-                return attend(scores, q, keys, values, queries, places)
+                return attend(scores, q, keys, values, queries, seen)
 
         result = _by_rows(attended, by_group(q, model.key_value_heads), positions, max(1, SCORED // keys.shape[2]))
         return result.swapaxes(1, 2).reshape(q.shape), cache

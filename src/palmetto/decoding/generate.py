@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 
-from palmetto.decoding.cached import STREAMED, empty, extend, streams
+from palmetto.decoding.cached import STREAMED, empty, extend, following, streams
 from palmetto.decoding.caches.cache import Cache
 from palmetto.decoding.sampling import Sampling, sample, seeded
 from palmetto.errors import UserError
@@ -77,7 +77,8 @@ def _prefill(
     arranged: Arranged, prompt: jax.Array, cache: Cache, model: Model, prefix: jax.Array | None
 ) -> tuple[jax.Array, Cache]:
     last = max(1, LOGITS // (prompt.shape[0] * arranged.unembedding.shape[0]))
-    scores, cache = extend(arranged, prompt, cache, model, prefix, last if last < prompt.shape[1] else None)
+    places = following(cache, prompt.shape[1])
+    scores, cache = extend(arranged, prompt, places, cache, model, prefix, last if last < prompt.shape[1] else None)
     return scores[:, -1], cache
 
 
@@ -95,7 +96,7 @@ def _continue(
     def one(carry: tuple[jax.Array, Cache], key: jax.Array) -> tuple[tuple[jax.Array, Cache], jax.Array]:
         scores, cache = carry
         token = sample(scores[:, :vocabulary_size], key, sampling)
-        scores, cache = extend(arranged, token[:, None], cache, model)
+        scores, cache = extend(arranged, token[:, None], following(cache, 1), cache, model)
         return (scores[:, -1], cache), token[0]
 
     (_, cache), tokens = jax.lax.scan(one, (scores, cache), jax.random.split(key, count))

@@ -34,7 +34,7 @@ class Output(NamedTuple):
 
 
 class Command:
-    """A running Python program. At the end of its context it is ended.
+    """A Python program that runs from the beginning of its context; at the end of the context it is ended.
 
     Raises PromiseBroken if it does not do what is expected before the deadline, or Undecided if other programs kept the
     machine busy in that time.
@@ -43,20 +43,23 @@ class Command:
     def __init__(
         self, arguments: Sequence[str], folder: Path, program: str, environment: Mapping[str, str], **options: Any
     ) -> None:
-        """Starts `program`, a Python text, with arguments in a folder. `options` are those of Popen."""
+        """program: a Python text. folder: the folder in which it runs. options: those of Popen."""
         self._text, self._folder = " ".join(arguments), folder
+        self._arguments = [sys.executable, "-P", "-c", program, *arguments]
+        self._environment, self._options = environment, options
+
+    def __enter__(self) -> "Command":
+        """Starts the program."""
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-c", program, *arguments],
-            cwd=folder,
-            env=environment,
+            self._arguments,
+            cwd=self._folder,
+            env=self._environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            **options,
+            **self._options,
         )
         self._load = Load(self._process.pid)
-
-    def __enter__(self) -> "Command":
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -31,7 +31,7 @@ def run(name: str | None, tell: Callable[[str], None]) -> Report:
     with signals.handled_by(signal.default_int_handler):
         folder = Path(tempfile.mkdtemp(prefix=f"palmetto-drill-{name}-")).resolve()
         try:
-            broken = _what_broke(drill, Workplace(folder), report)
+            broken = _what_broke(drill, Workplace.make(folder), report)
         except Undecided as late:
             undecided = " ".join(str(late).split())
         except BaseException:

@@ -72,7 +72,7 @@ def forge(run: Run) -> tuple[float, float]:
     lines[STEP - 1] = honest._replace(loss=honest.loss - 1)
     run.ledger.unlink()
     shutil.rmtree(run.checkpoints)
-    ledger = Ledger(run.ledger)
+    ledger = Ledger.open(run.ledger)
     for line in lines:
         ledger.append(line)
     ledger.close()

@@ -15,7 +15,7 @@ from palmetto.corpus.reading import python_text
 from palmetto.drills.command import Command, Output
 from palmetto.drills.report import Digests
 from palmetto.files import read_json, read_json_lines, sha256, write_bytes, write_text
-from palmetto.recipe import loading
+from palmetto.recipe import Recipe, loading
 from palmetto.runs.directory import RunDirectory
 from palmetto.training import ledger
 from palmetto.training.ledger import Line
@@ -46,9 +46,13 @@ _PALMETTO = "from palmetto.cli.app import main; main()"
 class Workplace:
     """A text, a recipe and their tokens, for any number of runs."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, recipe_file: Path, recipe: Recipe, tokens: RunDirectory) -> None:
+        self.folder, self.recipe_file, self.recipe = folder, recipe_file, recipe
+        self._tokens = tokens
+
+    @classmethod
+    def make(cls, folder: Path) -> "Workplace":
         """Fills an empty folder. The text is a part of that of this Python's installation."""
-        self.folder = folder
         text, size = folder / "text", 0
         for name, content in python_text.texts():
             data = content.encode("utf-8", "surrogateescape")
@@ -56,12 +60,13 @@ class Workplace:
             size += len(data)
             if size >= _TEXT_BYTES:
                 break
-        self.recipe_file = folder / "drill.yaml"
-        write_text(self.recipe_file, RECIPE)
-        self.recipe = loading.load(str(self.recipe_file), [f"corpus.source={json.dumps(str(text))}"])
-        write_text(self.recipe_file, loading.dump(self.recipe))
-        self._tokens = RunDirectory(folder / "tokens-only")
-        build_tokens(self._tokens, self.recipe, lambda text: None)
+        recipe_file = folder / "drill.yaml"
+        write_text(recipe_file, RECIPE)
+        recipe = loading.load(str(recipe_file), [f"corpus.source={json.dumps(str(text))}"])
+        write_text(recipe_file, loading.dump(recipe))
+        tokens = RunDirectory(folder / "tokens-only")
+        build_tokens(tokens, recipe, lambda text: None)
+        return cls(folder, recipe_file, recipe, tokens)
 
     def run(self, name: str, *overrides: str) -> "Run":
         """Makes a run whose tokens are built; `overrides` change the recipe in all of its `train` commands."""
@@ -91,7 +96,7 @@ class Run(RunDirectory):
         return self.command(*self._train, *arguments, expect=expect, **options)
 
     def start_train(self, *arguments: str) -> Command:
-        """Starts the same command without waiting for it."""
+        """Returns the same command, which starts with its context and is not waited for."""
         return self.start(*self._train, *arguments)
 
     def verify(self, expect: int = 0) -> str:
@@ -119,7 +124,7 @@ class Run(RunDirectory):
     def start(
         self, *arguments: str, program: str = _PALMETTO, environment: dict[str, str] | None = None, **options: Any
     ) -> Command:
-        """Starts `program`, a Python text, in the workplace. `options` are those of Popen."""
+        """Returns a command that runs `program`, a Python text, in the workplace. `options` are those of Popen."""
         # The processes of a drill share a cache of compiled programs.
         cache = {
             "JAX_COMPILATION_CACHE_DIR": str(self._folder / "compiled"),

@@ -179,8 +179,8 @@ def available_instruction_sets() -> list[str]:
 def record(layout: dict[str, Any] | None = None, inelastic: str = "") -> dict[str, Any]:
     """Returns what bits depend on besides the recipe and the text, with some facts about the machine. Imports JAX.
 
-    layout: the part of the mesh on which bits depend (`Recipe.layout`). inelastic: the settings for which data and pods
-    are part of it (`Recipe.inelastic`). Raises UserError if JAX cannot start.
+    layout: the part of the mesh on which bits depend (`Recipe.mesh_record`). inelastic: the settings for which data and
+    pods are part of it (`Recipe.inelastic`). Raises UserError if JAX cannot start.
     """
     jax, device = _start()
     capped = re.findall(r"--xla_cpu_max_isa=(\w+)", " ".join(variables.flags()))

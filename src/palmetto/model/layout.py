@@ -65,8 +65,10 @@ def map_named(function: Callable[..., jax.Array], arranged: Arranged, *others: A
     return mapped
 
 
-def with_ends(arranged: Arranged, fetch: Fetch) -> Arranged:
-    """Returns `arranged` with the arrays outside the layers fetched whole."""
+def with_ends(arranged: Arranged, fetch: Fetch | None) -> Arranged:
+    """Returns `arranged` with the arrays outside the layers fetched whole, as it is if there is nothing to fetch."""
+    if fetch is None:
+        return arranged
     tables = {"embedding": arranged.embedding} | ({} if arranged.output is None else {"output": arranged.output})
     ends = fetch(tables | arranged.ends)
     return Arranged(ends.pop("embedding"), ends.pop("output", None), arranged.layers, ends)

@@ -72,7 +72,7 @@ class Filled(NamedTuple):
 
 
 def filled(recipe: Recipe) -> list[Filled]:
-    """Returns the use of a recipe's pipeline in each stage of its batch ramp; a mesh of one stage is never idle."""
+    """Returns the use of a recipe's pipeline in each phase of its batch ramp; a mesh of one stage is never idle."""
     mesh, training = recipe.mesh, recipe.training
     at_once = mesh.pod * mesh.data * mesh.expert * training.micro_batch
     counts = [(first + 1, size // at_once) for first, size in training.batch_ramp]

@@ -5,7 +5,7 @@ from typing import Any
 
 from palmetto.errors import UserError
 from palmetto.planning.compile import compile_step, require_compiler
-from palmetto.planning.describe import layout
+from palmetto.planning.describe import division
 from palmetto.planning.network.topology import Topology
 from palmetto.planning.predict import predict
 from palmetto.planning.search.meshes import candidates, layouts, settings
@@ -23,7 +23,7 @@ def plan(recipe: Recipe, on: Topology, say: Callable[[str], None]) -> dict[str, 
     recipe = with_mesh(recipe, on, say)
     batches = []
     for sequences in sorted({size for _, size in recipe.training.batch_ramp}):
-        say(f"compiling the step of {sequences:,} sequences for {on} ({layout(settings(recipe))})")
+        say(f"compiling the step of {sequences:,} sequences for {on} ({division(settings(recipe))})")
         batches.append(predict(recipe, on, sequences, compile_step(recipe, on, sequences)))
     largest = {"mfu": None, "hfu": None} | batches[-1]
     return {
@@ -62,11 +62,11 @@ def with_mesh(recipe: Recipe, on: Topology, say: Callable[[str], None]) -> Recip
         return recipe
     best = candidates(recipe, on, meshes_alone=True)[0].recipe
     if mesh.devices == 1:
-        say(f"the recipe has no mesh; the likeliest is {layout(settings(best))}")
+        say(f"the recipe has no mesh; the likeliest is {division(settings(best))}")
         return best
     changed = (axis for axis, size in best.mesh.sizes.items() if size != mesh.sizes[axis])
     wanted = " ".join(f"mesh.{axis}={best.mesh.sizes[axis]}" for axis in changed)
     if mesh.devices == on.chips:
         raise UserError(f"mesh.pod={mesh.pod}: pods are slices, and {on} has {on.slices}; {wanted} would do")
-    axes, _, _ = layout(settings(recipe)).partition(",")
+    axes, _, _ = division(settings(recipe)).partition(",")
     raise UserError(f"mesh: {axes} is {mesh.devices} devices, and {on} has {on.chips}; {wanted} would do")

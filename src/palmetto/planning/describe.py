@@ -9,7 +9,7 @@ _WIDTH = 104
 
 def describe(values: dict[str, Any]) -> str:
     """Returns the values of `at_scale.plan` as lines of text."""
-    rows = [("layout", layout(values)), ("memory", _memory(values["memory"]))]
+    rows = [("layout", division(values)), ("memory", _memory(values["memory"]))]
     rows += [("batch" if n == 0 else "", _batch(batch)) for n, batch in enumerate(values["batches"])]
     if values["batches"][-1].get("mfu") is not None:
         rows += _details(values)
@@ -35,7 +35,7 @@ def describe_search(values: dict[str, Any]) -> str:
     """Returns the values of `at_scale.search` as lines of text, best layout first."""
     rows = [_title(values)]
     for n, one in enumerate(values["layouts"], 1):
-        head = f"{n}. {layout(one)}"
+        head = f"{n}. {division(one)}"
         if one.get("mfu") is None or not one["fits"]:
             rows += [head, f"     does not fit: {_memory(one['memory'])}"]
             continue
@@ -44,7 +44,7 @@ def describe_search(values: dict[str, Any]) -> str:
     return "\n".join([*rows, *(line for note in noted for line in textwrap.wrap(f"note: {note}", _WIDTH))])
 
 
-def layout(values: dict[str, Any]) -> str:
+def division(values: dict[str, Any]) -> str:
     """Returns the mesh, ZeRO and rematerialization of a plan's values, or of those of `search.meshes.settings`."""
     axes = " · ".join(f"{axis} {size}" for axis, size in values["mesh"].items()) or "one device"
     how = f", {values['reproducible']}" if "reproducible" in values else ""

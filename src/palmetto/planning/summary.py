@@ -66,6 +66,7 @@ def plan(recipe: Recipe) -> dict[str, Any]:
         "schedule": {
             **training.schedule.model_dump(),
             "first": learning_rate(training, 1),
+            "cooldown_after": training.steps_before_cooldown if training.schedule.cooldown else None,
             "last": learning_rate(training, training.steps),
         },
         "optimizer": training.optimizer.model_dump(),
@@ -82,6 +83,8 @@ def describe(values: dict[str, Any]) -> str:
         f"{b['sequences']} sequences ({b['tokens']:,} tokens) from step {b['from_step']:,}" for b in values["batch"]
     )
     rates = [f"{schedule['name']}: {schedule['first']:.4g} at step 1", f"{schedule['last']:.4g} at the last"]
+    if cooldown := schedule["cooldown"]:
+        rates.insert(1, f"{cooldown['shape']} cool-down after step {schedule['cooldown_after']:,}")
     rows = [
         ("parameters", [f"{parameters['total']:,} total", f"{parameters['active']:,} active"]),
         ("", [f"{name} {size:,}" for name, size in parameters["by_matrix"].items()]),

@@ -3,6 +3,7 @@
 import queue
 import secrets
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ class Fleet:
         cores: Sequence[Sequence[int]] | None,
         command: Sequence[str],
     ) -> None:
-        """Takes the arguments of `Pods`."""
+        """Takes the arguments of `Pods`; the first `start` writes and opens what the processes need."""
         self.lives: dict[int, PodProcess] = {}
         self._secret = secrets.token_hex(16)
         self._order = {
@@ -51,12 +52,17 @@ class Fleet:
             "recipe": str(folder.absolute() / "recipe.yaml"),
             "parts": count,
         }
-        write_text(folder / "recipe.yaml", loading.dump(recipe))
-        self._folder, self._patience, self._cores, self._command = folder, patience, cores, command
+        self._recipe, self._folder, self._patience = recipe, folder, patience
+        self._cores, self._command = cores, command
         self._state_shapes = jax.tree.leaves(states.shapes(recipe, Sharding(recipe)))
         self._inbox: queue.SimpleQueue[tuple[int, Message]] = queue.SimpleQueue()
         self._started = self._requests = 0
-        self._listener = Listener(self._secret, patience, self._hear)
+
+    @cached_property
+    def _listener(self) -> Listener:
+        """Returns the listener that processes connect to, after writing the recipe that they read."""
+        write_text(self._folder / "recipe.yaml", loading.dump(self._recipe))
+        return Listener(self._secret, self._patience, self._hear)
 
     def at(self, *stages: Stage) -> list[PodProcess]:
         """Returns the processes at the given stages, in the order of their pods."""
@@ -72,7 +78,7 @@ class Fleet:
             "part": shapes,
         }
         log = self._folder / f"pod-{number}.log"
-        self.lives[self._started] = PodProcess(number, self._started, log, order, self._command)
+        self.lives[self._started] = PodProcess.start(number, self._started, log, order, self._command)
         self._started += 1
 
     def next(self) -> tuple[PodProcess, Message] | None:
@@ -133,7 +139,8 @@ class Fleet:
         for pod in self.lives.values():
             pod.end("no longer needed")
         self.lives.clear()
-        self._listener.close()
+        if "_listener" in vars(self):
+            self._listener.close()
 
     def _hear(self, link: Link, hello: Message) -> None:
         """Receives the messages of one pod until its link is lost."""

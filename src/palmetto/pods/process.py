@@ -26,12 +26,8 @@ _GRACE = 0.5
 class PodProcess:
     """One process of a pod."""
 
-    def __init__(self, number: int, life: int, log: Path, order: Mapping[str, Any], command: Sequence[str]) -> None:
-        """Starts the process.
-
-        number: the pod. life: the number of this process. log: the file for its output. order: the settings that it
-        reads first (`Fleet.start`).
-        """
+    def __init__(self, number: int, life: int, log: Path, process: "subprocess.Popen[bytes]") -> None:
+        """Takes a process that has just been started; see `start`."""
         self.number, self.life = number, life
         self.stage: Stage = "starting"
         self.link: Link | None = None
@@ -47,7 +43,15 @@ class PodProcess:
         """The answer to that request."""
         self.state = Delivery([])
         """The memory for its state, once it has been asked for it."""
-        self._log, self._started = log, time.monotonic()
+        self._log, self._process, self._started = log, process, time.monotonic()
+
+    @classmethod
+    def start(cls, number: int, life: int, log: Path, order: Mapping[str, Any], command: Sequence[str]) -> "PodProcess":
+        """Starts a process.
+
+        number: the pod. life: the number of this process. log: the file for its output. order: the settings that it
+        reads first (`Fleet.start`).
+        """
         # A restarted pod, and another of the same shape, need not compile again.
         cache = {
             "JAX_COMPILATION_CACHE_DIR": str(log.parent.absolute() / "compiled"),
@@ -55,7 +59,7 @@ class PodProcess:
         }
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as file:
-            self._process = subprocess.Popen(
+            process = subprocess.Popen(
                 command,
                 env=cache | os.environ,
                 stdin=subprocess.PIPE,
@@ -63,10 +67,11 @@ class PodProcess:
                 stderr=file,
                 start_new_session=True,  # Ctrl-C goes to the client only, which finishes its step
             )
-        assert self._process.stdin is not None
+        assert process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # it has ended already; `has_ended` will say so
-            self._process.stdin.write(json.dumps(order).encode() + b"\n")
-            self._process.stdin.close()
+            process.stdin.write(json.dumps(order).encode() + b"\n")
+            process.stdin.close()
+        return cls(number, life, log, process)
 
     @property
     def pid(self) -> int:

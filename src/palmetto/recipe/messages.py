@@ -14,9 +14,9 @@ from palmetto.recipe.optimizers import Optimizer
 from palmetto.recipe.parts import Attention, Positions
 from palmetto.recipe.recipe import Recipe
 from palmetto.recipe.section import PaddedNumber, Section
-from palmetto.recipe.training import Cosine, InverseSqrt
+from palmetto.recipe.training import Schedule
 
-_UNIONS = {"objective": Objective, "schedule": InverseSqrt | Cosine}
+_UNIONS = {"objective": Objective, "schedule": Schedule}
 _KINDS: dict[str, type[Kind]] = {"attention": Attention, "optimizer": Optimizer, "positions": Positions}
 
 
@@ -34,6 +34,7 @@ _OTHER_NAMES = {
     "relative": "t5",
     "sliding_window": "local",
     "ul2": "mixture",
+    "wsd": "constant",
 }
 """Other programs' names of the kinds of a section, for those that are not spelt alike."""
 
@@ -54,6 +55,7 @@ _OTHER_KEYS = {
     "training.micro_batch": "micro_batch_size per_device_batch_size",
     "training.schedule.peak": "learning_rate lr max_lr",
     "training.schedule.warmup": "warmup_steps",
+    "training.schedule.cooldown.share": "cooldown_fraction cooldown_frac decay_fraction",
     "training.clip": "clip_grad grad_clip gradient_clipping max_grad_norm",
 }
 """Other programs' names of our keys."""

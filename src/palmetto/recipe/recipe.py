@@ -12,7 +12,7 @@ from palmetto.recipe.model import Model
 from palmetto.recipe.objectives import CausalObjective, example_length, extra_tokens
 from palmetto.recipe.parts import Attention
 from palmetto.recipe.section import Section, impossible, is_unicode
-from palmetto.recipe.training import Cosine, Training
+from palmetto.recipe.training import Training
 
 
 class Tokens(Section):
@@ -91,20 +91,22 @@ class Recipe(Section):
     def identity(self) -> dict[str, Any]:
         """The values on which bits depend, by dotted key. Recipes that agree in them describe the same run.
 
-        Not included are the location of files, how often they are written, and the number of steps, unless the schedule
-        depends on it. The text itself counts through the digests of the token stores. The mesh is not included, since a
-        run can resume on another one; the environment's record holds the part of it on which bits depend (`layout`).
+        Not included are the location of files, how often they are written, and the number of steps, unless the rate
+        depends on it. A cool-down is included where there is one, so that older runs keep their digests. The text
+        itself counts through the digests of the token stores. The mesh is not included, since a run can resume on
+        another one; the environment's record holds the part of it on which bits depend (`mesh_record`).
         """
         values = flatten(self.model_dump())
-        schedule = self.training.schedule
-        if not (isinstance(schedule, Cosine) and schedule.decay_steps is None):
+        if not self.training.end_shapes_rate:
             del values["training.steps"]
+        if self.training.schedule.cooldown is None:
+            del values["training.schedule.cooldown"]
         for key in _OUTSIDE_IDENTITY:
             values.pop(key, None)
         return {key: value for key, value in values.items() if not key.startswith("mesh.")}
 
     @property
-    def layout(self) -> dict[str, int | str]:
+    def mesh_record(self) -> dict[str, int | str]:
         """The part of the mesh on which bits depend: all axes but `data` and `pod`, and these too in a run that is not
         elastic."""
         mesh, elastic = self.mesh, not self.inelastic

@@ -9,7 +9,7 @@ from palmetto.errors import UserError
 from palmetto.recipe import Recipe
 from palmetto.recipe.corpus import Build
 from palmetto.recipe.section import impossible
-from palmetto.recipe.training import Cosine, Training
+from palmetto.recipe.training import Cosine, InverseSqrt, Training
 
 _MOST_THREADS = 1024
 _LONGEST_NAME = 200
@@ -84,7 +84,7 @@ def _check_training(training: Training) -> None:
             training.threads,
             f"XLA would start as many threads in every process: at most {_MOST_THREADS}, and 8 is usual",
         )
-    if not isinstance(schedule, Cosine):
+    if isinstance(schedule, InverseSqrt):
         return
     if schedule.warmup > training.steps:
         raise impossible(
@@ -93,11 +93,26 @@ def _check_training(training: Training) -> None:
             "the warm-up would be longer than the run, "
             f"training.steps={training.steps}: {training.steps // 20} would do",
         )
-    if schedule.warmup and schedule.warmup >= (schedule.decay_steps or training.steps):
-        end = "training.steps" if schedule.decay_steps is None else "training.schedule.decay_steps"
+    end, key = training.steps, "training.steps"
+    if isinstance(schedule, Cosine) and schedule.decay_steps is not None:
+        end, key = schedule.decay_steps, "training.schedule.decay_steps"
+    if isinstance(schedule, Cosine) and schedule.warmup and schedule.warmup >= end:
         raise impossible(
             "training.schedule.warmup",
             schedule.warmup,
-            "the rate would have fallen before it has risen, "
-            f"by {end}={schedule.decay_steps or training.steps}: fewer steps would do",
+            f"the rate would have fallen before it has risen, by {key}={end}: fewer steps would do",
         )
+    before = training.steps_before_cooldown
+    if schedule.cooldown and schedule.warmup > before:
+        raise impossible(
+            "training.schedule.cooldown.share",
+            schedule.cooldown.share,
+            f"the cool-down would begin after step {before}, within the warm-up, "
+            f"training.schedule.warmup={schedule.warmup}: {_share_after(schedule.warmup, training.steps)}",
+        )
+
+
+def _share_after(warmup: int, steps: int) -> str:
+    """Returns a share for a cool-down that begins after the warm-up, rounded down, or what else to do."""
+    share = (steps - warmup) * 100 // steps / 100
+    return f"{share} would do" if share else "a shorter warm-up would do"

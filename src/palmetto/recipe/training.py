@@ -9,12 +9,24 @@ from palmetto.recipe.optimizers import Optimizer
 from palmetto.recipe.section import Coefficient, NonNegative, Positive, PositiveInt32, Rate, Section, Size, impossible
 
 
+class Cooldown(Section):
+    """Sets a fall of the rate over the last steps of a run, as a factor of the schedule's rate there."""
+
+    share: Annotated[float, Field(gt=0, le=1)] = 0.2
+    """The share of training.steps, from the end, over which the rate falls."""
+    shape: Literal["linear", "1-sqrt"] = "linear"
+    """With p from 0 to 1 over these steps, the rate falls as 1 − p or as 1 − √p."""
+    final: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """The share of the schedule's rate that is left at the last step."""
+
+
 class InverseSqrt(Section):
     """Sets PaLM's schedule: `peak` for `hold` steps, then peak·√(hold/step); with 1e-2 and 10,000 that is 1/√step."""
 
     name: Literal["inverse_sqrt"] = "inverse_sqrt"
     peak: Rate = 1e-2
     hold: Positive = 10_000
+    cooldown: Cooldown | None = None
 
 
 class Cosine(Section):
@@ -26,6 +38,19 @@ class Cosine(Section):
     decay_steps: Positive | None = None
     """The step at which the cosine ends; by default training.steps, which then belongs to the recipe's identity."""
     final: Annotated[float, Field(ge=0, le=1)] = 0.1
+    cooldown: Cooldown | None = None
+
+
+class Constant(Section):
+    """Sets a linear warm-up to `peak` in `warmup` steps, then `peak`; with a cool-down this is "WSD"."""
+
+    name: Literal["constant"] = "constant"
+    peak: Rate = 3e-4
+    warmup: NonNegative = 0
+    cooldown: Cooldown | None = None
+
+
+Schedule = InverseSqrt | Cosine | Constant
 
 
 class Spikes(Section):
@@ -106,7 +131,7 @@ class Training(Section):
     optimizer: Annotated[SerializeAsAny[Optimizer], BeforeValidator(Optimizer.choose)] = Field(
         default_factory=Optimizer.usual
     )
-    schedule: Annotated[InverseSqrt | Cosine, Field(discriminator="name")] = InverseSqrt()
+    schedule: Annotated[Schedule, Field(discriminator="name")] = InverseSqrt()
     clip: Rate | None = 1.0
     """The greatest global norm of the gradient; None does not clip it."""
     z_loss: Coefficient = 1e-4
@@ -160,3 +185,15 @@ class Training(Section):
     def batch_ramp(self) -> tuple[tuple[int, int], ...]:
         """Returns the ramp as pairs (steps done before it, sequences per step), ascending."""
         return tuple(sorted(self.batch_size.items()))
+
+    @property
+    def steps_before_cooldown(self) -> int:
+        """The number of steps before the cool-down, which has at least one; all steps if there is none."""
+        cooldown = self.schedule.cooldown
+        return self.steps - max(1, round(cooldown.share * self.steps)) if cooldown else self.steps
+
+    @property
+    def end_shapes_rate(self) -> bool:
+        """Whether the rate of a step depends on `steps`: in a cool-down, and in a cosine without an end of its own."""
+        schedule = self.schedule
+        return schedule.cooldown is not None or (isinstance(schedule, Cosine) and schedule.decay_steps is None)

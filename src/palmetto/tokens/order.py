@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from palmetto.errors import RunStopped, UserError
 
-Stages = Sequence[tuple[int, int]]
-"""Stages (s, n) of the batch ramp: from step s + 1 on, a step has n sequences. The first s is 0."""
+Phases = Sequence[tuple[int, int]]
+"""Phases (s, n) of the batch ramp: from step s + 1 on, a step has n sequences. The first s is 0."""
 Skips = Sequence[tuple[int, int]]
 """Skips (r, n): after step r, n sequences are skipped."""
 
@@ -72,35 +72,35 @@ class Permutation:
 class Ramp:
     """The batch size of each step; steps are numbered from 1."""
 
-    def __init__(self, stages: Stages) -> None:
-        """Raises UserError unless the stages start at 0 and rise, each with at least one sequence."""
-        starts = [start for start, _ in stages]
+    def __init__(self, phases: Phases) -> None:
+        """Raises UserError unless the phases start at 0 and rise, each with at least one sequence."""
+        starts = [start for start, _ in phases]
         if starts[:1] != [0] or any(after <= before for before, after in itertools.pairwise(starts)):
             raise UserError(
-                f"training.batch_size: stages start after steps {starts}; expected 0 first, then rising numbers"
+                f"training.batch_size: phases start after steps {starts}; expected 0 first, then rising numbers"
             )
-        if any(sequences < 1 for _, sequences in stages):
+        if any(sequences < 1 for _, sequences in phases):
             raise UserError(
-                f"training.batch_size: {[n for _, n in stages]} sequences; expected at least 1 in each stage"
+                f"training.batch_size: {[n for _, n in phases]} sequences; expected at least 1 in each phase"
             )
-        self.stages = tuple(stages)
+        self.phases = tuple(phases)
 
     def sequences(self, step: int) -> int:
-        """Returns the sequences of a step: those of the last stage that starts before it."""
-        return self.stages[bisect.bisect_left(self.stages, step, key=lambda stage: stage[0]) - 1][1]
+        """Returns the sequences of a step: those of the last phase that starts before it."""
+        return self.phases[bisect.bisect_left(self.phases, step, key=lambda phase: phase[0]) - 1][1]
 
     def sequences_before(self, step: int) -> int:
         """Returns the sequences of steps 1 to `step` - 1 together."""
-        ends = [start for start, _ in self.stages[1:]] + [step - 1]
-        return sum(max(0, min(end, step - 1) - start) * n for (start, n), end in zip(self.stages, ends, strict=True))
+        ends = [start for start, _ in self.phases[1:]] + [step - 1]
+        return sum(max(0, min(end, step - 1) - start) * n for (start, n), end in zip(self.phases, ends, strict=True))
 
 
 class Order:
     """Assigns windows to steps: every epoch shows each window once, in its own order."""
 
-    def __init__(self, windows: int, stages: Stages, seed: int, epochs: int) -> None:
+    def __init__(self, windows: int, phases: Phases, seed: int, epochs: int) -> None:
         self.windows = windows
-        self.ramp = Ramp(stages)
+        self.ramp = Ramp(phases)
         self.epochs = epochs
         self._seed = seed
 

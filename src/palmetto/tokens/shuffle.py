@@ -5,6 +5,7 @@ import hashlib
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
@@ -21,12 +22,15 @@ class Shuffle:
     """
 
     def __init__(self, folder: Path, seed: int) -> None:
-        self._seed = f"shuffle {seed} ".encode()
-        with contextlib.ExitStack() as files:
-            self._parts = [files.enter_context(tempfile.TemporaryFile(dir=folder)) for _ in range(_PARTS)]
-            self._files = files.pop_all()
+        self._folder, self._seed = folder, f"shuffle {seed} ".encode()
+        self._files = contextlib.ExitStack()
+        self._parts: list[IO[bytes]] = []
 
     def __enter__(self) -> "Shuffle":
+        """Opens the files."""
+        with contextlib.ExitStack() as files:
+            self._parts = [files.enter_context(tempfile.TemporaryFile(dir=self._folder)) for _ in range(_PARTS)]
+            self._files = files.pop_all()
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -9,7 +9,7 @@ import itertools
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -34,15 +34,19 @@ class Checkpoints:
     """Writes, reads, checks and deletes the checkpoints of one run."""
 
     def __init__(self, path: Path, table: Table) -> None:
-        orbax_messages.tell_once()
         self.path = path.absolute()
         self.register = Register(self.path)
         self._to_matrices = jax.jit(partial(to_matrices, table=table))
         self._table = table
-        self._orbax = ocp.AsyncCheckpointer(ocp.PyTreeCheckpointHandler())
         self._finisher = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._finishing: Future[None] | None = None
         self._wanted = 0
+
+    @cached_property
+    def _orbax(self) -> ocp.AsyncCheckpointer:
+        """Returns what reads and writes the arrays, made for the first that are read or written."""
+        orbax_messages.tell_once()
+        return ocp.AsyncCheckpointer(ocp.PyTreeCheckpointHandler())
 
     def clear_unfinished(self) -> None:
         """Removes incomplete checkpoints of a killed process: those without a manifest that were never on record."""

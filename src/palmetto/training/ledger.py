@@ -10,7 +10,6 @@ import json
 import os
 from collections import deque
 from concurrent.futures import Future
-from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -81,16 +80,19 @@ class LedgerTorn(LedgerAltered):
 class Ledger:
     """Reads and checks ledger.jsonl, then appends to it."""
 
-    def __init__(self, path: Path) -> None:
-        """Reads the file except a torn last line; raises LedgerAltered if a line is not what was written."""
-        self._path = path
-        self._lines, self._chains = read(path)
+    def __init__(self, path: Path, lines: list[Line], chains: list[str]) -> None:
+        """lines: the lines of the file. chains: the hash after each."""
+        self._path, self._lines, self._chains = path, lines, chains
+        self._file = JsonLines(path)
         self._waiting = deque[tuple[Line, Future[str] | None]]()
 
-    @cached_property
-    def _file(self) -> JsonLines:
-        """Returns the file opened for appending, with a torn last line cut off."""
-        return JsonLines(self._path)
+    @classmethod
+    def open(cls, path: Path) -> "Ledger":
+        """Reads the file except a torn last line, which the first append cuts off.
+
+        Raises LedgerAltered if a line is not what was written.
+        """
+        return cls(path, *read(path))
 
     @property
     def lines(self) -> list[Line]:
@@ -153,9 +155,7 @@ class Ledger:
     def close(self) -> None:
         """Writes the lines that wait, makes them durable and closes the file."""
         self.settle()
-        if "_file" in vars(self):
-            self._file.close()
-            del self._file
+        self._file.close()
 
 
 def read(path: Path, *, whole: bool = False) -> tuple[list[Line], list[str]]:

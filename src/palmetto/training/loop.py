@@ -51,7 +51,7 @@ class Loop:
     ) -> None:
         self.training, self.execution = recipe.training, execution
         self.checkpoints, self.recorder = checkpoints, recorder
-        self.ledger = Ledger(run.ledger)
+        self.ledger = Ledger.open(run.ledger)
         self.form = form_of(next((line.parameters for line in self.ledger.lines if line.parameters), None))
         self.retention = Retention(recipe, execution, checkpoints, self.ledger, self.form)
         self.recovery = Recovery(run, recipe, execution, checkpoints, self.ledger, self.retention, recorder)

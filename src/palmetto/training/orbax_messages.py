@@ -31,7 +31,7 @@ class _Hook:
 def tell_once() -> None:
     """Suppresses what orbax logs about failures that it also raises; messages of other packages are not affected.
 
-    It may be called repeatedly, and is called whenever checkpoints are used.
+    It may be called repeatedly, and is called before the first arrays of checkpoints are read or written.
     """
     logging.getLogger("absl").addFilter(_is_of_others)
     logging.getLogger("asyncio").addFilter(_is_news)

@@ -1,6 +1,5 @@
 """Writing of the records beside ledger and checkpoints: events, measurements, validation losses and the summary."""
 
-from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -41,6 +40,7 @@ class Recorder:
     ) -> None:
         self.run, self.recipe, self.execution, self.here, self.progress = run, recipe, execution, here, progress
         vocabulary = execution.vocabulary
+        self._metrics = JsonLines(run.metrics)
         self.validation_store = TokenStore.open(run.validation_store, vocabulary_digest=vocabulary.digest)
         self.validation_loss = make_validation(
             recipe, execution.tuning, execution.sharding, self.validation_store, vocabulary.eod
@@ -51,10 +51,6 @@ class Recorder:
         self.run.claim(self.recipe)
         surroundings.record(self.run, self.here)
         self.peak = peak_of(self.run, self.recipe)
-
-    @cached_property
-    def _metrics(self) -> JsonLines:
-        return JsonLines(self.run.metrics)
 
     def message(self, text: str) -> None:
         """Shows a message to the user."""

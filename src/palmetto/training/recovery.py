@@ -123,7 +123,7 @@ class Recovery:
 
     def elsewhere(self) -> list[str]:
         """Returns how the environment differs now, or once differed, from the one that the run began in."""
-        here = environment.record(self._recipe.layout, self._recipe.inelastic)
+        here = environment.record(self._recipe.mesh_record, self._recipe.inelastic)
         told = (event.get("text", "") for event in read_events(self._run.events) if event["event"] == "environment")
         return environment.differences(read_environment(self._run.environment) or {}, here) or list(told)
 

@@ -48,7 +48,7 @@ def write(
             "rollbacks": path.history.attempt,
             "skipped_steps": path.history.not_finite,
             "digest": {"parameters": parameters, "optimizer": optimizer},
-            "environment": environment.record(recipe.layout, recipe.inelastic),
+            "environment": environment.record(recipe.mesh_record, recipe.inelastic),
         },
     )
 

@@ -16,9 +16,20 @@ from palmetto.training.checkpoint import Checkpoints
 from palmetto.training.digest import form_of
 from palmetto.training.ledger import LedgerAltered, LedgerTorn, Line
 from palmetto.training.origin import check_recipe, check_tokens, load_vocabulary
-from palmetto.training.replay import CHAIN, PLACE, At, Difference, Differs, Misplaced, begin_at, follow, take_again
+from palmetto.training.replay import (
+    CHAIN,
+    PLACE,
+    At,
+    Difference,
+    Differs,
+    LivePath,
+    Misplaced,
+    begin_at,
+    follow,
+    take_again,
+)
 from palmetto.training.spikes import History, Rollback
-from palmetto.training.step.execution import Execution, observe
+from palmetto.training.step.execution import Execution
 from palmetto.training.step.state import State, parameter_table
 
 
@@ -133,22 +144,20 @@ class _Verification:
 
     def _replay_all(self, whole: History) -> None:
         """Replays every line in order; states that a later rollback returns to are kept on the host until then."""
-        history, kept = self.execution.history(), dict[int, State]()
+        path, kept = LivePath(self.execution.history()), dict[int, State]()
         state = self.execution.initial_state()
 
-        def keep(step: int) -> None:
-            if any(rollback.target == step for rollback in whole.rollbacks[history.attempt :]):
-                kept[step] = jax.tree.map(np.array, state)
+        def keep() -> None:
+            if any(rollback.target == path.step for rollback in whole.rollbacks[path.history.attempt :]):
+                kept[path.step] = jax.tree.map(np.array, state)
 
-        keep(0)
+        keep()
         for line in self.lines:
-            history.expect(line.step)
-            state = self._replay_line(state, line, history)
-            at = line.step
-            if isinstance(history.feed(observe(line)), Rollback):
-                at = whole.rollbacks[history.attempt - 1].target  # may be deeper than decided
-                state = jax.device_put(kept[at], self.execution.places())
-            keep(at)
+            state = self._replay_line(state, line, path.history)
+            if isinstance(path.add(line), Rollback):
+                path.deepen(whole.rollbacks[path.history.attempt - 1].target)  # where training resumed
+                state = jax.device_put(kept[path.step], self.execution.places())
+            keep()
 
     def _replay_line(self, state: State, line: Line, history: History) -> State:
         """Repeats a step and compares it with its line, digest and checkpoint."""

@@ -17,7 +17,7 @@ def enter(run: RunDirectory, say: Say, recipe: Recipe) -> dict[str, Any]:
     It reports what differs from the recorded environment, and writes no file.
     """
     environment.prepare(recipe.training.threads, read_environment(run.environment), recipe.mesh.devices)
-    here = environment.record(recipe.layout, recipe.inelastic)
+    here = environment.record(recipe.mesh_record, recipe.inelastic)
     if text := surroundings.difference(run, here):
         say(text)
     return here
@@ -26,7 +26,9 @@ def enter(run: RunDirectory, say: Say, recipe: Recipe) -> dict[str, Any]:
 def elsewhere(run: RunDirectory, recipe: Recipe) -> list[str]:
     """Returns how the environment here, prepared for `recipe`, differs from the one that the run recorded."""
     recorded = read_environment(run.environment)
-    return environment.differences(recorded, environment.record(recipe.layout, recipe.inelastic)) if recorded else []
+    return (
+        environment.differences(recorded, environment.record(recipe.mesh_record, recipe.inelastic)) if recorded else []
+    )
 
 
 def enter_to_read(run: RunDirectory, say: Say, overrides: Sequence[str] = ()) -> Recipe:

@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 
+from palmetto.decoding.caches.cache import Places
 from palmetto.decoding.caches.windowed import WindowedCache
 from palmetto.recipe.parts import Kept
 
@@ -14,8 +15,9 @@ def test_it_holds_the_first_positions_and_the_last() -> None:
     for length in range(1, 31):
         positions = cache.length[:, None]
         marked = positions[..., None, None].astype(jnp.float32)
-        cache = cache.advance(1).write(0, marked, -marked, positions)
-        seen = cache.read(0)
+        places = Places(positions)
+        cache = cache.reserve(places).write(0, marked, -marked, places)
+        seen = cache.read(0, places)
         held = {p: slot for slot, p in enumerate(seen.positions[0].tolist()) if p < length}
         wanted = {*range(min(length, KEPT.first)), *range(max(0, length - KEPT.last), length)}
         assert wanted <= held.keys()
@@ -24,6 +26,6 @@ def test_it_holds_the_first_positions_and_the_last() -> None:
 
 
 def test_empty_slots_have_positions_after_every_query() -> None:
-    cache = WindowedCache.empty(1, (1, 1, SIZE, 1), "float32", KEPT).advance(3)
+    cache = WindowedCache.empty(1, (1, 1, SIZE, 1), "float32", KEPT).reserve(Places(jnp.arange(3)[None]))
     assert sorted(np.asarray(cache.positions[0]).tolist()) == list(range(SIZE))
     assert cache.length.tolist() == [3]

@@ -7,7 +7,7 @@ import pytest
 from palmetto.errors import RunStopped, UserError
 from palmetto.planning.at_scale import with_mesh
 from palmetto.planning.compile import Compiled, DoesNotFit
-from palmetto.planning.describe import describe_search, layout
+from palmetto.planning.describe import describe_search, division
 from palmetto.planning.network.topology import Topology, parse
 from palmetto.planning.program import hlo
 from palmetto.planning.search import meshes as searching
@@ -87,7 +87,7 @@ def test_a_mesh_of_another_size_is_refused(tiny_recipe: RecipeMaker) -> None:
     assert not said
     chosen = with_mesh(tiny_recipe(), parse("v4:2x2x1"), said.append)
     assert chosen.mesh.devices == 4
-    assert said == [f"the recipe has no mesh; the likeliest is {layout(settings(chosen))}"]
+    assert said == [f"the recipe has no mesh; the likeliest is {division(settings(chosen))}"]
 
 
 @pytest.mark.parametrize("mesh", ["mesh.pod=2 mesh.data=2 mesh.model=2", "mesh.data=4", "mesh.data=2 mesh.sequence=4"])

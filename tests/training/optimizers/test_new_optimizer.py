@@ -38,7 +38,7 @@ def run(lion_recipe: RecipeMaker, tmp_path: Path) -> RunDirectory:
 def train(run: RunDirectory, recipe: Recipe, until: int) -> Told:
     progress = Told()
     with run.locked():
-        assert loop.train(run, recipe, until, environment.record(recipe.layout), progress)
+        assert loop.train(run, recipe, until, environment.record(recipe.mesh_record), progress)
     return progress
 
 

@@ -15,15 +15,13 @@ from palmetto.corpus.stage import Say
 from palmetto.corpus.text.words import Floats
 from palmetto.errors import UserError
 
-Scores = npt.NDArray[np.float32]
-
 
 @dataclass(frozen=True)
 class Side:
     """Held-out texts of one side with their scores, in ascending order of score."""
 
     texts: tuple[Text, ...]
-    scores: Scores
+    scores: npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)

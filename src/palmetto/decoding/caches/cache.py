@@ -1,7 +1,7 @@
 """The interface of caches: attention reads the keys and values of earlier tokens through it.
 
-Tokens are [B, T], a row for each sequence, each with its position. A cache is a pytree with separate arrays for each
-layer, so that a program to which one is donated updates them in place.
+A cache holds B sequences. It is a pytree with separate arrays for each layer, so that a program to which one is donated
+updates them in place.
 """
 
 from typing import NamedTuple, Protocol, Self
@@ -10,15 +10,40 @@ import jax
 import jax.numpy as jnp
 
 
+class Places(NamedTuple):
+    """Holds the position and the sequence of each token of R rows; the T tokens of a row belong to one sequence.
+
+    Flat rows are those of one token. Several rows may belong to the same sequence, and positions may have gaps.
+    """
+
+    positions: jax.Array
+    """The positions, int32 [R, T]; those of a sequence are distinct."""
+    sequences: jax.Array | None = None
+    """The number of each row's sequence in the cache, int32 [R]; None if row r belongs to sequence r, and R is B."""
+
+    @property
+    def rows(self) -> jax.Array:
+        """The number of each row's sequence, int32 [R]."""
+        return jnp.arange(len(self.positions)) if self.sequences is None else self.sequences
+
+    def of(self, array: jax.Array) -> jax.Array:
+        """Returns the entries of `array` [B, …] for the sequence of each row, [R, …]."""
+        return array if self.sequences is None else array[self.sequences]
+
+    def lengthen(self, length: jax.Array) -> jax.Array:
+        """Returns the lengths [B] of sequences once these tokens belong to them."""
+        return length.at[self.rows].max(jnp.max(self.positions, axis=1) + 1)
+
+
 class Seen(NamedTuple):
-    """Holds the keys and values that queries may see, and their positions."""
+    """Holds the keys and values that the queries of each row may see, and their positions."""
 
     keys: jax.Array
-    """The keys, [B, K, S, Q], rotated if the model's positions rotate."""
+    """The keys, [R, K, S, Q], rotated if the model's positions rotate."""
     values: jax.Array
-    """The values, [B, K, S, Q]."""
+    """The values, [R, K, S, Q]."""
     positions: jax.Array
-    """The positions, int32 [B, S]; an empty slot has a position after every query."""
+    """The positions, int32 [R, S]; an empty slot has a position after every query."""
 
 
 class Cache(Protocol):
@@ -28,23 +53,24 @@ class Cache(Protocol):
     def length(self) -> jax.Array:
         """The number of tokens of each sequence, int32 [B], which is the position of its next token."""
 
-    def advance(self, count: int) -> Self:
-        """Returns the cache with `count` more tokens reserved for each sequence, which `write` fills."""
+    def reserve(self, places: Places) -> Self:
+        """Returns the cache with room for the tokens at `places`, which `write` fills for each layer."""
 
-    def write(self, layer: int, keys: jax.Array, values: jax.Array, positions: jax.Array) -> Self:
-        """Returns the cache with a layer's keys and values [B, T, K, Q] of the tokens at positions [B, T]."""
+    def write(self, layer: int, keys: jax.Array, values: jax.Array, places: Places) -> Self:
+        """Returns the cache with a layer's keys and values [R, T, K, Q] of the tokens at `places`."""
 
-    def read(self, layer: int) -> Seen:
-        """Returns a layer's keys and values, including those just written."""
+    def read(self, layer: int, places: Places) -> Seen:
+        """Returns a layer's keys and values for the rows of `places`, including those just written."""
 
 
-def put(array: jax.Array, new: jax.Array, slots: jax.Array) -> jax.Array:
-    """Returns `array` [B, K, S, Q] with `new` [B, T, K, Q] written to distinct slots [B, T] of each sequence."""
+def put(array: jax.Array, new: jax.Array, slots: jax.Array, places: Places) -> jax.Array:
+    """Returns `array` [B, K, S, Q] with `new` [R, T, K, Q] written to slots [R, T] of each row's sequence."""
+    return array.at[places.rows[:, None], :, slots].set(new, unique_indices=True)
 
-    def one(array: jax.Array, new: jax.Array, slots: jax.Array) -> jax.Array:
-        return array.at[:, slots].set(new.swapaxes(0, 1), unique_indices=True)
 
-    return jax.vmap(one)(array, new, slots)
+def replaced(arrays: tuple[jax.Array, ...], layer: int, array: jax.Array) -> tuple[jax.Array, ...]:
+    """Returns the layers' arrays with that of one layer replaced."""
+    return (*arrays[:layer], array, *arrays[layer + 1 :])
 
 
 def zeros(layers: int, shape: tuple[int, ...], dtype: str) -> tuple[jax.Array, ...]:

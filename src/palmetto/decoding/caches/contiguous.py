@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from palmetto.decoding.caches.cache import Seen, put, zeros
+from palmetto.decoding.caches.cache import Places, Seen, put, replaced, zeros
 
 
 class ContiguousCache(NamedTuple):
@@ -23,15 +23,16 @@ class ContiguousCache(NamedTuple):
         """Returns an empty cache for up to S positions; `shape` is [B, K, S, Q]."""
         return cls(zeros(layers, shape, dtype), zeros(layers, shape, dtype), jnp.zeros(shape[0], jnp.int32))
 
-    def advance(self, count: int) -> "ContiguousCache":
-        return self._replace(length=self.length + count)
+    def reserve(self, places: Places) -> "ContiguousCache":
+        return self._replace(length=places.lengthen(self.length))
 
-    def write(self, layer: int, keys: jax.Array, values: jax.Array, positions: jax.Array) -> "ContiguousCache":
+    def write(self, layer: int, keys: jax.Array, values: jax.Array, places: Places) -> "ContiguousCache":
         return self._replace(
-            keys=(*self.keys[:layer], put(self.keys[layer], keys, positions), *self.keys[layer + 1 :]),
-            values=(*self.values[:layer], put(self.values[layer], values, positions), *self.values[layer + 1 :]),
+            keys=replaced(self.keys, layer, put(self.keys[layer], keys, places.positions, places)),
+            values=replaced(self.values, layer, put(self.values[layer], values, places.positions, places)),
         )
 
-    def read(self, layer: int) -> Seen:
-        batch, _, size, _ = self.keys[layer].shape
-        return Seen(self.keys[layer], self.values[layer], jnp.broadcast_to(jnp.arange(size), (batch, size)))
+    def read(self, layer: int, places: Places) -> Seen:
+        rows, size = len(places.positions), self.keys[layer].shape[2]
+        positions = jnp.broadcast_to(jnp.arange(size), (rows, size))
+        return Seen(places.of(self.keys[layer]), places.of(self.values[layer]), positions)

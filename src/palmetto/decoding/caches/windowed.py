@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from palmetto.decoding.caches.cache import Seen, put, zeros
+from palmetto.decoding.caches.cache import Places, Seen, put, replaced, zeros
 from palmetto.recipe.parts import Kept
 
 
@@ -33,21 +33,20 @@ class WindowedCache(NamedTuple):
         length, first = jnp.zeros(shape[0], jnp.int32), jnp.int32(kept.first)
         return cls(zeros(layers, shape, dtype), zeros(layers, shape, dtype), positions, length, first)
 
-    def advance(self, count: int) -> "WindowedCache":
-        positions = self.length[:, None] + jnp.arange(count)
-        held = jax.vmap(lambda held, slots, new: held.at[slots].set(new, unique_indices=True))
-        noted = held(self.positions, self._slots(positions), positions)
-        return self._replace(positions=noted, length=self.length + count)
+    def reserve(self, places: Places) -> "WindowedCache":
+        at = places.rows[:, None], self._slots(places.positions)
+        noted = self.positions.at[at].set(places.positions, unique_indices=True)
+        return self._replace(positions=noted, length=places.lengthen(self.length))
 
-    def write(self, layer: int, keys: jax.Array, values: jax.Array, positions: jax.Array) -> "WindowedCache":
-        slots = self._slots(positions)
+    def write(self, layer: int, keys: jax.Array, values: jax.Array, places: Places) -> "WindowedCache":
+        slots = self._slots(places.positions)
         return self._replace(
-            keys=(*self.keys[:layer], put(self.keys[layer], keys, slots), *self.keys[layer + 1 :]),
-            values=(*self.values[:layer], put(self.values[layer], values, slots), *self.values[layer + 1 :]),
+            keys=replaced(self.keys, layer, put(self.keys[layer], keys, slots, places)),
+            values=replaced(self.values, layer, put(self.values[layer], values, slots, places)),
         )
 
-    def read(self, layer: int) -> Seen:
-        return Seen(self.keys[layer], self.values[layer], self.positions)
+    def read(self, layer: int, places: Places) -> Seen:
+        return Seen(places.of(self.keys[layer]), places.of(self.values[layer]), places.of(self.positions))
 
     def _slots(self, positions: jax.Array) -> jax.Array:
         size = self.positions.shape[1]

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from palmetto.errors import RunStopped, UserError
 from palmetto.planning.compile import compile_step
-from palmetto.planning.describe import layout
+from palmetto.planning.describe import division
 from palmetto.planning.network.topology import Topology
 from palmetto.planning.predict import predict
 from palmetto.planning.search.estimate import Estimate, estimate
@@ -71,7 +71,7 @@ def layouts(recipe: Recipe, on: Topology, say: Callable[[str], None]) -> list[di
     """
     tried, sequences = [], recipe.training.batch_ramp[-1][1]
     for candidate in _finalists(candidates(recipe, on)):
-        say(f"compiling {layout(settings(candidate.recipe))}")
+        say(f"compiling {division(settings(candidate.recipe))}")
         try:
             values = predict(candidate.recipe, on, sequences, compile_step(candidate.recipe, on, sequences))
         except RunStopped as stopped:

@@ -23,14 +23,14 @@ class Context(NamedTuple):
         return arrange(parameters, self.recipe.model, self.tuning, self.recipe.mesh)
 
 
-def make_context(recipe: Recipe, tuning: Tuning, sharding: Sharding) -> Context:
-    """Returns the context of a training step.
+def make_context(recipe: Recipe, tuning: Tuning, sharding: Sharding, *, validates: bool = False) -> Context:
+    """Returns the context of a training step, or of a step that `validates` and sums no gradients.
 
     In elastic runs on a CPU without a pipeline, no collective is placed inside a leaf's computation, because the
     compiler would then round it differently (docs/determinism.md). On accelerators bits are not promised at the price
-    of keeping whole weights and gradients in memory.
+    of keeping whole weights and gradients in memory. Validation sums nothing over leaves, and may always gather.
     """
     elastic, alone = recipe.training.reproducible == "elastic", sharding.sizes["stage"] == 1
-    whole_leaves = elastic and alone and tuning.platform == "cpu"
+    whole_leaves = elastic and alone and tuning.platform == "cpu" and not validates
     zero = Zero(sharding, recipe.model.activations, whole_leaves=whole_leaves)
     return Context(recipe, tuning, sharding, zero)

@@ -59,8 +59,7 @@ def token_losses(
     Sums over tokens are divided by `target_count`, or by the batch's own count if it is None. `fetch` gathers sharded
     arrays: those of embedding and output at once, those of each layer when it runs.
     """
-    if fetch:
-        arranged = with_ends(arranged, fetch)
+    arranged = with_ends(arranged, fetch)
     forward = Forward(model, tuning, mesh, rematerialize, embedding_gradient)
     states, routing = forward.states(arranged, batch.tokens[:, :-1], prefix=batch.prefix, fetch=fetch)
     losses = state_losses(states, arranged, batch, tuning, z_loss=z_loss, target_count=target_count)

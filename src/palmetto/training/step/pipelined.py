@@ -34,12 +34,9 @@ def pipelined_sums(
     fetch = zero.gather_layer
     forward = Forward(model, tuning, mesh, training.rematerialize, training.embedding_gradient)
 
-    def whole(ends: Arranged) -> Arranged:
-        return with_ends(ends, fetch) if fetch else ends
-
     def first(ends: Arranged, leaf: Batch) -> jax.Array:
         inputs = leaf.tokens[:, :-1]
-        return forward.begin(whole(ends), inputs, local_positions(inputs.shape[1], mesh))
+        return forward.begin(with_ends(ends, fetch), inputs, local_positions(inputs.shape[1], mesh))
 
     def stage(layers: Layers, x: jax.Array, leaf: Batch) -> tuple[jax.Array, jax.Array, Routing | None]:
         positions, attend = local_positions(x.shape[1], mesh), forward.whole_sequences(leaf.prefix)
@@ -47,7 +44,7 @@ def pipelined_sums(
         return x, jnp.float32(scale * expert_objective(routing, model) / stages.size), routing
 
     def last(ends: Arranged, x: jax.Array, leaf: Batch) -> tuple[jax.Array, Losses]:
-        ends = whole(ends)
+        ends = with_ends(ends, fetch)
         states = forward.end(ends, x)
         losses = state_losses(states, ends, leaf, tuning, z_loss=training.z_loss, target_count=target_count)
         return scale * losses.objective, losses

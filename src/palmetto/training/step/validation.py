@@ -9,14 +9,14 @@ import numpy as np
 from jax.sharding import PartitionSpec
 
 from palmetto.model.decoder import Forward, local_positions
-from palmetto.model.layout import Fetch, Layer, arrange, with_ends
+from palmetto.model.layout import Fetch, Layer, with_ends
 from palmetto.model.tuning import Tuning
 from palmetto.model.weights import Parameters
 from palmetto.parallel import collectives
 from palmetto.parallel.sharding import Sharding, apart, manual
-from palmetto.parallel.zero import Zero
 from palmetto.recipe import Recipe
 from palmetto.tokens.store import TokenStore
+from palmetto.training.step.context import make_context
 from palmetto.training.step.execution import make_batch
 from palmetto.training.step.gradient import split_sequences
 from palmetto.training.step.loss import Batch, state_losses
@@ -65,24 +65,23 @@ def window_losses(recipe: Recipe, tuning: Tuning, sharding: Sharding) -> WindowL
     Each window is computed by itself, so that its loss does not depend on how windows are batched or distributed.
     Devices of different stages take different windows and gather layers from each other one at a time.
     """
-    model, mesh = recipe.model, recipe.mesh
-    zero, stages = Zero(sharding, model.activations), mesh.stage
-
-    forward = Forward(model, tuning, mesh)
+    context = make_context(recipe, tuning, sharding, validates=True)
+    mesh, zero = recipe.mesh, context.zero
+    forward = Forward(recipe.model, tuning, mesh)
 
     def through_stages(layers: Layers, x: jax.Array, prefix: jax.Array | None) -> jax.Array:
         attend = forward.whole_sequences(prefix)
 
         def through_stage(x: jax.Array, stage: jax.Array) -> tuple[jax.Array, None]:
-            fetch = _gather_from(stage, sharding, zero.gather_layer) if stages > 1 else zero.gather_layer
+            fetch = _gather_from(stage, sharding, zero.gather_layer) if mesh.stage > 1 else zero.gather_layer
             positions = local_positions(x.shape[1], mesh)
             return forward.through(layers, x, positions, attend, fetch=fetch)[0], None
 
-        return jax.lax.scan(through_stage, x, jnp.arange(stages))[0]
+        return jax.lax.scan(through_stage, x, jnp.arange(mesh.stage))[0]
 
     def on_device(parameters: Parameters, examples: Batch) -> tuple[jax.Array, jax.Array]:
-        weights = zero.gather_weights(arrange(zero.own_partition(parameters), model, tuning, mesh))
-        ends = with_ends(weights, zero.gather_layer) if zero.gather_layer else weights
+        weights = zero.gather_weights(context.arrange(zero.own_partition(parameters)))
+        ends = with_ends(weights, zero.gather_layer)
 
         def one(example: Batch) -> tuple[jax.Array, jax.Array]:
             scored = jnp.asarray(example.tokens.shape[0] - 1) if example.scored is None else jnp.sum(example.scored)
