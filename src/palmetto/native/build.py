@@ -33,7 +33,7 @@ def build() -> Path:
 
     Processes that build at the same time each write a file of their own and then give it the name.
     """
-    compiler = _compiler()
+    compiler = find_compiler()
     name = f"kernels-{_digest(compiler)}.so"
     cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
     folders = (cache / "palmetto" / "native", Path(tempfile.gettempdir()) / f"palmetto-{os.getuid()}")
@@ -49,7 +49,7 @@ def build() -> Path:
     raise NotBuilt(f"cannot write to {' or '.join(map(str, folders))}")
 
 
-def _compiler() -> list[str]:
+def find_compiler() -> list[str]:
     """Returns the command of a compiler: CXX, or the first one that is installed."""
     given = os.environ.get("CXX", "").split()
     for command in [given] if given else [[name] for name in _COMPILERS]:
