@@ -74,7 +74,7 @@ class Steps:
         from palmetto.training.step.update import make_step
 
         self._sharding = Sharding(recipe)
-        here = tuning.for_platform(jax.default_backend())
+        here = tuning.for_platform(jax.default_backend(), recipe.mesh)
         self._step: Any = make_step(recipe, here, self._sharding)
         self._state = initial_state(recipe, self._sharding)
         micro_batch, sequences = recipe.training.micro_batch, recipe.training.batch_ramp[0][1]

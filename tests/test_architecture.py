@@ -14,7 +14,7 @@ SOURCE = Path(palmetto.__file__).parent
 ORDER = (
     ("errors", "files"),
     ("report",),
-    ("host",),
+    ("host", "native"),
     ("recipe",),
     ("runs",),
     ("corpus",),

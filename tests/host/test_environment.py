@@ -193,7 +193,16 @@ def test_variables_missing_in_an_old_record_are_not_compared() -> None:
 def test_the_record_holds_what_bits_depend_on() -> None:
     record = environment.record()
     assert record["threads"] == 8
-    assert {"jaxlib", "platform", "device", "instruction_set", "palmetto", "python", "cores"} <= record.keys()
+    assert {
+        "jaxlib",
+        "platform",
+        "device",
+        "instruction_set",
+        "products",
+        "palmetto",
+        "python",
+        "cores",
+    } <= record.keys()
     assert json.loads(json.dumps(record)) == record
     assert environment.differences(record, record) == []
 
@@ -231,6 +240,9 @@ GPU = CPU | {"platform": "gpu", "device": "NVIDIA H100"}
         (CPU, {"threads": 4}, ["threads 8 → 4"]),
         (CPU, {"instruction_set": "AVX512"}, ["instruction_set AVX2 → AVX512"]),
         (CPU, {"platform": "gpu"}, ["platform cpu → gpu"]),
+        (CPU, {"products": "XLA"}, []),
+        (CPU, {"products": "native avx2"}, ["products XLA → native avx2"]),
+        (CPU | {"products": "native amx"}, {"products": "native avx2"}, ["products native amx → native avx2"]),
         (CPU, {"cores": 64, "python": "3.12.0", "device": "another cpu"}, []),
         (GPU, {"device": "NVIDIA A100"}, ["device NVIDIA H100 → NVIDIA A100"]),
         (GPU, {"cores": 64}, []),

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from palmetto.model import decoder, layout, tuning
 from palmetto.model.weights import Parameters
+from palmetto.recipe.mesh import Mesh
 from palmetto.recipe.model import Model
 from tests.references import decoder as reference
 from tests.references.quickly import QUICKLY
@@ -22,6 +23,7 @@ VOCABULARY = 40
 LENGTH = 13
 LAYOUTS = {
     "cpu": tuning.CPU,
+    "cpu with kernels": tuning.for_platform("cpu"),
     "cpu in blocks": tuning.CPU._replace(query_rows=5, logit_rows=7),
     "accelerator": tuning.ACCELERATOR,
     "accelerator in blocks": tuning.ACCELERATOR._replace(query_rows=5, logit_rows=7),
@@ -104,6 +106,7 @@ def test_sequences_of_a_batch_do_not_see_each_other(arrangement: str) -> None:
 
 
 def test_the_platform_decides_the_layout() -> None:
-    assert tuning.for_platform("cpu") == tuning.CPU
+    assert tuning.for_platform("cpu")._replace(native=False) == tuning.CPU
+    assert not tuning.for_platform("cpu", Mesh(model=2)).native
     for platform in ("gpu", "tpu"):
         assert tuning.for_platform(platform) == tuning.ACCELERATOR._replace(platform=platform)

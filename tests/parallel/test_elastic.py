@@ -12,6 +12,7 @@ import pytest
 
 from palmetto.model import tuning
 from palmetto.model.tuning import Tuning
+from palmetto.native.library import kernels
 from palmetto.parallel.sharding import Sharding
 from palmetto.recipe import Recipe
 from palmetto.recipe.mesh import Mesh
@@ -142,6 +143,29 @@ def test_one_leaf_per_device_has_the_bits_of_several(tiny_recipe: RecipeMaker, n
 @pytest.mark.parametrize("name", MODELS)
 def test_other_models_and_optimizers_have_one_digest(tiny_recipe: RecipeMaker, name: str) -> None:
     digests = {mesh: train(on(tiny_recipe, mesh, *MODELS[name]), (8,) * 3).digest for mesh in ("", "data=4")}
+    assert len(set(digests.values())) == 1, digests
+
+
+WITH_KERNELS = {
+    "float32": (),
+    "bfloat16": ("model.activations=bfloat16",),
+    "bfloat16, less kept": ("model.activations=bfloat16", "training.rematerialize=projections"),
+    "float32, experts, untied": (
+        "model.tied_embedding=false",
+        "model.experts={count: 4, every: 2, capacity_factor: 1.25}",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WITH_KERNELS)
+def test_products_by_our_kernels_have_one_digest(tiny_recipe: RecipeMaker, name: str) -> None:
+    here = tuning.for_platform("cpu")
+    if not here.native:
+        pytest.skip(kernels().reason)
+    digests = {
+        mesh: train(on(tiny_recipe, mesh, *WITH_KERNELS[name]), (4, 8, 8), here).digest
+        for mesh in ("", "data=2 zero=2", "data=4 zero=3", "pod=2 data=2 zero=1")
+    }
     assert len(set(digests.values())) == 1, digests
 
 

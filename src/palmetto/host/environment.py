@@ -23,6 +23,7 @@ from typing import Any
 from palmetto.errors import UserError, nearest
 from palmetto.host import variables
 from palmetto.host.extras import installation
+from palmetto.native import library
 
 # Options of glibc's mallopt (malloc.h).
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8
@@ -83,11 +84,13 @@ def prepare(threads: int, recorded: dict[str, Any] | None = None, devices: int =
     """Sets the environment variables that JAX reads when it is imported.
 
     threads: the size of XLA's CPU thread pool; it must not change once JAX is imported. recorded: the result of
-    `record` when the run began; its instruction set is kept if this machine has it. devices: the number of virtual
+    `record` when the run began; its instruction set is kept if this machine has it, and XLA's products if it used them.
+    devices: the number of virtual
     devices if there is only a CPU. Raises UserError if there are more virtual devices than threads, if a variable would
     change what a run computes, and in the cases of `check`.
     """
     variables.check()
+    library.check()
     check(threads)
     flags = variables.flags()
     if "jax" not in sys.modules and devices > _virtual_devices() and not _has_accelerator():
@@ -115,6 +118,8 @@ def prepare(threads: int, recorded: dict[str, Any] | None = None, devices: int =
         os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
     if recorded and (kept := recorded.get("instruction_set")) in available_instruction_sets()[:-1]:
         flags.append(f"--xla_cpu_max_isa={kept}")
+    if recorded and _products(recorded) == library.XLA_NAME:
+        os.environ[library.VARIABLE] = library.XLA
     os.environ["XLA_FLAGS"] = " ".join(flags)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -190,6 +195,7 @@ def record(layout: dict[str, Any] | None = None, inelastic: str = "") -> dict[st
         **({"inelastic": inelastic} if inelastic else {}),
         "threads": int(os.environ.get("NPROC", "0")),
         "instruction_set": capped[-1] if capped else known[-1] if known else platform.machine(),
+        "products": library.kernels().name if device.platform == "cpu" else library.XLA_NAME,
         "variables": variables.record(ours=(*_COLLECTIVES, *_pinned_flags())),
         "palmetto": metadata.version("palmetto"),
         "python": platform.python_version(),
@@ -215,10 +221,12 @@ def _start() -> tuple[ModuleType, Any]:
 def differences(recorded: dict[str, Any], here: dict[str, Any]) -> list[str]:
     """Returns the differences between two records because of which bits may differ.
 
-    Variables are compared only if they were recorded; older versions did not record them.
+    Variables are compared only if they were recorded; older versions did not record them. Nor did they record products,
+    which were XLA's.
     """
+    recorded, here = ({**record, "products": _products(record)} for record in (recorded, here))
     on_cpu = recorded.get("platform") == "cpu"
-    keys = ["jaxlib", "platform", *(["threads", "instruction_set"] if on_cpu else ["device"])]
+    keys = ["jaxlib", "platform", *(["threads", "instruction_set", "products"] if on_cpu else ["device"])]
     changed = [f"{key} {recorded.get(key)} → {here.get(key)}" for key in keys if recorded.get(key) != here.get(key)]
     then, now = recorded.get("layout", {}), here.get("layout", {})
     why = here.get("inelastic") or recorded.get("inelastic")
@@ -235,6 +243,11 @@ def differences(recorded: dict[str, Any], here: dict[str, Any]) -> list[str]:
         for name in dict.fromkeys([*then, *now])
         if then.get(name) != now.get(name)
     ]
+
+
+def _products(recorded: dict[str, Any]) -> str:
+    """Returns the name of the matrix products of a record."""
+    return recorded.get("products", library.XLA_NAME)
 
 
 def _pinned_flags() -> tuple[str, ...]:

@@ -37,17 +37,17 @@ def block(
     """
     if model.block == "parallel":
         h = _pre_norm(layer, "norm", x, model)
-        heads, inner = _split(_project(h, layer, *ATTENTION_INPUTS, *FEEDFORWARD_INPUTS), layer)
-        attended = _post_norm(layer, "norm_after", _attention(layer, heads, turn, model, attend), model)
+        heads, inner = _split(_project(h, layer, tuning, *ATTENTION_INPUTS, *FEEDFORWARD_INPUTS), layer)
+        attended = _post_norm(layer, "norm_after", _attention(layer, heads, turn, model, attend, tuning), model)
         fed, routing = _feedforward(layer, h, inner, model, tuning, mesh)
         return _add_residual(
             layer, "norm", x, _post_norm(layer, "feedforward_norm_after", fed, model) + attended, model
         ), routing
-    heads, _ = _split(_project(_pre_norm(layer, "norm", x, model), layer, *ATTENTION_INPUTS), layer)
-    attended = _post_norm(layer, "norm_after", _attention(layer, heads, turn, model, attend), model)
+    heads, _ = _split(_project(_pre_norm(layer, "norm", x, model), layer, tuning, *ATTENTION_INPUTS), layer)
+    attended = _post_norm(layer, "norm_after", _attention(layer, heads, turn, model, attend, tuning), model)
     x = _add_residual(layer, "norm", x, attended, model)
     h = _pre_norm(layer, "feedforward_norm", x, model)
-    fed, routing = _feedforward(layer, h, _project(h, layer, *FEEDFORWARD_INPUTS), model, tuning, mesh)
+    fed, routing = _feedforward(layer, h, _project(h, layer, tuning, *FEEDFORWARD_INPUTS), model, tuning, mesh)
     return _add_residual(
         layer, "feedforward_norm", x, _post_norm(layer, "feedforward_norm_after", fed, model), model
     ), routing
@@ -79,12 +79,12 @@ def _add_residual(layer: Layer, norm: str, x: jax.Array, y: jax.Array, model: Mo
     return normalize(NORMS[model.norm], alpha * x + y, layer, norm)
 
 
-def _project(h: jax.Array, layer: Layer, *names: str) -> list[jax.Array]:
+def _project(h: jax.Array, layer: Layer, tuning: Tuning, *names: str) -> list[jax.Array]:
     """Returns the projections of h, biases included, by those of the named kernels that the layer has."""
     names = tuple(name for name in names if name in layer)
     if not names:
         return []
-    projected = checkpoint_name(project(h, tuple(layer[name] for name in names)), "projections")
+    projected = checkpoint_name(project(h, tuple(layer[name] for name in names), tuning.native), "projections")
     return [_add_bias(y, layer, name) for y, name in zip(projected, names, strict=True)]
 
 
@@ -93,7 +93,9 @@ def _add_bias(y: jax.Array, layer: Layer, name: str) -> jax.Array:
     return y if bias is None else y + bias.astype(y.dtype)
 
 
-def _attention(layer: Layer, heads: list[jax.Array], turn: Turn | None, model: Model, attend: Attend) -> jax.Array:
+def _attention(
+    layer: Layer, heads: list[jax.Array], turn: Turn | None, model: Model, attend: Attend, tuning: Tuning
+) -> jax.Array:
     """Returns attention's contribution [B, T, D]; `heads` is one fused array [B, T, (H + 2K)·Q], or q, k and v."""
     H, K = model.heads, model.key_value_heads
     apart = [part.reshape(*part.shape[:2], -1, model.query_size) for part in heads]
@@ -103,7 +105,7 @@ def _attention(layer: Layer, heads: list[jax.Array], turn: Turn | None, model: M
     if turn is not None:
         q, k = turn(q), turn(k)
     attended = attend(q, k, v).reshape(*q.shape[:2], -1)
-    return _add_bias(project_back(attended, layer["o"]), layer, "o")
+    return _add_bias(project_back(attended, layer["o"], tuning.native), layer, "o")
 
 
 def _feedforward(
@@ -114,4 +116,5 @@ def _feedforward(
         assert model.experts is not None
         name = model.expert_feedforward
         return mixture(h, layer, model.experts, lambda up, gate: activate(name, up, gate), tuning=tuning, mesh=mesh)
-    return _add_bias(project_back(activate(model.feedforward, *inner), layer["down"]), layer, "down"), None
+    activated = activate(model.feedforward, *inner, native=tuning.native)
+    return _add_bias(project_back(activated, layer["down"], tuning.native), layer, "down"), None

@@ -15,7 +15,9 @@ from palmetto.model.experts.router import Routing
 from palmetto.model.layout import Arranged, Fetch, Layer, Stacked
 from palmetto.model.lookup import lookup
 from palmetto.model.norms import NORMS, normalize
+from palmetto.model.products import by_native
 from palmetto.model.tuning import Tuning
+from palmetto.native.products import product
 from palmetto.recipe.mesh import ONE_DEVICE, Mesh
 from palmetto.recipe.model import Model
 from palmetto.recipe.parts import Turn
@@ -95,8 +97,10 @@ class Forward(NamedTuple):
             x, routing = block(layer, x, turn, self.model, attention, self.tuning, self.mesh)
             return x, routing, kept
 
-        if self.rematerialize is not None:
-            # Applied even if nothing is fetched: a program of another form would be compiled with other roundings.
+        nothing = fetch is None and self.rematerialize == "nothing"
+        if self.rematerialize is not None and not (nothing and self.tuning.native):
+            # XLA alone: a program of another form would be compiled with other roundings. Kernels round in themselves,
+            # and JAX would round once more all that is kept for the backward pass.
             apply = jax.checkpoint(apply, static_argnums=0, policy=_KEPT[self.rematerialize])
         return _through(layers, x, apply, kept)
 
@@ -189,6 +193,11 @@ def _shrink_gradient(share: float, x: jax.Array) -> jax.Array:
 _shrink_gradient.defvjp(lambda share, x: (x, None), lambda share, _, d: (d if share == 1 else share * d,))
 
 
-def logits(unembedding: jax.Array, states: jax.Array) -> jax.Array:
-    """Returns the logits states · unembeddingᵀ, float32 [..., V], for final states [..., D]."""
+def logits(unembedding: jax.Array, states: jax.Array, native: bool = False) -> jax.Array:
+    """Returns the logits states · unembeddingᵀ, float32 [..., V], for final states [..., D].
+
+    native: use the kernels of `native`, for states [N, D].
+    """
+    if by_native(states, native):
+        return product([(states, unembedding)], jnp.float32, b_transposed=True)
     return jnp.einsum("...d,vd->...v", states, unembedding.astype(states.dtype), preferred_element_type=jnp.float32)

@@ -1,61 +1,89 @@
 """Matrix products of activations with kernels, with gradients in the form that computes fastest.
 
-XLA's CPU code has a fast routine for a·b and a·bᵀ and a slow one for aᵀ·b, the form of every kernel's gradient. So the
-narrower matrix of such a product is first transposed in memory, once for all products that need it.
+On a CPU the kernels of `native` compute them where there are such. XLA's CPU code has a fast routine for a·b and a·bᵀ
+and a slow one for aᵀ·b, the form of every kernel's gradient. So the narrower matrix of such a product is first
+transposed in memory, once for all products that need it.
 """
+
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 
+from palmetto.native.products import product
 
-@jax.custom_vjp
-def project(x: jax.Array, kernels: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+Kernels = tuple[jax.Array, ...]
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def project(x: jax.Array, kernels: Kernels, native: bool) -> Kernels:
     """Returns the products [..., F] of x [..., D] with each float32 kernel [D, F], in x's dtype.
 
-    The gradient is fastest if D is the smaller dimension.
+    native: use the kernels of `native`. Otherwise the gradient is fastest if D is the smaller dimension.
     """
+    if by_native(x, native):
+        return tuple(_rows_like(x, product([(_rows(x), kernel)], x.dtype)) for kernel in kernels)
     return tuple(in_own_type(x, kernel.astype(x.dtype)) for kernel in kernels)
 
 
-def _project_forward(
-    x: jax.Array, kernels: tuple[jax.Array, ...]
-) -> tuple[tuple[jax.Array, ...], tuple[jax.Array, tuple[jax.Array, ...]]]:
-    return project(x, kernels), (x, kernels)
+def _project_forward(x: jax.Array, kernels: Kernels, native: bool) -> tuple[Kernels, tuple[jax.Array, Kernels]]:
+    return project(x, kernels, native), (x, kernels)
 
 
-def _project_backward(
-    kept: tuple[jax.Array, tuple[jax.Array, ...]], d: tuple[jax.Array, ...]
-) -> tuple[jax.Array, tuple[jax.Array, ...]]:
+def _project_backward(native: bool, kept: tuple[jax.Array, Kernels], d: Kernels) -> tuple[jax.Array, Kernels]:
     x, kernels = kept
+    rows = [_rows(dy) for dy in d]
+    if by_native(x, native):
+        dx = product(list(zip(rows, kernels, strict=True)), x.dtype, b_transposed=True)
+        dkernels = tuple(product([(_rows(x), dy)], jnp.float32, a_transposed=True) for dy in rows)
+        return _rows_like(x, dx), dkernels
     parts = (in_own_type(dy, kernel.astype(x.dtype).mT) for dy, kernel in zip(d, kernels, strict=True))
     dx = sum(parts, jnp.zeros((), x.dtype))
-    turned = transposed(x.reshape(-1, x.shape[-1]))
-    return dx, tuple(in_float32(turned, dy.reshape(-1, dy.shape[-1])) for dy in d)
+    turned = transposed(_rows(x))
+    return dx, tuple(in_float32(turned, dy) for dy in rows)
 
 
 project.defvjp(_project_forward, _project_backward)
 
 
-@jax.custom_vjp
-def project_back(x: jax.Array, kernel: jax.Array) -> jax.Array:
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def project_back(x: jax.Array, kernel: jax.Array, native: bool) -> jax.Array:
     """Returns the product [..., D] of x [..., F] with a transposed float32 kernel [D, F], in x's dtype.
 
-    The gradient is fastest if D is the smaller dimension.
+    native: use the kernels of `native`. Otherwise the gradient is fastest if D is the smaller dimension.
     """
+    if by_native(x, native):
+        return _rows_like(x, product([(_rows(x), kernel)], x.dtype, b_transposed=True))
     return in_own_type(x, kernel.astype(x.dtype).mT)
 
 
-def _back_forward(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return project_back(x, kernel), (x, kernel)
+def _back_forward(x: jax.Array, kernel: jax.Array, native: bool) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return project_back(x, kernel, native), (x, kernel)
 
 
-def _back_backward(kept: tuple[jax.Array, jax.Array], dy: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _back_backward(native: bool, kept: tuple[jax.Array, jax.Array], dy: jax.Array) -> tuple[jax.Array, jax.Array]:
     x, kernel = kept
-    turned = transposed(dy.reshape(-1, dy.shape[-1]))
-    return in_own_type(dy, kernel.astype(x.dtype)), in_float32(turned, x.reshape(-1, x.shape[-1]))
+    if by_native(x, native):
+        dx = product([(_rows(dy), kernel)], x.dtype)
+        return _rows_like(x, dx), product([(_rows(dy), _rows(x))], jnp.float32, a_transposed=True)
+    turned = transposed(_rows(dy))
+    return in_own_type(dy, kernel.astype(x.dtype)), in_float32(turned, _rows(x))
 
 
 project_back.defvjp(_back_forward, _back_backward)
+
+
+def by_native(x: jax.Array, native: bool) -> bool:
+    """Returns whether the kernels of `native` compute products of x: they have no float16."""
+    return native and x.dtype in (jnp.float32, jnp.bfloat16)
+
+
+def _rows(x: jax.Array) -> jax.Array:
+    return x.reshape(-1, x.shape[-1])
+
+
+def _rows_like(x: jax.Array, rows: jax.Array) -> jax.Array:
+    return rows.reshape(*x.shape[:-1], rows.shape[-1])
 
 
 def in_own_type(a: jax.Array, b: jax.Array) -> jax.Array:

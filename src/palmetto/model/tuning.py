@@ -2,6 +2,9 @@
 
 from typing import NamedTuple
 
+from palmetto.native.library import kernels
+from palmetto.recipe.mesh import ONE_DEVICE, Mesh
+
 
 class Tuning(NamedTuple):
     """Holds the settings of a platform; they apply to every model."""
@@ -20,12 +23,19 @@ class Tuning(NamedTuple):
     """The number of queries and of keys in a block of blocked attention."""
     logit_rows: int
     """The number of positions whose logits the loss holds at a time."""
+    native: bool = False
+    """Whether matrices are multiplied by the kernels of `native`, on a CPU that has them; by XLA otherwise."""
 
 
 CPU = Tuning("cpu", unroll=True, query_rows=64, kept_length=1024, block_rows=256, logit_rows=1024)
 ACCELERATOR = Tuning("gpu", unroll=False, query_rows=1024, kept_length=1024, block_rows=512, logit_rows=2048)
 
 
-def for_platform(platform: str) -> Tuning:
-    """Returns the tuning for a JAX platform name."""
-    return CPU if platform == "cpu" else ACCELERATOR._replace(platform=platform)
+def for_platform(platform: str, mesh: Mesh = ONE_DEVICE) -> Tuning:
+    """Returns the tuning for a JAX platform name.
+
+    Along the axis model of a mesh XLA divides the products, which it can do with its own alone.
+    """
+    if platform == "cpu":
+        return CPU._replace(native=kernels().instruction_set is not None and mesh.model == 1)
+    return ACCELERATOR._replace(platform=platform)

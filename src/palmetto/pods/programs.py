@@ -37,7 +37,7 @@ class Programs:
     def __init__(self, recipe: Recipe, parts: int) -> None:
         """recipe: the recipe of one pod. parts: the number of parts that a batch is divided into."""
         self.parts, self.sharding = parts, Sharding(recipe)
-        self._context = make_context(recipe, tuning.for_platform(jax.default_backend()), self.sharding)
+        self._context = make_context(recipe, tuning.for_platform(jax.default_backend(), recipe.mesh), self.sharding)
         self._state_specs = states.specifications(recipe, self.sharding)
         self.state_shapes = states.shapes(recipe, self.sharding)
         self.state_places = states.places(recipe, self.sharding)

@@ -92,6 +92,7 @@ class Environment(TypedDict, total=False):
     inelastic: str
     threads: int
     instruction_set: str
+    products: str
     variables: dict[str, str]
     palmetto: str
     python: str

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from palmetto.errors import RunStopped
 from palmetto.host import environment
 from palmetto.host.cluster import Cluster
+from palmetto.native import library
 from palmetto.recipe import Recipe
 from palmetto.runs.directory import RunDirectory
 from palmetto.runs.files import read_environment
@@ -70,6 +71,7 @@ def train(run: RunDirectory, recipe: Recipe, until: int, say: Say, patience: flo
         say(f"trained to step {until} already")
         return True
     here = enter(run, say, recipe if patience is None else _of_one_pod(recipe))
+    say(f"matrix products: {_products(recipe, here)}")
     from palmetto.parallel.schedules import filled
     from palmetto.training import loop
 
@@ -91,6 +93,20 @@ def train(run: RunDirectory, recipe: Recipe, until: int, say: Say, patience: flo
             run.record_event("tokens damaged", text=str(error))
             build_tokens(run, recipe, say)
             raise RunStopped(f"{error}; that is done now, and the same command goes on") from None
+
+
+def _products(recipe: Recipe, here: dict[str, Any]) -> str:
+    """Returns whose products the training uses and, on a CPU where they are XLA's, why."""
+    kernels = library.kernels() if here["platform"] == "cpu" else None
+    if kernels is None:
+        return "XLA's"
+    if recipe.mesh.model > 1:
+        return "XLA's, which can divide them along mesh.model"
+    if recipe.model.activations == "float16":
+        return "XLA's, since the kernels have no float16"
+    if kernels.instruction_set:
+        return f"Palmetto's kernels, {kernels.instruction_set}"
+    return f"XLA's ({kernels.reason})"
 
 
 @contextmanager

@@ -35,6 +35,7 @@ class Case(NamedTuple):
     def __repr__(self) -> str:
         kind = "unrolled" if self.layout.unroll else "scanned"
         rows = f"rows {self.layout.query_rows}/{self.layout.logit_rows}"
+        kind += " with kernels" * self.layout.native
         return f"{kind}, {rows}, T {self.length}, {self.rematerialize}, {self.activations}"
 
 
@@ -43,6 +44,7 @@ SCANNED = tuning.ACCELERATOR._replace(query_rows=7, logit_rows=15)
 CASES = [
     *(Case(arrangement, 13, choice) for arrangement in (UNROLLED, SCANNED) for choice in get_args(Rematerialize)),
     Case(UNROLLED._replace(query_rows=1, logit_rows=4), 3),
+    Case(tuning.for_platform("cpu")._replace(logit_rows=15), 13),
 ]
 BFLOAT16 = Case(SCANNED, 13, "projections", "bfloat16")
 """The settings of the large recipes."""

@@ -60,7 +60,7 @@ def mixture(
     kernels = tuple(layer[name] for name in EXPERT_INPUTS if name in layer)
     held, capacity = _Held(kernels, layer["expert_down"], activate), min(capacity, length)
     if top == settings.count or (settings.capacity_factor is not None and not tuning.unroll):
-        mixed = _padded(tokens, weights, queues, capacity, held, mesh)
+        mixed = _padded(tokens, weights, queues, capacity, held, tuning, mesh)
     else:
         size = block_size(len(tokens) * top // own) if tuning.unroll else 1
         if mesh.expert == 1:
@@ -93,14 +93,20 @@ def _queues(chosen: jax.Array, capacity: int, sharers: int) -> Queues:
     return Queues(chosen, place, place >= own_room, jnp.minimum(waiting, room))
 
 
-def _padded(tokens: jax.Array, weights: jax.Array, queues: Queues, capacity: int, held: _Held, mesh: Mesh) -> jax.Array:
+def _padded(
+    tokens: jax.Array, weights: jax.Array, queues: Queues, capacity: int, held: _Held, tuning: Tuning, mesh: Mesh
+) -> jax.Array:
     """Returns the experts' output for tokens [N, D] in one product, with `capacity` rows for every queue."""
     batch, experts = queues.taken.shape
     first = capacity * (batch * jnp.arange(experts) + jnp.arange(batch)[:, None])
     seats = take_seats(queues, first, experts * batch * capacity, weights.shape[1])
     rows = _exchange(dispatch(tokens, seats).reshape(experts, -1, tokens.shape[1]), mesh, 0, 1)
-    inner = held.activate(*pair(jax.vmap(project)(rows, held.kernels)))
-    outputs = _exchange(jax.vmap(project_back)(inner, held.down), mesh, 1, 0)
+    inner = held.activate(
+        *pair(jax.vmap(lambda rows, kernels: project(rows, kernels, tuning.native))(rows, held.kernels))
+    )
+    outputs = _exchange(
+        jax.vmap(lambda inner, down: project_back(inner, down, tuning.native))(inner, held.down), mesh, 1, 0
+    )
     return combine(outputs.reshape(-1, tokens.shape[1]), weights, seats)
 
 

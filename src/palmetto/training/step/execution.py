@@ -53,7 +53,7 @@ class Execution:
         training = recipe.training
         self.order = Order(self.store.windows, training.batch_ramp, training.seed, training.epochs)
         self.table = parameter_table(recipe)
-        self.tuning = tuning.for_platform(jax.default_backend())
+        self.tuning = tuning.for_platform(jax.default_backend(), recipe.mesh)
         self.sharding = Sharding(recipe)
         there = jax.device_count()
         if there < self.sharding.devices or (jax.process_count() > 1 and there != self.sharding.devices):

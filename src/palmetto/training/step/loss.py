@@ -1,6 +1,6 @@
 """Token cross-entropy with z-loss, computed a block of logits at a time, and the auxiliary losses of experts."""
 
-from functools import partial
+from functools import partial, reduce
 from typing import NamedTuple
 
 import jax
@@ -9,8 +9,10 @@ import jax.numpy as jnp
 from palmetto.model.decoder import Forward, Rematerialize, logits
 from palmetto.model.experts.router import Routing
 from palmetto.model.layout import Arranged, Fetch, with_ends
-from palmetto.model.products import in_float32, in_own_type, transposed
+from palmetto.model.products import by_native, in_float32, in_own_type, transposed
 from palmetto.model.tuning import Tuning
+from palmetto.native import pointwise
+from palmetto.native.products import product
 from palmetto.recipe.mesh import ONE_DEVICE, Mesh
 from palmetto.recipe.model import Model
 
@@ -80,7 +82,7 @@ def state_losses(
     if target_count is None:
         target_count = targets.shape[0] if weights is None else jnp.sum(weights)
     rows = states.reshape(-1, states.shape[-1])
-    sums = _summed_losses(rows, arranged.unembedding, targets, weights, z_loss, tuning.logit_rows)
+    sums = _summed_losses(rows, arranged.unembedding, targets, weights, z_loss, tuning.logit_rows, tuning.native)
     objective, cross_entropy, z = (total / target_count for total in sums)
     return Losses(objective, *jax.lax.stop_gradient((cross_entropy, z)))
 
@@ -96,7 +98,7 @@ def expert_objective(routing: Routing | None, model: Model) -> jax.Array | float
 SummedLosses = tuple[jax.Array, jax.Array, jax.Array]
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(4, 5))
+@partial(jax.custom_vjp, nondiff_argnums=(4, 5, 6))
 def _summed_losses(
     states: jax.Array,
     unembedding: jax.Array,
@@ -104,13 +106,14 @@ def _summed_losses(
     weights: jax.Array | None,
     z_loss: float,
     logit_rows: int,
+    native: bool,
 ) -> SummedLosses:
     """Returns objective, cross-entropy and log² Z of states [N, D] against targets [N], summed with weights [N].
 
     The gradient of the objective is computed in the forward pass, block by block, so that logits are neither stored
     nor computed twice.
     """
-    losses, _ = _pass(states, unembedding, targets, weights, z_loss, logit_rows, with_gradient=False)
+    losses, _ = _pass(states, unembedding, targets, weights, z_loss, logit_rows, native, with_gradient=False)
     return losses
 
 
@@ -121,13 +124,14 @@ def _pass(
     weights: jax.Array | None,
     z_loss: float,
     logit_rows: int,
+    native: bool,
     with_gradient: bool,
 ) -> tuple[SummedLosses, tuple[jax.Array, jax.Array]]:
     cross_entropy, z = jnp.float32(0), jnp.float32(0)
     d_states, d_transposed = [], jnp.zeros(unembedding.shape[::-1], jnp.float32)
     for start in range(0, states.shape[0], logit_rows):
         rows, wanted = states[start : start + logit_rows], targets[start : start + logit_rows, None]
-        scores = logits(unembedding, rows)
+        scores = logits(unembedding, rows, native)
         highest = jnp.max(scores, axis=-1, keepdims=True)
         exponentials = jnp.exp(scores - highest)
         normalizer = jnp.sum(exponentials, axis=-1, keepdims=True)
@@ -150,7 +154,7 @@ def _pass(
     return (cross_entropy + z_loss * z, cross_entropy, z), gradient
 
 
-def _forward(
+def _native_pass(
     states: jax.Array,
     unembedding: jax.Array,
     targets: jax.Array,
@@ -158,11 +162,38 @@ def _forward(
     z_loss: float,
     logit_rows: int,
 ) -> tuple[SummedLosses, tuple[jax.Array, jax.Array]]:
-    return _pass(states, unembedding, targets, weights, z_loss, logit_rows, with_gradient=True)
+    """Returns what `_pass` returns with the gradient, by the kernels of `native`."""
+    weights = jnp.ones(targets.shape, jnp.float32) if weights is None else weights
+    cross_entropy, z = jnp.float32(0), jnp.float32(0)
+    d_states, d_unembedding = [], []
+    for start in range(0, states.shape[0], logit_rows):
+        block = slice(start, start + logit_rows)
+        scores = logits(unembedding, states[block], native=True)
+        found = pointwise.cross_entropy(scores, targets[block], weights[block], z_loss, states.dtype)
+        cross_entropy += jnp.sum(found.losses)
+        z += jnp.sum(found.squares)
+        d_states.append(product([(found.gradient, unembedding)], states.dtype))
+        d_unembedding.append(product([(found.gradient, states[block])], jnp.float32, a_transposed=True))
+    gradient = jnp.concatenate(d_states), reduce(jnp.add, d_unembedding)
+    return (cross_entropy + z_loss * z, cross_entropy, z), gradient
+
+
+def _forward(
+    states: jax.Array,
+    unembedding: jax.Array,
+    targets: jax.Array,
+    weights: jax.Array | None,
+    z_loss: float,
+    logit_rows: int,
+    native: bool,
+) -> tuple[SummedLosses, tuple[jax.Array, jax.Array]]:
+    if by_native(states, native):
+        return _native_pass(states, unembedding, targets, weights, z_loss, logit_rows)
+    return _pass(states, unembedding, targets, weights, z_loss, logit_rows, native, with_gradient=True)
 
 
 def _backward(
-    z_loss: float, logit_rows: int, gradient: tuple[jax.Array, jax.Array], d: SummedLosses
+    z_loss: float, logit_rows: int, native: bool, gradient: tuple[jax.Array, jax.Array], d: SummedLosses
 ) -> tuple[jax.Array, jax.Array, None, None]:
     d_states, d_unembedding = gradient
     return d[0].astype(d_states.dtype) * d_states, d[0] * d_unembedding, None, None

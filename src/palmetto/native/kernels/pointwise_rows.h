@@ -1,0 +1,114 @@
+// Kernels that compute value by value, in float32 and rounded once at the end, with the same bits in AVX2 and AVX-512.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+#include "pointwise.h"
+#include "scratch.h"
+#include "vectors.h"
+
+namespace palmetto {
+namespace {
+
+#ifdef __AVX512F__
+inline Vector operator/(Vector a, Vector b) { return {_mm512_div_ps(a.all, b.all)}; }
+#else
+inline Vector operator/(Vector a, Vector b) { return {_mm256_div_ps(a.low, b.low), _mm256_div_ps(a.high, b.high)}; }
+#endif
+
+inline Vector sigmoid(Vector x) {
+  const Vector bounded = larger(repeat(-87.0f), x);  // NaN stays NaN
+  return repeat(1.0f) / (repeat(1.0f) + exponential(repeat(0.0f) - bounded));
+}
+
+// Calls body(i) for every 16th place; the last, incomplete, 16 values go through arrays of their own.
+template <typename Value, int kIn, int kOut, typename Body>
+void by_sixteen(const Value* const (&in)[kIn], Value* const (&out)[kOut], int64_t begin, int64_t end,
+                const Body& body) {
+  int64_t i = begin;
+  for (; i + 16 <= end; i += 16) {
+    const Value* from[kIn];
+    Value* to[kOut];
+    for (int n = 0; n < kIn; n++) from[n] = in[n] + i;
+    for (int n = 0; n < kOut; n++) to[n] = out[n] + i;
+    body(from, to);
+  }
+  if (i == end) return;
+  Value padded[kIn][16] = {}, results[kOut][16];
+  const Value* from[kIn];
+  Value* to[kOut];
+  for (int n = 0; n < kIn; n++) {
+    memcpy(padded[n], in[n] + i, (end - i) * sizeof(Value));
+    from[n] = padded[n];
+  }
+  for (int n = 0; n < kOut; n++) to[n] = results[n];
+  body(from, to);
+  for (int n = 0; n < kOut; n++) memcpy(out[n] + i, results[n], (end - i) * sizeof(Value));
+}
+
+template <typename Value>
+void swiglu(const Value* gate, const Value* up, Value* inner, int64_t begin, int64_t end) {
+  by_sixteen<Value, 2, 1>({gate, up}, {inner}, begin, end, [](const Value* const* from, Value* const* to) {
+    const Vector g = load(from[0]);
+    store(to[0], g * sigmoid(g) * load(from[1]));
+  });
+}
+
+template <typename Value>
+void swiglu_backward(const Value* gate, const Value* up, const Value* d, Value* dgate, Value* dup, int64_t begin,
+                     int64_t end) {
+  by_sixteen<Value, 3, 2>({gate, up, d}, {dgate, dup}, begin, end, [](const Value* const* from, Value* const* to) {
+    const Vector g = load(from[0]), u = load(from[1]), own = load(from[2]), s = sigmoid(g), one = repeat(1.0f);
+    store(to[0], own * u * s * multiply_add(g, one - s, one));
+    store(to[1], own * g * s);
+  });
+}
+
+template <typename Value>
+void cross_entropy(const Scores& rows, int64_t begin, int64_t end) {
+  static thread_local Scratch memory;
+  const int64_t columns = rows.columns, whole = columns / 16 * 16;
+  float* const exponentials = static_cast<float*>(memory.take(4 * (whole + 16)));
+  const Vector lowest = repeat(-INFINITY);
+  for (int64_t row = begin; row < end; row++) {
+    const float* const scores = rows.scores + row * columns;
+    float last[16];
+    memcpy(last, scores + whole, 4 * (columns - whole));
+    const Vector rest = first_lanes(load(last), columns - whole, lowest);
+    Vector highest = rest;
+    for (int64_t j = 0; j < whole; j += 16) highest = larger(highest, load(scores + j));
+    const float most = largest(highest);
+    const Vector shift = repeat(most);
+    Vector total = exponential(rest - shift);
+    store(exponentials + whole, total);
+    for (int64_t j = 0; j < whole; j += 16) {
+      const Vector each = exponential(load(scores + j) - shift);
+      store(exponentials + j, each);
+      total = total + each;
+    }
+    const float normalizer = sum(total), log_z = most + static_cast<float>(std::log(static_cast<double>(normalizer)));
+    const float weight = rows.weights[row];
+    const int64_t target = rows.targets[row];
+    rows.losses[row] = (log_z - scores[target]) * weight;
+    rows.squares[row] = log_z * log_z * weight;
+    const float factor = (1 + 2 * rows.z_loss * log_z) / normalizer;
+    // The target's derivative is that of the others less 1; the others are not rounded a second time.
+    exponentials[target] -= 1 / factor;
+    const Vector by = repeat(factor * weight);
+    Value* const gradient = static_cast<Value*>(rows.gradient) + row * columns;
+    for (int64_t j = 0; j < whole; j += 16) store(gradient + j, load(exponentials + j) * by);
+    Value end_of_row[16];
+    store(end_of_row, load(exponentials + whole) * by);
+    memcpy(gradient + whole, end_of_row, (columns - whole) * sizeof(Value));
+  }
+}
+
+template <typename Value>
+constexpr PointwiseOf<Value> pointwise_of() {
+  return {swiglu<Value>, swiglu_backward<Value>, cross_entropy<Value>};
+}
+
+}  // namespace
+}  // namespace palmetto
