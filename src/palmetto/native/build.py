@@ -33,7 +33,7 @@ def build() -> Path:
 
     Processes that build at the same time each write a file of their own and then give it the name.
     """
-    compiler, name = _compiler(), "kernels"
+    compiler, name = find_compiler(), "kernels"
     sources = sorted(KERNELS.glob("*.cc"))
     name = f"kernels-{_digest(compiler)}.so"
     for folder in _folders():
@@ -57,7 +57,7 @@ def _folders() -> list[Path]:
     return [Path(cache).expanduser() / "palmetto" / "native", *([temporary] if own else [])]
 
 
-def _compiler() -> list[str]:
+def find_compiler() -> list[str]:
     """Returns the command of a compiler: CXX, or the first one that is installed."""
     given = os.environ.get("CXX", "").split()
     for command in [given] if given else [[name] for name in _COMPILERS]:

@@ -28,7 +28,20 @@ _SETS = ("", "avx2", "avx512", "avx512_bf16", "amx")
 _LIMITS = {"AVX2": 1, "AVX512": 2, "AVX512_VNNI": 2, "AVX512_BF16": 3, "AMX": 4, "AMX_FP16": 4}
 """The largest of these for each limit that XLA can be given; below the first there is none."""
 
-_FUNCTIONS = ("product", "swiglu", "swiglu_backward", "cross_entropy")
+_FUNCTIONS = (
+    "product",
+    "swiglu",
+    "swiglu_backward",
+    "cross_entropy",
+    "attention",
+    "attention_backward",
+    "normalize",
+    "normalize_backward",
+    "turn_apart",
+    "turn_back",
+    "adafactor",
+    "adamw",
+)
 """The functions for XLA; their names begin with palmetto_."""
 
 
