@@ -25,6 +25,7 @@ LAYOUTS = {
     "cpu": tuning.CPU,
     "cpu with kernels": tuning.for_platform("cpu"),
     "cpu in blocks": tuning.CPU._replace(query_rows=5, logit_rows=7),
+    "native": tuning.for_platform("cpu")._replace(logit_rows=7),
     "accelerator": tuning.ACCELERATOR,
     "accelerator in blocks": tuning.ACCELERATOR._replace(query_rows=5, logit_rows=7),
 }

@@ -16,8 +16,10 @@ from palmetto.model import accelerated
 from palmetto.model.blocked import blocked_attention
 from palmetto.model.causal import causal_attention
 from palmetto.model.masks import block_pairs
+from palmetto.model.products import by_native
 from palmetto.model.scores import Learned, Scores, make_scores
 from palmetto.model.tuning import Tuning
+from palmetto.native.attention import LARGEST_HEAD, fused_attention
 from palmetto.recipe.mesh import ONE_DEVICE, Mesh
 from palmetto.recipe.model import Model
 from palmetto.recipe.parts import Attention, Band
@@ -76,6 +78,9 @@ def _own_heads(
         flash = accelerated.choose(tuning.platform, q.dtype, length, q.shape[3])
         if flash:
             return flash(q, k, v, kind.band.window)
+    causal = plain and not shared and kind.band == Band(None) and not kind.searches
+    if causal and by_native(q, tuning.native) and q.shape[3] <= LARGEST_HEAD:
+        return fused_attention(q.reshape(*q.shape[:2], heads, -1, q.shape[3]), k, v).reshape(q.shape)
     start: jax.Array | int = 0
     if shared:
         start = jax.lax.axis_index("sequence") * q.shape[1]
@@ -84,7 +89,7 @@ def _own_heads(
     if kind.searches:
         queries, keys = start + jnp.arange(q.shape[1]), jnp.arange(k.shape[2])
         result = kind.search(grouped, k, v, queries, keys, model.positions, tuning.query_rows)
-    elif plain and not shared and kind.band == Band(None) and length <= tuning.kept_length:
+    elif causal and length <= tuning.kept_length:
         merged = (array.reshape(-1, *array.shape[2:]) for array in (grouped, k, v))
         result = causal_attention(*merged, tuning.query_rows).reshape(grouped.shape)
     else:

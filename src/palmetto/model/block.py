@@ -1,6 +1,7 @@
 """One decoder layer: attention and feed-forward, in parallel or one after the other, with their norms."""
 
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -11,12 +12,13 @@ from palmetto.model.experts.router import Routing
 from palmetto.model.feedforward import activate
 from palmetto.model.layout import Layer
 from palmetto.model.norms import NORMS, normalize
-from palmetto.model.products import project, project_back
+from palmetto.model.products import by_native, project, project_back
 from palmetto.model.tuning import Tuning
 from palmetto.model.weights import ATTENTION_INPUTS, FEEDFORWARD_INPUTS
+from palmetto.native.pointwise import turn_apart
 from palmetto.recipe.mesh import ONE_DEVICE, Mesh
 from palmetto.recipe.model import Model
-from palmetto.recipe.parts import Turn
+from palmetto.recipe.parts import PairTurn, Turn
 
 Attend = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
 """(q [B, T, H, Q], k [B, T, K, Q], v [B, T, K, Q]) → [B, T, H, Q]; q is scaled, q and k are rotated."""
@@ -36,20 +38,20 @@ def block(
     `turn` rotates queries and keys by their positions; it is None for positions that do not rotate.
     """
     if model.block == "parallel":
-        h = _pre_norm(layer, "norm", x, model)
+        h = _pre_norm(layer, "norm", x, model, tuning)
         heads, inner = _split(_project(h, layer, tuning, *ATTENTION_INPUTS, *FEEDFORWARD_INPUTS), layer)
-        attended = _post_norm(layer, "norm_after", _attention(layer, heads, turn, model, attend, tuning), model)
+        attended = _post_norm(layer, "norm_after", _attention(layer, heads, turn, model, attend, tuning), model, tuning)
         fed, routing = _feedforward(layer, h, inner, model, tuning, mesh)
         return _add_residual(
-            layer, "norm", x, _post_norm(layer, "feedforward_norm_after", fed, model) + attended, model
+            layer, "norm", x, _post_norm(layer, "feedforward_norm_after", fed, model, tuning) + attended, model, tuning
         ), routing
-    heads, _ = _split(_project(_pre_norm(layer, "norm", x, model), layer, tuning, *ATTENTION_INPUTS), layer)
-    attended = _post_norm(layer, "norm_after", _attention(layer, heads, turn, model, attend, tuning), model)
-    x = _add_residual(layer, "norm", x, attended, model)
-    h = _pre_norm(layer, "feedforward_norm", x, model)
+    heads, _ = _split(_project(_pre_norm(layer, "norm", x, model, tuning), layer, tuning, *ATTENTION_INPUTS), layer)
+    attended = _post_norm(layer, "norm_after", _attention(layer, heads, turn, model, attend, tuning), model, tuning)
+    x = _add_residual(layer, "norm", x, attended, model, tuning)
+    h = _pre_norm(layer, "feedforward_norm", x, model, tuning)
     fed, routing = _feedforward(layer, h, _project(h, layer, tuning, *FEEDFORWARD_INPUTS), model, tuning, mesh)
     return _add_residual(
-        layer, "feedforward_norm", x, _post_norm(layer, "feedforward_norm_after", fed, model), model
+        layer, "feedforward_norm", x, _post_norm(layer, "feedforward_norm_after", fed, model, tuning), model, tuning
     ), routing
 
 
@@ -59,24 +61,26 @@ def _split(projected: list[jax.Array], layer: Layer) -> tuple[list[jax.Array], l
     return projected[:count], projected[count:]
 
 
-def _pre_norm(layer: Layer, norm: str, x: jax.Array, model: Model) -> jax.Array:
+def _pre_norm(layer: Layer, norm: str, x: jax.Array, model: Model, tuning: Tuning) -> jax.Array:
     """Returns the input of attention or feed-forward: x, normalized if the norm comes before them."""
     if model.norm_position in ("post", "deep"):
         return x
-    return normalize(NORMS[model.norm], x, layer, norm)
+    return normalize(NORMS[model.norm], x, layer, norm, native=tuning.native)
 
 
-def _post_norm(layer: Layer, norm: str, y: jax.Array, model: Model) -> jax.Array:
+def _post_norm(layer: Layer, norm: str, y: jax.Array, model: Model, tuning: Tuning) -> jax.Array:
     """Returns y, normalized a second time if the layer is a sandwich."""
-    return normalize(NORMS[model.norm], y, layer, norm) if model.norm_position == "sandwich" else y
+    if model.norm_position != "sandwich":
+        return y
+    return normalize(NORMS[model.norm], y, layer, norm, native=tuning.native)
 
 
-def _add_residual(layer: Layer, norm: str, x: jax.Array, y: jax.Array, model: Model) -> jax.Array:
+def _add_residual(layer: Layer, norm: str, x: jax.Array, y: jax.Array, model: Model, tuning: Tuning) -> jax.Array:
     """Returns the residual sum, normalized if the norm comes after it; DeepNorm scales x by α = (2L)^¼."""
     if model.norm_position in ("pre", "sandwich"):
         return x + y
     alpha = (2 * model.layers) ** 0.25 if model.norm_position == "deep" else 1.0
-    return normalize(NORMS[model.norm], alpha * x + y, layer, norm)
+    return normalize(NORMS[model.norm], alpha * x + y, layer, norm, native=tuning.native)
 
 
 def _project(h: jax.Array, layer: Layer, tuning: Tuning, *names: str) -> list[jax.Array]:
@@ -99,11 +103,15 @@ def _attention(
     """Returns attention's contribution [B, T, D]; `heads` is one fused array [B, T, (H + 2K)·Q], or q, k and v."""
     H, K = model.heads, model.key_value_heads
     apart = [part.reshape(*part.shape[:2], -1, model.query_size) for part in heads]
-    q, k, v = apart if len(apart) == 3 else jnp.split(apart[0], [H, H + K], axis=2)
-    if model.qk_norm:
-        q, k = (normalize(NORMS[model.norm], x, layer, name) for x, name in ((q, "q_norm"), (k, "k_norm")))
-    if turn is not None:
-        q, k = turn(q), turn(k)
+    if len(apart) == 1 and isinstance(turn, PairTurn) and not model.qk_norm and by_native(apart[0], tuning.native):
+        q, k, v = turn_apart(apart[0], (turn.cosines, turn.sines), H)
+    else:
+        q, k, v = apart if len(apart) == 3 else jnp.split(apart[0], [H, H + K], axis=2)
+        if model.qk_norm:
+            norm = partial(normalize, NORMS[model.norm], native=tuning.native)
+            q, k = norm(q, layer, "q_norm"), norm(k, layer, "k_norm")
+        if turn is not None:
+            q, k = turn(q), turn(k)
     attended = attend(q, k, v).reshape(*q.shape[:2], -1)
     return _add_bias(project_back(attended, layer["o"], tuning.native), layer, "o")
 

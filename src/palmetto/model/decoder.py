@@ -107,7 +107,7 @@ class Forward(NamedTuple):
     def end(self, ends: Arranged, x: jax.Array) -> jax.Array:
         """Returns the final states for the logits: x [..., D] normalized, and divided by √D for a tied embedding."""
         if self.model.norm_position in ("pre", "sandwich"):
-            return normalize(NORMS[self.model.norm], x, ends.ends, "final_norm")
+            return normalize(NORMS[self.model.norm], x, ends.ends, "final_norm", native=self.tuning.native)
         return x / math.sqrt(self.model.d_model) if self.model.tied_embedding else x
 
     def whole_sequences(self, prefix: jax.Array | None = None) -> LayerAttention:

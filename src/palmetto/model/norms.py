@@ -9,6 +9,9 @@ from collections.abc import Callable, Mapping
 import jax
 import jax.numpy as jnp
 
+from palmetto.model.products import by_native
+from palmetto.native import pointwise
+
 EPSILON = 1e-5
 
 Norm = Callable[[jax.Array], jax.Array]
@@ -31,9 +34,20 @@ def rms(x: jax.Array) -> jax.Array:
 NORMS: dict[str, Norm] = {"layer": layer, "rms": rms}
 
 
-def normalize(norm: Norm, x: jax.Array, arrays: Mapping[str, jax.Array], name: str) -> jax.Array:
-    """Returns norm(x) with the scale `name` and the bias `name`_bias applied, each [n], if `arrays` has them."""
-    normed, scale, bias = norm(x), arrays.get(name), arrays.get(f"{name}_bias")
+CENTRED: dict[Norm, bool] = {layer: True, rms: False}
+"""The norms that the kernels of `native` compute, and whether each subtracts the mean."""
+
+
+def normalize(
+    norm: Norm, x: jax.Array, arrays: Mapping[str, jax.Array], name: str, *, native: bool = False
+) -> jax.Array:
+    """Returns norm(x) with the scale `name` and the bias `name`_bias applied, each [n], if `arrays` has them.
+
+    native: use the kernels of `native` where there are such.
+    """
+    by_kernel = norm in CENTRED and by_native(x, native)
+    normed = pointwise.normalize(x, CENTRED[norm], EPSILON) if by_kernel else norm(x)
+    scale, bias = arrays.get(name), arrays.get(f"{name}_bias")
     if scale is not None:
         normed = normed * scale.astype(x.dtype)
     return normed if bias is None else normed + bias.astype(x.dtype)

@@ -7,10 +7,10 @@ import ctypes
 import functools
 import os
 import platform
+import re
 from typing import NamedTuple
 
 from palmetto.errors import UserError
-from palmetto.host import variables
 from palmetto.native.build import NotBuilt, build
 
 VARIABLE = "PALMETTO_PRODUCTS"
@@ -28,7 +28,20 @@ _SETS = ("", "avx2", "avx512", "avx512_bf16", "amx")
 _LIMITS = {"AVX2": 1, "AVX512": 2, "AVX512_VNNI": 2, "AVX512_BF16": 3, "AMX": 4, "AMX_FP16": 4}
 """The largest of these for each limit that XLA can be given; below the first there is none."""
 
-_FUNCTIONS = ("product", "swiglu", "swiglu_backward", "cross_entropy")
+_FUNCTIONS = (
+    "product",
+    "swiglu",
+    "swiglu_backward",
+    "cross_entropy",
+    "attention",
+    "attention_backward",
+    "normalize",
+    "normalize_backward",
+    "turn_apart",
+    "turn_back",
+    "adafactor",
+    "adamw",
+)
 """The functions for XLA; their names begin with palmetto_."""
 
 
@@ -57,7 +70,8 @@ def kernels() -> Kernels:
     check()
     if os.environ.get(VARIABLE) == XLA:
         return Kernels(None, f"{VARIABLE}={XLA}")
-    return _loaded(variables.by_name(variables.flags()).get("--xla_cpu_max_isa", "").upper())
+    limits = re.findall(r"--xla_cpu_max_isa=(\S+)", os.environ.get("XLA_FLAGS", ""))
+    return _loaded(limits[-1].upper() if limits else "")
 
 
 @functools.cache

@@ -1,5 +1,6 @@
 """Functions of single values or rows on a CPU, by kernels of this package: computed in float32, rounded once."""
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -39,6 +40,57 @@ def cross_entropy(
     each = jax.ShapeDtypeStruct(targets.shape, jnp.float32)
     results = (jax.ShapeDtypeStruct(scores.shape, dtype), each, each)
     return CrossEntropy(*_call("cross_entropy", results)(scores, targets, weights, z_loss=np.float32(z_loss)))
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(1, 2))
+def normalize(x: jax.Array, centred: bool, epsilon: float) -> jax.Array:
+    """Returns x with its last axis normalized to mean square 1, and to mean 0 if centred; float32 or bfloat16.
+
+    Epsilon is added to the mean square before the root.
+    """
+    result: jax.Array = _call("normalize", _like(x))(x, centred=centred, epsilon=np.float32(epsilon))
+    return result
+
+
+def _normalize_backward(centred: bool, epsilon: float, x: jax.Array, d: jax.Array) -> tuple[jax.Array]:
+    return (_call("normalize_backward", _like(x))(x, d, centred=centred, epsilon=np.float32(epsilon)),)
+
+
+normalize.defvjp(lambda x, centred, epsilon: (normalize(x, centred, epsilon), x), _normalize_backward)
+
+
+Angles = tuple[jax.Array, jax.Array]
+"""Cosines and sines, float32 [..., T, Q/2]."""
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def turn_apart(together: jax.Array, angles: Angles, heads: int) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Returns q [..., T, heads, Q], k and v [..., T, K, Q] of an array [..., T, heads + 2K, Q]; q and k are turned.
+
+    The pairs (x[i], x[i + Q/2]) of a head are turned by the angles of their position. The arrays are float32 or
+    bfloat16. The angles have no derivative.
+    """
+    *tokens, both, size = together.shape
+    shared = (both - heads) // 2
+    results = [jax.ShapeDtypeStruct((*tokens, count, size), together.dtype) for count in (heads, shared, shared)]
+    q, k, v = _call("turn_apart", results)(together, *angles)
+    return q, k, v
+
+
+def _turn_forward(
+    together: jax.Array, angles: Angles, heads: int
+) -> tuple[tuple[jax.Array, jax.Array, jax.Array], Angles]:
+    return turn_apart(together, angles, heads), angles
+
+
+def _turn_backward(heads: int, angles: Angles, d: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, None]:
+    dq, dk, _ = d
+    both = heads + 2 * dk.shape[-2]
+    shape = jax.ShapeDtypeStruct((*dq.shape[:-2], both, dq.shape[-1]), dq.dtype)
+    return _call("turn_back", shape)(*d, *angles), None
+
+
+turn_apart.defvjp(_turn_forward, _turn_backward)
 
 
 def _call(name: str, results: Any) -> Any:

@@ -72,3 +72,28 @@ class Optimizer(Kind):
         and the devices that share a matrix.
         """
         raise NotImplementedError
+
+    def step(
+        self,
+        gradient: Array,
+        parameter: Array,
+        moments: Mapping[str, Array],
+        *,
+        coefficients: Any,
+        learning_rate: Array,
+        spread: Any,
+        finite: Array,
+        native: bool,
+    ) -> tuple[Array, dict[str, Array]]:
+        """Returns a parameter and its moments after the update; they stay as they are unless `finite`, a boolean.
+
+        An optimizer may have kernels that compute this on a CPU, for `native`. The other arguments are those of
+        `update`.
+        """
+        import jax.numpy as jnp
+
+        change, moved = self.update(
+            gradient, parameter, moments, coefficients=coefficients, learning_rate=learning_rate, spread=spread
+        )
+        new = {name: jnp.where(finite, moved[name], old) for name, old in moments.items()}
+        return jnp.where(finite, parameter + change, parameter), new

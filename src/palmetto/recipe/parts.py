@@ -4,6 +4,7 @@ Each kind is one file of model/attentions or model/positions (kinds.py); no othe
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias
 
 from palmetto.recipe.kinds import Kind
@@ -13,6 +14,23 @@ Array: TypeAlias = Any
 
 Turn = Callable[[Array], Array]
 """(queries or keys [..., T, heads, Q]) → the array rotated by its tokens' positions."""
+
+
+@dataclass(frozen=True)
+class PairTurn:
+    """Rotates the pairs (x[i], x[i + Q/2]) of each head by the angles of its token, as a `Turn`."""
+
+    cosines: Array
+    """The cosines of the angles, float32 [..., T, Q/2]."""
+    sines: Array
+
+    def __call__(self, x: Array) -> Array:
+        """Returns x [..., T, heads, Q] rotated, in its type."""
+        import jax.numpy as jnp
+
+        cosines, sines = (array[..., None, :] for array in (self.cosines, self.sines))
+        a, b = jnp.split(x.astype(jnp.float32), 2, axis=-1)
+        return jnp.concatenate([a * cosines - b * sines, a * sines + b * cosines], axis=-1).astype(x.dtype)
 
 
 class Sizes(Protocol):

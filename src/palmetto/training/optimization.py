@@ -1,6 +1,7 @@
 """The state of an optimizer over all parameters, and its update as a transformation of optax."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -55,24 +56,55 @@ def make(optimizer: Optimizer, table: Table, spreads: Mapping[str, Spread]) -> o
         gradients: Parameters, state: OptimizerState, parameters: Parameters | None = None, *, learning_rate: jax.Array
     ) -> tuple[Parameters, OptimizerState]:
         assert parameters is not None
-        new = OptimizerState(state.k + 1, {moment: {} for moment in state.moments})
-        updates, coefficients = {}, optimizer.coefficients(new.k)
-        for name, gradient in gradients.items():
-            moments = {moment: arrays[name] for moment, arrays in state.moments.items() if name in arrays}
-            updates[name], moved = optimizer.update(
-                gradient,
-                parameters[name],
-                moments,
-                coefficients=coefficients,
-                learning_rate=learning_rate,
-                spread=spreads[name],
-            )
-            assert moved.keys() == moments.keys(), "an update returns the moments that are declared"
-            for moment, array in moved.items():
-                new.moments[moment][name] = array
-        return updates, new
+        of_one = partial(
+            optimizer.update, coefficients=optimizer.coefficients(state.k + 1), learning_rate=learning_rate
+        )
+        updates, moments = _over_parameters(of_one, gradients, state, parameters, spreads)
+        return updates, OptimizerState(state.k + 1, moments)
 
     return optax.GradientTransformationExtraArgs(initialize, update)
+
+
+def step(
+    optimizer: Optimizer,
+    gradients: Parameters,
+    state: OptimizerState,
+    parameters: Parameters,
+    spreads: Mapping[str, Spread],
+    *,
+    learning_rate: jax.Array,
+    finite: jax.Array,
+    native: bool,
+) -> tuple[Parameters, OptimizerState]:
+    """Returns the parameters and the state after an update, or both as they were unless `finite`, a boolean.
+
+    native: use the optimizer's kernels of `native`, if it has any.
+    """
+    coefficients = optimizer.coefficients(state.k + 1)
+    of_one = partial(
+        optimizer.step, coefficients=coefficients, learning_rate=learning_rate, finite=finite, native=native
+    )
+    parameters, moments = _over_parameters(of_one, gradients, state, parameters, spreads)
+    return parameters, OptimizerState(jnp.where(finite, state.k + 1, state.k), moments)
+
+
+def _over_parameters(
+    of_one: Callable[..., tuple[jax.Array, dict[str, jax.Array]]],
+    gradients: Parameters,
+    state: OptimizerState,
+    parameters: Parameters,
+    spreads: Mapping[str, Spread],
+) -> tuple[Parameters, dict[str, Parameters]]:
+    """Returns what a function of gradient, parameter and moments makes of each parameter, and all new moments."""
+    results: Parameters = {}
+    new: dict[str, Parameters] = {moment: {} for moment in state.moments}
+    for name, gradient in gradients.items():
+        moments = {moment: arrays[name] for moment, arrays in state.moments.items() if name in arrays}
+        results[name], moved = of_one(gradient, parameters[name], moments, spread=spreads[name])
+        assert moved.keys() == moments.keys(), "an update returns the moments that are declared"
+        for moment, array in moved.items():
+            new[moment][name] = array
+    return results, new
 
 
 def blend(a: jax.Array | float, x: jax.Array, b: jax.Array | float, y: jax.Array) -> jax.Array:

@@ -5,7 +5,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from palmetto.model.positions.rotary import RotaryPositions, rotate
+from palmetto.model.positions.rotary import RotaryPositions
 
 SIZE = 8
 
@@ -13,7 +13,7 @@ SIZE = 8
 def rotated(x: np.ndarray, position: int) -> np.ndarray:
     """Returns x [SIZE] rotated for a position; its pairs are components i and i + SIZE / 2."""
     angles = RotaryPositions().angles(jnp.array([position]), SIZE)
-    return np.asarray(rotate(jnp.asarray(x, jnp.float32)[None, None], angles))[0, 0].astype(np.float64)
+    return np.asarray(angles(jnp.asarray(x, jnp.float32)[None, None]))[0, 0].astype(np.float64)
 
 
 @given(seed=st.integers(0, 1 << 30), early=st.integers(0, 300), distance=st.integers(0, 300), shift=st.integers(0, 300))

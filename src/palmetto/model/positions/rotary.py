@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from palmetto.recipe.parts import Array, Positions, Sizes, Turn
+from palmetto.recipe.parts import Array, PairTurn, Positions, Sizes, Turn
 from palmetto.recipe.section import Positive, Rate, check_even, impossible
 
 
@@ -48,11 +48,10 @@ class RotaryPositions(Positions):
 
     def turn(self, positions: Array, head_size: int) -> Turn:
         """Returns the function that rotates pair i of a head by position · base^(−2i/Q) (section 3.2)."""
-        angles = self.angles(positions, head_size)
-        return lambda x: rotate(x, angles)
+        return self.angles(positions, head_size)
 
-    def angles(self, positions: Array, head_size: int) -> tuple[Array, Array]:
-        """Returns the cosines and sines, float32 [..., T, Q/2], of the angles at integer positions [..., T]."""
+    def angles(self, positions: Array, head_size: int) -> PairTurn:
+        """Returns the rotation by position · base^(−2i/Q) at integer positions [..., T]."""
         import jax.numpy as jnp
 
         base = self.base
@@ -65,16 +64,4 @@ class RotaryPositions(Positions):
             assert self.trained is not None
             frequencies = jnp.where(frequencies * self.trained >= 2 * math.pi, frequencies, 0.0)
         angles = positions.astype(jnp.float32)[..., None] * frequencies
-        return jnp.cos(angles), jnp.sin(angles)
-
-
-def rotate(x: Array, angles: tuple[Array, Array]) -> Array:
-    """Returns x [..., T, heads, Q] with the pairs (x[i], x[i + Q/2]) of its last axis rotated.
-
-    `angles` holds their cosines and sines, [..., T, Q/2].
-    """
-    import jax.numpy as jnp
-
-    cosines, sines = (array[..., None, :] for array in angles)
-    a, b = jnp.split(x.astype(jnp.float32), 2, axis=-1)
-    return jnp.concatenate([a * cosines - b * sines, a * sines + b * cosines], axis=-1).astype(x.dtype)
+        return PairTurn(jnp.cos(angles), jnp.sin(angles))

@@ -5,18 +5,15 @@
 #include <cstdint>
 #include <cstring>
 
+#include "norm_rows.h"
+#include "optimizer_rows.h"
 #include "pointwise.h"
 #include "scratch.h"
+#include "turn_rows.h"
 #include "vectors.h"
 
 namespace palmetto {
 namespace {
-
-#ifdef __AVX512F__
-inline Vector operator/(Vector a, Vector b) { return {_mm512_div_ps(a.all, b.all)}; }
-#else
-inline Vector operator/(Vector a, Vector b) { return {_mm256_div_ps(a.low, b.low), _mm256_div_ps(a.high, b.high)}; }
-#endif
 
 inline Vector sigmoid(Vector x) {
   const Vector bounded = larger(repeat(-87.0f), x);  // NaN stays NaN
@@ -107,7 +104,8 @@ void cross_entropy(const Scores& rows, int64_t begin, int64_t end) {
 
 template <typename Value>
 constexpr PointwiseOf<Value> pointwise_of() {
-  return {swiglu<Value>, swiglu_backward<Value>, cross_entropy<Value>};
+  return {swiglu<Value>,    swiglu_backward<Value>,    cross_entropy<Value>,
+          normalize<Value>, normalize_backward<Value>, turn<Value>};
 }
 
 }  // namespace

@@ -23,6 +23,8 @@ inline Vector repeat(float x) { return {_mm512_set1_ps(x)}; }
 inline Vector operator+(Vector a, Vector b) { return {_mm512_add_ps(a.all, b.all)}; }
 inline Vector operator-(Vector a, Vector b) { return {_mm512_sub_ps(a.all, b.all)}; }
 inline Vector operator*(Vector a, Vector b) { return {_mm512_mul_ps(a.all, b.all)}; }
+inline Vector operator/(Vector a, Vector b) { return {_mm512_div_ps(a.all, b.all)}; }
+inline Vector root(Vector x) { return {_mm512_sqrt_ps(x.all)}; }
 inline Vector multiply_add(Vector a, Vector b, Vector c) { return {_mm512_fmadd_ps(a.all, b.all, c.all)}; }
 inline Vector larger(Vector a, Vector b) { return {_mm512_max_ps(a.all, b.all)}; }
 
@@ -65,6 +67,8 @@ inline Vector repeat(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
 inline Vector operator+(Vector a, Vector b) { return {_mm256_add_ps(a.low, b.low), _mm256_add_ps(a.high, b.high)}; }
 inline Vector operator-(Vector a, Vector b) { return {_mm256_sub_ps(a.low, b.low), _mm256_sub_ps(a.high, b.high)}; }
 inline Vector operator*(Vector a, Vector b) { return {_mm256_mul_ps(a.low, b.low), _mm256_mul_ps(a.high, b.high)}; }
+inline Vector operator/(Vector a, Vector b) { return {_mm256_div_ps(a.low, b.low), _mm256_div_ps(a.high, b.high)}; }
+inline Vector root(Vector x) { return {_mm256_sqrt_ps(x.low), _mm256_sqrt_ps(x.high)}; }
 inline Vector multiply_add(Vector a, Vector b, Vector c) {
   return {_mm256_fmadd_ps(a.low, b.low, c.low), _mm256_fmadd_ps(a.high, b.high, c.high)};
 }
@@ -100,6 +104,27 @@ inline void to_eights(Vector x, __m256* low, __m256* high) {
 
 #endif
 
+#if defined __AVX512BF16__
+
+// The instruction takes denormals for zeros.
+inline void store(Half* to, Vector x) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(x.all)));
+}
+
+#elif defined __AVX512F__
+
+// Rounds to nearest, ties to even; NaN stays NaN.
+inline void store(Half* to, Vector x) {
+  const __m512i bits = _mm512_castps_si512(x.all);
+  const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+  const __m512i up = _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), odd);
+  const __mmask16 is_nan = _mm512_cmp_ps_mask(x.all, x.all, _CMP_UNORD_Q);
+  const __m512i rounded = _mm512_mask_or_epi32(up, is_nan, bits, _mm512_set1_epi32(0x400000));
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_cvtepi32_epi16(_mm512_srli_epi32(rounded, 16)));
+}
+
+#else
+
 // Returns the bits of eight floats rounded to bfloat16, nearest even, in 32-bit lanes; NaN stays NaN.
 inline __m256i rounded(__m256 x) {
   const __m256i bits = _mm256_castps_si256(x);
@@ -111,15 +136,6 @@ inline __m256i rounded(__m256 x) {
   return _mm256_srli_epi32(_mm256_castps_si256(chosen), 16);
 }
 
-#ifdef __AVX512BF16__
-
-// The instruction takes denormals for zeros.
-inline void store(Half* to, Vector x) {
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(x.all)));
-}
-
-#else
-
 inline void store(Half* to, Vector x) {
   __m256 low, high;
   to_eights(x, &low, &high);
@@ -128,6 +144,58 @@ inline void store(Half* to, Vector x) {
 }
 
 #endif
+
+// Writes a matrix of 16 × 16 values of 32 bits transposed; rows lie `to_stride` and `from_stride` values apart.
+inline void transpose_tile(float* to, int64_t to_stride, const float* from, int64_t from_stride) {
+#ifdef __AVX512F__
+  __m512i a[16], b[16];
+#pragma GCC unroll 16
+  for (int i = 0; i < 16; i++) a[i] = _mm512_loadu_si512(from + i * from_stride);
+#pragma GCC unroll 16
+  for (int i = 0; i < 16; i += 2) {
+    b[i] = _mm512_unpacklo_epi32(a[i], a[i + 1]);
+    b[i + 1] = _mm512_unpackhi_epi32(a[i], a[i + 1]);
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < 16; i += 4) {
+    a[i] = _mm512_unpacklo_epi64(b[i], b[i + 2]);
+    a[i + 1] = _mm512_unpackhi_epi64(b[i], b[i + 2]);
+    a[i + 2] = _mm512_unpacklo_epi64(b[i + 1], b[i + 3]);
+    a[i + 3] = _mm512_unpackhi_epi64(b[i + 1], b[i + 3]);
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; i++) {
+    const __m512i low = _mm512_shuffle_i32x4(a[i], a[i + 4], 0x88), high = _mm512_shuffle_i32x4(a[i], a[i + 4], 0xdd);
+    const __m512i next_low = _mm512_shuffle_i32x4(a[i + 8], a[i + 12], 0x88);
+    const __m512i next_high = _mm512_shuffle_i32x4(a[i + 8], a[i + 12], 0xdd);
+    _mm512_storeu_si512(to + i * to_stride, _mm512_shuffle_i32x4(low, next_low, 0x88));
+    _mm512_storeu_si512(to + (i + 4) * to_stride, _mm512_shuffle_i32x4(high, next_high, 0x88));
+    _mm512_storeu_si512(to + (i + 8) * to_stride, _mm512_shuffle_i32x4(low, next_low, 0xdd));
+    _mm512_storeu_si512(to + (i + 12) * to_stride, _mm512_shuffle_i32x4(high, next_high, 0xdd));
+  }
+#else
+  for (int i = 0; i < 16; i++) {
+    for (int j = 0; j < 16; j++) to[j * to_stride + i] = from[i * from_stride + j];
+  }
+#endif
+}
+
+// Reads up to 16 values; lanes from `count` on are zero.
+template <typename Value>
+Vector load_some(const Value* from, int64_t count) {
+  if (count >= 16) return load(from);
+  Value few[16] = {};
+  memcpy(few, from, count * sizeof(Value));
+  return load(few);
+}
+
+template <typename Value>
+void store_some(Value* to, Vector x, int64_t count) {
+  if (count >= 16) return store(to, x);
+  Value few[16];
+  store(few, x);
+  memcpy(to, few, count * sizeof(Value));
+}
 
 // Returns the sum of the lanes, added in halves.
 inline float sum(Vector x) {

@@ -90,15 +90,60 @@ class Adafactor(Optimizer):
             direction = gradient / jnp.sqrt(row)[..., None] / shrunk[..., None, :]
         if self.update_clip is not None:
             direction /= jnp.maximum(1.0, root_mean_square(direction, spread) / self.update_clip)
-        scale = learning_rate
-        if self.parameter_scale:
-            scale = learning_rate * jnp.maximum(1e-3, root_mean_square(parameter, spread))
-        step = rounded(scale * direction)
+        step = rounded(self._scale(parameter, learning_rate, spread) * direction)
         if self.momentum:
             step = new["m"] = blend(self.momentum, moments["m"], 1 - self.momentum, step)
         if self.weight_decay:
             return -(rounded(jnp.square(learning_rate) * parameter) + step), new
         return -step, new
+
+    def step(
+        self,
+        gradient: Array,
+        parameter: Array,
+        moments: Mapping[str, Array],
+        *,
+        coefficients: Array,
+        learning_rate: Array,
+        spread: "Spread",
+        finite: Array,
+        native: bool,
+    ) -> tuple[Array, dict[str, Array]]:
+        """Returns a parameter and its moments after the update.
+
+        A kernel computes it on a CPU if there are m and v and no clipping.
+        """
+        of_all = {"coefficients": coefficients, "learning_rate": learning_rate, "spread": spread, "finite": finite}
+        if not native or moments.keys() != {"m", "v"} or self.update_clip is not None:
+            return super().step(gradient, parameter, moments, **of_all, native=False)
+        import jax.numpy as jnp
+
+        from palmetto.native.optimizers import adafactor
+
+        stack = gradient.shape[: spread.stack]
+        scale = self._scale(parameter, learning_rate, spread)
+        new, m, v = adafactor(
+            gradient,
+            parameter,
+            moments["m"],
+            moments["v"],
+            scales=jnp.broadcast_to(scale, (*stack, *[1] * (gradient.ndim - len(stack)))),
+            share=coefficients,
+            momentum=self.momentum,
+            decay=jnp.square(learning_rate) if self.weight_decay else 0.0,
+            finite=finite,
+        )
+        return new, {"m": m, "v": v}
+
+    def _scale(self, parameter: Array, learning_rate: Array, spread: "Spread") -> Array:
+        """Returns the factor of the step, a scalar or one for each logical matrix, which broadcasts to `parameter`."""
+        import jax.numpy as jnp
+
+        from palmetto.training.step.reductions import root_mean_square
+
+        if not self.parameter_scale:
+            return learning_rate
+        return learning_rate * jnp.maximum(1e-3, root_mean_square(parameter, spread))
 
 
 def _of_rows(spread: "Spread") -> "Spread":

@@ -56,3 +56,37 @@ class AdamW(Optimizer):
         if parameter.ndim - spread.stack >= 2:
             direction = direction + rounded(self.weight_decay * parameter)
         return rounded(-learning_rate * direction), {"m": m, "v": v}
+
+    def step(
+        self,
+        gradient: Array,
+        parameter: Array,
+        moments: Mapping[str, Array],
+        *,
+        coefficients: tuple[Array, Array],
+        learning_rate: Array,
+        spread: "Spread",
+        finite: Array,
+        native: bool,
+    ) -> tuple[Array, dict[str, Array]]:
+        """Returns a parameter and its moments after the update; a kernel computes it on a CPU."""
+        of_all = {"coefficients": coefficients, "learning_rate": learning_rate, "spread": spread, "finite": finite}
+        if not native:
+            return super().step(gradient, parameter, moments, **of_all, native=False)
+
+        from palmetto.native.optimizers import adamw
+
+        new, m, v = adamw(
+            gradient,
+            parameter,
+            moments["m"],
+            moments["v"],
+            b1=self.b1,
+            b2=self.b2,
+            grown=coefficients,
+            epsilon=self.epsilon,
+            learning_rate=learning_rate,
+            weight_decay=self.weight_decay if parameter.ndim - spread.stack >= 2 else 0.0,
+            finite=finite,
+        )
+        return new, {"m": m, "v": v}

@@ -81,7 +81,7 @@ def update(
     context: Context, state: State, sums: BatchSums, count: int, learning_rate: jax.Array
 ) -> tuple[State, Metrics]:
     """Returns the state after a batch of `count` leaves with these sums, and the metrics of the step."""
-    recipe, _, sharding, zero = context
+    recipe, tuning, sharding, zero = context
     training, spreads, scale = recipe.training, sharding.spreads, loss_scales.factor(state.loss_scale)
     partition = zero.own_partition(state.parameters)
     # The number of leaves is a power of two, so that the division is exact.
@@ -93,12 +93,16 @@ def update(
     if training.clip is not None:
         shrink = jnp.minimum(1.0, training.clip / grad_norm)
         gradients = jax.tree.map(lambda g: g * shrink, gradients)
-    optimizer = optimization.make(training.optimizer, sharding.table, spreads)
-    updates, moments = optimizer.update(gradients, state.optimizer, partition, learning_rate=learning_rate)
     finite = jnp.isfinite(losses.objective) & jnp.isfinite(grad_norm)
-    moved = {name: partition[name] + updates[name] for name in partition}
-    partition, moments = jax.tree.map(
-        lambda new, old: jnp.where(finite, new, old), (moved, moments), (partition, state.optimizer)
+    partition, moments = optimization.step(
+        training.optimizer,
+        gradients,
+        state.optimizer,
+        partition,
+        spreads,
+        learning_rate=learning_rate,
+        finite=finite,
+        native=tuning.native,
     )
     loss_scale = state.loss_scale
     if loss_scale is not None:
