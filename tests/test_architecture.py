@@ -14,7 +14,8 @@ SOURCE = Path(palmetto.__file__).parent
 ORDER = (
     ("errors", "files"),
     ("report",),
-    ("host", "native"),
+    ("native",),
+    ("host",),
     ("recipe",),
     ("runs",),
     ("corpus",),

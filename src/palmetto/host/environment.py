@@ -85,9 +85,8 @@ def prepare(threads: int, recorded: dict[str, Any] | None = None, devices: int =
 
     threads: the size of XLA's CPU thread pool; it must not change once JAX is imported. recorded: the result of
     `record` when the run began; its instruction set is kept if this machine has it, and XLA's products if it used them.
-    devices: the number of virtual
-    devices if there is only a CPU. Raises UserError if there are more virtual devices than threads, if a variable would
-    change what a run computes, and in the cases of `check`.
+    devices: the number of virtual devices if there is only a CPU. Raises UserError if there are more virtual devices
+    than threads, if a variable would change what a run computes, and in the cases of `check`.
     """
     variables.check()
     library.check()

@@ -7,10 +7,10 @@ import ctypes
 import functools
 import os
 import platform
+import re
 from typing import NamedTuple
 
 from palmetto.errors import UserError
-from palmetto.host import variables
 from palmetto.native.build import NotBuilt, build
 
 VARIABLE = "PALMETTO_PRODUCTS"
@@ -70,7 +70,8 @@ def kernels() -> Kernels:
     check()
     if os.environ.get(VARIABLE) == XLA:
         return Kernels(None, f"{VARIABLE}={XLA}")
-    return _loaded(variables.by_name(variables.flags()).get("--xla_cpu_max_isa", "").upper())
+    limits = re.findall(r"--xla_cpu_max_isa=(\S+)", os.environ.get("XLA_FLAGS", ""))
+    return _loaded(limits[-1].upper() if limits else "")
 
 
 @functools.cache
