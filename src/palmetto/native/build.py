@@ -29,32 +29,24 @@ class NotBuilt(Exception):
 
 
 def build() -> Path:
-    """Returns the library's file, which is compiled unless the user's cache holds it. Raises NotBuilt.
+    """Returns the library's file, which is compiled unless a folder of the user's holds it. Raises NotBuilt.
 
     Processes that build at the same time each write a file of their own and then give it the name.
     """
-    compiler, name = find_compiler(), "kernels"
-    sources = sorted(KERNELS.glob("*.cc"))
+    compiler = find_compiler()
     name = f"kernels-{_digest(compiler)}.so"
-    for folder in _folders():
-        if (folder / name).exists():
-            return folder / name
-    for folder in _folders():
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    folders = (cache / "palmetto" / "native", Path(tempfile.gettempdir()) / f"palmetto-{os.getuid()}")
+    for folder in folders:
         with contextlib.suppress(OSError):
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=folder) as scratch:
-                made = _compile(compiler, sources, Path(scratch))
-                os.replace(made, folder / name)
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if folder.lstat().st_uid != os.getuid():
+                continue  # made by somebody else, where all may write
+            if not (folder / name).exists():
+                with tempfile.TemporaryDirectory(dir=folder) as scratch:
+                    os.replace(_compile(compiler, Path(scratch)), folder / name)
             return folder / name
-    raise NotBuilt(f"no folder can be written: {', '.join(map(str, _folders()))}")
-
-
-def _folders() -> list[Path]:
-    """Returns the folders where a library may lie: the user's cache, and a temporary one if that cannot be written."""
-    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    temporary = Path(tempfile.gettempdir()) / f"palmetto-{os.getuid()}"
-    own = not temporary.exists() or (temporary.stat().st_uid == os.getuid() and not temporary.is_symlink())
-    return [Path(cache).expanduser() / "palmetto" / "native", *([temporary] if own else [])]
+    raise NotBuilt(f"cannot write to {' or '.join(map(str, folders))}")
 
 
 def find_compiler() -> list[str]:
@@ -77,7 +69,7 @@ def _digest(compiler: Sequence[str]) -> str:
     return digest.hexdigest()[:20]
 
 
-def _compile(compiler: Sequence[str], sources: Sequence[Path], folder: Path) -> Path:
+def _compile(compiler: Sequence[str], folder: Path) -> Path:
     """Compiles each source by itself, some at a time, and returns the library that they are linked to."""
     found = importlib.util.find_spec("jaxlib")
     assert found is not None
@@ -91,7 +83,7 @@ def _compile(compiler: Sequence[str], sources: Sequence[Path], folder: Path) -> 
         return made
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        objects = list(pool.map(one, sources))
+        objects = list(pool.map(one, sorted(KERNELS.glob("*.cc"))))
     _run([*compiler, "-shared", "-o", str(folder / "library.so"), *map(str, objects)])
     return folder / "library.so"
 

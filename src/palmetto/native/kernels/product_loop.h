@@ -28,7 +28,8 @@ inline void store_plain(const float* sums, int64_t stride, int64_t rows, int64_t
 }
 
 // Computes a block: panels of b that fit the second cache, against panels of a that fit the first. The depth is cut
-// into passes, between which the sums are kept in float32: in the result if its tiles are whole, or in scratch.
+// into passes, between which the sums are kept in float32: whole tiles in the result, if it is float32, and others in
+// scratch.
 //
 // Kernel has the sizes kRows and kColumns of a tile of sums, kDepth of a pass, kUnit to which depths are padded, and
 // pack_a for such rows, pack_b for any number of columns, whose panels are a padded depth long, add and store.
@@ -36,7 +37,7 @@ template <typename Kernel>
 void multiply(const Block& block, const Kernel& kernel) {
   using Packed = typename Kernel::Packed;
   constexpr int64_t R = Kernel::kRows, C = Kernel::kColumns;
-  constexpr int64_t kPanelBytes = 832 << 10, kPassRows = 512;
+  constexpr int64_t kPanelBytes = 832 << 10, kPassRows = 480;
   static thread_local Scratch memory_a, memory_b, memory_sums;
   if (block.rows == 0 || block.columns == 0) return;
   int64_t deepest = 0, passes = 0;
@@ -53,14 +54,12 @@ void multiply(const Block& block, const Kernel& kernel) {
     }
     return;
   }
-  const bool direct = block.is_float32 && block.rows % R == 0 && block.columns % C == 0;
   const int64_t widest = kPanelBytes / static_cast<int64_t>(sizeof(Packed)) / depth_of_pass;
   const int64_t blocks = (block.columns + widest - 1) / widest, wide = whole((block.columns + blocks - 1) / blocks, C);
   const int64_t tall = passes == 1 ? block.rows : least(kPassRows, block.rows);
   Packed* const a = static_cast<Packed*>(memory_a.take(R * depth_of_pass * sizeof(Packed)));
   Packed* const b = static_cast<Packed*>(memory_b.take(wide * depth_of_pass * sizeof(Packed)));
-  float* const kept = direct ? nullptr
-                             : static_cast<float*>(memory_sums.take(4 * (passes == 1 ? R * C : whole(tall, R) * wide)));
+  float* const kept = static_cast<float*>(memory_sums.take(4 * (passes == 1 ? R * C : whole(tall, R) * wide)));
 
   for (int64_t left = 0; left < block.columns; left += wide) {
     const int64_t columns = least(wide, block.columns - left);
@@ -76,11 +75,13 @@ void multiply(const Block& block, const Kernel& kernel) {
             kernel.pack_a(a, pair.a.at(top + i, from), least(R, rows - i), depth);
             for (int64_t j = 0; j < columns; j += C) {
               char* const to = static_cast<char*>(block.result) + ((top + i) * block.stride + left + j) * size;
+              const int64_t own_rows = least(R, rows - i), own_columns = least(C, columns - j);
+              const bool direct = block.is_float32 && own_rows == R && own_columns == C;
               float* const sums = direct ? reinterpret_cast<float*>(to) : passes == 1 ? kept : kept + i * wide + j;
               const int64_t stride = direct ? block.stride : passes == 1 ? C : wide;
               kernel.add(a, b + j * padded, padded, sums, stride, pass == 0);
               if (direct || pass + 1 < passes) continue;
-              kernel.store(sums, stride, least(R, rows - i), least(C, columns - j), to, block.stride, block.is_float32);
+              kernel.store(sums, stride, own_rows, own_columns, to, block.stride, block.is_float32);
             }
           }
         }
