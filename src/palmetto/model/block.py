@@ -119,7 +119,7 @@ def _attention(
 def _feedforward(
     layer: Layer, h: jax.Array, inner: list[jax.Array], model: Model, tuning: Tuning, mesh: Mesh
 ) -> tuple[jax.Array, Routing | None]:
-    """Returns the feed-forward's contribution [B, T, D], from h's projections `inner` or, if it has none, by experts."""
+    """Returns the feed-forward's contribution [B, T, D], from its projections `inner` or, if there are none, by experts."""
     if not inner:
         assert model.experts is not None
         name = model.expert_feedforward
