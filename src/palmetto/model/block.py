@@ -119,7 +119,7 @@ def _attention(
 def _feedforward(
     layer: Layer, h: jax.Array, inner: list[jax.Array], model: Model, tuning: Tuning, mesh: Mesh
 ) -> tuple[jax.Array, Routing | None]:
-    """Returns the feed-forward's contribution [B, T, D], from its projections `inner`, or by experts if there are none."""
+    """Returns the feed-forward's contribution [B, T, D]: from its projections `inner`, or by experts if it has none."""
     if not inner:
         assert model.experts is not None
         name = model.expert_feedforward
