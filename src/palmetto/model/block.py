@@ -57,7 +57,7 @@ def block(
 
 def _split(projected: list[jax.Array], layer: Layer) -> tuple[list[jax.Array], list[jax.Array]]:
     """Splits the projections into attention's (one fused array, or q, k and v) and the feed-forward's."""
-    count = 1 if "qkv" in layer else 3
+    count = sum(name in layer for name in ATTENTION_INPUTS)
     return projected[:count], projected[count:]
 
 
@@ -119,8 +119,8 @@ def _attention(
 def _feedforward(
     layer: Layer, h: jax.Array, inner: list[jax.Array], model: Model, tuning: Tuning, mesh: Mesh
 ) -> tuple[jax.Array, Routing | None]:
-    """Returns the feed-forward's contribution [B, T, D], from h's projections `inner` or from h through experts."""
-    if "router" in layer:
+    """Returns the feed-forward's contribution [B, T, D]: from its projections `inner`, or by experts if it has none."""
+    if not inner:
         assert model.experts is not None
         name = model.expert_feedforward
         return mixture(h, layer, model.experts, lambda up, gate: activate(name, up, gate), tuning=tuning, mesh=mesh)
