@@ -70,3 +70,11 @@ def test_without_a_compiler_there_is_no_library(log: Path, monkeypatch: pytest.M
     monkeypatch.setenv("PATH", "")
     with pytest.raises(build.NotBuilt, match=r"no compiler \(g\+\+, clang\+\+, c\+\+\)"):
         build.build()
+
+
+def test_a_library_that_will_be_compiled_is_known_to_be_missing(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert build.is_missing()
+    build.build()
+    assert not build.is_missing()
+    monkeypatch.setenv("CXX", "/nonexistent")
+    assert not build.is_missing(), "it cannot be compiled"

@@ -34,19 +34,32 @@ def build() -> Path:
     Processes that build at the same time each write a file of their own and then give it the name.
     """
     compiler = find_compiler()
+    files = _files(compiler)
+    for file in files:
+        with contextlib.suppress(OSError):
+            file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if file.parent.lstat().st_uid != os.getuid():
+                continue  # made by somebody else, where all may write
+            if not file.exists():
+                with tempfile.TemporaryDirectory(dir=file.parent) as scratch:
+                    os.replace(_compile(compiler, Path(scratch)), file)
+            return file
+    raise NotBuilt(f"cannot write to {' or '.join(str(file.parent) for file in files)}")
+
+
+def is_missing() -> bool:
+    """Returns whether `build` would compile."""
+    try:
+        return not any(file.exists() for file in _files(find_compiler()))
+    except NotBuilt:
+        return False
+
+
+def _files(compiler: Sequence[str]) -> list[Path]:
+    """Returns the files that may hold the library: one in the user's cache, and one for those who have none."""
     name = f"kernels-{_digest(compiler)}.so"
     cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-    folders = (cache / "palmetto" / "native", Path(tempfile.gettempdir()) / f"palmetto-{os.getuid()}")
-    for folder in folders:
-        with contextlib.suppress(OSError):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if folder.lstat().st_uid != os.getuid():
-                continue  # made by somebody else, where all may write
-            if not (folder / name).exists():
-                with tempfile.TemporaryDirectory(dir=folder) as scratch:
-                    os.replace(_compile(compiler, Path(scratch)), folder / name)
-            return folder / name
-    raise NotBuilt(f"cannot write to {' or '.join(map(str, folders))}")
+    return [cache / "palmetto" / "native" / name, Path(tempfile.gettempdir()) / f"palmetto-{os.getuid()}" / name]
 
 
 def find_compiler() -> list[str]:

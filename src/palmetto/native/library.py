@@ -11,7 +11,7 @@ import re
 from typing import NamedTuple
 
 from palmetto.errors import UserError
-from palmetto.native.build import NotBuilt, build
+from palmetto.native.build import NotBuilt, build, is_missing
 
 VARIABLE = "PALMETTO_PRODUCTS"
 """The environment variable that chooses the matrix products of a CPU."""
@@ -21,6 +21,8 @@ XLA, NATIVE = "xla", "native"
 
 XLA_NAME = "XLA"
 """The name of XLA's products in the record of a run."""
+
+_SYSTEM = "Linux x86_64"
 
 _SETS = ("", "avx2", "avx512", "avx512_bf16", "amx")
 """The instruction sets of the kernels, in the order of kernels/cpu.h."""
@@ -65,6 +67,11 @@ def check() -> None:
         raise UserError(f"{VARIABLE}={value}: expected {XLA} or {NATIVE}")
 
 
+def will_compile() -> bool:
+    """Returns whether the first call of `kernels` compiles the library, which takes seconds."""
+    return os.environ.get(VARIABLE) != XLA and _system() == _SYSTEM and is_missing()
+
+
 def kernels() -> Kernels:
     """Returns the kernels that are used here; the first call may build the library, and loads it."""
     check()
@@ -77,8 +84,8 @@ def kernels() -> Kernels:
 @functools.cache
 def _loaded(limit: str) -> Kernels:
     """Loads the library, with the largest instruction set up to XLA's limit of that name, "" for none."""
-    if (system := (platform.system(), platform.machine())) != ("Linux", "x86_64"):
-        return Kernels(None, f"{' '.join(system)}: kernels are written for Linux x86_64")
+    if _system() != _SYSTEM:
+        return Kernels(None, f"{_system()}: kernels are written for {_SYSTEM}")
     try:
         library = ctypes.CDLL(str(build()))
     except (NotBuilt, OSError) as error:
@@ -92,6 +99,10 @@ def _loaded(limit: str) -> Kernels:
         function = jax.ffi.pycapsule(getattr(library, f"palmetto_{name}"))
         jax.ffi.register_ffi_target(f"palmetto_{name}", function, platform="cpu")
     return Kernels(_SETS[found])
+
+
+def _system() -> str:
+    return f"{platform.system()} {platform.machine()}"
 
 
 def _threads() -> int:

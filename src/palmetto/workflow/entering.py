@@ -1,9 +1,11 @@
 """Entering the environment of a run, which must be settled before JAX is imported."""
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
 from palmetto.host import environment
+from palmetto.native import library
 from palmetto.recipe import Recipe
 from palmetto.runs.directory import RunDirectory
 from palmetto.runs.files import read_environment
@@ -17,6 +19,8 @@ def enter(run: RunDirectory, say: Say, recipe: Recipe) -> dict[str, Any]:
     It reports what differs from the recorded environment, and writes no file.
     """
     environment.prepare(recipe.training.threads, read_environment(run.environment), recipe.mesh.devices)
+    if os.environ.get("JAX_PLATFORMS") == "cpu" and library.will_compile():
+        say("compiling the kernels for this processor, once")
     here = environment.record(recipe.mesh_record, recipe.inelastic)
     if text := surroundings.difference(run, here):
         say(text)
