@@ -58,7 +58,7 @@ def test_where_the_cache_cannot_be_written_a_temporary_folder_is_used(log: Path,
 
 def test_what_the_compiler_says_is_the_reason(log: Path, tmp_path: Path) -> None:
     (tmp_path / "compiler").write_text("#!/bin/sh\necho 'x.cc:1: error: no such thing\nmore' >&2\nexit 1\n")
-    with pytest.raises(build.NotBuilt, match=r"compiler cannot compile the kernels: x.cc:1: error: no such thing$"):
+    with pytest.raises(build.NotBuilt, match=r"compiler cannot compile .*: x.cc:1: error: no such thing$"):
         build.build()
 
 
@@ -78,3 +78,37 @@ def test_a_library_that_will_be_compiled_is_known_to_be_missing(log: Path, monke
     assert not build.is_missing()
     monkeypatch.setenv("CXX", "/nonexistent")
     assert not build.is_missing(), "it cannot be compiled"
+
+
+def test_a_compiler_that_does_not_run_is_the_reason(log: Path, tmp_path: Path) -> None:
+    (tmp_path / "compiler").write_text("no program")
+    with pytest.raises(build.NotBuilt, match=r"compiler does not run: .*Exec format error"):
+        build.build()
+
+
+def test_the_compiler_may_have_arguments_and_spaces_in_its_path(
+    log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spaced = tmp_path / "a b"
+    spaced.mkdir()
+    (tmp_path / "compiler").rename(spaced / "compiler")
+    monkeypatch.setenv("CXX", f"'{spaced}/compiler' -pipe")
+    assert build.build().exists()
+    assert "-pipe" in log.read_text()
+
+
+def test_a_user_without_a_home_has_a_temporary_folder(
+    log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_home(path: Path) -> Path:
+        raise RuntimeError("no home is known")
+
+    monkeypatch.setattr(Path, "expanduser", no_home)
+    assert build.build().parent == tmp_path / "temporary" / f"palmetto-{os.getuid()}"
+
+
+def test_a_folder_in_which_others_may_write_is_not_used(log: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "cache" / "palmetto" / "native"
+    folder.mkdir(parents=True)
+    folder.chmod(0o777)
+    assert build.build().parent == tmp_path / "temporary" / f"palmetto-{os.getuid()}"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import subprocess
 import sys
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from palmetto.errors import UserError
-from palmetto.native import library
+from palmetto.native import build, library
 from palmetto.native.library import kernels
 
 SAY = """
@@ -34,6 +35,17 @@ def said(recorded: dict[str, Any] | None = None, **variables: str) -> tuple[str,
 
 def test_a_machine_without_a_compiler_uses_xla() -> None:
     assert said(CXX="/nonexistent") == ("XLA", "CXX=/nonexistent: no such compiler", False)
+
+
+def test_the_kernels_compile_where_a_compiler_is_new_enough() -> None:
+    """Otherwise an error in them would only skip the other tests."""
+    try:
+        version = subprocess.check_output([*build.find_compiler(), "-dumpversion"], text=True)
+    except build.NotBuilt as reason:
+        pytest.skip(str(reason))
+    if int(version.partition(".")[0]) < 12 or platform.system() != "Linux" or platform.machine() != "x86_64":
+        pytest.skip(f"compiler {version.strip()} on {platform.system()} {platform.machine()}")
+    assert build.build().exists()
 
 
 def test_the_variable_turns_the_kernels_off() -> None:

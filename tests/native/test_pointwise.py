@@ -62,6 +62,20 @@ def test_large_scores_do_not_overflow_and_not_a_number_stays(instruction_set: st
     assert np.all(np.isfinite(found.gradient[::2]))
 
 
+@pytest.mark.parametrize("target", [-1, 20, 500_000_000])
+def test_a_target_that_is_no_token_gives_not_a_number(instruction_set: str, target: int) -> None:
+    targets = jnp.asarray([0, target, 1], jnp.int32)
+    found = pointwise.cross_entropy(jnp.zeros((3, 20)), targets, jnp.ones(3), 0.0, jnp.float32)
+    assert np.isnan(found.losses).tolist() == [False, True, False]
+
+
+def test_the_gradient_is_finite_where_z_loss_cancels_the_softmax(instruction_set: str) -> None:
+    """The derivative of the softmax's part is 1 + 2 · z_loss · log Z, here 0."""
+    scores = jnp.full((1, 16), -50.0) - jnp.log(16.0)
+    found = pointwise.cross_entropy(scores, jnp.zeros(1, jnp.int32), jnp.ones(1), 1e-2, jnp.float32)
+    assert np.allclose(found.gradient, -np.eye(1, 16), atol=1e-6)
+
+
 def test_values_have_the_bits_of_avx2_and_one_thread_everywhere(choose: Choose) -> None:
     gate, up, scores = draw(1, "float32", 100_000), draw(2, "float32", 100_000), draw(3, "float32", 300, 999)
     targets, weights = jnp.zeros(300, jnp.int32), jnp.ones(300)

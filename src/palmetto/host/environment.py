@@ -117,7 +117,7 @@ def prepare(threads: int, recorded: dict[str, Any] | None = None, devices: int =
         os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
     if recorded and (kept := recorded.get("instruction_set")) in available_instruction_sets()[:-1]:
         flags.append(f"--xla_cpu_max_isa={kept}")
-    if recorded and _products(recorded) == library.XLA_NAME:
+    if recorded and products_of(recorded) == library.XLA_NAME:
         os.environ[library.VARIABLE] = library.XLA
     os.environ["XLA_FLAGS"] = " ".join(flags)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -194,7 +194,7 @@ def record(layout: dict[str, Any] | None = None, inelastic: str = "") -> dict[st
         **({"inelastic": inelastic} if inelastic else {}),
         "threads": int(os.environ.get("NPROC", "0")),
         "instruction_set": capped[-1] if capped else known[-1] if known else platform.machine(),
-        "products": library.kernels().name if device.platform == "cpu" else library.XLA_NAME,
+        "products": library.XLA_NAME if layout and "model" in layout else products(device.platform),
         "variables": variables.record(ours=(*_COLLECTIVES, *_pinned_flags())),
         "palmetto": metadata.version("palmetto"),
         "python": platform.python_version(),
@@ -223,7 +223,7 @@ def differences(recorded: dict[str, Any], here: dict[str, Any]) -> list[str]:
     Variables are compared only if they were recorded; older versions did not record them. Nor did they record products,
     which were XLA's.
     """
-    recorded, here = ({**record, "products": _products(record)} for record in (recorded, here))
+    recorded, here = ({**record, "products": products_of(record)} for record in (recorded, here))
     on_cpu = recorded.get("platform") == "cpu"
     keys = ["jaxlib", "platform", *(["threads", "instruction_set", "products"] if on_cpu else ["device"])]
     changed = [f"{key} {recorded.get(key)} → {here.get(key)}" for key in keys if recorded.get(key) != here.get(key)]
@@ -244,7 +244,12 @@ def differences(recorded: dict[str, Any], here: dict[str, Any]) -> list[str]:
     ]
 
 
-def _products(recorded: dict[str, Any]) -> str:
+def products(platform: str) -> str:
+    """Returns the name of the matrix products on a JAX platform, if one device computes whole products."""
+    return library.kernels().name if platform == "cpu" else library.XLA_NAME
+
+
+def products_of(recorded: dict[str, Any]) -> str:
     """Returns the name of the matrix products of a record."""
     return recorded.get("products", library.XLA_NAME)
 

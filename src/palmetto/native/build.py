@@ -8,6 +8,7 @@ import hashlib
 import importlib.util
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -24,6 +25,10 @@ _OWN_OPTIONS = re.compile(r"^// compile with: (.*)$", re.MULTILINE)
 """The options of one file, for the instruction set of its kernels."""
 
 
+_PATIENCE = 600.0
+"""Seconds after which a compiler counts as hanging."""
+
+
 class NotBuilt(Exception):
     """Says in one line why there is no library."""
 
@@ -36,14 +41,19 @@ def build() -> Path:
     compiler = find_compiler()
     files = _files(compiler)
     for file in files:
-        with contextlib.suppress(OSError):
+        try:
             file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if file.parent.lstat().st_uid != os.getuid():
-                continue  # made by somebody else, where all may write
-            if not file.exists():
-                with tempfile.TemporaryDirectory(dir=file.parent) as scratch:
-                    os.replace(_compile(compiler, Path(scratch)), file)
-            return file
+            made_by = file.parent.lstat()
+            if made_by.st_uid != os.getuid() or made_by.st_mode & 0o022:
+                continue  # others may write there
+            if file.exists():
+                return file
+            scratch = tempfile.TemporaryDirectory(dir=file.parent)
+        except OSError:
+            continue
+        with scratch:
+            os.replace(_compile(compiler, Path(scratch.name)), file)
+        return file
     raise NotBuilt(f"cannot write to {' or '.join(str(file.parent) for file in files)}")
 
 
@@ -57,14 +67,17 @@ def is_missing() -> bool:
 
 def _files(compiler: Sequence[str]) -> list[Path]:
     """Returns the files that may hold the library: one in the user's cache, and one for those who have none."""
+    folders = [Path(tempfile.gettempdir()) / f"palmetto-{os.getuid()}"]
+    with contextlib.suppress(RuntimeError):  # no home is known
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+        folders.insert(0, cache / "palmetto" / "native")
     name = f"kernels-{_digest(compiler)}.so"
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-    return [cache / "palmetto" / "native" / name, Path(tempfile.gettempdir()) / f"palmetto-{os.getuid()}" / name]
+    return [folder / name for folder in folders]
 
 
 def find_compiler() -> list[str]:
     """Returns the command of a compiler: CXX, or the first one that is installed."""
-    given = os.environ.get("CXX", "").split()
+    given = shlex.split(os.environ.get("CXX", ""))
     for command in [given] if given else [[name] for name in _COMPILERS]:
         if shutil.which(command[0]):
             return command
@@ -74,8 +87,7 @@ def find_compiler() -> list[str]:
 def _digest(compiler: Sequence[str]) -> str:
     """Returns a digest of all that the library is made from."""
     digest = hashlib.sha256()
-    version = subprocess.run([*compiler, "--version"], capture_output=True, text=True, check=False).stdout
-    for text in (*compiler, version, *_OPTIONS, metadata.version("jaxlib")):
+    for text in (*compiler, _run([*compiler, "--version"]).stdout, *_OPTIONS, metadata.version("jaxlib")):
         digest.update(f"{text}\0".encode())
     for file in sorted(KERNELS.iterdir()):
         digest.update(f"{file.name}\0".encode() + file.read_bytes() + b"\0")
@@ -92,19 +104,33 @@ def _compile(compiler: Sequence[str], folder: Path) -> Path:
     def one(source: Path) -> Path:
         own = " ".join(_OWN_OPTIONS.findall(source.read_text())).split()
         made = folder / f"{source.stem}.o"
-        _run([*compiler, *_OPTIONS, *own, "-isystem", str(include), "-c", str(source), "-o", str(made)])
+        _compiled([*compiler, *_OPTIONS, *own, "-isystem", str(include), "-c", str(source), "-o", str(made)])
         return made
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         objects = list(pool.map(one, sorted(KERNELS.glob("*.cc"))))
-    _run([*compiler, "-shared", "-o", str(folder / "library.so"), *map(str, objects)])
+    _compiled([*compiler, "-shared", "-o", str(folder / "library.so"), *map(str, objects)])
     return folder / "library.so"
 
 
-def _run(command: Sequence[str]) -> None:
-    made = subprocess.run(
-        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False
-    )
+def _compiled(command: Sequence[str]) -> None:
+    made = _run(command)
     if made.returncode:
         said = [line for line in made.stderr.splitlines() if "error" in line] or [f"exit code {made.returncode}"]
-        raise NotBuilt(f"{command[0]} cannot compile the kernels: {said[0].strip()}")
+        raise NotBuilt(f"{command[0]} cannot compile the kernels (g++ 11 or clang 12 can): {said[0].strip()}")
+
+
+def _run(command: Sequence[str]) -> "subprocess.CompletedProcess[str]":
+    try:
+        return subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+            timeout=_PATIENCE,
+            env=os.environ | {"LC_ALL": "C"},
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise NotBuilt(f"{command[0]} does not run: {error}") from None

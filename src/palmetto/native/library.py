@@ -87,7 +87,7 @@ def _loaded(limit: str) -> Kernels:
     if _system() != _SYSTEM:
         return Kernels(None, f"{_system()}: kernels are written for {_SYSTEM}")
     try:
-        library = ctypes.CDLL(str(build()))
+        library = _load()
     except (NotBuilt, OSError) as error:
         return Kernels(None, str(error))
     found = library.palmetto_choose(_LIMITS.get(limit, 0) if limit else len(_SETS) - 1, _threads())
@@ -99,6 +99,16 @@ def _loaded(limit: str) -> Kernels:
         function = jax.ffi.pycapsule(getattr(library, f"palmetto_{name}"))
         jax.ffi.register_ffi_target(f"palmetto_{name}", function, platform="cpu")
     return Kernels(_SETS[found])
+
+
+def _load() -> ctypes.CDLL:
+    """Returns the library, built anew if its file is damaged."""
+    file = build()
+    try:
+        return ctypes.CDLL(str(file))
+    except OSError:
+        file.unlink(missing_ok=True)
+        return ctypes.CDLL(str(build()))
 
 
 def _system() -> str:

@@ -112,6 +112,19 @@ def barrier(name: str) -> None:
         multihost_utils.sync_global_devices(name)
 
 
+def check_alike(facts: str) -> None:
+    """Raises UserError unless `facts`, on which bits depend, are the same in all processes; all must call it."""
+    longest = 1024
+    mine = np.frombuffer(facts.encode()[:longest].ljust(longest), np.uint8).copy()
+    everywhere = [bytes(line).decode(errors="replace").strip() for line in multihost_utils.process_allgather(mine)]
+    for number, other in enumerate(everywhere):
+        if other != everywhere[0]:
+            raise UserError(
+                f"process {number} computes with {other}, process 0 with {everywhere[0]}: expected the same, since "
+                "bits depend on it (docs/reproducibility.md)"
+            )
+
+
 def any_of(flag: bool, state: Any) -> bool:
     """Returns whether the flag is set in any process; the result is the same in all.
 

@@ -17,8 +17,12 @@ def main() -> None:
     if order["cores"]:
         os.sched_setaffinity(0, order["cores"])
     environment.prepare(order["threads"], order["environment"], order["devices"])
+    import jax
+
     from palmetto.pods.worker import Worker
 
+    if (here := environment.products(jax.default_backend())) != order["products"]:
+        sys.exit(f"this pod would compute with {here}, its client with {order['products']}: their bits differ")
     Worker(order).run()
 
 

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from palmetto.files import write_text
+from palmetto.host.environment import products
 from palmetto.parallel.sharding import Sharding
 from palmetto.pods.listener import Listener
 from palmetto.pods.parcels import Delivery, Parcel
@@ -47,6 +48,7 @@ class Fleet:
             "secret": self._secret,
             "patience": patience,
             "environment": environment,
+            "products": products(jax.default_backend()),
             "threads": recipe.training.threads,
             "devices": recipe.mesh.devices,
             "recipe": str(folder.absolute() / "recipe.yaml"),

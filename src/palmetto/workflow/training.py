@@ -71,7 +71,8 @@ def train(run: RunDirectory, recipe: Recipe, until: int, say: Say, patience: flo
         say(f"trained to step {until} already")
         return True
     here = enter(run, say, recipe if patience is None else _of_one_pod(recipe))
-    say(f"matrix products: {_products(recipe, here)}")
+    _check_processes(here)
+    say(f"matrix products: {_products(recipe, here, read_environment(run.environment))}")
     from palmetto.parallel.schedules import filled
     from palmetto.training import loop
 
@@ -95,11 +96,24 @@ def train(run: RunDirectory, recipe: Recipe, until: int, say: Say, patience: flo
             raise RunStopped(f"{error}; that is done now, and the same command goes on") from None
 
 
-def _products(recipe: Recipe, here: dict[str, Any]) -> str:
+def _check_processes(here: dict[str, Any]) -> None:
+    """Raises UserError if the processes of this cluster would compute with different bits."""
+    import jax
+
+    if jax.process_count() > 1:
+        from palmetto.parallel import processes
+
+        keys = ("products", "instruction_set", "threads", "jaxlib")
+        processes.check_alike(", ".join(f"{key} {here[key]}" for key in keys))
+
+
+def _products(recipe: Recipe, here: dict[str, Any], begun: dict[str, Any] | None) -> str:
     """Returns whose products the training uses and, on a CPU where they are XLA's, why."""
     kernels = library.kernels() if here["platform"] == "cpu" else None
     if kernels is None:
         return "XLA's"
+    if begun and environment.products_of(begun) == library.XLA_NAME:
+        return "XLA's, as when the run began"
     if recipe.mesh.model > 1:
         return "XLA's, which can divide them along mesh.model"
     if recipe.model.activations == "float16":

@@ -3,26 +3,19 @@
 #include "attention_float.h"
 #include "attention_head.h"
 #include "attention_pairs.h"
+#include "tiles.h"
 
 namespace palmetto {
 namespace {
 
-struct alignas(64) TileConfiguration {
-  uint8_t palette = 1, start_row = 0, reserved[14] = {};
-  uint16_t bytes_of_row[16] = {64, 64, 64, 64, 64, 64, 64, 64};
-  uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
-};
-
 struct TileRows : PairRows {
-  static void begin() {
-    const TileConfiguration configuration;
-    _tile_loadconfig(&configuration);
-  }
+  static void begin() { configure_tiles(); }
   static void end() { _tile_release(); }
 
   // As in FloatRows.
   static void product(float* c, int64_t stride, int64_t c_panel, const Half* a, int64_t a_stride, const Half* b,
                       int64_t b_panel, int64_t rows, int64_t panels, int64_t depth, bool adds) {
+    asm volatile("" ::: "memory");  // tiles are loaded from what was stored before, of which the compiler knows nothing
     for (int64_t j = 0; j < panels; j += 2) {
       for (int64_t i = 0; i < rows; i += 32) {
         float* const to = c + i * stride + j * c_panel;

@@ -88,17 +88,23 @@ void cross_entropy(const Scores& rows, int64_t begin, int64_t end) {
     const float normalizer = sum(total), log_z = most + static_cast<float>(std::log(static_cast<double>(normalizer)));
     const float weight = rows.weights[row];
     const int64_t target = rows.targets[row];
+    Value* const gradient = static_cast<Value*>(rows.gradient) + row * columns;
+    if (target < 0 || target >= columns) {  // no such token: NaN, so that the step is not applied
+      rows.losses[row] = rows.squares[row] = NAN;
+      memset(gradient, 0, columns * sizeof(Value));
+      continue;
+    }
     rows.losses[row] = (log_z - scores[target]) * weight;
     rows.squares[row] = log_z * log_z * weight;
     const float factor = (1 + 2 * rows.z_loss * log_z) / normalizer;
-    // The target's derivative is that of the others less 1; the others are not rounded a second time.
-    exponentials[target] -= 1 / factor;
+    Value of_target[16];
+    store(of_target, repeat((exponentials[target] * factor - 1) * weight));
     const Vector by = repeat(factor * weight);
-    Value* const gradient = static_cast<Value*>(rows.gradient) + row * columns;
     for (int64_t j = 0; j < whole; j += 16) store(gradient + j, load(exponentials + j) * by);
     Value end_of_row[16];
     store(end_of_row, load(exponentials + whole) * by);
     memcpy(gradient + whole, end_of_row, (columns - whole) * sizeof(Value));
+    gradient[target] = of_target[0];
   }
 }
 

@@ -1,15 +1,10 @@
 // compile with: -mavx512f -mavx512dq -mavx512bw -mavx512vl -mavx512bf16 -mamx-tile -mamx-bf16 -mfma
 // The product of bfloat16 values in tiles of 16 × 16 sums.
 #include "product_pairs.h"
+#include "tiles.h"
 
 namespace palmetto {
 namespace {
-
-struct alignas(64) TileConfiguration {
-  uint8_t palette = 1, start_row = 0, reserved[14] = {};
-  uint16_t bytes_of_row[16] = {64, 64, 64, 64, 64, 64, 64, 64};
-  uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
-};
 
 struct TileKernel : PairsKernel {
   // Not inlined: the compiler would spread the loop over the code around it.
@@ -46,8 +41,7 @@ struct TileKernel : PairsKernel {
 }  // namespace
 
 void product_amx(const Block& block) {
-  const TileConfiguration configuration;
-  _tile_loadconfig(&configuration);
+  configure_tiles();
   multiply(block, TileKernel{});
   _tile_release();
 }
