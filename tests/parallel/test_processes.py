@@ -118,3 +118,36 @@ def test_processes_of_one_machine_listen_on_loopback_only() -> None:
 )
 def test_loopback_addresses_are_recognized(coordinator: str | None, expected: bool) -> None:
     assert processes.is_loopback(Cluster(coordinator, 2, 0)) == expected
+
+
+ALIKE = """
+import sys
+from palmetto.errors import UserError
+from palmetto.host.cluster import Cluster
+from palmetto.parallel import processes
+
+processes.join(Cluster(*eval(sys.argv[1])))
+processes.check_alike("products XLA, threads 8")
+try:
+    processes.check_alike(f"products {sys.argv[2]}, threads 8")
+except UserError as error:
+    print(error)
+"""
+
+
+def test_processes_that_compute_with_other_bits_are_refused() -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    together = [
+        subprocess.Popen(
+            [sys.executable, "-c", ALIKE, repr((address, 2, rank)), products],
+            env=os.environ | {"XLA_FLAGS": ""},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for rank, products in enumerate(("native amx", "XLA"))
+    ]
+    for process in together:
+        said, _ = process.communicate(timeout=120)
+        assert "process 1 computes with products XLA, threads 8, process 0 with products native amx" in said
