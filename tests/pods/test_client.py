@@ -36,7 +36,8 @@ class Whole:
     """The same training by one process, for comparison."""
 
     def __init__(self, recipe: Recipe) -> None:
-        self.recipe, self._step, self._state = recipe, make_step(recipe, tuning.CPU), initial_state(recipe)
+        self.recipe, self._state = recipe, initial_state(recipe)
+        self._step = make_step(recipe, tuning.for_platform("cpu"))
         self.beginning = [array.copy() for array in on_host(self._state)]
         self._fingerprints = [fingerprint(self.beginning)]
 

@@ -46,7 +46,8 @@ def batches(recipe: Recipe) -> Iterator[Batch]:
 def whole(recipe: Recipe) -> tuple[State, Metrics]:
     """Returns the state and the last metrics after steps of the one program, on the recipe's devices."""
     sharding = Sharding(recipe)
-    step, state = make_step(recipe, tuning.CPU, sharding), initial_state(recipe, sharding)
+    on_cpu = tuning.for_platform("cpu", recipe.mesh)
+    step, state = make_step(recipe, on_cpu, sharding), initial_state(recipe, sharding)
     for batch in batches(recipe):
         state, metrics = step(state, *sharding.everywhere((batch, jnp.float32(1e-2))))
     return state, metrics
