@@ -98,9 +98,10 @@ class Forward(NamedTuple):
             return x, routing, kept
 
         nothing = fetch is None and self.rematerialize == "nothing"
-        if self.rematerialize is not None and not (nothing and self.tuning.native):
+        by_kernels = self.tuning.native and self.model.experts is None
+        if self.rematerialize is not None and not (nothing and by_kernels):
             # XLA alone: a program of another form would be compiled with other roundings. Kernels round in themselves,
-            # and JAX would round once more all that is kept for the backward pass.
+            # and JAX would round once more all that is kept for the backward pass. Experts are computed by XLA too.
             apply = jax.checkpoint(apply, static_argnums=0, policy=_KEPT[self.rematerialize])
         return _through(layers, x, apply, kept)
 
