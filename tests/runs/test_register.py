@@ -58,7 +58,7 @@ def test_a_file_behind_a_dangling_link_is_not_missing(tmp_path: Path, name: str)
     (tmp_path / "disk").mkdir()
     file = tmp_path / name
     file.symlink_to(tmp_path / "disk" / name)
-    readers = [ledger.read, ledger.Ledger] if name == "ledger.jsonl" else [read_json_lines]
+    readers = [ledger.read, ledger.Ledger.open] if name == "ledger.jsonl" else [read_json_lines]
     for read in readers:
         with pytest.raises(UserError, match=rf"{name}: a link to .*disk/{name}, where nothing is"):
             read(file)  # type: ignore[operator]
