@@ -104,7 +104,7 @@ def test_the_defaults_are_the_settings_of_the_paper(tiny_recipe: RecipeMaker) ->
         },
         "objective": {"name": "causal"},
         "embedding_gradient": 1.0,
-        "schedule": {"name": "inverse_sqrt", "peak": 1e-2, "hold": 10_000},
+        "schedule": {"name": "inverse_sqrt", "peak": 1e-2, "hold": 10_000, "cooldown": None},
         "clip": 1.0,
         "z_loss": 1e-4,
         "epochs": 1,

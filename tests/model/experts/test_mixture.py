@@ -178,7 +178,8 @@ def test_a_single_expert_equals_the_dense_layer(capacity_factor: float | None, g
     @jax.jit
     def dense(x: jax.Array) -> jax.Array:
         kernels = [jnp.asarray(layer[name][0]) for name in ("expert_up", "expert_gate") if name in layer]
-        return project_back(activate(*project(x, tuple(kernels))), jnp.asarray(layer["expert_down"][0]))
+        inner = activate(*project(x, tuple(kernels), False))
+        return project_back(inner, jnp.asarray(layer["expert_down"][0]), False)
 
     y, _ = compiled(experts(capacity_factor, count=1, top=1), True)(x, layer)
     assert y.dtype == x.dtype
