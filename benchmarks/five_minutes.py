@@ -42,7 +42,7 @@ AVX2 = {
     "ATEN_CPU_CAPABILITY": "avx2",
     "MKL_ENABLE_INSTRUCTIONS": "AVX2",
 }
-"""What limits XLA on one side, and oneDNN, PyTorch's own kernels and compiler, and MKL on the other.
+"""The variables that limit XLA and our kernels on one side, and oneDNN, PyTorch and MKL on the other.
 
 XLA's limit does not bind YNN, its library of products, which would go on to use AVX-512 and AMX. Without YNN products
 are slower than on a CPU that has AVX2 only, so that the margin is a lower bound.

@@ -45,7 +45,7 @@ class Shape:
 
     @property
     def overrides(self) -> tuple[str, ...]:
-        """What is changed in the recipe."""
+        """The changes of the recipe."""
         return (*COMMON, f"training.batch_size={self.batch}")
 
     @property

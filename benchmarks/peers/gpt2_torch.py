@@ -30,7 +30,7 @@ WARMUP = 50
 
 @dataclass(frozen=True)
 class Settings:
-    """What gpt2.py chooses."""
+    """The settings that gpt2.py chooses."""
 
     layers: int
     width: int

@@ -24,7 +24,7 @@ class Tuning(NamedTuple):
     logit_rows: int
     """The number of positions whose logits the loss holds at a time."""
     native: bool = False
-    """Whether the kernels of `native` compute what they can, on a CPU that has them; XLA computes it otherwise."""
+    """Whether the kernels of `native` are used where there are such; XLA computes the rest."""
 
 
 CPU = Tuning("cpu", unroll=True, query_rows=64, kept_length=1024, block_rows=256, logit_rows=1024)
