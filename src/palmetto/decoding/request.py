@@ -1,0 +1,99 @@
+"""Describes what the engine is asked for and what it answers: token ids and log-probabilities, never text."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from palmetto.decoding.sampling import Sampling
+
+
+class Finish(StrEnum):
+    """Says why a choice has ended."""
+
+    STOP = "stop"
+    """It generated a token of `stop`, or its constraint allows no more."""
+    LENGTH = "length"
+    """It has as many tokens as were asked for, or as many as fit."""
+    CANCELLED = "cancelled"
+    """`Engine.cancel` was called."""
+
+
+class Constraint(Protocol):
+    """Decides which tokens a choice may generate next, such as a grammar."""
+
+    def allowed(self) -> npt.NDArray[np.bool_] | None:
+        """Returns which tokens may come next, [V]; None if it is complete."""
+
+    def accept(self, token: int) -> None:
+        """Notes the token that was generated."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """Asks for continuations of one prompt.
+
+    What comes of a request depends on nothing but the request and the engine's configuration: not on other requests,
+    nor on how its prompt is cut into chunks, nor on what is cached.
+    """
+
+    prompt: tuple[int, ...]
+    """The ids of the prompt, at least one; whoever wants [eod] in front of it puts it there."""
+    tokens: int = 16
+    """The most tokens to generate; 0 only scores the prompt."""
+    sampling: Sampling = Sampling()
+    seed: int = 0
+    """The seed of sampling; the key of a token is a function of seed, choice and position."""
+    choices: int = 1
+    """The number of continuations, which share the prompt's cache."""
+    beams: int = 0
+    """The width of a beam search, which replaces sampling; 0 for none. The best `choices` beams are the answer."""
+    length_penalty: float = 0.6
+    """GNMT's α of the beam search (arXiv 1609.08144, equation 14), over generated tokens."""
+    stop: frozenset[int] = frozenset()
+    """The ids that end a choice. Such a token is reported with its log-probability, as the choice's last."""
+    top: int = 0
+    """The number of most probable tokens to report at each position, 0 to 20."""
+    echo: bool = False
+    """Whether the prompt's tokens are reported too, with log-probabilities equal to those of generating them."""
+    prefix: int = 0
+    """The number of first positions of the prompt that see each other."""
+    priority: int = 0
+    """Requests of a higher priority are served first; among equals, those that came first."""
+    constraint: Callable[[], Constraint] | None = None
+    """Makes the constraint of each choice; None if every token may be generated."""
+
+
+class Token(NamedTuple):
+    """Reports one token of a prompt or of a choice."""
+
+    id: int
+    logprob: float | None
+    """The natural logarithm of its probability by the model, before any strategy; None for a prompt's first token."""
+    top: tuple[tuple[int, float], ...] = ()
+    """The most probable tokens at its position with their log-probabilities, in order; of equals, the lower id first.
+    """
+
+
+class Event(NamedTuple):
+    """Reports what a step of the engine has brought for one choice of a request."""
+
+    request: int
+    """The number that `Engine.submit` returned."""
+    choice: int
+    """The number of the choice, from 0. Tokens of an echoed prompt are reported once, for choice 0."""
+    tokens: tuple[Token, ...]
+    finish: Finish | None = None
+    """Why the choice has ended, with its last event."""
+
+
+class Result(NamedTuple):
+    """Holds a whole choice."""
+
+    prompt: tuple[Token, ...]
+    """The prompt's tokens, if `echo`."""
+    tokens: tuple[Token, ...]
+    finish: Finish
