@@ -2,9 +2,10 @@
 
     .venv/bin/python benchmarks/five_minutes.py [--seconds 300] [--seeds 3] [--avx2] [--sweep] [KEY.PATH=VALUE]...
 
-Palmetto is `palmetto run quickstart`, as shipped unless overrides are given, in a fresh run directory. If it has not
-ended when the time is up, it is stopped, as a user would: it finishes its step and writes a checkpoint, and what it has
-learned by then is scored. If it ends earlier, the rest of the time is its loss. The peer is a GPT-2 in compiled PyTorch
+Palmetto is `palmetto run quickstart --minutes 5`, as `make quickstart` has it, in a fresh run directory; overrides
+change its recipe. It chooses its steps by their time on this machine. If it has not ended when the time is up, it is
+stopped, as a user would: it finishes its step and writes a checkpoint, and what it has learned by then is scored. If it
+ends earlier, the rest of the time is its loss. The peer is a GPT-2 in compiled PyTorch
 (peers/gpt2_torch.py) with a vocabulary of its own, at the best settings of a recorded sweep (gpt2.py); its rate follows
 the clock down to zero. Neither side finds anything compiled, and both clocks include starting the process, training the
 vocabulary, encoding the text and compiling. Two things favour the peer: its text lies ready, already split, and it
@@ -60,8 +61,9 @@ def make_text(recipe: str, overrides: Sequence[str], folder: Path) -> Path:
 def palmetto(
     recipe: str, overrides: Sequence[str], seconds: float, run: Path, environment: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Trains with Palmetto until it is done or the time is up, and returns the figures of the newest checkpoint."""
-    command = [sys.executable, "-m", "palmetto", "run", recipe, *overrides, "--run", str(run)]
+    """Trains with Palmetto for so many seconds, and returns the figures of the newest checkpoint."""
+    timed = ["--minutes", str(seconds / 60), "--run", str(run)]
+    command = [sys.executable, "-m", "palmetto", "run", recipe, *overrides, *timed]
     variables, log = os.environ | environment, run.with_suffix(".log")
     start = time.perf_counter()
     with log.open("w") as output:

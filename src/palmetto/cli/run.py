@@ -1,10 +1,15 @@
 """`palmetto run`."""
 
 import sys
+import time
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from palmetto.cli.common import Json, Overrides, RecipeName, RunOption, SourceOption, say
 from palmetto.cli.runs import answer_summary, check_devices, prepare
+from palmetto.errors import UserError
 from palmetto.host import signals
 
 
@@ -13,16 +18,27 @@ def run(
     overrides: Overrides = None,
     source: SourceOption = None,
     run: RunOption = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(min=0.1, help="Choose training.steps so that everything takes about as long on this machine."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Do every stage: vocabulary, tokens, training, samples, report. A stage that is already done is skipped."""
-    from palmetto.workflow import report, sampling, tokens, training
+    from palmetto.workflow import report, sampling, timing, tokens, training
 
+    begun = time.monotonic()
+    if minutes is not None and any(override.startswith("training.steps=") for override in overrides or ()):
+        raise UserError("--minutes, training.steps: give one of them")
     resolved, directory = prepare(recipe, overrides, source, run)
     check_devices(resolved, resolved.mesh.devices)
     with directory.locked():
+        if minutes is not None and directory.begun:
+            resolved = timing.as_begun(directory, resolved, say)
         training.check(directory, resolved)
         tokens.build_tokens(directory, resolved, say)
+        if minutes is not None and not directory.begun:
+            resolved = timing.fit(directory, resolved, begun + 60 * minutes, say)
         finished = training.train(directory, resolved, resolved.training.steps, say)
         if finished:
             sampling.write_samples(directory, say)
