@@ -16,7 +16,7 @@ LOCKS := requirements/$(shell $(or $(wildcard $(BIN)/python),$(PYTHON),false) -c
 .PHONY: quickstart test test-slow test-all test-newest lint corpus ray cuda tpu plan plan-540b wheel lock lock-py311 lock-py312 clean
 
 quickstart: $(VENV)/core  ## install and pretrain a small PaLM on this Python's own text
-	$(BIN)/palmetto run quickstart
+	$(BIN)/palmetto run quickstart --minutes 5
 
 PYTEST := MAKEFLAGS= $(BIN)/pytest -n $$($(BIN)/python -c 'import os; print(min(4, os.cpu_count() + 1))') --dist worksteal
 

@@ -35,30 +35,19 @@ AXES: dict[str, dict[str, Choice]] = {
     "leaf": {str(size): {"training.micro_batch": size} for size in (1, 4, 16)},
     "optimizer": {
         "adafactor": {},
-        "adamw": {
-            "training.optimizer": {"name": "adamw"},
-            "training.schedule": {"name": "constant", "peak": 3e-3, "warmup": 50, "cooldown": {"share": 0.5}},
-        },
+        "adamw": {"training.optimizer": {"name": "adamw"}, "training.schedule.peak": 1.5e-2},
     },
-    "peak": {str(peak): {"training.schedule.peak": peak} for peak in (2e-3, 3e-3, 5e-3, 1e-2, 2e-2)},
+    "peak": {str(peak): {"training.schedule.peak": peak} for peak in (2e-2, 4e-2, 6e-2, 8e-2, 1.2e-1)},
     "cooldown": {
         f"{shape}-{share}": {"training.schedule.cooldown": {"shape": shape, "share": share}}
-        for shape, share in (("linear", 0.3), ("linear", 0.6), ("linear", 1.0), ("1-sqrt", 0.3), ("1-sqrt", 0.6))
+        for shape, share in (("linear", 0.3), ("linear", 0.6), ("linear", 0.9), ("1-sqrt", 0.6), ("1-sqrt", 0.9))
     },
     "size": {
         f"{layers}x{width}": {"model.layers": layers, "model.d_model": width, "model.heads": width // 32}
         for layers, width in ((3, 128), (4, 128), (6, 128), (4, 192), (6, 192))
     },
     "batch": {str(batch): {"training.batch_size": batch} for batch in (8, 16, 32)},
-    "vocabulary": {str(size): {"tokens.vocabulary_size": size} for size in (2048, 4096, 8192)},
-}
-START: Choice = {
-    "training.batch_size": 16,
-    "training.epochs": 8,
-    "training.threads": os.cpu_count(),
-    "training.evaluate_every": 100,
-    "training.schedule.hold": 100,
-    "training.schedule.cooldown": {"share": 0.5},
+    "vocabulary": {str(size): {"tokens.vocabulary_size": size} for size in (4096, 8192, 16384)},
 }
 SHORT = (20, 120)
 """The steps of the two short runs."""
@@ -75,7 +64,7 @@ def main() -> None:
     parser.add_argument("--avx2", action="store_true", help="limit the instruction set to AVX2")
     arguments = parser.parse_args()
     variables = os.environ | (AVX2 if arguments.avx2 else {})
-    best = START | dict(override.split("=", 1) for override in arguments.overrides)
+    best: Choice = dict(override.split("=", 1) for override in arguments.overrides)
     arguments.folder.mkdir(parents=True, exist_ok=True)
     for axis, changes in AXES.items():
         choices = {label: merged(best, change) for label, change in changes.items()}

@@ -2,7 +2,7 @@
 
     .venv/bin/python benchmarks/train_cpu.py [--rounds 5] [--steps 2] [--float32] [--profile]
 
-The shapes are palm-15m's (L 6, D 384, H 6, Q 64, V 8192, T 512, batch 8) and quickstart's (L 4, D 128, H 4, V 4096,
+The shapes are palm-15m's (L 6, D 384, H 6, Q 64, V 8192, T 512, batch 8) and quickstart's (L 4, D 128, H 4, V 8192,
 T 256, batch 16). In each, Palmetto (float32 and bfloat16) competes with transformers' CohereForCausalLM (eager,
 compiled, and compiled with max-autotune, each in float32 and bfloat16), all with AdamW and clipping. Each program has
 its own process, and they take turns within every round, so that changes in the machine's speed affect all of them. A

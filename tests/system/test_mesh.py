@@ -182,8 +182,9 @@ QUICKSTART_MESHES = (["mesh.data=2"], ["mesh.data=4", "mesh.pod=2"], ["mesh.data
 
 
 def test_the_quickstart_has_one_digest_on_every_layout(prepared: Runs) -> None:
-    """Twenty steps are compared; the ramp of the small recipe ends before that."""
-    common = ["quickstart", "training.steps=20", "training.validation_windows=8"]
+    """Eight leaves, and as many threads, give each of eight devices one."""
+    eight = ("training.batch_size=32", "training.threads=8")
+    common = ["quickstart", *eight, "training.steps=20", "training.validation_windows=8"]
     prepared("train", *common, "--run", "quickstart-alone")
     alone = prepared.bits("quickstart-alone")
     for number, mesh in enumerate(QUICKSTART_MESHES):
