@@ -24,7 +24,7 @@ def test_the_peak_follows_the_devices_of_a_resumed_run(
     run = RunDirectory(tmp_path)
     write_json(run.environment, {"jax": "1", "peak_flops": 7.0})  # an older record of the whole mesh
     for measured, devices in ((1e12, 2), (5e12, 8)):
-        monkeypatch.setattr(flops, "measured_peak", lambda measured=measured: measured)
+        monkeypatch.setattr(flops, "measured_peak", lambda dtype, native, measured=measured: measured)
         recipe = tiny_recipe(f"mesh.data={devices}", "tokens.vocabulary_size=512", "training.micro_batch=1")
         assert peak_of(run, recipe) == devices * 1e12
     assert read_json(run.environment) == {"jax": "1", "peak_flops": 7.0, "device_peak_flops": 1e12}

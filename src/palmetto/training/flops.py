@@ -5,6 +5,8 @@ import time
 import jax
 import jax.numpy as jnp
 
+from palmetto.model import tuning
+from palmetto.model.products import project
 from palmetto.model.weights import active
 from palmetto.recipe import Recipe
 
@@ -30,13 +32,14 @@ def flops_per_token(recipe: Recipe) -> float:
     return 6.0 * active(model, recipe.model_vocabulary) + attention
 
 
-def device_peak() -> float:
-    """Returns the peak FLOP/s of one device: the published figure of the chip, or else a measured one."""
+def device_peak(recipe: Recipe) -> float:
+    """Returns the peak FLOP/s of one device: as published, or else what the products of training reach."""
     kind = jax.devices()[0].device_kind
     for name, peak in _PUBLISHED_PEAKS:
         if kind.startswith(name):
             return peak
-    return measured_peak()
+    native = tuning.for_platform(jax.default_backend(), recipe.mesh).native
+    return measured_peak(recipe.model.activations, native)
 
 
 def mesh_peak(recipe: Recipe, device: float) -> float:
@@ -47,14 +50,17 @@ def mesh_peak(recipe: Recipe, device: float) -> float:
     return device if jax.devices()[0].platform == "cpu" else device * recipe.mesh.devices
 
 
-def measured_peak(size: int = 1024, repeats: int = 8) -> float:
-    """Returns the best rate in FLOP/s of a float32 matrix product of `size`³ multiply–adds on the default device."""
-    a = jnp.ones((size, size), jnp.float32)
-    multiply = jax.jit(jnp.matmul)
-    multiply(a, a).block_until_ready()
+def measured_peak(dtype: str, native: bool, size: int = 1024, repeats: int = 8) -> float:
+    """Returns the best rate in FLOP/s of a projection of `size`³ multiply–adds, as training computes it.
+
+    dtype: the type of activations. native: whether the kernels of `native` compute it.
+    """
+    x, kernel = jnp.ones((size, size), dtype), jnp.ones((size, size), jnp.float32)
+    multiply = jax.jit(lambda x, kernel: project(x, (kernel,), native))
+    jax.block_until_ready(multiply(x, kernel))
     best = float("inf")
     for _ in range(repeats):
         start = time.perf_counter()
-        multiply(a, a).block_until_ready()
+        jax.block_until_ready(multiply(x, kernel))
         best = min(best, time.perf_counter() - start)
     return 2 * size**3 / best

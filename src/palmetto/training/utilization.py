@@ -17,7 +17,7 @@ def peak_of(run: RunDirectory, recipe: Recipe) -> float:
         return stated
     recorded = read_environment(run.environment) or {}
     if "device_peak_flops" not in recorded:
-        recorded["device_peak_flops"] = device_peak()
+        recorded["device_peak_flops"] = device_peak(recipe)
         write_json(run.environment, recorded)
     return mesh_peak(recipe, recorded["device_peak_flops"])
 
