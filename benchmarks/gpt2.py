@@ -36,7 +36,7 @@ AXES: list[list[Settings]] = [
     [{"type": "float32"}],
     [{"layers": 4, "width": 192, "heads": 6}, {"layers": 6, "width": 128}, {"layers": 6, "width": 192, "heads": 6}],
     [{"batch": 8}, {"batch": 32}],
-    [{"rate": 2e-3}, {"rate": 5e-3}, {"rate": 8e-3}],
+    [{"rate": rate} for rate in (2e-3, 5e-3, 8e-3, 1.2e-2)],
     [{"vocabulary": 2048}, {"vocabulary": 8192}],
     [{"mode": "eager"}, {"mode": "max-autotune"}],
 ]

@@ -58,5 +58,5 @@ def _next_commands(recipe: str | None, directory: Path) -> str:
     palmetto = sys.argv[0] if Path(sys.argv[0]).name != "__main__.py" else f"{sys.executable} -m palmetto"
     commands = [f"generate {directory} --prompt 'def '", f"report {directory}"]
     if recipe:
-        commands.append(f"run {recipe} --source PATH --run runs/mine")
+        commands.append(f"run {recipe} --minutes 5 --source PATH --run runs/mine")
     return "\n".join(["\nNext:", *(f"  {palmetto} {command}" for command in commands)])
