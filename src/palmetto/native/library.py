@@ -37,6 +37,7 @@ _FUNCTIONS = (
     "cross_entropy",
     "attention",
     "attention_backward",
+    "attend_blocks",
     "normalize",
     "normalize_backward",
     "turn_apart",

@@ -1,0 +1,10 @@
+// compile with: -mavx2 -mfma
+#include "block_attention_head.h"
+
+namespace palmetto {
+
+void block_attention_avx2(const BlockAttention& attention, int64_t row, int64_t head, int64_t begin, int64_t end) {
+  attend(attention, row, head, begin, end);
+}
+
+}  // namespace palmetto

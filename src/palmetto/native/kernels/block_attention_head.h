@@ -1,0 +1,127 @@
+// Attention of one row to one key/value head in blocks, for any instruction set.
+//
+// The keys that a row sees are visited in the order of their positions, whichever blocks hold them and in whatever
+// order the table names these. Scores are kept, so that the largest is known before the first exponential. So the bits
+// of a row follow from its query and from the keys and values that it sees. Other keys are not read.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#include "block_attention.h"
+#include "scratch.h"
+#include "vectors.h"
+
+namespace palmetto {
+namespace {
+
+// Keys that lie one after the other: `count` of them, from `offset` elements on.
+struct Span {
+  int64_t position, offset, count;
+};
+
+// Writes the spans that a row sees, in the order of their positions, and returns their number.
+inline int64_t find_spans(const BlockAttention& all, int64_t row, int64_t head, Span* spans) {
+  const int64_t before = all.sequences[row] * all.entries, end = all.end[row];
+  const int64_t kept = std::min<int64_t>(all.kept[row], end), first = std::max<int64_t>(all.first[row], kept);
+  int64_t count = 0;
+  for (int64_t entry = before; entry < before + all.entries; entry++) {
+    const int64_t start = all.starts[entry], stop = start + all.positions;
+    const int64_t block = (all.tables[entry] * all.heads + head) * all.positions;
+    const auto add = [&](int64_t from, int64_t to) {
+      if (from < to) spans[count++] = {from, (block + from - start) * all.size, to - from};
+    };
+    add(start, std::min(stop, kept));
+    add(std::max(start, first), std::min(stop, end));
+  }
+  std::sort(spans, spans + count, [](const Span& a, const Span& b) { return a.position < b.position; });
+  return count;
+}
+
+// Returns q·key; q is padded with zeros.
+template <typename Value>
+float score(const float* q, const Value* key, int64_t size) {
+  Vector total = repeat(0);
+  for (int64_t i = 0; i < size; i += 16) total = multiply_add(load(q + i), load_some(key + i, size - i), total);
+  return sum(total);
+}
+
+// Turns scores into exponentials of their differences from the largest, and returns the sum of these. There is room
+// for a whole number of vectors.
+inline float weigh(float* scores, int64_t count) {
+  const Vector none = repeat(-__builtin_inff());
+  Vector most = none;
+  for (int64_t i = 0; i < count; i += 16) most = larger(most, first_lanes(load(scores + i), count - i, none));
+  const Vector subtracted = repeat(largest(most));
+  Vector total = repeat(0);
+  for (int64_t i = 0; i < count; i += 16) {
+    const Vector each = first_lanes(exponential(load(scores + i) - subtracted), count - i, repeat(0));
+    store(scores + i, each);
+    total = total + each;
+  }
+  return sum(total);
+}
+
+// Writes Σ weight · value / total for kVectors vectors of a head, of which `left` elements belong to it.
+template <int kVectors, typename Value>
+void add_values(Value* to, const float* weights, float total, const Value* values, const Span* spans, int64_t count,
+                int64_t size, int64_t left) {
+  Vector sums[kVectors];
+  for (int n = 0; n < kVectors; n++) sums[n] = repeat(0);
+  for (const Span* span = spans; span < spans + count; span++) {
+    const Value* value = values + span->offset;
+    for (int64_t i = 0; i < span->count; i++, value += size, weights++) {
+      const Vector weight = repeat(*weights);
+#pragma GCC unroll 4
+      for (int n = 0; n < kVectors; n++) {
+        sums[n] = multiply_add(weight, load_some(value + 16 * n, left - 16 * n), sums[n]);
+      }
+    }
+  }
+  for (int n = 0; n < kVectors; n++) store_some(to + 16 * n, sums[n] / repeat(total), left - 16 * n);
+}
+
+template <typename Value>
+void attend(const BlockAttention& all, int64_t row, int64_t head, int64_t begin, int64_t end) {
+  thread_local Scratch span_memory, query_memory, score_memory;
+  Span* const spans = static_cast<Span*>(span_memory.take(2 * all.entries * sizeof(Span)));
+  const int64_t count = find_spans(all, row, head, spans);
+  int64_t seen = 0;
+  for (int64_t i = 0; i < count; i++) seen += spans[i].count;
+  const int64_t size = all.size, padded = (size + 15) / 16 * 16, stride = (seen + 15) / 16 * 16;
+  float* const queries = static_cast<float*>(query_memory.take(4 * (end - begin) * padded));
+  float* const scores = static_cast<float*>(score_memory.take(4 * (end - begin) * stride));
+  const int64_t before = ((row * all.heads + head) * all.group + begin) * size;
+  for (int64_t g = 0; g < end - begin; g++) {
+    const Value* const q = static_cast<const Value*>(all.q) + before + g * size;
+    for (int64_t i = 0; i < size; i += 16) store(queries + g * padded + i, load_some(q + i, size - i));
+  }
+  int64_t number = 0;
+  for (int64_t span = 0; span < count; span++) {
+    const Value* key = static_cast<const Value*>(all.keys) + spans[span].offset;
+    for (int64_t i = 0; i < spans[span].count; i++, key += size, number++) {
+      for (int64_t g = 0; g < end - begin; g++) scores[g * stride + number] = score(queries + g * padded, key, size);
+    }
+  }
+  for (int64_t g = 0; g < end - begin; g++) {
+    float* const weights = scores + g * stride;
+    const float total = weigh(weights, seen);
+    for (int64_t i = 0; i < size; i += 64) {
+      Value* const to = static_cast<Value*>(all.output) + before + g * size + i;
+      const Value* const values = static_cast<const Value*>(all.values) + i;
+      const int64_t left = std::min<int64_t>(64, size - i);
+      const auto add = left > 48   ? add_values<4, Value>
+                       : left > 32 ? add_values<3, Value>
+                       : left > 16 ? add_values<2, Value>
+                                   : add_values<1, Value>;
+      add(to, weights, total, values, spans, count, size, left);
+    }
+  }
+}
+
+inline void attend(const BlockAttention& all, int64_t row, int64_t head, int64_t begin, int64_t end) {
+  return all.is_float32 ? attend<float>(all, row, head, begin, end) : attend<Half>(all, row, head, begin, end);
+}
+
+}  // namespace
+}  // namespace palmetto
