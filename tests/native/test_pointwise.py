@@ -50,6 +50,7 @@ def test_cross_entropy_and_its_gradient_are_those_of_float64(
     assert is_close(found.gradient, gradient * w[:, None])
     assert is_close(found.losses, (log_z - s[rows, targets]) * w)
     assert is_close(found.squares, log_z**2 * w)
+    assert is_close(pointwise.log_sum(scores), log_z)
 
 
 def test_large_scores_do_not_overflow_and_not_a_number_stays(instruction_set: str) -> None:
@@ -60,6 +61,7 @@ def test_large_scores_do_not_overflow_and_not_a_number_stays(instruction_set: st
     assert np.isnan(found.losses[1])
     assert np.all(np.isnan(found.gradient[1]))
     assert np.all(np.isfinite(found.gradient[::2]))
+    assert np.isnan(pointwise.log_sum(scores)).tolist() == [False, True, False]
 
 
 @pytest.mark.parametrize("target", [-1, 20, 500_000_000])

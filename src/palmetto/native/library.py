@@ -35,6 +35,7 @@ _FUNCTIONS = (
     "swiglu",
     "swiglu_backward",
     "cross_entropy",
+    "log_sum",
     "attention",
     "attention_backward",
     "attend_blocks",

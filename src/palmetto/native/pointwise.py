@@ -42,6 +42,12 @@ def cross_entropy(
     return CrossEntropy(*_call("cross_entropy", results)(scores, targets, weights, z_loss=np.float32(z_loss)))
 
 
+def log_sum(scores: jax.Array) -> jax.Array:
+    """Returns the logarithm of Σ e^score of each row of float32 scores [N, V], V ≥ 1: float32 [N]."""
+    result: jax.Array = _call("log_sum", jax.ShapeDtypeStruct(scores.shape[:1], jnp.float32))(scores)
+    return result
+
+
 @partial(jax.custom_vjp, nondiff_argnums=(1, 2))
 def normalize(x: jax.Array, centred: bool, epsilon: float) -> jax.Array:
     """Returns x with its last axis normalized to mean square 1, and to mean 0 if centred; float32 or bfloat16.

@@ -89,6 +89,16 @@ ffi::Error cross_entropy(ffi::ThreadPool pool, ffi::Buffer<ffi::DataType::F32> s
   });
 }
 
+ffi::Error log_sum(ffi::ThreadPool pool, ffi::Buffer<ffi::DataType::F32> scores,
+                   ffi::Result<ffi::Buffer<ffi::DataType::F32>> result) {
+  if (instruction_set() == kNone) return ffi::Error::Internal("no instruction set was chosen");
+  const int64_t columns = last(scores);
+  in_pieces(pool, result->element_count(), 1 + kValuesOfTask / columns, [&](int64_t begin, int64_t end) {
+    pointwise().log_sum(scores.typed_data(), columns, result->typed_data(), begin, end);
+  });
+  return ffi::Error::Success();
+}
+
 ffi::Error normalize(ffi::ThreadPool pool, ffi::AnyBuffer x, ffi::Result<ffi::AnyBuffer> result, bool centred,
                      float epsilon) {
   Norm norm = {x.untyped_data(), nullptr, result->untyped_data(), last(x), centred, epsilon};
@@ -160,6 +170,10 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(palmetto_cross_entropy, palmetto::cross_entropy,
                                   .Ret<Floats>()
                                   .Ret<Floats>()
                                   .Attr<float>("z_loss"));
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(
+    palmetto_log_sum, palmetto::log_sum,
+    xla::ffi::Ffi::Bind().Ctx<xla::ffi::ThreadPool>().Arg<Floats>().Ret<Floats>());
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(
     palmetto_normalize, palmetto::normalize,

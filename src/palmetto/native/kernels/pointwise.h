@@ -63,6 +63,8 @@ struct Pointwise {
   // `scale` is that of the matrix in which the values lie.
   void (*adafactor)(const Update& update, int64_t begin, int64_t end, float scale);
   void (*adamw)(const Update& update, int64_t begin, int64_t end, float scale);
+  // Writes the logarithm of the sum of the exponentials of each row of scores.
+  void (*log_sum)(const float* scores, int64_t columns, float* result, int64_t begin, int64_t end);
   PointwiseOf<float> of_float32;
   PointwiseOf<uint16_t> of_bfloat16;
 };

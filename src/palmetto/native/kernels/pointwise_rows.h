@@ -63,29 +63,47 @@ void swiglu_backward(const Value* gate, const Value* up, const Value* d, Value* 
   });
 }
 
-template <typename Value>
-void cross_entropy(const Scores& rows, int64_t begin, int64_t end) {
-  static thread_local Scratch memory;
-  const int64_t columns = rows.columns, whole = columns / 16 * 16;
-  float* const exponentials = static_cast<float*>(memory.take(4 * (whole + 16)));
-  const Vector lowest = repeat(-INFINITY);
-  for (int64_t row = begin; row < end; row++) {
-    const float* const scores = rows.scores + row * columns;
+// The softmax of one row of scores: `exponentials` of their differences from the largest, the `total` of these, and the
+// logarithm of the sum of the scores' own exponentials.
+struct Softmax {
+  float* exponentials;
+  float total, log_z;
+
+  Softmax(const float* scores, int64_t columns) {
+    static thread_local Scratch memory;
+    const int64_t whole = columns / 16 * 16;
+    exponentials = static_cast<float*>(memory.take(4 * (whole + 16)));
     float last[16];
     memcpy(last, scores + whole, 4 * (columns - whole));
-    const Vector rest = first_lanes(load(last), columns - whole, lowest);
+    const Vector rest = first_lanes(load(last), columns - whole, repeat(-INFINITY));
     Vector highest = rest;
     for (int64_t j = 0; j < whole; j += 16) highest = larger(highest, load(scores + j));
     const float most = largest(highest);
     const Vector shift = repeat(most);
-    Vector total = exponential(rest - shift);
-    store(exponentials + whole, total);
+    Vector sums = exponential(rest - shift);
+    store(exponentials + whole, sums);
     for (int64_t j = 0; j < whole; j += 16) {
       const Vector each = exponential(load(scores + j) - shift);
       store(exponentials + j, each);
-      total = total + each;
+      sums = sums + each;
     }
-    const float normalizer = sum(total), log_z = most + static_cast<float>(std::log(static_cast<double>(normalizer)));
+    total = sum(sums);
+    log_z = most + static_cast<float>(std::log(static_cast<double>(total)));
+  }
+};
+
+inline void log_sum(const float* scores, int64_t columns, float* result, int64_t begin, int64_t end) {
+  for (int64_t row = begin; row < end; row++) result[row] = Softmax(scores + row * columns, columns).log_z;
+}
+
+template <typename Value>
+void cross_entropy(const Scores& rows, int64_t begin, int64_t end) {
+  const int64_t columns = rows.columns, whole = columns / 16 * 16;
+  for (int64_t row = begin; row < end; row++) {
+    const float* const scores = rows.scores + row * columns;
+    const Softmax softmax(scores, columns);
+    const float* const exponentials = softmax.exponentials;
+    const float log_z = softmax.log_z;
     const float weight = rows.weights[row];
     const int64_t target = rows.targets[row];
     Value* const gradient = static_cast<Value*>(rows.gradient) + row * columns;
@@ -96,7 +114,7 @@ void cross_entropy(const Scores& rows, int64_t begin, int64_t end) {
     }
     rows.losses[row] = (log_z - scores[target]) * weight;
     rows.squares[row] = log_z * log_z * weight;
-    const float factor = (1 + 2 * rows.z_loss * log_z) / normalizer;
+    const float factor = (1 + 2 * rows.z_loss * log_z) / softmax.total;
     Value of_target[16];
     store(of_target, repeat((exponentials[target] * factor - 1) * weight));
     const Vector by = repeat(factor * weight);
