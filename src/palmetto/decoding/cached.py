@@ -3,6 +3,7 @@
 from typing import TypeVar
 
 import jax
+import jax.numpy as jnp
 
 from palmetto.decoding.caches.cache import Cache, Places
 from palmetto.decoding.caches.paged import PagedCache
@@ -12,6 +13,7 @@ from palmetto.model.decoder import Forward, logits
 from palmetto.model.layout import Arranged, Layer, Stacked
 from palmetto.model.scores import Learned, make_scores
 from palmetto.model.tuning import ACCELERATOR, Tuning
+from palmetto.native.block_attention import Seen, attend_blocks
 from palmetto.recipe.model import Model
 from palmetto.recipe.parts import Attention
 
@@ -35,6 +37,28 @@ def by_parts(model: Model, attention: Attention) -> bool:
     return not attention.searches and not model.positions.in_a_row
 
 
+def by_kernel(model: Model, attention: Attention, tuning: Tuning) -> bool:
+    """Returns whether a kernel of `native` computes this attention of a paged cache.
+
+    It knows windows and first positions, and neither terms of positions nor capped distances.
+    """
+    known = attention.band is not None or (attention.kept is not None and not model.positions.turn_pairs)
+    plain = known and not attention.searches and not model.positions.add_to_scores
+    return plain and tuning.native and model.activations in ("float32", "bfloat16")
+
+
+def rows_are_their_own(model: Model, tuning: Tuning) -> bool:
+    """Returns whether the bits of a flat row depend on the row alone, and not on how many rows a step has.
+
+    That requires that kernels of `native` compute all sums, which XLA's experts and attention are not, and that XLA
+    multiplies nothing that it then adds, as scales of norms are that do not end up in the weights: it rounds once or
+    twice, as the shape has it.
+    """
+    attentions = (model.attention_of(number) for number in range(model.layers))
+    scales = model.norm_position != "pre" or model.norm_bias or model.qk_norm or model.embedding_norm
+    return model.experts is None and not scales and all(by_kernel(model, each, tuning) for each in attentions)
+
+
 def extend(
     arranged: Arranged,
     tokens: jax.Array,
@@ -52,7 +76,7 @@ def extend(
     arranged: the weights as arranged for DECODING.
     prefix: the number [R] of first positions of each row's sequence that see each other.
     learned: the arrays of `for_scores` of each layer; None to compute them, for as many positions as the cache shows.
-    tuning: with `native`, kernels of `native` compute all products with weights.
+    tuning: with `native`, kernels of `native` compute all products with weights, and attention where there is one.
     The positions must fit the cache. Experts are dropless, so that a token's result does not depend on how many are run
     together.
     """
@@ -64,6 +88,8 @@ def extend(
     ) -> tuple[jax.Array, Kind]:
         attention = model.attention_of(number)
         cache = cache.write(number, k, v, places)
+        if isinstance(cache, PagedCache) and by_kernel(model, attention, tuning):
+            return _attend_in_place(attention, q, number, cache, places, prefix), cache
         grouped = by_group(q, model.key_value_heads)
         if isinstance(cache, PagedCache) and by_parts(model, attention):
             result = attend_by_parts(make_scores(layer, model, attention, 0, prefix), grouped, number, cache, places)
@@ -85,6 +111,23 @@ def extend(
     states = forward.end(arranged, x)
     scores = logits(arranged.unembedding, states.reshape(-1, states.shape[-1]), tuning.native)
     return scores.reshape(*states.shape[:-1], -1), cache
+
+
+def _attend_in_place(
+    attention: Attention, q: jax.Array, layer: int, cache: PagedCache, places: Places, prefix: jax.Array | None
+) -> jax.Array:
+    """Returns the attention output [R, 1, H, Q] of flat rows, by the kernel that reads blocks where they lie."""
+    positions = places.positions[:, 0]
+    window = attention.band.window if attention.band else None
+    kept = jnp.zeros_like(positions)
+    if attention.kept is not None:
+        window, kept = attention.kept.last, kept + attention.kept.first
+    first, end = kept if window is None else positions - window + 1, positions + 1
+    if prefix is not None:  # whoever is in a prefix sees it, and nothing else
+        inside = positions < prefix
+        kept, end = jnp.where(inside, prefix, kept), jnp.where(inside, prefix, end)
+    keys, values, seen = cache.keys[layer], cache.values[layer], Seen(kept, first, end)
+    return attend_blocks(q[:, 0], keys, values, cache.tables, cache.starts, places.rows, seen)[:, None]
 
 
 def _without_capacity(model: Model) -> Model:

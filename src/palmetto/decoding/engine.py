@@ -1,8 +1,8 @@
 """Generates tokens for many requests at once, each as if it were alone.
 
-Every step runs the model on a fixed number of rows, each a token with its position and its sequence: pieces of prompts,
-the last tokens of sequences that are being continued, and guesses of what comes next. On a device, the bits of a row do
-not depend on the other rows of such a step. See docs/decoding.md.
+Every step runs the model on rows, each a token with its position and its sequence: pieces of prompts, the last tokens
+of sequences that are being continued, and guesses of what comes next. The bits of a row do not depend on the other
+rows: kernels compute each by itself, or else the number of rows is fixed. See docs/decoding.md.
 """
 
 from collections import defaultdict
@@ -141,8 +141,8 @@ class Engine:
         if plan.copies:
             self._model.copy(plan.copies)
         if plan.shares:
-            shares = self._shares(plan)
-            chosen = self._model.compute(shares, plan.rows, self.scheduler.tables)
+            shares, rows = self._shares(plan)
+            chosen = self._model.compute(shares, rows, self.scheduler.tables)
             for share in shares:
                 self._advance(share, chosen)
         assert self._events or not self.busy or plan.shares, "the first sequence can always go on"
@@ -202,11 +202,14 @@ class Engine:
         sequence.uses = tuple(strategy for strategy in STRATEGIES if strategy.used(context))
         return sequence
 
-    def _shares(self, plan: Plan) -> list[Share]:
-        """Returns which rows compute what, rows that are left being for guesses."""
+    def _shares(self, plan: Plan) -> tuple[list[Share], int]:
+        """Returns which rows compute what, rows that are left being for guesses, and how many rows there are."""
         guesses: dict[Sequence, Ids] = {}
-        left = plan.rows - sum(count for _, count in plan.shares)
+        known = sum(count for _, count in plan.shares)
         guessed = [s for s, count in plan.shares if Share(s, 0, count, 0).chooses and s.guessed]
+        room = min(1 + GUESSES, self.limits.rows) if self._draft is not None and guessed else 0
+        rows = self._model.rows(max(known, room))
+        left = rows - known
         if self._draft is not None and left and guessed:
             most = min(GUESSES, -(-left // len(guessed)))
             guesses = dict(zip(guessed, self._draft.propose(guessed, most), strict=True))
@@ -219,7 +222,7 @@ class Engine:
             row, left = row + count + drafts, left - drafts
             self._drafted += drafts
         self._rows = row
-        return shares
+        return shares, rows
 
     def _advance(self, share: Share, chosen: Chosen) -> None:
         """Notes what a sequence's rows have brought."""

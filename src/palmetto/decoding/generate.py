@@ -4,8 +4,10 @@ import jax
 import numpy as np
 import numpy.typing as npt
 
+from palmetto.decoding.cached import rows_are_their_own
 from palmetto.decoding.engine import Engine, Limits
 from palmetto.decoding.request import Request
+from palmetto.decoding.runner import choose_tuning
 from palmetto.decoding.sampling import Sampling
 from palmetto.errors import UserError
 from palmetto.model.layout import Arranged
@@ -13,7 +15,11 @@ from palmetto.parallel.sharding import Sharding
 from palmetto.recipe.model import Model
 
 ROWS = 8
-"""The rows of a step. So few cost a large model hardly more than one, since the step waits for the weights."""
+"""The rows of a step if all have as many. So few cost a large model hardly more than one, since the step waits for the
+weights."""
+
+MOST_ROWS = 64
+"""The most rows of a step if their number follows what there is to do: a prompt's tokens, then single ones."""
 
 SHORTEST = 256
 """The least length for which an engine is made. Others are its doubles, so that a few programs serve all lengths."""
@@ -51,7 +57,8 @@ def generate(
             f"leaves at most {max(0, end_of_positions - len(prompt))}"
         )
     longest = max(SHORTEST, 1 << (len(prompt) + count - 1).bit_length())
-    limits = Limits(rows=ROWS, sequences=1, longest=longest, memory=2**62)
+    rows = MOST_ROWS if rows_are_their_own(model, choose_tuning(sharding)) else ROWS
+    limits = Limits(rows=rows, sequences=1, longest=longest, memory=2**62)
     request = Request(tuple(prompt.tolist()), count, sampling, seed, stop=frozenset({end}), prefix=prefix)
     try:
         engine = Engine(

@@ -13,7 +13,7 @@ class Limits:
     """Holds the sizes of an engine's step and cache."""
 
     rows: int = 64
-    """R, the number of rows of a step."""
+    """R, the most rows of a step."""
     block: int = 16
     """S, the number of positions of a block, a power of two."""
     blocks: int | None = None

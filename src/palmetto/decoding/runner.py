@@ -8,15 +8,25 @@ import jaxlib.version
 import numpy as np
 
 from palmetto.decoding import step
+from palmetto.decoding.cached import rows_are_their_own
 from palmetto.decoding.caches.paged import PagedCache
 from palmetto.decoding.limits import Limits
 from palmetto.decoding.rows import Share, ask, lay_out
 from palmetto.decoding.tables import Tables
 from palmetto.model.layout import Arranged
-from palmetto.model.tuning import ACCELERATOR, for_platform
+from palmetto.model.tuning import ACCELERATOR, Tuning, for_platform
 from palmetto.native.library import kernels
 from palmetto.parallel.sharding import Sharding
 from palmetto.recipe.model import Model
+
+BETWEEN_SIZES = 8
+"""How many times as many rows the next larger step has, if steps may differ. Each size is a program to compile."""
+
+
+def choose_tuning(sharding: Sharding | None) -> Tuning:
+    """Returns the tuning of steps on one device, or on the devices of a mesh."""
+    on_mesh = sharding is not None and sharding.devices > 1
+    return ACCELERATOR if on_mesh else for_platform(jax.devices()[0].platform)
 
 
 class Runner:
@@ -34,7 +44,8 @@ class Runner:
         """Makes a cache of so many blocks and the scratch block."""
         self._arranged, self._model, self._limits, self._vocabulary_size = arranged, model, limits, vocabulary_size
         self._sharding = sharding if sharding is not None and sharding.devices > 1 else None
-        self._tuning = ACCELERATOR if self._sharding else for_platform(jax.devices()[0].platform)
+        self._tuning = choose_tuning(sharding)
+        self._own = rows_are_their_own(model, self._tuning)
         self._learned = step.learn(arranged, model, limits.positions(model))
         shape = (blocks + 1, model.key_value_heads, limits.block, model.query_size)
         self._cache = self._placed(PagedCache.empty(model.layers, shape, model.activations))
@@ -44,11 +55,22 @@ class Runner:
         """The number of tokens that the model knows, with those that it does not generate."""
         return len(self._arranged.embedding)
 
+    def rows(self, least: int) -> int:
+        """Returns the number of rows of a step with room for `least`: always R, if bits depend on it.
+
+        If more are needed at once, it is the next power of two.
+        """
+        sizes, size = [self._limits.rows], 1
+        while self._own and size < self._limits.rows:
+            sizes.append(size)
+            size *= BETWEEN_SIZES
+        return min((size for size in sizes if size >= least), default=1 << (least - 1).bit_length())
+
     @property
     def fingerprint(self) -> str:
         """The digest of all that bits depend on besides the weights and the request."""
         limits, mesh = self._limits, self._sharding.sizes if self._sharding else {}
-        sizes = limits.rows, limits.block, limits.positions(self._model), self._vocabulary_size
+        sizes = 0 if self._own else limits.rows, limits.block, limits.positions(self._model), self._vocabulary_size
         where = jaxlib.version.__version__, jax.devices()[0].device_kind, self._tuning, kernels().name, mesh
         everything = self._model.model_dump_json(), str(self._arranged.embedding.dtype), sizes, where
         return hashlib.sha256(repr(everything).encode()).hexdigest()[:16]
@@ -63,7 +85,7 @@ class Runner:
         )
         cache = self._cache.with_tables(*entries)
         scores, self._cache = step.forward(self._arranged, self._learned, rows, cache, self._model, self._tuning)
-        chosen = step.choose(scores, wanted, draw, parameters, asked.top, self._vocabulary_size)
+        chosen = step.choose(scores, wanted, draw, parameters, asked.top, self._vocabulary_size, self._own)
         on_host: step.Chosen = jax.device_get(chosen)
         return on_host
 

@@ -20,8 +20,6 @@ class Plan(NamedTuple):
 
     shares: list[tuple[Sequence, int]]
     """The sequences with rows, and how many of their next positions each computes."""
-    rows: int
-    """The number of rows of the step."""
     copies: dict[int, int]
     """The blocks to be written first, and those that are copied there."""
 
@@ -30,7 +28,7 @@ class Scheduler:
     """Holds the sequences that wait and that run, and gives them blocks."""
 
     def __init__(self, blocks: Blocks, tables: Tables, size: int, rows: int, window: Kept | None) -> None:
-        """Takes the size of a block, the rows of a step, and which positions are seen if a window is in all layers."""
+        """Takes the size of a block, the most rows of a step, and what is seen if a window is in all layers."""
         self.blocks, self.tables, self.size, self.rows, self._window = blocks, tables, size, rows, window
         self.waiting: list[Sequence] = []
         self.running: list[Sequence] = []
@@ -63,8 +61,7 @@ class Scheduler:
         able = [s for s in self.running if not s.held]
         alone = next((s for s in able if s.done < s.request.prefix), None)
         if alone is not None and self._give(alone, alone.request.prefix) == alone.request.prefix:
-            rows = max(self.rows, 1 << (alone.request.prefix - 1).bit_length())
-            return Plan([(alone, alone.request.prefix)], rows, self._copies)
+            return Plan([(alone, alone.request.prefix)], self._copies)
         self._shares = {}
         left = self.rows
         for sequence in [s for s in able if s.pending == 1] + [s for s in able if s.pending > 1]:
@@ -72,7 +69,7 @@ class Scheduler:
                 self._shares[sequence] = 0
                 self._shares[sequence] = self._give(sequence, min(sequence.pending, left))
                 left = self.rows - sum(self._shares.values())
-        return Plan([(s, n) for s, n in self._shares.items() if n], self.rows, self._copies)
+        return Plan([(s, n) for s, n in self._shares.items() if n], self._copies)
 
     def draft(self, sequence: Sequence, count: int) -> int:
         """Returns how many of `count` positions behind the planned ones have blocks without taking any from others."""

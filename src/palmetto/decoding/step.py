@@ -1,7 +1,8 @@
 """The two compiled parts of a step: the model on flat rows of tokens, and the choice of the next token of each row.
 
 The first is one program for each number of rows and of entries of the tables. What rows ask of the second changes its
-program, but not the logits, nor what is done to the logits of other rows.
+program, but not the logits, nor what is done to the logits of other rows. It may draw for one row after the other, so
+that its bits do not depend on their number, as those of the first do not with kernels of `native`.
 """
 
 from functools import partial
@@ -17,6 +18,7 @@ from palmetto.decoding.strategies import STRATEGIES, temperature
 from palmetto.model.layout import Arranged, Stacked
 from palmetto.model.scores import Learned
 from palmetto.model.tuning import Tuning
+from palmetto.native.pointwise import log_sum
 from palmetto.recipe.model import Model
 
 
@@ -54,7 +56,7 @@ def forward(
     tokens = rows.tokens[:, None]
     scores, cache = extend(arranged, tokens, places, cache, model, rows.prefix, learned=learned, tuning=tuning)
     flat = scores[:, 0]
-    return Scores(flat, jax.nn.logsumexp(flat, axis=-1)), cache
+    return Scores(flat, log_sum(flat) if tuning.native else jax.nn.logsumexp(flat, axis=-1)), cache
 
 
 class Chosen(NamedTuple):
@@ -70,7 +72,7 @@ class Chosen(NamedTuple):
     """Their log-probabilities, float32 [R, n]."""
 
 
-@partial(jax.jit, static_argnames=("top", "vocabulary_size"))
+@partial(jax.jit, static_argnames=("top", "vocabulary_size", "one_by_one"))
 def choose(
     scores: Scores,
     wanted: jax.Array,
@@ -78,28 +80,40 @@ def choose(
     parameters: dict[str, Any],
     top: int,
     vocabulary_size: int,
+    one_by_one: bool = False,
 ) -> Chosen:
     """Returns the tokens that follow each row.
 
     wanted: the tokens, int32 [R], whose log-probabilities are asked for; -1 to choose one. draw: how to draw from the
     distribution; None if every row takes its most probable token. parameters: those of each strategy that any row uses,
     by name. top: the number of most probable tokens to report. vocabulary_size: only tokens below it are chosen.
+    one_by_one: compute each row by itself, since sums of strategies are rounded otherwise for other numbers of rows.
     """
-    logits = unchanged = scores.logits[:, :vocabulary_size]
+    logits = scores.logits[:, :vocabulary_size]
+    if one_by_one and parameters:
+        alone = jax.tree.map(lambda array: array[:, None], (logits, draw, parameters))
+        tokens = jax.lax.map(lambda row: _chosen(*row)[0], alone)
+    else:
+        tokens = _chosen(logits, draw, parameters)
+    tokens = jnp.where(wanted >= 0, wanted, tokens)
+    logprobs = jnp.take_along_axis(scores.logits, tokens[:, None], axis=-1)[:, 0] - scores.normalizer
+    best, ids = jax.lax.top_k(logits, min(top, vocabulary_size))
+    return Chosen(tokens, logprobs, ids, best - scores.normalizer[:, None])
+
+
+def _chosen(logits: jax.Array, draw: temperature.Draw | None, parameters: dict[str, Any]) -> jax.Array:
+    """Returns the chosen tokens, int32 [R], for logits [R, V]."""
     for strategy in STRATEGIES:
         if strategy.name in parameters and not strategy.scaled:
             logits = strategy.apply(logits, parameters[strategy.name])
     tokens = jnp.argmax(logits, axis=-1).astype(jnp.int32)
-    if draw is not None:
-        scaled = temperature.scale(logits, draw)
-        for strategy in STRATEGIES:
-            if strategy.name in parameters and strategy.scaled:
-                scaled = strategy.apply(scaled, parameters[strategy.name])
-        tokens = jnp.where(draw.temperature > 0, temperature.drawn(scaled, draw), tokens)
-    tokens = jnp.where(wanted >= 0, wanted, tokens)
-    logprobs = jnp.take_along_axis(scores.logits, tokens[:, None], axis=-1)[:, 0] - scores.normalizer
-    best, ids = jax.lax.top_k(unchanged, min(top, vocabulary_size))
-    return Chosen(tokens, logprobs, ids, best - scores.normalizer[:, None])
+    if draw is None:
+        return tokens
+    scaled = temperature.scale(logits, draw)
+    for strategy in STRATEGIES:
+        if strategy.name in parameters and strategy.scaled:
+            scaled = strategy.apply(scaled, parameters[strategy.name])
+    return jnp.where(draw.temperature > 0, temperature.drawn(scaled, draw), tokens)
 
 
 @partial(jax.jit, donate_argnames="cache")
