@@ -1,0 +1,81 @@
+"""Constrains what a choice may generate to a JSON schema or a regular expression, with llguidance."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from palmetto.corpus.extras import need
+from palmetto.decoding.request import Constraint
+from palmetto.decoding.text import Pieces
+from palmetto.errors import UserError
+
+
+class Grammars:
+    """Makes constraints for one vocabulary."""
+
+    def __init__(self, pieces: Pieces, eod: int) -> None:
+        """Raises UserError if llguidance, which the extra `serve` installs, is missing."""
+        self._guidance = need("llguidance", "serve")
+        self._size = len(pieces.data)
+        self._tokenizer = self._guidance.LLTokenizer(self._guidance.TokenizerWrapper(_Tokenizer(pieces, eod)))
+        self._eod = eod
+
+    def json_schema(self, schema: dict[str, Any] | bool) -> Callable[[], Constraint]:
+        """Returns what makes constraints to a JSON schema; raises UserError if llguidance does not support it."""
+        return self._constraint(self._guidance.LLMatcher.grammar_from_json_schema, json.dumps(schema))
+
+    def regex(self, pattern: str) -> Callable[[], Constraint]:
+        """Returns what makes constraints to a regular expression of Rust's; raises UserError if it is not one."""
+        return self._constraint(self._guidance.LLMatcher.grammar_from_regex, pattern)
+
+    def _constraint(self, compile: Callable[[str], str], source: str) -> Callable[[], Constraint]:
+        try:
+            matcher = self._guidance.LLMatcher(self._tokenizer, compile(source), log_level=0)
+            problem = matcher.get_error()
+        except ValueError as error:
+            problem = str(error)
+        if problem:
+            raise UserError(problem.splitlines()[0])
+        return lambda: Matching(matcher.deep_copy(), self._size, self._eod)
+
+
+class Matching:
+    """Allows the tokens with which a text can still match a grammar."""
+
+    def __init__(self, matcher: Any, size: int, eod: int) -> None:
+        self._matcher = matcher
+        self._size = size
+        self._eod = eod
+
+    def allowed(self) -> npt.NDArray[np.bool_] | None:
+        """Returns which tokens may come next, [V]; None if the text matches and no longer one does."""
+        if self._matcher.is_stopped():
+            return None
+        bits = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
+        mask = np.unpackbits(bits, bitorder="little")[: self._size].astype(np.bool_)
+        if not mask.any() or (mask[self._eod] and mask.sum() == 1):
+            return None
+        return mask
+
+    def accept(self, token: int) -> None:
+        """Notes the token that was generated."""
+        self._matcher.consume_token(token)
+
+
+class _Tokenizer:
+    """Shows a vocabulary in the form that llguidance takes."""
+
+    def __init__(self, pieces: Pieces, eod: int) -> None:
+        self.eos_token_id, self.bos_token_id = eod, None
+        # A token without text would be allowed everywhere, so it gets a name that no grammar matches.
+        self.tokens = [data or name.encode() for data, name in zip(pieces.data, pieces.names, strict=True)]
+        self.special_token_ids = [id for id, data in enumerate(pieces.data) if not data]
+        self._byte = {data: id for id, data in reversed(list(enumerate(pieces.data))) if len(data) == 1}
+
+    def __call__(self, text: str | bytes) -> list[int]:
+        """Returns the bytes of a text, each as a token."""
+        data = text.encode() if isinstance(text, str) else text
+        return [self._byte[bytes([byte])] for byte in data]
