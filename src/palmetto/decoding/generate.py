@@ -41,16 +41,7 @@ def generate(
     exhausted.
     """
     assert len(prompt) > 0, "there is nothing to continue; begin with [eod]"
-    if len(prompt) + count >= 2**31:
-        most = 2**31 - 1 - len(prompt)
-        raise UserError(
-            f"--tokens {count}: behind a prompt of {len(prompt)} tokens, at most {most} can be counted in 32 bits"
-        )
-    if (end_of_positions := model.positions.end) is not None and len(prompt) + count > end_of_positions:
-        raise UserError(
-            f"--tokens {count}: behind a prompt of {len(prompt)} tokens, model.positions.length={end_of_positions} "
-            f"leaves at most {max(0, end_of_positions - len(prompt))}"
-        )
+    check_room(len(prompt), count, model)
     try:
         cache = empty(model, 1, len(prompt) + count, sharding)
         # A streaming cache holds only its window, so a long prompt passes through it in pieces.
@@ -64,12 +55,31 @@ def generate(
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        raise UserError(
-            f"--tokens {count}: behind a prompt of {len(prompt)} tokens, this takes more memory than there is; fewer "
-            "tokens or a shorter prompt would do"
-        ) from None
+        raise too_large(len(prompt), count) from None
     stop = np.flatnonzero(chosen == end)
     return chosen[: stop[0]] if len(stop) else chosen
+
+
+def check_room(prompt: int, count: int, model: Model) -> None:
+    """Raises UserError if positions are too few for a prompt of so many tokens and `count` more."""
+    if prompt + count >= 2**31:
+        most = 2**31 - 1 - prompt
+        raise UserError(
+            f"--tokens {count}: behind a prompt of {prompt} tokens, at most {most} can be counted in 32 bits"
+        )
+    if (end_of_positions := model.positions.end) is not None and prompt + count > end_of_positions:
+        raise UserError(
+            f"--tokens {count}: behind a prompt of {prompt} tokens, model.positions.length={end_of_positions} "
+            f"leaves at most {max(0, end_of_positions - prompt)}"
+        )
+
+
+def too_large(prompt: int, count: int) -> UserError:
+    """Returns the error of a prompt of so many tokens and `count` more for which memory does not suffice."""
+    return UserError(
+        f"--tokens {count}: behind a prompt of {prompt} tokens, this takes more memory than there is; fewer tokens or "
+        "a shorter prompt would do"
+    )
 
 
 @partial(jax.jit, static_argnames="model", donate_argnames="cache")
