@@ -86,7 +86,7 @@ def generate(
     continuing = Continuing(trained, say)
     constraint = None
     if json_schema is not None or regex is not None:
-        grammars = Grammars(continuing.pieces, trained.vocabulary.eod)
+        grammars = Grammars(trained.vocabulary, continuing.pieces)
         constraint = grammars.regex(regex) if regex is not None else grammars.json_schema(schema)
     wish = Wish(tokens, sampling, seed, n, beams, tuple(stop or ()), logprobs, constraint)
     if interactive:

@@ -11,17 +11,18 @@ from palmetto.corpus.extras import need
 from palmetto.decoding.request import Constraint
 from palmetto.decoding.text import Pieces
 from palmetto.errors import UserError
+from palmetto.tokens.vocabulary import Vocabulary
 
 
 class Grammars:
     """Makes constraints for one vocabulary."""
 
-    def __init__(self, pieces: Pieces, eod: int) -> None:
+    def __init__(self, vocabulary: Vocabulary, pieces: Pieces) -> None:
         """Raises UserError if llguidance, which the extra `serve` installs, is missing."""
         self._guidance = need("llguidance", "serve")
-        self._size = len(pieces.data)
-        self._tokenizer = self._guidance.LLTokenizer(self._guidance.TokenizerWrapper(_Tokenizer(pieces, eod)))
-        self._eod = eod
+        wrapper = self._guidance.TokenizerWrapper(_Tokenizer(vocabulary, pieces))
+        self._tokenizer = self._guidance.LLTokenizer(wrapper)
+        self._size, self._eod = vocabulary.size, vocabulary.eod
 
     def json_schema(self, schema: dict[str, Any] | bool) -> Callable[[], Constraint]:
         """Returns what makes constraints to a JSON schema; raises UserError if llguidance does not support it."""
@@ -68,14 +69,14 @@ class Matching:
 class _Tokenizer:
     """Shows a vocabulary in the form that llguidance takes."""
 
-    def __init__(self, pieces: Pieces, eod: int) -> None:
-        self.eos_token_id, self.bos_token_id = eod, None
-        # A token without text would be allowed everywhere, so it gets a name that no grammar matches.
+    def __init__(self, vocabulary: Vocabulary, pieces: Pieces) -> None:
+        self.eos_token_id, self.bos_token_id = vocabulary.eod, None
+        # A token without text would be allowed everywhere; it gets a name, and is marked as special.
         self.tokens = [data or name.encode() for data, name in zip(pieces.data, pieces.names, strict=True)]
         self.special_token_ids = [id for id, data in enumerate(pieces.data) if not data]
-        self._byte = {data: id for id, data in reversed(list(enumerate(pieces.data))) if len(data) == 1}
+        self._vocabulary = vocabulary
 
-    def __call__(self, text: str | bytes) -> list[int]:
-        """Returns the bytes of a text, each as a token."""
-        data = text.encode() if isinstance(text, str) else text
-        return [self._byte[bytes([byte])] for byte in data]
+    def __call__(self, data: bytes) -> list[int]:
+        """Returns the ids of bytes; text that a grammar leaves no choice about is generated with these."""
+        ids: list[int] = self._vocabulary.encode_bytes(data).tolist()
+        return ids

@@ -54,7 +54,7 @@ class Served:
     @cached_property
     def grammars(self) -> Grammars:
         """What makes constraints for the vocabulary."""
-        return Grammars(self.pieces, self.vocabulary.eod)
+        return Grammars(self.vocabulary, self.pieces)
 
     async def follow(self, seconds: float) -> None:
         """Takes over newer checkpoints for ever, looking for one every so many seconds."""

@@ -207,4 +207,5 @@ document.addEventListener("keydown", (event) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) go();
   if (event.key === "Escape") stopping?.abort();
 });
+prompt.setSelectionRange(prompt.value.length, prompt.value.length);
 begin().catch((error) => (byId("panes").textContent = error.message));
