@@ -8,12 +8,14 @@ import jax.numpy as jnp
 
 from palmetto.decoding.caches.cache import Cache, Places
 from palmetto.decoding.caches.contiguous import ContiguousCache
+from palmetto.decoding.caches.paged import PagedCache
 from palmetto.decoding.caches.windowed import WindowedCache
+from palmetto.decoding.parts import attend_by_parts
 from palmetto.model.attention import attend, by_group
 from palmetto.model.decoder import Forward, logits
 from palmetto.model.layout import Arranged, Layer, Stacked
-from palmetto.model.scores import make_scores
-from palmetto.model.tuning import ACCELERATOR
+from palmetto.model.scores import Learned, make_scores
+from palmetto.model.tuning import ACCELERATOR, Tuning
 from palmetto.parallel.sharding import Sharding
 from palmetto.recipe.model import Model
 
@@ -61,7 +63,7 @@ def empty(model: Model, batch: int, size: int, sharding: Sharding | None = None)
     return placed
 
 
-def following(cache: Cache, count: int) -> Places:
+def following(cache: ContiguousCache | WindowedCache, count: int) -> Places:
     """Returns the places of `count` tokens that follow those of each sequence in a cache, as one row a sequence."""
     return Places(cache.length[:, None] + jnp.arange(count))
 
@@ -74,12 +76,17 @@ def extend(
     model: Model,
     prefix: jax.Array | None = None,
     last: int | None = None,
+    *,
+    learned: tuple[Learned, ...] | None = None,
+    tuning: Tuning = ACCELERATOR,
 ) -> tuple[jax.Array, Kind]:
     """Returns the float32 logits [R, T, V] of tokens [R, T] at `places`, and the cache with them.
 
     A token sees those at earlier positions of its sequence, in the cache or among `tokens`, and itself.
     arranged: the weights as arranged for DECODING. last: return the logits of this many last tokens of a row only.
     prefix: the number [R] of first positions of each row's sequence that see each other.
+    learned: the arrays of `for_scores` of each layer; None to compute them, for as many positions as the cache shows.
+    tuning: with `native`, kernels of `native` compute all products with weights, of rows of one token.
     The positions must fit the cache; if the model streams, a sequence gets at most STREAMED tokens. Experts are
     dropless, so that a token's result does not depend on how many are run together.
     """
@@ -92,6 +99,10 @@ def extend(
     ) -> tuple[jax.Array, Kind]:
         attention = model.attention_of(number)
         cache = cache.write(number, k, v, places)
+        grouped = by_group(q, model.key_value_heads)
+        if isinstance(cache, PagedCache) and not attention.searches and not model.positions.in_a_row:
+            scores = make_scores(layer, model, attention, 0, prefix)
+            return attend_by_parts(scores, grouped, number, cache, places).swapaxes(1, 2).reshape(q.shape), cache
         keys, values, seen = cache.read(number, places)
         if attention.searches:
 
@@ -99,17 +110,21 @@ def extend(
                 return attention.search(q, keys, values, queries, seen, model.positions, queries.shape[1])
         else:
             scores = make_scores(layer, model, attention, keys.shape[2], prefix)
+            if learned is not None:
+                scores = scores._replace(learned=learned[number])
 
             def attended(q: jax.Array, queries: jax.Array) -> jax.Array:
                 return attend(scores, q, keys, values, queries, seen)
 
-        result = _by_rows(attended, by_group(q, model.key_value_heads), positions, max(1, SCORED // keys.shape[2]))
+        result = _by_rows(attended, grouped, positions, max(1, SCORED // keys.shape[2]))
         return result.swapaxes(1, 2).reshape(q.shape), cache
 
-    forward = Forward(_without_capacity(model), ACCELERATOR, rematerialize=None)
+    forward = Forward(_without_capacity(model), tuning, rematerialize=None)
     x = forward.begin(arranged, tokens, positions)
     x, _, cache = forward.through(arranged.layers, x, positions, attend_cached, cache)
     states = forward.end(arranged, x if last is None else x[:, -last:])
+    if tuning.native:
+        return logits(arranged.unembedding, states[:, 0], native=True)[:, None], cache
     return logits(arranged.unembedding, states), cache
 
 

@@ -8,12 +8,15 @@ import numpy as np
 import numpy.typing as npt
 
 from palmetto.decoding.cached import STREAMED, empty, extend, following, streams
-from palmetto.decoding.caches.cache import Cache
+from palmetto.decoding.caches.contiguous import ContiguousCache
+from palmetto.decoding.caches.windowed import WindowedCache
 from palmetto.decoding.sampling import Sampling, sample, seeded
 from palmetto.errors import UserError
 from palmetto.model.layout import Arranged
 from palmetto.parallel.sharding import Sharding
 from palmetto.recipe.model import Model
+
+Held = ContiguousCache | WindowedCache
 
 LOGITS = 1 << 26
 """The largest number of logits that are computed for a prompt, although only the last token's are used. A product with
@@ -84,8 +87,8 @@ def too_large(prompt: int, count: int) -> UserError:
 
 @partial(jax.jit, static_argnames="model", donate_argnames="cache")
 def _prefill(
-    arranged: Arranged, prompt: jax.Array, cache: Cache, model: Model, prefix: jax.Array | None
-) -> tuple[jax.Array, Cache]:
+    arranged: Arranged, prompt: jax.Array, cache: Held, model: Model, prefix: jax.Array | None
+) -> tuple[jax.Array, Held]:
     last = max(1, LOGITS // (prompt.shape[0] * arranged.unembedding.shape[0]))
     places = following(cache, prompt.shape[1])
     scores, cache = extend(arranged, prompt, places, cache, model, prefix, last if last < prompt.shape[1] else None)
@@ -96,14 +99,14 @@ def _prefill(
 def _continue(
     arranged: Arranged,
     scores: jax.Array,
-    cache: Cache,
+    cache: Held,
     key: jax.Array,
     count: int,
     model: Model,
     sampling: Sampling,
     vocabulary_size: int | None,
-) -> tuple[jax.Array, Cache]:
-    def one(carry: tuple[jax.Array, Cache], key: jax.Array) -> tuple[tuple[jax.Array, Cache], jax.Array]:
+) -> tuple[jax.Array, Held]:
+    def one(carry: tuple[jax.Array, Held], key: jax.Array) -> tuple[tuple[jax.Array, Held], jax.Array]:
         scores, cache = carry
         token = sample(scores[:, :vocabulary_size], key, sampling)
         scores, cache = extend(arranged, token[:, None], following(cache, 1), cache, model)

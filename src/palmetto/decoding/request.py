@@ -10,6 +10,8 @@ import numpy.typing as npt
 
 from palmetto.decoding.sampling import Sampling
 
+GREEDY = Sampling()
+
 
 class Finish(StrEnum):
     """Says why a choice has ended."""
@@ -44,7 +46,7 @@ class Request:
     """The ids of the prompt, at least one; whoever wants [eod] in front of it puts it there."""
     tokens: int = 16
     """The most tokens to generate; 0 only scores the prompt."""
-    sampling: Sampling = Sampling()
+    sampling: Sampling = GREEDY
     seed: int = 0
     """The seed of sampling; the key of a token is a function of seed, choice and position."""
     choices: int = 1

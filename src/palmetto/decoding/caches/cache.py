@@ -49,10 +49,6 @@ class Seen(NamedTuple):
 class Cache(Protocol):
     """Stores the keys and values of the tokens of several sequences."""
 
-    @property
-    def length(self) -> jax.Array:
-        """The number of tokens of each sequence, int32 [B], which is the position of its next token."""
-
     def reserve(self, places: Places) -> Self:
         """Returns the cache with room for the tokens at `places`, which `write` fills for each layer."""
 

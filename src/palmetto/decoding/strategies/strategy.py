@@ -1,0 +1,58 @@
+"""Describes a strategy: what it takes from a request, and what it does to the logits of many requests at once."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import numpy as np
+import numpy.typing as npt
+
+from palmetto.decoding.sampling import Sampling
+
+
+class Context(NamedTuple):
+    """Holds what strategies know of a row."""
+
+    sampling: Sampling
+    tokens: npt.NDArray[np.int32]
+    """The tokens up to and with the row's."""
+    prompt: int
+    """The number of these that are the prompt's."""
+    allowed: npt.NDArray[np.bool_] | None = None
+    """The tokens that a constraint allows, [V]."""
+
+
+class Strategy:
+    """Changes logits before a token is chosen from them. It is without state."""
+
+    name: ClassVar[str]
+    scaled: ClassVar[bool] = False
+    """Whether it comes after the temperature, and never changes which token is the most probable."""
+
+    def used(self, row: Context) -> bool:
+        """Returns whether a row uses it."""
+        raise NotImplementedError
+
+    def parameters(self, rows: Mapping[int, Context], count: int, vocabulary_size: int) -> Any:
+        """Returns arrays for a step of `count` rows, given those rows that use it; they must leave others alone."""
+        raise NotImplementedError
+
+    def apply(self, logits: jax.Array, parameters: Any) -> jax.Array:
+        """Returns the logits [R, V] as it changes them; those of rows that do not use it keep their bits."""
+        raise NotImplementedError
+
+
+class Number(Strategy):
+    """A strategy that takes one number from a request, in the field of its name."""
+
+    unused: ClassVar[float]
+    """The number that stands for rows that do not use it."""
+
+    def used(self, row: Context) -> bool:
+        return getattr(row.sampling, self.name) not in (None, self.unused)
+
+    def parameters(self, rows: Mapping[int, Context], count: int, vocabulary_size: int) -> npt.NDArray[np.float32]:
+        numbers = np.full(count, self.unused, np.float32)
+        for row, context in rows.items():
+            numbers[row] = getattr(context.sampling, self.name)
+        return numbers

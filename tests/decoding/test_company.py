@@ -1,0 +1,86 @@
+"""Tests that what comes of a request depends on the request alone, bit for bit, for random schedules of others."""
+
+from collections.abc import Iterator
+from functools import cache
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from palmetto.decoding.caches import paged
+from palmetto.decoding.engine import Limits
+from palmetto.decoding.request import Finish, Request
+from palmetto.decoding.sampling import Sampling
+from tests.conftest import slow_but
+from tests.decoding.engines import LONGEST, SMALL, Answer, alone, engine, gathered, stepped
+from tests.decoding.test_kinds import KINDS, LENGTH, VOCABULARY
+
+QUICK = ("grouped queries", "sinks", "experts", "transformer-xl")
+
+TEXTS = tuple(tuple((7 * i * i + 3 * i + 11 * text) % VOCABULARY for i in range(LONGEST)) for text in range(2))
+"""Beginnings that prompts share."""
+
+SAMPLINGS = (Sampling(), Sampling(1.0), Sampling(0.7, top_k=5, top_p=0.9), Sampling(1.5, top_k=1))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def short_parts() -> Iterator[None]:
+    """Divides the tables of these sequences into several parts."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(paged, "PART", 16)
+        yield
+
+
+def limits(kind: str) -> Limits:
+    return Limits(rows=8, block=4, blocks=9, sequences=6, longest=LENGTH) if "learned" in kind else SMALL
+
+
+@cache
+def answers(kind: str, request: Request) -> tuple[Answer, ...]:
+    return alone(engine(kind, limits(kind)), request)
+
+
+@st.composite
+def requests(draw: st.DrawFn, longest: int) -> Request:
+    length = draw(st.integers(1, longest - 2))
+    shared = draw(st.integers(0, length))
+    own = draw(st.lists(st.integers(0, VOCABULARY - 1), min_size=length - shared, max_size=length - shared))
+    return Request(
+        (*draw(st.sampled_from(TEXTS))[:shared], *own),
+        tokens=draw(st.integers(0, longest - length)),
+        sampling=draw(st.sampled_from(SAMPLINGS)),
+        seed=draw(st.sampled_from((0, 2**40))),
+        choices=draw(st.integers(1, 3)),
+        stop=draw(st.sampled_from((frozenset(), frozenset({1, 2, 3})))),
+        top=draw(st.sampled_from((0, 3))),
+        echo=draw(st.booleans()),
+        priority=draw(st.integers(0, 1)),
+    )
+
+
+@pytest.mark.parametrize("kind", slow_but(QUICK, KINDS))
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(data=st.data())
+def test_an_answer_is_the_same_alone_and_in_company(kind: str, data: st.DataObject) -> None:
+    longest = limits(kind).longest
+    asked = data.draw(st.lists(requests(longest), min_size=2, max_size=7))
+    arrivals = data.draw(st.lists(st.integers(0, 6), min_size=len(asked), max_size=len(asked)))
+    cancels = data.draw(st.lists(st.sampled_from((None, None, 1, 4, 9)), min_size=len(asked), max_size=len(asked)))
+    of, events, numbers, now = engine(kind, limits(kind)), [], dict[int, int](), 0
+    while of.busy or len(numbers) < len(asked):
+        for i, (request, arrival, cancel) in enumerate(zip(asked, arrivals, cancels, strict=True)):
+            if arrival == now:
+                numbers[i] = of.submit(request)
+            if cancel == now and i in numbers:
+                of.cancel(numbers[i])
+        events += stepped(of)
+        now += 1
+    got = gathered(events)
+    for i, request in enumerate(asked):
+        for choice, (tokens, finish) in enumerate(answers(kind, request)):
+            in_company, end = got[numbers[i], choice]
+            if end == Finish.CANCELLED:
+                assert in_company == tokens[: len(in_company)]
+            else:
+                assert (in_company, end) == (tokens, finish)
+    assert of.figures().blocks_used == 0
