@@ -74,7 +74,7 @@ def generate(
     if logprobs and not as_json:
         raise UserError(f"--logprobs {logprobs}: expected beside --json, which shows them")
     texts = _texts(prompts) if prompts else [_text(prompt_file) if prompt_file else prompt]
-    schema = _schema(json_schema) if json_schema is not None else None
+    schema: Any = _schema(json_schema) if json_schema is not None else None
     entering.enter_to_read(run, say, overrides or ())
     from palmetto.decoding.continuing import Continuing, Wish
     from palmetto.decoding.grammar import Grammars

@@ -86,8 +86,12 @@ def serve(
 
 def _by_name(runs: "list[RunDirectory]") -> "dict[str, RunDirectory]":
     """Returns runs by the names of their directories; raises UserError if they cannot be served together."""
+    from palmetto.recipe.section import is_unicode
+
     if not runs:
         raise UserError("expected a run directory, found none; `palmetto serve runs/quickstart` would do")
+    if strange := [run for run in runs if not is_unicode(run.path.resolve().name)]:
+        raise UserError(f"{str(strange[0].path)!a}: not UTF-8, and so no name of a model; expected another")
     named = {run.path.resolve().name: run for run in runs}
     if len(named) < len(runs):
         raise UserError(f"{' '.join(str(run.path) for run in runs)}: expected directories of different names")

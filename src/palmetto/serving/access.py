@@ -40,7 +40,8 @@ class Access:
             await self._app(scope, receive, send)
             return
         begun, id, status = time.monotonic(), f"req_{secrets.token_hex(12)}", 0
-        scope.setdefault("state", {})["log"] = details = {}
+        details: dict[str, str | int] = {}
+        scope.setdefault("state", {})["log"] = details
 
         async def identified(message: Message) -> None:
             nonlocal status

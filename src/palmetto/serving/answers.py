@@ -57,12 +57,12 @@ class Generating:
     ) -> None:
         self._served, self._settings, self._metrics = served, settings, metrics
         self._asked, self._wanted, self._form = asked, wanted, form
-        self._current = served.current
+        self._log: dict[str, Any] = {}
         self._head = {
             "id": f"{form.prefix}-{secrets.token_hex(12)}",
             "created": int(time.time()),
             "model": served.name,
-            "system_fingerprint": self._current.fingerprint,
+            "system_fingerprint": served.current.fingerprint,
         }
 
     async def respond(self, request: Request, prompts: Sequence[Prompt], stops: Sequence[str]) -> Response:
@@ -71,6 +71,7 @@ class Generating:
             raise bad("stream_options", 'expected only beside "stream": true')
         if self._wanted.choices != (self._asked.n or 1) and self._asked.stream:
             raise bad("best_of", "a stream cannot choose the best: expected best_of to be n")
+        self._log = request.state.log
         follower = await self._submit(list(prompts), stops)
         if self._asked.stream:
             return EventStream(self._events(follower), self._settings.seconds)
@@ -78,8 +79,8 @@ class Generating:
 
     async def _submit(self, prompts: list[Prompt], stops: Sequence[str]) -> Follower:
         requests = await requests_of(self._served, self._settings, self._asked, prompts, self._wanted)
-        self._current = self._served.current
-        worker = self._current.worker
+        current = self._served.current
+        worker, self._head["system_fingerprint"] = current.worker, current.fingerprint
         if worker.waiting + len(requests) > self._settings.queue:
             raise busy(f"{worker.waiting} prompts are waiting already")
         try:
@@ -141,8 +142,10 @@ class Generating:
 
     def _end(self, follower: Follower) -> None:
         follower.end()
-        self._metrics.prompt_tokens.labels(self._served.name).inc(follower.prompt_tokens)
-        self._metrics.generated_tokens.labels(self._served.name).inc(follower.generated_tokens)
+        name, prompt, generated = self._served.name, follower.prompt_tokens, follower.generated_tokens
+        self._log.update(model=name, prompt_tokens=prompt, generated_tokens=generated)
+        self._metrics.prompt_tokens.labels(name).inc(prompt)
+        self._metrics.generated_tokens.labels(name).inc(generated)
 
 
 def number(logprob: float | None) -> float | None:

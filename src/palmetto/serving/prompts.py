@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -35,19 +35,10 @@ class Wanted(NamedTuple):
 
 def prompts_of(served: Served, prompt: str | list[str] | list[int] | list[list[int]] | None) -> list[Prompt]:
     """Returns the prompts of a completion. A text begins a document; ids are taken as they are."""
-    match prompt:
-        case None:
-            return [Prompt((), 1)]
-        case str():
-            return [text_prompt(served, prompt)]
-        case [int(), *_]:
-            return [_checked(served, [id for id in prompt if isinstance(id, int)])]
-        case _:
-            return [
-                text_prompt(served, one) if isinstance(one, str) else _checked(served, one)
-                for one in prompt
-                if not isinstance(one, int)
-            ]
+    if prompt is None:
+        return [Prompt((), 1)]
+    several: list[Any] = [prompt] if isinstance(prompt, str) or isinstance(prompt[0], int) else list(prompt)
+    return [text_prompt(served, one) if isinstance(one, str) else _checked(served, one) for one in several]
 
 
 def text_prompt(served: Served, text: str) -> Prompt:

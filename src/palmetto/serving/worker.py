@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import queue
 import threading
 import time
@@ -12,6 +13,8 @@ from typing import Any, NamedTuple
 from palmetto.decoding.engine import Engine
 from palmetto.decoding.request import Event, Request
 from palmetto.serving.metrics import Meter
+
+log = logging.getLogger("palmetto.serving")
 
 KEEP_ALIVE = 15.0
 """The seconds of silence after which a client is told that its connection lives."""
@@ -42,8 +45,9 @@ class Call:
         self._news: asyncio.Queue[list[News] | Exception] = asyncio.Queue()
 
     def put(self, news: list[News] | Exception) -> None:
-        """Hands events over, from any thread."""
-        self._loop.call_soon_threadsafe(self._news.put_nowait, news)
+        """Hands events over, from any thread; nobody takes them if the event loop has ended."""
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._news.put_nowait, news)
 
     def end(self) -> None:
         """Ends what is unfinished, before the next step."""
@@ -175,13 +179,17 @@ class Worker:
     def _step(self) -> None:
         try:
             events = self._engine.step()
+            self._moved = time.monotonic()
+            self._hand_out(events)
         except Exception as error:
             self.failed = error
+            log.exception("the engine has failed")
             for call in {running.call for running in self._running.values()}:
                 call.put(Failed(str(error)))
-                self._cancel(call)
-            return
-        self._moved = time.monotonic()
+            self._running.clear()
+            self._waiting.clear()
+
+    def _hand_out(self, events: Sequence[Event]) -> None:
         news: dict[Call, list[News]] = {}
         for event in events:
             if running := self._running.get(event.request):
