@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import palmetto
+from palmetto.host.extras import MODULES
 
 SOURCE = Path(palmetto.__file__).parent
 
@@ -91,6 +92,13 @@ def test_the_core_needs_no_other_framework() -> None:
     for file in modules().values():
         lines = [line for line in file.read_text().splitlines() if line.startswith(("import ", "from "))]
         assert not {line.split()[1].split(".")[0] for line in lines} & {"torch", "flax", "ray", "lm_eval"}
+
+
+def test_only_the_server_needs_its_extra() -> None:
+    for name, file in modules().items():
+        lines = [line for line in file.read_text().splitlines() if line.startswith(("import ", "from "))]
+        needed = {line.split()[1].split(".")[0] for line in lines} & set(MODULES["serve"])
+        assert not needed or name.startswith("serving."), f"{name} needs {needed}"
 
 
 def test_the_map_names_every_room_and_nothing_else() -> None:

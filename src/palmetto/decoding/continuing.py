@@ -15,9 +15,6 @@ from palmetto.decoding.sampling import Sampling
 from palmetto.decoding.text import Pieces
 from palmetto.decoding.trained import TrainedModel
 
-ROWS = 16
-"""The rows of a step, on which bits depend: few, since a step for one text costs about as much as one for as many."""
-
 
 @dataclass(frozen=True)
 class Wish:
@@ -103,7 +100,7 @@ class Continuing:
         if self._engine is None or self._engine.longest < positions:
             longest = 1 << (max(positions, trained.recipe.model_length) - 1).bit_length()
             one = -(-longest // Limits.block) * block_bytes(trained.model, Limits.block)
-            limits = Limits(ROWS, sequences=ROWS, longest=longest, memory=max(Limits.memory, one))
+            limits = Limits(longest=longest, memory=max(Limits.memory, one))
             self._engine = Engine(
                 trained.arranged,
                 trained.model,

@@ -11,7 +11,7 @@ Result = TypeVar("Result")
 
 
 class ClientGone(Exception):
-    """The client has closed its connection before it had its answer."""
+    """Signals that a client has closed its connection, or reads no longer, before it had its answer."""
 
 
 async def while_there(receive: Receive, work: Coroutine[Any, Any, Result]) -> Result:
@@ -51,7 +51,10 @@ class EventStream(Response):
         await while_there(receive, self._send(send))
 
     async def _send(self, send: Send) -> None:
-        async for event in self._events:
-            async with asyncio.timeout(self._seconds):
-                await send({"type": "http.response.body", "body": event.encode(), "more_body": True})
+        try:
+            async for event in self._events:
+                async with asyncio.timeout(self._seconds):
+                    await send({"type": "http.response.body", "body": event.encode(), "more_body": True})
+        except TimeoutError:
+            raise ClientGone from None
         await send({"type": "http.response.body", "body": b"", "more_body": False})

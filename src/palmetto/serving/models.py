@@ -63,12 +63,15 @@ class Served:
             try:
                 manifest = self._run.newest_manifest
                 if manifest is not None and manifest.step > self.current.step:
-                    before = self.current
-                    self.current = await asyncio.to_thread(self._newest)
-                    log.info(json.dumps({"event": "checkpoint", "model": self.name, "step": self.current.step}))
-                    await before.worker.retire()
+                    await self._replace()
             except (UserError, OSError) as error:  # the old checkpoint still serves
                 log.warning(json.dumps({"event": "checkpoint refused", "model": self.name, "error": str(error)}))
+
+    async def _replace(self) -> None:
+        """Serves the newest checkpoint; what the old one has begun, it finishes."""
+        before, self.current = self.current, await asyncio.to_thread(self._newest)
+        log.info(json.dumps({"event": "checkpoint", "model": self.name, "step": self.current.step}))
+        await before.worker.retire()
 
     def _newest(self) -> Current:
         return self._ready(TrainedModel(self._run, self._overrides))

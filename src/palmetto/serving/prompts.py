@@ -131,10 +131,20 @@ def _sampling(served: Served, asked: Generation) -> Sampling:
             raise bad("logit_bias", f"{name[:20]!r}: expected ids from 0 to {served.vocabulary.size - 1}")
         bias.append((int(name[:9]), value))
     return Sampling(
-        temperature=1.0 if asked.temperature is None else asked.temperature,
+        temperature=_or(asked.temperature, 1.0),
         top_k=asked.top_k,
-        top_p=None if asked.top_p == 1 else asked.top_p,
+        top_p=asked.top_p,
+        min_p=asked.min_p,
+        typical_p=asked.typical_p,
+        repetition_penalty=_or(asked.repetition_penalty, 1.0),
+        presence_penalty=_or(asked.presence_penalty, 0.0),
+        frequency_penalty=_or(asked.frequency_penalty, 0.0),
+        logit_bias=tuple(bias),
     )
+
+
+def _or(value: float | None, usual: float) -> float:
+    return usual if value is None else value
 
 
 async def _constraint(served: Served, wanted: Format | None) -> Callable[[], Constraint] | None:
