@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -15,31 +14,18 @@ import uvicorn
 from starlette.testclient import TestClient
 
 from palmetto.decoding.limits import Limits
-from palmetto.files import write_text
-from palmetto.recipe import loading
 from palmetto.runs.directory import RunDirectory
 from palmetto.serving.app import application
 from palmetto.serving.server import load
 from palmetto.serving.settings import Settings
 from palmetto.serving.state import Server
 from palmetto.serving.worker import Worker
-from palmetto.tokens.vocabulary import Vocabulary
 from tests.conftest import RecipeMaker
-from tests.decoding.test_trained import TEXT, VOCABULARY, save
+from tests.references.drawn_runs import make_run
 
 LIMITS = Limits(rows=8, sequences=8, longest=160)
 
 Post = Callable[..., httpx.Response]
-
-
-def make_run(path: Path, tiny_recipe: RecipeMaker, *overrides: str) -> RunDirectory:
-    """Returns a run with a vocabulary and a checkpoint of drawn weights, at step 10."""
-    path.mkdir()
-    run = RunDirectory(path)
-    write_text(run.recipe_file, loading.dump(tiny_recipe(f"tokens.vocabulary_size={VOCABULARY}", *overrides)))
-    Vocabulary.train([TEXT], VOCABULARY, "bpe").save(run.vocabulary)
-    save(run, 10)
-    return run
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,8 @@ from palmetto.serving.settings import Settings
 from palmetto.serving.worker import Call, Worker
 from tests.conftest import RecipeMaker
 from tests.decoding.test_trained import save
-from tests.serving.conftest import LIMITS, make_run
+from tests.references.drawn_runs import make_run
+from tests.serving.conftest import LIMITS
 
 LONG = Request((5, 9, 300), tokens=60)
 

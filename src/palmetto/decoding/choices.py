@@ -42,10 +42,10 @@ class Choice:
         """The sum over the generated tokens."""
 
     def echo(self, ids: Sequence[int], tokens: Sequence[Token]) -> Delta:
-        """Returns the text of a prompt, with its tokens as far as they are reported."""
+        """Returns the text of a prompt, with those of its tokens that the engine has reported."""
         delta = Delta()
         for place, id in enumerate(ids):
-            if tokens:
+            if place < len(tokens):
                 first = place == 0  # which OpenAI's API gives no probability
                 token = Token(id, None) if first else tokens[place]
                 delta.tokens.append(Reported(token, self._stream.characters))

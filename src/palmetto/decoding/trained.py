@@ -66,8 +66,7 @@ class TrainedModel:
         self.model = self.recipe.model
         self.vocabulary = load_vocabulary(run)
         self.sharding = Sharding(self.recipe)
-        state, self.step, checkpoints = restore(run, step, self.sharding)
-        self.digest = checkpoints.sealed(self.step).parameters
+        state, self.step, self._checkpoints = restore(run, step, self.sharding)
         self.arranged = arrange(state.parameters, self.model, DECODING, self.recipe.mesh)
 
     def go_on(
@@ -97,6 +96,11 @@ class TrainedModel:
             sharding=self.sharding,
         )
         return self.vocabulary.decode(chosen)
+
+    @property
+    def digest(self) -> str:
+        """The digest of the parameters, as the checkpoint's manifest has it."""
+        return self._checkpoints.sealed(self.step).parameters
 
     def prompt(self, text: str) -> tuple[npt.NDArray[np.int32], int]:
         """Returns the prompt (int32 [P]) that begins a document with a text, and the length of its prefix."""

@@ -74,8 +74,11 @@ class Generating:
         self._log = request.state.log
         follower = await self._submit(list(prompts), stops)
         if self._asked.stream:
-            return EventStream(self._events(follower), self._settings.seconds)
-        return await while_there(request.receive, self._collect(follower))
+            return EventStream(self._events(follower), self._settings.seconds, lambda: self._end(follower))
+        try:
+            return await while_there(request.receive, self._collect(follower))
+        finally:
+            self._end(follower)
 
     async def _submit(self, prompts: list[Prompt], stops: Sequence[str]) -> Follower:
         requests = await requests_of(self._served, self._settings, self._asked, prompts, self._wanted)
@@ -100,8 +103,6 @@ class Generating:
                     wholes[number].add(delta)
         except Failed as error:
             raise ApiError(500, f"the engine has failed ({error})") from None
-        finally:
-            self._end(follower)
         chosen = self._best(follower)
         choices = [self._form.choice(index, wholes[number]) for index, number in enumerate(chosen)]
         return JSONResponse({**self._head, "object": self._form.whole, "choices": choices, "usage": _usage(follower)})
@@ -137,8 +138,6 @@ class Generating:
             yield _event(error.body)
         except Failed as error:
             yield _event(ApiError(500, f"the engine has failed ({error})").body)
-        finally:
-            self._end(follower)
 
     def _end(self, follower: Follower) -> None:
         follower.end()

@@ -1,7 +1,7 @@
 """Answers clients that may go away at any time: what was begun for them ends with their connection."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, TypeVar
 
 from starlette.responses import Response
@@ -38,17 +38,23 @@ class EventStream(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(self, events: AsyncIterator[str], seconds: float) -> None:
-        """Takes events as they are sent. seconds: the longest time that the client may take to read one."""
+    def __init__(self, events: AsyncIterator[str], seconds: float, end: Callable[[], None]) -> None:
+        """Takes events as they are sent.
+
+        seconds: the longest time that the client may take to read one. end: what is called in the end, also if the
+        client has gone before the first event.
+        """
         super().__init__(headers={"cache-control": "no-store", "x-accel-buffering": "no"})
         del self.headers["content-length"]
-        self._events = events
-        self._seconds = seconds
+        self._events, self._seconds, self._end = events, seconds, end
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Sends the events until they end or the client goes away."""
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        await while_there(receive, self._send(send))
+        try:
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            await while_there(receive, self._send(send))
+        finally:
+            self._end()
 
     async def _send(self, send: Send) -> None:
         try:

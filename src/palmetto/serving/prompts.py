@@ -57,8 +57,6 @@ async def requests_of(
     served: Served, settings: Settings, asked: Generation, prompts: list[Prompt], wanted: Wanted
 ) -> list[Request]:
     """Returns a request for each prompt; raises ApiError that names a parameter that cannot be met."""
-    if wanted.choices > served.limits.sequences:
-        raise bad("n", f"{wanted.choices}: expected at most {served.limits.sequences}")
     if len(prompts) > settings.queue:
         raise bad("prompt", f"{len(prompts)} prompts: expected at most {settings.queue}")
     scores = wanted.echo and wanted.top is not None
@@ -107,9 +105,8 @@ def _whole(served: Served, prompt: Prompt, suffix: str | None) -> tuple[tuple[in
 
 def _tokens(served: Served, settings: Settings, prompt: int, wanted: Wanted) -> int:
     """Returns how many tokens to generate behind a prompt of so many."""
-    room = served.longest - prompt
-    if prompt > settings.prompt or room < 1:
-        most = min(settings.prompt, served.longest - 1)
+    room = served.longest + 1 - prompt  # the last token needs no position, since nothing follows it
+    if prompt > (most := min(settings.prompt, served.longest)):
         raise bad("prompt", f"{prompt} tokens: expected at most {most}", "context_length_exceeded")
     if wanted.tokens is None:
         return min(room, settings.tokens, wanted.usual or room)
