@@ -101,11 +101,5 @@ class Continuing:
             longest = 1 << (max(positions, trained.recipe.model_length) - 1).bit_length()
             one = -(-longest // Limits.block) * block_bytes(trained.model, Limits.block)
             limits = Limits(longest=longest, memory=max(Limits.memory, one))
-            self._engine = Engine(
-                trained.arranged,
-                trained.model,
-                limits,
-                vocabulary_size=trained.recipe.tokens.vocabulary_size,
-                sharding=trained.sharding if trained.recipe.mesh.devices > 1 else None,
-            )
+            self._engine = trained.engine(limits)
         return self._engine

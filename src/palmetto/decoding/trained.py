@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from palmetto.decoding.cached import DECODING, streams
+from palmetto.decoding.engine import Engine, Limits
 from palmetto.decoding.generate import generate
 from palmetto.decoding.sampling import Sampling
 from palmetto.errors import UserError
@@ -65,9 +66,15 @@ class TrainedModel:
         self.recipe = _changed(run, overrides)
         self.model = self.recipe.model
         self.vocabulary = load_vocabulary(run)
-        self.sharding = Sharding(self.recipe)
-        state, self.step, self._checkpoints = restore(run, step, self.sharding)
-        self.arranged = arrange(state.parameters, self.model, DECODING, self.recipe.mesh)
+        self._sharding = Sharding(self.recipe)
+        state, self.step, self._checkpoints = restore(run, step, self._sharding)
+        self._arranged = arrange(state.parameters, self.model, DECODING, self.recipe.mesh)
+
+    def engine(self, limits: Limits) -> Engine:
+        """Returns an engine of this model, which generates tokens of the vocabulary."""
+        size = self.recipe.tokens.vocabulary_size
+        sharding = self._sharding if self.recipe.mesh.devices > 1 else None
+        return Engine(self._arranged, self.model, limits, vocabulary_size=size, sharding=sharding)
 
     def go_on(
         self,
@@ -84,7 +91,7 @@ class TrainedModel:
         ids, prefix = self.prompt(prompt)
         self.warn(len(ids), tokens, say)
         chosen = generate(
-            self.arranged,
+            self._arranged,
             ids,
             tokens,
             self.model,
@@ -93,7 +100,7 @@ class TrainedModel:
             seed,
             prefix=prefix,
             vocabulary_size=self.recipe.tokens.vocabulary_size,
-            sharding=self.sharding,
+            sharding=self._sharding,
         )
         return self.vocabulary.decode(chosen)
 

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import NamedTuple
 
-from palmetto.decoding.engine import Engine
 from palmetto.decoding.grammar import Grammars
 from palmetto.decoding.limits import Limits
 from palmetto.decoding.request import Request
@@ -78,9 +77,7 @@ class Served:
 
     def _ready(self, trained: TrainedModel) -> Current:
         """Returns what answers requests with a checkpoint, once its step is compiled."""
-        size = self.recipe.tokens.vocabulary_size
-        sharding = trained.sharding if trained.recipe.mesh.devices > 1 else None
-        engine = Engine(trained.arranged, trained.model, self.limits, vocabulary_size=size, sharding=sharding)
+        engine = trained.engine(self.limits)
         engine.run([Request((self.vocabulary.eod,), tokens=2)])
         depends = f"{trained.digest} {engine.fingerprint}"
         fingerprint = f"fp_{hashlib.sha256(depends.encode()).hexdigest()[:16]}"
