@@ -64,6 +64,7 @@ def test_a_server_ends_with_what_it_has_begun(run: RunDirectory) -> None:
         assert process.wait(20) == 0
 
 
+@pytest.mark.slow
 def test_a_second_signal_ends_at_once(run: RunDirectory) -> None:
     with serving(run.path, "--drain", 600) as (process, line):
         name, _, url = line.removeprefix("serving ").strip().partition(" at ")

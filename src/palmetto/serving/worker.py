@@ -109,7 +109,7 @@ class Worker:
         call = Call(requests, self)
         if not self.silence:
             self._moved = call.submitted
-        self._waiting |= {(call, prompt) for prompt in range(len(requests))}
+        self._waiting.update((call, prompt) for prompt in range(len(requests)))
         try:
             await asyncio.wrap_future(self._ask(lambda: self._submit(call)))
         except BaseException:  # also if the client goes away meanwhile
@@ -163,7 +163,7 @@ class Worker:
         for number in [number for number, running in self._running.items() if running.call is call]:
             del self._running[number]
             self._engine.cancel(number)
-        self._waiting -= {(call, prompt) for prompt in range(len(call.requests))}
+        self._waiting.difference_update((call, prompt) for prompt in range(len(call.requests)))
 
     def _run(self) -> None:
         while True:
