@@ -8,7 +8,7 @@ import jax
 
 from palmetto.decoding.choices import Choice, Delta
 from palmetto.decoding.engine import Engine
-from palmetto.decoding.generate import check_room, too_large
+from palmetto.decoding.generate import ROWS, SHORTEST, check_room, too_large
 from palmetto.decoding.limits import Limits, block_bytes
 from palmetto.decoding.request import Constraint, Request, Token
 from palmetto.decoding.sampling import Sampling
@@ -98,8 +98,8 @@ class Continuing:
         """Returns an engine for sequences of so many positions: that of before, if it suffices."""
         trained = self._trained
         if self._engine is None or self._engine.longest < positions:
-            longest = 1 << (max(positions, trained.recipe.model_length) - 1).bit_length()
+            longest = max(SHORTEST, 1 << (positions - 1).bit_length())
             one = -(-longest // Limits.block) * block_bytes(trained.model, Limits.block)
-            limits = Limits(longest=longest, memory=max(Limits.memory, one))
+            limits = Limits(rows=ROWS, sequences=ROWS, longest=longest, memory=max(Limits.memory, one))
             self._engine = trained.engine(limits)
         return self._engine

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from palmetto.decoding.cached import DECODING, streams
+from palmetto.decoding.drafts import Draft
 from palmetto.decoding.engine import Engine, Limits
 from palmetto.decoding.generate import generate
 from palmetto.decoding.sampling import Sampling
@@ -70,11 +71,10 @@ class TrainedModel:
         state, self.step, self._checkpoints = restore(run, step, self._sharding)
         self._arranged = arrange(state.parameters, self.model, DECODING, self.recipe.mesh)
 
-    def engine(self, limits: Limits) -> Engine:
+    def engine(self, limits: Limits, draft: Draft | None = None) -> Engine:
         """Returns an engine of this model, which generates tokens of the vocabulary."""
         size = self.recipe.tokens.vocabulary_size
-        sharding = self._sharding if self.recipe.mesh.devices > 1 else None
-        return Engine(self._arranged, self.model, limits, vocabulary_size=size, sharding=sharding)
+        return Engine(self._arranged, self.model, limits, vocabulary_size=size, sharding=self._sharding, draft=draft)
 
     def go_on(
         self,
