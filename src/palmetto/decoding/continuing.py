@@ -66,7 +66,8 @@ class Continuing:
             for place in range(len(prompts)):
                 while not all(choice.finish for choice in open_[place]):
                     for event in engine.step():
-                        at = numbers[event.request]
+                        if (at := numbers.get(event.request)) is None:
+                            continue  # the end of one that a stop string has ended in an earlier run
                         delta = open_[at][event.choice].add(event.tokens, event.finish)
                         made[at][event.choice].add(delta)
                         hear(delta.text)

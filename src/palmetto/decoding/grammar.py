@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,8 +26,13 @@ class Grammars:
         self._size, self._eod = vocabulary.size, vocabulary.eod
 
     def json_schema(self, schema: dict[str, Any] | bool) -> Callable[[], Constraint]:
-        """Returns what makes constraints to a JSON schema; raises UserError if llguidance does not support it."""
-        return self._constraint(self._guidance.LLMatcher.grammar_from_json_schema, json.dumps(schema))
+        """Returns what makes constraints to a JSON schema; raises UserError if llguidance does not support it.
+
+        White space is that of Python's json.dumps; with any allowed, a weak model would go on with it for ever.
+        """
+        options = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+        compile = partial(self._guidance.LLMatcher.grammar_from_json_schema, overrides=options)
+        return self._constraint(compile, json.dumps(schema))
 
     def regex(self, pattern: str) -> Callable[[], Constraint]:
         """Returns what makes constraints to a regular expression of Rust's; raises UserError if it is not one."""
