@@ -1,5 +1,7 @@
 """The OpenAPI document describes what the server does."""
 
+from typing import Any
+
 import httpx
 import pytest
 import schemathesis
@@ -23,7 +25,7 @@ def test_the_document_names_every_parameter(client: httpx.Client) -> None:
 @pytest.mark.slow
 @SCHEMA.parametrize()
 @settings(max_examples=40, suppress_health_check=list(HealthCheck))
-def test_every_answer_is_a_documented_one(case: schemathesis.Case, url: str) -> None:
+def test_every_answer_is_a_documented_one(case: schemathesis.Case[Any], url: str) -> None:
     case.call_and_validate(
         base_url=url, checks=[not_a_server_error, status_code_conformance, response_schema_conformance]
     )

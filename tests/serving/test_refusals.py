@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 import httpx
 import pytest
@@ -120,9 +121,8 @@ def test_a_large_body_is_refused(limited: Callable[..., TestClient]) -> None:
 def test_a_long_prompt_is_refused_by_its_tokens(limited: Callable[..., TestClient]) -> None:
     client = limited(prompt=4, tokens=6)
 
-    def ask(**asked: object) -> httpx.Response:
-        response: httpx.Response = client.post("/v1/completions", json={"model": "tiny", **asked})
-        return response
+    def ask(**asked: object) -> Any:
+        return client.post("/v1/completions", json={"model": "tiny", **asked})
 
     assert ask(prompt=[5] * 4, max_tokens=6).status_code == 200
     assert ask(prompt=[5] * 5, max_tokens=6).json()["error"]["code"] == "context_length_exceeded"
