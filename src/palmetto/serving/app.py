@@ -40,6 +40,10 @@ def application(server: Server) -> ASGIApp:
             task.cancel()
 
     described = document()
+
+    async def openapi(request: Request) -> JSONResponse:
+        return JSONResponse(described)
+
     routes = [
         Route("/v1/completions", completions, methods=["POST"]),
         Route("/v1/chat/completions", chats, methods=["POST"]),
@@ -50,7 +54,7 @@ def application(server: Server) -> ASGIApp:
         Route("/tokenizer_info", tokenizer_info),
         Route("/health", health),
         Route("/metrics", metrics),
-        Route("/openapi.json", lambda request: JSONResponse(described)),
+        Route("/openapi.json", openapi),
         *_page(),
     ]
     app = Starlette(
@@ -77,21 +81,25 @@ def _page() -> list[Route]:
             "x-content-type-options": "nosniff",
             "referrer-policy": "no-referrer",
         }
-        return Route(path, lambda request: Response(text, media_type=kind, headers=headers))
+
+        async def file(request: Request) -> Response:
+            return Response(text, media_type=kind, headers=headers)
+
+        return Route(path, file)
 
     return [route(path, *file) for path, file in files.items()]
 
 
-def _refuse(request: Request, error: Exception) -> Response:
+async def _refuse(request: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)
     return answer(error)
 
 
-def _refuse_path(request: Request, error: Exception) -> Response:
+async def _refuse_path(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code)
     return answer(ApiError(error.status_code, str(error.detail), code=code, headers=dict(error.headers or {})))
 
 
-def _fail(request: Request, error: Exception) -> Response:
+async def _fail(request: Request, error: Exception) -> Response:
     return answer(ApiError(500, "the server has failed"))
