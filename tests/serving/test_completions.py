@@ -105,10 +105,21 @@ def test_a_generated_end_of_document_is_one_entry(complete: Post, server: Server
 def test_scores_equal_those_of_generation(complete: Post, server: Server) -> None:
     vocabulary = server.models["tiny"].vocabulary
     prompt = [vocabulary.eod, *vocabulary.encode("def ").tolist()]
-    made = complete(prompt=prompt, max_tokens=30, seed=2, logprobs=0, logit_bias={"1": -100}).json()["choices"][0]
+    asked = {"temperature": 2.0, "presence_penalty": 1.5, "top_k": 90, "logit_bias": {"1": -100}}
+    made = complete(prompt=prompt, max_tokens=30, seed=2, logprobs=0, **asked).json()["choices"][0]
     ids = [server.models["tiny"].pieces.names.index(name) for name in made["logprobs"]["tokens"]]
     scored = complete(prompt=[*prompt, *ids], max_tokens=0, echo=True, logprobs=0).json()["choices"][0]
     assert scored["logprobs"]["token_logprobs"][len(prompt) :] == made["logprobs"]["token_logprobs"]
+
+
+def test_one_end_of_document_stands_before_a_text(complete: Post, server: Server) -> None:
+    vocabulary = server.models["tiny"].vocabulary
+    asked = {"max_tokens": 20, "seed": 2, "logprobs": 1}
+    for text, prompt in (("def f(", "def f("), ("", None)):
+        ids = [vocabulary.eod, *vocabulary.encode(text).tolist()]
+        by_ids, by_text = complete(prompt=ids, **asked).json(), complete(prompt=prompt, **asked).json()
+        assert by_text["choices"] == by_ids["choices"]
+        assert by_text["usage"] == by_ids["usage"]
 
 
 def test_text_offsets_count_from_the_echo(complete: Post) -> None:
