@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import palmetto
+from palmetto.host.extras import MODULES
 
 SOURCE = Path(palmetto.__file__).parent
 
@@ -26,6 +27,7 @@ ORDER = (
     ("pods",),
     ("decoding",),
     ("evaluation",),
+    ("serving",),
     ("planning",),
     ("workflow",),
     ("sweeps",),
@@ -92,11 +94,18 @@ def test_the_core_needs_no_other_framework() -> None:
         assert not {line.split()[1].split(".")[0] for line in lines} & {"torch", "flax", "ray", "lm_eval"}
 
 
+def test_only_the_server_needs_its_extra() -> None:
+    for name, file in modules().items():
+        lines = [line for line in file.read_text().splitlines() if line.startswith(("import ", "from "))]
+        needed = {line.split()[1].split(".")[0] for line in lines} & set(MODULES["serve"])
+        assert not needed or name.startswith("serving."), f"{name} needs {needed}"
+
+
 def test_the_map_names_every_room_and_nothing_else() -> None:
     root = SOURCE.parents[1]
     page = (root / "docs" / "architecture.md").read_text()
     paths = set(re.findall(r"`([a-z_]+/(?:[a-z_]+/)*(?:[a-z_]+\.(?:py|yaml))?)`", page))
-    planned = {"serving/", "interop/", "sandbox/"}
+    planned = {"interop/", "sandbox/"}
     assert [path for path in paths - planned if not any((place / path).exists() for place in (SOURCE, root))] == []
     tree = set(re.findall(r"^      ([a-z_]+)/", page, re.MULTILINE))
     rooms = {path.parent.name for path in SOURCE.glob("*/__init__.py")}

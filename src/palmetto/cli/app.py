@@ -15,6 +15,7 @@ from palmetto.cli.plan import plan
 from palmetto.cli.recipes import recipes
 from palmetto.cli.report import report
 from palmetto.cli.run import run
+from palmetto.cli.serve import serve
 from palmetto.cli.sweep import sweep
 from palmetto.cli.tokenizer import app as tokenizer
 from palmetto.cli.train import train
@@ -28,7 +29,7 @@ app = typer.Typer(
 )
 app.add_typer(tokenizer, name="tokenizer")
 app.add_typer(corpus, name="corpus")
-for command in (run, train, verify, digest, generate, long_context, sweep, plan, report, drill, recipes):
+for command in (run, train, verify, digest, generate, serve, long_context, sweep, plan, report, drill, recipes):
     app.command()(command)
 
 
