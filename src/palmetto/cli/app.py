@@ -9,6 +9,7 @@ from palmetto.cli import ending
 from palmetto.cli.corpus import app as corpus
 from palmetto.cli.digest import digest
 from palmetto.cli.drill import drill
+from palmetto.cli.eval import evaluate, tasks
 from palmetto.cli.generate import generate
 from palmetto.cli.long_context import long_context
 from palmetto.cli.plan import plan
@@ -30,6 +31,8 @@ app.add_typer(tokenizer, name="tokenizer")
 app.add_typer(corpus, name="corpus")
 for command in (run, train, verify, digest, generate, long_context, sweep, plan, report, drill, recipes):
     app.command()(command)
+app.command(name="eval")(evaluate)
+app.command()(tasks)
 
 
 def main() -> None:

@@ -1,0 +1,131 @@
+"""Turns an example into what is asked of the model: token ids that fit into the length it was trained on."""
+
+import hashlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from palmetto.decoding.request import Request
+from palmetto.evaluation.join import join
+from palmetto.evaluation.shots import prompt
+from palmetto.evaluation.tasks.task import Example, Task
+from palmetto.evaluation.until import until
+from palmetto.recipe.objectives import Objective
+from palmetto.tokens.objectives import make_prompt
+from palmetto.tokens.vocabulary import Vocabulary
+
+
+class Reader(NamedTuple):
+    """Holds what turns text into ids for one model."""
+
+    vocabulary: Vocabulary
+    objective: Objective
+    vocabulary_size: int
+    """The number of tokens of text, without those that the objective adds."""
+    sequence_length: int
+    """The length of the windows of training."""
+    length: int
+    """The most positions of a prompt with its continuation."""
+
+
+class Query(NamedTuple):
+    """Asks for the log-probabilities of a continuation, or for a continuation if it has none."""
+
+    option: int
+    """The place of the option; −1 for a generated answer."""
+    unconditional: bool
+    context: str
+    continuation: str
+    ids: tuple[int, ...]
+    """The ids of the context, as the model sees it."""
+    continuation_ids: tuple[int, ...]
+    prefix: int
+    """The number of first positions that see each other."""
+    tokens: int
+    """The most tokens to generate."""
+    truncated: bool
+    spans: bool
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """The first 16 hex digits of the SHA-256 of the prompt's and the continuation's text."""
+        texts = {"prompt_digest": self.context, "continuation_digest": self.continuation}
+        return {name: hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:16] for name, text in texts.items()}
+
+    def request(self, task: Task, vocabulary: Vocabulary) -> Request:
+        """Returns the request for the engine."""
+        if not self.tokens:
+            return scoring(self.ids, self.continuation_ids, self.prefix)
+        stop, constraint = until(task.stop, vocabulary)
+        return Request(self.ids, tokens=self.tokens, prefix=self.prefix, stop=stop, constraint=constraint)
+
+
+def scoring(ids: Sequence[int], continuation_ids: Sequence[int], prefix: int) -> Request:
+    """Returns the request that only scores a continuation."""
+    return Request((*ids, *continuation_ids), tokens=0, echo=True, prefix=prefix)
+
+
+def ask(task: Task, example: Example, shots: Sequence[Example], reader: Reader) -> list[Query]:
+    """Returns the queries of an example: one for its answer, or two for each option, with the context and without.
+
+    All of them show the same shots, as many as fit.
+    """
+    for count in range(len(shots), -1, -1):
+        queries = _attempt(task, example, shots[:count], reader)
+        if not any(query.truncated for query in queries):
+            break
+    queries = [query._replace(truncated=query.truncated or count < len(shots)) for query in queries]
+    for place, option in enumerate(example.options):
+        alone = _score("", task.unconditional, option.continuation, place, reader)
+        queries.append(alone._replace(unconditional=True))
+    return queries
+
+
+def _attempt(task: Task, example: Example, shots: Sequence[Example], reader: Reader) -> list[Query]:
+    if not example.options:
+        return [_generate(task, prompt(task.instruction, shots, example.context), reader)]
+    return [
+        _score(task.instruction, prompt(task.instruction, shots, option.context), option.continuation, place, reader)
+        for place, option in enumerate(example.options)
+    ]
+
+
+def _score(instruction: str, context: str, continuation: str, place: int, reader: Reader) -> Query:
+    joined = join(reader.vocabulary, context, continuation)
+    room = reader.length - _added(reader)
+    kept = joined.continuation[: room - 1]
+    ids = _cut(joined.context, room - len(kept), instruction, reader.vocabulary)
+    truncated = len(ids) < len(joined.context) or len(kept) < len(joined.continuation)
+    seen, prefix = _seen(ids, reader)
+    return Query(place, False, context, continuation, seen, kept, prefix, 0, truncated, joined.spans)
+
+
+def _generate(task: Task, context: str, reader: Reader) -> Query:
+    whole = (reader.vocabulary.eod, *map(int, reader.vocabulary.encode(context.rstrip())))
+    tokens = min(task.tokens, reader.length // 2)
+    ids = _cut(whole, reader.length - _added(reader) - tokens, task.instruction, reader.vocabulary)
+    seen, prefix = _seen(ids, reader)
+    return Query(-1, False, context, "", seen, (), prefix, tokens, len(ids) < len(whole), False)
+
+
+def _cut(ids: tuple[int, ...], room: int, instruction: str, vocabulary: Vocabulary) -> tuple[int, ...]:
+    """Returns ids that fit: [eod] and the instruction stay, and of the rest the end."""
+    if len(ids) <= room:
+        return ids
+    head = ids[: 1 + len(vocabulary.encode(instruction))][:room]
+    return head + ids[len(ids) - (room - len(head)) :]
+
+
+def _seen(ids: Sequence[int], reader: Reader) -> tuple[tuple[int, ...], int]:
+    """Returns the prompt as the model's objective has it, and the length of its prefix."""
+    array = np.array(ids, np.int32)
+    seen, prefix = make_prompt(
+        reader.objective, array, vocabulary_size=reader.vocabulary_size, sequence_length=reader.sequence_length
+    )
+    return tuple(map(int, seen)), prefix
+
+
+def _added(reader: Reader) -> int:
+    """Returns the number of tokens that the objective adds to a prompt."""
+    return len(_seen([reader.vocabulary.eod], reader)[0]) - 1

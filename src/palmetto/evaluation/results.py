@@ -1,0 +1,129 @@
+"""Sums up the outcomes of tasks as scores from 0 to 100 with intervals, by task, group and category."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from palmetto.evaluation.judging import together
+from palmetto.evaluation.loading import Loaded
+from palmetto.evaluation.statistics import Estimate, estimate, mean_of
+from palmetto.evaluation.tasks.task import Outcome, Task
+
+_COUNTED = "count", "truncated", "unparsed", "ties", "spanning"
+
+Evaluated = Mapping[str, tuple[Loaded, list[Outcome]]]
+"""The tasks that were run, by name, with their outcomes."""
+
+
+def summarize(evaluated: Evaluated, groups: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """Returns {"tasks": …, "categories": …} as plain values.
+
+    groups: names of groups with their tasks, all of which were run. A group's value is the mean over all of its
+    examples, its macro mean that over its tasks.
+    """
+    estimates = {name: _estimate(loaded, outcomes) for name, (loaded, outcomes) in evaluated.items()}
+    tasks = {name: _task(loaded, outcomes, estimates[name]) for name, (loaded, outcomes) in evaluated.items()}
+    in_groups = {name for parts in groups.values() for name in parts}
+    standing = {name: estimates[name] for name in evaluated if name not in in_groups}
+    for group, parts in groups.items():
+        standing[group] = mean_of([estimates[name] for name in parts])
+        tasks[group] = _group([evaluated[name] for name in parts], standing[group], list(parts))
+    return {"tasks": tasks, "categories": _categories(tasks, standing)}
+
+
+def percent(estimate: Estimate) -> dict[str, Any]:
+    """Returns value, interval and standard error, 0 to 100, rounded to a millionth."""
+    low, high = estimate.interval
+    error = None if math.isnan(estimate.error) else round(100 * estimate.error, 6)
+    interval = [round(100 * low, 6), round(100 * high, 6)]
+    return {"value": round(100 * estimate.value, 6), "interval": interval, "error": error}
+
+
+def own_scores(task: Task, outcomes: Sequence[Outcome]) -> tuple[list[float], list[str]]:
+    """Returns the scores by the task's own metric, with the cluster of each."""
+    joined = together(outcomes)
+    return [outcome.scores[task.metric] for outcome in joined], [outcome.cluster for outcome in joined]
+
+
+def _estimate(loaded: Loaded, outcomes: Sequence[Outcome]) -> Estimate:
+    return estimate(*own_scores(loaded.task, outcomes))
+
+
+def _task(loaded: Loaded, outcomes: Sequence[Outcome], own: Estimate) -> dict[str, Any]:
+    task, joined = loaded.task, together(outcomes)
+    names = dict.fromkeys(name for outcome in joined for name in outcome.scores)
+    metrics = {name: float(np.mean([outcome.scores.get(name, 0.0) for outcome in joined])) for name in names}
+    metrics |= task.figures(outcomes) if task.figures else {}
+    return {
+        "metric": task.metric,
+        **percent(own),
+        **_counts(task, outcomes),
+        "metrics": {name: round(100 * value, 6) for name, value in metrics.items()},
+        "normalization": None if task.mark else task.normalization,
+        "category": task.category,
+        "files": list(loaded.files),
+    }
+
+
+def _group(parts: Sequence[tuple[Loaded, list[Outcome]]], macro: Estimate, names: list[str]) -> dict[str, Any]:
+    task = parts[0][0].task
+    scores, clusters = list[float](), list[str]()
+    for loaded, outcomes in parts:
+        own, of = own_scores(loaded.task, outcomes)
+        scores += own
+        clusters += [f"{loaded.task.name}\0{cluster}" for cluster in of]
+    counts = [_counts(loaded.task, outcomes) for loaded, outcomes in parts]
+    return {
+        "metric": task.metric,
+        **percent(estimate(scores, clusters)),
+        **{name: sum(each[name] for each in counts) for name in _COUNTED},
+        **{name: _weighted(name, counts) for name in ("chance", "majority")},
+        "macro": percent(macro),
+        "category": task.category,
+        "parts": names,
+    }
+
+
+def _counts(task: Task, outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """Returns how many examples there are, of how many something must be known, and what guessing would score."""
+    joined = together(outcomes)
+    places = {place for outcome in outcomes for place in outcome.gold}
+    always = [_mean(task, outcomes, partial(_is_gold, place)) for place in sorted(places)]
+    return {
+        "count": len(joined),
+        "truncated": sum(outcome.truncated for outcome in joined),
+        "unparsed": sum(outcome.unparsed for outcome in joined),
+        "ties": sum(outcome.tie for outcome in joined),
+        "spanning": sum(outcome.spans for outcome in joined),
+        "chance": _mean(task, outcomes, lambda outcome: len(outcome.gold) / max(1, outcome.options)),
+        "majority": max(always, default=0.0),
+    }
+
+
+def _is_gold(place: int, outcome: Outcome) -> float:
+    return float(place in outcome.gold)
+
+
+def _mean(task: Task, outcomes: Sequence[Outcome], score: Callable[[Outcome], float]) -> float:
+    """Returns the task's score, 0 to 100, if each outcome had another one."""
+    changed = together([outcome._replace(scores={task.metric: score(outcome)}) for outcome in outcomes])
+    return round(100 * float(np.mean([outcome.scores[task.metric] for outcome in changed])), 6)
+
+
+def _weighted(name: str, counts: Sequence[Mapping[str, Any]]) -> float:
+    """Returns the mean of a figure over tasks, weighted by their examples."""
+    return round(float(np.average([each[name] for each in counts], weights=[each["count"] for each in counts])), 6)
+
+
+def _categories(tasks: Mapping[str, Any], standing: Mapping[str, Estimate]) -> dict[str, Any]:
+    """Returns the mean of each category over its tasks; a group counts as one, with its macro mean."""
+    members: dict[str, list[str]] = {}
+    for name in standing:
+        members.setdefault(tasks[name]["category"], []).append(name)
+    return {
+        category: {**percent(mean_of([standing[name] for name in names])), "tasks": names}
+        for category, names in members.items()
+    }
