@@ -9,7 +9,7 @@ import numpy as np
 from palmetto.decoding.request import Request
 from palmetto.evaluation.join import join
 from palmetto.evaluation.shots import prompt
-from palmetto.evaluation.tasks.task import Example, Task
+from palmetto.evaluation.tasks.task import Example, Option, Task
 from palmetto.evaluation.until import until
 from palmetto.recipe.objectives import Objective
 from palmetto.tokens.objectives import make_prompt
@@ -77,28 +77,31 @@ def ask(task: Task, example: Example, shots: Sequence[Example], reader: Reader) 
             break
     queries = [query._replace(truncated=query.truncated or count < len(shots)) for query in queries]
     for place, option in enumerate(example.options):
-        alone = _score("", task.unconditional, option.continuation, place, reader)
-        queries.append(alone._replace(unconditional=True))
+        [alone] = _score("", [Option(task.unconditional, option.continuation)], reader)
+        queries.append(alone._replace(option=place, unconditional=True))
     return queries
 
 
 def _attempt(task: Task, example: Example, shots: Sequence[Example], reader: Reader) -> list[Query]:
     if not example.options:
         return [_generate(task, prompt(task.instruction, shots, example.context), reader)]
-    return [
-        _score(task.instruction, prompt(task.instruction, shots, option.context), option.continuation, place, reader)
-        for place, option in enumerate(example.options)
-    ]
+    options = [option._replace(context=prompt(task.instruction, shots, option.context)) for option in example.options]
+    return _score(task.instruction, options, reader)
 
 
-def _score(instruction: str, context: str, continuation: str, place: int, reader: Reader) -> Query:
-    joined = join(reader.vocabulary, context, continuation)
+def _score(instruction: str, options: Sequence[Option], reader: Reader) -> list[Query]:
+    """Returns the queries of options, whose contexts are cut to the same length if the longest does not fit."""
     room = reader.length - _added(reader)
-    kept = joined.continuation[: room - 1]
-    ids = _cut(joined.context, room - len(kept), instruction, reader.vocabulary)
-    truncated = len(ids) < len(joined.context) or len(kept) < len(joined.continuation)
-    seen, prefix = _seen(ids, reader)
-    return Query(place, False, context, continuation, seen, kept, prefix, 0, truncated, joined.spans)
+    joined = [join(reader.vocabulary, *option) for option in options]
+    longest = min(room - 1, max(len(each.continuation) for each in joined))
+    queries = []
+    for place, (option, each) in enumerate(zip(options, joined, strict=True)):
+        kept = each.continuation[: room - 1]
+        ids = _cut(each.context, room - longest, instruction, reader.vocabulary)
+        truncated = len(ids) < len(each.context) or len(kept) < len(each.continuation)
+        seen, prefix = _seen(ids, reader)
+        queries.append(Query(place, False, *option, seen, kept, prefix, 0, truncated, each.spans))
+    return queries
 
 
 def _generate(task: Task, context: str, reader: Reader) -> Query:
