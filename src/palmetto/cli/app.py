@@ -6,6 +6,7 @@ import typer
 
 from palmetto import __version__
 from palmetto.cli import ending
+from palmetto.cli.compare import compare
 from palmetto.cli.corpus import app as corpus
 from palmetto.cli.digest import digest
 from palmetto.cli.drill import drill
@@ -29,10 +30,23 @@ app = typer.Typer(
 )
 app.add_typer(tokenizer, name="tokenizer")
 app.add_typer(corpus, name="corpus")
-for command in (run, train, verify, digest, generate, long_context, sweep, plan, report, drill, recipes):
+for command in (
+    run,
+    train,
+    verify,
+    digest,
+    generate,
+    long_context,
+    sweep,
+    plan,
+    report,
+    drill,
+    recipes,
+    compare,
+    tasks,
+):
     app.command()(command)
 app.command(name="eval")(evaluate)
-app.command()(tasks)
 
 
 def main() -> None:
