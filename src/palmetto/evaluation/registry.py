@@ -7,12 +7,22 @@ from typing import Any, NamedTuple
 from palmetto.errors import UserError, nearest
 from palmetto.evaluation.loading import files
 from palmetto.evaluation.tasks import (
+    arithmetic,
     blimp,
+    cloze,
     common_sense,
+    dialogues,
+    drop,
     exams,
+    glam,
+    inference,
+    mmlu,
     multirc,
     questions,
+    race,
+    reasoning,
     record,
+    squad,
     superglue,
     winograd,
     xcopa,
@@ -20,12 +30,37 @@ from palmetto.evaluation.tasks import (
 from palmetto.evaluation.tasks.reading import absent, find
 from palmetto.evaluation.tasks.task import Task
 
-TASKS = {
-    task.name: task
-    for module in (superglue, multirc, record, winograd, exams, common_sense, questions, blimp, xcopa)
-    for task in module.TASKS
+_ALL: tuple[tuple[Task, ...], ...] = (
+    questions.TASKS,
+    cloze.TASKS,
+    winograd.TASKS,
+    common_sense.TASKS,
+    exams.TASKS,
+    squad.TASKS,
+    drop.TASKS,
+    dialogues.TASKS,
+    race.TASKS,
+    superglue.TASKS,
+    multirc.TASKS,
+    record.TASKS,
+    inference.TASKS,
+    arithmetic.TASKS,
+    reasoning.TASKS,
+    mmlu.TASKS,
+    blimp.TASKS,
+    xcopa.TASKS,
+)
+TASKS: Mapping[str, Task] = {task.name: task for tasks in _ALL for task in tasks}
+GROUPS: Mapping[str, tuple[str, ...]] = {
+    **arithmetic.GROUPS,
+    **reasoning.GROUPS,
+    **mmlu.GROUPS,
+    **blimp.GROUPS,
+    **xcopa.GROUPS,
 }
-GROUPS: Mapping[str, tuple[str, ...]] = {**blimp.GROUPS, **xcopa.GROUPS}
+"""The parts of one set, which together have a score."""
+LISTS: Mapping[str, tuple[str, ...]] = {"glam": glam.TASKS}
+"""Short names for several tasks, which have no score together."""
 
 
 class Chosen(NamedTuple):
@@ -37,7 +72,7 @@ class Chosen(NamedTuple):
 
 
 def choose(names: Iterable[str], folder: Path) -> Chosen:
-    """Returns the tasks of these names; a group stands for those of its tasks whose files are there.
+    """Returns the tasks of these names; a group or list stands for those of its tasks whose files are there.
 
     Raises UserError for an unknown name, naming the nearest one, and for a missing file, with its format.
     """
@@ -45,10 +80,10 @@ def choose(names: Iterable[str], folder: Path) -> Chosen:
         raise UserError(f"--data {folder}: no such folder; expected one with a folder for each set")
     chosen, groups = dict[str, Task](), dict[str, list[str]]()
     for name in names:
-        if name not in TASKS and name not in GROUPS:
-            close = nearest(name, [*TASKS, *GROUPS])
+        parts = GROUPS.get(name) or LISTS.get(name) or (name,)
+        if parts == (name,) and name not in TASKS:
+            close = nearest(name, [*TASKS, *GROUPS, *LISTS])
             raise UserError(f"--tasks {name}: no such task{close}; `palmetto tasks` lists them")
-        parts = GROUPS.get(name, (name,))
         ready = [part for part in parts if find(TASKS[part].tests, folder)]
         if not ready:
             raise UserError(f"{name}: {absent(TASKS[parts[0]].tests, folder)}")
@@ -59,20 +94,22 @@ def choose(names: Iterable[str], folder: Path) -> Chosen:
 
 
 def inventory(folder: Path) -> list[dict[str, Any]]:
-    """Returns for each task and group whether it is ready, the files that it reads, and which are missing."""
+    """Returns for each task, group and list whether it is ready, the files that it reads, and which are missing.
+
+    A group or list is ready if one of its tasks is.
+    """
     found = {name: files(task, folder) for name, task in TASKS.items()}
-    rows = [
-        {"name": name, "ready": not missing, "files": there, "missing": missing}
-        for name, (there, missing) in found.items()
-    ]
-    for name, parts in GROUPS.items():
-        ready = [part for part in parts if not found[part][1]]
-        rows.append(
-            {
-                "name": name,
-                "ready": bool(ready),
-                "files": [path for part in ready for path in found[part][0]],
-                "missing": [path for part in parts for path in found[part][1]],
-            }
-        )
+    rows = [_row(name, [of], not of[1]) for name, of in found.items()]
+    for name, parts in (*GROUPS.items(), *LISTS.items()):
+        of_parts = [found[part] for part in parts]
+        rows.append(_row(name, of_parts, any(not missing for _, missing in of_parts)))
     return rows
+
+
+def _row(name: str, found: list[tuple[list[str], list[str]]], ready: bool) -> dict[str, Any]:
+    return {
+        "name": name,
+        "ready": ready,
+        "files": [path for there, _ in found for path in there],
+        "missing": [path for _, missing in found for path in missing],
+    }

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from palmetto.evaluation.tasks.reading import instructed, json_lines, json_objects, then
+from palmetto.evaluation.tasks.reading import instructed, json_lines, then
 from palmetto.evaluation.tasks.task import Example, File, Record, Task, choice
 
 _COMMON = "Common sense"
@@ -67,7 +67,7 @@ _COMMONSENSE_TRAINING = (
 
 
 def _aqua_file(name: str) -> tuple[File, ...]:
-    return (File(f"aqua/{name}.json", json_objects, "lines of JSON with question, options and correct"),)
+    return (File(f"aqua/{name}.json", json_lines, "lines of JSON with question, options and correct"),)
 
 
 TASKS = (

@@ -9,7 +9,7 @@ from typing import Any
 
 from palmetto.errors import UserError
 from palmetto.evaluation.tasks.task import File, Record, Source
-from palmetto.files import read_json, read_json_lines
+from palmetto.files import read_json
 
 Read = Callable[[Path], Iterable[Record]]
 
@@ -18,18 +18,18 @@ _FORMAT = re.compile(r"\s*Answer format: .*$", re.DOTALL)
 
 
 def json_lines(path: Path) -> Iterator[Record]:
-    """Yields the objects of a file with one a line."""
-    yield from read_json_lines(_checked(path))
+    """Yields the objects of a file with one a line, of which the last may have no end."""
+    for number, line in enumerate(_checked(path).read_text(encoding="utf-8").split("\n"), 1):
+        if line.strip():
+            try:
+                yield json.loads(line)
+            except ValueError:
+                raise UserError(f"{path}: line {number} is not JSON") from None
 
 
 def json_list(path: Path) -> Iterator[Record]:
     """Yields the objects of a file that holds a list of them."""
     yield from read_json(path)
-
-
-def json_objects(path: Path) -> Iterator[Record]:
-    """Yields the objects of a file that holds one after the other, as some sets name .json what are lines."""
-    yield from (json.loads(line) for line in _checked(path).read_text().splitlines() if line.strip())
 
 
 def archived(path: Path, ending: str) -> Any:
