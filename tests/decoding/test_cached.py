@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from palmetto.decoding.cached import DECODING, empty, extend, following
+from palmetto.decoding.cached import DECODING, extend
 from palmetto.decoding.caches.cache import Places
-from palmetto.decoding.caches.contiguous import ContiguousCache
 from palmetto.model.layout import arrange
 from palmetto.recipe.model import Model
 from tests.references import decoder as reference
+from tests.references.contiguous import ContiguousCache, empty, following
 from tests.references.quickly import QUICKLY
 
 MODEL = Model(layers=2, d_model=20, heads=3, head_size=8, d_ff=36)
@@ -44,7 +44,6 @@ def cached(pieces: list[int], room: int = LENGTH, activations: str = "float32") 
     """Returns the logits of TOKENS, processed in pieces of these lengths."""
     model, run = extension(activations)
     cache, parts, start = empty(model, 2, room), [], 0
-    assert isinstance(cache, ContiguousCache)
     for length in pieces:
         scores, cache = run(jnp.asarray(TOKENS[:, start : start + length]), cache)
         parts.append(np.asarray(scores))

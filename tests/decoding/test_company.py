@@ -11,6 +11,7 @@ from palmetto.decoding.caches import paged
 from palmetto.decoding.engine import Limits
 from palmetto.decoding.request import Finish, Request
 from palmetto.decoding.sampling import Sampling
+from palmetto.native.library import VARIABLE
 from tests.conftest import slow_but
 from tests.decoding.engines import LONGEST, SMALL, Answer, alone, engine, gathered, stepped
 from tests.decoding.test_kinds import KINDS, LENGTH, VOCABULARY
@@ -20,14 +21,21 @@ QUICK = ("grouped queries", "sinks", "experts", "transformer-xl")
 TEXTS = tuple(tuple((7 * i * i + 3 * i + 11 * text) % VOCABULARY for i in range(LONGEST)) for text in range(2))
 """Beginnings that prompts share."""
 
-SAMPLINGS = (Sampling(), Sampling(1.0), Sampling(0.7, top_k=5, top_p=0.9), Sampling(1.5, top_k=1))
+SAMPLINGS = (
+    Sampling(),
+    Sampling(1.0),
+    Sampling(0.7, top_k=5, top_p=0.9),
+    Sampling(1.5, repetition_penalty=1.3, frequency_penalty=0.2, logit_bias=((3, 1.5),), typical_p=0.9),
+)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def short_parts() -> Iterator[None]:
-    """Divides the tables of these sequences into several parts."""
+@pytest.fixture(autouse=True, scope="module", params=slow_but(["native"], ["native", "xla"]))
+def short_parts(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Divides the tables of these sequences into several parts, for both kinds of products."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(paged, "PART", 16)
+        patch.setenv(VARIABLE, request.param)
+        answers.cache_clear()
         yield
 
 

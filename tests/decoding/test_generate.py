@@ -96,29 +96,12 @@ def test_positions_beyond_32_bits_are_refused() -> None:
 
 
 def test_exhausted_memory_is_reported_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    def exhausted(*arguments: object) -> None:
+    def exhausted(*arguments: object, **options: object) -> None:
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 8 bytes.")
 
-    monkeypatch.setattr(generation, "empty", exhausted)
+    monkeypatch.setattr(generation, "Engine", exhausted)
     with pytest.raises(UserError, match=r"^--tokens 12: behind a prompt of 5 tokens, .* more memory than there is; "):
         continued(PROMPT)
-
-
-def test_memory_grows_linearly_with_the_prompt(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A prompt twice as long takes at most twice the memory; all scores at once would take four times as much."""
-
-    def temporary(length: int) -> int:
-        @functools.partial(jax.jit, compiler_options=QUICKLY)
-        def prefill(prompt: jax.Array) -> jax.Array:
-            return generation._prefill(ARRANGED, prompt, cached.empty(MODEL, 1, length), MODEL, None)[0]
-
-        memory = prefill.lower(jax.ShapeDtypeStruct((1, length), jnp.int32)).compile().memory_analysis()
-        assert memory is not None
-        return int(memory.temp_size_in_bytes)
-
-    monkeypatch.setattr(cached, "SCORED", 1 << 16)
-    monkeypatch.setattr(generation, "LOGITS", 1 << 12)
-    assert temporary(8192) < 3 * temporary(4096)
 
 
 def test_top_k_of_one_is_greedy() -> None:

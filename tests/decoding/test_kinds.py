@@ -9,17 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from palmetto.decoding import cached as decoding
-from palmetto.decoding.cached import DECODING, empty, extend, following
+from palmetto.decoding.cached import DECODING, extend
 from palmetto.decoding.caches.cache import Places
-from palmetto.decoding.caches.contiguous import ContiguousCache
-from palmetto.decoding.caches.windowed import WindowedCache
 from palmetto.model import decoder
 from palmetto.model.layout import Arranged, arrange
 from palmetto.model.tuning import ACCELERATOR
 from palmetto.model.weights import weight_table
 from palmetto.recipe.model import Model
 from tests.conftest import slow_but
+from tests.references.contiguous import ContiguousCache, empty, following
 from tests.references.quickly import QUICKLY
 
 VOCABULARY, LENGTH = 40, 12
@@ -97,7 +95,7 @@ def whole(kind: str, tokens: np.ndarray, prefix: np.ndarray | None = None) -> np
 
 def in_pieces(
     kind: str, tokens: np.ndarray, pieces: Sequence[int], prefix: np.ndarray | None = None
-) -> tuple[np.ndarray, ContiguousCache | WindowedCache]:
+) -> tuple[np.ndarray, ContiguousCache]:
     """Returns the logits of tokens processed in pieces of these lengths; the first piece contains the whole prefix."""
     model, arranged = made(kind)
     run = jax.jit(partial(extend, model=model), compiler_options=QUICKLY)
@@ -133,18 +131,6 @@ def test_decoding_after_a_prefix_agrees_with_the_whole_sequence(kind: str) -> No
     scores, _ = in_pieces(kind, TOKENS, (5, 1, 1, 5), prefix)
     assert np.abs(scores - expected).max() < 1e-5 * np.abs(expected).max()
     assert np.abs(whole(kind, TOKENS) - expected).max() > 0.1, "the prefix must tell"
-
-
-@pytest.mark.parametrize("at_a_time", slow_but([5], [5, 6, 1]), ids="{} rows".format)
-@pytest.mark.parametrize("kind", ["grouped queries", "t5, bidirectional", "transformer-xl", "memory"])
-def test_scoring_queries_in_parts_does_not_change_logits(
-    kind: str, at_a_time: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    prefix = None if kind == "memory" else np.array([9, 3], np.int32)  # longer than the part that is scored at a time
-    expected, _ = in_pieces(kind, TOKENS, [LENGTH], prefix)
-    monkeypatch.setattr(decoding, "SCORED", at_a_time * (LENGTH + 3) + 2)
-    scores, _ = in_pieces(kind, TOKENS, [LENGTH], prefix)
-    assert np.abs(scores - expected).max() < 1e-5 * np.abs(expected).max()
 
 
 @pytest.mark.parametrize("kind", slow_but(["strided"], ["strided", "memory", "parallel windows, alibi"]))

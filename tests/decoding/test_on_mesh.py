@@ -6,12 +6,14 @@ import jax
 import numpy as np
 import pytest
 
-from palmetto.decoding.cached import DECODING, empty, extend, following
-from palmetto.decoding.caches.contiguous import ContiguousCache
+from palmetto.decoding.cached import DECODING, extend
+from palmetto.decoding.engine import Engine, Limits
+from palmetto.decoding.request import Request
 from palmetto.model.layout import arrange
 from palmetto.parallel.sharding import Sharding
 from palmetto.recipe.model import Model
 from tests.model.test_catalogue import some
+from tests.references.contiguous import ContiguousCache, empty, following
 from tests.references.spread import VOCABULARY, make_recipe, on, some_state
 
 MODELS: dict[str, Model] = {
@@ -33,7 +35,6 @@ def decode(model: Model, devices: int = 1) -> tuple[list[np.ndarray], Contiguous
         lambda arranged, tokens, cache: extend(arranged, tokens, following(cache, tokens.shape[1]), cache, model)
     )
     cache, logits, start = empty(model, 2, 16, sharding), [], 0
-    assert isinstance(cache, ContiguousCache)
     for length in PIECES:
         tokens = sharding.everywhere(TOKENS[:, start : start + length])
         scores, cache = run(arranged, tokens, cache)
@@ -58,3 +59,24 @@ def test_logits_agree_with_one_device_from_a_divided_cache(name: str) -> None:
     assert all(re.fullmatch(r"(2,1|4,4),\d+", shape) for shape in gathered), (
         f"more than the activations of a token: {gathered}"
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MODELS)
+def test_the_engine_agrees_with_one_device(name: str) -> None:
+    model = MODELS[name]
+
+    def scored(devices: int) -> list[float | None]:
+        recipe = on(make_recipe(model), model=devices)
+        sharding = Sharding(recipe)
+        arranged = arrange(some_state(recipe, sharding).parameters, model, DECODING, recipe.mesh)
+        limits = Limits(rows=8, block=4, sequences=4, longest=32)
+        of = Engine(arranged, model, limits, vocabulary_size=VOCABULARY, sharding=sharding)
+        texts = [tuple(row.tolist()) * 3 for row in TOKENS]
+        results = of.run([Request(text, 1, echo=True, choices=2) for text in texts])
+        return [token.logprob for choices in results for token in choices[0].prompt]
+
+    alone, divided = scored(1), scored(2)
+    assert len(alone) == len(divided) == TOKENS.size * 3
+    for mine, one in zip(divided, alone, strict=True):
+        assert mine == pytest.approx(one, abs=2e-5)

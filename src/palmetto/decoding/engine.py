@@ -5,33 +5,35 @@ the last tokens of sequences that are being continued, and guesses of what comes
 not depend on the other rows of such a step. See docs/decoding.md.
 """
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import jax
-import jaxlib.version
 import numpy as np
 
-from palmetto.decoding import step as compiled
+from palmetto.decoding.beams import Beams, Hypothesis
 from palmetto.decoding.blocks import Blocks
-from palmetto.decoding.caches.paged import PagedCache
+from palmetto.decoding.drafts import Draft, Ids
 from palmetto.decoding.limits import Limits as Limits
 from palmetto.decoding.limits import block_bytes
 from palmetto.decoding.request import Event, Finish, Request, Result, Token
-from palmetto.decoding.rows import Share, ask, lay_out
-from palmetto.decoding.scheduling import Scheduler
+from palmetto.decoding.rows import Share
+from palmetto.decoding.runner import Runner
+from palmetto.decoding.scheduling import Plan, Scheduler
 from palmetto.decoding.sequences import Sequence
+from palmetto.decoding.step import Chosen
 from palmetto.decoding.strategies import STRATEGIES
 from palmetto.decoding.tables import Tables
 from palmetto.decoding.validation import check
 from palmetto.model.layout import Arranged
-from palmetto.model.tuning import ACCELERATOR
-from palmetto.native.library import kernels
 from palmetto.parallel.sharding import Sharding
 from palmetto.recipe.model import Model
 from palmetto.recipe.parts import Kept
+
+GUESSES = 4
+"""The most tokens that are guessed at a time."""
+
+NO_GUESS = np.zeros(0, np.int32)
 
 
 class Figures(NamedTuple):
@@ -73,81 +75,78 @@ class Engine:
         *,
         vocabulary_size: int,
         sharding: Sharding | None = None,
+        draft: Draft | None = None,
     ) -> None:
         """Takes weights as arranged for DECODING; only tokens below `vocabulary_size` are generated.
 
-        Raises UserError for limits that cannot be.
+        draft: what guesses tokens, if anything does. Raises UserError for limits that cannot be.
         """
         self.model, self.limits, self.vocabulary_size = model, limits.check(), vocabulary_size
-        self._arranged, self._sharding = arranged, sharding
-        self._tuning = ACCELERATOR
         self.longest = limits.positions(model)
         """The most positions of a sequence."""
         count = limits.count(model)
-        self._learned = compiled.learn(arranged, model, self.longest)
-        shape = (count + 1, model.key_value_heads, limits.block, model.query_size)
-        self._cache = self._placed(PagedCache.empty(model.layers, shape, model.activations))
+        self._model = Runner(arranged, model, limits, count, vocabulary_size, sharding)
+        self.fingerprint = self._model.fingerprint
+        """The digest of all that bits depend on besides the weights and the request."""
         tables = Tables(limits.sequences, limits.entries(model), limits.block, limits.turns(model))
         self.scheduler = Scheduler(Blocks(count), tables, limits.block, limits.rows, window(model))
+        self._draft = draft
         self._open: dict[int, dict[int, Sequence]] = {}
-        self._early: list[Event] = []
+        self._searches: dict[int, Beams] = {}
+        self._events: list[Event] = []
         self._submitted = self._rows = self._drafted = self._accepted = 0
-        sizes = limits.rows, limits.block, self.longest, vocabulary_size, sharding.sizes if sharding else {}
-        where = jaxlib.version.__version__, jax.devices()[0].device_kind, self._tuning, kernels().name
-        all_of_it = model.model_dump_json(), str(arranged.embedding.dtype), sizes, where
-        self.fingerprint = hashlib.sha256(repr(all_of_it).encode()).hexdigest()[:16]
-        """The digest of all that bits depend on besides the weights and the request."""
 
     @property
     def busy(self) -> bool:
         """Whether any request has not ended."""
-        return bool(self._open or self._early)
+        return bool(self._open or self._events)
 
-    def submit(self, request: Request) -> int:
+    def submit(self, request: Request, first: int = 0) -> int:
         """Returns the number of a request, which runs from the next step on.
 
-        It gets as many tokens as fit into the longest sequence. Raises UserError for what can never be served.
+        It gets as many tokens as fit into the longest sequence. first: the number of its first choice.
+        Raises UserError for what can never be served.
         """
-        check(request, self.model, self.limits, self.longest, len(self._arranged.embedding))
-        number, self._submitted = self._submitted, self._submitted + 1
+        check(request, self.model, self.limits, self.longest, self._model.vocabulary, self.vocabulary_size)
         length = len(request.prompt)
         most = min(length + request.tokens, self.longest + 1)
-        self.scheduler.check_fits(request.prefix, most - 1)
+        self.scheduler.check_fits(request.prefix, most - 1, max(1, request.beams))
+        number, self._submitted = self._submitted, self._submitted + 1
         choices = self._open[number] = {}
-        for choice in range(request.choices):
-            choices[choice] = self._sequence(request, number, choice, most, choices.get(0))
+        for choice in range(first, first + (1 if request.beams else request.choices)):
+            choices[choice] = self._sequence(request, number, choice, most, choices.get(first))
         for sequence in list(choices.values()):
             if most == length and (sequence.pending <= 0 or sequence.echoed == length):
-                self._early.append(self._ended(sequence, self._echo(sequence, 1, None), Finish.LENGTH))
+                self._end(sequence, self._echo(sequence, 1, None), Finish.LENGTH)
             elif sequence.constraint is not None and sequence.allowed is None:
-                self._early.append(self._ended(sequence, [], Finish.STOP))
+                self._end(sequence, [], Finish.STOP)
             else:
                 self.scheduler.add(sequence)
+                if request.beams:
+                    self._searches[number] = Beams(sequence, self.scheduler)
         return number
 
     def cancel(self, number: int) -> None:
         """Ends a request; its rows and blocks are free at the next step, which reports it. Others are not touched."""
+        if (search := self._searches.get(number)) is not None:
+            search.stop()
+            self._end_search(number, [])
         for sequence in list(self._open.get(number, {}).values()):
             self.scheduler.remove(sequence)
-            self._early.append(self._ended(sequence, [], Finish.CANCELLED))
+            self._end(sequence, [], Finish.CANCELLED)
 
     def step(self) -> list[Event]:
         """Computes one step and returns what it has brought; does nothing if nobody waits."""
-        events, self._early = self._early, []
         plan = self.scheduler.plan()
         if plan.copies:
-            self._copy(plan.copies)
-        if not plan.shares:
-            assert events or not self._open, "the first sequence can always go on"
-            return events
-        shares, row = list[Share](), 0
-        for sequence, count in plan.shares:
-            shares.append(Share(sequence, row, count, 0))
-            row += count
-        self._rows = row
-        chosen = self._compute(shares, plan.rows)
-        for share in shares:
-            events += self._advance(share, chosen)
+            self._model.copy(plan.copies)
+        if plan.shares:
+            shares = self._shares(plan)
+            chosen = self._model.compute(shares, plan.rows, self.scheduler.tables)
+            for share in shares:
+                self._advance(share, chosen)
+        assert self._events or not self.busy or plan.shares, "the first sequence can always go on"
+        events, self._events = self._events, []
         return events
 
     def run(self, requests: Iterable[Request]) -> list[list[Result]]:
@@ -195,7 +194,7 @@ class Engine:
         tokens = np.zeros(most + 1, np.int32)
         tokens[:length] = request.prompt
         sequence = Sequence(request, number, choice, tokens, length, most, parent=first)
-        sequence.echoed = 0 if request.echo and choice == 0 else length
+        sequence.echoed = 0 if request.echo and first is None else length
         if request.constraint is not None:
             sequence.constraint = request.constraint()
             sequence.allowed = sequence.constraint.allowed()
@@ -203,60 +202,66 @@ class Engine:
         sequence.uses = tuple(strategy for strategy in STRATEGIES if strategy.used(context))
         return sequence
 
-    def _placed(self, cache: PagedCache) -> PagedCache:
-        if self._sharding is None:
-            return cache
-        there, everywhere = self._sharding.place((None, *self._sharding.cache[1:])), self._sharding.place()
-        placed: PagedCache = jax.tree.map(
-            lambda array: jax.device_put(array, there if array.ndim == 4 else everywhere), cache
-        )
-        return placed
+    def _shares(self, plan: Plan) -> list[Share]:
+        """Returns which rows compute what, rows that are left being for guesses."""
+        guesses: dict[Sequence, Ids] = {}
+        left = plan.rows - sum(count for _, count in plan.shares)
+        guessed = [s for s, count in plan.shares if Share(s, 0, count, 0).chooses and s.guessed]
+        if self._draft is not None and left and guessed:
+            most = min(GUESSES, -(-left // len(guessed)))
+            guesses = dict(zip(guessed, self._draft.propose(guessed, most), strict=True))
+        shares, row = [], 0
+        for sequence, count in plan.shares:
+            guess = guesses.get(sequence, NO_GUESS)[: min(left, sequence.most - sequence.size - 1)]
+            drafts = self.scheduler.draft(sequence, len(guess)) if len(guess) else 0
+            sequence.tokens[sequence.size : sequence.size + drafts] = guess[:drafts]
+            shares.append(Share(sequence, row, count, drafts))
+            row, left = row + count + drafts, left - drafts
+            self._drafted += drafts
+        self._rows = row
+        return shares
 
-    def _everywhere(self, arrays: Any) -> Any:
-        return arrays if self._sharding is None else self._sharding.everywhere(arrays)
-
-    def _compute(self, shares: list[Share], count: int) -> compiled.Chosen:
-        """Runs the model on the rows of a step, and returns the choices on the host."""
-        tables = self.scheduler.tables
-        rows, asked = lay_out(shares, count, tables), ask(shares, count, self.vocabulary_size)
-        # Copies, since tables change while arrays of the host may still be those of the device.
-        entries = tables.blocks.copy(), tables.starts.copy()
-        rows, entries, wanted, draw, parameters = self._everywhere(
-            (rows, entries, asked.wanted, asked.draw, asked.parameters)
-        )
-        cache = self._cache.with_tables(*entries)
-        scores, self._cache = compiled.forward(self._arranged, self._learned, rows, cache, self.model, self._tuning)
-        chosen: compiled.Chosen = jax.device_get(
-            compiled.choose(scores, wanted, draw, parameters, asked.top, self.vocabulary_size)
-        )
-        return chosen
-
-    def _copy(self, copies: dict[int, int]) -> None:
-        """Copies blocks, at least as many as there may be sequences, so that there are few programs."""
-        count = max(self.limits.sequences, 1 << (len(copies) - 1).bit_length())
-        pairs = np.zeros((2, count), np.int32)
-        pairs[:, : len(copies)] = list(copies.values()), list(copies)
-        self._cache = compiled.copy(self._cache, *self._everywhere((pairs[0], pairs[1])))
-
-    def _advance(self, share: Share, chosen: compiled.Chosen) -> list[Event]:
-        """Returns the events of a sequence's rows."""
-        sequence, chooses = share.sequence, share.chooses
+    def _advance(self, share: Share, chosen: Chosen) -> None:
+        """Notes what a sequence's rows have brought."""
+        sequence, chooses, row = share.sequence, share.chooses, share.first + share.known - 1
         tokens = self._echo(sequence, sequence.done + share.known + 1, chosen, share)
         self.scheduler.computed(sequence, share.known)
-        finish = None
-        if chooses:
-            tokens.append(_token(sequence, chosen, share.first + share.known - 1))
+        finish = None if sequence.pending > 0 or chooses else Finish.LENGTH
+        if chooses and sequence.request.beams:
+            self._search(sequence, chosen, row)
+            chooses = False
+        for guess in range(1 + share.drafts if chooses else 0):
+            guessed = sequence.tokens[sequence.size]
+            tokens.append(_token(sequence, chosen, row + guess))
             finish = self._accept(sequence, tokens[-1].id)
-        elif sequence.pending <= 0:
-            finish = Finish.LENGTH
+            if finish is not None or guess == share.drafts or guessed != tokens[-1].id:
+                break
+            self.scheduler.computed(sequence, 1)
+            self._accepted += 1
         if finish is not None:
             self.scheduler.remove(sequence)
-            return [self._ended(sequence, tokens, finish)]
-        return [Event(sequence.number, sequence.choice, tuple(tokens))] if tokens else []
+            self._end(sequence, tokens, finish)
+        elif tokens:
+            self._events.append(Event(sequence.number, sequence.choice, tuple(tokens)))
 
-    def _echo(
-        self, sequence: Sequence, known: int, chosen: compiled.Chosen | None, share: Share | None = None
-    ) -> list[Token]:
+    def _search(self, sequence: Sequence, chosen: Chosen, row: int) -> None:
+        """Hands the most probable tokens after a beam to its search."""
+        request = sequence.request
+        top = _top(chosen, row, request.top)
+        pairs = _top(chosen, row, request.beams + len(request.stop))
+        ended = self._searches[sequence.number].take(sequence, [Token(*pair, top) for pair in pairs])
+        if ended is not None:
+            self._end_search(sequence.number, ended)
+
+    def _end_search(self, number: int, ended: list[tuple[Hypothesis, Finish]]) -> None:
+        """Reports a search's hypotheses as choices; those that there are not have no tokens."""
+        [sequence] = self._open.pop(number).values()
+        del self._searches[number]
+        none = [((), Finish.LENGTH if ended else Finish.CANCELLED)] * (sequence.request.choices - len(ended))
+        for choice, (tokens, finish) in enumerate([*((h.tokens, finish) for h, finish in ended), *none]):
+            self._events.append(Event(number, choice, tokens, finish))
+
+    def _echo(self, sequence: Sequence, known: int, chosen: Chosen | None, share: Share | None = None) -> list[Token]:
         """Returns the tokens of the prompt up to `known` that have not been reported."""
         tokens = []
         for position in range(sequence.echoed, min(known, sequence.prompt)):
@@ -280,12 +285,13 @@ class Engine:
                 return Finish.STOP
         return Finish.LENGTH if sequence.size == sequence.most else None
 
-    def _ended(self, sequence: Sequence, tokens: list[Token], finish: Finish) -> Event:
+    def _end(self, sequence: Sequence, tokens: list[Token], finish: Finish) -> None:
+        """Reports the end of a choice."""
         choices = self._open[sequence.number]
         del choices[sequence.choice]
         if not choices:
             del self._open[sequence.number]
-        return Event(sequence.number, sequence.choice, tuple(tokens), finish)
+        self._events.append(Event(sequence.number, sequence.choice, tuple(tokens), finish))
 
 
 def window(model: Model) -> Kept | None:
@@ -296,7 +302,11 @@ def window(model: Model) -> Kept | None:
     return Kept(0, band.window) if band is not None and band.window is not None else model.attention.kept
 
 
-def _token(sequence: Sequence, chosen: compiled.Chosen, row: int) -> Token:
-    count = sequence.request.top
+def _top(chosen: Chosen, row: int, count: int) -> tuple[tuple[int, float], ...]:
     top = zip(chosen.top[row, :count].tolist(), chosen.top_logprobs[row, :count].tolist(), strict=True)
-    return Token(int(chosen.tokens[row]), float(chosen.logprobs[row]), tuple(top))
+    return tuple(top)
+
+
+def _token(sequence: Sequence, chosen: Chosen, row: int) -> Token:
+    top = _top(chosen, row, sequence.request.top)
+    return Token(int(chosen.tokens[row]), float(chosen.logprobs[row]), top)

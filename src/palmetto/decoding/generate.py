@@ -1,26 +1,22 @@
-"""Generates tokens that continue a prompt."""
-
-from functools import partial
+"""Continues one prompt by an engine of its own."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 
-from palmetto.decoding.cached import STREAMED, empty, extend, following, streams
-from palmetto.decoding.caches.contiguous import ContiguousCache
-from palmetto.decoding.caches.windowed import WindowedCache
-from palmetto.decoding.sampling import Sampling, sample, seeded
+from palmetto.decoding.engine import Engine, Limits
+from palmetto.decoding.request import Request
+from palmetto.decoding.sampling import Sampling
 from palmetto.errors import UserError
 from palmetto.model.layout import Arranged
 from palmetto.parallel.sharding import Sharding
 from palmetto.recipe.model import Model
 
-Held = ContiguousCache | WindowedCache
+ROWS = 8
+"""The rows of a step. So few cost a large model hardly more than one, since the step waits for the weights."""
 
-LOGITS = 1 << 26
-"""The largest number of logits that are computed for a prompt, although only the last token's are used. A product with
-fewer rows would round differently; the logits of all tokens would take most of the memory for a long prompt."""
+SHORTEST = 256
+"""The least length for which an engine is made. Others are its doubles, so that a few programs serve all lengths."""
 
 
 def generate(
@@ -54,16 +50,14 @@ def generate(
             f"--tokens {count}: behind a prompt of {len(prompt)} tokens, model.positions.length={end_of_positions} "
             f"leaves at most {max(0, end_of_positions - len(prompt))}"
         )
+    longest = max(SHORTEST, 1 << (len(prompt) + count - 1).bit_length())
+    limits = Limits(rows=ROWS, sequences=1, longest=longest, memory=2**62)
+    request = Request(tuple(prompt.tolist()), count, sampling, seed, stop=frozenset({end}), prefix=prefix)
     try:
-        cache = empty(model, 1, len(prompt) + count, sharding)
-        # A streaming cache holds only its window, so a long prompt passes through it in pieces.
-        piece = STREAMED if streams(model) else len(prompt)
-        seen = jnp.full(1, prefix, jnp.int32) if prefix else None
-        for start in range(0, len(prompt), piece):
-            part = jnp.asarray(prompt[None, start : start + piece], jnp.int32)
-            scores, cache = _prefill(arranged, part, cache, model, seen)
-        tokens, _ = _continue(arranged, scores, cache, seeded(seed), count, model, sampling, vocabulary_size)
-        chosen = np.asarray(tokens)
+        engine = Engine(
+            arranged, model, limits, vocabulary_size=vocabulary_size or len(arranged.embedding), sharding=sharding
+        )
+        [[result]] = engine.run([request])
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
@@ -71,36 +65,5 @@ def generate(
             f"--tokens {count}: behind a prompt of {len(prompt)} tokens, this takes more memory than there is; fewer "
             "tokens or a shorter prompt would do"
         ) from None
-    stop = np.flatnonzero(chosen == end)
-    return chosen[: stop[0]] if len(stop) else chosen
-
-
-@partial(jax.jit, static_argnames="model", donate_argnames="cache")
-def _prefill(
-    arranged: Arranged, prompt: jax.Array, cache: Held, model: Model, prefix: jax.Array | None
-) -> tuple[jax.Array, Held]:
-    last = max(1, LOGITS // (prompt.shape[0] * arranged.unembedding.shape[0]))
-    places = following(cache, prompt.shape[1])
-    scores, cache = extend(arranged, prompt, places, cache, model, prefix, last if last < prompt.shape[1] else None)
-    return scores[:, -1], cache
-
-
-@partial(jax.jit, static_argnames=("count", "model", "sampling", "vocabulary_size"), donate_argnames="cache")
-def _continue(
-    arranged: Arranged,
-    scores: jax.Array,
-    cache: Held,
-    key: jax.Array,
-    count: int,
-    model: Model,
-    sampling: Sampling,
-    vocabulary_size: int | None,
-) -> tuple[jax.Array, Held]:
-    def one(carry: tuple[jax.Array, Held], key: jax.Array) -> tuple[tuple[jax.Array, Held], jax.Array]:
-        scores, cache = carry
-        token = sample(scores[:, :vocabulary_size], key, sampling)
-        scores, cache = extend(arranged, token[:, None], following(cache, 1), cache, model)
-        return (scores[:, -1], cache), token[0]
-
-    (_, cache), tokens = jax.lax.scan(one, (scores, cache), jax.random.split(key, count))
-    return tokens, cache
+    tokens = [token.id for token in result.tokens]
+    return np.array(tokens[:-1] if tokens and tokens[-1] == end else tokens, np.int32)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from palmetto.decoding.caches.cache import Places
-from palmetto.decoding.caches.paged import PagedCache
+from palmetto.decoding.caches.paged import PagedCache, part_positions
 from palmetto.model.blocked import HIDDEN
 from palmetto.model.scores import Scores
 
@@ -21,6 +21,8 @@ def attend_by_parts(scores: Scores, q: jax.Array, layer: int, cache: PagedCache,
     heads = q.shape[:-1]
     first = jnp.full(heads, HIDDEN), jnp.zeros(heads), jnp.zeros(q.shape)
 
+    ones = jnp.ones((*q.shape[:3], part_positions(cache.keys[layer].shape[2]), 1))
+
     def visit(part: jax.Array, sums: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
         largest, total, result = sums
         keys, values, seen = cache.read_part(layer, places, part)
@@ -29,7 +31,7 @@ def attend_by_parts(scores: Scores, q: jax.Array, layer: int, cache: PagedCache,
         weights, kept = jnp.exp(own - larger[..., None]), jnp.exp(largest - larger)
         merged = weights.astype(values.dtype).reshape(*q.shape[:2], -1, values.shape[2])
         added = jnp.matmul(merged, values, preferred_element_type=jnp.float32).reshape(q.shape)
-        return larger, total * kept + jnp.sum(weights, axis=-1), result * kept[..., None] + added
+        return larger, total * kept + jnp.matmul(weights, ones)[..., 0], result * kept[..., None] + added
 
     _, total, result = jax.lax.fori_loop(0, cache.parts(places), visit, first)
     return (result / total[..., None]).astype(q.dtype)

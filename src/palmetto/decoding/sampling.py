@@ -1,15 +1,32 @@
-"""Samples the next token from logits."""
+"""Holds what a request asks of the choice of its tokens; `strategies` does it."""
 
+import math
 from typing import NamedTuple
-
-import jax
-import jax.numpy as jnp
 
 from palmetto.errors import UserError
 
+SEEDS = 2**64
+"""The number of seeds, which count from 0."""
+
+_RANGES = {
+    "temperature": (lambda x: 0 <= x < math.inf, "0 (greedy) or more, such as 0.8"),
+    "top_k": (lambda x: x >= 1, "at least 1"),
+    "top_p": (lambda x: 0 < x <= 1, "more than 0 and at most 1"),
+    "min_p": (lambda x: 0 <= x <= 1, "0 to 1"),
+    "typical_p": (lambda x: 0 < x <= 1, "more than 0 and at most 1"),
+    "repetition_penalty": (lambda x: 0 < x < math.inf, "more than 0, such as 1.2"),
+    "presence_penalty": (math.isfinite, "a number, such as 0.5"),
+    "frequency_penalty": (math.isfinite, "a number, such as 0.5"),
+}
+"""Whether a setting is in range, and what is expected of it."""
+
 
 class Sampling(NamedTuple):
-    """Holds the settings of sampling; top-k is applied before top-p."""
+    """Holds the settings of sampling.
+
+    Penalties, biases, bans and forced tokens come first, then the temperature. Top-k, top-p, min-p and typical sampling
+    then leave tokens out, one after the other.
+    """
 
     temperature: float = 0.0
     """The number that divides the logits; 0 is greedy."""
@@ -17,48 +34,39 @@ class Sampling(NamedTuple):
     """The number of most probable tokens to sample from; None for all."""
     top_p: float | None = None
     """The probability that the most probable tokens to sample from must reach together (arXiv 1904.09751)."""
+    min_p: float | None = None
+    """The least probability of tokens to sample from, as a share of the largest (arXiv 2407.01082)."""
+    typical_p: float | None = None
+    """The probability that the most typical tokens to sample from must reach together (arXiv 2202.00666)."""
+    repetition_penalty: float = 1.0
+    """The factor by which logits of tokens in prompt and text are lowered (arXiv 1909.05858, section 4.1)."""
+    presence_penalty: float = 0.0
+    """The number that is subtracted from logits of tokens that were generated."""
+    frequency_penalty: float = 0.0
+    """The number that is subtracted from logits of tokens, as often as they were generated."""
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    """Tokens and the numbers that are added to their logits; −∞ bans a token."""
+    banned: tuple[int, ...] = ()
+    """The tokens that are never generated."""
+    forced: tuple[int, ...] = ()
+    """The tokens that are generated first."""
 
-    def check(self) -> "Sampling":
-        """Returns self; raises UserError that names the option that is out of range."""
-        if not 0 <= self.temperature < float("inf"):
-            raise UserError(f"--temperature {self.temperature}: expected 0 (greedy) or more, such as 0.8")
-        if self.top_k is not None and self.top_k < 1:
-            raise UserError(f"--top-k {self.top_k}: expected at least 1")
-        if self.top_p is not None and not 0 < self.top_p <= 1:
-            raise UserError(f"--top-p {self.top_p}: expected more than 0 and at most 1")
+    def check(self, vocabulary_size: int | None = None) -> "Sampling":
+        """Returns self; raises UserError that names the option that is out of range.
+
+        vocabulary_size: tokens that are named must be below it.
+        """
+        for name, (fits, expected) in _RANGES.items():
+            value = getattr(self, name)
+            if value is not None and not fits(value):
+                raise UserError(f"--{name.replace('_', '-')} {value}: expected {expected}")
+        named = {"logit_bias": [token for token, _ in self.logit_bias], "banned": self.banned, "forced": self.forced}
+        for name, tokens in named.items():
+            for token in tokens:
+                if token < 0 or (vocabulary_size is not None and token >= vocabulary_size):
+                    most = "" if vocabulary_size is None else f" to {vocabulary_size - 1}"
+                    raise UserError(f"{name}: token {token}; expected tokens from 0{most}")
+        for token, bias in self.logit_bias:
+            if math.isnan(bias) or bias == math.inf:
+                raise UserError(f"logit_bias: {bias} for token {token}; expected a number")
         return self
-
-
-SEEDS = 2**64
-"""The number of seeds, which count from 0."""
-
-
-def seeded(seed: int) -> jax.Array:
-    """Returns the key of a 64-bit seed; for seeds below 2^32 it equals jax.random.key, which ignores higher bits."""
-    assert 0 <= seed < SEEDS
-    return jax.random.wrap_key_data(jnp.array([seed >> 32, seed % 2**32], jnp.uint32), impl="threefry2x32")
-
-
-def sample(logits: jax.Array, key: jax.Array, sampling: Sampling) -> jax.Array:
-    """Returns int32 tokens [B], sampled from float32 logits [B, V]."""
-    if sampling.temperature == 0:
-        return jnp.argmax(logits, axis=-1).astype(jnp.int32)
-    below = logits - jnp.max(logits, axis=-1, keepdims=True)  # the largest is 0, whatever divides it
-    scaled = below / max(sampling.temperature, float(jnp.finfo(jnp.float32).tiny))
-    return jax.random.categorical(key, restrict(scaled, sampling)).astype(jnp.int32)
-
-
-def restrict(logits: jax.Array, sampling: Sampling) -> jax.Array:
-    """Returns logits [B, V] with −∞ for tokens excluded by top-k and top-p; of equal logits the lower token wins."""
-    if sampling.top_k is not None:
-        order = jnp.argsort(-logits, axis=-1, stable=True)
-        rank = jnp.argsort(order, axis=-1)
-        logits = jnp.where(rank < min(sampling.top_k, logits.shape[-1]), logits, -jnp.inf)
-    if sampling.top_p is not None:
-        order = jnp.argsort(-logits, axis=-1, stable=True)
-        probabilities = jnp.take_along_axis(jax.nn.softmax(logits, axis=-1), order, axis=-1)
-        before = jnp.cumsum(probabilities, axis=-1) - probabilities
-        rank = jnp.argsort(order, axis=-1)
-        kept = jnp.take_along_axis(before < sampling.top_p, rank, axis=-1)
-        logits = jnp.where(kept, logits, -jnp.inf)
-    return logits

@@ -1,7 +1,7 @@
 """One choice of a request as it grows: its tokens, what is computed of them, and the blocks that it holds."""
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -78,9 +78,18 @@ class Sequence:
         """The blocks that it holds."""
         return [block for block in self.blocks if block != SCRATCH]
 
+    @property
+    def guessed(self) -> bool:
+        """Whether its next tokens may be guessed: nothing but these tokens decides what is drawn."""
+        return self.constraint is None and not self.request.beams and self.done >= self.request.prefix
+
     def context(self, position: int) -> Context:
         """Returns what strategies know of the row at a position."""
         return Context(self.request.sampling, self.tokens[: position + 1], self.prompt, self.allowed)
+
+    def forked(self, choice: int) -> "Sequence":
+        """Returns another choice that is as far; it has no blocks yet."""
+        return replace(self, choice=choice, tokens=self.tokens.copy(), digests=list(self.digests), blocks=[], slot=None)
 
     def digest(self, number: int, size: int) -> bytes:
         """Returns the digest of all tokens up to the end of block `number`, of `size` positions each.

@@ -6,6 +6,8 @@ from functools import partial
 import numpy as np
 
 from palmetto.decoding.cached import DECODING, streams
+from palmetto.decoding.drafts import Draft
+from palmetto.decoding.engine import Engine, Limits
 from palmetto.decoding.generate import generate
 from palmetto.decoding.sampling import Sampling
 from palmetto.errors import UserError
@@ -53,7 +55,7 @@ def _restore(checkpoints: Checkpoints, step: int, like: State) -> State:
 
 
 class TrainedModel:
-    """Holds the newest checkpoint of a run with its vocabulary, ready to generate text."""
+    """Holds a checkpoint of a run with its vocabulary, ready to generate text."""
 
     def __init__(self, run: RunDirectory, overrides: Sequence[str] = ()) -> None:
         """Loads the newest checkpoint of a run.
@@ -67,6 +69,11 @@ class TrainedModel:
         self._sharding = Sharding(self.recipe)
         state, self.step, _ = restore(run, sharding=self._sharding)
         self._arranged = arrange(state.parameters, self.model, DECODING, self.recipe.mesh)
+
+    def engine(self, limits: Limits, draft: Draft | None = None) -> Engine:
+        """Returns an engine of this model, which generates tokens of the vocabulary."""
+        size = self.recipe.tokens.vocabulary_size
+        return Engine(self._arranged, self.model, limits, vocabulary_size=size, sharding=self._sharding, draft=draft)
 
     def go_on(
         self,

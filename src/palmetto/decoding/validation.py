@@ -2,7 +2,7 @@
 
 from palmetto.decoding.limits import Limits
 from palmetto.decoding.request import Request
-from palmetto.decoding.sampling import SEEDS
+from palmetto.decoding.sampling import SEEDS, Sampling
 from palmetto.errors import UserError
 from palmetto.recipe.model import Model
 
@@ -10,12 +10,13 @@ TOP = 20
 """The largest number of most probable tokens that are reported."""
 
 
-def check(request: Request, model: Model, limits: Limits, longest: int, vocabulary: int) -> None:
+def check(request: Request, model: Model, limits: Limits, longest: int, vocabulary: int, vocabulary_size: int) -> None:
     """Raises UserError that names what of a request cannot be, and what can.
 
-    longest: the most positions of a sequence. vocabulary: the number of tokens that the model knows.
+    longest: the most positions of a sequence. vocabulary: the number of tokens that the model
+    knows; those below `vocabulary_size` may be generated.
     """
-    request.sampling.check()
+    request.sampling.check(vocabulary_size)
     if not request.prompt:
         raise UserError("prompt: empty; expected at least one token")
     if len(request.prompt) > longest:
@@ -27,7 +28,7 @@ def check(request: Request, model: Model, limits: Limits, longest: int, vocabula
         ("tokens", 0, 2**31 - 1),
         ("choices", 1, 2**16),
         ("top", 0, TOP),
-        ("beams", 0, limits.sequences),
+        ("beams", 0, limits.sequences if request.tokens else 0),
         ("seed", 0, SEEDS - 1),
         ("prefix", 0, len(request.prompt)),
     ):
@@ -37,6 +38,8 @@ def check(request: Request, model: Model, limits: Limits, longest: int, vocabula
         raise UserError(f"choices={request.choices}: expected at most beams={request.beams}")
     if request.beams and request.constraint is not None:
         raise UserError("constraint: expected none with beams, which cannot share one")
+    if request.beams and request.sampling != Sampling():
+        raise UserError("sampling: expected none with beams, which are chosen by log-probability")
     if request.prefix:
         if not model.attention.takes_prefix:
             raise UserError(f"prefix={request.prefix}: expected 0 with {model.attention.name} attention")

@@ -30,10 +30,6 @@ class Places(NamedTuple):
         """Returns the entries of `array` [B, …] for the sequence of each row, [R, …]."""
         return array if self.sequences is None else array[self.sequences]
 
-    def lengthen(self, length: jax.Array) -> jax.Array:
-        """Returns the lengths [B] of sequences once these tokens belong to them."""
-        return length.at[self.rows].max(jnp.max(self.positions, axis=1) + 1)
-
 
 class Seen(NamedTuple):
     """Holds the keys and values that the queries of each row may see, and their positions."""
@@ -49,19 +45,11 @@ class Seen(NamedTuple):
 class Cache(Protocol):
     """Stores the keys and values of the tokens of several sequences."""
 
-    def reserve(self, places: Places) -> Self:
-        """Returns the cache with room for the tokens at `places`, which `write` fills for each layer."""
-
     def write(self, layer: int, keys: jax.Array, values: jax.Array, places: Places) -> Self:
         """Returns the cache with a layer's keys and values [R, T, K, Q] of the tokens at `places`."""
 
     def read(self, layer: int, places: Places) -> Seen:
         """Returns a layer's keys and values for the rows of `places`, including those just written."""
-
-
-def put(array: jax.Array, new: jax.Array, slots: jax.Array, places: Places) -> jax.Array:
-    """Returns `array` [B, K, S, Q] with `new` [R, T, K, Q] written to slots [R, T] of each row's sequence."""
-    return array.at[places.rows[:, None], :, slots].set(new, unique_indices=True)
 
 
 def replaced(arrays: tuple[jax.Array, ...], layer: int, array: jax.Array) -> tuple[jax.Array, ...]:

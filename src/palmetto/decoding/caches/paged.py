@@ -25,6 +25,11 @@ def part_entries(size: int) -> int:
     return max(1, PART // size)
 
 
+def part_positions(size: int) -> int:
+    """Returns the number of positions of a part, for blocks of `size` positions."""
+    return size * part_entries(size)
+
+
 class PagedCache(NamedTuple):
     """Stores N blocks of S positions; block 0 receives what belongs to no sequence."""
 
@@ -52,9 +57,6 @@ class PagedCache(NamedTuple):
         """Returns the cache with blocks `source` [n] copied to blocks `target` [n]."""
         copy: Callable[[jax.Array], jax.Array] = lambda array: array.at[target].set(array[source])  # noqa: E731
         return self._replace(keys=tuple(map(copy, self.keys)), values=tuple(map(copy, self.values)))
-
-    def reserve(self, places: Places) -> "PagedCache":
-        return self
 
     def write(self, layer: int, keys: jax.Array, values: jax.Array, places: Places) -> "PagedCache":
         size = self.keys[layer].shape[2]

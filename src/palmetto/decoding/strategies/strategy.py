@@ -51,7 +51,8 @@ class Number(Strategy):
     def used(self, row: Context) -> bool:
         return getattr(row.sampling, self.name) not in (None, self.unused)
 
-    def parameters(self, rows: Mapping[int, Context], count: int, vocabulary_size: int) -> npt.NDArray[np.float32]:
+    def parameters(self, rows: Mapping[int, Context], count: int, vocabulary_size: int) -> Any:
+        """Returns the numbers, float32 [count]."""
         numbers = np.full(count, self.unused, np.float32)
         for row, context in rows.items():
             numbers[row] = getattr(context.sampling, self.name)

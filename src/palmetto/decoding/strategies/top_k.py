@@ -5,7 +5,6 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-import numpy.typing as npt
 
 from palmetto.decoding.strategies.ranks import ranks
 from palmetto.decoding.strategies.strategy import Number
@@ -18,5 +17,5 @@ class TopK(Number):
     unused: ClassVar[float] = np.inf
     scaled: ClassVar[bool] = True
 
-    def apply(self, logits: jax.Array, parameters: npt.NDArray[np.float32]) -> jax.Array:
+    def apply(self, logits: jax.Array, parameters: jax.Array) -> jax.Array:
         return jnp.where(ranks(logits) < parameters[:, None], logits, -jnp.inf)

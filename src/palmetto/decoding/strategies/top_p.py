@@ -4,8 +4,6 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-import numpy.typing as npt
 
 from palmetto.decoding.strategies.ranks import before
 from palmetto.decoding.strategies.strategy import Number
@@ -18,6 +16,6 @@ class TopP(Number):
     unused: ClassVar[float] = 1.0
     scaled: ClassVar[bool] = True
 
-    def apply(self, logits: jax.Array, parameters: npt.NDArray[np.float32]) -> jax.Array:
+    def apply(self, logits: jax.Array, parameters: jax.Array) -> jax.Array:
         kept = (before(logits, -logits) < parameters[:, None]) | (parameters[:, None] == self.unused)
         return jnp.where(kept, logits, -jnp.inf)

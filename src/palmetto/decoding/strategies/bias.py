@@ -1,0 +1,34 @@
+"""Adds numbers to the logits of some tokens."""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
+
+from palmetto.decoding.strategies.strategy import Context, Strategy
+
+
+class Bias(Strategy):
+    """Adds the numbers of `logit_bias` to logits; those of a token that is named twice are added up."""
+
+    name: ClassVar[str] = "logit_bias"
+
+    def used(self, row: Context) -> bool:
+        return bool(row.sampling.logit_bias)
+
+    def parameters(
+        self, rows: Mapping[int, Context], count: int, vocabulary_size: int
+    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+        biases = {row: context.sampling.logit_bias for row, context in rows.items()}
+        width = 1 << (max(map(len, biases.values())) - 1).bit_length()
+        tokens, numbers = np.full((count, width), vocabulary_size, np.int32), np.zeros((count, width), np.float32)
+        for row, pairs in biases.items():
+            tokens[row, : len(pairs)], numbers[row, : len(pairs)] = zip(*pairs, strict=True)
+        return tokens, numbers
+
+    def apply(self, logits: jax.Array, parameters: tuple[jax.Array, jax.Array]) -> jax.Array:
+        tokens, numbers = parameters
+        return logits.at[jnp.arange(len(logits))[:, None], tokens].add(numbers, mode="drop")
