@@ -186,3 +186,14 @@ def test_the_page_shows_scores_and_examples(done: tuple[Path, Evaluation]) -> No
 def test_the_model_reads_as_far_as_it_was_trained(model: Model) -> None:
     assert model.reader == reader()._replace(vocabulary=model.reader.vocabulary)
     assert model.reader.length == LENGTH
+
+
+def test_a_beam_search_answers_otherwise_and_replays(
+    done: tuple[Path, Evaluation], evaluate: Callable[..., Evaluation], model: Model, tmp_path: Path
+) -> None:
+    evaluate(tmp_path, settings=SETTINGS._replace(beams=4), names=["nq_open"])
+    greedy = [line for line in read_json_lines(done[0] / "ledger.jsonl") if line["task"] == "nq_open"]
+    searched = read_json_lines(tmp_path / "ledger.jsonl")
+    assert [line["ids"] for line in searched] == [line["ids"] for line in greedy]
+    assert [line["continuation_ids"] for line in searched] != [line["continuation_ids"] for line in greedy]
+    assert replay.verify(tmp_path, model) == (len(PREMISES), "")

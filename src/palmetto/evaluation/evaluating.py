@@ -52,7 +52,7 @@ def run(
         check(out, record | dict(model))
         ledger, evaluated = Ledger(out / LEDGER), dict[str, tuple[Loaded, list[Outcome]]]()
         for each in loaded:
-            outcomes = evaluate(each, runner, reader, ledger, **settings._asdict())
+            outcomes = evaluate(each, runner, reader, ledger, settings)
             evaluated[each.task.name] = each, outcomes
             say(f"{each.task.name}: {len(outcomes)} examples")
         ledger.close()

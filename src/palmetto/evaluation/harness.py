@@ -8,6 +8,7 @@ from palmetto.evaluation.judging import judge
 from palmetto.evaluation.ledger import Answer, Ledger
 from palmetto.evaluation.loading import Loaded
 from palmetto.evaluation.queries import Query, Reader, ask
+from palmetto.evaluation.settings import Settings
 from palmetto.evaluation.tasks.task import Example, Outcome, Task
 from palmetto.files import text_bytes
 
@@ -35,15 +36,12 @@ def evaluate(
     runner: Runner,
     reader: Reader,
     ledger: Ledger,
-    *,
-    shots: int,
-    seed: int,
-    limit: int | None,
+    settings: Settings,
 ) -> list[Outcome]:
-    """Returns the outcomes of a task's examples, of the first `limit` of them if it is given."""
+    """Returns the outcomes of a task's examples."""
     outcomes, task = list[Outcome](), loaded.task
-    for group in _groups(loaded, reader, shots, seed, limit):
-        answers = iter(_answers(task, group, runner, reader, ledger))
+    for group in _groups(loaded, reader, settings):
+        answers = iter(_answers(task, group, runner, reader, ledger, settings.beams))
         for id, example, queries in group:
             given = [next(answers) for _ in queries]
             logprobs, texts = [each.logprobs for each in given], [each.text for each in given]
@@ -51,18 +49,20 @@ def evaluate(
     return outcomes
 
 
-def _groups(loaded: Loaded, reader: Reader, shots: int, seed: int, limit: int | None) -> Iterator[list[Asked]]:
-    count = min(len(loaded.examples), limit if limit is not None else len(loaded.examples))
+def _groups(loaded: Loaded, reader: Reader, settings: Settings) -> Iterator[list[Asked]]:
+    count = len(loaded.examples[: settings.limit])
     for start in range(0, count, TOGETHER):
         group = []
         for place in range(start, min(start + TOGETHER, count)):
             example = loaded.examples[place]
-            queries = ask(loaded.task, example, loaded.shots(place, shots, seed), reader)
+            queries = ask(loaded.task, example, loaded.shots(place, settings.shots, settings.seed), reader)
             group.append(Asked(str(place), example, queries))
         yield group
 
 
-def _answers(task: Task, group: list[Asked], runner: Runner, reader: Reader, ledger: Ledger) -> list[Answer]:
+def _answers(
+    task: Task, group: list[Asked], runner: Runner, reader: Reader, ledger: Ledger, beams: int
+) -> list[Answer]:
     """Returns the answers to all queries of a group, in order: those on record first, then the engine's."""
     pairs = [(asked.id, query) for asked in group for query in asked.queries]
     answers = list[Answer]()
@@ -74,7 +74,7 @@ def _answers(task: Task, group: list[Asked], runner: Runner, reader: Reader, led
     # Options of several examples often share an unconditional likelihood, which is then computed once.
     keys = [(query.ids, query.continuation_ids, query.prefix, query.tokens) for _, query in rest]
     distinct = {key: query for key, (_, query) in zip(keys, rest, strict=True)}
-    results = runner.run([query.request(task, reader.vocabulary) for query in distinct.values()])
+    results = runner.run([query.request(task, reader.vocabulary, beams) for query in distinct.values()])
     of_each = {key: only for key, (only,) in zip(distinct, results, strict=True)}
     for key, (id, query) in zip(keys, rest, strict=True):
         answer = read(query, of_each[key], reader)

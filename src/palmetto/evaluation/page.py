@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from palmetto.evaluation.evaluating import Evaluation
+from palmetto.evaluation.figure import above_chance, figure
 from palmetto.evaluation.loading import Loaded
 from palmetto.evaluation.tasks.task import Example, Outcome
 from palmetto.files import text_bytes, write_bytes
-from palmetto.report import markup
+from palmetto.report import markup, svg
 from palmetto.report.frame import frame
 
 _SHOWN = 3
@@ -25,15 +26,20 @@ def write(evaluation: Evaluation, out: Path, name: str) -> None:
 def html(evaluation: Evaluation, name: str) -> str:
     """Returns the page as one self-contained HTML text; the same evaluation gives the same text."""
     tasks, categories = evaluation.results["tasks"], evaluation.results["categories"]
+    # The parts of a group are in the table, and the group in the figure, so that it can be seen at a glance.
+    parts = {part for values in tasks.values() for part in values.get("parts", ())}
+    shown = {name: values for name, values in tasks.items() if name not in parts}
     examples = "\n".join(_examples(*of) for of in evaluation.evaluated.values())
     return frame(
         title=name,
         mark="Palmetto evaluation",
         heading=f'<h1>{markup.escape(name)}</h1>\n<p class="verdict">{markup.escape(_verdict(tasks))}</p>',
-        body=f"""<h2>Tasks</h2>
+        body=f"""<h2>Scores</h2>
+{svg.wide_and_narrow(figure(shown), figure(shown, 380), "scores", "Scores with intervals, against chance")}
+<h2>Tasks</h2>
 <div class="whole">{_tasks(tasks)}</div>
 <p class="note">Scores go from 0 to 100, with intervals of 95 %. Chance is what guessing scores, majority what always
-taking the best place scores. What cannot be told from chance stands in grey.</p>
+taking the best place scores. What is not above chance stands in grey.</p>
 <h2>Categories</h2>
 <div class="whole">{_categories(categories)}</div>
 <h2>Examples</h2>
@@ -43,7 +49,7 @@ taking the best place scores. What cannot be told from chance stands in grey.</p
 
 
 def _verdict(tasks: dict[str, Any]) -> str:
-    above = sum(values["interval"][0] > values["chance"] for values in tasks.values())
+    above = sum(map(above_chance, tasks.values()))
     return f"{above} of {len(tasks)} scores are above chance, with 95 % confidence."
 
 
@@ -61,11 +67,10 @@ def _tasks(tasks: dict[str, Any]) -> str:
     head = [("Task", "kind"), ("Metric", "kind"), *((name, "number") for name in names)]
     rows = []
     for name, values in tasks.items():
-        low, high = values["interval"]
         counts = (f"{values[key]:,}" for key in ("count", "truncated", "unparsed", "ties"))
         numbers = (_number(values["chance"]), _number(values["majority"]), *counts)
         cells = [markup.escape(name), values["metric"], _number(values["value"]), _interval(values), *numbers]
-        rows.append(("grey" if low <= values["chance"] <= high else "", cells))
+        rows.append(("" if above_chance(values) else "grey", cells))
     return markup.table(head, rows)
 
 

@@ -53,12 +53,14 @@ class Query(NamedTuple):
         texts = {"prompt_digest": self.context, "continuation_digest": self.continuation}
         return {name: hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:16] for name, text in texts.items()}
 
-    def request(self, task: Task, vocabulary: Vocabulary) -> Request:
+    def request(self, task: Task, vocabulary: Vocabulary, beams: int) -> Request:
         """Returns the request for the engine."""
         if not self.tokens:
             return scoring(self.ids, self.continuation_ids, self.prefix)
         stop, constraint = until(task.stop, vocabulary)
-        return Request(self.ids, tokens=self.tokens, prefix=self.prefix, stop=stop, constraint=constraint)
+        # A beam search has no constraint: what follows a stop of several tokens is cut off afterwards.
+        chosen = None if beams else constraint
+        return Request(self.ids, tokens=self.tokens, prefix=self.prefix, stop=stop, constraint=chosen, beams=beams)
 
 
 def scoring(ids: Sequence[int], continuation_ids: Sequence[int], prefix: int) -> Request:

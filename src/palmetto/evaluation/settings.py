@@ -17,6 +17,8 @@ class Settings(NamedTuple):
     """The seed of the choice of shots."""
     limit: int | None
     """The number of first examples of each task; None for all."""
+    beams: int = 0
+    """The width of the beam search that generates answers; 0 for greedy ones."""
 
 
 def run_of(out: Path) -> tuple[RunDirectory, int]:
