@@ -1,14 +1,15 @@
 """Loads the examples of tasks from the folder of all sets."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from palmetto.errors import UserError
 from palmetto.evaluation.shots import choose
 from palmetto.evaluation.tasks.reading import absent, find, missing
-from palmetto.evaluation.tasks.task import Example, File, Task
+from palmetto.evaluation.tasks.task import Example, File, Source, Task
 from palmetto.files import sha256
 
 
@@ -24,7 +25,7 @@ class Loaded(NamedTuple):
 
     def shots(self, place: int, count: int, seed: int) -> list[Example]:
         """Returns the shots of the example at a place, never the example itself."""
-        if not count:
+        if not count or self.task.exemplars:
             return []
         pool = self.pool
         if pool is None:
@@ -37,22 +38,40 @@ def load(task: Task, folder: Path) -> Loaded:
 
     Raises UserError that names the missing file and its format, or the record that is not as the format says.
     """
-    tests = find(task.tests, folder)
-    if tests is None:
-        raise UserError(f"{task.name}: {absent(task.tests, folder)}")
+    check(task, folder)
+    tests, exemplars = find(task.tests, folder), find(task.exemplars, folder)
+    assert tests is not None, "it was checked"
     training = find(task.training, folder)
     if training is not None and training.path == tests.path:
         training = None
+    if exemplars is not None:
+        [record] = exemplars.read(folder / exemplars.path)
+        task = replace(task, instruction=record["text"])
     examples = _examples(task, tests, folder)
     pool = None if training is None else _examples(task, training, folder)
-    return Loaded(task, examples, pool, tuple(path for file in (tests, training) if file for path in _paths(file)))
+    return Loaded(
+        task, examples, pool, tuple(path for file in (tests, training, exemplars) if file for path in _paths(file))
+    )
 
 
 def files(task: Task, folder: Path) -> tuple[list[str], list[str]]:
     """Returns the files of a task that are in the folder, and the missing ones without which it cannot run."""
-    found = [file for source in (task.tests, task.training) if (file := find(source, folder))]
-    lacking = [] if find(task.tests, folder) else missing(task.tests, folder)
+    found = [file for source in (task.tests, task.training, task.exemplars) if (file := find(source, folder))]
+    lacking = [path for source in _needed(task) if not find(source, folder) for path in missing(source, folder)]
     return list(dict.fromkeys(path for file in found for path in _paths(file))), lacking
+
+
+def check(task: Task, folder: Path) -> None:
+    """Raises UserError that names a missing file without which a task cannot run, and its format."""
+    for source in _needed(task):
+        if not find(source, folder):
+            raise UserError(f"{task.name}: {absent(source, folder)}")
+
+
+def _needed(task: Task) -> Iterator[Source]:
+    yield task.tests
+    if task.exemplars:
+        yield task.exemplars
 
 
 def digest(path: Path) -> str:

@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from palmetto.errors import UserError, nearest
-from palmetto.evaluation.loading import files
+from palmetto.evaluation.loading import check, files
 from palmetto.evaluation.tasks import (
     arithmetic,
     blimp,
+    chains,
     cloze,
     common_sense,
     dialogues,
@@ -27,7 +28,6 @@ from palmetto.evaluation.tasks import (
     winograd,
     xcopa,
 )
-from palmetto.evaluation.tasks.reading import absent, find
 from palmetto.evaluation.tasks.task import Task
 
 _ALL: tuple[tuple[Task, ...], ...] = (
@@ -46,17 +46,16 @@ _ALL: tuple[tuple[Task, ...], ...] = (
     inference.TASKS,
     arithmetic.TASKS,
     reasoning.TASKS,
+    chains.TASKS,
     mmlu.TASKS,
     blimp.TASKS,
     xcopa.TASKS,
 )
 TASKS: Mapping[str, Task] = {task.name: task for tasks in _ALL for task in tasks}
 GROUPS: Mapping[str, tuple[str, ...]] = {
-    **arithmetic.GROUPS,
-    **reasoning.GROUPS,
-    **mmlu.GROUPS,
-    **blimp.GROUPS,
-    **xcopa.GROUPS,
+    name: parts
+    for module in (arithmetic, reasoning, chains, mmlu, blimp, xcopa)
+    for name, parts in module.GROUPS.items()
 }
 """The parts of one set, which together have a score."""
 LISTS: Mapping[str, tuple[str, ...]] = {"glam": glam.TASKS}
@@ -84,9 +83,9 @@ def choose(names: Iterable[str], folder: Path) -> Chosen:
         if parts == (name,) and name not in TASKS:
             close = nearest(name, [*TASKS, *GROUPS, *LISTS])
             raise UserError(f"--tasks {name}: no such task{close}; `palmetto tasks` lists them")
-        ready = [part for part in parts if find(TASKS[part].tests, folder)]
+        ready = [part for part in parts if not files(TASKS[part], folder)[1]]
         if not ready:
-            raise UserError(f"{name}: {absent(TASKS[parts[0]].tests, folder)}")
+            check(TASKS[parts[0]], folder)
         if name in GROUPS:
             groups[name] = ready
         chosen |= {part: TASKS[part] for part in ready}

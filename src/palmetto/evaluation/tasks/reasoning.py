@@ -4,7 +4,7 @@ from pathlib import Path
 
 from palmetto.evaluation.tasks.reading import json_list
 from palmetto.evaluation.tasks.superglue import NO_OR_YES
-from palmetto.evaluation.tasks.task import Example, File, Record, Task, choice
+from palmetto.evaluation.tasks.task import Example, File, Record, Source, Task, choice
 from palmetto.files import read_json
 
 _NAMES = """
@@ -35,10 +35,14 @@ def _same(text: str, example: Example) -> dict[str, float] | None:
     return {"em": float(text.strip() == example.answers[0])} if text.strip() else None
 
 
+def tests(name: str) -> Source:
+    """Returns the file of a hard task of BIG-bench."""
+    return (File(f"bigbench_hard/{name}.json", _examples, "JSON with examples, each with input and target"),)
+
+
 def _hard_task(name: str) -> Task:
-    file = File(f"bigbench_hard/{name}.json", _examples, "JSON with examples, each with input and target")
     # The longest targets are sorted words.
-    return Task(f"bbh_{name}", "Reasoning", (file,), _hard, metric="em", mark=_same, tokens=128)
+    return Task(f"bbh_{name}", "Reasoning", tests(name), _hard, metric="em", mark=_same, tokens=128)
 
 
 def _strategy_file(name: str) -> File:

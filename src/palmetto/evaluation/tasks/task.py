@@ -98,6 +98,8 @@ class Task:
     """Whether the first shots are taken in order, the same for all examples."""
     instruction: str = ""
     """The text in front of everything, which is never cut."""
+    exemplars: Source = ()
+    """The file with the text of worked examples, which become the instruction and take the place of shots."""
     normalization: Normalization = "token"
     unconditional: str = ""
     """The context of the unconditional likelihood of a continuation."""
