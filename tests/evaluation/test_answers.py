@@ -2,7 +2,8 @@
 
 import pytest
 
-from palmetto.evaluation.answers import exact, f1, normalize, words
+from palmetto.evaluation.answers import exact, f1, words
+from palmetto.evaluation.tasks.normalization import normalize
 from palmetto.evaluation.tasks.task import Example
 
 

@@ -197,3 +197,18 @@ def test_a_beam_search_answers_otherwise_and_replays(
     assert [line["ids"] for line in searched] == [line["ids"] for line in greedy]
     assert [line["continuation_ids"] for line in searched] != [line["continuation_ids"] for line in greedy]
     assert replay.verify(tmp_path, model) == (len(PREMISES), "")
+
+
+def test_sampled_answers_differ_and_are_replayed(
+    evaluate: Callable[..., Evaluation], model: Model, tmp_path: Path
+) -> None:
+    settings = SETTINGS._replace(samples=3, limit=2)
+    for folder, runner in (("one", None), ("alone", Counting(model, alone=True))):
+        evaluate(tmp_path / folder, runner, settings=settings, names=["nq_open"])
+    lines = read_json_lines(tmp_path / "one" / "ledger.jsonl")
+    assert read_json_lines(tmp_path / "alone" / "ledger.jsonl") == lines
+    assert [line["example"] for line in lines] == ["0"] * 3 + ["1"] * 3
+    assert len({tuple(line["continuation_ids"]) for line in lines[:3]}) == 3
+    assert replay.verify(tmp_path / "one", model) == (6, "")
+    with pytest.raises(UserError, match="expected one of them"):
+        settings._replace(beams=2).check()

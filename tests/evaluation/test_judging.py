@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from palmetto.evaluation.answers import words
-from palmetto.evaluation.judging import judge, normalized, together
+from palmetto.evaluation.judging import elected, judge, normalized, together
 from palmetto.evaluation.queries import Query, ask
+from palmetto.evaluation.registry import TASKS
 from palmetto.evaluation.tasks.task import Example, Normalization, Task, choice
 from tests.evaluation.models import reader
 
@@ -67,3 +68,11 @@ def test_the_answers_of_a_question_are_right_only_together() -> None:
     alone = outcome._replace(example="2")
     assert [each.scores["acc"] for each in together([right, wrong, alone])] == [0.0, 1.0]
     assert [each.scores["acc"] for each in together([right, right])] == [1.0]
+
+
+def test_samples_vote_and_the_unparsed_do_not() -> None:
+    chain = TASKS["gsm8k_cot"]
+    texts = ["no idea", "no idea", "It is 4. The answer is 4.", "The answer is 5.", "So the answer is $4.00."]
+    assert elected(chain, texts) == texts[2]
+    assert elected(chain, ["no idea"] * 2) == "no idea"
+    assert elected(task(mark=words), ["Rome", " The Paris.", "paris"]) == " The Paris."

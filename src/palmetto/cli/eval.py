@@ -25,6 +25,7 @@ def evaluate(
     seed: Annotated[int, typer.Option(min=0, help="The seed of the choice of these examples.")] = 0,
     limit: Annotated[int | None, typer.Option(min=1, help="The number of first examples to evaluate.")] = None,
     beams: Annotated[int, typer.Option(min=0, help="Generate answers by a beam search this wide; 0 is greedy.")] = 0,
+    samples: Annotated[int, typer.Option(min=0, help="Let this many sampled answers vote (self-consistency).")] = 0,
     step: Annotated[int | None, typer.Option(min=0, help="The checkpoint to evaluate; by default the newest.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -36,7 +37,7 @@ def evaluate(
     if not wanted:
         raise typer.BadParameter("expected names of tasks, as in boolq,copa", param_hint="--tasks")
     folder = out or run.path / "evaluation"
-    done = evaluation.tasks(run, wanted, data, Settings(shots, seed, limit, beams), step, folder, say)
+    done = evaluation.tasks(run, wanted, data, Settings(shots, seed, limit, beams, samples).check(), step, folder, say)
     say(f"the page is {folder / 'page.html'}")
     answer(done.results, _text(done.results["tasks"]), as_json)
 

@@ -1,20 +1,10 @@
 """Compares generated answers with accepted ones: exact match and F1 as SQuAD defines them (arXiv 1606.05250)."""
 
-import re
-import string
 from collections import Counter
 from collections.abc import Callable
 
+from palmetto.evaluation.tasks.normalization import normalize
 from palmetto.evaluation.tasks.task import Example
-
-_ARTICLES = re.compile(r"\b(a|an|the)\b")
-_PUNCTUATION = set(string.punctuation)
-
-
-def normalize(text: str) -> str:
-    """Returns the text in lower case without punctuation and articles, with single spaces."""
-    bare = "".join(character for character in text.lower() if character not in _PUNCTUATION)
-    return " ".join(_ARTICLES.sub(" ", bare).split())
 
 
 def exact(answer: str, accepted: str) -> float:

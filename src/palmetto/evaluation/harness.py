@@ -54,8 +54,8 @@ def _groups(loaded: Loaded, reader: Reader, settings: Settings) -> Iterator[list
     for start in range(0, count, TOGETHER):
         group = []
         for place in range(start, min(start + TOGETHER, count)):
-            example = loaded.examples[place]
-            queries = ask(loaded.task, example, loaded.shots(place, settings.shots, settings.seed), reader)
+            example, seeds = loaded.examples[place], settings.seeds(loaded.task.name, str(place))
+            queries = ask(loaded.task, example, loaded.shots(place, settings.shots, settings.seed), reader, seeds)
             group.append(Asked(str(place), example, queries))
         yield group
 
@@ -72,7 +72,7 @@ def _answers(
         answers.append(recorded)
     rest = pairs[len(answers) :]
     # Options of several examples often share an unconditional likelihood, which is then computed once.
-    keys = [(query.ids, query.continuation_ids, query.prefix, query.tokens) for _, query in rest]
+    keys = [(query.ids, query.continuation_ids, query.prefix, query.tokens, query.seed) for _, query in rest]
     distinct = {key: query for key, (_, query) in zip(keys, rest, strict=True)}
     results = runner.run([query.request(task, reader.vocabulary, beams) for query in distinct.values()])
     of_each = {key: only for key, (only,) in zip(distinct, results, strict=True)}

@@ -1,6 +1,7 @@
 """Decides from log-probabilities or generated text what becomes of an example."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -35,7 +36,7 @@ def judge(
         spans=any(query.spans for query in asked),
     )
     if task.mark is not None:
-        text = before(answers[0], task.stop)
+        text = elected(task, [before(answer, task.stop) for answer in answers])
         marks = task.mark(text, example)
         return common._replace(
             scores={task.metric: 0.0} if marks is None else marks, answer=text, unparsed=marks is None
@@ -50,6 +51,16 @@ def judge(
         chosen=own,
         tie=own < 0,
     )
+
+
+def elected(task: Task, texts: Sequence[str]) -> str:
+    """Returns the first of the texts that say what most of them say; those that cannot be understood do not vote."""
+    votes = [task.vote(text) for text in texts] if len(texts) > 1 else []
+    counts = Counter(vote for vote in votes if vote is not None)
+    if not counts:
+        return texts[0]
+    [(winner, _)] = counts.most_common(1)
+    return texts[votes.index(winner)]
 
 
 def normalized(queries: Sequence[Query], logprobs: Sequence[Sequence[float]]) -> dict[Normalization, list[float]]:

@@ -78,6 +78,7 @@ def _asked(task: str, example: str, query: Query) -> dict[str, Any]:
         "prefix": query.prefix,
         "truncated": query.truncated,
         "spans": query.spans,
+        **({} if query.seed is None else {"seed": query.seed}),
     }
 
 

@@ -2,11 +2,13 @@
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
 from palmetto.decoding.request import Request
+from palmetto.decoding.sampling import Sampling
 from palmetto.evaluation.join import join
 from palmetto.evaluation.shots import prompt
 from palmetto.evaluation.tasks.task import Example, Option, Task
@@ -14,6 +16,9 @@ from palmetto.evaluation.until import until
 from palmetto.recipe.objectives import Objective
 from palmetto.tokens.objectives import make_prompt
 from palmetto.tokens.vocabulary import Vocabulary
+
+SAMPLING = Sampling(0.7, top_k=40)
+"""The sampling of self-consistency (arXiv 2203.11171)."""
 
 
 class Reader(NamedTuple):
@@ -46,6 +51,8 @@ class Query(NamedTuple):
     """The most tokens to generate."""
     truncated: bool
     spans: bool
+    seed: int | None = None
+    """The seed of a sampled answer; None for other queries."""
 
     @property
     def digests(self) -> dict[str, str]:
@@ -58,9 +65,12 @@ class Query(NamedTuple):
         if not self.tokens:
             return scoring(self.ids, self.continuation_ids, self.prefix)
         stop, constraint = until(task.stop, vocabulary)
-        # A beam search has no constraint: what follows a stop of several tokens is cut off afterwards.
-        chosen = None if beams else constraint
-        return Request(self.ids, tokens=self.tokens, prefix=self.prefix, stop=stop, constraint=chosen, beams=beams)
+        request = Request(self.ids, tokens=self.tokens, prefix=self.prefix, stop=stop)
+        if beams:  # has no constraint: what follows a stop of several tokens is cut off afterwards
+            return replace(request, beams=beams)
+        if self.seed is not None:
+            return replace(request, constraint=constraint, sampling=SAMPLING, seed=self.seed)
+        return replace(request, constraint=constraint)
 
 
 def scoring(ids: Sequence[int], continuation_ids: Sequence[int], prefix: int) -> Request:
@@ -68,16 +78,20 @@ def scoring(ids: Sequence[int], continuation_ids: Sequence[int], prefix: int) ->
     return Request((*ids, *continuation_ids), tokens=0, echo=True, prefix=prefix)
 
 
-def ask(task: Task, example: Example, shots: Sequence[Example], reader: Reader) -> list[Query]:
+def ask(
+    task: Task, example: Example, shots: Sequence[Example], reader: Reader, seeds: Sequence[int] = ()
+) -> list[Query]:
     """Returns the queries of an example: one for its answer, or two for each option, with the context and without.
 
-    All of them show the same shots, as many as fit.
+    All of them show the same shots, as many as fit. seeds: those of sampled answers, which take the place of one.
     """
     for count in range(len(shots), -1, -1):
         queries = _attempt(task, example, shots[:count], reader)
         if not any(query.truncated for query in queries):
             break
     queries = [query._replace(truncated=query.truncated or count < len(shots)) for query in queries]
+    if not example.options and seeds:
+        return [queries[0]._replace(seed=seed) for seed in seeds]
     for place, option in enumerate(example.options):
         [alone] = _score("", [Option(task.unconditional, option.continuation)], reader)
         queries.append(alone._replace(option=place, unconditional=True))

@@ -30,6 +30,11 @@ def _number(text: str, example: Example) -> dict[str, float] | None:
     return marks
 
 
+def _number_said(text: str) -> str | None:
+    number = arithmetic.first_number(stated(text) or "")
+    return None if number is None else str(number)
+
+
 def _same(text: str, example: Example) -> dict[str, float] | None:
     answer = stated(text)
     return None if answer is None else {"em": float(answer == example.answers[0])}
@@ -70,6 +75,7 @@ def _arithmetic(task: Task) -> Task:
         exemplars=_places("gsm8k_mmlu/prompt_original.txt", _text),
         metric="em",
         mark=_number,
+        vote=_number_said,
         stop=("Question:", "\n\n"),
         tokens=256,
     )
@@ -84,6 +90,7 @@ def _reasoning(name: str) -> Task:
         exemplars=_places(f"bbh/{name}.txt", _after_canary),
         metric="em",
         mark=_same,
+        vote=stated,
         stop=("Q:", "\n\n"),
         tokens=512,
     )

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from palmetto.evaluation.tasks.normalization import normalize
+
 Record = dict[str, Any]
 Normalization = Literal["raw", "token", "character", "byte", "unconditional"]
 NORMALIZATIONS: tuple[Normalization, ...] = ("raw", "token", "character", "byte", "unconditional")
@@ -83,6 +85,10 @@ class Outcome(NamedTuple):
     unparsed: bool = False
 
 
+def _meaning(text: str) -> str | None:
+    return normalize(text) or None
+
+
 @dataclass(frozen=True)
 class Task:
     """Describes a task. Those with `mark` generate an answer, the others choose among options."""
@@ -106,6 +112,8 @@ class Task:
     metric: str = "acc"
     mark: Callable[[str, Example], dict[str, float] | None] | None = None
     """Scores the text of a generated answer by metric; None if it cannot be parsed."""
+    vote: Callable[[str], str | None] = _meaning
+    """Returns for what a sampled answer votes, the same text for answers that mean the same; None if it does not."""
     stop: tuple[str, ...] = ("\n",)
     """The texts at which a generated answer ends."""
     tokens: int = 32
