@@ -25,7 +25,7 @@ class Loaded(NamedTuple):
 
     def shots(self, place: int, count: int, seed: int) -> list[Example]:
         """Returns the shots of the example at a place, never the example itself."""
-        if not count or self.task.exemplars:
+        if not count or not self.task.takes_shots:
             return []
         pool = self.pool
         if pool is None:
@@ -39,24 +39,24 @@ def load(task: Task, folder: Path) -> Loaded:
     Raises UserError that names the missing file and its format, or the record that is not as the format says.
     """
     check(task, folder)
-    tests, exemplars = find(task.tests, folder), find(task.exemplars, folder)
+    tests, preamble = find(task.tests, folder), find(task.preamble, folder)
     assert tests is not None, "it was checked"
     training = find(task.training, folder)
     if training is not None and training.path == tests.path:
         training = None
-    if exemplars is not None:
-        [record] = exemplars.read(folder / exemplars.path)
+    if preamble is not None:
+        [record] = preamble.read(folder / preamble.path)
         task = replace(task, instruction=record["text"])
     examples = _examples(task, tests, folder)
     pool = None if training is None else _examples(task, training, folder)
     return Loaded(
-        task, examples, pool, tuple(path for file in (tests, training, exemplars) if file for path in _paths(file))
+        task, examples, pool, tuple(path for file in (tests, training, preamble) if file for path in _paths(file))
     )
 
 
 def files(task: Task, folder: Path) -> tuple[list[str], list[str]]:
     """Returns the files of a task that are in the folder, and the missing ones without which it cannot run."""
-    found = [file for source in (task.tests, task.training, task.exemplars) if (file := find(source, folder))]
+    found = [file for source in (task.tests, task.training, task.preamble) if (file := find(source, folder))]
     lacking = [path for source in _needed(task) if not find(source, folder) for path in missing(source, folder)]
     return list(dict.fromkeys(path for file in found for path in _paths(file))), lacking
 
@@ -70,8 +70,8 @@ def check(task: Task, folder: Path) -> None:
 
 def _needed(task: Task) -> Iterator[Source]:
     yield task.tests
-    if task.exemplars:
-        yield task.exemplars
+    if task.preamble:
+        yield task.preamble
 
 
 def digest(path: Path) -> str:

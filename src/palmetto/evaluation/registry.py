@@ -8,6 +8,7 @@ from palmetto.errors import UserError, nearest
 from palmetto.evaluation.loading import check, files
 from palmetto.evaluation.tasks import (
     arithmetic,
+    bigbench,
     blimp,
     chains,
     cloze,
@@ -47,6 +48,7 @@ _ALL: tuple[tuple[Task, ...], ...] = (
     arithmetic.TASKS,
     reasoning.TASKS,
     chains.TASKS,
+    bigbench.TASKS,
     mmlu.TASKS,
     blimp.TASKS,
     xcopa.TASKS,

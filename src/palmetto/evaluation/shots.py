@@ -6,8 +6,6 @@ from collections.abc import Sequence
 
 from palmetto.evaluation.tasks.task import Example
 
-SEPARATOR = "\n\n"
-
 
 def choose(pool: Sequence[Example], count: int, seed: int, example: str, in_order: bool) -> list[Example]:
     """Returns up to `count` shots for an example: a pure function of the pool, the seed and the example's id.
@@ -23,4 +21,4 @@ def choose(pool: Sequence[Example], count: int, seed: int, example: str, in_orde
 
 def prompt(instruction: str, shots: Sequence[Example], context: str) -> str:
     """Returns the text in front of a continuation: instruction, shots, and the question itself."""
-    return instruction + "".join(shot.demonstration + SEPARATOR for shot in shots) + context
+    return instruction + "".join(shot.demonstration + shot.separator for shot in shots) + context

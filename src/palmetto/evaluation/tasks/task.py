@@ -49,6 +49,10 @@ class Example:
     """The accepted answers; the first one is shown where the example serves as a shot."""
     solution: str = ""
     """What a shot shows instead of the first answer, such as a chain of thought."""
+    pattern: str = ""
+    """What a generated answer must match, where examples say so."""
+    separator: str = "\n\n"
+    """What follows the example where it serves as a shot."""
     cluster: str = ""
     """What several examples share, such as a passage, so that their scores are not independent."""
     question: str = ""
@@ -59,7 +63,8 @@ class Example:
         """The example with its answer, as a shot shows it."""
         if self.options:
             return "".join(self.options[self.gold[0]])
-        return f"{self.context} {self.solution or self.answers[0]}"
+        between = "" if self.context.endswith((" ", "\n")) else " "
+        return f"{self.context}{between}{self.solution or self.answers[0]}"
 
 
 class Outcome(NamedTuple):
@@ -104,8 +109,10 @@ class Task:
     """Whether the first shots are taken in order, the same for all examples."""
     instruction: str = ""
     """The text in front of everything, which is never cut."""
-    exemplars: Source = ()
-    """The file with the text of worked examples, which become the instruction and take the place of shots."""
+    preamble: Source = ()
+    """The file with the text of the instruction, such as worked examples."""
+    takes_shots: bool = True
+    """Whether shots can be shown; not where the preamble has worked examples."""
     normalization: Normalization = "token"
     unconditional: str = ""
     """The context of the unconditional likelihood of a continuation."""
