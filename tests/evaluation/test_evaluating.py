@@ -97,6 +97,8 @@ def test_the_chosen_option_has_the_references_highest_likelihood(done: tuple[Pat
         sums = [sum(logprobs([*line["ids"], *line["continuation_ids"]])[len(line["ids"]) - 1 :]) for line in own]
         assert outcome.chosen == sums.index(max(sums))
     right = sum(outcome.chosen in outcome.gold for outcome in outcomes)
+    assert done[1].results["tasks"]["copa"]["bits_per_byte"] > 0
+    assert done[1].results["tasks"]["nq_open"]["bits_per_byte"] is None
     assert done[1].results["tasks"]["copa"]["value"] == pytest.approx(100 * right / len(PREMISES))
 
 

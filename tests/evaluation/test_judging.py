@@ -1,5 +1,6 @@
 """Tests decisions against log-probabilities whose sums are known."""
 
+import math
 from typing import Any
 
 import pytest
@@ -39,6 +40,14 @@ def test_a_task_has_its_own_normalization(normalization: Normalization, right: f
     outcome = judge(own, "0", OPTIONS, asked(OPTIONS), [[-3.0], [-8.0], [-0.5], [-9.0]], ["", "", "", ""])
     assert outcome.scores["acc"] == outcome.scores[normalization] == right
     assert outcome.scores["raw"] == 1.0
+
+
+def test_the_right_option_has_its_information_in_bits() -> None:
+    outcome = judge(
+        task(), "0", OPTIONS, asked(OPTIONS), [[-math.log(2), -math.log(4)], [-8.0], [0.0], [0.0]], [""] * 4
+    )
+    assert outcome.bits == pytest.approx(3.0)
+    assert outcome.size == len("é".encode())
 
 
 def test_a_tie_is_not_right_and_is_counted() -> None:

@@ -10,19 +10,19 @@ from palmetto.report.colours import LIGHT
 
 
 def above_chance(values: Mapping[str, Any]) -> bool:
-    """Returns whether a score's interval lies above chance."""
-    return bool(values["interval"][0] > values["chance"])
+    """Returns whether a score's interval lies above chance, and above always taking the best place."""
+    return bool(values["interval"][0] > max(values["chance"], values["majority"]))
 
 
 @STYLE
 def figure(tasks: Mapping[str, Mapping[str, Any]], width: int = 1040) -> Figure:
     """Returns a figure with a row for each task: its score, its 95 % interval, and a tick at chance.
 
-    What is not above chance is grey.
+    What is not above both baselines is grey.
     """
     narrow = width < NARROW
     names = [name if len(name) <= 22 or not narrow else f"{name[:21]}…" for name in tasks]
-    top, bottom, left = 34, 30, 16 + 7 * max(map(len, names))
+    top, bottom, left = 34, 30, 22 + 7 * max(map(len, names))
     height = top + bottom + 20 * len(tasks)
     drawn, axes = canvas(width, height, left=left, right=16, top=top, bottom=bottom)
     plain(axes, grid="x")

@@ -45,8 +45,12 @@ def judge(
     chosen = {name: _single_best(values) for name, values in scores.items()}
     own = chosen[task.normalization]
     right: dict[str, float] = {name: float(place in example.gold) for name, place in chosen.items()}
+    # Among several right options the likeliest tells most about the model.
+    gold = max(example.gold, key=lambda place: scores["raw"][place])
     return common._replace(
         scores={task.metric: right[task.normalization], **right},
+        bits=-scores["raw"][gold] / math.log(2),
+        size=len(queries[gold].continuation.strip().encode("utf-8", "replace")),
         answer="" if own < 0 else example.options[own].continuation,
         chosen=own,
         tie=own < 0,

@@ -39,7 +39,7 @@ def html(evaluation: Evaluation, name: str) -> str:
 <h2>Tasks</h2>
 <div class="whole">{_tasks(tasks)}</div>
 <p class="note">Scores go from 0 to 100, with intervals of 95 %. Chance is what guessing scores, majority what always
-taking the best place scores. What is not above chance stands in grey.</p>
+taking the best place scores. What is not above both stands in grey.</p>
 <h2>Categories</h2>
 <div class="whole">{_categories(categories)}</div>
 <h2>Examples</h2>
@@ -50,7 +50,7 @@ taking the best place scores. What is not above chance stands in grey.</p>
 
 def _verdict(tasks: dict[str, Any]) -> str:
     above = sum(map(above_chance, tasks.values()))
-    return f"{above} of {len(tasks)} scores are above chance, with 95 % confidence."
+    return f"{above} of {len(tasks)} scores are above chance and majority, with 95 % confidence."
 
 
 def _number(value: float) -> str:

@@ -12,8 +12,7 @@ from palmetto.evaluation.loading import Loaded
 from palmetto.evaluation.statistics import Estimate, estimate, mean_of
 from palmetto.evaluation.tasks.task import Outcome, Task
 
-_COUNTED = "count", "truncated", "unparsed", "ties", "spanning"
-
+Part = tuple[Loaded, Sequence[Outcome]]
 Evaluated = Mapping[str, tuple[Loaded, list[Outcome]]]
 """The tasks that were run, by name, with their outcomes."""
 
@@ -60,62 +59,62 @@ def _task(loaded: Loaded, outcomes: Sequence[Outcome], own: Estimate) -> dict[st
     return {
         "metric": task.metric,
         **percent(own),
-        **_counts(task, outcomes),
+        **_counts([(loaded, outcomes)]),
         "metrics": {name: round(100 * value, 6) for name, value in metrics.items()},
         "normalization": None if task.mark else task.normalization,
+        "bits_per_byte": _bits_per_byte(outcomes),
         "category": task.category,
         "files": list(loaded.files),
     }
 
 
-def _group(parts: Sequence[tuple[Loaded, list[Outcome]]], macro: Estimate, names: list[str]) -> dict[str, Any]:
+def _group(parts: Sequence[Part], macro: Estimate, names: list[str]) -> dict[str, Any]:
     task = parts[0][0].task
     scores, clusters = list[float](), list[str]()
     for loaded, outcomes in parts:
         own, of = own_scores(loaded.task, outcomes)
         scores += own
         clusters += [f"{loaded.task.name}\0{cluster}" for cluster in of]
-    counts = [_counts(loaded.task, outcomes) for loaded, outcomes in parts]
     return {
         "metric": task.metric,
         **percent(estimate(scores, clusters)),
-        **{name: sum(each[name] for each in counts) for name in _COUNTED},
-        **{name: _weighted(name, counts) for name in ("chance", "majority")},
+        **_counts(parts),
         "macro": percent(macro),
         "category": task.category,
         "parts": names,
     }
 
 
-def _counts(task: Task, outcomes: Sequence[Outcome]) -> dict[str, Any]:
+def _counts(parts: Sequence[Part]) -> dict[str, Any]:
     """Returns how many examples there are, of how many something must be known, and what guessing would score."""
-    joined = together(outcomes)
-    places = {place for outcome in outcomes for place in outcome.gold}
-    always = [_mean(task, outcomes, partial(_is_gold, place)) for place in sorted(places)]
+    joined = [outcome for _, outcomes in parts for outcome in together(outcomes)]
+    places = {place for _, outcomes in parts for outcome in outcomes for place in outcome.gold}
+    always = [_mean(parts, partial(_is_gold, place)) for place in sorted(places)]
     return {
         "count": len(joined),
         "truncated": sum(outcome.truncated for outcome in joined),
         "unparsed": sum(outcome.unparsed for outcome in joined),
         "ties": sum(outcome.tie for outcome in joined),
         "spanning": sum(outcome.spans for outcome in joined),
-        "chance": _mean(task, outcomes, lambda outcome: len(outcome.gold) / max(1, outcome.options)),
+        "chance": _mean(parts, lambda outcome: len(outcome.gold) / max(1, outcome.options)),
         "majority": max(always, default=0.0),
     }
+
+
+def _bits_per_byte(outcomes: Sequence[Outcome]) -> float | None:
+    """Returns the information in the right options by their bytes, which tells small models apart before scores do."""
+    size = sum(outcome.size for outcome in outcomes)
+    return round(sum(outcome.bits for outcome in outcomes) / size, 6) if size else None
 
 
 def _is_gold(place: int, outcome: Outcome) -> float:
     return float(place in outcome.gold)
 
 
-def _mean(task: Task, outcomes: Sequence[Outcome], score: Callable[[Outcome], float]) -> float:
-    """Returns the task's score, 0 to 100, if each outcome had another one."""
-    changed = together([outcome._replace(scores={task.metric: score(outcome)}) for outcome in outcomes])
-    return round(100 * float(np.mean([outcome.scores[task.metric] for outcome in changed])), 6)
-
-
-def _weighted(name: str, counts: Sequence[Mapping[str, Any]]) -> float:
-    """Returns the mean of a figure over tasks, weighted by their examples."""
-    return round(float(np.average([each[name] for each in counts], weights=[each["count"] for each in counts])), 6)
+def _mean(parts: Sequence[Part], score: Callable[[Outcome], float]) -> float:
+    """Returns the mean score over all examples, 0 to 100, if each outcome had another one."""
+    changed = [[outcome._replace(scores={"": score(outcome)}) for outcome in outcomes] for _, outcomes in parts]
+    return round(100 * float(np.mean([each.scores[""] for outcomes in changed for each in together(outcomes)])), 6)
 
 
 def _categories(tasks: Mapping[str, Any], standing: Mapping[str, Estimate]) -> dict[str, Any]:

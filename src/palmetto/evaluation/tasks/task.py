@@ -88,6 +88,10 @@ class Outcome(NamedTuple):
     spans: bool = False
     """Whether a token spans the join of a prompt and its continuation."""
     unparsed: bool = False
+    bits: float = 0.0
+    """The information in the right option after its context, in bits."""
+    size: int = 0
+    """The bytes of the right option; 0 for a generated answer."""
 
 
 def _meaning(text: str) -> str | None:
