@@ -8,13 +8,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from palmetto.decoding.caches import paged
+from palmetto.decoding.drafts import Lookup
 from palmetto.decoding.engine import Limits
 from palmetto.decoding.request import Finish, Request
 from palmetto.decoding.sampling import Sampling
 from palmetto.native.library import VARIABLE
 from tests.conftest import slow_but
 from tests.decoding.engines import LONGEST, SMALL, Answer, alone, engine, gathered, stepped
-from tests.decoding.test_kinds import KINDS, LENGTH, VOCABULARY
+from tests.decoding.test_kinds import KINDS, LENGTH, VOCABULARY, made
 
 QUICK = ("grouped queries", "sinks", "experts", "transformer-xl")
 
@@ -48,8 +49,14 @@ def answers(kind: str, request: Request) -> tuple[Answer, ...]:
     return alone(engine(kind, limits(kind)), request)
 
 
+def takes_prefix(kind: str) -> bool:
+    model, _ = made(kind)
+    return model.attention.takes_prefix and (model.positions.name != "t5" or "bidirectional" in kind)
+
+
 @st.composite
-def requests(draw: st.DrawFn, longest: int) -> Request:
+def requests(draw: st.DrawFn, kind: str) -> Request:
+    longest = limits(kind).longest
     length = draw(st.integers(1, longest - 2))
     shared = draw(st.integers(0, length))
     own = draw(st.lists(st.integers(0, VOCABULARY - 1), min_size=length - shared, max_size=length - shared))
@@ -62,6 +69,7 @@ def requests(draw: st.DrawFn, longest: int) -> Request:
         stop=draw(st.sampled_from((frozenset(), frozenset({1, 2, 3})))),
         top=draw(st.sampled_from((0, 3))),
         echo=draw(st.booleans()),
+        prefix=draw(st.sampled_from((0, length, (length + 1) // 2))) if takes_prefix(kind) else 0,
         priority=draw(st.integers(0, 1)),
     )
 
@@ -70,11 +78,11 @@ def requests(draw: st.DrawFn, longest: int) -> Request:
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(data=st.data())
 def test_an_answer_is_the_same_alone_and_in_company(kind: str, data: st.DataObject) -> None:
-    longest = limits(kind).longest
-    asked = data.draw(st.lists(requests(longest), min_size=2, max_size=7))
+    asked = data.draw(st.lists(requests(kind), min_size=2, max_size=7))
     arrivals = data.draw(st.lists(st.integers(0, 6), min_size=len(asked), max_size=len(asked)))
     cancels = data.draw(st.lists(st.sampled_from((None, None, 1, 4, 9)), min_size=len(asked), max_size=len(asked)))
-    of, events, numbers, now = engine(kind, limits(kind)), [], dict[int, int](), 0
+    draft = data.draw(st.sampled_from((None, Lookup(1))))
+    of, events, numbers, now = engine(kind, limits(kind), draft=draft), [], dict[int, int](), 0
     while of.busy or len(numbers) < len(asked):
         for i, (request, arrival, cancel) in enumerate(zip(asked, arrivals, cancels, strict=True)):
             if arrival == now:

@@ -1,8 +1,11 @@
 """Tests what the engine answers: log-probabilities of the model, choices, ends, and what it refuses."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from palmetto.decoding.drafts import Lookup
 from palmetto.decoding.engine import Limits
 from palmetto.decoding.request import Event, Finish, Request
 from palmetto.decoding.sampling import Sampling
@@ -95,6 +98,46 @@ def test_a_stop_token_ends_a_choice_and_is_reported() -> None:
     [[result]] = engine(KIND).run([Request(PROMPT, 12, stop=frozenset({end}), top=1)])
     assert result.tokens == whole_answer.tokens[: at + 1]
     assert (result.finish, whole_answer.finish) == (Finish.STOP, Finish.LENGTH)
+
+
+class EvenUntil:
+    """Allows even tokens, until so many were generated."""
+
+    def __init__(self, left: int) -> None:
+        self._left = left
+
+    def allowed(self) -> np.ndarray | None:
+        return np.arange(VOCABULARY) % 2 == 0 if self._left else None
+
+    def accept(self, token: int) -> None:
+        assert token % 2 == 0
+        self._left -= 1
+
+
+def test_a_constraint_decides_what_may_come_next() -> None:
+    free = Request(PROMPT, 12, Sampling(1.5), top=1)
+    of = engine(KIND, draft=Lookup(1))
+    number = of.submit(replace(free, choices=2, constraint=lambda: EvenUntil(7)))
+    other = of.submit(free)
+    answers = finished(of)
+    for choice in range(2):
+        tokens, finish = answers[number, choice]
+        assert (len(tokens), finish) == (7, Finish.STOP)
+        assert all(token.id % 2 == 0 for token in tokens)
+    assert (answers[other, 0],) == alone(engine(KIND), free), "others are free"
+    assert alone(of, replace(free, constraint=lambda: EvenUntil(0))) == (((), Finish.STOP),)
+
+
+def test_blocks_take_less_memory_than_sequences_of_the_greatest_length() -> None:
+    of = engine(KIND)
+    of.submit(Request(PROMPT, 9, choices=2))
+    for _ in range(3):
+        stepped(of)
+    figures = of.figures()
+    one_block = 2 * 2 * 2 * 4 * 6 * 4  # keys and values, layers, heads, positions, elements, bytes
+    assert figures.running == 2
+    assert figures.paged_bytes == figures.blocks_used * one_block
+    assert figures.contiguous_bytes == 2 * 10 * one_block
 
 
 def test_an_answer_ends_where_the_longest_sequence_does() -> None:
