@@ -1,7 +1,7 @@
 """Runs tasks on a model: a line of the ledger for each request, and an outcome for each example."""
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from palmetto.decoding.request import Request, Result
 from palmetto.evaluation.judging import judge
@@ -74,8 +74,10 @@ def _answers(
     # Options of several examples often share an unconditional likelihood, which is then computed once.
     keys = [(query.ids, query.continuation_ids, query.prefix, query.tokens, query.seed) for _, query in rest]
     distinct = {key: query for key, (_, query) in zip(keys, rest, strict=True)}
-    results = runner.run([query.request(task, reader.vocabulary, beams) for query in distinct.values()])
-    of_each = {key: only for key, (only,) in zip(distinct, results, strict=True)}
+    of_each = dict[Any, Result]()
+    for wave in _waves(distinct):
+        results = runner.run([query.request(task, reader.vocabulary, beams) for query in wave.values()])
+        of_each |= {key: only for key, (only,) in zip(wave, results, strict=True)}
     for key, (id, query) in zip(keys, rest, strict=True):
         answer = read(query, of_each[key], reader)
         ledger.append(task.name, id, query, answer)
@@ -83,9 +85,16 @@ def _answers(
     return answers
 
 
+def _waves(queries: dict[Any, Query]) -> tuple[dict[Any, Query], dict[Any, Query]]:
+    """Returns the first query of each context, and the others, which find the context in the engine's cache."""
+    first = {query.ids: key for key, query in reversed(queries.items())}
+    leading = {key: query for key, query in queries.items() if first[query.ids] == key}
+    return leading, {key: query for key, query in queries.items() if key not in leading}
+
+
 def read(query: Query, result: Result, reader: Reader) -> Answer:
     """Returns the engine's answer to a query: the scored end of its prompt, or the tokens that were generated."""
-    tokens = result.tokens if query.tokens else result.prompt[len(query.ids) :]
+    tokens = result.tokens if query.tokens else result.prompt
     ids = tuple(token.id for token in tokens)
     logprobs = tuple(token.logprob for token in tokens if token.logprob is not None)
     assert len(ids) == len(logprobs), "every token after the first has a log-probability"

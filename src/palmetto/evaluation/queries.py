@@ -74,8 +74,8 @@ class Query(NamedTuple):
 
 
 def scoring(ids: Sequence[int], continuation_ids: Sequence[int], prefix: int) -> Request:
-    """Returns the request that only scores a continuation."""
-    return Request((*ids, *continuation_ids), tokens=0, echo=True, prefix=prefix)
+    """Returns the request that only scores a continuation, whose context may be in the cache."""
+    return Request((*ids, *continuation_ids), tokens=0, echo=True, echo_from=len(ids), prefix=prefix)
 
 
 def ask(

@@ -1,7 +1,6 @@
 """Replays samples of an evaluation's ledger and compares log-probabilities to the bit."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -32,17 +31,15 @@ def verify(out: Path, model: Model) -> tuple[int, str]:
     requests = [scoring(lines[at]["ids"], lines[at]["continuation_ids"], lines[at]["prefix"]) for at in places]
     results = model.runner.run(requests)
     for done, (at, (result,)) in enumerate(zip(places, results, strict=True)):
-        if difference := _difference(lines[at], [token.logprob for token in result.prompt]):
+        if difference := _difference(lines[at]["logprobs"], [token.logprob for token in result.prompt]):
             return done, f"{LEDGER}: line {at + 1}, example {lines[at]['example']} of {lines[at]['task']}: {difference}"
     return len(places), ""
 
 
-def _difference(line: dict[str, Any], logprobs: list[float | None]) -> str:
-    """Returns what of a line is not as recorded, or an empty text."""
-    now = [value.hex() for value in logprobs[len(line["ids"]) :] if value is not None]
-    for place, (recorded, found) in enumerate(zip(line["logprobs"], now, strict=False)):
-        if recorded != found:
-            return f"log-probability {place} is {found}, and was {recorded}"
-    if len(now) != len(line["logprobs"]):
-        return f"{len(now)} log-probabilities, and there were {len(line['logprobs'])}"
-    return ""
+def _difference(recorded: list[str], logprobs: list[float | None]) -> str:
+    """Returns what is not as recorded, or an empty text."""
+    now = [value.hex() for value in logprobs if value is not None]
+    for place, (was, found) in enumerate(zip(recorded, now, strict=False)):
+        if was != found:
+            return f"log-probability {place} is {found}, and was {was}"
+    return "" if len(now) == len(recorded) else f"{len(now)} log-probabilities, and there were {len(recorded)}"
