@@ -1,6 +1,7 @@
 """Tests whole evaluations of a small model: bits, resuming, replay, and likelihoods against a float64 reference."""
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from palmetto.decoding.request import Request, Result
 from palmetto.errors import UserError
 from palmetto.evaluation import harness, registry, replay
+from palmetto.evaluation.comparison import compare_all
 from palmetto.evaluation.evaluating import Evaluation, run
 from palmetto.evaluation.model import Model
 from palmetto.evaluation.page import html as page_of
@@ -41,6 +43,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
             ],
         ),
         ("nq_open/NQ-open.dev.jsonl", [{"question": text, "answer": [text, "x"]} for text in PREMISES]),
+        ("paloma/ptb/val.jsonl", [{"text": "def wrap(text):\n    return text\n" * 20}, {"text": "é"}]),
     ):
         (folder / path).parent.mkdir(parents=True)
         (folder / path).write_text("".join(json.dumps(record) + "\n" for record in records))
@@ -214,3 +217,23 @@ def test_sampled_answers_differ_and_are_replayed(
     assert replay.verify(tmp_path / "one", model) == (6, "")
     with pytest.raises(UserError, match="expected one of them"):
         settings._replace(beams=2).check()
+
+
+def test_texts_are_scored_once_with_what_is_before(
+    evaluate: Callable[..., Evaluation], model: Model, tmp_path: Path
+) -> None:
+    done = evaluate(tmp_path, names=["paloma", "copa"])
+    lines = [line for line in read_json_lines(tmp_path / "ledger.jsonl") if line["task"] == "paloma_ptb"]
+    first = [line for line in lines if line["example"] == "0"]
+    text = "def wrap(text):\n    return text\n" * 20
+    assert [id for line in first for id in line["continuation_ids"]] == vocabulary().encode(text).tolist()
+    assert max(len(line["ids"]) + len(line["continuation_ids"]) for line in first) == LENGTH
+    assert all(len(line["ids"]) == LENGTH // 2 for line in first[1:])
+    nats = sum(sum(logprobs([*line["ids"], *line["continuation_ids"]])[len(line["ids"]) - 1 :]) for line in lines)
+    values = done.results["tasks"]["paloma_ptb"]
+    assert values["value"] == pytest.approx(-nats / math.log(2) / (len(text) + 2), abs=1e-3)
+    assert done.results["tasks"]["paloma"]["value"] == values["value"]
+    assert list(done.results["categories"]) == ["SuperGLUE"]
+    assert f">{values['value']:.3f}<" in page_of(done, "x")
+    assert compare_all([tmp_path, tmp_path])["tasks"]["paloma_ptb"]["first"]["value"] == values["value"]
+    assert replay.verify(tmp_path, model)[1] == ""

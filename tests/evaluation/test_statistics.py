@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from palmetto.evaluation.statistics import Z, compare, estimate, mean_of, standard_error
+from palmetto.evaluation.statistics import Z, compare, estimate, mean_of, ratio, standard_error
 
 
 def test_single_clusters_give_the_central_limit_theorems_error() -> None:
@@ -69,3 +69,14 @@ def test_a_mean_of_tasks_weighs_them_alike() -> None:
     mean = mean_of([one, other])
     assert mean.value == pytest.approx((0.5 + 0.25) / 2)
     assert mean.error == pytest.approx(math.hypot(one.error, other.error) / 2)
+
+
+def test_the_error_of_a_ratio_is_that_of_drawing_texts() -> None:
+    random = np.random.default_rng(2)
+    sizes = random.integers(10, 1000, size=(3000, 60)).astype(float)
+    bits = sizes * random.normal(2.0, 0.3, size=sizes.shape)
+    ratios = bits.sum(axis=1) / sizes.sum(axis=1)
+    clusters = [str(n) for n in range(60)]
+    found = [ratio(bits[row].tolist(), sizes[row].tolist(), clusters) for row in range(200)]
+    assert found[0].value == pytest.approx(float(ratios[0]))
+    assert np.mean([each.error for each in found]) == pytest.approx(float(np.std(ratios)), rel=0.05)

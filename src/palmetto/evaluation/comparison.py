@@ -8,10 +8,10 @@ from palmetto.errors import UserError
 from palmetto.evaluation.evaluating import OUTCOMES
 from palmetto.evaluation.judging import together
 from palmetto.evaluation.registry import TASKS
-from palmetto.evaluation.results import percent
+from palmetto.evaluation.results import shown
 from palmetto.evaluation.settings import SETTINGS
-from palmetto.evaluation.statistics import compare, estimate
-from palmetto.evaluation.tasks.task import Outcome
+from palmetto.evaluation.statistics import Estimate, compare, estimate, ratio
+from palmetto.evaluation.tasks.task import BITS, Outcome
 from palmetto.files import read_json, read_json_lines
 
 
@@ -20,7 +20,9 @@ class Scores(NamedTuple):
 
     examples: list[str]
     values: list[float]
+    """The scores; of texts, bits by the mean size, so that their mean is the bits per byte of all."""
     clusters: list[str]
+    own: Estimate
 
 
 def compare_all(folders: Sequence[Path]) -> dict[str, Any]:
@@ -38,7 +40,7 @@ def compare_all(folders: Sequence[Path]) -> dict[str, Any]:
 
 
 def _task(name: str, scores: Sequence[Scores], folders: Sequence[Path]) -> dict[str, Any]:
-    first = scores[0]
+    first, metric = scores[0], TASKS[name].metric
     others = []
     for folder, other in zip(folders[1:], scores[1:], strict=True):
         if other.examples != first.examples:
@@ -47,20 +49,20 @@ def _task(name: str, scores: Sequence[Scores], folders: Sequence[Path]) -> dict[
                 "expected the same, so that they can be paired: use the same --limit"
             )
         found = compare(first.values, other.values, first.clusters)
-        difference = percent(found.difference)
+        difference = shown(found.difference, metric)
         others.append(
             {
                 "folder": str(folder),
-                **percent(estimate(other.values, other.clusters)),
+                **shown(other.own, metric),
                 "difference": difference["value"],
                 "difference_interval": difference["interval"],
                 "needed": found.needed,
             }
         )
     return {
-        "metric": TASKS[name].metric,
+        "metric": metric,
         "count": len(first.values),
-        "first": percent(estimate(first.values, first.clusters)),
+        "first": shown(first.own, metric),
         "others": others,
     }
 
@@ -76,8 +78,14 @@ def _read(folder: Path) -> dict[str, Scores]:
     for name, of in outcomes.items():
         joined = together(of)
         metric = TASKS[name].metric
-        values = [outcome.scores[metric] for outcome in joined]
-        scores[name] = Scores([outcome.example for outcome in joined], values, [outcome.cluster for outcome in joined])
+        examples, clusters = [outcome.example for outcome in joined], [outcome.cluster for outcome in joined]
+        if metric == BITS:
+            bits, sizes = [outcome.bits for outcome in joined], [float(outcome.size) for outcome in joined]
+            values = [own * len(sizes) / sum(sizes) for own in bits]
+            scores[name] = Scores(examples, values, clusters, ratio(bits, sizes, clusters))
+        else:
+            values = [outcome.scores[metric] for outcome in joined]
+            scores[name] = Scores(examples, values, clusters, estimate(values, clusters))
     return scores
 
 

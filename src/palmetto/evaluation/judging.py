@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from palmetto.evaluation.queries import Query
-from palmetto.evaluation.tasks.task import NORMALIZATIONS, Example, Normalization, Outcome, Task
+from palmetto.evaluation.tasks.task import BITS, NORMALIZATIONS, Example, Normalization, Outcome, Task
 from palmetto.evaluation.until import before
+from palmetto.files import text_bytes
 
 
 def judge(
@@ -23,6 +24,9 @@ def judge(
 
     logprobs: those of each query's continuation. answers: the text of each continuation.
     """
+    if example.text:
+        bits, size = -sum(map(sum, logprobs)) / math.log(2), len(text_bytes(example.text))
+        return Outcome(id, id, {BITS: bits / size}, "", bits=bits, size=size)
     asked = [query for query in queries if not query.unconditional]
     common = Outcome(
         example=id,

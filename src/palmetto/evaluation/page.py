@@ -1,13 +1,13 @@
 """Writes the page of an evaluation: scores against chance, categories, and the examples behind each number."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from palmetto.evaluation.evaluating import Evaluation
 from palmetto.evaluation.figure import above_chance, figure
 from palmetto.evaluation.loading import Loaded
-from palmetto.evaluation.tasks.task import Example, Outcome
+from palmetto.evaluation.tasks.task import BITS, Example, Outcome
 from palmetto.files import text_bytes, write_bytes
 from palmetto.report import markup, svg
 from palmetto.report.frame import frame
@@ -26,26 +26,42 @@ def write(evaluation: Evaluation, out: Path, name: str) -> None:
 def html(evaluation: Evaluation, name: str) -> str:
     """Returns the page as one self-contained HTML text; the same evaluation gives the same text."""
     tasks, categories = evaluation.results["tasks"], evaluation.results["categories"]
-    # The parts of a group are in the table, and the group in the figure, so that it can be seen at a glance.
-    parts = {part for values in tasks.values() for part in values.get("parts", ())}
-    shown = {name: values for name, values in tasks.items() if name not in parts}
-    examples = "\n".join(_examples(*of) for of in evaluation.evaluated.values())
+    scores = {name: values for name, values in tasks.items() if values["metric"] != BITS}
+    texts = {name: values for name, values in tasks.items() if values["metric"] == BITS}
+    parts = [*(_scores(scores, categories) if scores else ()), *(_texts(texts) if texts else ())]
+    examples = "\n".join(_examples(*of) for of in evaluation.evaluated.values() if of[0].task.metric != BITS)
     return frame(
         title=name,
         mark="Palmetto evaluation",
-        heading=f'<h1>{markup.escape(name)}</h1>\n<p class="verdict">{markup.escape(_verdict(tasks))}</p>',
-        body=f"""<h2>Scores</h2>
-{svg.wide_and_narrow(figure(shown), figure(shown, 380), "scores", "Scores with intervals, against chance")}
-<h2>Tasks</h2>
-<div class="whole">{_tasks(tasks)}</div>
-<p class="note">Scores go from 0 to 100, with intervals of 95 %. Chance is what guessing scores, majority what always
-taking the best place scores. What is not above both stands in grey.</p>
-<h2>Categories</h2>
-<div class="whole">{_categories(categories)}</div>
-<h2>Examples</h2>
-{examples}""",
+        heading=f'<h1>{markup.escape(name)}</h1>\n<p class="verdict">{markup.escape(_verdict(scores))}</p>',
+        body="\n".join([*parts, f"<h2>Examples</h2>\n{examples}"]),
         footer="Made by <code>palmetto eval</code>; every request is a line of <code>ledger.jsonl</code>.",
     )
+
+
+def _scores(tasks: dict[str, Any], categories: dict[str, Any]) -> Iterator[str]:
+    """Yields the figure and the tables of scores from 0 to 100."""
+    # The parts of a group are in the table, and the group in the figure, so that it can be seen at a glance.
+    parts = {part for values in tasks.values() for part in values.get("parts", ())}
+    shown = {name: values for name, values in tasks.items() if name not in parts}
+    drawn = svg.wide_and_narrow(figure(shown), figure(shown, 380), "scores", "Scores with intervals, against chance")
+    yield f"<h2>Scores</h2>\n{drawn}"
+    yield f"""<h2>Tasks</h2>
+<div class="whole">{_tasks(tasks)}</div>
+<p class="note">Scores go from 0 to 100, with intervals of 95 %. Chance is what guessing scores, majority what always
+taking the best place scores. What is not above both stands in grey.</p>"""
+    yield f'<h2>Categories</h2>\n<div class="whole">{_categories(categories)}</div>'
+
+
+def _texts(tasks: dict[str, Any]) -> Iterator[str]:
+    """Yields the table of the information in texts."""
+    head = [("Text", "kind"), ("Bits per byte", "number"), ("95 %", "number"), ("Texts", "number")]
+    rows = []
+    for name, values in tasks.items():
+        low, high = values["interval"]
+        interval = f"{low:.3f}–{high:.3f}"
+        rows.append(("", [markup.escape(name), f"{values['value']:.3f}", interval, f"{values['count']:,}"]))
+    yield f'<h2>Texts</h2>\n<div class="whole">{markup.table(head, rows)}</div>'
 
 
 def _verdict(tasks: dict[str, Any]) -> str:

@@ -84,7 +84,10 @@ def ask(
     """Returns the queries of an example: one for its answer, or two for each option, with the context and without.
 
     All of them show the same shots, as many as fit. seeds: those of sampled answers, which take the place of one.
+    A text is asked for in windows.
     """
+    if example.text:
+        return _windows(example.text, reader)
     for count in range(len(shots), -1, -1):
         queries = _attempt(task, example, shots[:count], reader)
         if not any(query.truncated for query in queries):
@@ -117,6 +120,21 @@ def _score(instruction: str, options: Sequence[Option], reader: Reader) -> list[
         truncated = len(ids) < len(each.context) or len(kept) < len(each.continuation)
         seen, prefix = _seen(ids, reader)
         queries.append(Query(place, False, *option, seen, kept, prefix, 0, truncated, each.spans))
+    return queries
+
+
+def _windows(text: str, reader: Reader) -> list[Query]:
+    """Returns the queries that together score a text once, each but the first after half a window of what is before."""
+    room = reader.length - _added(reader)
+    ids = (reader.vocabulary.eod, *map(int, reader.vocabulary.encode(text)))
+    queries, start = list[Query](), 1
+    while start < len(ids):
+        context = ids[max(0, start - room // 2) : start]
+        kept = ids[start : start + room - len(context)]
+        seen, prefix = _seen(context, reader)
+        decoded = reader.vocabulary.decode(kept).encode("utf-8", "replace").decode()
+        queries.append(Query(len(queries), False, "", decoded, seen, kept, prefix, 0, False, False))
+        start += len(kept)
     return queries
 
 

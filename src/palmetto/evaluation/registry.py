@@ -26,6 +26,7 @@ from palmetto.evaluation.tasks import (
     record,
     squad,
     superglue,
+    texts,
     winograd,
     xcopa,
 )
@@ -52,11 +53,12 @@ _ALL: tuple[tuple[Task, ...], ...] = (
     mmlu.TASKS,
     blimp.TASKS,
     xcopa.TASKS,
+    texts.TASKS,
 )
 TASKS: Mapping[str, Task] = {task.name: task for tasks in _ALL for task in tasks}
 GROUPS: Mapping[str, tuple[str, ...]] = {
     name: parts
-    for module in (arithmetic, reasoning, chains, mmlu, blimp, xcopa)
+    for module in (arithmetic, reasoning, chains, mmlu, blimp, xcopa, texts)
     for name, parts in module.GROUPS.items()
 }
 """The parts of one set, which together have a score."""

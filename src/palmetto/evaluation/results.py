@@ -9,8 +9,8 @@ import numpy as np
 
 from palmetto.evaluation.judging import together
 from palmetto.evaluation.loading import Loaded
-from palmetto.evaluation.statistics import Estimate, estimate, mean_of
-from palmetto.evaluation.tasks.task import Outcome, Task
+from palmetto.evaluation.statistics import Estimate, estimate, mean_of, ratio
+from palmetto.evaluation.tasks.task import BITS, Outcome
 
 Part = tuple[Loaded, Sequence[Outcome]]
 Evaluated = Mapping[str, tuple[Loaded, list[Outcome]]]
@@ -25,43 +25,51 @@ def summarize(evaluated: Evaluated, groups: Mapping[str, Sequence[str]]) -> dict
     """
     estimates = {name: _estimate(loaded, outcomes) for name, (loaded, outcomes) in evaluated.items()}
     tasks = {name: _task(loaded, outcomes, estimates[name]) for name, (loaded, outcomes) in evaluated.items()}
+    texts = {name for name, (loaded, _) in evaluated.items() if loaded.task.metric == BITS}
     in_groups = {name for parts in groups.values() for name in parts}
-    standing = {name: estimates[name] for name in evaluated if name not in in_groups}
+    standing = {name: estimates[name] for name in evaluated if name not in in_groups | texts}
     for group, parts in groups.items():
-        standing[group] = mean_of([estimates[name] for name in parts])
-        tasks[group] = _group([evaluated[name] for name in parts], standing[group], list(parts))
+        most = math.inf if texts & set(parts) else 1.0
+        macro = mean_of([estimates[name] for name in parts], most)
+        tasks[group] = _group([evaluated[name] for name in parts], macro, list(parts))
+        if not texts & set(parts):
+            standing[group] = macro
     return {"tasks": tasks, "categories": _categories(tasks, standing)}
 
 
-def percent(estimate: Estimate) -> dict[str, Any]:
-    """Returns value, interval and standard error, 0 to 100, rounded to a millionth."""
-    low, high = estimate.interval
-    error = None if math.isnan(estimate.error) else round(100 * estimate.error, 6)
-    interval = [round(100 * low, 6), round(100 * high, 6)]
-    return {"value": round(100 * estimate.value, 6), "interval": interval, "error": error}
-
-
-def own_scores(task: Task, outcomes: Sequence[Outcome]) -> tuple[list[float], list[str]]:
-    """Returns the scores by the task's own metric, with the cluster of each."""
-    joined = together(outcomes)
-    return [outcome.scores[task.metric] for outcome in joined], [outcome.cluster for outcome in joined]
+def shown(estimate: Estimate, metric: str) -> dict[str, Any]:
+    """Returns value, interval and standard error, bits as they are and scores from 0 to 100, to a millionth."""
+    scale, (low, high) = 1 if metric == BITS else 100, estimate.interval
+    error = None if math.isnan(estimate.error) else round(scale * estimate.error, 6)
+    interval = [round(scale * low, 6), round(scale * high, 6)]
+    return {"value": round(scale * estimate.value, 6), "interval": interval, "error": error}
 
 
 def _estimate(loaded: Loaded, outcomes: Sequence[Outcome]) -> Estimate:
-    return estimate(*own_scores(loaded.task, outcomes))
+    return _estimate_all([(loaded, outcomes)])
+
+
+def _estimate_all(parts: Sequence[Part]) -> Estimate:
+    """Returns the mean over the examples of several tasks with the same metric; of texts, bits over all bytes."""
+    everything = [(loaded.task, outcome) for loaded, outcomes in parts for outcome in together(outcomes)]
+    clusters = [f"{task.name}\0{outcome.cluster}" for task, outcome in everything]
+    if everything[0][0].metric == BITS:
+        bits, sizes = [outcome.bits for _, outcome in everything], [outcome.size for _, outcome in everything]
+        return ratio(bits, sizes, clusters)
+    return estimate([outcome.scores[task.metric] for task, outcome in everything], clusters)
 
 
 def _task(loaded: Loaded, outcomes: Sequence[Outcome], own: Estimate) -> dict[str, Any]:
     task, joined = loaded.task, together(outcomes)
-    names = dict.fromkeys(name for outcome in joined for name in outcome.scores)
+    names = dict.fromkeys(name for outcome in joined for name in outcome.scores if name != BITS)
     metrics = {name: float(np.mean([outcome.scores.get(name, 0.0) for outcome in joined])) for name in names}
     metrics |= task.figures(outcomes) if task.figures else {}
     return {
         "metric": task.metric,
-        **percent(own),
+        **shown(own, task.metric),
         **_counts([(loaded, outcomes)]),
         "metrics": {name: round(100 * value, 6) for name, value in metrics.items()},
-        "normalization": None if task.mark else task.normalization,
+        "normalization": task.normalization if outcomes[0].options else None,
         "bits_per_byte": _bits_per_byte(outcomes),
         "category": task.category,
         "files": list(loaded.files),
@@ -70,16 +78,11 @@ def _task(loaded: Loaded, outcomes: Sequence[Outcome], own: Estimate) -> dict[st
 
 def _group(parts: Sequence[Part], macro: Estimate, names: list[str]) -> dict[str, Any]:
     task = parts[0][0].task
-    scores, clusters = list[float](), list[str]()
-    for loaded, outcomes in parts:
-        own, of = own_scores(loaded.task, outcomes)
-        scores += own
-        clusters += [f"{loaded.task.name}\0{cluster}" for cluster in of]
     return {
         "metric": task.metric,
-        **percent(estimate(scores, clusters)),
+        **shown(_estimate_all(parts), task.metric),
         **_counts(parts),
-        "macro": percent(macro),
+        "macro": shown(macro, task.metric),
         "category": task.category,
         "parts": names,
     }
@@ -123,6 +126,6 @@ def _categories(tasks: Mapping[str, Any], standing: Mapping[str, Estimate]) -> d
     for name in standing:
         members.setdefault(tasks[name]["category"], []).append(name)
     return {
-        category: {**percent(mean_of([standing[name] for name in names])), "tasks": names}
+        category: {**shown(mean_of([standing[name] for name in names]), ""), "tasks": names}
         for category, names in members.items()
     }

@@ -61,22 +61,32 @@ def estimate(values: Sequence[float], clusters: Sequence[str]) -> Estimate:
     return Estimate(mean, error, (max(0.0, mean - Z * error), min(1.0, mean + Z * error)))
 
 
+def ratio(numerators: Sequence[float], denominators: Sequence[float], clusters: Sequence[str]) -> Estimate:
+    """Returns the ratio of two sums, such as bits by bytes, with the error of the linearized ratio."""
+    whole = float(np.sum(denominators))
+    value = float(np.sum(numerators)) / whole
+    residuals = np.asarray(numerators, np.float64) - value * np.asarray(denominators, np.float64)
+    error = standard_error(residuals.tolist(), clusters) * len(numerators) / whole
+    reach = value if math.isnan(error) else Z * error
+    return Estimate(value, error, (max(0.0, value - reach), value + reach))
+
+
 def compare(ours: Sequence[float], theirs: Sequence[float], clusters: Sequence[str]) -> Comparison:
     """Returns how much higher `theirs` are than `ours`, paired by example."""
     differences = [their - our for our, their in zip(ours, theirs, strict=True)]
     mean, error = float(np.mean(differences)), standard_error(differences, clusters)
-    interval = (-1.0, 1.0) if math.isnan(error) else (max(-1.0, mean - Z * error), min(1.0, mean + Z * error))
+    interval = (-1.0, 1.0) if math.isnan(error) else (mean - Z * error, mean + Z * error)
     needed = None
     if mean and not math.isnan(error):
         needed = max(1, math.ceil(len(differences) * ((Z + _POWER) * error / mean) ** 2))
     return Comparison(Estimate(mean, error, interval), len(differences), needed)
 
 
-def mean_of(estimates: Sequence[Estimate]) -> Estimate:
-    """Returns the mean of independent estimates, as of tasks, each of the same weight."""
+def mean_of(estimates: Sequence[Estimate], most: float = 1.0) -> Estimate:
+    """Returns the mean of independent estimates, as of tasks, each of the same weight; `most` bounds the interval."""
     if len(estimates) == 1:
         return estimates[0]
     value = float(np.mean([each.value for each in estimates]))
     error = math.sqrt(sum(each.error**2 for each in estimates)) / len(estimates)
-    reach = math.inf if math.isnan(error) else Z * error
-    return Estimate(value, error, (max(0.0, value - reach), min(1.0, value + reach)))
+    reach = max(1.0, value) if math.isnan(error) else Z * error
+    return Estimate(value, error, (max(0.0, value - reach), min(most, value + reach)))

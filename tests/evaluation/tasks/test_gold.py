@@ -105,7 +105,7 @@ def test_every_example_at_hand_can_be_read(shared_data: Path) -> None:
     for task in TASKS.values():
         if find(task.tests, folder):
             for example in load(task, folder).examples:
-                assert example.gold or example.answers
+                assert example.gold or example.answers or example.text
                 assert all(place < len(example.options) for place in example.gold)
                 texts = [option.continuation for option in example.options]
                 assert all(text.strip() for text in (*texts, *example.answers))

@@ -11,6 +11,9 @@ Record = dict[str, Any]
 Normalization = Literal["raw", "token", "character", "byte", "unconditional"]
 NORMALIZATIONS: tuple[Normalization, ...] = ("raw", "token", "character", "byte", "unconditional")
 
+BITS = "bits_per_byte"
+"""The metric of texts, the lower the better; all others are scores from 0 to 1."""
+
 
 class File(NamedTuple):
     """Describes a published file of a set."""
@@ -38,11 +41,13 @@ class Option(NamedTuple):
 
 @dataclass(frozen=True)
 class Example:
-    """Holds one example of a task, either with options to choose from or with answers that are accepted."""
+    """Holds one example: with options to choose from, with answers that are accepted, or a text as a whole."""
 
     options: tuple[Option, ...] = ()
     gold: tuple[int, ...] = ()
     """The places of the right options."""
+    text: str = ""
+    """The text whose information is measured."""
     context: str = ""
     """The prompt of a generated answer."""
     answers: tuple[str, ...] = ()
@@ -89,9 +94,9 @@ class Outcome(NamedTuple):
     """Whether a token spans the join of a prompt and its continuation."""
     unparsed: bool = False
     bits: float = 0.0
-    """The information in the right option after its context, in bits."""
+    """The information in the text, or in the right option after its context."""
     size: int = 0
-    """The bytes of the right option; 0 for a generated answer."""
+    """The bytes of that; 0 for a generated answer."""
 
 
 def _meaning(text: str) -> str | None:
@@ -100,7 +105,7 @@ def _meaning(text: str) -> str | None:
 
 @dataclass(frozen=True)
 class Task:
-    """Describes a task. Those with `mark` generate an answer, the others choose among options."""
+    """Describes a task. Those with `mark` generate an answer, those by BITS score texts, others choose an option."""
 
     name: str
     """The name, as lm-eval has it if it has the task."""
