@@ -44,5 +44,8 @@ def test_other_data_and_other_examples_are_refused(tmp_path: Path) -> None:
         compare_all([one, evaluation(tmp_path / "longer", {"boolq": [0.0, 1.0, 1.0]})])
     with pytest.raises(UserError, match="no task that"):
         compare_all([one, evaluation(tmp_path / "other", {"copa": [0.0]})])
+    (one / "outcomes.jsonl").write_text('{"task": "boolq"}\n')
+    with pytest.raises(UserError, match="line 1 is not an outcome"):
+        compare_all([one, one])
     with pytest.raises(UserError, match="no finished evaluation"):
-        compare_all([one, tmp_path])
+        compare_all([tmp_path, one])

@@ -171,6 +171,9 @@ def test_replay_finds_a_changed_log_probability(
     replayed, difference = replay.verify(tmp_path, model)
     assert (replayed, difference.partition(": log")[0]) == (0, "ledger.jsonl: line 1, example 0 of copa")
     assert run_of(tmp_path)[1] == 8
+    ledger.write_text('{"task": "copa"}\n')
+    with pytest.raises(UserError, match="line 1 is not one of an evaluation"):
+        replay.verify(tmp_path, model)
 
 
 def test_a_limit_takes_the_first_examples(evaluate: Callable[..., Evaluation], tmp_path: Path) -> None:

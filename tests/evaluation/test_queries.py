@@ -55,6 +55,13 @@ def test_what_is_still_too_long_loses_its_beginning_not_the_instruction() -> Non
     assert text(query.ids).endswith("text is:")
 
 
+def test_a_long_instruction_leaves_half_to_the_question() -> None:
+    query = ask(task(instruction="Say it. " * 50), EXAMPLE, (), reader(32))[0]
+    assert len(query.ids) + len(query.continuation_ids) <= 32
+    assert text(query.ids).startswith("Say it. Say")
+    assert text(query.ids).endswith("the text x is:")
+
+
 def test_a_long_continuation_loses_its_end_and_is_counted() -> None:
     query = ask(task(), choice("", ("text " * 50, "a"), 0), (), reader(16))[0]
     assert query.truncated

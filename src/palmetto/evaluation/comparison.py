@@ -72,8 +72,11 @@ def _read(folder: Path) -> dict[str, Scores]:
     if not lines:
         raise UserError(f"{folder}: no finished evaluation; `palmetto eval … --out {folder}` writes one")
     outcomes: dict[str, list[Outcome]] = {}
-    for line in lines:
-        outcomes.setdefault(line.pop("task"), []).append(Outcome(**line))
+    for number, line in enumerate(lines, 1):
+        try:
+            outcomes.setdefault(line.pop("task"), []).append(Outcome(**line))
+        except (KeyError, TypeError, AttributeError):
+            raise UserError(f"{folder / OUTCOMES}: line {number} is not an outcome of this version") from None
     scores = {}
     for name, of in outcomes.items():
         joined = together(of)

@@ -147,10 +147,13 @@ def _generate(task: Task, context: str, reader: Reader) -> Query:
 
 
 def _cut(ids: tuple[int, ...], room: int, instruction: str, vocabulary: Vocabulary) -> tuple[int, ...]:
-    """Returns ids that fit: [eod] and the instruction stay, and of the rest the end."""
+    """Returns ids that fit: [eod] and the instruction stay, and of the rest the end.
+
+    An instruction that takes more than half of the room, as many exemplars do, loses its own end to the question.
+    """
     if len(ids) <= room:
         return ids
-    head = ids[: 1 + len(vocabulary.encode(instruction))][:room]
+    head = ids[: 1 + len(vocabulary.encode(instruction))][: max(1, room // 2)]
     return head + ids[len(ids) - (room - len(head)) :]
 
 

@@ -8,6 +8,7 @@ from palmetto.errors import UserError, nearest
 from palmetto.evaluation.loading import check, files
 from palmetto.evaluation.tasks import (
     arithmetic,
+    bias,
     bigbench,
     blimp,
     chains,
@@ -47,9 +48,11 @@ _ALL: tuple[tuple[Task, ...], ...] = (
     record.TASKS,
     inference.TASKS,
     arithmetic.TASKS,
+    arithmetic.TRANSLATED,
     reasoning.TASKS,
     chains.TASKS,
     bigbench.TASKS,
+    bias.TASKS,
     mmlu.TASKS,
     blimp.TASKS,
     xcopa.TASKS,
@@ -58,7 +61,7 @@ _ALL: tuple[tuple[Task, ...], ...] = (
 TASKS: Mapping[str, Task] = {task.name: task for tasks in _ALL for task in tasks}
 GROUPS: Mapping[str, tuple[str, ...]] = {
     name: parts
-    for module in (arithmetic, reasoning, chains, mmlu, blimp, xcopa, texts)
+    for module in (arithmetic, reasoning, chains, mmlu, blimp, xcopa, squad, texts)
     for name, parts in module.GROUPS.items()
 }
 """The parts of one set, which together have a score."""

@@ -11,6 +11,7 @@ from palmetto.evaluation.queries import scoring
 from palmetto.evaluation.settings import SETTINGS
 from palmetto.files import read_json, read_json_lines
 
+_KEYS = {"task", "example", "ids", "continuation_ids", "prefix", "logprobs"}
 SAMPLES = 64
 """The most lines that are replayed, evenly spread over the ledger."""
 
@@ -28,6 +29,9 @@ def verify(out: Path, model: Model) -> tuple[int, str]:
     if not lines:
         raise UserError(f"{out / LEDGER}: no line to replay; `palmetto eval` writes them")
     places = np.unique(np.linspace(0, len(lines) - 1, SAMPLES, dtype=np.int64)).tolist()
+    for at in places:
+        if not isinstance(lines[at], dict) or not lines[at].keys() >= _KEYS:
+            raise UserError(f"{out / LEDGER}: line {at + 1} is not one of an evaluation")
     requests = [scoring(lines[at]["ids"], lines[at]["continuation_ids"], lines[at]["prefix"]) for at in places]
     results = model.runner.run(requests)
     for done, (at, (result,)) in enumerate(zip(places, results, strict=True)):

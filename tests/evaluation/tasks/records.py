@@ -64,6 +64,20 @@ SWAG = {
     "label": 1,
 }
 
+XQUAD = {
+    "data": [
+        {
+            "title": "T",
+            "paragraphs": [
+                {
+                    "context": "Ann sang.",
+                    "qas": [{"id": "q", "question": "Who sang?", "answers": [{"text": "Ann", "answer_start": 0}]}],
+                }
+            ],
+        }
+    ]
+}
+
 SETS: dict[str, tuple[str, str, str]] = {
     "cb": (
         "superglue/CB/val.jsonl",
@@ -110,6 +124,8 @@ SETS: dict[str, tuple[str, str, str]] = {
         "Fire is hot",
     ),
     "coqa": ("coqa/coqa-dev-v1.0.json", json.dumps(COQA), "Tom sat down.\n\nQ: Who sat?\nA: Tom"),
+    "xquad_de": ("xquad/xquad.de.json", json.dumps(XQUAD), "Ann sang.\n\nQ: Who sang?\nA: Ann"),
+    "mgsm_direct_de": ("mgsm/mgsm_de.tsv", "Wie viele?\t1,200\n", "Question: Wie viele?\nAnswer: 1200"),
     "mmlu_anatomy": (
         "mmlu/test/anatomy_test.csv",
         '"Which, of these, beats?",Hand,Heart,Foot,Nose,B\n',

@@ -1,7 +1,10 @@
-"""Word problems: GSM8K with its chains, SVAMP and MAWPS with numbers only; an answer is right if its number is."""
+"""Word problems: GSM8K with its chains, SVAMP, MAWPS and MGSM with numbers only; an answer is its number."""
 
 import re
+from collections.abc import Iterator
+from pathlib import Path
 
+from palmetto.errors import UserError
 from palmetto.evaluation.tasks.reading import json_lines, json_list
 from palmetto.evaluation.tasks.task import Example, File, Record, Task
 
@@ -49,6 +52,21 @@ def _mawps(record: Record) -> Example:
     return Example(context=f"Question: {record['input'].strip()}\nAnswer:", answers=(_shown(record["target"]),))
 
 
+def _translated(path: Path) -> Iterator[Record]:
+    """Yields the problems of MGSM, each a line with a question, a tab and a number."""
+    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
+        if line.strip():
+            question, _, answer = line.rpartition("\t")
+            if not question or first_number(answer) is None:
+                raise UserError(f"{path}: line {number}: expected a question, a tab and a number")
+            yield {"input": question, "target": first_number(answer)}
+
+
+def _mgsm(language: str) -> Task:
+    file = File(f"mgsm/mgsm_{language}.tsv", _translated, "lines of a question, a tab and a number")
+    return Task(f"mgsm_direct_{language}", "Languages", (file,), _mawps, metric="em", mark=_number, tokens=16)
+
+
 def _problems(path: str) -> File:
     return File(path, json_lines, "lines of JSON with question and answer, which ends with #### and a number")
 
@@ -61,6 +79,7 @@ def _mawps_task(part: str) -> Task:
 _GSM8K = (_problems("gsm8k/test.jsonl"), _problems("gsm8k/train_first1000.jsonl"))
 _GSM8K_TRAINING = (_problems("gsm8k/train.jsonl"), _problems("gsm8k/train_first1000.jsonl"))
 _SVAMP = (File("svamp/SVAMP.json", json_list, "a list of Body, Question and Answer"),)
+_LANGUAGES = ("bn", "de", "en", "es", "fr", "ja", "ru", "sw", "te", "th", "zh")
 _PARTS = ("addsub", "multiarith", "singleeq", "singleop")
 
 TASKS = (
@@ -78,4 +97,5 @@ TASKS = (
     Task("svamp", _CATEGORY, _SVAMP, _svamp, metric="em", mark=_number, tokens=16),
     *map(_mawps_task, _PARTS),
 )
-GROUPS = {"mawps": tuple(f"mawps_{part}" for part in _PARTS)}
+TRANSLATED = tuple(map(_mgsm, _LANGUAGES))
+GROUPS = {"mawps": tuple(f"mawps_{part}" for part in _PARTS), "mgsm_direct": tuple(task.name for task in TRANSLATED)}

@@ -1,4 +1,4 @@
-"""SQuAD 2.0 (arXiv 1806.03822): answers from a passage, or that it has none."""
+"""Answers from a passage: SQuAD 2.0 (arXiv 1806.03822), where it may have none, and XQuAD (arXiv 1910.11856)."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,11 +29,24 @@ def _example(record: Record) -> Example:
     return Example(context=context, answers=tuple(record["answers"]), cluster=record["cluster"])
 
 
+def _plain(record: Record) -> Example:
+    context = f"{record['passage']}\n\nQ: {record['question']}\nA:"
+    return Example(context=context, answers=tuple(record["answers"]), cluster=record["cluster"])
+
+
 def _file(path: str) -> File:
     return File(path, _questions, "the JSON of SQuAD 2.0, with data")
 
 
 _INSTRUCTION = f"Answer each question from its background, or with {NO_ANSWER} if it gives no answer.\n\n"
+
+_LANGUAGES = ("ar", "de", "el", "en", "es", "hi", "ro", "ru", "th", "tr", "vi", "zh")
+
+
+def _xquad(language: str) -> Task:
+    file = File(f"xquad/xquad.{language}.json", _questions, "the JSON of SQuAD, with data")
+    return Task(f"xquad_{language}", "Languages", (file,), _plain, metric="f1", mark=words)
+
 
 TASKS = (
     Task(
@@ -46,4 +59,6 @@ TASKS = (
         metric="f1",
         mark=words,
     ),
+    *map(_xquad, _LANGUAGES),
 )
+GROUPS = {"xquad": tuple(f"xquad_{language}" for language in _LANGUAGES)}
