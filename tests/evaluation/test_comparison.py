@@ -13,6 +13,7 @@ from palmetto.evaluation.tasks.task import Outcome
 def evaluation(folder: Path, scores: dict[str, list[float]], digest: str = "a") -> Path:
     folder.mkdir()
     (folder / "evaluation.json").write_text(json.dumps({"data": {"file": digest}}))
+    (folder / "results.json").write_text(json.dumps({"tasks": {name: {"metric": "acc"} for name in scores}}))
     lines = [
         {"task": name, **Outcome(str(place), str(place), {"acc": score}, "")._asdict()}
         for name, of in scores.items()

@@ -45,7 +45,7 @@ def test_what_is_too_long_loses_whole_shots() -> None:
     assert count == 3
 
 
-def test_what_is_still_too_long_loses_its_beginning_not_the_instruction() -> None:
+def test_a_question_too_long_loses_its_beginning() -> None:
     long = choice("text " * 50 + "is:", (" yes", " no"), 0)
     query = ask(task(instruction="Say it.\n"), long, SHOTS, reader(32))[0]
     assert query.truncated

@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from palmetto.errors import UserError
-from palmetto.evaluation.evaluating import OUTCOMES
+from palmetto.evaluation.evaluating import OUTCOMES, RESULTS
 from palmetto.evaluation.judging import together
-from palmetto.evaluation.registry import TASKS
 from palmetto.evaluation.results import shown
 from palmetto.evaluation.settings import SETTINGS
 from palmetto.evaluation.statistics import Estimate, compare, estimate, ratio
@@ -23,6 +22,7 @@ class Scores(NamedTuple):
     """The scores; of texts, bits by the mean size, so that their mean is the bits per byte of all."""
     clusters: list[str]
     own: Estimate
+    metric: str
 
 
 def compare_all(folders: Sequence[Path]) -> dict[str, Any]:
@@ -40,7 +40,7 @@ def compare_all(folders: Sequence[Path]) -> dict[str, Any]:
 
 
 def _task(name: str, scores: Sequence[Scores], folders: Sequence[Path]) -> dict[str, Any]:
-    first, metric = scores[0], TASKS[name].metric
+    first, metric = scores[0], scores[0].metric
     others = []
     for folder, other in zip(folders[1:], scores[1:], strict=True):
         if other.examples != first.examples:
@@ -77,18 +77,18 @@ def _read(folder: Path) -> dict[str, Scores]:
             outcomes.setdefault(line.pop("task"), []).append(Outcome(**line))
         except (KeyError, TypeError, AttributeError):
             raise UserError(f"{folder / OUTCOMES}: line {number} is not an outcome of this version") from None
-    scores = {}
+    results, scores = read_json(folder / RESULTS)["tasks"], {}
     for name, of in outcomes.items():
         joined = together(of)
-        metric = TASKS[name].metric
+        metric = results[name]["metric"]
         examples, clusters = [outcome.example for outcome in joined], [outcome.cluster for outcome in joined]
         if metric == BITS:
             bits, sizes = [outcome.bits for outcome in joined], [float(outcome.size) for outcome in joined]
             values = [own * len(sizes) / sum(sizes) for own in bits]
-            scores[name] = Scores(examples, values, clusters, ratio(bits, sizes, clusters))
+            scores[name] = Scores(examples, values, clusters, ratio(bits, sizes, clusters), metric)
         else:
             values = [outcome.scores[metric] for outcome in joined]
-            scores[name] = Scores(examples, values, clusters, estimate(values, clusters))
+            scores[name] = Scores(examples, values, clusters, estimate(values, clusters), metric)
     return scores
 
 

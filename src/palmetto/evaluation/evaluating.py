@@ -44,7 +44,7 @@ def run(
     loaded = [load(task, data) for task in chosen.tasks]
     paths = sorted({path for each in loaded for path in each.files})
     record = {
-        "tasks": [each.task.name for each in loaded],
+        "tasks": [each.task.name + (f"@{each.task.digest}" if each.task.digest else "") for each in loaded],
         **settings._asdict(),
         "data": {path: digest(data / path) for path in paths},
     }

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from palmetto.errors import UserError, nearest
+from palmetto.evaluation import described
 from palmetto.evaluation.loading import check, files
 from palmetto.evaluation.tasks import (
     arithmetic,
@@ -80,12 +81,19 @@ class Chosen(NamedTuple):
 def choose(names: Iterable[str], folder: Path) -> Chosen:
     """Returns the tasks of these names; a group or list stands for those of its tasks whose files are there.
 
+    A name that ends with .yaml is a file that describes a task.
+
     Raises UserError for an unknown name, naming the nearest one, and for a missing file, with its format.
     """
     if not folder.is_dir():
         raise UserError(f"--data {folder}: no such folder; expected one with a folder for each set")
     chosen, groups = dict[str, Task](), dict[str, list[str]]()
     for name in names:
+        if name.endswith((".yaml", ".yml")):
+            own = described.load(Path(name))
+            check(own, folder)
+            chosen[own.name] = own
+            continue
         parts = GROUPS.get(name) or LISTS.get(name) or (name,)
         if parts == (name,) and name not in TASKS:
             close = nearest(name, [*TASKS, *GROUPS, *LISTS])

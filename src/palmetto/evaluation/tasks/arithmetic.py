@@ -18,15 +18,15 @@ def first_number(text: str) -> float | None:
     return None if found is None else float(found[0])
 
 
-def _number(text: str, example: Example) -> dict[str, float] | None:
+def number(text: str, example: Example) -> dict[str, float] | None:
     """Marks the first number of an answer."""
-    number = first_number(text)
-    return None if number is None else {"em": float(number == float(example.answers[0]))}
+    found = first_number(text)
+    return None if found is None else {"em": float(found == first_number(example.answers[0]))}
 
 
 def _after_marks(text: str, example: Example) -> dict[str, float] | None:
     """Marks the number after ####, with which a chain of GSM8K ends."""
-    return _number(text.partition("####")[2], example)
+    return number(text.partition("####")[2], example)
 
 
 def _shown(number: float) -> str:
@@ -64,7 +64,7 @@ def _translated(path: Path) -> Iterator[Record]:
 
 def _mgsm(language: str) -> Task:
     file = File(f"mgsm/mgsm_{language}.tsv", _translated, "lines of a question, a tab and a number")
-    return Task(f"mgsm_direct_{language}", "Languages", (file,), _mawps, metric="em", mark=_number, tokens=16)
+    return Task(f"mgsm_direct_{language}", "Languages", (file,), _mawps, metric="em", mark=number, tokens=16)
 
 
 def _problems(path: str) -> File:
@@ -73,7 +73,7 @@ def _problems(path: str) -> File:
 
 def _mawps_task(part: str) -> Task:
     file = File(f"mawps/mawps{part}.jsonl", json_lines, "lines of JSON with input and target")
-    return Task(f"mawps_{part}", _CATEGORY, (file,), _mawps, metric="em", mark=_number, tokens=16)
+    return Task(f"mawps_{part}", _CATEGORY, (file,), _mawps, metric="em", mark=number, tokens=16)
 
 
 _GSM8K = (_problems("gsm8k/test.jsonl"), _problems("gsm8k/train_first1000.jsonl"))
@@ -94,7 +94,7 @@ TASKS = (
         stop=("Question:", "\n\n"),
         tokens=256,
     ),
-    Task("svamp", _CATEGORY, _SVAMP, _svamp, metric="em", mark=_number, tokens=16),
+    Task("svamp", _CATEGORY, _SVAMP, _svamp, metric="em", mark=number, tokens=16),
     *map(_mawps_task, _PARTS),
 )
 TRANSLATED = tuple(map(_mgsm, _LANGUAGES))

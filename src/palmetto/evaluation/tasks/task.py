@@ -134,6 +134,8 @@ class Task:
     """The texts at which a generated answer ends."""
     tokens: int = 32
     """The most tokens of a generated answer."""
+    digest: str = ""
+    """The digest of the description, if a file of the user's describes the task."""
     figures: Callable[[Sequence[Outcome]], dict[str, float]] | None = None
     """Returns further metrics, 0 to 1, that are no means over outcomes."""
 
