@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from palmetto.errors import UserError
+from palmetto.evaluation import comparison_page
 from palmetto.evaluation.comparison import compare_all
 from palmetto.evaluation.tasks.task import Outcome
 
@@ -35,6 +36,17 @@ def test_a_difference_is_paired_with_its_interval(tmp_path: Path) -> None:
     assert 0 < low < 25
     assert better["needed"] < 40
     assert (same["difference"], same["needed"]) == (0.0, None)
+
+
+def test_the_page_shows_runs_side_by_side(tmp_path: Path) -> None:
+    one = evaluation(tmp_path / "one", {"boolq": [0.0, 1.0] * 20, "copa": [0.0, 1.0] * 20})
+    two = evaluation(tmp_path / "t<o", {"boolq": [1.0, 1.0] * 20, "copa": [1.0, 0.0] * 20})
+    page = comparison_page.html(compare_all([one, two]))
+    assert "1 of 2 differences are certain" in page
+    assert "t&lt;o" in page
+    assert "t<o" not in page
+    rows = [row for row in page.split("<tr") if "+50.00" in row or "+0.00" in row]
+    assert [row.startswith(' class="grey"') for row in rows] == [False, True]
 
 
 def test_other_data_and_other_examples_are_refused(tmp_path: Path) -> None:

@@ -11,6 +11,9 @@ from palmetto.errors import UserError
 
 def compare(
     folders: Annotated[list[Path], typer.Argument(metavar="OUT OUT …", parser=path, help="Folders of evaluations.")],
+    page: Annotated[
+        Path | None, typer.Option(parser=path, metavar="FILE.html", help="Also write a page with all side by side.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Compare evaluations with the first one, example by example, and say how many examples would be needed."""
@@ -19,6 +22,10 @@ def compare(
     if len(folders) < 2:
         raise UserError(f"{folders[0]}: one evaluation; expected at least two to compare")
     compared = compare_all(folders)
+    if page is not None:
+        from palmetto.evaluation import comparison_page
+
+        comparison_page.write(compared, page)
     answer(compared, "\n".join(_lines(compared["tasks"])), as_json)
 
 

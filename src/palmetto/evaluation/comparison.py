@@ -26,7 +26,7 @@ class Scores(NamedTuple):
 
 
 def compare_all(folders: Sequence[Path]) -> dict[str, Any]:
-    """Returns {"tasks": {NAME: {"metric", "first", "others": [...]}}} for the tasks that all evaluations have.
+    """Returns {"folders", "tasks": {NAME: {"metric", "first", "others": [...]}}} for the tasks that all have.
 
     Each other evaluation has its value, its difference from the first with an interval, and the number of examples that
     such a difference needs. Raises UserError if they did not see the same data, or share no task.
@@ -36,7 +36,10 @@ def compare_all(folders: Sequence[Path]) -> dict[str, Any]:
     shared = [name for name in every[0] if all(name in each for each in every[1:])]
     if not shared:
         raise UserError(f"{folders[0]}: no task that {', '.join(map(str, folders[1:]))} has too")
-    return {"tasks": {name: _task(name, [each[name] for each in every], folders) for name in shared}}
+    return {
+        "folders": list(map(str, folders)),
+        "tasks": {name: _task(name, [each[name] for each in every], folders) for name in shared},
+    }
 
 
 def _task(name: str, scores: Sequence[Scores], folders: Sequence[Path]) -> dict[str, Any]:
