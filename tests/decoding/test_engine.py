@@ -64,6 +64,18 @@ def test_echoed_log_probabilities_are_those_of_generating() -> None:
     assert echo.tokens == ()
 
 
+def test_the_end_of_an_echo_is_scored_from_the_cache() -> None:
+    of = engine(KIND)
+    [[whole_echo]] = of.run([Request(PROMPT, tokens=0, echo=True)])
+    before = of.figures().hits
+    for start in (len(PROMPT) - 1, len(PROMPT) // 2, 1, 0):
+        [[end]] = of.run([Request(PROMPT, tokens=0, echo=True, echo_from=start)])
+        assert end.prompt == whole_echo.prompt[start:]
+    assert of.figures().hits > before
+    with pytest.raises(UserError, match=r"echo_from=\d+: expected 0 to"):
+        of.submit(Request(PROMPT, echo=True, echo_from=len(PROMPT) + 1))
+
+
 def test_greedy_tokens_are_the_most_probable() -> None:
     [[result]] = engine(KIND).run([Request(PROMPT, 20, top=1)])
     assert [token.top for token in result.tokens] == [((token.id, token.logprob),) for token in result.tokens]

@@ -6,9 +6,11 @@ import typer
 
 from palmetto import __version__
 from palmetto.cli import ending
+from palmetto.cli.compare import compare
 from palmetto.cli.corpus import app as corpus
 from palmetto.cli.digest import digest
 from palmetto.cli.drill import drill
+from palmetto.cli.eval import evaluate, tasks
 from palmetto.cli.generate import generate
 from palmetto.cli.long_context import long_context
 from palmetto.cli.plan import plan
@@ -29,8 +31,24 @@ app = typer.Typer(
 )
 app.add_typer(tokenizer, name="tokenizer")
 app.add_typer(corpus, name="corpus")
-for command in (run, train, verify, digest, generate, serve, long_context, sweep, plan, report, drill, recipes):
+for command in (
+    run,
+    train,
+    verify,
+    digest,
+    generate,
+    serve,
+    long_context,
+    sweep,
+    plan,
+    report,
+    drill,
+    recipes,
+    compare,
+    tasks,
+):
     app.command()(command)
+app.command(name="eval")(evaluate)
 
 
 def main() -> None:

@@ -162,7 +162,7 @@ class Engine:
                     finish[event.request, event.choice] = event.finish
         results = []
         for number, request in asked.items():
-            echoed = len(request.prompt) if request.echo else 0
+            echoed = len(request.prompt) - request.echo_from if request.echo else 0
             of = [tokens[number, choice] for choice in range(request.choices)]
             prompt = tuple(of[0][:echoed])
             of[0] = of[0][echoed:]
@@ -194,7 +194,7 @@ class Engine:
         tokens = np.zeros(most + 1, np.int32)
         tokens[:length] = request.prompt
         sequence = Sequence(request, number, choice, tokens, length, most, parent=first)
-        sequence.echoed = 0 if request.echo and first is None else length
+        sequence.echoed = request.echo_from if request.echo and first is None else length
         if request.constraint is not None:
             sequence.constraint = request.constraint()
             sequence.allowed = sequence.constraint.allowed()

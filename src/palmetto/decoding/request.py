@@ -61,6 +61,8 @@ class Request:
     """The number of most probable tokens to report at each position, 0 to 20."""
     echo: bool = False
     """Whether the prompt's tokens are reported too, with log-probabilities equal to those of generating them."""
+    echo_from: int = 0
+    """The first position of the prompt that `echo` reports; those before it may be found in the cache."""
     prefix: int = 0
     """The number of first positions of the prompt that see each other."""
     priority: int = 0

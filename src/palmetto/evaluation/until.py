@@ -1,0 +1,37 @@
+"""Ends a generated answer at given texts."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from palmetto.decoding.request import Constraint
+from palmetto.tokens.vocabulary import Vocabulary
+
+
+class _Until:
+    """Lets every token be generated until the text holds one of the stops."""
+
+    def __init__(self, stop: Sequence[str], vocabulary: Vocabulary) -> None:
+        self._stop, self._vocabulary, self._ids = stop, vocabulary, list[int]()
+        self._all = np.ones(vocabulary.size, bool)
+
+    def allowed(self) -> npt.NDArray[np.bool_] | None:
+        text = self._vocabulary.decode(self._ids)
+        return None if any(stop in text for stop in self._stop) else self._all
+
+    def accept(self, token: int) -> None:
+        self._ids.append(token)
+
+
+def until(stop: Sequence[str], vocabulary: Vocabulary) -> tuple[frozenset[int], Callable[[], Constraint] | None]:
+    """Returns the ids that end an answer, [eod] among them, and what ends it at stops of several tokens."""
+    encoded = {text: vocabulary.encode(text) for text in stop}
+    ids = frozenset({vocabulary.eod, *(int(own[0]) for own in encoded.values() if len(own) == 1)})
+    longer = [text for text, own in encoded.items() if len(own) > 1]
+    return ids, (lambda: _Until(longer, vocabulary)) if longer else None
+
+
+def before(text: str, stop: Sequence[str]) -> str:
+    """Returns the text up to the first of the stops."""
+    return text[: min((at for at in map(text.find, stop) if at >= 0), default=len(text))]
