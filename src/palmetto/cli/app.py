@@ -9,6 +9,7 @@ from palmetto.cli import ending
 from palmetto.cli.corpus import app as corpus
 from palmetto.cli.digest import digest
 from palmetto.cli.drill import drill
+from palmetto.cli.export import export
 from palmetto.cli.generate import generate
 from palmetto.cli.long_context import long_context
 from palmetto.cli.plan import plan
@@ -28,7 +29,7 @@ app = typer.Typer(
 )
 app.add_typer(tokenizer, name="tokenizer")
 app.add_typer(corpus, name="corpus")
-for command in (run, train, verify, digest, generate, long_context, sweep, plan, report, drill, recipes):
+for command in (run, train, verify, digest, generate, export, long_context, sweep, plan, report, drill, recipes):
     app.command()(command)
 
 

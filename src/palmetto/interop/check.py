@@ -1,0 +1,86 @@
+"""Compares an export, opened in its foreign runtime, with what Palmetto computes from the same weights."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from palmetto.decoding.cached import DECODING
+from palmetto.decoding.generate import generate
+from palmetto.decoding.sampling import Sampling
+from palmetto.interop import peer
+from palmetto.interop.forms import Array
+from palmetto.interop.source import Source
+from palmetto.model.decoder import Forward, logits
+from palmetto.model.layout import arrange
+from palmetto.model.weights import restack
+from palmetto.tokens.store import TokenStore
+
+WINDOWS, LENGTH, GREEDY = 4, 128, 24
+"""The windows that are compared, the tokens of each at most, and the tokens that are generated behind its half."""
+BOUND = 1e-4
+"""The largest difference of logits that holds, as a share of the largest logit, but at least of 1."""
+
+
+_HARD = ("", " ", "  a\n\n\tb ", "[eod] [surrogate] <unk> <0x41>", "\u2581\u2585\0é\u0301😀", "x" * 5000)
+"""Texts that tokenizers read in different ways."""
+
+
+class Checked(NamedTuple):
+    """Holds what was compared."""
+
+    logits: float
+    """The largest difference."""
+    largest: float
+    """The largest logit, in absolute value."""
+    greedy: bool
+    ids: bool
+    versions: str
+
+    @property
+    def holds(self) -> bool:
+        return self.greedy and self.ids and self.logits <= BOUND * max(1.0, self.largest)
+
+
+def question(source: Source) -> peer.Question:
+    """Returns the question: windows of the run's held-out text, or drawn tokens if it has none."""
+    vocabulary, length = source.vocabulary, min(LENGTH, source.recipe.tokens.sequence_length)
+    if source.run.validation_store.exists():
+        store = TokenStore.open(source.run.validation_store, vocabulary_digest=vocabulary.digest)
+        windows = store.read(np.linspace(0, store.windows - 1, WINDOWS, dtype=np.int64))[:, :length]
+    else:
+        windows = np.random.default_rng(0).integers(0, vocabulary.size, (WINDOWS, length), np.int32)
+    windows[:, 0] = vocabulary.eod
+    prompts = windows[:, : length // 2]
+    texts = [vocabulary.decode(window).encode("utf-8", "replace").decode() for window in windows]
+    return peer.Question(windows.tolist(), prompts.tolist(), min(GREEDY, length - length // 2), [*texts, *_HARD])
+
+
+def answer(source: Source, values: dict[str, Array], asked: peer.Question) -> peer.Answer:
+    """Returns Palmetto's answer, computed in float32 from logical matrices by name."""
+    model = source.recipe.model.model_copy(update={"activations": "float32"})
+    stacked = restack({name: jnp.asarray(matrix, jnp.float32) for name, matrix in values.items()}, source.table)
+    arranged = arrange(stacked, model, DECODING)
+
+    @jax.jit
+    def computed(tokens: jax.Array) -> jax.Array:
+        states, _ = Forward(model, DECODING, rematerialize=None).states(arranged, tokens)
+        return logits(arranged.unembedding, states)
+
+    eod = source.vocabulary.eod
+    greedy = [
+        generate(arranged, np.array(prompt, np.int32), asked.tokens, model, eod, Sampling()).tolist()
+        for prompt in asked.prompts
+    ]
+    ids = [[eod, *source.vocabulary.encode(text).tolist()] for text in asked.texts]
+    return peer.Answer(np.asarray(computed(jnp.asarray(asked.windows, jnp.int32))), greedy, ids, "palmetto")
+
+
+def compare(ours: peer.Answer, theirs: peer.Answer, eod: int) -> Checked:
+    """Returns how two answers differ. Greedy tokens count up to the end of the document."""
+    difference = float(np.abs(ours.logits - theirs.logits).max())
+    ended = [[*tokens, eod][: [*tokens, eod].index(eod)] for tokens in theirs.greedy]
+    return Checked(
+        difference, float(np.abs(ours.logits).max()), ended == ours.greedy, theirs.ids == ours.ids, theirs.versions
+    )

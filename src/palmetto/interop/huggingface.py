@@ -1,0 +1,55 @@
+"""The target huggingface: a folder that transformers opens, with a class of its own that is exact for the recipe."""
+
+from pathlib import Path
+from typing import Any
+
+from palmetto.files import write_json, write_text
+from palmetto.interop import card, catalogue, safetensors, tokenizer
+from palmetto.interop.architecture import Architecture
+from palmetto.interop.forms import Array
+from palmetto.interop.rows import matrices, tensors
+from palmetto.interop.source import Source
+from palmetto.model.weights import weight_table
+from palmetto.recipe import Recipe
+
+
+def write(source: Source, folder: Path, dtype: str, shard_bytes: int = safetensors.SHARD_BYTES) -> None:
+    """Writes weights, configurations, tokenizer and model card into a folder.
+
+    Raises UserError if no class of transformers is exact for the recipe, or its vocabulary has no tokenizer.json.
+    """
+    recipe, vocabulary = source.recipe, source.vocabulary
+    architecture = catalogue.choose(recipe)
+    write_json(folder / "tokenizer.json", tokenizer.tokenizer(vocabulary, recipe.tokens.vocabulary))
+    write_json(folder / "tokenizer_config.json", tokenizer.settings(recipe.model_length))
+    write_json(folder / "config.json", configuration(source, architecture, dtype))
+    ends = {"bos_token_id": vocabulary.eod, "eos_token_id": vocabulary.eod, "pad_token_id": vocabulary.eod}
+    write_json(folder / "generation_config.json", ends)
+    planned = tensors(architecture.rows(recipe.model), source.table)
+    safetensors.write(folder, planned, lambda number: source.values(planned[number]), dtype, shard_bytes)
+    note = (
+        f"`AutoModelForCausalLM` opens it as `{architecture.name}`, and `AutoTokenizer` gives the ids of the run's "
+        "vocabulary, with `[eod]` in front of a text. Lone surrogates, which Palmetto encodes, are no text there."
+    )
+    write_text(folder / "README.md", card.card(source, f"{architecture.name} in {dtype}", [note]))
+
+
+def read(folder: Path, recipe: Recipe) -> dict[str, Array]:
+    """Returns the logical matrices of an export of a recipe, float32 by name."""
+    table = weight_table(recipe.model, recipe.model_vocabulary)
+    return matrices(catalogue.choose(recipe).rows(recipe.model), table, safetensors.read(folder))
+
+
+def configuration(source: Source, architecture: Architecture, dtype: str) -> dict[str, Any]:
+    """Returns the contents of config.json."""
+    eod = source.vocabulary.eod
+    return {
+        "architectures": [architecture.name],
+        "model_type": architecture.kind,
+        **architecture.config(source.recipe),
+        "vocab_size": source.recipe.model_vocabulary,
+        "bos_token_id": eod,
+        "eos_token_id": eod,
+        "pad_token_id": None,
+        "dtype": dtype,
+    }
