@@ -59,8 +59,67 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
         "BloomForCausalLM",
         {**BIASED, "feedforward": "gelu_tanh", "embedding_norm": True, "positions": {"name": "alibi"}},
     ),
+    "GLaM": (
+        "PalmettoForCausalLM",
+        {
+            **SERIAL,
+            "feedforward": "geglu",
+            "positions": {"name": "t5"},
+            "experts": {"count": 4, "top": 2, "every": 2, "feedforward": "gelu", "capacity_factor": 1.25},
+        },
+    ),
+    "Gopher": (
+        "PalmettoForCausalLM",
+        {**SERIAL, "key_value_heads": 4, "feedforward": "gelu", "positions": {"name": "transformer_xl"}},
+    ),
+    "GLM-130B": ("PalmettoForCausalLM", {**BIASED, "norm_position": "deep", "feedforward": "geglu"}),
+    "GPT-3": (
+        "PalmettoForCausalLM",
+        {
+            **BIASED,
+            "feedforward": "gelu",
+            "positions": {"name": "learned", "length": 32},
+            "attention": {"name": "local", "window": 5, "every": 2},
+        },
+    ),
+    "sinks, sandwich, query and key norms": (
+        "PalmettoForCausalLM",
+        {"attention": {"name": "sinks", "sinks": 2, "window": 6}, "norm_position": "sandwich", "qk_norm": True},
+    ),
+    "memory, truncated positions": (
+        "PalmettoForCausalLM",
+        {
+            "attention": {"name": "memory", "window": 6, "layer": 1, "neighbours": 3},
+            "positions": {"name": "rotary", "scaling": "truncated", "trained": 16},
+        },
+    ),
+    "parallel windows, sinusoids, post norms": (
+        "PalmettoForCausalLM",
+        {
+            "attention": {"name": "parallel_windows", "window": 6, "count": 2},
+            "positions": {"name": "sinusoidal"},
+            "norm_position": "post",
+        },
+    ),
+    "strided, ALiBi, experts in a parallel block": (
+        "PalmettoForCausalLM",
+        {
+            "attention": {"name": "strided", "stride": 4, "every": 2},
+            "positions": {"name": "alibi"},
+            "heads": 3,
+            "head_size": 6,
+            "experts": {"count": 3, "top": 3, "every": 2},
+        },
+    ),
 }
 """The class, and what the recipe's model has other than PaLM's, for each kind."""
+OBJECTIVES = {"GLM-130B": "prefix"}
+"""The objectives of kinds that are not causal."""
+
+
+def of_kind(kind: str) -> Recipe:
+    """Returns a small recipe of a kind."""
+    return recipe(KINDS[kind][1], objective={"name": OBJECTIVES.get(kind, "causal")})
 
 
 @functools.cache

@@ -54,7 +54,10 @@ def question(source: Source) -> peer.Question:
     windows[:, 0] = vocabulary.eod
     prompts = windows[:, : length // 2]
     texts = [vocabulary.decode(window).encode("utf-8", "replace").decode() for window in windows]
-    return peer.Question(windows.tolist(), prompts.tolist(), min(GREEDY, length - length // 2), [*texts, *_HARD])
+    prefix = 0 if source.recipe.training.objective.name == "causal" else length // 2
+    return peer.Question(
+        windows.tolist(), prompts.tolist(), min(GREEDY, length - length // 2), [*texts, *_HARD], prefix
+    )
 
 
 def answer(source: Source, values: dict[str, Array], asked: peer.Question) -> peer.Answer:
@@ -65,12 +68,15 @@ def answer(source: Source, values: dict[str, Array], asked: peer.Question) -> pe
 
     @jax.jit
     def computed(tokens: jax.Array) -> jax.Array:
-        states, _ = Forward(model, DECODING, rematerialize=None).states(arranged, tokens)
+        prefix = jnp.full(len(tokens), asked.prefix) if asked.prefix else None
+        states, _ = Forward(model, DECODING, rematerialize=None).states(arranged, tokens, prefix=prefix)
         return logits(arranged.unembedding, states)
 
     eod = source.vocabulary.eod
     greedy = [
-        generate(arranged, np.array(prompt, np.int32), asked.tokens, model, eod, Sampling()).tolist()
+        generate(
+            arranged, np.array(prompt, np.int32), asked.tokens, model, eod, Sampling(), prefix=asked.prefix
+        ).tolist()
         for prompt in asked.prompts
     ]
     ids = [[eod, *source.vocabulary.encode(text).tolist()] for text in asked.texts]

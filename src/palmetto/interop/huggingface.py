@@ -1,11 +1,13 @@
 """The target huggingface: a folder that transformers opens, with a class of its own that is exact for the recipe."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 from palmetto.files import write_json, write_text
 from palmetto.interop import card, catalogue, safetensors, tokenizer
 from palmetto.interop.architecture import Architecture
+from palmetto.interop.architectures.palmetto import CODE, PALMETTO
 from palmetto.interop.forms import Array
 from palmetto.interop.rows import matrices, tensors
 from palmetto.interop.source import Source
@@ -25,11 +27,14 @@ def write(source: Source, folder: Path, dtype: str, shard_bytes: int = safetenso
     write_json(folder / "config.json", configuration(source, architecture, dtype))
     ends = {"bos_token_id": vocabulary.eod, "eos_token_id": vocabulary.eod, "pad_token_id": vocabulary.eod}
     write_json(folder / "generation_config.json", ends)
+    if architecture is PALMETTO:
+        shutil.copyfile(Path(__file__).parent / "peers" / f"{CODE}.py", folder / f"{CODE}.py")
     planned = tensors(architecture.rows(recipe.model), source.table)
     safetensors.write(folder, planned, lambda number: source.values(planned[number]), dtype, shard_bytes)
+    trusted = "with `trust_remote_code=True`, " if architecture is PALMETTO else ""
     note = (
-        f"`AutoModelForCausalLM` opens it as `{architecture.name}`, and `AutoTokenizer` gives the ids of the run's "
-        "vocabulary, with `[eod]` in front of a text. Lone surrogates, which Palmetto encodes, are no text there."
+        f"`AutoModelForCausalLM` opens it {trusted}as `{architecture.name}`. `AutoTokenizer` gives the ids of the "
+        "run's vocabulary, with `[eod]` in front of a text. Lone surrogates, which Palmetto encodes, are no text there."
     )
     write_text(folder / "README.md", card.card(source, f"{architecture.name} in {dtype}", [note]))
 

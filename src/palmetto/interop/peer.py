@@ -36,6 +36,8 @@ class Question(NamedTuple):
     prompts: Sequence[Sequence[int]]
     tokens: int
     texts: Sequence[str]
+    prefix: int
+    """The number of first positions of a window that see each other; 0 if the model has no prefix."""
 
 
 class Answer(NamedTuple):

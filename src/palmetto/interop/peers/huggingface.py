@@ -9,6 +9,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
@@ -24,19 +25,26 @@ def main(folder: str, question: str, answer: str) -> None:
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, trust_remote_code=True).eval()
     with torch.no_grad():
-        logits = model(torch.tensor(asked["windows"])).logits.numpy()
+        windows = torch.tensor(asked["windows"])
+        logits = model(windows, **prefix(asked, len(windows))).logits.numpy()
         greedy = [
             model.generate(
                 torch.tensor([prompt]),
                 attention_mask=torch.ones(1, len(prompt), dtype=torch.int64),
                 max_new_tokens=asked["tokens"],
                 do_sample=False,
+                **prefix(asked, 1),
             )[0, len(prompt) :].tolist()
             for prompt in asked["prompts"]
         ]
     ids = [tokenizer(text)["input_ids"] for text in asked["texts"]]
     versions = f"transformers {transformers.__version__}, torch {torch.__version__}"
     np.savez(answer, logits=logits, greedy=json.dumps(greedy), ids=json.dumps(ids), versions=versions)
+
+
+def prefix(asked: dict[str, Any], sequences: int) -> dict[str, torch.Tensor]:
+    """Returns the argument for a prefix, which is as long as a prompt, if the model has one."""
+    return {"prefix": torch.full((sequences,), asked["prefix"])} if asked["prefix"] else {}
 
 
 if __name__ == "__main__":
