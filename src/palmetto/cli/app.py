@@ -11,6 +11,7 @@ from palmetto.cli.digest import digest
 from palmetto.cli.drill import drill
 from palmetto.cli.export import export
 from palmetto.cli.generate import generate
+from palmetto.cli.import_ import import_
 from palmetto.cli.long_context import long_context
 from palmetto.cli.plan import plan
 from palmetto.cli.recipes import recipes
@@ -31,6 +32,7 @@ app.add_typer(tokenizer, name="tokenizer")
 app.add_typer(corpus, name="corpus")
 for command in (run, train, verify, digest, generate, export, long_context, sweep, plan, report, drill, recipes):
     app.command()(command)
+app.command("import")(import_)
 
 
 def main() -> None:

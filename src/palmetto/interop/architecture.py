@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from palmetto.errors import UserError
 from palmetto.interop.rows import Row
 from palmetto.model.positions.rotary import RotaryPositions
 from palmetto.recipe import Recipe
@@ -29,10 +30,14 @@ class Architecture(NamedTuple):
     rows: Callable[[Model], Sequence[Row]]
     config: Callable[[Recipe], dict[str, Any]]
     """Returns what config.json says besides the tokens, the type and the class."""
+    model: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
+    """Returns the model section of the recipe for a config.json; None if models of the class are not imported."""
+    defaults: Mapping[str, Any] = {}
+    """The class's values of keys that a config.json may leave out."""
 
     def obstacles(self, recipe: Recipe) -> list[str]:
         """Returns the keys for which the class is not exact, each with its value and those that would do."""
-        required = {**self.requires(recipe.model), "training.objective.name": ("causal",)}
+        required = {"training.objective.name": ("causal",), **self.requires(recipe.model)}
         return [
             f"{key}={_shown(found)} (expected {' or '.join(map(_shown, values))})"
             for key, values in required.items()
@@ -76,6 +81,46 @@ def rotary(model: Model) -> dict[str, Any]:
     how: dict[str, Any] = {"rope_type": "linear", "factor": positions.factor} if linear else {"rope_type": "default"}
     old = {"rope_scaling": {"type": "linear", **how}} if linear else {}
     return {"rope_theta": base, "rope_parameters": {**how, "rope_theta": base}, **old}
+
+
+def sized(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the keys of a model section that the keys of `sizes` give."""
+    heads = config["num_attention_heads"]
+    return {
+        "layers": config["num_hidden_layers"],
+        "d_model": config["hidden_size"],
+        "heads": heads,
+        "key_value_heads": config.get("num_key_value_heads") or heads,
+        "head_size": config.get("head_dim") or config["hidden_size"] // heads,
+        "d_ff": config["intermediate_size"],
+        "tied_embedding": config["tie_word_embeddings"],
+    }
+
+
+def turned(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the rotary positions of a config.json. Raises UserError for a way of scaling that recipes lack."""
+    how = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    kind = how.get("rope_type", how.get("type", "default"))
+    base = how.get("rope_theta") or config["rope_theta"]
+    if kind == "default":
+        return {"name": "rotary", "base": base}
+    if kind == "linear":
+        return {"name": "rotary", "base": base, "scaling": "interpolation", "factor": how["factor"]}
+    raise UserError(f"config.json: rope_type={kind}: expected default or linear, which recipes have")
+
+
+def named(names: Mapping[str, str], config: Mapping[str, Any], key: str) -> str:
+    """Returns our name of an activation. Raises UserError for one that recipes lack."""
+    found = [name for name, theirs in names.items() if theirs == config[key]]
+    if not found:
+        raise UserError(f"config.json: {key}={config[key]}: expected {' or '.join(names.values())}, which recipes have")
+    return found[0]
+
+
+def whole_heads(model: Model) -> Requirements:
+    """Returns the numbers of heads that a class takes which refuses others than divisors of the width."""
+    divisors = (heads for heads in range(1, model.d_model + 1) if model.d_model % heads == 0)
+    return {"model.heads": (model.heads,) if model.d_model % model.heads == 0 else tuple(divisors)}
 
 
 ROTARY: Requirements = {

@@ -1,35 +1,17 @@
 """Exports a checkpoint of a run to another program's format; the environment must have been entered before."""
 
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from palmetto.decoding.trained import read
 from palmetto.files import write_text
-from palmetto.interop import check, folder, huggingface, logical, peer
+from palmetto.interop import check, folder, peer
 from palmetto.interop.check import Checked
-from palmetto.interop.forms import Array
 from palmetto.interop.source import Source
+from palmetto.interop.targets import RECIPE, TARGETS, VOCABULARY
 from palmetto.recipe import Recipe, loading
 from palmetto.runs.directory import RunDirectory
 from palmetto.training.checkpoint import Checkpoints
-
-
-class Target(NamedTuple):
-    """Describes a format that runs are exported to."""
-
-    write: Callable[[Source, Path, str], None]
-    """(what is exported, the folder, the type of the weights): writes the files."""
-    read: Callable[[Path, Recipe], dict[str, Array]]
-    """(the folder, the recipe) → the logical matrices, float32 by name."""
-
-
-TARGETS: Mapping[str, Target] = {
-    "huggingface": Target(huggingface.write, huggingface.read),
-    "safetensors": Target(logical.write, logical.read),
-}
-RECIPE, VOCABULARY = "palmetto/recipe.yaml", "palmetto/vocabulary.model"
-"""The files of every export from which `palmetto import` makes the run again."""
 
 
 class Exported(NamedTuple):

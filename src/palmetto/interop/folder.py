@@ -23,11 +23,11 @@ def check(out: Path) -> None:
     if not out.is_dir():
         raise UserError(f"--out {out}: a file; expected a folder, or a path where nothing is")
     if any(out.iterdir()):
-        _check_ours(out)
+        check_ours(out, f"--out {out}: holds files that are not an export's; expected an empty folder, or another path")
 
 
-def _check_ours(out: Path) -> None:
-    refusal = f"--out {out}: holds files that are not an export's; expected an empty folder, or another path"
+def check_ours(out: Path, refusal: str) -> None:
+    """Raises UserError, which begins with `refusal`, if a folder is not an export as it was written."""
     try:
         recorded = json.loads((out / MARK).read_bytes())["files"]
         found = _digests(out)

@@ -90,7 +90,7 @@ def _write(path: Path, tensors: Sequence[Planned], values: Iterable[Array], dtyp
         file.write(len(text).to_bytes(8, "little") + text)
         for tensor, array in zip(tensors, values, strict=True):
             assert array.shape == tensor.shape, tensor.name
-            file.write(np.ascontiguousarray(array, of.newbyteorder("<")).data.cast("B"))
+            file.write(np.ascontiguousarray(array, of).view(np.uint8).data)
 
 
 def read(folder: Path) -> dict[str, Array]:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from palmetto.interop.architecture import Architecture, Requirements
+from palmetto.interop.architecture import Architecture, Requirements, whole_heads
 from palmetto.interop.forms import AS_IS, TRANSPOSED, by_head, scaled
 from palmetto.interop.rows import Row
 from palmetto.model.norms import EPSILON
@@ -25,6 +25,7 @@ def requires(model: Model) -> Requirements:
         "model.feedforward": ("gelu_tanh",),
         "model.attention.name": ("full",),
         "model.key_value_heads": (model.heads,),
+        **whole_heads(model),
         "model.head_size": (model.d_model // model.heads,),
         "model.d_ff": (4 * model.d_model,),
     }

@@ -1,8 +1,9 @@
 """Cohere's architecture, which is PaLM's: a parallel block behind one LayerNorm without bias, rotary pairs, SwiGLU."""
 
+from collections.abc import Mapping
 from typing import Any
 
-from palmetto.interop.architecture import GATES, ROTARY, Architecture, Requirements, rotary, sizes
+from palmetto.interop.architecture import GATES, ROTARY, Architecture, Requirements, named, rotary, sized, sizes, turned
 from palmetto.interop.forms import TRANSPOSED, repeated
 from palmetto.interop.rows import Row
 from palmetto.model.norms import EPSILON
@@ -60,4 +61,23 @@ def config(recipe: Recipe) -> dict[str, Any]:
     }
 
 
-COHERE = Architecture("CohereForCausalLM", "cohere", requires, rows, config)
+def model(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the model section of a configuration."""
+    return {
+        **sized(config),
+        "feedforward": named(GATES, config, "hidden_act"),
+        "positions": turned(config),
+        "qk_norm": config["use_qk_norm"],
+    }
+
+
+DEFAULTS = {
+    "hidden_act": "silu",
+    "layer_norm_eps": 1e-5,
+    "logit_scale": 0.0625,
+    "rope_theta": 500000.0,
+    "tie_word_embeddings": True,
+    "use_qk_norm": False,
+    "attention_bias": False,
+}
+COHERE = Architecture("CohereForCausalLM", "cohere", requires, rows, config, model, DEFAULTS)

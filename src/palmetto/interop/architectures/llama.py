@@ -3,9 +3,21 @@
 Qwen 3 is Llama with normalized queries and keys, Mistral Llama with a sliding window.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
-from palmetto.interop.architecture import GATES, ROTARY, Architecture, Requirements, rotary, sizes
+from palmetto.interop.architecture import (
+    GATES,
+    ROTARY,
+    Architecture,
+    Requirements,
+    named,
+    rotary,
+    sized,
+    sizes,
+    turned,
+    whole_heads,
+)
 from palmetto.interop.forms import AS_IS, TRANSPOSED, halves, scaled
 from palmetto.interop.rows import Row
 from palmetto.model.attentions.local import LocalAttention
@@ -90,8 +102,38 @@ def _of_mistral(recipe: Recipe) -> dict[str, Any]:
     return {**config(recipe), "sliding_window": attention.window}
 
 
+def model(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what the model sections of the classes' configurations have in common."""
+    return {
+        **sized(config),
+        "block": "serial",
+        "norm": "rms",
+        "feedforward": named(GATES, config, "hidden_act"),
+        "positions": turned(config),
+        "biases": config.get("attention_bias", False),
+    }
+
+
+def _mistral_model(config: Mapping[str, Any]) -> dict[str, Any]:
+    window = config["sliding_window"]
+    return {**model(config), "attention": {"name": "local", "window": window} if window else {"name": "full"}}
+
+
+DEFAULTS = {
+    "hidden_act": "silu",
+    "rms_norm_eps": 1e-6,
+    "rope_theta": 10000.0,
+    "tie_word_embeddings": False,
+    "attention_bias": False,
+}
 LLAMA = Architecture(
-    "LlamaForCausalLM", "llama", lambda _: {**SERIAL_RMS, **_FULL, "model.qk_norm": (False,)}, rows, _of_llama
+    "LlamaForCausalLM",
+    "llama",
+    lambda model: {**SERIAL_RMS, **_FULL, "model.qk_norm": (False,), **whole_heads(model)},
+    rows,
+    _of_llama,
+    model,
+    {**DEFAULTS, "mlp_bias": False},
 )
 QWEN = Architecture(
     "Qwen3ForCausalLM",
@@ -99,6 +141,8 @@ QWEN = Architecture(
     lambda _: {**SERIAL_RMS, **_FULL, "model.qk_norm": (True,), "model.biases": (False,)},
     rows,
     _of_qwen,
+    lambda config: {**model(config), "qk_norm": True},
+    {**DEFAULTS, "head_dim": 128, "use_sliding_window": False},
 )
 MISTRAL = Architecture(
     "MistralForCausalLM",
@@ -113,4 +157,6 @@ MISTRAL = Architecture(
     },
     rows,
     _of_mistral,
+    _mistral_model,
+    {**DEFAULTS, "sliding_window": 4096},
 )

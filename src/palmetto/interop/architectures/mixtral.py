@@ -1,5 +1,6 @@
 """Mixtral's architecture: Llama's, with dropless experts in every layer."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from palmetto.interop.architecture import GATES, Architecture, Requirements
@@ -50,4 +51,24 @@ def config(recipe: Recipe) -> dict[str, Any]:
     }
 
 
-MIXTRAL = Architecture("MixtralForCausalLM", "mixtral", requires, rows, config)
+def model(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the model section of a configuration."""
+    experts = {
+        "count": config["num_local_experts"],
+        "top": config["num_experts_per_tok"],
+        "every": 1,
+        "balance_loss": config["router_aux_loss_coef"],
+    }
+    return {**llama.model(config), "experts": experts}
+
+
+DEFAULTS = {
+    **llama.DEFAULTS,
+    "rms_norm_eps": 1e-5,
+    "rope_theta": 1000000.0,
+    "sliding_window": None,
+    "num_local_experts": 8,
+    "num_experts_per_tok": 2,
+    "router_aux_loss_coef": 0.001,
+}
+MIXTRAL = Architecture("MixtralForCausalLM", "mixtral", requires, rows, config, model, DEFAULTS)

@@ -1,0 +1,27 @@
+"""The formats that runs are exported to, and the files that every export has."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from palmetto.interop import huggingface, logical
+from palmetto.interop.forms import Array
+from palmetto.interop.source import Source
+from palmetto.recipe import Recipe
+
+
+class Target(NamedTuple):
+    """Describes a format that runs are exported to."""
+
+    write: Callable[[Source, Path, str], None]
+    """(what is exported, the folder, the type of the weights): writes the files."""
+    read: Callable[[Path, Recipe], dict[str, Array]]
+    """(the folder, the recipe) → the logical matrices, float32 by name."""
+
+
+TARGETS: Mapping[str, Target] = {
+    "huggingface": Target(huggingface.write, huggingface.read),
+    "safetensors": Target(logical.write, logical.read),
+}
+RECIPE, VOCABULARY = "palmetto/recipe.yaml", "palmetto/vocabulary.model"
+"""The files of every export from which `palmetto import` makes the run again."""
