@@ -1,8 +1,9 @@
-"""Makes the table of docs/interop.md: how far transformers is from Palmetto on an export of each kind of recipe.
+"""Makes a table of docs/interop.md: how far another runtime is from Palmetto on an export of each kind of recipe.
 
-    parity.py
+    parity.py huggingface|gguf
 
-The runs have random weights, two layers and a width of 32. It needs .venv-torch (peer_environment.py).
+The runs have random weights, two layers and a width of 32. The runtime's environment, .venv-torch or .venv-llamacpp,
+is made if necessary.
 """
 
 import os
@@ -16,26 +17,31 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 environment.prepare(os.cpu_count() or 1)
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from peer_environment import torch_python  # noqa: E402
-
+from palmetto.errors import UserError  # noqa: E402
+from palmetto.interop import peer  # noqa: E402
 from palmetto.interop.export import export  # noqa: E402
 from tests.references import exported  # noqa: E402
 
 
-def main() -> None:
-    python = torch_python()
+def main(target: str) -> None:
+    python = peer.environment(peer.RUNTIMES[target], exported.PEERS[target], print)
     versions = ""
-    print("| recipe | class | logits differ by | largest logit | greedy text | ids |\n|---|---|---|---|---|---|")
+    print("| recipe | opened as | logits differ by | largest logit | greedy text | ids |\n|---|---|---|---|---|---|")
     for kind, (name, _) in exported.KINDS.items():
         with tempfile.TemporaryDirectory() as folder:
             run = exported.made(Path(folder) / "run", exported.of_kind(kind))
-            checked = export(run, "huggingface", Path(folder) / "out", None, "float32", python).checked
+            try:
+                checked = export(run, target, Path(folder) / "out", None, "float32", python).checked
+            except UserError as refusal:
+                print(f"| {kind} | refused: {str(refusal).rpartition('; ')[2]} | | | | |", flush=True)
+                continue
         assert checked is not None
         same = ("same" if each else "DIFFERENT" for each in (checked.greedy, checked.ids))
-        print(f"| {kind} | {name} | {checked.logits:.1e} | {checked.largest:.1f} | {' | '.join(same)} |", flush=True)
+        opened = name if target == "huggingface" else "yes"
+        print(f"| {kind} | {opened} | {checked.logits:.1e} | {checked.largest:.1f} | {' | '.join(same)} |", flush=True)
         versions = checked.versions
     print(f"\n{versions}")
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

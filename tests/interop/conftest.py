@@ -1,5 +1,6 @@
-"""The environment of the peers, which tests of parity need."""
+"""The environments of foreign runtimes, which tests of parity need."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -7,12 +8,19 @@ import pytest
 from palmetto.interop import peer
 from tests.references.exported import PEERS
 
+Peers = Callable[[str], Path]
+
 
 @pytest.fixture(scope="session")
-def peers() -> Path:
-    """Returns the Python of the environment with PyTorch and transformers."""
-    if not (PEERS / "bin" / "python").exists():
-        pytest.skip(f"no {PEERS.name}, the peers' environment, which benchmarks/peer_environment.py makes")
-    python = peer.environment(peer.RUNTIMES["huggingface"], PEERS, print)
-    assert python is not None
+def peers() -> Peers:
+    """Returns a function from a target to the Python of its runtime's environment."""
+
+    def python(target: str) -> Path:
+        folder = PEERS[target]
+        if not (folder / "bin" / "python").exists():
+            pytest.skip(f"no {folder.name}, which `palmetto export --check --peer-environment {folder.name}` makes")
+        found = peer.environment(peer.RUNTIMES[target], folder, print)
+        assert found is not None
+        return found
+
     return python

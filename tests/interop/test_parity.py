@@ -1,20 +1,63 @@
-"""Tests that transformers computes the same from an export, for every kind of recipe that it is exact for."""
+"""Tests that foreign runtimes compute the same from an export, for every recipe that export accepts."""
 
 import json
+import random
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from palmetto.errors import UserError
 from palmetto.interop.export import export
+from palmetto.recipe import loading
+from tests.interop.conftest import Peers
 from tests.references import exported
+from tests.references.draws import draw_case
 from tests.references.exported import KINDS
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-def test_transformers_computes_the_same(kind: str, peers: Path, tmp_path: Path) -> None:
+def test_transformers_computes_the_same(kind: str, peers: Peers, tmp_path: Path) -> None:
+    python = peers("huggingface")
     run = exported.made(tmp_path / "run", exported.of_kind(kind))
-    checked = export(run, "huggingface", tmp_path / "out", None, "float32", peers).checked
+    checked = export(run, "huggingface", tmp_path / "out", None, "float32", python).checked
     assert json.loads((tmp_path / "out" / "config.json").read_text())["architectures"] == [KINDS[kind][0]]
     assert checked is not None
     assert checked.holds, checked
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("kind", ["PaLM", "Llama"])
+def test_llama_cpp_computes_the_same(kind: str, dtype: str, peers: Peers, tmp_path: Path) -> None:
+    python = peers("gguf")
+    run = exported.made(tmp_path / "run", exported.of_kind(kind))
+    checked = export(run, "gguf", tmp_path / "out", None, dtype, python).checked
+    assert checked is not None
+    assert checked.holds, checked
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", ["huggingface", "gguf"])
+def test_what_export_accepts_agrees_with_its_peer(
+    target: str, peers: Peers, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    python = peers(target)
+
+    @settings(max_examples=10, suppress_health_check=list(HealthCheck))
+    @given(st.integers(0, 10**6))
+    def check(seed: int) -> None:
+        model = draw_case(random.Random(seed).choice).recipe.model.model_dump()
+        recipe, folder = exported.recipe({**model, "activations": "float32"}), tmp_path_factory.mktemp("drawn")
+        run = exported.made(folder / "run", recipe)
+        refusal = ""
+        try:
+            checked = export(run, target, folder / "out", None, "float32", python).checked
+        except UserError as error:
+            refusal, checked = str(error), None
+        assert (checked is None) == ("(expected" in refusal), refusal
+        assert checked is None or checked.holds, (loading.dump(recipe), checked)
+
+    check()

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from palmetto.errors import UserError
 from palmetto.interop import peer, tokenizer
 from palmetto.interop.export import export
+from tests.interop.conftest import Peers
 from tests.references import exported
 from tests.references.vocabularies import NASTY, VOCABULARIES
 
@@ -65,10 +66,10 @@ def test_unigram_vocabularies_are_refused() -> None:
 
 
 @pytest.mark.slow
-def test_transformers_reads_every_text_as_we_do(peers: Path, tmp_path: Path) -> None:
+def test_transformers_reads_every_text_as_we_do(peers: Peers, tmp_path: Path) -> None:
     export(exported.made(tmp_path / "run", exported.recipe({})), "huggingface", tmp_path / "out", None, "float32")
     texts = [*UNICODE, *(chr(code) * 2 + "a" for code in range(0xD800)), exported.TEXT]
-    asked = peer.Question([[1, 2]], [[1]], 1, texts, 0)
+    asked = peer.Question([[1, 2]], [[1]], 1, texts, 0, 400)
     vocabulary = exported.vocabulary()
-    found = peer.ask(peer.RUNTIMES["huggingface"], peers, tmp_path / "out", asked).ids
+    found = peer.ask(peer.RUNTIMES["huggingface"], peers("huggingface"), tmp_path / "out", asked).ids
     assert found == [[vocabulary.eod, *vocabulary.encode(text).tolist()] for text in texts]

@@ -21,8 +21,9 @@ from palmetto.training.step.state import State, parameter_table
 
 TEXT = inspect.getsource(ArgumentParser)
 SIZES: dict[Kind, int] = {"bpe": 400, "unigram": 330}
-PEERS = Path(__file__).resolve().parents[2] / ".venv-torch"
-"""The environment of the peers in PyTorch, if there is one (benchmarks/peer_environment.py)."""
+_ROOT = Path(__file__).resolve().parents[2]
+PEERS = {"huggingface": _ROOT / ".venv-torch", "gguf": _ROOT / ".venv-llamacpp"}
+"""The environment of each target's runtime, which `palmetto export --check --peer-environment` makes."""
 
 SERIAL = {"block": "serial", "norm": "rms", "key_value_heads": 2, "heads": 4, "d_ff": 48}
 BIASED = {"block": "serial", "norm_bias": True, "biases": True, "key_value_heads": 4, "heads": 4}

@@ -18,6 +18,7 @@ class Target(StrEnum):
 
     huggingface = "huggingface"
     safetensors = "safetensors"
+    gguf = "gguf"
 
 
 class Dtype(StrEnum):

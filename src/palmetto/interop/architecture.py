@@ -15,6 +15,8 @@ GATES: Mapping[str, str] = {"swiglu": "silu", "geglu": "gelu", "glu": "sigmoid"}
 ACTIVATIONS: Mapping[str, str] = {"relu": "relu", "gelu": "gelu", "swish": "silu", "gelu_tanh": "gelu_pytorch_tanh"}
 """transformers' name of each activation without a gate."""
 
+SOME = "some"
+"""The value of a key for a part that may be absent, if it is there."""
 Requirements = Mapping[str, tuple[object, ...]]
 """The values that keys of a recipe may have, by dotted key, the most telling first."""
 
@@ -36,20 +38,26 @@ class Architecture(NamedTuple):
     """The class's values of keys that a config.json may leave out."""
 
     def obstacles(self, recipe: Recipe) -> list[str]:
-        """Returns the keys for which the class is not exact, each with its value and those that would do."""
+        """Returns the keys for which the class is not exact, each with its value and those that would do.
+
+        A key of a part that the model lacks is none of them, since the part's own key is.
+        """
         required = {"training.objective.name": ("causal",), **self.requires(recipe.model)}
         return [
             f"{key}={_shown(found)} (expected {' or '.join(map(_shown, values))})"
             for key, values in required.items()
-            if (found := _value(recipe, key)) not in values
+            if (found := _value(recipe, key)) not in (*values, _ABSENT)
         ]
+
+
+_ABSENT = object()
 
 
 def _value(recipe: Recipe, key: str) -> object:
     found: object = recipe
     for name in key.split("."):
-        found = getattr(found, name, None)
-    return found if isinstance(found, str | int | float | None) else "given"
+        found = getattr(found, name, _ABSENT)
+    return found if isinstance(found, str | int | float | None) or found is _ABSENT else SOME
 
 
 def _shown(value: object) -> str:

@@ -34,17 +34,22 @@ class Checked(NamedTuple):
     """The largest difference."""
     largest: float
     """The largest logit, in absolute value."""
+    near: bool
+    """Whether the difference is within the bound."""
     greedy: bool
     ids: bool
     versions: str
 
     @property
     def holds(self) -> bool:
-        return self.greedy and self.ids and self.logits <= BOUND * max(1.0, self.largest)
+        return self.near and self.greedy and self.ids
 
 
-def question(source: Source) -> peer.Question:
-    """Returns the question: windows of the run's held-out text, or drawn tokens if it has none."""
+def question(source: Source, misread: str = "") -> peer.Question:
+    """Returns the question: windows of the run's held-out text, or drawn tokens if it has none.
+
+    Texts with a character of `misread` are left out.
+    """
     vocabulary, length = source.vocabulary, min(LENGTH, source.recipe.tokens.sequence_length)
     if source.run.validation_store.exists():
         store = TokenStore.open(source.run.validation_store, vocabulary_digest=vocabulary.digest)
@@ -55,9 +60,9 @@ def question(source: Source) -> peer.Question:
     prompts = windows[:, : length // 2]
     texts = [vocabulary.decode(window).encode("utf-8", "replace").decode() for window in windows]
     prefix = 0 if source.recipe.training.objective.name == "causal" else length // 2
-    return peer.Question(
-        windows.tolist(), prompts.tolist(), min(GREEDY, length - length // 2), [*texts, *_HARD], prefix
-    )
+    texts = [text for text in (*texts, *_HARD) if not set(text) & set(misread)]
+    tokens, size = min(GREEDY, length - length // 2), source.recipe.model_vocabulary
+    return peer.Question(windows.tolist(), prompts.tolist(), tokens, texts, prefix, size)
 
 
 def answer(source: Source, values: dict[str, Array], asked: peer.Question) -> peer.Answer:
@@ -83,10 +88,13 @@ def answer(source: Source, values: dict[str, Array], asked: peer.Question) -> pe
     return peer.Answer(np.asarray(computed(jnp.asarray(asked.windows, jnp.int32))), greedy, ids, "palmetto")
 
 
-def compare(ours: peer.Answer, theirs: peer.Answer, eod: int) -> Checked:
+def compare(asked: peer.Question, ours: peer.Answer, theirs: peer.Answer, eod: int, bound: float = BOUND) -> Checked:
     """Returns how two answers differ. Greedy tokens count up to the end of the document."""
-    difference = float(np.abs(ours.logits - theirs.logits).max())
+    computed = ours.logits
+    if theirs.logits.ndim < computed.ndim:
+        computed = np.asarray(jax.nn.log_softmax(computed[:, len(asked.prompts[0]) - 1]))
+    difference = float(np.abs(computed - theirs.logits).max())
     ended = [[*tokens, eod][: [*tokens, eod].index(eod)] for tokens in theirs.greedy]
-    return Checked(
-        difference, float(np.abs(ours.logits).max()), ended == ours.greedy, theirs.ids == ours.ids, theirs.versions
-    )
+    largest = float(np.abs(computed).max())
+    near = difference <= bound * max(1.0, largest)
+    return Checked(difference, largest, near, ended == ours.greedy, theirs.ids == ours.ids, theirs.versions)

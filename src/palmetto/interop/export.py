@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from palmetto.decoding.trained import read
+from palmetto.decoding import trained
 from palmetto.files import write_text
 from palmetto.interop import check, folder, peer
 from palmetto.interop.check import Checked
@@ -37,16 +37,18 @@ def export(
             TARGETS[target].write(source, made, dtype)
             write_text(made / RECIPE, loading.dump(_without_paths(source)))
             source.vocabulary.save(made / VOCABULARY)
-        return Exported(folder.names(out), None if python is None else _check(source, target, out, python))
+        return Exported(folder.names(out), None if python is None else _check(source, target, out, dtype, python))
 
-    return read(run, step, look)
+    return trained.read(run, step, look)
 
 
-def _check(source: Source, target: str, out: Path, python: Path) -> Checked:
-    asked = check.question(source)
-    theirs = peer.ask(peer.RUNTIMES[target], python, out, asked)
-    ours = check.answer(source, TARGETS[target].read(out, source.recipe), asked)
-    return check.compare(ours, theirs, source.vocabulary.eod)
+def _check(source: Source, target: str, out: Path, dtype: str, python: Path) -> Checked:
+    runtime, read = peer.RUNTIMES[target], TARGETS[target].read
+    asked = check.question(source, runtime.misread)
+    theirs = peer.ask(runtime, python, out, asked)
+    ours = check.answer(source, source.rounded(dtype) if read is None else read(out, source.recipe), asked)
+    bound = check.BOUND if dtype == "float32" else check.BOUND * runtime.half
+    return check.compare(asked, ours, theirs, source.vocabulary.eod, bound)
 
 
 def _facts(source: Source, target: str, dtype: str) -> dict[str, Any]:

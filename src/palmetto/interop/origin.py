@@ -34,8 +34,12 @@ def read(source: Path) -> Origin:
     if (source / folder.MARK).exists():
         folder.check_ours(source, f"{source}: altered since it was exported; expected an export as it was written")
         recipe = loading.load(str(source / RECIPE))
-        matrices = TARGETS[read_json(source / folder.MARK)["target"]].read(source, recipe)
-        return Origin(recipe, matrices, Vocabulary.load(source / VOCABULARY))
+        target = read_json(source / folder.MARK)["target"]
+        reading = TARGETS[target].read
+        if reading is None:
+            others = " or ".join(name for name, each in TARGETS.items() if each.read is not None)
+            raise UserError(f"{source}: an export to {target}, which is not imported; expected one to {others}")
+        return Origin(recipe, reading(source, recipe), Vocabulary.load(source / VOCABULARY))
     config = read_json(source / "config.json")
     architecture = _architecture(config, source)
     recipe = _recipe(config, architecture, source)

@@ -22,15 +22,20 @@ class Runtime(NamedTuple):
     """The modules that an environment must have."""
     script: str
     """The file of peers/ that answers."""
+    misread: str = ""
+    """The characters that its tokenizer takes for others."""
+    half: float = 1.0
+    """How much farther apart logits may be in a type of half the size, for a runtime that computes in it too."""
 
 
 RUNTIMES: Mapping[str, Runtime] = {
     "huggingface": Runtime(("torch", "transformers", "numpy"), ("torch", "transformers"), "huggingface.py"),
+    "gguf": Runtime(("xllamacpp", "numpy"), ("numpy", "xllamacpp"), "llamacpp.py", "\u2581", 100.0),
 }
 
 
 class Question(NamedTuple):
-    """Holds what is asked: logits of windows, greedy tokens behind prompts, ids of texts."""
+    """Holds what is asked: logits of windows, greedy tokens behind prompts of one length, ids of texts."""
 
     windows: Sequence[Sequence[int]]
     prompts: Sequence[Sequence[int]]
@@ -38,10 +43,15 @@ class Question(NamedTuple):
     texts: Sequence[str]
     prefix: int
     """The number of first positions of a window that see each other; 0 if the model has no prefix."""
+    vocabulary: int
+    """V, the number of logits."""
 
 
 class Answer(NamedTuple):
-    """Holds logits float32 [windows, T, V], the greedy tokens, the ids, and what computed them."""
+    """Holds logits float32 [windows, T, V], the greedy tokens, the ids, and what computed them.
+
+    A runtime that gives no logits of a window gives the log-probabilities [prompts, V] of the token behind each prompt.
+    """
 
     logits: Array
     greedy: list[list[int]]

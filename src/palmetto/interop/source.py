@@ -1,8 +1,11 @@
 """A checkpoint that is exported, read one weight at a time, so that no more than one is in memory."""
 
+import numpy as np
+
 from palmetto.interop.forms import Array
 from palmetto.interop.rows import Tensor
-from palmetto.model.weights import Table
+from palmetto.interop.safetensors import TYPES
+from palmetto.model.weights import Table, logical_names
 from palmetto.recipe import Recipe
 from palmetto.runs.directory import RunDirectory
 from palmetto.runs.manifest import Manifest
@@ -23,6 +26,12 @@ class Source:
         self.manifest: Manifest = checkpoints.manifest(step)
         self.table: Table = parameter_table(self.recipe)
         self._checkpoints = checkpoints
+
+    def rounded(self, dtype: str) -> dict[str, Array]:
+        """Returns all logical matrices, float32 by name, those that are no vectors rounded to a type."""
+        found = ((name, self._checkpoints.matrix(self.manifest.step, name)) for name in logical_names(self.table))
+        of = TYPES[dtype][1]
+        return {name: matrix.astype(of).astype(np.float32) if matrix.ndim > 1 else matrix for name, matrix in found}
 
     def values(self, tensor: Tensor) -> Array:
         """Returns the float32 values of a target's tensor."""

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from palmetto.interop import huggingface, logical
+from palmetto.interop import huggingface, llamacpp, logical
 from palmetto.interop.forms import Array
 from palmetto.interop.source import Source
 from palmetto.recipe import Recipe
@@ -15,13 +15,14 @@ class Target(NamedTuple):
 
     write: Callable[[Source, Path, str], None]
     """(what is exported, the folder, the type of the weights): writes the files."""
-    read: Callable[[Path, Recipe], dict[str, Array]]
-    """(the folder, the recipe) → the logical matrices, float32 by name."""
+    read: Callable[[Path, Recipe], dict[str, Array]] | None = None
+    """(the folder, the recipe) → the logical matrices, float32 by name; None for a format that is not imported."""
 
 
 TARGETS: Mapping[str, Target] = {
     "huggingface": Target(huggingface.write, huggingface.read),
     "safetensors": Target(logical.write, logical.read),
+    "gguf": Target(llamacpp.write),
 }
 RECIPE, VOCABULARY = "palmetto/recipe.yaml", "palmetto/vocabulary.model"
 """The files of every export from which `palmetto import` makes the run again."""

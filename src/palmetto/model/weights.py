@@ -10,7 +10,7 @@ and digests cover, however memory holds them.
 import hashlib
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import jax
@@ -293,6 +293,13 @@ def restack(matrices: Mapping[str, jax.Array], table: Table) -> Parameters:
         parts = [matrices[logical_name(name, weight, i)] for i in itertools.product(*map(range, stack))]
         arrays[name] = jnp.stack(parts).reshape(*stack, *parts[0].shape)
     return arrays
+
+
+def logical_names(table: Table) -> Iterator[str]:
+    """Yields the name of every logical matrix of a model."""
+    for name, weight in table.items():
+        for index in itertools.product(*map(range, weight.shape[: weight.stack])):
+            yield logical_name(name, weight, index)
 
 
 def logical_name(name: str, weight: Weight, index: tuple[int, ...]) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from palmetto.interop.architecture import GATES, Architecture, Requirements
+from palmetto.interop.architecture import GATES, SOME, Architecture, Requirements
 from palmetto.interop.architectures import llama
 from palmetto.interop.forms import TRANSPOSED
 from palmetto.interop.rows import Row
@@ -15,7 +15,7 @@ def requires(model: Model) -> Requirements:
     """Returns the recipes for which the class is exact."""
     return {
         **llama.SERIAL_RMS,
-        "model.experts": ("given",),
+        "model.experts": (SOME,),
         "model.experts.every": (1,),
         "model.experts.capacity_factor": (None,),
         "model.experts.feedforward": (None, *GATES),
