@@ -136,6 +136,8 @@ def test_recipes_without_an_exact_class_are_refused(tmp_path: Path) -> None:
     unigram = exported.made(tmp_path / "unigram", exported.recipe({}, "unigram"))
     with pytest.raises(UserError, match=r"tokens.vocabulary=unigram.*expected bpe"):
         export(unigram, "huggingface", tmp_path / "out", None, "float32")
+    with pytest.raises(UserError, match="--dtype int8: expected float32 or bfloat16 or float16 for gguf"):
+        export(run, "gguf", tmp_path / "out", None, "int8")
     with pytest.raises(UserError, match="--step 7: no such checkpoint; there are 10"):
         export(run, "safetensors", tmp_path / "out", 7, "float32")
     assert not (tmp_path / "out").exists()

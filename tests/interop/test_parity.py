@@ -40,7 +40,19 @@ def test_llama_cpp_computes_the_same(kind: str, dtype: str, peers: Peers, tmp_pa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("target", ["huggingface", "gguf"])
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int8"])
+@pytest.mark.parametrize("kind", ["PaLM", "Llama", "Llama, tied, with biases, NTK"])
+def test_ctranslate2_computes_the_same(kind: str, dtype: str, peers: Peers, tmp_path: Path) -> None:
+    python = peers("ctranslate2")
+    run = exported.made(tmp_path / "run", exported.of_kind(kind))
+    checked = export(run, "ctranslate2", tmp_path / "out", None, dtype, python).checked
+    assert checked is not None
+    assert checked.near, checked
+    assert checked.greedy or dtype == "int8"  # whose roundings may choose another of two likely tokens
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", ["huggingface", "gguf", "ctranslate2"])
 def test_what_export_accepts_agrees_with_its_peer(
     target: str, peers: Peers, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

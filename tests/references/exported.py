@@ -22,7 +22,11 @@ from palmetto.training.step.state import State, parameter_table
 TEXT = inspect.getsource(ArgumentParser)
 SIZES: dict[Kind, int] = {"bpe": 400, "unigram": 330}
 _ROOT = Path(__file__).resolve().parents[2]
-PEERS = {"huggingface": _ROOT / ".venv-torch", "gguf": _ROOT / ".venv-llamacpp"}
+PEERS = {
+    "huggingface": _ROOT / ".venv-torch",
+    "gguf": _ROOT / ".venv-llamacpp",
+    "ctranslate2": _ROOT / ".venv-ctranslate2",
+}
 """The environment of each target's runtime, which `palmetto export --check --peer-environment` makes."""
 
 SERIAL = {"block": "serial", "norm": "rms", "key_value_heads": 2, "heads": 4, "d_ff": 48}

@@ -19,6 +19,7 @@ class Target(StrEnum):
     huggingface = "huggingface"
     safetensors = "safetensors"
     gguf = "gguf"
+    ctranslate2 = "ctranslate2"
 
 
 class Dtype(StrEnum):
@@ -27,6 +28,7 @@ class Dtype(StrEnum):
     float32 = "float32"
     bfloat16 = "bfloat16"
     float16 = "float16"
+    int8 = "int8"
 
 
 def export(
@@ -78,5 +80,7 @@ def _missing(runtime: "Runtime | None") -> str:
     return f"give --peer-environment DIR, an environment with {', '.join(runtime.packages)}"
 
 
-def _same(same: bool) -> str:
+def _same(same: bool | None) -> str:
+    if same is None:
+        return "not compared"
     return "the same" if same else "not the same"

@@ -50,6 +50,21 @@ class Architecture(NamedTuple):
         ]
 
 
+def nearest(architectures: Sequence[Architecture], recipe: Recipe, runtime: str) -> Architecture:
+    """Returns the first architecture of a runtime that computes what the recipe's model does.
+
+    Raises UserError if none does, with the reasons for which the nearest one does not.
+    """
+    obstacles = {each.name: each.obstacles(recipe) for each in architectures}
+    best = min(architectures, key=lambda each: len(obstacles[each.name]))
+    if found := obstacles[best.name]:
+        raise UserError(
+            f"{recipe.name}: no architecture of {runtime} computes this model; the nearest is {best.name}, but for "
+            f"{', '.join(found)}"
+        )
+    return best
+
+
 _ABSENT = object()
 
 

@@ -37,12 +37,13 @@ class Checked(NamedTuple):
     near: bool
     """Whether the difference is within the bound."""
     greedy: bool
-    ids: bool
+    ids: bool | None
+    """None if the runtime has no tokenizer."""
     versions: str
 
     @property
     def holds(self) -> bool:
-        return self.near and self.greedy and self.ids
+        return self.near and self.greedy and self.ids is not False
 
 
 def question(source: Source, misread: str = "") -> peer.Question:
@@ -97,4 +98,5 @@ def compare(asked: peer.Question, ours: peer.Answer, theirs: peer.Answer, eod: i
     ended = [[*tokens, eod][: [*tokens, eod].index(eod)] for tokens in theirs.greedy]
     largest = float(np.abs(computed).max())
     near = difference <= bound * max(1.0, largest)
-    return Checked(difference, largest, near, ended == ours.greedy, theirs.ids == ours.ids, theirs.versions)
+    ids = None if theirs.ids is None else theirs.ids == ours.ids
+    return Checked(difference, largest, near, ended == ours.greedy, ids, theirs.versions)

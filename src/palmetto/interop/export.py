@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from palmetto.decoding import trained
+from palmetto.errors import UserError
 from palmetto.files import write_text
 from palmetto.interop import check, folder, peer
 from palmetto.interop.check import Checked
@@ -29,6 +30,8 @@ def export(
     Raises UserError if the target is not exact for the recipe, if `out` holds anything but an export, or if there is no
     such checkpoint.
     """
+    if dtype not in TARGETS[target].types:
+        raise UserError(f"--dtype {dtype}: expected {' or '.join(TARGETS[target].types)} for {target}")
     folder.check(out)
 
     def look(checkpoints: Checkpoints, chosen: int) -> Exported:
@@ -47,7 +50,7 @@ def _check(source: Source, target: str, out: Path, dtype: str, python: Path) -> 
     asked = check.question(source, runtime.misread)
     theirs = peer.ask(runtime, python, out, asked)
     ours = check.answer(source, source.rounded(dtype) if read is None else read(out, source.recipe), asked)
-    bound = check.BOUND if dtype == "float32" else check.BOUND * runtime.half
+    bound = runtime.bounds.get(dtype, check.BOUND)
     return check.compare(asked, ours, theirs, source.vocabulary.eod, bound)
 
 

@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-from palmetto.errors import UserError
 from palmetto.files import write_text
 from palmetto.interop import card, gguf
-from palmetto.interop.architecture import ROTARY, Architecture, Requirements, rotary, whole_heads
+from palmetto.interop.architecture import ROTARY, Architecture, Requirements, nearest, rotary, whole_heads
 from palmetto.interop.architectures import cohere, llama
 from palmetto.interop.forms import AS_IS, TRANSPOSED, scaled
 from palmetto.interop.gguf import Fact
@@ -78,18 +77,8 @@ ARCHITECTURES = (
 
 
 def choose(recipe: Recipe) -> Architecture:
-    """Returns the architecture of llama.cpp that computes what the recipe's model does.
-
-    Raises UserError if none does, with the reasons for which the nearest one does not.
-    """
-    obstacles = {each.name: each.obstacles(recipe) for each in ARCHITECTURES}
-    nearest = min(ARCHITECTURES, key=lambda each: len(obstacles[each.name]))
-    if found := obstacles[nearest.name]:
-        raise UserError(
-            f"{recipe.name}: no architecture of llama.cpp computes this model; the nearest is {nearest.name}, but for "
-            f"{', '.join(found)}"
-        )
-    return nearest
+    """Returns the architecture that computes what the recipe's model does; raises UserError like `nearest`."""
+    return nearest(ARCHITECTURES, recipe, "llama.cpp")
 
 
 def write(source: Source, folder: Path, dtype: str) -> None:

@@ -24,13 +24,17 @@ class Runtime(NamedTuple):
     """The file of peers/ that answers."""
     misread: str = ""
     """The characters that its tokenizer takes for others."""
-    half: float = 1.0
-    """How much farther apart logits may be in a type of half the size, for a runtime that computes in it too."""
+    bounds: Mapping[str, float] = {}
+    """How far logits may be apart, as a share of the largest, in types that the runtime computes in too."""
 
 
+_HALF = {"float16": 1e-2, "bfloat16": 1e-2}
 RUNTIMES: Mapping[str, Runtime] = {
     "huggingface": Runtime(("torch", "transformers", "numpy"), ("torch", "transformers"), "huggingface.py"),
-    "gguf": Runtime(("xllamacpp", "numpy"), ("numpy", "xllamacpp"), "llamacpp.py", "\u2581", 100.0),
+    "gguf": Runtime(("xllamacpp", "numpy"), ("numpy", "xllamacpp"), "llamacpp.py", "\u2581", _HALF),
+    "ctranslate2": Runtime(
+        ("ctranslate2", "numpy"), ("numpy", "ctranslate2"), "ctranslate2_.py", bounds={"int8": 0.05}
+    ),
 }
 
 
@@ -48,14 +52,14 @@ class Question(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """Holds logits float32 [windows, T, V], the greedy tokens, the ids, and what computed them.
+    """Holds logits float32 [windows, T, V], the greedy tokens, the ids if it has a tokenizer, and what computed them.
 
     A runtime that gives no logits of a window gives the log-probabilities [prompts, V] of the token behind each prompt.
     """
 
     logits: Array
     greedy: list[list[int]]
-    ids: list[list[int]]
+    ids: list[list[int]] | None
     versions: str
 
 

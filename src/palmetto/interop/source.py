@@ -28,9 +28,9 @@ class Source:
         self._checkpoints = checkpoints
 
     def rounded(self, dtype: str) -> dict[str, Array]:
-        """Returns all logical matrices, float32 by name, those that are no vectors rounded to a type."""
+        """Returns all logical matrices, float32 by name, those that are no vectors rounded to a float type."""
         found = ((name, self._checkpoints.matrix(self.manifest.step, name)) for name in logical_names(self.table))
-        of = TYPES[dtype][1]
+        of = TYPES.get(dtype, TYPES["float32"])[1]
         return {name: matrix.astype(of).astype(np.float32) if matrix.ndim > 1 else matrix for name, matrix in found}
 
     def values(self, tensor: Tensor) -> Array:
