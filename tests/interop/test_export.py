@@ -1,8 +1,13 @@
 """Tests exports as folders: whole or absent, the same bytes each time, and runs again when they are imported."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
+import weakref
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +18,7 @@ from palmetto.interop import importing, safetensors
 from palmetto.interop.export import export
 from palmetto.interop.folder import MARK
 from palmetto.runs.directory import RunDirectory
+from palmetto.training.checkpoint import Checkpoints
 from tests.references import exported
 from tests.references.exported import KINDS
 
@@ -141,3 +147,45 @@ def test_recipes_without_an_exact_class_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="--step 7: no such checkpoint; there are 10"):
         export(run, "safetensors", tmp_path / "out", 7, "float32")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("target", ["huggingface", "safetensors", "gguf", "ctranslate2"])
+def test_one_tensor_is_in_memory_at_a_time(
+    target: str, run: RunDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tensor may hold q, k and v; what it was made from is gone when the next one is read."""
+    read, alive = Checkpoints.matrix, list[weakref.ref[Any]]()
+
+    def counted(checkpoints: Checkpoints, step: int, name: str) -> Any:
+        matrix = read(checkpoints, step, name)
+        alive.append(weakref.ref(matrix))
+        assert sum(each() is not None for each in alive) <= (3 if target == "ctranslate2" else 2), name
+        return matrix
+
+    monkeypatch.setattr(Checkpoints, "matrix", counted)
+    export(run, target, tmp_path / "out", None, "bfloat16")
+    assert len(alive) == 2 + 2 * 8
+
+
+@pytest.mark.slow
+def test_the_commands_say_what_was_not_compared(run: RunDirectory, tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if name not in ("NPROC", "XLA_FLAGS")}
+
+    def palmetto(*arguments: object) -> "subprocess.CompletedProcess[str]":
+        command = [sys.executable, "-m", "palmetto", *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+
+    out, again = tmp_path / "out", tmp_path / "again"
+    done = palmetto("export", run.path, "--to", "huggingface", "--out", out, "--check", "--json")
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert answer["target"] == "huggingface"
+    assert answer["files"] == sorted(contents(out))
+    assert answer["checked"] == {"logits": None, "greedy": None, "ids": None}
+    assert "were not compared: give --peer-environment DIR" in done.stderr
+    imported = palmetto("import", out, "--run", again, "--json")
+    assert json.loads(imported.stdout)["parameters"] == parameters(run)
+    assert json.loads(palmetto("digest", again, "--json").stdout)["parameters"] == parameters(run)
+    refused = palmetto("import", out, "--run", again)
+    assert refused.returncode == 2
+    assert "expected a new or an empty directory" in refused.stderr
