@@ -1,9 +1,9 @@
 """Makes a table of docs/interop.md: how far another runtime is from Palmetto on an export of each kind of recipe.
 
-    parity.py huggingface|gguf
+    parity.py huggingface|gguf|ctranslate2
 
-The runs have random weights, two layers and a width of 32. The runtime's environment, .venv-torch or .venv-llamacpp,
-is made if necessary.
+The runs have random weights, two layers and a width of 32. The runtime's environment, .venv-torch, .venv-llamacpp or
+.venv-ctranslate2, is made if necessary.
 """
 
 import os
@@ -22,6 +22,8 @@ from palmetto.interop import peer  # noqa: E402
 from palmetto.interop.export import export  # noqa: E402
 from tests.references import exported  # noqa: E402
 
+_SAME = {True: "same", False: "DIFFERENT", None: ""}
+
 
 def main(target: str) -> None:
     python = peer.environment(peer.RUNTIMES[target], exported.PEERS[target], print)
@@ -36,7 +38,7 @@ def main(target: str) -> None:
                 print(f"| {kind} | refused: {str(refusal).rpartition('; ')[2]} | | | | |", flush=True)
                 continue
         assert checked is not None
-        same = ("same" if each else "DIFFERENT" for each in (checked.greedy, checked.ids))
+        same = (_SAME[each] for each in (checked.greedy, checked.ids))
         opened = name if target == "huggingface" else "yes"
         print(f"| {kind} | {opened} | {checked.logits:.1e} | {checked.largest:.1f} | {' | '.join(same)} |", flush=True)
         versions = checked.versions
