@@ -1,6 +1,7 @@
 """Tests that a reader of tokenizer.json gives our ids, and that [eod] is in front and never read from text."""
 
 import re
+import subprocess
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from palmetto.errors import UserError
 from palmetto.interop import peer, tokenizer
 from palmetto.interop.export import export
+from palmetto.tokens.vocabulary import Kind
 from tests.interop.conftest import Peers
 from tests.references import exported
 from tests.references.vocabularies import NASTY, VOCABULARIES
@@ -40,7 +41,7 @@ def encode(contents: dict[str, Any], text: str) -> list[int]:
 
 
 def test_a_reader_of_the_file_gives_our_ids() -> None:
-    contents = tokenizer.tokenizer(VOCABULARY, "bpe")
+    contents = tokenizer.tokenizer(VOCABULARY)
 
     @settings(max_examples=300)
     @given(phrases)
@@ -53,23 +54,23 @@ def test_a_reader_of_the_file_gives_our_ids() -> None:
 
 
 def test_the_document_mark_is_added_and_never_read() -> None:
-    contents = tokenizer.tokenizer(VOCABULARY, "bpe")
+    contents = tokenizer.tokenizer(VOCABULARY)
     assert contents["added_tokens"] == []  # a reader would find them in text
     assert contents["post_processor"]["single"][0] == {"SpecialToken": {"id": "[eod]", "type_id": 0}}
     assert contents["post_processor"]["special_tokens"]["[eod]"]["ids"] == [VOCABULARY.eod]
     assert VOCABULARY.eod not in encode(contents, "a [eod] b")
 
 
-def test_unigram_vocabularies_are_refused() -> None:
-    with pytest.raises(UserError, match=r"tokens\.vocabulary=unigram.*expected bpe"):
-        tokenizer.tokenizer(VOCABULARIES["unigram"], "unigram")
-
-
 @pytest.mark.slow
-def test_transformers_reads_every_text_as_we_do(peers: Peers, tmp_path: Path) -> None:
-    export(exported.made(tmp_path / "run", exported.recipe({})), "huggingface", tmp_path / "out", None, "float32")
+@pytest.mark.parametrize("kind", ["bpe", "unigram"])
+def test_transformers_reads_every_text_as_we_do(kind: Kind, peers: Peers, tmp_path: Path) -> None:
+    python = peers("huggingface")
+    if kind == "unigram" and subprocess.run([python, "-c", "import sentencepiece"], capture_output=True).returncode:
+        pytest.skip("no sentencepiece in the peers' environment, which a unigram vocabulary needs")
+    run = exported.made(tmp_path / "run", exported.recipe({}, kind))
+    export(run, "huggingface", tmp_path / "out", None, "float32")
     texts = [*UNICODE, *(chr(code) * 2 + "a" for code in range(0xD800)), exported.TEXT]
-    asked = peer.Question([[1, 2]], [[1]], 1, texts, 0, 400)
-    vocabulary = exported.vocabulary()
-    found = peer.ask(peer.RUNTIMES["huggingface"], peers("huggingface"), tmp_path / "out", asked).ids
+    asked = peer.Question([[1, 2]], [[1]], 1, texts, 0, exported.SIZES[kind])
+    vocabulary = exported.vocabulary(kind)
+    found = peer.ask(peer.RUNTIMES["huggingface"], python, tmp_path / "out", asked).ids
     assert found == [[vocabulary.eod, *vocabulary.encode(text).tolist()] for text in texts]

@@ -18,25 +18,36 @@ from palmetto.recipe import Recipe
 def write(source: Source, folder: Path, dtype: str, shard_bytes: int = safetensors.SHARD_BYTES) -> None:
     """Writes weights, configurations, tokenizer and model card into a folder.
 
-    Raises UserError if no class of transformers is exact for the recipe, or its vocabulary has no tokenizer.json.
+    Raises UserError if no class of transformers is exact for the recipe.
     """
     recipe, vocabulary = source.recipe, source.vocabulary
     architecture = catalogue.choose(recipe)
-    write_json(folder / "tokenizer.json", tokenizer.tokenizer(vocabulary, recipe.tokens.vocabulary))
-    write_json(folder / "tokenizer_config.json", tokenizer.settings(recipe.model_length))
+    if recipe.tokens.vocabulary == "bpe":
+        write_json(folder / "tokenizer.json", tokenizer.tokenizer(vocabulary))
+    else:
+        _copy(tokenizer.CODE, folder)
+    settings = tokenizer.settings(recipe.tokens.vocabulary, recipe.model_length)
+    write_json(folder / "tokenizer_config.json", settings)
     write_json(folder / "config.json", configuration(source, architecture, dtype))
     ends = {"bos_token_id": vocabulary.eod, "eos_token_id": vocabulary.eod, "pad_token_id": vocabulary.eod}
     write_json(folder / "generation_config.json", ends)
     if architecture is PALMETTO:
-        shutil.copyfile(Path(__file__).parent / "peers" / f"{CODE}.py", folder / f"{CODE}.py")
+        _copy(CODE, folder)
     planned = tensors(architecture.rows(recipe.model), source.table)
     safetensors.write(folder, planned, lambda number: source.values(planned[number]), dtype, shard_bytes)
-    trusted = "with `trust_remote_code=True`, " if architecture is PALMETTO else ""
+    trusted = "with `trust_remote_code=True` " if architecture is PALMETTO else ""
+    by_code = " with `trust_remote_code=True`" if recipe.tokens.vocabulary != "bpe" else ""
     note = (
-        f"`AutoModelForCausalLM` opens it {trusted}as `{architecture.name}`. `AutoTokenizer` gives the ids of the "
-        "run's vocabulary, with `[eod]` in front of a text. Lone surrogates, which Palmetto encodes, are no text there."
+        f"`AutoModelForCausalLM` opens it {trusted}as `{architecture.name}`. `AutoTokenizer`{by_code} gives the ids of "
+        "the run's vocabulary, with `[eod]` in front of a text. Lone surrogates, which Palmetto encodes, are no text "
+        "there."
     )
     write_text(folder / "README.md", card.card(source, f"{architecture.name} in {dtype}", [note]))
+
+
+def _copy(module: str, folder: Path) -> None:
+    """Copies a module of peers/ beside the weights."""
+    shutil.copyfile(Path(__file__).parent / "peers" / f"{module}.py", folder / f"{module}.py")
 
 
 def read(folder: Path, recipe: Recipe) -> dict[str, Array]:

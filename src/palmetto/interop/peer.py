@@ -30,7 +30,9 @@ class Runtime(NamedTuple):
 
 _HALF = {"float16": 1e-2, "bfloat16": 1e-2}
 RUNTIMES: Mapping[str, Runtime] = {
-    "huggingface": Runtime(("torch", "transformers", "numpy"), ("torch", "transformers"), "huggingface.py"),
+    "huggingface": Runtime(
+        ("torch", "transformers", "sentencepiece", "numpy"), ("torch", "transformers"), "huggingface.py"
+    ),
     "gguf": Runtime(("xllamacpp", "numpy"), ("numpy", "xllamacpp"), "llamacpp.py", "\u2581", _HALF),
     "ctranslate2": Runtime(
         ("ctranslate2", "numpy"), ("numpy", "ctranslate2"), "ctranslate2_.py", bounds={"int8": 0.05}

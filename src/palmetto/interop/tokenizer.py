@@ -8,25 +8,17 @@ in front of a text and never read from it.
 from itertools import chain
 from typing import Any
 
-from palmetto.errors import UserError
-from palmetto.tokens.vocabulary import EOD, Piece, Vocabulary
+from palmetto.tokens.vocabulary import EOD, Kind, Piece, Vocabulary
 
 _UNSAFE = "\u2581\u2585\\x{0}"
 _RUN = f"[^{_UNSAFE}]{{1,4000}}[^\\n{_UNSAFE}]{{0,60000}}\\n*|[{_UNSAFE}]"
 """The runs of tokens/vocabulary.py, as Oniguruma writes them."""
-_ALONE = ("\n", "\t")
+CODE = "tokenization_palmetto"
+"""The module of peers/ that is copied beside the weights for a unigram vocabulary."""
 
 
-def tokenizer(vocabulary: Vocabulary, kind: str) -> dict[str, Any]:
-    """Returns the contents of tokenizer.json; raises UserError for a vocabulary that is not BPE.
-
-    Unigram is refused, because the library breaks ties between equally likely ways of cutting a text differently.
-    """
-    if kind != "bpe":
-        raise UserError(
-            f"tokens.vocabulary={kind}: a tokenizer.json would cut some texts differently, since ties between equal "
-            "sums of scores are broken otherwise; expected bpe"
-        )
+def tokenizer(vocabulary: Vocabulary) -> dict[str, Any]:
+    """Returns the contents of tokenizer.json for a BPE vocabulary."""
     pieces = list(vocabulary.pieces())
     names = {_name(piece): piece.id for piece in pieces}
     assert len(names) == len(pieces), "each piece has a name of its own"
@@ -59,10 +51,17 @@ def tokenizer(vocabulary: Vocabulary, kind: str) -> dict[str, Any]:
     }
 
 
-def settings(length: int) -> dict[str, Any]:
-    """Returns the contents of tokenizer_config.json, for sequences of a length."""
+def settings(kind: Kind, length: int) -> dict[str, Any]:
+    """Returns the contents of tokenizer_config.json, for sequences of a length.
+
+    A unigram vocabulary gets a class of its own, since tokenizers breaks ties between sums of scores differently.
+    """
+    ours: dict[str, Any] = {
+        "tokenizer_class": "PalmettoTokenizer",
+        "auto_map": {"AutoTokenizer": [f"{CODE}.PalmettoTokenizer", None]},
+    }
     return {
-        "tokenizer_class": "PreTrainedTokenizerFast",
+        **({"tokenizer_class": "PreTrainedTokenizerFast"} if kind == "bpe" else ours),
         "bos_token": EOD,
         "eos_token": EOD,
         "clean_up_tokenization_spaces": False,

@@ -22,7 +22,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 def main(folder: str, question: str, answer: str) -> None:
     """Answers a question about the model in a folder, which is computed in float32."""
     asked = json.loads(Path(question).read_text())
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=True)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, trust_remote_code=True).eval()
     with torch.no_grad():
         windows = torch.tensor(asked["windows"])
