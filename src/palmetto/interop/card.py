@@ -9,19 +9,19 @@ from palmetto.model.weights import active, count
 from palmetto.runs.files import read_events
 
 
-def card(source: Source, made: str, notes: list[str]) -> str:
-    """Returns the card. `made` names the target and the type of the weights; `notes` are paragraphs about its use."""
+def card(source: Source, library: str, made: str, note: str) -> str:
+    """Returns the card. `library` opens the export, `made` says what it is, and `note` how it is used."""
     recipe, model, manifest = source.recipe, source.recipe.model, source.manifest
     total, used = count(model, recipe.model_vocabulary), active(model, recipe.model_vocabulary)
     sizes = f"{model.layers} layers, width {model.d_model:,}, {model.heads} heads of {model.query_size}"
     shape = f"{total:,} parameters" if total == used else f"{total:,} parameters, {used:,} of them active"
     parts = [
-        "---\nlibrary_name: transformers\npipeline_tag: text-generation\ntags:\n- palmetto\n---",
+        f"---\nlibrary_name: {library}\npipeline_tag: text-generation\ntags:\n- palmetto\n---",
         f"# {recipe.name}",
         f"A language model trained by Palmetto, exported as {made}: {shape}; {sizes}; {model.block} blocks, "
         f"{model.positions.name} positions, {model.feedforward}; {recipe.tokens.vocabulary_size:,} tokens "
         f"({recipe.tokens.vocabulary}), sequences of {recipe.model_length:,}.",
-        *notes,
+        note,
         "## Data",
         _data(source),
         "## Training",

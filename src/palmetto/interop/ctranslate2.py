@@ -104,7 +104,9 @@ def write(source: Source, folder: Path, dtype: str) -> None:
         "`ctranslate2.Generator` opens the folder. It takes ids or names of tokens, which `palmetto tokenizer encode` "
         "gives, with `[eod]` in front."
     )
-    files.write_text(folder / "README.md", card.card(source, f"CTranslate2's {architecture.name} in {dtype}", [note]))
+    files.write_text(
+        folder / "README.md", card.card(source, "ctranslate2", f"CTranslate2's {architecture.name} in {dtype}", note)
+    )
 
 
 def _config(recipe: Recipe) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def write(source: Source, folder: Path, dtype: str, shard_bytes: int = safetenso
         "the run's vocabulary, with `[eod]` in front of a text. Lone surrogates, which Palmetto encodes, are no text "
         "there."
     )
-    write_text(folder / "README.md", card.card(source, f"{architecture.name} in {dtype}", [note]))
+    write_text(folder / "README.md", card.card(source, "transformers", f"{architecture.name} in {dtype}", note))
 
 
 def _copy(module: str, folder: Path) -> None:

@@ -92,7 +92,9 @@ def write(source: Source, folder: Path, dtype: str) -> None:
         f"llama.cpp opens `{FILE}` as `{architecture.name}`. Its tokenizer gives the ids of the run's vocabulary for "
         "texts without U+2581, which it takes for a space, and puts `[eod]` in front."
     )
-    write_text(folder / "README.md", card.card(source, f"llama.cpp's {architecture.name} in {dtype}", [note]))
+    write_text(
+        folder / "README.md", card.card(source, "llama.cpp", f"llama.cpp's {architecture.name} in {dtype}", note)
+    )
 
 
 def _facts(recipe: Recipe, architecture: Architecture) -> dict[str, Fact]:

@@ -22,7 +22,7 @@ def write(source: Source, folder: Path, dtype: str, shard_bytes: int = safetenso
     planned = tensors(rows(source.table), source.table)
     safetensors.write(folder, planned, lambda number: source.values(planned[number]), dtype, shard_bytes)
     note = "The tensors are Palmetto's logical weights, under the names and shapes of its checkpoints."
-    write_text(folder / "README.md", card.card(source, f"logical weights in {dtype}", [note]))
+    write_text(folder / "README.md", card.card(source, "palmetto", f"logical weights in {dtype}", note))
 
 
 def read(folder: Path, recipe: Recipe) -> dict[str, Array]:
