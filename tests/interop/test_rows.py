@@ -74,7 +74,7 @@ def test_tensors_that_do_not_fit_are_named() -> None:
 def test_heads_that_differ_cannot_share_a_scale() -> None:
     scale = forms.repeated(2).there([np.arange(3.0)])
     assert np.array_equal(forms.repeated(2).back(scale)[0], np.arange(3.0))
-    with pytest.raises(UserError, match="differs between heads"):
+    with pytest.raises(UserError, match="the scale differs between heads"):
         forms.repeated(2).back(scale + np.array([[0.0], [1.0]]))
 
 

@@ -58,7 +58,7 @@ def repeated(times: int) -> Form:
 
     def back(x: Array) -> Array:
         if (x != x[:1]).any():
-            raise UserError("a scale of queries or keys differs between heads, and a recipe has one for all heads")
+            raise UserError("the scale differs between heads; expected the same for all, as recipes have it")
         return x[0]
 
     return _one(lambda x: np.broadcast_to(x, (times, *x.shape)), back)

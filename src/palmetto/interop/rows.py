@@ -72,5 +72,8 @@ def matrices(rows: Sequence[Row], table: Table, found: Mapping[str, Array]) -> d
         tensor, array = expected[name], found[name]
         if array.shape != tensor.shape:
             raise UserError(f"{name}: of shape {list(array.shape)}; expected {list(tensor.shape)}")
-        values |= zip(tensor.matrices, tensor.form.back(array.astype(np.float32)), strict=True)
+        try:
+            values |= zip(tensor.matrices, tensor.form.back(array.astype(np.float32)), strict=True)
+        except UserError as error:
+            raise UserError(f"{name}: {error}") from None
     return values
