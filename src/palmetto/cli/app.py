@@ -11,7 +11,9 @@ from palmetto.cli.corpus import app as corpus
 from palmetto.cli.digest import digest
 from palmetto.cli.drill import drill
 from palmetto.cli.eval import evaluate, tasks
+from palmetto.cli.export import export
 from palmetto.cli.generate import generate
+from palmetto.cli.import_ import import_
 from palmetto.cli.long_context import long_context
 from palmetto.cli.plan import plan
 from palmetto.cli.recipes import recipes
@@ -38,6 +40,7 @@ for command in (
     digest,
     generate,
     serve,
+    export,
     long_context,
     sweep,
     plan,
@@ -49,6 +52,7 @@ for command in (
 ):
     app.command()(command)
 app.command(name="eval")(evaluate)
+app.command(name="import")(import_)
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,8 @@ from palmetto.training.checkpoint import Checkpoints
 from palmetto.training.origin import check_recipe, load_vocabulary
 from palmetto.training.step.state import State, parameter_table, shapes
 
+Found = TypeVar("Found")
+
 
 def restore(
     run: RunDirectory, step: int | None = None, sharding: Sharding | None = None
@@ -36,7 +39,21 @@ def restore(
     training; raises CheckpointDamaged, a UserError, if a file has changed.
     """
     recipe = run.recipe
-    checkpoints = Checkpoints(run.checkpoints, parameter_table(recipe))
+
+    def look(checkpoints: Checkpoints, chosen: int) -> tuple[State, int, Checkpoints]:
+        checkpoints.manifest(chosen)
+        return checkpoints.restore(chosen, shapes(recipe, sharding)), chosen, checkpoints
+
+    return read(run, step, look)
+
+
+def read(run: RunDirectory, step: int | None, look: Callable[[Checkpoints, int], Found]) -> Found:
+    """Returns the result of `look` at the run's checkpoints and the step of one, by default of the newest.
+
+    It looks again, at what is then the newest, if a running training deletes the checkpoint meanwhile. Raises UserError
+    as `restore` does, and what `look` raises.
+    """
+    checkpoints = Checkpoints(run.checkpoints, parameter_table(run.recipe))
     check_recipe(run, run.newest_manifest)
     while True:
         steps = checkpoints.steps()
@@ -45,14 +62,9 @@ def restore(
         chosen = steps[-1] if step is None else step
         if chosen not in steps:
             raise UserError(f"--step {chosen}: no such checkpoint; there are {', '.join(map(str, steps))}")
-        state = live.read(checkpoints, chosen, partial(_restore, checkpoints, chosen, shapes(recipe, sharding)))
-        if state is not None:
-            return state, chosen, checkpoints
-
-
-def _restore(checkpoints: Checkpoints, step: int, like: State) -> State:
-    checkpoints.manifest(step)
-    return checkpoints.restore(step, like)
+        found = live.read(checkpoints, chosen, partial(look, checkpoints, chosen))
+        if found is not None:
+            return found
 
 
 class TrainedModel:
