@@ -13,7 +13,7 @@ from palmetto.errors import UserError
 from palmetto.evaluation import harness, registry, replay
 from palmetto.evaluation.comparison import compare_all
 from palmetto.evaluation.evaluating import Evaluation, run
-from palmetto.evaluation.model import Model
+from palmetto.evaluation.model import EvaluatedModel
 from palmetto.evaluation.page import html as page_of
 from palmetto.evaluation.settings import Settings, run_of
 from palmetto.files import read_json_lines
@@ -51,14 +51,14 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def model(tiny_recipe: RecipeMaker, tmp_path_factory: pytest.TempPathFactory) -> Model:
-    return Model(trained(tiny_recipe, tmp_path_factory.mktemp("run")), None)
+def model(tiny_recipe: RecipeMaker, tmp_path_factory: pytest.TempPathFactory) -> EvaluatedModel:
+    return EvaluatedModel(trained(tiny_recipe, tmp_path_factory.mktemp("run")), None)
 
 
 class Counting:
     """Hands requests to the engine, one at a time or all at once, and stops after a number of calls."""
 
-    def __init__(self, model: Model, alone: bool = False, calls: int = 99) -> None:
+    def __init__(self, model: EvaluatedModel, alone: bool = False, calls: int = 99) -> None:
         self.model, self.alone, self.calls, self.requests = model, alone, calls, 0
 
     def run(self, requests: Sequence[Request]) -> list[list[Result]]:
@@ -67,14 +67,14 @@ class Counting:
         self.calls -= 1
         self.requests += len(requests)
         if self.alone:
-            return [result for request in requests for result in self.model.runner.run([request])]
-        return self.model.runner.run(requests)
+            return [result for request in requests for result in self.model.engine.run([request])]
+        return self.model.engine.run(requests)
 
 
 @pytest.fixture(scope="module")
-def evaluate(model: Model, data: Path) -> Callable[..., Evaluation]:
-    def evaluate(out: Path, runner: Any = None, settings: Settings = SETTINGS, names: Sequence[str] = NAMES) -> Any:
-        chosen, of = registry.choose(names, data), runner or model.runner
+def evaluate(model: EvaluatedModel, data: Path) -> Callable[..., Evaluation]:
+    def evaluate(out: Path, engine: Any = None, settings: Settings = SETTINGS, names: Sequence[str] = NAMES) -> Any:
+        chosen, of = registry.choose(names, data), engine or model.engine
         return run(chosen, data, settings, model.identity, of, model.reader, out, lambda text: None)
 
     return evaluate
@@ -119,7 +119,7 @@ def test_results_have_the_stable_names(done: tuple[Path, Evaluation]) -> None:
 def test_company_and_order_change_no_bit(
     done: tuple[Path, Evaluation],
     evaluate: Callable[..., Evaluation],
-    model: Model,
+    model: EvaluatedModel,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
@@ -133,7 +133,7 @@ def test_company_and_order_change_no_bit(
 def test_a_killed_evaluation_goes_on_to_the_same_files(
     done: tuple[Path, Evaluation],
     evaluate: Callable[..., Evaluation],
-    model: Model,
+    model: EvaluatedModel,
     calls: int,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
@@ -160,7 +160,7 @@ def test_another_evaluation_in_the_folder_is_refused(
 
 
 def test_replay_finds_a_changed_log_probability(
-    done: tuple[Path, Evaluation], evaluate: Callable[..., Evaluation], model: Model, tmp_path: Path
+    done: tuple[Path, Evaluation], evaluate: Callable[..., Evaluation], model: EvaluatedModel, tmp_path: Path
 ) -> None:
     lines = len(read_json_lines(done[0] / "ledger.jsonl"))
     assert replay.verify(done[0], model) == (lines, "")
@@ -191,13 +191,13 @@ def test_the_page_shows_scores_and_examples(done: tuple[Path, Evaluation]) -> No
     assert page_of(done[1], "a <run>") == html
 
 
-def test_the_model_reads_as_far_as_it_was_trained(model: Model) -> None:
+def test_the_model_reads_as_far_as_it_was_trained(model: EvaluatedModel) -> None:
     assert model.reader == reader()._replace(vocabulary=model.reader.vocabulary)
     assert model.reader.length == LENGTH
 
 
 def test_a_beam_search_answers_otherwise_and_replays(
-    done: tuple[Path, Evaluation], evaluate: Callable[..., Evaluation], model: Model, tmp_path: Path
+    done: tuple[Path, Evaluation], evaluate: Callable[..., Evaluation], model: EvaluatedModel, tmp_path: Path
 ) -> None:
     evaluate(tmp_path, settings=SETTINGS._replace(beams=4), names=["nq_open"])
     greedy = [line for line in read_json_lines(done[0] / "ledger.jsonl") if line["task"] == "nq_open"]
@@ -208,11 +208,11 @@ def test_a_beam_search_answers_otherwise_and_replays(
 
 
 def test_sampled_answers_differ_and_are_replayed(
-    evaluate: Callable[..., Evaluation], model: Model, tmp_path: Path
+    evaluate: Callable[..., Evaluation], model: EvaluatedModel, tmp_path: Path
 ) -> None:
     settings = SETTINGS._replace(samples=3, limit=2)
-    for folder, runner in (("one", None), ("alone", Counting(model, alone=True))):
-        evaluate(tmp_path / folder, runner, settings=settings, names=["nq_open"])
+    for folder, engine in (("one", None), ("alone", Counting(model, alone=True))):
+        evaluate(tmp_path / folder, engine, settings=settings, names=["nq_open"])
     lines = read_json_lines(tmp_path / "one" / "ledger.jsonl")
     assert read_json_lines(tmp_path / "alone" / "ledger.jsonl") == lines
     assert [line["example"] for line in lines] == ["0"] * 3 + ["1"] * 3
@@ -223,7 +223,7 @@ def test_sampled_answers_differ_and_are_replayed(
 
 
 def test_texts_are_scored_once_with_what_is_before(
-    evaluate: Callable[..., Evaluation], model: Model, tmp_path: Path
+    evaluate: Callable[..., Evaluation], model: EvaluatedModel, tmp_path: Path
 ) -> None:
     done = evaluate(tmp_path, names=["paloma", "copa"])
     lines = [line for line in read_json_lines(tmp_path / "ledger.jsonl") if line["task"] == "paloma_ptb"]

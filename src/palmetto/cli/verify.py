@@ -22,7 +22,9 @@ def verify(
 ) -> None:
     """Replay a run, or samples of an evaluation, and compare them bit for bit with the ledger. Exit with 0 if it
     matches, with 1 if not."""
-    if (directory / "evaluation.json").is_file():
+    from palmetto.evaluation.settings import SETTINGS
+
+    if (directory / SETTINGS).is_file():
         _verify_evaluation(directory, as_json)
         return
     from palmetto.recipe import loading

@@ -128,7 +128,7 @@ class TrainedModel:
         return make_prompt(self.recipe.training.objective, ids, vocabulary_size=size, sequence_length=length)
 
     def warn(self, prompt: int, tokens: int, say: Callable[[str], None]) -> None:
-        """Says so if a prompt and its continuation are longer than what the model was trained on."""
+        """Calls `say` with a notice if a prompt and its continuation are longer than what the model was trained on."""
         trained = self.recipe.model_length
         if prompt + tokens > trained and not streams(self.model):  # which sees no farther than its window
             say(

@@ -18,10 +18,12 @@ class Scores(NamedTuple):
     """Holds the scores of one task by its own metric, in the order of its examples."""
 
     examples: list[str]
+    """The ids of the examples; of those of one question, the id of the first."""
     values: list[float]
     """The scores; of texts, bits by the mean size, so that their mean is the bits per byte of all."""
     clusters: list[str]
     own: Estimate
+    """The score of the task, with its interval."""
     metric: str
 
 
@@ -31,14 +33,15 @@ def compare_all(folders: Sequence[Path]) -> dict[str, Any]:
     Each other evaluation has its value, its difference from the first with an interval, and the number of examples that
     such a difference needs. Raises UserError if they did not see the same data, or share no task.
     """
-    every = [_read(folder) for folder in folders]
+    evaluations = [_read(folder) for folder in folders]
     _check_data(folders)
-    shared = [name for name in every[0] if all(name in each for each in every[1:])]
+    shared = [name for name in evaluations[0] if all(name in each for each in evaluations[1:])]
     if not shared:
-        raise UserError(f"{folders[0]}: no task that {', '.join(map(str, folders[1:]))} has too")
+        others = ", ".join(map(str, folders[1:]))
+        raise UserError(f"{folders[0]}: no task that {others} has too; expected evaluations with a task in common")
     return {
         "folders": list(map(str, folders)),
-        "tasks": {name: _task(name, [each[name] for each in every], folders) for name in shared},
+        "tasks": {name: _task(name, [each[name] for each in evaluations], folders) for name in shared},
     }
 
 
@@ -80,14 +83,14 @@ def _read(folder: Path) -> dict[str, Scores]:
             outcomes.setdefault(line.pop("task"), []).append(Outcome(**line))
         except (KeyError, TypeError, AttributeError):
             raise UserError(f"{folder / OUTCOMES}: line {number} is not an outcome of this version") from None
-    results, scores = read_json(folder / RESULTS)["tasks"], {}
-    for name, of in outcomes.items():
-        joined = together(of)
+    results, scores = read_json(folder / RESULTS)["tasks"], dict[str, Scores]()
+    for name, each in outcomes.items():
+        joined = together(each)
         metric = results[name]["metric"]
         examples, clusters = [outcome.example for outcome in joined], [outcome.cluster for outcome in joined]
         if metric == BITS:
             bits, sizes = [outcome.bits for outcome in joined], [float(outcome.size) for outcome in joined]
-            values = [own * len(sizes) / sum(sizes) for own in bits]
+            values = [one * len(sizes) / sum(sizes) for one in bits]
             scores[name] = Scores(examples, values, clusters, ratio(bits, sizes, clusters), metric)
         else:
             values = [outcome.scores[metric] for outcome in joined]
@@ -96,7 +99,7 @@ def _read(folder: Path) -> dict[str, Scores]:
 
 
 def _check_data(folders: Sequence[Path]) -> None:
-    """Raises UserError that names a file that is not the same in all evaluations."""
+    """Raises UserError if evaluations read different files of the same name; it names the file."""
     data = [read_json(folder / SETTINGS)["data"] for folder in folders]
     for folder, other in zip(folders[1:], data[1:], strict=True):
         for path in data[0].keys() & other.keys():

@@ -6,11 +6,12 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from palmetto.evaluation.figure import score_axes
 from palmetto.evaluation.tasks.task import BITS
 from palmetto.files import write_text
 from palmetto.report import markup, svg
-from palmetto.report.canvas import NARROW, STYLE, canvas, plain, set_ticks
-from palmetto.report.colours import LIGHT, of_choice
+from palmetto.report.canvas import STYLE
+from palmetto.report.colours import of_choice
 from palmetto.report.frame import frame
 
 _APART = 0.3
@@ -38,7 +39,7 @@ def html(compared: Mapping[str, Any]) -> str:
         body=f"""{drawn}
 <h2>Differences from {markup.escape(compared["folders"][0])}</h2>
 <div class="whole">{_differences(tasks)}</div>
-<p class="note">Differences are paired by example, with intervals of 95 %. What may be none stands in grey. The last
+<p class="note">Differences are paired by example, with intervals of 95 %. Those that may be 0 are grey. The last
 column is the number of examples that would show such a difference at 5 % with a power of 80 %.</p>""",
         footer="Made by <code>palmetto compare</code>.",
     )
@@ -78,23 +79,15 @@ def _differences(tasks: Mapping[str, Any]) -> str:
 @STYLE
 def figure(tasks: Mapping[str, Any], folders: Sequence[str], width: int = 1040) -> Figure:
     """Returns a figure with a row for each task, and in it the score and interval of each evaluation."""
-    names = [name if len(name) <= 22 or width >= NARROW else f"{name[:21]}…" for name in tasks]
-    spread = _APART * (len(folders) - 1)
-    top, bottom, left, row = 34 + 18 * len(folders), 30, 22 + 7 * max(map(len, names)), round(20 * (1 + spread))
-    height = top + bottom + row * len(tasks)
-    drawn, axes = canvas(width, height, left=left, right=16, top=top, bottom=bottom)
-    plain(axes, grid="x")
-    axes.set_xlim(-1, 101)
-    set_ticks(axes.xaxis, 5)
-    axes.set_ylim(len(tasks) - 0.4, -0.6)
-    axes.set_yticks(range(len(tasks)), names, parse_math=False)
+    spread, title = _APART * (len(folders) - 1), "Scores with intervals of 95 %"
+    drawn, axes = score_axes(tasks, title, width, top=34 + 18 * len(folders), row=round(20 * (1 + spread)))
     for place, values in enumerate(tasks.values()):
         for number, own in enumerate([values["first"], *values["others"]]):
             at, colour = place + _APART * number - spread / 2, of_choice(number)
             axes.plot(own["interval"], (at, at), color=colour, linewidth=1.4, solid_capstyle="butt")
             axes.plot(own["value"], at, color=colour, marker="o", markersize=5)
-    ink: dict[str, Any] = {"va": "center", "parse_math": False}
-    drawn.text(8 / width, 1 - 14 / height, "Scores with intervals of 95 %", color=LIGHT["ink"], **ink)
+    height = round(72 * drawn.get_figheight())
     for number, folder in enumerate(folders):
-        drawn.text(8 / width, 1 - (32 + 18 * number) / height, f"● {folder}", color=of_choice(number), **ink)
+        at, colour = 1 - (32 + 18 * number) / height, of_choice(number)
+        drawn.text(8 / width, at, f"● {folder}", va="center", color=colour, parse_math=False)
     return drawn

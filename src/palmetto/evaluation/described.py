@@ -1,8 +1,7 @@
-"""Tasks that a YAML file describes, for sets of one's own, without code."""
+"""Makes a task from a YAML file that describes it, so that a set of one's own needs no code."""
 
-import csv
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -13,21 +12,15 @@ from pydantic import Field, ValidationError, model_validator
 from palmetto.errors import UserError, nearest
 from palmetto.evaluation.answers import words
 from palmetto.evaluation.tasks.arithmetic import number
-from palmetto.evaluation.tasks.reading import json_lines, json_list
+from palmetto.evaluation.tasks.reading import json_lines, json_list, table
 from palmetto.evaluation.tasks.task import Example, File, Normalization, Option, Record, Task
 from palmetto.recipe.section import Positive, Section
-
-
-def _table(path: Path, delimiter: str) -> Iterator[Record]:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        yield from csv.DictReader(file, delimiter=delimiter)
-
 
 _READERS: dict[str, Callable[[Path], Iterable[Record]]] = {
     "jsonl": json_lines,
     "json": json_list,
-    "csv": partial(_table, delimiter=","),
-    "tsv": partial(_table, delimiter="\t"),
+    "csv": table,
+    "tsv": partial(table, delimiter="\t"),
 }
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from palmetto.errors import UserError
-from palmetto.evaluation.harness import Runner, evaluate
+from palmetto.evaluation.harness import Answerer, evaluate
 from palmetto.evaluation.ledger import Ledger
 from palmetto.evaluation.loading import Loaded, digest, load
 from palmetto.evaluation.queries import Reader
@@ -31,14 +31,14 @@ def run(
     data: Path,
     settings: Settings,
     model: Mapping[str, Any],
-    runner: Runner,
+    engine: Answerer,
     reader: Reader,
     out: Path,
     say: Callable[[str], None],
 ) -> Evaluation:
     """Evaluates into a folder, or goes on with an evaluation that was killed there.
 
-    model: what identifies the model and its bits.
+    model: what identifies the model and its bits. engine: what answers the requests.
     Raises UserError if the folder holds another evaluation, or if data are missing or not as their format says.
     """
     loaded = [load(task, data) for task in chosen.tasks]
@@ -49,10 +49,10 @@ def run(
         "data": {path: digest(data / path) for path in paths},
     }
     with locked(out):
-        check(out, record | dict(model))
+        begin_or_go_on(out, record | dict(model))
         ledger, evaluated = Ledger(out / LEDGER), dict[str, tuple[Loaded, list[Outcome]]]()
         for each in loaded:
-            outcomes = evaluate(each, runner, reader, ledger, settings)
+            outcomes = evaluate(each, engine, reader, ledger, settings)
             evaluated[each.task.name] = each, outcomes
             say(f"{each.task.name}: {len(outcomes)} examples")
         ledger.close()
@@ -62,8 +62,11 @@ def run(
     return Evaluation(results, evaluated)
 
 
-def check(out: Path, record: Mapping[str, Any]) -> None:
-    """Writes what an evaluation is made with, or raises UserError that names how the one in the folder differs."""
+def begin_or_go_on(out: Path, record: Mapping[str, Any]) -> None:
+    """Writes what an evaluation is made with, if the folder does not hold it yet.
+
+    Raises UserError that names what differs if the folder holds another evaluation.
+    """
     path = out / SETTINGS
     if not path.exists():
         write_json(path, record)

@@ -1,4 +1,4 @@
-"""Runs tasks on a model: a line of the ledger for each request, and an outcome for each example."""
+"""Runs tasks on a model. It writes a line of the ledger for each request, and returns an outcome for each example."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
@@ -16,7 +16,7 @@ TOGETHER = 32
 """The number of examples whose requests the engine gets at a time. No score depends on it."""
 
 
-class Runner(Protocol):
+class Answerer(Protocol):
     """Answers requests, each as if it were alone: the engine of `decoding`."""
 
     def run(self, requests: Sequence[Request]) -> list[list[Result]]:
@@ -33,7 +33,7 @@ class Asked(NamedTuple):
 
 def evaluate(
     loaded: Loaded,
-    runner: Runner,
+    engine: Answerer,
     reader: Reader,
     ledger: Ledger,
     settings: Settings,
@@ -41,7 +41,7 @@ def evaluate(
     """Returns the outcomes of a task's examples."""
     outcomes, task = list[Outcome](), loaded.task
     for group in _groups(loaded, reader, settings):
-        answers = iter(_answers(task, group, runner, reader, ledger, settings.beams))
+        answers = iter(_answers(task, group, engine, reader, ledger, settings.beams))
         for id, example, queries in group:
             given = [next(answers) for _ in queries]
             logprobs, texts = [each.logprobs for each in given], [each.text for each in given]
@@ -61,7 +61,7 @@ def _groups(loaded: Loaded, reader: Reader, settings: Settings) -> Iterator[list
 
 
 def _answers(
-    task: Task, group: list[Asked], runner: Runner, reader: Reader, ledger: Ledger, beams: int
+    task: Task, group: list[Asked], engine: Answerer, reader: Reader, ledger: Ledger, beams: int
 ) -> list[Answer]:
     """Returns the answers to all queries of a group, in order: those on record first, then the engine's."""
     pairs = [(asked.id, query) for asked in group for query in asked.queries]
@@ -76,10 +76,10 @@ def _answers(
     distinct = {key: query for key, (_, query) in zip(keys, rest, strict=True)}
     of_each = dict[Any, Result]()
     for wave in _waves(distinct):
-        results = runner.run([query.request(task, reader.vocabulary, beams) for query in wave.values()])
+        results = engine.run([query.request(task, reader.vocabulary, beams) for query in wave.values()])
         of_each |= {key: only for key, (only,) in zip(wave, results, strict=True)}
     for key, (id, query) in zip(keys, rest, strict=True):
-        answer = read(query, of_each[key], reader)
+        answer = answer_of(query, of_each[key], reader)
         ledger.append(task.name, id, query, answer)
         answers.append(answer)
     return answers
@@ -92,7 +92,7 @@ def _waves(queries: dict[Any, Query]) -> tuple[dict[Any, Query], dict[Any, Query
     return leading, {key: query for key, query in queries.items() if key not in leading}
 
 
-def read(query: Query, result: Result, reader: Reader) -> Answer:
+def answer_of(query: Query, result: Result, reader: Reader) -> Answer:
     """Returns the engine's answer to a query: the scored end of its prompt, or the tokens that were generated."""
     tokens = result.tokens if query.tokens else result.prompt
     ids = tuple(token.id for token in tokens)

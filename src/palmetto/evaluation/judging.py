@@ -8,7 +8,7 @@ import numpy as np
 
 from palmetto.evaluation.queries import Query
 from palmetto.evaluation.tasks.task import BITS, NORMALIZATIONS, Example, Normalization, Outcome, Task
-from palmetto.evaluation.until import before
+from palmetto.evaluation.until import up_to_stop
 from palmetto.files import text_bytes
 
 
@@ -40,7 +40,7 @@ def judge(
         spans=any(query.spans for query in asked),
     )
     if task.mark is not None:
-        text = elected(task, [before(answer, task.stop) for answer in answers])
+        text = elected(task, [up_to_stop(answer, task.stop) for answer in answers])
         marks = task.mark(text, example)
         return common._replace(
             scores={task.metric: 0.0} if marks is None else marks, answer=text, unparsed=marks is None
@@ -92,7 +92,7 @@ def normalized(queries: Sequence[Query], logprobs: Sequence[Sequence[float]]) ->
 
 
 def together(outcomes: Sequence[Outcome]) -> list[Outcome]:
-    """Returns the outcomes with those of one question joined, whose scores are the products of theirs."""
+    """Returns the outcomes with those of the same question joined into one, whose scores are the products of theirs."""
     joined: dict[str, list[Outcome]] = {}
     for outcome in outcomes:
         joined.setdefault(outcome.question or f"\0{outcome.example}", []).append(outcome)

@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from palmetto.decoding.cached import DECODING
-from palmetto.decoding.engine import Engine, Limits
+from palmetto.decoding.engine import Engine
+from palmetto.decoding.limits import Limits
 from palmetto.decoding.trained import restore
 from palmetto.evaluation.queries import Reader
 from palmetto.model.layout import arrange
@@ -12,17 +13,17 @@ from palmetto.runs.directory import RunDirectory
 from palmetto.training.origin import load_vocabulary
 
 
-class Model:
+class EvaluatedModel:
     """Holds the engine of a checkpoint, for prompts of up to the length that the model was trained on."""
 
     def __init__(self, run: RunDirectory, step: int | None) -> None:
-        """Loads a checkpoint, by default the newest; raises as `restore`."""
+        """Loads a checkpoint, by default the newest; raises the errors of `restore`."""
         recipe = run.recipe_to_read()
         vocabulary, size = load_vocabulary(run), recipe.tokens.vocabulary_size
         state, chosen, checkpoints = restore(run, step)
         arranged = arrange(state.parameters, recipe.model, DECODING, recipe.mesh)
         limits = Limits(longest=recipe.model_length)
-        self.runner = Engine(arranged, recipe.model, limits, vocabulary_size=size)
+        self.engine = Engine(arranged, recipe.model, limits, vocabulary_size=size)
         objective = recipe.training.objective
         self.reader = Reader(vocabulary, objective, size, recipe.tokens.sequence_length, recipe.model_length)
         self.identity: dict[str, Any] = {
@@ -30,6 +31,6 @@ class Model:
             "step": chosen,
             "parameters": checkpoints.sealed(chosen).parameters,
             "vocabulary": vocabulary.digest,
-            "engine": self.runner.fingerprint,
+            "engine": self.engine.fingerprint,
         }
         """What identifies the model, and the program that gives its bits."""

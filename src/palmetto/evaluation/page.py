@@ -49,7 +49,7 @@ def _scores(tasks: dict[str, Any], categories: dict[str, Any]) -> Iterator[str]:
     yield f"""<h2>Tasks</h2>
 <div class="whole">{_tasks(tasks)}</div>
 <p class="note">Scores go from 0 to 100, with intervals of 95 %. Chance is what guessing scores, majority what always
-taking the best place scores. What is not above both stands in grey.</p>"""
+taking the best place scores. What is not above both is grey.</p>"""
     yield f'<h2>Categories</h2>\n<div class="whole">{_categories(categories)}</div>'
 
 

@@ -38,19 +38,24 @@ class Query(NamedTuple):
     """Asks for the log-probabilities of a continuation, or for a continuation if it has none."""
 
     option: int
-    """The place of the option; −1 for a generated answer."""
+    """The place of the option, or of the window of a text; −1 for a generated answer."""
     unconditional: bool
+    """Whether the option is scored without its context."""
     context: str
+    """The text of the context; empty for a window of a text."""
     continuation: str
+    """The text to score; empty if one is generated."""
     ids: tuple[int, ...]
     """The ids of the context, as the model sees it."""
     continuation_ids: tuple[int, ...]
     prefix: int
     """The number of first positions that see each other."""
     tokens: int
-    """The most tokens to generate."""
+    """The most tokens to generate; 0 only scores the continuation."""
     truncated: bool
+    """Whether anything was cut to fit."""
     spans: bool
+    """Whether a token spans the join of context and continuation."""
     seed: int | None = None
     """The seed of a sampled answer; None for other queries."""
 
@@ -83,8 +88,8 @@ def ask(
 ) -> list[Query]:
     """Returns the queries of an example: one for its answer, or two for each option, with the context and without.
 
-    All of them show the same shots, as many as fit. seeds: those of sampled answers, which take the place of one.
-    A text is asked for in windows.
+    All of them show the same shots, as many as fit. A text is scored in windows.
+    seeds: the seeds of sampled answers, which take the place of the greedy one; empty for the greedy one.
     """
     if example.text:
         return _windows(example.text, reader)

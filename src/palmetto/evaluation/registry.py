@@ -1,4 +1,4 @@
-"""Knows all tasks by name."""
+"""Finds tasks, groups and lists of tasks by name."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path

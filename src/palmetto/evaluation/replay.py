@@ -6,7 +6,7 @@ import numpy as np
 
 from palmetto.errors import UserError
 from palmetto.evaluation.evaluating import LEDGER
-from palmetto.evaluation.model import Model
+from palmetto.evaluation.model import EvaluatedModel
 from palmetto.evaluation.queries import scoring
 from palmetto.evaluation.settings import SETTINGS
 from palmetto.files import read_json, read_json_lines
@@ -16,7 +16,7 @@ SAMPLES = 64
 """The most lines that are replayed, evenly spread over the ledger."""
 
 
-def verify(out: Path, model: Model) -> tuple[int, str]:
+def verify(out: Path, model: EvaluatedModel) -> tuple[int, str]:
     """Returns how many lines were replayed, and what is not as recorded or an empty text.
 
     A generated answer is scored again, which gives the bits of its generation.
@@ -33,7 +33,7 @@ def verify(out: Path, model: Model) -> tuple[int, str]:
         if not isinstance(lines[at], dict) or not lines[at].keys() >= _KEYS:
             raise UserError(f"{out / LEDGER}: line {at + 1} is not one of an evaluation")
     requests = [scoring(lines[at]["ids"], lines[at]["continuation_ids"], lines[at]["prefix"]) for at in places]
-    results = model.runner.run(requests)
+    results = model.engine.run(requests)
     for done, (at, (result,)) in enumerate(zip(places, results, strict=True)):
         if difference := _difference(lines[at]["logprobs"], [token.logprob for token in result.prompt]):
             return done, f"{LEDGER}: line {at + 1}, example {lines[at]['example']} of {lines[at]['task']}: {difference}"

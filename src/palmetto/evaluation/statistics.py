@@ -28,7 +28,6 @@ class Comparison(NamedTuple):
     """Holds the mean difference of two runs on the same examples."""
 
     difference: Estimate
-    examples: int
     needed: int | None
     """The number of examples that would show this difference at 5 % with a power of 80 %; None if there is none."""
 
@@ -79,7 +78,7 @@ def compare(ours: Sequence[float], theirs: Sequence[float], clusters: Sequence[s
     needed = None
     if mean and not math.isnan(error):
         needed = max(1, math.ceil(len(differences) * ((Z + _POWER) * error / mean) ** 2))
-    return Comparison(Estimate(mean, error, interval), len(differences), needed)
+    return Comparison(Estimate(mean, error, interval), needed)
 
 
 def mean_of(estimates: Sequence[Estimate], most: float = 1.0) -> Estimate:

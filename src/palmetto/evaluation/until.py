@@ -1,4 +1,4 @@
-"""Ends a generated answer at given texts."""
+"""Ends a generated answer at its stop strings."""
 
 from collections.abc import Callable, Sequence
 
@@ -10,7 +10,7 @@ from palmetto.tokens.vocabulary import Vocabulary
 
 
 class _Until:
-    """Lets every token be generated until the text holds one of the stops."""
+    """Allows every token until the text holds one of the stop strings."""
 
     def __init__(self, stop: Sequence[str], vocabulary: Vocabulary) -> None:
         self._stop, self._vocabulary, self._ids = stop, vocabulary, list[int]()
@@ -25,13 +25,16 @@ class _Until:
 
 
 def until(stop: Sequence[str], vocabulary: Vocabulary) -> tuple[frozenset[int], Callable[[], Constraint] | None]:
-    """Returns the ids that end an answer, [eod] among them, and what ends it at stops of several tokens."""
+    """Returns the ids that end an answer, [eod] among them, and what makes the constraint for longer stop strings.
+
+    The constraint is None if each stop string is one token.
+    """
     encoded = {text: vocabulary.encode(text) for text in stop}
     ids = frozenset({vocabulary.eod, *(int(own[0]) for own in encoded.values() if len(own) == 1)})
     longer = [text for text, own in encoded.items() if len(own) > 1]
     return ids, (lambda: _Until(longer, vocabulary)) if longer else None
 
 
-def before(text: str, stop: Sequence[str]) -> str:
-    """Returns the text up to the first of the stops."""
+def up_to_stop(text: str, stop: Sequence[str]) -> str:
+    """Returns the text up to the first stop string in it."""
     return text[: min((at for at in map(text.find, stop) if at >= 0), default=len(text))]

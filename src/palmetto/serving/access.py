@@ -1,4 +1,4 @@
-"""Stands before the end points: gives each request an id, checks its key, writes it into the log.
+"""Stands before the end points: it gives each request an id, checks its key, and writes a line of the log.
 
 The log has a line of JSON for each request, with neither prompts nor answers, and no path that a client made up.
 """
@@ -20,14 +20,14 @@ from palmetto.serving.metrics import Metrics
 log = logging.getLogger("palmetto.serving")
 
 OPEN = frozenset({"/", "/page.css", "/page.js", "/health", "/openapi.json"})
-"""The paths that need no key: they tell nothing of the models."""
+"""The paths that need no key, since what they answer says nothing about what the models have learned."""
 
 _GONE = 499
 """The status in the log of a request whose client went away, as in nginx."""
 
 
 class Access:
-    """Wraps the application."""
+    """Passes to the application the requests that have a valid key, and logs all requests."""
 
     def __init__(self, app: ASGIApp, keys: tuple[str, ...], known: Collection[str], metrics: Metrics) -> None:
         """Takes the application, the keys that it serves (none: everybody), and the paths that the log may name."""

@@ -1,4 +1,4 @@
-"""The application: which path is answered by what."""
+"""Makes the application, which says which function answers each path."""
 
 import asyncio
 import contextlib

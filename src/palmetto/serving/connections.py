@@ -1,4 +1,4 @@
-"""Answers clients that may go away at any time: what was begun for them ends with their connection."""
+"""Answers clients that may go away at any time. What was begun for a client ends with its connection."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine

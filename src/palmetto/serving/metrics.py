@@ -1,4 +1,4 @@
-"""What Prometheus can read about a server, at /metrics."""
+"""Measures what a server does, for Prometheus to read at /metrics."""
 
 from typing import NamedTuple
 

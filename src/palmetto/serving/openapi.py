@@ -1,4 +1,4 @@
-"""The OpenAPI document of the end points, made from the classes that check their parameters."""
+"""Makes the OpenAPI document of the end points from the classes that check their parameters."""
 
 from typing import Any
 
@@ -48,7 +48,7 @@ _ERROR = {
 
 
 def document() -> dict[str, Any]:
-    """Returns the document."""
+    """Returns the OpenAPI document, as JSON values."""
     kinds: list[tuple[type[BaseModel], Any]] = [(kind, "validation") for kind, _, _ in _BODIES.values()]
     _, schemas = models_json_schema(kinds, ref_template="#/components/schemas/{model}")
     paths: dict[str, Any] = {path: {"get": _operation(path, text)} for path, text in _PLAIN.items()}

@@ -1,4 +1,4 @@
-"""The parameters of each end point. Each field's description says what is expected; errors and /openapi.json repeat it.
+"""Says which parameters an end point takes. The description of a field is what is expected in errors and /openapi.json.
 
 A parameter that is not here is refused, since an answer that ignored it would not be what was asked for.
 """
@@ -9,7 +9,6 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
 Ids = Annotated[list[int], Field(min_length=1, fail_fast=True)]
-
 Texts = Annotated[list[str], Field(min_length=1, fail_fast=True)]
 
 

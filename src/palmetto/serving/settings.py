@@ -1,11 +1,11 @@
-"""The limits of a server. Each protects it, or its other clients, from one client."""
+"""Holds the settings of a server: keys, a template, and limits that protect it and its clients from one client."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Holds the limits of a server."""
+    """Holds the settings of a server."""
 
     queue: int = 256
     """The most prompts that wait for their first token, for each model; more are refused with 429."""
@@ -24,6 +24,6 @@ class Settings:
     keys: tuple[str, ...] = ()
     """The API keys, of which a client must have one; empty if everybody is served."""
     template: str | None = None
-    """The Jinja template of chats; None for the plain transcript of a base model."""
+    """The Jinja template of chats; None for a transcript, which suits a model that was only pretrained."""
     watch: float = 10.0
-    """The seconds between looks for a newer checkpoint."""
+    """The seconds after which the server looks again for a newer checkpoint."""

@@ -1,4 +1,4 @@
-"""What the end points of a server share."""
+"""Holds what the end points of a server share."""
 
 from typing import NamedTuple, cast
 
@@ -12,7 +12,7 @@ from palmetto.serving.settings import Settings
 
 
 class Server(NamedTuple):
-    """Holds the models of a server by name, its limits and its metrics."""
+    """Holds the models of a server by name, its settings and its metrics."""
 
     models: dict[str, Served]
     settings: Settings

@@ -25,8 +25,10 @@ class ChatTemplate:
     """Makes the prompt of a chat."""
 
     def __init__(self, source: str | None) -> None:
-        """Takes a template in the form that Hugging Face uses, None for a transcript; raises UserError if it has a
-        mistake."""
+        """Takes a template in the form that Hugging Face uses, None for a transcript.
+
+        Raises UserError if it is not a Jinja template.
+        """
         self.source = TRANSCRIPT if source is None else source
         self.stops = [NEXT_TURN] if source is None else []
         environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)

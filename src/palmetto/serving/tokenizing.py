@@ -1,4 +1,4 @@
-"""The vocabulary over HTTP, in the form in which lm-eval asks for it: /tokenize, /detokenize and /tokenizer_info."""
+"""Answers /tokenize, /detokenize and /tokenizer_info, in the form in which lm-eval asks for them."""
 
 import codecs
 

@@ -1,4 +1,4 @@
-"""What those who run a server ask it: its models, its health, its metrics."""
+"""Answers what those who run a server ask it: its models, its health, its metrics."""
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response

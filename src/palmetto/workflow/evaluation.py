@@ -42,10 +42,10 @@ def tasks(
     chosen = registry.choose(names, data)
     enter_to_read(run, say)
     from palmetto.evaluation import evaluating, page
-    from palmetto.evaluation.model import Model
+    from palmetto.evaluation.model import EvaluatedModel
 
-    model = Model(run, step)
-    evaluation = evaluating.run(chosen, data, settings, model.identity, model.runner, model.reader, out, say)
+    model = EvaluatedModel(run, step)
+    evaluation = evaluating.run(chosen, data, settings, model.identity, model.engine, model.reader, out, say)
     page.write(evaluation, out, run.path.resolve().name)
     return evaluation
 
@@ -57,6 +57,6 @@ def verify_tasks(out: Path, say: Say) -> "tuple[int, str]":
     run, step = run_of(out)
     enter_to_read(run, say)
     from palmetto.evaluation import replay
-    from palmetto.evaluation.model import Model
+    from palmetto.evaluation.model import EvaluatedModel
 
-    return replay.verify(out, Model(run, step))
+    return replay.verify(out, EvaluatedModel(run, step))

@@ -34,7 +34,10 @@ class Strategy:
         raise NotImplementedError
 
     def parameters(self, rows: Mapping[int, Context], count: int, vocabulary_size: int) -> Any:
-        """Returns arrays for a step of `count` rows, given those rows that use it; they must leave others alone."""
+        """Returns arrays for a step of `count` rows, given the rows that use it.
+
+        With these arrays, `apply` must leave the other rows as they are.
+        """
         raise NotImplementedError
 
     def apply(self, logits: jax.Array, parameters: Any) -> jax.Array:
@@ -43,7 +46,7 @@ class Strategy:
 
 
 class Number(Strategy):
-    """A strategy that takes one number from a request, in the field of its name."""
+    """Takes one number from a request: the field of `Sampling` that has the strategy's name."""
 
     unused: ClassVar[float]
     """The number that stands for rows that do not use it."""

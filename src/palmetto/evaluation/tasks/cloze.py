@@ -1,11 +1,10 @@
-"""How a text goes on: LAMBADA's last word, HellaSwag's and StoryCloze's endings."""
+"""Asks how a text goes on: LAMBADA's last word, the endings of HellaSwag and StoryCloze."""
 
-import csv
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from palmetto.evaluation.tasks.reading import json_lines
+from palmetto.evaluation.tasks.reading import json_lines, table
 from palmetto.evaluation.tasks.task import Example, File, Record, Task, choice
 
 CATEGORY = "Cloze and completion"
@@ -48,11 +47,6 @@ def _storycloze(record: Record) -> Example:
     return choice(context, endings, int(record["AnswerRightEnding"]) - 1)
 
 
-def _table(path: Path) -> Iterator[Record]:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        yield from csv.DictReader(file)
-
-
 def _swag_file(name: str) -> File:
     form = "lines of JSON with activity_label, ctx_a, ctx_b, endings and label"
     return File(f"hellaswag/hellaswag_{name}.jsonl", json_lines, form)
@@ -60,7 +54,7 @@ def _swag_file(name: str) -> File:
 
 def _story_file(name: str) -> File:
     form = "a table with InputSentence1 to 4, RandomFifthSentenceQuiz1, 2 and AnswerRightEnding"
-    return File(f"storycloze/{name}", _table, form)
+    return File(f"storycloze/{name}", table, form)
 
 
 _TEXTS = "lines of JSON with text"

@@ -1,5 +1,6 @@
 """Reads the published files of evaluation sets, which are JSON, lines of JSON, tables or archives of them."""
 
+import csv
 import json
 import re
 import tarfile
@@ -30,6 +31,12 @@ def json_lines(path: Path) -> Iterator[Record]:
 def json_list(path: Path) -> Iterator[Record]:
     """Yields the objects of a file that holds a list of them."""
     yield from read_json(path)
+
+
+def table(path: Path, delimiter: str = ",") -> Iterator[Record]:
+    """Yields the rows of a table, whose first row names the fields."""
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        yield from csv.DictReader(file, delimiter=delimiter)
 
 
 def archived(path: Path, ending: str) -> Any:

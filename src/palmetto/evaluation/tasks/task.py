@@ -100,12 +100,16 @@ class Outcome(NamedTuple):
 
 
 def _meaning(text: str) -> str | None:
+    """Returns the answer in SQuAD's normalization; None if nothing is left of it."""
     return normalize(text) or None
 
 
 @dataclass(frozen=True)
 class Task:
-    """Describes a task. Those with `mark` generate an answer, those by BITS score texts, others choose an option."""
+    """Describes a task.
+
+    For a task with `mark`, the model generates answers; with the metric BITS, it scores texts; otherwise, options.
+    """
 
     name: str
     """The name, as lm-eval has it if it has the task."""
@@ -117,7 +121,7 @@ class Task:
     in_order: bool = False
     """Whether the first shots are taken in order, the same for all examples."""
     instruction: str = ""
-    """The text in front of everything, which is never cut."""
+    """The text in front of everything. It is cut only if it takes more than half of the room."""
     preamble: Source = ()
     """The file with the text of the instruction, such as worked examples."""
     takes_shots: bool = True
