@@ -67,6 +67,7 @@ def test_only_fitting_tokens_are_allowed(grammars: Grammars, vocabulary: Vocabul
     for one in (b"a", b"b", b"c"):
         constraint.accept(pieces.data.index(one))
     assert constraint.allowed() is None
+    assert constraint.complete
 
 
 def test_each_choice_has_a_constraint_of_its_own(grammars: Grammars, vocabulary: Vocabulary) -> None:
@@ -76,6 +77,33 @@ def test_each_choice_has_a_constraint_of_its_own(grammars: Grammars, vocabulary:
     allowed = second.allowed()
     assert allowed is not None
     assert allowed[a]
+
+
+@pytest.mark.parametrize("schema", [False, {"$ref": "#"}, {"enum": []}])
+def test_a_schema_that_nothing_matches_is_refused(grammars: Grammars, schema: bool | dict[str, object]) -> None:
+    with pytest.raises(UserError, match=r"no text can match it|Unsatisfiable"):
+        grammars.json_schema(schema)
+
+
+def test_an_expression_that_nothing_matches_is_refused(grammars: Grammars) -> None:
+    with pytest.raises(UserError, match="no text can match it"):
+        grammars.regex("[a&&b]")
+
+
+def test_a_schema_of_true_allows_any_value(grammars: Grammars, vocabulary: Vocabulary) -> None:
+    allowed = grammars.json_schema(True)().allowed()
+    assert allowed is not None
+    assert all(allowed[Pieces(vocabulary).data.index(byte)] for byte in (b"{", b"[", b"1", b"t"))
+
+
+def test_a_grammar_too_large_to_follow_is_not_complete(grammars: Grammars, vocabulary: Vocabulary) -> None:
+    constraint = grammars.json_schema({"type": "array", "minItems": 10**9, "items": {"type": "null"}})()
+    for _ in range(10):
+        if (allowed := constraint.allowed()) is None:
+            break
+        constraint.accept(int(np.argmax(allowed)))
+    assert allowed is None
+    assert not constraint.complete
 
 
 @pytest.mark.parametrize("pattern", ["[a-", "(?<=a)b"])

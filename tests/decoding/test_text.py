@@ -1,6 +1,7 @@
 """Tokens become text piece by piece, the same text as all at once."""
 
 import string
+import time
 
 import pytest
 from hypothesis import given
@@ -99,3 +100,11 @@ def test_offsets_count_characters_before_each_token(pieces: Pieces, vocabulary: 
         before = b"".join(pieces.data[id] for id in ids[:place])
         assert text.startswith(before)
         assert offset == len(before.decode(errors="ignore"))
+
+
+def test_long_stop_strings_are_followed_quickly(pieces: Pieces) -> None:
+    stops = ["a" * 999 + "b", *("a" * 998 + chr(i) for i in range(300, 331)), *(chr(i) * 1000 for i in range(400, 432))]
+    stream, a, begun = TextStream(pieces, stops), pieces.data.index(b"a"), time.process_time()
+    assert [stream.add(a) for _ in range(900)] == [""] * 900
+    assert time.process_time() - begun < 0.8, "in constant time a character"
+    assert stream.finish() == "a" * 900

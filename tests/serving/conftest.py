@@ -16,6 +16,7 @@ from starlette.testclient import TestClient
 from palmetto.decoding.limits import Limits
 from palmetto.runs.directory import RunDirectory
 from palmetto.serving.app import application
+from palmetto.serving.heads import Protocol
 from palmetto.serving.server import load
 from palmetto.serving.settings import Settings
 from palmetto.serving.state import Server
@@ -44,7 +45,7 @@ def server(run: RunDirectory) -> Iterator[Server]:
 def url(server: Server) -> Iterator[str]:
     """Returns the address of the server on loopback."""
     opened = socket.create_server(("127.0.0.1", 0))
-    running = uvicorn.Server(uvicorn.Config(application(server), log_config=None, http="httptools"))
+    running = uvicorn.Server(uvicorn.Config(application(server), log_config=None, http=Protocol))
     thread = threading.Thread(target=running.run, kwargs={"sockets": [opened]})
     thread.start()
     until(lambda: running.started)

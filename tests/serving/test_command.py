@@ -13,7 +13,10 @@ from pathlib import Path
 import httpx
 import pytest
 
+from palmetto.cli.app import app
+from palmetto.errors import UserError
 from palmetto.runs.directory import RunDirectory
+from palmetto.workflow import entering
 from tests.serving.conftest import until
 
 SMALL = ("--rows", "8", "--longest", "160")
@@ -98,6 +101,8 @@ def _refused(url: str) -> bool:
         (["{run}", "--api-key-file", "{here}/empty"], "no key in it"),
         (["{run}", "{run}/../tiny"], "expected directories of different names"),
         (["{run}", "mesh.data=2"], "mesh.data=2"),
+        (["{run}", "--host", "a" * 70], "no name of a host"),
+        (["{run}", "--longest", "1" + "0" * 12, "--cache", "1" + "0" * 11], "more memory than there is"),
     ],
 )
 def test_wrong_arguments_are_refused_in_one_line(
@@ -138,3 +143,37 @@ def test_generate_talks_with_a_person(run: RunDirectory) -> None:
     assert out == "".join(alone)
     several, _ = command(*asked, "--prompt", "def f(", "--n", 2, "--json").communicate()
     assert [json.loads(line)["prompt"] for line in several.splitlines()] == ["def f("] * 2
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets a command run in this process, whose environment is that of the tests."""
+    monkeypatch.setattr(entering, "enter_to_read", lambda run, say, overrides: None)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--beams", "4", "--temperature", "0.5"], "--beams 4: expected without --temperature"),
+        (["--beams", "9"], "--beams 9: expected 1, which --n asks for, to 8"),
+        (["--beams", "2", "--regex", "a"], "--beams 2: expected without --json-schema and --regex"),
+        (["--json-schema", "{binary}"], "not JSON"),
+        (["--json-schema", ""], "--json-schema '': expected a JSON schema"),
+        (["--regex", "[a&&b]"], "--regex: no text can match it"),
+        (["--regex", "a\udcff"], "--regex"),
+        (["--tokens", str(10**12)], f"--tokens {10**12}"),
+    ],
+)
+def test_what_cannot_be_generated_is_refused_by_name(
+    run: RunDirectory, tmp_path: Path, capfd: pytest.CaptureFixture[str], here: None, arguments: list[str], message: str
+) -> None:
+    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
+    given = [argument.replace("{binary}", str(tmp_path / "binary")) for argument in arguments]
+    with pytest.raises(UserError, match=message):
+        app(["generate", str(run.path), "--prompt", "def ", *given], standalone_mode=False)
+    assert capfd.readouterr().out == ""
+
+
+def test_beams_are_greedy_by_default(run: RunDirectory, capfd: pytest.CaptureFixture[str], here: None) -> None:
+    app(["generate", str(run.path), "--prompt", "def ", "--beams", "2", "--tokens", "3"], standalone_mode=False)
+    assert capfd.readouterr().out.startswith("def ")

@@ -2,6 +2,7 @@
 
 import json
 import re
+import unittest.mock
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -10,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from palmetto.serving.state import Server
-from tests.serving.conftest import Post
+from palmetto.serving.worker import Worker
+from tests.serving.conftest import Post, until
 
 ASKED: list[dict[str, Any]] = [
     {"prompt": "def f(", "max_tokens": 20, "temperature": 0},
@@ -180,6 +182,33 @@ def test_a_stop_string_ends_before_it(complete: Post) -> None:
         "finish_reason": "stop",
     }
     assert answer["usage"]["completion_tokens"] < 40
+
+
+def test_a_choice_that_is_stopped_frees_its_row(complete: Post, slow: Worker) -> None:
+    asked = {"prompt": "def ", "max_tokens": 24, "seed": 6, "n": 2, "logit_bias": {"1": -100}}
+    first, second = (choice["text"] for choice in complete(**asked).json()["choices"])
+    stop = next(first[i : i + 3] for i in range(3, len(first)) if first[i : i + 3] not in second)
+    asked_of, step = slow._engine, slow._engine.step
+    running = list[int]()
+
+    def counting() -> Any:
+        running.append(asked_of.figures().running)
+        return step()
+
+    with unittest.mock.patch.object(asked_of, "step", counting):
+        choices = complete(**asked, stop=stop).json()["choices"]
+    assert [choice["finish_reason"] for choice in choices] == ["stop", "length"]
+    assert [choice["text"] for choice in choices] == [first[: first.index(stop)], second]
+    assert running.count(1) > 5, "the second alone"
+    until(lambda: not slow.running and not slow._engine.busy)
+
+
+def test_every_choice_has_the_scores_of_the_prompt(complete: Post) -> None:
+    asked = {"prompt": ["def ", "a"], "echo": True, "logprobs": 2, "max_tokens": 0, "n": 2}
+    whole = complete(**asked).json()["choices"]
+    assert len(whole[0]["logprobs"]["tokens"]) > 1
+    assert [choice["logprobs"] for choice in whole[::2]] == [choice["logprobs"] for choice in whole[1::2]]
+    assert joined(chunks(complete(**asked, stream=True).text)) == whole
 
 
 def test_a_forbidden_token_never_comes(complete: Post, server: Server) -> None:

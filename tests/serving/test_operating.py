@@ -1,8 +1,11 @@
 """What those who run a server rely on: keys, logs, health, metrics, and that nobody's leaving leaks."""
 
+import asyncio
+import contextlib
 import hmac
 import json
 import logging
+import math
 import socket
 import threading
 from collections.abc import Callable
@@ -12,6 +15,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
+from palmetto.runs.directory import RunDirectory
+from palmetto.serving import heads
+from palmetto.serving.answers import FLOOR, number
 from palmetto.serving.state import Server
 from palmetto.serving.worker import Worker
 from tests.serving.conftest import Post, until
@@ -61,6 +67,43 @@ def test_half_a_request_leaves_nothing_behind(url: str, complete: Post) -> None:
         with socket.create_connection((host, int(port))) as connection:
             connection.sendall(part)
     assert complete(prompt="a", max_tokens=1).status_code == 200
+
+
+def connected(url: str) -> socket.socket:
+    host, port = url.removeprefix("http://").split(":")
+    return socket.create_connection((host, int(port)), timeout=5)
+
+
+WHOLE = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+@pytest.mark.parametrize("sent", [b"", b"\r\n", b"POST /v1/completions HTTP/1.1\r\nContent-Ty", WHOLE + b"GET /he"])
+def test_a_head_that_never_ends_closes_the_connection(url: str, monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
+    monkeypatch.setattr(heads, "SECONDS", 0.2)
+    with connected(url) as connection:
+        for part in (sent[: len(WHOLE)], sent[len(WHOLE) :]) if sent.startswith(WHOLE) else (sent,):
+            connection.sendall(part)
+            if part == WHOLE:
+                assert connection.recv(4096).startswith(b"HTTP/1.1 200")
+        while connection.recv(4096):
+            pass  # nothing comes when the connection is closed
+
+
+def test_a_head_without_end_is_not_kept(url: str) -> None:
+    line, sent = b"x-filler: " + b"a" * 8000 + b"\r\n", 0
+    with connected(url) as connection, contextlib.suppress(ConnectionError):
+        connection.sendall(b"GET /health HTTP/1.1\r\n")
+        while sent < 100 << 20:
+            connection.sendall(line)
+            sent += len(line)
+    assert sent < 20 << 20
+
+
+def test_answers_may_take_longer_than_heads(url: str, slow: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heads, "SECONDS", 0.2)
+    with httpx.Client(base_url=url, timeout=30) as client:
+        for _ in range(2):
+            assert client.post("/v1/completions", json={**LONG, "max_tokens": 8}).status_code == 200
 
 
 def test_keys_are_needed_where_there_are_any(limited: Callable[..., TestClient]) -> None:
@@ -159,8 +202,13 @@ def test_the_tokenizer_is_lossless_over_http(client: httpx.Client, server: Serve
     assert client.post("/detokenize", json={"tokens": [400]}).json()["error"]["param"] == "tokens"
 
 
+class Panic(BaseException):
+    """What llguidance raises where its own code fails is no Exception."""
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, Panic])
 def test_a_failed_engine_is_an_error_and_unhealthy(
-    server: Server, limited: Callable[..., TestClient], monkeypatch: pytest.MonkeyPatch
+    server: Server, limited: Callable[..., TestClient], monkeypatch: pytest.MonkeyPatch, kind: type[BaseException]
 ) -> None:
     served = server.models["tiny"]
     engine = served.current.worker._engine
@@ -168,7 +216,7 @@ def test_a_failed_engine_is_an_error_and_unhealthy(
     monkeypatch.setattr(served, "current", served.current._replace(worker=other))
 
     def fail() -> None:
-        raise RuntimeError("broken")
+        raise kind("broken")
 
     monkeypatch.setattr(engine, "step", fail)
     client = limited()
@@ -178,3 +226,25 @@ def test_a_failed_engine_is_an_error_and_unhealthy(
         assert "broken" in response.json()["error"]["message"]
     assert client.get("/health").status_code == 503
     other.close()
+
+
+def test_no_error_ends_the_watch_for_checkpoints(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    served, looks = server.models["tiny"], list[int]()
+
+    def broken(run: RunDirectory) -> None:
+        looks.append(1)
+        raise KeyError("damaged")
+
+    monkeypatch.setattr(RunDirectory, "newest_manifest", property(broken))
+
+    async def watch() -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(served.follow(0.001), 0.2)
+
+    asyncio.run(watch())
+    assert len(looks) > 1
+
+
+def test_json_can_hold_every_log_probability() -> None:
+    given = (None, -0.5, -math.inf, math.nan)
+    assert [number(logprob) for logprob in given] == [None, -0.5, FLOOR, FLOOR]

@@ -1,6 +1,7 @@
 """Bad input gets a 4xx that names it; nothing that was asked for is ignored."""
 
 import json
+import unittest.mock
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 from palmetto.serving.parameters import Chat, Completion
+from palmetto.serving.state import Server
 from palmetto.serving.worker import Worker
 from tests.serving.conftest import Post, until
 
@@ -36,6 +38,8 @@ from tests.serving.conftest import Post, until
         ("logit_bias", {"-1": 1}),
         ("logit_bias", {"x": 1}),
         ("logit_bias", {"5": 101}),
+        ("logit_bias", {"05": 1}),
+        ("logit_bias", {"0000000005": 1}),
         ("seed", 2**64),
         ("stop", ""),
         ("stop", ["a", ""]),
@@ -44,12 +48,14 @@ from tests.serving.conftest import Post, until
         ("stream_options", {"include_usage": True}),
         ("response_format", {"type": "xml"}),
         ("response_format", {"type": "regex", "regex": "[a-"}),
+        ("response_format", {"type": "regex", "regex": "[a&&b]"}),
         ("response_format", {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "nonsense"}}}),
         ("prompt", []),
         ("prompt", [[]]),
         ("prompt", [400]),
         ("prompt", [-1]),
         ("prompt", ["a", 5]),
+        ("prompt", ["a"] * 257),
         ("prompt", 5),
         ("prompt", "a" * 400),
         ("suffix", "end"),
@@ -82,12 +88,38 @@ def test_an_unknown_model_is_not_found(complete: Post) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"{", b"[]", b"5", b"null", b'{"prompt": NaN}', b"\xff", b"[" * 10**5, b'{"n": ' + b"9" * 5000 + b"}"]
+    "body",
+    [
+        *(b"", b"{", b"[]", b"5", b"null", b'{"prompt": NaN}', b"\xff", b"[" * 10**5, b'{"n": ' + b"9" * 5000 + b"}"),
+        *(b'{"\\ud800": 1}', b'{"stream_options": {"\\ud800": 1}}', b'{"prompt": "\xed\xa0\x80"}'),
+        '{"model": "tiny"}'.encode("utf-16"),
+    ],
 )
 def test_a_body_that_is_no_object_is_refused(client: httpx.Client, body: bytes) -> None:
     response = client.post("/v1/completions", content=body, headers={"content-type": "application/json"})
     assert response.status_code == 400
     assert response.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("body", [b'{"n": 1, "n": 2}', b'{"stream_options": {"n": 1, "n": 2}}'])
+def test_a_parameter_given_twice_is_refused(client: httpx.Client, body: bytes) -> None:
+    response = client.post("/v1/completions", content=body, headers={"content-type": "application/json"})
+    assert response.status_code == 400
+    assert response.json()["error"]["message"] == "n: given twice"
+
+
+def test_many_names_are_read_quickly(client: httpx.Client) -> None:
+    names = ", ".join(f'"{i}": 1' for i in range(10**5))
+    body = f'{{{names}, "99999": 2}}'
+    response = client.post("/v1/completions", content=body, headers={"content-type": "application/json"})
+    assert response.json()["error"]["param"] == "99999"
+    assert response.elapsed.total_seconds() < 5
+
+
+def test_too_many_prompts_are_not_encoded(complete: Post, server: Server) -> None:
+    with unittest.mock.patch.object(type(server.models["tiny"].vocabulary), "encode") as encode:
+        assert complete(prompt=["a"] * 10**4).json()["error"]["param"] == "prompt"
+    encode.assert_not_called()
 
 
 def test_a_form_of_another_site_is_refused(client: httpx.Client) -> None:

@@ -29,7 +29,9 @@ def generate(
         Path | None, typer.Option(parser=path, metavar="FILE", help='A file with a line {"prompt": …} for each text.')
     ] = None,
     tokens: Annotated[int, typer.Option(min=1, help="The most tokens to generate.")] = 64,
-    temperature: Annotated[float, typer.Option(help="The sampling temperature; 0 is greedy.")] = 0.8,
+    temperature: Annotated[
+        float | None, typer.Option(help="The sampling temperature; 0 is greedy, 0.8 the default without --beams.")
+    ] = None,
     top_k: Annotated[int | None, typer.Option(help="Sample from the k likeliest tokens only.")] = None,
     top_p: Annotated[
         float | None, typer.Option(help="Sample from the likeliest tokens that reach this probability together.")
@@ -77,17 +79,28 @@ def generate(
     schema: Any = _schema(json_schema) if json_schema is not None else None
     entering.enter_to_read(run, say, overrides or ())
     from palmetto.decoding.continuing import Continuing, Wish
+    from palmetto.decoding.generate import ROWS
     from palmetto.decoding.grammar import Grammars
     from palmetto.decoding.sampling import Sampling
     from palmetto.decoding.trained import TrainedModel
 
-    sampling = Sampling(temperature, top_k, top_p).check()
+    usual = 0.0 if beams else 0.8
+    sampling = Sampling(usual if temperature is None else temperature, top_k, top_p).check()
+    if beams and sampling != Sampling():
+        raise UserError(f"--beams {beams}: expected without --temperature, --top-k and --top-p, which it replaces")
+    if beams and (json_schema is not None or regex is not None):
+        raise UserError(f"--beams {beams}: expected without --json-schema and --regex")
+    if beams and not n <= beams <= ROWS:
+        raise UserError(f"--beams {beams}: expected {n}, which --n asks for, to {ROWS}")
     trained = TrainedModel(run, overrides or (), step)
     continuing = Continuing(trained, say)
     constraint = None
     if json_schema is not None or regex is not None:
         grammars = Grammars(trained.vocabulary, continuing.pieces)
-        constraint = grammars.regex(regex) if regex is not None else grammars.json_schema(schema)
+        try:
+            constraint = grammars.regex(regex) if regex is not None else grammars.json_schema(schema)
+        except UserError as error:
+            raise UserError(f"--{'json-schema' if regex is None else 'regex'}: {error}") from None
     wish = Wish(tokens, sampling, seed, n, beams, tuple(stop or ()), logprobs, constraint)
     if interactive:
         for line in _lines():
@@ -99,9 +112,14 @@ def generate(
 def _show(continuing: "Continuing", texts: list[str], wish: "Wish", as_json: bool, many: bool) -> None:
     """Prints the continuations; a single one as it is made. many: JSON is a line for each, without indentation."""
     single = not as_json and len(texts) == wish.choices == 1
-    if single:
-        _write(texts[0])
-    for number, continued in enumerate(continuing.run(texts, wish, _write if single else lambda text: None)):
+    unwritten = [texts[0]] if single else []  # the text, until it is known that it can be continued
+
+    def hear(text: str) -> None:
+        if single:
+            _write("".join(unwritten) + text)
+            unwritten.clear()
+
+    for number, continued in enumerate(continuing.run(texts, wish, hear)):
         for choice, one in enumerate(continued):
             if as_json and many:
                 _write(json.dumps(_values(texts[number], one, wish.top)) + "\n")
@@ -162,8 +180,10 @@ def _texts(file: Path) -> list[str]:
 
 def _schema(given: str) -> Any:
     """Returns a JSON schema that is given as JSON, or as a file of it."""
-    text = given if given.lstrip().startswith("{") else Path(text_path(given)).read_text()
+    if not given:
+        raise UserError("--json-schema '': expected a JSON schema, or a file of one")
+    data = given if given.lstrip().startswith("{") else Path(text_path(given)).read_bytes()
     try:
-        return json.loads(text)
+        return json.loads(data)
     except (ValueError, RecursionError) as error:
         raise UserError(f"--json-schema {given}: not JSON ({error})") from None

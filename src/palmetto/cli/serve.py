@@ -111,6 +111,6 @@ def _keys(file: Path) -> tuple[str, ...]:
 
 def _text(file: Path) -> str:
     try:
-        return file.read_text()
+        return file.read_text("utf-8-sig")
     except UnicodeDecodeError:
         raise UserError(f"{file}: expected text in UTF-8") from None

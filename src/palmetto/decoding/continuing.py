@@ -71,8 +71,8 @@ class Continuing:
                         delta = open_[at][event.choice].add(event.tokens, event.finish)
                         made[at][event.choice].add(delta)
                         hear(delta.text)
-                        if all(choice.finish for choice in open_[at]):
-                            engine.cancel(event.request)
+                        if delta.finish and not event.finish:  # a stop string, of which the engine knows nothing
+                            engine.cancel(event.request, event.choice)
                 yield [Continued(delta.text, [token for token, _ in delta.tokens]) for delta in made[place]]
         except jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error):

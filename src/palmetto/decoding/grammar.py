@@ -14,6 +14,9 @@ from palmetto.decoding.text import Pieces
 from palmetto.errors import UserError
 from palmetto.tokens.vocabulary import Vocabulary
 
+_NO_TEXT = "NoExtensionBias"
+"""What llguidance calls a grammar that allows no first token."""
+
 
 class Grammars:
     """Makes constraints for one vocabulary."""
@@ -30,6 +33,8 @@ class Grammars:
 
         White space is that of Python's json.dumps; with any allowed, a weak model would go on with it for ever.
         """
+        if isinstance(schema, bool):
+            schema = {} if schema else {"enum": []}  # true is any value, false is none
         options = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
         compile = partial(self._guidance.LLMatcher.grammar_from_json_schema, overrides=options)
         return self._constraint(compile, json.dumps(schema))
@@ -41,11 +46,13 @@ class Grammars:
     def _constraint(self, compile: Callable[[str], str], source: str) -> Callable[[], Constraint]:
         try:
             matcher = self._guidance.LLMatcher(self._tokenizer, compile(source), log_level=0)
+            matcher.compute_bitmask()  # which finds what no text can match
             problem = matcher.get_error()
         except ValueError as error:
             problem = str(error)
         if problem:
-            raise UserError(problem.splitlines()[0])
+            reason = problem.splitlines()[0]
+            raise UserError("no text can match it" if reason == _NO_TEXT else reason)
         return lambda: Matching(matcher.deep_copy(), self._size, self._eod)
 
 
@@ -58,7 +65,7 @@ class Matching:
         self._eod = eod
 
     def allowed(self) -> npt.NDArray[np.bool_] | None:
-        """Returns which tokens may come next, [V]; None if the text matches and no longer one does."""
+        """Returns which tokens may come next, [V]; None if no longer text matches, or llguidance gives up."""
         if self._matcher.is_stopped():
             return None
         bits = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
@@ -70,6 +77,11 @@ class Matching:
     def accept(self, token: int) -> None:
         """Notes the token that was generated."""
         self._matcher.consume_token(token)
+
+    @property
+    def complete(self) -> bool:
+        """Whether the text matches."""
+        return not self._matcher.is_error() and bool(self._matcher.is_accepting())
 
 
 class _Tokenizer:

@@ -2,6 +2,7 @@
 
 import codecs
 from collections.abc import Sequence
+from functools import lru_cache
 
 from palmetto.tokens.vocabulary import Vocabulary
 
@@ -31,7 +32,7 @@ class TextStream:
     def __init__(self, pieces: Pieces, stops: Sequence[str] = (), errors: str = "replace") -> None:
         """Begins without text. stops: strings that end the text, none empty. errors: what becomes of invalid UTF-8."""
         self._data = pieces.data
-        self._stops = stops
+        self._endings = [_Ending(stop) for stop in stops]
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors)
         self._held = ""
         self.characters = 0
@@ -58,18 +59,44 @@ class TextStream:
     def _certain(self, text: str) -> str:
         if self.stopped:
             return ""
-        text = self._held + text
-        found = [(start + len(stop), start) for stop in self._stops if (start := text.find(stop)) >= 0]
-        if found:
-            self.stopped, self._held = True, ""
-            _, start = min(found)  # the one that is complete first; of several, the longest
-            return text[:start]
-        held = max((_overlap(text, stop) for stop in self._stops), default=0)
+        text, new = self._held + text, len(self._held)
+        for place in range(new, len(text)) if self._endings else ():
+            complete = [len(ending.stop) for ending in self._endings if ending.add(text[place])]
+            if complete:
+                self.stopped, self._held = True, ""
+                return text[: place + 1 - max(complete)]
+        held = max((ending.length for ending in self._endings), default=0)
         self._held = text[len(text) - held :]
         return text[: len(text) - held]
 
 
-def _overlap(text: str, stop: str) -> int:
-    """Returns the length of the longest end of `text` with which `stop` begins."""
-    longest = min(len(stop) - 1, len(text))
-    return next((length for length in range(longest, 0, -1) if text.endswith(stop[:length])), 0)
+class _Ending:
+    """Follows with how much of the beginning of a stop string a text ends (Knuth, Morris and Pratt).
+
+    A character takes constant time on average, however long the string is.
+    """
+
+    def __init__(self, stop: str) -> None:
+        self.stop = stop
+        self.length = 0
+        """The length of the longest beginning of the stop string with which the text ends."""
+        self._shorter = _shorter(stop)
+
+    def add(self, character: str) -> bool:
+        """Takes the next character of the text; returns whether the stop string is complete."""
+        while self.length and self.stop[self.length] != character:
+            self.length = self._shorter[self.length]
+        self.length += self.stop[self.length] == character
+        return self.length == len(self.stop)
+
+
+@lru_cache(maxsize=1024)
+def _shorter(stop: str) -> tuple[int, ...]:
+    """Returns, for each length of a beginning of `stop`, the length of the next shorter one with which it ends."""
+    lengths = [0, 0]
+    for character in stop[1:]:
+        length = lengths[-1]
+        while length and stop[length] != character:
+            length = lengths[length]
+        lengths.append(length + (stop[length] == character))
+    return tuple(lengths)

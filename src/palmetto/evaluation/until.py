@@ -6,22 +6,26 @@ import numpy as np
 import numpy.typing as npt
 
 from palmetto.decoding.request import Constraint
+from palmetto.decoding.text import Pieces, TextStream
 from palmetto.tokens.vocabulary import Vocabulary
 
 
 class _Until:
     """Allows every token until the text holds one of the stop strings."""
 
-    def __init__(self, stop: Sequence[str], vocabulary: Vocabulary) -> None:
-        self._stop, self._vocabulary, self._ids = stop, vocabulary, list[int]()
-        self._all = np.ones(vocabulary.size, bool)
+    def __init__(self, stop: Sequence[str], pieces: Pieces) -> None:
+        self._text = TextStream(pieces, stop)
+        self._all = np.ones(len(pieces.data), bool)
 
     def allowed(self) -> npt.NDArray[np.bool_] | None:
-        text = self._vocabulary.decode(self._ids)
-        return None if any(stop in text for stop in self._stop) else self._all
+        return None if self.complete else self._all
 
     def accept(self, token: int) -> None:
-        self._ids.append(token)
+        self._text.add(token)
+
+    @property
+    def complete(self) -> bool:
+        return self._text.stopped
 
 
 def until(stop: Sequence[str], vocabulary: Vocabulary) -> tuple[frozenset[int], Callable[[], Constraint] | None]:
@@ -32,7 +36,10 @@ def until(stop: Sequence[str], vocabulary: Vocabulary) -> tuple[frozenset[int], 
     encoded = {text: vocabulary.encode(text) for text in stop}
     ids = frozenset({vocabulary.eod, *(int(own[0]) for own in encoded.values() if len(own) == 1)})
     longer = [text for text, own in encoded.items() if len(own) > 1]
-    return ids, (lambda: _Until(longer, vocabulary)) if longer else None
+    if not longer:
+        return ids, None
+    pieces = Pieces(vocabulary)
+    return ids, lambda: _Until(longer, pieces)
 
 
 def up_to_stop(text: str, stop: Sequence[str]) -> str:

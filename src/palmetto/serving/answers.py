@@ -26,7 +26,7 @@ from palmetto.serving.settings import Settings
 from palmetto.serving.worker import Failed
 
 FLOOR = -9999.0
-"""What stands for the logarithm of 0, which JSON cannot hold."""
+"""What stands for the logarithm of 0, and for what is no number; JSON can hold neither."""
 
 
 class Form(Protocol):
@@ -149,7 +149,7 @@ class Generating:
 
 def number(logprob: float | None) -> float | None:
     """Returns a log-probability that JSON can hold."""
-    return None if logprob is None else max(logprob, FLOOR)
+    return None if logprob is None else max(FLOOR, logprob)  # FLOOR if it is NaN
 
 
 def _event(value: dict[str, Any]) -> str:

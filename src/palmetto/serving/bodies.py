@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections import Counter
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -28,15 +29,28 @@ async def parameters(request: Request, kind: type[Kind], limit: int) -> Kind:
     except TimeoutError:
         raise ApiError(408, f"the body took longer than {SECONDS:g} seconds") from None
     try:
-        values = json.loads(data)
+        values = json.loads(data.decode("utf-8-sig"), object_pairs_hook=_object)
     except (ValueError, RecursionError) as error:
-        raise bad(None, f"the body is not JSON ({error})") from None
+        raise bad(None, f"the body is not JSON in UTF-8 ({error})") from None
     if not isinstance(values, dict):
         raise bad(None, "the body must be a JSON object")
     try:
         return kind.model_validate(values)
     except ValidationError as error:
         raise _refusal(error, kind, values) from None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Returns a JSON object; raises ApiError if a name is no text or occurs twice."""
+    values = dict(pairs)
+    try:
+        "".join(values).encode()
+    except UnicodeEncodeError as error:
+        raise bad(None, f"a name in the body has half a surrogate pair ({error.object[error.start]!a})") from None
+    if len(values) < len(pairs):
+        twice, _ = Counter(name for name, _ in pairs).most_common(1)[0]
+        raise bad(twice, "given twice", "duplicate_parameter")
+    return values
 
 
 async def _read(request: Request, limit: int) -> bytes:

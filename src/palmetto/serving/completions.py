@@ -76,4 +76,4 @@ async def completions(request: Request) -> Response:
     )
     form = CompletionForm(served.pieces, asked.logprobs)
     generating = Generating(served, server.settings, server.metrics, asked, wanted, form)
-    return await generating.respond(request, prompts_of(served, asked.prompt), asked.stops)
+    return await generating.respond(request, prompts_of(served, server.settings, asked.prompt), asked.stops)

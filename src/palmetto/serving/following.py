@@ -59,6 +59,8 @@ class Follower:
                 number = prompt * self._each + event.choice
                 delta = self._delta(prompt, number, event.tokens, event.finish)
                 if delta is not None:
+                    if delta.finish and not event.finish:  # a stop string, of which the engine knows nothing
+                        self._call.end_choice(prompt, event.choice)
                     yield number, delta
             if all(choice.finish for choice in self.choices):
                 return

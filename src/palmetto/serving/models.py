@@ -13,7 +13,6 @@ from palmetto.decoding.limits import Limits
 from palmetto.decoding.request import Request
 from palmetto.decoding.text import Pieces
 from palmetto.decoding.trained import TrainedModel
-from palmetto.errors import UserError
 from palmetto.runs.directory import RunDirectory
 from palmetto.serving.metrics import Meter
 from palmetto.serving.templates import ChatTemplate
@@ -63,7 +62,7 @@ class Served:
                 manifest = self._run.newest_manifest
                 if manifest is not None and manifest.step > self.current.step:
                     await self._replace()
-            except (UserError, OSError) as error:  # the old checkpoint still serves
+            except Exception as error:  # the old checkpoint still serves
                 log.warning(json.dumps({"event": "checkpoint refused", "model": self.name, "error": str(error)}))
 
     async def _replace(self) -> None:

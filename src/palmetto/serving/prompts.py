@@ -33,11 +33,15 @@ class Wanted(NamedTuple):
     suffix: str | None = None
 
 
-def prompts_of(served: Served, prompt: str | list[str] | list[int] | list[list[int]] | None) -> list[Prompt]:
+def prompts_of(
+    served: Served, settings: Settings, prompt: str | list[str] | list[int] | list[list[int]] | None
+) -> list[Prompt]:
     """Returns the prompts of a completion. A text begins a document; ids are taken as they are."""
     if prompt is None:
         return [Prompt((), 1)]
     several: list[Any] = [prompt] if isinstance(prompt, str) or isinstance(prompt[0], int) else list(prompt)
+    if len(several) > settings.queue:  # which is found before they are encoded
+        raise bad("prompt", f"{len(several)} prompts: expected at most {settings.queue}")
     return [text_prompt(served, one) if isinstance(one, str) else _checked(served, one) for one in several]
 
 
@@ -57,8 +61,6 @@ async def requests_of(
     served: Served, settings: Settings, asked: Generation, prompts: list[Prompt], wanted: Wanted
 ) -> list[Request]:
     """Returns a request for each prompt; raises ApiError that names a parameter that cannot be met."""
-    if len(prompts) > settings.queue:
-        raise bad("prompt", f"{len(prompts)} prompts: expected at most {settings.queue}")
     scores = wanted.echo and wanted.top is not None
     objective = served.recipe.training.objective
     if scores and not isinstance(objective, CausalObjective):
@@ -124,9 +126,10 @@ def _tokens(served: Served, settings: Settings, prompt: int, wanted: Wanted) -> 
 def _sampling(served: Served, asked: Generation) -> Sampling:
     bias = []
     for name, value in (asked.logit_bias or {}).items():
-        if not name.isascii() or not name.isdecimal() or int(name[:9]) >= served.vocabulary.size:
+        id = int(name[:9]) if name.isascii() and name.isdecimal() else -1
+        if str(id) != name or not 0 <= id < served.vocabulary.size:
             raise bad("logit_bias", f"{name[:20]!r}: expected ids from 0 to {served.vocabulary.size - 1}")
-        bias.append((int(name[:9]), value))
+        bias.append((id, value))
     return Sampling(
         temperature=_or(asked.temperature, 1.0),
         top_k=asked.top_k,

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import FrameType
 
+import jax
 import uvicorn
 
 from palmetto.decoding.limits import Limits
@@ -14,10 +15,14 @@ from palmetto.errors import UserError
 from palmetto.host import signals
 from palmetto.runs.directory import RunDirectory
 from palmetto.serving.app import application
+from palmetto.serving.heads import Protocol
 from palmetto.serving.metrics import Metrics
 from palmetto.serving.models import Served
 from palmetto.serving.settings import Settings
 from palmetto.serving.state import Server
+
+_YEAR = 365 * 24 * 3600.0
+"""The seconds of a longer drain, which would not fit into an integer."""
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -27,8 +32,9 @@ def listen(host: str, port: int) -> socket.socket:
         opened = socket.socket(family)
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         opened.bind(address)
-    except OSError as error:
-        raise UserError(f"--host {host} --port {port}: {error.strerror}; --port 0 picks a free port") from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "no name of a host"
+        raise UserError(f"--host {host} --port {port}: {reason}; --port 0 picks a free port") from None
     return opened
 
 
@@ -39,11 +45,17 @@ def address(opened: socket.socket) -> str:
 
 
 def load(runs: Mapping[str, RunDirectory], limits: Limits, settings: Settings, overrides: Sequence[str] = ()) -> Server:
-    """Returns the models of runs, with their newest checkpoints, ready to be served."""
+    """Returns the models of runs, with their newest checkpoints, ready to be served; raises UserError if one cannot."""
     metrics = Metrics()
-    models = {
-        name: Served(run, limits, metrics.meter(name), settings.template, overrides) for name, run in runs.items()
-    }
+    try:
+        models = {
+            name: Served(run, limits, metrics.meter(name), settings.template, overrides) for name, run in runs.items()
+        }
+    except (MemoryError, jax.errors.JaxRuntimeError) as error:
+        if not isinstance(error, MemoryError) and "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        sizes = f"--rows {limits.rows} --longest {limits.longest} --cache {limits.memory >> 20}"
+        raise UserError(f"{sizes}: more memory than there is; expected smaller numbers") from None
     return Server(models, settings, metrics)
 
 
@@ -54,7 +66,7 @@ def run(server: Server, opened: socket.socket, ready: Callable[[], None]) -> Non
     """
     config = uvicorn.Config(
         application(server),
-        http="httptools",
+        http=Protocol,
         loop="asyncio",
         ws="none",
         lifespan="on",
@@ -62,7 +74,7 @@ def run(server: Server, opened: socket.socket, ready: Callable[[], None]) -> Non
         access_log=False,
         server_header=False,
         timeout_keep_alive=75,
-        timeout_graceful_shutdown=max(1, round(server.settings.drain)),
+        timeout_graceful_shutdown=max(1, round(min(server.settings.drain, _YEAR))),
     )
     _log_to_standard_error()
     try:
@@ -90,7 +102,12 @@ class _Uvicorn(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Opens the sockets, and says that the server answers."""
-        await super().startup(sockets)
+        try:
+            await super().startup(sockets)
+        except OSError as error:  # another server took the port while the models were loaded
+            raise UserError(
+                f"{' '.join(map(address, sockets or []))}: {error.strerror}; --port 0 picks a free port"
+            ) from None
         self._ready()
 
     @contextlib.contextmanager

@@ -53,6 +53,10 @@ class Call:
         """Ends what is unfinished, before the next step."""
         self._worker.cancel(self)
 
+    def end_choice(self, prompt: int, choice: int) -> None:
+        """Ends one choice of a prompt, before the next step."""
+        self._worker.cancel_choice(self, prompt, choice)
+
     async def news(self, deadline: float) -> AsyncIterator[list[News]]:
         """Yields events as they come, and an empty list after a silence; ends at `deadline`, a time.monotonic()."""
         while (left := deadline - time.monotonic()) > 0:
@@ -79,7 +83,7 @@ class Worker:
     """Owns an engine. All that touches the engine happens in the worker's thread, between two steps."""
 
     def __init__(self, engine: Engine, meter: Meter) -> None:
-        self.failed: Exception | None = None
+        self.failed: BaseException | None = None
         self._engine = engine
         self._meter = meter
         self._commands: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
@@ -121,6 +125,10 @@ class Worker:
         """Ends what is unfinished of a call before the next step."""
         self._ask(lambda: self._cancel(call))
 
+    def cancel_choice(self, call: Call, prompt: int, choice: int) -> None:
+        """Ends one choice of a prompt before the next step, which reports it as ended."""
+        self._ask(lambda: self._cancel_choice(call, prompt, choice))
+
     async def figures(self) -> dict[str, float]:
         """Returns the engine's figures between two steps; none if a step takes long, so that nobody waits for it."""
         asked = asyncio.wrap_future(self._ask(self._engine.figures))
@@ -147,7 +155,7 @@ class Worker:
             if future.set_running_or_notify_cancel():
                 try:
                     future.set_result(command())
-                except Exception as error:
+                except BaseException as error:
                     future.set_exception(error)
 
         self._commands.put(run)
@@ -165,6 +173,11 @@ class Worker:
             self._engine.cancel(number)
         self._waiting.difference_update((call, prompt) for prompt in range(len(call.requests)))
 
+    def _cancel_choice(self, call: Call, prompt: int, choice: int) -> None:
+        for number, running in self._running.items():
+            if running.call is call and running.prompt == prompt:
+                self._engine.cancel(number, choice)
+
     def _run(self) -> None:
         while True:
             try:
@@ -181,7 +194,7 @@ class Worker:
             events = self._engine.step()
             self._moved = time.monotonic()
             self._hand_out(events)
-        except Exception as error:
+        except BaseException as error:  # a panic of llguidance is no Exception
             self.failed = error
             log.exception("the engine has failed")
             for call in {running.call for running in self._running.values()}:

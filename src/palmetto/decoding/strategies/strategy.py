@@ -9,6 +9,14 @@ import numpy.typing as npt
 
 from palmetto.decoding.sampling import Sampling
 
+HUGE = 1e30
+"""What stands for all larger numbers, so that logits multiplied or divided by it, or by its inverse, are finite."""
+
+
+def bounded(number: float) -> float:
+    """Returns a number as strategies compute with it in float32: not above HUGE, and if positive not below 1/HUGE."""
+    return max(-HUGE, 1 / HUGE if 0 < number < 1 / HUGE else min(number, HUGE))
+
 
 class Context(NamedTuple):
     """Holds what strategies know of a row."""
@@ -58,5 +66,5 @@ class Number(Strategy):
         """Returns the numbers, float32 [count]."""
         numbers = np.full(count, self.unused, np.float32)
         for row, context in rows.items():
-            numbers[row] = getattr(context.sampling, self.name)
+            numbers[row] = bounded(getattr(context.sampling, self.name))
         return numbers
