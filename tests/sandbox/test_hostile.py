@@ -43,6 +43,7 @@ def test_hostile_programs_get_nothing(name: str) -> None:
     assert not Path("/tmp/palmetto-was-here").exists()
 
 
+@pytest.mark.slow
 def test_hostile_programs_get_nothing_as_another_user() -> None:
     if os.getuid() or not shutil.which("setpriv"):
         pytest.skip("needs root, who becomes another user by setpriv")

@@ -167,6 +167,15 @@ def test_system_calls_have_the_numbers_of_the_headers(machine: str) -> None:
     assert {name: defined[name] for name in numbers} == numbers
 
 
+@pytest.mark.usefixtures("jail")
+def test_an_interpreter_that_does_not_start_is_no_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running, "_START", "raise SystemExit('no modules')")
+    assert run("") == Outcome(False, "killed", "no modules\n")
+    require.cache_clear()
+    with pytest.raises(UserError, match=r"an empty program did not pass .*no modules"):
+        require()
+
+
 def test_another_system_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
     with pytest.raises(UserError, match="darwin"):

@@ -18,7 +18,7 @@ SECONDS, MEMORY, OUTPUT, WAITING = 3, 512 * 2**20, 64 * 2**10, 30.0
 
 Ending = Literal["passed", "failed", "time", "output", "killed"]
 
-_SOURCE = Path(__file__).parents[2]
+_SOURCE = Path(__file__).resolve().parents[2]
 _START = "import sys; sys.path.append(sys.argv.pop()); from palmetto.sandbox.jail import main; main()"
 _SWITCHES = ("-S", "-s", "-P", "-B")
 """Neither packages nor folders of the user's, and no compiled modules written."""
@@ -76,8 +76,10 @@ def run(
 
 @functools.cache
 def require() -> None:
-    """Raises UserError, which names the part, if the kernel lacks one that the jail needs."""
-    run("")
+    """Raises UserError if programs cannot be run here; it names the part that the kernel lacks, if that is why."""
+    outcome = run("")
+    if not outcome.passed:
+        raise UserError(f"code cannot be run here: an empty program did not pass ({outcome.ending}): {outcome.output}")
 
 
 def _start(job: dict[str, Any], output: int, waiting: float) -> tuple[bytes, dict[str, Any], Ending | None]:
