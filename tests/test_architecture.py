@@ -14,6 +14,7 @@ SOURCE = Path(palmetto.__file__).parent
 # The way of the data, first to last. A module may import its own group and earlier ones.
 ORDER = (
     ("errors", "files"),
+    ("sandbox",),
     ("report",),
     ("native",),
     ("host",),
@@ -107,8 +108,7 @@ def test_the_map_names_every_room_and_nothing_else() -> None:
     root = SOURCE.parents[1]
     page = (root / "docs" / "architecture.md").read_text()
     paths = set(re.findall(r"`([a-z_]+/(?:[a-z_]+/)*(?:[a-z_]+\.(?:py|yaml))?)`", page))
-    planned = {"sandbox/"}
-    assert [path for path in paths - planned if not any((place / path).exists() for place in (SOURCE, root))] == []
+    assert [path for path in paths if not any((place / path).exists() for place in (SOURCE, root))] == []
     tree = set(re.findall(r"^      ([a-z_]+)/", page, re.MULTILINE))
     rooms = {path.parent.name for path in SOURCE.glob("*/__init__.py")}
     assert tree == rooms

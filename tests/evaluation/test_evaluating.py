@@ -17,12 +17,21 @@ from palmetto.evaluation.model import EvaluatedModel
 from palmetto.evaluation.page import html as page_of
 from palmetto.evaluation.settings import Settings, run_of
 from palmetto.files import read_json_lines
+from palmetto.sandbox import running
 from tests.conftest import RecipeMaker
 from tests.evaluation.models import LENGTH, logprobs, reader, trained, vocabulary
 
 NAMES = ("copa", "nq_open")
 SETTINGS = Settings(shots=1, seed=0, limit=None)
 PREMISES = ("the text", "a line of text", "def wrap", "the paragraph", "white space")
+
+PROGRAM = {
+    "task_id": "HumanEval/0",
+    "prompt": 'def wrap(text):\n    """Return text."""\n',
+    "canonical_solution": "    return text\n",
+    "test": "def check(candidate):\n    assert candidate('x') == 'x'\n",
+    "entry_point": "wrap",
+}
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +52,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
             ],
         ),
         ("nq_open/NQ-open.dev.jsonl", [{"question": text, "answer": [text, "x"]} for text in PREMISES]),
+        ("humaneval/HumanEval.jsonl", [PROGRAM]),
         ("paloma/ptb/val.jsonl", [{"text": "def wrap(text):\n    return text\n" * 20}, {"text": "é"}]),
     ):
         (folder / path).parent.mkdir(parents=True)
@@ -220,6 +230,30 @@ def test_sampled_answers_differ_and_are_replayed(
     assert replay.verify(tmp_path / "one", model) == (6, "")
     with pytest.raises(UserError, match="expected one of them"):
         settings._replace(beams=2).check()
+
+
+def test_sampled_programs_are_run_and_do_not_vote(evaluate: Callable[..., Evaluation], tmp_path: Path) -> None:
+    try:
+        running.require()
+    except UserError as error:
+        pytest.skip(str(error))
+    settings = SETTINGS._replace(shots=0, samples=2)
+    values = evaluate(tmp_path, settings=settings, names=["humaneval"]).results["tasks"]["humaneval"]
+    assert (values["metric"], values["metrics"]) == ("pass@1", {"pass@1": 0.0, "any@2": 0.0})
+    assert len(read_json_lines(tmp_path / "ledger.jsonl")) == 2
+
+
+def test_without_a_jail_no_program_is_asked_for(
+    evaluate: Callable[..., Evaluation], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(code: str) -> None:
+        raise UserError("the kernel lacks Landlock")
+
+    monkeypatch.setattr(running, "run", refuse)
+    running.require.cache_clear()
+    with pytest.raises(UserError, match="Landlock"):
+        evaluate(tmp_path / "out", names=["humaneval"])
+    assert not (tmp_path / "out").exists()
 
 
 def test_texts_are_scored_once_with_what_is_before(

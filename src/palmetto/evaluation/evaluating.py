@@ -39,8 +39,12 @@ def run(
     """Evaluates into a folder, or goes on with an evaluation that was killed there.
 
     model: what identifies the model and its bits. engine: what answers the requests.
-    Raises UserError if the folder holds another evaluation, or if data are missing or not as their format says.
+    Raises UserError if the folder holds another evaluation, if data are missing or not as their format says, or if this
+    machine cannot score the answers of a task.
     """
+    for task in chosen.tasks:
+        if task.require is not None:
+            task.require()
     loaded = [load(task, data) for task in chosen.tasks]
     paths = sorted({path for each in loaded for path in each.files})
     record = {

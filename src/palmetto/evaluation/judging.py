@@ -40,7 +40,10 @@ def judge(
         spans=any(query.spans for query in asked),
     )
     if task.mark is not None:
-        text = elected(task, [up_to_stop(answer, task.stop) for answer in answers])
+        texts = [up_to_stop(answer, task.stop) for answer in answers]
+        if task.sampled is not None and len(texts) > 1:
+            return common._replace(scores=task.sampled(texts, example), answer=texts[0])
+        text = elected(task, texts)
         marks = task.mark(text, example)
         return common._replace(
             scores={task.metric: 0.0} if marks is None else marks, answer=text, unparsed=marks is None

@@ -8,7 +8,6 @@ from typing import NamedTuple
 import numpy as np
 
 from palmetto.decoding.request import Request
-from palmetto.decoding.sampling import Sampling
 from palmetto.evaluation.join import join
 from palmetto.evaluation.shots import prompt
 from palmetto.evaluation.tasks.task import Example, Option, Task
@@ -16,9 +15,6 @@ from palmetto.evaluation.until import until
 from palmetto.recipe.objectives import Objective
 from palmetto.tokens.objectives import make_prompt
 from palmetto.tokens.vocabulary import Vocabulary
-
-SAMPLING = Sampling(0.7, top_k=40)
-"""The sampling of self-consistency (arXiv 2203.11171)."""
 
 
 class Reader(NamedTuple):
@@ -74,7 +70,7 @@ class Query(NamedTuple):
         if beams:  # has no constraint: what follows a stop of several tokens is cut off afterwards
             return replace(request, beams=beams)
         if self.seed is not None:
-            return replace(request, constraint=constraint, sampling=SAMPLING, seed=self.seed)
+            return replace(request, constraint=constraint, sampling=task.sampling, seed=self.seed)
         return replace(request, constraint=constraint)
 
 

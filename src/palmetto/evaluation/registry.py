@@ -14,6 +14,7 @@ from palmetto.evaluation.tasks import (
     blimp,
     chains,
     cloze,
+    code,
     common_sense,
     dialogues,
     drop,
@@ -58,6 +59,7 @@ _ALL: tuple[tuple[Task, ...], ...] = (
     blimp.TASKS,
     xcopa.TASKS,
     texts.TASKS,
+    code.TASKS,
 )
 TASKS: Mapping[str, Task] = {task.name: task for tasks in _ALL for task in tasks}
 GROUPS: Mapping[str, tuple[str, ...]] = {

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from palmetto.decoding.sampling import Sampling
 from palmetto.evaluation.tasks.normalization import normalize
 
 Record = dict[str, Any]
@@ -13,6 +14,10 @@ NORMALIZATIONS: tuple[Normalization, ...] = ("raw", "token", "character", "byte"
 
 BITS = "bits_per_byte"
 """The metric of texts, the lower the better; all others are scores from 0 to 1."""
+
+
+VOTING = Sampling(0.7, top_k=40)
+"""The sampling of self-consistency (arXiv 2203.11171)."""
 
 
 class File(NamedTuple):
@@ -56,6 +61,8 @@ class Example:
     """What a shot shows instead of the first answer, such as a chain of thought."""
     pattern: str = ""
     """What a generated answer must match, where examples say so."""
+    program: tuple[str, str] = ("", "")
+    """What stands before and after a generated answer in the program that judges it."""
     separator: str = "\n\n"
     """What follows the example where it serves as a shot."""
     cluster: str = ""
@@ -134,6 +141,12 @@ class Task:
     """Scores the text of a generated answer by metric; None if it cannot be parsed."""
     vote: Callable[[str], str | None] = _meaning
     """Returns for what a sampled answer votes, the same text for answers that mean the same; None if it does not."""
+    sampled: Callable[[Sequence[str], Example], dict[str, float]] | None = None
+    """Scores several sampled answers together by metric, where they do not vote."""
+    sampling: Sampling = VOTING
+    """How answers are sampled."""
+    require: Callable[[], None] | None = None
+    """Raises UserError if answers cannot be scored on this machine."""
     stop: tuple[str, ...] = ("\n",)
     """The texts at which a generated answer ends."""
     tokens: int = 32
