@@ -13,9 +13,9 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 LOCKS := requirements/$(shell $(or $(wildcard $(BIN)/python),$(PYTHON),false) -c \
 	'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null && echo py312 || echo py311)
 
-.PHONY: quickstart test test-slow test-all test-newest lint corpus ray cuda tpu plan plan-540b wheel lock lock-py311 lock-py312 clean
+.PHONY: quickstart test test-slow test-all test-newest lint corpus ray serve cuda tpu plan plan-540b wheel lock lock-py311 lock-py312 clean
 
-quickstart: $(VENV)/core  ## install and pretrain a small PaLM on this Python's own text
+quickstart: $(VENV)/core $(VENV)/serve  ## install and pretrain a small PaLM on this Python's own text
 	$(BIN)/palmetto run quickstart --minutes 5
 
 PYTEST := MAKEFLAGS= $(BIN)/pytest -n $$($(BIN)/python -c 'import os; print(min(4, os.cpu_count() + 1))') --dist worksteal
@@ -42,12 +42,13 @@ $(VENV)/core: $(LOCKS)/core.txt pyproject.toml | $(BIN)/python
 	$(PIP) install --no-deps --no-build-isolation -e .
 	@touch $@
 
-$(addprefix $(VENV)/,dev corpus ray cuda plan): $(VENV)/%: $(LOCKS)/%.txt $(VENV)/core
+$(addprefix $(VENV)/,dev corpus ray serve cuda plan): $(VENV)/%: $(LOCKS)/%.txt $(VENV)/core
 	$(PIP) install --require-hashes -r $<
 	@touch $@
 
 corpus: $(VENV)/corpus  ## install what `palmetto corpus` reads and judges with
 ray: $(VENV)/ray  ## the same, and what spreads it over a cluster
+serve: $(VENV)/serve  ## install what `palmetto serve` answers with
 cuda: $(VENV)/cuda  ## install what NVIDIA GPUs need
 tpu: $(VENV)/plan  ## install what TPUs need, their compiler included
 
@@ -81,9 +82,12 @@ lock-py311 lock-py312: lock-py3%:
 		pyproject.toml requirements/build.in
 	$(COMPILE) --extra corpus --extra ray --constraint $(LOCKS)/corpus.txt --output-file $(LOCKS)/ray.txt \
 		pyproject.toml requirements/build.in
+	$(COMPILE) --extra serve --constraint $(LOCKS)/core.txt --output-file $(LOCKS)/serve.txt \
+		pyproject.toml requirements/build.in
 	$(COMPILE) --extra cuda --constraint $(LOCKS)/core.txt --output-file $(LOCKS)/cuda.txt \
 		pyproject.toml requirements/build.in
-	$(COMPILE) --extra dev --extra corpus --extra ray --constraint $(LOCKS)/plan.txt --constraint $(LOCKS)/ray.txt \
+	$(COMPILE) --extra dev --extra corpus --extra ray --extra serve --constraint $(LOCKS)/plan.txt \
+		--constraint $(LOCKS)/ray.txt --constraint $(LOCKS)/serve.txt \
 		--output-file $(LOCKS)/dev.txt pyproject.toml requirements/build.in requirements/tests.in
 
 clean:

@@ -64,6 +64,18 @@ def test_echoed_log_probabilities_are_those_of_generating() -> None:
     assert echo.tokens == ()
 
 
+def test_the_end_of_an_echo_is_scored_from_the_cache() -> None:
+    of = engine(KIND)
+    [[whole_echo]] = of.run([Request(PROMPT, tokens=0, echo=True)])
+    before = of.figures().hits
+    for start in (len(PROMPT) - 1, len(PROMPT) // 2, 1, 0):
+        [[end]] = of.run([Request(PROMPT, tokens=0, echo=True, echo_from=start)])
+        assert end.prompt == whole_echo.prompt[start:]
+    assert of.figures().hits > before
+    with pytest.raises(UserError, match=r"echo_from=\d+: expected 0 to"):
+        of.submit(Request(PROMPT, echo=True, echo_from=len(PROMPT) + 1))
+
+
 def test_greedy_tokens_are_the_most_probable() -> None:
     [[result]] = engine(KIND).run([Request(PROMPT, 20, top=1)])
     assert [token.top for token in result.tokens] == [((token.id, token.logprob),) for token in result.tokens]
@@ -113,6 +125,10 @@ class EvenUntil:
         assert token % 2 == 0
         self._left -= 1
 
+    @property
+    def complete(self) -> bool:
+        return not self._left
+
 
 def test_a_constraint_decides_what_may_come_next() -> None:
     free = Request(PROMPT, 12, Sampling(1.5), top=1)
@@ -157,6 +173,88 @@ def test_a_cancelled_request_frees_its_rows_at_the_next_step() -> None:
     assert {(event.request, event.finish) for event in events} == {(number, Finish.CANCELLED), (other, None)}
     assert of.figures().rows == of.figures().running == 1
     assert finished(of)[other, 0][1] == Finish.LENGTH
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2, 5])
+@pytest.mark.parametrize("cancelled", [0, 1, 2])
+def test_a_cancelled_choice_leaves_the_others_as_they_are(steps: int, cancelled: int) -> None:
+    request = Request(PROMPT, 12, Sampling(1.3), seed=5, choices=3)
+    of, expected = engine(KIND), alone(engine(KIND), request)
+    number = of.submit(request)
+    events = [event for _ in range(steps) for event in stepped(of)]
+    of.cancel(number, cancelled)
+    events += stepped(of)
+    assert (number, cancelled, Finish.CANCELLED) in {(event.request, event.choice, event.finish) for event in events}
+    assert of.figures().running <= 2
+    while of.busy:
+        events += stepped(of)
+    answers = gathered(events)
+    assert all(answers[number, choice] == expected[choice] for choice in {0, 1, 2} - {cancelled})
+
+
+def test_choices_without_tokens_end_after_the_echo() -> None:
+    of = engine(KIND)
+    of.submit(Request(PROMPT, 0, choices=3, echo=True))
+    events = list[Event]()
+    while of.busy:
+        events += stepped(of)
+    assert [event.choice for event in events if event.finish] == [0, 1, 2]
+    assert [len(event.tokens) for event in events][-3:][1:] == [0, 0]
+    assert sum(len(event.tokens) for event in events) == len(PROMPT)
+
+
+class Fails(EvenUntil):
+    """Gives up after two tokens."""
+
+    def allowed(self) -> np.ndarray | None:
+        return super().allowed() if self._left > 1 else None
+
+
+def test_a_constraint_that_gives_up_ends_for_length() -> None:
+    [[result]] = engine(KIND).run([Request(PROMPT, 12, constraint=lambda: Fails(3))])
+    assert (len(result.tokens), result.finish) == (2, Finish.LENGTH)
+
+
+def test_a_constraint_that_cannot_begin_leaves_no_request() -> None:
+    def broken() -> EvenUntil:
+        raise RuntimeError("broken")
+
+    of = engine(KIND)
+    with pytest.raises(RuntimeError):
+        of.submit(Request(PROMPT, 12, constraint=broken))
+    assert not of.busy
+
+
+@pytest.mark.parametrize(
+    "sampling",
+    [
+        Sampling(1e308),
+        Sampling(1.0, top_p=1e-300),
+        Sampling(1.0, typical_p=1e-300),
+        Sampling(1.0, top_k=10**400),
+        Sampling(1.0, repetition_penalty=1e-300, top_p=0.5),
+        Sampling(1.0, repetition_penalty=1e300),
+        Sampling(1.0, presence_penalty=-1e300, frequency_penalty=-1e300, min_p=0.5),
+        Sampling(1.0, logit_bias=((4, 1e300), (6, 1e300))),
+    ],
+    ids=str,
+)
+def test_extreme_settings_draw_allowed_tokens(sampling: Sampling) -> None:
+    request = Request(PROMPT, 6, sampling, constraint=lambda: EvenAbove(6))
+    [[result]] = engine(KIND).run([request])
+    assert len(result.tokens) == 6
+
+
+class EvenAbove(EvenUntil):
+    """Allows even tokens but 0, which is what a choice among no numbers would give."""
+
+    def allowed(self) -> np.ndarray | None:
+        allowed = super().allowed()
+        return None if allowed is None else allowed & (np.arange(VOCABULARY) > 0)
+
+    def accept(self, token: int) -> None:
+        assert token > 0
+        super().accept(token)
 
 
 def test_a_request_of_higher_priority_overtakes_others() -> None:

@@ -45,7 +45,8 @@ def test_the_lock_is_that_of_the_python_at_hand(tmp_path: Path, version: str, fo
     here = shlex.quote(sys.executable)
     python.write_text(f'#!/bin/sh\n{here} -c "import sys; sys.version_info = ({version}); $2"\n')
     python.chmod(0o755)
-    assert locks("quickstart", f"PYTHON={python}", f"VENV={tmp_path}") == [f"requirements/{folder}/core.txt"]
+    expected = [f"requirements/{folder}/{name}.txt" for name in ("core", "serve")]
+    assert locks("quickstart", f"PYTHON={python}", f"VENV={tmp_path}") == expected
 
 
 def test_the_newest_jax_without_its_python_is_refused() -> None:

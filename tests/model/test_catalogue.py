@@ -94,7 +94,7 @@ def drawn_at_random(seed: int) -> Model:
                 embedding_norm=choose([False, True]),
                 biases=choose([False, True]),
                 tied_embedding=choose([False, True]),
-                feedforward=choose(["relu", "gelu", "swish", "glu", "geglu", "swiglu"]),
+                feedforward=choose(["relu", "gelu", "gelu_tanh", "swish", "glu", "geglu", "swiglu"]),
             )
         except ValidationError:
             continue
@@ -108,6 +108,7 @@ MODELS: dict[str, Model] = {
     "multi-head": some(key_value_heads=4, feedforward="gelu", tied_embedding=False),
     "rms": some(**serial, norm="rms", feedforward="glu"),
     "biases": some(**biased, feedforward="geglu"),
+    "bloom": some("alibi", **serial, **biased, embedding_norm=True, feedforward="gelu_tanh"),
     "kernel biases alone": some("alibi", **serial, biases=True, feedforward="swish"),
     "post": some(norm_position="post", norm="rms"),
     "post serial": some("learned", **serial, **biased, norm_position="post", tied_embedding=False),

@@ -419,7 +419,8 @@ def _activate(name: Feedforward, up: Array, gate: Array | None) -> Array:
     if gate is not None:
         f = {"glu": _sigmoid(gate), "geglu": _gelu(gate), "swiglu": gate * _sigmoid(gate)}[name]
         return f * up
-    return {"relu": np.maximum(up, 0), "gelu": _gelu(up), "swish": up * _sigmoid(up)}[name]
+    ungated = {"relu": np.maximum(up, 0), "gelu": _gelu(up), "gelu_tanh": _gelu_tanh(up), "swish": up * _sigmoid(up)}
+    return ungated[name]
 
 
 def _mixture(layer: _Layer, x: Array, experts: Experts, name: Feedforward) -> tuple[Array, _Router]:
@@ -449,6 +450,11 @@ def _mixture(layer: _Layer, x: Array, experts: Experts, name: Feedforward) -> tu
 
 def _gelu(x: Array) -> Array:
     return np.asarray(x * 0.5 * (1 + np.vectorize(math.erf)(x / math.sqrt(2))))
+
+
+def _gelu_tanh(x: Array) -> Array:
+    """Returns GELU's approximation (arXiv 1606.08415, section 2)."""
+    return np.asarray(x * 0.5 * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))))
 
 
 def _sigmoid(x: Array) -> Array:

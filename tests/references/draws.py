@@ -92,7 +92,7 @@ def draw_case(choose: Choose, more: int = 0) -> Case:
             "embedding_norm": choose([False, True]),
             "biases": choose([False, True]),
             "tied_embedding": choose([False, True]),
-            "feedforward": choose(["relu", "gelu", "swish", "glu", "geglu", "swiglu"]),
+            "feedforward": choose(["relu", "gelu", "gelu_tanh", "swish", "glu", "geglu", "swiglu"]),
             "positions": choose(POSITIONS),
             "attention": choose(ATTENTIONS),
             "experts": experts,

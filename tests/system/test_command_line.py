@@ -302,6 +302,7 @@ def test_help_lists_every_command(quick: Runs) -> None:
         "verify",
         "digest",
         "generate",
+        "serve",
         "plan",
         "report",
         "recipes",

@@ -17,7 +17,7 @@ from palmetto.recipe.objectives import (
     example_length,
     extra_tokens,
 )
-from palmetto.tokens.objectives import make_prompt
+from palmetto.tokens.objectives import make_infill, make_prompt
 from tests.conftest import RecipeMaker
 from tests.references.examples import (
     EOD,
@@ -126,6 +126,22 @@ def test_a_prompt_begins_like_examples_that_predict_the_end(objective: Objective
         prompt, prefix = make_prompt(objective, start, vocabulary_size=VOCABULARY, sequence_length=size - 1)
         assert (prompt.tolist(), prefix) == (example[0][: len(prompt)], example[2])
     assert seen > 10
+
+
+@pytest.mark.parametrize(
+    ("objective", "expected"),
+    [
+        (CausalObjective(), None),
+        (PrefixObjective(), None),
+        (MixtureObjective(denoisers=(Denoiser(mode="S", noise=0.25),)), None),
+        (SpanObjective(), ([10, 11, VOCABULARY, 12, VOCABULARY], 4)),
+        (MixtureObjective(), ([VOCABULARY + 85, 10, 11, VOCABULARY, 12, VOCABULARY], 5)),
+    ],
+)
+def test_a_gap_is_filled_where_spans_are(objective: Objective, expected: tuple[list[int], int] | None) -> None:
+    before, after = np.array([10, 11], np.int32), np.array([12], np.int32)
+    made = make_infill(objective, before, after, vocabulary_size=VOCABULARY, sequence_length=512)
+    assert (made and (made[0].tolist(), made[1])) == expected
 
 
 GOLDEN_MIXTURE = MixtureObjective(

@@ -6,15 +6,20 @@ import typer
 
 from palmetto import __version__
 from palmetto.cli import ending
+from palmetto.cli.compare import compare
 from palmetto.cli.corpus import app as corpus
 from palmetto.cli.digest import digest
 from palmetto.cli.drill import drill
+from palmetto.cli.eval import evaluate, tasks
+from palmetto.cli.export import export
 from palmetto.cli.generate import generate
+from palmetto.cli.import_ import import_
 from palmetto.cli.long_context import long_context
 from palmetto.cli.plan import plan
 from palmetto.cli.recipes import recipes
 from palmetto.cli.report import report
 from palmetto.cli.run import run
+from palmetto.cli.serve import serve
 from palmetto.cli.sweep import sweep
 from palmetto.cli.tokenizer import app as tokenizer
 from palmetto.cli.train import train
@@ -28,8 +33,26 @@ app = typer.Typer(
 )
 app.add_typer(tokenizer, name="tokenizer")
 app.add_typer(corpus, name="corpus")
-for command in (run, train, verify, digest, generate, long_context, sweep, plan, report, drill, recipes):
+for command in (
+    run,
+    train,
+    verify,
+    digest,
+    generate,
+    serve,
+    export,
+    long_context,
+    sweep,
+    plan,
+    report,
+    drill,
+    recipes,
+    compare,
+    tasks,
+):
     app.command()(command)
+app.command(name="eval")(evaluate)
+app.command(name="import")(import_)
 
 
 def main() -> None:

@@ -1,14 +1,20 @@
 """`palmetto generate`."""
 
+import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from palmetto.cli.common import Directory, Json, Overrides, answer, say, text_path
+from palmetto.cli.common import Directory, Json, Overrides, answer, path, say, text_path
 from palmetto.cli.runs import existing
 from palmetto.errors import UserError
+from palmetto.files import text_bytes
+
+if TYPE_CHECKING:
+    from palmetto.decoding.continuing import Continued, Continuing, Wish
 
 
 def generate(
@@ -19,28 +25,165 @@ def generate(
         str | None,
         typer.Option(parser=text_path, metavar="FILE", help="A file that holds the text; - is standard input."),
     ] = None,
+    prompts: Annotated[
+        Path | None, typer.Option(parser=path, metavar="FILE", help='A file with a line {"prompt": …} for each text.')
+    ] = None,
     tokens: Annotated[int, typer.Option(min=1, help="The most tokens to generate.")] = 64,
-    temperature: Annotated[float, typer.Option(help="The sampling temperature; 0 is greedy.")] = 0.8,
+    temperature: Annotated[
+        float | None, typer.Option(help="The sampling temperature; 0 is greedy, 0.8 the default without --beams.")
+    ] = None,
     top_k: Annotated[int | None, typer.Option(help="Sample from the k likeliest tokens only.")] = None,
     top_p: Annotated[
         float | None, typer.Option(help="Sample from the likeliest tokens that reach this probability together.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**64 - 1, help="The same seed gives the same text.")] = 0,
+    n: Annotated[int, typer.Option("--n", min=1, max=128, help="The number of continuations of each text.")] = 1,
+    beams: Annotated[int, typer.Option(min=0, help="Search with so many beams instead of sampling.")] = 0,
+    stop: Annotated[
+        list[str] | None, typer.Option(help="A string before which the text ends; may be repeated.")
+    ] = None,
+    json_schema: Annotated[
+        str | None, typer.Option(metavar="JSON|FILE", help="A JSON schema that the text will match.")
+    ] = None,
+    regex: Annotated[str | None, typer.Option(help="A regular expression that the text will match.")] = None,
+    logprobs: Annotated[
+        int, typer.Option(min=0, max=20, help="With --json: the likeliest tokens to report at each position.")
+    ] = 0,
+    step: Annotated[int | None, typer.Option(help="The checkpoint's step; by default the newest.")] = None,
+    interactive: Annotated[bool, typer.Option("--interactive", help="Continue each line of standard input.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Continue a prompt with the newest checkpoint. Overrides: model.positions, model.attention, mesh.model."""
+    """Continue texts with a checkpoint. Overrides: model.positions, model.attention, mesh.model."""
     from palmetto.workflow import entering
 
     run = existing(directory)
-    if prompt_file is not None:
-        if prompt:
-            raise UserError("--prompt, --prompt-file: give one of them")
-        data = sys.stdin.buffer.read() if prompt_file == "-" else Path(prompt_file).read_bytes()
-        prompt = data.decode(errors="surrogateescape")
+    given = [
+        name
+        for name, value in (
+            ("--prompt", prompt),
+            ("--prompt-file", prompt_file),
+            ("--prompts", prompts),
+            ("--interactive", interactive),
+        )
+        if value
+    ]
+    if len(given) > 1:
+        raise UserError(f"{', '.join(given)}: give one of them")
+    if json_schema is not None and regex is not None:
+        raise UserError("--json-schema, --regex: give one of them")
+    if "" in (stop or ()):
+        raise UserError("--stop '': expected a string that is not empty")
+    if logprobs and not as_json:
+        raise UserError(f"--logprobs {logprobs}: expected beside --json, which shows them")
+    texts = _texts(prompts) if prompts else [_text(prompt_file) if prompt_file else prompt]
+    schema: Any = _schema(json_schema) if json_schema is not None else None
     entering.enter_to_read(run, say, overrides or ())
+    from palmetto.decoding.continuing import Continuing, Wish
+    from palmetto.decoding.generate import ROWS
+    from palmetto.decoding.grammar import Grammars
     from palmetto.decoding.sampling import Sampling
     from palmetto.decoding.trained import TrainedModel
 
-    sampling = Sampling(temperature, top_k, top_p).check()
-    text = TrainedModel(run, overrides or ()).go_on(prompt, tokens, sampling, seed, say)
-    answer({"prompt": prompt, "text": text}, prompt + text, as_json)
+    usual = 0.0 if beams else 0.8
+    sampling = Sampling(usual if temperature is None else temperature, top_k, top_p).check()
+    if beams and sampling != Sampling():
+        raise UserError(f"--beams {beams}: expected without --temperature, --top-k and --top-p, which it replaces")
+    if beams and (json_schema is not None or regex is not None):
+        raise UserError(f"--beams {beams}: expected without --json-schema and --regex")
+    if beams and not n <= beams <= ROWS:
+        raise UserError(f"--beams {beams}: expected {n}, which --n asks for, to {ROWS}")
+    trained = TrainedModel(run, overrides or (), step)
+    continuing = Continuing(trained, say)
+    constraint = None
+    if json_schema is not None or regex is not None:
+        grammars = Grammars(trained.vocabulary, continuing.pieces)
+        try:
+            constraint = grammars.regex(regex) if regex is not None else grammars.json_schema(schema)
+        except UserError as error:
+            raise UserError(f"--{'json-schema' if regex is None else 'regex'}: {error}") from None
+    wish = Wish(tokens, sampling, seed, n, beams, tuple(stop or ()), logprobs, constraint)
+    if interactive:
+        for line in _lines():
+            _show(continuing, [line], wish, as_json, many=True)
+    else:
+        _show(continuing, texts, wish, as_json, many=prompts is not None or n > 1)
+
+
+def _show(continuing: "Continuing", texts: list[str], wish: "Wish", as_json: bool, many: bool) -> None:
+    """Prints the continuations; a single one as it is made. many: JSON is a line for each, without indentation."""
+    single = not as_json and len(texts) == wish.choices == 1
+    unwritten = [texts[0]] if single else []  # the text, until it is known that it can be continued
+
+    def hear(text: str) -> None:
+        if single:
+            _write("".join(unwritten) + text)
+            unwritten.clear()
+
+    for number, continued in enumerate(continuing.run(texts, wish, hear)):
+        for choice, one in enumerate(continued):
+            if as_json and many:
+                _write(json.dumps(_values(texts[number], one, wish.top)) + "\n")
+            elif as_json:
+                answer(_values(texts[number], one, wish.top), "", as_json)
+            elif not single:
+                _write(f"───── text {number + 1}, continuation {choice + 1}\n{texts[number]}{one.text}\n")
+    if single:
+        _write("\n")
+
+
+def _values(prompt: str, continued: "Continued", top: int) -> dict[str, Any]:
+    """Returns a continuation as JSON. tokens: the generated ids; logprobs: one number for each."""
+    tokens = continued.tokens
+    values = {
+        "prompt": prompt,
+        "text": continued.text,
+        "tokens": [token.id for token in tokens],
+        "logprobs": [token.logprob for token in tokens],
+    }
+    return values | ({"top": [[list(pair) for pair in token.top] for token in tokens]} if top else {})
+
+
+def _write(text: str) -> None:
+    sys.stdout.buffer.write(text_bytes(text))
+    sys.stdout.flush()
+
+
+def _lines() -> Iterator[str]:
+    """Yields the lines that a person types, until the input ends."""
+    while True:
+        print("> ", end="", file=sys.stderr, flush=True)
+        line = sys.stdin.buffer.readline()
+        if not line:
+            print(file=sys.stderr)
+            return
+        yield line.removesuffix(b"\n").decode(errors="surrogateescape")
+
+
+def _text(file: str) -> str:
+    data = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+    return data.decode(errors="surrogateescape")
+
+
+def _texts(file: Path) -> list[str]:
+    """Returns the prompts of a file of JSON lines."""
+    texts = []
+    for number, line in enumerate(file.read_bytes().splitlines(), 1):
+        try:
+            value = json.loads(line)
+        except (ValueError, RecursionError):
+            value = None
+        if not isinstance(value, dict) or not isinstance(value.get("prompt"), str):
+            raise UserError(f'--prompts {file}: line {number} is not {{"prompt": "…"}}')
+        texts.append(value["prompt"])
+    return texts
+
+
+def _schema(given: str) -> Any:
+    """Returns a JSON schema that is given as JSON, or as a file of it."""
+    if not given:
+        raise UserError("--json-schema '': expected a JSON schema, or a file of one")
+    data = given if given.lstrip().startswith("{") else Path(text_path(given)).read_bytes()
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"--json-schema {given}: not JSON ({error})") from None

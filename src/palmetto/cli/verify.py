@@ -1,5 +1,6 @@
 """`palmetto verify`."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -19,7 +20,13 @@ def verify(
     end: Annotated[int | None, typer.Option("--to", metavar="STEP", help="Replay up to this step.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Replay the run and compare it bit for bit with its ledger. Exit with 0 if it matches, with 1 if not."""
+    """Replay a run, or samples of an evaluation, and compare them bit for bit with the ledger. Exit with 0 if it
+    matches, with 1 if not."""
+    from palmetto.evaluation.settings import SETTINGS
+
+    if (directory / SETTINGS).is_file():
+        _verify_evaluation(directory, as_json)
+        return
     from palmetto.recipe import loading
     from palmetto.workflow import entering, verification
 
@@ -33,3 +40,13 @@ def verify(
     text = f"{difference}; but this is another environment than the run's: {'; '.join(elsewhere)}" if elsewhere else ""
     answer({"verified": False, **difference._asdict(), "environment": elsewhere}, text or str(difference), as_json)
     raise typer.Exit(1)
+
+
+def _verify_evaluation(out: Path, as_json: bool) -> None:
+    from palmetto.workflow import evaluation
+
+    replayed, difference = evaluation.verify_tasks(out, say)
+    values = {"verified": not difference, "requests": replayed, "difference": difference or None}
+    answer(values, difference or f"verified: {replayed} requests, bit for bit", as_json)
+    if difference:
+        raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""Beam search: the sequences of a request that are continued together, and which of them go on.
+"""Searches with beams: it decides which of the sequences of a request go on, and with which tokens.
 
 All beams of a request wait for each other at every token. They share the blocks of what they have in common.
 """
@@ -47,7 +47,7 @@ class Beams:
     def take(self, sequence: Sequence, candidates: list[Token]) -> list[tuple[Hypothesis, Finish]] | None:
         """Takes the most probable tokens that follow a beam; returns the best hypotheses if the search is over.
 
-        The beam waits until it is so for all of them.
+        The beam then waits until the candidates of all beams are there.
         """
         self._candidates[sequence] = candidates
         sequence.held = True
@@ -69,14 +69,14 @@ class Beams:
 
     def _choose(self) -> list[tuple[Sequence, Hypothesis]]:
         """Returns the best hypotheses that go on, each with the beam that it continues; ended ones are kept apart."""
-        all_of_them = [
+        followers = [
             (parent, self.live[parent].followed_by(token))
             for parent, tokens in sorted(self._candidates.items(), key=lambda item: item[0].choice)
             for token in tokens
         ]
-        all_of_them.sort(key=lambda pair: -pair[1].total)
+        followers.sort(key=lambda pair: -pair[1].total)
         going_on: list[tuple[Sequence, Hypothesis]] = []
-        for parent, hypothesis in all_of_them:
+        for parent, hypothesis in followers:
             if hypothesis.tokens[-1].id in self._request.stop:
                 self._ended.append((hypothesis, Finish.STOP))
             elif len(hypothesis.tokens) == self._most:

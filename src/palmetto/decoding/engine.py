@@ -112,9 +112,10 @@ class Engine:
         most = min(length + request.tokens, self.longest + 1)
         self.scheduler.check_fits(request.prefix, most - 1, max(1, request.beams))
         number, self._submitted = self._submitted, self._submitted + 1
-        choices = self._open[number] = {}
-        for choice in range(first, first + (1 if request.beams else request.choices)):
+        choices: dict[int, Sequence] = {}
+        for choice in range(first, first + (1 if request.beams or most == length else request.choices)):
             choices[choice] = self._sequence(request, number, choice, most, choices.get(first))
+        self._open[number] = choices
         for sequence in list(choices.values()):
             if most == length and (sequence.pending <= 0 or sequence.echoed == length):
                 self._end(sequence, self._echo(sequence, 1, None), Finish.LENGTH)
@@ -126,14 +127,18 @@ class Engine:
                     self._searches[number] = Beams(sequence, self.scheduler)
         return number
 
-    def cancel(self, number: int) -> None:
-        """Ends a request; its rows and blocks are free at the next step, which reports it. Others are not touched."""
+    def cancel(self, number: int, choice: int | None = None) -> None:
+        """Ends a request; its rows and blocks are free at the next step, which reports it. Others are not touched.
+
+        choice: the one that ends, None for all. A beam search ends as a whole.
+        """
         if (search := self._searches.get(number)) is not None:
             search.stop()
             self._end_search(number, [])
         for sequence in list(self._open.get(number, {}).values()):
-            self.scheduler.remove(sequence)
-            self._end(sequence, [], Finish.CANCELLED)
+            if choice in (None, sequence.choice):
+                self.scheduler.remove(sequence)
+                self._end(sequence, [], Finish.CANCELLED)
 
     def step(self) -> list[Event]:
         """Computes one step and returns what it has brought; does nothing if nobody waits."""
@@ -162,7 +167,7 @@ class Engine:
                     finish[event.request, event.choice] = event.finish
         results = []
         for number, request in asked.items():
-            echoed = len(request.prompt) if request.echo else 0
+            echoed = len(request.prompt) - request.echo_from if request.echo else 0
             of = [tokens[number, choice] for choice in range(request.choices)]
             prompt = tuple(of[0][:echoed])
             of[0] = of[0][echoed:]
@@ -194,10 +199,10 @@ class Engine:
         tokens = np.zeros(most + 1, np.int32)
         tokens[:length] = request.prompt
         sequence = Sequence(request, number, choice, tokens, length, most, parent=first)
-        sequence.echoed = 0 if request.echo and first is None else length
+        sequence.echoed = request.echo_from if request.echo and first is None else length
         if request.constraint is not None:
             sequence.constraint = request.constraint()
-            sequence.allowed = sequence.constraint.allowed()
+            sequence.allowed = first.allowed if first else sequence.constraint.allowed()
         context = sequence.context(length - 1)
         sequence.uses = tuple(strategy for strategy in STRATEGIES if strategy.used(context))
         return sequence
@@ -285,16 +290,19 @@ class Engine:
             sequence.constraint.accept(token)
             sequence.allowed = sequence.constraint.allowed()
             if sequence.allowed is None:
-                return Finish.STOP
+                return Finish.STOP if sequence.constraint.complete else Finish.LENGTH
         return Finish.LENGTH if sequence.size == sequence.most else None
 
     def _end(self, sequence: Sequence, tokens: list[Token], finish: Finish) -> None:
-        """Reports the end of a choice."""
+        """Reports the end of a choice; where nothing is generated, one stands for all choices of its request."""
         choices = self._open[sequence.number]
         del choices[sequence.choice]
         if not choices:
             del self._open[sequence.number]
         self._events.append(Event(sequence.number, sequence.choice, tuple(tokens), finish))
+        if sequence.most == sequence.prompt:
+            others = range(sequence.choice + 1, sequence.choice + sequence.request.choices)
+            self._events += [Event(sequence.number, other, (), finish) for other in others]
 
 
 def window(model: Model) -> Kept | None:

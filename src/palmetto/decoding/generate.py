@@ -46,16 +46,7 @@ def generate(
     exhausted.
     """
     assert len(prompt) > 0, "there is nothing to continue; begin with [eod]"
-    if len(prompt) + count >= 2**31:
-        most = 2**31 - 1 - len(prompt)
-        raise UserError(
-            f"--tokens {count}: behind a prompt of {len(prompt)} tokens, at most {most} can be counted in 32 bits"
-        )
-    if (end_of_positions := model.positions.end) is not None and len(prompt) + count > end_of_positions:
-        raise UserError(
-            f"--tokens {count}: behind a prompt of {len(prompt)} tokens, model.positions.length={end_of_positions} "
-            f"leaves at most {max(0, end_of_positions - len(prompt))}"
-        )
+    check_room(len(prompt), count, model)
     longest = max(SHORTEST, 1 << (len(prompt) + count - 1).bit_length())
     rows = MOST_ROWS if rows_are_their_own(model, choose_tuning(sharding)) else ROWS
     limits = Limits(rows=rows, sequences=1, longest=longest, memory=2**62)
@@ -68,9 +59,28 @@ def generate(
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        raise UserError(
-            f"--tokens {count}: behind a prompt of {len(prompt)} tokens, this takes more memory than there is; fewer "
-            "tokens or a shorter prompt would do"
-        ) from None
+        raise too_large(len(prompt), count) from None
     tokens = [token.id for token in result.tokens]
     return np.array(tokens[:-1] if tokens and tokens[-1] == end else tokens, np.int32)
+
+
+def check_room(prompt: int, count: int, model: Model) -> None:
+    """Raises UserError if positions are too few for a prompt of so many tokens and `count` more."""
+    if prompt + count >= 2**31:
+        most = 2**31 - 1 - prompt
+        raise UserError(
+            f"--tokens {count}: behind a prompt of {prompt} tokens, at most {most} can be counted in 32 bits"
+        )
+    if (end_of_positions := model.positions.end) is not None and prompt + count > end_of_positions:
+        raise UserError(
+            f"--tokens {count}: behind a prompt of {prompt} tokens, model.positions.length={end_of_positions} "
+            f"leaves at most {max(0, end_of_positions - prompt)}"
+        )
+
+
+def too_large(prompt: int, count: int) -> UserError:
+    """Returns the error of a prompt of so many tokens and `count` more for which memory does not suffice."""
+    return UserError(
+        f"--tokens {count}: behind a prompt of {prompt} tokens, this takes more memory than there is; fewer tokens or "
+        "a shorter prompt would do"
+    )

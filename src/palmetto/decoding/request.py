@@ -19,7 +19,7 @@ class Finish(StrEnum):
     STOP = "stop"
     """It generated a token of `stop`, or its constraint allows no more."""
     LENGTH = "length"
-    """It has as many tokens as were asked for, or as many as fit."""
+    """It has as many tokens as were asked for, or as many as fit, or its constraint became too large to follow."""
     CANCELLED = "cancelled"
     """`Engine.cancel` was called."""
 
@@ -28,10 +28,14 @@ class Constraint(Protocol):
     """Decides which tokens a choice may generate next, such as a grammar."""
 
     def allowed(self) -> npt.NDArray[np.bool_] | None:
-        """Returns which tokens may come next, [V]; None if it is complete."""
+        """Returns which tokens may come next, [V]; None if none may."""
 
     def accept(self, token: int) -> None:
         """Notes the token that was generated."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether the tokens so far are what is wanted; if they are not, but no other may come, it has failed."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,8 @@ class Request:
     """The number of most probable tokens to report at each position, 0 to 20."""
     echo: bool = False
     """Whether the prompt's tokens are reported too, with log-probabilities equal to those of generating them."""
+    echo_from: int = 0
+    """The first position of the prompt that `echo` reports; those before it may be found in the cache."""
     prefix: int = 0
     """The number of first positions of the prompt that see each other."""
     priority: int = 0

@@ -7,7 +7,7 @@ import numpy as np
 from palmetto.decoding.sequences import Sequence
 from palmetto.decoding.step import Rows
 from palmetto.decoding.strategies import STRATEGIES
-from palmetto.decoding.strategies.strategy import Context
+from palmetto.decoding.strategies.strategy import HUGE, Context
 from palmetto.decoding.strategies.temperature import Draw
 from palmetto.decoding.tables import Tables
 
@@ -70,7 +70,7 @@ def ask(shares: list[Share], count: int, vocabulary_size: int) -> Asked:
             continue
         last = share.first + share.known - 1
         rows = slice(last, last + 1 + share.drafts)
-        temperature[rows], choices[rows] = request.sampling.temperature, sequence.choice
+        temperature[rows], choices[rows] = min(request.sampling.temperature, HUGE), sequence.choice
         seeds[rows] = request.seed >> 32, request.seed & (2**32 - 1)
         positions[rows] = np.arange(behind, behind + 1 + share.drafts)
         for strategy in sequence.uses:

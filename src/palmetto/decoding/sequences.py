@@ -1,4 +1,4 @@
-"""One choice of a request as it grows: its tokens, what is computed of them, and the blocks that it holds."""
+"""Follows one choice of a request as it grows: its tokens, what is computed of them, and the blocks that it holds."""
 
 import hashlib
 from dataclasses import dataclass, field, replace
@@ -88,7 +88,7 @@ class Sequence:
         return Context(self.request.sampling, self.tokens[: position + 1], self.prompt, self.allowed)
 
     def forked(self, choice: int) -> "Sequence":
-        """Returns another choice that is as far; it has no blocks yet."""
+        """Returns another choice with the same tokens, as many of them computed; it has no blocks yet."""
         return replace(self, choice=choice, tokens=self.tokens.copy(), digests=list(self.digests), blocks=[], slot=None)
 
     def digest(self, number: int, size: int) -> bytes:

@@ -12,7 +12,7 @@ Ids = npt.NDArray[np.int32]
 class Tables:
     """Holds a row of entries for each of `slots` running sequences, and one for unused rows, the last.
 
-    Entry i of a row is for block number i of the sequence. In a table in turns, numbers from `turns[0]` on take
+    Entry i of a row is for block number i of the sequence. With `turns`, the blocks from number `turns[0]` on take
     `turns[1]` entries in turn, so that a row need not grow with the sequence.
     """
 

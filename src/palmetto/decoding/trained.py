@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from palmetto.decoding.cached import DECODING, streams
 from palmetto.decoding.drafts import Draft
@@ -22,6 +24,8 @@ from palmetto.training.checkpoint import Checkpoints
 from palmetto.training.origin import check_recipe, load_vocabulary
 from palmetto.training.step.state import State, parameter_table, shapes
 
+Found = TypeVar("Found")
+
 
 def restore(
     run: RunDirectory, step: int | None = None, sharding: Sharding | None = None
@@ -35,7 +39,21 @@ def restore(
     training; raises CheckpointDamaged, a UserError, if a file has changed.
     """
     recipe = run.recipe
-    checkpoints = Checkpoints(run.checkpoints, parameter_table(recipe))
+
+    def look(checkpoints: Checkpoints, chosen: int) -> tuple[State, int, Checkpoints]:
+        checkpoints.manifest(chosen)
+        return checkpoints.restore(chosen, shapes(recipe, sharding)), chosen, checkpoints
+
+    return read(run, step, look)
+
+
+def read(run: RunDirectory, step: int | None, look: Callable[[Checkpoints, int], Found]) -> Found:
+    """Returns the result of `look` at the run's checkpoints and the step of one, by default of the newest.
+
+    It looks again, at what is then the newest, if a running training deletes the checkpoint meanwhile. Raises UserError
+    as `restore` does, and what `look` raises.
+    """
+    checkpoints = Checkpoints(run.checkpoints, parameter_table(run.recipe))
     check_recipe(run, run.newest_manifest)
     while True:
         steps = checkpoints.steps()
@@ -44,21 +62,16 @@ def restore(
         chosen = steps[-1] if step is None else step
         if chosen not in steps:
             raise UserError(f"--step {chosen}: no such checkpoint; there are {', '.join(map(str, steps))}")
-        state = live.read(checkpoints, chosen, partial(_restore, checkpoints, chosen, shapes(recipe, sharding)))
-        if state is not None:
-            return state, chosen, checkpoints
-
-
-def _restore(checkpoints: Checkpoints, step: int, like: State) -> State:
-    checkpoints.manifest(step)
-    return checkpoints.restore(step, like)
+        found = live.read(checkpoints, chosen, partial(look, checkpoints, chosen))
+        if found is not None:
+            return found
 
 
 class TrainedModel:
     """Holds a checkpoint of a run with its vocabulary, ready to generate text."""
 
-    def __init__(self, run: RunDirectory, overrides: Sequence[str] = ()) -> None:
-        """Loads the newest checkpoint of a run.
+    def __init__(self, run: RunDirectory, overrides: Sequence[str] = (), step: int | None = None) -> None:
+        """Loads a checkpoint of a run, by default the newest.
 
         `overrides` (key.path=value) may change model.positions, model.attention and mesh.model. Raises UserError if the
         parameters would not fit.
@@ -67,7 +80,7 @@ class TrainedModel:
         self.model = self.recipe.model
         self.vocabulary = load_vocabulary(run)
         self._sharding = Sharding(self.recipe)
-        state, self.step, _ = restore(run, sharding=self._sharding)
+        state, self.step, self._checkpoints = restore(run, step, self._sharding)
         self._arranged = arrange(state.parameters, self.model, DECODING, self.recipe.mesh)
 
     def engine(self, limits: Limits, draft: Draft | None = None) -> Engine:
@@ -87,29 +100,41 @@ class TrainedModel:
 
         `say` is called with a notice if the sequence is longer than those of training.
         """
-        eod, size = self.vocabulary.eod, self.recipe.tokens.vocabulary_size
-        ids = np.concatenate([[eod], self.vocabulary.encode(prompt)]).astype(np.int32)
-        objective, length = self.recipe.training.objective, self.recipe.tokens.sequence_length
-        ids, prefix = make_prompt(objective, ids, vocabulary_size=size, sequence_length=length)
-        trained = self.recipe.model_length
-        if len(ids) + tokens > trained and not streams(self.model):  # which sees no farther than its window
-            say(
-                f"{len(ids):,} tokens of prompt and {tokens:,} more: beyond the {trained:,} that the model was trained "
-                "on; `palmetto long-context` shows how well it does there"
-            )
+        ids, prefix = self.prompt(prompt)
+        self.warn(len(ids), tokens, say)
         chosen = generate(
             self._arranged,
             ids,
             tokens,
             self.model,
-            eod,
+            self.vocabulary.eod,
             sampling,
             seed,
             prefix=prefix,
-            vocabulary_size=size,
+            vocabulary_size=self.recipe.tokens.vocabulary_size,
             sharding=self._sharding,
         )
         return self.vocabulary.decode(chosen)
+
+    @property
+    def digest(self) -> str:
+        """The digest of the parameters, as the checkpoint's manifest has it."""
+        return self._checkpoints.sealed(self.step).parameters
+
+    def prompt(self, text: str) -> tuple[npt.NDArray[np.int32], int]:
+        """Returns the prompt (int32 [P]) that begins a document with a text, and the length of its prefix."""
+        ids = np.concatenate([[self.vocabulary.eod], self.vocabulary.encode(text)]).astype(np.int32)
+        size, length = self.recipe.tokens.vocabulary_size, self.recipe.tokens.sequence_length
+        return make_prompt(self.recipe.training.objective, ids, vocabulary_size=size, sequence_length=length)
+
+    def warn(self, prompt: int, tokens: int, say: Callable[[str], None]) -> None:
+        """Calls `say` with a notice if a prompt and its continuation are longer than what the model was trained on."""
+        trained = self.recipe.model_length
+        if prompt + tokens > trained and not streams(self.model):  # which sees no farther than its window
+            say(
+                f"{prompt:,} tokens of prompt and {tokens:,} more: beyond the {trained:,} that the model was trained "
+                "on; `palmetto long-context` shows how well it does there"
+            )
 
 
 def _changed(run: RunDirectory, overrides: Sequence[str]) -> Recipe:

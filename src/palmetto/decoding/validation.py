@@ -31,6 +31,7 @@ def check(request: Request, model: Model, limits: Limits, longest: int, vocabula
         ("beams", 0, limits.sequences if request.tokens else 0),
         ("seed", 0, SEEDS - 1),
         ("prefix", 0, len(request.prompt)),
+        ("echo_from", 0, len(request.prompt)),
     ):
         if not low <= getattr(request, name) <= high:
             raise UserError(f"{name}={getattr(request, name)}: expected {low} to {high}")

@@ -1,4 +1,4 @@
-"""Measures a model's loss on contexts longer than those of training, by each method of extension without training."""
+"""Measures a model's loss on contexts longer than those of training, in each way that needs no training."""
 
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -24,20 +24,24 @@ from palmetto.recipe.objectives import CausalObjective
 from palmetto.recipe.parts import Attention, Positions
 from palmetto.tokens.store import TokenStore
 
-SINKS, NEIGHBOURS = 4, 32
+SINKS = 4
+"""The number of first positions that the Λ-shaped window keeps."""
+
+NEIGHBOURS = 32
+"""The number of positions that a query takes from the external memory."""
 
 
 class Way(NamedTuple):
-    """Describes a method of running a trained model on long contexts."""
+    """Describes a way to run a trained model on long contexts."""
 
     name: str
     model: Model
     what: str
-    """A description of the change."""
+    """What is changed, in words."""
 
 
 class Curve(NamedTuple):
-    """Holds the losses of one method."""
+    """Holds the losses of one way."""
 
     way: Way
     losses: npt.NDArray[np.float64]
@@ -115,9 +119,9 @@ def measure(
     sequences: int,
     say: Callable[[str], None],
 ) -> list[Curve]:
-    """Returns the losses of every method, averaged over up to `sequences` stretches of T · times held-out tokens.
+    """Returns the losses of every way, averaged over up to `sequences` stretches of T · times held-out tokens.
 
-    T is the trained length. `say` is called with the name of each method. Raises UserError if the store is shorter than
+    T is the trained length. `say` is called with the name of each way. Raises UserError if the store is shorter than
     one stretch.
     """
     length = recipe.model_length * times

@@ -13,10 +13,23 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-TARGETS = {"corpus": "corpus", "ray": "ray", "cuda": "cuda", "tpu": "tpu", "plan": "tpu"}
+from palmetto.errors import UserError
+
+TARGETS = {"corpus": "corpus", "ray": "ray", "serve": "serve", "cuda": "cuda", "tpu": "tpu", "plan": "tpu"}
 """The make target of each extra. The target for TPUs also installs their compiler."""
 _WITH = {"ray": "corpus,ray"}
 """Extras that need another one: the workers of a Ray cluster use the libraries of `corpus`."""
+
+MODULES = {
+    "corpus": ("fastwarc", "fsspec", "mwparserfromhell", "py3langid", "rapidfuzz", "rensa", "resiliparse", "sklearn"),
+    "serve": ("httptools", "jinja2", "llguidance", "prometheus_client", "starlette", "uvicorn"),
+}
+"""The modules that extras install, as far as they are looked for before a command begins."""
+
+
+def missing(module: str, extra: str) -> UserError:
+    """Returns the error for a module that an extra would install."""
+    return UserError(f"{module}: needs the extra `{extra}`: {installation(extra)}")
 
 
 def installation(extra: str) -> str:

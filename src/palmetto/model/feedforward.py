@@ -13,6 +13,7 @@ Activation = Callable[[jax.Array], jax.Array]
 UNGATED: dict[str, Activation] = {
     "relu": jax.nn.relu,
     "gelu": lambda x: jax.nn.gelu(x, approximate=False),
+    "gelu_tanh": lambda x: jax.nn.gelu(x, approximate=True),
     "swish": jax.nn.silu,
 }
 GATES: dict[str, Activation] = {"glu": jax.nn.sigmoid, "geglu": UNGATED["gelu"]}

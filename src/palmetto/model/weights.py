@@ -10,7 +10,7 @@ and digests cover, however memory holds them.
 import hashlib
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import jax
@@ -277,7 +277,7 @@ def unstack(arrays: Parameters, table: Table) -> dict[str, jax.Array]:
             matrices[name] = jnp.copy(array)
             continue
         for index in itertools.product(*map(range, array.shape[: weight.stack])):
-            matrices[_logical_name(name, weight, index)] = array[index]
+            matrices[logical_name(name, weight, index)] = array[index]
     return matrices
 
 
@@ -290,11 +290,21 @@ def restack(matrices: Mapping[str, jax.Array], table: Table) -> Parameters:
             arrays[name] = matrices[name]
             continue
         stack = weight.shape[: weight.stack]
-        parts = [matrices[_logical_name(name, weight, i)] for i in itertools.product(*map(range, stack))]
+        parts = [matrices[logical_name(name, weight, i)] for i in itertools.product(*map(range, stack))]
         arrays[name] = jnp.stack(parts).reshape(*stack, *parts[0].shape)
     return arrays
 
 
-def _logical_name(name: str, weight: Weight, index: tuple[int, ...]) -> str:
+def logical_names(table: Table) -> Iterator[str]:
+    """Yields the name of every logical matrix of a model."""
+    for name, weight in table.items():
+        for index in itertools.product(*map(range, weight.shape[: weight.stack])):
+            yield logical_name(name, weight, index)
+
+
+def logical_name(name: str, weight: Weight, index: tuple[int, ...]) -> str:
+    """Returns the name of the logical matrix at an index of the leading axes, () for a weight outside the layers."""
+    if not index:
+        return name
     layer, *expert = index
     return ".".join([name, f"{weight.layers[layer]:03d}", *(f"{number:03d}" for number in expert)])

@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 from palmetto.recipe.parts import Attention, Positions
 from palmetto.recipe.section import Coefficient, Positive, Rate, Section, Size, impossible
 
-Feedforward = Literal["relu", "gelu", "swish", "glu", "geglu", "swiglu"]
+Feedforward = Literal["relu", "gelu", "gelu_tanh", "swish", "glu", "geglu", "swiglu"]
 GATED: tuple[Feedforward, ...] = ("glu", "geglu", "swiglu")
 
 

@@ -27,7 +27,7 @@ def frame(title: str, mark: str, heading: str, body: str, footer: str) -> str:
 <meta name="color-scheme" content="light dark">
 <title>{escape(title)} · Palmetto</title>
 <style>
-{_variables()}
+{variables()}
 {resources.files("palmetto.report").joinpath("page.css").read_text()}</style>
 </head>
 <body>
@@ -44,6 +44,7 @@ def frame(title: str, mark: str, heading: str, body: str, footer: str) -> str:
 """
 
 
-def _variables() -> str:
+def variables() -> str:
+    """Returns the colours as CSS variables, for light and for dark paper."""
     light, dark = (";".join(f"--{name}:{value}" for name, value in colours.items()) for colours in (LIGHT, DARK))
     return f":root{{color-scheme:light dark;{light}}}\n@media screen and (prefers-color-scheme:dark){{:root{{{dark}}}}}"

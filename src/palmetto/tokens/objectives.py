@@ -80,6 +80,24 @@ def make_prompt(objective: Objective, tokens: Ids, *, vocabulary_size: int, sequ
             return tokens, 0
 
 
+def make_infill(
+    objective: Objective, before: Ids, after: Ids, *, vocabulary_size: int, sequence_length: int
+) -> tuple[Ids, int] | None:
+    """Returns the prompt (int32 [P]) that makes a model generate what stands between two texts, and the length of its
+    prefix; None if the objective has no spans.
+
+    A model of a mixture fills the gap as the first of its denoisers with spans does.
+    """
+    mode: list[int] = []
+    if isinstance(objective, MixtureObjective):
+        modes = [MODES.index(denoiser.mode) for denoiser in objective.denoisers if denoiser.mean_span is not None]
+        mode = [vocabulary_size + extra_tokens(objective, sequence_length) - len(MODES) + place for place in modes[:1]]
+    if not mode and not isinstance(objective, SpanObjective):
+        return None
+    given = [*mode, *before, vocabulary_size, *after]
+    return np.array([*given, vocabulary_size], np.int32), len(given)
+
+
 def _example(objective: Objective, window: Ids, words: Words, vocabulary_size: int, eod: int) -> tuple[Ids, int]:
     """Returns one example without padding, and the length of its prefix."""
     match objective:

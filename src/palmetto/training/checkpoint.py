@@ -15,6 +15,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
 import orbax.checkpoint as ocp
 
 from palmetto.errors import UserError
@@ -161,6 +163,16 @@ class Checkpoints:
         places = jax.tree.map(lambda s: s.sharding, like)
         state: State = jax.jit(partial(from_matrices, table=self._table), out_shardings=places)(matrices)
         return state
+
+    def matrix(self, step: int, name: str) -> npt.NDArray[np.float32]:
+        """Returns one logical matrix of a checkpoint's parameters, on the host; `manifest` checks its files."""
+        kept = {"parameters": {name: ocp.RestoreArgs(restore_type=np.ndarray)}}
+        restored = self._orbax.restore(
+            self.folder(step) / "arrays",
+            args=ocp.args.PyTreeRestore(item=kept, restore_args=kept, partial_restore=True),
+        )
+        matrix: npt.NDArray[np.float32] = restored["parameters"][name]
+        return matrix
 
     def _compare(self, manifest: Manifest, found: tuple[str, str]) -> None:
         for what, recorded, restored in zip(

@@ -14,7 +14,7 @@ _MEASURED = 3.0
 
 
 class Pace(NamedTuple):
-    """Holds seconds of the parts of a training."""
+    """Holds how long the parts of a training take, in seconds."""
 
     start: float
     """The seconds before the second step: drawing the state, compiling, the first step, the first validation."""
@@ -23,7 +23,7 @@ class Pace(NamedTuple):
 
 
 def measure(execution: Execution, run: RunDirectory) -> Pace:
-    """Returns the pace of steps with the largest batch of the ramp. What it computes is thrown away."""
+    """Returns the pace of steps with the largest batch of the ramp. The steps and validations are not kept."""
     training = execution.recipe.training
     first = max(training.batch_ramp, key=lambda phase: phase[1])[0] + 1
     begun = time.perf_counter()

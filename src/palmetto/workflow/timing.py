@@ -23,7 +23,7 @@ def as_begun(run: RunDirectory, recipe: Recipe, say: Say) -> Recipe:
 
 
 def fit(run: RunDirectory, recipe: Recipe, deadline: float, say: Say) -> Recipe:
-    """Returns the recipe with as many steps as end by `deadline`, in seconds of time.monotonic.
+    """Returns the recipe with as many steps as can be taken before `deadline`, a time of time.monotonic.
 
     The steps are timed on this machine, and the tokens must have been built. The number then belongs to the recipe of
     the run, so that the run can be repeated bit for bit on any machine. Raises UserError if there is time for no step.

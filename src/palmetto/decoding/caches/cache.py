@@ -1,4 +1,4 @@
-"""The interface of caches: attention reads the keys and values of earlier tokens through it.
+"""Describes what a cache does: attention writes keys and values to it, and reads those of earlier tokens from it.
 
 A cache holds B sequences. It is a pytree with separate arrays for each layer, so that a program to which one is donated
 updates them in place.

@@ -1,10 +1,9 @@
-"""A cache in blocks: a sequence's positions lie in blocks anywhere in memory, which sequences may share.
+"""Keeps keys and values in blocks, which lie anywhere in memory and which sequences may share.
 
 Which blocks belong to a sequence is decided outside (scheduling); here tables say it. A key stands in a row's sums at a
 place that depends on its position alone, so that results do not depend on which blocks hold it.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -14,7 +13,6 @@ from palmetto.decoding.caches.cache import Places, Seen, replaced, zeros
 
 NOWHERE = 1 << 30
 """The first position of an entry without a block: after every query."""
-
 
 PART = 128
 """The number of positions of a part, if a block has no more."""
@@ -55,7 +53,10 @@ class PagedCache(NamedTuple):
 
     def copied(self, source: jax.Array, target: jax.Array) -> "PagedCache":
         """Returns the cache with blocks `source` [n] copied to blocks `target` [n]."""
-        copy: Callable[[jax.Array], jax.Array] = lambda array: array.at[target].set(array[source])  # noqa: E731
+
+        def copy(array: jax.Array) -> jax.Array:
+            return array.at[target].set(array[source])
+
         return self._replace(keys=tuple(map(copy, self.keys)), values=tuple(map(copy, self.values)))
 
     def write(self, layer: int, keys: jax.Array, values: jax.Array, places: Places) -> "PagedCache":

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 
-from palmetto.decoding.strategies.strategy import Context, Strategy
+from palmetto.decoding.strategies.strategy import HUGE, Context, Strategy
 
 
 class Bias(Strategy):
@@ -26,7 +26,8 @@ class Bias(Strategy):
         width = 1 << (max(map(len, biases.values())) - 1).bit_length()
         tokens, numbers = np.full((count, width), vocabulary_size, np.int32), np.zeros((count, width), np.float32)
         for row, pairs in biases.items():
-            tokens[row, : len(pairs)], numbers[row, : len(pairs)] = zip(*pairs, strict=True)
+            tokens[row, : len(pairs)] = [token for token, _ in pairs]
+            numbers[row, : len(pairs)] = [min(number, HUGE) for _, number in pairs]
         return tokens, numbers
 
     def apply(self, logits: jax.Array, parameters: tuple[jax.Array, jax.Array]) -> jax.Array:

@@ -9,6 +9,14 @@ import numpy.typing as npt
 
 from palmetto.decoding.sampling import Sampling
 
+HUGE = 1e30
+"""What stands for all larger numbers, so that logits multiplied or divided by it, or by its inverse, are finite."""
+
+
+def bounded(number: float) -> float:
+    """Returns a number as strategies compute with it in float32: not above HUGE, and if positive not below 1/HUGE."""
+    return max(-HUGE, 1 / HUGE if 0 < number < 1 / HUGE else min(number, HUGE))
+
 
 class Context(NamedTuple):
     """Holds what strategies know of a row."""
@@ -34,7 +42,10 @@ class Strategy:
         raise NotImplementedError
 
     def parameters(self, rows: Mapping[int, Context], count: int, vocabulary_size: int) -> Any:
-        """Returns arrays for a step of `count` rows, given those rows that use it; they must leave others alone."""
+        """Returns arrays for a step of `count` rows, given the rows that use it.
+
+        With these arrays, `apply` must leave the other rows as they are.
+        """
         raise NotImplementedError
 
     def apply(self, logits: jax.Array, parameters: Any) -> jax.Array:
@@ -43,7 +54,7 @@ class Strategy:
 
 
 class Number(Strategy):
-    """A strategy that takes one number from a request, in the field of its name."""
+    """Takes one number from a request: the field of `Sampling` that has the strategy's name."""
 
     unused: ClassVar[float]
     """The number that stands for rows that do not use it."""
@@ -55,5 +66,5 @@ class Number(Strategy):
         """Returns the numbers, float32 [count]."""
         numbers = np.full(count, self.unused, np.float32)
         for row, context in rows.items():
-            numbers[row] = getattr(context.sampling, self.name)
+            numbers[row] = bounded(getattr(context.sampling, self.name))
         return numbers

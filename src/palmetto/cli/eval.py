@@ -1,0 +1,61 @@
+"""`palmetto eval` and `palmetto tasks`."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from palmetto.cli.common import Directory, Json, answer, path, say
+from palmetto.cli.runs import existing
+
+Data = Annotated[
+    Path, typer.Option("--data", parser=path, metavar="FOLDER", help="The folder with a folder for each set.")
+]
+
+
+def evaluate(
+    directory: Directory,
+    names: Annotated[str, typer.Option("--tasks", metavar="NAME,…", help="Tasks or groups (`palmetto tasks`).")],
+    data: Data,
+    out: Annotated[
+        Path | None,
+        typer.Option(parser=path, metavar="DIR", help="The folder to write to; by default DIR/evaluation."),
+    ] = None,
+    shots: Annotated[int, typer.Option(min=0, help="The number of examples to show in front of each question.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="The seed of the choice of these examples.")] = 0,
+    limit: Annotated[int | None, typer.Option(min=1, help="The number of first examples to evaluate.")] = None,
+    beams: Annotated[int, typer.Option(min=0, help="Generate answers by a beam search this wide; 0 is greedy.")] = 0,
+    samples: Annotated[int, typer.Option(min=0, help="Let this many sampled answers vote (self-consistency).")] = 0,
+    step: Annotated[int | None, typer.Option(min=0, help="The checkpoint to evaluate; by default the newest.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Evaluate a checkpoint on tasks. A killed evaluation goes on where it stopped, and gives the same files."""
+    from palmetto.evaluation.settings import Settings
+    from palmetto.workflow import evaluation
+
+    run, wanted = existing(directory), [name.strip() for name in names.split(",") if name.strip()]
+    if not wanted:
+        raise typer.BadParameter("expected names of tasks, as in boolq,copa", param_hint="--tasks")
+    folder = out or run.path / "evaluation"
+    done = evaluation.tasks(run, wanted, data, Settings(shots, seed, limit, beams, samples).check(), step, folder, say)
+    say(f"the page is {folder / 'page.html'}")
+    answer(done.results, _text(done.results["tasks"]), as_json)
+
+
+def tasks(data: Data, as_json: Json = False) -> None:
+    """List the tasks: which are ready, and of the others which file is missing."""
+    from palmetto.evaluation.registry import inventory
+
+    rows = inventory(data)
+    lines = [f"{row['name']}  {'ready' if row['ready'] else 'missing ' + ', '.join(row['missing'])}" for row in rows]
+    answer(rows, "\n".join(lines), as_json)
+
+
+def _text(results: dict[str, Any]) -> str:
+    width = max(map(len, results))
+    return "\n".join(
+        f"{name:{width}}  {values['metric']:4}  {values['value']:6.2f}  "
+        f"[{values['interval'][0]:.2f}, {values['interval'][1]:.2f}]  chance {values['chance']:.2f}  "
+        f"{values['count']:,} examples"
+        for name, values in results.items()
+    )

@@ -1,0 +1,116 @@
+"""`palmetto serve`."""
+
+import importlib.util
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from palmetto.cli.common import Json, path, quiet_libraries, say
+from palmetto.cli.runs import existing
+from palmetto.errors import UserError
+from palmetto.host.extras import MODULES, missing
+
+if TYPE_CHECKING:
+    from palmetto.runs.directory import RunDirectory
+
+_OVERRIDE = re.compile(r"(mesh|model)\.[a-z_.]+=")
+
+
+def serve(
+    arguments: Annotated[
+        list[str],
+        typer.Argument(metavar="DIR… [KEY.PATH=VALUE…]", help="Run directories; each is a model of its name."),
+    ],
+    host: Annotated[str, typer.Option(help="The address to listen on; by default this machine alone.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 picks a free one.")] = 8000,
+    api_key_file: Annotated[
+        Path | None, typer.Option(parser=path, metavar="FILE", help="A file with a key a line; clients must have one.")
+    ] = None,
+    chat_template: Annotated[
+        Path | None, typer.Option(parser=path, metavar="FILE", help="A Jinja template that turns a chat into a text.")
+    ] = None,
+    rows: Annotated[int, typer.Option(min=1, help="The rows of a step; the bits of answers depend on them.")] = 64,
+    longest: Annotated[int, typer.Option(min=2, help="The most tokens of a prompt and its continuation.")] = 2048,
+    cache: Annotated[
+        int, typer.Option(min=1, metavar="MIB", help="The memory for keys and values, each model.")
+    ] = 1024,
+    queue: Annotated[int, typer.Option(min=1, help="The most prompts that wait; more are refused with 429.")] = 256,
+    max_prompt: Annotated[int, typer.Option(min=1, help="The most tokens of a prompt.")] = 1 << 20,
+    max_tokens: Annotated[int, typer.Option(min=1, help="The most tokens of an answer.")] = 1 << 16,
+    max_body: Annotated[int, typer.Option(min=1, help="The most bytes of a request.")] = 4 << 20,
+    timeout: Annotated[float, typer.Option(min=1, help="The most seconds of an answer, which ends there.")] = 600,
+    drain: Annotated[float, typer.Option(min=1, help="The seconds for running answers after SIGTERM.")] = 30,
+    as_json: Json = False,
+) -> None:
+    """Serve trained models over HTTP: OpenAI's API, a page for people at /. Overrides: as for generate."""
+    for module in MODULES["serve"]:
+        if importlib.util.find_spec(module) is None:
+            raise missing(module, "serve")
+    overrides = [argument for argument in arguments if _OVERRIDE.match(argument)]
+    runs = _by_name([existing(path(argument)) for argument in arguments if argument not in overrides])
+    keys = _keys(api_key_file) if api_key_file else ()
+    template = _text(chat_template) if chat_template else None
+    from palmetto.workflow import entering
+
+    for run in runs.values():
+        entering.enter_to_read(run, say, overrides)
+    from palmetto.decoding.limits import Limits
+    from palmetto.serving import server
+    from palmetto.serving.settings import Settings
+
+    settings = Settings(
+        queue=queue,
+        prompt=max_prompt,
+        body=max_body,
+        tokens=max_tokens,
+        seconds=timeout,
+        drain=drain,
+        keys=keys,
+        template=template,
+    )
+    limits = Limits(rows=rows, sequences=rows, longest=longest, memory=cache << 20).check()
+    opened = server.listen(host, port)
+    url = server.address(opened)
+
+    def ready() -> None:
+        for name in runs:
+            print(json.dumps({"url": url, "model": name}) if as_json else f"serving {name} at {url}", flush=True)
+
+    with quiet_libraries():
+        models = server.load(runs, limits, settings, overrides)
+    server.run(models, opened, ready)
+
+
+def _by_name(runs: "list[RunDirectory]") -> "dict[str, RunDirectory]":
+    """Returns runs by the names of their directories; raises UserError if they cannot be served together."""
+    from palmetto.recipe.section import is_unicode
+
+    if not runs:
+        raise UserError("expected a run directory, found none; `palmetto serve runs/quickstart` would do")
+    if strange := [run for run in runs if not is_unicode(run.path.resolve().name)]:
+        raise UserError(f"{str(strange[0].path)!a}: not UTF-8, and so no name of a model; expected another")
+    named = {run.path.resolve().name: run for run in runs}
+    if len(named) < len(runs):
+        raise UserError(f"{' '.join(str(run.path) for run in runs)}: expected directories of different names")
+    threads = {run.recipe.training.threads for run in runs}
+    if len(threads) > 1:
+        counts = ", ".join(map(str, sorted(threads)))
+        raise UserError(f"training.threads is {counts}: runs served together need the same; serve each by itself")
+    return named
+
+
+def _keys(file: Path) -> tuple[str, ...]:
+    keys = tuple(line.strip() for line in _text(file).splitlines() if line.strip())
+    if not keys:
+        raise UserError(f"--api-key-file {file}: no key in it; expected one a line")
+    return keys
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text("utf-8-sig")
+    except UnicodeDecodeError:
+        raise UserError(f"{file}: expected text in UTF-8") from None

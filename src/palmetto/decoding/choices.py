@@ -1,0 +1,71 @@
+"""Makes the text of each choice from what the engine reports."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from palmetto.decoding.request import Finish, Token
+from palmetto.decoding.text import Pieces, TextStream
+
+
+class Reported(NamedTuple):
+    """A token of an answer, and the number of characters of the answer's text before it."""
+
+    token: Token
+    offset: int
+
+
+@dataclass
+class Delta:
+    """Holds what has come of a choice: the whole of it is all its deltas, one after the other."""
+
+    text: str = ""
+    tokens: list[Reported] = field(default_factory=list)
+    finish: str | None = None
+
+    def add(self, other: "Delta") -> None:
+        """Appends what came later."""
+        self.text += other.text
+        self.tokens += other.tokens
+        self.finish = other.finish
+
+
+class Choice:
+    """Follows one choice."""
+
+    def __init__(self, pieces: Pieces, stops: Sequence[str], errors: str = "replace") -> None:
+        """Begins without text; the arguments are those of TextStream."""
+        self._stream = TextStream(pieces, stops, errors)
+        self.finish: str | None = None
+        self.generated = 0
+        self.logprob = 0.0
+        """The sum over the generated tokens."""
+
+    def echo(self, ids: Sequence[int], tokens: Sequence[Token]) -> Delta:
+        """Returns the text of a prompt, with those of its tokens that the engine has reported."""
+        delta = Delta()
+        for place, id in enumerate(ids):
+            if place < len(tokens):
+                first = place == 0  # which OpenAI's API gives no probability
+                token = Token(id, None) if first else tokens[place]
+                delta.tokens.append(Reported(token, self._stream.characters))
+            delta.text += self._stream.echo(id)
+        return delta
+
+    def add(self, tokens: Sequence[Token], finish: Finish | None) -> Delta:
+        """Returns what generated tokens bring; nothing after a stop string."""
+        delta = Delta()
+        for token in tokens:
+            if self.finish:
+                break
+            delta.tokens.append(Reported(token, self._stream.characters))
+            delta.text += self._stream.add(token.id)
+            self.generated += 1
+            self.logprob += token.logprob or 0.0
+            if self._stream.stopped:
+                self.finish = delta.finish = "stop"
+        if finish and not self.finish:
+            delta.text += self._stream.finish()
+            ended = self._stream.stopped or finish == Finish.STOP
+            self.finish = delta.finish = "stop" if ended else "length"
+        return delta

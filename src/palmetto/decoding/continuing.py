@@ -1,0 +1,106 @@
+"""Continues texts with an engine: many prompts at a time, each with the same bits as alone."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+
+from palmetto.decoding.choices import Choice, Delta
+from palmetto.decoding.engine import Engine
+from palmetto.decoding.generate import ROWS, SHORTEST, check_room, too_large
+from palmetto.decoding.limits import Limits, block_bytes
+from palmetto.decoding.request import Constraint, Request, Token
+from palmetto.decoding.sampling import Sampling
+from palmetto.decoding.text import Pieces
+from palmetto.decoding.trained import TrainedModel
+
+
+@dataclass(frozen=True)
+class Wish:
+    """Says how texts are continued."""
+
+    tokens: int
+    sampling: Sampling
+    seed: int = 0
+    choices: int = 1
+    beams: int = 0
+    stops: tuple[str, ...] = ()
+    top: int = 0
+    """The number of most probable tokens to report at each position."""
+    constraint: Callable[[], Constraint] | None = None
+
+
+class Continued(NamedTuple):
+    """Holds a continuation."""
+
+    text: str
+    tokens: list[Token]
+    """The generated tokens; the last may be [eod], or complete a stop string."""
+
+
+class Continuing:
+    """Continues texts by a trained model."""
+
+    def __init__(self, trained: TrainedModel, say: Callable[[str], None]) -> None:
+        """Takes a model. `say` is called with a notice if a text is longer than those of training."""
+        self.pieces = Pieces(trained.vocabulary)
+        self._trained, self._say = trained, say
+        self._engine: Engine | None = None
+
+    def run(
+        self, prompts: Sequence[str], wish: Wish, hear: Callable[[str], None] = lambda text: None
+    ) -> Iterator[list[Continued]]:
+        """Yields the choices of each prompt, in order. `hear` is called with the text of any choice as it is made.
+
+        Raises UserError for prompts that do not fit.
+        """
+        requests = [self._request(prompt, wish) for prompt in prompts]
+        longest = max((len(request.prompt) for request in requests), default=1)
+        self._trained.warn(longest, wish.tokens, self._say)
+        try:
+            engine = self._fitting(longest + wish.tokens)
+            numbers = {engine.submit(request): place for place, request in enumerate(requests)}
+            open_ = [[Choice(self.pieces, wish.stops, "surrogateescape") for _ in range(wish.choices)] for _ in prompts]
+            made = [[Delta() for _ in range(wish.choices)] for _ in prompts]
+            for place in range(len(prompts)):
+                while not all(choice.finish for choice in open_[place]):
+                    for event in engine.step():
+                        if (at := numbers.get(event.request)) is None:
+                            continue  # the end of one that a stop string has ended in an earlier run
+                        delta = open_[at][event.choice].add(event.tokens, event.finish)
+                        made[at][event.choice].add(delta)
+                        hear(delta.text)
+                        if delta.finish and not event.finish:  # a stop string, of which the engine knows nothing
+                            engine.cancel(event.request, event.choice)
+                yield [Continued(delta.text, [token for token, _ in delta.tokens]) for delta in made[place]]
+        except jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            raise too_large(longest, wish.tokens) from None
+
+    def _request(self, prompt: str, wish: Wish) -> Request:
+        ids, prefix = self._trained.prompt(prompt)
+        check_room(len(ids), wish.tokens, self._trained.model)
+        return Request(
+            tuple(ids.tolist()),
+            tokens=wish.tokens,
+            sampling=wish.sampling,
+            seed=wish.seed,
+            choices=wish.choices,
+            beams=wish.beams,
+            stop=frozenset([self._trained.vocabulary.eod]),
+            top=wish.top,
+            prefix=prefix,
+            constraint=wish.constraint,
+        )
+
+    def _fitting(self, positions: int) -> Engine:
+        """Returns an engine for sequences of so many positions: that of before, if it suffices."""
+        trained = self._trained
+        if self._engine is None or self._engine.longest < positions:
+            longest = max(SHORTEST, 1 << (positions - 1).bit_length())
+            one = -(-longest // Limits.block) * block_bytes(trained.model, Limits.block)
+            limits = Limits(rows=ROWS, sequences=ROWS, longest=longest, memory=max(Limits.memory, one))
+            self._engine = trained.engine(limits)
+        return self._engine

@@ -1,0 +1,100 @@
+"""Constrains what a choice may generate to a JSON schema or a regular expression, with llguidance."""
+
+import json
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from palmetto.corpus.extras import need
+from palmetto.decoding.request import Constraint
+from palmetto.decoding.text import Pieces
+from palmetto.errors import UserError
+from palmetto.tokens.vocabulary import Vocabulary
+
+_NO_TEXT = "NoExtensionBias"
+"""What llguidance calls a grammar that allows no first token."""
+
+
+class Grammars:
+    """Makes constraints for one vocabulary."""
+
+    def __init__(self, vocabulary: Vocabulary, pieces: Pieces) -> None:
+        """Raises UserError if llguidance, which the extra `serve` installs, is missing."""
+        self._guidance = need("llguidance", "serve")
+        wrapper = self._guidance.TokenizerWrapper(_Tokenizer(vocabulary, pieces))
+        self._tokenizer = self._guidance.LLTokenizer(wrapper)
+        self._size, self._eod = vocabulary.size, vocabulary.eod
+
+    def json_schema(self, schema: dict[str, Any] | bool) -> Callable[[], Constraint]:
+        """Returns what makes constraints to a JSON schema; raises UserError if llguidance does not support it.
+
+        White space is that of Python's json.dumps; with any allowed, a weak model would go on with it for ever.
+        """
+        if isinstance(schema, bool):
+            schema = {} if schema else {"enum": []}  # true is any value, false is none
+        options = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+        compile = partial(self._guidance.LLMatcher.grammar_from_json_schema, overrides=options)
+        return self._constraint(compile, json.dumps(schema))
+
+    def regex(self, pattern: str) -> Callable[[], Constraint]:
+        """Returns what makes constraints to a regular expression of Rust's; raises UserError if it is not one."""
+        return self._constraint(self._guidance.LLMatcher.grammar_from_regex, pattern)
+
+    def _constraint(self, compile: Callable[[str], str], source: str) -> Callable[[], Constraint]:
+        try:
+            matcher = self._guidance.LLMatcher(self._tokenizer, compile(source), log_level=0)
+            matcher.compute_bitmask()  # which finds what no text can match
+            problem = matcher.get_error()
+        except ValueError as error:
+            problem = str(error)
+        if problem:
+            reason = problem.splitlines()[0]
+            raise UserError("no text can match it" if reason == _NO_TEXT else reason)
+        return lambda: Matching(matcher.deep_copy(), self._size, self._eod)
+
+
+class Matching:
+    """Allows the tokens with which a text can still match a grammar."""
+
+    def __init__(self, matcher: Any, size: int, eod: int) -> None:
+        self._matcher = matcher
+        self._size = size
+        self._eod = eod
+
+    def allowed(self) -> npt.NDArray[np.bool_] | None:
+        """Returns which tokens may come next, [V]; None if no longer text matches, or llguidance gives up."""
+        if self._matcher.is_stopped():
+            return None
+        bits = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
+        mask = np.unpackbits(bits, bitorder="little")[: self._size].astype(np.bool_)
+        if not mask.any() or (mask[self._eod] and mask.sum() == 1):
+            return None
+        return mask
+
+    def accept(self, token: int) -> None:
+        """Notes the token that was generated."""
+        self._matcher.consume_token(token)
+
+    @property
+    def complete(self) -> bool:
+        """Whether the text matches."""
+        return not self._matcher.is_error() and bool(self._matcher.is_accepting())
+
+
+class _Tokenizer:
+    """Shows a vocabulary in the form that llguidance takes."""
+
+    def __init__(self, vocabulary: Vocabulary, pieces: Pieces) -> None:
+        self.eos_token_id, self.bos_token_id = vocabulary.eod, None
+        # A token without text would be allowed everywhere; it gets a name, and is marked as special.
+        self.tokens = [data or name.encode() for data, name in zip(pieces.data, pieces.names, strict=True)]
+        self.special_token_ids = [id for id, data in enumerate(pieces.data) if not data]
+        self._vocabulary = vocabulary
+
+    def __call__(self, data: bytes) -> list[int]:
+        """Returns the ids of bytes; text that a grammar leaves no choice about is generated with these."""
+        ids: list[int] = self._vocabulary.encode_bytes(data).tolist()
+        return ids

@@ -1,0 +1,33 @@
+"""Compares generated answers with accepted ones: exact match and F1 as SQuAD defines them (arXiv 1606.05250)."""
+
+from collections import Counter
+from collections.abc import Callable
+
+from palmetto.evaluation.tasks.normalization import normalize
+from palmetto.evaluation.tasks.task import Example
+
+
+def exact(answer: str, accepted: str) -> float:
+    """Returns 1 if both are equal after normalization, else 0."""
+    return float(normalize(answer) == normalize(accepted))
+
+
+def f1(answer: str, accepted: str) -> float:
+    """Returns the F1 of the words of both after normalization; if either has none, whether both have none."""
+    ours, theirs = normalize(answer).split(), normalize(accepted).split()
+    if not ours or not theirs:
+        return float(ours == theirs)
+    common = (Counter(ours) & Counter(theirs)).total()
+    return 2 * common / (len(ours) + len(theirs))
+
+
+def best(compare: Callable[[str, str], float], answer: str, example: Example) -> float:
+    """Returns the best comparison with any accepted answer."""
+    return max(compare(answer, accepted) for accepted in example.answers)
+
+
+def words(text: str, example: Example) -> dict[str, float] | None:
+    """Marks an answer by exact match and F1; None if it is empty."""
+    if not text.strip():
+        return None
+    return {"em": best(exact, text, example), "f1": best(f1, text, example)}

@@ -1,0 +1,107 @@
+"""Compares evaluations on the same examples, pair by pair."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from palmetto.errors import UserError
+from palmetto.evaluation.evaluating import OUTCOMES, RESULTS
+from palmetto.evaluation.judging import together
+from palmetto.evaluation.results import shown
+from palmetto.evaluation.settings import SETTINGS
+from palmetto.evaluation.statistics import Estimate, compare, estimate, ratio
+from palmetto.evaluation.tasks.task import BITS, Outcome
+from palmetto.files import read_json, read_json_lines
+
+
+class Scores(NamedTuple):
+    """Holds the scores of one task by its own metric, in the order of its examples."""
+
+    examples: list[str]
+    """The ids of the examples; of those of one question, the id of the first."""
+    values: list[float]
+    """The scores; of texts, bits by the mean size, so that their mean is the bits per byte of all."""
+    clusters: list[str]
+    own: Estimate
+    """The score of the task, with its interval."""
+    metric: str
+
+
+def compare_all(folders: Sequence[Path]) -> dict[str, Any]:
+    """Returns {"folders", "tasks": {NAME: {"metric", "first", "others": [...]}}} for the tasks that all have.
+
+    Each other evaluation has its value, its difference from the first with an interval, and the number of examples that
+    such a difference needs. Raises UserError if they did not see the same data, or share no task.
+    """
+    evaluations = [_read(folder) for folder in folders]
+    _check_data(folders)
+    shared = [name for name in evaluations[0] if all(name in each for each in evaluations[1:])]
+    if not shared:
+        others = ", ".join(map(str, folders[1:]))
+        raise UserError(f"{folders[0]}: no task that {others} has too; expected evaluations with a task in common")
+    return {
+        "folders": list(map(str, folders)),
+        "tasks": {name: _task(name, [each[name] for each in evaluations], folders) for name in shared},
+    }
+
+
+def _task(name: str, scores: Sequence[Scores], folders: Sequence[Path]) -> dict[str, Any]:
+    first, metric = scores[0], scores[0].metric
+    others = []
+    for folder, other in zip(folders[1:], scores[1:], strict=True):
+        if other.examples != first.examples:
+            raise UserError(
+                f"{folder}: {len(other.examples)} examples of {name}, and {len(first.examples)} in {folders[0]}; "
+                "expected the same, so that they can be paired: use the same --limit"
+            )
+        found = compare(first.values, other.values, first.clusters)
+        difference = shown(found.difference, metric)
+        others.append(
+            {
+                "folder": str(folder),
+                **shown(other.own, metric),
+                "difference": difference["value"],
+                "difference_interval": difference["interval"],
+                "needed": found.needed,
+            }
+        )
+    return {
+        "metric": metric,
+        "count": len(first.values),
+        "first": shown(first.own, metric),
+        "others": others,
+    }
+
+
+def _read(folder: Path) -> dict[str, Scores]:
+    lines = read_json_lines(folder / OUTCOMES)
+    if not lines:
+        raise UserError(f"{folder}: no finished evaluation; `palmetto eval … --out {folder}` writes one")
+    outcomes: dict[str, list[Outcome]] = {}
+    for number, line in enumerate(lines, 1):
+        try:
+            outcomes.setdefault(line.pop("task"), []).append(Outcome(**line))
+        except (KeyError, TypeError, AttributeError):
+            raise UserError(f"{folder / OUTCOMES}: line {number} is not an outcome of this version") from None
+    results, scores = read_json(folder / RESULTS)["tasks"], dict[str, Scores]()
+    for name, each in outcomes.items():
+        joined = together(each)
+        metric = results[name]["metric"]
+        examples, clusters = [outcome.example for outcome in joined], [outcome.cluster for outcome in joined]
+        if metric == BITS:
+            bits, sizes = [outcome.bits for outcome in joined], [float(outcome.size) for outcome in joined]
+            values = [one * len(sizes) / sum(sizes) for one in bits]
+            scores[name] = Scores(examples, values, clusters, ratio(bits, sizes, clusters), metric)
+        else:
+            values = [outcome.scores[metric] for outcome in joined]
+            scores[name] = Scores(examples, values, clusters, estimate(values, clusters), metric)
+    return scores
+
+
+def _check_data(folders: Sequence[Path]) -> None:
+    """Raises UserError if evaluations read different files of the same name; it names the file."""
+    data = [read_json(folder / SETTINGS)["data"] for folder in folders]
+    for folder, other in zip(folders[1:], data[1:], strict=True):
+        for path in data[0].keys() & other.keys():
+            if data[0][path] != other[path]:
+                raise UserError(f"{folder}: {path} is not the file that {folders[0]} was made with")

@@ -1,0 +1,93 @@
+"""Writes the page of a comparison: the scores of several evaluations side by side, and their paired differences."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from palmetto.evaluation.figure import score_axes
+from palmetto.evaluation.tasks.task import BITS
+from palmetto.files import write_text
+from palmetto.report import markup, svg
+from palmetto.report.canvas import STYLE
+from palmetto.report.colours import of_choice
+from palmetto.report.frame import frame
+
+_APART = 0.3
+"""The distance between the runs of a task, in rows."""
+
+
+def write(compared: Mapping[str, Any], file: Path) -> None:
+    """Writes the page of what `compare_all` returns; the same comparison gives the same bytes."""
+    write_text(file, html(compared))
+
+
+def html(compared: Mapping[str, Any]) -> str:
+    """Returns the page as one self-contained HTML text."""
+    tasks = compared["tasks"]
+    scores = {name: values for name, values in tasks.items() if values["metric"] != BITS}
+    drawn = ""
+    if scores:
+        names = compared["folders"]
+        both = figure(scores, names), figure(scores, names, 380)
+        drawn = f"<h2>Scores</h2>\n{svg.wide_and_narrow(*both, 'scores', 'Scores of each evaluation, with intervals')}"
+    return frame(
+        title="comparison",
+        mark="Palmetto evaluation",
+        heading=f'<h1>Comparison</h1>\n<p class="verdict">{markup.escape(_verdict(tasks))}</p>',
+        body=f"""{drawn}
+<h2>Differences from {markup.escape(compared["folders"][0])}</h2>
+<div class="whole">{_differences(tasks)}</div>
+<p class="note">Differences are paired by example, with intervals of 95 %. Those that may be 0 are grey. The last
+column is the number of examples that would show such a difference at 5 % with a power of 80 %.</p>""",
+        footer="Made by <code>palmetto compare</code>.",
+    )
+
+
+def _verdict(tasks: Mapping[str, Any]) -> str:
+    every = [other for values in tasks.values() for other in values["others"]]
+    return f"{sum(map(_certain, every))} of {len(every)} differences are certain at 95 %."
+
+
+def _certain(other: Mapping[str, Any]) -> bool:
+    low, high = other["difference_interval"]
+    return bool(low > 0 or high < 0)
+
+
+def _differences(tasks: Mapping[str, Any]) -> str:
+    numbers = ("First", "Other", "Difference", "95 %", "Examples", "Needed")
+    head = [("Task", "kind"), ("Evaluation", "text"), *((name, "number") for name in numbers)]
+    rows = []
+    for name, values in tasks.items():
+        for other in values["others"]:
+            low, high = other["difference_interval"]
+            cells = [
+                markup.escape(name),
+                markup.escape(other["folder"]),
+                f"{values['first']['value']:.2f}",
+                f"{other['value']:.2f}",
+                f"{other['difference']:+.2f}",
+                f"{low:+.2f} to {high:+.2f}",
+                f"{values['count']:,}",
+                "" if other["needed"] is None else f"{other['needed']:,}",
+            ]
+            rows.append(("" if _certain(other) else "grey", cells))
+    return markup.table(head, rows)
+
+
+@STYLE
+def figure(tasks: Mapping[str, Any], folders: Sequence[str], width: int = 1040) -> Figure:
+    """Returns a figure with a row for each task, and in it the score and interval of each evaluation."""
+    spread, title = _APART * (len(folders) - 1), "Scores with intervals of 95 %"
+    drawn, axes = score_axes(tasks, title, width, top=34 + 18 * len(folders), row=round(20 * (1 + spread)))
+    for place, values in enumerate(tasks.values()):
+        for number, own in enumerate([values["first"], *values["others"]]):
+            at, colour = place + _APART * number - spread / 2, of_choice(number)
+            axes.plot(own["interval"], (at, at), color=colour, linewidth=1.4, solid_capstyle="butt")
+            axes.plot(own["value"], at, color=colour, marker="o", markersize=5)
+    height = round(72 * drawn.get_figheight())
+    for number, folder in enumerate(folders):
+        at, colour = 1 - (32 + 18 * number) / height, of_choice(number)
+        drawn.text(8 / width, at, f"● {folder}", va="center", color=colour, parse_math=False)
+    return drawn

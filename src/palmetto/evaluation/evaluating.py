@@ -1,0 +1,91 @@
+"""Evaluates a model on tasks into a folder: the ledger, the outcomes, the results, and what they were made with."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from palmetto.errors import UserError
+from palmetto.evaluation.harness import Answerer, evaluate
+from palmetto.evaluation.ledger import Ledger
+from palmetto.evaluation.loading import Loaded, digest, load
+from palmetto.evaluation.queries import Reader
+from palmetto.evaluation.registry import Chosen
+from palmetto.evaluation.results import summarize
+from palmetto.evaluation.settings import SETTINGS, Settings
+from palmetto.evaluation.tasks.task import Outcome
+from palmetto.files import locked, read_json, write_json, write_text
+
+LEDGER, OUTCOMES, RESULTS = "ledger.jsonl", "outcomes.jsonl", "results.json"
+
+
+class Evaluation(NamedTuple):
+    """Holds the results of an evaluation, with the examples behind them."""
+
+    results: dict[str, Any]
+    evaluated: dict[str, tuple[Loaded, list[Outcome]]]
+
+
+def run(
+    chosen: Chosen,
+    data: Path,
+    settings: Settings,
+    model: Mapping[str, Any],
+    engine: Answerer,
+    reader: Reader,
+    out: Path,
+    say: Callable[[str], None],
+) -> Evaluation:
+    """Evaluates into a folder, or goes on with an evaluation that was killed there.
+
+    model: what identifies the model and its bits. engine: what answers the requests.
+    Raises UserError if the folder holds another evaluation, if data are missing or not as their format says, or if this
+    machine cannot score the answers of a task.
+    """
+    for task in chosen.tasks:
+        if task.require is not None:
+            task.require()
+    loaded = [load(task, data) for task in chosen.tasks]
+    paths = sorted({path for each in loaded for path in each.files})
+    record = {
+        "tasks": [each.task.name + (f"@{each.task.digest}" if each.task.digest else "") for each in loaded],
+        **settings._asdict(),
+        "data": {path: digest(data / path) for path in paths},
+    }
+    with locked(out):
+        begin_or_go_on(out, record | dict(model))
+        ledger, evaluated = Ledger(out / LEDGER), dict[str, tuple[Loaded, list[Outcome]]]()
+        for each in loaded:
+            outcomes = evaluate(each, engine, reader, ledger, settings)
+            evaluated[each.task.name] = each, outcomes
+            say(f"{each.task.name}: {len(outcomes)} examples")
+        ledger.close()
+        results = summarize(evaluated, chosen.groups)
+        write_text(out / OUTCOMES, "".join(_lines(evaluated)))
+        write_json(out / RESULTS, results)
+    return Evaluation(results, evaluated)
+
+
+def begin_or_go_on(out: Path, record: Mapping[str, Any]) -> None:
+    """Writes what an evaluation is made with, if the folder does not hold it yet.
+
+    Raises UserError that names what differs if the folder holds another evaluation.
+    """
+    path = out / SETTINGS
+    if not path.exists():
+        write_json(path, record)
+        return
+    there = read_json(path)
+    for key, value in json.loads(json.dumps(record)).items():
+        if key != "run" and there.get(key) != value:
+            raise UserError(
+                f"{out}: holds an evaluation with {key}={there.get(key)}; expected {value}, or another --out"
+            )
+
+
+def _lines(evaluated: Mapping[str, tuple[Loaded, Sequence[Outcome]]]) -> list[str]:
+    return [
+        json.dumps({"task": name, **outcome._asdict()}, ensure_ascii=False) + "\n"
+        for name, (_, outcomes) in evaluated.items()
+        for outcome in outcomes
+    ]

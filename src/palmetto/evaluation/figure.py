@@ -1,0 +1,49 @@
+"""Draws the scores of an evaluation with their intervals, against what chance scores. Lengths are in CSS pixels."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from palmetto.report.canvas import NARROW, STYLE, canvas, plain, set_ticks
+from palmetto.report.colours import LIGHT
+
+
+def above_chance(values: Mapping[str, Any]) -> bool:
+    """Returns whether a score's interval lies above chance, and above always taking the best place."""
+    return bool(values["interval"][0] > max(values["chance"], values["majority"]))
+
+
+def score_axes(tasks: Iterable[str], title: str, width: int, top: int, row: int) -> tuple[Figure, Axes]:
+    """Returns a figure and its axes, which have scores from 0 to 100 and a row for each task.
+
+    top: the height of what is above the axes; the title is its first line. row: the height of a row.
+    """
+    names = [name if len(name) <= 22 or width >= NARROW else f"{name[:21]}…" for name in tasks]
+    bottom, left = 30, 22 + 7 * max(map(len, names))
+    height = top + bottom + row * len(names)
+    drawn, axes = canvas(width, height, left=left, right=16, top=top, bottom=bottom)
+    plain(axes, grid="x")
+    axes.set_xlim(-1, 101)
+    set_ticks(axes.xaxis, 5)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.set_yticks(range(len(names)), names, parse_math=False)
+    drawn.text(8 / width, 1 - 14 / height, title, va="center", color=LIGHT["ink"])
+    return drawn, axes
+
+
+@STYLE
+def figure(tasks: Mapping[str, Mapping[str, Any]], width: int = 1040) -> Figure:
+    """Returns a figure with a row for each task: its score, its 95 % interval, and a tick at chance.
+
+    What is not above both baselines is grey.
+    """
+    drawn, axes = score_axes(tasks, "Scores with intervals of 95 %; the tick is chance", width, top=34, row=20)
+    for row, values in enumerate(tasks.values()):
+        colour = LIGHT["train"] if above_chance(values) else LIGHT["muted"]
+        axes.plot(values["interval"], (row, row), color=colour, linewidth=1.6, solid_capstyle="butt")
+        axes.plot(values["value"], row, color=colour, marker="o", markersize=6)
+        if values["chance"]:
+            axes.plot(values["chance"], row, color=LIGHT["ink"], marker="|", markersize=12, zorder=4)
+    return drawn

@@ -1,0 +1,105 @@
+"""Runs tasks on a model. It writes a line of the ledger for each request, and returns an outcome for each example."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from palmetto.decoding.request import Request, Result
+from palmetto.evaluation.judging import judge
+from palmetto.evaluation.ledger import Answer, Ledger
+from palmetto.evaluation.loading import Loaded
+from palmetto.evaluation.queries import Query, Reader, ask
+from palmetto.evaluation.settings import Settings
+from palmetto.evaluation.tasks.task import Example, Outcome, Task
+from palmetto.files import text_bytes
+
+TOGETHER = 32
+"""The number of examples whose requests the engine gets at a time. No score depends on it."""
+
+
+class Answerer(Protocol):
+    """Answers requests, each as if it were alone: the engine of `decoding`."""
+
+    def run(self, requests: Sequence[Request]) -> list[list[Result]]:
+        """Returns the results of all requests, each with its choices in order."""
+
+
+class Asked(NamedTuple):
+    """Holds an example with what is asked of the model about it."""
+
+    id: str
+    example: Example
+    queries: list[Query]
+
+
+def evaluate(
+    loaded: Loaded,
+    engine: Answerer,
+    reader: Reader,
+    ledger: Ledger,
+    settings: Settings,
+) -> list[Outcome]:
+    """Returns the outcomes of a task's examples."""
+    outcomes, task = list[Outcome](), loaded.task
+    for group in _groups(loaded, reader, settings):
+        answers = iter(_answers(task, group, engine, reader, ledger, settings.beams))
+        for id, example, queries in group:
+            given = [next(answers) for _ in queries]
+            logprobs, texts = [each.logprobs for each in given], [each.text for each in given]
+            outcomes.append(judge(task, id, example, queries, logprobs, texts))
+    return outcomes
+
+
+def _groups(loaded: Loaded, reader: Reader, settings: Settings) -> Iterator[list[Asked]]:
+    count = len(loaded.examples[: settings.limit])
+    for start in range(0, count, TOGETHER):
+        group = []
+        for place in range(start, min(start + TOGETHER, count)):
+            example, seeds = loaded.examples[place], settings.seeds(loaded.task.name, str(place))
+            queries = ask(loaded.task, example, loaded.shots(place, settings.shots, settings.seed), reader, seeds)
+            group.append(Asked(str(place), example, queries))
+        yield group
+
+
+def _answers(
+    task: Task, group: list[Asked], engine: Answerer, reader: Reader, ledger: Ledger, beams: int
+) -> list[Answer]:
+    """Returns the answers to all queries of a group, in order: those on record first, then the engine's."""
+    pairs = [(asked.id, query) for asked in group for query in asked.queries]
+    answers = list[Answer]()
+    for id, query in pairs:
+        if (recorded := ledger.next_recorded(task.name, id, query)) is None:
+            break
+        answers.append(recorded)
+    rest = pairs[len(answers) :]
+    # Options of several examples often share an unconditional likelihood, which is then computed once.
+    keys = [(query.ids, query.continuation_ids, query.prefix, query.tokens, query.seed) for _, query in rest]
+    distinct = {key: query for key, (_, query) in zip(keys, rest, strict=True)}
+    of_each = dict[Any, Result]()
+    for wave in _waves(distinct):
+        results = engine.run([query.request(task, reader.vocabulary, beams) for query in wave.values()])
+        of_each |= {key: only for key, (only,) in zip(wave, results, strict=True)}
+    for key, (id, query) in zip(keys, rest, strict=True):
+        answer = answer_of(query, of_each[key], reader)
+        ledger.append(task.name, id, query, answer)
+        answers.append(answer)
+    return answers
+
+
+def _waves(queries: dict[Any, Query]) -> tuple[dict[Any, Query], dict[Any, Query]]:
+    """Returns the first query of each context, and the others, which find the context in the engine's cache."""
+    first = {query.ids: key for key, query in reversed(queries.items())}
+    leading = {key: query for key, query in queries.items() if first[query.ids] == key}
+    return leading, {key: query for key, query in queries.items() if key not in leading}
+
+
+def answer_of(query: Query, result: Result, reader: Reader) -> Answer:
+    """Returns the engine's answer to a query: the scored end of its prompt, or the tokens that were generated."""
+    tokens = result.tokens if query.tokens else result.prompt
+    ids = tuple(token.id for token in tokens)
+    logprobs = tuple(token.logprob for token in tokens if token.logprob is not None)
+    assert len(ids) == len(logprobs), "every token after the first has a log-probability"
+    if not query.tokens:
+        return Answer(ids, logprobs, query.continuation)
+    # Tokens may be bytes that spell no text, which no JSON can hold; the ids say what they were.
+    text = text_bytes(reader.vocabulary.decode(ids)).decode(errors="replace")
+    return Answer(ids, logprobs, text)

@@ -1,0 +1,36 @@
+"""Holds a checkpoint as an evaluation needs it: an engine, and what turns text into ids."""
+
+from pathlib import Path
+from typing import Any
+
+from palmetto.decoding.cached import DECODING
+from palmetto.decoding.engine import Engine
+from palmetto.decoding.limits import Limits
+from palmetto.decoding.trained import restore
+from palmetto.evaluation.queries import Reader
+from palmetto.model.layout import arrange
+from palmetto.runs.directory import RunDirectory
+from palmetto.training.origin import load_vocabulary
+
+
+class EvaluatedModel:
+    """Holds the engine of a checkpoint, for prompts of up to the length that the model was trained on."""
+
+    def __init__(self, run: RunDirectory, step: int | None) -> None:
+        """Loads a checkpoint, by default the newest; raises the errors of `restore`."""
+        recipe = run.recipe_to_read()
+        vocabulary, size = load_vocabulary(run), recipe.tokens.vocabulary_size
+        state, chosen, checkpoints = restore(run, step)
+        arranged = arrange(state.parameters, recipe.model, DECODING, recipe.mesh)
+        limits = Limits(longest=recipe.model_length)
+        self.engine = Engine(arranged, recipe.model, limits, vocabulary_size=size)
+        objective = recipe.training.objective
+        self.reader = Reader(vocabulary, objective, size, recipe.tokens.sequence_length, recipe.model_length)
+        self.identity: dict[str, Any] = {
+            "run": str(Path(run.path).resolve()),
+            "step": chosen,
+            "parameters": checkpoints.sealed(chosen).parameters,
+            "vocabulary": vocabulary.digest,
+            "engine": self.engine.fingerprint,
+        }
+        """What identifies the model, and the program that gives its bits."""

@@ -1,0 +1,172 @@
+"""Turns an example into what is asked of the model: token ids that fit into the length it was trained on."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from palmetto.decoding.request import Request
+from palmetto.evaluation.join import join
+from palmetto.evaluation.shots import prompt
+from palmetto.evaluation.tasks.task import Example, Option, Task
+from palmetto.evaluation.until import until
+from palmetto.recipe.objectives import Objective
+from palmetto.tokens.objectives import make_prompt
+from palmetto.tokens.vocabulary import Vocabulary
+
+
+class Reader(NamedTuple):
+    """Holds what turns text into ids for one model."""
+
+    vocabulary: Vocabulary
+    objective: Objective
+    vocabulary_size: int
+    """The number of tokens of text, without those that the objective adds."""
+    sequence_length: int
+    """The length of the windows of training."""
+    length: int
+    """The most positions of a prompt with its continuation."""
+
+
+class Query(NamedTuple):
+    """Asks for the log-probabilities of a continuation, or for a continuation if it has none."""
+
+    option: int
+    """The place of the option, or of the window of a text; −1 for a generated answer."""
+    unconditional: bool
+    """Whether the option is scored without its context."""
+    context: str
+    """The text of the context; empty for a window of a text."""
+    continuation: str
+    """The text to score; empty if one is generated."""
+    ids: tuple[int, ...]
+    """The ids of the context, as the model sees it."""
+    continuation_ids: tuple[int, ...]
+    prefix: int
+    """The number of first positions that see each other."""
+    tokens: int
+    """The most tokens to generate; 0 only scores the continuation."""
+    truncated: bool
+    """Whether anything was cut to fit."""
+    spans: bool
+    """Whether a token spans the join of context and continuation."""
+    seed: int | None = None
+    """The seed of a sampled answer; None for other queries."""
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """The first 16 hex digits of the SHA-256 of the prompt's and the continuation's text."""
+        texts = {"prompt_digest": self.context, "continuation_digest": self.continuation}
+        return {name: hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:16] for name, text in texts.items()}
+
+    def request(self, task: Task, vocabulary: Vocabulary, beams: int) -> Request:
+        """Returns the request for the engine."""
+        if not self.tokens:
+            return scoring(self.ids, self.continuation_ids, self.prefix)
+        stop, constraint = until(task.stop, vocabulary)
+        request = Request(self.ids, tokens=self.tokens, prefix=self.prefix, stop=stop)
+        if beams:  # has no constraint: what follows a stop of several tokens is cut off afterwards
+            return replace(request, beams=beams)
+        if self.seed is not None:
+            return replace(request, constraint=constraint, sampling=task.sampling, seed=self.seed)
+        return replace(request, constraint=constraint)
+
+
+def scoring(ids: Sequence[int], continuation_ids: Sequence[int], prefix: int) -> Request:
+    """Returns the request that only scores a continuation, whose context may be in the cache."""
+    return Request((*ids, *continuation_ids), tokens=0, echo=True, echo_from=len(ids), prefix=prefix)
+
+
+def ask(
+    task: Task, example: Example, shots: Sequence[Example], reader: Reader, seeds: Sequence[int] = ()
+) -> list[Query]:
+    """Returns the queries of an example: one for its answer, or two for each option, with the context and without.
+
+    All of them show the same shots, as many as fit. A text is scored in windows.
+    seeds: the seeds of sampled answers, which take the place of the greedy one; empty for the greedy one.
+    """
+    if example.text:
+        return _windows(example.text, reader)
+    for count in range(len(shots), -1, -1):
+        queries = _attempt(task, example, shots[:count], reader)
+        if not any(query.truncated for query in queries):
+            break
+    queries = [query._replace(truncated=query.truncated or count < len(shots)) for query in queries]
+    if not example.options and seeds:
+        return [queries[0]._replace(seed=seed) for seed in seeds]
+    for place, option in enumerate(example.options):
+        [alone] = _score("", [Option(task.unconditional, option.continuation)], reader)
+        queries.append(alone._replace(option=place, unconditional=True))
+    return queries
+
+
+def _attempt(task: Task, example: Example, shots: Sequence[Example], reader: Reader) -> list[Query]:
+    if not example.options:
+        return [_generate(task, prompt(task.instruction, shots, example.context), reader)]
+    options = [option._replace(context=prompt(task.instruction, shots, option.context)) for option in example.options]
+    return _score(task.instruction, options, reader)
+
+
+def _score(instruction: str, options: Sequence[Option], reader: Reader) -> list[Query]:
+    """Returns the queries of options, whose contexts are cut to the same length if the longest does not fit."""
+    room = reader.length - _added(reader)
+    joined = [join(reader.vocabulary, *option) for option in options]
+    longest = min(room - 1, max(len(each.continuation) for each in joined))
+    queries = []
+    for place, (option, each) in enumerate(zip(options, joined, strict=True)):
+        kept = each.continuation[: room - 1]
+        ids = _cut(each.context, room - longest, instruction, reader.vocabulary)
+        truncated = len(ids) < len(each.context) or len(kept) < len(each.continuation)
+        seen, prefix = _seen(ids, reader)
+        queries.append(Query(place, False, *option, seen, kept, prefix, 0, truncated, each.spans))
+    return queries
+
+
+def _windows(text: str, reader: Reader) -> list[Query]:
+    """Returns the queries that together score a text once, each but the first after half a window of what is before."""
+    room = reader.length - _added(reader)
+    ids = (reader.vocabulary.eod, *map(int, reader.vocabulary.encode(text)))
+    queries, start = list[Query](), 1
+    while start < len(ids):
+        context = ids[max(0, start - room // 2) : start]
+        kept = ids[start : start + room - len(context)]
+        seen, prefix = _seen(context, reader)
+        decoded = reader.vocabulary.decode(kept).encode("utf-8", "replace").decode()
+        queries.append(Query(len(queries), False, "", decoded, seen, kept, prefix, 0, False, False))
+        start += len(kept)
+    return queries
+
+
+def _generate(task: Task, context: str, reader: Reader) -> Query:
+    whole = (reader.vocabulary.eod, *map(int, reader.vocabulary.encode(context.rstrip())))
+    tokens = min(task.tokens, reader.length // 2)
+    ids = _cut(whole, reader.length - _added(reader) - tokens, task.instruction, reader.vocabulary)
+    seen, prefix = _seen(ids, reader)
+    return Query(-1, False, context, "", seen, (), prefix, tokens, len(ids) < len(whole), False)
+
+
+def _cut(ids: tuple[int, ...], room: int, instruction: str, vocabulary: Vocabulary) -> tuple[int, ...]:
+    """Returns ids that fit: [eod] and the instruction stay, and of the rest the end.
+
+    An instruction that takes more than half of the room, as many exemplars do, loses its own end to the question.
+    """
+    if len(ids) <= room:
+        return ids
+    head = ids[: 1 + len(vocabulary.encode(instruction))][: max(1, room // 2)]
+    return head + ids[len(ids) - (room - len(head)) :]
+
+
+def _seen(ids: Sequence[int], reader: Reader) -> tuple[tuple[int, ...], int]:
+    """Returns the prompt as the model's objective has it, and the length of its prefix."""
+    array = np.array(ids, np.int32)
+    seen, prefix = make_prompt(
+        reader.objective, array, vocabulary_size=reader.vocabulary_size, sequence_length=reader.sequence_length
+    )
+    return tuple(map(int, seen)), prefix
+
+
+def _added(reader: Reader) -> int:
+    """Returns the number of tokens that the objective adds to a prompt."""
+    return len(_seen([reader.vocabulary.eod], reader)[0]) - 1

@@ -1,0 +1,49 @@
+"""Replays samples of an evaluation's ledger and compares log-probabilities to the bit."""
+
+from pathlib import Path
+
+import numpy as np
+
+from palmetto.errors import UserError
+from palmetto.evaluation.evaluating import LEDGER
+from palmetto.evaluation.model import EvaluatedModel
+from palmetto.evaluation.queries import scoring
+from palmetto.evaluation.settings import SETTINGS
+from palmetto.files import read_json, read_json_lines
+
+_KEYS = {"task", "example", "ids", "continuation_ids", "prefix", "logprobs"}
+SAMPLES = 64
+"""The most lines that are replayed, evenly spread over the ledger."""
+
+
+def verify(out: Path, model: EvaluatedModel) -> tuple[int, str]:
+    """Returns how many lines were replayed, and what is not as recorded or an empty text.
+
+    A generated answer is scored again, which gives the bits of its generation.
+    """
+    settings = read_json(out / SETTINGS)
+    for key, value in model.identity.items():
+        if key != "run" and settings.get(key) != value:
+            return 0, f"{key} is {value}, and was {settings.get(key)}"
+    lines = read_json_lines(out / LEDGER)
+    if not lines:
+        raise UserError(f"{out / LEDGER}: no line to replay; `palmetto eval` writes them")
+    places = np.unique(np.linspace(0, len(lines) - 1, SAMPLES, dtype=np.int64)).tolist()
+    for at in places:
+        if not isinstance(lines[at], dict) or not lines[at].keys() >= _KEYS:
+            raise UserError(f"{out / LEDGER}: line {at + 1} is not one of an evaluation")
+    requests = [scoring(lines[at]["ids"], lines[at]["continuation_ids"], lines[at]["prefix"]) for at in places]
+    results = model.engine.run(requests)
+    for done, (at, (result,)) in enumerate(zip(places, results, strict=True)):
+        if difference := _difference(lines[at]["logprobs"], [token.logprob for token in result.prompt]):
+            return done, f"{LEDGER}: line {at + 1}, example {lines[at]['example']} of {lines[at]['task']}: {difference}"
+    return len(places), ""
+
+
+def _difference(recorded: list[str], logprobs: list[float | None]) -> str:
+    """Returns what is not as recorded, or an empty text."""
+    now = [value.hex() for value in logprobs if value is not None]
+    for place, (was, found) in enumerate(zip(recorded, now, strict=False)):
+        if was != found:
+            return f"log-probability {place} is {found}, and was {was}"
+    return "" if len(now) == len(recorded) else f"{len(now)} log-probabilities, and there were {len(recorded)}"

@@ -1,0 +1,42 @@
+"""Holds what an evaluation is asked for, and finds the run of one that is there."""
+
+import hashlib
+from pathlib import Path
+from typing import NamedTuple
+
+from palmetto.errors import UserError
+from palmetto.files import read_json
+from palmetto.runs.directory import RunDirectory
+
+SETTINGS = "evaluation.json"
+
+
+class Settings(NamedTuple):
+    """Holds what an evaluation is asked for, besides tasks and a model."""
+
+    shots: int
+    seed: int
+    """The seed of the choice of shots."""
+    limit: int | None
+    """The number of first examples of each task; None for all."""
+    beams: int = 0
+    """The width of the beam search that generates answers; 0 for greedy ones."""
+    samples: int = 0
+    """The number of sampled answers that vote (self-consistency); 0 for one answer."""
+
+    def check(self) -> "Settings":
+        """Returns self; raises UserError if beams and samples are both asked for."""
+        if self.beams and self.samples:
+            raise UserError(f"--beams {self.beams} --samples {self.samples}: expected one of them")
+        return self
+
+    def seeds(self, task: str, example: str) -> list[int]:
+        """Returns the seed of each sample of an example: a pure function of the seed, the task and the example's id."""
+        names = (f"{self.seed}\0{task}\0{example}\0{sample}" for sample in range(self.samples))
+        return [int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) for name in names]
+
+
+def run_of(out: Path) -> tuple[RunDirectory, int]:
+    """Returns the run that was evaluated into a folder, and the step of its checkpoint."""
+    settings = read_json(out / SETTINGS)
+    return RunDirectory.existing(Path(settings["run"])), settings["step"]

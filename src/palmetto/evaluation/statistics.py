@@ -1,0 +1,91 @@
+"""Says how far a score can be trusted, as Miller proposes (arXiv 2411.00640).
+
+The standard error of a mean is that of the central limit theorem, with scores of one cluster, such as the questions on
+one passage, counted together.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+Z = 1.959963984540054
+"""The standard normal distribution's 97.5th percentile, for intervals of 95 %."""
+_POWER = 0.8416212335729143
+"""Its 80th percentile, for a power of 80 %."""
+
+
+class Estimate(NamedTuple):
+    """Holds a mean with its standard error and its 95 % interval."""
+
+    value: float
+    error: float
+    interval: tuple[float, float]
+
+
+class Comparison(NamedTuple):
+    """Holds the mean difference of two runs on the same examples."""
+
+    difference: Estimate
+    needed: int | None
+    """The number of examples that would show this difference at 5 % with a power of 80 %; None if there is none."""
+
+
+def standard_error(values: Sequence[float], clusters: Sequence[str]) -> float:
+    """Returns the standard error of the mean; NaN for a single cluster.
+
+    It is √(G/(G−1) · Σ (Σ of deviations in a cluster)²) / n for G clusters, which for clusters of one value each is the
+    central limit theorem's.
+    """
+    deviations = np.asarray(values, np.float64) - np.mean(values)
+    _, places = np.unique(np.asarray(clusters), return_inverse=True)
+    sums = np.bincount(places, weights=deviations)
+    if len(sums) < 2:
+        return math.nan
+    return math.sqrt(len(sums) / (len(sums) - 1) * float(np.sum(sums**2))) / len(values)
+
+
+def estimate(values: Sequence[float], clusters: Sequence[str]) -> Estimate:
+    """Returns the mean of scores between 0 and 1, with an interval within these bounds.
+
+    Where all are 0 or all are 1, the interval is Wilson's, since the central limit theorem would call them certain.
+    """
+    mean, error = float(np.mean(values)), standard_error(values, clusters)
+    if math.isnan(error):
+        return Estimate(mean, error, (0.0, 1.0))
+    if set(values) in ({0.0}, {1.0}):
+        width = Z**2 / (len(set(clusters)) + Z**2)
+        return Estimate(mean, error, (1 - width, 1.0) if mean else (0.0, width))
+    return Estimate(mean, error, (max(0.0, mean - Z * error), min(1.0, mean + Z * error)))
+
+
+def ratio(numerators: Sequence[float], denominators: Sequence[float], clusters: Sequence[str]) -> Estimate:
+    """Returns the ratio of two sums, such as bits by bytes, with the error of the linearized ratio."""
+    whole = float(np.sum(denominators))
+    value = float(np.sum(numerators)) / whole
+    residuals = np.asarray(numerators, np.float64) - value * np.asarray(denominators, np.float64)
+    error = standard_error(residuals.tolist(), clusters) * len(numerators) / whole
+    reach = value if math.isnan(error) else Z * error
+    return Estimate(value, error, (max(0.0, value - reach), value + reach))
+
+
+def compare(ours: Sequence[float], theirs: Sequence[float], clusters: Sequence[str]) -> Comparison:
+    """Returns how much higher `theirs` are than `ours`, paired by example."""
+    differences = [their - our for our, their in zip(ours, theirs, strict=True)]
+    mean, error = float(np.mean(differences)), standard_error(differences, clusters)
+    interval = (-1.0, 1.0) if math.isnan(error) else (mean - Z * error, mean + Z * error)
+    needed = None
+    if mean and not math.isnan(error):
+        needed = max(1, math.ceil(len(differences) * ((Z + _POWER) * error / mean) ** 2))
+    return Comparison(Estimate(mean, error, interval), needed)
+
+
+def mean_of(estimates: Sequence[Estimate], most: float = 1.0) -> Estimate:
+    """Returns the mean of independent estimates, as of tasks, each of the same weight; `most` bounds the interval."""
+    if len(estimates) == 1:
+        return estimates[0]
+    value = float(np.mean([each.value for each in estimates]))
+    error = math.sqrt(sum(each.error**2 for each in estimates)) / len(estimates)
+    reach = max(1.0, value) if math.isnan(error) else Z * error
+    return Estimate(value, error, (max(0.0, value - reach), min(most, value + reach)))

@@ -1,0 +1,59 @@
+"""MMLU (arXiv 2009.03300): four answers to questions of 57 subjects, with five shots of the subject in order."""
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+
+from palmetto.errors import UserError
+from palmetto.evaluation.tasks.exams import lettered
+from palmetto.evaluation.tasks.task import Example, File, Record, Task
+
+_NAMES = """
+abstract_algebra anatomy astronomy business_ethics clinical_knowledge college_biology college_chemistry
+college_computer_science college_mathematics college_medicine college_physics computer_security conceptual_physics
+econometrics electrical_engineering elementary_mathematics formal_logic global_facts high_school_biology
+high_school_chemistry high_school_computer_science high_school_european_history high_school_geography
+high_school_government_and_politics high_school_macroeconomics high_school_mathematics high_school_microeconomics
+high_school_physics high_school_psychology high_school_statistics high_school_us_history high_school_world_history
+human_aging human_sexuality international_law jurisprudence logical_fallacies machine_learning management marketing
+medical_genetics miscellaneous moral_disputes moral_scenarios nutrition philosophy prehistory professional_accounting
+professional_law professional_medicine professional_psychology public_relations security_studies sociology
+us_foreign_policy virology world_religions
+"""
+SUBJECTS = tuple(_NAMES.split())
+
+
+def _rows(path: Path) -> Iterator[Record]:
+    """Yields the rows of a table without a head: question, four answers, and the letter of the right one."""
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        for number, row in enumerate(csv.reader(file), 1):
+            if len(row) != 6 or row[5] not in ("A", "B", "C", "D"):
+                raise UserError(f"{path}: row {number}: expected a question, four answers and A, B, C or D")
+            yield {"question": row[0], "options": row[1:5], "gold": "ABCD".index(row[5])}
+
+
+def _example(record: Record) -> Example:
+    return lettered(record["question"].strip(), record["options"], record["gold"])
+
+
+def _file(part: str, subject: str) -> File:
+    return File(f"mmlu/{part}/{subject}_{part}.csv", _rows, "a table of question, four answers and a letter")
+
+
+def _task(subject: str) -> Task:
+    header = "The following are multiple choice questions (with answers) about {}.\n\n"
+    test, validation, shots = (_file(part, subject) for part in ("test", "val", "dev"))
+    return Task(
+        f"mmlu_{subject}",
+        "Knowledge",
+        (test, validation, shots),
+        _example,
+        (shots,),
+        in_order=True,
+        instruction=header.format(subject.replace("_", " ")),
+        unconditional="Answer:",
+    )
+
+
+TASKS = tuple(map(_task, SUBJECTS))
+GROUPS = {"mmlu": tuple(task.name for task in TASKS)}

@@ -1,0 +1,163 @@
+"""Describes what a task is: where its data lie, how a record becomes an example, and how an answer is scored."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from palmetto.decoding.sampling import Sampling
+from palmetto.evaluation.tasks.normalization import normalize
+
+Record = dict[str, Any]
+Normalization = Literal["raw", "token", "character", "byte", "unconditional"]
+NORMALIZATIONS: tuple[Normalization, ...] = ("raw", "token", "character", "byte", "unconditional")
+
+BITS = "bits_per_byte"
+"""The metric of texts, the lower the better; all others are scores from 0 to 1."""
+
+
+VOTING = Sampling(0.7, top_k=40)
+"""The sampling of self-consistency (arXiv 2203.11171)."""
+
+
+class File(NamedTuple):
+    """Describes a published file of a set."""
+
+    path: str
+    """The path in the folder of all sets; a folder, if the set is published as one."""
+    read: Callable[[Path], Iterable[Record]]
+    form: str
+    """The format, as messages name it."""
+    companions: tuple[str, ...] = ()
+    """Other files that are read with it."""
+
+
+Source = tuple[File, ...]
+"""The files that hold the same records, of which the first that is there is read."""
+
+
+class Option(NamedTuple):
+    """Holds one of the texts that compete in a multiple choice."""
+
+    context: str
+    continuation: str
+    """The text whose likelihood after the context is the option's score."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """Holds one example: with options to choose from, with answers that are accepted, or a text as a whole."""
+
+    options: tuple[Option, ...] = ()
+    gold: tuple[int, ...] = ()
+    """The places of the right options."""
+    text: str = ""
+    """The text whose information is measured."""
+    context: str = ""
+    """The prompt of a generated answer."""
+    answers: tuple[str, ...] = ()
+    """The accepted answers; the first one is shown where the example serves as a shot."""
+    solution: str = ""
+    """What a shot shows instead of the first answer, such as a chain of thought."""
+    pattern: str = ""
+    """What a generated answer must match, where examples say so."""
+    program: tuple[str, str] = ("", "")
+    """What stands before and after a generated answer in the program that judges it."""
+    separator: str = "\n\n"
+    """What follows the example where it serves as a shot."""
+    cluster: str = ""
+    """What several examples share, such as a passage, so that their scores are not independent."""
+    question: str = ""
+    """What several examples are right about only together, such as a question whose answers are judged one by one."""
+
+    @property
+    def demonstration(self) -> str:
+        """The example with its answer, as a shot shows it."""
+        if self.options:
+            return "".join(self.options[self.gold[0]])
+        between = "" if self.context.endswith((" ", "\n")) else " "
+        return f"{self.context}{between}{self.solution or self.answers[0]}"
+
+
+class Outcome(NamedTuple):
+    """Holds what became of an example."""
+
+    example: str
+    """The example's id."""
+    cluster: str
+    """What its score has in common with those of other examples; its own id, if nothing."""
+    scores: dict[str, float]
+    """The scores by metric, each 0 to 1. Those of options are also given by normalization."""
+    answer: str
+    """The text of the chosen option, or of the generated answer."""
+    chosen: int = -1
+    """The place of the chosen option; −1 for a tie or a generated answer."""
+    gold: tuple[int, ...] = ()
+    options: int = 0
+    question: str = ""
+    tie: bool = False
+    truncated: bool = False
+    spans: bool = False
+    """Whether a token spans the join of a prompt and its continuation."""
+    unparsed: bool = False
+    bits: float = 0.0
+    """The information in the text, or in the right option after its context."""
+    size: int = 0
+    """The bytes of that; 0 for a generated answer."""
+
+
+def _meaning(text: str) -> str | None:
+    """Returns the answer in SQuAD's normalization; None if nothing is left of it."""
+    return normalize(text) or None
+
+
+@dataclass(frozen=True)
+class Task:
+    """Describes a task.
+
+    For a task with `mark`, the model generates answers; with the metric BITS, it scores texts; otherwise, options.
+    """
+
+    name: str
+    """The name, as lm-eval has it if it has the task."""
+    category: str
+    tests: Source
+    example: Callable[[Record], Example]
+    training: Source = ()
+    """Where shots come from; if none of these files is there, from the other examples of the tests."""
+    in_order: bool = False
+    """Whether the first shots are taken in order, the same for all examples."""
+    instruction: str = ""
+    """The text in front of everything. It is cut only if it takes more than half of the room."""
+    preamble: Source = ()
+    """The file with the text of the instruction, such as worked examples."""
+    takes_shots: bool = True
+    """Whether shots can be shown; not where the preamble has worked examples."""
+    normalization: Normalization = "token"
+    unconditional: str = ""
+    """The context of the unconditional likelihood of a continuation."""
+    metric: str = "acc"
+    mark: Callable[[str, Example], dict[str, float] | None] | None = None
+    """Scores the text of a generated answer by metric; None if it cannot be parsed."""
+    vote: Callable[[str], str | None] = _meaning
+    """Returns for what a sampled answer votes, the same text for answers that mean the same; None if it does not."""
+    sampled: Callable[[Sequence[str], Example], dict[str, float]] | None = None
+    """Scores several sampled answers together by metric, where they do not vote."""
+    sampling: Sampling = VOTING
+    """How answers are sampled."""
+    require: Callable[[], None] | None = None
+    """Raises UserError if answers cannot be scored on this machine."""
+    stop: tuple[str, ...] = ("\n",)
+    """The texts at which a generated answer ends."""
+    tokens: int = 32
+    """The most tokens of a generated answer."""
+    digest: str = ""
+    """The digest of the description, if a file of the user's describes the task."""
+    figures: Callable[[Sequence[Outcome]], dict[str, float]] | None = None
+    """Returns further metrics, 0 to 1, that are no means over outcomes."""
+
+
+def choice(context: str, continuations: Iterable[str], gold: int, *, cluster: str = "", question: str = "") -> Example:
+    """Returns an example whose options follow the same context."""
+    options = tuple(Option(context, text) for text in continuations)
+    return Example(options, (gold,), cluster=cluster, question=question)

@@ -1,0 +1,52 @@
+"""Texts whose information is measured in bits per byte: Paloma's domains (arXiv 2312.10523), FLORES by language."""
+
+import gzip
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from palmetto.evaluation.tasks.reading import json_lines
+from palmetto.evaluation.tasks.task import BITS, Example, File, Record, Task
+
+_DOMAINS = """
+4chan_meta_sep c4_100_domains c4_en dolma-v1_5 dolma_100_programing_languages dolma_100_subreddits falcon-refinedweb gab
+m2d2_s2orc_unsplit m2d2_wikipedia_unsplit manosphere_meta_sep mc4 ptb redpajama twitterAAE_HELM_fixed wikitext_103
+"""
+_LANGUAGES = """
+deu_Latn eng_Latn fra_Latn jpn_Jpan kaz_Cyrl kor_Hang ron_Latn rus_Cyrl swh_Latn zho_Hans
+"""
+
+
+def _compressed(path: Path) -> Iterator[Record]:
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        for line in file:
+            yield json.loads(line)
+
+
+def _sentences(path: Path) -> Iterator[Record]:
+    for line in path.read_text(encoding="utf-8").split("\n"):
+        if line.strip():
+            yield {"text": line}
+
+
+def _text(record: Record) -> Example:
+    if not record["text"]:
+        raise ValueError("an empty text")
+    return Example(text=record["text"])
+
+
+def _domain(name: str) -> Task:
+    form = "lines of JSON with text"
+    files = File(f"paloma/{name}/val.jsonl.gz", _compressed, form), File(f"paloma/{name}/val.jsonl", json_lines, form)
+    return Task(f"paloma_{name}", "Text", files, _text, metric=BITS)
+
+
+def _language(code: str) -> Task:
+    file = File(f"flores200/{code}.dev", _sentences, "a sentence a line")
+    return Task(f"flores_{code}", "Text", (file,), _text, metric=BITS)
+
+
+_PALOMA, _FLORES = tuple(map(_domain, _DOMAINS.split())), tuple(map(_language, _LANGUAGES.split()))
+
+TASKS = (*_PALOMA, *_FLORES)
+GROUPS = {"paloma": tuple(task.name for task in _PALOMA), "flores": tuple(task.name for task in _FLORES)}

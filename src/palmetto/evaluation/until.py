@@ -1,0 +1,47 @@
+"""Ends a generated answer at its stop strings."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from palmetto.decoding.request import Constraint
+from palmetto.decoding.text import Pieces, TextStream
+from palmetto.tokens.vocabulary import Vocabulary
+
+
+class _Until:
+    """Allows every token until the text holds one of the stop strings."""
+
+    def __init__(self, stop: Sequence[str], pieces: Pieces) -> None:
+        self._text = TextStream(pieces, stop)
+        self._all = np.ones(len(pieces.data), bool)
+
+    def allowed(self) -> npt.NDArray[np.bool_] | None:
+        return None if self.complete else self._all
+
+    def accept(self, token: int) -> None:
+        self._text.add(token)
+
+    @property
+    def complete(self) -> bool:
+        return self._text.stopped
+
+
+def until(stop: Sequence[str], vocabulary: Vocabulary) -> tuple[frozenset[int], Callable[[], Constraint] | None]:
+    """Returns the ids that end an answer, [eod] among them, and what makes the constraint for longer stop strings.
+
+    The constraint is None if each stop string is one token.
+    """
+    encoded = {text: vocabulary.encode(text) for text in stop}
+    ids = frozenset({vocabulary.eod, *(int(own[0]) for own in encoded.values() if len(own) == 1)})
+    longer = [text for text, own in encoded.items() if len(own) > 1]
+    if not longer:
+        return ids, None
+    pieces = Pieces(vocabulary)
+    return ids, lambda: _Until(longer, pieces)
+
+
+def up_to_stop(text: str, stop: Sequence[str]) -> str:
+    """Returns the text up to the first stop string in it."""
+    return text[: min((at for at in map(text.find, stop) if at >= 0), default=len(text))]

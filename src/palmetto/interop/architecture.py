@@ -1,0 +1,152 @@
+"""What a class of Hugging Face's transformers must be told, and what a recipe must be for the class to be exact."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from palmetto.errors import UserError
+from palmetto.interop.rows import Row
+from palmetto.model.positions.rotary import RotaryPositions
+from palmetto.recipe import Recipe
+from palmetto.recipe.model import Model
+
+GATES: Mapping[str, str] = {"swiglu": "silu", "geglu": "gelu", "glu": "sigmoid"}
+"""transformers' name of the activation of each gated feed-forward."""
+ACTIVATIONS: Mapping[str, str] = {"relu": "relu", "gelu": "gelu", "swish": "silu", "gelu_tanh": "gelu_pytorch_tanh"}
+"""transformers' name of each activation without a gate."""
+
+SOME = "some"
+"""The value of a key for a part that may be absent, if it is there."""
+Requirements = Mapping[str, tuple[object, ...]]
+"""The values that keys of a recipe may have, by dotted key, the most telling first."""
+
+
+class Architecture(NamedTuple):
+    """Describes a class of transformers, for the recipes for which it computes the same as Palmetto."""
+
+    name: str
+    """The class's name."""
+    kind: str
+    """transformers' `model_type`."""
+    requires: Callable[[Model], Requirements]
+    rows: Callable[[Model], Sequence[Row]]
+    config: Callable[[Recipe], dict[str, Any]]
+    """Returns what config.json says besides the tokens, the type and the class."""
+    model: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
+    """Returns the model section of the recipe for a config.json; None if models of the class are not imported."""
+    defaults: Mapping[str, Any] = {}
+    """The class's values of keys that a config.json may leave out."""
+
+    def obstacles(self, recipe: Recipe) -> list[str]:
+        """Returns the keys for which the class is not exact, each with its value and those that would do.
+
+        A key of a part that the model lacks is none of them, since the part's own key is.
+        """
+        required = {"training.objective.name": ("causal",), **self.requires(recipe.model)}
+        return [
+            f"{key}={_shown(found)} (expected {' or '.join(map(_shown, values))})"
+            for key, values in required.items()
+            if (found := _value(recipe, key)) not in (*values, _ABSENT)
+        ]
+
+
+def nearest(architectures: Sequence[Architecture], recipe: Recipe, runtime: str) -> Architecture:
+    """Returns the first architecture of a runtime that computes what the recipe's model does.
+
+    Raises UserError if none does, with the reasons for which the nearest one does not.
+    """
+    obstacles = {each.name: each.obstacles(recipe) for each in architectures}
+    best = min(architectures, key=lambda each: len(obstacles[each.name]))
+    if found := obstacles[best.name]:
+        raise UserError(
+            f"{recipe.name}: no architecture of {runtime} computes this model; the nearest is {best.name}, but for "
+            f"{', '.join(found)}"
+        )
+    return best
+
+
+_ABSENT = object()
+
+
+def _value(recipe: Recipe, key: str) -> object:
+    found: object = recipe
+    for name in key.split("."):
+        found = getattr(found, name, _ABSENT)
+    return found if isinstance(found, str | int | float | None) or found is _ABSENT else SOME
+
+
+def _shown(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def sizes(recipe: Recipe) -> dict[str, Any]:
+    """Returns the keys of config.json that most classes share."""
+    model = recipe.model
+    return {
+        "hidden_size": model.d_model,
+        "intermediate_size": model.feedforward_size,
+        "num_hidden_layers": model.layers,
+        "num_attention_heads": model.heads,
+        "num_key_value_heads": model.key_value_heads,
+        "head_dim": model.query_size,
+        "max_position_embeddings": recipe.model_length,
+        "tie_word_embeddings": model.tied_embedding,
+    }
+
+
+def rotary(model: Model) -> dict[str, Any]:
+    """Returns the keys of config.json that say how queries and keys are rotated, for rotary positions."""
+    positions = model.positions
+    assert isinstance(positions, RotaryPositions)
+    base, linear = positions.base, positions.scaling == "interpolation"
+    if positions.scaling == "ntk":
+        base *= positions.factor ** (model.query_size / max(model.query_size - 2, 1))
+    how: dict[str, Any] = {"rope_type": "linear", "factor": positions.factor} if linear else {"rope_type": "default"}
+    old = {"rope_scaling": {"type": "linear", **how}} if linear else {}
+    return {"rope_theta": base, "rope_parameters": {**how, "rope_theta": base}, **old}
+
+
+def sized(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the keys of a model section that the keys of `sizes` give."""
+    heads = config["num_attention_heads"]
+    return {
+        "layers": config["num_hidden_layers"],
+        "d_model": config["hidden_size"],
+        "heads": heads,
+        "key_value_heads": config.get("num_key_value_heads") or heads,
+        "head_size": config.get("head_dim") or config["hidden_size"] // heads,
+        "d_ff": config["intermediate_size"],
+        "tied_embedding": config["tie_word_embeddings"],
+    }
+
+
+def turned(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the rotary positions of a config.json. Raises UserError for a way of scaling that recipes lack."""
+    how = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    kind = how.get("rope_type", how.get("type", "default"))
+    base = how.get("rope_theta") or config["rope_theta"]
+    if kind == "default":
+        return {"name": "rotary", "base": base}
+    if kind == "linear":
+        return {"name": "rotary", "base": base, "scaling": "interpolation", "factor": how["factor"]}
+    raise UserError(f"config.json: rope_type={kind}: expected default or linear, which recipes have")
+
+
+def named(names: Mapping[str, str], config: Mapping[str, Any], key: str) -> str:
+    """Returns our name of an activation. Raises UserError for one that recipes lack."""
+    found = [name for name, theirs in names.items() if theirs == config[key]]
+    if not found:
+        raise UserError(f"config.json: {key}={config[key]}: expected {' or '.join(names.values())}, which recipes have")
+    return found[0]
+
+
+def whole_heads(model: Model) -> Requirements:
+    """Returns the numbers of heads that a class takes which refuses others than divisors of the width."""
+    divisors = (heads for heads in range(1, model.d_model + 1) if model.d_model % heads == 0)
+    return {"model.heads": (model.heads,) if model.d_model % model.heads == 0 else tuple(divisors)}
+
+
+ROTARY: Requirements = {
+    "model.positions.name": ("rotary",),
+    "model.positions.scaling": ("none", "interpolation", "ntk"),
+}

@@ -1,0 +1,76 @@
+"""BLOOM's architecture: GPT-2's, with ALiBi, a norm behind the embedding, and GELU approximated by tanh."""
+
+from typing import Any
+
+from palmetto.interop.architecture import Architecture, Requirements, whole_heads
+from palmetto.interop.forms import AS_IS, TRANSPOSED, by_head, scaled
+from palmetto.interop.rows import Row
+from palmetto.model.norms import EPSILON
+from palmetto.recipe import Recipe
+from palmetto.recipe.model import Model
+
+
+def requires(model: Model) -> Requirements:
+    """Returns the recipes for which the class is exact."""
+    return {
+        "model.block": ("serial",),
+        "model.positions.name": ("alibi",),
+        "model.embedding_norm": (True,),
+        "model.norm": ("layer",),
+        "model.norm_position": ("pre",),
+        "model.norm_bias": (True,),
+        "model.biases": (True,),
+        "model.qk_norm": (False,),
+        "model.experts": (None,),
+        "model.feedforward": ("gelu_tanh",),
+        "model.attention.name": ("full",),
+        "model.key_value_heads": (model.heads,),
+        **whole_heads(model),
+        "model.head_size": (model.d_model // model.heads,),
+        "model.d_ff": (4 * model.d_model,),
+    }
+
+
+def rows(model: Model) -> list[Row]:
+    """Returns the class's tensors. The kernels of q, k and v are joined head by head.
+
+    It does not divide the logits of a tied embedding by √D, so that the last norm's scale and bias are.
+    """
+    layer, heads = "transformer.h.{layer}", by_head(3, model.query_size)
+    last = scaled(model.d_model**-0.5) if model.tied_embedding else AS_IS
+    return [
+        Row("transformer.word_embeddings.weight", ("embedding",)),
+        Row("transformer.word_embeddings_layernorm.weight", ("embedding_norm",)),
+        Row("transformer.word_embeddings_layernorm.bias", ("embedding_norm_bias",)),
+        Row("transformer.ln_f.weight", ("final_norm",), last),
+        Row("transformer.ln_f.bias", ("final_norm_bias",), last),
+        Row("lm_head.weight", ("output",), TRANSPOSED),
+        Row(f"{layer}.input_layernorm.weight", ("norm",)),
+        Row(f"{layer}.input_layernorm.bias", ("norm_bias",)),
+        Row(f"{layer}.self_attention.query_key_value.weight", ("q", "k", "v"), heads.then(TRANSPOSED)),
+        Row(f"{layer}.self_attention.query_key_value.bias", ("q_bias", "k_bias", "v_bias"), heads),
+        Row(f"{layer}.self_attention.dense.weight", ("o",), TRANSPOSED),
+        Row(f"{layer}.self_attention.dense.bias", ("o_bias",)),
+        Row(f"{layer}.post_attention_layernorm.weight", ("feedforward_norm",)),
+        Row(f"{layer}.post_attention_layernorm.bias", ("feedforward_norm_bias",)),
+        Row(f"{layer}.mlp.dense_h_to_4h.weight", ("up",), TRANSPOSED),
+        Row(f"{layer}.mlp.dense_h_to_4h.bias", ("up_bias",)),
+        Row(f"{layer}.mlp.dense_4h_to_h.weight", ("down",), TRANSPOSED),
+        Row(f"{layer}.mlp.dense_4h_to_h.bias", ("down_bias",)),
+    ]
+
+
+def config(recipe: Recipe) -> dict[str, Any]:
+    """Returns the class's configuration."""
+    model = recipe.model
+    return {
+        "hidden_size": model.d_model,
+        "n_layer": model.layers,
+        "n_head": model.heads,
+        "layer_norm_epsilon": EPSILON,
+        "tie_word_embeddings": model.tied_embedding,
+        "seq_length": recipe.model_length,
+    }
+
+
+BLOOM = Architecture("BloomForCausalLM", "bloom", requires, rows, config)

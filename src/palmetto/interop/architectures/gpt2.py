@@ -1,0 +1,77 @@
+"""GPT-2's architecture: serial blocks with LayerNorm and biases, learned positions, feed-forwards without a gate."""
+
+from typing import Any
+
+from palmetto.interop.architecture import ACTIVATIONS, Architecture, Requirements, whole_heads
+from palmetto.interop.forms import AS_IS, TRANSPOSED, joined, scaled
+from palmetto.interop.rows import Row
+from palmetto.model.norms import EPSILON
+from palmetto.recipe import Recipe
+from palmetto.recipe.model import Model
+
+
+def requires(model: Model) -> Requirements:
+    """Returns the recipes for which the class is exact."""
+    return {
+        "model.block": ("serial",),
+        "model.positions.name": ("learned",),
+        "model.norm": ("layer",),
+        "model.norm_position": ("pre",),
+        "model.norm_bias": (True,),
+        "model.biases": (True,),
+        "model.embedding_norm": (False,),
+        "model.qk_norm": (False,),
+        "model.experts": (None,),
+        "model.feedforward": tuple(ACTIVATIONS),
+        "model.attention.name": ("full",),
+        "model.key_value_heads": (model.heads,),
+        **whole_heads(model),
+        "model.head_size": (model.d_model // model.heads,),
+    }
+
+
+def rows(model: Model) -> list[Row]:
+    """Returns the class's tensors. Its kernels are [n_in, n_out], and those of q, k and v lie side by side.
+
+    It does not divide the logits of a tied embedding by √D, so that the last norm's scale and bias are.
+    """
+    layer, width = "transformer.h.{layer}", model.heads * model.query_size
+    side_by_side = joined(width, width, width)
+    last = scaled(model.d_model**-0.5) if model.tied_embedding else AS_IS
+    return [
+        Row("transformer.wte.weight", ("embedding",)),
+        Row("transformer.wpe.weight", ("positions",)),
+        Row("transformer.ln_f.weight", ("final_norm",), last),
+        Row("transformer.ln_f.bias", ("final_norm_bias",), last),
+        Row("lm_head.weight", ("output",), TRANSPOSED),
+        Row(f"{layer}.ln_1.weight", ("norm",)),
+        Row(f"{layer}.ln_1.bias", ("norm_bias",)),
+        Row(f"{layer}.attn.c_attn.weight", ("q", "k", "v"), side_by_side),
+        Row(f"{layer}.attn.c_attn.bias", ("q_bias", "k_bias", "v_bias"), side_by_side),
+        Row(f"{layer}.attn.c_proj.weight", ("o",)),
+        Row(f"{layer}.attn.c_proj.bias", ("o_bias",)),
+        Row(f"{layer}.ln_2.weight", ("feedforward_norm",)),
+        Row(f"{layer}.ln_2.bias", ("feedforward_norm_bias",)),
+        Row(f"{layer}.mlp.c_fc.weight", ("up",)),
+        Row(f"{layer}.mlp.c_fc.bias", ("up_bias",)),
+        Row(f"{layer}.mlp.c_proj.weight", ("down",)),
+        Row(f"{layer}.mlp.c_proj.bias", ("down_bias",)),
+    ]
+
+
+def config(recipe: Recipe) -> dict[str, Any]:
+    """Returns the class's configuration."""
+    model = recipe.model
+    return {
+        "n_embd": model.d_model,
+        "n_layer": model.layers,
+        "n_head": model.heads,
+        "n_inner": model.feedforward_size,
+        "n_positions": model.positions.end,
+        "activation_function": ACTIVATIONS[model.feedforward],
+        "layer_norm_epsilon": EPSILON,
+        "tie_word_embeddings": model.tied_embedding,
+    }
+
+
+GPT2 = Architecture("GPT2LMHeadModel", "gpt2", requires, rows, config)

@@ -1,0 +1,71 @@
+"""The model card of an export, README.md: data, training, evaluation and digests, from the files of the run."""
+
+from pathlib import Path
+from typing import Any
+
+from palmetto.files import present, read_json
+from palmetto.interop.source import Source
+from palmetto.model.weights import active, count
+from palmetto.runs.files import read_events
+
+
+def card(source: Source, library: str, made: str, note: str) -> str:
+    """Returns the card. `library` opens the export, `made` says what it is, and `note` how it is used."""
+    recipe, model, manifest = source.recipe, source.recipe.model, source.manifest
+    total, used = count(model, recipe.model_vocabulary), active(model, recipe.model_vocabulary)
+    sizes = f"{model.layers} layers, width {model.d_model:,}, {model.heads} heads of {model.query_size}"
+    shape = f"{total:,} parameters" if total == used else f"{total:,} parameters, {used:,} of them active"
+    parts = [
+        f"---\nlibrary_name: {library}\npipeline_tag: text-generation\ntags:\n- palmetto\n---",
+        f"# {recipe.name}",
+        f"A language model trained by Palmetto, exported as {made}: {shape}; {sizes}; {model.block} blocks, "
+        f"{model.positions.name} positions, {model.feedforward}; {recipe.tokens.vocabulary_size:,} tokens "
+        f"({recipe.tokens.vocabulary}), sequences of {recipe.model_length:,}.",
+        note,
+        "## Data",
+        _data(source),
+        "## Training",
+        f"{manifest.step:,} steps of the recipe in `palmetto/recipe.yaml`. "
+        f"Objective: {recipe.training.objective.name}; "
+        f"optimizer: {recipe.training.optimizer.name}; activations: {model.activations}; seed: {recipe.training.seed}.",
+        "## Evaluation",
+        _evaluation(source),
+        "## Digests",
+        "| what | digest |\n|---|---|\n"
+        f"| parameters | `{manifest.parameters}` |\n"
+        f"| recipe | `{manifest.recipe}` |\n"
+        f"| tokens | `{manifest.tokens}` |\n"
+        f"| vocabulary | `{source.vocabulary.digest}` |",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _data(source: Source) -> str:
+    text = source.recipe.corpus.source
+    if text == "python":
+        return "The text of a Python installation: its modules and documentation."
+    sheet = None if text is None else Path(str(text)) / "datasheet.json"
+    if sheet is None or not present(sheet):
+        return "The run has no datasheet of its text."
+    values: dict[str, Any] = read_json(sheet)
+    rows = [
+        f"| {name} | {each['documents']:,} | {each['bytes']:,} | {each['tokens']:,} |"
+        for name, each in values["sources"].items()
+    ]
+    total = ", ".join(f"{values[quantity]:,} {quantity}" for quantity in ("documents", "bytes", "tokens"))
+    head = f"{total}, as the corpus's datasheet says:"
+    return "\n".join([head, "", "| source | documents | bytes | tokens |", "|---|---|---|---|", *rows])
+
+
+def _evaluation(source: Source) -> str:
+    """Returns the validation loss of the exported step, and that before the first step for comparison."""
+    step, attempt = source.manifest.step, source.manifest.attempt
+    losses = {
+        event["step"]: event["loss"]
+        for event in read_events(source.run.events)
+        if event["event"] == "validation" and event["attempt"] <= attempt and event["step"] <= step
+    }
+    if step not in losses:
+        return "The run has not measured its validation loss at this step."
+    first = f"from {losses[min(losses)]:.4f} at step {min(losses):,}"
+    return f"Validation loss {losses[step]:.4f} nats a token on the run's held-out text, {first}."

@@ -1,0 +1,72 @@
+"""Exports a checkpoint of a run to another program's format; the environment must have been entered before."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from palmetto.decoding import trained
+from palmetto.errors import UserError
+from palmetto.files import write_text
+from palmetto.interop import check, folder, peer
+from palmetto.interop.check import Checked
+from palmetto.interop.source import Source
+from palmetto.interop.targets import RECIPE, TARGETS, VOCABULARY
+from palmetto.recipe import Recipe, loading
+from palmetto.runs.directory import RunDirectory
+from palmetto.training.checkpoint import Checkpoints
+
+
+class Exported(NamedTuple):
+    """Holds the paths of an export's files in its folder, and what was compared, None without a runtime."""
+
+    files: list[str]
+    checked: Checked | None
+
+
+def export(
+    run: RunDirectory, target: str, out: Path, step: int | None, dtype: str, python: Path | None = None
+) -> Exported:
+    """Writes an export of a checkpoint, by default of the newest, and compares it if a runtime's Python is given.
+
+    Raises UserError if the target is not exact for the recipe, if `out` holds anything but an export, or if there is no
+    such checkpoint.
+    """
+    if dtype not in TARGETS[target].types:
+        raise UserError(f"--dtype {dtype}: expected {' or '.join(TARGETS[target].types)} for {target}")
+    folder.check(out)
+
+    def look(checkpoints: Checkpoints, chosen: int) -> Exported:
+        source = Source(run, checkpoints, chosen)
+        with folder.made(out, _facts(source, target, dtype)) as made:
+            TARGETS[target].write(source, made, dtype)
+            write_text(made / RECIPE, loading.dump(_without_paths(source)))
+            source.vocabulary.save(made / VOCABULARY)
+        return Exported(folder.names(out), None if python is None else _check(source, target, out, dtype, python))
+
+    return trained.read(run, step, look)
+
+
+def _check(source: Source, target: str, out: Path, dtype: str, python: Path) -> Checked:
+    runtime, read = peer.RUNTIMES[target], TARGETS[target].read
+    asked = check.question(source, runtime.misread)
+    theirs = peer.ask(runtime, python, out, asked)
+    ours = check.answer(source, source.rounded(dtype) if read is None else read(out, source.recipe), asked)
+    bound = runtime.bounds.get(dtype, check.BOUND)
+    return check.compare(asked, ours, theirs, source.vocabulary.eod, bound)
+
+
+def _facts(source: Source, target: str, dtype: str) -> dict[str, Any]:
+    return {
+        "target": target,
+        "dtype": dtype,
+        "recipe": source.recipe.name,
+        "step": source.manifest.step,
+        "parameters": source.manifest.parameters,
+    }
+
+
+def _without_paths(source: Source) -> Recipe:
+    """Returns the recipe without the places of its text, which are this machine's."""
+    recipe = source.recipe
+    build = recipe.corpus.build and recipe.corpus.build.model_copy(update={"root": None})
+    text = recipe.corpus.source if recipe.corpus.source == "python" else None
+    return recipe.model_copy(update={"corpus": recipe.corpus.model_copy(update={"source": text, "build": build})})

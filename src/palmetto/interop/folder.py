@@ -1,0 +1,70 @@
+"""The folder of an export: whole or absent, and recognizable as one of ours, so that it may be replaced."""
+
+import contextlib
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from palmetto import files
+from palmetto.errors import UserError
+
+MARK = "palmetto.json"
+"""The file that says what was exported, with the SHA-256 of every other file."""
+FORMAT = 1
+
+
+def check(out: Path) -> None:
+    """Raises UserError if a folder is neither absent, nor empty, nor an export that no one has altered."""
+    if not files.present(out):
+        return
+    if not out.is_dir():
+        raise UserError(f"--out {out}: a file; expected a folder, or a path where nothing is")
+    if any(out.iterdir()):
+        check_ours(out, f"--out {out}: holds files that are not an export's; expected an empty folder, or another path")
+
+
+def check_ours(out: Path, refusal: str) -> None:
+    """Raises UserError, which begins with `refusal`, if a folder is not an export as it was written."""
+    try:
+        recorded = json.loads((out / MARK).read_bytes())["files"]
+        found = _digests(out)
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UserError(refusal) from None
+    for name in sorted(found.keys() | recorded.keys()):
+        if found.get(name) != recorded.get(name):
+            raise UserError(f"{refusal} ({name} has been altered, added or removed since it was exported)")
+
+
+@contextlib.contextmanager
+def made(out: Path, facts: dict[str, Any]) -> Iterator[Path]:
+    """Gives a temporary folder to write into, which becomes `out` on a clean exit, with the mark and its `facts`.
+
+    A failure leaves `out` as it was.
+    """
+    check(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    old = temporary.with_name(f"{temporary.name}.old")
+    try:
+        temporary.chmod(0o755)
+        yield temporary
+        files.write_json(temporary / MARK, {"format": FORMAT, **facts, "files": _digests(temporary)})
+        if out.exists():
+            out.rename(old)
+        temporary.rename(out)
+    finally:
+        for left in (temporary, old):
+            shutil.rmtree(left, ignore_errors=True)
+    files.sync_directory(out.parent)
+
+
+def names(folder: Path) -> list[str]:
+    """Returns the paths of a folder's files, sorted."""
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    return {name: files.sha256(folder / name) for name in names(folder) if name != MARK}

@@ -1,0 +1,48 @@
+"""Makes a run of an imported folder: its recipe, its vocabulary, and its weights as the checkpoint of step 0."""
+
+from pathlib import Path
+
+import jax.numpy as jnp
+
+from palmetto.errors import UserError
+from palmetto.files import names_in, write_text
+from palmetto.interop import origin
+from palmetto.model.weights import restack
+from palmetto.parallel.sharding import Spread
+from palmetto.recipe import loading
+from palmetto.runs.directory import RunDirectory
+from palmetto.training import optimization
+from palmetto.training.checkpoint import Checkpoints
+from palmetto.training.ledger import START
+from palmetto.training.step import loss_scale
+from palmetto.training.step.state import State, parameter_table
+
+
+def check(run: RunDirectory) -> None:
+    """Raises UserError unless the directory is new or empty."""
+    if names_in(run.path):
+        raise UserError(f"--run {run.path}: not empty; expected a new or an empty directory")
+
+
+def make(source: Path, run: RunDirectory) -> str | None:
+    """Makes the run and returns the digest of its vocabulary, or None if the folder has none that is lossless.
+
+    Raises UserError if the folder cannot be a run, or the directory is not empty.
+    """
+    check(run)
+    found = origin.read(source)
+    recipe, table = found.recipe, parameter_table(found.recipe)
+    parameters = restack({name: jnp.asarray(matrix) for name, matrix in found.matrices.items()}, table)
+    spreads = {name: Spread(weight.stack) for name, weight in table.items()}
+    optimizer = optimization.make(recipe.training.optimizer, table, spreads)
+    scaled = recipe.model.activations == "float16"
+    scale = loss_scale.initial(recipe.training.loss_scale) if scaled else None
+    with run.locked():
+        checkpoints = Checkpoints(run.checkpoints, table)
+        state = State(parameters, optimizer.init(parameters), scale)
+        checkpoints.save(state, step=0, attempt=0, recipe=recipe.digest, tokens="", chain=START)
+        checkpoints.wait()
+        if found.vocabulary is not None:
+            found.vocabulary.save(run.vocabulary)
+        write_text(run.recipe_file, loading.dump(recipe))
+    return None if found.vocabulary is None else found.vocabulary.digest

@@ -1,0 +1,94 @@
+"""What a folder that is imported holds: the recipe, the logical matrices, and the vocabulary if it can be ours."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from palmetto.errors import UserError
+from palmetto.files import read_json
+from palmetto.interop import catalogue, folder, rows, safetensors
+from palmetto.interop.architecture import Architecture
+from palmetto.interop.forms import Array
+from palmetto.interop.targets import RECIPE, TARGETS, VOCABULARY
+from palmetto.model.weights import weight_table
+from palmetto.recipe import Recipe, loading
+from palmetto.tokens.vocabulary import Vocabulary
+
+
+class Origin(NamedTuple):
+    """Holds what is imported."""
+
+    recipe: Recipe
+    matrices: dict[str, Array]
+    vocabulary: Vocabulary | None
+    """None if the folder's tokenizer is no lossless sentencepiece model."""
+
+
+def read(source: Path) -> Origin:
+    """Reads a folder: an export of ours, or one of a class of transformers that is exact for a recipe.
+
+    Raises UserError that names what of the folder a recipe cannot express, or what is missing.
+    """
+    if (source / folder.MARK).exists():
+        folder.check_ours(source, f"{source}: altered since it was exported; expected an export as it was written")
+        recipe = loading.load(str(source / RECIPE))
+        target = read_json(source / folder.MARK)["target"]
+        reading = TARGETS[target].read
+        if reading is None:
+            others = " or ".join(name for name, each in TARGETS.items() if each.read is not None)
+            raise UserError(f"{source}: an export to {target}, which is not imported; expected one to {others}")
+        return Origin(recipe, reading(source, recipe), Vocabulary.load(source / VOCABULARY))
+    config = read_json(source / "config.json")
+    architecture = _architecture(config, source)
+    recipe = _recipe(config, architecture, source)
+    table = weight_table(recipe.model, recipe.model_vocabulary)
+    found = safetensors.read(source)
+    matrices = rows.matrices(architecture.rows(recipe.model), table, found)
+    for tensor in rows.tensors(architecture.rows(recipe.model), table):
+        values = found[tensor.name]
+        again = tensor.form.there([matrices[name] for name in tensor.matrices])
+        if not np.array_equal(again.astype(values.dtype), values):
+            raise UserError(f"{source}: {tensor.name}: a recipe's weights cannot give it back bit for bit")
+    return Origin(recipe, matrices, _vocabulary(source))
+
+
+def _architecture(config: Mapping[str, Any], source: Path) -> Architecture:
+    names = config.get("architectures") or ["none"]
+    known = {each.name: each for each in catalogue.STOCK if each.model is not None}
+    if names[0] not in known:
+        raise UserError(f"{source}/config.json: architectures={names[0]}: expected one of {', '.join(known)}")
+    return known[names[0]]
+
+
+def _recipe(config: Mapping[str, Any], architecture: Architecture, source: Path) -> Recipe:
+    """Returns the recipe of a configuration: the one whose own configuration would say the same."""
+    assert architecture.model is not None
+    given = {**architecture.defaults, **config}
+    try:
+        model, length = architecture.model(given), given["max_position_embeddings"]
+        tokens = {"vocabulary_size": given["vocab_size"], "sequence_length": length}
+    except KeyError as missing:
+        raise UserError(f"{source}/config.json: lacks {missing.args[0]}") from None
+    recipe = loading.validate(
+        {
+            "name": source.absolute().name,
+            "tokens": tokens,
+            "model": model,
+            "training": {"steps": 1, "batch_size": 1},
+        }
+    )
+    if obstacles := architecture.obstacles(recipe):
+        raise UserError(f"{source}/config.json: {architecture.name} with {', '.join(obstacles)}")
+    for key, value in architecture.config(recipe).items():
+        if key in given and given[key] is not None and given[key] != value and not key.startswith("rope_"):
+            raise UserError(f"{source}/config.json: {key}={given[key]}: expected {value}, which recipes have")
+    return recipe
+
+
+def _vocabulary(source: Path) -> Vocabulary | None:
+    try:
+        return Vocabulary.load(source / "tokenizer.model")
+    except UserError:
+        return None

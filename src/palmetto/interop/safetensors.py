@@ -1,0 +1,136 @@
+"""The file format safetensors: a header of names, types and places in JSON, then the bytes of each tensor.
+
+Files are written and read one tensor at a time, and hold nothing but the tensors, so that the same tensors give the
+same bytes.
+"""
+
+import json
+import mmap
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import ml_dtypes
+import numpy as np
+
+from palmetto import files
+from palmetto.errors import UserError
+from palmetto.interop.forms import Array
+
+TYPES: Mapping[str, tuple[str, np.dtype[Any]]] = {
+    "float32": ("F32", np.dtype(np.float32)),
+    "bfloat16": ("BF16", np.dtype(ml_dtypes.bfloat16)),
+    "float16": ("F16", np.dtype(np.float16)),
+}
+"""The format's name and NumPy's type of each type that weights are written in."""
+_READ = dict(TYPES.values())
+SHARD_BYTES = 5_000_000_000
+"""The size that the tensors of one file have at most, unless it holds a single one."""
+INDEX = "model.safetensors.index.json"
+
+
+class Planned(Protocol):
+    """Describes a tensor that is to be written."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+
+def write(
+    folder: Path,
+    planned: Sequence[Planned],
+    values: Callable[[int], Array],
+    dtype: str,
+    shard_bytes: int = SHARD_BYTES,
+) -> None:
+    """Writes model.safetensors into a folder, or several files and their index if it would exceed `shard_bytes`.
+
+    `values` returns the float32 values of the n-th tensor; each is asked for once, in order, and dropped when written.
+    """
+    shards = list(_shards(planned, TYPES[dtype][1].itemsize, shard_bytes))
+    places: dict[str, str] = {}
+    count, number = len(shards), 0
+    for shard, tensors in enumerate(shards, 1):
+        name = "model.safetensors" if count == 1 else f"model-{shard:05d}-of-{count:05d}.safetensors"
+        places |= {tensor.name: name for tensor in tensors}
+        _write(folder / name, tensors, (values(number + n) for n in range(len(tensors))), dtype)
+        number += len(tensors)
+    if count > 1:
+        total = sum(_size(tensor, TYPES[dtype][1].itemsize) for tensor in planned)
+        files.write_json(folder / INDEX, {"metadata": {"total_size": total}, "weight_map": places})
+
+
+def _shards(planned: Sequence[Planned], itemsize: int, most: int) -> Iterator[list[Planned]]:
+    shard, size = list[Planned](), 0
+    for tensor in planned:
+        if shard and size + _size(tensor, itemsize) > most:
+            yield shard
+            shard, size = [], 0
+        shard.append(tensor)
+        size += _size(tensor, itemsize)
+    yield shard
+
+
+def _size(tensor: Planned, itemsize: int) -> int:
+    return int(np.prod(tensor.shape, dtype=np.int64)) * itemsize
+
+
+def _write(path: Path, tensors: Sequence[Planned], values: Iterable[Array], dtype: str) -> None:
+    name, of = TYPES[dtype]
+    header: dict[str, object] = {"__metadata__": {"format": "pt"}}
+    end = 0
+    for tensor in tensors:
+        start, end = end, end + _size(tensor, of.itemsize)
+        header[tensor.name] = {"dtype": name, "shape": tensor.shape, "data_offsets": [start, end]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    with files.atomic(path, end) as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for tensor, array in zip(tensors, values, strict=True):
+            assert array.shape == tensor.shape, tensor.name
+            file.write(np.ascontiguousarray(array, of).view(np.uint8).data)
+
+
+def read(folder: Path) -> dict[str, Array]:
+    """Returns every tensor of a folder's files, mapped from the disk and not yet in memory.
+
+    Raises UserError if there is no file, a file is damaged, or a type is none of `TYPES`.
+    """
+    index = folder / INDEX
+    names = sorted(set(files.read_json(index)["weight_map"].values())) if index.exists() else ["model.safetensors"]
+    tensors: dict[str, Array] = {}
+    for name in names:
+        tensors |= _read(folder / name)
+    return tensors
+
+
+def _read(path: Path) -> dict[str, Array]:
+    try:
+        with path.open("rb") as file:
+            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); expected weights as safetensors") from None
+    length = int.from_bytes(data[:8], "little")
+    try:
+        header = json.loads(data[8 : 8 + length])
+        header.pop("__metadata__", None)
+        return {name: _mapped(data, 8 + length, entry, f"{path}: {name}") for name, entry in header.items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{path}: damaged, or no safetensors file") from None
+
+
+def _mapped(data: mmap.mmap, begin: int, entry: Mapping[str, object], what: str) -> Array:
+    shape, offsets, dtype = entry["shape"], entry["data_offsets"], entry["dtype"]
+    assert isinstance(shape, list)
+    assert isinstance(offsets, list)
+    if dtype not in _READ:
+        raise UserError(f"{what}: of type {dtype}; expected one of {', '.join(_READ)}")
+    of = _READ[str(dtype)]
+    count = int(np.prod(shape, dtype=np.int64))
+    if offsets[1] - offsets[0] != count * of.itemsize:
+        raise UserError(f"{what}: {offsets[1] - offsets[0]} bytes for {count} values; the file is damaged")
+    return np.frombuffer(data, of, count, begin + offsets[0]).reshape(shape)

@@ -1,0 +1,38 @@
+"""A checkpoint that is exported, read one weight at a time, so that no more than one is in memory."""
+
+import numpy as np
+
+from palmetto.interop.forms import Array
+from palmetto.interop.rows import Tensor
+from palmetto.interop.safetensors import TYPES
+from palmetto.model.weights import Table, logical_names
+from palmetto.recipe import Recipe
+from palmetto.runs.directory import RunDirectory
+from palmetto.runs.manifest import Manifest
+from palmetto.tokens.vocabulary import Vocabulary
+from palmetto.training.checkpoint import Checkpoints
+from palmetto.training.origin import load_vocabulary
+from palmetto.training.step.state import parameter_table
+
+
+class Source:
+    """Holds a run's recipe, its vocabulary and one of its checkpoints."""
+
+    def __init__(self, run: RunDirectory, checkpoints: Checkpoints, step: int) -> None:
+        """Checks every file of the checkpoint; raises CheckpointDamaged or UserError if one is not what was written."""
+        self.run = run
+        self.recipe: Recipe = run.recipe
+        self.vocabulary: Vocabulary = load_vocabulary(run)
+        self.manifest: Manifest = checkpoints.manifest(step)
+        self.table: Table = parameter_table(self.recipe)
+        self._checkpoints = checkpoints
+
+    def rounded(self, dtype: str) -> dict[str, Array]:
+        """Returns all logical matrices, float32 by name, those that are no vectors rounded to a float type."""
+        found = ((name, self._checkpoints.matrix(self.manifest.step, name)) for name in logical_names(self.table))
+        of = TYPES.get(dtype, TYPES["float32"])[1]
+        return {name: matrix.astype(of).astype(np.float32) if matrix.ndim > 1 else matrix for name, matrix in found}
+
+    def values(self, tensor: Tensor) -> Array:
+        """Returns the float32 values of a target's tensor."""
+        return tensor.form.there([self._checkpoints.matrix(self.manifest.step, name) for name in tensor.matrices])

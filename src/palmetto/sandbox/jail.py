@@ -1,0 +1,161 @@
+"""Confines a process and runs a program in it: what `running` starts, in an interpreter of its own.
+
+The first process leaves for namespaces of its own and forks. Its child, the first process of the new process
+namespace, gives up everything that it does not need and runs the program; the first one waits for it and reports how
+it ended. Each dies with its parent, and with the child all that could be in its namespace.
+"""
+
+import ctypes
+import json
+import os
+import resource
+import select
+import struct
+import sys
+from types import ModuleType
+from typing import Any
+
+from palmetto.sandbox import landlock, seccomp
+from palmetto.sandbox.kernel import Lacking, call, die_with_parent
+
+FILES = 16 * 2**20
+"""The most bytes of a file, and of all files of a program."""
+_DESCRIPTORS = 64
+
+_NAMESPACES = {
+    "user": 0x10000000,
+    "network": 0x40000000,
+    "process": 0x20000000,
+    "IPC": 0x08000000,
+    "host name": 0x04000000,
+    "mount": 0x00020000,
+}
+_RECURSIVE, _PRIVATE = 0x4000, 0x40000
+_NO_SETUID, _NO_DEVICES, _NO_EXEC = 2, 4, 8
+_SET_MOUNT_ATTRIBUTES, _HERE, _ALL_BENEATH, _READ_ONLY = 442, -100, 0x8000, 1
+_CAPABILITIES = 0x20080522
+_NO_NEW_PRIVILEGES = 38
+
+
+def main() -> None:
+    """Reads a job from standard input, runs it confined, and reports how it ended."""
+    job = json.load(sys.stdin.buffer)
+    report = job["report"]
+    try:
+        die_with_parent()
+        if os.getppid() != job["parent"]:
+            os._exit(1)
+        _leave()
+        alive, held = os.pipe()
+        child = os.fork()
+        if not child:
+            os.close(held)
+            _confine(job, alive)
+            os.close(report)
+            _run(job["code"], job["nonce"].encode())
+        _, status, usage = os.wait4(child, 0)
+        _tell(report, "seconds", usage.ru_utime + usage.ru_stime)
+        _tell(report, "status", os.waitstatus_to_exitcode(status))
+    except Lacking as lacking:  # here or in the child
+        _tell(report, "lacking", str(lacking))
+    except (OSError, ValueError) as error:
+        _tell(report, "lacking", f"a part of the jail: {error}")
+    os._exit(0)
+
+
+def _tell(report: int, key: str, value: float | str) -> None:
+    os.write(report, json.dumps({key: value}).encode() + b"\n")
+
+
+def _leave() -> None:
+    """Leaves for new namespaces, of which the user's maps this user to itself and no other."""
+    user, group = os.getuid(), os.getgid()
+    for name, flag in _NAMESPACES.items():
+        call(f"{name} namespaces", "unshare", flag)
+        if name == "user":
+            _write("setgroups", "deny")
+            _write("uid_map", f"{user} {user} 1")
+            _write("gid_map", f"{group} {group} 1")
+
+
+def _write(file: str, text: str) -> None:
+    try:
+        with open(f"/proc/self/{file}", "w") as opened:
+            opened.write(text)
+    except OSError as error:
+        raise Lacking(f"user namespaces ({file}: {error.strerror})") from None
+
+
+def _confine(job: dict[str, Any], alive: int) -> None:
+    """Gives up all that the program does not need, for good.
+
+    alive: a pipe whose other end the parent holds.
+    """
+    _mount(job["folder"])
+    os.chdir(job["folder"])
+    nothing = os.open("/dev/null", os.O_RDONLY)
+    os.dup2(nothing, 0)
+    # Version 3 of the header, this process, and no capability of any kind.
+    call("dropping capabilities", "capset", _buffer("=Ii", _CAPABILITIES, 0), _buffer("=6I", *(0,) * 6))
+    call("NO_NEW_PRIVS", "prctl", _NO_NEW_PRIVILEGES, 1, 0, 0, 0)
+    die_with_parent()
+    if select.select([alive], [], [], 0)[0]:  # the parent had ended before
+        os._exit(1)
+    _limit(job["seconds"], job["memory"])
+    landlock.restrict(_readable(), job["folder"])
+    os.closerange(3, job["report"])
+    os.closerange(job["report"] + 1, 1024)
+    seccomp.restrict()
+
+
+def _mount(folder: str) -> None:
+    """Makes everything that is mounted read-only in this namespace, and puts a file system in memory at a folder."""
+    call("private mounts", "mount", None, b"/", None, _RECURSIVE | _PRIVATE, None)
+    attributes = _buffer("=4Q", _READ_ONLY, 0, 0, 0)
+    call("read-only mounts", "syscall", _SET_MOUNT_ATTRIBUTES, _HERE, b"/", _ALL_BENEATH, attributes, 32)
+    flags = _NO_SETUID | _NO_DEVICES | _NO_EXEC
+    options = f"size={FILES},nr_inodes=1024,mode=700".encode()
+    call("tmpfs in a user namespace", "mount", b"tmpfs", folder.encode(), b"tmpfs", flags, options)
+
+
+def _limit(seconds: int, memory: int) -> None:
+    limits = {
+        resource.RLIMIT_CPU: (seconds, seconds + 1),
+        resource.RLIMIT_AS: (memory, memory),
+        resource.RLIMIT_FSIZE: (FILES, FILES),
+        resource.RLIMIT_NOFILE: (_DESCRIPTORS, _DESCRIPTORS),
+        resource.RLIMIT_CORE: (0, 0),
+    }
+    for limit, (soft, hard) in limits.items():
+        most = resource.getrlimit(limit)[1]
+        most = hard if most == resource.RLIM_INFINITY else min(hard, most)
+        resource.setrlimit(limit, (min(soft, most), most))
+
+
+def _readable() -> tuple[str, ...]:
+    """Returns where the interpreter's modules and the libraries that they load are."""
+    libraries = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache", "/usr/share/zoneinfo")
+    return os.path.dirname(os.__file__), os.path.join(sys.base_prefix, "lib"), *libraries
+
+
+def _buffer(form: str, *values: int) -> "ctypes.Array[ctypes.c_char]":
+    return ctypes.create_string_buffer(struct.pack(form, *values))
+
+
+def _run(code: str, nonce: bytes) -> None:
+    """Runs a program as the main module, and ends the process; only after the program's end it writes the nonce."""
+    write, leave, show = os.write, os._exit, sys.__excepthook__
+    sys.path.pop()  # where this package is
+    sys.modules["__main__"] = module = ModuleType("__main__")
+    try:
+        exec(compile(code, "<program>", "exec"), module.__dict__)
+        sys.stdout.flush()
+    except BaseException as error:
+        try:
+            show(type(error), error, error.__traceback__)
+            sys.stdout.flush()
+            sys.stderr.flush()
+        finally:
+            leave(1)
+    write(1, nonce)
+    leave(0)

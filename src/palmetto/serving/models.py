@@ -1,0 +1,83 @@
+"""A model as the server holds it: its vocabulary, and the engine that runs its newest checkpoint."""
+
+import asyncio
+import hashlib
+import json
+import logging
+from collections.abc import Sequence
+from functools import cached_property
+from typing import NamedTuple
+
+from palmetto.decoding.grammar import Grammars
+from palmetto.decoding.limits import Limits
+from palmetto.decoding.request import Request
+from palmetto.decoding.text import Pieces
+from palmetto.decoding.trained import TrainedModel
+from palmetto.runs.directory import RunDirectory
+from palmetto.serving.metrics import Meter
+from palmetto.serving.templates import ChatTemplate
+from palmetto.serving.worker import Worker
+
+log = logging.getLogger("palmetto.serving")
+
+
+class Current(NamedTuple):
+    """Holds what answers requests now."""
+
+    worker: Worker
+    fingerprint: str
+    """A digest of all that the bits of an answer depend on besides the request."""
+    step: int
+
+
+class Served:
+    """Serves one run. Requests go to the worker of the newest checkpoint; older workers finish what they have."""
+
+    def __init__(
+        self, run: RunDirectory, limits: Limits, meter: Meter, template: str | None, overrides: Sequence[str] = ()
+    ) -> None:
+        """Loads the newest checkpoint of a run, and compiles its step. overrides: as TrainedModel takes them."""
+        self.name = run.path.resolve().name
+        self.recipe = run.recipe
+        self.template = ChatTemplate(template)
+        self.limits = limits
+        self.created = int(run.recipe_file.stat().st_mtime)
+        self._run, self._meter = run, meter
+        self._overrides = overrides
+        trained = TrainedModel(run, overrides)
+        self.vocabulary, self.pieces = trained.vocabulary, Pieces(trained.vocabulary)
+        self.longest = limits.positions(trained.model)
+        self.current = self._ready(trained)
+
+    @cached_property
+    def grammars(self) -> Grammars:
+        """What makes constraints for the vocabulary."""
+        return Grammars(self.vocabulary, self.pieces)
+
+    async def follow(self, seconds: float) -> None:
+        """Takes over newer checkpoints for ever, looking for one every so many seconds."""
+        while True:
+            await asyncio.sleep(seconds)
+            try:
+                manifest = self._run.newest_manifest
+                if manifest is not None and manifest.step > self.current.step:
+                    await self._replace()
+            except Exception as error:  # the old checkpoint still serves
+                log.warning(json.dumps({"event": "checkpoint refused", "model": self.name, "error": str(error)}))
+
+    async def _replace(self) -> None:
+        """Serves the newest checkpoint; what the old one has begun, it finishes."""
+        before, self.current = self.current, await asyncio.to_thread(self._newest)
+        log.info(json.dumps({"event": "checkpoint", "model": self.name, "step": self.current.step}))
+        await before.worker.retire()
+
+    def _newest(self) -> Current:
+        return self._ready(TrainedModel(self._run, self._overrides))
+
+    def _ready(self, trained: TrainedModel) -> Current:
+        """Returns what answers requests with a checkpoint, once its step is compiled."""
+        engine = trained.engine(self.limits)
+        engine.run([Request((self.vocabulary.eod,), tokens=2)])
+        depends = f"{trained.digest} {engine.fingerprint}"
+        fingerprint = f"fp_{hashlib.sha256(depends.encode()).hexdigest()[:16]}"
+        return Current(Worker(engine, self._meter), fingerprint, trained.step)

@@ -1,0 +1,163 @@
+"""Makes the engine's requests from a client's parameters."""
+
+import asyncio
+import secrets
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from palmetto.decoding.request import Constraint, Request
+from palmetto.decoding.sampling import SEEDS, Sampling
+from palmetto.errors import UserError
+from palmetto.recipe.objectives import CausalObjective
+from palmetto.serving.errors import bad
+from palmetto.serving.following import Prompt
+from palmetto.serving.models import Served
+from palmetto.serving.parameters import Format, Generation, JsonFormat, RegexFormat, SchemaFormat
+from palmetto.serving.settings import Settings
+from palmetto.tokens.objectives import make_infill, make_prompt
+
+
+class Wanted(NamedTuple):
+    """Holds what completions and chats ask for in ways of their own."""
+
+    tokens: int | None
+    """The most tokens to generate; None for the usual number."""
+    usual: int | None
+    """The usual number, or fewer if they do not fit; None for as many as fit."""
+    choices: int
+    top: int | None
+    """The number of alternatives to report; None if no log-probabilities are asked for."""
+    echo: bool = False
+    suffix: str | None = None
+
+
+def prompts_of(
+    served: Served, settings: Settings, prompt: str | list[str] | list[int] | list[list[int]] | None
+) -> list[Prompt]:
+    """Returns the prompts of a completion. A text begins a document; ids are taken as they are."""
+    if prompt is None:
+        return [Prompt((), 1)]
+    several: list[Any] = [prompt] if isinstance(prompt, str) or isinstance(prompt[0], int) else list(prompt)
+    if len(several) > settings.queue:  # which is found before they are encoded
+        raise bad("prompt", f"{len(several)} prompts: expected at most {settings.queue}")
+    return [text_prompt(served, one) if isinstance(one, str) else _checked(served, one) for one in several]
+
+
+def text_prompt(served: Served, text: str) -> Prompt:
+    """Returns the prompt of a text, with [eod] in front of it."""
+    return Prompt(tuple(served.vocabulary.encode(text).tolist()), 1)
+
+
+def _checked(served: Served, ids: list[int]) -> Prompt:
+    size = served.vocabulary.size
+    if wrong := next((id for id in ids if not 0 <= id < size), None):
+        raise bad("prompt", f"{wrong}: expected ids from 0 to {size - 1}")
+    return Prompt(tuple(ids), 0)
+
+
+async def requests_of(
+    served: Served, settings: Settings, asked: Generation, prompts: list[Prompt], wanted: Wanted
+) -> list[Request]:
+    """Returns a request for each prompt; raises ApiError that names a parameter that cannot be met."""
+    scores = wanted.echo and wanted.top is not None
+    objective = served.recipe.training.objective
+    if scores and not isinstance(objective, CausalObjective):
+        raise bad(
+            "echo", f"beside logprobs, expected false: the objective {objective.name} sees a prompt from both sides"
+        )
+    seed = secrets.randbelow(SEEDS) if asked.seed is None else asked.seed % SEEDS
+    sampling, constraint = _sampling(served, asked), await _constraint(served, asked.response_format)
+    requests = []
+    for prompt in prompts:
+        ids, prefix = _whole(served, prompt, wanted.suffix)
+        requests.append(
+            Request(
+                ids,
+                tokens=_tokens(served, settings, len(ids), wanted),
+                sampling=sampling,
+                seed=seed,
+                choices=wanted.choices,
+                stop=frozenset([served.vocabulary.eod]),
+                top=wanted.top or 0,
+                echo=scores,
+                prefix=prefix,
+                constraint=constraint,
+            )
+        )
+    return requests
+
+
+def _whole(served: Served, prompt: Prompt, suffix: str | None) -> tuple[tuple[int, ...], int]:
+    """Returns the ids of a prompt as the objective needs them, and the length of its prefix."""
+    tokens, objective = served.recipe.tokens, served.recipe.training.objective
+    size, length = tokens.vocabulary_size, tokens.sequence_length
+    ids = np.array([served.vocabulary.eod] * prompt.hidden + list(prompt.ids), np.int32)
+    if suffix is None:
+        made = make_prompt(objective, ids, vocabulary_size=size, sequence_length=length)
+    else:
+        after = served.vocabulary.encode(suffix)
+        infill = make_infill(objective, ids, after, vocabulary_size=size, sequence_length=length)
+        if infill is None:
+            raise bad("suffix", f"expected none: the objective {objective.name} fills no gaps")
+        made = infill
+    return tuple(made[0].tolist()), made[1]
+
+
+def _tokens(served: Served, settings: Settings, prompt: int, wanted: Wanted) -> int:
+    """Returns how many tokens to generate behind a prompt of so many."""
+    room = served.longest + 1 - prompt  # the last token needs no position, since nothing follows it
+    if prompt > (most := min(settings.prompt, served.longest)):
+        raise bad("prompt", f"{prompt} tokens: expected at most {most}", "context_length_exceeded")
+    if wanted.tokens is None:
+        return min(room, settings.tokens, wanted.usual or room)
+    if wanted.tokens > room:
+        raise bad(
+            "max_tokens",
+            f"{wanted.tokens}: behind a prompt of {prompt} tokens, expected at most {room}",
+            "context_length_exceeded",
+        )
+    if wanted.tokens > settings.tokens:
+        raise bad("max_tokens", f"{wanted.tokens}: expected at most {settings.tokens}")
+    return wanted.tokens
+
+
+def _sampling(served: Served, asked: Generation) -> Sampling:
+    bias = []
+    for name, value in (asked.logit_bias or {}).items():
+        id = int(name[:9]) if name.isascii() and name.isdecimal() else -1
+        if str(id) != name or not 0 <= id < served.vocabulary.size:
+            raise bad("logit_bias", f"{name[:20]!r}: expected ids from 0 to {served.vocabulary.size - 1}")
+        bias.append((id, value))
+    return Sampling(
+        temperature=_or(asked.temperature, 1.0),
+        top_k=asked.top_k,
+        top_p=asked.top_p,
+        min_p=asked.min_p,
+        typical_p=asked.typical_p,
+        repetition_penalty=_or(asked.repetition_penalty, 1.0),
+        presence_penalty=_or(asked.presence_penalty, 0.0),
+        frequency_penalty=_or(asked.frequency_penalty, 0.0),
+        logit_bias=tuple(bias),
+    )
+
+
+def _or(value: float | None, usual: float) -> float:
+    return usual if value is None else value
+
+
+async def _constraint(served: Served, wanted: Format | None) -> Callable[[], Constraint] | None:
+    """Returns what makes the constraint of a format. It is compiled in a thread, since that may take a while."""
+    try:
+        match wanted:
+            case JsonFormat():
+                return await asyncio.to_thread(lambda: served.grammars.json_schema({"type": "object"}))
+            case SchemaFormat():
+                return await asyncio.to_thread(lambda: served.grammars.json_schema(wanted.json_schema.schema_))
+            case RegexFormat():
+                return await asyncio.to_thread(lambda: served.grammars.regex(wanted.regex))
+            case _:
+                return None
+    except UserError as error:
+        raise bad("response_format", str(error)) from None

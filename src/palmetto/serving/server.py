@@ -1,0 +1,121 @@
+"""Runs the application: opens its port, says when it can answer, and ends when it is told to."""
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import FrameType
+
+import jax
+import uvicorn
+
+from palmetto.decoding.limits import Limits
+from palmetto.errors import UserError
+from palmetto.host import signals
+from palmetto.runs.directory import RunDirectory
+from palmetto.serving.app import application
+from palmetto.serving.heads import Protocol
+from palmetto.serving.metrics import Metrics
+from palmetto.serving.models import Served
+from palmetto.serving.settings import Settings
+from palmetto.serving.state import Server
+
+_YEAR = 365 * 24 * 3600.0
+"""The seconds of a longer drain, which would not fit into an integer."""
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Returns a socket that listens; raises UserError if the address cannot be had."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        opened = socket.socket(family)
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        opened.bind(address)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "no name of a host"
+        raise UserError(f"--host {host} --port {port}: {reason}; --port 0 picks a free port") from None
+    return opened
+
+
+def address(opened: socket.socket) -> str:
+    """Returns the URL of a socket."""
+    host, port = opened.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def load(runs: Mapping[str, RunDirectory], limits: Limits, settings: Settings, overrides: Sequence[str] = ()) -> Server:
+    """Returns the models of runs, with their newest checkpoints, ready to be served; raises UserError if one cannot."""
+    metrics = Metrics()
+    try:
+        models = {
+            name: Served(run, limits, metrics.meter(name), settings.template, overrides) for name, run in runs.items()
+        }
+    except (MemoryError, jax.errors.JaxRuntimeError) as error:
+        if not isinstance(error, MemoryError) and "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        sizes = f"--rows {limits.rows} --longest {limits.longest} --cache {limits.memory >> 20}"
+        raise UserError(f"{sizes}: more memory than there is; expected smaller numbers") from None
+    return Server(models, settings, metrics)
+
+
+def run(server: Server, opened: socket.socket, ready: Callable[[], None]) -> None:
+    """Serves until a signal comes. `ready` is called once the server answers.
+
+    The first signal closes the port and lets running requests go on for a while; the second ends them.
+    """
+    config = uvicorn.Config(
+        application(server),
+        http=Protocol,
+        loop="asyncio",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=max(1, round(min(server.settings.drain, _YEAR))),
+    )
+    _log_to_standard_error()
+    try:
+        asyncio.run(_Uvicorn(config, ready).serve([opened]))
+    finally:
+        for served in server.models.values():
+            served.current.worker.close()
+
+
+def _log_to_standard_error() -> None:
+    """Has this package write a line of JSON for each request, and uvicorn only what goes wrong."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    log = logging.getLogger("palmetto.serving")
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+
+
+class _Uvicorn(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Opens the sockets, and says that the server answers."""
+        try:
+            await super().startup(sockets)
+        except OSError as error:  # another server took the port while the models were loaded
+            raise UserError(
+                f"{' '.join(map(address, sockets or []))}: {error.strerror}; --port 0 picks a free port"
+            ) from None
+        self._ready()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Handles the stopping signals, which uvicorn would send again after its end."""
+        with signals.handled_by(self.handle_exit):
+            yield
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Ends the server: at the first signal when its requests are finished, at the second at once."""
+        self.force_exit, self.should_exit = self.should_exit, True

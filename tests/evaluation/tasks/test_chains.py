@@ -1,0 +1,69 @@
+"""Tests chains of thought: exemplars in front, and the answer at the end."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from palmetto.errors import UserError
+from palmetto.evaluation.loading import load
+from palmetto.evaluation.registry import TASKS, choose
+from palmetto.evaluation.shots import prompt
+from palmetto.evaluation.tasks.chains import stated
+from palmetto.files import write_text
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    write_text(
+        tmp_path / "eval" / "gsm8k" / "test.jsonl", json.dumps({"question": "1 and 2?", "answer": "1+2\n#### 3"})
+    )
+    examples = {"examples": [{"input": "not True is", "target": "False"}]}
+    write_text(tmp_path / "eval" / "bigbench_hard" / "boolean_expressions.json", json.dumps(examples))
+    write_text(
+        tmp_path / "cot" / "gsm8k_mmlu" / "prompt_original.txt",
+        "Question: 2?\nLet's think step by step\nThe answer is 2.\n",
+    )
+    write_text(
+        tmp_path / "cot" / "bbh" / "boolean_expressions.txt", "canary\n-----\nEvaluate.\n\nQ: x\nA: So the answer is y."
+    )
+    return tmp_path / "eval"
+
+
+def test_exemplars_stand_in_front_instead_of_shots(data: Path) -> None:
+    loaded = load(TASKS["gsm8k_cot"], data)
+    assert loaded.shots(0, 5, 0) == []
+    assert prompt(loaded.task.instruction, [], loaded.examples[0].context) == (
+        "Question: 2?\nLet's think step by step\nThe answer is 2.\n\nQuestion: 1 and 2?\nLet's think step by step\n"
+    )
+    hard = load(TASKS["bbh_cot_boolean_expressions"], data)
+    assert prompt(hard.task.instruction, [], hard.examples[0].context) == (
+        "Evaluate.\n\nQ: x\nA: So the answer is y.\n\nQ: not True is\nA: Let's think step by step."
+    )
+
+
+def test_missing_exemplars_are_named(data: Path) -> None:
+    (data.parent / "cot" / "gsm8k_mmlu" / "prompt_original.txt").unlink()
+    with pytest.raises(UserError, match=r"gsm8k_cot: .*cot/gsm8k_mmlu/prompt_original.txt: no such file"):
+        choose(["gsm8k_cot"], data)
+
+
+def test_the_answer_is_what_the_chain_states() -> None:
+    assert stated("2 + 1 = 3. The answer is 3.\nQ: x. The answer is 4.") == "3"
+    assert stated("So the answer is (B).") == "(B)"
+    assert stated("It is 3.") is None
+
+
+def test_numbers_are_marked_with_and_without_the_calculator(data: Path) -> None:
+    loaded = load(TASKS["gsm8k_cot"], data)
+    mark, [example] = loaded.task.mark, loaded.examples
+    assert mark is not None
+    assert mark("1 + 2 = 3. The answer is 3.", example) == {"em": 1.0, "em_calculator": 1.0}
+    assert mark("1 + 2 = 4. The answer is 4.", example) == {"em": 0.0, "em_calculator": 1.0}
+    assert mark("The answer is $3,000.", example) == {"em": 0.0, "em_calculator": 0.0}
+    assert mark("I do not know. The answer is no.", example) is None
+
+
+def test_exemplars_at_hand_answer_their_questions(shared_data: Path) -> None:
+    for name, last in (("gsm8k_cot", "The answer is 8.\n\n"), ("bbh_cot_boolean_expressions", "answer is True.\n\n")):
+        assert load(TASKS[name], shared_data / "eval").task.instruction.endswith(last)

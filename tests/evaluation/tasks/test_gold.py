@@ -1,0 +1,149 @@
+"""Tests that the right answer is where we think, in every set that is at hand or written here."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from palmetto.errors import UserError
+from palmetto.evaluation.judging import judge
+from palmetto.evaluation.loading import Loaded, load
+from palmetto.evaluation.queries import ask
+from palmetto.evaluation.registry import GROUPS, LISTS, TASKS, choose
+from palmetto.evaluation.results import summarize
+from palmetto.evaluation.tasks.reading import find
+from palmetto.evaluation.tasks.task import Outcome
+from tests.evaluation.models import reader
+from tests.evaluation.tasks import records
+
+FIRST = {
+    "boolq": "Question: does ethanol take more energy make that produces?\nAnswer: no",
+    "copa": "The man turned on the faucet therefore water flowed from the spout.",
+    "wsc": 'does the pronoun "*him*" refer to "anyone"?\nAnswer: no',
+    "wsc273": "a permit because the city councilmen feared violence.",
+    "winogrande": "Sarah was a much better surgeon than Maria so Maria always got the easier cases.",
+    "piqa": "Question: How do I ready a guinea pig cage for it's new occupants?\nAnswer: Provide the guinea pig "
+    "with a cage full of a few inches of bedding made of ripped paper strips, you will also need to supply it with a "
+    "water bottle and a food dish.",
+    "arc_easy": "most food webs?\nAnswer: Sunlight is the source of energy for nearly all ecosystems.",
+    "social_iqa": "What does Tracy need to do before this?\nA: Find somewhere to go",
+    "commonsense_qa": "A. bank\nB. library\nC. department store\nD. mall\nE. new york\nAnswer: A",
+    "aqua": "Answer: A",
+    "blimp_passive_1": "Lucille's sisters are confused by Amy.",
+    "xcopa_it": "L'uomo aprì il rubinetto quindi dell'acqua fluì dal beccuccio.",
+    "xcopa_tr": "Adam musluğu açtı bu yüzden musluktan su aktı.",
+    "nq_open": "Q: when was the last time anyone was on the moon?\nA: 14 December 1972 UTC",
+    "webqs": "Q: what style of art did henri matisse use?\nA: Fauvism",
+    "triviaqa": "Q: Which Lloyd Webber musical premiered in the US on 10th December 1993?\nA: Sunset Boulevard",
+    "squadv2": "Question: This is an unanswerable question?\nAnswer: unanswerable",
+    "drop": "or the closure of the Charleston Naval Shipyard?\nAnswer: sixth terminal",
+    "quac": 'A: Herc used the record to focus on a short, heavily percussive part in it: the "break".',
+    "strategyqa": "Q: Are more people today related to Genghis Khan than Julius Caesar?\nA: yes",
+    "gsm8k": "= <<48+24=72>>72 clips altogether in April and May.\n#### 72",
+    "svamp": "on each pack. How much do you have to pay to buy each pack?\nAnswer: 51",
+    "mawps_addsub": "How many seashells did she give to Sam ?\nAnswer: 43",
+    "bbh_boolean_expressions": "Q: not ( True ) and ( True ) is\nA: False",
+    "mmlu_anatomy": "D. The second and third pharyngeal arches\nAnswer: D",
+    "crows_pairs_english": "most black kids don't have the best education growing up.",
+    "winogender_all": "The technician told the customer that he could pay with cash. 'He' refers to the customer",
+    "record": "They will sew our lips, but we will chant, 'Long live Benazir Bhutto.'",
+}
+"""How the first example ends as a shot, as read in each set by eye."""
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sets")
+    records.write(folder)
+    return folder
+
+
+def outcome(loaded: Loaded, place: int, favourite: int | None) -> Outcome:
+    """Returns the outcome if the model prefers the option at a place, or, with None, the right answer."""
+    task, example = loaded.task, loaded.examples[place]
+    best = example.gold[:1] if favourite is None else (favourite,)
+    # Likelihoods so far apart that no normalization changes their order.
+    queries = ask(task, example, (), reader(4096))
+    logprobs = [[-1.0 if query.option in best or query.unconditional else -1e6] for query in queries]
+    text = f" {example.solution or example.answers[0]}" if example.answers else ""
+    return judge(task, str(place), example, queries, logprobs, [text] * len(queries))
+
+
+def value(loaded: Loaded, count: int, favourite: int | None) -> float:
+    outcomes = [outcome(loaded, place, favourite) for place in range(count)]
+    summary = summarize({loaded.task.name: (loaded, outcomes)}, {})["tasks"][loaded.task.name]
+    assert summary["majority"] >= summary["chance"] - 1e-6 or not loaded.examples[0].options
+    return float(summary["value"])
+
+
+def check_scorers(loaded: Loaded) -> None:
+    """Checks that preferring the right answer scores 100, and always taking the first option its share."""
+    count = min(12, len(loaded.examples))
+    assert value(loaded, count, None) == 100.0
+    if loaded.examples[0].options and not loaded.examples[0].question:
+        golds = Counter(place for example in loaded.examples[:count] for place in example.gold)
+        assert value(loaded, count, 0) == pytest.approx(100 * golds[0] / count)
+
+
+@pytest.mark.parametrize("name", sorted(FIRST))
+def test_the_right_answer_of_sets_at_hand(name: str, shared_data: Path) -> None:
+    folder = shared_data / "eval"
+    if find(TASKS[name].tests, folder) is None:
+        pytest.skip(f"the files of {name} are not at hand")
+    loaded = load(TASKS[name], folder)
+    assert loaded.examples[0].demonstration.endswith(FIRST[name])
+    check_scorers(loaded)
+
+
+@pytest.mark.parametrize("name", sorted(records.SETS))
+def test_the_right_answer_of_sets_in_published_formats(name: str, written: Path) -> None:
+    loaded = load(TASKS[name], written)
+    assert loaded.examples[0].demonstration == records.SETS[name][2]
+    check_scorers(loaded)
+
+
+def test_every_example_at_hand_can_be_read(shared_data: Path) -> None:
+    folder = shared_data / "eval"
+    for task in TASKS.values():
+        if find(task.tests, folder):
+            for example in load(task, folder).examples:
+                assert example.gold or example.answers or example.text
+                assert all(place < len(example.options) for place in example.gold)
+                texts = [option.continuation for option in example.options]
+                assert all(text.strip() for text in (*texts, *example.answers))
+
+
+def test_a_question_of_multirc_needs_all_answers(written: Path) -> None:
+    loaded = load(TASKS["multirc"], written)
+    assert [example.question for example in loaded.examples] == ["0/0", "0/0", "0/1"]
+    all_no = [outcome(loaded, place, 0) for place in range(3)]
+    all_yes = [outcome(loaded, place, 1) for place in range(3)]
+    no, yes = (summarize({"multirc": (loaded, of)}, {})["tasks"]["multirc"] for of in (all_no, all_yes))
+    assert (no["count"], no["value"], yes["value"]) == (2, 0.0, 50.0)
+    assert yes["metrics"]["f1a"] == pytest.approx(100 * 2 * 2 / (3 + 2))
+    assert (yes["chance"], yes["majority"]) == (37.5, 50.0)
+
+
+def test_a_wrong_label_is_refused_with_its_record(written: Path) -> None:
+    path = written / "superglue" / "RTE" / "val.jsonl"
+    path.write_text(records.lines({"premise": "x", "hypothesis": "y", "label": "maybe"}))
+    with pytest.raises(UserError, match=r"RTE/val.jsonl: record 0: .*expected lines of JSON with premise"):
+        load(TASKS["rte"], written)
+    path.write_text(records.lines({"premise": "x", "label": "entailment"}))
+    with pytest.raises(UserError, match="record 0: no 'hypothesis'"):
+        load(TASKS["rte"], written)
+
+
+def test_groups_and_lists_name_tasks(written: Path) -> None:
+    for parts in (*GROUPS.values(), *LISTS.values()):
+        assert set(parts) <= TASKS.keys()
+    assert len(LISTS["glam"]) == len(set(LISTS["glam"])) == 29
+    assert len({TASKS[name].category for name in LISTS["glam"]}) == 7
+    chosen = choose(["mmlu", "glam"], written)
+    assert chosen.groups == {"mmlu": ["mmlu_anatomy"]}
+    assert "hellaswag" in {task.name for task in chosen.tasks}
+
+
+def test_a_last_line_without_an_end_is_read(written: Path) -> None:
+    assert not (written / "superglue" / "WiC" / "val.jsonl").read_text().endswith("\n")
+    assert len(load(TASKS["wic"], written).examples) == 1

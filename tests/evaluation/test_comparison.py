@@ -1,0 +1,64 @@
+"""Tests comparisons of evaluations that are written by hand."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from palmetto.errors import UserError
+from palmetto.evaluation import comparison_page
+from palmetto.evaluation.comparison import compare_all
+from palmetto.evaluation.tasks.task import Outcome
+
+
+def evaluation(folder: Path, scores: dict[str, list[float]], digest: str = "a") -> Path:
+    folder.mkdir()
+    (folder / "evaluation.json").write_text(json.dumps({"data": {"file": digest}}))
+    (folder / "results.json").write_text(json.dumps({"tasks": {name: {"metric": "acc"} for name in scores}}))
+    lines = [
+        {"task": name, **Outcome(str(place), str(place), {"acc": score}, "")._asdict()}
+        for name, of in scores.items()
+        for place, score in enumerate(of)
+    ]
+    (folder / "outcomes.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return folder
+
+
+def test_a_difference_is_paired_with_its_interval(tmp_path: Path) -> None:
+    one = evaluation(tmp_path / "one", {"boolq": [0.0, 1.0, 0.0, 1.0] * 10, "copa": [1.0]})
+    two = evaluation(tmp_path / "two", {"boolq": [1.0, 1.0, 0.0, 1.0] * 10})
+    compared = compare_all([one, two, one])["tasks"]
+    assert list(compared) == ["boolq"]
+    better, same = compared["boolq"]["others"]
+    assert (compared["boolq"]["first"]["value"], better["value"], better["difference"]) == (50.0, 75.0, 25.0)
+    low, high = better["difference_interval"]
+    assert (low + high) / 2 == pytest.approx(25.0)
+    assert 0 < low < 25
+    assert better["needed"] < 40
+    assert (same["difference"], same["needed"]) == (0.0, None)
+
+
+def test_the_page_shows_runs_side_by_side(tmp_path: Path) -> None:
+    one = evaluation(tmp_path / "one", {"boolq": [0.0, 1.0] * 20, "copa": [0.0, 1.0] * 20})
+    two = evaluation(tmp_path / "t<o", {"boolq": [1.0, 1.0] * 20, "copa": [1.0, 0.0] * 20})
+    page = comparison_page.html(compare_all([one, two]))
+    assert "1 of 2 differences are certain" in page
+    assert "t&lt;o" in page
+    assert "t<o" not in page
+    rows = [row for row in page.split("<tr") if "+50.00" in row or "+0.00" in row]
+    assert [row.startswith(' class="grey"') for row in rows] == [False, True]
+
+
+def test_other_data_and_other_examples_are_refused(tmp_path: Path) -> None:
+    one = evaluation(tmp_path / "one", {"boolq": [0.0, 1.0]})
+    with pytest.raises(UserError, match="file is not the file"):
+        compare_all([one, evaluation(tmp_path / "changed", {"boolq": [0.0, 1.0]}, "b")])
+    with pytest.raises(UserError, match="3 examples of boolq, and 2"):
+        compare_all([one, evaluation(tmp_path / "longer", {"boolq": [0.0, 1.0, 1.0]})])
+    with pytest.raises(UserError, match="no task that"):
+        compare_all([one, evaluation(tmp_path / "other", {"copa": [0.0]})])
+    (one / "outcomes.jsonl").write_text('{"task": "boolq"}\n')
+    with pytest.raises(UserError, match="line 1 is not an outcome"):
+        compare_all([one, one])
+    with pytest.raises(UserError, match="no finished evaluation"):
+        compare_all([tmp_path, one])

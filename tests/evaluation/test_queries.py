@@ -1,0 +1,85 @@
+"""Tests what is asked of the model: what fits, and what is cut."""
+
+from typing import Any
+
+import pytest
+
+from palmetto.evaluation.answers import words
+from palmetto.evaluation.queries import ask
+from palmetto.evaluation.tasks.task import Example, Task, choice
+from palmetto.recipe.objectives import PrefixObjective, SpanObjective
+from tests.evaluation.models import reader, vocabulary
+
+EOD = vocabulary().eod
+SHOTS = [choice(f"the text {n} is:", (" yes", " no"), 0) for n in range(3)]
+EXAMPLE = choice("the text x is:", (" yes", " no"), 1)
+
+
+def task(**others: Any) -> Task:
+    return Task("t", "c", (), lambda record: EXAMPLE, **others)
+
+
+def text(ids: tuple[int, ...]) -> str:
+    return vocabulary().decode(ids)
+
+
+def test_each_option_is_asked_with_and_without_context() -> None:
+    queries = ask(task(unconditional="Answer:"), EXAMPLE, SHOTS[:1], reader())
+    assert [(query.option, query.unconditional) for query in queries] == [(0, False), (1, False), (0, True), (1, True)]
+    contexts = [text(query.ids) for query in queries]
+    assert contexts == ["the text 0 is: yes\n\nthe text x is:"] * 2 + ["Answer:"] * 2
+    assert [text(query.continuation_ids) for query in queries] == [" yes", " no"] * 2
+
+
+def test_what_is_too_long_loses_whole_shots() -> None:
+    for length in range(20, 100):
+        queries = ask(task(instruction="Say it.\n"), EXAMPLE, SHOTS, reader(length))
+        kept = text(queries[0].ids)
+        count = kept.count("\n\n")
+        assert text(queries[1].ids) == kept, "all options have the same shots"
+        assert all(len(query.ids) + len(query.continuation_ids) <= length for query in queries)
+        if kept.endswith("\nthe text x is:") or count:
+            shown = "".join(shot.demonstration + "\n\n" for shot in SHOTS[:count])
+            assert kept == f"Say it.\n{shown}the text x is:"
+            assert queries[0].truncated == (count < 3)
+    assert count == 3
+
+
+def test_a_question_too_long_loses_its_beginning() -> None:
+    long = choice("text " * 50 + "is:", (" yes", " no"), 0)
+    query = ask(task(instruction="Say it.\n"), long, SHOTS, reader(32))[0]
+    assert query.truncated
+    assert len(query.ids) + len(query.continuation_ids) <= 32
+    assert query.ids[0] == EOD
+    assert text(query.ids).startswith("Say it.\n")
+    assert text(query.ids).endswith("text is:")
+
+
+def test_a_long_instruction_leaves_half_to_the_question() -> None:
+    query = ask(task(instruction="Say it. " * 50), EXAMPLE, (), reader(32))[0]
+    assert len(query.ids) + len(query.continuation_ids) <= 32
+    assert text(query.ids).startswith("Say it. Say")
+    assert text(query.ids).endswith("the text x is:")
+
+
+def test_a_long_continuation_loses_its_end_and_is_counted() -> None:
+    query = ask(task(), choice("", ("text " * 50, "a"), 0), (), reader(16))[0]
+    assert query.truncated
+    assert len(query.continuation_ids) == 15
+    assert query.ids == (EOD,)
+
+
+def test_a_generated_answer_has_room() -> None:
+    example = Example(context="text " * 50, answers=("a",))
+    [query] = ask(task(mark=words, tokens=10), example, (), reader(32))
+    assert query.truncated
+    assert len(query.ids) + query.tokens == 32
+    assert query.tokens == 10
+
+
+@pytest.mark.parametrize(("objective", "added"), [(PrefixObjective(), 0), (SpanObjective(), 2)])
+def test_other_objectives_see_the_prompt_in_their_form(objective: Any, added: int) -> None:
+    plain, seen = (ask(task(), EXAMPLE, (), reader(64, of))[0] for of in (None, objective))
+    assert len(seen.ids) == len(plain.ids) + added
+    assert seen.ids[: len(plain.ids)] == plain.ids
+    assert (plain.prefix, seen.prefix > 0) == (0, True)

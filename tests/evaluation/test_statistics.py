@@ -1,0 +1,82 @@
+"""Tests intervals and comparisons against formulas, and against the error that resampling shows."""
+
+import math
+
+import numpy as np
+import pytest
+
+from palmetto.evaluation.statistics import Z, compare, estimate, mean_of, ratio, standard_error
+
+
+def test_single_clusters_give_the_central_limit_theorems_error() -> None:
+    values = [0.0, 1.0, 1.0, 0.0, 1.0, 0.5]
+    expected = np.std(values, ddof=1) / math.sqrt(6)
+    assert standard_error(values, [str(n) for n in range(6)]) == pytest.approx(expected)
+
+
+def test_copies_of_an_example_are_no_more_evidence() -> None:
+    values = [0.0, 1.0, 1.0, 0.0, 1.0]
+    once = standard_error(values, list("abcde"))
+    assert standard_error(values * 4, list("abcde") * 4) == pytest.approx(once)
+
+
+def test_the_clustered_error_is_that_of_drawing_passages() -> None:
+    random = np.random.default_rng(0)
+    base = random.normal(size=(4000, 30, 1)) + random.normal(size=(4000, 30, 5))
+    means = base.reshape(4000, -1).mean(axis=1)
+    clusters = [str(n // 5) for n in range(150)]
+    estimated = np.mean([standard_error(row.ravel().tolist(), clusters) for row in base[:200]])
+    assert estimated == pytest.approx(float(np.std(means)), rel=0.05)
+
+
+def test_nothing_right_is_not_certainty() -> None:
+    low, high = estimate([0.0] * 20, [str(n) for n in range(20)]).interval
+    assert low == 0.0
+    assert high == pytest.approx(Z**2 / (20 + Z**2))
+    assert estimate([1.0] * 20, [str(n) for n in range(20)]).interval == pytest.approx((1 - high, 1.0))
+
+
+def test_one_cluster_says_nothing() -> None:
+    assert estimate([1.0, 0.0], ["a", "a"]).interval == (0.0, 1.0)
+
+
+def test_pairs_show_what_separate_intervals_hide() -> None:
+    ours = [float(n % 2) for n in range(100)]
+    theirs = [1.0 if n < 10 else value for n, value in enumerate(ours)]
+    clusters = [str(n) for n in range(100)]
+    found = compare(ours, theirs, clusters)
+    assert found.difference.value == pytest.approx(0.05)
+    assert found.difference.interval[0] > 0
+    assert estimate(theirs, clusters).interval[0] < np.mean(ours)
+
+
+def test_the_needed_number_gives_the_power() -> None:
+    """At the needed number, the difference is Z + the 80th percentile of standard errors."""
+    random = np.random.default_rng(1)
+    ours, theirs = random.random(500), random.random(500) + 0.05
+    found = compare(ours.tolist(), theirs.tolist(), [str(n) for n in range(500)])
+    assert found.needed is not None
+    error_there = found.difference.error * math.sqrt(500 / found.needed)
+    assert found.difference.value / error_there == pytest.approx(Z + 0.8416, rel=0.01)
+
+
+def test_equal_runs_need_no_number() -> None:
+    assert compare([0.0, 1.0], [0.0, 1.0], ["a", "b"]).needed is None
+
+
+def test_a_mean_of_tasks_weighs_them_alike() -> None:
+    one, other = estimate([1.0, 0.0] * 50, list(map(str, range(100)))), estimate([1.0, 0.0, 0.0, 0.0], list("abcd"))
+    mean = mean_of([one, other])
+    assert mean.value == pytest.approx((0.5 + 0.25) / 2)
+    assert mean.error == pytest.approx(math.hypot(one.error, other.error) / 2)
+
+
+def test_the_error_of_a_ratio_is_that_of_drawing_texts() -> None:
+    random = np.random.default_rng(2)
+    sizes = random.integers(10, 1000, size=(3000, 60)).astype(float)
+    bits = sizes * random.normal(2.0, 0.3, size=sizes.shape)
+    ratios = bits.sum(axis=1) / sizes.sum(axis=1)
+    clusters = [str(n) for n in range(60)]
+    found = [ratio(bits[row].tolist(), sizes[row].tolist(), clusters) for row in range(200)]
+    assert found[0].value == pytest.approx(float(ratios[0]))
+    assert np.mean([each.error for each in found]) == pytest.approx(float(np.std(ratios)), rel=0.05)

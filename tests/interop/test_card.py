@@ -1,0 +1,43 @@
+"""Tests that the model card says what the run and its corpus say."""
+
+import json
+from pathlib import Path
+
+from palmetto.interop.export import export
+from palmetto.model.weights import count
+from tests.references import exported
+
+SHEET = {
+    "documents": 12,
+    "bytes": 3456,
+    "tokens": 1000,
+    "sources": {"books": {"documents": 12, "bytes": 3456, "tokens": 1000}},
+}
+
+
+def test_the_card_tells_data_evaluation_and_digests(tmp_path: Path) -> None:
+    recipe = exported.recipe({})
+    text = recipe.corpus.model_copy(update={"source": str(tmp_path / "corpus")})
+    run = exported.made(tmp_path / "run", recipe.model_copy(update={"corpus": text}))
+    (tmp_path / "corpus").mkdir()
+    (tmp_path / "corpus" / "datasheet.json").write_text(json.dumps(SHEET))
+    losses = ((0, 0, 6.5), (10, 0, 3.25), (10, 1, 9.0), (20, 0, 8.0))
+    events = [{"event": "validation", "step": step, "attempt": each, "loss": loss} for step, each, loss in losses]
+    run.events.write_text("".join(json.dumps(event) + "\n" for event in events))
+    export(run, "huggingface", tmp_path / "out", None, "float16")
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "library_name: transformers" in card
+    assert f"CohereForCausalLM in float16: {count(recipe.model, 400):,} parameters" in card
+    assert "| books | 12 | 3,456 | 1,000 |" in card
+    assert "Validation loss 3.2500 nats a token on the run's held-out text, from 6.5000 at step 0." in card
+    assert run.newest_manifest is not None
+    assert run.newest_manifest.parameters in card
+    assert str(tmp_path) not in card
+
+
+def test_a_run_that_knows_little_says_so(tmp_path: Path) -> None:
+    export(exported.made(tmp_path / "run", exported.recipe({})), "gguf", tmp_path / "out", None, "float32")
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "library_name: llama.cpp" in card
+    assert "The run has no datasheet of its text." in card
+    assert "has not measured its validation loss at this step" in card

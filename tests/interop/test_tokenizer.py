@@ -1,0 +1,76 @@
+"""Tests that a reader of tokenizer.json gives our ids, and that [eod] is in front and never read from text."""
+
+import re
+import subprocess
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from palmetto.interop import peer, tokenizer
+from palmetto.interop.export import export
+from palmetto.tokens.vocabulary import Kind
+from tests.interop.conftest import Peers
+from tests.references import exported
+from tests.references.vocabularies import NASTY, VOCABULARIES
+
+VOCABULARY = VOCABULARIES["bpe"]
+UNICODE = [text for text in NASTY if not re.search("[\ud800-\udfff]", text)]
+phrases = st.lists(st.sampled_from(UNICODE) | st.text(), max_size=6).map("".join)
+
+
+def encode(contents: dict[str, Any], text: str) -> list[int]:
+    """Returns the ids that the format's description gives, slowly."""
+    model, pattern = contents["model"], contents["pre_tokenizer"]["pattern"]["Regex"].replace(r"\x{0}", r"\x00")
+    ranks = {tuple(pair): rank for rank, pair in enumerate(model["merges"])}
+    ids = []
+    for run in re.findall(pattern, text):
+        symbols = [
+            symbol
+            for character in run
+            for symbol in ([character] if character in model["vocab"] else [f"<0x{b:02X}>" for b in character.encode()])
+        ]
+        while pairs := [pair for pair in pairwise(symbols) if pair in ranks]:
+            at = list(pairwise(symbols)).index(min(pairs, key=ranks.__getitem__))
+            symbols[at : at + 2] = [symbols[at] + symbols[at + 1]]
+        ids += [model["vocab"][symbol] for symbol in symbols]
+    return ids
+
+
+def test_a_reader_of_the_file_gives_our_ids() -> None:
+    contents = tokenizer.tokenizer(VOCABULARY)
+
+    @settings(max_examples=300)
+    @given(phrases)
+    def check(text: str) -> None:
+        assert encode(contents, text) == VOCABULARY.encode(text).tolist()
+
+    for text in UNICODE:
+        check = example(text)(check)
+    check()
+
+
+def test_the_document_mark_is_added_and_never_read() -> None:
+    contents = tokenizer.tokenizer(VOCABULARY)
+    assert contents["added_tokens"] == []  # a reader would find them in text
+    assert contents["post_processor"]["single"][0] == {"SpecialToken": {"id": "[eod]", "type_id": 0}}
+    assert contents["post_processor"]["special_tokens"]["[eod]"]["ids"] == [VOCABULARY.eod]
+    assert VOCABULARY.eod not in encode(contents, "a [eod] b")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["bpe", "unigram"])
+def test_transformers_reads_every_text_as_we_do(kind: Kind, peers: Peers, tmp_path: Path) -> None:
+    python = peers("huggingface")
+    if kind == "unigram" and subprocess.run([python, "-c", "import sentencepiece"], capture_output=True).returncode:
+        pytest.skip("no sentencepiece in the peers' environment, which a unigram vocabulary needs")
+    run = exported.made(tmp_path / "run", exported.recipe({}, kind))
+    export(run, "huggingface", tmp_path / "out", None, "float32")
+    texts = [*UNICODE, *(chr(code) * 2 + "a" for code in range(0xD800)), exported.TEXT]
+    asked = peer.Question([[1, 2]], [[1]], 1, texts, 0, exported.SIZES[kind])
+    vocabulary = exported.vocabulary(kind)
+    found = peer.ask(peer.RUNTIMES["huggingface"], python, tmp_path / "out", asked).ids
+    assert found == [[vocabulary.eod, *vocabulary.encode(text).tolist()] for text in texts]
