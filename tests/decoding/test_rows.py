@@ -31,7 +31,7 @@ def scores(kind: str, row: np.ndarray) -> step.Scores:
     learned = step.learn(arranged, model, LENGTH)
     everything = step.Rows(TOKENS, POSITIONS, SEQUENCES, prefix)  # type: ignore[arg-type]
     _, cache = step.forward(arranged, learned, everything, cache, model, tuning)
-    cache = cache.with_tables(tables, starts)  # type: ignore[arg-type]
+    cache = cache.with_tables(tables, starts)
     found, _ = step.forward(arranged, learned, step.Rows(*(each[row] for each in everything)), cache, model, tuning)
     return found
 

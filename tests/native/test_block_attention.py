@@ -54,8 +54,8 @@ def drawn(
         jnp.asarray(random.standard_normal(shape), dtype)
         for shape in ((rows, heads * group, size), *[(18, heads, positions, size)] * 2)
     )
-    of = Seen(np.full(rows, kept), at - window + 1, at + 1)
-    seen = Seen(*(jnp.asarray(bounds, jnp.int32) for bounds in of))
+    bounds = np.full(rows, kept), at - window + 1, at + 1
+    seen = Seen(*(jnp.asarray(bound, jnp.int32) for bound in bounds))
     of_rows = random.integers(0, 3, rows)
     tables, starts_, sequences = (jnp.asarray(x, jnp.int32) for x in (blocks, starts, of_rows))
     return Given((q / size**0.5).astype(dtype), keys, values, tables, starts_, sequences, seen)
