@@ -98,7 +98,7 @@ class Engine:
 
     @property
     def busy(self) -> bool:
-        """Whether any request has not ended."""
+        """Says whether any request has not ended."""
         return bool(self._open or self._events)
 
     def submit(self, request: Request, first: int = 0) -> int:

@@ -15,7 +15,7 @@ from palmetto.errors import UserError
 from palmetto.tokens.vocabulary import Vocabulary
 
 _NO_TEXT = "NoExtensionBias"
-"""What llguidance calls a grammar that allows no first token."""
+"""The error by which llguidance names a grammar that allows no first token."""
 
 
 class Grammars:
@@ -80,7 +80,7 @@ class Matching:
 
     @property
     def complete(self) -> bool:
-        """Whether the text matches."""
+        """Says whether the text matches."""
         return not self._matcher.is_error() and bool(self._matcher.is_accepting())
 
 

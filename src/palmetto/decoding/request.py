@@ -35,7 +35,7 @@ class Constraint(Protocol):
 
     @property
     def complete(self) -> bool:
-        """Whether the tokens so far are what is wanted; if they are not, but no other may come, it has failed."""
+        """Says whether the tokens so far are what is wanted; if not, and no other may come, it has failed."""
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ class Share(NamedTuple):
 
     @property
     def chooses(self) -> bool:
-        """Whether the last known token is among the rows, so that the next is chosen."""
+        """Says whether the last known token is among the rows, so that the next is chosen."""
         sequence = self.sequence
         return sequence.done + self.known == sequence.size and sequence.most > sequence.prompt
 
