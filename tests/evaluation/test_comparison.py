@@ -11,10 +11,11 @@ from palmetto.evaluation.comparison import compare_all
 from palmetto.evaluation.tasks.task import Outcome
 
 
-def evaluation(folder: Path, scores: dict[str, list[float]], digest: str = "a") -> Path:
+def evaluation(folder: Path, scores: dict[str, list[float]], digest: str = "a", file: str = "file") -> Path:
     folder.mkdir()
-    (folder / "evaluation.json").write_text(json.dumps({"data": {"file": digest}}))
-    (folder / "results.json").write_text(json.dumps({"tasks": {name: {"metric": "acc"} for name in scores}}))
+    (folder / "evaluation.json").write_text(json.dumps({"data": {file: digest}}))
+    tasks = {name: {"metric": "acc", "files": [file]} for name in scores}
+    (folder / "results.json").write_text(json.dumps({"tasks": tasks}))
     lines = [
         {"task": name, **Outcome(str(place), str(place), {"acc": score}, "")._asdict()}
         for name, of in scores.items()
@@ -62,3 +63,10 @@ def test_other_data_and_other_examples_are_refused(tmp_path: Path) -> None:
         compare_all([one, one])
     with pytest.raises(UserError, match="no finished evaluation"):
         compare_all([tmp_path, one])
+
+
+def test_tasks_of_other_files_are_not_paired(tmp_path: Path) -> None:
+    one = evaluation(tmp_path / "one", {"mmlu": [0.0, 1.0]}, file="test.jsonl")
+    two = evaluation(tmp_path / "two", {"mmlu": [1.0, 1.0]}, file="dev.jsonl")
+    with pytest.raises(UserError, match=r"two: mmlu was read from dev\.jsonl, and from test\.jsonl in .*one"):
+        compare_all([one, two])

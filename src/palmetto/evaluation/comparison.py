@@ -25,6 +25,8 @@ class Scores(NamedTuple):
     own: Estimate
     """The score of the task, with its interval."""
     metric: str
+    files: list[str]
+    """The files that the task was read from."""
 
 
 def compare_all(folders: Sequence[Path]) -> dict[str, Any]:
@@ -49,6 +51,11 @@ def _task(name: str, scores: Sequence[Scores], folders: Sequence[Path]) -> dict[
     first, metric = scores[0], scores[0].metric
     others = []
     for folder, other in zip(folders[1:], scores[1:], strict=True):
+        if other.files != first.files:
+            raise UserError(
+                f"{folder}: {name} was read from {', '.join(other.files)}, and from {', '.join(first.files)} in "
+                f"{folders[0]}; expected the same files, so that examples can be paired"
+            )
         if other.examples != first.examples:
             raise UserError(
                 f"{folder}: {len(other.examples)} examples of {name}, and {len(first.examples)} in {folders[0]}; "
@@ -86,15 +93,15 @@ def _read(folder: Path) -> dict[str, Scores]:
     results, scores = read_json(folder / RESULTS)["tasks"], dict[str, Scores]()
     for name, each in outcomes.items():
         joined = together(each)
-        metric = results[name]["metric"]
+        metric, files = results[name]["metric"], results[name]["files"]
         examples, clusters = [outcome.example for outcome in joined], [outcome.cluster for outcome in joined]
         if metric == BITS:
             bits, sizes = [outcome.bits for outcome in joined], [float(outcome.size) for outcome in joined]
             values = [one * len(sizes) / sum(sizes) for one in bits]
-            scores[name] = Scores(examples, values, clusters, ratio(bits, sizes, clusters), metric)
+            scores[name] = Scores(examples, values, clusters, ratio(bits, sizes, clusters), metric, files)
         else:
             values = [outcome.scores[metric] for outcome in joined]
-            scores[name] = Scores(examples, values, clusters, estimate(values, clusters), metric)
+            scores[name] = Scores(examples, values, clusters, estimate(values, clusters), metric, files)
     return scores
 
 
