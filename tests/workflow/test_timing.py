@@ -51,6 +51,16 @@ def test_a_timed_run_keeps_its_steps(run: RunDirectory, capsys: pytest.CaptureFi
     assert f"begun with training.steps={steps}, which stays" in capsys.readouterr().err
 
 
+def test_the_steps_of_the_recipe_need_not_fit(run: RunDirectory) -> None:
+    recipe = Path("tiny.yaml").read_text().replace("steps: 6", "steps: 100000")
+    Path("long.yaml").write_text(recipe.replace("batch_size: 4", "batch_size: {0: 4, 50000: 8}"))
+    command("run", "long.yaml", "--run", "long", "--minutes", "60")
+    long = RunDirectory(Path("long"))
+    assert (
+        long.recipe.training.steps == Order(TokenStore.open(long.train_store).windows, ((0, 4),), 0, 1).steps_that_fit()
+    )
+
+
 def test_minutes_and_steps_together_are_refused(run: RunDirectory) -> None:
     before = contents(run)
     with pytest.raises(UserError, match=r"--minutes, training\.steps: give one of them"):

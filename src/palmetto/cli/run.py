@@ -33,11 +33,12 @@ def run(
     resolved, directory = prepare(recipe, overrides, source, run)
     check_devices(resolved, resolved.mesh.devices)
     with directory.locked():
-        if minutes is not None and directory.begun:
-            resolved = timing.as_begun(directory, resolved, say)
+        fits = minutes is not None and not directory.begun
+        if minutes is not None:  # the recipe's own number of steps may be more than the text allows
+            resolved = timing.with_steps(resolved, 1) if fits else timing.as_begun(directory, resolved, say)
         training.check(directory, resolved)
         tokens.build_tokens(directory, resolved, say)
-        if minutes is not None and not directory.begun:
+        if minutes is not None and fits:
             resolved = timing.fit(directory, resolved, begun + 60 * minutes, say)
         finished = training.train(directory, resolved, resolved.training.steps, say)
         if finished:

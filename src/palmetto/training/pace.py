@@ -23,9 +23,12 @@ class Pace(NamedTuple):
 
 
 def measure(execution: Execution, run: RunDirectory) -> Pace:
-    """Returns the pace of steps with the largest batch of the ramp. The steps and validations are not kept."""
+    """Returns the pace of steps with the largest batch that the ramp reaches in the text, which has at least one step.
+
+    The steps and validations are not kept.
+    """
     training = execution.recipe.training
-    first = max(training.batch_ramp, key=lambda phase: phase[1])[0] + 1
+    first = min(max(training.batch_ramp, key=lambda phase: phase[1])[0] + 1, execution.order.steps_that_fit())
     begun = time.perf_counter()
     state, *_ = execution.take(execution.initial_state(), first, 0, ())
     start = time.perf_counter() - begun
