@@ -64,7 +64,7 @@ class Request:
     top: int = 0
     """The number of most probable tokens to report at each position, 0 to 20."""
     echo: bool = False
-    """Whether the prompt's tokens are reported too, with log-probabilities equal to those of generating them."""
+    """Says whether the prompt's tokens are reported too, with log-probabilities equal to those of generating them."""
     echo_from: int = 0
     """The first position of the prompt that `echo` reports; those before it may be found in the cache."""
     prefix: int = 0

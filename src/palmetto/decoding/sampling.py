@@ -18,7 +18,7 @@ _RANGES = {
     "presence_penalty": (math.isfinite, "a number, such as 0.5"),
     "frequency_penalty": (math.isfinite, "a number, such as 0.5"),
 }
-"""Whether a setting is in range, and what is expected of it."""
+"""A test of a setting's range, and the words that say what is expected."""
 
 
 class Sampling(NamedTuple):

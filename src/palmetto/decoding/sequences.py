@@ -37,7 +37,7 @@ class Sequence:
     slot: int | None = None
     """Its row of the tables while it runs."""
     held: bool = False
-    """Whether it waits for other beams."""
+    """Says whether it waits for other beams."""
     uses: tuple[Strategy, ...] = ()
     """The strategies that its rows use."""
     constraint: Constraint | None = None
@@ -80,7 +80,7 @@ class Sequence:
 
     @property
     def guessed(self) -> bool:
-        """Whether its next tokens may be guessed: nothing but these tokens decides what is drawn."""
+        """Says whether its next tokens may be guessed: nothing but these tokens decides what is drawn."""
         return self.constraint is None and not self.request.beams and self.done >= self.request.prefix
 
     def context(self, position: int) -> Context:

@@ -35,7 +35,7 @@ class Strategy:
 
     name: ClassVar[str]
     scaled: ClassVar[bool] = False
-    """Whether it comes after the temperature, and never changes which token is the most probable."""
+    """Says whether it comes after the temperature, and never changes which token is the most probable."""
 
     def used(self, row: Context) -> bool:
         """Returns whether a row uses it."""
