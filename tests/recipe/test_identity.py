@@ -22,6 +22,7 @@ OTHER_RUN = {
     "tokens.vocabulary": "unigram",
     "tokens.vocabulary_size": "301",
     "tokens.sequence_length": "17",
+    "tokens.chat_template": "'{{ messages }}'",
     "model.layers": "3",
     "model.d_model": "64",
     "model.heads": "4",

@@ -8,6 +8,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from palmetto.decoding.request import Finish, Request, Token
+from palmetto.errors import UserError
+from palmetto.recipe.chat_template import TRANSCRIPT
 from palmetto.runs.directory import RunDirectory
 from palmetto.serving.app import application
 from palmetto.serving.server import load
@@ -18,6 +20,7 @@ from tests.decoding.test_trained import save
 from tests.references.drawn_runs import make_run
 from tests.serving.conftest import LIMITS
 
+TEMPLATE = "{{ messages[-1].content }}{{ eos_token }}"
 LONG = Request((5, 9, 300), tokens=60)
 
 
@@ -38,7 +41,7 @@ async def alone(worker: Worker) -> list[Token]:
 
 @pytest.fixture
 def two(run: RunDirectory, tiny_recipe: RecipeMaker, tmp_path: Path) -> dict[str, RunDirectory]:
-    other = make_run(tmp_path / "other", tiny_recipe)
+    other = make_run(tmp_path / "other", tiny_recipe, f"tokens.chat_template='{TEMPLATE}'")
     save(other, 11)
     return {"tiny": run, "other": other}
 
@@ -54,6 +57,10 @@ def test_models_and_their_checkpoints_answer_side_by_side(two: dict[str, RunDire
     assert first["choices"] != second["choices"]
 
     served = server.models["other"]
+    assert [one.template.source for one in server.models.values()] == [TRANSCRIPT, TEMPLATE]
+    said = {"messages": [{"role": "user", "content": "def "}], "max_tokens": 1}
+    chat = client.post("/v1/chat/completions", json={"model": "other", **said}).json()
+    assert chat["usage"]["prompt_tokens"] == 1 + len(served.vocabulary.encode("def ")) + 1, "[eod] twice"
 
     async def renewed() -> None:
         old = served.current
@@ -74,3 +81,12 @@ def test_models_and_their_checkpoints_answer_side_by_side(two: dict[str, RunDire
     assert third["system_fingerprint"] not in (first["system_fingerprint"], second["system_fingerprint"])
     for one in server.models.values():
         one.current.worker.close()
+
+
+def test_the_servers_template_comes_before_that_of_a_recipe(run: RunDirectory) -> None:
+    server = load({"tiny": run}, LIMITS, Settings(template="{{ messages }}"))
+    served = server.models["tiny"]
+    served.current.worker.close()
+    assert served.template.source == "{{ messages }}"
+    with pytest.raises(UserError, match=r"^--chat-template: line 1: not a Jinja template"):
+        load({"tiny": run}, LIMITS, Settings(template="{% for message in %}"))

@@ -22,7 +22,7 @@ _WITH = {"ray": "corpus,ray"}
 
 MODULES = {
     "corpus": ("fastwarc", "fsspec", "mwparserfromhell", "py3langid", "rapidfuzz", "rensa", "resiliparse", "sklearn"),
-    "serve": ("httptools", "jinja2", "llguidance", "prometheus_client", "starlette", "uvicorn"),
+    "serve": ("httptools", "llguidance", "prometheus_client", "starlette", "uvicorn"),
 }
 """The modules that extras install, as far as they are looked for before a command begins."""
 

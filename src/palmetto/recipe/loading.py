@@ -44,6 +44,7 @@ def load(recipe: str, overrides: Sequence[str] = ()) -> Recipe:
     for override in overrides:
         _apply(values, override)
     _expand_home(values)
+    _read_template(values)
     return validate(values)
 
 
@@ -113,6 +114,22 @@ def _apply(values: dict[str, Any], override: str) -> None:
             raise UserError(f"{key}: {part} is a value, not a section")
         section = inner
     section[last] = core_schema.parse(text, key)
+
+
+def _read_template(values: dict[str, Any]) -> None:
+    """Puts the content of a file in the place of its name: a chat template without a brace would write no message."""
+    tokens = values.get("tokens")
+    if not isinstance(tokens, dict):
+        return
+    name = tokens.get("chat_template")
+    if isinstance(name, str) and "{" not in name:
+        try:
+            tokens["chat_template"] = Path(os.path.expanduser(name)).read_text("utf-8-sig")
+        except (OSError, ValueError) as error:
+            reason = (error.strerror if isinstance(error, OSError) else None) or "not text in UTF-8"
+            raise UserError(
+                f"tokens.chat_template={name}: expected a Jinja template or a file of one ({reason})"
+            ) from None
 
 
 def _expand_home(values: dict[str, Any]) -> None:

@@ -21,6 +21,15 @@ class Tokens(Section):
     vocabulary: Literal["unigram", "bpe"] = "bpe"
     vocabulary_size: Annotated[int, Field(ge=260, le=2**24)]
     sequence_length: Annotated[int, Field(ge=2, le=2**24)]
+    chat_template: str | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> "Tokens":
+        if self.chat_template is not None:
+            from palmetto.recipe.chat_template import ChatTemplate  # which few commands need
+
+            ChatTemplate(self.chat_template, "tokens.chat_template")
+        return self
 
 
 class Recipe(Section):
@@ -92,15 +101,17 @@ class Recipe(Section):
         """The values on which bits depend, by dotted key. Recipes that agree in them describe the same run.
 
         Not included are the location of files, how often they are written, and the number of steps, unless the rate
-        depends on it. A cool-down is included where there is one, so that older runs keep their digests. The text
-        itself counts through the digests of the token stores. The mesh is not included, since a run can resume on
-        another one; the environment's record holds the part of it on which bits depend (`mesh_record`).
+        depends on it. A cool-down and a chat template are included where there is one, so that older runs keep their
+        digests. The text itself counts through the digests of the token stores. The mesh is not included, since a run
+        can resume on another one; the environment's record holds the part of it on which bits depend (`mesh_record`).
         """
         values = flatten(self.model_dump())
         if not self.training.end_shapes_rate:
             del values["training.steps"]
         if self.training.schedule.cooldown is None:
             del values["training.schedule.cooldown"]
+        if self.tokens.chat_template is None:
+            del values["tokens.chat_template"]
         for key in _OUTSIDE_IDENTITY:
             values.pop(key, None)
         return {key: value for key, value in values.items() if not key.startswith("mesh.")}

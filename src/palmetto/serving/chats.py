@@ -7,12 +7,15 @@ from starlette.responses import Response
 
 from palmetto.decoding.choices import Delta
 from palmetto.decoding.text import Pieces
+from palmetto.errors import UserError
 from palmetto.serving.answers import Generating, number
 from palmetto.serving.bodies import parameters
 from palmetto.serving.errors import bad
+from palmetto.serving.following import Prompt
 from palmetto.serving.parameters import Chat
-from palmetto.serving.prompts import Wanted, text_prompt
+from palmetto.serving.prompts import Wanted
 from palmetto.serving.state import state
+from palmetto.tokens.chats import encode_chat
 
 
 class ChatForm:
@@ -72,6 +75,10 @@ async def chats(request: Request) -> Response:
         raise bad("max_tokens", "expected only one of max_tokens and max_completion_tokens")
     top = (asked.top_logprobs or 0) if asked.logprobs else None
     wanted = Wanted(tokens=asked.max_completion_tokens or asked.max_tokens, usual=None, choices=asked.n or 1, top=top)
-    prompt = text_prompt(served, served.template.render(asked.messages))
+    try:
+        pieces = served.template.prompt([message.plain for message in asked.messages])
+    except UserError as error:
+        raise bad("messages", str(error)) from None
+    prompt = Prompt(tuple(encode_chat(pieces, served.vocabulary)[0].tolist()), 1)
     generating = Generating(served, server.settings, server.metrics, asked, wanted, ChatForm(served.pieces, top))
     return await generating.respond(request, [prompt], [*asked.stops, *served.template.stops])

@@ -13,9 +13,9 @@ from palmetto.decoding.limits import Limits
 from palmetto.decoding.request import Request
 from palmetto.decoding.text import Pieces
 from palmetto.decoding.trained import TrainedModel
+from palmetto.recipe.chat_template import ChatTemplate
 from palmetto.runs.directory import RunDirectory
 from palmetto.serving.metrics import Meter
-from palmetto.serving.templates import ChatTemplate
 from palmetto.serving.worker import Worker
 
 log = logging.getLogger("palmetto.serving")
@@ -36,10 +36,16 @@ class Served:
     def __init__(
         self, run: RunDirectory, limits: Limits, meter: Meter, template: str | None, overrides: Sequence[str] = ()
     ) -> None:
-        """Loads the newest checkpoint of a run, and compiles its step. overrides: as TrainedModel takes them."""
+        """Loads the newest checkpoint of a run, and compiles its step.
+
+        template: that of chats, None for the recipe's. overrides: as TrainedModel takes them.
+        """
         self.name = run.path.resolve().name
         self.recipe = run.recipe
-        self.template = ChatTemplate(template)
+        if template is None:
+            self.template = ChatTemplate(run.recipe.tokens.chat_template, "tokens.chat_template")
+        else:
+            self.template = ChatTemplate(template, "--chat-template")
         self.limits = limits
         self.created = int(run.recipe_file.stat().st_mtime)
         self._run, self._meter = run, meter

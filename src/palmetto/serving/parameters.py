@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from palmetto.recipe.chat_template import Message as TemplateMessage
+
 Text = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
 Ids = Annotated[list[int], Field(min_length=1, fail_fast=True)]
 Texts = Annotated[list[str], Field(min_length=1, fail_fast=True)]
@@ -130,9 +132,10 @@ class Message(Parameters):
     content: str | list[Part]
 
     @property
-    def text(self) -> str:
-        """Returns the text of the message."""
-        return self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
+    def plain(self) -> TemplateMessage:
+        """Returns the message as templates take it."""
+        text = self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
+        return {"role": self.role, "content": text}
 
 
 class Chat(Generation):

@@ -24,6 +24,6 @@ class Settings:
     keys: tuple[str, ...] = ()
     """The API keys, of which a client must have one; empty if everybody is served."""
     template: str | None = None
-    """The Jinja template of chats; None for a transcript, which suits a model that was only pretrained."""
+    """The Jinja template of chats; None for that of each model's recipe, or else a transcript."""
     watch: float = 10.0
     """The seconds after which the server looks again for a newer checkpoint."""
