@@ -103,6 +103,19 @@ def test_a_signal_in_the_middle_of_writes_leaves_nothing_else(tmp_path: Path, nu
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"one": "old", "two": "whole"}
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+def test_a_signal_removes_a_temporary_folder(tmp_path: Path, number: signal.Signals) -> None:
+    program = (
+        "import os, sys; from pathlib import Path; from palmetto import files\n"
+        "with files.temporary_folder(inside=Path(sys.argv[1])) as folder:\n"
+        "    (folder / 'inner').mkdir(); (folder / 'inner' / 'file').write_text('half')\n"
+        "    os.kill(os.getpid(), int(sys.argv[2]))"
+    )
+    ended = subprocess.run([sys.executable, "-c", program, str(tmp_path), str(int(number))], check=False)
+    assert ended.returncode == -number
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("handler", [signal.SIG_IGN, signal.default_int_handler])
 def test_signal_handlers_stay_while_a_file_is_written(handler: signal.Handlers, tmp_path: Path) -> None:
     before = signal.signal(signal.SIGTERM, handler)

@@ -63,19 +63,29 @@ def atomic(path: Path, wanted: int = 0) -> Iterator[IO[bytes]]:
     sync_directory(path.parent)
 
 
+@contextlib.contextmanager
+def temporary_folder(prefix: str = "palmetto-", inside: Path | None = None) -> Iterator[Path]:
+    """Makes a folder that is removed at the context's end, or by a signal that ends this process meanwhile.
+
+    inside: the folder that holds it, by default the system's for temporary files.
+    """
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=inside) as folder, _removed_by_signals(folder):
+        yield Path(folder)
+
+
 _unfinished: set[str] = set()
-"""The temporary files of this process."""
+"""The temporary files and folders of this process."""
 
 
 @contextlib.contextmanager
-def _removed_by_signals(file: str) -> Iterator[None]:
-    """Has SIGTERM and SIGHUP remove `file` before they end this process, until the context's end.
+def _removed_by_signals(path: str) -> Iterator[None]:
+    """Has SIGTERM and SIGHUP remove `path`, a file or a folder, before they end this process, until the context's end.
 
     Nothing changes where they are ignored or heard by another handler, nor in a thread, where Python sets no handlers.
     """
     in_main = threading.current_thread() is threading.main_thread()
     ours = [n for n in (signal.SIGTERM, signal.SIGHUP) if in_main and signal.getsignal(n) == signal.SIG_DFL]
-    _unfinished.add(file)
+    _unfinished.add(path)
     for number in ours:
         signal.signal(number, _remove_and_end)
     try:
@@ -83,13 +93,16 @@ def _removed_by_signals(file: str) -> Iterator[None]:
     finally:
         for number in ours:
             signal.signal(number, signal.SIG_DFL)
-        _unfinished.discard(file)
+        _unfinished.discard(path)
 
 
 def _remove_and_end(number: int, frame: FrameType | None) -> None:
-    for file in tuple(_unfinished):
-        with contextlib.suppress(OSError):
-            os.unlink(file)
+    for path in tuple(_unfinished):
+        if os.path.isdir(path):
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
     signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
 

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -46,18 +45,15 @@ def made(out: Path, facts: dict[str, Any]) -> Iterator[Path]:
     """
     check(out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    old = temporary.with_name(f"{temporary.name}.old")
-    try:
+    with files.temporary_folder(f".{out.name}.", out.parent) as temporary:
         temporary.chmod(0o755)
         yield temporary
         files.write_json(temporary / MARK, {"format": FORMAT, **facts, "files": _digests(temporary)})
+        old = temporary.with_name(f"{temporary.name}.old")
         if out.exists():
             out.rename(old)
         temporary.rename(out)
-    finally:
-        for left in (temporary, old):
-            shutil.rmtree(left, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
     files.sync_directory(out.parent)
 
 

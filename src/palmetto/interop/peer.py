@@ -3,13 +3,13 @@
 import json
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from palmetto import files
 from palmetto.errors import UserError
 from palmetto.interop.forms import Array
 
@@ -92,8 +92,8 @@ def environment(runtime: Runtime, folder: Path | None, say: Callable[[str], None
 
 def ask(runtime: Runtime, python: Path, folder: Path, question: Question) -> Answer:
     """Returns what the runtime computes of the export in a folder; raises UserError if it cannot open it."""
-    with tempfile.TemporaryDirectory(prefix="palmetto-check-") as there:
-        asked, answered = Path(there) / "question.json", Path(there) / "answer.npz"
+    with files.temporary_folder("palmetto-check-") as there:
+        asked, answered = there / "question.json", there / "answer.npz"
         asked.write_text(json.dumps(question._asdict()))
         script = Path(__file__).parent / "peers" / runtime.script
         command = [str(python), "-P", str(script), str(folder.absolute()), str(asked), str(answered)]

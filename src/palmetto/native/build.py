@@ -17,6 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
 
+from palmetto.files import temporary_folder
+
 KERNELS = Path(__file__).parent / "kernels"
 
 _COMPILERS = ("g++", "clang++", "c++")
@@ -48,12 +50,11 @@ def build() -> Path:
                 continue  # others may write there
             if file.exists():
                 return file
-            scratch = tempfile.TemporaryDirectory(dir=file.parent)
+            with temporary_folder(inside=file.parent) as scratch:
+                os.replace(_compile(compiler, scratch), file)
+                return file
         except OSError:
             continue
-        with scratch:
-            os.replace(_compile(compiler, Path(scratch.name)), file)
-        return file
     raise NotBuilt(f"cannot write to {' or '.join(str(file.parent) for file in files)}")
 
 

@@ -12,12 +12,12 @@ import os
 import re
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from palmetto import files
 from palmetto.errors import RunStopped, UserError
 from palmetto.host import children
 from palmetto.host.extras import installation
@@ -69,12 +69,11 @@ def compile_step(recipe: Recipe, on: Topology, sequences: int) -> Compiled | Doe
     killed, or writes a program that cannot be read.
     """
     require_compiler(on)
-    with tempfile.TemporaryDirectory(prefix="palmetto-plan-") as directory:
-        folder = Path(directory)
+    with files.temporary_folder("palmetto-plan-") as folder:
         (folder / "recipe.yaml").write_text(loading.dump(recipe))
         request = {"topology": on.name, "slices": on.slices, "sequences": sequences}
         (folder / "request.json").write_text(json.dumps(request))
-        command = [sys.executable, "-m", "palmetto.planning.compile", directory, str(os.getpid())]
+        command = [sys.executable, "-m", "palmetto.planning.compile", str(folder), str(os.getpid())]
         with (folder / "log").open("w") as log:
             code = subprocess.run(command, env=_environment(on), stdout=log, stderr=log, check=False).returncode
         result = _result(folder, code)

@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +18,7 @@ import numpy as np
 
 from palmetto.corpus import documents
 from palmetto.errors import RunStopped, UserError
-from palmetto.files import write_json, write_text
+from palmetto.files import temporary_folder, write_json, write_text
 from palmetto.host import environment, signals
 from palmetto.recipe import Recipe, loading
 from palmetto.runs import stamps
@@ -98,8 +97,8 @@ def _train(point: Point, points: list[Point], child: dict[str, str]) -> str:
     with point.run.locked():
         point.run.check(point.recipe)
         _borrow(point, points)
-    with tempfile.TemporaryDirectory() as folder:
-        recipe = Path(folder) / "recipe.yaml"  # the run's own recipe is written after it has passed every check
+    with temporary_folder() as folder:
+        recipe = folder / "recipe.yaml"  # the run's own recipe is written after it has passed every check
         write_text(recipe, loading.dump(point.recipe))
         return _trained(point, recipe, child)
 

@@ -4,13 +4,12 @@ Products that are complete and made from the same inputs are skipped (runs/stamp
 nothing: all checks come before the run is claimed.
 """
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from palmetto.errors import RunStopped
+from palmetto.files import temporary_folder
 from palmetto.host import environment
 from palmetto.host.cluster import Cluster
 from palmetto.native import library
@@ -51,8 +50,8 @@ def train_in_cluster(run: RunDirectory, recipe: Recipe, until: int, say: Say, cl
             processes.barrier("files copied")
             return train(run, recipe, until, say)
     processes.barrier("tokens built")
-    with tempfile.TemporaryDirectory() as folder:
-        shadow = run.shadow(Path(folder))
+    with temporary_folder() as folder:
+        shadow = run.shadow(folder)
         processes.barrier("files copied")
         return train(shadow, recipe, until, lambda text: None)
 
