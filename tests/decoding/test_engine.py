@@ -12,7 +12,7 @@ from palmetto.decoding.sampling import Sampling
 from palmetto.errors import UserError
 from tests.conftest import slow_but
 from tests.decoding.engines import SMALL, alone, engine, finished, gathered, stepped
-from tests.decoding.test_kinds import KINDS, LENGTH, QUICK, TOKENS, VOCABULARY, whole
+from tests.decoding.test_kinds import KINDS, LENGTH, TOKENS, VOCABULARY, whole
 
 PROMPT = (3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5)
 KIND = "grouped queries"
@@ -23,7 +23,7 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
     return shifted - np.log(np.sum(np.exp(shifted), axis=-1, keepdims=True))
 
 
-@pytest.mark.parametrize("kind", slow_but(QUICK, KINDS))
+@pytest.mark.parametrize("kind", slow_but(("grouped queries", "t5", "memory"), KINDS))
 def test_log_probabilities_agree_with_the_whole_sequence(kind: str) -> None:
     limits = Limits(rows=5, block=4, sequences=2, longest=LENGTH)
     requests = [Request(tuple(row.tolist()), tokens=0, echo=True, top=4) for row in TOKENS]

@@ -232,6 +232,7 @@ def test_sampled_answers_differ_and_are_replayed(
         settings._replace(beams=2).check()
 
 
+@pytest.mark.slow
 def test_sampled_programs_are_run_and_do_not_vote(evaluate: Callable[..., Evaluation], tmp_path: Path) -> None:
     try:
         running.require()

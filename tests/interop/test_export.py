@@ -88,6 +88,7 @@ def parameters(run: RunDirectory) -> str:
     return checkpoints.digests(state)[0]
 
 
+@pytest.mark.slow
 def test_a_stock_folder_becomes_a_run(tmp_path: Path) -> None:
     """The folder is an export without what only ours have."""
     for kind in ("PaLM", "Llama", "Mixtral"):

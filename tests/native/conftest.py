@@ -7,6 +7,7 @@ import pytest
 
 from palmetto.native.build import build
 from palmetto.native.library import kernels
+from tests.conftest import slow_but
 
 SETS = {"avx2": 1, "avx512": 2, "avx512_bf16": 3, "amx": 4}
 
@@ -28,8 +29,8 @@ def choose() -> Iterator[Choose]:
     library.palmetto_choose(max(SETS.values()), 2)
 
 
-@pytest.fixture(params=SETS)
+@pytest.fixture(params=slow_but([kernels().instruction_set or "avx2"], SETS))
 def instruction_set(request: pytest.FixtureRequest, choose: Choose) -> str:
-    """Chooses each instruction set in turn, with two threads."""
+    """Chooses each instruction set in turn, with two threads; the quick tests have the newest of this machine."""
     choose(request.param, 2)
     return str(request.param)

@@ -59,7 +59,7 @@ def bits(arrays: tuple[jax.Array, ...]) -> list[bytes]:
 
 
 @DTYPES
-@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=3, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     batch=st.integers(0, 3),
     length=st.sampled_from([1, 2, 3, 15, 16, 17, 31, 33, 64, 65, 127, 130, 255, 257, 300, 511, 513]),

@@ -59,6 +59,7 @@ def test_another_value_of_the_variable_is_refused(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.skipif(not kernels().instruction_set, reason=kernels().reason)
+@pytest.mark.slow
 def test_the_kernels_keep_to_the_instruction_set_of_the_run() -> None:
     assert said()[2]
     assert said(XLA_FLAGS="--xla_cpu_max_isa=AVX2") == ("native avx2", "", True)

@@ -33,7 +33,7 @@ def is_close(result: jax.Array, a: Exact, b: Exact) -> bool:
 
 
 @pytest.mark.parametrize(("dtype", "out"), [("float32", "float32"), ("bfloat16", "float32"), ("bfloat16", "bfloat16")])
-@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=4, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(sizes=st.tuples(SIZES, SIZES, SIZES), batch=BATCHES, turned=st.tuples(st.booleans(), st.booleans()))
 def test_products_of_any_shape_are_those_of_float64(
     instruction_set: str,

@@ -22,7 +22,7 @@ from palmetto.recipe import Recipe
 from palmetto.recipe import mesh as recipe_mesh
 from palmetto.recipe.model import Experts
 from palmetto.training.step.state import parameter_table
-from tests.conftest import RecipeMaker
+from tests.conftest import RecipeMaker, slow_but
 from tests.model.experts.test_mixture import activate
 from tests.model.test_catalogue import some
 from tests.parallel.test_sequence import gathers
@@ -105,7 +105,7 @@ def check_mixture(
     return routing
 
 
-@pytest.mark.parametrize("arrangement", LAYOUTS)
+@pytest.mark.parametrize("arrangement", slow_but(["cpu"], LAYOUTS))
 @pytest.mark.parametrize("settings", [DROPLESS, CAPACITY], ids=["dropless", "capacity"])
 def test_output_routing_and_gradients_agree_with_one_device(settings: Experts, arrangement: str) -> None:
     routing = check_mixture(settings, arrangement, experts=4)

@@ -25,7 +25,7 @@ from palmetto.model.masks import block_pairs, visible
 from palmetto.recipe import Recipe
 from palmetto.recipe import mesh as recipe_mesh
 from palmetto.training.step.loss import Batch
-from tests.conftest import RecipeMaker
+from tests.conftest import RecipeMaker, slow_but
 from tests.model.test_catalogue import POSITIONS, some
 from tests.references.quickly import QUICKLY
 from tests.references.spread import (
@@ -65,7 +65,7 @@ KINDS = (
 )
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=str)
+@pytest.mark.parametrize("kind", slow_but(KINDS[:2], KINDS), ids=str)
 def test_attention_of_every_kind_agrees_with_one_device(kind: Kind) -> None:
     """Outputs and gradients of queries, keys, values and score parameters agree, with two key/value heads for four."""
     model = some(kind.positions, kind.attention)

@@ -24,6 +24,7 @@ def palmetto(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_json_holds_the_plan() -> None:
     done = palmetto("plan", "palm-1m", "--topology", "h100:4", *TINY, "--json")
     assert done.returncode == 0, done.stderr

@@ -15,6 +15,7 @@ from palmetto.training.optimizers.adafactor import Adafactor
 from palmetto.training.step.loss import Batch
 from palmetto.training.step.state import State, shapes
 from palmetto.training.step.update import make_step
+from tests.conftest import slow_but
 
 
 def test_shipped_recipes_load_and_are_dumped_unchanged(tmp_path: Path) -> None:
@@ -143,7 +144,11 @@ def test_a_ramp_follows_the_linear_ramp_of_the_paper(name: str, first: float, la
 
 
 @pytest.mark.parametrize(
-    "name", ["glam-15m-8e", "gpt3-175b", "gopher-280b", "bloom-176b", "glm-130b", "llama3-8b", "mixtral-8x7b"]
+    "name",
+    slow_but(
+        ["llama3-8b", "glm-130b"],
+        ["glam-15m-8e", "gpt3-175b", "gopher-280b", "bloom-176b", "glm-130b", "llama3-8b", "mixtral-8x7b"],
+    ),
 )
 def test_a_shipped_recipe_makes_a_step_at_full_size(name: str) -> None:
     """The step is only traced; no array is made."""

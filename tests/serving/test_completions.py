@@ -57,6 +57,7 @@ def test_a_completion_has_every_field(complete: Post) -> None:
     assert choice["logprobs"] is None
 
 
+@pytest.mark.slow
 def test_any_company_leaves_every_bit(complete: Post) -> None:
     asked = [{**one, "logprobs": 3} for one in ASKED]
     alone = [complete(**one).json()["choices"] for one in asked]

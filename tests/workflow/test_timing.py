@@ -41,16 +41,17 @@ def test_time_for_no_step_is_refused(run: RunDirectory) -> None:
 
 
 def test_a_timed_run_keeps_its_steps(run: RunDirectory, capsys: pytest.CaptureFixture[str]) -> None:
-    command("run", "tiny.yaml", "--run", "timed", "--minutes", "60")
+    command("run", "tiny.yaml", "--run", "timed", "--minutes", "60", "training.batch_size=32")
     timed = RunDirectory(Path("timed"))
     steps = timed.recipe.training.steps
-    assert steps == Order(TokenStore.open(timed.train_store).windows, ((0, 4),), 0, 1).steps_that_fit()
+    assert steps == Order(TokenStore.open(timed.train_store).windows, ((0, 32),), 0, 1).steps_that_fit()
     before = bits(timed)
-    command("run", "tiny.yaml", "--run", "timed", "--minutes", "1")
+    command("run", "tiny.yaml", "--run", "timed", "--minutes", "1", "training.batch_size=32")
     assert bits(timed) == before
     assert f"begun with training.steps={steps}, which stays" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_steps_of_the_recipe_need_not_fit(run: RunDirectory) -> None:
     recipe = Path("tiny.yaml").read_text().replace("steps: 6", "steps: 100000")
     Path("long.yaml").write_text(recipe.replace("batch_size: 4", "batch_size: {0: 4, 50000: 8}"))

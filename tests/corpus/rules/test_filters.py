@@ -188,7 +188,7 @@ def test_repeated_n_grams_are_those_of_a_plain_count(texts: list[list[str]]) -> 
             assert round(share[number] * max(len(text), 1)) == expected, (text, n)
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(st.lists(st.text(st.sampled_from("ab .\n…한あ漢ก#•-"), max_size=60), min_size=1, max_size=30))
 def test_a_verdict_does_not_depend_on_other_texts(texts: list[str]) -> None:
     stage = Filters(Settings(minimum_words=1), {"web": "both"})

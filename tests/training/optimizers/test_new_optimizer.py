@@ -59,9 +59,10 @@ def test_the_plan_counts_its_state(lion_recipe: RecipeMaker) -> None:
     "mesh",
     [
         pytest.param((), id="one device"),
-        pytest.param(("mesh.data=2", "mesh.zero=1"), id="two", marks=pytest.mark.slow),
+        pytest.param(("mesh.data=2", "mesh.zero=1"), id="two"),
     ],
 )
+@pytest.mark.slow
 def test_a_run_is_saved_restored_and_verified(
     run: RunDirectory, lion_recipe: RecipeMaker, tmp_path: Path, mesh: tuple[str, ...]
 ) -> None:

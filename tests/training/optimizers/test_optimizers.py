@@ -16,6 +16,7 @@ from palmetto.training import optimization
 from palmetto.training.optimization import OptimizerState
 from palmetto.training.optimizers.adafactor import Adafactor
 from palmetto.training.optimizers.adamw import AdamW
+from tests.conftest import slow_but
 from tests.references import decoder as reference
 from tests.references.quickly import QUICKLY
 
@@ -169,25 +170,26 @@ ADAFACTORS = {
 }
 
 
-@pytest.mark.parametrize("settings", ADAFACTORS.values(), ids=ADAFACTORS)
-def test_adafactor_takes_the_steps_of_the_numpy_version(settings: Adafactor) -> None:
+@pytest.mark.parametrize("name", slow_but(["clipped", "factored", "glam"], ADAFACTORS))
+def test_adafactor_takes_the_steps_of_the_numpy_version(name: str) -> None:
     """All logical matrices and moments match after each step."""
+    settings = ADAFACTORS[name]
     trajectory = ours(settings)
     assert np.array_equal(trajectory.state.k, np.arange(1, STEPS + 1))
-    for name, shape in SHAPES.items():
+    for matrix, shape in SHAPES.items():
         sums = {"rows": shape[-1], "columns": shape[-2] if len(shape) > 1 else 1}
-        for index in logical(name):
-            steps = adafactor_in_numpy(settings, PARAMETERS[name][index], each_step(GRADIENTS[name], index))
+        for index in logical(matrix):
+            steps = adafactor_in_numpy(settings, PARAMETERS[matrix][index], each_step(GRADIENTS[matrix], index))
             for i, expected in enumerate(steps):
-                where = f"{name}{list(index)} at step {i + 1}"
-                moved = trajectory.parameters[name][(i, *index)]
+                where = f"{matrix}{list(index)} at step {i + 1}"
+                moved = trajectory.parameters[matrix][(i, *index)]
                 assert np.abs(moved - expected.pop("theta")).max() < 3e-6 * np.abs(moved).max(), where
                 for moment in ("m", "v", "rows", "columns"):
                     held = trajectory.state.moments.get(moment, {})
-                    assert (name in held) == (moment in expected), (where, moment)
+                    assert (matrix in held) == (moment in expected), (where, moment)
                     if moment in expected:
                         value = expected[moment] / sums.get(moment, 1)
-                        error = np.abs(held[name][(i, *index)] - value)
+                        error = np.abs(held[matrix][(i, *index)] - value)
                         # m is a sum with both signs.
                         assert np.all(error < 1e-5 * (np.abs(value).max() if moment == "m" else value)), (where, moment)
 

@@ -16,7 +16,7 @@ from jax.sharding import PartitionSpec
 from palmetto.parallel.collectives import Group
 from palmetto.parallel.sharding import Spread
 from palmetto.training.step import reductions
-from tests.conftest import need_devices
+from tests.conftest import need_devices, slow_but
 from tests.references import decoder as reference
 from tests.references.sums import halves_sum
 
@@ -50,7 +50,7 @@ def compiled(n: int) -> Callable[[Array], jax.Array]:
     return jax.jit(lambda leaves: reductions.sum_over_leaves(lambda leaf: leaf, leaves))
 
 
-@pytest.mark.parametrize("n", [1, 2, 4, 8, 16, 32, 64])
+@pytest.mark.parametrize("n", slow_but([1, 8, 32], [1, 2, 4, 8, 16, 32, 64]))
 def test_sum_over_leaves_matches_the_tree_to_the_bit(n: int) -> None:
     leaves = terms(n)
     total = np.asarray(compiled(n)(leaves))
@@ -163,7 +163,7 @@ def test_stacking_does_not_change_bits_of_the_global_norm() -> None:
     assert global_norm(arrays) == jax.jit(lambda a: reductions.global_norm(a, dict.fromkeys(a, Spread(0))))(apart)
 
 
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("name", slow_but(["expert_up"], SHAPES))
 def test_root_mean_square_is_taken_per_logical_matrix(name: str) -> None:
     array, stack = some_arrays(2)[name], STACKS[name]
     rms = np.asarray(reductions.root_mean_square(jnp.asarray(array), Spread(stack)))
@@ -173,8 +173,8 @@ def test_root_mean_square_is_taken_per_logical_matrix(name: str) -> None:
 
 
 @pytest.mark.parametrize(("rows", "chunks"), [(1, 1), (6, 2), (16, 16), (100, 4), (512, 512), (6144, 1024)])
-@pytest.mark.parametrize("leading", [(), (3,), (2, 3)])
-def test_squares_are_summed_by_rows_then_by_chunks(leading: tuple[int, ...], rows: int, chunks: int) -> None:
+@pytest.mark.parametrize("leading", slow_but([[3]], [[], [3], [2, 3]]), ids=str)
+def test_squares_are_summed_by_rows_then_by_chunks(leading: list[int], rows: int, chunks: int) -> None:
     array = np.random.default_rng(rows).normal(size=(*leading, rows, 9)).astype(np.float32)
     found = np.asarray(sum_of_squares(array, Spread(len(leading))))
     by_row = halves_sum(np.square(array), -1).reshape(*leading, chunks, -1)

@@ -99,6 +99,7 @@ def test_steps_with_adafactor_and_clipping_match_the_reference(palms: tuple[Reci
     check_against_reference(*palms, clip=0.25, rule=reference.adafactor)
 
 
+@pytest.mark.slow
 def test_steps_with_adamw_without_clipping_match_the_reference(plain: tuple[Recipe, TrainStep]) -> None:
     check_against_reference(*plain, clip=np.inf, rule=functools.partial(reference.adamw, weight_decay=0, b1=0))
 

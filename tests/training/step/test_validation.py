@@ -21,6 +21,7 @@ from palmetto.training.step import state as states
 from palmetto.training.step.execution import make_batch
 from palmetto.training.step.loss import Batch, token_losses
 from palmetto.training.step.validation import make_validation, window_losses
+from tests.conftest import slow_but
 from tests.model.test_catalogue import some
 from tests.references.quickly import QUICKLY
 from tests.references.spread import LENGTH, VOCABULARY, make_recipe, on, some_state
@@ -71,7 +72,7 @@ def alone(store: TokenStore) -> Callable[[str], np.ndarray]:
     return functools.cache(lambda name: by_window(of(name), store))
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", slow_but(["palm"], MODELS))
 def test_the_validation_loss_averages_all_scored_tokens(name: str, store: TokenStore) -> None:
     recipe = of(name)
     sharding = Sharding(recipe)
