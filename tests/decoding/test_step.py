@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from palmetto.decoding.sampling import Sampling
-from palmetto.decoding.step import Chosen, Scores, choose
+from palmetto.decoding.step import Chosen, Scores, Use, choose, most_probable
 from palmetto.decoding.strategies import STRATEGIES
-from palmetto.decoding.strategies.strategy import Context
+from palmetto.decoding.strategies.strategy import Context, Sizes
 from palmetto.decoding.strategies.temperature import Draw
 from tests.decoding.strategies.applied import kept, softmax
 
@@ -18,20 +18,27 @@ LOGITS = np.array([1.5, -0.5, 0.0, 2.0, 0.5, -3.0], np.float32)
 DRAWS = 20_000
 
 
-def choice(logits: np.ndarray, sampling: Sampling, wanted: int = -1, top: int = 0, **changes: Any) -> Chosen:
+def choice(logits: np.ndarray, sampling: Sampling, wanted: int = -1, **changes: Any) -> Chosen:
     """Returns what is chosen from logits [R, V] at positions 0, 1, …."""
     count, size = logits.shape
+    sizes = Sizes(count, size, 4)
     context = Context(sampling, np.zeros(1, np.int32), 1)
-    uses = [strategy for strategy in STRATEGIES if strategy.used(context)]
-    parameters = {s.name: s.parameters(dict.fromkeys(range(count), context), count, size) for s in uses}
+    rows = {s: range(count) if s.used(context) else range(0) for s in STRATEGIES}
+    uses = {
+        s.name: Use(jnp.full(count, bool(own)), s.parameters(dict.fromkeys(own, context), sizes))
+        for s, own in rows.items()
+    }
     draw = Draw(
         jnp.full(count, sampling.temperature),
         jnp.zeros((count, 2), jnp.uint32),
         jnp.zeros(count, int),
         jnp.arange(count),
     )._replace(**changes)
-    scores = Scores(jnp.asarray(logits), jax.nn.logsumexp(jnp.asarray(logits), axis=-1))
-    return choose(scores, jnp.full(count, wanted), draw if sampling.temperature else None, parameters, top, size)
+    return choose(scores(logits), jnp.full(count, wanted), draw, uses, size)
+
+
+def scores(logits: np.ndarray) -> Scores:
+    return Scores(jnp.asarray(logits), jax.nn.logsumexp(jnp.asarray(logits), axis=-1))
 
 
 def draws(sampling: Sampling) -> np.ndarray:
@@ -66,7 +73,7 @@ def test_token_frequencies_follow_the_restricted_softmax(sampling: Sampling) -> 
 def test_temperature_zero_prefers_the_lower_of_equal_tokens() -> None:
     tied = np.array([[0.0, 2.0, 2.0], [3.0, 3.0, 3.0], [-1.0, -2.0, 0.0]], np.float32)
     assert choice(tied, Sampling()).tokens.tolist() == [1, 0, 2]
-    assert choice(tied, Sampling(), top=2).top.tolist() == [[1, 2], [0, 1], [2, 0]]
+    assert most_probable(scores(tied), 2, 3).tokens.tolist() == [[1, 2], [0, 1], [2, 0]]
 
 
 @pytest.mark.parametrize("temperature", [1e-3, 1e-30, 1e-45])
@@ -92,11 +99,11 @@ def test_log_probabilities_are_those_of_the_model() -> None:
     rows = np.stack([LOGITS, 10 * LOGITS])
     biased = Sampling(3.0, top_k=1, logit_bias=((5, 100.0),))
     expected = np.log(np.stack([softmax(row) for row in rows]))
-    got = choice(rows, biased, top=2)
+    got, top = choice(rows, biased), most_probable(scores(rows), 2, 6)
     assert got.tokens.tolist() == [5, 5]
     np.testing.assert_allclose(got.logprobs, expected[:, 5], rtol=1e-6)
-    assert got.top.tolist() == [[3, 0]] * 2
-    np.testing.assert_allclose(got.top_logprobs, expected[:, [3, 0]], rtol=1e-6, atol=1e-6)
+    assert top.tokens.tolist() == [[3, 0]] * 2
+    np.testing.assert_allclose(top.logprobs, expected[:, [3, 0]], rtol=1e-6, atol=1e-6)
     wanted = choice(rows, biased, wanted=2)
     assert wanted.tokens.tolist() == [2, 2]
     np.testing.assert_allclose(wanted.logprobs, expected[:, 2], rtol=1e-6)

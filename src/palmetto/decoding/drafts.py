@@ -20,6 +20,9 @@ class Draft(Protocol):
     def propose(self, sequences: Several[Sequence], count: int) -> list[Ids]:
         """Returns up to `count` guesses of the tokens that follow each sequence."""
 
+    def warm_up(self) -> None:
+        """Compiles what it needs."""
+
 
 class Lookup:
     """Guesses that what followed the last tokens before follows them again (arXiv 2304.04487)."""
@@ -30,6 +33,9 @@ class Lookup:
 
     def propose(self, sequences: Several[Sequence], count: int) -> list[Ids]:
         return [self._after(sequence.tokens[: sequence.size], count) for sequence in sequences]
+
+    def warm_up(self) -> None:
+        """Does nothing, since looking up compiles nothing."""
 
     def _after(self, tokens: Ids, count: int) -> Ids:
         """Returns what followed the last place where the last tokens stood before."""

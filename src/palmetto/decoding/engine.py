@@ -18,10 +18,9 @@ from palmetto.decoding.limits import Limits as Limits
 from palmetto.decoding.limits import block_bytes
 from palmetto.decoding.request import Event, Finish, Request, Result, Token
 from palmetto.decoding.rows import Share
-from palmetto.decoding.runner import Runner
+from palmetto.decoding.runner import Computed, Runner
 from palmetto.decoding.scheduling import Plan, Scheduler
 from palmetto.decoding.sequences import Sequence
-from palmetto.decoding.step import Chosen
 from palmetto.decoding.strategies import STRATEGIES
 from palmetto.decoding.tables import Tables
 from palmetto.decoding.validation import check
@@ -96,6 +95,16 @@ class Engine:
         self._events: list[Event] = []
         self._submitted = self._rows = self._drafted = self._accepted = 0
 
+    def warm_up(self, prefix: int = 0) -> None:
+        """Compiles all that requests can need, so that none waits for it.
+
+        prefix: the length of the longest prefix whose positions see each other.
+        """
+        assert not self.busy
+        self._model.warm_up(self.scheduler.tables, prefix)
+        if self._draft is not None:
+            self._draft.warm_up()
+
     @property
     def busy(self) -> bool:
         """Says whether any request has not ended."""
@@ -147,9 +156,9 @@ class Engine:
             self._model.copy(plan.copies)
         if plan.shares:
             shares, rows = self._shares(plan)
-            chosen = self._model.compute(shares, rows, self.scheduler.tables)
+            computed = self._model.compute(shares, rows, self.scheduler.tables)
             for share in shares:
-                self._advance(share, chosen)
+                self._advance(share, computed)
         assert self._events or not self.busy or plan.shares, "the first sequence can always go on"
         events, self._events = self._events, []
         return events
@@ -229,18 +238,18 @@ class Engine:
         self._rows = row
         return shares, rows
 
-    def _advance(self, share: Share, chosen: Chosen) -> None:
+    def _advance(self, share: Share, computed: Computed) -> None:
         """Notes what a sequence's rows have brought."""
         sequence, chooses, row = share.sequence, share.chooses, share.first + share.known - 1
-        tokens = self._echo(sequence, sequence.done + share.known + 1, chosen, share)
+        tokens = self._echo(sequence, sequence.done + share.known + 1, computed, share)
         self.scheduler.computed(sequence, share.known)
         finish = None if sequence.pending > 0 or chooses else Finish.LENGTH
         if chooses and sequence.request.beams:
-            self._search(sequence, chosen, row)
+            self._search(sequence, computed, row)
             chooses = False
         for guess in range(1 + share.drafts if chooses else 0):
             guessed = sequence.tokens[sequence.size]
-            tokens.append(_token(sequence, chosen, row + guess))
+            tokens.append(_token(sequence, computed, row + guess))
             finish = self._accept(sequence, tokens[-1].id)
             if finish is not None or guess == share.drafts or guessed != tokens[-1].id:
                 break
@@ -252,11 +261,11 @@ class Engine:
         elif tokens:
             self._events.append(Event(sequence.number, sequence.choice, tuple(tokens)))
 
-    def _search(self, sequence: Sequence, chosen: Chosen, row: int) -> None:
+    def _search(self, sequence: Sequence, computed: Computed, row: int) -> None:
         """Hands the most probable tokens after a beam to its search."""
         request = sequence.request
-        top = _top(chosen, row, request.top)
-        pairs = _top(chosen, row, request.beams + len(request.stop))
+        top = _top(computed, row, request.top)
+        pairs = _top(computed, row, request.beams + len(request.stop))
         ended = self._searches[sequence.number].take(sequence, [Token(*pair, top) for pair in pairs])
         if ended is not None:
             self._end_search(sequence.number, ended)
@@ -269,14 +278,16 @@ class Engine:
         for choice, (tokens, finish) in enumerate([*((h.tokens, finish) for h, finish in ended), *none]):
             self._events.append(Event(number, choice, tokens, finish))
 
-    def _echo(self, sequence: Sequence, known: int, chosen: Chosen | None, share: Share | None = None) -> list[Token]:
+    def _echo(
+        self, sequence: Sequence, known: int, computed: Computed | None, share: Share | None = None
+    ) -> list[Token]:
         """Returns the tokens of the prompt up to `known` that have not been reported."""
         tokens = []
         for position in range(sequence.echoed, min(known, sequence.prompt)):
-            if position < max(1, sequence.request.prefix) or chosen is None or share is None:
+            if position < max(1, sequence.request.prefix) or computed is None or share is None:
                 tokens.append(Token(int(sequence.tokens[position]), None))
             else:
-                tokens.append(_token(sequence, chosen, share.first + position - 1 - sequence.done))
+                tokens.append(_token(sequence, computed, share.first + position - 1 - sequence.done))
         sequence.echoed += len(tokens)
         return tokens
 
@@ -313,11 +324,14 @@ def window(model: Model) -> Kept | None:
     return Kept(0, band.window) if band is not None and band.window is not None else model.attention.kept
 
 
-def _top(chosen: Chosen, row: int, count: int) -> tuple[tuple[int, float], ...]:
-    top = zip(chosen.top[row, :count].tolist(), chosen.top_logprobs[row, :count].tolist(), strict=True)
-    return tuple(top)
+def _top(computed: Computed, row: int, count: int) -> tuple[tuple[int, float], ...]:
+    if not count:
+        return ()
+    assert computed.top is not None
+    tokens, logprobs = (array[row, :count].tolist() for array in computed.top)
+    return tuple(zip(tokens, logprobs, strict=True))
 
 
-def _token(sequence: Sequence, chosen: Chosen, row: int) -> Token:
-    top = _top(chosen, row, sequence.request.top)
-    return Token(int(chosen.tokens[row]), float(chosen.logprobs[row]), top)
+def _token(sequence: Sequence, computed: Computed, row: int) -> Token:
+    top, (tokens, logprobs) = _top(computed, row, sequence.request.top), computed.chosen
+    return Token(int(tokens[row]), float(logprobs[row]), top)

@@ -1,13 +1,14 @@
 """Lays a plan out as the arrays of the compiled step."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from palmetto.decoding.sequences import Sequence
-from palmetto.decoding.step import Rows
+from palmetto.decoding.step import Rows, Use
 from palmetto.decoding.strategies import STRATEGIES
-from palmetto.decoding.strategies.strategy import HUGE, Context
+from palmetto.decoding.strategies.strategy import HUGE, Context, Sizes, Strategy
 from palmetto.decoding.strategies.temperature import Draw
 from palmetto.decoding.tables import Tables
 
@@ -33,10 +34,15 @@ class Share(NamedTuple):
 class Asked(NamedTuple):
     """Holds the arguments of the choice of tokens."""
 
-    wanted: Any
-    draw: Draw | None
-    parameters: dict[str, Any]
+    wanted: npt.NDArray[np.int32]
+    draw: Draw
+    uses: dict[str, Use]
     top: int
+    """The number of most probable tokens that any row reports."""
+
+
+ASSORTMENTS = (), tuple(strategy for strategy in STRATEGIES if not strategy.long), STRATEGIES
+"""The strategies that a program holds, the smallest first. A step takes the first program that has all that it uses."""
 
 
 def lay_out(shares: list[Share], count: int, tables: Tables) -> Rows:
@@ -52,12 +58,10 @@ def lay_out(shares: list[Share], count: int, tables: Tables) -> Rows:
     return Rows(tokens, positions, sequences, prefix)  # type: ignore[arg-type]
 
 
-def ask(shares: list[Share], count: int, vocabulary_size: int) -> Asked:
+def ask(shares: list[Share], sizes: Sizes) -> Asked:
     """Returns what the rows of a step ask of the choice of tokens."""
-    wanted, top = np.full(count, -1, np.int32), 0
-    temperature, seeds = np.zeros(count, np.float32), np.zeros((count, 2), np.uint32)
-    choices, positions = np.zeros(count, np.int32), np.zeros(count, np.int32)
-    using: dict[str, dict[int, Context]] = {}
+    asked = ask_nothing(sizes)
+    (wanted, draw, _, top), using = asked, dict[str, dict[int, Context]]()
     for share in shares:
         sequence, request = share.sequence, share.sequence.request
         start, behind = sequence.done, sequence.done + share.known
@@ -70,16 +74,30 @@ def ask(shares: list[Share], count: int, vocabulary_size: int) -> Asked:
             continue
         last = share.first + share.known - 1
         rows = slice(last, last + 1 + share.drafts)
-        temperature[rows], choices[rows] = min(request.sampling.temperature, HUGE), sequence.choice
-        seeds[rows] = request.seed >> 32, request.seed & (2**32 - 1)
-        positions[rows] = np.arange(behind, behind + 1 + share.drafts)
+        draw.temperature[rows], draw.choices[rows] = min(request.sampling.temperature, HUGE), sequence.choice
+        draw.seeds[rows] = request.seed >> 32, request.seed & (2**32 - 1)
+        draw.positions[rows] = np.arange(behind, behind + 1 + share.drafts)
         for strategy in sequence.uses:
             of = using.setdefault(strategy.name, {})
             of.update({last + i: sequence.context(behind - 1 + i) for i in range(1 + share.drafts)})
-    parameters = {
-        strategy.name: strategy.parameters(using[strategy.name], count, vocabulary_size)
-        for strategy in STRATEGIES
-        if strategy.name in using
-    }
-    draw = Draw(temperature, seeds, choices, positions) if temperature.any() else None  # type: ignore[arg-type]
-    return Asked(wanted, draw, parameters, 1 << (top - 1).bit_length() if top else 0)
+    held = next(each for each in ASSORTMENTS if using.keys() <= {strategy.name for strategy in each})
+    return asked._replace(uses=_uses(held, using, sizes), top=top)
+
+
+def ask_nothing(sizes: Sizes, held: tuple[Strategy, ...] = (), top: int = 0) -> Asked:
+    """Returns what rows ask that choose greedily, of a program that holds some strategies."""
+    temperature, seeds = np.zeros(sizes.rows, np.float32), np.zeros((sizes.rows, 2), np.uint32)
+    choices, positions = np.zeros(sizes.rows, np.int32), np.zeros(sizes.rows, np.int32)
+    draw = Draw(temperature, seeds, choices, positions)  # type: ignore[arg-type]
+    return Asked(np.full(sizes.rows, -1, np.int32), draw, _uses(held, {}, sizes), top)
+
+
+def _uses(held: tuple[Strategy, ...], using: dict[str, dict[int, Context]], sizes: Sizes) -> dict[str, Use]:
+    """Returns what a step asks of the strategies that its program holds, given the rows that use them."""
+    uses = {}
+    for strategy in held:
+        rows = using.get(strategy.name, {})
+        marks = np.zeros(sizes.rows, np.bool_)
+        marks[list(rows)] = True
+        uses[strategy.name] = Use(marks, strategy.parameters(rows, sizes))  # type: ignore[arg-type]
+    return uses

@@ -1,18 +1,22 @@
 """Runs the compiled parts of a step on the cache that it holds."""
 
 import hashlib
-from typing import Any
+from itertools import zip_longest
+from typing import Any, NamedTuple
 
 import jax
 import jaxlib.version
 import numpy as np
 
 from palmetto.decoding import step
+from palmetto.decoding.blocks import SCRATCH
 from palmetto.decoding.cached import rows_are_their_own
 from palmetto.decoding.caches.paged import PagedCache
 from palmetto.decoding.limits import Limits
-from palmetto.decoding.rows import Share, ask, lay_out
+from palmetto.decoding.rows import ASSORTMENTS, Asked, Share, ask, ask_nothing, lay_out
+from palmetto.decoding.strategies.strategy import Sizes
 from palmetto.decoding.tables import Tables
+from palmetto.decoding.validation import TOP
 from palmetto.model.layout import Arranged
 from palmetto.model.tuning import ACCELERATOR, Tuning, for_platform
 from palmetto.native.library import kernels
@@ -27,6 +31,14 @@ def choose_tuning(sharding: Sharding | None) -> Tuning:
     """Returns the tuning of steps on one device, or on the devices of a mesh."""
     on_mesh = sharding is not None and sharding.devices > 1
     return ACCELERATOR if on_mesh else for_platform(jax.devices()[0].platform)
+
+
+class Computed(NamedTuple):
+    """Holds what a step has brought."""
+
+    chosen: step.Chosen
+    top: step.Top | None
+    """The most probable tokens, if any row reports some."""
 
 
 class Runner:
@@ -75,19 +87,41 @@ class Runner:
         everything = self._model.model_dump_json(), str(self._arranged.embedding.dtype), sizes, where
         return hashlib.sha256(repr(everything).encode()).hexdigest()[:16]
 
-    def compute(self, shares: list[Share], count: int, tables: Tables) -> step.Chosen:
+    def compute(self, shares: list[Share], count: int, tables: Tables) -> Computed:
         """Returns the choices of a step of `count` rows, on the host."""
+        return self._compute(lay_out(shares, count, tables), tables, ask(shares, self._sizes(count)))
+
+    def warm_up(self, tables: Tables, prefix: int) -> None:
+        """Compiles all programs that steps can need, by steps whose rows belong to no sequence.
+
+        prefix: the length of the longest prefix whose positions see each other.
+        """
+        longest = max(self._limits.rows, prefix)
+        for count in sorted({self.rows(min(1 << power, longest)) for power in range(longest.bit_length() + 1)}):
+            nothing, sizes = lay_out([], count, tables), self._sizes(count)
+            for held, top in zip_longest(ASSORTMENTS, self._tops, fillvalue=None):
+                self._compute(nothing, tables, ask_nothing(sizes, held or (), top or 0))
+        self.copy({SCRATCH: SCRATCH})
+
+    def _compute(self, rows: step.Rows, tables: Tables, asked: Asked) -> Computed:
         # Tables are copied, since they change while arrays of the host may still be those of the device.
         entries = tables.blocks.copy(), tables.starts.copy()
-        asked = ask(shares, count, self._vocabulary_size)
-        rows, entries, wanted, draw, parameters = self._everywhere(
-            (lay_out(shares, count, tables), entries, asked.wanted, asked.draw, asked.parameters)
-        )
+        rows, entries, wanted, draw, uses = self._everywhere((rows, entries, asked.wanted, asked.draw, asked.uses))
         cache = self._cache.with_tables(*entries)
         scores, self._cache = step.forward(self._arranged, self._learned, rows, cache, self._model, self._tuning)
-        chosen = step.choose(scores, wanted, draw, parameters, asked.top, self._vocabulary_size, self._own)
-        on_host: step.Chosen = jax.device_get(chosen)
+        chosen = step.choose(scores, wanted, draw, uses, self._vocabulary_size, self._own)
+        count = next((most for most in self._tops if most >= asked.top), 1 << (asked.top - 1).bit_length())
+        top = step.most_probable(scores, count, self._vocabulary_size) if asked.top else None
+        on_host: Computed = jax.device_get(Computed(chosen, top))
         return on_host
+
+    @property
+    def _tops(self) -> tuple[int, ...]:
+        """The numbers of most probable tokens that are computed: as many as are reported, or as beams need."""
+        return TOP, 1 << self._limits.sequences.bit_length()
+
+    def _sizes(self, rows: int) -> Sizes:
+        return Sizes(rows, self._vocabulary_size, self._limits.positions(self._model))
 
     def copy(self, copies: dict[int, int]) -> None:
         """Copies blocks, given the source of each target; with few numbers of them, so that there are few programs."""

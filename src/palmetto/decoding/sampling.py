@@ -8,6 +8,9 @@ from palmetto.errors import UserError
 SEEDS = 2**64
 """The number of seeds, which count from 0."""
 
+MOST_BIASES = 1024
+"""The most tokens of a request whose logits are changed by a number of their own."""
+
 _RANGES = {
     "temperature": (lambda x: 0 <= x < math.inf, "0 (greedy) or more, such as 0.8"),
     "top_k": (lambda x: x >= 1, "at least 1"),
@@ -66,6 +69,8 @@ class Sampling(NamedTuple):
                 if token < 0 or (vocabulary_size is not None and token >= vocabulary_size):
                     most = "" if vocabulary_size is None else f" to {vocabulary_size - 1}"
                     raise UserError(f"{name}: token {token}; expected tokens from 0{most}")
+        if len(self.logit_bias) > MOST_BIASES:
+            raise UserError(f"logit_bias: {len(self.logit_bias)} tokens; expected at most {MOST_BIASES}")
         for token, bias in self.logit_bias:
             if math.isnan(bias) or bias == math.inf:
                 raise UserError(f"logit_bias: {bias} for token {token}; expected a number")

@@ -17,6 +17,10 @@ class SmallerModel:
         """Takes an engine of the smaller model, which has the same vocabulary; nobody else may use it."""
         self._engine = engine
 
+    def warm_up(self) -> None:
+        """Compiles the smaller model's steps."""
+        self._engine.warm_up()
+
     def propose(self, sequences: Several[Sequence], count: int) -> list[Ids]:
         numbers = {}
         for sequence in sequences:

@@ -1,8 +1,9 @@
 """The two compiled parts of a step: the model on flat rows of tokens, and the choice of the next token of each row.
 
-The first is one program for each number of rows and of entries of the tables. What rows ask of the second changes its
-program, but not the logits, nor what is done to the logits of other rows. It may draw for one row after the other, so
-that its bits do not depend on their number, as those of the first do not with kernels of `native`.
+The first is one program for each number of rows and of entries of the tables. The second has a program with all
+strategies, of which each row takes what it asks for, and smaller ones for steps that ask for little: nothing that a
+request may ask for needs a program of its own. It may choose for one row after the other, so that its bits do not
+depend on their number, as those of the first do not with kernels of `native`.
 """
 
 from functools import partial
@@ -15,6 +16,7 @@ from palmetto.decoding.cached import extend
 from palmetto.decoding.caches.cache import Places
 from palmetto.decoding.caches.paged import PagedCache
 from palmetto.decoding.strategies import STRATEGIES, temperature
+from palmetto.decoding.strategies.strategy import Strategy
 from palmetto.model.layout import Arranged, Stacked
 from palmetto.model.scores import Learned
 from palmetto.model.tuning import Tuning
@@ -66,54 +68,79 @@ class Chosen(NamedTuple):
     """The tokens, int32 [R]: the wanted ones where any is wanted."""
     logprobs: jax.Array
     """Their log-probabilities, float32 [R]."""
-    top: jax.Array
-    """The most probable tokens in order, of equals the lower first, int32 [R, n]."""
-    top_logprobs: jax.Array
+
+
+class Top(NamedTuple):
+    """Holds the most probable tokens of each row in order, of equals the lower first."""
+
+    tokens: jax.Array
+    """The tokens, int32 [R, n]."""
+    logprobs: jax.Array
     """Their log-probabilities, float32 [R, n]."""
 
 
-@partial(jax.jit, static_argnames=("top", "vocabulary_size", "one_by_one"))
+class Use(NamedTuple):
+    """Holds what a step asks of a strategy."""
+
+    rows: jax.Array
+    """Which rows use it, bool [R]."""
+    parameters: Any
+    """Its arrays."""
+
+
+@partial(jax.jit, static_argnames=("vocabulary_size", "one_by_one"))
 def choose(
     scores: Scores,
     wanted: jax.Array,
-    draw: temperature.Draw | None,
-    parameters: dict[str, Any],
-    top: int,
+    draw: temperature.Draw,
+    uses: dict[str, Use],
     vocabulary_size: int,
     one_by_one: bool = False,
 ) -> Chosen:
     """Returns the tokens that follow each row.
 
-    wanted: the tokens, int32 [R], whose log-probabilities are asked for; -1 to choose one. draw: how to draw from the
-    distribution; None if every row takes its most probable token. parameters: those of each strategy that any row uses,
-    by name. top: the number of most probable tokens to report. vocabulary_size: only tokens below it are chosen.
+    wanted: the tokens, int32 [R], whose log-probabilities are asked for; -1 to choose one. draw: how each row draws.
+    uses: the strategies that rows may use, by name. vocabulary_size: only tokens below it are chosen.
     one_by_one: compute each row by itself, since sums of strategies are rounded otherwise for other numbers of rows.
     """
     logits = scores.logits[:, :vocabulary_size]
-    if one_by_one and parameters:
-        alone = jax.tree.map(lambda array: array[:, None], (logits, draw, parameters))
+    if one_by_one and uses:
+        alone = jax.tree.map(lambda array: array[:, None], (logits, draw, uses))
         tokens = jax.lax.map(lambda row: _chosen(*row)[0], alone)
     else:
-        tokens = _chosen(logits, draw, parameters)
+        tokens = _chosen(logits, draw, uses)
     tokens = jnp.where(wanted >= 0, wanted, tokens)
-    logprobs = jnp.take_along_axis(scores.logits, tokens[:, None], axis=-1)[:, 0] - scores.normalizer
-    best, ids = jax.lax.top_k(logits, min(top, vocabulary_size))
-    return Chosen(tokens, logprobs, ids, best - scores.normalizer[:, None])
+    chosen = jnp.take_along_axis(scores.logits, tokens[:, None], axis=-1)[:, 0]
+    return Chosen(tokens, chosen - scores.normalizer)
 
 
-def _chosen(logits: jax.Array, draw: temperature.Draw | None, parameters: dict[str, Any]) -> jax.Array:
-    """Returns the chosen tokens, int32 [R], for logits [R, V]."""
+def _chosen(logits: jax.Array, draw: temperature.Draw, uses: dict[str, Use]) -> jax.Array:
+    """Returns the chosen tokens, int32 [R], for logits [R, V]. What no row asks for is not computed."""
+
+    def apply(strategy: Strategy, logits: jax.Array) -> jax.Array:
+        rows, parameters = uses[strategy.name]
+        return jax.lax.cond(jnp.any(rows), strategy.apply, lambda same, _: same, logits, parameters)
+
     for strategy in STRATEGIES:
-        if strategy.name in parameters and not strategy.scaled:
-            logits = strategy.apply(logits, parameters[strategy.name])
+        if strategy.name in uses and not strategy.scaled:
+            logits = apply(strategy, logits)
     tokens = jnp.argmax(logits, axis=-1).astype(jnp.int32)
-    if draw is None:
-        return tokens
-    scaled = temperature.scale(logits, draw)
-    for strategy in STRATEGIES:
-        if strategy.name in parameters and strategy.scaled:
-            scaled = strategy.apply(scaled, parameters[strategy.name])
-    return jnp.where(draw.temperature > 0, temperature.drawn(scaled, draw), tokens)
+
+    def drawn() -> jax.Array:
+        scaled = temperature.scale(logits, draw)
+        for strategy in STRATEGIES:
+            if strategy.name in uses and strategy.scaled:
+                scaled = apply(strategy, scaled)
+        return jnp.where(draw.temperature > 0, temperature.drawn(scaled, draw), tokens)
+
+    return jax.lax.cond(jnp.any(draw.temperature > 0), drawn, lambda: tokens)
+
+
+@partial(jax.jit, static_argnames=("count", "vocabulary_size"))
+def most_probable(scores: Scores, count: int, vocabulary_size: int) -> Top:
+    """Returns the `count` most probable tokens below `vocabulary_size` of each row, or all if they are fewer."""
+    best, tokens = jax.lax.top_k(scores.logits[:, :vocabulary_size], min(count, vocabulary_size))
+    return Top(tokens, best - scores.normalizer[:, None])
 
 
 @partial(jax.jit, donate_argnames="cache")

@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 from palmetto.decoding.grammar import Grammars
 from palmetto.decoding.limits import Limits
-from palmetto.decoding.request import Request
 from palmetto.decoding.text import Pieces
 from palmetto.decoding.trained import TrainedModel
 from palmetto.recipe.chat_template import ChatTemplate
+from palmetto.recipe.objectives import CausalObjective
 from palmetto.runs.directory import RunDirectory
 from palmetto.serving.metrics import Meter
 from palmetto.serving.worker import Worker
@@ -81,9 +81,10 @@ class Served:
         return self._ready(TrainedModel(self._run, self._overrides))
 
     def _ready(self, trained: TrainedModel) -> Current:
-        """Returns what answers requests with a checkpoint, once its step is compiled."""
+        """Returns what answers requests with a checkpoint, once all that they can need is compiled."""
         engine = trained.engine(self.limits)
-        engine.run([Request((self.vocabulary.eod,), tokens=2)])
+        causal = isinstance(self.recipe.training.objective, CausalObjective)
+        engine.warm_up(prefix=0 if causal else engine.longest)
         depends = f"{trained.digest} {engine.fingerprint}"
         fingerprint = f"fp_{hashlib.sha256(depends.encode()).hexdigest()[:16]}"
         return Current(Worker(engine, self._meter), fingerprint, trained.step)

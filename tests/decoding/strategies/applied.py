@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from palmetto.decoding.sampling import Sampling
 from palmetto.decoding.strategies import STRATEGIES
-from palmetto.decoding.strategies.strategy import Context
+from palmetto.decoding.strategies.strategy import Context, Sizes
 
 
 def softmax(logits: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
@@ -30,7 +30,7 @@ def applied(
     rows = jnp.asarray(np.stack([logits, logits]))
     for strategy in STRATEGIES:
         if strategy.used(context):
-            rows = strategy.apply(rows, jnp_tree(strategy.parameters({1: context}, 2, logits.shape[0])))
+            rows = strategy.apply(rows, jnp_tree(strategy.parameters({1: context}, Sizes(2, logits.shape[0], 64))))
     other, changed = np.asarray(rows)
     assert other.tobytes() == logits.tobytes(), "a row that does not use a strategy keeps its bits"
     return changed

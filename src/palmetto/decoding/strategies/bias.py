@@ -8,24 +8,26 @@ import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 
-from palmetto.decoding.strategies.strategy import HUGE, Context, Strategy
+from palmetto.decoding.sampling import MOST_BIASES
+from palmetto.decoding.strategies.strategy import HUGE, Context, Sizes, Strategy
 
 
 class Bias(Strategy):
     """Adds the numbers of `logit_bias` to logits; those of a token that is named twice are added up."""
 
     name: ClassVar[str] = "logit_bias"
+    long: ClassVar[bool] = True
 
     def used(self, row: Context) -> bool:
         return bool(row.sampling.logit_bias)
 
     def parameters(
-        self, rows: Mapping[int, Context], count: int, vocabulary_size: int
+        self, rows: Mapping[int, Context], sizes: Sizes
     ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
-        biases = {row: context.sampling.logit_bias for row, context in rows.items()}
-        width = 1 << (max(map(len, biases.values())) - 1).bit_length()
-        tokens, numbers = np.full((count, width), vocabulary_size, np.int32), np.zeros((count, width), np.float32)
-        for row, pairs in biases.items():
+        shape = sizes.rows, MOST_BIASES
+        tokens, numbers = np.full(shape, sizes.vocabulary, np.int32), np.zeros(shape, np.float32)
+        for row, context in rows.items():
+            pairs = context.sampling.logit_bias
             tokens[row, : len(pairs)] = [token for token, _ in pairs]
             numbers[row, : len(pairs)] = [min(number, HUGE) for _, number in pairs]
         return tokens, numbers

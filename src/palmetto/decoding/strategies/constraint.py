@@ -8,25 +8,36 @@ import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 
-from palmetto.decoding.strategies.strategy import Context, Strategy
+from palmetto.decoding.strategies.strategy import Context, Sizes, Strategy
 
 
-class Constrained(Strategy):
-    """Gives tokens that are not allowed next the logit −∞."""
+class Mask(Strategy):
+    """Gives all tokens but some the logit −∞."""
+
+    def left(self, row: Context, size: int) -> npt.NDArray[np.bool_]:
+        """Returns which tokens of a vocabulary of `size` are left to a row that uses it."""
+        raise NotImplementedError
+
+    def parameters(self, rows: Mapping[int, Context], sizes: Sizes) -> npt.NDArray[np.uint8]:
+        """Returns bits [R, V / 8]."""
+        bits = np.full((sizes.rows, -(-sizes.vocabulary // 8)), 255, np.uint8)
+        for row, context in rows.items():
+            bits[row] = np.packbits(self.left(context, sizes.vocabulary))
+        return bits
+
+    def apply(self, logits: jax.Array, parameters: jax.Array) -> jax.Array:
+        left = jnp.unpackbits(parameters, axis=1, count=logits.shape[1])
+        return jnp.where(left > 0, logits, -jnp.inf)
+
+
+class Constrained(Mask):
+    """Leaves the tokens that the constraint allows next."""
 
     name: ClassVar[str] = "constraint"
 
     def used(self, row: Context) -> bool:
         return row.allowed is not None
 
-    def parameters(self, rows: Mapping[int, Context], count: int, vocabulary_size: int) -> npt.NDArray[np.uint8]:
-        """Returns bits [count, V / 8]."""
-        allowed = np.ones((count, vocabulary_size), np.bool_)
-        for row, context in rows.items():
-            assert context.allowed is not None
-            allowed[row] = context.allowed[:vocabulary_size]
-        return np.packbits(allowed, axis=1)
-
-    def apply(self, logits: jax.Array, parameters: jax.Array) -> jax.Array:
-        allowed = jnp.unpackbits(parameters, axis=1, count=logits.shape[1])
-        return jnp.where(allowed > 0, logits, -jnp.inf)
+    def left(self, row: Context, size: int) -> npt.NDArray[np.bool_]:
+        assert row.allowed is not None
+        return row.allowed[:size]

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 
-from palmetto.decoding.strategies.strategy import Context, Strategy
+from palmetto.decoding.strategies.strategy import Context, Sizes, Strategy
 
 
 class Forced(Strategy):
@@ -19,8 +19,8 @@ class Forced(Strategy):
     def used(self, row: Context) -> bool:
         return bool(row.sampling.forced)
 
-    def parameters(self, rows: Mapping[int, Context], count: int, vocabulary_size: int) -> npt.NDArray[np.int32]:
-        tokens = np.full(count, -1, np.int32)
+    def parameters(self, rows: Mapping[int, Context], sizes: Sizes) -> npt.NDArray[np.int32]:
+        tokens = np.full(sizes.rows, -1, np.int32)
         for row, (sampling, known, prompt, _) in rows.items():
             if len(known) - prompt < len(sampling.forced):
                 tokens[row] = sampling.forced[len(known) - prompt]

@@ -7,18 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 
-from palmetto.decoding.strategies.strategy import Context
-
-LEAST = 64
-"""The least number of tokens in the arrays, which grow by doubling, so that there are few programs."""
+from palmetto.decoding.strategies.strategy import Context, Sizes
 
 
-def histories(rows: Mapping[int, Context], count: int, *, generated: bool) -> npt.NDArray[np.int32]:
-    """Returns the tokens of each row [count, n], those generated alone or with the prompt's; −1 for none."""
-    of = {row: context.tokens[context.prompt if generated else 0 :] for row, context in rows.items()}
-    longest = max(map(len, of.values()), default=0)
-    tokens = np.full((count, max(LEAST, 1 << (longest - 1).bit_length() if longest else 0)), -1, np.int32)
-    for row, own in of.items():
+def histories(rows: Mapping[int, Context], sizes: Sizes, *, generated: bool) -> npt.NDArray[np.int32]:
+    """Returns the tokens of each row [R, positions], those generated alone or with the prompt's; −1 for none."""
+    tokens = np.full((sizes.rows, sizes.positions), -1, np.int32)
+    for row, context in rows.items():
+        own = context.tokens[context.prompt if generated else 0 :]
         tokens[row, : len(own)] = own
     return tokens
 

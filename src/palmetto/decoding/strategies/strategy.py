@@ -30,19 +30,30 @@ class Context(NamedTuple):
     """The tokens that a constraint allows, [V]."""
 
 
+class Sizes(NamedTuple):
+    """Holds the sizes of the arrays that strategies take: few of them, since each makes a program to compile."""
+
+    rows: int
+    vocabulary: int
+    positions: int
+    """The most positions of a sequence."""
+
+
 class Strategy:
     """Changes logits before a token is chosen from them. It is without state."""
 
     name: ClassVar[str]
     scaled: ClassVar[bool] = False
     """Says whether it comes after the temperature, and never changes which token is the most probable."""
+    long: ClassVar[bool] = False
+    """Says whether its arrays are long lists of tokens, which steps in which nobody uses it do without."""
 
     def used(self, row: Context) -> bool:
         """Returns whether a row uses it."""
         raise NotImplementedError
 
-    def parameters(self, rows: Mapping[int, Context], count: int, vocabulary_size: int) -> Any:
-        """Returns arrays for a step of `count` rows, given the rows that use it.
+    def parameters(self, rows: Mapping[int, Context], sizes: Sizes) -> Any:
+        """Returns arrays for a step, given the rows that use it; their shapes follow from `sizes` alone.
 
         With these arrays, `apply` must leave the other rows as they are.
         """
@@ -62,9 +73,9 @@ class Number(Strategy):
     def used(self, row: Context) -> bool:
         return getattr(row.sampling, self.name) not in (None, self.unused)
 
-    def parameters(self, rows: Mapping[int, Context], count: int, vocabulary_size: int) -> Any:
-        """Returns the numbers, float32 [count]."""
-        numbers = np.full(count, self.unused, np.float32)
+    def parameters(self, rows: Mapping[int, Context], sizes: Sizes) -> Any:
+        """Returns the numbers, float32 [R]."""
+        numbers = np.full(sizes.rows, self.unused, np.float32)
         for row, context in rows.items():
             numbers[row] = bounded(getattr(context.sampling, self.name))
         return numbers
