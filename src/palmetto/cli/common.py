@@ -41,6 +41,13 @@ SourceOption = Annotated[
     ),
 ]
 Directory = Annotated[Path, typer.Argument(metavar="DIR", parser=path, help="A run directory.")]
+DraftOption = Annotated[
+    Path | None,
+    typer.Option("--draft", parser=path, metavar="DIR", help="A smaller run that guesses tokens; texts are the same."),
+]
+LookupOption = Annotated[
+    bool, typer.Option("--lookup", help="Guess that a text goes on as where it stood before; texts are the same.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from palmetto.cli.common import Directory, Json, Overrides, answer, path, say, text_path
+from palmetto.cli.common import Directory, DraftOption, Json, LookupOption, Overrides, answer, path, say, text_path
 from palmetto.cli.runs import existing
 from palmetto.errors import UserError
 from palmetto.files import text_bytes
@@ -49,6 +49,8 @@ def generate(
     logprobs: Annotated[
         int, typer.Option(min=0, max=20, help="With --json: the likeliest tokens to report at each position.")
     ] = 0,
+    draft: DraftOption = None,
+    lookup: LookupOption = False,
     step: Annotated[int | None, typer.Option(help="The checkpoint's step; by default the newest.")] = None,
     interactive: Annotated[bool, typer.Option("--interactive", help="Continue each line of standard input.")] = False,
     as_json: Json = False,
@@ -56,7 +58,7 @@ def generate(
     """Continue texts with a checkpoint. Overrides: model.positions, model.attention, mesh.model."""
     from palmetto.workflow import entering
 
-    run = existing(directory)
+    run, smaller = existing(directory), existing(draft) if draft else None
     given = [
         name
         for name, value in (
@@ -79,6 +81,7 @@ def generate(
     schema: Any = _schema(json_schema) if json_schema is not None else None
     entering.enter_to_read(run, say, overrides or ())
     from palmetto.decoding.continuing import Continuing, Wish
+    from palmetto.decoding.drafting import Drafting
     from palmetto.decoding.generate import ROWS
     from palmetto.decoding.grammar import Grammars
     from palmetto.decoding.sampling import Sampling
@@ -93,7 +96,7 @@ def generate(
     if beams and not n <= beams <= ROWS:
         raise UserError(f"--beams {beams}: expected {n}, which --n asks for, to {ROWS}")
     trained = TrainedModel(run, overrides or (), step)
-    continuing = Continuing(trained, say)
+    continuing = Continuing(trained, say, Drafting(smaller, lookup))
     constraint = None
     if json_schema is not None or regex is not None:
         grammars = Grammars(trained.vocabulary, continuing.pieces)

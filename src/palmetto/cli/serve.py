@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from palmetto.cli.common import Json, path, quiet_libraries, say
+from palmetto.cli.common import DraftOption, Json, LookupOption, path, quiet_libraries, say
 from palmetto.cli.runs import existing
 from palmetto.errors import UserError
 from palmetto.host.extras import MODULES, missing
@@ -32,6 +32,8 @@ def serve(
     chat_template: Annotated[
         Path | None, typer.Option(parser=path, metavar="FILE", help="A Jinja template that turns a chat into a text.")
     ] = None,
+    draft: DraftOption = None,
+    lookup: LookupOption = False,
     rows: Annotated[int, typer.Option(min=1, help="The rows of a step; the bits of answers depend on them.")] = 64,
     longest: Annotated[int, typer.Option(min=2, help="The most tokens of a prompt and its continuation.")] = 2048,
     cache: Annotated[
@@ -51,12 +53,14 @@ def serve(
             raise missing(module, "serve")
     overrides = [argument for argument in arguments if _OVERRIDE.match(argument)]
     runs = _by_name([existing(path(argument)) for argument in arguments if argument not in overrides])
+    smaller = existing(draft) if draft else None
     keys = _keys(api_key_file) if api_key_file else ()
     template = _text(chat_template) if chat_template else None
     from palmetto.workflow import entering
 
     for run in runs.values():
         entering.enter_to_read(run, say, overrides)
+    from palmetto.decoding.drafting import Drafting
     from palmetto.decoding.limits import Limits
     from palmetto.serving import server
     from palmetto.serving.settings import Settings
@@ -80,7 +84,7 @@ def serve(
             print(json.dumps({"url": url, "model": name}) if as_json else f"serving {name} at {url}", flush=True)
 
     with quiet_libraries():
-        models = server.load(runs, limits, settings, overrides)
+        models = server.load(runs, limits, settings, overrides, Drafting(smaller, lookup))
     server.run(models, opened, ready)
 
 

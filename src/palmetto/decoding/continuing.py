@@ -7,6 +7,7 @@ from typing import NamedTuple
 import jax
 
 from palmetto.decoding.choices import Choice, Delta
+from palmetto.decoding.drafting import Drafting
 from palmetto.decoding.engine import Engine
 from palmetto.decoding.generate import ROWS, SHORTEST, check_room, too_large
 from palmetto.decoding.limits import Limits, block_bytes
@@ -42,10 +43,13 @@ class Continued(NamedTuple):
 class Continuing:
     """Continues texts by a trained model."""
 
-    def __init__(self, trained: TrainedModel, say: Callable[[str], None]) -> None:
-        """Takes a model. `say` is called with a notice if a text is longer than those of training."""
+    def __init__(self, trained: TrainedModel, say: Callable[[str], None], drafting: Drafting | None = None) -> None:
+        """Takes a model, and what guesses its tokens.
+
+        `say` is called with a notice if a text is longer than those of training.
+        """
         self.pieces = Pieces(trained.vocabulary)
-        self._trained, self._say = trained, say
+        self._trained, self._say, self._drafting = trained, say, drafting or Drafting()
         self._engine: Engine | None = None
 
     def run(
@@ -102,5 +106,5 @@ class Continuing:
             longest = max(SHORTEST, 1 << (positions - 1).bit_length())
             one = -(-longest // Limits.block) * block_bytes(trained.model, Limits.block)
             limits = Limits(rows=ROWS, sequences=ROWS, longest=longest, memory=max(Limits.memory, one))
-            self._engine = trained.engine(limits)
+            self._engine = trained.engine(limits, self._drafting.draft(trained.vocabulary, limits))
         return self._engine

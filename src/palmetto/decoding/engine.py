@@ -245,8 +245,10 @@ class Engine:
         self.scheduler.computed(sequence, share.known)
         finish = None if sequence.pending > 0 or chooses else Finish.LENGTH
         if chooses and sequence.request.beams:
+            if tokens:
+                self._events.append(Event(sequence.number, sequence.choice, tuple(tokens)))
             self._search(sequence, computed, row)
-            chooses = False
+            return
         for guess in range(1 + share.drafts if chooses else 0):
             guessed = sequence.tokens[sequence.size]
             tokens.append(_token(sequence, computed, row + guess))

@@ -12,6 +12,9 @@ from palmetto.decoding.sampling import Sampling
 
 GREEDY = Sampling()
 
+PENALTY = 0.6
+"""The usual length penalty of beam searches."""
+
 
 class Finish(StrEnum):
     """Says why a choice has ended."""
@@ -57,7 +60,7 @@ class Request:
     """The number of continuations, which share the prompt's cache."""
     beams: int = 0
     """The width of a beam search, which replaces sampling; 0 for none. The best `choices` beams are the answer."""
-    length_penalty: float = 0.6
+    length_penalty: float = PENALTY
     """GNMT's α of the beam search (arXiv 1609.08144, equation 14), over generated tokens."""
     stop: frozenset[int] = frozenset()
     """The ids that end a choice. Such a token is reported with its log-probability, as the choice's last."""

@@ -74,7 +74,14 @@ async def chats(request: Request) -> Response:
     if asked.max_tokens is not None and asked.max_completion_tokens is not None:
         raise bad("max_tokens", "expected only one of max_tokens and max_completion_tokens")
     top = (asked.top_logprobs or 0) if asked.logprobs else None
-    wanted = Wanted(tokens=asked.max_completion_tokens or asked.max_tokens, usual=None, choices=asked.n or 1, top=top)
+    n = asked.n or 1
+    wanted = Wanted(
+        tokens=asked.max_completion_tokens or asked.max_tokens,
+        usual=None,
+        choices=n,
+        beams=n if asked.use_beam_search else 0,
+        top=top,
+    )
     try:
         pieces = served.template.prompt([message.plain for message in asked.messages])
     except UserError as error:

@@ -69,7 +69,8 @@ async def completions(request: Request) -> Response:
     wanted = Wanted(
         tokens=asked.max_tokens,
         usual=_TOKENS,
-        choices=asked.best_of or n,
+        choices=n if asked.use_beam_search else asked.best_of or n,
+        beams=(asked.best_of or n) if asked.use_beam_search else 0,
         top=asked.logprobs,
         echo=bool(asked.echo),
         suffix=asked.suffix,

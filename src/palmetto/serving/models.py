@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import NamedTuple
 
+from palmetto.decoding.drafting import Drafting
 from palmetto.decoding.grammar import Grammars
 from palmetto.decoding.limits import Limits
 from palmetto.decoding.text import Pieces
@@ -34,7 +35,13 @@ class Served:
     """Serves one run. Requests go to the worker of the newest checkpoint; older workers finish what they have."""
 
     def __init__(
-        self, run: RunDirectory, limits: Limits, meter: Meter, template: str | None, overrides: Sequence[str] = ()
+        self,
+        run: RunDirectory,
+        limits: Limits,
+        meter: Meter,
+        template: str | None,
+        overrides: Sequence[str],
+        drafting: Drafting,
     ) -> None:
         """Loads the newest checkpoint of a run, and compiles its step.
 
@@ -49,7 +56,7 @@ class Served:
         self.limits = limits
         self.created = int(run.recipe_file.stat().st_mtime)
         self._run, self._meter = run, meter
-        self._overrides = overrides
+        self._overrides, self._drafting = overrides, drafting
         trained = TrainedModel(run, overrides)
         self.vocabulary, self.pieces = trained.vocabulary, Pieces(trained.vocabulary)
         self.longest = limits.positions(trained.model)
@@ -82,7 +89,7 @@ class Served:
 
     def _ready(self, trained: TrainedModel) -> Current:
         """Returns what answers requests with a checkpoint, once all that they can need is compiled."""
-        engine = trained.engine(self.limits)
+        engine = trained.engine(self.limits, self._drafting.draft(self.vocabulary, self.limits))
         causal = isinstance(self.recipe.training.objective, CausalObjective)
         engine.warm_up(prefix=0 if causal else engine.longest)
         depends = f"{trained.digest} {engine.fingerprint}"

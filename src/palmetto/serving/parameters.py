@@ -80,6 +80,10 @@ class Generation(Parameters):
         None, max_length=1024, description="an object from token ids to numbers from -100 to 100, at most 1,024"
     )
     n: int | None = Field(None, ge=1, le=128, description="a number from 1 to 128; by default 1")
+    use_beam_search: bool | None = Field(None, description="true or false: search with beams; by default false")
+    length_penalty: float | None = Field(
+        None, ge=0, le=10, description='a number from 0 to 10, beside "use_beam_search": true; by default 0.6'
+    )
     seed: int | None = Field(
         None, ge=-(2**63), lt=2**64, description="an integer of 64 bits; by default one that is drawn anew"
     )

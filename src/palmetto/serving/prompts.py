@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from palmetto.decoding.request import Constraint, Request
+from palmetto.decoding.request import PENALTY, Constraint, Request
 from palmetto.decoding.sampling import SEEDS, Sampling
 from palmetto.errors import UserError
 from palmetto.recipe.objectives import CausalObjective
@@ -27,6 +27,8 @@ class Wanted(NamedTuple):
     usual: int | None
     """The usual number, or fewer if they do not fit; None for as many as fit."""
     choices: int
+    beams: int
+    """The width of a beam search, 0 for none."""
     top: int | None
     """The number of alternatives to report; None if no log-probabilities are asked for."""
     echo: bool = False
@@ -67,8 +69,10 @@ async def requests_of(
         raise bad(
             "echo", f"beside logprobs, expected false: the objective {objective.name} sees a prompt from both sides"
         )
+    _check_beams(served, asked, wanted)
     seed = secrets.randbelow(SEEDS) if asked.seed is None else asked.seed % SEEDS
-    sampling, constraint = _sampling(served, asked), await _constraint(served, asked.response_format)
+    sampling = Sampling() if wanted.beams else _sampling(served, asked)
+    constraint = await _constraint(served, asked.response_format)
     requests = []
     for prompt in prompts:
         ids, prefix = _whole(served, prompt, wanted.suffix)
@@ -79,6 +83,8 @@ async def requests_of(
                 sampling=sampling,
                 seed=seed,
                 choices=wanted.choices,
+                beams=wanted.beams,
+                length_penalty=_or(asked.length_penalty, PENALTY),
                 stop=frozenset([served.vocabulary.eod]),
                 top=wanted.top or 0,
                 echo=scores,
@@ -87,6 +93,37 @@ async def requests_of(
             )
         )
     return requests
+
+
+_REPLACED: dict[str, float | None] = {
+    "temperature": 0,
+    "top_k": None,
+    "top_p": 1,
+    "min_p": 0,
+    "typical_p": 1,
+    "repetition_penalty": 1,
+    "presence_penalty": 0,
+    "frequency_penalty": 0,
+    "logit_bias": None,
+    "response_format": None,
+}
+"""The parameters that a beam search replaces, and their values that change nothing."""
+
+
+def _check_beams(served: Served, asked: Generation, wanted: Wanted) -> None:
+    """Raises ApiError that names a parameter that does not go with a beam search, or without one."""
+    if not wanted.beams:
+        if asked.length_penalty is not None:
+            raise bad("length_penalty", 'expected only beside "use_beam_search": true')
+        return
+    for name, unused in _REPLACED.items():
+        if getattr(asked, name) not in (None, unused):
+            raise bad(name, f"expected {'none' if unused is None else unused} beside use_beam_search")
+    if wanted.beams > (most := served.limits.sequences):
+        name = "n" if wanted.beams == asked.n else "best_of"
+        raise bad(name, f"{wanted.beams} beams: expected at most {most}")
+    if wanted.tokens == 0:
+        raise bad("max_tokens", "0: expected at least 1 beside use_beam_search")
 
 
 def _whole(served: Served, prompt: Prompt, suffix: str | None) -> tuple[tuple[int, ...], int]:

@@ -10,6 +10,7 @@ from types import FrameType
 import jax
 import uvicorn
 
+from palmetto.decoding.drafting import Drafting
 from palmetto.decoding.limits import Limits
 from palmetto.errors import UserError
 from palmetto.host import signals
@@ -44,12 +45,19 @@ def address(opened: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def load(runs: Mapping[str, RunDirectory], limits: Limits, settings: Settings, overrides: Sequence[str] = ()) -> Server:
+def load(
+    runs: Mapping[str, RunDirectory],
+    limits: Limits,
+    settings: Settings,
+    overrides: Sequence[str] = (),
+    drafting: Drafting | None = None,
+) -> Server:
     """Returns the models of runs, with their newest checkpoints, ready to be served; raises UserError if one cannot."""
     metrics = Metrics()
     try:
         models = {
-            name: Served(run, limits, metrics.meter(name), settings.template, overrides) for name, run in runs.items()
+            name: Served(run, limits, metrics.meter(name), settings.template, overrides, drafting or Drafting())
+            for name, run in runs.items()
         }
     except (MemoryError, jax.errors.JaxRuntimeError) as error:
         if not isinstance(error, MemoryError) and "RESOURCE_EXHAUSTED" not in str(error):
