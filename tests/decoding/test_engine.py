@@ -126,8 +126,8 @@ class EvenUntil:
         self._left -= 1
 
     @property
-    def complete(self) -> bool:
-        return not self._left
+    def finish(self) -> Finish:
+        return Finish.LENGTH if self._left else Finish.STOP
 
 
 def test_a_constraint_decides_what_may_come_next() -> None:

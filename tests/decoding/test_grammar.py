@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from palmetto.decoding.grammar import Grammars
-from palmetto.decoding.request import Constraint
+from palmetto.decoding.request import Constraint, Finish
 from palmetto.decoding.text import Pieces
 from palmetto.errors import UserError
 from palmetto.tokens.vocabulary import Vocabulary
@@ -67,7 +67,7 @@ def test_only_fitting_tokens_are_allowed(grammars: Grammars, vocabulary: Vocabul
     for one in (b"a", b"b", b"c"):
         constraint.accept(pieces.data.index(one))
     assert constraint.allowed() is None
-    assert constraint.complete
+    assert constraint.finish == Finish.STOP
 
 
 def test_each_choice_has_a_constraint_of_its_own(grammars: Grammars, vocabulary: Vocabulary) -> None:
@@ -103,7 +103,7 @@ def test_a_grammar_too_large_to_follow_is_not_complete(grammars: Grammars, vocab
             break
         constraint.accept(int(np.argmax(allowed)))
     assert allowed is None
-    assert not constraint.complete
+    assert constraint.finish == Finish.LENGTH
 
 
 @pytest.mark.parametrize("pattern", ["[a-", "(?<=a)b"])

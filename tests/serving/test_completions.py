@@ -243,8 +243,6 @@ def test_no_answer_holds_what_json_cannot(complete: Post) -> None:
     assert "Infinity" not in text
     text.encode()
     json.dumps(json.loads(text), ensure_ascii=False).encode()
-    echoed = complete(prompt="a\ud800b", echo=True, max_tokens=0).json()["choices"][0]["text"]
-    assert echoed == "a\ufffd\ufffd\ufffdb", "a lone surrogate, which UTF-8 cannot hold"
 
 
 @settings(max_examples=25)

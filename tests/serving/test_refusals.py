@@ -117,7 +117,7 @@ def test_many_names_are_read_quickly(client: httpx.Client) -> None:
 
 
 def test_too_many_prompts_are_not_encoded(complete: Post, server: Server) -> None:
-    with unittest.mock.patch.object(type(server.models["tiny"].vocabulary), "encode") as encode:
+    with unittest.mock.patch.object(type(server.models["tiny"].vocabulary), "encode_all") as encode:
         assert complete(prompt=["a"] * 10**4).json()["error"]["param"] == "prompt"
     encode.assert_not_called()
 

@@ -122,7 +122,7 @@ def _show(continuing: "Continuing", texts: list[str], wish: "Wish", as_json: boo
             _write("".join(unwritten) + text)
             unwritten.clear()
 
-    for number, continued in enumerate(continuing.run(texts, wish, hear)):
+    for number, continued in enumerate(_named(continuing.run(texts, wish, hear))):
         for choice, one in enumerate(continued):
             if as_json and many:
                 _write(json.dumps(_values(texts[number], one, wish.top)) + "\n")
@@ -132,6 +132,17 @@ def _show(continuing: "Continuing", texts: list[str], wish: "Wish", as_json: boo
                 _write(f"───── text {number + 1}, continuation {choice + 1}\n{texts[number]}{one.text}\n")
     if single:
         _write("\n")
+
+
+def _named(continued: "Iterator[list[Continued]]") -> "Iterator[list[Continued]]":
+    """Yields the continuations; raises UserError that names the option of what the engine refuses."""
+    from palmetto.decoding.request import Refused
+
+    try:
+        yield from continued
+    except Refused as error:
+        option = {"prompt": "--prompt", "tokens": "--tokens", "choices": "--n", "beams": "--beams"}[error.field]
+        raise UserError(f"{option}: {error.reason}") from None
 
 
 def _values(prompt: str, continued: "Continued", top: int) -> dict[str, Any]:

@@ -26,6 +26,10 @@ def serve(
     ],
     host: Annotated[str, typer.Option(help="The address to listen on; by default this machine alone.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 picks a free one.")] = 8000,
+    allowed_host: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Another name by which clients address the server; may be repeated."),
+    ] = None,
     api_key_file: Annotated[
         Path | None, typer.Option(parser=path, metavar="FILE", help="A file with a key a line; clients must have one.")
     ] = None,
@@ -65,6 +69,8 @@ def serve(
     from palmetto.serving import server
     from palmetto.serving.settings import Settings
 
+    limits = Limits(rows=rows, sequences=rows, longest=longest, memory=cache << 20).check()
+    opened = server.listen(host, port)
     settings = Settings(
         queue=queue,
         prompt=max_prompt,
@@ -74,9 +80,8 @@ def serve(
         drain=drain,
         keys=keys,
         template=template,
+        hosts=server.hosts(opened, host, allowed_host or ()),
     )
-    limits = Limits(rows=rows, sequences=rows, longest=longest, memory=cache << 20).check()
-    opened = server.listen(host, port)
     url = server.address(opened)
 
     def ready() -> None:

@@ -11,10 +11,11 @@ from palmetto.decoding.drafting import Drafting
 from palmetto.decoding.engine import Engine
 from palmetto.decoding.generate import ROWS, SHORTEST, check_room, too_large
 from palmetto.decoding.limits import Limits, block_bytes
-from palmetto.decoding.request import Constraint, Request, Token
+from palmetto.decoding.request import Constraint, Finish, Request, Token
 from palmetto.decoding.sampling import Sampling
 from palmetto.decoding.text import Pieces
 from palmetto.decoding.trained import TrainedModel
+from palmetto.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,8 @@ class Continuing:
                     for event in engine.step():
                         if (at := numbers.get(event.request)) is None:
                             continue  # the end of one that a stop string has ended in an earlier run
+                        if event.finish == Finish.DEAD_END:
+                            raise UserError(f"text {at + 1}: no token can follow, and what there is does not match")
                         delta = open_[at][event.choice].add(event.tokens, event.finish)
                         made[at][event.choice].add(delta)
                         hear(delta.text)

@@ -128,8 +128,8 @@ class Engine:
         for sequence in list(choices.values()):
             if most == length and (sequence.pending <= 0 or sequence.echoed == length):
                 self._end(sequence, self._echo(sequence, 1, None), Finish.LENGTH)
-            elif sequence.constraint is not None and sequence.allowed is None:
-                self._end(sequence, [], Finish.STOP)
+            elif (finish := sequence.allow()) is not None:
+                self._end(sequence, [], finish)
             else:
                 self.scheduler.add(sequence)
                 if request.beams:
@@ -211,7 +211,7 @@ class Engine:
         sequence.echoed = request.echo_from if request.echo and first is None else length
         if request.constraint is not None:
             sequence.constraint = request.constraint()
-            sequence.allowed = first.allowed if first else sequence.constraint.allowed()
+            sequence.allow()
         context = sequence.context(length - 1)
         sequence.uses = tuple(strategy for strategy in STRATEGIES if strategy.used(context))
         return sequence
@@ -301,9 +301,8 @@ class Engine:
             return Finish.STOP
         if sequence.constraint is not None:
             sequence.constraint.accept(token)
-            sequence.allowed = sequence.constraint.allowed()
-            if sequence.allowed is None:
-                return Finish.STOP if sequence.constraint.complete else Finish.LENGTH
+            if (finish := sequence.allow()) is not None:
+                return finish
         return Finish.LENGTH if sequence.size == sequence.most else None
 
     def _end(self, sequence: Sequence, tokens: list[Token], finish: Finish) -> None:

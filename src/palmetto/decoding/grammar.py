@@ -9,13 +9,16 @@ import numpy as np
 import numpy.typing as npt
 
 from palmetto.corpus.extras import need
-from palmetto.decoding.request import Constraint
+from palmetto.decoding.request import Constraint, Finish
 from palmetto.decoding.text import Pieces
 from palmetto.errors import UserError
 from palmetto.tokens.vocabulary import Vocabulary
 
 _NO_TEXT = "NoExtensionBias"
 """The error by which llguidance names a grammar that allows no first token."""
+
+_NOTHING_FITS = ("NotStopped", "NoExtension", _NO_TEXT)
+"""The states of llguidance in which no token is allowed although it has not given up."""
 
 
 class Grammars:
@@ -79,9 +82,12 @@ class Matching:
         self._matcher.consume_token(token)
 
     @property
-    def complete(self) -> bool:
-        """Says whether the text matches."""
-        return not self._matcher.is_error() and bool(self._matcher.is_accepting())
+    def finish(self) -> Finish:
+        """Why the choice ends: the text matches, or no text that begins so does, or llguidance gives up."""
+        if not self._matcher.is_error() and self._matcher.is_accepting():
+            return Finish.STOP
+        gave_up = self._matcher.is_error() or self._matcher.stop_reason() not in _NOTHING_FITS
+        return Finish.LENGTH if gave_up else Finish.DEAD_END
 
 
 class _Tokenizer:

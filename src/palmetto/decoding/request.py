@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from palmetto.decoding.sampling import Sampling
+from palmetto.errors import UserError
 
 GREEDY = Sampling()
 
@@ -23,6 +24,8 @@ class Finish(StrEnum):
     """It generated a token of `stop`, or its constraint allows no more."""
     LENGTH = "length"
     """It has as many tokens as were asked for, or as many as fit, or its constraint became too large to follow."""
+    DEAD_END = "dead end"
+    """No token may come next, and the constraint is not met."""
     CANCELLED = "cancelled"
     """`Engine.cancel` was called."""
 
@@ -37,8 +40,17 @@ class Constraint(Protocol):
         """Notes the token that was generated."""
 
     @property
-    def complete(self) -> bool:
-        """Says whether the tokens so far are what is wanted; if not, and no other may come, it has failed."""
+    def finish(self) -> Finish:
+        """Why the choice ends if no token may come next: STOP if the tokens so far are what is wanted."""
+
+
+class Refused(UserError):
+    """A request that can never be served. `field` names what of it cannot be, as `Request` does."""
+
+    def __init__(self, field: str, reason: str, value: object = "") -> None:
+        shown = f"{field}={value}" if value != "" else field
+        super().__init__(f"{shown}: {reason}")
+        self.field, self.reason = field, reason
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,9 @@
 import math
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 from palmetto.errors import UserError
 
 SEEDS = 2**64
@@ -54,6 +57,18 @@ class Sampling(NamedTuple):
     forced: tuple[int, ...] = ()
     """The tokens that are generated first."""
 
+    @property
+    def never(self) -> frozenset[int]:
+        """The tokens that are never generated, by whichever setting."""
+        return frozenset(self.banned) | {token for token, bias in self.logit_bias if bias == -math.inf}
+
+    def leaves(self, allowed: npt.NDArray[np.bool_], generated: int) -> bool:
+        """Returns whether any of the tokens that a constraint allows, [V], may follow so many generated ones."""
+        if generated < len(self.forced):
+            return bool(allowed[self.forced[generated]])
+        never = list(self.never)
+        return bool(allowed.sum() > allowed[never].sum())
+
     def check(self, vocabulary_size: int | None = None) -> "Sampling":
         """Returns self; raises UserError that names the option that is out of range.
 
@@ -69,6 +84,10 @@ class Sampling(NamedTuple):
                 if token < 0 or (vocabulary_size is not None and token >= vocabulary_size):
                     most = "" if vocabulary_size is None else f" to {vocabulary_size - 1}"
                     raise UserError(f"{name}: token {token}; expected tokens from 0{most}")
+        if banned := sorted(self.never.intersection(self.forced)):
+            raise UserError(f"forced: token {banned[0]} is banned too; expected one that may be generated")
+        if len(self.never) == vocabulary_size:
+            raise UserError("banned: all tokens; expected to leave one that may be generated")
         if len(self.logit_bias) > MOST_BIASES:
             raise UserError(f"logit_bias: {len(self.logit_bias)} tokens; expected at most {MOST_BIASES}")
         for token, bias in self.logit_bias:

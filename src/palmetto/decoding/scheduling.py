@@ -9,9 +9,9 @@ import bisect
 from typing import NamedTuple
 
 from palmetto.decoding.blocks import SCRATCH, Blocks
+from palmetto.decoding.request import Refused
 from palmetto.decoding.sequences import Sequence
 from palmetto.decoding.tables import Tables
-from palmetto.errors import UserError
 from palmetto.recipe.parts import Kept
 
 
@@ -37,10 +37,12 @@ class Scheduler:
         self._copies: dict[int, int] = {}
 
     def check_fits(self, prefix: int, length: int, count: int = 1) -> None:
-        """Raises UserError if so many sequences of a request, up to this length, cannot be in the cache at a time."""
+        """Raises Refused if so many sequences of a request, up to this length, cannot be in the cache at a time."""
         if (needed := count * self.most_blocks(prefix, length)) > self.blocks.count:
-            raise UserError(
-                f"tokens: {count} of {length} positions, take {needed} blocks of cache; there are {self.blocks.count}"
+            several = f"{count} beams, each of " if count > 1 else ""
+            raise Refused(
+                "beams" if count > 1 else "tokens",
+                f"{several}{length} positions, take {needed} blocks of cache; there are {self.blocks.count}",
             )
 
     def add(self, sequence: Sequence) -> None:

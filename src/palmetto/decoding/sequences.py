@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from palmetto.decoding.blocks import SCRATCH
-from palmetto.decoding.request import Constraint, Request
+from palmetto.decoding.request import Constraint, Finish, Request
 from palmetto.decoding.strategies.strategy import Context, Strategy
 
 
@@ -86,6 +86,15 @@ class Sequence:
     def context(self, position: int) -> Context:
         """Returns what strategies know of the row at a position."""
         return Context(self.request.sampling, self.tokens[: position + 1], self.prompt, self.allowed)
+
+    def allow(self) -> Finish | None:
+        """Asks the constraint, if there is one, which tokens may come next; returns why the choice ends if none may."""
+        if self.constraint is None:
+            return None
+        self.allowed = self.constraint.allowed()
+        if self.allowed is None:
+            return self.constraint.finish
+        return None if self.request.sampling.leaves(self.allowed, self.size - self.prompt) else Finish.DEAD_END
 
     def forked(self, choice: int) -> "Sequence":
         """Returns another choice with the same tokens, as many of them computed; it has no blocks yet."""

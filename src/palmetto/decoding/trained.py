@@ -17,7 +17,7 @@ from palmetto.model.layout import arrange
 from palmetto.parallel.sharding import Sharding
 from palmetto.recipe import Recipe
 from palmetto.runs.directory import RunDirectory
-from palmetto.tokens.objectives import make_prompt
+from palmetto.tokens.prompts import Prompts
 from palmetto.tokens.store import TokenStore
 from palmetto.training import live
 from palmetto.training.checkpoint import Checkpoints
@@ -123,9 +123,7 @@ class TrainedModel:
 
     def prompt(self, text: str) -> tuple[npt.NDArray[np.int32], int]:
         """Returns the prompt (int32 [P]) that begins a document with a text, and the length of its prefix."""
-        ids = np.concatenate([[self.vocabulary.eod], self.vocabulary.encode(text)]).astype(np.int32)
-        size, length = self.recipe.tokens.vocabulary_size, self.recipe.tokens.sequence_length
-        return make_prompt(self.recipe.training.objective, ids, vocabulary_size=size, sequence_length=length)
+        return Prompts.of(self.recipe, self.vocabulary).beginning(text)
 
     def warn(self, prompt: int, tokens: int, say: Callable[[str], None]) -> None:
         """Calls `say` with a notice if a prompt and its continuation are longer than what the model was trained on."""

@@ -1,9 +1,8 @@
 """Refuses requests that can never be served."""
 
 from palmetto.decoding.limits import Limits
-from palmetto.decoding.request import Request
+from palmetto.decoding.request import Refused, Request
 from palmetto.decoding.sampling import SEEDS, Sampling
-from palmetto.errors import UserError
 from palmetto.recipe.model import Model
 
 TOP = 20
@@ -11,19 +10,19 @@ TOP = 20
 
 
 def check(request: Request, model: Model, limits: Limits, longest: int, vocabulary: int, vocabulary_size: int) -> None:
-    """Raises UserError that names what of a request cannot be, and what can.
+    """Raises Refused that names what of a request cannot be, and what can; UserError for its sampling.
 
     longest: the most positions of a sequence. vocabulary: the number of tokens that the model
     knows; those below `vocabulary_size` may be generated.
     """
     request.sampling.check(vocabulary_size)
     if not request.prompt:
-        raise UserError("prompt: empty; expected at least one token")
+        raise Refused("prompt", "empty; expected at least one token")
     if len(request.prompt) > longest:
-        raise UserError(f"prompt: {len(request.prompt)} tokens; expected at most {longest}")
+        raise Refused("prompt", f"{len(request.prompt)} tokens; expected at most {longest}")
     if not 0 <= min(request.prompt) <= max(request.prompt) < vocabulary:
         wrong = next(token for token in request.prompt if not 0 <= token < vocabulary)
-        raise UserError(f"prompt: token {wrong}; expected 0 to {vocabulary - 1}")
+        raise Refused("prompt", f"token {wrong}; expected 0 to {vocabulary - 1}")
     for name, low, high in (
         ("tokens", 0, 2**31 - 1),
         ("choices", 1, 2**16),
@@ -34,14 +33,14 @@ def check(request: Request, model: Model, limits: Limits, longest: int, vocabula
         ("echo_from", 0, len(request.prompt)),
     ):
         if not low <= getattr(request, name) <= high:
-            raise UserError(f"{name}={getattr(request, name)}: expected {low} to {high}")
+            raise Refused(name, f"expected {low} to {high}", getattr(request, name))
     if request.beams and request.choices > request.beams:
-        raise UserError(f"choices={request.choices}: expected at most beams={request.beams}")
+        raise Refused("choices", f"expected at most beams={request.beams}", request.choices)
     if request.beams and request.constraint is not None:
-        raise UserError("constraint: expected none with beams, which cannot share one")
+        raise Refused("constraint", "expected none with beams, which cannot share one")
     if request.beams and request.sampling != Sampling():
-        raise UserError("sampling: expected none with beams, which are chosen by log-probability")
+        raise Refused("sampling", "expected none with beams, which are chosen by log-probability")
     if request.prefix:
         if not model.attention.takes_prefix:
-            raise UserError(f"prefix={request.prefix}: expected 0 with {model.attention.name} attention")
+            raise Refused("prefix", f"expected 0 with {model.attention.name} attention", request.prefix)
         model.positions.check_prefix("prefix")

@@ -5,15 +5,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-import numpy as np
-
 from palmetto.decoding.request import Request
 from palmetto.evaluation.join import join
 from palmetto.evaluation.shots import prompt
 from palmetto.evaluation.tasks.task import Example, Option, Task
 from palmetto.evaluation.until import until
 from palmetto.recipe.objectives import Objective
-from palmetto.tokens.objectives import make_prompt
+from palmetto.tokens.prompts import Prompts
 from palmetto.tokens.vocabulary import Vocabulary
 
 
@@ -160,10 +158,8 @@ def _cut(ids: tuple[int, ...], room: int, instruction: str, vocabulary: Vocabula
 
 def _seen(ids: Sequence[int], reader: Reader) -> tuple[tuple[int, ...], int]:
     """Returns the prompt as the model's objective has it, and the length of its prefix."""
-    array = np.array(ids, np.int32)
-    seen, prefix = make_prompt(
-        reader.objective, array, vocabulary_size=reader.vocabulary_size, sequence_length=reader.sequence_length
-    )
+    prompts = Prompts(reader.vocabulary, reader.objective, reader.vocabulary_size, reader.sequence_length)
+    seen, prefix = prompts.of_ids(ids)
     return tuple(map(int, seen)), prefix
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from palmetto.decoding.request import Constraint
+from palmetto.decoding.request import Constraint, Finish
 from palmetto.decoding.text import Pieces, TextStream
 from palmetto.tokens.vocabulary import Vocabulary
 
@@ -18,14 +18,14 @@ class _Until:
         self._all = np.ones(len(pieces.data), bool)
 
     def allowed(self) -> npt.NDArray[np.bool_] | None:
-        return None if self.complete else self._all
+        return None if self._text.stopped else self._all
 
     def accept(self, token: int) -> None:
         self._text.add(token)
 
     @property
-    def complete(self) -> bool:
-        return self._text.stopped
+    def finish(self) -> Finish:
+        return Finish.STOP
 
 
 def until(stop: Sequence[str], vocabulary: Vocabulary) -> tuple[frozenset[int], Callable[[], Constraint] | None]:

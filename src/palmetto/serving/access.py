@@ -1,4 +1,4 @@
-"""Stands before the end points: it gives each request an id, checks its key, and writes a line of the log.
+"""Stands before the end points: it gives each request an id, checks its host and key, and writes a line of the log.
 
 The log has a line of JSON for each request, with neither prompts nor answers, and no path that a client made up.
 """
@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import json
 import logging
+import re
 import secrets
 import time
 from collections.abc import Collection
@@ -16,11 +17,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from palmetto.serving.connections import ClientGone
 from palmetto.serving.errors import ApiError, answer
 from palmetto.serving.metrics import Metrics
+from palmetto.serving.settings import Settings
 
 log = logging.getLogger("palmetto.serving")
 
 OPEN = frozenset({"/", "/page.css", "/page.js", "/health", "/openapi.json"})
 """The paths that need no key, since what they answer says nothing about what the models have learned."""
+
+_PORT = re.compile(r":[0-9]*\Z")
 
 _GONE = 499
 """The status in the log of a request whose client went away, as in nginx."""
@@ -29,10 +33,10 @@ _GONE = 499
 class Access:
     """Passes to the application the requests that have a valid key, and logs all requests."""
 
-    def __init__(self, app: ASGIApp, keys: tuple[str, ...], known: Collection[str], metrics: Metrics) -> None:
-        """Takes the application, the keys that it serves (none: everybody), and the paths that the log may name."""
-        self._app, self._known, self._metrics = app, known, metrics
-        self._keys = [hashlib.sha256(key.encode()).digest() for key in keys]
+    def __init__(self, app: ASGIApp, settings: Settings, known: Collection[str], metrics: Metrics) -> None:
+        """Takes the application, the keys and names of hosts that it serves, and the paths that the log may name."""
+        self._app, self._known, self._metrics, self._hosts = app, known, metrics, frozenset(settings.hosts)
+        self._keys = [hashlib.sha256(key.encode()).digest() for key in settings.keys]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers a request."""
@@ -51,7 +55,10 @@ class Access:
             await send(message)
 
         try:
-            if scope["path"] not in OPEN and not self._admitted(scope):
+            if not self._addressed(scope):
+                refused = ApiError(421, "this server has another name; --allowed-host adds one", code="wrong_host")
+                await answer(refused)(scope, receive, identified)
+            elif scope["path"] not in OPEN and not self._admitted(scope):
                 refused = ApiError(
                     401, "no valid API key: expected the header Authorization: Bearer KEY", code="invalid_api_key"
                 )
@@ -66,6 +73,17 @@ class Access:
             seconds = round(time.monotonic() - begun, 4)
             line = {"id": id, "method": scope["method"], "path": path, "status": status, "seconds": seconds}
             log.info(json.dumps({"event": "request", **line, **details}))
+
+    def _addressed(self, scope: Scope) -> bool:
+        """Returns whether a request names this server.
+
+        A page of another site can reach a server on loopback by a name of its own that it gives the address of
+        loopback; the request then carries that name (DNS rebinding).
+        """
+        given = dict(scope["headers"]).get(b"host")
+        if not self._hosts or given is None:
+            return True
+        return _PORT.sub("", given.decode("latin-1")).rstrip(".").lower() in self._hosts
 
     def _admitted(self, scope: Scope) -> bool:
         """Returns whether a request has a valid key. How long this takes does not depend on which, or how nearly."""

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from palmetto.decoding.choices import Delta
-from palmetto.errors import UserError
+from palmetto.decoding.request import Refused
 from palmetto.serving.connections import EventStream, while_there
 from palmetto.serving.errors import ApiError, bad, busy
 from palmetto.serving.following import Follower, Prompt
@@ -27,6 +27,10 @@ from palmetto.serving.worker import Failed
 
 FLOOR = -9999.0
 """What stands for the logarithm of 0, and for what is no number; JSON can hold neither."""
+
+
+_PARAMETERS = {"prompt": "prompt", "tokens": "max_tokens", "choices": "n", "beams": "best_of"}
+"""The parameters behind those fields of an engine's request whose values `prompts` cannot know to be too large."""
 
 
 class Form(Protocol):
@@ -88,8 +92,8 @@ class Generating:
             raise busy(f"{worker.waiting} prompts are waiting already")
         try:
             call = await worker.submit(requests)
-        except UserError as error:
-            raise bad(None, str(error)) from None
+        except Refused as error:
+            raise bad(_PARAMETERS[error.field], error.reason) from None
         except Failed as error:
             raise ApiError(500, f"the engine has failed ({error})") from None
         return Follower(call, prompts, self._served.pieces, stops, self._wanted.echo, self._settings.seconds)

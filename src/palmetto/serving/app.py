@@ -63,7 +63,7 @@ def application(server: Server) -> ASGIApp:
         lifespan=following,
     )
     app.state.server = server
-    return Access(app, server.settings.keys, {route.path for route in routes}, server.metrics)
+    return Access(app, server.settings, {route.path for route in routes}, server.metrics)
 
 
 def _page() -> list[Route]:

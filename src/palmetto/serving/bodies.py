@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections import Counter
 from typing import Any, TypeVar
 
@@ -15,6 +16,8 @@ from palmetto.serving.parameters import Parameters
 SECONDS = 30.0
 """The longest time that a body may take to arrive."""
 _SHOWN = 60
+_HALF = re.compile(rb"\\u[dD][89a-fA-F]")
+"""An escape that may be half of a surrogate pair."""
 
 Kind = TypeVar("Kind", bound=Parameters)
 
@@ -34,6 +37,8 @@ async def parameters(request: Request, kind: type[Kind], limit: int) -> Kind:
         raise bad(None, f"the body is not JSON in UTF-8 ({error})") from None
     if not isinstance(values, dict):
         raise bad(None, "the body must be a JSON object")
+    if _HALF.search(data):
+        _check_text(values)
     try:
         return kind.model_validate(values)
     except ValidationError as error:
@@ -51,6 +56,15 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice, _ = Counter(name for name, _ in pairs).most_common(1)[0]
         raise bad(twice, "given twice", "duplicate_parameter")
     return values
+
+
+def _check_text(values: dict[str, Any]) -> None:
+    """Raises ApiError if a parameter holds what is no text, and would not come back as it is."""
+    for name, value in values.items():
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            raise bad(name, f"has half a surrogate pair ({error.object[error.start]!a}); expected text") from None
 
 
 async def _read(request: Request, limit: int) -> bytes:

@@ -9,6 +9,7 @@ from palmetto.decoding.choices import Delta
 from palmetto.decoding.text import Pieces
 from palmetto.errors import UserError
 from palmetto.serving.answers import Generating, number
+from palmetto.serving.aside import aside
 from palmetto.serving.bodies import parameters
 from palmetto.serving.errors import bad
 from palmetto.serving.following import Prompt
@@ -16,6 +17,7 @@ from palmetto.serving.parameters import Chat
 from palmetto.serving.prompts import Wanted
 from palmetto.serving.state import state
 from palmetto.tokens.chats import encode_chat
+from palmetto.tokens.vocabulary import Ids
 
 
 class ChatForm:
@@ -82,10 +84,14 @@ async def chats(request: Request) -> Response:
         beams=n if asked.use_beam_search else 0,
         top=top,
     )
+    messages = [message.plain for message in asked.messages]
+
+    def encoded() -> Ids:
+        return encode_chat(served.template.prompt(messages), served.vocabulary)[0]
+
     try:
-        pieces = served.template.prompt([message.plain for message in asked.messages])
+        ids = await aside(sum(len(message["content"]) for message in messages), encoded)
     except UserError as error:
         raise bad("messages", str(error)) from None
-    prompt = Prompt(tuple(encode_chat(pieces, served.vocabulary)[0].tolist()), 1)
     generating = Generating(served, server.settings, server.metrics, asked, wanted, ChatForm(served.pieces, top))
-    return await generating.respond(request, [prompt], [*asked.stops, *served.template.stops])
+    return await generating.respond(request, [Prompt(tuple(ids.tolist()), 1)], [*asked.stops, *served.template.stops])

@@ -77,4 +77,5 @@ async def completions(request: Request) -> Response:
     )
     form = CompletionForm(served.pieces, asked.logprobs)
     generating = Generating(served, server.settings, server.metrics, asked, wanted, form)
-    return await generating.respond(request, prompts_of(served, server.settings, asked.prompt), asked.stops)
+    prompts = await prompts_of(served, server.settings, asked.prompt)
+    return await generating.respond(request, prompts, asked.stops)

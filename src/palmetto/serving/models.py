@@ -18,6 +18,7 @@ from palmetto.recipe.objectives import CausalObjective
 from palmetto.runs.directory import RunDirectory
 from palmetto.serving.metrics import Meter
 from palmetto.serving.worker import Worker
+from palmetto.tokens.prompts import Prompts
 
 log = logging.getLogger("palmetto.serving")
 
@@ -59,6 +60,7 @@ class Served:
         self._overrides, self._drafting = overrides, drafting
         trained = TrainedModel(run, overrides)
         self.vocabulary, self.pieces = trained.vocabulary, Pieces(trained.vocabulary)
+        self.prompts = Prompts.of(run.recipe, trained.vocabulary)
         self.longest = limits.positions(trained.model)
         self.current = self._ready(trained)
 

@@ -16,6 +16,7 @@ _BODIES: dict[str, tuple[type[Parameters], str, str]] = {
 }
 _PLAIN = {
     "/v1/models": "Lists the models.",
+    "/v1/models/{model}": "Describes a model.",
     "/tokenizer_info": "Describes the vocabulary of a model.",
     "/health": "Says whether the engines move.",
     "/metrics": "Gives metrics in Prometheus's text format.",
@@ -25,6 +26,7 @@ _REFUSALS = {
     "401": "The API key is missing or wrong.",
     "404": "There is no such model.",
     "408": "The body took too long to arrive.",
+    "421": "The request names another host.",
     "413": "The body is too large.",
     "429": "Too many prompts are waiting; `retry-after` says when to try again.",
     "500": "The server has failed.",
@@ -52,6 +54,8 @@ def document() -> dict[str, Any]:
     kinds: list[tuple[type[BaseModel], Any]] = [(kind, "validation") for kind, _, _ in _BODIES.values()]
     _, schemas = models_json_schema(kinds, ref_template="#/components/schemas/{model}")
     paths: dict[str, Any] = {path: {"get": _operation(path, text)} for path, text in _PLAIN.items()}
+    named = {"name": "model", "in": "path", "required": True, "schema": {"type": "string"}}
+    paths["/v1/models/{model}"]["parameters"] = [named]
     for path, (kind, text, streamed) in _BODIES.items():
         schema = {"$ref": f"#/components/schemas/{kind.__name__}"}
         body = {"required": True, "content": {"application/json": {"schema": schema}}}
@@ -76,7 +80,7 @@ def _operation(path: str, text: str, streamed: str = "") -> dict[str, Any]:
     error = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
     return {
         "summary": text,
-        "operationId": path.strip("/").replace("/", "_").replace("v1_", ""),
+        "operationId": path.strip("/").replace("/", "_").replace("v1_", "").replace("models_{model}", "model"),
         "responses": {
             "200": {"description": "The answer.", "content": content},
             **{status: {"description": what, "content": error} for status, what in refusals.items()},

@@ -5,18 +5,16 @@ import secrets
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from palmetto.decoding.request import PENALTY, Constraint, Request
 from palmetto.decoding.sampling import SEEDS, Sampling
 from palmetto.errors import UserError
 from palmetto.recipe.objectives import CausalObjective
+from palmetto.serving.aside import aside
 from palmetto.serving.errors import bad
 from palmetto.serving.following import Prompt
 from palmetto.serving.models import Served
 from palmetto.serving.parameters import Format, Generation, JsonFormat, RegexFormat, SchemaFormat
 from palmetto.serving.settings import Settings
-from palmetto.tokens.objectives import make_infill, make_prompt
 
 
 class Wanted(NamedTuple):
@@ -35,7 +33,7 @@ class Wanted(NamedTuple):
     suffix: str | None = None
 
 
-def prompts_of(
+async def prompts_of(
     served: Served, settings: Settings, prompt: str | list[str] | list[int] | list[list[int]] | None
 ) -> list[Prompt]:
     """Returns the prompts of a completion. A text begins a document; ids are taken as they are."""
@@ -44,12 +42,10 @@ def prompts_of(
     several: list[Any] = [prompt] if isinstance(prompt, str) or isinstance(prompt[0], int) else list(prompt)
     if len(several) > settings.queue:  # which is found before they are encoded
         raise bad("prompt", f"{len(several)} prompts: expected at most {settings.queue}")
-    return [text_prompt(served, one) if isinstance(one, str) else _checked(served, one) for one in several]
-
-
-def text_prompt(served: Served, text: str) -> Prompt:
-    """Returns the prompt of a text, with [eod] in front of it."""
-    return Prompt(tuple(served.vocabulary.encode(text).tolist()), 1)
+    if not isinstance(several[0], str):
+        return [_checked(served, ids) for ids in several]
+    encoded = await aside(sum(map(len, several)), lambda: served.vocabulary.encode_all(several))
+    return [Prompt(tuple(ids.tolist()), 1) for ids in encoded]
 
 
 def _checked(served: Served, ids: list[int]) -> Prompt:
@@ -75,7 +71,7 @@ async def requests_of(
     constraint = await _constraint(served, asked.response_format)
     requests = []
     for prompt in prompts:
-        ids, prefix = _whole(served, prompt, wanted.suffix)
+        ids, prefix = await _whole(served, prompt, wanted.suffix)
         requests.append(
             Request(
                 ids,
@@ -126,20 +122,17 @@ def _check_beams(served: Served, asked: Generation, wanted: Wanted) -> None:
         raise bad("max_tokens", "0: expected at least 1 beside use_beam_search")
 
 
-def _whole(served: Served, prompt: Prompt, suffix: str | None) -> tuple[tuple[int, ...], int]:
+async def _whole(served: Served, prompt: Prompt, suffix: str | None) -> tuple[tuple[int, ...], int]:
     """Returns the ids of a prompt as the objective needs them, and the length of its prefix."""
-    tokens, objective = served.recipe.tokens, served.recipe.training.objective
-    size, length = tokens.vocabulary_size, tokens.sequence_length
-    ids = np.array([served.vocabulary.eod] * prompt.hidden + list(prompt.ids), np.int32)
+    ids = [served.vocabulary.eod] * prompt.hidden + list(prompt.ids)
     if suffix is None:
-        made = make_prompt(objective, ids, vocabulary_size=size, sequence_length=length)
-    else:
-        after = served.vocabulary.encode(suffix)
-        infill = make_infill(objective, ids, after, vocabulary_size=size, sequence_length=length)
-        if infill is None:
-            raise bad("suffix", f"expected none: the objective {objective.name} fills no gaps")
-        made = infill
-    return tuple(made[0].tolist()), made[1]
+        made, prefix = served.prompts.of_ids(ids)
+        return tuple(made.tolist()), prefix
+    after = await aside(len(suffix), lambda: served.vocabulary.encode(suffix))
+    infill = served.prompts.between(ids, after.tolist())
+    if infill is None:
+        raise bad("suffix", f"expected none: the objective {served.prompts.objective.name} fills no gaps")
+    return tuple(infill[0].tolist()), infill[1]
 
 
 def _tokens(served: Served, settings: Settings, prompt: int, wanted: Wanted) -> int:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ipaddress
 import logging
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -37,6 +38,17 @@ def listen(host: str, port: int) -> socket.socket:
         reason = error.strerror if isinstance(error, OSError) else "no name of a host"
         raise UserError(f"--host {host} --port {port}: {reason}; --port 0 picks a free port") from None
     return opened
+
+
+def hosts(opened: socket.socket, host: str, allowed: Sequence[str]) -> tuple[str, ...]:
+    """Returns the names by which clients may address a socket that was opened for `host`; empty for any.
+
+    On loopback these are its usual names, `host` and the allowed ones; elsewhere any, unless some are allowed.
+    """
+    if not allowed and not ipaddress.ip_address(opened.getsockname()[0].partition("%")[0]).is_loopback:
+        return ()
+    named = [f"[{name}]" if ":" in name and not name.startswith("[") else name for name in (host, *allowed)]
+    return ("localhost", "127.0.0.1", "[::1]", *(name.lower().rstrip(".") for name in named))
 
 
 def address(opened: socket.socket) -> str:

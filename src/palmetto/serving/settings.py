@@ -21,6 +21,8 @@ class Settings:
     """The seconds for which running requests may go on after SIGTERM."""
     stalled: float = 120.0
     """The seconds without a step, while there is work, after which the server calls itself unhealthy."""
+    hosts: tuple[str, ...] = ()
+    """The names by which clients may address the server, in lower case; empty for any."""
     keys: tuple[str, ...] = ()
     """The API keys, of which a client must have one; empty if everybody is served."""
     template: str | None = None

@@ -5,6 +5,7 @@ import codecs
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
+from palmetto.serving.aside import aside
 from palmetto.serving.bodies import parameters
 from palmetto.serving.errors import bad
 from palmetto.serving.parameters import Detokenize, Tokenize
@@ -18,7 +19,8 @@ async def tokenize(request: Request) -> JSONResponse:
     asked = await parameters(request, Tokenize, server.settings.body)
     served = server.model(asked.model)
     first = [served.vocabulary.eod] if asked.add_special_tokens else []
-    ids = [*first, *served.vocabulary.encode(asked.prompt).tolist()]
+    encoded = await aside(len(asked.prompt), lambda: served.vocabulary.encode(asked.prompt))
+    ids = [*first, *encoded.tolist()]
     return JSONResponse({"tokens": ids, "count": len(ids), "max_model_len": served.longest})
 
 
