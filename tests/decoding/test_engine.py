@@ -1,5 +1,6 @@
 """Tests what the engine answers: log-probabilities of the model, choices, ends, and what it refuses."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -213,6 +214,39 @@ class Fails(EvenUntil):
 def test_a_constraint_that_gives_up_ends_for_length() -> None:
     [[result]] = engine(KIND).run([Request(PROMPT, 12, constraint=lambda: Fails(3))])
     assert (len(result.tokens), result.finish) == (2, Finish.LENGTH)
+
+
+def test_what_a_constraint_and_bans_leave_together() -> None:
+    even = tuple(range(0, VOCABULARY, 2))
+    free = Request(PROMPT, 12, constraint=lambda: EvenUntil(7))
+    of = engine(KIND)
+    for sampling, length, finish in (
+        (Sampling(banned=even[1:]), 7, Finish.STOP),
+        (Sampling(banned=even), 0, Finish.DEAD_END),
+        (Sampling(logit_bias=tuple((token, -math.inf) for token in even)), 0, Finish.DEAD_END),
+        (Sampling(forced=(2, 4, 3)), 2, Finish.DEAD_END),
+    ):
+        number, other = of.submit(replace(free, sampling=sampling)), of.submit(Request(PROMPT, 3))
+        answers = finished(of)
+        tokens, end = answers[number, 0]
+        assert (len(tokens), end) == (length, finish)
+        assert answers[other, 0][1] == Finish.LENGTH
+
+
+@pytest.mark.parametrize(
+    ("sampling", "message"),
+    [
+        (Sampling(banned=tuple(range(VOCABULARY))), "banned: all tokens; expected to leave one that may be generated"),
+        (
+            Sampling(banned=tuple(range(20)), logit_bias=tuple((i, -math.inf) for i in range(20, VOCABULARY))),
+            "banned: all tokens; expected to leave one that may be generated",
+        ),
+        (Sampling(banned=(3,), forced=(2, 3)), "forced: token 3 is banned too; expected one that may be generated"),
+    ],
+)
+def test_sampling_that_leaves_no_token_is_refused(sampling: Sampling, message: str) -> None:
+    with pytest.raises(UserError, match=f"^{message}$"):
+        engine(KIND).submit(Request(PROMPT, 12, sampling))
 
 
 def test_a_constraint_that_cannot_begin_leaves_no_request() -> None:

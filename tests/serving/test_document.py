@@ -9,8 +9,10 @@ from hypothesis import HealthCheck, settings
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import response_schema_conformance, status_code_conformance
 
+from palmetto.serving.app import application
 from palmetto.serving.openapi import document
 from palmetto.serving.parameters import Chat, Completion
+from palmetto.serving.state import Server
 
 SCHEMA = schemathesis.openapi.from_dict(document())
 
@@ -20,6 +22,12 @@ def test_the_document_names_every_parameter(client: httpx.Client) -> None:
     assert schemas["Completion"]["properties"].keys() == Completion.model_fields.keys()
     assert schemas["Chat"]["properties"].keys() == Chat.model_fields.keys()
     assert schemas["Completion"]["additionalProperties"] is False
+
+
+def test_the_document_names_every_path(server: Server) -> None:
+    app: Any = application(server)
+    files = {"/", "/page.css", "/page.js", "/openapi.json"}
+    assert document()["paths"].keys() == {route.path for route in app._app.routes} - files
 
 
 @pytest.mark.slow

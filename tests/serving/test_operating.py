@@ -18,6 +18,7 @@ from starlette.testclient import TestClient
 from palmetto.runs.directory import RunDirectory
 from palmetto.serving import heads
 from palmetto.serving.answers import FLOOR, number
+from palmetto.serving.server import hosts, listen
 from palmetto.serving.state import Server
 from palmetto.serving.worker import Worker
 from tests.serving.conftest import Post, until
@@ -248,3 +249,26 @@ def test_no_error_ends_the_watch_for_checkpoints(server: Server, monkeypatch: py
 def test_json_can_hold_every_log_probability() -> None:
     given = (None, -0.5, -math.inf, math.nan)
     assert [number(logprob) for logprob in given] == [None, -0.5, FLOOR, FLOOR]
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        *(("localhost", 200), ("127.0.0.1:8000", 200), ("[::1]:8000", 200), ("LOCALHOST.:80", 200), ("mine", 200)),
+        *(("evil.example", 421), ("127.0.0.1.evil.example:8000", 421), ("localhost.evil", 421), ("", 421)),
+    ],
+)
+def test_a_server_on_loopback_answers_to_its_names_only(
+    limited: Callable[..., TestClient], host: str, status: int
+) -> None:
+    opened = listen("127.0.0.1", 0)
+    client = limited(hosts=hosts(opened, "127.0.0.1", ["Mine"]))
+    opened.close()
+    for path in ("/", "/v1/models", "/health"):
+        assert client.get(path, headers={"host": host}).status_code == status
+
+
+def test_a_server_elsewhere_answers_to_any_name_unless_told() -> None:
+    with contextlib.closing(listen("0.0.0.0", 0)) as opened:
+        assert hosts(opened, "0.0.0.0", []) == ()
+        assert "models.example" in hosts(opened, "0.0.0.0", ["models.example"])

@@ -1,16 +1,20 @@
 """Bad input gets a 4xx that names it; nothing that was asked for is ignored."""
 
 import json
+import threading
 import unittest.mock
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
+from palmetto.decoding.request import Finish
 from palmetto.serving.parameters import Chat, Completion
 from palmetto.serving.state import Server
 from palmetto.serving.worker import Worker
@@ -75,6 +79,73 @@ def test_a_wrong_parameter_is_named(complete: Post, parameter: str, value: objec
     assert error["code"]
 
 
+@pytest.mark.parametrize(
+    ("path", "parameter", "changes"),
+    [
+        ("/v1/completions", "prompt", {"prompt": "a\ud800b"}),
+        ("/v1/completions", "prompt", {"prompt": ["a", "\udc00"]}),
+        ("/v1/completions", "stop", {"prompt": "a", "stop": "\udfff"}),
+        ("/v1/chat/completions", "messages", {"messages": [{"role": "user", "content": "\ud83d"}]}),
+        ("/tokenize", "prompt", {"prompt": "\ud800"}),
+    ],
+)
+def test_half_a_surrogate_pair_is_no_text(client: httpx.Client, path: str, parameter: str, changes: Any) -> None:
+    headers = {"content-type": "application/json"}
+    response = client.post(path, content=json.dumps({"model": "tiny", **changes}), headers=headers)
+    assert response.status_code == 400, response.text
+    assert response.json()["error"]["param"] == parameter
+    assert "half a surrogate pair" in response.json()["error"]["message"]
+    whole = json.loads(json.dumps({"model": "tiny", **changes}).replace("\\ud800", "\\ud83d\\ude42"))
+    if parameter == "prompt" and whole["prompt"] in ("a🙂b", "🙂"):
+        assert client.post(path, content=json.dumps(whole), headers=headers).status_code == 200
+
+
+def test_what_the_engine_refuses_has_the_clients_name(
+    complete: Post, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker._engine.scheduler.blocks, "count", 3)
+    error = complete(prompt=[5] * 20, max_tokens=100).json()["error"]
+    assert (error["param"], error["message"]) == (
+        "max_tokens",
+        "max_tokens: 119 positions, take 8 blocks of cache; there are 3",
+    )
+    error = complete(prompt=[5] * 20, max_tokens=20, n=2, use_beam_search=True).json()["error"]
+    assert error["param"] == "best_of"
+
+
+class Ends:
+    """Allows anything twice, and then nothing."""
+
+    left = 2
+
+    def allowed(self) -> np.ndarray | None:
+        return np.ones(320, bool) if self.left else None
+
+    def accept(self, token: int) -> None:
+        self.left -= 1
+
+    @property
+    def finish(self) -> Finish:
+        return Finish.DEAD_END
+
+
+def test_a_dead_end_is_an_error_of_its_request_alone(
+    complete: Post, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server.models["tiny"].grammars, "regex", lambda pattern: Ends)
+    asked = {"prompt": "def ", "max_tokens": 9, "response_format": {"type": "regex", "regex": "a"}}
+    asked["logit_bias"] = {"1": -100}
+    with ThreadPoolExecutor() as pool:
+        other = pool.submit(complete, prompt="def ", max_tokens=60, seed=1)
+        refused, streamed = pool.map(lambda stream: complete(**asked, stream=stream), (False, True))
+        assert other.result().status_code == 200
+    assert refused.status_code == 400
+    assert refused.json()["error"]["param"] == "response_format"
+    assert refused.json()["error"]["code"] == "dead_end"
+    assert '"code": "dead_end"' in streamed.text
+    assert not streamed.text.endswith("data: [DONE]\n\n")
+
+
 def test_a_misspelt_parameter_gets_a_proposal(complete: Post) -> None:
     message = complete(prompt="a", max_token=5).json()["error"]["message"]
     assert message == "max_token: no such parameter here (did you mean 'max_tokens'?)"
@@ -120,6 +191,26 @@ def test_too_many_prompts_are_not_encoded(complete: Post, server: Server) -> Non
     with unittest.mock.patch.object(type(server.models["tiny"].vocabulary), "encode_all") as encode:
         assert complete(prompt=["a"] * 10**4).json()["error"]["param"] == "prompt"
     encode.assert_not_called()
+
+
+@pytest.mark.parametrize("path", ["/v1/completions", "/v1/chat/completions", "/tokenize"])
+def test_long_texts_are_encoded_beside_the_event_loop(
+    client: httpx.Client, server: Server, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    vocabulary, threads = server.models["tiny"].vocabulary, list[str]()
+    encode_all = vocabulary.encode_all
+
+    def noted(texts: list[str]) -> Any:
+        threads.append(threading.current_thread().name)
+        return encode_all(texts)
+
+    monkeypatch.setattr(vocabulary, "encode_all", noted)
+    for text in ("a", "a" * 5000):
+        chat = {"messages": [{"role": "user", "content": text}]} if "chat" in path else {"prompt": text}
+        client.post(path, json={"model": "tiny", **chat})
+    short, long = threads
+    assert short != long
+    assert long.startswith("asyncio_")
 
 
 def test_a_form_of_another_site_is_refused(client: httpx.Client) -> None:
