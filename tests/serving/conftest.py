@@ -42,16 +42,22 @@ def server(run: RunDirectory) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="session")
-def url(server: Server) -> Iterator[str]:
-    """Returns the address of the server on loopback."""
+def running(server: Server) -> Iterator[uvicorn.Server]:
+    """Returns the server as it runs on loopback."""
     opened = socket.create_server(("127.0.0.1", 0))
     running = uvicorn.Server(uvicorn.Config(application(server), log_config=None, http=Protocol))
     thread = threading.Thread(target=running.run, kwargs={"sockets": [opened]})
     thread.start()
     until(lambda: running.started)
-    yield f"http://127.0.0.1:{opened.getsockname()[1]}"
+    yield running
     running.should_exit = True
     thread.join()
+
+
+@pytest.fixture(scope="session")
+def url(running: uvicorn.Server) -> str:
+    """Returns the address of the server on loopback."""
+    return f"http://127.0.0.1:{running.servers[0].sockets[0].getsockname()[1]}"
 
 
 @pytest.fixture(scope="session")

@@ -100,7 +100,7 @@ def _refused(url: str) -> bool:
         (["{run}", "--host", "256.1.1.1"], "--host 256.1.1.1"),
         (["{run}", "--api-key-file", "{here}/empty"], "no key in it"),
         (["{run}", "{run}/../tiny"], "expected directories of different names"),
-        (["{run}", "mesh.data=2"], "mesh.data=2"),
+        (["{run}", "mesh.stage=2"], "mesh.stage=2"),
         (["{run}", "--host", "a" * 70], "no name of a host"),
         (["{run}", "--longest", "1" + "0" * 12, "--cache", "1" + "0" * 11], "more memory than there is"),
     ],

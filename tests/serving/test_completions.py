@@ -78,6 +78,24 @@ def test_a_stream_joined_is_the_whole(complete: Post, asked: dict[str, Any]) -> 
     assert {part["object"] for part in parts} == {"text_completion"}
 
 
+def test_a_cached_prefix_leaves_every_bit(complete: Post, worker: Worker) -> None:
+    asked = {"prompt": [7, 8, 9, 10] * 20, "max_tokens": 12, "seed": 9, "logprobs": 3, "echo": True}
+    first, hits = complete(**asked).json()["choices"], worker._engine.figures().hits
+    assert complete(**asked).json()["choices"] == first, "an echo is scored anew"
+    silent = complete(**{**asked, "echo": False}).json()["choices"]
+    assert worker._engine.figures().hits > hits
+    assert silent[0]["logprobs"]["token_logprobs"] == first[0]["logprobs"]["token_logprobs"][80:]
+
+
+def test_a_client_that_waits_is_told_that_it_is_not_forgotten(
+    complete: Post, slow: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("palmetto.serving.worker.KEEP_ALIVE", 0.01)
+    text = complete(prompt="def ", max_tokens=3, seed=1, stream=True).text
+    assert text.count(": still working\n\n") >= 3
+    assert len(chunks(text)) == 3
+
+
 def test_usage_counts_all_prompts_and_choices(complete: Post) -> None:
     answer = complete(prompt=[[5, 6, 7], [8]], n=3, max_tokens=4, logit_bias={"1": -100}).json()
     assert answer["usage"] == {"prompt_tokens": 4, "completion_tokens": 24, "total_tokens": 28}

@@ -119,7 +119,7 @@ class Ends:
     left = 2
 
     def allowed(self) -> np.ndarray | None:
-        return np.ones(320, bool) if self.left else None
+        return np.ones(400, bool) if self.left else None
 
     def accept(self, token: int) -> None:
         self.left -= 1

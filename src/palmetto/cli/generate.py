@@ -55,7 +55,7 @@ def generate(
     interactive: Annotated[bool, typer.Option("--interactive", help="Continue each line of standard input.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Continue texts with a checkpoint. Overrides: model.positions, model.attention, mesh.model."""
+    """Continue texts with a checkpoint. Overrides: model.positions, model.attention, mesh.model, mesh.data."""
     from palmetto.workflow import entering
 
     run, smaller = existing(directory), existing(draft) if draft else None

@@ -59,7 +59,10 @@ class Runner:
         self._tuning = choose_tuning(sharding)
         self._own = rows_are_their_own(model, self._tuning)
         self._learned = step.learn(arranged, model, limits.positions(model))
-        shape = (blocks + 1, model.key_value_heads, limits.block, model.query_size)
+        count = blocks + 1
+        if self._sharding is not None:
+            count = -(-count // self._sharding.sizes["data"]) * self._sharding.sizes["data"]  # a share for each
+        shape = (count, model.key_value_heads, limits.block, model.query_size)
         self._cache = self._placed(PagedCache.empty(model.layers, shape, model.activations))
 
     @property
@@ -133,7 +136,7 @@ class Runner:
     def _placed(self, cache: PagedCache) -> PagedCache:
         if self._sharding is None:
             return cache
-        there, everywhere = self._sharding.place((None, *self._sharding.cache[1:])), self._sharding.place()
+        there, everywhere = self._sharding.place(self._sharding.cache), self._sharding.place()
         placed: PagedCache = jax.tree.map(
             lambda array: jax.device_put(array, there if array.ndim == 4 else everywhere), cache
         )

@@ -62,14 +62,16 @@ class RunDirectory:
         return loading.load(str(self.recipe_file))
 
     def recipe_to_read(self, overrides: Sequence[str] = ()) -> Recipe:
-        """Returns the recipe for sampling and evaluation, on one device or as many as `overrides` give the axis model.
+        """Returns the recipe for sampling and evaluation, on one device or on those of the mesh in `overrides`.
 
-        Raises UserError if they give another axis more than one device, which a single sequence cannot use.
+        Raises UserError if they give an axis other than model and data more than one device.
         """
         recipe = loading.load(str(self.recipe_file), [*(f"mesh.{axis}=1" for axis in AXES), *overrides])
         for axis, size in recipe.mesh.sizes.items():
-            if size > 1 and axis != "model":
-                raise UserError(f"mesh.{axis}={size}: a trained model runs on one device, or on those of mesh.model")
+            if size > 1 and axis not in ("model", "data"):
+                raise UserError(
+                    f"mesh.{axis}={size}: a trained model runs on one device, or on those of mesh.model and mesh.data"
+                )
         return recipe
 
     @property
