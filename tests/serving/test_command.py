@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,9 +15,13 @@ import httpx
 import pytest
 
 from palmetto.cli.app import app
+from palmetto.cli.generate import _named
+from palmetto.decoding.continuing import Continued
+from palmetto.decoding.request import Request
 from palmetto.errors import UserError
 from palmetto.runs.directory import RunDirectory
 from palmetto.workflow import entering
+from tests.decoding.engines import engine
 from tests.serving.conftest import until
 
 SMALL = ("--rows", "8", "--longest", "160")
@@ -120,6 +125,35 @@ def test_wrong_arguments_are_refused_in_one_line(
     assert out == ""
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "guesses", [("--lookup",), ("--draft", "{run}"), ("mesh.data=2",), ("mesh.data=2", "mesh.model=2")]
+)
+def test_guesses_and_meshes_leave_the_text_as_it_is(run: RunDirectory, guesses: tuple[str, ...]) -> None:
+    asked = ("generate", run.path, "--prompt", "def f(def f(", "--tokens", 12, "--temperature", 0, "--json")
+    alone, err = command(*asked).communicate()
+    guessed, error = command(*asked, *(word.format(run=run.path) for word in guesses)).communicate()
+    assert json.loads(guessed)["tokens"] == json.loads(alone)["tokens"], err + error
+    if guesses[0].startswith("--"):
+        assert guessed == alone, "to the bit"
+
+
+@pytest.mark.slow
+def test_a_server_with_a_draft_has_the_same_fingerprint(run: RunDirectory) -> None:
+    asked = {"model": "tiny", "prompt": "def ", "max_tokens": 12, "seed": 1, "logprobs": 2}
+    answers = []
+    for guesses in ((), ("--draft", run.path), ("--lookup",)):
+        with serving(run.path, "--json", *guesses) as (_, line):
+            url = json.loads(line)["url"]
+            answer = httpx.post(f"{url}/v1/completions", json=asked, timeout=60).json()
+            answers.append((answer["system_fingerprint"], answer["choices"]))
+            figures = httpx.get(f"{url}/metrics").text
+        drafted = re.search(r'figure="drafted",model="tiny"} (\S+)', figures)
+        assert drafted is not None
+        assert (float(drafted[1]) > 0) == ("--draft" in guesses)
+    assert answers == [answers[0]] * 3
+
+
 def test_generate_answers_a_file_in_order(run: RunDirectory, tmp_path: Path) -> None:
     prompts = ["def f(", "", "import os\n", "é🙂"]
     (tmp_path / "prompts.jsonl").write_text("".join(json.dumps({"prompt": prompt}) + "\n" for prompt in prompts))
@@ -172,6 +206,15 @@ def test_what_cannot_be_generated_is_refused_by_name(
     with pytest.raises(UserError, match=message):
         app(["generate", str(run.path), "--prompt", "def ", *given], standalone_mode=False)
     assert capfd.readouterr().out == ""
+
+
+def test_what_the_engine_refuses_has_the_options_name() -> None:
+    def refused() -> Iterator[list[Continued]]:
+        engine("grouped queries").submit(Request((1, 2), 200, beams=4, choices=2))
+        yield []
+
+    with pytest.raises(UserError, match=r"^--beams: 4 beams, each of 39 positions, take 40 blocks of cache"):
+        list(_named(refused()))
 
 
 def test_beams_are_greedy_by_default(run: RunDirectory, capfd: pytest.CaptureFixture[str], here: None) -> None:

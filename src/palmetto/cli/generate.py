@@ -141,8 +141,8 @@ def _named(continued: "Iterator[list[Continued]]") -> "Iterator[list[Continued]]
     try:
         yield from continued
     except Refused as error:
-        option = {"prompt": "--prompt", "tokens": "--tokens", "choices": "--n", "beams": "--beams"}[error.field]
-        raise UserError(f"{option}: {error.reason}") from None
+        option = {"choices": "n"}.get(error.field, error.field)
+        raise UserError(f"--{option}: {error.reason}") from None
 
 
 def _values(prompt: str, continued: "Continued", top: int) -> dict[str, Any]:

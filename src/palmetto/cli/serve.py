@@ -88,6 +88,7 @@ def serve(
         for name in runs:
             print(json.dumps({"url": url, "model": name}) if as_json else f"serving {name} at {url}", flush=True)
 
+    say("loading checkpoints, and compiling all that requests can need")
     with quiet_libraries():
         models = server.load(runs, limits, settings, overrides, Drafting(smaller, lookup))
     server.run(models, opened, ready)

@@ -93,7 +93,7 @@ class Generating:
         try:
             call = await worker.submit(requests)
         except Refused as error:
-            raise bad(_PARAMETERS[error.field], error.reason) from None
+            raise bad(_PARAMETERS.get(error.field), error.reason) from None
         except Failed as error:
             raise ApiError(500, f"the engine has failed ({error})") from None
         return Follower(call, prompts, self._served.pieces, stops, self._wanted.echo, self._settings.seconds)
