@@ -23,7 +23,7 @@ def run(tiny_recipe: RecipeMaker, tmp_path_factory: pytest.TempPathFactory) -> R
 
 @pytest.fixture(scope="module")
 def smaller(tiny_recipe: RecipeMaker, tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
-    return make_run(tmp_path_factory.mktemp("runs") / "small", tiny_recipe, "model.layers=1")
+    return make_run(tmp_path_factory.mktemp("runs") / "small", tiny_recipe, "model.positions={name: alibi}")
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.8])
