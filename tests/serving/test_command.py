@@ -213,7 +213,7 @@ def test_what_the_engine_refuses_has_the_options_name() -> None:
         engine("grouped queries").submit(Request((1, 2), 200, beams=4, choices=2))
         yield []
 
-    with pytest.raises(UserError, match=r"^--beams: 4 beams, each of 39 positions, take 40 blocks of cache"):
+    with pytest.raises(UserError, match=r"^--beams: 4 beams, each of 40 positions, take 40 blocks of cache"):
         list(_named(refused()))
 
 
