@@ -12,6 +12,7 @@ from palmetto.cli.digest import digest
 from palmetto.cli.drill import drill
 from palmetto.cli.eval import evaluate, tasks
 from palmetto.cli.export import export
+from palmetto.cli.finetune import finetune
 from palmetto.cli.generate import generate
 from palmetto.cli.import_ import import_
 from palmetto.cli.long_context import long_context
@@ -36,6 +37,7 @@ app.add_typer(corpus, name="corpus")
 for command in (
     run,
     train,
+    finetune,
     verify,
     digest,
     generate,

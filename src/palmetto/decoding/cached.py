@@ -12,6 +12,7 @@ from palmetto.model.attention import attend, by_group
 from palmetto.model.decoder import Forward, logits
 from palmetto.model.layout import Arranged, Layer, Stacked
 from palmetto.model.scores import Learned, make_scores
+from palmetto.model.sequences import Sequences
 from palmetto.model.tuning import ACCELERATOR, Tuning
 from palmetto.native.block_attention import Seen, attend_blocks
 from palmetto.recipe.model import Model
@@ -81,7 +82,7 @@ def extend(
     together.
     """
     assert not isinstance(arranged.layers, Stacked)
-    positions = places.positions
+    positions, sequences = places.positions, Sequences(prefix)
 
     def attend_cached(
         number: int, layer: Layer, q: jax.Array, k: jax.Array, v: jax.Array, cache: Kind
@@ -92,14 +93,14 @@ def extend(
             return _attend_in_place(attention, q, number, cache, places, prefix), cache
         grouped = by_group(q, model.key_value_heads)
         if isinstance(cache, PagedCache) and by_parts(model, attention):
-            result = attend_by_parts(make_scores(layer, model, attention, 0, prefix), grouped, number, cache, places)
+            result = attend_by_parts(make_scores(layer, model, attention, 0, sequences), grouped, number, cache, places)
         else:
             keys, values, seen = cache.read(number, places)
             if attention.searches:
                 rows = positions.shape[1]
                 result = attention.search(grouped, keys, values, positions, seen, model.positions, rows)
             else:
-                scores = make_scores(layer, model, attention, keys.shape[2], prefix)
+                scores = make_scores(layer, model, attention, keys.shape[2], sequences)
                 if learned is not None:
                     scores = scores._replace(learned=learned[number])
                 result = attend(scores, grouped, keys, values, positions, seen)

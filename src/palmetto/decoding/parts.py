@@ -26,7 +26,7 @@ def attend_by_parts(scores: Scores, q: jax.Array, layer: int, cache: PagedCache,
     def visit(part: jax.Array, sums: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
         largest, total, result = sums
         keys, values, seen = cache.read_part(layer, places, part)
-        own = scores.function(scores.learned, scores.prefix, q, keys, places.positions, seen)
+        own = scores.function(scores.learned, scores.sequences, q, keys, places.positions, seen)
         larger = jnp.maximum(largest, jnp.max(own, axis=-1))
         weights, kept = jnp.exp(own - larger[..., None]), jnp.exp(largest - larger)
         merged = weights.astype(values.dtype).reshape(*q.shape[:2], -1, values.shape[2])

@@ -42,7 +42,7 @@ class Architecture(NamedTuple):
 
         A key of a part that the model lacks is none of them, since the part's own key is.
         """
-        required = {"training.objective.name": ("causal",), **self.requires(recipe.model)}
+        required = {"training.objective.name": ("causal", "examples", "preferences"), **self.requires(recipe.model)}
         return [
             f"{key}={_shown(found)} (expected {' or '.join(map(_shown, values))})"
             for key, values in required.items()

@@ -14,7 +14,9 @@ from palmetto.interop.forms import Array
 from palmetto.interop.source import Source
 from palmetto.model.decoder import Forward, logits
 from palmetto.model.layout import arrange
+from palmetto.model.sequences import WHOLE, Sequences
 from palmetto.model.weights import restack
+from palmetto.recipe.objectives import has_prefix
 from palmetto.tokens.store import TokenStore
 
 WINDOWS, LENGTH, GREEDY = 4, 128, 24
@@ -60,7 +62,7 @@ def question(source: Source, misread: str = "") -> peer.Question:
     windows[:, 0] = vocabulary.eod
     prompts = windows[:, : length // 2]
     texts = [vocabulary.decode(window).encode("utf-8", "replace").decode() for window in windows]
-    prefix = 0 if source.recipe.training.objective.name == "causal" else length // 2
+    prefix = length // 2 if has_prefix(source.recipe.training.objective) else 0
     texts = [text for text in (*texts, *_HARD) if not set(text) & set(misread)]
     tokens, size = min(GREEDY, length - length // 2), source.recipe.model_vocabulary
     return peer.Question(windows.tolist(), prompts.tolist(), tokens, texts, prefix, size)
@@ -74,8 +76,8 @@ def answer(source: Source, values: dict[str, Array], asked: peer.Question) -> pe
 
     @jax.jit
     def computed(tokens: jax.Array) -> jax.Array:
-        prefix = jnp.full(len(tokens), asked.prefix) if asked.prefix else None
-        states, _ = Forward(model, DECODING, rematerialize=None).states(arranged, tokens, prefix=prefix)
+        sequences = Sequences(jnp.full(len(tokens), asked.prefix)) if asked.prefix else WHOLE
+        states, _ = Forward(model, DECODING, rematerialize=None).states(arranged, tokens, sequences=sequences)
         return logits(arranged.unembedding, states)
 
     eod = source.vocabulary.eod

@@ -18,6 +18,7 @@ from palmetto.model.causal import causal_attention
 from palmetto.model.masks import block_pairs
 from palmetto.model.products import by_native
 from palmetto.model.scores import Learned, Scores, make_scores
+from palmetto.model.sequences import Sequences
 from palmetto.model.tuning import Tuning
 from palmetto.native.attention import LARGEST_HEAD, fused_attention
 from palmetto.recipe.mesh import ONE_DEVICE, Mesh
@@ -33,16 +34,16 @@ def attention(
     model: Model,
     kind: Attention,
     tuning: Tuning,
-    prefix: jax.Array | None,
+    sequences: Sequences,
     mesh: Mesh = ONE_DEVICE,
 ) -> jax.Array:
     """Returns the attention output of whole sequences, in q's shape, by the fastest algorithm that supports them.
 
-    q is [B, T, H, Q], k and v are [B, T, K, Q], and positions are consecutive. The first prefix[b] positions of
-    sequence b see each other. Devices that share a sequence each hold T of its positions. Devices that share a layer
+    q is [B, T, H, Q], k and v are [B, T, K, Q], and positions are consecutive within an
+    example. Devices that share a sequence each hold T of its positions. Devices that share a layer
     each compute their own heads; left to itself, XLA would compute all heads on each.
     """
-    function, learned, prefix = make_scores(layer, model, kind, q.shape[1] * mesh.sequence, prefix)
+    function, learned, _ = make_scores(layer, model, kind, q.shape[1] * mesh.sequence, sequences)
     attend = partial(_own_heads, function, model, kind, tuning, mesh)
     if mesh.model > 1:
         by_head = PartitionSpec(None, None, "model")
@@ -50,7 +51,7 @@ def attention(
         in_specs = (heads, PartitionSpec(), by_head, by_head, by_head)
         attend = jax.shard_map(attend, in_specs=in_specs, out_specs=by_head, axis_names={"model"}, check_vma=False)
         k, v = (_repeat_heads(x, mesh.model) for x in (k, v))
-    return attend(learned, prefix, q, k, v)
+    return attend(learned, sequences, q, k, v)
 
 
 def _repeat_heads(x: jax.Array, devices: int) -> jax.Array:
@@ -66,14 +67,14 @@ def _own_heads(
     tuning: Tuning,
     mesh: Mesh,
     learned: Learned,
-    prefix: jax.Array | None,
+    sequences: Sequences,
     q: jax.Array,
     k: jax.Array,
     v: jax.Array,
 ) -> jax.Array:
     """Returns the attention output of one device's heads; `function` computes their scores from `learned`."""
     length, heads, shared = q.shape[1] * mesh.sequence, k.shape[2], mesh.sequence > 1
-    plain = prefix is None and not model.positions.add_to_scores
+    plain = sequences.are_whole and not model.positions.add_to_scores
     if plain and not shared and kind.band:
         flash = accelerated.choose(tuning.platform, q.dtype, length, q.shape[3])
         if flash:
@@ -88,17 +89,25 @@ def _own_heads(
     grouped, k, v = by_group(q, heads), k.swapaxes(1, 2), v.swapaxes(1, 2)
     if kind.searches:
         queries, keys = start + jnp.arange(q.shape[1]), jnp.arange(k.shape[2])
-        result = kind.search(grouped, k, v, queries, keys, model.positions, tuning.query_rows)
+        together, (queries, keys) = sequences.together(queries, keys), map(sequences.positions, (queries, keys))
+        result = kind.search(grouped, k, v, queries, keys, model.positions, tuning.query_rows, together)
     elif causal and length <= tuning.kept_length:
         merged = (array.reshape(-1, *array.shape[2:]) for array in (grouped, k, v))
         result = causal_attention(*merged, tuning.query_rows).reshape(grouped.shape)
     else:
         rows = _whole_blocks(q.shape[1], tuning.block_rows) if shared else tuning.block_rows
-        pairs = block_pairs(kind if prefix is None else None, length, rows, tuning.block_rows)
+        pairs = block_pairs(_bound(kind, sequences), length, rows, tuning.block_rows)
         result = blocked_attention(
-            function, learned, prefix, grouped, k, v, pairs, rows, tuning.block_rows, start // rows
+            function, learned, sequences, grouped, k, v, pairs, rows, tuning.block_rows, start // rows
         )
     return result.swapaxes(1, 2).reshape(q.shape)
+
+
+def _bound(kind: Attention, sequences: Sequences) -> Attention | None:
+    """Returns an attention that sees all that `kind` may see by place; None if that may be later places."""
+    if sequences.prefix is not None:
+        return None
+    return kind if sequences.starts is None else Attention.usual()
 
 
 @jax.custom_vjp
@@ -134,6 +143,6 @@ def attend(scores: Scores, q: jax.Array, k: jax.Array, v: jax.Array, queries: ja
 
     q is [B, K, rows, G, Q], k and v are [B, K, cols, Q]; `queries` [B, rows] and `keys` [B, cols] are positions.
     """
-    weights = jax.nn.softmax(scores.function(scores.learned, scores.prefix, q, k, queries, keys), axis=-1)
+    weights = jax.nn.softmax(scores.function(scores.learned, scores.sequences, q, k, queries, keys), axis=-1)
     merged = weights.astype(v.dtype).reshape(*q.shape[:2], -1, k.shape[2])
     return jnp.matmul(merged, v, preferred_element_type=jnp.float32).reshape(q.shape).astype(q.dtype)

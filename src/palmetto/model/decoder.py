@@ -16,6 +16,7 @@ from palmetto.model.layout import Arranged, Fetch, Layer, Stacked
 from palmetto.model.lookup import lookup
 from palmetto.model.norms import NORMS, normalize
 from palmetto.model.products import by_native
+from palmetto.model.sequences import WHOLE, Sequences
 from palmetto.model.tuning import Tuning
 from palmetto.native.products import product
 from palmetto.recipe.mesh import ONE_DEVICE, Mesh
@@ -48,7 +49,7 @@ class Forward(NamedTuple):
         arranged: Arranged,
         tokens: jax.Array,
         *,
-        prefix: jax.Array | None = None,
+        sequences: Sequences = WHOLE,
         fetch: Fetch | None = None,
     ) -> tuple[jax.Array, Routing | None]:
         """Returns the final states [B, T, D] of whole sequences, and the routers' statistics.
@@ -56,9 +57,9 @@ class Forward(NamedTuple):
         Tokens [B, T] are int32, those of this device if devices share sequences. The other arguments are those of
         `whole_sequences` and `through`.
         """
-        positions = local_positions(tokens.shape[1], self.mesh)
+        positions = sequences.positions(local_places(tokens.shape[1], self.mesh))
         x = self.begin(arranged, tokens, positions)
-        x, routing, _ = self.through(arranged.layers, x, positions, self.whole_sequences(prefix), fetch=fetch)
+        x, routing, _ = self.through(arranged.layers, x, positions, self.whole_sequences(sequences), fetch=fetch)
         return self.end(arranged, x), routing
 
     def begin(self, ends: Arranged, tokens: jax.Array, positions: jax.Array) -> jax.Array:
@@ -111,25 +112,22 @@ class Forward(NamedTuple):
             return normalize(NORMS[self.model.norm], x, ends.ends, "final_norm", native=self.tuning.native)
         return x / math.sqrt(self.model.d_model) if self.model.tied_embedding else x
 
-    def whole_sequences(self, prefix: jax.Array | None = None) -> LayerAttention:
-        """Returns the attention of whole sequences, which has no state.
-
-        `prefix`, int32 [B], is the number of first positions of each sequence that see each other.
-        """
+    def whole_sequences(self, sequences: Sequences = WHOLE) -> LayerAttention:
+        """Returns the attention of whole sequences, which has no state."""
 
         def attend(
             kind: int, layer: Layer, q: jax.Array, k: jax.Array, v: jax.Array, kept: None
         ) -> tuple[jax.Array, None]:
             of_layer = self.model.attention_of(kind)
-            return attention(layer, q, k, v, self.model, of_layer, self.tuning, prefix, self.mesh), None
+            return attention(layer, q, k, v, self.model, of_layer, self.tuning, sequences, self.mesh), None
 
         return attend
 
 
-def local_positions(length: int, mesh: Mesh) -> jax.Array:
-    """Returns the positions [length] that this device holds of each sequence: all, or its share."""
-    positions = jnp.arange(length)
-    return positions if mesh.sequence == 1 else positions + length * jax.lax.axis_index("sequence")
+def local_places(length: int, mesh: Mesh) -> jax.Array:
+    """Returns the places [length] of each sequence that this device holds: all, or its share."""
+    places = jnp.arange(length)
+    return places if mesh.sequence == 1 else places + length * jax.lax.axis_index("sequence")
 
 
 _KEPT = {

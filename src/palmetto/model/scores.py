@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from palmetto.model.blocked import HIDDEN, products
 from palmetto.model.masks import visible, with_prefix
+from palmetto.model.sequences import WHOLE, Sequences
 from palmetto.recipe.model import Model
 from palmetto.recipe.parts import Attention, facing
 
@@ -21,39 +22,45 @@ Learned = Mapping[str, jax.Array]
 
 
 class Scores(NamedTuple):
-    """Holds the score function of one layer, its learned arrays, and the prefix lengths [B] or None."""
+    """Holds the score function of one layer, its learned arrays, and what is particular to the sequences."""
 
     function: Callable[..., jax.Array]
-    """(learned, prefix, q [B, K, rows, G, Q], k [B, K, cols, Q], queries [rows], keys [cols]) → [B, K, rows, G, cols]
-    in float32. Positions [rows] and [cols] must be consecutive; [B, rows] and [B, cols] are any positions of each
-    sequence. Queries are scaled; queries and keys are rotated. On a device with only some of the heads, `learned` is
+    """(learned, sequences, q [B, K, rows, G, Q], k [B, K, cols, Q], queries [rows], keys [cols]) → [B, K, rows, G,
+    cols] in float32. Places [rows] and [cols] must be consecutive; [B, rows] and [B, cols] are any positions of each
+    sequence, which is then one example. Queries are scaled; queries and keys are rotated. On a device with only some of the heads, `learned` is
     theirs."""
     learned: Learned
-    prefix: jax.Array | None
+    sequences: Sequences
 
 
 def make_scores(
-    layer: Learned, model: Model, attention: Attention, length: int, prefix: jax.Array | None = None
+    layer: Learned, model: Model, attention: Attention, length: int, sequences: Sequences = WHOLE
 ) -> Scores:
     """Returns the scores of a layer whose arranged arrays are `layer`, for up to `length` positions."""
     positions, farthest = model.positions, attention.farthest
 
     def scores(
-        learned: Learned, prefix: jax.Array | None, q: jax.Array, k: jax.Array, queries: jax.Array, keys: jax.Array
+        learned: Learned, sequences: Sequences, q: jax.Array, k: jax.Array, queries: jax.Array, keys: jax.Array
     ) -> jax.Array:
-        result = products(positions.query(q, learned), k)
+        result, together = products(positions.query(q, learned), k), sequences.together(queries, keys)
+        places = queries, keys
+        queries, keys = sequences.positions(queries), sequences.positions(keys)
         if farthest is not None:
             result = _capped(result, q, k, queries, keys, model, farthest)
         rows, columns = facing(queries, keys)
         if positions.add_to_scores:
-            seen_as = attention.seen_as(rows), attention.seen_as(columns)
+            # Distances within an example are those of its places, which are in a row.
+            by_place = positions.in_a_row and together is not None
+            seen_as = map(attention.seen_as, facing(*places) if by_place else (rows, columns))
             result = result + positions.score(q, *seen_as, learned, model.heads, farthest)
         seen = visible(attention, rows, columns)
-        if prefix is not None:
-            seen = with_prefix(seen, rows, columns, prefix[:, None, None, None, None])
+        if sequences.prefix is not None:
+            seen = with_prefix(seen, rows, columns, sequences.prefix[:, None, None, None, None])
+        if together is not None:
+            seen = seen & together
         return jnp.where(seen, result, HIDDEN)
 
-    return Scores(scores, positions.for_scores(layer, model, length), prefix)
+    return Scores(scores, positions.for_scores(layer, model, length), sequences)
 
 
 def _capped(

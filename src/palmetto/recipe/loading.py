@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
@@ -14,15 +14,20 @@ from palmetto.recipe import core_schema, messages
 from palmetto.recipe.recipe import Recipe
 
 
-def names() -> list[str]:
+Shelf = Literal["pretraining", "finetuning"]
+"""What a shipped recipe is for. Those of fine-tuning leave out what comes from its base."""
+_SHELVES: dict[Shelf, str] = {"pretraining": "library", "finetuning": "library/finetuning"}
+
+
+def names(shelf: Shelf = "pretraining") -> list[str]:
     """Returns the sorted names of the shipped recipes."""
-    files = resources.files("palmetto.recipe").joinpath("library").iterdir()
+    files = resources.files("palmetto.recipe").joinpath(_SHELVES[shelf]).iterdir()
     return sorted(file.name.removesuffix(".yaml") for file in files if file.name.endswith(".yaml"))
 
 
-def describe(name: str) -> str:
+def describe(name: str, shelf: Shelf = "pretraining") -> str:
     """Returns the description of a shipped recipe, which is the comment in its first line."""
-    return _shipped(name).partition("\n")[0].lstrip("# ")
+    return _shipped(name, shelf).partition("\n")[0].lstrip("# ")
 
 
 def load(recipe: str, overrides: Sequence[str] = ()) -> Recipe:
@@ -30,17 +35,50 @@ def load(recipe: str, overrides: Sequence[str] = ()) -> Recipe:
 
     Raises UserError that names the file or key, its value, what was expected and the nearest valid name.
     """
-    if recipe in names():
-        text, name = _shipped(recipe), recipe
+    return _resolved(_values(recipe, "pretraining"), overrides)
+
+
+def finetune(recipe: str, base: Recipe, begun: dict[str, Any], overrides: Sequence[str] = ()) -> Recipe:
+    """Reads a recipe of fine-tuning and applies overrides, like `load`; vocabulary and model are the base's.
+
+    `begun` is the section `finetuning`.
+    """
+    values = _values(recipe, "finetuning")
+    own = values["name"]
+    inherited = {"tokens": base.tokens.model_dump(), "model": base.model.model_dump()}
+    values = _over(inherited, values) | {"finetuning": begun, "name": f"{base.name}-{own}"}
+    return _resolved(values, overrides)
+
+
+def _values(recipe: str, shelf: Shelf) -> dict[str, Any]:
+    """Returns the plain values of a shipped recipe or a YAML file, with its name."""
+    if recipe in names(shelf):
+        text, name = _shipped(recipe, shelf), recipe
     elif (file := Path(os.path.expanduser(recipe))).is_file():
         text, name = _read(file), file.stem
     else:
-        raise UserError(_missing(str(file)) if recipe else "RECIPE: expected a name or a YAML file, found nothing")
+        raise UserError(
+            _missing(str(file), shelf) if recipe else "RECIPE: expected a name or a YAML file, found nothing"
+        )
     values = core_schema.parse(text, recipe)
     if not isinstance(values, dict):
         found = "nothing" if values is None else "a list" if isinstance(values, list) else repr(values)[:40]
         raise UserError(f"{recipe}: expected a recipe's keys ({', '.join(Recipe.model_fields)}), found {found}")
     values.setdefault("name", name)
+    return values
+
+
+def _over(values: dict[str, Any], others: dict[str, Any]) -> dict[str, Any]:
+    """Returns nested values with others laid over them; a section of another kind replaces one."""
+    merged = dict(values)
+    for key, value in others.items():
+        inner = values.get(key)
+        alike = isinstance(inner, dict) and isinstance(value, dict) and value.get("name") in (None, inner.get("name"))
+        merged[key] = _over(inner, value) if alike else value
+    return merged
+
+
+def _resolved(values: dict[str, Any], overrides: Sequence[str]) -> Recipe:
     for override in overrides:
         _apply(values, override)
     _expand_home(values)
@@ -84,7 +122,7 @@ def _read(file: Path) -> str:
         raise UserError(f"{file}: not UTF-8 (byte {error.start}), so not a recipe") from None
 
 
-def _missing(recipe: str) -> str:
+def _missing(recipe: str, shelf: Shelf) -> str:
     """Returns the message for a name or path that is not a recipe."""
     path = Path(recipe)
     if path.is_dir():
@@ -92,13 +130,16 @@ def _missing(recipe: str) -> str:
     if path.suffix in (".yaml", ".yml") or path.name != recipe:
         beside = [str(file) for file in path.parent.glob("*.y*ml")]
         return (
-            f"{recipe}: no such file{nearest(recipe, [*beside, *names()])}; `palmetto recipes` lists the shipped ones"
+            f"{recipe}: no such file{nearest(recipe, [*beside, *names(shelf)])}; `palmetto recipes` lists the shipped ones"
         )
-    return f"{recipe}: neither a shipped recipe nor a file{nearest(recipe, names())}; shipped are {', '.join(names())}"
+    return (
+        f"{recipe}: neither a shipped recipe nor a file{nearest(recipe, names(shelf))}; shipped are "
+        f"{', '.join(names(shelf))}"
+    )
 
 
-def _shipped(name: str) -> str:
-    return Path(str(resources.files("palmetto.recipe").joinpath("library"))).joinpath(f"{name}.yaml").read_text()
+def _shipped(name: str, shelf: Shelf) -> str:
+    return Path(str(resources.files("palmetto.recipe").joinpath(_SHELVES[shelf]))).joinpath(f"{name}.yaml").read_text()
 
 
 def _apply(values: dict[str, Any], override: str) -> None:

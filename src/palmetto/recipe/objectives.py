@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from palmetto.recipe.section import Section, Share, impossible
+from palmetto.recipe.section import Rate, Section, Share, Size, impossible
 
 MeanSpan = Annotated[float, Field(ge=1, allow_inf_nan=False)]
 Mode = Literal["R", "S", "X"]
@@ -73,7 +73,38 @@ class MixtureObjective(Section):
     """The denoisers, all equally likely."""
 
 
-Objective = CausalObjective | PrefixObjective | SpanObjective | MixtureObjective
+class ExamplesObjective(Section):
+    """Fine-tuning on examples: each token of a target is predicted from those before it."""
+
+    name: Literal["examples"] = "examples"
+    packing: Literal["apart", "stream"] = "apart"
+    """apart: several examples share a row, none sees another, and positions begin anew with each; stream: examples
+    follow one another as documents do, and are cut where a window ends."""
+    longest_prompt: Size | None = None
+    """The most tokens before the first that is predicted; examples with more are left out. None: whatever fits."""
+    longest_target: Size | None = None
+    """The most tokens from there on."""
+
+
+class PreferencesObjective(Section):
+    """Direct preference optimization (arXiv 2305.18290): of two answers the chosen one becomes likelier than the
+    rejected one, relative to the model that fine-tuning began with."""
+
+    name: Literal["preferences"] = "preferences"
+    beta: Rate = 0.1
+    """The strength with which the model is held to that one."""
+
+
+Objective = (
+    CausalObjective | PrefixObjective | SpanObjective | MixtureObjective | ExamplesObjective | PreferencesObjective
+)
+OnExamples = ExamplesObjective | PreferencesObjective
+"""The objectives whose text is examples rather than documents."""
+
+
+def has_prefix(objective: Objective) -> bool:
+    """Returns whether examples have a prefix whose positions see each other."""
+    return isinstance(objective, PrefixObjective | SpanObjective | MixtureObjective)
 
 
 def example_length(objective: Objective, sequence_length: int) -> int:

@@ -147,12 +147,21 @@ class Attention(Kind):
         return positions
 
     def search(
-        self, q: Array, k: Array, v: Array, queries: Array, keys: Array, positions: "Positions", query_rows: int
+        self,
+        q: Array,
+        k: Array,
+        v: Array,
+        queries: Array,
+        keys: Array,
+        positions: "Positions",
+        query_rows: int,
+        together: Array | None = None,
     ) -> Array:
         """Returns the output of an attention that searches, in q's shape.
 
         q is [B, K, T, G, Q], k and v are [B, K, S, Q]. `queries` [T] and `keys` [S] are their positions, or [B, T] and
-        [B, S] those of each sequence. The search processes `query_rows` queries at a time.
+        [B, S] those of each sequence. The search processes `query_rows` queries at a time. `together`, bool that broadcasts
+        against scores [B, K, T, G, S], says which keys are in the query's example; None if all are.
         """
         raise NotImplementedError
 

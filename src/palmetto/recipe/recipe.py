@@ -7,9 +7,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from palmetto.recipe.corpus import Corpus
+from palmetto.recipe.finetuning import Finetuning
 from palmetto.recipe.mesh import Mesh, check_mesh
 from palmetto.recipe.model import Model
-from palmetto.recipe.objectives import CausalObjective, example_length, extra_tokens
+from palmetto.recipe.objectives import example_length, extra_tokens, has_prefix
 from palmetto.recipe.parts import Attention
 from palmetto.recipe.section import Section, impossible, is_unicode
 from palmetto.recipe.training import Training
@@ -41,6 +42,7 @@ class Recipe(Section):
     model: Model
     training: Training
     mesh: Mesh = Mesh()
+    finetuning: Finetuning | None = None
 
     @property
     def model_vocabulary(self) -> int:
@@ -64,7 +66,7 @@ class Recipe(Section):
         if positions.end is not None and positions.end < self.model_length:
             must = f"must cover the positions of an example: {self.model_length} would do"
             raise impossible("model.positions.length", positions.end, must)
-        if isinstance(objective, CausalObjective):
+        if not has_prefix(objective):
             return self
         if not attention.takes_prefix:
             fits = " or ".join(name for name, kind in Attention.kinds().items() if kind.takes_prefix)
@@ -101,17 +103,16 @@ class Recipe(Section):
         """The values on which bits depend, by dotted key. Recipes that agree in them describe the same run.
 
         Not included are the location of files, how often they are written, and the number of steps, unless the rate
-        depends on it. A cool-down and a chat template are included where there is one, so that older runs keep their
-        digests. The text itself counts through the digests of the token stores. The mesh is not included, since a run
-        can resume on another one; the environment's record holds the part of it on which bits depend (`mesh_record`).
+        depends on it. Parts that are `_OPTIONAL` are included where there are any, so that runs without them keep their
+        digests. The text itself counts through the digests of the token stores. The mesh is not included, since a run can resume on
+        another one; the environment's record holds the part of it on which bits depend (`mesh_record`).
         """
         values = flatten(self.model_dump())
         if not self.training.end_shapes_rate:
             del values["training.steps"]
-        if self.training.schedule.cooldown is None:
-            del values["training.schedule.cooldown"]
-        if self.tokens.chat_template is None:
-            del values["tokens.chat_template"]
+        for key in _OPTIONAL:
+            if values.get(key, 0) is None:
+                del values[key]
         for key in _OUTSIDE_IDENTITY:
             values.pop(key, None)
         return {key: value for key, value in values.items() if not key.startswith("mesh.")}
@@ -185,7 +186,12 @@ _OUTSIDE_IDENTITY = (
     "training.validation_windows",
     "training.digest_every",
     "training.peak_flops",
+    "finetuning.base",
+    "finetuning.data",
 )
+
+_OPTIONAL = ("tokens.chat_template", "training.schedule.cooldown", "training.dropout", "training.frozen", "finetuning")
+"""Keys of parts that came later than the first digests, which are part of the identity where they are not None."""
 
 
 _MOST_EPOCHS = 1 << 16

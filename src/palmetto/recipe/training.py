@@ -6,7 +6,17 @@ from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
 from palmetto.recipe.objectives import CausalObjective, Objective
 from palmetto.recipe.optimizers import Optimizer
-from palmetto.recipe.section import Coefficient, NonNegative, Positive, PositiveInt32, Rate, Section, Size, impossible
+from palmetto.recipe.section import (
+    Coefficient,
+    NonNegative,
+    Positive,
+    PositiveInt32,
+    Rate,
+    Section,
+    Share,
+    Size,
+    impossible,
+)
 
 
 class Cooldown(Section):
@@ -135,6 +145,11 @@ class Training(Section):
     clip: Rate | None = 1.0
     """The greatest global norm of the gradient; None does not clip it."""
     z_loss: Coefficient = 1e-4
+    dropout: Share | None = None
+    """The share of the elements of the embeddings, and of what attention and feed-forward add to them, that a step
+    sets to zero (arXiv 1706.03762, section 5.4); None for no dropout."""
+    frozen: Annotated[tuple[str, ...], Field(min_length=1, strict=False)] | None = None
+    """Patterns of the names of weights that stay as they are, as in "embedding" or "expert_*"."""
     embedding_gradient: Annotated[float, Field(gt=0, le=1)] = 1.0
     """The factor of the gradient that reaches the embedding from the input (GLM-130B, arXiv 2210.02414)."""
     loss_scale: LossScale = LossScale()

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from palmetto.decoding.request import PENALTY, Constraint, Request
 from palmetto.decoding.sampling import SEEDS, Sampling
 from palmetto.errors import UserError
-from palmetto.recipe.objectives import CausalObjective
+from palmetto.recipe.objectives import has_prefix
 from palmetto.serving.aside import aside
 from palmetto.serving.errors import bad
 from palmetto.serving.following import Prompt
@@ -61,7 +61,7 @@ async def requests_of(
     """Returns a request for each prompt; raises ApiError that names a parameter that cannot be met."""
     scores = wanted.echo and wanted.top is not None
     objective = served.recipe.training.objective
-    if scores and not isinstance(objective, CausalObjective):
+    if scores and has_prefix(objective):
         raise bad(
             "echo", f"beside logprobs, expected false: the objective {objective.name} sees a prompt from both sides"
         )

@@ -1,6 +1,5 @@
 """Computes the digest that identifies a token store."""
 
-import dataclasses
 import hashlib
 import json
 from pathlib import Path
@@ -22,7 +21,7 @@ def store_digest(path: Path) -> str:
         header = TokenStore.open(path).header
     except StoreDamaged:
         return DAMAGED
-    text = json.dumps(dataclasses.asdict(header), sort_keys=True)
+    text = json.dumps(header.fields, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest() if header.root else sha256(path)
 
 

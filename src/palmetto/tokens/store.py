@@ -21,6 +21,7 @@ from palmetto import files
 from palmetto.errors import UserError
 from palmetto.tokens import block_digests
 from palmetto.tokens.block_digests import BlockDamaged, Checker
+from palmetto.tokens.marks import MARKS, tokens_of
 
 MAGIC = b"palmetto tokens\n"
 VERSION = 2
@@ -47,6 +48,14 @@ class Header:
     source_fingerprint: str
     checksum: str
     root: str = ""
+    marked: bool = False
+    """Whether each number is a token with its marks (marks.py)."""
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The fields by name, `marked` only where it is true, so that other stores keep the digests that they had."""
+        values = dataclasses.asdict(self)
+        return values if self.marked else {key: value for key, value in values.items() if key != "marked"}
 
 
 class StoreDamaged(UserError):
@@ -107,7 +116,14 @@ class TokenStore:
             raise self._damaged(damaged) from None
 
     def read(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
-        """Returns the windows of the given numbers, int32 of shape [len(indices), T + 1].
+        """Returns the tokens of the windows of the given numbers, int32 of shape [len(indices), T + 1].
+
+        Raises as `read_stored` does.
+        """
+        return tokens_of(self.read_stored(indices)) if self.header.marked else self.read_stored(indices)
+
+    def read_stored(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
+        """Returns the windows of the given numbers as they are stored, with their marks if the store is marked.
 
         Raises IndexError outside [0, windows), and StoreDamaged if a block with their tokens is not what was written.
         """
@@ -127,7 +143,7 @@ class TokenStore:
         stop = min(stop, len(self._tokens))
         if start < stop:
             self._check(np.array([start]), np.array([stop]))
-        return self._tokens[start:stop]
+        return tokens_of(self._tokens[start:stop]) if self.header.marked else self._tokens[start:stop]
 
     def _check(self, start: npt.NDArray[np.int64], stop: npt.NDArray[np.int64]) -> None:
         """Checks the tokens from each `start` to each `stop`."""
@@ -154,17 +170,21 @@ def write(
     documents: int,
     vocabulary_digest: str,
     source_fingerprint: str,
+    marked: bool = False,
 ) -> Header:
     """Writes the concatenated `chunks` (integer arrays of any length) as a store, atomically, and returns its
     header.
+
+    marked: the numbers are tokens with their marks.
     """
-    dtype = np.dtype("<u2" if vocabulary_size <= 1 << 16 else "<u4")
+    numbers = vocabulary_size << MARKS if marked else vocabulary_size
+    dtype = np.dtype("<u2" if numbers <= 1 << 16 else "<u4")
     tokens, body = 0, hashlib.sha256()
     with files.atomic(path) as file:
         file.write(bytes(HEADER_BYTES))
         blocks = block_digests.Writer(file, path.parent)
         for chunk in chunks:
-            if len(chunk) and not 0 <= chunk.min() <= chunk.max() < vocabulary_size:
+            if len(chunk) and not 0 <= chunk.min() <= chunk.max() < numbers:
                 raise ValueError(f"{path}: a token outside [0, {vocabulary_size})")
             data = chunk.astype(dtype).tobytes()
             blocks.write(data)
@@ -182,8 +202,9 @@ def write(
             source_fingerprint=source_fingerprint,
             checksum=body.hexdigest(),
             root=blocks.finish(),
+            marked=marked,
         )
-        text = json.dumps(dataclasses.asdict(header)).encode()
+        text = json.dumps(header.fields).encode()
         file.seek(0)
         file.write(_PREFIX.pack(MAGIC, VERSION, len(text), hashlib.sha256(text).digest()) + text)
     return header

@@ -46,7 +46,15 @@ class MemoryAttention(Attention):
         return blocks.nearest < self.window
 
     def search(
-        self, q: Array, k: Array, v: Array, queries: Array, keys: Array, positions: Positions, query_rows: int
+        self,
+        q: Array,
+        k: Array,
+        v: Array,
+        queries: Array,
+        keys: Array,
+        positions: Positions,
+        query_rows: int,
+        together: Array | None = None,
     ) -> Array:
         """Returns the attention output in q's shape, with one float32 softmax over the window and the memory.
 
@@ -62,11 +70,20 @@ class MemoryAttention(Attention):
         outputs = []
         for start in range(0, q.shape[2], query_rows):
             rows = slice(start, start + query_rows)
-            outputs.append(self._rows(q[:, :, rows], k, stored, v, queries[..., rows], keys, positions))
+            own = None if together is None else together[:, :, rows]
+            outputs.append(self._rows(q[:, :, rows], k, stored, v, queries[..., rows], keys, positions, own))
         return jnp.concatenate(outputs, axis=2)
 
     def _rows(
-        self, q: Array, k: Array, stored: Array, v: Array, queries: Array, keys: Array, positions: Positions
+        self,
+        q: Array,
+        k: Array,
+        stored: Array,
+        v: Array,
+        queries: Array,
+        keys: Array,
+        positions: Positions,
+        together: Array | None,
     ) -> Array:
         import jax
         import jax.numpy as jnp
@@ -76,6 +93,8 @@ class MemoryAttention(Attention):
 
         rows, columns = facing(queries, keys)
         distances = rows - columns
+        if together is not None:
+            distances = jnp.where(together, distances, -1)
         near = jnp.where((distances >= 0) & (distances < self.window), dot(q, k), -jnp.inf)
         to_edge = positions.turn(self.window - rows[..., 0, 0], q.shape[-1])
         from_edge = q if to_edge is None else to_edge(q)

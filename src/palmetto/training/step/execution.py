@@ -16,11 +16,13 @@ from palmetto.model.experts.router import Routing
 from palmetto.model.weights import unstack
 from palmetto.parallel.sharding import Sharding
 from palmetto.recipe import Recipe
-from palmetto.recipe.objectives import CausalObjective
+from palmetto.recipe.objectives import CausalObjective, OnExamples, PreferencesObjective
+from palmetto.tokens.marks import Marked, starts_of, unmark
 from palmetto.tokens.objectives import make_examples
 from palmetto.tokens.order import Order
 from palmetto.tokens.store import TokenStore
 from palmetto.tokens.vocabulary import Vocabulary
+from palmetto.training.beginning import initial_state
 from palmetto.training.digest import Digest, tree
 from palmetto.training.learning_rate import learning_rate
 from palmetto.training.ledger import Line, batch_digest
@@ -28,7 +30,7 @@ from palmetto.training.spikes import History, Observation, Skips
 from palmetto.training.step import state as states
 from palmetto.training.step.loss import Batch
 from palmetto.training.step.loss_scale import LEAST
-from palmetto.training.step.state import State, initial_state, parameter_table
+from palmetto.training.step.state import State, parameter_table
 from palmetto.training.step.update import Metrics, make_step
 
 
@@ -36,7 +38,7 @@ class Inputs(NamedTuple):
     """Holds the inputs of a step besides the state, as NumPy arrays."""
 
     windows: npt.NDArray[np.int32]
-    """Windows of tokens, shape [B, T + 1]."""
+    """Windows of tokens as they are stored, shape [B, T + 1]."""
     leaves: Batch
     """Examples by leaf, shape [leaves, micro_batch, M + 1]."""
     rate: np.float32
@@ -92,7 +94,7 @@ class Execution:
 
     def inputs(self, step: int, skips: Skips) -> Inputs:
         """Returns the inputs of a step besides the state."""
-        windows = self.store.read(self.order.sequence_numbers(step, skips))
+        windows = self.store.read_stored(self.order.sequence_numbers(step, skips))
         batch = make_batch(self.recipe, windows, self.order.positions(step, skips), self.vocabulary.eod)
         micro_batch = self.recipe.training.micro_batch
         leaves = jax.tree.map(lambda array: array.reshape(-1, micro_batch, *array.shape[1:]), batch)
@@ -135,13 +137,15 @@ class Execution:
 
 
 def make_batch(recipe: Recipe, windows: npt.NDArray[np.int32], positions: npt.NDArray[np.int64], eod: int) -> Batch:
-    """Returns the examples that the recipe's objective makes of windows [B, T + 1], as NumPy arrays.
+    """Returns the examples that the recipe's objective makes of stored windows [B, T + 1], as NumPy arrays.
 
     `positions` [B] are the positions of the windows in the order of the run.
     """
     training = recipe.training
     if isinstance(training.objective, CausalObjective):
         return Batch(windows)  # type: ignore[arg-type]
+    if isinstance(training.objective, OnExamples):
+        return _of_marked(unmark(windows), training.objective)
     examples = make_examples(
         training.objective,
         windows,
@@ -151,6 +155,13 @@ def make_batch(recipe: Recipe, windows: npt.NDArray[np.int32], positions: npt.ND
         eod=eod,
     )
     return Batch(*examples)  # type: ignore[arg-type]
+
+
+def _of_marked(marked: Marked, objective: OnExamples) -> Batch:
+    """Returns the examples of windows with marks."""
+    scored = marked.scored & (np.arange(marked.scored.shape[-1]) > 0)
+    apart = isinstance(objective, PreferencesObjective) or objective.packing == "apart"
+    return Batch(marked.tokens, scored, starts=starts_of(marked.begins[:, :-1]) if apart else None)  # type: ignore[arg-type]
 
 
 def observe(line: Line) -> Observation:

@@ -10,6 +10,7 @@ from palmetto.model.decoder import Forward, Rematerialize, logits
 from palmetto.model.experts.router import Routing
 from palmetto.model.layout import Arranged, Fetch, with_ends
 from palmetto.model.products import by_native, in_float32, in_own_type, transposed
+from palmetto.model.sequences import Sequences
 from palmetto.model.tuning import Tuning
 from palmetto.native import pointwise
 from palmetto.native.products import product
@@ -26,6 +27,13 @@ class Batch(NamedTuple):
     """Mask of the tokens that are predicted, bool [..., M + 1]; None stands for all but the first."""
     prefix: jax.Array | None = None
     """Length of the prefix that attends bidirectionally, int32 [...]; None means no prefix."""
+    starts: jax.Array | None = None
+    """Place of the first token of each input's example, int32 [..., M]; None means one example each."""
+
+    @property
+    def sequences(self) -> Sequences:
+        """What is particular to the sequences, of a batch without leaves."""
+        return Sequences(self.prefix, self.starts)
 
 
 class Losses(NamedTuple):
@@ -61,7 +69,7 @@ def token_losses(
     """
     arranged = with_ends(arranged, fetch)
     forward = Forward(model, tuning, mesh, rematerialize, embedding_gradient)
-    states, routing = forward.states(arranged, batch.tokens[:, :-1], prefix=batch.prefix, fetch=fetch)
+    states, routing = forward.states(arranged, batch.tokens[:, :-1], sequences=batch.sequences, fetch=fetch)
     losses = state_losses(states, arranged, batch, tuning, z_loss=z_loss, target_count=target_count)
     objective = losses.objective + expert_objective(routing, model)
     return losses._replace(objective=objective, routing=jax.lax.stop_gradient(routing))

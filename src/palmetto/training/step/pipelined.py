@@ -5,7 +5,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from palmetto.model.decoder import Forward, local_positions
+from palmetto.model.decoder import Forward, local_places
 from palmetto.model.experts.router import Routing
 from palmetto.model.layout import Arranged, Layer, Stacked, with_ends
 from palmetto.parallel import collectives, pipeline
@@ -34,13 +34,16 @@ def pipelined_sums(
     fetch = zero.gather_layer
     forward = Forward(model, tuning, mesh, training.rematerialize, training.embedding_gradient)
 
+    def positions(length: int, leaf: Batch) -> jax.Array:
+        return leaf.sequences.positions(local_places(length, mesh))
+
     def first(ends: Arranged, leaf: Batch) -> jax.Array:
         inputs = leaf.tokens[:, :-1]
-        return forward.begin(with_ends(ends, fetch), inputs, local_positions(inputs.shape[1], mesh))
+        return forward.begin(with_ends(ends, fetch), inputs, positions(inputs.shape[1], leaf))
 
     def stage(layers: Layers, x: jax.Array, leaf: Batch) -> tuple[jax.Array, jax.Array, Routing | None]:
-        positions, attend = local_positions(x.shape[1], mesh), forward.whole_sequences(leaf.prefix)
-        x, routing, _ = forward.through(layers, x, positions, attend, fetch=fetch)
+        attend = forward.whole_sequences(leaf.sequences)
+        x, routing, _ = forward.through(layers, x, positions(x.shape[1], leaf), attend, fetch=fetch)
         return x, jnp.float32(scale * expert_objective(routing, model) / stages.size), routing
 
     def last(ends: Arranged, x: jax.Array, leaf: Batch) -> tuple[jax.Array, Losses]:

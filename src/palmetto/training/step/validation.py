@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import PartitionSpec
 
-from palmetto.model.decoder import Forward, local_positions
+from palmetto.model.decoder import Forward, local_places
 from palmetto.model.layout import Fetch, Layer, with_ends
+from palmetto.model.sequences import Sequences
 from palmetto.model.tuning import Tuning
 from palmetto.model.weights import Parameters
 from palmetto.parallel import collectives
@@ -50,7 +51,7 @@ def make_validation(
         for start in range(0, count, at_once):
             windows = np.arange(start, start + at_once, dtype=np.int64)
             # The last batch is padded with windows that do not count.
-            batch = make_batch(recipe, store.read(windows % count), _BEYOND_TRAINING + windows % count, eod)
+            batch = make_batch(recipe, store.read_stored(windows % count), _BEYOND_TRAINING + windows % count, eod)
             of_batch = jax.device_get(losses(parameters, sharding.everywhere(batch)))
             means.append(of_batch[0][: count - start])
             scored.append(of_batch[1][: count - start])
@@ -69,12 +70,11 @@ def window_losses(recipe: Recipe, tuning: Tuning, sharding: Sharding) -> WindowL
     mesh, zero = recipe.mesh, context.zero
     forward = Forward(recipe.model, tuning, mesh)
 
-    def through_stages(layers: Layers, x: jax.Array, prefix: jax.Array | None) -> jax.Array:
-        attend = forward.whole_sequences(prefix)
+    def through_stages(layers: Layers, x: jax.Array, positions: jax.Array, sequences: Sequences) -> jax.Array:
+        attend = forward.whole_sequences(sequences)
 
         def through_stage(x: jax.Array, stage: jax.Array) -> tuple[jax.Array, None]:
             fetch = _gather_from(stage, sharding, zero.gather_layer) if mesh.stage > 1 else zero.gather_layer
-            positions = local_positions(x.shape[1], mesh)
             return forward.through(layers, x, positions, attend, fetch=fetch)[0], None
 
         return jax.lax.scan(through_stage, x, jnp.arange(mesh.stage))[0]
@@ -87,8 +87,9 @@ def window_losses(recipe: Recipe, tuning: Tuning, sharding: Sharding) -> WindowL
             scored = jnp.asarray(example.tokens.shape[0] - 1) if example.scored is None else jnp.sum(example.scored)
             own = split_sequences(jax.tree.map(lambda array: array[None], example), mesh.sequence)
             inputs = own.tokens[:, :-1]
-            x = forward.begin(ends, inputs, local_positions(inputs.shape[1], mesh))
-            states = forward.end(ends, through_stages(weights.layers, x, own.prefix))
+            positions = own.sequences.positions(local_places(inputs.shape[1], mesh))
+            x = forward.begin(ends, inputs, positions)
+            states = forward.end(ends, through_stages(weights.layers, x, positions, own.sequences))
             losses = state_losses(states, ends, own, tuning, target_count=scored.astype(jnp.float32))
             return collectives.all_reduce(losses.cross_entropy, sharding.group("sequence")), scored
 

@@ -1,0 +1,64 @@
+"""`palmetto finetune`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from palmetto.cli.common import Directory, Json, Overrides, path, say
+from palmetto.cli.runs import answer_summary, check_devices, existing
+from palmetto.errors import UserError
+from palmetto.host import signals
+
+
+def finetune(
+    directory: Directory,
+    overrides: Overrides = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE[=WEIGHT]", help="Examples as JSON lines; repeat it for several files."),
+    ] = None,
+    recipe: Annotated[
+        str,
+        typer.Option(metavar="RECIPE", help="A recipe of fine-tuning (`palmetto recipes` lists them) or a YAML file."),
+    ] = "adamw",
+    step: Annotated[int | None, typer.Option(min=0, help="Begin with this checkpoint, by default the newest.")] = None,
+    run: Annotated[
+        Path | None, typer.Option(parser=path, metavar="DIR", help="The new run; by default runs/NAME-RECIPE.")
+    ] = None,
+    until: Annotated[int | None, typer.Option(metavar="STEP", help="Stop after this step.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Fine-tune a run on examples. The result is a run like any other; the same command resumes it."""
+    from palmetto.host import variables
+    from palmetto.recipe import sense
+    from palmetto.runs.directory import RunDirectory
+    from palmetto.workflow import finetuning, report, sampling, tokens, training
+
+    variables.check()
+    base = existing(directory)
+    if run is not None and (begun := RunDirectory(run)).begun and step is None:
+        found = begun.recipe.finetuning
+        step = None if found is None else found.step
+    resolved = finetuning.begin(base, step, recipe, data or [], overrides or [])
+    if run is None:
+        sense.check_name(resolved.name, "--run")
+    tuned = RunDirectory(run or Path("runs") / resolved.name)
+    if tuned.path.resolve() == base.path.resolve():
+        raise UserError(f"--run {tuned.path}: the run that fine-tuning begins with; expected another directory")
+    if not tuned.begun:
+        sense.check(resolved)
+    steps = resolved.training.steps
+    if until is not None and not 1 <= until <= steps:
+        raise UserError(f"--until {until}: expected 1 to training.steps, {steps}")
+    check_devices(resolved, resolved.mesh.devices)
+    with tuned.locked():
+        training.check(tuned, resolved)
+        tokens.build_tokens(tuned, resolved, say)
+        finished = training.train(tuned, resolved, until or steps, say)
+        if finished:
+            sampling.write_samples(tuned, say)
+        else:
+            signals.ignore_interrupts()
+        report.write_report(tuned, say)
+    answer_summary(tuned, as_json)

@@ -1,0 +1,237 @@
+"""Packs the examples of fine-tuning into the two token stores, with marks of what is predicted and where each begins.
+
+An example is [eod], its pieces and [eod]. Each piece is encoded by itself, so that no token spans a prompt and its
+target. What is predicted follows from the pieces alone.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from palmetto.corpus.examples import Example, Pieces
+from palmetto.errors import UserError
+from palmetto.recipe.objectives import ExamplesObjective, OnExamples, PreferencesObjective
+from palmetto.tokens import store
+from palmetto.tokens.marks import Marked, mark
+from palmetto.tokens.rows import OPEN_ROWS, rows_of
+from palmetto.tokens.split import Split
+from palmetto.tokens.vocabulary import Vocabulary
+
+_AT_ONCE = 1 << 14
+"""The number of examples that are encoded together."""
+
+
+class DataSet(NamedTuple):
+    """Holds the examples of a file, and the weight of the file if it has one."""
+
+    name: str
+    weight: float | None
+    examples: Iterable[Example]
+
+
+class Tokenized(NamedTuple):
+    """Holds an example in tokens, or the two of a preference one after the other."""
+
+    name: str
+    marked: npt.NDArray[np.int32]
+    """The tokens with their marks, int32 [n]."""
+    digest: bytes
+    """The SHA-256 of these."""
+
+
+class Half(NamedTuple):
+    """Counts what one store holds."""
+
+    examples: int
+    tokens: int
+    predicted: int
+    windows: int
+    sequence_length: int
+
+    def __str__(self) -> str:
+        filled = self.tokens / max(1, self.windows * self.sequence_length)
+        return (
+            f"{self.examples:,} examples, {self.tokens:,} tokens ({self.predicted:,} predicted), {self.windows:,} "
+            f"rows of {self.sequence_length} ({min(filled, 1):.0%} filled)"
+        )
+
+
+class Packed(NamedTuple):
+    """Counts what was packed, and names what was not."""
+
+    train: Half
+    validation: Half
+    repeats: dict[str, float]
+    """How many times the examples of each file with a weight are in an epoch, on average."""
+    too_long: list[str]
+    """The examples that were left out, each with its number of tokens and what it exceeds."""
+
+
+def pack(
+    sets: Sequence[DataSet],
+    vocabulary: Vocabulary,
+    train: Path,
+    validation: Path,
+    *,
+    objective: OnExamples,
+    sequence_length: int,
+    validation_share: float,
+    seed: int,
+    source_fingerprint: str,
+) -> Packed:
+    """Writes the stores `train` and `validation`; they do not depend on the order of examples in a file.
+
+    Raises UserError if an example is not of the objective's form, if only some files have weights, or if there are not
+    two different examples, one for each half.
+    """
+    weighted = [each.name for each in sets if each.weight is not None]
+    if weighted and len(weighted) < len(sets):
+        lacks = next(each.name for each in sets if each.weight is None)
+        raise UserError(f"--data {lacks}: has no weight, and {weighted[0]} has; expected a weight for all or for none")
+    too_long: list[str] = []
+    found = [list(_fitting(each.examples, vocabulary, objective, sequence_length, too_long)) for each in sets]
+    stream = isinstance(objective, ExamplesObjective) and objective.packing == "stream"
+    split = Split(validation_share, sequence_length + 1 if stream else 1)
+    for each in (each for examples in found for each in examples):
+        split.add(each.digest, len(each.marked))
+    if not split.has_two:
+        left_out = f" ({len(too_long)} are too long: {too_long[0]})" if too_long else ""
+        raise UserError(
+            f"--data: fewer than two different examples{left_out}; expected one at least for training and one for "
+            "validation"
+        )
+    boundary = split.boundary()
+    held_out = [each for examples in found for each in examples if each.digest < boundary]
+    kept = [[each for each in examples if each.digest >= boundary] for examples in found]
+    wanted = _wanted([each.weight for each in sets], [len(examples) for examples in kept])
+
+    def write(path: Path, chosen: list[Tokenized]) -> Half:
+        numbers = [each.marked for each in chosen]
+        open_rows = 0 if isinstance(objective, PreferencesObjective) else OPEN_ROWS
+        chunks = _joined(numbers) if stream else rows_of(numbers, sequence_length, vocabulary.eod, open_rows)
+        header = store.write(
+            path,
+            chunks,
+            vocabulary_size=vocabulary.size,
+            sequence_length=sequence_length,
+            documents=len(chosen),
+            vocabulary_digest=vocabulary.digest,
+            source_fingerprint=source_fingerprint,
+            marked=True,
+        )
+        predicted = sum(int(np.sum(each & 1)) for each in numbers)
+        return Half(len(chosen), sum(map(len, numbers)), predicted, header.windows, sequence_length)
+
+    passes = [each for examples, count in zip(kept, wanted, strict=True) for each in _taken(examples, count, seed)]
+    repeats = {
+        each.name: count / len(examples)
+        for each, examples, count in zip(sets, kept, wanted, strict=True)
+        if each.weight is not None and examples
+    }
+    return Packed(
+        write(train, _in_order(passes)),
+        write(validation, _in_order((_key(seed, 0, each), each) for each in held_out)),
+        repeats,
+        too_long,
+    )
+
+
+def _fitting(
+    examples: Iterable[Example],
+    vocabulary: Vocabulary,
+    objective: OnExamples,
+    sequence_length: int,
+    too_long: list[str],
+) -> Iterator[Tokenized]:
+    """Yields the examples that are not too long, and names the others in `too_long`."""
+    batch: list[Example] = []
+    for example in examples:
+        pair = isinstance(objective, PreferencesObjective)
+        if len(example.sequences) != 1 + pair:
+            keys = "prompt, chosen and rejected" if pair else "prompt and target, messages or text"
+            raise UserError(f"{example.name}: training.objective.name={objective.name} expects the keys {keys}")
+        batch.append(example)
+        if len(batch) >= _AT_ONCE:
+            yield from _encoded(batch, vocabulary, objective, sequence_length, too_long)
+            batch = []
+    yield from _encoded(batch, vocabulary, objective, sequence_length, too_long)
+
+
+def _encoded(
+    examples: list[Example], vocabulary: Vocabulary, objective: OnExamples, sequence_length: int, too_long: list[str]
+) -> Iterator[Tokenized]:
+    texts = [piece.text for example in examples for pieces in example.sequences for piece in pieces]
+    ids = iter(vocabulary.encode_all(texts))
+    for example in examples:
+        sequences = [_marked(pieces, ids, vocabulary.eod) for pieces in example.sequences]
+        if excess := _excess(sequences, objective, sequence_length):
+            too_long.append(f"{example.name} ({excess})")
+            continue
+        numbers = np.concatenate([mark(each) for each in sequences])
+        yield Tokenized(example.name, numbers, hashlib.sha256(numbers.tobytes()).digest())
+
+
+def _marked(pieces: Pieces, ids: Iterator[npt.NDArray[np.int32]], eod: int) -> Marked:
+    """Returns the tokens of an example with their marks; takes the ids of its pieces from `ids`."""
+    encoded = [next(ids) for _ in pieces]
+    predicted = np.repeat([piece.predicted for piece in pieces], [len(each) for each in encoded])
+    ends = pieces[-1].predicted
+    tokens = np.concatenate([[eod], *encoded, [eod]]).astype(np.int32)
+    scored = np.concatenate([[False], predicted, [ends]]).astype(bool)
+    return Marked(tokens, scored, np.arange(len(tokens)) == 0)
+
+
+def _excess(sequences: Sequence[Marked], objective: OnExamples, sequence_length: int) -> str:
+    """Returns what an example exceeds, or an empty string if it fits."""
+    total = sum(len(each.tokens) for each in sequences)
+    if not isinstance(objective, ExamplesObjective):
+        return f"{total} tokens of {sequence_length}" if total > sequence_length else ""
+    if objective.packing == "apart" and total > sequence_length:
+        return f"{total} tokens of {sequence_length}"
+    prompt = int(np.argmax(sequences[0].scored)) if np.any(sequences[0].scored) else total
+    for name, count, most in (
+        ("prompt", prompt, objective.longest_prompt),
+        ("target", total - prompt, objective.longest_target),
+    ):
+        if most is not None and count > most:
+            return f"{count} tokens of {name}, at most {most}"
+    return ""
+
+
+def _joined(numbers: Sequence[npt.NDArray[np.int32]]) -> Iterator[npt.NDArray[np.int32]]:
+    """Yields examples one after the other, with one [eod] between two, which begins none and may be predicted."""
+    for place, each in enumerate(numbers):
+        yield each if place == 0 else each[1:]
+
+
+def _wanted(weights: Sequence[float | None], counts: Sequence[int]) -> list[int]:
+    """Returns how many examples of each file an epoch has: as many as there are, or in proportion to the weights.
+
+    With weights every example is in an epoch at least once.
+    """
+    shares = [weight for weight in weights if weight is not None]
+    if not shares:
+        return list(counts)
+    scale = max(count / share for count, share in zip(counts, shares, strict=True))
+    return [round(scale * share) if count else 0 for count, share in zip(counts, shares, strict=True)]
+
+
+def _key(seed: int, copy: int, example: Tokenized) -> bytes:
+    return hashlib.sha256(f"examples {seed} {copy} ".encode() + example.digest).digest()
+
+
+def _taken(examples: Sequence[Tokenized], count: int, seed: int) -> Iterator[tuple[bytes, Tokenized]]:
+    """Yields `count` of the examples with the keys of their places in the order, each as often as another or once
+    more.
+    """
+    for copy in range(-(-count // max(1, len(examples)))):
+        keyed = [(_key(seed, copy, example), example) for example in examples]
+        yield from sorted(keyed, key=lambda each: each[0])[: count - copy * len(examples)]
+
+
+def _in_order(keyed: Iterable[tuple[bytes, Tokenized]]) -> list[Tokenized]:
+    return [example for _, example in sorted(keyed, key=lambda each: each[0])]

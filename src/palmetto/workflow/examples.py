@@ -1,0 +1,114 @@
+"""The examples of a fine-tuning as the source of its token stores; the vocabulary is that of the base."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from palmetto.corpus import examples as corpus
+from palmetto.errors import UserError
+from palmetto.files import sha256
+from palmetto.recipe import Recipe
+from palmetto.recipe.finetuning import Finetuning
+from palmetto.recipe.objectives import OnExamples
+from palmetto.runs.directory import RunDirectory
+from palmetto.tokens import examples
+from palmetto.tokens.vocabulary import Vocabulary
+from palmetto.workflow.progress import Say
+
+_NAMED = 10
+"""The number of examples left out that are named to the user; the run's events name all."""
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Holds the files of examples that a recipe names."""
+
+    recipe: Recipe
+
+    @property
+    def name(self) -> str:
+        """The paths of the files."""
+        return ", ".join(data.path for data in self._finetuning.data)
+
+    @property
+    def is_there(self) -> bool:
+        """Whether all files and the base still exist."""
+        return all(path.exists() for path in (*self._paths, self._base_vocabulary))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """The SHA-256 of the files' contents, in order."""
+        for path in self._paths:
+            if not path.is_file():
+                raise UserError(f"--data {path}: {'not a file' if path.exists() else 'no such file'}")
+        return hashlib.sha256(" ".join(sha256(path) for path in self._paths).encode()).hexdigest()
+
+    @property
+    def vocabulary_inputs(self) -> dict[str, Any]:
+        """The inputs that identify the vocabulary."""
+        return {"vocabulary": sha256(self._base_vocabulary)}
+
+    @property
+    def store_inputs(self) -> dict[str, Any]:
+        """The inputs that identify token stores made from the files."""
+        return self.vocabulary_inputs | {
+            "fingerprint": self.fingerprint,
+            "weights": [data.weight for data in self._finetuning.data],
+            "objective": self.recipe.training.objective.model_dump(),
+            "validation_share": self.recipe.corpus.validation_share,
+            "sequence_length": self.recipe.tokens.sequence_length,
+            "seed": self.recipe.training.seed,
+        }
+
+    def make_vocabulary(self, run: RunDirectory, say: Say) -> None:
+        """Writes the vocabulary of the base."""
+        Vocabulary.load(self._base_vocabulary).save(run.vocabulary)
+
+    def make_stores(self, run: RunDirectory, say: Say) -> None:
+        """Writes the token stores of a run, which has its vocabulary, and tells what is too long."""
+        objective = self.recipe.training.objective
+        if not isinstance(objective, OnExamples):
+            raise UserError(f"training.objective.name={objective.name}: --data expects examples or preferences")
+        packed = examples.pack(
+            [
+                examples.DataSet(data.path, data.weight, _read(path))
+                for data, path in zip(self._finetuning.data, self._paths, strict=True)
+            ],
+            Vocabulary.load(run.vocabulary),
+            run.train_store,
+            run.validation_store,
+            objective=objective,
+            sequence_length=self.recipe.tokens.sequence_length,
+            validation_share=self.recipe.corpus.validation_share,
+            seed=self.recipe.training.seed,
+            source_fingerprint=self.fingerprint,
+        )
+        say(f"examples for training: {packed.train}")
+        say(f"examples for validation: {packed.validation}")
+        for name, times in packed.repeats.items():
+            say(f"{name}: each example {times:.2f} times an epoch, by its weight")
+        if count := len(packed.too_long):
+            shown = ", ".join(packed.too_long[:_NAMED]) + (f" and {count - _NAMED} more" if count > _NAMED else "")
+            text = f"left out, since too long: {count:,} examples: {shown}"
+            say(text)
+            run.record_event("examples left out", text=text, examples=packed.too_long)
+
+    @property
+    def _finetuning(self) -> Finetuning:
+        assert self.recipe.finetuning is not None, "examples are for fine-tuning"
+        return self.recipe.finetuning
+
+    @property
+    def _paths(self) -> list[Path]:
+        return [Path(data.path) for data in self._finetuning.data]
+
+    @property
+    def _base_vocabulary(self) -> Path:
+        return RunDirectory(Path(self._finetuning.base)).vocabulary
+
+
+def _read(path: Path) -> Iterator[corpus.Example]:
+    return corpus.read(path)

@@ -1,0 +1,56 @@
+"""The recipe of a fine-tuning: the base's vocabulary and model, a recipe of fine-tuning, and files of examples."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from palmetto.errors import UserError
+from palmetto.recipe import Recipe, loading
+from palmetto.recipe.objectives import has_prefix
+from palmetto.recipe.section import is_unicode
+from palmetto.runs.directory import RunDirectory
+from palmetto.runs.manifest import read_manifest
+from palmetto.runs.register import completed, folder_name
+
+
+def begin(
+    base: RunDirectory, step: int | None, recipe: str, data: Sequence[str], overrides: Sequence[str] = ()
+) -> Recipe:
+    """Returns the recipe of a fine-tuning that begins with a checkpoint of `base`, by default the newest.
+
+    data: files of examples, each a path or PATH=WEIGHT. Raises UserError if the base cannot be fine-tuned so.
+    """
+    theirs = base.recipe
+    objective = theirs.training.objective
+    if has_prefix(objective):
+        raise UserError(
+            f"{base.path}: trained with training.objective.name={objective.name}; expected causal, whose positions "
+            "see only those before them"
+        )
+    steps = completed(base.checkpoints)
+    if not steps:
+        raise UserError(f"{base.checkpoints}: no complete checkpoint yet; `palmetto train` writes them")
+    chosen = steps[-1] if step is None else step
+    if chosen not in steps:
+        raise UserError(f"--step {chosen}: no such checkpoint; there are {', '.join(map(str, steps))}")
+    manifest = read_manifest(base.checkpoints / folder_name(chosen) / "manifest.json", chosen)
+    begun = {
+        "base": str(base.path.absolute()),
+        "step": chosen,
+        "parameters": manifest.parameters,
+        "data": [_data_set(each) for each in data],
+    }
+    return loading.finetune(recipe, theirs, begun, overrides)
+
+
+def _data_set(given: str) -> dict[str, object]:
+    """Returns the path and the weight of FILE or FILE=WEIGHT; a file of that whole name has no weight."""
+    path, equals, weight = given.rpartition("=")
+    if not equals or Path(given).exists():
+        path, weight = given, ""
+    if not path or not is_unicode(path):
+        raise UserError(f"--data {given!a}: expected FILE or FILE=WEIGHT")
+    try:
+        number = float(weight) if weight else None
+    except ValueError:
+        raise UserError(f"--data {given}: no such file, and {weight!r} is no weight; expected a number") from None
+    return {"path": str(Path(path).expanduser().absolute()), "weight": number}
