@@ -13,6 +13,7 @@ from palmetto.decoding.cached import DECODING, extend
 from palmetto.decoding.caches.cache import Places
 from palmetto.model import decoder
 from palmetto.model.layout import Arranged, arrange
+from palmetto.model.sequences import Sequences
 from palmetto.model.tuning import ACCELERATOR
 from palmetto.model.weights import weight_table
 from palmetto.recipe.model import Model
@@ -87,7 +88,7 @@ def whole(kind: str, tokens: np.ndarray, prefix: np.ndarray | None = None) -> np
     model, arranged = made(kind)
 
     def logits(arranged: Arranged, tokens: jax.Array, prefix: jax.Array | None) -> jax.Array:
-        states, _ = decoder.Forward(model, ACCELERATOR).states(arranged, tokens, prefix=prefix)
+        states, _ = decoder.Forward(model, ACCELERATOR).states(arranged, tokens, sequences=Sequences(prefix))
         return decoder.logits(arranged.unembedding, states)
 
     return np.asarray(jax.jit(logits, compiler_options=QUICKLY)(arranged, tokens, prefix))

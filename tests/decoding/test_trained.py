@@ -16,6 +16,7 @@ from palmetto.errors import UserError
 from palmetto.files import write_text
 from palmetto.model import weights as parameters
 from palmetto.model.layout import arrange
+from palmetto.model.parameters import parameter_table
 from palmetto.parallel.sharding import Spread
 from palmetto.recipe import loading
 from palmetto.recipe.model import Model
@@ -24,7 +25,7 @@ from palmetto.runs.manifest import CheckpointDamaged, Manifest
 from palmetto.tokens.vocabulary import Vocabulary
 from palmetto.training import optimization
 from palmetto.training.checkpoint import Checkpoints
-from palmetto.training.step.state import State, parameter_table
+from palmetto.training.step.state import State
 from tests.conftest import RecipeMaker
 from tests.references import decoder as reference
 

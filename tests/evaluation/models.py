@@ -11,6 +11,7 @@ import numpy as np
 
 from palmetto.evaluation.queries import Reader
 from palmetto.files import write_text
+from palmetto.model.parameters import parameter_table
 from palmetto.parallel.sharding import Spread
 from palmetto.recipe import loading
 from palmetto.recipe.objectives import CausalObjective
@@ -18,7 +19,7 @@ from palmetto.runs.directory import RunDirectory
 from palmetto.tokens.vocabulary import Vocabulary
 from palmetto.training import optimization
 from palmetto.training.checkpoint import Checkpoints
-from palmetto.training.step.state import State, parameter_table
+from palmetto.training.step.state import State
 from tests.conftest import RecipeMaker
 from tests.references import decoder as reference
 

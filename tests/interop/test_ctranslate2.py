@@ -11,7 +11,7 @@ import pytest
 
 from palmetto.errors import UserError
 from palmetto.interop.export import export
-from palmetto.training.step.state import parameter_table
+from palmetto.model.parameters import parameter_table
 from tests.references import exported
 from tests.references.exported import KINDS
 

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from palmetto.model import decoder, layout, tuning
 from palmetto.model.decoder import Rematerialize
 from palmetto.model.experts.router import Routing
+from palmetto.model.sequences import Sequences
 from palmetto.model.weights import Parameters
 from palmetto.recipe.model import Model
 from palmetto.training.step.loss import Batch, Losses, token_losses
@@ -174,7 +175,7 @@ def compiled(model: Model, arrangement: str, quickly: bool) -> Forward:
 
     def forward(parameters: Parameters, tokens: jax.Array, prefix: jax.Array | None) -> Result:
         arranged = layout.arrange(parameters, model, chosen)
-        states, routing = decoder.Forward(model, chosen).states(arranged, tokens, prefix=prefix)
+        states, routing = decoder.Forward(model, chosen).states(arranged, tokens, sequences=Sequences(prefix))
         return Result(states, decoder.logits(arranged.unembedding, states), routing)
 
     return jax.jit(forward, compiler_options=QUICKLY if quickly else None)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from palmetto.model.scores import make_scores
+from palmetto.model.sequences import Sequences
 from palmetto.recipe.model import Model
 from tests.conftest import slow_but
 
@@ -35,11 +36,11 @@ def test_scores_depend_on_positions_and_not_on_the_order(kind: str, prefix: tupl
     shapes = {"relative": (6, 4), "u": (4, 2), "w": (4, 2), "r": (8, 8)}
     layer = {name: jnp.asarray(random.normal(size=shape), jnp.float32) for name, shape in shapes.items()}
     given = None if prefix is None else jnp.asarray(prefix)
-    scores = make_scores(layer, model, model.attention_of(0), LENGTH, given)
+    scores = make_scores(layer, model, model.attention_of(0), LENGTH, Sequences(given))
 
     def of(q: Any, k: Any, queries: Any, keys: Any) -> np.ndarray:
         arrays = (jnp.asarray(q, jnp.float32), jnp.asarray(k, jnp.float32), jnp.asarray(queries), jnp.asarray(keys))
-        return np.asarray(scores.function(scores.learned, scores.prefix, *arrays))
+        return np.asarray(scores.function(scores.learned, scores.sequences, *arrays))
 
     whole = of(q, k, np.arange(LENGTH), np.arange(LENGTH))
     orders = np.stack([random.permutation(LENGTH) for _ in range(2)])

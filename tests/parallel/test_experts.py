@@ -17,11 +17,11 @@ from palmetto.errors import UserError
 from palmetto.model import tuning
 from palmetto.model.experts.mixture import mixture
 from palmetto.model.experts.router import Routing
+from palmetto.model.parameters import parameter_table
 from palmetto.parallel.sharding import Sharding
 from palmetto.recipe import Recipe
 from palmetto.recipe import mesh as recipe_mesh
 from palmetto.recipe.model import Experts
-from palmetto.training.step.state import parameter_table
 from tests.conftest import RecipeMaker, slow_but
 from tests.model.experts.test_mixture import activate
 from tests.model.test_catalogue import some

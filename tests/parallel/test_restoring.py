@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from palmetto.model import tuning
+from palmetto.model.parameters import parameter_table
 from palmetto.parallel.sharding import Sharding
 from palmetto.training.checkpoint import Checkpoints
 from palmetto.training.step import state as states
-from palmetto.training.step.state import State, parameter_table
+from palmetto.training.step.state import State
 from tests.model.test_catalogue import some
 from tests.references.spread import make_recipe, on, some_batch, take_step
 

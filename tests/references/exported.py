@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from palmetto.files import write_text
+from palmetto.model.parameters import parameter_table
 from palmetto.model.weights import Parameters, Table
 from palmetto.parallel.sharding import Spread
 from palmetto.recipe import Recipe, loading
@@ -17,7 +18,7 @@ from palmetto.runs.directory import RunDirectory
 from palmetto.tokens.vocabulary import Kind, Vocabulary
 from palmetto.training import optimization
 from palmetto.training.checkpoint import Checkpoints
-from palmetto.training.step.state import State, parameter_table
+from palmetto.training.step.state import State
 
 TEXT = inspect.getsource(ArgumentParser)
 SIZES: dict[Kind, int] = {"bpe": 400, "unigram": 330}

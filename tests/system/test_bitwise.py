@@ -124,9 +124,10 @@ def test_missing_checkpoints_stop_the_run(prepared: Runs, straight: Bits) -> Non
 
 def forge(run: Path, step: int) -> None:
     """Puts another embedding into a checkpoint, with correct hashes of files and seal, and the old digests."""
+    from palmetto.model.parameters import parameter_table
     from palmetto.runs import manifest
     from palmetto.training import checkpoint
-    from palmetto.training.step.state import parameter_table, shapes
+    from palmetto.training.step.state import shapes
 
     recipe = RunDirectory(run).recipe
     checkpoints = checkpoint.Checkpoints(run / "checkpoints", parameter_table(recipe))

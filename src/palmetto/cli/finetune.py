@@ -23,6 +23,11 @@ def finetune(
         typer.Option(metavar="RECIPE", help="A recipe of fine-tuning (`palmetto recipes` lists them) or a YAML file."),
     ] = "adamw",
     step: Annotated[int | None, typer.Option(min=0, help="Begin with this checkpoint, by default the newest.")] = None,
+    lora: Annotated[
+        str | None,
+        typer.Option(metavar="PATTERN[,PATTERN…]", help="Train low-rank adapters of these weights alone, as in q,v."),
+    ] = None,
+    rank: Annotated[int | None, typer.Option(min=1, help="The inner size of the adapters; 8 by default.")] = None,
     run: Annotated[
         Path | None, typer.Option(parser=path, metavar="DIR", help="The new run; by default runs/NAME-RECIPE.")
     ] = None,
@@ -40,7 +45,10 @@ def finetune(
     if run is not None and (begun := RunDirectory(run)).begun and step is None:
         found = begun.recipe.finetuning
         step = None if found is None else found.step
-    resolved = finetuning.begin(base, step, recipe, data or [], overrides or [])
+    adapted = [] if lora is None else [f"model.lora={{weights: [{lora}], rank: {rank or 8}}}"]
+    if rank is not None and lora is None:
+        raise UserError(f"--rank {rank}: is for adapters; expected --lora PATTERN")
+    resolved = finetuning.begin(base, step, recipe, data or [], [*adapted, *(overrides or [])])
     if run is None:
         sense.check_name(resolved.name, "--run")
     tuned = RunDirectory(run or Path("runs") / resolved.name)

@@ -14,6 +14,7 @@ from palmetto.decoding.generate import generate
 from palmetto.decoding.sampling import Sampling
 from palmetto.errors import UserError
 from palmetto.model.layout import arrange
+from palmetto.model.parameters import parameter_table
 from palmetto.parallel.sharding import Sharding
 from palmetto.recipe import Recipe
 from palmetto.runs.directory import RunDirectory
@@ -22,7 +23,7 @@ from palmetto.tokens.store import TokenStore
 from palmetto.training import live
 from palmetto.training.checkpoint import Checkpoints
 from palmetto.training.origin import check_recipe, load_vocabulary
-from palmetto.training.step.state import State, parameter_table, shapes
+from palmetto.training.step.state import State, shapes
 
 Found = TypeVar("Found")
 

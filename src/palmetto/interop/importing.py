@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from palmetto.errors import UserError
 from palmetto.files import names_in, write_text
 from palmetto.interop import origin
+from palmetto.model.parameters import parameter_table
 from palmetto.model.weights import restack
 from palmetto.parallel.sharding import Spread
 from palmetto.recipe import loading
@@ -15,7 +16,7 @@ from palmetto.training import optimization
 from palmetto.training.checkpoint import Checkpoints
 from palmetto.training.ledger import START
 from palmetto.training.step import loss_scale
-from palmetto.training.step.state import State, parameter_table
+from palmetto.training.step.state import State
 
 
 def check(run: RunDirectory) -> None:

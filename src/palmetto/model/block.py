@@ -22,6 +22,13 @@ from palmetto.recipe.parts import PairTurn, Turn
 
 Attend = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
 """(q [B, T, H, Q], k [B, T, K, Q], v [B, T, K, Q]) → [B, T, H, Q]; q is scaled, q and k are rotated."""
+Drop = Callable[..., jax.Array]
+"""(what part 0 or 1 of the layer adds to its input, part=) → the same with dropout."""
+
+
+def keep(y: jax.Array, *, part: int) -> jax.Array:
+    """Returns y, as a `Drop` without dropout."""
+    return y
 
 
 def block(
@@ -32,27 +39,27 @@ def block(
     attend: Attend,
     tuning: Tuning,
     mesh: Mesh = ONE_DEVICE,
+    drop: Drop = keep,
 ) -> tuple[jax.Array, Routing | None]:
     """Returns the layer's output [B, T, D] for its input x and, for a layer with experts, the router's statistics.
 
-    `turn` rotates queries and keys by their positions; it is None for positions that do not rotate.
+    `turn` rotates queries and keys by their positions; it is None for positions that do not rotate. `drop` applies
+    dropout.
     """
     if model.block == "parallel":
         h = _pre_norm(layer, "norm", x, model, tuning)
         heads, inner = _split(_project(h, layer, tuning, *ATTENTION_INPUTS, *FEEDFORWARD_INPUTS), layer)
         attended = _post_norm(layer, "norm_after", _attention(layer, heads, turn, model, attend, tuning), model, tuning)
         fed, routing = _feedforward(layer, h, inner, model, tuning, mesh)
-        return _add_residual(
-            layer, "norm", x, _post_norm(layer, "feedforward_norm_after", fed, model, tuning) + attended, model, tuning
-        ), routing
+        added = drop(_post_norm(layer, "feedforward_norm_after", fed, model, tuning) + attended, part=0)
+        return _add_residual(layer, "norm", x, added, model, tuning), routing
     heads, _ = _split(_project(_pre_norm(layer, "norm", x, model, tuning), layer, tuning, *ATTENTION_INPUTS), layer)
     attended = _post_norm(layer, "norm_after", _attention(layer, heads, turn, model, attend, tuning), model, tuning)
-    x = _add_residual(layer, "norm", x, attended, model, tuning)
+    x = _add_residual(layer, "norm", x, drop(attended, part=0), model, tuning)
     h = _pre_norm(layer, "feedforward_norm", x, model, tuning)
     fed, routing = _feedforward(layer, h, _project(h, layer, tuning, *FEEDFORWARD_INPUTS), model, tuning, mesh)
-    return _add_residual(
-        layer, "feedforward_norm", x, _post_norm(layer, "feedforward_norm_after", fed, model, tuning), model, tuning
-    ), routing
+    added = drop(_post_norm(layer, "feedforward_norm_after", fed, model, tuning), part=1)
+    return _add_residual(layer, "feedforward_norm", x, added, model, tuning), routing
 
 
 def _split(projected: list[jax.Array], layer: Layer) -> tuple[list[jax.Array], list[jax.Array]]:

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
 from palmetto.model.attention import attention
-from palmetto.model.block import block
+from palmetto.model.block import block, keep
+from palmetto.model.dropout import Dropout
 from palmetto.model.experts.router import Routing
 from palmetto.model.layout import Arranged, Fetch, Layer, Stacked
 from palmetto.model.lookup import lookup
@@ -51,6 +52,7 @@ class Forward(NamedTuple):
         *,
         sequences: Sequences = WHOLE,
         fetch: Fetch | None = None,
+        dropout: Dropout | None = None,
     ) -> tuple[jax.Array, Routing | None]:
         """Returns the final states [B, T, D] of whole sequences, and the routers' statistics.
 
@@ -58,16 +60,20 @@ class Forward(NamedTuple):
         `whole_sequences` and `through`.
         """
         positions = sequences.positions(local_places(tokens.shape[1], self.mesh))
-        x = self.begin(arranged, tokens, positions)
-        x, routing, _ = self.through(arranged.layers, x, positions, self.whole_sequences(sequences), fetch=fetch)
+        x = self.begin(arranged, tokens, positions, dropout)
+        attend = self.whole_sequences(sequences)
+        x, routing, _ = self.through(arranged.layers, x, positions, attend, fetch=fetch, dropout=dropout)
         return self.end(arranged, x), routing
 
-    def begin(self, ends: Arranged, tokens: jax.Array, positions: jax.Array) -> jax.Array:
+    def begin(
+        self, ends: Arranged, tokens: jax.Array, positions: jax.Array, dropout: Dropout | None = None
+    ) -> jax.Array:
         """Returns the first layer's input [B, T, D] in the activation type: the token and position embeddings.
 
         `ends` holds the arrays outside the layers. Tokens [B, T] and their positions, [T] or [B, T], are int32.
         """
-        return embed(ends, tokens, positions, self.model, self.embedding_gradient)
+        x = embed(ends, tokens, positions, self.model, self.embedding_gradient)
+        return x if dropout is None else dropout.embedding(x)
 
     def through(
         self,
@@ -78,6 +84,7 @@ class Forward(NamedTuple):
         kept: Any = None,
         *,
         fetch: Fetch | None = None,
+        dropout: Dropout | None = None,
     ) -> tuple[jax.Array, Routing | None, Any]:
         """Returns the output [B, T, D] of these layers for x, the routers' statistics, and the attention state.
 
@@ -87,7 +94,9 @@ class Forward(NamedTuple):
         """
         turn = turning(positions, self.model)
 
-        def apply(kind: int, layer: Layer, x: jax.Array, kept: Any) -> tuple[jax.Array, Routing | None, Any]:
+        def apply(
+            kind: int, layer: Layer, x: jax.Array, kept: Any, number: jax.Array | int | None
+        ) -> tuple[jax.Array, Routing | None, Any]:
             layer = {n: checkpoint_name(array, "fetched") for n, array in (fetch(layer) if fetch else layer).items()}
 
             def attention(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
@@ -95,7 +104,8 @@ class Forward(NamedTuple):
                 attended, kept = attend(kind, layer, q, k, v, kept)
                 return attended
 
-            x, routing = block(layer, x, turn, self.model, attention, self.tuning, self.mesh)
+            drop = keep if dropout is None else partial(dropout.residual, layer=number)
+            x, routing = block(layer, x, turn, self.model, attention, self.tuning, self.mesh, drop)
             return x, routing, kept
 
         nothing = fetch is None and self.rematerialize == "nothing"
@@ -104,7 +114,7 @@ class Forward(NamedTuple):
             # XLA alone: a program of another form would be compiled with other roundings. Kernels round in themselves,
             # and JAX would round once more all that is kept for the backward pass. Experts are computed by XLA too.
             apply = jax.checkpoint(apply, static_argnums=0, policy=_KEPT[self.rematerialize])
-        return _through(layers, x, apply, kept)
+        return _through(layers, x, apply, kept, numbered=dropout is not None)
 
     def end(self, ends: Arranged, x: jax.Array) -> jax.Array:
         """Returns the final states for the logits: x [..., D] normalized, and divided by √D for a tied embedding."""
@@ -137,29 +147,36 @@ _KEPT = {
 }
 """The checkpoint policy for each choice of what is recomputed; fetched weights are never saved."""
 
-Apply = Callable[[int, Layer, jax.Array, Any], tuple[jax.Array, Routing | None, Any]]
-"""(layer number, or that of the first layer of its kind, layer, x, attention state) → the result of
-`Forward.through`."""
+Apply = Callable[[int, Layer, jax.Array, Any, jax.Array | int | None], tuple[jax.Array, Routing | None, Any]]
+"""(layer number, or that of the first layer of its kind, layer, x, attention state, layer number or None) → the result
+of `Forward.through`."""
 
 
 def _through(
-    layers: Stacked | tuple[Layer, ...], x: jax.Array, apply: Apply, kept: Any
+    layers: Stacked | tuple[Layer, ...], x: jax.Array, apply: Apply, kept: Any, numbered: bool
 ) -> tuple[jax.Array, Routing | None, Any]:
     if not isinstance(layers, Stacked):
-        return _in_turn(layers, x, apply, kept)
+        return _in_turn(layers, x, apply, kept, 0 if numbered else None)
 
-    def one(carry: tuple[jax.Array, Any], kinds: tuple[Layer, ...]) -> tuple[tuple[jax.Array, Any], Routing | None]:
-        x, routing, kept = _in_turn(kinds, carry[0], apply, carry[1])
+    def one(
+        carry: tuple[jax.Array, Any], period: tuple[tuple[Layer, ...], jax.Array | None]
+    ) -> tuple[tuple[jax.Array, Any], Routing | None]:
+        kinds, first = period
+        x, routing, kept = _in_turn(kinds, carry[0], apply, carry[1], first)
         return (x, kept), routing
 
-    (x, kept), routing = jax.lax.scan(one, (x, kept), layers.kinds)
+    periods = len(next(iter(layers.kinds[0].values())))
+    firsts = len(layers.kinds) * jnp.arange(periods) if numbered else None
+    (x, kept), routing = jax.lax.scan(one, (x, kept), (layers.kinds, firsts))
     return x, jax.tree.map(lambda array: array.reshape(-1, *array.shape[2:]), routing), kept
 
 
-def _in_turn(layers: tuple[Layer, ...], x: jax.Array, apply: Apply, kept: Any) -> tuple[jax.Array, Routing | None, Any]:
+def _in_turn(
+    layers: tuple[Layer, ...], x: jax.Array, apply: Apply, kept: Any, first: jax.Array | int | None
+) -> tuple[jax.Array, Routing | None, Any]:
     routings = []
     for number, layer in enumerate(layers):
-        x, routing, kept = apply(number, layer, x, kept)
+        x, routing, kept = apply(number, layer, x, kept, None if first is None else first + number)
         routings += [] if routing is None else [routing]
     return x, jax.tree.map(lambda *arrays: jnp.stack(arrays), *routings) if routings else None, kept
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from palmetto.model.adapters import merged
 from palmetto.model.sums import scale_rows, summed_back
 from palmetto.model.tuning import Tuning
 from palmetto.model.weights import Parameters, Table, Weight, mesh_axis, weight_table
@@ -79,9 +80,10 @@ def arrange(parameters: Parameters, model: Model, tuning: Tuning, mesh: Mesh = O
 
     It is differentiable. The pairs that rotary positions rotate, adjacent in q and k, are separated into halves
     (positions/rotary.py). If parameters are divided over devices along data (`Weight.data_dimension`), the result is
-    divided in the same way.
+    divided in the same way. Adapters are added to their weights first.
     """
     table, period = weight_table(model, len(parameters["embedding"])), model.period
+    parameters = merged(parameters, table, model.lora)
     stacks: list[Layer] = [{} for _ in range(period)]
     for name, weight in table.items():
         for kind, stack in enumerate(stacks):
@@ -147,8 +149,8 @@ def _arranged_name(name: str, weight: Weight, mesh: Mesh) -> str:
 def arranged_table(table: Table, mesh: Mesh) -> dict[str, Weight]:
     """Returns the rows of the arrays that `arrange` returns, derived from the stored rows.
 
-    A row in the layers describes one layer's array. `shape`, `axes` and `cast` are those of the arranged array; the
-    other fields have their defaults.
+    A row in the layers describes one layer's array. `shape`, `axes`, `cast` and `frozen` are those of the arranged
+    array; the other fields have their defaults.
     """
     rows: dict[str, Weight] = {}
     for name, weight in table.items():
@@ -159,10 +161,11 @@ def arranged_table(table: Table, mesh: Mesh) -> dict[str, Weight]:
         if weight.transposed:
             shape, axes = (*shape[:-2], shape[-1], shape[-2]), (*axes[:-2], axes[-1], axes[-2])
         name = _arranged_name(name, weight, mesh)
+        frozen = weight.frozen and (weight.norm is None or table[weight.norm].frozen)
         if name in rows:
             shape = (*shape[:-1], rows[name].shape[-1] + shape[-1])
-            axes = rows[name].axes
-        rows[name] = Weight(shape, axes, deviation=None, cast=weight.cast)
+            axes, frozen = rows[name].axes, rows[name].frozen and frozen
+        rows[name] = Weight(shape, axes, deviation=None, cast=weight.cast, frozen=frozen)
     return rows
 
 

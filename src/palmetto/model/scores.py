@@ -25,10 +25,10 @@ class Scores(NamedTuple):
     """Holds the score function of one layer, its learned arrays, and what is particular to the sequences."""
 
     function: Callable[..., jax.Array]
-    """(learned, sequences, q [B, K, rows, G, Q], k [B, K, cols, Q], queries [rows], keys [cols]) → [B, K, rows, G,
-    cols] in float32. Places [rows] and [cols] must be consecutive; [B, rows] and [B, cols] are any positions of each
-    sequence, which is then one example. Queries are scaled; queries and keys are rotated. On a device with only some of the heads, `learned` is
-    theirs."""
+    """(learned, sequences, q [B, K, rows, G, Q], k [B, K, cols, Q], queries [rows], keys [cols]) → scores
+    [B, K, rows, G, cols] in float32. Places [rows] and [cols] must be consecutive; [B, rows] and [B, cols] are any
+    positions of each sequence, which is then one example. Queries are scaled; queries and keys are rotated. On a device
+    with only some of the heads, `learned` is theirs."""
     learned: Learned
     sequences: Sequences
 

@@ -3,7 +3,6 @@
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 
 from palmetto.recipe.parts import facing
 
@@ -38,4 +37,3 @@ class Sequences(NamedTuple):
 
 WHOLE = Sequences()
 """Sequences that are one example each, without a prefix."""
-

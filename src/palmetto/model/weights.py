@@ -35,6 +35,7 @@ LOGICAL_AXES: Mapping[str, str | None] = {
     "feedforward": "model",
     "head": None,
     "gates": None,
+    "rank": None,
     "buckets": None,
     "positions": None,
 }
@@ -66,6 +67,10 @@ class Weight(NamedTuple):
     """Whether a step holds it with its last two axes swapped."""
     fused: str | None = None
     """The name of the array in which a step concatenates it with others, if one device computes whole layers."""
+    adapts: str | None = None
+    """The name of the weight to which its product with another is added (adapters.py)."""
+    frozen: bool = False
+    """Whether a run leaves it as it is."""
 
     @property
     def stack(self) -> int:
@@ -240,10 +245,15 @@ def active(model: Model, vocabulary_size: int) -> int:
 
 
 def initialize(model: Model, vocabulary_size: int, seed: int) -> Parameters:
+    """Returns the float32 weights of a model, as `draw` does."""
+    return draw(weight_table(model, vocabulary_size), seed)
+
+
+def draw(table: Table, seed: int) -> Parameters:
     """Returns float32 parameters, each logical matrix drawn from its own key of (seed, name, layer, expert)."""
     root = jax.random.key(seed)
 
-    def draw(name: str, weight: Weight) -> jax.Array:
+    def drawn(name: str, weight: Weight) -> jax.Array:
         if weight.deviation is None:
             return jnp.ones(weight.shape, jnp.float32)
         if weight.deviation == 0:
@@ -260,8 +270,7 @@ def initialize(model: Model, vocabulary_size: int, seed: int) -> Parameters:
             normal = jax.vmap(normal)
         return weight.deviation * normal(keys)
 
-    table = weight_table(model, vocabulary_size)
-    return jax.jit(lambda: {name: draw(name, weight) for name, weight in table.items()})()
+    return jax.jit(lambda: {name: drawn(name, weight) for name, weight in table.items()})()
 
 
 def unstack(arrays: Parameters, table: Table) -> dict[str, jax.Array]:

@@ -12,8 +12,10 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
+from palmetto.model.adapters import without_adapters
 from palmetto.model.layout import arranged_table
-from palmetto.model.weights import LOGICAL_AXES, mesh_axis, weight_table
+from palmetto.model.parameters import parameter_table
+from palmetto.model.weights import LOGICAL_AXES, mesh_axis
 from palmetto.parallel.collectives import Group
 from palmetto.parallel.placement import place
 from palmetto.recipe import Recipe
@@ -51,8 +53,8 @@ class Sharding:
     def __init__(self, recipe: Recipe, devices: Sequence[jax.Device] | None = None) -> None:
         """Uses the first of `devices`, by default JAX's devices."""
         self.sizes, self.zero, self.devices = recipe.mesh.sizes, recipe.mesh.zero, recipe.mesh.devices
-        self.table = weight_table(recipe.model, recipe.model_vocabulary)
-        self.arranged = arranged_table(self.table, recipe.mesh)
+        self.table = parameter_table(recipe)
+        self.arranged = arranged_table(without_adapters(self.table), recipe.mesh)
         """The rows of the arranged arrays."""
         self._divided_by = {logical: mesh_axis(logical, recipe.model, recipe.mesh) for logical in LOGICAL_AXES}
         self._elastic = recipe.training.reproducible == "elastic"

@@ -13,7 +13,6 @@ from palmetto.errors import UserError, nearest
 from palmetto.recipe import core_schema, messages
 from palmetto.recipe.recipe import Recipe
 
-
 Shelf = Literal["pretraining", "finetuning"]
 """What a shipped recipe is for. Those of fine-tuning leave out what comes from its base."""
 _SHELVES: dict[Shelf, str] = {"pretraining": "library", "finetuning": "library/finetuning"}
@@ -45,7 +44,7 @@ def finetune(recipe: str, base: Recipe, begun: dict[str, Any], overrides: Sequen
     """
     values = _values(recipe, "finetuning")
     own = values["name"]
-    inherited = {"tokens": base.tokens.model_dump(), "model": base.model.model_dump()}
+    inherited = {"tokens": base.tokens.model_dump(), "model": base.model.model_dump() | {"lora": None}}
     values = _over(inherited, values) | {"finetuning": begun, "name": f"{base.name}-{own}"}
     return _resolved(values, overrides)
 
@@ -129,9 +128,8 @@ def _missing(recipe: str, shelf: Shelf) -> str:
         return f"{recipe}: a folder; expected a YAML file or a shipped recipe"
     if path.suffix in (".yaml", ".yml") or path.name != recipe:
         beside = [str(file) for file in path.parent.glob("*.y*ml")]
-        return (
-            f"{recipe}: no such file{nearest(recipe, [*beside, *names(shelf)])}; `palmetto recipes` lists the shipped ones"
-        )
+        near = nearest(recipe, [*beside, *names(shelf)])
+        return f"{recipe}: no such file{near}; `palmetto recipes` lists the shipped ones"
     return (
         f"{recipe}: neither a shipped recipe nor a file{nearest(recipe, names(shelf))}; shipped are "
         f"{', '.join(names(shelf))}"

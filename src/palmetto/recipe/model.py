@@ -47,6 +47,17 @@ class Experts(Section):
         return self
 
 
+class Lora(Section):
+    """Configures low-rank adapters of weights (LoRA, arXiv 2106.09685), which alone are trained."""
+
+    weights: Annotated[tuple[str, ...], Field(min_length=1, strict=False)]
+    """Patterns of the names of the adapted matrices, as in "q" or "expert_*"."""
+    rank: Size
+    """r, the inner size of an adapter."""
+    alpha: Rate | None = None
+    """α of the factor α/r of an adapter; None for a factor of 1."""
+
+
 class Model(Section):
     """Configures a decoder of L layers, width D, H query heads of size Q, K key/value heads and inner width F.
 
@@ -91,6 +102,7 @@ class Model(Section):
         default_factory=Attention.usual
     )
     experts: Experts | None = None
+    lora: Lora | None = None
     activations: Literal["float32", "bfloat16", "float16"] = "float32"
 
     @model_validator(mode="before")

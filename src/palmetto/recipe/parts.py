@@ -160,8 +160,8 @@ class Attention(Kind):
         """Returns the output of an attention that searches, in q's shape.
 
         q is [B, K, T, G, Q], k and v are [B, K, S, Q]. `queries` [T] and `keys` [S] are their positions, or [B, T] and
-        [B, S] those of each sequence. The search processes `query_rows` queries at a time. `together`, bool that broadcasts
-        against scores [B, K, T, G, S], says which keys are in the query's example; None if all are.
+        [B, S] those of each sequence. The search processes `query_rows` queries at a time. `together`, bool that
+        broadcasts against scores [B, K, T, G, S], says which keys are in the query's example; None if all are.
         """
         raise NotImplementedError
 

@@ -62,6 +62,8 @@ class Recipe(Section):
             must = "must divide model.experts.count, and the model has no experts: 1 would do"
             raise impossible("mesh.expert", self.mesh.expert, must)
         check_mesh(self.mesh, self._divided(), self.training.batch_size, self.training.micro_batch)
+        if self.model.lora and self.mesh.data > 1 and self.mesh.zero:
+            raise impossible("mesh.zero", self.mesh.zero, "adapters are on every device as a whole: 0 would do")
         positions, attention, objective = self.model.positions, self.model.attention, self.training.objective
         if positions.end is not None and positions.end < self.model_length:
             must = f"must cover the positions of an example: {self.model_length} would do"
@@ -104,8 +106,8 @@ class Recipe(Section):
 
         Not included are the location of files, how often they are written, and the number of steps, unless the rate
         depends on it. Parts that are `_OPTIONAL` are included where there are any, so that runs without them keep their
-        digests. The text itself counts through the digests of the token stores. The mesh is not included, since a run can resume on
-        another one; the environment's record holds the part of it on which bits depend (`mesh_record`).
+        digests. The text itself counts through the digests of the token stores. The mesh is not included, since a run
+        can resume on another one; the environment's record holds the part of it on which bits depend (`mesh_record`).
         """
         values = flatten(self.model_dump())
         if not self.training.end_shapes_rate:
@@ -190,7 +192,7 @@ _OUTSIDE_IDENTITY = (
     "finetuning.data",
 )
 
-_OPTIONAL = ("tokens.chat_template", "training.schedule.cooldown", "training.dropout", "training.frozen", "finetuning")
+_OPTIONAL = ("tokens.chat_template", "training.schedule.cooldown", "training.dropout", "training.frozen", "model.lora", "finetuning")
 """Keys of parts that came later than the first digests, which are part of the identity where they are not None."""
 
 

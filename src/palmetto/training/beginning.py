@@ -5,6 +5,8 @@ from pathlib import Path
 import jax
 
 from palmetto.errors import UserError
+from palmetto.model.adapters import merged, without_adapters
+from palmetto.model.parameters import parameter_table
 from palmetto.model.weights import Parameters
 from palmetto.parallel.sharding import Sharding
 from palmetto.recipe import Recipe
@@ -14,7 +16,7 @@ from palmetto.runs.manifest import Manifest, read_manifest
 from palmetto.runs.register import completed, folder_name
 from palmetto.training.checkpoint import Checkpoints
 from palmetto.training.step import state as states
-from palmetto.training.step.state import State, parameter_table
+from palmetto.training.step.state import State
 
 
 def initial_state(recipe: Recipe, sharding: Sharding) -> State:
@@ -25,8 +27,8 @@ def initial_state(recipe: Recipe, sharding: Sharding) -> State:
     state = states.initial_state(recipe, sharding)
     if recipe.finetuning is None:
         return state
-    placed = states.places(recipe, sharding).parameters
-    parameters: Parameters = jax.device_put(_of_base(recipe, recipe.finetuning), placed)
+    base, places = _of_base(recipe, recipe.finetuning), states.places(recipe, sharding).parameters
+    parameters: Parameters = jax.device_put(base, {name: places[name] for name in base})
     return state._replace(parameters=state.parameters | parameters)
 
 
@@ -60,4 +62,6 @@ def _of_base(recipe: Recipe, begun: Finetuning) -> Parameters:
     theirs = run.recipe.model_copy(update={"mesh": recipe.mesh})
     checkpoints = Checkpoints(run.checkpoints, parameter_table(theirs))
     checkpoints.manifest(begun.step)
-    return checkpoints.restore(begun.step, states.shapes(theirs, Sharding(theirs))).parameters
+    sharding = Sharding(theirs)
+    found = checkpoints.restore(begun.step, states.shapes(theirs, sharding)).parameters
+    return merged(found, without_adapters(sharding.table), theirs.model.lora)

@@ -28,9 +28,14 @@ RESERVED = ("parameters", "k", "loss_scale")
 
 
 def declare(optimizer: Optimizer, table: Table) -> dict[str, dict[str, Moment]]:
-    """Returns the declaration of the whole state, name of the moment → name of the parameter → shape and axes."""
+    """Returns the declaration of the whole state, name of the moment → name of the parameter → shape and axes.
+
+    Frozen parameters have none.
+    """
     state: dict[str, dict[str, Moment]] = {}
     for name, of in table.items():
+        if of.frozen:
+            continue
         for moment, declared in optimizer.moments(of).items():
             assert moment not in RESERVED, f"a checkpoint has other contents under the name {moment}"
             assert declared.axes[: of.stack] == of.axes[: of.stack], "a logical matrix has moments of its own"
@@ -78,14 +83,15 @@ def step(
 ) -> tuple[Parameters, OptimizerState]:
     """Returns the parameters and the state after an update, or both as they were unless `finite`, a boolean.
 
+    Parameters without a gradient stay as they are.
     native: use the optimizer's kernels of `native`, if it has any.
     """
     coefficients = optimizer.coefficients(state.k + 1)
     of_one = partial(
         optimizer.step, coefficients=coefficients, learning_rate=learning_rate, finite=finite, native=native
     )
-    parameters, moments = _over_parameters(of_one, gradients, state, parameters, spreads)
-    return parameters, OptimizerState(jnp.where(finite, state.k + 1, state.k), moments)
+    updated, moments = _over_parameters(of_one, gradients, state, parameters, spreads)
+    return parameters | updated, OptimizerState(jnp.where(finite, state.k + 1, state.k), moments)
 
 
 def _over_parameters(

@@ -8,6 +8,7 @@ import numpy as np
 
 from palmetto.errors import UserError
 from palmetto.files import is_locked
+from palmetto.model.parameters import parameter_table
 from palmetto.recipe import Recipe
 from palmetto.runs.directory import RunDirectory
 from palmetto.runs.manifest import CheckpointDamaged, Manifest
@@ -30,7 +31,7 @@ from palmetto.training.replay import (
 )
 from palmetto.training.spikes import History, Rollback
 from palmetto.training.step.execution import Execution
-from palmetto.training.step.state import State, parameter_table
+from palmetto.training.step.state import State
 
 
 def verify(

@@ -177,5 +177,3 @@ def _compare(run: RunDirectory, again: RunDirectory, text: Source) -> None:
             f"{run.path}: its vocabulary or tokens are damaged, and {text.name} does not give those again that the "
             "run has trained on; bring back vocabulary.model and tokens/, or give another directory with --run"
         )
-
-

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 from palmetto.model import tuning
+from palmetto.model.parameters import parameter_table
 from palmetto.parallel.sharding import Spread
 from palmetto.recipe import Recipe
 from palmetto.training import optimization
 from palmetto.training.learning_rate import learning_rate
 from palmetto.training.step import loss_scale as loss_scales
 from palmetto.training.step.loss import Batch
-from palmetto.training.step.state import State, initial_state, parameter_table
+from palmetto.training.step.state import State, initial_state
 from palmetto.training.step.update import Metrics, TrainStep, make_step
 from tests.conftest import RecipeMaker
 from tests.references import decoder as reference

@@ -13,10 +13,12 @@ import numpy.typing as npt
 from palmetto.errors import UserError
 from palmetto.model import tuning
 from palmetto.model.experts.router import Routing
+from palmetto.model.parameters import parameter_table
 from palmetto.model.weights import unstack
 from palmetto.parallel.sharding import Sharding
 from palmetto.recipe import Recipe
 from palmetto.recipe.objectives import CausalObjective, OnExamples, PreferencesObjective
+from palmetto.tokens.dropout_keys import dropout_keys
 from palmetto.tokens.marks import Marked, starts_of, unmark
 from palmetto.tokens.objectives import make_examples
 from palmetto.tokens.order import Order
@@ -30,7 +32,7 @@ from palmetto.training.spikes import History, Observation, Skips
 from palmetto.training.step import state as states
 from palmetto.training.step.loss import Batch
 from palmetto.training.step.loss_scale import LEAST
-from palmetto.training.step.state import State, parameter_table
+from palmetto.training.step.state import State
 from palmetto.training.step.update import Metrics, make_step
 
 
@@ -96,6 +98,9 @@ class Execution:
         """Returns the inputs of a step besides the state."""
         windows = self.store.read_stored(self.order.sequence_numbers(step, skips))
         batch = make_batch(self.recipe, windows, self.order.positions(step, skips), self.vocabulary.eod)
+        if self.recipe.training.dropout is not None:
+            keys = dropout_keys(self.recipe.training.seed, step, self.order.positions(step, skips))
+            batch = batch._replace(keys=keys)  # type: ignore[arg-type]
         micro_batch = self.recipe.training.micro_batch
         leaves = jax.tree.map(lambda array: array.reshape(-1, micro_batch, *array.shape[1:]), batch)
         return Inputs(windows, leaves, np.float32(learning_rate(self.recipe.training, step)))

@@ -93,9 +93,12 @@ def sum_over_batch(
             return target_count  # None: this device holds all tokens of a leaf
         return jnp.float32(leaf.tokens.shape[-2] * (leaf.tokens.shape[-1] - 1))
 
+    def hold(name: str, weight: jax.Array) -> jax.Array:
+        return jax.lax.stop_gradient(weight) if sharding.arranged[name].frozen else weight
+
     def objective(weights: Arranged, leaf: Batch) -> tuple[jax.Array, Losses]:
         losses = token_losses(
-            weights,
+            map_named(hold, weights),
             split_sequences(leaf, sequence),
             recipe.model,
             tuning,
@@ -105,6 +108,7 @@ def sum_over_batch(
             embedding_gradient=training.embedding_gradient,
             target_count=targets(leaf),
             fetch=zero.gather_layer,
+            dropout=training.dropout,
         )
         return scale * losses.objective, losses
 

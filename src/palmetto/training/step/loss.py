@@ -6,7 +6,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from palmetto.model.decoder import Forward, Rematerialize, logits
+from palmetto.model.decoder import Forward, Rematerialize, local_places, logits
+from palmetto.model.dropout import Dropout
 from palmetto.model.experts.router import Routing
 from palmetto.model.layout import Arranged, Fetch, with_ends
 from palmetto.model.products import by_native, in_float32, in_own_type, transposed
@@ -29,6 +30,9 @@ class Batch(NamedTuple):
     """Length of the prefix that attends bidirectionally, int32 [...]; None means no prefix."""
     starts: jax.Array | None = None
     """Place of the first token of each input's example, int32 [..., M]; None means one example each."""
+
+    keys: jax.Array | None = None
+    """Key of each sequence's dropout, uint32 [..., 2]; None means no dropout."""
 
     @property
     def sequences(self) -> Sequences:
@@ -61,6 +65,7 @@ def token_losses(
     embedding_gradient: float = 1.0,
     target_count: jax.Array | int | None = None,
     fetch: Fetch | None = None,
+    dropout: float | None = None,
 ) -> Losses:
     """Returns the mean losses of predicting the scored tokens of a batch [B, M + 1]; only `objective` has a derivative.
 
@@ -69,10 +74,19 @@ def token_losses(
     """
     arranged = with_ends(arranged, fetch)
     forward = Forward(model, tuning, mesh, rematerialize, embedding_gradient)
-    states, routing = forward.states(arranged, batch.tokens[:, :-1], sequences=batch.sequences, fetch=fetch)
+    inputs = batch.tokens[:, :-1]
+    of_batch = batch_dropout(batch, dropout, local_places(inputs.shape[1], mesh))
+    states, routing = forward.states(arranged, inputs, sequences=batch.sequences, fetch=fetch, dropout=of_batch)
     losses = state_losses(states, arranged, batch, tuning, z_loss=z_loss, target_count=target_count)
     objective = losses.objective + expert_objective(routing, model)
     return losses._replace(objective=objective, routing=jax.lax.stop_gradient(routing))
+
+
+def batch_dropout(batch: Batch, rate: float | None, places: jax.Array, first: jax.Array | int = 0) -> Dropout | None:
+    """Returns the dropout of a batch without leaves, at these places and from layer `first` on; None if it has none."""
+    if rate is None or batch.keys is None:
+        return None
+    return Dropout(batch.keys, places, rate, first)
 
 
 def state_losses(

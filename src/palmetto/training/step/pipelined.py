@@ -10,7 +10,7 @@ from palmetto.model.experts.router import Routing
 from palmetto.model.layout import Arranged, Layer, Stacked, with_ends
 from palmetto.parallel import collectives, pipeline
 from palmetto.training.step.context import Context
-from palmetto.training.step.loss import Batch, Losses, expert_objective, state_losses
+from palmetto.training.step.loss import Batch, Losses, batch_dropout, expert_objective, state_losses
 
 Layers = Stacked | tuple[Layer, ...]
 
@@ -37,13 +37,18 @@ def pipelined_sums(
     def positions(length: int, leaf: Batch) -> jax.Array:
         return leaf.sequences.positions(local_places(length, mesh))
 
+    def first_layer() -> jax.Array:
+        return jax.lax.axis_index("stage") * (model.layers // stages.size)
+
     def first(ends: Arranged, leaf: Batch) -> jax.Array:
         inputs = leaf.tokens[:, :-1]
-        return forward.begin(with_ends(ends, fetch), inputs, positions(inputs.shape[1], leaf))
+        dropout = batch_dropout(leaf, training.dropout, local_places(inputs.shape[1], mesh))
+        return forward.begin(with_ends(ends, fetch), inputs, positions(inputs.shape[1], leaf), dropout)
 
     def stage(layers: Layers, x: jax.Array, leaf: Batch) -> tuple[jax.Array, jax.Array, Routing | None]:
         attend = forward.whole_sequences(leaf.sequences)
-        x, routing, _ = forward.through(layers, x, positions(x.shape[1], leaf), attend, fetch=fetch)
+        dropout = batch_dropout(leaf, training.dropout, local_places(x.shape[1], mesh), first_layer())
+        x, routing, _ = forward.through(layers, x, positions(x.shape[1], leaf), attend, fetch=fetch, dropout=dropout)
         return x, jnp.float32(scale * expert_objective(routing, model) / stages.size), routing
 
     def last(ends: Arranged, x: jax.Array, leaf: Batch) -> tuple[jax.Array, Losses]:

@@ -5,8 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from palmetto.model import weights as parameter
-from palmetto.model.weights import Parameters, Table
+from palmetto.model.weights import Parameters, draw
 from palmetto.parallel.compiler import options_for_once
 from palmetto.parallel.sharding import Axes, Sharding, manual
 from palmetto.recipe import Recipe
@@ -25,11 +24,6 @@ class State(NamedTuple):
     """The dynamic loss scale; None unless activations are float16."""
 
 
-def parameter_table(recipe: Recipe) -> Table:
-    """Returns the table of the parameters of a recipe's model."""
-    return parameter.weight_table(recipe.model, recipe.model_vocabulary)
-
-
 def initial_state(recipe: Recipe, sharding: Sharding | None = None) -> State:
     """Returns the state before the first step, drawn from the recipe's seed and sharded over the mesh."""
     sharding = sharding or Sharding(recipe)
@@ -39,7 +33,7 @@ def initial_state(recipe: Recipe, sharding: Sharding | None = None) -> State:
 
 
 def _draw(recipe: Recipe, sharding: Sharding) -> State:
-    parameters = parameter.initialize(recipe.model, recipe.model_vocabulary, recipe.training.seed)
+    parameters = draw(sharding.table, recipe.training.seed)
     optimizer = optimization.make(recipe.training.optimizer, sharding.table, sharding.spreads)
     scaled = recipe.model.activations == "float16"
     loss_scale = loss_scales.initial(recipe.training.loss_scale) if scaled else None

@@ -88,7 +88,7 @@ def update(
     gradients, losses = jax.tree.map(lambda total: total / count, sums)
     _, pull_back = jax.vjp(context.arrange, partition)
     (gradients,) = pull_back(gradients)
-    gradients = jax.tree.map(lambda g: g / scale, gradients)
+    gradients = {name: g / scale for name, g in gradients.items() if not sharding.table[name].frozen}
     grad_norm = global_norm(gradients, spreads)
     if training.clip is not None:
         shrink = jnp.minimum(1.0, training.clip / grad_norm)
