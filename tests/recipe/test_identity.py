@@ -63,6 +63,8 @@ OTHER_RUN = {
     "training.schedule.hold": "100",
     "training.clip": "2",
     "training.z_loss": "0",
+    "training.dropout": "0.1",
+    "training.frozen": "[embedding]",
     "training.embedding_gradient": "0.1",
     "training.loss_scale.initial": "1024",
     "training.loss_scale.growth_interval": "100",
@@ -153,6 +155,18 @@ OTHER_KINDS = {
         "training.objective.noise": "0.3",
         "training.objective.mean_span": "2",
     },
+    "training.objective={name: examples}": {
+        "training.objective.packing": "stream",
+        "training.objective.longest_prompt": "8",
+        "training.objective.longest_target": "8",
+    },
+    "training.objective={name: preferences}": {"training.objective.beta": "0.5"},
+    "finetuning={base: run, step: 6, parameters: some}": {"finetuning.step": "7", "finetuning.parameters": "other"},
+    "model.lora={weights: [q], rank: 2}": {
+        "model.lora.weights": "[v]",
+        "model.lora.rank": "4",
+        "model.lora.alpha": "8",
+    },
     "training.objective={name: mixture}": {"training.objective.denoisers": "[{mode: S, noise: 0.25}]"},
     "training.optimizer={name: adamw}": {
         "training.optimizer.b1": "0.8",
@@ -181,6 +195,8 @@ CHOOSES = {
     "model.attention.name",
     "model.experts",
     "training.schedule.cooldown",
+    "model.lora",
+    "finetuning",
 }
 """Keys of the tiny recipe that `OTHER_KINDS` changes and that cannot be changed alone."""
 
@@ -206,11 +222,15 @@ SAME_RUN = {
 }
 
 
+OUTSIDE = {"corpus.build.root", "finetuning.base", "finetuning.data"}
+"""Keys of `OTHER_KINDS` that say where files lie."""
+
+
 def test_every_key_is_in_one_of_the_tables(tiny_recipe: RecipeMaker) -> None:
     tiny = flatten(tiny_recipe().model_dump()).keys()
     assert OTHER_RUN.keys() | SAME_RUN.keys() | {"mesh.expert"} == tiny - CHOOSES
     for kind, keys in OTHER_KINDS.items():
-        beyond = flatten(tiny_recipe(kind).model_dump()).keys() - tiny - {"corpus.build.root"}
+        beyond = flatten(tiny_recipe(kind).model_dump()).keys() - tiny - OUTSIDE
         assert beyond <= keys.keys() <= beyond | OTHER_RUN.keys() | CHOOSES, kind
 
 
@@ -294,9 +314,16 @@ def test_a_key_without_effect_on_bits_is_not_identity(tiny_recipe: RecipeMaker, 
     assert here.differences(there) == []
 
 
-def test_the_folder_of_a_corpus_is_not_identity(tiny_recipe: RecipeMaker) -> None:
-    build = "corpus.build={sources: {web: {paths: [web]}}}"
-    assert tiny_recipe(build).digest == tiny_recipe(build, "corpus.build.root=elsewhere").digest
+@pytest.mark.parametrize(
+    ("section", "override"),
+    [
+        ("corpus.build={sources: {web: {paths: [web]}}}", "corpus.build.root=elsewhere"),
+        ("finetuning={base: run, step: 6, parameters: some}", "finetuning.base=elsewhere"),
+        ("finetuning={base: run, step: 6, parameters: some}", "finetuning.data=[{path: elsewhere}]"),
+    ],
+)
+def test_where_files_lie_is_not_identity(tiny_recipe: RecipeMaker, section: str, override: str) -> None:
+    assert tiny_recipe(section).digest == tiny_recipe(section, override).digest
 
 
 def test_steps_are_identity_only_if_the_schedule_needs_them(tiny_recipe: RecipeMaker) -> None:

@@ -10,7 +10,7 @@ from palmetto.recipe.corpus import Corpus
 from palmetto.recipe.finetuning import Finetuning
 from palmetto.recipe.mesh import Mesh, check_mesh
 from palmetto.recipe.model import Model
-from palmetto.recipe.objectives import example_length, extra_tokens, has_prefix
+from palmetto.recipe.objectives import PreferencesObjective, example_length, extra_tokens, has_prefix
 from palmetto.recipe.parts import Attention
 from palmetto.recipe.section import Section, impossible, is_unicode
 from palmetto.recipe.training import Training
@@ -64,6 +64,11 @@ class Recipe(Section):
         check_mesh(self.mesh, self._divided(), self.training.batch_size, self.training.micro_batch)
         if self.model.lora and self.mesh.data > 1 and self.mesh.zero:
             raise impossible("mesh.zero", self.mesh.zero, "adapters are on every device as a whole: 0 would do")
+        if isinstance(self.training.objective, PreferencesObjective):
+            for axis in ("sequence", "stage"):
+                must = "a device computes whole rows of preferences: 1 would do"
+                if (size := self.mesh.sizes[axis]) > 1:
+                    raise impossible(f"mesh.{axis}", size, must)
         positions, attention, objective = self.model.positions, self.model.attention, self.training.objective
         if positions.end is not None and positions.end < self.model_length:
             must = f"must cover the positions of an example: {self.model_length} would do"

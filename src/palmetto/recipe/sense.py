@@ -8,6 +8,7 @@ import unicodedata
 from palmetto.errors import UserError
 from palmetto.recipe import Recipe
 from palmetto.recipe.corpus import Build
+from palmetto.recipe.objectives import PreferencesObjective
 from palmetto.recipe.section import impossible
 from palmetto.recipe.training import Cosine, InverseSqrt, Training
 
@@ -35,6 +36,12 @@ def check(recipe: Recipe) -> None:
     if corpus.build is not None:
         check_build(corpus.build)
     _check_training(recipe.training)
+    if isinstance(recipe.training.objective, PreferencesObjective):
+        if recipe.finetuning is None:
+            name = recipe.training.objective.name
+            raise impossible("training.objective.name", name, "is relative to a base, as `palmetto finetune` has one")
+        if recipe.training.z_loss:
+            raise impossible("training.z_loss", recipe.training.z_loss, "preferences have none: 0 would do")
 
 
 def check_build(build: Build) -> None:

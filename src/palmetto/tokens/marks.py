@@ -34,6 +34,11 @@ def unmark(numbers: npt.NDArray[np.int32]) -> Marked:
     return Marked(numbers >> MARKS, (numbers & _SCORED) != 0, (numbers & _BEGINS) != 0)
 
 
+def predicted(marked: Marked) -> npt.NDArray[np.int32]:
+    """Returns the tokens that are predicted, in one row."""
+    return marked.tokens[marked.scored]
+
+
 def tokens_of(numbers: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
     """Returns the tokens of numbers, in their type."""
     return numbers >> MARKS

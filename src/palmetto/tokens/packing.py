@@ -15,6 +15,7 @@ from palmetto.errors import UserError
 from palmetto.files import naming
 from palmetto.recipe.sense import LEAST_SECTION
 from palmetto.tokens import store
+from palmetto.tokens.marks import predicted, unmark
 from palmetto.tokens.shuffle import Shuffle
 from palmetto.tokens.split import Split
 from palmetto.tokens.store import TokenStore
@@ -122,12 +123,13 @@ def pack(
 
 
 def unigram_entropy(opened: TokenStore) -> float:
-    """Returns the entropy, in nats per token, of the store's target tokens (every token of its windows but the very
-    first).
+    """Returns the entropy, in nats per token, of the store's target tokens: every token of its windows but the very
+    first, or those that are marked to be predicted.
 
     It is the loss of a model that only knows how often each of these tokens occurs.
     """
-    targets = opened.stretch(1, opened.windows * opened.header.sequence_length + 1)
+    stored = opened.stretch_stored(1, opened.windows * opened.header.sequence_length + 1)
+    targets = predicted(unmark(stored)) if opened.header.marked else stored
     _, counts = np.unique(targets, return_counts=True)
     shares = counts / len(targets)
     return math.fsum(-shares * np.log(shares))

@@ -140,10 +140,15 @@ class TokenStore:
 
     def stretch(self, start: int, stop: int) -> npt.NDArray[Any]:
         """Returns the tokens [start, stop) of the stream, uint16 or uint32; raises StoreDamaged as `read` does."""
+        stored = self.stretch_stored(start, stop)
+        return tokens_of(stored) if self.header.marked else stored
+
+    def stretch_stored(self, start: int, stop: int) -> npt.NDArray[Any]:
+        """Returns what is stored of the tokens [start, stop), like `read_stored`."""
         stop = min(stop, len(self._tokens))
         if start < stop:
             self._check(np.array([start]), np.array([stop]))
-        return tokens_of(self._tokens[start:stop]) if self.header.marked else self._tokens[start:stop]
+        return self._tokens[start:stop]
 
     def _check(self, start: npt.NDArray[np.int64], stop: npt.NDArray[np.int64]) -> None:
         """Checks the tokens from each `start` to each `stop`."""

@@ -43,7 +43,12 @@ class Recorder:
         self._metrics = JsonLines(run.metrics)
         self.validation_store = TokenStore.open(run.validation_store, vocabulary_digest=vocabulary.digest)
         self.validation_loss = make_validation(
-            recipe, execution.tuning, execution.sharding, self.validation_store, vocabulary.eod
+            recipe,
+            execution.tuning,
+            execution.sharding,
+            self.validation_store,
+            vocabulary.eod,
+            execution.reference,
         )
 
     def begin(self) -> None:

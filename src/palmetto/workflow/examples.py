@@ -30,8 +30,8 @@ class Examples:
 
     @property
     def name(self) -> str:
-        """The paths of the files."""
-        return ", ".join(data.path for data in self._finetuning.data)
+        """The paths of the files and of the base."""
+        return ", ".join([*(data.path for data in self._finetuning.data), self._finetuning.base])
 
     @property
     def is_there(self) -> bool:

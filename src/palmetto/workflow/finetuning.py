@@ -11,6 +11,9 @@ from palmetto.runs.directory import RunDirectory
 from palmetto.runs.manifest import read_manifest
 from palmetto.runs.register import completed, folder_name
 
+_MAY_CHANGE = ("model.positions.", "model.attention.", "model.activations ", "model.lora")
+"""The keys of a model that fine-tuning may change, since they need no other weights."""
+
 
 def begin(
     base: RunDirectory, step: int | None, recipe: str, data: Sequence[str], overrides: Sequence[str] = ()
@@ -39,7 +42,11 @@ def begin(
         "parameters": manifest.parameters,
         "data": [_data_set(each) for each in data],
     }
-    return loading.finetune(recipe, theirs, begun, overrides)
+    resolved = loading.finetune(recipe, theirs, begun, overrides)
+    for difference in resolved.differences(theirs):
+        if difference.startswith(("model.", "tokens.vocabulary")) and not difference.startswith(_MAY_CHANGE):
+            raise UserError(f"{difference}: expected what {base.path} was trained with")
+    return resolved
 
 
 def _data_set(given: str) -> dict[str, object]:

@@ -1,7 +1,9 @@
 """Execution of any step of a run, as a function of (recipe, tokens, step), for both training and verification."""
 
 import math
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,6 +34,7 @@ from palmetto.training.spikes import History, Observation, Skips
 from palmetto.training.step import state as states
 from palmetto.training.step.loss import Batch
 from palmetto.training.step.loss_scale import LEAST
+from palmetto.training.step.reference import make_margins
 from palmetto.training.step.state import State
 from palmetto.training.step.update import Metrics, make_step
 
@@ -67,6 +70,14 @@ class Execution:
         self._unstack = jax.jit(lambda parameters: unstack(parameters, self.table))
         self._hasher = ThreadPoolExecutor(1, thread_name_prefix="digest")
 
+    @cached_property
+    def reference(self) -> Callable[[Batch], npt.NDArray[np.float32]] | None:
+        """The margins of rows by the model that training begins with, which preferences are relative to; else None."""
+        if not isinstance(self.recipe.training.objective, PreferencesObjective):
+            return None
+        of_rows = make_margins(self.recipe, self.tuning, self.sharding)
+        return partial(of_rows, Execution.initial_state(self).parameters)
+
     def initial_state(self) -> State:
         """Returns the state before the first step."""
         return initial_state(self.recipe, self.sharding)
@@ -101,6 +112,8 @@ class Execution:
         if self.recipe.training.dropout is not None:
             keys = dropout_keys(self.recipe.training.seed, step, self.order.positions(step, skips))
             batch = batch._replace(keys=keys)  # type: ignore[arg-type]
+        if self.reference is not None:
+            batch = batch._replace(reference=self.reference(batch))  # type: ignore[arg-type]
         micro_batch = self.recipe.training.micro_batch
         leaves = jax.tree.map(lambda array: array.reshape(-1, micro_batch, *array.shape[1:]), batch)
         return Inputs(windows, leaves, np.float32(learning_rate(self.recipe.training, step)))

@@ -14,6 +14,7 @@ from palmetto.model.layout import Arranged, map_named
 from palmetto.model.weights import Parameters
 from palmetto.parallel import collectives
 from palmetto.parallel.sharding import Sharding
+from palmetto.recipe.objectives import PreferencesObjective
 from palmetto.training.step.context import Context
 from palmetto.training.step.loss import Batch, Losses, token_losses
 from palmetto.training.step.pipelined import over_stages, pipelined_sums
@@ -109,6 +110,7 @@ def sum_over_batch(
             target_count=targets(leaf),
             fetch=zero.gather_layer,
             dropout=training.dropout,
+            beta=training.objective.beta if isinstance(training.objective, PreferencesObjective) else None,
         )
         return scale * losses.objective, losses
 

@@ -17,6 +17,7 @@ from palmetto.native import pointwise
 from palmetto.native.products import product
 from palmetto.recipe.mesh import ONE_DEVICE, Mesh
 from palmetto.recipe.model import Model
+from palmetto.training.step import preferences
 
 
 class Batch(NamedTuple):
@@ -33,6 +34,9 @@ class Batch(NamedTuple):
 
     keys: jax.Array | None = None
     """Key of each sequence's dropout, uint32 [..., 2]; None means no dropout."""
+
+    reference: jax.Array | None = None
+    """How much likelier the reference finds each row's chosen answer than the rejected, in nats, float32 [...]."""
 
     @property
     def sequences(self) -> Sequences:
@@ -66,20 +70,39 @@ def token_losses(
     target_count: jax.Array | int | None = None,
     fetch: Fetch | None = None,
     dropout: float | None = None,
+    beta: float | None = None,
 ) -> Losses:
     """Returns the mean losses of predicting the scored tokens of a batch [B, M + 1]; only `objective` has a derivative.
 
     Sums over tokens are divided by `target_count`, or by the batch's own count if it is None. `fetch` gathers sharded
-    arrays: those of embedding and output at once, those of each layer when it runs.
+    arrays: those of embedding and output at once, those of each layer when it runs. `dropout` is the rate. With `beta`
+    the objective is that of preferences, whose loss takes the place of the cross-entropy.
     """
     arranged = with_ends(arranged, fetch)
     forward = Forward(model, tuning, mesh, rematerialize, embedding_gradient)
     inputs = batch.tokens[:, :-1]
     of_batch = batch_dropout(batch, dropout, local_places(inputs.shape[1], mesh))
     states, routing = forward.states(arranged, inputs, sequences=batch.sequences, fetch=fetch, dropout=of_batch)
-    losses = state_losses(states, arranged, batch, tuning, z_loss=z_loss, target_count=target_count)
+    if beta is not None:
+        losses = _of_preferences(states, arranged, batch, tuning, beta)
+    else:
+        losses = state_losses(states, arranged, batch, tuning, z_loss=z_loss, target_count=target_count)
     objective = losses.objective + expert_objective(routing, model)
     return losses._replace(objective=objective, routing=jax.lax.stop_gradient(routing))
+
+
+def _of_preferences(states: jax.Array, arranged: Arranged, batch: Batch, tuning: Tuning, beta: float) -> Losses:
+    """Returns the mean loss of preferences over rows, with the derivative through a weighted sum over tokens."""
+    assert batch.reference is not None, "preferences are relative to a reference"
+    margin, z = preferences.margins(*jax.lax.stop_gradient((states, arranged)), batch, tuning)
+    each, slope = preferences.preference_losses(margin, batch.reference, beta)
+    weights = -slope[:, None] * preferences.signs(batch) / len(each)
+    rows, targets = states.reshape(-1, states.shape[-1]), batch.tokens[:, 1:].reshape(-1)
+    weighted, *_ = _summed_losses(
+        rows, arranged.unembedding, targets, weights.reshape(-1), 0.0, tuning.logit_rows, tuning.native
+    )
+    value = jnp.mean(each)
+    return Losses(value + (weighted - jax.lax.stop_gradient(weighted)), value, z)
 
 
 def batch_dropout(batch: Batch, rate: float | None, places: jax.Array, first: jax.Array | int = 0) -> Dropout | None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpy.typing as npt
 from jax.sharding import PartitionSpec
 
 from palmetto.model.decoder import Forward, local_places
@@ -16,12 +17,15 @@ from palmetto.model.weights import Parameters
 from palmetto.parallel import collectives
 from palmetto.parallel.sharding import Sharding, apart, manual
 from palmetto.recipe import Recipe
+from palmetto.recipe.objectives import PreferencesObjective
 from palmetto.tokens.store import TokenStore
 from palmetto.training.step.context import make_context
 from palmetto.training.step.execution import make_batch
 from palmetto.training.step.gradient import split_sequences
 from palmetto.training.step.loss import Batch, state_losses
 from palmetto.training.step.pipelined import Layers
+from palmetto.training.step.preferences import preference_losses
+from palmetto.training.step.reference import make_margins
 
 _AT_ONCE = 8
 _TAKERS = ("pod", "data", "stage", "expert")
@@ -36,13 +40,21 @@ WindowLosses = Callable[[Parameters, Batch], tuple[jax.Array, jax.Array]]
 
 
 def make_validation(
-    recipe: Recipe, tuning: Tuning, sharding: Sharding, store: TokenStore, eod: int
+    recipe: Recipe,
+    tuning: Tuning,
+    sharding: Sharding,
+    store: TokenStore,
+    eod: int,
+    reference: Callable[[Batch], npt.NDArray[np.float32]] | None = None,
 ) -> Callable[[Parameters], float]:
     """Returns a function from parameters to nats per token over the first training.validation_windows of the store.
 
-    Windows become the same examples of the recipe's objective in every call; `eod` is the token that ends targets.
+    Windows become the same examples of the recipe's objective in every call; `eod` is the token that ends targets. With
+    the objective of preferences the function returns its mean loss over rows, relative to `reference`.
     """
     count = min(store.windows, recipe.training.validation_windows)
+    if reference is not None:
+        return _of_preferences(recipe, tuning, sharding, store.read_stored(np.arange(count)), reference)
     at_once = max(_AT_ONCE, math.prod(sharding.sizes[axis] for axis in _TAKERS))
     losses = jax.jit(window_losses(recipe, tuning, sharding), out_shardings=sharding.place())
 
@@ -56,6 +68,25 @@ def make_validation(
             means.append(of_batch[0][: count - start])
             scored.append(of_batch[1][: count - start])
         return float(np.average(np.concatenate(means, dtype=float), weights=np.concatenate(scored)))
+
+    return validate
+
+
+def _of_preferences(
+    recipe: Recipe,
+    tuning: Tuning,
+    sharding: Sharding,
+    rows: npt.NDArray[np.int32],
+    reference: Callable[[Batch], npt.NDArray[np.float32]],
+) -> Callable[[Parameters], float]:
+    objective, of_rows = recipe.training.objective, make_margins(recipe, tuning, sharding)
+    assert isinstance(objective, PreferencesObjective), "preferences are relative to a reference"
+    examples = make_batch(recipe, rows, np.arange(len(rows)), 0)
+    expected = reference(examples)
+
+    def validate(parameters: Parameters) -> float:
+        losses, _ = preference_losses(of_rows(parameters, examples), expected, objective.beta)
+        return float(np.mean(losses, dtype=float))
 
     return validate
 

@@ -1,0 +1,73 @@
+"""Lines of examples are read as pieces, and a line that is none is named with its file and number."""
+
+from pathlib import Path
+
+import pytest
+
+from palmetto.corpus.examples import Message, Piece, Pieces, read
+from palmetto.errors import UserError
+
+GIVEN, PREDICTED = (lambda text: Piece(text, False)), (lambda text: Piece(text, True))
+
+
+def shout(messages: tuple[Message, ...]) -> Pieces:
+    if messages[0].role == "assistant":
+        raise ValueError("a chat begins with a user")
+    return tuple(Piece(f"{each.role}: {each.content}\n", each.role == "assistant") for each in messages)
+
+
+def write(folder: Path, *lines: str) -> Path:
+    (folder / "data.jsonl").write_text("\n".join(lines))
+    return folder / "data.jsonl"
+
+
+def test_each_form_becomes_pieces(tmp_path: Path) -> None:
+    chat = '{"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Ho"}]}'
+    path = write(
+        tmp_path,
+        '{"prompt": "2+2=", "target": " 4"}',
+        "",
+        chat,
+        '{"text": "a whole text"}',
+        '{"prompt": "2+2=", "chosen": " 4", "rejected": " 5"}',
+    )
+    assert [(example.name, example.sequences) for example in read(path, shout)] == [
+        ("data.jsonl:1", ((GIVEN("2+2="), PREDICTED(" 4")),)),
+        ("data.jsonl:3", ((GIVEN("user: Hi\n"), PREDICTED("assistant: Ho\n")),)),
+        ("data.jsonl:4", ((PREDICTED("a whole text"),),)),
+        ("data.jsonl:5", ((GIVEN("2+2="), PREDICTED(" 4")), (GIVEN("2+2="), PREDICTED(" 5")))),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("{", "line 2: not JSON"),
+        ("[1]", r"line 2: \[1\]; expected an object"),
+        ('{"promt": "a", "target": "b"}', "line 2: has the keys promt, target .did you mean 'prompt'"),
+        ('{"prompt": "a", "target": "b", "id": 3}', "line 2: has the keys prompt, target, id"),
+        ('{"prompt": "a", "target": 4}', "line 2: target: 4; expected text"),
+        ('{"prompt": "a"}', "line 2: has the keys prompt; expected"),
+        ('{"messages": []}', r"line 2: messages: \[\]; expected a list"),
+        ('{"messages": [{"role": "user"}]}', "line 2: message 1: .*expected .*role"),
+        ('{"messages": [{"role": "user", "content": 1}]}', "line 2: message 1: .*expected texts"),
+        ('{"messages": [{"role": "assistant", "content": "a"}]}', "line 2: messages: a chat begins with a user"),
+    ],
+)
+def test_a_bad_line_is_named(tmp_path: Path, line: str, words: str) -> None:
+    path = write(tmp_path, '{"text": "a"}', line)
+    with pytest.raises(UserError, match=f"{path}: {words}"):
+        list(read(path, shout))
+
+
+def test_a_missing_or_empty_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"gone\.jsonl: cannot be read"):
+        list(read(tmp_path / "gone.jsonl"))
+    with pytest.raises(UserError, match="has no examples"):
+        list(read(write(tmp_path, "", "")))
+
+
+def test_a_chat_needs_a_template(tmp_path: Path) -> None:
+    path = write(tmp_path, '{"messages": [{"role": "user", "content": "Hi"}]}')
+    with pytest.raises(UserError, match="line 1: messages, and the run has no template"):
+        list(read(path))

@@ -1,0 +1,153 @@
+"""Fine-tuning is a run like any other: it resumes, verifies and is elastic, from a base that is named by digest."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from palmetto.decoding.trained import restore
+from palmetto.errors import UserError
+from palmetto.recipe import loading
+from palmetto.runs.directory import RunDirectory
+from palmetto.tokens.marks import unmark
+from palmetto.tokens.store import TokenStore
+from tests.references.command_runs import bits, command, told
+
+SHORT = (
+    "training.steps=4",
+    "training.batch_size=8",
+    "training.schedule.warmup=1",
+    "training.schedule.peak=1e-2",
+    "training.checkpoint_every=2",
+    "training.evaluate_every=4",
+    "training.digest_every=2",
+    "training.peak_flops=1e11",
+)
+
+
+def write(path: str, lines: list[dict[str, Any]]) -> None:
+    Path(path).write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def finetune(out: str, *arguments: object, data: str = "data.jsonl") -> RunDirectory:
+    assert command("finetune", "run", "--data", data, "--run", out, *SHORT, *arguments) == 0
+    return RunDirectory(Path(out))
+
+
+@pytest.fixture(autouse=True)
+def data(run: RunDirectory) -> None:
+    """Writes examples, and pairs of answers, into the working directory, which has the finished run."""
+    write("data.jsonl", [{"prompt": f"{n}+1=", "target": f" {n + 1}"} for n in range(40)])
+    write("pairs.jsonl", [{"prompt": f"{n}+", "chosen": "1", "rejected": "0"} for n in range(20)])
+
+
+LORA = ("training.dropout=0.1", "--lora", "q,v", "--rank", 2)
+
+
+@pytest.mark.parametrize("arguments", [(), LORA], ids=["full", "lora"])
+def test_a_stopped_finetuning_resumes_with_the_same_bits(run: RunDirectory, arguments: tuple[object, ...]) -> None:
+    whole = finetune("whole", *arguments)
+    for until in (1, 3):
+        finetune("stopped", *arguments, "--until", until)
+    stopped = finetune("stopped", *arguments)
+    assert bits(stopped) == bits(whole)
+    assert command("verify", "whole") == 0
+    assert command("verify", "whole", "mesh.data=4", "mesh.zero=0") == 0
+    assert whole.ledger_lines == 4
+    assert json.loads(whole.summary.read_text())["validation_loss"]["last"] > 0
+    assert Path("whole/samples.txt").exists()
+    assert Path("whole/report.html").exists()
+
+
+def test_it_begins_with_the_parameters_of_the_base(run: RunDirectory) -> None:
+    tuned = finetune("tuned", "--step", 4, "--lora", "q", "training.schedule.peak=1e-30")
+    assert tuned.recipe.finetuning is not None
+    assert tuned.recipe.finetuning.step == 4
+    base, ours = (restore(each, step)[0].parameters for each, step in ((run, 4), (tuned, 4)))
+    assert all(np.array_equal(np.asarray(ours[name]), np.asarray(base[name])) for name in base)
+    assert set(ours) - set(base) == {"q_lora_a", "q_lora_b"}
+
+
+def test_other_optimizers_and_files_of_text_train_too(run: RunDirectory) -> None:
+    palm = finetune("palm", "--recipe", "palm", "tokens.sequence_length=16", "training.schedule={peak: 1e-4}")
+    assert palm.recipe.training.dropout == 0.1
+    write("text.jsonl", [{"text": f"Some text of {n} words, to be read on and on.\n" * 3} for n in range(30)])
+    continued = finetune("continued", "--recipe", "continued", data="text.jsonl")
+    store = TokenStore.open(continued.train_store)
+    assert unmark(store.read_stored(np.arange(store.windows))).scored[:, 1:].mean() > 0.99
+
+
+def test_preferences_begin_at_log_two_and_verify(run: RunDirectory) -> None:
+    tuned = finetune("tuned", "--recipe", "preferences", data="pairs.jsonl")
+    first = json.loads(tuned.ledger.read_text().splitlines()[0])
+    assert first["loss"] == pytest.approx(np.log(2), rel=1e-6)
+    losses = json.loads(tuned.summary.read_text())["validation_loss"]
+    assert losses["last"] < losses["first"] == pytest.approx(np.log(2), rel=1e-6)
+    assert command("verify", "tuned", "--from", 2, "mesh.data=2") == 0
+
+
+def test_a_moved_base_is_named_and_found_again(run: RunDirectory) -> None:
+    finetune("tuned", "--until", 1)
+    shutil.rmtree("tuned/checkpoints")
+    for name in ("checkpoints.json", "ledger.jsonl", "summary.json"):
+        Path("tuned", name).unlink(missing_ok=True)
+    Path("run").rename("moved")
+    with pytest.raises(UserError, match=r"finetuning\.base=.*run: no run there"):
+        command("train", "tuned/recipe.yaml", "--run", "tuned")
+    assert command("train", "tuned/recipe.yaml", "--run", "tuned", f"finetuning.base={Path('moved').absolute()}") == 0
+    assert command("verify", "tuned") == 0
+
+
+def test_an_altered_base_is_refused(run: RunDirectory) -> None:
+    tuned = finetune("tuned")
+    recipe = tuned.recipe
+    assert recipe.finetuning is not None
+    begun = recipe.finetuning.model_copy(update={"parameters": "tree:another"})
+    tuned.recipe_file.write_text(loading.dump(recipe.model_copy(update={"finetuning": begun})))
+    with pytest.raises(UserError, match=r"finetuning\.parameters 'tree:.*' → 'tree:another'|altered since checkpoint"):
+        command("verify", "tuned")
+    with pytest.raises(UserError, match=r"finetuning\.base=.*: its step 6 has the parameters tree:"):
+        command("train", "tuned/recipe.yaml", "--run", "other")
+
+
+def test_what_is_too_long_is_told(run: RunDirectory, capfd: pytest.CaptureFixture[str]) -> None:
+    write("long.jsonl", [{"prompt": "x" * 99, "target": "y"}, *({"prompt": f"{n}", "target": "z"} for n in range(40))])
+    tuned = finetune("tuned", data="long.jsonl")
+    assert "left out, since too long: 1 examples: long.jsonl:1 (" in capfd.readouterr().err
+    assert "examples left out" in told(tuned)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--data", "gone.jsonl"), "gone.jsonl: no such file"),
+        (("--data", "data.jsonl=much"), "'much' is no weight; expected a number"),
+        (("--data", "pairs.jsonl"), "pairs.jsonl:1: .*examples expects the keys prompt and target"),
+        (("--data", "data.jsonl", "--recipe", "plam"), "plam: .*did you mean 'palm'"),
+        (("--data", "data.jsonl", "--step", "5"), "--step 5: no such checkpoint; there are 2, 4, 6"),
+        (("--data", "data.jsonl", "--lora", "qq"), "model.lora.weights=qq: no such weight"),
+        (("--data", "data.jsonl", "--rank", "2"), "--rank 2: is for adapters; expected --lora"),
+        (("--data", "data.jsonl", "model.d_model=32"), "model.d_model 16 → 32"),
+        ((), "names no text"),
+    ],
+)
+def test_a_refused_finetuning_makes_no_run(run: RunDirectory, arguments: tuple[str, ...], words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        command("finetune", "run", "--run", "tuned", *SHORT, *arguments)
+    assert not Path("tuned/ledger.jsonl").exists()
+
+
+def test_an_export_has_the_merged_weights(run: RunDirectory) -> None:
+    from safetensors.numpy import load_file
+
+    tuned = finetune("tuned", "--lora", "q,embedding", "--rank", 2)
+    assert command("export", "tuned", "--to", "safetensors", "--out", "exported") == 0
+    exported = load_file(next(Path("exported").glob("*.safetensors")))
+    state, *_ = restore(tuned)
+    arrays = {name: np.asarray(array, float) for name, array in state.parameters.items()}
+    merged = arrays["embedding"] + arrays["embedding_lora_a"] @ arrays["embedding_lora_b"]
+    assert exported["embedding"] == pytest.approx(merged, rel=1e-5, abs=1e-6)
+    assert not [name for name in exported if "lora" in name]
