@@ -76,9 +76,15 @@ def test_a_missing_file_is_refused_with_the_nearest(tmp_path: Path, tiny: str) -
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("", ": expected a recipe's keys (name, corpus, tokens, model, training, mesh), found nothing"),
-        ("- 1\n- 2\n", ": expected a recipe's keys (name, corpus, tokens, model, training, mesh), found a list"),
-        ("just words", ": expected a recipe's keys (name, corpus, tokens, model, training, mesh), found 'just words'"),
+        ("", ": expected a recipe's keys (name, corpus, tokens, model, training, mesh, finetuning), found nothing"),
+        (
+            "- 1\n- 2\n",
+            ": expected a recipe's keys (name, corpus, tokens, model, training, mesh, finetuning), found a list",
+        ),
+        (
+            "just words",
+            ": expected a recipe's keys (name, corpus, tokens, model, training, mesh, finetuning), found 'just words'",
+        ),
         ("a: [1\n", ", line 2, column 1: not YAML: expected ',' or ']', but got "),
         ("\0", ": not YAML: character 1: special characters are not allowed"),
         ("a: 1\nb: 2\na: 2\n", ", line 3, column 1: not YAML: the key 'a' appears twice"),

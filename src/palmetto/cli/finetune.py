@@ -1,7 +1,7 @@
 """`palmetto finetune`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -9,6 +9,9 @@ from palmetto.cli.common import Directory, Json, Overrides, path, say
 from palmetto.cli.runs import answer_summary, check_devices, existing
 from palmetto.errors import UserError
 from palmetto.host import signals
+
+if TYPE_CHECKING:
+    from palmetto.workflow.choosing import Judges
 
 
 def finetune(
@@ -31,6 +34,17 @@ def finetune(
     run: Annotated[
         Path | None, typer.Option(parser=path, metavar="DIR", help="The new run; by default runs/NAME-RECIPE.")
     ] = None,
+    choose: Annotated[
+        str | None,
+        typer.Option(metavar="TASK[,TASK…]", help="Choose the checkpoint with the best score on these tasks."),
+    ] = None,
+    tasks_data: Annotated[
+        Path | None, typer.Option(parser=path, metavar="FOLDER", help="The folder with a folder for each task's set.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="The number of first examples of each task.")] = None,
+    patience: Annotated[
+        int | None, typer.Option(min=1, help="End after so many checkpoints without a better score.")
+    ] = None,
     until: Annotated[int | None, typer.Option(metavar="STEP", help="Stop after this step.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -38,7 +52,7 @@ def finetune(
     from palmetto.host import variables
     from palmetto.recipe import sense
     from palmetto.runs.directory import RunDirectory
-    from palmetto.workflow import finetuning, report, sampling, tokens, training
+    from palmetto.workflow import choosing, finetuning, report, sampling, tokens, training
 
     variables.check()
     base = existing(directory)
@@ -49,6 +63,11 @@ def finetune(
     if rank is not None and lora is None:
         raise UserError(f"--rank {rank}: is for adapters; expected --lora PATTERN")
     resolved = finetuning.begin(base, step, recipe, data or [], [*adapted, *(overrides or [])])
+    judges = _judges(choose, tasks_data, limit, patience)
+    if judges is not None:
+        if until is not None:
+            raise UserError("--until, --choose: give one of them")
+        resolved = choosing.keeping_all(resolved)
     if run is None:
         sense.check_name(resolved.name, "--run")
     tuned = RunDirectory(run or Path("runs") / resolved.name)
@@ -63,10 +82,34 @@ def finetune(
     with tuned.locked():
         training.check(tuned, resolved)
         tokens.build_tokens(tuned, resolved, say)
-        finished = training.train(tuned, resolved, until or steps, say)
+        if judges is None:
+            finished = training.train(tuned, resolved, until or steps, say)
+        else:
+            finished = choosing.train(tuned, resolved, judges, say)
         if finished:
             sampling.write_samples(tuned, say)
         else:
             signals.ignore_interrupts()
         report.write_report(tuned, say)
     answer_summary(tuned, as_json)
+
+
+def _judges(choose: str | None, data: Path | None, limit: int | None, patience: int | None) -> "Judges | None":
+    """Returns what chooses the checkpoint, or None if nothing does; raises UserError for options that lack another."""
+    if choose is None:
+        for option, value in (("--tasks-data", data), ("--limit", limit), ("--patience", patience)):
+            if value is not None:
+                raise UserError(f"{option} {value}: is for a choice by tasks; add --choose TASK")
+        return None
+    from palmetto.evaluation import registry
+    from palmetto.evaluation.settings import Settings
+    from palmetto.evaluation.tasks.task import BITS
+    from palmetto.workflow.choosing import Judges
+
+    names = [name.strip() for name in choose.split(",") if name.strip()]
+    if not names or data is None:
+        raise UserError(f"--choose {choose}: expected names of tasks, and --tasks-data FOLDER")
+    for task in registry.choose(names, data).tasks:
+        if task.metric == BITS:
+            raise UserError(f"--choose {task.name}: is measured in bits, and fewer are better; expected other tasks")
+    return Judges(names, data, Settings(0, 0, limit), patience)
