@@ -13,6 +13,8 @@ class Piece(NamedTuple):
 
     text: str
     predicted: bool
+    ends: bool = False
+    """Whether [eod] stands behind it, as a turn of a chat may end."""
 
 
 Pieces = tuple[Piece, ...]

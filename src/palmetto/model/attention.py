@@ -79,8 +79,9 @@ def _own_heads(
         flash = accelerated.choose(tuning.platform, q.dtype, length, q.shape[3])
         if flash:
             return flash(q, k, v, kind.band.window)
-    causal = plain and not shared and kind.band == Band(None) and not kind.searches
-    if causal and by_native(q, tuning.native) and q.shape[3] <= LARGEST_HEAD:
+    full = sequences.prefix is None and not model.positions.add_to_scores and kind.band == Band(None)
+    causal = full and not shared and not kind.searches
+    if causal and plain and by_native(q, tuning.native) and q.shape[3] <= LARGEST_HEAD:
         return fused_attention(q.reshape(*q.shape[:2], heads, -1, q.shape[3]), k, v).reshape(q.shape)
     start: jax.Array | int = 0
     if shared:
@@ -93,7 +94,8 @@ def _own_heads(
         result = kind.search(grouped, k, v, queries, keys, model.positions, tuning.query_rows, together)
     elif causal and length <= tuning.kept_length:
         merged = (array.reshape(-1, *array.shape[2:]) for array in (grouped, k, v))
-        result = causal_attention(*merged, tuning.query_rows).reshape(grouped.shape)
+        starts = None if sequences.starts is None else jnp.repeat(sequences.starts, heads, axis=0)
+        result = causal_attention(*merged, starts, tuning.query_rows).reshape(grouped.shape)
     else:
         rows = _whole_blocks(q.shape[1], tuning.block_rows) if shared else tuning.block_rows
         pairs = block_pairs(_bound(kind, sequences), length, rows, tuning.block_rows)

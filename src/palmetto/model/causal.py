@@ -14,24 +14,30 @@ from palmetto.model.products import in_float32, transposed
 Residuals = tuple[jax.Array, jax.Array, jax.Array, list[jax.Array], list[tuple[jax.Array, jax.Array]]]
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(3,))
-def causal_attention(q: jax.Array, k: jax.Array, v: jax.Array, query_rows: int) -> jax.Array:
+@partial(jax.custom_vjp, nondiff_argnums=(4,))
+def causal_attention(q: jax.Array, k: jax.Array, v: jax.Array, starts: jax.Array | None, query_rows: int) -> jax.Array:
     """Returns causal attention [N, T, G, Q] for q [N, T, G, Q] and k and v [N, T, Q].
+
+    A position sees no key before its `starts`, int32 [N, T], the place where its example begins; None for 0.
 
     Each block of `query_rows` positions is multiplied with the keys up to its last position only, so that nearly half
     of the full square is never computed, forward or backward. The derivative is written by hand because automatic
     differentiation would keep several arrays of the size of the weights, where one is enough.
     """
-    return _forward(q, k, v, query_rows)[0]
+    return _forward(q, k, v, starts, query_rows)[0]
 
 
-def _forward(q: jax.Array, k: jax.Array, v: jax.Array, query_rows: int) -> tuple[jax.Array, Residuals]:
+def _forward(
+    q: jax.Array, k: jax.Array, v: jax.Array, starts: jax.Array | None, query_rows: int
+) -> tuple[jax.Array, Residuals]:
     batch, length, heads, size = q.shape
     rows = q.reshape(batch, length * heads, size)
     outputs, kept = [], []
     for start in range(0, length, query_rows):
         end = min(start + query_rows, length)
         scores = _mask_future(_product(rows[:, start * heads : end * heads], k[:, :end], 2, 2), start, heads)
+        if starts is not None:
+            scores = _mask_before(scores, starts[:, start:end])
         exponentials = jnp.exp(scores - jnp.max(scores, axis=-1, keepdims=True))
         inverse_sum = 1 / jnp.sum(exponentials, axis=-1, keepdims=True)
         exponentials = exponentials.astype(v.dtype)
@@ -40,7 +46,7 @@ def _forward(q: jax.Array, k: jax.Array, v: jax.Array, query_rows: int) -> tuple
     return jnp.concatenate(outputs, axis=1).reshape(q.shape), (rows, k, v, outputs, kept)
 
 
-def _backward(query_rows: int, residuals: Residuals, d: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+def _backward(query_rows: int, residuals: Residuals, d: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, None]:
     """Returns the derivatives with respect to q, k and v.
 
     With weights p = e/Σe and output o: ds = p ⊙ (d·vᵀ − rowsum(d ⊙ o)), dq = ds·k, dk = dsᵀ·q, dv = pᵀ·d. dk and
@@ -61,7 +67,7 @@ def _backward(query_rows: int, residuals: Residuals, d: jax.Array) -> tuple[jax.
         dq.append(_product(ds, k[:, :end], 2, 1).astype(d.dtype))
         dk = _add_to_first(dk, in_float32(rows_transposed[:, :, block], ds))
         dv = _add_to_first(dv, in_float32(transposed(scaled), exponentials))
-    return jnp.concatenate(dq, axis=1).reshape(shape), dk.mT.astype(k.dtype), dv.mT.astype(v.dtype)
+    return jnp.concatenate(dq, axis=1).reshape(shape), dk.mT.astype(k.dtype), dv.mT.astype(v.dtype), None
 
 
 causal_attention.defvjp(_forward, _backward)
@@ -86,3 +92,9 @@ def _mask_future(scores: jax.Array, start: int, heads: int) -> jax.Array:
     """Returns scores [N, rows · G, keys] of positions `start` and later, with −1e30 where the key is in the future."""
     position = start + jax.lax.broadcasted_iota(jnp.int32, scores.shape, 1) // heads
     return jnp.where(jax.lax.broadcasted_iota(jnp.int32, scores.shape, 2) <= position, scores, -1e30)
+
+
+def _mask_before(scores: jax.Array, starts: jax.Array) -> jax.Array:
+    """Returns scores [N, rows · G, keys] with −1e30 where the key is before the row's entry of `starts` [N, rows]."""
+    of_rows = jnp.repeat(starts, scores.shape[1] // starts.shape[1], axis=1)[..., None]
+    return jnp.where(jax.lax.broadcasted_iota(jnp.int32, scores.shape, 2) >= of_rows, scores, -1e30)

@@ -1,7 +1,7 @@
 """Packs the examples of fine-tuning into the two token stores, with marks of what is predicted and where each begins.
 
-An example is [eod], its pieces and [eod]. Each piece is encoded by itself, so that no token spans a prompt and its
-target. What is predicted follows from the pieces alone.
+An example is [eod], its pieces and one [eod] behind the last. Each piece is encoded by itself, so that no token spans a
+prompt and its target. What is predicted follows from the pieces alone.
 """
 
 import hashlib
@@ -177,12 +177,12 @@ def _encoded(
 
 def _marked(pieces: Pieces, ids: Iterator[npt.NDArray[np.int32]], eod: int) -> Marked:
     """Returns the tokens of an example with their marks; takes the ids of its pieces from `ids`."""
-    encoded = [next(ids) for _ in pieces]
-    predicted = np.repeat([piece.predicted for piece in pieces], [len(each) for each in encoded])
-    ends = pieces[-1].predicted
-    tokens = np.concatenate([[eod], *encoded, [eod]]).astype(np.int32)
-    scored = np.concatenate([[False], predicted, [ends]]).astype(bool)
-    return Marked(tokens, scored, np.arange(len(tokens)) == 0)
+    tokens, scored = [np.array([eod])], [np.array([False])]
+    for place, piece in enumerate(pieces, 1):
+        tokens += [next(ids), np.full(int(piece.ends or place == len(pieces)), eod)]
+        scored.append(np.full(sum(map(len, tokens[-2:])), piece.predicted))
+    whole = np.concatenate(tokens).astype(np.int32)
+    return Marked(whole, np.concatenate(scored), np.arange(len(whole)) == 0)
 
 
 def _excess(sequences: Sequence[Marked], objective: OnExamples, sequence_length: int) -> str:

@@ -1,4 +1,4 @@
-"""The choice of a checkpoint by its scores on tasks while a run is trained, and the end of a run that gets no better."""
+"""The choice of a checkpoint by scores on tasks while a run is trained, and the end of a run that gets no better."""
 
 import math
 from collections.abc import Mapping, Sequence
