@@ -33,11 +33,11 @@ CASES = [
 ]
 
 
-def starts() -> np.ndarray:
+def starts() -> jax.Array:
     begins = np.zeros((2, LENGTH), bool)
     for row, ends in enumerate(ENDS):
         begins[row, [0, *ends]] = True
-    return starts_of(begins)
+    return jnp.asarray(starts_of(begins))
 
 
 @functools.cache
@@ -59,7 +59,9 @@ QUICK = [("palm", "blocked"), ("t5", "blocked"), ("sinks", "blocked"), ("learned
 def test_examples_side_by_side_are_as_each_alone(name: str, arrangement: str) -> None:
     model, tokens = MODELS[name], some_tokens(0, LENGTH)
     parameters = catalogue.draw(model, VOCABULARY, 0)
-    given = np.asarray(compiled(name, arrangement)(jax.tree.map(jnp.asarray, parameters), tokens, starts()))
+    given = np.asarray(
+        compiled(name, arrangement)(jax.tree.map(jnp.asarray, parameters), jnp.asarray(tokens), starts())
+    )
     for row, ends in enumerate(ENDS):
         for begin, end in zip((0, *ends), (*ends, LENGTH), strict=True):
             alone = catalogue.forward(model, parameters, tokens[row : row + 1, begin:end]).logits
@@ -72,7 +74,7 @@ def test_no_example_changes_the_bits_of_another(name: str) -> None:
     changed = tokens.copy()
     changed[0, 5] = (changed[0, 5] + 1) % VOCABULARY
     here, there = (
-        np.asarray(compiled(name, "blocked")(jax.tree.map(jnp.asarray, parameters), each, starts()))
+        np.asarray(compiled(name, "blocked")(jax.tree.map(jnp.asarray, parameters), jnp.asarray(each), starts()))
         for each in (tokens, changed)
     )
     begin, end = ENDS[0]

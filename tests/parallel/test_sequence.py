@@ -22,6 +22,7 @@ from palmetto.model.attentions.full import FullAttention
 from palmetto.model.attentions.local import LocalAttention
 from palmetto.model.blocked import HIDDEN, blocked_attention, products
 from palmetto.model.masks import block_pairs, visible
+from palmetto.model.sequences import Sequences
 from palmetto.recipe import Recipe
 from palmetto.recipe import mesh as recipe_mesh
 from palmetto.training.step.loss import Batch
@@ -79,7 +80,7 @@ def test_attention_of_every_kind_agrees_with_one_device(kind: Kind) -> None:
 
     def run(mesh: recipe_mesh.Mesh, q: Any, k: Any, v: Any, learned: Any, d: Any) -> Any:
         def attend(learned: Any, q: Any, k: Any, v: Any) -> jax.Array:
-            return attention(learned, q, k, v, model, model.attention_of(1), BLOCKS, prefix, mesh)
+            return attention(learned, q, k, v, model, model.attention_of(1), BLOCKS, Sequences(prefix), mesh)
 
         output, pull_back = jax.vjp(attend, learned, q, k, v)
         d_learned, *d_heads = pull_back(d)

@@ -161,7 +161,11 @@ OTHER_KINDS = {
         "training.objective.longest_target": "8",
     },
     "training.objective={name: preferences}": {"training.objective.beta": "0.5"},
-    "finetuning={base: run, step: 6, parameters: some}": {"finetuning.step": "7", "finetuning.parameters": "other"},
+    "finetuning={base: run, step: 6, parameters: some}": {
+        "finetuning.step": "7",
+        "finetuning.parameters": "other",
+        "finetuning.pieces": "['<a>']",
+    },
     "model.lora={weights: [q], rank: 2}": {
         "model.lora.weights": "[v]",
         "model.lora.rank": "4",

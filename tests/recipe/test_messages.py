@@ -22,7 +22,7 @@ REFUSED = {
     "training.lr=1": ["training.lr:", "did you mean 'training.schedule.peak'?"],
     "training.optimizer.learning_rate=1": ["did you mean 'training.schedule.peak'?"],
     "model.num_layers=1": ["model.num_layers:", "did you mean 'model.layers'?"],
-    "training.dropout=0": ["training.dropout:", "known keys of training: steps, "],
+    "training.label_smoothing=0": ["training.label_smoothing:", "known keys of training: steps, "],
     "training.optimizer={name: adam}": ["training.optimizer.name='adam'", "'adafactor'", "'adamw'"],
     "training.schedule={name: 3}": ["training.schedule.name='3'", "'inverse_sqrt'", "'cosine'"],
     "training.optimizer={name: adamw, bb1: 1}": ["training.optimizer.bb1:", "'training.optimizer.b1'"],

@@ -10,10 +10,12 @@ import pytest
 
 from palmetto.decoding.trained import restore
 from palmetto.errors import UserError
+from palmetto.interop import safetensors
 from palmetto.recipe import loading
 from palmetto.runs.directory import RunDirectory
 from palmetto.tokens.marks import unmark
 from palmetto.tokens.store import TokenStore
+from palmetto.tokens.vocabulary import Vocabulary
 from tests.references.command_runs import bits, command, told
 
 SHORT = (
@@ -47,7 +49,7 @@ def data(run: RunDirectory) -> None:
 LORA = ("training.dropout=0.1", "--lora", "q,v", "--rank", 2)
 
 
-@pytest.mark.parametrize("arguments", [(), LORA], ids=["full", "lora"])
+@pytest.mark.parametrize("arguments", [(), pytest.param(LORA, marks=pytest.mark.slow)], ids=["full", "lora"])
 def test_a_stopped_finetuning_resumes_with_the_same_bits(run: RunDirectory, arguments: tuple[object, ...]) -> None:
     whole = finetune("whole", *arguments)
     for until in (1, 3):
@@ -55,13 +57,14 @@ def test_a_stopped_finetuning_resumes_with_the_same_bits(run: RunDirectory, argu
     stopped = finetune("stopped", *arguments)
     assert bits(stopped) == bits(whole)
     assert command("verify", "whole") == 0
-    assert command("verify", "whole", "mesh.data=4", "mesh.zero=0") == 0
+    assert command("verify", "whole", "mesh.data=2", "mesh.zero=0") == 0
     assert whole.ledger_lines == 4
     assert json.loads(whole.summary.read_text())["validation_loss"]["last"] > 0
     assert Path("whole/samples.txt").exists()
     assert Path("whole/report.html").exists()
 
 
+@pytest.mark.slow
 def test_it_begins_with_the_parameters_of_the_base(run: RunDirectory) -> None:
     tuned = finetune("tuned", "--step", 4, "--lora", "q", "training.schedule.peak=1e-30")
     assert tuned.recipe.finetuning is not None
@@ -71,6 +74,7 @@ def test_it_begins_with_the_parameters_of_the_base(run: RunDirectory) -> None:
     assert set(ours) - set(base) == {"q_lora_a", "q_lora_b"}
 
 
+@pytest.mark.slow
 def test_other_optimizers_and_files_of_text_train_too(run: RunDirectory) -> None:
     palm = finetune("palm", "--recipe", "palm", "tokens.sequence_length=16", "training.schedule={peak: 1e-4}")
     assert palm.recipe.training.dropout == 0.1
@@ -80,15 +84,17 @@ def test_other_optimizers_and_files_of_text_train_too(run: RunDirectory) -> None
     assert unmark(store.read_stored(np.arange(store.windows))).scored[:, 1:].mean() > 0.99
 
 
+@pytest.mark.slow
 def test_preferences_begin_at_log_two_and_verify(run: RunDirectory) -> None:
     tuned = finetune("tuned", "--recipe", "preferences", data="pairs.jsonl")
     first = json.loads(tuned.ledger.read_text().splitlines()[0])
-    assert first["loss"] == pytest.approx(np.log(2), rel=1e-6)
+    assert float.fromhex(first["loss"]) == pytest.approx(np.log(2), rel=1e-6)
     losses = json.loads(tuned.summary.read_text())["validation_loss"]
     assert losses["last"] < losses["first"] == pytest.approx(np.log(2), rel=1e-6)
     assert command("verify", "tuned", "--from", 2, "mesh.data=2") == 0
 
 
+@pytest.mark.slow
 def test_a_moved_base_is_named_and_found_again(run: RunDirectory) -> None:
     finetune("tuned", "--until", 1)
     shutil.rmtree("tuned/checkpoints")
@@ -101,6 +107,7 @@ def test_a_moved_base_is_named_and_found_again(run: RunDirectory) -> None:
     assert command("verify", "tuned") == 0
 
 
+@pytest.mark.slow
 def test_an_altered_base_is_refused(run: RunDirectory) -> None:
     tuned = finetune("tuned")
     recipe = tuned.recipe
@@ -113,6 +120,7 @@ def test_an_altered_base_is_refused(run: RunDirectory) -> None:
         command("train", "tuned/recipe.yaml", "--run", "other")
 
 
+@pytest.mark.slow
 def test_what_is_too_long_is_told(run: RunDirectory, capfd: pytest.CaptureFixture[str]) -> None:
     write("long.jsonl", [{"prompt": "x" * 99, "target": "y"}, *({"prompt": f"{n}", "target": "z"} for n in range(40))])
     tuned = finetune("tuned", data="long.jsonl")
@@ -140,12 +148,31 @@ def test_a_refused_finetuning_makes_no_run(run: RunDirectory, arguments: tuple[s
     assert not Path("tuned/ledger.jsonl").exists()
 
 
-def test_an_export_has_the_merged_weights(run: RunDirectory) -> None:
-    from safetensors.numpy import load_file
+@pytest.mark.slow
+def test_added_pieces_leave_the_old_rows_and_ids(run: RunDirectory) -> None:
+    write("chat.jsonl", [{"prompt": f"<|q|>{n}<|a|>", "target": f" {n}"} for n in range(40)])
+    still, pieces = "training.schedule.peak=1e-30", "finetuning.pieces=['<|q|>', '<|a|> ']"
+    tuned = finetune("tuned", pieces, still, data="chat.jsonl")
+    before, after = (Vocabulary.load(each.vocabulary) for each in (run, tuned))
+    assert after.size == before.size + 2
+    assert after.encode("<|q|>12<|a|> 3").tolist() == [
+        before.size,
+        *before.encode("12").tolist(),
+        before.size + 1,
+        *before.encode("3").tolist(),
+    ]
+    assert after.encode("no new pieces").tolist() == before.encode("no new pieces").tolist()
+    base, ours = (np.asarray(restore(each)[0].parameters["embedding"]) for each in (run, tuned))
+    assert np.array_equal(ours[: before.size], base)
+    assert np.all(np.std(ours[before.size :], axis=1) > 0.5)
+    assert command("verify", "tuned") == 0
 
+
+@pytest.mark.slow
+def test_an_export_has_the_merged_weights(run: RunDirectory) -> None:
     tuned = finetune("tuned", "--lora", "q,embedding", "--rank", 2)
     assert command("export", "tuned", "--to", "safetensors", "--out", "exported") == 0
-    exported = load_file(next(Path("exported").glob("*.safetensors")))
+    exported = safetensors.read(Path("exported"))
     state, *_ = restore(tuned)
     arrays = {name: np.asarray(array, float) for name, array in state.parameters.items()}
     merged = arrays["embedding"] + arrays["embedding_lora_a"] @ arrays["embedding_lora_b"]

@@ -104,7 +104,7 @@ class Forward(NamedTuple):
                 attended, kept = attend(kind, layer, q, k, v, kept)
                 return attended
 
-            drop = keep if dropout is None else partial(dropout.residual, layer=number)
+            drop = keep if dropout is None or number is None else partial(dropout.residual, layer=number)
             x, routing = block(layer, x, turn, self.model, attention, self.tuning, self.mesh, drop)
             return x, routing, kept
 

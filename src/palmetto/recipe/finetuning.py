@@ -24,5 +24,7 @@ class Finetuning(Section):
     """The step of that checkpoint."""
     parameters: str
     """The digest of its parameters."""
+    pieces: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(strict=False)] = ()
+    """Pieces that the vocabulary gets beyond those of the base, as for the turns of a chat."""
     data: Annotated[tuple[DataSet, ...], Field(strict=False)] = ()
     """The files of examples; none if the text is the recipe's corpus."""

@@ -173,6 +173,8 @@ class Training(Section):
         if not isinstance(values, dict):
             return values
         values = dict(values)
+        if values.get("dropout") == 0:
+            values["dropout"] = None
         if isinstance(values.get("batch_size"), int):
             values["batch_size"] = {0: values["batch_size"]}
         for section, usual in (("schedule", "inverse_sqrt"), ("objective", "causal")):

@@ -1,5 +1,9 @@
-"""Reads the normalizer settings of a serialized sentencepiece model, which its Python interface does not give."""
+"""Reads the normalizer settings of a serialized sentencepiece model, and writes a piece of one.
 
+The Python interface of sentencepiece gives neither.
+"""
+
+import struct
 from collections.abc import Iterator
 
 from palmetto.errors import UserError
@@ -50,3 +54,23 @@ def _fields(message: bytes) -> Iterator[tuple[int, bytes | int]]:
             raise ValueError("the message ends early")
         yield number, message[at : at + length]
         at += length
+
+
+def piece(name: str) -> bytes:
+    """Returns what a serialized model gets appended to have a further piece, which always is one token.
+
+    Fields that a message repeats may stand anywhere in it: field 1 of a model is a piece, with the fields 1 (name), 2
+    (score) and 3 (type, of which 4 is "user-defined").
+    """
+    text = name.encode()
+    score = struct.pack("<Bf", 2 << 3 | 5, 0.0)
+    message = bytes([1 << 3 | 2]) + _varint(len(text)) + text + score + bytes([3 << 3, 4])
+    return bytes([1 << 3 | 2]) + _varint(len(message)) + message
+
+
+def _varint(number: int) -> bytes:
+    digits = []
+    while number > 127:
+        digits.append(number & 127 | 128)
+        number >>= 7
+    return bytes([*digits, number])

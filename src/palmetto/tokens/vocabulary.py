@@ -145,6 +145,24 @@ class Vocabulary:
         """Writes the model in sentencepiece's own format, which other programs can read."""
         files.write_bytes(path, self._model)
 
+    def extended(self, pieces: Sequence[str]) -> "Vocabulary":
+        """Returns a vocabulary with these texts as further pieces, whose ids follow; the ids of the others stay.
+
+        Wherever such a text stands, it becomes this one token. Raises UserError for a text that is a piece already, or
+        that no piece can be.
+        """
+        known = {piece.name for piece in self.pieces()}
+        added = b""
+        for text in pieces:
+            name = text.replace(" ", "\u2581")
+            if name in known:
+                raise UserError(f"finetuning.pieces: {text!r} is a piece of the vocabulary already; expected a new one")
+            if re.search(f"[{_UNSAFE}]", text):
+                raise UserError(f"finetuning.pieces: {text!r} has a character that no piece can have")
+            known.add(name)
+            added += normalizer.piece(name)
+        return Vocabulary(self._model + added) if added else self
+
     def encode(self, text: str) -> Ids:
         """Returns the ids of any str, int32 of shape [tokens]; `decode` restores the str."""
         return self.encode_all([text])[0]

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import jax
 
-from palmetto.errors import UserError
 from palmetto.model.adapters import merged, without_adapters
 from palmetto.model.parameters import parameter_table
 from palmetto.model.weights import Parameters
@@ -12,8 +11,7 @@ from palmetto.parallel.sharding import Sharding
 from palmetto.recipe import Recipe
 from palmetto.recipe.finetuning import Finetuning
 from palmetto.runs.directory import RunDirectory
-from palmetto.runs.manifest import Manifest, read_manifest
-from palmetto.runs.register import completed, folder_name
+from palmetto.training.base import check_base
 from palmetto.training.checkpoint import Checkpoints
 from palmetto.training.step import state as states
 from palmetto.training.step.state import State
@@ -28,31 +26,17 @@ def initial_state(recipe: Recipe, sharding: Sharding) -> State:
     if recipe.finetuning is None:
         return state
     base, places = _of_base(recipe, recipe.finetuning), states.places(recipe, sharding).parameters
-    parameters: Parameters = jax.device_put(base, {name: places[name] for name in base})
+    drawn = {name: state.parameters[name] for name in base}
+    grown = jax.jit(_over, out_shardings={name: places[name] for name in base})
+    parameters: Parameters = grown(drawn, base)
     return state._replace(parameters=state.parameters | parameters)
 
 
-def check_base(begun: Finetuning) -> Manifest:
-    """Returns the manifest of the checkpoint that fine-tuning begins with.
-
-    Raises UserError if it is not there, or another one is.
+def _over(drawn: Parameters, base: Parameters) -> Parameters:
+    """Returns the drawn parameters with the base's in the place of their first rows: all of them, unless pieces of the
+    vocabulary have been added.
     """
-    run = RunDirectory(Path(begun.base))
-    if not run.recipe_file.is_file():
-        raise UserError(f"finetuning.base={begun.base}: no run there; expected the directory where it lies now")
-    steps = completed(run.checkpoints)
-    if begun.step not in steps:
-        there = ", ".join(map(str, steps)) or "none"
-        raise UserError(f"finetuning.base={begun.base}: no checkpoint of step {begun.step}; there are {there}")
-    manifest = read_manifest(run.checkpoints / folder_name(begun.step) / "manifest.json", begun.step)
-    if manifest.parameters != begun.parameters:
-        raise UserError(
-            f"finetuning.base={begun.base}: its step {begun.step} has the parameters {manifest.parameters}; this run "
-            f"begins with {begun.parameters}"
-        )
-    if not run.recipe.continues(manifest.recipe):
-        raise UserError(f"{run.recipe_file}: altered since checkpoint {begun.step} was trained; undo that")
-    return manifest
+    return {name: jax.lax.dynamic_update_slice(array, base[name], (0,) * array.ndim) for name, array in drawn.items()}
 
 
 def _of_base(recipe: Recipe, begun: Finetuning) -> Parameters:

@@ -49,7 +49,7 @@ class Examples:
     @property
     def vocabulary_inputs(self) -> dict[str, Any]:
         """The inputs that identify the vocabulary."""
-        return {"vocabulary": sha256(self._base_vocabulary)}
+        return {"vocabulary": sha256(self._base_vocabulary), "pieces": self._finetuning.pieces}
 
     @property
     def store_inputs(self) -> dict[str, Any]:
@@ -65,7 +65,7 @@ class Examples:
 
     def make_vocabulary(self, run: RunDirectory, say: Say) -> None:
         """Writes the vocabulary of the base."""
-        Vocabulary.load(self._base_vocabulary).save(run.vocabulary)
+        Vocabulary.load(self._base_vocabulary).extended(self._finetuning.pieces).save(run.vocabulary)
 
     def make_stores(self, run: RunDirectory, say: Say) -> None:
         """Writes the token stores of a run, which has its vocabulary, and tells what is too long."""

@@ -43,8 +43,14 @@ def begin(
         "data": [_data_set(each) for each in data],
     }
     resolved = loading.finetune(recipe, theirs, begun, overrides)
+    assert resolved.finetuning is not None, "the section is given"
+    if pieces := len(resolved.finetuning.pieces):
+        tokens = resolved.tokens.model_copy(update={"vocabulary_size": theirs.tokens.vocabulary_size + pieces})
+        resolved = loading.validate(resolved.model_copy(update={"tokens": tokens}).model_dump())
     for difference in resolved.differences(theirs):
-        if difference.startswith(("model.", "tokens.vocabulary")) and not difference.startswith(_MAY_CHANGE):
+        larger = pieces > 0 and difference.startswith("tokens.vocabulary_size ")
+        other = difference.startswith(("model.", "tokens.vocabulary")) and not difference.startswith(_MAY_CHANGE)
+        if other and not larger:
             raise UserError(f"{difference}: expected what {base.path} was trained with")
     return resolved
 

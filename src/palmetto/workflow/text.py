@@ -42,7 +42,7 @@ class Text:
         tokens = self.recipe.tokens
         inputs = {"fingerprint": self.fingerprint, "section_bytes": self.recipe.corpus.section_bytes}
         begun = self.recipe.finetuning
-        base = {} if begun is None else {"base": begun.parameters}
+        base = {} if begun is None else {"base": begun.parameters, "pieces": begun.pieces}
         return inputs | {"kind": tokens.vocabulary, "size": tokens.vocabulary_size} | base
 
     @property
@@ -59,8 +59,11 @@ class Text:
         _describe(self.name, say)
         packing.check_divisible(self._documents())
         given = self.given_vocabulary
-        vocabulary = _train(self._documents, self.recipe, say) if given is None else Vocabulary.load(given)
-        vocabulary.save(run.vocabulary)
+        if given is None:
+            _train(self._documents, self.recipe, say).save(run.vocabulary)
+            return
+        begun = self.recipe.finetuning
+        Vocabulary.load(given).extended(() if begun is None else begun.pieces).save(run.vocabulary)
 
     def make_stores(self, run: RunDirectory, say: Say) -> None:
         """Writes the token stores of a run, which has its vocabulary."""

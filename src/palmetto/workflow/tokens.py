@@ -14,6 +14,7 @@ from palmetto.runs.files import read_events
 from palmetto.tokens.identity import checked_digest, store_digest
 from palmetto.tokens.store import TokenStore
 from palmetto.tokens.vocabulary import Vocabulary
+from palmetto.training.base import check_base
 from palmetto.workflow import corpus as corpora
 from palmetto.workflow.examples import Examples
 from palmetto.workflow.progress import Say
@@ -58,6 +59,8 @@ def build_tokens(run: RunDirectory, recipe: Recipe, say: Say, *, thorough: bool 
 
 def _text(run: RunDirectory, recipe: Recipe, say: Say, digest: stamps.Digest) -> Source:
     """Returns the text of a recipe; builds the corpus if it is to be built."""
+    if recipe.finetuning is not None and not run.begun:
+        check_base(recipe.finetuning)
     base = None if recipe.finetuning is None else RunDirectory(Path(recipe.finetuning.base)).vocabulary
     if recipe.finetuning is not None and recipe.finetuning.data:
         return Examples(recipe)

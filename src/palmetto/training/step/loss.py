@@ -94,9 +94,10 @@ def token_losses(
 def _of_preferences(states: jax.Array, arranged: Arranged, batch: Batch, tuning: Tuning, beta: float) -> Losses:
     """Returns the mean loss of preferences over rows, with the derivative through a weighted sum over tokens."""
     assert batch.reference is not None, "preferences are relative to a reference"
-    margin, z = preferences.margins(*jax.lax.stop_gradient((states, arranged)), batch, tuning)
+    sign = preferences.signs(batch.scored, batch.starts)
+    margin, z = preferences.margins(*jax.lax.stop_gradient((states, arranged)), batch.tokens[:, 1:], sign, tuning)
     each, slope = preferences.preference_losses(margin, batch.reference, beta)
-    weights = -slope[:, None] * preferences.signs(batch) / len(each)
+    weights = -slope[:, None] * sign / len(each)
     rows, targets = states.reshape(-1, states.shape[-1]), batch.tokens[:, 1:].reshape(-1)
     weighted, *_ = _summed_losses(
         rows, arranged.unembedding, targets, weights.reshape(-1), 0.0, tuning.logit_rows, tuning.native

@@ -16,7 +16,7 @@ from palmetto.parallel.sharding import Sharding, manual
 from palmetto.recipe import Recipe
 from palmetto.training.step.context import make_context
 from palmetto.training.step.loss import Batch
-from palmetto.training.step.preferences import margins
+from palmetto.training.step.preferences import margins, signs
 
 _TAKERS = ("pod", "data", "expert")
 """The mesh axes along which devices take different rows."""
@@ -37,7 +37,7 @@ def make_margins(recipe: Recipe, tuning: Tuning, sharding: Sharding) -> Margins:
         def one(example: Batch) -> jax.Array:
             row = jax.tree.map(lambda array: array[None], example)
             states, _ = forward.states(ends, row.tokens[:, :-1], sequences=row.sequences, fetch=zero.gather_layer)
-            return margins(states, ends, row, tuning)[0][0]
+            return margins(states, ends, row.tokens[:, 1:], signs(row.scored, row.starts), tuning)[0][0]
 
         return jax.lax.map(one, examples)
 

@@ -82,10 +82,10 @@ def _of_preferences(
     objective, of_rows = recipe.training.objective, make_margins(recipe, tuning, sharding)
     assert isinstance(objective, PreferencesObjective), "preferences are relative to a reference"
     examples = make_batch(recipe, rows, np.arange(len(rows)), 0)
-    expected = reference(examples)
+    expected = jnp.asarray(reference(examples))
 
     def validate(parameters: Parameters) -> float:
-        losses, _ = preference_losses(of_rows(parameters, examples), expected, objective.beta)
+        losses, _ = preference_losses(jnp.asarray(of_rows(parameters, examples)), expected, objective.beta)
         return float(np.mean(losses, dtype=float))
 
     return validate
