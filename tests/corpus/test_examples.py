@@ -1,5 +1,6 @@
 """Lines of examples are read as pieces, and a line that is none is named with its file and number."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,9 @@ from palmetto.errors import UserError
 GIVEN, PREDICTED = (lambda text: Piece(text, False)), (lambda text: Piece(text, True))
 
 
-def shout(messages: tuple[Message, ...]) -> Pieces:
+def shout(messages: Sequence[Message]) -> Pieces:
     if messages[0].role == "assistant":
-        raise ValueError("a chat begins with a user")
+        raise UserError("a chat begins with a user")
     return tuple(Piece(f"{each.role}: {each.content}\n", each.role == "assistant") for each in messages)
 
 
@@ -62,12 +63,6 @@ def test_a_bad_line_is_named(tmp_path: Path, line: str, words: str) -> None:
 
 def test_a_missing_or_empty_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"gone\.jsonl: cannot be read"):
-        list(read(tmp_path / "gone.jsonl"))
+        list(read(tmp_path / "gone.jsonl", shout))
     with pytest.raises(UserError, match="has no examples"):
-        list(read(write(tmp_path, "", "")))
-
-
-def test_a_chat_needs_a_template(tmp_path: Path) -> None:
-    path = write(tmp_path, '{"messages": [{"role": "user", "content": "Hi"}]}')
-    with pytest.raises(UserError, match="line 1: messages, and the run has no template"):
-        list(read(path))
+        list(read(write(tmp_path, "", ""), shout))

@@ -16,6 +16,8 @@ from palmetto.runs.directory import RunDirectory
 from palmetto.tokens.marks import unmark
 from palmetto.tokens.store import TokenStore
 from palmetto.tokens.vocabulary import Vocabulary
+from palmetto.workflow import finetuning
+from palmetto.workflow.examples import Examples
 from tests.references.command_runs import bits, command, told
 
 SHORT = (
@@ -166,6 +168,28 @@ def test_added_pieces_leave_the_old_rows_and_ids(run: RunDirectory) -> None:
     assert np.array_equal(ours[: before.size], base)
     assert np.all(np.std(ours[before.size :], axis=1) > 0.5)
     assert command("verify", "tuned") == 0
+
+
+def test_chats_go_through_the_template_of_the_recipe(run: RunDirectory) -> None:
+    """The text of turns lies between pieces that are encoded by themselves, and [eod] ends the assistant's."""
+    chat = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Ho"}]
+    write("chat.jsonl", [{"messages": [*chat, {"role": "user", "content": str(n)}, chat[1]]} for n in range(9)])
+    template = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% if m.role == 'assistant' %}{{ eos_token }}"
+    template += "{% endif %}{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
+    recipe = finetuning.begin(run, None, "adamw", ["chat.jsonl"], [loading.override("tokens.chat_template", template)])
+    tuned = RunDirectory(Path("tuned"))
+    long = recipe.tokens.model_copy(update={"sequence_length": 64})
+    Examples(recipe.model_copy(update={"tokens": long})).make_vocabulary(tuned, print)
+    Examples(recipe.model_copy(update={"tokens": long})).make_stores(tuned, print)
+    vocabulary, store = Vocabulary.load(tuned.vocabulary), TokenStore.open(tuned.train_store)
+    tokens, scored, begins = (array[0] for array in unmark(store.read_stored(np.array([0]))))
+    example = slice(0, int(np.flatnonzero(begins)[1]))
+    assert vocabulary.decode(tokens[example][scored[example]]) == "HoHo"
+    given, answer = vocabulary.encode("<user>Hi<assistant>").tolist(), vocabulary.encode("Ho").tolist()
+    turn = [vocabulary.eod, *given, *answer, vocabulary.eod]
+    assert tokens[: len(turn)].tolist() == turn
+    assert tokens[example][-1] == vocabulary.eod
+    assert np.sum(tokens[example] == vocabulary.eod) == 3, "one begins, and each turn of the assistant ends with one"
 
 
 @pytest.mark.slow

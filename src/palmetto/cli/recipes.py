@@ -8,4 +8,7 @@ def recipes(as_json: Json = False) -> None:
     from palmetto.recipe import loading
 
     names = loading.names()
-    answer(names, "\n".join(f"{name:16}{loading.describe(name)}" for name in names), as_json)
+    lines = [f"{name:16}{loading.describe(name)}" for name in names]
+    lines += ["", "For `palmetto finetune --recipe`:"]
+    lines += [f"{name:16}{loading.describe(name, 'finetuning')}" for name in loading.names("finetuning")]
+    answer(names, "\n".join(lines), as_json)

@@ -1,7 +1,7 @@
 """Reads the examples of fine-tuning from JSON lines: pieces of text, of which some are to be predicted."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,11 +35,11 @@ class Message(NamedTuple):
     content: str
 
 
-Template = Callable[[tuple[Message, ...]], Pieces]
-"""Turns a chat into pieces, of which the assistant's are predicted. Raises ValueError if it does not take the chat."""
+Template = Callable[[Sequence[Message]], Pieces]
+"""Turns a chat into pieces, of which the assistant's are predicted. Raises UserError if it does not take the chat."""
 
 
-def read(path: Path, template: Template | None = None) -> Iterator[Example]:
+def read(path: Path, template: Template) -> Iterator[Example]:
     """Yields the examples of a file; blank lines are none.
 
     Raises UserError, which names the file and the line, for a line that is no example, and for a file without any.
@@ -66,7 +66,7 @@ _FORMS = (
 _KEYS = ("prompt", "target", "messages", "chosen", "rejected", "text")
 
 
-def _sequences(line: bytes, where: str, template: Template | None) -> tuple[Pieces, ...]:
+def _sequences(line: bytes, where: str, template: Template) -> tuple[Pieces, ...]:
     try:
         values = json.loads(line)
     except (ValueError, RecursionError) as error:
@@ -94,7 +94,7 @@ def _answered(prompt: str, target: str) -> Pieces:
     return Piece(prompt, False), Piece(target, True)
 
 
-def _chat(given: Any, where: str, template: Template | None) -> Pieces:
+def _chat(given: Any, where: str, template: Template) -> Pieces:
     if not isinstance(given, list) or not given:
         raise UserError(f"{where}: messages: {_shown(given)}; expected a list of messages")
     messages = []
@@ -104,11 +104,9 @@ def _chat(given: Any, where: str, template: Template | None) -> Pieces:
         if not isinstance(each["role"], str) or not isinstance(each["content"], str):
             raise UserError(f"{where}: message {place}: {_shown(each)}; expected texts")
         messages.append(Message(each["role"], each["content"]))
-    if template is None:
-        raise UserError(f"{where}: messages, and the run has no template for a chat; expected {_FORMS[0]}")
     try:
-        return template(tuple(messages))
-    except ValueError as error:
+        return template(messages)
+    except UserError as error:
         raise UserError(f"{where}: messages: {error}") from None
 
 

@@ -18,6 +18,7 @@ from palmetto.model.parameters import parameter_table
 from palmetto.parallel.sharding import Sharding
 from palmetto.recipe import Recipe
 from palmetto.runs.directory import RunDirectory
+from palmetto.tokens.marks import given, unmark
 from palmetto.tokens.prompts import Prompts
 from palmetto.tokens.store import TokenStore
 from palmetto.training import live
@@ -149,13 +150,21 @@ def _changed(run: RunDirectory, overrides: Sequence[str]) -> Recipe:
     return changed
 
 
+_SAMPLED = 24
+"""The number of tokens of a document that a sample continues."""
+
+
 def samples(trained: TrainedModel, run: RunDirectory, count: int = 4, tokens: int = 96) -> str:
-    """Returns sample text: held-out windows' first tokens, continued greedily and at temperature 0.8."""
+    """Returns sample text: held-out windows' first tokens, continued greedily and at temperature 0.8.
+
+    Of a window of examples it is the first one's, up to what is predicted of it.
+    """
     store = TokenStore.open(run.validation_store, vocabulary_digest=trained.vocabulary.digest)
-    windows = store.read(np.linspace(0, store.windows - 1, count, dtype=np.int64))
+    windows = store.read_stored(np.linspace(0, store.windows - 1, count, dtype=np.int64))
     parts = [f"Step {trained.step} of {run.recipe.name}: continuations of held-out text."]
     for window in windows:
-        prompt = trained.vocabulary.decode([token for token in window[:24] if token != trained.vocabulary.eod])
+        beginning = given(unmark(window)) if store.header.marked else window[:_SAMPLED]
+        prompt = trained.vocabulary.decode([token for token in beginning if token != trained.vocabulary.eod])
         parts.append(f"───── prompt\n{prompt}")
         for name, sampling in (("greedy", Sampling()), ("temperature 0.8, top-k 40", Sampling(0.8, top_k=40))):
             parts.append(f"───── {name}\n{trained.go_on(prompt, tokens, sampling)}")

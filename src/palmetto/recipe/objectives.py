@@ -102,6 +102,11 @@ OnExamples = ExamplesObjective | PreferencesObjective
 """The objectives whose text is examples rather than documents."""
 
 
+def loss_unit(objective: Objective) -> str:
+    """Returns what a loss is measured in."""
+    return "nats a pair" if isinstance(objective, PreferencesObjective) else "nats a token"
+
+
 def has_prefix(objective: Objective) -> bool:
     """Returns whether examples have a prefix whose positions see each other."""
     return isinstance(objective, PrefixObjective | SpanObjective | MixtureObjective)

@@ -197,7 +197,14 @@ _OUTSIDE_IDENTITY = (
     "finetuning.data",
 )
 
-_OPTIONAL = ("tokens.chat_template", "training.schedule.cooldown", "training.dropout", "training.frozen", "model.lora", "finetuning")
+_OPTIONAL = (
+    "tokens.chat_template",
+    "training.schedule.cooldown",
+    "training.dropout",
+    "training.frozen",
+    "model.lora",
+    "finetuning",
+)
 """Keys of parts that came later than the first digests, which are part of the identity where they are not None."""
 
 

@@ -14,7 +14,7 @@ from palmetto.decoding.limits import Limits
 from palmetto.decoding.text import Pieces
 from palmetto.decoding.trained import TrainedModel
 from palmetto.recipe.chat_template import ChatTemplate
-from palmetto.recipe.objectives import CausalObjective
+from palmetto.recipe.objectives import has_prefix
 from palmetto.runs.directory import RunDirectory
 from palmetto.serving.metrics import Meter
 from palmetto.serving.worker import Worker
@@ -92,7 +92,7 @@ class Served:
     def _ready(self, trained: TrainedModel) -> Current:
         """Returns what answers requests with a checkpoint, once all that they can need is compiled."""
         engine = trained.engine(self.limits, self._drafting.draft(self.vocabulary, self.limits))
-        causal = isinstance(self.recipe.training.objective, CausalObjective)
+        causal = not has_prefix(self.recipe.training.objective)
         engine.warm_up(prefix=0 if causal else engine.longest)
         depends = f"{trained.digest} {engine.fingerprint}"
         fingerprint = f"fp_{hashlib.sha256(depends.encode()).hexdigest()[:16]}"

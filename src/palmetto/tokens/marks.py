@@ -39,6 +39,12 @@ def predicted(marked: Marked) -> npt.NDArray[np.int32]:
     return marked.tokens[marked.scored]
 
 
+def given(marked: Marked) -> npt.NDArray[np.int32]:
+    """Returns the tokens of a row before the first that is predicted, of its first example."""
+    end = int(np.argmax(marked.scored[1:])) + 1
+    return marked.tokens[:end]
+
+
 def tokens_of(numbers: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
     """Returns the tokens of numbers, in their type."""
     return numbers >> MARKS

@@ -1,11 +1,11 @@
 """The examples of a fine-tuning as the source of its token stores; the vocabulary is that of the base."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from palmetto.corpus import examples as corpus
 from palmetto.errors import UserError
@@ -17,6 +17,9 @@ from palmetto.runs.directory import RunDirectory
 from palmetto.tokens import examples
 from palmetto.tokens.vocabulary import Vocabulary
 from palmetto.workflow.progress import Say
+
+if TYPE_CHECKING:
+    from palmetto.recipe.chat_template import ChatTemplate
 
 _NAMED = 10
 """The number of examples left out that are named to the user; the run's events name all."""
@@ -58,6 +61,7 @@ class Examples:
             "fingerprint": self.fingerprint,
             "weights": [data.weight for data in self._finetuning.data],
             "objective": self.recipe.training.objective.model_dump(),
+            "chat_template": self.recipe.tokens.chat_template,
             "validation_share": self.recipe.corpus.validation_share,
             "sequence_length": self.recipe.tokens.sequence_length,
             "seed": self.recipe.training.seed,
@@ -74,7 +78,7 @@ class Examples:
             raise UserError(f"training.objective.name={objective.name}: --data expects examples or preferences")
         packed = examples.pack(
             [
-                examples.DataSet(data.path, data.weight, _read(path))
+                examples.DataSet(data.path, data.weight, corpus.read(path, self._pieces))
                 for data, path in zip(self._finetuning.data, self._paths, strict=True)
             ],
             Vocabulary.load(run.vocabulary),
@@ -96,6 +100,17 @@ class Examples:
             say(text)
             run.record_event("examples left out", text=text, examples=packed.too_long)
 
+    def _pieces(self, messages: Sequence[corpus.Message]) -> corpus.Pieces:
+        """Returns the pieces of a chat by the template of the recipe."""
+        cut = self._template.pieces([{"role": role, "content": content} for role, content in messages])
+        return tuple(corpus.Piece(piece.text, piece.answer, piece.ends) for piece in cut)
+
+    @cached_property
+    def _template(self) -> "ChatTemplate":
+        from palmetto.recipe.chat_template import ChatTemplate  # which few commands need
+
+        return ChatTemplate(self.recipe.tokens.chat_template, "tokens.chat_template")
+
     @property
     def _finetuning(self) -> Finetuning:
         assert self.recipe.finetuning is not None, "examples are for fine-tuning"
@@ -108,7 +123,3 @@ class Examples:
     @property
     def _base_vocabulary(self) -> Path:
         return RunDirectory(Path(self._finetuning.base)).vocabulary
-
-
-def _read(path: Path) -> Iterator[corpus.Example]:
-    return corpus.read(path)

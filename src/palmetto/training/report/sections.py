@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from palmetto.recipe.objectives import PreferencesObjective, loss_unit
 from palmetto.report import svg
 from palmetto.report.markup import block, escape, pairs, table
 from palmetto.runs.files import Event
@@ -63,10 +64,13 @@ def _verdict(record: Record) -> str:
     moved = f"The validation loss {verb} from {losses[0]:.3f} to {last:.3f}"
     if not np.isfinite(change):
         return f"The validation loss went from {losses[0]:.3f} to {last:.3f}."
+    unit = loss_unit(record.recipe.training.objective)
     if entropy is None:
-        return f"{moved} nats a token. The unigram entropy is written with the first summary.json."
+        return f"{moved} {unit}. The unigram entropy is written with the first summary.json."
+    if isinstance(record.recipe.training.objective, PreferencesObjective):
+        return f"{moved} {unit}; log 2 is that of the base."
     side = "below" if last < entropy else "above"
-    return f"{moved} nats a token, {abs(entropy - last):.3f} {side} the unigram entropy of {entropy:.3f}."
+    return f"{moved} {unit}, {abs(entropy - last):.3f} {side} the unigram entropy of {entropy:.3f}."
 
 
 def _digests(record: Record) -> str:
