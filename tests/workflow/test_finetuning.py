@@ -176,11 +176,13 @@ def test_chats_go_through_the_template_of_the_recipe(run: RunDirectory) -> None:
     write("chat.jsonl", [{"messages": [*chat, {"role": "user", "content": str(n)}, chat[1]]} for n in range(9)])
     template = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% if m.role == 'assistant' %}{{ eos_token }}"
     template += "{% endif %}{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
-    recipe = finetuning.begin(run, None, "adamw", ["chat.jsonl"], [loading.override("tokens.chat_template", template)])
-    tuned = RunDirectory(Path("tuned"))
-    long = recipe.tokens.model_copy(update={"sequence_length": 64})
-    Examples(recipe.model_copy(update={"tokens": long})).make_vocabulary(tuned, print)
-    Examples(recipe.model_copy(update={"tokens": long})).make_stores(tuned, print)
+    overrides = [loading.override("tokens.chat_template", template), "tokens.sequence_length=64"]
+    examples, tuned = (
+        Examples(finetuning.begin(run, None, "adamw", ["chat.jsonl"], overrides)),
+        RunDirectory(Path("tuned")),
+    )
+    examples.make_vocabulary(tuned, print)
+    examples.make_stores(tuned, print)
     vocabulary, store = Vocabulary.load(tuned.vocabulary), TokenStore.open(tuned.train_store)
     tokens, scored, begins = (array[0] for array in unmark(store.read_stored(np.array([0]))))
     example = slice(0, int(np.flatnonzero(begins)[1]))
