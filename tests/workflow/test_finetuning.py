@@ -13,10 +13,12 @@ from palmetto.errors import UserError
 from palmetto.interop import safetensors
 from palmetto.recipe import loading
 from palmetto.runs.directory import RunDirectory
+from palmetto.runs.register import completed
 from palmetto.tokens.marks import unmark
 from palmetto.tokens.store import TokenStore
 from palmetto.tokens.vocabulary import Vocabulary
 from palmetto.workflow import finetuning
+from palmetto.workflow.choosing import geometric_mean
 from palmetto.workflow.examples import Examples
 from tests.references.command_runs import bits, command, told
 
@@ -192,6 +194,42 @@ def test_chats_go_through_the_template_of_the_recipe(run: RunDirectory) -> None:
     assert tokens[: len(turn)].tolist() == turn
     assert tokens[example][-1] == vocabulary.eod
     assert np.sum(tokens[example] == vocabulary.eod) == 3, "one begins, and each turn of the assistant ends with one"
+
+
+@pytest.mark.slow
+def test_a_score_chooses_the_checkpoint_and_ends_the_run(run: RunDirectory) -> None:
+    Path("sets/superglue/COPA").mkdir(parents=True)
+    records = [{"premise": "x", "choice1": "A", "choice2": "B", "question": "cause", "label": n % 2} for n in range(6)]
+    write("sets/superglue/COPA/val.jsonl", [{**record, "premise": f"It is {n}."} for n, record in enumerate(records)])
+    judged = ("--choose", "copa", "--tasks-data", "sets", "--patience", 1, "tokens.sequence_length=64")
+    tuned = finetune("tuned", *judged, "training.steps=8")
+    chosen = json.loads(Path("tuned/chosen.json").read_text())
+    scores = {int(step): score for step, score in chosen["scores"].items()}
+    best = max(scores.values())
+    assert chosen["score"] == best
+    assert chosen["step"] == min(step for step, score in scores.items() if score == best)
+    kept = completed(tuned.checkpoints)
+    assert set(scores) <= set(kept)
+    assert max(scores) == 8 or max(scores) > chosen["step"], "it trained to the end, or had a checkpoint no better"
+    assert command("generate", "tuned", "--prompt", "1+1=", "--tokens", 2, "--step", chosen["step"]) == 0
+
+
+def test_geometric_mean_is_of_all_tasks() -> None:
+    assert geometric_mean({"a": {"value": 20.0}, "b": {"value": 80.0}}) == pytest.approx(40)
+    assert geometric_mean({"a": {"value": 0.0}, "b": {"value": 80.0}}) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--patience", "2"), "--patience 2: is for a choice by tasks; add --choose TASK"),
+        (("--choose", "copa"), "--choose copa: expected names of tasks, and --tasks-data FOLDER"),
+        (("--choose", "copa", "--tasks-data", "gone"), "gone"),
+    ],
+)
+def test_a_choice_without_its_tasks_is_refused(run: RunDirectory, arguments: tuple[str, ...], words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        finetune("tuned", *arguments)
 
 
 @pytest.mark.slow
