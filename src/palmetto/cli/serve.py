@@ -36,6 +36,10 @@ def serve(
     chat_template: Annotated[
         Path | None, typer.Option(parser=path, metavar="FILE", help="A Jinja template that turns a chat into a text.")
     ] = None,
+    adapter: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=DIR", help="A run of adapters to serve beside its base; may be repeated."),
+    ] = None,
     draft: DraftOption = None,
     lookup: LookupOption = False,
     rows: Annotated[int, typer.Option(min=1, help="The rows of a step; the bits of answers depend on them.")] = 64,
@@ -57,12 +61,13 @@ def serve(
             raise missing(module, "serve")
     overrides = [argument for argument in arguments if _OVERRIDE.match(argument)]
     runs = _by_name([existing(path(argument)) for argument in arguments if argument not in overrides])
+    adapters = find_adapters(adapter or [], runs)
     smaller = existing(draft) if draft else None
     keys = _keys(api_key_file) if api_key_file else ()
     template = _text(chat_template) if chat_template else None
     from palmetto.workflow import entering
 
-    for run in runs.values():
+    for run in (*runs.values(), *(run for run, _ in adapters.values())):
         entering.enter_to_read(run, say, overrides)
     from palmetto.decoding.drafting import Drafting
     from palmetto.decoding.limits import Limits
@@ -85,12 +90,12 @@ def serve(
     url = server.address(opened)
 
     def ready() -> None:
-        for name in runs:
+        for name in (*runs, *adapters):
             print(json.dumps({"url": url, "model": name}) if as_json else f"serving {name} at {url}", flush=True)
 
     say("loading checkpoints, and compiling all that requests can need")
     with quiet_libraries():
-        models = server.load(runs, limits, settings, overrides, Drafting(smaller, lookup))
+        models = server.load(runs, limits, settings, overrides, Drafting(smaller, lookup), adapters)
     server.run(models, opened, ready)
 
 
@@ -110,6 +115,27 @@ def _by_name(runs: "list[RunDirectory]") -> "dict[str, RunDirectory]":
         counts = ", ".join(map(str, sorted(threads)))
         raise UserError(f"training.threads is {counts}: runs served together need the same; serve each by itself")
     return named
+
+
+def find_adapters(given: list[str], runs: "dict[str, RunDirectory]") -> "dict[str, tuple[RunDirectory, str]]":
+    """Returns the runs of adapters, given as NAME=DIR, by name, each with the name of the served run that it adapts.
+
+    Raises UserError if one is no run of adapters, or adapts no run that is served.
+    """
+    found: dict[str, tuple[RunDirectory, str]] = {}
+    bases = {run.newest_manifest.parameters: name for name, run in runs.items() if run.newest_manifest is not None}
+    for each in given:
+        name, equals, directory = each.partition("=")
+        if not equals or not name or name in runs or name in found:
+            raise UserError(f"--adapter {each}: expected NAME=DIR, with a name that no other model has")
+        run = existing(path(directory))
+        begun = run.recipe.finetuning
+        if begun is None or run.recipe.model.lora is None:
+            raise UserError(f"--adapter {each}: has no adapters; expected a run of `palmetto finetune --lora`")
+        if begun.parameters not in bases:
+            raise UserError(f"--adapter {each}: adapts step {begun.step} of {begun.base}, which is not served")
+        found[name] = run, bases[begun.parameters]
+    return found
 
 
 def _keys(file: Path) -> tuple[str, ...]:

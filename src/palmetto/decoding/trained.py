@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TypeVar
 
+import jax
 import numpy as np
 import numpy.typing as npt
 
@@ -13,7 +14,7 @@ from palmetto.decoding.engine import Engine, Limits
 from palmetto.decoding.generate import generate
 from palmetto.decoding.sampling import Sampling
 from palmetto.errors import UserError
-from palmetto.model.layout import arrange
+from palmetto.model.layout import Arranged, arrange, map_named
 from palmetto.model.parameters import parameter_table
 from palmetto.parallel.sharding import Sharding
 from palmetto.recipe import Recipe
@@ -72,23 +73,40 @@ def read(run: RunDirectory, step: int | None, look: Callable[[Checkpoints, int],
 class TrainedModel:
     """Holds a checkpoint of a run with its vocabulary, ready to generate text."""
 
-    def __init__(self, run: RunDirectory, overrides: Sequence[str] = (), step: int | None = None) -> None:
+    def __init__(
+        self,
+        run: RunDirectory,
+        overrides: Sequence[str] = (),
+        step: int | None = None,
+        base: "TrainedModel | None" = None,
+    ) -> None:
         """Loads a checkpoint of a run, by default the newest.
 
         `overrides` (key.path=value) may change model.positions, model.attention and mesh.model. Raises UserError if the
-        parameters would not fit.
+        parameters would not fit. base: the model that this one has adapters of; it shares the memory of the weights
+        that are not adapted.
         """
         self.recipe = _changed(run, overrides)
         self.model = self.recipe.model
         self.vocabulary = load_vocabulary(run)
         self._sharding = Sharding(self.recipe)
         state, self.step, self._checkpoints = restore(run, step, self._sharding)
-        self._arranged = arrange(state.parameters, self.model, DECODING, self.recipe.mesh)
+        arranged = arrange(state.parameters, self.model, DECODING, self.recipe.mesh)
+        self.arranged = arranged if base is None else self._shared(arranged, base)
+
+    def _shared(self, arranged: Arranged, base: "TrainedModel") -> Arranged:
+        """Returns the arrays with those of the base in place of the same ones."""
+        rows = self._sharding.arranged
+
+        def choose(name: str, own: jax.Array, theirs: jax.Array) -> jax.Array:
+            return theirs if rows[name].frozen else own
+
+        return map_named(choose, arranged, base.arranged)
 
     def engine(self, limits: Limits, draft: Draft | None = None) -> Engine:
         """Returns an engine of this model, which generates tokens of the vocabulary."""
         size = self.recipe.tokens.vocabulary_size
-        return Engine(self._arranged, self.model, limits, vocabulary_size=size, sharding=self._sharding, draft=draft)
+        return Engine(self.arranged, self.model, limits, vocabulary_size=size, sharding=self._sharding, draft=draft)
 
     def go_on(
         self,
@@ -105,7 +123,7 @@ class TrainedModel:
         ids, prefix = self.prompt(prompt)
         self.warn(len(ids), tokens, say)
         chosen = generate(
-            self._arranged,
+            self.arranged,
             ids,
             tokens,
             self.model,

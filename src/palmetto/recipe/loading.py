@@ -44,7 +44,12 @@ def finetune(recipe: str, base: Recipe, begun: dict[str, Any], overrides: Sequen
     """
     values = _values(recipe, "finetuning")
     own = values["name"]
-    inherited = {"tokens": base.tokens.model_dump(), "model": base.model.model_dump() | {"lora": None}}
+    threads = {"threads": base.training.threads}  # so that both can be served together
+    inherited = {
+        "training": threads,
+        "tokens": base.tokens.model_dump(),
+        "model": base.model.model_dump() | {"lora": None},
+    }
     values = _over(inherited, values) | {"finetuning": begun, "name": f"{base.name}-{own}"}
     return _resolved(values, overrides)
 

@@ -32,6 +32,13 @@ class Current(NamedTuple):
     step: int
 
 
+class Adapter(NamedTuple):
+    """Names a run of adapters as a model, and the model that they adapt."""
+
+    name: str
+    base: "Served"
+
+
 class Served:
     """Serves one run. Requests go to the worker of the newest checkpoint; older workers finish what they have."""
 
@@ -43,12 +50,15 @@ class Served:
         template: str | None,
         overrides: Sequence[str],
         drafting: Drafting,
+        adapter: "Adapter | None" = None,
     ) -> None:
         """Loads the newest checkpoint of a run, and compiles its step.
 
-        template: that of chats, None for the recipe's. overrides: as TrainedModel takes them.
+        template: that of chats, None for the recipe's. overrides: as TrainedModel takes them. adapter: of what the run
+        has adapters, which then shares its other weights with that.
         """
-        self.name = run.path.resolve().name
+        self.name = run.path.resolve().name if adapter is None else adapter.name
+        self._base = None if adapter is None else adapter.base.trained
         self.recipe = run.recipe
         if template is None:
             self.template = ChatTemplate(run.recipe.tokens.chat_template, "tokens.chat_template")
@@ -58,7 +68,8 @@ class Served:
         self.created = int(run.recipe_file.stat().st_mtime)
         self._run, self._meter = run, meter
         self._overrides, self._drafting = overrides, drafting
-        trained = TrainedModel(run, overrides)
+        trained = TrainedModel(run, overrides, base=self._base)
+        self.trained: TrainedModel = trained
         self.vocabulary, self.pieces = trained.vocabulary, Pieces(trained.vocabulary)
         self.prompts = Prompts.of(run.recipe, trained.vocabulary)
         self.longest = limits.positions(trained.model)
@@ -87,7 +98,7 @@ class Served:
         await before.worker.retire()
 
     def _newest(self) -> Current:
-        return self._ready(TrainedModel(self._run, self._overrides))
+        return self._ready(TrainedModel(self._run, self._overrides, base=self._base))
 
     def _ready(self, trained: TrainedModel) -> Current:
         """Returns what answers requests with a checkpoint, once all that they can need is compiled."""

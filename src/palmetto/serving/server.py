@@ -19,7 +19,7 @@ from palmetto.runs.directory import RunDirectory
 from palmetto.serving.app import application
 from palmetto.serving.heads import Protocol
 from palmetto.serving.metrics import Metrics
-from palmetto.serving.models import Served
+from palmetto.serving.models import Adapter, Served
 from palmetto.serving.settings import Settings
 from palmetto.serving.state import Server
 
@@ -57,20 +57,31 @@ def address(opened: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
+Adapting = tuple[RunDirectory, str]
+"""A run of adapters, and the name of the model that they adapt."""
+
+
 def load(
     runs: Mapping[str, RunDirectory],
     limits: Limits,
     settings: Settings,
     overrides: Sequence[str] = (),
     drafting: Drafting | None = None,
+    adapters: Mapping[str, Adapting] | None = None,
 ) -> Server:
-    """Returns the models of runs, with their newest checkpoints, ready to be served; raises UserError if one cannot."""
-    metrics = Metrics()
+    """Returns the models of runs, with their newest checkpoints, ready to be served; raises UserError if one cannot.
+
+    adapters: further models by name.
+    """
+    metrics, guesses = Metrics(), drafting or Drafting()
+
+    def served(name: str, run: RunDirectory, adapter: Adapter | None = None) -> Served:
+        return Served(run, limits, metrics.meter(name), settings.template, overrides, guesses, adapter)
+
     try:
-        models = {
-            name: Served(run, limits, metrics.meter(name), settings.template, overrides, drafting or Drafting())
-            for name, run in runs.items()
-        }
+        models = {name: served(name, run) for name, run in runs.items()}
+        for name, (run, of) in (adapters or {}).items():
+            models[name] = served(name, run, Adapter(name, models[of]))
     except (MemoryError, jax.errors.JaxRuntimeError) as error:
         if not isinstance(error, MemoryError) and "RESOURCE_EXHAUSTED" not in str(error):
             raise
