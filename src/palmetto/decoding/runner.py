@@ -83,11 +83,11 @@ class Runner:
 
     @property
     def fingerprint(self) -> str:
-        """The digest of all that bits depend on besides the weights and the request."""
+        """The digest of all that bits depend on besides the weights, to which adapters were added, and the request."""
         limits, mesh = self._limits, self._sharding.sizes if self._sharding else {}
         sizes = 0 if self._own else limits.rows, limits.block, limits.positions(self._model), self._vocabulary_size
         where = jaxlib.version.__version__, jax.devices()[0].device_kind, self._tuning, kernels().name, mesh
-        everything = self._model.model_dump_json(), str(self._arranged.embedding.dtype), sizes, where
+        everything = self._model.model_dump_json(exclude={"lora"}), str(self._arranged.embedding.dtype), sizes, where
         return hashlib.sha256(repr(everything).encode()).hexdigest()[:16]
 
     def compute(self, shares: list[Share], count: int, tables: Tables) -> Computed:

@@ -44,7 +44,7 @@ def config(recipe: Recipe) -> dict[str, Any]:
             "AutoConfig": f"{CODE}.PalmettoConfig",
             "AutoModelForCausalLM": f"{CODE}.PalmettoForCausalLM",
         },
-        "recipe_model": recipe.model.model_dump(),
+        "recipe_model": recipe.model.model_dump(exclude={"lora"}),
         "weights": weights,
         "max_position_embeddings": recipe.model_length,
         "tie_word_embeddings": False,
