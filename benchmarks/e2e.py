@@ -85,16 +85,16 @@ def main() -> None:
     from palmetto.evaluation.statistics import ratio
 
     tested = examples(arguments.folder / "testset_w_refs.csv")
-    sizes = np.array([len(example["target"].encode()) for example in tested], float)
+    sizes = [float(len(example["target"].encode())) for example in tested]
     meanings = [example["prompt"] for example in tested]
     bits = {"base": bits_of(arguments.base, tested)}
     bits |= {name: bits_of(arguments.out / name, tested) for name in ways}
     print(f"{len(tested):,} references of {len(set(meanings)):,} meanings, bits a byte")
     for name, each in bits.items():
-        found = ratio(each, sizes, meanings)
+        found = ratio(each.tolist(), sizes, meanings)
         print(f"{name:20} {found.value:.4f} [{found.interval[0]:.4f}, {found.interval[1]:.4f}]")
     for name, other in (("whole", "base"), ("adapters", "base"), ("adapters", "whole")):
-        found = ratio(bits[name] - bits[other], sizes, meanings)
+        found = ratio((bits[name] - bits[other]).tolist(), sizes, meanings)
         print(f"{name} − {other:10} {found.value:+.4f} [{found.interval[0]:+.4f}, {found.interval[1]:+.4f}]")
 
 

@@ -14,12 +14,13 @@ def overheads(recipe: Recipe, step_seconds: float) -> None:
     import jax
     import numpy as np
 
+    from palmetto.model.parameters import parameter_table
     from palmetto.tokens import store
     from palmetto.tokens.order import Order
     from palmetto.training.checkpoint import Checkpoints
     from palmetto.training.digest import tree
     from palmetto.training.ledger import Ledger, Line, batch_digest
-    from palmetto.training.step.state import initial_state, parameter_table
+    from palmetto.training.step.state import initial_state
 
     training, size, length = recipe.training, recipe.tokens.vocabulary_size, recipe.tokens.sequence_length
     with tempfile.TemporaryDirectory() as folder:

@@ -51,8 +51,8 @@ def make_scores(
         if positions.add_to_scores:
             # Distances within an example are those of its places, which are in a row.
             by_place = positions.in_a_row and together is not None
-            seen_as = map(attention.seen_as, facing(*places) if by_place else (rows, columns))
-            result = result + positions.score(q, *seen_as, learned, model.heads, farthest)
+            seen_as = [attention.seen_as(each) for each in (facing(*places) if by_place else (rows, columns))]
+            result = result + positions.score(q, seen_as[0], seen_as[1], learned, model.heads, farthest)
         seen = visible(attention, rows, columns)
         if sequences.prefix is not None:
             seen = with_prefix(seen, rows, columns, sequences.prefix[:, None, None, None, None])

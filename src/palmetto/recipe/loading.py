@@ -76,9 +76,9 @@ def _over(values: dict[str, Any], others: dict[str, Any]) -> dict[str, Any]:
     """Returns nested values with others laid over them; a section of another kind replaces one."""
     merged = dict(values)
     for key, value in others.items():
-        inner = values.get(key)
-        alike = isinstance(inner, dict) and isinstance(value, dict) and value.get("name") in (None, inner.get("name"))
-        merged[key] = _over(inner, value) if alike else value
+        inner, merged[key] = values.get(key), value
+        if isinstance(inner, dict) and isinstance(value, dict) and value.get("name") in (None, inner.get("name")):
+            merged[key] = _over(inner, value)
     return merged
 
 

@@ -95,11 +95,10 @@ class PreferencesObjective(Section):
     """The strength with which the model is held to that one."""
 
 
-Objective = (
-    CausalObjective | PrefixObjective | SpanObjective | MixtureObjective | ExamplesObjective | PreferencesObjective
-)
+OnDocuments = CausalObjective | PrefixObjective | SpanObjective | MixtureObjective
 OnExamples = ExamplesObjective | PreferencesObjective
 """The objectives whose text is examples rather than documents."""
+Objective = OnDocuments | OnExamples
 
 
 def loss_unit(objective: Objective) -> str:

@@ -58,7 +58,7 @@ class Served:
         has adapters, which then shares its other weights with that.
         """
         self.name = run.path.resolve().name if adapter is None else adapter.name
-        self._base = None if adapter is None else adapter.base.trained
+        self._base: TrainedModel | None = None if adapter is None else adapter.base.trained
         self.recipe = run.recipe
         if template is None:
             self.template = ChatTemplate(run.recipe.tokens.chat_template, "tokens.chat_template")

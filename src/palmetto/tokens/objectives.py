@@ -15,6 +15,7 @@ from palmetto.recipe.objectives import (
     CausalObjective,
     MixtureObjective,
     Objective,
+    OnDocuments,
     PrefixObjective,
     SpanObjective,
     count_spans,
@@ -38,7 +39,7 @@ class Examples(NamedTuple):
 
 
 def make_examples(
-    objective: Objective, windows: Ids, positions: npt.NDArray[np.int64], *, seed: int, vocabulary_size: int, eod: int
+    objective: OnDocuments, windows: Ids, positions: npt.NDArray[np.int64], *, seed: int, vocabulary_size: int, eod: int
 ) -> Examples:
     """Returns the examples of windows [B, T + 1], T at least 2, at `positions` [B] in the order of the run.
 
@@ -98,7 +99,7 @@ def make_infill(
     return np.array([*given, vocabulary_size], np.int32), len(given)
 
 
-def _example(objective: Objective, window: Ids, words: Words, vocabulary_size: int, eod: int) -> tuple[Ids, int]:
+def _example(objective: OnDocuments, window: Ids, words: Words, vocabulary_size: int, eod: int) -> tuple[Ids, int]:
     """Returns one example without padding, and the length of its prefix."""
     match objective:
         case CausalObjective():

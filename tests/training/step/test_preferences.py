@@ -35,8 +35,8 @@ def some_batch() -> Batch:
         for begin, end in ((0, chosen), (chosen, rejected)):
             scored[row, begin + PROMPT : end] = True
             starts[row, begin:end] = begin
-    tokens, scored, starts, reference = map(jnp.asarray, (tokens, scored, starts, REFERENCE))
-    return Batch(tokens, scored, starts=starts, reference=reference)
+    marked = jnp.asarray(tokens), jnp.asarray(scored)
+    return Batch(*marked, starts=jnp.asarray(starts), reference=jnp.asarray(REFERENCE))
 
 
 def margins_of(parameters: dict[str, Any], batch: Batch) -> np.ndarray:
