@@ -16,6 +16,7 @@ from palmetto.recipe.objectives import (
     MixtureObjective,
     Objective,
     OnDocuments,
+    OnExamples,
     PrefixObjective,
     SpanObjective,
     count_spans,
@@ -39,7 +40,7 @@ class Examples(NamedTuple):
 
 
 def make_examples(
-    objective: OnDocuments, windows: Ids, positions: npt.NDArray[np.int64], *, seed: int, vocabulary_size: int, eod: int
+    objective: Objective, windows: Ids, positions: npt.NDArray[np.int64], *, seed: int, vocabulary_size: int, eod: int
 ) -> Examples:
     """Returns the examples of windows [B, T + 1], T at least 2, at `positions` [B] in the order of the run.
 
@@ -48,6 +49,7 @@ def make_examples(
     shorter than M + 1. M is `example_length`.
     """
     count, size = windows.shape
+    assert not isinstance(objective, OnExamples), "an objective on documents"
     assert windows.dtype == np.int32, "tokens are int32"
     assert size >= 3, "a window has at least three tokens"
     assert positions.shape == (count,), "each window has a position"
