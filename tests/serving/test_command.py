@@ -107,6 +107,10 @@ def _refused(url: str) -> bool:
         (["{run}", "{run}/../tiny"], "expected directories of different names"),
         (["{run}", "mesh.stage=2"], "mesh.stage=2"),
         (["{run}", "--host", "a" * 70], "no name of a host"),
+        (
+            ["{run}", "--longest", "1000000", "--cache", "1"],
+            "--longest 1000000 --cache 1: a sequence of 1000000 positions",
+        ),
         (["{run}", "--longest", "1" + "0" * 12, "--cache", "1" + "0" * 11], "more memory than there is"),
     ],
 )

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from palmetto.decoding.cached import streams
 from palmetto.decoding.caches.paged import part_entries
-from palmetto.errors import UserError
+from palmetto.decoding.request import Refused
 from palmetto.recipe.model import Model
 
 
@@ -26,14 +26,14 @@ class Limits:
     """The most positions of a sequence, prompt included."""
 
     def check(self) -> "Limits":
-        """Returns self; raises UserError that names the limit that is out of range."""
+        """Returns self; raises Refused that names the limit that is out of range."""
         for name in ("rows", "block", "sequences", "longest"):
             if getattr(self, name) < 1:
-                raise UserError(f"{name}={getattr(self, name)}: expected at least 1")
+                raise Refused(name, "expected at least 1", getattr(self, name))
         if self.block & (self.block - 1):
-            raise UserError(f"block={self.block}: expected a power of two, such as 16")
+            raise Refused("block", "expected a power of two, such as 16", self.block)
         if self.sequences > self.rows:
-            raise UserError(f"sequences={self.sequences}: expected at most rows={self.rows}, a row for each")
+            raise Refused("sequences", f"expected at most rows={self.rows}, a row for each", self.sequences)
         return self
 
     def positions(self, model: Model) -> int:
@@ -54,7 +54,7 @@ class Limits:
         return -(-(most if turns is None else min(most, sum(turns))) // part) * part
 
     def count(self, model: Model) -> int:
-        """Returns the number of blocks; raises UserError if not even one sequence would fit."""
+        """Returns the number of blocks; raises Refused if not even one sequence would fit."""
         of_one = -(-self.positions(model) // self.block)
         if (turns := self.turns(model)) is not None:
             of_one = min(of_one, sum(turns))
@@ -62,9 +62,9 @@ class Limits:
             return self.blocks
         fit = self.memory // block_bytes(model, self.block)
         if fit < of_one:
-            raise UserError(
-                f"memory={self.memory}: a sequence of {self.positions(model)} positions takes "
-                f"{of_one * block_bytes(model, self.block)} bytes of cache"
+            takes = of_one * block_bytes(model, self.block)
+            raise Refused(
+                "memory", f"a sequence of {self.positions(model)} positions takes {takes:,} bytes", self.memory
             )
         return min(fit, self.sequences * of_one)
 

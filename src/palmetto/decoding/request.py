@@ -45,7 +45,10 @@ class Constraint(Protocol):
 
 
 class Refused(UserError):
-    """A request that can never be served. `field` names what of it cannot be, as `Request` does."""
+    """A request that can never be served, or limits that cannot be.
+
+    `field` names what of it cannot be, as `Request` and `Limits` do; each command and server has names of its own.
+    """
 
     def __init__(self, field: str, reason: str, value: object = "") -> None:
         shown = f"{field}={value}" if value != "" else field

@@ -13,6 +13,7 @@ import uvicorn
 
 from palmetto.decoding.drafting import Drafting
 from palmetto.decoding.limits import Limits
+from palmetto.decoding.request import Refused
 from palmetto.errors import UserError
 from palmetto.host import signals
 from palmetto.runs.directory import RunDirectory
@@ -82,6 +83,8 @@ def load(
         models = {name: served(name, run) for name, run in runs.items()}
         for name, (run, of) in (adapters or {}).items():
             models[name] = served(name, run, Adapter(name, models[of]))
+    except Refused as error:  # whose other limits `serve` checks as options
+        raise UserError(f"--longest {limits.longest} --cache {limits.memory >> 20}: {error.reason}") from None
     except (MemoryError, jax.errors.JaxRuntimeError) as error:
         if not isinstance(error, MemoryError) and "RESOURCE_EXHAUSTED" not in str(error):
             raise
