@@ -68,6 +68,7 @@ def requests(draw: st.DrawFn, kind: str) -> Request:
         choices=draw(st.integers(1, 3)),
         stop=draw(st.sampled_from((frozenset(), frozenset({1, 2, 3})))),
         top=draw(st.sampled_from((0, 3))),
+        processed=draw(st.booleans()),
         echo=draw(st.booleans()),
         prefix=draw(st.sampled_from((0, length, (length + 1) // 2))) if takes_prefix(kind) else 0,
         priority=draw(st.integers(0, 1)),

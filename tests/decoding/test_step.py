@@ -12,13 +12,13 @@ from palmetto.decoding.step import Chosen, Scores, Use, choose, most_probable
 from palmetto.decoding.strategies import STRATEGIES
 from palmetto.decoding.strategies.strategy import Context, Sizes
 from palmetto.decoding.strategies.temperature import Draw
-from tests.decoding.strategies.applied import kept, softmax
+from tests.decoding.strategies.applied import applied, kept, softmax
 
 LOGITS = np.array([1.5, -0.5, 0.0, 2.0, 0.5, -3.0], np.float32)
 DRAWS = 20_000
 
 
-def choice(logits: np.ndarray, sampling: Sampling, wanted: int = -1, **changes: Any) -> Chosen:
+def choice(logits: np.ndarray, sampling: Sampling, wanted: int = -1, processed: bool = False, **changes: Any) -> Chosen:
     """Returns what is chosen from logits [R, V] at positions 0, 1, …."""
     count, size = logits.shape
     sizes = Sizes(count, size, 4)
@@ -34,7 +34,7 @@ def choice(logits: np.ndarray, sampling: Sampling, wanted: int = -1, **changes: 
         jnp.zeros(count, int),
         jnp.arange(count),
     )._replace(**changes)
-    return choose(scores(logits), jnp.full(count, wanted), draw, uses, size)
+    return choose(scores(logits), jnp.full(count, wanted), draw, jnp.full(count, processed), uses, size)
 
 
 def scores(logits: np.ndarray) -> Scores:
@@ -107,3 +107,24 @@ def test_log_probabilities_are_those_of_the_model() -> None:
     wanted = choice(rows, biased, wanted=2)
     assert wanted.tokens.tolist() == [2, 2]
     np.testing.assert_allclose(wanted.logprobs, expected[:, 2], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "sampling", [Sampling(0.0, logit_bias=((5, 4.0),)), Sampling(0.7, top_k=3), Sampling(2.0, banned=(3,))]
+)
+def test_processed_log_probabilities_are_those_of_the_choice(sampling: Sampling) -> None:
+    logits = np.stack([LOGITS, 2 * LOGITS])
+    left = np.stack([applied(row, sampling._replace(top_k=None)) for row in logits]).astype(np.float64)
+    if sampling.temperature:
+        left = left / sampling.temperature
+        if sampling.top_k:
+            left[left < np.sort(left, axis=1)[:, [-sampling.top_k]]] = -np.inf
+    expected = np.log(np.stack([softmax(row) for row in left]), where=left > -np.inf, out=np.full(left.shape, -np.inf))
+    got = choice(logits, sampling, processed=True)
+    rows = np.arange(2)
+    np.testing.assert_allclose(got.logprobs, expected[rows, got.tokens], rtol=1e-5)
+    assert got.top is not None
+    np.testing.assert_allclose(got.top.logprobs, -np.sort(-expected, axis=1), rtol=1e-5)
+    raw = choice(logits, sampling)
+    assert np.array_equal(raw.tokens, got.tokens)
+    assert not np.array_equal(raw.logprobs, got.logprobs)

@@ -45,6 +45,7 @@ def test_beams_are_streamed_and_echoed(complete: Post) -> None:
         ("top_p", {"top_p": 0.5}),
         ("logit_bias", {"logit_bias": {"5": 1}}),
         ("response_format", {"response_format": {"type": "json_object"}}),
+        ("logprobs_mode", {"logprobs": 1, "logprobs_mode": "processed_logprobs"}),
         ("best_of", {"best_of": 9}),
         ("n", {"best_of": None, "n": 9}),
         ("best_of", {"stream": True, "n": 1, "use_beam_search": None}),

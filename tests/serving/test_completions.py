@@ -1,6 +1,7 @@
 """Completions are answered as OpenAI's API says, to the bit and to the byte."""
 
 import json
+import math
 import re
 import unittest.mock
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from palmetto.serving.answers import FLOOR
 from palmetto.serving.state import Server
 from palmetto.serving.worker import Worker
 from tests.serving.conftest import Post, until
@@ -85,6 +87,24 @@ def test_a_cached_prefix_leaves_every_bit(complete: Post, worker: Worker) -> Non
     silent = complete(**{**asked, "echo": False}).json()["choices"]
     assert worker._engine.figures().hits > hits
     assert silent[0]["logprobs"]["token_logprobs"] == first[0]["logprobs"]["token_logprobs"][80:]
+
+
+def test_log_probabilities_are_raw_unless_processed_ones_are_asked_for(complete: Post) -> None:
+    asked = {"prompt": "def ", "max_tokens": 12, "seed": 4, "temperature": 0.7, "top_k": 4, "logprobs": 5, "echo": True}
+    raw, said, processed = (
+        complete(**asked, logprobs_mode=mode).json()["choices"][0]
+        for mode in (None, "raw_logprobs", "processed_logprobs")
+    )
+    assert raw == said
+    assert raw["text"] == processed["text"]
+    prompt = len(raw["logprobs"]["tokens"]) - 12
+    assert raw["logprobs"]["token_logprobs"][:prompt] == processed["logprobs"]["token_logprobs"][:prompt]
+    for top in processed["logprobs"]["top_logprobs"][prompt:]:
+        assert sum(math.exp(value) for value in top.values()) == pytest.approx(1), "all that top_k leaves"
+        assert sum(value > FLOOR for value in top.values()) == 4
+    for top in raw["logprobs"]["top_logprobs"][prompt:]:
+        assert sum(math.exp(value) for value in top.values()) < 0.999
+    assert complete(prompt="a", logprobs_mode="raw_logprobs").json()["error"]["param"] == "logprobs_mode"
 
 
 def test_a_client_that_waits_is_told_that_it_is_not_forgotten(

@@ -21,6 +21,7 @@ from palmetto.decoding.rows import Share
 from palmetto.decoding.runner import Computed, Runner
 from palmetto.decoding.scheduling import Plan, Scheduler
 from palmetto.decoding.sequences import Sequence
+from palmetto.decoding.step import Top
 from palmetto.decoding.strategies import STRATEGIES
 from palmetto.decoding.tables import Tables
 from palmetto.decoding.validation import check
@@ -251,7 +252,7 @@ class Engine:
             return
         for guess in range(1 + share.drafts if chooses else 0):
             guessed = sequence.tokens[sequence.size]
-            tokens.append(_token(sequence, computed, row + guess))
+            tokens.append(_token(sequence, computed, row + guess, sequence.request.processed))
             finish = self._accept(sequence, tokens[-1].id)
             if finish is not None or guess == share.drafts or guessed != tokens[-1].id:
                 break
@@ -266,8 +267,8 @@ class Engine:
     def _search(self, sequence: Sequence, computed: Computed, row: int) -> None:
         """Hands the most probable tokens after a beam to its search."""
         request = sequence.request
-        top = _top(computed, row, request.top)
-        pairs = _top(computed, row, request.beams + len(request.stop))
+        top = _top(computed.top, row, request.top)
+        pairs = _top(computed.top, row, request.beams + len(request.stop))
         ended = self._searches[sequence.number].take(sequence, [Token(*pair, top) for pair in pairs])
         if ended is not None:
             self._end_search(sequence.number, ended)
@@ -325,14 +326,14 @@ def window(model: Model) -> Kept | None:
     return Kept(0, band.window) if band is not None and band.window is not None else model.attention.kept
 
 
-def _top(computed: Computed, row: int, count: int) -> tuple[tuple[int, float], ...]:
+def _top(top: Top | None, row: int, count: int) -> tuple[tuple[int, float], ...]:
     if not count:
         return ()
-    assert computed.top is not None
-    tokens, logprobs = (array[row, :count].tolist() for array in computed.top)
+    assert top is not None
+    tokens, logprobs = (array[row, :count].tolist() for array in top)
     return tuple(zip(tokens, logprobs, strict=True))
 
 
-def _token(sequence: Sequence, computed: Computed, row: int) -> Token:
-    top, (tokens, logprobs) = _top(computed, row, sequence.request.top), computed.chosen
-    return Token(int(tokens[row]), float(logprobs[row]), top)
+def _token(sequence: Sequence, computed: Computed, row: int, processed: bool = False) -> Token:
+    (tokens, logprobs, own), top = computed.chosen, computed.top
+    return Token(int(tokens[row]), float(logprobs[row]), _top(own if processed else top, row, sequence.request.top))

@@ -13,6 +13,9 @@ from palmetto.errors import UserError
 
 GREEDY = Sampling()
 
+TOP = 20
+"""The largest number of most probable tokens that are reported."""
+
 PENALTY = 0.6
 """The usual length penalty of beam searches."""
 
@@ -81,6 +84,8 @@ class Request:
     """The ids that end a choice. Such a token is reported with its log-probability, as the choice's last."""
     top: int = 0
     """The number of most probable tokens to report at each position, 0 to 20."""
+    processed: bool = False
+    """Says whether log-probabilities of generated tokens are those by which they are chosen, after all strategies."""
     echo: bool = False
     """Says whether the prompt's tokens are reported too, with log-probabilities equal to those of generating them."""
     echo_from: int = 0
@@ -98,7 +103,8 @@ class Token(NamedTuple):
 
     id: int
     logprob: float | None
-    """The natural logarithm of its probability by the model, before any strategy; None for a prompt's first token."""
+    """The natural logarithm of its probability by the model, before any strategy unless `processed`; None for a
+    prompt's first token."""
     top: tuple[tuple[int, float], ...] = ()
     """The most probable tokens at its position with their log-probabilities, in order; of equals, the lower id first.
     """

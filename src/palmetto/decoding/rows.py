@@ -36,13 +36,18 @@ class Asked(NamedTuple):
 
     wanted: npt.NDArray[np.int32]
     draw: Draw
+    processed: npt.NDArray[np.bool_]
+    """The rows that report the probabilities by which they choose."""
     uses: dict[str, Use]
     top: int
     """The number of most probable tokens that any row reports."""
 
 
 ASSORTMENTS = (), tuple(strategy for strategy in STRATEGIES if not strategy.long), STRATEGIES
-"""The strategies that a program holds, the smallest first. A step takes the first program that has all that it uses."""
+"""The strategies that a program holds, the smallest first. A step takes the first program that has all that it uses.
+
+The one without strategies reports no processed probabilities.
+"""
 
 
 def lay_out(shares: list[Share], count: int, tables: Tables) -> Rows:
@@ -61,7 +66,7 @@ def lay_out(shares: list[Share], count: int, tables: Tables) -> Rows:
 def ask(shares: list[Share], sizes: Sizes) -> Asked:
     """Returns what the rows of a step ask of the choice of tokens."""
     asked = ask_nothing(sizes)
-    (wanted, draw, _, top), using = asked, dict[str, dict[int, Context]]()
+    (wanted, draw, processed, _, top), using = asked, dict[str, dict[int, Context]]()
     for share in shares:
         sequence, request = share.sequence, share.sequence.request
         start, behind = sequence.done, sequence.done + share.known
@@ -77,10 +82,12 @@ def ask(shares: list[Share], sizes: Sizes) -> Asked:
         draw.temperature[rows], draw.choices[rows] = min(request.sampling.temperature, HUGE), sequence.choice
         draw.seeds[rows] = request.seed >> 32, request.seed & (2**32 - 1)
         draw.positions[rows] = np.arange(behind, behind + 1 + share.drafts)
+        processed[rows] = request.processed
         for strategy in sequence.uses:
             of = using.setdefault(strategy.name, {})
             of.update({last + i: sequence.context(behind - 1 + i) for i in range(1 + share.drafts)})
-    held = next(each for each in ASSORTMENTS if using.keys() <= {strategy.name for strategy in each})
+    enough = ASSORTMENTS[1:] if processed.any() else ASSORTMENTS
+    held = next(each for each in enough if using.keys() <= {strategy.name for strategy in each})
     return asked._replace(uses=_uses(held, using, sizes), top=top)
 
 
@@ -89,7 +96,8 @@ def ask_nothing(sizes: Sizes, held: tuple[Strategy, ...] = (), top: int = 0) -> 
     temperature, seeds = np.zeros(sizes.rows, np.float32), np.zeros((sizes.rows, 2), np.uint32)
     choices, positions = np.zeros(sizes.rows, np.int32), np.zeros(sizes.rows, np.int32)
     draw = Draw(temperature, seeds, choices, positions)  # type: ignore[arg-type]
-    return Asked(np.full(sizes.rows, -1, np.int32), draw, _uses(held, {}, sizes), top)
+    wanted, processed = np.full(sizes.rows, -1, np.int32), np.zeros(sizes.rows, np.bool_)
+    return Asked(wanted, draw, processed, _uses(held, {}, sizes), top)
 
 
 def _uses(held: tuple[Strategy, ...], using: dict[str, dict[int, Context]], sizes: Sizes) -> dict[str, Use]:

@@ -13,10 +13,10 @@ from palmetto.decoding.blocks import SCRATCH
 from palmetto.decoding.cached import rows_are_their_own
 from palmetto.decoding.caches.paged import PagedCache
 from palmetto.decoding.limits import Limits
+from palmetto.decoding.request import TOP
 from palmetto.decoding.rows import ASSORTMENTS, Asked, Share, ask, ask_nothing, lay_out
 from palmetto.decoding.strategies.strategy import Sizes
 from palmetto.decoding.tables import Tables
-from palmetto.decoding.validation import TOP
 from palmetto.model.layout import Arranged
 from palmetto.model.tuning import ACCELERATOR, Tuning, for_platform
 from palmetto.native.library import kernels
@@ -38,7 +38,7 @@ class Computed(NamedTuple):
 
     chosen: step.Chosen
     top: step.Top | None
-    """The most probable tokens, if any row reports some."""
+    """The tokens that the model finds most probable, if any row reports some."""
 
 
 class Runner:
@@ -109,10 +109,12 @@ class Runner:
     def _compute(self, rows: step.Rows, tables: Tables, asked: Asked) -> Computed:
         # Tables are copied, since they change while arrays of the host may still be those of the device.
         entries = tables.blocks.copy(), tables.starts.copy()
-        rows, entries, wanted, draw, uses = self._everywhere((rows, entries, asked.wanted, asked.draw, asked.uses))
+        rows, entries, *of_choice = self._everywhere(
+            (rows, entries, asked.wanted, asked.draw, asked.processed, asked.uses)
+        )
         cache = self._cache.with_tables(*entries)
         scores, self._cache = step.forward(self._arranged, self._learned, rows, cache, self._model, self._tuning)
-        chosen = step.choose(scores, wanted, draw, uses, self._vocabulary_size, self._own)
+        chosen = step.choose(scores, *of_choice, self._vocabulary_size, self._own)
         count = next((most for most in self._tops if most >= asked.top), 1 << (asked.top - 1).bit_length())
         top = step.most_probable(scores, count, self._vocabulary_size) if asked.top else None
         on_host: Computed = jax.device_get(Computed(chosen, top))

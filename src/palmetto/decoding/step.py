@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from palmetto.decoding.cached import extend
 from palmetto.decoding.caches.cache import Places
 from palmetto.decoding.caches.paged import PagedCache
+from palmetto.decoding.request import TOP
 from palmetto.decoding.strategies import STRATEGIES, temperature
 from palmetto.decoding.strategies.strategy import Strategy
 from palmetto.model.layout import Arranged, Stacked
@@ -61,15 +62,6 @@ def forward(
     return Scores(flat, log_sum(flat) if tuning.native else jax.nn.logsumexp(flat, axis=-1)), cache
 
 
-class Chosen(NamedTuple):
-    """Holds the choice of a token for each row, and log-probabilities by the model alone."""
-
-    tokens: jax.Array
-    """The tokens, int32 [R]: the wanted ones where any is wanted."""
-    logprobs: jax.Array
-    """Their log-probabilities, float32 [R]."""
-
-
 class Top(NamedTuple):
     """Holds the most probable tokens of each row in order, of equals the lower first."""
 
@@ -77,6 +69,17 @@ class Top(NamedTuple):
     """The tokens, int32 [R, n]."""
     logprobs: jax.Array
     """Their log-probabilities, float32 [R, n]."""
+
+
+class Chosen(NamedTuple):
+    """Holds the choice of a token for each row."""
+
+    tokens: jax.Array
+    """The tokens, int32 [R]: the wanted ones where any is wanted."""
+    logprobs: jax.Array
+    """Their log-probabilities, float32 [R]: by the model alone, or as they were chosen, in rows that report that."""
+    top: Top | None
+    """The most probable tokens as they were chosen, [R, TOP], 0 for rows that do not report them; None if none can."""
 
 
 class Use(NamedTuple):
@@ -93,6 +96,7 @@ def choose(
     scores: Scores,
     wanted: jax.Array,
     draw: temperature.Draw,
+    processed: jax.Array,
     uses: dict[str, Use],
     vocabulary_size: int,
     one_by_one: bool = False,
@@ -100,22 +104,32 @@ def choose(
     """Returns the tokens that follow each row.
 
     wanted: the tokens, int32 [R], whose log-probabilities are asked for; -1 to choose one. draw: how each row draws.
+    processed: the rows, bool [R], that report the probabilities by which they choose; none may without strategies.
     uses: the strategies that rows may use, by name. vocabulary_size: only tokens below it are chosen.
     one_by_one: compute each row by itself, since sums of strategies are rounded otherwise for other numbers of rows.
     """
     logits = scores.logits[:, :vocabulary_size]
-    if one_by_one and uses:
-        alone = jax.tree.map(lambda array: array[:, None], (logits, draw, uses))
-        tokens = jax.lax.map(lambda row: _chosen(*row)[0], alone)
+    if not uses:
+        (tokens,), own, top = _chosen(logits, draw, {}, None), None, None
+    elif one_by_one:
+        alone = jax.tree.map(lambda array: array[:, None], (logits, draw, uses, processed))
+        tokens, own, top = jax.tree.map(lambda array: array[:, 0], jax.lax.map(lambda row: _chosen(*row), alone))
     else:
-        tokens = _chosen(logits, draw, uses)
-    tokens = jnp.where(wanted >= 0, wanted, tokens)
-    chosen = jnp.take_along_axis(scores.logits, tokens[:, None], axis=-1)[:, 0]
-    return Chosen(tokens, chosen - scores.normalizer)
+        tokens, own, top = _chosen(logits, draw, uses, processed)
+    chosen = jnp.where(wanted >= 0, wanted, tokens)
+    logprobs = jnp.take_along_axis(scores.logits, chosen[:, None], axis=-1)[:, 0] - scores.normalizer
+    if own is not None:
+        logprobs = jnp.where(processed & (wanted < 0), own, logprobs)
+    return Chosen(chosen, logprobs, top)
 
 
-def _chosen(logits: jax.Array, draw: temperature.Draw, uses: dict[str, Use]) -> jax.Array:
-    """Returns the chosen tokens, int32 [R], for logits [R, V]. What no row asks for is not computed."""
+def _chosen(
+    logits: jax.Array, draw: temperature.Draw, uses: dict[str, Use], processed: jax.Array | None
+) -> tuple[Any, ...]:
+    """Returns the chosen tokens, int32 [R], for logits [R, V], and with `processed` what is reported of these rows.
+
+    What no row asks for is not computed.
+    """
 
     def apply(strategy: Strategy, logits: jax.Array) -> jax.Array:
         rows, parameters = uses[strategy.name]
@@ -124,16 +138,38 @@ def _chosen(logits: jax.Array, draw: temperature.Draw, uses: dict[str, Use]) -> 
     for strategy in STRATEGIES:
         if strategy.name in uses and not strategy.scaled:
             logits = apply(strategy, logits)
-    tokens = jnp.argmax(logits, axis=-1).astype(jnp.int32)
+    greedy = jnp.argmax(logits, axis=-1).astype(jnp.int32)
 
-    def drawn() -> jax.Array:
+    def reported(tokens: jax.Array, left: jax.Array) -> tuple[Any, ...]:
+        if processed is None:
+            return (tokens,)
+        return tokens, *jax.lax.cond(jnp.any(processed), _report, _report_nothing, tokens, left)
+
+    def drawn() -> tuple[Any, ...]:
         scaled = temperature.scale(logits, draw)
         for strategy in STRATEGIES:
             if strategy.name in uses and strategy.scaled:
                 scaled = apply(strategy, scaled)
-        return jnp.where(draw.temperature > 0, temperature.drawn(scaled, draw), tokens)
+        draws = draw.temperature > 0
+        tokens = jnp.where(draws, temperature.drawn(scaled, draw), greedy)
+        return reported(tokens, jnp.where(draws[:, None], scaled, logits))
 
-    return jax.lax.cond(jnp.any(draw.temperature > 0), drawn, lambda: tokens)
+    chosen: tuple[Any, ...] = jax.lax.cond(jnp.any(draw.temperature > 0), drawn, lambda: reported(greedy, logits))
+    return chosen
+
+
+def _report(tokens: jax.Array, left: jax.Array) -> tuple[jax.Array, Top]:
+    """Returns the log-probabilities of tokens [R] and the most probable ones, by the logits [R, V] that are left."""
+    normalizer = jax.nn.logsumexp(left, axis=-1, keepdims=True)
+    own = jnp.take_along_axis(left, tokens[:, None], axis=-1) - normalizer
+    best, ids = jax.lax.top_k(left, min(TOP, left.shape[1]))
+    return own[:, 0], Top(ids, best - normalizer)
+
+
+def _report_nothing(tokens: jax.Array, left: jax.Array) -> tuple[jax.Array, Top]:
+    """Returns what has the shapes of a report."""
+    zeros = jnp.zeros((len(tokens), min(TOP, left.shape[1])), jnp.float32)
+    return zeros[:, 0], Top(zeros.astype(jnp.int32), zeros)
 
 
 @partial(jax.jit, static_argnames=("count", "vocabulary_size"))

@@ -1,12 +1,9 @@
 """Refuses requests that can never be served."""
 
 from palmetto.decoding.limits import Limits
-from palmetto.decoding.request import Refused, Request
+from palmetto.decoding.request import TOP, Refused, Request
 from palmetto.decoding.sampling import SEEDS, Sampling
 from palmetto.recipe.model import Model
-
-TOP = 20
-"""The largest number of most probable tokens that are reported."""
 
 
 def check(request: Request, model: Model, limits: Limits, longest: int, vocabulary: int, vocabulary_size: int) -> None:
@@ -40,6 +37,8 @@ def check(request: Request, model: Model, limits: Limits, longest: int, vocabula
         raise Refused("constraint", "expected none with beams, which cannot share one")
     if request.beams and request.sampling != Sampling():
         raise Refused("sampling", "expected none with beams, which are chosen by log-probability")
+    if request.beams and request.processed:
+        raise Refused("processed", "expected false with beams, which are chosen by the model's log-probabilities")
     if request.prefix:
         if not model.attention.takes_prefix:
             raise Refused("prefix", f"expected 0 with {model.attention.name} attention", request.prefix)

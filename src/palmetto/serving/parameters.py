@@ -84,6 +84,9 @@ class Generation(Parameters):
     length_penalty: float | None = Field(
         None, ge=0, le=10, description='a number from 0 to 10, beside "use_beam_search": true; by default 0.6'
     )
+    logprobs_mode: Literal["raw_logprobs", "processed_logprobs"] | None = Field(
+        None, description='"raw_logprobs", the default, or "processed_logprobs", beside logprobs'
+    )
     seed: int | None = Field(
         None, ge=-(2**63), lt=2**64, description="an integer of 64 bits; by default one that is drawn anew"
     )

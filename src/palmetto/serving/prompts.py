@@ -65,6 +65,8 @@ async def requests_of(
         raise bad(
             "echo", f"beside logprobs, expected false: the objective {objective.name} sees a prompt from both sides"
         )
+    if asked.logprobs_mode is not None and wanted.top is None:
+        raise bad("logprobs_mode", "expected only beside logprobs")
     _check_beams(served, asked, wanted)
     seed = secrets.randbelow(SEEDS) if asked.seed is None else asked.seed % SEEDS
     sampling = Sampling() if wanted.beams else _sampling(served, asked)
@@ -83,6 +85,7 @@ async def requests_of(
                 length_penalty=_or(asked.length_penalty, PENALTY),
                 stop=frozenset([served.vocabulary.eod]),
                 top=wanted.top or 0,
+                processed=asked.logprobs_mode == "processed_logprobs",
                 echo=scores,
                 prefix=prefix,
                 constraint=constraint,
@@ -91,7 +94,7 @@ async def requests_of(
     return requests
 
 
-_REPLACED: dict[str, float | None] = {
+_REPLACED: dict[str, float | str | None] = {
     "temperature": 0,
     "top_k": None,
     "top_p": 1,
@@ -102,6 +105,7 @@ _REPLACED: dict[str, float | None] = {
     "frequency_penalty": 0,
     "logit_bias": None,
     "response_format": None,
+    "logprobs_mode": "raw_logprobs",
 }
 """The parameters that a beam search replaces, and their values that change nothing."""
 
