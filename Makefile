@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 LOCKS := requirements/$(shell $(or $(wildcard $(BIN)/python),$(PYTHON),false) -c \
 	'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null && echo py312 || echo py311)
 
-.PHONY: quickstart test test-slow test-all test-newest lint corpus ray serve cuda tpu plan plan-540b wheel lock lock-py311 lock-py312 clean
+.PHONY: quickstart test test-slow test-all test-newest lint corpus ray serve eval cuda tpu plan plan-540b wheel lock lock-py311 lock-py312 clean
 
 quickstart: $(VENV)/core $(VENV)/serve  ## install and pretrain a small PaLM on this Python's own text
 	$(BIN)/palmetto run quickstart --minutes 5
@@ -42,13 +42,14 @@ $(VENV)/core: $(LOCKS)/core.txt pyproject.toml | $(BIN)/python
 	$(PIP) install --no-deps --no-build-isolation -e .
 	@touch $@
 
-$(addprefix $(VENV)/,dev corpus ray serve cuda plan): $(VENV)/%: $(LOCKS)/%.txt $(VENV)/core
+$(addprefix $(VENV)/,dev corpus ray serve eval cuda plan): $(VENV)/%: $(LOCKS)/%.txt $(VENV)/core
 	$(PIP) install --require-hashes -r $<
 	@touch $@
 
 corpus: $(VENV)/corpus  ## install what `palmetto corpus` reads and judges with
 ray: $(VENV)/ray  ## the same, and what spreads it over a cluster
 serve: $(VENV)/serve  ## install what `palmetto serve` answers with
+eval: $(VENV)/eval  ## install lm-eval, for its tasks
 cuda: $(VENV)/cuda  ## install what NVIDIA GPUs need
 tpu: $(VENV)/plan  ## install what TPUs need, their compiler included
 
@@ -83,6 +84,8 @@ lock-py311 lock-py312: lock-py3%:
 	$(COMPILE) --extra corpus --extra ray --constraint $(LOCKS)/corpus.txt --output-file $(LOCKS)/ray.txt \
 		pyproject.toml requirements/build.in
 	$(COMPILE) --extra serve --constraint $(LOCKS)/core.txt --output-file $(LOCKS)/serve.txt \
+		pyproject.toml requirements/build.in
+	$(COMPILE) --extra eval --constraint $(LOCKS)/core.txt --output-file $(LOCKS)/eval.txt \
 		pyproject.toml requirements/build.in
 	$(COMPILE) --extra cuda --constraint $(LOCKS)/core.txt --output-file $(LOCKS)/cuda.txt \
 		pyproject.toml requirements/build.in

@@ -32,6 +32,7 @@ ORDER = (
     ("serving",),
     ("planning",),
     ("workflow",),
+    ("adapters",),
     ("sweeps",),
     ("drills",),
     ("cli",),
@@ -91,8 +92,9 @@ def test_help_imports_nothing_heavy() -> None:
 
 
 def test_the_core_needs_no_other_framework() -> None:
-    """Only the scripts of interop/peers import one, in environments of their own."""
-    for file in (file for name, file in modules().items() if not name.startswith("interop.peers.")):
+    """Only the scripts of interop/peers import one, in environments of their own, and the adapter of each."""
+    apart = ("interop.peers.", "adapters.")
+    for file in (file for name, file in modules().items() if not name.startswith(apart)):
         lines = [line for line in file.read_text().splitlines() if line.startswith(("import ", "from "))]
         assert not {line.split()[1].split(".")[0] for line in lines} & {"torch", "flax", "ray", "lm_eval"}
 

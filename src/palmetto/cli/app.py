@@ -15,6 +15,7 @@ from palmetto.cli.export import export
 from palmetto.cli.finetune import finetune
 from palmetto.cli.generate import generate
 from palmetto.cli.import_ import import_
+from palmetto.cli.lm_eval import lm_eval
 from palmetto.cli.long_context import long_context
 from palmetto.cli.plan import plan
 from palmetto.cli.recipes import recipes
@@ -54,6 +55,7 @@ for command in (
 ):
     app.command()(command)
 app.command(name="eval")(evaluate)
+app.command(name="lm-eval", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(lm_eval)
 app.command(name="import")(import_)
 
 

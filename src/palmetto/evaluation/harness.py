@@ -1,6 +1,7 @@
 """Runs tasks on a model. It writes a line of the ledger for each request, and returns an outcome for each example."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 from palmetto.decoding.request import Request, Result
@@ -71,18 +72,24 @@ def _answers(
             break
         answers.append(recorded)
     rest = pairs[len(answers) :]
-    # Options of several examples often share an unconditional likelihood, which is then computed once.
-    keys = [(query.ids, query.continuation_ids, query.prefix, query.tokens, query.seed) for _, query in rest]
-    distinct = {key: query for key, (_, query) in zip(keys, rest, strict=True)}
-    of_each = dict[Any, Result]()
-    for wave in _waves(distinct):
-        results = engine.run([query.request(task, reader.vocabulary, beams) for query in wave.values()])
-        of_each |= {key: only for key, (only,) in zip(wave, results, strict=True)}
-    for key, (id, query) in zip(keys, rest, strict=True):
-        answer = answer_of(query, of_each[key], reader)
+    request = partial(Query.request, stops=task.stop, sampling=task.sampling, vocabulary=reader.vocabulary, beams=beams)
+    results = run_all([query for _, query in rest], request, engine)
+    for (id, query), result in zip(rest, results, strict=True):
+        answer = answer_of(query, result, reader)
         ledger.append(task.name, id, query, answer)
         answers.append(answer)
     return answers
+
+
+def run_all(queries: Sequence[Query], request: Callable[[Query], Request], engine: Answerer) -> list[Result]:
+    """Returns the engine's result for each query, in order; queries that ask the same are computed once."""
+    # Options of several examples often share an unconditional likelihood.
+    keys = [(query.ids, query.continuation_ids, query.prefix, query.tokens, query.seed) for query in queries]
+    of_each = dict[Any, Result]()
+    for wave in _waves(dict(zip(keys, queries, strict=True))):
+        results = engine.run([request(query) for query in wave.values()])
+        of_each |= {key: only for key, (only,) in zip(wave, results, strict=True)}
+    return [of_each[key] for key in keys]
 
 
 def _waves(queries: dict[Any, Query]) -> tuple[dict[Any, Query], dict[Any, Query]]:

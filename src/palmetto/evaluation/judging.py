@@ -74,12 +74,17 @@ def elected(task: Task, texts: Sequence[str]) -> str:
     return texts[votes.index(winner)]
 
 
+def total(logprobs: Sequence[float]) -> float:
+    """Returns the log-likelihood of a continuation, in nats."""
+    return float(np.sum(np.array(logprobs, np.float64)))
+
+
 def normalized(queries: Sequence[Query], logprobs: Sequence[Sequence[float]]) -> dict[Normalization, list[float]]:
     """Returns the score of each option by normalization.
 
     Lengths are those of the continuation without spaces in front: tokens as scored, characters, bytes of UTF-8.
     """
-    sums = [float(np.sum(np.array(own, np.float64))) for own in logprobs]
+    sums = [total(own) for own in logprobs]
     count = len(queries) // 2
     divided: dict[Normalization, Callable[[Query], int]] = {
         "raw": lambda query: 1,
@@ -88,8 +93,8 @@ def normalized(queries: Sequence[Query], logprobs: Sequence[Sequence[float]]) ->
         "byte": lambda query: len(query.continuation.strip().encode("utf-8", "replace")),
     }
     options = list(zip(queries[:count], sums[:count], strict=True))
-    scores = {name: [total / max(1, length(query)) for query, total in options] for name, length in divided.items()}
-    scores["unconditional"] = [total - alone for total, alone in zip(sums[:count], sums[count:], strict=True)]
+    scores = {name: [own / max(1, length(query)) for query, own in options] for name, length in divided.items()}
+    scores["unconditional"] = [own - alone for own, alone in zip(sums[:count], sums[count:], strict=True)]
     assert tuple(scores) == NORMALIZATIONS
     return scores
 

@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from palmetto.decoding.request import Request
-from palmetto.evaluation.join import join
+from palmetto.decoding.sampling import Sampling
+from palmetto.evaluation.join import Joined, join
 from palmetto.evaluation.shots import prompt
 from palmetto.evaluation.tasks.task import Example, Option, Task
 from palmetto.evaluation.until import until
@@ -59,16 +60,19 @@ class Query(NamedTuple):
         texts = {"prompt_digest": self.context, "continuation_digest": self.continuation}
         return {name: hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:16] for name, text in texts.items()}
 
-    def request(self, task: Task, vocabulary: Vocabulary, beams: int) -> Request:
-        """Returns the request for the engine."""
+    def request(self, stops: Sequence[str], sampling: Sampling, vocabulary: Vocabulary, beams: int) -> Request:
+        """Returns the request for the engine.
+
+        stops: the texts at which a generated answer ends. sampling: how answers with a seed are sampled.
+        """
         if not self.tokens:
             return scoring(self.ids, self.continuation_ids, self.prefix)
-        stop, constraint = until(task.stop, vocabulary)
+        stop, constraint = until(stops, vocabulary)
         request = Request(self.ids, tokens=self.tokens, prefix=self.prefix, stop=stop)
         if beams:  # has no constraint: what follows a stop of several tokens is cut off afterwards
             return replace(request, beams=beams)
         if self.seed is not None:
-            return replace(request, constraint=constraint, sampling=task.sampling, seed=self.seed)
+            return replace(request, constraint=constraint, sampling=sampling, seed=self.seed)
         return replace(request, constraint=constraint)
 
 
@@ -86,7 +90,7 @@ def ask(
     seeds: the seeds of sampled answers, which take the place of the greedy one; empty for the greedy one.
     """
     if example.text:
-        return _windows(example.text, reader)
+        return of_text(example.text, reader)
     for count in range(len(shots), -1, -1):
         queries = _attempt(task, example, shots[:count], reader)
         if not any(query.truncated for query in queries):
@@ -95,22 +99,28 @@ def ask(
     if not example.options and seeds:
         return [queries[0]._replace(seed=seed) for seed in seeds]
     for place, option in enumerate(example.options):
-        [alone] = _score("", [Option(task.unconditional, option.continuation)], reader)
+        [alone] = of_options("", [Option(task.unconditional, option.continuation)], reader)
         queries.append(alone._replace(option=place, unconditional=True))
     return queries
 
 
 def _attempt(task: Task, example: Example, shots: Sequence[Example], reader: Reader) -> list[Query]:
     if not example.options:
-        return [_generate(task, prompt(task.instruction, shots, example.context), reader)]
+        context = prompt(task.instruction, shots, example.context)
+        return [of_prompt(task.instruction, context, task.tokens, reader)]
     options = [option._replace(context=prompt(task.instruction, shots, option.context)) for option in example.options]
-    return _score(task.instruction, options, reader)
+    return of_options(task.instruction, options, reader)
 
 
-def _score(instruction: str, options: Sequence[Option], reader: Reader) -> list[Query]:
+def of_options(instruction: str, options: Sequence[Option], reader: Reader) -> list[Query]:
     """Returns the queries of options, whose contexts are cut to the same length if the longest does not fit."""
-    room = reader.length - _added(reader)
     joined = [join(reader.vocabulary, *option) for option in options]
+    return of_joined(instruction, options, joined, reader)
+
+
+def of_joined(instruction: str, options: Sequence[Option], joined: Sequence[Joined], reader: Reader) -> list[Query]:
+    """Returns the queries of options that are ids already."""
+    room = reader.length - _added(reader)
     longest = min(room - 1, max(len(each.continuation) for each in joined))
     queries = []
     for place, (option, each) in enumerate(zip(options, joined, strict=True)):
@@ -122,7 +132,7 @@ def _score(instruction: str, options: Sequence[Option], reader: Reader) -> list[
     return queries
 
 
-def _windows(text: str, reader: Reader) -> list[Query]:
+def of_text(text: str, reader: Reader) -> list[Query]:
     """Returns the queries that together score a text once, each but the first after half a window of what is before."""
     room = reader.length - _added(reader)
     ids = (reader.vocabulary.eod, *map(int, reader.vocabulary.encode(text)))
@@ -137,10 +147,14 @@ def _windows(text: str, reader: Reader) -> list[Query]:
     return queries
 
 
-def _generate(task: Task, context: str, reader: Reader) -> Query:
+def of_prompt(instruction: str, context: str, tokens: int, reader: Reader) -> Query:
+    """Returns the query of an answer of up to `tokens` tokens, which may take half of the length.
+
+    Spaces at the end of the context are left to the answer.
+    """
     whole = (reader.vocabulary.eod, *map(int, reader.vocabulary.encode(context.rstrip())))
-    tokens = min(task.tokens, reader.length // 2)
-    ids = _cut(whole, reader.length - _added(reader) - tokens, task.instruction, reader.vocabulary)
+    tokens = min(tokens, reader.length // 2)
+    ids = _cut(whole, reader.length - _added(reader) - tokens, instruction, reader.vocabulary)
     seen, prefix = _seen(ids, reader)
     return Query(-1, False, context, "", seen, (), prefix, tokens, len(ids) < len(whole), False)
 

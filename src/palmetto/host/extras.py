@@ -15,7 +15,15 @@ from urllib.request import url2pathname
 
 from palmetto.errors import UserError
 
-TARGETS = {"corpus": "corpus", "ray": "ray", "serve": "serve", "cuda": "cuda", "tpu": "tpu", "plan": "tpu"}
+TARGETS = {
+    "corpus": "corpus",
+    "ray": "ray",
+    "serve": "serve",
+    "eval": "eval",
+    "cuda": "cuda",
+    "tpu": "tpu",
+    "plan": "tpu",
+}
 """The make target of each extra. The target for TPUs also installs their compiler."""
 _WITH = {"ray": "corpus,ray"}
 """Extras that need another one: the workers of a Ray cluster use the libraries of `corpus`."""
