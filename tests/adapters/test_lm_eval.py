@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
+from palmetto.decoding.request import GREEDY
 from palmetto.evaluation.harness import answer_of, run_all
 from palmetto.evaluation.judging import total
 from palmetto.evaluation.model import EvaluatedModel
-from palmetto.evaluation.queries import Query, of_options, of_prompt, of_text
+from palmetto.evaluation.queries import Query, of_options, of_prompt, of_text, requests
 from palmetto.evaluation.tasks.task import Option
 from palmetto.evaluation.until import up_to_stop
 from palmetto.interop.export import export
@@ -31,7 +32,7 @@ PAIRS = [
     ("x", "é" * 3),
     ("the text of a paragraph " * 30, "is long"),
 ]
-PROMPTS = [
+PROMPTS: list[tuple[str, dict[str, Any]]] = [
     ("def wrap(text):", {"until": ["\n"], "max_gen_toks": 8}),
     ("a line of text ", {"until": ["\n", "de"], "max_gen_toks": 12}),
     ("white space", {"until": [], "max_gen_toks": 5, "num_beams": 3}),
@@ -116,7 +117,7 @@ def peer(run: RunDirectory, ask: Callable[..., Any], tmp_path_factory: pytest.Te
 def ours(model: EvaluatedModel, queries: list[Query], stops: tuple[str, ...] = (), beams: int = 0) -> list[Any]:
     """Returns what an evaluation of our own makes of queries: log-likelihoods, or the text of an answer."""
     vocabulary = model.reader.vocabulary
-    results = run_all(queries, lambda query: query.request(stops, None, vocabulary, beams), model.engine)  # type: ignore[arg-type]
+    results = run_all(queries, requests(stops, GREEDY, vocabulary, beams), model.engine)
     given = [answer_of(query, result, model.reader) for query, result in zip(queries, results, strict=True)]
     return [
         answer.text if query.tokens else total(answer.logprobs) for query, answer in zip(queries, given, strict=True)

@@ -2,10 +2,10 @@
 
 import pytest
 
-from palmetto.evaluation.figure import above_chance
 from palmetto.evaluation.loading import Loaded
 from palmetto.evaluation.results import summarize
 from palmetto.evaluation.tasks.task import Example, Outcome, Task
+from palmetto.report.scores import certain
 
 
 def loaded(name: str, category: str) -> Loaded:
@@ -42,5 +42,5 @@ def test_a_group_counts_once_in_its_category() -> None:
 
 def test_always_taking_one_place_is_no_skill() -> None:
     values = {"interval": [30.0, 40.0], "chance": 25.0, "majority": 35.0}
-    assert not above_chance(values)
-    assert above_chance(values | {"majority": 25.0})
+    assert not certain(values)
+    assert certain(values | {"majority": 25.0})

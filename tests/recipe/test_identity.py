@@ -214,6 +214,7 @@ SAME_RUN = {
     "training.keep_every": "100",
     "training.evaluate_every": "7",
     "training.validation_windows": "7",
+    "training.evaluations": "{tasks: [copa], data: sets}",
     "training.digest_every": "7",
     "training.peak_flops": "1e12",
     "mesh.pod": "2",

@@ -33,6 +33,7 @@ from palmetto.evaluation.harness import answer_of, run_all
 from palmetto.evaluation.join import Joined, join
 from palmetto.evaluation.judging import total
 from palmetto.evaluation.queries import Query, of_joined, of_prompt, of_text, scoring
+from palmetto.evaluation.queries import requests as requests_of
 from palmetto.evaluation.tasks.task import Option
 from palmetto.evaluation.until import up_to_stop
 from palmetto.runs.directory import RunDirectory
@@ -140,10 +141,7 @@ class PalmettoLM(TemplateLM):  # type: ignore[misc]
         for place, instance in enumerate(requests):
             alike[generation(instance.args[1])].append(place)
         for how, places in alike.items():
-
-            def request(query: Query, how: Generation = how) -> Request:
-                return query.request(how.stops, how.sampling, reader.vocabulary, how.beams)
-
+            request = requests_of(how.stops, how.sampling, self._vocabulary, how.beams)
             for group in _groups(places, "generate_until", disable_tqdm):
                 queries = []
                 for place in group:

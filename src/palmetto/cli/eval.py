@@ -1,7 +1,7 @@
 """`palmetto eval` and `palmetto tasks`."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -27,6 +27,15 @@ def evaluate(
     beams: Annotated[int, typer.Option(min=0, help="Generate answers by a beam search this wide; 0 is greedy.")] = 0,
     samples: Annotated[int, typer.Option(min=0, help="Let this many sampled answers vote (self-consistency).")] = 0,
     step: Annotated[int | None, typer.Option(min=0, help="The checkpoint to evaluate; by default the newest.")] = None,
+    engine: Annotated[
+        Literal["local", "ray"], typer.Option(help="Where requests are answered: here, or on a Ray cluster.")
+    ] = "local",
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Number of engines on the cluster; by default one for each node.")
+    ] = None,
+    unsafe_code: Annotated[
+        bool, typer.Option("--unsafe-code", help="Run what the model writes even where the kernel cannot confine it.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Evaluate a checkpoint on tasks. A killed evaluation goes on where it stopped, and gives the same files."""
@@ -37,7 +46,10 @@ def evaluate(
     if not wanted:
         raise typer.BadParameter("expected names of tasks, as in boolq,copa", param_hint="--tasks")
     folder = out or run.path / "evaluation"
-    done = evaluation.tasks(run, wanted, data, Settings(shots, seed, limit, beams, samples).check(), step, folder, say)
+    settings = Settings(shots, seed, limit, beams, samples, unsafe_code).check()
+    if workers is not None and engine == "local":
+        raise typer.BadParameter("expected with --engine ray", param_hint="--workers")
+    done = evaluation.tasks(run, wanted, data, settings, step, folder, say, engine, workers)
     say(f"the page is {folder / 'page.html'}")
     answer(done.results, _text(done.results["tasks"]), as_json)
 

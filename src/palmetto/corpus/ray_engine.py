@@ -32,10 +32,8 @@ class RayEngine:
         cores.
         """
         self.workers = workers
-        ray = need("ray", "ray")
+        connect(workers)
         self._data = need("ray.data", "ray")
-        if not ray.is_initialized():
-            _connect(ray, workers)
         logging.getLogger("ray.data").setLevel(logging.ERROR)
 
     def __enter__(self) -> "RayEngine":
@@ -64,6 +62,18 @@ class RayEngine:
             if isinstance(result, _Refusal):
                 raise result.error
             yield result
+
+
+def connect(workers: int | None) -> Any:
+    """Returns Ray, connected to the cluster at RAY_ADDRESS, to one on this machine, or to a new local one.
+
+    workers: the number of cores of a new one, by default all. Raises UserError if Ray is not installed or RAY_ADDRESS
+    has no cluster.
+    """
+    ray = need("ray", "ray")
+    if not ray.is_initialized():
+        _connect(ray, workers)
+    return ray
 
 
 def _connect(ray: Any, workers: int | None) -> None:

@@ -13,7 +13,7 @@ from palmetto.evaluation.queries import Reader
 from palmetto.evaluation.registry import Chosen
 from palmetto.evaluation.results import summarize
 from palmetto.evaluation.settings import SETTINGS, Settings
-from palmetto.evaluation.tasks.task import Outcome
+from palmetto.evaluation.tasks.task import Outcome, Task
 from palmetto.files import locked, read_json, write_json, write_text
 
 LEDGER, OUTCOMES, RESULTS = "ledger.jsonl", "outcomes.jsonl", "results.json"
@@ -42,10 +42,7 @@ def run(
     Raises UserError if the folder holds another evaluation, if data are missing or not as their format says, or if this
     machine cannot score the answers of a task.
     """
-    for task in chosen.tasks:
-        if task.require is not None:
-            task.require()
-    loaded = [load(task, data) for task in chosen.tasks]
+    loaded = [load(_runnable(task, settings), data) for task in chosen.tasks]
     paths = sorted({path for each in loaded for path in each.files})
     record = {
         "tasks": [each.task.name + (f"@{each.task.digest}" if each.task.digest else "") for each in loaded],
@@ -64,6 +61,23 @@ def run(
         write_text(out / OUTCOMES, "".join(_lines(evaluated)))
         write_json(out / RESULTS, results)
     return Evaluation(results, evaluated)
+
+
+def _runnable(task: Task, settings: Settings) -> Task:
+    """Returns the task, without a jail for programs if there is none here and that is allowed.
+
+    Raises UserError if answers cannot be scored here.
+    """
+    try:
+        if task.require is not None:
+            task.require()
+    except UserError as error:
+        if task.unconfined is None:
+            raise
+        if not settings.unsafe_code:
+            raise UserError(f"{task.name}: {error}; --unsafe-code runs programs without a jail") from None
+        return task.unconfined(task)
+    return task
 
 
 def begin_or_go_on(out: Path, record: Mapping[str, Any]) -> None:

@@ -8,11 +8,7 @@ from matplotlib.figure import Figure
 
 from palmetto.report.canvas import NARROW, STYLE, canvas, plain, set_ticks
 from palmetto.report.colours import LIGHT
-
-
-def above_chance(values: Mapping[str, Any]) -> bool:
-    """Returns whether a score's interval lies above chance, and above always taking the best place."""
-    return bool(values["interval"][0] > max(values["chance"], values["majority"]))
+from palmetto.report.scores import certain
 
 
 def score_axes(tasks: Iterable[str], title: str, width: int, top: int, row: int) -> tuple[Figure, Axes]:
@@ -41,7 +37,7 @@ def figure(tasks: Mapping[str, Mapping[str, Any]], width: int = 1040) -> Figure:
     """
     drawn, axes = score_axes(tasks, "Scores with intervals of 95 %; the tick is chance", width, top=34, row=20)
     for row, values in enumerate(tasks.values()):
-        colour = LIGHT["train"] if above_chance(values) else LIGHT["muted"]
+        colour = LIGHT["train"] if certain(values) else LIGHT["muted"]
         axes.plot(values["interval"], (row, row), color=colour, linewidth=1.6, solid_capstyle="butt")
         axes.plot(values["value"], row, color=colour, marker="o", markersize=6)
         if values["chance"]:

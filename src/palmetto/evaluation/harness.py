@@ -1,14 +1,13 @@
 """Runs tasks on a model. It writes a line of the ledger for each request, and returns an outcome for each example."""
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 from palmetto.decoding.request import Request, Result
 from palmetto.evaluation.judging import judge
 from palmetto.evaluation.ledger import Answer, Ledger
 from palmetto.evaluation.loading import Loaded
-from palmetto.evaluation.queries import Query, Reader, ask
+from palmetto.evaluation.queries import Query, Reader, ask, requests
 from palmetto.evaluation.settings import Settings
 from palmetto.evaluation.tasks.task import Example, Outcome, Task
 from palmetto.files import text_bytes
@@ -72,7 +71,7 @@ def _answers(
             break
         answers.append(recorded)
     rest = pairs[len(answers) :]
-    request = partial(Query.request, stops=task.stop, sampling=task.sampling, vocabulary=reader.vocabulary, beams=beams)
+    request = requests(task.stop, task.sampling, reader.vocabulary, beams)
     results = run_all([query for _, query in rest], request, engine)
     for (id, query), result in zip(rest, results, strict=True):
         answer = answer_of(query, result, reader)

@@ -20,7 +20,7 @@ class EvaluatedModel:
         """Loads a checkpoint, by default the newest; raises the errors of `restore`."""
         recipe = run.recipe_to_read()
         vocabulary, size = load_vocabulary(run), recipe.tokens.vocabulary_size
-        state, chosen, checkpoints = restore(run, step)
+        state, self.step, checkpoints = restore(run, step)
         arranged = arrange(state.parameters, recipe.model, DECODING, recipe.mesh)
         limits = Limits(longest=recipe.model_length)
         self.engine = Engine(arranged, recipe.model, limits, vocabulary_size=size)
@@ -28,8 +28,8 @@ class EvaluatedModel:
         self.reader = Reader(vocabulary, objective, size, recipe.tokens.sequence_length, recipe.model_length)
         self.identity: dict[str, Any] = {
             "run": str(Path(run.path).resolve()),
-            "step": chosen,
-            "parameters": checkpoints.sealed(chosen).parameters,
+            "step": self.step,
+            "parameters": checkpoints.sealed(self.step).parameters,
             "vocabulary": vocabulary.digest,
             "engine": self.engine.fingerprint,
         }

@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from palmetto.evaluation.evaluating import Evaluation
-from palmetto.evaluation.figure import above_chance, figure
+from palmetto.evaluation.figure import figure
 from palmetto.evaluation.loading import Loaded
 from palmetto.evaluation.tasks.task import BITS, Example, Outcome
 from palmetto.files import text_bytes, write_bytes
 from palmetto.report import markup, svg
 from palmetto.report.frame import frame
+from palmetto.report.scores import certain
 
 _SHOWN = 3
 """The number of right and of wrong examples of each task."""
@@ -65,7 +66,7 @@ def _texts(tasks: dict[str, Any]) -> Iterator[str]:
 
 
 def _verdict(tasks: dict[str, Any]) -> str:
-    above = sum(map(above_chance, tasks.values()))
+    above = sum(map(certain, tasks.values()))
     return f"{above} of {len(tasks)} scores are above chance and majority, with 95 % confidence."
 
 
@@ -86,7 +87,7 @@ def _tasks(tasks: dict[str, Any]) -> str:
         counts = (f"{values[key]:,}" for key in ("count", "truncated", "unparsed", "ties"))
         numbers = (_number(values["chance"]), _number(values["majority"]), *counts)
         cells = [markup.escape(name), values["metric"], _number(values["value"]), _interval(values), *numbers]
-        rows.append(("" if above_chance(values) else "grey", cells))
+        rows.append(("" if certain(values) else "grey", cells))
     return markup.table(head, rows)
 
 

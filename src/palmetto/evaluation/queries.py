@@ -1,7 +1,7 @@
 """Turns an example into what is asked of the model: token ids that fit into the length it was trained on."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -60,20 +60,28 @@ class Query(NamedTuple):
         texts = {"prompt_digest": self.context, "continuation_digest": self.continuation}
         return {name: hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:16] for name, text in texts.items()}
 
-    def request(self, stops: Sequence[str], sampling: Sampling, vocabulary: Vocabulary, beams: int) -> Request:
-        """Returns the request for the engine.
 
-        stops: the texts at which a generated answer ends. sampling: how answers with a seed are sampled.
-        """
-        if not self.tokens:
-            return scoring(self.ids, self.continuation_ids, self.prefix)
-        stop, constraint = until(stops, vocabulary)
-        request = Request(self.ids, tokens=self.tokens, prefix=self.prefix, stop=stop)
+def requests(
+    stops: Sequence[str], sampling: Sampling, vocabulary: Vocabulary, beams: int = 0
+) -> Callable[[Query], Request]:
+    """Returns what makes the engine's request of a query.
+
+    stops: the texts at which a generated answer ends. sampling: how answers with a seed are sampled. beams: the width
+    of the beam search for the others; 0 for greedy ones.
+    """
+    stop, constraint = until(stops, vocabulary)
+
+    def request(query: Query) -> Request:
+        if not query.tokens:
+            return scoring(query.ids, query.continuation_ids, query.prefix)
+        generating = Request(query.ids, tokens=query.tokens, prefix=query.prefix, stop=stop)
         if beams:  # has no constraint: what follows a stop of several tokens is cut off afterwards
-            return replace(request, beams=beams)
-        if self.seed is not None:
-            return replace(request, constraint=constraint, sampling=sampling, seed=self.seed)
-        return replace(request, constraint=constraint)
+            return replace(generating, beams=beams)
+        if query.seed is not None:
+            return replace(generating, constraint=constraint, sampling=sampling, seed=query.seed)
+        return replace(generating, constraint=constraint)
+
+    return request
 
 
 def scoring(ids: Sequence[int], continuation_ids: Sequence[int], prefix: int) -> Request:

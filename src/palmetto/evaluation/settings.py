@@ -23,6 +23,8 @@ class Settings(NamedTuple):
     """The width of the beam search that generates answers; 0 for greedy ones."""
     samples: int = 0
     """The number of sampled answers that vote (self-consistency); 0 for one answer."""
+    unsafe_code: bool = False
+    """Whether programs that the model writes are run without a jail where the kernel lacks one."""
 
     def check(self) -> "Settings":
         """Returns self; raises UserError if beams and samples are both asked for."""

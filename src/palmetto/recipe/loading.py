@@ -178,8 +178,10 @@ def _read_template(values: dict[str, Any]) -> None:
 
 def _expand_home(values: dict[str, Any]) -> None:
     """Replaces ~ in the paths outside a run's identity. Other paths keep it until their files are opened."""
-    corpus = values.get("corpus")
-    if isinstance(corpus, dict):
-        for section, key in ((corpus, "source"), (corpus.get("build"), "root")):
-            if isinstance(section, dict) and isinstance(section.get(key), str):
-                section[key] = os.path.expanduser(section[key])
+    corpus, training = values.get("corpus"), values.get("training")
+    places: list[tuple[Any, str]] = [(corpus, "source")]
+    for outer, section, key in ((corpus, "build", "root"), (training, "evaluations", "data")):
+        places += [(outer.get(section), key)] if isinstance(outer, dict) else []
+    for section, key in places:
+        if isinstance(section, dict) and isinstance(section.get(key), str):
+            section[key] = os.path.expanduser(section[key])

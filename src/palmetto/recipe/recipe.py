@@ -122,7 +122,7 @@ class Recipe(Section):
                 del values[key]
         for key in _OUTSIDE_IDENTITY:
             values.pop(key, None)
-        return {key: value for key, value in values.items() if not key.startswith("mesh.")}
+        return {key: value for key, value in values.items() if not key.startswith(_SECTIONS_OUTSIDE_IDENTITY)}
 
     @property
     def mesh_record(self) -> dict[str, int | str]:
@@ -196,6 +196,8 @@ _OUTSIDE_IDENTITY = (
     "finetuning.base",
     "finetuning.data",
 )
+
+_SECTIONS_OUTSIDE_IDENTITY = ("mesh.", "training.evaluations")
 
 _OPTIONAL = (
     "tokens.chat_template",

@@ -122,6 +122,19 @@ class LossScale(Section):
         return self
 
 
+class Evaluations(Section):
+    """Sets what the checkpoints of a run are evaluated on while it trains (docs/evaluation.md)."""
+
+    tasks: Annotated[list[str], Field(min_length=1)]
+    data: str
+    """The folder with a folder for each set."""
+    every: Positive = 1000
+    """The number of steps between evaluations; the last step has one too."""
+    shots: NonNegative = 0
+    limit: Positive | None = None
+    """The number of first examples of each task; None for all."""
+
+
 class Training(Section):
     """Sets the length of training, its batches, optimizer and schedule, recovery, checkpoints and logging."""
 
@@ -162,6 +175,8 @@ class Training(Section):
     evaluate_every: Positive = 1000
     validation_windows: Positive = 256
     """The maximal number of held-out windows that the validation loss is averaged over."""
+    evaluations: Evaluations | None = None
+    """The tasks that checkpoints are evaluated on; None for no such evaluation."""
     digest_every: Positive = 100
     """The number of steps between digests of the parameters in the ledger."""
     peak_flops: Rate | None = None

@@ -32,6 +32,7 @@ class RunDirectory:
         self.checkpoints = path / "checkpoints"
         self.summary = path / "summary.json"
         self.samples = path / "samples.txt"
+        self.evaluations = path / "evaluations"
         self.report = path / "report.html"
         self.is_shadow = False
 

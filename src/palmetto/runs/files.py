@@ -33,10 +33,12 @@ class Event(TypedDict):
     onset: NotRequired[int]
     target: NotRequired[int]
     batches: NotRequired[int]
+    scores: NotRequired[dict[str, Any]]
 
 
 _TOLD = {
     "validation": ("step", "attempt", "loss"),
+    "evaluation": ("step", "attempt", "scores"),
     "rollback": ("attempt", "target"),
     "resume": ("checkpoint", "attempt"),
     "damaged checkpoint": ("checkpoint",),

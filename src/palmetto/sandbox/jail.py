@@ -45,12 +45,13 @@ def main() -> None:
         die_with_parent()
         if os.getppid() != job["parent"]:
             os._exit(1)
-        _leave()
+        if job["confined"]:
+            _leave()
         alive, held = os.pipe()
         child = os.fork()
         if not child:
             os.close(held)
-            _confine(job, alive)
+            (_confine if job["confined"] else _limit_only)(job, alive)
             os.close(report)
             _run(job["code"], job["nonce"].encode())
         _, status, usage = os.wait4(child, 0)
@@ -92,20 +93,35 @@ def _confine(job: dict[str, Any], alive: int) -> None:
     alive: a pipe whose other end the parent holds.
     """
     _mount(job["folder"])
-    os.chdir(job["folder"])
-    nothing = os.open("/dev/null", os.O_RDONLY)
-    os.dup2(nothing, 0)
+    _enter(job["folder"])
     # Version 3 of the header, this process, and no capability of any kind.
     call("dropping capabilities", "capset", _buffer("=Ii", _CAPABILITIES, 0), _buffer("=6I", *(0,) * 6))
     call("NO_NEW_PRIVS", "prctl", _NO_NEW_PRIVILEGES, 1, 0, 0, 0)
-    die_with_parent()
-    if select.select([alive], [], [], 0)[0]:  # the parent had ended before
-        os._exit(1)
+    _end_with_parent(alive)
     _limit(job["seconds"], job["memory"])
     landlock.restrict(_readable(), job["folder"])
     os.closerange(3, job["report"])
     os.closerange(job["report"] + 1, 1024)
     seccomp.restrict()
+
+
+def _limit_only(job: dict[str, Any], alive: int) -> None:
+    """Limits time, memory and files of a program that is not confined."""
+    _enter(job["folder"])
+    _end_with_parent(alive)
+    _limit(job["seconds"], job["memory"])
+
+
+def _enter(folder: str) -> None:
+    os.chdir(folder)
+    nothing = os.open("/dev/null", os.O_RDONLY)
+    os.dup2(nothing, 0)
+
+
+def _end_with_parent(alive: int) -> None:
+    die_with_parent()
+    if select.select([alive], [], [], 0)[0]:  # the parent had ended before
+        os._exit(1)
 
 
 def _mount(folder: str) -> None:

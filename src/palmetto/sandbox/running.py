@@ -46,15 +46,17 @@ def run(
     memory: int = MEMORY,
     output: int = OUTPUT,
     waiting: float = WAITING,
+    confined: bool = True,
 ) -> Outcome:
     """Runs a Python program in the jail, and returns what became of it.
 
     seconds: of the processor, so that a busy machine changes little. memory: bytes of address space. output: the most
     bytes that it may write. waiting: the most seconds on the clock, for programs that sleep.
+    confined: whether there is a jail. A program without one can do whatever the user can; only its limits are left.
     Raises UserError, which names the part, if the kernel lacks one that the jail needs.
     """
     nonce = secrets.token_hex(16).encode()
-    job = {"code": code, "seconds": seconds, "memory": memory, "nonce": nonce.decode()}
+    job = {"code": code, "seconds": seconds, "memory": memory, "nonce": nonce.decode(), "confined": confined}
     written, report, ended = _start(job, output, waiting)
     if "lacking" in report:
         raise UserError(

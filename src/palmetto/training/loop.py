@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from palmetto.errors import RunStopped, UserError
@@ -19,6 +20,9 @@ from palmetto.training.spikes import Rollback
 from palmetto.training.step.execution import Execution
 from palmetto.training.stopping import Stop
 
+Evaluate = Callable[[int, int], Mapping[str, Any]]
+"""Returns the scores of the checkpoint of a step, which was taken in an attempt, by task."""
+
 
 def train(
     run: RunDirectory,
@@ -27,16 +31,18 @@ def train(
     here: dict[str, Any],
     progress: Progress,
     execution: Execution | None = None,
+    evaluate: Evaluate | None = None,
 ) -> bool:
     """Trains a run to step `until` and returns True, or False if a signal came first.
 
     The caller must have locked the directory. `here` is the record of this environment; `execution` takes the steps,
-    by default in this process.
+    by default in this process. `evaluate` does the evaluations that the recipe asks for.
     """
     execution = execution or Execution(recipe, run.train_store, Vocabulary.load(run.vocabulary))
     execution.order.check(recipe.training.steps)
     checkpoints = Checkpoints(run.checkpoints, execution.table)
-    return Loop(run, recipe, execution, checkpoints, Recorder(run, recipe, execution, here, progress)).train(until)
+    recorder = Recorder(run, recipe, execution, here, progress)
+    return Loop(run, recipe, execution, checkpoints, recorder, evaluate).train(until)
 
 
 class Loop:
@@ -47,10 +53,16 @@ class Loop:
     """The current state, which lags behind the end of the path while steps are repeated."""
 
     def __init__(
-        self, run: RunDirectory, recipe: Recipe, execution: Execution, checkpoints: Checkpoints, recorder: Recorder
+        self,
+        run: RunDirectory,
+        recipe: Recipe,
+        execution: Execution,
+        checkpoints: Checkpoints,
+        recorder: Recorder,
+        evaluate: Evaluate | None = None,
     ) -> None:
         self.training, self.execution = recipe.training, execution
-        self.checkpoints, self.recorder = checkpoints, recorder
+        self.checkpoints, self.recorder, self.evaluate = checkpoints, recorder, evaluate
         self.ledger = Ledger.open(run.ledger)
         self.form = form_of(next((line.parameters for line in self.ledger.lines if line.parameters), None))
         self.retention = Retention(recipe, execution, checkpoints, self.ledger, self.form)
@@ -68,12 +80,14 @@ class Loop:
             self.recorder.begin()
             if self.path.step == 0:
                 self.recorder.validate(self.at, self.path)
+            self._evaluate()  # what a killed process has begun
             while self.at.step < max(self.path.step, until) and not self.stop.is_due(self.at.state):
                 self.checkpoints.check()
                 if self.at.step < self.path.step:
                     self._repeat()
                 else:
                     self._advance(until)
+                self._evaluate()
             self.ledger.sync()
             self.retention.save(self.at, self.path)
             self.checkpoints.wait()
@@ -122,6 +136,18 @@ class Loop:
             self.retention.save(self.at, self.path)
         if step % training.evaluate_every == 0 or step == until:
             self.recorder.validate(self.at, self.path)
+
+    def _evaluate(self) -> None:
+        """Evaluates the checkpoint of the present step, if that is due and not done yet."""
+        step, wanted = self.at.step, self.training.evaluations
+        if self.evaluate is None or wanted is None or not step:
+            return
+        attempt = self.path.lines[step - 1].attempt
+        due = step % wanted.every == 0 or step == self.training.steps
+        if due and not self.recorder.has_evaluated(step, attempt):
+            self.retention.save(self.at, self.path)
+            self.checkpoints.wait()
+            self.recorder.tell_of_evaluation(step, attempt, self.evaluate(step, attempt))
 
     def _check_text(self, step: int) -> None:
         """Saves the state and raises RunStopped if rollbacks have left too little text for a step."""

@@ -1,5 +1,6 @@
 """Writing of the records beside ledger and checkpoints: events, measurements, validation losses and the summary."""
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -8,6 +9,7 @@ from palmetto.files import JsonLines
 from palmetto.model.experts.router import Routing
 from palmetto.recipe import Recipe
 from palmetto.runs.directory import RunDirectory
+from palmetto.runs.files import read_events
 from palmetto.tokens.store import TokenStore
 from palmetto.training import summary, surroundings
 from palmetto.training.divergence import rises
@@ -41,6 +43,8 @@ class Recorder:
         self.run, self.recipe, self.execution, self.here, self.progress = run, recipe, execution, here, progress
         vocabulary = execution.vocabulary
         self._metrics = JsonLines(run.metrics)
+        told = [event for event in read_events(run.events) if event["event"] == "evaluation"]
+        self._evaluated = {(event["step"], event["attempt"]) for event in told}
         self.validation_store = TokenStore.open(run.validation_store, vocabulary_digest=vocabulary.digest)
         self.validation_loss = make_validation(
             recipe,
@@ -119,6 +123,16 @@ class Recorder:
         loss = self.validation_loss(self.execution.at_hand(at.state).parameters)
         text = f"validation loss {loss:.4f} at step {path.step}"
         self.event("validation", text, step=path.step, attempt=path.history.attempt, loss=loss)
+
+    def has_evaluated(self, step: int, attempt: int) -> bool:
+        """Returns whether the evaluation of a step is among the events."""
+        return (step, attempt) in self._evaluated
+
+    def tell_of_evaluation(self, step: int, attempt: int, scores: Mapping[str, Any]) -> None:
+        """Reports the scores of a checkpoint on tasks."""
+        self._evaluated.add((step, attempt))
+        shown = ", ".join(f"{name} {values['value']:.2f}" for name, values in scores.items())
+        self.event("evaluation", f"step {step}: {shown}", step=step, attempt=attempt, scores=dict(scores))
 
     def summarize(self, at: At, path: LivePath, digests: tuple[str, str]) -> None:
         """Writes the summary of the run; `digests` are those of parameters and optimizer state."""

@@ -1,9 +1,13 @@
 """Evaluation of a trained model."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from palmetto.errors import UserError
+from palmetto.recipe import Recipe
+from palmetto.recipe.training import Evaluations
 from palmetto.runs.directory import RunDirectory
 from palmetto.training import origin
 from palmetto.workflow.entering import enter_to_read
@@ -11,8 +15,15 @@ from palmetto.workflow.progress import Say
 
 if TYPE_CHECKING:
     from palmetto.evaluation.evaluating import Evaluation
+    from palmetto.evaluation.harness import Answerer
     from palmetto.evaluation.long_context import Curve
+    from palmetto.evaluation.model import EvaluatedModel
+    from palmetto.evaluation.registry import Chosen
     from palmetto.evaluation.settings import Settings
+    from palmetto.training.loop import Evaluate
+
+_TOLD = ("metric", "value", "interval", "chance", "majority", "count")
+"""What of a task's results goes to the events of a run."""
 
 
 def long_context(run: RunDirectory, times: int, sequences: int, say: Say) -> "list[Curve]":
@@ -35,8 +46,13 @@ def tasks(
     step: int | None,
     out: Path,
     say: Say,
+    engine: str = "local",
+    workers: int | None = None,
 ) -> "Evaluation":
-    """Returns how a checkpoint, by default the newest, does on tasks, and writes it into a folder."""
+    """Returns how a checkpoint, by default the newest, does on tasks, and writes it into a folder.
+
+    engine: what answers requests, `local` for this process, `ray` for `workers` engines on a Ray cluster.
+    """
     from palmetto.evaluation import registry
 
     chosen = registry.choose(names, data)
@@ -45,9 +61,56 @@ def tasks(
     from palmetto.evaluation.model import EvaluatedModel
 
     model = EvaluatedModel(run, step)
-    evaluation = evaluating.run(chosen, data, settings, model.identity, model.engine, model.reader, out, say)
+    answerer: Answerer = model.engine
+    if engine == "ray":
+        from palmetto.evaluation.ray_engine import RayEngine
+
+        answerer = RayEngine(partial(_opened, run.path.resolve(), model.step), model.identity, workers)
+    evaluation = evaluating.run(chosen, data, settings, model.identity, answerer, model.reader, out, say)
     page.write(evaluation, out, run.path.resolve().name)
     return evaluation
+
+
+def check(recipe: Recipe) -> None:
+    """Raises UserError if a task that a recipe evaluates on is unknown, or its files are missing."""
+    if recipe.training.evaluations is not None:
+        _chosen(recipe.training.evaluations)
+
+
+def while_training(run: RunDirectory, wanted: Evaluations, say: Say) -> "Evaluate":
+    """Returns what evaluates a checkpoint of a run in training, into a folder of its own."""
+    from palmetto.evaluation.settings import Settings
+
+    def evaluate(step: int, attempt: int) -> dict[str, Any]:
+        from palmetto.evaluation import evaluating, page
+        from palmetto.evaluation.model import EvaluatedModel
+
+        model = EvaluatedModel(run, step)
+        out = run.evaluations / (f"{step:08d}" if not attempt else f"{step:08d}-{attempt}")
+        settings, chosen, data = Settings(wanted.shots, 0, wanted.limit), _chosen(wanted), Path(wanted.data)
+        done = evaluating.run(chosen, data, settings, model.identity, model.engine, model.reader, out, say)
+        page.write(done, out, run.path.resolve().name)
+        return {name: {key: values[key] for key in _TOLD} for name, values in done.results["tasks"].items()}
+
+    return evaluate
+
+
+def _chosen(wanted: Evaluations) -> "Chosen":
+    from palmetto.evaluation import registry
+
+    try:
+        return registry.choose(wanted.tasks, Path(wanted.data))
+    except UserError as error:
+        raise UserError(f"training.evaluations: {error}") from None
+
+
+def _opened(path: Path, step: int) -> "EvaluatedModel":
+    """Returns the checkpoint of a run in a process that has not used it before, such as a worker's."""
+    run = RunDirectory.existing(path)
+    enter_to_read(run, lambda text: None)
+    from palmetto.evaluation.model import EvaluatedModel
+
+    return EvaluatedModel(run, step)
 
 
 def verify_tasks(out: Path, say: Say) -> "tuple[int, str]":

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from palmetto.errors import RunStopped
+from palmetto.errors import RunStopped, UserError
 from palmetto.files import temporary_folder
 from palmetto.host import environment
 from palmetto.host.cluster import Cluster
@@ -19,6 +19,7 @@ from palmetto.runs.files import read_environment
 from palmetto.tokens.store import StoreDamaged
 from palmetto.tokens.vocabulary import Vocabulary
 from palmetto.training import condition, origin
+from palmetto.workflow import evaluation
 from palmetto.workflow.entering import enter
 from palmetto.workflow.progress import Reporter, Say
 from palmetto.workflow.tokens import build_tokens
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 def check(run: RunDirectory, recipe: Recipe) -> None:
     """Raises UserError if the directory cannot be trained with `recipe`; every training begins with this check."""
     condition.check(run, recipe)
+    evaluation.check(recipe)
 
 
 def train_in_cluster(run: RunDirectory, recipe: Recipe, until: int, say: Say, cluster: Cluster) -> bool:
@@ -70,7 +72,7 @@ def train(run: RunDirectory, recipe: Recipe, until: int, say: Say, patience: flo
         say(f"trained to step {until} already")
         return True
     here = enter(run, say, recipe if patience is None else _of_one_pod(recipe))
-    _check_processes(here)
+    _check_processes(here, recipe)
     say(f"matrix products: {_products(recipe, here, read_environment(run.environment))}")
     from palmetto.parallel.schedules import filled
     from palmetto.training import loop
@@ -86,7 +88,9 @@ def train(run: RunDirectory, recipe: Recipe, until: int, say: Say, patience: flo
         _execution(run, recipe, reporter, patience, here) as execution,
     ):
         try:
-            return loop.train(run, recipe, until, here, reporter, execution)
+            wanted = recipe.training.evaluations
+            evaluate = None if wanted is None else evaluation.while_training(run, wanted, reporter.message)
+            return loop.train(run, recipe, until, here, reporter, execution, evaluate)
         except StoreDamaged as error:
             if run.is_shadow:
                 raise
@@ -95,11 +99,16 @@ def train(run: RunDirectory, recipe: Recipe, until: int, say: Say, patience: flo
             raise RunStopped(f"{error}; that is done now, and the same command goes on") from None
 
 
-def _check_processes(here: dict[str, Any]) -> None:
-    """Raises UserError if the processes of this cluster would compute with different bits."""
+def _check_processes(here: dict[str, Any], recipe: Recipe) -> None:
+    """Raises UserError if the processes of this cluster would compute with different bits, or cannot do evaluations."""
     import jax
 
     if jax.process_count() > 1:
+        if recipe.training.evaluations is not None:
+            raise UserError(
+                f"training.evaluations: expected none with {jax.process_count()} processes; `palmetto eval` evaluates "
+                "checkpoints meanwhile"
+            )
         from palmetto.parallel import processes
 
         keys = ("products", "instruction_set", "threads", "jaxlib")

@@ -4,6 +4,8 @@ import gzip
 import json
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from palmetto.decoding.sampling import Sampling
@@ -25,20 +27,24 @@ def pass_at(k: int, samples: int, passed: int) -> float:
     return 1.0 - math.prod(1.0 - k / i for i in range(samples - passed + 1, samples + 1))
 
 
-def _passes(answer: str, example: Example) -> bool:
+def _passes(answer: str, example: Example, confined: bool) -> bool:
     before, after = example.program
-    return bool(answer.strip()) and running.run(before + answer + after).passed
+    return bool(answer.strip()) and running.run(before + answer + after, confined=confined).passed
 
 
-def _mark(answer: str, example: Example) -> dict[str, float] | None:
-    return {"pass@1": float(_passes(answer, example))} if answer.strip() else None
+def _mark(answer: str, example: Example, confined: bool = True) -> dict[str, float] | None:
+    return {"pass@1": float(_passes(answer, example, confined))} if answer.strip() else None
 
 
-def _sampled(answers: Sequence[str], example: Example) -> dict[str, float]:
+def _sampled(answers: Sequence[str], example: Example, confined: bool = True) -> dict[str, float]:
     """Scores samples by the unbiased estimates, and, as PaLM does, by whether any of them passes."""
-    samples, passed = len(answers), sum(_passes(answer, example) for answer in answers)
+    samples, passed = len(answers), sum(_passes(answer, example, confined) for answer in answers)
     unbiased = {f"pass@{k}": pass_at(k, samples, passed) for k in _OFTEN if k <= samples}
     return {**unbiased, f"any@{samples}": float(passed > 0)}
+
+
+def _unconfined(task: Task) -> Task:
+    return replace(task, mark=partial(_mark, confined=False), sampled=partial(_sampled, confined=False), require=None)
 
 
 def _packed(path: Path) -> Iterator[Record]:
@@ -91,6 +97,7 @@ TASKS = (
         sampled=_sampled,
         sampling=_SAMPLING,
         require=running.require,
+        unconfined=_unconfined,
         stop=("\nclass", "\ndef", "\n#", "\nif", "\nprint"),
         tokens=512,
     ),
@@ -106,6 +113,7 @@ TASKS = (
         sampled=_sampled,
         sampling=_SAMPLING,
         require=running.require,
+        unconfined=_unconfined,
         stop=("[DONE]",),
         tokens=512,
     ),

@@ -147,6 +147,8 @@ class Task:
     """How answers are sampled."""
     require: Callable[[], None] | None = None
     """Raises UserError if answers cannot be scored on this machine."""
+    unconfined: "Callable[[Task], Task] | None" = None
+    """Returns the task with its programs run without a jail; None if it runs none."""
     stop: tuple[str, ...] = ("\n",)
     """The texts at which a generated answer ends."""
     tokens: int = 32

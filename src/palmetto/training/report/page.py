@@ -25,6 +25,7 @@ def page(record: Record, directory: str) -> str:
 {sections.events(record)}
 {sections.validations(record)}
 </div>
+{sections.evaluations(record)}
 {sections.samples(record)}
 <div class="columns">
 {sections.recipe(record)}

@@ -101,6 +101,8 @@ class Record:
     """The validation losses on the live path."""
     dead_validations: Validations
     """The validation losses on rolled-back attempts."""
+    evaluations: dict[int, dict[str, Any]]
+    """The scores of checkpoints of the live path, by step and task."""
     rollbacks: list[Rollback]
     events: list[Event]
     last_digest: tuple[int, str] | None
@@ -200,6 +202,7 @@ def read(run: RunDirectory) -> Record:
         routing=_routing(run.recipe, measured),
         validations=_validations(lines, live, events),
         dead_validations=_validations(lines, ~live, events, with_start=False),
+        evaluations=_evaluations(lines, live, events),
         rollbacks=rollbacks,
         events=events,
         last_digest=next(((at, digest) for at, digest in reversed(digests) if digest), None),
@@ -274,3 +277,11 @@ def _validations(
     }
     ordered = sorted(found.items())
     return Validations(np.array([at for (at, _), _ in ordered], float), np.array([loss for _, loss in ordered], float))
+
+
+def _evaluations(lines: list[ledger.Line], live: Bools, events: list[Event]) -> dict[int, dict[str, Any]]:
+    """Returns the scores of the steps of the live path that have some, ascending."""
+    steps = {(line.attempt, line.step) for line, counts in zip(lines, live, strict=True) if counts}
+    told = [event for event in events if event["event"] == "evaluation"]
+    found = {event["step"]: event["scores"] for event in told if (event["attempt"], event["step"]) in steps}
+    return dict(sorted(found.items()))

@@ -10,6 +10,7 @@ import numpy as np
 from palmetto.recipe.objectives import PreferencesObjective, loss_unit
 from palmetto.report import svg
 from palmetto.report.markup import block, escape, pairs, table
+from palmetto.report.scores import curve, point
 from palmetto.runs.files import Event
 from palmetto.training.divergence import rises
 from palmetto.training.report import figures
@@ -125,8 +126,8 @@ def panels(record: Record, shown: Iterable[figures.Panel], name: str) -> str:
 
 
 def events(record: Record) -> str:
-    """Returns the table of events, except validations, in the order of time."""
-    told = list(_together([event for event in record.events if event["event"] != "validation"]))
+    """Returns the table of events, except validations and evaluations, in the order of time."""
+    told = list(_together([event for event in record.events if event["event"] not in ("validation", "evaluation")]))
     head = [("Time (UTC)", "time"), ("Step", "number"), ("Event", "kind"), ("What happened", "text")]
     rows = [
         (
@@ -206,6 +207,26 @@ def validations(record: Record) -> str:
     ]
     text = table(head, rows) if rows else '<p class="note">Not measured yet.</p>'
     return f"<section><h2>Validation</h2>\n{text}</section>"
+
+
+def evaluations(record: Record) -> str:
+    """Returns a small figure for each task that checkpoints were evaluated on, or an empty string."""
+    found: dict[str, dict[int, dict[str, Any]]] = {}
+    for step, scores in record.evaluations.items():
+        for name, values in scores.items():
+            found.setdefault(name, {})[step] = values
+    drawn = []
+    for number, (name, by_step) in enumerate(found.items()):
+        points, last = [point(step, values) for step, values in by_step.items()], list(by_step.values())[-1]
+        shown = f"{last['value']:.2f} {last['metric']}"
+        drawn.append(svg.small(curve(points, last["chance"]), f"evaluation-{number}", name, f"{name} by step", shown))
+    if not drawn:
+        return ""
+    return (
+        '<h2>Evaluations</h2>\n<p class="note">Scores by step, with intervals of 95 %. What is not above chance, and '
+        "above always taking the best place, is grey.</p>\n"
+        f'<div class="panels">\n{"".join(drawn)}\n</div>'
+    )
 
 
 def samples(record: Record) -> str:
