@@ -11,10 +11,12 @@ from palmetto.evaluation.comparison import compare_all
 from palmetto.evaluation.tasks.task import Outcome
 
 
-def evaluation(folder: Path, scores: dict[str, list[float]], digest: str = "a", file: str = "file") -> Path:
+def evaluation(
+    folder: Path, scores: dict[str, list[float]], digest: str = "a", file: str = "file", **settings: int
+) -> Path:
     folder.mkdir()
-    (folder / "evaluation.json").write_text(json.dumps({"data": {file: digest}}))
-    tasks = {name: {"metric": "acc", "files": [file]} for name in scores}
+    (folder / "evaluation.json").write_text(json.dumps({"data": {file: digest}, **settings}))
+    tasks = {name: {"metric": "acc", "files": [file], "chance": 25.0, "majority": 30.0} for name in scores}
     (folder / "results.json").write_text(json.dumps({"tasks": tasks}))
     lines = [
         {"task": name, **Outcome(str(place), str(place), {"acc": score}, "")._asdict()}
@@ -48,6 +50,20 @@ def test_the_page_shows_runs_side_by_side(tmp_path: Path) -> None:
     assert "t<o" not in page
     rows = [row for row in page.split("<tr") if "+50.00" in row or "+0.00" in row]
     assert [row.startswith(' class="grey"') for row in rows] == [False, True]
+
+
+def test_scores_are_drawn_over_what_differs(tmp_path: Path) -> None:
+    scores = ([0.0, 1.0] * 20, [1.0] * 40, [0.0] * 40)
+    folders = [
+        evaluation(tmp_path / f"{shots}", {"boolq": own}, shots=shots, step=8, size=100)
+        for shots, own in zip((5, 0, 1), scores, strict=True)
+    ]
+    compared = compare_all(folders)
+    assert compared["over"] == {"shots": [5, 0, 1]}
+    page = comparison_page.html(compared)
+    assert "<h2>Scores by shots</h2>" in page
+    assert "Scores by step" not in page
+    assert "<output>50.00 acc</output>" in page  # the last of the axis, not of the folders
 
 
 def test_other_data_and_other_examples_are_refused(tmp_path: Path) -> None:

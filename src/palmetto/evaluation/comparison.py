@@ -13,6 +13,9 @@ from palmetto.evaluation.statistics import Estimate, compare, estimate, ratio
 from palmetto.evaluation.tasks.task import BITS, Outcome
 from palmetto.files import read_json, read_json_lines
 
+OVER = {"shots": "shots", "step": "step", "parameters": "size"}
+"""What scores are drawn over, with the keys of an evaluation's settings."""
+
 
 class Scores(NamedTuple):
     """Holds the scores of one task by its own metric, in the order of its examples."""
@@ -27,10 +30,14 @@ class Scores(NamedTuple):
     metric: str
     files: list[str]
     """The files that the task was read from."""
+    baselines: dict[str, float]
+    """What chance and the best place score."""
 
 
 def compare_all(folders: Sequence[Path]) -> dict[str, Any]:
-    """Returns {"folders", "tasks": {NAME: {"metric", "first", "others": [...]}}} for the tasks that all have.
+    """Returns {"folders", "over", "tasks": {NAME: {"metric", "first", "others": [...]}}} for the tasks that all have.
+
+    "over" has what is another in each evaluation, among the numbers of shots, steps and parameters, by folder.
 
     Each other evaluation has its value, its difference from the first with an interval, and the number of examples that
     such a difference needs. Raises UserError if they did not see the same data, or share no task.
@@ -43,8 +50,14 @@ def compare_all(folders: Sequence[Path]) -> dict[str, Any]:
         raise UserError(f"{folders[0]}: no task that {others} has too; expected evaluations with a task in common")
     return {
         "folders": list(map(str, folders)),
+        "over": _over([read_json(folder / SETTINGS) for folder in folders]),
         "tasks": {name: _task(name, [each[name] for each in evaluations], folders) for name in shared},
     }
+
+
+def _over(settings: Sequence[dict[str, Any]]) -> dict[str, list[int]]:
+    found = {name: [each[key] for each in settings if each.get(key) is not None] for name, key in OVER.items()}
+    return {name: values for name, values in found.items() if len(set(values)) == len(settings)}
 
 
 def _task(name: str, scores: Sequence[Scores], folders: Sequence[Path]) -> dict[str, Any]:
@@ -67,6 +80,7 @@ def _task(name: str, scores: Sequence[Scores], folders: Sequence[Path]) -> dict[
             {
                 "folder": str(folder),
                 **shown(other.own, metric),
+                **other.baselines,
                 "difference": difference["value"],
                 "difference_interval": difference["interval"],
                 "needed": found.needed,
@@ -75,7 +89,7 @@ def _task(name: str, scores: Sequence[Scores], folders: Sequence[Path]) -> dict[
     return {
         "metric": metric,
         "count": len(first.values),
-        "first": shown(first.own, metric),
+        "first": {**shown(first.own, metric), **first.baselines},
         "others": others,
     }
 
@@ -94,14 +108,15 @@ def _read(folder: Path) -> dict[str, Scores]:
     for name, each in outcomes.items():
         joined = together(each)
         metric, files = results[name]["metric"], results[name]["files"]
+        baselines = {key: results[name][key] for key in ("chance", "majority")}
         examples, clusters = [outcome.example for outcome in joined], [outcome.cluster for outcome in joined]
         if metric == BITS:
             bits, sizes = [outcome.bits for outcome in joined], [float(outcome.size) for outcome in joined]
             values = [one * len(sizes) / sum(sizes) for one in bits]
-            scores[name] = Scores(examples, values, clusters, ratio(bits, sizes, clusters), metric, files)
+            scores[name] = Scores(examples, values, clusters, ratio(bits, sizes, clusters), metric, files, baselines)
         else:
             values = [outcome.scores[metric] for outcome in joined]
-            scores[name] = Scores(examples, values, clusters, estimate(values, clusters), metric, files)
+            scores[name] = Scores(examples, values, clusters, estimate(values, clusters), metric, files, baselines)
     return scores
 
 

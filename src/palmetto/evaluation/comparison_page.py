@@ -11,8 +11,9 @@ from palmetto.evaluation.tasks.task import BITS
 from palmetto.files import write_text
 from palmetto.report import markup, svg
 from palmetto.report.canvas import STYLE
-from palmetto.report.colours import of_choice
+from palmetto.report.colours import LIGHT, of_choice
 from palmetto.report.frame import frame
+from palmetto.report.scores import certain, curve, point
 
 _APART = 0.3
 """The distance between the runs of a task, in rows."""
@@ -37,12 +38,27 @@ def html(compared: Mapping[str, Any]) -> str:
         mark="Palmetto evaluation",
         heading=f'<h1>Comparison</h1>\n<p class="verdict">{markup.escape(_verdict(tasks))}</p>',
         body=f"""{drawn}
+{"".join(_curves(compared, name, values) for name, values in compared["over"].items())}
 <h2>Differences from {markup.escape(compared["folders"][0])}</h2>
 <div class="whole">{_differences(tasks)}</div>
 <p class="note">Differences are paired by example, with intervals of 95 %. Those that may be 0 are grey. The last
 column is the number of examples that would show such a difference at 5 % with a power of 80 %.</p>""",
         footer="Made by <code>palmetto compare</code>.",
     )
+
+
+def _curves(compared: Mapping[str, Any], over: str, values: Sequence[int]) -> str:
+    """Returns a small figure for each task: its scores over what is another in each evaluation."""
+    drawn = list[str]()
+    for name, task in compared["tasks"].items():
+        ordered = sorted(zip(values, [task["first"], *task["others"]], strict=True), key=lambda pair: pair[0])
+        figure = curve([point(at, own) for at, own in ordered], task["first"]["chance"], ratio=over == "parameters")
+        last = f"{ordered[-1][1]['value']:.2f} {task['metric']}"
+        drawn.append(svg.small(figure, f"{over}-{len(drawn)}", name, f"{name} by {over}", last))
+    return f"""<h2>Scores by {over}</h2>
+<p class="note">With intervals of 95 %; what cannot be told from chance, or from always taking the best place, is
+grey.</p>
+<div class="panels">{"".join(drawn)}</div>"""
 
 
 def _verdict(tasks: Mapping[str, Any]) -> str:
@@ -79,13 +95,14 @@ def _differences(tasks: Mapping[str, Any]) -> str:
 @STYLE
 def figure(tasks: Mapping[str, Any], folders: Sequence[str], width: int = 1040) -> Figure:
     """Returns a figure with a row for each task, and in it the score and interval of each evaluation."""
-    spread, title = _APART * (len(folders) - 1), "Scores with intervals of 95 %"
+    spread, title = _APART * (len(folders) - 1), "Scores with intervals of 95 %; hollow ones may be chance"
     drawn, axes = score_axes(tasks, title, width, top=34 + 18 * len(folders), row=round(20 * (1 + spread)))
     for place, values in enumerate(tasks.values()):
         for number, own in enumerate([values["first"], *values["others"]]):
             at, colour = place + _APART * number - spread / 2, of_choice(number)
             axes.plot(own["interval"], (at, at), color=colour, linewidth=1.4, solid_capstyle="butt")
-            axes.plot(own["value"], at, color=colour, marker="o", markersize=5)
+            fill = colour if certain(own) else LIGHT["paper"]
+            axes.plot(own["value"], at, color=colour, marker="o", markersize=5, markerfacecolor=fill)
     height = round(72 * drawn.get_figheight())
     for number, folder in enumerate(folders):
         at, colour = 1 - (32 + 18 * number) / height, of_choice(number)

@@ -56,6 +56,7 @@ def judge(
     gold = max(example.gold, key=lambda place: scores["raw"][place])
     return common._replace(
         scores={task.metric: right[task.normalization], **right},
+        likelihoods=tuple(scores["raw"]),
         bits=-scores["raw"][gold] / math.log(2),
         size=len(queries[gold].continuation.strip().encode("utf-8", "replace")),
         answer="" if own < 0 else example.options[own].continuation,

@@ -30,6 +30,7 @@ class EvaluatedModel:
             "run": str(Path(run.path).resolve()),
             "step": self.step,
             "parameters": checkpoints.sealed(self.step).parameters,
+            "size": sum(array.size for array in state.parameters.values()),
             "vocabulary": vocabulary.digest,
             "engine": self.engine.fingerprint,
         }

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from palmetto.evaluation import calibration
 from palmetto.evaluation.evaluating import Evaluation
 from palmetto.evaluation.figure import figure
 from palmetto.evaluation.loading import Loaded
@@ -29,7 +30,11 @@ def html(evaluation: Evaluation, name: str) -> str:
     tasks, categories = evaluation.results["tasks"], evaluation.results["categories"]
     scores = {name: values for name, values in tasks.items() if values["metric"] != BITS}
     texts = {name: values for name, values in tasks.items() if values["metric"] == BITS}
-    parts = [*(_scores(scores, categories) if scores else ()), *(_texts(texts) if texts else ())]
+    parts = [
+        *(_scores(scores, categories) if scores else ()),
+        *_calibration(evaluation),
+        *(_texts(texts) if texts else ()),
+    ]
     examples = "\n".join(_examples(*of) for of in evaluation.evaluated.values() if of[0].task.metric != BITS)
     return frame(
         title=name,
@@ -52,6 +57,24 @@ def _scores(tasks: dict[str, Any], categories: dict[str, Any]) -> Iterator[str]:
 <p class="note">Scores go from 0 to 100, with intervals of 95 %. Chance is what guessing scores, majority what always
 taking the best place scores. What is not above both is grey.</p>"""
     yield f'<h2>Categories</h2>\n<div class="whole">{_categories(categories)}</div>'
+
+
+def _calibration(evaluation: Evaluation) -> Iterator[str]:
+    """Yields a small figure for each task or group with options."""
+    tasks, drawn = evaluation.results["tasks"], list[str]()
+    parts = {part for values in tasks.values() for part in values.get("parts", ())}
+    for name, values in tasks.items():
+        members = [evaluation.evaluated[part][1] for part in values.get("parts", (name,))]
+        outcomes = [outcome for member in members for outcome in member if outcome.likelihoods]
+        if name in parts or not (found := calibration.bins(outcomes)):
+            continue
+        figure, told = calibration.reliability(found), f"error {calibration.error(found):.3f}"
+        drawn.append(svg.small(figure, f"calibration-{len(drawn)}", name, f"{name}: accuracy by confidence", told))
+    if drawn:
+        yield f"""<h2>Calibration</h2>
+<p class="note">How often the most probable option is right, over its probability among the options. On the dashed line
+both are equal; the error is their mean distance. The area of a point grows with the number of its examples.</p>
+<div class="panels">{"".join(drawn)}</div>"""
 
 
 def _texts(tasks: dict[str, Any]) -> Iterator[str]:

@@ -94,6 +94,8 @@ class Outcome(NamedTuple):
     """The place of the chosen option; −1 for a tie or a generated answer."""
     gold: tuple[int, ...] = ()
     options: int = 0
+    likelihoods: tuple[float, ...] = ()
+    """The log-likelihood of each option after its context, in nats."""
     question: str = ""
     tie: bool = False
     truncated: bool = False
