@@ -3,22 +3,18 @@
     .venv-lmeval/bin/python benchmarks/peers/lm_eval_answers.py MODEL FOLDER QUESTION.json ANSWER.json [BATCH]
 
 MODEL is `palmetto`, with a run directory as FOLDER, or `hf`, with an export for Hugging Face. QUESTION.json holds
-{"pairs": [[context, continuation], …], "prompts": [[context, generation_kwargs], …], "texts": [text, …]}, and
-ANSWER.json {"pairs": [[log-likelihood, is greedy], …], "prompts": [answer, …], "texts": [log-likelihood, …],
-"seconds": {kind: s}}. Each kind is asked once before the clock starts, with its first requests.
+lists by name, each of pairs [context, continuation], of prompts [context, generation_kwargs], or of texts [text].
+ANSWER.json holds under each name {"answers": [[log-likelihood, is greedy] or answer or log-likelihood, …],
+"seconds": s}. Before the clock starts, the list `NAME warm` is asked, if there is one.
 """
 
 import json
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from lm_eval.api.instance import Instance
-
-_FIRST = 8
-"""The number of requests that are asked before the clock starts."""
 
 
 def model(name: str, folder: str, batch: int) -> Any:
@@ -32,25 +28,27 @@ def model(name: str, folder: str, batch: int) -> Any:
     return HFLM(folder, device="cpu", dtype="float32", batch_size=batch, trust_remote_code=True)
 
 
-def ask(answer: Callable[[list[Instance]], list[Any]], arguments: list[tuple[Any, ...]]) -> tuple[list[Any], float]:
-    """Returns the answers, and the seconds that they took."""
-    requests = [Instance("loglikelihood", {}, own, place) for place, own in enumerate(arguments)]
-    answer(requests[:_FIRST])
-    begin = time.perf_counter()
-    answers = answer(requests)
-    return answers, time.perf_counter() - begin
+def ask(lm: Any, requests: list[tuple[Any, ...]]) -> list[Any]:
+    """Returns the answers to requests of one kind."""
+    first = requests[0]
+    way = lm.loglikelihood_rolling if len(first) == 1 else lm.loglikelihood
+    if len(first) == 2 and isinstance(first[1], dict):
+        way = lm.generate_until
+    return list(way([Instance("loglikelihood", {}, own, place) for place, own in enumerate(requests)]))
 
 
 def main(name: str, folder: str, question: Path, answer: Path, batch: int) -> None:
     """Asks what a file says, and writes the answers."""
-    asked, lm = json.loads(question.read_text()), model(name, folder, batch)
-    ways = {"pairs": lm.loglikelihood, "prompts": lm.generate_until, "texts": lm.loglikelihood_rolling}
-    answers: dict[str, Any] = {"seconds": {}}
-    for kind, way in ways.items():
-        arguments = [tuple(own) if isinstance(own, list) else (own,) for own in asked.get(kind, [])]
-        if arguments:
-            answers[kind], answers["seconds"][kind] = ask(way, arguments)
-    answer.write_text(json.dumps(answers))
+    asked, lm, found = json.loads(question.read_text()), model(name, folder, batch), {}
+    lists = {kind: [tuple(each) for each in requests] for kind, requests in asked.items()}
+    for kind, requests in lists.items():
+        if kind.endswith(" warm"):
+            continue
+        if warm := lists.get(f"{kind} warm"):
+            ask(lm, warm)
+        begin = time.perf_counter()
+        found[kind] = {"answers": ask(lm, requests), "seconds": time.perf_counter() - begin}
+    answer.write_text(json.dumps(found))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from palmetto.evaluation.until import up_to_stop
 from palmetto.interop.export import export
 from palmetto.runs.directory import RunDirectory
 from tests.conftest import RecipeMaker
-from tests.evaluation.models import LENGTH, trained
+from tests.evaluation.models import trained
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = ROOT / ".venv-lmeval" / "bin" / "python"
@@ -39,7 +39,7 @@ PROMPTS: list[tuple[str, dict[str, Any]]] = [
     ("the paragraph", {"until": "e", "max_gen_toks": 9, "do_sample": False}),
 ]
 SAMPLED = ("def", {"until": [], "max_gen_toks": 12, "do_sample": True, "temperature": 1.0, "top_k": 40})
-TEXTS = ["def wrap(text):\n    return text\n" * 20, "é"]
+TEXTS = [["def wrap(text):\n    return text\n" * 20], ["é"]]
 RECORDS = [{"question": text, "options": ["It is.", "def", "a width"], "label": 1} for text in ("the text", "a line")]
 TASK = """
 task: own
@@ -97,7 +97,7 @@ def ask(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
         files[0].write_text(json.dumps(question))
         done = call(ROOT / "benchmarks" / "peers" / "lm_eval_answers.py", name, folder, *files, 3)
         assert not done.returncode, done.stderr
-        return json.loads(files[1].read_text())
+        return {kind: found["answers"] for kind, found in json.loads(files[1].read_text()).items()}
 
     return ask
 
@@ -129,7 +129,7 @@ def test_likelihoods_have_the_bits_of_our_harness(model: EvaluatedModel, answers
         queries = of_options("", [Option(*pair)], model.reader)
         assert ours(model, queries) == [likelihood], pair
     assert queries[0].truncated
-    for text, likelihood in zip(TEXTS, answers["texts"], strict=True):
+    for [text], likelihood in zip(TEXTS, answers["texts"], strict=True):
         assert sum(ours(model, of_text(text, model.reader))) == likelihood
 
 
@@ -155,10 +155,11 @@ def test_the_greedy_continuation_is_told(run: RunDirectory, answers: Any, ask: C
     assert [is_greedy for _, is_greedy in found] == [True, False]
 
 
-def test_an_export_has_the_same_likelihoods_in_lm_eval(answers: Any, peer: Any) -> None:
-    pairs = zip(PAIRS, answers["pairs"], peer["pairs"], strict=True)
-    for (context, _), (likelihood, greedy), (theirs, is_greedy) in pairs:
-        if len(context) < LENGTH:  # lm-eval's model cuts [eod] too
+def test_an_export_has_the_same_likelihoods_in_lm_eval(model: EvaluatedModel, answers: Any, peer: Any) -> None:
+    for pair, (likelihood, greedy), (theirs, is_greedy) in zip(PAIRS, answers["pairs"], peer["pairs"], strict=True):
+        [query] = of_options("", [Option(*pair)], model.reader)
+        # lm-eval's model also cuts [eod], and sees other ids than those of the joined text where a token spans the join.
+        if not (query.truncated or query.spans):
             assert (likelihood, greedy) == (pytest.approx(theirs, abs=1e-3), is_greedy)
     assert answers["texts"][1] == pytest.approx(peer["texts"][1], abs=1e-3)
     assert peer["prompts"] == answers["prompts"][: len(PROMPTS)]

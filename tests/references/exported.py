@@ -158,11 +158,14 @@ def draw(table: Table, seed: int) -> Parameters:
     }
 
 
-def made(folder: Path, recipe: Recipe, step: int = 10) -> RunDirectory:
-    """Returns a run in a folder, with a checkpoint of random weights."""
+def made(folder: Path, recipe: Recipe, step: int = 10, words: Vocabulary | None = None) -> RunDirectory:
+    """Returns a run in a folder, with a checkpoint of random weights.
+
+    words: the vocabulary, by default a small one.
+    """
     run = RunDirectory(folder)
     write_text(run.recipe_file, loading.dump(recipe))
-    vocabulary(recipe.tokens.vocabulary).save(run.vocabulary)
+    (words or vocabulary(recipe.tokens.vocabulary)).save(run.vocabulary)
     table = parameter_table(recipe)
     optimizer = optimization.make(
         recipe.training.optimizer, table, {name: Spread(of.stack) for name, of in table.items()}
