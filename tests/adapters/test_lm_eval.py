@@ -158,7 +158,7 @@ def test_the_greedy_continuation_is_told(run: RunDirectory, answers: Any, ask: C
 def test_an_export_has_the_same_likelihoods_in_lm_eval(model: EvaluatedModel, answers: Any, peer: Any) -> None:
     for pair, (likelihood, greedy), (theirs, is_greedy) in zip(PAIRS, answers["pairs"], peer["pairs"], strict=True):
         [query] = of_options("", [Option(*pair)], model.reader)
-        # lm-eval's model also cuts [eod], and sees other ids than those of the joined text where a token spans the join.
+        # lm-eval's model also cuts [eod], and where a token spans the join it sees ids that the joined text lacks.
         if not (query.truncated or query.spans):
             assert (likelihood, greedy) == (pytest.approx(theirs, abs=1e-3), is_greedy)
     assert answers["texts"][1] == pytest.approx(peer["texts"][1], abs=1e-3)

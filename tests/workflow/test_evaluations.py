@@ -24,6 +24,10 @@ EVALUATED = "training.evaluations={tasks: [own.yaml], data: sets, every: 2, limi
 FILES = ("ledger.jsonl", "outcomes.jsonl", "results.json")
 
 
+class Killed(Exception):
+    """Stands for what ends a process."""
+
+
 @pytest.fixture
 def sets(run: RunDirectory) -> Path:
     """Returns a folder with a set, beside a task that reads it."""
@@ -68,12 +72,12 @@ def test_a_killed_evaluation_goes_on(run: RunDirectory, sets: Path, monkeypatch:
     def stop(self: Engine, requests: Any) -> Any:
         calls.append(requests)
         if len(calls) == 4:  # the second evaluation, half of it
-            raise KeyboardInterrupt
+            raise Killed
         return answer(self, requests)
 
     with monkeypatch.context() as patch:
         patch.setattr(Engine, "run", stop)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(Killed):
             train("killed", EVALUATED)
     killed = train("killed", EVALUATED)
     assert bits(killed) == bits(run)

@@ -1,0 +1,166 @@
+"""Asks lm-eval's own model what our tasks ask ours, and compares likelihoods, answers and scores, task by task.
+
+    .venv/bin/python benchmarks/cross_check.py --data FOLDER [--run DIR] [--tasks NAME,…] [--shots 1] [--limit 8]
+
+lm-eval's model (0.4.13, in `.venv-lmeval`, which is made if necessary) has the export of the run for Hugging Face. It
+gets the prompts and continuations of every request as texts, so it tokenizes, joins and scores by itself. Scores are
+made of its likelihoods and answers. Left out are examples of which something was cut, or in which a token spans the
+join: there the two differ by design (docs/evaluation.md). Without --run the weights are drawn.
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from palmetto.host import environment
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+environment.prepare(os.cpu_count() or 1)
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import evaluation  # noqa: E402
+from peer_environment import lm_eval_python  # noqa: E402
+
+from palmetto.evaluation.harness import answer_of, run_all  # noqa: E402
+from palmetto.evaluation.judging import judge, total  # noqa: E402
+from palmetto.evaluation.loading import Loaded, files, load  # noqa: E402
+from palmetto.evaluation.model import EvaluatedModel  # noqa: E402
+from palmetto.evaluation.queries import Query, ask, requests  # noqa: E402
+from palmetto.evaluation.registry import TASKS, choose  # noqa: E402
+from palmetto.evaluation.results import summarize  # noqa: E402
+from palmetto.evaluation.tasks.task import Outcome, Task  # noqa: E402
+from palmetto.evaluation.until import up_to_stop  # noqa: E402
+from palmetto.interop.export import export  # noqa: E402
+from palmetto.runs.directory import RunDirectory  # noqa: E402
+
+
+class Given(NamedTuple):
+    """Holds what a model has answered to an example."""
+
+    likelihoods: list[float]
+    texts: list[str]
+
+
+class Asked(NamedTuple):
+    """Holds an example with what is asked about it, and our answers."""
+
+    place: int
+    queries: list[Query]
+    ours: Given
+
+
+def pairs(task: Task, asked: Asked, text: str) -> list[list[Any]]:
+    """Returns the requests of an example as lm-eval takes them."""
+    if text:
+        return [["", text]]
+    settings = {"until": list(task.stop)}
+    return [
+        [query.context.rstrip(), settings | {"max_gen_toks": query.tokens}]
+        if query.tokens
+        else [query.context, query.continuation]
+        for query in asked.queries
+    ]
+
+
+def ask_ours(loaded: Loaded, model: EvaluatedModel, shots: int, limit: int) -> list[Asked]:
+    """Returns the first examples of a task that both treat alike, with our answers."""
+    task, reader = loaded.task, model.reader
+    make, found = requests(task.stop, task.sampling, reader.vocabulary), list[Asked]()
+    for place, example in enumerate(loaded.examples[:limit]):
+        queries = ask(task, example, loaded.shots(place, shots, 0), reader)
+        if any(query.truncated or query.spans for query in queries) or (example.text and len(queries) > 1):
+            continue
+        results = run_all(queries, make, model.engine)
+        answers = [answer_of(query, result, reader) for query, result in zip(queries, results, strict=True)]
+        ours = Given([total(answer.logprobs) for answer in answers], [answer.text for answer in answers])
+        found.append(Asked(place, queries, ours))
+    return found
+
+
+def score(loaded: Loaded, asked: Sequence[Asked], given: Sequence[Given]) -> float:
+    """Returns the score of the task from what a model has answered."""
+    outcomes = list[Outcome]()
+    for (place, queries, _), (likelihoods, texts) in zip(asked, given, strict=True):
+        logprobs = [[likelihood] for likelihood in likelihoods]
+        outcomes.append(judge(loaded.task, str(place), loaded.examples[place], queries, logprobs, texts))
+    return float(summarize({loaded.task.name: (loaded, outcomes)}, {})["tasks"][loaded.task.name]["value"])
+
+
+def theirs(asked: Asked, answers: Sequence[Any]) -> Given:
+    """Returns lm-eval's answers to an example in the form of ours."""
+    generated = [isinstance(answer, str) for answer in answers]
+    likelihoods = [0.0 if text else answer[0] for text, answer in zip(generated, answers, strict=True)]
+    texts = [
+        answer if text else query.continuation
+        for text, answer, query in zip(generated, answers, asked.queries, strict=True)
+    ]
+    return Given(likelihoods, texts)
+
+
+def compare(loaded: Loaded, asked: Sequence[Asked], answers: Sequence[Any]) -> str:
+    """Returns the row of a task."""
+    given, at = list[Given](), 0
+    for each in asked:
+        given.append(theirs(each, answers[at : at + len(each.queries)]))
+        at += len(each.queries)
+    distances, same = [0.0], []
+    for (_, queries, ours), their in zip(asked, given, strict=True):
+        for place, query in enumerate(queries):
+            if query.tokens:
+                stop = loaded.task.stop
+                same.append(up_to_stop(ours.texts[place], stop) == up_to_stop(their.texts[place], stop))
+            else:
+                distances.append(abs(ours.likelihoods[place] - their.likelihoods[place]) / len(query.continuation_ids))
+    texts = f"{sum(same)} of {len(same)}" if same else ""
+    distance = "" if same else f"{max(distances):.1e}"
+    scores = f"{score(loaded, asked, [each.ours for each in asked]):.3f} | {score(loaded, asked, given):.3f}"
+    return f"| {loaded.task.name} | {len(asked)} | {at} | {distance} | {texts} | {scores} |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--run", type=Path)
+    parser.add_argument("--tasks", default=",".join(TASKS), help="by default all whose files are there")
+    parser.add_argument("--shots", type=int, default=1)
+    parser.add_argument("--limit", type=int, default=8)
+    given = parser.parse_args()
+    python, names = lm_eval_python(), [name for name in given.tasks.split(",") if not files(TASKS[name], given.data)[1]]
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        run = RunDirectory.existing(given.run) if given.run else evaluation.drawn(folder / "run", [])
+        export(run, "huggingface", folder / "export", None, "float32", None)
+        model = EvaluatedModel(run, None)
+        tasks = [load(task, given.data) for task in choose(names, given.data).tasks]
+        asked = {loaded.task.name: ask_ours(loaded, model, given.shots, given.limit) for loaded in tasks}
+        question = folder / "question.json"
+        lists = {
+            loaded.task.name: [
+                pair
+                for each in asked[loaded.task.name]
+                for pair in pairs(loaded.task, each, loaded.examples[each.place].text)
+            ]
+            for loaded in tasks
+        }
+        question.write_text(json.dumps({name: own for name, own in lists.items() if own}))
+        answers = evaluation.answer(python, "hf", folder / "export", question, 8)
+    print(
+        "| task | examples | requests | likelihoods differ a token by | equal answers | our score | lm-eval's model |"
+    )
+    print("|---|---|---|---|---|---|---|")
+    for loaded in tasks:
+        own = asked[loaded.task.name]
+        print(
+            compare(loaded, own, answers[loaded.task.name]["answers"])
+            if own
+            else f"| {loaded.task.name} | 0 | | | | | |"
+        )
+
+
+if __name__ == "__main__":
+    main()
