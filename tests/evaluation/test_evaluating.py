@@ -247,14 +247,24 @@ def test_sampled_programs_are_run_and_do_not_vote(evaluate: Callable[..., Evalua
 def test_without_a_jail_no_program_is_asked_for(
     evaluate: Callable[..., Evaluation], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(code: str) -> None:
-        raise UserError("the kernel lacks Landlock")
+    real = running.run
+
+    def refuse(code: str, *, confined: bool = True) -> running.Outcome:
+        if confined:
+            raise UserError("the kernel lacks Landlock")
+        return real(code, confined=False)
 
     monkeypatch.setattr(running, "run", refuse)
     running.require.cache_clear()
-    with pytest.raises(UserError, match="Landlock"):
+    with pytest.raises(UserError, match="humaneval: the kernel lacks Landlock; --unsafe-code runs"):
         evaluate(tmp_path / "out", names=["humaneval"])
     assert not (tmp_path / "out").exists()
+    allowed = evaluate(tmp_path / "out", names=["humaneval"], settings=SETTINGS._replace(unsafe_code=True))
+    task = allowed.evaluated["humaneval"][0].task
+    assert task.mark is not None
+    [example] = allowed.evaluated["humaneval"][0].examples
+    assert task.mark("\n    return text\n", example) == {"pass@1": 1.0}
+    assert task.mark("\n    return 'y'\n", example) == {"pass@1": 0.0}
 
 
 def test_texts_are_scored_once_with_what_is_before(

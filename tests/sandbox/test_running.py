@@ -46,6 +46,16 @@ print(Point(math.isqrt(9)), __name__)
     assert run(code) == Outcome(True, "passed", "Point(x=3) __main__\n")
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="programs are run on Linux")
+def test_without_a_jail_the_limits_hold() -> None:
+    reach = "open('/proc/self/status').read(); print('read')"
+    assert run(reach, confined=False) == Outcome(True, "passed", "read\n")
+    assert run("import os; os._exit(0)", confined=False).ending == "failed"
+    assert run("while True: pass", seconds=1, confined=False).ending == "time"
+    assert not run("x = bytes(2**30)", confined=False).passed
+    assert run("print('x' * 2**20)", confined=False).ending == "output"
+
+
 @pytest.mark.usefixtures("jail")
 def test_an_error_is_shown_with_its_line() -> None:
     outcome = run("x = 1\nassert x == 2, 'no'")
