@@ -1,6 +1,8 @@
 """Tests what `palmetto eval`, `tasks` and `compare` refuse, and what `tasks` lists."""
 
 import json
+import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -67,3 +69,12 @@ def test_the_tasks_say_what_is_missing(data: Path, capfdbinary: pytest.CaptureFi
 
 def test_one_evaluation_is_not_compared(tmp_path: Path) -> None:
     assert "expected at least two" in refusal("compare", tmp_path)
+
+
+def test_lm_eval_names_its_extra(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "lm_eval", None)
+    assert re.match(r"lm_eval: needs the extra `eval`: .*(make|install)", refusal("lm-eval", run, "--tasks", "copa"))
+
+
+def test_workers_are_those_of_a_cluster(run: Path, data: Path) -> None:
+    assert "expected with --engine ray" in refusal("eval", run, "--tasks", "copa", "--data", data, "--workers", 2)
