@@ -6,14 +6,19 @@ lm-eval's model (0.4.13, in `.venv-lmeval`, which is made if necessary) has the 
 gets the prompts and continuations of every request as texts, so it tokenizes, joins and scores by itself. Scores are
 made of its likelihoods and answers. Left out are examples of which something was cut, or in which a token spans the
 join: there the two differ by design (docs/evaluation.md). Without --run the weights are drawn.
+
+A second table has lm-eval's own tasks on its own model, of which everything is lm-eval's but the records: its `acc` is
+our score without normalization, its `acc_norm` that by characters.
 """
 
 import argparse
 import json
 import os
+import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,7 +38,8 @@ from palmetto.evaluation.model import EvaluatedModel  # noqa: E402
 from palmetto.evaluation.queries import Query, ask, requests  # noqa: E402
 from palmetto.evaluation.registry import TASKS, choose  # noqa: E402
 from palmetto.evaluation.results import summarize  # noqa: E402
-from palmetto.evaluation.tasks.task import Outcome, Task  # noqa: E402
+from palmetto.evaluation.tasks.reading import find  # noqa: E402
+from palmetto.evaluation.tasks.task import Outcome, Record, Task  # noqa: E402
 from palmetto.evaluation.until import up_to_stop  # noqa: E402
 from palmetto.interop.export import export  # noqa: E402
 from palmetto.runs.directory import RunDirectory  # noqa: E402
@@ -122,6 +128,66 @@ def compare(loaded: Loaded, asked: Sequence[Asked], answers: Sequence[Any]) -> s
     return f"| {loaded.task.name} | {len(asked)} | {at} | {distance} | {texts} | {scores} |"
 
 
+def _letters(record: Record) -> Record:
+    choices = {"text": record["options"], "label": list("ABCDE"[: len(record["options"])])}
+    return {"question": record["question"], "choices": choices, "answerKey": "ABCDE"[record["gold"]]}
+
+
+OWN: dict[str, Callable[[Record], Record]] = {
+    "copa": dict,
+    "xcopa_it": dict,
+    "boolq": lambda record: record | {"label": int(record["label"])},
+    "piqa": lambda record: {
+        "goal": record["question"],
+        "sol1": record["options"][0],
+        "sol2": record["options"][1],
+        "label": record["gold"],
+    },
+    "winogrande": lambda record: {
+        "sentence": record["sentence"],
+        "option1": record["options"][0],
+        "option2": record["options"][1],
+        "answer": str(record["gold"] + 1),
+    },
+    "arc_easy": _letters,
+    "commonsense_qa": _letters,
+    **{name: dict for name in TASKS if name.startswith("blimp_")},
+}
+"""The tasks whose records have, after these changes, the columns that lm-eval's own task expects."""
+
+
+def own_tasks(data: Path, limit: int, python: Path, folder: Path, model: EvaluatedModel) -> Iterator[str]:
+    """Yields the rows of lm-eval's own tasks. folder: where the export is, and files may be written."""
+    sets, rows = dict[str, str](), dict[str, Loaded]()
+    for name, change in OWN.items():
+        if (file := find(TASKS[name].tests, data)) is None:
+            continue
+        records = list(islice(file.read(data / file.path), limit))
+        sets[name] = str(folder / f"{name}.jsonl")
+        Path(sets[name]).write_text("".join(json.dumps(change(record)) + "\n" for record in records))
+        rows[name] = load(TASKS[name], data)
+    (folder / "sets.json").write_text(json.dumps(sets))
+    script = Path(__file__).parent / "peers" / "lm_eval_tasks.py"
+    command = [python, script, folder / "export", folder / "sets.json", folder / "results.json"]
+    subprocess.run(command, env=os.environ | evaluation.VARIABLES, check=True, capture_output=True)
+    for name, found in json.loads((folder / "results.json").read_text()).items():
+        loaded, outcomes = rows[name], list[Outcome]()
+        make = requests(loaded.task.stop, loaded.task.sampling, model.reader.vocabulary)
+        for place, example in enumerate(loaded.examples[:limit]):
+            queries = ask(loaded.task, example, (), model.reader)
+            results = run_all(queries, make, model.engine)
+            answers = [answer_of(query, result, model.reader) for query, result in zip(queries, results, strict=True)]
+            logprobs = [answer.logprobs for answer in answers]
+            outcomes.append(judge(loaded.task, str(place), example, queries, logprobs, [each.text for each in answers]))
+        ours = summarize({name: (loaded, outcomes)}, {})["tasks"][name]["metrics"]
+        pairs = zip(found["right"], (outcome.scores["raw"] for outcome in outcomes), strict=True)
+        same = sum(their == our for their, our in pairs)
+        norm = found["metrics"].get("acc_norm")
+        normalized = " | " if norm is None else f"{ours['character']:.2f} | {100 * norm:.2f}"
+        acc = f"{ours['raw']:.2f} | {100 * found['metrics']['acc']:.2f}"
+        yield f"| {name} | {same} of {len(outcomes)} | {acc} | {normalized} |"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
@@ -149,6 +215,7 @@ def main() -> None:
         }
         question.write_text(json.dumps({name: own for name, own in lists.items() if own}))
         answers = evaluation.answer(python, "hf", folder / "export", question, 8)
+        second = list(own_tasks(given.data, given.limit, python, folder, model))
     print(
         "| task | examples | requests | likelihoods differ a token by | equal answers | our score | lm-eval's model |"
     )
@@ -160,6 +227,8 @@ def main() -> None:
             if own
             else f"| {loaded.task.name} | 0 | | | | | |"
         )
+    print("\n| lm-eval's task | equal decisions | ours, raw | its acc | ours by character | its acc_norm |")
+    print("|---|---|---|---|---|---|\n" + "\n".join(second))
 
 
 if __name__ == "__main__":

@@ -48,6 +48,13 @@ ROOT = Path(__file__).resolve().parent.parent
 OVERRIDES = ("model.activations=float32", "tokens.sequence_length=1024", "model.layers=6", "model.d_model=256")
 QUESTIONS, FEW_SHOT, WORDS, PROMPTS, NEW = 48, 16, 96, 32, 32
 SETTINGS = {"until": [], "max_gen_toks": NEW}
+VARIABLES = {
+    "PYTHONPATH": str(ROOT / "src"),
+    "OMP_NUM_THREADS": str(os.cpu_count()),
+    "HF_HUB_OFFLINE": "1",
+    "HF_DATASETS_OFFLINE": "1",
+}
+"""What lm-eval's environment needs to know."""
 Requests = dict[str, list[Any]]
 
 
@@ -83,11 +90,10 @@ def asked(seed: int, count: int) -> Requests:
 
 def answer(python: Path, model: str, folder: Path, question: Path, batch: int) -> Any:
     """Returns the answers and seconds of a model in lm-eval's environment."""
-    variables = {"PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": str(os.cpu_count()), "HF_HUB_OFFLINE": "1"}
     script = ROOT / "benchmarks" / "peers" / "lm_eval_answers.py"
     with tempfile.NamedTemporaryFile() as file:
         command = [str(python), str(script), model, str(folder), str(question), file.name, str(batch)]
-        subprocess.run(command, env=os.environ | variables, check=True, capture_output=True)
+        subprocess.run(command, env=os.environ | VARIABLES, check=True, capture_output=True)
         return json.loads(Path(file.name).read_text())
 
 

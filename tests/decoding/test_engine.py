@@ -190,6 +190,15 @@ def test_later_requests_find_the_blocks_of_earlier_ones() -> None:
     assert first == again
 
 
+def test_prompts_that_come_together_share_their_beginning() -> None:
+    requests = [Request((*PROMPT, end), 3) for end in (1, 2, 3)]
+    of = engine(KIND)
+    together = of.run(requests)
+    assert of.figures().hits == 2 * 8, "two full blocks of the second and the third"
+    of.scheduler.check()
+    assert together == [engine(KIND).run([request])[0] for request in requests]
+
+
 def test_windows_free_blocks_that_nobody_sees() -> None:
     used = {}
     for kind in ("local", "sinks", "grouped queries"):

@@ -68,6 +68,8 @@ class Scheduler:
         left = self.rows
         for sequence in [s for s in able if s.pending == 1] + [s for s in able if s.pending > 1]:
             if left and sequence.slot is not None and sequence.done >= sequence.request.prefix:
+                if sequence.pending > self.size:
+                    self._catch_up(sequence)
                 self._shares[sequence] = 0
                 self._shares[sequence] = self._give(sequence, min(sequence.pending, left))
                 left = self.rows - sum(self._shares.values())
@@ -159,6 +161,22 @@ class Scheduler:
             return []
         unseen = set(self._unseen(len(found) * self.size))
         return [SCRATCH if number in unseen else block for number, block in enumerate(found)]
+
+    def _catch_up(self, sequence: Sequence) -> None:
+        """Gives a sequence the blocks that others have computed since it was admitted, instead of computing the same.
+
+        So prompts that are submitted together share their beginning too.
+        """
+        if self._window is not None or sequence.done != len(sequence.blocks) * self.size:
+            return
+        for number in range(len(sequence.blocks), sequence.scored // self.size):
+            block = self.blocks.find(sequence.digest(number, self.size))
+            if block is None:
+                return
+            self._hold(sequence, number, block)
+            sequence.blocks.append(block)
+            sequence.done += self.size
+            self.hits += self.size
 
     def _preempt_for(self, sequence: Sequence) -> bool:
         """Preempts the last sequence that has lower priority, or that waits for its other beams and came later."""
