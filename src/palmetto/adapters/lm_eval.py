@@ -63,11 +63,19 @@ class Generation(NamedTuple):
 class PalmettoLM(TemplateLM):  # type: ignore[misc]
     """Answers lm-eval's requests by the engine of `decoding`."""
 
-    def __init__(self, pretrained: str | Path, step: int | None = None, seed: int = 0, **_: Any) -> None:
+    def __init__(
+        self,
+        pretrained: str | Path,
+        step: int | None = None,
+        seed: int = 0,
+        batch_size: int | str = 1,
+        max_batch_size: int | None = None,
+        device: str | None = None,
+    ) -> None:
         """Loads a checkpoint of a run directory, by default the newest.
 
-        seed: the seed of sampled answers. lm-eval also hands batch_size, max_batch_size and device to every model; here
-        the engine fills its steps by itself, and JAX_PLATFORMS chooses devices. Raises the errors of an evaluation.
+        seed: the seed of sampled answers. lm-eval hands the last three to every model; here the engine fills its steps
+        by itself, and JAX_PLATFORMS chooses the device. Raises the errors of an evaluation.
         """
         super().__init__()
         directory = RunDirectory.existing(Path(pretrained))
