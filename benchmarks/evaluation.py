@@ -45,8 +45,8 @@ from palmetto.tokens.vocabulary import Vocabulary  # noqa: E402
 from tests.references import exported  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
-OVERRIDES = ("model.activations=float32", "tokens.sequence_length=1024", "model.layers=6", "model.d_model=256")
-QUESTIONS, FEW_SHOT, WORDS, PROMPTS, NEW = 48, 16, 96, 32, 32
+OVERRIDES = ("model.activations=float32", "tokens.sequence_length=1024")
+QUESTIONS, FEW_SHOT, WORDS, PROMPTS, NEW = 32, 8, 64, 16, 32
 SETTINGS = {"until": [], "max_gen_toks": NEW}
 VARIABLES = {
     "PYTHONPATH": str(ROOT / "src"),
