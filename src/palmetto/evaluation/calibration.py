@@ -60,7 +60,7 @@ def reliability(found: Sequence[Bin], width: int = 330, height: int = 170) -> Fi
     for each, size in zip(found, sizes, strict=True):
         axes.plot((each.confidence,) * 2, each.interval, color=LIGHT["train"], linewidth=1.4, solid_capstyle="butt")
         axes.plot(each.confidence, each.accuracy, color=LIGHT["train"], marker="o", markersize=3 + 5 * size)
-    axes.set_xlim(0, 1)
+    axes.set_xlim(0, 1.04)
     axes.set_ylim(-0.03, 1.03)
     set_ticks(axes.xaxis, 4)
     set_ticks(axes.yaxis, 4)
