@@ -74,13 +74,11 @@ def pairs(task: Task, asked: Asked, text: str) -> list[list[Any]]:
 
 
 def ask_ours(loaded: Loaded, model: EvaluatedModel, shots: int, limit: int) -> list[Asked]:
-    """Returns the first examples of a task that both treat alike, with our answers."""
+    """Returns the first examples of a task with our answers."""
     task, reader = loaded.task, model.reader
     make, found = requests(task.stop, task.sampling, reader.vocabulary), list[Asked]()
     for place, example in enumerate(loaded.examples[:limit]):
         queries = ask(task, example, loaded.shots(place, shots, 0), reader)
-        if any(query.truncated or query.spans for query in queries) or (example.text and len(queries) > 1):
-            continue
         results = run_all(queries, make, model.engine)
         answers = [answer_of(query, result, reader) for query, result in zip(queries, results, strict=True)]
         ours = Given([total(answer.logprobs) for answer in answers], [answer.text for answer in answers])
@@ -88,13 +86,24 @@ def ask_ours(loaded: Loaded, model: EvaluatedModel, shots: int, limit: int) -> l
     return found
 
 
-def score(loaded: Loaded, asked: Sequence[Asked], given: Sequence[Given]) -> float:
-    """Returns the score of the task from what a model has answered."""
-    outcomes = list[Outcome]()
-    for (place, queries, _), (likelihoods, texts) in zip(asked, given, strict=True):
-        logprobs = [[likelihood] for likelihood in likelihoods]
-        outcomes.append(judge(loaded.task, str(place), loaded.examples[place], queries, logprobs, texts))
-    return float(summarize({loaded.task.name: (loaded, outcomes)}, {})["tasks"][loaded.task.name]["value"])
+def treated_alike(asked: Asked, text: str) -> bool:
+    """Returns whether both have the same ids for all that is asked."""
+    differ = any(query.truncated or query.spans for query in asked.queries)
+    return not differ and (not text or len(asked.queries) == 1)
+
+
+def outcomes(loaded: Loaded, asked: Sequence[Asked], given: Sequence[Given]) -> list[Outcome]:
+    """Returns what becomes of the examples with a model's answers."""
+    return [
+        judge(loaded.task, str(place), loaded.examples[place], queries, [[each] for each in likelihoods], texts)
+        for (place, queries, _), (likelihoods, texts) in zip(asked, given, strict=True)
+    ]
+
+
+def score(loaded: Loaded, judged: list[Outcome]) -> dict[str, Any]:
+    """Returns the results of a task."""
+    values: dict[str, Any] = summarize({loaded.task.name: (loaded, judged)}, {})["tasks"][loaded.task.name]
+    return values
 
 
 def theirs(asked: Asked, answers: Sequence[Any]) -> Given:
@@ -124,7 +133,8 @@ def compare(loaded: Loaded, asked: Sequence[Asked], answers: Sequence[Any]) -> s
                 distances.append(abs(ours.likelihoods[place] - their.likelihoods[place]) / len(query.continuation_ids))
     texts = f"{sum(same)} of {len(same)}" if same else ""
     distance = "" if same else f"{max(distances):.1e}"
-    scores = f"{score(loaded, asked, [each.ours for each in asked]):.3f} | {score(loaded, asked, given):.3f}"
+    both = (outcomes(loaded, asked, of) for of in ([each.ours for each in asked], given))
+    scores = " | ".join(f"{score(loaded, judged)['value']:.3f}" for judged in both)
     return f"| {loaded.task.name} | {len(asked)} | {at} | {distance} | {texts} | {scores} |"
 
 
@@ -171,21 +181,16 @@ def own_tasks(data: Path, limit: int, python: Path, folder: Path, model: Evaluat
     command = [python, script, folder / "export", folder / "sets.json", folder / "results.json"]
     subprocess.run(command, env=os.environ | evaluation.VARIABLES, check=True, capture_output=True)
     for name, found in json.loads((folder / "results.json").read_text()).items():
-        loaded, outcomes = rows[name], list[Outcome]()
-        make = requests(loaded.task.stop, loaded.task.sampling, model.reader.vocabulary)
-        for place, example in enumerate(loaded.examples[:limit]):
-            queries = ask(loaded.task, example, (), model.reader)
-            results = run_all(queries, make, model.engine)
-            answers = [answer_of(query, result, model.reader) for query, result in zip(queries, results, strict=True)]
-            logprobs = [answer.logprobs for answer in answers]
-            outcomes.append(judge(loaded.task, str(place), example, queries, logprobs, [each.text for each in answers]))
-        ours = summarize({name: (loaded, outcomes)}, {})["tasks"][name]["metrics"]
-        pairs = zip(found["right"], (outcome.scores["raw"] for outcome in outcomes), strict=True)
+        loaded = rows[name]
+        asked = ask_ours(loaded, model, 0, limit)
+        judged = outcomes(loaded, asked, [each.ours for each in asked])
+        ours = score(loaded, judged)["metrics"]
+        pairs = zip(found["right"], (outcome.scores["raw"] for outcome in judged), strict=True)
         same = sum(their == our for their, our in pairs)
         norm = found["metrics"].get("acc_norm")
         normalized = " | " if norm is None else f"{ours['character']:.2f} | {100 * norm:.2f}"
         acc = f"{ours['raw']:.2f} | {100 * found['metrics']['acc']:.2f}"
-        yield f"| {name} | {same} of {len(outcomes)} | {acc} | {normalized} |"
+        yield f"| {name} | {same} of {len(judged)} | {acc} | {normalized} |"
 
 
 def main() -> None:
@@ -203,7 +208,14 @@ def main() -> None:
         export(run, "huggingface", folder / "export", None, "float32", None)
         model = EvaluatedModel(run, None)
         tasks = [load(task, given.data) for task in choose(names, given.data).tasks]
-        asked = {loaded.task.name: ask_ours(loaded, model, given.shots, given.limit) for loaded in tasks}
+        asked = {
+            loaded.task.name: [
+                each
+                for each in ask_ours(loaded, model, given.shots, given.limit)
+                if treated_alike(each, loaded.examples[each.place].text)
+            ]
+            for loaded in tasks
+        }
         question = folder / "question.json"
         lists = {
             loaded.task.name: [

@@ -10,12 +10,15 @@ from typing import Any
 import pytest
 
 from palmetto.decoding.request import GREEDY
+from palmetto.evaluation import evaluating, registry
 from palmetto.evaluation.harness import answer_of, run_all
 from palmetto.evaluation.judging import total
 from palmetto.evaluation.model import EvaluatedModel
 from palmetto.evaluation.queries import Query, of_options, of_prompt, of_text, requests
+from palmetto.evaluation.settings import Settings
 from palmetto.evaluation.tasks.task import Option
 from palmetto.evaluation.until import up_to_stop
+from palmetto.files import write_text
 from palmetto.interop.export import export
 from palmetto.runs.directory import RunDirectory
 from tests.conftest import RecipeMaker
@@ -108,10 +111,15 @@ def answers(run: RunDirectory, ask: Callable[..., Any]) -> Any:
 
 
 @pytest.fixture(scope="module")
-def peer(run: RunDirectory, ask: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Any:
-    folder = tmp_path_factory.mktemp("export")
-    export(run, "huggingface", folder / "hf", None, "float32", None)
-    return ask("hf", folder / "hf", pairs=PAIRS, prompts=PROMPTS, texts=TEXTS)
+def exported(run: RunDirectory, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("export") / "hf"
+    export(run, "huggingface", folder, None, "float32", None)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def peer(exported: Path, ask: Callable[..., Any]) -> Any:
+    return ask("hf", exported, pairs=PAIRS, prompts=PROMPTS)
 
 
 def ours(model: EvaluatedModel, queries: list[Query], stops: tuple[str, ...] = (), beams: int = 0) -> list[Any]:
@@ -188,6 +196,27 @@ def test_lm_evals_own_command_scores_as_ours(run: RunDirectory, tmp_path: Path) 
     scores = json.loads((tmp_path / "ours" / "results.json").read_text())["tasks"]["own"]["metrics"]
     found = json.loads(results.read_text())["results"]["own"]
     assert [100 * found["acc,none"], 100 * found["acc_norm,none"]] == [scores["raw"], scores["character"]]
+
+
+def test_lm_evals_own_tasks_and_model_decide_as_ours(model: EvaluatedModel, exported: Path, tmp_path: Path) -> None:
+    premises = ("The text wraps.", "A line is white.", "The width is long.", "It returns.")
+    records = [
+        {"premise": text, "choice1": "It is def.", "choice2": "The paragraph.", "question": question, "label": n % 2}
+        for n, (text, question) in enumerate(zip(premises, ("cause", "effect") * 2, strict=True))
+    ]
+    file = tmp_path / "superglue" / "COPA" / "val.jsonl"
+    write_text(file, "".join(json.dumps(record) + "\n" for record in records))
+    (tmp_path / "sets.json").write_text(json.dumps({"copa": str(file)}))
+    script = ROOT / "benchmarks" / "peers" / "lm_eval_tasks.py"
+    done = call(script, exported, tmp_path / "sets.json", tmp_path / "results.json")
+    assert not done.returncode, done.stderr
+    theirs = json.loads((tmp_path / "results.json").read_text())["copa"]["right"]
+    chosen = registry.choose(["copa"], tmp_path)
+    settings = Settings(shots=0, seed=0, limit=None)
+    ours = evaluating.run(
+        chosen, tmp_path, settings, model.identity, model.engine, model.reader, tmp_path / "out", lambda text: None
+    )
+    assert [outcome.scores["raw"] for outcome in ours.evaluated["copa"][1]] == theirs
 
 
 def test_settings_that_the_engine_lacks_are_refused(run: RunDirectory, tmp_path: Path) -> None:
