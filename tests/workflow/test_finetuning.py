@@ -53,7 +53,8 @@ def data(run: RunDirectory) -> None:
 LORA = ("training.dropout=0.1", "--lora", "q,v", "--rank", 2)
 
 
-@pytest.mark.parametrize("arguments", [(), pytest.param(LORA, marks=pytest.mark.slow)], ids=["full", "lora"])
+@pytest.mark.slow
+@pytest.mark.parametrize("arguments", [(), LORA], ids=["full", "lora"])
 def test_a_stopped_finetuning_resumes_with_the_same_bits(run: RunDirectory, arguments: tuple[object, ...]) -> None:
     whole = finetune("whole", *arguments)
     for until in (1, 3):
@@ -86,6 +87,28 @@ def test_other_optimizers_and_files_of_text_train_too(run: RunDirectory) -> None
     continued = finetune("continued", "--recipe", "continued", data="text.jsonl")
     store = TokenStore.open(continued.train_store)
     assert unmark(store.read_stored(np.arange(store.windows))).scored[:, 1:].mean() > 0.99
+
+
+@pytest.mark.slow
+def test_pretraining_goes_on_with_other_text_and_longer_sequences(run: RunDirectory) -> None:
+    Path("other.txt").write_text(Path("text.txt").read_text()[::2])
+    causal, longer = "training.objective={name: causal}", "tokens.sequence_length=32"
+    stretched = "model.positions={scaling: interpolation, factor: 2}"
+    arguments = (
+        "--recipe",
+        "continued",
+        causal,
+        longer,
+        stretched,
+        "corpus.source=other.txt",
+        "corpus.section_bytes=2048",
+    )
+    assert command("finetune", "run", "--run", "tuned", *arguments, "corpus.validation_share=0.1", *SHORT) == 0
+    tuned = RunDirectory(Path("tuned"))
+    assert tuned.vocabulary.read_bytes() == run.vocabulary.read_bytes()
+    assert tuned.recipe.corpus.source == str(Path("other.txt").absolute())
+    assert not TokenStore.open(tuned.train_store).header.marked
+    assert command("verify", "tuned") == 0
 
 
 @pytest.mark.slow

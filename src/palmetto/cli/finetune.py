@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from palmetto.cli.common import Directory, Json, Overrides, path, say
-from palmetto.cli.runs import answer_summary, check_devices, existing
+from palmetto.cli.runs import answer_summary, check_devices, existing, from_anywhere
 from palmetto.errors import UserError
 from palmetto.host import signals
 
@@ -62,7 +62,7 @@ def finetune(
     adapted = [] if lora is None else [f"model.lora={{weights: [{lora}], rank: {rank or 8}}}"]
     if rank is not None and lora is None:
         raise UserError(f"--rank {rank}: is for adapters; expected --lora PATTERN")
-    resolved = finetuning.begin(base, step, recipe, data or [], [*adapted, *(overrides or [])])
+    resolved = from_anywhere(finetuning.begin(base, step, recipe, data or [], [*adapted, *(overrides or [])]))
     judges = _judges(choose, tasks_data, limit, patience)
     if judges is not None:
         if until is not None:

@@ -26,10 +26,7 @@ def prepare(
 
     variables.check()
     chosen = [*(overrides or []), *([loading.override("corpus.source", source)] if source is not None else [])]
-    resolved = loading.load(recipe, chosen)
-    if resolved.corpus.source not in (None, "python"):  # so that the run can be resumed from any working directory
-        corpus = resolved.corpus.model_copy(update={"source": str(Path(resolved.corpus.source).absolute())})
-        resolved = resolved.model_copy(update={"corpus": corpus})
+    resolved = from_anywhere(loading.load(recipe, chosen))
     if run is None:
         sense.check_name(resolved.name, "--run")
     path = run or Path("runs") / resolved.name
@@ -44,6 +41,14 @@ def prepare(
     if not directory.begun:
         sense.check(resolved)
     return resolved, directory
+
+
+def from_anywhere(recipe: "Recipe") -> "Recipe":
+    """Returns the recipe with an absolute source, so that its run can be resumed from any working directory."""
+    if recipe.corpus.source in (None, "python"):
+        return recipe
+    corpus = recipe.corpus.model_copy(update={"source": str(Path(recipe.corpus.source).absolute())})
+    return recipe.model_copy(update={"corpus": corpus})
 
 
 def check_devices(recipe: "Recipe", devices: int) -> None:

@@ -19,7 +19,7 @@ from tests.references import catalogue
 from tests.references.quickly import QUICKLY
 from tests.references.spread import VOCABULARY, make_recipe, on
 
-MODEL: Model = some(key_value_heads=1)
+MODEL: Model = some(key_value_heads=1, layers=1)
 BETA, ROWS, LENGTH = 0.3, 3, 11
 ENDS = ((4, 9), (6, 12), (5, 10))
 """Where each row's chosen and rejected answers end; padding follows."""
