@@ -138,6 +138,7 @@ def test_files_are_mixed_by_size_or_by_weight(tmp_path: Path) -> None:
     of_few = [count for text, count in counts.items() if text in expected(few)]
     of_many = [count for text, count in counts.items() if text in expected(many)]
     assert sum(of_few) == sum(of_many) == len(of_many), "in proportion, and each example at least once"
+    assert {*counts, *texts(tmp_path / "weight" / "validation")} == set(expected(QUESTIONS))
     assert max(of_few) - min(of_few) <= 1
     assert packed.repeats["few"] == pytest.approx(sum(of_few) / len(of_few))
     with pytest.raises(UserError, match="many: has no weight, and few has"):
