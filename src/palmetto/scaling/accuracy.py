@@ -1,0 +1,80 @@
+"""Predicts a task's score from its loss: the second of two steps, after the loss by parameters and tokens.
+
+The score rises from what guessing gives to a top as the loss of the right answers falls, along a logistic curve (model
+ladders, arXiv 2412.04403, equation 2). Scores are between 0 and 1.
+"""
+
+import itertools
+from typing import NamedTuple
+
+import numpy as np
+
+from palmetto.errors import UserError
+from palmetto.scaling.intervals import Fit, interval
+from palmetto.scaling.minimizing import Floats, minimize
+
+_CONSTANTS = 3
+_NEVER = 10.0
+"""A bend of Huber's loss that no score reaches, so that the fit is one of least squares."""
+
+
+class Curve(NamedTuple):
+    """Holds score(loss) = chance + (top − chance) / (1 + exp(steepness · (loss − middle)))."""
+
+    chance: float
+    top: float
+    middle: float
+    steepness: float
+
+    def __call__(self, losses: Floats) -> Floats:
+        """Returns the scores at losses of any shape."""
+        scores: Floats = self.chance + (self.top - self.chance) * _logistic(self.steepness * (self.middle - losses))
+        return scores
+
+
+class Scores(NamedTuple):
+    """Holds the curve of a task and how far scores lie from it."""
+
+    curve: Curve
+    noise: float | None
+    """The standard deviation of a score around the curve; None with as many constants as runs."""
+
+    def predict(self, losses: Fit, x: Floats, seed: int = 0) -> tuple[float, tuple[float, float] | None]:
+        """Returns the score at `x`, through the loss there, and the interval that holds it with 95 %."""
+        score = float(self.curve(losses.law(x)))
+        if self.noise is None or losses.laws is None:
+            return score, None
+        around = self.noise * np.random.default_rng(seed).standard_normal(len(losses.noises))
+        return score, interval(np.clip(self.curve(losses.laws(x)) + around, 0.0, 1.0))
+
+
+def fit(losses: Floats, scores: Floats, chance: float) -> Scores:
+    """Returns the curve that fits the runs best: losses and scores of shape [n].
+
+    Raises UserError if there are too few different losses.
+    """
+    if (found := len(np.unique(losses))) < _CONSTANTS:
+        raise UserError(f"{found} different losses of a task; expected at least {_CONSTANTS} for a curve of scores")
+    spread = float(np.ptp(losses))
+    middles = np.linspace(losses.min() - spread, losses.max() + spread, 13)
+    starts = np.array(list(itertools.product([1.0], middles, np.array([1.0, 4.0, 16.0]) / spread)))
+    low = np.array([min(chance + 1e-3, 1.0), losses.min() - 3 * spread, 0.0])
+    high = np.array([1.0, losses.max() + 3 * spread, 100 / spread])
+
+    def residuals(at: Floats) -> tuple[Floats, Floats]:
+        top, middle, steepness = (at[:, [place]] for place in range(3))
+        share = _logistic(steepness * (middle - losses))
+        bent = (top - chance) * share * (1 - share)
+        slopes = np.stack([share, bent * steepness, bent * (middle - losses)], axis=-1)
+        return chance + (top - chance) * share - scores, slopes
+
+    found_at, reached = minimize(starts, residuals, _NEVER, low, high)
+    curve = Curve(chance, *map(float, found_at[reached.argmin()]))
+    freedom = len(losses) - _CONSTANTS
+    off = float(((curve(losses) - scores) ** 2).sum())
+    return Scores(curve, float(np.sqrt(off / freedom)) if freedom else None)
+
+
+def _logistic(x: Floats) -> Floats:
+    halves: Floats = (1 + np.tanh(x / 2)) / 2
+    return halves

@@ -1,0 +1,60 @@
+"""Says how far a law of runs can be trusted, by a parametric bootstrap.
+
+The law is fitted again and again to losses drawn around it with the noise of the runs. That noise is itself known from
+few runs, so each draw has its own, by the distribution of a variance with as many degrees of freedom; for a linear law
+the intervals are then Student's.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from palmetto.scaling import laws
+from palmetto.scaling.laws import Law
+from palmetto.scaling.minimizing import Floats
+
+_DRAWS = 1000
+
+
+class Fit(NamedTuple):
+    """Holds the best law of some runs, and laws that these runs might have had as well."""
+
+    law: Law
+    noise: float | None
+    """The standard deviation of the logarithm of a loss around the law; None with as many constants as runs."""
+    laws: Law | None
+    """The laws of the draws; None without a noise."""
+    noises: Floats
+    """The noise of each draw, shape [draws]."""
+
+    def predict(self, x: Floats, seed: int = 0) -> tuple[float, tuple[float, float] | None]:
+        """Returns the loss of one run at `x`, shape [K], and the interval that holds it with 95 %."""
+        loss = float(self.law(x))
+        if self.laws is None:
+            return loss, None
+        around = np.exp(self.noises * np.random.default_rng(seed).standard_normal(len(self.noises)))
+        return loss, interval(self.laws(x) * around)
+
+
+def interval(values: Floats) -> tuple[float, float]:
+    """Returns the bounds of the middle 95 % of draws."""
+    low, high = np.percentile(values, (2.5, 97.5))
+    return float(low), float(high)
+
+
+def fit(x: Floats, losses: Floats, seed: int = 0) -> Fit:
+    """Returns the fit of a law to runs: variables of shape [n, K], losses of shape [n].
+
+    The runs must be able to determine the law (`laws.check`).
+    """
+    law = laws.fit(x, losses)
+    n, constants = len(losses), 1 + 2 * x.shape[1]
+    freedom = n - constants
+    if freedom == 0:
+        return Fit(law, None, None, np.empty(0))
+    residuals = np.log(losses) - np.log(law(x))
+    variance = float((residuals**2).sum()) / freedom
+    generator = np.random.default_rng(seed)
+    noises = np.sqrt(variance * freedom / generator.chisquare(freedom, _DRAWS))
+    drawn = np.exp(np.log(law(x)) + noises[:, None] * generator.standard_normal((_DRAWS, n)))
+    return Fit(law, float(np.sqrt(variance)), laws.refit(law, x, drawn), noises)
