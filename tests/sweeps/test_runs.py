@@ -16,9 +16,14 @@ from palmetto.files import read_json, read_json_lines, write_json, write_text
 from palmetto.recipe.loading import load
 from palmetto.runs import stamps
 from palmetto.runs.directory import RunDirectory
-from palmetto.sweeps import runs as sweep
-from palmetto.sweeps.plan import Point, plan
+from palmetto.sweeps import children, outcomes
+from palmetto.sweeps.children import Member
+from palmetto.sweeps.plan import Plan, plan
 from tests.sweeps.conftest import planned
+
+
+def members(made: Plan) -> list[Member]:
+    return [made.member(point) for point in made.points]
 
 
 def test_a_finished_stage_is_adopted_but_not_shared(tmp_path: Path) -> None:
@@ -35,7 +40,7 @@ def test_a_finished_stage_is_adopted_but_not_shared(tmp_path: Path) -> None:
 
 
 def test_tokens_are_taken_from_points_with_the_same(tiny: Path) -> None:
-    made = planned(tiny, "tokens.sequence_length=16,32").points
+    made = members(planned(tiny, "tokens.sequence_length=16,32"))
     for point in made[:-1]:
         write_text(point.run.vocabulary, "vocabulary")
         write_json(point.run.stamps / "vocabulary.json", {"inputs": "", "outputs": {"vocabulary.model": ""}})
@@ -43,48 +48,48 @@ def test_tokens_are_taken_from_points_with_the_same(tiny: Path) -> None:
         write_text(point.run.train_store, str(point.run.path))
         write_json(point.run.stamps / "tokens.json", {"inputs": "", "outputs": {"tokens/train.bin": ""}})
     last = made[-1]
-    sweep._borrow(last, made)
+    children.borrow(last, made)
     assert last.run.vocabulary.samefile(made[0].run.vocabulary)
     assert not last.run.train_store.exists(), "one has another seed, the other another length"
-    same = planned(tiny, "model.layers=1,2", "tokens.sequence_length=32", seeds=1).points
+    same = members(planned(tiny, "model.layers=1,2", "tokens.sequence_length=32", seeds=1))
     write_text(same[0].run.train_store, "tokens")
     write_json(same[0].run.stamps / "tokens.json", {"inputs": "", "outputs": {"tokens/train.bin": ""}})
-    sweep._borrow(same[1], same)
+    children.borrow(same[1], same)
     assert same[1].run.train_store.samefile(same[0].run.train_store)
 
 
 def test_a_text_that_has_changed_is_refused(tiny: Path) -> None:
     made = planned(tiny)
-    sweep._check_text(made)
-    sweep._check_text(made)
+    children.check_text(members(made), made.out)
+    children.check_text(members(made), made.out)
     write_text(tiny / "text.txt", "Other text.\n")
-    with pytest.raises(UserError, match="sweep of other text"):
-        sweep._check_text(made)
+    with pytest.raises(UserError, match="runs on other text"):
+        children.check_text(members(made), made.out)
 
 
 def test_a_refused_point_keeps_its_recipe(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its process claims the run, once it has checked."""
-    (point,) = planned(tiny, seeds=1).points
+    (point,) = members(planned(tiny, seeds=1))
     point.run.claim(point.recipe)
     before = point.run.recipe_file.read_bytes()
     given: list[bytes] = []
 
-    def refused(point: Point, recipe: Path, child: dict[str, str]) -> str:
+    def refused(member: Member, recipe: Path, child: dict[str, str]) -> str:
         given.append(recipe.read_bytes())
         return "training.steps=5: the run is at step 12 already"
 
-    monkeypatch.setattr(sweep, "_trained", refused)
-    (shorter,) = planned(tiny, "training.steps=5", seeds=1).points
-    assert "at step 12" in sweep._train(shorter, [shorter], {})
+    monkeypatch.setattr(children, "_trained", refused)
+    (shorter,) = members(planned(tiny, "training.steps=5", seeds=1))
+    assert "at step 12" in children.train(shorter, [shorter], {})
     assert b"steps: 5\n" in given[0]
     assert point.run.recipe_file.read_bytes() == before
 
 
 def test_a_damaged_point_counts_as_failed(tiny: Path) -> None:
-    (point,) = planned(tiny, seeds=1).points
+    (point,) = members(planned(tiny, seeds=1))
     point.run.claim(point.recipe)
     write_text(point.run.events, "[]\n")
-    found = sweep._result(point, tiny / "out", "")
+    found = outcomes.of(point, {})
     assert (found.status, found.steps) == ("failed", 0)
     assert "events.jsonl: line 1" in found.reason
 
@@ -93,17 +98,17 @@ def test_a_sweep_inside_its_text_does_not_change_it(tiny: Path) -> None:
     (tiny / "books").mkdir()
     shutil.copy(tiny / "text.txt", tiny / "books")
     made = plan(str(tiny / "tiny.yaml"), [], 2, str(tiny / "books"), tiny / "books" / "out")
-    sweep._check_text(made)
+    children.check_text(members(made), made.out)
     for name in (".compiled", "sweep.md"):
         write_text(made.out / name, "not of the text")
     for point in made.points:
         point.run.claim(point.recipe)
         write_text(point.run.ledger, "{}\n")
         write_text(point.run.samples, "samples")
-    sweep._check_text(made)
+    children.check_text(members(made), made.out)
     (made.out / ".compiled").unlink()
     write_text(made.out / "sweep.json", "{}")
-    sweep._check_text(made)
+    children.check_text(members(made), made.out)
 
 
 def start(folder: Path, *arguments: object) -> "subprocess.Popen[str]":

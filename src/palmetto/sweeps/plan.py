@@ -13,7 +13,7 @@ from palmetto.errors import UserError
 from palmetto.recipe import Recipe, loading, sense
 from palmetto.runs.directory import RunDirectory
 from palmetto.sweeps.axes import SEED, parse_axis
-from palmetto.training import condition
+from palmetto.sweeps.children import Member
 
 _MOST_POINTS = 10_000
 """The most points of a sweep. The recipes of all points are resolved before the first is trained."""
@@ -27,12 +27,6 @@ class Point(NamedTuple):
     seed: int
     recipe: Recipe
     run: RunDirectory
-
-    @property
-    def finished(self) -> bool:
-        """Whether the run has taken every step."""
-        summary = condition.summary(self.run)
-        return summary is not None and summary["steps"] == self.recipe.training.steps
 
 
 class Plan(NamedTuple):
@@ -53,6 +47,10 @@ class Plan(NamedTuple):
     def name(self, point: Point) -> str:
         """Returns the name of a point in messages."""
         return f"{_joined(self.axes, self.choices[point.choice][0], ' ')} seed {point.seed}"
+
+    def member(self, point: Point) -> Member:
+        """Returns a point as one of the runs that are trained."""
+        return Member(self.name(point), point.recipe, point.run)
 
 
 def plan(recipe: str, axes: Sequence[str], seeds: int, source: str | None, out: Path | None) -> Plan:

@@ -54,6 +54,12 @@ def summary(run: RunDirectory) -> Summary | None:
         return None
 
 
+def took(run: RunDirectory, steps: int) -> bool:
+    """Returns whether the summary of a run is that of step `steps`."""
+    found = summary(run)
+    return found is not None and found["steps"] == steps
+
+
 def is_finished(run: RunDirectory, until: int) -> bool:
     """Returns whether a run is at step `until` with an intact record.
 

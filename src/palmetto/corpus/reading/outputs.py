@@ -1,4 +1,4 @@
-"""Recognizes directories that Palmetto made: runs, sweeps and corpora are not read as text.
+"""Recognizes directories that Palmetto made: runs, sweeps, ladders and corpora are not read as text.
 
 A run within its own source would change what it was made from.
 """
@@ -7,14 +7,16 @@ from collections.abc import Collection
 
 _OF_A_RUN = frozenset({".lock", "stages", "ledger.jsonl", "checkpoints", "environment.json", "summary.json"})
 
-_LOG = "sweep-log.txt"
-"""The log of a sweep's run; a run that failed at once has nothing else."""
+_LOGS = frozenset({"training-log.txt", "sweep-log.txt"})
+"""The log of a run of a sweep or ladder, now and before; a run that failed at once has nothing else."""
 
 
 def recognized(names: Collection[str]) -> str | None:
     """Returns which kind of Palmetto directory has these names in it, also if only begun or copied, else None."""
-    if _LOG in names or ("recipe.yaml" in names and not _OF_A_RUN.isdisjoint(names)):
+    if not _LOGS.isdisjoint(names) or ("recipe.yaml" in names and not _OF_A_RUN.isdisjoint(names)):
         return "the directory of a run"
+    if "text.json" in names and "ladder.json" in names:
+        return "the directory of a ladder"
     if "text.json" in names and ("sweep.json" in names or ".compiled" in names):
         return "the directory of a sweep"
     if ".lock" in names and "stages" in names:
