@@ -224,6 +224,10 @@ SAME_RUN = {
     "mesh.model": "2",
     "mesh.zero": "0",
     "mesh.schedule": "gpipe",
+    "energy.watts": "300",
+    "energy.pue": "1.1",
+    "energy.intensity": "0.1",
+    "energy.source": "a meter",
 }
 
 

@@ -18,8 +18,8 @@ def plan(
     search: Annotated[bool, typer.Option("--search", help="Try many meshes, and show the best few.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Show a recipe's parameters, FLOPs, memory, tokens and schedule. With --topology, compile its step for chips that
-    this machine need not have, and predict its time and memory."""
+    """Show a recipe's parameters, FLOPs, memory, tokens, schedule and energy. With --topology, compile its step for
+    chips that this machine need not have, and predict its time and memory."""
     from palmetto.host import environment
     from palmetto.recipe import loading
 
@@ -28,9 +28,11 @@ def plan(
     if topology is None:
         if slices != 1 or search:
             raise UserError(f"{'--search' if search else f'--slices {slices}'}: needs --topology")
+        from palmetto.planning import energy
         from palmetto.planning import summary as planning
 
         values = planning.plan(resolved)
+        values["energy"] = energy.here(resolved, values["flops"])
         answer(values, planning.describe(values), as_json)
         return
     from palmetto.planning import at_scale, describe

@@ -71,6 +71,7 @@ def answer_summary(run: "RunDirectory", as_json: bool) -> None:
     """Prints the summary that training has written, or its main figures in three lines."""
     from palmetto.recipe.objectives import loss_unit
     from palmetto.runs.files import read_summary
+    from palmetto.training import energy
 
     summary = read_summary(run.summary)
     assert summary is not None
@@ -86,4 +87,6 @@ def answer_summary(run: "RunDirectory", as_json: bool) -> None:
         f"  {summary['tokens_per_second']:,.0f} tokens/s, MFU {summary['mfu']:.1%}; parameters "
         f"{summary['digest']['parameters'][:16]}, optimizer {summary['digest']['optimizer'][:16]}"
     )
+    if "energy" in summary:
+        text += f"\n  energy {', '.join(energy.describe(summary['energy']))}"
     answer(summary, text, as_json)

@@ -6,7 +6,8 @@ from typing import Any
 from palmetto.files import present, read_json
 from palmetto.interop.source import Source
 from palmetto.model.weights import active, count
-from palmetto.runs.files import read_events
+from palmetto.runs.files import read_events, read_summary
+from palmetto.training import energy
 
 
 def card(source: Source, library: str, made: str, note: str) -> str:
@@ -28,6 +29,8 @@ def card(source: Source, library: str, made: str, note: str) -> str:
         f"{manifest.step:,} steps of the recipe in `palmetto/recipe.yaml`. "
         f"Objective: {recipe.training.objective.name}; "
         f"optimizer: {recipe.training.optimizer.name}; activations: {model.activations}; seed: {recipe.training.seed}.",
+        "## Energy",
+        _energy(source),
         "## Evaluation",
         _evaluation(source),
         "## Digests",
@@ -55,6 +58,14 @@ def _data(source: Source) -> str:
     total = ", ".join(f"{values[quantity]:,} {quantity}" for quantity in ("documents", "bytes", "tokens"))
     head = f"{total}, as the corpus's datasheet says:"
     return "\n".join([head, "", "| source | documents | bytes | tokens |", "|---|---|---|---|", *rows])
+
+
+def _energy(source: Source) -> str:
+    """Returns what the whole run has used, which may have gone on after the exported step."""
+    summary = read_summary(source.run.summary)
+    if summary is None or "energy" not in summary:
+        return "The run has not recorded what it used."
+    return f"{', '.join(energy.describe(summary['energy']))}; counted to step {summary['steps']:,}."
 
 
 def _evaluation(source: Source) -> str:

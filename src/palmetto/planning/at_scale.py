@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from palmetto.errors import UserError
+from palmetto.planning import energy
 from palmetto.planning.compile import compile_step, require_compiler
 from palmetto.planning.describe import division
 from palmetto.planning.network.topology import Topology
@@ -35,6 +36,7 @@ def plan(recipe: Recipe, on: Topology, say: Callable[[str], None]) -> dict[str, 
         "fits": all(batch["fits"] for batch in batches),
         "memory": max((batch["memory"] for batch in batches), key=lambda memory: int(memory["peak"])),
         "compile_seconds": sum(batch["compile_seconds"] for batch in batches),
+        "energy": energy.there(recipe, on, batches),
         "batches": batches,
     }
 

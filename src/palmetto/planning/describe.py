@@ -3,6 +3,8 @@
 import textwrap
 from typing import Any
 
+from palmetto.training import energy
+
 _WIDTH = 104
 """The width of the text after its label."""
 
@@ -13,6 +15,8 @@ def describe(values: dict[str, Any]) -> str:
     rows += [("batch" if n == 0 else "", _batch(batch)) for n, batch in enumerate(values["batches"])]
     if values["batches"][-1].get("mfu") is not None:
         rows += _details(values)
+    if values["energy"]:
+        rows.append(("energy", ", ".join(energy.describe(values["energy"]))))
     for note in values["notes"]:
         rows += zip(("note", *[""] * len(note)), textwrap.wrap(note, _WIDTH), strict=False)
     rows.append(("compiling", f"{values['compile_seconds']:.0f} s"))

@@ -9,7 +9,7 @@ from palmetto.parallel import schedules
 from palmetto.recipe import Recipe
 from palmetto.recipe.objectives import extra_tokens
 from palmetto.tokens.order import Ramp
-from palmetto.training import optimization
+from palmetto.training import energy, optimization
 from palmetto.training.flops import flops_per_token
 from palmetto.training.learning_rate import learning_rate
 
@@ -74,7 +74,7 @@ def plan(recipe: Recipe) -> dict[str, Any]:
 
 
 def describe(values: dict[str, Any]) -> str:
-    """Returns the values of `plan` as lines of text."""
+    """Returns the values of `plan`, and of `energy.here` if they have it as "energy", as lines of text."""
     parameters, memory, schedule = values["parameters"], values["memory_bytes"], values["schedule"]
     unit = "token" if values["example"]["positions"] == values["example"]["tokens"] else "position"
     sizes = [f"{_gib(memory[what])} {what}" for what in ("parameters", "gradients")]
@@ -103,6 +103,8 @@ def describe(values: dict[str, Any]) -> str:
     if values["pipeline"]:
         rows.append(("pipeline", _pipeline(values["pipeline"])))
     rows += [("learning rate", rates), ("optimizer", list(_choices(values["optimizer"])))]
+    if "energy" in values:
+        rows.append(("energy", energy.describe(values["energy"])))
     lines = [f"  {label:14}{text}" for label, parts in rows for label, text in _labelled(label, parts)]
     return "\n".join([values["recipe"], *lines])
 

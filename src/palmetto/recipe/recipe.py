@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from palmetto.recipe.corpus import Corpus
+from palmetto.recipe.energy import Energy
 from palmetto.recipe.finetuning import Finetuning
 from palmetto.recipe.mesh import Mesh, check_mesh
 from palmetto.recipe.model import Model
@@ -43,6 +44,7 @@ class Recipe(Section):
     training: Training
     mesh: Mesh = Mesh()
     finetuning: Finetuning | None = None
+    energy: Energy = Energy()
 
     @property
     def model_vocabulary(self) -> int:
@@ -109,10 +111,11 @@ class Recipe(Section):
     def identity(self) -> dict[str, Any]:
         """The values on which bits depend, by dotted key. Recipes that agree in them describe the same run.
 
-        Not included are the location of files, how often they are written, and the number of steps, unless the rate
-        depends on it. Parts that are `_OPTIONAL` are included where there are any, so that runs without them keep their
-        digests. The text itself counts through the digests of the token stores. The mesh is not included, since a run
-        can resume on another one; the environment's record holds the part of it on which bits depend (`mesh_record`).
+        Not included are the location of files, how often they are written, figures of energy, and the number of steps,
+        unless the rate depends on it. Parts that are `_OPTIONAL` are included where there are any, so that runs without
+        them keep their digests. The text itself counts through the digests of the token stores. The mesh is not
+        included, since a run can resume on another one; the environment's record holds the part of it on which bits
+        depend (`mesh_record`).
         """
         values = flatten(self.model_dump())
         if not self.training.end_shapes_rate:
@@ -197,7 +200,7 @@ _OUTSIDE_IDENTITY = (
     "finetuning.data",
 )
 
-_SECTIONS_OUTSIDE_IDENTITY = ("mesh.", "training.evaluations")
+_SECTIONS_OUTSIDE_IDENTITY = ("mesh.", "training.evaluations", "energy.")
 
 _OPTIONAL = (
     "tokens.chat_template",

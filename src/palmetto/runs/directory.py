@@ -29,6 +29,7 @@ class RunDirectory:
         self.ledger = path / "ledger.jsonl"
         self.events = path / "events.jsonl"
         self.metrics = path / "metrics.jsonl"
+        self.energy = path / "energy.jsonl"
         self.checkpoints = path / "checkpoints"
         self.summary = path / "summary.json"
         self.samples = path / "samples.txt"
@@ -39,7 +40,7 @@ class RunDirectory:
     def shadow(self, path: Path) -> "RunDirectory":
         """Returns the same run with the files that training writes, except checkpoints, copied to `path`."""
         shadow = RunDirectory(self.path)
-        for name in ("recipe_file", "environment", "ledger", "events", "metrics", "summary"):
+        for name in ("recipe_file", "environment", "ledger", "events", "metrics", "energy", "summary"):
             file: Path = getattr(self, name)
             setattr(shadow, name, path / file.name)
             if file.exists():

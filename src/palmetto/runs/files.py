@@ -65,6 +65,33 @@ class Measured(TypedDict):
 
 
 @_OPEN
+class Stretch(TypedDict):
+    """Describes a line of energy.jsonl: a stretch of training, and what the machine's meters counted in it."""
+
+    seconds: float
+    joules: NotRequired[float]
+    meters: NotRequired[str]
+
+
+@_OPEN
+class EnergyUse(TypedDict):
+    """Describes energy that was or would be used (training/energy.py); None if a chip's power is not known."""
+
+    kwh: float | None
+    """What the building takes from the grid."""
+    kg_co2e: float | None
+    hours: float
+    chips: int
+    watts: float | None
+    """The mean power of a chip."""
+    pue: float
+    intensity: float
+    source: str | None
+    how: str
+    """Whether it was measured or estimated, and from what."""
+
+
+@_OPEN
 class Losses(TypedDict):
     """Describes validation losses in nats per token, which are None if none was measured."""
 
@@ -120,6 +147,7 @@ class Summary(TypedDict):
     skipped_steps: int
     digest: Digests
     environment: Environment
+    energy: NotRequired[EnergyUse]
 
 
 @_OPEN
@@ -142,7 +170,7 @@ class Completed(TypedDict):
     """The ledger's chain at this step."""
 
 
-_EVENT, _MEASURED = TypeAdapter(Event), TypeAdapter(Measured)
+_EVENT, _MEASURED, _STRETCH = TypeAdapter(Event), TypeAdapter(Measured), TypeAdapter(Stretch)
 _ENVIRONMENT, _SUMMARY, _STAMP = TypeAdapter(Environment), TypeAdapter(Summary), TypeAdapter(Stamp)
 _COMPLETED = TypeAdapter(list[Completed], config=ConfigDict(strict=True))
 _TEXTS = TypeAdapter(dict[str, str], config=ConfigDict(strict=True))
@@ -161,6 +189,11 @@ def read_events(path: Path) -> list[Event]:
 def read_metrics(path: Path) -> list[Measured]:
     """Returns the measurements of steps; a step that was repeated has several lines, of which the last counts."""
     return _lines(path, _MEASURED)
+
+
+def read_energy(path: Path) -> list[Stretch]:
+    """Returns the stretches of training of all processes, in order."""
+    return _lines(path, _STRETCH)
 
 
 def read_environment(path: Path) -> dict[str, Any] | None:

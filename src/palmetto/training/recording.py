@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+import jax
 import numpy as np
 
 from palmetto.files import JsonLines
+from palmetto.host import power
 from palmetto.model.experts.router import Routing
 from palmetto.recipe import Recipe
 from palmetto.runs.directory import RunDirectory
@@ -13,6 +15,7 @@ from palmetto.runs.files import read_events
 from palmetto.tokens.store import TokenStore
 from palmetto.training import summary, surroundings
 from palmetto.training.divergence import rises
+from palmetto.training.energy import Account, open_account
 from palmetto.training.ledger import Line
 from palmetto.training.replay import At, LivePath
 from palmetto.training.spikes import Exhausted, Rollback
@@ -36,6 +39,8 @@ class Recorder:
 
     peak: float
     """The peak FLOP/s that the MFU is relative to, set by `begin`."""
+    energy: Account
+    """The account of what this process uses, opened by `begin`."""
 
     def __init__(
         self, run: RunDirectory, recipe: Recipe, execution: Execution, here: dict[str, Any], progress: Progress
@@ -60,6 +65,8 @@ class Recorder:
         self.run.claim(self.recipe)
         surroundings.record(self.run, self.here)
         self.peak = peak_of(self.run, self.recipe)
+        # Of several processes each has a part of the chips, and meters that others of its machine share.
+        self.energy = open_account(self.run, power.meters(self.here["platform"]) if jax.process_count() == 1 else None)
 
     def message(self, text: str) -> None:
         """Shows a message to the user."""
@@ -87,6 +94,7 @@ class Recorder:
             if line.step % self.recipe.training.digest_every == 0:
                 metrics["load"] = np.round(np.asarray(routing.load, float), 5).tolist()
         self._metrics.append(metrics)
+        self.energy.note()
         self.progress.step(line, rate, mfu)
 
     def tell_if_left_out(self, line: Line) -> None:
@@ -136,4 +144,5 @@ class Recorder:
 
     def summarize(self, at: At, path: LivePath, digests: tuple[str, str]) -> None:
         """Writes the summary of the run; `digests` are those of parameters and optimizer state."""
+        self.energy.settle()
         summary.write(self.run, self.recipe, path, at.step, digests, self.validation_store, self.peak)

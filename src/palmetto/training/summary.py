@@ -8,6 +8,7 @@ from palmetto.runs.directory import RunDirectory
 from palmetto.runs.files import read_events, read_metrics
 from palmetto.tokens.packing import unigram_entropy
 from palmetto.tokens.store import TokenStore
+from palmetto.training import energy
 from palmetto.training.replay import LivePath
 from palmetto.training.utilization import utilization
 
@@ -28,6 +29,7 @@ def write(
     losses = _validation_losses(run, path)
     seconds = _seconds_a_sequence(run, path)
     parameters, optimizer = digests
+    here = environment.record(recipe.mesh_record, recipe.inelastic)
     rate = recipe.tokens.sequence_length / seconds[len(seconds) // 2] if seconds else 0.0
     write_json(
         run.summary,
@@ -48,7 +50,8 @@ def write(
             "rollbacks": path.history.attempt,
             "skipped_steps": path.history.not_finite,
             "digest": {"parameters": parameters, "optimizer": optimizer},
-            "environment": environment.record(recipe.mesh_record, recipe.inelastic),
+            "environment": here,
+            "energy": energy.of_run(run, recipe, here),
         },
     )
 

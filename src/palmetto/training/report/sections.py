@@ -12,6 +12,7 @@ from palmetto.report import svg
 from palmetto.report.markup import block, escape, pairs, table
 from palmetto.report.scores import curve, point
 from palmetto.runs.files import Event
+from palmetto.training import energy
 from palmetto.training.divergence import rises
 from palmetto.training.report import figures
 from palmetto.training.report.record import Record
@@ -267,6 +268,8 @@ def machine(record: Record) -> str:
         values.append((key, f"{then} → {last[key]}" if changed else then))
     if record.summary:
         values.append(("peak", f"{record.summary['peak_flops'] / 1e9:,.1f} GFLOP/s, which MFU is taken against"))
+        if "energy" in record.summary:
+            values.append(("energy", ", ".join(energy.describe(record.summary["energy"]))))
     text = pairs([(name.replace("_", " "), escape(value)) for name, value in values], "pairs")
     if not values:
         text = '<p class="note">There is no environment.json: the machine is not known.</p>'
