@@ -15,12 +15,14 @@ from palmetto.cli.export import export
 from palmetto.cli.finetune import finetune
 from palmetto.cli.generate import generate
 from palmetto.cli.import_ import import_
+from palmetto.cli.ladder import ladder
 from palmetto.cli.lm_eval import lm_eval
 from palmetto.cli.long_context import long_context
 from palmetto.cli.plan import plan
 from palmetto.cli.recipes import recipes
 from palmetto.cli.report import report
 from palmetto.cli.run import run
+from palmetto.cli.scaling import scaling
 from palmetto.cli.serve import serve
 from palmetto.cli.sweep import sweep
 from palmetto.cli.tokenizer import app as tokenizer
@@ -46,6 +48,8 @@ for command in (
     export,
     long_context,
     sweep,
+    ladder,
+    scaling,
     plan,
     report,
     drill,

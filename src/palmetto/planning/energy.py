@@ -13,14 +13,18 @@ _UTILIZATION = 0.4
 """The model FLOPs utilization that is assumed where no step was timed or simulated."""
 
 
-def here(recipe: Recipe, flops: float) -> EnergyUse:
-    """Returns what `flops` of training use on the devices of this process, at 40 % of their peak."""
-    peak = recipe.training.peak_flops or mesh_peak(recipe, device_peak(recipe))
+def here(recipe: Recipe, flops: float, rate: float | None = None) -> EnergyUse:
+    """Returns what `flops` of training use on the devices of this process.
+
+    rate: the FLOP/s that such a training has reached here; by default 40 % of the devices' peak.
+    """
+    where = f"{rate / 1e9:,.0f} GFLOP/s, as measured here" if rate else ""
+    if rate is None:
+        peak = recipe.training.peak_flops or mesh_peak(recipe, device_peak(recipe))
+        rate, where = _UTILIZATION * peak, f"{_UTILIZATION:.0%} of {peak / 1e9:,.0f} GFLOP/s here"
     machine = environment.record()
-    seconds = flops / (_UTILIZATION * peak)
     chips, published = energy.drawn(recipe, machine["platform"], machine["device"], machine["cores"])
-    where = f"{_UTILIZATION:.0%} of {peak / 1e9:,.0f} GFLOP/s here"
-    return _estimate(recipe, chips, seconds, published, where)
+    return _estimate(recipe, chips, flops / rate, published, where)
 
 
 def there(recipe: Recipe, on: Topology, batches: list[dict[str, Any]]) -> EnergyUse | None:

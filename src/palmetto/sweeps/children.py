@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import NamedTuple
@@ -19,7 +19,7 @@ from palmetto.corpus import documents
 from palmetto.errors import RunStopped, UserError
 from palmetto.files import temporary_folder, write_json, write_text
 from palmetto.host import environment, signals
-from palmetto.recipe import Recipe, loading
+from palmetto.recipe import Recipe, loading, sense
 from palmetto.runs import stamps
 from palmetto.runs.directory import RunDirectory
 from palmetto.runs.files import read_texts
@@ -51,17 +51,42 @@ class Member(NamedTuple):
         return self.run.path / "training-log.txt"
 
 
-@contextlib.contextmanager
-def prepared(members: Sequence[Member], out: Path) -> Iterator[Variables]:
-    """Locks a directory of runs and prepares this process for JAX; yields the environment of the children.
+def directory(out: Path | None, name: str, kind: str, sources: Collection[str | None]) -> Path:
+    """Returns the directory of several runs, by default KINDs/NAME.
 
-    A stopping signal raises KeyboardInterrupt within. Raises UserError if the text has changed since the runs began.
+    Raises UserError if the name cannot be a folder's, or if the directory is one of the sources.
     """
-    child = child_environment(out)
+    if out is None:
+        sense.check_name(name, "--out")
+        out = Path(f"{kind}s") / name
+    if any(out.resolve() == Path(str(source)).resolve() for source in {*sources} - {None, documents.PYTHON}):
+        raise UserError(
+            f"--out {out}: the source itself; expected another directory, as in {out}/{kind}, which is no part of it"
+        )
+    return out
+
+
+def check(member: Member) -> None:
+    """Raises UserError if a run makes no sense, or if its directory holds a run of another recipe."""
+    if not member.run.begun:
+        sense.check(member.recipe)
+    elif differences := member.recipe.obstacles(member.run.recipe):
+        raise UserError(
+            f"{member.run.path} holds a run of another recipe: {'; '.join(differences)}. Give the same "
+            "values, or another directory with --out"
+        )
+
+
+@contextlib.contextmanager
+def opened(members: Sequence[Member], out: Path) -> Iterator[None]:
+    """Locks a directory of runs and prepares this process for JAX; a stopping signal raises KeyboardInterrupt within.
+
+    Raises UserError if the text has changed since the runs began.
+    """
     with RunDirectory(out).locked(), signals.handled_by(_interrupt):
         environment.prepare(members[0].recipe.training.threads)
         check_text(members, out)
-        yield child
+        yield
 
 
 def train_all(

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from palmetto.corpus import documents
 from palmetto.errors import UserError
-from palmetto.recipe import Recipe, loading, sense
+from palmetto.recipe import Recipe, loading
 from palmetto.runs.directory import RunDirectory
+from palmetto.sweeps import children
 from palmetto.sweeps.axes import SEED, parse_axis
 from palmetto.sweeps.children import Member
 
@@ -90,14 +90,7 @@ def plan(recipe: str, axes: Sequence[str], seeds: int, source: str | None, out: 
         label = _joined(names, labels, " ")
         if (twin := seen.setdefault(found[0].digest, label)) != label:
             raise UserError(f"{label}: the same run as {twin}; expected choices that differ in what is trained")
-    if out is None:
-        sense.check_name(name, "--out")
-    out = out or Path("sweeps") / name
-    sources = {each.corpus.source for found in loaded for each in found} - {documents.PYTHON}
-    if any(out.resolve() == Path(str(source)).resolve() for source in sources):
-        raise UserError(
-            f"--out {out}: the source itself; expected another directory, as in {out}/sweep, which is no part of it"
-        )
+    out = children.directory(out, name, "sweep", {each.corpus.source for found in loaded for each in found})
     points = []
     for seed in range(seeds):
         for number, (labels, _) in enumerate(choices):
@@ -106,15 +99,10 @@ def plan(recipe: str, axes: Sequence[str], seeds: int, source: str | None, out: 
             if names:
                 chosen = chosen.model_copy(update={"name": f"{name}: {_joined(names, labels, ' ')}"})
             points.append(Point(number, seed, chosen, RunDirectory(out / folder / f"seed-{seed}")))
+    planned = Plan(names, tuple(fixed), name, choices, points, out)
     for point in points:
-        if not point.run.begun:
-            sense.check(point.recipe)
-        elif differences := point.recipe.obstacles(point.run.recipe):
-            raise UserError(
-                f"{point.run.path} holds a run of another recipe: {'; '.join(differences)}. Give the same "
-                "values, or another directory with --out"
-            )
-    return Plan(names, tuple(fixed), name, choices, points, out)
+        children.check(planned.member(point))
+    return planned
 
 
 def _joined(axes: tuple[str, ...], labels: tuple[str, ...], separator: str) -> str:

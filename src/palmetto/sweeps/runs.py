@@ -11,7 +11,8 @@ from palmetto.sweeps.plan import Plan, Point
 def run(planned: Plan, say: Say) -> results.Sweep:
     """Trains the points that are not finished (children.train_all), and writes the results after each."""
     members = [planned.member(point) for point in planned.points]
-    with children.prepared(members, planned.out) as child:
+    child = children.child_environment(planned.out)
+    with children.opened(members, planned.out):
         from palmetto.planning import summary as planning  # imports JAX
 
         counts = [planning.plan(point.recipe) for point in planned.points[: len(planned.choices)]]

@@ -1,0 +1,149 @@
+"""Gathers what a ladder's runs have reached, and fits the laws that they follow."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from palmetto.errors import UserError
+from palmetto.ladder.plan import Plan, Rung, Target
+from palmetto.runs.files import EnergyUse
+from palmetto.scaling import intervals, laws
+from palmetto.scaling.intervals import Fit, interval
+from palmetto.scaling.minimizing import Floats
+from palmetto.scaling.optimum import Optimum, optimum
+from palmetto.sweeps import outcomes
+from palmetto.sweeps.children import Failures
+from palmetto.sweeps.outcomes import Outcome
+from palmetto.tokens.store import TokenStore
+from palmetto.training import condition
+
+_AHEAD = 10
+"""How many times the compute of the largest rung is divided best, if no recipe gives a budget."""
+
+
+class Result(NamedTuple):
+    """Holds what has become of a rung."""
+
+    rung: Rung
+    outcome: Outcome
+    energy: EnergyUse | None
+    """What the run has used; None before its first summary."""
+    rate: float | None
+    """The FLOP/s that its training has reached."""
+    repeats: float | None
+    """How often the run reads its text; None before its tokens are made."""
+    is_target: bool
+    """Whether it is the target itself, which is left out of the fit and compared with the prediction."""
+
+    @property
+    def loss(self) -> float | None:
+        """The final validation loss, or None if the run is not finished."""
+        return float(self.outcome.validations.loss[-1]) if self.outcome.status == "done" else None
+
+
+class Fitted(NamedTuple):
+    """Holds a law of the finished rungs, or why there is none."""
+
+    runs: int
+    fit: Fit | None
+    missing: str
+
+
+class Prediction(NamedTuple):
+    """Holds what the ladder says of the target."""
+
+    target: Target
+    by: str
+    """The law that predicts, in words; empty if none does."""
+    loss: float | None
+    interval: tuple[float, float] | None
+    energy: EnergyUse
+    """What its training will use on this machine."""
+    reached: float | None
+    """The target's own final loss, if it is a finished rung."""
+
+    @property
+    def miss(self) -> float | None:
+        """How far the loss that was reached lies above the predicted one, as a share of it."""
+        return self.reached / self.loss - 1 if self.reached is not None and self.loss is not None else None
+
+
+class Division(NamedTuple):
+    """Holds the best division of a budget of compute, with intervals of 95 %."""
+
+    flops: float
+    best: Optimum
+    parameters: tuple[float, float] | None
+    tokens: tuple[float, float] | None
+
+
+class Ladder(NamedTuple):
+    """Holds the present results of a ladder."""
+
+    name: str
+    results: list[Result]
+    compute: Fitted
+    """Loss over compute, a·C^b + c."""
+    both: Fitted
+    """Loss over parameters and tokens, E + A/N^α + B/D^β."""
+    division: Division | None
+    prediction: Prediction | None
+
+
+def gather(planned: Plan, failures: Failures) -> Ladder:
+    """Returns the present results of a ladder."""
+    results = [_result(rung, planned.target, failures) for rung in planned.rungs]
+    done = [(result.rung.cost, result.loss) for result in results if result.loss is not None and not result.is_target]
+    losses = np.array([loss for _, loss in done])
+    compute = _fitted(np.array([[cost.flops] for cost, _ in done]).reshape(-1, 1), losses, "loss over compute")
+    x = np.array([[cost.parameters, cost.tokens] for cost, _ in done], float).reshape(-1, 2)
+    both = _fitted(x, losses, "loss over parameters and tokens")
+    flops = planned.target.cost.flops if planned.target else _AHEAD * planned.rungs[-1].cost.flops
+    prediction = _predict(planned.target, compute, both, results) if planned.target else None
+    return Ladder(planned.recipe.name, results, compute, both, _divide(both, flops), prediction)
+
+
+def _result(rung: Rung, target: Target | None, failures: Failures) -> Result:
+    outcome, run = outcomes.of(rung.member, failures), rung.member.run
+    summary = condition.summary(run) if outcome.status == "done" else None
+    rate = summary["tokens_per_second"] * rung.cost.flops / rung.cost.tokens if summary else None
+    held = TokenStore.open(run.train_store).windows if run.train_store.exists() else None
+    repeats = rung.cost.tokens / (held * rung.member.recipe.tokens.sequence_length) if held else None
+    is_target = target is not None and target.is_rung(rung)
+    return Result(rung, outcome, summary.get("energy") if summary else None, rate, repeats, is_target)
+
+
+def _fitted(x: Floats, losses: Floats, name: str) -> Fitted:
+    try:
+        laws.check(x, name)
+    except UserError as error:
+        return Fitted(len(losses), None, str(error))
+    return Fitted(len(losses), intervals.fit(x, losses), "")
+
+
+def _predict(target: Target, compute: Fitted, both: Fitted, results: Sequence[Result]) -> Prediction:
+    """Returns the prediction by parameters and tokens, or if these do not determine a law, by compute alone."""
+    from palmetto.planning import energy
+
+    by, loss, within = "", None, None
+    if both.fit:
+        by = "parameters and tokens"
+        loss, within = both.fit.predict(np.array([target.cost.parameters, target.cost.tokens], float))
+    elif compute.fit:
+        by = "compute"
+        loss, within = compute.fit.predict(np.array([target.cost.flops]))
+    rate = next((result.rate for result in reversed(results) if result.rate and not result.is_target), None)
+    reached = next((result.loss for result in results if result.is_target), None)
+    used = energy.here(target.recipe, target.cost.flops, rate)
+    return Prediction(target, by, loss, within, used, reached)
+
+
+def _divide(both: Fitted, flops: float) -> Division | None:
+    if both.fit is None:
+        return None
+    best = optimum(both.fit.law, flops)
+    if both.fit.laws is None:
+        return Division(flops, best, None, None)
+    drawn = optimum(both.fit.laws, flops)
+    return Division(flops, best, interval(drawn.parameters), interval(drawn.tokens))
