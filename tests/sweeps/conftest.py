@@ -1,7 +1,9 @@
-"""A tiny recipe with a text, and plans of sweeps over it."""
+"""A tiny recipe with a text, plans of sweeps over it, and commands that train several runs of it."""
 
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -32,3 +34,32 @@ def tiny(tmp_path: Path) -> Path:
 
 def planned(folder: Path, *axes: str, seeds: int = 2) -> Plan:
     return plan(str(folder / "tiny.yaml"), axes, seeds, str(folder / "text.txt"), folder / "out")
+
+
+def start(folder: Path, command: str, *arguments: object) -> "subprocess.Popen[str]":
+    """Starts `palmetto sweep` or `ladder` on the recipe and its text, into the folder `out`."""
+    settled = ("NPROC", "XLA_FLAGS", "JAX_NUM_CPU_DEVICES")
+    variables = {name: value for name, value in os.environ.items() if name not in settled}
+    program = [sys.executable, "-c", "from palmetto.cli.app import main; main()", command, "tiny.yaml"]
+    return subprocess.Popen(
+        [*program, "--source", "text.txt", "--out", "out", *map(str, arguments)],
+        cwd=folder,
+        env=variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def call(folder: Path, command: str, *arguments: object, expect: int = 0) -> tuple[str, str]:
+    """Runs a command as `start` does; returns what it writes to standard output and to standard error."""
+    process = start(folder, command, *arguments)
+    out, err = process.communicate(timeout=600)
+    assert process.returncode == expect, f"{out}\n{err}"
+    assert "Traceback" not in err
+    return out, err
+
+
+def files(folder: Path) -> dict[Path, int]:
+    """When each file of the runs was written."""
+    return {file: file.stat().st_mtime_ns for file in folder.glob("out/*/**/*") if file.is_file()}

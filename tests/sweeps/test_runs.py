@@ -1,11 +1,8 @@
 """Training the points of a sweep."""
 
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -19,7 +16,7 @@ from palmetto.runs.directory import RunDirectory
 from palmetto.sweeps import children, outcomes
 from palmetto.sweeps.children import Member
 from palmetto.sweeps.plan import Plan, plan
-from tests.sweeps.conftest import planned
+from tests.sweeps.conftest import call, files, planned, start
 
 
 def members(made: Plan) -> list[Member]:
@@ -111,41 +108,14 @@ def test_a_sweep_inside_its_text_does_not_change_it(tiny: Path) -> None:
     children.check_text(members(made), made.out)
 
 
-def start(folder: Path, *arguments: object) -> "subprocess.Popen[str]":
-    settled = ("NPROC", "XLA_FLAGS", "JAX_NUM_CPU_DEVICES")
-    variables = {name: value for name, value in os.environ.items() if name not in settled}
-    command = [sys.executable, "-c", "from palmetto.cli.app import main; main()", "sweep", "tiny.yaml"]
-    return subprocess.Popen(
-        [*command, "--source", "text.txt", "--out", "out", *map(str, arguments)],
-        cwd=folder,
-        env=variables,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def call(folder: Path, *arguments: object, expect: int = 0) -> tuple[str, str]:
-    process = start(folder, *arguments)
-    out, err = process.communicate(timeout=600)
-    assert process.returncode == expect, f"{out}\n{err}"
-    assert "Traceback" not in err
-    return out, err
-
-
 # The good choices share a compiled program, and the bad one fails before compilation, since the text is too short.
 BAD = "bad:{training.batch_size: 1024}"
 KINDS = "kind=high:{},low:{training.schedule.peak: 1e-3}"
 
 
-def files(folder: Path) -> dict[Path, int]:
-    """When each file of the runs was written."""
-    return {file: file.stat().st_mtime_ns for file in folder.glob("out/*/seed-*/**/*") if file.is_file()}
-
-
 @pytest.mark.slow
 def test_a_stopped_sweep_resumes_without_repeating_work(tiny: Path) -> None:
-    process = start(tiny, f"{KINDS},{BAD}", "--seeds", 1)
+    process = start(tiny, "sweep", f"{KINDS},{BAD}", "--seeds", 1)
     second = tiny / "out" / "kind=low" / "seed-0"
     deadline = time.monotonic() + 300
     while process.poll() is None and not (second / "events.jsonl").exists() and time.monotonic() < deadline:
@@ -159,7 +129,7 @@ def test_a_stopped_sweep_resumes_without_repeating_work(tiny: Path) -> None:
     first = files(tiny)
     assert [p["status"] for p in read_json(tiny / "out" / "sweep.json")["points"]] == ["done", "waiting", "waiting"]
 
-    out, err = call(tiny, f"{KINDS},{BAD}", "--seeds", 1, expect=1)
+    out, err = call(tiny, "sweep", f"{KINDS},{BAD}", "--seeds", 1, expect=1)
     assert "1 of 3" not in err
     assert "3 of 3: kind=bad seed 0 (about " in err
     after = files(tiny)
@@ -185,7 +155,7 @@ def test_a_stopped_sweep_resumes_without_repeating_work(tiny: Path) -> None:
     assert runs[0].train_store.samefile(runs[1].train_store)
 
     # Without the bad one all is done.
-    out, err = call(tiny, KINDS, "--seeds", 1, "--json")
+    out, err = call(tiny, "sweep", KINDS, "--seeds", 1, "--json")
     assert err == "report: out/sweep.html\n"
     assert json.loads(out)["points"] == good
     assert files(tiny) == after
@@ -193,6 +163,6 @@ def test_a_stopped_sweep_resumes_without_repeating_work(tiny: Path) -> None:
 
 @pytest.mark.parametrize("arguments", [["model.layers=1,2", "--seeds", "0"], ["model.d_modle=16,32"]])
 def test_a_refusal_is_one_line(tiny: Path, arguments: list[str]) -> None:
-    _, err = call(tiny, *arguments, expect=2)
+    _, err = call(tiny, "sweep", *arguments, expect=2)
     assert err.startswith("palmetto: ")
     assert err.count("\n") == 1

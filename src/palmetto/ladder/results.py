@@ -7,6 +7,7 @@ import numpy as np
 
 from palmetto.errors import UserError
 from palmetto.ladder.plan import Plan, Rung, Target
+from palmetto.planning import energy
 from palmetto.runs.files import EnergyUse
 from palmetto.scaling import intervals, laws
 from palmetto.scaling.intervals import Fit, interval
@@ -94,14 +95,19 @@ class Ladder(NamedTuple):
 def gather(planned: Plan, failures: Failures) -> Ladder:
     """Returns the present results of a ladder."""
     results = [_result(rung, planned.target, failures) for rung in planned.rungs]
+    return combine(planned.recipe.name, results, planned.target)
+
+
+def combine(name: str, results: list[Result], target: Target | None) -> Ladder:
+    """Returns what the results of the rungs, cheapest first, say together."""
     done = [(result.rung.cost, result.loss) for result in results if result.loss is not None and not result.is_target]
     losses = np.array([loss for _, loss in done])
     compute = _fitted(np.array([[cost.flops] for cost, _ in done]).reshape(-1, 1), losses, "loss over compute")
     x = np.array([[cost.parameters, cost.tokens] for cost, _ in done], float).reshape(-1, 2)
     both = _fitted(x, losses, "loss over parameters and tokens")
-    flops = planned.target.cost.flops if planned.target else _AHEAD * planned.rungs[-1].cost.flops
-    prediction = _predict(planned.target, compute, both, results) if planned.target else None
-    return Ladder(planned.recipe.name, results, compute, both, _divide(both, flops), prediction)
+    flops = target.cost.flops if target else _AHEAD * results[-1].rung.cost.flops
+    prediction = _predict(target, compute, both, results) if target else None
+    return Ladder(name, results, compute, both, _divide(both, flops), prediction)
 
 
 def _result(rung: Rung, target: Target | None, failures: Failures) -> Result:
@@ -124,8 +130,6 @@ def _fitted(x: Floats, losses: Floats, name: str) -> Fitted:
 
 def _predict(target: Target, compute: Fitted, both: Fitted, results: Sequence[Result]) -> Prediction:
     """Returns the prediction by parameters and tokens, or if these do not determine a law, by compute alone."""
-    from palmetto.planning import energy
-
     by, loss, within = "", None, None
     if both.fit:
         by = "parameters and tokens"

@@ -102,7 +102,8 @@ def _two_steps(
     by, points, fit = _law(evaluated, np.array(known))
     scores = np.array([task["value"] for task in found]) / 100
     curve = accuracy.fit(np.array(known), scores, found[0]["chance"] / 100)
-    values: dict[str, Any] = {"by": by, "curve": curve.curve._asdict(), "noise": curve.noise}
+    constants = {name: float(value) for name, value in curve.curve._asdict().items()}
+    values: dict[str, Any] = {"by": by, "curve": constants, "noise": curve.noise}
     if target is not None:
         x = points(target)
         loss, loss_within = fit.predict(x)

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from palmetto.errors import UserError
-from palmetto.scaling.intervals import Fit, interval
-from palmetto.scaling.minimizing import Floats, minimize
+from palmetto.scaling.intervals import Fit, interval, noises_of
+from palmetto.scaling.minimizing import Floats, Numbers, minimize
 
 _CONSTANTS = 3
 _NEVER = 10.0
@@ -19,36 +19,40 @@ _NEVER = 10.0
 
 
 class Curve(NamedTuple):
-    """Holds score(loss) = chance + (top − chance) / (1 + exp(steepness · (loss − middle)))."""
+    """Holds score(loss) = chance + (top − chance) / (1 + exp(steepness · (loss − middle))), once or many times."""
 
     chance: float
-    top: float
-    middle: float
-    steepness: float
+    top: Floats
+    middle: Floats
+    steepness: Floats
 
     def __call__(self, losses: Floats) -> Floats:
-        """Returns the scores at losses of any shape."""
+        """Returns the scores at losses; many curves take one loss each."""
         scores: Floats = self.chance + (self.top - self.chance) * _logistic(self.steepness * (self.middle - losses))
         return scores
 
 
 class Scores(NamedTuple):
-    """Holds the curve of a task and how far scores lie from it."""
+    """Holds the best curve of a task, and curves that its runs might have had as well."""
 
     curve: Curve
     noise: float | None
-    """The standard deviation of a score around the curve; None with as many constants as runs."""
+    """The standard deviation of a score around the curve; None with too few runs to tell."""
+    curves: Curve | None
+    """The curves of the draws; None without a noise."""
+    noises: Floats
+    """The noise of each draw, shape [draws]."""
 
     def predict(self, losses: Fit, x: Floats, seed: int = 0) -> tuple[float, tuple[float, float] | None]:
         """Returns the score at `x`, through the loss there, and the interval that holds it with 95 %."""
         score = float(self.curve(losses.law(x)))
-        if self.noise is None or losses.laws is None:
+        if self.curves is None or losses.laws is None:
             return score, None
-        around = self.noise * np.random.default_rng(seed).standard_normal(len(losses.noises))
-        return score, interval(np.clip(self.curve(losses.laws(x)) + around, 0.0, 1.0))
+        around = self.noises * np.random.default_rng(seed).standard_normal(len(self.noises))
+        return score, interval(np.clip(self.curves(losses.laws(x)) + around, 0.0, 1.0))
 
 
-def fit(losses: Floats, scores: Floats, chance: float) -> Scores:
+def fit(losses: Floats, scores: Floats, chance: float, seed: int = 0) -> Scores:
     """Returns the curve that fits the runs best: losses and scores of shape [n].
 
     Raises UserError if there are too few different losses.
@@ -58,21 +62,32 @@ def fit(losses: Floats, scores: Floats, chance: float) -> Scores:
     spread = float(np.ptp(losses))
     middles = np.linspace(losses.min() - spread, losses.max() + spread, 13)
     starts = np.array(list(itertools.product([1.0], middles, np.array([1.0, 4.0, 16.0]) / spread)))
+    ends, reached = _minimize(starts, losses, scores[None], chance)
+    best = ends[reached.argmin()]
+    curve = Curve(chance, *best)
+    noise, noises = noises_of(curve(losses) - scores, _CONSTANTS, seed)
+    if noise is None:
+        return Scores(curve, None, None, noises)
+    around = np.random.default_rng(seed + 1).standard_normal((len(noises), len(scores)))
+    drawn = curve(losses) + noises[:, None] * around
+    many, _ = _minimize(np.tile(best, (len(drawn), 1)), losses, drawn, chance)
+    return Scores(curve, noise, Curve(chance, *many.T), noises)
+
+
+def _minimize(starts: Floats, losses: Floats, scores: Floats, chance: float) -> tuple[Floats, Floats]:
+    """Returns top, middle and steepness from each start, shape [S, 3], and their loss; scores: [S, n], or one row."""
+    spread = float(np.ptp(losses))
     low = np.array([min(chance + 1e-3, 1.0), losses.min() - 3 * spread, 0.0])
     high = np.array([1.0, losses.max() + 3 * spread, 100 / spread])
 
-    def residuals(at: Floats) -> tuple[Floats, Floats]:
+    def residuals(at: Floats, numbers: Numbers) -> tuple[Floats, Floats]:
         top, middle, steepness = (at[:, [place]] for place in range(3))
         share = _logistic(steepness * (middle - losses))
         bent = (top - chance) * share * (1 - share)
         slopes = np.stack([share, bent * steepness, bent * (middle - losses)], axis=-1)
-        return chance + (top - chance) * share - scores, slopes
+        return chance + (top - chance) * share - scores[numbers % len(scores)], slopes
 
-    found_at, reached = minimize(starts, residuals, _NEVER, low, high)
-    curve = Curve(chance, *map(float, found_at[reached.argmin()]))
-    freedom = len(losses) - _CONSTANTS
-    off = float(((curve(losses) - scores) ** 2).sum())
-    return Scores(curve, float(np.sqrt(off / freedom)) if freedom else None)
+    return minimize(starts, residuals, _NEVER, low, high)
 
 
 def _logistic(x: Floats) -> Floats:

@@ -14,6 +14,8 @@ from palmetto.scaling.laws import Law
 from palmetto.scaling.minimizing import Floats
 
 _DRAWS = 1000
+_LEAST_FREEDOM = 2
+"""How many more runs than constants tell the noise; one more leaves it open by a factor of 16."""
 
 
 class Fit(NamedTuple):
@@ -21,7 +23,7 @@ class Fit(NamedTuple):
 
     law: Law
     noise: float | None
-    """The standard deviation of the logarithm of a loss around the law; None with as many constants as runs."""
+    """The standard deviation of the logarithm of a loss around the law; None with too few runs to tell."""
     laws: Law | None
     """The laws of the draws; None without a noise."""
     noises: Floats
@@ -47,14 +49,22 @@ def fit(x: Floats, losses: Floats, seed: int = 0) -> Fit:
 
     The runs must be able to determine the law (`laws.check`).
     """
-    law = laws.fit(x, losses)
-    n, constants = len(losses), 1 + 2 * x.shape[1]
-    freedom = n - constants
-    if freedom == 0:
-        return Fit(law, None, None, np.empty(0))
-    residuals = np.log(losses) - np.log(law(x))
-    variance = float((residuals**2).sum()) / freedom
-    generator = np.random.default_rng(seed)
-    noises = np.sqrt(variance * freedom / generator.chisquare(freedom, _DRAWS))
-    drawn = np.exp(np.log(law(x)) + noises[:, None] * generator.standard_normal((_DRAWS, n)))
-    return Fit(law, float(np.sqrt(variance)), laws.refit(law, x, drawn), noises)
+    law, n = laws.fit(x, losses), len(losses)
+    noise, noises = noises_of(np.log(losses) - np.log(law(x)), 1 + 2 * x.shape[1], seed)
+    if noise is None:
+        return Fit(law, None, None, noises)
+    around = np.random.default_rng(seed + 1).standard_normal((len(noises), n))
+    drawn = np.exp(np.log(law(x)) + noises[:, None] * around)
+    return Fit(law, noise, laws.refit(law, x, drawn), noises)
+
+
+def noises_of(residuals: Floats, constants: int, seed: int) -> tuple[float | None, Floats]:
+    """Returns the noise of n residuals of a fit with some constants, and that of each draw, shape [draws].
+
+    The noise is None, and there are no draws, with too few runs to tell.
+    """
+    freedom = len(residuals) - constants
+    if freedom < _LEAST_FREEDOM:
+        return None, np.empty(0)
+    squares = float((residuals**2).sum())
+    return float(np.sqrt(squares / freedom)), np.sqrt(squares / np.random.default_rng(seed).chisquare(freedom, _DRAWS))

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from palmetto.errors import UserError
-from palmetto.scaling.minimizing import Floats, minimize
+from palmetto.scaling.minimizing import Floats, Numbers, minimize
 
 _BEND = 1e-3
 """The difference of logarithms from which Huber's loss is straight, as in Chinchilla."""
@@ -92,13 +92,15 @@ def _minimize(starts: Floats, x: Floats, losses: Floats, free: Floats | float = 
     return minimize(starts, residuals, _BEND, low, high)
 
 
-def _residuals(parameters: Floats, distances: Floats, logs: Floats, free: Floats | float) -> tuple[Floats, Floats]:
+def _residuals(
+    parameters: Floats, starts: Numbers, distances: Floats, logs: Floats, free: Floats | float
+) -> tuple[Floats, Floats]:
     K = distances.shape[1]
     constant = np.exp(parameters[:, None, :1])
     terms = np.exp(parameters[:, None, 1 : 1 + K] - parameters[:, None, 1 + K :] * distances)
     total = constant + terms.sum(-1, keepdims=True)
     slopes = np.concatenate([np.broadcast_to(constant, total.shape), terms, -distances * terms], axis=-1) / total
-    return np.log(total[..., 0]) - logs, slopes * free
+    return np.log(total[..., 0]) - logs[starts % len(logs)], slopes * free
 
 
 def _center(x: Floats) -> Floats:

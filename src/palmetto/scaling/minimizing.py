@@ -6,11 +6,12 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
-Residuals = Callable[[Floats], tuple[Floats, Floats]]
-"""Returns the residuals of parameters [S, P], shape [S, n], and their derivatives, shape [S, n, P]."""
+Numbers = npt.NDArray[np.intp]
+Residuals = Callable[[Floats, Numbers], tuple[Floats, Floats]]
+"""Returns the residuals of parameters [S, P] of some starts, shape [S, n], and their derivatives, shape [S, n, P]."""
 
 _MOST_STEPS = 400
-_LEAST_GAIN = 1e-9
+_LEAST_GAIN = 1e-8
 """The relative gain below which a step is the last one."""
 _MOST_DAMPING = 1e9
 _TINY = 1e-14
@@ -30,25 +31,29 @@ def minimize(starts: Floats, residuals: Residuals, bend: float, low: Floats, hig
     The weight of a residual beyond the bend is bend/|r|, as in iteratively reweighted least squares. A step that does
     not lower the loss is not taken, and the next is shorter. low, high: bounds of the parameters, shape [P].
     """
-    at = np.clip(starts, low, high)
-    found, slopes = residuals(at)
-    loss, damping = huber(found, bend), np.full(len(at), 1e-3)
+    ends, losses = np.clip(starts, low, high), np.empty(len(starts))
+    active = np.arange(len(starts))
+    at, damping = ends.copy(), np.full(len(starts), 1e-3)
+    found, slopes = residuals(at, active)
+    loss = huber(found, bend)
     for _ in range(_MOST_STEPS):
-        weights = bend / np.maximum(np.abs(found), bend)
-        weighted = slopes * weights[..., None]
+        weighted = slopes * (bend / np.maximum(np.abs(found), bend))[..., None]
         curvature = np.swapaxes(weighted, -1, -2) @ slopes
         gradient = (weighted * found[..., None]).sum(-2)
         own = np.einsum("spp->sp", curvature)
         damped = curvature + (damping[:, None] * own + _TINY)[..., None] * np.eye(at.shape[-1])
         tried = np.clip(at - np.linalg.solve(damped, gradient[..., None])[..., 0], low, high)
-        there, their_slopes = residuals(tried)
+        there, their_slopes = residuals(tried, active)
         gained = loss - huber(there, bend)
         better = gained > 0
         at, found = np.where(better[:, None], tried, at), np.where(better[:, None], there, found)
         slopes = np.where(better[:, None, None], their_slopes, slopes)
-        done = np.where(better, gained <= _LEAST_GAIN * loss, damping >= _MOST_DAMPING)
+        moving = np.where(better, gained > _LEAST_GAIN * loss, damping < _MOST_DAMPING)
         loss = np.where(better, loss - gained, loss)
-        damping = np.where(better, damping / 4, np.minimum(damping * 8, _MOST_DAMPING))
-        if done.all():
+        damping = np.where(better, damping / 4, damping * 8)
+        ends[active], losses[active] = at, loss
+        if not moving.any():
             break
-    return at, loss
+        active, at, found, slopes = active[moving], at[moving], found[moving], slopes[moving]
+        loss, damping = loss[moving], damping[moving]
+    return ends, losses

@@ -1,0 +1,31 @@
+"""What a ladder is asked for."""
+
+from pathlib import Path
+
+import pytest
+
+from palmetto.errors import UserError
+from palmetto.ladder import request as asked
+
+
+def test_numbers_have_letters_or_exponents() -> None:
+    assert asked.numbers("200k, 1.5M,4e6,2B", "--sizes") == [2e5, 1.5e6, 4e6, 2e9]
+
+
+@pytest.mark.parametrize("text", ["", "1,,2", "0", "-3", "2x", "1M,1000k"])
+def test_other_numbers_are_refused(text: str) -> None:
+    with pytest.raises(UserError, match="--sizes"):
+        asked.numbers(text, "--sizes")
+
+
+def read(out: Path, recipe: str = "quickstart", predict: str | None = None, source: str | None = None) -> object:
+    return asked.read(recipe, [], "1M", "20", predict, source, out)
+
+
+def test_requests_that_cannot_be_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="palm-1m names no text"):
+        read(tmp_path, "palm-1m")
+    with pytest.raises(UserError, match=r"--predict palm-1m: a vocabulary of 2,048 .* quickstart has one of 8,192"):
+        read(tmp_path, predict="palm-1m")
+    with pytest.raises(UserError, match="the source itself"):
+        read(tmp_path, source=str(tmp_path))

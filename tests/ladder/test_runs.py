@@ -1,0 +1,67 @@
+"""A whole ladder, from its sizes to the prediction of a recipe."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from palmetto.files import read_json, write_text
+from palmetto.recipe import loading
+from palmetto.runs.directory import RunDirectory
+from tests.sweeps.conftest import RECIPE, call, files
+
+SIZES = ("training.epochs=4", "--sizes", "10k,20k,40k", "--tokens-per-parameter", "1,2")
+TARGET = RECIPE.replace("layers: 1, d_model: 16, heads: 1", "layers: 3, d_model: 64, heads: 4")
+
+
+@pytest.mark.slow
+def test_a_ladder_is_trained_once_and_predicts_its_target(tiny: Path) -> None:
+    write_text(tiny / "target.yaml", TARGET)
+    out, err = call(tiny, "ladder", *SIZES, "--predict", "target.yaml")
+    assert "6 runs will take about" in err
+    assert err.index("6 runs will take") < err.index("1 of 6")
+    assert "L(N, D) = " in out
+    before, values = files(tiny), read_json(tiny / "out" / "ladder.json")
+    losses = [rung["validation_loss"] for rung in values["rungs"]]
+    assert all(rung["status"] == "done" and rung["energy"]["kwh"] > 0 for rung in values["rungs"])
+    assert values["fit"]["parameters_and_tokens"]["runs"] == 6
+    low, high = values["interval"]
+    assert low < values["predicted"] < high
+    for rung, loss in zip(values["rungs"], losses, strict=True):
+        run = RunDirectory(tiny / "out" / rung["directory"])
+        assert read_json(run.summary)["validation_loss"]["last"] == loss
+        assert run.recipe.training.steps == rung["steps"]
+
+    # The same command trains nothing again. The target among the rungs is held out, and compared with its prediction.
+    largest = max(values["rungs"], key=lambda rung: float(rung["flops"]))
+    recipe = RunDirectory(tiny / "out" / largest["directory"]).recipe
+    write_text(tiny / "target.yaml", loading.dump(recipe))
+    out, err = call(tiny, "ladder", *SIZES, "--predict", "target.yaml", "--json")
+    assert "will take" not in err
+    assert files(tiny) == before
+    again = json.loads(out)
+    assert [rung["held_out"] for rung in again["rungs"]].count(True) == 1
+    assert again["fit"]["compute"]["runs"] == 5
+    assert again["target"]["validation_loss"] == largest["validation_loss"]
+    assert again["target"]["miss"] == pytest.approx(largest["validation_loss"] / again["predicted"] - 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (("--sizes", "10k,10100"), "the same model as 10k"),
+        (("--sizes", "10k", "--tokens-per-parameter", "500"), "steps fit"),
+        (("--sizes", "ten"), "'ten' is no number"),
+    ],
+)
+def test_a_refusal_is_one_line_and_trains_nothing(tiny: Path, arguments: tuple[str, ...], line: str) -> None:
+    _, err = call(tiny, "ladder", *arguments, expect=2)
+    said = err.splitlines()[-1]
+    assert said.startswith("palmetto: ")
+    assert line in said
+    assert not list(tiny.glob("out/*/ledger.jsonl"))
+
+
+def test_the_recipe_of_the_family_is_read_like_any_other(tiny: Path) -> None:
+    write_text(tiny / "tiny.yaml", RECIPE.replace("layers", "layer"))
+    assert "model.layer" in call(tiny, "ladder", "--sizes", "20k", expect=2)[1]
