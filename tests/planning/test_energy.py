@@ -11,7 +11,7 @@ from tests.conftest import RecipeMaker
 
 def test_palm_540b_is_planned_by_its_ramp() -> None:
     """Steps of each batch size by their own seconds, on all chips, with the recipe's watts."""
-    recipe = loading.load("palm-540b", ["energy={watts: 378.5, pue: 1.08, intensity: 0.079}"])
+    recipe = loading.load("palm-540b")
     sizes = {512: 3.0, 1024: 5.0, 2048: 9.0}
     batches = [{"batch": {"sequences": size}, "step_seconds": seconds} for size, seconds in sizes.items()]
     used = energy.there(recipe, topology.parse("v4:12x16x16", 2), batches)

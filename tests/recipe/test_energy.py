@@ -2,6 +2,7 @@
 
 import pytest
 
+from palmetto.recipe import loading
 from palmetto.recipe.energy import Energy
 from palmetto.recipe.recipe import flatten
 from tests.conftest import RecipeMaker
@@ -13,7 +14,8 @@ def joules(chip_hours: float, watts: float) -> float:
 
 def test_palm_540b_takes_what_the_paper_says() -> None:
     """6,144 chips for 1,200 hours and 3,072 for 336: 3,436 MWh and 271 t."""
-    palm = Energy(watts=378.5, pue=1.08, intensity=0.079)
+    palm = loading.load("palm-540b").energy
+    assert palm == Energy(watts=378.5, pue=1.08, intensity=0.079, source=palm.source)
     found = palm.footprint(joules(6144 * 1200 + 3072 * 336, 378.5))
     assert found.kwh / 1000 == pytest.approx(3436, abs=0.5)
     assert found.kg_co2e / 1000 == pytest.approx(271, abs=0.5)
@@ -21,7 +23,11 @@ def test_palm_540b_takes_what_the_paper_says() -> None:
 
 def test_glam_takes_what_the_paper_says_by_a_fit() -> None:
     """574 hours on 1,024 chips: 213 MWh. 326 W and PUE 1.11 are fitted to it."""
-    assert Energy(pue=1.11).footprint(joules(574 * 1024, 326)).kwh / 1000 == pytest.approx(213, abs=0.5)
+    glam = loading.load("glam-64b-64e").energy
+    assert (glam.watts, glam.pue) == (326, 1.11)
+    assert glam.source is not None
+    assert "fit" in glam.source
+    assert glam.footprint(joules(574 * 1024, 326)).kwh / 1000 == pytest.approx(213, abs=0.5)
 
 
 def test_energy_is_outside_the_identity(tiny_recipe: RecipeMaker) -> None:
