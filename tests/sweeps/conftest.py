@@ -36,13 +36,17 @@ def planned(folder: Path, *axes: str, seeds: int = 2) -> Plan:
     return plan(str(folder / "tiny.yaml"), axes, seeds, str(folder / "text.txt"), folder / "out")
 
 
-def start(folder: Path, command: str, *arguments: object) -> "subprocess.Popen[str]":
-    """Starts `palmetto sweep` or `ladder` on the recipe and its text, into the folder `out`."""
+TINY = ("tiny.yaml", "--source", "text.txt", "--out", "out")
+"""Arguments of `palmetto sweep` and `ladder`: the recipe, its text, and the folder of the runs."""
+
+
+def start(folder: Path, *arguments: object) -> "subprocess.Popen[str]":
+    """Starts a command of the program in a folder."""
     settled = ("NPROC", "XLA_FLAGS", "JAX_NUM_CPU_DEVICES")
     variables = {name: value for name, value in os.environ.items() if name not in settled}
-    program = [sys.executable, "-c", "from palmetto.cli.app import main; main()", command, "tiny.yaml"]
+    program = [sys.executable, "-c", "from palmetto.cli.app import main; main()"]
     return subprocess.Popen(
-        [*program, "--source", "text.txt", "--out", "out", *map(str, arguments)],
+        [*program, *map(str, arguments)],
         cwd=folder,
         env=variables,
         stdout=subprocess.PIPE,
@@ -51,9 +55,9 @@ def start(folder: Path, command: str, *arguments: object) -> "subprocess.Popen[s
     )
 
 
-def call(folder: Path, command: str, *arguments: object, expect: int = 0) -> tuple[str, str]:
+def call(folder: Path, *arguments: object, expect: int = 0) -> tuple[str, str]:
     """Runs a command as `start` does; returns what it writes to standard output and to standard error."""
-    process = start(folder, command, *arguments)
+    process = start(folder, *arguments)
     out, err = process.communicate(timeout=600)
     assert process.returncode == expect, f"{out}\n{err}"
     assert "Traceback" not in err

@@ -16,7 +16,7 @@ from palmetto.runs.directory import RunDirectory
 from palmetto.sweeps import children, outcomes
 from palmetto.sweeps.children import Member
 from palmetto.sweeps.plan import Plan, plan
-from tests.sweeps.conftest import call, files, planned, start
+from tests.sweeps.conftest import TINY, call, files, planned, start
 
 
 def members(made: Plan) -> list[Member]:
@@ -115,7 +115,7 @@ KINDS = "kind=high:{},low:{training.schedule.peak: 1e-3}"
 
 @pytest.mark.slow
 def test_a_stopped_sweep_resumes_without_repeating_work(tiny: Path) -> None:
-    process = start(tiny, "sweep", f"{KINDS},{BAD}", "--seeds", 1)
+    process = start(tiny, "sweep", *TINY, f"{KINDS},{BAD}", "--seeds", 1)
     second = tiny / "out" / "kind=low" / "seed-0"
     deadline = time.monotonic() + 300
     while process.poll() is None and not (second / "events.jsonl").exists() and time.monotonic() < deadline:
@@ -129,7 +129,7 @@ def test_a_stopped_sweep_resumes_without_repeating_work(tiny: Path) -> None:
     first = files(tiny)
     assert [p["status"] for p in read_json(tiny / "out" / "sweep.json")["points"]] == ["done", "waiting", "waiting"]
 
-    out, err = call(tiny, "sweep", f"{KINDS},{BAD}", "--seeds", 1, expect=1)
+    out, err = call(tiny, "sweep", *TINY, f"{KINDS},{BAD}", "--seeds", 1, expect=1)
     assert "1 of 3" not in err
     assert "3 of 3: kind=bad seed 0 (about " in err
     after = files(tiny)
@@ -155,7 +155,7 @@ def test_a_stopped_sweep_resumes_without_repeating_work(tiny: Path) -> None:
     assert runs[0].train_store.samefile(runs[1].train_store)
 
     # Without the bad one all is done.
-    out, err = call(tiny, "sweep", KINDS, "--seeds", 1, "--json")
+    out, err = call(tiny, "sweep", *TINY, KINDS, "--seeds", 1, "--json")
     assert err == "report: out/sweep.html\n"
     assert json.loads(out)["points"] == good
     assert files(tiny) == after
@@ -163,6 +163,6 @@ def test_a_stopped_sweep_resumes_without_repeating_work(tiny: Path) -> None:
 
 @pytest.mark.parametrize("arguments", [["model.layers=1,2", "--seeds", "0"], ["model.d_modle=16,32"]])
 def test_a_refusal_is_one_line(tiny: Path, arguments: list[str]) -> None:
-    _, err = call(tiny, "sweep", *arguments, expect=2)
+    _, err = call(tiny, "sweep", *TINY, *arguments, expect=2)
     assert err.startswith("palmetto: ")
     assert err.count("\n") == 1

@@ -105,11 +105,9 @@ def _drawn(
             labels.append((_draw_law(axes, line, fitted, np.geomspace(low, high, _POINTS)), line.label, line.colour))
         for result in line.results:
             assert result.loss is not None, "lines join finished runs"
-            face = LIGHT["paper"] if result.is_target else line.colour
-            at = place(result.rung.cost)
-            axes.plot(at, result.loss, "o", color=line.colour, markersize=6, markerfacecolor=face, zorder=5)
+            axes.plot(place(result.rung.cost), result.loss, "o", color=line.colour, markersize=6, zorder=5)
     if prediction and prediction.loss is not None:
-        _draw_prediction(axes, place(prediction.target.cost), prediction.loss, prediction.interval)
+        _draw_prediction(axes, place(prediction.target.cost), prediction.loss, prediction)
     if not narrow:
         label_ends(axes, height - top - bottom, labels)
     return drawn
@@ -128,10 +126,13 @@ def _draw_law(axes: Axes, line: _Line, fitted: Fitted, places: Floats) -> float:
     return float(losses[-1])
 
 
-def _draw_prediction(axes: Axes, at: float, loss: float, within: tuple[float, float] | None) -> None:
-    if within is not None:
-        axes.plot((at, at), within, color=LIGHT["ink"], linewidth=2, solid_capstyle="butt", zorder=6)
-    axes.plot(at, loss, "_", color=LIGHT["ink"], markersize=14, markeredgewidth=2.4, zorder=6)
+def _draw_prediction(axes: Axes, at: float, loss: float, prediction: Prediction) -> None:
+    colour = LIGHT["ink"]
+    if prediction.interval is not None:
+        axes.plot((at, at), prediction.interval, color=colour, linewidth=2, solid_capstyle="butt", zorder=6)
+    axes.plot(at, loss, "_", color=colour, markersize=14, markeredgewidth=2.4, zorder=6)
+    if prediction.reached is not None:
+        axes.plot(at, prediction.reached, "o", color=colour, markersize=8, markerfacecolor="none", zorder=7)
     axes.axvline(at, color=LIGHT["muted"], linewidth=1, linestyle=DASHED, zorder=1)
     axes.annotate(
         "predicted", (at, 1.015), xycoords=axes.get_xaxis_transform(), ha="center", color=LIGHT["muted"], fontsize=11

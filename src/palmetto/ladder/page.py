@@ -59,7 +59,6 @@ def _rung(result: Result) -> dict[str, Any]:
         "validation_loss": result.loss,
         "digest": outcome.digest,
         "energy": result.energy,
-        "held_out": result.is_target,
     }
 
 
@@ -95,7 +94,7 @@ def _division(division: Division) -> dict[str, Any]:
 
 def _target(prediction: Prediction) -> dict[str, Any]:
     return {
-        "recipe": prediction.target.recipe.name,
+        "recipe": prediction.target.member.recipe.name,
         **prediction.target.cost._asdict(),
         "by": prediction.by or None,
         "energy": prediction.energy,
@@ -136,9 +135,9 @@ def html(ladder: Ladder) -> str:
 <ul class="key">{"".join(f"<li>{escape(fact)}</li>" for fact in facts)}</ul>""",
         body=f"""{drawn}
 <h2>Runs</h2>
-{shown}
-<p class="note">Loss: validation loss in nats a token at the last step. Bands and intervals are of 95 %. Open circles
-are runs that the fit has not seen.</p>""",
+<div class="whole">{shown}</div>
+<p class="note">Loss: validation loss in nats a token at the last step. Bands and intervals are of 95 %. An open
+circle is the target, which the fit has not seen.</p>""",
         footer="Made by <code>palmetto ladder</code>; the same is in <code>ladder.json</code>.",
     )
 
@@ -148,7 +147,7 @@ def _rows(ladder: Ladder) -> Iterator[list[str]]:
         cost, used = result.rung.cost, result.energy
         reached = result.outcome.status if result.loss is None else f"{result.loss:.4f}"
         yield [
-            result.rung.member.run.path.name + (" (held out)" if result.is_target else ""),
+            result.rung.member.run.path.name,
             f"{cost.parameters:,}",
             compact(cost.tokens),
             f"{cost.flops:.3g}",
@@ -181,7 +180,7 @@ def _lines(ladder: Ladder) -> Iterator[str]:
 
 
 def _predicted(prediction: Prediction, counted: str) -> Iterator[str]:
-    name, cost, used = prediction.target.recipe.name, prediction.target.cost, prediction.energy
+    name, cost, used = prediction.target.member.recipe.name, prediction.target.cost, prediction.energy
     if prediction.loss is None:
         yield f"{name}: nothing can be predicted yet; {counted}."
     else:

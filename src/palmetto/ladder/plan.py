@@ -15,6 +15,9 @@ from palmetto.sweeps.children import Member
 from palmetto.tokens.order import Ramp
 from palmetto.training.flops import flops_per_token
 
+TARGET = "target"
+"""The folder of a ladder in which its target may be trained."""
+
 
 class Cost(NamedTuple):
     """Holds what the training of a recipe amounts to."""
@@ -39,13 +42,9 @@ class Rung(NamedTuple):
 class Target(NamedTuple):
     """A recipe whose loss is predicted."""
 
-    recipe: Recipe
+    member: Member
+    """The run in which it may be trained, once it has been predicted."""
     cost: Cost
-
-    def is_rung(self, rung: Rung) -> bool:
-        """Returns whether a rung is the target itself, which then is no part of the fit."""
-        recipe = rung.member.recipe
-        return recipe.digest == self.recipe.digest and recipe.training.steps == self.recipe.training.steps
 
 
 class Plan(NamedTuple):
@@ -82,8 +81,22 @@ def plan(asked: Request) -> Plan:
             rungs.append(Rung(size, ratio, Member(words, recipe, run), cost_of(recipe)))
     for rung in rungs:
         children.check(rung.member)
-    target = None if asked.predict is None else Target(asked.predict, cost_of(asked.predict))
+    target = None if asked.predict is None else _target(asked.predict, rungs, asked.out)
     return Plan(base, sorted(rungs, key=lambda rung: rung.cost.flops), target, asked.out)
+
+
+def _target(recipe: Recipe, rungs: list[Rung], out: Path) -> Target:
+    """Returns the target; raises UserError if it is a rung, so that its loss would be predicted from itself."""
+    member = Member("target", recipe, RunDirectory(out / TARGET))
+    for rung in rungs:
+        other = rung.member.recipe
+        if other.digest == recipe.digest and other.training.steps == recipe.training.steps:
+            raise UserError(
+                f"--predict {recipe.name}: the same run as {rung.member.run.path.name}, from which it would be "
+                "predicted; expected another, or --sizes without this one"
+            )
+    children.check(member)
+    return Target(member, cost_of(recipe))
 
 
 def cost_of(recipe: Recipe) -> Cost:

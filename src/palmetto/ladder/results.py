@@ -34,8 +34,6 @@ class Result(NamedTuple):
     """The FLOP/s that its training has reached."""
     repeats: float | None
     """How often the run reads its text; None before its tokens are made."""
-    is_target: bool
-    """Whether it is the target itself, which is left out of the fit and compared with the prediction."""
 
     @property
     def loss(self) -> float | None:
@@ -62,7 +60,7 @@ class Prediction(NamedTuple):
     energy: EnergyUse
     """What its training will use on this machine."""
     reached: float | None
-    """The target's own final loss, if it is a finished rung."""
+    """The target's own final loss, once it has been trained in its folder."""
 
     @property
     def miss(self) -> float | None:
@@ -94,13 +92,13 @@ class Ladder(NamedTuple):
 
 def gather(planned: Plan, failures: Failures) -> Ladder:
     """Returns the present results of a ladder."""
-    results = [_result(rung, planned.target, failures) for rung in planned.rungs]
+    results = [_result(rung, failures) for rung in planned.rungs]
     return combine(planned.recipe.name, results, planned.target)
 
 
 def combine(name: str, results: list[Result], target: Target | None) -> Ladder:
     """Returns what the results of the rungs, cheapest first, say together."""
-    done = [(result.rung.cost, result.loss) for result in results if result.loss is not None and not result.is_target]
+    done = [(result.rung.cost, result.loss) for result in results if result.loss is not None]
     losses = np.array([loss for _, loss in done])
     compute = _fitted(np.array([[cost.flops] for cost, _ in done]).reshape(-1, 1), losses, "loss over compute")
     x = np.array([[cost.parameters, cost.tokens] for cost, _ in done], float).reshape(-1, 2)
@@ -110,14 +108,13 @@ def combine(name: str, results: list[Result], target: Target | None) -> Ladder:
     return Ladder(name, results, compute, both, _divide(both, flops), prediction)
 
 
-def _result(rung: Rung, target: Target | None, failures: Failures) -> Result:
+def _result(rung: Rung, failures: Failures) -> Result:
     outcome, run = outcomes.of(rung.member, failures), rung.member.run
     summary = condition.summary(run) if outcome.status == "done" else None
     rate = summary["tokens_per_second"] * rung.cost.flops / rung.cost.tokens if summary else None
     held = TokenStore.open(run.train_store).windows if run.train_store.exists() else None
     repeats = rung.cost.tokens / (held * rung.member.recipe.tokens.sequence_length) if held else None
-    is_target = target is not None and target.is_rung(rung)
-    return Result(rung, outcome, summary.get("energy") if summary else None, rate, repeats, is_target)
+    return Result(rung, outcome, summary.get("energy") if summary else None, rate, repeats)
 
 
 def _fitted(x: Floats, losses: Floats, name: str) -> Fitted:
@@ -137,9 +134,10 @@ def _predict(target: Target, compute: Fitted, both: Fitted, results: Sequence[Re
     elif compute.fit:
         by = "compute"
         loss, within = compute.fit.predict(np.array([target.cost.flops]))
-    rate = next((result.rate for result in reversed(results) if result.rate and not result.is_target), None)
-    reached = next((result.loss for result in results if result.is_target), None)
-    used = energy.here(target.recipe, target.cost.flops, rate)
+    rate = next((result.rate for result in reversed(results) if result.rate), None)
+    own = outcomes.of(target.member, {})
+    reached = float(own.validations.loss[-1]) if own.status == "done" else None
+    used = energy.here(target.member.recipe, target.cost.flops, rate)
     return Prediction(target, by, loss, within, used, reached)
 
 
