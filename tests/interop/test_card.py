@@ -6,6 +6,7 @@ from pathlib import Path
 from palmetto.interop.export import export
 from palmetto.model.weights import count
 from tests.references import exported
+from tests.references.report_runs import write_summary
 
 SHEET = {
     "documents": 12,
@@ -24,10 +25,12 @@ def test_the_card_tells_data_evaluation_and_digests(tmp_path: Path) -> None:
     losses = ((0, 0, 6.5), (10, 0, 3.25), (10, 1, 9.0), (20, 0, 8.0))
     events = [{"event": "validation", "step": step, "attempt": each, "loss": loss} for step, each, loss in losses]
     run.events.write_text("".join(json.dumps(event) + "\n" for event in events))
+    write_summary(run, recipe, 20)
     export(run, "huggingface", tmp_path / "out", None, "float16")
     card = (tmp_path / "out" / "README.md").read_text()
     assert "library_name: transformers" in card
     assert f"CohereForCausalLM in float16: {count(recipe.model, 400):,} parameters" in card
+    assert "1 kWh, 0.475 kg CO2e, 2 h of 1 chip, measured by RAPL, PUE 1, 0.475 kg a kWh; counted to step 20." in card
     assert "| books | 12 | 3,456 | 1,000 |" in card
     assert "Validation loss 3.2500 nats a token on the run's held-out text, from 6.5000 at step 0." in card
     assert run.newest_manifest is not None
@@ -40,4 +43,5 @@ def test_a_run_that_knows_little_says_so(tmp_path: Path) -> None:
     card = (tmp_path / "out" / "README.md").read_text()
     assert "library_name: llama.cpp" in card
     assert "The run has no datasheet of its text." in card
+    assert "The run has not recorded what it used." in card
     assert "has not measured its validation loss at this step" in card

@@ -9,6 +9,7 @@ from palmetto.files import JsonLines, write_json
 from palmetto.recipe import Recipe
 from palmetto.runs.directory import RunDirectory
 from palmetto.tokens.order import Ramp
+from palmetto.training import energy
 from palmetto.training.learning_rate import learning_rate
 from palmetto.training.ledger import Ledger, Line
 from palmetto.training.spikes import History, Observation, Rollback
@@ -103,5 +104,6 @@ def write_summary(run: RunDirectory, recipe: Recipe, steps: int) -> None:
             "skipped_steps": 0,
             "digest": {"parameters": "ab" * 32, "optimizer": "cd" * 32},
             "environment": {"jaxlib": "0.10.2", "platform": "cpu", "threads": 8},
+            "energy": energy.use(recipe.energy, 1, 7200, 3.6e6, "measured by RAPL"),
         },
     )

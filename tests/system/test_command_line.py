@@ -29,6 +29,7 @@ def test_run_does_every_stage_once(make_runs: Callable[[Path], Runs], tmp_path: 
         "vocabulary.model",
         "ledger.jsonl",
         "events.jsonl",
+        "energy.jsonl",
         "summary.json",
         "samples.txt",
         "report.html",
@@ -38,6 +39,8 @@ def test_run_does_every_stage_once(make_runs: Callable[[Path], Runs], tmp_path: 
     assert summary["steps"] == 12
     assert summary["validation_loss"]["last"] < summary["validation_loss"]["first"]
     assert summary["unigram_entropy"] > 0
+    assert summary["energy"]["kwh"] > 0
+    assert summary["energy"]["how"].startswith(("measured by RAPL", "estimated from 12 W a core"))
     times = {
         name: (tmp_path / "out" / name).stat().st_mtime_ns
         for name in ("vocabulary.model", "samples.txt", "summary.json")
@@ -290,6 +293,7 @@ def test_tokenizer_round_trips_any_bytes(quick: Runs) -> None:
 def test_plan_counts_the_paper_models_exactly(quick: Runs, recipe: str, parameters: int) -> None:
     plan = json.loads(quick("plan", recipe, "--json")[0])
     assert plan["parameters"]["total"] == plan["parameters"]["active"] == parameters
+    assert {"kwh", "kg_co2e"} <= plan["energy"].keys()
     model = {"palm-8b": (32, 16), "palm-62b": (64, 32), "palm-540b": (118, 48)}[recipe]
     assert plan["flops_per_token"] == 6 * parameters + 12 * model[0] * model[1] * 256 * 2048
 

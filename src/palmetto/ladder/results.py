@@ -8,6 +8,7 @@ import numpy as np
 from palmetto.errors import UserError
 from palmetto.ladder.plan import Plan, Rung, Target
 from palmetto.planning import energy
+from palmetto.runs.directory import RunDirectory
 from palmetto.runs.files import EnergyUse
 from palmetto.scaling import intervals, laws
 from palmetto.scaling.intervals import Fit, interval
@@ -135,10 +136,23 @@ def _predict(target: Target, compute: Fitted, both: Fitted, results: Sequence[Re
         by = "compute"
         loss, within = compute.fit.predict(np.array([target.cost.flops]))
     rate = next((result.rate for result in reversed(results) if result.rate), None)
-    own = outcomes.of(target.member, {})
-    reached = float(own.validations.loss[-1]) if own.status == "done" else None
     used = energy.here(target.member.recipe, target.cost.flops, rate)
-    return Prediction(target, by, loss, within, used, reached)
+    return Prediction(target, by, loss, within, used, _reached(target, results))
+
+
+def _reached(target: Target, results: Sequence[Result]) -> float | None:
+    """Returns the target's own loss, or None before it is trained; raises UserError if it has read other tokens."""
+    run, rung = target.member.run, results[0].rung.member.run
+    own = outcomes.of(target.member, {})
+    if own.status != "done":
+        return None
+    if rung.train_store.exists() and _tokens(run) != _tokens(rung):
+        raise UserError(f"{run.path}: trained on other tokens than {rung.path}; expected the same text and seed")
+    return float(own.validations.loss[-1])
+
+
+def _tokens(run: RunDirectory) -> str:
+    return TokenStore.open(run.train_store).checksum
 
 
 def _divide(both: Fitted, flops: float) -> Division | None:

@@ -60,6 +60,7 @@ def test_the_page_describes_the_run(make_run: RunMaker) -> None:
         "loss spike from step 70: back to step 50",
         "Perplexity",
         "peak: 0.01",
+        "1 kWh, 0.475 kg CO2e, 2 h of 1 chip, measured by RAPL",
         "0.10.2",
         "palmetto verify small",
         "palmetto run small/recipe.yaml --run small-again",
