@@ -31,7 +31,7 @@ def zone(folder: Path, name: str, place: str, microjoules: int, most: int = 1000
 
 def test_packages_and_memory_are_added_and_their_parts_are_not(tmp_path: Path) -> None:
     package = zone(tmp_path, "package-0", "intel-rapl:0", 10 * 10**6)
-    zone(tmp_path, "core", "intel-rapl:0:0", 0)
+    core = zone(tmp_path, "core", "intel-rapl:0:0", 0)
     memory = zone(tmp_path, "dram", "intel-rapl:0:1", 990 * 10**6)
     zone(tmp_path, "psys", "intel-rapl:1", 0)
     meters = power.meters("cpu", tmp_path, "no library")
@@ -39,6 +39,7 @@ def test_packages_and_memory_are_added_and_their_parts_are_not(tmp_path: Path) -
     assert meters.kinds == "RAPL"
     assert meters.joules() == 0
     package.write_text("35000000")
+    core.write_text("9000000")
     memory.write_text("5000000")  # it has begun again at 1,000 J
     assert meters.joules() == pytest.approx(25 + 15)
     assert meters.joules() == 0
