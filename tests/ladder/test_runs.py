@@ -9,7 +9,7 @@ from palmetto.files import read_json, write_text
 from palmetto.runs.directory import RunDirectory
 from tests.sweeps.conftest import RECIPE, TINY, call, files
 
-SIZES = ("training.epochs=4", "--sizes", "10k,20k,40k", "--tokens-per-parameter", "1,2")
+SIZES = ("training.epochs=4", "--sizes", "10k,20k,40k", "--tokens-per-parameter", "0.5,1,2")
 TARGET = RECIPE.replace("layers: 1, d_model: 16, heads: 1", "layers: 3, d_model: 64, heads: 4")
 
 
@@ -17,13 +17,13 @@ TARGET = RECIPE.replace("layers: 1, d_model: 16, heads: 1", "layers: 3, d_model:
 def test_a_ladder_is_trained_once_and_predicts_its_target(tiny: Path) -> None:
     write_text(tiny / "target.yaml", TARGET)
     out, err = call(tiny, "ladder", *TINY, *SIZES, "--predict", "target.yaml")
-    assert "6 runs will take about" in err
-    assert err.index("6 runs will take") < err.index("1 of 6")
+    assert "9 runs will take about" in err
+    assert err.index("9 runs will take") < err.index("1 of 9")
     assert "L(N, D) = " in out
     before, values = files(tiny), read_json(tiny / "out" / "ladder.json")
     losses = [rung["validation_loss"] for rung in values["rungs"]]
     assert all(rung["status"] == "done" and rung["energy"]["kwh"] > 0 for rung in values["rungs"])
-    assert values["fit"]["parameters_and_tokens"]["runs"] == 6
+    assert values["fit"]["parameters_and_tokens"]["runs"] == 9
     low, high = values["interval"]
     assert low < values["predicted"] < high
     for rung, loss in zip(values["rungs"], losses, strict=True):
