@@ -35,6 +35,9 @@ def test_json_holds_the_plan() -> None:
     assert values["compile_seconds"] > 0
     assert values["memory"]["capacity"] == parse("h100:4").chip.memory
     assert values["mesh"] == {"data": 4}
+    used = values["energy"]
+    assert (used["chips"], used["watts"]) == pytest.approx((4, 700))
+    assert used["kwh"] == pytest.approx(used["hours"] * 4 * 0.7)
     assert [batch["batch"]["sequences"] for batch in values["batches"]] == [8]
 
 
