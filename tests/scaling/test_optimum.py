@@ -23,3 +23,10 @@ def test_many_laws_are_divided_at_once() -> None:
     for place in range(2):
         alone = optimum(Law(*(values[place] for values in many)), 1e20)
         assert [values[place] for values in found] == pytest.approx(list(alone))
+
+
+def test_a_law_that_wants_no_parameters_gets_one() -> None:
+    """As laws of a bootstrap from few runs may."""
+    best = optimum(Law(np.array(1.0), np.array([1e-9, 1e9]), np.array([1e-3, 1.0])), 6e6)
+    assert (best.parameters, best.tokens) == pytest.approx((1, 1e6))
+    assert np.isfinite(best.loss)
