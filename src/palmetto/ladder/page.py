@@ -10,6 +10,7 @@ from palmetto.ladder import figure
 from palmetto.ladder.pacing import duration
 from palmetto.ladder.results import Division, Fitted, Ladder, Prediction, Result
 from palmetto.report import svg
+from palmetto.report.canvas import write_png
 from palmetto.report.curves import compact
 from palmetto.report.frame import frame
 from palmetto.report.markup import escape, table
@@ -22,10 +23,11 @@ _COMPUTE, _BOTH = ("c", "a", "b"), ("E", "A", "B", "alpha", "beta")
 
 
 def write(ladder: Ladder, out: Path) -> None:
-    """Writes ladder.json, ladder.md and ladder.html; the same results give the same bytes."""
+    """Writes ladder.json, .md, .html and .png; the same results give the same bytes."""
     write_text(out / "ladder.json", json.dumps(values(ladder), indent=2, ensure_ascii=False) + "\n")
     write_text(out / "ladder.md", markdown(ladder))
     write_text(out / "ladder.html", html(ladder))
+    write_png(figure.over_parameters(ladder), out / "ladder.png")
 
 
 def values(ladder: Ladder) -> dict[str, Any]:
