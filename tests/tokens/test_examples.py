@@ -121,6 +121,12 @@ def test_what_is_too_long_is_named(tmp_path: Path) -> None:
         pack(tmp_path, DataSet("data.jsonl", None, [long]))
 
 
+def test_an_example_without_a_target_is_refused(tmp_path: Path) -> None:
+    asked = Example("chat.jsonl:3", ((Piece("user: Hi", False),),))
+    with pytest.raises(UserError, match=r"chat\.jsonl:3: nothing of it is predicted; expected a message of the assis"):
+        pack(tmp_path, DataSet("chat.jsonl", None, [*QUESTIONS, asked]))
+
+
 def test_the_order_of_examples_does_not_matter(tmp_path: Path) -> None:
     pack(tmp_path / "one")
     pack(tmp_path / "two", DataSet("data.jsonl", None, QUESTIONS[::-1]))

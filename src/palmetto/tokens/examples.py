@@ -6,6 +6,7 @@ prompt and its target. What is predicted follows from the pieces alone.
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ import numpy.typing as npt
 from palmetto.corpus.examples import Example, Pieces
 from palmetto.errors import UserError
 from palmetto.recipe.objectives import ExamplesObjective, OnExamples, PreferencesObjective
-from palmetto.tokens import store
+from palmetto.tokens import marks, store
 from palmetto.tokens.marks import Marked, mark
 from palmetto.tokens.rows import OPEN_ROWS, rows_of
 from palmetto.tokens.split import Split
@@ -88,14 +89,10 @@ def pack(
     Raises UserError if an example is not of the objective's form, if only some files have weights, or if there are not
     two different examples, one for each half.
     """
-    weighted = [each.name for each in sets if each.weight is not None]
-    if weighted and len(weighted) < len(sets):
-        lacks = next(each.name for each in sets if each.weight is None)
-        raise UserError(f"--data {lacks}: has no weight, and {weighted[0]} has; expected a weight for all or for none")
+    _check_weights(sets)
     too_long: list[str] = []
     found = [list(_fitting(each.examples, vocabulary, objective, sequence_length, too_long)) for each in sets]
-    stream = isinstance(objective, ExamplesObjective) and objective.packing == "stream"
-    split = Split(validation_share, sequence_length + 1 if stream else 1)
+    split = Split(validation_share, sequence_length + 1 if _is_stream(objective) else 1)
     for each in (each for examples in found for each in examples):
         split.add(each.digest, len(each.marked))
     if not split.has_two:
@@ -109,23 +106,13 @@ def pack(
     kept = [[each for each in examples if each.digest >= boundary] for examples in found]
     wanted = _wanted([each.weight for each in sets], [len(examples) for examples in kept])
 
-    def write(path: Path, chosen: list[Tokenized]) -> Half:
-        numbers = [each.marked for each in chosen]
-        open_rows = 0 if isinstance(objective, PreferencesObjective) else OPEN_ROWS
-        chunks = _joined(numbers) if stream else rows_of(numbers, sequence_length, vocabulary.eod, open_rows)
-        header = store.write(
-            path,
-            chunks,
-            vocabulary_size=vocabulary.size,
-            sequence_length=sequence_length,
-            documents=len(chosen),
-            vocabulary_digest=vocabulary.digest,
-            source_fingerprint=source_fingerprint,
-            marked=True,
-        )
-        predicted = sum(int(np.sum(each & 1)) for each in numbers)
-        return Half(len(chosen), sum(map(len, numbers)), predicted, header.windows, sequence_length)
-
+    write = partial(
+        _write,
+        vocabulary=vocabulary,
+        objective=objective,
+        sequence_length=sequence_length,
+        source_fingerprint=source_fingerprint,
+    )
     passes = [each for examples, count in zip(kept, wanted, strict=True) for each in _taken(examples, count, seed)]
     repeats = {
         each.name: count / len(examples)
@@ -138,6 +125,45 @@ def pack(
         repeats,
         too_long,
     )
+
+
+def _check_weights(sets: Sequence[DataSet]) -> None:
+    """Raises UserError if only some files have weights."""
+    weighted = [each.name for each in sets if each.weight is not None]
+    if weighted and len(weighted) < len(sets):
+        lacks = next(each.name for each in sets if each.weight is None)
+        raise UserError(f"--data {lacks}: has no weight, and {weighted[0]} has; expected a weight for all or for none")
+
+
+def _is_stream(objective: OnExamples) -> bool:
+    return isinstance(objective, ExamplesObjective) and objective.packing == "stream"
+
+
+def _write(
+    path: Path,
+    chosen: list[Tokenized],
+    *,
+    vocabulary: Vocabulary,
+    objective: OnExamples,
+    sequence_length: int,
+    source_fingerprint: str,
+) -> Half:
+    """Writes a store of examples in this order, as a stream or in rows; a preference has a row of its own."""
+    numbers = [each.marked for each in chosen]
+    open_rows = 0 if isinstance(objective, PreferencesObjective) else OPEN_ROWS
+    rows = _joined(numbers) if _is_stream(objective) else rows_of(numbers, sequence_length, vocabulary.eod, open_rows)
+    header = store.write(
+        path,
+        rows,
+        vocabulary_size=vocabulary.size,
+        sequence_length=sequence_length,
+        documents=len(chosen),
+        vocabulary_digest=vocabulary.digest,
+        source_fingerprint=source_fingerprint,
+        marked=True,
+    )
+    predicted = sum(len(marks.predicted(marks.unmark(each))) for each in numbers)
+    return Half(len(chosen), sum(map(len, numbers)), predicted, header.windows, sequence_length)
 
 
 def _fitting(
@@ -168,6 +194,8 @@ def _encoded(
     ids = iter(vocabulary.encode_all(texts))
     for example in examples:
         sequences = [_marked(pieces, ids, vocabulary.eod) for pieces in example.sequences]
+        if not all(np.any(each.scored) for each in sequences):
+            raise UserError(f"{example.name}: nothing of it is predicted; expected a message of the assistant")
         if excess := _excess(sequences, objective, sequence_length):
             too_long.append(f"{example.name} ({excess})")
             continue
