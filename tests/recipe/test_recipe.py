@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from palmetto.errors import UserError
 from palmetto.model.attentions.local import LocalAttention
 from palmetto.model.attentions.memory import MemoryAttention
 from palmetto.model.positions.t5 import T5Positions
@@ -118,3 +119,22 @@ def test_a_recipe_is_frozen_and_its_model_hashable(tiny_recipe: RecipeMaker) -> 
     with pytest.raises(ValidationError):
         recipe.training.steps = 9
     assert hash(recipe.model) == hash(tiny_recipe("training.steps=9").model)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (("training.objective.name=preferences", "mesh.stage=2"), "mesh.stage=2: a device computes whole rows"),
+        (("training.objective.name=preferences", "mesh.sequence=2"), "mesh.sequence=2: a device computes whole rows"),
+        (
+            ("training.objective.name=examples", "model.experts={count: 2, capacity_factor: 1.0}"),
+            "null .dropless. would",
+        ),
+        (("model.lora={weights: [q], rank: 2}", "mesh.data=2"), "mesh.zero=3: adapters are on every device"),
+    ],
+)
+def test_finetuning_refuses_what_it_cannot_have(
+    tiny_recipe: RecipeMaker, overrides: tuple[str, ...], words: str
+) -> None:
+    with pytest.raises(UserError, match=words):
+        tiny_recipe(*overrides)

@@ -101,6 +101,12 @@ OnExamples = ExamplesObjective | PreferencesObjective
 Objective = OnDocuments | OnExamples
 
 
+def side_by_side(objective: Objective) -> bool:
+    """Returns whether a row holds several examples that do not see each other."""
+    packed = isinstance(objective, ExamplesObjective) and objective.packing == "apart"
+    return packed or isinstance(objective, PreferencesObjective)
+
+
 def loss_unit(objective: Objective) -> str:
     """Returns what a loss is measured in."""
     return "nats a pair" if isinstance(objective, PreferencesObjective) else "nats a token"

@@ -11,7 +11,7 @@ from palmetto.recipe.energy import Energy
 from palmetto.recipe.finetuning import Finetuning
 from palmetto.recipe.mesh import Mesh, check_mesh
 from palmetto.recipe.model import Model
-from palmetto.recipe.objectives import PreferencesObjective, example_length, extra_tokens, has_prefix
+from palmetto.recipe.objectives import PreferencesObjective, example_length, extra_tokens, has_prefix, side_by_side
 from palmetto.recipe.parts import Attention
 from palmetto.recipe.section import Section, impossible, is_unicode
 from palmetto.recipe.training import Training
@@ -64,13 +64,7 @@ class Recipe(Section):
             must = "must divide model.experts.count, and the model has no experts: 1 would do"
             raise impossible("mesh.expert", self.mesh.expert, must)
         check_mesh(self.mesh, self._divided(), self.training.batch_size, self.training.micro_batch)
-        if self.model.lora and self.mesh.data > 1 and self.mesh.zero:
-            raise impossible("mesh.zero", self.mesh.zero, "adapters are on every device as a whole: 0 would do")
-        if isinstance(self.training.objective, PreferencesObjective):
-            for axis in ("sequence", "stage"):
-                must = "a device computes whole rows of preferences: 1 would do"
-                if (size := self.mesh.sizes[axis]) > 1:
-                    raise impossible(f"mesh.{axis}", size, must)
+        self._check_finetuning()
         positions, attention, objective = self.model.positions, self.model.attention, self.training.objective
         if positions.end is not None and positions.end < self.model_length:
             must = f"must cover the positions of an example: {self.model_length} would do"
@@ -87,6 +81,20 @@ class Recipe(Section):
             prefix = "in a prefix, the order of tokens cannot decide which are over capacity"
             raise impossible("model.experts.capacity_factor", capacity, f"{prefix}: null (dropless) would do")
         return self
+
+    def _check_finetuning(self) -> None:
+        """Raises UserError for a mesh or a model that adapters, preferences or examples side by side cannot have."""
+        objective, mesh = self.training.objective, self.mesh
+        if self.model.lora and mesh.data > 1 and mesh.zero:
+            raise impossible("mesh.zero", mesh.zero, "adapters are on every device as a whole: 0 would do")
+        for axis in ("sequence", "stage"):
+            if isinstance(objective, PreferencesObjective) and mesh.sizes[axis] > 1:
+                must = "a device computes whole rows of preferences: 1 would do"
+                raise impossible(f"mesh.{axis}", mesh.sizes[axis], must)
+        capacity = self.model.experts and self.model.experts.capacity_factor
+        if side_by_side(objective) and capacity is not None:
+            must = "examples in one row would take an expert's room from each other: null (dropless) would do"
+            raise impossible("model.experts.capacity_factor", capacity, must)
 
     def _divided(self) -> list[tuple[str, str, int]]:
         """Returns each dimension that an axis of the mesh divides, as (axis, name in a recipe, size)."""

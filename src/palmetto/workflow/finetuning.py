@@ -11,7 +11,13 @@ from palmetto.runs.directory import RunDirectory
 from palmetto.runs.manifest import read_manifest
 from palmetto.runs.register import completed, folder_name
 
-_MAY_CHANGE = ("model.positions.", "model.attention.", "model.activations ", "model.lora")
+_MAY_CHANGE = (
+    "model.positions.",
+    "model.attention.",
+    "model.activations ",
+    "model.lora",
+    "model.experts.capacity_factor ",
+)
 """The keys of a model that fine-tuning may change, since they need no other weights."""
 
 

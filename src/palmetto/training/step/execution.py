@@ -19,7 +19,7 @@ from palmetto.model.parameters import parameter_table
 from palmetto.model.weights import unstack
 from palmetto.parallel.sharding import Sharding
 from palmetto.recipe import Recipe
-from palmetto.recipe.objectives import CausalObjective, OnExamples, PreferencesObjective
+from palmetto.recipe.objectives import CausalObjective, OnExamples, PreferencesObjective, side_by_side
 from palmetto.tokens.dropout_keys import dropout_keys
 from palmetto.tokens.marks import Marked, starts_of, unmark
 from palmetto.tokens.objectives import make_examples
@@ -178,8 +178,7 @@ def make_batch(recipe: Recipe, windows: npt.NDArray[np.int32], positions: npt.ND
 def _of_marked(marked: Marked, objective: OnExamples) -> Batch:
     """Returns the examples of windows with marks."""
     scored = marked.scored & (np.arange(marked.scored.shape[-1]) > 0)
-    apart = isinstance(objective, PreferencesObjective) or objective.packing == "apart"
-    return Batch(marked.tokens, scored, starts=starts_of(marked.begins[:, :-1]) if apart else None)  # type: ignore[arg-type]
+    return Batch(marked.tokens, scored, starts=starts_of(marked.begins[:, :-1]) if side_by_side(objective) else None)  # type: ignore[arg-type]
 
 
 def observe(line: Line) -> Observation:
