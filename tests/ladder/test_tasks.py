@@ -14,6 +14,7 @@ from palmetto.recipe import Recipe, loading
 from palmetto.scaling.accuracy import Curve
 from palmetto.scaling.laws import Law
 from tests.conftest import RecipeMaker
+from tests.sweeps.conftest import call
 
 LAW = Law(np.array(0.6), np.array([30.0, 200.0]), np.array([0.4, 0.4]))
 """Bits a byte of the right answers by parameters and tokens."""
@@ -82,3 +83,17 @@ def test_folders_without_an_evaluation_or_a_step_are_refused(tmp_path: Path, tin
         tasks.read(tmp_path)
     with pytest.raises(UserError, match="has taken no step"):
         tasks.read(write(tmp_path / "untrained", tiny_recipe(), 0))
+
+
+def test_the_command_answers_in_words_and_in_json(
+    folders: list[Path], tmp_path: Path, tiny_recipe: RecipeMaker
+) -> None:
+    write_text(tmp_path / "target.yaml", loading.dump(tiny_recipe("model.d_model=64", "training.steps=9000")))
+    out, _ = call(tmp_path, "scaling", *folders, "--predict", "target.yaml", "--json")
+    values = json.loads(out)
+    assert [model["folder"] for model in values["models"]] == list(map(str, folders))
+    low, high = values["tasks"]["choices"]["two_steps"]["interval"]
+    assert low <= high
+    _, err = call(tmp_path, "scaling", tmp_path, expect=2)
+    assert err.startswith("palmetto: ")
+    assert "no finished evaluation" in err
