@@ -85,15 +85,10 @@ def test_folders_without_an_evaluation_or_a_step_are_refused(tmp_path: Path, tin
         tasks.read(write(tmp_path / "untrained", tiny_recipe(), 0))
 
 
-def test_the_command_answers_in_words_and_in_json(
-    folders: list[Path], tmp_path: Path, tiny_recipe: RecipeMaker
-) -> None:
+def test_the_command_answers_in_json(folders: list[Path], tmp_path: Path, tiny_recipe: RecipeMaker) -> None:
     write_text(tmp_path / "target.yaml", loading.dump(tiny_recipe("model.d_model=64", "training.steps=9000")))
     out, _ = call(tmp_path, "scaling", *folders, "--predict", "target.yaml", "--json")
     values = json.loads(out)
     assert [model["folder"] for model in values["models"]] == list(map(str, folders))
     low, high = values["tasks"]["choices"]["two_steps"]["interval"]
     assert low <= high
-    _, err = call(tmp_path, "scaling", tmp_path, expect=2)
-    assert err.startswith("palmetto: ")
-    assert "no finished evaluation" in err
