@@ -8,10 +8,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from palmetto.ladder.plan import Cost
 from palmetto.ladder.results import Fitted, Ladder, Prediction, Result
 from palmetto.report.canvas import DASHED, NARROW, STYLE, canvas, label_ends, say_empty, set_ticks
 from palmetto.report.colours import LIGHT, of_choice
 from palmetto.report.curves import compact
+from palmetto.scaling.laws import Law
 from palmetto.scaling.minimizing import Floats
 
 _POINTS = 60
@@ -79,7 +81,7 @@ def _finished(ladder: Ladder) -> list[Result]:
 def _drawn(
     lines: Sequence[_Line],
     fitted: Fitted,
-    place: Callable[..., float],
+    place: Callable[[Cost], float],
     prediction: Prediction | None,
     title: str,
     width: int,
@@ -119,7 +121,7 @@ def _draw_law(axes: Axes, line: _Line, fitted: Fitted, places: Floats) -> float:
     points = np.array([line.point(place) for place in places])
     losses = fitted.fit.law(points)
     if fitted.fit.laws is not None:
-        some = type(fitted.fit.laws)(*(values[:_DRAWS, None] for values in fitted.fit.laws))
+        some = Law(*(values[:_DRAWS, None] for values in fitted.fit.laws))
         low, high = np.percentile(some(points), (2.5, 97.5), axis=0)
         axes.fill_between(places, low, high, color=line.colour, alpha=0.12, linewidth=0)
     axes.plot(places, losses, color=line.colour, linewidth=1.4)
