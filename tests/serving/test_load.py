@@ -35,8 +35,9 @@ BROKEN = (
 class Visits:
     """Sends requests, each of a kind of its own; every whole answer must be that of the request alone."""
 
-    def __init__(self, url: str, complete: Post) -> None:
-        self._url, self._complete = url, complete
+    def __init__(self, url: str, complete: Post, client: httpx.Client) -> None:
+        """Takes a client for all, since each of its own would keep memory."""
+        self._url, self._complete, self._client = url, complete, client
         self._alone = [complete(**asked).json()["choices"] for asked in ASKED]
 
     def visit(self, number: int) -> None:
@@ -59,7 +60,7 @@ class Visits:
     def _streamed(self, which: int, pause: float) -> list[str]:
         """Returns the texts of a stream that is read slowly."""
         text = [""] * len(self._alone[which])
-        with httpx.stream("POST", f"{self._url}/v1/completions", json={**ASKED[which], "stream": True}) as stream:
+        with self._client.stream("POST", "/v1/completions", json={**ASKED[which], "stream": True}) as stream:
             for line in stream.iter_lines():
                 time.sleep(pause)
                 if line.startswith("data: {"):
@@ -76,9 +77,9 @@ def memory() -> int:
 
 @pytest.mark.slow
 def test_nothing_leaks_and_no_bit_changes_under_load(
-    url: str, complete: Post, worker: Worker, running: uvicorn.Server
+    url: str, complete: Post, client: httpx.Client, worker: Worker, running: uvicorn.Server
 ) -> None:
-    visits, loop = Visits(url, complete), running.servers[0].get_loop()
+    visits, loop = Visits(url, complete, client), running.servers[0].get_loop()
 
     def at_rest() -> tuple[int, int]:
         until(lambda: not worker.running and not worker.waiting and not worker._engine.busy)
