@@ -84,6 +84,6 @@ def test_pairs_are_split_into_halves() -> None:
 
 def test_parts_are_joined_head_by_head() -> None:
     parts = [np.array([0, 1, 2, 3]), np.array([10, 11, 12, 13]), np.array([20, 21, 22, 23])]
-    form = forms.by_head(3, 2)
+    form = forms.by_head(2, forms.AS_IS, forms.AS_IS, forms.AS_IS)
     assert form.there(parts).tolist() == [0, 1, 10, 11, 20, 21, 2, 3, 12, 13, 22, 23]
     assert [part.tolist() for part in form.back(form.there(parts))] == [part.tolist() for part in parts]

@@ -111,6 +111,8 @@ MODELS: dict[str, Model] = {
     "biases": some(**biased, feedforward="geglu"),
     "bloom": some("alibi", **serial, **biased, embedding_norm=True, feedforward="gelu_tanh"),
     "kernel biases alone": some("alibi", **serial, biases=True, feedforward="swish"),
+    "undivided logits": some(tied_embedding="undivided"),
+    "undivided logits post": some(tied_embedding="undivided", norm_position="post"),
     "post": some(norm_position="post", norm="rms"),
     "post serial": some("learned", **serial, **biased, norm_position="post", tied_embedding=False),
     "sandwich": some(norm_position="sandwich", feedforward="gelu"),

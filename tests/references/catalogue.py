@@ -129,7 +129,9 @@ def forward(
     for row, sequence in enumerate(tokens):
         first = 0 if prefix is None else int(prefix[row])
         states, passed = _sequence(model, arrays, embedding, sequence, first)
-        output = arrays["embedding"].T / math.sqrt(model.d_model) if model.tied_embedding else arrays["output"]
+        output = arrays["embedding"].T if model.tied_embedding else arrays["output"]
+        if model.tied_embedding is True:
+            output = output / math.sqrt(model.d_model)
         logits.append(states @ output)
         routers.append(passed)
     return Output(np.stack(logits), [_routing(model, list(of_layer)) for of_layer in zip(*routers, strict=True)])

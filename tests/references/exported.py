@@ -61,6 +61,20 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
         "GPT2LMHeadModel",
         {**BIASED, "feedforward": "gelu", "positions": {"name": "learned", "length": 32}, "tied_embedding": False},
     ),
+    "GPT-2, not divided": (
+        "GPT2LMHeadModel",
+        {
+            **BIASED,
+            "feedforward": "swish",
+            "positions": {"name": "learned", "length": 32},
+            "tied_embedding": "undivided",
+        },
+    ),
+    "GPT-NeoX": ("GPTNeoXForCausalLM", {**BIASED, "feedforward": "gelu", "tied_embedding": False}),
+    "GPT-NeoX, tied, interpolated": (
+        "GPTNeoXForCausalLM",
+        {**BIASED, "feedforward": "relu", "positions": {"name": "rotary", "scaling": "interpolation", "factor": 2.0}},
+    ),
     "BLOOM": (
         "BloomForCausalLM",
         {**BIASED, "feedforward": "gelu_tanh", "embedding_norm": True, "positions": {"name": "alibi"}},
@@ -88,6 +102,11 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
             "attention": {"name": "local", "window": 5, "every": 2},
         },
     ),
+    "T5": (
+        "PalmettoForCausalLM",
+        {**SERIAL, "positions": {"name": "t5", "bidirectional": True}, "feedforward": "geglu"},
+    ),
+    "UL2": ("PalmettoForCausalLM", {"feedforward": "swiglu", "tied_embedding": "undivided", "norm_position": "post"}),
     "sinks, sandwich, query and key norms": (
         "PalmettoForCausalLM",
         {"attention": {"name": "sinks", "sinks": 2, "window": 6}, "norm_position": "sandwich", "qk_norm": True},
@@ -119,7 +138,7 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
 }
 """The class, and what the recipe's model has other than PaLM's, for each kind."""
-OBJECTIVES = {"GLM-130B": "prefix"}
+OBJECTIVES = {"GLM-130B": "prefix", "T5": "spans", "UL2": "mixture"}
 """The objectives of kinds that are not causal."""
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from palmetto.errors import UserError
+from palmetto.interop.forms import AS_IS, Array, Form, scaled
 from palmetto.interop.rows import Row
 from palmetto.model.positions.rotary import RotaryPositions
 from palmetto.recipe import Recipe
@@ -14,6 +15,10 @@ GATES: Mapping[str, str] = {"swiglu": "silu", "geglu": "gelu", "glu": "sigmoid"}
 """transformers' name of the activation of each gated feed-forward."""
 ACTIVATIONS: Mapping[str, str] = {"relu": "relu", "gelu": "gelu", "swish": "silu", "gelu_tanh": "gelu_pytorch_tanh"}
 """transformers' name of each activation without a gate."""
+ALIASES: Mapping[str, str] = {"gelu_new": "gelu_pytorch_tanh", "swish": "silu"}
+"""transformers' second names of activations."""
+HEADS = ("lm_head.weight", "embed_out.weight")
+"""The names of an output kernel."""
 
 SOME = "some"
 """The value of a key for a part that may be absent, if it is there."""
@@ -36,6 +41,12 @@ class Architecture(NamedTuple):
     """Returns the model section of the recipe for a config.json; None if models of the class are not imported."""
     defaults: Mapping[str, Any] = {}
     """The class's values of keys that a config.json may leave out."""
+    length: str = "max_position_embeddings"
+    """The key of the number of positions."""
+    prefix: str = "model."
+    """What older folders leave out in front of names."""
+    buffers: tuple[str, ...] = ("rotary_emb.inv_freq",)
+    """The endings of the names of tensors that older folders hold and that are no weights."""
 
     def obstacles(self, recipe: Recipe) -> list[str]:
         """Returns the keys for which the class is not exact, each with its value and those that would do.
@@ -48,6 +59,12 @@ class Architecture(NamedTuple):
             for key, values in required.items()
             if (found := _value(recipe, key)) not in (*values, _ABSENT)
         ]
+
+    def weights(self, found: Mapping[str, Array]) -> dict[str, Array]:
+        """Returns the weights among a folder's tensors, under the class's names."""
+        kept = {name: array for name, array in found.items() if not name.endswith(self.buffers)}
+        bare = not any(name.startswith(self.prefix) for name in kept)
+        return {self.prefix + name if bare and name not in HEADS else name: array for name, array in kept.items()}
 
 
 def nearest(architectures: Sequence[Architecture], recipe: Recipe, runtime: str) -> Architecture:
@@ -90,7 +107,7 @@ def sizes(recipe: Recipe) -> dict[str, Any]:
         "num_key_value_heads": model.key_value_heads,
         "head_dim": model.query_size,
         "max_position_embeddings": recipe.model_length,
-        "tie_word_embeddings": model.tied_embedding,
+        "tie_word_embeddings": bool(model.tied_embedding),
     }
 
 
@@ -116,8 +133,13 @@ def sized(config: Mapping[str, Any]) -> dict[str, Any]:
         "key_value_heads": config.get("num_key_value_heads") or heads,
         "head_size": config.get("head_dim") or config["hidden_size"] // heads,
         "d_ff": config["intermediate_size"],
-        "tied_embedding": config["tie_word_embeddings"],
+        "tied_embedding": tied(config),
     }
+
+
+def tied(config: Mapping[str, Any]) -> bool | str:
+    """Returns whether the embedding gives the logits too, which most classes do not divide."""
+    return "undivided" if config["tie_word_embeddings"] else False
 
 
 def turned(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -125,11 +147,19 @@ def turned(config: Mapping[str, Any]) -> dict[str, Any]:
     how = config.get("rope_parameters") or config.get("rope_scaling") or {}
     kind = how.get("rope_type", how.get("type", "default"))
     base = how.get("rope_theta") or config["rope_theta"]
+    part = how.get("partial_rotary_factor", config.get("rotary_pct", 1.0))
+    if part != 1:
+        raise UserError(f"config.json: partial_rotary_factor={part}: expected 1, since recipes rotate whole heads")
     if kind == "default":
         return {"name": "rotary", "base": base}
     if kind == "linear":
         return {"name": "rotary", "base": base, "scaling": "interpolation", "factor": how["factor"]}
     raise UserError(f"config.json: rope_type={kind}: expected default or linear, which recipes have")
+
+
+def final_norm(model: Model) -> Form:
+    """Returns the form of the last norm's weights for a runtime that does not divide the logits of a tied embedding."""
+    return scaled(model.d_model**-0.5) if model.tied_embedding is True else AS_IS
 
 
 def named(names: Mapping[str, str], config: Mapping[str, Any], key: str) -> str:

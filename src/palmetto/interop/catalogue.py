@@ -7,10 +7,11 @@ from palmetto.interop.architectures.cohere import COHERE
 from palmetto.interop.architectures.gpt2 import GPT2
 from palmetto.interop.architectures.llama import LLAMA, MISTRAL, QWEN
 from palmetto.interop.architectures.mixtral import MIXTRAL
+from palmetto.interop.architectures.neox import NEOX
 from palmetto.interop.architectures.palmetto import PALMETTO
 from palmetto.recipe import Recipe
 
-STOCK: tuple[Architecture, ...] = (COHERE, LLAMA, QWEN, MISTRAL, MIXTRAL, GPT2, BLOOM)
+STOCK: tuple[Architecture, ...] = (COHERE, LLAMA, QWEN, MISTRAL, MIXTRAL, GPT2, NEOX, BLOOM)
 
 
 def choose(recipe: Recipe) -> Architecture:

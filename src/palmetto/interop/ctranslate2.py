@@ -13,9 +13,9 @@ import numpy as np
 
 from palmetto import files
 from palmetto.interop import card
-from palmetto.interop.architecture import ROTARY, Architecture, Requirements, nearest, rotary
+from palmetto.interop.architecture import ROTARY, Architecture, Requirements, final_norm, nearest, rotary
 from palmetto.interop.architectures import cohere, llama
-from palmetto.interop.forms import AS_IS, TRANSPOSED, Array, joined, scaled
+from palmetto.interop.forms import AS_IS, TRANSPOSED, Array, joined
 from palmetto.interop.rows import Row, tensors
 from palmetto.interop.safetensors import TYPES
 from palmetto.interop.source import Source
@@ -49,7 +49,7 @@ def _rows(model: Model) -> list[Row]:
     attention, fed = f"{layer}/self_attention", f"{layer}/ffn"
     side_by_side = joined(model.heads * Q, model.key_value_heads * Q, model.key_value_heads * Q)
     parallel = model.block == "parallel"
-    last = scaled(model.d_model**-0.5) if model.tied_embedding and not parallel else AS_IS
+    last = AS_IS if parallel else final_norm(model)
     return [
         Row("decoder/embeddings/weight", ("embedding",)),
         Row("decoder/projection/weight", ("output",), TRANSPOSED),
@@ -132,7 +132,7 @@ def _settings(recipe: Recipe) -> Iterator[tuple[str, Array | np.generic]]:
     parallel, zeros = model.block == "parallel", np.zeros(model.d_model, np.float32)
     if parallel:
         yield "decoder/layer_norm/beta", zeros
-        yield "decoder/scale_outputs", np.float32(model.d_model**-0.5 if model.tied_embedding else 1)
+        yield "decoder/scale_outputs", np.float32(1 / model.logit_divisor)
     for layer in range(model.layers):
         attention = f"decoder/layer_{layer}/self_attention"
         yield f"{attention}/rotary_dim", np.int32(0)

@@ -3,6 +3,7 @@
 A form moves numbers and, except for `scaled`, computes nothing, so that both ways are exact.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -19,18 +20,24 @@ class Form(NamedTuple):
 
     there: Callable[[Sequence[Array]], Array]
     back: Callable[[Array], list[Array]]
+    exact: bool = True
+    """Whether the way back gives the matrices to the bit."""
 
     def then(self, other: "Form") -> "Form":
         """Returns this form followed by another one of the tensor."""
-        return Form(lambda parts: other.there([self.there(parts)]), lambda tensor: self.back(other.back(tensor)[0]))
+        return Form(
+            lambda parts: other.there([self.there(parts)]),
+            lambda tensor: self.back(other.back(tensor)[0]),
+            self.exact and other.exact,
+        )
 
     def shape(self, *shapes: tuple[int, ...]) -> tuple[int, ...]:
         """Returns the tensor's shape for matrices of these shapes."""
         return self.there([np.broadcast_to(np.float32(0), shape) for shape in shapes]).shape
 
 
-def _one(there: Callable[[Array], Array], back: Callable[[Array], Array]) -> Form:
-    return Form(lambda parts: there(parts[0]), lambda tensor: [back(tensor)])
+def _one(there: Callable[[Array], Array], back: Callable[[Array], Array], exact: bool = True) -> Form:
+    return Form(lambda parts: there(parts[0]), lambda tensor: [back(tensor)], exact)
 
 
 AS_IS = _one(lambda x: x, lambda x: x)
@@ -50,7 +57,7 @@ def halves(head_size: int) -> Form:
 def scaled(factor: float) -> Form:
     """Returns the form multiplied by a number; both ways are exact if it is a power of two."""
     number = np.float32(factor)
-    return _one(lambda x: x * number, lambda x: x / number)
+    return _one(lambda x: x * number, lambda x: x / number, math.frexp(factor)[0] == 0.5)
 
 
 def repeated(times: int) -> Form:
@@ -70,15 +77,17 @@ def joined(*sizes: int) -> Form:
     return Form(lambda parts: np.concatenate(parts, axis=-1), lambda x: np.split(x, ends, axis=-1))
 
 
-def by_head(parts: int, head_size: int) -> Form:
-    """Returns matrices whose last axes [heads · head size] are joined head by head: q0 k0 v0 q1 k1 v1 …."""
+def by_head(head_size: int, *forms: Form) -> Form:
+    """Returns matrices, each in a form, whose last axes [heads · head size] are joined head by head: q0 k0 v0 q1 …."""
 
     def there(matrices: Sequence[Array]) -> Array:
-        heads = [x.reshape(*x.shape[:-1], -1, 1, head_size) for x in matrices]
+        parts = [form.there([x]) for form, x in zip(forms, matrices, strict=True)]
+        heads = [x.reshape(*x.shape[:-1], -1, 1, head_size) for x in parts]
         return np.concatenate(heads, axis=-2).reshape(*matrices[0].shape[:-1], -1)
 
     def back(x: Array) -> list[Array]:
-        apart = x.reshape(*x.shape[:-1], -1, parts, head_size)
-        return [apart[..., part, :].reshape(*x.shape[:-1], -1) for part in range(parts)]
+        apart = x.reshape(*x.shape[:-1], -1, len(forms), head_size)
+        parts = (apart[..., part, :].reshape(*x.shape[:-1], -1) for part in range(len(forms)))
+        return [form.back(part)[0] for form, part in zip(forms, parts, strict=True)]
 
-    return Form(there, back)
+    return Form(there, back, all(form.exact for form in forms))

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from palmetto.files import write_json, write_text
-from palmetto.interop import card, catalogue, safetensors, tokenizer
+from palmetto.interop import card, catalogue, logical, safetensors, tokenizer
 from palmetto.interop.architecture import Architecture
 from palmetto.interop.architectures.palmetto import CODE, PALMETTO
 from palmetto.interop.forms import Array
@@ -13,6 +13,9 @@ from palmetto.interop.rows import matrices, tensors
 from palmetto.interop.source import Source
 from palmetto.model.weights import weight_table
 from palmetto.recipe import Recipe
+
+EXACT = "palmetto/exact.safetensors"
+"""The file of the weights that the class's tensors do not give back to the bit."""
 
 
 def write(source: Source, folder: Path, dtype: str, shard_bytes: int = safetensors.SHARD_BYTES) -> None:
@@ -35,6 +38,11 @@ def write(source: Source, folder: Path, dtype: str, shard_bytes: int = safetenso
         _copy(CODE, folder)
     planned = tensors(architecture.rows(recipe.model), source.table)
     safetensors.write(folder, planned, lambda number: source.values(planned[number]), dtype, shard_bytes)
+    computed = [name for tensor in planned if not tensor.form.exact for name in tensor.matrices]
+    if computed and dtype == "float32":
+        exact = [tensor for tensor in tensors(logical.rows(source.table), source.table) if tensor.name in computed]
+        (folder / EXACT).parent.mkdir()
+        safetensors.write_file(folder / EXACT, exact, map(source.values, exact), dtype)
     trusted = "with `trust_remote_code=True` " if architecture is PALMETTO else ""
     by_code = " with `trust_remote_code=True`" if recipe.tokens.vocabulary != "bpe" else ""
     note = (
@@ -53,7 +61,8 @@ def _copy(module: str, folder: Path) -> None:
 def read(folder: Path, recipe: Recipe) -> dict[str, Array]:
     """Returns the logical matrices of an export of a recipe, float32 by name."""
     table = weight_table(recipe.model, recipe.model_vocabulary)
-    return matrices(catalogue.choose(recipe).rows(recipe.model), table, safetensors.read(folder))
+    found = matrices(catalogue.choose(recipe).rows(recipe.model), table, safetensors.read(folder))
+    return found | (safetensors.read_file(folder / EXACT) if (folder / EXACT).exists() else {})
 
 
 def configuration(source: Source, architecture: Architecture, dtype: str) -> dict[str, Any]:

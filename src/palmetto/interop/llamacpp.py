@@ -4,9 +4,9 @@ from pathlib import Path
 
 from palmetto.files import write_text
 from palmetto.interop import card, gguf
-from palmetto.interop.architecture import ROTARY, Architecture, Requirements, nearest, rotary, whole_heads
+from palmetto.interop.architecture import ROTARY, Architecture, Requirements, final_norm, nearest, rotary, whole_heads
 from palmetto.interop.architectures import cohere, llama
-from palmetto.interop.forms import AS_IS, TRANSPOSED, scaled
+from palmetto.interop.forms import AS_IS, TRANSPOSED
 from palmetto.interop.gguf import Fact
 from palmetto.interop.rows import Row, tensors
 from palmetto.interop.source import Source
@@ -34,7 +34,7 @@ _COMMON: Requirements = {
 def _command_r(model: Model) -> Requirements:
     heads = {**whole_heads(model), "model.head_size": (model.d_model // model.heads,)}
     layers = {"model.layers": (min(model.layers, _MOST_LAYERS),)}
-    return {**cohere.requires(model), **_COMMON, **heads, **layers, "model.tied_embedding": (True,)}
+    return {**cohere.requires(model), **_COMMON, **heads, **layers, "model.tied_embedding": (True, "undivided")}
 
 
 def _llama(model: Model) -> Requirements:
@@ -44,7 +44,7 @@ def _llama(model: Model) -> Requirements:
 def _rows(model: Model) -> list[Row]:
     """Returns the architectures' tensors. Pairs lie side by side; the last norm of a tied Llama is divided by √D."""
     layer = "blk.{layer}"
-    last = scaled(model.d_model**-0.5) if model.tied_embedding and model.block == "serial" else AS_IS
+    last = final_norm(model) if model.block == "serial" else AS_IS
     return [
         Row("token_embd.weight", ("embedding",)),
         Row("output_norm.weight", ("final_norm",), last),
@@ -69,7 +69,7 @@ ARCHITECTURES = (
         _rows,
         lambda recipe: {
             "attention.layer_norm_epsilon": EPSILON,
-            "logit_scale": recipe.model.d_model**-0.5,
+            "logit_scale": 1 / recipe.model.logit_divisor,
         },
     ),
     Architecture("llama", "llama", _llama, _rows, lambda recipe: {"attention.layer_norm_rms_epsilon": EPSILON}),

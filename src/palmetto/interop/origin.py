@@ -9,7 +9,7 @@ import numpy as np
 from palmetto.errors import UserError
 from palmetto.files import read_json
 from palmetto.interop import catalogue, folder, rows, safetensors
-from palmetto.interop.architecture import Architecture
+from palmetto.interop.architecture import ALIASES, Architecture
 from palmetto.interop.forms import Array
 from palmetto.interop.targets import RECIPE, TARGETS, VOCABULARY
 from palmetto.model.weights import weight_table
@@ -44,7 +44,7 @@ def read(source: Path) -> Origin:
     architecture = _architecture(config, source)
     recipe = _recipe(config, architecture, source)
     table = weight_table(recipe.model, recipe.model_vocabulary)
-    found = safetensors.read(source)
+    found = architecture.weights(safetensors.read(source))
     matrices = rows.matrices(architecture.rows(recipe.model), table, found)
     for tensor in rows.tensors(architecture.rows(recipe.model), table):
         values = found[tensor.name]
@@ -65,9 +65,10 @@ def _architecture(config: Mapping[str, Any], source: Path) -> Architecture:
 def _recipe(config: Mapping[str, Any], architecture: Architecture, source: Path) -> Recipe:
     """Returns the recipe of a configuration: the one whose own configuration would say the same."""
     assert architecture.model is not None
-    given = {**architecture.defaults, **config}
+    named = {key: ALIASES.get(value, value) if isinstance(value, str) else value for key, value in config.items()}
+    given = {**architecture.defaults, **named}
     try:
-        model, length = architecture.model(given), given["max_position_embeddings"]
+        model, length = architecture.model(given), given[architecture.length]
         tokens = {"vocabulary_size": given["vocab_size"], "sequence_length": length}
     except KeyError as missing:
         raise UserError(f"{source}/config.json: lacks {missing.args[0]}") from None
@@ -82,7 +83,7 @@ def _recipe(config: Mapping[str, Any], architecture: Architecture, source: Path)
     if obstacles := architecture.obstacles(recipe):
         raise UserError(f"{source}/config.json: {architecture.name} with {', '.join(obstacles)}")
     for key, value in architecture.config(recipe).items():
-        if key in given and given[key] is not None and given[key] != value and not key.startswith("rope_"):
+        if key in given and given[key] is not None and given[key] != value and not key.startswith(("rope_", "rotary_")):
             raise UserError(f"{source}/config.json: {key}={given[key]}: expected {value}, which recipes have")
     return recipe
 

@@ -55,7 +55,7 @@ def write(
     for shard, tensors in enumerate(shards, 1):
         name = "model.safetensors" if count == 1 else f"model-{shard:05d}-of-{count:05d}.safetensors"
         places |= {tensor.name: name for tensor in tensors}
-        _write(folder / name, tensors, (values(number + n) for n in range(len(tensors))), dtype)
+        write_file(folder / name, tensors, (values(number + n) for n in range(len(tensors))), dtype)
         number += len(tensors)
     if count > 1:
         total = sum(_size(tensor, TYPES[dtype][1].itemsize) for tensor in planned)
@@ -77,7 +77,8 @@ def _size(tensor: Planned, itemsize: int) -> int:
     return int(np.prod(tensor.shape, dtype=np.int64)) * itemsize
 
 
-def _write(path: Path, tensors: Sequence[Planned], values: Iterable[Array], dtype: str) -> None:
+def write_file(path: Path, tensors: Sequence[Planned], values: Iterable[Array], dtype: str) -> None:
+    """Writes one file of these tensors, with their float32 values in order."""
     name, of = TYPES[dtype]
     header: dict[str, object] = {"__metadata__": {"format": "pt"}}
     end = 0
@@ -102,11 +103,12 @@ def read(folder: Path) -> dict[str, Array]:
     names = sorted(set(files.read_json(index)["weight_map"].values())) if index.exists() else ["model.safetensors"]
     tensors: dict[str, Array] = {}
     for name in names:
-        tensors |= _read(folder / name)
+        tensors |= read_file(folder / name)
     return tensors
 
 
-def _read(path: Path) -> dict[str, Array]:
+def read_file(path: Path) -> dict[str, Array]:
+    """Returns the tensors of one file, as `read` does."""
     try:
         with path.open("rb") as file:
             data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)

@@ -1,6 +1,5 @@
 """The decoder's forward pass, written once for training, validation, pipelines and decoding."""
 
-import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal, NamedTuple
@@ -117,10 +116,10 @@ class Forward(NamedTuple):
         return _through(layers, x, apply, kept, numbered=dropout is not None)
 
     def end(self, ends: Arranged, x: jax.Array) -> jax.Array:
-        """Returns the final states for the logits: x [..., D] normalized, and divided by √D for a tied embedding."""
+        """Returns the final states for the logits: x [..., D] normalized and divided (`Model.logit_divisor`)."""
         if self.model.norm_position in ("pre", "sandwich"):
             return normalize(NORMS[self.model.norm], x, ends.ends, "final_norm", native=self.tuning.native)
-        return x / math.sqrt(self.model.d_model) if self.model.tied_embedding else x
+        return x / self.model.logit_divisor
 
     def whole_sequences(self, sequences: Sequences = WHOLE) -> LayerAttention:
         """Returns the attention of whole sequences, which has no state."""

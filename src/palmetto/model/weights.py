@@ -118,20 +118,21 @@ EXPERT_INPUTS = ("expert_up", "expert_gate")
 def weight_table(model: Model, vocabulary_size: int) -> dict[str, Weight]:
     """Returns the row of every weight of a model.
 
-    Kernels are initialized with deviation 1/√n_in and embeddings with 1, both normally distributed; norm scales are 1
-    and biases 0. Kernels are [layers, n_in, n_out]; n_out of q is H·Q, of k and v K·Q. DeepNorm's β multiplies the
-    deviations of v, o and the feed-forward (arXiv 2203.00555, figure 2, decoder).
+    Kernels are initialized with deviation 1/√n_in and embeddings with 1, or 1/√D if they give logits undivided, all
+    normally distributed; norm scales are 1 and biases 0. Kernels are [layers, n_in, n_out]; n_out of q is H·Q, of k and
+    v K·Q. DeepNorm's β multiplies the deviations of v, o and the feed-forward (arXiv 2203.00555, figure 2, decoder).
     """
     D, V = model.d_model, vocabulary_size
     gain = (8 * model.layers) ** -0.25 if model.norm_position == "deep" else 1.0
     positions = model.positions.of_model(model)
     summed = bool(positions) or model.embedding_norm
-    table = {"embedding": Weight((V, D), ("vocabulary", "features"), 1.0, cast=not summed), **positions}
+    deviation = 1 / math.sqrt(D) if model.tied_embedding == "undivided" else 1.0
+    table = {"embedding": Weight((V, D), ("vocabulary", "features"), deviation, cast=not summed), **positions}
     if model.embedding_norm:
         table |= _norm("embedding_norm", model)
     table |= _layer_norms(model) | _attention(model, gain) | _feedforward(model, gain) | _experts(model, gain)
     if model.norm_position in ("pre", "sandwich"):
-        table |= _norm("final_norm", model, divisor=math.sqrt(D) if model.tied_embedding else 1.0)
+        table |= _norm("final_norm", model, divisor=model.logit_divisor)
     if not model.tied_embedding:
         output = Weight((D, V), ("features", "vocabulary"), 1 / math.sqrt(D), cast=True, transposed=True)
         table["output"] = output

@@ -92,8 +92,9 @@ class Model(Section):
     """Whether the embedding is followed by a norm, as in BLOOM; not recommended."""
     biases: bool = False
     """Whether attention and feed-forward kernels have biases."""
-    tied_embedding: bool = True
-    """Whether input and output share one matrix, with the logits divided by √D; otherwise there is an output kernel."""
+    tied_embedding: bool | Literal["undivided"] = True
+    """Whether input and output share one matrix; otherwise there is an output kernel. The logits of a shared one are
+    divided by √D, or with "undivided", as in GPT-2, by nothing."""
     feedforward: Feedforward = "swiglu"
     positions: Annotated[SerializeAsAny[Positions], BeforeValidator(Positions.choose)] = Field(
         default_factory=Positions.usual
@@ -181,6 +182,11 @@ class Model(Section):
         """Returns F, the inner width of a dense feed-forward layer."""
         assert self.d_ff is not None
         return self.d_ff
+
+    @property
+    def logit_divisor(self) -> float:
+        """Returns what the logits are divided by: √D for a tied embedding, else 1."""
+        return math.sqrt(self.d_model) if self.tied_embedding is True else 1.0
 
     @property
     def expert_size(self) -> int:

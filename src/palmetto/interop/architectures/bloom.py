@@ -1,9 +1,10 @@
 """BLOOM's architecture: GPT-2's, with ALiBi, a norm behind the embedding, and GELU approximated by tanh."""
 
+from collections.abc import Mapping
 from typing import Any
 
-from palmetto.interop.architecture import Architecture, Requirements, whole_heads
-from palmetto.interop.forms import AS_IS, TRANSPOSED, by_head, scaled
+from palmetto.interop.architecture import Architecture, Requirements, final_norm, tied, whole_heads
+from palmetto.interop.forms import AS_IS, TRANSPOSED, by_head
 from palmetto.interop.rows import Row
 from palmetto.model.norms import EPSILON
 from palmetto.recipe import Recipe
@@ -36,8 +37,8 @@ def rows(model: Model) -> list[Row]:
 
     It does not divide the logits of a tied embedding by √D, so that the last norm's scale and bias are.
     """
-    layer, heads = "transformer.h.{layer}", by_head(3, model.query_size)
-    last = scaled(model.d_model**-0.5) if model.tied_embedding else AS_IS
+    layer, heads = "transformer.h.{layer}", by_head(model.query_size, AS_IS, AS_IS, AS_IS)
+    last = final_norm(model)
     return [
         Row("transformer.word_embeddings.weight", ("embedding",)),
         Row("transformer.word_embeddings_layernorm.weight", ("embedding_norm",)),
@@ -68,9 +69,43 @@ def config(recipe: Recipe) -> dict[str, Any]:
         "n_layer": model.layers,
         "n_head": model.heads,
         "layer_norm_epsilon": EPSILON,
-        "tie_word_embeddings": model.tied_embedding,
+        "apply_residual_connection_post_layernorm": False,
+        "tie_word_embeddings": bool(model.tied_embedding),
         "seq_length": recipe.model_length,
     }
 
 
-BLOOM = Architecture("BloomForCausalLM", "bloom", requires, rows, config)
+def model(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the model section of a configuration."""
+    return {
+        "layers": config["n_layer"],
+        "d_model": config["hidden_size"],
+        "heads": config["n_head"],
+        "key_value_heads": config["n_head"],
+        "block": "serial",
+        "norm_bias": True,
+        "embedding_norm": True,
+        "biases": True,
+        "feedforward": "gelu_tanh",
+        "positions": {"name": "alibi"},
+        "tied_embedding": tied(config),
+    }
+
+
+DEFAULTS = {
+    "layer_norm_epsilon": 1e-5,
+    "tie_word_embeddings": True,
+    "apply_residual_connection_post_layernorm": False,
+    "seq_length": 2048,
+}
+BLOOM = Architecture(
+    "BloomForCausalLM",
+    "bloom",
+    requires,
+    rows,
+    config,
+    model,
+    DEFAULTS,
+    length="seq_length",
+    prefix="transformer.",
+)

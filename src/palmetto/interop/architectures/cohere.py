@@ -48,14 +48,14 @@ def rows(model: Model) -> list[Row]:
 
 
 def config(recipe: Recipe) -> dict[str, Any]:
-    """Returns the class's configuration. Logits of a tied embedding are divided by √D."""
+    """Returns the class's configuration."""
     model = recipe.model
     return {
         **sizes(recipe),
         **rotary(model),
         "hidden_act": GATES[model.feedforward],
         "layer_norm_eps": EPSILON,
-        "logit_scale": model.d_model**-0.5 if model.tied_embedding else 1.0,
+        "logit_scale": model.d_model**-0.5 if model.tied_embedding is True else 1.0,
         "use_qk_norm": model.qk_norm,
         "attention_bias": False,
     }
@@ -63,8 +63,10 @@ def config(recipe: Recipe) -> dict[str, Any]:
 
 def model(config: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the model section of a configuration."""
+    divided = config["tie_word_embeddings"] and config["logit_scale"] != 1
     return {
         **sized(config),
+        **({"tied_embedding": True} if divided else {}),
         "feedforward": named(GATES, config, "hidden_act"),
         "positions": turned(config),
         "qk_norm": config["use_qk_norm"],

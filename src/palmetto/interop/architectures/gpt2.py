@@ -1,9 +1,10 @@
 """GPT-2's architecture: serial blocks with LayerNorm and biases, learned positions, feed-forwards without a gate."""
 
+from collections.abc import Mapping
 from typing import Any
 
-from palmetto.interop.architecture import ACTIVATIONS, Architecture, Requirements, whole_heads
-from palmetto.interop.forms import AS_IS, TRANSPOSED, joined, scaled
+from palmetto.interop.architecture import ACTIVATIONS, Architecture, Requirements, final_norm, named, tied, whole_heads
+from palmetto.interop.forms import TRANSPOSED, joined
 from palmetto.interop.rows import Row
 from palmetto.model.norms import EPSILON
 from palmetto.recipe import Recipe
@@ -37,7 +38,7 @@ def rows(model: Model) -> list[Row]:
     """
     layer, width = "transformer.h.{layer}", model.heads * model.query_size
     side_by_side = joined(width, width, width)
-    last = scaled(model.d_model**-0.5) if model.tied_embedding else AS_IS
+    last = final_norm(model)
     return [
         Row("transformer.wte.weight", ("embedding",)),
         Row("transformer.wpe.weight", ("positions",)),
@@ -70,8 +71,46 @@ def config(recipe: Recipe) -> dict[str, Any]:
         "n_positions": model.positions.end,
         "activation_function": ACTIVATIONS[model.feedforward],
         "layer_norm_epsilon": EPSILON,
-        "tie_word_embeddings": model.tied_embedding,
+        "scale_attn_weights": True,
+        "scale_attn_by_inverse_layer_idx": False,
+        "tie_word_embeddings": bool(model.tied_embedding),
     }
 
 
-GPT2 = Architecture("GPT2LMHeadModel", "gpt2", requires, rows, config)
+def model(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the model section of a configuration."""
+    return {
+        "layers": config["n_layer"],
+        "d_model": config["n_embd"],
+        "heads": config["n_head"],
+        "key_value_heads": config["n_head"],
+        "d_ff": config["n_inner"],
+        "block": "serial",
+        "norm_bias": True,
+        "biases": True,
+        "feedforward": named(ACTIVATIONS, config, "activation_function"),
+        "positions": {"name": "learned", "length": config["n_positions"]},
+        "tied_embedding": tied(config),
+    }
+
+
+DEFAULTS = {
+    "n_inner": None,
+    "activation_function": "gelu_pytorch_tanh",
+    "layer_norm_epsilon": 1e-5,
+    "tie_word_embeddings": True,
+    "scale_attn_weights": True,
+    "scale_attn_by_inverse_layer_idx": False,
+}
+GPT2 = Architecture(
+    "GPT2LMHeadModel",
+    "gpt2",
+    requires,
+    rows,
+    config,
+    model,
+    DEFAULTS,
+    length="n_positions",
+    prefix="transformer.",
+    buffers=("attn.bias", "attn.masked_bias"),
+)

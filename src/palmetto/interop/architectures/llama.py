@@ -1,6 +1,6 @@
 """Llama's architecture and its kin: serial blocks with RMSNorm, gated feed-forwards and rotary halves.
 
-Qwen 3 is Llama with normalized queries and keys, Mistral Llama with a sliding window.
+Qwen 3 is Llama with normalized queries and keys, Mistral Llama with a sliding window or, later, without.
 """
 
 from collections.abc import Mapping
@@ -11,6 +11,7 @@ from palmetto.interop.architecture import (
     ROTARY,
     Architecture,
     Requirements,
+    final_norm,
     named,
     rotary,
     sized,
@@ -18,7 +19,7 @@ from palmetto.interop.architecture import (
     turned,
     whole_heads,
 )
-from palmetto.interop.forms import AS_IS, TRANSPOSED, halves, scaled
+from palmetto.interop.forms import TRANSPOSED, halves
 from palmetto.interop.rows import Row
 from palmetto.model.attentions.local import LocalAttention
 from palmetto.model.norms import EPSILON
@@ -42,7 +43,7 @@ def attention_rows(model: Model) -> list[Row]:
     These classes do not divide the logits of a tied embedding by √D, so that the last norm's scale is.
     """
     layer, pairs = "model.layers.{layer}", halves(model.query_size)
-    last = scaled(model.d_model**-0.5) if model.tied_embedding else AS_IS
+    last = final_norm(model)
     return [
         Row("model.embed_tokens.weight", ("embedding",)),
         Row("model.norm.weight", ("final_norm",), last),
@@ -98,8 +99,7 @@ def _of_qwen(recipe: Recipe) -> dict[str, Any]:
 
 def _of_mistral(recipe: Recipe) -> dict[str, Any]:
     attention = recipe.model.attention
-    assert isinstance(attention, LocalAttention)
-    return {**config(recipe), "sliding_window": attention.window}
+    return {**config(recipe), "sliding_window": attention.window if isinstance(attention, LocalAttention) else None}
 
 
 def model(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -150,7 +150,7 @@ MISTRAL = Architecture(
     lambda _: {
         **SERIAL_RMS,
         "model.experts": (None,),
-        "model.attention.name": ("local",),
+        "model.attention.name": ("local", "full"),
         "model.attention.every": (1,),
         "model.qk_norm": (False,),
         "model.biases": (False,),

@@ -17,7 +17,7 @@ def requires(model: Model) -> Requirements:
     return {
         "model.positions.name": ("rotary", "alibi", "t5", "transformer_xl", "learned", "sinusoidal"),
         "model.attention.name": ("full", "local", "strided", "sinks", "parallel_windows", "memory"),
-        "training.objective.name": ("causal", "prefix", "examples", "preferences"),
+        "training.objective.name": ("causal", "prefix", "spans", "mixture", "examples", "preferences"),
     }
 
 

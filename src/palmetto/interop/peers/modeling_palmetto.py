@@ -301,8 +301,9 @@ class PalmettoForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[mis
             x = layer(x, positions, past_key_values, prefix)
         if model["norm_position"] in ("pre", "sandwich"):
             x = normalized(ends, "final_norm", x, model["norm"])
-        tied = model["tied_embedding"]
-        logits = ((x / math.sqrt(model["d_model"])) @ ends.embedding.mT if tied else x @ ends.output).float()
+        if model["tied_embedding"] is True:
+            x = x / math.sqrt(model["d_model"])
+        logits = (x @ (ends.embedding.mT if model["tied_embedding"] else ends.output)).float()
         loss = None
         if labels is not None:
             loss = functional.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten())

@@ -1,0 +1,105 @@
+"""GPT-NeoX's architecture in serial blocks: LayerNorm and biases, rotary halves, feed-forwards without a gate.
+
+Its parallel blocks have a norm for each half, which recipes lack.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from palmetto.interop.architecture import (
+    ACTIVATIONS,
+    ROTARY,
+    Architecture,
+    Requirements,
+    final_norm,
+    named,
+    rotary,
+    sized,
+    sizes,
+    turned,
+)
+from palmetto.interop.architectures import gpt2
+from palmetto.interop.forms import AS_IS, TRANSPOSED, by_head, halves
+from palmetto.interop.rows import Row
+from palmetto.model.norms import EPSILON
+from palmetto.recipe import Recipe
+from palmetto.recipe.model import Model
+
+
+def requires(model: Model) -> Requirements:
+    """Returns the recipes for which the class is exact: GPT-2's with rotary positions."""
+    return {**gpt2.requires(model), **ROTARY}
+
+
+def rows(model: Model) -> list[Row]:
+    """Returns the class's tensors. The kernels of q, k and v are joined head by head, pairs in halves."""
+    layer, pairs, last = "gpt_neox.layers.{layer}", halves(model.query_size), final_norm(model)
+    heads = by_head(model.query_size, pairs, pairs, AS_IS)
+    return [
+        Row("gpt_neox.embed_in.weight", ("embedding",)),
+        Row("gpt_neox.final_layer_norm.weight", ("final_norm",), last),
+        Row("gpt_neox.final_layer_norm.bias", ("final_norm_bias",), last),
+        Row("embed_out.weight", ("output",), TRANSPOSED),
+        Row(f"{layer}.input_layernorm.weight", ("norm",)),
+        Row(f"{layer}.input_layernorm.bias", ("norm_bias",)),
+        Row(f"{layer}.attention.query_key_value.weight", ("q", "k", "v"), heads.then(TRANSPOSED)),
+        Row(f"{layer}.attention.query_key_value.bias", ("q_bias", "k_bias", "v_bias"), heads),
+        Row(f"{layer}.attention.dense.weight", ("o",), TRANSPOSED),
+        Row(f"{layer}.attention.dense.bias", ("o_bias",)),
+        Row(f"{layer}.post_attention_layernorm.weight", ("feedforward_norm",)),
+        Row(f"{layer}.post_attention_layernorm.bias", ("feedforward_norm_bias",)),
+        Row(f"{layer}.mlp.dense_h_to_4h.weight", ("up",), TRANSPOSED),
+        Row(f"{layer}.mlp.dense_h_to_4h.bias", ("up_bias",)),
+        Row(f"{layer}.mlp.dense_4h_to_h.weight", ("down",), TRANSPOSED),
+        Row(f"{layer}.mlp.dense_4h_to_h.bias", ("down_bias",)),
+    ]
+
+
+def config(recipe: Recipe) -> dict[str, Any]:
+    """Returns the class's configuration. Older versions read the keys with rotary_."""
+    turns = rotary(recipe.model)
+    return {
+        **sizes(recipe),
+        **turns,
+        "rope_parameters": {**turns["rope_parameters"], "partial_rotary_factor": 1.0},
+        "rotary_pct": 1.0,
+        "rotary_emb_base": turns["rope_theta"],
+        "hidden_act": ACTIVATIONS[recipe.model.feedforward],
+        "layer_norm_eps": EPSILON,
+        "use_parallel_residual": False,
+        "attention_bias": True,
+    }
+
+
+def model(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the model section of a configuration."""
+    return {
+        **sized(config),
+        "block": "serial",
+        "norm_bias": True,
+        "biases": True,
+        "feedforward": named(ACTIVATIONS, config, "hidden_act"),
+        "positions": turned({"rope_theta": config["rotary_emb_base"], **config}),
+    }
+
+
+DEFAULTS = {
+    "hidden_act": "gelu",
+    "layer_norm_eps": 1e-5,
+    "tie_word_embeddings": False,
+    "use_parallel_residual": True,
+    "attention_bias": True,
+    "rotary_pct": 0.25,
+    "rotary_emb_base": 10000.0,
+}
+NEOX = Architecture(
+    "GPTNeoXForCausalLM",
+    "gpt_neox",
+    requires,
+    rows,
+    config,
+    model,
+    DEFAULTS,
+    prefix="gpt_neox.",
+    buffers=("attention.bias", "attention.masked_bias", "rotary_emb.inv_freq"),
+)
