@@ -1,12 +1,13 @@
 """`palmetto export`."""
 
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from palmetto.cli.common import Directory, Json, answer, path, say
+from palmetto.cli.common import Directory, Json, answer, path, say, text_path
 from palmetto.cli.runs import existing
 
 if TYPE_CHECKING:
@@ -34,7 +35,10 @@ class Dtype(StrEnum):
 def export(
     directory: Directory,
     to: Annotated[Target, typer.Option(help="The format.")],
-    out: Annotated[Path, typer.Option(parser=path, metavar="DIR", help="The folder to write; an export is replaced.")],
+    out: Annotated[
+        str,
+        typer.Option(parser=text_path, metavar="DIR", help="The folder or address to write; an export is replaced."),
+    ],
     step: Annotated[int | None, typer.Option(help="The checkpoint's step; by default the newest.")] = None,
     dtype: Annotated[Dtype, typer.Option(help="The type of the weights.")] = Dtype.float32,
     check: Annotated[bool, typer.Option("--check", help="Compare it with the runtime that it is for.")] = False,
@@ -49,18 +53,19 @@ def export(
 
     run = existing(directory)
     entering.enter_to_read(run, say)
-    from palmetto.interop import peer
+    from palmetto.interop import peer, remote
     from palmetto.interop.export import export
 
     runtime = peer.RUNTIMES.get(to) if check else None
     python = runtime and peer.environment(runtime, peer_environment, say)
     if check and python is None:
         say(f"--check: logits, greedy text and ids were not compared: {_missing(runtime)}")
-    exported = export(run, to, out, step, dtype, python)
+    with remote.target(out) as folder:
+        exported = export(run, to, folder, step, dtype, python)
     checked = exported.checked
     parts = None if checked is None else checked._asdict()
     values = {"target": str(to), "files": exported.files, "checked": {k: parts and parts[k] for k in _CHECKED}}
-    lines = [f"{out / name}" for name in exported.files]
+    lines = [os.path.join(out, name) for name in exported.files]
     if checked is not None:
         lines.append(
             f"{checked.versions}: logits differ by {checked.logits:.3g} at most (the largest: {checked.largest:.3g}), "

@@ -6,11 +6,14 @@ from typing import Annotated
 
 import typer
 
-from palmetto.cli.common import Json, answer, path, say
+from palmetto.cli.common import Json, answer, path, say, text_path
 
 
 def import_(
-    source: Annotated[Path, typer.Argument(metavar="SOURCE", parser=path, help="A folder with weights and config.")],
+    source: Annotated[
+        str,
+        typer.Argument(metavar="SOURCE", parser=text_path, help="A folder with weights and config, or its address."),
+    ],
     run: Annotated[Path, typer.Option(parser=path, metavar="DIR", help="The run directory to make.")],
     as_json: Json = False,
 ) -> None:
@@ -19,13 +22,17 @@ def import_(
     from palmetto.runs.directory import RunDirectory
 
     environment.prepare(os.cpu_count() or 1)
-    from palmetto.interop import importing
+    from palmetto.interop import importing, remote
 
     directory = RunDirectory(run)
-    vocabulary = importing.make(source, directory)
+    with remote.source(source) as folder:
+        vocabulary = importing.make(folder, directory)
     manifest = directory.newest_manifest
     assert manifest is not None
-    if vocabulary is None:
-        say(f"{source}: its tokenizer is no lossless sentencepiece model, so that the run has no vocabulary for text")
-    values = {"run": str(run), "step": 0, "parameters": manifest.parameters, "vocabulary": vocabulary}
+    if isinstance(vocabulary, str):
+        say(f"{source}: the run has no vocabulary for text: {vocabulary}")
+    elif changed := vocabulary.changed():
+        say(f"{source}: its tokenizer gives not every text back; it changes {', '.join(changed)}")
+    digest = None if isinstance(vocabulary, str) else vocabulary.digest
+    values = {"run": str(run), "step": 0, "parameters": manifest.parameters, "vocabulary": digest}
     answer(values, f"{run}: parameters {manifest.parameters}", as_json)

@@ -28,4 +28,4 @@ def join(vocabulary: Vocabulary, context: str, continuation: str) -> Joined:
         tuple(map(int, ids)) for ids in vocabulary.encode_all([bare, bare + context[len(bare) :] + continuation])
     )
     cut = len(alone) if len(alone) < len(whole) else max(0, len(whole) - 1)
-    return Joined((vocabulary.eod, *whole[:cut]), whole[cut:], whole[: len(alone)] != alone)
+    return Joined((vocabulary.beginning, *whole[:cut]), whole[cut:], whole[: len(alone)] != alone)

@@ -143,7 +143,7 @@ def of_joined(instruction: str, options: Sequence[Option], joined: Sequence[Join
 def of_text(text: str, reader: Reader) -> list[Query]:
     """Returns the queries that together score a text once, each but the first after half a window of what is before."""
     room = reader.length - _added(reader)
-    ids = (reader.vocabulary.eod, *map(int, reader.vocabulary.encode(text)))
+    ids = (reader.vocabulary.beginning, *map(int, reader.vocabulary.encode(text)))
     queries, start = list[Query](), 1
     while start < len(ids):
         context = ids[max(0, start - room // 2) : start]
@@ -160,7 +160,7 @@ def of_prompt(instruction: str, context: str, tokens: int, reader: Reader) -> Qu
 
     Spaces at the end of the context are left to the answer.
     """
-    whole = (reader.vocabulary.eod, *map(int, reader.vocabulary.encode(context.rstrip())))
+    whole = (reader.vocabulary.beginning, *map(int, reader.vocabulary.encode(context.rstrip())))
     tokens = min(tokens, reader.length // 2)
     ids = _cut(whole, reader.length - _added(reader) - tokens, instruction, reader.vocabulary)
     seen, prefix = _seen(ids, reader)
@@ -187,4 +187,4 @@ def _seen(ids: Sequence[int], reader: Reader) -> tuple[tuple[int, ...], int]:
 
 def _added(reader: Reader) -> int:
     """Returns the number of tokens that the objective adds to a prompt."""
-    return len(_seen([reader.vocabulary.eod], reader)[0]) - 1
+    return len(_seen([reader.vocabulary.beginning], reader)[0]) - 1

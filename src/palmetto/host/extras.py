@@ -20,6 +20,7 @@ TARGETS = {
     "ray": "ray",
     "serve": "serve",
     "eval": "eval",
+    "interop": "interop",
     "cuda": "cuda",
     "tpu": "tpu",
     "plan": "tpu",

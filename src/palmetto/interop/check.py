@@ -21,8 +21,6 @@ from palmetto.tokens.store import TokenStore
 
 WINDOWS, LENGTH, GREEDY = 4, 128, 24
 """The windows that are compared, the tokens of each at most, and the tokens that are generated behind its half."""
-BOUND = 1e-4
-"""The largest difference of logits that holds, as a share of the largest logit, but at least of 1."""
 
 
 _HARD = ("", " ", "  a\n\n\tb ", "[eod] [surrogate] <unk> <0x41>", "\u2581\u2585\0é\u0301😀", "x" * 5000)
@@ -59,7 +57,7 @@ def question(source: Source, misread: str = "") -> peer.Question:
         windows = store.read(np.linspace(0, store.windows - 1, WINDOWS, dtype=np.int64))[:, :length]
     else:
         windows = np.random.default_rng(0).integers(0, vocabulary.size, (WINDOWS, length), np.int32)
-    windows[:, 0] = vocabulary.eod
+    windows[:, 0] = vocabulary.beginning
     prompts = windows[:, : length // 2]
     texts = [vocabulary.decode(window).encode("utf-8", "replace").decode() for window in windows]
     prefix = length // 2 if has_prefix(source.recipe.training.objective) else 0
@@ -87,11 +85,11 @@ def answer(source: Source, values: dict[str, Array], asked: peer.Question) -> pe
         ).tolist()
         for prompt in asked.prompts
     ]
-    ids = [[eod, *source.vocabulary.encode(text).tolist()] for text in asked.texts]
+    ids = [[*source.vocabulary.first, *source.vocabulary.encode(text).tolist()] for text in asked.texts]
     return peer.Answer(np.asarray(computed(jnp.asarray(asked.windows, jnp.int32))), greedy, ids, "palmetto")
 
 
-def compare(asked: peer.Question, ours: peer.Answer, theirs: peer.Answer, eod: int, bound: float = BOUND) -> Checked:
+def compare(asked: peer.Question, ours: peer.Answer, theirs: peer.Answer, eod: int, bound: float) -> Checked:
     """Returns how two answers differ. Greedy tokens count up to the end of the document."""
     computed = ours.logits
     if theirs.logits.ndim < computed.ndim:

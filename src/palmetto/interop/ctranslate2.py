@@ -22,7 +22,7 @@ from palmetto.interop.source import Source
 from palmetto.model.norms import EPSILON
 from palmetto.recipe import Recipe
 from palmetto.recipe.model import Model
-from palmetto.tokens.vocabulary import EOD
+from palmetto.tokens.vocabulary import Vocabulary
 
 _VERSION, _SPECIFICATION, _REVISION = 6, "TransformerDecoderSpec", 8
 _NUMBERS = {"float32": 0, "int8": 1, "int16": 2, "int32": 3, "float16": 4, "bfloat16": 5}
@@ -97,8 +97,8 @@ def write(source: Source, folder: Path, dtype: str) -> None:
             _tensor(file, tensor.name, source.values(tensor), dtype)
         file.write(struct.pack("<I", len(aliases)))
         file.write(b"".join(_string(name) + _string(of) for name, of in aliases.items()))
-    files.write_json(folder / "config.json", _config(recipe))
     names = [piece.name for piece in vocabulary.pieces()]
+    files.write_json(folder / "config.json", _config(recipe, vocabulary, names))
     files.write_text(folder / "vocabulary.json", json.dumps(names, indent=1) + "\n")
     note = (
         "`ctranslate2.Generator` opens the folder. It takes ids or names of tokens, which `palmetto tokenizer encode` "
@@ -109,11 +109,11 @@ def write(source: Source, folder: Path, dtype: str) -> None:
     )
 
 
-def _config(recipe: Recipe) -> dict[str, Any]:
+def _config(recipe: Recipe, vocabulary: Vocabulary, names: list[str]) -> dict[str, Any]:
     return {
         "layer_norm_epsilon": EPSILON,
-        "bos_token": EOD,
-        "eos_token": EOD,
+        "bos_token": names[vocabulary.beginning],
+        "eos_token": names[vocabulary.eod],
         "unk_token": "<unk>",
         "multi_query_attention": recipe.model.key_value_heads != recipe.model.heads,
     }

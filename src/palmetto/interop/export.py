@@ -50,7 +50,7 @@ def _check(source: Source, target: str, out: Path, dtype: str, python: Path) -> 
     asked = check.question(source, runtime.misread)
     theirs = peer.ask(runtime, python, out, asked)
     ours = check.answer(source, source.rounded(dtype) if read is None else read(out, source.recipe), asked)
-    bound = runtime.bounds.get(dtype, check.BOUND)
+    bound = runtime.bound(dtype, source.recipe.model.feedforward)
     return check.compare(asked, ours, theirs, source.vocabulary.eod, bound)
 
 

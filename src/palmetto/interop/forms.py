@@ -91,3 +91,12 @@ def by_head(head_size: int, *forms: Form) -> Form:
         return [form.back(part)[0] for form, part in zip(forms, parts, strict=True)]
 
     return Form(there, back, all(form.exact for form in forms))
+
+
+def stacked(form: Form) -> Form:
+    """Returns matrices, each in a form, along a new first axis."""
+    return Form(
+        lambda parts: np.stack([form.there([part]) for part in parts]),
+        lambda x: [form.back(part)[0] for part in x],
+        form.exact,
+    )

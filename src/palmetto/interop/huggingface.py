@@ -25,14 +25,13 @@ def write(source: Source, folder: Path, dtype: str, shard_bytes: int = safetenso
     """
     recipe, vocabulary = source.recipe, source.vocabulary
     architecture = catalogue.choose(recipe)
-    if recipe.tokens.vocabulary == "bpe":
-        write_json(folder / "tokenizer.json", tokenizer.tokenizer(vocabulary))
-    else:
+    if recipe.tokens.vocabulary == "unigram":
         _copy(tokenizer.CODE, folder)
-    settings = tokenizer.settings(recipe.tokens.vocabulary, recipe.model_length)
-    write_json(folder / "tokenizer_config.json", settings)
+    else:
+        write_json(folder / "tokenizer.json", tokenizer.tokenizer(vocabulary))
+    write_json(folder / "tokenizer_config.json", tokenizer.settings(vocabulary, recipe))
     write_json(folder / "config.json", configuration(source, architecture, dtype))
-    ends = {"bos_token_id": vocabulary.eod, "eos_token_id": vocabulary.eod, "pad_token_id": vocabulary.eod}
+    ends = {"bos_token_id": vocabulary.beginning, "eos_token_id": vocabulary.eod, "pad_token_id": vocabulary.eod}
     write_json(folder / "generation_config.json", ends)
     if architecture is PALMETTO:
         _copy(CODE, folder)
@@ -44,11 +43,11 @@ def write(source: Source, folder: Path, dtype: str, shard_bytes: int = safetenso
         (folder / EXACT).parent.mkdir()
         safetensors.write_file(folder / EXACT, exact, map(source.values, exact), dtype)
     trusted = "with `trust_remote_code=True` " if architecture is PALMETTO else ""
-    by_code = " with `trust_remote_code=True`" if recipe.tokens.vocabulary != "bpe" else ""
+    by_code = " with `trust_remote_code=True`" if recipe.tokens.vocabulary == "unigram" else ""
     note = (
         f"`AutoModelForCausalLM` opens it {trusted}as `{architecture.name}`. `AutoTokenizer`{by_code} gives the ids of "
-        "the run's vocabulary, with `[eod]` in front of a text. Lone surrogates, which Palmetto encodes, are no text "
-        "there."
+        "the run's vocabulary, with what stands in front of a text. Lone surrogates, which Palmetto encodes, are no "
+        "text there."
     )
     write_text(folder / "README.md", card.card(source, "transformers", f"{architecture.name} in {dtype}", note))
 
@@ -67,14 +66,14 @@ def read(folder: Path, recipe: Recipe) -> dict[str, Array]:
 
 def configuration(source: Source, architecture: Architecture, dtype: str) -> dict[str, Any]:
     """Returns the contents of config.json."""
-    eod = source.vocabulary.eod
+    vocabulary = source.vocabulary
     return {
         "architectures": [architecture.name],
         "model_type": architecture.kind,
         **architecture.config(source.recipe),
         "vocab_size": source.recipe.model_vocabulary,
-        "bos_token_id": eod,
-        "eos_token_id": eod,
+        "bos_token_id": vocabulary.beginning,
+        "eos_token_id": vocabulary.eod,
         "pad_token_id": None,
         "dtype": dtype,
     }

@@ -5,13 +5,15 @@ from pathlib import Path
 import jax.numpy as jnp
 
 from palmetto.errors import UserError
-from palmetto.files import names_in, write_text
+from palmetto.files import names_in, write_json, write_text
+from palmetto.host import environment
 from palmetto.interop import origin
 from palmetto.model.parameters import parameter_table
 from palmetto.model.weights import restack
 from palmetto.parallel.sharding import Spread
 from palmetto.recipe import loading
 from palmetto.runs.directory import RunDirectory
+from palmetto.tokens.vocabulary import Vocabulary
 from palmetto.training import optimization
 from palmetto.training.checkpoint import Checkpoints
 from palmetto.training.ledger import START
@@ -25,8 +27,8 @@ def check(run: RunDirectory) -> None:
         raise UserError(f"--run {run.path}: not empty; expected a new or an empty directory")
 
 
-def make(source: Path, run: RunDirectory) -> str | None:
-    """Makes the run and returns the digest of its vocabulary, or None if the folder has none that is lossless.
+def make(source: Path, run: RunDirectory) -> Vocabulary | str:
+    """Makes the run and returns its vocabulary, or why the folder's tokenizer can be none.
 
     Raises UserError if the folder cannot be a run, or the directory is not empty.
     """
@@ -43,7 +45,8 @@ def make(source: Path, run: RunDirectory) -> str | None:
         state = State(parameters, optimizer.init(parameters), scale)
         checkpoints.save(state, step=0, attempt=0, recipe=recipe.digest, tokens="", chain=START)
         checkpoints.wait()
-        if found.vocabulary is not None:
+        if isinstance(found.vocabulary, Vocabulary):
             found.vocabulary.save(run.vocabulary)
+        write_json(run.environment, environment.record(recipe.mesh_record, recipe.inelastic))
         write_text(run.recipe_file, loading.dump(recipe))
-    return None if found.vocabulary is None else found.vocabulary.digest
+    return found.vocabulary

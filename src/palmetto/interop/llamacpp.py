@@ -1,16 +1,18 @@
 """The target gguf: a file that llama.cpp opens, for the recipes that one of its architectures is exact for."""
 
 from pathlib import Path
+from typing import Any
 
 from palmetto.files import write_text
 from palmetto.interop import card, gguf
 from palmetto.interop.architecture import ROTARY, Architecture, Requirements, final_norm, nearest, rotary, whole_heads
-from palmetto.interop.architectures import cohere, llama
-from palmetto.interop.forms import AS_IS, TRANSPOSED
+from palmetto.interop.architectures import bloom, cohere, gpt2, llama, mixtral
+from palmetto.interop.forms import AS_IS, TRANSPOSED, joined, stacked
 from palmetto.interop.gguf import Fact
 from palmetto.interop.rows import Row, tensors
 from palmetto.interop.source import Source
 from palmetto.model.norms import EPSILON
+from palmetto.model.positions.rotary import RotaryPositions
 from palmetto.recipe import Recipe
 from palmetto.recipe.model import Model
 from palmetto.tokens.vocabulary import Vocabulary
@@ -20,25 +22,30 @@ _MOST_LAYERS = 63
 """The layers that llama.cpp's command-r has without norms of queries and keys."""
 _TYPES = {"text": 1, "unknown": 2, "control": 3, "byte": 6}
 """llama.cpp's number of each kind of piece."""
-_COMMON: Requirements = {
+_BPE: Requirements = {"tokens.vocabulary": ("bpe",)}
+"""Unigram pieces cannot be cut as sentencepiece does by merging pairs by score, which is what llama.cpp does."""
+_ROTATED: Requirements = {
     "model.feedforward": ("swiglu",),
     "model.qk_norm": (False,),
     "model.biases": (False,),
-    "model.experts": (None,),
-    "tokens.vocabulary": ("bpe",),
+    **_BPE,
     **ROTARY,
 }
-"""Unigram pieces cannot be cut as sentencepiece does by merging pairs by score, which is what llama.cpp does."""
+_TANH: Requirements = {"model.feedforward": ("gelu_tanh",), **_BPE}
 
 
 def _command_r(model: Model) -> Requirements:
     heads = {**whole_heads(model), "model.head_size": (model.d_model // model.heads,)}
     layers = {"model.layers": (min(model.layers, _MOST_LAYERS),)}
-    return {**cohere.requires(model), **_COMMON, **heads, **layers, "model.tied_embedding": (True, "undivided")}
+    return {**cohere.requires(model), **_ROTATED, **heads, **layers, "model.tied_embedding": (True, "undivided")}
 
 
 def _llama(model: Model) -> Requirements:
-    return {**llama.LLAMA.requires(model), **_COMMON}
+    return {**llama.LLAMA.requires(model), **_ROTATED}
+
+
+def _mixtral(model: Model) -> Requirements:
+    return {**mixtral.requires(model), **_ROTATED, "model.experts.feedforward": (None, "swiglu"), **whole_heads(model)}
 
 
 def _rows(model: Model) -> list[Row]:
@@ -58,7 +65,49 @@ def _rows(model: Model) -> list[Row]:
         Row(f"{layer}.ffn_gate.weight", ("gate",), TRANSPOSED),
         Row(f"{layer}.ffn_up.weight", ("up",), TRANSPOSED),
         Row(f"{layer}.ffn_down.weight", ("down",), TRANSPOSED),
+        Row(f"{layer}.ffn_gate_inp.weight", ("router",), TRANSPOSED),
+        Row(f"{layer}.ffn_gate_exps.weight", ("expert_gate",), stacked(TRANSPOSED)),
+        Row(f"{layer}.ffn_up_exps.weight", ("expert_up",), stacked(TRANSPOSED)),
+        Row(f"{layer}.ffn_down_exps.weight", ("expert_down",), stacked(TRANSPOSED)),
     ]
+
+
+def _biased_rows(model: Model) -> list[Row]:
+    """Returns the tensors of the architectures with biases, q, k and v in one."""
+    layer, width, last = "blk.{layer}", model.heads * model.query_size, final_norm(model)
+    side_by_side = joined(width, width, width)
+    return [
+        Row("token_embd.weight", ("embedding",)),
+        Row("token_embd_norm.weight", ("embedding_norm",)),
+        Row("token_embd_norm.bias", ("embedding_norm_bias",)),
+        Row("position_embd.weight", ("positions",)),
+        Row("output_norm.weight", ("final_norm",), last),
+        Row("output_norm.bias", ("final_norm_bias",), last),
+        Row("output.weight", ("output",), TRANSPOSED),
+        Row(f"{layer}.attn_norm.weight", ("norm",)),
+        Row(f"{layer}.attn_norm.bias", ("norm_bias",)),
+        Row(f"{layer}.attn_qkv.weight", ("q", "k", "v"), side_by_side.then(TRANSPOSED)),
+        Row(f"{layer}.attn_qkv.bias", ("q_bias", "k_bias", "v_bias"), side_by_side),
+        Row(f"{layer}.attn_output.weight", ("o",), TRANSPOSED),
+        Row(f"{layer}.attn_output.bias", ("o_bias",)),
+        Row(f"{layer}.ffn_norm.weight", ("feedforward_norm",)),
+        Row(f"{layer}.ffn_norm.bias", ("feedforward_norm_bias",)),
+        Row(f"{layer}.ffn_up.weight", ("up",), TRANSPOSED),
+        Row(f"{layer}.ffn_up.bias", ("up_bias",)),
+        Row(f"{layer}.ffn_down.weight", ("down",), TRANSPOSED),
+        Row(f"{layer}.ffn_down.bias", ("down_bias",)),
+    ]
+
+
+def _experts(recipe: Recipe) -> dict[str, Any]:
+    model = recipe.model
+    assert model.experts is not None
+    return {
+        "attention.layer_norm_rms_epsilon": EPSILON,
+        "feed_forward_length": model.expert_size,
+        "expert_count": model.experts.count,
+        "expert_used_count": model.experts.top,
+    }
 
 
 ARCHITECTURES = (
@@ -73,6 +122,21 @@ ARCHITECTURES = (
         },
     ),
     Architecture("llama", "llama", _llama, _rows, lambda recipe: {"attention.layer_norm_rms_epsilon": EPSILON}),
+    Architecture("llama with experts", "llama", _mixtral, _rows, _experts),
+    Architecture(
+        "gpt2",
+        "gpt2",
+        lambda model: {**gpt2.requires(model), **_TANH},
+        _biased_rows,
+        lambda recipe: {"attention.layer_norm_epsilon": EPSILON},
+    ),
+    Architecture(
+        "bloom",
+        "bloom",
+        lambda model: {**bloom.requires(model), **_TANH},
+        _biased_rows,
+        lambda recipe: {"attention.layer_norm_epsilon": EPSILON},
+    ),
 )
 
 
@@ -98,10 +162,7 @@ def write(source: Source, folder: Path, dtype: str) -> None:
 
 
 def _facts(recipe: Recipe, architecture: Architecture) -> dict[str, Fact]:
-    model, rope = recipe.model, rotary(recipe.model)
-    scaling: dict[str, Fact] = {"rope.scaling.type": "none"}
-    if rope["rope_parameters"]["rope_type"] == "linear":
-        scaling = {"rope.scaling.type": "linear", "rope.scaling.factor": rope["rope_parameters"]["factor"]}
+    model = recipe.model
     facts: dict[str, Fact] = {
         "vocab_size": recipe.model_vocabulary,
         "context_length": recipe.model_length,
@@ -112,13 +173,23 @@ def _facts(recipe: Recipe, architecture: Architecture) -> dict[str, Fact]:
         "attention.head_count_kv": model.key_value_heads,
         "attention.key_length": model.query_size,
         "attention.value_length": model.query_size,
-        "rope.dimension_count": model.query_size,
-        "rope.freq_base": float(rope["rope_theta"]),
-        **scaling,
+        **(_turns(model) if isinstance(model.positions, RotaryPositions) else {}),
         **architecture.config(recipe),
     }
     general: dict[str, Fact] = {"general.architecture": architecture.kind, "general.name": recipe.name}
     return {**general, **{f"{architecture.kind}.{key}": fact for key, fact in facts.items()}}
+
+
+def _turns(model: Model) -> dict[str, Fact]:
+    rope = rotary(model)
+    how = rope["rope_parameters"]
+    scaling = {"rope.scaling.factor": how["factor"]} if how["rope_type"] == "linear" else {}
+    return {
+        "rope.dimension_count": model.query_size,
+        "rope.freq_base": float(rope["rope_theta"]),
+        "rope.scaling.type": "linear" if scaling else "none",
+        **scaling,
+    }
 
 
 def _tokens(vocabulary: Vocabulary) -> dict[str, Fact]:

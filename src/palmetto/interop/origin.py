@@ -1,5 +1,6 @@
 """What a folder that is imported holds: the recipe, the logical matrices, and the vocabulary if it can be ours."""
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ from palmetto.interop.targets import RECIPE, TARGETS, VOCABULARY
 from palmetto.model.weights import weight_table
 from palmetto.recipe import Recipe, loading
 from palmetto.tokens.vocabulary import Vocabulary
+from palmetto.tokens.wrapped import WrappedVocabulary, wrap
 
 
 class Origin(NamedTuple):
@@ -22,8 +24,8 @@ class Origin(NamedTuple):
 
     recipe: Recipe
     matrices: dict[str, Array]
-    vocabulary: Vocabulary | None
-    """None if the folder's tokenizer is no lossless sentencepiece model."""
+    vocabulary: Vocabulary | str
+    """Or why the folder's tokenizer can be none."""
 
 
 def read(source: Path) -> Origin:
@@ -42,7 +44,8 @@ def read(source: Path) -> Origin:
         return Origin(recipe, reading(source, recipe), Vocabulary.load(source / VOCABULARY))
     config = read_json(source / "config.json")
     architecture = _architecture(config, source)
-    recipe = _recipe(config, architecture, source)
+    vocabulary = _vocabulary(source, config)
+    recipe = _recipe(config, architecture, source, isinstance(vocabulary, WrappedVocabulary))
     table = weight_table(recipe.model, recipe.model_vocabulary)
     found = architecture.weights(safetensors.read(source))
     matrices = rows.matrices(architecture.rows(recipe.model), table, found)
@@ -51,25 +54,28 @@ def read(source: Path) -> Origin:
         again = tensor.form.there([matrices[name] for name in tensor.matrices])
         if not np.array_equal(again.astype(values.dtype), values):
             raise UserError(f"{source}: {tensor.name}: a recipe's weights cannot give it back bit for bit")
-    return Origin(recipe, matrices, _vocabulary(source))
+    return Origin(recipe, matrices, vocabulary)
 
 
 def _architecture(config: Mapping[str, Any], source: Path) -> Architecture:
     names = config.get("architectures") or ["none"]
     known = {each.name: each for each in catalogue.STOCK if each.model is not None}
+    if names[0] in catalogue.REFUSED:
+        raise UserError(f"{source}/config.json: architectures={names[0]}: {catalogue.REFUSED[names[0]]}")
     if names[0] not in known:
         raise UserError(f"{source}/config.json: architectures={names[0]}: expected one of {', '.join(known)}")
     return known[names[0]]
 
 
-def _recipe(config: Mapping[str, Any], architecture: Architecture, source: Path) -> Recipe:
+def _recipe(config: Mapping[str, Any], architecture: Architecture, source: Path, wraps: bool) -> Recipe:
     """Returns the recipe of a configuration: the one whose own configuration would say the same."""
     assert architecture.model is not None
     named = {key: ALIASES.get(value, value) if isinstance(value, str) else value for key, value in config.items()}
     given = {**architecture.defaults, **named}
     try:
         model, length = architecture.model(given), given[architecture.length]
-        tokens = {"vocabulary_size": given["vocab_size"], "sequence_length": length}
+        kind = "wrapped" if wraps else "bpe"
+        tokens = {"vocabulary": kind, "vocabulary_size": given["vocab_size"], "sequence_length": length}
     except KeyError as missing:
         raise UserError(f"{source}/config.json: lacks {missing.args[0]}") from None
     recipe = loading.validate(
@@ -88,8 +94,17 @@ def _recipe(config: Mapping[str, Any], architecture: Architecture, source: Path)
     return recipe
 
 
-def _vocabulary(source: Path) -> Vocabulary | None:
-    try:
+def _vocabulary(source: Path, config: Mapping[str, Any]) -> Vocabulary | str:
+    """Returns the vocabulary: ours if tokenizer.model is a lossless one, else one that wraps tokenizer.json."""
+    with contextlib.suppress(UserError):
         return Vocabulary.load(source / "tokenizer.model")
-    except UserError:
-        return None
+    end, beginning = config.get("eos_token_id"), config.get("bos_token_id")
+    end = end[0] if isinstance(end, list) else end
+    if end is None:
+        return "its config.json names no eos_token_id"
+    try:
+        contents = read_json(source / "tokenizer.json")
+        file = wrap(contents, beginning=end if beginning is None else beginning, end=end, size=config["vocab_size"])
+        return WrappedVocabulary(file, str(source / "tokenizer.json"))
+    except UserError as error:
+        return str(error)

@@ -25,10 +25,17 @@ class Runtime(NamedTuple):
     misread: str = ""
     """The characters that its tokenizer takes for others."""
     bounds: Mapping[str, float] = {}
-    """How far logits may be apart, as a share of the largest, in types that the runtime computes in too."""
+    """How far logits may be apart, as a share of the largest, for types and activations that it rounds."""
+
+    def bound(self, *what: str) -> float:
+        """Returns how far logits may be apart with a type and an activation."""
+        return max(BOUND, *(self.bounds.get(each, BOUND) for each in what))
 
 
-_HALF = {"float16": 1e-2, "bfloat16": 1e-2}
+BOUND = 1e-4
+"""How far logits may be apart, as a share of the largest, but at least of 1, where both sides compute in float32."""
+_HALF = {"float16": 1e-2, "bfloat16": 1e-2, "gelu_tanh": 1e-2}
+"""llama.cpp multiplies in the type of the weights, and looks GELU up in a table of float16."""
 RUNTIMES: Mapping[str, Runtime] = {
     "huggingface": Runtime(
         ("torch", "transformers", "sentencepiece", "numpy"), ("torch", "transformers"), "huggingface.py"

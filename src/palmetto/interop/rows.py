@@ -19,7 +19,10 @@ class Row(NamedTuple):
     """Describes a tensor of a target, or one for each layer or expert."""
 
     tensor: str
-    """The target's name, with {layer} and {expert} where there is one for each."""
+    """The target's name, with {layer} and {expert} where there is one for each.
+
+    Without {expert} the tensor holds the matrices of all experts.
+    """
     weights: tuple[str, ...]
     """The names of the weights that it holds, all of the same layers."""
     form: Form = AS_IS
@@ -49,10 +52,15 @@ def tensors(rows: Sequence[Row], table: Table) -> list[Tensor]:
 def _each(row: Row, table: Table) -> Iterator[tuple[int, Tensor]]:
     """Yields the layer, −1 outside the layers, and the tensor of each layer and expert that has the row's weights."""
     weights = [table[name] for name in row.weights]
-    shape = row.form.shape(*(weight.shape[weight.stack :] for weight in weights))
-    for index in itertools.product(*map(range, weights[0].shape[: weights[0].stack])):
+    stack = weights[0].shape[: weights[0].stack]
+    apart = 2 if "{expert}" in row.tensor else 1
+    together = list(itertools.product(*map(range, stack[apart:])))
+    shape = row.form.shape(*(weight.shape[weight.stack :] for weight in weights for _ in together))
+    for index in itertools.product(*map(range, stack[:apart])):
         layer = weights[0].layers[index[0]] if index else -1
-        matrices = tuple(logical_name(name, table[name], index) for name in row.weights)
+        matrices = tuple(
+            logical_name(name, table[name], (*index, *inner)) for name in row.weights for inner in together
+        )
         name = row.tensor.format(layer=layer, expert=index[-1] if index else 0)
         yield layer, Tensor(name, shape, matrices, row.form)
 

@@ -8,7 +8,9 @@ in front of a text and never read from it.
 from itertools import chain
 from typing import Any
 
-from palmetto.tokens.vocabulary import EOD, Kind, Piece, Vocabulary
+from palmetto.recipe import Recipe
+from palmetto.tokens.vocabulary import EOD, Piece, Vocabulary
+from palmetto.tokens.wrapped import WrappedVocabulary
 
 _UNSAFE = "\u2581\u2585\\x{0}"
 _RUN = f"[^{_UNSAFE}]{{1,4000}}[^\\n{_UNSAFE}]{{0,60000}}\\n*|[{_UNSAFE}]"
@@ -18,7 +20,9 @@ CODE = "tokenization_palmetto"
 
 
 def tokenizer(vocabulary: Vocabulary) -> dict[str, Any]:
-    """Returns the contents of tokenizer.json for a BPE vocabulary."""
+    """Returns the contents of tokenizer.json for a vocabulary that is BPE or wraps such a file."""
+    if isinstance(vocabulary, WrappedVocabulary):
+        return vocabulary.contents
     pieces = list(vocabulary.pieces())
     names = {_name(piece): piece.id for piece in pieces}
     assert len(names) == len(pieces), "each piece has a name of its own"
@@ -51,8 +55,8 @@ def tokenizer(vocabulary: Vocabulary) -> dict[str, Any]:
     }
 
 
-def settings(kind: Kind, length: int) -> dict[str, Any]:
-    """Returns the contents of tokenizer_config.json, for sequences of a length.
+def settings(vocabulary: Vocabulary, recipe: Recipe) -> dict[str, Any]:
+    """Returns the contents of tokenizer_config.json.
 
     A unigram vocabulary gets a class of its own, since tokenizers breaks ties between sums of scores differently.
     """
@@ -60,13 +64,14 @@ def settings(kind: Kind, length: int) -> dict[str, Any]:
         "tokenizer_class": "PalmettoTokenizer",
         "auto_map": {"AutoTokenizer": [f"{CODE}.PalmettoTokenizer", None]},
     }
+    names = [piece.name for piece in vocabulary.pieces()]
     return {
-        **({"tokenizer_class": "PreTrainedTokenizerFast"} if kind == "bpe" else ours),
-        "bos_token": EOD,
-        "eos_token": EOD,
+        **(ours if recipe.tokens.vocabulary == "unigram" else {"tokenizer_class": "PreTrainedTokenizerFast"}),
+        "bos_token": names[vocabulary.beginning],
+        "eos_token": names[vocabulary.eod],
         "clean_up_tokenization_spaces": False,
         "split_special_tokens": True,
-        "model_max_length": length,
+        "model_max_length": recipe.model_length,
     }
 
 

@@ -20,7 +20,8 @@ from palmetto.recipe.training import Training
 class Tokens(Section):
     """The vocabulary, and the length of the windows of tokens."""
 
-    vocabulary: Literal["unigram", "bpe"] = "bpe"
+    vocabulary: Literal["unigram", "bpe", "wrapped"] = "bpe"
+    """The kind of vocabulary; "wrapped" is that of an imported run, and is never trained."""
     vocabulary_size: Annotated[int, Field(ge=260, le=2**24)]
     sequence_length: Annotated[int, Field(ge=2, le=2**24)]
     chat_template: str | None = None

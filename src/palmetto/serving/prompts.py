@@ -128,7 +128,7 @@ def _check_beams(served: Served, asked: Generation, wanted: Wanted) -> None:
 
 async def _whole(served: Served, prompt: Prompt, suffix: str | None) -> tuple[tuple[int, ...], int]:
     """Returns the ids of a prompt as the objective needs them, and the length of its prefix."""
-    ids = [served.vocabulary.eod] * prompt.hidden + list(prompt.ids)
+    ids = [served.vocabulary.beginning] * prompt.hidden + list(prompt.ids)
     if suffix is None:
         made, prefix = served.prompts.of_ids(ids)
         return tuple(made.tolist()), prefix

@@ -10,7 +10,6 @@ from palmetto.serving.bodies import parameters
 from palmetto.serving.errors import bad
 from palmetto.serving.parameters import Detokenize, Tokenize
 from palmetto.serving.state import state
-from palmetto.tokens.vocabulary import EOD
 
 
 async def tokenize(request: Request) -> JSONResponse:
@@ -18,7 +17,7 @@ async def tokenize(request: Request) -> JSONResponse:
     server = state(request)
     asked = await parameters(request, Tokenize, server.settings.body)
     served = server.model(asked.model)
-    first = [served.vocabulary.eod] if asked.add_special_tokens else []
+    first = [served.vocabulary.beginning] if asked.add_special_tokens else []
     encoded = await aside(len(asked.prompt), lambda: served.vocabulary.encode(asked.prompt))
     ids = [*first, *encoded.tolist()]
     return JSONResponse({"tokens": ids, "count": len(ids), "max_model_len": served.longest})
@@ -38,15 +37,16 @@ async def detokenize(request: Request) -> JSONResponse:
 async def tokenizer_info(request: Request) -> JSONResponse:
     """Answers with what a client must know of the vocabulary, by default that of the first model."""
     served = state(request).model(request.query_params.get("model"))
+    names = served.pieces.names
     return JSONResponse(
         {
             "tokenizer_class": "palmetto",
             "vocab_size": served.vocabulary.size,
-            "eos_token": EOD,
+            "eos_token": names[served.vocabulary.eod],
             "eos_token_id": served.vocabulary.eod,
-            "bos_token": EOD,
-            "bos_token_id": served.vocabulary.eod,
-            "pad_token": EOD,
+            "bos_token": names[served.vocabulary.beginning],
+            "bos_token_id": served.vocabulary.beginning,
+            "pad_token": names[served.vocabulary.eod],
             "pad_token_id": served.vocabulary.eod,
             "model_max_length": served.longest,
             "chat_template": served.template.source,

@@ -29,7 +29,7 @@ class Prompts(NamedTuple):
 
     def beginning(self, text: str) -> tuple[Ids, int]:
         """Returns the prompt that begins a document with a text: [eod] stands in front of it."""
-        return self.of_ids([self.vocabulary.eod, *self.vocabulary.encode(text).tolist()])
+        return self.of_ids([self.vocabulary.beginning, *self.vocabulary.encode(text).tolist()])
 
     def of_ids(self, ids: Sequence[int]) -> tuple[Ids, int]:
         """Returns the prompt that continues ids."""

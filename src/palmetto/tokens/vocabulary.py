@@ -88,7 +88,11 @@ class Vocabulary:
         self.digest = hashlib.sha256(model).hexdigest()
         self.size: int = processor.get_piece_size()
         self.eod: int = processor.piece_to_id(EOD)
+        self.beginning = self.eod
+        """The id in front of a text."""
         self._surrogate: int = processor.piece_to_id(SURROGATE)
+        self._mark = [self._surrogate]
+        self._unsafe = _RUN
         self._bytes: list[int] = [processor.piece_to_id(f"<0x{byte:02X}>") for byte in range(256)]
         lacking = [control for control in (EOD, SURROGATE) if not processor.is_control(processor.piece_to_id(control))]
         if not all(map(processor.is_byte, self._bytes)):
@@ -135,14 +139,20 @@ class Vocabulary:
 
     @classmethod
     def load(cls, path: Path) -> "Vocabulary":
-        """Reads a model file; raises UserError if there is none, or it is no lossless sentencepiece model."""
+        """Reads a file that `save` has written, or a sentencepiece model.
+
+        Raises UserError if there is none, or it is no lossless sentencepiece model, nor one of an imported run.
+        """
+        from palmetto.tokens.wrapped import WrappedVocabulary
+
         try:
-            return cls(path.read_bytes(), str(path))
+            model = path.read_bytes()
         except OSError as error:
             raise UserError(f"{path}: cannot read the vocabulary ({error.strerror})") from None
+        return (WrappedVocabulary if model.startswith(b"{") else cls)(model, str(path))
 
     def save(self, path: Path) -> None:
-        """Writes the model in sentencepiece's own format, which other programs can read."""
+        """Writes the model, our own in sentencepiece's format, which other programs can read."""
         files.write_bytes(path, self._model)
 
     def extended(self, pieces: Sequence[str]) -> "Vocabulary":
@@ -171,11 +181,20 @@ class Vocabulary:
         """Encodes each text, on all cores, whose number does not change the ids."""
         runs: list[str] = []
         plans = [self._plan(text, runs) for text in texts]
-        encoded = self._processor.encode(runs, num_threads=os.cpu_count() or 1)
+        encoded = self._encode_runs(runs)
         return [
             np.array([id for part in plan for id in (encoded[part] if isinstance(part, int) else part)], np.int32)
             for plan in plans
         ]
+
+    def changed(self) -> list[str]:
+        """Returns what of a text does not come back when it is encoded and decoded; nothing, as every text does."""
+        return []
+
+    @property
+    def first(self) -> list[int]:
+        """The ids that an export's tokenizer puts in front of a text."""
+        return [self.beginning]
 
     def decode(self, ids: Iterable[int] | Ids) -> str:
         """Returns the text of `ids`; bytes that are not UTF-8 become surrogate escapes, [eod] nothing, unknown ids
@@ -216,7 +235,7 @@ class Vocabulary:
         """
         raw = _is_raw(text)
         plan: list[int | list[int]] = []
-        for run, character in _RUN.findall(text):
+        for run, character in self._unsafe.findall(text):
             if run:
                 plan.append(len(runs))
                 runs.append(run)
@@ -225,8 +244,12 @@ class Vocabulary:
             elif raw:
                 plan.append([self._bytes[ord(character) - 0xDC00]])
             else:
-                plan.append([self._surrogate, *(self._bytes[b] for b in character.encode("utf-8", "surrogatepass"))])
+                plan.append([*self._mark, *(self._bytes[b] for b in character.encode("utf-8", "surrogatepass"))])
         return plan
+
+    def _encode_runs(self, runs: list[str]) -> list[list[int]]:
+        encoded: list[list[int]] = self._processor.encode(runs, num_threads=os.cpu_count() or 1)
+        return encoded
 
     def _checked(self, ids: Iterable[int] | Ids) -> list[int]:
         checked = [int(id) for id in ids]

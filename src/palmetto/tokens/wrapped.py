@@ -1,0 +1,141 @@
+"""The vocabulary of an imported model: a tokenizer.json, as the library tokenizers reads it.
+
+Ids are those of the library. Two promises of our own vocabularies are kept: no text gives a special token, and each id
+stands for bytes, so that any bytes can be encoded. A third, that every text comes back, depends on the tokenizer.
+"""
+
+import functools
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from palmetto.corpus.extras import need
+from palmetto.errors import UserError
+from palmetto.tokens.vocabulary import Piece, Vocabulary
+
+_SURROGATES = "\ud800-\udfff"
+_SPACE = "\u2581"
+"""The character that stands for a space in pieces without a byte level."""
+_PROBES = {
+    "spaces": "  a  b ",
+    "the beginning of a text": "a",
+    "line ends": "a\r\nb\n",
+    "letters with accents": "é e\u0301",
+    "wide characters": "Ａ①",
+    "capital letters": "aB",
+    "NUL": "a\0b",
+    "U+2581": f"a{_SPACE}b",
+}
+"""Texts that some tokenizers change, by what is changed in them."""
+
+
+def wrap(tokenizer: Any, *, beginning: int, end: int, size: int) -> bytes:
+    """Returns the file of a vocabulary: the contents of tokenizer.json and what they do not say.
+
+    beginning, end: the ids in front of a text and behind it. size: the number of ids, of which some may have no token.
+    """
+    return json.dumps({"beginning": beginning, "end": end, "size": size, "tokenizer": tokenizer}).encode()
+
+
+class WrappedVocabulary(Vocabulary):
+    """Encodes and decodes with a foreign tokenizer."""
+
+    def __init__(self, model: bytes, name: str = "vocabulary") -> None:
+        """Takes the file of a wrapped vocabulary.
+
+        Raises UserError, which calls it `name`, if there are bytes for which it has no token, or if the library, which
+        the extra `interop` installs, is missing or does not know it.
+        """
+        library = need("tokenizers", "interop")
+        try:
+            values = json.loads(model)
+            self.contents: dict[str, Any] = values["tokenizer"]
+            """The contents of tokenizer.json."""
+            self.beginning, self.eod, self.size = values["beginning"], values["end"], values["size"]
+            self._tokenizer = library.Tokenizer.from_str(json.dumps(self.contents))
+        except Exception as error:  # the library raises nothing more special
+            raise UserError(f"{name}: the library tokenizers cannot read it ({error})") from None
+        self._tokenizer.encode_special_tokens = True
+        self._model = model
+        self.digest = hashlib.sha256(model).hexdigest()
+        self._added = dict(self._tokenizer.get_added_tokens_decoder())
+        self._by_bytes = '"ByteLevel"' in json.dumps(self.contents.get("decoder"))
+        self._unsafe = re.compile(f"([^{_SURROGATES}]+)|([{_SURROGATES}])")
+        if not self._by_bytes:
+            self._unsafe = re.compile(f"([^{_SURROGATES}{_SPACE}]+)|([{_SURROGATES}{_SPACE}])")
+        of_bytes = self._byte_names()
+        found = [self._tokenizer.token_to_id(of_bytes[byte]) for byte in range(256)]
+        if None in found:
+            raise UserError(f"{name}: a tokenizer without a token for each byte, so that not every text has ids")
+        self._bytes = found
+        self._mark: list[int] = []
+        self._surrogate = -1
+        self._data = [piece.data for piece in self.pieces()]
+
+    @property
+    def first(self) -> list[int]:
+        """The ids that the tokenizer itself puts in front of a text."""
+        ids: list[int] = self._tokenizer.encode("").ids
+        return ids
+
+    def changed(self) -> list[str]:
+        """Returns what of a text does not come back when it is encoded and decoded; nothing if every text does."""
+        return [what for what, text in _PROBES.items() if self.decode(self.encode(text)) != text]
+
+    def name(self, id: int) -> str | None:
+        """Returns the tokenizer's own name of an id, None if it has none."""
+        found: str | None = self._tokenizer.id_to_token(id)
+        return found
+
+    def pieces(self) -> Iterator[Piece]:
+        """Yields every entry in the order of ids."""
+        taken = set[bytes]()
+        for id in range(self.size):
+            data = self._bytes_of(id)
+            if not data:
+                yield Piece(id, self.name(id) or f"[{id}]", "control", b"", 0.0)
+            elif data in taken or not _is_text(data) or (id in self._bytes and not self._by_bytes):
+                yield Piece(id, "".join(f"<0x{byte:02X}>" for byte in data) + "…" * (data in taken), "byte", data, 0.0)
+            else:
+                taken.add(data)
+                yield Piece(id, self.name(id) or "", "text", data, 0.0)
+
+    def _bytes_of(self, id: int) -> bytes:
+        name = self.name(id)
+        if name is None:
+            return b""
+        if id in self._added:
+            return b"" if self._added[id].special else name.encode()
+        if self._by_bytes:
+            return bytes(_byte_alphabet()[character] for character in name)
+        return bytes([self._bytes.index(id)]) if id in self._bytes else name.replace(_SPACE, " ").encode()
+
+    def _byte_names(self) -> list[str]:
+        """Returns the tokenizer's names of the tokens of single bytes."""
+        if self._by_bytes:
+            return sorted(_byte_alphabet(), key=_byte_alphabet().__getitem__)
+        return [f"<0x{byte:02X}>" for byte in range(256)]
+
+    def _encode_runs(self, runs: list[str]) -> list[list[int]]:
+        return [found.ids for found in self._tokenizer.encode_batch_fast(runs, add_special_tokens=False)]
+
+
+@functools.cache
+def _byte_alphabet() -> dict[str, int]:
+    """Returns the byte that each character of a byte-level token stands for, as in GPT-2.
+
+    Bytes that are visible in Latin-1 stand for themselves, the others for characters from U+0100 on.
+    """
+    visible = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    hidden = [byte for byte in range(256) if byte not in visible]
+    return {chr(byte): byte for byte in visible} | {chr(0x100 + n): byte for n, byte in enumerate(hidden)}
+
+
+def _is_text(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -1,0 +1,92 @@
+"""Tests that a foreign tokenizer keeps what our own vocabularies promise, and says what it cannot."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from palmetto.decoding.text import Pieces
+from palmetto.errors import UserError
+from palmetto.tokens.vocabulary import Vocabulary
+from palmetto.tokens.wrapped import WrappedVocabulary, wrap
+from tests.references import foreign
+from tests.references.vocabularies import NASTY
+
+pytest.importorskip("tokenizers", reason="needs the extra interop")
+texts = st.lists(st.sampled_from(NASTY) | st.text(), max_size=6).map("".join)
+
+
+@pytest.fixture(scope="module")
+def bytewise() -> WrappedVocabulary:
+    return WrappedVocabulary(foreign.wrapped(foreign.byte_level()))
+
+
+@pytest.fixture(scope="module")
+def spaced() -> WrappedVocabulary:
+    """Returns a tokenizer as Llama 2 has one: it puts a space in front of a text and has bytes for what it lacks."""
+    return WrappedVocabulary(foreign.wrapped(foreign.byte_fallback()))
+
+
+def test_ids_are_those_of_the_library(bytewise: WrappedVocabulary, spaced: WrappedVocabulary) -> None:
+    for vocabulary in (bytewise, spaced):
+        library = foreign.library(vocabulary.contents)
+
+        @settings(max_examples=200, deadline=None)
+        @given(st.text(st.characters(exclude_characters="\u2581")))
+        def check(text: str) -> None:
+            assert vocabulary.encode(text).tolist() == library.encode(text, add_special_tokens=False).ids  # noqa: B023
+
+        check()
+
+
+def test_byte_level_tokenizers_give_everything_back(bytewise: WrappedVocabulary) -> None:
+    @settings(max_examples=300, deadline=None)
+    @given(st.binary() | texts.map(lambda text: text.encode("utf-8", "surrogatepass")))
+    @example(bytes(range(256)))
+    def check(data: bytes) -> None:
+        assert bytewise.decode_bytes(bytewise.encode_bytes(data)) == data
+
+    check()
+    assert bytewise.changed() == []
+
+
+def test_what_does_not_come_back_is_named(spaced: WrappedVocabulary) -> None:
+    changed = spaced.changed()
+    assert "the beginning of a text" in changed
+    assert spaced.decode(spaced.encode("a b")) == " a b"
+
+
+def test_no_text_gives_a_special_token(bytewise: WrappedVocabulary) -> None:
+    assert bytewise.eod not in bytewise.encode(f"a {foreign.END} b")
+    assert bytewise.decode([bytewise.eod]) == ""
+    assert bytewise.first == []
+
+
+def test_pieces_have_names_of_their_own(bytewise: WrappedVocabulary, spaced: WrappedVocabulary) -> None:
+    for vocabulary in (bytewise, spaced):
+        pieces = Pieces(vocabulary)
+        assert len(set(pieces.names)) == len(pieces.names) == vocabulary.size
+        ids = vocabulary.encode("tree 日本")
+        assert b"".join(pieces.data[id] for id in ids) == vocabulary.decode_bytes(ids)
+
+
+def test_a_saved_vocabulary_is_read_again(bytewise: WrappedVocabulary, tmp_path: Any) -> None:
+    bytewise.save(tmp_path / "vocabulary.model")
+    again = Vocabulary.load(tmp_path / "vocabulary.model")
+    assert isinstance(again, WrappedVocabulary)
+    assert again.digest == bytewise.digest
+    assert again.encode("a tree").tolist() == bytewise.encode("a tree").tolist()
+
+
+def test_tokenizers_without_bytes_are_refused() -> None:
+    contents = foreign.byte_level()
+    del contents["model"]["vocab"]["Ġ"]
+    contents["model"]["merges"] = []
+    with pytest.raises(UserError, match="without a token for each byte"):
+        WrappedVocabulary(foreign.wrapped(contents))
+    with pytest.raises(UserError, match=r"my\.json: the library tokenizers cannot read it"):
+        WrappedVocabulary(wrap({"model": 1}, beginning=0, end=0, size=9), "my.json")
+    with pytest.raises(UserError, match="cannot read it"):
+        WrappedVocabulary(json.dumps({"other": 1}).encode())
