@@ -21,7 +21,7 @@ from palmetto.runs.directory import RunDirectory
 from palmetto.tokens.vocabulary import Vocabulary
 from palmetto.training.checkpoint import Checkpoints
 from tests.references import exported
-from tests.references.exported import KINDS
+from tests.references.exported import KINDS, SERIAL
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +68,14 @@ def test_a_failure_leaves_the_folder_as_it_was(
     with pytest.raises(ZeroDivisionError):
         export(run, "safetensors", tmp_path / "out", 10, "float32")
     assert contents(tmp_path) == before
+
+
+def test_a_scale_that_a_class_rounds_comes_back_exactly(tmp_path: Path) -> None:
+    """The norm of a tied Llama of width 32 is divided by √32."""
+    run, imported = exported.made(tmp_path / "run", exported.recipe(SERIAL)), RunDirectory(tmp_path / "again")
+    export(run, "huggingface", tmp_path / "out", None, "float32")
+    importing.make(tmp_path / "out", imported)
+    assert parameters(imported) == parameters(run)
 
 
 @pytest.mark.parametrize("target", ["huggingface", "safetensors"])
@@ -141,8 +149,8 @@ def test_an_altered_export_is_not_imported(run: RunDirectory, tmp_path: Path) ->
 def test_recipes_without_an_exact_class_are_refused(tmp_path: Path) -> None:
     spans = exported.recipe({"positions": {"name": "t5", "bidirectional": True}}, objective={"name": "spans"})
     run = exported.made(tmp_path / "spans", spans)
-    with pytest.raises(UserError, match=r"training.objective.name=spans \(expected causal or prefix\)"):
-        export(run, "huggingface", tmp_path / "out", None, "float32")
+    with pytest.raises(UserError, match=r"training.objective.name=spans \(expected causal\)"):
+        export(run, "ctranslate2", tmp_path / "out", None, "float32")
     unigram = exported.made(tmp_path / "unigram", exported.recipe({}, "unigram"))
     with pytest.raises(UserError, match=r"tokens.vocabulary=unigram \(expected bpe\)"):
         export(unigram, "gguf", tmp_path / "out", None, "float32")

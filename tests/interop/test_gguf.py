@@ -75,12 +75,25 @@ def test_a_file_holds_facts_tokens_and_weights(tmp_path: Path) -> None:
     [
         ({"head_size": 12}, r"command-r, but for model.head_size=12 \(expected 16\)"),
         ({"layers": 64}, r"command-r, but for model.layers=64 \(expected 63\)"),
-        ({"tied_embedding": False}, r"model.tied_embedding=false \(expected true\)"),
-        ({**SERIAL, "experts": {"count": 2, "every": 1}}, r"llama, but for model.experts=some \(expected null\)"),
-        (KINDS["BLOOM"][1], r"model.positions.name=alibi \(expected rotary\)"),
+        ({"tied_embedding": False}, r"model.tied_embedding=false \(expected true or undivided\)"),
+        (
+            {**SERIAL, "experts": {"count": 2, "every": 2}},
+            r"llama with experts, but for model.experts.every=2 \(expected 1\)",
+        ),
+        ({**KINDS["BLOOM"][1], "feedforward": "gelu"}, r"bloom, but for model.feedforward=gelu \(expected gelu_tanh\)"),
         ({**BIASED, "norm": "rms", "norm_bias": False}, r"model.biases=true \(expected false\)"),
     ],
 )
 def test_recipes_that_llama_cpp_lacks_are_refused(model: dict[str, Any], reason: str) -> None:
     with pytest.raises(UserError, match=reason):
         llamacpp.choose(exported.recipe(model))
+
+
+def test_experts_lie_in_one_tensor(tmp_path: Path) -> None:
+    recipe = exported.of_kind("Mixtral")
+    export(exported.made(tmp_path / "run", recipe), "gguf", tmp_path / "out", None, "float32")
+    facts, tensors = read(tmp_path / "out" / llamacpp.FILE)
+    assert (facts["llama.expert_count"], facts["llama.expert_used_count"]) == (4, 2)
+    assert facts["llama.feed_forward_length"] == 20
+    drawn = np.asarray(exported.draw(parameter_table(recipe), 10)["expert_down"])
+    assert np.array_equal(tensors["blk.1.ffn_down_exps.weight"], drawn[1].transpose(0, 2, 1))

@@ -29,8 +29,14 @@ def test_transformers_computes_the_same(kind: str, peers: Peers, tmp_path: Path)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
-@pytest.mark.parametrize("kind", ["PaLM", "Llama"])
+@pytest.mark.parametrize(
+    ("kind", "dtype"),
+    [
+        *((kind, "float32") for kind in ("PaLM", "Llama", "Mixtral", "GPT-2", "GPT-2, not divided", "BLOOM")),
+        ("PaLM", "bfloat16"),
+        ("Mixtral", "float16"),
+    ],
+)
 def test_llama_cpp_computes_the_same(kind: str, dtype: str, peers: Peers, tmp_path: Path) -> None:
     python = peers("gguf")
     run = exported.made(tmp_path / "run", exported.of_kind(kind))

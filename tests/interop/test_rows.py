@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from palmetto.errors import UserError
-from palmetto.interop import catalogue, forms, logical
+from palmetto.interop import catalogue, forms, llamacpp, logical
 from palmetto.interop.architectures import palmetto
 from palmetto.interop.forms import Array
 from palmetto.interop.rows import Row, matrices, tensors
@@ -43,6 +43,16 @@ def test_tensors_give_the_weights_back(kind: str) -> None:
     computed = {name for name in values if not np.array_equal(again[name], values[name])}
     assert computed <= {"final_norm", "final_norm_bias"}
     assert all(np.allclose(again[name], values[name], rtol=1e-7) for name in computed)
+
+
+@pytest.mark.parametrize("kind", ["PaLM", "Llama", "Mixtral", "GPT-2", "BLOOM"])
+def test_tensors_of_llama_cpp_give_the_weights_back(kind: str) -> None:
+    recipe = exported.of_kind(kind)
+    rows, table = list(llamacpp.choose(recipe).rows(recipe.model)), weight_table(recipe.model, VOCABULARY)
+    values = drawn(table)
+    again = matrices(rows, table, there(rows, table, values))
+    assert again.keys() == values.keys()
+    assert all(np.allclose(again[name], values[name], rtol=1e-7) for name in values)
 
 
 @settings(max_examples=30)

@@ -121,8 +121,8 @@ ARCHITECTURES = (
             "logit_scale": 1 / recipe.model.logit_divisor,
         },
     ),
-    Architecture("llama", "llama", _llama, _rows, lambda recipe: {"attention.layer_norm_rms_epsilon": EPSILON}),
     Architecture("llama with experts", "llama", _mixtral, _rows, _experts),
+    Architecture("llama", "llama", _llama, _rows, lambda recipe: {"attention.layer_norm_rms_epsilon": EPSILON}),
     Architecture(
         "gpt2",
         "gpt2",

@@ -53,7 +53,7 @@ def _each(row: Row, table: Table) -> Iterator[tuple[int, Tensor]]:
     """Yields the layer, −1 outside the layers, and the tensor of each layer and expert that has the row's weights."""
     weights = [table[name] for name in row.weights]
     stack = weights[0].shape[: weights[0].stack]
-    apart = 2 if "{expert}" in row.tensor else 1
+    apart = 2 if "{expert" in row.tensor else 1
     together = list(itertools.product(*map(range, stack[apart:])))
     shape = row.form.shape(*(weight.shape[weight.stack :] for weight in weights for _ in together))
     for index in itertools.product(*map(range, stack[:apart])):

@@ -20,7 +20,7 @@ from palmetto import files
 from palmetto.errors import UserError
 from palmetto.tokens import normalizer, training
 
-Kind = Literal["bpe", "unigram"]
+Kind = Literal["bpe", "unigram", "wrapped"]
 Ids = npt.NDArray[np.int32]
 
 EOD = "[eod]"
@@ -110,8 +110,11 @@ class Vocabulary:
     def train(cls, texts: Iterable[str], size: int, kind: Kind) -> "Vocabulary":
         """Trains on `texts` to exactly `size` pieces; the same texts in the same order give the same model bytes.
 
-        Raises SizeError if the text gives fewer pieces or has too many characters, and UserError if there is no text.
+        Raises SizeError if the text gives fewer pieces or has too many characters, and UserError if there is no text,
+        or for the kind of an imported run.
         """
+        if kind == "wrapped":
+            raise UserError("tokens.vocabulary=wrapped: comes with an imported run; expected bpe or unigram to train")
         settings = {
             "model_type": kind,
             "vocab_size": min(max(size, 1), _LARGEST),
