@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 LOCKS := requirements/$(shell $(or $(wildcard $(BIN)/python),$(PYTHON),false) -c \
 	'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null && echo py312 || echo py311)
 
-.PHONY: quickstart test test-slow test-all test-newest lint corpus ray serve eval cuda tpu plan plan-540b wheel lock lock-py311 lock-py312 clean
+.PHONY: quickstart test test-slow test-all test-newest lint peers corpus ray serve eval interop cuda tpu plan plan-540b wheel lock lock-py311 lock-py312 lock-peers clean
 
 quickstart: $(VENV)/core $(VENV)/serve  ## install and pretrain a small PaLM on this Python's own text
 	$(BIN)/palmetto run quickstart --minutes 5
@@ -23,8 +23,12 @@ PYTEST := MAKEFLAGS= $(BIN)/pytest -n $$($(BIN)/python -c 'import os; print(min(
 test: lint  ## install, lint, check types, run the tests that take seconds
 	$(PYTEST) -m "not slow"
 
-test-slow: $(VENV)/dev  ## run what `test` leaves out: whole runs, drills, many devices, TPU programs
+test-slow: $(VENV)/dev peers  ## run what `test` leaves out: whole runs, drills, many devices, TPU programs
 	$(PYTEST) -m slow
+
+# Each has an environment of its own, .venv-torch and so on; tests skip what cannot be installed.
+peers: $(VENV)/core  ## install PyTorch, llama.cpp and CTranslate2, which exports are compared in
+	-$(BIN)/python benchmarks/peer_environment.py
 
 test-all: test test-slow  ## both
 
@@ -42,7 +46,7 @@ $(VENV)/core: $(LOCKS)/core.txt pyproject.toml | $(BIN)/python
 	$(PIP) install --no-deps --no-build-isolation -e .
 	@touch $@
 
-$(addprefix $(VENV)/,dev corpus ray serve eval cuda plan): $(VENV)/%: $(LOCKS)/%.txt $(VENV)/core
+$(addprefix $(VENV)/,dev corpus ray serve eval interop cuda plan): $(VENV)/%: $(LOCKS)/%.txt $(VENV)/core
 	$(PIP) install --require-hashes -r $<
 	@touch $@
 
@@ -50,6 +54,7 @@ corpus: $(VENV)/corpus  ## install what `palmetto corpus` reads and judges with
 ray: $(VENV)/ray  ## the same, and what spreads it over a cluster
 serve: $(VENV)/serve  ## install what `palmetto serve` answers with
 eval: $(VENV)/eval  ## install lm-eval, for its tasks
+interop: $(VENV)/interop  ## install what imported tokenizers and addresses need
 cuda: $(VENV)/cuda  ## install what NVIDIA GPUs need
 tpu: $(VENV)/plan  ## install what TPUs need, their compiler included
 
@@ -69,7 +74,7 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 # The locks name no index, so that any mirror serves. Each is made by the oldest Python that it is for, with pip-tools.
-COMPILE = .venv-lock/py3$*/bin/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links \
+COMPILE = .venv-lock/$(notdir $(LOCKS))/bin/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links \
 	--no-emit-trusted-host --strip-extras --allow-unsafe --no-header
 lock: lock-py311 lock-py312  ## write the locks anew, which needs both Pythons
 lock-py311 lock-py312: LOCKS = requirements/py3$*
@@ -87,11 +92,17 @@ lock-py311 lock-py312: lock-py3%:
 		pyproject.toml requirements/build.in
 	$(COMPILE) --extra eval --constraint $(LOCKS)/core.txt --output-file $(LOCKS)/eval.txt \
 		pyproject.toml requirements/build.in
+	$(COMPILE) --extra interop --constraint $(LOCKS)/core.txt --output-file $(LOCKS)/interop.txt \
+		pyproject.toml requirements/build.in
 	$(COMPILE) --extra cuda --constraint $(LOCKS)/core.txt --output-file $(LOCKS)/cuda.txt \
 		pyproject.toml requirements/build.in
-	$(COMPILE) --extra dev --extra corpus --extra ray --extra serve --constraint $(LOCKS)/plan.txt \
+	$(COMPILE) --extra dev --extra corpus --extra ray --extra serve --extra interop --constraint $(LOCKS)/plan.txt \
 		--constraint $(LOCKS)/ray.txt --constraint $(LOCKS)/serve.txt \
 		--output-file $(LOCKS)/dev.txt pyproject.toml requirements/build.in requirements/tests.in
+
+lock-peers: LOCKS = requirements/py311
+lock-peers: lock-py311  ## the same for the environments of peers, one for all Pythons
+	$(foreach peer,llamacpp ctranslate2,$(COMPILE) --output-file requirements/peers/$(peer).txt requirements/peers/$(peer).in;)
 
 clean:
 	rm -rf .venv .venv-newest .venv-lock

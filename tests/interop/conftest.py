@@ -18,7 +18,7 @@ def peers() -> Peers:
     def python(target: str) -> Path:
         folder = PEERS[target]
         if not (folder / "bin" / "python").exists():
-            pytest.skip(f"no {folder.name}, which `palmetto export --check --peer-environment {folder.name}` makes")
+            pytest.skip(f"no {folder.name}, which `make peers` makes")
         found = peer.environment(peer.RUNTIMES[target], folder, print)
         assert found is not None
         return found
