@@ -65,7 +65,7 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
         "GPT2LMHeadModel",
         {
             **BIASED,
-            "feedforward": "swish",
+            "feedforward": "gelu_tanh",
             "positions": {"name": "learned", "length": 32},
             "tied_embedding": "undivided",
         },

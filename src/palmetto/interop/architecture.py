@@ -45,7 +45,7 @@ class Architecture(NamedTuple):
     """The key of the number of positions."""
     prefix: str = "model."
     """What older folders leave out in front of names."""
-    buffers: tuple[str, ...] = ("rotary_emb.inv_freq",)
+    buffers: tuple[str, ...] = (".rotary_emb.inv_freq",)
     """The endings of the names of tensors that older folders hold and that are no weights."""
 
     def obstacles(self, recipe: Recipe) -> list[str]:

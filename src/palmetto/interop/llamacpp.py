@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from palmetto.files import write_text
-from palmetto.interop import card, gguf
+from palmetto.interop import card, gguf, tokenizer
 from palmetto.interop.architecture import ROTARY, Architecture, Requirements, final_norm, nearest, rotary, whole_heads
 from palmetto.interop.architectures import bloom, cohere, gpt2, llama, mixtral
 from palmetto.interop.forms import AS_IS, TRANSPOSED, joined, stacked
@@ -150,6 +150,8 @@ def write(source: Source, folder: Path, dtype: str) -> None:
     recipe = source.recipe
     architecture = choose(recipe)
     facts = {**_facts(recipe, architecture), **_tokens(source.vocabulary)}
+    if recipe.tokens.chat_template is not None:
+        facts["tokenizer.chat_template"] = tokenizer.chat_template(recipe.tokens.chat_template)
     planned = tensors(architecture.rows(recipe.model), source.table)
     gguf.write(folder / FILE, facts, planned, source.values, dtype)
     note = (
@@ -165,7 +167,7 @@ def _facts(recipe: Recipe, architecture: Architecture) -> dict[str, Fact]:
     model = recipe.model
     facts: dict[str, Fact] = {
         "vocab_size": recipe.model_vocabulary,
-        "context_length": recipe.model_length,
+        "context_length": model.positions.end or recipe.model_length,
         "embedding_length": model.d_model,
         "block_count": model.layers,
         "feed_forward_length": model.feedforward_size,

@@ -9,7 +9,7 @@ import numpy as np
 
 from palmetto.errors import UserError
 from palmetto.files import read_json
-from palmetto.interop import catalogue, folder, rows, safetensors
+from palmetto.interop import catalogue, folder, rows, safetensors, tokenizer
 from palmetto.interop.architecture import ALIASES, Architecture
 from palmetto.interop.forms import Array
 from palmetto.interop.targets import RECIPE, TARGETS, VOCABULARY
@@ -45,7 +45,11 @@ def read(source: Path) -> Origin:
     config = read_json(source / "config.json")
     architecture = _architecture(config, source)
     vocabulary = _vocabulary(source, config)
-    recipe = _recipe(config, architecture, source, isinstance(vocabulary, WrappedVocabulary))
+    tokens = {
+        "vocabulary": "wrapped" if isinstance(vocabulary, WrappedVocabulary) else "bpe",
+        "chat_template": _chat_template(source),
+    }
+    recipe = _recipe(config, architecture, source, tokens)
     table = weight_table(recipe.model, recipe.model_vocabulary)
     found = architecture.weights(safetensors.read(source))
     matrices = rows.matrices(architecture.rows(recipe.model), table, found)
@@ -67,15 +71,23 @@ def _architecture(config: Mapping[str, Any], source: Path) -> Architecture:
     return known[names[0]]
 
 
-def _recipe(config: Mapping[str, Any], architecture: Architecture, source: Path, wraps: bool) -> Recipe:
+def _chat_template(source: Path) -> str | None:
+    """Returns the template of chats: that of a file of its own, or that of tokenizer_config.json, or None."""
+    file, settings = source / "chat_template.jinja", source / "tokenizer_config.json"
+    found = file.read_text() if file.exists() else settings.exists() and read_json(settings).get("chat_template")
+    if found and not isinstance(found, str):
+        raise UserError(f"{settings}: chat_template: several templates; expected one, as text")
+    return tokenizer.of_chats(found) if found else None
+
+
+def _recipe(config: Mapping[str, Any], architecture: Architecture, source: Path, tokens: Mapping[str, Any]) -> Recipe:
     """Returns the recipe of a configuration: the one whose own configuration would say the same."""
     assert architecture.model is not None
     named = {key: ALIASES.get(value, value) if isinstance(value, str) else value for key, value in config.items()}
     given = {**architecture.defaults, **named}
     try:
         model, length = architecture.model(given), given[architecture.length]
-        kind = "wrapped" if wraps else "bpe"
-        tokens = {"vocabulary": kind, "vocabulary_size": given["vocab_size"], "sequence_length": length}
+        tokens = {**tokens, "vocabulary_size": given["vocab_size"], "sequence_length": length}
     except KeyError as missing:
         raise UserError(f"{source}/config.json: lacks {missing.args[0]}") from None
     recipe = loading.validate(

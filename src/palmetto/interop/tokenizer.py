@@ -72,7 +72,23 @@ def settings(vocabulary: Vocabulary, recipe: Recipe) -> dict[str, Any]:
         "clean_up_tokenization_spaces": False,
         "split_special_tokens": True,
         "model_max_length": recipe.model_length,
+        **(
+            {} if recipe.tokens.chat_template is None else {"chat_template": chat_template(recipe.tokens.chat_template)}
+        ),
     }
+
+
+_BEGINNING = "{{ bos_token }}{% set bos_token = '' %}"
+
+
+def chat_template(source: str) -> str:
+    """Returns a recipe's template of chats for other programs, which put nothing in front of the text of a chat."""
+    return _BEGINNING + source
+
+
+def of_chats(template: str) -> str:
+    """Returns the template of chats for a recipe, from that of another program."""
+    return template.removeprefix(_BEGINNING)
 
 
 def _name(piece: Piece) -> str:

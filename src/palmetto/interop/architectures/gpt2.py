@@ -112,5 +112,5 @@ GPT2 = Architecture(
     DEFAULTS,
     length="n_positions",
     prefix="transformer.",
-    buffers=("attn.bias", "attn.masked_bias"),
+    buffers=(".attn.bias", ".attn.masked_bias"),
 )

@@ -101,5 +101,5 @@ NEOX = Architecture(
     model,
     DEFAULTS,
     prefix="gpt_neox.",
-    buffers=("attention.bias", "attention.masked_bias", "rotary_emb.inv_freq"),
+    buffers=(".attention.bias", ".attention.masked_bias", ".rotary_emb.inv_freq"),
 )

@@ -1,0 +1,123 @@
+"""Tests that an imported run with a foreign tokenizer generates, is evaluated, served and exported like any other."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from palmetto.decoding.limits import Limits
+from palmetto.decoding.sampling import Sampling
+from palmetto.decoding.trained import TrainedModel
+from palmetto.evaluation import registry
+from palmetto.evaluation.evaluating import run as evaluate
+from palmetto.evaluation.model import EvaluatedModel
+from palmetto.evaluation.settings import Settings
+from palmetto.interop import importing
+from palmetto.interop.export import export
+from palmetto.interop.folder import MARK
+from palmetto.runs.directory import RunDirectory
+from palmetto.tokens.wrapped import WrappedVocabulary
+from tests.references import exported, foreign
+
+pytest.importorskip("tokenizers", reason="needs the extra interop")
+TEMPLATE = "{% for message in messages %}{{ message.content }}{{ eos_token }}{% endfor %}"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Returns a folder with a tokenizer of GPT-2's kind and a template of chats, as other programs make it."""
+    made = tmp_path_factory.mktemp("foreign")
+    export(exported.made(made / "run", exported.of_kind("Llama")), "huggingface", made / "out", None, "float32")
+    (made / "out" / MARK).unlink()
+    shutil.rmtree(made / "out" / "palmetto")
+    (made / "out" / "tokenizer.json").write_text(json.dumps(foreign.byte_level()))
+    (made / "out" / "tokenizer_config.json").write_text(json.dumps({"chat_template": TEMPLATE}))
+    config = json.loads((made / "out" / "config.json").read_text())
+    ends = {"bos_token_id": 0, "eos_token_id": [1, 5]}
+    (made / "out" / "config.json").write_text(json.dumps(config | ends))
+    return made / "out"
+
+
+@pytest.fixture(scope="module")
+def run(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
+    imported = RunDirectory(tmp_path_factory.mktemp("imported") / "run")
+    importing.make(folder, imported)
+    return imported
+
+
+def test_an_imported_run_generates_text(run: RunDirectory) -> None:
+    model = TrainedModel(run)
+    assert isinstance(model.vocabulary, WrappedVocabulary)
+    assert (model.vocabulary.beginning, model.vocabulary.eod) == (0, 1)
+    assert model.prompt("a tree")[0].tolist() == [0, *model.vocabulary.encode("a tree")]
+    assert isinstance(model.go_on("a tree", 4, Sampling()), str)
+    assert run.recipe.tokens.chat_template == TEMPLATE
+
+
+def test_an_imported_run_is_evaluated(run: RunDirectory, tmp_path: Path) -> None:
+    (tmp_path / "data" / "nq_open").mkdir(parents=True)
+    questions = "".join(json.dumps({"question": text, "answer": ["palm"]}) + "\n" for text in ("tree", "spine"))
+    (tmp_path / "data" / "nq_open" / "NQ-open.dev.jsonl").write_text(questions)
+    model, chosen = EvaluatedModel(run, None), registry.choose(["nq_open"], tmp_path / "data")
+    done = evaluate(
+        chosen,
+        tmp_path / "data",
+        Settings(shots=0, seed=0, limit=None),
+        model.identity,
+        model.engine,
+        model.reader,
+        tmp_path / "out",
+        lambda text: None,
+    )
+    assert len(done.evaluated["nq_open"][1]) == 2
+
+
+def test_an_imported_run_is_exported_with_its_tokenizer(run: RunDirectory, folder: Path, tmp_path: Path) -> None:
+    export(run, "huggingface", tmp_path / "out", None, "float32")
+    for name in ("tokenizer.json", "config.json"):
+        there, again = (json.loads((each / name).read_text()) for each in (folder, tmp_path / "out"))
+        assert again == there | {"eos_token_id": 1} if name == "config.json" else again == there
+    settings = json.loads((tmp_path / "out" / "tokenizer_config.json").read_text())
+    assert (settings["bos_token"], settings["eos_token"]) == (foreign.BEGINNING, foreign.END)
+    again = RunDirectory(tmp_path / "again")
+    importing.make(tmp_path / "out", again)
+    assert again.recipe == run.recipe
+    assert again.vocabulary.read_bytes() == run.vocabulary.read_bytes()
+
+
+def test_an_imported_run_is_served(run: RunDirectory) -> None:
+    pytest.importorskip("starlette", reason="needs the extra serve")
+    from starlette.testclient import TestClient
+
+    from palmetto.serving.app import application
+    from palmetto.serving.server import load
+    from palmetto.serving.settings import Settings as Serving
+
+    server = load({"imported": run}, Limits(rows=4, sequences=4, longest=32), Serving())
+    try:
+        client = TestClient(application(server))
+        info = client.get("/tokenizer_info").json()
+        assert (info["bos_token"], info["eos_token_id"]) == (foreign.BEGINNING, 1)
+        asked = {"model": "imported", "messages": [{"role": "user", "content": "tree"}], "max_tokens": 3}
+        answered = client.post("/v1/chat/completions", json=asked)
+        assert answered.status_code == 200, answered.text
+        assert answered.json()["usage"]["completion_tokens"] >= 1
+    finally:
+        server.models["imported"].current.worker.close()
+
+
+@pytest.mark.slow
+def test_commands_on_an_imported_run_say_nothing_else(folder: Path, tmp_path: Path) -> None:
+    """The environment is recorded, so that nothing is said to be missing."""
+
+    def palmetto(*arguments: object) -> "subprocess.CompletedProcess[str]":
+        command = [sys.executable, "-m", "palmetto", *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    made = palmetto("import", folder, "--run", tmp_path / "run", "--json")
+    assert (made.returncode, made.stderr) == (0, "")
+    generated = palmetto("generate", tmp_path / "run", "--prompt", "a tree", "--tokens", 3)
+    assert (generated.returncode, generated.stderr) == (0, "")
