@@ -45,7 +45,10 @@ MODELS: dict[str, dict[str, Any]] = {
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "Gemma": ({}, "its gate is a GELU by tanh"),
     "Olmo": ({}, "architectures=OlmoForCausalLM: expected one of CohereForCausalLM"),
-    "GPTNeoX in parallel": ({"rotary_pct": 1.0, "num_key_value_heads": 4}, "use_parallel_residual=True: expected False"),
+    "GPTNeoX in parallel": (
+        {"rotary_pct": 1.0, "num_key_value_heads": 4},
+        "use_parallel_residual=True: expected False",
+    ),
     "GPTNeoX turned in part": ({"use_parallel_residual": False}, "partial_rotary_factor=0.25: expected 1"),
     "GPT2 divided by layer": ({"scale_attn_by_inverse_layer_idx": True}, "inverse_layer_idx=True: expected False"),
     "Bloom with norms in its residual": (
