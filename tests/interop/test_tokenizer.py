@@ -1,5 +1,6 @@
 """Tests that a reader of tokenizer.json gives our ids, and that [eod] is in front and never read from text."""
 
+import json
 import re
 import subprocess
 from itertools import pairwise
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from palmetto.interop import peer, tokenizer
 from palmetto.interop.export import export
+from palmetto.recipe.chat_template import ChatTemplate, Message
 from palmetto.tokens.vocabulary import Kind
 from tests.interop.conftest import Peers
 from tests.references import exported
@@ -74,3 +76,20 @@ def test_transformers_reads_every_text_as_we_do(kind: Kind, peers: Peers, tmp_pa
     vocabulary = exported.vocabulary(kind)
     found = peer.ask(peer.RUNTIMES["huggingface"], python, tmp_path / "out", asked).ids
     assert found == [[vocabulary.eod, *vocabulary.encode(text).tolist()] for text in texts]
+
+
+@pytest.mark.slow
+def test_transformers_writes_chats_as_we_do(peers: Peers, tmp_path: Path) -> None:
+    template = "{% for m in messages %}{{ m.role }}: {{ m.content }}{{ eos_token }}{% endfor %}{{ bos_token }}?"
+    chat: list[Message] = [{"role": "user", "content": "a [eod] b"}, {"role": "assistant", "content": "c"}]
+    recipe = exported.recipe({})
+    recipe = recipe.model_copy(update={"tokens": recipe.tokens.model_copy(update={"chat_template": template})})
+    export(exported.made(tmp_path / "run", recipe), "huggingface", tmp_path / "out", None, "float32")
+    code = (
+        "import json, sys; from transformers import AutoTokenizer; t = AutoTokenizer.from_pretrained(sys.argv[1]); "
+        "print(json.dumps(t.apply_chat_template(json.loads(sys.argv[2]), tokenize=False)))"
+    )
+    asked = [peers("huggingface"), "-c", code, tmp_path / "out", json.dumps(chat)]
+    written = json.loads(subprocess.run(asked, check=True, capture_output=True, text=True).stdout)
+    pieces = ChatTemplate(template, "").prompt(chat)
+    assert written == "[eod]" + "".join(piece.text + "[eod]" * piece.ends for piece in pieces)

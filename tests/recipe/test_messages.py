@@ -56,7 +56,7 @@ REFUSED = {
     "model.head_size=2.0": ["model.head_size=2.0", "integer"],
     "model.d_ff=0": ["model.d_ff=0", "at least 1"],
     "model.activations=float8": ["model.activations='float8'", "'float32', 'bfloat16' or 'float16'"],
-    "tokens.vocabulary=wordpiece": ["tokens.vocabulary='wordpiece'", "'unigram' or 'bpe'"],
+    "tokens.vocabulary=wordpiece": ["tokens.vocabulary='wordpiece'", "'unigram', 'bpe' or 'wrapped'"],
     "tokens.vocabulary_size=10": ["tokens.vocabulary_size=10", "greater than or equal to 260"],
     "tokens.sequence_length=1": ["tokens.sequence_length=1", "greater than or equal to 2"],
     "corpus.validation_share=1": ["corpus.validation_share=1", "less than 1"],

@@ -3,6 +3,7 @@
 import functools
 import inspect
 from argparse import ArgumentParser
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -177,8 +178,14 @@ def draw(table: Table, seed: int) -> Parameters:
     }
 
 
-def made(folder: Path, recipe: Recipe, step: int = 10, words: Vocabulary | None = None) -> RunDirectory:
-    """Returns a run in a folder, with a checkpoint of random weights.
+def made(
+    folder: Path,
+    recipe: Recipe,
+    step: int = 10,
+    words: Vocabulary | None = None,
+    place: Callable[[Parameters], Parameters] = lambda parameters: parameters,
+) -> RunDirectory:
+    """Returns a run in a folder, with a checkpoint of random weights, which `place` may put on several devices.
 
     words: the vocabulary, by default a small one.
     """
@@ -189,7 +196,7 @@ def made(folder: Path, recipe: Recipe, step: int = 10, words: Vocabulary | None 
     optimizer = optimization.make(
         recipe.training.optimizer, table, {name: Spread(of.stack) for name, of in table.items()}
     )
-    parameters, checkpoints = draw(table, step), Checkpoints(run.checkpoints, table)
+    parameters, checkpoints = place(draw(table, step)), Checkpoints(run.checkpoints, table)
     state = State(parameters, optimizer.init(parameters), None)
     checkpoints.save(state, step=step, attempt=0, recipe=recipe.digest, tokens="", chain="")
     checkpoints.wait()
