@@ -2,14 +2,16 @@
 
     parity.py huggingface|gguf|ctranslate2
 
-The runs have random weights, two layers and a width of 32. The runtime's environment, .venv-torch, .venv-llamacpp or
-.venv-ctranslate2, is made if necessary.
+The runs have random weights, two layers and a width of 32. Kinds that the target refuses are left out. The runtime's
+environment, .venv-torch, .venv-llamacpp or .venv-ctranslate2, is made if necessary.
 """
 
 import os
 import sys
 import tempfile
 from pathlib import Path
+
+from peer_environment import peer_python
 
 from palmetto.host import environment
 
@@ -18,30 +20,38 @@ environment.prepare(os.cpu_count() or 1)
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from palmetto.errors import UserError  # noqa: E402
-from palmetto.interop import peer  # noqa: E402
+from palmetto.interop import catalogue, ctranslate2, llamacpp  # noqa: E402
+from palmetto.interop.architecture import nearest  # noqa: E402
 from palmetto.interop.export import export  # noqa: E402
+from palmetto.interop.targets import TARGETS  # noqa: E402
 from tests.references import exported  # noqa: E402
 
-_SAME = {True: "same", False: "DIFFERENT", None: ""}
+_OPENED = {
+    "huggingface": catalogue.choose,
+    "gguf": llamacpp.choose,
+    "ctranslate2": lambda recipe: nearest(ctranslate2.ARCHITECTURES, recipe, "CTranslate2"),
+}
+_SAME = {True: "same", False: "DIFFERENT", None: "none there"}
 
 
 def main(target: str) -> None:
-    python = peer.environment(peer.RUNTIMES[target], exported.PEERS[target], print)
-    versions = ""
-    print("| recipe | opened as | logits differ by | largest logit | greedy text | ids |\n|---|---|---|---|---|---|")
-    for kind, (name, _) in exported.KINDS.items():
-        with tempfile.TemporaryDirectory() as folder:
-            run = exported.made(Path(folder) / "run", exported.of_kind(kind))
-            try:
-                checked = export(run, target, Path(folder) / "out", None, "float32", python).checked
-            except UserError as refusal:
-                print(f"| {kind} | refused: {str(refusal).rpartition('; ')[2]} | | | | |", flush=True)
-                continue
-        assert checked is not None
-        same = (_SAME[each] for each in (checked.greedy, checked.ids))
-        opened = name if target == "huggingface" else "yes"
-        print(f"| {kind} | {opened} | {checked.logits:.1e} | {checked.largest:.1f} | {' | '.join(same)} |", flush=True)
-        versions = checked.versions
+    python, versions = peer_python(exported.PEERS[target].name.removeprefix(".venv-")), ""
+    print("| recipe | opened as | weights | differ by | largest | greedy text | ids |\n|---|---|---|---|---|---|---|")
+    for kind in exported.KINDS:
+        recipe = exported.of_kind(kind)
+        try:
+            opened = _OPENED[target](recipe).name
+        except UserError:
+            continue
+        for dtype in TARGETS[target].types if kind == "PaLM" and target != "huggingface" else ("float32",):
+            with tempfile.TemporaryDirectory() as folder:
+                run = exported.made(Path(folder) / "run", recipe)
+                checked = export(run, target, Path(folder) / "out", None, dtype, python).checked
+            assert checked is not None
+            figures = f"{checked.logits:.1e} | {checked.largest:.1f}"
+            same = " | ".join(_SAME[each] for each in (checked.greedy, checked.ids))
+            print(f"| {kind} | {opened} | {dtype} | {figures} | {same} |", flush=True)
+            versions = checked.versions
     print(f"\n{versions}")
 
 

@@ -60,6 +60,11 @@ def test_round_trip_of_any_bytes(kind: Kind) -> None:
     check()
 
 
+@pytest.mark.parametrize("kind", VOCABULARIES)
+def test_a_model_says_its_kind(kind: Kind) -> None:
+    assert VOCABULARIES[kind].kind == kind
+
+
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.integers(0, 399), max_size=40))
 def test_whatever_a_model_writes_can_be_decoded(ids: list[int]) -> None:

@@ -76,6 +76,7 @@ def test_a_saved_vocabulary_is_read_again(bytewise: WrappedVocabulary, tmp_path:
     bytewise.save(tmp_path / "vocabulary.model")
     again = Vocabulary.load(tmp_path / "vocabulary.model")
     assert isinstance(again, WrappedVocabulary)
+    assert again.kind == "wrapped"
     assert again.digest == bytewise.digest
     assert again.encode("a tree").tolist() == bytewise.encode("a tree").tolist()
 

@@ -46,7 +46,7 @@ def read(source: Path) -> Origin:
     architecture = _architecture(config, source)
     vocabulary = _vocabulary(source, config)
     tokens = {
-        "vocabulary": "wrapped" if isinstance(vocabulary, WrappedVocabulary) else "bpe",
+        "vocabulary": vocabulary.kind if isinstance(vocabulary, Vocabulary) else "bpe",
         "chat_template": _chat_template(source),
     }
     recipe = _recipe(config, architecture, source, tokens)

@@ -1,4 +1,4 @@
-"""Reads the normalizer settings of a serialized sentencepiece model, and writes a piece of one.
+"""Reads settings of a serialized sentencepiece model, and writes a piece of one.
 
 The Python interface of sentencepiece gives neither.
 """
@@ -10,7 +10,14 @@ from palmetto.errors import UserError
 
 LOSSLESS = (b"", 0, 0, 1)
 """The settings that change no text: no map of characters, no space added in front, none dropped, spaces as U+2581."""
-_NORMALIZER_SPEC = 3
+_TRAINER_SPEC, _NORMALIZER_SPEC = 2, 3
+_MODEL_TYPE, _BPE = 3, 2
+
+
+def is_bpe(model: bytes) -> bool:
+    """Returns whether a serialized model merges pairs, and is no unigram model, the format's default."""
+    trainer = dict(_fields(model)).get(_TRAINER_SPEC)
+    return isinstance(trainer, bytes) and dict(_fields(trainer)).get(_MODEL_TYPE) == _BPE
 
 
 def settings(model: bytes, name: str) -> tuple[bytes | int, ...]:

@@ -83,6 +83,7 @@ class Vocabulary:
             processor.load_from_serialized_proto(model)
         except RuntimeError:
             raise UserError(f"{name}: not a sentencepiece model, or a damaged one; train it again") from None
+        self.kind: Kind = "bpe" if normalizer.is_bpe(model) else "unigram"
         self._processor = processor
         self._model = model
         self.digest = hashlib.sha256(model).hexdigest()

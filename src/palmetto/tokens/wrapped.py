@@ -58,6 +58,7 @@ class WrappedVocabulary(Vocabulary):
         except Exception as error:  # the library raises nothing more special
             raise UserError(f"{name}: the library tokenizers cannot read it ({error})") from None
         self._tokenizer.encode_special_tokens = True
+        self.kind = "wrapped"
         self._model = model
         self.digest = hashlib.sha256(model).hexdigest()
         self._added = dict(self._tokenizer.get_added_tokens_decoder())
