@@ -41,7 +41,7 @@ def python_of(environment: Path, packages: Sequence[str]) -> Path:
     """Returns the interpreter of a peer's environment, made with its packages, as pip takes them, if necessary."""
     python = environment / "bin" / "python"
     if not (environment / "complete").exists():
-        print(f"installing {', '.join(packages)} into {environment.name}", flush=True)
+        print(f"installing {' '.join(packages)} into {environment.name}", flush=True)
         subprocess.run([sys.executable, "-m", "venv", environment], check=True)
         subprocess.run([python, "-m", "pip", "install", "--quiet", *packages], check=True)
         (environment / "complete").touch()
