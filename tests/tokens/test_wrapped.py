@@ -87,6 +87,8 @@ def test_tokenizers_without_bytes_are_refused() -> None:
     contents["model"]["merges"] = []
     with pytest.raises(UserError, match="without a token for each byte"):
         WrappedVocabulary(foreign.wrapped(contents))
+    with pytest.raises(UserError, match="and the model has 5 ids"):
+        WrappedVocabulary(wrap(foreign.byte_level(), beginning=0, end=1, size=5))
     with pytest.raises(UserError, match=r"my\.json: the library tokenizers cannot read it"):
         WrappedVocabulary(wrap({"model": 1}, beginning=0, end=0, size=9), "my.json")
     with pytest.raises(UserError, match="cannot read it"):
