@@ -69,8 +69,8 @@ class WrappedVocabulary(Vocabulary):
         ids = max(self._tokenizer.get_vocab().values(), default=-1) + 1
         if max(ids, self.beginning + 1, self.eod + 1) > self.size:
             raise UserError(
-                f"{name}: has {ids:,} ids, begins a text with {self.beginning} and ends it with {self.eod}, and the model "
-                f"has {self.size:,} ids"
+                f"{name}: has {ids:,} ids, begins a text with {self.beginning} and ends it with {self.eod}, "
+                f"and the model has {self.size:,} ids"
             )
         of_bytes = self._byte_names()
         found = [self._tokenizer.token_to_id(of_bytes[byte]) for byte in range(256)]
