@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from palmetto.decoding.limits import Limits
@@ -19,8 +20,11 @@ from palmetto.interop import importing
 from palmetto.interop.export import export
 from palmetto.interop.folder import MARK
 from palmetto.runs.directory import RunDirectory
+from palmetto.tokens.marks import unmark
+from palmetto.tokens.store import TokenStore
 from palmetto.tokens.wrapped import WrappedVocabulary
 from tests.references import exported, foreign
+from tests.references.command_runs import command
 
 pytest.importorskip("tokenizers", reason="needs the extra interop")
 TEMPLATE = "{% for message in messages %}{{ message.content }}{{ eos_token }}{% endfor %}"
@@ -121,3 +125,22 @@ def test_commands_on_an_imported_run_say_nothing_else(folder: Path, tmp_path: Pa
     assert (made.returncode, made.stderr) == (0, "")
     generated = palmetto("generate", tmp_path / "run", "--prompt", "a tree", "--tokens", 3)
     assert (generated.returncode, generated.stderr) == (0, "")
+
+
+@pytest.mark.slow
+def test_an_imported_run_is_trained_further(run: RunDirectory, tmp_path: Path) -> None:
+    (tmp_path / "text.jsonl").write_text("".join(json.dumps({"text": f"a palm tree, {n}"}) + "\n" for n in range(60)))
+    settings = {"steps": 2, "batch_size": 4, "micro_batch": 2, "schedule.warmup": 0, "schedule.cooldown": "null"}
+    overrides = [f"training.{key}={value}" for key, value in settings.items()]
+    for _ in range(2):  # the second time there is nothing left to do
+        made = ("--data", tmp_path / "text.jsonl", "--recipe", "continued", "--run", tmp_path / "on")
+        assert command("finetune", run.path, *made, *overrides) == 0
+    tuned = RunDirectory(tmp_path / "on")
+    assert tuned.ledger_lines == 2
+    assert tuned.vocabulary.read_bytes() == run.vocabulary.read_bytes()
+    first = TokenStore.open(tuned.train_store).read(np.arange(1))
+    assert run.newest_manifest is not None
+    assert tuned.newest_manifest is not None
+    assert tuned.newest_manifest.parameters != run.newest_manifest.parameters
+    assert {0, 1} <= set(unmark(first).tokens[0].tolist())  # the beginning and the end of a text
+    assert command("long-context", tuned.path, "--times", 2) == 0

@@ -62,6 +62,8 @@ def test_no_text_gives_a_special_token(bytewise: WrappedVocabulary) -> None:
     assert bytewise.eod not in bytewise.encode(f"a {foreign.END} b")
     assert bytewise.decode([bytewise.eod]) == ""
     assert bytewise.first == []
+    with pytest.raises(UserError, match="takes no new pieces"):
+        bytewise.extended(["<think>"])
 
 
 def test_pieces_have_names_of_their_own(bytewise: WrappedVocabulary, spaced: WrappedVocabulary) -> None:

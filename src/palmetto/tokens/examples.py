@@ -193,7 +193,7 @@ def _encoded(
     texts = [piece.text for example in examples for pieces in example.sequences for piece in pieces]
     ids = iter(vocabulary.encode_all(texts))
     for example in examples:
-        sequences = [_marked(pieces, ids, vocabulary.eod) for pieces in example.sequences]
+        sequences = [_marked(pieces, ids, vocabulary) for pieces in example.sequences]
         if not all(np.any(each.scored) for each in sequences):
             raise UserError(f"{example.name}: nothing of it is predicted; expected a message of the assistant")
         if excess := _excess(sequences, objective, sequence_length):
@@ -203,11 +203,11 @@ def _encoded(
         yield Tokenized(example.name, numbers, hashlib.sha256(numbers.tobytes()).digest())
 
 
-def _marked(pieces: Pieces, ids: Iterator[npt.NDArray[np.int32]], eod: int) -> Marked:
+def _marked(pieces: Pieces, ids: Iterator[npt.NDArray[np.int32]], vocabulary: Vocabulary) -> Marked:
     """Returns the tokens of an example with their marks; takes the ids of its pieces from `ids`."""
-    tokens, scored = [np.array([eod])], [np.array([False])]
+    tokens, scored = [np.array([vocabulary.beginning])], [np.array([False])]
     for place, piece in enumerate(pieces, 1):
-        tokens += [next(ids), np.full(int(piece.ends or place == len(pieces)), eod)]
+        tokens += [next(ids), np.full(int(piece.ends or place == len(pieces)), vocabulary.eod)]
         scored.append(np.full(sum(map(len, tokens[-2:])), piece.predicted))
     whole = np.concatenate(tokens).astype(np.int32)
     return Marked(whole, np.concatenate(scored), np.arange(len(whole)) == 0)

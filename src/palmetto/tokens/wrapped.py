@@ -8,7 +8,7 @@ import functools
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from palmetto.corpus.extras import need
@@ -90,6 +90,12 @@ class WrappedVocabulary(Vocabulary):
     def changed(self) -> list[str]:
         """Returns what of a text does not come back when it is encoded and decoded; nothing if every text does."""
         return [what for what, text in _PROBES.items() if self.decode(self.encode(text)) != text]
+
+    def extended(self, pieces: Sequence[str]) -> Vocabulary:
+        """Returns this vocabulary; raises UserError if it should have further pieces."""
+        if pieces:
+            raise UserError(f"finetuning.pieces: {pieces[0]!r}: the tokenizer of an imported run takes no new pieces")
+        return self
 
     def name(self, id: int) -> str | None:
         """Returns the tokenizer's own name of an id, None if it has none."""
