@@ -164,7 +164,7 @@ def _indivisible(text: str) -> UserError:
 
 def _encode(documents: Iterable[Document], vocabulary: Vocabulary) -> Iterator[tuple[Document, npt.NDArray[np.int32]]]:
     """Yields each document with its ids, ending in [eod]."""
-    end = np.array([vocabulary.eod], np.int32)
+    end = np.array(vocabulary.between, np.int32)
     for batch in _batches(documents):
         for document, ids in zip(batch, vocabulary.encode_all([document.text for document in batch]), strict=True):
             yield document, np.concatenate([ids, end])

@@ -191,6 +191,11 @@ class Vocabulary:
             for plan in plans
         ]
 
+    @property
+    def between(self) -> list[int]:
+        """The ids between two documents."""
+        return [self.eod] if self.beginning == self.eod else [self.eod, self.beginning]
+
     def changed(self) -> list[str]:
         """Returns what of a text does not come back when it is encoded and decoded; nothing, as every text does."""
         return []
