@@ -13,8 +13,8 @@ from palmetto.evaluation.join import join
 from palmetto.interop import check, peer
 from palmetto.interop.export import export
 from palmetto.interop.source import Source
+from palmetto.model.parameters import parameter_table
 from palmetto.training.checkpoint import Checkpoints
-from palmetto.training.step.state import parameter_table
 from tests.references import exported
 
 PYTHON = exported.PEERS["huggingface"].with_name(".venv-lmeval") / "bin" / "python"

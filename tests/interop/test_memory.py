@@ -12,7 +12,7 @@ from palmetto.model.weights import Parameters
 from tests.conftest import need_devices
 from tests.references import exported
 
-WIDTH, INNER, LAYERS = 256, 4096, 16
+WIDTH, INNER, LAYERS = 256, 4096, 24
 LARGEST = 4 * WIDTH * INNER
 """The bytes of the largest weight."""
 ROOM = 6 * LARGEST
