@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from palmetto.decoding.text import Pieces
 from palmetto.errors import UserError
-from palmetto.tokens.vocabulary import Vocabulary
+from palmetto.tokens import vocabularies
 from palmetto.tokens.wrapped import WrappedVocabulary, wrap
 from tests.references import foreign
 from tests.references.vocabularies import NASTY
@@ -76,7 +76,7 @@ def test_pieces_have_names_of_their_own(bytewise: WrappedVocabulary, spaced: Wra
 
 def test_a_saved_vocabulary_is_read_again(bytewise: WrappedVocabulary, tmp_path: Any) -> None:
     bytewise.save(tmp_path / "vocabulary.model")
-    again = Vocabulary.load(tmp_path / "vocabulary.model")
+    again = vocabularies.load(tmp_path / "vocabulary.model")
     assert isinstance(again, WrappedVocabulary)
     assert again.kind == "wrapped"
     assert again.digest == bytewise.digest

@@ -43,30 +43,30 @@ def train(
 @app.command("encode")
 def encode(model: Model, as_json: Json = False) -> None:
     """Read bytes from standard input, and print their ids separated by spaces."""
-    from palmetto.tokens.vocabulary import Vocabulary
+    from palmetto.tokens import vocabularies
 
-    ids = Vocabulary.load(model).encode_bytes(sys.stdin.buffer.read()).tolist()
+    ids = vocabularies.load(model).encode_bytes(sys.stdin.buffer.read()).tolist()
     answer(ids, " ".join(map(str, ids)), as_json)
 
 
 @app.command("decode")
 def decode(model: Model) -> None:
     """Read ids from standard input, and write exactly the bytes that they stand for."""
-    from palmetto.tokens.vocabulary import Vocabulary
+    from palmetto.tokens import vocabularies
 
     words = sys.stdin.read().split()
     for word in words:
         if not word.isdigit():
             raise UserError(f"standard input: {word!r} is not an id; expected whole numbers separated by white space")
-    sys.stdout.buffer.write(Vocabulary.load(model).decode_bytes([int(word) for word in words]))
+    sys.stdout.buffer.write(vocabularies.load(model).decode_bytes([int(word) for word in words]))
     sys.stdout.buffer.flush()
 
 
 @app.command("inspect")
 def inspect(model: Model, as_json: Json = False) -> None:
     """List every piece of a vocabulary."""
-    from palmetto.tokens.vocabulary import Vocabulary
+    from palmetto.tokens import vocabularies
 
-    rows = [piece._asdict() | {"data": piece.data.hex()} for piece in Vocabulary.load(model).pieces()]
+    rows = [piece._asdict() | {"data": piece.data.hex()} for piece in vocabularies.load(model).pieces()]
     text = "\n".join(f"{row['id']:6}  {row['kind']:8} {row['name']!r:24} {row['score']:g}" for row in rows)
     answer(rows, text, as_json)

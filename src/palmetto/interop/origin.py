@@ -15,6 +15,7 @@ from palmetto.interop.forms import Array
 from palmetto.interop.targets import RECIPE, TARGETS, VOCABULARY
 from palmetto.model.weights import weight_table
 from palmetto.recipe import Recipe, loading
+from palmetto.tokens import vocabularies
 from palmetto.tokens.vocabulary import Vocabulary
 from palmetto.tokens.wrapped import WrappedVocabulary, wrap
 
@@ -41,7 +42,7 @@ def read(source: Path) -> Origin:
         if reading is None:
             others = " or ".join(name for name, each in TARGETS.items() if each.read is not None)
             raise UserError(f"{source}: an export to {target}, which is not imported; expected one to {others}")
-        return Origin(recipe, reading(source, recipe), Vocabulary.load(source / VOCABULARY))
+        return Origin(recipe, reading(source, recipe), vocabularies.load(source / VOCABULARY))
     config = read_json(source / "config.json")
     architecture = _architecture(config, source)
     vocabulary = _vocabulary(source, config)

@@ -14,7 +14,7 @@ from palmetto.pods.limits import PATIENCE
 from palmetto.pods.programs import metrics_from, of_one_pod, on_host
 from palmetto.recipe import Recipe
 from palmetto.runs.directory import RunDirectory
-from palmetto.tokens.vocabulary import Vocabulary
+from palmetto.tokens import vocabularies
 from palmetto.training.digest import Digest, tree
 from palmetto.training.ledger import Line
 from palmetto.training.spikes import Skips
@@ -28,7 +28,7 @@ class PodExecution(Execution):
     here."""
 
     def __init__(self, run: RunDirectory, recipe: Recipe, pods: Pods) -> None:
-        super().__init__(of_one_pod(recipe), run.train_store, Vocabulary.load(run.vocabulary))
+        super().__init__(of_one_pod(recipe), run.train_store, vocabularies.load(run.vocabulary))
         self._pods = pods
         self._fetched: State | None = None
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from palmetto.corpus.documents import cut
+from palmetto.tokens import vocabularies
 from palmetto.tokens.vocabulary import Kind, Vocabulary, least_size
 
 
@@ -42,4 +43,4 @@ class Counter:
 
 @lru_cache(1)
 def _load(path: Path) -> Vocabulary:
-    return Vocabulary.load(path)
+    return vocabularies.load(path)

@@ -143,17 +143,8 @@ class Vocabulary:
 
     @classmethod
     def load(cls, path: Path) -> "Vocabulary":
-        """Reads a file that `save` has written, or a sentencepiece model.
-
-        Raises UserError if there is none, or it is no lossless sentencepiece model, nor one of an imported run.
-        """
-        from palmetto.tokens.wrapped import WrappedVocabulary
-
-        try:
-            model = path.read_bytes()
-        except OSError as error:
-            raise UserError(f"{path}: cannot read the vocabulary ({error.strerror})") from None
-        return (WrappedVocabulary if model.startswith(b"{") else cls)(model, str(path))
+        """Reads a model file; raises UserError if there is none, or it is no lossless sentencepiece model."""
+        return cls(contents(path), str(path))
 
     def save(self, path: Path) -> None:
         """Writes the model, our own in sentencepiece's format, which other programs can read."""
@@ -269,6 +260,14 @@ class Vocabulary:
 
     def _join(self, ids: list[int]) -> bytes:
         return b"".join([self._data[id] for id in ids])
+
+
+def contents(path: Path) -> bytes:
+    """Returns the bytes of a vocabulary's file; raises UserError if it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: cannot read the vocabulary ({error.strerror})") from None
 
 
 def least_size(texts: Iterable[str]) -> int:

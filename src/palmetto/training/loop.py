@@ -8,7 +8,7 @@ from typing import Any
 from palmetto.errors import RunStopped, UserError
 from palmetto.recipe import Recipe
 from palmetto.runs.directory import RunDirectory
-from palmetto.tokens.vocabulary import Vocabulary
+from palmetto.tokens import vocabularies
 from palmetto.training.checkpoint import Checkpoints
 from palmetto.training.digest import form_of
 from palmetto.training.ledger import Ledger
@@ -38,7 +38,7 @@ def train(
     The caller must have locked the directory. `here` is the record of this environment; `execution` takes the steps,
     by default in this process. `evaluate` does the evaluations that the recipe asks for.
     """
-    execution = execution or Execution(recipe, run.train_store, Vocabulary.load(run.vocabulary))
+    execution = execution or Execution(recipe, run.train_store, vocabularies.load(run.vocabulary))
     execution.order.check(recipe.training.steps)
     checkpoints = Checkpoints(run.checkpoints, execution.table)
     recorder = Recorder(run, recipe, execution, here, progress)

@@ -7,6 +7,7 @@ from palmetto.files import sha256
 from palmetto.runs import stamps
 from palmetto.runs.directory import RunDirectory
 from palmetto.runs.manifest import Manifest
+from palmetto.tokens import vocabularies
 from palmetto.tokens.identity import DAMAGED, checked_digest, store_digest
 from palmetto.tokens.store import TokenStore
 from palmetto.tokens.vocabulary import Vocabulary
@@ -26,7 +27,7 @@ def load_vocabulary(run: RunDirectory) -> Vocabulary:
     """Returns the vocabulary; raises UserError if it is not the one that the tokens were made with."""
     expected = _vocabulary_digest(run)
     try:
-        vocabulary = Vocabulary.load(run.vocabulary)
+        vocabulary = vocabularies.load(run.vocabulary)
     except UserError as error:
         raise UserError(f"{error}; {again(run)}") from None
     if expected not in (None, vocabulary.digest):

@@ -14,8 +14,7 @@ from palmetto.recipe import Recipe
 from palmetto.recipe.finetuning import Finetuning
 from palmetto.recipe.objectives import OnExamples
 from palmetto.runs.directory import RunDirectory
-from palmetto.tokens import examples
-from palmetto.tokens.vocabulary import Vocabulary
+from palmetto.tokens import examples, vocabularies
 from palmetto.workflow.progress import Say
 
 if TYPE_CHECKING:
@@ -69,7 +68,7 @@ class Examples:
 
     def make_vocabulary(self, run: RunDirectory, say: Say) -> None:
         """Writes the vocabulary of the base."""
-        Vocabulary.load(self._base_vocabulary).extended(self._finetuning.pieces).save(run.vocabulary)
+        vocabularies.load(self._base_vocabulary).extended(self._finetuning.pieces).save(run.vocabulary)
 
     def make_stores(self, run: RunDirectory, say: Say) -> None:
         """Writes the token stores of a run, which has its vocabulary, and tells what is too long."""
@@ -81,7 +80,7 @@ class Examples:
                 examples.DataSet(data.path, data.weight, corpus.read(path, self._pieces))
                 for data, path in zip(self._finetuning.data, self._paths, strict=True)
             ],
-            Vocabulary.load(run.vocabulary),
+            vocabularies.load(run.vocabulary),
             run.train_store,
             run.validation_store,
             objective=objective,

@@ -10,7 +10,7 @@ from palmetto.corpus import documents
 from palmetto.errors import UserError
 from palmetto.recipe import Recipe
 from palmetto.runs.directory import RunDirectory
-from palmetto.tokens import packing
+from palmetto.tokens import packing, vocabularies
 from palmetto.tokens.order import Order
 from palmetto.tokens.vocabulary import SizeError, Vocabulary
 from palmetto.workflow.progress import Say
@@ -63,13 +63,13 @@ class Text:
             _train(self._documents, self.recipe, say).save(run.vocabulary)
             return
         begun = self.recipe.finetuning
-        Vocabulary.load(given).extended(() if begun is None else begun.pieces).save(run.vocabulary)
+        vocabularies.load(given).extended(() if begun is None else begun.pieces).save(run.vocabulary)
 
     def make_stores(self, run: RunDirectory, say: Say) -> None:
         """Writes the token stores of a run, which has its vocabulary."""
         packed = packing.pack(
             self._documents(),
-            Vocabulary.load(run.vocabulary),
+            vocabularies.load(run.vocabulary),
             run.train_store,
             run.validation_store,
             sequence_length=self.recipe.tokens.sequence_length,

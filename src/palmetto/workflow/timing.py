@@ -5,7 +5,7 @@ import time
 from palmetto.errors import UserError
 from palmetto.recipe import Recipe, sense
 from palmetto.runs.directory import RunDirectory
-from palmetto.tokens.vocabulary import Vocabulary
+from palmetto.tokens import vocabularies
 from palmetto.workflow.entering import enter
 from palmetto.workflow.progress import Say
 
@@ -33,7 +33,7 @@ def fit(run: RunDirectory, recipe: Recipe, deadline: float, say: Say) -> Recipe:
     from palmetto.training import pace
     from palmetto.training.step.execution import Execution
 
-    execution = Execution(recipe, run.train_store, Vocabulary.load(run.vocabulary))
+    execution = Execution(recipe, run.train_store, vocabularies.load(run.vocabulary))
     found = pace.measure(execution, run)
     left = (deadline - time.monotonic()) - _ENDING * (deadline - begun)
     fits = int((left - found.start) / (found.step * (1 + _UNSEEN)))

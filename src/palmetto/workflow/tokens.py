@@ -11,9 +11,9 @@ from palmetto.recipe import Recipe
 from palmetto.runs import stamps
 from palmetto.runs.directory import RunDirectory
 from palmetto.runs.files import read_events
+from palmetto.tokens import vocabularies
 from palmetto.tokens.identity import checked_digest, store_digest
 from palmetto.tokens.store import TokenStore
-from palmetto.tokens.vocabulary import Vocabulary
 from palmetto.training.base import check_base
 from palmetto.workflow import corpus as corpora
 from palmetto.workflow.examples import Examples
@@ -168,7 +168,7 @@ def _damaged(run: RunDirectory, digest: stamps.Digest) -> list[str]:
 def _compare(run: RunDirectory, again: RunDirectory, text: Source) -> None:
     """Raises UserError unless the rebuilt tokens are those in the newest checkpoint's manifest, or else the stamp."""
     store = TokenStore.open(again.train_store)
-    same = store.header.vocabulary_digest == Vocabulary.load(again.vocabulary).digest
+    same = store.header.vocabulary_digest == vocabularies.load(again.vocabulary).digest
     if manifest := run.newest_manifest:
         same = same and store.checksum == manifest.tokens
     else:

@@ -16,8 +16,8 @@ from palmetto.native import library
 from palmetto.recipe import Recipe
 from palmetto.runs.directory import RunDirectory
 from palmetto.runs.files import read_environment
+from palmetto.tokens import vocabularies
 from palmetto.tokens.store import StoreDamaged
-from palmetto.tokens.vocabulary import Vocabulary
 from palmetto.training import condition, origin
 from palmetto.workflow import evaluation
 from palmetto.workflow.entering import enter
@@ -139,7 +139,7 @@ def _execution(
     if patience is None:
         from palmetto.training.step.execution import Execution
 
-        yield Execution(recipe, run.train_store, Vocabulary.load(run.vocabulary))
+        yield Execution(recipe, run.train_store, vocabularies.load(run.vocabulary))
         return
     from palmetto.pods.execution import over_pods
 
