@@ -87,8 +87,13 @@ class PalmettoLM(TemplateLM):  # type: ignore[misc]
 
     @property
     def eot_token_id(self) -> int:
-        """The id of [eod], which stands in front of every context."""
+        """The id that ends a document."""
         return self._vocabulary.eod
+
+    @property
+    def prefix_token_id(self) -> int:
+        """The id that stands in front of every context."""
+        return self._vocabulary.beginning
 
     @property
     def max_length(self) -> int:
@@ -107,7 +112,7 @@ class PalmettoLM(TemplateLM):  # type: ignore[misc]
     def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: Any) -> list[int]:
         """Returns the ids of a text, with [eod] in front if special tokens are asked for."""
         ids = [int(id) for id in self._vocabulary.encode(string)]
-        return [self.eot_token_id, *ids] if add_special_tokens else ids
+        return [self.prefix_token_id, *ids] if add_special_tokens else ids
 
     def _encode_pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
         """Returns the ids of both, [eod] first, by the rule of `evaluation`."""

@@ -7,7 +7,7 @@ import jax
 from palmetto.ladder.plan import Plan, Rung
 from palmetto.sweeps import children
 from palmetto.sweeps.children import Say, Variables
-from palmetto.tokens.vocabulary import Vocabulary
+from palmetto.tokens import vocabularies
 from palmetto.training import pace
 from palmetto.training.pace import Pace
 from palmetto.training.step.execution import Execution
@@ -45,7 +45,7 @@ def duration(hours: float) -> str:
 
 def _pace(size: float, rungs: Sequence[Rung]) -> Pace:
     run, recipe = next((rung.member.run, rung.member.recipe) for rung in rungs if rung.size == size)
-    return pace.measure(Execution(recipe, run.train_store, Vocabulary.load(run.vocabulary)), run)
+    return pace.measure(Execution(recipe, run.train_store, vocabularies.load(run.vocabulary)), run)
 
 
 def _hours(rung: Rung, found: Pace) -> float:
