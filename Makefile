@@ -97,7 +97,7 @@ lock-py311 lock-py312: lock-py3%:
 	$(COMPILE) --extra cuda --constraint $(LOCKS)/core.txt --output-file $(LOCKS)/cuda.txt \
 		pyproject.toml requirements/build.in
 	$(COMPILE) --extra dev --extra corpus --extra ray --extra serve --extra interop --constraint $(LOCKS)/plan.txt \
-		--constraint $(LOCKS)/ray.txt --constraint $(LOCKS)/serve.txt \
+		--constraint $(LOCKS)/ray.txt --constraint $(LOCKS)/serve.txt --constraint $(LOCKS)/interop.txt \
 		--output-file $(LOCKS)/dev.txt pyproject.toml requirements/build.in requirements/tests.in
 
 lock-peers: LOCKS = requirements/py311
