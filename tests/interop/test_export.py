@@ -149,7 +149,7 @@ def test_an_altered_export_is_not_imported(run: RunDirectory, tmp_path: Path) ->
 def test_recipes_without_an_exact_class_are_refused(tmp_path: Path) -> None:
     spans = exported.recipe({"positions": {"name": "t5", "bidirectional": True}}, objective={"name": "spans"})
     run = exported.made(tmp_path / "spans", spans)
-    with pytest.raises(UserError, match=r"training.objective.name=spans \(expected causal\)"):
+    with pytest.raises(UserError, match=r"training.objective.name=spans \(expected causal or "):
         export(run, "ctranslate2", tmp_path / "out", None, "float32")
     unigram = exported.made(tmp_path / "unigram", exported.recipe({}, "unigram"))
     with pytest.raises(UserError, match=r"tokens.vocabulary=unigram \(expected bpe\)"):

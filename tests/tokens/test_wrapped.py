@@ -34,7 +34,7 @@ def test_ids_are_those_of_the_library(bytewise: WrappedVocabulary, spaced: Wrapp
         library = foreign.library(vocabulary.contents)
 
         @settings(max_examples=200, deadline=None)
-        @given(st.text(st.characters(exclude_characters="\u2581")))
+        @given(st.text(st.characters(exclude_characters="\u2581", exclude_categories=["Cs"])))
         def check(text: str) -> None:
             assert vocabulary.encode(text).tolist() == library.encode(text, add_special_tokens=False).ids  # noqa: B023
 

@@ -26,20 +26,21 @@ def main(folder: str, question: str, answer: str) -> None:
     settings.cache_type_k = settings.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
     settings.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
     server = xllamacpp.Server(settings)
+    completion, tokenize = (f"{server.listening_address}/{path}" for path in ("completion", "tokenize"))
+    # Probabilities are given with whole characters only, and before biases: so the token is a letter.
+    letter = posted(tokenize, {"content": "e", "add_special": False})["tokens"][-1]
     logits, greedy = [], []
     for prompt in asked["prompts"]:
-        greedily = {"prompt": prompt, "n_predict": asked["tokens"], "temperature": 0, "cache_prompt": False}
-        wanted = {"n_probs": asked["vocabulary"], "return_tokens": True}
-        found = posted(f"{server.listening_address}/completion", greedily | wanted)
-        first = found["completion_probabilities"][0]["top_logprobs"]
+        greedily = {"prompt": prompt, "temperature": 0, "cache_prompt": False}
+        forced = {"n_predict": 1, "n_probs": asked["vocabulary"], "logit_bias": [[letter, 1e4]]}
+        first = posted(completion, greedily | forced)["completion_probabilities"][0]["top_logprobs"]
         row = np.full(asked["vocabulary"], np.nan, np.float32)
         row[[each["id"] for each in first]] = [each["logprob"] for each in first]
         logits.append(row)
-        greedy.append(found["tokens"])
+        wanted = {"n_predict": asked["tokens"], "return_tokens": True}
+        greedy.append(posted(completion, greedily | wanted)["tokens"])
     ids = [
-        posted(f"{server.listening_address}/tokenize", {"content": text, "add_special": True, "parse_special": False})[
-            "tokens"
-        ]
+        posted(tokenize, {"content": text, "add_special": True, "parse_special": False})["tokens"]
         for text in asked["texts"]
     ]
     versions = f"llama.cpp in xllamacpp {metadata.version('xllamacpp')}"
