@@ -18,12 +18,12 @@ import time
 from pathlib import Path
 
 import numpy as np
-from peer_environment import TORCH_PACKAGES, python_of
+from peer_environment import PACKAGES, python_of
 from race import Runner, compare
 
 HERE = Path(__file__).resolve().parent
 PEFT_ENVIRONMENT = HERE.parent / ".venv-peft"
-PEFT_PACKAGES = (*TORCH_PACKAGES, "peft==0.21.2")
+PEFT_PACKAGES = (*PACKAGES["torch"], "peft==0.21.2")
 _BATCHES = 16
 """The number of batches, which both programs go through again and again."""
 

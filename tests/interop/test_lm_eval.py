@@ -36,7 +36,7 @@ def test_lm_eval_gives_our_likelihoods(kind: str, tmp_path: Path) -> None:
     run = exported.made(tmp_path / "run", exported.of_kind(kind))
     export(run, "huggingface", tmp_path / "out", None, "float32")
     offline = os.environ | {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
-    command = [PYTHON, "-c", ASK, tmp_path / "out", json.dumps(PAIRS)]
+    command = [str(PYTHON), "-c", ASK, str(tmp_path / "out"), json.dumps(PAIRS)]
     asked = subprocess.run(command, check=True, capture_output=True, text=True, env=offline)
     found = json.loads(asked.stdout.splitlines()[-1])
     source = Source(run, Checkpoints(run.checkpoints, parameter_table(run.recipe)), 10)

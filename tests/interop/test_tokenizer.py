@@ -89,7 +89,7 @@ def test_transformers_writes_chats_as_we_do(peers: Peers, tmp_path: Path) -> Non
         "import json, sys; from transformers import AutoTokenizer; t = AutoTokenizer.from_pretrained(sys.argv[1]); "
         "print(json.dumps(t.apply_chat_template(json.loads(sys.argv[2]), tokenize=False)))"
     )
-    asked = [peers("huggingface"), "-c", code, tmp_path / "out", json.dumps(chat)]
+    asked = [str(peers("huggingface")), "-c", code, str(tmp_path / "out"), json.dumps(chat)]
     written = json.loads(subprocess.run(asked, check=True, capture_output=True, text=True).stdout)
     pieces = ChatTemplate(template, "").prompt(chat)
     assert written == "[eod]" + "".join(piece.text + "[eod]" * piece.ends for piece in pieces)
