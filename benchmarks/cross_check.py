@@ -166,11 +166,16 @@ OWN: dict[str, Callable[[Record], Record]] = {
 """The tasks whose records have, after these changes, the columns that lm-eval's own task expects."""
 
 
-def own_tasks(data: Path, limit: int, python: Path, folder: Path, model: EvaluatedModel) -> Iterator[str]:
-    """Yields the rows of lm-eval's own tasks. folder: where the export is, and files may be written."""
+def own_tasks(
+    names: Sequence[str], data: Path, limit: int, python: Path, folder: Path, model: EvaluatedModel
+) -> Iterator[str]:
+    """Yields the rows of those of lm-eval's own tasks that have these names.
+
+    folder: where the export is, and files may be written.
+    """
     sets, rows = dict[str, str](), dict[str, Loaded]()
     for name, change in OWN.items():
-        if (file := find(TASKS[name].tests, data)) is None:
+        if name not in names or (file := find(TASKS[name].tests, data)) is None:
             continue
         records = list(islice(file.read(data / file.path), limit))
         sets[name] = str(folder / f"{name}.jsonl")
@@ -227,7 +232,7 @@ def main() -> None:
         }
         question.write_text(json.dumps({name: own for name, own in lists.items() if own}))
         answers = evaluation.answer(python, "hf", folder / "export", question, 8)
-        second = list(own_tasks(given.data, given.limit, python, folder, model))
+        second = list(own_tasks(names, given.data, given.limit, python, folder, model))
     print(
         "| task | examples | requests | likelihoods differ a token by | equal answers | our score | lm-eval's model |"
     )
