@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 LOCKS := requirements/$(shell $(or $(wildcard $(BIN)/python),$(PYTHON),false) -c \
 	'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null && echo py312 || echo py311)
 
-.PHONY: quickstart test test-slow test-all test-newest lint peers corpus ray serve eval interop cuda tpu plan plan-540b wheel lock lock-py311 lock-py312 lock-peers clean
+.PHONY: quickstart test test-slow test-all test-newest lint peers corpus ray serve eval interop metrics cuda tpu plan plan-540b wheel lock lock-py311 lock-py312 lock-peers clean
 
 quickstart: $(VENV)/core $(VENV)/serve  ## install and pretrain a small PaLM on this Python's own text
 	$(BIN)/palmetto run quickstart --minutes 5
@@ -46,7 +46,7 @@ $(VENV)/core: $(LOCKS)/core.txt pyproject.toml | $(BIN)/python
 	$(PIP) install --no-deps --no-build-isolation -e .
 	@touch $@
 
-$(addprefix $(VENV)/,dev corpus ray serve eval interop cuda plan): $(VENV)/%: $(LOCKS)/%.txt $(VENV)/core
+$(addprefix $(VENV)/,dev corpus ray serve eval interop metrics cuda plan): $(VENV)/%: $(LOCKS)/%.txt $(VENV)/core
 	$(PIP) install --require-hashes -r $<
 	@touch $@
 
@@ -55,6 +55,7 @@ ray: $(VENV)/ray  ## the same, and what spreads it over a cluster
 serve: $(VENV)/serve  ## install what `palmetto serve` answers with
 eval: $(VENV)/eval  ## install lm-eval, for its tasks
 interop: $(VENV)/interop  ## install what imported tokenizers and addresses need
+metrics: $(VENV)/metrics  ## install what `palmetto eval` scores translations and summaries with
 cuda: $(VENV)/cuda  ## install what NVIDIA GPUs need
 tpu: $(VENV)/plan  ## install what TPUs need, their compiler included
 
@@ -94,10 +95,14 @@ lock-py311 lock-py312: lock-py3%:
 		pyproject.toml requirements/build.in
 	$(COMPILE) --extra interop --constraint $(LOCKS)/core.txt --output-file $(LOCKS)/interop.txt \
 		pyproject.toml requirements/build.in
+	$(COMPILE) --extra metrics --constraint $(LOCKS)/core.txt --output-file $(LOCKS)/metrics.txt \
+		pyproject.toml requirements/build.in
 	$(COMPILE) --extra cuda --constraint $(LOCKS)/core.txt --output-file $(LOCKS)/cuda.txt \
 		pyproject.toml requirements/build.in
-	$(COMPILE) --extra dev --extra corpus --extra ray --extra serve --extra interop --constraint $(LOCKS)/plan.txt \
+	$(COMPILE) --extra dev --extra corpus --extra ray --extra serve --extra interop --extra metrics \
+		--constraint $(LOCKS)/plan.txt \
 		--constraint $(LOCKS)/ray.txt --constraint $(LOCKS)/serve.txt --constraint $(LOCKS)/interop.txt \
+		--constraint $(LOCKS)/metrics.txt \
 		--output-file $(LOCKS)/dev.txt pyproject.toml requirements/build.in requirements/tests.in
 
 lock-peers: LOCKS = requirements/py311

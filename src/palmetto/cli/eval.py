@@ -1,5 +1,6 @@
 """`palmetto eval` and `palmetto tasks`."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,11 +22,17 @@ def evaluate(
         Path | None,
         typer.Option(parser=path, metavar="DIR", help="The folder to write to; by default DIR/evaluation."),
     ] = None,
-    shots: Annotated[int, typer.Option(min=0, help="The number of examples to show in front of each question.")] = 0,
+    shots: Annotated[
+        int | None,
+        typer.Option(min=0, help="The number of examples in front of each question; by default the task's or suite's."),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="The seed of the choice of these examples.")] = 0,
     limit: Annotated[int | None, typer.Option(min=1, help="The number of first examples to evaluate.")] = None,
     beams: Annotated[int, typer.Option(min=0, help="Generate answers by a beam search this wide; 0 is greedy.")] = 0,
     samples: Annotated[int, typer.Option(min=0, help="Let this many sampled answers vote (self-consistency).")] = 0,
+    scorer: Annotated[
+        str, typer.Option(metavar="MODULE:FUNCTION", help="The function that scores the toxicity of texts.")
+    ] = "profanity_check:predict_prob",
     step: Annotated[int | None, typer.Option(min=0, help="The checkpoint to evaluate; by default the newest.")] = None,
     engine: Annotated[
         Literal["local", "ray"], typer.Option(help="Where requests are answered: here, or on a Ray cluster.")
@@ -49,9 +56,9 @@ def evaluate(
     settings = Settings(shots, seed, limit, beams, samples, unsafe_code).check()
     if workers is not None and engine == "local":
         raise typer.BadParameter("expected with --engine ray", param_hint="--workers")
-    done = evaluation.tasks(run, wanted, data, settings, step, folder, say, engine, workers)
+    done = evaluation.tasks(run, wanted, data, settings, step, folder, scorer, say, engine, workers)
     say(f"the page is {folder / 'page.html'}")
-    answer(done.results, _text(done.results["tasks"]), as_json)
+    answer(done.results, "\n".join([*_tasks(done.results["tasks"]), *_suites(done.results["suites"])]), as_json)
 
 
 def tasks(data: Data, as_json: Json = False) -> None:
@@ -63,11 +70,23 @@ def tasks(data: Data, as_json: Json = False) -> None:
     answer(rows, "\n".join(lines), as_json)
 
 
-def _text(results: dict[str, Any]) -> str:
+def _tasks(results: dict[str, Any]) -> Iterator[str]:
     width = max(map(len, results))
-    return "\n".join(
-        f"{name:{width}}  {values['metric']:4}  {values['value']:6.2f}  "
-        f"[{values['interval'][0]:.2f}, {values['interval'][1]:.2f}]  chance {values['chance']:.2f}  "
-        f"{values['count']:,} examples"
-        for name, values in results.items()
-    )
+    for name, values in results.items():
+        signature = f"  {values['signature']}" if "signature" in values else ""
+        yield (
+            f"{name:{width}}  {values['metric']:4}  {values['value']:6.2f}  {_interval(values)}  "
+            f"chance {values['chance']:.2f}  {values['count']:,} examples{signature}"
+        )
+
+
+def _suites(suites: dict[str, Any]) -> Iterator[str]:
+    for name, suite in suites.items():
+        for label, values in suite["figures"].items():
+            yield f"{name} {label}  {values['value']:.2f}  {_interval(values)}  over {len(suite['tasks'])} tasks"
+        if suite["missing"]:
+            yield f"{name} lacks {', '.join(suite['missing'])}"
+
+
+def _interval(values: dict[str, Any]) -> str:
+    return f"[{values['interval'][0]:.2f}, {values['interval'][1]:.2f}]"

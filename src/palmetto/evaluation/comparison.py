@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from palmetto.errors import UserError
-from palmetto.evaluation.evaluating import OUTCOMES, RESULTS
+from palmetto.evaluation.evaluating import RESULTS
 from palmetto.evaluation.judging import together
+from palmetto.evaluation.recorded import outcomes_of
 from palmetto.evaluation.results import shown
+from palmetto.evaluation.scoring import estimate_of, values
 from palmetto.evaluation.settings import SETTINGS
-from palmetto.evaluation.statistics import Estimate, compare, estimate, ratio
-from palmetto.evaluation.tasks.task import BITS, Outcome
-from palmetto.files import read_json, read_json_lines
+from palmetto.evaluation.statistics import Estimate, compare
+from palmetto.files import read_json
 
 OVER = {"shots": "shots", "step": "step", "parameters": "size"}
 """What scores are drawn over, with the keys of an evaluation's settings."""
@@ -23,7 +24,7 @@ class Scores(NamedTuple):
     examples: list[str]
     """The ids of the examples; of those of one question, the id of the first."""
     values: list[float]
-    """The scores; of texts, bits by the mean size, so that their mean is the bits per byte of all."""
+    """What each example adds to the score, which is their mean."""
     clusters: list[str]
     own: Estimate
     """The score of the task, with its interval."""
@@ -95,28 +96,15 @@ def _task(name: str, scores: Sequence[Scores], folders: Sequence[Path]) -> dict[
 
 
 def _read(folder: Path) -> dict[str, Scores]:
-    lines = read_json_lines(folder / OUTCOMES)
-    if not lines:
-        raise UserError(f"{folder}: no finished evaluation; `palmetto eval … --out {folder}` writes one")
-    outcomes: dict[str, list[Outcome]] = {}
-    for number, line in enumerate(lines, 1):
-        try:
-            outcomes.setdefault(line.pop("task"), []).append(Outcome(**line))
-        except (KeyError, TypeError, AttributeError):
-            raise UserError(f"{folder / OUTCOMES}: line {number} is not an outcome of this version") from None
+    outcomes = outcomes_of(folder)
     results, scores = read_json(folder / RESULTS)["tasks"], dict[str, Scores]()
     for name, each in outcomes.items():
         joined = together(each)
         metric, files = results[name]["metric"], results[name]["files"]
         baselines = {key: results[name][key] for key in ("chance", "majority")}
         examples, clusters = [outcome.example for outcome in joined], [outcome.cluster for outcome in joined]
-        if metric == BITS:
-            bits, sizes = [outcome.bits for outcome in joined], [float(outcome.size) for outcome in joined]
-            values = [one * len(sizes) / sum(sizes) for one in bits]
-            scores[name] = Scores(examples, values, clusters, ratio(bits, sizes, clusters), metric, files, baselines)
-        else:
-            values = [outcome.scores[metric] for outcome in joined]
-            scores[name] = Scores(examples, values, clusters, estimate(values, clusters), metric, files, baselines)
+        own = estimate_of(metric, joined, clusters)
+        scores[name] = Scores(examples, values(metric, joined), clusters, own, metric, files, baselines)
     return scores
 
 

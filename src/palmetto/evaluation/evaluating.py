@@ -47,6 +47,7 @@ def run(
     record = {
         "tasks": [each.task.name + (f"@{each.task.digest}" if each.task.digest else "") for each in loaded],
         **settings._asdict(),
+        "own_shots": {task.name: task.shots for task in chosen.tasks if settings.shots is None},
         "data": {path: digest(data / path) for path in paths},
     }
     with locked(out):
@@ -57,7 +58,7 @@ def run(
             evaluated[each.task.name] = each, outcomes
             say(f"{each.task.name}: {len(outcomes)} examples")
         ledger.close()
-        results = summarize(evaluated, chosen.groups)
+        results = summarize(evaluated, chosen.groups, chosen.suites)
         write_text(out / OUTCOMES, "".join(_lines(evaluated)))
         write_json(out / RESULTS, results)
     return Evaluation(results, evaluated)

@@ -54,7 +54,7 @@ def _groups(loaded: Loaded, reader: Reader, settings: Settings) -> Iterator[list
     for start in range(0, count, TOGETHER):
         group = []
         for place in range(start, min(start + TOGETHER, count)):
-            example, seeds = loaded.examples[place], settings.seeds(loaded.task.name, str(place))
+            example, seeds = loaded.examples[place], settings.seeds(loaded.task, str(place))
             queries = ask(loaded.task, example, loaded.shots(place, settings.shots, settings.seed), reader, seeds)
             group.append(Asked(str(place), example, queries))
         yield group

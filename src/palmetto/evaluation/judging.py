@@ -32,9 +32,12 @@ def judge(
         example=id,
         cluster=example.cluster or id,
         question=example.question,
+        kind=example.kind,
         scores={},
         answer="",
         gold=example.gold,
+        right=example.options[example.gold[0]].continuation if example.gold else "",
+        credits=example.credits,
         options=len(example.options),
         truncated=any(query.truncated for query in asked),
         spans=any(query.spans for query in asked),
@@ -46,16 +49,20 @@ def judge(
         text = elected(task, texts)
         marks = task.mark(text, example)
         return common._replace(
-            scores={task.metric: 0.0} if marks is None else marks, answer=text, unparsed=marks is None
+            scores={task.metric: 0.0} if marks is None else marks,
+            counts={} if task.counts is None else task.counts(text, example),
+            answer=text,
+            unparsed=marks is None,
         )
     scores = normalized(queries, logprobs)
     chosen = {name: _single_best(values) for name, values in scores.items()}
     own = chosen[task.normalization]
     right: dict[str, float] = {name: float(place in example.gold) for name, place in chosen.items()}
+    credited = {name: 0.0 if own < 0 else values[own] for name, values in example.credits.items()}
     # Among several right options the likeliest tells most about the model.
     gold = max(example.gold, key=lambda place: scores["raw"][place])
     return common._replace(
-        scores={task.metric: right[task.normalization], **right},
+        scores={task.metric: right[task.normalization], **right, **credited},
         likelihoods=tuple(scores["raw"]),
         bits=-scores["raw"][gold] / math.log(2),
         size=len(queries[gold].continuation.strip().encode("utf-8", "replace")),

@@ -1,6 +1,7 @@
 """Loads the examples of tasks from the folder of all sets."""
 
 import hashlib
+import random
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,9 @@ from palmetto.evaluation.shots import choose
 from palmetto.evaluation.tasks.reading import absent, find, missing
 from palmetto.evaluation.tasks.task import Example, File, Source, Task
 from palmetto.files import sha256
+
+_OLMES_SEED = 1234
+"""The seed with which OLMES draws examples (arXiv 2406.08446, section 3.5)."""
 
 
 class Loaded(NamedTuple):
@@ -23,8 +27,12 @@ class Loaded(NamedTuple):
     files: tuple[str, ...]
     """The files that were read, as paths in the folder."""
 
-    def shots(self, place: int, count: int, seed: int) -> list[Example]:
-        """Returns the shots of the example at a place, never the example itself."""
+    def shots(self, place: int, count: int | None, seed: int) -> list[Example]:
+        """Returns the shots of the example at a place, never the example itself.
+
+        count: their number; None for the task's own.
+        """
+        count = self.task.shots if count is None else count
         if not count or not self.task.takes_shots:
             return []
         pool = self.pool
@@ -48,6 +56,8 @@ def load(task: Task, folder: Path) -> Loaded:
         [record] = preamble.read(folder / preamble.path)
         task = replace(task, instruction=record["text"])
     examples = _examples(task, tests, folder)
+    if task.most is not None and task.most < len(examples):
+        examples = random.Random(_OLMES_SEED).sample(examples, task.most)
     pool = None if training is None else _examples(task, training, folder)
     return Loaded(
         task, examples, pool, tuple(path for file in (tests, training, preamble) if file for path in _paths(file))
@@ -72,6 +82,8 @@ def _needed(task: Task) -> Iterator[Source]:
     yield task.tests
     if task.preamble:
         yield task.preamble
+    if task.curated:
+        yield task.training
 
 
 def digest(path: Path) -> str:

@@ -30,8 +30,10 @@ def html(evaluation: Evaluation, name: str) -> str:
     tasks, categories = evaluation.results["tasks"], evaluation.results["categories"]
     scores = {name: values for name, values in tasks.items() if values["metric"] != BITS}
     texts = {name: values for name, values in tasks.items() if values["metric"] == BITS}
+    suites = evaluation.results["suites"]
     parts = [
         *(_scores(scores, categories) if scores else ()),
+        *(_suites(suites) if suites else ()),
         *_calibration(evaluation),
         *(_texts(texts) if texts else ()),
     ]
@@ -75,6 +77,17 @@ def _calibration(evaluation: Evaluation) -> Iterator[str]:
 <p class="note">How often the most probable option is right, over its probability among the options. On the dashed line
 both are equal; the error is their mean distance. The area of a point grows with the number of its examples.</p>
 <div class="panels">{"".join(drawn)}</div>"""
+
+
+def _suites(suites: dict[str, Any]) -> Iterator[str]:
+    """Yields the table of what suites report."""
+    head = [("Suite", "kind"), ("Figure", "kind"), ("Mean", "number"), ("95 %", "number"), ("Missing", "text")]
+    rows = [
+        ("", [name, label, _number(values["value"]), _interval(values), ", ".join(suite["missing"])])
+        for name, suite in suites.items()
+        for label, values in suite["figures"].items()
+    ]
+    yield f'<h2>Suites</h2>\n<div class="whole">{markup.table(head, rows)}</div>'
 
 
 def _texts(tasks: dict[str, Any]) -> Iterator[str]:
@@ -127,8 +140,8 @@ def _categories(categories: dict[str, Any]) -> str:
 
 def _examples(loaded: Loaded, outcomes: Sequence[Outcome]) -> str:
     task = loaded.task
-    right = [outcome for outcome in outcomes if outcome.scores[task.metric] >= 0.5][:_SHOWN]
-    wrong = [outcome for outcome in outcomes if outcome.scores[task.metric] < 0.5][:_SHOWN]
+    right = [outcome for outcome in outcomes if outcome.scores.get(task.metric, 0.0) >= 0.5][:_SHOWN]
+    wrong = [outcome for outcome in outcomes if outcome.scores.get(task.metric, 0.0) < 0.5][:_SHOWN]
     shown = "".join(
         f"<h3>{'right' if outcome in right else 'wrong'}: example {outcome.example}</h3>\n"
         + _example(loaded.examples[int(outcome.example)], outcome)

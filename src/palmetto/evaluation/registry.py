@@ -1,14 +1,17 @@
 """Finds tasks, groups and lists of tasks by name."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from palmetto.errors import UserError, nearest
 from palmetto.evaluation import described
 from palmetto.evaluation.loading import check, files
+from palmetto.evaluation.scorer import DEFAULT
 from palmetto.evaluation.tasks import (
     arithmetic,
+    bbq,
     bias,
     bigbench,
     blimp,
@@ -16,6 +19,8 @@ from palmetto.evaluation.tasks import (
     cloze,
     code,
     common_sense,
+    cooccurrence,
+    core,
     dialogues,
     drop,
     exams,
@@ -23,6 +28,7 @@ from palmetto.evaluation.tasks import (
     inference,
     mmlu,
     multirc,
+    olmes,
     questions,
     race,
     reasoning,
@@ -30,9 +36,13 @@ from palmetto.evaluation.tasks import (
     squad,
     superglue,
     texts,
+    toxicity,
+    translation,
     winograd,
+    writing,
     xcopa,
 )
+from palmetto.evaluation.tasks.suite import Suite
 from palmetto.evaluation.tasks.task import Task
 
 _ALL: tuple[tuple[Task, ...], ...] = (
@@ -60,16 +70,27 @@ _ALL: tuple[tuple[Task, ...], ...] = (
     xcopa.TASKS,
     texts.TASKS,
     code.TASKS,
+    core.TASKS,
+    olmes.TASKS,
+    translation.TASKS,
+    writing.TASKS,
+    bbq.TASKS,
+    toxicity.TASKS,
+    cooccurrence.TASKS,
 )
 TASKS: Mapping[str, Task] = {task.name: task for tasks in _ALL for task in tasks}
 GROUPS: Mapping[str, tuple[str, ...]] = {
     name: parts
-    for module in (arithmetic, reasoning, chains, mmlu, blimp, xcopa, squad, texts)
+    for module in (arithmetic, reasoning, chains, mmlu, blimp, xcopa, squad, texts, olmes, bbq)
     for name, parts in module.GROUPS.items()
 }
 """The parts of one set, which together have a score."""
-LISTS: Mapping[str, tuple[str, ...]] = {"glam": glam.TASKS}
-"""Short names for several tasks, which have no score together."""
+SUITES: Mapping[str, Suite] = {
+    name: suite
+    for module in (glam, superglue, core, olmes, bigbench, translation, writing)
+    for name, suite in module.SUITES.items()
+}
+"""Tasks that papers report together."""
 
 
 class Chosen(NamedTuple):
@@ -78,46 +99,67 @@ class Chosen(NamedTuple):
     tasks: list[Task]
     groups: dict[str, list[str]]
     """The groups that were asked for, each with those of its tasks whose files are there."""
+    suites: dict[str, Suite]
+    """The suites that were asked for."""
 
 
-def choose(names: Iterable[str], folder: Path) -> Chosen:
-    """Returns the tasks of these names; a group or list stands for those of its tasks whose files are there.
+def choose(names: Iterable[str], folder: Path, scorer: str = DEFAULT) -> Chosen:
+    """Returns the tasks of these names; a group or suite stands for those of its tasks whose files are there.
 
-    A name that ends with .yaml is a file that describes a task.
+    A name that ends with .yaml is a file that describes a task, one with .json a task of BIG-bench. A group brings the
+    groups within it. scorer: the function that scores toxicity, as MODULE:FUNCTION.
 
-    Raises UserError for an unknown name, naming the nearest one, and for a missing file, with its format.
+    Raises UserError for an unknown name, naming the nearest one, for a missing file, with its format, and for a task
+    that two suites show with different numbers of shots.
     """
     if not folder.is_dir():
         raise UserError(f"--data {folder}: no such folder; expected one with a folder for each set")
-    chosen, groups = dict[str, Task](), dict[str, list[str]]()
+    chosen, groups, suites = dict[str, Task](), dict[str, list[str]](), dict[str, Suite]()
     for name in names:
-        if name.endswith((".yaml", ".yml")):
-            own = described.load(Path(name))
+        if name.endswith((".yaml", ".yml", ".json")):
+            own = bigbench.load(Path(name)) if name.endswith(".json") else described.load(Path(name))
             check(own, folder)
             chosen[own.name] = own
             continue
-        parts = GROUPS.get(name) or LISTS.get(name) or (name,)
-        if parts == (name,) and name not in TASKS:
-            close = nearest(name, [*TASKS, *GROUPS, *LISTS])
+        if name not in TASKS and name not in GROUPS and name not in SUITES:
+            close = nearest(name, [*TASKS, *GROUPS, *SUITES])
             raise UserError(f"--tasks {name}: no such task{close}; `palmetto tasks` lists them")
-        ready = [part for part in parts if not files(TASKS[part], folder)[1]]
+        shots = {part: count for of, count in _members(name).items() for part in GROUPS.get(of, (of,))}
+        ready = {part: count for part, count in shots.items() if not files(TASKS[part], folder)[1]}
         if not ready:
-            check(TASKS[parts[0]], folder)
-        if name in GROUPS:
-            groups[name] = ready
-        chosen |= {part: TASKS[part] for part in ready}
-    return Chosen(list(chosen.values()), groups)
+            check(TASKS[next(iter(shots))], folder)
+        for part, count in ready.items():
+            task = TASKS[part] if count is None else replace(TASKS[part], shots=count)
+            if part in toxicity.NAMES:
+                task = toxicity.scored_by(scorer, task)
+            if chosen.setdefault(part, task).shots != task.shots:
+                raise UserError(
+                    f"--tasks {name}: shows {task.shots} examples in front of {part}, and another name "
+                    f"{chosen[part].shots}; evaluate one at a time"
+                )
+        for group in GROUPS:
+            parts = [part for part in GROUPS[group] if part in ready]
+            if parts and set(GROUPS[group]) <= shots.keys():
+                groups[group] = parts
+        if name in SUITES:
+            suites[name] = SUITES[name]
+    return Chosen(list(chosen.values()), groups, suites)
+
+
+def _members(name: str) -> Mapping[str, int | None]:
+    """Returns the tasks and groups that a name stands for, with the shots that a suite shows."""
+    return SUITES[name].shots if name in SUITES else {name: None}
 
 
 def inventory(folder: Path) -> list[dict[str, Any]]:
-    """Returns for each task, group and list whether it is ready, the files that it reads, and which are missing.
+    """Returns for each task, group and suite whether it is ready, the files that it reads, and which are missing.
 
-    A group or list is ready if one of its tasks is.
+    A group or suite is ready if one of its tasks is.
     """
     found = {name: files(task, folder) for name, task in TASKS.items()}
     rows = [_row(name, [of], not of[1]) for name, of in found.items()]
-    for name, parts in (*GROUPS.items(), *LISTS.items()):
-        of_parts = [found[part] for part in parts]
+    for name in (*GROUPS, *SUITES):
+        of_parts = [found[part] for of in _members(name) for part in GROUPS.get(of, (of,))]
         rows.append(_row(name, of_parts, any(not missing for _, missing in of_parts)))
     return rows
 

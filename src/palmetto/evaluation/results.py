@@ -3,25 +3,30 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from palmetto.evaluation.judging import together
 from palmetto.evaluation.loading import Loaded
-from palmetto.evaluation.statistics import Estimate, estimate, mean_of, ratio
-from palmetto.evaluation.tasks.task import BITS, Outcome
+from palmetto.evaluation.scoring import estimate_of, values
+from palmetto.evaluation.statistics import Estimate, mean_of
+from palmetto.evaluation.tasks.suite import Measured, Suite
+from palmetto.evaluation.tasks.task import AS_THEY_ARE, BITS, Outcome
 
 Part = tuple[Loaded, Sequence[Outcome]]
 Evaluated = Mapping[str, tuple[Loaded, list[Outcome]]]
 """The tasks that were run, by name, with their outcomes."""
 
 
-def summarize(evaluated: Evaluated, groups: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-    """Returns {"tasks": …, "categories": …} as plain values.
+def summarize(
+    evaluated: Evaluated, groups: Mapping[str, Sequence[str]], suites: Mapping[str, Suite] = MappingProxyType({})
+) -> dict[str, Any]:
+    """Returns {"tasks": …, "categories": …, "suites": …} as plain values.
 
     groups: names of groups with their tasks, all of which were run. A group's value is the mean over all of its
-    examples, its macro mean that over its tasks.
+    examples, its macro mean that over its tasks. suites: those whose figures are wanted, over the tasks that were run.
     """
     estimates = {name: _estimate(loaded, outcomes) for name, (loaded, outcomes) in evaluated.items()}
     tasks = {name: _task(loaded, outcomes, estimates[name]) for name, (loaded, outcomes) in evaluated.items()}
@@ -32,14 +37,24 @@ def summarize(evaluated: Evaluated, groups: Mapping[str, Sequence[str]]) -> dict
         most = math.inf if texts & set(parts) else 1.0
         macro = mean_of([estimates[name] for name in parts], most)
         tasks[group] = _group([evaluated[name] for name in parts], macro, list(parts))
-        if not texts & set(parts):
+        estimates[group] = macro
+        within = any(set(parts) < set(others) for others in groups.values())
+        if not texts & set(parts) and not within:
             standing[group] = macro
-    return {"tasks": tasks, "categories": _categories(tasks, standing)}
+    measured = {
+        name: Measured(estimate, {key: value / 100 for key, value in tasks[name].get("metrics", {}).items()})
+        for name, estimate in estimates.items()
+    }
+    return {
+        "tasks": tasks,
+        "categories": _categories(tasks, standing),
+        "suites": {name: _suite(suite, measured) for name, suite in suites.items()},
+    }
 
 
 def shown(estimate: Estimate, metric: str) -> dict[str, Any]:
     """Returns value, interval and standard error, bits as they are and scores from 0 to 100, to a millionth."""
-    scale, (low, high) = 1 if metric == BITS else 100, estimate.interval
+    scale, (low, high) = 1 if metric in AS_THEY_ARE else 100, estimate.interval
     error = None if math.isnan(estimate.error) else round(scale * estimate.error, 6)
     interval = [round(scale * low, 6), round(scale * high, 6)]
     return {"value": round(scale * estimate.value, 6), "interval": interval, "error": error}
@@ -53,26 +68,51 @@ def _estimate_all(parts: Sequence[Part]) -> Estimate:
     """Returns the mean over the examples of several tasks with the same metric; of texts, bits over all bytes."""
     everything = [(loaded.task, outcome) for loaded, outcomes in parts for outcome in together(outcomes)]
     clusters = [f"{task.name}\0{outcome.cluster}" for task, outcome in everything]
-    if everything[0][0].metric == BITS:
-        bits, sizes = [outcome.bits for _, outcome in everything], [outcome.size for _, outcome in everything]
-        return ratio(bits, sizes, clusters)
-    return estimate([outcome.scores[task.metric] for task, outcome in everything], clusters)
+    return estimate_of(everything[0][0].metric, [outcome for _, outcome in everything], clusters)
 
 
 def _task(loaded: Loaded, outcomes: Sequence[Outcome], own: Estimate) -> dict[str, Any]:
     task, joined = loaded.task, together(outcomes)
     names = dict.fromkeys(name for outcome in joined for name in outcome.scores if name != BITS)
-    metrics = {name: float(np.mean([outcome.scores.get(name, 0.0) for outcome in joined])) for name in names}
+    metrics = {name: float(np.mean(values(name, joined))) for name in names}
     metrics |= task.figures(outcomes) if task.figures else {}
     return {
         "metric": task.metric,
         **shown(own, task.metric),
         **_counts([(loaded, outcomes)]),
-        "metrics": {name: round(100 * value, 6) for name, value in metrics.items()},
+        "metrics": {name: round(value if name in AS_THEY_ARE else 100 * value, 6) for name, value in metrics.items()},
+        **({"signature": task.signature()} if task.signature else {}),
         "normalization": task.normalization if outcomes[0].options else None,
+        **_kinds(task.metric, joined),
         "bits_per_byte": _bits_per_byte(outcomes),
         "category": task.category,
         "files": list(loaded.files),
+    }
+
+
+def _kinds(metric: str, outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """Returns {"kinds": …} with the score of each kind of example, or nothing if there are no kinds."""
+    of_each: dict[str, list[Outcome]] = {}
+    for outcome in outcomes:
+        of_each.setdefault(outcome.kind, []).append(outcome)
+    if set(of_each) == {""}:
+        return {}
+    return {
+        "kinds": {
+            kind: {**shown(estimate_of(metric, own, [outcome.cluster for outcome in own]), metric), "count": len(own)}
+            for kind, own in sorted(of_each.items())
+        }
+    }
+
+
+def _suite(suite: Suite, measured: Mapping[str, Measured]) -> dict[str, Any]:
+    """Returns the figures of a suite, the tasks that they are over, and those whose files were missing."""
+    there = {name: measured[name] for name in suite.shots if name in measured}
+    means = {name: mean_of(of, least=suite.least) for name, of in suite.means(there).items() if of}
+    return {
+        "figures": {name: shown(mean, "") for name, mean in means.items()},
+        "tasks": list(there),
+        "missing": [name for name in suite.shots if name not in there],
     }
 
 
@@ -91,15 +131,15 @@ def _group(parts: Sequence[Part], macro: Estimate, names: list[str]) -> dict[str
 def _counts(parts: Sequence[Part]) -> dict[str, Any]:
     """Returns how many examples there are, of how many something must be known, and what guessing would score."""
     joined = [outcome for _, outcomes in parts for outcome in together(outcomes)]
-    places = {place for _, outcomes in parts for outcome in outcomes for place in outcome.gold}
-    always = [_mean(parts, partial(_is_gold, place)) for place in sorted(places)]
+    most = max(outcome.options for _, outcomes in parts for outcome in outcomes)
+    always = [_mean(parts, partial(_at, place)) for place in range(most)]
     return {
         "count": len(joined),
         "truncated": sum(outcome.truncated for outcome in joined),
         "unparsed": sum(outcome.unparsed for outcome in joined),
         "ties": sum(outcome.tie for outcome in joined),
         "spanning": sum(outcome.spans for outcome in joined),
-        "chance": _mean(parts, lambda outcome: len(outcome.gold) / max(1, outcome.options)),
+        "chance": _mean(parts, lambda worth: sum(worth) / max(1, len(worth))),
         "majority": max(always, default=0.0),
     }
 
@@ -110,13 +150,22 @@ def _bits_per_byte(outcomes: Sequence[Outcome]) -> float | None:
     return round(sum(outcome.bits for outcome in outcomes) / size, 6) if size else None
 
 
-def _is_gold(place: int, outcome: Outcome) -> float:
-    return float(place in outcome.gold)
+def _worth(metric: str, outcome: Outcome) -> tuple[float, ...]:
+    """Returns what each option scores by a metric."""
+    right = tuple(float(place in outcome.gold) for place in range(outcome.options))
+    return outcome.credits.get(metric, right)
 
 
-def _mean(parts: Sequence[Part], score: Callable[[Outcome], float]) -> float:
-    """Returns the mean score over all examples, 0 to 100, if each outcome had another one."""
-    changed = [[outcome._replace(scores={"": score(outcome)}) for outcome in outcomes] for _, outcomes in parts]
+def _at(place: int, worth: tuple[float, ...]) -> float:
+    return worth[place] if place < len(worth) else 0.0
+
+
+def _mean(parts: Sequence[Part], score: Callable[[tuple[float, ...]], float]) -> float:
+    """Returns the mean score over all examples, 0 to 100, if each had another one, made from what its options score."""
+    changed = [
+        [outcome._replace(scores={"": score(_worth(loaded.task.metric, outcome))}) for outcome in outcomes]
+        for loaded, outcomes in parts
+    ]
     return round(100 * float(np.mean([each.scores[""] for outcomes in changed for each in together(outcomes)])), 6)
 
 

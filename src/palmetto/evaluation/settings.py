@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from palmetto.errors import UserError
+from palmetto.evaluation.tasks.task import Task
 from palmetto.files import read_json
 from palmetto.runs.directory import RunDirectory
 
@@ -14,7 +15,8 @@ SETTINGS = "evaluation.json"
 class Settings(NamedTuple):
     """Holds what an evaluation is asked for, besides tasks and a model."""
 
-    shots: int
+    shots: int | None
+    """The number of examples in front of each question; None for the task's own."""
     seed: int
     """The seed of the choice of shots."""
     limit: int | None
@@ -22,7 +24,7 @@ class Settings(NamedTuple):
     beams: int = 0
     """The width of the beam search that generates answers; 0 for greedy ones."""
     samples: int = 0
-    """The number of sampled answers that vote (self-consistency); 0 for one answer."""
+    """The number of sampled answers that vote (self-consistency); 0 for the task's own, which is mostly one answer."""
     unsafe_code: bool = False
     """Whether programs that the model writes are run without a jail where the kernel lacks one."""
 
@@ -32,9 +34,10 @@ class Settings(NamedTuple):
             raise UserError(f"--beams {self.beams} --samples {self.samples}: expected one of them")
         return self
 
-    def seeds(self, task: str, example: str) -> list[int]:
+    def seeds(self, task: Task, example: str) -> list[int]:
         """Returns the seed of each sample of an example: a pure function of the seed, the task and the example's id."""
-        names = (f"{self.seed}\0{task}\0{example}\0{sample}" for sample in range(self.samples))
+        count = self.samples or task.samples
+        names = (f"{self.seed}\0{task.name}\0{example}\0{sample}" for sample in range(count))
         return [int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) for name in names]
 
 

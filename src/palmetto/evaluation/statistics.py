@@ -5,7 +5,7 @@ one passage, counted together.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -46,18 +46,30 @@ def standard_error(values: Sequence[float], clusters: Sequence[str]) -> float:
     return math.sqrt(len(sums) / (len(sums) - 1) * float(np.sum(sums**2))) / len(values)
 
 
-def estimate(values: Sequence[float], clusters: Sequence[str]) -> Estimate:
-    """Returns the mean of scores between 0 and 1, with an interval within these bounds.
+def estimate(values: Sequence[float], clusters: Sequence[str], bounds: tuple[float, float] = (0.0, 1.0)) -> Estimate:
+    """Returns the mean of scores with an interval within their bounds.
 
     Where all are 0 or all are 1, the interval is Wilson's, since the central limit theorem would call them certain.
     """
     mean, error = float(np.mean(values)), standard_error(values, clusters)
     if math.isnan(error):
-        return Estimate(mean, error, (0.0, 1.0))
+        return Estimate(mean, error, bounds)
     if set(values) in ({0.0}, {1.0}):
         width = Z**2 / (len(set(clusters)) + Z**2)
         return Estimate(mean, error, (1 - width, 1.0) if mean else (0.0, width))
-    return Estimate(mean, error, (max(0.0, mean - Z * error), min(1.0, mean + Z * error)))
+    return Estimate(mean, error, (max(bounds[0], mean - Z * error), min(bounds[1], mean + Z * error)))
+
+
+def influences(counts: Sequence[Sequence[float]], score: Callable[[Sequence[float]], float]) -> list[float]:
+    """Returns a value for each example, whose mean is the score of all counts added up, as corpus BLEU is.
+
+    They differ as the jackknife has it (Efron and Stein, 1981): by how much the score of all others is lower, n−1
+    times. The standard error of their mean is then that of the score.
+    """
+    each = np.asarray(counts, np.float64)
+    whole = each.sum(axis=0)
+    others = np.array([score((whole - own).tolist()) for own in each])
+    return list(score(whole.tolist()) + (len(each) - 1) * (others.mean() - others))
 
 
 def ratio(numerators: Sequence[float], denominators: Sequence[float], clusters: Sequence[str]) -> Estimate:
@@ -81,11 +93,14 @@ def compare(ours: Sequence[float], theirs: Sequence[float], clusters: Sequence[s
     return Comparison(Estimate(mean, error, interval), needed)
 
 
-def mean_of(estimates: Sequence[Estimate], most: float = 1.0) -> Estimate:
-    """Returns the mean of independent estimates, as of tasks, each of the same weight; `most` bounds the interval."""
+def mean_of(estimates: Sequence[Estimate], most: float = 1.0, least: float = 0.0) -> Estimate:
+    """Returns the mean of independent estimates, as of tasks, each of the same weight.
+
+    most, least: the bounds of the interval.
+    """
     if len(estimates) == 1:
         return estimates[0]
     value = float(np.mean([each.value for each in estimates]))
     error = math.sqrt(sum(each.error**2 for each in estimates)) / len(estimates)
     reach = max(1.0, value) if math.isnan(error) else Z * error
-    return Estimate(value, error, (max(0.0, value - reach), min(most, value + reach)))
+    return Estimate(value, error, (max(least, value - reach), min(most, value + reach)))

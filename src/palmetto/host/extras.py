@@ -21,6 +21,7 @@ TARGETS = {
     "serve": "serve",
     "eval": "eval",
     "interop": "interop",
+    "metrics": "metrics",
     "cuda": "cuda",
     "tpu": "tpu",
     "plan": "tpu",

@@ -78,6 +78,8 @@ XQUAD = {
     ]
 }
 
+SHOTS = lines(*[exam(f"Which is {number}?", ["A", "B"], "B") for number in range(5)])
+
 SETS: dict[str, tuple[str, str, str]] = {
     "cb": (
         "superglue/CB/val.jsonl",
@@ -131,8 +133,41 @@ SETS: dict[str, tuple[str, str, str]] = {
         '"Which, of these, beats?",Hand,Heart,Foot,Nose,B\n',
         "Which, of these, beats?\nA. Hand\nB. Heart\nC. Foot\nD. Nose\nAnswer: B",
     ),
+    "core_arc_easy": (
+        "core/world_knowledge/arc_easy.jsonl",
+        lines({"query": "Question: What is hot?", "choices": ["Ice", "Fire"], "gold": 1}),
+        "Question: What is hot?\nAnswer: Fire",
+    ),
+    "core_winograd": (
+        "core/language_understanding/winograd_wsc.jsonl",
+        lines({"context_options": ["The cup", "The box"], "continuation": "is too big.", "gold": 1}),
+        "The box is too big.",
+    ),
+    "core_jeopardy": (
+        "core/world_knowledge/jeopardy_all.jsonl",
+        lines({"context": "RIVERS: It crosses Paris ", "continuation": "the Seine", "category": "x"}),
+        "RIVERS: It crosses Paris\nAnswer: the Seine",
+    ),
+    "olmes_arc_challenge_cloze": ("olmes/arc_challenge.jsonl", SHOTS, "Question: What is hot?\nAnswer: Fire"),
+    "olmes_arc_challenge_mc": (
+        "olmes/arc_challenge.jsonl",
+        SHOTS,
+        "Question: What is hot?\n A. Ice\n B. Snow\n C. Fire\nAnswer: C",
+    ),
+    "olmes_hellaswag_cloze": ("olmes/hellaswag.jsonl", lines(SWAG), "Cutting hair: A man sits down. He waits."),
+    "olmes_hellaswag_mc": (
+        "olmes/hellaswag.jsonl",
+        lines(SWAG),
+        "Cutting hair: A man sits down. He\nChoose the best continuation:\n"
+        " A. flies off.\n B. waits.\n C. eats.\n D. sings.\nAnswer: B",
+    ),
+    "olmes_mmlu_anatomy_mc": (
+        "mmlu/dev/anatomy_dev.csv",
+        '"Which, of these, is first?",Hand,Heart,Foot,Nose,A\n',
+        "Question: Which, of these, beats?\n A. Hand\n B. Heart\n C. Foot\n D. Nose\nAnswer: B",
+    ),
 }
-"""The file of each set, its content, and its first example as a shot."""
+"""A file of each set, its content, and the first example as a shot."""
 
 
 def write(folder: Path) -> None:

@@ -1,17 +1,22 @@
 """Tests BIG-bench's JSON: prompts with the defaults and with the file's own words, and the marks."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
 
 from palmetto.errors import UserError
 from palmetto.evaluation.loading import load
-from palmetto.evaluation.registry import TASKS
+from palmetto.evaluation.registry import SUITES, TASKS, choose
+from palmetto.evaluation.results import summarize
 from palmetto.evaluation.shots import prompt
-from palmetto.evaluation.tasks.bigbench import _normalized
+from palmetto.evaluation.statistics import Estimate
+from palmetto.evaluation.tasks import bigbench_metrics as metrics
+from palmetto.evaluation.tasks.suite import Measured
 from palmetto.evaluation.tasks.task import Outcome
 from palmetto.files import write_text
+from tests.evaluation.tasks.test_gold import outcome
 
 OPTIONS, ANSWERS = TASKS["bigbench_strategyqa_multiple_choice"], TASKS["bigbench_operators_generate_until"]
 TWO = [
@@ -50,17 +55,99 @@ def test_an_answer_is_what_the_pattern_finds(tmp_path: Path) -> None:
         (None, " three! No.", 1.0),
         (None, "3 or 4", 0.0),
         (r"\d+", "It is 3 or 4", 1.0),
+        (r"([-+]?\d+)[.]{0,1}$", " 3.", 1.0),
     ):
         folder = write(tmp_path, "operators", examples=examples, **({"output_regex": pattern} if pattern else {}))
         [example] = load(ANSWERS, folder).examples
         assert ANSWERS.mark is not None
-        assert ANSWERS.mark(text, example) == {"em": expected}
+        marks = ANSWERS.mark(text, example)
+        assert marks is not None
+        assert marks["exact_str_match"] == expected
         assert ANSWERS.mark("", example) is None
 
 
-def test_the_normalized_metric_is_zero_at_chance() -> None:
-    outcomes = [Outcome(str(n), str(n), {"acc": float(n < 5)}, "", gold=(0,), options=4) for n in range(10)]
-    assert _normalized(outcomes)["normalized"] == pytest.approx((0.5 - 0.25) / 0.75)
+def test_options_may_score_a_part(tmp_path: Path) -> None:
+    examples = [{"input": "x", "target_scores": {"Yes": 1, "Perhaps": 0.5, "No": 0}}]
+    loaded = load(OPTIONS, write(tmp_path, "strategyqa", examples=examples))
+    chosen = [outcome(loaded, 0, place) for place in range(3)]
+    assert [each.scores[metrics.GRADE] for each in chosen] == [1.0, 0.5, 0.0]
+    values = [summarize({"x": (loaded, [each])}, {})["tasks"]["x"] for each in chosen]
+    assert [each["chance"] for each in values] == [50.0] * 3
+    assert [each["majority"] for each in values] == [100.0] * 3
+    assert [each["metrics"]["normalized"] for each in values] == pytest.approx([100.0, 0.0, -100.0])
+
+
+def test_options_in_the_prompt_are_shuffled_alike_in_each_example(tmp_path: Path) -> None:
+    scores = {letter: float(letter == "a") for letter in "abcdefg"}
+    examples = [{"input": "x", "target_scores": scores}] * 3
+    contexts = {
+        example.options[0].context
+        for example in load(OPTIONS, write(tmp_path, "strategyqa", examples=examples)).examples
+    }
+    assert len(contexts) == 1
+
+
+def test_confidence_and_weights_of_options() -> None:
+    def of(right: bool, *chances: float) -> Outcome:
+        credits = {metrics.GRADE: (1.0, 0.0)}
+        logs = tuple(map(math.log, chances))
+        answer = "a" if chances[0] > chances[1] else "b"
+        return Outcome(
+            "", "", {metrics.GRADE: float(right)}, answer, right="a", options=2, likelihoods=logs, credits=credits
+        )
+
+    figures = metrics.of_options(metrics.GRADE, [of(True, 0.4, 0.1), of(False, 0.1, 0.3)])
+    assert figures["calibration_multiple_choice_brier_score"] == pytest.approx((0.2**2 + 0.75**2) / 2)
+    assert figures["expected_calibration_error"] == pytest.approx((abs(1 - 0.8) + abs(0 - 0.75)) / 2)
+    assert figures["weighted_probabilities"] == pytest.approx((0.4 + 0.1) / 2)
+    assert figures["macro_f1"] == pytest.approx((2 / 3 + 0.0) / 2)
+    assert figures["normalized"] == pytest.approx(0.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "response", "targets", "expected"),
+    [
+        ("exact_str_match", "yes", ["no", "yes"], 1.0),
+        ("exact_str_match", "Yes", ["yes"], 0.0),
+        ("case_insensitive_str_match", " Yes ", ["yes"], 1.0),
+        ("sequence_f1", "O B-PER", ["O B-PER O I-LOC"], 0.75),
+        ("sequence_f1", "O O O", ["O"], 1.0),
+        ("numeric_match_with_0_1_relative_error", "109.9", ["100"], 1.0),
+        ("numeric_match_with_0_1_relative_error", "111", ["100"], 0.0),
+        ("numeric_match_with_0_1_relative_error", "none", ["100"], 0.0),
+        ("numeric_match_with_0_1_relative_error", "0.05", ["0"], 1.0),
+    ],
+)
+def test_matches_are_those_of_bigbench(name: str, response: str, targets: list[str], expected: float) -> None:
+    assert metrics.MATCHES[name](response, targets) == expected
+
+
+def test_a_file_names_its_own_metrics(tmp_path: Path) -> None:
+    content = {"name": "rhymes", "metrics": ["exact_str_match", "log_likelihood"], "preferred_score": "log_likelihood"}
+    path = tmp_path / "task.json"
+    write_text(
+        path,
+        json.dumps({**content, "examples": [{"input": "a", "target": ["b", "c d"]}, {"input": "a", "target": "e"}]}),
+    )
+    [task] = choose([str(path)], tmp_path).tasks
+    loaded = load(task, tmp_path)
+    assert (task.name, task.metric) == ("bigbench_rhymes", "log_likelihood")
+    likely = [
+        Outcome("0", "0", {}, "", likelihoods=(-2.0, -3.0), options=2),
+        Outcome("1", "1", {}, "", likelihoods=(-4.0,), options=1),
+    ]
+    values = summarize({task.name: (loaded, likely)}, {})["tasks"][task.name]
+    assert values["value"] == pytest.approx((math.log(math.exp(-2) + math.exp(-3)) - 4) / 2, abs=1e-5)
+    write_text(path, json.dumps({**content, "preferred_score": "bleurt", "examples": []}))
+    with pytest.raises(UserError, match=r"bleurt cannot be computed \(it needs weights"):
+        choose([str(path)], tmp_path)
+
+
+def test_the_mean_of_all_tasks_is_of_normalized_metrics() -> None:
+    estimate = Estimate(0.9, 0.1, (0.7, 1.0))
+    results = {name: Measured(estimate, {"normalized": value}) for name, value in (("x", -0.2), ("y", 0.4))}
+    [low, high] = SUITES["bigbench"].means(results)["normalized"]
+    assert (low.value, high.value) == (-0.2, 0.4)
 
 
 def test_a_task_of_the_other_kind_is_refused(tmp_path: Path) -> None:

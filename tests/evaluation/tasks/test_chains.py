@@ -11,6 +11,7 @@ from palmetto.evaluation.registry import TASKS, choose
 from palmetto.evaluation.shots import prompt
 from palmetto.evaluation.tasks.chains import stated
 from palmetto.files import write_text
+from tests.evaluation.tasks import records
 
 
 @pytest.fixture
@@ -62,6 +63,28 @@ def test_numbers_are_marked_with_and_without_the_calculator(data: Path) -> None:
     assert mark("1 + 2 = 4. The answer is 4.", example) == {"em": 0.0, "em_calculator": 1.0}
     assert mark("The answer is $3,000.", example) == {"em": 0.0, "em_calculator": 0.0}
     assert mark("I do not know. The answer is no.", example) is None
+
+
+def test_letters_and_yes_or_no_are_picked_from_a_chain(data: Path) -> None:
+    for name, record, text, vote in (
+        ("aqua_cot", {"question": "2?", "options": ["A)1", "B)2"], "correct": "B"}, "So the answer is (b).", "b"),
+        ("commonsense_qa_cot", records.exam("Where?", ["bank", "mall"], "B"), "The answer is B.", "b"),
+        ("strategyqa_cot", {"question": "Is it?", "answer": True}, "So the answer is yes.", "yes"),
+    ):
+        task = TASKS[name]
+        file = task.tests[0]
+        content = records.lines(record) if file.path.endswith("l") or name == "aqua_cot" else json.dumps([record])
+        write_text(data / file.path, content)
+        with pytest.raises(UserError, match=f"cot/{name.removesuffix('_cot')}.txt: no such file"):
+            choose([name], data)
+        write_text(data.parent / "cot" / f"{name.removesuffix('_cot')}.txt", "Q: x\nA: The answer is y.")
+        [example] = load(task, data).examples
+        assert task.mark is not None
+        assert task.mark(text, example) == {"em": 1.0}
+        assert task.vote(text) == vote
+        assert task.vote("The answer is a dog.") is None
+        assert task.mark("I do not know.", example) is None
+        assert example.context.endswith("\nA:")
 
 
 def test_exemplars_at_hand_answer_their_questions(shared_data: Path) -> None:

@@ -9,7 +9,7 @@ from palmetto.errors import UserError
 from palmetto.evaluation.judging import judge
 from palmetto.evaluation.loading import Loaded, load
 from palmetto.evaluation.queries import ask
-from palmetto.evaluation.registry import GROUPS, LISTS, TASKS, choose
+from palmetto.evaluation.registry import GROUPS, SUITES, TASKS, choose
 from palmetto.evaluation.results import summarize
 from palmetto.evaluation.tasks.reading import find
 from palmetto.evaluation.tasks.task import Outcome
@@ -134,13 +134,15 @@ def test_a_wrong_label_is_refused_with_its_record(written: Path) -> None:
         load(TASKS["rte"], written)
 
 
-def test_groups_and_lists_name_tasks(written: Path) -> None:
-    for parts in (*GROUPS.values(), *LISTS.values()):
+def test_groups_and_suites_name_tasks(written: Path) -> None:
+    for parts in GROUPS.values():
         assert set(parts) <= TASKS.keys()
-    assert len(LISTS["glam"]) == len(set(LISTS["glam"])) == 29
-    assert len({TASKS[name].category for name in LISTS["glam"]}) == 7
+    for suite in SUITES.values():
+        assert suite.shots.keys() <= TASKS.keys() | GROUPS.keys()
+    assert len(SUITES["glam"].shots) == len(SUITES["palm"].shots) == 29
+    assert len({TASKS[name].category for name in SUITES["glam"].shots}) == 7
     chosen = choose(["mmlu", "glam"], written)
-    assert chosen.groups == {"mmlu": ["mmlu_anatomy"]}
+    assert chosen.groups == {"mmlu": ["mmlu_anatomy"], "mmlu_stem": ["mmlu_anatomy"]}
     assert "hellaswag" in {task.name for task in chosen.tasks}
 
 

@@ -6,7 +6,8 @@ from functools import partial
 from pathlib import Path
 
 from palmetto.evaluation.calculator import corrected
-from palmetto.evaluation.tasks import arithmetic, reasoning
+from palmetto.evaluation.tasks import arithmetic, exams, reasoning
+from palmetto.evaluation.tasks.exams import letters
 from palmetto.evaluation.tasks.task import Example, File, Record, Source, Task
 
 _ANSWER = re.compile(r"answer is:?\s*(.*)", re.IGNORECASE)
@@ -35,8 +36,21 @@ def _number_said(text: str) -> str | None:
     return None if number is None else str(number)
 
 
-def _same(text: str, example: Example) -> dict[str, float] | None:
-    answer = stated(text)
+def _letter(text: str) -> str | None:
+    """Returns the letter that a chain states as its answer, in brackets or by itself: `a` may also be an article."""
+    found = re.search(r"\(([a-e])\)|^\W*([a-e])\W*$", (stated(text) or "").lower())
+    return None if found is None else found[1] or found[2]
+
+
+def _yes_or_no(text: str) -> str | None:
+    """Returns the first yes or no of what a chain states as its answer."""
+    found = re.search(r"\b(yes|no)\b", (stated(text) or "").lower())
+    return None if found is None else found[1]
+
+
+def _picked(pick: Callable[[str], str | None], text: str, example: Example) -> dict[str, float] | None:
+    """Marks what is picked from a chain."""
+    answer = pick(text)
     return None if answer is None else {"em": float(answer == example.answers[0])}
 
 
@@ -91,14 +105,59 @@ def _reasoning(name: str) -> Task:
         takes_shots=False,
         preamble=_places(f"bbh/{name}.txt", _after_canary),
         metric="em",
-        mark=_same,
+        mark=partial(_picked, stated),
         vote=stated,
         stop=("Q:", "\n\n"),
         tokens=512,
     )
 
 
-TASKS = (*map(_arithmetic, arithmetic.TASKS), *map(_reasoning, reasoning.HARD))
+def _with_letters(record: Record, options: list[str], gold: int) -> Example:
+    shown = " ".join(f"({letter.lower()}) {text}" for letter, text in zip(letters(options), options, strict=True))
+    answer = letters(options)[gold].lower()
+    context = f"Q: {record['question'].strip()}\nAnswer Choices: {shown}\nA:"
+    return Example(context=context, answers=(answer,), solution=f"The answer is ({answer}).")
+
+
+def _commonsense(record: Record) -> Example:
+    return _with_letters(record, record["options"], record["gold"])
+
+
+def _aqua(record: Record) -> Example:
+    return _with_letters(record, exams.aqua_options(record), "ABCDE".index(record["correct"]))
+
+
+def _strategy(record: Record) -> Example:
+    answer = ("no", "yes")[int(record["answer"])]
+    return Example(context=f"Q: {record['question']}\nA:", answers=(answer,), solution=f"So the answer is {answer}.")
+
+
+def _with_exemplars(task: Task, example: Callable[[Record], Example], pick: Callable[[str], str | None]) -> Task:
+    """Returns a task with exemplars of its own, as in the appendix of the chain-of-thought paper."""
+    return Task(
+        f"{task.name}_cot",
+        task.category,
+        task.tests,
+        example,
+        takes_shots=False,
+        preamble=_places(f"{task.name}.txt", _text),
+        metric="em",
+        mark=partial(_picked, pick),
+        vote=pick,
+        stop=("Q:", "\n\n"),
+        tokens=256,
+    )
+
+
+_COMMONSENSE, _AQUA = (next(task for task in exams.TASKS if task.name == name) for name in ("commonsense_qa", "aqua"))
+
+TASKS = (
+    *map(_arithmetic, arithmetic.TASKS),
+    *map(_reasoning, reasoning.HARD),
+    _with_exemplars(_COMMONSENSE, _commonsense, _letter),
+    _with_exemplars(_AQUA, _aqua, _letter),
+    _with_exemplars(reasoning.STRATEGYQA, _strategy, _yes_or_no),
+)
 GROUPS = {
     "mawps_cot": tuple(f"{name}_cot" for name in arithmetic.GROUPS["mawps"]),
     "bbh_cot": tuple(f"bbh_cot_{name}" for name in reasoning.HARD),

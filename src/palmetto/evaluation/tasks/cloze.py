@@ -30,7 +30,8 @@ def _plain_lines(path: Path) -> Iterator[Record]:
             yield {"text": line}
 
 
-def _hellaswag(record: Record) -> Example:
+def hellaswag(record: Record) -> Example:
+    """Returns a record of HellaSwag with its endings as options."""
     begun = record["ctx_a"] + (f" {record['ctx_b'].capitalize()}" if record["ctx_b"] else "")
     context = _plain(f"{record['activity_label']}: {begun}")
     return choice(context, [f" {_plain(ending)}" for ending in record["endings"]], int(record["label"]))
@@ -67,6 +68,6 @@ _STORY_VALIDATION = _story_file("cloze_test_val__spring2016 - cloze_test_ALL_val
 TASKS = (
     Task("lambada_openai", CATEGORY, _OPENAI, _lambada, mark=_last_word, tokens=12),
     Task("lambada_standard", CATEGORY, _STANDARD, _lambada, _STANDARD_DEVELOPMENT, mark=_last_word, tokens=12),
-    Task("hellaswag", CATEGORY, (_swag_file("val"),), _hellaswag, (_swag_file("train"),)),
+    Task("hellaswag", CATEGORY, (_swag_file("val"),), hellaswag, (_swag_file("train"),)),
     Task("storycloze_2016", CATEGORY, (_STORY_TEST, _STORY_VALIDATION), _storycloze, (_STORY_VALIDATION,)),
 )

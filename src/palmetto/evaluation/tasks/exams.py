@@ -1,5 +1,6 @@
 """Questions with several answers, of which ARC, OpenBookQA and CommonsenseQA share a format, and AQuA has its own."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from palmetto.evaluation.tasks.reading import instructed, json_lines, then
@@ -29,20 +30,29 @@ def _openbook(record: Record) -> Example:
     return choice(record["question"], [f" {text}" for text in record["options"]], record["gold"])
 
 
+def letters(options: Sequence[str]) -> list[str]:
+    """Returns the letters that name options, from A."""
+    return [chr(ord("A") + place) for place in range(len(options))]
+
+
 def lettered(question: str, options: list[str], gold: int) -> Example:
     """Returns an example whose options stand in the question, to be named by their letters."""
-    letters = [chr(ord("A") + place) for place in range(len(options))]
-    shown = "".join(f"\n{letter}. {text}" for letter, text in zip(letters, options, strict=True))
-    return choice(f"{question}{shown}\nAnswer:", [f" {letter}" for letter in letters], gold)
+    shown = "".join(f"\n{letter}. {text}" for letter, text in zip(letters(options), options, strict=True))
+    return choice(f"{question}{shown}\nAnswer:", [f" {letter}" for letter in letters(options)], gold)
 
 
 def _commonsense(record: Record) -> Example:
     return lettered(f"Question: {record['question'].strip()}", record["options"], record["gold"])
 
 
+def aqua_options(record: Record) -> list[str]:
+    """Returns the options of a record of AQuA without their letters."""
+    return [option.split(")", 1)[1].strip() for option in record["options"]]
+
+
 def _aqua(record: Record) -> Example:
-    options = [option.split(")", 1)[1].strip() for option in record["options"]]
-    return lettered(f"Question: {record['question'].strip()}", options, "ABCDE".index(record["correct"]))
+    question = f"Question: {record['question'].strip()}"
+    return lettered(question, aqua_options(record), "ABCDE".index(record["correct"]))
 
 
 def _exam(name: str, tests: tuple[File, ...], training: str, **others: Any) -> Task:

@@ -8,19 +8,30 @@ from palmetto.errors import UserError
 from palmetto.evaluation.tasks.exams import lettered
 from palmetto.evaluation.tasks.task import Example, File, Record, Task
 
-_NAMES = """
-abstract_algebra anatomy astronomy business_ethics clinical_knowledge college_biology college_chemistry
-college_computer_science college_mathematics college_medicine college_physics computer_security conceptual_physics
-econometrics electrical_engineering elementary_mathematics formal_logic global_facts high_school_biology
-high_school_chemistry high_school_computer_science high_school_european_history high_school_geography
-high_school_government_and_politics high_school_macroeconomics high_school_mathematics high_school_microeconomics
-high_school_physics high_school_psychology high_school_statistics high_school_us_history high_school_world_history
-human_aging human_sexuality international_law jurisprudence logical_fallacies machine_learning management marketing
-medical_genetics miscellaneous moral_disputes moral_scenarios nutrition philosophy prehistory professional_accounting
-professional_law professional_medicine professional_psychology public_relations security_studies sociology
-us_foreign_policy virology world_religions
-"""
-SUBJECTS = tuple(_NAMES.split())
+_CATEGORIES = {
+    "stem": """
+        abstract_algebra astronomy college_biology college_chemistry college_computer_science college_mathematics
+        college_physics computer_security conceptual_physics electrical_engineering elementary_mathematics
+        high_school_biology high_school_chemistry high_school_computer_science high_school_mathematics
+        high_school_physics high_school_statistics machine_learning anatomy
+    """,
+    "humanities": """
+        formal_logic high_school_european_history high_school_us_history high_school_world_history international_law
+        jurisprudence logical_fallacies moral_disputes moral_scenarios philosophy prehistory professional_law
+        world_religions
+    """,
+    "social_sciences": """
+        econometrics high_school_geography high_school_government_and_politics high_school_macroeconomics
+        high_school_microeconomics high_school_psychology human_sexuality professional_psychology public_relations
+        security_studies sociology us_foreign_policy
+    """,
+    "other": """
+        business_ethics clinical_knowledge college_medicine global_facts human_aging management marketing
+        medical_genetics miscellaneous nutrition professional_accounting professional_medicine virology
+    """,
+}
+"""The four categories of its paper, each with its subjects."""
+SUBJECTS = tuple(sorted(subject for names in _CATEGORIES.values() for subject in names.split()))
 
 
 def _rows(path: Path) -> Iterator[Record]:
@@ -56,4 +67,5 @@ def _task(subject: str) -> Task:
 
 
 TASKS = tuple(map(_task, SUBJECTS))
-GROUPS = {"mmlu": tuple(task.name for task in TASKS)}
+CATEGORIES = {f"mmlu_{name}": tuple(f"mmlu_{each}" for each in names.split()) for name, names in _CATEGORIES.items()}
+GROUPS = {"mmlu": tuple(task.name for task in TASKS), **CATEGORIES}

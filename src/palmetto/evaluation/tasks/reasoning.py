@@ -52,5 +52,6 @@ def _strategy_file(name: str) -> File:
 _HARD_TASKS = tuple(map(_hard_task, HARD))
 _STRATEGY = (_strategy_file("dev"), _strategy_file("train_first500"))
 
-TASKS = (Task("strategyqa", "Reasoning", _STRATEGY, _strategy, (_strategy_file("train"),)), *_HARD_TASKS)
+STRATEGYQA = Task("strategyqa", "Reasoning", _STRATEGY, _strategy, (_strategy_file("train"),))
+TASKS = (STRATEGYQA, *_HARD_TASKS)
 GROUPS = {"bbh": tuple(task.name for task in _HARD_TASKS)}

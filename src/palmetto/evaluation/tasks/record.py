@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from palmetto.evaluation.answers import f1
 from palmetto.evaluation.tasks.reading import json_lines
 from palmetto.evaluation.tasks.superglue import CATEGORY
 from palmetto.evaluation.tasks.task import Example, File, Option, Record, Task
@@ -39,7 +40,12 @@ def _example(record: Record) -> Example:
     gold = tuple(place for place, name in enumerate(names) if name in record["answers"])
     if not gold:
         raise ValueError("no answer is among the entities")
-    return Example(tuple(Option(context, name + after) for name in names), gold, cluster=record["cluster"])
+    return Example(
+        tuple(Option(context, name + after) for name in names),
+        gold,
+        credits={"f1": tuple(max(f1(name, answer) for answer in record["answers"]) for name in names)},
+        cluster=record["cluster"],
+    )
 
 
 _LINES = "lines of JSON with passage (text, entities) and qas (query, answers)"

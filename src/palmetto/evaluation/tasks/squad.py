@@ -1,6 +1,11 @@
-"""Answers from a passage: SQuAD 2.0 (arXiv 1806.03822), where it may have none, and XQuAD (arXiv 1910.11856)."""
+"""Answers from a passage, in SQuAD's format.
+
+SQuAD 2.0 (arXiv 1806.03822), where a passage may give none; XQuAD (arXiv 1910.11856) and TyDiQA-GoldP (arXiv
+2003.05002), both with a task for each language.
+"""
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from palmetto.evaluation.answers import words
@@ -11,16 +16,17 @@ NO_ANSWER = "unanswerable"
 
 
 def _questions(path: Path) -> Iterator[Record]:
-    for article in read_json(path)["data"]:
+    for number, article in enumerate(read_json(path)["data"]):
         for place, paragraph in enumerate(article["paragraphs"]):
             for question in paragraph["qas"]:
                 answers = [answer["text"] for answer in question["answers"]]
                 yield {
-                    "title": article["title"].replace("_", " "),
+                    "id": question["id"],
+                    "title": article.get("title", "").replace("_", " "),
                     "passage": paragraph["context"],
                     "question": question["question"],
                     "answers": [NO_ANSWER] if question.get("is_impossible") else list(dict.fromkeys(answers)),
-                    "cluster": f"{article['title']}/{place}",
+                    "cluster": f"{number}/{place}",
                 }
 
 
@@ -39,6 +45,20 @@ def _file(path: str) -> File:
 
 
 _INSTRUCTION = f"Answer each question from its background, or with {NO_ANSWER} if it gives no answer.\n\n"
+
+_TYDIQA = ("arabic", "bengali", "english", "finnish", "indonesian", "korean", "russian", "swahili", "telugu")
+
+
+def _of_language(language: str, path: Path) -> Iterator[Record]:
+    """Yields the questions whose ids begin with the name of a language."""
+    return (record for record in _questions(path) if record["id"].startswith(f"{language}-"))
+
+
+def _tydiqa(language: str) -> Task:
+    read, form = partial(_of_language, language), "the JSON of SQuAD, with data, and ids that begin with a language"
+    tests, training = (File(f"tydiqa/tydiqa-goldp-v1.1-{part}.json", read, form) for part in ("dev", "train"))
+    return Task(f"tydiqa_goldp_{language}", "Languages", (tests,), _plain, (training,), metric="f1", mark=words)
+
 
 _LANGUAGES = ("ar", "de", "el", "en", "es", "hi", "ro", "ru", "th", "tr", "vi", "zh")
 
@@ -60,5 +80,9 @@ TASKS = (
         mark=words,
     ),
     *map(_xquad, _LANGUAGES),
+    *map(_tydiqa, _TYDIQA),
 )
-GROUPS = {"xquad": tuple(f"xquad_{language}" for language in _LANGUAGES)}
+GROUPS = {
+    "xquad": tuple(f"xquad_{language}" for language in _LANGUAGES),
+    "tydiqa_goldp": tuple(f"tydiqa_goldp_{language}" for language in _TYDIQA),
+}

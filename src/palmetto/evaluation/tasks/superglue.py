@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from palmetto.evaluation.tasks.reading import json_lines
+from palmetto.evaluation.tasks.suite import Means, Results, Suite
 from palmetto.evaluation.tasks.task import Example, File, Outcome, Record, Source, Task, choice
 
 CATEGORY = "SuperGLUE"
@@ -84,3 +85,15 @@ TASKS = (
     _task("wic", "WiC", "word, sentence1, sentence2 and label", _wic),
     _task("wsc", "WSC", "text, target and label", _wsc),
 )
+
+
+def _score(results: Results) -> Means:
+    """Returns SuperGLUE's score; of tasks with two metrics, their mean counts."""
+    pairs = {"cb": ("acc", "macro_f1"), "multirc": ("em", "f1a"), "record": ("em", "f1")}
+    return {
+        "score": [each.by(*pairs[name]) if name in pairs else each.estimate for name, each in results.items()],
+    }
+
+
+_ALL = ("boolq", "cb", "copa", "multirc", "record", "rte", "wic", "wsc")
+SUITES = {"superglue": Suite(dict.fromkeys(_ALL, 0), _score)}

@@ -1,7 +1,7 @@
 """Describes what a task is: where its data lie, how a record becomes an example, and how an answer is scored."""
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -13,8 +13,10 @@ Normalization = Literal["raw", "token", "character", "byte", "unconditional"]
 NORMALIZATIONS: tuple[Normalization, ...] = ("raw", "token", "character", "byte", "unconditional")
 
 BITS = "bits_per_byte"
-"""The metric of texts, the lower the better; all others are scores from 0 to 1."""
-
+"""The metric of texts, the lower the better; most others are scores from 0 to 1."""
+_LIKELIHOODS = ("log_likelihood", "log_likelihood_per_word", "log_likelihood_per_char", "weighted_log_probabilities")
+AS_THEY_ARE = frozenset({BITS, *_LIKELIHOODS})
+"""The metrics that are not shown from 0 to 100."""
 
 VOTING = Sampling(0.7, top_k=40)
 """The sampling of self-consistency (arXiv 2203.11171)."""
@@ -51,6 +53,8 @@ class Example:
     options: tuple[Option, ...] = ()
     gold: tuple[int, ...] = ()
     """The places of the right options."""
+    credits: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    """What each option scores by a further metric, such as a share of what the right one does."""
     text: str = ""
     """The text whose information is measured."""
     context: str = ""
@@ -69,6 +73,8 @@ class Example:
     """What several examples share, such as a passage, so that their scores are not independent."""
     question: str = ""
     """What several examples are right about only together, such as a question whose answers are judged one by one."""
+    kind: str = ""
+    """What kind of example it is, if kinds also have scores of their own."""
 
     @property
     def demonstration(self) -> str:
@@ -93,10 +99,17 @@ class Outcome(NamedTuple):
     chosen: int = -1
     """The place of the chosen option; −1 for a tie or a generated answer."""
     gold: tuple[int, ...] = ()
+    right: str = ""
+    """The text of the first right option."""
     options: int = 0
     likelihoods: tuple[float, ...] = ()
     """The log-likelihood of each option after its context, in nats."""
+    credits: Mapping[str, tuple[float, ...]] = {}
+    """What each option scores by further metrics."""
+    counts: Mapping[str, tuple[float, ...]] = {}
+    """By metric what the score of several answers together is computed from, such as n-grams that match."""
     question: str = ""
+    kind: str = ""
     tie: bool = False
     truncated: bool = False
     spans: bool = False
@@ -135,18 +148,30 @@ class Task:
     """The file with the text of the instruction, such as worked examples."""
     takes_shots: bool = True
     """Whether shots can be shown; not where the preamble has worked examples."""
+    shots: int = 0
+    """The number of shots, if the evaluation does not say another."""
+    curated: bool = False
+    """Whether shots were chosen by hand, so that the file of them must be there."""
+    most: int | None = None
+    """The most examples, drawn as OLMES draws them; None for all."""
     normalization: Normalization = "token"
     unconditional: str = ""
     """The context of the unconditional likelihood of a continuation."""
     metric: str = "acc"
     mark: Callable[[str, Example], dict[str, float] | None] | None = None
     """Scores the text of a generated answer by metric; None if it cannot be parsed."""
+    counts: Callable[[str, Example], dict[str, tuple[float, ...]]] | None = None
+    """Returns by metric what an answer adds to a score of all answers together, which is no mean over them."""
+    signature: Callable[[], str] | None = None
+    """Returns what a peer calls the exact settings of the metric."""
     vote: Callable[[str], str | None] = _meaning
     """Returns for what a sampled answer votes, the same text for answers that mean the same; None if it does not."""
     sampled: Callable[[Sequence[str], Example], dict[str, float]] | None = None
     """Scores several sampled answers together by metric, where they do not vote."""
     sampling: Sampling = VOTING
     """How answers are sampled."""
+    samples: int = 0
+    """The number of sampled answers, if the evaluation does not say another; 0 for one answer."""
     require: Callable[[], None] | None = None
     """Raises UserError if answers cannot be scored on this machine."""
     unconfined: "Callable[[Task], Task] | None" = None
@@ -158,7 +183,7 @@ class Task:
     digest: str = ""
     """The digest of the description, if a file of the user's describes the task."""
     figures: Callable[[Sequence[Outcome]], dict[str, float]] | None = None
-    """Returns further metrics, 0 to 1, that are no means over outcomes."""
+    """Returns further metrics that are no means over outcomes, 0 to 1 but for those of AS_THEY_ARE."""
 
 
 def choice(context: str, continuations: Iterable[str], gold: int, *, cluster: str = "", question: str = "") -> Example:

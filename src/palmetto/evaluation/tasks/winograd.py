@@ -45,7 +45,8 @@ def _wsc273(record: Record) -> Example:
     return _schema("[MASK]", record)
 
 
-def _gap(record: Record) -> Example:
+def gap(record: Record) -> Example:
+    """Returns a record of WinoGrande, scored in part."""
     return _schema("_", record)
 
 
@@ -63,5 +64,5 @@ _WSC273 = (File("winograd/wsc273.txt", _schemas, "five lines a schema"),)
 
 TASKS = (
     Task("wsc273", CATEGORY, _WSC273, _wsc273, normalization="raw"),
-    Task("winogrande", CATEGORY, _WINOGRANDE, _gap, _TRAINING, normalization="raw"),
+    Task("winogrande", CATEGORY, _WINOGRANDE, gap, _TRAINING, normalization="raw"),
 )

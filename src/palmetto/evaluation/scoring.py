@@ -1,0 +1,40 @@
+"""Says what each example adds to a score, whether the score is a mean or that of all answers together."""
+
+import functools
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from palmetto.evaluation.bleu import bleu_of
+from palmetto.evaluation.statistics import Estimate, estimate, influences, ratio
+from palmetto.evaluation.tasks.task import AS_THEY_ARE, BITS, Outcome
+
+POOLED: Mapping[str, Callable[[Sequence[float]], float]] = {"bleu": bleu_of}
+"""The metrics that are computed from counts of all answers added up, each with the function of these counts."""
+
+
+def values(metric: str, outcomes: Sequence[Outcome]) -> list[float]:
+    """Returns a value for each outcome, whose mean is the score of all.
+
+    Of texts, these are bits by the mean size; of pooled metrics, influences.
+    """
+    if metric == BITS:
+        mean_size = sum(outcome.size for outcome in outcomes) / len(outcomes)
+        return [outcome.bits / mean_size for outcome in outcomes]
+    if metric in POOLED:
+        return influences([outcome.counts[metric] for outcome in outcomes], POOLED[metric])
+    if metric == "log_likelihood":
+        return [float(functools.reduce(np.logaddexp, outcome.likelihoods)) for outcome in outcomes]
+    return [outcome.scores.get(metric, 0.0) for outcome in outcomes]
+
+
+def estimate_of(metric: str, outcomes: Sequence[Outcome], clusters: Sequence[str]) -> Estimate:
+    """Returns the score of all outcomes with its interval.
+
+    clusters: by outcome, what its score has in common with those of others.
+    """
+    if metric == BITS:
+        return ratio([outcome.bits for outcome in outcomes], [outcome.size for outcome in outcomes], clusters)
+    bounds = (-math.inf, 0.0) if metric in AS_THEY_ARE else (0.0, 1.0)
+    return estimate(values(metric, outcomes), clusters, bounds)

@@ -1,0 +1,120 @@
+"""CORE (arXiv 2406.11794): 22 tasks that tell small models apart, each centred so that chance is 0.
+
+They are read from the files of the Mosaic evaluation gauntlet, which have the whole prompt of every example.
+"""
+
+from functools import partial
+from typing import Literal, NamedTuple
+
+from palmetto.evaluation.statistics import Estimate
+from palmetto.evaluation.tasks.reading import json_lines
+from palmetto.evaluation.tasks.suite import Means, Measured, Results, Suite
+from palmetto.evaluation.tasks.task import Example, File, Option, Record, Task, choice
+
+Kind = Literal["choices", "schema", "continuation"]
+
+
+class _Row(NamedTuple):
+    """Describes a task: its file, how its records are asked, the shots, and what chance scores."""
+
+    name: str
+    path: str
+    kind: Kind
+    shots: int
+    chance: float
+    delimiter: str = " "
+    """What stands between a question and its answer."""
+
+
+_ANSWER = "\nAnswer: "
+_WORLD, _SENSE, _LANGUAGE, _SYMBOLS, _READING = (
+    "world_knowledge",
+    "commonsense_reasoning",
+    "language_understanding",
+    "symbolic_problem_solving",
+    "reading_comprehension",
+)
+_ROWS = (
+    _Row("hellaswag_zeroshot", f"{_LANGUAGE}/hellaswag", "choices", 0, 0.25),
+    _Row("jeopardy", f"{_WORLD}/jeopardy_all", "continuation", 10, 0.0, _ANSWER),
+    _Row("bigbench_qa_wikidata", f"{_WORLD}/bigbench_qa_wikidata", "continuation", 10, 0.0),
+    _Row("arc_easy", f"{_WORLD}/arc_easy", "choices", 10, 0.25, _ANSWER),
+    _Row("arc_challenge", f"{_WORLD}/arc_challenge", "choices", 10, 0.25, _ANSWER),
+    _Row("copa", f"{_SENSE}/copa", "choices", 0, 0.5),
+    _Row("commonsense_qa", f"{_SENSE}/commonsense_qa", "choices", 10, 0.2),
+    _Row("piqa", f"{_SENSE}/piqa", "choices", 10, 0.5, _ANSWER),
+    _Row("openbook_qa", f"{_SENSE}/openbook_qa", "choices", 0, 0.25),
+    _Row("lambada_openai", f"{_LANGUAGE}/lambada_openai", "continuation", 0, 0.0),
+    _Row("hellaswag", f"{_LANGUAGE}/hellaswag", "choices", 10, 0.25),
+    _Row("winograd", f"{_LANGUAGE}/winograd_wsc", "schema", 0, 0.5),
+    _Row("winogrande", f"{_LANGUAGE}/winogrande", "schema", 0, 0.5),
+    _Row("bigbench_dyck_languages", f"{_SYMBOLS}/bigbench_dyck_languages", "continuation", 10, 0.0),
+    _Row("agi_eval_lsat_ar", f"{_SYMBOLS}/agi_eval_lsat_ar", "choices", 3, 0.2),
+    _Row("bigbench_cs_algorithms", f"{_SYMBOLS}/bigbench_cs_algorithms", "continuation", 10, 0.0),
+    _Row("bigbench_operators", f"{_SYMBOLS}/bigbench_operators", "continuation", 10, 0.0),
+    _Row("bigbench_repeat_copy_logic", f"{_SYMBOLS}/bigbench_repeat_copy_logic", "continuation", 10, 0.0),
+    _Row("squad", f"{_READING}/squad", "continuation", 10, 0.0),
+    _Row("coqa", f"{_READING}/coqa", "continuation", 0, 0.0),
+    _Row("boolq", f"{_READING}/boolq", "choices", 10, 0.62, _ANSWER),
+    _Row("bigbench_language_identification", f"{_LANGUAGE}/bigbench_language_identification", "choices", 10, 0.091),
+)
+_FORMS: dict[Kind, str] = {
+    "choices": "lines of JSON with query, choices and gold",
+    "schema": "lines of JSON with context_options, continuation and gold",
+    "continuation": "lines of JSON with context and continuation",
+}
+
+
+def _choices(delimiter: str, record: Record) -> Example:
+    return choice(record["query"], [delimiter + text for text in record["choices"]], record["gold"])
+
+
+def _schema(delimiter: str, record: Record) -> Example:
+    continuation = delimiter + record["continuation"]
+    return Example(tuple(Option(context, continuation) for context in record["context_options"]), (record["gold"],))
+
+
+def _continuation(delimiter: str, record: Record) -> Example:
+    return Example(context=record["context"].strip() + delimiter, answers=(record["continuation"].strip(),))
+
+
+def _begins(text: str, example: Example) -> dict[str, float] | None:
+    """Marks an answer that begins with the accepted one, all of whose tokens are then the likeliest ones."""
+    return {"acc": float(text.strip().startswith(example.answers[0]))} if text.strip() else None
+
+
+_EXAMPLES = {"choices": _choices, "schema": _schema, "continuation": _continuation}
+
+
+def _task(row: _Row) -> Task:
+    return Task(
+        f"core_{row.name}",
+        "CORE",
+        (File(f"core/{row.path}.jsonl", json_lines, _FORMS[row.kind]),),
+        partial(_EXAMPLES[row.kind], row.delimiter),
+        shots=row.shots,
+        mark=_begins if row.kind == "continuation" else None,
+        stop=("\n\n",),
+        tokens=128,
+    )
+
+
+def _centred(chance: float, measured: Measured) -> Estimate:
+    value, error, (low, high) = measured.estimate
+    scale = 1 - chance
+    return Estimate((value - chance) / scale, error / scale, ((low - chance) / scale, (high - chance) / scale))
+
+
+def _means(results: Results) -> Means:
+    """Returns CORE with and without BoolQ, whose changes are the largest: always `yes` scores 62."""
+    centred = {
+        row.name: _centred(row.chance, results[f"core_{row.name}"]) for row in _ROWS if f"core_{row.name}" in results
+    }
+    return {
+        "core": list(centred.values()),
+        "core_without_boolq": [estimate for name, estimate in centred.items() if name != "boolq"],
+    }
+
+
+TASKS = tuple(map(_task, _ROWS))
+SUITES = {"core": Suite({task.name: task.shots for task in TASKS}, _means, least=-float("inf"))}

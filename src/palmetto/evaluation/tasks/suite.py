@@ -1,0 +1,42 @@
+"""Describes a suite: tasks that papers report together, and the means that they give of them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from palmetto.evaluation.statistics import Estimate
+
+
+class Measured(NamedTuple):
+    """Holds what was measured of a task, or of a group, whose mean over its tasks it then is."""
+
+    estimate: Estimate
+    """The score by the task's own metric."""
+    metrics: Mapping[str, float]
+    """All metrics of a task, 0 to 1; none of a group."""
+
+    def by(self, *names: str) -> Estimate:
+        """Returns the mean of several metrics, with the error of the task's own."""
+        value = sum(self.metrics[name] for name in names) / len(names)
+        return self.estimate._replace(value=value)
+
+
+Results = Mapping[str, Measured]
+"""What was measured, by the name of the task or group."""
+Means = dict[str, list[Estimate]]
+"""The figures of a suite by name, each the mean of these estimates."""
+
+
+class Suite(NamedTuple):
+    """Holds what is reported together."""
+
+    shots: Mapping[str, int]
+    """The tasks and groups, each with its number of shots."""
+    means: Callable[[Results], Means]
+    """Returns the figures over those tasks that were run."""
+    least: float = 0.0
+    """The lowest value that a figure can have."""
+
+
+def only(results: Results, names: Sequence[str]) -> list[Estimate]:
+    """Returns the estimates of those of the named tasks that were run."""
+    return [results[name].estimate for name in names if name in results]
