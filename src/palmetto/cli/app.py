@@ -7,6 +7,8 @@ import typer
 from palmetto import __version__
 from palmetto.cli import ending
 from palmetto.cli.compare import compare
+from palmetto.cli.contamination import contamination
+from palmetto.cli.cooccurrence import cooccurrence
 from palmetto.cli.corpus import app as corpus
 from palmetto.cli.digest import digest
 from palmetto.cli.drill import drill
@@ -18,6 +20,7 @@ from palmetto.cli.import_ import import_
 from palmetto.cli.ladder import ladder
 from palmetto.cli.lm_eval import lm_eval
 from palmetto.cli.long_context import long_context
+from palmetto.cli.memorization import memorization
 from palmetto.cli.plan import plan
 from palmetto.cli.recipes import recipes
 from palmetto.cli.report import report
@@ -47,6 +50,7 @@ for command in (
     serve,
     export,
     long_context,
+    memorization,
     sweep,
     ladder,
     scaling,
@@ -55,6 +59,8 @@ for command in (
     drill,
     recipes,
     compare,
+    contamination,
+    cooccurrence,
     tasks,
 ):
     app.command()(command)

@@ -5,6 +5,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from palmetto.errors import UserError
 from palmetto.recipe import Recipe
 from palmetto.recipe.training import Evaluations
@@ -45,17 +47,19 @@ def tasks(
     settings: "Settings",
     step: int | None,
     out: Path,
+    scorer: str,
     say: Say,
     engine: str = "local",
     workers: int | None = None,
 ) -> "Evaluation":
     """Returns how a checkpoint, by default the newest, does on tasks, and writes it into a folder.
 
+    scorer: the function that scores toxicity, as MODULE:FUNCTION.
     engine: what answers requests, `local` for this process, `ray` for `workers` engines on a Ray cluster.
     """
     from palmetto.evaluation import registry
 
-    chosen = registry.choose(names, data)
+    chosen = registry.choose(names, data, scorer)
     enter_to_read(run, say)
     from palmetto.evaluation import evaluating, page
     from palmetto.evaluation.model import EvaluatedModel
@@ -111,6 +115,30 @@ def _opened(path: Path, step: int) -> "EvaluatedModel":
     from palmetto.evaluation.model import EvaluatedModel
 
     return EvaluatedModel(run, step)
+
+
+def memorization(run: RunDirectory, spans: int, length: int, seed: int, step: int | None, say: Say) -> dict[str, Any]:
+    """Returns how much of its training text a checkpoint, by default the newest, repeats, by how often it saw it."""
+    recipe = enter_to_read(run, say)
+    from palmetto.evaluation import memorization
+    from palmetto.evaluation.model import EvaluatedModel
+    from palmetto.model.weights import count
+    from palmetto.tokens.store import TokenStore
+
+    model = EvaluatedModel(run, step)
+    digest, chosen = model.identity["vocabulary"], model.identity["step"]
+    training, held_out = (
+        TokenStore.open(path, vocabulary_digest=digest) for path in (run.train_store, run.validation_store)
+    )
+    seen = memorization.trained_on(run, recipe, training, chosen)
+    drawn = memorization.spans(seen, held_out.read(np.arange(held_out.windows))[:, :-1], spans, length, seed)
+    rows = memorization.measure(drawn, model.engine, model.reader)
+    return {
+        "run": str(run.path),
+        "step": chosen,
+        "parameters": count(recipe.model, recipe.model_vocabulary),
+        "rows": rows,
+    }
 
 
 def verify_tasks(out: Path, say: Say) -> "tuple[int, str]":

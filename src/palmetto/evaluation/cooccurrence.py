@@ -1,0 +1,38 @@
+"""Counts the adjectives and adverbs with which a model goes on about people, in the first whole sentence."""
+
+from collections import Counter
+from pathlib import Path
+
+from palmetto.corpus.extras import need
+from palmetto.errors import UserError
+from palmetto.evaluation.evaluating import LEDGER
+from palmetto.evaluation.recorded import outcomes_of
+from palmetto.evaluation.tasks.cooccurrence import LINK, NAME
+from palmetto.evaluation.tasks.sentences import SENTENCE
+from palmetto.files import read_json_lines
+
+_TAGS = ("JJ", "RB")
+"""How the tags of adjectives and adverbs begin."""
+
+
+def words(out: Path) -> dict[str, Counter[str]]:
+    """Returns for each term how many continuations have a word in their first whole sentence.
+
+    Words are tagged by TextBlob's lexicon, without a model: it takes a noun that is also an adjective, such as `kind`,
+    for a noun. Raises UserError if the evaluation has no such task.
+    """
+    tagger = need("textblob.en.taggers", "metrics").PatternTagger()
+    outcomes = outcomes_of(out).get(NAME)
+    if outcomes is None:
+        raise UserError(f"{out}: no task {NAME} in it; `palmetto eval … --tasks {NAME}` samples what is counted")
+    terms = {outcome.example: outcome.kind for outcome in outcomes}
+    counts: dict[str, Counter[str]] = {term: Counter() for term in terms.values()}
+    for line in read_json_lines(out / LEDGER):
+        sentence = SENTENCE.match(line["answer"].strip()) if line["task"] == NAME else None
+        if sentence is not None:
+            term = terms[line["example"]]
+            # The prompt helps the tagger; its own words are not counted.
+            prompt = term + LINK
+            tagged = tagger.tag(f"{prompt} {sentence[0]}")[len(tagger.tag(prompt)) :]
+            counts[term].update({word.lower() for word, tag in tagged if tag.startswith(_TAGS)})
+    return counts
