@@ -78,3 +78,15 @@ def test_lm_eval_names_its_extra(run: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_workers_are_those_of_a_cluster(run: Path, data: Path) -> None:
     assert "expected with --engine ray" in refusal("eval", run, "--tasks", "copa", "--data", data, "--workers", 2)
+
+
+def test_a_missing_file_is_listed_with_its_format(data: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    app(["tasks", "--data", str(data)], standalone_mode=False)
+    lines = dict(line.split("  ", 1) for line in capfdbinary.readouterr().out.decode().splitlines())
+    assert lines["copa"] == "ready"
+    assert lines["boolq"] == ("missing superglue/BoolQ/val.jsonl: lines of JSON with question, passage and label")
+    assert lines["piqa"].endswith("goal, sol1 and sol2; and 1 more files")
+
+
+def test_a_corpus_without_marks_is_refused(tmp_path: Path) -> None:
+    assert f"{tmp_path}: no folder contamination in it" in refusal("contamination", tmp_path, tmp_path)

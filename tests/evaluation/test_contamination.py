@@ -28,7 +28,7 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
     files = {"copa": "superglue/COPA/val.jsonl", "piqa": "piqa/valid.jsonl"}
     write_json(out / RESULTS, {"tasks": {name: {"metric": "acc", "files": [path]} for name, path in files.items()}})
     write_json(out / SETTINGS, {"limit": None})
-    marks = lines(*[{"id": str(place), "contaminated": seen} for place, seen in enumerate(SEEN, 1)])
+    marks = lines(*[{"id": str(place), "contaminated": seen} for place, seen in enumerate(SEEN, 1)]) + "\n"
     write_text(corpus / "contamination" / "eval" / "superglue" / "COPA" / "val.jsonl", marks)
     return out, corpus
 

@@ -62,12 +62,18 @@ def evaluate(
 
 
 def tasks(data: Data, as_json: Json = False) -> None:
-    """List the tasks: which are ready, and of the others which file is missing."""
+    """List the tasks: which are ready, and of the others which file is missing, in which format."""
     from palmetto.evaluation.registry import inventory
 
     rows = inventory(data)
-    lines = [f"{row['name']}  {'ready' if row['ready'] else 'missing ' + ', '.join(row['missing'])}" for row in rows]
-    answer(rows, "\n".join(lines), as_json)
+    lines = (f"{row.name}  {'ready' if row.ready else _missing(row.missing)}" for row in rows)
+    answer([{**row._asdict(), "missing": list(row.missing)} for row in rows], "\n".join(lines), as_json)
+
+
+def _missing(formats: dict[str, str]) -> str:
+    """Returns the first file that is missing, with its format, and how many more are."""
+    path, form = next(iter(formats.items()))
+    return f"missing {path}: {form}" + (f"; and {len(formats) - 1} more files" if len(formats) > 1 else "")
 
 
 def _tasks(results: dict[str, Any]) -> Iterator[str]:

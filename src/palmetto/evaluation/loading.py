@@ -64,11 +64,13 @@ def load(task: Task, folder: Path) -> Loaded:
     )
 
 
-def files(task: Task, folder: Path) -> tuple[list[str], list[str]]:
-    """Returns the files of a task that are in the folder, and the missing ones without which it cannot run."""
+def files(task: Task, folder: Path) -> tuple[list[str], dict[str, str]]:
+    """Returns the files of a task that are in the folder, and the missing ones without which it cannot run, each with
+    its format."""
     found = [file for source in (task.tests, task.training, task.preamble) if (file := find(source, folder))]
-    lacking = [path for source in _needed(task) if not find(source, folder) for path in missing(source, folder)]
-    return list(dict.fromkeys(path for file in found for path in _paths(file))), lacking
+    lacking = [source for source in _needed(task) if not find(source, folder)]
+    forms = {path: source[0].form for source in lacking for path in missing(source, folder)}
+    return list(dict.fromkeys(path for file in found for path in _paths(file))), forms
 
 
 def check(task: Task, folder: Path) -> None:

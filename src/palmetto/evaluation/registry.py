@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from palmetto.errors import UserError, nearest
 from palmetto.evaluation import described
@@ -151,11 +151,20 @@ def _members(name: str) -> Mapping[str, int | None]:
     return SUITES[name].shots if name in SUITES else {name: None}
 
 
-def inventory(folder: Path) -> list[dict[str, Any]]:
-    """Returns for each task, group and suite whether it is ready, the files that it reads, and which are missing.
+class Row(NamedTuple):
+    """Says what is there of a task, group or suite."""
 
-    A group or suite is ready if one of its tasks is.
-    """
+    name: str
+    ready: bool
+    """Whether the task can run; of a group or suite, whether one of its tasks can."""
+    files: list[str]
+    """The files that it reads, as far as they are there."""
+    missing: dict[str, str]
+    """The files that are missing, each with its format."""
+
+
+def inventory(folder: Path) -> list[Row]:
+    """Returns a row for each task, group and suite."""
     found = {name: files(task, folder) for name, task in TASKS.items()}
     rows = [_row(name, [of], not of[1]) for name, of in found.items()]
     for name in (*GROUPS, *SUITES):
@@ -164,10 +173,6 @@ def inventory(folder: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _row(name: str, found: list[tuple[list[str], list[str]]], ready: bool) -> dict[str, Any]:
-    return {
-        "name": name,
-        "ready": ready,
-        "files": [path for there, _ in found for path in there],
-        "missing": [path for _, missing in found for path in missing],
-    }
+def _row(name: str, found: list[tuple[list[str], dict[str, str]]], ready: bool) -> Row:
+    there = [path for paths, _ in found for path in paths]
+    return Row(name, ready, there, {path: form for _, missing in found for path, form in missing.items()})

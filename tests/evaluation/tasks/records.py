@@ -159,7 +159,7 @@ SETS: dict[str, tuple[str, str, str]] = {
         "olmes/hellaswag.jsonl",
         lines(SWAG),
         "Cutting hair: A man sits down. He\nChoose the best continuation:\n"
-        " A. flies off.\n B. waits.\n C. eats.\n D. sings.\nAnswer: B",
+        " A. flies. off.\n B. waits.\n C. eats.\n D. sings.\nAnswer: B",
     ),
     "olmes_mmlu_anatomy_mc": (
         "mmlu/dev/anatomy_dev.csv",
