@@ -2,7 +2,7 @@
 
 import hashlib
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -26,6 +26,8 @@ class Loaded(NamedTuple):
     """The examples that shots come from; None for the other examples of the tests."""
     files: tuple[str, ...]
     """The files that were read, as paths in the folder."""
+    references: Mapping[str, float] = {}
+    """What others score, by their names."""
 
     def shots(self, place: int, count: int | None, seed: int) -> list[Example]:
         """Returns the shots of the example at a place, never the example itself.
@@ -59,9 +61,9 @@ def load(task: Task, folder: Path) -> Loaded:
     if task.most is not None and task.most < len(examples):
         examples = random.Random(_OLMES_SEED).sample(examples, task.most)
     pool = None if training is None else _examples(task, training, folder)
-    return Loaded(
-        task, examples, pool, tuple(path for file in (tests, training, preamble) if file for path in _paths(file))
-    )
+    references = {} if task.references is None else task.references(folder)
+    read = tuple(path for file in (tests, training, preamble) if file for path in _paths(file))
+    return Loaded(task, examples, pool, read, references)
 
 
 def files(task: Task, folder: Path) -> tuple[list[str], dict[str, str]]:

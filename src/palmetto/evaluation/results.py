@@ -42,7 +42,11 @@ def summarize(
         if not texts & set(parts) and not within:
             standing[group] = macro
     measured = {
-        name: Measured(estimate, {key: value / 100 for key, value in tasks[name].get("metrics", {}).items()})
+        name: Measured(
+            estimate,
+            {key: value / 100 for key, value in tasks[name].get("metrics", {}).items()},
+            tasks[name].get("references", {}),
+        )
         for name, estimate in estimates.items()
     }
     return {
@@ -82,6 +86,7 @@ def _task(loaded: Loaded, outcomes: Sequence[Outcome], own: Estimate) -> dict[st
         **_counts([(loaded, outcomes)]),
         "metrics": {name: round(value if name in AS_THEY_ARE else 100 * value, 6) for name, value in metrics.items()},
         **({"signature": task.signature()} if task.signature else {}),
+        **({"references": dict(loaded.references)} if loaded.references else {}),
         "normalization": task.normalization if outcomes[0].options else None,
         **_kinds(task.metric, joined),
         "bits_per_byte": _bits_per_byte(outcomes),
@@ -109,8 +114,11 @@ def _suite(suite: Suite, measured: Mapping[str, Measured]) -> dict[str, Any]:
     """Returns the figures of a suite, the tasks that they are over, and those whose files were missing."""
     there = {name: measured[name] for name in suite.shots if name in measured}
     means = {name: mean_of(of, least=suite.least) for name, of in suite.means(there).items() if of}
+    rated = [each.references for each in there.values() if each.references]
+    references = {name: float(np.mean([of[name] for of in rated])) for name in (rated[0] if rated else ())}
     return {
         "figures": {name: shown(mean, "") for name, mean in means.items()},
+        **({"references": {**references, "tasks": len(rated)}} if rated else {}),
         "tasks": list(there),
         "missing": [name for name in suite.shots if name not in there],
     }

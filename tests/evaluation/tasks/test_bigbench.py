@@ -2,6 +2,7 @@
 
 import json
 import math
+import pickle
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,10 @@ from palmetto.evaluation.results import summarize
 from palmetto.evaluation.shots import prompt
 from palmetto.evaluation.statistics import Estimate
 from palmetto.evaluation.tasks import bigbench_metrics as metrics
+from palmetto.evaluation.tasks.bigbench_humans import FILE, humans
 from palmetto.evaluation.tasks.suite import Measured
 from palmetto.evaluation.tasks.task import Outcome
-from palmetto.files import write_text
+from palmetto.files import write_bytes, write_text
 from tests.evaluation.tasks.test_gold import outcome
 
 OPTIONS, ANSWERS = TASKS["bigbench_strategyqa_multiple_choice"], TASKS["bigbench_operators_generate_until"]
@@ -161,3 +163,20 @@ def test_tasks_at_hand_have_their_prompts(shared_data: Path) -> None:
     assert penguins.examples[0].demonstration == "\nWhat animals are listed in the table? Answer: penguins"
     tracking = load(TASKS["bigbench_tracking_shuffled_objects_multiple_choice"], shared_data / "eval")
     assert tracking.examples[0].demonstration.endswith("At the end of the game, Alice has the blue ball.")
+
+
+def test_human_raters_are_read_from_a_pickle_of_numbers_only(tmp_path: Path) -> None:
+    score = {"normalized_aggregate_score": 60.5}
+    ratings = {"average": {"strategyqa": score}, "expert": {"strategyqa": {"normalized_aggregate_score": 90.0}}}
+    path = tmp_path / FILE
+    write_bytes(path, pickle.dumps(ratings))
+    assert humans("strategyqa", tmp_path) == {"human average": 60.5, "best human": 90.0}
+    assert humans("operators", tmp_path) == {}
+    loaded = load(OPTIONS, write(tmp_path, "strategyqa", examples=TWO))
+    results = summarize({OPTIONS.name: (loaded, [outcome(loaded, 0, 0)])}, {}, {"bigbench": SUITES["bigbench"]})
+    assert results["tasks"][OPTIONS.name]["references"]["human average"] == 60.5
+    assert results["suites"]["bigbench"]["references"] == {"human average": 60.5, "best human": 90.0, "tasks": 1}
+    for content in (pickle.dumps(Path("x")), b"no pickle", pickle.dumps([1])):
+        write_bytes(path, content)
+        with pytest.raises(UserError, match="not BIG-bench's file of human raters"):
+            humans("strategyqa", tmp_path)

@@ -12,6 +12,7 @@ import numpy as np
 from palmetto.corpus.extras import need
 from palmetto.errors import UserError
 from palmetto.evaluation.tasks import bigbench_metrics as metrics
+from palmetto.evaluation.tasks.bigbench_humans import humans
 from palmetto.evaluation.tasks.suite import Means, Results, Suite
 from palmetto.evaluation.tasks.task import Example, File, Option, Record, Task
 from palmetto.files import read_json
@@ -152,13 +153,14 @@ def load(path: Path) -> Task:
             f"{path}: preferred_score: {preferred} cannot be computed{why}; expected {', '.join(sorted(known))}"
         )
     task = _task(f"bigbench_{content['name']}", str(path.resolve()), content["metrics"], preferred)
-    return replace(task, digest=hashlib.sha256(path.read_bytes()).hexdigest()[:16])
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    return replace(task, digest=digest, references=partial(humans, content["name"]))
 
 
 def _listed(name: str, kind: str) -> Task:
     wanted, path = tuple(metrics.MATCHES)[:2], f"bigbench_json/{name}.json"
     preferred = metrics.GRADE if kind == "multiple_choice" else wanted[0]
-    return _task(f"bigbench_{name}_{kind}", path, wanted, preferred)
+    return replace(_task(f"bigbench_{name}_{kind}", path, wanted, preferred), references=partial(humans, name))
 
 
 def _mean(results: Results) -> Means:

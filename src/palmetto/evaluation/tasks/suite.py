@@ -13,6 +13,8 @@ class Measured(NamedTuple):
     """The score by the task's own metric."""
     metrics: Mapping[str, float]
     """All metrics of a task, 0 to 1; none of a group."""
+    references: Mapping[str, float] = {}
+    """What others score on a task, 0 to 100, by their names."""
 
     def by(self, *names: str) -> Estimate:
         """Returns the mean of several metrics, with the error of the task's own."""

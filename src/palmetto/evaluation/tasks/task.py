@@ -182,6 +182,8 @@ class Task:
     """The most tokens of a generated answer."""
     digest: str = ""
     """The digest of the description, if a file of the user's describes the task."""
+    references: Callable[[Path], dict[str, float]] | None = None
+    """Returns what others score, 0 to 100, such as people, by their names; it takes the folder of all sets."""
     figures: Callable[[Sequence[Outcome]], dict[str, float]] | None = None
     """Returns further metrics that are no means over outcomes, 0 to 1 but for those of AS_THEY_ARE."""
 
