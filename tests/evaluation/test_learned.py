@@ -55,3 +55,6 @@ def test_a_model_that_was_trained_on_the_answers_knows_them(tmp_path: Path) -> N
     assert {name: scores[name]["value"] for name in TASKS} == {"chosen": 100.0, "said": 100.0, "wrong": 0.0}
     assert scores["chosen"]["interval"][0] > scores["chosen"]["chance"]
     assert command("verify", out)["verified"]
+    [measured] = command("memorization", tmp_path / "run", "--length", 16, "--spans", 40)["runs"]
+    assert measured["step"] == 240
+    assert sum(row["spans"] for row in measured["rows"]) == 80
