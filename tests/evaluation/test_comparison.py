@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,12 +13,17 @@ from palmetto.evaluation.tasks.task import Outcome
 
 
 def evaluation(
-    folder: Path, scores: dict[str, list[float]], digest: str = "a", file: str = "file", **settings: int
+    folder: Path,
+    scores: dict[str, list[float]],
+    digest: str = "a",
+    file: str = "file",
+    suites: dict[str, Any] | None = None,
+    **settings: int,
 ) -> Path:
     folder.mkdir()
     (folder / "evaluation.json").write_text(json.dumps({"data": {file: digest}, **settings}))
     tasks = {name: {"metric": "acc", "files": [file], "chance": 25.0, "majority": 30.0} for name in scores}
-    (folder / "results.json").write_text(json.dumps({"tasks": tasks}))
+    (folder / "results.json").write_text(json.dumps({"tasks": tasks, "suites": suites or {}}))
     lines = [
         {"task": name, **Outcome(str(place), str(place), {"acc": score}, "")._asdict()}
         for name, of in scores.items()
@@ -64,6 +70,25 @@ def test_scores_are_drawn_over_what_differs(tmp_path: Path) -> None:
     assert "<h2>Scores by shots</h2>" in page
     assert "Scores by step" not in page
     assert "<output>50.00 acc</output>" in page  # the last of the axis, not of the folders
+
+
+def test_suites_are_drawn_over_sizes_with_people_as_lines(tmp_path: Path) -> None:
+    folders = []
+    for size, value in ((8_000, 10.0), (1_000, -2.0), (64_000, 40.0)):
+        figure = {"value": value, "interval": [value - 3, value + 3], "error": 1.5}
+        people = {"human average": 30.0, "best human": 70.0}
+        suite = {"figures": {"normalized": figure}, "tasks": ["x"], "missing": [], "references": people}
+        other = {"figures": {"mean": figure}, "tasks": [str(size)], "missing": []}
+        suites = {"bigbench": suite, "olmes": other}
+        folders.append(evaluation(tmp_path / f"{size}", {"boolq": [1.0, 0.0]}, suites=suites, shots=0, size=size))
+    compared = compare_all(folders)
+    assert list(compared["suites"]) == ["bigbench normalized"]
+    assert [each["value"] for each in compared["suites"]["bigbench normalized"]["values"]] == [10.0, -2.0, 40.0]
+    page = comparison_page.html(compared)
+    drawn = page[page.index("bigbench normalized by parameters") :]
+    assert "human average" in drawn
+    assert "best human" in drawn
+    assert "<output>40.00</output>" in page
 
 
 def test_other_data_and_other_examples_are_refused(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ class Scores(NamedTuple):
 
 
 def compare_all(folders: Sequence[Path]) -> dict[str, Any]:
-    """Returns {"folders", "over", "tasks": {NAME: {"metric", "first", "others": [...]}}} for the tasks that all have.
+    """Returns {"folders", "over", "tasks": {NAME: {"metric", "first", "others": [...]}}, "suites"} for what all have.
 
     "over" has what is another in each evaluation, among the numbers of shots, steps and parameters, by folder.
 
@@ -53,6 +53,21 @@ def compare_all(folders: Sequence[Path]) -> dict[str, Any]:
         "folders": list(map(str, folders)),
         "over": _over([read_json(folder / SETTINGS) for folder in folders]),
         "tasks": {name: _task(name, [each[name] for each in evaluations], folders) for name in shared},
+        "suites": _suites([read_json(folder / RESULTS)["suites"] for folder in folders]),
+    }
+
+
+def _suites(recorded: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Returns the figures that all evaluations have of a suite, over the same tasks; they are not paired."""
+    first, *others = recorded
+    return {
+        f"{suite} {figure}": {
+            "values": [each[suite]["figures"][figure] for each in recorded],
+            "references": first[suite].get("references", {}),
+        }
+        for suite in first
+        if all(suite in each and each[suite]["tasks"] == first[suite]["tasks"] for each in others)
+        for figure in first[suite]["figures"]
     }
 
 

@@ -52,8 +52,16 @@ def _curves(compared: Mapping[str, Any], over: str, values: Sequence[int]) -> st
     drawn = list[str]()
     for name, task in compared["tasks"].items():
         ordered = sorted(zip(values, [task["first"], *task["others"]], strict=True), key=lambda pair: pair[0])
-        figure = curve([point(at, own) for at, own in ordered], task["first"]["chance"], ratio=over == "parameters")
+        figure = curve(
+            [point(at, own) for at, own in ordered], {"chance": task["first"]["chance"]}, ratio=over == "parameters"
+        )
         last = f"{ordered[-1][1]['value']:.2f} {task['metric']}"
+        drawn.append(svg.small(figure, f"{over}-{len(drawn)}", name, f"{name} by {over}", last))
+    for name, suite in compared["suites"].items():
+        pairs = sorted(zip(values, suite["values"], strict=True), key=lambda pair: pair[0])
+        points = [point(at, {**own, "chance": 0.0, "majority": 0.0}) for at, own in pairs]
+        figure = curve(points, suite["references"], ratio=over == "parameters")
+        last = f"{pairs[-1][1]['value']:.2f}"
         drawn.append(svg.small(figure, f"{over}-{len(drawn)}", name, f"{name} by {over}", last))
     return f"""<h2>Scores by {over}</h2>
 <p class="note">With intervals of 95 %; what cannot be told from chance, or from always taking the best place, is

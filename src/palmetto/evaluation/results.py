@@ -118,7 +118,7 @@ def _suite(suite: Suite, measured: Mapping[str, Measured]) -> dict[str, Any]:
     references = {name: float(np.mean([of[name] for of in rated])) for name in (rated[0] if rated else ())}
     return {
         "figures": {name: shown(mean, "") for name, mean in means.items()},
-        **({"references": {**references, "tasks": len(rated)}} if rated else {}),
+        **({"references": references, "rated": len(rated)} if rated else {}),
         "tasks": list(there),
         "missing": [name for name in suite.shots if name not in there],
     }

@@ -34,13 +34,21 @@ def point(at: float, values: Mapping[str, Any]) -> Point:
 
 @STYLE
 def curve(
-    points: Sequence[Point], chance: float, *, ratio: bool = False, width: int = 330, height: int = 170
+    points: Sequence[Point],
+    references: Mapping[str, float],
+    *,
+    ratio: bool = False,
+    width: int = 330,
+    height: int = 170,
 ) -> Figure:
     """Returns a figure of scores with their intervals; those that cannot be told from chance are grey.
 
-    points: in the order of the axis. chance: drawn as a dashed line, unless it is 0. ratio: the axis is logarithmic.
+    points: in the order of the axis. references: drawn as dashed lines with their names, such as chance, unless they
+    are 0. ratio: the axis is logarithmic.
     """
-    figure, axes = canvas(width, height, left=48, right=50 if chance else 10, top=10, bottom=26)
+    lines = {name: value for name, value in references.items() if value}
+    right = 10 + max((7 * len(name) for name in lines), default=0)
+    figure, axes = canvas(width, height, left=48, right=right, top=10, bottom=26)
     if ratio:
         axes.set_xscale("log", base=2)
         axes.xaxis.set_minor_locator(NullLocator())
@@ -52,6 +60,6 @@ def curve(
         axes.plot((each.at, each.at), (each.low, each.high), color=colour, linewidth=1.4, solid_capstyle="butt")
         axes.plot(each.at, each.value, color=colour, marker="o", markersize=5, zorder=5)
     set_ticks(axes.yaxis, 4)
-    if chance:
-        draw_reference(axes, chance, "chance")
+    for name, value in lines.items():
+        draw_reference(axes, value, name)
     return figure

@@ -220,7 +220,9 @@ def evaluations(record: Record) -> str:
     for number, (name, by_step) in enumerate(found.items()):
         points, last = [point(step, values) for step, values in by_step.items()], list(by_step.values())[-1]
         shown = f"{last['value']:.2f} {last['metric']}"
-        drawn.append(svg.small(curve(points, last["chance"]), f"evaluation-{number}", name, f"{name} by step", shown))
+        drawn.append(
+            svg.small(curve(points, {"chance": last["chance"]}), f"evaluation-{number}", name, f"{name} by step", shown)
+        )
     if not drawn:
         return ""
     return (
