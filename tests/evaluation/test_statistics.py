@@ -1,11 +1,12 @@
 """Tests intervals and comparisons against formulas, and against the error that resampling shows."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
-from palmetto.evaluation.statistics import Z, compare, estimate, mean_of, ratio, standard_error
+from palmetto.evaluation.statistics import Z, compare, estimate, influences, mean_of, ratio, standard_error
 
 
 def test_single_clusters_give_the_central_limit_theorems_error() -> None:
@@ -80,3 +81,22 @@ def test_the_error_of_a_ratio_is_that_of_drawing_texts() -> None:
     found = [ratio(bits[row].tolist(), sizes[row].tolist(), clusters) for row in range(200)]
     assert found[0].value == pytest.approx(float(ratios[0]))
     assert np.mean([each.error for each in found]) == pytest.approx(float(np.std(ratios)), rel=0.05)
+
+
+def test_influences_of_a_mean_are_its_values() -> None:
+    values = [0.0, 1.0, 0.25, 0.5]
+    found = influences([(value, 1.0) for value in values], lambda counts: counts[0] / counts[1] if counts[1] else 0.0)
+    assert found == pytest.approx(values)
+
+
+def test_influences_have_the_score_as_mean_and_its_error_as_spread() -> None:
+    random = np.random.default_rng(0)
+    counts = np.stack([random.poisson(3, 200), random.poisson(5, 200) + 1], axis=1).astype(float)
+
+    def score(counts: Sequence[float]) -> float:
+        return float((counts[0] / counts[1]) ** 0.5)
+
+    found = influences(counts.tolist(), score)
+    assert np.mean(found) == pytest.approx(score(counts.sum(axis=0).tolist()))
+    drawn = [score(counts[random.integers(0, 200, 200)].sum(axis=0).tolist()) for _ in range(2000)]
+    assert standard_error(found, list(map(str, range(200)))) == pytest.approx(float(np.std(drawn)), rel=0.1)

@@ -84,6 +84,8 @@ def _tasks(results: dict[str, Any]) -> Iterator[str]:
             f"{name:{width}}  {values['metric']:4}  {values['value']:6.2f}  {_interval(values)}  "
             f"chance {values['chance']:.2f}  {values['count']:,} examples{signature}"
         )
+        for kind, own in values.get("kinds", {}).items():
+            yield f"  {kind}  {own['value']:.2f}  {_interval(own)}  {own['count']:,} examples"
 
 
 def _suites(suites: dict[str, Any]) -> Iterator[str]:

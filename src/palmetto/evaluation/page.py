@@ -58,6 +58,8 @@ def _scores(tasks: dict[str, Any], categories: dict[str, Any]) -> Iterator[str]:
 <div class="whole">{_tasks(tasks)}</div>
 <p class="note">Scores go from 0 to 100, with intervals of 95 %. Chance is what guessing scores, majority what always
 taking the best place scores. What is not above both is grey.</p>"""
+    if any("kinds" in values for values in tasks.values()):
+        yield f'<h2>Kinds of examples</h2>\n<div class="whole">{_kinds(tasks)}</div>'
     yield f'<h2>Categories</h2>\n<div class="whole">{_categories(categories)}</div>'
 
 
@@ -124,6 +126,16 @@ def _tasks(tasks: dict[str, Any]) -> str:
         numbers = (_number(values["chance"]), _number(values["majority"]), *counts)
         cells = [markup.escape(name), values["metric"], _number(values["value"]), _interval(values), *numbers]
         rows.append(("" if certain(values) else "grey", cells))
+    return markup.table(head, rows)
+
+
+def _kinds(tasks: dict[str, Any]) -> str:
+    head = [("Task", "kind"), ("Examples", "kind"), ("Score", "number"), ("95 %", "number"), ("Count", "number")]
+    rows = [
+        ("", [markup.escape(name), markup.escape(kind), _number(own["value"]), _interval(own), f"{own['count']:,}"])
+        for name, values in tasks.items()
+        for kind, own in values.get("kinds", {}).items()
+    ]
     return markup.table(head, rows)
 
 

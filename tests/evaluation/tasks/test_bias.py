@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
+from palmetto.evaluation.evaluating import Evaluation
 from palmetto.evaluation.loading import Loaded, load
+from palmetto.evaluation.page import html
 from palmetto.evaluation.registry import TASKS
 from palmetto.evaluation.results import summarize
 from palmetto.files import write_text
@@ -48,6 +50,14 @@ def test_sentences_are_as_the_occupations_suggest_or_not(winogender: Path) -> No
         "anti-stereotypical": (50.0, 2),
         "neutral": (0.0, 1),
     }
+
+
+def test_the_page_shows_the_kinds(winogender: Path) -> None:
+    loaded = load(TASKS["winogender_all"], winogender)
+    evaluated = {"winogender_all": (loaded, [outcome(loaded, place, 0) for place in range(5)])}
+    page = html(Evaluation(summarize(evaluated, {}), evaluated), "a run")
+    kinds = page[page.index("Kinds of examples") :]
+    assert kinds.index("anti-stereotypical") < kinds.index("neutral")
 
 
 def test_a_generated_answer_counts_by_the_first_name(winogender: Path) -> None:
