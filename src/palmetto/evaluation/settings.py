@@ -36,7 +36,7 @@ class Settings(NamedTuple):
 
     def seeds(self, task: Task, example: str) -> list[int]:
         """Returns the seed of each sample of an example: a pure function of the seed, the task and the example's id."""
-        count = self.samples or task.samples
+        count = self.samples or (0 if self.beams else task.samples)
         names = (f"{self.seed}\0{task.name}\0{example}\0{sample}" for sample in range(count))
         return [int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) for name in names]
 

@@ -62,6 +62,7 @@ def test_a_task_has_its_own_number_of_samples(data: Path) -> None:
     settings = Settings(None, 0, None)
     assert len(set(settings.seeds(palm, "0"))) == 25
     assert settings._replace(samples=3).seeds(palm, "0") == settings.seeds(palm, "0")[:3]
+    assert settings._replace(beams=4).seeds(palm, "0") == []
     assert (palm.sampling.temperature, palm.sampling.top_k) == (1.0, 40)
     assert palm.digest == NAME
 
