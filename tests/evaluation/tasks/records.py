@@ -78,6 +78,20 @@ XQUAD = {
     ]
 }
 
+TYDIQA = {
+    "data": [
+        {
+            "paragraphs": [
+                {
+                    "context": f"{name} lauloi.",
+                    "qas": [{"id": id, "question": "Kuka lauloi?", "answers": [{"text": name, "answer_start": 0}]}],
+                }
+            ]
+        }
+        for id, name in (("arabic-7-0", "Ali"), ("finnish-7-0", "Anna"))
+    ]
+}
+
 SHOTS = lines(*[exam(f"Which is {number}?", ["A", "B"], "B") for number in range(5)])
 
 SETS: dict[str, tuple[str, str, str]] = {
@@ -127,6 +141,11 @@ SETS: dict[str, tuple[str, str, str]] = {
     ),
     "coqa": ("coqa/coqa-dev-v1.0.json", json.dumps(COQA), "Tom sat down.\n\nQ: Who sat?\nA: Tom"),
     "xquad_de": ("xquad/xquad.de.json", json.dumps(XQUAD), "Ann sang.\n\nQ: Who sang?\nA: Ann"),
+    "tydiqa_goldp_finnish": (
+        "tydiqa/tydiqa-goldp-v1.1-dev.json",
+        json.dumps(TYDIQA),
+        "Anna lauloi.\n\nQ: Kuka lauloi?\nA: Anna",
+    ),
     "mgsm_direct_de": ("mgsm/mgsm_de.tsv", "Wie viele?\t1,200\n", "Question: Wie viele?\nAnswer: 1200"),
     "mmlu_anatomy": (
         "mmlu/test/anatomy_test.csv",
