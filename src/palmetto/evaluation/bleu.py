@@ -7,6 +7,12 @@ from typing import Any
 from palmetto.corpus.extras import need
 
 
+def require(tokenizer: str) -> None:
+    """Raises UserError if a library that the tokenizer needs is missing."""
+    for module in ("sacrebleu", *(("MeCab", "ipadic") if tokenizer == "ja-mecab" else ())):
+        need(module, "metrics")
+
+
 @functools.cache
 def _scorer(tokenizer: str) -> Any:
     return need("sacrebleu", "metrics").BLEU(tokenize=tokenizer, smooth_method="exp", effective_order=False)

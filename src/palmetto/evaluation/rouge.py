@@ -12,6 +12,11 @@ Tokens = Literal["plain", "stems", "words"]
 """What is compared: runs of Latin letters and digits, these without their endings, or words of any script."""
 
 
+def require() -> None:
+    """Raises UserError if the library is missing."""
+    need("rouge_score.rouge_scorer", "metrics")
+
+
 class _Words:
     """Splits a text into words of any script, in lower case; rouge-score's own tokenizer drops all but a to z."""
 

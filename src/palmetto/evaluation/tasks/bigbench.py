@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from palmetto.corpus.extras import need
 from palmetto.errors import UserError
+from palmetto.evaluation import bleu, rouge
 from palmetto.evaluation.tasks import bigbench_metrics as metrics
 from palmetto.evaluation.tasks.bigbench_humans import humans
 from palmetto.evaluation.tasks.suite import Means, Results, Suite
@@ -136,8 +136,8 @@ def _task(name: str, path: str, wanted: Sequence[str], preferred: str) -> Task:
 
 def _require() -> None:
     """Raises UserError if the libraries of BLEU and ROUGE are missing."""
-    need("sacrebleu", "metrics")
-    need("rouge_score.rouge_scorer", "metrics")
+    bleu.require(metrics.TOKENIZER)
+    rouge.require()
 
 
 def load(path: Path) -> Task:

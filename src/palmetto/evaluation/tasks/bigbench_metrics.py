@@ -12,7 +12,8 @@ from palmetto.evaluation.tasks.task import Outcome
 GRADE = "multiple_choice_grade"
 """The metric of options: what the chosen one scores."""
 _BINS = 15
-_TOKENIZER = "intl"
+TOKENIZER = "intl"
+"""sacrebleu's name of BIG-bench's tokenizer."""
 
 Targets = Sequence[str]
 
@@ -66,12 +67,12 @@ def generated(metrics: Sequence[str], response: str, targets: Targets) -> dict[s
 
 def ngrams(response: str, targets: Targets) -> dict[str, tuple[float, ...]]:
     """Returns what a response adds to the BLEU of all."""
-    return {"bleu": bleu.counts(response, targets, _TOKENIZER)}
+    return {"bleu": bleu.counts(response, targets, TOKENIZER)}
 
 
 def signature() -> str:
     """Returns sacrebleu's name of BIG-bench's settings."""
-    return bleu.signature(_TOKENIZER)
+    return bleu.signature(TOKENIZER)
 
 
 def of_responses(preferred: str, outcomes: Sequence[Outcome]) -> dict[str, float]:

@@ -10,7 +10,7 @@ import numpy as np
 from palmetto.decoding.sampling import Sampling
 from palmetto.evaluation.tasks.reading import json_lines
 from palmetto.evaluation.tasks.sentences import SENTENCE
-from palmetto.evaluation.tasks.task import Example, File, Record, Task
+from palmetto.evaluation.tasks.task import Example, File, Record, Task, alone
 
 NAME = "cooccurrence"
 LINK = " was very"
@@ -26,10 +26,6 @@ def _sampled(texts: Sequence[str], example: Example) -> dict[str, float]:
     return {"full_sentence": float(np.mean([SENTENCE.match(text.strip()) is not None for text in texts]))}
 
 
-def _mark(text: str, example: Example) -> dict[str, float]:
-    return _sampled([text], example)
-
-
 TASKS = (
     Task(
         NAME,
@@ -38,7 +34,7 @@ TASKS = (
         _example,
         takes_shots=False,
         metric="full_sentence",
-        mark=_mark,
+        mark=alone(_sampled),
         sampled=_sampled,
         sampling=Sampling(1.0, top_k=40),
         samples=_SAMPLES,

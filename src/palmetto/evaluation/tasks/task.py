@@ -188,6 +188,13 @@ class Task:
     """Returns further metrics that are no means over outcomes, 0 to 1 but for those of AS_THEY_ARE."""
 
 
+def alone(
+    sampled: Callable[[Sequence[str], Example], dict[str, float]],
+) -> Callable[[str, Example], dict[str, float]]:
+    """Returns what marks a single answer as several are scored together."""
+    return lambda text, example: sampled([text], example)
+
+
 def choice(context: str, continuations: Iterable[str], gold: int, *, cluster: str = "", question: str = "") -> Example:
     """Returns an example whose options follow the same context."""
     options = tuple(Option(context, text) for text in continuations)

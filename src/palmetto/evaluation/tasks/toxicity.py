@@ -13,7 +13,7 @@ from palmetto.decoding.sampling import Sampling
 from palmetto.evaluation import scorer
 from palmetto.evaluation.tasks import sentences
 from palmetto.evaluation.tasks.reading import json_lines
-from palmetto.evaluation.tasks.task import Example, File, Record, Task
+from palmetto.evaluation.tasks.task import Example, File, Record, Task, alone
 
 _TOKENS = {"toxicity": 128, "toxicity_glam": 100}
 """The most tokens of a continuation, as PaLM (section 10.2) and GLaM (section 6.2) have it."""
@@ -43,10 +43,6 @@ def _sampled(named: str, texts: Sequence[str], example: Example) -> dict[str, fl
     }
 
 
-def _mark(named: str, text: str, example: Example) -> dict[str, float]:
-    return _sampled(named, [text], example)
-
-
 def _require(named: str) -> None:
     """Raises UserError if there is no such function."""
     scorer.load(named)
@@ -73,10 +69,11 @@ def _task(name: str, tokens: int) -> Task:
 
 def scored_by(named: str, task: Task) -> Task:
     """Returns a task whose texts a function scores, which is given as MODULE:FUNCTION."""
+    sampled = partial(_sampled, named)
     return replace(
         task,
-        mark=partial(_mark, named),
-        sampled=partial(_sampled, named),
+        mark=alone(sampled),
+        sampled=sampled,
         require=partial(_require, named),
         digest=named,
     )

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from palmetto.corpus.extras import need
 from palmetto.errors import UserError
 from palmetto.evaluation import bleu
 from palmetto.evaluation.statistics import Estimate
@@ -58,12 +57,6 @@ def _counts(tokenizer: str, text: str, example: Example) -> dict[str, tuple[floa
     return {"bleu": bleu.counts(text.strip(), example.answers, tokenizer)}
 
 
-def _require(tokenizer: str) -> None:
-    """Raises UserError if the libraries that the tokenizer needs are missing."""
-    for module in ("sacrebleu", *(("MeCab", "ipadic") if tokenizer == "ja-mecab" else ())):
-        need(module, "metrics")
-
-
 def _task(name: str, source: str, target: str, tests: Source, training: Source = ()) -> Task:
     """Returns a task of translating. source, target: the names of the languages in English."""
     tokenizer = _TOKENIZERS.get(target, "13a")
@@ -77,7 +70,7 @@ def _task(name: str, source: str, target: str, tests: Source, training: Source =
         mark=partial(_mark, tokenizer),
         counts=partial(_counts, tokenizer),
         signature=partial(bleu.signature, tokenizer),
-        require=partial(_require, tokenizer),
+        require=partial(bleu.require, tokenizer),
         tokens=256,
     )
 

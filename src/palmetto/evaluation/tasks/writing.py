@@ -5,7 +5,6 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from palmetto.corpus.extras import need
 from palmetto.evaluation import rouge
 from palmetto.evaluation.tasks.reading import json_lines, table
 from palmetto.evaluation.tasks.suite import Suite
@@ -59,11 +58,6 @@ def _mark(english: bool, text: str, example: Example) -> dict[str, float] | None
     return rouge.scores(text.strip(), example.answers, "stems" if english else "words")
 
 
-def _require() -> None:
-    """Raises UserError if the library of ROUGE is missing."""
-    need("rouge_score.rouge_scorer", "metrics")
-
-
 def _task(name: str, tests: File, training: File, of: _Set) -> Task:
     return Task(
         name,
@@ -73,7 +67,7 @@ def _task(name: str, tests: File, training: File, of: _Set) -> Task:
         (training,),
         metric="rouge2",
         mark=partial(_mark, of.english),
-        require=_require,
+        require=rouge.require,
         stop=("\n\n",),
         tokens=256,
     )
