@@ -72,3 +72,5 @@ def test_one_wrong_token_is_not_memorized() -> None:
 def test_a_span_must_fit_into_a_window() -> None:
     with pytest.raises(UserError, match="--length 25: the windows of training have 24 tokens"):
         spans(windows(2, 0), windows(2, 1), 1, 25, seed=0)
+    with pytest.raises(UserError, match="no window of text is held out"):
+        spans(windows(2, 0), windows(0, 1), 1, LENGTH, seed=0)

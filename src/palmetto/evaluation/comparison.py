@@ -53,7 +53,7 @@ def compare_all(folders: Sequence[Path]) -> dict[str, Any]:
         "folders": list(map(str, folders)),
         "over": _over([read_json(folder / SETTINGS) for folder in folders]),
         "tasks": {name: _task(name, [each[name] for each in evaluations], folders) for name in shared},
-        "suites": _suites([read_json(folder / RESULTS)["suites"] for folder in folders]),
+        "suites": _suites([read_json(folder / RESULTS).get("suites", {}) for folder in folders]),
     }
 
 

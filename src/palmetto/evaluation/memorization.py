@@ -25,8 +25,6 @@ from palmetto.training import ledger
 from palmetto.training.replay import follow
 from palmetto.training.spikes import History
 
-LENGTH = 100
-"""The tokens of a span in the paper, of which the first half is the prompt."""
 _BASE = np.uint64(0x9E3779B97F4A7C15)
 _AT_ONCE = 4096
 """The windows that are hashed together, which bounds the memory."""
@@ -47,8 +45,10 @@ class Span(NamedTuple):
 def trained_on(run: RunDirectory, recipe: Recipe, store: TokenStore, step: int) -> Ids:
     """Returns the windows of the steps up to one, each as often as the model saw it, int32 [W, T].
 
-    They are read into memory at once. Raises UserError if the ledger does not lead there.
+    They are read into memory at once. Raises UserError for the step 0, which has seen nothing.
     """
+    if not step:
+        raise UserError(f"{run.path}: the checkpoint of step 0 has seen no text; expected a later one")
     training = recipe.training
     order = Order(store.windows, training.batch_ramp, training.seed, training.epochs)
     before = order.ramp.sequences_before
@@ -61,8 +61,10 @@ def trained_on(run: RunDirectory, recipe: Recipe, store: TokenStore, step: int) 
 def spans(training: Ids, held_out: Ids, count: int, length: int, seed: int) -> list[Span]:
     """Returns `count` spans of training windows and as many of held-out ones, drawn alike.
 
-    training, held_out: windows, int32 [W, T]. Raises UserError if they are shorter than a span.
+    training, held_out: windows, int32 [W, T]. Raises UserError if they are shorter than a span, or none is held out.
     """
+    if not len(held_out):
+        raise UserError("no window of text is held out; expected a run with validation tokens")
     if training.shape[1] < length:
         raise UserError(
             f"--length {length}: the windows of training have {training.shape[1]} tokens; expected at most these"
