@@ -112,7 +112,7 @@ def theirs(given: dict[str, Any]) -> dict[str, float]:
         if not list(ENVIRONMENT.glob(f"{archive.partition('==')[0]}-*")):
             command = [python, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", ENVIRONMENT, archive]
             subprocess.run(command, check=True)
-    script = [python, HERE / "peers" / "bigbench_metrics.py", ENVIRONMENT]
+    script = [python, HERE / "peers" / "bigbench_functions.py", ENVIRONMENT]
     done = subprocess.run(script, input=json.dumps(given), stdout=subprocess.PIPE, text=True, check=True)
     return dict(json.loads(done.stdout))
 

@@ -1,6 +1,6 @@
 """Computes BIG-bench's metrics with its own functions, of the answers that come as JSON on standard input.
 
-    bigbench_metrics.py FOLDER < {"responses", "targets", "options"} > {METRIC: VALUE}
+    bigbench_functions.py FOLDER < {"responses", "targets", "options"} > {METRIC: VALUE}
 
 FOLDER holds the archives of bigbench and t5. Of both, only the modules of metrics are loaded, and what these import of
 their own packages; the libraries that no metric here calls are empty modules.
@@ -41,7 +41,7 @@ def main(folder: Path) -> None:
     """Writes the value of each metric."""
     metrics, given = _functions(folder), json.load(sys.stdin)
     responses, targets = given["responses"], given["targets"]
-    values = {}
+    values = dict[str, float]()
     for name, function in metrics.GENERATIVE_FN.items():
         if name == "numeric_match_with_0_1_relative_error":
             values |= function([[number] for number in given["numbers"]], given["guesses"])
