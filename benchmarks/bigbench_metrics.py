@@ -110,8 +110,8 @@ def theirs(given: dict[str, Any]) -> dict[str, float]:
     python = python_of(ENVIRONMENT, PACKAGES)
     for archive in ARCHIVES:
         if not list(ENVIRONMENT.glob(f"{archive.partition('==')[0]}-*")):
-            command = [python, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", ENVIRONMENT, archive]
-            subprocess.run(command, check=True)
+            command = ["-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(ENVIRONMENT), archive]
+            subprocess.run([python, *command], check=True)
     script = [python, HERE / "peers" / "bigbench_functions.py", ENVIRONMENT]
     done = subprocess.run(script, input=json.dumps(given), stdout=subprocess.PIPE, text=True, check=True)
     return dict(json.loads(done.stdout))
