@@ -100,9 +100,8 @@ lock-py311 lock-py312: lock-py3%:
 	$(COMPILE) --extra cuda --constraint $(LOCKS)/core.txt --output-file $(LOCKS)/cuda.txt \
 		pyproject.toml requirements/build.in
 	$(COMPILE) --extra dev --extra corpus --extra ray --extra serve --extra interop --extra metrics \
-		--constraint $(LOCKS)/plan.txt \
-		--constraint $(LOCKS)/ray.txt --constraint $(LOCKS)/serve.txt --constraint $(LOCKS)/interop.txt \
-		--constraint $(LOCKS)/metrics.txt \
+		--constraint $(LOCKS)/plan.txt --constraint $(LOCKS)/ray.txt --constraint $(LOCKS)/serve.txt \
+		--constraint $(LOCKS)/interop.txt --constraint $(LOCKS)/metrics.txt \
 		--output-file $(LOCKS)/dev.txt pyproject.toml requirements/build.in requirements/tests.in
 
 lock-peers: LOCKS = requirements/py311
