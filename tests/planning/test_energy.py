@@ -23,6 +23,12 @@ def test_palm_540b_is_planned_by_its_ramp() -> None:
     assert energy.there(recipe, topology.parse("v4:12x16x16", 2), [batches[0], {"batch": {"sequences": 1024}}]) is None
 
 
+def test_a_plan_here_knows_nothing_of_larger_machines() -> None:
+    used = energy.here(loading.load("palm-540b"), 2.5e24)
+    assert (used["kwh"], used["kg_co2e"], used["hours"], used["chips"]) == (None, None, None, 6144)
+    assert "--topology" in used["how"]
+
+
 def test_a_plan_here_follows_the_peak_or_a_measured_rate(tiny_recipe: RecipeMaker) -> None:
     recipe = tiny_recipe("training.peak_flops=1e11", "energy.watts=50")
     used = energy.here(recipe, 1.44e14)

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import jax
+
 from palmetto.host import environment, power
 from palmetto.planning.network.topology import Topology
 from palmetto.recipe import Recipe
@@ -16,13 +18,17 @@ _UTILIZATION = 0.4
 def here(recipe: Recipe, flops: float, rate: float | None = None) -> EnergyUse:
     """Returns what `flops` of training use on the devices of this process.
 
-    rate: the FLOP/s that such a training has reached here; by default 40 % of the devices' peak.
+    rate: the FLOP/s that such a training has reached here; by default 40 % of the devices' peak. Nothing is known of a
+    mesh with more devices than this machine has devices or cores.
     """
+    machine = environment.record()
+    if recipe.mesh.devices > max(jax.device_count(), machine["cores"] or 1):
+        how = f"not known here: the mesh has {recipe.mesh.devices:,} devices; --topology predicts it for other machines"
+        return energy.use(recipe.energy, recipe.mesh.devices, None, None, how)
     where = f"{rate / 1e9:,.0f} GFLOP/s, as measured here" if rate else ""
     if rate is None:
         peak = recipe.training.peak_flops or mesh_peak(recipe, device_peak(recipe))
         rate, where = _UTILIZATION * peak, f"{_UTILIZATION:.0%} of {peak / 1e9:,.0f} GFLOP/s here"
-    machine = environment.record()
     chips, published = energy.drawn(recipe, machine["platform"], machine["device"], machine["cores"])
     return _estimate(recipe, chips, flops / rate, published, where)
 

@@ -80,7 +80,7 @@ class EnergyUse(TypedDict):
     kwh: float | None
     """What the building takes from the grid."""
     kg_co2e: float | None
-    hours: float
+    hours: float | None
     chips: int
     watts: float | None
     """The mean power of a chip."""

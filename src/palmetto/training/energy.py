@@ -86,13 +86,13 @@ def recipe_watts(energy: Energy, published: tuple[float, str] | None) -> tuple[f
     return published or (None, "no power of this chip is published; energy.watts would give one")
 
 
-def use(energy: Energy, chips: int, seconds: float, joules: float | None, how: str) -> EnergyUse:
+def use(energy: Energy, chips: int, seconds: float | None, joules: float | None, how: str) -> EnergyUse:
     """Returns a use of energy as plain values; `how` says how the joules were found."""
     kwh, kg = energy.footprint(joules) if joules is not None else (None, None)
     return {
         "kwh": kwh,
         "kg_co2e": kg,
-        "hours": seconds / 3600,
+        "hours": None if seconds is None else seconds / 3600,
         "chips": chips,
         "watts": joules / seconds / chips if joules is not None and seconds else None,
         "pue": energy.pue,
@@ -104,6 +104,8 @@ def use(energy: Energy, chips: int, seconds: float, joules: float | None, how: s
 
 def describe(used: EnergyUse) -> list[str]:
     """Returns a use of energy in words, as parts of a list."""
+    if used["hours"] is None:
+        return [used["how"]]
     if used["kwh"] is None or used["kg_co2e"] is None:
         return [f"{used['hours']:,.4g} h", used["how"]]
     return [
