@@ -191,9 +191,10 @@ def _predicted(prediction: Prediction, counted: str) -> Iterator[str]:
         if prediction.miss is not None:
             text += f"; it reached {prediction.reached:.4f}, {prediction.miss:+.2%}".replace("-", "−")
         yield f"{text}."
+    time = "" if used["hours"] is None else f"{duration(used['hours'])} here; "
     yield (
         f"{name} has {cost.parameters:,} parameters and {compact(cost.tokens)} tokens, {cost.flops:.3g} FLOPs: "
-        f"{duration(used['hours'])} here; {', '.join(energy.describe(used))}."
+        f"{time}{', '.join(energy.describe(used))}."
     )
 
 
