@@ -1,6 +1,6 @@
 """Fine-tunes a run on E2E (its devset trains, its testset tests), wholly and by adapters, and compares the bits a byte.
 
-    .venv/bin/python benchmarks/e2e.py DIR FOLDER [--steps 200] [--out runs/e2e]
+    .venv/bin/python benchmarks/e2e.py DIR FOLDER [--steps 200] [--limit N] [--out runs/e2e]
 
 DIR is the base, FOLDER holds devset.csv and testset_w_refs.csv. Each reference of a meaning is an example. The bits a
 byte of the test's references are those of the base and of both fine-tunings, with 95 % intervals that take the
@@ -65,6 +65,7 @@ def main() -> None:
     parser.add_argument("base", type=Path)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--limit", type=int, help="test on so many first references; all by default")
     parser.add_argument("--out", type=Path, default=Path("runs/e2e"))
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -84,7 +85,7 @@ def main() -> None:
     environment.prepare(8)
     from palmetto.evaluation.statistics import ratio
 
-    tested = examples(arguments.folder / "testset_w_refs.csv")
+    tested = examples(arguments.folder / "testset_w_refs.csv")[: arguments.limit]
     sizes = [float(len(example["target"].encode())) for example in tested]
     meanings = [example["prompt"] for example in tested]
     bits = {"base": bits_of(arguments.base, tested)}
