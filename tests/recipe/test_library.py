@@ -30,6 +30,31 @@ def test_shipped_recipes_load_and_are_dumped_unchanged(tmp_path: Path) -> None:
         assert loading.load(str(tmp_path / "recipe.yaml")) == recipe
 
 
+BEGUN = {"base": "run", "step": 6, "parameters": "some"}
+
+
+def test_recipes_of_finetuning_take_vocabulary_and_model_from_the_base(tmp_path: Path) -> None:
+    base = loading.load("palm-1m", ["training.threads=4"])
+    assert {"adamw", "continued", "palm", "preferences"} == set(loading.names("finetuning"))
+    for name in loading.names("finetuning"):
+        recipe = loading.finetune(name, base, BEGUN)
+        assert (recipe.name, recipe.model, recipe.training.threads) == (f"palm-1m-{name}", base.model, 4)
+        assert recipe.tokens.vocabulary_size == base.tokens.vocabulary_size
+        assert len(loading.describe(name, "finetuning")) > 20
+        (tmp_path / "recipe.yaml").write_text(loading.dump(recipe))
+        assert loading.load(str(tmp_path / "recipe.yaml")) == recipe
+
+
+def test_finetuning_as_palm_matches_the_paper() -> None:
+    """Section 6.1.2 of arXiv 2204.02311; its accumulators begin anew, as every fine-tuning's do."""
+    recipe = loading.finetune("palm", loading.load("palm-8b"), BEGUN)
+    training, objective = recipe.training, recipe.training.objective.model_dump()
+    assert (training.optimizer.name, training.schedule.name, training.schedule.peak) == ("adafactor", "constant", 5e-5)
+    assert (training.batch_size, training.dropout, training.steps) == ({0: 32}, 0.1, 15_000)
+    assert (objective["longest_prompt"], objective["longest_target"]) == (2048, 512)
+    assert recipe.tokens.sequence_length == 2048 + 512
+
+
 @pytest.mark.parametrize(
     ("name", "shape", "ramp"),
     [
