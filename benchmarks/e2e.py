@@ -83,7 +83,7 @@ def main() -> None:
     from palmetto.host import environment
 
     environment.prepare(8)
-    from palmetto.evaluation.statistics import ratio
+    from palmetto.evaluation.statistics import Z, ratio
 
     tested = examples(arguments.folder / "testset_w_refs.csv")[: arguments.limit]
     sizes = [float(len(example["target"].encode())) for example in tested]
@@ -96,7 +96,8 @@ def main() -> None:
         print(f"{name:20} {found.value:.4f} [{found.interval[0]:.4f}, {found.interval[1]:.4f}]")
     for name, other in (("whole", "base"), ("adapters", "base"), ("adapters", "whole")):
         found = ratio((bits[name] - bits[other]).tolist(), sizes, meanings)
-        print(f"{name} − {other:10} {found.value:+.4f} [{found.interval[0]:+.4f}, {found.interval[1]:+.4f}]")
+        low, high = found.value - Z * found.error, found.value + Z * found.error  # a difference may be below 0
+        print(f"{name} − {other:10} {found.value:+.4f} [{low:+.4f}, {high:+.4f}]")
 
 
 if __name__ == "__main__":
