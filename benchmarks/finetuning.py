@@ -5,8 +5,9 @@
 DIR is a fine-tuning in float32 by AdamW, with adapters or without, as `palmetto finetune` has begun it. Its base is
 exported, and the peer loads it from there. The peer gets the examples of each batch as rows that are padded to the
 longest of them, as is usual; Palmetto takes the rows that it has packed. Each program has its own process, and they
-take turns within every round. The ratio is that of examples/s, the median over the rounds. Then the losses of the last
-steps of both are printed. The peer's adapters are drawn by its own rule, so that losses differ a little.
+take turns within every round. The ratio is that of examples/s, the median over the rounds. The losses of the first and
+the last step of both are printed: the first ones agree, as both begin with the base. The peer draws adapters by its own
+rule, so that later losses differ with them.
 """
 
 import argparse
@@ -75,7 +76,7 @@ def worker(directory: Path) -> None:
     print(timed(1), flush=True)
     for line in sys.stdin:
         print(timed(int(line)), flush=True)
-    print(np.mean(losses[-_BATCHES:]), file=sys.stderr)
+    print(f"palmetto: loss {losses[0]:.5f} at first, {losses[-1]:.5f} after {taken} steps", file=sys.stderr)
 
 
 def main() -> None:
@@ -89,6 +90,7 @@ def main() -> None:
         worker(arguments.directory)
         return
     from palmetto.runs.directory import RunDirectory
+    from palmetto.training.learning_rate import learning_rate
 
     recipe = RunDirectory.existing(arguments.directory).recipe
     assert recipe.finetuning is not None, "a run that `palmetto finetune` has begun"
@@ -99,11 +101,10 @@ def main() -> None:
         begun = [recipe.finetuning.base, "--step", str(recipe.finetuning.step)]
         command = [sys.executable, "-m", "palmetto", "export", *begun, "--to", "huggingface", "--out", str(exported)]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        optimizer, schedule = recipe.training.optimizer.model_dump(), recipe.training.schedule.model_dump()
+        rates = [float(learning_rate(recipe.training, step)) for step in range(1, _BATCHES + 1)]
+        settings = {"optimizer": recipe.training.optimizer.model_dump(), "rates": rates}
         lora = None if recipe.model.lora is None else recipe.model.lora.model_dump()
-        given.write_text(
-            json.dumps({"batches": batches, "lora": lora, "optimizer": optimizer, "rate": schedule["peak"]})
-        )
+        given.write_text(json.dumps({"batches": batches, "lora": lora, **settings}))
         peer = [str(python_of(PEFT_ENVIRONMENT, PEFT_PACKAGES)), str(HERE / "peers" / "peft_torch.py")]
         runners = [
             Runner("palmetto", [sys.executable, __file__, str(arguments.directory), "--worker"], round(count)),

@@ -33,7 +33,7 @@ def main() -> None:
         model = get_peft_model(model, LoraConfig(r=rank, lora_alpha=lora["alpha"] or rank, target_modules=targets))
     optimizer = torch.optim.AdamW(
         [parameter for parameter in model.parameters() if parameter.requires_grad],
-        lr=given["rate"],
+        lr=given["rates"][0],
         betas=(given["optimizer"]["b1"], given["optimizer"]["b2"]),
         eps=given["optimizer"]["epsilon"],
         weight_decay=given["optimizer"]["weight_decay"],
@@ -48,6 +48,7 @@ def main() -> None:
         for _ in range(steps):
             tokens, mask, labels = batches[taken % len(batches)]
             optimizer.zero_grad(set_to_none=True)
+            optimizer.param_groups[0]["lr"] = given["rates"][taken % len(batches)]
             loss = model(input_ids=tokens, attention_mask=mask, labels=labels, use_cache=False).loss
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0, foreach=True)
@@ -59,7 +60,7 @@ def main() -> None:
     print(timed(1), flush=True)
     for line in sys.stdin:
         print(timed(int(line)), flush=True)
-    print(sum(losses[-len(batches) :]) / len(losses[-len(batches) :]), file=sys.stderr)
+    print(f"peft: loss {losses[0]:.5f} at first, {losses[-1]:.5f} after {taken} steps", file=sys.stderr)
 
 
 def padded(examples: list[tuple[list[int], list[bool]]]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
