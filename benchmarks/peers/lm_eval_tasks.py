@@ -13,14 +13,18 @@ from pathlib import Path
 
 import lm_eval
 from lm_eval.models.huggingface import HFLM
+from lm_eval.tasks import TaskManager
+from lm_eval.tasks._yaml_loader import load_yaml
 
 
 def main(folder: str, sets: Path, results: Path) -> None:
     """Evaluates, and writes scores and the examples behind them."""
     model, found = HFLM(folder, device="cpu", dtype="float32", batch_size=8), {}
+    known = TaskManager().task_index
     for name, file in json.loads(sets.read_text()).items():
         files = dict.fromkeys(("train", "validation", "test"), file)
-        task = {"task": name, "dataset_path": "json", "dataset_name": None, "dataset_kwargs": {"data_files": files}}
+        local = {"dataset_path": "json", "dataset_name": None, "dataset_kwargs": {"data_files": files}}
+        task = load_yaml(known[name].yaml_path) | local
         done = lm_eval.simple_evaluate(model=model, tasks=[task], num_fewshot=0, bootstrap_iters=0)
         values = {key.partition(",")[0]: value for key, value in done["results"][name].items() if key.endswith(",none")}
         samples = sorted(done["samples"][name], key=lambda sample: sample["doc_id"])
