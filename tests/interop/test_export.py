@@ -1,7 +1,6 @@
 """Tests exports as folders: whole or absent, the same bytes each time, and runs again when they are imported."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -181,11 +180,9 @@ def test_one_tensor_is_in_memory_at_a_time(
 
 @pytest.mark.slow
 def test_the_commands_say_what_was_not_compared(run: RunDirectory, tmp_path: Path) -> None:
-    environment = {name: value for name, value in os.environ.items() if name not in ("NPROC", "XLA_FLAGS")}
-
     def palmetto(*arguments: object) -> "subprocess.CompletedProcess[str]":
         command = [sys.executable, "-m", "palmetto", *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+        return subprocess.run(command, capture_output=True, text=True, check=False, env=exported.outside())
 
     out, again = tmp_path / "out", tmp_path / "again"
     done = palmetto("export", run.path, "--to", "huggingface", "--out", out, "--check", "--json")

@@ -1,7 +1,6 @@
 """Tests that an imported run with a foreign tokenizer generates, is evaluated, served and exported like any other."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -117,11 +116,9 @@ def test_an_imported_run_is_served(run: RunDirectory) -> None:
 def test_commands_on_an_imported_run_say_nothing_else(folder: Path, tmp_path: Path) -> None:
     """The environment is recorded, so that nothing is said to be missing."""
 
-    environment = {name: value for name, value in os.environ.items() if name not in ("NPROC", "XLA_FLAGS")}
-
     def palmetto(*arguments: object) -> "subprocess.CompletedProcess[str]":
         command = [sys.executable, "-m", "palmetto", *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+        return subprocess.run(command, capture_output=True, text=True, check=False, env=exported.outside())
 
     made = palmetto("import", folder, "--run", tmp_path / "run", "--json")
     assert (made.returncode, made.stderr) == (0, "")

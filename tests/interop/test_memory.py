@@ -55,7 +55,7 @@ def test_a_sharded_checkpoint_is_exported_in_little_memory(tmp_path: Path) -> No
     def export(target: str, room: int) -> "subprocess.CompletedProcess[str]":
         arguments = [small.path, large.path, tmp_path / f"{target}-{room}", target, room]
         command = [sys.executable, "-c", EXPORT, *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, check=False)
+        return subprocess.run(command, capture_output=True, text=True, check=False, env=exported.outside())
 
     for target in ("huggingface", "gguf"):
         done = export(target, ROOM)

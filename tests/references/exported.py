@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import os
 from argparse import ArgumentParser
 from collections.abc import Callable
 from pathlib import Path
@@ -176,6 +177,11 @@ def draw(table: Table, seed: int) -> Parameters:
         )
         for name, of in table.items()
     }
+
+
+def outside() -> dict[str, str]:
+    """Returns the environment of a process without what tests fix for their own."""
+    return {name: value for name, value in os.environ.items() if name not in ("NPROC", "XLA_FLAGS")}
 
 
 def made(

@@ -47,6 +47,8 @@ def make(source: Path, run: RunDirectory) -> Vocabulary | str:
         checkpoints.wait()
         if isinstance(found.vocabulary, Vocabulary):
             found.vocabulary.save(run.vocabulary)
-        write_json(run.environment, environment.record(recipe.mesh_record, recipe.inelastic))
+        # The weights came as they are: what is done with them begins with the recipe's threads, not with those of here.
+        here = environment.record(recipe.mesh_record, recipe.inelastic) | {"threads": recipe.training.threads}
+        write_json(run.environment, here)
         write_text(run.recipe_file, loading.dump(recipe))
     return found.vocabulary
