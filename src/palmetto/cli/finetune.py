@@ -103,13 +103,16 @@ def _judges(choose: str | None, data: Path | None, limit: int | None, patience: 
         return None
     from palmetto.evaluation import registry
     from palmetto.evaluation.settings import Settings
-    from palmetto.evaluation.tasks.task import BITS
+    from palmetto.evaluation.tasks.task import AS_THEY_ARE
     from palmetto.workflow.choosing import Judges
 
     names = [name.strip() for name in choose.split(",") if name.strip()]
     if not names or data is None:
         raise UserError(f"--choose {choose}: expected names of tasks, and --tasks-data FOLDER")
-    for task in registry.choose(names, data).tasks:
-        if task.metric == BITS:
-            raise UserError(f"--choose {task.name}: is measured in bits, and fewer are better; expected other tasks")
-    return Judges(names, data, Settings(0, 0, limit), patience)
+    chosen = registry.choose(names, data)
+    for task in chosen.tasks:
+        if task.metric in AS_THEY_ARE:
+            raise UserError(f"--choose {task.name}: its {task.metric} is no score from 0 to 100; expected other tasks")
+    for suite in chosen.suites:
+        raise UserError(f"--choose {suite}: a suite, whose tasks are asked in several ways; expected tasks or groups")
+    return Judges(names, data, Settings(None, 0, limit), patience)

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from palmetto.evaluation.scorer import DEFAULT
 from palmetto.files import write_json
 from palmetto.recipe import Recipe
 from palmetto.runs.directory import RunDirectory
@@ -47,7 +48,8 @@ def train(run: RunDirectory, recipe: Recipe, judges: Judges, say: Say) -> bool:
         if until not in completed(run.checkpoints) and not training.train(run, recipe, until, say):
             return False
         out = run.path / "evaluations" / f"{until:08d}"
-        found = evaluation.tasks(run, judges.tasks, judges.data, judges.settings, until, out, say).results["tasks"]
+        done = evaluation.tasks(run, judges.tasks, judges.data, judges.settings, until, out, DEFAULT, say)
+        found = done.results["tasks"]
         scores[until] = geometric_mean({name: found[name] for name in judges.tasks})
         best = max(scores, key=lambda step: (scores[step], -step))
         say(f"step {until}: {', '.join(judges.tasks)} {scores[until]:.2f}; best at step {best}, {scores[best]:.2f}")
