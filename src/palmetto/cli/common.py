@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from palmetto.files import text_bytes
+from palmetto.recipe.model import Weights
 
 
 def path(text: str) -> Path:
@@ -47,6 +48,9 @@ DraftOption = Annotated[
 ]
 LookupOption = Annotated[
     bool, typer.Option("--lookup", help="Guess that a text goes on as where it stood before; texts are the same.")
+]
+WeightsOption = Annotated[
+    Weights | None, typer.Option("--weights", help="The type to hold weights in; by default that of the activations.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from palmetto.cli.common import Directory, Json, answer, path, say
+from palmetto.cli.common import Directory, Json, WeightsOption, answer, path, say
 from palmetto.cli.runs import existing
 
 Data = Annotated[
@@ -43,6 +43,7 @@ def evaluate(
     unsafe_code: Annotated[
         bool, typer.Option("--unsafe-code", help="Run what the model writes even where the kernel cannot confine it.")
     ] = False,
+    weights: WeightsOption = None,
     as_json: Json = False,
 ) -> None:
     """Evaluate a checkpoint on tasks. A killed evaluation goes on where it stopped, and gives the same files."""
@@ -56,7 +57,7 @@ def evaluate(
     settings = Settings(shots, seed, limit, beams, samples, unsafe_code).check()
     if workers is not None and engine == "local":
         raise typer.BadParameter("expected with --engine ray", param_hint="--workers")
-    done = evaluation.tasks(run, wanted, data, settings, step, folder, scorer, say, engine, workers)
+    done = evaluation.tasks(run, wanted, data, settings, step, folder, scorer, say, engine, workers, weights)
     say(f"the page is {folder / 'page.html'}")
     answer(done.results, "\n".join([*_tasks(done.results["tasks"]), *_suites(done.results["suites"])]), as_json)
 

@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from palmetto.cli.common import Directory, DraftOption, Json, LookupOption, Overrides, answer, path, say, text_path
+from palmetto.cli.common import (
+    Directory,
+    DraftOption,
+    Json,
+    LookupOption,
+    Overrides,
+    WeightsOption,
+    answer,
+    path,
+    say,
+    text_path,
+)
 from palmetto.cli.runs import existing
 from palmetto.errors import UserError
 from palmetto.files import text_bytes
@@ -52,6 +63,7 @@ def generate(
     draft: DraftOption = None,
     lookup: LookupOption = False,
     step: Annotated[int | None, typer.Option(help="The checkpoint's step; by default the newest.")] = None,
+    weights: WeightsOption = None,
     interactive: Annotated[bool, typer.Option("--interactive", help="Continue each line of standard input.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -95,7 +107,7 @@ def generate(
         raise UserError(f"--beams {beams}: expected without --json-schema and --regex")
     if beams and not n <= beams <= ROWS:
         raise UserError(f"--beams {beams}: expected {n}, which --n asks for, to {ROWS}")
-    trained = TrainedModel(run, overrides or (), step)
+    trained = TrainedModel(run, overrides or (), step, weights)
     continuing = Continuing(trained, say, Drafting(smaller, lookup))
     constraint = None
     if json_schema is not None or regex is not None:

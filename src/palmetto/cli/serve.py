@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from palmetto.cli.common import DraftOption, Json, LookupOption, path, quiet_libraries, say
+from palmetto.cli.common import DraftOption, Json, LookupOption, WeightsOption, path, quiet_libraries, say
 from palmetto.cli.runs import existing
 from palmetto.errors import UserError
 from palmetto.host.extras import MODULES, missing
@@ -53,6 +53,7 @@ def serve(
     max_body: Annotated[int, typer.Option(min=1, help="The most bytes of a request.")] = 4 << 20,
     timeout: Annotated[float, typer.Option(min=1, help="The most seconds of an answer, which ends there.")] = 600,
     drain: Annotated[float, typer.Option(min=1, help="The seconds for running answers after SIGTERM.")] = 30,
+    weights: WeightsOption = None,
     as_json: Json = False,
 ) -> None:
     """Serve trained models over HTTP: OpenAI's API, a page for people at /. Overrides: as for generate."""
@@ -95,7 +96,7 @@ def serve(
 
     say("loading checkpoints, and compiling all that requests can need")
     with quiet_libraries():
-        models = server.load(runs, limits, settings, overrides, Drafting(smaller, lookup), adapters)
+        models = server.load(runs, limits, settings, overrides, Drafting(smaller, lookup), adapters, weights)
     server.run(models, opened, ready)
 
 

@@ -53,7 +53,7 @@ def generate(
     request = Request(tuple(prompt.tolist()), count, sampling, seed, stop=frozenset({end}), prefix=prefix)
     try:
         engine = Engine(
-            arranged, model, limits, vocabulary_size=vocabulary_size or len(arranged.embedding), sharding=sharding
+            arranged, model, limits, vocabulary_size=vocabulary_size or arranged.embedding.shape[0], sharding=sharding
         )
         [[result]] = engine.run([request])
     except jax.errors.JaxRuntimeError as error:

@@ -68,7 +68,7 @@ class Runner:
     @property
     def vocabulary(self) -> int:
         """The number of tokens that the model knows, with those that it does not generate."""
-        return len(self._arranged.embedding)
+        return self._arranged.embedding.shape[0]
 
     def rows(self, least: int) -> int:
         """Returns the number of rows of a step with room for `least`: always R, if bits depend on it.

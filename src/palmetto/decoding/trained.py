@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -12,12 +12,16 @@ from palmetto.decoding.cached import DECODING, streams
 from palmetto.decoding.drafts import Draft
 from palmetto.decoding.engine import Engine, Limits
 from palmetto.decoding.generate import generate
+from palmetto.decoding.runner import choose_tuning
 from palmetto.decoding.sampling import Sampling
 from palmetto.errors import UserError
+from palmetto.model.held import hold
 from palmetto.model.layout import Arranged, arrange, map_named
 from palmetto.model.parameters import parameter_table
+from palmetto.model.weights import Parameters
 from palmetto.parallel.sharding import Sharding
 from palmetto.recipe import Recipe
+from palmetto.recipe.model import Weights
 from palmetto.runs.directory import RunDirectory
 from palmetto.tokens.marks import given, unmark
 from palmetto.tokens.prompts import Prompts
@@ -70,6 +74,12 @@ def read(run: RunDirectory, step: int | None, look: Callable[[Checkpoints, int],
             return found
 
 
+def held(parameters: Parameters, recipe: Recipe, weights: Weights | None, sharding: Sharding | None = None) -> Arranged:
+    """Returns parameters arranged for decoding and held in a type, by default that of the activations."""
+    arranged = arrange(parameters, recipe.model, DECODING, recipe.mesh)
+    return hold(arranged, recipe.model, weights, choose_tuning(sharding), recipe.mesh)
+
+
 class TrainedModel:
     """Holds a checkpoint of a run with its vocabulary, ready to generate text."""
 
@@ -78,30 +88,33 @@ class TrainedModel:
         run: RunDirectory,
         overrides: Sequence[str] = (),
         step: int | None = None,
+        weights: Weights | None = None,
         base: "TrainedModel | None" = None,
     ) -> None:
         """Loads a checkpoint of a run, by default the newest.
 
-        `overrides` (key.path=value) may change model.positions, model.attention and mesh.model. Raises UserError if the
-        parameters would not fit. base: the model that this one has adapters of; it shares the memory of the weights
-        that are not adapted.
+        `overrides` (key.path=value) may change model.positions, model.attention and mesh.model. weights: the type that
+        weights are held in, by default that of the activations. Raises UserError if the parameters would not fit. base:
+        the model that this one has adapters of, with weights of the same type; it shares the memory of the weights that
+        are not adapted.
         """
         self.recipe = _changed(run, overrides)
         self.model = self.recipe.model
         self.vocabulary = load_vocabulary(run)
         self._sharding = Sharding(self.recipe)
         state, self.step, self._checkpoints = restore(run, step, self._sharding)
-        arranged = arrange(state.parameters, self.model, DECODING, self.recipe.mesh)
-        self.arranged = arranged if base is None else self._shared(arranged, base)
+        arranged = held(state.parameters, self.recipe, weights, self._sharding)
+        self.arranged = arranged if base is None else self._shared(state.parameters, arranged, base)
 
-    def _shared(self, arranged: Arranged, base: "TrainedModel") -> Arranged:
-        """Returns the arrays with those of the base in place of the same ones."""
+    def _shared(self, parameters: Parameters, arranged: Arranged, base: "TrainedModel") -> Arranged:
+        """Returns the weights as they are held, with those of the base in place of the same ones."""
         rows = self._sharding.arranged
+        places = jax.eval_shape(lambda each: arrange(each, self.model, DECODING, self.recipe.mesh), parameters)
 
-        def choose(name: str, own: jax.Array, theirs: jax.Array) -> jax.Array:
+        def choose(name: str, _: jax.ShapeDtypeStruct, own: Any, theirs: Any) -> Any:
             return theirs if rows[name].frozen else own
 
-        return map_named(choose, arranged, base.arranged)
+        return map_named(choose, places, arranged, base.arranged)
 
     def engine(self, limits: Limits, draft: Draft | None = None) -> Engine:
         """Returns an engine of this model, which generates tokens of the vocabulary."""

@@ -3,12 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-from palmetto.decoding.cached import DECODING
 from palmetto.decoding.engine import Engine
 from palmetto.decoding.limits import Limits
-from palmetto.decoding.trained import restore
+from palmetto.decoding.trained import held, restore
 from palmetto.evaluation.queries import Reader
-from palmetto.model.layout import arrange
+from palmetto.recipe.model import Weights
 from palmetto.runs.directory import RunDirectory
 from palmetto.training.origin import load_vocabulary
 
@@ -16,12 +15,12 @@ from palmetto.training.origin import load_vocabulary
 class EvaluatedModel:
     """Holds the engine of a checkpoint, for prompts of up to the length that the model was trained on."""
 
-    def __init__(self, run: RunDirectory, step: int | None) -> None:
-        """Loads a checkpoint, by default the newest; raises the errors of `restore`."""
+    def __init__(self, run: RunDirectory, step: int | None, weights: Weights | None = None) -> None:
+        """Loads a checkpoint, by default the newest; raises the errors of `restore`. weights: as TrainedModel's."""
         recipe = run.recipe_to_read()
         vocabulary, size = load_vocabulary(run), recipe.tokens.vocabulary_size
         state, self.step, checkpoints = restore(run, step)
-        arranged = arrange(state.parameters, recipe.model, DECODING, recipe.mesh)
+        arranged = held(state.parameters, recipe, weights)
         limits = Limits(longest=recipe.model_length)
         self.engine = Engine(arranged, recipe.model, limits, vocabulary_size=size)
         objective = recipe.training.objective
@@ -32,6 +31,7 @@ class EvaluatedModel:
             "parameters": checkpoints.sealed(self.step).parameters,
             "size": sum(array.size for array in state.parameters.values()),
             "vocabulary": vocabulary.digest,
+            "weights": weights,
             "engine": self.engine.fingerprint,
         }
         """What identifies the model, and the program that gives its bits."""

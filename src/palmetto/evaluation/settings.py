@@ -7,6 +7,7 @@ from typing import NamedTuple
 from palmetto.errors import UserError
 from palmetto.evaluation.tasks.task import Task
 from palmetto.files import read_json
+from palmetto.recipe.model import Weights
 from palmetto.runs.directory import RunDirectory
 
 SETTINGS = "evaluation.json"
@@ -41,7 +42,8 @@ class Settings(NamedTuple):
         return [int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) for name in names]
 
 
-def run_of(out: Path) -> tuple[RunDirectory, int]:
-    """Returns the run that was evaluated into a folder, and the step of its checkpoint."""
+def run_of(out: Path) -> tuple[RunDirectory, int, Weights | None]:
+    """Returns the run that was evaluated into a folder, the step of its checkpoint, and the type of its weights."""
     settings = read_json(out / SETTINGS)
-    return RunDirectory.existing(Path(settings["run"])), settings["step"]
+    weights = settings.get("weights")
+    return RunDirectory.existing(Path(settings["run"])), settings["step"], weights and Weights(weights)

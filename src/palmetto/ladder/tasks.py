@@ -32,7 +32,7 @@ def read(folder: Path) -> Evaluated:
     """Returns an evaluation. Raises UserError if there is none, or if its model was not trained here."""
     if not (folder / RESULTS).is_file():
         raise UserError(f"{folder}: no finished evaluation; `palmetto eval … --out {folder}` writes one")
-    run, step = run_of(folder)
+    run, step, _ = run_of(folder)
     recipe = run.recipe
     if not step:
         raise UserError(f"{folder}: {run.path} has taken no step, so that its tokens are not known")

@@ -15,7 +15,7 @@ from palmetto.model.experts.router import Routing
 from palmetto.model.layout import Arranged, Fetch, Layer, Stacked
 from palmetto.model.lookup import lookup
 from palmetto.model.norms import NORMS, normalize
-from palmetto.model.products import by_native
+from palmetto.model.products import HELD, by_native, held_products
 from palmetto.model.sequences import WHOLE, Sequences
 from palmetto.model.tuning import Tuning
 from palmetto.native.products import product
@@ -213,6 +213,8 @@ def logits(unembedding: jax.Array, states: jax.Array, native: bool = False) -> j
 
     native: use the kernels of `native`, for states [N, D].
     """
+    if isinstance(unembedding, HELD):
+        return held_products(states, (unembedding,), jnp.float32, transposed=True)[0]
     if by_native(states, native):
         return product([(states, unembedding)], jnp.float32, b_transposed=True)
     return jnp.einsum("...d,vd->...v", states, unembedding.astype(states.dtype), preferred_element_type=jnp.float32)

@@ -149,8 +149,8 @@ def _arranged_name(name: str, weight: Weight, mesh: Mesh) -> str:
 def arranged_table(table: Table, mesh: Mesh) -> dict[str, Weight]:
     """Returns the rows of the arrays that `arrange` returns, derived from the stored rows.
 
-    A row in the layers describes one layer's array. `shape`, `axes`, `cast` and `frozen` are those of the arranged
-    array; the other fields have their defaults.
+    A row in the layers describes one layer's array. `shape`, `axes`, `cast`, `frozen` and `channels` are those of the
+    arranged array; the other fields have their defaults.
     """
     rows: dict[str, Weight] = {}
     for name, weight in table.items():
@@ -164,8 +164,8 @@ def arranged_table(table: Table, mesh: Mesh) -> dict[str, Weight]:
         frozen = weight.frozen and (weight.norm is None or table[weight.norm].frozen)
         if name in rows:
             shape = (*shape[:-1], rows[name].shape[-1] + shape[-1])
-            axes, frozen = rows[name].axes, rows[name].frozen and frozen
-        rows[name] = Weight(shape, axes, deviation=None, cast=weight.cast, frozen=frozen)
+            axes, frozen, weight = rows[name].axes, rows[name].frozen and frozen, rows[name]
+        rows[name] = Weight(shape, axes, None, cast=weight.cast, frozen=frozen, channels=weight.channels)
     return rows
 
 

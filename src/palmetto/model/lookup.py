@@ -7,11 +7,16 @@ elements, D times as many as there are rows. On GPUs the rows are sorted here in
 import jax
 import jax.numpy as jnp
 
+from palmetto.model.int8 import Int8, widened
+from palmetto.native.packed import Packed
+
 
 @jax.custom_vjp
 def lookup(table: jax.Array, numbers: jax.Array) -> jax.Array:
-    """Returns the rows `numbers` [...] of a table [V, D], shape [..., D]."""
-    return table[numbers]
+    """Returns the rows `numbers` [...] of a table [V, D], shape [..., D]; decoding may hold it as held.py says."""
+    if isinstance(table, Packed):
+        return table.column(numbers)
+    return widened(Int8(table.values[numbers], table.scales[numbers])) if isinstance(table, Int8) else table[numbers]
 
 
 def _backward(kept: tuple[jax.Array, jax.Array], d: jax.Array) -> tuple[jax.Array, None]:

@@ -6,21 +6,30 @@ transposed in memory, once for all products that need it.
 """
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from palmetto.model.int8 import Int8, multiply
+from palmetto.native.packed import Packed, packed_products
 from palmetto.native.products import product
 
 Kernels = tuple[jax.Array, ...]
+"""Matrices of weights: float32 arrays while a model trains; while it decodes, in any form of held.py."""
+
+HELD = (Packed, Int8)
+"""The forms other than an array."""
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
 def project(x: jax.Array, kernels: Kernels, native: bool) -> Kernels:
-    """Returns the products [..., F] of x [..., D] with each float32 kernel [D, F], in x's dtype.
+    """Returns the products [..., F] of x [..., D] with each kernel [D, F], in x's dtype.
 
     native: use the kernels of `native`. Otherwise the gradient is fastest if D is the smaller dimension.
     """
+    if isinstance(kernels[0], HELD):
+        return held_products(x, kernels, x.dtype)
     if by_native(x, native):
         return tuple(_rows_like(x, product([(_rows(x), kernel)], x.dtype)) for kernel in kernels)
     return tuple(in_own_type(x, kernel.astype(x.dtype)) for kernel in kernels)
@@ -48,10 +57,12 @@ project.defvjp(_project_forward, _project_backward)
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
 def project_back(x: jax.Array, kernel: jax.Array, native: bool) -> jax.Array:
-    """Returns the product [..., D] of x [..., F] with a transposed float32 kernel [D, F], in x's dtype.
+    """Returns the product [..., D] of x [..., F] with a transposed kernel [D, F], in x's dtype.
 
     native: use the kernels of `native`. Otherwise the gradient is fastest if D is the smaller dimension.
     """
+    if isinstance(kernel, HELD):
+        return held_products(x, (kernel,), x.dtype, transposed=True)[0]
     if by_native(x, native):
         return _rows_like(x, product([(_rows(x), kernel)], x.dtype, b_transposed=True))
     return in_own_type(x, kernel.astype(x.dtype).mT)
@@ -71,6 +82,18 @@ def _back_backward(native: bool, kept: tuple[jax.Array, jax.Array], dy: jax.Arra
 
 
 project_back.defvjp(_back_forward, _back_backward)
+
+
+def held_products(
+    x: jax.Array, matrices: tuple[Any, ...], dtype: jax.typing.DTypeLike, *, transposed: bool = False
+) -> Kernels:
+    """Returns the products [..., n_out] of x [..., n_in] with matrices that are all `Packed` or all `Int8`, in `dtype`.
+
+    The matrices are [n_in, n_out], or [n_out, n_in] if they are called transposed.
+    """
+    if isinstance(matrices[0], Packed):
+        return tuple(_rows_like(x, y) for y in packed_products(_rows(x), matrices, dtype))
+    return tuple(multiply(x, matrix.mT if transposed else matrix, dtype) for matrix in matrices)
 
 
 def by_native(x: jax.Array, native: bool) -> bool:

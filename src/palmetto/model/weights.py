@@ -71,6 +71,8 @@ class Weight(NamedTuple):
     """The name of the weight to which its product with another is added (adapters.py)."""
     frozen: bool = False
     """Whether a run leaves it as it is."""
+    channels: str | None = None
+    """The logical axis of its outputs, if decoding may hold it in fewer bits, in int8 with a scale for each output."""
 
     @property
     def stack(self) -> int:
@@ -127,15 +129,16 @@ def weight_table(model: Model, vocabulary_size: int) -> dict[str, Weight]:
     positions = model.positions.of_model(model)
     summed = bool(positions) or model.embedding_norm
     deviation = 1 / math.sqrt(D) if model.tied_embedding == "undivided" else 1.0
-    table = {"embedding": Weight((V, D), ("vocabulary", "features"), deviation, cast=not summed), **positions}
+    embedding = Weight((V, D), ("vocabulary", "features"), deviation, cast=not summed, channels="vocabulary")
+    table = {"embedding": embedding, **positions}
     if model.embedding_norm:
         table |= _norm("embedding_norm", model)
     table |= _layer_norms(model) | _attention(model, gain) | _feedforward(model, gain) | _experts(model, gain)
     if model.norm_position in ("pre", "sandwich"):
         table |= _norm("final_norm", model, divisor=model.logit_divisor)
     if not model.tied_embedding:
-        output = Weight((D, V), ("features", "vocabulary"), 1 / math.sqrt(D), cast=True, transposed=True)
-        table["output"] = output
+        output = Weight((D, V), ("features", "vocabulary"), 1 / math.sqrt(D), cast=True, channels="vocabulary")
+        table["output"] = output._replace(transposed=True)
     return table
 
 
@@ -176,8 +179,8 @@ def _kernel(
     layers: tuple[int, ...], inputs: tuple[int, str], outputs: tuple[int, str], gain: float = 1.0, experts: int = 0
 ) -> Weight:
     stack, axes = ((len(layers), experts), ("layers", "experts")) if experts else ((len(layers),), ("layers",))
-    deviation = gain / math.sqrt(inputs[0])
-    return Weight((*stack, inputs[0], outputs[0]), (*axes, inputs[1], outputs[1]), deviation, layers, cast=True)
+    shape, deviation = (*stack, inputs[0], outputs[0]), gain / math.sqrt(inputs[0])
+    return Weight(shape, (*axes, inputs[1], outputs[1]), deviation, layers, cast=True, channels=outputs[1])
 
 
 def _biases(table: Table) -> dict[str, Weight]:
@@ -227,7 +230,7 @@ def _experts(model: Model, gain: float) -> dict[str, Weight]:
     E, norm = model.experts.count, _feedforward_norm(model)
     width, inner = (model.d_model, "width"), (model.expert_size, "feedforward")
     into = _kernel(layers, width, inner, gain, E)._replace(norm=norm)
-    table = {"router": _kernel(layers, width, (E, "gates"))._replace(norm=norm, cast=False)}
+    table = {"router": _kernel(layers, width, (E, "gates"))._replace(norm=norm, cast=False, channels=None)}
     if model.expert_feedforward in GATED:
         table["expert_gate"] = into
     return table | {"expert_up": into, "expert_down": _kernel(layers, inner, width, gain, E)._replace(transposed=True)}

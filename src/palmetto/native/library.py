@@ -32,6 +32,7 @@ _LIMITS = {"AVX2": 1, "AVX512": 2, "AVX512_VNNI": 2, "AVX512_BF16": 3, "AMX": 4,
 
 _FUNCTIONS = (
     "product",
+    "packed_products",
     "swiglu",
     "swiglu_backward",
     "cross_entropy",

@@ -14,6 +14,7 @@ from palmetto.decoding.limits import Limits
 from palmetto.decoding.text import Pieces
 from palmetto.decoding.trained import TrainedModel
 from palmetto.recipe.chat_template import ChatTemplate
+from palmetto.recipe.model import Weights
 from palmetto.recipe.objectives import has_prefix
 from palmetto.runs.directory import RunDirectory
 from palmetto.serving.metrics import Meter
@@ -50,12 +51,13 @@ class Served:
         template: str | None,
         overrides: Sequence[str],
         drafting: Drafting,
+        weights: Weights | None,
         adapter: "Adapter | None" = None,
     ) -> None:
         """Loads the newest checkpoint of a run, and compiles its step.
 
-        template: that of chats, None for the recipe's. overrides: as TrainedModel takes them. adapter: of what the run
-        has adapters, which then shares its other weights with that.
+        template: that of chats, None for the recipe's. overrides, weights: as TrainedModel takes them. adapter: of what
+        the run has adapters, which then shares its other weights with that.
         """
         self.name = run.path.resolve().name if adapter is None else adapter.name
         self._base: TrainedModel | None = None if adapter is None else adapter.base.trained
@@ -67,8 +69,8 @@ class Served:
         self.limits = limits
         self.created = int(run.recipe_file.stat().st_mtime)
         self._run, self._meter = run, meter
-        self._overrides, self._drafting = overrides, drafting
-        trained = TrainedModel(run, overrides, base=self._base)
+        self._overrides, self._drafting, self._weights = overrides, drafting, weights
+        trained = TrainedModel(run, overrides, weights=weights, base=self._base)
         self.trained: TrainedModel = trained
         self.vocabulary, self.pieces = trained.vocabulary, Pieces(trained.vocabulary)
         self.prompts = Prompts.of(run.recipe, trained.vocabulary)
@@ -98,7 +100,7 @@ class Served:
         await before.worker.retire()
 
     def _newest(self) -> Current:
-        return self._ready(TrainedModel(self._run, self._overrides, base=self._base))
+        return self._ready(TrainedModel(self._run, self._overrides, weights=self._weights, base=self._base))
 
     def _ready(self, trained: TrainedModel) -> Current:
         """Returns what answers requests with a checkpoint, once all that they can need is compiled."""

@@ -16,6 +16,7 @@ from palmetto.decoding.limits import Limits
 from palmetto.decoding.request import Refused
 from palmetto.errors import UserError
 from palmetto.host import signals
+from palmetto.recipe.model import Weights
 from palmetto.runs.directory import RunDirectory
 from palmetto.serving.app import application
 from palmetto.serving.heads import Protocol
@@ -69,6 +70,7 @@ def load(
     overrides: Sequence[str] = (),
     drafting: Drafting | None = None,
     adapters: Mapping[str, Adapting] | None = None,
+    weights: Weights | None = None,
 ) -> Server:
     """Returns the models of runs, with their newest checkpoints, ready to be served; raises UserError if one cannot.
 
@@ -77,7 +79,7 @@ def load(
     metrics, guesses = Metrics(), drafting or Drafting()
 
     def served(name: str, run: RunDirectory, adapter: Adapter | None = None) -> Served:
-        return Served(run, limits, metrics.meter(name), settings.template, overrides, guesses, adapter)
+        return Served(run, limits, metrics.meter(name), settings.template, overrides, guesses, weights, adapter)
 
     try:
         models = {name: served(name, run) for name, run in runs.items()}

@@ -9,6 +9,7 @@ import numpy as np
 
 from palmetto.errors import UserError
 from palmetto.recipe import Recipe
+from palmetto.recipe.model import Weights
 from palmetto.recipe.training import Evaluations
 from palmetto.runs.directory import RunDirectory
 from palmetto.training import origin
@@ -51,6 +52,7 @@ def tasks(
     say: Say,
     engine: str = "local",
     workers: int | None = None,
+    weights: Weights | None = None,
 ) -> "Evaluation":
     """Returns how a checkpoint, by default the newest, does on tasks, and writes it into a folder.
 
@@ -64,12 +66,12 @@ def tasks(
     from palmetto.evaluation import evaluating, page
     from palmetto.evaluation.model import EvaluatedModel
 
-    model = EvaluatedModel(run, step)
+    model = EvaluatedModel(run, step, weights)
     answerer: Answerer = model.engine
     if engine == "ray":
         from palmetto.evaluation.ray_engine import RayEngine
 
-        answerer = RayEngine(partial(_opened, run.path.resolve(), model.step), model.identity, workers)
+        answerer = RayEngine(partial(_opened, run.path.resolve(), model.step, weights), model.identity, workers)
     evaluation = evaluating.run(chosen, data, settings, model.identity, answerer, model.reader, out, say)
     page.write(evaluation, out, run.path.resolve().name)
     return evaluation
@@ -108,13 +110,13 @@ def _chosen(wanted: Evaluations) -> "Chosen":
         raise UserError(f"training.evaluations: {error}") from None
 
 
-def _opened(path: Path, step: int) -> "EvaluatedModel":
+def _opened(path: Path, step: int, weights: Weights | None) -> "EvaluatedModel":
     """Returns the checkpoint of a run in a process that has not used it before, such as a worker's."""
     run = RunDirectory.existing(path)
     enter_to_read(run, lambda text: None)
     from palmetto.evaluation.model import EvaluatedModel
 
-    return EvaluatedModel(run, step)
+    return EvaluatedModel(run, step, weights)
 
 
 def memorization(run: RunDirectory, spans: int, length: int, seed: int, step: int | None, say: Say) -> dict[str, Any]:
@@ -145,9 +147,9 @@ def verify_tasks(out: Path, say: Say) -> "tuple[int, str]":
     """Replays samples of an evaluation; returns their number, and what differs or an empty text."""
     from palmetto.evaluation.settings import run_of
 
-    run, step = run_of(out)
+    run, step, weights = run_of(out)
     enter_to_read(run, say)
     from palmetto.evaluation import replay
     from palmetto.evaluation.model import EvaluatedModel
 
-    return replay.verify(out, EvaluatedModel(run, step))
+    return replay.verify(out, EvaluatedModel(run, step, weights))

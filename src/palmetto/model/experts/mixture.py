@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from palmetto.model.experts.products import Activate, block_size, in_blocks, pair, ragged
 from palmetto.model.experts.router import Routing, route
 from palmetto.model.experts.seats import Queues, combine, dispatch, take_seats
+from palmetto.model.int8 import widened
 from palmetto.model.products import project, project_back
 from palmetto.model.tuning import Tuning
 from palmetto.model.weights import EXPERT_INPUTS
@@ -48,8 +49,8 @@ def mixture(
     """Returns the experts' output for x [B, T, D], in its shape and dtype, and the router's statistics.
 
     layer: "router" [D, E], "expert_up" [E, D, F], "expert_down" [E, D, F] (transposed) and, if gated, "expert_gate"
-    [E, D, F], all float32. Devices that share the experts each pass their own; devices that share sequences each pass
-    T of their positions.
+    [E, D, F], all float32; while decoding, kernels may be in the forms of held.py. Devices that share the experts each
+    pass their own; devices that share sequences each pass T of their positions.
     """
     batch, length, width = x.shape
     top, own = settings.top, settings.count // mesh.expert
@@ -57,8 +58,8 @@ def mixture(
     weights, chosen, routing = route(x, layer["router"], top, mesh.sequence)
     queues = _queues(chosen, capacity, mesh.sequence)
     tokens, weights = x.reshape(-1, width), weights.reshape(-1, top)
-    kernels = tuple(layer[name] for name in EXPERT_INPUTS if name in layer)
-    held, capacity = _Held(kernels, layer["expert_down"], activate), min(capacity, length)
+    kernels = tuple(widened(layer[name]) for name in EXPERT_INPUTS if name in layer)
+    held, capacity = _Held(kernels, widened(layer["expert_down"]), activate), min(capacity, length)
     if top == settings.count or (settings.capacity_factor is not None and not tuning.unroll):
         mixed = _padded(tokens, weights, queues, capacity, held, tuning, mesh)
     else:

@@ -43,6 +43,14 @@ InstructionSet largest(int limit) {
 
 InstructionSet instruction_set() { return static_cast<InstructionSet>(chosen.load(std::memory_order_relaxed)); }
 
+bool has_vnni() {
+  static const bool found = [] {
+    uint32_t a, b, c = 0, d;
+    return __get_cpuid_count(7, 0, &a, &b, &c, &d) && bit(c, 11);
+  }();
+  return found;
+}
+
 int cores() { return most_threads.load(std::memory_order_relaxed); }
 
 }  // namespace palmetto
