@@ -5,6 +5,9 @@ from typing import Any
 
 from palmetto.decoding.engine import Engine, Limits
 from palmetto.decoding.request import Event, Finish, Request, Token
+from palmetto.decoding.runner import choose_tuning
+from palmetto.model.held import hold
+from palmetto.recipe.model import Weights
 from tests.decoding.test_kinds import VOCABULARY, made
 
 LONGEST = 40
@@ -16,8 +19,11 @@ Answer = tuple[tuple[Token, ...], Finish | None]
 """All tokens of a choice, and why it ended."""
 
 
-def engine(kind: str, limits: Limits = SMALL, **others: Any) -> Engine:
+def engine(kind: str, limits: Limits = SMALL, weights: Weights | None = None, **others: Any) -> Engine:
+    """Returns an engine of a kind of model; weights: the type that it holds them in, None for plain arrays."""
     model, arranged = made(kind)
+    if weights is not None:
+        arranged = hold(arranged, model, weights, choose_tuning(None))
     return Engine(arranged, model, limits, vocabulary_size=VOCABULARY, **others)
 
 

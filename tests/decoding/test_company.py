@@ -13,6 +13,7 @@ from palmetto.decoding.engine import Limits
 from palmetto.decoding.request import Finish, Request
 from palmetto.decoding.sampling import Sampling
 from palmetto.native.library import VARIABLE
+from palmetto.recipe.model import Weights
 from tests.conftest import slow_but
 from tests.decoding.engines import LONGEST, SMALL, Answer, alone, engine, gathered, stepped
 from tests.decoding.test_kinds import KINDS, LENGTH, VOCABULARY, made
@@ -45,8 +46,8 @@ def limits(kind: str) -> Limits:
 
 
 @cache
-def answers(kind: str, request: Request) -> tuple[Answer, ...]:
-    return alone(engine(kind, limits(kind)), request)
+def answers(kind: str, weights: Weights, request: Request) -> tuple[Answer, ...]:
+    return alone(engine(kind, limits(kind), weights), request)
 
 
 def takes_prefix(kind: str) -> bool:
@@ -82,8 +83,8 @@ def test_an_answer_is_the_same_alone_and_in_company(kind: str, data: st.DataObje
     asked = data.draw(st.lists(requests(kind), min_size=2, max_size=7))
     arrivals = data.draw(st.lists(st.integers(0, 6), min_size=len(asked), max_size=len(asked)))
     cancels = data.draw(st.lists(st.sampled_from((None, None, 1, 4, 9)), min_size=len(asked), max_size=len(asked)))
-    draft = data.draw(st.sampled_from((None, Lookup(1))))
-    of, events, numbers, now = engine(kind, limits(kind), draft=draft), [], dict[int, int](), 0
+    draft, weights = data.draw(st.sampled_from((None, Lookup(1)))), data.draw(st.sampled_from(Weights))
+    of, events, numbers, now = engine(kind, limits(kind), weights, draft=draft), [], dict[int, int](), 0
     while of.busy or len(numbers) < len(asked):
         for i, (request, arrival, cancel) in enumerate(zip(asked, arrivals, cancels, strict=True)):
             if arrival == now:
@@ -94,7 +95,7 @@ def test_an_answer_is_the_same_alone_and_in_company(kind: str, data: st.DataObje
         now += 1
     got = gathered(events)
     for i, request in enumerate(asked):
-        for choice, (tokens, finish) in enumerate(answers(kind, request)):
+        for choice, (tokens, finish) in enumerate(answers(kind, weights, request)):
             in_company, end = got[numbers[i], choice]
             if end == Finish.CANCELLED:
                 assert in_company == tokens[: len(in_company)]

@@ -88,3 +88,11 @@ def test_values_have_the_bits_of_avx2_and_one_thread_everywhere(choose: Choose) 
         choose(name, threads)
         assert np.array_equal(inner, pointwise.swiglu(gate, up))
         assert np.array_equal(gradient, pointwise.cross_entropy(scores, targets, weights, 0.0, jnp.float32).gradient)
+
+
+def test_the_largest_is_where_argmax_says(instruction_set: str) -> None:
+    scores = draw(4, "float32", 12, 1000)
+    scores = scores.at[0].set(-jnp.inf).at[1, 7].set(jnp.nan).at[1, 3].set(jnp.inf).at[2, 500:].set(9.0)
+    scores = scores.at[3].set(-1.0).at[3, 900].set(0.0).at[3, 300].set(-0.0).at[4, 255:258].set(8.0)
+    for columns in (1, 16, 255, 256, 257, 1000):
+        assert np.array_equal(pointwise.largest(scores[:, :columns]), jnp.argmax(scores[:, :columns], axis=1))

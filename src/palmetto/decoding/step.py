@@ -21,7 +21,7 @@ from palmetto.decoding.strategies.strategy import Strategy
 from palmetto.model.layout import Arranged, Stacked
 from palmetto.model.scores import Learned
 from palmetto.model.tuning import Tuning
-from palmetto.native.pointwise import log_sum
+from palmetto.native.pointwise import largest, log_sum
 from palmetto.recipe.model import Model
 
 
@@ -106,16 +106,18 @@ def choose(
     wanted: the tokens, int32 [R], whose log-probabilities are asked for; -1 to choose one. draw: how each row draws.
     processed: the rows, bool [R], that report the probabilities by which they choose; none may without strategies.
     uses: the strategies that rows may use, by name. vocabulary_size: only tokens below it are chosen.
-    one_by_one: compute each row by itself, since sums of strategies are rounded otherwise for other numbers of rows.
+    one_by_one: compute each row by itself with kernels of `native`, since sums of strategies are rounded otherwise for
+    other numbers of rows.
     """
     logits = scores.logits[:, :vocabulary_size]
     if not uses:
-        (tokens,), own, top = _chosen(logits, draw, {}, None), None, None
+        (tokens,), own, top = _chosen(one_by_one, logits, draw, {}, None), None, None
     elif one_by_one:
         alone = jax.tree.map(lambda array: array[:, None], (logits, draw, uses, processed))
-        tokens, own, top = jax.tree.map(lambda array: array[:, 0], jax.lax.map(lambda row: _chosen(*row), alone))
+        each = jax.lax.map(lambda row: _chosen(True, *row), alone)
+        tokens, own, top = jax.tree.map(lambda array: array[:, 0], each)
     else:
-        tokens, own, top = _chosen(logits, draw, uses, processed)
+        tokens, own, top = _chosen(False, logits, draw, uses, processed)
     chosen = jnp.where(wanted >= 0, wanted, tokens)
     logprobs = jnp.take_along_axis(scores.logits, chosen[:, None], axis=-1)[:, 0] - scores.normalizer
     if own is not None:
@@ -124,11 +126,11 @@ def choose(
 
 
 def _chosen(
-    logits: jax.Array, draw: temperature.Draw, uses: dict[str, Use], processed: jax.Array | None
+    native: bool, logits: jax.Array, draw: temperature.Draw, uses: dict[str, Use], processed: jax.Array | None
 ) -> tuple[Any, ...]:
     """Returns the chosen tokens, int32 [R], for logits [R, V], and with `processed` what is reported of these rows.
 
-    What no row asks for is not computed.
+    What no row asks for is not computed. native: find the largest logits by the kernel of `native`.
     """
 
     def apply(strategy: Strategy, logits: jax.Array) -> jax.Array:
@@ -138,7 +140,7 @@ def _chosen(
     for strategy in STRATEGIES:
         if strategy.name in uses and not strategy.scaled:
             logits = apply(strategy, logits)
-    greedy = jnp.argmax(logits, axis=-1).astype(jnp.int32)
+    greedy = largest(logits) if native else jnp.argmax(logits, axis=-1).astype(jnp.int32)
 
     def reported(tokens: jax.Array, left: jax.Array) -> tuple[Any, ...]:
         if processed is None:

@@ -37,6 +37,7 @@ _FUNCTIONS = (
     "swiglu_backward",
     "cross_entropy",
     "log_sum",
+    "largest",
     "attention",
     "attention_backward",
     "attend_blocks",

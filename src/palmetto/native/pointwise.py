@@ -48,6 +48,12 @@ def log_sum(scores: jax.Array) -> jax.Array:
     return result
 
 
+def largest(scores: jax.Array) -> jax.Array:
+    """Returns the place of the largest of each row of float32 scores [N, V], V ≥ 1, as argmax does: int32 [N]."""
+    result: jax.Array = _call("largest", jax.ShapeDtypeStruct(scores.shape[:1], jnp.int32))(scores)
+    return result
+
+
 @partial(jax.custom_vjp, nondiff_argnums=(1, 2))
 def normalize(x: jax.Array, centred: bool, epsilon: float) -> jax.Array:
     """Returns x with its last axis normalized to mean square 1, and to mean 0 if centred; float32 or bfloat16.

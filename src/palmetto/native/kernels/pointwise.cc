@@ -99,6 +99,16 @@ ffi::Error log_sum(ffi::ThreadPool pool, ffi::Buffer<ffi::DataType::F32> scores,
   return ffi::Error::Success();
 }
 
+ffi::Error largest(ffi::ThreadPool pool, ffi::Buffer<ffi::DataType::F32> scores,
+                   ffi::Result<ffi::Buffer<ffi::DataType::S32>> result) {
+  if (instruction_set() == kNone) return ffi::Error::Internal("no instruction set was chosen");
+  const int64_t columns = last(scores);
+  in_pieces(pool, result->element_count(), 1 + kValuesOfTask / columns, [&](int64_t begin, int64_t end) {
+    pointwise().largest(scores.typed_data(), columns, result->typed_data(), begin, end);
+  });
+  return ffi::Error::Success();
+}
+
 ffi::Error normalize(ffi::ThreadPool pool, ffi::AnyBuffer x, ffi::Result<ffi::AnyBuffer> result, bool centred,
                      float epsilon) {
   Norm norm = {x.untyped_data(), nullptr, result->untyped_data(), last(x), centred, epsilon};
@@ -174,6 +184,12 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(palmetto_cross_entropy, palmetto::cross_entropy,
 XLA_FFI_DEFINE_HANDLER_SYMBOL(
     palmetto_log_sum, palmetto::log_sum,
     xla::ffi::Ffi::Bind().Ctx<xla::ffi::ThreadPool>().Arg<Floats>().Ret<Floats>());
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(palmetto_largest, palmetto::largest,
+                              xla::ffi::Ffi::Bind()
+                                  .Ctx<xla::ffi::ThreadPool>()
+                                  .Arg<Floats>()
+                                  .Ret<xla::ffi::Buffer<xla::ffi::DataType::S32>>());
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(
     palmetto_normalize, palmetto::normalize,

@@ -65,6 +65,8 @@ struct Pointwise {
   void (*adamw)(const Update& update, int64_t begin, int64_t end, float scale);
   // Writes the logarithm of the sum of the exponentials of each row of scores.
   void (*log_sum)(const float* scores, int64_t columns, float* result, int64_t begin, int64_t end);
+  // Writes the place of the largest score of each row, of equals the first, or of the first NaN.
+  void (*largest)(const float* scores, int64_t columns, int32_t* result, int64_t begin, int64_t end);
   PointwiseOf<float> of_float32;
   PointwiseOf<uint16_t> of_bfloat16;
 };

@@ -3,6 +3,6 @@
 
 namespace palmetto {
 
-const Pointwise pointwise_avx2 = {adafactor, adamw, log_sum, pointwise_of<float>(), pointwise_of<uint16_t>()};
+const Pointwise pointwise_avx2 = {adafactor, adamw, log_sum, largest, pointwise_of<float>(), pointwise_of<uint16_t>()};
 
 }  // namespace palmetto

@@ -96,6 +96,32 @@ inline void log_sum(const float* scores, int64_t columns, float* result, int64_t
   for (int64_t row = begin; row < end; row++) result[row] = Softmax(scores + row * columns, columns).log_z;
 }
 
+// Returns a whole number that is larger for larger scores, and the largest for NaN.
+inline int32_t order(float score) {
+  const float unsigned_zero = score + 0.0f;
+  int32_t bits;
+  memcpy(&bits, &unsigned_zero, 4);
+  const int32_t number = bits ^ (bits >> 31 & 0x7fffffff);
+  return (bits & 0x7fffffff) > 0x7f800000 ? 0x7fffffff : number;
+}
+
+inline void largest(const float* scores, int64_t columns, int32_t* result, int64_t begin, int64_t end) {
+  constexpr int64_t kAtOnce = 256;
+  for (int64_t row = begin; row < end; row++) {
+    const float* const own = scores + row * columns;
+    int32_t most = order(own[0]);
+    int64_t from = 0;  // where the first of the largest is found
+    for (int64_t i = 0; i < columns; i += kAtOnce) {
+      const int64_t stop = i + kAtOnce < columns ? i + kAtOnce : columns;
+      int32_t here = INT32_MIN;
+      for (int64_t j = i; j < stop; j++) here = order(own[j]) > here ? order(own[j]) : here;
+      if (here > most) most = here, from = i;
+    }
+    while (order(own[from]) != most) from++;
+    result[row] = static_cast<int32_t>(from);
+  }
+}
+
 template <typename Value>
 void cross_entropy(const Scores& rows, int64_t begin, int64_t end) {
   const int64_t columns = rows.columns, whole = columns / 16 * 16;
