@@ -46,6 +46,20 @@ float score(const float* q, const Value* key, int64_t size) {
   return sum(total);
 }
 
+// Returns the scores of 16 keys one after the other, each with the bits of `score`.
+template <typename Value>
+Vector scores(const float* q, const Value* keys, int64_t size) {
+  Vector totals[16];
+#pragma GCC unroll 16
+  for (int n = 0; n < 16; n++) totals[n] = repeat(0);
+  for (int64_t i = 0; i < size; i += 16) {
+    const Vector own = load(q + i);
+#pragma GCC unroll 16
+    for (int n = 0; n < 16; n++) totals[n] = multiply_add(own, load_some(keys + n * size + i, size - i), totals[n]);
+  }
+  return sums(totals);
+}
+
 // Turns scores into exponentials of their differences from the largest, and returns the sum of these. There is room
 // for a whole number of vectors.
 inline float weigh(float* scores, int64_t count) {
@@ -90,7 +104,7 @@ void attend(const BlockAttention& all, int64_t row, int64_t head, int64_t begin,
   for (int64_t i = 0; i < count; i++) seen += spans[i].count;
   const int64_t size = all.size, padded = (size + 15) / 16 * 16, stride = (seen + 15) / 16 * 16;
   float* const queries = static_cast<float*>(query_memory.take(4 * (end - begin) * padded));
-  float* const scores = static_cast<float*>(score_memory.take(4 * (end - begin) * stride));
+  float* const weights = static_cast<float*>(score_memory.take(4 * (end - begin) * stride));
   const int64_t before = ((row * all.heads + head) * all.group + begin) * size;
   for (int64_t g = 0; g < end - begin; g++) {
     const Value* const q = static_cast<const Value*>(all.q) + before + g * size;
@@ -98,14 +112,19 @@ void attend(const BlockAttention& all, int64_t row, int64_t head, int64_t begin,
   }
   int64_t number = 0;
   for (int64_t span = 0; span < count; span++) {
-    const Value* key = static_cast<const Value*>(all.keys) + spans[span].offset;
-    for (int64_t i = 0; i < spans[span].count; i++, key += size, number++) {
-      for (int64_t g = 0; g < end - begin; g++) scores[g * stride + number] = score(queries + g * padded, key, size);
+    const Value* const keys = static_cast<const Value*>(all.keys) + spans[span].offset;
+    const int64_t length = spans[span].count, whole = length / 16 * 16;
+    for (int64_t g = 0; g < end - begin; g++) {
+      const float* const q = queries + g * padded;
+      float* const to = weights + g * stride + number;
+      for (int64_t i = 0; i < whole; i += 16) store(to + i, scores(q, keys + i * size, size));
+      for (int64_t i = whole; i < length; i++) to[i] = score(q, keys + i * size, size);
     }
+    number += length;
   }
   for (int64_t g = 0; g < end - begin; g++) {
-    float* const weights = scores + g * stride;
-    const float total = weigh(weights, seen);
+    float* const own = weights + g * stride;
+    const float total = weigh(own, seen);
     for (int64_t i = 0; i < size; i += 64) {
       Value* const to = static_cast<Value*>(all.output) + before + g * size + i;
       const Value* const values = static_cast<const Value*>(all.values) + i;
@@ -114,7 +133,7 @@ void attend(const BlockAttention& all, int64_t row, int64_t head, int64_t begin,
                        : left > 32 ? add_values<3, Value>
                        : left > 16 ? add_values<2, Value>
                                    : add_values<1, Value>;
-      add(to, weights, total, values, spans, count, size, left);
+      add(to, own, total, values, spans, count, size, left);
     }
   }
 }

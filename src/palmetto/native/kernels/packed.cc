@@ -17,6 +17,7 @@ namespace ffi = xla::ffi;
 constexpr size_t kMostMatrices = 8;
 constexpr int64_t kLeastWork = 1 << 17;  // less is not worth another thread
 constexpr int64_t kPieces = 8;           // the number of pieces for each core, so that one that comes late helps
+constexpr int64_t kTilesAtOnce = 20;     // the rows that stay in the cache while panels pass
 
 PackedKernel kernel(Packing packing) {
   const bool wide = instruction_set() >= kAvx512;
@@ -69,11 +70,13 @@ ffi::Error packed_products(ffi::ThreadPool pool, ffi::AnyBuffer rows, ffi::Remai
 
   const int64_t panels = before[count], work = a.count * a.depth * kPanel * panels;
   const int64_t pieces = work < kLeastWork ? 1 : std::min<int64_t>(panels, kPieces * cores());
-  parallel(pool, pieces, [&](int64_t piece) {
+  const int64_t blocks = (a.tiles + kTilesAtOnce - 1) / kTilesAtOnce;
+  parallel(pool, blocks * pieces, [&](int64_t task) {
+    const int64_t block = task / pieces, piece = task % pieces;
     size_t i = 0;
     for (int64_t panel = piece * panels / pieces; panel < (piece + 1) * panels / pieces; panel++) {
       while (panel >= before[i + 1]) i++;
-      of.multiply(a, matrices[i], panel - before[i]);
+      of.multiply(a, block * a.tiles / blocks, (block + 1) * a.tiles / blocks, matrices[i], panel - before[i]);
     }
   });
   return ffi::Error::Success();

@@ -38,12 +38,12 @@ struct PackedMatrix {
   int64_t count() const { return (columns + kPanel - 1) / kPanel; }
 };
 
-// What an instruction set has: the most rows of a tile, and functions that pack a tile of rows and multiply all tiles
+// What an instruction set has: the most rows of a tile, and functions that pack a tile of rows and multiply some tiles
 // with one panel. They have the same bits in all sets.
 struct PackedKernel {
   int64_t rows;
   void (*pack)(const PackedRows& rows, int64_t tile);
-  void (*multiply)(const PackedRows& rows, const PackedMatrix& matrix, int64_t panel);
+  void (*multiply)(const PackedRows& rows, int64_t begin, int64_t end, const PackedMatrix& matrix, int64_t panel);
 };
 
 PackedKernel packed_float_avx2();

@@ -43,9 +43,9 @@ void add_floats(const float* a, const Value* b, int64_t depth, Vector (&sums)[kR
 }
 
 template <int kMost, int kVectors, typename Value>
-void multiply_floats(const PackedRows& rows, const PackedMatrix& matrix, int64_t panel) {
+void multiply_floats(const PackedRows& rows, int64_t begin, int64_t end, const PackedMatrix& matrix, int64_t panel) {
   const Value* const values = reinterpret_cast<const Value*>(matrix.panels) + panel * rows.depth * kPanel;
-  for (int64_t tile = 0; tile < rows.tiles; tile++) {
+  for (int64_t tile = begin; tile < end; tile++) {
     const int64_t first = rows.first(tile);
     const float* const a = static_cast<const float*>(rows.packed) + first * rows.depth;
     with_constant<kMost>(rows.first(tile + 1) - first, [&](auto height) {
@@ -63,9 +63,10 @@ void multiply_floats(const PackedRows& rows, const PackedMatrix& matrix, int64_t
 }
 
 template <int kMost, int kVectors>
-void multiply(const PackedRows& rows, const PackedMatrix& matrix, int64_t panel) {
-  return rows.packing == Packing::kFloat32 ? multiply_floats<kMost, kVectors, float>(rows, matrix, panel)
-                                           : multiply_floats<kMost, kVectors, Half>(rows, matrix, panel);
+void multiply(const PackedRows& rows, int64_t begin, int64_t end, const PackedMatrix& matrix, int64_t panel) {
+  return rows.packing == Packing::kFloat32
+             ? multiply_floats<kMost, kVectors, float>(rows, begin, end, matrix, panel)
+             : multiply_floats<kMost, kVectors, Half>(rows, begin, end, matrix, panel);
 }
 
 }  // namespace

@@ -56,10 +56,10 @@ inline void pack_int8(const PackedRows& rows, int64_t tile) {
 // Kernel has kRows, the most rows of a tile, kColumns, how many columns it adds up at a time, kOffset, whether sums are
 // those with the matrix plus 128, and add, which writes the sums of rows · columns.
 template <typename Kernel>
-void multiply_int8(const PackedRows& rows, const PackedMatrix& matrix, int64_t panel) {
+void multiply_int8(const PackedRows& rows, int64_t begin, int64_t end, const PackedMatrix& matrix, int64_t panel) {
   const int64_t deep = rows.deep();
   const uint8_t* const values = reinterpret_cast<const uint8_t*>(matrix.panels) + panel * deep * kPanel;
-  for (int64_t tile = 0; tile < rows.tiles; tile++) {
+  for (int64_t tile = begin; tile < end; tile++) {
     const int64_t first = rows.first(tile);
     const int8_t* const a = static_cast<const int8_t*>(rows.packed) + first * deep;
     with_constant<Kernel::kRows>(rows.first(tile + 1) - first, [&](auto height) {

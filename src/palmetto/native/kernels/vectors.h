@@ -207,6 +207,56 @@ inline float sum(Vector x) {
   return _mm_cvtss_f32(_mm_add_ss(four, _mm_movehdup_ps(four)));
 }
 
+// Returns the sums of 16 vectors, each with the bits of `sum`.
+inline Vector sums(const Vector x[16]) {
+#ifdef __AVX512F__
+  // Halves of two vectors are added at a time, then quarters of four, and so on: the last lanes are those of every
+  // fourth vector, 0, 4, 8, 12, 1, …, so that the vectors are taken in this order.
+  __m512 two[8], four[4], eight[2];
+  const auto vector = [&](int i) { return x[i % 4 * 4 + i / 4].all; };
+#pragma GCC unroll 8
+  for (int i = 0; i < 8; i++) {
+    const __m512 a = vector(2 * i), b = vector(2 * i + 1);
+    two[i] = _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xee));
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; i++) {
+    const __m512 a = two[2 * i], b = two[2 * i + 1];
+    four[i] = _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(a, b, 0xdd));
+  }
+#pragma GCC unroll 2
+  for (int i = 0; i < 2; i++) {
+    const __m512 a = four[2 * i], b = four[2 * i + 1];
+    eight[i] = _mm512_add_ps(_mm512_shuffle_ps(a, b, 0x44), _mm512_shuffle_ps(a, b, 0xee));
+  }
+  const __m512 a = eight[0], b = eight[1];
+  return {_mm512_add_ps(_mm512_shuffle_ps(a, b, 0x88), _mm512_shuffle_ps(a, b, 0xdd))};
+#else
+  // As above; the last lanes are those of every second of eight vectors.
+  __m256 two[8], four[4], eight[2];
+  const auto vector = [&](int i) {
+    const Vector& of = x[i / 8 * 8 + i % 2 * 4 + i % 8 / 2];
+    return _mm256_add_ps(of.low, of.high);
+  };
+#pragma GCC unroll 8
+  for (int i = 0; i < 8; i++) {
+    const __m256 a = vector(2 * i), b = vector(2 * i + 1);
+    two[i] = _mm256_add_ps(_mm256_permute2f128_ps(a, b, 0x20), _mm256_permute2f128_ps(a, b, 0x31));
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; i++) {
+    const __m256 a = two[2 * i], b = two[2 * i + 1];
+    four[i] = _mm256_add_ps(_mm256_shuffle_ps(a, b, 0x44), _mm256_shuffle_ps(a, b, 0xee));
+  }
+#pragma GCC unroll 2
+  for (int i = 0; i < 2; i++) {
+    const __m256 a = four[2 * i], b = four[2 * i + 1];
+    eight[i] = _mm256_add_ps(_mm256_shuffle_ps(a, b, 0x88), _mm256_shuffle_ps(a, b, 0xdd));
+  }
+  return {eight[0], eight[1]};
+#endif
+}
+
 inline float largest(Vector x) {
   __m256 low, high;
   to_eights(x, &low, &high);
