@@ -97,6 +97,17 @@ def test_rows_that_are_not_finite_are_nan_and_zeros_are_zero(instruction_set: st
     assert not np.any(result[3:])
 
 
+@pytest.mark.parametrize("kind", ["float32", "int8"])
+def test_rows_of_zeros_give_zeros_and_leave_others_alone(instruction_set: str, kind: str) -> None:
+    matrix = packed(*whole(2, 70, 50)) if kind == "int8" else pack(draw(2, kind, 70, 50))
+    a = draw(1, "float32", 40, 70)
+    some = a.at[jnp.asarray([0, 7, 8, 39])].set(0)
+    [all_rows], [found] = (packed_products(each, (matrix,), jnp.float32) for each in (a, some))
+    kept = np.any(np.asarray(some), axis=1)
+    assert np.array_equal(found[kept], all_rows[kept])
+    assert not np.any(found[~kept])
+
+
 def test_results_in_bfloat16_are_rounded_once(instruction_set: str) -> None:
     a, matrix = draw(1, "bfloat16", 20, 130), pack(draw(2, "float32", 130, 70))
     [half], [wide] = (packed_products(a, (matrix,), dtype) for dtype in ("bfloat16", "float32"))

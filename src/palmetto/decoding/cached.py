@@ -1,6 +1,6 @@
 """Runs a model on rows of tokens of the sequences in a cache: pieces of prompts, or single tokens."""
 
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +22,15 @@ DECODING = ACCELERATOR._replace(unroll=True)
 """The tuning with which weights are arranged for decoding: each layer has separate arrays, like its cache."""
 
 Kind = TypeVar("Kind", bound=Cache)
+
+
+class Needed(NamedTuple):
+    """Says what is needed of each row, bool [R]; results of others may be anything."""
+
+    computed: jax.Array
+    """Whether the row has a token."""
+    scored: jax.Array
+    """Whether its logits are asked for."""
 
 
 def streams(model: Model) -> bool:
@@ -70,6 +79,7 @@ def extend(
     *,
     learned: tuple[Learned, ...] | None = None,
     tuning: Tuning = ACCELERATOR,
+    needed: Needed | None = None,
 ) -> tuple[jax.Array, Kind]:
     """Returns the float32 logits [R, T, V] of tokens [R, T] at `places`, and the cache with them.
 
@@ -78,6 +88,7 @@ def extend(
     prefix: the number [R] of first positions of each row's sequence that see each other.
     learned: the arrays of `for_scores` of each layer; None to compute them, for as many positions as the cache shows.
     tuning: with `native`, kernels of `native` compute all products with weights, and attention where there is one.
+    needed: which rows are needed; None if all are.
     The positions must fit the cache. Experts are dropless, so that a token's result does not depend on how many are run
     together.
     """
@@ -108,10 +119,19 @@ def extend(
 
     forward = Forward(_without_capacity(model), tuning, rematerialize=None)
     x = forward.begin(arranged, tokens, positions)
+    if needed is not None:
+        x = _or_zeros(x, needed.computed)
     x, _, cache = forward.through(arranged.layers, x, positions, attend_cached, cache)
     states = forward.end(arranged, x)
+    if needed is not None:
+        states = _or_zeros(states, needed.scored)
     scores = logits(arranged.unembedding, states.reshape(-1, states.shape[-1]), tuning.native)
     return scores.reshape(*states.shape[:-1], -1), cache
+
+
+def _or_zeros(x: jax.Array, kept: jax.Array) -> jax.Array:
+    """Returns x [R, …] with zeros in the rows that are not kept [R]; products with packed matrices leave these out."""
+    return jnp.where(kept.reshape(-1, *(1,) * (x.ndim - 1)), x, 0)
 
 
 def _attend_in_place(

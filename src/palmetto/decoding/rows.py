@@ -30,6 +30,19 @@ class Share(NamedTuple):
         sequence = self.sequence
         return sequence.done + self.known == sequence.size and sequence.most > sequence.prompt
 
+    @property
+    def echoed(self) -> slice:
+        """The rows behind which a token of the prompt follows whose log-probability is asked for."""
+        sequence, behind = self.sequence, self.sequence.done + self.known
+        count = min(behind + 1, sequence.prompt) - sequence.done - 1 if sequence.echoed < sequence.prompt else 0
+        return slice(self.first, self.first + max(0, count))
+
+    @property
+    def choosing(self) -> slice:
+        """The rows behind which tokens are chosen: the last known one and guesses, if any."""
+        last = self.first + self.known - 1
+        return slice(last, last + 1 + self.drafts if self.chooses else last)
+
 
 class Asked(NamedTuple):
     """Holds the arguments of the choice of tokens."""
@@ -54,13 +67,16 @@ def lay_out(shares: list[Share], count: int, tables: Tables) -> Rows:
     """Returns a step of `count` rows, those without a share unused."""
     tokens, positions, prefix = (np.zeros(count, np.int32) for _ in range(3))
     sequences = np.full(count, tables.unused, np.int32)
-    for sequence, first, known, drafts in shares:
+    scored = np.zeros(count, bool)
+    for share in shares:
+        sequence, first, known, drafts = share
         assert sequence.slot is not None
+        scored[share.echoed] = scored[share.choosing] = True
         rows, start, end = slice(first, first + known + drafts), sequence.done, sequence.done + known + drafts
         tokens[rows] = sequence.tokens[start:end]
         positions[rows] = np.arange(start, end)
         sequences[rows], prefix[rows] = sequence.slot, sequence.request.prefix
-    return Rows(tokens, positions, sequences, prefix)  # type: ignore[arg-type]
+    return Rows(tokens, positions, sequences, prefix, scored)  # type: ignore[arg-type]
 
 
 def ask(shares: list[Share], sizes: Sizes) -> Asked:
@@ -70,15 +86,13 @@ def ask(shares: list[Share], sizes: Sizes) -> Asked:
     for share in shares:
         sequence, request = share.sequence, share.sequence.request
         start, behind = sequence.done, sequence.done + share.known
-        if sequence.echoed < sequence.prompt:
-            scored = sequence.tokens[start + 1 : min(behind + 1, sequence.prompt)]
-            wanted[share.first : share.first + len(scored)] = scored
+        echoed = share.echoed
+        wanted[echoed] = sequence.tokens[start + 1 : start + 1 + echoed.stop - echoed.start]
         if share.chooses or sequence.echoed < sequence.prompt:
             top = max(top, request.top, request.beams and request.beams + len(request.stop))
         if not share.chooses or request.beams:
             continue
-        last = share.first + share.known - 1
-        rows = slice(last, last + 1 + share.drafts)
+        rows, last = share.choosing, share.choosing.start
         draw.temperature[rows], draw.choices[rows] = min(request.sampling.temperature, HUGE), sequence.choice
         draw.seeds[rows] = request.seed >> 32, request.seed & (2**32 - 1)
         draw.positions[rows] = np.arange(behind, behind + 1 + share.drafts)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from palmetto.decoding.cached import extend
+from palmetto.decoding.cached import Needed, extend
 from palmetto.decoding.caches.cache import Places
 from palmetto.decoding.caches.paged import PagedCache
 from palmetto.decoding.request import TOP
@@ -31,9 +31,11 @@ class Rows(NamedTuple):
     tokens: jax.Array
     positions: jax.Array
     sequences: jax.Array
-    """The row of the tables."""
+    """The row of the tables; the last for rows without a token."""
     prefix: jax.Array
     """The number of first positions of the row's sequence that see each other."""
+    scored: jax.Array
+    """Whether what follows the row is asked for, bool; logits of other rows may be anything."""
 
 
 class Scores(NamedTuple):
@@ -57,7 +59,10 @@ def forward(
     """Returns the scores of the tokens that follow each row, and the cache with the rows' keys and values."""
     places = Places(rows.positions[:, None], rows.sequences)
     tokens = rows.tokens[:, None]
-    scores, cache = extend(arranged, tokens, places, cache, model, rows.prefix, learned=learned, tuning=tuning)
+    needed = Needed(rows.sequences < len(cache.tables) - 1, rows.scored) if tuning.native else None
+    scores, cache = extend(
+        arranged, tokens, places, cache, model, rows.prefix, learned=learned, tuning=tuning, needed=needed
+    )
     flat = scores[:, 0]
     return Scores(flat, log_sum(flat) if tuning.native else jax.nn.logsumexp(flat, axis=-1)), cache
 

@@ -91,7 +91,7 @@ def packed_products(rows: jax.Array, matrices: tuple[Packed, ...], dtype: jax.ty
 
     Rows and results are float32 or bfloat16. For matrices in int8 a row is rounded to int8 too, with its largest
     magnitude over 127 as its scale: an element is (sum · scale of the column) · scale of the row. A row that is not
-    finite becomes NaN.
+    finite becomes NaN. Rows of zeros cost nothing: their results are zeros, as long as the matrix is finite.
     """
     assert rows.dtype in (jnp.float32, jnp.bfloat16), "a type of the kernel"
     assert {matrix.depth for matrix in matrices} == {rows.shape[1]}, "rows and matrices of one depth"

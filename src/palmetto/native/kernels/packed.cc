@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstring>
 
 #include "cpu.h"
 #include "scratch.h"
@@ -25,16 +26,31 @@ PackedKernel kernel(Packing packing) {
   return wide ? packed_float_avx512() : packed_float_avx2();
 }
 
+// Writes the numbers of the rows that are not zero, and returns how many there are.
+int64_t find_rows(const ffi::AnyBuffer& rows, int32_t* numbers) {
+  const int64_t bytes = rows.size_bytes() / rows.dimensions()[0];
+  const char* row = static_cast<const char*>(rows.untyped_data());
+  int64_t count = 0;
+  for (int32_t number = 0; number < rows.dimensions()[0]; number++, row += bytes) {
+    if (row[0] != 0 || memcmp(row, row + 1, bytes - 1) != 0) numbers[count++] = number;
+  }
+  return count;
+}
+
 ffi::Error packed_products(ffi::ThreadPool pool, ffi::AnyBuffer rows, ffi::RemainingArgs operands,
                            ffi::RemainingRets results) {
   if (instruction_set() == kNone) return ffi::Error::Internal("no instruction set was chosen");
   const size_t count = results.size();
   if (count < 1 || count > kMostMatrices) return ffi::Error::InvalidArgument("expected 1 to 8 matrices");
-  static thread_local Scratch memory, numbers;
+  static thread_local Scratch memory, numbers, found_rows;
   PackedRows a;
+  const int64_t all = rows.dimensions()[0];
+  if (all == 0) return ffi::Error::Success();
+  int32_t* const found = static_cast<int32_t*>(found_rows.take(4 * all));
   a.rows = rows.untyped_data();
+  a.numbers = found;
   a.is_float32 = rows.element_type() == ffi::DataType::F32;
-  a.count = rows.dimensions()[0];
+  a.count = find_rows(rows, found);
   a.depth = rows.dimensions()[1];
   PackedMatrix matrices[kMostMatrices];
   int64_t before[kMostMatrices + 1] = {0};
@@ -59,6 +75,7 @@ ffi::Error packed_products(ffi::ThreadPool pool, ffi::AnyBuffer rows, ffi::Remai
     matrices[i].result = (*result)->untyped_data();
     matrices[i].is_float32 = (*result)->element_type() == ffi::DataType::F32;
     before[i + 1] = before[i] + matrices[i].count();
+    if (a.count < all) memset(matrices[i].result, 0, (*result)->size_bytes());
   }
   if (a.count == 0) return ffi::Error::Success();
   const PackedKernel of = kernel(a.packing);

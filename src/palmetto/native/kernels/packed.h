@@ -11,10 +11,12 @@ constexpr int64_t kInt8Zero = 128; // what is added to a matrix in int8
 
 enum class Packing { kFloat32, kBfloat16, kInt8 };
 
-// The rows of a product, which are packed for all of its matrices: in tiles that share the rows evenly, one term after
-// the other, or four in int8. Of a row in int8, `scales` has its scale and `offsets` 128 · Σ of its values.
+// The rows of a product that are not zero, which are packed for all of its matrices: in tiles that share the rows
+// evenly, one term after the other, or four in int8. Of a row in int8, `scales` has its scale and `offsets` 128 · Σ of
+// its values.
 struct PackedRows {
   const void* rows;
+  const int32_t* numbers;  // which rows they are
   bool is_float32;
   int64_t count, depth, tiles;
   Packing packing;

@@ -54,7 +54,7 @@ void multiply_floats(const PackedRows& rows, int64_t begin, int64_t end, const P
         add_floats<height, kVectors>(a, values + left, rows.depth, sums);
         for (int row = 0; row < height; row++) {
           for (int j = 0; j < kVectors; j++) {
-            write(matrix, first + row, panel * kPanel + left + 16 * j, sums[row][j]);
+            write(rows, first + row, matrix, panel * kPanel + left + 16 * j, sums[row][j]);
           }
         }
       }

@@ -73,7 +73,7 @@ void multiply_int8(const PackedRows& rows, int64_t begin, int64_t end, const Pac
             const int64_t column = panel * kPanel + left + j;
             float exact[16];
             for (int n = 0; n < 16; n++) exact[n] = static_cast<float>(sums[row * Kernel::kColumns + j + n] - offset);
-            write(matrix, first + row, column, load(exact) * load(matrix.scales + column) * scale);
+            write(rows, first + row, matrix, column, load(exact) * load(matrix.scales + column) * scale);
           }
         }
       }
