@@ -1,4 +1,4 @@
-"""Compares the speed of decoding on a CPU with CTranslate2, llama.cpp and transformers' generate.
+"""Compares the speed of decoding on a CPU with CTranslate2, llama.cpp (xllamacpp) and transformers' generate.
 
     .venv/bin/python benchmarks/decode_cpu.py [--sizes 15m,150m] [--types float32,int8] [--batches 1,8,64,prefill]
         [--peers ctranslate2,llamacpp,torch] [--rounds 3] [--new 128] [--folder runs/decode_cpu] [--no-server]

@@ -80,8 +80,10 @@ def _ctranslate2(made: Made, weights: str) -> list[Runner]:
 
 
 def _llamacpp(made: Made, weights: str) -> list[Runner]:
-    python = python_of(LLAMACPP, ("xllamacpp", "numpy", "llama-cpp-python"))
-    return [_peer("llamacpp", made, weights, python, weights, threads=_counts())]
+    if weights != "float32":
+        return []
+    python = python_of(LLAMACPP, ("xllamacpp", "numpy"))
+    return [_peer("llamacpp", made, weights, python, threads=_counts())]
 
 
 def _torch(made: Made, weights: str) -> list[Runner]:
