@@ -9,6 +9,7 @@
 #include <cstdint>
 
 #include "block_attention.h"
+#include "constants.h"
 #include "scratch.h"
 #include "vectors.h"
 
@@ -46,8 +47,8 @@ float score(const float* q, const Value* key, int64_t size) {
   return sum(total);
 }
 
-// Returns the scores of 16 keys one after the other, each with the bits of `score`.
-template <typename Value>
+// Returns the scores of 16 keys one after the other, each with the bits of `score`. kWhole: size is a multiple of 16.
+template <bool kWhole, typename Value>
 Vector scores(const float* q, const Value* keys, int64_t size) {
   Vector totals[16];
 #pragma GCC unroll 16
@@ -55,7 +56,10 @@ Vector scores(const float* q, const Value* keys, int64_t size) {
   for (int64_t i = 0; i < size; i += 16) {
     const Vector own = load(q + i);
 #pragma GCC unroll 16
-    for (int n = 0; n < 16; n++) totals[n] = multiply_add(own, load_some(keys + n * size + i, size - i), totals[n]);
+    for (int n = 0; n < 16; n++) {
+      const Value* const key = keys + n * size + i;
+      totals[n] = multiply_add(own, kWhole ? load(key) : load_some(key, size - i), totals[n]);
+    }
   }
   return sums(totals);
 }
@@ -76,28 +80,58 @@ inline float weigh(float* scores, int64_t count) {
   return sum(total);
 }
 
-// Writes Σ weight · value / total for kVectors vectors of a head, of which `left` elements belong to it.
-template <int kVectors, typename Value>
-void add_values(Value* to, const float* weights, float total, const Value* values, const Span* spans, int64_t count,
-                int64_t size, int64_t left) {
-  Vector sums[kVectors];
-  for (int n = 0; n < kVectors; n++) sums[n] = repeat(0);
+// The weights of some query heads, in rows `stride` apart, and their sums.
+struct Weights {
+  const float* weights;
+  int64_t stride;
+  const float* totals;
+};
+
+#ifdef __AVX512F__
+constexpr int kHeads = 6;  // the most query heads whose sums fit into the registers
+#else
+constexpr int kHeads = 1;
+#endif
+
+// Writes Σ weight · value / total of kCount query heads, for kVectors vectors, of which `left` elements belong to them.
+template <int kCount, int kVectors, bool kWhole, typename Value>
+void add_values(Value* to, const Weights& heads, const Value* values, const Span* spans, int64_t count, int64_t size,
+                int64_t left) {
+  Vector sums[kCount][kVectors];
+#pragma GCC unroll 8
+  for (int g = 0; g < kCount; g++) {
+#pragma GCC unroll 4
+    for (int n = 0; n < kVectors; n++) sums[g][n] = repeat(0);
+  }
+  const float* weights = heads.weights;
   for (const Span* span = spans; span < spans + count; span++) {
     const Value* value = values + span->offset;
     for (int64_t i = 0; i < span->count; i++, value += size, weights++) {
-      const Vector weight = repeat(*weights);
+      Vector own[kVectors];
 #pragma GCC unroll 4
       for (int n = 0; n < kVectors; n++) {
-        sums[n] = multiply_add(weight, load_some(value + 16 * n, left - 16 * n), sums[n]);
+        own[n] = kWhole ? load(value + 16 * n) : load_some(value + 16 * n, left - 16 * n);
+      }
+#pragma GCC unroll 8
+      for (int g = 0; g < kCount; g++) {
+        const Vector weight = repeat(weights[g * heads.stride]);
+#pragma GCC unroll 4
+        for (int n = 0; n < kVectors; n++) sums[g][n] = multiply_add(weight, own[n], sums[g][n]);
       }
     }
   }
-  for (int n = 0; n < kVectors; n++) store_some(to + 16 * n, sums[n] / repeat(total), left - 16 * n);
+#pragma GCC unroll 8
+  for (int g = 0; g < kCount; g++) {
+#pragma GCC unroll 4
+    for (int n = 0; n < kVectors; n++) {
+      store_some(to + g * size + 16 * n, sums[g][n] / repeat(heads.totals[g]), left - 16 * n);
+    }
+  }
 }
 
 template <typename Value>
 void attend(const BlockAttention& all, int64_t row, int64_t head, int64_t begin, int64_t end) {
-  thread_local Scratch span_memory, query_memory, score_memory;
+  thread_local Scratch span_memory, query_memory, score_memory, total_memory;
   Span* const spans = static_cast<Span*>(span_memory.take(2 * all.entries * sizeof(Span)));
   const int64_t count = find_spans(all, row, head, spans);
   int64_t seen = 0;
@@ -117,24 +151,32 @@ void attend(const BlockAttention& all, int64_t row, int64_t head, int64_t begin,
     for (int64_t g = 0; g < end - begin; g++) {
       const float* const q = queries + g * padded;
       float* const to = weights + g * stride + number;
-      for (int64_t i = 0; i < whole; i += 16) store(to + i, scores(q, keys + i * size, size));
+      for (int64_t i = 0; i < whole; i += 16) {
+        const Value* const some = keys + i * size;
+        store(to + i, size == padded ? scores<true>(q, some, size) : scores<false>(q, some, size));
+      }
       for (int64_t i = whole; i < length; i++) to[i] = score(q, keys + i * size, size);
     }
     number += length;
   }
-  for (int64_t g = 0; g < end - begin; g++) {
-    float* const own = weights + g * stride;
-    const float total = weigh(own, seen);
-    for (int64_t i = 0; i < size; i += 64) {
-      Value* const to = static_cast<Value*>(all.output) + before + g * size + i;
-      const Value* const values = static_cast<const Value*>(all.values) + i;
-      const int64_t left = std::min<int64_t>(64, size - i);
-      const auto add = left > 48   ? add_values<4, Value>
-                       : left > 32 ? add_values<3, Value>
-                       : left > 16 ? add_values<2, Value>
-                                   : add_values<1, Value>;
-      add(to, own, total, values, spans, count, size, left);
-    }
+  float* const totals = static_cast<float*>(total_memory.take(4 * (end - begin)));
+  for (int64_t g = 0; g < end - begin; g++) totals[g] = weigh(weights + g * stride, seen);
+  const int64_t parts = (end - begin + kHeads - 1) / kHeads;
+  for (int64_t part = 0; part < parts; part++) {
+    const int64_t g = part * (end - begin) / parts, next = (part + 1) * (end - begin) / parts;
+    const Weights heads{weights + g * stride, stride, totals + g};
+    with_constant<kHeads>(next - g, [&](auto together) {
+      for (int64_t i = 0; i < size; i += 64) {
+        Value* const to = static_cast<Value*>(all.output) + before + g * size + i;
+        const Value* const values = static_cast<const Value*>(all.values) + i;
+        const int64_t left = std::min<int64_t>(64, size - i);
+        with_constant<4>((left + 15) / 16, [&](auto vectors) {
+          const auto add = left % 16 == 0 ? add_values<together, vectors, true, Value>
+                                          : add_values<together, vectors, false, Value>;
+          add(to, heads, values, spans, count, size, left);
+        });
+      }
+    });
   }
 }
 

@@ -2,22 +2,13 @@
 #pragma once
 
 #include <cstdint>
-#include <utility>
 
+#include "constants.h"
 #include "packed.h"
 #include "vectors.h"
 
 namespace palmetto {
 namespace {
-
-// Calls function(n) with n as a constant, for 1 ≤ n ≤ kMost.
-template <int kMost, typename Function>
-void with_constant(int64_t n, const Function& function) {
-  if constexpr (kMost > 1) {
-    if (n < kMost) return with_constant<kMost - 1>(n, function);
-  }
-  function(std::integral_constant<int, kMost>{});
-}
 
 // Writes up to 16 results of a packed row, from column `column` of the whole matrix on.
 inline void write(const PackedRows& rows, int64_t row, const PackedMatrix& matrix, int64_t column, Vector values) {
