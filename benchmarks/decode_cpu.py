@@ -24,9 +24,11 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+from palmetto.host import environment
+
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
+environment.prepare(os.cpu_count() or 1)
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import decode_machine  # noqa: E402
 import decode_server  # noqa: E402

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from palmetto.corpus import documents
-from palmetto.host import environment
 from palmetto.recipe import loading
 from palmetto.runs.directory import RunDirectory
 from palmetto.tokens.vocabulary import Vocabulary
@@ -32,7 +31,6 @@ def prepared(size: str, folder: Path, peers: Sequence[str]) -> Made:
     """Returns the run of a size, and makes what of it and its exports is not there."""
     recipe = loading.load(f"palm-{size}", OVERRIDES)
     made = Made(size, RunDirectory(folder / size), folder / f"{size}-exports", recipe.tokens.vocabulary_size)
-    environment.prepare(recipe.training.threads)
     if not (made.run.path / "complete").exists():
         from tests.references import exported
 
