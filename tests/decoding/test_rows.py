@@ -67,5 +67,5 @@ def test_the_bits_of_a_row_do_not_depend_on_the_number_of_rows(kind: str, weight
 
 @pytest.mark.skipif(not kernels().instruction_set, reason=kernels().reason)
 def test_packed_float32_weights_have_the_bits_of_plain_ones() -> None:
-    plain, packed = (bits(scores("grouped queries", np.arange(MOST), weights)) for weights in (None, Weights.float32))
+    plain, packed = (bits(scores("grouped queries", np.arange(MOST), weights)) for weights in (None, "float32"))
     assert plain == packed

@@ -15,7 +15,7 @@ from palmetto.model.tuning import CPU, Tuning
 from palmetto.model.weights import initialize, weight_table
 from palmetto.native.library import kernels
 from palmetto.recipe.mesh import ONE_DEVICE
-from palmetto.recipe.model import Model, Weights
+from palmetto.recipe.model import Model
 
 VOCABULARY = 40
 KINDS: dict[str, dict[str, Any]] = {
@@ -25,7 +25,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "experts": {"experts": {"count": 3, "top": 2, "every": 2, "feedforward": "gelu"}},
     "bfloat16": {"activations": "bfloat16"},
 }
-LOSS = {None: 0.0, Weights.float32: 0.0, Weights.bfloat16: 0.02, Weights.int8: 0.06}
+LOSS = {None: 0.0, "float32": 0.0, "bfloat16": 0.02, "int8": 0.06}
 """The most that a type of weights may move logits, as a share of the largest."""
 
 
@@ -57,7 +57,7 @@ def test_logits_with_held_weights_are_near_those_of_float32(kind: str, native: b
     expected = logits_of(model, arranged, tuning)
     for weights, loss in LOSS.items():
         found = logits_of(model, hold(arranged, model, weights, tuning), tuning)
-        most = loss + (0.02 if kind == "bfloat16" and weights == Weights.int8 else 0)
+        most = loss + (0.02 if kind == "bfloat16" and weights == "int8" else 0)
         assert np.max(np.abs(found - expected)) <= most * np.max(np.abs(expected)), weights
 
 
@@ -65,7 +65,7 @@ def test_logits_with_held_weights_are_near_those_of_float32(kind: str, native: b
 def test_the_table_says_which_weights_are_held_in_int8(kind: str) -> None:
     rows = arranged_table(weight_table(model_of(kind), VOCABULARY), ONE_DEVICE)
     arranged = arranged_of(kind)
-    held = hold(arranged, model_of(kind), Weights.int8, CPU)
+    held = hold(arranged, model_of(kind), "int8", CPU)
 
     def check(name: str, before: jax.Array, after: Any) -> jax.Array:
         assert isinstance(after, Int8) == bool(rows[name].channels), name

@@ -6,12 +6,11 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 from palmetto.files import text_bytes
-from palmetto.recipe.model import Weights
 
 
 def path(text: str) -> Path:
@@ -50,7 +49,8 @@ LookupOption = Annotated[
     bool, typer.Option("--lookup", help="Guess that a text goes on as where it stood before; texts are the same.")
 ]
 WeightsOption = Annotated[
-    Weights | None, typer.Option("--weights", help="The type to hold weights in; by default that of the activations.")
+    Literal["float32", "bfloat16", "int8"] | None,
+    typer.Option("--weights", help="The type to hold weights in; by default that of the activations."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 

@@ -46,4 +46,4 @@ def run_of(out: Path) -> tuple[RunDirectory, int, Weights | None]:
     """Returns the run that was evaluated into a folder, the step of its checkpoint, and the type of its weights."""
     settings = read_json(out / SETTINGS)
     weights = settings.get("weights")
-    return RunDirectory.existing(Path(settings["run"])), settings["step"], weights and Weights(weights)
+    return RunDirectory.existing(Path(settings["run"])), settings["step"], weights

@@ -40,7 +40,7 @@ def _held(array: jax.Array, row: Weight, model: Model, weights: Weights | None, 
     assert row.channels is not None
     channels = row.axes.index(row.channels) - len(row.axes)
     packed = native and array.ndim == 2 and model.activations != "float16"
-    if weights == Weights.int8:
+    if weights == "int8":
         matrix = quantize(array, channels)
         return pack_int8(matrix.values, matrix.scales, channels) if packed else matrix
     typed = array.astype(weights or (model.activations if row.cast else array.dtype))

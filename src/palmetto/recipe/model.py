@@ -4,7 +4,6 @@ The kinds of positions and of attention are files of model/positions and model/a
 """
 
 import math
-from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
@@ -15,13 +14,8 @@ from palmetto.recipe.section import Coefficient, Positive, Rate, Section, Size, 
 Feedforward = Literal["relu", "gelu", "gelu_tanh", "swish", "glu", "geglu", "swiglu"]
 GATED: tuple[Feedforward, ...] = ("glu", "geglu", "swiglu")
 
-
-class Weights(StrEnum):
-    """Names the types that a trained model's weights may be held in while it decodes."""
-
-    float32 = "float32"
-    bfloat16 = "bfloat16"
-    int8 = "int8"
+Weights = Literal["float32", "bfloat16", "int8"]
+"""The types that a trained model's weights may be held in while it decodes."""
 
 
 class Experts(Section):
