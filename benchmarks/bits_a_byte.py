@@ -14,6 +14,7 @@ import json
 import math
 import sys
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 from text import held_out
@@ -30,7 +31,7 @@ AT_ONCE = 16
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
-    parser.add_argument("--weights", type=Weights, choices=list(Weights), help="the type that weights are held in")
+    parser.add_argument("--weights", choices=get_args(Weights), help="the type that weights are held in")
     arguments = parser.parse_args()
     run = RunDirectory.existing(arguments.run)
     recipe = enter_to_read(run, lambda message: print(message, file=sys.stderr))

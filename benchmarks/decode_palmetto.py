@@ -12,7 +12,7 @@ import statistics
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from unittest import mock
 
 from palmetto.host import environment
@@ -29,10 +29,11 @@ from palmetto.decoding.engine import Engine  # noqa: E402
 from palmetto.decoding.limits import Limits  # noqa: E402
 from palmetto.decoding.request import Request  # noqa: E402
 from palmetto.decoding.trained import TrainedModel  # noqa: E402
+from palmetto.recipe.model import Weights  # noqa: E402
 from palmetto.runs.directory import RunDirectory  # noqa: E402
 
 LONGEST = 1024
-trained = TrainedModel(RunDirectory.existing(Path(sys.argv[1])), weights=sys.argv[2])
+trained = TrainedModel(RunDirectory.existing(Path(sys.argv[1])), weights=cast(Weights, sys.argv[2]))
 
 
 @functools.cache

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from functools import cache
+from typing import get_args
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -83,7 +84,7 @@ def test_an_answer_is_the_same_alone_and_in_company(kind: str, data: st.DataObje
     asked = data.draw(st.lists(requests(kind), min_size=2, max_size=7))
     arrivals = data.draw(st.lists(st.integers(0, 6), min_size=len(asked), max_size=len(asked)))
     cancels = data.draw(st.lists(st.sampled_from((None, None, 1, 4, 9)), min_size=len(asked), max_size=len(asked)))
-    draft, weights = data.draw(st.sampled_from((None, Lookup(1)))), data.draw(st.sampled_from(Weights))
+    draft, weights = data.draw(st.sampled_from((None, Lookup(1)))), data.draw(st.sampled_from(get_args(Weights)))
     of, events, numbers, now = engine(kind, limits(kind), weights, draft=draft), [], dict[int, int](), 0
     while of.busy or len(numbers) < len(asked):
         for i, (request, arrival, cancel) in enumerate(zip(asked, arrivals, cancels, strict=True)):

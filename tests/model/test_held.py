@@ -15,7 +15,7 @@ from palmetto.model.tuning import CPU, Tuning
 from palmetto.model.weights import initialize, weight_table
 from palmetto.native.library import kernels
 from palmetto.recipe.mesh import ONE_DEVICE
-from palmetto.recipe.model import Model
+from palmetto.recipe.model import Model, Weights
 
 VOCABULARY = 40
 KINDS: dict[str, dict[str, Any]] = {
@@ -25,7 +25,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "experts": {"experts": {"count": 3, "top": 2, "every": 2, "feedforward": "gelu"}},
     "bfloat16": {"activations": "bfloat16"},
 }
-LOSS = {None: 0.0, "float32": 0.0, "bfloat16": 0.02, "int8": 0.06}
+LOSS: dict[Weights | None, float] = {None: 0.0, "float32": 0.0, "bfloat16": 0.02, "int8": 0.06}
 """The most that a type of weights may move logits, as a share of the largest."""
 
 
