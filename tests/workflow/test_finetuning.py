@@ -38,6 +38,12 @@ def write(path: str, lines: list[dict[str, Any]]) -> None:
     Path(path).write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
+def copa_in(folder: str) -> None:
+    Path(f"{folder}/superglue/COPA").mkdir(parents=True)
+    records = [{"premise": "x", "choice1": "A", "choice2": "B", "question": "cause", "label": n % 2} for n in range(6)]
+    write(f"{folder}/superglue/COPA/val.jsonl", [{**each, "premise": f"It is {n}."} for n, each in enumerate(records)])
+
+
 def finetune(out: str, *arguments: object, data: str = "data.jsonl") -> RunDirectory:
     assert command("finetune", "run", "--data", data, "--run", out, *SHORT, *arguments) == 0
     return RunDirectory(Path(out))
@@ -221,9 +227,7 @@ def test_chats_go_through_the_template_of_the_recipe(run: RunDirectory) -> None:
 
 @pytest.mark.slow
 def test_a_score_chooses_the_checkpoint_and_ends_the_run(run: RunDirectory) -> None:
-    Path("sets/superglue/COPA").mkdir(parents=True)
-    records = [{"premise": "x", "choice1": "A", "choice2": "B", "question": "cause", "label": n % 2} for n in range(6)]
-    write("sets/superglue/COPA/val.jsonl", [{**record, "premise": f"It is {n}."} for n, record in enumerate(records)])
+    copa_in("sets")
     judged = ("--choose", "copa", "--tasks-data", "sets", "--patience", 1, "tokens.sequence_length=64")
     tuned = finetune("tuned", *judged, "training.steps=8")
     chosen = json.loads(Path("tuned/chosen.json").read_text())
@@ -247,10 +251,16 @@ def test_geometric_mean_is_of_all_tasks() -> None:
     [
         (("--patience", "2"), "--patience 2: is for a choice by tasks; add --choose TASK"),
         (("--choose", "copa"), "--choose copa: expected names of tasks, and --tasks-data FOLDER"),
-        (("--choose", "copa", "--tasks-data", "gone"), "gone"),
+        (("--choose", "copa", "--tasks-data", "gone"), "--choose, --tasks-data: --data gone"),
+        (("--choose", "copa", "--tasks-data", "sets", "training.evaluations={tasks: [copa], data: sets}"), "both"),
+        (("--choose", "superglue", "--tasks-data", "sets"), "--choose superglue: a suite or a file"),
+        (("--choose", "toxicity", "--tasks-data", "sets"), "--choose toxicity: its toxicity is no score"),
     ],
 )
-def test_a_choice_without_its_tasks_is_refused(run: RunDirectory, arguments: tuple[str, ...], words: str) -> None:
+def test_a_choice_that_cannot_be_made_is_refused(run: RunDirectory, arguments: tuple[str, ...], words: str) -> None:
+    copa_in("sets")
+    Path("sets/realtoxicityprompts").mkdir()
+    write("sets/realtoxicityprompts/prompts.jsonl", [{"prompt": {"text": "x", "toxicity": 0.1}}])
     with pytest.raises(UserError, match=words):
         finetune("tuned", *arguments)
 

@@ -67,6 +67,8 @@ def finetune(
     if judges is not None:
         if until is not None:
             raise UserError("--until, --choose: give one of them")
+        if resolved.training.evaluations is not None:
+            raise UserError("training.evaluations, --choose: give one of them, since both evaluate the checkpoints")
         resolved = choosing.keeping_all(resolved)
     if run is None:
         sense.check_name(resolved.name, "--run")
@@ -103,16 +105,24 @@ def _judges(choose: str | None, data: Path | None, limit: int | None, patience: 
         return None
     from palmetto.evaluation import registry
     from palmetto.evaluation.settings import Settings
+    from palmetto.evaluation.tasks import toxicity
     from palmetto.evaluation.tasks.task import AS_THEY_ARE
     from palmetto.workflow.choosing import Judges
 
     names = [name.strip() for name in choose.split(",") if name.strip()]
     if not names or data is None:
         raise UserError(f"--choose {choose}: expected names of tasks, and --tasks-data FOLDER")
-    chosen = registry.choose(names, data)
+    try:
+        chosen = registry.choose(names, data)
+    except UserError as error:
+        raise UserError(f"--choose, --tasks-data: {error}") from None
+    for name in names:
+        if name not in registry.TASKS and name not in registry.GROUPS:
+            raise UserError(f"--choose {name}: a suite or a file; expected names of tasks or groups")
     for task in chosen.tasks:
-        if task.metric in AS_THEY_ARE:
-            raise UserError(f"--choose {task.name}: its {task.metric} is no score from 0 to 100; expected other tasks")
-    for suite in chosen.suites:
-        raise UserError(f"--choose {suite}: a suite, whose tasks are asked in several ways; expected tasks or groups")
+        if task.metric in AS_THEY_ARE or task.name in toxicity.NAMES:
+            raise UserError(
+                f"--choose {task.name}: its {task.metric} is no score from 0 to 100, the higher the better; expected "
+                "other tasks"
+            )
     return Judges(names, data, Settings(None, 0, limit), patience)

@@ -21,7 +21,7 @@ CHOSEN = "chosen.json"
 
 
 class Judges(NamedTuple):
-    """Names the tasks whose scores choose, where their data lie, how they are asked, and when to give up."""
+    """Names the tasks and groups whose scores choose, where their data lie, how they are asked, and when to give up."""
 
     tasks: Sequence[str]
     data: Path
@@ -37,8 +37,7 @@ def keeping_all(recipe: Recipe) -> Recipe:
 
 
 def train(run: RunDirectory, recipe: Recipe, judges: Judges, say: Say) -> bool:
-    """Trains to the last step from checkpoint to checkpoint, and writes which one scores best; returns whether a signal
-    did not come first.
+    """Trains from checkpoint to checkpoint, and writes which one scores best; returns False if a signal stopped it.
 
     Of checkpoints with equal scores the earlier is chosen. An evaluation that is there is not made again.
     """
@@ -47,10 +46,9 @@ def train(run: RunDirectory, recipe: Recipe, judges: Judges, say: Say) -> bool:
     for until in [*range(every, last, every), last]:
         if until not in completed(run.checkpoints) and not training.train(run, recipe, until, say):
             return False
-        out = run.path / "evaluations" / f"{until:08d}"
+        out = run.evaluations / f"{until:08d}"
         done = evaluation.tasks(run, judges.tasks, judges.data, judges.settings, until, out, DEFAULT, say)
-        found = done.results["tasks"]
-        scores[until] = geometric_mean({name: found[name] for name in judges.tasks})
+        scores[until] = geometric_mean({name: done.results["tasks"][name] for name in judges.tasks})
         best = max(scores, key=lambda step: (scores[step], -step))
         say(f"step {until}: {', '.join(judges.tasks)} {scores[until]:.2f}; best at step {best}, {scores[best]:.2f}")
         values = {"step": best, "score": scores[best], "tasks": list(judges.tasks), "scores": scores}
