@@ -16,6 +16,7 @@ from palmetto.parallel.sharding import Spread
 from palmetto.recipe import loading
 from palmetto.recipe.objectives import CausalObjective
 from palmetto.runs.directory import RunDirectory
+from palmetto.tokens.prompts import Prompts
 from palmetto.tokens.vocabulary import Vocabulary
 from palmetto.training import optimization
 from palmetto.training.checkpoint import Checkpoints
@@ -34,7 +35,7 @@ def vocabulary() -> Vocabulary:
 
 def reader(length: int = LENGTH, objective: Any = None) -> Reader:
     """Returns what turns text into ids for a model of this length."""
-    return Reader(vocabulary(), objective or CausalObjective(), SIZE, length, length)
+    return Reader(Prompts(vocabulary(), objective or CausalObjective(), SIZE, length), length)
 
 
 @cache

@@ -18,7 +18,6 @@ from palmetto.evaluation.results import shown
 from palmetto.evaluation.statistics import estimate
 from palmetto.recipe import Recipe
 from palmetto.runs.directory import RunDirectory
-from palmetto.tokens.objectives import make_prompt
 from palmetto.tokens.order import Order
 from palmetto.tokens.store import TokenStore
 from palmetto.training import ledger
@@ -95,13 +94,8 @@ def measure(drawn: Sequence[Span], engine: Answerer, reader: Reader) -> list[dic
 
 
 def _request(ids: Sequence[int], half: int, reader: Reader) -> Request:
-    seen, prefix = make_prompt(
-        reader.objective,
-        np.array(ids[:half], np.int32),
-        vocabulary_size=reader.vocabulary_size,
-        sequence_length=reader.sequence_length,
-    )
-    return Request(tuple(map(int, seen)), tokens=len(ids) - half, prefix=prefix)
+    seen, prefix = reader.seen(ids[:half])
+    return Request(seen, tokens=len(ids) - half, prefix=prefix)
 
 
 def _draw(random: np.random.Generator, windows: Ids, count: int, length: int) -> Ids:

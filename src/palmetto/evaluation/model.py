@@ -9,6 +9,7 @@ from palmetto.decoding.trained import held, restore
 from palmetto.evaluation.queries import Reader
 from palmetto.recipe.model import Weights
 from palmetto.runs.directory import RunDirectory
+from palmetto.tokens.prompts import Prompts
 from palmetto.training.origin import load_vocabulary
 
 
@@ -18,13 +19,12 @@ class EvaluatedModel:
     def __init__(self, run: RunDirectory, step: int | None, weights: Weights | None = None) -> None:
         """Loads a checkpoint, by default the newest; raises the errors of `restore`. weights: as TrainedModel's."""
         recipe = run.recipe_to_read()
-        vocabulary, size = load_vocabulary(run), recipe.tokens.vocabulary_size
+        vocabulary = load_vocabulary(run)
         state, self.step, checkpoints = restore(run, step)
         arranged = held(state.parameters, recipe, weights)
         limits = Limits(longest=recipe.model_length)
-        self.engine = Engine(arranged, recipe.model, limits, vocabulary_size=size)
-        objective = recipe.training.objective
-        self.reader = Reader(vocabulary, objective, size, recipe.tokens.sequence_length, recipe.model_length)
+        self.engine = Engine(arranged, recipe.model, limits, vocabulary_size=recipe.tokens.vocabulary_size)
+        self.reader = Reader(Prompts.of(recipe, vocabulary), recipe.model_length)
         self.identity: dict[str, Any] = {
             "run": str(Path(run.path).resolve()),
             "step": self.step,

@@ -11,7 +11,6 @@ from palmetto.evaluation.join import Joined, join
 from palmetto.evaluation.shots import prompt
 from palmetto.evaluation.tasks.task import Example, Option, Task
 from palmetto.evaluation.until import until
-from palmetto.recipe.objectives import Objective
 from palmetto.tokens.prompts import Prompts
 from palmetto.tokens.vocabulary import Vocabulary
 
@@ -19,14 +18,19 @@ from palmetto.tokens.vocabulary import Vocabulary
 class Reader(NamedTuple):
     """Holds what turns text into ids for one model."""
 
-    vocabulary: Vocabulary
-    objective: Objective
-    vocabulary_size: int
-    """The number of tokens of text, without those that the objective adds."""
-    sequence_length: int
-    """The length of the windows of training."""
+    prompts: Prompts
     length: int
     """The most positions of a prompt with its continuation."""
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The vocabulary of the model."""
+        return self.prompts.vocabulary
+
+    def seen(self, ids: Sequence[int]) -> tuple[tuple[int, ...], int]:
+        """Returns the prompt as the model's objective has it, and the length of its prefix."""
+        seen, prefix = self.prompts.of_ids(ids)
+        return tuple(map(int, seen)), prefix
 
 
 class Query(NamedTuple):
@@ -135,7 +139,7 @@ def of_joined(instruction: str, options: Sequence[Option], joined: Sequence[Join
         kept = each.continuation[: room - 1]
         ids = _cut(each.context, room - longest, instruction, reader.vocabulary)
         truncated = len(ids) < len(each.context) or len(kept) < len(each.continuation)
-        seen, prefix = _seen(ids, reader)
+        seen, prefix = reader.seen(ids)
         queries.append(Query(place, False, *option, seen, kept, prefix, 0, truncated, each.spans))
     return queries
 
@@ -148,7 +152,7 @@ def of_text(text: str, reader: Reader) -> list[Query]:
     while start < len(ids):
         context = ids[max(0, start - room // 2) : start]
         kept = ids[start : start + room - len(context)]
-        seen, prefix = _seen(context, reader)
+        seen, prefix = reader.seen(context)
         decoded = reader.vocabulary.decode(kept).encode("utf-8", "replace").decode()
         queries.append(Query(len(queries), False, "", decoded, seen, kept, prefix, 0, False, False))
         start += len(kept)
@@ -163,7 +167,7 @@ def of_prompt(instruction: str, context: str, tokens: int, reader: Reader) -> Qu
     whole = (reader.vocabulary.beginning, *map(int, reader.vocabulary.encode(context.rstrip())))
     tokens = min(tokens, reader.length // 2)
     ids = _cut(whole, reader.length - _added(reader) - tokens, instruction, reader.vocabulary)
-    seen, prefix = _seen(ids, reader)
+    seen, prefix = reader.seen(ids)
     return Query(-1, False, context, "", seen, (), prefix, tokens, len(ids) < len(whole), False)
 
 
@@ -178,13 +182,6 @@ def _cut(ids: tuple[int, ...], room: int, instruction: str, vocabulary: Vocabula
     return head + ids[len(ids) - (room - len(head)) :]
 
 
-def _seen(ids: Sequence[int], reader: Reader) -> tuple[tuple[int, ...], int]:
-    """Returns the prompt as the model's objective has it, and the length of its prefix."""
-    prompts = Prompts(reader.vocabulary, reader.objective, reader.vocabulary_size, reader.sequence_length)
-    seen, prefix = prompts.of_ids(ids)
-    return tuple(map(int, seen)), prefix
-
-
 def _added(reader: Reader) -> int:
     """Returns the number of tokens that the objective adds to a prompt."""
-    return len(_seen([reader.vocabulary.beginning], reader)[0]) - 1
+    return len(reader.seen([reader.vocabulary.beginning])[0]) - 1
