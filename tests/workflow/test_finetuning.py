@@ -169,7 +169,7 @@ def test_what_is_too_long_is_told(run: RunDirectory, capfd: pytest.CaptureFixtur
         (("--data", "pairs.jsonl"), "pairs.jsonl:1: .*examples expects the keys prompt and target"),
         (("--data", "data.jsonl", "--recipe", "plam"), "plam: .*did you mean 'palm'"),
         (("--data", "data.jsonl", "--step", "5"), "--step 5: no such checkpoint; there are 2, 4, 6"),
-        (("--data", "data.jsonl", "--lora", "qq"), "model.lora.weights=qq: no such weight"),
+        (("--data", "data.jsonl", "--lora", "qq"), "model.lora.weights=qq: matches none of"),
         (("--data", "data.jsonl", "--rank", "2"), "--rank 2: is for adapters; expected --lora"),
         (("--data", "data.jsonl", "model.d_model=32"), "model.d_model 16 → 32"),
         ((), "names no text"),

@@ -11,7 +11,9 @@ from palmetto.cli.runs import existing
 
 
 def memorization(
-    directories: Annotated[list[Path], typer.Argument(metavar="DIR …", parser=path, help="Runs, such as of sizes.")],
+    directories: Annotated[
+        list[Path], typer.Argument(metavar="DIR …", parser=path, help="Runs, such as of several sizes.")
+    ],
     spans: Annotated[
         int, typer.Option(min=1, help="The spans to try, of the training text and of held-out text.")
     ] = 500,

@@ -48,7 +48,7 @@ class Constraint(Protocol):
 
 
 class Refused(UserError):
-    """A request that can never be served, or limits that cannot be.
+    """Raised for a request that can never be served, and for limits that cannot be.
 
     `field` names what of it cannot be, as `Request` and `Limits` do; each command and server has names of its own.
     """

@@ -28,7 +28,7 @@ def check(run: RunDirectory) -> None:
 
 
 def make(source: Path, run: RunDirectory) -> Vocabulary | str:
-    """Makes the run and returns its vocabulary, or why the folder's tokenizer can be none.
+    """Makes the run and returns its vocabulary, or why the folder's tokenizer cannot be one.
 
     Raises UserError if the folder cannot be a run, or the directory is not empty.
     """

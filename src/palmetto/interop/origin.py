@@ -26,7 +26,7 @@ class Origin(NamedTuple):
     recipe: Recipe
     matrices: dict[str, Array]
     vocabulary: Vocabulary | str
-    """Or why the folder's tokenizer can be none."""
+    """The vocabulary, or why the folder's tokenizer cannot be one."""
 
 
 def read(source: Path) -> Origin:

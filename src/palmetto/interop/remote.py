@@ -1,13 +1,13 @@
 """Addresses of fsspec (s3://, gs://, memory://) for what is exported and imported, through a folder of this machine."""
 
 import contextlib
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from palmetto.corpus.extras import need
 from palmetto.errors import UserError
+from palmetto.files import temporary_folder
 from palmetto.interop import folder
 
 
@@ -31,8 +31,8 @@ def target(out: str) -> Iterator[Path]:
         taken = bool(system.exists(root) and system.find(root))
     if taken:
         raise UserError(f"--out {out}: holds files; expected an address where nothing is")
-    with tempfile.TemporaryDirectory(prefix="palmetto-export-") as there:
-        made = Path(there) / "export"
+    with temporary_folder("palmetto-export-") as there:
+        made = there / "export"
         yield made
         with _reported(out):
             for name in sorted(folder.names(made), key=lambda name: name == folder.MARK):
@@ -50,8 +50,8 @@ def source(given: str) -> Iterator[Path]:
     if not is_address(given):
         yield Path(given)
         return
-    with tempfile.TemporaryDirectory(prefix="palmetto-import-") as there:
-        copied = Path(there) / given.rstrip("/").rpartition("/")[2]
+    with temporary_folder("palmetto-import-") as there:
+        copied = there / given.rstrip("/").rpartition("/")[2]
         with _reported(given):
             system, root = need("fsspec.core", "interop").url_to_fs(given)
             names = system.find(root)

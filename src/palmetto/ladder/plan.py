@@ -29,7 +29,7 @@ class Cost(NamedTuple):
 
 
 class Rung(NamedTuple):
-    """A model to train."""
+    """Holds a model to train."""
 
     size: float
     """The parameters that were asked for."""
@@ -40,7 +40,7 @@ class Rung(NamedTuple):
 
 
 class Target(NamedTuple):
-    """A recipe whose loss is predicted."""
+    """Holds a recipe whose loss is predicted."""
 
     member: Member
     """The run in which it may be trained, once it has been predicted."""
@@ -48,7 +48,7 @@ class Target(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """The plan of a ladder."""
+    """Holds the plan of a ladder."""
 
     recipe: Recipe
     """The recipe of the family."""

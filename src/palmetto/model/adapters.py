@@ -19,13 +19,13 @@ from palmetto.recipe.model import Lora
 
 
 def matching(patterns: Sequence[str], table: Table, key: str) -> list[str]:
-    """Returns the names of the weights that match a pattern, in the order of the table.
+    """Returns the names of the weights that match one of the patterns, in the order of the table.
 
     Raises UserError, which names `key`, for a pattern that no weight matches.
     """
     for pattern in patterns:
         if not fnmatch.filter(table, pattern):
-            raise UserError(f"{key}={pattern}: no such weight{nearest(pattern, table)}; there are {', '.join(table)}")
+            raise UserError(f"{key}={pattern}: matches none of {', '.join(table)}{nearest(pattern, table)}")
     return [name for name in table if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)]
 
 

@@ -39,9 +39,9 @@ def attention(
 ) -> jax.Array:
     """Returns the attention output of whole sequences, in q's shape, by the fastest algorithm that supports them.
 
-    q is [B, T, H, Q], k and v are [B, T, K, Q], and positions are consecutive within an
-    example. Devices that share a sequence each hold T of its positions. Devices that share a layer
-    each compute their own heads; left to itself, XLA would compute all heads on each.
+    q is [B, T, H, Q], k and v are [B, T, K, Q], and positions are consecutive within an example. Devices that share a
+    sequence each hold T of its positions. Devices that share a layer each compute their own heads; left to itself, XLA
+    would compute all heads on each.
     """
     function, learned, _ = make_scores(layer, model, kind, q.shape[1] * mesh.sequence, sequences)
     attend = partial(_own_heads, function, model, kind, tuning, mesh)

@@ -56,8 +56,8 @@ class Served:
     ) -> None:
         """Loads the newest checkpoint of a run, and compiles its step.
 
-        template: that of chats, None for the recipe's. overrides, weights: as TrainedModel takes them. adapter: of what
-        the run has adapters, which then shares its other weights with that.
+        template: that of chats, None for the recipe's. overrides, weights: as TrainedModel takes them. adapter: the
+        name of a run of adapters and its base, with which it shares the other weights; None for other runs.
         """
         self.name = run.path.resolve().name if adapter is None else adapter.name
         self._base: TrainedModel | None = None if adapter is None else adapter.base.trained

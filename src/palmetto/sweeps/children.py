@@ -33,7 +33,7 @@ Failures = dict[Path, str]
 
 
 class Member(NamedTuple):
-    """One of the runs that are trained."""
+    """Names one of the runs that are trained."""
 
     name: str
     """The name in messages."""

@@ -20,7 +20,7 @@ _MOST_POINTS = 10_000
 
 
 class Point(NamedTuple):
-    """A model to train."""
+    """Holds a model to train."""
 
     choice: int
     """The index of its choice."""
@@ -30,7 +30,7 @@ class Point(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """The plan of a sweep."""
+    """Holds the plan of a sweep."""
 
     axes: tuple[str, ...]
     """The axes that vary."""

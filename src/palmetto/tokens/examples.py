@@ -231,7 +231,10 @@ def _excess(sequences: Sequence[Marked], objective: OnExamples, sequence_length:
 
 
 def _joined(numbers: Sequence[npt.NDArray[np.int32]]) -> Iterator[npt.NDArray[np.int32]]:
-    """Yields examples one after the other, with one [eod] between two, which begins none and may be predicted."""
+    """Yields examples one after the other, each but the first without its first [eod].
+
+    The one that ends an example then also begins the next. It has no mark of a beginning, and may be predicted.
+    """
     for place, each in enumerate(numbers):
         yield each if place == 0 else each[1:]
 
@@ -253,8 +256,9 @@ def _key(seed: int, copy: int, example: Tokenized) -> bytes:
 
 
 def _taken(examples: Sequence[Tokenized], count: int, seed: int) -> Iterator[tuple[bytes, Tokenized]]:
-    """Yields `count` of the examples with the keys of their places in the order, each as often as another or once
-    more.
+    """Yields `count` of the examples with the keys of their places in the order.
+
+    Each comes as often as another, or once more.
     """
     for copy in range(-(-count // max(1, len(examples)))):
         keyed = [(_key(seed, copy, example), example) for example in examples]

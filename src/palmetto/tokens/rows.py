@@ -16,9 +16,9 @@ def rows_of(
 ) -> Iterator[npt.NDArray[np.int32]]:
     """Yields rows of `length` numbers that hold the examples, and at last the one number that ends a store's windows.
 
-    An example joins the first of the open rows that has room for it; if more than `open_rows` are
-    open, the oldest is closed; with 0 each example has a row of its own. Each place
-    of padding is an example of its own, so that none sees another and nothing of it is predicted.
+    An example joins the first of the open rows that has room for it. If more than `open_rows` are open, the oldest is
+    closed; with 0 each example has a row of its own. Each place of padding is an example of its own, so that none sees
+    another, and nothing of it is predicted.
     """
     padding = _pad(eod)
     waiting: list[list[npt.NDArray[np.int32]]] = []

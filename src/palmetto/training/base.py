@@ -5,15 +5,12 @@ from pathlib import Path
 from palmetto.errors import UserError
 from palmetto.recipe.finetuning import Finetuning
 from palmetto.runs.directory import RunDirectory
-from palmetto.runs.manifest import Manifest, read_manifest
+from palmetto.runs.manifest import read_manifest
 from palmetto.runs.register import completed, folder_name
 
 
-def check_base(begun: Finetuning) -> Manifest:
-    """Returns the manifest of the checkpoint that fine-tuning begins with.
-
-    Raises UserError if it is not there, or another one is.
-    """
+def check_base(begun: Finetuning) -> None:
+    """Raises UserError if the checkpoint that fine-tuning begins with is not there, or if another one is."""
     run = RunDirectory(Path(begun.base))
     if not run.recipe_file.is_file():
         raise UserError(f"finetuning.base={begun.base}: no run there; expected the directory where it lies now")
@@ -29,4 +26,3 @@ def check_base(begun: Finetuning) -> Manifest:
         )
     if not run.recipe.continues(manifest.recipe):
         raise UserError(f"{run.recipe_file}: altered since checkpoint {begun.step} was trained; undo that")
-    return manifest

@@ -33,8 +33,9 @@ def initial_state(recipe: Recipe, sharding: Sharding) -> State:
 
 
 def _over(drawn: Parameters, base: Parameters) -> Parameters:
-    """Returns the drawn parameters with the base's in the place of their first rows: all of them, unless pieces of the
-    vocabulary have been added.
+    """Returns the drawn parameters with the base's in place of their first rows.
+
+    These are all rows, unless pieces have been added to the vocabulary.
     """
     return {name: jax.lax.dynamic_update_slice(array, base[name], (0,) * array.ndim) for name, array in drawn.items()}
 

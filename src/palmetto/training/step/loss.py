@@ -31,10 +31,8 @@ class Batch(NamedTuple):
     """Length of the prefix that attends bidirectionally, int32 [...]; None means no prefix."""
     starts: jax.Array | None = None
     """Place of the first token of each input's example, int32 [..., M]; None means one example each."""
-
     keys: jax.Array | None = None
     """Key of each sequence's dropout, uint32 [..., 2]; None means no dropout."""
-
     reference: jax.Array | None = None
     """How much likelier the reference finds each row's chosen answer than the rejected, in nats, float32 [...]."""
 

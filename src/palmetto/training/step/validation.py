@@ -79,6 +79,7 @@ def _of_preferences(
     rows: npt.NDArray[np.int32],
     reference: Callable[[Batch], npt.NDArray[np.float32]],
 ) -> Callable[[Parameters], float]:
+    """Returns a function from parameters to the mean loss of preferences over stored rows [B, T + 1]."""
     objective, of_rows = recipe.training.objective, make_margins(recipe, tuning, sharding)
     assert isinstance(objective, PreferencesObjective), "preferences are relative to a reference"
     examples = make_batch(recipe, rows, np.arange(len(rows)), 0)
