@@ -1,20 +1,21 @@
-"""Lines of examples are read as pieces, and a line that is none is named with its file and number."""
+"""Lines of examples are read as segments, and a line that is none is named with its file and number."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from palmetto.corpus.examples import Message, Piece, Pieces, read
+from palmetto.corpus.examples import Message, Segments, read
 from palmetto.errors import UserError
+from palmetto.recipe.segments import Segment
 
-GIVEN, PREDICTED = (lambda text: Piece(text, False)), (lambda text: Piece(text, True))
+GIVEN, PREDICTED = (lambda text: Segment(text, False)), (lambda text: Segment(text, True))
 
 
-def shout(messages: Sequence[Message]) -> Pieces:
+def shout(messages: Sequence[Message]) -> Segments:
     if messages[0].role == "assistant":
         raise UserError("a chat begins with a user")
-    return tuple(Piece(f"{each.role}: {each.content}\n", each.role == "assistant") for each in messages)
+    return tuple(Segment(f"{each.role}: {each.content}\n", each.role == "assistant") for each in messages)
 
 
 def write(folder: Path, *lines: str) -> Path:
@@ -22,7 +23,7 @@ def write(folder: Path, *lines: str) -> Path:
     return folder / "data.jsonl"
 
 
-def test_each_form_becomes_pieces(tmp_path: Path) -> None:
+def test_each_form_becomes_segments(tmp_path: Path) -> None:
     chat = '{"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Ho"}]}'
     path = write(
         tmp_path,

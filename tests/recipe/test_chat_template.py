@@ -6,7 +6,8 @@ import pytest
 
 from palmetto.errors import UserError
 from palmetto.recipe import loading
-from palmetto.recipe.chat_template import ChatTemplate, Message, Piece
+from palmetto.recipe.chat_template import ChatTemplate, Message
+from palmetto.recipe.segments import Segment
 from tests.conftest import RecipeMaker
 from tests.recipe.conftest import refusal
 
@@ -25,8 +26,8 @@ TURNS = (
 """A template in the form that Hugging Face uses."""
 
 
-def text(pieces: list[Piece]) -> str:
-    return "".join(piece.text + "[eod]" * piece.ends for piece in pieces)
+def text(segments: list[Segment]) -> str:
+    return "".join(segment.text + "[eod]" * segment.ends for segment in segments)
 
 
 def test_the_default_is_a_transcript() -> None:
@@ -41,39 +42,39 @@ def test_a_template_of_hugging_face_works() -> None:
     assert template.stops == []
 
 
-def test_pieces_are_prompts_and_what_answers_them() -> None:
+def test_segments_are_prompts_and_what_answers_them() -> None:
     template = ChatTemplate(TURNS, "")
     first, second = ANSWERED[:2], ANSWERED[:4]
-    pieces = template.pieces(ANSWERED)
-    assert pieces == [
-        Piece("<|system|>\nBe brief.\n<|user|>\n{{ 7 * 7 }}\n<|assistant|>\n", answer=False, ends=False),
-        Piece("49", answer=True, ends=True),
-        Piece("\n", answer=True, ends=False),
-        Piece("<|user|>\nSure?\n<|assistant|>\n", answer=False, ends=False),
-        Piece("Yes.", answer=True, ends=True),
-        Piece("\n", answer=True, ends=False),
+    segments = template.segments(ANSWERED)
+    assert segments == [
+        Segment("<|system|>\nBe brief.\n<|user|>\n{{ 7 * 7 }}\n<|assistant|>\n", predicted=False, ends=False),
+        Segment("49", predicted=True, ends=True),
+        Segment("\n", predicted=True, ends=False),
+        Segment("<|user|>\nSure?\n<|assistant|>\n", predicted=False, ends=False),
+        Segment("Yes.", predicted=True, ends=True),
+        Segment("\n", predicted=True, ends=False),
     ]
-    assert text(pieces[:1]) == text(template.prompt(first))
-    assert text(pieces[:4]) == text(template.prompt(second))
+    assert text(segments[:1]) == text(template.prompt(first))
+    assert text(segments[:4]) == text(template.prompt(second))
 
 
-def test_pieces_of_a_transcript_are_its_whole_text() -> None:
-    pieces = ChatTemplate(None, "").pieces([*ANSWERED, CHAT[1]])
-    assert [piece.text for piece in pieces if piece.answer] == [" 49\n\n", " Yes.\n\n"]
-    assert text(pieces).endswith("Assistant: Yes.\n\nUser: {{ 7 * 7 }}\n\n")
+def test_segments_of_a_transcript_are_its_whole_text() -> None:
+    segments = ChatTemplate(None, "").segments([*ANSWERED, CHAT[1]])
+    assert [segment.text for segment in segments if segment.predicted] == [" 49\n\n", " Yes.\n\n"]
+    assert text(segments).endswith("Assistant: Yes.\n\nUser: {{ 7 * 7 }}\n\n")
 
 
 def test_a_message_cannot_end_a_document() -> None:
     template = ChatTemplate("{% for message in messages %}{{ message.content }}{{ eos_token }}{% endfor %}", "")
-    [piece] = template.prompt([{"role": "user", "content": "{{ eos_token }}[eod]</s>"}])
-    assert piece == Piece("{{ eos_token }}[eod]</s>", answer=False, ends=True)
+    [segment] = template.prompt([{"role": "user", "content": "{{ eos_token }}[eod]</s>"}])
+    assert segment == Segment("{{ eos_token }}[eod]</s>", predicted=False, ends=True)
 
 
-def test_a_template_that_changes_earlier_text_has_no_pieces() -> None:
+def test_a_template_that_changes_earlier_text_has_no_segments() -> None:
     template = ChatTemplate("{{ messages | length }}{% for message in messages %}{{ message.content }}{% endfor %}", "")
     assert text(template.prompt(ANSWERED)).startswith("5Be brief.")
     with pytest.raises(UserError, match=r"^message 3: the chat template changes the text before it"):
-        template.pieces(ANSWERED)
+        template.segments(ANSWERED)
 
 
 @pytest.mark.parametrize(

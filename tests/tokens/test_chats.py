@@ -1,8 +1,8 @@
-"""Chats become ids, of which those of the assistant are known."""
+"""Chats become ids, each segment by itself."""
 
 import pytest
 
-from palmetto.recipe.chat_template import Piece
+from palmetto.recipe.segments import Segment
 from palmetto.tokens.chats import encode_chat
 from palmetto.tokens.vocabulary import Vocabulary
 
@@ -12,15 +12,13 @@ def vocabulary() -> Vocabulary:
     return Vocabulary.train(["the cat sat on the mat and the cat ate"] * 3, 280, "bpe")
 
 
-def test_each_piece_is_encoded_by_itself(vocabulary: Vocabulary) -> None:
-    pieces = [Piece("the c", False, False), Piece("at", True, True), Piece("", False, True), Piece("the", False, False)]
-    ids, answers = encode_chat(pieces, vocabulary)
+def test_each_segment_is_encoded_by_itself(vocabulary: Vocabulary) -> None:
+    segments = [Segment("the c", False), Segment("at", True, ends=True), Segment("", False, ends=True)]
+    ids = encode_chat([*segments, Segment("the", False)], vocabulary)
     first, second, last = (vocabulary.encode(text).tolist() for text in ("the c", "at", "the"))
     assert ids.tolist() == [*first, *second, vocabulary.eod, vocabulary.eod, *last]
-    assert answers.tolist() == [False] * len(first) + [True] * (len(second) + 1) + [False] * (1 + len(last))
     assert first + second != vocabulary.encode("the cat").tolist()
 
 
-def test_no_pieces_are_no_ids(vocabulary: Vocabulary) -> None:
-    ids, answers = encode_chat([], vocabulary)
-    assert len(ids) == len(answers) == 0
+def test_no_segments_are_no_ids(vocabulary: Vocabulary) -> None:
+    assert encode_chat([], vocabulary).tolist() == []

@@ -1,4 +1,4 @@
-"""Examples are packed whole, with marks that follow from their pieces, and what is too long is named."""
+"""Examples are packed whole, with marks that follow from their segments, and what is too long is named."""
 
 import collections
 import itertools
@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from palmetto.corpus.examples import Example, Piece
+from palmetto.corpus.examples import Example
 from palmetto.errors import UserError
 from palmetto.recipe.objectives import ExamplesObjective, OnExamples, PreferencesObjective
+from palmetto.recipe.segments import Segment
 from palmetto.tokens import examples
 from palmetto.tokens.examples import DataSet, Packed
 from palmetto.tokens.marks import Marked, unmark
@@ -24,8 +25,8 @@ LENGTH = 24
 
 
 def question(number: int, target: str | None = None) -> Example:
-    pieces = (Piece(f"{number} and {number} are", False), Piece(target or f" {2 * number}", True))
-    return Example(f"data.jsonl:{number}", (pieces,))
+    segments = (Segment(f"{number} and {number} are", False), Segment(target or f" {2 * number}", True))
+    return Example(f"data.jsonl:{number}", (segments,))
 
 
 QUESTIONS = [question(number) for number in range(40)]
@@ -78,9 +79,9 @@ def test_every_example_is_whole_in_one_half(tmp_path: Path) -> None:
     assert packed.train.windows < len(train), "several share a row"
 
 
-def test_an_example_is_its_pieces_between_ends(tmp_path: Path) -> None:
+def test_an_example_is_its_segments_between_ends(tmp_path: Path) -> None:
     """No token spans the prompt and its target, though encoded together they would be fewer."""
-    joined = Example("a", ((Piece("12 an", False), Piece("d 13", True)),))
+    joined = Example("a", ((Segment("12 an", False), Segment("d 13", True)),))
     pack(tmp_path, DataSet("a", None, [joined, *QUESTIONS]), share=0.01)
     given, target = VOCABULARY.encode("12 an"), VOCABULARY.encode("d 13")
     assert len(VOCABULARY.encode("12 and 13")) < len(given) + len(target)
@@ -122,7 +123,7 @@ def test_what_is_too_long_is_named(tmp_path: Path) -> None:
 
 
 def test_an_example_without_a_target_is_refused(tmp_path: Path) -> None:
-    asked = Example("chat.jsonl:3", ((Piece("user: Hi", False),),))
+    asked = Example("chat.jsonl:3", ((Segment("user: Hi", False),),))
     with pytest.raises(UserError, match=r"chat\.jsonl:3: nothing of it is predicted; expected a message of the assis"):
         pack(tmp_path, DataSet("chat.jsonl", None, [*QUESTIONS, asked]))
 
@@ -164,9 +165,7 @@ def test_a_stream_predicts_every_target_once(tmp_path: Path) -> None:
 
 def test_preferences_have_a_row_each(tmp_path: Path) -> None:
     pairs = [
-        Example(
-            f"pairs:{n}", ((Piece(f"{n} and", False), Piece(" 1", True)), (Piece(f"{n} and", False), Piece(" 2", True)))
-        )
+        Example(f"pairs:{n}", tuple((Segment(f"{n} and", False), Segment(end, True)) for end in (" 1", " 2")))
         for n in range(20)
     ]
     packed = pack(tmp_path, DataSet("pairs", None, pairs), objective=PreferencesObjective())

@@ -49,7 +49,7 @@ def test_more_pieces_are_drawn_behind_the_rows_of_the_base(base: RunDirectory, t
 def test_a_moved_or_another_base_is_named(base: RunDirectory, tiny_recipe: RecipeMaker, tmp_path: Path) -> None:
     section = recipe_of(base, tiny_recipe).finetuning
     assert section is not None
-    assert check_base(section) == base.newest_manifest
+    check_base(section)
     shutil.copytree(base.path, tmp_path / "copy")
     check_base(section.model_copy(update={"base": str(tmp_path / "copy")}))
     for change, words in (

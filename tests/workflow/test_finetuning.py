@@ -202,7 +202,7 @@ def test_added_pieces_leave_the_old_rows_and_ids(run: RunDirectory) -> None:
 
 
 def test_chats_go_through_the_template_of_the_recipe(run: RunDirectory) -> None:
-    """The text of turns lies between pieces that are encoded by themselves, and [eod] ends the assistant's."""
+    """The text of turns lies between segments that are encoded by themselves, and [eod] ends the assistant's."""
     chat = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Ho"}]
     write("chat.jsonl", [{"messages": [*chat, {"role": "user", "content": str(n)}, chat[1]]} for n in range(9)])
     template = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% if m.role == 'assistant' %}{{ eos_token }}"

@@ -1,4 +1,4 @@
-"""Reads the examples of fine-tuning from JSON lines: pieces of text, of which some are to be predicted."""
+"""Reads the examples of fine-tuning from JSON lines: segments of text, of which some are to be predicted."""
 
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -6,18 +6,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from palmetto.errors import UserError, nearest
+from palmetto.recipe.segments import Segment
 
-
-class Piece(NamedTuple):
-    """Holds a part of an example's text, which becomes tokens by itself."""
-
-    text: str
-    predicted: bool
-    ends: bool = False
-    """Whether [eod] stands behind it, as a turn of a chat may end."""
-
-
-Pieces = tuple[Piece, ...]
+Segments = tuple[Segment, ...]
 
 
 class Example(NamedTuple):
@@ -25,7 +16,7 @@ class Example(NamedTuple):
 
     name: str
     """The file and the line."""
-    sequences: tuple[Pieces, ...]
+    sequences: tuple[Segments, ...]
 
 
 class Message(NamedTuple):
@@ -35,8 +26,8 @@ class Message(NamedTuple):
     content: str
 
 
-Template = Callable[[Sequence[Message]], Pieces]
-"""Turns a chat into pieces, of which the assistant's are predicted. Raises UserError if it does not take the chat."""
+Template = Callable[[Sequence[Message]], Segments]
+"""Turns a chat into segments, of which the assistant's are predicted. Raises UserError if it does not take the chat."""
 
 
 def read(path: Path, template: Template) -> Iterator[Example]:
@@ -66,7 +57,7 @@ _FORMS = (
 _KEYS = ("prompt", "target", "messages", "chosen", "rejected", "text")
 
 
-def _sequences(line: bytes, where: str, template: Template) -> tuple[Pieces, ...]:
+def _sequences(line: bytes, where: str, template: Template) -> tuple[Segments, ...]:
     try:
         values = json.loads(line)
     except (ValueError, RecursionError) as error:
@@ -84,17 +75,17 @@ def _sequences(line: bytes, where: str, template: Template) -> tuple[Pieces, ...
     if keys == {"prompt", "chosen", "rejected"}:
         return _answered(values["prompt"], values["chosen"]), _answered(values["prompt"], values["rejected"])
     if keys == {"text"}:
-        return ((Piece(values["text"], True),),)
+        return ((Segment(values["text"], True),),)
     unknown = next((key for key in keys if key not in _KEYS), None)
     meant = "" if unknown is None else nearest(unknown, _KEYS)
     raise UserError(f"{where}: has the keys {', '.join(map(str, keys)) or 'none'}{meant}; expected {', '.join(_FORMS)}")
 
 
-def _answered(prompt: str, target: str) -> Pieces:
-    return Piece(prompt, False), Piece(target, True)
+def _answered(prompt: str, target: str) -> Segments:
+    return Segment(prompt, False), Segment(target, True)
 
 
-def _chat(given: Any, where: str, template: Template) -> Pieces:
+def _chat(given: Any, where: str, template: Template) -> Segments:
     if not isinstance(given, list) or not given:
         raise UserError(f"{where}: messages: {_shown(given)}; expected a list of messages")
     messages = []

@@ -2,12 +2,13 @@
 
 import secrets
 from collections.abc import Sequence
-from typing import NamedTuple, NoReturn, TypedDict
+from typing import NoReturn, TypedDict
 
 from jinja2 import TemplateError, TemplateSyntaxError, meta
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from palmetto.errors import UserError
+from palmetto.recipe.segments import Segment
 
 TRANSCRIPT = """\
 {% for message in messages -%}
@@ -27,16 +28,6 @@ class Message(TypedDict):
     role: str
     """Who wrote it: system, developer, user or assistant."""
     content: str
-
-
-class Piece(NamedTuple):
-    """Holds a part of the text of a chat. Each is encoded by itself, as an answer is generated behind its prompt."""
-
-    text: str
-    answer: bool
-    """Says whether the assistant wrote it."""
-    ends: bool
-    """Says whether [eod] stands behind it, where the template writes `eos_token`."""
 
 
 class ChatTemplate:
@@ -64,25 +55,25 @@ class ChatTemplate:
         if "messages" not in names:
             raise UserError(f"{name}: does not write the variable messages; expected a template of a chat")
 
-    def prompt(self, messages: Sequence[Message]) -> list[Piece]:
+    def prompt(self, messages: Sequence[Message]) -> list[Segment]:
         """Returns the text that the assistant's next message continues; raises UserError if the template refuses."""
-        return self._cut(self._render(messages, answering=True), answer=False)
+        return self._cut(self._render(messages, answering=True), predicted=False)
 
-    def pieces(self, messages: Sequence[Message]) -> list[Piece]:
+    def segments(self, messages: Sequence[Message]) -> list[Segment]:
         """Returns the text of a whole chat, cut where messages of the assistant begin and end.
 
         Such a message is what follows the prompt of those before it, with all that the template writes behind it.
         Raises UserError if the template refuses the messages, or changes earlier text when a message is added.
         """
-        pieces, known = [], ""
+        segments, known = [], ""
         for number in [number for number, message in enumerate(messages) if message["role"] == "assistant"]:
             prompt = self._render(messages[:number], answering=True)
             answered = self._render(messages[: number + 1], answering=False)
-            pieces += self._cut(_behind(known, prompt, number), answer=False)
-            pieces += self._cut(_behind(prompt, answered, number), answer=True)
+            segments += self._cut(_behind(known, prompt, number), predicted=False)
+            segments += self._cut(_behind(prompt, answered, number), predicted=True)
             known = answered
         rest = _behind(known, self._render(messages, answering=False), len(messages) - 1)
-        return pieces + self._cut(rest, answer=False)
+        return segments + self._cut(rest, predicted=False)
 
     def _render(self, messages: Sequence[Message], answering: bool) -> str:
         values = {"messages": list(messages), "add_generation_prompt": answering}
@@ -91,10 +82,10 @@ class ChatTemplate:
         except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
             raise UserError(f"the chat template does not take them ({error})") from None
 
-    def _cut(self, text: str, answer: bool) -> list[Piece]:
-        """Returns the pieces of a text, each up to an [eod], none empty."""
+    def _cut(self, text: str, predicted: bool) -> list[Segment]:
+        """Returns the segments of a text, each up to an `eos_token` of the template, none empty."""
         *ended, last = text.split(self._eod)
-        return [*(Piece(part, answer, True) for part in ended), *([Piece(last, answer, False)] if last else [])]
+        return [*(Segment(part, predicted, True) for part in ended), *([Segment(last, predicted)] if last else [])]
 
 
 def _behind(beginning: str, text: str, number: int) -> str:

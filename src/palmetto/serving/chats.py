@@ -87,7 +87,7 @@ async def chats(request: Request) -> Response:
     messages = [message.plain for message in asked.messages]
 
     def encoded() -> Ids:
-        return encode_chat(served.template.prompt(messages), served.vocabulary)[0]
+        return encode_chat(served.template.prompt(messages), served.vocabulary)
 
     try:
         ids = await aside(sum(len(message["content"]) for message in messages), encoded)

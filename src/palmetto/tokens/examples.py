@@ -1,7 +1,7 @@
 """Packs the examples of fine-tuning into the two token stores, with marks of what is predicted and where each begins.
 
-An example is [eod], its pieces and one [eod] behind the last. Each piece is encoded by itself, so that no token spans a
-prompt and its target. What is predicted follows from the pieces alone.
+An example is [eod], its segments and one [eod] behind the last. Each segment is encoded by itself, so that no token
+spans a prompt and its target. What is predicted follows from the segments alone.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from palmetto.corpus.examples import Example, Pieces
+from palmetto.corpus.examples import Example, Segments
 from palmetto.errors import UserError
 from palmetto.recipe.objectives import ExamplesObjective, OnExamples, PreferencesObjective
 from palmetto.tokens import marks, store
@@ -190,10 +190,10 @@ def _fitting(
 def _encoded(
     examples: list[Example], vocabulary: Vocabulary, objective: OnExamples, sequence_length: int, too_long: list[str]
 ) -> Iterator[Tokenized]:
-    texts = [piece.text for example in examples for pieces in example.sequences for piece in pieces]
+    texts = [segment.text for example in examples for segments in example.sequences for segment in segments]
     ids = iter(vocabulary.encode_all(texts))
     for example in examples:
-        sequences = [_marked(pieces, ids, vocabulary) for pieces in example.sequences]
+        sequences = [_marked(segments, ids, vocabulary) for segments in example.sequences]
         if not all(np.any(each.scored) for each in sequences):
             raise UserError(f"{example.name}: nothing of it is predicted; expected a message of the assistant")
         if excess := _excess(sequences, objective, sequence_length):
@@ -203,12 +203,12 @@ def _encoded(
         yield Tokenized(example.name, numbers, hashlib.sha256(numbers.tobytes()).digest())
 
 
-def _marked(pieces: Pieces, ids: Iterator[npt.NDArray[np.int32]], vocabulary: Vocabulary) -> Marked:
-    """Returns the tokens of an example with their marks; takes the ids of its pieces from `ids`."""
+def _marked(segments: Segments, ids: Iterator[npt.NDArray[np.int32]], vocabulary: Vocabulary) -> Marked:
+    """Returns the tokens of an example with their marks; takes the ids of its segments from `ids`."""
     tokens, scored = [np.array([vocabulary.beginning])], [np.array([False])]
-    for place, piece in enumerate(pieces, 1):
-        tokens += [next(ids), np.full(int(piece.ends or place == len(pieces)), vocabulary.eod)]
-        scored.append(np.full(sum(map(len, tokens[-2:])), piece.predicted))
+    for place, segment in enumerate(segments, 1):
+        tokens += [next(ids), np.full(int(segment.ends or place == len(segments)), vocabulary.eod)]
+        scored.append(np.full(sum(map(len, tokens[-2:])), segment.predicted))
     whole = np.concatenate(tokens).astype(np.int32)
     return Marked(whole, np.concatenate(scored), np.arange(len(whole)) == 0)
 

@@ -77,7 +77,7 @@ class Examples:
             raise UserError(f"training.objective.name={objective.name}: --data expects examples or preferences")
         packed = examples.pack(
             [
-                examples.DataSet(data.path, data.weight, corpus.read(path, self._pieces))
+                examples.DataSet(data.path, data.weight, corpus.read(path, self._segments))
                 for data, path in zip(self._finetuning.data, self._paths, strict=True)
             ],
             vocabularies.load(run.vocabulary),
@@ -99,10 +99,9 @@ class Examples:
             say(text)
             run.record_event("examples left out", text=text, examples=packed.too_long)
 
-    def _pieces(self, messages: Sequence[corpus.Message]) -> corpus.Pieces:
-        """Returns the pieces of a chat by the template of the recipe."""
-        cut = self._template.pieces([{"role": role, "content": content} for role, content in messages])
-        return tuple(corpus.Piece(piece.text, piece.answer, piece.ends) for piece in cut)
+    def _segments(self, messages: Sequence[corpus.Message]) -> corpus.Segments:
+        """Returns the segments of a chat by the template of the recipe."""
+        return tuple(self._template.segments([{"role": role, "content": content} for role, content in messages]))
 
     @cached_property
     def _template(self) -> "ChatTemplate":
