@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from palmetto.decoding.caches.cache import Cache, Places
 from palmetto.decoding.caches.paged import PagedCache
+from palmetto.decoding.partition import UNDIVIDED, Partition
 from palmetto.decoding.parts import attend_by_parts
 from palmetto.model.attention import attend, by_group
 from palmetto.model.decoder import Forward, logits
@@ -80,19 +81,21 @@ def extend(
     learned: tuple[Learned, ...] | None = None,
     tuning: Tuning = ACCELERATOR,
     needed: Needed | None = None,
+    partition: Partition = UNDIVIDED,
 ) -> tuple[jax.Array, Kind]:
     """Returns the float32 logits [R, T, V] of tokens [R, T] at `places`, and the cache with them.
 
     A token sees those at earlier positions of its sequence, in the cache or among `tokens`, and itself.
-    arranged: the weights as arranged for DECODING.
+    arranged: the weights as arranged for DECODING, or stacked for a cache whose layers are.
     prefix: the number [R] of first positions of each row's sequence that see each other.
     learned: the arrays of `for_scores` of each layer; None to compute them, for as many positions as the cache shows.
     tuning: with `native`, kernels of `native` compute all products with weights, and attention where there is one.
     needed: which rows are needed; None if all are.
+    partition: how the devices of a mesh divide the step.
     The positions must fit the cache. Experts are dropless, so that a token's result does not depend on how many are run
     together.
     """
-    assert not isinstance(arranged.layers, Stacked)
+    assert not (isinstance(arranged.layers, Stacked) and isinstance(cache, PagedCache))
     positions, sequences = places.positions, Sequences(prefix)
 
     def attend_cached(
@@ -117,12 +120,14 @@ def extend(
                 result = attend(scores, grouped, keys, values, positions, seen)
         return result.swapaxes(1, 2).reshape(q.shape), cache
 
-    forward = Forward(_without_capacity(model), tuning, rematerialize=None)
+    forward = Forward(_without_capacity(model), tuning, rematerialize=None, place=partition.place)
     x = forward.begin(arranged, tokens, positions)
     if needed is not None:
         x = _or_zeros(x, needed.computed)
-    x, _, cache = forward.through(arranged.layers, x, positions, attend_cached, cache)
-    states = forward.end(arranged, x)
+    x, _, cache = forward.through(
+        arranged.layers, x, positions, partition.around(attend_cached), cache, fetch=partition.fetch
+    )
+    states = partition.end(forward.end(arranged, x))
     if needed is not None:
         states = _or_zeros(states, needed.scored)
     scores = logits(arranged.unembedding, states.reshape(-1, states.shape[-1]), tuning.native)

@@ -17,6 +17,7 @@ from palmetto.model.lookup import lookup
 from palmetto.model.norms import NORMS, normalize
 from palmetto.model.products import HELD, by_native, held_products
 from palmetto.model.sequences import WHOLE, Sequences
+from palmetto.model.sums import identity
 from palmetto.model.tuning import Tuning
 from palmetto.native.products import product
 from palmetto.recipe.mesh import ONE_DEVICE, Mesh
@@ -43,6 +44,8 @@ class Forward(NamedTuple):
     """The part that the backward pass recomputes; None if there is no backward pass."""
     embedding_gradient: float = 1.0
     """The fraction of the gradient that reaches the embedding through the lookup (GLM-130B, arXiv 2210.02414)."""
+    place: Callable[[jax.Array], jax.Array] = identity
+    """Places the input of each layer, [B, T, D], on devices, where XLA alone would not find a good place."""
 
     def states(
         self,
@@ -104,7 +107,7 @@ class Forward(NamedTuple):
                 return attended
 
             drop = keep if dropout is None or number is None else partial(dropout.residual, layer=number)
-            x, routing = block(layer, x, turn, self.model, attention, self.tuning, self.mesh, drop)
+            x, routing = block(layer, self.place(x), turn, self.model, attention, self.tuning, self.mesh, drop)
             return x, routing, kept
 
         nothing = fetch is None and self.rematerialize == "nothing"

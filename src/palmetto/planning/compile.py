@@ -1,4 +1,4 @@
-"""Compiles a recipe's training step for accelerators that this machine does not have, in a child process.
+"""Compiles a step of a recipe for accelerators that this machine does not have, in a child process.
 
 The child's environment keeps `import jax` from looking for a TPU if libtpu is installed, and gives a topology of GPUs
 as many virtual devices. `python -m palmetto.planning.compile DIR PARENT` reads DIR/recipe.yaml and DIR/request.json,
@@ -15,18 +15,23 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from palmetto import files
 from palmetto.errors import RunStopped, UserError
 from palmetto.host import children
 from palmetto.host.extras import installation
+from palmetto.planning.inference.phases import Phase
 from palmetto.planning.network import topology
 from palmetto.planning.network.networks import Coordinates
 from palmetto.planning.network.topology import Topology
 from palmetto.planning.program import hlo
 from palmetto.planning.program.hlo import Program
 from palmetto.recipe import Recipe, loading
+from palmetto.recipe.model import Weights
+
+if TYPE_CHECKING:
+    from palmetto.planning.lowering import Lowered
 
 
 class Compiled(NamedTuple):
@@ -36,9 +41,9 @@ class Compiled(NamedTuple):
     seconds: float
     """The time of compilation."""
     memory: dict[str, int]
-    """Bytes on one chip: "arguments" (state and batch), "temporaries" (everything else at the peak, with results that
-    do not reuse an argument's memory), "code", and their sum, the "peak". For GPUs these are the bytes of XLA's program
-    for CPUs, an upper bound (docs/scale.md)."""
+    """Bytes on one chip: "arguments" (state and batch, or weights and cache), "temporaries" (everything else at the
+    peak, with results that do not reuse an argument's memory), "code", and their sum, the "peak". For GPUs these are
+    the bytes of XLA's program for CPUs, an upper bound (docs/scale.md)."""
     devices: tuple[Coordinates, ...]
     """The coordinates of the devices, in the order of their numbers in the program."""
 
@@ -63,7 +68,17 @@ def require_compiler(on: Topology) -> None:
 
 
 def compile_step(recipe: Recipe, on: Topology, sequences: int) -> Compiled | DoesNotFit:
-    """Compiles the step of a recipe, on its mesh, for a batch of `sequences`.
+    """Compiles the training step of a recipe, on its mesh, for a batch of `sequences`; raises as `_compiled` does."""
+    return _compiled(recipe, on, {"sequences": sequences})
+
+
+def compile_phase(recipe: Recipe, on: Topology, phase: Phase, weights: Weights, layout: str) -> Compiled | DoesNotFit:
+    """Compiles a step of decoding or prefill in a layout, by its name; raises as `_compiled` does."""
+    return _compiled(recipe, on, {"phase": phase, "weights": weights, "layout": layout})
+
+
+def _compiled(recipe: Recipe, on: Topology, what: dict[str, Any]) -> Compiled | DoesNotFit:
+    """Compiles what is asked for, in values that JSON can hold.
 
     Raises UserError if the compiler is not installed or the recipe is refused, and RunStopped if the compiler fails, is
     killed, or writes a program that cannot be read.
@@ -71,7 +86,7 @@ def compile_step(recipe: Recipe, on: Topology, sequences: int) -> Compiled | Doe
     require_compiler(on)
     with files.temporary_folder("palmetto-plan-") as folder:
         (folder / "recipe.yaml").write_text(loading.dump(recipe))
-        request = {"topology": on.name, "slices": on.slices, "sequences": sequences}
+        request = {"topology": on.name, "slices": on.slices} | what
         (folder / "request.json").write_text(json.dumps(request))
         command = [sys.executable, "-m", "palmetto.planning.compile", str(folder), str(os.getpid())]
         with (folder / "log").open("w") as log:
@@ -119,7 +134,7 @@ def main(directory: str, parent: int) -> None:
     recipe, on = loading.load(str(folder / "recipe.yaml")), topology.parse(request["topology"], request["slices"])
     start = time.perf_counter()
     try:
-        result = _compile(recipe, on, request["sequences"], folder / "program.hlo")
+        result = _compile(_lower(recipe, on, request), on, folder / "program.hlo")
     except UserError as error:
         result = {"refused": str(error)}
     except Exception as error:  # the parent reports any failure in one line
@@ -127,40 +142,35 @@ def main(directory: str, parent: int) -> None:
     (folder / "result.json").write_text(json.dumps({"seconds": time.perf_counter() - start} | result))
 
 
-def _compile(recipe: Recipe, on: Topology, sequences: int, program: Path) -> dict[str, Any]:
-    import jax
-    import jax.numpy as jnp
-
-    from palmetto.model import tuning
-    from palmetto.parallel.sharding import Sharding
-    from palmetto.training.step import state
-    from palmetto.training.step.loss import Batch
-    from palmetto.training.step.update import make_step
+def _lower(recipe: Recipe, on: Topology, request: dict[str, Any]) -> "Lowered":
+    """Returns the step that is asked for."""
+    from palmetto.planning import lowering
+    from palmetto.planning.inference import steps
+    from palmetto.planning.inference.division import divide
 
     if not on.is_gpu:
         _take_kernels_of_tpus()
-    sharding = Sharding(recipe, _devices(on))
-    step = make_step(recipe, tuning.for_platform("gpu" if on.is_gpu else "tpu"), sharding)
-    everywhere = sharding.place()
-    leaves, rest = divmod(sequences, recipe.training.micro_batch)
-    assert not rest, "recipes check that micro-batches divide the batch"
-    shape = (leaves, recipe.training.micro_batch, recipe.model_length + 1)
-    tokens: Any = jax.ShapeDtypeStruct(shape, jnp.int32, sharding=everywhere)
-    rate = jax.ShapeDtypeStruct((), jnp.float32, sharding=everywhere)
-    given = (state.shapes(recipe, sharding), Batch(tokens), rate)
-    lowered = step.lower(*given)  # type: ignore[attr-defined]
+    if "sequences" in request:
+        return lowering.training(recipe, on, _devices(on), request["sequences"])
+    phase, weights = Phase(*request["phase"]), Weights(request["weights"])
+    return steps.lower(recipe, _devices(on), phase, weights, divide(recipe, on, phase, request["layout"]))
+
+
+def _compile(lowered: "Lowered", on: Topology, program: Path) -> dict[str, Any]:
+    import jax
+
     try:
-        compiled = lowered.compile()
+        compiled = lowered.step.compile()
     except jax.errors.JaxRuntimeError as error:
         found = _out_of_memory(str(error))
         if found is None:
             raise
         needed, available = found
-        return {"arguments": _own_bytes(given), "needed": needed, "available": available}
+        return {"arguments": _own_bytes(lowered.given), "needed": needed, "available": available}
     program.write_text(compiled.as_text())
     return {
         "memory": _memory(compiled.memory_analysis(), on),
-        "devices": [_coordinates(device, on) for device in sharding.mesh.devices.flat],
+        "devices": [_coordinates(device, on) for device in lowered.devices],
     }
 
 

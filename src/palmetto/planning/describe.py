@@ -11,12 +11,19 @@ _WIDTH = 104
 
 def describe(values: dict[str, Any]) -> str:
     """Returns the values of `at_scale.plan` as lines of text."""
-    rows = [("layout", division(values)), ("memory", _memory(values["memory"]))]
+    rows = [("layout", division(values)), ("memory", memory_line(values["memory"]))]
     rows += [("batch" if n == 0 else "", _batch(batch)) for n, batch in enumerate(values["batches"])]
     if values["batches"][-1].get("mfu") is not None:
-        rows += _details(values)
+        rows += details(values)
+        if values["pods"]["count"] > 1:
+            rows.append(("pods", f"{values['pods']['speedup']:.2f} times one of {values['pods']['count']}"))
     if values["energy"]:
         rows.append(("energy", ", ".join(energy.describe(values["energy"]))))
+    return labelled(values, rows)
+
+
+def labelled(values: dict[str, Any], rows: list[tuple[str, str]]) -> str:
+    """Returns a plan's title, its rows of a label and a text, its notes, and how long the compiler took."""
     for note in values["notes"]:
         rows += zip(("note", *[""] * len(note)), textwrap.wrap(note, _WIDTH), strict=False)
     rows.append(("compiling", f"{values['compile_seconds']:.0f} s"))
@@ -26,7 +33,8 @@ def describe(values: dict[str, Any]) -> str:
 
 def misfit(values: dict[str, Any]) -> str:
     """Returns a line that says why a plan does not fit."""
-    return f"{_title(values)}: does not fit: {_memory(values['memory'])}"
+    missing = values["memory"]["peak"] - values["memory"]["capacity"]
+    return f"{_title(values)}: does not fit: {memory_line(values['memory'])}; {_size(missing)} are missing"
 
 
 def _title(values: dict[str, Any]) -> str:
@@ -41,9 +49,9 @@ def describe_search(values: dict[str, Any]) -> str:
     for n, one in enumerate(values["layouts"], 1):
         head = f"{n}. {division(one)}"
         if one.get("mfu") is None or not one["fits"]:
-            rows += [head, f"     does not fit: {_memory(one['memory'])}"]
+            rows += [head, f"     does not fit: {memory_line(one['memory'])}"]
             continue
-        rows += [head, f"     {_speed(one)}", f"     {_memory(one['memory'])}", f"     {_time(one)}"]
+        rows += [head, f"     {_speed(one)}", f"     {memory_line(one['memory'])}", f"     {_time(one)}"]
     noted = dict.fromkeys(note for one in values["layouts"] for note in one["notes"])
     return "\n".join([*rows, *(line for note in noted for line in textwrap.wrap(f"note: {note}", _WIDTH))])
 
@@ -55,7 +63,8 @@ def division(values: dict[str, Any]) -> str:
     return f"{axes}, zero {values['zero']}, rematerialize {values['rematerialize']}{how}"
 
 
-def _memory(memory: dict[str, int]) -> str:
+def memory_line(memory: dict[str, int]) -> str:
+    """Returns the memory of a plan's values."""
     whole = f"{_size(memory['peak'])} of {_size(memory['capacity'])} a chip"
     parts = [f"{_size(memory[name])} {name}" for name in ("arguments", "temporaries", "code") if memory.get(name)]
     verdict = "" if memory["peak"] <= memory["capacity"] else ", too much"
@@ -87,8 +96,8 @@ def _size(bytes_: int) -> str:
     return f"{bytes_ / 2**30:.2f} GiB" if bytes_ >= 2**27 else f"{bytes_ / 2**20:.1f} MiB"
 
 
-def _details(values: dict[str, Any]) -> list[tuple[str, str]]:
-    """Returns the labelled lines about the largest batch."""
+def details(values: dict[str, Any]) -> list[tuple[str, str]]:
+    """Returns the labelled lines about what a step's time goes into."""
     rows = [
         ("FLOPs", f"{values['flops']['program']:.4g} a chip, {values['flops']['ratio']:.2f} of the formula's"),
         ("time", _time(values).removeprefix("time: ")),
@@ -101,8 +110,6 @@ def _details(values: dict[str, Any]) -> list[tuple[str, str]]:
         rows.append(("" if n else "network", text))
     hidden = ", ".join(f"{network} {share:.0%}" for network, share in values["overlap"].items())
     rows.append(("overlap", hidden or "no collectives"))
-    if values["pods"]["count"] > 1:
-        rows.append(("pods", f"{values['pods']['speedup']:.2f} times one of {values['pods']['count']}"))
     if unknown := values["loops_of_unknown_length"]:
         rows.append(("counted once", f"loops of unknown length: {', '.join(unknown)}"))
     if uncounted := values["uncounted"]:

@@ -1,6 +1,6 @@
 """Predicts the time and utilization of a compiled step from a chip's published figures."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from palmetto.planning.compile import Compiled, DoesNotFit
 from palmetto.planning.network.networks import Networks
@@ -19,49 +19,81 @@ def predict(recipe: Recipe, on: Topology, sequences: int, compiled: Compiled | D
     the FLOPs of the program's matrix products, with those of rematerialization. Raises RunStopped if the program cannot
     be read.
     """
-    tokens, capacity = sequences * recipe.model_length, on.chip.usable
+    tokens = sequences * recipe.model_length
     batch = {"sequences": sequences, "tokens": tokens}
     if isinstance(compiled, DoesNotFit):
-        memory = {
-            "arguments": compiled.arguments,
-            "temporaries": compiled.needed - compiled.arguments,
-            "peak": compiled.needed,
-            "capacity": compiled.available,
-        }
-        return {"batch": batch, "fits": False, "compile_seconds": compiled.seconds, "memory": memory, "notes": []}
-    memory = compiled.memory | {"capacity": capacity}
+        return {"batch": batch, "notes": [], **misfit(compiled)}
+    simulated = simulate(compiled, on)
+    formula = flops_per_token(recipe) * tokens / on.chips
+
+    def utilization(seconds: float) -> dict[str, float]:
+        possible = seconds * on.chip.flops
+        return {"step_seconds": seconds, "mfu": formula / possible, "hfu": simulated.totals.flops / possible}
+
+    return {
+        "batch": batch,
+        **fitting(compiled, on),
+        **utilization(simulated.seconds),
+        "tokens_per_second": tokens / simulated.seconds,
+        "roofline": utilization(simulated.bound),
+        **parts(simulated.totals, formula),
+        "pods": {"count": on.slices, "speedup": on.slices * simulated.alone / simulated.seconds},
+        "notes": notes(recipe, on, compiled.program),
+    }
+
+
+class Simulated(NamedTuple):
+    """The seconds of a step and what they consist of."""
+
+    seconds: float
+    bound: float
+    """The seconds without the compiler's own estimates of products."""
+    alone: float
+    """The seconds without the network between slices."""
+    totals: Totals
+
+
+def simulate(compiled: Compiled, on: Topology) -> Simulated:
+    """Returns the simulated step. Raises RunStopped if the program cannot be read."""
     networks = Networks(on, compiled.devices)
 
     def play(**choices: bool) -> tuple[float, Totals]:
         with hlo.reading():
             return Timeline(compiled.program, on.chip, networks, **choices).play()
 
-    formula = flops_per_token(recipe) * tokens / on.chips
-
-    def utilization(seconds: float, flops: float) -> dict[str, float]:
-        possible = seconds * on.chip.flops
-        return {"step_seconds": seconds, "mfu": formula / possible, "hfu": flops / possible}
-
     seconds, totals = play(cycles=True)
     bound, _ = play(cycles=False)
     alone = play(cycles=True, pods=False)[0] if on.slices > 1 else seconds
+    return Simulated(seconds, bound, alone, totals)
+
+
+def misfit(compiled: DoesNotFit) -> dict[str, Any]:
+    """Returns what is known of a program that does not fit."""
+    memory = {
+        "arguments": compiled.arguments,
+        "temporaries": compiled.needed - compiled.arguments,
+        "peak": compiled.needed,
+        "capacity": compiled.available,
+    }
+    return {"fits": False, "compile_seconds": compiled.seconds, "memory": memory}
+
+
+def fitting(compiled: Compiled, on: Topology) -> dict[str, Any]:
+    """Returns the memory of a program, and whether a chip has that much."""
+    memory = compiled.memory | {"capacity": on.chip.usable}
+    return {"fits": memory["peak"] <= memory["capacity"], "compile_seconds": compiled.seconds, "memory": memory}
+
+
+def parts(totals: Totals, formula: float) -> dict[str, Any]:
+    """Returns what a step's time goes into; formula: the model FLOPs of a chip."""
     return {
-        "batch": batch,
-        "fits": memory["peak"] <= capacity,
-        "compile_seconds": compiled.seconds,
-        "memory": memory,
-        **utilization(seconds, totals.flops),
-        "tokens_per_second": tokens / seconds,
-        "roofline": utilization(bound, totals.flops),
         "flops": {"program": totals.flops, "formula": formula, "ratio": totals.flops / formula},
         "memory_traffic": totals.bytes,
         "time": _time(totals),
         "collectives": _collectives(totals),
         "overlap": _overlap(totals),
-        "pods": {"count": on.slices, "speedup": on.slices * alone / seconds},
         "loops_of_unknown_length": sorted(totals.endless),
         "uncounted": sorted(totals.uncounted),
-        "notes": notes(recipe, on, compiled.program),
     }
 
 

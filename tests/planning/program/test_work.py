@@ -196,3 +196,31 @@ def test_copies_between_memories_count_the_main_one() -> None:
 def test_a_collective_in_a_fusion_moves_no_memory() -> None:
     found = works(excerpts.IN_A_FUSION)
     assert found["fused"] == Work(flops=2 * 512**3, bytes=2 * 2 * 512 * 512, cycles=0)
+
+
+RENAMED = """HloModule m, is_scheduled=true
+
+%tiles (input: s8[118,512,1024]) -> s8[118,512,1024] {
+  %input = s8[118,512,1024]{2,1,0:T(32,128)(4,1)} parameter(0)
+  ROOT %same = s8[118,512,1024]{2,1,0:T(8,128)(4,1)} copy(%input)
+}
+
+%layer (all: s8[118,512,1024], n: s32[]) -> s8[1,512,1024] {
+  %all = s8[118,512,1024]{2,1,0:T(32,128)(4,1)} parameter(0)
+  %renamed = s8[118,512,1024]{2,1,0:T(8,128)(4,1)} fusion(%all), kind=kLoop, output_to_operand_aliasing={{}: (0, {})}, calls=%tiles
+  %n = s32[]{:T(128)} parameter(1)
+  %zero = s32[]{:T(128)} constant(0)
+  ROOT %one = s8[1,512,1024]{2,1,0:T(8,128)(4,1)S(1)} dynamic-slice(%renamed, %n, %zero, %zero), dynamic_slice_sizes={1,512,1024}
+}
+
+ENTRY %main (all: s8[118,512,1024], n: s32[]) -> s8[1,512,1024] {
+  %all = s8[118,512,1024]{2,1,0:T(32,128)(4,1)} parameter(0)
+  %n = s32[]{:T(128)S(1)} parameter(1)
+  ROOT %weights = s8[1,512,1024]{2,1,0:T(8,128)(4,1)S(1)} fusion(%all, %n), kind=kLoop, calls=%layer
+}
+"""  # noqa: E501
+
+
+def test_a_layer_is_read_through_new_names_of_tiles() -> None:
+    """A program for int8 weights reads one layer of all, whose tiles it calls otherwise than its arguments do."""
+    assert works(RENAMED)["weights"].bytes == 512 * 1024 + 4, "and its number"

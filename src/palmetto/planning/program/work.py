@@ -177,11 +177,16 @@ def _real_users(computation: Computation, name: str) -> list[tuple[Instruction, 
     """Returns the users of a value. Users that only pass it on are replaced by their own users."""
     found = []
     for user, place in computation.users[name]:
-        if user.opcode in _PASSED_ON:
+        if user.opcode in _PASSED_ON or _is_renamed(user):
             found += _real_users(computation, user.name)
         else:
             found.append((user, place))
     return found
+
+
+def _is_renamed(user: Instruction) -> bool:
+    """Returns whether an instruction only changes how the tiles of its operand's memory are named, as for int8."""
+    return user.opcode == "fusion" and user.attribute("output_to_operand_aliasing") == "{{}: (0, {})}"
 
 
 def _is_networked(instruction: Instruction) -> bool:
