@@ -57,7 +57,12 @@ OTHER_HEADS = [("ws1d-heads", (8, 8)), ("ws2d-heads", (8, 2)), ("wgx-batch", (4,
 @pytest.mark.parametrize(("layout", "heads"), [*((layout, (4, 1)) for layout in LAYOUTS), *OTHER_HEADS])
 def test_steps_are_those_of_one_device(layout: str, heads: tuple[int, int], tiny_recipe: RecipeMaker) -> None:
     need_devices(8)
-    sizes = (f"model.heads={heads[0]}", f"model.key_value_heads={heads[1]}", "model.head_size=8")
+    sizes = (
+        f"model.heads={heads[0]}",
+        f"model.key_value_heads={heads[1]}",
+        "model.head_size=8",
+        "tokens.vocabulary_size=304",
+    )
     recipe = tiny_recipe(*sizes)
     parameters = initialize(recipe.model, recipe.model_vocabulary, seed=1)
     tokens = jnp.asarray(np.random.default_rng(0).integers(0, 300, (BATCH, LENGTH)), jnp.int32)
