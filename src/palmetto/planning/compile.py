@@ -152,8 +152,8 @@ def _lower(recipe: Recipe, on: Topology, request: dict[str, Any]) -> "Lowered":
         _take_kernels_of_tpus()
     if "sequences" in request:
         return lowering.training(recipe, on, _devices(on), request["sequences"])
-    phase, weights = Phase(*request["phase"]), Weights(request["weights"])
-    return steps.lower(recipe, _devices(on), phase, weights, divide(recipe, on, phase, request["layout"]))
+    phase = Phase(*request["phase"])
+    return steps.lower(recipe, _devices(on), phase, request["weights"], divide(recipe, on, phase, request["layout"]))
 
 
 def _compile(lowered: "Lowered", on: Topology, program: Path) -> dict[str, Any]:

@@ -11,7 +11,6 @@ from palmetto.planning.inference.memory import APART, CACHE_SHARE, cache_bytes, 
 from palmetto.planning.inference.phases import Phase
 from palmetto.planning.network.topology import parse
 from palmetto.recipe import Recipe, loading
-from palmetto.recipe.model import Weights
 
 CHIPS = parse("v4:4x4x4")
 PADDED = ("model.heads=64", "mesh.model=1", "mesh.data=1")
@@ -81,8 +80,8 @@ def test_bytes_of_weights_are_counted_by_hand() -> None:
     in_64 = L * (3 * D * F + 2 * D * H) + V * D
     norm = 4 * D  # the last, in float32; those of layers are in the kernels
     in_4 = L * 2 * D * 256  # keys and values, which only x divides
-    assert weight_bytes(recipe, division, Weights.int8) == in_64 // 64 + in_4 // 4 + norm
-    assert weight_bytes(recipe, division, Weights.bfloat16) == 2 * (in_64 // 64 + in_4 // 4) + norm
+    assert weight_bytes(recipe, division, "int8") == in_64 // 64 + in_4 // 4 + norm
+    assert weight_bytes(recipe, division, "bfloat16") == 2 * (in_64 // 64 + in_4 // 4) + norm
 
 
 @pytest.mark.parametrize(

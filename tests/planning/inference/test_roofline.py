@@ -6,7 +6,6 @@ from palmetto.planning.inference.phases import Phase
 from palmetto.planning.inference.roofline import flops, roofline
 from palmetto.planning.network.topology import parse
 from palmetto.recipe import loading
-from palmetto.recipe.model import Weights
 
 D, F, H, Q, L, V = 18432, 4 * 18432, 48, 256, 118, 256_000
 LAYERS = L * (3 * D * F + 2 * D * H * Q + 2 * D * Q + D)
@@ -17,19 +16,17 @@ PEAK, BANDWIDTH = 64 * 275e12, 64 * 1200e9
 
 def test_decoding_reads_weights_and_cache() -> None:
     phase = Phase("decode", 64, 2048)
-    bound = roofline(PALM, CHIPS, phase, Weights.int8)
+    bound = roofline(PALM, CHIPS, phase, "int8")
     cache = 64 * 2048 * L * 2 * Q * 2
     assert bound.memory == pytest.approx((LAYERS + V * D + cache) / BANDWIDTH)
     attention = 64 * 2048 * 4 * L * H * Q
     assert bound.products == pytest.approx((64 * 2 * (LAYERS + V * D) + attention) / PEAK)
     assert bound.seconds == bound.memory
-    assert roofline(PALM, CHIPS, phase, Weights.bfloat16).memory == pytest.approx(
-        (2 * (LAYERS + V * D) + cache) / BANDWIDTH
-    )
+    assert roofline(PALM, CHIPS, phase, "bfloat16").memory == pytest.approx((2 * (LAYERS + V * D) + cache) / BANDWIDTH)
 
 
 def test_prefill_computes_logits_of_the_last_token() -> None:
-    bound = roofline(PALM, CHIPS, Phase("prefill", 1, 2048), Weights.int8)
+    bound = roofline(PALM, CHIPS, Phase("prefill", 1, 2048), "int8")
     attention = 4 * L * H * Q * (2048 * 2049 // 2)
     assert bound.products == pytest.approx((2 * LAYERS * 2048 + 2 * V * D + attention) / PEAK)
     assert bound.seconds == bound.products

@@ -67,7 +67,7 @@ def test_steps_are_those_of_one_device(layout: str, heads: tuple[int, int], tiny
     parameters = initialize(recipe.model, recipe.model_vocabulary, seed=1)
     tokens = jnp.asarray(np.random.default_rng(0).integers(0, 300, (BATCH, LENGTH)), jnp.int32)
     expected = np.asarray(alone(recipe, parameters, tokens))
-    step, weights, cache = ready(recipe, parameters, layout, Weights.float32)
+    step, weights, cache = ready(recipe, parameters, layout, "float32")
     positions = jnp.broadcast_to(jnp.arange(LENGTH), tokens.shape)
     last = slice(LENGTH - 1, LENGTH)
     first, cache = jax.jit(step.prefill)(weights, tokens[:, :-1], positions[:, :-1], cache)
@@ -85,7 +85,7 @@ def test_int8_weights_give_almost_the_same(tiny_recipe: RecipeMaker) -> None:
     parameters = initialize(recipe.model, recipe.model_vocabulary, seed=1)
     tokens = jnp.asarray(np.random.default_rng(0).integers(0, 300, (BATCH, LENGTH)), jnp.int32)
     expected = np.asarray(alone(recipe, parameters, tokens))[:, -1]
-    step, weights, cache = ready(recipe, parameters, "ws2d-heads", Weights.int8)
+    step, weights, cache = ready(recipe, parameters, "ws2d-heads", "int8")
     positions = jnp.broadcast_to(jnp.arange(LENGTH), tokens.shape)
     chosen, _ = jax.jit(step.prefill)(weights, tokens, positions, cache)
     own = np.take_along_axis(expected, np.asarray(chosen.tokens)[:, None], axis=-1)[:, 0]

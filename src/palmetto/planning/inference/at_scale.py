@@ -36,12 +36,13 @@ def plan(
     check(recipe, on, phase)
     name = layout or ("ws2d-heads" if phase.batch % on.chips else "ws2d-batch")
     division = divide(recipe, on, phase, name)
-    weights = weights or Weights(recipe.model.activations)
+    assert recipe.model.activations != "float16", "refused by the check"
+    weights = weights or recipe.model.activations
     values: dict[str, Any] = {
         "recipe": recipe.name,
         "topology": describe_topology(on),
         "phase": phase._asdict(),
-        "weights": str(weights),
+        "weights": weights,
         "layout": {"name": name, "title": LAYOUTS[name].title, "mesh": dict(division.sizes)},
         "notes": _notes(recipe.model, on, division),
     }
