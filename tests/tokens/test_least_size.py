@@ -2,7 +2,8 @@
 
 import pytest
 
-from palmetto.tokens.vocabulary import SizeError, Vocabulary, least_size
+from palmetto.tokens.training import SizeError
+from palmetto.tokens.vocabulary import Vocabulary, least_size
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ import pytest
 import sentencepiece
 
 from palmetto.errors import UserError
-from palmetto.tokens.vocabulary import SizeError, Vocabulary
+from palmetto.tokens.training import SizeError
+from palmetto.tokens.vocabulary import Vocabulary
 from tests.references.vocabularies import NASTY, TEXT, VOCABULARIES
 
 

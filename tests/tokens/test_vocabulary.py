@@ -13,7 +13,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from palmetto.errors import UserError
-from palmetto.tokens.vocabulary import Kind, SizeError, Vocabulary
+from palmetto.tokens.training import SizeError
+from palmetto.tokens.vocabulary import Kind, Vocabulary
 from tests.references.vocabularies import NASTY, TEXT, VOCABULARIES
 
 anything = st.text(

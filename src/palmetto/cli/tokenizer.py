@@ -27,7 +27,8 @@ def train(
     """Train a lossless vocabulary."""
     from palmetto.corpus import documents
     from palmetto.recipe.corpus import Corpus
-    from palmetto.tokens.vocabulary import SizeError, Vocabulary
+    from palmetto.tokens.training import SizeError
+    from palmetto.tokens.vocabulary import Vocabulary
 
     texts = (document.text for document in documents.read(source, Corpus().section_bytes))
     try:

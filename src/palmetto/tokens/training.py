@@ -7,19 +7,29 @@ import contextlib
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from palmetto.errors import RunStopped
+from palmetto.errors import RunStopped, UserError
 from palmetto.host import children
 
 COMMAND = (sys.executable, "-P", "-m", "palmetto.tokens.training")
 
 _REFUSED = 3
 """The exit code of a process that wrote sentencepiece's error message instead of a model."""
+
+
+class SizeError(UserError):
+    """Raised if the text does not allow a vocabulary size; `least` or `largest` is the nearest size that it allows."""
+
+    def __init__(self, message: str, least: int | None = None, largest: int | None = None) -> None:
+        super().__init__(message)
+        self.least = least
+        self.largest = largest
 
 
 class Refused(Exception):
@@ -63,6 +73,27 @@ def train(sentences: Iterable[str], settings: Mapping[str, Any]) -> bytes:
         raise Refused(answer.decode())
     assert code == 0, f"the training of the vocabulary ended with exit code {code}"
     return answer
+
+
+def explain(message: str, size: int) -> UserError:
+    """Returns an error for sentencepiece's message that names a size that works."""
+    if too_large := re.search(r"size too high .* <= (\d+)", message):
+        largest = int(too_large[1])
+        return SizeError(
+            f"a vocabulary of {size} pieces is more than the text gives: set tokens.vocabulary_size to at most "
+            f"{largest}, or give more text",
+            largest=largest,
+        )
+    if too_small := re.search(r"required_chars\. -?\d+ vs (\d+)", message):
+        least = int(too_small[1])
+        return SizeError(
+            f"a vocabulary of {size} pieces is too small for the characters of the text: set tokens.vocabulary_size "
+            f"to at least {least}",
+            least=least,
+        )
+    if "sentences_.empty()" in message:
+        return UserError("no text to train a vocabulary on; give a source with text (--source PATH)")
+    return UserError(f"a vocabulary of {size} pieces cannot be trained: {message}")
 
 
 def main(parent: int) -> None:

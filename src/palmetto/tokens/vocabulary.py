@@ -46,15 +46,6 @@ _LARGEST = 1 << 24
 _ALWAYS = 256 + 2 + 2 + 1
 
 
-class SizeError(UserError):
-    """Raised if the text does not allow a vocabulary size; `least` or `largest` is the nearest size that it allows."""
-
-    def __init__(self, message: str, least: int | None = None, largest: int | None = None) -> None:
-        super().__init__(message)
-        self.least = least
-        self.largest = largest
-
-
 class Piece(NamedTuple):
     """An entry of the vocabulary.
 
@@ -139,7 +130,7 @@ class Vocabulary:
         try:
             return cls(training.train(sentences, settings))
         except training.Refused as error:
-            raise _training_error(str(error), size) from error
+            raise training.explain(str(error), size) from error
 
     @classmethod
     def load(cls, path: Path) -> "Vocabulary":
@@ -319,24 +310,3 @@ def _decode_surrogate(data: bytes) -> str:
     is_surrogate = len(data) >= 3 and data[0] == 0xED and 0xA0 <= data[1] < 0xC0 and 0x80 <= data[2] < 0xC0
     end = 3 if is_surrogate else 0
     return data[:end].decode("utf-8", "surrogatepass") + data[end:].decode("utf-8", "surrogateescape")
-
-
-def _training_error(message: str, size: int) -> UserError:
-    """Returns an error for sentencepiece's message that names a size that works."""
-    if too_large := re.search(r"size too high .* <= (\d+)", message):
-        largest = int(too_large[1])
-        return SizeError(
-            f"a vocabulary of {size} pieces is more than the text gives: set tokens.vocabulary_size to at most "
-            f"{largest}, or give more text",
-            largest=largest,
-        )
-    if too_small := re.search(r"required_chars\. -?\d+ vs (\d+)", message):
-        least = int(too_small[1])
-        return SizeError(
-            f"a vocabulary of {size} pieces is too small for the characters of the text: set tokens.vocabulary_size "
-            f"to at least {least}",
-            least=least,
-        )
-    if "sentences_.empty()" in message:
-        return UserError("no text to train a vocabulary on; give a source with text (--source PATH)")
-    return UserError(f"a vocabulary of {size} pieces cannot be trained: {message}")

@@ -12,7 +12,8 @@ from palmetto.recipe import Recipe
 from palmetto.runs.directory import RunDirectory
 from palmetto.tokens import packing, vocabularies
 from palmetto.tokens.order import Order
-from palmetto.tokens.vocabulary import SizeError, Vocabulary
+from palmetto.tokens.training import SizeError
+from palmetto.tokens.vocabulary import Vocabulary
 from palmetto.workflow.progress import Say
 
 
