@@ -26,8 +26,8 @@ from palmetto.corpus.documents import Document, cut
 from palmetto.corpus.quality.classifier import Classifier
 from palmetto.corpus.quality.sampling import draw
 from palmetto.corpus.quality.training import SECTION_BYTES
-from palmetto.files import read_json_lines
 from palmetto.host import environment
+from palmetto.json_lines import read_json_lines
 from palmetto.recipe import Recipe, loading
 from palmetto.report.canvas import STYLE, canvas, label_ends, write_png
 from palmetto.report.colours import LIGHT

@@ -13,7 +13,7 @@ SOURCE = Path(palmetto.__file__).parent
 
 # The way of the data, first to last. A module may import its own group and earlier ones.
 ORDER = (
-    ("errors", "files"),
+    ("errors", "files", "json_lines"),
     ("sandbox",),
     ("report",),
     ("scaling",),

@@ -13,7 +13,8 @@ import pytest
 from palmetto.drills.catalogue import DRILLS
 from palmetto.drills.report import PromiseBroken, Report
 from palmetto.drills.workplace import Workplace
-from palmetto.files import read_json_lines, sha256
+from palmetto.files import sha256
+from palmetto.json_lines import read_json_lines
 
 pytestmark = pytest.mark.slow
 

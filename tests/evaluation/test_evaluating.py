@@ -16,7 +16,7 @@ from palmetto.evaluation.evaluating import Evaluation, run
 from palmetto.evaluation.model import EvaluatedModel
 from palmetto.evaluation.page import html as page_of
 from palmetto.evaluation.settings import Settings, run_of
-from palmetto.files import read_json_lines
+from palmetto.json_lines import read_json_lines
 from palmetto.sandbox import running
 from tests.conftest import RecipeMaker
 from tests.evaluation.models import LENGTH, logprobs, reader, trained, vocabulary

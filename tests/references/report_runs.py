@@ -5,7 +5,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from palmetto.files import JsonLines, write_json
+from palmetto.files import write_json
+from palmetto.json_lines import JsonLines
 from palmetto.recipe import Recipe
 from palmetto.runs.directory import RunDirectory
 from palmetto.tokens.order import Ramp

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from palmetto.files import read_json_lines, write_text
+from palmetto.files import write_text
+from palmetto.json_lines import read_json_lines
 from palmetto.runs.directory import RunDirectory
 
 Shares = Callable[[int], npt.NDArray[np.float64]]

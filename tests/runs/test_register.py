@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from palmetto.errors import UserError
-from palmetto.files import names_in, present, read_json_lines
+from palmetto.files import names_in, present
+from palmetto.json_lines import read_json_lines
 from palmetto.recipe import loading
 from palmetto.runs.directory import RunDirectory
 from palmetto.runs.register import Entry, Register, completed

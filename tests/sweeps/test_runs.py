@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from palmetto.errors import UserError
-from palmetto.files import read_json, read_json_lines, write_json, write_text
+from palmetto.files import read_json, write_json, write_text
+from palmetto.json_lines import read_json_lines
 from palmetto.recipe.loading import load
 from palmetto.runs import stamps
 from palmetto.runs.directory import RunDirectory

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from palmetto.files import read_json_lines, write_text
+from palmetto.files import write_text
 from palmetto.host import power
+from palmetto.json_lines import read_json_lines
 from palmetto.runs.directory import RunDirectory
 from palmetto.training import energy
 from tests.conftest import RecipeMaker

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from palmetto.errors import UserError
-from palmetto.files import read_json_lines
+from palmetto.json_lines import read_json_lines
 from palmetto.training.ledger import Ledger, Line, read
 from palmetto.training.spikes import Observation
 from tests.conftest import RecipeMaker

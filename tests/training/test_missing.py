@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from palmetto.errors import RunStopped, UserError
-from palmetto.files import read_json_lines
+from palmetto.json_lines import read_json_lines
 from tests.conftest import RecipeMaker
 from tests.references.recovery_runs import spikes_at
 from tests.references.report_runs import write_summary

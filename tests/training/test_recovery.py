@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from palmetto.errors import RunStopped, UserError
-from palmetto.files import read_json_lines, write_json
+from palmetto.files import write_json
+from palmetto.json_lines import read_json_lines
 from palmetto.training import replay, verify
 from palmetto.training.recovery import Recovery
 from tests.conftest import RecipeMaker

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 from palmetto.drills.report import Report
 from palmetto.drills.spikes import spoil
 from palmetto.drills.workplace import Run, Workplace
-from palmetto.files import read_json_lines
+from palmetto.json_lines import read_json_lines
 
 IN_A_STEP, WHILE_WRITING, AFTER_A_ROLLBACK = INSTANTS = (
     "in the middle of a step",

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from palmetto.drills.command import Command, Found
 from palmetto.drills.report import PromiseBroken, Report
 from palmetto.drills.workplace import Run, Workplace
-from palmetto.files import read_json_lines
+from palmetto.json_lines import read_json_lines
 
 _PODS = ("mesh.pod=2", "--pods", "--patience", "5")
 

@@ -14,7 +14,8 @@ from typing import Any
 from palmetto.corpus.reading import python_text
 from palmetto.drills.command import Command, Output
 from palmetto.drills.report import Digests
-from palmetto.files import read_json, read_json_lines, sha256, write_bytes, write_text
+from palmetto.files import read_json, sha256, write_bytes, write_text
+from palmetto.json_lines import read_json_lines
 from palmetto.recipe import Recipe, loading
 from palmetto.runs.directory import RunDirectory
 from palmetto.training import ledger

@@ -19,7 +19,8 @@ from palmetto.evaluation.scoring import estimate_of
 from palmetto.evaluation.settings import SETTINGS
 from palmetto.evaluation.statistics import Estimate, Z
 from palmetto.evaluation.tasks.task import Outcome
-from palmetto.files import read_json, read_json_lines
+from palmetto.files import read_json
+from palmetto.json_lines import read_json_lines
 
 
 class Marks(NamedTuple):

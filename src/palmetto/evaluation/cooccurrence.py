@@ -9,7 +9,7 @@ from palmetto.evaluation.evaluating import LEDGER
 from palmetto.evaluation.recorded import outcomes_of
 from palmetto.evaluation.tasks.cooccurrence import LINK, NAME
 from palmetto.evaluation.tasks.sentences import SENTENCE
-from palmetto.files import read_json_lines
+from palmetto.json_lines import read_json_lines
 
 _TAGS = ("JJ", "RB")
 """How the tags of adjectives and adverbs begin."""

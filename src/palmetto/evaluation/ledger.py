@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from palmetto.errors import UserError
 from palmetto.evaluation.queries import Query
-from palmetto.files import JsonLines, read_json_lines
+from palmetto.json_lines import JsonLines, read_json_lines
 
 
 class Answer(NamedTuple):

@@ -5,7 +5,7 @@ from pathlib import Path
 from palmetto.errors import UserError
 from palmetto.evaluation.evaluating import OUTCOMES
 from palmetto.evaluation.tasks.task import Outcome
-from palmetto.files import read_json_lines
+from palmetto.json_lines import read_json_lines
 
 
 def outcomes_of(folder: Path) -> dict[str, list[Outcome]]:

@@ -9,7 +9,8 @@ from palmetto.evaluation.evaluating import LEDGER
 from palmetto.evaluation.model import EvaluatedModel
 from palmetto.evaluation.queries import scoring
 from palmetto.evaluation.settings import SETTINGS
-from palmetto.files import read_json, read_json_lines
+from palmetto.files import read_json
+from palmetto.json_lines import read_json_lines
 
 _KEYS = {"task", "example", "ids", "continuation_ids", "prefix", "logprobs"}
 SAMPLES = 64

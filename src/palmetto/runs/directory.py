@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from palmetto.errors import UserError
-from palmetto.files import JsonLines, locked, present, write_text
+from palmetto.files import locked, present, write_text
+from palmetto.json_lines import JsonLines
 from palmetto.recipe import Recipe, loading
 from palmetto.recipe.mesh import AXES
 from palmetto.runs.manifest import CheckpointDamaged, Manifest, read_manifest

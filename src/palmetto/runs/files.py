@@ -12,7 +12,8 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict
 
 from palmetto.errors import UserError
-from palmetto.files import present, read_json, read_json_lines
+from palmetto.files import present, read_json
+from palmetto.json_lines import read_json_lines
 
 _OPEN = with_config(ConfigDict(extra="allow", strict=True))
 Shape = TypeVar("Shape")

@@ -7,9 +7,9 @@ checkpoints, and attempts that were rolled back. Where the machine counts its en
 import time
 from typing import Any
 
-from palmetto.files import JsonLines
 from palmetto.host import power
 from palmetto.host.power import Meters
+from palmetto.json_lines import JsonLines
 from palmetto.recipe import Recipe
 from palmetto.recipe.energy import Energy
 from palmetto.runs.directory import RunDirectory

@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from palmetto.errors import UserError
-from palmetto.files import JsonLines, present
+from palmetto.files import present
+from palmetto.json_lines import JsonLines
 
 
 class Line(NamedTuple):

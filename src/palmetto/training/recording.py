@@ -6,8 +6,8 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
-from palmetto.files import JsonLines
 from palmetto.host import power
+from palmetto.json_lines import JsonLines
 from palmetto.model.experts.router import Routing
 from palmetto.recipe import Recipe
 from palmetto.runs.directory import RunDirectory

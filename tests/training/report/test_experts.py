@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from palmetto.files import read_json_lines
+from palmetto.json_lines import read_json_lines
 from palmetto.report import svg
 from palmetto.runs.directory import RunDirectory
 from palmetto.training.report import expert_figures, experts, figures, record
