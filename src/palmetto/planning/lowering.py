@@ -16,7 +16,7 @@ from palmetto.training.step.update import make_step
 
 
 class Lowered(NamedTuple):
-    """A step that is ready to be compiled."""
+    """Holds a step that is ready to be compiled."""
 
     step: Any
     """The step, a `jax.stages.Lowered`."""
@@ -27,7 +27,7 @@ class Lowered(NamedTuple):
 
 
 def training(recipe: Recipe, on: Topology, devices: Sequence[Any], sequences: int) -> Lowered:
-    """Returns the step of a recipe, on its mesh, for a batch of `sequences`."""
+    """Returns the training step of a recipe, on its mesh, for a batch of `sequences`."""
     sharding = Sharding(recipe, devices)
     step = make_step(recipe, tuning.for_platform("gpu" if on.is_gpu else "tpu"), sharding)
     everywhere = sharding.place()

@@ -43,7 +43,7 @@ def predict(recipe: Recipe, on: Topology, sequences: int, compiled: Compiled | D
 
 
 class Simulated(NamedTuple):
-    """The seconds of a step and what they consist of."""
+    """Holds the seconds of a step and what they consist of."""
 
     seconds: float
     bound: float

@@ -33,7 +33,7 @@ class Arrays:
     """Places a model's arrays on chips."""
 
     def __init__(self, recipe: Recipe, division: Division, devices: Sequence[Any]) -> None:
-        """devices: those of the mesh, in the order of its axes."""
+        """Takes the devices of the mesh in the order of its axes."""
         self._recipe, self._division = recipe, division
         self._rows = arranged_table(weight_table(recipe.model, recipe.model_vocabulary), APART)
         self.mesh = Mesh(np.array(devices).reshape(tuple(division.sizes.values())), tuple(EVERY))

@@ -14,7 +14,7 @@ from palmetto.recipe.model import Model
 
 
 class Division(NamedTuple):
-    """The axes of the mesh that divide arrays."""
+    """Says which axes of the mesh divide which arrays."""
 
     layout: Layout
     sizes: Mapping[str, int]

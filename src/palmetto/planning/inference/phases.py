@@ -7,7 +7,7 @@ from palmetto.errors import UserError
 
 
 class Phase(NamedTuple):
-    """A phase, and what one step of it computes."""
+    """Names a phase, and says what one step of it computes."""
 
     name: Literal["decode", "prefill"]
     batch: int

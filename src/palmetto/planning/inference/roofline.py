@@ -13,7 +13,7 @@ from palmetto.recipe.model import Weights
 
 
 class Roofline(NamedTuple):
-    """The least seconds of a step on chips that never wait for each other."""
+    """Holds the least seconds of a step on chips that never wait for each other."""
 
     products: float
     """The seconds of the products at the peak of the matrix units."""
@@ -22,6 +22,7 @@ class Roofline(NamedTuple):
 
     @property
     def seconds(self) -> float:
+        """The larger of the two, which bounds the step."""
         return max(self)
 
 
