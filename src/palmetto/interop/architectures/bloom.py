@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from palmetto.interop.architecture import Architecture, Requirements, final_norm, tied, whole_heads
-from palmetto.interop.forms import AS_IS, TRANSPOSED, by_head
+from palmetto.interop.forms import AS_IS, TRANSPOSED, Form, by_head
 from palmetto.interop.rows import Row
 from palmetto.model.norms import EPSILON
 from palmetto.recipe import Recipe
@@ -46,12 +46,19 @@ def rows(model: Model) -> list[Row]:
         Row("transformer.ln_f.weight", ("final_norm",), last),
         Row("transformer.ln_f.bias", ("final_norm_bias",), last),
         Row("lm_head.weight", ("output",), TRANSPOSED),
+        *layer_rows(layer, "self_attention", heads),
+    ]
+
+
+def layer_rows(layer: str, attention: str, heads: Form) -> list[Row]:
+    """Returns the tensors of a layer as BLOOM and GPT-NeoX name them; only their names of attention differ."""
+    return [
         Row(f"{layer}.input_layernorm.weight", ("norm",)),
         Row(f"{layer}.input_layernorm.bias", ("norm_bias",)),
-        Row(f"{layer}.self_attention.query_key_value.weight", ("q", "k", "v"), heads.then(TRANSPOSED)),
-        Row(f"{layer}.self_attention.query_key_value.bias", ("q_bias", "k_bias", "v_bias"), heads),
-        Row(f"{layer}.self_attention.dense.weight", ("o",), TRANSPOSED),
-        Row(f"{layer}.self_attention.dense.bias", ("o_bias",)),
+        Row(f"{layer}.{attention}.query_key_value.weight", ("q", "k", "v"), heads.then(TRANSPOSED)),
+        Row(f"{layer}.{attention}.query_key_value.bias", ("q_bias", "k_bias", "v_bias"), heads),
+        Row(f"{layer}.{attention}.dense.weight", ("o",), TRANSPOSED),
+        Row(f"{layer}.{attention}.dense.bias", ("o_bias",)),
         Row(f"{layer}.post_attention_layernorm.weight", ("feedforward_norm",)),
         Row(f"{layer}.post_attention_layernorm.bias", ("feedforward_norm_bias",)),
         Row(f"{layer}.mlp.dense_h_to_4h.weight", ("up",), TRANSPOSED),

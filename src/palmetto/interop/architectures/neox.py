@@ -18,7 +18,7 @@ from palmetto.interop.architecture import (
     sizes,
     turned,
 )
-from palmetto.interop.architectures import gpt2
+from palmetto.interop.architectures import bloom, gpt2
 from palmetto.interop.forms import AS_IS, TRANSPOSED, by_head, halves
 from palmetto.interop.rows import Row
 from palmetto.model.norms import EPSILON
@@ -33,25 +33,14 @@ def requires(model: Model) -> Requirements:
 
 def rows(model: Model) -> list[Row]:
     """Returns the class's tensors. The kernels of q, k and v are joined head by head, pairs in halves."""
-    layer, pairs, last = "gpt_neox.layers.{layer}", halves(model.query_size), final_norm(model)
+    pairs, last = halves(model.query_size), final_norm(model)
     heads = by_head(model.query_size, pairs, pairs, AS_IS)
     return [
         Row("gpt_neox.embed_in.weight", ("embedding",)),
         Row("gpt_neox.final_layer_norm.weight", ("final_norm",), last),
         Row("gpt_neox.final_layer_norm.bias", ("final_norm_bias",), last),
         Row("embed_out.weight", ("output",), TRANSPOSED),
-        Row(f"{layer}.input_layernorm.weight", ("norm",)),
-        Row(f"{layer}.input_layernorm.bias", ("norm_bias",)),
-        Row(f"{layer}.attention.query_key_value.weight", ("q", "k", "v"), heads.then(TRANSPOSED)),
-        Row(f"{layer}.attention.query_key_value.bias", ("q_bias", "k_bias", "v_bias"), heads),
-        Row(f"{layer}.attention.dense.weight", ("o",), TRANSPOSED),
-        Row(f"{layer}.attention.dense.bias", ("o_bias",)),
-        Row(f"{layer}.post_attention_layernorm.weight", ("feedforward_norm",)),
-        Row(f"{layer}.post_attention_layernorm.bias", ("feedforward_norm_bias",)),
-        Row(f"{layer}.mlp.dense_h_to_4h.weight", ("up",), TRANSPOSED),
-        Row(f"{layer}.mlp.dense_h_to_4h.bias", ("up_bias",)),
-        Row(f"{layer}.mlp.dense_4h_to_h.weight", ("down",), TRANSPOSED),
-        Row(f"{layer}.mlp.dense_4h_to_h.bias", ("down_bias",)),
+        *bloom.layer_rows("gpt_neox.layers.{layer}", "attention", heads),
     ]
 
 
