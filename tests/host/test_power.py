@@ -14,9 +14,10 @@ int nvmlInit_v2(void) { return 0; }
 int nvmlDeviceGetCount_v2(unsigned *count) { *count = 2; return 0; }
 int nvmlDeviceGetHandleByIndex_v2(unsigned index, void **handle)
 { *handle = (void *)(long)(index + 1); return index > 1; }
-int nvmlDeviceGetHandleByUUID(const char *uuid, void **handle) { *handle = (void *)2; return uuid[0] != 'G'; }
+int nvmlDeviceGetHandleByUUID(const char *uuid, void **handle) 
+{ *handle = (void *)(long)(uuid[4] == 'o' ? 3 : 2); return uuid[0] != 'G'; }
 int nvmlDeviceGetTotalEnergyConsumption(void *handle, unsigned long long *energy)
-{ spent += 1000; *energy = (long)handle * 1000000 + spent; return 0; }
+{ spent += 1000; *energy = (long)handle * 1000000 + spent; return handle == (void *)3; }
 """
 
 
@@ -79,6 +80,17 @@ def test_gpus_are_read_by_their_driver(nvml: str, tmp_path: Path, monkeypatch: p
     both = power.meters("gpu", tmp_path, nvml)
     assert both is not None
     assert both.kinds == "NVML and RAPL"
+
+
+def test_gpus_of_which_one_counts_nothing_are_estimated(
+    nvml: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,GPU-old")
+    assert power.meters("gpu", tmp_path, nvml) is None
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,-1,1")
+    meters = power.meters("gpu", tmp_path, nvml)
+    assert meters is not None
+    assert meters.joules() == pytest.approx(1), "CUDA sees the first alone"
 
 
 def test_published_powers_are_found_by_the_start_of_a_name() -> None:

@@ -60,7 +60,7 @@ def meters(platform: str, powercap: Path = POWERCAP, nvml: str = NVML) -> Meters
 
     On GPUs the processor's counters are added where they can be read.
     """
-    gpus = list(_nvml(nvml)) if platform in ("gpu", "cuda") else []
+    gpus = _nvml(nvml) if platform in ("gpu", "cuda") else []
     if platform != "cpu" and not gpus:
         return None
     found = [*gpus, *_rapl(powercap)]
@@ -92,17 +92,21 @@ def _microjoules(file: Path) -> Callable[[], float]:
     return lambda: int(file.read_text()) / 1e6
 
 
-def _nvml(library: str) -> Iterator[Counter]:
-    """Yields a counter for each GPU that CUDA_VISIBLE_DEVICES names, or for all."""
+def _nvml(library: str) -> list[Counter]:
+    """Returns a counter for each GPU that CUDA_VISIBLE_DEVICES names, or for all; none if one of them counts nothing.
+
+    What that variable names behind a GPU that is not there is not visible to CUDA either.
+    """
     try:
         nvml = ctypes.CDLL(library)
     except OSError:
-        return
+        return []
     if nvml.nvmlInit_v2() != 0:
-        return
+        return []
     count = ctypes.c_uint()
     if nvml.nvmlDeviceGetCount_v2(ctypes.byref(count)) != 0:
-        return
+        return []
+    found = []
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(count.value))))
     for name in filter(None, (part.strip() for part in chosen.split(","))):
         handle = ctypes.c_void_p()
@@ -110,8 +114,12 @@ def _nvml(library: str) -> Iterator[Counter]:
             failed = nvml.nvmlDeviceGetHandleByIndex_v2(ctypes.c_uint(int(name)), ctypes.byref(handle))
         else:
             failed = nvml.nvmlDeviceGetHandleByUUID(name.encode(), ctypes.byref(handle))
-        if failed == 0 and _millijoules(nvml, handle) is not None:
-            yield Counter("NVML", _joules(nvml, handle), math.inf)
+        if failed:
+            break
+        if _millijoules(nvml, handle) is None:
+            return []
+        found.append(Counter("NVML", _joules(nvml, handle), math.inf))
+    return found
 
 
 def _joules(nvml: ctypes.CDLL, handle: ctypes.c_void_p) -> Callable[[], float]:
