@@ -86,6 +86,18 @@ def test_it_begins_with_the_parameters_of_the_base(run: RunDirectory) -> None:
 
 
 @pytest.mark.slow
+def test_the_same_command_keeps_the_checkpoint_that_it_began_with(run: RunDirectory) -> None:
+    same = ("finetune", "run", "--data", "data.jsonl", *SHORT)
+    assert command(*same, "--step", 4, "--until", 1) == 0
+    assert completed(run.checkpoints)[-1] > 4, "the base has a newer one"
+    assert command(*same) == 0
+    [tuned] = map(RunDirectory, Path("runs").iterdir())
+    assert tuned.recipe.finetuning is not None
+    assert tuned.recipe.finetuning.step == 4
+    assert tuned.ledger_lines == 4
+
+
+@pytest.mark.slow
 def test_other_optimizers_and_files_of_text_train_too(run: RunDirectory) -> None:
     palm = finetune("palm", "--recipe", "palm", "tokens.sequence_length=16", "training.schedule={peak: 1e-4}")
     assert palm.recipe.training.dropout == 0.1

@@ -11,6 +11,7 @@ from palmetto.errors import UserError
 from palmetto.host import signals
 
 if TYPE_CHECKING:
+    from palmetto.recipe import Recipe
     from palmetto.workflow.choosing import Judges
 
 
@@ -56,13 +57,19 @@ def finetune(
 
     variables.check()
     base = existing(directory)
-    if run is not None and (begun := RunDirectory(run)).begun and step is None:
-        found = begun.recipe.finetuning
-        step = None if found is None else found.step
     adapted = [] if lora is None else [f"model.lora={{weights: [{lora}], rank: {rank or 8}}}"]
     if rank is not None and lora is None:
         raise UserError(f"--rank {rank}: is for adapters; expected --lora PATTERN")
-    resolved = from_anywhere(finetuning.begin(base, step, recipe, data or [], [*adapted, *(overrides or [])]))
+
+    def resolve(step: int | None) -> "Recipe":
+        return from_anywhere(finetuning.begin(base, step, recipe, data or [], [*adapted, *(overrides or [])]))
+
+    resolved = resolve(step)
+    if run is None:
+        sense.check_name(resolved.name, "--run")
+    tuned = RunDirectory(run or Path("runs") / resolved.name)
+    if step is None and tuned.begun and (begun := tuned.recipe.finetuning) is not None:
+        resolved = resolve(begun.step)  # the base may have newer checkpoints by now
     judges = _judges(choose, tasks_data, limit, patience)
     if judges is not None:
         if until is not None:
@@ -70,9 +77,6 @@ def finetune(
         if resolved.training.evaluations is not None:
             raise UserError("training.evaluations, --choose: give one of them, since both evaluate the checkpoints")
         resolved = choosing.keeping_all(resolved)
-    if run is None:
-        sense.check_name(resolved.name, "--run")
-    tuned = RunDirectory(run or Path("runs") / resolved.name)
     if tuned.path.resolve() == base.path.resolve():
         raise UserError(f"--run {tuned.path}: the run that fine-tuning begins with; expected another directory")
     if not tuned.begun:
