@@ -1,6 +1,7 @@
 """Tests the file format of weights: what is written is read, in shards too, and damage is reported."""
 
 import json
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -66,3 +67,47 @@ def test_damaged_files_are_refused_with_the_reason(tmp_path: Path) -> None:
         file.write_bytes(data)
         with pytest.raises(UserError, match=message):
             safetensors.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"shape": "34"}, "damaged"),
+        ({"shape": [-3, -4]}, "damaged"),
+        ({"shape": [3.0, 4]}, "damaged"),
+        ({"shape": [2**32, 2**32]}, "48 bytes for 18446744073709551616 values"),
+        ({"data_offsets": []}, "damaged"),
+        ({"data_offsets": [-48, 0]}, "damaged"),
+        ({"dtype": ["F32"]}, "damaged"),
+    ],
+)
+def test_sizes_and_places_of_another_form_are_refused(changes: dict[str, object], message: str, tmp_path: Path) -> None:
+    safetensors.write(tmp_path, TENSORS, VALUES.__getitem__, "float32")
+    file = tmp_path / "model.safetensors"
+    whole = file.read_bytes()
+    end = 8 + int.from_bytes(whole[:8], "little")
+    header = json.loads(whole[8:end])
+    text = json.dumps(header | {"a": header["a"] | changes}).encode()
+    file.write_bytes(len(text).to_bytes(8, "little") + text + whole[end:])
+    with pytest.raises(UserError, match=message):
+        safetensors.read(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["../model.safetensors", "/etc/hostname", 5, ["a"], "a\0b"])
+def test_an_index_names_only_files_beside_it(name: object, tmp_path: Path) -> None:
+    (tmp_path / INDEX).write_text(json.dumps({"weight_map": {"a": name}}))
+    with pytest.raises(UserError, match=f"{INDEX}: weight_map: .*expected the name of a file in the same folder"):
+        safetensors.read(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", '{"weight_map": []}', '{"weight_map": {}}'])
+def test_an_index_without_files_is_refused(text: str, tmp_path: Path) -> None:
+    (tmp_path / INDEX).write_text(text)
+    with pytest.raises(UserError, match="expected weight_map, an object"):
+        safetensors.read(tmp_path)
+
+
+def test_a_pipe_in_the_place_of_weights_is_not_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "model.safetensors")
+    with pytest.raises(UserError, match="not a file"):
+        safetensors.read(tmp_path)

@@ -145,6 +145,8 @@ def tied(config: Mapping[str, Any]) -> bool | str:
 def turned(config: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the rotary positions of a config.json. Raises UserError for a way of scaling that recipes lack."""
     how = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    if not isinstance(how, dict):
+        raise UserError(f"config.json: rope_parameters, rope_scaling: found {json.dumps(how)[:40]}; expected an object")
     kind = how.get("rope_type", how.get("type", "default"))
     base = how.get("rope_theta") or config["rope_theta"]
     part = how.get("partial_rotary_factor", config.get("rotary_pct", 1.0))

@@ -28,7 +28,7 @@ def check(out: Path) -> None:
 def check_ours(out: Path, refusal: str) -> None:
     """Raises UserError, which begins with `refusal`, if a folder is not an export as it was written."""
     try:
-        recorded = json.loads((out / MARK).read_bytes())["files"]
+        recorded = dict(json.loads((out / MARK).read_bytes())["files"])
         found = _digests(out)
     except (OSError, ValueError, KeyError, TypeError):
         raise UserError(refusal) from None

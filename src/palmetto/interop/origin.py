@@ -1,6 +1,7 @@
 """What a folder that is imported holds: the recipe, the logical matrices, and the vocabulary if it can be ours."""
 
 import contextlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -37,13 +38,13 @@ def read(source: Path) -> Origin:
     if (source / folder.MARK).exists():
         folder.check_ours(source, f"{source}: altered since it was exported; expected an export as it was written")
         recipe = loading.load(str(source / RECIPE))
-        target = read_json(source / folder.MARK)["target"]
-        reading = TARGETS[target].read
+        target = read_json(source / folder.MARK).get("target")
+        reading = TARGETS[target].read if isinstance(target, str) and target in TARGETS else None
         if reading is None:
             others = " or ".join(name for name, each in TARGETS.items() if each.read is not None)
             raise UserError(f"{source}: an export to {target}, which is not imported; expected one to {others}")
         return Origin(recipe, reading(source, recipe), vocabularies.load(source / VOCABULARY))
-    config = read_json(source / "config.json")
+    config = _object(source / "config.json")
     architecture = _architecture(config, source)
     vocabulary = _vocabulary(source, config)
     tokens = {
@@ -62,8 +63,18 @@ def read(source: Path) -> Origin:
     return Origin(recipe, matrices, vocabulary)
 
 
+def _object(path: Path) -> dict[str, Any]:
+    """Returns the object that a JSON file holds; raises UserError if it holds anything else."""
+    found = read_json(path)
+    if not isinstance(found, dict):
+        raise UserError(f"{path}: expected an object, found {json.dumps(found)[:40]}")
+    return found
+
+
 def _architecture(config: Mapping[str, Any], source: Path) -> Architecture:
     names = config.get("architectures") or ["none"]
+    if not isinstance(names, list) or not isinstance(names[0], str):
+        raise UserError(f"{source}/config.json: architectures={json.dumps(names)[:40]}: expected a list of one name")
     known = {each.name: each for each in catalogue.STOCK if each.model is not None}
     if names[0] in catalogue.REFUSED:
         raise UserError(f"{source}/config.json: architectures={names[0]}: {catalogue.REFUSED[names[0]]}")
@@ -75,7 +86,12 @@ def _architecture(config: Mapping[str, Any], source: Path) -> Architecture:
 def _chat_template(source: Path) -> str | None:
     """Returns the template of chats: that of a file of its own, or that of tokenizer_config.json, or None."""
     file, settings = source / "chat_template.jinja", source / "tokenizer_config.json"
-    found = file.read_text() if file.exists() else settings.exists() and read_json(settings).get("chat_template")
+    try:
+        found = (
+            file.read_text("utf-8") if file.exists() else settings.exists() and _object(settings).get("chat_template")
+        )
+    except UnicodeDecodeError:
+        raise UserError(f"{file}: expected text in UTF-8") from None
     if found and not isinstance(found, str):
         raise UserError(f"{settings}: chat_template: several templates; expected one, as text")
     return tokenizer.of_chats(found) if found else None
@@ -112,7 +128,10 @@ def _vocabulary(source: Path, config: Mapping[str, Any]) -> Vocabulary | str:
     with contextlib.suppress(UserError):
         return Vocabulary.load(source / "tokenizer.model")
     end, beginning = config.get("eos_token_id"), config.get("bos_token_id")
-    end = end[0] if isinstance(end, list) else end
+    end = next(iter(end), None) if isinstance(end, list) else end
+    for key, id in (("eos_token_id", end), ("bos_token_id", beginning)):
+        if id is not None and (type(id) is not int or id < 0):
+            raise UserError(f"{source}/config.json: {key}={json.dumps(config[key])[:40]}: expected an id")
     if end is None:
         return "its config.json names no eos_token_id"
     try:

@@ -5,6 +5,7 @@ same bytes.
 """
 
 import json
+import math
 import mmap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -100,15 +101,29 @@ def read(folder: Path) -> dict[str, Array]:
     Raises UserError if there is no file, a file is damaged, or a type is none of `TYPES`.
     """
     index = folder / INDEX
-    names = sorted(set(files.read_json(index)["weight_map"].values())) if index.exists() else ["model.safetensors"]
+    names = _indexed(index) if index.exists() else ["model.safetensors"]
     tensors: dict[str, Array] = {}
     for name in names:
         tensors |= read_file(folder / name)
     return tensors
 
 
+def _indexed(index: Path) -> list[str]:
+    """Returns the names of the files that an index lists, which lie beside it."""
+    found = files.read_json(index)
+    places = found.get("weight_map") if isinstance(found, dict) else None
+    if not isinstance(places, dict) or not places:
+        raise UserError(f"{index}: expected weight_map, an object with the file of each tensor")
+    for name in places.values():
+        if not isinstance(name, str) or Path(name).name != name or "\0" in name:
+            raise UserError(f"{index}: weight_map: {name!a}: expected the name of a file in the same folder")
+    return sorted(set(places.values()))
+
+
 def read_file(path: Path) -> dict[str, Array]:
     """Returns the tensors of one file, as `read` does."""
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path}: not a file; expected weights as safetensors")
     try:
         with path.open("rb") as file:
             data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
@@ -119,20 +134,25 @@ def read_file(path: Path) -> dict[str, Array]:
         header = json.loads(data[8 : 8 + length])
         header.pop("__metadata__", None)
         return {name: _mapped(data, 8 + length, entry, f"{path}: {name}") for name, entry in header.items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         if isinstance(error, UserError):
             raise
         raise UserError(f"{path}: damaged, or no safetensors file") from None
 
 
 def _mapped(data: mmap.mmap, begin: int, entry: Mapping[str, object], what: str) -> Array:
-    shape, offsets, dtype = entry["shape"], entry["data_offsets"], entry["dtype"]
-    assert isinstance(shape, list)
-    assert isinstance(offsets, list)
+    shape, offsets, dtype = _sizes(entry["shape"]), _sizes(entry["data_offsets"]), entry["dtype"]
     if dtype not in _READ:
         raise UserError(f"{what}: of type {dtype}; expected one of {', '.join(_READ)}")
-    of = _READ[str(dtype)]
-    count = int(np.prod(shape, dtype=np.int64))
-    if offsets[1] - offsets[0] != count * of.itemsize:
-        raise UserError(f"{what}: {offsets[1] - offsets[0]} bytes for {count} values; the file is damaged")
-    return np.frombuffer(data, of, count, begin + offsets[0]).reshape(shape)
+    of, [start, end] = _READ[str(dtype)], offsets
+    count = math.prod(shape)
+    if end - start != count * of.itemsize:
+        raise UserError(f"{what}: {end - start} bytes for {count} values; the file is damaged")
+    return np.frombuffer(data, of, count, begin + start).reshape(shape)
+
+
+def _sizes(given: object) -> list[int]:
+    """Returns a list of whole numbers from 0 on; raises ValueError if it is anything else."""
+    if not isinstance(given, list) or not all(type(each) is int and each >= 0 for each in given):
+        raise ValueError
+    return given

@@ -1,0 +1,67 @@
+"""Tests that a folder whose configuration is damaged is refused by file and key, before its weights are read."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from palmetto.errors import UserError
+from palmetto.files import sha256
+from palmetto.interop import origin
+
+CONFIG = {
+    "architectures": ["LlamaForCausalLM"],
+    "vocab_size": 400,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 32,
+    "eos_token_id": 0,
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"architectures": 5}, "architectures=5: expected a list of one name"),
+        ({"architectures": [["x"]]}, "expected a list of one name"),
+        ({"eos_token_id": ["x"]}, r'eos_token_id=\["x"\]: expected an id'),
+        ({"bos_token_id": -1}, "bos_token_id=-1: expected an id"),
+        ({"rope_scaling": "linear"}, 'rope_scaling: found "linear"; expected an object'),
+    ],
+)
+def test_a_value_of_another_type_is_refused(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG | changes))
+    with pytest.raises(UserError, match=message):
+        origin.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        ("config.json", b"[]", r"config\.json: expected an object, found \[\]"),
+        ("tokenizer_config.json", b"5", r"tokenizer_config\.json: expected an object"),
+        ("chat_template.jinja", b"\xff", r"chat_template\.jinja: expected text in UTF-8"),
+        ("palmetto.json", b'{"files": 5}', "altered since it was exported"),
+        ("palmetto.json", b"[]", "altered since it was exported"),
+    ],
+)
+def test_a_file_of_another_form_is_refused(name: str, data: bytes, message: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(UserError, match=message):
+        origin.read(tmp_path)
+
+
+def test_an_unknown_target_of_an_export_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "palmetto").mkdir()
+    recipe = tmp_path / "palmetto" / "recipe.yaml"
+    sizes = {"tokens": {"vocabulary_size": 400, "sequence_length": 8}, "model": {"layers": 1, "d_model": 8, "heads": 1}}
+    recipe.write_text(json.dumps(sizes | {"training": {"steps": 1, "batch_size": 1}}))
+    listed = {"files": {"palmetto/recipe.yaml": sha256(recipe)}, "target": ["x"]}
+    (tmp_path / "palmetto.json").write_text(json.dumps(listed))
+    with pytest.raises(UserError, match=r"an export to .*not imported"):
+        origin.read(tmp_path)
