@@ -56,6 +56,14 @@ def test_answers_are_one_or_several(tmp_path: Path) -> None:
         ({"gold": None}, "gold: expected the field"),
         ({"format": "xml"}, "format: "),
         ({"file": "no.jsonl"}, "no.jsonl: no such file; expected records of jsonl"),
+        ({"training": "no.jsonl"}, "no.jsonl: no such file; expected records of jsonl"),
+        ({"context": "{q.x}"}, r"'{q\.x}': expected only fields in braces"),
+        ({"options": ["{a:9999999999}", "b"]}, "expected only fields in braces"),
+        ({"options": ["x"]}, "options: .*expected a list of two or more"),
+        ({"options": "q"}, r"options: '\?'; expected a list of two or more"),
+        ({"name": "boolq"}, "another task is called boolq too"),
+        ({"name": ""}, "name: String should have at least 1 character"),
+        ({"stop": [""]}, "stop.0: "),
     ],
 )
 def test_a_wrong_description_is_refused(changes: Any, message: str, tmp_path: Path) -> None:
@@ -77,3 +85,30 @@ def test_a_changed_description_is_another_evaluation(tmp_path: Path) -> None:
     [after] = choose([str(tmp_path / "mine.yaml")], tmp_path).tasks
     assert before.digest != after.digest
     assert (before.stop, after.stop, after.tokens) == (("\n",), ("x", "y"), 5)
+
+
+@pytest.mark.parametrize("answer", [None, [], {"a": 1}, [None]])
+def test_a_record_without_an_answer_is_refused(answer: Any, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"test\.jsonl: record 0: g: .* is no answer"):
+        described(tmp_path, ANSWER, {"q": "?", "g": answer})
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"name: \xe9", "mine.yaml: not UTF-8"),
+        (b"[" * 5000, "mine.yaml, line 1.*: not YAML"),
+        (b"name: a\nname: b", "mine.yaml, line 2.*: not YAML: the key 'name' appears twice"),
+    ],
+)
+def test_a_file_that_is_no_yaml_is_refused(data: bytes, message: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_bytes(data)
+    with pytest.raises(UserError, match=message):
+        choose([str(tmp_path / "mine.yaml")], tmp_path)
+
+
+def test_two_descriptions_of_one_name_are_refused(tmp_path: Path) -> None:
+    described(tmp_path, ANSWER, {"q": "1", "g": "7"})
+    (tmp_path / "other.yaml").write_bytes((tmp_path / "mine.yaml").read_bytes())
+    with pytest.raises(UserError, match=r"other\.yaml: another task is called mine too"):
+        choose([str(tmp_path / "mine.yaml"), str(tmp_path / "other.yaml")], tmp_path)

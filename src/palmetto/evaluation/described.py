@@ -4,9 +4,9 @@ import hashlib
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from string import Formatter
+from typing import Annotated, Literal
 
-import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from palmetto.errors import UserError, nearest
@@ -14,6 +14,7 @@ from palmetto.evaluation.answers import words
 from palmetto.evaluation.tasks.arithmetic import number
 from palmetto.evaluation.tasks.reading import json_lines, json_list, table
 from palmetto.evaluation.tasks.task import Example, File, Normalization, Option, Record, Task
+from palmetto.recipe import core_schema
 from palmetto.recipe.section import Positive, Section
 
 _READERS: dict[str, Callable[[Path], Iterable[Record]]] = {
@@ -24,13 +25,17 @@ _READERS: dict[str, Callable[[Path], Iterable[Record]]] = {
 }
 
 
+Text = Annotated[str, Field(min_length=1)]
+"""A text that is not empty, and has no half of a surrogate pair."""
+
+
 class Description(Section):
     """Holds what a file says about a task. Texts take the fields of a record in braces, as in {question}."""
 
-    name: str
-    file: str
+    name: Text
+    file: Text
     """The path of the records, in the folder of all sets."""
-    training: str | None = None
+    training: Text | None = None
     """The path of the records for shots."""
     format: Literal["jsonl", "json", "csv", "tsv"] = "jsonl"
     context: str
@@ -42,9 +47,9 @@ class Description(Section):
     """The field with the accepted answer, or a list of them, if there are no options."""
     mark: Literal["words", "number"] = "words"
     instruction: str = ""
-    category: str = "Own"
+    category: Text = "Own"
     normalization: Normalization = "token"
-    stop: list[str] = Field(["\n"])
+    stop: list[Text] = Field(["\n"])
     tokens: Positive = 32
 
     @model_validator(mode="after")
@@ -53,6 +58,8 @@ class Description(Section):
             raise ValueError("expected either options and gold, or answers")
         if (self.options is None) != (self.gold is None):
             raise ValueError("gold: expected the field with the right option, with options and only with them")
+        for text in (self.context, *(self.options if isinstance(self.options, list) else ())):
+            _check_template(text)
         return self
 
     def example(self, record: Record) -> Example:
@@ -61,10 +68,14 @@ class Description(Section):
         if self.answers is not None:
             answers = record[self.answers]
             accepted = answers if isinstance(answers, list) else [answers]
+            if not accepted or not all(isinstance(answer, str | int | float) for answer in accepted):
+                raise ValueError(f"{self.answers}: {accepted!r:.60} is no answer; expected a text or a list of texts")
             return Example(context=context, answers=tuple(str(answer) for answer in accepted))
         assert self.options is not None, "it was checked"
         assert self.gold is not None, "it was checked"
         given = record[self.options] if isinstance(self.options, str) else self.options
+        if not isinstance(given, list) or len(given) < 2:
+            raise ValueError(f"options: {given!r:.60}; expected a list of two or more")
         texts = [str(text).format_map(record) if given is self.options else str(text) for text in given]
         options = tuple(Option(context, f" {text.strip()}") for text in texts)
         return Example(options, (_place(record[self.gold], texts),))
@@ -74,15 +85,22 @@ class Description(Section):
         return () if path is None else (File(path, _READERS[self.format], f"records of {self.format}"),)
 
 
+def _check_template(text: str) -> None:
+    """Raises ValueError if a text has other braces than those of fields."""
+    for _, field, form, conversion in Formatter().parse(text):
+        if field is not None and (form or conversion or "." in field):
+            raise ValueError(f"{text!r:.60}: expected only fields in braces, as in {{question}}")
+
+
 def load(path: Path) -> Task:
     """Returns the task that a YAML file describes; raises UserError that names the file and the key."""
     try:
         text = path.read_text(encoding="utf-8")
-        description = Description.model_validate(yaml.safe_load(text))
+        description = Description.model_validate(core_schema.parse(text, str(path)))
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 (byte {error.start})") from None
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
@@ -94,6 +112,7 @@ def load(path: Path) -> Task:
         description.source(description.file),
         description.example,
         description.source(description.training),
+        curated=description.training is not None,
         instruction=description.instruction,
         normalization=description.normalization,
         metric="acc" if description.options is not None else "em",

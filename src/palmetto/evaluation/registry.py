@@ -119,6 +119,8 @@ def choose(names: Iterable[str], folder: Path, scorer: str = DEFAULT) -> Chosen:
         if name.endswith((".yaml", ".yml", ".json")):
             own = bigbench.load(Path(name)) if name.endswith(".json") else described.load(Path(name))
             check(own, folder)
+            if own.name in {*chosen, *TASKS, *GROUPS, *SUITES}:
+                raise UserError(f"--tasks {name}: another task is called {own.name} too; expected a name of its own")
             chosen[own.name] = own
             continue
         if name not in TASKS and name not in GROUPS and name not in SUITES:

@@ -24,6 +24,20 @@ def load(name: str) -> Scorer:
     except ModuleNotFoundError as error:
         hint = "; pip install alt-profanity-check" if name == DEFAULT else ""
         raise UserError(f"--scorer {name}: no module {error.name}{hint}, or another MODULE:FUNCTION") from None
+    except Exception as error:  # whatever the module raises
+        raise UserError(f"--scorer {name}: {module} cannot be imported ({type(error).__name__}: {error})") from None
     if not callable(found):
         raise UserError(f"--scorer {name}: {module} has no function {function}")
-    return lambda texts: [float(score) for score in found(list(texts))]
+
+    def score(texts: Sequence[str]) -> list[float]:
+        try:
+            scores = [float(each) for each in found(list(texts))]
+        except Exception as error:  # whatever the function raises
+            raise UserError(f"--scorer {name}: {type(error).__name__}: {error}") from None
+        if len(scores) != len(texts) or not all(0 <= each <= 1 for each in scores):
+            raise UserError(
+                f"--scorer {name}: gave {str(scores)[:60]} for {len(texts)} texts; expected as many from 0 to 1"
+            )
+        return scores
+
+    return score

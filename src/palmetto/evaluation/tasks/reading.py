@@ -1,6 +1,7 @@
 """Reads the published files of evaluation sets, which are JSON, lines of JSON, tables or archives of them."""
 
 import csv
+import io
 import json
 import re
 import tarfile
@@ -20,23 +21,29 @@ _FORMAT = re.compile(r"\s*Answer format: .*$", re.DOTALL)
 
 def json_lines(path: Path) -> Iterator[Record]:
     """Yields the objects of a file with one a line, of which the last may have no end."""
-    for number, line in enumerate(_checked(path).read_text(encoding="utf-8").split("\n"), 1):
+    for number, line in enumerate(_text(path).split("\n"), 1):
         if line.strip():
             try:
                 yield json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 raise UserError(f"{path}: line {number} is not JSON") from None
 
 
 def json_list(path: Path) -> Iterator[Record]:
     """Yields the objects of a file that holds a list of them."""
-    yield from read_json(path)
+    found = read_json(path)
+    if not isinstance(found, list):
+        raise UserError(f"{path}: expected a list of objects")
+    yield from found
 
 
 def table(path: Path, delimiter: str = ",") -> Iterator[Record]:
     """Yields the rows of a table, whose first row names the fields."""
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        yield from csv.DictReader(file, delimiter=delimiter)
+    rows = csv.DictReader(io.StringIO(_text(path).removeprefix("\ufeff"), newline=""), delimiter=delimiter)
+    try:
+        yield from rows
+    except csv.Error as error:
+        raise UserError(f"{path}: after line {rows.line_num}: {error}; expected a table") from None
 
 
 def archived(path: Path, ending: str) -> Any:
@@ -87,7 +94,11 @@ def absent(source: Source, folder: Path) -> str:
     return f"{folder / missing(source, folder)[0]}: no such file; expected {first.form}{instead}"
 
 
-def _checked(path: Path) -> Path:
+def _text(path: Path) -> str:
+    """Returns the text of a file with its line ends as they are."""
     if not path.is_file():
         raise UserError(f"{path}: no such file")
-    return path
+    try:
+        return path.read_bytes().decode()
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 (byte {error.start})") from None
