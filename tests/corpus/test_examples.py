@@ -45,6 +45,8 @@ def test_each_form_becomes_segments(tmp_path: Path) -> None:
     ("line", "words"),
     [
         ("{", "line 2: not JSON"),
+        ('{"prompt": "a", "target": "b", "prompt": "c"}', "line 2: not JSON .prompt is given twice"),
+        ('{"messages": [{"role": "user", "role": "system", "content": "a"}]}', ".*role is given twice"),
         ("[1]", r"line 2: \[1\]; expected an object"),
         ('{"promt": "a", "target": "b"}', "line 2: has the keys promt, target .did you mean 'prompt'"),
         ('{"prompt": "a", "target": "b", "id": 3}', "line 2: has the keys prompt, target, id"),

@@ -12,7 +12,7 @@ def test_numbers_have_letters_or_exponents() -> None:
     assert asked.numbers("200k, 1.5M,4e6,2B", "--sizes") == [2e5, 1.5e6, 4e6, 2e9]
 
 
-@pytest.mark.parametrize("text", ["", "1,,2", "0", "-3", "2x", "1M,1000k"])
+@pytest.mark.parametrize("text", ["", "1,,2", "0", "-3", "2x", "1M,1000k", "nan", "1e400", "2000T"])
 def test_other_numbers_are_refused(text: str) -> None:
     with pytest.raises(UserError, match="--sizes"):
         asked.numbers(text, "--sizes")
@@ -29,3 +29,16 @@ def test_requests_that_cannot_be_are_refused(tmp_path: Path) -> None:
         read(tmp_path, predict="palm-1m")
     with pytest.raises(UserError, match="the source itself"):
         read(tmp_path, source=str(tmp_path))
+
+
+def test_a_folder_of_other_things_is_refused(tmp_path: Path) -> None:
+    (tmp_path / ".lock").touch()
+    read(tmp_path)
+    (tmp_path / "ladder.md").write_text("mine")
+    with pytest.raises(UserError, match=r"--out .*: holds ladder\.md, which is no ladder's"):
+        read(tmp_path)
+    (tmp_path / "text.json").write_text("{}")
+    read(tmp_path)
+    (tmp_path / "recipe.yaml").write_text("a run's")
+    with pytest.raises(UserError, match="which is no ladder's"):
+        read(tmp_path)

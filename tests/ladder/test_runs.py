@@ -49,6 +49,8 @@ def test_a_ladder_is_trained_once_and_predicts_its_target(tiny: Path) -> None:
         (("--sizes", "10k,10100"), "the same model as 10k"),
         (("--sizes", "10k", "--tokens-per-parameter", "500"), "steps fit"),
         (("--sizes", "ten"), "'ten' is no number"),
+        (("--sizes", "10k", "--tokens-per-parameter", "1,1.0000001"), "two runs would be called 10k-1;"),
+        (("--sizes", "1T"), "parameters; expected at most 1000 times as many"),
     ],
 )
 def test_a_refusal_is_one_line_and_trains_nothing(tiny: Path, arguments: tuple[str, ...], line: str) -> None:

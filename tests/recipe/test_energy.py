@@ -2,6 +2,7 @@
 
 import pytest
 
+from palmetto.errors import UserError
 from palmetto.recipe import loading
 from palmetto.recipe.energy import Energy
 from palmetto.recipe.recipe import flatten
@@ -41,3 +42,11 @@ def test_energy_is_outside_the_identity(tiny_recipe: RecipeMaker) -> None:
         "energy.source",
     }
     assert not [key for key in recipe.identity if key.startswith("energy")]
+
+
+@pytest.mark.parametrize(
+    "given", ["watts: 0", "watts: .nan", "watts: 1e308", "pue: 0.9", "pue: .inf", "intensity: -1", 'source: "\\ud800"']
+)
+def test_absurd_figures_are_refused(given: str, tiny_recipe: RecipeMaker) -> None:
+    with pytest.raises(UserError, match=f"energy.{given.partition(':')[0]}="):
+        tiny_recipe(f"energy={{{given}}}")

@@ -152,6 +152,12 @@ def test_files_are_mixed_by_size_or_by_weight(tmp_path: Path) -> None:
         pack(tmp_path, DataSet("few", 0.5, few), DataSet("many", None, many))
 
 
+@pytest.mark.parametrize("weight", [1e6, 1e300, 1e-320])
+def test_weights_that_repeat_without_end_are_refused(weight: float, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"--data: with the weights .* more than 100 times the"):
+        pack(tmp_path, DataSet("few", weight, QUESTIONS[:10]), DataSet("many", 1.0, QUESTIONS[10:]))
+
+
 def test_a_stream_predicts_every_target_once(tmp_path: Path) -> None:
     objective = ExamplesObjective(packing="stream")
     packed = pack(tmp_path, DataSet("data", None, [*QUESTIONS, question(41, " " + "9" * 40)]), objective=objective)

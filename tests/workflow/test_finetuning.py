@@ -20,7 +20,7 @@ from palmetto.tokens.vocabulary import Vocabulary
 from palmetto.workflow import finetuning
 from palmetto.workflow.choosing import geometric_mean
 from palmetto.workflow.examples import Examples
-from tests.references.command_runs import bits, command, told
+from tests.references.command_runs import bits, command, contents, told
 
 SHORT = (
     "training.steps=4",
@@ -275,6 +275,24 @@ def test_a_choice_that_cannot_be_made_is_refused(run: RunDirectory, arguments: t
     write("sets/realtoxicityprompts/prompts.jsonl", [{"prompt": {"text": "x", "toxicity": 0.1}}])
     with pytest.raises(UserError, match=words):
         finetune("tuned", *arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--run", "run/inside"), "--run run/inside: within run, which fine-tuning begins with"),
+        (("--run", "run/checkpoints/00000002/inside"), "within run, which fine-tuning begins with"),
+        (("finetuning=null",), "finetuning=null: fine-tuning begins with a run"),
+        (("--lora", ""), r"model\.lora\.weights=\[\]"),
+    ],
+)
+def test_what_cannot_be_finetuned_is_refused_untouched(
+    run: RunDirectory, arguments: tuple[str, ...], words: str
+) -> None:
+    before = contents(run)
+    with pytest.raises(UserError, match=words):
+        command("finetune", "run", "--data", "data.jsonl", *SHORT, *arguments)
+    assert contents(run) == before
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """`palmetto finetune`."""
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -57,7 +58,7 @@ def finetune(
 
     variables.check()
     base = existing(directory)
-    adapted = [] if lora is None else [f"model.lora={{weights: [{lora}], rank: {rank or 8}}}"]
+    adapted = [] if lora is None else [f"model.lora={json.dumps({'weights': _names(lora), 'rank': rank or 8})}"]
     if rank is not None and lora is None:
         raise UserError(f"--rank {rank}: is for adapters; expected --lora PATTERN")
 
@@ -79,6 +80,10 @@ def finetune(
         resolved = choosing.keeping_all(resolved)
     if tuned.path.resolve() == base.path.resolve():
         raise UserError(f"--run {tuned.path}: the run that fine-tuning begins with; expected another directory")
+    if base.path.resolve() in tuned.path.resolve().parents:
+        raise UserError(
+            f"--run {tuned.path}: within {base.path}, which fine-tuning begins with; expected another place"
+        )
     if not tuned.begun:
         sense.check(resolved)
     steps = resolved.training.steps
@@ -100,6 +105,11 @@ def finetune(
     answer_summary(tuned, as_json)
 
 
+def _names(text: str) -> list[str]:
+    """Returns the names in a text with commas between them."""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
 def _judges(choose: str | None, data: Path | None, limit: int | None, patience: int | None) -> "Judges | None":
     """Returns what chooses the checkpoint, or None if nothing does; raises UserError for options that lack another."""
     if choose is None:
@@ -113,7 +123,7 @@ def _judges(choose: str | None, data: Path | None, limit: int | None, patience: 
     from palmetto.evaluation.tasks.task import AS_THEY_ARE
     from palmetto.workflow.choosing import Judges
 
-    names = [name.strip() for name in choose.split(",") if name.strip()]
+    names = _names(choose)
     if not names or data is None:
         raise UserError(f"--choose {choose}: expected names of tasks, and --tasks-data FOLDER")
     try:

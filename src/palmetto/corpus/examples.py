@@ -59,7 +59,7 @@ _KEYS = ("prompt", "target", "messages", "chosen", "rejected", "text")
 
 def _sequences(line: bytes, where: str, template: Template) -> tuple[Segments, ...]:
     try:
-        values = json.loads(line)
+        values = json.loads(line, object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
         raise UserError(f"{where}: not JSON ({error}); expected an object such as {_FORMS[0]}") from None
     if not isinstance(values, dict):
@@ -79,6 +79,15 @@ def _sequences(line: bytes, where: str, template: Template) -> tuple[Segments, .
     unknown = next((key for key in keys if key not in _KEYS), None)
     meant = "" if unknown is None else nearest(unknown, _KEYS)
     raise UserError(f"{where}: has the keys {', '.join(map(str, keys)) or 'none'}{meant}; expected {', '.join(_FORMS)}")
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Returns the pairs as an object; raises ValueError if a key is given twice, of which one value would be lost."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{next(name for name in names if names.count(name) > 1)} is given twice")
+    return found
 
 
 def _answered(prompt: str, target: str) -> Segments:

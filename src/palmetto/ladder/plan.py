@@ -61,10 +61,10 @@ class Plan(NamedTuple):
 def plan(asked: Request) -> Plan:
     """Returns the plan of a ladder, with every recipe checked. JAX must have been prepared.
 
-    Raises UserError at the first recipe that cannot be trained, if two sizes give the same model, or if a directory
-    holds another run.
+    Raises UserError at the first recipe that cannot be trained, if two sizes give the same model or two runs the same
+    directory, or if a directory holds another run.
     """
-    base, seen = asked.base, dict[int, float]()
+    base, seen, names = asked.base, dict[int, float](), set[str]()
     rungs: list[Rung] = []
     for size in asked.sizes:
         model = of_size(base, size)
@@ -77,6 +77,12 @@ def plan(asked: Request) -> Plan:
         for ratio in asked.ratios:
             name = f"{compact(size)}-{ratio:g}"
             recipe = of_tokens(model, ratio * parameters).model_copy(update={"name": f"{base.name}-{name}"})
+            if name in names:
+                raise UserError(
+                    f"--sizes, --tokens-per-parameter: two runs would be called {name}; expected numbers that are "
+                    "further apart"
+                )
+            names.add(name)
             words, run = f"{compact(size)} parameters, {ratio:g} tokens each", RunDirectory(asked.out / name)
             rungs.append(Rung(size, ratio, Member(words, recipe, run), cost_of(recipe)))
     for rung in rungs:

@@ -13,6 +13,10 @@ _FACTORS = {"": 1.0, "k": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
 _NUMBER = re.compile(r"(\d+(?:\.\d*)?(?:[eE][+-]?\d+)?)([kMBT]?)")
 
 
+_MOST = 1e15
+"""The largest number that is taken: more parameters or tokens than any model has had."""
+
+
 class Request(NamedTuple):
     """Holds what a ladder is asked for."""
 
@@ -51,13 +55,19 @@ def read(
 
 
 def numbers(text: str, option: str) -> list[float]:
-    """Reads numbers such as 200k,1.5M,4e6. Raises UserError if one has another form, is 0 or is given twice."""
+    """Reads numbers such as 200k,1.5M,4e6.
+
+    Raises UserError if one has another form, is 0 or absurd, or is given twice.
+    """
     found: list[float] = []
     for piece in (piece.strip() for piece in text.split(",")):
         match = _NUMBER.fullmatch(piece)
         value = float(match[1]) * _FACTORS[match[2]] if match else 0.0
-        if not value:
-            raise UserError(f"{option} {text!r}: {piece!r} is no number above 0; expected some, as in 200k,1.5M,4e6")
+        if not 0 < value <= _MOST:
+            raise UserError(
+                f"{option} {text!r}: {piece!r} is no number above 0 and up to {_MOST:g}; expected some, "
+                "as in 200k,1.5M,4e6"
+            )
         if value in found:
             raise UserError(f"{option} {text!r}: {piece} is given twice")
         found.append(value)

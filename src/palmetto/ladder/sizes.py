@@ -19,6 +19,8 @@ from palmetto.tokens.order import Ramp
 
 _FARTHEST = math.log(1.5)
 """How far a size may lie from the one that is asked for, as the logarithm of a factor."""
+_LARGEST = 1000
+"""How many times the parameters of its recipe a model may have. Each size takes time in proportion to them."""
 _OF_STEPS = ("warmup", "hold", "decay_steps")
 """The keys of schedules that count steps."""
 
@@ -28,6 +30,11 @@ def of_size(recipe: Recipe, parameters: float) -> Recipe:
 
     Raises UserError if the family has no model near this size.
     """
+    own = active(recipe.model, recipe.model_vocabulary)
+    if parameters > _LARGEST * own:
+        raise UserError(
+            f"--sizes {parameters:.0f}: {recipe.name} has {own:,} parameters; expected at most {_LARGEST} times as many"
+        )
     nearest, best = math.inf, _member(recipe.model, 1, 1)
     for shape, has in _family(recipe, parameters):
         off = math.log(has / parameters)

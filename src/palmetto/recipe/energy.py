@@ -19,13 +19,13 @@ class Footprint(NamedTuple):
 class Energy(Section):
     """Sets the figures that energy is counted by; `source` says where they come from. No bits depend on them."""
 
-    watts: Rate | None = None
+    watts: Annotated[Rate, Field(le=1e6)] | None = None
     """The mean power of a chip with its share of its host; by default a published figure of the chip."""
-    pue: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.0
+    pue: Annotated[float, Field(ge=1, le=100)] = 1.0
     """The power usage effectiveness: what the building takes over what its machines take; 1 is a machine on a desk."""
-    intensity: Coefficient = 0.475
+    intensity: Annotated[Coefficient, Field(le=100)] = 0.475
     """The kg of CO2e that a kWh emits; by default the world's average (IEA, Global Energy & CO2 Status Report 2019)."""
-    source: str | None = None
+    source: Annotated[str, Field(min_length=1)] | None = None
 
     def footprint(self, joules: float) -> Footprint:
         """Returns what `joules` at the machines amount to: kWh = J / 3.6e6 · PUE, kg CO2e = kWh · intensity."""

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from palmetto.corpus import documents
 from palmetto.errors import RunStopped, UserError
-from palmetto.files import temporary_folder, write_json, write_text
+from palmetto.files import names_in, temporary_folder, write_json, write_text
 from palmetto.host import environment, signals
 from palmetto.recipe import Recipe, loading, sense
 from palmetto.runs import stamps
@@ -30,6 +30,10 @@ Variables = dict[str, str]
 """The environment of a child process."""
 Failures = dict[Path, str]
 """Why runs failed, in one line each, by directory."""
+
+
+_TEXTS = "text.json"
+"""The file of a directory of runs that says which text they read."""
 
 
 class Member(NamedTuple):
@@ -54,7 +58,8 @@ class Member(NamedTuple):
 def directory(out: Path | None, name: str, kind: str, sources: Collection[str | None]) -> Path:
     """Returns the directory of several runs, by default KINDs/NAME.
 
-    Raises UserError if the name cannot be a folder's, or if the directory is one of the sources.
+    Raises UserError if the name cannot be a folder's, or if the directory is one of the sources, a run, or holds files
+    of something else.
     """
     if out is None:
         sense.check_name(name, "--out")
@@ -62,6 +67,11 @@ def directory(out: Path | None, name: str, kind: str, sources: Collection[str | 
     if any(out.resolve() == Path(str(source)).resolve() for source in {*sources} - {None, documents.PYTHON}):
         raise UserError(
             f"--out {out}: the source itself; expected another directory, as in {out}/{kind}, which is no part of it"
+        )
+    found = [name for name in names_in(out) if (out / name).is_file() and name != ".lock"] if out.is_dir() else []
+    if found and (_TEXTS not in found or RunDirectory(out).recipe_file.exists()):
+        raise UserError(
+            f"--out {out}: holds {found[0]}, which is no {kind}'s; expected a new directory, as in {out}/{kind}"
         )
     return out
 
@@ -214,7 +224,7 @@ def child_environment(out: Path) -> Variables:
 
 def check_text(members: Sequence[Member], out: Path) -> None:
     """Raises UserError if a text has changed since the runs began, since they could not be compared."""
-    file = out / "text.json"
+    file = out / _TEXTS
     recorded = read_texts(file) or {}
     sources = {str(member.recipe.corpus.source) for member in members}
     here = {source: documents.fingerprint(source) for source in sorted(sources)}

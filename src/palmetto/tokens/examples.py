@@ -26,6 +26,10 @@ _AT_ONCE = 1 << 14
 """The number of examples that are encoded together."""
 
 
+_MOST_REPEATS = 100
+"""How often all examples may be repeated in an epoch on average."""
+
+
 class DataSet(NamedTuple):
     """Holds the examples of a file, and the weight of the file if it has one."""
 
@@ -242,13 +246,21 @@ def _joined(numbers: Sequence[npt.NDArray[np.int32]]) -> Iterator[npt.NDArray[np
 def _wanted(weights: Sequence[float | None], counts: Sequence[int]) -> list[int]:
     """Returns how many examples of each file an epoch has: as many as there are, or in proportion to the weights.
 
-    With weights every example is in an epoch at least once.
+    With weights every example is in an epoch at least once. Raises UserError for weights that would repeat examples
+    without end.
     """
     shares = [weight for weight in weights if weight is not None]
     if not shares:
         return list(counts)
     scale = max(count / share for count, share in zip(counts, shares, strict=True))
-    return [round(scale * share) if count else 0 for count, share in zip(counts, shares, strict=True)]
+    wanted = [scale * share if count else 0.0 for count, share in zip(counts, shares, strict=True)]
+    if not sum(wanted) <= _MOST_REPEATS * sum(counts):
+        raise UserError(
+            f"--data: with the weights {', '.join(f'{share:g}' for share in shares)} an epoch would have more than "
+            f"{_MOST_REPEATS} times the {sum(counts):,} examples there are; expected weights that are nearer to one "
+            "another"
+        )
+    return [round(count) for count in wanted]
 
 
 def _key(seed: int, copy: int, example: Tokenized) -> bytes:

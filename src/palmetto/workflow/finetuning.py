@@ -49,7 +49,8 @@ def begin(
         "data": [_data_set(each) for each in data],
     }
     resolved = loading.finetune(recipe, theirs, begun, overrides)
-    assert resolved.finetuning is not None, "the section is given"
+    if resolved.finetuning is None:
+        raise UserError("finetuning=null: fine-tuning begins with a run; leave this key as it is")
     if pieces := len(resolved.finetuning.pieces):
         tokens = resolved.tokens.model_copy(update={"vocabulary_size": theirs.tokens.vocabulary_size + pieces})
         resolved = loading.validate(resolved.model_copy(update={"tokens": tokens}).model_dump())
