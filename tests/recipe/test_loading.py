@@ -73,18 +73,15 @@ def test_a_missing_file_is_refused_with_the_nearest(tmp_path: Path, tiny: str) -
     assert f"no such file (did you mean {tiny!r}?)" in refusal(misspelt)
 
 
+KEYS = "expected a recipe's keys (name, corpus, tokens, model, training, mesh, finetuning, energy)"
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("", ": expected a recipe's keys (name, corpus, tokens, model, training, mesh, finetuning), found nothing"),
-        (
-            "- 1\n- 2\n",
-            ": expected a recipe's keys (name, corpus, tokens, model, training, mesh, finetuning), found a list",
-        ),
-        (
-            "just words",
-            ": expected a recipe's keys (name, corpus, tokens, model, training, mesh, finetuning), found 'just words'",
-        ),
+        ("", f": {KEYS}, found nothing"),
+        ("- 1\n- 2\n", f": {KEYS}, found a list"),
+        ("just words", f": {KEYS}, found 'just words'"),
         ("a: [1\n", ", line 2, column 1: not YAML: expected ',' or ']', but got "),
         ("\0", ": not YAML: character 1: special characters are not allowed"),
         ("a: 1\nb: 2\na: 2\n", ", line 3, column 1: not YAML: the key 'a' appears twice"),
