@@ -19,7 +19,7 @@ from tests.conftest import slow_but
 from tests.decoding.engines import LONGEST, SMALL, Answer, alone, engine, gathered, stepped
 from tests.decoding.test_kinds import KINDS, LENGTH, VOCABULARY, made
 
-QUICK = ("grouped queries", "experts")
+QUICK = ("grouped queries",)
 
 TEXTS = tuple(tuple((7 * i * i + 3 * i + 11 * text) % VOCABULARY for i in range(LONGEST)) for text in range(2))
 """Beginnings that prompts share."""

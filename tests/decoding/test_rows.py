@@ -56,7 +56,7 @@ OWN = [kind for kind in KINDS if rows_are_their_own(made(kind)[0], choose_tuning
 
 
 @pytest.mark.skipif(not kernels().instruction_set, reason=kernels().reason)
-@pytest.mark.parametrize("weights", [None, *get_args(Weights)])
+@pytest.mark.parametrize("weights", slow_but([None, "int8"], [None, *get_args(Weights)]))
 @pytest.mark.parametrize("kind", slow_but(["grouped queries"], OWN))
 def test_the_bits_of_a_row_do_not_depend_on_the_number_of_rows(kind: str, weights: Weights | None) -> None:
     expected = bits(scores(kind, np.arange(MOST), weights))

@@ -91,6 +91,7 @@ def test_an_imported_run_is_exported_with_its_tokenizer(run: RunDirectory, folde
     assert again.vocabulary.read_bytes() == run.vocabulary.read_bytes()
 
 
+@pytest.mark.slow
 def test_an_imported_run_is_served(run: RunDirectory) -> None:
     pytest.importorskip("starlette", reason="needs the extra serve")
     from starlette.testclient import TestClient

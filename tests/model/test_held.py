@@ -16,6 +16,7 @@ from palmetto.model.weights import initialize, weight_table
 from palmetto.native.library import kernels
 from palmetto.recipe.mesh import ONE_DEVICE
 from palmetto.recipe.model import Model, Weights
+from tests.conftest import slow_but
 
 VOCABULARY = 40
 KINDS: dict[str, dict[str, Any]] = {
@@ -48,7 +49,7 @@ def logits_of(model: Model, arranged: Arranged, tuning: Tuning) -> jax.Array:
     return compute(arranged)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", slow_but(["PaLM"], KINDS))
 @pytest.mark.parametrize("native", [False, True])
 def test_logits_with_held_weights_are_near_those_of_float32(kind: str, native: bool) -> None:
     if native and kernels().instruction_set is None:
