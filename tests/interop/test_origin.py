@@ -8,7 +8,8 @@ import pytest
 
 from palmetto.errors import UserError
 from palmetto.files import sha256
-from palmetto.interop import origin
+from palmetto.interop import importing, origin
+from palmetto.runs.directory import RunDirectory
 
 CONFIG = {
     "architectures": ["LlamaForCausalLM"],
@@ -54,6 +55,13 @@ def test_a_file_of_another_form_is_refused(name: str, data: bytes, message: str,
     (tmp_path / name).write_bytes(data)
     with pytest.raises(UserError, match=message):
         origin.read(tmp_path)
+
+
+def test_a_run_within_its_source_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+    with pytest.raises(UserError, match=r"--run .*: within .*, which is imported; expected another place"):
+        importing.make(tmp_path, RunDirectory(tmp_path / "run"))
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
 
 
 def test_an_unknown_target_of_an_export_is_refused(tmp_path: Path) -> None:

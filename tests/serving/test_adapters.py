@@ -85,6 +85,7 @@ def test_adapters_of_what_is_not_served_are_refused(
         (f"new={adapters.path}", {}, "adapts step 10 of .*, which is not served"),
         (f"tiny={adapters.path}", runs, "expected NAME=DIR, with a name that no other model has"),
         (str(adapters.path), runs, "expected NAME=DIR"),
+        (f"\ud800={adapters.path}", runs, "expected NAME=DIR"),
     ):
         with pytest.raises(UserError, match=words):
             find_adapters([given], served)

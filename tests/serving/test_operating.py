@@ -15,6 +15,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
+from palmetto.errors import UserError
 from palmetto.runs.directory import RunDirectory
 from palmetto.serving import heads
 from palmetto.serving.answers import FLOOR, number
@@ -266,6 +267,14 @@ def test_a_server_on_loopback_answers_to_its_names_only(
     opened.close()
     for path in ("/", "/v1/models", "/health"):
         assert client.get(path, headers={"host": host}).status_code == status
+
+
+@pytest.mark.parametrize("name", ["", "http://mine", "mine:80", "10.0.0.1:80", "a b", "m\u00efne", "[::1"])
+def test_a_name_that_no_client_sends_is_refused(name: str) -> None:
+    with contextlib.closing(listen("127.0.0.1", 0)) as opened:
+        assert "[::2]" in hosts(opened, "127.0.0.1", ["::2", "models_1.example"])
+        with pytest.raises(UserError, match=r"--allowed-host .*: expected the name or address of a host alone"):
+            hosts(opened, "127.0.0.1", [name])
 
 
 def test_a_server_elsewhere_answers_to_any_name_unless_told() -> None:

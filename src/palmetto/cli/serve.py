@@ -123,12 +123,14 @@ def find_adapters(given: list[str], runs: "dict[str, RunDirectory]") -> "dict[st
 
     Raises UserError if one is no run of adapters, or adapts no run that is served.
     """
+    from palmetto.recipe.section import is_unicode
+
     found: dict[str, tuple[RunDirectory, str]] = {}
     bases = {run.newest_manifest.parameters: name for name, run in runs.items() if run.newest_manifest is not None}
     for each in given:
         name, equals, directory = each.partition("=")
-        if not equals or not name or name in runs or name in found:
-            raise UserError(f"--adapter {each}: expected NAME=DIR, with a name that no other model has")
+        if not equals or not name or name in runs or name in found or not is_unicode(name):
+            raise UserError(f"--adapter {each!a}: expected NAME=DIR, with a name that no other model has")
         run = existing(path(directory))
         begun = run.recipe.finetuning
         if begun is None or run.recipe.model.lora is None:

@@ -33,6 +33,8 @@ def make(source: Path, run: RunDirectory) -> Vocabulary | str:
     Raises UserError if the folder cannot be a run, or the directory is not empty.
     """
     check(run)
+    if source.resolve() in run.path.resolve().parents:
+        raise UserError(f"--run {run.path}: within {source}, which is imported; expected another place")
     found = origin.read(source)
     recipe, table = found.recipe, parameter_table(found.recipe)
     parameters = restack({name: jnp.asarray(matrix) for name, matrix in found.matrices.items()}, table)

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import ipaddress
 import logging
+import re
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import FrameType
@@ -45,12 +46,27 @@ def listen(host: str, port: int) -> socket.socket:
 def hosts(opened: socket.socket, host: str, allowed: Sequence[str]) -> tuple[str, ...]:
     """Returns the names by which clients may address a socket that was opened for `host`; empty for any.
 
-    On loopback these are its usual names, `host` and the allowed ones; elsewhere any, unless some are allowed.
+    On loopback these are its usual names, `host` and the allowed ones; elsewhere any, unless some are allowed. Raises
+    UserError for an allowed name that no client can send.
     """
+    for name in allowed:
+        if not _is_host(name):
+            raise UserError(
+                f"--allowed-host {name!a}: expected the name or address of a host alone, as in models.example"
+            )
     if not allowed and not ipaddress.ip_address(opened.getsockname()[0].partition("%")[0]).is_loopback:
         return ()
     named = [f"[{name}]" if ":" in name and not name.startswith("[") else name for name in (host, *allowed)]
     return ("localhost", "127.0.0.1", "[::1]", *(name.lower().rstrip(".") for name in named))
+
+
+def _is_host(name: str) -> bool:
+    """Returns whether a text is a name or an address as clients send it, without a port."""
+    bare = name[1:-1] if name.startswith("[") and name.endswith("]") else name
+    try:
+        return bool(_NAME.fullmatch(name) or ipaddress.IPv6Address(bare))
+    except ValueError:
+        return False
 
 
 def address(opened: socket.socket) -> str:
@@ -59,6 +75,8 @@ def address(opened: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
+_NAME = re.compile(r"[A-Za-z0-9_.-]+")
+"""Matches a name or an IPv4 address; names in other letters are sent as xn--…."""
 Adapting = tuple[RunDirectory, str]
 """A run of adapters, and the name of the model that they adapt."""
 
