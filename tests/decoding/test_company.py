@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from functools import cache
+from itertools import cycle
 from typing import get_args
 
 import pytest
@@ -20,6 +21,8 @@ from tests.decoding.engines import LONGEST, SMALL, Answer, alone, engine, gather
 from tests.decoding.test_kinds import KINDS, LENGTH, VOCABULARY, made
 
 QUICK = ("grouped queries",)
+WEIGHTS: dict[str, Weights] = dict(zip(KINDS, cycle(get_args(Weights)), strict=False))
+"""The type that each kind's weights are held in: all types occur, and a kind is compiled for one."""
 
 TEXTS = tuple(tuple((7 * i * i + 3 * i + 11 * text) % VOCABULARY for i in range(LONGEST)) for text in range(2))
 """Beginnings that prompts share."""
@@ -47,8 +50,8 @@ def limits(kind: str) -> Limits:
 
 
 @cache
-def answers(kind: str, weights: Weights, request: Request) -> tuple[Answer, ...]:
-    return alone(engine(kind, limits(kind), weights), request)
+def answers(kind: str, request: Request) -> tuple[Answer, ...]:
+    return alone(engine(kind, limits(kind), WEIGHTS[kind]), request)
 
 
 def takes_prefix(kind: str) -> bool:
@@ -84,8 +87,8 @@ def test_an_answer_is_the_same_alone_and_in_company(kind: str, data: st.DataObje
     asked = data.draw(st.lists(requests(kind), min_size=2, max_size=7))
     arrivals = data.draw(st.lists(st.integers(0, 6), min_size=len(asked), max_size=len(asked)))
     cancels = data.draw(st.lists(st.sampled_from((None, None, 1, 4, 9)), min_size=len(asked), max_size=len(asked)))
-    draft, weights = data.draw(st.sampled_from((None, Lookup(1)))), data.draw(st.sampled_from(get_args(Weights)))
-    of, events, numbers, now = engine(kind, limits(kind), weights, draft=draft), [], dict[int, int](), 0
+    draft = data.draw(st.sampled_from((None, Lookup(1))))
+    of, events, numbers, now = engine(kind, limits(kind), WEIGHTS[kind], draft=draft), [], dict[int, int](), 0
     while of.busy or len(numbers) < len(asked):
         for i, (request, arrival, cancel) in enumerate(zip(asked, arrivals, cancels, strict=True)):
             if arrival == now:
@@ -96,7 +99,7 @@ def test_an_answer_is_the_same_alone_and_in_company(kind: str, data: st.DataObje
         now += 1
     got = gathered(events)
     for i, request in enumerate(asked):
-        for choice, (tokens, finish) in enumerate(answers(kind, weights, request)):
+        for choice, (tokens, finish) in enumerate(answers(kind, request)):
             in_company, end = got[numbers[i], choice]
             if end == Finish.CANCELLED:
                 assert in_company == tokens[: len(in_company)]
