@@ -283,6 +283,9 @@ def test_a_choice_that_cannot_be_made_is_refused(run: RunDirectory, arguments: t
         (("--run", "run/inside"), "--run run/inside: within run, which fine-tuning begins with"),
         (("--run", "run/checkpoints/00000002/inside"), "within run, which fine-tuning begins with"),
         (("finetuning=null",), "finetuning=null: fine-tuning begins with a run"),
+        (("--run", "tuned", "--lora", "q,zz"), r"model\.lora\.weights=zz: matches none of"),
+        (("--run", "tuned", "--lora", "?norm*"), r"model\.lora\.weights=\?norm\*: matches none of"),
+        (("--run", "tuned", "training.frozen=[zz]"), r"training\.frozen=zz: matches none of"),
         (("--lora", ""), r"model\.lora\.weights=\[\]"),
     ],
 )
@@ -293,6 +296,7 @@ def test_what_cannot_be_finetuned_is_refused_untouched(
     with pytest.raises(UserError, match=words):
         command("finetune", "run", "--data", "data.jsonl", *SHORT, *arguments)
     assert contents(run) == before
+    assert not Path("tuned").exists()
 
 
 @pytest.mark.slow
