@@ -56,6 +56,7 @@ def test_negative_shots_and_no_tasks_are_refused(run: Path, data: Path) -> None:
 
 def test_a_folder_of_data_must_be_there(run: Path, tmp_path: Path) -> None:
     assert "no such folder" in refusal("eval", run, "--tasks", "copa", "--data", tmp_path / "nowhere")
+    assert "no such folder" in refusal("tasks", "--data", tmp_path / "nowhere")
 
 
 def test_the_tasks_say_what_is_missing(data: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
@@ -85,7 +86,7 @@ def test_a_missing_file_is_listed_with_its_format(data: Path, capfdbinary: pytes
     lines = dict(line.split("  ", 1) for line in capfdbinary.readouterr().out.decode().splitlines())
     assert lines["copa"] == "ready"
     assert lines["boolq"] == ("missing superglue/BoolQ/val.jsonl: lines of JSON with question, passage and label")
-    assert lines["piqa"].endswith("goal, sol1 and sol2; and 1 more files")
+    assert lines["piqa"].endswith("goal, sol1 and sol2; and 1 more file")
 
 
 def test_a_corpus_without_marks_is_refused(tmp_path: Path) -> None:

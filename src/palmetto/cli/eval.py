@@ -69,12 +69,15 @@ def tasks(data: Data, as_json: Json = False) -> None:
     rows = inventory(data)
     lines = (f"{row.name}  {'ready' if row.ready else _missing(row.missing)}" for row in rows)
     answer([{**row._asdict(), "missing": list(row.missing)} for row in rows], "\n".join(lines), as_json)
+    say(f"{sum(row.ready for row in rows):,} of {len(rows):,} tasks, groups and suites are ready")
 
 
 def _missing(formats: dict[str, str]) -> str:
     """Returns the first file that is missing, with its format, and how many more are."""
     path, form = next(iter(formats.items()))
-    return f"missing {path}: {form}" + (f"; and {len(formats) - 1} more files" if len(formats) > 1 else "")
+    others = len(formats) - 1
+    more = f"; and {others} more file{'s' * (others > 1)}" if others else ""
+    return f"missing {path}: {form}{more}"
 
 
 def _tasks(results: dict[str, Any]) -> Iterator[str]:

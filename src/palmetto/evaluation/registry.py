@@ -112,8 +112,7 @@ def choose(names: Iterable[str], folder: Path, scorer: str = DEFAULT) -> Chosen:
     Raises UserError for an unknown name, naming the nearest one, for a missing file, with its format, and for a task
     that two suites show with different numbers of shots.
     """
-    if not folder.is_dir():
-        raise UserError(f"--data {folder}: no such folder; expected one with a folder for each set")
+    _check_folder(folder)
     chosen, groups, suites = dict[str, Task](), dict[str, list[str]](), dict[str, Suite]()
     for name in names:
         if name.endswith((".yaml", ".yml", ".json")):
@@ -148,6 +147,11 @@ def choose(names: Iterable[str], folder: Path, scorer: str = DEFAULT) -> Chosen:
     return Chosen(list(chosen.values()), groups, suites)
 
 
+def _check_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        raise UserError(f"--data {folder}: no such folder; expected one with a folder for each set")
+
+
 def _members(name: str) -> Mapping[str, int | None]:
     """Returns the tasks and groups that a name stands for, with the shots that a suite shows."""
     return SUITES[name].shots if name in SUITES else {name: None}
@@ -166,7 +170,8 @@ class Row(NamedTuple):
 
 
 def inventory(folder: Path) -> list[Row]:
-    """Returns a row for each task, group and suite."""
+    """Returns a row for each task, group and suite. Raises UserError if there is no such folder."""
+    _check_folder(folder)
     found = {name: files(task, folder) for name, task in TASKS.items()}
     rows = [_row(name, [of], not of[1]) for name, of in found.items()]
     for name in (*GROUPS, *SUITES):
