@@ -42,6 +42,7 @@ lint: $(VENV)/dev
 	$(BIN)/mypy
 
 $(VENV)/core: $(LOCKS)/core.txt pyproject.toml | $(BIN)/python
+	@echo "installing JAX and other libraries into $(VENV): a minute or a few, without output"
 	$(PIP) install --require-hashes -r $<
 	$(PIP) install --no-deps --no-build-isolation -e .
 	@touch $@
