@@ -20,7 +20,7 @@ def enter(run: RunDirectory, say: Say, recipe: Recipe) -> dict[str, Any]:
     """
     environment.prepare(recipe.training.threads, read_environment(run.environment), recipe.mesh.devices)
     if os.environ.get("JAX_PLATFORMS") == "cpu" and library.will_compile():
-        say("compiling the kernels for this processor, once")
+        say("compiling the kernels for this processor, once: a minute or a few")
     here = environment.record(recipe.mesh_record, recipe.inelastic)
     if text := surroundings.difference(run, here):
         say(text)
