@@ -41,7 +41,7 @@ def fit(run: RunDirectory, recipe: Recipe, deadline: float, say: Say) -> Recipe:
     if steps < 1:
         raise UserError(
             f"--minutes: starting takes {found.start:.0f} s here and a step {found.step:.1f} s, and {max(left, 0):.0f} "
-            "s are left; expected more"
+            "s are left; expected more. Tokens and kernels are kept, so that a second try begins with them"
         )
     text = f"a step takes {found.step * 1000:,.0f} ms here: training.steps={steps}"
     say(text if steps == fits else f"{text}, since the text is used up after them; training.epochs would give more")
