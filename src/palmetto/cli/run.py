@@ -57,7 +57,7 @@ def _next_commands(recipe: str | None, directory: Path) -> str:
     recipe: for a run of the user's own text; None if this one was that, and may lie in runs/mine.
     """
     palmetto = sys.argv[0] if Path(sys.argv[0]).name != "__main__.py" else f"{sys.executable} -m palmetto"
-    commands = [f"generate {directory} --prompt 'def '", f"serve {directory}", f"report {directory}"]
+    commands = [f"generate {directory} --prompt def", f"serve {directory}", f"report {directory}"]
     if recipe:
         commands.append(f"run {recipe} --minutes 5 --source PATH --run runs/mine")
     return "\n".join(["\nNext:", *(f"  {palmetto} {command}" for command in commands)])
