@@ -18,8 +18,9 @@ LARGEST = 4 * WIDTH * INNER
 ROOM = 6 * LARGEST
 """What the export may add to the memory in use: a tensor as it is read, turned, rounded and written."""
 EXPORT = r"""
-import resource, re, sys
+import resource, re, sys, threading
 from pathlib import Path
+threading.stack_size(1 << 19)  # the stacks of threads count, and their number depends on the machine's load
 from palmetto.host import environment
 environment.prepare(1)
 from palmetto.interop.export import export
