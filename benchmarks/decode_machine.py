@@ -1,4 +1,4 @@
-"""What this machine can read and multiply, and how near to it Palmetto's step of decoding comes (decode_cpu.py)."""
+"""Measures what this machine can read and multiply, and how near Palmetto's step of decoding comes (decode_cpu.py)."""
 
 import json
 import os

@@ -54,7 +54,7 @@ VARIABLES = {
     "HF_HUB_OFFLINE": "1",
     "HF_DATASETS_OFFLINE": "1",
 }
-"""What lm-eval's environment needs to know."""
+"""The variables that lm-eval's environment needs."""
 Requests = dict[str, list[Any]]
 
 

@@ -17,7 +17,7 @@ PACKAGES = {
     "llamacpp": ("--require-hashes", "-r", f"{_LOCKS / 'llamacpp.txt'}"),
     "ctranslate2": ("--require-hashes", "-r", f"{_LOCKS / 'ctranslate2.txt'}"),
 }
-"""What pip installs into the environment of each peer."""
+"""The arguments with which pip makes the environment of each peer."""
 LM_EVAL_ENVIRONMENT = ROOT / ".venv-lmeval"
 LM_EVAL_PACKAGES = ("lm-eval==0.4.13", "torch==2.13.0", "transformers==5.23.0", "accelerate", "-e", str(ROOT))
 

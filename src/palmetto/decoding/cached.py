@@ -29,9 +29,9 @@ class Needed(NamedTuple):
     """Says what is needed of each row, bool [R]; results of others may be anything."""
 
     computed: jax.Array
-    """Whether the row has a token."""
+    """Says whether the row has a token."""
     scored: jax.Array
-    """Whether its logits are asked for."""
+    """Says whether the row's logits are asked for."""
 
 
 def streams(model: Model) -> bool:

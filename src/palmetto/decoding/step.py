@@ -35,7 +35,7 @@ class Rows(NamedTuple):
     prefix: jax.Array
     """The number of first positions of the row's sequence that see each other."""
     scored: jax.Array
-    """Whether what follows the row is asked for, bool; logits of other rows may be anything."""
+    """Says whether what follows the row is asked for, bool; logits of other rows may be anything."""
 
 
 class Scores(NamedTuple):
