@@ -13,7 +13,7 @@ SOURCE = Path(palmetto.__file__).parent
 
 # The way of the data, first to last. A module may import its own group and earlier ones.
 ORDER = (
-    ("errors", "files", "json_lines"),
+    ("errors", "files", "json_lines", "tables"),
     ("sandbox",),
     ("report",),
     ("scaling",),

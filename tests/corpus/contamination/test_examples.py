@@ -98,6 +98,11 @@ def test_a_field_of_any_length_is_read(tmp_path: Path) -> None:
     assert read(tmp_path, "a.csv", b"question,answer\n" + b"x" * 200_000 + b",y\n") == [("x" * 200_000, "", "y")]
 
 
+def test_a_cell_without_a_column_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"a\.csv: line 2: 3 cells where 2 columns are named"):
+        read(tmp_path, "a.csv", "question,answer\nWhy, then?,so\n")
+
+
 def test_missing_and_ambiguous_sets(tmp_path: Path) -> None:
     (tmp_path / "gsm8k").mkdir()
     with pytest.raises(UserError, match=r"no such evaluation set \(did you mean 'gsm8k'\?\)"):

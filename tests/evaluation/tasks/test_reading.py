@@ -17,7 +17,7 @@ from palmetto.evaluation.tasks.reading import json_lines, json_list, table
         (json_lines, b"{}\n" + b"[" * 100_000, "line 2 is not JSON"),
         (json_list, b"5", "expected a list of objects"),
         (table, b"q,g\n\xe9,0\n", "not UTF-8"),
-        (table, b"q,g\n" + b"x" * 200_000 + b",0\n", "after line 1: field larger than field limit"),
+        (table, b"q,g\nwhy, then?,0\n", "line 2: 3 cells where 2 columns are named"),
     ],
 )
 def test_a_damaged_file_is_named(

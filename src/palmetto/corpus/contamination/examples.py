@@ -14,12 +14,12 @@ import csv
 import io
 import json
 import os
-import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from palmetto import tables
 from palmetto.corpus.reading.formats import COMPRESSIONS, opened
 from palmetto.corpus.reading.listing import irregular, missing
 from palmetto.errors import UserError, nearest
@@ -184,17 +184,18 @@ def _lines(text: str, path: Path) -> Iterator[Any]:
 
 def _rows(text: str, kind: str, path: Path) -> Iterator[dict[str, Any]]:
     lines = io.StringIO(text, newline="")
-    csv.field_size_limit(sys.maxsize)
-    reader = csv.reader(lines) if kind == ".csv" else csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
+    reader = tables.reader(lines) if kind == ".csv" else tables.reader(lines, "\t", quoted=False)
+    names: list[str] | None = None
     try:
-        rows = [row for row in reader if row]
+        for row in filter(None, reader):
+            if names is None:
+                names = row if any(_role(name) for name in row) else []
+                if names:
+                    continue
+            first, *rest = row
+            yield tables.named(names, row) if names else {"question": first, "choices": rest[:-1], "answer": rest[-1:]}
     except csv.Error as error:
         raise UserError(f"{path}: line {reader.line_num}: {error}") from None
-    if rows and any(_role(name) for name in rows[0]):
-        yield from (dict(zip(rows[0], row, strict=False)) for row in rows[1:])
-    else:
-        for first, *rest in rows:
-            yield {"question": first, "choices": rest[:-1], "answer": rest[-1:]}
 
 
 def _parquet_records(data: bytes, path: Path) -> Iterable[Any]:

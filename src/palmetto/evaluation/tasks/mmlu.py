@@ -1,9 +1,9 @@
 """MMLU (arXiv 2009.03300): four answers to questions of 57 subjects, with five shots of the subject in order."""
 
-import csv
 from collections.abc import Iterator
 from pathlib import Path
 
+from palmetto import tables
 from palmetto.errors import UserError
 from palmetto.evaluation.tasks.exams import lettered
 from palmetto.evaluation.tasks.task import Example, File, Record, Task
@@ -37,7 +37,7 @@ SUBJECTS = tuple(sorted(subject for names in _CATEGORIES.values() for subject in
 def _rows(path: Path) -> Iterator[Record]:
     """Yields the rows of a table without a head: question, four answers, and the letter of the right one."""
     with path.open(newline="", encoding="utf-8-sig") as file:
-        for number, row in enumerate(csv.reader(file), 1):
+        for number, row in enumerate(tables.reader(file), 1):
             if len(row) != 6 or row[5] not in ("A", "B", "C", "D"):
                 raise UserError(f"{path}: row {number}: expected a question, four answers and A, B, C or D")
             yield {"question": row[0], "options": row[1:5], "gold": "ABCD".index(row[5])}

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from palmetto import tables
 from palmetto.errors import UserError
 from palmetto.evaluation.tasks.task import File, Record, Source
 from palmetto.files import read_json
@@ -39,11 +40,12 @@ def json_list(path: Path) -> Iterator[Record]:
 
 def table(path: Path, delimiter: str = ",") -> Iterator[Record]:
     """Yields the rows of a table, whose first row names the fields."""
-    rows = csv.DictReader(io.StringIO(_text(path).removeprefix("\ufeff"), newline=""), delimiter=delimiter)
+    rows = tables.reader(io.StringIO(_text(path).removeprefix("\ufeff"), newline=""), delimiter)
     try:
-        yield from rows
+        names = next(rows, [])
+        yield from (tables.named(names, row) for row in rows if row)
     except csv.Error as error:
-        raise UserError(f"{path}: after line {rows.line_num}: {error}; expected a table") from None
+        raise UserError(f"{path}: line {rows.line_num}: {error}; expected a table") from None
 
 
 def archived(path: Path, ending: str) -> Any:

@@ -32,6 +32,16 @@ def test_rows_without_names_by_number(tmp_path: Path) -> None:
     assert reading_of(tmp_path / "a.tsv", text=["2"])[2] == Problem("s", "a.tsv:3", "no field `2`, its fields: '1'")
 
 
+def test_a_cell_without_a_column_costs_its_row(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("id,text\n1,so, then\n2,two,,\n3\n4,four\n")
+    assert reading_of(tmp_path / "a.csv") == [
+        Problem("s", "a.csv:2", "3 cells where 2 columns are named", 8),
+        Record("a.csv:3", "two"),
+        Problem("s", "a.csv:4", "no field `text`, its fields: 'id'", 7),
+        Record("a.csv:5", "four"),
+    ]
+
+
 @pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.parquet"])
 def test_no_such_column(tmp_path: Path, name: str) -> None:
     if name == "a.parquet":

@@ -1,8 +1,10 @@
 """Reads tables: .csv, .tsv and Parquet."""
 
+import csv
 import io
 from collections.abc import Iterator
 
+from palmetto import tables
 from palmetto.corpus.reading import encoding
 from palmetto.corpus.reading.finding import File, Problem
 from palmetto.corpus.reading.opening import Opened
@@ -22,7 +24,8 @@ def read_csv(stream: Opened, file: File, source: Source) -> Iterator[Item]:
     first. Raises UserError, which lists the columns, if none is in `text`.
     """
     columns: list[str] | None = None
-    if all(field.isdecimal() for field in source.text):
+    numbered = all(field.isdecimal() for field in source.text)
+    if numbered:
         columns = [str(number) for number in range(1, max(map(int, source.text)) + 1)]
     number = 0
     for stretch, part in enumerate(stream.stretches()):
@@ -38,7 +41,16 @@ def read_csv(stream: Opened, file: File, source: Source) -> Iterator[Item]:
                 columns = row
                 _demand(row, file, source)
             elif row and not (first and len(row) != len(columns)):
-                yield record(dict(zip(columns, row, strict=False)), f"{file.name}:{number}", file, source)
+                cells = row[: len(columns)] if numbered else row
+                yield _row(columns, cells, f"{file.name}:{number}", file, source)
+
+
+def _row(columns: list[str], row: list[str], name: str, file: File, source: Source) -> Item:
+    """Returns a row's record. A row with a cell too many may have an unquoted comma in its text."""
+    try:
+        return record(tables.named(columns, row), name, file, source)
+    except csv.Error as error:
+        return Problem(file.source, name, str(error), sum(len(cell.encode()) for cell in row))
 
 
 def _demand(columns: list[str], file: File, source: Source) -> None:

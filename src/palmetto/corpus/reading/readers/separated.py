@@ -1,11 +1,11 @@
 """Reads the rows of .csv and .tsv files; an unclosed quotation mark does not affect the rows after it."""
 
 import csv
-import sys
 from collections import deque
 from collections.abc import Iterator
 from typing import IO
 
+from palmetto import tables
 from palmetto.corpus.reading import encoding, opening
 
 
@@ -15,14 +15,8 @@ def rows(file: IO[bytes], tabs: bool, number: int = 0) -> Iterator[tuple[int, li
     number: the number of the line before the first. A row that is not strict CSV but ends on its own line is read
     leniently.
     """
-    csv.field_size_limit(sys.maxsize)
     lines = _Lines(file, number)
-    found = csv.reader(
-        lines,
-        delimiter="\t" if tabs else ",",
-        quoting=csv.QUOTE_NONE if tabs else csv.QUOTE_MINIMAL,
-        strict=not tabs,
-    )
+    found = tables.reader(lines, "\t", quoted=False) if tabs else tables.reader(lines, strict=True)
     columns = 0
     while True:
         lines.begin()
@@ -47,7 +41,7 @@ def _lenient(lines: "_Lines", error: csv.Error, columns: int) -> list[str] | enc
     """
     try:
         if len(lines.taken) == 1 or (lines.ended and columns == 1):
-            return next(csv.reader(lines.taken))
+            return next(tables.reader(lines.taken))
     except csv.Error as other:
         error = other
     lines.give_back()
