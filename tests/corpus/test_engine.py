@@ -7,7 +7,9 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -124,6 +126,7 @@ def half_write(folder: Path, number: int) -> None:
 def test_workers_that_end_with_their_parent_leave_no_half_file(tmp_path: Path) -> None:
     program = """
 import functools, sys
+from collections.abc import Iterator
 from pathlib import Path
 from palmetto.corpus.engine import LocalEngine
 from tests.corpus.test_engine import half_write
@@ -164,23 +167,47 @@ except KeyboardInterrupt:
         assert parent.communicate(timeout=60) == (b"interrupted\n", b"")
 
 
-def test_a_cluster_that_is_not_there_is_named() -> None:
+@pytest.fixture
+def nowhere() -> Iterator[str]:
+    """An address at which nothing listens."""
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        yield f"127.0.0.1:{nobody.getsockname()[1]}"
+
+
+def test_a_cluster_that_is_not_there_is_named(nowhere: str) -> None:
     """Runs in a process of its own, because Ray reads its authentication settings once and another test sets them."""
     pytest.importorskip("ray.data", reason="needs the extra `ray`")
     program = "from palmetto.corpus.ray_engine import RayEngine; RayEngine()"
-    with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))  # and does not listen
-        address = f"127.0.0.1:{nobody.getsockname()[1]}"
-        tried = subprocess.run(
-            [sys.executable, "-c", program],
-            env=os.environ | {"RAY_ADDRESS": address},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    assert re.search(rf"UserError: RAY_ADDRESS={address}: no cluster accepts the connection .*refused", tried.stderr), (
+    tried = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | {"RAY_ADDRESS": nowhere},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert re.search(rf"UserError: RAY_ADDRESS={nowhere}: no cluster accepts the connection .*refused", tried.stderr), (
         tried.stderr
     )
+
+
+@pytest.mark.slow
+def test_a_cluster_that_was_killed_is_passed_over(nowhere: str) -> None:
+    pytest.importorskip("ray.data", reason="needs the extra `ray`")
+    program = "from palmetto.corpus.ray_engine import connect; print(connect(1).cluster_resources()['CPU'])"
+    with tempfile.TemporaryDirectory() as folder:  # shorter than tmp_path: Ray's sockets lie in it
+        (Path(folder) / "ray").mkdir()
+        (Path(folder) / "ray" / "ray_current_cluster").write_text(nowhere)
+        environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
+        tried = subprocess.run(
+            [sys.executable, "-c", program],
+            env=environment | {"RAY_TMPDIR": folder},
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+            timeout=240,  # Ray itself tries for longer
+        )
+    assert tried.stdout == "1.0\n"
 
 
 def test_a_missing_library_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,9 @@ import logging
 import os
 import pickle
 import socket
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from palmetto.corpus.engine import ATTEMPTS, Result, Task
@@ -82,8 +84,8 @@ def _connect(ray: Any, workers: int | None) -> None:
     quiet = {"logging_level": "error", "log_to_driver": False}
     address = os.environ.get("RAY_ADDRESS")
     try:
-        if address is not None:
-            _check(address)
+        if known := address or _last_started():
+            _check(known)
         ray.init("auto", **quiet)
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         if address is not None:
@@ -92,6 +94,15 @@ def _connect(ray: Any, workers: int | None) -> None:
                 f"RAY_ADDRESS={address}: no cluster accepts the connection ({reason}); `ray start --head` starts one"
             ) from None
         ray.init("local", num_cpus=workers or len(os.sched_getaffinity(0)), include_dashboard=False, **quiet)
+
+
+def _last_started() -> str | None:
+    """Returns the address of the last cluster started on this machine, which `ray start` leaves in a file.
+
+    The file stays when the cluster is killed.
+    """
+    file = Path(os.environ.get("RAY_TMPDIR", tempfile.gettempdir()), "ray", "ray_current_cluster")
+    return file.read_text().strip() if file.is_file() else None
 
 
 def _check(address: str) -> None:
