@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from palmetto.evaluation.evaluating import Evaluation, run
 from palmetto.evaluation.model import EvaluatedModel
 from palmetto.evaluation.page import html as page_of
 from palmetto.evaluation.settings import Settings, run_of
+from palmetto.evaluation.tasks.task import Outcome
 from palmetto.json_lines import read_json_lines
 from palmetto.sandbox import running
 from tests.conftest import RecipeMaker
@@ -189,6 +190,19 @@ def test_replay_finds_a_changed_log_probability(
 def test_a_limit_takes_the_first_examples(evaluate: Callable[..., Evaluation], tmp_path: Path) -> None:
     limited = evaluate(tmp_path, settings=SETTINGS._replace(limit=2), names=["copa"])
     assert [outcome.example for outcome in limited.evaluated["copa"][1]] == ["0", "1"]
+
+
+def test_examples_are_shown_as_they_are_done(model: EvaluatedModel, data: Path, tmp_path: Path) -> None:
+    shown = []
+
+    def follow(name: str, total: int, outcomes: Iterable[Outcome]) -> Iterator[Outcome]:
+        for outcome in outcomes:
+            shown.append((name, outcome.example, total, (tmp_path / "results.json").exists()))
+            yield outcome
+
+    of = registry.choose(["copa"], data), data, SETTINGS._replace(limit=2), model.identity, model.engine, model.reader
+    run(*of, tmp_path, lambda text: None, follow)
+    assert shown == [("copa", "0", 2, False), ("copa", "1", 2, False)]
 
 
 def test_the_page_shows_scores_and_examples(done: tuple[Path, Evaluation]) -> None:

@@ -49,6 +49,7 @@ def evaluate(
     """Evaluate a checkpoint on tasks. A killed evaluation goes on where it stopped, and gives the same files."""
     from palmetto.evaluation.settings import Settings
     from palmetto.workflow import evaluation
+    from palmetto.workflow.progress import Watch
 
     run, wanted = existing(directory), [name.strip() for name in names.split(",") if name.strip()]
     if not wanted:
@@ -57,7 +58,8 @@ def evaluate(
     settings = Settings(shots, seed, limit, beams, samples, unsafe_code).check()
     if workers is not None and engine == "local":
         raise typer.BadParameter("expected with --engine ray", param_hint="--workers")
-    done = evaluation.tasks(run, wanted, data, settings, step, folder, scorer, say, engine, workers, weights)
+    with Watch() as watch:
+        done = evaluation.tasks(run, wanted, data, settings, step, folder, scorer, watch, engine, workers, weights)
     say(f"the page is {folder / 'page.html'}")
     answer(done.results, "\n".join([*_tasks(done.results["tasks"]), *_suites(done.results["suites"])]), as_json)
 

@@ -1,7 +1,7 @@
 """Evaluates a model on tasks into a folder: the ledger, the outcomes, the results, and what they were made with."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +17,9 @@ from palmetto.evaluation.tasks.task import Outcome, Task
 from palmetto.files import locked, read_json, write_json, write_text
 
 LEDGER, OUTCOMES, RESULTS = "ledger.jsonl", "outcomes.jsonl", "results.json"
+
+Follow = Callable[[str, int, Iterable[Outcome]], Iterable[Outcome]]
+"""Yields the outcomes of a task as they arrive, given its name and their number."""
 
 
 class Evaluation(NamedTuple):
@@ -35,10 +38,12 @@ def run(
     reader: Reader,
     out: Path,
     say: Callable[[str], None],
+    follow: Follow = lambda part, total, outcomes: outcomes,
 ) -> Evaluation:
     """Evaluates into a folder, or goes on with an evaluation that was killed there.
 
-    model: what identifies the model and its bits. engine: what answers the requests.
+    model: what identifies the model and its bits. engine: what answers the requests. say: what shows a task's end.
+    follow: what shows how many of its examples are done.
     Raises UserError if the folder holds another evaluation, if data are missing or not as their format says, or if this
     machine cannot score the answers of a task.
     """
@@ -54,7 +59,8 @@ def run(
         begin_or_go_on(out, record | dict(model))
         ledger, evaluated = Ledger(out / LEDGER), dict[str, tuple[Loaded, list[Outcome]]]()
         for each in loaded:
-            outcomes = evaluate(each, engine, reader, ledger, settings)
+            judged = evaluate(each, engine, reader, ledger, settings)
+            outcomes = list(follow(each.task.name, len(each.examples[: settings.limit]), judged))
             evaluated[each.task.name] = each, outcomes
             say(f"{each.task.name}: {len(outcomes)} examples")
         ledger.close()

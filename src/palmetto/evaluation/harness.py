@@ -37,16 +37,15 @@ def evaluate(
     reader: Reader,
     ledger: Ledger,
     settings: Settings,
-) -> list[Outcome]:
-    """Returns the outcomes of a task's examples."""
-    outcomes, task = list[Outcome](), loaded.task
+) -> Iterator[Outcome]:
+    """Yields the outcomes of a task's examples."""
+    task = loaded.task
     for group in _groups(loaded, reader, settings):
         answers = iter(_answers(task, group, engine, reader, ledger, settings.beams))
         for id, example, queries in group:
             given = [next(answers) for _ in queries]
             logprobs, texts = [each.logprobs for each in given], [each.text for each in given]
-            outcomes.append(judge(task, id, example, queries, logprobs, texts))
-    return outcomes
+            yield judge(task, id, example, queries, logprobs, texts)
 
 
 def _groups(loaded: Loaded, reader: Reader, settings: Settings) -> Iterator[list[Asked]]:

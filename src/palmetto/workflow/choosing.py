@@ -11,7 +11,7 @@ from palmetto.recipe import Recipe
 from palmetto.runs.directory import RunDirectory
 from palmetto.runs.register import completed
 from palmetto.workflow import evaluation, training
-from palmetto.workflow.progress import Say
+from palmetto.workflow.progress import Say, Watch
 
 if TYPE_CHECKING:
     from palmetto.evaluation.settings import Settings
@@ -47,7 +47,8 @@ def train(run: RunDirectory, recipe: Recipe, judges: Judges, say: Say) -> bool:
         if until not in completed(run.checkpoints) and not training.train(run, recipe, until, say):
             return False
         out = run.evaluations / f"{until:08d}"
-        done = evaluation.tasks(run, judges.tasks, judges.data, judges.settings, until, out, DEFAULT, say)
+        with Watch() as watch:
+            done = evaluation.tasks(run, judges.tasks, judges.data, judges.settings, until, out, DEFAULT, watch)
         scores[until] = geometric_mean({name: done.results["tasks"][name] for name in judges.tasks})
         best = max(scores, key=lambda step: (scores[step], -step))
         say(f"step {until}: {', '.join(judges.tasks)} {scores[until]:.2f}; best at step {best}, {scores[best]:.2f}")

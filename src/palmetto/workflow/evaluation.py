@@ -14,7 +14,7 @@ from palmetto.recipe.training import Evaluations
 from palmetto.runs.directory import RunDirectory
 from palmetto.training import origin
 from palmetto.workflow.entering import enter_to_read
-from palmetto.workflow.progress import Say
+from palmetto.workflow.progress import Say, Watch
 
 if TYPE_CHECKING:
     from palmetto.evaluation.evaluating import Evaluation
@@ -49,7 +49,7 @@ def tasks(
     step: int | None,
     out: Path,
     scorer: str,
-    say: Say,
+    watch: Watch,
     engine: str = "local",
     workers: int | None = None,
     weights: Weights | None = None,
@@ -62,7 +62,7 @@ def tasks(
     from palmetto.evaluation import registry
 
     chosen = registry.choose(names, data, scorer)
-    enter_to_read(run, say)
+    enter_to_read(run, watch.say)
     from palmetto.evaluation import evaluating, page
     from palmetto.evaluation.model import EvaluatedModel
 
@@ -72,7 +72,8 @@ def tasks(
         from palmetto.evaluation.ray_engine import RayEngine
 
         answerer = RayEngine(partial(_opened, run.path.resolve(), model.step, weights), model.identity, workers)
-    evaluation = evaluating.run(chosen, data, settings, model.identity, answerer, model.reader, out, say)
+    given = chosen, data, settings, model.identity, answerer, model.reader, out
+    evaluation = evaluating.run(*given, watch.say, watch.follow)
     page.write(evaluation, out, run.path.resolve().name)
     return evaluation
 
