@@ -38,8 +38,10 @@ trained = TrainedModel(RunDirectory.existing(Path(sys.argv[1])), weights=cast(We
 
 @functools.cache
 def opened(rows: int, draft: Draft | None = None) -> Engine:
-    """Returns an engine with so many rows in a step."""
-    return trained.engine(Limits(rows=rows, sequences=min(rows, 64), longest=LONGEST), draft)
+    """Returns an engine with so many rows in a step, which has compiled all that it needs."""
+    engine = trained.engine(Limits(rows=rows, sequences=min(rows, 64), longest=LONGEST), draft)
+    engine.warm_up()
+    return engine
 
 
 def timed(engine: Engine, prompts: list[list[int]], new: int) -> dict[str, Any]:

@@ -178,7 +178,7 @@ def test_invalid_options_are_refused_in_one_line(prepared: Runs, arguments: list
     assert len(err.strip().splitlines()) == 1
 
 
-QUICKSTART_MESHES = (["mesh.data=2"], ["mesh.data=4", "mesh.pod=2"], ["mesh.data=8", "mesh.zero=1"])
+QUICKSTART_MESHES = (["mesh.data=4", "mesh.pod=2"], ["mesh.data=8", "mesh.zero=1"])
 
 
 def test_the_quickstart_has_one_digest_on_every_layout(prepared: Runs) -> None:
