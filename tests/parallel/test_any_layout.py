@@ -72,7 +72,7 @@ def check(seed: int, more: int) -> None:
     jax.clear_caches()
 
 
-@pytest.mark.parametrize("seed", [36, 30, 3, 13, 14, 27, 37, 100, 101])
+@pytest.mark.parametrize("seed", [13, 14, 27, 37, 101, 203, 207, 208])
 def test_a_random_recipe_has_the_same_bits_on_every_mesh(seed: int) -> None:
     check(seed, more=2)
 
