@@ -122,7 +122,7 @@ def outside(run: RunDirectory, asked: Requests) -> dict[str, float]:
             for context, wanted in own
         ]
         with (
-            patch.object(step, "forward", timed(step.forward)),
+            patch.object(step, "advance", timed(step.advance)),
             patch.object(step, "choose", timed(step.choose)),
             patch.object(jax, "device_get", timed(jax.device_get)),
         ):

@@ -34,7 +34,9 @@ def reference(rows: Floats, values: Ints, scales: Floats) -> Floats:
     """Returns the product of rows, rounded to int8, by whole numbers and the plain formula."""
     largest = np.abs(rows).max(axis=1, keepdims=True)
     own = np.rint(rows * (np.float32(127) / largest)).astype(np.int64)
-    return (own @ values.astype(np.int64)).astype(np.float32) * scales * (largest / np.float32(127))
+    whole: Floats = (own @ values.astype(np.int64)).astype(np.float32)
+    shares: Floats = np.divide(largest, 127, dtype=np.float32)
+    return whole * scales * shares
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

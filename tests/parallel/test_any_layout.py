@@ -25,8 +25,6 @@ from palmetto.training.step.update import make_step
 from tests.references.draws import draw_case
 from tests.references.spread import on
 
-pytestmark = pytest.mark.slow
-
 STEPS = 6
 HUNDREDS = settings.get_current_profile_name() == "hundreds"
 
@@ -72,11 +70,18 @@ def check(seed: int, more: int) -> None:
     jax.clear_caches()
 
 
+@pytest.mark.parametrize("seed", [304, 345])
+def test_a_random_small_recipe_has_the_same_bits_on_a_mesh(seed: int) -> None:
+    check(seed, more=0)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [13, 14, 27, 37, 101, 203, 207, 208])
 def test_a_random_recipe_has_the_same_bits_on_every_mesh(seed: int) -> None:
     check(seed, more=2)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not HUNDREDS, reason="hundreds of draws take hours: --hypothesis-profile=hundreds")
 @settings(phases=[Phase.generate])
 @given(seed=st.integers(0, 2**32 - 1))

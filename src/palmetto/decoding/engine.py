@@ -7,13 +7,13 @@ rows: kernels compute each by itself, or else the number of rows is fixed. See d
 
 from collections import defaultdict
 from collections.abc import Iterable
-from typing import NamedTuple
 
 import numpy as np
 
 from palmetto.decoding.beams import Beams, Hypothesis
 from palmetto.decoding.blocks import Blocks
 from palmetto.decoding.drafts import Draft, Ids
+from palmetto.decoding.figures import Figures
 from palmetto.decoding.limits import Limits as Limits
 from palmetto.decoding.limits import block_bytes
 from palmetto.decoding.request import Event, Finish, Request, Result, Token
@@ -34,34 +34,6 @@ GUESSES = 4
 """The most tokens that are guessed at a time."""
 
 NO_GUESS = np.zeros(0, np.int32)
-
-
-class Figures(NamedTuple):
-    """Holds counts of an engine, some of now and some since it was made."""
-
-    running: int
-    """The number of sequences that run."""
-    waiting: int
-    """The number of sequences that wait."""
-    rows: int
-    """The number of rows that the last step used."""
-    blocks_used: int
-    """The number of blocks that sequences hold."""
-    blocks_cached: int
-    """The number of blocks that are kept for their content only."""
-    blocks_free: int
-    """The number of blocks that are neither."""
-    paged_bytes: int
-    """The bytes of the blocks that sequences hold."""
-    contiguous_bytes: int
-    """The bytes that as many running sequences would take if each had memory of its own for the longest."""
-    hits: int
-    """The number of positions since the start that were found in the cache, and so not computed."""
-    preemptions: int
-    drafted: int
-    """The number of guessed tokens since the start."""
-    accepted: int
-    """The number of these that were drawn."""
 
 
 class Engine:
@@ -221,9 +193,10 @@ class Engine:
         """Returns which rows compute what, rows that are left being for guesses, and how many rows there are."""
         guesses: dict[Sequence, Ids] = {}
         known = sum(count for _, count in plan.shares)
-        guessed = [s for s, count in plan.shares if Share(s, 0, count, 0).chooses and s.guessed]
-        room = min(1 + GUESSES, self.limits.rows) if self._draft is not None and guessed else 0
-        rows = self._model.rows(max(known, room))
+        guessed = []
+        if self._draft is not None:
+            guessed = [s for s, count in plan.shares if Share(s, 0, count, 0).chooses and s.guessed]
+        rows = self._model.rows(max(known, min(1 + GUESSES, self.limits.rows) if guessed else 0))
         left = rows - known
         if self._draft is not None and left and guessed:
             most = min(GUESSES, -(-left // len(guessed)))
@@ -242,7 +215,9 @@ class Engine:
     def _advance(self, share: Share, computed: Computed) -> None:
         """Notes what a sequence's rows have brought."""
         sequence, chooses, row = share.sequence, share.chooses, share.first + share.known - 1
-        tokens = self._echo(sequence, sequence.done + share.known + 1, computed, share)
+        tokens = list[Token]()
+        if sequence.echoed < sequence.prompt:
+            tokens = self._echo(sequence, sequence.done + share.known + 1, computed, share)
         self.scheduler.computed(sequence, share.known)
         finish = None if sequence.pending > 0 or chooses else Finish.LENGTH
         if chooses and sequence.request.beams:
@@ -335,5 +310,5 @@ def _top(top: Top | None, row: int, count: int) -> tuple[tuple[int, float], ...]
 
 
 def _token(sequence: Sequence, computed: Computed, row: int, processed: bool = False) -> Token:
-    (tokens, logprobs, own), top = computed.chosen, computed.top
-    return Token(int(tokens[row]), float(logprobs[row]), _top(own if processed else top, row, sequence.request.top))
+    top = _top(computed.own_top if processed else computed.top, row, sequence.request.top)
+    return Token(computed.tokens[row], computed.logprobs[row], top)

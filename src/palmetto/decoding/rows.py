@@ -1,6 +1,9 @@
 """Lays a plan out as the arrays of the compiled step."""
 
-from typing import NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,8 +16,9 @@ from palmetto.decoding.strategies.temperature import Draw
 from palmetto.decoding.tables import Tables
 
 
-class Share(NamedTuple):
-    """Says which rows of a step compute which positions of a sequence."""
+@dataclass(frozen=True, eq=False)
+class Share:
+    """Says which rows of a step compute which positions of a sequence, as it is before the step."""
 
     sequence: Sequence
     first: int
@@ -24,24 +28,24 @@ class Share(NamedTuple):
     drafts: int
     """The number of positions behind them whose tokens are guessed."""
 
-    @property
+    @cached_property
     def chooses(self) -> bool:
         """Says whether the last known token is among the rows, so that the next is chosen."""
         sequence = self.sequence
         return sequence.done + self.known == sequence.size and sequence.most > sequence.prompt
 
-    @property
-    def echoed(self) -> slice:
+    @cached_property
+    def echoed(self) -> range:
         """The rows behind which a token of the prompt follows whose log-probability is asked for."""
         sequence, behind = self.sequence, self.sequence.done + self.known
         count = min(behind + 1, sequence.prompt) - sequence.done - 1 if sequence.echoed < sequence.prompt else 0
-        return slice(self.first, self.first + max(0, count))
+        return range(self.first, self.first + max(0, count))
 
-    @property
-    def choosing(self) -> slice:
+    @cached_property
+    def choosing(self) -> range:
         """The rows behind which tokens are chosen: the last known one and guesses, if any."""
         last = self.first + self.known - 1
-        return slice(last, last + 1 + self.drafts if self.chooses else last)
+        return range(last, last + 1 + self.drafts if self.chooses else last)
 
 
 class Asked(NamedTuple):
@@ -64,19 +68,24 @@ The one without strategies reports no processed probabilities.
 
 
 def lay_out(shares: list[Share], count: int, tables: Tables) -> Rows:
-    """Returns a step of `count` rows, those without a share unused."""
-    tokens, positions, prefix = (np.zeros(count, np.int32) for _ in range(3))
-    sequences = np.full(count, tables.unused, np.int32)
-    scored = np.zeros(count, bool)
+    """Returns a step of `count` rows, those without a share unused. The rows of the shares follow each other."""
+    # Lists grow faster than slices of arrays are assigned, of which most would have one element.
+    tokens, positions, slots, prefixes, scored = list[int](), list[int](), list[int](), list[int](), [False] * count
     for share in shares:
-        sequence, first, known, drafts = share
+        sequence, own = share.sequence, share.known + share.drafts
         assert sequence.slot is not None
-        scored[share.echoed] = scored[share.choosing] = True
-        rows, start, end = slice(first, first + known + drafts), sequence.done, sequence.done + known + drafts
-        tokens[rows] = sequence.tokens[start:end]
-        positions[rows] = np.arange(start, end)
-        sequences[rows], prefix[rows] = sequence.slot, sequence.request.prefix
-    return Rows(tokens, positions, sequences, prefix, scored)  # type: ignore[arg-type]
+        tokens += sequence.tokens[sequence.done : sequence.done + own].tolist()
+        positions += range(sequence.done, sequence.done + own)
+        slots += [sequence.slot] * own
+        prefixes += [sequence.request.prefix] * own
+        for row in chain(share.echoed, share.choosing):
+            scored[row] = True
+
+    def column(values: list[int], unused: int = 0) -> Any:
+        return np.array(values + [unused] * (count - len(values)), np.int32)
+
+    of = column(tokens), column(positions), column(slots, tables.unused), column(prefixes)
+    return Rows(*of, np.array(scored))  # type: ignore[arg-type]
 
 
 def ask(shares: list[Share], sizes: Sizes) -> Asked:
@@ -85,21 +94,20 @@ def ask(shares: list[Share], sizes: Sizes) -> Asked:
     (wanted, draw, processed, _, top), using = asked, dict[str, dict[int, Context]]()
     for share in shares:
         sequence, request = share.sequence, share.sequence.request
-        start, behind = sequence.done, sequence.done + share.known
-        echoed = share.echoed
-        wanted[echoed] = sequence.tokens[start + 1 : start + 1 + echoed.stop - echoed.start]
+        if echoed := share.echoed:
+            wanted[echoed] = sequence.tokens[sequence.done + 1 : sequence.done + 1 + len(echoed)]
         if share.chooses or sequence.echoed < sequence.prompt:
             top = max(top, request.top, request.beams and request.beams + len(request.stop))
         if not share.chooses or request.beams:
             continue
-        rows, last = share.choosing, share.choosing.start
-        draw.temperature[rows], draw.choices[rows] = min(request.sampling.temperature, HUGE), sequence.choice
-        draw.seeds[rows] = request.seed >> 32, request.seed & (2**32 - 1)
-        draw.positions[rows] = np.arange(behind, behind + 1 + share.drafts)
-        processed[rows] = request.processed
-        for strategy in sequence.uses:
-            of = using.setdefault(strategy.name, {})
-            of.update({last + i: sequence.context(behind - 1 + i) for i in range(1 + share.drafts)})
+        behind = sequence.done + share.known
+        for i, row in enumerate(share.choosing):
+            if request.sampling.temperature:
+                draw.temperature[row], draw.choices[row] = min(request.sampling.temperature, HUGE), sequence.choice
+                draw.seeds[row], draw.positions[row] = (request.seed >> 32, request.seed & (2**32 - 1)), behind + i
+            processed[row] = request.processed
+            for strategy in sequence.uses:
+                using.setdefault(strategy.name, {})[row] = sequence.context(behind - 1 + i)
     enough = ASSORTMENTS[1:] if processed.any() else ASSORTMENTS
     held = next(each for each in enough if using.keys() <= {strategy.name for strategy in each})
     return asked._replace(uses=_uses(held, using, sizes), top=top)

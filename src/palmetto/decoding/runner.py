@@ -34,9 +34,13 @@ def choose_tuning(sharding: Sharding | None) -> Tuning:
 
 
 class Computed(NamedTuple):
-    """Holds what a step has brought."""
+    """Holds what a step has brought each of its rows."""
 
-    chosen: step.Chosen
+    tokens: list[int]
+    logprobs: list[float]
+    """Their log-probabilities."""
+    own_top: step.Top | None
+    """The most probable tokens as they were chosen, if any row may report them."""
     top: step.Top | None
     """The tokens that the model finds most probable, if any row reports some."""
 
@@ -109,16 +113,18 @@ class Runner:
     def _compute(self, rows: step.Rows, tables: Tables, asked: Asked) -> Computed:
         # Tables are copied, since they change while arrays of the host may still be those of the device.
         entries = tables.blocks.copy(), tables.starts.copy()
-        rows, entries, *of_choice = self._everywhere(
+        rows, entries, wanted, draw, processed, uses = self._everywhere(
             (rows, entries, asked.wanted, asked.draw, asked.processed, asked.uses)
         )
-        cache = self._cache.with_tables(*entries)
-        scores, self._cache = step.forward(self._arranged, self._learned, rows, cache, self._model, self._tuning)
-        chosen = step.choose(scores, *of_choice, self._vocabulary_size, self._own)
+        given = self._arranged, self._learned, rows, self._cache.with_tables(*entries), wanted, draw
+        fixed = self._model, self._tuning, self._vocabulary_size, self._own
+        scores, chosen, self._cache = step.advance(*given, *fixed)
+        if uses:
+            chosen = step.choose(scores, wanted, draw, processed, uses, self._vocabulary_size, self._own)
         count = next((most for most in self._tops if most >= asked.top), 1 << (asked.top - 1).bit_length())
         top = step.most_probable(scores, count, self._vocabulary_size) if asked.top else None
-        on_host: Computed = jax.device_get(Computed(chosen, top))
-        return on_host
+        (tokens, logprobs, own_top), top = jax.device_get((chosen, top))
+        return Computed(tokens.tolist(), logprobs.tolist(), own_top, top)
 
     @property
     def _tops(self) -> tuple[int, ...]:

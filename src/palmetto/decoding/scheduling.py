@@ -34,6 +34,7 @@ class Scheduler:
         self.running: list[Sequence] = []
         self.hits = self.preemptions = 0
         self._shares: dict[Sequence, int] = {}
+        self._left = rows
         self._copies: dict[int, int] = {}
 
     def check_fits(self, prefix: int, length: int, count: int = 1) -> None:
@@ -64,15 +65,14 @@ class Scheduler:
         alone = next((s for s in able if s.done < s.request.prefix), None)
         if alone is not None and self._give(alone, alone.request.prefix) == alone.request.prefix:
             return Plan([(alone, alone.request.prefix)], self._copies)
-        self._shares = {}
-        left = self.rows
+        self._shares, self._left = {}, self.rows
         for sequence in [s for s in able if s.pending == 1] + [s for s in able if s.pending > 1]:
-            if left and sequence.slot is not None and sequence.done >= sequence.request.prefix:
+            if self._left and sequence.slot is not None and sequence.done >= sequence.request.prefix:
                 if sequence.pending > self.size:
                     self._catch_up(sequence)
                 self._shares[sequence] = 0
-                self._shares[sequence] = self._give(sequence, min(sequence.pending, left))
-                left = self.rows - sum(self._shares.values())
+                self._shares[sequence] = given = self._give(sequence, min(sequence.pending, self._left))
+                self._left -= given
         return Plan([(s, n) for s, n in self._shares.items() if n], self._copies)
 
     def draft(self, sequence: Sequence, count: int) -> int:
@@ -233,7 +233,7 @@ class Scheduler:
     def _stop(self, sequence: Sequence) -> None:
         assert sequence.slot is not None
         self.running.remove(sequence)
-        self._shares.pop(sequence, None)
+        self._left += self._shares.pop(sequence, 0)
         for block in reversed(sequence.held_blocks):  # so that ends of texts are forgotten before beginnings
             self._release(block)
         self.tables.close(sequence.slot)

@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -51,7 +52,7 @@ class Sequence:
         """Its place among all sequences: lower ones are served first."""
         return -self.request.priority, self.number, self.choice
 
-    @property
+    @cached_property
     def prompt(self) -> int:
         """The length of the prompt."""
         return len(self.request.prompt)

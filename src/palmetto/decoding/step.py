@@ -1,9 +1,9 @@
 """The two compiled parts of a step: the model on flat rows of tokens, and the choice of the next token of each row.
 
-The first is one program for each number of rows and of entries of the tables. The second has a program with all
-strategies, of which each row takes what it asks for, and smaller ones for steps that ask for little: nothing that a
-request may ask for needs a program of its own. It may choose for one row after the other, so that its bits do not
-depend on their number, as those of the first do not with kernels of `native`.
+The first is one program for each number of rows and of entries of the tables, which also chooses for rows that use no
+strategy. The second has a program with all strategies, of which each row takes what it asks for, and a smaller one for
+steps that ask for little: nothing that a request may ask for needs a program of its own. It may choose for one row
+after the other, so that its bits do not depend on their number, as those of the first do not with kernels of `native`.
 """
 
 from functools import partial
@@ -128,6 +128,25 @@ def choose(
     if own is not None:
         logprobs = jnp.where(processed & (wanted < 0), own, logprobs)
     return Chosen(chosen, logprobs, top)
+
+
+@partial(jax.jit, static_argnames=("model", "tuning", "vocabulary_size", "one_by_one"), donate_argnames="cache")
+def advance(
+    arranged: Arranged,
+    learned: tuple[Learned, ...],
+    rows: Rows,
+    cache: PagedCache,
+    wanted: jax.Array,
+    draw: temperature.Draw,
+    model: Model,
+    tuning: Tuning,
+    vocabulary_size: int,
+    one_by_one: bool,
+) -> tuple[Scores, Chosen, PagedCache]:
+    """Returns what `forward` and `choose` without strategies return: one call of a program takes less time than two."""
+    scores, cache = forward(arranged, learned, rows, cache, model, tuning)
+    scores = jax.lax.optimization_barrier(scores)
+    return scores, choose(scores, wanted, draw, jnp.zeros(wanted.shape, bool), {}, vocabulary_size, one_by_one), cache
 
 
 def _chosen(
