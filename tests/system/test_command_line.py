@@ -82,6 +82,10 @@ def test_refusals_name_what_is_wrong(prepared: Runs, straight: object, tmp_path:
         (("frobnicate",), ("frobnicate",)),
         (("run", quick.recipe, "--source", "nothing-there"), ("nothing-there",)),
         (("run", quick.recipe), ("--source",)),
+        (
+            ("train", quick.recipe, "--run", "new", f"corpus.source={quick.text}", "training.frozen=[zz]"),
+            ("training.frozen=zz: matches none of",),
+        ),
         (("train", quick.recipe, "--run", "straight", "--until", 61), ("--until 61", "60")),
         (
             ("train", quick.recipe, "--run", "straight", f"corpus.source={quick.text}", "model.layers=3"),
@@ -103,6 +107,7 @@ def test_refusals_name_what_is_wrong(prepared: Runs, straight: object, tmp_path:
         for word in words:
             assert word in err, err
         assert not out
+    assert not (quick.folder / "new").exists()
 
 
 @pytest.mark.parametrize("command", ["run", "train"])

@@ -65,4 +65,6 @@ def test_a_change_outside_the_identity_is_recorded(run: RunDirectory) -> None:
 def test_a_refused_new_run_leaves_no_folder(run: RunDirectory) -> None:
     with pytest.raises(UserError, match=r"nowhere\.txt"):
         command("run", "tiny.yaml", "--source", "nowhere.txt", "--run", "new/run")
+    with pytest.raises(UserError, match=r"training\.frozen=zz: matches none of"):
+        command("train", "tiny.yaml", "--run", "new/run", "training.frozen=[zz]")
     assert not Path("new").exists()

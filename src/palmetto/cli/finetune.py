@@ -90,7 +90,7 @@ def finetune(
     if until is not None and not 1 <= until <= steps:
         raise UserError(f"--until {until}: expected 1 to training.steps, {steps}")
     check_devices(resolved, resolved.mesh.devices)
-    finetuning.check_weights(tuned, resolved)
+    training.check_weights(tuned, resolved)
     with tuned.locked():
         training.check(tuned, resolved)
         tokens.build_tokens(tuned, resolved, say)

@@ -32,6 +32,7 @@ def run(
         raise UserError("--minutes, training.steps: give one of them")
     resolved, directory = prepare(recipe, overrides, source, run)
     check_devices(resolved, resolved.mesh.devices)
+    training.check_weights(directory, resolved)
     with directory.locked():
         fits = minutes is not None and not directory.begun
         if minutes is not None:  # the recipe's own number of steps may be more than the text allows

@@ -63,6 +63,8 @@ def train(
     else:
         answers = True
         check_devices(resolved, resolved.mesh.devices // resolved.mesh.pod if pods else resolved.mesh.devices)
+        if not pods:  # whose processes check it
+            training.check_weights(directory, resolved)
         with directory.locked():
             training.check(directory, resolved)
             tokens.build_tokens(directory, resolved, say)

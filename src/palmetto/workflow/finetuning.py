@@ -4,12 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from palmetto.errors import UserError
-from palmetto.host import environment
 from palmetto.recipe import Recipe, loading
 from palmetto.recipe.objectives import has_prefix
 from palmetto.recipe.section import is_unicode
 from palmetto.runs.directory import RunDirectory
-from palmetto.runs.files import read_environment
 from palmetto.runs.manifest import read_manifest
 from palmetto.runs.register import completed, folder_name
 
@@ -62,16 +60,6 @@ def begin(
         if other and not larger:
             raise UserError(f"{difference}: expected what {base.path} was trained with")
     return resolved
-
-
-def check_weights(run: RunDirectory, recipe: Recipe) -> None:
-    """Raises UserError for a pattern of adapters or frozen weights that no weight matches, before text is read."""
-    if recipe.model.lora is None and recipe.training.frozen is None:
-        return
-    environment.prepare(recipe.training.threads, read_environment(run.environment), recipe.mesh.devices)
-    from palmetto.model.parameters import parameter_table  # imports JAX
-
-    parameter_table(recipe)
 
 
 def _data_set(given: str) -> dict[str, object]:

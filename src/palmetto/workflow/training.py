@@ -34,6 +34,16 @@ def check(run: RunDirectory, recipe: Recipe) -> None:
     evaluation.check(recipe)
 
 
+def check_weights(run: RunDirectory, recipe: Recipe) -> None:
+    """Raises UserError for a pattern of adapters or frozen weights that no weight matches, before text is read."""
+    if recipe.model.lora is None and recipe.training.frozen is None:
+        return
+    environment.prepare(recipe.training.threads, read_environment(run.environment), recipe.mesh.devices)
+    from palmetto.model.parameters import parameter_table  # imports JAX
+
+    parameter_table(recipe)
+
+
 def train_in_cluster(run: RunDirectory, recipe: Recipe, until: int, say: Say, cluster: Cluster) -> bool:
     """Trains as one of several processes, and returns as `train`.
 
