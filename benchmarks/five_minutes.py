@@ -107,7 +107,7 @@ def main() -> None:
         text = make_text(arguments.recipe, arguments.overrides, folder)
         if arguments.sweep:
             gpt2.sweep(text, arguments.seconds, environment, arguments.avx2)
-        settings = gpt2.best(gpt2.read_record(arguments.avx2))
+        settings = gpt2.best(gpt2.read_record(arguments.avx2), arguments.avx2)
         print(f"the peer: {settings}", flush=True)
         margins = []
         for seed in range(arguments.seeds):
