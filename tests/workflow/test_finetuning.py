@@ -137,6 +137,9 @@ def test_preferences_begin_at_log_two_and_verify(run: RunDirectory) -> None:
     losses = json.loads(tuned.summary.read_text())["validation_loss"]
     assert losses["last"] < losses["first"] == pytest.approx(np.log(2), rel=1e-6)
     assert command("verify", "tuned", "--from", 2, "mesh.data=2") == 0
+    page = tuned.report.read_text()
+    assert "nats a pair; log 2 is that of the base" in page
+    assert "unigram entropy" not in page.lower()
 
 
 @pytest.mark.slow

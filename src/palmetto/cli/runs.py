@@ -69,7 +69,7 @@ def existing(directory: Path) -> "RunDirectory":
 
 def answer_summary(run: "RunDirectory", as_json: bool) -> None:
     """Prints the summary that training has written, or its main figures in three lines."""
-    from palmetto.recipe.objectives import loss_unit
+    from palmetto.recipe.objectives import PreferencesObjective, loss_unit
     from palmetto.runs.files import read_summary
     from palmetto.training import energy
 
@@ -79,11 +79,13 @@ def answer_summary(run: "RunDirectory", as_json: bool) -> None:
         name: "not measured" if loss is None else f"{loss:.4f}"
         for name, loss in dict(summary["validation_loss"]).items()
     }
-    unit = loss_unit(run.recipe.training.objective)
+    objective = run.recipe.training.objective
+    of_pairs = isinstance(objective, PreferencesObjective)
+    beside = "log 2 for the base" if of_pairs else f"unigram entropy {summary['unigram_entropy']:.4f}"
     text = (
         f"{run.path}: step {summary['steps']}, {summary['tokens']:,} tokens, {summary['parameters']:,} parameters\n"
-        f"  validation loss {losses['first']} → {losses['last']} {unit} (best {losses['best']}); "
-        f"unigram entropy {summary['unigram_entropy']:.4f}\n"
+        f"  validation loss {losses['first']} → {losses['last']} {loss_unit(objective)} "
+        f"(best {losses['best']}); {beside}\n"
         f"  {summary['tokens_per_second']:,.0f} tokens/s, MFU {summary['mfu']:.1%}; parameters "
         f"{summary['digest']['parameters'][:16]}, optimizer {summary['digest']['optimizer'][:16]}"
     )

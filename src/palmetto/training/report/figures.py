@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from palmetto.recipe.objectives import loss_unit
 from palmetto.report.canvas import DASHED, NARROW, STYLE, canvas, draw_reference, label_ends, say_empty, set_ticks
 from palmetto.report.colours import LIGHT
 from palmetto.report.curves import Floats, compact, crest, smooth, thin
@@ -97,7 +98,7 @@ def panel_figure(record: Record, panel: Panel, width: int = 330, height: int = 1
 
 @STYLE
 def loss_figure(record: Record, width: int = 1040, height: int = 400) -> Figure:
-    """Draws training and validation loss in nats a token, the unigram entropy, and every rollback and skipped step."""
+    """Draws training and validation loss, the unigram entropy, and every rollback and skipped step."""
     narrow = width < NARROW
     top_margin = 30 if record.rollbacks else 12
     figure, axes = canvas(width, height, left=36, right=102 if narrow else 152, top=top_margin, bottom=44)
@@ -133,7 +134,7 @@ def loss_figure(record: Record, width: int = 1040, height: int = 400) -> Figure:
         ((value, f"{value:.{digits}f} {name}", LIGHT[colour]) for value, name, colour in labels),
     )
     axes.annotate(
-        "nats a token",
+        loss_unit(record.recipe.training.objective),
         (1, 0),
         (7, -30),
         xycoords="axes fraction",

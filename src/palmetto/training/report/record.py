@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from palmetto.host import environment
 from palmetto.recipe import Recipe
+from palmetto.recipe.objectives import PreferencesObjective
 from palmetto.report.curves import Floats
 from palmetto.runs.directory import RunDirectory
 from palmetto.runs.files import Event, Measured, Summary, read_environment, read_events, read_metrics, read_summary
@@ -141,8 +142,12 @@ class Record:
 
     @property
     def unigram_entropy(self) -> float | None:
-        """The unigram entropy of the validation tokens in nats a token, the same in every summary of the run."""
-        return self.summary["unigram_entropy"] if self.summary else None
+        """The unigram entropy of the validation tokens in nats a token, the same in every summary of the run.
+
+        None before the first summary, and for preferences, whose loss is of pairs and not of tokens.
+        """
+        of_pairs = isinstance(self.recipe.training.objective, PreferencesObjective)
+        return self.summary["unigram_entropy"] if self.summary and not of_pairs else None
 
     @cached_property
     def parameters(self) -> int:

@@ -34,7 +34,9 @@ def heading(record: Record) -> str:
         ("Steps", f"{steps:,} <small>of {asked:,}</small>"),
         ("Rollbacks, NaN steps", f"{len(record.rollbacks)}, {record.skipped_steps}"),
         ("Validation loss", f"{losses} <small>nats</small>" if losses else unknown),
-        ("Unigram entropy", unknown if entropy is None else f"{entropy:.3f} <small>nats</small>"),
+        ("Loss of the base", f"{np.log(2):.3f} <small>nats</small>")
+        if isinstance(record.recipe.training.objective, PreferencesObjective)
+        else ("Unigram entropy", unknown if entropy is None else f"{entropy:.3f} <small>nats</small>"),
         ("Speed", unknown if speed is None else f"{speed[0]:,.0f} <small>tokens/s</small>"),
         ("MFU", unknown if speed is None else f"{100 * speed[1]:.1f}%"),
     ]
@@ -67,10 +69,10 @@ def _verdict(record: Record) -> str:
     if not np.isfinite(change):
         return f"The validation loss went from {losses[0]:.3f} to {last:.3f}."
     unit = loss_unit(record.recipe.training.objective)
-    if entropy is None:
-        return f"{moved} {unit}. The unigram entropy is written with the first summary.json."
     if isinstance(record.recipe.training.objective, PreferencesObjective):
         return f"{moved} {unit}; log 2 is that of the base."
+    if entropy is None:
+        return f"{moved} {unit}. The unigram entropy is written with the first summary.json."
     side = "below" if last < entropy else "above"
     return f"{moved} {unit}, {abs(entropy - last):.3f} {side} the unigram entropy of {entropy:.3f}."
 
