@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from peer_environment import python_of, torch_python
 HERE = Path(__file__).resolve().parent
 CTRANSLATE2, LLAMACPP = HERE.parent / ".venv-ctranslate2", HERE.parent / ".venv-llamacpp"
 CORES = len(os.sched_getaffinity(0))
+REST = 0.5
+"""The seconds between turns: threads of the program before, such as OpenMP's, go on looking for work for a while."""
 
 
 class Runner:
@@ -40,6 +43,7 @@ class Runner:
 
     def take(self, prompts: list[list[int]], new: int, **others: Any) -> dict[str, Any]:
         """Returns the seconds that prompts take to get so many new tokens each, and the tokens of the first."""
+        time.sleep(REST)
         return self.ask(prompts=prompts, new=new, threads=self.threads, **others)
 
     def choose_threads(self, prompts: list[list[int]], new: int) -> None:

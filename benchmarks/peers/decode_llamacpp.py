@@ -33,6 +33,7 @@ def opened(slots: int, positions: int, threads: int) -> str:
     settings.n_threads_http = slots + 2
     settings.cpuparams.n_threads = settings.cpuparams_batch.n_threads = threads
     settings.warmup = False
+    settings.verbosity = -1  # otherwise it tells of every request
     servers.append(xllamacpp.Server(settings))
     address: str = servers[-1].listening_address
     return address
