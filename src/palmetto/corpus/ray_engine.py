@@ -82,7 +82,7 @@ def _connect(ray: Any, workers: int | None) -> None:
     # By default Ray reports usage statistics to its developers.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     quiet = {"logging_level": "error", "log_to_driver": False}
-    address = os.environ.get("RAY_ADDRESS")
+    address = os.environ.get("RAY_ADDRESS") or None  # Ray takes an empty one for none
     try:
         if known := address or _last_started():
             _check(known)
