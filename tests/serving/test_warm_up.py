@@ -50,7 +50,7 @@ def test_nothing_is_compiled_while_clients_wait(run: RunDirectory, compiled: lis
     jax.clear_caches()
     server = load({"tiny": run}, LIMITS, Settings())
     client, worker = TestClient(application(server)), server.models["tiny"].current.worker
-    assert {"jit(advance)", "jit(choose)", "jit(most_probable)", "jit(copy)"} <= set(compiled)
+    assert {"jit(forward_and_choose)", "jit(choose)", "jit(most_probable)", "jit(copy)"} <= set(compiled)
     compiled.clear()
     for asked in ASKED:
         values = {"model": "tiny", "prompt": "def ", "max_tokens": 4, **asked}

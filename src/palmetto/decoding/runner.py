@@ -118,7 +118,7 @@ class Runner:
         )
         given = self._arranged, self._learned, rows, self._cache.with_tables(*entries), wanted, draw
         fixed = self._model, self._tuning, self._vocabulary_size, self._own
-        scores, chosen, self._cache = step.advance(*given, *fixed)
+        scores, chosen, self._cache = step.forward_and_choose(*given, *fixed)
         if uses:
             chosen = step.choose(scores, wanted, draw, processed, uses, self._vocabulary_size, self._own)
         count = next((most for most in self._tops if most >= asked.top), 1 << (asked.top - 1).bit_length())

@@ -131,7 +131,7 @@ def choose(
 
 
 @partial(jax.jit, static_argnames=("model", "tuning", "vocabulary_size", "one_by_one"), donate_argnames="cache")
-def advance(
+def forward_and_choose(
     arranged: Arranged,
     learned: tuple[Learned, ...],
     rows: Rows,
