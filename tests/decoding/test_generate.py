@@ -100,7 +100,7 @@ def test_exhausted_memory_is_reported_in_one_line(monkeypatch: pytest.MonkeyPatc
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 8 bytes.")
 
     monkeypatch.setattr(generation, "Engine", exhausted)
-    with pytest.raises(UserError, match=r"^--tokens 12: behind a prompt of 5 tokens, .* more memory than there is; "):
+    with pytest.raises(UserError, match=r"^--tokens 12: after a prompt of 5 tokens, .* more memory than there is; "):
         continued(PROMPT)
 
 

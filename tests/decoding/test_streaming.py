@@ -54,5 +54,5 @@ def test_generation_beyond_learned_positions_is_refused() -> None:
         {"layers": 1, "d_model": 16, "heads": 2, "positions": {"name": "learned", "length": 9}}
     )
     arranged = layout.arrange(parameters.initialize(model, 40, 0), model, cached.DECODING)
-    with pytest.raises(UserError, match=r"--tokens 7: behind a prompt of 3 tokens, model\.positions\.length=9 leaves"):
+    with pytest.raises(UserError, match=r"--tokens 7: after a prompt of 3 tokens, model\.positions\.length=9 leaves"):
         generate.generate(arranged, np.zeros(3, np.int32), 7, model, 40, Sampling())

@@ -45,7 +45,7 @@ def finetune(
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="The number of first examples of each task.")] = None,
     patience: Annotated[
-        int | None, typer.Option(min=1, help="End after so many checkpoints without a better score.")
+        int | None, typer.Option(min=1, help="End after this many checkpoints without a better score.")
     ] = None,
     until: Annotated[int | None, typer.Option(metavar="STEP", help="Stop after this step.")] = None,
     as_json: Json = False,

@@ -49,7 +49,7 @@ def generate(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**64 - 1, help="The same seed gives the same text.")] = 0,
     n: Annotated[int, typer.Option("--n", min=1, max=128, help="The number of continuations of each text.")] = 1,
-    beams: Annotated[int, typer.Option(min=0, help="Search with so many beams instead of sampling.")] = 0,
+    beams: Annotated[int, typer.Option(min=0, help="Search with this many beams instead of sampling.")] = 0,
     stop: Annotated[
         list[str] | None, typer.Option(help="A string before which the text ends; may be repeated.")
     ] = None,

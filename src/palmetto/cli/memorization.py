@@ -22,7 +22,7 @@ def memorization(
     step: Annotated[int | None, typer.Option(min=1, help="The checkpoint to ask; by default the newest.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Measure how much of its training text a model repeats by heart, by how often it saw it."""
+    """Measure how much of its training text a model repeats verbatim, by how often it saw it."""
     from palmetto.workflow import evaluation
 
     measured = [evaluation.memorization(existing(each), spans, length, seed, step, say) for each in directories]

@@ -42,7 +42,7 @@ def serve(
     ] = None,
     draft: DraftOption = None,
     lookup: LookupOption = False,
-    rows: Annotated[int, typer.Option(min=1, help="The rows of a step; the bits of answers depend on them.")] = 64,
+    rows: Annotated[int, typer.Option(min=1, help="The rows of a step; bits of answers may depend on them.")] = 64,
     longest: Annotated[int, typer.Option(min=2, help="The most tokens of a prompt and its continuation.")] = 2048,
     cache: Annotated[
         int, typer.Option(min=1, metavar="MIB", help="The memory for keys and values, each model.")

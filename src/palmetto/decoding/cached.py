@@ -61,9 +61,9 @@ def by_kernel(model: Model, attention: Attention, tuning: Tuning) -> bool:
 def rows_are_their_own(model: Model, tuning: Tuning) -> bool:
     """Returns whether the bits of a flat row depend on the row alone, and not on how many rows a step has.
 
-    That requires that kernels of `native` compute all sums, which XLA's experts and attention are not, and that XLA
-    multiplies nothing that it then adds, as scales of norms are that do not end up in the weights: it rounds once or
-    twice, as the shape has it.
+    That requires that kernels of `native` compute all sums; XLA computes those of experts and of some attentions. XLA
+    must also multiply nothing that it then adds, such as scales of norms that are not folded into the weights, since it
+    rounds once or twice, depending on the shape.
     """
     attentions = (model.attention_of(number) for number in range(model.layers))
     scales = model.norm_position != "pre" or model.norm_bias or model.qk_norm or model.embedding_norm

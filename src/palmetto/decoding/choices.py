@@ -17,7 +17,7 @@ class Reported(NamedTuple):
 
 @dataclass
 class Delta:
-    """Holds what has come of a choice: the whole of it is all its deltas, one after the other."""
+    """Holds new output of a choice; all its deltas joined are the whole choice."""
 
     text: str = ""
     tokens: list[Reported] = field(default_factory=list)

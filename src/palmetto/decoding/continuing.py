@@ -103,7 +103,7 @@ class Continuing:
         )
 
     def _fitting(self, positions: int) -> Engine:
-        """Returns an engine for sequences of so many positions: that of before, if it suffices."""
+        """Returns an engine for sequences of this many positions: the last one, if it suffices."""
         trained = self._trained
         if self._engine is None or self._engine.longest < positions:
             longest = max(SHORTEST, 1 << (positions - 1).bit_length())

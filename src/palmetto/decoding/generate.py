@@ -65,22 +65,22 @@ def generate(
 
 
 def check_room(prompt: int, count: int, model: Model) -> None:
-    """Raises UserError if positions are too few for a prompt of so many tokens and `count` more."""
+    """Raises UserError if positions are too few for a prompt of this many tokens and `count` more."""
     if prompt + count >= 2**31:
         most = 2**31 - 1 - prompt
         raise UserError(
-            f"--tokens {count}: behind a prompt of {prompt} tokens, at most {most} can be counted in 32 bits"
+            f"--tokens {count}: after a prompt of {prompt} tokens, at most {most} can be counted in 32 bits"
         )
     if (end_of_positions := model.positions.end) is not None and prompt + count > end_of_positions:
         raise UserError(
-            f"--tokens {count}: behind a prompt of {prompt} tokens, model.positions.length={end_of_positions} "
+            f"--tokens {count}: after a prompt of {prompt} tokens, model.positions.length={end_of_positions} "
             f"leaves at most {max(0, end_of_positions - prompt)}"
         )
 
 
 def too_large(prompt: int, count: int) -> UserError:
-    """Returns the error of a prompt of so many tokens and `count` more for which memory does not suffice."""
+    """Returns the error of a prompt of this many tokens and `count` more for which memory does not suffice."""
     return UserError(
-        f"--tokens {count}: behind a prompt of {prompt} tokens, this takes more memory than there is; fewer tokens or "
+        f"--tokens {count}: after a prompt of {prompt} tokens, this takes more memory than there is; fewer tokens or "
         "a shorter prompt would do"
     )

@@ -1,7 +1,7 @@
 """Attention over a paged cache, part by part, so that its bits do not depend on the length of the tables.
 
 All parts have the same shape and are added in order, with a running maximum (Milakov and Gimelshein, arXiv 1805.02867).
-A part without visible keys changes nothing: behind the others it is multiplied by 0, before them it is forgotten.
+A part without visible keys changes nothing: after the others it is multiplied by 0, before them it is forgotten.
 """
 
 import jax

@@ -50,7 +50,7 @@ class Constraint(Protocol):
 class Refused(UserError):
     """Raised for a request that can never be served, and for limits that cannot be.
 
-    `field` names what of it cannot be, as `Request` and `Limits` do; each command and server has names of its own.
+    `field` names the invalid field, as `Request` and `Limits` do; each command and server has names of its own.
     """
 
     def __init__(self, field: str, reason: str, value: object = "") -> None:

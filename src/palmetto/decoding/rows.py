@@ -26,7 +26,7 @@ class Share:
     known: int
     """The number of its next positions, whose tokens are known."""
     drafts: int
-    """The number of positions behind them whose tokens are guessed."""
+    """The number of positions after them whose tokens are guessed."""
 
     @cached_property
     def chooses(self) -> bool:
@@ -36,14 +36,14 @@ class Share:
 
     @cached_property
     def echoed(self) -> range:
-        """The rows behind which a token of the prompt follows whose log-probability is asked for."""
+        """The rows after which a token of the prompt follows whose log-probability is asked for."""
         sequence, behind = self.sequence, self.sequence.done + self.known
         count = min(behind + 1, sequence.prompt) - sequence.done - 1 if sequence.echoed < sequence.prompt else 0
         return range(self.first, self.first + max(0, count))
 
     @cached_property
     def choosing(self) -> range:
-        """The rows behind which tokens are chosen: the last known one and guesses, if any."""
+        """The rows after which tokens are chosen: the last known one and guesses, if any."""
         last = self.first + self.known - 1
         return range(last, last + 1 + self.drafts if self.chooses else last)
 

@@ -57,7 +57,7 @@ class Runner:
         vocabulary_size: int,
         sharding: Sharding | None,
     ) -> None:
-        """Makes a cache of so many blocks and the scratch block."""
+        """Makes a cache of `blocks` blocks and the scratch block."""
         self._arranged, self._model, self._limits, self._vocabulary_size = arranged, model, limits, vocabulary_size
         self._sharding = sharding if sharding is not None and sharding.devices > 1 else None
         self._tuning = choose_tuning(sharding)

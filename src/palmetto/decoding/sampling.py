@@ -63,7 +63,7 @@ class Sampling(NamedTuple):
         return frozenset(self.banned) | {token for token, bias in self.logit_bias if bias == -math.inf}
 
     def leaves(self, allowed: npt.NDArray[np.bool_], generated: int) -> bool:
-        """Returns whether any of the tokens that a constraint allows, [V], may follow so many generated ones."""
+        """Returns whether any of the tokens that a constraint allows, [V], may follow this many generated ones."""
         if generated < len(self.forced):
             return bool(allowed[self.forced[generated]])
         never = list(self.never)

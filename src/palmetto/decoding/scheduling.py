@@ -38,7 +38,7 @@ class Scheduler:
         self._copies: dict[int, int] = {}
 
     def check_fits(self, prefix: int, length: int, count: int = 1) -> None:
-        """Raises Refused if so many sequences of a request, up to this length, cannot be in the cache at a time."""
+        """Raises Refused if `count` sequences of a request, up to this length, cannot be in the cache at a time."""
         if (needed := count * self.most_blocks(prefix, length)) > self.blocks.count:
             several = f"{count} beams, each of " if count > 1 else ""
             raise Refused(
@@ -76,7 +76,7 @@ class Scheduler:
         return Plan([(s, n) for s, n in self._shares.items() if n], self._copies)
 
     def draft(self, sequence: Sequence, count: int) -> int:
-        """Returns how many of `count` positions behind the planned ones have blocks without taking any from others."""
+        """Returns how many of `count` positions after the planned ones have blocks without taking any from others."""
         return self._give(sequence, self._shares[sequence] + count, gently=True) - self._shares[sequence]
 
     def computed(self, sequence: Sequence, count: int) -> None:

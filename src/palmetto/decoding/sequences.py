@@ -22,7 +22,7 @@ class Sequence:
     choice: int
     """The number of the choice or beam."""
     tokens: npt.NDArray[np.int32]
-    """The known tokens, with room behind them for those to come and for drafts."""
+    """The known tokens, with room after them for those to come and for drafts."""
     size: int
     """The number of known tokens."""
     most: int

@@ -1,4 +1,4 @@
-"""The two compiled parts of a step: the model on flat rows of tokens, and the choice of the next token of each row.
+"""The compiled parts of a step: the model on flat rows of tokens, and the choice of the next token of each row.
 
 The first is one program for each number of rows and of entries of the tables, which also chooses for rows that use no
 strategy. The second has a program with all strategies, of which each row takes what it asks for, and a smaller one for

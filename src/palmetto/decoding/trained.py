@@ -188,7 +188,7 @@ _SAMPLED = 24
 def samples(trained: TrainedModel, run: RunDirectory, count: int = 4, tokens: int = 96) -> str:
     """Returns sample text: held-out windows' first tokens, continued greedily and at temperature 0.8.
 
-    Of a window of examples it is the first one's, up to what is predicted of it.
+    Of a window of examples, the prompt is the first example's tokens before the first predicted one.
     """
     store = TokenStore.open(run.validation_store, vocabulary_digest=trained.vocabulary.digest)
     windows = store.read_stored(np.linspace(0, store.windows - 1, count, dtype=np.int64))

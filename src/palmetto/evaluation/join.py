@@ -1,6 +1,6 @@
 """Joins a prompt with its continuation in token ids, by one written rule.
 
-Spaces at the end of the prompt belong to the continuation. The joined text is encoded as a whole and cut where the
+White space at the end of the prompt belongs to the continuation. The joined text is encoded as a whole and cut where the
 prompt, encoded by itself, would end. If a token spans the join, the cut falls before or after it; the continuation
 keeps at least the last token of the whole. [eod] stands in front, once.
 """

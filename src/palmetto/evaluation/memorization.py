@@ -1,4 +1,4 @@
-"""Measures how much training text a model repeats by heart, by how often it saw it (arXiv 2204.02311, section 7).
+"""Measures how much training text a model repeats verbatim, by how often it saw it (arXiv 2204.02311, section 7).
 
 A span is memorized if greedy decoding after its first half gives exactly its second half. How often the model saw a
 span is counted in the windows that it was trained on. Held-out text is the control: what is right there was guessed.

@@ -28,7 +28,7 @@ class Reader(NamedTuple):
         return self.prompts.vocabulary
 
     def seen(self, ids: Sequence[int]) -> tuple[tuple[int, ...], int]:
-        """Returns the prompt as the model's objective has it, and the length of its prefix."""
+        """Returns the prompt as the model's objective requires, and the length of its prefix."""
         seen, prefix = self.prompts.of_ids(ids)
         return tuple(map(int, seen)), prefix
 

@@ -63,8 +63,8 @@ def estimate(values: Sequence[float], clusters: Sequence[str], bounds: tuple[flo
 def influences(counts: Sequence[Sequence[float]], score: Callable[[Sequence[float]], float]) -> list[float]:
     """Returns a value for each example, whose mean is the score of all counts added up, as corpus BLEU is.
 
-    They differ as the jackknife has it (Efron and Stein, 1981): by how much the score of all others is lower, n−1
-    times. The standard error of their mean is then that of the score.
+    They are the pseudo-values of the jackknife (Efron and Stein, 1981): they differ by how much the score of all others
+    is lower, n−1 times. The standard error of their mean is then that of the score.
     """
     each = np.asarray(counts, np.float64)
     whole = each.sum(axis=0)

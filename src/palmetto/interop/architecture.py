@@ -51,7 +51,7 @@ class Architecture(NamedTuple):
     def obstacles(self, recipe: Recipe) -> list[str]:
         """Returns the keys for which the class is not exact, each with its value and those that would do.
 
-        A key of a part that the model lacks is none of them, since the part's own key is.
+        A key of a part that the model lacks is not reported, since the part's own key is.
         """
         required = {"training.objective.name": ("causal", "examples", "preferences"), **self.requires(recipe.model)}
         return [

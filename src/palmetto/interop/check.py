@@ -20,7 +20,7 @@ from palmetto.recipe.objectives import has_prefix
 from palmetto.tokens.store import TokenStore
 
 WINDOWS, LENGTH, GREEDY = 4, 128, 24
-"""The windows that are compared, the tokens of each at most, and the tokens that are generated behind its half."""
+"""The windows that are compared, the tokens of each at most, and the tokens that are generated after its first half."""
 
 
 _HARD = ("", " ", "  a\n\n\tb ", "[eod] [surrogate] <unk> <0x41>", "\u2581\u2585\0é\u0301😀", "x" * 5000)

@@ -1,4 +1,4 @@
-"""The forms that other programs give a weight: how logical matrices become a tensor, and the tensor them again.
+"""The forms that other programs give a weight: how logical matrices become a tensor, and how it becomes them again.
 
 A form moves numbers and, except for `scaled`, computes nothing, so that both ways are exact.
 """

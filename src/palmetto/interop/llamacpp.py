@@ -19,7 +19,7 @@ from palmetto.tokens.vocabulary import Vocabulary
 
 FILE = "model.gguf"
 _MOST_LAYERS = 63
-"""The layers that llama.cpp's command-r has without norms of queries and keys."""
+"""The most layers of llama.cpp's command-r without norms of queries and keys."""
 _TYPES = {"text": 1, "unknown": 2, "control": 3, "byte": 6}
 """llama.cpp's number of each kind of piece."""
 _BPE: Requirements = {"tokens.vocabulary": ("bpe",)}

@@ -48,7 +48,7 @@ RUNTIMES: Mapping[str, Runtime] = {
 
 
 class Question(NamedTuple):
-    """Holds what is asked: logits of windows, greedy tokens behind prompts of one length, ids of texts."""
+    """Holds what is asked: logits of windows, greedy tokens after prompts of one length, ids of texts."""
 
     windows: Sequence[Sequence[int]]
     prompts: Sequence[Sequence[int]]
@@ -63,7 +63,7 @@ class Question(NamedTuple):
 class Answer(NamedTuple):
     """Holds logits float32 [windows, T, V], the greedy tokens, the ids if it has a tokenizer, and what computed them.
 
-    A runtime that gives no logits of a window gives the log-probabilities [prompts, V] of the token behind each prompt.
+    A runtime that gives no logits of a window gives the log-probabilities [prompts, V] of the token after each prompt.
     """
 
     logits: Array

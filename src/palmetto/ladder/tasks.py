@@ -21,7 +21,7 @@ from palmetto.scaling.minimizing import Floats
 
 
 class Evaluated(NamedTuple):
-    """Holds an evaluation and the training behind it."""
+    """Holds an evaluation and the cost of its model's training."""
 
     folder: Path
     cost: Cost

@@ -11,5 +11,5 @@ SHORT = 4000
 
 
 async def aside(characters: int, work: Callable[[], Result]) -> Result:
-    """Returns the result of work on so many characters, which a thread does if they are many."""
+    """Returns the result of work on this number of characters; a thread does it if they are many."""
     return work() if characters <= SHORT else await asyncio.to_thread(work)

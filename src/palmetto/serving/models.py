@@ -83,7 +83,7 @@ class Served:
         return Grammars(self.vocabulary, self.pieces)
 
     async def follow(self, seconds: float) -> None:
-        """Takes over newer checkpoints for ever, looking for one every so many seconds."""
+        """Takes over newer checkpoints for ever, checking for one every `seconds` seconds."""
         while True:
             await asyncio.sleep(seconds)
             try:

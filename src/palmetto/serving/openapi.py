@@ -18,7 +18,7 @@ _PLAIN = {
     "/v1/models": "Lists the models.",
     "/v1/models/{model}": "Describes a model.",
     "/tokenizer_info": "Describes the vocabulary of a model.",
-    "/health": "Says whether the engines move.",
+    "/health": "Reports whether the engines make progress.",
     "/metrics": "Gives metrics in Prometheus's text format.",
 }
 _REFUSALS = {

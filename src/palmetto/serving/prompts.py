@@ -140,7 +140,7 @@ async def _whole(served: Served, prompt: Prompt, suffix: str | None) -> tuple[tu
 
 
 def _tokens(served: Served, settings: Settings, prompt: int, wanted: Wanted) -> int:
-    """Returns how many tokens to generate behind a prompt of so many."""
+    """Returns how many tokens to generate after a prompt of `prompt` tokens."""
     room = served.longest + 1 - prompt  # the last token needs no position, since nothing follows it
     if prompt > (most := min(settings.prompt, served.longest)):
         raise bad("prompt", f"{prompt} tokens: expected at most {most}", "context_length_exceeded")
@@ -149,7 +149,7 @@ def _tokens(served: Served, settings: Settings, prompt: int, wanted: Wanted) -> 
     if wanted.tokens > room:
         raise bad(
             "max_tokens",
-            f"{wanted.tokens}: behind a prompt of {prompt} tokens, expected at most {room}",
+            f"{wanted.tokens}: after a prompt of {prompt} tokens, expected at most {room}",
             "context_length_exceeded",
         )
     if wanted.tokens > settings.tokens:

@@ -86,7 +86,7 @@ class Text:
 
 
 def order(windows: int, recipe: Recipe) -> Order:
-    """Returns the order of so many windows."""
+    """Returns the order of this many windows."""
     training = recipe.training
     return Order(windows, training.batch_ramp, training.seed, training.epochs)
 

@@ -1,4 +1,4 @@
-"""The loss of preferences and its gradient agree with float64, and rows give the same margins in any company."""
+"""The loss of preferences and its gradient agree with float64, and rows give the same margins beside any others."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""MMLU (arXiv 2009.03300): four answers to questions of 57 subjects, with five shots of the subject in order."""
+"""MMLU (arXiv 2009.03300): four answers to questions of 57 subjects, whose shots are the subject's first five."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -134,7 +134,7 @@ class Task:
     """
 
     name: str
-    """The name, as lm-eval has it if it has the task."""
+    """The name; lm-eval's name where lm-eval has the task."""
     category: str
     tests: Source
     example: Callable[[Record], Example]

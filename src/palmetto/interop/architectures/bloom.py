@@ -1,4 +1,4 @@
-"""BLOOM's architecture: GPT-2's, with ALiBi, a norm behind the embedding, and GELU approximated by tanh."""
+"""BLOOM's architecture: GPT-2's, with ALiBi, a norm after the embedding, and GELU approximated by tanh."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""Cohere's architecture, which is PaLM's: a parallel block behind one LayerNorm without bias, rotary pairs, SwiGLU."""
+"""Cohere's architecture, which is PaLM's: a parallel block after one LayerNorm without bias, rotary pairs, SwiGLU."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,7 +1,7 @@
 """Opens an export in transformers and answers what it computes: huggingface.py FOLDER QUESTION ANSWER.
 
 It runs in an environment of its own and imports nothing of Palmetto. QUESTION is JSON with `windows`, lists of ids,
-`tokens`, the number to generate behind each prompt of `prompts`, and `texts`. ANSWER becomes an .npz file with `logits`
+`tokens`, the number to generate after each prompt of `prompts`, and `texts`. ANSWER becomes an .npz file with `logits`
 float32 [windows, T, V], `greedy` and `ids`, both lists in JSON, and `versions`.
 """
 

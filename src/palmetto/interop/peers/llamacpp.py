@@ -1,7 +1,7 @@
 """Opens an export in llama.cpp and answers what it computes: llamacpp.py FOLDER QUESTION ANSWER.
 
 QUESTION and ANSWER are those of huggingface.py, except that `logits` holds the log-probabilities [prompts, V] of the
-token behind each prompt: the server of llama.cpp gives no more. Keys and values are kept in float32.
+token after each prompt: the server of llama.cpp gives no more. Keys and values are kept in float32.
 """
 
 import json
