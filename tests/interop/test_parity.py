@@ -62,6 +62,7 @@ def changed(random: random.Random) -> Recipe:
     while True:
         of_kind = exported.of_kind(random.choice(list(KINDS))).model.model_dump()
         drawn = draw_case(random.choice).recipe.model.model_dump()
+        drawn["tied_embedding"] = random.choice([True, False, "undivided"])
         keys = random.sample(sorted(drawn.keys() - {"activations", "layers"}), random.choice([0, 1, 2]))
         try:
             return exported.recipe({**of_kind, **{key: drawn[key] for key in keys}})

@@ -78,18 +78,35 @@ def test_transformers_reads_every_text_as_we_do(kind: Kind, peers: Peers, tmp_pa
     assert found == [[vocabulary.eod, *vocabulary.encode(text).tolist()] for text in texts]
 
 
+TEMPLATE = "{% for m in messages %}{{ m.role }}: {{ m.content }}{{ eos_token }}{% endfor %}{{ bos_token }}?"
+CHAT: list[Message] = [{"role": "user", "content": "a [eod] b"}, {"role": "assistant", "content": "c"}]
+WRITERS = {
+    "huggingface": """
+import json, sys
+from transformers import AutoTokenizer
+tokenizer = AutoTokenizer.from_pretrained(sys.argv[1])
+print(json.dumps(tokenizer.apply_chat_template(json.loads(sys.argv[2]), tokenize=False)))
+""",
+    "gguf": """
+import json, sys, urllib.request, xllamacpp
+settings = xllamacpp.CommonParams()
+settings.model.path, settings.use_jinja, settings.warmup = sys.argv[1] + "/model.gguf", True, False
+address = xllamacpp.Server(settings).listening_address + "/apply-template"
+body = json.dumps({"messages": json.loads(sys.argv[2])}).encode()
+request = urllib.request.Request(address, body, {"Content-Type": "application/json"})
+print(json.dumps(json.load(urllib.request.urlopen(request))["prompt"]))
+""",
+}
+"""Programs of each target's runtime that write a chat by the template of an export."""
+
+
 @pytest.mark.slow
-def test_transformers_writes_chats_as_we_do(peers: Peers, tmp_path: Path) -> None:
-    template = "{% for m in messages %}{{ m.role }}: {{ m.content }}{{ eos_token }}{% endfor %}{{ bos_token }}?"
-    chat: list[Message] = [{"role": "user", "content": "a [eod] b"}, {"role": "assistant", "content": "c"}]
+@pytest.mark.parametrize("target", WRITERS)
+def test_other_programs_write_chats_as_we_do(target: str, peers: Peers, tmp_path: Path) -> None:
     recipe = exported.recipe({})
-    recipe = recipe.model_copy(update={"tokens": recipe.tokens.model_copy(update={"chat_template": template})})
-    export(exported.made(tmp_path / "run", recipe), "huggingface", tmp_path / "out", None, "float32")
-    code = (
-        "import json, sys; from transformers import AutoTokenizer; t = AutoTokenizer.from_pretrained(sys.argv[1]); "
-        "print(json.dumps(t.apply_chat_template(json.loads(sys.argv[2]), tokenize=False)))"
-    )
-    asked = [str(peers("huggingface")), "-c", code, str(tmp_path / "out"), json.dumps(chat)]
-    written = json.loads(subprocess.run(asked, check=True, capture_output=True, text=True).stdout)
-    pieces = ChatTemplate(template, "").prompt(chat)
+    recipe = recipe.model_copy(update={"tokens": recipe.tokens.model_copy(update={"chat_template": TEMPLATE})})
+    export(exported.made(tmp_path / "run", recipe), target, tmp_path / "out", None, "float32")
+    asked = [str(peers(target)), "-c", WRITERS[target], str(tmp_path / "out"), json.dumps(CHAT)]
+    written = json.loads(subprocess.run(asked, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+    pieces = ChatTemplate(TEMPLATE, "").prompt(CHAT)
     assert written == "[eod]" + "".join(piece.text + "[eod]" * piece.ends for piece in pieces)

@@ -1,0 +1,61 @@
+"""Tests how an export is compared with its runtime, and that the command's exit code says what came out."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from palmetto.interop import check, peer
+from tests.interop.conftest import Peers
+from tests.references import exported
+from tests.references.command_runs import command
+
+EOD = 0
+ASKED = peer.Question(windows=[[1, 2, 3, 4]], prompts=[[1, 2]], tokens=3, texts=["a"], prefix=0, vocabulary=5)
+LOGITS = np.linspace(-2, 4, 20, dtype=np.float32).reshape(1, 4, 5)
+OURS = peer.Answer(LOGITS, [[3, 2, EOD]], [[1]], "palmetto")
+
+
+def compared(**theirs: Any) -> check.Checked:
+    return check.compare(ASKED, OURS, OURS._replace(**theirs), EOD, bound=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "holds"),
+    [
+        ({}, True),
+        ({"logits": LOGITS + 0.003}, True),  # the largest logit is 4
+        ({"logits": LOGITS + 0.005}, False),
+        ({"logits": LOGITS * np.nan}, False),
+        ({"logits": jax.nn.log_softmax(LOGITS[:, 1])}, True),  # what follows the prompt
+        ({"logits": jax.nn.log_softmax(LOGITS[:, 2]) + 0.1}, False),
+        ({"greedy": [[3, 2, EOD, 4]]}, True),  # what follows the end of the document does not count
+        ({"greedy": [[3, 2, 4]]}, False),
+        ({"ids": None}, True),
+        ({"ids": [[2]]}, False),
+    ],
+)
+def test_any_difference_beyond_the_bound_fails(theirs: dict[str, Any], holds: bool) -> None:
+    assert compared(**theirs).holds == holds
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scale", [1.0, 1e30], ids=["holds", "overflows"])
+def test_exit_code_says_whether_the_check_holds(
+    scale: float, peers: Peers, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = exported.made(
+        tmp_path / "run",
+        exported.recipe({}),
+        place=lambda drawn: {name: matrix * jnp.float32(scale) for name, matrix in drawn.items()},
+    )
+    environment = peers("ctranslate2").parents[1]
+    asked = ["export", run.path, "--to", "ctranslate2", "--out", tmp_path / "out", "--check", "--json"]
+    assert command(*asked, "--peer-environment", environment) == (scale > 1)
+    checked = json.loads(capsys.readouterr().out)["checked"]
+    assert (checked["logits"] < 1e-4) == checked["greedy"] == (scale == 1)
+    assert checked["ids"] is None
