@@ -34,10 +34,10 @@ def test_each_form_becomes_segments(tmp_path: Path) -> None:
         '{"prompt": "2+2=", "chosen": " 4", "rejected": " 5"}',
     )
     assert [(example.name, example.sequences) for example in read(path, shout)] == [
-        ("data.jsonl:1", ((GIVEN("2+2="), PREDICTED(" 4")),)),
-        ("data.jsonl:3", ((GIVEN("user: Hi\n"), PREDICTED("assistant: Ho\n")),)),
-        ("data.jsonl:4", ((PREDICTED("a whole text"),),)),
-        ("data.jsonl:5", ((GIVEN("2+2="), PREDICTED(" 4")), (GIVEN("2+2="), PREDICTED(" 5")))),
+        (f"{path}:1", ((GIVEN("2+2="), PREDICTED(" 4")),)),
+        (f"{path}:3", ((GIVEN("user: Hi\n"), PREDICTED("assistant: Ho\n")),)),
+        (f"{path}:4", ((PREDICTED("a whole text"),),)),
+        (f"{path}:5", ((GIVEN("2+2="), PREDICTED(" 4")), (GIVEN("2+2="), PREDICTED(" 5")))),
     ]
 
 
@@ -56,6 +56,10 @@ def test_each_form_becomes_segments(tmp_path: Path) -> None:
         ('{"messages": [{"role": "user"}]}', "line 2: message 1: .*expected .*role"),
         ('{"messages": [{"role": "user", "content": 1}]}', "line 2: message 1: .*expected texts"),
         ('{"messages": [{"role": "assistant", "content": "a"}]}', "line 2: messages: a chat begins with a user"),
+        (
+            '{"messages": [{"role": "Assistant", "content": "a"}]}',
+            "line 2: message 1: role .* .did you mean 'assistant'",
+        ),
     ],
 )
 def test_a_bad_line_is_named(tmp_path: Path, line: str, words: str) -> None:
@@ -69,3 +73,8 @@ def test_a_missing_or_empty_file_is_named(tmp_path: Path) -> None:
         list(read(tmp_path / "gone.jsonl", shout))
     with pytest.raises(UserError, match="has no examples"):
         list(read(write(tmp_path, "", ""), shout))
+
+
+def test_a_byte_order_mark_and_other_line_ends_are_read(tmp_path: Path) -> None:
+    (tmp_path / "data.jsonl").write_bytes(b'\xef\xbb\xbf{"text": "a"}\r\n{"text": "b"}\r\n')
+    assert [each.sequences for each in read(tmp_path / "data.jsonl", shout)] == [((PREDICTED(t),),) for t in "ab"]

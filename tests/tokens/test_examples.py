@@ -180,3 +180,9 @@ def test_preferences_have_a_row_each(tmp_path: Path) -> None:
     assert [target for _, target in found] == [" 1", " 2"] * packed.train.examples
     with pytest.raises(UserError, match=r"pairs:0: .*=examples expects the keys prompt and target"):
         pack(tmp_path, DataSet("pairs", None, pairs))
+
+
+def test_a_file_without_examples_for_training_is_refused(tmp_path: Path) -> None:
+    long = question(99, " " + "9" * 99)
+    with pytest.raises(UserError, match="--data long: no example is left for training: 0 are for validation"):
+        pack(tmp_path, DataSet("many", None, QUESTIONS), DataSet("long", None, [long]))

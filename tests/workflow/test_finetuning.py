@@ -90,7 +90,9 @@ def test_the_same_command_keeps_the_checkpoint_that_it_began_with(run: RunDirect
     same = ("finetune", "run", "--data", "data.jsonl", *SHORT)
     assert command(*same, "--step", 4, "--until", 1) == 0
     assert completed(run.checkpoints)[-1] > 4, "the base has a newer one"
-    assert command(*same) == 0
+    shutil.rmtree(run.checkpoints / "00000004")  # as a base does that trains on
+    assert command(*same, "--until", 2) == 0
+    assert command(*same, "--step", 4) == 0
     [tuned] = map(RunDirectory, Path("runs").iterdir())
     assert tuned.recipe.finetuning is not None
     assert tuned.recipe.finetuning.step == 4
@@ -171,8 +173,10 @@ def test_an_altered_base_is_refused(run: RunDirectory) -> None:
 @pytest.mark.slow
 def test_what_is_too_long_is_told(run: RunDirectory, capfd: pytest.CaptureFixture[str]) -> None:
     write("long.jsonl", [{"prompt": "x" * 99, "target": "y"}, *({"prompt": f"{n}", "target": "z"} for n in range(40))])
-    tuned = finetune("tuned", data="long.jsonl")
-    assert "left out, since too long: 1 examples: long.jsonl:1 (" in capfd.readouterr().err
+    tuned = finetune("tuned", "--json", data="long.jsonl")
+    out, err = capfd.readouterr()
+    assert f"left out, since too long: 1 examples: {Path('long.jsonl').absolute()}:1 (" in err
+    assert json.loads(out) == json.loads(tuned.summary.read_text())
     assert "examples left out" in told(tuned)
 
 
@@ -187,6 +191,19 @@ def test_what_is_too_long_is_told(run: RunDirectory, capfd: pytest.CaptureFixtur
         (("--data", "data.jsonl", "--lora", "qq"), "model.lora.weights=qq: matches none of"),
         (("--data", "data.jsonl", "--rank", "2"), "--rank 2: is for adapters; expected --lora"),
         (("--data", "data.jsonl", "model.d_model=32"), "model.d_model 16 → 32"),
+        (("--data", "data.jsonl", "--data", "./data.jsonl=2"), r"\./data.jsonl=2: given twice"),
+        (
+            ("--data", "data.jsonl", "model.positions={name: learned, length: 16}"),
+            r"needs the weight positions as \[16, 16\], and .*run has none; expected a change",
+        ),
+        (
+            ("--data", "data.jsonl", "--lora", "q,embedding", "finetuning.pieces=['<|q|>']"),
+            "finetuning.pieces: the new rows of embedding would stay as they are drawn",
+        ),
+        (
+            ("--data", "data.jsonl", "training.frozen=[embed*]", "finetuning.pieces=['<|q|>']"),
+            "finetuning.pieces: the new rows of embedding would stay as they are drawn",
+        ),
         ((), "names no text"),
     ],
 )
@@ -254,6 +271,16 @@ def test_a_score_chooses_the_checkpoint_and_ends_the_run(run: RunDirectory) -> N
     assert set(scores) <= set(kept)
     assert max(scores) == 8 or max(scores) > chosen["step"], "it trained to the end, or had a checkpoint no better"
     assert command("generate", "tuned", "--prompt", "1+1=", "--tokens", 2, "--step", chosen["step"]) == 0
+    with pytest.raises(UserError, match=r"--choose: .*limit=None; expected 3, or another --run"):
+        finetune("tuned", *judged, "training.steps=8", "--limit", 3)
+
+
+@pytest.mark.slow
+def test_a_choice_needs_every_checkpoint(run: RunDirectory) -> None:
+    copa_in("sets")
+    finetune("tuned", "training.keep_last=1", "tokens.sequence_length=64")
+    with pytest.raises(UserError, match="--choose: tuned keeps no checkpoint of step 2 to choose from"):
+        finetune("tuned", "--choose", "copa", "--tasks-data", "sets", "tokens.sequence_length=64")
 
 
 def test_geometric_mean_is_of_all_tasks() -> None:
@@ -312,3 +339,8 @@ def test_an_export_has_the_merged_weights(run: RunDirectory) -> None:
     merged = arrays["embedding"] + arrays["embedding_lora_a"] @ arrays["embedding_lora_b"]
     assert exported["embedding"] == pytest.approx(merged, rel=1e-5, abs=1e-6)
     assert not [name for name in exported if "lora" in name]
+    assert command("export", "tuned", "--to", "huggingface", "--out", "again") == 0
+    assert command("import", "again", "--run", "imported") == 0
+    imported = restore(RunDirectory(Path("imported")))[0].parameters
+    assert np.array_equal(np.asarray(imported["embedding"]), exported["embedding"])
+    assert not [name for name in imported if "lora" in name]

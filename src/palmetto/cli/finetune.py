@@ -12,7 +12,6 @@ from palmetto.errors import UserError
 from palmetto.host import signals
 
 if TYPE_CHECKING:
-    from palmetto.recipe import Recipe
     from palmetto.workflow.choosing import Judges
 
 
@@ -62,15 +61,16 @@ def finetune(
     if rank is not None and lora is None:
         raise UserError(f"--rank {rank}: is for adapters; expected --lora PATTERN")
 
-    def resolve(step: int | None) -> "Recipe":
-        return from_anywhere(finetuning.begin(base, step, recipe, data or [], [*adapted, *(overrides or [])]))
-
-    resolved = resolve(step)
+    changes = [*adapted, *(overrides or [])]
     if run is None:
-        sense.check_name(resolved.name, "--run")
-    tuned = RunDirectory(run or Path("runs") / resolved.name)
-    if step is None and tuned.begun and (begun := tuned.recipe.finetuning) is not None:
-        resolved = resolve(begun.step)  # the base may have newer checkpoints by now
+        sense.check_name(name := finetuning.name(base, recipe, changes), "--run")
+        run = Path("runs") / name
+    tuned = RunDirectory(run)
+    begun = tuned.recipe.finetuning if tuned.begun else None
+    if begun is not None and step not in (None, begun.step):
+        begun = None
+    # The base may have newer checkpoints by now, and that one no more.
+    resolved = from_anywhere(finetuning.begin(base, step, recipe, data or [], changes, begun))
     judges = _judges(choose, tasks_data, limit, patience)
     if judges is not None:
         if until is not None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from palmetto.errors import UserError, nearest
-from palmetto.recipe.segments import Segment
+from palmetto.recipe.segments import ROLES, Segment
 
 Segments = tuple[Segment, ...]
 
@@ -43,7 +43,7 @@ def read(path: Path, template: Template) -> Iterator[Example]:
     for number, line in enumerate(lines, 1):
         if line.strip():
             found = True
-            yield Example(f"{path.name}:{number}", _sequences(line, f"{path}: line {number}", template))
+            yield Example(f"{path}:{number}", _sequences(line, f"{path}: line {number}", template))
     if not found:
         raise UserError(f"--data {path}: has no examples; expected JSON lines, as in {_FORMS[0]}")
 
@@ -103,6 +103,12 @@ def _chat(given: Any, where: str, template: Template) -> Segments:
             raise UserError(f'{where}: message {place}: {_shown(each)}; expected {{"role": …, "content": …}}')
         if not isinstance(each["role"], str) or not isinstance(each["content"], str):
             raise UserError(f"{where}: message {place}: {_shown(each)}; expected texts")
+        if each["role"] not in ROLES:
+            meant = nearest(each["role"], ROLES)
+            raise UserError(
+                f"{where}: message {place}: role {_shown(each['role'])}{meant}; expected {', '.join(ROLES[:-1])} or "
+                f"{ROLES[-1]}"
+            )
         messages.append(Message(each["role"], each["content"]))
     try:
         return template(messages)

@@ -1,13 +1,17 @@
 """The segments of an example or a chat: parts of its text that become tokens each by itself."""
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
+
+Role = Literal["system", "developer", "user", "assistant"]
+"""Who writes a message of a chat."""
+ROLES: tuple[str, ...] = get_args(Role)
 
 
 class Segment(NamedTuple):
-    """Holds a part of a text. It is encoded by itself, as an answer is generated behind its prompt."""
+    """Holds a part of a text. It is encoded by itself, as an answer is generated after its prompt."""
 
     text: str
     predicted: bool
     """Whether fine-tuning predicts it, as it does what the assistant says in a chat."""
     ends: bool = False
-    """Whether [eod] stands behind it, as a turn of a chat may end."""
+    """Whether [eod] stands after it, as a turn of a chat may end."""

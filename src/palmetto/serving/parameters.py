@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from palmetto.recipe.chat_template import Message as TemplateMessage
+from palmetto.recipe.segments import Role
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
 Ids = Annotated[list[int], Field(min_length=1, fail_fast=True)]
@@ -135,7 +136,7 @@ class Part(Parameters):
 class Message(Parameters):
     """A message of a chat."""
 
-    role: Literal["system", "developer", "user", "assistant"]
+    role: Role
     content: str | list[Part]
 
     @property

@@ -90,8 +90,8 @@ def pack(
 ) -> Packed:
     """Writes the stores `train` and `validation`; they do not depend on the order of examples in a file.
 
-    Raises UserError if an example is not of the objective's form, if only some files have weights, or if there are not
-    two different examples, one for each half.
+    Raises UserError if an example is not of the objective's form, if only some files have weights, if there are not
+    two different examples, one for each half, or if a file has none for training.
     """
     _check_weights(sets)
     too_long: list[str] = []
@@ -108,6 +108,12 @@ def pack(
     boundary = split.boundary()
     held_out = [each for examples in found for each in examples if each.digest < boundary]
     kept = [[each for each in examples if each.digest >= boundary] for examples in found]
+    for data_set, examples in zip(sets, found, strict=True):
+        if all(each.digest < boundary for each in examples):
+            raise UserError(
+                f"--data {data_set.name}: no example is left for training: {len(examples)} are for validation, all "
+                "others too long; expected more examples"
+            )
     wanted = _wanted([each.weight for each in sets], [len(examples) for examples in kept])
 
     write = partial(
@@ -121,7 +127,7 @@ def pack(
     repeats = {
         each.name: count / len(examples)
         for each, examples, count in zip(sets, kept, wanted, strict=True)
-        if each.weight is not None and examples
+        if each.weight is not None
     }
     return Packed(
         write(train, _in_order(passes)),
@@ -253,7 +259,7 @@ def _wanted(weights: Sequence[float | None], counts: Sequence[int]) -> list[int]
     if not shares:
         return list(counts)
     scale = max(count / share for count, share in zip(counts, shares, strict=True))
-    wanted = [scale * share if count else 0.0 for count, share in zip(counts, shares, strict=True)]
+    wanted = [scale * share for share in shares]
     if not sum(wanted) <= _MOST_REPEATS * sum(counts):
         raise UserError(
             f"--data: with the weights {', '.join(f'{share:g}' for share in shares)} an epoch would have more than "

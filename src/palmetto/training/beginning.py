@@ -4,9 +4,10 @@ from pathlib import Path
 
 import jax
 
+from palmetto.errors import UserError
 from palmetto.model.adapters import merged, without_adapters
 from palmetto.model.parameters import parameter_table
-from palmetto.model.weights import Parameters
+from palmetto.model.weights import Parameters, Weight, weight_table
 from palmetto.parallel.sharding import Sharding
 from palmetto.recipe import Recipe
 from palmetto.recipe.finetuning import Finetuning
@@ -15,6 +16,44 @@ from palmetto.training.base import check_base
 from palmetto.training.checkpoint import Checkpoints
 from palmetto.training.step import state as states
 from palmetto.training.step.state import State
+
+
+def check_weights(recipe: Recipe) -> None:
+    """Checks that a fine-tuning has the weights of its base, with more rows only for pieces of the vocabulary.
+
+    Raises UserError if its model needs others, or if the new rows would not be trained.
+    """
+    begun = recipe.finetuning
+    assert begun is not None
+    theirs = RunDirectory(Path(begun.base)).recipe
+    before, after = weight_table(theirs.model, theirs.model_vocabulary), parameter_table(recipe)
+    for name in before | without_adapters(after):
+        old, new = (table[name].shape if name in table else None for table in (before, after))
+        if old == new:
+            continue
+        if old is None or new is None or not _is_larger(before[name], new):
+            changed = "; ".join(each for each in recipe.differences(theirs) if each.startswith("model."))
+            raise UserError(
+                f"{changed}: needs the weight {name} as {_shown(new)}, and {begun.base} has {_shown(old)}; expected a "
+                "change that needs no other weights"
+            )
+        if after[name].frozen:
+            raise UserError(
+                f"finetuning.pieces: the new rows of {name} would stay as they are drawn, since it is not trained; "
+                "expected neither adapters (--lora) nor training.frozen for it"
+            )
+
+
+def _is_larger(old: Weight, shape: tuple[int, ...]) -> bool:
+    """Returns whether a shape has more rows of the vocabulary than a weight, and nothing else differs."""
+    if len(shape) != len(old.shape):
+        return False
+    pairs = zip(old.axes, old.shape, shape, strict=True)
+    return all(after == before or (axis == "vocabulary" and after > before) for axis, before, after in pairs)
+
+
+def _shown(shape: tuple[int, ...] | None) -> str:
+    return "none" if shape is None else str(list(shape))
 
 
 def initial_state(recipe: Recipe, sharding: Sharding) -> State:

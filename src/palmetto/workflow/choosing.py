@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from palmetto.errors import UserError
 from palmetto.evaluation.scorer import DEFAULT
 from palmetto.files import write_json
 from palmetto.recipe import Recipe
@@ -39,16 +40,27 @@ def keeping_all(recipe: Recipe) -> Recipe:
 def train(run: RunDirectory, recipe: Recipe, judges: Judges, say: Say) -> bool:
     """Trains from checkpoint to checkpoint, and writes which one scores best; returns False if a signal stopped it.
 
-    Of checkpoints with equal scores the earlier is chosen. An evaluation that is there is not made again.
+    Of checkpoints with equal scores the earlier is chosen. An evaluation that is there is not made again. Raises
+    UserError if the run has gone on without a checkpoint to choose from, or if it was judged otherwise before.
     """
     every, last = recipe.training.checkpoint_every, recipe.training.steps
+    wanted, there = [*range(every, last, every), last], completed(run.checkpoints)
+    for step in wanted:
+        if there and step < there[-1] and step not in there:
+            raise UserError(
+                f"--choose: {run.path} keeps no checkpoint of step {step} to choose from; expected a choice from the "
+                "beginning, in another directory with --run"
+            )
     scores: dict[int, float] = {}
-    for until in [*range(every, last, every), last]:
+    for until in wanted:
         if until not in completed(run.checkpoints) and not training.train(run, recipe, until, say):
             return False
         out = run.evaluations / f"{until:08d}"
         with Watch() as watch:
-            done = evaluation.tasks(run, judges.tasks, judges.data, judges.settings, until, out, DEFAULT, watch)
+            try:
+                done = evaluation.tasks(run, judges.tasks, judges.data, judges.settings, until, out, DEFAULT, watch)
+            except UserError as error:
+                raise UserError(f"--choose: {str(error).replace('--out', '--run')}") from None
         scores[until] = geometric_mean({name: done.results["tasks"][name] for name in judges.tasks})
         best = max(scores, key=lambda step: (scores[step], -step))
         say(f"step {until}: {', '.join(judges.tasks)} {scores[until]:.2f}; best at step {best}, {scores[best]:.2f}")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from palmetto.errors import UserError
 from palmetto.recipe import Recipe, loading
+from palmetto.recipe.finetuning import Finetuning
 from palmetto.recipe.objectives import has_prefix
 from palmetto.recipe.section import is_unicode
 from palmetto.runs.directory import RunDirectory
@@ -18,15 +19,27 @@ _MAY_CHANGE = (
     "model.lora",
     "model.experts.capacity_factor ",
 )
-"""The keys of a model that fine-tuning may change, since they need no other weights."""
+"""The keys of a model that fine-tuning may change, as far as they need no other weights (training/beginning.py)."""
+
+
+def name(base: RunDirectory, recipe: str, overrides: Sequence[str]) -> str:
+    """Returns the name of a fine-tuning, whatever checkpoint it begins with."""
+    begun = {"base": "", "step": 0, "parameters": "", "data": []}
+    return loading.finetune(recipe, base.recipe, begun, overrides).name
 
 
 def begin(
-    base: RunDirectory, step: int | None, recipe: str, data: Sequence[str], overrides: Sequence[str] = ()
+    base: RunDirectory,
+    step: int | None,
+    recipe: str,
+    data: Sequence[str],
+    overrides: Sequence[str] = (),
+    begun: Finetuning | None = None,
 ) -> Recipe:
     """Returns the recipe of a fine-tuning that begins with a checkpoint of `base`, by default the newest.
 
-    data: files of examples, each a path or PATH=WEIGHT. Raises UserError if the base cannot be fine-tuned so.
+    data: files of examples, each a path or PATH=WEIGHT. begun: how the run began that is resumed, whose checkpoint of
+    the base need not be there any more. Raises UserError if the base cannot be fine-tuned so.
     """
     theirs = base.recipe
     objective = theirs.training.objective
@@ -35,20 +48,9 @@ def begin(
             f"{base.path}: trained with training.objective.name={objective.name}; expected causal, whose positions "
             "see only those before them"
         )
-    steps = completed(base.checkpoints)
-    if not steps:
-        raise UserError(f"{base.checkpoints}: no complete checkpoint yet; `palmetto train` writes them")
-    chosen = steps[-1] if step is None else step
-    if chosen not in steps:
-        raise UserError(f"--step {chosen}: no such checkpoint; there are {', '.join(map(str, steps))}")
-    manifest = read_manifest(base.checkpoints / folder_name(chosen) / "manifest.json", chosen)
-    begun = {
-        "base": str(base.path.absolute()),
-        "step": chosen,
-        "parameters": manifest.parameters,
-        "data": [_data_set(each) for each in data],
-    }
-    resolved = loading.finetune(recipe, theirs, begun, overrides)
+    chosen, parameters = _checkpoint(base, step) if begun is None else (begun.step, begun.parameters)
+    start = {"base": str(base.path.absolute()), "step": chosen, "parameters": parameters, "data": _data_sets(data)}
+    resolved = loading.finetune(recipe, theirs, start, overrides)
     if resolved.finetuning is None:
         raise UserError("finetuning=null: fine-tuning begins with a run; leave this key as it is")
     if pieces := len(resolved.finetuning.pieces):
@@ -60,6 +62,29 @@ def begin(
         if other and not larger:
             raise UserError(f"{difference}: expected what {base.path} was trained with")
     return resolved
+
+
+def _checkpoint(base: RunDirectory, step: int | None) -> tuple[int, str]:
+    """Returns the step of a checkpoint of the base, by default the newest, and the digest of its parameters."""
+    steps = completed(base.checkpoints)
+    if not steps:
+        raise UserError(f"{base.checkpoints}: no complete checkpoint yet; `palmetto train` writes them")
+    chosen = steps[-1] if step is None else step
+    if chosen not in steps:
+        raise UserError(f"--step {chosen}: no such checkpoint; there are {', '.join(map(str, steps))}")
+    return chosen, read_manifest(base.checkpoints / folder_name(chosen) / "manifest.json", chosen).parameters
+
+
+def _data_sets(data: Sequence[str]) -> list[dict[str, object]]:
+    """Returns the files of examples; raises UserError if one is given twice."""
+    found = [_data_set(each) for each in data]
+    for place, each in enumerate(found):
+        if any(each["path"] == other["path"] for other in found[:place]):
+            raise UserError(
+                f"--data {data[place]}: given twice; expected each file once, with a weight (FILE=WEIGHT) if its "
+                "examples are to come more often"
+            )
+    return found
 
 
 def _data_set(given: str) -> dict[str, object]:

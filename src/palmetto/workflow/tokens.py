@@ -114,8 +114,9 @@ def _go_on(run: RunDirectory, text: Source, say: Say, digest: stamps.Digest) -> 
     Raises UserError if the text is not the one that the run has trained on.
     """
     if stamps.made_from(run, "tokens", text.store_inputs) is False:
+        weighted = ", or with other weights" if isinstance(text, Examples) else ""
         raise UserError(
-            f"{run.path} has trained on other text than {text.name} holds now; give that text, or another "
+            f"{run.path} has trained on other text than {text.name} holds now{weighted}; give that text, or another "
             "directory with --run"
         )
     if stamps.is_complete(run, "vocabulary", text.vocabulary_inputs) and stamps.is_whole(run, "tokens", digest):

@@ -35,13 +35,20 @@ def check(run: RunDirectory, recipe: Recipe) -> None:
 
 
 def check_weights(run: RunDirectory, recipe: Recipe) -> None:
-    """Raises UserError for a pattern of adapters or frozen weights that no weight matches, before text is read."""
-    if recipe.model.lora is None and recipe.training.frozen is None:
+    """Raises UserError, before text is read, for patterns that match no weight, or weights that the base does not have.
+
+    The patterns are those of adapters and of frozen weights.
+    """
+    begins = recipe.finetuning is not None and not run.begun
+    if recipe.model.lora is None and recipe.training.frozen is None and not begins:
         return
     environment.prepare(recipe.training.threads, read_environment(run.environment), recipe.mesh.devices)
     from palmetto.model.parameters import parameter_table  # imports JAX
+    from palmetto.training import beginning
 
     parameter_table(recipe)
+    if begins:
+        beginning.check_weights(recipe)
 
 
 def train_in_cluster(run: RunDirectory, recipe: Recipe, until: int, say: Say, cluster: Cluster) -> bool:
