@@ -9,7 +9,7 @@ class UserError(ValueError):
 
 
 class RunStopped(UserError):
-    """A run that cannot go on, for example because the data ran out or loss spikes return. Exit code 1."""
+    """Something that ran and did not succeed: a run whose data ran out, a program that does not fit. Exit code 1."""
 
 
 def nearest(name: str, candidates: Iterable[str]) -> str:

@@ -41,7 +41,7 @@ def warmed(python: Path, folder: Path) -> Iterator[Path]:
     address, client = folder / "socket", folder / "python"
     client.write_text(warm_peer.CLIENT.format(python=python, address=str(address)))
     client.chmod(0o755)
-    command = [str(python), "-P", warm_peer.__file__, str(address)]
+    command = [str(python), "-I", warm_peer.__file__, str(address)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
         assert server.stdout is not None
         assert server.stdout.readline() == b"ready\n"

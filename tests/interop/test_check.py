@@ -1,6 +1,7 @@
 """Tests how an export is compared with its runtime, and that the command's exit code says what came out."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from palmetto.errors import RunStopped, UserError
 from palmetto.interop import check, peer
 from tests.interop.conftest import Peers
 from tests.references import exported
@@ -17,7 +19,7 @@ from tests.references.command_runs import command
 EOD = 0
 ASKED = peer.Question(windows=[[1, 2, 3, 4]], prompts=[[1, 2]], tokens=3, texts=["a"], prefix=0, vocabulary=5)
 LOGITS = np.linspace(-2, 4, 20, dtype=np.float32).reshape(1, 4, 5)
-OURS = peer.Answer(LOGITS, [[3, 2, EOD]], [[1]], "palmetto")
+OURS = peer.Answer(LOGITS, [[3, 2]], [[1]], "palmetto")
 
 
 def compared(**theirs: Any) -> check.Checked:
@@ -59,3 +61,17 @@ def test_exit_code_says_whether_the_check_holds(
     checked = json.loads(capsys.readouterr().out)["checked"]
     assert (checked["logits"] < 1e-4) == checked["greedy"] == (scale == 1)
     assert checked["ids"] is None
+
+
+def test_an_export_that_its_runtime_cannot_open_fails_the_check(tmp_path: Path) -> None:
+    """A Python without the runtime's modules cannot open it."""
+    with pytest.raises(RunStopped, match=r"out: ctranslate2 cannot open it .*No module named"):
+        peer.ask(peer.RUNTIMES["ctranslate2"], Path(sys.executable), tmp_path / "out", ASKED)
+
+
+@pytest.mark.slow
+def test_an_environment_that_cannot_be_made_leaves_nothing(tmp_path: Path) -> None:
+    runtime = peer.RUNTIMES["ctranslate2"]._replace(packages=("./no-such-package",))
+    with pytest.raises(UserError, match="environment: cannot be made"):
+        peer.environment(runtime, tmp_path / "environment", print)
+    assert not (tmp_path / "environment").exists()

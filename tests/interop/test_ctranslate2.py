@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pytest
 
 from palmetto.errors import UserError
+from palmetto.interop import ctranslate2
 from palmetto.interop.export import export
 from palmetto.model.parameters import parameter_table
 from tests.references import exported
@@ -79,3 +80,12 @@ def test_recipes_that_it_lacks_are_refused(kind: str, tmp_path: Path) -> None:
     run = exported.made(tmp_path / "run", exported.recipe(KINDS[kind][1]))
     with pytest.raises(UserError, match=r"no architecture of CTranslate2 .* \(expected"):
         export(run, "ctranslate2", tmp_path / "out", None, "float32")
+
+
+def test_a_matrix_that_the_format_cannot_count_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = exported.made(tmp_path / "run", exported.recipe({}))
+    monkeypatch.setattr(ctranslate2, "_MOST_BYTES", 400 * 32 * 2)
+    with pytest.raises(UserError, match=r"embeddings/weight takes 51,200 bytes; .* a smaller type than --dtype"):
+        export(run, "ctranslate2", tmp_path / "out", None, "float32")
+    assert not (tmp_path / "out").exists()
+    export(run, "ctranslate2", tmp_path / "out", None, "bfloat16")

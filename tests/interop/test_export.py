@@ -42,6 +42,16 @@ def test_the_same_run_gives_the_same_bytes(run: RunDirectory, tmp_path: Path) ->
     assert str(run.path).encode() not in b"".join(contents(tmp_path / "a").values())
 
 
+def test_fine_tuned_runs_of_two_places_give_the_same_bytes(tmp_path: Path) -> None:
+    for place in ("a", "b"):
+        export(exported.finetuned(tmp_path / place), "huggingface", tmp_path / place / "out", None, "float32")
+    assert contents(tmp_path / "a" / "out") == contents(tmp_path / "b" / "out")
+    assert str(tmp_path).encode() not in b"".join(contents(tmp_path / "a" / "out").values())
+    imported = RunDirectory(tmp_path / "again")
+    importing.make(tmp_path / "a" / "out", imported)
+    assert imported.recipe.digest == RunDirectory(tmp_path / "a" / "run").recipe.digest
+
+
 def test_an_export_replaces_an_export_alone(run: RunDirectory, tmp_path: Path) -> None:
     out = tmp_path / "out"
     export(run, "huggingface", out, 10, "float32")

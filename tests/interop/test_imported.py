@@ -12,6 +12,7 @@ import pytest
 from palmetto.decoding.limits import Limits
 from palmetto.decoding.sampling import Sampling
 from palmetto.decoding.trained import TrainedModel
+from palmetto.errors import UserError
 from palmetto.evaluation import registry
 from palmetto.evaluation.evaluating import run as evaluate
 from palmetto.evaluation.model import EvaluatedModel
@@ -27,6 +28,7 @@ from tests.references.command_runs import command
 
 pytest.importorskip("tokenizers", reason="needs the extra interop")
 TEMPLATE = "{% for message in messages %}{{ message.content }}{{ eos_token }}{% endfor %}"
+TEMPLATES = [{"name": "tool_use", "template": "{{ tools }}"}, {"name": "default", "template": TEMPLATE}]
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (made / "out" / MARK).unlink()
     shutil.rmtree(made / "out" / "palmetto")
     (made / "out" / "tokenizer.json").write_text(json.dumps(foreign.byte_level()))
-    (made / "out" / "tokenizer_config.json").write_text(json.dumps({"chat_template": TEMPLATE}))
+    (made / "out" / "tokenizer_config.json").write_text(json.dumps({"chat_template": TEMPLATES}))
     config = json.loads((made / "out" / "config.json").read_text())
     ends = {"bos_token_id": 0, "eos_token_id": [1, 5]}
     (made / "out" / "config.json").write_text(json.dumps(config | ends))
@@ -150,3 +152,11 @@ def test_an_imported_run_is_trained_further(run: RunDirectory, tmp_path: Path) -
     ids = store.read(np.arange(store.windows))[:, :-1].ravel().tolist()
     assert [ids[place + 1] for place, id in enumerate(ids[:-1]) if id == 1] == [0] * ids[:-1].count(1)
     assert command("long-context", tuned.path, "--times", 2) == 0
+    (tmp_path / "held-out.txt").write_text("Another palm tree has another spine.\n" * 40)
+    read = ("--times", 2, "--text", tmp_path / "held-out.txt", "--out", tmp_path)
+    assert command("long-context", run.path, *read, "--tuned", tuned.path) == 0
+    names = [way["name"] for way in json.loads((tmp_path / "long-context.json").read_text())["ways"]]
+    assert names[0] == "as trained"
+    assert names[-1] == "on"
+    with pytest.raises(UserError, match=r"--text .*gone: cannot be read"):
+        command("long-context", run.path, "--text", tmp_path / "gone")

@@ -32,6 +32,7 @@ CONFIG = {
         ({"eos_token_id": ["x"]}, r'eos_token_id=\["x"\]: expected an id'),
         ({"bos_token_id": -1}, "bos_token_id=-1: expected an id"),
         ({"rope_scaling": "linear"}, 'rope_scaling: found "linear"; expected an object'),
+        ({"vocab_size": "400"}, r"tokens\.vocabulary_size"),
     ],
 )
 def test_a_value_of_another_type_is_refused(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
@@ -46,6 +47,7 @@ def test_a_value_of_another_type_is_refused(changes: dict[str, Any], message: st
         ("config.json", b"[]", r"config\.json: expected an object, found \[\]"),
         ("tokenizer_config.json", b"5", r"tokenizer_config\.json: expected an object"),
         ("chat_template.jinja", b"\xff", r"chat_template\.jinja: expected text in UTF-8"),
+        ("tokenizer_config.json", b'{"chat_template": [{"name": "rag"}]}', "a list with a template named default"),
         ("palmetto.json", b'{"files": 5}', "altered since it was exported"),
         ("palmetto.json", b"[]", "altered since it was exported"),
     ],
@@ -72,4 +74,12 @@ def test_an_unknown_target_of_an_export_is_refused(tmp_path: Path) -> None:
     listed = {"files": {"palmetto/recipe.yaml": sha256(recipe)}, "target": ["x"]}
     (tmp_path / "palmetto.json").write_text(json.dumps(listed))
     with pytest.raises(UserError, match=r"an export to .*not imported"):
+        origin.read(tmp_path)
+
+
+def test_a_configuration_without_a_vocabulary_size_is_refused(tmp_path: Path) -> None:
+    without = {key: value for key, value in CONFIG.items() if key != "vocab_size"}
+    (tmp_path / "config.json").write_text(json.dumps(without))
+    (tmp_path / "tokenizer.json").write_text("{}")
+    with pytest.raises(UserError, match=r"config\.json: lacks vocab_size"):
         origin.read(tmp_path)

@@ -2,6 +2,7 @@
 
 import json
 import random
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,18 @@ from tests.references import exported
 from tests.references.draws import draw_case
 from tests.references.exported import KINDS
 
+EAGER = """
+import sys, torch
+from transformers import AutoModelForCausalLM
+tokens = torch.arange(64).view(2, 32)
+eager, sdpa = (
+    AutoModelForCausalLM.from_pretrained(sys.argv[1], dtype=torch.float32, attn_implementation=how)(tokens).logits
+    for how in ("eager", "sdpa")
+)
+print(float((eager - sdpa).abs().max() / sdpa.abs().max()))
+"""
+"""The difference between transformers' two ways of attention, as a share of the largest logit."""
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
@@ -26,6 +39,9 @@ def test_transformers_computes_the_same(kind: str, peers: Peers, tmp_path: Path)
     assert json.loads((tmp_path / "out" / "config.json").read_text())["architectures"] == [KINDS[kind][0]]
     assert checked is not None
     assert checked.holds, checked
+    if KINDS[kind][0] != "PalmettoForCausalLM":
+        difference = subprocess.run([python, "-c", EAGER, tmp_path / "out"], check=True, capture_output=True, text=True)
+        assert float(difference.stdout) < 1e-4
 
 
 @pytest.mark.slow

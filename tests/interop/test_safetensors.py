@@ -111,3 +111,12 @@ def test_a_pipe_in_the_place_of_weights_is_not_opened(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "model.safetensors")
     with pytest.raises(UserError, match="not a file"):
         safetensors.read(tmp_path)
+
+
+def test_tensors_that_are_no_weights_may_have_any_type(tmp_path: Path) -> None:
+    safetensors.write(tmp_path, TENSORS, VALUES.__getitem__, "float32")
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(file.read_bytes().replace(b'"b.c":{"dtype":"F32"', b'"b.c":{"dtype":"I32"'))
+    with pytest.raises(UserError, match=r"b\.c: of type I32"):
+        safetensors.read(tmp_path)
+    assert list(safetensors.read(tmp_path, without=(".c",))) == ["a", "ö"]

@@ -4,7 +4,6 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from palmetto.errors import UserError
@@ -40,6 +39,8 @@ MODELS: dict[str, dict[str, Any]] = {
     },
     "Bloom": {"seq_length": 32},
     "GPTNeoX": {"use_parallel_residual": False, "rotary_pct": 1.0, "num_key_value_heads": 4},
+    "Llama in bfloat16": {"rms_norm_eps": 1e-5},
+    "GPT2 in bfloat16": {"n_positions": 32},
 }
 """The class, a word about it, and what its configuration has other than SIZES."""
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
@@ -81,6 +82,7 @@ for name, changes in {models}.items():
     model = getattr(transformers, kind + ("LMHeadModel" if kind == "GPT2" else "ForCausalLM"))(config)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
+    model.to(torch.bfloat16 if "bfloat16" in name else torch.float32)
     model.save_pretrained(sys.argv[1] + "/" + name)
 """
 
@@ -101,12 +103,13 @@ def test_tensors_of_stock_models_are_given_back(name: str, folders: Path, peers:
     source, run, out = folders / name, RunDirectory(tmp_path / "run"), tmp_path / "out"
     exported.vocabulary().save(source / "tokenizer.model")
     importing.make(source, run)
-    checked = export(run, "huggingface", out, None, "float32", peers("huggingface")).checked
+    dtype = "bfloat16" if "bfloat16" in name else "float32"
+    checked = export(run, "huggingface", out, None, dtype, peers("huggingface")).checked
     assert checked is not None
     assert checked.holds, checked
     theirs, ours = safetensors.read(source), safetensors.read(out)
     assert theirs.keys() == ours.keys()
-    assert all(np.array_equal(theirs[tensor], ours[tensor]) for tensor in theirs)
+    assert all(theirs[tensor].tobytes() == ours[tensor].tobytes() for tensor in theirs)
 
 
 @pytest.mark.slow

@@ -63,6 +63,31 @@ def test_the_document_mark_is_added_and_never_read() -> None:
     assert VOCABULARY.eod not in encode(contents, "a [eod] b")
 
 
+def test_added_pieces_are_found_before_anything_is_merged() -> None:
+    words = VOCABULARY.extended(["<|user|>", "two words"])
+    contents, plain = tokenizer.tokenizer(words), tokenizer.tokenizer(VOCABULARY)
+    assert [(each["id"], each["content"]) for each in contents["added_tokens"]] == [
+        (VOCABULARY.size, "<|user|>"),
+        (VOCABULARY.size + 1, "two words"),
+    ]
+    assert not any(each["special"] for each in contents["added_tokens"])
+    assert contents["model"]["merges"] == plain["model"]["merges"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("target", "kind"), [("huggingface", "bpe"), ("huggingface", "unigram"), ("gguf", "bpe")])
+def test_other_programs_find_added_pieces_as_we_do(target: str, kind: Kind, peers: Peers, tmp_path: Path) -> None:
+    words, recipe = exported.vocabulary(kind).extended(["<|user|>", "two words", "\u00a7"]), exported.recipe({}, kind)
+    recipe = recipe.model_copy(update={"tokens": recipe.tokens.model_copy(update={"vocabulary_size": words.size})})
+    export(exported.made(tmp_path / "run", recipe, words=words), target, tmp_path / "out", None, "float32")
+    texts = ["<|user|>a two words\u00a7\u00a7 <|user|><|user|>", "x two wordsy <|user|", "two\nwords two words"]
+    asked = peer.Question([[1, 2]], [[1]], 1, texts, 0, words.size)
+    found = peer.ask(peer.RUNTIMES[target], peers(target), tmp_path / "out", asked).ids
+    expected = [words.encode(text).tolist() for text in texts]
+    assert [sum(id >= exported.SIZES[kind] for id in ids) for ids in expected] == [6, 1, 1]
+    assert found == [[words.eod, *ids] for ids in expected]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["bpe", "unigram"])
 def test_transformers_reads_every_text_as_we_do(kind: Kind, peers: Peers, tmp_path: Path) -> None:

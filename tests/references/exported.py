@@ -207,3 +207,14 @@ def made(
     checkpoints.save(state, step=step, attempt=0, recipe=recipe.digest, tokens="", chain="")
     checkpoints.wait()
     return run
+
+
+def finetuned(folder: Path) -> RunDirectory:
+    """Returns a run of a fine-tuning on a file in a folder, of a base in the same, with one piece more."""
+    words, values = vocabulary().extended(["<|user|>"]), recipe({}).model_dump()
+    values["tokens"]["vocabulary_size"] = words.size
+    values["training"]["objective"] = {"name": "examples"}
+    values["training"]["evaluations"] = {"tasks": ["copa"], "data": str(folder / "sets")}
+    data = [{"path": str(folder / "chat.jsonl"), "weight": 2.0}]
+    begun = {"base": str(folder / "base"), "step": 4, "parameters": "tree:0", "pieces": ["<|user|>"], "data": data}
+    return made(folder / "run", loading.validate(values | {"finetuning": begun}), words=words)

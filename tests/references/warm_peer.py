@@ -26,7 +26,7 @@ def serve(address: str) -> None:
     """Forks for every client until standard input ends."""
     os.environ["HF_HUB_OFFLINE"] = "1"
     __import__("torch")
-    from transformers import AutoModelForCausalLM, AutoTokenizer  # type: ignore[import-not-found]
+    from transformers import AutoModelForCausalLM, AutoTokenizer
 
     assert AutoModelForCausalLM
     assert AutoTokenizer
@@ -52,7 +52,7 @@ def answer(connection: socket.socket) -> None:
     os.chdir(folder)
     code = 0
     try:
-        run([argument for argument in arguments if argument != "-P"])
+        run([argument for argument in arguments if argument != "-I"])
     except BaseException:
         traceback.print_exc()
         code = 1

@@ -54,7 +54,7 @@ def evaluate(
     run, wanted = existing(directory), [name.strip() for name in names.split(",") if name.strip()]
     if not wanted:
         raise typer.BadParameter("expected names of tasks, as in boolq,copa", param_hint="--tasks")
-    folder = out or run.path / "evaluation"
+    folder = out or run.evaluation
     settings = Settings(shots, seed, limit, beams, samples, unsafe_code).check()
     if workers is not None and engine == "local":
         raise typer.BadParameter("expected with --engine ray", param_hint="--workers")

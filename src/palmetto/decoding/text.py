@@ -14,7 +14,7 @@ class Pieces:
         pieces = list(vocabulary.pieces())
         self.data = [piece.data for piece in pieces]
         """The bytes of each token; none for [eod]."""
-        self.names = [piece.data.decode() if piece.kind == "text" else piece.name for piece in pieces]
+        self.names = [piece.data.decode() if piece.kind in ("text", "added") else piece.name for piece in pieces]
         """The text of each token, or a name such as <0x0A> or [eod] for one that is no text.
 
         No two are equal: sentencepiece gives each piece a name of its own, and writes a space as U+2581, which occurs

@@ -61,10 +61,9 @@ class Architecture(NamedTuple):
         ]
 
     def weights(self, found: Mapping[str, Array]) -> dict[str, Array]:
-        """Returns the weights among a folder's tensors, under the class's names."""
-        kept = {name: array for name, array in found.items() if not name.endswith(self.buffers)}
-        bare = not any(name.startswith(self.prefix) for name in kept)
-        return {self.prefix + name if bare and name not in HEADS else name: array for name, array in kept.items()}
+        """Returns a folder's tensors without `buffers` under the class's names."""
+        bare = not any(name.startswith(self.prefix) for name in found)
+        return {self.prefix + name if bare and name not in HEADS else name: array for name, array in found.items()}
 
 
 def nearest(architectures: Sequence[Architecture], recipe: Recipe, runtime: str) -> Architecture:

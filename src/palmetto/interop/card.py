@@ -44,11 +44,27 @@ def card(source: Source, library: str, made: str, note: str) -> str:
 
 
 def _data(source: Source) -> str:
-    text = source.recipe.corpus.source
-    if text == "python":
+    begun = source.recipe.finetuning
+    if begun is None:
+        return _text(source)
+    pieces = f", with {len(begun.pieces)} further pieces in the vocabulary" if begun.pieces else ""
+    base = f"Fine-tuned from step {begun.step:,} of {Path(begun.base).name}, parameters `{begun.parameters}`{pieces}."
+    if not begun.data:
+        return f"{base}\n\n{_text(source)}"
+    rows = [
+        f"| {Path(each.path).name} | {'its size' if each.weight is None else f'{each.weight:g}'} |"
+        for each in begun.data
+    ]
+    return "\n".join([base, "", "| examples | weight |", "|---|---|", *rows])
+
+
+def _text(source: Source) -> str:
+    corpus = source.recipe.corpus
+    if corpus.source == "python":
         return "The text of a Python installation: its modules and documentation."
-    sheet = None if text is None else Path(str(text)) / "datasheet.json"
-    if sheet is None or not present(sheet):
+    folder = source.run.path / "corpus" if corpus.build is not None else corpus.source and Path(corpus.source)
+    sheet = folder and folder / "datasheet.json"
+    if not sheet or not present(sheet):
         return "The run has no datasheet of its text."
     values: dict[str, Any] = read_json(sheet)
     rows = [
@@ -69,6 +85,29 @@ def _energy(source: Source) -> str:
 
 
 def _evaluation(source: Source) -> str:
+    """Returns the validation loss of the exported step, and its scores on tasks if it has been evaluated."""
+    return "\n\n".join([_validation(source), *_scores(source)])
+
+
+def _scores(source: Source) -> list[str]:
+    """Returns the table of the scores on tasks that evaluations in the run's directory have of this checkpoint."""
+    rows = []
+    for folder in (source.run.evaluation, *sorted(source.run.evaluations.glob("*"))):
+        made_with, results = folder / "evaluation.json", folder / "results.json"
+        if not present(made_with) or not present(results):
+            continue
+        settings = read_json(made_with)
+        if settings["parameters"] != source.manifest.parameters or settings.get("weights") is not None:
+            continue
+        for name, of in read_json(results)["tasks"].items():
+            low, high = of["interval"]
+            rows.append(f"| {name} | {of['metric']} | {of['value']:.2f} | {low:.2f} to {high:.2f} | {of['count']:,} |")
+    if not rows:
+        return []
+    return ["\n".join(["| task | metric | value | interval (95 %) | examples |", "|---|---|---|---|---|", *rows])]
+
+
+def _validation(source: Source) -> str:
     """Returns the validation loss of the exported step, and that before the first step for comparison."""
     step, attempt = source.manifest.step, source.manifest.attempt
     losses = {

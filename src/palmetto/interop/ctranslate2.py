@@ -4,6 +4,7 @@ model.bin is a list of variables: name, shape, type and bytes of each; scalars a
 """
 
 import json
+import math
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import IO, Any
 import numpy as np
 
 from palmetto import files
+from palmetto.errors import UserError
 from palmetto.interop import card
 from palmetto.interop.architecture import ROTARY, Architecture, Requirements, final_norm, nearest, rotary
 from palmetto.interop.architectures import cohere, llama
@@ -30,6 +32,8 @@ _ACTIVATIONS = {"swiglu": 2, "geglu": 3, "glu": 6}
 _LINEAR = 0
 _MOST = 127
 """The largest integer of a row in int8, which its largest weight becomes."""
+_MOST_BYTES = 2**32 - 1
+"""The bytes of a variable that the format can count."""
 
 
 def _llama(model: Model) -> Requirements:
@@ -78,11 +82,20 @@ ARCHITECTURES = (
 def write(source: Source, folder: Path, dtype: str) -> None:
     """Writes model.bin, its vocabulary and a model card into a folder.
 
-    Raises UserError if no decoder of CTranslate2 computes the recipe's model, with the reasons of the nearest one.
+    Raises UserError if no decoder of CTranslate2 computes the recipe's model, with the reasons of the nearest one, or
+    if a matrix is too large for the format.
     """
     recipe, vocabulary = source.recipe, source.vocabulary
     architecture = nearest(ARCHITECTURES, recipe, "CTranslate2")
     planned = tensors(architecture.rows(recipe.model), source.table)
+    each = 1 if dtype == "int8" else TYPES[dtype][1].itemsize
+    for tensor in planned:
+        if (size := math.prod(tensor.shape) * each) > _MOST_BYTES:
+            smaller = f"a smaller type than --dtype {dtype}" if each > 1 else "another target"
+            raise UserError(
+                f"{recipe.name}: {tensor.name} takes {size:,} bytes; CTranslate2's format counts to {_MOST_BYTES:,}: "
+                f"expected {smaller}"
+            )
     settings = dict(_settings(recipe))
     aliases = {"decoder/projection/weight": "decoder/embeddings/weight"} if recipe.model.tied_embedding else {}
     if dtype == "int8":
@@ -164,7 +177,7 @@ def _tensor(file: IO[bytes], name: str, values: Array, dtype: str) -> None:
 def _variable(file: IO[bytes], name: str, value: Array | np.generic) -> None:
     file.write(_string(name) + struct.pack(f"<B{value.ndim}I", value.ndim, *value.shape))
     file.write(struct.pack("<BI", _NUMBERS[value.dtype.name], value.nbytes))
-    file.write(value.tobytes())
+    file.write(value.tobytes() if value.ndim == 0 else np.ascontiguousarray(value).view(np.uint8).data)
 
 
 def _string(text: str) -> bytes:

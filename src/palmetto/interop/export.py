@@ -65,8 +65,20 @@ def _facts(source: Source, target: str, dtype: str) -> dict[str, Any]:
 
 
 def _without_paths(source: Source) -> Recipe:
-    """Returns the recipe without the places of its text, which are this machine's."""
-    recipe = source.recipe
+    """Returns the recipe without the places of its text, base and examples, which are this machine's.
+
+    Names of folders and files stay.
+    """
+    recipe, begun = source.recipe, source.recipe.finetuning
     build = recipe.corpus.build and recipe.corpus.build.model_copy(update={"root": None})
     text = recipe.corpus.source if recipe.corpus.source == "python" else None
-    return recipe.model_copy(update={"corpus": recipe.corpus.model_copy(update={"source": text, "build": build})})
+    if begun is not None:
+        data = tuple(each.model_copy(update={"path": Path(each.path).name}) for each in begun.data)
+        begun = begun.model_copy(update={"base": Path(begun.base).name, "data": data})
+    return recipe.model_copy(
+        update={
+            "corpus": recipe.corpus.model_copy(update={"source": text, "build": build}),
+            "training": recipe.training.model_copy(update={"evaluations": None}),
+            "finetuning": begun,
+        }
+    )

@@ -20,7 +20,7 @@ from palmetto.tokens.vocabulary import Vocabulary
 FILE = "model.gguf"
 _MOST_LAYERS = 63
 """The most layers of llama.cpp's command-r without norms of queries and keys."""
-_TYPES = {"text": 1, "unknown": 2, "control": 3, "byte": 6}
+_TYPES = {"text": 1, "unknown": 2, "control": 3, "added": 4, "byte": 6}
 """llama.cpp's number of each kind of piece."""
 _BPE: Requirements = {"tokens.vocabulary": ("bpe",)}
 """Unigram pieces cannot be cut as sentencepiece does by merging pairs by score, which is what llama.cpp does."""

@@ -46,14 +46,14 @@ def read(source: Path) -> Origin:
         return Origin(recipe, reading(source, recipe), vocabularies.load(source / VOCABULARY))
     config = _object(source / "config.json")
     architecture = _architecture(config, source)
-    vocabulary = _vocabulary(source, config)
+    vocabulary = _vocabulary(source, {**architecture.defaults, **config})
     tokens = {
         "vocabulary": vocabulary.kind if isinstance(vocabulary, Vocabulary) else "bpe",
         "chat_template": _chat_template(source),
     }
     recipe = _recipe(config, architecture, source, tokens)
     table = weight_table(recipe.model, recipe.model_vocabulary)
-    found = architecture.weights(safetensors.read(source))
+    found = architecture.weights(safetensors.read(source, architecture.buffers))
     matrices = rows.matrices(architecture.rows(recipe.model), table, found)
     for tensor in rows.tensors(architecture.rows(recipe.model), table):
         values = found[tensor.name]
@@ -84,7 +84,10 @@ def _architecture(config: Mapping[str, Any], source: Path) -> Architecture:
 
 
 def _chat_template(source: Path) -> str | None:
-    """Returns the template of chats: that of a file of its own, or that of tokenizer_config.json, or None."""
+    """Returns the template of chats: that of a file of its own, or that of tokenizer_config.json, or None.
+
+    Of several it is the one named "default".
+    """
     file, settings = source / "chat_template.jinja", source / "tokenizer_config.json"
     try:
         found = (
@@ -92,9 +95,14 @@ def _chat_template(source: Path) -> str | None:
         )
     except UnicodeDecodeError:
         raise UserError(f"{file}: expected text in UTF-8") from None
-    if found and not isinstance(found, str):
-        raise UserError(f"{settings}: chat_template: several templates; expected one, as text")
-    return tokenizer.of_chats(found) if found else None
+    if isinstance(found, list):
+        named = [each for each in found if isinstance(each, dict) and each.get("name") == "default"]
+        found = named[0].get("template") if named else found
+    if not found:
+        return None
+    if not isinstance(found, str):
+        raise UserError(f"{settings}: chat_template: expected a text, or a list with a template named default")
+    return tokenizer.of_chats(found)
 
 
 def _recipe(config: Mapping[str, Any], architecture: Architecture, source: Path, tokens: Mapping[str, Any]) -> Recipe:
@@ -134,9 +142,11 @@ def _vocabulary(source: Path, config: Mapping[str, Any]) -> Vocabulary | str:
             raise UserError(f"{source}/config.json: {key}={json.dumps(config[key])[:40]}: expected an id")
     if end is None:
         return "its config.json names no eos_token_id"
+    if type(size := config.get("vocab_size")) is not int:
+        return "its config.json has no number as vocab_size"
     try:
         contents = read_json(source / "tokenizer.json")
-        file = wrap(contents, beginning=end if beginning is None else beginning, end=end, size=config["vocab_size"])
+        file = wrap(contents, beginning=end if beginning is None else beginning, end=end, size=size)
         return WrappedVocabulary(file, str(source / "tokenizer.json"))
     except UserError as error:
         return str(error)

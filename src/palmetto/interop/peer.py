@@ -1,6 +1,7 @@
 """A foreign runtime in an environment of its own, which answers what it computes of an export."""
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from palmetto import files
-from palmetto.errors import UserError
+from palmetto.errors import RunStopped, UserError
 from palmetto.interop.forms import Array
 
 
@@ -83,11 +84,15 @@ def environment(runtime: Runtime, folder: Path | None, say: Callable[[str], None
     python = folder / "bin" / "python"
     if not folder.exists():
         say(f"making {folder} with {', '.join(runtime.packages)}")
-        for command in (
-            [sys.executable, "-m", "venv", str(folder)],
-            [str(python), "-m", "pip", "install", "--quiet", *runtime.packages],
-        ):
-            _run(command, f"--peer-environment {folder}: cannot be made")
+        try:
+            for command in (
+                [sys.executable, "-m", "venv", str(folder)],
+                [str(python), "-m", "pip", "install", "--quiet", *runtime.packages],
+            ):
+                _run(command, f"--peer-environment {folder}: cannot be made")
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)  # so that the next call tries again
+            raise
     if not python.exists():
         raise UserError(
             f"--peer-environment {folder}: no virtual environment; expected one, or a path where nothing is"
@@ -98,13 +103,16 @@ def environment(runtime: Runtime, folder: Path | None, say: Callable[[str], None
 
 
 def ask(runtime: Runtime, python: Path, folder: Path, question: Question) -> Answer:
-    """Returns what the runtime computes of the export in a folder; raises UserError if it cannot open it."""
+    """Returns what the runtime computes of the export in a folder; raises RunStopped if it cannot open it."""
     with files.temporary_folder("palmetto-check-") as there:
         asked, answered = there / "question.json", there / "answer.npz"
         asked.write_text(json.dumps(question._asdict()))
         script = Path(__file__).parent / "peers" / runtime.script
-        command = [str(python), "-P", str(script), str(folder.absolute()), str(asked), str(answered)]
-        _run(command, f"{folder}: {runtime.modules[-1]} cannot open it")
+        command = [str(python), "-I", str(script), str(folder.absolute()), str(asked), str(answered)]
+        try:
+            _run(command, f"{folder}: {runtime.modules[-1]} cannot open it")
+        except UserError as error:
+            raise RunStopped(str(error)) from None
         with np.load(answered) as found:
             greedy, ids = json.loads(str(found["greedy"])), json.loads(str(found["ids"]))
             return Answer(found["logits"], greedy, ids, str(found["versions"]))

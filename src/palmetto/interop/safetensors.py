@@ -95,8 +95,10 @@ def write_file(path: Path, tensors: Sequence[Planned], values: Iterable[Array], 
             file.write(np.ascontiguousarray(array, of).view(np.uint8).data)
 
 
-def read(folder: Path) -> dict[str, Array]:
-    """Returns every tensor of a folder's files, mapped from the disk and not yet in memory.
+def read(folder: Path, without: tuple[str, ...] = ()) -> dict[str, Array]:
+    """Returns the tensors of a folder's files, mapped from the disk and not yet in memory.
+
+    without: the endings of the names of tensors that are left out, whatever their type.
 
     Raises UserError if there is no file, a file is damaged, or a type is none of `TYPES`.
     """
@@ -104,7 +106,7 @@ def read(folder: Path) -> dict[str, Array]:
     names = _indexed(index) if index.exists() else ["model.safetensors"]
     tensors: dict[str, Array] = {}
     for name in names:
-        tensors |= read_file(folder / name)
+        tensors |= read_file(folder / name, without)
     return tensors
 
 
@@ -120,7 +122,7 @@ def _indexed(index: Path) -> list[str]:
     return sorted(set(places.values()))
 
 
-def read_file(path: Path) -> dict[str, Array]:
+def read_file(path: Path, without: tuple[str, ...] = ()) -> dict[str, Array]:
     """Returns the tensors of one file, as `read` does."""
     if path.exists() and not path.is_file():
         raise UserError(f"{path}: not a file; expected weights as safetensors")
@@ -133,7 +135,8 @@ def read_file(path: Path) -> dict[str, Array]:
     try:
         header = json.loads(data[8 : 8 + length])
         header.pop("__metadata__", None)
-        return {name: _mapped(data, 8 + length, entry, f"{path}: {name}") for name, entry in header.items()}
+        kept = {name: entry for name, entry in header.items() if not name.endswith(without)}
+        return {name: _mapped(data, 8 + length, entry, f"{path}: {name}") for name, entry in kept.items()}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         if isinstance(error, UserError):
             raise

@@ -2,7 +2,7 @@
 
 Pieces hold real spaces, and nothing is normalized. Merges are all splits of every piece, by score, as in sentencepiece;
 bytes, controls, newline and tab are in none. Text is cut into the runs that Palmetto encodes one by one. [eod] is put
-in front of a text and never read from it.
+in front of a text and never read from it. Pieces that fine-tuning has added are the only added tokens.
 """
 
 from itertools import chain
@@ -30,7 +30,7 @@ def tokenizer(vocabulary: Vocabulary) -> dict[str, Any]:
         "version": "1.0",
         "truncation": None,
         "padding": None,
-        "added_tokens": [],
+        "added_tokens": [_added(piece) for piece in pieces if piece.kind == "added"],
         "normalizer": None,
         "pre_tokenizer": {"type": "Split", "pattern": {"Regex": _RUN}, "behavior": "Isolated", "invert": False},
         "post_processor": {
@@ -92,7 +92,7 @@ def of_chats(template: str) -> str:
 
 
 def _name(piece: Piece) -> str:
-    return piece.data.decode() if piece.kind == "text" else piece.name
+    return piece.data.decode() if piece.kind in ("text", "added") else piece.name
 
 
 def _merges(pieces: list[Piece]) -> list[list[str]]:
@@ -105,6 +105,12 @@ def _merges(pieces: list[Piece]) -> list[list[str]]:
             for text in whole
         )
     )
+
+
+def _added(piece: Piece) -> dict[str, Any]:
+    """Returns the entry of a piece that is found in a text before anything is merged."""
+    never = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized", "special"), False)
+    return {"id": piece.id, "content": _name(piece), **never}
 
 
 def _special(part: int) -> dict[str, Any]:

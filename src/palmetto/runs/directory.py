@@ -34,6 +34,8 @@ class RunDirectory:
         self.checkpoints = path / "checkpoints"
         self.summary = path / "summary.json"
         self.samples = path / "samples.txt"
+        self.evaluation = path / "evaluation"
+        """The folder that `palmetto eval` writes, unless it is given another."""
         self.evaluations = path / "evaluations"
         self.report = path / "report.html"
         self.is_shadow = False

@@ -10,7 +10,7 @@ from palmetto.errors import UserError
 
 LOSSLESS = (b"", 0, 0, 1)
 """The settings that change no text: no map of characters, no space added in front, none dropped, spaces as U+2581."""
-_TRAINER_SPEC, _NORMALIZER_SPEC = 2, 3
+_PIECE, _TRAINER_SPEC, _NORMALIZER_SPEC = 1, 2, 3
 _MODEL_TYPE, _BPE = 3, 2
 
 
@@ -61,6 +61,12 @@ def _fields(message: bytes) -> Iterator[tuple[int, bytes | int]]:
             raise ValueError("the message ends early")
         yield number, message[at : at + length]
         at += length
+
+
+def added(model: bytes) -> int:
+    """Returns how many of a serialized model's pieces were appended by `piece`: they follow its settings."""
+    numbers = [number for number, _ in _fields(model)]
+    return numbers[numbers.index(_NORMALIZER_SPEC) :].count(_PIECE)
 
 
 def piece(name: str) -> bytes:

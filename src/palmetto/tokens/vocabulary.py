@@ -49,12 +49,13 @@ _ALWAYS = 256 + 2 + 2 + 1
 class Piece(NamedTuple):
     """An entry of the vocabulary.
 
-    data: the bytes that it decodes to. score: the order of merges (bpe) or a log probability (unigram).
+    kind: "added" is a text that `Vocabulary.extended` has added: one token wherever it stands. data: the bytes that it
+    decodes to. score: the order of merges (bpe) or a log probability (unigram).
     """
 
     id: int
     name: str
-    kind: Literal["text", "byte", "control", "unknown"]
+    kind: Literal["text", "added", "byte", "control", "unknown"]
     data: bytes
     score: float
 
@@ -79,6 +80,8 @@ class Vocabulary:
         self._model = model
         self.digest = hashlib.sha256(model).hexdigest()
         self.size: int = processor.get_piece_size()
+        self._trained = self.size - normalizer.added(model)
+        """The number of pieces from training, which are the first."""
         self.eod: int = processor.piece_to_id(EOD)
         self.beginning = self.eod
         """The id in front of a text."""
@@ -218,7 +221,8 @@ class Vocabulary:
             elif processor.is_unknown(id):
                 yield Piece(id, text, "unknown", "\ufffd".encode(), score)
             else:
-                yield Piece(id, text, "text", text.replace("\u2581", " ").encode(), score)
+                kind: Literal["text", "added"] = "text" if id < self._trained else "added"
+                yield Piece(id, text, kind, text.replace("\u2581", " ").encode(), score)
 
     def _plan(self, text: str, runs: list[str]) -> list[int | list[int]]:
         """Splits `text` into safe runs, appended to `runs` and planned by their index, and unsafe characters,
