@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from palmetto.errors import UserError
-from palmetto.evaluation.long_context import Curve, Way, measure, ways
+from palmetto.evaluation.long_context import Curve, Text, Tuned, Way, measure, ways
 from palmetto.model import layout, tuning
 from palmetto.model import weights as parameters
 from palmetto.recipe import Recipe
@@ -19,8 +19,8 @@ VOCABULARY = 300
 
 
 @pytest.fixture
-def held_out(tmp_path: Path) -> store.TokenStore:
-    """Returns a store of 200 tokens."""
+def held_out(tmp_path: Path) -> Text:
+    """Returns 200 tokens from a store."""
     tokens = np.random.default_rng(0).integers(0, VOCABULARY, 200)
     store.write(
         tmp_path / "validation.bin",
@@ -31,7 +31,7 @@ def held_out(tmp_path: Path) -> store.TokenStore:
         vocabulary_digest="",
         source_fingerprint="",
     )
-    return store.TokenStore.open(tmp_path / "validation.bin")
+    return Text("validation.bin", 200, store.TokenStore.open(tmp_path / "validation.bin").stretch)
 
 
 def recipe(tiny_recipe: RecipeMaker, *overrides: str) -> Recipe:
@@ -40,7 +40,7 @@ def recipe(tiny_recipe: RecipeMaker, *overrides: str) -> Recipe:
 
 
 @pytest.mark.slow
-def test_every_change_gives_the_loss_of_its_model(tiny_recipe: RecipeMaker, held_out: store.TokenStore) -> None:
+def test_every_change_gives_the_loss_of_its_model(tiny_recipe: RecipeMaker, held_out: Text) -> None:
     """The training loss computes the same values by other code."""
     chosen = recipe(tiny_recipe)
     drawn = parameters.initialize(chosen.model, VOCABULARY, 1)
@@ -59,7 +59,7 @@ def test_every_change_gives_the_loss_of_its_model(tiny_recipe: RecipeMaker, held
 
 
 @pytest.mark.slow
-def test_windows_change_no_loss_within_the_trained_length(tiny_recipe: RecipeMaker, held_out: store.TokenStore) -> None:
+def test_windows_change_no_loss_within_the_trained_length(tiny_recipe: RecipeMaker, held_out: Text) -> None:
     chosen = recipe(tiny_recipe)
     curves = measure(chosen, parameters.initialize(chosen.model, VOCABULARY, 1), held_out, 3, 2, lambda text: None)
     by_name = {curve.way.name: curve for curve in curves}
@@ -70,6 +70,16 @@ def test_windows_change_no_loss_within_the_trained_length(tiny_recipe: RecipeMak
         assert np.abs(by_name[name].losses - plain)[9:].max() > 1e-4, f"{name} changes what is beyond"
     assert_same(by_name["parallel windows"], plain, slice(0, 4))
     assert np.abs(by_name["interpolation"].losses - plain)[1:8].max() > 1e-5, "interpolation changes all positions"
+
+
+@pytest.mark.slow
+def test_a_run_that_was_trained_further_is_measured_beside(tiny_recipe: RecipeMaker, held_out: Text) -> None:
+    chosen, longer = recipe(tiny_recipe), recipe(tiny_recipe, "tokens.sequence_length=24", "model.positions.base=4e4")
+    drawn, tuned = (parameters.initialize(each.model, VOCABULARY, n) for n, each in enumerate((chosen, longer)))
+    *_, last = measure(chosen, drawn, held_out, 3, 2, lambda text: None, [Tuned("longer", longer, tuned)])
+    assert last.way[::2] == ("longer", "trained further, 8 steps on sequences of 24")
+    first, *_ = measure(longer, tuned, held_out, 1, 2, lambda text: None)
+    assert_same(last, first.losses, slice(0, 24))
 
 
 def assert_same(curve: Curve, losses: np.ndarray, where: slice) -> None:
@@ -84,7 +94,7 @@ def test_changes_depend_on_the_positions(tiny_recipe: RecipeMaker, positions: st
     assert len(ways(recipe(tiny_recipe, f"model.positions={positions}"), 4)) == count
 
 
-def test_models_of_fixed_length_are_refused(tiny_recipe: RecipeMaker, held_out: store.TokenStore) -> None:
+def test_models_of_fixed_length_are_refused(tiny_recipe: RecipeMaker, held_out: Text) -> None:
     with pytest.raises(UserError, match=r"model\.positions\.name=learned: no position beyond"):
         ways(recipe(tiny_recipe, "model.positions={name: learned, length: 8}"), 4)
     with pytest.raises(UserError, match=r"training\.objective\.name=prefix: expected causal"):

@@ -1,7 +1,7 @@
 """Joins a prompt with its continuation in token ids, by one written rule.
 
-White space at the end of the prompt belongs to the continuation. The joined text is encoded as a whole and cut where the
-prompt, encoded by itself, would end. If a token spans the join, the cut falls before or after it; the continuation
+White space at the end of the prompt belongs to the continuation. The joined text is encoded as a whole and cut where
+the prompt, encoded by itself, would end. If a token spans the join, the cut falls before or after it; the continuation
 keeps at least the last token of the whole. [eod] stands in front, once.
 """
 

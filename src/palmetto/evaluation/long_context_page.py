@@ -72,7 +72,7 @@ def html(curves: list[Curve], trained: int, name: str) -> str:
 <h2>Table</h2>
 {shown}
 <p class="note">Perplexity over stretches of positions: the exponential of the mean loss there, on held-out text.
-Nothing was trained for it: each way changes how the same parameters are run.</p>""",
+Each change runs the same parameters in another way; runs that were trained further say so.</p>""",
         footer="Made by <code>palmetto long-context</code>; the loss by position is in <code>long-context.json</code>.",
     )
 

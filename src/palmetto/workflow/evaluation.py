@@ -29,16 +29,37 @@ _TOLD = ("metric", "value", "interval", "chance", "majority", "count")
 """What of a task's results goes to the events of a run."""
 
 
-def long_context(run: RunDirectory, times: int, sequences: int, say: Say) -> "list[Curve]":
-    """Returns the losses of the newest checkpoint by position, up to `times` the length it was trained on."""
+def long_context(
+    run: RunDirectory, times: int, sequences: int, say: Say, text: Path | None = None, tuned: Sequence[Path] = ()
+) -> "list[Curve]":
+    """Returns the losses of the newest checkpoint by position, up to `times` the length it was trained on.
+
+    text: a file of held-out text, by default that of the run. tuned: the directories of runs that were trained further.
+    """
     recipe = enter_to_read(run, say)
     from palmetto.decoding.trained import restore
-    from palmetto.evaluation.long_context import measure
+    from palmetto.evaluation.long_context import Text, Tuned, measure
     from palmetto.tokens.store import TokenStore
 
-    state, _, _ = restore(run)
-    store = TokenStore.open(run.validation_store, vocabulary_digest=origin.load_vocabulary(run).digest)
-    return measure(recipe, state.parameters, store, times, sequences, say)
+    vocabulary, others = origin.load_vocabulary(run), [RunDirectory.existing(path) for path in tuned]
+    for other in others:
+        if origin.load_vocabulary(other).digest != vocabulary.digest:
+            raise UserError(f"--tuned {other.path}: has another vocabulary than {run.path}; expected the same")
+    if text is None:
+        store = TokenStore.open(run.validation_store, vocabulary_digest=vocabulary.digest)
+        held_out = Text(str(store.path), store.header.tokens, store.stretch)
+    else:
+        ids = np.concatenate([[vocabulary.beginning], vocabulary.encode_bytes(_contents(text))])
+        held_out = Text(str(text), len(ids), lambda start, stop: ids[start:stop])
+    found = [Tuned(each.path.resolve().name, each.recipe_to_read(), restore(each)[0].parameters) for each in others]
+    return measure(recipe, restore(run)[0].parameters, held_out, times, sequences, say, found)
+
+
+def _contents(text: Path) -> bytes:
+    try:
+        return text.read_bytes()
+    except OSError as error:
+        raise UserError(f"--text {text}: cannot be read ({error.strerror}); expected a file of text") from None
 
 
 def tasks(
