@@ -46,6 +46,18 @@ def test_packages_and_memory_are_added_and_their_parts_are_not(tmp_path: Path) -
     assert meters.joules() == 0
 
 
+def test_a_reading_that_fails_is_unknown_and_the_next_counts(tmp_path: Path) -> None:
+    package = zone(tmp_path, "package-0", "intel-rapl:0", 10 * 10**6)
+    meters = power.meters("cpu", tmp_path, "no library")
+    assert meters is not None
+    package.unlink()
+    assert meters.joules() is None
+    package.write_text("20000000")
+    assert meters.joules() is None, "nothing is known of its beginning"
+    package.write_text("25000000")
+    assert meters.joules() == pytest.approx(5)
+
+
 def test_a_machine_without_counters_has_no_meters(tmp_path: Path) -> None:
     assert power.meters("cpu", tmp_path, "no library") is None
     (tmp_path / "intel-rapl:0").mkdir()  # as in a container that hides the files

@@ -31,7 +31,7 @@ class Counter(NamedTuple):
 
     kind: str
     read: Callable[[], float]
-    """Returns the joules so far, counted from any number."""
+    """Returns the joules so far, counted from any number; raises OSError or ValueError if they cannot be read."""
     end: float
     """The joules at which the counter begins again at 0."""
 
@@ -41,18 +41,27 @@ class Meters:
 
     def __init__(self, counters: Sequence[Counter]) -> None:
         self._counters = counters
-        self._last = [counter.read() for counter in counters]
+        self._last = self._read()
         self.kinds = " and ".join(dict.fromkeys(counter.kind for counter in counters))
 
-    def joules(self) -> float:
-        """Returns the joules since the last reading. A counter may have begun again once, not twice."""
-        now = [counter.read() for counter in self._counters]
-        used = sum(
-            then - before if then >= before else then - before + counter.end
-            for counter, before, then in zip(self._counters, self._last, now, strict=True)
+    def joules(self) -> float | None:
+        """Returns the joules since the last reading, None if one of the two failed.
+
+        A counter may have begun again once, not twice.
+        """
+        before, self._last = self._last, self._read()
+        if before is None or self._last is None:
+            return None
+        return sum(
+            now - then if now >= then else now - then + counter.end
+            for counter, then, now in zip(self._counters, before, self._last, strict=True)
         )
-        self._last = now
-        return used
+
+    def _read(self) -> list[float] | None:
+        try:
+            return [counter.read() for counter in self._counters]
+        except (OSError, ValueError):  # a driver may stop to answer, and training goes on
+            return None
 
 
 def meters(platform: str, powercap: Path = POWERCAP, nvml: str = NVML) -> Meters | None:
@@ -125,7 +134,8 @@ def _nvml(library: str) -> list[Counter]:
 def _joules(nvml: ctypes.CDLL, handle: ctypes.c_void_p) -> Callable[[], float]:
     def read() -> float:
         found = _millijoules(nvml, handle)
-        assert found is not None, "a GPU that has told its energy tells it again"
+        if found is None:
+            raise OSError("the GPU does not tell its energy any more")
         return found / 1e3
 
     return read

@@ -35,8 +35,8 @@ class Account:
         """Writes what was used since the last line."""
         now = time.monotonic()
         line: dict[str, Any] = {"seconds": round(now - self._last, 3)}
-        if self._meters is not None:
-            line |= {"joules": round(self._meters.joules(), 3), "meters": self._meters.kinds}
+        if self._meters is not None and (joules := self._meters.joules()) is not None:
+            line |= {"joules": round(joules, 3), "meters": self._meters.kinds}
         self._lines.append(line)
         self._last = now
 
