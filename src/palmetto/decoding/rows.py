@@ -16,7 +16,7 @@ from palmetto.decoding.strategies.temperature import Draw
 from palmetto.decoding.tables import Tables
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Share:
     """Says which rows of a step compute which positions of a sequence, as it is before the step."""
 
@@ -108,8 +108,9 @@ def ask(shares: list[Share], sizes: Sizes) -> Asked:
             processed[row] = request.processed
             for strategy in sequence.uses:
                 using.setdefault(strategy.name, {})[row] = sequence.context(behind - 1 + i)
-    enough = ASSORTMENTS[1:] if processed.any() else ASSORTMENTS
-    held = next(each for each in enough if using.keys() <= {strategy.name for strategy in each})
+    if not using and not processed.any():
+        return asked._replace(top=top)
+    held = next(each for each in ASSORTMENTS[1:] if using.keys() <= {strategy.name for strategy in each})
     return asked._replace(uses=_uses(held, using, sizes), top=top)
 
 

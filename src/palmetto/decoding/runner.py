@@ -62,7 +62,11 @@ class Runner:
         self._sharding = sharding if sharding is not None and sharding.devices > 1 else None
         self._tuning = choose_tuning(sharding)
         self._own = rows_are_their_own(model, self._tuning)
-        self._learned = step.learn(arranged, model, limits.positions(model))
+        self._row_counts = [limits.rows]
+        while self._own and (fewer := BETWEEN_SIZES ** (len(self._row_counts) - 1)) < limits.rows:
+            self._row_counts.append(fewer)
+        self._positions = limits.positions(model)
+        self._learned = step.learn(arranged, model, self._positions)
         count = blocks + 1
         if self._sharding is not None:
             count = -(-count // self._sharding.sizes["data"]) * self._sharding.sizes["data"]  # a share for each
@@ -79,17 +83,13 @@ class Runner:
 
         If more are needed at once, it is the next power of two.
         """
-        sizes, size = [self._limits.rows], 1
-        while self._own and size < self._limits.rows:
-            sizes.append(size)
-            size *= BETWEEN_SIZES
-        return min((size for size in sizes if size >= least), default=1 << (least - 1).bit_length())
+        return min((count for count in self._row_counts if count >= least), default=1 << (least - 1).bit_length())
 
     @property
     def fingerprint(self) -> str:
         """The digest of all that bits depend on besides the weights, to which adapters were added, and the request."""
         limits, mesh = self._limits, self._sharding.sizes if self._sharding else {}
-        sizes = 0 if self._own else limits.rows, limits.block, limits.positions(self._model), self._vocabulary_size
+        sizes = 0 if self._own else limits.rows, limits.block, self._positions, self._vocabulary_size
         where = jaxlib.version.__version__, jax.devices()[0].device_kind, self._tuning, kernels().name, mesh
         everything = self._model.model_dump_json(exclude={"lora"}), str(self._arranged.embedding.dtype), sizes, where
         return hashlib.sha256(repr(everything).encode()).hexdigest()[:16]
@@ -132,7 +132,7 @@ class Runner:
         return TOP, 1 << self._limits.sequences.bit_length()
 
     def _sizes(self, rows: int) -> Sizes:
-        return Sizes(rows, self._vocabulary_size, self._limits.positions(self._model))
+        return Sizes(rows, self._vocabulary_size, self._positions)
 
     def copy(self, copies: dict[int, int]) -> None:
         """Copies blocks, given the source of each target; with few numbers of them, so that there are few programs."""

@@ -66,12 +66,14 @@ class Scheduler:
         if alone is not None and self._give(alone, alone.request.prefix) == alone.request.prefix:
             return Plan([(alone, alone.request.prefix)], self._copies)
         self._shares, self._left = {}, self.rows
-        for sequence in [s for s in able if s.pending == 1] + [s for s in able if s.pending > 1]:
+        pending = [(sequence, sequence.pending) for sequence in able]
+        for sequence, count in [p for p in pending if p[1] == 1] + [p for p in pending if p[1] > 1]:
             if self._left and sequence.slot is not None and sequence.done >= sequence.request.prefix:
-                if sequence.pending > self.size:
+                if count > self.size:
                     self._catch_up(sequence)
+                    count = sequence.pending
                 self._shares[sequence] = 0
-                self._shares[sequence] = given = self._give(sequence, min(sequence.pending, self._left))
+                self._shares[sequence] = given = self._give(sequence, min(count, self._left))
                 self._left -= given
         return Plan([(s, n) for s, n in self._shares.items() if n], self._copies)
 
@@ -84,8 +86,9 @@ class Scheduler:
         before, sequence.done = sequence.done, sequence.done + count
         for number in range(before // self.size, sequence.done // self.size):
             self.blocks.know(sequence.blocks[number], sequence.digest(number, self.size))
-        for number in range(self._unseen(before).stop, self._unseen(sequence.done).stop):
-            self._drop(sequence, number)
+        if self._window is not None:
+            for number in range(self._unseen(before).stop, self._unseen(sequence.done).stop):
+                self._drop(sequence, number)
 
     def fork(self, parent: Sequence, child: Sequence) -> bool:
         """Lets a child that has computed as much run with the parent's blocks; returns False if they are not there."""
