@@ -1,24 +1,34 @@
 """A whole ladder, from its sizes to the prediction of a recipe."""
 
 import json
+import signal
+import time
 from pathlib import Path
 
 import pytest
 
 from palmetto.files import read_json, write_text
 from palmetto.runs.directory import RunDirectory
-from tests.sweeps.conftest import RECIPE, TINY, call, files
+from tests.sweeps.conftest import RECIPE, TINY, call, files, start
 
 SIZES = ("training.epochs=4", "--sizes", "10k,20k,40k", "--tokens-per-parameter", "0.5,1,2")
 TARGET = RECIPE.replace("layers: 1, d_model: 16, heads: 1", "layers: 3, d_model: 64, heads: 4")
 
 
 @pytest.mark.slow
-def test_a_ladder_is_trained_once_and_predicts_its_target(tiny: Path) -> None:
+def test_a_stopped_ladder_resumes_and_predicts_its_target(tiny: Path) -> None:
     write_text(tiny / "target.yaml", TARGET)
+    process = start(tiny, "ladder", *TINY, *SIZES, "--predict", "target.yaml")
+    deadline = time.monotonic() + 300
+    while process.poll() is None and len([*tiny.glob("out/*/ledger.jsonl")]) < 2 and time.monotonic() < deadline:
+        time.sleep(0.005)  # until the second one trains
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 1, err
+    assert "the same command resumes" in err
+    assert err.index("9 runs will take about") < err.index("1 of 9")
     out, err = call(tiny, "ladder", *TINY, *SIZES, "--predict", "target.yaml")
-    assert "9 runs will take about" in err
-    assert err.index("9 runs will take") < err.index("1 of 9")
+    assert "1 of 9" not in err
     assert "L(N, D) = " in out
     before, values = files(tiny), read_json(tiny / "out" / "ladder.json")
     losses = [rung["validation_loss"] for rung in values["rungs"]]
