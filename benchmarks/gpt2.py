@@ -35,8 +35,8 @@ FIRST: Settings = {
 AXES: list[list[Settings]] = [
     [{"type": "float32"}],
     [{"layers": 4, "width": 192, "heads": 6}, {"layers": 6, "width": 192, "heads": 6}],
-    [{"batch": 8}, {"batch": 32}],
-    [{"rate": 5e-3}, {"rate": 8e-3}],
+    [{"batch": 8}, {"batch": 32}, {"batch": 4}],
+    [{"rate": 5e-3}, {"rate": 8e-3}, {"rate": 2e-3}],
     [{"vocabulary": 2048}, {"vocabulary": 8192}],
 ]
 """The changes that are tried along each axis."""
