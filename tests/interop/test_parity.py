@@ -27,7 +27,7 @@ eager, sdpa = (
 )
 print(float((eager - sdpa).abs().max() / sdpa.abs().max()))
 """
-"""The difference between transformers' two ways of attention, as a share of the largest logit."""
+"""The difference between transformers' two ways of attention, as a share of the largest logit; BLOOM has but one."""
 
 
 @pytest.mark.slow
@@ -39,7 +39,7 @@ def test_transformers_computes_the_same(kind: str, peers: Peers, tmp_path: Path)
     assert json.loads((tmp_path / "out" / "config.json").read_text())["architectures"] == [KINDS[kind][0]]
     assert checked is not None
     assert checked.holds, checked
-    if KINDS[kind][0] != "PalmettoForCausalLM":
+    if KINDS[kind][0] not in ("PalmettoForCausalLM", "BloomForCausalLM"):
         difference = subprocess.run([python, "-c", EAGER, tmp_path / "out"], check=True, capture_output=True, text=True)
         assert float(difference.stdout) < 1e-4
 

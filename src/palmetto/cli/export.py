@@ -1,5 +1,6 @@
 """`palmetto export`."""
 
+import math
 import os
 from enum import StrEnum
 from pathlib import Path
@@ -63,7 +64,7 @@ def export(
     with remote.target(out) as folder:
         exported = export(run, to, folder, step, dtype, python)
     checked = exported.checked
-    parts = None if checked is None else checked._asdict()
+    parts = None if checked is None else checked._asdict() | {"logits": _number(checked.logits)}
     values = {"target": str(to), "files": exported.files, "checked": {k: parts and parts[k] for k in _CHECKED}}
     lines = [os.path.join(out, name) for name in exported.files]
     if checked is not None:
@@ -77,6 +78,11 @@ def export(
 
 
 _CHECKED = ("logits", "greedy", "ids")
+
+
+def _number(difference: float) -> float | None:
+    """Returns the difference as JSON can have it: None for one that is no number, as between logits that overflow."""
+    return difference if math.isfinite(difference) else None
 
 
 def _missing(runtime: "Runtime | None") -> str:

@@ -200,7 +200,8 @@ def _tokens(vocabulary: Vocabulary) -> dict[str, Fact]:
     return {
         "tokenizer.ggml.model": "llama",
         "tokenizer.ggml.pre": "default",
-        "tokenizer.ggml.tokens": [piece.name for piece in pieces],
+        # It looks for added pieces in the text as it is, and for the others with U+2581 as a space.
+        "tokenizer.ggml.tokens": [p.data.decode() if p.kind == "added" else p.name for p in pieces],
         "tokenizer.ggml.scores": [float(piece.score) for piece in pieces],
         "tokenizer.ggml.token_type": [_TYPES[piece.kind] for piece in pieces],
         "tokenizer.ggml.bos_token_id": vocabulary.eod,
