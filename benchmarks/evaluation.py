@@ -122,7 +122,7 @@ def outside(run: RunDirectory, asked: Requests) -> dict[str, float]:
             for context, wanted in own
         ]
         with (
-            patch.object(step, "forward_and_choose", timed(step.forward_and_choose)),
+            patch.object(model.engine._model, "_program", timed(model.engine._model._program)),
             patch.object(step, "choose", timed(step.choose)),
             patch.object(jax, "device_get", timed(jax.device_get)),
         ):

@@ -66,6 +66,7 @@ class Runner:
         while self._own and (fewer := BETWEEN_SIZES ** (len(self._row_counts) - 1)) < limits.rows:
             self._row_counts.append(fewer)
         self._positions = limits.positions(model)
+        self._program = step.program(model, self._tuning, vocabulary_size, self._own)
         self._learned = step.learn(arranged, model, self._positions)
         count = blocks + 1
         if self._sharding is not None:
@@ -117,8 +118,7 @@ class Runner:
             (rows, entries, asked.wanted, asked.draw, asked.processed, asked.uses)
         )
         given = self._arranged, self._learned, rows, self._cache.with_tables(*entries), wanted, draw
-        fixed = self._model, self._tuning, self._vocabulary_size, self._own
-        scores, chosen, self._cache = step.forward_and_choose(*given, *fixed)
+        scores, chosen, self._cache = self._program(*given)
         if uses:
             chosen = step.choose(scores, wanted, draw, processed, uses, self._vocabulary_size, self._own)
         count = next((most for most in self._tops if most >= asked.top), 1 << (asked.top - 1).bit_length())

@@ -6,6 +6,8 @@ steps that ask for little: nothing that a request may ask for needs a program of
 after the other, so that its bits do not depend on their number, as those of the first do not with kernels of `native`.
 """
 
+import functools
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -130,7 +132,16 @@ def choose(
     return Chosen(chosen, logprobs, top)
 
 
-@partial(jax.jit, static_argnames=("model", "tuning", "vocabulary_size", "one_by_one"), donate_argnames="cache")
+@functools.cache
+def program(model: Model, tuning: Tuning, vocabulary_size: int, one_by_one: bool) -> Callable[..., Any]:
+    """Returns the program of `forward_and_choose`, with the arguments that are no arrays.
+
+    JAX would hash them at every call, which takes as long as what a step of one row does beside its program.
+    """
+    fixed = {"model": model, "tuning": tuning, "vocabulary_size": vocabulary_size, "one_by_one": one_by_one}
+    return jax.jit(partial(forward_and_choose, **fixed), donate_argnames="cache")
+
+
 def forward_and_choose(
     arranged: Arranged,
     learned: tuple[Learned, ...],
