@@ -12,11 +12,11 @@ from palmetto.model.weights import Parameters
 from tests.conftest import need_devices
 from tests.references import exported
 
-WIDTH, INNER, LAYERS = 256, 4096, 24
+WIDTH, INNER, LAYERS = 512, 8192, 8
 LARGEST = 4 * WIDTH * INNER
 """The bytes of the largest weight."""
-ROOM = 8 * LARGEST
-"""What the export may add to the memory in use: a tensor as it is read, turned, rounded and written."""
+ROOM = int(3.5 * LARGEST)
+"""What the export may add to the memory in use. The largest matrix of palm-540b has 18.9 GB; 64 GiB are 3.6 of it."""
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_ARENA_MAX": "1"}
 """Has glibc map each array by itself, so that tensors find little room in memory that was freed before the limit."""
 EXPORT = r"""
@@ -58,9 +58,9 @@ def test_a_sharded_checkpoint_is_exported_in_little_memory(tmp_path: Path) -> No
         exported.made(tmp_path / str(layers), exported.recipe(sizes | {"layers": layers}), place=sharded)
         for layers in (1, LAYERS)
     )
-    assert sum(file.stat().st_size for file in large.checkpoints.rglob("*")) > 8 * ROOM
+    assert sum(file.stat().st_size for file in large.checkpoints.rglob("*")) > 6 * ROOM
 
-    for target in ("huggingface", "gguf"):
+    for target in ("huggingface", "gguf", "ctranslate2"):
         arguments = [small.path, large.path, tmp_path / target, target, ROOM]
         command = [sys.executable, "-c", EXPORT, *map(str, arguments)]
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=exported.outside() | MALLOC)

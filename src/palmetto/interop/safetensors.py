@@ -9,7 +9,7 @@ import math
 import mmap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 import ml_dtypes
 import numpy as np
@@ -90,9 +90,14 @@ def write_file(path: Path, tensors: Sequence[Planned], values: Iterable[Array], 
     text += b" " * (-len(text) % 8)
     with files.atomic(path, end) as file:
         file.write(len(text).to_bytes(8, "little") + text)
-        for tensor, array in zip(tensors, values, strict=True):
-            assert array.shape == tensor.shape, tensor.name
-            file.write(np.ascontiguousarray(array, of).view(np.uint8).data)
+        found = iter(values)
+        for tensor in tensors:
+            _put(file, tensor, next(found), of)  # no name keeps an array while the next one is read
+
+
+def _put(file: IO[bytes], tensor: Planned, array: Array, of: np.dtype[Any]) -> None:
+    assert array.shape == tensor.shape, tensor.name
+    file.write(np.ascontiguousarray(array, of).view(np.uint8).data)
 
 
 def read(folder: Path, without: tuple[str, ...] = ()) -> dict[str, Array]:
