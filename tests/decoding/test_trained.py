@@ -33,8 +33,8 @@ TEXT = inspect.getsource(argparse)[:30_000]
 VOCABULARY = 400
 
 
-def drawn(step: int) -> parameters.Parameters:
-    arrays = reference.draw(step, layers=2, d_model=32, heads=2, head_size=16, d_ff=128, vocabulary=VOCABULARY)
+def drawn(step: int, vocabulary: int = VOCABULARY) -> parameters.Parameters:
+    arrays = reference.draw(step, layers=2, d_model=32, heads=2, head_size=16, d_ff=128, vocabulary=vocabulary)
     return {name: jnp.asarray(array) for name, array in arrays.items()}
 
 
@@ -63,7 +63,8 @@ def save(run: RunDirectory, *steps: int) -> None:
     spreads = {name: Spread(of.stack) for name, of in table.items()}
     optimizer = optimization.make(run.recipe.training.optimizer, table, spreads)
     for step in steps:
-        state = State(drawn(step), optimizer.init(drawn(step)), None)
+        made = drawn(step, run.recipe.model_vocabulary)
+        state = State(made, optimizer.init(made), None)
         checkpoints.save(state, step=step, attempt=0, recipe=run.recipe.digest, tokens="", chain="")
     checkpoints.wait()
 

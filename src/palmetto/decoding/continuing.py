@@ -107,7 +107,8 @@ class Continuing:
         trained = self._trained
         if self._engine is None or self._engine.longest < positions:
             longest = max(SHORTEST, 1 << (positions - 1).bit_length())
-            one = -(-longest // Limits.block) * block_bytes(trained.model, Limits.block)
+            models = [trained.model, *self._drafting.models]
+            one = -(-longest // Limits.block) * max(block_bytes(model, Limits.block) for model in models)
             limits = Limits(rows=ROWS, sequences=ROWS, longest=longest, memory=max(Limits.memory, one))
-            self._engine = trained.engine(limits, self._drafting.draft(trained.vocabulary, limits))
+            self._engine = trained.engine(limits, self._drafting.draft(trained, limits))
         return self._engine

@@ -5,8 +5,8 @@ from palmetto.decoding.limits import Limits
 from palmetto.decoding.smaller import SmallerModel
 from palmetto.decoding.trained import TrainedModel
 from palmetto.errors import UserError
+from palmetto.recipe.model import Model
 from palmetto.runs.directory import RunDirectory
-from palmetto.tokens.vocabulary import Vocabulary
 
 
 class Drafting:
@@ -19,14 +19,25 @@ class Drafting:
         self._run, self._lookup = run, lookup
         self._smaller = None if run is None else TrainedModel(run)
 
-    def draft(self, vocabulary: Vocabulary, limits: Limits) -> Draft | None:
-        """Returns what guesses tokens of a vocabulary for an engine with these limits.
+    @property
+    def models(self) -> list[Model]:
+        """Returns the models that need a cache of their own beside the model whose tokens are guessed."""
+        return [] if self._smaller is None else [self._smaller.model]
 
-        Raises UserError if the smaller run has another vocabulary, or if its cache does not fit.
+    def draft(self, trained: TrainedModel, limits: Limits) -> Draft | None:
+        """Returns what guesses tokens of a model for an engine with these limits.
+
+        Raises UserError if the smaller run does not know all tokens of the model, or if its cache does not fit.
         """
         if self._smaller is None:
             return Lookup() if self._lookup else None
-        if self._smaller.vocabulary.digest != vocabulary.digest:
-            assert self._run is not None
+        assert self._run is not None
+        if self._smaller.vocabulary.digest != trained.vocabulary.digest:
             raise UserError(f"--draft {self._run.path}: another vocabulary than the model's; expected the same")
+        if self._smaller.recipe.model_vocabulary < trained.recipe.model_vocabulary:
+            objective = trained.recipe.training.objective.name
+            raise UserError(
+                f"--draft {self._run.path}: does not know all tokens that the model's objective {objective} adds; "
+                f"expected a run with training.objective.name={objective} and windows as long"
+            )
         return SmallerModel(self._smaller.engine(limits))

@@ -104,7 +104,7 @@ class Served:
 
     def _ready(self, trained: TrainedModel) -> Current:
         """Returns what answers requests with a checkpoint, once all that they can need is compiled."""
-        engine = trained.engine(self.limits, self._drafting.draft(self.vocabulary, self.limits))
+        engine = trained.engine(self.limits, self._drafting.draft(trained, self.limits))
         causal = not has_prefix(self.recipe.training.objective)
         engine.warm_up(prefix=0 if causal else engine.longest)
         depends = f"{trained.digest} {engine.fingerprint}"
