@@ -70,8 +70,8 @@ def test_adapters_are_models_of_their_own_and_leave_the_base(
     assert found["tiny"]["system_fingerprint"] == expected["system_fingerprint"]
     assert found["new"]["choices"] == expected["choices"], "adapters that have not been trained change no bit"
     assert found["one"]["choices"] != expected["choices"] != found["two"]["choices"] != found["one"]["choices"]
-    arranged = [served.trained.arranged for served in server.models.values()]
-    assert all(each.embedding is arranged[0].embedding for each in arranged), "other weights are shared"
+    weights = [served.current.weights for served in server.models.values()]
+    assert all(each.embedding is weights[0].embedding for each in weights), "other weights are shared"
 
 
 def test_adapters_of_what_is_not_served_are_refused(

@@ -1,7 +1,9 @@
 """Several models in one server, and newer checkpoints of them."""
 
 import asyncio
+import gc
 import time
+import weakref
 from pathlib import Path
 
 import pytest
@@ -64,6 +66,7 @@ def test_models_and_their_checkpoints_answer_side_by_side(two: dict[str, RunDire
 
     async def renewed() -> None:
         old = served.current
+        weights = weakref.ref(old.weights.embedding)
         before = await alone(old.worker)
         following = asyncio.ensure_future(served.follow(0.02))
         call = await old.worker.submit([LONG])
@@ -75,6 +78,10 @@ def test_models_and_their_checkpoints_answer_side_by_side(two: dict[str, RunDire
         while old.worker._thread.is_alive():
             await asyncio.sleep(0.02)
         following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+        del old, call
+        gc.collect()
+        assert weights() is None, "nobody holds the old weights"
 
     asyncio.run(renewed())
     third = client.post("/v1/completions", json={"model": "other", **asked}).json()

@@ -89,14 +89,14 @@ class TrainedModel:
         overrides: Sequence[str] = (),
         step: int | None = None,
         weights: Weights | None = None,
-        base: "TrainedModel | None" = None,
+        base: Arranged | None = None,
     ) -> None:
         """Loads a checkpoint of a run, by default the newest.
 
         `overrides` (key.path=value) may change model.positions, model.attention and mesh.model. weights: the type that
         weights are held in, by default that of the activations. Raises UserError if the parameters would not fit. base:
-        the model that this one has adapters of, with weights of the same type; it shares the memory of the weights that
-        are not adapted.
+        the weights of the model that this one has adapters of, of the same type; those that are not adapted share
+        their memory.
         """
         self.recipe = _changed(run, overrides)
         self.model = self.recipe.model
@@ -106,7 +106,7 @@ class TrainedModel:
         arranged = held(state.parameters, self.recipe, weights, self._sharding)
         self.arranged = arranged if base is None else self._shared(state.parameters, arranged, base)
 
-    def _shared(self, parameters: Parameters, arranged: Arranged, base: "TrainedModel") -> Arranged:
+    def _shared(self, parameters: Parameters, arranged: Arranged, base: Arranged) -> Arranged:
         """Returns the weights as they are held, with those of the base in place of the same ones."""
         rows = self._sharding.arranged
         places = jax.eval_shape(lambda each: arrange(each, self.model, DECODING, self.recipe.mesh), parameters)
@@ -114,7 +114,7 @@ class TrainedModel:
         def choose(name: str, _: jax.ShapeDtypeStruct, own: Any, theirs: Any) -> Any:
             return theirs if rows[name].frozen else own
 
-        return map_named(choose, places, arranged, base.arranged)
+        return map_named(choose, places, arranged, base)
 
     def engine(self, limits: Limits, draft: Draft | None = None) -> Engine:
         """Returns an engine of this model, which generates tokens of the vocabulary."""

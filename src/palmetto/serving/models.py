@@ -13,6 +13,7 @@ from palmetto.decoding.grammar import Grammars
 from palmetto.decoding.limits import Limits
 from palmetto.decoding.text import Pieces
 from palmetto.decoding.trained import TrainedModel
+from palmetto.model.layout import Arranged
 from palmetto.recipe.chat_template import ChatTemplate
 from palmetto.recipe.model import Weights
 from palmetto.recipe.objectives import has_prefix
@@ -31,6 +32,7 @@ class Current(NamedTuple):
     fingerprint: str
     """A digest of all that the bits of an answer depend on besides the request."""
     step: int
+    weights: Arranged
 
 
 class Adapter(NamedTuple):
@@ -60,7 +62,8 @@ class Served:
         name of a run of adapters and its base, with which it shares the other weights; None for other runs.
         """
         self.name = run.path.resolve().name if adapter is None else adapter.name
-        self._base: TrainedModel | None = None if adapter is None else adapter.base.trained
+        self._base: Arranged | None = None if adapter is None else adapter.base.current.weights
+        """The weights that adapters share, which stay when their model takes over newer ones."""
         self.recipe = run.recipe
         if template is None:
             self.template = ChatTemplate(run.recipe.tokens.chat_template, "tokens.chat_template")
@@ -71,11 +74,10 @@ class Served:
         self._run, self._meter = run, meter
         self._overrides, self._drafting, self._weights = overrides, drafting, weights
         trained = TrainedModel(run, overrides, weights=weights, base=self._base)
-        self.trained: TrainedModel = trained
         self.vocabulary, self.pieces = trained.vocabulary, Pieces(trained.vocabulary)
         self.prompts = Prompts.of(run.recipe, trained.vocabulary)
         self.longest = limits.positions(trained.model)
-        self.current = self._ready(trained)
+        self.current: Current = self._ready(trained)
 
     @cached_property
     def grammars(self) -> Grammars:
@@ -109,4 +111,4 @@ class Served:
         engine.warm_up(prefix=0 if causal else engine.longest)
         depends = f"{trained.digest} {engine.fingerprint}"
         fingerprint = f"fp_{hashlib.sha256(depends.encode()).hexdigest()[:16]}"
-        return Current(Worker(engine, self._meter), fingerprint, trained.step)
+        return Current(Worker(engine, self._meter), fingerprint, trained.step, trained.arranged)
