@@ -112,3 +112,9 @@ def test_an_internal_error_ends_the_process_at_once() -> None:
     code, written = run_in_a_command("atexit.register(time.sleep, 600); raise AssertionError('ours')")
     assert code == 1
     assert written.endswith("AssertionError: ours\n")
+
+
+def test_a_command_may_leave_threads_at_work() -> None:
+    """The interpreter would wait for them."""
+    at_work = "from concurrent.futures import ThreadPoolExecutor; ThreadPoolExecutor().submit(time.sleep, 600)"
+    assert run_in_a_command(f"{at_work}; from palmetto.cli import ending; ending.leave()") == (0, "")

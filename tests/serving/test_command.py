@@ -1,4 +1,4 @@
-"""`palmetto serve` and `palmetto generate` in processes of their own."""
+"""`palmetto serve` in a process of its own."""
 
 import contextlib
 import json
@@ -9,28 +9,53 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 import pytest
 
-from palmetto.cli.app import app
-from palmetto.cli.generate import _named
-from palmetto.decoding.continuing import Continued
-from palmetto.decoding.request import Request
-from palmetto.errors import UserError
 from palmetto.runs.directory import RunDirectory
-from palmetto.workflow import entering
-from tests.decoding.engines import engine
 from tests.serving.conftest import until
 
 SMALL = ("--rows", "8", "--longest", "160")
 
 
-def command(*arguments: object) -> "subprocess.Popen[str]":
+HELD = """
+import threading, time
+from palmetto.cli.app import main
+from palmetto.workflow import entering
+
+enter, given = entering.enter_to_read, []
+
+def entered(*arguments):
+    enter(*arguments)
+    from palmetto.decoding.engine import Engine
+
+    step = Engine.step
+
+    def held(engine):
+        if len(engine._open) == 2:
+            threading.Event().wait()
+        if given:
+            time.sleep(0.01)
+            return []
+        events = step(engine)
+        given.extend(event for event in events if event.tokens)
+        return events
+
+    Engine.step = held
+
+entering.enter_to_read = entered
+main()
+"""
+"""The command line, but an engine makes no token after the first, and never ends a step for two requests."""
+
+
+def command(*arguments: object, program: tuple[str, str] = ("-m", "palmetto")) -> "subprocess.Popen[str]":
     environment = {key: value for key, value in os.environ.items() if key not in ("NPROC", "XLA_FLAGS")}
     return subprocess.Popen(
-        [sys.executable, "-m", "palmetto", *map(str, arguments)],
+        [sys.executable, *program, *map(str, arguments)],
         env=environment,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -40,17 +65,24 @@ def command(*arguments: object) -> "subprocess.Popen[str]":
 
 
 @contextlib.contextmanager
-def serving(*arguments: object) -> Iterator[tuple["subprocess.Popen[str]", str]]:
-    """Starts a server on a free port; yields its process and the first line of its output."""
-    process = command("serve", *arguments, *SMALL, "--port", 0)
+def serving(
+    *arguments: object, program: tuple[str, str] = ("-m", "palmetto"), log: list[str] | None = None
+) -> Iterator[tuple["subprocess.Popen[str]", str]]:
+    """Starts a server on a free port; yields its process and the first line of its output.
+
+    log: gets the lines of standard error.
+    """
+    process = command("serve", *arguments, *SMALL, "--port", 0, program=program)
     assert process.stdout is not None
     assert process.stderr is not None
-    threading.Thread(target=process.stderr.read).start()  # the log, which must not fill its pipe
+    reading = threading.Thread(target=([] if log is None else log).extend, args=(process.stderr,))
+    reading.start()  # since the log must not fill its pipe
     try:
         yield process, process.stdout.readline()
     finally:
         process.kill()
         process.wait()
+        reading.join()
 
 
 def test_a_server_ends_with_what_it_has_begun(run: RunDirectory) -> None:
@@ -72,9 +104,40 @@ def test_a_server_ends_with_what_it_has_begun(run: RunDirectory) -> None:
         assert process.wait(20) == 0
 
 
+def test_clients_are_told_when_the_drain_is_over(run: RunDirectory) -> None:
+    log = list[str]()
+    with serving(run.path, "--json", "--drain", 1, program=("-c", HELD), log=log) as (process, line):
+        url = json.loads(line)["url"]
+        path, asked = f"{url}/v1/completions", {"model": "tiny", "prompt": "def ", "max_tokens": 100, "seed": 1}
+        asked["logit_bias"] = {"1": -100}
+        streamed = httpx.stream("POST", path, json={**asked, "stream": True}, timeout=60)
+        with ThreadPoolExecutor() as pool, streamed as stream:
+            lines = stream.iter_lines()
+            assert next(lines).startswith("data: ")
+            whole = pool.submit(httpx.post, path, json=asked, timeout=60)
+            until(lambda: _prompts(url) == 2)
+            process.send_signal(signal.SIGTERM)
+            *_, last = [line for line in lines if line]
+            refused = whole.result()
+        assert process.wait(20) == 0, "although a step does not end"
+    assert json.loads(last.removeprefix("data: "))["error"]["code"] == "shutting_down"
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+    assert refused.json()["error"]["code"] == "shutting_down"
+    assert "Traceback" not in "".join(log)
+    answered = [json.loads(line) for line in log if '"/v1/completions"' in line]
+    assert sorted(line["status"] for line in answered) == [200, 503]
+
+
+def _prompts(url: str) -> float:
+    """Returns how many prompts wait or run."""
+    text = httpx.get(f"{url}/metrics", timeout=20).text
+    return sum(map(float, re.findall(r'palmetto_prompts_(?:waiting|running){model="tiny"} (\S+)', text)))
+
+
 @pytest.mark.slow
 def test_a_second_signal_ends_at_once(run: RunDirectory) -> None:
-    with serving(run.path, "--drain", 600) as (process, line):
+    log = list[str]()
+    with serving(run.path, "--drain", 600, log=log) as (process, line):
         name, _, url = line.removeprefix("serving ").strip().partition(" at ")
         assert name == "tiny"
         body = {"model": "tiny", "prompt": ["def "] * 200, "max_tokens": 150, "stream": True}
@@ -82,12 +145,16 @@ def test_a_second_signal_ends_at_once(run: RunDirectory) -> None:
             httpx.Client(base_url=url, timeout=30) as client,
             client.stream("POST", "/v1/completions", json=body) as on,
         ):
-            next(on.iter_lines())
+            lines = on.iter_lines()
+            next(lines)
             process.send_signal(signal.SIGTERM)
             until(lambda: _refused(url))
             assert process.poll() is None, "200 prompts are not finished"
             process.send_signal(signal.SIGTERM)
+            *_, last = [line for line in lines if line]
             assert process.wait(20) == 0
+    assert json.loads(last.removeprefix("data: "))["error"]["code"] == "shutting_down"
+    assert "Traceback" not in "".join(log)
 
 
 def _refused(url: str) -> bool:
@@ -156,71 +223,3 @@ def test_a_server_with_a_draft_has_the_same_fingerprint(run: RunDirectory) -> No
         assert drafted is not None
         assert (float(drafted[1]) > 0) == ("--draft" in guesses)
     assert answers == [answers[0]] * 3
-
-
-def test_generate_answers_a_file_in_order(run: RunDirectory, tmp_path: Path) -> None:
-    prompts = ["def f(", "", "import os\n", "é🙂"]
-    (tmp_path / "prompts.jsonl").write_text("".join(json.dumps({"prompt": prompt}) + "\n" for prompt in prompts))
-    asked = ("generate", run.path, "--tokens", 6, "--seed", 3)
-    out, err = command(*asked, "--prompts", tmp_path / "prompts.jsonl", "--json").communicate()
-    answers = [json.loads(line) for line in out.splitlines()]
-    assert [answer["prompt"] for answer in answers] == prompts, err
-    for answer in answers:
-        assert set(answer) == {"prompt", "text", "tokens", "logprobs"}
-        assert len(answer["tokens"]) == len(answer["logprobs"]) <= 6
-        assert all(number <= 0 for number in answer["logprobs"])
-    out, err = command(*asked, "--prompt", prompts[0], "--json").communicate()
-    assert json.loads(out) == answers[0], err
-
-
-@pytest.mark.slow
-def test_generate_talks_with_a_person(run: RunDirectory) -> None:
-    asked = ("generate", run.path, "--tokens", 8, "--temperature", 0)
-    alone = [command(*asked, "--prompt", prompt).communicate()[0] for prompt in ("def f(", "import ")]
-    out, _ = command(*asked, "--interactive").communicate("def f(\nimport \n")
-    assert out == "".join(alone)
-    several, _ = command(*asked, "--prompt", "def f(", "--n", 2, "--json").communicate()
-    assert [json.loads(line)["prompt"] for line in several.splitlines()] == ["def f("] * 2
-
-
-@pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lets a command run in this process, whose environment is that of the tests."""
-    monkeypatch.setattr(entering, "enter_to_read", lambda run, say, overrides: None)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--beams", "4", "--temperature", "0.5"], "--beams 4: expected without --temperature"),
-        (["--beams", "9"], "--beams 9: expected 1, which --n asks for, to 8"),
-        (["--beams", "2", "--regex", "a"], "--beams 2: expected without --json-schema and --regex"),
-        (["--json-schema", "{binary}"], "not JSON"),
-        (["--json-schema", ""], "--json-schema '': expected a JSON schema"),
-        (["--regex", "[a&&b]"], "--regex: no text can match it"),
-        (["--regex", "a\udcff"], "--regex"),
-        (["--tokens", str(10**12)], f"--tokens {10**12}"),
-    ],
-)
-def test_what_cannot_be_generated_is_refused_by_name(
-    run: RunDirectory, tmp_path: Path, capfd: pytest.CaptureFixture[str], here: None, arguments: list[str], message: str
-) -> None:
-    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
-    given = [argument.replace("{binary}", str(tmp_path / "binary")) for argument in arguments]
-    with pytest.raises(UserError, match=message):
-        app(["generate", str(run.path), "--prompt", "def ", *given], standalone_mode=False)
-    assert capfd.readouterr().out == ""
-
-
-def test_what_the_engine_refuses_has_the_options_name() -> None:
-    def refused() -> Iterator[list[Continued]]:
-        engine("grouped queries").submit(Request((1, 2), 200, beams=4, choices=2))
-        yield []
-
-    with pytest.raises(UserError, match=r"^--beams: 4 beams, each of 40 positions, take 40 blocks of cache"):
-        list(_named(refused()))
-
-
-def test_beams_are_greedy_by_default(run: RunDirectory, capfd: pytest.CaptureFixture[str], here: None) -> None:
-    app(["generate", str(run.path), "--prompt", "def ", "--beams", "2", "--tokens", "3"], standalone_mode=False)
-    assert capfd.readouterr().out.startswith("def ")

@@ -47,6 +47,14 @@ def run(app: typer.Typer) -> None:
     _end(code, line)
 
 
+def leave() -> NoReturn:
+    """Ends this process at once with code 0, for a command whose threads may still be at work.
+
+    An ordinary exit would wait for some, and break the process under those that come back from compiled code.
+    """
+    _end(0, "")
+
+
 def _end(code: int, line: str) -> NoReturn:
     """Prints `line`, unless it is empty, and ends this process at once.
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from palmetto.cli import ending
 from palmetto.cli.common import DraftOption, Json, LookupOption, WeightsOption, path, quiet_libraries, say
 from palmetto.cli.runs import existing
 from palmetto.errors import UserError
@@ -98,6 +99,7 @@ def serve(
     with quiet_libraries():
         models = server.load(runs, limits, settings, overrides, Drafting(smaller, lookup), adapters, weights)
     server.run(models, opened, ready)
+    ending.leave()
 
 
 def _by_name(runs: "list[RunDirectory]") -> "dict[str, RunDirectory]":

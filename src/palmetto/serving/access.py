@@ -3,6 +3,7 @@
 The log has a line of JSON for each request, with neither prompts nor answers, and no path that a client made up.
 """
 
+import asyncio
 import hashlib
 import hmac
 import json
@@ -14,8 +15,8 @@ from collections.abc import Collection
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from palmetto.serving.connections import ClientGone
-from palmetto.serving.errors import ApiError, answer
+from palmetto.serving.connections import ClientGone, tell
+from palmetto.serving.errors import ApiError, answer, ending
 from palmetto.serving.metrics import Metrics
 from palmetto.serving.settings import Settings
 
@@ -67,6 +68,9 @@ class Access:
                 await self._app(scope, receive, identified)
         except ClientGone:
             status = _GONE
+        except asyncio.CancelledError:  # the server ends
+            if not status:
+                await tell(answer(ending())(scope, receive, identified))
         finally:
             path = scope["path"] if scope["path"] in self._known else "other"
             self._metrics.answers.labels(path, status).inc()

@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, Response
 from palmetto.decoding.choices import Delta
 from palmetto.decoding.request import Refused
 from palmetto.serving.connections import EventStream, while_there
-from palmetto.serving.errors import ApiError, bad, busy
+from palmetto.serving.errors import ApiError, bad, busy, ending
 from palmetto.serving.following import Follower, Prompt
 from palmetto.serving.metrics import Metrics
 from palmetto.serving.models import Served
@@ -78,7 +78,8 @@ class Generating:
         self._log = request.state.log
         follower = await self._submit(list(prompts), stops)
         if self._asked.stream:
-            return EventStream(self._events(follower), self._settings.seconds, lambda: self._end(follower))
+            last = _event(ending().body)
+            return EventStream(self._events(follower), self._settings.seconds, lambda: self._end(follower), last)
         try:
             return await while_there(request.receive, self._collect(follower))
         finally:

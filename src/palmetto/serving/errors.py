@@ -6,6 +6,12 @@ from starlette.responses import JSONResponse
 
 _TYPES = {401: "authentication_error", 429: "rate_limit_error"}
 
+_LONGEST = 100
+"""The most characters of a parameter's name that an error repeats."""
+
+_LATEST = 60
+"""The most seconds after which clients are asked to try again; some versions of OpenAI's library ignore more."""
+
 
 class ApiError(Exception):
     """An answer other than the one that was asked for."""
@@ -36,7 +42,12 @@ def bad(param: str | None, message: str, code: str = "invalid_value") -> ApiErro
 
 def busy(message: str, seconds: int = 1) -> ApiError:
     """Returns the error of a request that would succeed later; clients try again after `seconds`."""
-    return ApiError(429, message, code="overloaded", headers={"retry-after": str(seconds)})
+    return ApiError(429, message, code="overloaded", headers={"retry-after": str(min(max(seconds, 1), _LATEST))})
+
+
+def ending() -> ApiError:
+    """Returns the error of a request that the end of the server cuts off."""
+    return ApiError(503, "the server ends", code="shutting_down", headers={"retry-after": "1"})
 
 
 def answer(error: ApiError) -> JSONResponse:

@@ -18,6 +18,7 @@ from palmetto.recipe.chat_template import ChatTemplate
 from palmetto.recipe.model import Weights
 from palmetto.recipe.objectives import has_prefix
 from palmetto.runs.directory import RunDirectory
+from palmetto.serving.aside import in_thread
 from palmetto.serving.metrics import Meter
 from palmetto.serving.worker import Worker
 from palmetto.tokens.prompts import Prompts
@@ -97,7 +98,7 @@ class Served:
 
     async def _replace(self) -> None:
         """Serves the newest checkpoint; what the old one has begun, it finishes."""
-        before, self.current = self.current, await asyncio.to_thread(self._newest)
+        before, self.current = self.current, await in_thread(self._newest)
         log.info(json.dumps({"event": "checkpoint", "model": self.name, "step": self.current.step}))
         await before.worker.retire()
 

@@ -30,6 +30,7 @@ _REFUSALS = {
     "413": "The body is too large.",
     "429": "Too many prompts are waiting; `retry-after` says when to try again.",
     "500": "The server has failed.",
+    "503": "The server ends; `retry-after` says when to try again, with its successor.",
 }
 _ERROR = {
     "type": "object",
@@ -76,7 +77,7 @@ def _operation(path: str, text: str, streamed: str = "") -> dict[str, Any]:
     content: dict[str, Any] = {kind: {}} | ({streamed: {}} if streamed else {})
     refusals = dict(_REFUSALS)
     if path == "/health":
-        refusals["503"] = "An engine has failed or is stalled."
+        refusals["503"] = "An engine has failed or is stalled, or the server ends."
     error = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
     return {
         "summary": text,

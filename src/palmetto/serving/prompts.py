@@ -1,6 +1,5 @@
 """Makes the engine's requests from a client's parameters."""
 
-import asyncio
 import secrets
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -9,7 +8,7 @@ from palmetto.decoding.request import PENALTY, Constraint, Request
 from palmetto.decoding.sampling import SEEDS, Sampling
 from palmetto.errors import UserError
 from palmetto.recipe.objectives import has_prefix
-from palmetto.serving.aside import aside
+from palmetto.serving.aside import aside, in_thread
 from palmetto.serving.errors import bad
 from palmetto.serving.following import Prompt
 from palmetto.serving.models import Served
@@ -186,11 +185,11 @@ async def _constraint(served: Served, wanted: Format | None) -> Callable[[], Con
     try:
         match wanted:
             case JsonFormat():
-                return await asyncio.to_thread(lambda: served.grammars.json_schema({"type": "object"}))
+                return await in_thread(lambda: served.grammars.json_schema({"type": "object"}))
             case SchemaFormat():
-                return await asyncio.to_thread(lambda: served.grammars.json_schema(wanted.json_schema.schema_))
+                return await in_thread(lambda: served.grammars.json_schema(wanted.json_schema.schema_))
             case RegexFormat():
-                return await asyncio.to_thread(lambda: served.grammars.regex(wanted.regex))
+                return await in_thread(lambda: served.grammars.regex(wanted.regex))
             case _:
                 return None
     except UserError as error:

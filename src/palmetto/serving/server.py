@@ -4,7 +4,9 @@ import asyncio
 import contextlib
 import ipaddress
 import logging
+import math
 import re
+import signal
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import FrameType
@@ -20,6 +22,7 @@ from palmetto.host import signals
 from palmetto.recipe.model import Weights
 from palmetto.runs.directory import RunDirectory
 from palmetto.serving.app import application
+from palmetto.serving.connections import LAST
 from palmetto.serving.heads import Protocol
 from palmetto.serving.metrics import Metrics
 from palmetto.serving.models import Adapter, Served
@@ -28,6 +31,9 @@ from palmetto.serving.state import Server
 
 _YEAR = 365 * 24 * 3600.0
 """The seconds of a longer drain, which would not fit into an integer."""
+
+_LEFT = 5
+"""The seconds after the drain until uvicorn cuts the connections that are left: of clients that do not read."""
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -116,8 +122,10 @@ def load(
 def run(server: Server, opened: socket.socket, ready: Callable[[], None]) -> None:
     """Serves until a signal comes. `ready` is called once the server answers.
 
-    The first signal closes the port and lets running requests go on for a while; the second ends them.
+    The first signal closes the port and lets running requests go on for a while; the second ends them. Threads may
+    still be in a step, or compile a newer checkpoint, when this returns.
     """
+    drain = min(server.settings.drain, _YEAR)
     config = uvicorn.Config(
         application(server),
         http=Protocol,
@@ -128,14 +136,15 @@ def run(server: Server, opened: socket.socket, ready: Callable[[], None]) -> Non
         access_log=False,
         server_header=False,
         timeout_keep_alive=75,
-        timeout_graceful_shutdown=max(1, round(min(server.settings.drain, _YEAR))),
+        timeout_graceful_shutdown=math.ceil(drain) + _LEFT,
     )
     _log_to_standard_error()
     try:
-        asyncio.run(_Uvicorn(config, ready).serve([opened]))
+        asyncio.run(_Uvicorn(config, ready, drain).serve([opened]))
     finally:
-        for served in server.models.values():
-            served.current.worker.close()
+        with signals.handled_by(signal.SIG_IGN):  # since it ends already
+            for served in server.models.values():
+                served.current.worker.close()
 
 
 def _log_to_standard_error() -> None:
@@ -150,9 +159,9 @@ def _log_to_standard_error() -> None:
 
 
 class _Uvicorn(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None], drain: float) -> None:
         super().__init__(config)
-        self._ready = ready
+        self._ready, self._drain = ready, drain
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Opens the sockets, and says that the server answers."""
@@ -163,6 +172,22 @@ class _Uvicorn(uvicorn.Server):
                 f"{' '.join(map(address, sockets or []))}: {error.strerror}; --port 0 picks a free port"
             ) from None
         self._ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Closes the port and waits for running requests; what the drain or a second signal ends gets an answer."""
+        late = asyncio.get_running_loop().call_later(self._drain, self._end_requests)
+        await super().shutdown(sockets)
+        late.cancel()
+        if self.force_exit:  # for which uvicorn leaves requests and the application as they are
+            if ended := self._end_requests():
+                await asyncio.wait(ended, timeout=2 * LAST)
+            await self.lifespan.shutdown()
+
+    def _end_requests(self) -> set[asyncio.Task[None]]:
+        """Cancels running requests, which then tell their clients; returns their tasks."""
+        for task in (tasks := set(self.server_state.tasks)):
+            task.cancel()
+        return tasks
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
