@@ -1,6 +1,7 @@
 """Tests what constraints allow, why choices that follow them end, and what leaves no token."""
 
 import math
+import unittest.mock
 from dataclasses import replace
 
 import numpy as np
@@ -102,6 +103,44 @@ def test_a_constraint_that_cannot_begin_leaves_no_request() -> None:
     with pytest.raises(RuntimeError):
         of.submit(Request(PROMPT, 12, constraint=broken))
     assert not of.busy
+
+
+class Panic(BaseException):
+    """What llguidance raises where its own code fails is no Exception."""
+
+
+class Panics(EvenUntil):
+    """Fails after two tokens."""
+
+    def allowed(self) -> np.ndarray | None:
+        if self._left == 1:
+            raise Panic("broken")
+        return super().allowed()
+
+
+def test_a_constraint_that_fails_ends_its_choice_alone() -> None:
+    free, of = Request(PROMPT, 12, Sampling(1.5)), engine(KIND)
+    made = iter([Panics(3), EvenUntil(7), Panics(1)])
+    number = of.submit(replace(free, choices=2, constraint=lambda: next(made)))
+    first, other = of.submit(replace(free, constraint=lambda: next(made))), of.submit(free)
+    answers = finished(of)
+    ends = [(len(tokens), finish) for tokens, finish in (answers[number, 0], answers[number, 1], answers[first, 0])]
+    assert ends == [(2, Finish.FAILED), (7, Finish.STOP), (0, Finish.FAILED)]
+    assert (answers[other, 0],) == alone(engine(KIND), free)
+    with pytest.raises(AssertionError, match="a constraint has failed"):
+        of.run([replace(free, constraint=lambda: Panics(3))])
+
+
+def test_ctrl_c_ends_more_than_a_choice() -> None:
+    def interrupted() -> EvenUntil:
+        made = EvenUntil(3)
+        made.accept = unittest.mock.Mock(side_effect=KeyboardInterrupt)  # type: ignore[method-assign]
+        return made
+
+    of = engine(KIND)
+    of.submit(Request(PROMPT, 12, constraint=interrupted))
+    with pytest.raises(KeyboardInterrupt):
+        finished(of)
 
 
 class EvenAbove(EvenUntil):

@@ -2,6 +2,7 @@
 
 import json
 import re
+import unittest.mock
 from collections.abc import Callable
 
 import numpy as np
@@ -110,3 +111,14 @@ def test_a_grammar_too_large_to_follow_is_not_complete(grammars: Grammars, vocab
 def test_impossible_expressions_are_refused_with_a_reason(grammars: Grammars, pattern: str) -> None:
     with pytest.raises(UserError, match=r"regex|look"):
         grammars.regex(pattern)
+
+
+def test_an_expression_on_which_llguidance_fails_is_refused(
+    grammars: Grammars, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Panic(BaseException):
+        """What llguidance raises where its own code fails is no Exception."""
+
+    monkeypatch.setattr(grammars._guidance, "LLMatcher", unittest.mock.Mock(side_effect=Panic("broken")))
+    with pytest.raises(UserError, match=r"^llguidance fails on it \(broken\)$"):
+        grammars._constraint(str, "a")

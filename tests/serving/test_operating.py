@@ -205,7 +205,7 @@ def test_the_tokenizer_is_lossless_over_http(client: httpx.Client, server: Serve
 
 
 class Panic(BaseException):
-    """What llguidance raises where its own code fails is no Exception."""
+    """What compiled code raises where it fails itself is no Exception."""
 
 
 @pytest.mark.parametrize("kind", [RuntimeError, Panic])

@@ -4,17 +4,14 @@ import json
 import threading
 import unittest.mock
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
-from palmetto.decoding.request import Finish
 from palmetto.serving.parameters import Chat, Completion
 from palmetto.serving.state import Server
 from palmetto.serving.worker import Worker
@@ -113,37 +110,20 @@ def test_what_the_engine_refuses_has_the_clients_name(
     assert error["param"] == "best_of"
 
 
-class Ends:
-    """Allows anything twice, and then nothing."""
-
-    left = 2
-
-    def allowed(self) -> np.ndarray | None:
-        return np.ones(400, bool) if self.left else None
-
-    def accept(self, token: int) -> None:
-        self.left -= 1
-
-    @property
-    def finish(self) -> Finish:
-        return Finish.DEAD_END
-
-
-def test_a_dead_end_is_an_error_of_its_request_alone(
-    complete: Post, server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(server.models["tiny"].grammars, "regex", lambda pattern: Ends)
-    asked = {"prompt": "def ", "max_tokens": 9, "response_format": {"type": "regex", "regex": "a"}}
-    asked["logit_bias"] = {"1": -100}
-    with ThreadPoolExecutor() as pool:
-        other = pool.submit(complete, prompt="def ", max_tokens=60, seed=1)
-        refused, streamed = pool.map(lambda stream: complete(**asked, stream=stream), (False, True))
-        assert other.result().status_code == 200
-    assert refused.status_code == 400
-    assert refused.json()["error"]["param"] == "response_format"
-    assert refused.json()["error"]["code"] == "dead_end"
-    assert '"code": "dead_end"' in streamed.text
-    assert not streamed.text.endswith("data: [DONE]\n\n")
+@pytest.mark.parametrize(
+    ("parameter", "changes"),
+    [
+        ("messages", {"messages": [{"role": "user", "content": "a" * 400}]}),
+        ("max_tokens", {"max_tokens": 10**9}),
+        ("max_completion_tokens", {"max_completion_tokens": 10**9}),
+        ("n", {"n": 9, "use_beam_search": True}),
+    ],
+)
+def test_a_chat_is_told_of_what_it_sent(client: httpx.Client, parameter: str, changes: dict[str, Any]) -> None:
+    asked = {"model": "tiny", "messages": [{"role": "user", "content": "a"}], **changes}
+    error = client.post("/v1/chat/completions", json=asked).json()["error"]
+    assert error["param"] == parameter
+    assert error["message"].startswith(f"{parameter}: ")
 
 
 def test_a_misspelt_parameter_gets_a_proposal(complete: Post) -> None:

@@ -75,6 +75,8 @@ class Continuing:
                             continue  # the end of one that a stop string has ended in an earlier run
                         if event.finish == Finish.DEAD_END:
                             raise UserError(f"text {at + 1}: no token can follow, and what there is does not match")
+                        if event.finish == Finish.FAILED:
+                            raise UserError(f"text {at + 1}: the code that follows the format has failed")
                         delta = open_[at][event.choice].add(event.tokens, event.finish)
                         made[at][event.choice].add(delta)
                         hear(delta.text)

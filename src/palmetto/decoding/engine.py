@@ -147,6 +147,7 @@ class Engine:
                 tokens[event.request, event.choice] += event.tokens
                 if event.finish is not None:
                     finish[event.request, event.choice] = event.finish
+        assert Finish.FAILED not in finish.values(), "a constraint has failed"
         results = []
         for number, request in asked.items():
             echoed = len(request.prompt) - request.echo_from if request.echo else 0
@@ -275,10 +276,8 @@ class Engine:
         sequence.size += 1
         if token in sequence.request.stop:
             return Finish.STOP
-        if sequence.constraint is not None:
-            sequence.constraint.accept(token)
-            if (finish := sequence.allow()) is not None:
-                return finish
+        if (finish := sequence.allow(token)) is not None:
+            return finish
         return Finish.LENGTH if sequence.size == sequence.most else None
 
     def _end(self, sequence: Sequence, tokens: list[Token], finish: Finish) -> None:

@@ -53,6 +53,10 @@ class Grammars:
             problem = matcher.get_error()
         except ValueError as error:
             problem = str(error)
+        except (Exception, KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as panic:  # of llguidance, which is no Exception
+            problem = f"llguidance fails on it ({panic})"
         if problem:
             reason = problem.splitlines()[0]
             raise UserError("no text can match it" if reason == _NO_TEXT else reason)

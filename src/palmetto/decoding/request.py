@@ -29,6 +29,8 @@ class Finish(StrEnum):
     """It has as many tokens as were asked for, or as many as fit, or its constraint became too large to follow."""
     DEAD_END = "dead end"
     """No token may come next, and the constraint is not met."""
+    FAILED = "failed"
+    """The code of its constraint has failed."""
     CANCELLED = "cancelled"
     """`Engine.cancel` was called."""
 

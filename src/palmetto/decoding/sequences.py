@@ -1,6 +1,7 @@
 """Follows one choice of a request as it grows: its tokens, what is computed of them, and the blocks that it holds."""
 
 import hashlib
+import logging
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -10,6 +11,8 @@ import numpy.typing as npt
 from palmetto.decoding.blocks import SCRATCH
 from palmetto.decoding.request import Constraint, Finish, Request
 from palmetto.decoding.strategies.strategy import Context, Strategy
+
+log = logging.getLogger("palmetto.decoding")
 
 
 @dataclass(eq=False)
@@ -88,13 +91,25 @@ class Sequence:
         """Returns what strategies know of the row at a position."""
         return Context(self.request.sampling, self.tokens[: position + 1], self.prompt, self.allowed)
 
-    def allow(self) -> Finish | None:
-        """Asks the constraint, if there is one, which tokens may come next; returns why the choice ends if none may."""
+    def allow(self, after: int | None = None) -> Finish | None:
+        """Asks the constraint, if there is one, which tokens may come next; returns why the choice ends if none may.
+
+        after: the token that has been generated, if the constraint does not know of it. If the constraint's code fails,
+        this choice ends, and no other.
+        """
         if self.constraint is None:
             return None
-        self.allowed = self.constraint.allowed()
-        if self.allowed is None:
-            return self.constraint.finish
+        try:
+            if after is not None:
+                self.constraint.accept(after)
+            self.allowed = self.constraint.allowed()
+            if self.allowed is None:
+                return self.constraint.finish
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # a panic of llguidance is no Exception
+            log.error("a constraint has failed: %r", error)
+            return Finish.FAILED
         return None if self.request.sampling.leaves(self.allowed, self.size - self.prompt) else Finish.DEAD_END
 
     def forked(self, choice: int) -> "Sequence":
