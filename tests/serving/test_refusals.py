@@ -106,8 +106,9 @@ def test_what_the_engine_refuses_has_the_clients_name(
         "max_tokens",
         "max_tokens: 119 positions, take 8 blocks of cache; there are 3",
     )
-    error = complete(prompt=[5] * 20, max_tokens=20, n=2, use_beam_search=True).json()["error"]
-    assert error["param"] == "best_of"
+    searching = {"prompt": [5] * 20, "max_tokens": 20, "use_beam_search": True}
+    for parameter in ("n", "best_of"):
+        assert complete(**searching, **{parameter: 2}).json()["error"]["param"] == parameter
 
 
 @pytest.mark.parametrize(
@@ -236,7 +237,7 @@ def test_a_full_queue_answers_when_to_come_again(limited: Callable[..., TestClie
     asked = {"model": "tiny", "max_tokens": 1}
     for prompts, status in (([[5]] * 2, 200), ([[5]] * 3, 400)):
         assert client.post("/v1/completions", json={**asked, "prompt": prompts}).status_code == status
-    slow._waiting |= {(object(), 0), (object(), 1)}  # type: ignore[arg-type]  # as if two others waited
+    slow._waiting |= {(object(), 0, 0), (object(), 1, 0)}  # type: ignore[arg-type]  # as if two others waited
     try:
         refused = client.post("/v1/completions", json={**asked, "prompt": [5]})
     finally:

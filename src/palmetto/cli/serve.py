@@ -48,7 +48,7 @@ def serve(
     cache: Annotated[
         int, typer.Option(min=1, metavar="MIB", help="The memory for keys and values, each model.")
     ] = 1024,
-    queue: Annotated[int, typer.Option(min=1, help="The most prompts that wait; more are refused with 429.")] = 256,
+    queue: Annotated[int, typer.Option(min=1, help="The most choices that wait; more are refused with 429.")] = 256,
     max_prompt: Annotated[int, typer.Option(min=1, help="The most tokens of a prompt.")] = 1 << 20,
     max_tokens: Annotated[int, typer.Option(min=1, help="The most tokens of an answer.")] = 1 << 16,
     max_body: Annotated[int, typer.Option(min=1, help="The most bytes of a request.")] = 4 << 20,

@@ -21,16 +21,12 @@ from palmetto.serving.following import Follower, Prompt
 from palmetto.serving.metrics import Metrics
 from palmetto.serving.models import Served
 from palmetto.serving.parameters import Generation
-from palmetto.serving.prompts import Wanted, requests_of
+from palmetto.serving.prompts import Wanted, check_number, requests_of
 from palmetto.serving.settings import Settings
 from palmetto.serving.worker import Failed
 
 FLOOR = -9999.0
 """What stands for the logarithm of 0, and for what is no number; JSON can hold neither."""
-
-
-_PARAMETERS = {"prompt": "prompt", "tokens": "max_tokens", "choices": "n", "beams": "best_of"}
-"""The parameters behind those fields of an engine's request whose values `prompts` cannot know to be too large."""
 
 
 class Form(Protocol):
@@ -75,6 +71,7 @@ class Generating:
             raise bad("stream_options", 'expected only beside "stream": true')
         if self._wanted.choices != (self._asked.n or 1) and self._asked.stream:
             raise bad("best_of", "a stream cannot choose the best: expected best_of to be n")
+        check_number(self._settings, len(prompts), self._wanted.choices, self._wanted.names["choices"])
         self._log = request.state.log
         follower = await self._submit(list(prompts), stops)
         if self._asked.stream:
@@ -89,12 +86,12 @@ class Generating:
         requests = await requests_of(self._served, self._settings, self._asked, prompts, self._wanted)
         current = self._served.current
         worker, self._head["system_fingerprint"] = current.worker, current.fingerprint
-        if worker.waiting + len(requests) > self._settings.queue:
-            raise busy(f"{worker.waiting} prompts are waiting already")
+        if worker.queue + self._wanted.choices * len(requests) > self._settings.queue:
+            raise busy(f"{worker.queue} choices of prompts are waiting already")
         try:
             call = await worker.submit(requests)
         except Refused as error:
-            raise bad(_PARAMETERS.get(error.field), error.reason) from None
+            raise bad(self._wanted.names.get(error.field), error.reason) from None
         except Failed as error:
             raise ApiError(500, f"the engine has failed ({error})") from None
         return Follower(call, prompts, self._served.pieces, stops, self._wanted.echo, self._settings.seconds)

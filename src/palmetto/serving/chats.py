@@ -83,6 +83,12 @@ async def chats(request: Request) -> Response:
         choices=n,
         beams=n if asked.use_beam_search else 0,
         top=top,
+        names={
+            "prompt": "messages",
+            "tokens": "max_tokens" if asked.max_completion_tokens is None else "max_completion_tokens",
+            "choices": "n",
+            "beams": "n",
+        },
     )
     messages = [message.plain for message in asked.messages]
 

@@ -66,12 +66,19 @@ async def completions(request: Request) -> Response:
         raise bad("best_of", f"{asked.best_of}: expected at least n={n}")
     if asked.suffix is not None and asked.echo:
         raise bad("echo", "true: expected false beside suffix")
+    several = "n" if asked.best_of is None else "best_of"
     wanted = Wanted(
         tokens=asked.max_tokens,
         usual=_TOKENS,
         choices=n if asked.use_beam_search else asked.best_of or n,
         beams=(asked.best_of or n) if asked.use_beam_search else 0,
         top=asked.logprobs,
+        names={
+            "prompt": "prompt",
+            "tokens": "max_tokens",
+            "choices": "n" if asked.use_beam_search else several,
+            "beams": several,
+        },
         echo=bool(asked.echo),
         suffix=asked.suffix,
     )

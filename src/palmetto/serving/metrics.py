@@ -11,7 +11,7 @@ class Meter(NamedTuple):
     """Holds the histograms of one model."""
 
     first: Histogram
-    """Seconds from a prompt's arrival to its first token."""
+    """Seconds from a prompt's arrival to its first generated token."""
     between: Histogram
     """Seconds from a token to the next."""
 
@@ -23,7 +23,7 @@ class Metrics:
         self._registry = CollectorRegistry()
         self._first = Histogram(
             "palmetto_time_to_first_token_seconds",
-            "Time from a prompt's arrival to its first token.",
+            "Time from a prompt's arrival to its first generated token.",
             ["model"],
             buckets=_SECONDS,
             registry=self._registry,
@@ -41,9 +41,14 @@ class Metrics:
             "palmetto_generated_tokens", "Tokens generated.", ["model"], registry=self._registry
         )
         self.waiting = Gauge(
-            "palmetto_prompts_waiting", "Prompts that wait for their first token.", ["model"], registry=self._registry
+            "palmetto_prompts_waiting",
+            "Prompts of which a choice waits for its first token.",
+            ["model"],
+            registry=self._registry,
         )
-        self.running = Gauge("palmetto_prompts_running", "Prompts that have begun.", ["model"], registry=self._registry)
+        self.running = Gauge(
+            "palmetto_prompts_running", "Prompts whose choices have begun.", ["model"], registry=self._registry
+        )
         self._engine = Gauge(
             "palmetto_engine", "The engine's figures by name.", ["model", "figure"], registry=self._registry
         )

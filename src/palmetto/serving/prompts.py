@@ -1,7 +1,7 @@
 """Makes the engine's requests from a client's parameters."""
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from palmetto.decoding.request import PENALTY, Constraint, Request
@@ -28,6 +28,8 @@ class Wanted(NamedTuple):
     """The width of a beam search, 0 for none."""
     top: int | None
     """The number of alternatives to report; None if no log-probabilities are asked for."""
+    names: Mapping[str, str]
+    """The client's names of the engine's `prompt`, `tokens`, `choices` and `beams`."""
     echo: bool = False
     suffix: str | None = None
 
@@ -39,12 +41,17 @@ async def prompts_of(
     if prompt is None:
         return [Prompt((), 1)]
     several: list[Any] = [prompt] if isinstance(prompt, str) or isinstance(prompt[0], int) else list(prompt)
-    if len(several) > settings.queue:  # which is found before they are encoded
-        raise bad("prompt", f"{len(several)} prompts: expected at most {settings.queue}")
+    check_number(settings, len(several), 1, "prompt")  # which is found before they are encoded
     if not isinstance(several[0], str):
         return [_checked(served, ids) for ids in several]
     encoded = await aside(sum(map(len, several)), lambda: served.vocabulary.encode_all(several))
     return [Prompt(tuple(ids.tolist()), 1) for ids in encoded]
+
+
+def check_number(settings: Settings, prompts: int, each: int, name: str) -> None:
+    """Raises ApiError that names a parameter if prompts with `each` choices are too many to wait ever."""
+    if prompts * each > settings.queue:
+        raise bad(name, f"{prompts * each} choices of {prompts} prompts: expected at most {settings.queue}")
 
 
 def _checked(served: Served, ids: list[int]) -> Prompt:
@@ -119,10 +126,9 @@ def _check_beams(served: Served, asked: Generation, wanted: Wanted) -> None:
         if getattr(asked, name) not in (None, unused):
             raise bad(name, f"expected {'none' if unused is None else unused} beside use_beam_search")
     if wanted.beams > (most := served.limits.sequences):
-        name = "n" if wanted.beams == asked.n else "best_of"
-        raise bad(name, f"{wanted.beams} beams: expected at most {most}")
+        raise bad(wanted.names["beams"], f"{wanted.beams} beams: expected at most {most}")
     if wanted.tokens == 0:
-        raise bad("max_tokens", "0: expected at least 1 beside use_beam_search")
+        raise bad(wanted.names["tokens"], "0: expected at least 1 beside use_beam_search")
 
 
 async def _whole(served: Served, prompt: Prompt, suffix: str | None) -> tuple[tuple[int, ...], int]:
@@ -142,17 +148,17 @@ def _tokens(served: Served, settings: Settings, prompt: int, wanted: Wanted) -> 
     """Returns how many tokens to generate after a prompt of `prompt` tokens."""
     room = served.longest + 1 - prompt  # the last token needs no position, since nothing follows it
     if prompt > (most := min(settings.prompt, served.longest)):
-        raise bad("prompt", f"{prompt} tokens: expected at most {most}", "context_length_exceeded")
+        raise bad(wanted.names["prompt"], f"{prompt} tokens: expected at most {most}", "context_length_exceeded")
     if wanted.tokens is None:
         return min(room, settings.tokens, wanted.usual or room)
     if wanted.tokens > room:
         raise bad(
-            "max_tokens",
+            wanted.names["tokens"],
             f"{wanted.tokens}: after a prompt of {prompt} tokens, expected at most {room}",
             "context_length_exceeded",
         )
     if wanted.tokens > settings.tokens:
-        raise bad("max_tokens", f"{wanted.tokens}: expected at most {settings.tokens}")
+        raise bad(wanted.names["tokens"], f"{wanted.tokens}: expected at most {settings.tokens}")
     return wanted.tokens
 
 

@@ -8,7 +8,7 @@ class Settings:
     """Holds the settings of a server."""
 
     queue: int = 256
-    """The most prompts that wait for their first token, for each model; more are refused with 429."""
+    """The most choices of prompts that wait for their first token, for each model; more are refused with 429."""
     prompt: int = 1 << 20
     """The most tokens of a prompt; the model's own limit may be lower."""
     body: int = 4 << 20

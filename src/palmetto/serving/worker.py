@@ -6,7 +6,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import Future
 from typing import Any, NamedTuple
 
@@ -58,15 +58,24 @@ class Call:
         self._worker.cancel_choice(self, prompt, choice)
 
     async def news(self, deadline: float) -> AsyncIterator[list[News]]:
-        """Yields events as they come, and an empty list after a silence; ends at `deadline`, a time.monotonic()."""
+        """Yields events as they come, and an empty list after a silence; ends at `deadline`, a time.monotonic().
+
+        What has come by then is yielded, however late a slow reader asks for it.
+        """
         while (left := deadline - time.monotonic()) > 0:
             try:
-                news = await asyncio.wait_for(self._news.get(), min(KEEP_ALIVE, left))
+                yield _checked(await asyncio.wait_for(self._news.get(), min(KEEP_ALIVE, left)))
             except TimeoutError:
-                news = []
-            if isinstance(news, Exception):
-                raise news
-            yield news
+                yield []
+        for _ in range(self._news.qsize()):
+            yield _checked(self._news.get_nowait())
+
+
+def _checked(news: list[News] | Exception) -> list[News]:
+    """Returns events; raises the error that stands for them."""
+    if isinstance(news, Exception):
+        raise news
+    return news
 
 
 class _Running:
@@ -74,7 +83,10 @@ class _Running:
 
     def __init__(self, call: Call, prompt: int) -> None:
         self.call, self.prompt = call, prompt
-        self.unfinished = call.requests[prompt].choices
+        request = call.requests[prompt]
+        self.unfinished = request.choices
+        self.unechoed = len(request.prompt) if request.echo else 0
+        """The number of the prompt's tokens that are to be reported before any other."""
         self.last: dict[int, float] = {}
         """When each choice brought its last tokens."""
 
@@ -88,20 +100,26 @@ class Worker:
         self._meter = meter
         self._commands: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._running: dict[int, _Running] = {}
-        self._waiting: set[tuple[Call, int]] = set()
+        self._waiting: set[tuple[Call, int, int]] = set()
+        """The choices of prompts that have no token yet."""
         self._moved = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
 
     @property
-    def waiting(self) -> int:
-        """Returns the number of prompts that wait for their first token."""
+    def queue(self) -> int:
+        """Returns the number of choices that wait for their first token."""
         return len(self._waiting)
 
     @property
+    def waiting(self) -> int:
+        """Returns the number of prompts of which a choice waits for its first token."""
+        return len({(call, prompt) for call, prompt, _ in self._waiting.copy()})
+
+    @property
     def running(self) -> int:
-        """Returns the number of prompts that have begun and not finished."""
-        return max(0, len(self._running) - len(self._waiting))
+        """Returns the number of prompts whose choices have all begun, and not all finished."""
+        return max(0, len(self._running) - self.waiting)
 
     @property
     def silence(self) -> float:
@@ -113,7 +131,7 @@ class Worker:
         call = Call(requests, self)
         if not self.silence:
             self._moved = call.submitted
-        self._waiting.update((call, prompt) for prompt in range(len(requests)))
+        self._waiting.update(_choices(call))
         try:
             await asyncio.wrap_future(self._ask(lambda: self._submit(call)))
         except BaseException:  # also if the client goes away meanwhile
@@ -171,7 +189,7 @@ class Worker:
         for number in [number for number, running in self._running.items() if running.call is call]:
             del self._running[number]
             self._engine.cancel(number)
-        self._waiting.difference_update((call, prompt) for prompt in range(len(call.requests)))
+        self._waiting.difference_update(_choices(call))
 
     def _cancel_choice(self, call: Call, prompt: int, choice: int) -> None:
         for number, running in self._running.items():
@@ -194,7 +212,7 @@ class Worker:
             events = self._engine.step()
             self._moved = time.monotonic()
             self._hand_out(events)
-        except BaseException as error:  # a panic of llguidance is no Exception
+        except BaseException as error:  # a panic of compiled code is no Exception
             self.failed = error
             log.exception("the engine has failed")
             for call in {running.call for running in self._running.values()}:
@@ -212,16 +230,30 @@ class Worker:
             call.put(several)
 
     def _note(self, running: _Running, event: Event) -> None:
-        """Measures the time that tokens took, and forgets a request whose choices have all ended."""
-        self._waiting.discard((running.call, running.prompt))
-        if event.tokens:
+        """Measures the time that generated tokens took, and forgets a request whose choices have all ended.
+
+        Tokens that come together share the time since the last ones.
+        """
+        echoed = min(len(event.tokens), running.unechoed)
+        running.unechoed -= echoed
+        if generated := len(event.tokens) - echoed:
             before = running.last.get(event.choice)
             if before is not None:
-                self._meter.between.observe((self._moved - before) / len(event.tokens))
+                for _ in range(generated):
+                    self._meter.between.observe((self._moved - before) / generated)
             elif not running.last:
                 self._meter.first.observe(self._moved - running.call.submitted)
             running.last[event.choice] = self._moved
+        if generated or event.finish:
+            self._waiting.discard((running.call, running.prompt, event.choice))
         if event.finish:
             running.unfinished -= 1
             if not running.unfinished:
                 del self._running[event.request]
+
+
+def _choices(call: Call) -> Iterator[tuple[Call, int, int]]:
+    """Yields all choices of a call, each with its prompt."""
+    for prompt, request in enumerate(call.requests):
+        for choice in range(request.choices):
+            yield call, prompt, choice
