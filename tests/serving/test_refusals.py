@@ -1,5 +1,6 @@
 """Bad input gets a 4xx that names it; nothing that was asked for is ignored."""
 
+import difflib
 import json
 import threading
 import unittest.mock
@@ -137,6 +138,23 @@ def test_an_unknown_model_is_not_found(complete: Post) -> None:
     assert response.status_code == 404
     assert response.json()["error"]["code"] == "model_not_found"
     assert "'tiny'" in response.json()["error"]["message"]
+
+
+def test_a_long_name_is_neither_compared_nor_repeated(complete: Post) -> None:
+    compared, compare = list[int](), difflib.get_close_matches
+
+    def noted(word: str, *others: Any, **options: Any) -> list[str]:
+        compared.append(len(word))
+        return compare(word, *others, **options)
+
+    with unittest.mock.patch.object(difflib, "get_close_matches", noted):
+        for parameter, answer in (
+            ("model", complete(prompt="a", model="m" * 10**6)),
+            ("n" * 100 + "…", complete(prompt="a", **{"n" * 10**6: 1})),
+        ):
+            assert answer.json()["error"]["param"] == parameter
+            assert len(answer.text) < 1000
+    assert compared == [100, 100]
 
 
 @pytest.mark.parametrize(

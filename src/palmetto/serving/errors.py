@@ -37,6 +37,8 @@ class ApiError(Exception):
 
 def bad(param: str | None, message: str, code: str = "invalid_value") -> ApiError:
     """Returns the error of a request that names a parameter and what it should be."""
+    if param and len(param) > _LONGEST:
+        param = f"{param[:_LONGEST]}…"
     return ApiError(400, f"{param}: {message}" if param else message, param, code)
 
 
