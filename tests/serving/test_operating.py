@@ -19,6 +19,8 @@ from palmetto.errors import UserError
 from palmetto.runs.directory import RunDirectory
 from palmetto.serving import heads
 from palmetto.serving.answers import FLOOR, number
+from palmetto.serving.app import application
+from palmetto.serving.metrics import Metrics
 from palmetto.serving.server import hosts, listen
 from palmetto.serving.state import Server
 from palmetto.serving.worker import Worker
@@ -189,6 +191,17 @@ def test_metrics_count_what_happens(complete: Post, client: httpx.Client) -> Non
     assert grown("palmetto_time_between_tokens_seconds_count") == 32
     assert grown("palmetto_engine", "hits") >= 32
     assert after["palmetto_prompts_waiting", ""] == after["palmetto_prompts_running", ""] == 0
+
+
+def test_a_model_may_have_the_name_of_an_organization(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    other = server._replace(models={"org/tiny": server.models["tiny"]}, metrics=Metrics())
+    client = TestClient(application(other))
+    with caplog.at_level(logging.INFO, "palmetto.serving"):
+        assert client.get("/v1/models/org/tiny").json()["id"] == "org/tiny"
+        assert client.get("/v1/models/a-secret").status_code == 404
+    paths = [json.loads(record.getMessage())["path"] for record in caplog.records if record.name == "palmetto.serving"]
+    assert paths == ["/v1/models/{model}"] * 2
+    assert 'palmetto_http_responses_total{route="/v1/models/{model}",status="404"} 1.0' in other.metrics.text().decode()
 
 
 def test_the_tokenizer_is_lossless_over_http(client: httpx.Client, server: Server) -> None:

@@ -11,8 +11,9 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Collection
+from collections.abc import Sequence
 
+from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from palmetto.serving.connections import ClientGone, tell
@@ -34,9 +35,9 @@ _GONE = 499
 class Access:
     """Passes to the application the requests that have a valid key, and logs all requests."""
 
-    def __init__(self, app: ASGIApp, settings: Settings, known: Collection[str], metrics: Metrics) -> None:
-        """Takes the application, the keys and names of hosts that it serves, and the paths that the log may name."""
-        self._app, self._known, self._metrics, self._hosts = app, known, metrics, frozenset(settings.hosts)
+    def __init__(self, app: ASGIApp, settings: Settings, routes: Sequence[Route], metrics: Metrics) -> None:
+        """Takes the application, the keys and names of hosts that it serves, and the routes that the log may name."""
+        self._app, self._routes, self._metrics, self._hosts = app, routes, metrics, frozenset(settings.hosts)
         self._keys = [hashlib.sha256(key.encode()).digest() for key in settings.keys]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -72,7 +73,7 @@ class Access:
             if not status:
                 await tell(answer(ending())(scope, receive, identified))
         finally:
-            path = scope["path"] if scope["path"] in self._known else "other"
+            path = next((route.path_format for route in self._routes if route.path_regex.match(scope["path"])), "other")
             self._metrics.answers.labels(path, status).inc()
             seconds = round(time.monotonic() - begun, 4)
             line = {"id": id, "method": scope["method"], "path": path, "status": status, "seconds": seconds}

@@ -48,7 +48,7 @@ def application(server: Server) -> ASGIApp:
         Route("/v1/completions", completions, methods=["POST"]),
         Route("/v1/chat/completions", chats, methods=["POST"]),
         Route("/v1/models", models),
-        Route("/v1/models/{model}", models),
+        Route("/v1/models/{model:path}", models),
         Route("/tokenize", tokenize, methods=["POST"]),
         Route("/detokenize", detokenize, methods=["POST"]),
         Route("/tokenizer_info", tokenizer_info),
@@ -63,7 +63,7 @@ def application(server: Server) -> ASGIApp:
         lifespan=following,
     )
     app.state.server = server
-    return Access(app, server.settings, {route.path for route in routes}, server.metrics)
+    return Access(app, server.settings, routes, server.metrics)
 
 
 def _page() -> list[Route]:
