@@ -260,19 +260,11 @@ def test_a_forbidden_token_never_comes(complete: Post, server: Server) -> None:
     assert forced == server.models["tiny"].pieces.names[77]
 
 
-def test_formats_hold_for_every_seed(complete: Post) -> None:
-    fields = {"properties": {"a": {"type": "boolean"}}, "required": ["a"], "additionalProperties": False}
-    schema = {"type": "object", **fields}
-    form = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema, "strict": True}}
-    for seed in range(3):
-        text = complete(prompt="", seed=seed, max_tokens=100, temperature=0.2, response_format=form).json()["choices"][
-            0
-        ]
-        assert type(json.loads(text["text"])["a"]) is bool
-        regex = {"type": "regex", "regex": "[a-c]{3,5}"}
-        text = complete(prompt="", seed=seed, max_tokens=100, response_format=regex).json()["choices"][0]
-        assert re.fullmatch("[a-c]{3,5}", text["text"])
-        assert text["finish_reason"] == "stop"
+def test_no_character_breaks_a_line_of_a_stream(complete: Post) -> None:
+    prompt = "a\u2028b\u2029c\x85d\x0be\u65e5"
+    text = complete(prompt=prompt, echo=True, max_tokens=4, seed=1, stream=True).text
+    assert all(line.startswith("data: ") for line in text.splitlines() if line)
+    assert joined(chunks(text))[0]["text"].startswith(prompt)
 
 
 def test_no_answer_holds_what_json_cannot(complete: Post) -> None:

@@ -155,7 +155,8 @@ def number(logprob: float | None) -> float | None:
 
 
 def _event(value: dict[str, Any]) -> str:
-    return f"data: {json.dumps(value, ensure_ascii=False, allow_nan=False)}\n\n"
+    # Only ASCII, since some clients take characters such as U+2028 for the end of a line.
+    return f"data: {json.dumps(value, allow_nan=False)}\n\n"
 
 
 def _usage(follower: Follower) -> dict[str, int]:
