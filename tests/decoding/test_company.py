@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from palmetto.decoding.caches import paged
 from palmetto.decoding.drafts import Lookup
 from palmetto.decoding.engine import Limits
-from palmetto.decoding.request import Finish, Request
+from palmetto.decoding.request import Event, Finish, Request
 from palmetto.decoding.sampling import Sampling
 from palmetto.native.library import VARIABLE
 from palmetto.recipe.model import Weights
@@ -106,3 +106,20 @@ def test_an_answer_is_the_same_alone_and_in_company(kind: str, data: st.DataObje
             else:
                 assert (in_company, end) == (tokens, finish)
     assert of.figures().blocks_used == 0
+
+
+@pytest.mark.slow
+def test_sixty_four_sequences_have_the_bits_of_each_alone() -> None:
+    limits, kind = Limits(rows=64, block=4, sequences=64, longest=LONGEST), QUICK[0]
+    requests = [
+        Request(TEXTS[i % 2][: 1 + i % 9], 6, SAMPLINGS[i % 4], seed=i, top=2, choices=1 + i % 2) for i in range(43)
+    ]
+    of, running, events = engine(kind, limits), list[int](), list[Event]()
+    numbers = [of.submit(request) for request in requests]
+    while of.busy:
+        events += stepped(of)
+        running.append(of.figures().running)
+    got, single = gathered(events), engine(kind, limits)
+    for number, request in zip(numbers, requests, strict=True):
+        assert tuple(got[number, choice] for choice in range(request.choices)) == alone(single, request)
+    assert max(running) == 64

@@ -1,5 +1,7 @@
 """Tests what the engine answers: log-probabilities of the model, choices, ends, and what it refuses."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -179,6 +181,14 @@ def test_a_request_of_higher_priority_overtakes_others() -> None:
     assert of.figures().preemptions > 0
     answers = gathered(events) | finished(of)
     assert all(answers[number, 0][1] == Finish.LENGTH for number in (*low, high))
+
+
+def test_equal_requests_finish_in_the_order_of_arrival() -> None:
+    of, events = engine(KIND, replace(SMALL, sequences=1)), list[Event]()
+    numbers = [of.submit(Request((*PROMPT[:3], i), 4)) for i in range(5)]
+    while of.busy:
+        events += stepped(of)
+    assert [event.request for event in events if event.finish] == numbers
 
 
 def test_later_requests_find_the_blocks_of_earlier_ones() -> None:

@@ -68,6 +68,9 @@ KINDS: dict[str, dict[str, Any]] = {
         "tied_embedding": False,
         "feedforward": "relu",
     },
+    "sinusoidal": {"positions": {"name": "sinusoidal"}},
+    "rotary, interpolated": {"positions": {"name": "rotary", "scaling": "interpolation", "factor": 2.0}},
+    "rotary, truncated": {"positions": {"name": "rotary", "scaling": "truncated", "trained": 8}},
 }
 
 

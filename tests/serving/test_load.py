@@ -21,7 +21,7 @@ from tests.serving.conftest import Post, until
 from tests.serving.test_operating import leave
 
 ASKED: list[dict[str, Any]] = [
-    {"model": "tiny", "prompt": prompt, "max_tokens": tokens, "seed": seed, "n": n}
+    {"model": "tiny", "prompt": prompt, "max_tokens": tokens, "seed": seed, "n": n, "logprobs": 2}
     for seed, (prompt, tokens, n) in enumerate([("def ", 20, 1), ("import os", 8, 2), ([5] * 60, 3, 1), ("", 40, 1)])
 ]
 BROKEN = (
