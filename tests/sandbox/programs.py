@@ -74,7 +74,17 @@ PROGRAMS = {
     "recursion": Hostile("def f(): f()\nf()", "RecursionError"),
     "leave early": Hostile("import os; os._exit(0)", ""),
     "exit": Hostile("raise SystemExit(0)", ""),
-    "guessed nonce": Hostile("import os; print('0' * 32, end='', flush=True); os._exit(0)", "0" * 32),
+    "look for a nonce": Hostile(
+        "import os, sys; os.write(1, sys._getframe(1).f_locals['nonce']); os._exit(0)", "KeyError: 'nonce'"
+    ),
+    "wait as at the end": Hostile("import select; select.select([], [], [])", "", "time"),
+    "wait in a loop": Hostile(
+        "import functools, select\nfor _ in iter(functools.partial(select.select, [], [], []), None): pass", "", "time"
+    ),
+    "wait in a function of the jail": Hostile(
+        "import sys, select\nsys.__excepthook__ = sys.excepthook = lambda *_: select.select([], [], [])\n1 / 0",
+        "ZeroDivisionError",
+    ),
     "limits": Hostile("import resource; resource.setrlimit(resource.RLIMIT_CPU, (99, 99))", "Error"),
     "priority": Hostile("import os; os.nice(-5)"),
     "ring": Hostile(f"{CALL}call('syscall', 425, 8, ctypes.create_string_buffer(120))"),

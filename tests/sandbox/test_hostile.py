@@ -31,7 +31,7 @@ def _jail() -> None:
 
 
 def limits(name: str) -> dict[str, int | float]:
-    return LIMITS | ({"waiting": 2.0} if name == "sleep" else {})
+    return LIMITS | ({"waiting": 2.0} if name == "sleep" or name.startswith("wait") else {})
 
 
 @pytest.mark.parametrize("name", PROGRAMS)

@@ -1,8 +1,12 @@
 """Confines a process and runs a program in it: what `running` starts, in an interpreter of its own.
 
 The first process leaves for namespaces of its own and forks. Its child, the first process of the new process
-namespace, gives up everything that it does not need and runs the program; the first one waits for it and reports how
+namespace, gives up everything that it does not need and runs the program; the first one watches it and reports how
 it ended. Each dies with its parent, and with the child all that could be in its namespace.
+
+A program has passed if its process waits, after the last line, in the call in which it waited before the first. Whether
+it does, its parent sees in /proc: in the kernel, by where the stack stands. No text, descriptor or exit status says it,
+which a program could find or imitate: whatever a program calls, it calls from deeper in the stack.
 """
 
 import ctypes
@@ -10,8 +14,11 @@ import json
 import os
 import resource
 import select
+import signal
 import struct
 import sys
+import time
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -21,6 +28,12 @@ from palmetto.sandbox.kernel import Lacking, call, die_with_parent
 FILES = 16 * 2**20
 """The most bytes of a file, and of all files of a program."""
 _DESCRIPTORS = 64
+_LOOKING = 0.001
+"""The seconds between two looks at a program."""
+_ENDING = 1.0
+"""The most seconds that a process takes to end."""
+_SELECT = {"23", "72", "270"}
+"""The numbers of the system calls in which `select` waits, on x86-64 and on aarch64."""
 
 _NAMESPACES = {
     "user": 0x10000000,
@@ -48,15 +61,20 @@ def main() -> None:
         if job["confined"]:
             _leave()
         alive, held = os.pipe()
+        gate, opener = os.pipe()
         child = os.fork()
         if not child:
             os.close(held)
-            (_confine if job["confined"] else _limit_only)(job, alive)
+            os.close(opener)
+            (_confine if job["confined"] else _limit_only)(job, alive, gate)
             os.close(report)
-            _run(job["code"], job["nonce"].encode())
+            _run(job["code"], gate)
+        os.close(gate)
+        passed = _watch(child, gate, opener)
         _, status, usage = os.wait4(child, 0)
         _tell(report, "seconds", usage.ru_utime + usage.ru_stime)
         _tell(report, "status", os.waitstatus_to_exitcode(status))
+        _tell(report, "passed", passed)
     except Lacking as lacking:  # here or in the child
         _tell(report, "lacking", str(lacking))
     except (OSError, ValueError) as error:
@@ -87,10 +105,47 @@ def _write(file: str, text: str) -> None:
         raise Lacking(f"user namespaces ({file}: {error.strerror})") from None
 
 
-def _confine(job: dict[str, Any], alive: int) -> None:
+def _watch(child: int, gate: int, opener: int) -> bool:
+    """Returns whether the program of a child comes to its end, where the child waits and is killed.
+
+    gate: the pipe for which the child waits before the program. opener: its other end, which is closed here.
+    """
+    begun, denied = "", 0
+    # The child is not reaped, so that its number stays its own.
+    while os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+        try:
+            number, descriptors, stack = _stands(child)
+        except PermissionError as error:  # the kernel also refuses a look at a process that is about to end
+            denied += 1
+            if denied * _LOOKING > _ENDING:
+                raise Lacking(f"/proc/PID/syscall ({error.strerror})") from None
+            number = descriptors = stack = ""
+        if number in _SELECT and descriptors == hex(gate + 1) and not begun:
+            begun = stack
+            os.close(opener)
+        elif number in _SELECT and descriptors == hex(0) and stack == begun:
+            os.kill(child, signal.SIGKILL)
+            return True
+        time.sleep(_LOOKING)
+    return False
+
+
+def _stands(child: int) -> tuple[str, str, str]:
+    """Returns the system call in which a child waits, its first argument and the stack's address; else empty texts."""
+    try:
+        with open(f"/proc/{child}/syscall") as file:
+            found = file.read().split()
+    except ProcessLookupError:  # it has ended
+        return "", "", ""
+    except FileNotFoundError:
+        raise Lacking("/proc/PID/syscall") from None
+    return (found[0], found[1], found[-2]) if len(found) == 9 else ("", "", "")
+
+
+def _confine(job: dict[str, Any], alive: int, gate: int) -> None:
     """Gives up all that the program does not need, for good.
 
-    alive: a pipe whose other end the parent holds.
+    alive: a pipe whose other end the parent holds. gate: a descriptor that stays, beside that of the report.
     """
     _mount(job["folder"])
     _enter(job["folder"])
@@ -100,12 +155,13 @@ def _confine(job: dict[str, Any], alive: int) -> None:
     _end_with_parent(alive)
     _limit(job["seconds"], job["memory"])
     landlock.restrict(_readable(), job["folder"])
-    os.closerange(3, job["report"])
-    os.closerange(job["report"] + 1, 1024)
+    kept = sorted((job["report"], gate))
+    for first, end in zip((3, kept[0] + 1, kept[1] + 1), (*kept, 1024), strict=True):
+        os.closerange(first, end)
     seccomp.restrict()
 
 
-def _limit_only(job: dict[str, Any], alive: int) -> None:
+def _limit_only(job: dict[str, Any], alive: int, gate: int) -> None:
     """Limits time, memory and files of a program that is not confined."""
     _enter(job["folder"])
     _end_with_parent(alive)
@@ -158,14 +214,28 @@ def _buffer(form: str, *values: int) -> "ctypes.Array[ctypes.c_char]":
     return ctypes.create_string_buffer(struct.pack(form, *values))
 
 
-def _run(code: str, nonce: bytes) -> None:
-    """Runs a program as the main module, and ends the process; only after the program's end it writes the nonce."""
-    write, leave, show = os.write, os._exit, sys.__excepthook__
+def _run(code: str, gate: int) -> None:
+    """Runs a program between two waits of one loop: until the gate opens, and without end."""
+    ready = [gate]
+    # Both waits are the same call of the same functions of C, so that the stack is as deep in both.
+    for _ in iter(partial(select.select, ready, (), ()), None):
+        os.close(gate)
+        ready.clear()
+        # A function of C stands between this frame and the program: what the program puts in place runs beneath it.
+        [ended] = map(_ends, (code,))
+        while not ended:
+            pass
+
+
+def _ends(code: str) -> bool:
+    """Runs a program as the main module, and returns whether it has ended without an error; else the process ends."""
+    leave, show, ended = os._exit, sys.__excepthook__, False
     sys.path.pop()  # where this package is
     sys.modules["__main__"] = module = ModuleType("__main__")
     try:
         exec(compile(code, "<program>", "exec"), module.__dict__)
         sys.stdout.flush()
+        ended = True
     except BaseException as error:
         try:
             show(type(error), error, error.__traceback__)
@@ -173,5 +243,4 @@ def _run(code: str, nonce: bytes) -> None:
             sys.stderr.flush()
         finally:
             leave(1)
-    write(1, nonce)
-    leave(0)
+    return ended
