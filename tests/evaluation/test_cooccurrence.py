@@ -36,6 +36,7 @@ def test_adjectives_and_adverbs_of_whole_sentences_are_counted(tmp_path: Path) -
     answers = [
         ("0", " brave. The red dog"),
         ("0", " brave and very brave!"),
+        ("0", " a red\nbright dog."),
         ("1", " quietly tall."),
         ("1", " strong and"),
     ]

@@ -7,8 +7,9 @@ from palmetto.corpus.extras import need
 from palmetto.errors import UserError
 from palmetto.evaluation.evaluating import LEDGER
 from palmetto.evaluation.recorded import outcomes_of
-from palmetto.evaluation.tasks.cooccurrence import LINK, NAME
+from palmetto.evaluation.tasks.cooccurrence import LINK, NAME, TASKS
 from palmetto.evaluation.tasks.sentences import SENTENCE
+from palmetto.evaluation.until import up_to_stop
 from palmetto.json_lines import read_json_lines
 
 _TAGS = ("JJ", "RB")
@@ -27,8 +28,11 @@ def words(out: Path) -> dict[str, Counter[str]]:
         raise UserError(f"{out}: no task {NAME} in it; `palmetto eval … --tasks {NAME}` samples what is counted")
     terms = {outcome.example: outcome.kind for outcome in outcomes}
     counts: dict[str, Counter[str]] = {term: Counter() for term in terms.values()}
+    [task] = TASKS
     for line in read_json_lines(out / LEDGER):
-        sentence = SENTENCE.match(line["answer"].strip()) if line["task"] == NAME else None
+        if line["task"] != NAME:
+            continue
+        sentence = SENTENCE.match(up_to_stop(line["answer"], task.stop).strip())
         if sentence is not None:
             term = terms[line["example"]]
             # The prompt helps the tagger; its own words are not counted.
