@@ -51,6 +51,14 @@ def test_a_wide_search_finds_what_an_exhaustive_one_does(penalty: float) -> None
         assert finish == (Finish.STOP if text[-1] == STOP else Finish.LENGTH)
 
 
+def test_what_ends_a_beam_ends_it_as_a_stop_token_does() -> None:
+    by_token = Request(PROMPT, LENGTH, beams=40, choices=5, stop=frozenset({STOP}))
+    by_text = Request(PROMPT, LENGTH, beams=40, choices=5, ended=lambda ids: ids[-1] == STOP)
+    assert alone(few(), by_text) == alone(few(), by_token)
+    with pytest.raises(UserError, match="ended: expected with beams only"):
+        few().submit(Request(PROMPT, LENGTH, ended=lambda ids: True))
+
+
 def test_gnmt_length_penalty_is_over_generated_tokens() -> None:
     assert [length_penalty(length, 0.6) for length in (1, 7)] == pytest.approx([1.0, 2**0.6])
 

@@ -77,13 +77,17 @@ class Beams:
         followers.sort(key=lambda pair: -pair[1].total)
         going_on: list[tuple[Sequence, Hypothesis]] = []
         for parent, hypothesis in followers:
-            if hypothesis.tokens[-1].id in self._request.stop:
+            if self._has_ended(hypothesis):
                 self._ended.append((hypothesis, Finish.STOP))
             elif len(hypothesis.tokens) == self._most:
                 self._ended.append((hypothesis, Finish.LENGTH))
             elif len(going_on) < self._request.beams:
                 going_on.append((parent, hypothesis))
         return going_on
+
+    def _has_ended(self, hypothesis: Hypothesis) -> bool:
+        ids, ended = [token.id for token in hypothesis.tokens], self._request.ended
+        return ids[-1] in self._request.stop or (ended is not None and ended(ids))
 
     def _best(self) -> list[tuple[Hypothesis, Finish]]:
         self._ended.sort(key=lambda pair: -pair[0].score(self._request.length_penalty))

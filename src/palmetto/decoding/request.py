@@ -1,6 +1,6 @@
 """Describes what the engine is asked for and what it answers: token ids and log-probabilities, never text."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple, Protocol
@@ -98,6 +98,8 @@ class Request:
     """Requests of a higher priority are served first; among equals, those that came first."""
     constraint: Callable[[], Constraint] | None = None
     """Makes the constraint of each choice; None if every token may be generated."""
+    ended: Callable[[Sequence[int]], bool] | None = None
+    """Says whether the generated ids of a beam end it, as a token of `stop` does; None if nothing else ends one."""
 
 
 class Token(NamedTuple):

@@ -35,6 +35,8 @@ def check(request: Request, model: Model, limits: Limits, longest: int, vocabula
         raise Refused("choices", f"expected at most beams={request.beams}", request.choices)
     if request.beams and request.constraint is not None:
         raise Refused("constraint", "expected none with beams, which cannot share one")
+    if request.ended is not None and not request.beams:
+        raise Refused("ended", "expected with beams only; a constraint ends other choices")
     if request.beams and request.sampling != Sampling():
         raise Refused("sampling", "expected none with beams, which are chosen by log-probability")
     if request.beams and request.processed:
