@@ -2,6 +2,7 @@
 
 import inspect
 import textwrap
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from palmetto.evaluation.queries import Reader
+from palmetto.evaluation.queries import Reader, ask
+from palmetto.evaluation.tasks.task import Example, Task
 from palmetto.files import write_text
 from palmetto.model.parameters import parameter_table
 from palmetto.parallel.sharding import Spread
@@ -36,6 +38,11 @@ def vocabulary() -> Vocabulary:
 def reader(length: int = LENGTH, objective: Any = None) -> Reader:
     """Returns what turns text into ids for a model of this length."""
     return Reader(Prompts(vocabulary(), objective or CausalObjective(), SIZE, length), length)
+
+
+def prompt(task: Task, example: Example, shots: Sequence[Example] = ()) -> str:
+    """Returns the text in front of what a model says about an example, of which nothing is cut."""
+    return ask(task, example, shots, reader(4096))[0].context
 
 
 @cache

@@ -2,19 +2,27 @@
 
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 from palmetto.evaluation.tasks.normalization import normalize
 from palmetto.evaluation.tasks.task import Example
 
 
-def exact(answer: str, accepted: str) -> float:
+def accepted(answers: Any) -> tuple[str, ...]:
+    """Returns the accepted answers of a record; raises ValueError unless they are a list of one or more texts."""
+    if not isinstance(answers, list) or not answers or not all(isinstance(answer, str) for answer in answers):
+        raise ValueError(f"answers {answers!r:.60}; expected a list of one or more texts")
+    return tuple(answers)
+
+
+def exact(answer: str, right: str) -> float:
     """Returns 1 if both are equal after normalization, else 0."""
-    return float(normalize(answer) == normalize(accepted))
+    return float(normalize(answer) == normalize(right))
 
 
-def f1(answer: str, accepted: str) -> float:
+def f1(answer: str, right: str) -> float:
     """Returns the F1 of the words of both after normalization; if either has none, whether both have none."""
-    ours, theirs = normalize(answer).split(), normalize(accepted).split()
+    ours, theirs = normalize(answer).split(), normalize(right).split()
     if not ours or not theirs:
         return float(ours == theirs)
     common = (Counter(ours) & Counter(theirs)).total()
@@ -23,7 +31,7 @@ def f1(answer: str, accepted: str) -> float:
 
 def best(compare: Callable[[str, str], float], answer: str, example: Example) -> float:
     """Returns the best comparison with any accepted answer."""
-    return max(compare(answer, accepted) for accepted in example.answers)
+    return max(compare(answer, right) for right in example.answers)
 
 
 def words(text: str, example: Example) -> dict[str, float] | None:

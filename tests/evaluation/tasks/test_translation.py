@@ -9,11 +9,11 @@ from palmetto.errors import UserError
 from palmetto.evaluation.loading import Loaded, load
 from palmetto.evaluation.registry import SUITES, TASKS, choose
 from palmetto.evaluation.results import summarize
-from palmetto.evaluation.shots import prompt
 from palmetto.evaluation.statistics import Estimate
 from palmetto.evaluation.tasks.suite import Measured
 from palmetto.evaluation.tasks.task import Outcome
 from palmetto.files import write_text
+from tests.evaluation.models import prompt
 
 sacrebleu = pytest.importorskip("sacrebleu")
 
@@ -44,7 +44,7 @@ def outcomes(loaded: Loaded, answers: list[str]) -> list[Outcome]:
 
 def test_prompts_name_the_languages(data: Path) -> None:
     loaded = load(TASKS["flores200-eng_Latn-deu_Latn"], data)
-    assert prompt("", loaded.examples[1:2], loaded.examples[0].context) == (
+    assert prompt(loaded.task, loaded.examples[0], loaded.examples[1:2]) == (
         "English: She reads a book.\nGerman: Sie liest ein langes Buch.\n\n"
         "English: The dog sleeps on the sofa.\nGerman:"
     )
@@ -84,6 +84,15 @@ def test_files_of_different_lengths_are_refused(data: Path) -> None:
     write_text(data / "flores200" / "deu_Latn.devtest", "Eins.\n")
     with pytest.raises(UserError, match=r"deu_Latn.devtest: 1 lines, and 3 in eng_Latn.devtest"):
         load(TASKS["flores200-eng_Latn-deu_Latn"], data)
+
+
+def test_only_a_newline_ends_a_sentence(data: Path) -> None:
+    odd = "One\u2028two\u0085three\x0cfour."
+    write_text(data / "flores200" / "eng_Latn.devtest", f"{odd}\r\nShe reads.\r\nIt rains.")
+    loaded = load(TASKS["flores200-eng_Latn-deu_Latn"], data)
+    contexts = [example.context for example in loaded.examples]
+    assert contexts[:2] == [f"English: {odd}\nGerman:", "English: She reads.\nGerman:"]
+    assert [example.answers[0] for example in loaded.examples] == TARGETS
 
 
 def test_means_are_by_direction() -> None:

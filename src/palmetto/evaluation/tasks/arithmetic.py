@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from palmetto.errors import UserError
-from palmetto.evaluation.tasks.reading import json_lines, json_list
+from palmetto.evaluation.tasks.reading import json_lines, json_list, lines
 from palmetto.evaluation.tasks.task import Example, File, Record, Task
 
 _CATEGORY = "Arithmetic"
@@ -54,7 +54,7 @@ def _mawps(record: Record) -> Example:
 
 def _translated(path: Path) -> Iterator[Record]:
     """Yields the problems of MGSM, each a line with a question, a tab and a number."""
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
+    for number, line in enumerate(lines(path), 1):
         if line.strip():
             question, _, answer = line.rpartition("\t")
             if not question or first_number(answer) is None:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from palmetto.evaluation.tasks.reading import json_lines, table
+from palmetto.evaluation.tasks.reading import json_lines, lines, table
 from palmetto.evaluation.tasks.task import Example, File, Record, Task, choice
 
 CATEGORY = "Cloze and completion"
@@ -25,7 +25,7 @@ def _last_word(text: str, example: Example) -> dict[str, float] | None:
 
 
 def _plain_lines(path: Path) -> Iterator[Record]:
-    for line in path.read_text().splitlines():
+    for line in lines(path):
         if line.strip():
             yield {"text": line}
 

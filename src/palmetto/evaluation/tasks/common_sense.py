@@ -4,13 +4,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from palmetto.errors import UserError
-from palmetto.evaluation.tasks.reading import instructed, json_lines
+from palmetto.evaluation.tasks.reading import instructed, json_lines, text
 from palmetto.evaluation.tasks.task import Example, File, Record, Task, choice
 
 
 def _labelled(path: Path) -> Iterator[Record]:
     """Yields records with the labels that stand, one a line, in the file of the same name with -labels.lst."""
-    labels = path.with_name(f"{path.stem}-labels.lst").read_text().split()
+    labels = text(path.with_name(f"{path.stem}-labels.lst")).split()
     records = list(json_lines(path))
     if len(records) != len(labels):
         raise UserError(f"{path}: {len(records)} records, but {len(labels)} labels")
@@ -31,12 +31,12 @@ def _social_records(path: Path) -> Iterator[Record]:
 
 
 def _piqa(record: Record) -> Example:
-    options = [f" {text.strip()}" for text in record["options"]]
+    options = [f" {option.strip()}" for option in record["options"]]
     return choice(f"Question: {record['question']}\nAnswer:", options, record["gold"])
 
 
 def _social(record: Record) -> Example:
-    return choice(f"Q: {record['question']}\nA:", [f" {text}" for text in record["options"]], record["gold"])
+    return choice(f"Q: {record['question']}\nA:", [f" {option}" for option in record["options"]], record["gold"])
 
 
 def _piqa_file(name: str) -> File:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from palmetto.evaluation.answers import words
+from palmetto.evaluation.answers import accepted, words
 from palmetto.evaluation.tasks.task import Example, File, Record, Task
 from palmetto.files import read_json
 
@@ -42,7 +42,7 @@ def _coqa(path: Path) -> Iterator[Record]:
 
 
 def _example(record: Record) -> Example:
-    return Example(context=record["context"], answers=tuple(record["answers"]), cluster=record["cluster"])
+    return Example(context=record["context"], answers=accepted(record["answers"]), cluster=record["cluster"])
 
 
 _QUAC, _COQA = "the JSON of QuAC, with data", "the JSON of CoQA, with data"

@@ -1,11 +1,13 @@
 """MMLU (arXiv 2009.03300): four answers to questions of 57 subjects, whose shots are the subject's first five."""
 
+import io
 from collections.abc import Iterator
 from pathlib import Path
 
 from palmetto import tables
 from palmetto.errors import UserError
 from palmetto.evaluation.tasks.exams import lettered
+from palmetto.evaluation.tasks.reading import text
 from palmetto.evaluation.tasks.task import Example, File, Record, Task
 
 _CATEGORIES = {
@@ -13,7 +15,7 @@ _CATEGORIES = {
         abstract_algebra astronomy college_biology college_chemistry college_computer_science college_mathematics
         college_physics computer_security conceptual_physics electrical_engineering elementary_mathematics
         high_school_biology high_school_chemistry high_school_computer_science high_school_mathematics
-        high_school_physics high_school_statistics machine_learning anatomy
+        high_school_physics high_school_statistics machine_learning
     """,
     "humanities": """
         formal_logic high_school_european_history high_school_us_history high_school_world_history international_law
@@ -26,7 +28,7 @@ _CATEGORIES = {
         security_studies sociology us_foreign_policy
     """,
     "other": """
-        business_ethics clinical_knowledge college_medicine global_facts human_aging management marketing
+        anatomy business_ethics clinical_knowledge college_medicine global_facts human_aging management marketing
         medical_genetics miscellaneous nutrition professional_accounting professional_medicine virology
     """,
 }
@@ -36,11 +38,10 @@ SUBJECTS = tuple(sorted(subject for names in _CATEGORIES.values() for subject in
 
 def _rows(path: Path) -> Iterator[Record]:
     """Yields the rows of a table without a head: question, four answers, and the letter of the right one."""
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        for number, row in enumerate(tables.reader(file), 1):
-            if len(row) != 6 or row[5] not in ("A", "B", "C", "D"):
-                raise UserError(f"{path}: row {number}: expected a question, four answers and A, B, C or D")
-            yield {"question": row[0], "options": row[1:5], "gold": "ABCD".index(row[5])}
+    for number, row in enumerate(tables.reader(io.StringIO(text(path), newline="")), 1):
+        if len(row) != 6 or row[5] not in ("A", "B", "C", "D"):
+            raise UserError(f"{path}: row {number}: expected a question, four answers and A, B, C or D")
+        yield {"question": row[0], "options": row[1:5], "gold": "ABCD".index(row[5])}
 
 
 def _example(record: Record) -> Example:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from palmetto.evaluation.answers import words
+from palmetto.evaluation.answers import accepted, words
 from palmetto.evaluation.tasks.reading import archived, json_lines
 from palmetto.evaluation.tasks.task import Example, File, Record, Task
 from palmetto.files import read_json
@@ -12,7 +12,7 @@ from palmetto.files import read_json
 
 def _asked(record: Record) -> Example:
     question = record["question"].strip().rstrip("?")
-    return Example(context=f"Q: {question}?\nA:", answers=tuple(record["answer"]))
+    return Example(context=f"Q: {question}?\nA:", answers=accepted(record["answer"]))
 
 
 def _trivia(content: Any) -> Iterator[Record]:

@@ -1,10 +1,12 @@
 """Reads the published files of evaluation sets, which are JSON, lines of JSON, tables or archives of them."""
 
 import csv
+import gzip
 import io
 import json
 import re
 import tarfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ _FORMAT = re.compile(r"\s*Answer format: .*$", re.DOTALL)
 
 def json_lines(path: Path) -> Iterator[Record]:
     """Yields the objects of a file with one a line, of which the last may have no end."""
-    for number, line in enumerate(_text(path).split("\n"), 1):
+    for number, line in enumerate(text(path).split("\n"), 1):
         if line.strip():
             try:
                 yield json.loads(line)
@@ -40,7 +42,7 @@ def json_list(path: Path) -> Iterator[Record]:
 
 def table(path: Path, delimiter: str = ",") -> Iterator[Record]:
     """Yields the rows of a table, whose first row names the fields."""
-    rows = tables.reader(io.StringIO(_text(path).removeprefix("\ufeff"), newline=""), delimiter)
+    rows = tables.reader(io.StringIO(text(path), newline=""), delimiter)
     try:
         names = next(rows, [])
         yield from (tables.named(names, row) for row in rows if row)
@@ -50,13 +52,16 @@ def table(path: Path, delimiter: str = ",") -> Iterator[Record]:
 
 def archived(path: Path, ending: str) -> Any:
     """Returns the JSON of the first member of a tar archive, by name, whose name has this ending."""
-    with tarfile.open(path) as archive:
-        names = sorted(name for name in archive.getnames() if name.endswith(ending))
-        if not names:
-            raise UserError(f"{path}: no file in it ends with {ending}")
-        member = archive.extractfile(names[0])
-        assert member is not None, "a file, since it has an ending"
-        return json.loads(member.read())
+    try:
+        with tarfile.open(path) as archive:
+            names = sorted(name for name in archive.getnames() if name.endswith(ending))
+            if not names:
+                raise UserError(f"{path}: no file in it ends with {ending}")
+            member = archive.extractfile(names[0])
+            assert member is not None, "a file, since it has an ending"
+            return json.loads(member.read())
+    except (tarfile.TarError, EOFError, zlib.error):
+        raise UserError(f"{path}: not a whole tar archive") from None
 
 
 def instructed(path: Path) -> Iterator[Record]:
@@ -72,7 +77,7 @@ def instructed(path: Path) -> Iterator[Record]:
 
 def then(read: Read, change: Callable[[Record], Record]) -> Read:
     """Returns a reader whose records are changed, so that all files of a set give the same ones."""
-    return lambda path: [change(record) for record in read(path)]
+    return lambda path: (change(record) for record in read(path))
 
 
 def find(source: Source, folder: Path) -> File | None:
@@ -96,11 +101,22 @@ def absent(source: Source, folder: Path) -> str:
     return f"{folder / missing(source, folder)[0]}: no such file; expected {first.form}{instead}"
 
 
-def _text(path: Path) -> str:
-    """Returns the text of a file with its line ends as they are."""
+def lines(path: Path) -> list[str]:
+    """Returns the lines of a text, which end with a newline; the last may have no end.
+
+    Other characters that Python takes for the end of a line, such as U+2028, are part of one.
+    """
+    return [line.removesuffix("\r") for line in text(path).removesuffix("\n").split("\n")]
+
+
+def text(path: Path) -> str:
+    """Returns the text of a file, which may be packed by gzip, with its line ends and without a byte order mark."""
     if not path.is_file():
         raise UserError(f"{path}: no such file")
+    data = path.read_bytes()
     try:
-        return path.read_bytes().decode()
+        return (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 (byte {error.start})") from None
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"{path}: not a whole file of gzip ({error})") from None

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from palmetto.evaluation.answers import words
+from palmetto.evaluation.answers import accepted, words
 from palmetto.evaluation.tasks.task import Example, File, Record, Task
 from palmetto.files import read_json
 
@@ -32,12 +32,12 @@ def _questions(path: Path) -> Iterator[Record]:
 
 def _example(record: Record) -> Example:
     context = f"Title: {record['title']}\n\nBackground: {record['passage']}\n\nQuestion: {record['question']}\nAnswer:"
-    return Example(context=context, answers=tuple(record["answers"]), cluster=record["cluster"])
+    return Example(context=context, answers=accepted(record["answers"]), cluster=record["cluster"])
 
 
 def _plain(record: Record) -> Example:
     context = f"{record['passage']}\n\nQ: {record['question']}\nA:"
-    return Example(context=context, answers=tuple(record["answers"]), cluster=record["cluster"])
+    return Example(context=context, answers=accepted(record["answers"]), cluster=record["cluster"])
 
 
 def _file(path: str) -> File:

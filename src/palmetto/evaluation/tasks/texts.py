@@ -1,11 +1,9 @@
 """Texts whose information is measured in bits per byte: Paloma's domains (arXiv 2312.10523), FLORES by language."""
 
-import gzip
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from palmetto.evaluation.tasks.reading import json_lines
+from palmetto.evaluation.tasks.reading import json_lines, lines
 from palmetto.evaluation.tasks.task import BITS, Example, File, Record, Task
 
 _DOMAINS = """
@@ -17,14 +15,8 @@ deu_Latn eng_Latn fra_Latn jpn_Jpan kaz_Cyrl kor_Hang ron_Latn rus_Cyrl swh_Latn
 """
 
 
-def _compressed(path: Path) -> Iterator[Record]:
-    with gzip.open(path, "rt", encoding="utf-8") as file:
-        for line in file:
-            yield json.loads(line)
-
-
 def _sentences(path: Path) -> Iterator[Record]:
-    for line in path.read_text(encoding="utf-8").split("\n"):
+    for line in lines(path):
         if line.strip():
             yield {"text": line}
 
@@ -37,7 +29,7 @@ def _text(record: Record) -> Example:
 
 def _domain(name: str) -> Task:
     form = "lines of JSON with text"
-    files = File(f"paloma/{name}/val.jsonl.gz", _compressed, form), File(f"paloma/{name}/val.jsonl", json_lines, form)
+    files = tuple(File(f"paloma/{name}/val.jsonl{ending}", json_lines, form) for ending in (".gz", ""))
     return Task(f"paloma_{name}", "Text", files, _text, metric=BITS)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from palmetto.errors import UserError
 from palmetto.evaluation import bleu
 from palmetto.evaluation.statistics import Estimate
+from palmetto.evaluation.tasks.reading import lines
 from palmetto.evaluation.tasks.suite import Means, Results, Suite
 from palmetto.evaluation.tasks.task import Example, File, Record, Source, Task
 
@@ -33,7 +34,7 @@ _FORM = "two files with a sentence a line, of which each line translates that of
 def _pairs(other: str, path: Path) -> Iterator[Record]:
     """Yields the lines of a file, each with that of another file beside it."""
     target = path.with_name(other)
-    ours, theirs = (file.read_text(encoding="utf-8").splitlines() for file in (path, target))
+    ours, theirs = lines(path), lines(target)
     if len(ours) != len(theirs):
         raise UserError(f"{target}: {len(theirs)} lines, and {len(ours)} in {path.name}; expected as many")
     for source, translated in zip(ours, theirs, strict=True):

@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from palmetto.errors import UserError
-from palmetto.evaluation.tasks.reading import instructed, json_lines, then
+from palmetto.evaluation.tasks.reading import instructed, json_lines, lines, then
 from palmetto.evaluation.tasks.task import Example, File, Option, Record, Task
 
 CATEGORY = "Winograd-style"
+_SCHEMA = "a sentence, [MASK], two names, the right name and an empty line, in this order"
 _DETERMINER = re.compile(r"(The|A|An|My|Our|Your|His|Her|Its|Their)\b")
 
 
@@ -22,14 +23,19 @@ def _filled(sentence: str, gap: str, names: list[str], gold: int) -> Example:
 
 def _schemas(path: Path) -> Iterator[Record]:
     """Yields the schemas of a file with five lines each: sentence, [MASK], names, right name, and an empty one."""
-    lines = path.read_text().splitlines()
-    for at in range(0, len(lines) - 3, 5):
-        names = [name.strip() for name in lines[at + 2].split(",")]
-        right = lines[at + 3].strip()
+    every = lines(path)
+    while every and not every[-1].strip():
+        every.pop()
+    for at in range(0, len(every), 5):
+        schema = every[at : at + 4]
+        if len(schema) < 4:
+            raise UserError(f"{path}: line {at + 1}: {len(schema)} lines of a schema; expected {_SCHEMA}")
+        names = [name.strip() for name in schema[2].split(",")]
+        right = schema[3].strip()
         if len(names) != 2 or right not in names:
             raise UserError(f"{path}: line {at + 4}: {right!r} is none of the two names in the line before")
         names.sort()  # the right one stands first in the file
-        yield {"sentence": lines[at], "options": names, "gold": names.index(right)}
+        yield {"sentence": schema[0], "options": names, "gold": names.index(right)}
 
 
 def _winogrande(record: Record) -> Record:
@@ -60,7 +66,7 @@ _WINOGRANDE = (
     File("winogrande/test.json", then(instructed, _renamed), "a list of instructions with Option1: and Option2:"),
 )
 _TRAINING = (File("winogrande/train_xl.jsonl", then(json_lines, _winogrande), _FORM),)
-_WSC273 = (File("winograd/wsc273.txt", _schemas, "five lines a schema"),)
+_WSC273 = (File("winograd/wsc273.txt", _schemas, _SCHEMA),)
 
 TASKS = (
     Task("wsc273", CATEGORY, _WSC273, _wsc273, normalization="raw"),
