@@ -93,7 +93,7 @@ def ours(given: dict[str, Any]) -> dict[str, float]:
     result[name] = float(np.mean([metrics.MATCHES[name](guess, [number]) for guess, number in numbers]))
     chosen = [_chosen(place, of) for place, of in enumerate(given["options"])]
     result[metrics.GRADE] = float(np.mean([outcome.scores[metrics.GRADE] for outcome in chosen]))
-    result |= metrics.of_options(metrics.GRADE, chosen)
+    result |= metrics.of_options(chosen)
     for logs in ("one", "several"):
         likely = [
             Outcome("", "", {}, "", likelihoods=tuple(own), options=len(own), right=targets[0])
@@ -101,7 +101,7 @@ def ours(given: dict[str, Any]) -> dict[str, float]:
         ]
         result[f"log_likelihood_of_{logs}"] = float(np.mean(values("log_likelihood", likely)))
         figures = metrics.of_targets(likely)
-        result |= {f"{name}_of_{logs}": figures[name] for name in figures if name != "normalized"}
+        result |= {f"{name}_of_{logs}": value for name, value in figures.items()}
     return result
 
 

@@ -6,7 +6,17 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from palmetto.evaluation.statistics import Z, compare, estimate, influences, mean_of, ratio, standard_error
+from palmetto.evaluation.statistics import (
+    Estimate,
+    Z,
+    compare,
+    estimate,
+    influences,
+    mean_of,
+    mean_of_same,
+    ratio,
+    standard_error,
+)
 
 
 def test_single_clusters_give_the_central_limit_theorems_error() -> None:
@@ -39,6 +49,24 @@ def test_nothing_right_is_not_certainty() -> None:
 
 def test_one_cluster_says_nothing() -> None:
     assert estimate([1.0, 0.0], ["a", "a"]).interval == (0.0, 1.0)
+    assert estimate([-3.0], ["a"], (-math.inf, 0.0)).interval == (-6.0, 0.0)
+    assert compare([-1.0], [-4.0], ["a"]).difference.interval == (-6.0, 0.0)
+
+
+def test_a_scaled_estimate_keeps_its_place_in_its_interval() -> None:
+    for given, chance, best, expected in (
+        (Estimate(0.62, 0.019, (0.5, 0.81)), 0.62, 1.0, (0.0, 0.05, -0.12 / 0.38, 0.5)),
+        (Estimate(-4.0, 1.0, (-6.0, -2.0)), -10.0, 0.0, (0.6, 0.1, 0.4, 0.8)),
+    ):
+        value, error, interval = given.centred(chance, best)
+        assert (value, error, *interval) == pytest.approx(expected)
+
+
+def test_metrics_of_the_same_examples_do_not_average_errors_away() -> None:
+    values = [0.0, 1.0, 1.0, 0.0]
+    one = estimate(values, list("abcd"))
+    same = mean_of_same([one, one])
+    assert (same.value, same.error, same.interval) == (one.value, one.error, one.interval)
 
 
 def test_pairs_show_what_separate_intervals_hide() -> None:

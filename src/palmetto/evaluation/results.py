@@ -10,10 +10,10 @@ import numpy as np
 
 from palmetto.evaluation.judging import together
 from palmetto.evaluation.loading import Loaded
-from palmetto.evaluation.scoring import estimate_of, values
+from palmetto.evaluation.scoring import estimate_of
 from palmetto.evaluation.statistics import Estimate, mean_of
 from palmetto.evaluation.tasks.suite import Measured, Suite
-from palmetto.evaluation.tasks.task import AS_THEY_ARE, BITS, Outcome
+from palmetto.evaluation.tasks.task import AS_THEY_ARE, BITS, LOWER_IS_BETTER, Outcome
 
 Part = tuple[Loaded, Sequence[Outcome]]
 Evaluated = Mapping[str, tuple[Loaded, list[Outcome]]]
@@ -29,24 +29,21 @@ def summarize(
     examples, its macro mean that over its tasks. suites: those whose figures are wanted, over the tasks that were run.
     """
     estimates = {name: _estimate(loaded, outcomes) for name, (loaded, outcomes) in evaluated.items()}
-    tasks = {name: _task(loaded, outcomes, estimates[name]) for name, (loaded, outcomes) in evaluated.items()}
-    texts = {name for name, (loaded, _) in evaluated.items() if loaded.task.metric == BITS}
+    metrics = {name: _metrics(*of, estimates[name]) for name, of in evaluated.items()}
+    tasks = {name: _task(*of, estimates[name], metrics[name]) for name, of in evaluated.items()}
+    unscaled = {name for name, (loaded, _) in evaluated.items() if loaded.task.metric in AS_THEY_ARE}
     in_groups = {name for parts in groups.values() for name in parts}
-    standing = {name: estimates[name] for name in evaluated if name not in in_groups | texts}
+    standing = {name: estimates[name] for name in evaluated if name not in in_groups | unscaled}
     for group, parts in groups.items():
-        most = math.inf if texts & set(parts) else 1.0
+        most = math.inf if unscaled & set(parts) else 1.0
         macro = mean_of([estimates[name] for name in parts], most)
         tasks[group] = _group([evaluated[name] for name in parts], macro, list(parts))
         estimates[group] = macro
         within = any(set(parts) < set(others) for others in groups.values())
-        if not texts & set(parts) and not within:
+        if not unscaled & set(parts) and not within:
             standing[group] = macro
     measured = {
-        name: Measured(
-            estimate,
-            {key: value / 100 for key, value in tasks[name].get("metrics", {}).items()},
-            tasks[name].get("references", {}),
-        )
+        name: Measured(estimate, metrics.get(name, {}), tasks[name].get("references", {}))
         for name, estimate in estimates.items()
     }
     return {
@@ -75,16 +72,26 @@ def _estimate_all(parts: Sequence[Part]) -> Estimate:
     return estimate_of(everything[0][0].metric, [outcome for _, outcome in everything], clusters)
 
 
-def _task(loaded: Loaded, outcomes: Sequence[Outcome], own: Estimate) -> dict[str, Any]:
-    task, joined = loaded.task, together(outcomes)
+def _metrics(loaded: Loaded, outcomes: Sequence[Outcome], own: Estimate) -> dict[str, Estimate]:
+    """Returns the metrics of a task that have an error, besides bits."""
+    joined = together(outcomes)
     names = dict.fromkeys(name for outcome in joined for name in outcome.scores if name != BITS)
-    metrics = {name: float(np.mean(values(name, joined))) for name in names}
-    metrics |= task.figures(outcomes) if task.figures else {}
+    clusters = [outcome.cluster for outcome in joined]
+    found = {name: estimate_of(name, joined, clusters) for name in names}
+    return found | (loaded.task.estimates(outcomes, own) if loaded.task.estimates else {})
+
+
+def _task(
+    loaded: Loaded, outcomes: Sequence[Outcome], own: Estimate, metrics: Mapping[str, Estimate]
+) -> dict[str, Any]:
+    task, joined = loaded.task, together(outcomes)
+    values = {name: each.value for name, each in metrics.items()} | (task.figures(outcomes) if task.figures else {})
     return {
         "metric": task.metric,
+        "higher_is_better": task.metric not in LOWER_IS_BETTER,
         **shown(own, task.metric),
         **_counts([(loaded, outcomes)]),
-        "metrics": {name: round(value if name in AS_THEY_ARE else 100 * value, 6) for name, value in metrics.items()},
+        "metrics": {name: round(value if name in AS_THEY_ARE else 100 * value, 6) for name, value in values.items()},
         **({"signature": task.signature()} if task.signature else {}),
         **({"references": dict(loaded.references)} if loaded.references else {}),
         "normalization": task.normalization if outcomes[0].options else None,
@@ -128,6 +135,7 @@ def _group(parts: Sequence[Part], macro: Estimate, names: list[str]) -> dict[str
     task = parts[0][0].task
     return {
         "metric": task.metric,
+        "higher_is_better": task.metric not in LOWER_IS_BETTER,
         **shown(_estimate_all(parts), task.metric),
         **_counts(parts),
         "macro": shown(macro, task.metric),
@@ -159,7 +167,9 @@ def _bits_per_byte(outcomes: Sequence[Outcome]) -> float | None:
 
 
 def _worth(metric: str, outcome: Outcome) -> tuple[float, ...]:
-    """Returns what each option scores by a metric."""
+    """Returns what each option scores by a metric; nothing by a metric that does not choose among them."""
+    if metric in AS_THEY_ARE:
+        return ()
     right = tuple(float(place in outcome.gold) for place in range(outcome.options))
     return outcome.credits.get(metric, right)
 

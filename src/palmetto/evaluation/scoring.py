@@ -2,7 +2,8 @@
 
 import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Mapping, Sequence
 
 import numpy as np
 
@@ -38,3 +39,25 @@ def estimate_of(metric: str, outcomes: Sequence[Outcome], clusters: Sequence[str
         return ratio([outcome.bits for outcome in outcomes], [outcome.size for outcome in outcomes], clusters)
     bounds = (-math.inf, 0.0) if metric in AS_THEY_ARE else (0.0, 1.0)
     return estimate(values(metric, outcomes), clusters, bounds)
+
+
+def f1_of(
+    said: Sequence[Hashable], right: Sequence[Hashable], labels: Sequence[Hashable], clusters: Sequence[str]
+) -> Estimate:
+    """Returns the mean F1 over those of the labels that occur, with the error of the jackknife."""
+    counts = [label_counts([one], [other], labels) for one, other in zip(said, right, strict=True)]
+    return estimate(influences(counts, mean_f1), clusters)
+
+
+def label_counts(said: Sequence[Hashable], right: Sequence[Hashable], labels: Sequence[Hashable]) -> list[float]:
+    """Returns for each label how often it is said, how often it is right, and how often both."""
+    both = [one for one, other in zip(said, right, strict=True) if one == other]
+    tallies = Counter(said), Counter(right), Counter(both)
+    return [float(tally[label]) for label in labels for tally in tallies]
+
+
+def mean_f1(counts: Sequence[float]) -> float:
+    """Returns the mean F1 over those of the counted labels that occur; 0 if none does."""
+    said, right, both = np.reshape(counts, (-1, 3)).T
+    occurs = said + right > 0
+    return float(np.mean(2 * both[occurs] / (said + right)[occurs])) if occurs.any() else 0.0

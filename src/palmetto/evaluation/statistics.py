@@ -23,6 +23,11 @@ class Estimate(NamedTuple):
     error: float
     interval: tuple[float, float]
 
+    def centred(self, chance: float, best: float = 1.0) -> "Estimate":
+        """Returns the estimate so scaled that it is 0 at chance and 1 at the best value."""
+        value, low, high = ((each - chance) / (best - chance) for each in (self.value, *self.interval))
+        return Estimate(value, self.error / (best - chance), (low, high))
+
 
 class Comparison(NamedTuple):
     """Holds the mean difference of two runs on the same examples."""
@@ -50,10 +55,13 @@ def estimate(values: Sequence[float], clusters: Sequence[str], bounds: tuple[flo
     """Returns the mean of scores with an interval within their bounds.
 
     Where all are 0 or all are 1, the interval is Wilson's, since the central limit theorem would call them certain.
+    A single cluster says nothing: the interval is all that is within the bounds, or, if there is no lower one, as far
+    below the mean as above it.
     """
     mean, error = float(np.mean(values)), standard_error(values, clusters)
     if math.isnan(error):
-        return Estimate(mean, error, bounds)
+        low, high = bounds
+        return Estimate(mean, error, (low if math.isfinite(low) else 2 * mean - high, high))
     if set(values) in ({0.0}, {1.0}):
         width = Z**2 / (len(set(clusters)) + Z**2)
         return Estimate(mean, error, (1 - width, 1.0) if mean else (0.0, width))
@@ -86,11 +94,20 @@ def compare(ours: Sequence[float], theirs: Sequence[float], clusters: Sequence[s
     """Returns how much higher `theirs` are than `ours`, paired by example."""
     differences = [their - our for our, their in zip(ours, theirs, strict=True)]
     mean, error = float(np.mean(differences)), standard_error(differences, clusters)
-    interval = (-1.0, 1.0) if math.isnan(error) else (mean - Z * error, mean + Z * error)
+    reach = max(1.0, abs(mean)) if math.isnan(error) else Z * error
     needed = None
     if mean and not math.isnan(error):
         needed = max(1, math.ceil(len(differences) * ((Z + _POWER) * error / mean) ** 2))
-    return Comparison(Estimate(mean, error, interval), needed)
+    return Comparison(Estimate(mean, error, (mean - reach, mean + reach)), needed)
+
+
+def mean_of_same(estimates: Sequence[Estimate]) -> Estimate:
+    """Returns the mean of estimates on the same examples, as by several metrics.
+
+    Its error is their mean error, as if all were high or low together: it cannot be larger.
+    """
+    value, error, low, high = np.mean([(each.value, each.error, *each.interval) for each in estimates], axis=0).tolist()
+    return Estimate(value, error, (low, high))
 
 
 def mean_of(estimates: Sequence[Estimate], most: float = 1.0, least: float = 0.0) -> Estimate:

@@ -118,15 +118,16 @@ def _task(name: str, path: str, wanted: Sequence[str], preferred: str) -> Task:
     tests, preamble = (File(path, _examples, form),), (File(path, _prefix, form),)
     base = Task(name, CATEGORY, tests, _choice, preamble=preamble, metric=preferred, normalization="raw")
     if preferred in (metrics.GRADE, "macro_f1"):
-        return replace(base, metric=metrics.GRADE, figures=partial(metrics.of_options, preferred))
+        normalized = partial(metrics.normalized_options, preferred)
+        return replace(base, metric=metrics.GRADE, figures=metrics.of_options, estimates=normalized)
     if preferred == "log_likelihood":
-        return replace(base, example=_likelihood, figures=metrics.of_targets)
+        return replace(base, example=_likelihood, figures=metrics.of_targets, estimates=metrics.normalized_targets)
     pools = "bleu" in wanted
     return replace(
         base,
         example=_answer,
         mark=partial(_mark, wanted),
-        figures=partial(metrics.of_responses, preferred),
+        estimates=metrics.normalized_responses,
         counts=_counts if pools else None,
         signature=metrics.signature if pools else None,
         require=_require if pools or "rouge" in wanted else None,

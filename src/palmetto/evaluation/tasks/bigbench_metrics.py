@@ -6,7 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from palmetto.evaluation import bleu, rouge
-from palmetto.evaluation.scoring import values
+from palmetto.evaluation.scoring import f1_of, label_counts, mean_f1, values
+from palmetto.evaluation.statistics import Estimate
 from palmetto.evaluation.tasks.task import Outcome
 
 GRADE = "multiple_choice_grade"
@@ -75,14 +76,8 @@ def signature() -> str:
     return bleu.signature(TOKENIZER)
 
 
-def of_responses(preferred: str, outcomes: Sequence[Outcome]) -> dict[str, float]:
-    """Returns the normalized preferred metric of responses, for which chance is 0."""
-    return {"normalized": float(np.mean(values(preferred, outcomes)))}
-
-
-def of_options(preferred: str, outcomes: Sequence[Outcome]) -> dict[str, float]:
-    """Returns Brier's score, the error of calibration in 15 bins, means weighted by what options score, and the
-    normalized preferred metric."""
+def of_options(outcomes: Sequence[Outcome]) -> dict[str, float]:
+    """Returns Brier's score, the error of calibration in 15 bins, and means weighted by what options score."""
     grades = [np.array(outcome.credits[GRADE]) for outcome in outcomes]
     absolute = [np.array(outcome.likelihoods) for outcome in outcomes]
     chances = [_softmax(logs) for logs in absolute]
@@ -91,14 +86,12 @@ def of_options(preferred: str, outcomes: Sequence[Outcome]) -> dict[str, float]:
         target * (chance - 1) ** 2 + (1 - target) * chance**2 for target, chance in zip(targets, chances, strict=True)
     ]
     weights = list(zip(grades, absolute, strict=True))
-    f1 = _macro_f1(outcomes)
     return {
         "calibration_multiple_choice_brier_score": float(np.concatenate(brier).mean()),
         "expected_calibration_error": _calibration_error(chances, targets),
         "weighted_probabilities": float(np.mean([np.sum(grade * np.exp(logs)) for grade, logs in weights])),
         "weighted_log_probabilities": float(np.mean([np.sum(grade * logs) for grade, logs in weights])),
-        **f1,
-        "normalized": f1[preferred] if preferred in f1 else _normalized(outcomes),
+        **_macro_f1(outcomes),
     }
 
 
@@ -120,30 +113,41 @@ def _macro_f1(outcomes: Sequence[Outcome]) -> dict[str, float]:
     """Returns the mean F1 over classes, which are texts of options; nothing if an example has several right ones."""
     if any(sorted(outcome.credits[GRADE])[-2:] != [0, 1] for outcome in outcomes if outcome.options > 1):
         return {}
-    of_each = []
-    for label in {outcome.right for outcome in outcomes} | {outcome.answer for outcome in outcomes}:
-        said = sum(outcome.answer == label for outcome in outcomes)
-        true = sum(outcome.right == label for outcome in outcomes)
-        both = sum(outcome.answer == label == outcome.right for outcome in outcomes)
-        of_each.append(2 * both / (said + true))
-    return {"macro_f1": float(np.mean(of_each))}
+    return {"macro_f1": mean_f1(label_counts(*_classes(outcomes)))}
 
 
-def _normalized(outcomes: Sequence[Outcome]) -> float:
-    """Returns the grade of options, so scaled that it is 0 at chance and 1 if all is right."""
+def _classes(outcomes: Sequence[Outcome]) -> tuple[list[str], list[str], list[str]]:
+    """Returns the class of each answer, the right class of each, and all classes."""
+    said, right = [outcome.answer for outcome in outcomes], [outcome.right for outcome in outcomes]
+    return said, right, sorted({*said, *right})
+
+
+def normalized_options(preferred: str, outcomes: Sequence[Outcome], own: Estimate) -> dict[str, Estimate]:
+    """Returns the normalized preferred metric: F1, or the grade, which is 0 at chance and 1 if all is right."""
+    if preferred in _macro_f1(outcomes):
+        return {"normalized": f1_of(*_classes(outcomes), [outcome.cluster for outcome in outcomes])}
     chance = float(np.mean([np.mean(outcome.credits[GRADE]) for outcome in outcomes]))
-    score = float(np.mean([outcome.scores[GRADE] for outcome in outcomes]))
-    return (score - chance) / (1 - chance) if chance < 1 else 0.0
+    return {"normalized": own.centred(chance) if chance < 1 else Estimate(0.0, 0.0, (0.0, 0.0))}
+
+
+def normalized_responses(outcomes: Sequence[Outcome], own: Estimate) -> dict[str, Estimate]:
+    """Returns the normalized preferred metric of responses, for which chance is 0."""
+    return {"normalized": own}
+
+
+def normalized_targets(outcomes: Sequence[Outcome], own: Estimate) -> dict[str, Estimate]:
+    """Returns the normalized log-likelihood, which is 0 at −10."""
+    return {"normalized": own.centred(-10.0, 0.0)}
 
 
 def of_targets(outcomes: Sequence[Outcome]) -> dict[str, float]:
-    """Returns log-likelihoods of targets by word and character, if each example has one, and the normalized metric."""
-    logs = values("log_likelihood", outcomes)
-    figures = {"normalized": (float(np.mean(logs)) + 10) / 10}
-    if all(outcome.options == 1 for outcome in outcomes):
-        texts = [outcome.right for outcome in outcomes]
-        per_word = [value / len(text.split()) for value, text in zip(logs, texts, strict=True)]
-        per_character = [value / len(text) for value, text in zip(logs, texts, strict=True)]
-        figures["log_likelihood_per_word"] = float(np.mean(per_word))
-        figures["log_likelihood_per_char"] = float(np.mean(per_character))
-    return figures
+    """Returns log-likelihoods of targets by word and character, if each example has one."""
+    if any(outcome.options > 1 for outcome in outcomes):
+        return {}
+    logs, texts = values("log_likelihood", outcomes), [outcome.right for outcome in outcomes]
+    per_word = [value / len(text.split()) for value, text in zip(logs, texts, strict=True)]
+    per_character = [value / len(text) for value, text in zip(logs, texts, strict=True)]
+    return {
+        "log_likelihood_per_word": float(np.mean(per_word)),
+        "log_likelihood_per_char": float(np.mean(per_character)),
+    }

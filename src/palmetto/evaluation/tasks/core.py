@@ -6,9 +6,8 @@ They are read from the files of the Mosaic evaluation gauntlet, which have the w
 from functools import partial
 from typing import Literal, NamedTuple
 
-from palmetto.evaluation.statistics import Estimate
 from palmetto.evaluation.tasks.reading import json_lines
-from palmetto.evaluation.tasks.suite import Means, Measured, Results, Suite
+from palmetto.evaluation.tasks.suite import Means, Results, Suite
 from palmetto.evaluation.tasks.task import Example, File, Option, Record, Task, choice
 
 Kind = Literal["choices", "schema", "continuation"]
@@ -99,17 +98,10 @@ def _task(row: _Row) -> Task:
     )
 
 
-def _centred(chance: float, measured: Measured) -> Estimate:
-    value, error, (low, high) = measured.estimate
-    scale = 1 - chance
-    return Estimate((value - chance) / scale, error / scale, ((low - chance) / scale, (high - chance) / scale))
-
-
 def _means(results: Results) -> Means:
     """Returns CORE with and without BoolQ, whose changes are the largest: always `yes` scores 62."""
-    centred = {
-        row.name: _centred(row.chance, results[f"core_{row.name}"]) for row in _ROWS if f"core_{row.name}" in results
-    }
+    there = [row for row in _ROWS if f"core_{row.name}" in results]
+    centred = {row.name: results[f"core_{row.name}"].estimate.centred(row.chance) for row in there}
     return {
         "core": list(centred.values()),
         "core_without_boolq": [estimate for name, estimate in centred.items() if name != "boolq"],

@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from palmetto.evaluation.scoring import f1_of
+from palmetto.evaluation.statistics import Estimate
 from palmetto.evaluation.tasks.reading import json_lines
 from palmetto.evaluation.tasks.superglue import CATEGORY, NO_OR_YES
 from palmetto.evaluation.tasks.task import Example, File, Outcome, Record, Task, choice
@@ -28,12 +30,10 @@ def _example(record: Record) -> Example:
     return choice(context, NO_OR_YES, record["label"], cluster=record["cluster"], question=record["of"])
 
 
-def _f1_of_answers(outcomes: Sequence[Outcome]) -> dict[str, float]:
+def _f1_of_answers(outcomes: Sequence[Outcome], own: Estimate) -> dict[str, Estimate]:
     """Returns F1a, that of all answers of all questions (GLaM)."""
-    said = sum(outcome.chosen == 1 for outcome in outcomes)
-    true = sum(outcome.gold == (1,) for outcome in outcomes)
-    both = sum(outcome.chosen == 1 and outcome.gold == (1,) for outcome in outcomes)
-    return {"f1a": 2 * both / max(1, said + true)}
+    said, right = [outcome.chosen for outcome in outcomes], [outcome.gold[0] for outcome in outcomes]
+    return {"f1a": f1_of(said, right, (1,), [outcome.cluster for outcome in outcomes])}
 
 
 def _file(name: str) -> File:
@@ -41,4 +41,6 @@ def _file(name: str) -> File:
     return File(f"superglue/MultiRC/{name}.jsonl", _answers, form)
 
 
-TASKS = (Task("multirc", CATEGORY, (_file("val"),), _example, (_file("train"),), metric="em", figures=_f1_of_answers),)
+TASKS = (
+    Task("multirc", CATEGORY, (_file("val"),), _example, (_file("train"),), metric="em", estimates=_f1_of_answers),
+)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from palmetto.evaluation.statistics import Estimate
+from palmetto.evaluation.statistics import Estimate, mean_of_same
 
 
 class Measured(NamedTuple):
@@ -11,15 +11,14 @@ class Measured(NamedTuple):
 
     estimate: Estimate
     """The score by the task's own metric."""
-    metrics: Mapping[str, float]
-    """All metrics of a task, 0 to 1; none of a group."""
+    metrics: Mapping[str, Estimate]
+    """The metrics of a task that have an error; none of a group."""
     references: Mapping[str, float] = {}
     """What others score on a task, 0 to 100, by their names."""
 
     def by(self, *names: str) -> Estimate:
-        """Returns the mean of several metrics, with the error of the task's own."""
-        value = sum(self.metrics[name] for name in names) / len(names)
-        return self.estimate._replace(value=value)
+        """Returns the mean of several metrics."""
+        return mean_of_same([self.metrics[name] for name in names])
 
 
 Results = Mapping[str, Measured]

@@ -4,8 +4,8 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
+from palmetto.evaluation.scoring import f1_of
+from palmetto.evaluation.statistics import Estimate
 from palmetto.evaluation.tasks.reading import json_lines
 from palmetto.evaluation.tasks.suite import Means, Results, Suite
 from palmetto.evaluation.tasks.task import Example, File, Outcome, Record, Source, Task, choice
@@ -56,15 +56,10 @@ def _wsc(record: Record) -> Example:
     return choice(f"Passage: {' '.join(words)}\nQuestion: {question}\nAnswer:", NO_OR_YES, int(record["label"]))
 
 
-def _macro_f1(outcomes: Sequence[Outcome]) -> dict[str, float]:
-    """Returns CB's F1, the mean over the labels that occur."""
-    of_each = []
-    for label in sorted({outcome.gold[0] for outcome in outcomes}):
-        said = sum(outcome.chosen == label for outcome in outcomes)
-        true = sum(outcome.gold[0] == label for outcome in outcomes)
-        both = sum(outcome.chosen == label == outcome.gold[0] for outcome in outcomes)
-        of_each.append(2 * both / max(1, said + true))
-    return {"macro_f1": float(np.mean(of_each))}
+def _macro_f1(outcomes: Sequence[Outcome], own: Estimate) -> dict[str, Estimate]:
+    """Returns CB's F1, the mean over its three labels."""
+    said, right = [outcome.chosen for outcome in outcomes], [outcome.gold[0] for outcome in outcomes]
+    return {"macro_f1": f1_of(said, right, range(3), [outcome.cluster for outcome in outcomes])}
 
 
 def files(folder: str, name: str, keys: str) -> Source:
@@ -79,7 +74,7 @@ def _task(name: str, folder: str, keys: str, example: Callable[[Record], Example
 
 TASKS = (
     _task("boolq", "BoolQ", "question, passage and label", _boolq),
-    _task("cb", "CB", "premise, hypothesis and label", _cb, figures=_macro_f1),
+    _task("cb", "CB", "premise, hypothesis and label", _cb, estimates=_macro_f1),
     _task("copa", "COPA", "premise, choice1, choice2, question and label", _copa, normalization="raw"),
     _task("rte", "RTE", "premise, hypothesis and label", _rte),
     _task("wic", "WiC", "word, sentence1, sentence2 and label", _wic),

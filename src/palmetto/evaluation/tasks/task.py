@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from palmetto.decoding.sampling import Sampling
+from palmetto.evaluation.statistics import Estimate
 from palmetto.evaluation.tasks.normalization import normalize
 
 Record = dict[str, Any]
@@ -13,10 +14,11 @@ Normalization = Literal["raw", "token", "character", "byte", "unconditional"]
 NORMALIZATIONS: tuple[Normalization, ...] = ("raw", "token", "character", "byte", "unconditional")
 
 BITS = "bits_per_byte"
-"""The metric of texts, the lower the better; most others are scores from 0 to 1."""
+"""The metric of texts; most others are scores from 0 to 1."""
 _LIKELIHOODS = ("log_likelihood", "log_likelihood_per_word", "log_likelihood_per_char", "weighted_log_probabilities")
 AS_THEY_ARE = frozenset({BITS, *_LIKELIHOODS})
 """The metrics that are not shown from 0 to 100."""
+LOWER_IS_BETTER = frozenset({BITS, "toxicity"})
 
 VOTING = Sampling(0.7, top_k=40)
 """The sampling of self-consistency (arXiv 2203.11171)."""
@@ -145,7 +147,7 @@ class Task:
     instruction: str = ""
     """The text in front of everything. It is cut only if it takes more than half of the room."""
     preamble: Source = ()
-    """The file with the text of the instruction, such as worked examples."""
+    """The file that says some of these attributes, such as the instruction, in one record."""
     takes_shots: bool = True
     """Whether shots can be shown; not where the preamble has worked examples."""
     shots: int = 0
@@ -191,6 +193,8 @@ class Task:
 def alone(
     sampled: Callable[[Sequence[str], Example], dict[str, float]],
 ) -> Callable[[str, Example], dict[str, float]]:
+    estimates: Callable[[Sequence[Outcome], Estimate], dict[str, Estimate]] | None = None
+    """Returns such metrics with their errors, as suites need them; it also takes the estimate of the task's own."""
     """Returns what marks a single answer as several are scored together."""
     return lambda text, example: sampled([text], example)
 
