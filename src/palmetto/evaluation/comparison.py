@@ -32,7 +32,7 @@ class Scores(NamedTuple):
     files: list[str]
     """The files that the task was read from."""
     baselines: dict[str, float]
-    """What chance and the best place score."""
+    """What chance and the best place score, and whether higher is better."""
 
 
 def compare_all(folders: Sequence[Path]) -> dict[str, Any]:
@@ -116,7 +116,8 @@ def _read(folder: Path) -> dict[str, Scores]:
     for name, each in outcomes.items():
         joined = together(each)
         metric, files = results[name]["metric"], results[name]["files"]
-        baselines = {key: results[name][key] for key in ("chance", "majority")}
+        keys = ("chance", "majority", "higher_is_better")
+        baselines = {key: results[name][key] for key in keys if key in results[name]}
         examples, clusters = [outcome.example for outcome in joined], [outcome.cluster for outcome in joined]
         own = estimate_of(metric, joined, clusters)
         scores[name] = Scores(examples, values(metric, joined), clusters, own, metric, files, baselines)

@@ -7,7 +7,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from palmetto.evaluation.figure import score_axes
-from palmetto.evaluation.tasks.task import BITS
+from palmetto.evaluation.tasks.task import AS_THEY_ARE
 from palmetto.files import write_text
 from palmetto.report import markup, svg
 from palmetto.report.canvas import STYLE
@@ -27,7 +27,7 @@ def write(compared: Mapping[str, Any], file: Path) -> None:
 def html(compared: Mapping[str, Any]) -> str:
     """Returns the page as one self-contained HTML text."""
     tasks = compared["tasks"]
-    scores = {name: values for name, values in tasks.items() if values["metric"] != BITS}
+    scores = {name: values for name, values in tasks.items() if values["metric"] not in AS_THEY_ARE}
     drawn = ""
     if scores:
         names = compared["folders"]

@@ -1,5 +1,6 @@
 """Writes the page of an evaluation: scores against chance, categories, and the examples behind each number."""
 
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from palmetto.evaluation import calibration
 from palmetto.evaluation.evaluating import Evaluation
 from palmetto.evaluation.figure import figure
 from palmetto.evaluation.loading import Loaded
-from palmetto.evaluation.tasks.task import BITS, Example, Outcome
+from palmetto.evaluation.tasks.task import AS_THEY_ARE, LOWER_IS_BETTER, Example, Outcome, Task
 from palmetto.files import text_bytes, write_bytes
 from palmetto.report import markup, svg
 from palmetto.report.frame import frame
@@ -28,16 +29,17 @@ def write(evaluation: Evaluation, out: Path, name: str) -> None:
 def html(evaluation: Evaluation, name: str) -> str:
     """Returns the page as one self-contained HTML text; the same evaluation gives the same text."""
     tasks, categories = evaluation.results["tasks"], evaluation.results["categories"]
-    scores = {name: values for name, values in tasks.items() if values["metric"] != BITS}
-    texts = {name: values for name, values in tasks.items() if values["metric"] == BITS}
+    scores = {name: values for name, values in tasks.items() if values["metric"] not in AS_THEY_ARE}
+    unscaled = {name: values for name, values in tasks.items() if values["metric"] in AS_THEY_ARE}
     suites = evaluation.results["suites"]
     parts = [
         *(_scores(scores, categories) if scores else ()),
         *(_suites(suites) if suites else ()),
         *_calibration(evaluation),
-        *(_texts(texts) if texts else ()),
+        *(_unscaled(unscaled) if unscaled else ()),
     ]
-    examples = "\n".join(_examples(*of) for of in evaluation.evaluated.values() if of[0].task.metric != BITS)
+    shown = [of for of in evaluation.evaluated.values() if of[0].task.metric not in AS_THEY_ARE]
+    examples = "\n".join(_examples(*of) for of in shown)
     return frame(
         title=name,
         mark="Palmetto evaluation",
@@ -70,7 +72,7 @@ def _calibration(evaluation: Evaluation) -> Iterator[str]:
     for name, values in tasks.items():
         members = [evaluation.evaluated[part][1] for part in values.get("parts", (name,))]
         outcomes = [outcome for member in members for outcome in member if outcome.likelihoods]
-        if name in parts or not (found := calibration.bins(outcomes)):
+        if name in parts or values["metric"] in AS_THEY_ARE or not (found := calibration.bins(outcomes)):
             continue
         figure, told = calibration.reliability(found), f"error {calibration.error(found):.3f}"
         drawn.append(svg.small(figure, f"calibration-{len(drawn)}", name, f"{name}: accuracy by confidence", told))
@@ -92,20 +94,21 @@ def _suites(suites: dict[str, Any]) -> Iterator[str]:
     yield f'<h2>Suites</h2>\n<div class="whole">{markup.table(head, rows)}</div>'
 
 
-def _texts(tasks: dict[str, Any]) -> Iterator[str]:
-    """Yields the table of the information in texts."""
-    head = [("Text", "kind"), ("Bits per byte", "number"), ("95 %", "number"), ("Texts", "number")]
+def _unscaled(tasks: dict[str, Any]) -> Iterator[str]:
+    """Yields the table of bits per byte and of log-likelihoods."""
+    head = [("Task", "kind"), ("Metric", "kind"), *((name, "number") for name in ("Value", "95 %", "Examples"))]
     rows = []
     for name, values in tasks.items():
         low, high = values["interval"]
-        interval = f"{low:.3f}–{high:.3f}"
-        rows.append(("", [markup.escape(name), f"{values['value']:.3f}", interval, f"{values['count']:,}"]))
-    yield f'<h2>Texts</h2>\n<div class="whole">{markup.table(head, rows)}</div>'
+        interval = f"{low:.3f} to {high:.3f}"
+        shown = markup.escape(name), values["metric"], f"{values['value']:.3f}", interval, f"{values['count']:,}"
+        rows.append(("", list(shown)))
+    yield f'<h2>Likelihoods</h2>\n<div class="whole">{markup.table(head, rows)}</div>'
 
 
 def _verdict(tasks: dict[str, Any]) -> str:
-    above = sum(map(certain, tasks.values()))
-    return f"{above} of {len(tasks)} scores are above chance and majority, with 95 % confidence."
+    of = [values for values in tasks.values() if values["higher_is_better"]]
+    return f"{sum(map(certain, of))} of {len(of)} scores are above chance and majority, with 95 % confidence."
 
 
 def _number(value: float) -> str:
@@ -155,21 +158,43 @@ def _examples(loaded: Loaded, outcomes: Sequence[Outcome]) -> str:
     right = [outcome for outcome in outcomes if outcome.scores.get(task.metric, 0.0) >= 0.5][:_SHOWN]
     wrong = [outcome for outcome in outcomes if outcome.scores.get(task.metric, 0.0) < 0.5][:_SHOWN]
     shown = "".join(
-        f"<h3>{'right' if outcome in right else 'wrong'}: example {outcome.example}</h3>\n"
+        f"<h3>{_label(task, outcome)}: example {outcome.example}</h3>\n"
         + _example(loaded.examples[int(outcome.example)], outcome)
         for outcome in (*right, *wrong)
     )
     return f'<details class="sample"><summary>{markup.escape(task.name)}</summary>\n{shown}</details>'
 
 
+def _label(task: Task, outcome: Outcome) -> str:
+    """Returns right or wrong, or the score by a metric of which lower is better."""
+    score = outcome.scores.get(task.metric, 0.0)
+    if task.metric in LOWER_IS_BETTER:
+        return markup.escape(f"{task.metric} {score:.2f}")
+    return "right" if score >= 0.5 else "wrong"
+
+
+def _common(contexts: Sequence[str]) -> int:
+    """Returns where contexts begin to differ, at the beginning of a word; the end if they are the same.
+
+    Options differ in their contexts if these have names in a gap.
+    """
+    if len(set(contexts)) == 1:
+        return len(contexts[0])
+    alike = itertools.takewhile(lambda characters: len(set(characters)) == 1, zip(*contexts, strict=False))
+    return contexts[0].rfind(" ", 0, sum(1 for _ in alike)) + 1
+
+
 def _example(example: Example, outcome: Outcome) -> str:
-    context = example.options[0].context if example.options else example.context
-    prompt = context if len(context) <= _LONGEST else f"…{context[-_LONGEST:]}"
+    contexts = [option.context for option in example.options] or [example.context]
+    common = _common(contexts)
+    prompt = contexts[0][:common]
+    prompt = prompt if len(prompt) <= _LONGEST else f"…{prompt[-_LONGEST:]}"
     if not example.options:
         lines = [f"answer: {outcome.answer.strip()}", f"accepted: {'; '.join(example.answers[:5])}"]
     else:
         lines = [
-            f"{'✓' if place in example.gold else ' '}{'→' if place == outcome.chosen else ' '} {option.continuation}"
+            f"{'✓' if place in example.gold else ' '}{'→' if place == outcome.chosen else ' '} "
+            f"{option.context[common:]}{option.continuation}"
             for place, option in enumerate(example.options)
         ]
     return markup.block(prompt, "prompt") + markup.block("\n".join(lines))

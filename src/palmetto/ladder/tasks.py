@@ -9,7 +9,7 @@ import numpy as np
 from palmetto.errors import UserError
 from palmetto.evaluation.evaluating import RESULTS
 from palmetto.evaluation.settings import run_of
-from palmetto.evaluation.tasks.task import BITS
+from palmetto.evaluation.tasks.task import AS_THEY_ARE
 from palmetto.files import read_json
 from palmetto.ladder.plan import Cost, cost_of
 from palmetto.recipe import Recipe
@@ -80,8 +80,8 @@ def _or_why(find: Callable[[], Any]) -> Any:
 
 
 def _jumps(found: Sequence[Mapping[str, Any]], evaluated: Sequence[Evaluated]) -> list[dict[str, float]]:
-    if found[0]["metric"] == BITS:
-        raise UserError("bits a byte are a loss; expected a score")
+    if found[0]["metric"] in AS_THEY_ARE:
+        raise UserError("bits a byte are a loss, and so are log-likelihoods; expected a score")
     models = [
         Scored(each.cost.parameters, task["value"], task["error"] or 0.0)
         for task, each in zip(found, evaluated, strict=True)
@@ -97,7 +97,7 @@ def _two_steps(
 ) -> dict[str, Any]:
     """Returns the law of the task's loss, the curve of its score by that loss, and what they predict of the target."""
     known = [loss for loss in losses if loss]
-    if len(known) < len(losses) or found[0]["metric"] == BITS:
+    if len(known) < len(losses) or found[0]["metric"] in AS_THEY_ARE:
         raise UserError("expected a task that scores options, whose right ones have a loss")
     by, points, fit = _law(evaluated, np.array(known))
     scores = np.array([task["value"] for task in found]) / 100

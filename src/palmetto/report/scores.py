@@ -22,8 +22,12 @@ class Point(NamedTuple):
 
 
 def certain(values: Mapping[str, Any]) -> bool:
-    """Returns whether a score's interval lies above chance, and above always taking the best place."""
-    return bool(values["interval"][0] > max(values["chance"], values["majority"]))
+    """Returns whether a score's interval lies above chance, and above always taking the best place.
+
+    A score of which lower is better, such as toxicity, is no skill.
+    """
+    above = values["interval"][0] > max(values["chance"], values["majority"])
+    return bool(above and values.get("higher_is_better", True))
 
 
 def point(at: float, values: Mapping[str, Any]) -> Point:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from palmetto.evaluation.settings import Settings
     from palmetto.training.loop import Evaluate
 
-_TOLD = ("metric", "value", "interval", "chance", "majority", "count")
+_TOLD = ("metric", "value", "interval", "higher_is_better", "chance", "majority", "count")
 """What of a task's results goes to the events of a run."""
 
 
