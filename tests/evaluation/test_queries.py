@@ -4,8 +4,10 @@ from typing import Any
 
 import pytest
 
+from palmetto.decoding.request import GREEDY
 from palmetto.evaluation.answers import words
-from palmetto.evaluation.queries import ask
+from palmetto.evaluation.join import join
+from palmetto.evaluation.queries import ask, of_prompt, requests
 from palmetto.evaluation.tasks.task import Example, Task, choice
 from palmetto.recipe.objectives import PrefixObjective, SpanObjective
 from tests.evaluation.models import reader, vocabulary
@@ -43,6 +45,35 @@ def test_what_is_too_long_loses_whole_shots() -> None:
             assert kept == f"Say it.\n{shown}the text x is:"
             assert queries[0].truncated == (count < 3)
     assert count == 3
+
+
+def test_exemplars_that_do_not_fit_are_left_out_from_the_first() -> None:
+    exemplars = tuple(f"Q: {n} and {n}?\nA: {n + n}\n\n" for n in range(4))
+    own, example = task(mark=words, tokens=4, exemplars=exemplars, instruction="Say it.\n"), Example(context="Q: x\nA:")
+    kept = set()
+    for length in range(24, 120):
+        [query] = ask(own, example, (), reader(length))
+        count = text(query.ids).count("Q: ") - 1
+        assert text(query.ids) == "Say it.\n" + "".join(exemplars[4 - count :]) + "Q: x\nA:"
+        assert query.truncated == (count < 4)
+        kept.add(count)
+    assert kept == {0, 1, 2, 3, 4}
+
+
+def test_an_answer_may_have_as_many_tokens_as_the_right_one() -> None:
+    for context in ("Q: x\nA:", "Q: x\nA: "):
+        [query] = ask(task(mark=words, tokens=0), Example(context=context, answers=("the text",)), (), reader())
+        assert query.tokens == len(join(vocabulary(), "Q: x\nA:", " the text").continuation)
+
+
+def test_beams_end_at_a_stop_of_several_tokens() -> None:
+    request = requests(("\n\nthe",), GREEDY, vocabulary(), beams=2)
+    found = request(of_prompt("", "the text", 8, reader()))
+    assert found.constraint is None
+    assert found.ended is not None
+    assert found.ended(vocabulary().encode("a\n\nthe text").tolist())
+    assert not found.ended(vocabulary().encode("a\n\n").tolist())
+    assert requests((), GREEDY, vocabulary(), beams=2)(of_prompt("", "the text", 8, reader())).ended is None
 
 
 def test_a_question_too_long_loses_its_beginning() -> None:

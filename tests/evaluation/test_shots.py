@@ -1,8 +1,18 @@
 """Tests the choice of shots."""
 
-from palmetto.evaluation.loading import Loaded
-from palmetto.evaluation.shots import choose, prompt
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from palmetto.errors import UserError
+from palmetto.evaluation.loading import Loaded, load
+from palmetto.evaluation.registry import TASKS
+from palmetto.evaluation.shots import choose
 from palmetto.evaluation.tasks.task import Example, Task
+from palmetto.files import write_text
+from tests.evaluation.models import prompt
+from tests.evaluation.tasks.records import lines
 
 POOL = [Example(context=f"Q: {n}\nA:", answers=(str(n),)) for n in range(50)]
 
@@ -28,5 +38,31 @@ def test_an_example_is_never_its_own_shot() -> None:
         assert sorted(loaded.shots(place, 9, 0), key=POOL.index) == [POOL[n] for n in range(4) if n != place]
 
 
+def test_a_shot_never_shares_the_examples_passage() -> None:
+    examples = [replace(each, cluster=f"passage {place // 3}") for place, each in enumerate(POOL[:9])]
+    loaded = Loaded(Task("t", "c", (), lambda record: POOL[0]), examples, None, ())
+    for place, example in enumerate(examples):
+        shots = loaded.shots(place, 6, 0)
+        assert len(shots) == 6
+        assert example.cluster not in {shot.cluster for shot in shots}
+
+
+def test_too_few_records_for_the_shots_are_refused(tmp_path: Path) -> None:
+    records = [{"question": text, "answer": [text]} for text in "abc"]
+    write_text(tmp_path / "nq_open" / "NQ-open.dev.jsonl", lines(*records))
+    loaded = load(TASKS["nq_open"], tmp_path)
+    for count in (None, 0, 2):
+        loaded.check_shots(count)
+    with pytest.raises(UserError, match=r"nq_open: 2 examples for shots in nq_open/NQ-open.dev.jsonl; expected 3, or"):
+        loaded.check_shots(3)
+    write_text(tmp_path / "nq_open" / "NQ-open.train.jsonl", lines(*records))
+    load(TASKS["nq_open"], tmp_path).check_shots(3)
+    of_one_passage = loaded._replace(examples=[replace(each, cluster="one") for each in loaded.examples])
+    with pytest.raises(UserError, match="0 examples for shots"):
+        of_one_passage.check_shots(1)
+
+
 def test_a_prompt_has_instruction_shots_and_question() -> None:
-    assert prompt("Do.\n", POOL[1:3], "Q: x\nA:") == "Do.\nQ: 1\nA: 1\n\nQ: 2\nA: 2\n\nQ: x\nA:"
+    task = Task("t", "c", (), lambda record: POOL[0], instruction="Do.\n")
+    example = Example(context="Q: x\nA:", answers=("x",))
+    assert prompt(task, example, POOL[1:3]) == "Do.\nQ: 1\nA: 1\n\nQ: 2\nA: 2\n\nQ: x\nA:"

@@ -44,10 +44,12 @@ def run(
 
     model: what identifies the model and its bits. engine: what answers the requests. say: what shows a task's end.
     follow: what shows how many of its examples are done.
-    Raises UserError if the folder holds another evaluation, if data are missing or not as their format says, or if this
-    machine cannot score the answers of a task.
+    Raises UserError if the folder holds another evaluation, if data are missing, too few for the shots or not as their
+    format says, or if this machine cannot score the answers of a task.
     """
     loaded = [load(_runnable(task, settings), data) for task in chosen.tasks]
+    for each in loaded:
+        each.check_shots(settings.shots)
     paths = sorted({path for each in loaded for path in each.files})
     record = {
         "tasks": [each.task.name + (f"@{each.task.digest}" if each.task.digest else "") for each in loaded],

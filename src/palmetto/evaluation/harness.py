@@ -10,7 +10,6 @@ from palmetto.evaluation.loading import Loaded
 from palmetto.evaluation.queries import Query, Reader, ask, requests
 from palmetto.evaluation.settings import Settings
 from palmetto.evaluation.tasks.task import Example, Outcome, Task
-from palmetto.files import text_bytes
 
 TOGETHER = 32
 """The number of examples whose requests the engine gets at a time. No score depends on it."""
@@ -103,8 +102,4 @@ def answer_of(query: Query, result: Result, reader: Reader) -> Answer:
     ids = tuple(token.id for token in tokens)
     logprobs = tuple(token.logprob for token in tokens if token.logprob is not None)
     assert len(ids) == len(logprobs), "every token after the first has a log-probability"
-    if not query.tokens:
-        return Answer(ids, logprobs, query.continuation)
-    # Tokens may be bytes that spell no text, which no JSON can hold; the ids say what they were.
-    text = text_bytes(reader.vocabulary.decode(ids)).decode(errors="replace")
-    return Answer(ids, logprobs, text)
+    return Answer(ids, logprobs, reader.text(ids) if query.tokens else query.continuation)

@@ -1,20 +1,24 @@
 """Loads the examples of tasks from the folder of all sets."""
 
+import csv
 import hashlib
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from palmetto.errors import UserError
 from palmetto.evaluation.shots import choose
 from palmetto.evaluation.tasks.reading import absent, find, missing
-from palmetto.evaluation.tasks.task import Example, File, Source, Task
+from palmetto.evaluation.tasks.task import BITS, Example, File, Record, Source, Task
 from palmetto.files import sha256
 
-_OLMES_SEED = 1234
-"""The seed with which OLMES draws examples (arXiv 2406.08446, section 3.5)."""
+Made = TypeVar("Made")
+
+_OLMES_SEED, _OLMES_WHOLE = 1234, 1500
+"""The seed with which OLMES draws examples, and the most of a set that it takes whole (arXiv 2406.08446)."""
 
 
 class Loaded(NamedTuple):
@@ -30,17 +34,36 @@ class Loaded(NamedTuple):
     """What others score, by their names."""
 
     def shots(self, place: int, count: int | None, seed: int) -> list[Example]:
-        """Returns the shots of the example at a place, never the example itself.
+        """Returns the shots of the example at a place, none of which shares a cluster with it.
 
-        count: their number; None for the task's own.
+        A later question on the same passage may show the answer. count: their number; None for the task's own.
         """
-        count = self.task.shots if count is None else count
-        if not count or not self.task.takes_shots:
+        count = self._wanted(count)
+        if not count:
             return []
         pool = self.pool
         if pool is None:
-            pool = self.examples[:place] + self.examples[place + 1 :]
+            own = self.examples[place].cluster
+            others = self.examples[:place] + self.examples[place + 1 :]
+            pool = [other for other in others if other.cluster != own] if own else others
         return choose(pool, count, seed, str(place), self.task.in_order)
+
+    def check_shots(self, count: int | None) -> None:
+        """Raises UserError that names the files if an example has fewer shots than are asked for."""
+        wanted, there = self._wanted(count), len(self.examples if self.pool is None else self.pool)
+        if self.pool is None:
+            there -= max(Counter(each.cluster or place for place, each in enumerate(self.examples)).values())
+        if there < wanted:
+            raise UserError(
+                f"{self.task.name}: {there} examples for shots in {', '.join(self.files)}; expected {wanted}, or "
+                "fewer with --shots"
+            )
+
+    def _wanted(self, count: int | None) -> int:
+        """Returns the number of shots of each example."""
+        if not self.task.takes_shots or self.task.metric == BITS:
+            return 0
+        return self.task.shots if count is None else count
 
 
 def load(task: Task, folder: Path) -> Loaded:
@@ -55,10 +78,10 @@ def load(task: Task, folder: Path) -> Loaded:
     if training is not None and training.path == tests.path:
         training = None
     if preamble is not None:
-        [record] = preamble.read(folder / preamble.path)
-        task = replace(task, instruction=record["text"])
+        [in_front] = _made(lambda record: record, preamble, folder)
+        task = replace(task, **in_front)
     examples = _examples(task, tests, folder)
-    if task.most is not None and task.most < len(examples):
+    if task.most is not None and len(examples) > _OLMES_WHOLE:
         examples = random.Random(_OLMES_SEED).sample(examples, task.most)
     pool = None if training is None else _examples(task, training, folder)
     references = {} if task.references is None else task.references(folder)
@@ -103,13 +126,21 @@ def _paths(file: File) -> Sequence[str]:
 
 
 def _examples(task: Task, file: File, folder: Path) -> list[Example]:
-    path, examples = folder / file.path, list[Example]()
-    for record in file.read(path):
-        try:
-            examples.append(task.example(record))
-        except (KeyError, IndexError, TypeError, ValueError) as error:
-            what = f"no {error}" if isinstance(error, KeyError) else str(error)
-            raise UserError(f"{path}: record {len(examples)}: {what}; expected {file.form}") from None
+    examples = _made(task.example, file, folder)
     if not examples:
-        raise UserError(f"{path}: no records; expected {file.form}")
+        raise UserError(f"{folder / file.path}: no records; expected {file.form}")
     return examples
+
+
+def _made(make: Callable[[Record], Made], file: File, folder: Path) -> list[Made]:
+    """Returns what is made of each record of a file; raises UserError that names the file and the record."""
+    path, made = folder / file.path, list[Made]()
+    try:
+        for record in file.read(path):
+            made.append(make(record))
+    except UserError:
+        raise
+    except (AttributeError, LookupError, TypeError, ValueError, csv.Error) as error:
+        what = f"no {error}" if isinstance(error, KeyError) else str(error)
+        raise UserError(f"{path}: record {len(made)}: {what}; expected {file.form}") from None
+    return made

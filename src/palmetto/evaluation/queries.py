@@ -8,9 +8,10 @@ from typing import NamedTuple
 from palmetto.decoding.request import Request
 from palmetto.decoding.sampling import Sampling
 from palmetto.evaluation.join import Joined, join
-from palmetto.evaluation.shots import prompt
+from palmetto.evaluation.shots import shown
 from palmetto.evaluation.tasks.task import Example, Option, Task
 from palmetto.evaluation.until import until
+from palmetto.files import text_bytes
 from palmetto.tokens.prompts import Prompts
 from palmetto.tokens.vocabulary import Vocabulary
 
@@ -26,6 +27,10 @@ class Reader(NamedTuple):
     def vocabulary(self) -> Vocabulary:
         """The vocabulary of the model."""
         return self.prompts.vocabulary
+
+    def text(self, ids: Sequence[int]) -> str:
+        """Returns the text of generated ids, in which bytes that spell no text, and no JSON can hold, are U+FFFD."""
+        return text_bytes(self.vocabulary.decode(ids)).decode(errors="replace")
 
     def seen(self, ids: Sequence[int]) -> tuple[tuple[int, ...], int]:
         """Returns the prompt as the model's objective requires, and the length of its prefix."""
@@ -73,17 +78,17 @@ def requests(
     stops: the texts at which a generated answer ends. sampling: how answers with a seed are sampled. beams: the width
     of the beam search for the others; 0 for greedy ones.
     """
-    stop, constraint = until(stops, vocabulary)
+    ends = until(stops, vocabulary)
 
     def request(query: Query) -> Request:
         if not query.tokens:
             return scoring(query.ids, query.continuation_ids, query.prefix)
-        generating = Request(query.ids, tokens=query.tokens, prefix=query.prefix, stop=stop)
-        if beams:  # has no constraint: what follows a stop of several tokens is cut off afterwards
-            return replace(generating, beams=beams)
+        generating = Request(query.ids, tokens=query.tokens, prefix=query.prefix, stop=ends.ids)
+        if beams:
+            return replace(generating, beams=beams, ended=ends.ended)
         if query.seed is not None:
-            return replace(generating, constraint=constraint, sampling=sampling, seed=query.seed)
-        return replace(generating, constraint=constraint)
+            return replace(generating, constraint=ends.constraint, sampling=sampling, seed=query.seed)
+        return replace(generating, constraint=ends.constraint)
 
     return request
 
@@ -98,16 +103,17 @@ def ask(
 ) -> list[Query]:
     """Returns the queries of an example: one for its answer, or two for each option, with the context and without.
 
-    All of them show the same shots, as many as fit. A text is scored in windows.
+    All of them show the same worked examples, as many as fit. A text is scored in windows.
     seeds: the seeds of sampled answers, which take the place of the greedy one; empty for the greedy one.
     """
     if example.text:
         return of_text(example.text, reader)
-    for count in range(len(shots), -1, -1):
-        queries = _attempt(task, example, shots[:count], reader)
+    attempts = shown(task, shots)
+    for texts in attempts:
+        queries = _attempt(task, example, task.instruction + "".join(texts), reader)
         if not any(query.truncated for query in queries):
             break
-    queries = [query._replace(truncated=query.truncated or count < len(shots)) for query in queries]
+    queries = [query._replace(truncated=query.truncated or texts != attempts[0]) for query in queries]
     if not example.options and seeds:
         return [queries[0]._replace(seed=seed) for seed in seeds]
     for place, option in enumerate(example.options):
@@ -116,11 +122,13 @@ def ask(
     return queries
 
 
-def _attempt(task: Task, example: Example, shots: Sequence[Example], reader: Reader) -> list[Query]:
+def _attempt(task: Task, example: Example, before: str, reader: Reader) -> list[Query]:
+    """Returns the queries with this text in front of the question."""
     if not example.options:
-        context = prompt(task.instruction, shots, example.context)
-        return [of_prompt(task.instruction, context, task.tokens, reader)]
-    options = [option._replace(context=prompt(task.instruction, shots, option.context)) for option in example.options]
+        context = before + example.context
+        tokens = task.tokens or len(join(reader.vocabulary, context, example.answered).continuation)
+        return [of_prompt(task.instruction, context, tokens, reader)]
+    options = [option._replace(context=before + option.context) for option in example.options]
     return of_options(task.instruction, options, reader)
 
 
@@ -174,7 +182,7 @@ def of_prompt(instruction: str, context: str, tokens: int, reader: Reader) -> Qu
 def _cut(ids: tuple[int, ...], room: int, instruction: str, vocabulary: Vocabulary) -> tuple[int, ...]:
     """Returns ids that fit: [eod] and the instruction stay, and of the rest the end.
 
-    An instruction that takes more than half of the room, as many exemplars do, loses its own end to the question.
+    An instruction that takes more than half of the room loses its own end to the question.
     """
     if len(ids) <= room:
         return ids

@@ -4,7 +4,7 @@ import hashlib
 import random
 from collections.abc import Sequence
 
-from palmetto.evaluation.tasks.task import Example
+from palmetto.evaluation.tasks.task import Example, Task
 
 
 def choose(pool: Sequence[Example], count: int, seed: int, example: str, in_order: bool) -> list[Example]:
@@ -19,6 +19,11 @@ def choose(pool: Sequence[Example], count: int, seed: int, example: str, in_orde
     return random.Random(int.from_bytes(digest)).sample(pool, count)
 
 
-def prompt(instruction: str, shots: Sequence[Example], context: str) -> str:
-    """Returns the text in front of a continuation: instruction, shots, and the question itself."""
-    return instruction + "".join(shot.demonstration + shot.separator for shot in shots) + context
+def shown(task: Task, shots: Sequence[Example]) -> list[tuple[str, ...]]:
+    """Returns the worked examples in front of a question: all, and then ever fewer, down to none.
+
+    Of exemplars, which are in an order of their own, the first are left out first; of shots, the last.
+    """
+    texts = (*task.exemplars, *(shot.demonstration + shot.separator for shot in shots))
+    counts = range(len(texts), -1, -1)
+    return [texts[len(texts) - count :] if task.exemplars else texts[:count] for count in counts]

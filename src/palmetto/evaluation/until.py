@@ -1,6 +1,7 @@
 """Ends a generated answer at its stop strings."""
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -28,18 +29,31 @@ class _Until:
         return Finish.STOP
 
 
-def until(stop: Sequence[str], vocabulary: Vocabulary) -> tuple[frozenset[int], Callable[[], Constraint] | None]:
-    """Returns the ids that end an answer, [eod] among them, and what makes the constraint for longer stop strings.
+class Ends(NamedTuple):
+    """Says where an answer ends. The last two are None if each stop string is one token."""
 
-    The constraint is None if each stop string is one token.
-    """
+    ids: frozenset[int]
+    """The tokens that end it, [eod] among them."""
+    constraint: Callable[[], Constraint] | None
+    """Makes the constraint for longer stop strings."""
+    ended: Callable[[Sequence[int]], bool] | None
+    """Says whether generated ids hold a longer one: for beams, which cannot share a constraint."""
+
+
+def until(stop: Sequence[str], vocabulary: Vocabulary) -> Ends:
+    """Returns where an answer ends that ends at any of these texts."""
     encoded = {text: vocabulary.encode(text) for text in stop}
     ids = frozenset({vocabulary.eod, *(int(own[0]) for own in encoded.values() if len(own) == 1)})
     longer = [text for text, own in encoded.items() if len(own) > 1]
     if not longer:
-        return ids, None
+        return Ends(ids, None, None)
     pieces = Pieces(vocabulary)
-    return ids, lambda: _Until(longer, pieces)
+
+    def ended(generated: Sequence[int]) -> bool:
+        data = b"".join(pieces.data[id] for id in generated)
+        return any(text.encode() in data for text in longer)
+
+    return Ends(ids, lambda: _Until(longer, pieces), ended)
 
 
 def up_to_stop(text: str, stop: Sequence[str]) -> str:

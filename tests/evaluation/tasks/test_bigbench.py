@@ -8,16 +8,19 @@ from pathlib import Path
 import pytest
 
 from palmetto.errors import UserError
+from palmetto.evaluation.judging import judge
 from palmetto.evaluation.loading import load
+from palmetto.evaluation.queries import ask
 from palmetto.evaluation.registry import SUITES, TASKS, choose
 from palmetto.evaluation.results import summarize
-from palmetto.evaluation.shots import prompt
 from palmetto.evaluation.statistics import Estimate
 from palmetto.evaluation.tasks import bigbench_metrics as metrics
 from palmetto.evaluation.tasks.bigbench_humans import FILE, humans
 from palmetto.evaluation.tasks.suite import Measured
-from palmetto.evaluation.tasks.task import Outcome
+from palmetto.evaluation.tasks.task import Example, Outcome
 from palmetto.files import write_bytes, write_text
+from palmetto.report.scores import certain
+from tests.evaluation.models import prompt, reader
 from tests.evaluation.tasks.test_gold import outcome
 
 OPTIONS, ANSWERS = TASKS["bigbench_strategyqa_multiple_choice"], TASKS["bigbench_operators_generate_until"]
@@ -38,7 +41,7 @@ def test_defaults_are_those_of_bigbench(tmp_path: Path) -> None:
     assert sorted(first.options[0].context.split("\n")) == ["", "  choice: No", "  choice: Yes", "A: ", "Q: Is it?"]
     assert [option.continuation for option in first.options] == ["Yes", "No"]
     assert (first.gold, second.gold) == ((0,), (1,))
-    text = prompt(loaded.task.instruction, loaded.shots(1, 1, 0), second.options[0].context)
+    text = prompt(loaded.task, second, loaded.shots(1, 1, 0))
     assert text.startswith("Think.\nQ: Is it?")
     assert "A: Yes\n\nQ: Is he?" in text
 
@@ -46,9 +49,7 @@ def test_defaults_are_those_of_bigbench(tmp_path: Path) -> None:
 def test_the_files_own_words_replace_the_defaults(tmp_path: Path) -> None:
     own = {"example_input_prefix": "", "example_output_prefix": " Answer: ", "append_choices_to_input": False}
     loaded = load(OPTIONS, write(tmp_path, "strategyqa", examples=TWO, few_shot_example_separator="\n#\n", **own))
-    assert prompt("", loaded.shots(1, 1, 0), loaded.examples[1].options[0].context) == (
-        "Is it? Answer: Yes\n#\nIs he? Answer: "
-    )
+    assert prompt(loaded.task, loaded.examples[1], loaded.shots(1, 1, 0)) == ("Is it? Answer: Yes\n#\nIs he? Answer: ")
 
 
 def test_an_answer_is_what_the_pattern_finds(tmp_path: Path) -> None:
@@ -98,12 +99,11 @@ def test_confidence_and_weights_of_options() -> None:
             "", "", {metrics.GRADE: float(right)}, answer, right="a", options=2, likelihoods=logs, credits=credits
         )
 
-    figures = metrics.of_options(metrics.GRADE, [of(True, 0.4, 0.1), of(False, 0.1, 0.3)])
+    figures = metrics.of_options([of(True, 0.4, 0.1), of(False, 0.1, 0.3)])
     assert figures["calibration_multiple_choice_brier_score"] == pytest.approx((0.2**2 + 0.75**2) / 2)
     assert figures["expected_calibration_error"] == pytest.approx((abs(1 - 0.8) + abs(0 - 0.75)) / 2)
     assert figures["weighted_probabilities"] == pytest.approx((0.4 + 0.1) / 2)
     assert figures["macro_f1"] == pytest.approx((2 / 3 + 0.0) / 2)
-    assert figures["normalized"] == pytest.approx(0.0)
 
 
 @pytest.mark.parametrize(
@@ -147,9 +147,59 @@ def test_a_file_names_its_own_metrics(tmp_path: Path) -> None:
 
 def test_the_mean_of_all_tasks_is_of_normalized_metrics() -> None:
     estimate = Estimate(0.9, 0.1, (0.7, 1.0))
-    results = {name: Measured(estimate, {"normalized": value}) for name, value in (("x", -0.2), ("y", 0.4))}
+    results = {
+        name: Measured(estimate, {"normalized": estimate.centred(chance)}) for name, chance in (("x", 0.95), ("y", 0.5))
+    }
     [low, high] = SUITES["bigbench"].means(results)["normalized"]
-    assert (low.value, high.value) == (-0.2, 0.4)
+    assert (low.value, high.value) == pytest.approx((-1.0, 0.8))
+
+
+def test_a_normalized_score_lies_in_its_own_interval(tmp_path: Path) -> None:
+    loaded = load(OPTIONS, write(tmp_path, "strategyqa", examples=TWO * 20))
+    judged = [outcome(loaded, place, int(place > 12)) for place in range(40)]
+    results = summarize({OPTIONS.name: (loaded, judged)}, {}, {"bigbench": SUITES["bigbench"]})
+    own, normalized = results["tasks"][OPTIONS.name], results["suites"]["bigbench"]["figures"]["normalized"]
+    assert normalized["value"] == own["metrics"]["normalized"] == pytest.approx(2 * own["value"] - 100)
+    assert normalized["error"] == pytest.approx(2 * own["error"], abs=1e-5)
+    assert normalized["interval"] == pytest.approx([2 * bound - 100 for bound in own["interval"]], abs=1e-5)
+
+
+def test_preferred_f1_has_an_error_of_its_own(tmp_path: Path) -> None:
+    content = {"name": "labels", "metrics": ["macro_f1"], "preferred_score": "macro_f1", "examples": TWO * 20}
+    path = tmp_path / "task.json"
+    write_text(path, json.dumps(content))
+    [task] = choose([str(path)], tmp_path).tasks
+    loaded = load(task, tmp_path)
+    judged = [outcome(loaded, place, int(place > 12)) for place in range(40)]
+    assert task.estimates is not None
+    found = task.estimates(judged, Estimate(0.0, 0.0, (0.0, 0.0)))["normalized"]
+    assert found.value == pytest.approx(metrics.of_options(judged)["macro_f1"])
+    assert found.interval[0] < found.value < found.interval[1]
+
+
+def test_an_answer_ends_at_the_files_stop_string(tmp_path: Path) -> None:
+    examples = [{"input": "1 op 2", "target": "3\n4"}]
+    task = load(ANSWERS, write(tmp_path, "operators", examples=examples, stop_string="END")).task
+    assert task.stop == ("END",)
+    assert load(ANSWERS, write(tmp_path, "operators", examples=examples)).task.stop == ("\n",)
+    example = Example(context="x", answers=("3\n4",))
+    queries = ask(task, example, (), reader())
+    assert judge(task, "0", example, queries, [[-1.0]], [" 3\n4 END 5"]).answer == " 3\n4 "
+
+
+def test_log_likelihoods_are_in_no_category_and_always_finite(tmp_path: Path) -> None:
+    content = {"name": "rhymes", "metrics": ["log_likelihood"], "preferred_score": "log_likelihood"}
+    path = tmp_path / "task.json"
+    write_text(path, json.dumps({**content, "examples": [{"input": "a", "target": "b"}]}))
+    [task] = choose([str(path)], tmp_path).tasks
+    loaded, likely = load(task, tmp_path), Outcome("0", "0", {}, "", likelihoods=(-4.0,), options=1, right="b")
+    results = summarize({task.name: (loaded, [likely])}, {"all": [task.name]})
+    assert results["categories"] == {}
+    values = results["tasks"][task.name]
+    assert (values["interval"], values["chance"], values["majority"]) == ([-8.0, 0.0], 0.0, 0.0)
+    assert values["metrics"]["normalized"] == pytest.approx(60.0)
+    assert not certain(values)
+    assert json.loads(json.dumps(results, allow_nan=False)) == results
 
 
 def test_a_task_of_the_other_kind_is_refused(tmp_path: Path) -> None:

@@ -8,9 +8,9 @@ import pytest
 from palmetto.errors import UserError
 from palmetto.evaluation.loading import load
 from palmetto.evaluation.registry import TASKS, choose
-from palmetto.evaluation.shots import prompt
 from palmetto.evaluation.tasks.chains import stated
 from palmetto.files import write_text
+from tests.evaluation.models import prompt
 from tests.evaluation.tasks import records
 
 
@@ -34,13 +34,28 @@ def data(tmp_path: Path) -> Path:
 def test_exemplars_stand_in_front_instead_of_shots(data: Path) -> None:
     loaded = load(TASKS["gsm8k_cot"], data)
     assert loaded.shots(0, 5, 0) == []
-    assert prompt(loaded.task.instruction, [], loaded.examples[0].context) == (
+    assert prompt(loaded.task, loaded.examples[0]) == (
         "Question: 2?\nLet's think step by step\nThe answer is 2.\n\nQuestion: 1 and 2?\nLet's think step by step\n"
     )
     hard = load(TASKS["bbh_cot_boolean_expressions"], data)
-    assert prompt(hard.task.instruction, [], hard.examples[0].context) == (
+    assert prompt(hard.task, hard.examples[0]) == (
         "Evaluate.\n\nQ: x\nA: So the answer is y.\n\nQ: not True is\nA: Let's think step by step."
     )
+    assert (hard.task.instruction, hard.task.exemplars) == ("Evaluate.\n\n", ("Q: x\nA: So the answer is y.\n\n",))
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "content", "expected"),
+    [
+        ("bbh_cot_boolean_expressions", "bbh/boolean_expressions.txt", "canary\n\nQ: x\nA: y.", "no line with -----"),
+        ("bbh_cot_boolean_expressions", "bbh/boolean_expressions.txt", "canary\n-----\nEvaluate.", "no question"),
+        ("gsm8k_cot", "gsm8k_mmlu/prompt_original.txt", "", "no question in it; expected worked examples"),
+    ],
+)
+def test_a_file_without_exemplars_is_refused(name: str, path: str, content: str, expected: str, data: Path) -> None:
+    write_text(data.parent / "cot" / path, content)
+    with pytest.raises(UserError, match=f"{path}: {expected}"):
+        load(TASKS[name], data)
 
 
 def test_missing_exemplars_are_named(data: Path) -> None:
@@ -89,4 +104,4 @@ def test_letters_and_yes_or_no_are_picked_from_a_chain(data: Path) -> None:
 
 def test_exemplars_at_hand_answer_their_questions(shared_data: Path) -> None:
     for name, last in (("gsm8k_cot", "The answer is 8.\n\n"), ("bbh_cot_boolean_expressions", "answer is True.\n\n")):
-        assert load(TASKS[name], shared_data / "eval").task.instruction.endswith(last)
+        assert load(TASKS[name], shared_data / "eval").task.exemplars[-1].endswith(last)

@@ -141,6 +141,12 @@ def test_the_first_programs_at_hand_pass(shared_data: Path) -> None:
     assert scores(loaded, [[f"\n{example.answers[0]}\n[DONE]"] for example in loaded.examples[:12]])["value"] == 100.0
 
 
+def test_mbpp_without_its_shots_is_refused(sets: Path) -> None:
+    write_text(sets / "mbpp" / "mbpp.jsonl", records.lines(problem(2, "add_2"), problem(11, "add_11")))
+    with pytest.raises(UserError, match=r"mbpp.jsonl: no problem 3 and 4; expected all that its paper shows"):
+        load(TASKS["mbpp"], sets)
+
+
 def test_a_record_without_tests_is_refused(sets: Path) -> None:
     record = {key: value for key, value in DOUBLE.items() if key != "test"}
     write_bytes(sets / "humaneval" / "HumanEval.jsonl.gz", gzip.compress(json.dumps(record).encode()))

@@ -2,27 +2,37 @@
 
 import json
 import math
-from collections.abc import Mapping
+import random
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from palmetto.errors import UserError
+from palmetto.evaluation.join import join
 from palmetto.evaluation.loading import load
+from palmetto.evaluation.queries import ask
 from palmetto.evaluation.registry import GROUPS, SUITES, TASKS, choose
 from palmetto.evaluation.results import summarize
 from palmetto.evaluation.statistics import Estimate
 from palmetto.evaluation.tasks.mmlu import SUBJECTS
 from palmetto.evaluation.tasks.suite import Measured
 from palmetto.files import write_text
+from tests.evaluation.models import reader, vocabulary
 from tests.evaluation.tasks import records
 from tests.evaluation.tasks.test_gold import outcome
+
+
+def measured(value: float, error: float = 0.1) -> Estimate:
+    return Estimate(value, error, (value - 2 * error, value + 2 * error))
 
 
 def figures(name: str, scores: Mapping[str, float], **metrics: dict[str, float]) -> dict[str, float]:
     """Returns the figures of a suite whose tasks have these scores, 0 to 1."""
     results = {
-        task: Measured(Estimate(score, 0.1, (0.0, 1.0)), metrics.get(task, {})) for task, score in scores.items()
+        task: Measured(measured(score), {key: measured(value) for key, value in metrics.get(task, {}).items()})
+        for task, score in scores.items()
     }
     return {
         label: sum(estimate.value for estimate in estimates) / len(estimates)
@@ -39,6 +49,16 @@ def test_core_is_zero_at_chance_and_one_if_all_is_right() -> None:
     assert figures("core", always_no)["core_without_boolq"] == pytest.approx(0.0)
 
 
+def test_core_counts_a_continuation_only_token_by_token(tmp_path: Path) -> None:
+    records.write(tmp_path)
+    loaded = load(TASKS["core_jeopardy"], tmp_path)
+    [example], mark = loaded.examples, loaded.task.mark
+    [query] = ask(loaded.task, example, (), reader(4096))
+    assert query.tokens == len(join(vocabulary(), example.context, "the Seine").continuation)
+    assert mark is not None
+    assert [mark(text, example) for text in (" the Seine", " the Seines", "")] == [{"acc": 1.0}, {"acc": 0.0}, None]
+
+
 def test_olmes_takes_the_better_form_of_each_set() -> None:
     scores = {"olmes_piqa_cloze": 0.7, "olmes_piqa_mc": 0.5, "olmes_mmlu_cloze": 0.3, "olmes_mmlu_mc": 0.4}
     assert figures("olmes", scores) == {"mean": pytest.approx((0.7 + 0.4) / 2)}
@@ -48,6 +68,33 @@ def test_superglue_averages_two_metrics_of_a_task() -> None:
     cb, multirc = {"acc": 0.8, "macro_f1": 0.6}, {"em": 0.2, "f1a": 0.6}
     value = figures("superglue", {"cb": 0.8, "multirc": 0.2, "copa": 0.9}, cb=cb, multirc=multirc)["score"]
     assert value == pytest.approx((0.7 + 0.4 + 0.9) / 3)
+
+
+def test_two_metrics_of_a_task_share_their_errors() -> None:
+    metrics = {"acc": measured(0.8, 0.02), "macro_f1": measured(0.6, 0.06)}
+    [mean] = SUITES["superglue"].means({"cb": Measured(metrics["acc"], metrics)})["score"]
+    assert (mean.value, mean.error, *mean.interval) == pytest.approx((0.7, 0.04, 0.62, 0.78))
+
+
+def test_f1_over_answers_has_the_jackknifes_error(tmp_path: Path) -> None:
+    questions = [{"question": "q", "answers": [{"text": "a", "label": 1}, {"text": "b", "label": 0}]}]
+    texts = [{"passage": {"text": f"text {number}", "questions": questions}} for number in range(40)]
+    write_text(tmp_path / "superglue" / "MultiRC" / "val.jsonl", records.lines(*texts))
+    loaded = load(TASKS["multirc"], tmp_path)
+    said = [int(place % 3 > 0) for place in range(80)]
+    judged = [outcome(loaded, place, choice) for place, choice in enumerate(said)]
+    suites = summarize({"multirc": (loaded, judged)}, {}, {"glam": SUITES["glam"]})["suites"]
+    found, draw = suites["glam"]["figures"]["all"], np.random.default_rng(0)
+    drawn = [f1_of_passages(said, draw.integers(0, 40, 40).tolist()) for _ in range(2000)]
+    assert found["value"] == pytest.approx(100 * f1_of_passages(said, range(40)), abs=1e-4)
+    assert found["error"] == pytest.approx(100 * float(np.std(drawn)), rel=0.15)
+    assert found["interval"][0] < found["value"] < found["interval"][1]
+
+
+def f1_of_passages(said: Sequence[int], passages: Sequence[int]) -> float:
+    """Returns F1a over passages of two answers, of which the first is right."""
+    both = sum(said[2 * passage] for passage in passages)
+    return 2 * both / (sum(said[2 * passage] + said[2 * passage + 1] for passage in passages) + len(passages))
 
 
 def test_palm_separates_generation_and_understanding() -> None:
@@ -72,10 +119,11 @@ def test_the_four_categories_hold_every_subject_once() -> None:
     parts = [GROUPS[f"mmlu_{name}"] for name in ("stem", "humanities", "social_sciences", "other")]
     assert sorted(name for names in parts for name in names) == sorted(GROUPS["mmlu"])
     assert len(SUBJECTS) == len(set(SUBJECTS)) == 57
+    assert "mmlu_anatomy" in GROUPS["mmlu_other"], "its paper counts it as health"
 
 
 def test_mmlu_has_means_over_questions_and_over_subjects(tmp_path: Path) -> None:
-    for subject, rows in (("anatomy", 3), ("virology", 1)):
+    for subject, rows in (("astronomy", 3), ("virology", 1)):
         for part in ("test", "dev"):
             text = "".join(f"Q{row}?,a,b,c,d,{'ABCD'[row]}\n" for row in range(rows))
             write_text(tmp_path / "mmlu" / part / f"{subject}_{part}.csv", text)
@@ -88,6 +136,7 @@ def test_mmlu_has_means_over_questions_and_over_subjects(tmp_path: Path) -> None
     assert results["tasks"]["mmlu"]["value"] == pytest.approx(50.0)
     assert results["tasks"]["mmlu"]["macro"]["value"] == pytest.approx((100 / 3 + 100) / 2)
     assert results["tasks"]["mmlu_stem"]["value"] == pytest.approx(100 / 3)
+    assert results["tasks"]["mmlu_other"]["value"] == pytest.approx(100.0)
     assert results["categories"]["Knowledge"]["tasks"] == ["mmlu"]
 
 
@@ -105,8 +154,8 @@ def test_palm_shows_its_own_number_of_shots(tmp_path: Path) -> None:
 
 
 def test_curated_shots_must_be_there_and_come_in_order(tmp_path: Path) -> None:
-    tests = records.lines(*[records.exam(f"Q{number}", ["x", "y"], "A") for number in range(1200)])
-    write_text(tmp_path / "arc" / "ARC-Easy-Test.jsonl", tests)
+    every = [records.exam(f"Q{number}", ["x", "y"], "A") for number in range(1501)]
+    write_text(tmp_path / "arc" / "ARC-Easy-Test.jsonl", records.lines(*every))
     with pytest.raises(UserError, match=r"olmes/arc_easy.jsonl: no such file; expected lines of JSON with question"):
         choose(["olmes_arc_easy_mc"], tmp_path)
     write_text(tmp_path / "olmes" / "arc_easy.jsonl", records.SHOTS)
@@ -114,8 +163,10 @@ def test_curated_shots_must_be_there_and_come_in_order(tmp_path: Path) -> None:
     assert [shot.options[0].context for shot in loaded.shots(7, None, 0)] == [
         f"Question: Which is {number}?\n A. A\n B. B\nAnswer:" for number in range(5)
     ]
-    assert len(loaded.examples) == 1000
-    assert loaded.examples[0].options[0].context.startswith("Question: Q902\n")
+    drawn = [example.options[0].context.partition("\n")[0] for example in loaded.examples]
+    assert drawn == [f"Question: Q{number}" for number in random.Random(1234).sample(range(1501), 1000)]
+    write_text(tmp_path / "arc" / "ARC-Easy-Test.jsonl", records.lines(*every[:1500]))
+    assert len(load(TASKS["olmes_arc_easy_mc"], tmp_path).examples) == 1500
 
 
 def test_centred_errors_grow_with_the_scale() -> None:

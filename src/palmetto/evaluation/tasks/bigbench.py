@@ -33,8 +33,11 @@ _PATTERN = r"[^\.\?\!\;\n]+"
 """What of the generated text is the answer, if the file says nothing."""
 
 
-def _prefix(path: Path) -> list[Record]:
-    return [{"text": read_json(path).get("task_prefix", "")}]
+def _in_front(path: Path) -> list[Record]:
+    """Returns what the file says about all examples: its prefix, and where answers end."""
+    content = read_json(path)
+    stop = content.get("stop_string")
+    return [{"instruction": content.get("task_prefix", ""), **({"stop": (stop,)} if stop else {})}]
 
 
 def _examples(path: Path) -> Iterator[Record]:
@@ -115,7 +118,7 @@ def _task(name: str, path: str, wanted: Sequence[str], preferred: str) -> Task:
     path: the file, in the folder of all sets or anywhere. wanted: the names of its metrics. preferred: its own one.
     """
     form = "a task.json of BIG-bench, with examples"
-    tests, preamble = (File(path, _examples, form),), (File(path, _prefix, form),)
+    tests, preamble = (File(path, _examples, form),), (File(path, _in_front, form),)
     base = Task(name, CATEGORY, tests, _choice, preamble=preamble, metric=preferred, normalization="raw")
     if preferred in (metrics.GRADE, "macro_f1"):
         normalized = partial(metrics.normalized_options, preferred)

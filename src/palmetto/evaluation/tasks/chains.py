@@ -5,13 +5,18 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from palmetto.errors import UserError
 from palmetto.evaluation.calculator import corrected
 from palmetto.evaluation.tasks import arithmetic, exams, reasoning
 from palmetto.evaluation.tasks.exams import letters
+from palmetto.evaluation.tasks.reading import lines
 from palmetto.evaluation.tasks.task import Example, File, Record, Source, Task
 
 _ANSWER = re.compile(r"answer is:?\s*(.*)", re.IGNORECASE)
 _STEPS = "Let's think step by step"
+_QUESTION = re.compile(r"(?:\A|(?<=\n\n))(?=Q(?:uestion)?: )")
+"""Matches in front of each exemplar."""
+_FORM = "worked examples that begin with Q: or Question:, each after an empty line"
 
 
 def stated(text: str) -> str | None:
@@ -54,19 +59,29 @@ def _picked(pick: Callable[[str], str | None], text: str, example: Example) -> d
     return None if answer is None else {"em": float(answer == example.answers[0])}
 
 
-def _text(path: Path) -> list[Record]:
-    return [{"text": path.read_text(encoding="utf-8").strip() + "\n\n"}]
+def _whole(path: Path) -> list[Record]:
+    return [_in_front("\n".join(lines(path)), path)]
 
 
 def _after_canary(path: Path) -> list[Record]:
     """Returns what stands after the first line of dashes."""
-    return [{"text": record["text"].partition("\n-----\n")[2]} for record in _text(path)]
+    _, dashes, text = "\n".join(lines(path)).partition("\n-----\n")
+    if not dashes:
+        raise UserError(f"{path}: no line with ----- alone; expected one, and after it {_FORM}")
+    return [_in_front(text, path)]
+
+
+def _in_front(text: str, path: Path) -> Record:
+    """Returns the exemplars in a text, and as instruction what is before the first of them."""
+    instruction, *exemplars = _QUESTION.split(text.strip() + "\n\n")
+    if not exemplars:
+        raise UserError(f"{path}: no question in it; expected {_FORM}")
+    return {"instruction": instruction, "exemplars": tuple(exemplars)}
 
 
 def _places(path: str, read: Callable[[Path], list[Record]]) -> Source:
     """Returns a file of exemplars, which lies in the folder of the sets or beside it."""
-    form = "the text of worked examples"
-    return File(f"cot/{path}", read, form), File(f"../cot/{path}", read, form)
+    return File(f"cot/{path}", read, _FORM), File(f"../cot/{path}", read, _FORM)
 
 
 def _worded(example: Callable[[Record], Example], record: Record) -> Example:
@@ -87,7 +102,7 @@ def _arithmetic(task: Task) -> Task:
         task.tests,
         partial(_worded, task.example),
         takes_shots=False,
-        preamble=_places("gsm8k_mmlu/prompt_original.txt", _text),
+        preamble=_places("gsm8k_mmlu/prompt_original.txt", _whole),
         metric="em",
         mark=_number,
         vote=_number_said,
@@ -140,7 +155,7 @@ def _with_exemplars(task: Task, example: Callable[[Record], Example], pick: Call
         task.tests,
         example,
         takes_shots=False,
-        preamble=_places(f"{task.name}.txt", _text),
+        preamble=_places(f"{task.name}.txt", _whole),
         metric="em",
         mark=partial(_picked, pick),
         vote=pick,

@@ -1,7 +1,5 @@
 """Programs written by the model, and run: HumanEval (arXiv 2107.03374) and MBPP (arXiv 2108.07732)."""
 
-import gzip
-import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -9,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from palmetto.decoding.sampling import Sampling
+from palmetto.errors import UserError
 from palmetto.evaluation.tasks.reading import json_lines
 from palmetto.evaluation.tasks.task import Example, File, Record, Task
 from palmetto.sandbox import running
@@ -47,11 +46,6 @@ def _unconfined(task: Task) -> Task:
     return replace(task, mark=partial(_mark, confined=False), sampled=partial(_sampled, confined=False), require=None)
 
 
-def _packed(path: Path) -> Iterator[Record]:
-    with gzip.open(path, "rt", encoding="utf-8") as lines:
-        yield from map(json.loads, lines)
-
-
 def _completion(record: Record) -> Example:
     prompt, solution = record["prompt"], record["canonical_solution"]
     # The prompt is asked for without the newline at its end, which the answer begins with.
@@ -64,8 +58,12 @@ def _problems(path: Path) -> Iterator[Record]:
 
 
 def _shots(path: Path) -> list[Record]:
-    shown = [_problem(record) for record in json_lines(path) if record["task_id"] in _SHOTS]
-    return [{"text": "".join(f"{shot.demonstration}\n[DONE]\n\n" for shot in shown)}]
+    numbered = {record["task_id"]: record for record in json_lines(path)}
+    lacking = [str(number) for number in _SHOTS if number not in numbered]
+    if lacking:
+        raise UserError(f"{path}: no problem {' and '.join(lacking)}; expected all that its paper shows: 2, 3 and 4")
+    shown = [_problem(numbered[number]).demonstration for number in _SHOTS]
+    return [{"exemplars": tuple(f"{text}\n[DONE]\n\n" for text in shown)}]
 
 
 def _problem(record: Record) -> Example:
@@ -88,7 +86,7 @@ TASKS = (
         "humaneval",
         "Code",
         (
-            File("humaneval/HumanEval.jsonl.gz", _packed, _HUMANEVAL),
+            File("humaneval/HumanEval.jsonl.gz", json_lines, _HUMANEVAL),
             File("humaneval/HumanEval.jsonl", json_lines, _HUMANEVAL),
         ),
         _completion,

@@ -77,9 +77,9 @@ def _continuation(delimiter: str, record: Record) -> Example:
     return Example(context=record["context"].strip() + delimiter, answers=(record["continuation"].strip(),))
 
 
-def _begins(text: str, example: Example) -> dict[str, float] | None:
-    """Marks an answer that begins with the accepted one, all of whose tokens are then the likeliest ones."""
-    return {"acc": float(text.strip().startswith(example.answers[0]))} if text.strip() else None
+def _same(text: str, example: Example) -> dict[str, float] | None:
+    """Marks an answer of as many tokens as the accepted one has: if they are the same, each is the likeliest one."""
+    return {"acc": float(text.strip() == example.answers[0])} if text.strip() else None
 
 
 _EXAMPLES = {"choices": _choices, "schema": _schema, "continuation": _continuation}
@@ -92,9 +92,9 @@ def _task(row: _Row) -> Task:
         (File(f"core/{row.path}.jsonl", json_lines, _FORMS[row.kind]),),
         partial(_EXAMPLES[row.kind], row.delimiter),
         shots=row.shots,
-        mark=_begins if row.kind == "continuation" else None,
-        stop=("\n\n",),
-        tokens=128,
+        mark=_same if row.kind == "continuation" else None,
+        stop=(),
+        tokens=0,
     )
 
 

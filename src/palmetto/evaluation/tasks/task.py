@@ -79,12 +79,15 @@ class Example:
     """What kind of example it is, if kinds also have scores of their own."""
 
     @property
+    def answered(self) -> str:
+        """The first answer as it follows the context, of an example without options."""
+        between = "" if self.context.endswith((" ", "\n")) else " "
+        return f"{between}{self.solution or self.answers[0]}"
+
+    @property
     def demonstration(self) -> str:
         """The example with its answer, as a shot shows it."""
-        if self.options:
-            return "".join(self.options[self.gold[0]])
-        between = "" if self.context.endswith((" ", "\n")) else " "
-        return f"{self.context}{between}{self.solution or self.answers[0]}"
+        return "".join(self.options[self.gold[0]]) if self.options else f"{self.context}{self.answered}"
 
 
 class Outcome(NamedTuple):
@@ -146,16 +149,18 @@ class Task:
     """Whether the first shots are taken in order, the same for all examples."""
     instruction: str = ""
     """The text in front of everything. It is cut only if it takes more than half of the room."""
+    exemplars: tuple[str, ...] = ()
+    """Worked examples after the instruction, of which the first are left out if not all of them fit."""
     preamble: Source = ()
     """The file that says some of these attributes, such as the instruction, in one record."""
     takes_shots: bool = True
-    """Whether shots can be shown; not where the preamble has worked examples."""
+    """Whether shots can be shown; not where there are exemplars."""
     shots: int = 0
     """The number of shots, if the evaluation does not say another."""
     curated: bool = False
     """Whether shots were chosen by hand, so that the file of them must be there."""
     most: int | None = None
-    """The most examples, drawn as OLMES draws them; None for all."""
+    """The number of examples that are drawn from a large set, as OLMES draws them; None for all."""
     normalization: Normalization = "token"
     unconditional: str = ""
     """The context of the unconditional likelihood of a continuation."""
@@ -181,20 +186,20 @@ class Task:
     stop: tuple[str, ...] = ("\n",)
     """The texts at which a generated answer ends."""
     tokens: int = 32
-    """The most tokens of a generated answer."""
+    """The most tokens of a generated answer; 0 for as many as the first accepted one has."""
     digest: str = ""
     """The digest of the description, if a file of the user's describes the task."""
     references: Callable[[Path], dict[str, float]] | None = None
     """Returns what others score, 0 to 100, such as people, by their names; it takes the folder of all sets."""
     figures: Callable[[Sequence[Outcome]], dict[str, float]] | None = None
     """Returns further metrics that are no means over outcomes, 0 to 1 but for those of AS_THEY_ARE."""
+    estimates: Callable[[Sequence[Outcome], Estimate], dict[str, Estimate]] | None = None
+    """Returns such metrics with their errors, as suites need them; it also takes the estimate of the task's own."""
 
 
 def alone(
     sampled: Callable[[Sequence[str], Example], dict[str, float]],
 ) -> Callable[[str, Example], dict[str, float]]:
-    estimates: Callable[[Sequence[Outcome], Estimate], dict[str, Estimate]] | None = None
-    """Returns such metrics with their errors, as suites need them; it also takes the estimate of the task's own."""
     """Returns what marks a single answer as several are scored together."""
     return lambda text, example: sampled([text], example)
 
