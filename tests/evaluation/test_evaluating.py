@@ -187,6 +187,29 @@ def test_replay_finds_a_changed_log_probability(
         replay.verify(tmp_path, model)
 
 
+def test_replay_finds_an_answer_that_its_ids_do_not_spell(
+    evaluate: Callable[..., Evaluation], model: EvaluatedModel, tmp_path: Path
+) -> None:
+    evaluate(tmp_path, settings=SETTINGS._replace(limit=2), names=["nq_open"])
+    assert replay.verify(tmp_path, model) == (2, "")
+    lines = read_json_lines(tmp_path / "ledger.jsonl")
+    lines[1]["answer"] += "!"
+    (tmp_path / "ledger.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert replay.verify(tmp_path, model) == (
+        0,
+        "ledger.jsonl: line 2, example 1 of nq_open: the answer is not the text of its ids",
+    )
+
+
+def test_more_shots_than_there_are_is_refused_first(
+    evaluate: Callable[..., Evaluation], model: EvaluatedModel, tmp_path: Path
+) -> None:
+    engine = Counting(model)
+    with pytest.raises(UserError, match=r"copa: 4 examples for shots in superglue/COPA/val.jsonl; expected 5, or"):
+        evaluate(tmp_path / "out", engine, settings=SETTINGS._replace(shots=5))
+    assert engine.requests == 0
+
+
 def test_a_limit_takes_the_first_examples(evaluate: Callable[..., Evaluation], tmp_path: Path) -> None:
     limited = evaluate(tmp_path, settings=SETTINGS._replace(limit=2), names=["copa"])
     assert [outcome.example for outcome in limited.evaluated["copa"][1]] == ["0", "1"]
@@ -273,7 +296,7 @@ def test_without_a_jail_no_program_is_asked_for(
     with pytest.raises(UserError, match="humaneval: the kernel lacks Landlock; --unsafe-code runs"):
         evaluate(tmp_path / "out", names=["humaneval"])
     assert not (tmp_path / "out").exists()
-    allowed = evaluate(tmp_path / "out", names=["humaneval"], settings=SETTINGS._replace(unsafe_code=True))
+    allowed = evaluate(tmp_path / "out", names=["humaneval"], settings=SETTINGS._replace(shots=0, unsafe_code=True))
     task = allowed.evaluated["humaneval"][0].task
     assert task.mark is not None
     [example] = allowed.evaluated["humaneval"][0].examples

@@ -1,6 +1,7 @@
 """Replays samples of an evaluation's ledger and compares log-probabilities to the bit."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from palmetto.evaluation.settings import SETTINGS
 from palmetto.files import read_json
 from palmetto.json_lines import read_json_lines
 
-_KEYS = {"task", "example", "ids", "continuation_ids", "prefix", "logprobs"}
+_KEYS = {"task", "example", "option", "ids", "continuation_ids", "prefix", "logprobs", "answer"}
 SAMPLES = 64
 """The most lines that are replayed, evenly spread over the ledger."""
 
@@ -20,7 +21,8 @@ SAMPLES = 64
 def verify(out: Path, model: EvaluatedModel) -> tuple[int, str]:
     """Returns how many lines were replayed, and what is not as recorded or an empty text.
 
-    A generated answer is scored again, which gives the bits of its generation.
+    A generated answer is scored again, which gives the bits of its generation; of every one, the text is compared to
+    its ids.
     """
     settings = read_json(out / SETTINGS)
     for key, value in model.identity.items():
@@ -29,16 +31,22 @@ def verify(out: Path, model: EvaluatedModel) -> tuple[int, str]:
     lines = read_json_lines(out / LEDGER)
     if not lines:
         raise UserError(f"{out / LEDGER}: no line to replay; `palmetto eval` writes them")
-    places = np.unique(np.linspace(0, len(lines) - 1, SAMPLES, dtype=np.int64)).tolist()
-    for at in places:
-        if not isinstance(lines[at], dict) or not lines[at].keys() >= _KEYS:
+    for at, line in enumerate(lines):
+        if not isinstance(line, dict) or not line.keys() >= _KEYS:
             raise UserError(f"{out / LEDGER}: line {at + 1} is not one of an evaluation")
+        if line["option"] < 0 and model.reader.text(line["continuation_ids"]) != line["answer"]:
+            return 0, f"{_place(at, line)}: the answer is not the text of its ids"
+    places = np.unique(np.linspace(0, len(lines) - 1, SAMPLES, dtype=np.int64)).tolist()
     requests = [scoring(lines[at]["ids"], lines[at]["continuation_ids"], lines[at]["prefix"]) for at in places]
     results = model.engine.run(requests)
     for done, (at, (result,)) in enumerate(zip(places, results, strict=True)):
         if difference := _difference(lines[at]["logprobs"], [token.logprob for token in result.prompt]):
-            return done, f"{LEDGER}: line {at + 1}, example {lines[at]['example']} of {lines[at]['task']}: {difference}"
+            return done, f"{_place(at, lines[at])}: {difference}"
     return len(places), ""
+
+
+def _place(at: int, line: dict[str, Any]) -> str:
+    return f"{LEDGER}: line {at + 1}, example {line['example']} of {line['task']}"
 
 
 def _difference(recorded: list[str], logprobs: list[float | None]) -> str:
