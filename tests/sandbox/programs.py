@@ -1,5 +1,6 @@
 """Holds hostile programs; each ends normally if it gets what it wants, which none may."""
 
+import sys
 from typing import NamedTuple
 
 CALL = """
@@ -8,6 +9,16 @@ library = ctypes.CDLL(None, use_errno=True)
 def call(name, *arguments):
     if getattr(library, name)(*arguments) < 0:
         raise OSError(ctypes.get_errno(), name)
+"""
+FORGE = """
+import builtins, functools, select, sys
+def forge(*_):
+    for _ in iter(functools.partial(select.select, [], [], []), None):
+        pass
+frame = sys._getframe(1)
+frame.f_globals.update(dict.fromkeys(("_tell", "_refuse", "_run", "_ends"), forge))
+frame.f_locals.update({"leave": forge, "show": forge})
+sys.excepthook = sys.__excepthook__ = forge
 """
 DENIED = "PermissionError"
 
@@ -81,9 +92,10 @@ PROGRAMS = {
     "wait in a loop": Hostile(
         "import functools, select\nfor _ in iter(functools.partial(select.select, [], [], []), None): pass", "", "time"
     ),
-    "wait in a function of the jail": Hostile(
-        "import sys, select\nsys.__excepthook__ = sys.excepthook = lambda *_: select.select([], [], [])\n1 / 0",
-        "ZeroDivisionError",
+    "wait when it has failed": Hostile(f"{FORGE}1 / 0", "", "failed" if sys.version_info < (3, 13) else "time"),
+    "wait where errors are handled": Hostile(f"{FORGE}builtins.BaseException = KeyError\n1 / 0", "", "time"),
+    "wait where the jail handles errors": Hostile(
+        f"{FORGE}builtins.BaseException = KeyError\nraise OSError", "", "time"
     ),
     "limits": Hostile("import resource; resource.setrlimit(resource.RLIMIT_CPU, (99, 99))", "Error"),
     "priority": Hostile("import os; os.nice(-5)"),

@@ -18,9 +18,10 @@ import signal
 import struct
 import sys
 import time
+from collections.abc import Callable
 from functools import partial
 from types import ModuleType
-from typing import Any
+from typing import Any, NoReturn
 
 from palmetto.sandbox import landlock, seccomp
 from palmetto.sandbox.kernel import Lacking, call, die_with_parent
@@ -63,22 +64,28 @@ def main() -> None:
         alive, held = os.pipe()
         gate, opener = os.pipe()
         child = os.fork()
-        if not child:
-            os.close(held)
-            os.close(opener)
-            (_confine if job["confined"] else _limit_only)(job, alive, gate)
-            os.close(report)
-            _run(job["code"], gate)
-        os.close(gate)
-        passed = _watch(child, gate, opener)
-        _, status, usage = os.wait4(child, 0)
-        _tell(report, "seconds", usage.ru_utime + usage.ru_stime)
-        _tell(report, "status", os.waitstatus_to_exitcode(status))
-        _tell(report, "passed", passed)
+        if child:
+            os.close(gate)
+            passed = _watch(child, gate, opener)
+            _, status, usage = os.wait4(child, 0)
+            _tell(report, "seconds", usage.ru_utime + usage.ru_stime)
+            _tell(report, "status", os.waitstatus_to_exitcode(status))
+            _tell(report, "passed", passed)
+            os._exit(0)
+        os.close(held)
+        os.close(opener)
+        (_confine if job["confined"] else _limit_only)(job, alive, gate)
+        os.close(report)
     except Lacking as lacking:  # here or in the child
-        _tell(report, "lacking", str(lacking))
+        _refuse(report, str(lacking))
     except (OSError, ValueError) as error:
-        _tell(report, "lacking", f"a part of the jail: {error}")
+        _refuse(report, f"a part of the jail: {error}")
+    # Not above: what handles errors there is in reach of the program.
+    _run(job["code"], gate)
+
+
+def _refuse(report: int, lacking: str) -> NoReturn:
+    _tell(report, "lacking", lacking)
     os._exit(0)
 
 
@@ -229,13 +236,13 @@ def _run(code: str, gate: int) -> None:
 
 def _ends(code: str) -> bool:
     """Runs a program as the main module, and returns whether it has ended without an error; else the process ends."""
-    leave, show, ended = os._exit, sys.__excepthook__, False
+    show = sys.__excepthook__
+    leave: Callable[[int], object] = os._exit
     sys.path.pop()  # where this package is
     sys.modules["__main__"] = module = ModuleType("__main__")
     try:
         exec(compile(code, "<program>", "exec"), module.__dict__)
         sys.stdout.flush()
-        ended = True
     except BaseException as error:
         try:
             show(type(error), error, error.__traceback__)
@@ -243,4 +250,5 @@ def _ends(code: str) -> bool:
             sys.stderr.flush()
         finally:
             leave(1)
-    return ended
+        return False  # where a program has put something in place of leaving
+    return True
