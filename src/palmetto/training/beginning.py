@@ -21,10 +21,11 @@ from palmetto.training.step.state import State
 def check_weights(recipe: Recipe) -> None:
     """Checks that a fine-tuning has the weights of its base, with more rows only for pieces of the vocabulary.
 
-    Raises UserError if its model needs others, or if the new rows would not be trained.
+    Raises UserError if the base is not there, if the model needs others, or if the new rows would not be trained.
     """
     begun = recipe.finetuning
     assert begun is not None
+    check_base(begun)
     theirs = RunDirectory(Path(begun.base)).recipe
     before, after = weight_table(theirs.model, theirs.model_vocabulary), parameter_table(recipe)
     for name in before | without_adapters(after):
