@@ -138,8 +138,10 @@ def program(model: Model, tuning: Tuning, vocabulary_size: int, one_by_one: bool
 
     JAX would hash them at every call, which takes as long as what a step of one row does beside its program.
     """
-    fixed = {"model": model, "tuning": tuning, "vocabulary_size": vocabulary_size, "one_by_one": one_by_one}
-    return jax.jit(partial(forward_and_choose, **fixed), donate_argnames="cache")
+    fixed = partial(
+        forward_and_choose, model=model, tuning=tuning, vocabulary_size=vocabulary_size, one_by_one=one_by_one
+    )
+    return jax.jit(fixed, donate_argnames="cache")
 
 
 def forward_and_choose(
