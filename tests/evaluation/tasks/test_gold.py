@@ -20,7 +20,7 @@ from tests.evaluation.tasks import records
 FIRST = {
     "boolq": "Question: does ethanol take more energy make that produces?\nAnswer: no",
     "copa": "The man turned on the faucet therefore water flowed from the spout.",
-    "wsc": 'does the pronoun "*him*" refer to "anyone"?\nAnswer: no',
+    "wsc": 'from *him*.\nQuestion: In the passage above, does the pronoun "*him*" refer to "*anyone*"?\nAnswer: no',
     "wsc273": "a permit because the city councilmen feared violence.",
     "winogrande": "Sarah was a much better surgeon than Maria so Maria always got the easier cases.",
     "piqa": "Question: How do I ready a guinea pig cage for it's new occupants?\nAnswer: Provide the guinea pig "

@@ -51,9 +51,17 @@ def _wsc(record: Record) -> Example:
     if not found:
         raise ValueError(f"{pronoun!r} is not in the text")
     place = min(found, key=lambda place: abs(place - target["span2_index"]))
-    words[place] = f"*{words[place]}*"
-    question = f'In the passage above, does the pronoun "*{pronoun}*" refer to "{target["span1_text"]}"?'
-    return choice(f"Passage: {' '.join(words)}\nQuestion: {question}\nAnswer:", NO_OR_YES, int(record["label"]))
+    words[place] = re.sub(rf"\b{re.escape(pronoun)}\b", f"*{pronoun}*", words[place], count=1)
+    question = f'In the passage above, does the pronoun "*{pronoun}*" refer to "*{target["span1_text"]}*"?'
+    passage = _closed_up(" ".join(words))
+    return choice(f"Passage: {passage}\nQuestion: {question}\nAnswer:", NO_OR_YES, int(record["label"]))
+
+
+def _closed_up(text: str) -> str:
+    """Returns a text without the spaces that the set has around marks, as lm-eval does."""
+    for spaced, plain in ((" n't", "n't"), (" )", ")"), ("( ", "("), ('" ', '"'), (' "', '"')):
+        text = text.replace(spaced, plain)
+    return re.sub(r" (['.,])", r"\1", text)
 
 
 def _macro_f1(outcomes: Sequence[Outcome], own: Estimate) -> dict[str, Estimate]:
