@@ -13,6 +13,7 @@ from palmetto.decoding.sampling import Sampling
 from palmetto.errors import UserError
 from tests.decoding.engines import alone, engine, finished
 from tests.decoding.test_kinds import VOCABULARY
+from tests.references.panic import Panic
 
 PROMPT = (3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5)
 KIND = "grouped queries"
@@ -103,10 +104,6 @@ def test_a_constraint_that_cannot_begin_leaves_no_request() -> None:
     with pytest.raises(RuntimeError):
         of.submit(Request(PROMPT, 12, constraint=broken))
     assert not of.busy
-
-
-class Panic(BaseException):
-    """What llguidance raises where its own code fails is no Exception."""
 
 
 class Panics(EvenUntil):

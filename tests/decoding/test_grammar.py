@@ -13,6 +13,7 @@ from palmetto.decoding.request import Constraint, Finish
 from palmetto.decoding.text import Pieces
 from palmetto.errors import UserError
 from palmetto.tokens.vocabulary import Vocabulary
+from tests.references.panic import Panic
 
 
 @pytest.fixture(scope="module")
@@ -116,9 +117,6 @@ def test_impossible_expressions_are_refused_with_a_reason(grammars: Grammars, pa
 def test_an_expression_on_which_llguidance_fails_is_refused(
     grammars: Grammars, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Panic(BaseException):
-        """What llguidance raises where its own code fails is no Exception."""
-
     monkeypatch.setattr(grammars._guidance, "LLMatcher", unittest.mock.Mock(side_effect=Panic("broken")))
     with pytest.raises(UserError, match=r"^llguidance fails on it \(broken\)$"):
         grammars._constraint(str, "a")

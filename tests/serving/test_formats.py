@@ -10,6 +10,7 @@ import pytest
 from palmetto.decoding.request import Finish
 from palmetto.serving.state import Server
 from palmetto.serving.worker import Worker
+from tests.references.panic import Panic
 from tests.serving.conftest import Post
 
 
@@ -59,10 +60,6 @@ def test_a_dead_end_is_an_error_of_its_request_alone(
     assert refused.json()["error"]["code"] == "dead_end"
     assert '"code": "dead_end"' in streamed.text
     assert not streamed.text.endswith("data: [DONE]\n\n")
-
-
-class Panic(BaseException):
-    """What llguidance raises where its own code fails is no Exception."""
 
 
 class Panics(Ends):

@@ -1,0 +1,5 @@
+"""Stands for the failure of a library's compiled code."""
+
+
+class Panic(BaseException):
+    """Is raised as llguidance raises where its own code fails: it is no Exception."""
