@@ -16,7 +16,7 @@ WIDTH, INNER, LAYERS = 512, 8192, 8
 LARGEST = 4 * WIDTH * INNER
 """The bytes of the largest weight."""
 ROOM = int(3.5 * LARGEST)
-"""What the export may add to the memory in use. The largest matrix of palm-540b has 18.9 GB; 64 GiB are 3.6 of it."""
+"""Bounds what the export may add to the memory in use: 64 GiB are 3.6 of palm-540b's largest matrix, of 18.9 GB."""
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_ARENA_MAX": "1"}
 """Has glibc map each array by itself, so that tensors find little room in memory that was freed before the limit."""
 EXPORT = r"""

@@ -12,6 +12,7 @@ from palmetto.decoding.trained import restore
 from palmetto.errors import UserError
 from palmetto.interop import importing, safetensors
 from palmetto.recipe import loading
+from palmetto.recipe.finetuning import Finetuning
 from palmetto.runs.directory import RunDirectory
 from palmetto.runs.register import completed
 from palmetto.tokens.marks import unmark
@@ -97,6 +98,20 @@ def test_the_same_command_keeps_the_checkpoint_that_it_began_with(run: RunDirect
     assert tuned.recipe.finetuning is not None
     assert tuned.recipe.finetuning.step == 4
     assert tuned.ledger_lines == 4
+
+
+def test_only_a_checkpoint_that_is_gone_is_taken_on_trust(run: RunDirectory) -> None:
+    def parameters(base: str, step: int) -> str:
+        begun = Finetuning(base=base, step=step, parameters="tree:another")
+        resolved = finetuning.begin(run, None, "adamw", ["data.jsonl"], (), begun)
+        assert resolved.finetuning is not None
+        return resolved.finetuning.parameters
+
+    here, there = str(run.path.absolute()), "/another"
+    assert parameters(here, 3) == "tree:another"
+    assert parameters(here, 4) == parameters(there, 4) != "tree:another"
+    with pytest.raises(UserError, match="no such checkpoint"):
+        parameters(there, 3)
 
 
 @pytest.mark.slow

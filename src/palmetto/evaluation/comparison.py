@@ -32,7 +32,7 @@ class Scores(NamedTuple):
     files: list[str]
     """The files that the task was read from."""
     baselines: dict[str, float]
-    """What chance and the best place score, and whether higher is better."""
+    """Holds what chance and the best place score, and whether higher is better."""
 
 
 def compare_all(folders: Sequence[Path]) -> dict[str, Any]:

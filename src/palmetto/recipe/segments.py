@@ -14,4 +14,4 @@ class Segment(NamedTuple):
     predicted: bool
     """Whether fine-tuning predicts it, as it does what the assistant says in a chat."""
     ends: bool = False
-    """Whether [eod] stands after it, as a turn of a chat may end."""
+    """Says whether [eod] stands after it, as a turn of a chat may end."""

@@ -48,7 +48,12 @@ def begin(
             f"{base.path}: trained with training.objective.name={objective.name}; expected causal, whose positions "
             "see only those before them"
         )
-    chosen, parameters = _checkpoint(base, step) if begun is None else (begun.step, begun.parameters)
+    if begun is None:
+        chosen, parameters = _checkpoint(base, step)
+    elif begun.step in completed(base.checkpoints) or Path(begun.base) != base.path.absolute():
+        chosen, parameters = _checkpoint(base, begun.step)  # of another base it has another digest
+    else:
+        chosen, parameters = begun.step, begun.parameters
     start = {"base": str(base.path.absolute()), "step": chosen, "parameters": parameters, "data": _data_sets(data)}
     resolved = loading.finetune(recipe, theirs, start, overrides)
     if resolved.finetuning is None:

@@ -154,7 +154,7 @@ class Task:
     preamble: Source = ()
     """The file that says some of these attributes, such as the instruction, in one record."""
     takes_shots: bool = True
-    """Whether shots can be shown; not where there are exemplars."""
+    """Says whether shots can be shown; not where there are exemplars."""
     shots: int = 0
     """The number of shots, if the evaluation does not say another."""
     curated: bool = False
