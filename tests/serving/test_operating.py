@@ -24,6 +24,7 @@ from palmetto.serving.metrics import Metrics
 from palmetto.serving.server import hosts, listen
 from palmetto.serving.state import Server
 from palmetto.serving.worker import Worker
+from tests.references.panic import Panic
 from tests.serving.conftest import Post, until
 
 LONG = {"model": "tiny", "prompt": "def ", "max_tokens": 120, "seed": 1, "logit_bias": {"1": -100}}
@@ -215,10 +216,6 @@ def test_the_tokenizer_is_lossless_over_http(client: httpx.Client, server: Serve
         info["eos_token_id"]
     ]
     assert client.post("/detokenize", json={"tokens": [400]}).json()["error"]["param"] == "tokens"
-
-
-class Panic(BaseException):
-    """What compiled code raises where it fails itself is no Exception."""
 
 
 @pytest.mark.parametrize("kind", [RuntimeError, Panic])
