@@ -12,6 +12,11 @@ from palmetto.host import environment
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 environment.prepare(8, devices=8)
 
+# Compiling takes most of the tests' time, and half of it without most optimizations; see `optimized` below.
+UNOPTIMIZED = "JAX_DISABLE_MOST_OPTIMIZATIONS"
+if os.environ["JAX_PLATFORMS"] == "cpu":
+    os.environ.setdefault(UNOPTIMIZED, "1")
+
 # What one test compiles, those after it need not: in this process, in xdist's other workers, which have this one's
 # environment, and in the commands that tests start. The folder ends with the session, so that nothing in it is older.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
@@ -63,13 +68,41 @@ def need_devices(count: int) -> None:
 
 
 @pytest.fixture(autouse=True, scope="module")
-def bounded_memory() -> Iterator[None]:
+def optimized(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Compiles a file that is marked so as users do: those that compare the bits of different programs are."""
+    if UNOPTIMIZED not in os.environ or request.node.get_closest_marker("optimized") is None:
+        yield
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv(UNOPTIMIZED)
+        before = jax.config.read("jax_disable_most_optimizations")
+        jax.config.update("jax_disable_most_optimizations", False)
+        jax.clear_caches()
+        yield
+        jax.config.update("jax_disable_most_optimizations", before)
+        jax.clear_caches()
+
+
+def resident() -> int:
+    """Returns this process's memory in bytes; 0 where the system does not say, and where it then is not bounded."""
+    pages = Path("/proc/self/statm")
+    return int(pages.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if pages.exists() else 0
+
+
+@pytest.fixture(scope="session")
+def cleared() -> list[int]:
+    """Holds the memory that stayed after each time that compiled programs were dropped."""
+    return [1 << 30]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def bounded_memory(cleared: list[int]) -> Iterator[None]:
     """Drops compiled programs between files, once they take more than a small machine can spare."""
     yield
-    pages = Path("/proc/self/statm")  # where there is none, memory is not bounded
-    if pages.exists() and int(pages.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") > 3 << 29:
+    if resident() > cleared[-1] + (1 << 29):
         jax.clear_caches()
         gc.collect()
+        cleared.append(resident())
 
 
 @pytest.fixture(scope="session")

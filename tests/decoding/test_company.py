@@ -1,6 +1,5 @@
 """Tests that what comes of a request depends on the request alone, bit for bit, for random schedules of others."""
 
-from collections.abc import Iterator
 from functools import cache
 from itertools import cycle
 from typing import get_args
@@ -14,7 +13,7 @@ from palmetto.decoding.drafts import Lookup
 from palmetto.decoding.engine import Limits
 from palmetto.decoding.request import Event, Finish, Request
 from palmetto.decoding.sampling import Sampling
-from palmetto.native.library import VARIABLE
+from palmetto.native import library
 from palmetto.recipe.model import Weights
 from tests.conftest import slow_but
 from tests.decoding.engines import LONGEST, SMALL, Answer, alone, engine, gathered, stepped
@@ -23,6 +22,8 @@ from tests.decoding.test_kinds import KINDS, LENGTH, VOCABULARY, made
 QUICK = ("grouped queries",)
 WEIGHTS: dict[str, Weights] = dict(zip(KINDS, cycle(get_args(Weights)), strict=False))
 """The type that each kind's weights are held in: all types occur, and a kind is compiled for one."""
+PRODUCTS = dict(zip(KINDS, cycle((library.NATIVE, library.XLA)), strict=False))
+"""The library of each kind's products; each pair of a library and a type occurs."""
 
 TEXTS = tuple(tuple((7 * i * i + 3 * i + 11 * text) % VOCABULARY for i in range(LONGEST)) for text in range(2))
 """Beginnings that prompts share."""
@@ -35,14 +36,10 @@ SAMPLINGS = (
 )
 
 
-@pytest.fixture(autouse=True, scope="module", params=slow_but(["native"], ["native", "xla"]))
-def short_parts(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Divides the tables of these sequences into several parts, for both kinds of products."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(paged, "PART", 16)
-        patch.setenv(VARIABLE, request.param)
-        answers.cache_clear()
-        yield
+@pytest.fixture(autouse=True)
+def short_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Divides the tables of these sequences into several parts."""
+    monkeypatch.setattr(paged, "PART", 16)
 
 
 def limits(kind: str) -> Limits:
@@ -81,9 +78,16 @@ def requests(draw: st.DrawFn, kind: str) -> Request:
 
 
 @pytest.mark.parametrize("kind", slow_but(QUICK, KINDS))
-@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(
+    max_examples=5,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture],
+)
 @given(data=st.data())
-def test_an_answer_is_the_same_alone_and_in_company(kind: str, data: st.DataObject) -> None:
+def test_an_answer_is_the_same_alone_and_in_company(
+    kind: str, monkeypatch: pytest.MonkeyPatch, data: st.DataObject
+) -> None:
+    monkeypatch.setenv(library.VARIABLE, PRODUCTS[kind])
     asked = data.draw(st.lists(requests(kind), min_size=2, max_size=7))
     arrivals = data.draw(st.lists(st.integers(0, 6), min_size=len(asked), max_size=len(asked)))
     cancels = data.draw(st.lists(st.sampled_from((None, None, 1, 4, 9)), min_size=len(asked), max_size=len(asked)))

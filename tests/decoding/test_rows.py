@@ -15,6 +15,8 @@ from palmetto.recipe.model import Weights
 from tests.conftest import slow_but
 from tests.decoding.test_kinds import KINDS, LENGTH, VOCABULARY, made
 
+pytestmark = pytest.mark.optimized
+
 MOST = 64
 RANDOM = np.random.default_rng(3)
 TOKENS = RANDOM.integers(VOCABULARY, size=MOST).astype(np.int32)

@@ -162,9 +162,10 @@ def test_a_variable_that_changes_what_is_computed_is_refused(monkeypatch: pytest
 
 def test_flags_of_every_run_are_not_recorded() -> None:
     program = f"""
-import json
+import json, os
 from palmetto.host import environment
 environment.{ON_A_CPU}
+os.environ.pop("JAX_DISABLE_MOST_OPTIMIZATIONS", None)
 environment.prepare(8, {{"instruction_set": "SSE4_2"}}, devices=4)
 print(json.dumps(environment.record()["variables"]))
 """

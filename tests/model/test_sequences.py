@@ -17,6 +17,8 @@ from tests.model.test_catalogue import ATTENTIONS, LAYOUTS, MODELS, POSITIONS, V
 from tests.references import catalogue
 from tests.references.quickly import QUICKLY
 
+pytestmark = pytest.mark.optimized
+
 LENGTH = 15
 ENDS = ((4, 13), (9, 10))
 """The ends of the examples of each sequence but the last."""

@@ -9,6 +9,8 @@ from jax.sharding import Mesh, PartitionSpec
 from palmetto.model.sums import fold, rounded, scale_rows
 from tests.references.sums import halves_sum
 
+pytestmark = pytest.mark.optimized
+
 
 def drawn(*shape: int) -> np.ndarray:
     random = np.random.default_rng(sum(shape))

@@ -10,7 +10,10 @@ from hypothesis import strategies as st
 from palmetto.native.library import kernels
 from palmetto.native.pointwise import normalize
 
-pytestmark = pytest.mark.skipif(not kernels().instruction_set, reason=kernels().reason)
+pytestmark = [
+    pytest.mark.skipif(not kernels().instruction_set, reason=kernels().reason),
+    pytest.mark.optimized,
+]
 
 ERROR = {"float32": 4e-6, "bfloat16": 2**-8}
 EPSILON = 1e-5

@@ -25,6 +25,8 @@ from palmetto.training.step.update import make_step
 from tests.references.draws import draw_case
 from tests.references.spread import on
 
+pytestmark = pytest.mark.optimized
+
 STEPS = 6
 HUNDREDS = settings.get_current_profile_name() == "hundreds"
 
@@ -76,9 +78,9 @@ def test_a_random_small_recipe_has_the_same_bits_on_a_mesh(seed: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [13, 14, 27, 37, 101, 203, 207, 208])
+@pytest.mark.parametrize("seed", [14, 20, 27, 94, 121, 191, 683])
 def test_a_random_recipe_has_the_same_bits_on_every_mesh(seed: int) -> None:
-    check(seed, more=2)
+    check(seed, more=1)
 
 
 @pytest.mark.slow

@@ -24,7 +24,7 @@ from palmetto.training.step.update import Metrics, TrainStep, make_step
 from tests.conftest import RecipeMaker
 from tests.references.quickly import QUICKLY
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.optimized]
 
 EVEN = (8,) * 12
 RAMP = EVEN + (16,) * 8

@@ -14,7 +14,7 @@ from tests.references.whole_runs import SPIKY, Runs
 from tests.system.test_bitwise import Bits, events
 from tests.system.test_pods import is_alive
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.optimized]
 
 
 def test_any_layout_resumes_any_other_with_the_same_bits(prepared: Runs, straight: Bits) -> None:

@@ -20,6 +20,8 @@ from tests.conftest import need_devices, slow_but
 from tests.references import decoder as reference
 from tests.references.sums import halves_sum
 
+pytestmark = pytest.mark.optimized
+
 COLUMNS = 64
 Array = np.ndarray
 

@@ -26,6 +26,8 @@ from tests.model.test_catalogue import some
 from tests.references.quickly import QUICKLY
 from tests.references.spread import LENGTH, VOCABULARY, make_recipe, on, some_state
 
+pytestmark = pytest.mark.optimized
+
 WINDOWS, EOD = 11, 1
 GLAM: dict[str, Any] = {"count": 4, "every": 2}
 MODELS: dict[str, Model] = {
