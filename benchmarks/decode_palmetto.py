@@ -40,7 +40,8 @@ trained = TrainedModel(RunDirectory.existing(Path(sys.argv[1])), weights=cast(We
 def opened(rows: int, draft: Draft | None = None) -> Engine:
     """Returns an engine with so many rows in a step, which has compiled all that it needs."""
     engine = trained.engine(Limits(rows=rows, sequences=min(rows, 64), longest=LONGEST), draft)
-    engine.warm_up()
+    for compile_one in engine.programs():
+        compile_one()
     return engine
 
 

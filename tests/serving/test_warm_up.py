@@ -1,6 +1,6 @@
 """What a client may ask for is compiled before the server answers."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import jax
@@ -47,8 +47,17 @@ def compiled() -> Iterator[list[str]]:
 
 
 def test_nothing_is_compiled_while_clients_wait(run: RunDirectory, compiled: list[str]) -> None:
+    shown = list[tuple[str, int, int]]()
+
+    def follow(part: str, total: int, results: Iterable[object]) -> Iterator[object]:
+        for done, result in enumerate(results, 1):
+            shown.append((part, done, total))
+            yield result
+
     jax.clear_caches()
-    server = load({"tiny": run}, LIMITS, Settings())
+    server = load({"tiny": run}, LIMITS, Settings(), follow=follow)
+    assert shown == [("compiling tiny", done, len(shown)) for done in range(1, len(shown) + 1)]
+    assert len(shown) > 3
     client, worker = TestClient(application(server)), server.models["tiny"].current.worker
     assert {"jit(forward_and_choose)", "jit(choose)", "jit(most_probable)", "jit(copy)"} <= set(compiled)
     compiled.clear()

@@ -75,6 +75,7 @@ def serve(
     from palmetto.decoding.limits import Limits
     from palmetto.serving import server
     from palmetto.serving.settings import Settings
+    from palmetto.workflow.progress import Watch
 
     limits = Limits(rows=rows, sequences=rows, longest=longest, memory=cache << 20).check()
     opened = server.listen(host, port)
@@ -96,8 +97,9 @@ def serve(
             print(json.dumps({"url": url, "model": name}) if as_json else f"serving {name} at {url}", flush=True)
 
     say("loading checkpoints, and compiling all that requests can need")
-    with quiet_libraries():
-        models = server.load(runs, limits, settings, overrides, Drafting(smaller, lookup), adapters, weights)
+    with quiet_libraries(), Watch() as watch:
+        drafting = Drafting(smaller, lookup)
+        models = server.load(runs, limits, settings, overrides, drafting, adapters, weights, watch.follow)
     server.run(models, opened, ready)
     ending.leave()
 

@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from palmetto.decoding.runner import Program
 from palmetto.decoding.sequences import Sequence
 
 Ids = npt.NDArray[np.int32]
@@ -20,8 +21,8 @@ class Draft(Protocol):
     def propose(self, sequences: Several[Sequence], count: int) -> list[Ids]:
         """Returns up to `count` guesses of the tokens that follow each sequence."""
 
-    def warm_up(self) -> None:
-        """Compiles what it needs."""
+    def programs(self) -> list[Program]:
+        """Returns calls that compile what it needs."""
 
 
 class Lookup:
@@ -34,8 +35,9 @@ class Lookup:
     def propose(self, sequences: Several[Sequence], count: int) -> list[Ids]:
         return [self._after(sequence.tokens[: sequence.size], count) for sequence in sequences]
 
-    def warm_up(self) -> None:
-        """Does nothing, since looking up compiles nothing."""
+    def programs(self) -> list[Program]:
+        """Returns nothing, since looking up compiles nothing."""
+        return []
 
     def _after(self, tokens: Ids, count: int) -> Ids:
         """Returns what followed the last place where the last tokens stood before."""

@@ -18,7 +18,7 @@ from palmetto.decoding.limits import Limits as Limits
 from palmetto.decoding.limits import block_bytes
 from palmetto.decoding.request import Event, Finish, Request, Result, Token
 from palmetto.decoding.rows import Share
-from palmetto.decoding.runner import Computed, Runner
+from palmetto.decoding.runner import Computed, Program, Runner
 from palmetto.decoding.scheduling import Plan, Scheduler
 from palmetto.decoding.sequences import Sequence
 from palmetto.decoding.step import Top
@@ -68,15 +68,14 @@ class Engine:
         self._events: list[Event] = []
         self._submitted = self._rows = self._drafted = self._accepted = 0
 
-    def warm_up(self, prefix: int = 0) -> None:
-        """Compiles all that requests can need, so that none waits for it.
+    def programs(self, prefix: int = 0) -> list[Program]:
+        """Returns all that requests can need to be compiled, so that none waits for it once each has been called.
 
         prefix: the length of the longest prefix whose positions see each other.
         """
         assert not self.busy
-        self._model.warm_up(self.scheduler.tables, prefix)
-        if self._draft is not None:
-            self._draft.warm_up()
+        own = self._model.programs(self.scheduler.tables, prefix)
+        return own if self._draft is None else own + self._draft.programs()
 
     @property
     def busy(self) -> bool:

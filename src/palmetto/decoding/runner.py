@@ -1,6 +1,8 @@
 """Runs the compiled parts of a step on the cache that it holds."""
 
 import hashlib
+from collections.abc import Callable
+from functools import partial
 from itertools import zip_longest
 from typing import Any, NamedTuple
 
@@ -25,6 +27,9 @@ from palmetto.recipe.model import Model
 
 BETWEEN_SIZES = 8
 """How many times as many rows the next larger step has, if steps may differ. Each size is a program to compile."""
+
+Program = Callable[[], object]
+"""Compiles a program by running it on nothing."""
 
 
 def choose_tuning(sharding: Sharding | None) -> Tuning:
@@ -99,17 +104,18 @@ class Runner:
         """Returns the choices of a step of `count` rows, on the host."""
         return self._compute(lay_out(shares, count, tables), tables, ask(shares, self._sizes(count)))
 
-    def warm_up(self, tables: Tables, prefix: int) -> None:
-        """Compiles all programs that steps can need, by steps whose rows belong to no sequence.
+    def programs(self, tables: Tables, prefix: int) -> list[Program]:
+        """Returns calls that compile what steps can need, by steps whose rows belong to no sequence.
 
         prefix: the length of the longest prefix whose positions see each other.
         """
-        longest = max(self._limits.rows, prefix)
+        longest, found = max(self._limits.rows, prefix), list[Program]()
         for count in sorted({self.rows(min(1 << power, longest)) for power in range(longest.bit_length() + 1)}):
             nothing, sizes = lay_out([], count, tables), self._sizes(count)
             for held, top in zip_longest(ASSORTMENTS, self._tops, fillvalue=None):
-                self._compute(nothing, tables, ask_nothing(sizes, held or (), top or 0))
-        self.copy({SCRATCH: SCRATCH})
+                asked = ask_nothing(sizes, held or (), top or 0)
+                found.append(partial(self._compute, nothing, tables, asked))
+        return [*found, partial(self.copy, {SCRATCH: SCRATCH})]
 
     def _compute(self, rows: step.Rows, tables: Tables, asked: Asked) -> Computed:
         # Tables are copied, since they change while arrays of the host may still be those of the device.

@@ -7,6 +7,7 @@ import numpy as np
 from palmetto.decoding.drafts import Ids
 from palmetto.decoding.engine import Engine
 from palmetto.decoding.request import Request
+from palmetto.decoding.runner import Program
 from palmetto.decoding.sequences import Sequence
 
 
@@ -17,9 +18,9 @@ class SmallerModel:
         """Takes an engine of the smaller model, which has the same vocabulary; nobody else may use it."""
         self._engine = engine
 
-    def warm_up(self) -> None:
-        """Compiles the smaller model's steps."""
-        self._engine.warm_up()
+    def programs(self) -> list[Program]:
+        """Returns calls that compile the smaller model's steps."""
+        return self._engine.programs()
 
     def propose(self, sequences: Several[Sequence], count: int) -> list[Ids]:
         numbers = {}

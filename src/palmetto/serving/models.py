@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
@@ -43,6 +43,10 @@ class Adapter(NamedTuple):
     base: "Served"
 
 
+Follow = Callable[[str, int, Iterable[object]], Iterable[object]]
+"""Yields the results of a part of the work with this name and this many results, and may show how many are done."""
+
+
 class Served:
     """Serves one run. Requests go to the worker of the newest checkpoint; older workers finish what they have."""
 
@@ -56,8 +60,9 @@ class Served:
         drafting: Drafting,
         weights: Weights | None,
         adapter: "Adapter | None" = None,
+        follow: Follow | None = None,
     ) -> None:
-        """Loads the newest checkpoint of a run, and compiles its step.
+        """Loads the newest checkpoint of a run, and compiles its step, which `follow` may show.
 
         template: that of chats, None for the recipe's. overrides, weights: as TrainedModel takes them. adapter: the
         name of a run of adapters and its base, with which it shares the other weights; None for other runs.
@@ -78,7 +83,7 @@ class Served:
         self.vocabulary, self.pieces = trained.vocabulary, Pieces(trained.vocabulary)
         self.prompts = Prompts.of(run.recipe, trained.vocabulary)
         self.longest = limits.positions(trained.model)
-        self.current: Current = self._ready(trained)
+        self.current: Current = self._ready(trained, follow)
 
     @cached_property
     def grammars(self) -> Grammars:
@@ -105,11 +110,14 @@ class Served:
     def _newest(self) -> Current:
         return self._ready(TrainedModel(self._run, self._overrides, weights=self._weights, base=self._base))
 
-    def _ready(self, trained: TrainedModel) -> Current:
+    def _ready(self, trained: TrainedModel, follow: Follow | None = None) -> Current:
         """Returns what answers requests with a checkpoint, once all that they can need is compiled."""
         engine = trained.engine(self.limits, self._drafting.draft(trained, self.limits))
         causal = not has_prefix(self.recipe.training.objective)
-        engine.warm_up(prefix=0 if causal else engine.longest)
+        programs = engine.programs(prefix=0 if causal else engine.longest)
+        compiled = (program() for program in programs)
+        for _ in compiled if follow is None else follow(f"compiling {self.name}", len(programs), compiled):
+            pass
         depends = f"{trained.digest} {engine.fingerprint}"
         fingerprint = f"fp_{hashlib.sha256(depends.encode()).hexdigest()[:16]}"
         return Current(Worker(engine, self._meter), fingerprint, trained.step, trained.arranged)

@@ -25,7 +25,7 @@ from palmetto.serving.app import application
 from palmetto.serving.connections import LAST
 from palmetto.serving.heads import Protocol
 from palmetto.serving.metrics import Metrics
-from palmetto.serving.models import Adapter, Served
+from palmetto.serving.models import Adapter, Follow, Served
 from palmetto.serving.settings import Settings
 from palmetto.serving.state import Server
 
@@ -95,15 +95,17 @@ def load(
     drafting: Drafting | None = None,
     adapters: Mapping[str, Adapting] | None = None,
     weights: Weights | None = None,
+    follow: Follow | None = None,
 ) -> Server:
     """Returns the models of runs, with their newest checkpoints, ready to be served; raises UserError if one cannot.
 
-    adapters: further models by name.
+    adapters: further models by name. follow: shows how much of each is compiled.
     """
     metrics, guesses = Metrics(), drafting or Drafting()
 
     def served(name: str, run: RunDirectory, adapter: Adapter | None = None) -> Served:
-        return Served(run, limits, metrics.meter(name), settings.template, overrides, guesses, weights, adapter)
+        meter = metrics.meter(name)
+        return Served(run, limits, meter, settings.template, overrides, guesses, weights, adapter, follow)
 
     try:
         models = {name: served(name, run) for name, run in runs.items()}
