@@ -72,13 +72,12 @@ def check(seed: int, more: int) -> None:
     jax.clear_caches()
 
 
-@pytest.mark.parametrize("seed", [304, 345])
-def test_a_random_small_recipe_has_the_same_bits_on_a_mesh(seed: int) -> None:
-    check(seed, more=0)
+def test_a_random_small_recipe_has_the_same_bits_on_a_mesh() -> None:
+    check(345, more=0)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [14, 20, 27, 94, 121, 191, 683])
+@pytest.mark.parametrize("seed", [14, 20, 27, 94, 121, 191, 304, 683])
 def test_a_random_recipe_has_the_same_bits_on_every_mesh(seed: int) -> None:
     check(seed, more=1)
 
