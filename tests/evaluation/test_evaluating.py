@@ -187,6 +187,23 @@ def test_replay_finds_a_changed_log_probability(
         replay.verify(tmp_path, model)
 
 
+def test_lines_of_the_ledger_are_replayed_where_asked(
+    done: tuple[Path, Evaluation], model: EvaluatedModel, tmp_path: Path
+) -> None:
+    for name in ("ledger.jsonl", "evaluation.json"):
+        (tmp_path / name).write_bytes((done[0] / name).read_bytes())
+    lines = read_json_lines(tmp_path / "ledger.jsonl")
+    changed = float.fromhex(lines[-1]["logprobs"][0]) * (1 - 2**-20)
+    lines[-1]["logprobs"][0] = changed.hex()
+    (tmp_path / "ledger.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert replay.verify(tmp_path, model, 2, len(lines) - 1) == (len(lines) - 2, "")
+    replayed, difference = replay.verify(tmp_path, model, len(lines) - 1)
+    assert (replayed, difference.partition(",")[0]) == (1, f"ledger.jsonl: line {len(lines)}")
+    for first, last in ((0, None), (3, 2), (None, len(lines) + 1)):
+        with pytest.raises(UserError, match=f"expected lines of the ledger, which has 1 to {len(lines)}"):
+            replay.verify(tmp_path, model, first, last)
+
+
 def test_replay_finds_an_answer_that_its_ids_do_not_spell(
     evaluate: Callable[..., Evaluation], model: EvaluatedModel, tmp_path: Path
 ) -> None:

@@ -15,14 +15,15 @@ from palmetto.json_lines import read_json_lines
 
 _KEYS = {"task", "example", "option", "ids", "continuation_ids", "prefix", "logprobs", "answer"}
 SAMPLES = 64
-"""The most lines that are replayed, evenly spread over the ledger."""
+"""The most lines that are replayed unasked, evenly spread over the ledger."""
 
 
-def verify(out: Path, model: EvaluatedModel) -> tuple[int, str]:
+def verify(out: Path, model: EvaluatedModel, first: int | None = None, last: int | None = None) -> tuple[int, str]:
     """Returns how many lines were replayed, and what is not as recorded or an empty text.
 
     A generated answer is scored again, which gives the bits of its generation; of every one, the text is compared to
-    its ids.
+    its ids. first, last: the lines to replay, counted from 1; without both, samples. Raises UserError for a line that
+    the ledger does not have.
     """
     settings = read_json(out / SETTINGS)
     for key, value in model.identity.items():
@@ -36,13 +37,24 @@ def verify(out: Path, model: EvaluatedModel) -> tuple[int, str]:
             raise UserError(f"{out / LEDGER}: line {at + 1} is not one of an evaluation")
         if line["option"] < 0 and model.reader.text(line["continuation_ids"]) != line["answer"]:
             return 0, f"{_place(at, line)}: the answer is not the text of its ids"
-    places = np.unique(np.linspace(0, len(lines) - 1, SAMPLES, dtype=np.int64)).tolist()
+    places = _places(len(lines), first, last)
     requests = [scoring(lines[at]["ids"], lines[at]["continuation_ids"], lines[at]["prefix"]) for at in places]
     results = model.engine.run(requests)
     for done, (at, (result,)) in enumerate(zip(places, results, strict=True)):
         if difference := _difference(lines[at]["logprobs"], [token.logprob for token in result.prompt]):
             return done, f"{_place(at, lines[at])}: {difference}"
     return len(places), ""
+
+
+def _places(count: int, first: int | None, last: int | None) -> list[int]:
+    """Returns the places of the lines to replay, counted from 0."""
+    if first is None and last is None:
+        places: list[int] = np.unique(np.linspace(0, count - 1, SAMPLES, dtype=np.int64)).tolist()
+        return places
+    start, end = 1 if first is None else first, count if last is None else last
+    if not 1 <= start <= end <= count:
+        raise UserError(f"--from {start} --to {end}: expected lines of the ledger, which has 1 to {count}")
+    return list(range(start - 1, end))
 
 
 def _place(at: int, line: dict[str, Any]) -> str:

@@ -165,8 +165,11 @@ def memorization(run: RunDirectory, spans: int, length: int, seed: int, step: in
     }
 
 
-def verify_tasks(out: Path, say: Say) -> "tuple[int, str]":
-    """Replays samples of an evaluation; returns their number, and what differs or an empty text."""
+def verify_tasks(out: Path, say: Say, first: int | None = None, last: int | None = None) -> "tuple[int, str]":
+    """Replays samples of an evaluation, or the lines of its ledger from `first` to `last`, counted from 1.
+
+    Returns their number, and what differs or an empty text.
+    """
     from palmetto.evaluation.settings import run_of
 
     run, step, weights = run_of(out)
@@ -174,4 +177,4 @@ def verify_tasks(out: Path, say: Say) -> "tuple[int, str]":
     from palmetto.evaluation import replay
     from palmetto.evaluation.model import EvaluatedModel
 
-    return replay.verify(out, EvaluatedModel(run, step, weights))
+    return replay.verify(out, EvaluatedModel(run, step, weights), first, last)
