@@ -116,6 +116,7 @@ def test_any_number_of_devices_and_pods_has_one_digest(
 
 MODELS = {
     "serial, grouped-query, T5, GEGLU, biases; bfloat16, AdamW, less kept": (
+        "model.layers=1",
         "model.positions={name: t5}",
         "model.key_value_heads=2",
         "model.feedforward=geglu",
@@ -163,7 +164,7 @@ def test_other_models_and_optimizers_have_one_digest(tiny_recipe: RecipeMaker, n
 
 WITH_KERNELS = {
     "float32": ("model.layers=1",),
-    "bfloat16": ("model.activations=bfloat16",),
+    "bfloat16": ("model.layers=1", "model.activations=bfloat16"),
     "bfloat16, less kept": ("model.layers=1", "model.activations=bfloat16", "training.rematerialize=projections"),
     "float32, experts, untied": (
         "model.tied_embedding=false",
