@@ -7,6 +7,3 @@ if version("jaxlib").startswith("0.10."):  # later versions have only the fusion
     QUICKLY["xla_cpu_use_fusion_emitters"] = False
 """Compiler options that halve the compile time or more. They change only rounding, so they suit tests of numbers and of
 the bits of one program, but not comparisons of bits between programs, which differ more than with default options."""
-
-FLAGS = " ".join(f"--{name}={str(value).lower()}" for name, value in QUICKLY.items())
-"""The same options as XLA_FLAGS, for processes."""

@@ -12,7 +12,6 @@ from typing import Any
 
 from palmetto.decoding.trained import restore
 from palmetto.runs.directory import RunDirectory
-from tests.references.quickly import FLAGS
 
 PALMETTO = str(Path(sys.executable).with_name("palmetto"))
 
@@ -58,12 +57,6 @@ class Runs:
         runs = copy.copy(self)
         runs.command = [sys.executable, "-c", f"import {', '.join(modules)}; import palmetto.__main__ as p; p.main()"]
         runs._environment = self._environment | {"PYTHONPATH": str(Path(__file__).parents[2])}
-        return runs
-
-    def quickly(self) -> "Runs":
-        """Returns the same runs with flags that halve the compile time, for programs that no other test has."""
-        runs = copy.copy(self)
-        runs._environment = self._environment | {"XLA_FLAGS": FLAGS}
         return runs
 
     def start(self, *arguments: object, **options: Any) -> "subprocess.Popen[bytes]":

@@ -73,12 +73,6 @@ def prepared(made: Runs, tmp_path_factory: pytest.TempPathFactory) -> Runs:
 
 
 @pytest.fixture(scope="session")
-def quick(prepared: Runs) -> Runs:
-    """Returns the same folder for runs that compile in half the time, and whose bits are not compared with others'."""
-    return prepared.quickly()
-
-
-@pytest.fixture(scope="session")
 def straight(made: Runs, prepared: Runs, common: Path) -> tuple[str, str, bytes]:
     """Returns the bits of 60 uninterrupted steps."""
     with first(common, "straight") as new:

@@ -57,7 +57,6 @@ def test_run_does_every_stage_once(make_runs: Callable[[Path], Runs], tmp_path: 
 
 
 def test_refusals_name_what_is_wrong(prepared: Runs, straight: object, tmp_path: Path) -> None:
-    quick = prepared  # has the flags with which the run began, so that only the refusal is printed
     for arguments, words in (
         (("plan", "quickstar"), ("quickstar", "'quickstart'")),
         (("plan", "quickstart", "model.layer=3"), ("model.layer", "'model.layers'")),
@@ -74,49 +73,55 @@ def test_refusals_name_what_is_wrong(prepared: Runs, straight: object, tmp_path:
         (("verify", "straight", "model.layers=9"), ("model.layers=9", "its mesh, as in mesh.data=2")),
         (("verify", "straight", "mesh.dat=2"), ("mesh.dat:", "'mesh.data'")),
         (
-            ("train", quick.recipe, "--coordinator", "foo:bar", "--process-count", "2", "--process-index", "0"),
+            ("train", prepared.recipe, "--coordinator", "foo:bar", "--process-count", "2", "--process-index", "0"),
             ("--coordinator foo:bar", "HOST:PORT"),
         ),
-        (("tokenizer", "train", quick.text, "--out", "x.model", "--size", 10), ("--size 10", "at least ")),
-        (("tokenizer", "train", quick.text, "--out", "x.model", "--size", 999999), ("--size 999999", "at most ")),
+        (("tokenizer", "train", prepared.text, "--out", "x.model", "--size", 10), ("--size 10", "at least ")),
+        (("tokenizer", "train", prepared.text, "--out", "x.model", "--size", 999999), ("--size 999999", "at most ")),
         (("frobnicate",), ("frobnicate",)),
-        (("run", quick.recipe, "--source", "nothing-there"), ("nothing-there",)),
-        (("run", quick.recipe), ("--source",)),
+        (("run", prepared.recipe, "--source", "nothing-there"), ("nothing-there",)),
+        (("run", prepared.recipe), ("--source",)),
         (
-            ("train", quick.recipe, "--run", "new", f"corpus.source={quick.text}", "training.frozen=[zz]"),
+            ("train", prepared.recipe, "--run", "new", f"corpus.source={prepared.text}", "training.frozen=[zz]"),
             ("training.frozen=zz: matches none of",),
         ),
-        (("train", quick.recipe, "--run", "straight", "--until", 61), ("--until 61", "60")),
+        (("train", prepared.recipe, "--run", "straight", "--until", 61), ("--until 61", "60")),
         (
-            ("train", quick.recipe, "--run", "straight", f"corpus.source={quick.text}", "model.layers=3"),
+            ("train", prepared.recipe, "--run", "straight", f"corpus.source={prepared.text}", "model.layers=3"),
             ("straight", "model.layers 2 → 3", "--run"),
         ),
         (
-            ("train", quick.recipe, "--run", "straight", f"corpus.source={quick.recipe.parent}/other.txt"),
+            ("train", prepared.recipe, "--run", "straight", f"corpus.source={prepared.recipe.parent}/other.txt"),
             ("straight", "other text", "--run"),
         ),
         (
-            ("train", quick.recipe, "--run", "straight", f"corpus.source={quick.text}", "training.steps=50"),
+            ("train", prepared.recipe, "--run", "straight", f"corpus.source={prepared.text}", "training.steps=50"),
             ("training.steps=50", "60"),
         ),
     ):
-        (quick.folder / "other.txt").write_text("Other text. " * 5000)
-        out, err = quick(*arguments, expect=2)
+        (prepared.folder / "other.txt").write_text("Other text. " * 5000)
+        out, err = prepared(*arguments, expect=2)
         assert err.count("\n") == 1, err
         assert err.startswith("palmetto: ")
         for word in words:
             assert word in err, err
         assert not out
-    assert not (quick.folder / "new").exists()
+    assert not (prepared.folder / "new").exists()
 
 
 @pytest.mark.parametrize("command", ["run", "train"])
-def test_more_devices_than_threads_are_refused_at_once(quick: Runs, command: str) -> None:
-    arguments = (quick.recipe, f"corpus.source={quick.text}", "mesh.sequence=4", "mesh.model=2", "training.threads=4")
-    _, err = quick(command, *arguments, "--run", "crowded", expect=2)
+def test_more_devices_than_threads_are_refused_at_once(prepared: Runs, command: str) -> None:
+    arguments = (
+        prepared.recipe,
+        f"corpus.source={prepared.text}",
+        "mesh.sequence=4",
+        "mesh.model=2",
+        "training.threads=4",
+    )
+    _, err = prepared(command, *arguments, "--run", "crowded", expect=2)
     assert err.startswith("palmetto: training.threads=4: fewer than the 8 CPU devices asked for")
     assert err.count("\n") == 1, "the message is the only line"
-    assert not (quick.folder / "crowded").exists()
+    assert not (prepared.folder / "crowded").exists()
 
 
 def test_verify_counts_up_to_its_last_step(prepared: Runs, straight: object) -> None:
@@ -124,15 +129,15 @@ def test_verify_counts_up_to_its_last_step(prepared: Runs, straight: object) -> 
     assert "verifying: step 5/5 " in err
 
 
-def test_more_tokens_than_an_epoch_are_refused(quick: Runs) -> None:
-    _, err = quick.train("long", "training.steps=5000", expect=2)
+def test_more_tokens_than_an_epoch_are_refused(prepared: Runs) -> None:
+    _, err = prepared.train("long", "training.steps=5000", expect=2)
     assert "training.steps=5000" in err
     assert "training.epochs" in err
     fits = int(err.partition("at most ")[2].split()[0])
     assert 100 < fits < 5000
-    quick.train("long", f"training.steps={fits}", "--until", 1)
-    _, err = quick.train("longer", f"training.steps={fits + 1}", expect=2)
-    quick.train("epochs", f"training.steps={fits + 1}", "training.epochs=2", "--until", 1)
+    prepared.train("long", f"training.steps={fits}", "--until", 1)
+    _, err = prepared.train("longer", f"training.steps={fits + 1}", expect=2)
+    prepared.train("epochs", f"training.steps={fits + 1}", "training.epochs=2", "--until", 1)
 
 
 def test_a_source_that_is_too_small_is_refused(make_runs: Callable[[Path], Runs], tmp_path: Path) -> None:
@@ -196,14 +201,14 @@ def test_a_run_may_lie_inside_its_source(make_runs: Callable[[Path], Runs], tmp_
     assert sorted(path.name for path in books.iterdir()) == ["a.jsonl", "runs"]
 
 
-def test_two_processes_cannot_train_in_one_directory(quick: Runs) -> None:
-    shutil.copytree(quick.folder / "tokens-only", quick.folder / "contended")
-    arguments = ("train", quick.recipe, "--run", "contended", f"corpus.source={quick.text}", "training.steps=200")
-    first = quick.start(*arguments)
+def test_two_processes_cannot_train_in_one_directory(prepared: Runs) -> None:
+    shutil.copytree(prepared.folder / "tokens-only", prepared.folder / "contended")
+    arguments = ("train", prepared.recipe, "--run", "contended", f"corpus.source={prepared.text}", "training.steps=200")
+    first = prepared.start(*arguments)
     try:
-        while not (quick.folder / "contended" / "ledger.jsonl").exists():
+        while not (prepared.folder / "contended" / "ledger.jsonl").exists():
             assert first.poll() is None
-        _, err = quick(*arguments, expect=2)
+        _, err = prepared(*arguments, expect=2)
         assert f"in use by process {first.pid}" in err
     finally:
         first.kill()
@@ -223,33 +228,31 @@ def test_a_full_disk_is_one_line_and_harms_nothing(prepared: Runs, straight: tup
     assert prepared.bits("full") == straight
 
 
-def test_generate_is_deterministic_and_bounded(quick: Runs, straight: object) -> None:
+def test_generate_is_deterministic_and_bounded(prepared: Runs, straight: object) -> None:
     def text(*options: object) -> str:
-        return str(json.loads(quick("generate", "straight", "--prompt", "import ", "--json", *options)[0])["text"])
+        return str(json.loads(prepared("generate", "straight", "--prompt", "import ", "--json", *options)[0])["text"])
 
-    assert text("--seed", 1) == text("--seed", 1) != text("--seed", 2)
-    assert text("--temperature", 0) == text("--temperature", 0, "--seed", 5) == text("--top-k", 1)
-    assert text("--seed", 2**32) != text("--seed", 0)
-    assert text("--temperature", 0, "mesh.model=2") == text("--temperature", 0)
-    out, _ = quick("generate", "straight", "--prompt", "été 🌴", "--tokens", 1)
+    assert text("--seed", 0) == text("--seed", 0) != text("--seed", 2**32)
+    assert text("--temperature", 0) == text("--top-k", 1) == text("--temperature", 0, "--seed", 5, "mesh.model=2")
+    out, _ = prepared("generate", "straight", "--prompt", "été 🌴", "--tokens", 1)
     assert out.startswith("été 🌴")
 
 
-def test_a_prompt_comes_from_a_file_or_standard_input(quick: Runs, straight: object) -> None:
+def test_a_prompt_comes_from_a_file_or_standard_input(prepared: Runs, straight: object) -> None:
     data = b"import \xff\n" + b"x" * 300
-    (quick.folder / "prompt.txt").write_bytes(data)
+    (prepared.folder / "prompt.txt").write_bytes(data)
     asked = ("generate", "straight", "--tokens", 4)
-    out, err = quick(*asked, "--prompt-file", "prompt.txt")
+    out, err = prepared(*asked, "--prompt-file", "prompt.txt")
     assert out.encode(errors="surrogateescape").startswith(data)
     assert "beyond the 32 that the model was trained on" in err
-    assert quick(*asked, "--prompt-file", "-", standard_input=data)[0] == out
-    assert "give one of them" in quick(*asked, "--prompt-file", "-", "--prompt", "x", expect=2)[1]
-    assert "nowhere.txt: No such file" in quick(*asked, "--prompt-file", "nowhere.txt", expect=2)[1]
+    assert prepared(*asked, "--prompt-file", "-", standard_input=data)[0] == out
+    assert "give one of them" in prepared(*asked, "--prompt-file", "-", "--prompt", "x", expect=2)[1]
+    assert "nowhere.txt: No such file" in prepared(*asked, "--prompt-file", "nowhere.txt", expect=2)[1]
 
 
-def test_generate_accepts_other_positions_and_attention(quick: Runs, straight: object) -> None:
+def test_generate_accepts_other_positions_and_attention(prepared: Runs, straight: object) -> None:
     def text(*overrides: str) -> str:
-        return str(json.loads(quick("generate", "straight", *overrides, "--prompt", "import ", "--json")[0])["text"])
+        return str(json.loads(prepared("generate", "straight", *overrides, "--prompt", "import ", "--json")[0])["text"])
 
     assert text("model.attention={name: sinks, sinks: 1, window: 4}") != text(
         "model.attention={name: local, window: 2}"
@@ -260,34 +263,34 @@ def test_generate_accepts_other_positions_and_attention(quick: Runs, straight: o
         ("mesh.stage=2", "a trained model runs on one device, or on those of mesh.model and mesh.data"),
         ("model.attention.windw=3", "model.attention.windw"),
     ):
-        _, err = quick("generate", "straight", override, "--prompt", "x", expect=2)
+        _, err = prepared("generate", "straight", override, "--prompt", "x", expect=2)
         assert words in err
 
 
-def test_long_context_shows_every_change(quick: Runs, straight: object) -> None:
-    out, err = quick("long-context", "straight", "--times", 2, "--sequences", 2, "--json")
+def test_long_context_shows_every_change(prepared: Runs, straight: object) -> None:
+    out, err = prepared("long-context", "straight", "--times", 2, "--sequences", 2, "--json")
     assert err.endswith("perplexity by position, also in straight/long-context.html:\n")
     values = json.loads(out)
     assert values["trained_length"] == 32
     assert [len(way["loss_by_stretch"]) for way in values["ways"]] == [2] * 9
     made = {f"long-context.{ending}" for ending in ("json", "md", "png", "html")}
-    assert made <= {path.name for path in (quick.folder / "straight").iterdir()}
-    _, err = quick("long-context", "straight", "--times", 1, expect=2)
+    assert made <= {path.name for path in (prepared.folder / "straight").iterdir()}
+    _, err = prepared("long-context", "straight", "--times", 1, expect=2)
     assert "--times" in err
 
 
-def test_tokenizer_round_trips_any_bytes(quick: Runs) -> None:
-    model = quick.folder / "vocabulary.model"
-    quick("tokenizer", "train", quick.text, "--size", 400, "--out", model)
+def test_tokenizer_round_trips_any_bytes(prepared: Runs) -> None:
+    model = prepared.folder / "vocabulary.model"
+    prepared("tokenizer", "train", prepared.text, "--size", 400, "--out", model)
     data = bytes(range(256)) + "\n  \t ▁[eod]<0x41> é 🌴\r\n ".encode()
-    ids, _ = quick("tokenizer", "encode", model, standard_input=data)
+    ids, _ = prepared("tokenizer", "encode", model, standard_input=data)
     assert all(word.isdigit() for word in ids.split())
-    process = quick.start("tokenizer", "decode", model, stdin=-1)
+    process = prepared.start("tokenizer", "decode", model, stdin=-1)
     assert process.communicate(ids.encode())[0] == data
-    assert "[eod]" in quick("tokenizer", "inspect", model)[0]
-    _, err = quick("tokenizer", "decode", model, standard_input=b"1 two 3", expect=2)
+    assert "[eod]" in prepared("tokenizer", "inspect", model)[0]
+    _, err = prepared("tokenizer", "decode", model, standard_input=b"1 two 3", expect=2)
     assert "'two'" in err
-    _, err = quick("tokenizer", "decode", model, standard_input=b"1 99999", expect=2)
+    _, err = prepared("tokenizer", "decode", model, standard_input=b"1 99999", expect=2)
     assert "99999" in err
 
 
@@ -295,16 +298,16 @@ def test_tokenizer_round_trips_any_bytes(quick: Runs) -> None:
     ("recipe", "parameters"),
     [("palm-8b", 8_632_012_800), ("palm-62b", 62_495_662_080), ("palm-540b", 540_356_474_880)],
 )
-def test_plan_counts_the_paper_models_exactly(quick: Runs, recipe: str, parameters: int) -> None:
-    plan = json.loads(quick("plan", recipe, "--json")[0])
+def test_plan_counts_the_paper_models_exactly(prepared: Runs, recipe: str, parameters: int) -> None:
+    plan = json.loads(prepared("plan", recipe, "--json")[0])
     assert plan["parameters"]["total"] == plan["parameters"]["active"] == parameters
     assert {"kwh", "kg_co2e"} <= plan["energy"].keys()
     model = {"palm-8b": (32, 16), "palm-62b": (64, 32), "palm-540b": (118, 48)}[recipe]
     assert plan["flops_per_token"] == 6 * parameters + 12 * model[0] * model[1] * 256 * 2048
 
 
-def test_help_lists_every_command(quick: Runs) -> None:
-    out, _ = quick("--help")
+def test_help_lists_every_command(prepared: Runs) -> None:
+    out, _ = prepared("--help")
     for command in (
         "run",
         "train",
@@ -321,19 +324,19 @@ def test_help_lists_every_command(quick: Runs) -> None:
         "drill",
     ):
         assert command in out
-    names = json.loads(quick("recipes", "--json")[0])
+    names = json.loads(prepared("recipes", "--json")[0])
     assert {"quickstart", "palm-1m", "palm-15m", "palm-150m", "palm-8b", "palm-62b", "palm-540b"} <= set(names)
 
 
 @pytest.mark.parametrize("group", [(), ("corpus",), ("corpus", "quality"), ("tokenizer",)], ids=" ".join)
-def test_a_group_of_commands_prints_its_help(quick: Runs, group: tuple[str, ...]) -> None:
-    out, err = quick(*group, expect=2)
-    assert out.strip() == quick(*group, "--help")[0].strip()
+def test_a_group_of_commands_prints_its_help(prepared: Runs, group: tuple[str, ...]) -> None:
+    out, err = prepared(*group, expect=2)
+    assert out.strip() == prepared(*group, "--help")[0].strip()
     assert not err
 
 
-def test_drills_are_named_in_their_help(quick: Runs) -> None:
-    out, _ = quick("drill", "--help")
+def test_drills_are_named_in_their_help(prepared: Runs) -> None:
+    out, _ = prepared("drill", "--help")
     assert all(name in out for name in DRILLS)
 
 

@@ -38,7 +38,7 @@ def corpora(make_runs: Callable[[Path], Runs], tmp_path_factory: pytest.TempPath
     question of the evaluation set occurs in a page.
     """
     topics = pytest.importorskip("pydoc_data.topics", reason="this Python comes without its topics").topics
-    runs = make_runs(tmp_path_factory.mktemp("corpora")).quickly()
+    runs = make_runs(tmp_path_factory.mktemp("corpora"))
     for folder in ("web", "code", "evaluation"):
         (runs.folder / "raw" / folder).mkdir(parents=True)
     pages = {name: text for name, text in sorted(topics.items()) if len(text.split()) > 60}

@@ -90,19 +90,21 @@ def read_lines(runs: Runs, run: str, name: str) -> Lines:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_a_stopped_run_has_the_same_bits(quick: Runs, case: Case) -> None:
+def test_a_stopped_run_has_the_same_bits(prepared: Runs, case: Case) -> None:
     whole, pieces, overrides = f"{case.name}-whole", f"{case.name}-pieces", (*SHORT, *case.overrides)
-    quick.train(whole, *overrides)
-    quick.train(pieces, *overrides, "--until", 9)
-    assert len(read_lines(quick, pieces, "ledger.jsonl")) == 9
-    quick.train(pieces, *overrides)
+    prepared.train(whole, *overrides)
+    prepared.train(pieces, *overrides, "--until", 9)
+    assert len(read_lines(prepared, pieces, "ledger.jsonl")) == 9
+    prepared.train(pieces, *overrides)
 
-    summary, again = (json.loads((quick.folder / run / "summary.json").read_text()) for run in (whole, pieces))
+    summary, again = (json.loads((prepared.folder / run / "summary.json").read_text()) for run in (whole, pieces))
     assert again["digest"] == summary["digest"]
-    assert (quick.folder / pieces / "ledger.jsonl").read_bytes() == (quick.folder / whole / "ledger.jsonl").read_bytes()
-    assert json.loads(quick("verify", pieces, "--json")[0]) == {"verified": True, "steps": 14}
+    assert (prepared.folder / pieces / "ledger.jsonl").read_bytes() == (
+        prepared.folder / whole / "ledger.jsonl"
+    ).read_bytes()
+    assert json.loads(prepared("verify", pieces, "--json")[0]) == {"verified": True, "steps": 14}
 
     assert summary["validation_loss"]["last"] < summary["validation_loss"]["first"]
     if case.parameters is not None:
         assert summary["parameters"] == case.parameters
-    case.check(*(read_lines(quick, whole, f"{name}.jsonl") for name in ("ledger", "metrics", "events")))
+    case.check(*(read_lines(prepared, whole, f"{name}.jsonl") for name in ("ledger", "metrics", "events")))

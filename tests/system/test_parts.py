@@ -12,8 +12,8 @@ TOYS = ("model.attention.name=toy", "model.positions={name: toy, period: 4}", "m
 SHORT = ("training.steps=6", "training.checkpoint_every=3", "training.evaluate_every=6", "training.digest_every=2")
 
 
-def test_parts_in_files_of_their_own_train_verify_and_decode(quick: Runs) -> None:
-    toys = quick.importing("tests.references.toy_attention", "tests.references.toy_positions")
+def test_parts_in_files_of_their_own_train_verify_and_decode(prepared: Runs) -> None:
+    toys = prepared.importing("tests.references.toy_attention", "tests.references.toy_positions")
     toys.train("toys", *SHORT, *TOYS)
     assert json.loads(toys("verify", "toys", "--json")[0]) == {"verified": True, "steps": 6}
     continued, _ = toys("generate", "toys", "--prompt", "def f(", "--tokens", 8)
