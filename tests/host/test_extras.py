@@ -139,7 +139,14 @@ def follow_the_advice(python: Path, where: Path, out: Path) -> None:
     assert (out / "manifest.json").exists()
 
 
+@pytest.fixture
+def installing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets pip compile nothing, since few of the modules are imported."""
+    monkeypatch.setenv("PIP_COMPILE", "0")
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("installing")
 def test_a_checkout_builds_a_corpus_after_its_advice(tmp_path: Path) -> None:
     checkout = tmp_path / "checkout"
     for name in ("src", "requirements"):
@@ -151,6 +158,7 @@ def test_a_checkout_builds_a_corpus_after_its_advice(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("installing")
 def test_a_wheel_builds_a_corpus_after_its_advice(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)
     python = tmp_path / "venv" / "bin" / "python"

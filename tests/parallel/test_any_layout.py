@@ -77,7 +77,7 @@ def test_a_random_small_recipe_has_the_same_bits_on_a_mesh() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [14, 27, 70, 168, 187, 202, 647])
+@pytest.mark.parametrize("seed", [14, 27, 168, 187, 202])
 def test_a_random_recipe_has_the_same_bits_on_every_mesh(seed: int) -> None:
     check(seed, more=1)
 
