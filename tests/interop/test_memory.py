@@ -19,10 +19,11 @@ ROOM = int(3.5 * LARGEST)
 """Bounds what the export may add to the memory in use: 64 GiB are 3.6 of palm-540b's largest matrix, of 18.9 GB."""
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_ARENA_MAX": "1"}
 """Has glibc map each array by itself, so that tensors find little room in memory that was freed before the limit."""
+SMALL_STACKS = ("sh", "-c", 'ulimit -s 1024; exec "$0" "$@"')
+"""Runs a command whose threads have small stacks, which count; their number depends on the machine's load."""
 EXPORT = r"""
-import resource, re, sys, threading
+import resource, re, sys
 from pathlib import Path
-threading.stack_size(1 << 19)  # the stacks of threads count, and their number depends on the machine's load
 from palmetto.host import environment
 environment._keep_freed_memory = lambda: None  # half a gigabyte, in which the whole model would find room
 environment.prepare(1)
@@ -62,6 +63,6 @@ def test_a_sharded_checkpoint_is_exported_in_little_memory(tmp_path: Path) -> No
 
     for target in ("huggingface", "gguf", "ctranslate2"):
         arguments = [small.path, large.path, tmp_path / target, target, ROOM]
-        command = [sys.executable, "-c", EXPORT, *map(str, arguments)]
+        command = [*SMALL_STACKS, sys.executable, "-c", EXPORT, *map(str, arguments)]
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=exported.outside() | MALLOC)
         assert done.returncode == 0, done.stderr[-2000:]
