@@ -12,6 +12,7 @@ from typing import Any
 
 from palmetto.decoding.trained import restore
 from palmetto.runs.directory import RunDirectory
+from tests.conftest import UNOPTIMIZED
 
 PALMETTO = str(Path(sys.executable).with_name("palmetto"))
 
@@ -57,6 +58,12 @@ class Runs:
         runs = copy.copy(self)
         runs.command = [sys.executable, "-c", f"import {', '.join(modules)}; import palmetto.__main__ as p; p.main()"]
         runs._environment = self._environment | {"PYTHONPATH": str(Path(__file__).parents[2])}
+        return runs
+
+    def optimized(self) -> "Runs":
+        """Returns the same runs with programs that are compiled as users' are (see `optimized` in conftest.py)."""
+        runs = copy.copy(self)
+        runs._environment = {name: value for name, value in self._environment.items() if name != UNOPTIMIZED}
         return runs
 
     def start(self, *arguments: object, **options: Any) -> "subprocess.Popen[bytes]":
