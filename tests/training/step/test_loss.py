@@ -15,7 +15,7 @@ from palmetto.model.decoder import Rematerialize
 from palmetto.model.tuning import Tuning
 from palmetto.model.weights import Parameters
 from palmetto.recipe.model import Model
-from palmetto.training.step.loss import Batch, Losses, token_losses
+from palmetto.training.step.loss import Batch, Losses, state_losses, token_losses
 from tests.conftest import slow_but
 from tests.references import decoder as reference
 from tests.references.quickly import QUICKLY
@@ -148,3 +148,21 @@ def test_losses_and_gradients_cover_scored_tokens_only(arrangement: Tuning) -> N
     assert float(means.z) == pytest.approx(z, rel=1e-6)
     for name, array in expected.items():
         assert np.linalg.norm(gradients[name] - array) < 3e-6 * np.linalg.norm(array), name
+
+
+@pytest.mark.parametrize("native", [False, True])
+def test_memory_holds_the_logits_of_one_block(native: bool) -> None:
+    """Eight blocks of 64 rows take less memory than the logits of four."""
+    rows, vocabulary = 512, 4096
+    settings = tuning.CPU._replace(logit_rows=64, native=native and tuning.for_platform("cpu").native)
+    batch = Batch(jnp.zeros((1, rows + 1), jnp.int32))
+
+    def objective(drawn: Parameters, states: jax.Array) -> jax.Array:
+        arranged = layout.arrange(drawn, MODEL, settings)
+        return state_losses(states, arranged, batch, settings, z_loss=Z_LOSS).objective
+
+    drawn = DRAWN | {"embedding": np.zeros((vocabulary, MODEL.d_model), np.float32)}
+    states = jax.ShapeDtypeStruct((1, rows, MODEL.d_model), jnp.float32)
+    memory = jax.jit(jax.grad(objective, argnums=(0, 1))).lower(drawn, states).compile().memory_analysis()
+    assert memory is not None
+    assert memory.temp_size_in_bytes < 4 * 64 * vocabulary * 4

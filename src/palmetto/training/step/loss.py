@@ -1,6 +1,6 @@
 """Token cross-entropy with z-loss, computed a block of logits at a time, and the auxiliary losses of experts."""
 
-from functools import partial, reduce
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -18,6 +18,7 @@ from palmetto.native.products import product
 from palmetto.recipe.mesh import ONE_DEVICE, Mesh
 from palmetto.recipe.model import Model
 from palmetto.training.step import preferences
+from palmetto.training.step.blocks import Arrays, scan_blocks
 
 
 class Batch(NamedTuple):
@@ -161,6 +162,14 @@ def _summed_losses(
     return losses
 
 
+class _Sums(NamedTuple):
+    """Holds sums over blocks of rows; the derivatives are [D, V] in `_pass`, and [V, D] in `_native_pass`."""
+
+    cross_entropy: jax.Array
+    z: jax.Array
+    d_unembedding: jax.Array
+
+
 def _pass(
     states: jax.Array,
     unembedding: jax.Array,
@@ -171,31 +180,32 @@ def _pass(
     native: bool,
     with_gradient: bool,
 ) -> tuple[SummedLosses, tuple[jax.Array, jax.Array]]:
-    cross_entropy, z = jnp.float32(0), jnp.float32(0)
-    d_states, d_transposed = [], jnp.zeros(unembedding.shape[::-1], jnp.float32)
-    for start in range(0, states.shape[0], logit_rows):
-        rows, wanted = states[start : start + logit_rows], targets[start : start + logit_rows, None]
+    def add_block(sums: _Sums, block: Arrays) -> tuple[_Sums, jax.Array]:
+        rows, wanted, *weighted = block
         scores = logits(unembedding, rows, native)
         highest = jnp.max(scores, axis=-1, keepdims=True)
         exponentials = jnp.exp(scores - highest)
         normalizer = jnp.sum(exponentials, axis=-1, keepdims=True)
         log_z = highest + jnp.log(normalizer)
-        losses, squares = log_z - jnp.take_along_axis(scores, wanted, axis=-1), jnp.square(log_z)
-        weight = None if weights is None else weights[start : start + logit_rows, None]
+        losses, squares = log_z - jnp.take_along_axis(scores, wanted[:, None], axis=-1), jnp.square(log_z)
+        weight = weighted[0][:, None] if weighted else None
         if weight is not None:
             losses, squares = losses * weight, squares * weight
-        cross_entropy += jnp.sum(losses)
-        z += jnp.sum(squares)
-        if with_gradient:
-            is_target = jax.lax.broadcasted_iota(jnp.int32, scores.shape, 1) == wanted
-            d_scores = exponentials * ((1 + 2 * z_loss * log_z) / normalizer) - is_target
-            if weight is not None:
-                d_scores *= weight
-            d_scores = d_scores.astype(states.dtype)
-            d_states.append(in_own_type(d_scores, unembedding.astype(states.dtype)))
-            d_transposed += in_float32(transposed(rows), d_scores)
-    gradient = (jnp.concatenate(d_states), d_transposed.T) if with_gradient else (states, unembedding)
-    return (cross_entropy + z_loss * z, cross_entropy, z), gradient
+        sums = sums._replace(cross_entropy=sums.cross_entropy + jnp.sum(losses), z=sums.z + jnp.sum(squares))
+        if not with_gradient:
+            return sums, rows
+        is_target = jax.lax.broadcasted_iota(jnp.int32, scores.shape, 1) == wanted[:, None]
+        d_scores = exponentials * ((1 + 2 * z_loss * log_z) / normalizer) - is_target
+        if weight is not None:
+            d_scores *= weight
+        d_scores = d_scores.astype(states.dtype)
+        d_unembedding = sums.d_unembedding + in_float32(transposed(rows), d_scores)
+        return sums._replace(d_unembedding=d_unembedding), in_own_type(d_scores, unembedding.astype(states.dtype))
+
+    nothing = _Sums(jnp.float32(0), jnp.float32(0), jnp.zeros(unembedding.shape[::-1], jnp.float32))
+    arrays = (states, targets) if weights is None else (states, targets, weights)
+    sums, d_states = scan_blocks(add_block, nothing, arrays, logit_rows)
+    return (sums.cross_entropy + z_loss * sums.z, sums.cross_entropy, sums.z), (d_states, sums.d_unembedding.T)
 
 
 def _native_pass(
@@ -208,18 +218,18 @@ def _native_pass(
 ) -> tuple[SummedLosses, tuple[jax.Array, jax.Array]]:
     """Returns what `_pass` returns with the gradient, by the kernels of `native`."""
     weights = jnp.ones(targets.shape, jnp.float32) if weights is None else weights
-    cross_entropy, z = jnp.float32(0), jnp.float32(0)
-    d_states, d_unembedding = [], []
-    for start in range(0, states.shape[0], logit_rows):
-        block = slice(start, start + logit_rows)
-        scores = logits(unembedding, states[block], native=True)
-        found = pointwise.cross_entropy(scores, targets[block], weights[block], z_loss, states.dtype)
-        cross_entropy += jnp.sum(found.losses)
-        z += jnp.sum(found.squares)
-        d_states.append(product([(found.gradient, unembedding)], states.dtype))
-        d_unembedding.append(product([(found.gradient, states[block])], jnp.float32, a_transposed=True))
-    gradient = jnp.concatenate(d_states), reduce(jnp.add, d_unembedding)
-    return (cross_entropy + z_loss * z, cross_entropy, z), gradient
+
+    def add_block(sums: _Sums, block: Arrays) -> tuple[_Sums, jax.Array]:
+        rows, wanted, weight = block
+        scores = logits(unembedding, rows, native=True)
+        found = pointwise.cross_entropy(scores, wanted, weight, z_loss, rows.dtype)
+        d_unembedding = product([(found.gradient, rows)], jnp.float32, a_transposed=True)
+        added = _Sums(jnp.sum(found.losses), jnp.sum(found.squares), d_unembedding)
+        return jax.tree.map(jnp.add, sums, added), product([(found.gradient, unembedding)], rows.dtype)
+
+    nothing = _Sums(jnp.float32(0), jnp.float32(0), jnp.zeros(unembedding.shape, jnp.float32))
+    sums, d_states = scan_blocks(add_block, nothing, (states, targets, weights), logit_rows)
+    return (sums.cross_entropy + z_loss * sums.z, sums.cross_entropy, sums.z), (d_states, sums.d_unembedding)
 
 
 def _forward(

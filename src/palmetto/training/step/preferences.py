@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from palmetto.model.decoder import logits
 from palmetto.model.layout import Arranged
 from palmetto.model.tuning import Tuning
+from palmetto.training.step.blocks import Arrays, scan_blocks
 
 
 def signs(scored: jax.Array | None, starts: jax.Array | None) -> jax.Array:
@@ -26,16 +27,19 @@ def margins(
 
     Z is the softmax normalizer. Final states are [B, M, D], targets [B, M], `sign` the result of `signs`.
     """
-    rows, targets = states.reshape(-1, states.shape[-1]), targets.reshape(-1, 1)
-    likelihoods, normalizers = [], []
-    for start in range(0, rows.shape[0], tuning.logit_rows):
-        block = slice(start, start + tuning.logit_rows)
-        scores = logits(arranged.unembedding, rows[block], tuning.native)
-        normalizers.append(jax.nn.logsumexp(scores, axis=-1))
-        likelihoods.append(jnp.take_along_axis(scores, targets[block], axis=-1)[:, 0] - normalizers[-1])
-    squares = jnp.square(jnp.concatenate(normalizers).reshape(sign.shape)) * jnp.abs(sign)
-    margin = jnp.sum(sign * jnp.concatenate(likelihoods).reshape(sign.shape), axis=1)
-    return margin, jnp.sum(squares) / jnp.sum(jnp.abs(sign))
+
+    def of_block(_: None, block: Arrays) -> tuple[None, jax.Array]:
+        rows, wanted = block
+        scores = logits(arranged.unembedding, rows, tuning.native)
+        normalizer = jax.nn.logsumexp(scores, axis=-1)
+        likelihood = jnp.take_along_axis(scores, wanted[:, None], axis=-1)[:, 0] - normalizer
+        return None, jnp.stack([likelihood, normalizer], axis=1)
+
+    arrays = states.reshape(-1, states.shape[-1]), targets.reshape(-1)
+    _, results = scan_blocks(of_block, None, arrays, tuning.logit_rows)
+    likelihood, normalizer = (results[:, column].reshape(sign.shape) for column in (0, 1))
+    margin = jnp.sum(sign * likelihood, axis=1)
+    return margin, jnp.sum(jnp.square(normalizer) * jnp.abs(sign)) / jnp.sum(jnp.abs(sign))
 
 
 def preference_losses(margin: jax.Array, reference: jax.Array, beta: float) -> tuple[jax.Array, jax.Array]:
