@@ -10,6 +10,7 @@ from palmetto.errors import UserError
 from palmetto.files import sha256
 from palmetto.interop import importing, origin
 from palmetto.runs.directory import RunDirectory
+from tests.references import exported
 
 CONFIG = {
     "architectures": ["LlamaForCausalLM"],
@@ -28,17 +29,31 @@ CONFIG = {
     ("changes", "message"),
     [
         ({"architectures": 5}, "architectures=5: expected a list of one name"),
-        ({"architectures": [["x"]]}, "expected a list of one name"),
+        ({"architectures": [["x"]]}, r'architectures=\[\["x"\]\]: expected a list of one name'),
+        ({"architectures": ["LlamaForCausalLM"] * 2}, r'architectures=\["Llama.*: expected a list of one name'),
+        ({"architectures": None}, "architectures=null: expected a list of one name"),
         ({"eos_token_id": ["x"]}, r'eos_token_id=\["x"\]: expected an id'),
         ({"bos_token_id": -1}, "bos_token_id=-1: expected an id"),
-        ({"rope_scaling": "linear"}, 'rope_scaling: found "linear"; expected an object'),
-        ({"vocab_size": "400"}, r"tokens\.vocabulary_size"),
+        ({"rope_scaling": "linear"}, 'rope_parameters, rope_scaling: found "linear"; expected an object'),
+        ({"rope_scaling": {"type": "linear"}}, "rope_parameters: lacks factor, which rope_type=linear needs"),
+        ({"vocab_size": "400"}, 'vocab_size="400": expected a whole number of at least 1'),
+        ({"num_attention_heads": 0}, "num_attention_heads=0: expected a whole number of at least 1"),
+        ({"hidden_size": "32"}, 'hidden_size="32": expected a whole number of at least 1'),
+        ({"num_key_value_heads": 3}, "model.key_value_heads=3: must divide"),
     ],
 )
-def test_a_value_of_another_type_is_refused(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
+def test_a_wrong_value_is_refused_by_file_and_key(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(CONFIG | changes))
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(UserError, match=rf"^{tmp_path}/config\.json: {message}"):
         origin.read(tmp_path)
+
+
+def test_a_vocabulary_of_another_size_is_not_taken(tmp_path: Path) -> None:
+    """Ids that it lacks could not be decoded."""
+    exported.vocabulary().save(tmp_path / "tokenizer.model")
+    found, problem = origin._ours(tmp_path / "tokenizer.model", {"vocab_size": exported.SIZES["bpe"] + 8})
+    assert found is None
+    assert "tokenizer.model: has 400 ids, and config.json's vocab_size is 408" in problem
 
 
 @pytest.mark.parametrize(

@@ -60,8 +60,8 @@ class Architecture(NamedTuple):
             if (found := _value(recipe, key)) not in (*values, _ABSENT)
         ]
 
-    def weights(self, found: Mapping[str, Array]) -> dict[str, Array]:
-        """Returns a folder's tensors without `buffers` under the class's names."""
+    def full_names(self, found: Mapping[str, Array]) -> dict[str, Array]:
+        """Returns a folder's tensors under the class's names, of which older folders leave out `prefix`."""
         bare = not any(name.startswith(self.prefix) for name in found)
         return {self.prefix + name if bare and name not in HEADS else name: array for name, array in found.items()}
 
@@ -124,16 +124,29 @@ def rotary(model: Model) -> dict[str, Any]:
 
 def sized(config: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the keys of a model section that the keys of `sizes` give."""
-    heads = config["num_attention_heads"]
+    heads, width = size(config, "num_attention_heads"), size(config, "hidden_size")
     return {
-        "layers": config["num_hidden_layers"],
-        "d_model": config["hidden_size"],
+        "layers": size(config, "num_hidden_layers"),
+        "d_model": width,
         "heads": heads,
-        "key_value_heads": config.get("num_key_value_heads") or heads,
-        "head_size": config.get("head_dim") or config["hidden_size"] // heads,
-        "d_ff": config["intermediate_size"],
+        "key_value_heads": size_or(config, "num_key_value_heads", heads),
+        "head_size": size_or(config, "head_dim", width // heads),
+        "d_ff": size(config, "intermediate_size"),
         "tied_embedding": tied(config),
     }
+
+
+def size(config: Mapping[str, Any], key: str) -> int:
+    """Returns a whole number of at least 1. Raises UserError for anything else, and KeyError without the key."""
+    value = config[key]
+    if type(value) is not int or value < 1:
+        raise UserError(f"config.json: {key}={json.dumps(value)[:40]}: expected a whole number of at least 1")
+    return value
+
+
+def size_or(config: Mapping[str, Any], key: str, otherwise: int) -> int:
+    """Returns what `size` does, or another number if the key is absent or null."""
+    return otherwise if config.get(key) is None else size(config, key)
 
 
 def tied(config: Mapping[str, Any]) -> bool | str:
@@ -154,6 +167,8 @@ def turned(config: Mapping[str, Any]) -> dict[str, Any]:
     if kind == "default":
         return {"name": "rotary", "base": base}
     if kind == "linear":
+        if "factor" not in how:
+            raise UserError("config.json: rope_parameters: lacks factor, which rope_type=linear needs")
         return {"name": "rotary", "base": base, "scaling": "interpolation", "factor": how["factor"]}
     raise UserError(f"config.json: rope_type={kind}: expected default or linear, which recipes have")
 

@@ -1,6 +1,5 @@
 """What a folder that is imported holds: the recipe, the logical matrices, and the vocabulary if it can be ours."""
 
-import contextlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +10,7 @@ import numpy as np
 from palmetto.errors import UserError
 from palmetto.files import read_json
 from palmetto.interop import catalogue, folder, rows, safetensors, tokenizer
-from palmetto.interop.architecture import ALIASES, Architecture
+from palmetto.interop.architecture import ALIASES, Architecture, size
 from palmetto.interop.forms import Array
 from palmetto.interop.targets import RECIPE, TARGETS, VOCABULARY
 from palmetto.model.weights import weight_table
@@ -52,15 +51,28 @@ def read(source: Path) -> Origin:
         "chat_template": _chat_template(source),
     }
     recipe = _recipe(config, architecture, source, tokens)
-    table = weight_table(recipe.model, recipe.model_vocabulary)
-    found = architecture.weights(safetensors.read(source, architecture.buffers))
-    matrices = rows.matrices(architecture.rows(recipe.model), table, found)
-    for tensor in rows.tensors(architecture.rows(recipe.model), table):
+    return Origin(recipe, _matrices(source, architecture, recipe), vocabulary)
+
+
+def _matrices(source: Path, architecture: Architecture, recipe: Recipe) -> dict[str, Array]:
+    """Returns the logical matrices of a folder, float32 by name.
+
+    Raises UserError for a tensor that is missing, is not finite, or would not come back bit for bit.
+    """
+    expected, table = architecture.rows(recipe.model), weight_table(recipe.model, recipe.model_vocabulary)
+    found = architecture.full_names(safetensors.read(source, architecture.buffers))
+    try:
+        matrices = rows.matrices(expected, table, found)
+    except UserError as error:
+        raise UserError(f"{source}: {error}") from None
+    for tensor in rows.tensors(expected, table):
         values = found[tensor.name]
+        if not np.isfinite(values).all():
+            raise UserError(f"{source}: {tensor.name}: holds values that are not finite")
         again = tensor.form.there([matrices[name] for name in tensor.matrices])
         if not np.array_equal(again.astype(values.dtype), values):
             raise UserError(f"{source}: {tensor.name}: a recipe's weights cannot give it back bit for bit")
-    return Origin(recipe, matrices, vocabulary)
+    return matrices
 
 
 def _object(path: Path) -> dict[str, Any]:
@@ -72,8 +84,8 @@ def _object(path: Path) -> dict[str, Any]:
 
 
 def _architecture(config: Mapping[str, Any], source: Path) -> Architecture:
-    names = config.get("architectures") or ["none"]
-    if not isinstance(names, list) or not isinstance(names[0], str):
+    names = config.get("architectures")
+    if not isinstance(names, list) or len(names) != 1 or not isinstance(names[0], str):
         raise UserError(f"{source}/config.json: architectures={json.dumps(names)[:40]}: expected a list of one name")
     known = {each.name: each for each in catalogue.STOCK if each.model is not None}
     if names[0] in catalogue.REFUSED:
@@ -111,18 +123,23 @@ def _recipe(config: Mapping[str, Any], architecture: Architecture, source: Path,
     named = {key: ALIASES.get(value, value) if isinstance(value, str) else value for key, value in config.items()}
     given = {**architecture.defaults, **named}
     try:
-        model, length = architecture.model(given), given[architecture.length]
-        tokens = {**tokens, "vocabulary_size": given["vocab_size"], "sequence_length": length}
+        recipe = loading.validate(
+            {
+                "name": source.absolute().name,
+                "tokens": {
+                    **tokens,
+                    "vocabulary_size": size(given, "vocab_size"),
+                    "sequence_length": size(given, architecture.length),
+                },
+                "model": architecture.model(given),
+                "training": {"steps": 1, "batch_size": 1},
+            }
+        )
     except KeyError as missing:
         raise UserError(f"{source}/config.json: lacks {missing.args[0]}") from None
-    recipe = loading.validate(
-        {
-            "name": source.absolute().name,
-            "tokens": tokens,
-            "model": model,
-            "training": {"steps": 1, "batch_size": 1},
-        }
-    )
+    except UserError as error:
+        file = "" if str(error).startswith("config.json") else "config.json: "
+        raise UserError(f"{source}/{file}{error}") from None
     if obstacles := architecture.obstacles(recipe):
         raise UserError(f"{source}/config.json: {architecture.name} with {', '.join(obstacles)}")
     for key, value in architecture.config(recipe).items():
@@ -132,9 +149,13 @@ def _recipe(config: Mapping[str, Any], architecture: Architecture, source: Path,
 
 
 def _vocabulary(source: Path, config: Mapping[str, Any]) -> Vocabulary | str:
-    """Returns the vocabulary: ours if tokenizer.model is a lossless one, else one that wraps tokenizer.json."""
-    with contextlib.suppress(UserError):
-        return Vocabulary.load(source / "tokenizer.model")
+    """Returns the vocabulary, or why there is none.
+
+    It is ours if tokenizer.model is a lossless one with the model's ids, else one that wraps tokenizer.json.
+    """
+    ours, problem = _ours(source / "tokenizer.model", config)
+    if ours is not None:
+        return ours
     end, beginning = config.get("eos_token_id"), config.get("bos_token_id")
     end = next(iter(end), None) if isinstance(end, list) else end
     for key, id in (("eos_token_id", end), ("bos_token_id", beginning)):
@@ -149,4 +170,17 @@ def _vocabulary(source: Path, config: Mapping[str, Any]) -> Vocabulary | str:
         file = wrap(contents, beginning=end if beginning is None else beginning, end=end, size=size)
         return WrappedVocabulary(file, str(source / "tokenizer.json"))
     except UserError as error:
-        return str(error)
+        return f"{problem}; {error}" if problem else str(error)
+
+
+def _ours(file: Path, config: Mapping[str, Any]) -> tuple[Vocabulary | None, str]:
+    """Returns the vocabulary of a sentencepiece model that keeps our promises, or None and why there is none."""
+    if not file.exists():
+        return None, ""
+    try:
+        vocabulary = Vocabulary.load(file)
+    except UserError as error:
+        return None, str(error)
+    if vocabulary.size != config.get("vocab_size"):
+        return None, f"{file}: has {vocabulary.size:,} ids, and config.json's vocab_size is {config.get('vocab_size')}"
+    return vocabulary, ""

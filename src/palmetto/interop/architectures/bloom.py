@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from palmetto.interop.architecture import Architecture, Requirements, final_norm, tied, whole_heads
+from palmetto.interop.architecture import Architecture, Requirements, final_norm, size, tied, whole_heads
 from palmetto.interop.forms import AS_IS, TRANSPOSED, Form, by_head
 from palmetto.interop.rows import Row
 from palmetto.model.norms import EPSILON
@@ -12,7 +12,7 @@ from palmetto.recipe.model import Model
 
 
 def requires(model: Model) -> Requirements:
-    """Returns the recipes for which the class is exact."""
+    """Returns the values of a recipe's keys for which the class is exact."""
     return {
         "model.block": ("serial",),
         "model.positions.name": ("alibi",),
@@ -35,7 +35,7 @@ def requires(model: Model) -> Requirements:
 def rows(model: Model) -> list[Row]:
     """Returns the class's tensors. The kernels of q, k and v are joined head by head.
 
-    It does not divide the logits of a tied embedding by √D, so that the last norm's scale and bias are.
+    The class does not divide the logits of a tied embedding by √D: the last norm's scale and bias are divided instead.
     """
     layer, heads = "transformer.h.{layer}", by_head(model.query_size, AS_IS, AS_IS, AS_IS)
     last = final_norm(model)
@@ -85,10 +85,10 @@ def config(recipe: Recipe) -> dict[str, Any]:
 def model(config: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the model section of a configuration."""
     return {
-        "layers": config["n_layer"],
-        "d_model": config["hidden_size"],
-        "heads": config["n_head"],
-        "key_value_heads": config["n_head"],
+        "layers": size(config, "n_layer"),
+        "d_model": size(config, "hidden_size"),
+        "heads": size(config, "n_head"),
+        "key_value_heads": size(config, "n_head"),
         "block": "serial",
         "norm_bias": True,
         "embedding_norm": True,

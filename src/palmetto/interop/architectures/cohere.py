@@ -12,7 +12,7 @@ from palmetto.recipe.model import Model
 
 
 def requires(model: Model) -> Requirements:
-    """Returns the recipes for which the class is exact."""
+    """Returns the values of a recipe's keys for which the class is exact."""
     return {
         "model.block": ("parallel",),
         "model.norm": ("layer",),

@@ -3,7 +3,17 @@
 from collections.abc import Mapping
 from typing import Any
 
-from palmetto.interop.architecture import ACTIVATIONS, Architecture, Requirements, final_norm, named, tied, whole_heads
+from palmetto.interop.architecture import (
+    ACTIVATIONS,
+    Architecture,
+    Requirements,
+    final_norm,
+    named,
+    size,
+    size_or,
+    tied,
+    whole_heads,
+)
 from palmetto.interop.forms import TRANSPOSED, joined
 from palmetto.interop.rows import Row
 from palmetto.model.norms import EPSILON
@@ -12,7 +22,7 @@ from palmetto.recipe.model import Model
 
 
 def requires(model: Model) -> Requirements:
-    """Returns the recipes for which the class is exact."""
+    """Returns the values of a recipe's keys for which the class is exact."""
     return {
         "model.block": ("serial",),
         "model.positions.name": ("learned",),
@@ -34,7 +44,7 @@ def requires(model: Model) -> Requirements:
 def rows(model: Model) -> list[Row]:
     """Returns the class's tensors. Its kernels are [n_in, n_out], and those of q, k and v lie side by side.
 
-    It does not divide the logits of a tied embedding by √D, so that the last norm's scale and bias are.
+    The class does not divide the logits of a tied embedding by √D: the last norm's scale and bias are divided instead.
     """
     layer, width = "transformer.h.{layer}", model.heads * model.query_size
     side_by_side = joined(width, width, width)
@@ -80,16 +90,16 @@ def config(recipe: Recipe) -> dict[str, Any]:
 def model(config: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the model section of a configuration."""
     return {
-        "layers": config["n_layer"],
-        "d_model": config["n_embd"],
-        "heads": config["n_head"],
-        "key_value_heads": config["n_head"],
-        "d_ff": config["n_inner"],
+        "layers": size(config, "n_layer"),
+        "d_model": size(config, "n_embd"),
+        "heads": size(config, "n_head"),
+        "key_value_heads": size(config, "n_head"),
+        "d_ff": size_or(config, "n_inner", 4 * size(config, "n_embd")),
         "block": "serial",
         "norm_bias": True,
         "biases": True,
         "feedforward": named(ACTIVATIONS, config, "activation_function"),
-        "positions": {"name": "learned", "length": config["n_positions"]},
+        "positions": {"name": "learned", "length": size(config, "n_positions")},
         "tied_embedding": tied(config),
     }
 

@@ -40,7 +40,7 @@ _FULL: Requirements = {"model.experts": (None,), "model.attention.name": ("full"
 def attention_rows(model: Model) -> list[Row]:
     """Returns the tensors of all but the feed-forward. Pairs lie in halves there.
 
-    These classes do not divide the logits of a tied embedding by √D, so that the last norm's scale is.
+    The classes do not divide the logits of a tied embedding by √D: the last norm's scale is divided instead.
     """
     layer, pairs = "model.layers.{layer}", halves(model.query_size)
     last = final_norm(model)

@@ -27,7 +27,7 @@ from palmetto.recipe.model import Model
 
 
 def requires(model: Model) -> Requirements:
-    """Returns the recipes for which the class is exact: GPT-2's with rotary positions."""
+    """Returns the values of a recipe's keys for which the class is exact: GPT-2's, with rotary positions."""
     return {**gpt2.requires(model), **ROTARY}
 
 
