@@ -1,6 +1,7 @@
 """Tests how an export is compared with its runtime, and that the command's exit code says what came out."""
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,10 @@ import pytest
 
 from palmetto.errors import RunStopped, UserError
 from palmetto.interop import check, peer
+from palmetto.interop.export import export
+from palmetto.tokens.wrapped import WrappedVocabulary
 from tests.interop.conftest import Peers
-from tests.references import exported
+from tests.references import exported, foreign
 from tests.references.command_runs import command
 
 EOD = 0
@@ -63,8 +66,27 @@ def test_exit_code_says_whether_the_check_holds(
     assert checked["ids"] is None
 
 
-def test_an_export_that_its_runtime_cannot_open_fails_the_check(tmp_path: Path) -> None:
-    """A Python without the runtime's modules cannot open it."""
+def test_texts_that_a_wrapped_tokenizer_reads_otherwise_are_left_out() -> None:
+    """Llama 2's stands a character for spaces, which Palmetto tells apart."""
+    fallback, levels = (WrappedVocabulary(foreign.wrapped(of())) for of in (foreign.byte_fallback, foreign.byte_level))
+    assert (fallback.misread, levels.misread, exported.vocabulary().misread) == ("\u2581", "", "")
+    for vocabulary in (fallback, levels):
+        theirs = foreign.library(vocabulary.contents)
+        for text in check._HARD:
+            if not set(text) & set(vocabulary.misread):
+                assert theirs.encode(text).ids == [*vocabulary.first, *vocabulary.encode(text).tolist()], text
+
+
+@pytest.mark.slow
+def test_a_damaged_export_fails_the_check(peers: Peers, tmp_path: Path) -> None:
+    python, out = peers("ctranslate2"), tmp_path / "out"
+    export(exported.made(tmp_path / "run", exported.recipe({})), "ctranslate2", out, None, "float32")
+    os.truncate(out / "model.bin", 1000)
+    with pytest.raises(RunStopped, match=r"out: ctranslate2 cannot open it \("):
+        peer.ask(peer.RUNTIMES["ctranslate2"], python, out, ASKED)
+
+
+def test_an_environment_without_the_runtime_fails_the_check(tmp_path: Path) -> None:
     with pytest.raises(RunStopped, match=r"out: ctranslate2 cannot open it .*No module named"):
         peer.ask(peer.RUNTIMES["ctranslate2"], Path(sys.executable), tmp_path / "out", ASKED)
 

@@ -10,6 +10,7 @@ import typer
 
 from palmetto.cli.common import Directory, Json, answer, path, say, text_path
 from palmetto.cli.runs import existing
+from palmetto.errors import UserError
 
 if TYPE_CHECKING:
     from palmetto.interop.peer import Runtime
@@ -55,8 +56,11 @@ def export(
     run = existing(directory)
     entering.enter_to_read(run, say)
     from palmetto.interop import peer, remote
-    from palmetto.interop.export import export
+    from palmetto.interop.export import check_type, export
 
+    if peer_environment is not None and not check:
+        raise UserError("--peer-environment: without --check; give both, or neither")
+    check_type(to, dtype)
     runtime = peer.RUNTIMES.get(to) if check else None
     python = runtime and peer.environment(runtime, peer_environment, say)
     if check and python is None:
@@ -69,8 +73,8 @@ def export(
     lines = [os.path.join(out, name) for name in exported.files]
     if checked is not None:
         lines.append(
-            f"{checked.versions}: logits differ by {checked.logits:.3g} at most (the largest: {checked.largest:.3g}), "
-            f"greedy text {_same(checked.greedy)}, ids {_same(checked.ids)}"
+            f"{checked.versions}: logits differ by {checked.logits:.3g} at most, and may by {checked.allowed:.3g} "
+            f"(the largest: {checked.largest:.3g}); greedy text {_same(checked.greedy)}, ids {_same(checked.ids)}"
         )
     answer(values, "\n".join(lines), as_json)
     if checked is not None and not checked.holds:

@@ -34,12 +34,17 @@ class Checked(NamedTuple):
     """The largest difference."""
     largest: float
     """The largest logit, in absolute value."""
-    near: bool
-    """Whether the difference is within the bound."""
+    allowed: float
+    """The largest difference that is allowed."""
     greedy: bool
     ids: bool | None
     """None if the runtime has no tokenizer."""
     versions: str
+
+    @property
+    def near(self) -> bool:
+        """Whether the difference is allowed; one that is no number is not."""
+        return self.logits <= self.allowed
 
     @property
     def holds(self) -> bool:
@@ -97,6 +102,5 @@ def compare(asked: peer.Question, ours: peer.Answer, theirs: peer.Answer, eod: i
     difference = float(np.abs(computed - theirs.logits).max())
     ended = [[*tokens, eod][: [*tokens, eod].index(eod)] for tokens in theirs.greedy]
     largest = float(np.abs(computed).max())
-    near = difference <= bound * max(1.0, largest)
     ids = None if theirs.ids is None else theirs.ids == ours.ids
-    return Checked(difference, largest, near, ended == ours.greedy, ids, theirs.versions)
+    return Checked(difference, largest, bound * max(1.0, largest), ended == ours.greedy, ids, theirs.versions)

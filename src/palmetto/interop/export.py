@@ -30,8 +30,7 @@ def export(
     Raises UserError if the target is not exact for the recipe, if `out` holds anything but an export, or if there is no
     such checkpoint.
     """
-    if dtype not in TARGETS[target].types:
-        raise UserError(f"--dtype {dtype}: expected {' or '.join(TARGETS[target].types)} for {target}")
+    check_type(target, dtype)
     folder.check(out)
 
     def look(checkpoints: Checkpoints, chosen: int) -> Exported:
@@ -45,9 +44,15 @@ def export(
     return trained.read(run, step, look)
 
 
+def check_type(target: str, dtype: str) -> None:
+    """Raises UserError if a target does not hold weights of a type."""
+    if dtype not in TARGETS[target].types:
+        raise UserError(f"--dtype {dtype}: expected {' or '.join(TARGETS[target].types)} for {target}")
+
+
 def _check(source: Source, target: str, out: Path, dtype: str, python: Path) -> Checked:
     runtime, read = peer.RUNTIMES[target], TARGETS[target].read
-    asked = check.question(source, runtime.misread)
+    asked = check.question(source, runtime.misread + source.vocabulary.misread)
     theirs = peer.ask(runtime, python, out, asked)
     ours = check.answer(source, source.rounded(dtype) if read is None else read(out, source.recipe), asked)
     bound = runtime.bound(dtype, source.recipe.model.feedforward)
@@ -65,9 +70,9 @@ def _facts(source: Source, target: str, dtype: str) -> dict[str, Any]:
 
 
 def _without_paths(source: Source) -> Recipe:
-    """Returns the recipe without the places of its text, base and examples, which are this machine's.
+    """Returns the recipe without the places of its text, base and examples, and without evaluations beside training.
 
-    Names of folders and files stay.
+    Of a fine-tuning's base and examples the names stay. What the recipe's digest covers stays as it is.
     """
     recipe, begun = source.recipe, source.recipe.finetuning
     build = recipe.corpus.build and recipe.corpus.build.model_copy(update={"root": None})

@@ -39,7 +39,9 @@ _HALF = {"float16": 1e-2, "bfloat16": 1e-2, "gelu_tanh": 1e-2}
 """llama.cpp multiplies in the type of the weights, and looks GELU up in a table of float16."""
 RUNTIMES: Mapping[str, Runtime] = {
     "huggingface": Runtime(
-        ("torch", "transformers", "sentencepiece", "numpy"), ("torch", "transformers"), "huggingface.py"
+        ("torch", "transformers", "sentencepiece", "numpy"),
+        ("sentencepiece", "torch", "transformers"),
+        "huggingface.py",
     ),
     "gguf": Runtime(("xllamacpp", "numpy"), ("numpy", "xllamacpp"), "llamacpp.py", "\u2581", _HALF),
     "ctranslate2": Runtime(
@@ -87,7 +89,7 @@ def environment(runtime: Runtime, folder: Path | None, say: Callable[[str], None
         try:
             for command in (
                 [sys.executable, "-m", "venv", str(folder)],
-                [str(python), "-m", "pip", "install", "--quiet", *runtime.packages],
+                [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *runtime.packages],
             ):
                 _run(command, f"--peer-environment {folder}: cannot be made")
         except BaseException:

@@ -1,4 +1,4 @@
-"""A checkpoint that is exported, read one weight at a time, so that no more than one is in memory."""
+"""A checkpoint that is exported, read one weight at a time, so that no more than a tensor's weights are in memory."""
 
 from functools import partial
 
@@ -37,9 +37,12 @@ class Source:
         self._checkpoints = checkpoints
 
     def rounded(self, dtype: str) -> dict[str, Array]:
-        """Returns all logical matrices, float32 by name, those that are no vectors rounded to a float type."""
+        """Returns all logical matrices, float32 by name, those that are no vectors rounded to a float type.
+
+        For int8 they are not rounded, since how is the target's affair.
+        """
         found = ((name, self._matrix(name)) for name in logical_names(self.table))
-        of = TYPES.get(dtype, TYPES["float32"])[1]
+        of = TYPES["float32" if dtype == "int8" else dtype][1]
         return {name: matrix.astype(of).astype(np.float32) if matrix.ndim > 1 else matrix for name, matrix in found}
 
     def values(self, tensor: Tensor) -> Array:

@@ -144,6 +144,11 @@ class Vocabulary:
         """Writes the model, our own in sentencepiece's format, which other programs can read."""
         files.write_bytes(path, self._model)
 
+    @property
+    def misread(self) -> str:
+        """The characters that the library it was made by gives other ids."""
+        return ""
+
     def extended(self, pieces: Sequence[str]) -> "Vocabulary":
         """Returns a vocabulary with these texts as further pieces, whose ids follow; the ids of the others stay.
 

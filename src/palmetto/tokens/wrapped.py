@@ -87,6 +87,11 @@ class WrappedVocabulary(Vocabulary):
         ids: list[int] = self._tokenizer.encode("").ids
         return ids
 
+    @property
+    def misread(self) -> str:
+        """The character that stands for a space, which becomes bytes here, unless the tokenizer reads single bytes."""
+        return "" if self._by_bytes else _SPACE
+
     def changed(self) -> list[str]:
         """Returns what of a text does not come back when it is encoded and decoded; nothing if every text does."""
         return [what for what, text in _PROBES.items() if self.decode(self.encode(text)) != text]
