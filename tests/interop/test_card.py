@@ -3,9 +3,11 @@
 import json
 from pathlib import Path
 
+from palmetto.interop import importing
 from palmetto.interop.export import export
 from palmetto.model.weights import count
 from palmetto.recipe import loading
+from palmetto.runs.directory import RunDirectory
 from tests.references import exported
 from tests.references.report_runs import write_summary
 
@@ -52,6 +54,18 @@ def test_the_card_of_a_fine_tuned_run_names_its_base(tmp_path: Path) -> None:
     assert "Fine-tuned from step 4 of base, parameters `tree:0`, with 1 further pieces in the vocabulary." in card
     assert "| chat.jsonl | 2 |" in card
     assert str(tmp_path) not in card
+
+
+def test_the_card_of_an_imported_run_claims_no_training(tmp_path: Path) -> None:
+    export(exported.made(tmp_path / "run", exported.recipe({})), "huggingface", tmp_path / "out", None, "float32")
+    imported = RunDirectory(tmp_path / "again")
+    importing.make(tmp_path / "out", imported)
+    export(imported, "huggingface", tmp_path / "out2", None, "float32")
+    card = (tmp_path / "out2" / "README.md").read_text()
+    assert "A language model imported into Palmetto, exported as" in card
+    assert "## Training\n\nPalmetto has not trained it.\n" in card
+    assert "| tokens | none |" in card
+    assert "optimizer" not in card
 
 
 def test_the_sheet_of_a_corpus_in_the_run_is_found(tmp_path: Path) -> None:

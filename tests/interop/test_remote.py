@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,6 +40,24 @@ def test_a_failure_leaves_nothing_at_the_address() -> None:
     (folder / "half").write_text("a")
     assert not target.__exit__(ZeroDivisionError, ZeroDivisionError(), None)
     assert not fsspec.filesystem("memory").exists("/models/failed")
+
+
+def test_a_copy_that_fails_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, there = exported.made(tmp_path / "run", exported.recipe({})), fsspec.filesystem("memory")
+    address, put = "memory://models/half", type(there).put_file
+
+    def fail(system: Any, local: str, path: str) -> None:
+        put(system, local, path)
+        if path.endswith("config.json"):
+            raise ConnectionError("lost")
+
+    monkeypatch.setattr(type(there), "put_file", fail)
+    with pytest.raises(UserError, match="models/half: ConnectionError: lost"), remote.target(address) as folder:
+        export(run, "huggingface", folder, None, "float32")
+    assert there.find("/models/half") == []
+    monkeypatch.undo()
+    with remote.target(address) as folder:
+        export(run, "huggingface", folder, None, "float32")
 
 
 def test_addresses_that_cannot_be_used_are_named() -> None:

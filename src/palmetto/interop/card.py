@@ -16,19 +16,19 @@ def card(source: Source, library: str, made: str, note: str) -> str:
     total, used = count(model, recipe.model_vocabulary), active(model, recipe.model_vocabulary)
     sizes = f"{model.layers} layers, width {model.d_model:,}, {model.heads} heads of {model.query_size}"
     shape = f"{total:,} parameters" if total == used else f"{total:,} parameters, {used:,} of them active"
+    imported = manifest.step == 0 and not manifest.tokens
     parts = [
         f"---\nlibrary_name: {library}\npipeline_tag: text-generation\ntags:\n- palmetto\n---",
         f"# {recipe.name}",
-        f"A language model trained by Palmetto, exported as {made}: {shape}; {sizes}; {model.block} blocks, "
-        f"{model.positions.name} positions, {model.feedforward}; {recipe.tokens.vocabulary_size:,} tokens "
+        f"A language model {'imported into' if imported else 'trained by'} Palmetto, exported as {made}: {shape}; "
+        f"{sizes}; {model.block} blocks, {model.positions.name} positions, {model.feedforward}; "
+        f"{recipe.tokens.vocabulary_size:,} tokens "
         f"({recipe.tokens.vocabulary}), sequences of {recipe.model_length:,}.",
         note,
         "## Data",
         _data(source),
         "## Training",
-        f"{manifest.step:,} steps of the recipe in `palmetto/recipe.yaml`. "
-        f"Objective: {recipe.training.objective.name}; "
-        f"optimizer: {recipe.training.optimizer.name}; activations: {model.activations}; seed: {recipe.training.seed}.",
+        "Palmetto has not trained it." if imported else _training(source),
         "## Energy",
         _energy(source),
         "## Evaluation",
@@ -37,10 +37,19 @@ def card(source: Source, library: str, made: str, note: str) -> str:
         "| what | digest |\n|---|---|\n"
         f"| parameters | `{manifest.parameters}` |\n"
         f"| recipe | `{manifest.recipe}` |\n"
-        f"| tokens | `{manifest.tokens}` |\n"
+        f"| tokens | {f'`{manifest.tokens}`' if manifest.tokens else 'none'} |\n"
         f"| vocabulary | `{source.vocabulary.digest}` |",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _training(source: Source) -> str:
+    recipe = source.recipe
+    return (
+        f"{source.manifest.step:,} steps of the recipe in `palmetto/recipe.yaml`. "
+        f"Objective: {recipe.training.objective.name}; optimizer: {recipe.training.optimizer.name}; "
+        f"activations: {recipe.model.activations}; seed: {recipe.training.seed}."
+    )
 
 
 def _data(source: Source) -> str:

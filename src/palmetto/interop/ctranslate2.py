@@ -47,7 +47,7 @@ def _cohere(model: Model) -> Requirements:
 def _rows(model: Model) -> list[Row]:
     """Returns the decoder's tensors: q, k and v in one, pairs side by side.
 
-    Logits of a serial decoder are not divided by √D, so that the last norm's scale is if the embedding is tied.
+    A serial decoder does not divide the logits of a tied embedding by √D: the last norm's scale is divided instead.
     """
     layer, Q = "decoder/layer_{layer}", model.query_size
     attention, fed = f"{layer}/self_attention", f"{layer}/ffn"
@@ -115,7 +115,7 @@ def write(source: Source, folder: Path, dtype: str) -> None:
     files.write_text(folder / "vocabulary.json", json.dumps(names, indent=1) + "\n")
     note = (
         "`ctranslate2.Generator` opens the folder. It takes ids or names of tokens, which `palmetto tokenizer encode` "
-        "gives, with `[eod]` in front."
+        f"gives, with `{names[vocabulary.beginning]}` in front."
     )
     files.write_text(
         folder / "README.md", card.card(source, "ctranslate2", f"CTranslate2's {architecture.name} in {dtype}", note)

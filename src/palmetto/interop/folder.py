@@ -41,9 +41,10 @@ def check_ours(out: Path, refusal: str) -> None:
 def made(out: Path, facts: dict[str, Any]) -> Iterator[Path]:
     """Gives a temporary folder to write into, which becomes `out` on a clean exit, with the mark and its `facts`.
 
-    A failure leaves `out` as it was.
+    `out` must have passed `check`. A failure leaves it as it was. If the process is killed between the two renames,
+    what was there lies beside it, with a name that begins with a dot and ends with .old.
     """
-    check(out)
+    out = out.resolve()
     out.parent.mkdir(parents=True, exist_ok=True)
     with files.temporary_folder(f".{out.name}.", out.parent) as temporary:
         temporary.chmod(0o755)
@@ -52,7 +53,12 @@ def made(out: Path, facts: dict[str, Any]) -> Iterator[Path]:
         old = temporary.with_name(f"{temporary.name}.old")
         if out.exists():
             out.rename(old)
-        temporary.rename(out)
+        try:
+            temporary.rename(out)
+        except BaseException:
+            if old.exists():
+                old.rename(out)
+            raise
         shutil.rmtree(old, ignore_errors=True)
     files.sync_directory(out.parent)
 

@@ -1,4 +1,4 @@
-"""The target huggingface: a folder that transformers opens, with a class of its own that is exact for the recipe."""
+"""The target huggingface: a folder that transformers opens, as the class that is exact for the recipe."""
 
 import shutil
 from pathlib import Path

@@ -20,8 +20,8 @@ def is_address(text: str) -> bool:
 def target(out: str) -> Iterator[Path]:
     """Gives the folder to export to; that of an address is temporary, and copied there on a clean exit.
 
-    The mark comes last, so that what has one is whole. Raises UserError if something is at the address already, or it
-    cannot be written.
+    The mark comes last, so that what has one is whole; a failure removes what has been copied. Raises UserError if
+    something is at the address already, or it cannot be written.
     """
     if not is_address(out):
         yield Path(out)
@@ -34,11 +34,19 @@ def target(out: str) -> Iterator[Path]:
     with temporary_folder("palmetto-export-") as there:
         made = there / "export"
         yield made
+        written = []
         with _reported(out):
-            for name in sorted(folder.names(made), key=lambda name: name == folder.MARK):
-                path = f"{root.rstrip('/')}/{name}"
-                system.makedirs(path.rpartition("/")[0], exist_ok=True)
-                system.put_file(str(made / name), path)
+            try:
+                for name in sorted(folder.names(made), key=lambda name: name == folder.MARK):
+                    path = f"{root.rstrip('/')}/{name}"
+                    system.makedirs(path.rpartition("/")[0], exist_ok=True)
+                    written.append(path)
+                    system.put_file(str(made / name), path)
+            except BaseException:
+                for path in written:
+                    with contextlib.suppress(Exception):
+                        system.rm_file(path)
+                raise
 
 
 @contextlib.contextmanager

@@ -283,8 +283,8 @@ class PalmettoForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[mis
         **_: Any,
     ) -> CausalLMOutputWithPast:
         """Returns the logits [B, T, V] of ids [B, T] that follow those in the cache."""
-        if attention_mask is not None and attention_mask.ndim == 2 and not attention_mask.all():
-            raise ValueError("a mask with padding: expected sequences of the same length")
+        if attention_mask is not None and not (attention_mask.ndim == 2 and attention_mask.all()):
+            raise ValueError("attention_mask: expected none, or one of two axes without padding")
         model, ends = self.config.recipe_model, self.ends
         if use_cache and past_key_values is None:
             past_key_values = DynamicCache()
