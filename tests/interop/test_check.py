@@ -74,7 +74,19 @@ def test_texts_that_a_wrapped_tokenizer_reads_otherwise_are_left_out() -> None:
         theirs = foreign.library(vocabulary.contents)
         for text in check._HARD:
             if not set(text) & set(vocabulary.misread):
-                assert theirs.encode(text).ids == [*vocabulary.first, *vocabulary.encode(text).tolist()], text
+                assert theirs.encode(text).ids == [*vocabulary.around[0], *vocabulary.encode(text).tolist()], text
+
+
+@pytest.mark.slow
+def test_a_tokenizer_that_ends_texts_itself_passes(peers: Peers, tmp_path: Path) -> None:
+    contents = foreign.ending(foreign.byte_fallback())
+    words = WrappedVocabulary(foreign.wrapped(contents))
+    llama = exported.of_kind("Llama")
+    tokens = llama.tokens.model_copy(update={"vocabulary": "wrapped", "vocabulary_size": words.size})
+    run = exported.made(tmp_path / "run", llama.model_copy(update={"tokens": tokens}), words=words)
+    checked = export(run, "huggingface", tmp_path / "out", None, "float32", peers("huggingface")).checked
+    assert checked is not None
+    assert checked.holds, checked
 
 
 @pytest.mark.slow
@@ -84,6 +96,15 @@ def test_a_damaged_export_fails_the_check(peers: Peers, tmp_path: Path) -> None:
     os.truncate(out / "model.bin", 1000)
     with pytest.raises(RunStopped, match=r"out: ctranslate2 cannot open it \("):
         peer.ask(peer.RUNTIMES["ctranslate2"], python, out, ASKED)
+
+
+@pytest.mark.parametrize("answer", ["true", "echo garbage > $5"])
+def test_a_runtime_without_an_answer_is_named(answer: str, tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\n{answer}\n")
+    python.chmod(0o755)
+    with pytest.raises(RunStopped, match=r"--peer-environment: .*python gave no answer about .*out"):
+        peer.ask(peer.RUNTIMES["ctranslate2"], python, tmp_path / "out", ASKED)
 
 
 def test_an_environment_without_the_runtime_fails_the_check(tmp_path: Path) -> None:

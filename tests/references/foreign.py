@@ -50,6 +50,26 @@ def byte_fallback() -> dict[str, Any]:
     return contents
 
 
+def ending(contents: dict[str, Any]) -> dict[str, Any]:
+    """Returns a tokenizer.json of Llama 2's kind that also puts the end behind a text."""
+    after = contents["post_processor"]
+    after["single"].append({"SpecialToken": {"id": END, "type_id": 0}})
+    after["special_tokens"][END] = {"id": END, "ids": [1], "tokens": [END]}
+    return contents
+
+
+def unigram() -> dict[str, Any]:
+    """Returns a tokenizer.json of T5's kind, whose special tokens and bytes are pieces like any other."""
+    single = [(f"<0x{byte:02X}>", 0.0) for byte in range(256)]
+    pieces = [(BEGINNING, 0.0), (END, 0.0), ("<unk>", 0.0), *single, *((letter, -5.0) for letter in "▁abcdest</>")]
+    return {
+        "version": "1.0",
+        "added_tokens": [],
+        "model": {"type": "Unigram", "unk_id": 2, "byte_fallback": True, "vocab": pieces},
+        "decoder": {"type": "ByteFallback"},
+    }
+
+
 def _trainer(size: int) -> dict[str, Any]:
     return {"vocab_size": size, "special_tokens": [BEGINNING, END], "show_progress": False}
 

@@ -1,6 +1,7 @@
 """Tests that a foreign tokenizer keeps what our own vocabularies promise, and says what it cannot."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -49,21 +50,53 @@ def test_byte_level_tokenizers_give_everything_back(bytewise: WrappedVocabulary)
         assert bytewise.decode_bytes(bytewise.encode_bytes(data)) == data
 
     check()
-    assert bytewise.changed() == []
+    assert bytewise.remarks() == ["puts nothing in front of a text; here it is <s>"]
 
 
 def test_what_does_not_come_back_is_named(spaced: WrappedVocabulary) -> None:
-    changed = spaced.changed()
-    assert "the beginning of a text" in changed
+    (changed,) = spaced.remarks()
+    assert re.fullmatch("does not give every text back; it changes .*the beginning of a text.*", changed)
     assert spaced.decode(spaced.encode("a b")) == " a b"
 
 
 def test_no_text_gives_a_special_token(bytewise: WrappedVocabulary) -> None:
     assert bytewise.eod not in bytewise.encode(f"a {foreign.END} b")
     assert bytewise.decode([bytewise.eod]) == ""
-    assert bytewise.first == []
+    assert bytewise.around == ([], [])
     with pytest.raises(UserError, match="takes no new pieces"):
         bytewise.extended(["<think>"])
+
+
+def test_texts_are_neither_cut_nor_filled_up(bytewise: WrappedVocabulary) -> None:
+    """As tokenizer.json says of the batches that were once encoded."""
+    cut = {"direction": "Right", "max_length": 4, "strategy": "LongestFirst", "stride": 0}
+    pad = {"strategy": {"Fixed": 64}, "direction": "Right", "pad_id": 0, "pad_type_id": 0, "pad_token": "<s>"}
+    pad["pad_to_multiple_of"] = None
+    changed = WrappedVocabulary(foreign.wrapped(foreign.byte_level() | {"truncation": cut, "padding": pad}))
+    text = "a tree of many kinds"
+    assert changed.encode(text).tolist() == bytewise.encode(text).tolist()
+    assert changed.around == bytewise.around
+
+
+def test_what_stands_behind_a_text_is_told_apart() -> None:
+    vocabulary = WrappedVocabulary(foreign.wrapped(foreign.ending(foreign.byte_fallback())))
+    assert vocabulary.around == ([0], [1])
+    assert vocabulary.remarks()[1:] == ["puts </s> behind a text; here it is nothing"]
+
+
+def test_tokens_that_a_text_could_name_are_refused() -> None:
+    with pytest.raises(UserError, match=r"a text with '<s>' gives the special token 0, which no text may"):
+        WrappedVocabulary(foreign.wrapped(foreign.unigram()))
+    contents = foreign.byte_level()
+    with pytest.raises(UserError, match=r"a text with 'H' gives the special token"):
+        WrappedVocabulary(wrap(contents, beginning=0, end=contents["model"]["vocab"]["H"], size=360))
+
+
+def test_a_token_of_no_bytes_is_refused() -> None:
+    contents = foreign.byte_level()
+    contents["model"]["vocab"]["foo bar"] = len(contents["model"]["vocab"])
+    with pytest.raises(UserError, match=r"token 350, 'foo bar': ' ' stands for no byte"):
+        WrappedVocabulary(wrap(contents, beginning=0, end=1, size=360))
 
 
 def test_pieces_have_names_of_their_own(bytewise: WrappedVocabulary, spaced: WrappedVocabulary) -> None:

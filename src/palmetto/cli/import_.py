@@ -31,8 +31,9 @@ def import_(
     assert manifest is not None
     if isinstance(vocabulary, str):
         say(f"{source}: the run has no vocabulary for text: {vocabulary}")
-    elif changed := vocabulary.changed():
-        say(f"{source}: its tokenizer does not give every text back; it changes {', '.join(changed)}")
+    else:
+        for remark in vocabulary.remarks():
+            say(f"{source}: its tokenizer {remark}")
     digest = None if isinstance(vocabulary, str) else vocabulary.digest
     values = {"run": str(run), "step": 0, "parameters": manifest.parameters, "vocabulary": digest}
     answer(values, f"{run}: parameters {manifest.parameters}", as_json)

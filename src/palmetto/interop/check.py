@@ -90,7 +90,8 @@ def answer(source: Source, values: dict[str, Array], asked: peer.Question) -> pe
         ).tolist()
         for prompt in asked.prompts
     ]
-    ids = [[*source.vocabulary.first, *source.vocabulary.encode(text).tolist()] for text in asked.texts]
+    front, behind = source.vocabulary.around
+    ids = [[*front, *source.vocabulary.encode(text).tolist(), *behind] for text in asked.texts]
     return peer.Answer(np.asarray(computed(jnp.asarray(asked.windows, jnp.int32))), greedy, ids, "palmetto")
 
 

@@ -186,14 +186,14 @@ class Vocabulary:
         """The ids between two documents."""
         return [self.eod] if self.beginning == self.eod else [self.eod, self.beginning]
 
-    def changed(self) -> list[str]:
-        """Returns what of a text does not come back when it is encoded and decoded; nothing, as every text does."""
+    def remarks(self) -> list[str]:
+        """Returns how the tokenizer that it was made from is used elsewhere, if differently; nothing for our own."""
         return []
 
     @property
-    def first(self) -> list[int]:
-        """The ids that an export's tokenizer puts in front of a text."""
-        return [self.beginning]
+    def around(self) -> tuple[list[int], list[int]]:
+        """The ids that an export's tokenizer puts in front of a text, and those behind it."""
+        return [self.beginning], []
 
     def decode(self, ids: Iterable[int] | Ids) -> str:
         """Returns the text of `ids`; bytes that are not UTF-8 become surrogate escapes, [eod] nothing, unknown ids

@@ -31,6 +31,10 @@ _PROBES = {
 """Texts that some tokenizers change, by what is changed in them."""
 
 
+_SHORT = 3
+"""The most ids of a letter and a token of a byte, with a space in front."""
+
+
 def wrap(tokenizer: Any, *, beginning: int, end: int, size: int) -> bytes:
     """Returns the file of a vocabulary: the contents of tokenizer.json and what they do not say.
 
@@ -45,8 +49,9 @@ class WrappedVocabulary(Vocabulary):
     def __init__(self, model: bytes, name: str = "vocabulary") -> None:
         """Takes the file of a wrapped vocabulary.
 
-        Raises UserError, which calls it `name`, if there are bytes for which it has no token, or if the library, which
-        the extra `interop` installs, is missing or does not know it.
+        Raises UserError, which calls it `name`, if there are bytes for which it has no token, if a text gives special
+        tokens or those of single bytes by their names, if the library does not know it, or if the library, which the
+        extra `interop` installs, is missing.
         """
         library = need("tokenizers", "interop")
         try:
@@ -58,6 +63,8 @@ class WrappedVocabulary(Vocabulary):
         except Exception as error:  # the library raises nothing more special
             raise UserError(f"{name}: the library tokenizers cannot read it ({error})") from None
         self._tokenizer.encode_special_tokens = True
+        self._tokenizer.no_truncation()  # which the file says of batches that were once encoded
+        self._tokenizer.no_padding()
         self.kind = "wrapped"
         self._model = model
         self.digest = hashlib.sha256(model).hexdigest()
@@ -77,15 +84,32 @@ class WrappedVocabulary(Vocabulary):
         if None in found:
             raise UserError(f"{name}: a tokenizer without a token for each byte, so that not every text has ids")
         self._bytes = found
+        self._check_names(name)
         self._mark: list[int] = []
         self._surrogate = -1
-        self._data = [piece.data for piece in self.pieces()]
+        try:
+            self._data = [piece.data for piece in self.pieces()]
+        except UserError as error:
+            raise UserError(f"{name}: {error}") from None
+
+    def _check_names(self, name: str) -> None:
+        """Raises UserError if a text that holds the name of a special token, or of a byte's, gives the token."""
+        special = [id for id, added in self._added.items() if added.special]
+        by_name = [] if self._by_bytes else self._bytes
+        for id in sorted({self.beginning, self.eod, *special, *by_name}):
+            text = self.name(id)
+            found = [] if text is None else self._tokenizer.encode(f"a{text}", add_special_tokens=False).ids
+            # A byte of the name may have no other token than its own, so a byte's must stand for the whole name.
+            if id in found and (id not in by_name or len(found) <= _SHORT):
+                raise UserError(f"{name}: a text with {text!r} gives the special token {id}, which no text may")
 
     @property
-    def first(self) -> list[int]:
-        """The ids that the tokenizer itself puts in front of a text."""
-        ids: list[int] = self._tokenizer.encode("").ids
-        return ids
+    def around(self) -> tuple[list[int], list[int]]:
+        """The ids that the tokenizer itself puts in front of a text, and those behind it."""
+        whole, bare = (self._tokenizer.encode("a", add_special_tokens=special).ids for special in (True, False))
+        places = (place for place in range(len(whole)) if whole[place : place + len(bare)] == bare)
+        start = next(places, 0)
+        return whole[:start], whole[start + len(bare) :]
 
     @property
     def misread(self) -> str:
@@ -95,6 +119,19 @@ class WrappedVocabulary(Vocabulary):
     def changed(self) -> list[str]:
         """Returns what of a text does not come back when it is encoded and decoded; nothing if every text does."""
         return [what for what, text in _PROBES.items() if self.decode(self.encode(text)) != text]
+
+    def remarks(self) -> list[str]:
+        """Returns what differs between this vocabulary and the tokenizer as its own programs use it."""
+        front, behind = self.around
+        remarks = [f"does not give every text back; it changes {', '.join(found)}"] if (found := self.changed()) else []
+        if front != [self.beginning]:
+            remarks.append(f"puts {self._shown(front)} in front of a text; here it is {self._shown([self.beginning])}")
+        if behind:
+            remarks.append(f"puts {self._shown(behind)} behind a text; here it is nothing")
+        return remarks
+
+    def _shown(self, ids: list[int]) -> str:
+        return " ".join(self.name(id) or f"[{id}]" for id in ids) or "nothing"
 
     def extended(self, pieces: Sequence[str]) -> Vocabulary:
         """Returns this vocabulary; raises UserError if it should have further pieces."""
@@ -127,6 +164,8 @@ class WrappedVocabulary(Vocabulary):
         if id in self._added:
             return b"" if self._added[id].special else name.encode()
         if self._by_bytes:
+            if unknown := set(name) - _byte_alphabet().keys():
+                raise UserError(f"token {id}, {name!r}: {min(unknown)!r} stands for no byte")
             return bytes(_byte_alphabet()[character] for character in name)
         return bytes([self._bytes.index(id)]) if id in self._bytes else name.replace(_SPACE, " ").encode()
 
