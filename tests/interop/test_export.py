@@ -1,6 +1,7 @@
 """Tests exports as folders: whole or absent, the same bytes each time, and runs again when they are imported."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import weakref
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from palmetto.decoding.sampling import Sampling
@@ -68,6 +70,66 @@ def test_an_export_replaces_an_export_alone(run: RunDirectory, tmp_path: Path) -
         export(run, "safetensors", out, 10, "float32")
 
 
+@pytest.mark.parametrize("what", ["folder", "link", "pipe"])
+def test_whatever_was_added_to_an_export_is_kept(what: str, run: RunDirectory, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    export(run, "safetensors", out, 10, "float32")
+    {"folder": Path.mkdir, "link": lambda path: path.symlink_to("/"), "pipe": os.mkfifo}[what](out / "mine")
+    with pytest.raises(UserError, match=r"not an export's.*\(mine has been added"):
+        export(run, "safetensors", out, 10, "float32")
+    assert (out / "mine").is_symlink() or (out / "mine").exists()
+
+
+def test_what_appears_during_an_export_is_kept(
+    run: RunDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write(*_: object) -> None:
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / "notes").write_text("mine")
+
+    monkeypatch.setattr(safetensors, "write", write)
+    with pytest.raises(UserError, match="holds files that are not an export's"):
+        export(run, "safetensors", tmp_path / "out", 10, "float32")
+    assert contents(tmp_path) == {"out/notes": b"mine"}
+
+
+def test_an_export_through_a_link_replaces_what_it_points_to(run: RunDirectory, tmp_path: Path) -> None:
+    export(run, "huggingface", tmp_path / "disk" / "out", 10, "float32")
+    (tmp_path / "link").symlink_to("disk/out")
+    export(run, "safetensors", tmp_path / "link", 10, "float32")
+    assert (tmp_path / "link").is_symlink()
+    assert json.loads((tmp_path / "disk" / "out" / MARK).read_text())["target"] == "safetensors"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["disk", "link"]
+
+
+def test_exports_of_another_format_are_not_read(run: RunDirectory, tmp_path: Path) -> None:
+    export(run, "safetensors", tmp_path / "out", 10, "float32")
+    marked = json.loads((tmp_path / "out" / MARK).read_text())
+    (tmp_path / "out" / MARK).write_text(json.dumps(marked | {"format": 99}))
+    with pytest.raises(UserError, match=r"palmetto\.json: format=99: expected 1, which this version writes"):
+        importing.make(tmp_path / "out", RunDirectory(tmp_path / "again"))
+    with pytest.raises(UserError, match="within the checkpoints of"):
+        export(run, "safetensors", run.checkpoints / "out", 10, "float32")
+
+
+def test_a_failed_import_leaves_nothing(run: RunDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    export(run, "safetensors", tmp_path / "out", 10, "float32")
+    before = contents(tmp_path)
+    monkeypatch.setattr(importing, "write_json", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        importing.make(tmp_path / "out", RunDirectory(tmp_path / "again"))
+    assert contents(tmp_path) == before
+
+    def overtaken(*_: object) -> None:
+        (tmp_path / "again").mkdir()
+        (tmp_path / "again" / "recipe.yaml").write_text("theirs")
+
+    monkeypatch.setattr(importing, "write_json", overtaken)
+    with pytest.raises(UserError, match=r"--run .*: not empty; expected a new or an empty directory"):
+        importing.make(tmp_path / "out", RunDirectory(tmp_path / "again"))
+    assert contents(tmp_path / "again") == {"recipe.yaml": b"theirs"}
+
+
 def test_a_failure_leaves_the_folder_as_it_was(
     run: RunDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -103,6 +165,18 @@ def test_an_imported_export_is_the_run_again(target: str, run: RunDirectory, tmp
     assert {name for name in there if there[name] != again[name]} == {MARK, "README.md"}  # which name the step
 
 
+def test_weights_that_are_not_finite_are_not_imported(tmp_path: Path) -> None:
+    broken = exported.made(
+        tmp_path / "run",
+        exported.recipe({}),
+        place=lambda drawn: drawn | {"final_norm": drawn["final_norm"].at[0].set(np.nan)},
+    )
+    export(broken, "huggingface", tmp_path / "out", None, "float32")
+    (tmp_path / "out" / MARK).unlink()
+    with pytest.raises(UserError, match=r"out: model\.norm\.weight: holds values that are not finite"):
+        importing.make(tmp_path / "out", RunDirectory(tmp_path / "again"))
+
+
 def parameters(run: RunDirectory) -> str:
     state, _, checkpoints = restore(run)
     return checkpoints.digests(state)[0]
@@ -136,7 +210,7 @@ def test_what_a_recipe_cannot_express_is_refused(run: RunDirectory, tmp_path: Pa
         ({"logit_scale": 0.0625}, "logit_scale=0.0625: expected 0.17677"),
         ({"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4}}, "rope_type=yarn: expected default or linear"),
         ({"hidden_act": "relu"}, "hidden_act=relu: expected silu or gelu or sigmoid"),
-        ({"attention_bias": True}, "attention_bias=True: expected False"),
+        ({"attention_bias": True}, "attention_bias=true: expected false"),
         ({"num_hidden_layers": 1}, "a tensor for which the model has no place"),
     ):
         (folder / "config.json").write_text(json.dumps(config | change))

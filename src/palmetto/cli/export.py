@@ -67,6 +67,7 @@ def export(
         say(f"--check: logits, greedy text and ids were not compared: {_missing(runtime)}")
     with remote.target(out) as folder:
         exported = export(run, to, folder, step, dtype, python)
+    say(f"exported step {exported.step}")
     checked = exported.checked
     parts = None if checked is None else checked._asdict() | {"logits": _number(checked.logits)}
     values = {"target": str(to), "files": exported.files, "checked": {k: parts and parts[k] for k in _CHECKED}}

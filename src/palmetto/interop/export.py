@@ -16,8 +16,9 @@ from palmetto.training.checkpoint import Checkpoints
 
 
 class Exported(NamedTuple):
-    """Holds the paths of an export's files in its folder, and what was compared, None without a runtime."""
+    """Holds the step, the paths of an export's files in its folder, and what was compared, None without a runtime."""
 
+    step: int
     files: list[str]
     checked: Checked | None
 
@@ -31,6 +32,8 @@ def export(
     such checkpoint.
     """
     check_type(target, dtype)
+    if run.checkpoints.resolve() in out.resolve().parents:
+        raise UserError(f"--out {out}: within the checkpoints of {run.path}; expected another place")
     folder.check(out)
 
     def look(checkpoints: Checkpoints, chosen: int) -> Exported:
@@ -39,7 +42,8 @@ def export(
             TARGETS[target].write(source, made, dtype)
             write_text(made / RECIPE, loading.dump(_without_paths(source)))
             source.vocabulary.save(made / VOCABULARY)
-        return Exported(folder.names(out), None if python is None else _check(source, target, out, dtype, python))
+        checked = None if python is None else _check(source, target, out, dtype, python)
+        return Exported(chosen, folder.names(out), checked)
 
     return trained.read(run, step, look)
 

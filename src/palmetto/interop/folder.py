@@ -3,7 +3,7 @@
 import contextlib
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +28,15 @@ def check(out: Path) -> None:
 def check_ours(out: Path, refusal: str) -> None:
     """Raises UserError, which begins with `refusal`, if a folder is not an export as it was written."""
     try:
-        recorded = dict(json.loads((out / MARK).read_bytes())["files"])
+        marked = json.loads((out / MARK).read_bytes())
+        recorded, format = dict(marked["files"]), marked["format"]
         found = _digests(out)
     except (OSError, ValueError, KeyError, TypeError):
         raise UserError(refusal) from None
+    if format != FORMAT:
+        raise UserError(f"{out / MARK}: format={json.dumps(format)[:40]}: expected {FORMAT}, which this version writes")
+    if other := _others(out, recorded):
+        raise UserError(f"{refusal} ({other} has been added since it was exported)")
     for name in sorted(found.keys() | recorded.keys()):
         if found.get(name) != recorded.get(name):
             raise UserError(f"{refusal} ({name} has been altered, added or removed since it was exported)")
@@ -41,8 +46,9 @@ def check_ours(out: Path, refusal: str) -> None:
 def made(out: Path, facts: dict[str, Any]) -> Iterator[Path]:
     """Gives a temporary folder to write into, which becomes `out` on a clean exit, with the mark and its `facts`.
 
-    `out` must have passed `check`. A failure leaves it as it was. If the process is killed between the two renames,
-    what was there lies beside it, with a name that begins with a dot and ends with .old.
+    A failure leaves `out` as it was. If the process is killed between the two renames, what was there lies beside it,
+    with a name that begins with a dot and ends with .old. Raises UserError if `out` holds anything but an export when
+    it would be replaced.
     """
     out = out.resolve()
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -51,6 +57,7 @@ def made(out: Path, facts: dict[str, Any]) -> Iterator[Path]:
         yield temporary
         files.write_json(temporary / MARK, {"format": FORMAT, **facts, "files": _digests(temporary)})
         old = temporary.with_name(f"{temporary.name}.old")
+        check(out)
         if out.exists():
             out.rename(old)
         try:
@@ -66,6 +73,16 @@ def made(out: Path, facts: dict[str, Any]) -> Iterator[Path]:
 def names(folder: Path) -> list[str]:
     """Returns the paths of a folder's files, sorted."""
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def _others(folder: Path, recorded: Iterable[str]) -> str | None:
+    """Returns the path of one thing in a folder that is neither a regular file nor the folder of a recorded one."""
+    folders = {str(parent) for name in recorded for parent in Path(name).parents}
+    for path in sorted(folder.rglob("*")):
+        name = str(path.relative_to(folder))
+        if path.is_symlink() or not (path.is_file() or (path.is_dir() and name in folders)):
+            return name
+    return None
 
 
 def _digests(folder: Path) -> dict[str, str]:

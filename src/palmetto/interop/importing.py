@@ -5,9 +5,10 @@ from pathlib import Path
 import jax.numpy as jnp
 
 from palmetto.errors import UserError
-from palmetto.files import names_in, write_json, write_text
+from palmetto.files import names_in, sync_directory, temporary_folder, write_json, write_text
 from palmetto.host import environment
 from palmetto.interop import origin
+from palmetto.interop.origin import Origin
 from palmetto.model.parameters import parameter_table
 from palmetto.model.weights import restack
 from palmetto.parallel.sharding import Spread
@@ -28,14 +29,28 @@ def check(run: RunDirectory) -> None:
 
 
 def make(source: Path, run: RunDirectory) -> Vocabulary | str:
-    """Makes the run and returns its vocabulary, or why the folder's tokenizer cannot be one.
+    """Makes the run, whole or not at all, and returns its vocabulary, or why the folder's tokenizer cannot be one.
 
     Raises UserError if the folder cannot be a run, or the directory is not empty.
     """
     check(run)
     if source.resolve() in run.path.resolve().parents:
         raise UserError(f"--run {run.path}: within {source}, which is imported; expected another place")
-    found = origin.read(source)
+    found, place = origin.read(source), run.path.resolve()
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with temporary_folder(f".{place.name}.", place.parent) as made:
+        made.chmod(0o755)
+        _write(found, RunDirectory(made))
+        check(run)
+        try:
+            made.rename(place)
+        except OSError as error:
+            raise UserError(f"--run {run.path}: {error.strerror}; expected a new or an empty directory") from None
+    sync_directory(place.parent)
+    return found.vocabulary
+
+
+def _write(found: Origin, run: RunDirectory) -> None:
     recipe, table = found.recipe, parameter_table(found.recipe)
     parameters = restack({name: jnp.asarray(matrix) for name, matrix in found.matrices.items()}, table)
     spreads = {name: Spread(weight.stack) for name, weight in table.items()}
@@ -53,4 +68,3 @@ def make(source: Path, run: RunDirectory) -> Vocabulary | str:
         here = environment.record(recipe.mesh_record, recipe.inelastic) | {"threads": recipe.training.threads}
         write_json(run.environment, here)
         write_text(run.recipe_file, loading.dump(recipe))
-    return found.vocabulary
