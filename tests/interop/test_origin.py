@@ -22,6 +22,7 @@ CONFIG = {
     "num_key_value_heads": 2,
     "max_position_embeddings": 32,
     "eos_token_id": 0,
+    "rms_norm_eps": 1e-5,
 }
 
 
@@ -34,12 +35,22 @@ CONFIG = {
         ({"architectures": None}, "architectures=null: expected a list of one name"),
         ({"eos_token_id": ["x"]}, r'eos_token_id=\["x"\]: expected an id'),
         ({"bos_token_id": -1}, "bos_token_id=-1: expected an id"),
-        ({"rope_scaling": "linear"}, 'rope_parameters, rope_scaling: found "linear"; expected an object'),
+        ({"rope_scaling": "linear"}, 'rope_scaling="linear": expected an object'),
         ({"rope_scaling": {"type": "linear"}}, "rope_parameters: lacks factor, which rope_type=linear needs"),
         ({"vocab_size": "400"}, 'vocab_size="400": expected a whole number of at least 1'),
         ({"num_attention_heads": 0}, "num_attention_heads=0: expected a whole number of at least 1"),
         ({"hidden_size": "32"}, 'hidden_size="32": expected a whole number of at least 1'),
         ({"num_key_value_heads": 3}, "model.key_value_heads=3: must divide"),
+        ({"rms_norm_eps": None}, "rms_norm_eps=null: expected 1e-05, which recipes have"),
+        ({"model_type": "gemma"}, 'model_type="gemma": expected "llama", which recipes have'),
+        ({"quantization_config": {"bits": 4}}, r'quantization_config={"bits": 4}: expected null'),
+        ({"layer_types": ["full_attention", "sliding_attention"]}, r"layer_types=\["),
+        ({"partial_rotary_factor": 0.5}, "partial_rotary_factor=0.5: expected 1"),
+        (
+            {"rope_parameters": {"rope_type": "default"}, "rope_scaling": {"rope_type": "linear", "factor": 2.0}},
+            "rope_scaling: differs from rope_parameters; expected one of them",
+        ),
+        ({"rope_parameters": 0}, "rope_parameters=0: expected an object"),
     ],
 )
 def test_a_wrong_value_is_refused_by_file_and_key(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
@@ -48,12 +59,43 @@ def test_a_wrong_value_is_refused_by_file_and_key(changes: dict[str, Any], messa
         origin.read(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (
+            {"architectures": ["GPT2LMHeadModel"], "n_head": 4, "num_attention_heads": 2},
+            "=2: expected 4, as n_head says",
+        ),
+        ({"architectures": ["BloomForCausalLM"], "hidden_size": 32, "n_embed": 64}, "=64: expected 32, as hidden_size"),
+    ],
+)
+def test_two_names_of_one_key_must_agree(config: dict[str, Any], message: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match=message):
+        origin.read(tmp_path)
+
+
+def test_a_second_name_of_a_key_is_taken(tmp_path: Path) -> None:
+    """Older configurations of BLOOM have no hidden_size."""
+    config = {"architectures": ["BloomForCausalLM"], "n_embed": 32, "num_attention_heads": 4, "n_layer": 2}
+    (tmp_path / "config.json").write_text(json.dumps(config | {"vocab_size": 400}))
+    with pytest.raises(UserError, match=r"no model\.safetensors"):
+        origin.read(tmp_path)
+
+
+def test_adapters_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+    (tmp_path / "adapter_config.json").write_text("{}")
+    with pytest.raises(UserError, match=r"adapter_config\.json: an adapter; expected a folder of weights"):
+        origin.read(tmp_path)
+
+
 def test_a_vocabulary_of_another_size_is_not_taken(tmp_path: Path) -> None:
     """Ids that it lacks could not be decoded."""
     exported.vocabulary().save(tmp_path / "tokenizer.model")
     found, problem = origin._ours(tmp_path / "tokenizer.model", {"vocab_size": exported.SIZES["bpe"] + 8})
     assert found is None
-    assert "tokenizer.model: has 400 ids, and config.json's vocab_size is 408" in problem
+    assert "tokenizer.model: has 400 for vocab_size, and config.json 408" in problem
 
 
 @pytest.mark.parametrize(
@@ -86,7 +128,7 @@ def test_an_unknown_target_of_an_export_is_refused(tmp_path: Path) -> None:
     recipe = tmp_path / "palmetto" / "recipe.yaml"
     sizes = {"tokens": {"vocabulary_size": 400, "sequence_length": 8}, "model": {"layers": 1, "d_model": 8, "heads": 1}}
     recipe.write_text(json.dumps(sizes | {"training": {"steps": 1, "batch_size": 1}}))
-    listed = {"files": {"palmetto/recipe.yaml": sha256(recipe)}, "target": ["x"]}
+    listed = {"format": 1, "files": {"palmetto/recipe.yaml": sha256(recipe)}, "target": ["x"]}
     (tmp_path / "palmetto.json").write_text(json.dumps(listed))
     with pytest.raises(UserError, match=r"an export to .*not imported"):
         origin.read(tmp_path)

@@ -41,6 +41,30 @@ def test_shards_have_an_index(tmp_path: Path) -> None:
     assert index == {"metadata": {"total_size": 72}, "weight_map": {"a": first, "b.c": second, "ö": second}}
 
 
+def test_an_index_that_says_otherwise_is_refused(tmp_path: Path) -> None:
+    safetensors.write(tmp_path, TENSORS, VALUES.__getitem__, "float32", 50)
+    first, second = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
+    for places, message in (
+        ({"a": second, "b.c": second, "ö": second}, "a, which .* says is in it"),
+        ({"a": first, "b.c": second}, "ö: is not in this file as"),
+        ({"a": first, "b.c": first, "ö": second}, "b.c: is not in this file as"),
+    ):
+        (tmp_path / INDEX).write_text(json.dumps({"weight_map": places}))
+        with pytest.raises(UserError, match=message):
+            safetensors.read(tmp_path)
+    (tmp_path / first).rename(tmp_path / "model.safetensors")
+    with pytest.raises(UserError, match=r"holds model\.safetensors and .*, which may differ"):
+        safetensors.read(tmp_path)
+
+
+def test_numbers_beyond_a_type_are_refused(tmp_path: Path) -> None:
+    large = [VALUES[0] + np.float32(7e4), *VALUES[1:]]
+    with pytest.raises(UserError, match=r"a: holds 7000\d.*, which is beyond float16; expected --dtype bfloat16"):
+        safetensors.write(tmp_path, TENSORS, large.__getitem__, "float16")
+    assert list(tmp_path.iterdir()) == []
+    safetensors.write(tmp_path, TENSORS, large.__getitem__, "bfloat16")
+
+
 def test_the_header_is_what_the_format_says(tmp_path: Path) -> None:
     safetensors.write(tmp_path, TENSORS, VALUES.__getitem__, "bfloat16")
     data = (tmp_path / "model.safetensors").read_bytes()
@@ -53,13 +77,17 @@ def test_the_header_is_what_the_format_says(tmp_path: Path) -> None:
 
 
 def test_damaged_files_are_refused_with_the_reason(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"model\.safetensors: cannot be read"):
+    (tmp_path / "pytorch_model.bin").touch()
+    with pytest.raises(UserError, match=r"no model\.safetensors, but pytorch_model\.bin, which is not read"):
         safetensors.read(tmp_path)
     safetensors.write(tmp_path, TENSORS, VALUES.__getitem__, "float32")
     file = tmp_path / "model.safetensors"
     whole = file.read_bytes()
     for data, message in (
         (whole[:-4], "damaged"),
+        (whole + b"\0\0\0\0", "damaged"),
+        (b"\xff" * 8 + whole[8:], "damaged"),
+        (whole.replace(b'"b.c"', b'"a"  '), "damaged"),
         (whole.replace(b"F32", b"F64"), "of type F64; expected one of F32"),
         (whole.replace(b"[3,4]", b"[3,5]"), "48 bytes for 15 values"),
         (b"not a header at all", "no safetensors file"),
@@ -76,6 +104,8 @@ def test_damaged_files_are_refused_with_the_reason(tmp_path: Path) -> None:
         ({"shape": [-3, -4]}, "damaged"),
         ({"shape": [3.0, 4]}, "damaged"),
         ({"shape": [2**32, 2**32]}, "48 bytes for 18446744073709551616 values"),
+        ({"shape": [2**70], "data_offsets": [0, 2**72]}, "damaged"),
+        ({"data_offsets": [4, 52]}, "damaged"),
         ({"data_offsets": []}, "damaged"),
         ({"data_offsets": [-48, 0]}, "damaged"),
         ({"dtype": ["F32"]}, "damaged"),

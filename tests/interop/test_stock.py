@@ -21,6 +21,8 @@ SIZES = {
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
     "max_position_embeddings": 32,
+    "bos_token_id": exported.vocabulary().beginning,
+    "eos_token_id": exported.vocabulary().eod,
 }
 MODELS: dict[str, dict[str, Any]] = {
     "Cohere": {"logit_scale": 32**-0.5},
@@ -48,13 +50,18 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "Olmo": ({}, "architectures=OlmoForCausalLM: expected one of CohereForCausalLM"),
     "GPTNeoX in parallel": (
         {"rotary_pct": 1.0, "num_key_value_heads": 4},
-        "use_parallel_residual=True: expected False",
+        "use_parallel_residual=true: expected false",
     ),
     "GPTNeoX turned in part": ({"use_parallel_residual": False}, "partial_rotary_factor=0.25: expected 1"),
-    "GPT2 divided by layer": ({"scale_attn_by_inverse_layer_idx": True}, "inverse_layer_idx=True: expected False"),
+    "GPT2 divided by layer": ({"scale_attn_by_inverse_layer_idx": True}, "inverse_layer_idx=true: expected false"),
     "Bloom with norms in its residual": (
         {"apply_residual_connection_post_layernorm": True},
-        "apply_residual_connection_post_layernorm=True: expected False",
+        "apply_residual_connection_post_layernorm=true: expected false",
+    ),
+    "Bloom in exact parts": ({"slow_but_exact": True, "pretraining_tp": 2}, "slow_but_exact=true: expected false"),
+    "Qwen3 with a window in a layer": (
+        {"rms_norm_eps": 1e-5, "layer_types": ["full_attention", "sliding_attention"], "sliding_window": 4},
+        "layer_types=.*: expected",
     ),
     "Llama of another epsilon": ({"rms_norm_eps": 1e-6}, "rms_norm_eps=1e-06: expected 1e-05"),
     "Llama 3.1": (

@@ -47,6 +47,13 @@ class Architecture(NamedTuple):
     """What older folders leave out in front of names."""
     buffers: tuple[str, ...] = (".rotary_emb.inv_freq",)
     """The endings of the names of tensors that older folders hold and that are no weights."""
+    aliases: Mapping[str, str] = {}
+    """The class's keys by the other names that transformers takes for them."""
+
+    @property
+    def nullable(self) -> set[str]:
+        """The keys that may be null, as if they were absent."""
+        return {"num_key_value_heads", "head_dim", *(key for key, value in self.defaults.items() if value is None)}
 
     def obstacles(self, recipe: Recipe) -> list[str]:
         """Returns the keys for which the class is not exact, each with its value and those that would do.
@@ -156,12 +163,13 @@ def tied(config: Mapping[str, Any]) -> bool | str:
 
 def turned(config: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the rotary positions of a config.json. Raises UserError for a way of scaling that recipes lack."""
-    how = config.get("rope_parameters") or config.get("rope_scaling") or {}
-    if not isinstance(how, dict):
-        raise UserError(f"config.json: rope_parameters, rope_scaling: found {json.dumps(how)[:40]}; expected an object")
-    kind = how.get("rope_type", how.get("type", "default"))
+    how, older = (_scaling(config, key) for key in ("rope_parameters", "rope_scaling"))
+    if how and older and (_kind(how), how.get("factor")) != (_kind(older), older.get("factor")):
+        raise UserError("config.json: rope_scaling: differs from rope_parameters; expected one of them")
+    how = how or older
+    kind = _kind(how)
     base = how.get("rope_theta") or config["rope_theta"]
-    part = how.get("partial_rotary_factor", config.get("rotary_pct", 1.0))
+    part = how.get("partial_rotary_factor", config.get("partial_rotary_factor", config.get("rotary_pct", 1.0)))
     if part != 1:
         raise UserError(f"config.json: partial_rotary_factor={part}: expected 1, since recipes rotate whole heads")
     if kind == "default":
@@ -171,6 +179,21 @@ def turned(config: Mapping[str, Any]) -> dict[str, Any]:
             raise UserError("config.json: rope_parameters: lacks factor, which rope_type=linear needs")
         return {"name": "rotary", "base": base, "scaling": "interpolation", "factor": how["factor"]}
     raise UserError(f"config.json: rope_type={kind}: expected default or linear, which recipes have")
+
+
+def _scaling(config: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """Returns the object that says how rotary positions are scaled, empty if there is none.
+
+    Raises UserError if it is anything else.
+    """
+    how = {} if config.get(key) is None else config[key]
+    if not isinstance(how, dict):
+        raise UserError(f"config.json: {key}={json.dumps(how)[:40]}: expected an object")
+    return how
+
+
+def _kind(how: Mapping[str, Any]) -> Any:
+    return how.get("rope_type", how.get("type", "default"))
 
 
 def final_norm(model: Model) -> Form:

@@ -16,7 +16,7 @@ def card(source: Source, library: str, made: str, note: str) -> str:
     total, used = count(model, recipe.model_vocabulary), active(model, recipe.model_vocabulary)
     sizes = f"{model.layers} layers, width {model.d_model:,}, {model.heads} heads of {model.query_size}"
     shape = f"{total:,} parameters" if total == used else f"{total:,} parameters, {used:,} of them active"
-    imported = manifest.step == 0 and not manifest.tokens
+    imported = source.run.imported
     parts = [
         f"---\nlibrary_name: {library}\npipeline_tag: text-generation\ntags:\n- palmetto\n---",
         f"# {recipe.name}",

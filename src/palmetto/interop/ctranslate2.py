@@ -19,7 +19,7 @@ from palmetto.interop.architecture import ROTARY, Architecture, Requirements, fi
 from palmetto.interop.architectures import cohere, llama
 from palmetto.interop.forms import AS_IS, TRANSPOSED, Array, joined
 from palmetto.interop.rows import Row, tensors
-from palmetto.interop.safetensors import TYPES
+from palmetto.interop.safetensors import TYPES, rounded
 from palmetto.interop.source import Source
 from palmetto.model.norms import EPSILON
 from palmetto.recipe import Recipe
@@ -166,12 +166,14 @@ def _tensor(file: IO[bytes], name: str, values: Array, dtype: str) -> None:
     if values.ndim < 2:
         _variable(file, name, values.astype(np.float32))
     elif dtype == "int8":
+        if not np.isfinite(values).all():
+            raise UserError(f"{name}: holds values that are not finite, which int8 cannot; expected --dtype float32")
         largest = np.abs(values).max(axis=-1)
         scale = np.float32(_MOST) / np.where(largest == 0, np.float32(_MOST), largest)
         _variable(file, name, np.rint(values * scale[:, None]).astype(np.int8))
         _variable(file, f"{name}_scale", scale)
     else:
-        _variable(file, name, values.astype(TYPES[dtype][1]))
+        _variable(file, name, rounded(values, TYPES[dtype][1], name))
 
 
 def _variable(file: IO[bytes], name: str, value: Array | np.generic) -> None:

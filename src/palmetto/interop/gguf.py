@@ -9,7 +9,7 @@ import numpy as np
 from palmetto import files
 from palmetto.interop.forms import Array
 from palmetto.interop.rows import Tensor
-from palmetto.interop.safetensors import TYPES
+from palmetto.interop.safetensors import TYPES, rounded
 
 Fact = str | bool | int | float | list[str] | list[int] | list[float]
 
@@ -39,7 +39,7 @@ def write(
     with files.atomic(path, len(head) + begin) as file:
         file.write(head + bytes(-len(head) % ALIGNMENT))
         for tensor, of, size in zip(tensors, types, sizes, strict=True):
-            file.write(np.ascontiguousarray(values(tensor), TYPES[of][1]).view(np.uint8).data)
+            file.write(rounded(values(tensor), TYPES[of][1], tensor.name).view(np.uint8).data)
             file.write(bytes(-size % ALIGNMENT))
 
 

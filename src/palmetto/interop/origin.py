@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from palmetto.corpus.extras import need
 from palmetto.errors import UserError
 from palmetto.files import read_json
 from palmetto.interop import catalogue, folder, rows, safetensors, tokenizer
@@ -44,7 +45,10 @@ def read(source: Path) -> Origin:
             raise UserError(f"{source}: an export to {target}, which is not imported; expected one to {others}")
         return Origin(recipe, reading(source, recipe), vocabularies.load(source / VOCABULARY))
     config = _object(source / "config.json")
+    if (adapter := source / "adapter_config.json").exists():
+        raise UserError(f"{adapter}: an adapter; expected a folder of weights with which it is merged")
     architecture = _architecture(config, source)
+    config = _with_own_keys(config, architecture, source)
     vocabulary = _vocabulary(source, {**architecture.defaults, **config})
     tokens = {
         "vocabulary": vocabulary.kind if isinstance(vocabulary, Vocabulary) else "bpe",
@@ -70,7 +74,7 @@ def _matrices(source: Path, architecture: Architecture, recipe: Recipe) -> dict[
         if not np.isfinite(values).all():
             raise UserError(f"{source}: {tensor.name}: holds values that are not finite")
         again = tensor.form.there([matrices[name] for name in tensor.matrices])
-        if not np.array_equal(again.astype(values.dtype), values):
+        if again.astype(values.dtype).tobytes() != values.tobytes():  # -0.0 is not 0.0
             raise UserError(f"{source}: {tensor.name}: a recipe's weights cannot give it back bit for bit")
     return matrices
 
@@ -93,6 +97,17 @@ def _architecture(config: Mapping[str, Any], source: Path) -> Architecture:
     if names[0] not in known:
         raise UserError(f"{source}/config.json: architectures={names[0]}: expected one of {', '.join(known)}")
     return known[names[0]]
+
+
+def _with_own_keys(config: Mapping[str, Any], architecture: Architecture, source: Path) -> dict[str, Any]:
+    """Returns a configuration with the class's own keys for their second names."""
+    found = dict(config)
+    for other, key in architecture.aliases.items():
+        if other in config and config.get(key, config[other]) != config[other]:
+            raise UserError(f"{source}/config.json: {other}={config[other]}: expected {config[key]}, as {key} says")
+        if other in config:
+            found[key] = config[other]
+    return found
 
 
 def _chat_template(source: Path) -> str | None:
@@ -142,9 +157,16 @@ def _recipe(config: Mapping[str, Any], architecture: Architecture, source: Path,
         raise UserError(f"{source}/{file}{error}") from None
     if obstacles := architecture.obstacles(recipe):
         raise UserError(f"{source}/config.json: {architecture.name} with {', '.join(obstacles)}")
-    for key, value in architecture.config(recipe).items():
-        if key in given and given[key] is not None and given[key] != value and not key.startswith(("rope_", "rotary_")):
-            raise UserError(f"{source}/config.json: {key}={given[key]}: expected {value}, which recipes have")
+    expected = architecture.config(recipe) | {"model_type": architecture.kind, "quantization_config": None}
+    full = recipe.model.attention.name == "full"
+    if given.get("layer_types"):
+        expected["layer_types"] = ["full_attention"] * recipe.model.layers if full else None
+    for key, value in expected.items():
+        if key not in given or given[key] == value or key.startswith(("rope_", "rotary_")):
+            continue
+        if given[key] is not None or key not in architecture.nullable:
+            shown, values = (json.dumps(each)[:60] for each in (given[key], value))
+            raise UserError(f"{source}/config.json: {key}={shown}: expected {values}, which recipes have")
     return recipe
 
 
@@ -165,10 +187,11 @@ def _vocabulary(source: Path, config: Mapping[str, Any]) -> Vocabulary | str:
         return "its config.json names no eos_token_id"
     if type(size := config.get("vocab_size")) is not int:
         return "its config.json has no number as vocab_size"
+    if (file := source / "tokenizer.json").exists():
+        need("tokenizers", "interop")
     try:
-        contents = read_json(source / "tokenizer.json")
-        file = wrap(contents, beginning=end if beginning is None else beginning, end=end, size=size)
-        return WrappedVocabulary(file, str(source / "tokenizer.json"))
+        wrapped = wrap(read_json(file), beginning=end if beginning is None else beginning, end=end, size=size)
+        return WrappedVocabulary(wrapped, str(file))
     except UserError as error:
         return f"{problem}; {error}" if problem else str(error)
 
@@ -181,6 +204,8 @@ def _ours(file: Path, config: Mapping[str, Any]) -> tuple[Vocabulary | None, str
         vocabulary = Vocabulary.load(file)
     except UserError as error:
         return None, str(error)
-    if vocabulary.size != config.get("vocab_size"):
-        return None, f"{file}: has {vocabulary.size:,} ids, and config.json's vocab_size is {config.get('vocab_size')}"
+    has = {"vocab_size": vocabulary.size, "eos_token_id": vocabulary.eod, "bos_token_id": vocabulary.beginning}
+    for key, value in has.items():
+        if config.get(key, value) != value:
+            return None, f"{file}: has {value} for {key}, and config.json {json.dumps(config[key])[:40]}"
     return vocabulary, ""

@@ -85,7 +85,7 @@ def environment(runtime: Runtime, folder: Path | None, say: Callable[[str], None
         return None
     python = folder / "bin" / "python"
     if not folder.exists():
-        say(f"making {folder} with {', '.join(runtime.packages)}")
+        say(f"making {folder} with {', '.join(runtime.packages)}: minutes, and for torch gigabytes, without output")
         try:
             for command in (
                 [sys.executable, "-m", "venv", str(folder)],
@@ -115,9 +115,12 @@ def ask(runtime: Runtime, python: Path, folder: Path, question: Question) -> Ans
             _run(command, f"{folder}: {runtime.modules[-1]} cannot open it")
         except UserError as error:
             raise RunStopped(str(error)) from None
-        with np.load(answered) as found:
-            greedy, ids = json.loads(str(found["greedy"])), json.loads(str(found["ids"]))
-            return Answer(found["logits"], greedy, ids, str(found["versions"]))
+        try:
+            with np.load(answered) as found:
+                greedy, ids = json.loads(str(found["greedy"])), json.loads(str(found["ids"]))
+                return Answer(found["logits"], greedy, ids, str(found["versions"]))
+        except (OSError, ValueError, KeyError):
+            raise RunStopped(f"--peer-environment: {python} gave no answer about {folder}") from None
 
 
 def _run(command: Sequence[str], failure: str) -> None:

@@ -97,7 +97,19 @@ def write_file(path: Path, tensors: Sequence[Planned], values: Iterable[Array], 
 
 def _put(file: IO[bytes], tensor: Planned, array: Array, of: np.dtype[Any]) -> None:
     assert array.shape == tensor.shape, tensor.name
-    file.write(np.ascontiguousarray(array, of).view(np.uint8).data)
+    file.write(rounded(array, of, tensor.name).view(np.uint8).data)
+
+
+def rounded(array: Array, of: np.dtype[Any], name: str) -> Array:
+    """Returns a float32 array in a type, rounded to nearest, in C's order.
+
+    Raises UserError, which calls it `name`, if a finite number is beyond the type.
+    """
+    with np.errstate(over="ignore"):
+        most = np.maximum(array.max(), -array.min())
+        if np.isfinite(most) and np.isinf(most.astype(of)):
+            raise UserError(f"{name}: holds {most:g}, which is beyond {of.name}; expected --dtype bfloat16 or float32")
+    return np.ascontiguousarray(array, of)
 
 
 def read(folder: Path, without: tuple[str, ...] = ()) -> dict[str, Array]:
@@ -107,16 +119,32 @@ def read(folder: Path, without: tuple[str, ...] = ()) -> dict[str, Array]:
 
     Raises UserError if there is no file, a file is damaged, or a type is none of `TYPES`.
     """
-    index = folder / INDEX
-    names = _indexed(index) if index.exists() else ["model.safetensors"]
-    tensors: dict[str, Array] = {}
-    for name in names:
-        tensors |= read_file(folder / name, without)
+    index, whole = folder / INDEX, folder / "model.safetensors"
+    if not index.exists():
+        if not whole.exists():
+            raise UserError(f"{folder}: no {whole.name}{_instead(folder)}; expected weights as safetensors")
+        return read_file(whole, without)
+    if whole.exists():
+        raise UserError(f"{folder}: holds {whole.name} and {INDEX}, which may differ; expected one of them")
+    tensors, places = dict[str, Array](), _indexed(index)
+    for file in sorted(set(places.values())):
+        for name, tensor in read_file(folder / file, without).items():
+            if places.get(name) != file:
+                raise UserError(f"{folder / file}: {name}: is not in this file as {INDEX} says")
+            tensors[name] = tensor
+    if missing := [name for name in places if name not in tensors and not name.endswith(without)]:
+        raise UserError(f"{folder / places[missing[0]]}: lacks {missing[0]}, which {INDEX} says is in it")
     return tensors
 
 
-def _indexed(index: Path) -> list[str]:
-    """Returns the names of the files that an index lists, which lie beside it."""
+def _instead(folder: Path) -> str:
+    """Returns a half sentence that names weights in PyTorch's own format, if a folder has them."""
+    found = sorted(folder.glob("*.bin"))
+    return f", but {found[0].name}, which is not read: save_pretrained of transformers writes it anew" if found else ""
+
+
+def _indexed(index: Path) -> dict[str, str]:
+    """Returns the name of each tensor's file, which lies beside the index."""
     found = files.read_json(index)
     places = found.get("weight_map") if isinstance(found, dict) else None
     if not isinstance(places, dict) or not places:
@@ -124,7 +152,7 @@ def _indexed(index: Path) -> list[str]:
     for name in places.values():
         if not isinstance(name, str) or Path(name).name != name or "\0" in name:
             raise UserError(f"{index}: weight_map: {name!a}: expected the name of a file in the same folder")
-    return sorted(set(places.values()))
+    return places
 
 
 def read_file(path: Path, without: tuple[str, ...] = ()) -> dict[str, Array]:
@@ -140,12 +168,24 @@ def read_file(path: Path, without: tuple[str, ...] = ()) -> dict[str, Array]:
     try:
         header = json.loads(data[8 : 8 + length])
         header.pop("__metadata__", None)
+        _check_cover([entry["data_offsets"] for entry in header.values()], len(data) - 8 - length)
         kept = {name: entry for name, entry in header.items() if not name.endswith(without)}
         return {name: _mapped(data, 8 + length, entry, f"{path}: {name}") for name, entry in kept.items()}
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         if isinstance(error, UserError):
             raise
         raise UserError(f"{path}: damaged, or no safetensors file") from None
+
+
+def _check_cover(places: list[Any], size: int) -> None:
+    """Raises ValueError unless the tensors' bytes follow each other from 0 to the end of the file."""
+    end = 0
+    for start, stop in sorted(map(_sizes, places)):
+        if start != end or stop < start:
+            raise ValueError
+        end = stop
+    if end != size:
+        raise ValueError
 
 
 def _mapped(data: mmap.mmap, begin: int, entry: Mapping[str, object], what: str) -> Array:

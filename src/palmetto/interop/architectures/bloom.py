@@ -77,6 +77,7 @@ def config(recipe: Recipe) -> dict[str, Any]:
         "n_head": model.heads,
         "layer_norm_epsilon": EPSILON,
         "apply_residual_connection_post_layernorm": False,
+        "slow_but_exact": False,
         "tie_word_embeddings": bool(model.tied_embedding),
         "seq_length": recipe.model_length,
     }
@@ -103,6 +104,7 @@ DEFAULTS = {
     "layer_norm_epsilon": 1e-5,
     "tie_word_embeddings": True,
     "apply_residual_connection_post_layernorm": False,
+    "slow_but_exact": False,
     "seq_length": 2048,
 }
 BLOOM = Architecture(
@@ -115,4 +117,5 @@ BLOOM = Architecture(
     DEFAULTS,
     length="seq_length",
     prefix="transformer.",
+    aliases={"n_embed": "hidden_size", "num_hidden_layers": "n_layer", "num_attention_heads": "n_head"},
 )

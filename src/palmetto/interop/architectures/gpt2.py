@@ -123,4 +123,10 @@ GPT2 = Architecture(
     length="n_positions",
     prefix="transformer.",
     buffers=(".attn.bias", ".attn.masked_bias"),
+    aliases={
+        "hidden_size": "n_embd",
+        "num_hidden_layers": "n_layer",
+        "num_attention_heads": "n_head",
+        "max_position_embeddings": "n_positions",
+    },
 )
