@@ -23,6 +23,9 @@ from palmetto.interop.folder import MARK
 from palmetto.runs.directory import RunDirectory
 from palmetto.tokens.store import TokenStore
 from palmetto.tokens.wrapped import WrappedVocabulary
+from palmetto.training import condition
+from palmetto.training.origin import load_vocabulary
+from palmetto.workflow import finetuning
 from tests.references import exported, foreign
 from tests.references.command_runs import command
 
@@ -93,6 +96,30 @@ def test_an_imported_run_is_exported_with_its_tokenizer(run: RunDirectory, folde
     assert again.vocabulary.read_bytes() == run.vocabulary.read_bytes()
 
 
+def test_what_an_imported_run_lacks_is_said(run: RunDirectory, folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"was imported, and has no tokens to train on; `palmetto finetune .* --data"):
+        condition.check(run, run.recipe)
+    (source := tmp_path / "source").mkdir()
+    for file in folder.iterdir():
+        if file.name != "tokenizer.json":
+            (source / file.name).symlink_to(file)
+    mute = RunDirectory(tmp_path / "mute")
+    assert isinstance(importing.make(source, mute), str)
+    for use in (load_vocabulary, lambda base: finetuning.begin(base, None, "continued", [])):
+        with pytest.raises(UserError, match=r"mute/vocabulary\.model: no such file; the import had no tokenizer"):
+            use(mute)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("command", "message"), [("long-context", "expected --text FILE"), ("memorization", "nobody")])
+def test_text_that_an_imported_run_lacks_is_asked_for(command: str, message: str, run: RunDirectory) -> None:
+    asked = [sys.executable, "-m", "palmetto", command, str(run.path)]
+    done = subprocess.run(asked, capture_output=True, text=True, check=False, env=exported.outside())
+    assert done.returncode == 2
+    assert f"{run.path}: was imported" in done.stderr
+    assert message in done.stderr
+
+
 @pytest.mark.slow
 def test_an_imported_run_is_served(run: RunDirectory) -> None:
     pytest.importorskip("starlette", reason="needs the extra serve")
@@ -116,15 +143,16 @@ def test_an_imported_run_is_served(run: RunDirectory) -> None:
 
 
 @pytest.mark.slow
-def test_commands_on_an_imported_run_say_nothing_else(folder: Path, tmp_path: Path) -> None:
-    """The environment is recorded, so that nothing is said to be missing."""
+def test_commands_on_an_imported_run_say_little(folder: Path, tmp_path: Path) -> None:
+    """The environment is recorded, so that nothing of it is said to be missing."""
 
     def palmetto(*arguments: object) -> "subprocess.CompletedProcess[str]":
         command = [sys.executable, "-m", "palmetto", *map(str, arguments)]
         return subprocess.run(command, capture_output=True, text=True, check=False, env=exported.outside())
 
     made = palmetto("import", folder, "--run", tmp_path / "run", "--json")
-    assert (made.returncode, made.stderr) == (0, "")
+    said = f"{folder}: its tokenizer puts nothing in front of a text; here it is {foreign.BEGINNING}\n"
+    assert (made.returncode, made.stderr) == (0, said)
     generated = palmetto("generate", tmp_path / "run", "--prompt", "a tree", "--tokens", 3)
     assert (generated.returncode, generated.stderr) == (0, "")
 

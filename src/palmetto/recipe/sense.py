@@ -98,7 +98,7 @@ def _check_training(training: Training) -> None:
             "training.schedule.warmup",
             schedule.warmup,
             "the warm-up would be longer than the run, "
-            f"training.steps={training.steps}: {training.steps // 20} would do",
+            f"training.steps={training.steps}; expected one such as {training.steps // 20}",
         )
     end, key = training.steps, "training.steps"
     if isinstance(schedule, Cosine) and schedule.decay_steps is not None:

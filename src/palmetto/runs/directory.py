@@ -98,6 +98,12 @@ class RunDirectory:
                 return read_manifest(self.checkpoints / folder_name(step) / "manifest.json", step)
         return None
 
+    @property
+    def imported(self) -> bool:
+        """Returns whether the run was imported, so that it has no text and no tokens of its own."""
+        manifest = self.newest_manifest
+        return manifest is not None and manifest.step == 0 and not manifest.tokens
+
     def check(self, recipe: Recipe) -> None:
         """Raises UserError, which names the keys, if training has begun with a recipe of another identity.
 

@@ -29,6 +29,11 @@ def check(run: RunDirectory, recipe: Recipe) -> None:
                 f"{where}: a checkpoint of another recipe than this one; give the recipe that {run.path} "
                 "was begun with, or another directory with --run"
             )
+        if run.imported:
+            raise UserError(
+                f"{run.path}: was imported, and has no tokens to train on; `palmetto finetune {run.path} --data FILE` "
+                "trains it further in another directory"
+            )
         if not ledger.holds(run.ledger, manifest.attempt, manifest.step, manifest.chain):
             raise UserError(
                 f"{run.ledger}: lacks the line of checkpoint {manifest.step}; the ledger that belongs to "

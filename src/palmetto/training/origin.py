@@ -25,16 +25,23 @@ def check_recipe(run: RunDirectory, manifest: Manifest | None) -> None:
 
 def load_vocabulary(run: RunDirectory) -> Vocabulary:
     """Returns the vocabulary; raises UserError if it is not the one that the tokens were made with."""
+    check_vocabulary(run)
     expected = _vocabulary_digest(run)
     try:
         vocabulary = vocabularies.load(run.vocabulary)
     except UserError as error:
-        raise UserError(f"{error}; {again(run)}") from None
+        raise UserError(str(error) if run.imported else f"{error}; {again(run)}") from None
     if expected not in (None, vocabulary.digest):
         raise UserError(f"{run.vocabulary}: altered, or another than the tokens were made with; {again(run)}")
     if expected is None and stamps.recorded(run, "vocabulary", run.vocabulary) not in (None, sha256(run.vocabulary)):
         raise UserError(f"{run.vocabulary}: altered since it was made; {again(run)}")
     return vocabulary
+
+
+def check_vocabulary(run: RunDirectory) -> None:
+    """Raises UserError if the run was imported without a tokenizer."""
+    if run.imported and not run.vocabulary.exists():
+        raise UserError(f"{run.vocabulary}: no such file; the import had no tokenizer to take, and only `digest` works")
 
 
 def _vocabulary_digest(run: RunDirectory) -> str | None:
@@ -72,5 +79,7 @@ def are_whole(run: RunDirectory) -> bool:
 
 def again(run: RunDirectory) -> str:
     """Returns a hint with the command that rebuilds damaged tokens or a damaged vocabulary."""
+    if run.imported:
+        return f"{run.path} was imported: `palmetto import SOURCE --run DIR` makes it again in another directory"
     recipe, path = (shlex.quote(str(each)) for each in (run.recipe_file, run.path))
     return f"`palmetto train {recipe} --run {path}` makes it again from the same text, and compares"

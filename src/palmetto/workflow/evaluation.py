@@ -45,6 +45,8 @@ def long_context(
     for other in others:
         if origin.load_vocabulary(other).digest != vocabulary.digest:
             raise UserError(f"--tuned {other.path}: has another vocabulary than {run.path}; expected the same")
+    if text is None and run.imported:
+        raise UserError(f"{run.path}: was imported, and has no held-out text; expected --text FILE")
     if text is None:
         store = TokenStore.open(run.validation_store, vocabulary_digest=vocabulary.digest)
         held_out = Text(str(store.path), store.header.tokens, store.stretch)
@@ -149,6 +151,8 @@ def memorization(run: RunDirectory, spans: int, length: int, seed: int, step: in
     from palmetto.model.weights import count
     from palmetto.tokens.store import TokenStore
 
+    if run.imported:
+        raise UserError(f"{run.path}: was imported, so that nobody here knows the text that it was trained on")
     model = EvaluatedModel(run, step)
     digest, chosen = model.identity["vocabulary"], model.identity["step"]
     training, held_out = (

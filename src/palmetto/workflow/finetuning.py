@@ -11,6 +11,7 @@ from palmetto.recipe.section import is_unicode
 from palmetto.runs.directory import RunDirectory
 from palmetto.runs.manifest import read_manifest
 from palmetto.runs.register import completed, folder_name
+from palmetto.training.origin import check_vocabulary
 
 _MAY_CHANGE = (
     "model.positions.",
@@ -41,6 +42,7 @@ def begin(
     data: files of examples, each a path or PATH=WEIGHT. begun: how the run began that is resumed, whose checkpoint of
     the base need not be there any more. Raises UserError if the base cannot be fine-tuned so.
     """
+    check_vocabulary(base)
     theirs = base.recipe
     objective = theirs.training.objective
     if has_prefix(objective):
