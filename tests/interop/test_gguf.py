@@ -12,7 +12,7 @@ from palmetto.interop import llamacpp
 from palmetto.interop.export import export
 from palmetto.model.parameters import parameter_table
 from tests.references import exported
-from tests.references.exported import BIASED, KINDS, SERIAL
+from tests.references.exported import KINDS, SERIAL
 
 Reading = tuple[dict[str, Any], dict[str, np.ndarray[Any, Any]]]
 
@@ -81,7 +81,11 @@ def test_a_file_holds_facts_tokens_and_weights(tmp_path: Path) -> None:
             r"llama with experts, but for model.experts.every=2 \(expected 1\)",
         ),
         ({**KINDS["BLOOM"][1], "feedforward": "gelu"}, r"bloom, but for model.feedforward=gelu \(expected gelu_tanh\)"),
-        ({**BIASED, "norm": "rms", "norm_bias": False}, r"model.biases=true \(expected false\)"),
+        ({**SERIAL, "feedforward": "geglu"}, r"llama, but for model.feedforward=geglu \(expected swiglu\)"),
+        (
+            {**KINDS["Llama with ALiBi"][1], "qk_norm": True},
+            r"qwen3, but for model.positions.name=alibi \(expected rotary\)",
+        ),
     ],
 )
 def test_recipes_that_llama_cpp_lacks_are_refused(model: dict[str, Any], reason: str) -> None:

@@ -17,6 +17,19 @@ from tests.references import exported
 from tests.references.draws import draw_case
 from tests.references.exported import KINDS
 
+IN_LLAMA_CPP = (
+    "PaLM",
+    "Llama",
+    "Llama, tied, with biases, NTK",
+    "Llama with query and key norms",
+    "Llama with ALiBi",
+    "Mixtral",
+    "GPT-2",
+    "GPT-2, not divided",
+    "StarCoder 2",
+    "BLOOM",
+    "MPT",
+)
 EAGER = """
 import sys, torch
 from transformers import AutoModelForCausalLM
@@ -48,7 +61,7 @@ def test_transformers_computes_the_same(kind: str, peers: Peers, tmp_path: Path)
 @pytest.mark.parametrize(
     ("kind", "dtype"),
     [
-        *((kind, "float32") for kind in ("PaLM", "Llama", "Mixtral", "GPT-2", "GPT-2, not divided", "BLOOM")),
+        *((kind, "float32") for kind in IN_LLAMA_CPP),
         ("PaLM", "bfloat16"),
         ("Mixtral", "float16"),
     ],

@@ -81,6 +81,9 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
         "BloomForCausalLM",
         {**BIASED, "feedforward": "gelu_tanh", "embedding_norm": True, "positions": {"name": "alibi"}},
     ),
+    "StarCoder 2": ("PalmettoForCausalLM", {**BIASED, "key_value_heads": 2, "feedforward": "gelu_tanh"}),
+    "MPT": ("PalmettoForCausalLM", {**BIASED, "feedforward": "gelu_tanh", "positions": {"name": "alibi"}}),
+    "Llama with ALiBi": ("PalmettoForCausalLM", {**SERIAL, "positions": {"name": "alibi"}}),
     "GLaM": (
         "PalmettoForCausalLM",
         {

@@ -7,7 +7,7 @@ from palmetto.files import write_text
 from palmetto.interop import card, gguf, tokenizer
 from palmetto.interop.architecture import ROTARY, Architecture, Requirements, final_norm, nearest, rotary, whole_heads
 from palmetto.interop.architectures import bloom, cohere, gpt2, llama, mixtral
-from palmetto.interop.forms import AS_IS, TRANSPOSED, joined, stacked
+from palmetto.interop.forms import AS_IS, TRANSPOSED, Form, halves, joined, stacked
 from palmetto.interop.gguf import Fact
 from palmetto.interop.rows import Row, tensors
 from palmetto.interop.source import Source
@@ -24,47 +24,62 @@ _TYPES = {"text": 1, "unknown": 2, "control": 3, "added": 4, "byte": 6}
 """llama.cpp's number of each kind of piece."""
 _BPE: Requirements = {"tokens.vocabulary": ("bpe",)}
 """Unigram pieces cannot be cut as sentencepiece does by merging pairs by score, which is what llama.cpp does."""
-_ROTATED: Requirements = {
-    "model.feedforward": ("swiglu",),
-    "model.qk_norm": (False,),
-    "model.biases": (False,),
-    **_BPE,
-    **ROTARY,
-}
+_SWIGLU: Requirements = {"model.feedforward": ("swiglu",), **_BPE}
 _TANH: Requirements = {"model.feedforward": ("gelu_tanh",), **_BPE}
+_ALIBI: Requirements = {"model.positions.name": ("alibi",)}
+_WITH_OR_WITHOUT_BIASES: Requirements = {"model.norm_bias": (True, False), "model.biases": (True, False)}
 
 
 def _command_r(model: Model) -> Requirements:
     heads = {**whole_heads(model), "model.head_size": (model.d_model // model.heads,)}
     layers = {"model.layers": (min(model.layers, _MOST_LAYERS),)}
-    return {**cohere.requires(model), **_ROTATED, **heads, **layers, "model.tied_embedding": (True, "undivided")}
-
-
-def _llama(model: Model) -> Requirements:
-    return {**llama.LLAMA.requires(model), **_ROTATED}
+    plain: Requirements = {"model.qk_norm": (False,), "model.tied_embedding": (True, "undivided")}
+    return {**cohere.requires(model), **_SWIGLU, **heads, **layers, **plain}
 
 
 def _mixtral(model: Model) -> Requirements:
-    return {**mixtral.requires(model), **_ROTATED, "model.experts.feedforward": (None, "swiglu"), **whole_heads(model)}
+    plain: Requirements = {"model.qk_norm": (False,), "model.biases": (False,)}
+    experts: Requirements = {"model.experts.feedforward": (None, "swiglu")}
+    return {**mixtral.requires(model), **_SWIGLU, **plain, **experts, **whole_heads(model)}
 
 
-def _rows(model: Model) -> list[Row]:
-    """Returns the architectures' tensors. Pairs lie side by side; the last norm of a tied Llama is divided by √D."""
+def _starcoder2(model: Model) -> Requirements:
+    shared: Requirements = {"model.key_value_heads": (model.key_value_heads,)}
+    return {**gpt2.requires(model), **ROTARY, **_TANH, **shared}
+
+
+def _rows(model: Model, pairs: Form = AS_IS) -> list[Row]:
+    """Returns the tensors of the architectures with q, k and v apart, whose heads hold their pairs in a form.
+
+    The serial ones do not divide the logits of a tied embedding by √D: the last norm is divided instead.
+    """
     layer = "blk.{layer}"
     last = final_norm(model) if model.block == "serial" else AS_IS
     return [
         Row("token_embd.weight", ("embedding",)),
         Row("output_norm.weight", ("final_norm",), last),
+        Row("output_norm.bias", ("final_norm_bias",), last),
         Row("output.weight", ("output",), TRANSPOSED),
         Row(f"{layer}.attn_norm.weight", ("norm",)),
-        Row(f"{layer}.attn_q.weight", ("q",), TRANSPOSED),
-        Row(f"{layer}.attn_k.weight", ("k",), TRANSPOSED),
+        Row(f"{layer}.attn_norm.bias", ("norm_bias",)),
+        Row(f"{layer}.attn_q.weight", ("q",), pairs.then(TRANSPOSED)),
+        Row(f"{layer}.attn_q.bias", ("q_bias",), pairs),
+        Row(f"{layer}.attn_q_norm.weight", ("q_norm",), pairs),
+        Row(f"{layer}.attn_k.weight", ("k",), pairs.then(TRANSPOSED)),
+        Row(f"{layer}.attn_k.bias", ("k_bias",), pairs),
+        Row(f"{layer}.attn_k_norm.weight", ("k_norm",), pairs),
         Row(f"{layer}.attn_v.weight", ("v",), TRANSPOSED),
+        Row(f"{layer}.attn_v.bias", ("v_bias",)),
         Row(f"{layer}.attn_output.weight", ("o",), TRANSPOSED),
+        Row(f"{layer}.attn_output.bias", ("o_bias",)),
         Row(f"{layer}.ffn_norm.weight", ("feedforward_norm",)),
+        Row(f"{layer}.ffn_norm.bias", ("feedforward_norm_bias",)),
         Row(f"{layer}.ffn_gate.weight", ("gate",), TRANSPOSED),
+        Row(f"{layer}.ffn_gate.bias", ("gate_bias",)),
         Row(f"{layer}.ffn_up.weight", ("up",), TRANSPOSED),
+        Row(f"{layer}.ffn_up.bias", ("up_bias",)),
         Row(f"{layer}.ffn_down.weight", ("down",), TRANSPOSED),
+        Row(f"{layer}.ffn_down.bias", ("down_bias",)),
         Row(f"{layer}.ffn_gate_inp.weight", ("router",), TRANSPOSED),
         Row(f"{layer}.ffn_gate_exps.weight", ("expert_gate",), stacked(TRANSPOSED)),
         Row(f"{layer}.ffn_up_exps.weight", ("expert_up",), stacked(TRANSPOSED)),
@@ -72,8 +87,12 @@ def _rows(model: Model) -> list[Row]:
     ]
 
 
-def _biased_rows(model: Model) -> list[Row]:
-    """Returns the tensors of the architectures with biases, q, k and v in one."""
+def _halved_rows(model: Model) -> list[Row]:
+    return _rows(model, halves(model.query_size))
+
+
+def _joined_rows(model: Model) -> list[Row]:
+    """Returns the tensors of the architectures with q, k and v in one."""
     layer, width, last = "blk.{layer}", model.heads * model.query_size, final_norm(model)
     side_by_side = joined(width, width, width)
     return [
@@ -103,39 +122,44 @@ def _experts(recipe: Recipe) -> dict[str, Any]:
     model = recipe.model
     assert model.experts is not None
     return {
-        "attention.layer_norm_rms_epsilon": EPSILON,
+        **_RMS,
         "feed_forward_length": model.expert_size,
         "expert_count": model.experts.count,
         "expert_used_count": model.experts.top,
     }
 
 
+_RMS = {"attention.layer_norm_rms_epsilon": EPSILON}
+_CENTRED = {"attention.layer_norm_epsilon": EPSILON}
 ARCHITECTURES = (
     Architecture(
         "command-r",
         "command-r",
         _command_r,
         _rows,
-        lambda recipe: {
-            "attention.layer_norm_epsilon": EPSILON,
-            "logit_scale": 1 / recipe.model.logit_divisor,
-        },
+        lambda recipe: {**_CENTRED, "logit_scale": 1 / recipe.model.logit_divisor},
     ),
     Architecture("llama with experts", "llama", _mixtral, _rows, _experts),
-    Architecture("llama", "llama", _llama, _rows, lambda recipe: {"attention.layer_norm_rms_epsilon": EPSILON}),
+    Architecture("llama", "llama", lambda model: {**llama.LLAMA.requires(model), **_SWIGLU}, _rows, lambda _: _RMS),
     Architecture(
-        "gpt2",
-        "gpt2",
-        lambda model: {**gpt2.requires(model), **_TANH},
-        _biased_rows,
-        lambda recipe: {"attention.layer_norm_epsilon": EPSILON},
+        "qwen3", "qwen3", lambda model: {**llama.QWEN.requires(model), **_SWIGLU}, _halved_rows, lambda _: _RMS
     ),
     Architecture(
-        "bloom",
-        "bloom",
-        lambda model: {**bloom.requires(model), **_TANH},
-        _biased_rows,
-        lambda recipe: {"attention.layer_norm_epsilon": EPSILON},
+        "refact",
+        "refact",
+        lambda model: {**llama.LLAMA.requires(model), **_SWIGLU, **_ALIBI},
+        _rows,
+        lambda _: _RMS,
+    ),
+    Architecture("starcoder2", "starcoder2", _starcoder2, _halved_rows, lambda _: _CENTRED),
+    Architecture("gpt2", "gpt2", lambda model: {**gpt2.requires(model), **_TANH}, _joined_rows, lambda _: _CENTRED),
+    Architecture("bloom", "bloom", lambda model: {**bloom.requires(model), **_TANH}, _joined_rows, lambda _: _CENTRED),
+    Architecture(
+        "mpt",
+        "mpt",
+        lambda model: {**gpt2.requires(model), **_TANH, **_ALIBI, **_WITH_OR_WITHOUT_BIASES},
+        _joined_rows,
+        lambda _: {**_CENTRED, "attention.max_alibi_bias": 8.0},
     ),
 )
 
