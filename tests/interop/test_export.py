@@ -112,6 +112,23 @@ def test_exports_of_another_format_are_not_read(run: RunDirectory, tmp_path: Pat
         export(run, "safetensors", run.checkpoints / "out", 10, "float32")
 
 
+def test_an_import_into_an_empty_directory_keeps_it(
+    run: RunDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be a mount point, or the current one."""
+    export(run, "safetensors", tmp_path / "out", 10, "float32")
+    (tmp_path / "again").mkdir(mode=0o700)
+    monkeypatch.chdir(tmp_path / "again")
+    with pytest.raises(UserError, match=r"--out \.: the current folder, or a mount point"):
+        export(run, "safetensors", Path(), 10, "float32")
+    before = (tmp_path / "again").stat()
+    importing.make(tmp_path / "out", RunDirectory(Path()))
+    after = (tmp_path / "again").stat()
+    assert (before.st_ino, before.st_mode) == (after.st_ino, after.st_mode)
+    assert parameters(RunDirectory(tmp_path / "again")) == parameters(run)
+    assert not list((tmp_path / "again").glob(".import-*"))
+
+
 def test_a_failed_import_leaves_nothing(run: RunDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     export(run, "safetensors", tmp_path / "out", 10, "float32")
     before = contents(tmp_path)

@@ -50,6 +50,20 @@ CONFIG = {
             {"rope_parameters": {"rope_type": "default"}, "rope_scaling": {"rope_type": "linear", "factor": 2.0}},
             "rope_scaling: differs from rope_parameters; expected one of them",
         ),
+        (
+            {"rope_parameters": {"rope_theta": 5e5}, "rope_scaling": {"rope_type": "default"}},
+            "rope_scaling: differs from rope_parameters; expected one of them",
+        ),
+        (
+            {
+                "architectures": ["GPTNeoXForCausalLM"],
+                "use_parallel_residual": False,
+                "rotary_pct": 1.0,
+                "rotary_emb_base": 777,
+                "rope_theta": 10000,
+            },
+            "rope_theta: differs from rotary_emb_base; expected one of them",
+        ),
         ({"rope_parameters": 0}, "rope_parameters=0: expected an object"),
     ],
 )
@@ -75,9 +89,18 @@ def test_two_names_of_one_key_must_agree(config: dict[str, Any], message: str, t
         origin.read(tmp_path)
 
 
-def test_a_second_name_of_a_key_is_taken(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"architectures": ["BloomForCausalLM"], "n_embed": 32, "num_attention_heads": 4, "n_layer": 2},
+        CONFIG | {"architectures": ["MixtralForCausalLM"], "num_experts": 4},
+        CONFIG | {"partial_rotary_factor": None},
+        CONFIG
+        | {"architectures": ["MistralForCausalLM"], "sliding_window": 4, "layer_types": ["sliding_attention"] * 2},
+    ],
+)
+def test_other_ways_to_say_the_same_are_taken(config: dict[str, Any], tmp_path: Path) -> None:
     """Older configurations of BLOOM have no hidden_size."""
-    config = {"architectures": ["BloomForCausalLM"], "n_embed": 32, "num_attention_heads": 4, "n_layer": 2}
     (tmp_path / "config.json").write_text(json.dumps(config | {"vocab_size": 400}))
     with pytest.raises(UserError, match=r"no model\.safetensors"):
         origin.read(tmp_path)

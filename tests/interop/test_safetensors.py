@@ -55,6 +55,10 @@ def test_an_index_that_says_otherwise_is_refused(tmp_path: Path) -> None:
     (tmp_path / first).rename(tmp_path / "model.safetensors")
     with pytest.raises(UserError, match=r"holds model\.safetensors and .*, which may differ"):
         safetensors.read(tmp_path)
+    safetensors.write(tmp_path, TENSORS, VALUES.__getitem__, "float32")
+    places = dict.fromkeys(("a", "b.c", "ö"), "model.safetensors")
+    (tmp_path / INDEX).write_text(json.dumps({"weight_map": places}))
+    assert len(safetensors.read(tmp_path)) == 3
 
 
 def test_numbers_beyond_a_type_are_refused(tmp_path: Path) -> None:
@@ -63,6 +67,8 @@ def test_numbers_beyond_a_type_are_refused(tmp_path: Path) -> None:
         safetensors.write(tmp_path, TENSORS, large.__getitem__, "float16")
     assert list(tmp_path.iterdir()) == []
     safetensors.write(tmp_path, TENSORS, large.__getitem__, "bfloat16")
+    with pytest.raises(UserError, match="beyond bfloat16; expected --dtype float32"):
+        safetensors.rounded(np.array([3.4e38, np.nan], np.float32), np.dtype(ml_dtypes.bfloat16), "a")
 
 
 def test_the_header_is_what_the_format_says(tmp_path: Path) -> None:
@@ -95,6 +101,8 @@ def test_damaged_files_are_refused_with_the_reason(tmp_path: Path) -> None:
         file.write_bytes(data)
         with pytest.raises(UserError, match=message):
             safetensors.read(tmp_path)
+    with pytest.raises(UserError, match=r"cannot be read \(.*too long"):
+        safetensors.read_file(tmp_path / ("a" * 300))
 
 
 @pytest.mark.parametrize(
@@ -139,7 +147,7 @@ def test_an_index_without_files_is_refused(text: str, tmp_path: Path) -> None:
 
 def test_a_pipe_in_the_place_of_weights_is_not_opened(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "model.safetensors")
-    with pytest.raises(UserError, match="not a file"):
+    with pytest.raises(UserError, match="it is no file"):
         safetensors.read(tmp_path)
 
 

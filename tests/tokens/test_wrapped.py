@@ -88,6 +88,11 @@ def test_tokens_that_a_text_could_name_are_refused() -> None:
     with pytest.raises(UserError, match=r"a text with '<s>' gives the special token 0, which no text may"):
         WrappedVocabulary(foreign.wrapped(foreign.unigram()))
     contents = foreign.byte_level()
+    contents["pre_tokenizer"]["use_regex"] = False
+    contents["model"]["ignore_merges"] = True
+    with pytest.raises(UserError, match=r"a text with '<s>' gives the special token 0"):
+        WrappedVocabulary(foreign.wrapped(contents))  # a text that is the name alone
+    contents = foreign.byte_level()
     with pytest.raises(UserError, match=r"a text with 'H' gives the special token"):
         WrappedVocabulary(wrap(contents, beginning=0, end=contents["model"]["vocab"]["H"], size=360))
 

@@ -164,13 +164,13 @@ def tied(config: Mapping[str, Any]) -> bool | str:
 def turned(config: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the rotary positions of a config.json. Raises UserError for a way of scaling that recipes lack."""
     how, older = (_scaling(config, key) for key in ("rope_parameters", "rope_scaling"))
-    if how and older and (_kind(how), how.get("factor")) != (_kind(older), older.get("factor")):
+    if how and older and _scaled(how, config) != _scaled(older, config):
         raise UserError("config.json: rope_scaling: differs from rope_parameters; expected one of them")
     how = how or older
     kind = _kind(how)
-    base = how.get("rope_theta") or config["rope_theta"]
-    part = how.get("partial_rotary_factor", config.get("partial_rotary_factor", config.get("rotary_pct", 1.0)))
-    if part != 1:
+    base = how.get("rope_theta", config["rope_theta"])
+    part = how.get("partial_rotary_factor", config.get("partial_rotary_factor", config.get("rotary_pct")))
+    if part not in (None, 1):
         raise UserError(f"config.json: partial_rotary_factor={part}: expected 1, since recipes rotate whole heads")
     if kind == "default":
         return {"name": "rotary", "base": base}
@@ -194,6 +194,10 @@ def _scaling(config: Mapping[str, Any], key: str) -> dict[str, Any]:
 
 def _kind(how: Mapping[str, Any]) -> Any:
     return how.get("rope_type", how.get("type", "default"))
+
+
+def _scaled(how: Mapping[str, Any], config: Mapping[str, Any]) -> list[Any]:
+    return [_kind(how), how.get("factor"), how.get("rope_theta", config["rope_theta"])]
 
 
 def final_norm(model: Model) -> Form:

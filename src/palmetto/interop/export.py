@@ -36,6 +36,8 @@ def export(
         raise UserError(f"--out {out}: within the checkpoints of {run.path}; expected another place")
     folder.check(out)
 
+    out = out.resolve()
+
     def look(checkpoints: Checkpoints, chosen: int) -> Exported:
         source = Source(run, checkpoints, chosen)
         with folder.made(out, _facts(source, target, dtype)) as made:

@@ -21,6 +21,8 @@ def check(out: Path) -> None:
         return
     if not out.is_dir():
         raise UserError(f"--out {out}: a file; expected a folder, or a path where nothing is")
+    if out.samefile(Path.cwd()) or out.is_mount():
+        raise UserError(f"--out {out}: the current folder, or a mount point; expected one that can be replaced")
     if any(out.iterdir()):
         check_ours(out, f"--out {out}: holds files that are not an export's; expected an empty folder, or another path")
 
@@ -53,15 +55,16 @@ def made(out: Path, facts: dict[str, Any]) -> Iterator[Path]:
     out = out.resolve()
     out.parent.mkdir(parents=True, exist_ok=True)
     with files.temporary_folder(f".{out.name}.", out.parent) as temporary:
-        temporary.chmod(0o755)
-        yield temporary
-        files.write_json(temporary / MARK, {"format": FORMAT, **facts, "files": _digests(temporary)})
+        made = temporary / "export"
+        made.mkdir()
+        yield made
+        files.write_json(made / MARK, {"format": FORMAT, **facts, "files": _digests(made)})
         old = temporary.with_name(f"{temporary.name}.old")
         check(out)
         if out.exists():
             out.rename(old)
         try:
-            temporary.rename(out)
+            made.rename(out)
         except BaseException:
             if old.exists():
                 old.rename(out)

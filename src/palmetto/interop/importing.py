@@ -29,7 +29,9 @@ def check(run: RunDirectory) -> None:
 
 
 def make(source: Path, run: RunDirectory) -> Vocabulary | str:
-    """Makes the run, whole or not at all, and returns its vocabulary, or why the folder's tokenizer cannot be one.
+    """Makes the run, and returns its vocabulary, or why the folder's tokenizer cannot be one.
+
+    A new directory is whole or absent. Into an empty one files are moved when all are written.
 
     Raises UserError if the folder cannot be a run, or the directory is not empty.
     """
@@ -37,17 +39,28 @@ def make(source: Path, run: RunDirectory) -> Vocabulary | str:
     if source.resolve() in run.path.resolve().parents:
         raise UserError(f"--run {run.path}: within {source}, which is imported; expected another place")
     found, place = origin.read(source), run.path.resolve()
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with temporary_folder(f".{place.name}.", place.parent) as made:
-        made.chmod(0o755)
+    there = place.exists()
+    inside = place if there else place.parent
+    inside.mkdir(parents=True, exist_ok=True)
+    with temporary_folder(".import-", inside) as temporary:
+        made = temporary / "run"
+        made.mkdir()
         _write(found, RunDirectory(made))
-        check(run)
-        try:
+        if there:
+            _move(made, run, temporary.name)
+        else:
+            check(run)
             made.rename(place)
-        except OSError as error:
-            raise UserError(f"--run {run.path}: {error.strerror}; expected a new or an empty directory") from None
-    sync_directory(place.parent)
+    sync_directory(inside)
     return found.vocabulary
+
+
+def _move(made: Path, run: RunDirectory, besides: str) -> None:
+    """Moves what a folder holds into an empty directory, which may be a mount point, the checkpoints last."""
+    if set(names_in(run.path)) != {besides}:
+        check(run)
+    for path in sorted(made.iterdir(), key=lambda path: path.name == run.checkpoints.name):
+        path.rename(run.path / path.name)
 
 
 def _write(found: Origin, run: RunDirectory) -> None:

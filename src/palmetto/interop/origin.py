@@ -103,10 +103,11 @@ def _with_own_keys(config: Mapping[str, Any], architecture: Architecture, source
     """Returns a configuration with the class's own keys for their second names."""
     found = dict(config)
     for other, key in architecture.aliases.items():
-        if other in config and config.get(key, config[other]) != config[other]:
+        if config.get(other) is None:
+            continue
+        if config.get(key, config[other]) != config[other]:
             raise UserError(f"{source}/config.json: {other}={config[other]}: expected {config[key]}, as {key} says")
-        if other in config:
-            found[key] = config[other]
+        found[key] = config[other]
     return found
 
 
@@ -158,9 +159,9 @@ def _recipe(config: Mapping[str, Any], architecture: Architecture, source: Path,
     if obstacles := architecture.obstacles(recipe):
         raise UserError(f"{source}/config.json: {architecture.name} with {', '.join(obstacles)}")
     expected = architecture.config(recipe) | {"model_type": architecture.kind, "quantization_config": None}
-    full = recipe.model.attention.name == "full"
     if given.get("layer_types"):
-        expected["layer_types"] = ["full_attention"] * recipe.model.layers if full else None
+        kind = "full_attention" if recipe.model.attention.name == "full" else "sliding_attention"
+        expected["layer_types"] = [kind] * recipe.model.layers
     for key, value in expected.items():
         if key not in given or given[key] == value or key.startswith(("rope_", "rotary_")):
             continue

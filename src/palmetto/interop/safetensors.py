@@ -106,10 +106,11 @@ def rounded(array: Array, of: np.dtype[Any], name: str) -> Array:
     Raises UserError, which calls it `name`, if a finite number is beyond the type.
     """
     with np.errstate(over="ignore"):
-        most = np.maximum(array.max(), -array.min())
+        most = np.fmax(np.fmax.reduce(array, axis=None), -np.fmin.reduce(array, axis=None))
         if np.isfinite(most) and np.isinf(most.astype(of)):
-            raise UserError(f"{name}: holds {most:g}, which is beyond {of.name}; expected --dtype bfloat16 or float32")
-    return np.ascontiguousarray(array, of)
+            wider = "bfloat16 or float32" if of == np.float16 else "float32"
+            raise UserError(f"{name}: holds {most:g}, which is beyond {of.name}; expected --dtype {wider}")
+        return np.ascontiguousarray(array, of)
 
 
 def read(folder: Path, without: tuple[str, ...] = ()) -> dict[str, Array]:
@@ -124,9 +125,9 @@ def read(folder: Path, without: tuple[str, ...] = ()) -> dict[str, Array]:
         if not whole.exists():
             raise UserError(f"{folder}: no {whole.name}{_instead(folder)}; expected weights as safetensors")
         return read_file(whole, without)
-    if whole.exists():
-        raise UserError(f"{folder}: holds {whole.name} and {INDEX}, which may differ; expected one of them")
     tensors, places = dict[str, Array](), _indexed(index)
+    if whole.exists() and whole.name not in places.values():
+        raise UserError(f"{folder}: holds {whole.name} and {INDEX} of other files, which may differ; expected one")
     for file in sorted(set(places.values())):
         for name, tensor in read_file(folder / file, without).items():
             if places.get(name) != file:
@@ -157,9 +158,9 @@ def _indexed(index: Path) -> dict[str, str]:
 
 def read_file(path: Path, without: tuple[str, ...] = ()) -> dict[str, Array]:
     """Returns the tensors of one file, as `read` does."""
-    if path.exists() and not path.is_file():
-        raise UserError(f"{path}: not a file; expected weights as safetensors")
     try:
+        if path.exists() and not path.is_file():
+            raise ValueError("it is no file")
         with path.open("rb") as file:
             data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except (OSError, ValueError) as error:

@@ -98,9 +98,10 @@ class WrappedVocabulary(Vocabulary):
         by_name = [] if self._by_bytes else self._bytes
         for id in sorted({self.beginning, self.eod, *special, *by_name}):
             text = self.name(id)
-            found = [] if text is None else self._tokenizer.encode(f"a{text}", add_special_tokens=False).ids
+            texts = [] if text is None else [before + text for before in ("", "a", " ", "\n", ".")]
+            found = [self._tokenizer.encode(text, add_special_tokens=False).ids for text in texts]
             # A byte of the name may have no other token than its own, so a byte's must stand for the whole name.
-            if id in found and (id not in by_name or len(found) <= _SHORT):
+            if any(id in ids and (id not in by_name or len(ids) <= _SHORT) for ids in found):
                 raise UserError(f"{name}: a text with {text!r} gives the special token {id}, which no text may")
 
     @property

@@ -71,4 +71,5 @@ DEFAULTS = {
     "num_experts_per_tok": 2,
     "router_aux_loss_coef": 0.001,
 }
-MIXTRAL = Architecture("MixtralForCausalLM", "mixtral", requires, rows, config, model, DEFAULTS)
+ALIASES = {"num_experts": "num_local_experts"}
+MIXTRAL = Architecture("MixtralForCausalLM", "mixtral", requires, rows, config, model, DEFAULTS, aliases=ALIASES)

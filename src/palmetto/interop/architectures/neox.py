@@ -6,6 +6,7 @@ Its parallel blocks have a norm for each half, which recipes lack.
 from collections.abc import Mapping
 from typing import Any
 
+from palmetto.errors import UserError
 from palmetto.interop.architecture import (
     ACTIVATIONS,
     ROTARY,
@@ -68,8 +69,16 @@ def model(config: Mapping[str, Any]) -> dict[str, Any]:
         "norm_bias": True,
         "biases": True,
         "feedforward": named(ACTIVATIONS, config, "hidden_act"),
-        "positions": turned({"rope_theta": config["rotary_emb_base"], **config}),
+        "positions": turned({**config, "rope_theta": _base(config)}),
     }
+
+
+def _base(config: Mapping[str, Any]) -> Any:
+    """Returns the base of rotary positions, under either name. Raises UserError if both are there and differ."""
+    found = [config[key] for key in ("rotary_emb_base", "rope_theta") if config.get(key) is not None]
+    if any(base != found[0] for base in found):
+        raise UserError("config.json: rope_theta: differs from rotary_emb_base; expected one of them")
+    return found[0] if found else 10000.0
 
 
 DEFAULTS = {
@@ -79,7 +88,6 @@ DEFAULTS = {
     "use_parallel_residual": True,
     "attention_bias": True,
     "rotary_pct": 0.25,
-    "rotary_emb_base": 10000.0,
 }
 NEOX = Architecture(
     "GPTNeoXForCausalLM",
