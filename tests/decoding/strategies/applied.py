@@ -10,6 +10,9 @@ from palmetto.decoding.sampling import Sampling
 from palmetto.decoding.strategies import STRATEGIES
 from palmetto.decoding.strategies.strategy import Context, Sizes
 
+POSITIONS = 64
+"""The most tokens of a request, its prompt included."""
+
 
 def softmax(logits: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     """Returns probabilities in float64."""
@@ -30,7 +33,9 @@ def applied(
     rows = jnp.asarray(np.stack([logits, logits]))
     for strategy in STRATEGIES:
         if strategy.used(context):
-            rows = strategy.apply(rows, jnp_tree(strategy.parameters({1: context}, Sizes(2, logits.shape[0], 64))))
+            rows = strategy.apply(
+                rows, jnp_tree(strategy.parameters({1: context}, Sizes(2, logits.shape[0], POSITIONS)))
+            )
     other, changed = np.asarray(rows)
     assert other.tobytes() == logits.tobytes(), "a row that does not use a strategy keeps its bits"
     return changed

@@ -5,10 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from palmetto.decoding.sampling import Sampling
-from tests.decoding.strategies.applied import applied
+from tests.decoding.strategies.applied import POSITIONS, applied
 
 LOGITS = np.array([1.5, -0.5, 0.0, 2.0, 0.5, -3.0], np.float32)
-tokens = st.lists(st.integers(0, 5), max_size=70).map(tuple)
+tokens = st.lists(st.integers(0, 5), max_size=POSITIONS // 2).map(tuple)
 
 
 @given(prompt=tokens, generated=tokens)
