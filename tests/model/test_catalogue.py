@@ -35,6 +35,7 @@ LAYOUTS = {
     "blocked": CPU._replace(kept_length=1, block_rows=4),
     "accelerator": tuning.ACCELERATOR,
     "accelerator blocked": tuning.ACCELERATOR._replace(kept_length=1, block_rows=5, query_rows=4),
+    "native": tuning.for_platform("cpu"),
 }
 
 POSITIONS: dict[str, dict[str, Any]] = {
@@ -150,6 +151,7 @@ FORWARD = (
     *((name, "cpu" if MODELS[name].positions.name == "rotary" else "blocked") for name in PLAIN),
     *((name, "blocked") for name in MODELS if name not in PLAIN and not name.endswith("every second")),
     *((name, "blocked") for name in ("palm", "local every second")),
+    *((name, "native") for name in ("palm", "local", "experts dropless")),
     *((name, "accelerator") for name in ("palm", "biases", "sandwich serial", "deep", "qk norm", "learned", "memory")),
     *((name, "accelerator") for name in MODELS if name.startswith("experts") or name.endswith("every second")),
     *((name, "accelerator blocked") for name in ("sinks", "memory first", "parallel windows", "random 0")),

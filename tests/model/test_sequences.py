@@ -32,6 +32,7 @@ CASES = [
     *((name, "blocked") for name in KINDS),
     *((name, "accelerator blocked") for name in ("palm", "t5", "sinks", "memory")),
     *((name, "cpu") for name in ("palm", "alibi")),
+    *((name, "native") for name in ("palm", "local", "local every second")),
 ]
 
 
@@ -54,7 +55,10 @@ def compiled(name: str, arrangement: str) -> Callable[[Parameters, jax.Array, ja
     return jax.jit(forward, compiler_options=QUICKLY)
 
 
-QUICK = [("palm", "blocked"), ("t5", "blocked"), ("sinks", "blocked"), ("learned", "blocked"), ("memory", "blocked")]
+QUICK = [
+    *((name, "native") for name in ("palm", "local")),
+    *((name, "blocked") for name in ("palm", "t5", "sinks", "learned", "memory")),
+]
 
 
 @pytest.mark.parametrize(("name", "arrangement"), slow_but(QUICK, CASES))

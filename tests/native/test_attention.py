@@ -30,17 +30,21 @@ def operands(shape: Shape, dtype: str, scale: float = 1.0) -> list[jax.Array]:
 
 
 @jax.jit
-def results(q: jax.Array, k: jax.Array, v: jax.Array, d: jax.Array) -> tuple[jax.Array, ...]:
+def results(
+    q: jax.Array, k: jax.Array, v: jax.Array, d: jax.Array, first: jax.Array | None = None
+) -> tuple[jax.Array, ...]:
     """Returns the output and the derivatives with respect to q, k and v."""
-    output, derivative = jax.vjp(fused_attention, q, k, v)
+    output, derivative = jax.vjp(lambda q, k, v: fused_attention(q, k, v, first), q, k, v)
     return output, *derivative(d)
 
 
-def reference(*arrays: jax.Array) -> Arrays:
+def reference(*arrays: jax.Array, first: npt.NDArray[np.int32] | None = None) -> Arrays:
     """Returns what `results` does, in float64 and by the plain formulas."""
     q, k, v, d = (np.asarray(array, np.float64) for array in arrays)
     scores = np.einsum("btkgq,bskq->bkgts", q, k)
     seen = np.tril(np.ones(scores.shape[-2:], bool))
+    if first is not None:
+        seen = seen & (np.arange(seen.shape[-1]) >= first[:, None, None, :, None])
     masked = np.where(seen, scores, -np.inf)
     e = np.exp(masked - masked.max(-1, keepdims=True))
     p = e / e.sum(-1, keepdims=True)
@@ -77,6 +81,41 @@ def test_attention_of_any_shape_is_that_of_float64(
         assert found.shape == exact.shape
         error = np.abs(np.asarray(found, np.float64) - exact).max(initial=0)
         assert error <= ERROR[dtype] * max(np.abs(exact).max(initial=0), size**0.5), name
+
+
+def firsts(kind: str, batch: int, length: int) -> npt.NDArray[np.int32]:
+    """Returns the first positions that are seen: of examples that lie side by side, of a window, or of both."""
+    random, places = np.random.default_rng(length), np.arange(length)
+    begins = random.random((batch, length)) < 0.02
+    starts = np.maximum.accumulate(np.where(begins, places, 0), axis=1)
+    window = np.maximum(places - random.integers(1, length + 1) + 1, 0)
+    chosen = {"examples": starts, "window": np.broadcast_to(window, starts.shape), "both": np.maximum(starts, window)}
+    return chosen[kind].astype(np.int32)
+
+
+@DTYPES
+@pytest.mark.parametrize("kind", ["examples", "window", "both"])
+@settings(max_examples=2, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    length=st.sampled_from([1, 2, 31, 65, 130, 257, 300, 513, 700]),
+    heads=st.integers(1, 2),
+    group=st.integers(1, 6),
+    size=st.sampled_from([16, 40, 64, 128]),
+)
+def test_what_lies_before_the_first_seen_position_is_hidden(
+    instruction_set: str, dtype: str, kind: str, length: int, heads: int, group: int, size: int
+) -> None:
+    given_arrays, first = operands((2, length, heads, group, size), dtype), firsts(kind, 2, length)
+    exact = reference(*given_arrays, first=first)
+    for name, found, wanted in zip(("o", "dq", "dk", "dv"), results(*given_arrays, first), exact, strict=True):
+        error = np.abs(np.asarray(found, np.float64) - wanted).max()
+        assert error <= ERROR[dtype] * max(np.abs(wanted).max(), size**0.5), name
+
+
+@DTYPES
+def test_all_see_the_first_position_by_default(instruction_set: str, dtype: str) -> None:
+    given_arrays = operands((2, 300, 1, 3, 64), dtype)
+    assert bits(results(*given_arrays)) == bits(results(*given_arrays, jnp.zeros((2, 300), jnp.int32)))
 
 
 @DTYPES

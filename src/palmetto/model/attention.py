@@ -79,10 +79,11 @@ def _own_heads(
         flash = accelerated.choose(tuning.platform, q.dtype, length, q.shape[3])
         if flash:
             return flash(q, k, v, kind.band.window)
-    full = sequences.prefix is None and not model.positions.add_to_scores and kind.band == Band(None)
-    causal = full and not shared and not kind.searches
-    if causal and plain and by_native(q, tuning.native) and q.shape[3] <= LARGEST_HEAD:
-        return fused_attention(q.reshape(*q.shape[:2], heads, -1, q.shape[3]), k, v).reshape(q.shape)
+    banded = sequences.prefix is None and not model.positions.add_to_scores and not shared and not kind.searches
+    if banded and kind.band and by_native(q, tuning.native) and q.shape[3] <= LARGEST_HEAD:
+        first = _first_seen(kind.band, sequences, q)
+        return fused_attention(q.reshape(*q.shape[:2], heads, -1, q.shape[3]), k, v, first).reshape(q.shape)
+    causal = banded and kind.band == Band(None)
     start: jax.Array | int = 0
     if shared:
         start = jax.lax.axis_index("sequence") * q.shape[1]
@@ -103,6 +104,14 @@ def _own_heads(
             function, learned, sequences, grouped, k, v, pairs, rows, tuning.block_rows, start // rows
         )
     return result.swapaxes(1, 2).reshape(q.shape)
+
+
+def _first_seen(band: Band, sequences: Sequences, q: jax.Array) -> jax.Array | None:
+    """Returns the first place that each query of q [B, T, …] sees, int32 [B, T]; None if all see from place 0 on."""
+    if band.window is None:
+        return sequences.starts
+    first = jnp.maximum(jnp.arange(q.shape[1], dtype=jnp.int32) - band.window + 1, 0)
+    return jnp.broadcast_to(first, q.shape[:2]) if sequences.starts is None else jnp.maximum(first, sequences.starts)
 
 
 def _bound(kind: Attention, sequences: Sequences) -> Attention | None:

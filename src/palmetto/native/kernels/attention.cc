@@ -26,8 +26,11 @@ const AttentionKernels& kernels() {
   }
 }
 
-// Fills in the shape and q, k and v, which have any number of leading axes of sequences.
-ffi::Error describe(Attention* attention, const ffi::AnyBuffer& q, const ffi::AnyBuffer& k, const ffi::AnyBuffer& v) {
+using Places = ffi::Buffer<ffi::DataType::S32>;
+
+// Fills in the shape and the operands, which have any number of leading axes of sequences.
+ffi::Error describe(Attention* attention, const ffi::AnyBuffer& q, const ffi::AnyBuffer& k, const ffi::AnyBuffer& v,
+                    const Places& first) {
   if (instruction_set() == kNone) return ffi::Error::Internal("no instruction set was chosen");
   const auto type = q.element_type();
   if (type != ffi::DataType::F32 && type != ffi::DataType::BF16) {
@@ -46,16 +49,17 @@ ffi::Error describe(Attention* attention, const ffi::AnyBuffer& q, const ffi::An
   attention->q = q.untyped_data();
   attention->k = k.untyped_data();
   attention->v = v.untyped_data();
+  attention->first = first.typed_data();
   return ffi::Error::Success();
 }
 
 // Returns into how many tasks, at most `most`, each head is divided: one if the heads keep all cores busy.
 int64_t divisions(int64_t heads, int64_t most) { return heads >= 4 * cores() || heads % cores() == 0 ? 1 : most; }
 
-ffi::Error forward(ffi::ThreadPool pool, ffi::AnyBuffer q, ffi::AnyBuffer k, ffi::AnyBuffer v,
+ffi::Error forward(ffi::ThreadPool pool, ffi::AnyBuffer q, ffi::AnyBuffer k, ffi::AnyBuffer v, Places first,
                    ffi::Result<ffi::AnyBuffer> output, ffi::Result<ffi::Buffer<ffi::DataType::F32>> statistics) {
   Attention attention;
-  if (const auto error = describe(&attention, q, k, v); error.failure()) return error;
+  if (const auto error = describe(&attention, q, k, v, first); error.failure()) return error;
   attention.output = output->untyped_data();
   attention.statistics = statistics->typed_data();
   const int64_t heads = attention.sequences * attention.heads, parts = divisions(heads, 2 * cores());
@@ -63,11 +67,11 @@ ffi::Error forward(ffi::ThreadPool pool, ffi::AnyBuffer q, ffi::AnyBuffer k, ffi
   return ffi::Error::Success();
 }
 
-ffi::Error backward(ffi::ThreadPool pool, ffi::AnyBuffer q, ffi::AnyBuffer k, ffi::AnyBuffer v,
+ffi::Error backward(ffi::ThreadPool pool, ffi::AnyBuffer q, ffi::AnyBuffer k, ffi::AnyBuffer v, Places first,
                     ffi::AnyBuffer output, ffi::Buffer<ffi::DataType::F32> statistics, ffi::AnyBuffer d,
                     ffi::Result<ffi::AnyBuffer> dq, ffi::Result<ffi::AnyBuffer> dk, ffi::Result<ffi::AnyBuffer> dv) {
   Attention attention;
-  if (const auto error = describe(&attention, q, k, v); error.failure()) return error;
+  if (const auto error = describe(&attention, q, k, v, first); error.failure()) return error;
   attention.output = output.untyped_data();
   attention.statistics = statistics.typed_data();
   attention.d = d.untyped_data();
@@ -102,6 +106,7 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(palmetto_attention, palmetto::forward,
                                   .Arg<xla::ffi::AnyBuffer>()
                                   .Arg<xla::ffi::AnyBuffer>()
                                   .Arg<xla::ffi::AnyBuffer>()
+                                  .Arg<palmetto::Places>()
                                   .Ret<xla::ffi::AnyBuffer>()
                                   .Ret<xla::ffi::Buffer<xla::ffi::DataType::F32>>());
 
@@ -111,6 +116,7 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(palmetto_attention_backward, palmetto::backward,
                                   .Arg<xla::ffi::AnyBuffer>()
                                   .Arg<xla::ffi::AnyBuffer>()
                                   .Arg<xla::ffi::AnyBuffer>()
+                                  .Arg<palmetto::Places>()
                                   .Arg<xla::ffi::AnyBuffer>()
                                   .Arg<xla::ffi::Buffer<xla::ffi::DataType::F32>>()
                                   .Arg<xla::ffi::AnyBuffer>()

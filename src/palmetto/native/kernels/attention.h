@@ -11,6 +11,9 @@ struct Attention {
   int64_t sequences, length, heads, group, size;
   bool is_float32;
   const void *q, *k, *v;
+  // The first key that each position sees, [sequences, length]: at most its own, and never less than that of the
+  // position before it.
+  const int32_t* first;
   // For each row (position · group + query head) of each key/value head, the largest score and 1 / the sum of
   // exponentials: [sequences, heads, length · group, 2].
   float* statistics;

@@ -17,7 +17,7 @@ class HeadBackward : HeadLayout<Kernel, In> {
   using Layout = HeadLayout<Kernel, In>;
   using typename Layout::Element;
   using Layout::all_;
-  using Layout::count_seen;
+  using Layout::find_seen;
   using Layout::kMostSize;
   using Layout::length_;
   using Layout::key_offset;
@@ -96,16 +96,17 @@ class HeadBackward : HeadLayout<Kernel, In> {
   void backward_block(int64_t first, float* sums) {
     float most[kRows], row_sum[kRows];
     pack_block(first, most, row_sum);
-    int64_t seen[kRows];
-    const int64_t end = count_seen(first, kRows, seen);
-    for (int64_t start = 0; start < end; start += kKeys) {
+    int64_t hidden[kRows], seen[kRows];
+    find_seen(first, kRows, hidden, seen);
+    const int64_t begin = hidden[0] / kKeys * kKeys, end = seen[kRows - 1];
+    for (int64_t start = begin; start < end; start += kKeys) {
       const int64_t keys = least(kKeys, Attention::padded(end - start));
       Kernel::product(scores_, kStride, 16, queries_, size_, keys_across_ + start * size_, 16 * size_,
                       kRows, keys / 16, size_, false);
       Kernel::product(score_derivatives_, kStride, 16, derivatives_, size_, values_ + start * size_,
                       16 * size_, kRows, keys / 16, size_, false);
       for (int64_t r = 0; r < kRows; r += 2) {
-        differentiate(r, keys, seen[r] - start, seen[r + 1] - start, most, row_sum);
+        differentiate(r, keys, start, hidden, seen, most, row_sum);
       }
       float* const dk = sums + start * size_;
       float* const dv = dk + length_ * size_;
@@ -114,7 +115,7 @@ class HeadBackward : HeadLayout<Kernel, In> {
       Kernel::product(dk, 16, 16 * size_, queries_across_, kRows, weight_derivatives_, 16 * kRows,
                       size_, keys / 16, kRows, true);
       Kernel::product(sums_, size_, 16, weight_derivative_rows_, kElementStride, keys_ + 16 * start,
-                      16 * length_, kRows, size_ / 16, keys, start > 0);
+                      16 * length_, kRows, size_ / 16, keys, start > begin);
     }
     In row[kMostSize];
     for (int64_t r = 0; r < least(kRows, rows_ - first); r++) {
@@ -149,9 +150,12 @@ class HeadBackward : HeadLayout<Kernel, In> {
     Kernel::transpose(derivatives_across_, derivatives_, kRows, size_);
   }
 
-  // Computes e and ds of rows r and r + 1 with a block of keys, of which they see the first.
-  void differentiate(int64_t r, int64_t keys, int64_t seen, int64_t next_seen, const float* most,
-                     const float* row_sum) {
+  // Computes e and ds of rows r and r + 1 with a block of keys from `start` on; the second row sees no key before those
+  // of the first, and no fewer after them.
+  void differentiate(int64_t r, int64_t keys, int64_t start, const int64_t* all_hidden, const int64_t* all_seen,
+                     const float* most, const float* row_sum) {
+    const int64_t hidden = all_hidden[r] - start, next_hidden = all_hidden[r + 1] - start;
+    const int64_t seen = all_seen[r] - start, next_seen = all_seen[r + 1] - start;
     const float* const scores = scores_ + r * kStride;
     const float* const derivatives = score_derivatives_ + r * kStride;
     Element* const rows = weight_derivative_rows_ + r * kElementStride;
@@ -159,12 +163,12 @@ class HeadBackward : HeadLayout<Kernel, In> {
     const Vector sum0 = repeat(row_sum[r]), sum1 = repeat(row_sum[r + 1]), none = repeat(0);
     for (int64_t c = 0; c < keys; c += 16) {
       Vector e0 = none, e1 = none, ds0 = none, ds1 = none;
-      if (c < next_seen) {
+      if (hidden < c + 16 && c < next_seen) {
         e0 = exponential(load(scores + c) - most0);
         e1 = exponential(load(scores + kStride + c) - most1);
-        if (c + 16 > seen) {
-          e0 = first_lanes(e0, seen - c, none);
-          e1 = first_lanes(e1, next_seen - c, none);
+        if (c < next_hidden || seen < c + 16) {
+          e0 = between(e0, hidden - c, seen - c, none);
+          e1 = between(e1, next_hidden - c, next_seen - c, none);
         }
         ds0 = e0 * (load(derivatives + c) - sum0);
         ds1 = e1 * (load(derivatives + kStride + c) - sum1);

@@ -18,7 +18,7 @@ class HeadForward : HeadLayout<Kernel, In> {
   using Layout = HeadLayout<Kernel, In>;
   using typename Layout::Element;
   using Layout::all_;
-  using Layout::count_seen;
+  using Layout::find_seen;
   using Layout::kMostSize;
   using Layout::length_;
   using Layout::pack_across;
@@ -59,18 +59,19 @@ class HeadForward : HeadLayout<Kernel, In> {
       copy(queries_ + r * size_, static_cast<const In*>(all_.q) + row_offset(first + r), all_.size);
     }
     float most[kRows], total[kRows];
-    int64_t seen[kRows];
-    const int64_t end = count_seen(first, kRows, seen);
-    for (int64_t start = 0; start < end; start += kKeys) {
+    int64_t hidden[kRows], seen[kRows];
+    find_seen(first, kRows, hidden, seen);
+    const int64_t begin = hidden[0] / kKeys * kKeys, end = seen[kRows - 1];
+    for (int64_t start = begin; start < end; start += kKeys) {
       const int64_t keys = least(kKeys, Attention::padded(end - start));
       Kernel::product(scores_, kScoresStride, 16, queries_, size_, keys_across_ + start * size_, 16 * size_, kRows,
                       keys / 16, size_, false);
       for (int64_t r = 0; r < kRows; r++) {
-        weigh(scores_ + r * kScoresStride, weights_ + r * kWeightsStride, keys, seen[r] - start, start == 0,
-              sums_ + r * size_, &most[r], &total[r]);
+        weigh(scores_ + r * kScoresStride, weights_ + r * kWeightsStride, keys, hidden[r] - start, seen[r] - start,
+              start == begin, sums_ + r * size_, &most[r], &total[r]);
       }
       Kernel::product(sums_, size_, 16, weights_, kWeightsStride, values_ + 16 * start, 16 * length_, kRows,
-                      size_ / 16, keys, start > 0);
+                      size_ / 16, keys, start > begin);
     }
     In output[kMostSize];
     for (int64_t r = 0; r < least(kRows, rows_ - first); r++) {
@@ -82,42 +83,40 @@ class HeadForward : HeadLayout<Kernel, In> {
     }
   }
 
-  // Turns a row's scores with a block of keys, of which it sees the first, into exponentials of their differences from
-  // the largest score so far, and scales what has been summed before accordingly.
-  void weigh(const float* scores, Element* weights, int64_t keys, int64_t seen, bool is_first, float* sums,
-             float* most, float* total) const {
-    const Vector nothing = repeat(-__builtin_inff());
-    const int64_t whole = seen >= keys ? keys : seen <= 0 ? 0 : seen / 32 * 32;
-    const int64_t end = seen >= keys ? keys : seen <= 0 ? 0 : Attention::padded(seen);
+  // Turns a row's scores with a block of keys, of which it sees those from `hidden` up to `seen`, into exponentials of
+  // their differences from the largest score so far, and scales what has been summed before accordingly.
+  void weigh(const float* scores, Element* weights, int64_t keys, int64_t hidden, int64_t seen, bool is_first,
+             float* sums, float* most, float* total) const {
+    const Vector nothing = repeat(-__builtin_inff()), none = repeat(0);
+    const int64_t begin = hidden <= 0 ? 0 : least(keys, hidden / 32 * 32);
+    const int64_t end = seen >= keys ? keys : seen <= begin ? begin : Attention::padded(seen);
     Vector even = nothing, odd = nothing;
-    for (int64_t c = 0; c < whole; c += 32) {
-      even = larger(even, load(scores + c));
-      odd = larger(odd, load(scores + c + 16));
-    }
-    if (whole < end) {
-      even = larger(even, first_lanes(load(scores + whole), seen - whole, nothing));
-      odd = larger(odd, first_lanes(load(scores + whole + 16), seen - whole - 16, nothing));
+    for (int64_t c = begin; c < end; c += 32) {
+      if (hidden <= c && c + 32 <= seen) {
+        even = larger(even, load(scores + c));
+        odd = larger(odd, load(scores + c + 16));
+      } else {
+        even = larger(even, between(load(scores + c), hidden - c, seen - c, nothing));
+        odd = larger(odd, between(load(scores + c + 16), hidden - c - 16, seen - c - 16, nothing));
+      }
     }
     const float own = largest(larger(even, odd));
     const float reference = is_first || own > *most ? own : *most;
     const Vector subtracted = repeat(reference);
-    Vector even_sum = repeat(0), odd_sum = repeat(0);
-    for (int64_t c = 0; c < whole; c += 32) {
-      const Vector a = exponential(load(scores + c) - subtracted);
-      const Vector b = exponential(load(scores + c + 16) - subtracted);
+    Vector even_sum = none, odd_sum = none;
+    for (int64_t c = 0; c < begin; c += 32) Kernel::store_two(weights + c, none, none);
+    for (int64_t c = begin; c < end; c += 32) {
+      Vector a = exponential(load(scores + c) - subtracted);
+      Vector b = exponential(load(scores + c + 16) - subtracted);
+      if (c < hidden || seen < c + 32) {
+        a = between(a, hidden - c, seen - c, none);
+        b = between(b, hidden - c - 16, seen - c - 16, none);
+      }
       even_sum = even_sum + a;
       odd_sum = odd_sum + b;
       Kernel::store_two(weights + c, a, b);
     }
-    if (whole < end) {
-      const Vector none = repeat(0);
-      const Vector a = first_lanes(exponential(load(scores + whole) - subtracted), seen - whole, none);
-      const Vector b = first_lanes(exponential(load(scores + whole + 16) - subtracted), seen - whole - 16, none);
-      even_sum = even_sum + a;
-      odd_sum = odd_sum + b;
-      Kernel::store_two(weights + whole, a, b);
-    }
-    for (int64_t c = end; c < keys; c += 32) Kernel::store_two(weights + c, repeat(0), repeat(0));
+    for (int64_t c = end; c < keys; c += 32) Kernel::store_two(weights + c, none, none);
     const float added = sum(even_sum + odd_sum);
     if (is_first) {
       *total = added;

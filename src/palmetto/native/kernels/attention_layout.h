@@ -23,6 +23,11 @@ inline void copy(float* to, const Half* from, int64_t count) {
 
 inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
+// Returns the lanes of x from `hidden` up to `seen`, and `other` in the rest.
+inline Vector between(Vector x, int64_t hidden, int64_t seen, Vector other) {
+  return first_lanes(other, hidden, first_lanes(x, seen, other));
+}
+
 // Hands out consecutive pieces of memory, each aligned to a cache line.
 class Pieces {
  public:
@@ -65,11 +70,14 @@ class HeadLayout {
   int64_t key_offset(int64_t key) const {
     return ((sequence_ * all_.length + key) * all_.heads + head_) * all_.size;
   }
-  // Counts the keys that each row of a block sees, and returns the last row's. Rows after the last one, which fill the
+  // Finds the keys that each row of a block sees: from hidden[r] up to seen[r]. Rows after the last one, which fill the
   // last block, see what that one does.
-  int64_t count_seen(int64_t first, int64_t rows, int64_t* seen) const {
-    for (int64_t r = 0; r < rows; r++) seen[r] = least(first + r, rows_ - 1) / all_.group + 1;
-    return seen[rows - 1];
+  void find_seen(int64_t first, int64_t rows, int64_t* hidden, int64_t* seen) const {
+    for (int64_t r = 0; r < rows; r++) {
+      const int64_t position = least(first + r, rows_ - 1) / all_.group;
+      hidden[r] = least(all_.first[sequence_ * all_.length + position], position);
+      seen[r] = position + 1;
+    }
   }
 
   // Packs keys or values as panels of 16 keys, for products whose terms are the dimensions of a head.
