@@ -1,10 +1,12 @@
 """Beams over HTTP are those of the engine."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from palmetto.decoding.request import Request
+from palmetto.decoding.text import ended_by
 from palmetto.decoding.trained import TrainedModel
 from palmetto.runs.directory import RunDirectory
 from palmetto.serving.state import Server
@@ -28,6 +30,21 @@ def test_beams_are_those_of_the_engine(complete: Post, run: RunDirectory, server
         assert choice["logprobs"]["tokens"] == [served.pieces.names[token.id] for token in result.tokens]
         assert choice["logprobs"]["token_logprobs"] == [token.logprob for token in result.tokens]
     assert answer["usage"]["completion_tokens"] == sum(len(result.tokens) for result in results)
+
+
+def test_beams_end_at_a_stop_string(complete: Post, run: RunDirectory, server: Server) -> None:
+    """What would follow it does not decide which beam is best."""
+    pieces, asked = server.models["tiny"].pieces, {**ASKED, "max_tokens": 24, "length_penalty": 3}
+    text = max((choice["text"] for choice in complete(**asked).json()["choices"]), key=len)
+    stop, eod = text[len(text) // 2], server.models["tiny"].vocabulary.eod
+    request = Request((5, 9, 300), 24, choices=2, beams=4, length_penalty=3, stop=frozenset([eod]))
+    engine = TrainedModel(run).engine(LIMITS)
+    [results] = engine.run([replace(request, ended=ended_by([stop], pieces))])
+    written = [
+        b"".join(pieces.data[token.id] for token in result.tokens).decode(errors="replace") for result in results
+    ]
+    texts = [choice["text"] for choice in complete(**asked, stop=[stop]).json()["choices"]]
+    assert texts == [text.partition(stop)[0] for text in written]
 
 
 def test_beams_are_streamed_and_echoed(complete: Post) -> None:

@@ -116,6 +116,13 @@ def test_a_client_that_waits_is_told_that_it_is_not_forgotten(
     assert len(chunks(text)) == 3
 
 
+def test_equal_prompts_without_a_seed_get_answers_of_their_own(complete: Post) -> None:
+    asked = {"prompt": [[5, 9, 300]] * 4, "max_tokens": 12, "temperature": 1}
+    texts = {choice["text"] for choice in complete(**asked).json()["choices"]}
+    assert len(texts) > 1
+    assert len({choice["text"] for choice in complete(**asked, seed=7).json()["choices"]}) == 1, "each as if alone"
+
+
 def test_usage_counts_all_prompts_and_choices(complete: Post) -> None:
     answer = complete(prompt=[[5, 6, 7], [8]], n=3, max_tokens=4, logit_bias={"1": -100}).json()
     assert answer["usage"] == {"prompt_tokens": 4, "completion_tokens": 24, "total_tokens": 28}

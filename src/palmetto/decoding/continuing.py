@@ -13,7 +13,7 @@ from palmetto.decoding.generate import ROWS, SHORTEST, check_room, too_large
 from palmetto.decoding.limits import Limits, block_bytes
 from palmetto.decoding.request import Constraint, Finish, Request, Token
 from palmetto.decoding.sampling import Sampling
-from palmetto.decoding.text import Pieces
+from palmetto.decoding.text import Pieces, ended_by
 from palmetto.decoding.trained import TrainedModel
 from palmetto.errors import UserError
 
@@ -99,6 +99,7 @@ class Continuing:
             choices=wish.choices,
             beams=wish.beams,
             stop=frozenset([self._trained.vocabulary.eod]),
+            ended=ended_by(wish.stops, self.pieces) if wish.beams else None,
             top=wish.top,
             prefix=prefix,
             constraint=wish.constraint,

@@ -1,7 +1,7 @@
 """Turns tokens into text as they come: whole characters only, and none that may belong to a stop string."""
 
 import codecs
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 from palmetto.tokens.vocabulary import Vocabulary
@@ -20,6 +20,19 @@ class Pieces:
         No two are equal: sentencepiece gives each piece a name of its own, and writes a space as U+2581, which occurs
         in text pieces alone.
         """
+
+
+def ended_by(stops: Sequence[str], pieces: Pieces) -> Callable[[Sequence[int]], bool] | None:
+    """Returns what says whether generated ids hold one of these strings, for beams; None without strings."""
+    if not stops:
+        return None
+    ends = [stop.encode(errors="surrogatepass") for stop in stops]
+
+    def ended(generated: Sequence[int]) -> bool:
+        data = b"".join(pieces.data[id] for id in generated)
+        return any(end in data for end in ends)
+
+    return ended
 
 
 class TextStream:

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from palmetto.decoding.request import Constraint, Finish
-from palmetto.decoding.text import Pieces, TextStream
+from palmetto.decoding.text import Pieces, TextStream, ended_by
 from palmetto.tokens.vocabulary import Vocabulary
 
 
@@ -48,14 +48,10 @@ def until(stop: Sequence[str], vocabulary: Vocabulary) -> Ends:
     if not longer:
         return Ends(ids, None, None)
     pieces = Pieces(vocabulary)
-
-    def ended(generated: Sequence[int]) -> bool:
-        data = b"".join(pieces.data[id] for id in generated)
-        return any(text.encode() in data for text in longer)
-
-    return Ends(ids, lambda: _Until(longer, pieces), ended)
+    return Ends(ids, lambda: _Until(longer, pieces), ended_by(longer, pieces))
 
 
-def up_to_stop(text: str, stop: Sequence[str]) -> str:
-    """Returns the text up to the first stop string in it."""
-    return text[: min((at for at in map(text.find, stop) if at >= 0), default=len(text))]
+def up_to_stop(text: str, stop: Sequence[str], *, keep: bool = False) -> str:
+    """Returns the text up to the first stop string in it, which is kept if `keep` says so."""
+    ends = [(at, at + keep * len(each)) for each in stop if (at := text.find(each)) >= 0]
+    return text[: min(ends, default=(0, len(text)))[1]]

@@ -83,11 +83,11 @@ class Generating:
             self._end(follower)
 
     async def _submit(self, prompts: list[Prompt], stops: Sequence[str]) -> Follower:
-        requests = await requests_of(self._served, self._settings, self._asked, prompts, self._wanted)
+        self._check_queue(len(prompts))
+        requests = await requests_of(self._served, self._settings, self._asked, prompts, self._wanted, stops)
+        self._check_queue(len(prompts))
         current = self._served.current
         worker, self._head["system_fingerprint"] = current.worker, current.fingerprint
-        if worker.queue + self._wanted.choices * len(requests) > self._settings.queue:
-            raise busy(f"{worker.queue} choices of prompts are waiting already")
         try:
             call = await worker.submit(requests)
         except Refused as error:
@@ -95,6 +95,12 @@ class Generating:
         except Failed as error:
             raise ApiError(500, f"the engine has failed ({error})") from None
         return Follower(call, prompts, self._served.pieces, stops, self._wanted.echo, self._settings.seconds)
+
+    def _check_queue(self, prompts: int) -> None:
+        """Raises ApiError if so many prompts would have to wait behind too many others."""
+        waiting = self._served.current.worker.queue
+        if waiting + self._wanted.choices * prompts > self._settings.queue:
+            raise busy(f"{waiting} choices of prompts are waiting already")
 
     async def _collect(self, follower: Follower) -> Response:
         wholes = [Delta() for _ in follower.choices]

@@ -1,11 +1,12 @@
 """Makes the engine's requests from a client's parameters."""
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from palmetto.decoding.request import PENALTY, Constraint, Request
 from palmetto.decoding.sampling import SEEDS, Sampling
+from palmetto.decoding.text import ended_by
 from palmetto.errors import UserError
 from palmetto.recipe.objectives import has_prefix
 from palmetto.serving.aside import aside, in_thread
@@ -62,9 +63,17 @@ def _checked(served: Served, ids: list[int]) -> Prompt:
 
 
 async def requests_of(
-    served: Served, settings: Settings, asked: Generation, prompts: list[Prompt], wanted: Wanted
+    served: Served,
+    settings: Settings,
+    asked: Generation,
+    prompts: list[Prompt],
+    wanted: Wanted,
+    stops: Sequence[str],
 ) -> list[Request]:
-    """Returns a request for each prompt; raises ApiError that names a parameter that cannot be met."""
+    """Returns a request for each prompt; raises ApiError that names a parameter that cannot be met.
+
+    With a seed, a prompt is answered as it would be alone; without, each prompt has a seed of its own.
+    """
     scores = wanted.echo and wanted.top is not None
     objective = served.recipe.training.objective
     if scores and has_prefix(objective):
@@ -74,7 +83,6 @@ async def requests_of(
     if asked.logprobs_mode is not None and wanted.top is None:
         raise bad("logprobs_mode", "expected only beside logprobs")
     _check_beams(served, asked, wanted)
-    seed = secrets.randbelow(SEEDS) if asked.seed is None else asked.seed % SEEDS
     sampling = Sampling() if wanted.beams else _sampling(served, asked)
     constraint = await _constraint(served, asked.response_format)
     requests = []
@@ -85,11 +93,12 @@ async def requests_of(
                 ids,
                 tokens=_tokens(served, settings, len(ids), wanted),
                 sampling=sampling,
-                seed=seed,
+                seed=secrets.randbelow(SEEDS) if asked.seed is None else asked.seed % SEEDS,
                 choices=wanted.choices,
                 beams=wanted.beams,
                 length_penalty=_or(asked.length_penalty, PENALTY),
                 stop=frozenset([served.vocabulary.eod]),
+                ended=ended_by(stops, served.pieces) if wanted.beams else None,
                 top=wanted.top or 0,
                 processed=asked.logprobs_mode == "processed_logprobs",
                 echo=scores,
