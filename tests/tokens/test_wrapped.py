@@ -67,6 +67,11 @@ def test_no_text_gives_a_special_token(bytewise: WrappedVocabulary) -> None:
         bytewise.extended(["<think>"])
 
 
+def test_special_tokens_of_a_text_are_named(bytewise: WrappedVocabulary) -> None:
+    assert bytewise.specials_in(f"{foreign.END} a {foreign.BEGINNING}b") == [foreign.END, foreign.BEGINNING]
+    assert bytewise.specials_in("a") == []
+
+
 def test_texts_are_neither_cut_nor_filled_up(bytewise: WrappedVocabulary) -> None:
     """As tokenizer.json says of the batches that were once encoded."""
     cut = {"direction": "Right", "max_length": 4, "strategy": "LongestFirst", "stride": 0}

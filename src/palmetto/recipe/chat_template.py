@@ -56,8 +56,18 @@ class ChatTemplate:
             raise UserError(f"{name}: does not write the variable messages; expected a template of a chat")
 
     def prompt(self, messages: Sequence[Message]) -> list[Segment]:
-        """Returns the text that the assistant's next message continues; raises UserError if the template refuses."""
-        return self._cut(self._render(messages, answering=True), predicted=False)
+        """Returns the text that the assistant's next message continues; raises UserError if the template refuses.
+
+        It is cut as in training, so that it has the same ids, unless the template changes earlier text.
+        """
+        whole = self._render(messages, answering=True)
+        answered = max((place + 1 for place, each in enumerate(messages) if each["role"] == "assistant"), default=0)
+        try:
+            history = self.segments(messages[:answered]) if answered else []
+            rest = _behind(self._render(messages[:answered], answering=False) if answered else "", whole, answered)
+        except UserError:
+            history, rest = [], whole
+        return [*history, *self._cut(rest, predicted=False)]
 
     def segments(self, messages: Sequence[Message]) -> list[Segment]:
         """Returns the text of a whole chat, cut where messages of the assistant begin and end.

@@ -190,6 +190,10 @@ class Vocabulary:
         """Returns how the tokenizer that it was made from is used elsewhere, if differently; nothing for our own."""
         return []
 
+    def specials_in(self, text: str) -> list[str]:
+        """Returns the names of special tokens of a foreign tokenizer that stand in a text; ours has none."""
+        return []
+
     @property
     def around(self) -> tuple[list[int], list[int]]:
         """The ids that an export's tokenizer puts in front of a text, and those behind it."""

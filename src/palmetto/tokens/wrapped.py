@@ -131,6 +131,10 @@ class WrappedVocabulary(Vocabulary):
             remarks.append(f"puts {self._shown(behind)} behind a text; here it is nothing")
         return remarks
 
+    def specials_in(self, text: str) -> list[str]:
+        """Returns the names of special tokens that stand in a text, of which no text gives the ids."""
+        return sorted({token.content for token in self._added.values() if token.special and token.content in text})
+
     def _shown(self, ids: list[int]) -> str:
         return " ".join(self.name(id) or f"[{id}]" for id in ids) or "nothing"
 
