@@ -6,6 +6,7 @@ import pytest
 
 from palmetto.errors import UserError
 from palmetto.ladder import request as asked
+from palmetto.recipe import loading
 
 
 def test_numbers_have_letters_or_exponents() -> None:
@@ -27,6 +28,10 @@ def test_requests_that_cannot_be_are_refused(tmp_path: Path) -> None:
         read(tmp_path, "palm-1m")
     with pytest.raises(UserError, match=r"--predict palm-1m: a vocabulary of 2,048 .* quickstart has one of 8,192"):
         read(tmp_path, predict="palm-1m")
+    spans = tmp_path / "spans.yaml"
+    spans.write_text(loading.dump(loading.load("quickstart", ["training.objective={name: prefix}"])))
+    with pytest.raises(UserError, match=r"spans\.yaml: training\.objective=prefix, and quickstart has causal"):
+        read(tmp_path / "out", predict=str(spans))
     with pytest.raises(UserError, match="the source itself"):
         read(tmp_path, source=str(tmp_path))
 

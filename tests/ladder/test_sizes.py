@@ -46,6 +46,12 @@ def test_a_size_that_no_model_of_the_family_has_is_refused() -> None:
         of_size(loading.load("quickstart"), 1e4)
 
 
+def test_a_short_run_keeps_every_batch_size() -> None:
+    recipe = loading.load("palm-1m", ["training.batch_size={0: 8, 500: 16, 600: 32}"])
+    before = Ramp(recipe.training.batch_ramp).sequences_before(2001) * 256
+    assert of_tokens(recipe, before / 2000).training.batch_size == {0: 8, 1: 16, 2: 32}
+
+
 def test_the_shape_of_a_run_stays_with_its_number_of_tokens() -> None:
     recipe = loading.load(
         "palm-1m", ["training.batch_size={0: 8, 500: 16}", "training.schedule={name: cosine, warmup: 100}"]

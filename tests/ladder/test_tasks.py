@@ -78,6 +78,19 @@ def test_three_sizes_have_a_discontinuity(folders: list[Path]) -> None:
     assert "2 sizes; expected at least 3" in two["missing"]
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [({"shots": 5}, "shots=5, and .* has None; expected the same"), ({"data": {"a": "2"}}, "a was another file than")],
+)
+def test_evaluations_of_other_settings_are_no_series(
+    changes: dict[str, object], message: str, folders: list[Path]
+) -> None:
+    for folder, more in ((folders[0], {"data": {"a": "1"}}), (folders[1], changes)):
+        write_json(folder / "evaluation.json", {**json.loads((folder / "evaluation.json").read_text()), **more})
+    with pytest.raises(UserError, match=f"{folders[1]}: {message}"):
+        tasks.summarize([tasks.read(folder) for folder in folders], None)
+
+
 def test_folders_without_an_evaluation_or_a_step_are_refused(tmp_path: Path, tiny_recipe: RecipeMaker) -> None:
     with pytest.raises(UserError, match="no finished evaluation"):
         tasks.read(tmp_path)

@@ -49,6 +49,11 @@ def read(
             f"--predict {predict}: a vocabulary of {_tokens(target)}, and {recipe} has one of {_tokens(base)}; "
             "expected the same, since losses of other tokens cannot be compared"
         )
+    if target is not None and target.training.objective != base.training.objective:
+        raise UserError(
+            f"--predict {predict}: training.objective={target.training.objective.name}, and {recipe} has "
+            f"{base.training.objective.name}; expected the same, since losses of other objectives cannot be compared"
+        )
     folder = children.directory(out, base.name, "ladder", {base.corpus.source})
     asked = numbers(sizes, "--sizes"), numbers(ratios, "--tokens-per-parameter")
     return Request(base, *asked, target, folder)

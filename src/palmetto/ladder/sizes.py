@@ -59,9 +59,12 @@ def of_tokens(recipe: Recipe, tokens: float) -> Recipe:
         key: max(1, round(factor * value)) if key in _OF_STEPS and value else value
         for key, value in training.schedule.model_dump().items()
     }
+    starts = list[int]()
+    for start, _ in training.batch_ramp:  # a short run has each size for a step at least
+        starts.append(max(round(factor * start), starts[-1] + 1 if starts else 0))
     changes = {
         "steps": max(1, round(factor * training.steps)),
-        "batch_size": {round(factor * start): size for start, size in training.batch_ramp},
+        "batch_size": {start: size for start, (_, size) in zip(starts, training.batch_ramp, strict=True)},
         "schedule": schedule,
     }
     return loading.validate(_changed(recipe, training=changes))

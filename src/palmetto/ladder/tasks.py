@@ -8,7 +8,7 @@ import numpy as np
 
 from palmetto.errors import UserError
 from palmetto.evaluation.evaluating import RESULTS
-from palmetto.evaluation.settings import run_of
+from palmetto.evaluation.settings import SETTINGS, run_of
 from palmetto.evaluation.tasks.task import AS_THEY_ARE
 from palmetto.files import read_json
 from palmetto.ladder.plan import Cost, cost_of
@@ -19,6 +19,8 @@ from palmetto.scaling.discontinuity import Scored, discontinuities
 from palmetto.scaling.intervals import Fit
 from palmetto.scaling.minimizing import Floats
 
+_SETTINGS = ("shots", "limit", "beams", "samples", "seed", "weights")
+
 
 class Evaluated(NamedTuple):
     """Holds an evaluation and the cost of its model's training."""
@@ -26,6 +28,8 @@ class Evaluated(NamedTuple):
     folder: Path
     cost: Cost
     tasks: Mapping[str, Mapping[str, Any]]
+    settings: Mapping[str, Any] = {}
+    """What was asked for, and the digests of the files that were read."""
 
 
 def read(folder: Path) -> Evaluated:
@@ -37,18 +41,21 @@ def read(folder: Path) -> Evaluated:
     if not step:
         raise UserError(f"{folder}: {run.path} has taken no step, so that its tokens are not known")
     taken = recipe.model_copy(update={"training": recipe.training.model_copy(update={"steps": step})})
-    return Evaluated(folder, cost_of(taken), read_json(folder / RESULTS)["tasks"])
+    return Evaluated(folder, cost_of(taken), read_json(folder / RESULTS)["tasks"], read_json(folder / SETTINGS))
 
 
 def summarize(evaluated: Sequence[Evaluated], predict: Recipe | None) -> dict[str, Any]:
     """Returns {"models", "tasks"} as plain values, for the tasks that all evaluations have.
 
-    predict: a recipe whose scores are predicted. Raises UserError if the evaluations share no task.
+    predict: a recipe whose scores are predicted. Raises UserError if the evaluations share no task, or were asked for
+    otherwise.
     """
     first, *others = evaluated
     shared = [name for name in first.tasks if all(name in each.tasks for each in others)]
     if not shared:
         raise UserError(f"{first.folder}: no task that {', '.join(str(each.folder) for each in others)} has too")
+    for other in others:
+        _check_alike(first, other)
     target = None if predict is None else cost_of(predict)
     models = [{"folder": str(each.folder), **each.cost._asdict()} for each in evaluated]
     return {
@@ -56,6 +63,18 @@ def summarize(evaluated: Sequence[Evaluated], predict: Recipe | None) -> dict[st
         "predict": None if predict is None or target is None else {"recipe": predict.name, **target._asdict()},
         "tasks": {name: _task(name, evaluated, target) for name in shared},
     }
+
+
+def _check_alike(first: Evaluated, other: Evaluated) -> None:
+    """Raises UserError if two evaluations have other settings or saw other data, so that their scores are no series."""
+    for key in _SETTINGS:
+        ours, theirs = (each.settings.get(key) for each in (first, other))
+        if ours != theirs:
+            raise UserError(f"{other.folder}: {key}={theirs}, and {first.folder} has {ours}; expected the same")
+    ours, theirs = (each.settings.get("data", {}) for each in (first, other))
+    for path in ours.keys() & theirs.keys():
+        if ours[path] != theirs[path]:
+            raise UserError(f"{other.folder}: {path} was another file than in {first.folder}; expected the same data")
 
 
 def _task(name: str, evaluated: Sequence[Evaluated], target: Cost | None) -> dict[str, Any]:

@@ -14,6 +14,8 @@ from palmetto.scaling.intervals import Fit, interval, noises_of
 from palmetto.scaling.minimizing import Floats, Numbers, minimize
 
 _CONSTANTS = 3
+_SPREAD, _DRAWN, _AROUND = 2, 3, 4
+"""What each use of chance adds to the seed. Draws of curves are paired with those of laws, which add 0 and 1."""
 _NEVER = 10.0
 """A bend of Huber's loss that no score reaches, so that the fit is one of least squares."""
 
@@ -48,7 +50,7 @@ class Scores(NamedTuple):
         score = float(self.curve(losses.law(x)))
         if self.curves is None or losses.laws is None:
             return score, None
-        around = self.noises * np.random.default_rng(seed).standard_normal(len(self.noises))
+        around = self.noises * np.random.default_rng(seed + _AROUND).standard_normal(len(self.noises))
         return score, interval(np.clip(self.curves(losses.laws(x)) + around, 0.0, 1.0))
 
 
@@ -65,10 +67,10 @@ def fit(losses: Floats, scores: Floats, chance: float, seed: int = 0) -> Scores:
     ends, reached = _minimize(starts, losses, scores[None], chance)
     best = ends[reached.argmin()]
     curve = Curve(chance, *best)
-    noise, noises = noises_of(curve(losses) - scores, _CONSTANTS, seed)
+    noise, noises = noises_of(curve(losses) - scores, _CONSTANTS, seed + _SPREAD)
     if noise is None:
         return Scores(curve, None, None, noises)
-    around = np.random.default_rng(seed + 1).standard_normal((len(noises), len(scores)))
+    around = np.random.default_rng(seed + _DRAWN).standard_normal((len(noises), len(scores)))
     drawn = curve(losses) + noises[:, None] * around
     many, _ = _minimize(np.tile(best, (len(drawn), 1)), losses, drawn, chance)
     return Scores(curve, noise, Curve(chance, *many.T), noises)
