@@ -77,6 +77,22 @@ def test_a_stopped_finetuning_resumes_with_the_same_bits(run: RunDirectory, argu
 
 
 @pytest.mark.slow
+def test_a_resumed_finetuning_keeps_its_files_and_weights(run: RunDirectory, capfd: pytest.CaptureFixture[str]) -> None:
+    write("more.jsonl", [{"prompt": "a", "target": "b"}] * 20)
+    given = ("finetune", "run", "--run", "tuned", *SHORT, "--data", "data.jsonl=1", "--data")
+    assert command(*given, "more.jsonl=2", "--until", 1) == 0
+    before = contents(RunDirectory(Path("tuned")))
+    Path("more.jsonl").rename("elsewhere.jsonl")
+    for other in ("moer.jsonl=2", "more.jsonl=5"):
+        with pytest.raises(UserError, match=r"tuned was begun with .*data\.jsonl=1 .*more\.jsonl=2;"):
+            command(*given, other)
+        assert contents(RunDirectory(Path("tuned"))) == before
+    capfd.readouterr()
+    assert command(*given, "more.jsonl=2") == 0
+    assert "more.jsonl is gone; going on with the tokens made from it" in capfd.readouterr().err
+
+
+@pytest.mark.slow
 def test_it_begins_with_the_parameters_of_the_base(run: RunDirectory) -> None:
     tuned = finetune("tuned", "--step", 4, "--lora", "q", "training.schedule.peak=1e-30")
     assert tuned.recipe.finetuning is not None

@@ -32,13 +32,17 @@ class Examples:
 
     @property
     def name(self) -> str:
-        """The paths of the files and of the base."""
-        return ", ".join([*(data.path for data in self._finetuning.data), self._finetuning.base])
+        """The paths of the files, and of the base's vocabulary, that are gone."""
+        return ", ".join(map(str, self._gone))
 
     @property
     def is_there(self) -> bool:
-        """Whether all files and the base still exist."""
-        return all(path.exists() for path in (*self._paths, self._base_vocabulary))
+        """Whether all files and the base's vocabulary still exist."""
+        return not self._gone
+
+    @property
+    def _gone(self) -> list[Path]:
+        return [path for path in (*self._paths, self._base_vocabulary) if not path.exists()]
 
     @cached_property
     def fingerprint(self) -> str:

@@ -35,6 +35,7 @@ def build_tokens(run: RunDirectory, recipe: Recipe, say: Say, *, thorough: bool 
     digest = checked_digest if thorough or suspected else store_digest
     text = _text(run, recipe, say, digest)
     if run.begun and not text.is_there:  # intact tokens suffice
+        _check_examples(run, recipe)
         if not _are_whole(run, digest):
             raise UserError(
                 f"{run.path}: its vocabulary or tokens are damaged or missing, and {text.name}, which they "
@@ -55,6 +56,15 @@ def build_tokens(run: RunDirectory, recipe: Recipe, say: Say, *, thorough: bool 
         )
     if suspected and _is_suspected(run):
         run.record_event("tokens mended", text="every token is as it was written")
+
+
+def _check_examples(run: RunDirectory, recipe: Recipe) -> None:
+    """Raises UserError if a fine-tuning is asked for other files or weights than it was begun with."""
+    begun, asked = run.recipe.finetuning, recipe.finetuning
+    if begun is not None and asked is not None and asked.data != begun.data:
+        [first, *_] = [each for each in asked.data if each not in begun.data] or asked.data
+        known = " ".join(each.path if each.weight is None else f"{each.path}={each.weight:g}" for each in begun.data)
+        raise UserError(f"--data {first.path}: {run.path} was begun with {known}; expected the same files and weights")
 
 
 def _text(run: RunDirectory, recipe: Recipe, say: Say, digest: stamps.Digest) -> Source:
