@@ -38,6 +38,12 @@ def test_the_right_option_is_a_place_letter_or_text(gold: Any, place: int, tmp_p
     assert example.options[0].context == "Q: ?\nA:"
 
 
+@pytest.mark.parametrize(("options", "gold"), [(["3", "0", "1"], "1"), (["B", "A"], "A")])
+def test_a_right_option_of_two_meanings_is_refused(options: list[str], gold: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"record 0: .* of one option and the .* of another; expected one meaning"):
+        described(tmp_path, CHOICE | {"options": "all"}, {"q": "?", "all": options, "g": gold})
+
+
 def test_options_may_be_a_field_with_a_list(tmp_path: Path) -> None:
     [example] = described(tmp_path, CHOICE | {"options": "all"}, {"q": "?", "all": ["{x}", "y"], "g": 1})
     assert [option.continuation for option in example.options] == [" {x}", " y"]

@@ -9,6 +9,7 @@ from palmetto.evaluation.answers import words
 from palmetto.evaluation.judging import elected, judge, normalized, together
 from palmetto.evaluation.queries import Query, ask
 from palmetto.evaluation.registry import TASKS
+from palmetto.evaluation.tasks.arithmetic import number
 from palmetto.evaluation.tasks.task import Example, Normalization, Task, choice
 from tests.evaluation.models import reader
 
@@ -85,3 +86,20 @@ def test_samples_vote_and_the_unparsed_do_not() -> None:
     assert elected(chain, texts) == texts[2]
     assert elected(chain, ["no idea"] * 2) == "no idea"
     assert elected(task(mark=words), ["Rome", " The Paris.", "paris"]) == " The Paris."
+
+
+@pytest.mark.parametrize(
+    ("name", "texts", "winner"),
+    [
+        ("gsm8k", ["a #### 4", "b #### 5", "c #### 5.0"], 1),
+        ("svamp", ["no idea", "no idea", " 7 apples"], 2),
+        ("mawps_addsub", [" 3", " 1,000", "It is 1000."], 1),
+    ],
+)
+def test_numbers_vote_whatever_is_said_around_them(name: str, texts: list[str], winner: int) -> None:
+    assert elected(TASKS[name], texts) == texts[winner]
+
+
+def test_any_accepted_number_is_right() -> None:
+    assert number("It is 13.", Example(answers=("12", "13"))) == {"em": 1.0}
+    assert number("It is 14.", Example(answers=("12", "13"))) == {"em": 0.0}

@@ -100,6 +100,13 @@ def test_a_long_continuation_loses_its_end_and_is_counted() -> None:
     assert query.ids == (EOD,)
 
 
+def test_a_line_end_stays_in_the_prompt() -> None:
+    """An answer that had to begin with it would end there."""
+    for context in ("text:\n", "text:\n  "):
+        [query] = ask(task(mark=words), Example(context=context, answers=("a",)), (), reader())
+        assert text(query.ids) == "text:\n"
+
+
 def test_a_generated_answer_has_room() -> None:
     example = Example(context="text " * 50, answers=("a",))
     [query] = ask(task(mark=words, tokens=10), example, (), reader(32))

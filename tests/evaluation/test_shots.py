@@ -55,8 +55,13 @@ def test_too_few_records_for_the_shots_are_refused(tmp_path: Path) -> None:
         loaded.check_shots(count)
     with pytest.raises(UserError, match=r"nq_open: 2 examples for shots in nq_open/NQ-open.dev.jsonl; expected 3, or"):
         loaded.check_shots(3)
-    write_text(tmp_path / "nq_open" / "NQ-open.train.jsonl", lines(*records))
-    load(TASKS["nq_open"], tmp_path).check_shots(3)
+    others = [{"question": text, "answer": [text]} for text in "xyz"]
+    write_text(tmp_path / "nq_open" / "NQ-open.train.jsonl", lines(*records, *others))
+    with_training = load(TASKS["nq_open"], tmp_path)
+    with_training.check_shots(3)
+    with pytest.raises(UserError, match=r"nq_open: 3 examples for shots in .*; expected 4"):
+        with_training.check_shots(4)  # the questions themselves do not count
+    assert {shot.answers for shot in with_training.shots(0, 3, 0)} == {("x",), ("y",), ("z",)}
     of_one_passage = loaded._replace(examples=[replace(each, cluster="one") for each in loaded.examples])
     with pytest.raises(UserError, match="0 examples for shots"):
         of_one_passage.check_shots(1)

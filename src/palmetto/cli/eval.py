@@ -90,8 +90,17 @@ def _tasks(results: dict[str, Any]) -> Iterator[str]:
             f"{name:{width}}  {values['metric']:4}  {values['value']:6.2f}  {_interval(values)}  "
             f"chance {values['chance']:.2f}  {values['count']:,} examples{signature}"
         )
+        if missing := values.get("missing"):
+            parts = len(values["parts"])
+            yield f"  over {parts} of {parts + len(missing)} tasks; lacks {_some(missing)}"
         for kind, own in values.get("kinds", {}).items():
             yield f"  {kind}  {own['value']:.2f}  {_interval(own)}  {own['count']:,} examples"
+
+
+def _some(names: list[str]) -> str:
+    """Returns the first names, and how many others there are."""
+    others = len(names) - 3
+    return ", ".join(names[:3]) + (f" and {others} more" if others > 0 else "")
 
 
 def _suites(suites: dict[str, Any]) -> Iterator[str]:

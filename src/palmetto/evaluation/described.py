@@ -11,9 +11,9 @@ from pydantic import Field, ValidationError, model_validator
 
 from palmetto.errors import UserError, nearest
 from palmetto.evaluation.answers import words
-from palmetto.evaluation.tasks.arithmetic import number
+from palmetto.evaluation.tasks.arithmetic import number, vote
 from palmetto.evaluation.tasks.reading import json_lines, json_list, table
-from palmetto.evaluation.tasks.task import Example, File, Normalization, Option, Record, Task
+from palmetto.evaluation.tasks.task import Example, File, Normalization, Option, Record, Task, meaning
 from palmetto.recipe import core_schema
 from palmetto.recipe.section import Positive, Section
 
@@ -117,6 +117,7 @@ def load(path: Path) -> Task:
         normalization=description.normalization,
         metric="acc" if description.options is not None else "em",
         mark=None if description.options is not None else {"words": words, "number": number}[description.mark],
+        vote=vote if description.mark == "number" else meaning,
         stop=tuple(description.stop),
         tokens=description.tokens,
         digest=hashlib.sha256(text.encode()).hexdigest()[:16],
@@ -124,12 +125,19 @@ def load(path: Path) -> Task:
 
 
 def _place(gold: object, texts: list[str]) -> int:
-    """Returns the place of the right option, which may be given as a place, as a text or as a letter."""
-    text = str(int(gold)) if isinstance(gold, bool) else str(gold).strip()
+    """Returns the place of the right option, which may be given as a place, as a text or as a letter.
+
+    Raises ValueError if it is none of them, or if two of them are different options.
+    """
+    text, readings = str(int(gold)) if isinstance(gold, bool) else str(gold).strip(), dict[str, int]()
     if text.isdecimal() and int(text) < len(texts):
-        return int(text)
+        readings["place"] = int(text)
     if text in texts:
-        return texts.index(text)
+        readings["text"] = texts.index(text)
     if len(text) == 1 and 0 <= ord(text.upper()) - ord("A") < len(texts):
-        return ord(text.upper()) - ord("A")
-    raise ValueError(f"{text!r} is no place, letter or text of {len(texts)} options")
+        readings["letter"] = ord(text.upper()) - ord("A")
+    if not readings:
+        raise ValueError(f"{text!r} is no place, letter or text of {len(texts)} options")
+    if len(set(readings.values())) > 1:
+        raise ValueError(f"{text!r} is the {' of one option and the '.join(readings)} of another; expected one meaning")
+    return next(iter(readings.values()))

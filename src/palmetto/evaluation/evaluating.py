@@ -66,7 +66,7 @@ def run(
             evaluated[each.task.name] = each, outcomes
             say(f"{each.task.name}: {len(outcomes)} examples")
         ledger.close()
-        results = summarize(evaluated, chosen.groups, chosen.suites)
+        results = summarize(evaluated, chosen.groups, chosen.suites, chosen.lacking)
         write_text(out / OUTCOMES, "".join(_lines(evaluated)))
         write_json(out / RESULTS, results)
     return Evaluation(results, evaluated)

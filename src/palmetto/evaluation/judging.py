@@ -43,7 +43,7 @@ def judge(
         spans=any(query.spans for query in asked),
     )
     if task.mark is not None:
-        texts = [up_to_stop(answer, task.stop) for answer in answers]
+        texts = [up_to_stop(answer, task.stop, keep=task.keeps_stop) for answer in answers]
         if task.sampled is not None and len(texts) > 1:
             return common._replace(scores=task.sampled(texts, example), answer=texts[0])
         text = elected(task, texts)

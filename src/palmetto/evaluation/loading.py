@@ -83,7 +83,10 @@ def load(task: Task, folder: Path) -> Loaded:
     examples = _examples(task, tests, folder)
     if task.most is not None and len(examples) > _OLMES_WHOLE:
         examples = random.Random(_OLMES_SEED).sample(examples, task.most)
-    pool = None if training is None else _examples(task, training, folder)
+    pool = None
+    if training is not None:  # which may hold the tests too
+        own = {(each.context, each.options) for each in examples}
+        pool = [each for each in _examples(task, training, folder) if (each.context, each.options) not in own]
     references = {} if task.references is None else task.references(folder)
     read = tuple(path for file in (tests, training, preamble) if file for path in _paths(file))
     return Loaded(task, examples, pool, read, references)

@@ -170,9 +170,9 @@ def of_text(text: str, reader: Reader) -> list[Query]:
 def of_prompt(instruction: str, context: str, tokens: int, reader: Reader) -> Query:
     """Returns the query of an answer of up to `tokens` tokens, which may take half of the length.
 
-    Spaces at the end of the context are left to the answer.
+    Spaces at the end of the context are left to the answer. A line end stays: it may be where answers end.
     """
-    whole = (reader.vocabulary.beginning, *map(int, reader.vocabulary.encode(context.rstrip())))
+    whole = (reader.vocabulary.beginning, *map(int, reader.vocabulary.encode(context.rstrip(" \t"))))
     tokens = min(tokens, reader.length // 2)
     ids = _cut(whole, reader.length - _added(reader) - tokens, instruction, reader.vocabulary)
     seen, prefix = reader.seen(ids)

@@ -102,6 +102,11 @@ class Chosen(NamedTuple):
     suites: dict[str, Suite]
     """The suites that were asked for."""
 
+    @property
+    def lacking(self) -> dict[str, list[str]]:
+        """The tasks of each group whose files are missing."""
+        return {group: [name for name in GROUPS[group] if name not in parts] for group, parts in self.groups.items()}
+
 
 def choose(names: Iterable[str], folder: Path, scorer: str = DEFAULT) -> Chosen:
     """Returns the tasks of these names; a group or suite stands for those of its tasks whose files are there.

@@ -21,12 +21,16 @@ Evaluated = Mapping[str, tuple[Loaded, list[Outcome]]]
 
 
 def summarize(
-    evaluated: Evaluated, groups: Mapping[str, Sequence[str]], suites: Mapping[str, Suite] = MappingProxyType({})
+    evaluated: Evaluated,
+    groups: Mapping[str, Sequence[str]],
+    suites: Mapping[str, Suite] = MappingProxyType({}),
+    lacking: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Returns {"tasks": …, "categories": …, "suites": …} as plain values.
 
     groups: names of groups with their tasks, all of which were run. A group's value is the mean over all of its
     examples, its macro mean that over its tasks. suites: those whose figures are wanted, over the tasks that were run.
+    lacking: the tasks of groups that were not run.
     """
     estimates = {name: _estimate(loaded, outcomes) for name, (loaded, outcomes) in evaluated.items()}
     metrics = {name: _metrics(*of, estimates[name]) for name, of in evaluated.items()}
@@ -38,6 +42,7 @@ def summarize(
         most = math.inf if unscaled & set(parts) else 1.0
         macro = mean_of([estimates[name] for name in parts], most)
         tasks[group] = _group([evaluated[name] for name in parts], macro, list(parts))
+        tasks[group]["missing"] = list(lacking.get(group, ()))
         estimates[group] = macro
         within = any(set(parts) < set(others) for others in groups.values())
         if not unscaled & set(parts) and not within:
@@ -122,7 +127,8 @@ def _suite(suite: Suite, measured: Mapping[str, Measured]) -> dict[str, Any]:
     there = {name: measured[name] for name in suite.shots if name in measured}
     means = {name: mean_of(of, least=suite.least) for name, of in suite.means(there).items() if of}
     rated = [each.references for each in there.values() if each.references]
-    references = {name: float(np.mean([of[name] for of in rated])) for name in (rated[0] if rated else ())}
+    known = [name for name in (rated[0] if rated else ()) if all(name in of for of in rated)]
+    references = {name: float(np.mean([of[name] for of in rated])) for name in known}
     return {
         "figures": {name: shown(mean, "") for name, mean in means.items()},
         **({"references": references, "rated": len(rated)} if rated else {}),

@@ -52,6 +52,11 @@ def test_sentences_are_as_the_occupations_suggest_or_not(winogender: Path) -> No
     }
 
 
+def test_sentences_about_an_occupation_are_one_cluster(winogender: Path) -> None:
+    examples = load(TASKS["winogender_all"], winogender).examples
+    assert {example.cluster for example in examples} == {"nurse", "plumber"}
+
+
 def test_the_page_shows_the_kinds(winogender: Path) -> None:
     loaded = load(TASKS["winogender_all"], winogender)
     evaluated = {"winogender_all": (loaded, [outcome(loaded, place, 0) for place in range(5)])}
@@ -72,6 +77,7 @@ def test_a_generated_answer_counts_by_the_first_name(winogender: Path) -> None:
 def question(polarity: str, condition: str, label: int) -> dict[str, Any]:
     return {
         "question_polarity": polarity,
+        "question_index": "7",
         "context_condition": condition,
         "answer_info": {"ans0": ["grandfather", "old"], "ans1": ["grandson", "nonOld"], "ans2": ["Unknown", "unknown"]},
         "additional_metadata": {"stereotyped_groups": ["old"]},
@@ -93,6 +99,7 @@ def test_bias_is_how_often_a_known_answer_is_the_stereotype(tmp_path: Path) -> N
     ]
     write_text(tmp_path / "bbq" / "Age.jsonl", records.lines(*asked))
     loaded = load(TASKS["bbq_age"], tmp_path)
+    assert {example.cluster for example in loaded.examples} == {"7"}
     assert loaded.examples[0].demonstration == "Both were there.\nQ: Who forgot it?\nA: Unknown"
     biased = summary(loaded, [0, 1, 0, 1])
     assert (biased["metrics"]["bias_ambiguous"], biased["metrics"]["bias_disambiguated"]) == (100.0, 100.0)

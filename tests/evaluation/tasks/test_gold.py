@@ -157,6 +157,8 @@ def test_groups_and_suites_name_tasks(written: Path) -> None:
     assert len({TASKS[name].category for name in SUITES["glam"].shots}) == 7
     chosen = choose(["mmlu", "glam"], written)
     assert chosen.groups == {"mmlu": ["mmlu_anatomy"], "mmlu_other": ["mmlu_anatomy"]}
+    assert len(chosen.lacking["mmlu"]) == 56
+    assert "mmlu_anatomy" not in chosen.lacking["mmlu_other"]
     assert "hellaswag" in {task.name for task in chosen.tasks}
 
 

@@ -49,6 +49,13 @@ def test_core_is_zero_at_chance_and_one_if_all_is_right() -> None:
     assert figures("core", always_no)["core_without_boolq"] == pytest.approx(0.0)
 
 
+@pytest.mark.parametrize("name", ["core_arc_easy", "core_winograd", "core_jeopardy"])
+def test_shots_of_core_are_a_line_apart(name: str, tmp_path: Path) -> None:
+    records.write(tmp_path)
+    [example, *_] = load(TASKS[name], tmp_path).examples
+    assert example.separator == "\n"
+
+
 def test_core_counts_a_continuation_only_token_by_token(tmp_path: Path) -> None:
     records.write(tmp_path)
     loaded = load(TASKS["core_jeopardy"], tmp_path)
@@ -132,7 +139,8 @@ def test_mmlu_has_means_over_questions_and_over_subjects(tmp_path: Path) -> None
     for task in chosen.tasks:
         loaded = load(task, tmp_path)
         evaluated[task.name] = loaded, [outcome(loaded, place, 0) for place in range(len(loaded.examples))]
-    results = summarize(evaluated, chosen.groups)
+    results = summarize(evaluated, chosen.groups, {}, chosen.lacking)
+    assert len(results["tasks"]["mmlu"]["missing"]) == 57 - len(chosen.tasks)
     assert results["tasks"]["mmlu"]["value"] == pytest.approx(50.0)
     assert results["tasks"]["mmlu"]["macro"]["value"] == pytest.approx((100 / 3 + 100) / 2)
     assert results["tasks"]["mmlu_stem"]["value"] == pytest.approx(100 / 3)

@@ -21,7 +21,17 @@ def first_number(text: str) -> float | None:
 def number(text: str, example: Example) -> dict[str, float] | None:
     """Marks the first number of an answer."""
     found = first_number(text)
-    return None if found is None else {"em": float(found == first_number(example.answers[0]))}
+    return None if found is None else {"em": float(found in map(first_number, example.answers))}
+
+
+def vote(text: str) -> str | None:
+    """Returns the first number of an answer, for which it votes; None if it has none."""
+    found = first_number(text)
+    return None if found is None else _shown(found)
+
+
+def _vote_after_marks(text: str) -> str | None:
+    return vote(text.partition("####")[2])
 
 
 def _after_marks(text: str, example: Example) -> dict[str, float] | None:
@@ -64,7 +74,7 @@ def _translated(path: Path) -> Iterator[Record]:
 
 def _mgsm(language: str) -> Task:
     file = File(f"mgsm/mgsm_{language}.tsv", _translated, "lines of a question, a tab and a number")
-    return Task(f"mgsm_direct_{language}", "Languages", (file,), _mawps, metric="em", mark=number, tokens=16)
+    return Task(f"mgsm_direct_{language}", "Languages", (file,), _mawps, metric="em", mark=number, vote=vote, tokens=16)
 
 
 def _problems(path: str) -> File:
@@ -73,7 +83,7 @@ def _problems(path: str) -> File:
 
 def _mawps_task(part: str) -> Task:
     file = File(f"mawps/mawps{part}.jsonl", json_lines, "lines of JSON with input and target")
-    return Task(f"mawps_{part}", _CATEGORY, (file,), _mawps, metric="em", mark=number, tokens=16)
+    return Task(f"mawps_{part}", _CATEGORY, (file,), _mawps, metric="em", mark=number, vote=vote, tokens=16)
 
 
 _GSM8K = (_problems("gsm8k/test.jsonl"), _problems("gsm8k/train_first1000.jsonl"))
@@ -91,10 +101,11 @@ TASKS = (
         _GSM8K_TRAINING,
         metric="em",
         mark=_after_marks,
+        vote=_vote_after_marks,
         stop=("Question:", "\n\n"),
         tokens=256,
     ),
-    Task("svamp", _CATEGORY, _SVAMP, _svamp, metric="em", mark=number, tokens=16),
+    Task("svamp", _CATEGORY, _SVAMP, _svamp, metric="em", mark=number, vote=vote, tokens=16),
     *map(_mawps_task, _PARTS),
 )
 TRANSLATED = tuple(map(_mgsm, _LANGUAGES))

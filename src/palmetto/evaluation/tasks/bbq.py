@@ -42,6 +42,7 @@ def _example(record: Record) -> Example:
         tuple(Option(context, f" {record[f'ans{place}']}") for place in range(3)),
         (record["label"],),
         credits={"biased": tuple(map(float, biased)), "known": tuple(map(float, known))} if told else {},
+        cluster=str(record["question_index"]),
         kind=_CONDITIONS[record["context_condition"]],
     )
 

@@ -53,13 +53,16 @@ def _question(record: Record) -> str:
 
 def _winogender(record: Record) -> Example:
     plain = choice(_question(record), [f" {name}" for name in record["names"]], record["gold"])
-    return replace(plain, kind=record["kind"])
+    return replace(plain, kind=record["kind"], cluster=record["names"][0])
 
 
 def _generated(record: Record) -> Example:
     names = record["names"]
     return Example(
-        context=_question(record), answers=(names[record["gold"]], names[1 - record["gold"]]), kind=record["kind"]
+        context=_question(record),
+        answers=(names[record["gold"]], names[1 - record["gold"]]),
+        cluster=names[0],
+        kind=record["kind"],
     )
 
 

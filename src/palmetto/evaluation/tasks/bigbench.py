@@ -37,7 +37,7 @@ def _in_front(path: Path) -> list[Record]:
     """Returns what the file says about all examples: its prefix, and where answers end."""
     content = read_json(path)
     stop = content.get("stop_string")
-    return [{"instruction": content.get("task_prefix", ""), **({"stop": (stop,)} if stop else {})}]
+    return [{"instruction": content.get("task_prefix", ""), "stop": (stop,) if stop else ()}]
 
 
 def _examples(path: Path) -> Iterator[Record]:
@@ -130,6 +130,7 @@ def _task(name: str, path: str, wanted: Sequence[str], preferred: str) -> Task:
         base,
         example=_answer,
         mark=partial(_mark, wanted),
+        keeps_stop=True,
         estimates=metrics.normalized_responses,
         counts=_counts if pools else None,
         signature=metrics.signature if pools else None,

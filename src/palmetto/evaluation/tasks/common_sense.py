@@ -5,7 +5,7 @@ from pathlib import Path
 
 from palmetto.errors import UserError
 from palmetto.evaluation.tasks.reading import instructed, json_lines, text
-from palmetto.evaluation.tasks.task import Example, File, Record, Task, choice
+from palmetto.evaluation.tasks.task import Example, File, Record, Task, choice, cluster_of
 
 
 def _labelled(path: Path) -> Iterator[Record]:
@@ -27,7 +27,8 @@ def _social_records(path: Path) -> Iterator[Record]:
     for record in _labelled(path):
         options = [record[f"answer{letter}"] for letter in "ABC"]
         question = f"{record['context']} {record['question']}"
-        yield {"question": question, "options": options, "gold": record["label"] - 1}
+        cluster = cluster_of(record["context"])
+        yield {"question": question, "options": options, "gold": record["label"] - 1, "cluster": cluster}
 
 
 def _piqa(record: Record) -> Example:
@@ -36,7 +37,8 @@ def _piqa(record: Record) -> Example:
 
 
 def _social(record: Record) -> Example:
-    return choice(f"Q: {record['question']}\nA:", [f" {option}" for option in record["options"]], record["gold"])
+    options = [f" {option}" for option in record["options"]]
+    return choice(f"Q: {record['question']}\nA:", options, record["gold"], cluster=record.get("cluster", ""))
 
 
 def _piqa_file(name: str) -> File:

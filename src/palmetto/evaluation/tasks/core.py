@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 from palmetto.evaluation.tasks.reading import json_lines
 from palmetto.evaluation.tasks.suite import Means, Results, Suite
-from palmetto.evaluation.tasks.task import Example, File, Option, Record, Task, choice
+from palmetto.evaluation.tasks.task import Example, File, Option, Record, Task
 
 Kind = Literal["choices", "schema", "continuation"]
 
@@ -57,6 +57,8 @@ _ROWS = (
     _Row("boolq", f"{_READING}/boolq", "choices", 10, 0.62, _ANSWER),
     _Row("bigbench_language_identification", f"{_LANGUAGE}/bigbench_language_identification", "choices", 10, 0.091),
 )
+_SEPARATOR = "\n"
+"""What follows a shot, as in the program that DCLM evaluates with."""
 _FORMS: dict[Kind, str] = {
     "choices": "lines of JSON with query, choices and gold",
     "schema": "lines of JSON with context_options, continuation and gold",
@@ -65,16 +67,19 @@ _FORMS: dict[Kind, str] = {
 
 
 def _choices(delimiter: str, record: Record) -> Example:
-    return choice(record["query"], [delimiter + text for text in record["choices"]], record["gold"])
+    options = tuple(Option(record["query"], delimiter + text) for text in record["choices"])
+    return Example(options, (record["gold"],), separator=_SEPARATOR)
 
 
 def _schema(delimiter: str, record: Record) -> Example:
     continuation = delimiter + record["continuation"]
-    return Example(tuple(Option(context, continuation) for context in record["context_options"]), (record["gold"],))
+    options = tuple(Option(context, continuation) for context in record["context_options"])
+    return Example(options, (record["gold"],), separator=_SEPARATOR)
 
 
 def _continuation(delimiter: str, record: Record) -> Example:
-    return Example(context=record["context"].strip() + delimiter, answers=(record["continuation"].strip(),))
+    context, answers = record["context"].strip() + delimiter, (record["continuation"].strip(),)
+    return Example(context=context, answers=answers, separator=_SEPARATOR)
 
 
 def _same(text: str, example: Example) -> dict[str, float] | None:

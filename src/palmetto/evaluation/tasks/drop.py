@@ -80,21 +80,21 @@ def _date(date: Record) -> str:
 
 
 def _questions(path: Path) -> Iterator[Record]:
+    """Yields the questions that have an answer; ten of the published ones have none."""
     for id, passage in read_json(path).items():
         for question in passage["qa_pairs"]:
             answers = [question["answer"], *question.get("validated_answers", ())]
             texts: Sequence[str] = [text for answer in answers if (text := _text(answer))]
-            yield {
-                "passage": passage["passage"],
-                "question": question["question"],
-                "answers": list(dict.fromkeys(texts)),
-                "cluster": id,
-            }
+            if texts:
+                yield {
+                    "passage": passage["passage"],
+                    "question": question["question"],
+                    "answers": list(dict.fromkeys(texts)),
+                    "cluster": id,
+                }
 
 
 def _example(record: Record) -> Example:
-    if not record["answers"]:
-        raise ValueError("a question without an answer")
     context = f"Passage: {record['passage'].strip()}\nQuestion: {record['question']}\nAnswer:"
     return Example(context=context, answers=tuple(record["answers"]), cluster=record["cluster"])
 

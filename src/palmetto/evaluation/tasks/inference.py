@@ -1,12 +1,13 @@
 """ANLI (arXiv 1910.14599): whether a text entails a sentence, in three rounds of growing difficulty."""
 
 from palmetto.evaluation.tasks.reading import json_lines
-from palmetto.evaluation.tasks.task import Example, File, Record, Task, choice
+from palmetto.evaluation.tasks.task import Example, File, Record, Task, choice, cluster_of
 
 
 def _example(record: Record) -> Example:
     context = f"{record['context']}\nQuestion: {record['hypothesis']} True, False, or Neither?\nAnswer:"
-    return choice(context, (" True", " Neither", " False"), "enc".index(record["label"]))
+    cluster = cluster_of(record["context"])
+    return choice(context, (" True", " Neither", " False"), "enc".index(record["label"]), cluster=cluster)
 
 
 def _file(part: str, round: int) -> File:

@@ -8,7 +8,7 @@ from palmetto.evaluation.scoring import f1_of
 from palmetto.evaluation.statistics import Estimate
 from palmetto.evaluation.tasks.reading import json_lines
 from palmetto.evaluation.tasks.suite import Means, Results, Suite
-from palmetto.evaluation.tasks.task import Example, File, Outcome, Record, Source, Task, choice
+from palmetto.evaluation.tasks.task import Example, File, Outcome, Record, Source, Task, choice, cluster_of
 
 CATEGORY = "SuperGLUE"
 NO_OR_YES = (" no", " yes")
@@ -16,7 +16,7 @@ NO_OR_YES = (" no", " yes")
 
 def _boolq(record: Record) -> Example:
     context = f"{record['passage']}\nQuestion: {record['question']}?\nAnswer:"
-    return choice(context, NO_OR_YES, int(record["label"]))
+    return choice(context, NO_OR_YES, int(record["label"]), cluster=cluster_of(record["passage"]))
 
 
 def _cb(record: Record) -> Example:

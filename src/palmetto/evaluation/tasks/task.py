@@ -1,5 +1,6 @@
 """Describes what a task is: where its data lie, how a record becomes an example, and how an answer is scored."""
 
+import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -126,7 +127,7 @@ class Outcome(NamedTuple):
     """The bytes of that; 0 for a generated answer."""
 
 
-def _meaning(text: str) -> str | None:
+def meaning(text: str) -> str | None:
     """Returns the answer in SQuAD's normalization; None if nothing is left of it."""
     return normalize(text) or None
 
@@ -171,7 +172,7 @@ class Task:
     """Returns by metric what an answer adds to a score of all answers together, which is no mean over them."""
     signature: Callable[[], str] | None = None
     """Returns what a peer calls the exact settings of the metric."""
-    vote: Callable[[str], str | None] = _meaning
+    vote: Callable[[str], str | None] = meaning
     """Returns for what a sampled answer votes, the same text for answers that mean the same; None if it does not."""
     sampled: Callable[[Sequence[str], Example], dict[str, float]] | None = None
     """Scores several sampled answers together by metric, where they do not vote."""
@@ -185,6 +186,8 @@ class Task:
     """Returns the task with its programs run without a jail; None if it runs none."""
     stop: tuple[str, ...] = ("\n",)
     """The texts at which a generated answer ends."""
+    keeps_stop: bool = False
+    """Whether the answer that is scored holds the text at which it ended."""
     tokens: int = 32
     """The most tokens of a generated answer; 0 for as many as the first accepted one has."""
     digest: str = ""
@@ -202,6 +205,11 @@ def alone(
 ) -> Callable[[str, Example], dict[str, float]]:
     """Returns what marks a single answer as several are scored together."""
     return lambda text, example: sampled([text], example)
+
+
+def cluster_of(text: str) -> str:
+    """Returns the cluster of examples that share a text: the first digits of its SHA-256."""
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:12]
 
 
 def choice(context: str, continuations: Iterable[str], gold: int, *, cluster: str = "", question: str = "") -> Example:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from palmetto.errors import UserError
@@ -10,7 +11,7 @@ from palmetto.evaluation.tasks.task import Example, File, Option, Record, Task
 
 CATEGORY = "Winograd-style"
 _SCHEMA = "a sentence, [MASK], two names, the right name and an empty line, in this order"
-_DETERMINER = re.compile(r"(The|A|An|My|Our|Your|His|Her|Its|Their)\b")
+_DETERMINER = re.compile(r"\A(The|A|An|My|Our|Your|His|Her|Its|Their)\b")
 
 
 def _filled(sentence: str, gap: str, names: list[str], gold: int) -> Example:
@@ -48,7 +49,8 @@ def _schema(gap: str, record: Record) -> Example:
 
 
 def _wsc273(record: Record) -> Example:
-    return _schema("[MASK]", record)
+    # A sentence and its twin, whose right name is the other one, have the same names.
+    return replace(_schema("[MASK]", record), cluster=" / ".join(record["options"]))
 
 
 def gap(record: Record) -> Example:
