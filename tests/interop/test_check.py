@@ -98,7 +98,7 @@ def test_a_damaged_export_fails_the_check(peers: Peers, tmp_path: Path) -> None:
         peer.ask(peer.RUNTIMES["ctranslate2"], python, out, ASKED)
 
 
-@pytest.mark.parametrize("answer", ["true", "echo garbage > $5"])
+@pytest.mark.parametrize("answer", ["true", "echo garbage > $5", ": > $5", "printf 'PK\\3\\4' > $5"])
 def test_a_runtime_without_an_answer_is_named(answer: str, tmp_path: Path) -> None:
     python = tmp_path / "python"
     python.write_text(f"#!/bin/sh\n{answer}\n")

@@ -43,7 +43,7 @@ class Checked(NamedTuple):
 
     @property
     def near(self) -> bool:
-        """Whether the difference is allowed; one that is no number is not."""
+        """Says whether the difference is allowed; one that is no number is not."""
         return self.logits <= self.allowed
 
     @property

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -119,7 +120,7 @@ def ask(runtime: Runtime, python: Path, folder: Path, question: Question) -> Ans
             with np.load(answered) as found:
                 greedy, ids = json.loads(str(found["greedy"])), json.loads(str(found["ids"]))
                 return Answer(found["logits"], greedy, ids, str(found["versions"]))
-        except (OSError, ValueError, KeyError):
+        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
             raise RunStopped(f"--peer-environment: {python} gave no answer about {folder}") from None
 
 

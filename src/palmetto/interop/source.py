@@ -39,7 +39,7 @@ class Source:
     def rounded(self, dtype: str) -> dict[str, Array]:
         """Returns all logical matrices, float32 by name, those that are no vectors rounded to a float type.
 
-        For int8 they are not rounded, since how is the target's affair.
+        For int8 they are not rounded: the target itself chooses how.
         """
         found = ((name, self._matrix(name)) for name in logical_names(self.table))
         of = TYPES["float32" if dtype == "int8" else dtype][1]

@@ -19,7 +19,8 @@ from palmetto.scaling.discontinuity import Scored, discontinuities
 from palmetto.scaling.intervals import Fit
 from palmetto.scaling.minimizing import Floats
 
-_SETTINGS = ("shots", "limit", "beams", "samples", "seed", "weights")
+_ALIKE = ("shots", "limit", "beams", "samples", "seed", "weights")
+"""The settings that all evaluations of a series must share."""
 
 
 class Evaluated(NamedTuple):
@@ -29,7 +30,7 @@ class Evaluated(NamedTuple):
     cost: Cost
     tasks: Mapping[str, Mapping[str, Any]]
     settings: Mapping[str, Any] = {}
-    """What was asked for, and the digests of the files that were read."""
+    """Holds what the evaluation was asked for, and the digests of the files that it read."""
 
 
 def read(folder: Path) -> Evaluated:
@@ -67,7 +68,7 @@ def summarize(evaluated: Sequence[Evaluated], predict: Recipe | None) -> dict[st
 
 def _check_alike(first: Evaluated, other: Evaluated) -> None:
     """Raises UserError if two evaluations have other settings or saw other data, so that their scores are no series."""
-    for key in _SETTINGS:
+    for key in _ALIKE:
         ours, theirs = (each.settings.get(key) for each in (first, other))
         if ours != theirs:
             raise UserError(f"{other.folder}: {key}={theirs}, and {first.folder} has {ours}; expected the same")

@@ -15,7 +15,7 @@ from palmetto.scaling.minimizing import Floats, Numbers, minimize
 
 _CONSTANTS = 3
 _SPREAD, _DRAWN, _AROUND = 2, 3, 4
-"""What each use of chance adds to the seed. Draws of curves are paired with those of laws, which add 0 and 1."""
+"""Each use of chance adds one of these to the seed: draws of curves go with draws of laws, which add 0 and 1."""
 _NEVER = 10.0
 """A bend of Huber's loss that no score reaches, so that the fit is one of least squares."""
 

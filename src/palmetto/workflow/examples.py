@@ -37,7 +37,7 @@ class Examples:
 
     @property
     def is_there(self) -> bool:
-        """Whether all files and the base's vocabulary still exist."""
+        """Says whether all files and the base's vocabulary still exist."""
         return not self._gone
 
     @property

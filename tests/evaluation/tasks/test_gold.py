@@ -1,5 +1,6 @@
 """Tests that the right answer is where we think, in every set that is at hand or written here."""
 
+import json
 from collections import Counter
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from palmetto.evaluation.registry import GROUPS, SUITES, TASKS, choose
 from palmetto.evaluation.results import summarize
 from palmetto.evaluation.tasks.reading import find
 from palmetto.evaluation.tasks.task import BITS, Outcome
+from palmetto.files import write_text
 from tests.evaluation.models import reader
 from tests.evaluation.tasks import records
 
@@ -146,6 +148,27 @@ def test_a_wrong_label_is_refused_with_its_record(written: Path) -> None:
     path.write_text(records.lines({"premise": "x", "label": "entailment"}))
     with pytest.raises(UserError, match="record 0: no 'hypothesis'"):
         load(TASKS["rte"], written)
+
+
+def test_twins_and_questions_of_a_passage_are_one_cluster(tmp_path: Path) -> None:
+    schemas = "It [MASK] fell.\n[MASK]\nDNA lab, USA team\n{}\n\n"
+    write_text(tmp_path / "winograd" / "wsc273.txt", schemas.format("DNA lab") + schemas.format("USA team"))
+    twins = load(TASKS["wsc273"], tmp_path).examples
+    assert {each.cluster for each in twins} == {"DNA lab / USA team"}
+    assert [option.context for option in twins[0].options] == ["It DNA lab", "It USA team"], "no determiner in a word"
+    asked = [{"passage": passage, "question": "is it", "label": True} for passage in ("a", "a", "b")]
+    write_text(tmp_path / "superglue" / "BoolQ" / "val.jsonl", "\n".join(map(json.dumps, asked)))
+    one, two, other = (each.cluster for each in load(TASKS["boolq"], tmp_path).examples)
+    assert one == two != other
+
+
+def test_questions_of_drop_without_an_answer_are_left_out(tmp_path: Path) -> None:
+    empty = {"number": "", "spans": [], "date": {}}
+    pairs = [{"question": "Who?", "answer": answer} for answer in (empty, {**empty, "spans": ["Ann"]})]
+    content = json.dumps({"p": {"passage": "Ann.", "qa_pairs": pairs}})
+    write_text(tmp_path / "drop" / "drop_dataset_dev.json", content)
+    [example] = load(TASKS["drop"], tmp_path).examples
+    assert example.answers == ("Ann",)
 
 
 def test_groups_and_suites_name_tasks(written: Path) -> None:

@@ -58,7 +58,7 @@ _ROWS = (
     _Row("bigbench_language_identification", f"{_LANGUAGE}/bigbench_language_identification", "choices", 10, 0.091),
 )
 _SEPARATOR = "\n"
-"""What follows a shot, as in the program that DCLM evaluates with."""
+"""The text that follows a shot, as in the program that DCLM evaluates with."""
 _FORMS: dict[Kind, str] = {
     "choices": "lines of JSON with query, choices and gold",
     "schema": "lines of JSON with context_options, continuation and gold",

@@ -80,7 +80,7 @@ def _date(date: Record) -> str:
 
 
 def _questions(path: Path) -> Iterator[Record]:
-    """Yields the questions that have an answer; ten of the published ones have none."""
+    """Yields the questions that have an answer; published files may have some without."""
     for id, passage in read_json(path).items():
         for question in passage["qa_pairs"]:
             answers = [question["answer"], *question.get("validated_answers", ())]

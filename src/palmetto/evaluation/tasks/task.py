@@ -187,7 +187,7 @@ class Task:
     stop: tuple[str, ...] = ("\n",)
     """The texts at which a generated answer ends."""
     keeps_stop: bool = False
-    """Whether the answer that is scored holds the text at which it ended."""
+    """Says whether the answer that is scored holds the text at which it ended."""
     tokens: int = 32
     """The most tokens of a generated answer; 0 for as many as the first accepted one has."""
     digest: str = ""
