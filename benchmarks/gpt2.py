@@ -80,15 +80,21 @@ def run(text: Path, settings: Settings, seconds: float, seed: int, environment: 
 
 
 def sweep(text: Path, seconds: float, environment: Mapping[str, str], avx2: bool) -> None:
-    """Tries the values of every axis and records each run. Runs of other lengths of time are forgotten."""
+    """Tries the values of every axis and records each run. Runs of other lengths of time are forgotten.
+
+    A sweep that goes on takes the same way again, from record to record.
+    """
     record = [run for run in read_record(avx2) if run["seconds"] == seconds]
     axes: list[list[Settings]] = [[{}], *AXES]
+    tried: list[dict[str, Any]] = []
     for changes in axes:
-        start = best(record, avx2)
+        start = best(tried, avx2)
         for change in changes:
             settings = start | change
-            if any(settings == {key: run[key] for key in FIRST} for run in record):
-                continue
-            record.append(run(text, settings, seconds, 0, environment) | {"seconds": seconds})
-            record_file(avx2).write_text("[\n" + ",\n".join(map(json.dumps, record)) + "\n]\n")
-            print(f"{record[-1]['bits_a_byte']:.4f} bits a byte  {record[-1]['steps']:6} steps  {settings}", flush=True)
+            figures = next((run for run in record if settings == {key: run[key] for key in FIRST}), None)
+            if figures is None:
+                figures = run(text, settings, seconds, 0, environment) | {"seconds": seconds}
+                record.append(figures)
+                record_file(avx2).write_text("[\n" + ",\n".join(map(json.dumps, record)) + "\n]\n")
+                print(f"{figures['bits_a_byte']:.4f} bits a byte  {figures['steps']:6} steps  {settings}", flush=True)
+            tried.append(figures)
