@@ -1,5 +1,6 @@
 """Set-up that every test shares: XLA's thread pool and virtual devices, fixed before anything imports JAX."""
 
+import functools
 import gc
 import os
 import signal
@@ -36,6 +37,7 @@ from typing import Any  # noqa: E402
 import hypothesis  # noqa: E402
 import jax  # noqa: E402
 import pytest  # noqa: E402
+from jax._src import compiler  # noqa: E402
 
 from palmetto.recipe import Recipe, loading  # noqa: E402
 
@@ -43,6 +45,25 @@ from palmetto.recipe import Recipe, loading  # noqa: E402
 hypothesis.settings.register_profile("palmetto", deadline=None)
 hypothesis.settings.register_profile("hundreds", deadline=None, max_examples=100)
 hypothesis.settings.load_profile("palmetto")
+
+
+def without_fusion_emitters(make_options: Callable[..., Any]) -> Callable[..., Any]:
+    """Returns JAX's own maker of compile options, but XLA's emitters of fusions are off where most optimizations are.
+
+    That halves XLA's time once more. As a flag of XLA it would hold for all of a process, optimized files included.
+    """
+
+    @functools.wraps(make_options)
+    def make(*arguments: Any, **keywords: Any) -> Any:
+        options = make_options(*arguments, **keywords)
+        if jax.config.read("jax_disable_most_optimizations"):
+            options.env_option_overrides = [*options.env_option_overrides, ("xla_cpu_use_fusion_emitters", False)]
+        return options
+
+    return make
+
+
+compiler.get_compile_options = without_fusion_emitters(compiler.get_compile_options)
 
 RecipeMaker = Callable[..., Recipe]
 
