@@ -40,6 +40,7 @@ import pytest  # noqa: E402
 from jax._src import compiler  # noqa: E402
 
 from palmetto.recipe import Recipe, loading  # noqa: E402
+from tests.references.quickly import QUICKLY  # noqa: E402
 
 # A first example compiles, which takes longer than hypothesis's deadline.
 hypothesis.settings.register_profile("palmetto", deadline=None)
@@ -47,23 +48,23 @@ hypothesis.settings.register_profile("hundreds", deadline=None, max_examples=100
 hypothesis.settings.load_profile("palmetto")
 
 
-def without_fusion_emitters(make_options: Callable[..., Any]) -> Callable[..., Any]:
-    """Returns JAX's own maker of compile options, but XLA's emitters of fusions are off where most optimizations are.
+def quickly(make_options: Callable[..., Any]) -> Callable[..., Any]:
+    """Returns JAX's own maker of compile options, which adds those of `QUICKLY` where most optimizations are off.
 
-    That halves XLA's time once more. As a flag of XLA it would hold for all of a process, optimized files included.
+    That halves XLA's time once more. As flags of XLA they would hold for all of a process, optimized files included.
     """
 
     @functools.wraps(make_options)
     def make(*arguments: Any, **keywords: Any) -> Any:
         options = make_options(*arguments, **keywords)
         if jax.config.read("jax_disable_most_optimizations"):
-            options.env_option_overrides = [*options.env_option_overrides, ("xla_cpu_use_fusion_emitters", False)]
+            options.env_option_overrides = list((QUICKLY | dict(options.env_option_overrides)).items())
         return options
 
     return make
 
 
-compiler.get_compile_options = without_fusion_emitters(compiler.get_compile_options)
+compiler.get_compile_options = quickly(compiler.get_compile_options)
 
 RecipeMaker = Callable[..., Recipe]
 

@@ -74,9 +74,13 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 
 
+def model_of(kind: str) -> Model:
+    return Model.model_validate({"layers": 2, "d_model": 16, "heads": 4, "head_size": 6, "d_ff": 20} | KINDS[kind])
+
+
 @cache
 def made(kind: str) -> tuple[Model, Arranged]:
-    model = Model.model_validate({"layers": 2, "d_model": 16, "heads": 4, "head_size": 6, "d_ff": 20} | KINDS[kind])
+    model = model_of(kind)
     random, parameters = np.random.default_rng(0), {}
     for name, of in weight_table(model, VOCABULARY).items():
         around = 1.0 if of.deviation is None else 0.0

@@ -13,7 +13,7 @@ from palmetto.model.held import hold
 from palmetto.native.library import kernels
 from palmetto.recipe.model import Weights
 from tests.conftest import slow_but
-from tests.decoding.test_kinds import KINDS, LENGTH, VOCABULARY, made
+from tests.decoding.test_kinds import KINDS, LENGTH, VOCABULARY, made, model_of
 
 pytestmark = pytest.mark.optimized
 
@@ -54,7 +54,7 @@ def bits(found: step.Scores) -> list[bytes]:
     return [np.asarray(row).tobytes() + np.asarray(of).tobytes() for row, of in zip(*found, strict=True)]
 
 
-OWN = [kind for kind in KINDS if rows_are_their_own(made(kind)[0], choose_tuning(None))]
+OWN = [kind for kind in KINDS if rows_are_their_own(model_of(kind), choose_tuning(None))]
 
 
 @pytest.mark.skipif(not kernels().instruction_set, reason=kernels().reason)
