@@ -127,7 +127,7 @@ def _attempt(task: Task, example: Example, before: str, reader: Reader) -> list[
     if not example.options:
         context = before + example.context
         tokens = task.tokens or len(join(reader.vocabulary, context, example.answered).continuation)
-        return [of_prompt(task.instruction, context, tokens, reader)]
+        return [of_prompt(task.instruction, context, tokens, reader, example.ending)]
     options = [option._replace(context=before + option.context) for option in example.options]
     return of_options(task.instruction, options, reader)
 
@@ -167,27 +167,33 @@ def of_text(text: str, reader: Reader) -> list[Query]:
     return queries
 
 
-def of_prompt(instruction: str, context: str, tokens: int, reader: Reader) -> Query:
+def of_prompt(instruction: str, context: str, tokens: int, reader: Reader, ending: str = "") -> Query:
     """Returns the query of an answer of up to `tokens` tokens, which may take half of the length.
 
     Spaces at the end of the context are left to the answer. A line end stays: it may be where answers end.
+    ending: the end of a context that is cut in front of it; empty for one that is cut after the instruction.
     """
     whole = (reader.vocabulary.beginning, *map(int, reader.vocabulary.encode(context.rstrip(" \t"))))
     tokens = min(tokens, reader.length // 2)
-    ids = _cut(whole, reader.length - _added(reader) - tokens, instruction, reader.vocabulary)
+    ids = _cut(whole, reader.length - _added(reader) - tokens, instruction, reader.vocabulary, ending)
     seen, prefix = reader.seen(ids)
     return Query(-1, False, context, "", seen, (), prefix, tokens, len(ids) < len(whole), False)
 
 
-def _cut(ids: tuple[int, ...], room: int, instruction: str, vocabulary: Vocabulary) -> tuple[int, ...]:
-    """Returns ids that fit: [eod] and the instruction stay, and of the rest the end.
+def _cut(
+    ids: tuple[int, ...], room: int, instruction: str, vocabulary: Vocabulary, ending: str = ""
+) -> tuple[int, ...]:
+    """Returns ids that fit: [eod] and the instruction stay, and of the rest the end, or with an ending the beginning.
 
     An instruction that takes more than half of the room loses its own end to the question.
     """
     if len(ids) <= room:
         return ids
-    head = ids[: 1 + len(vocabulary.encode(instruction))][: max(1, room // 2)]
-    return head + ids[len(ids) - (room - len(head)) :]
+    if ending:
+        front = max(1, room - len(vocabulary.encode(ending)))
+    else:
+        front = min(1 + len(vocabulary.encode(instruction)), max(1, room // 2))
+    return ids[:front] + ids[len(ids) - (room - front) :]
 
 
 def _added(reader: Reader) -> int:

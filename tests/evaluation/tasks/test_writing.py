@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from palmetto.evaluation.loading import load
+from palmetto.evaluation.queries import ask
 from palmetto.evaluation.registry import TASKS
 from palmetto.files import write_text
+from tests.evaluation.models import reader, vocabulary
 
 pytest.importorskip("rouge_score", reason="needs the extra metrics")
 
@@ -37,6 +39,21 @@ def test_an_english_summary_has_rouge_scores_value(tmp_path: Path) -> None:
     theirs = rouge_scorer.RougeScorer(["rouge2"], use_stemmer=True).score(record["target"], answer)
     assert mark(answer, example) == {**(mark(answer, example) or {}), "rouge2": theirs["rouge2"].fmeasure}
     assert theirs["rouge2"].fmeasure > 0
+
+
+@pytest.mark.parametrize("name", ["xsum", "web_nlg_en", "flores200-eng_Latn-deu_Latn"])
+def test_a_text_too_long_loses_its_own_end(name: str) -> None:
+    record = dict.fromkeys(("document", "input", "source"), "It starts here. " + "text " * 80) | {"target": "It is."}
+    task, example = TASKS[name], TASKS[name].example(record)
+    asked, _, _ = example.context.partition(" It starts")
+    for length in range(40, 120):
+        [query] = ask(task, example, [example], reader(length))
+        seen = vocabulary().decode(query.ids)
+        assert query.truncated
+        assert len(query.ids) + query.tokens <= length
+        assert seen.startswith(example.context[: len(seen) - len(example.ending)])
+        assert seen.endswith(example.ending)
+    assert seen.startswith(f"{asked} It starts here. text")
 
 
 def test_other_scripts_have_words_too(tmp_path: Path) -> None:

@@ -61,7 +61,9 @@ class Example:
     text: str = ""
     """The text whose information is measured."""
     context: str = ""
-    """The prompt of a generated answer."""
+    """The prompt of a generated answer. If it is too long, it loses its beginning."""
+    ending: str = ""
+    """The end of such a context in front of which it is cut instead, so that an article keeps its beginning."""
     answers: tuple[str, ...] = ()
     """The accepted answers; the first one is shown where the example serves as a shot."""
     solution: str = ""

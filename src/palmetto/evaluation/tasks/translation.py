@@ -44,7 +44,8 @@ def _pairs(other: str, path: Path) -> Iterator[Record]:
 def _example(source: str, target: str, record: Record) -> Example:
     if not record["source"].strip() or not record["target"].strip():
         raise ValueError("an empty line")
-    return Example(context=f"{source}: {record['source']}\n{target}:", answers=(record["target"],))
+    ending = f"\n{target}:"
+    return Example(context=f"{source}: {record['source']}{ending}", ending=ending, answers=(record["target"],))
 
 
 def _mark(tokenizer: str, text: str, example: Example) -> dict[str, float] | None:

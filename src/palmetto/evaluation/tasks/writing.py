@@ -11,6 +11,7 @@ from palmetto.evaluation.tasks.suite import Suite
 from palmetto.evaluation.tasks.task import Example, File, Record, Task
 
 _SUMMARIZE, _VERBALIZE = "Summarize the following article:", "Verbalize:"
+_ENDING = "\n\nText:"
 
 
 class _Set(NamedTuple):
@@ -49,7 +50,7 @@ def _example(ask: str, field: str, record: Record) -> Example:
     given = record[field]
     text = given if isinstance(given, str) else ", ".join(given)
     answers = tuple(dict.fromkeys([record["target"], *record.get("references", ())]))
-    return Example(context=f"{ask} {text.strip()}\n\nText:", answers=answers)
+    return Example(context=f"{ask} {text.strip()}{_ENDING}", ending=_ENDING, answers=answers)
 
 
 def _mark(english: bool, text: str, example: Example) -> dict[str, float] | None:
