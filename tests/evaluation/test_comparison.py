@@ -1,6 +1,7 @@
 """Tests comparisons of evaluations that are written by hand."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,9 @@ import pytest
 from palmetto.errors import UserError
 from palmetto.evaluation import comparison_page
 from palmetto.evaluation.comparison import compare_all
+from palmetto.evaluation.statistics import compare
 from palmetto.evaluation.tasks.task import Outcome
+from palmetto.files import read_json, write_json
 
 
 def evaluation(
@@ -23,7 +26,7 @@ def evaluation(
     folder.mkdir()
     (folder / "evaluation.json").write_text(json.dumps({"data": {file: digest}, **settings}))
     tasks = {name: {"metric": "acc", "files": [file], "chance": 25.0, "majority": 30.0} for name in scores}
-    (folder / "results.json").write_text(json.dumps({"tasks": tasks, "suites": suites or {}}))
+    (folder / "results.json").write_text(json.dumps({"tasks": tasks, "categories": {}, "suites": suites or {}}))
     lines = [
         {"task": name, **Outcome(str(place), str(place), {"acc": score}, "")._asdict()}
         for name, of in scores.items()
@@ -45,6 +48,48 @@ def test_a_difference_is_paired_with_its_interval(tmp_path: Path) -> None:
     assert 0 < low < 25
     assert better["needed"] < 40
     assert (same["difference"], same["needed"]) == (0.0, None)
+
+
+def grouped(folder: Path, scores: dict[str, list[float]], parts: Sequence[str]) -> Path:
+    """Returns an evaluation whose first tasks are a group, which is a category of its own with the last one."""
+    evaluation(folder, scores)
+    results = read_json(folder / "results.json")
+    shown = {"value": 0.0, "interval": [0.0, 1.0], "error": 0.1}
+    results["tasks"]["group"] = {"metric": "acc", **shown, "macro": shown, "parts": list(parts)}
+    results["tasks"]["group"] |= {"chance": 25.0, "majority": 30.0}
+    results["categories"] = {"Both": {**shown, "tasks": ["group", "copa"]}}
+    write_json(folder / "results.json", results)
+    return folder
+
+
+def test_groups_are_paired_over_all_examples_and_over_tasks(tmp_path: Path) -> None:
+    few, many = [0.0, 1.0] * 10, [0.0, 0.0, 1.0, 1.0] * 20
+    one = grouped(tmp_path / "one", {"few": few, "many": many, "copa": few}, ("few", "many"))
+    two = grouped(tmp_path / "two", {"few": [1.0] * 20, "many": many, "copa": few}, ("few", "many"))
+    compared = compare_all([one, two])
+    [group] = compared["tasks"]["group"]["others"]
+    assert (compared["tasks"]["group"]["count"], group["difference"]) == (100, 10.0)
+    paired = compare([*few, *many], [*[1.0] * 20, *many], [str(place) for place in range(100)])
+    assert group["difference_interval"] == pytest.approx([100 * bound for bound in paired.difference.interval])
+    assert group["needed"] == paired.needed
+    [macro], [both] = compared["means"]["group macro"]["others"], compared["means"]["Both"]["others"]
+    [alone] = compared["tasks"]["few"]["others"]
+    assert (macro["difference"], both["difference"]) == (25.0, 12.5)
+    for mean, share in ((macro, 2), (both, 4)):
+        bounds = zip(mean["difference_interval"], alone["difference_interval"], strict=True)
+        assert all(own == pytest.approx(of / share, abs=1e-5) for own, of in bounds), "few is all that differs"
+    page = comparison_page.html(compared)
+    assert page.index(">group<") < page.index(">group macro<") < page.index(">Both<")
+    assert "1 of 2 differences are certain" in page, "of the group and of copa"
+
+
+def test_groups_of_other_tasks_are_left_out_and_named(tmp_path: Path) -> None:
+    one = grouped(tmp_path / "one", {"few": [1.0], "many": [1.0], "copa": [1.0]}, ("few", "many"))
+    two = grouped(tmp_path / "two", {"few": [1.0], "copa": [1.0]}, ("few",))
+    compared = compare_all([one, two])
+    assert (list(compared["tasks"]), compared["means"]) == (["few", "copa"], {})
+    assert compared["unpaired"] == dict.fromkeys(("group", "Both"), "not over the same tasks in all evaluations")
+    assert "group: not over the same tasks in all evaluations." in comparison_page.html(compared)
 
 
 def test_the_page_shows_runs_side_by_side(tmp_path: Path) -> None:

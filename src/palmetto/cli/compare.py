@@ -26,7 +26,8 @@ def compare(
         from palmetto.evaluation import comparison_page
 
         comparison_page.write(compared, page)
-    answer(compared, "\n".join(_lines(compared["tasks"])), as_json)
+    left_out = [f"{name}  {why}" for name, why in compared["unpaired"].items()]
+    answer(compared, "\n".join([*_lines(compared["tasks"] | compared["means"]), *left_out]), as_json)
 
 
 def _lines(tasks: dict[str, Any]) -> list[str]:

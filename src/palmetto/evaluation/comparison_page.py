@@ -27,7 +27,8 @@ def write(compared: Mapping[str, Any], file: Path) -> None:
 def html(compared: Mapping[str, Any]) -> str:
     """Returns the page as one self-contained HTML text."""
     tasks = compared["tasks"]
-    scores = {name: values for name, values in tasks.items() if values["metric"] not in AS_THEY_ARE}
+    scores = {name: values for name, values in _standing(tasks).items() if values["metric"] not in AS_THEY_ARE}
+    left_out = "".join(f" {markup.escape(name)}: {why}." for name, why in compared["unpaired"].items())
     drawn = ""
     if scores:
         names = compared["folders"]
@@ -36,21 +37,27 @@ def html(compared: Mapping[str, Any]) -> str:
     return frame(
         title="comparison",
         mark="Palmetto evaluation",
-        heading=f'<h1>Comparison</h1>\n<p class="verdict">{markup.escape(_verdict(tasks))}</p>',
+        heading=f'<h1>Comparison</h1>\n<p class="verdict">{markup.escape(_verdict(_standing(tasks)))}</p>',
         body=f"""{drawn}
 {"".join(_curves(compared, name, values) for name, values in compared["over"].items())}
 <h2>Differences from {markup.escape(compared["folders"][0])}</h2>
-<div class="whole">{_differences(tasks)}</div>
+<div class="whole">{_differences({**tasks, **compared["means"]})}</div>
 <p class="note">Differences are paired by example, with intervals of 95 %. Those that may be 0 are grey. The last
-column is the number of examples that would show such a difference at 5 % with a power of 80 %.</p>""",
+column is the number of examples that would show such a difference at 5 % with a power of 80 %.{left_out}</p>""",
         footer="Made by <code>palmetto compare</code>.",
     )
 
 
+def _standing(tasks: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the groups, and the tasks that are no part of one."""
+    parts = {part for values in tasks.values() for part in values.get("parts", ())}
+    return {name: values for name, values in tasks.items() if name not in parts}
+
+
 def _curves(compared: Mapping[str, Any], over: str, values: Sequence[int]) -> str:
-    """Returns a small figure for each task: its scores over what is another in each evaluation."""
+    """Returns a small figure for each task or group: its scores over what is another in each evaluation."""
     drawn = list[str]()
-    for name, task in compared["tasks"].items():
+    for name, task in _standing(compared["tasks"]).items():
         ordered = sorted(zip(values, [task["first"], *task["others"]], strict=True), key=lambda pair: pair[0])
         figure = curve(
             [point(at, own) for at, own in ordered], {"chance": task["first"]["chance"]}, ratio=over == "parameters"

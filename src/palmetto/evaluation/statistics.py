@@ -33,6 +33,8 @@ class Comparison(NamedTuple):
     """Holds the mean difference of two runs on the same examples."""
 
     difference: Estimate
+    examples: int
+    """The number of these examples."""
     needed: int | None
     """The number of examples that would show this difference at 5 % with a power of 80 %; None if there is none."""
 
@@ -95,10 +97,20 @@ def compare(ours: Sequence[float], theirs: Sequence[float], clusters: Sequence[s
     differences = [their - our for our, their in zip(ours, theirs, strict=True)]
     mean, error = float(np.mean(differences)), standard_error(differences, clusters)
     reach = max(1.0, abs(mean)) if math.isnan(error) else Z * error
+    return _compared(Estimate(mean, error, (mean - reach, mean + reach)), len(differences))
+
+
+def mean_of_compared(parts: Sequence[Comparison]) -> Comparison:
+    """Returns the mean of independent differences, as on several tasks, each of the same weight."""
+    difference = mean_of([part.difference for part in parts], math.inf, -math.inf)
+    return _compared(difference, sum(part.examples for part in parts))
+
+
+def _compared(difference: Estimate, count: int) -> Comparison:
     needed = None
-    if mean and not math.isnan(error):
-        needed = max(1, math.ceil(len(differences) * ((Z + _POWER) * error / mean) ** 2))
-    return Comparison(Estimate(mean, error, (mean - reach, mean + reach)), needed)
+    if difference.value and not math.isnan(difference.error):
+        needed = max(1, math.ceil(count * ((Z + _POWER) * difference.error / difference.value) ** 2))
+    return Comparison(difference, count, needed)
 
 
 def mean_of_same(estimates: Sequence[Estimate]) -> Estimate:
