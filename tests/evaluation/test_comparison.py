@@ -117,6 +117,19 @@ def test_scores_are_drawn_over_what_differs(tmp_path: Path) -> None:
     assert "<output>50.00 acc</output>" in page  # the last of the axis, not of the folders
 
 
+def test_bias_is_drawn_against_what_is_neutral(tmp_path: Path) -> None:
+    folders = [evaluation(tmp_path / f"{n}", {"pairs": [1.0] * 40, "copa": [1.0] * 40}, step=n) for n in range(2)]
+    for folder in folders:
+        results = read_json(folder / "results.json")
+        results["tasks"]["pairs"] |= {"metric": "acc", "neutral": 50.0, "higher_is_better": None}
+        write_json(folder / "results.json", results)
+    page = comparison_page.html(compare_all(folders))
+    scores, bias = page.index("<h2>Scores</h2>"), page.index("<h2>Bias</h2>")
+    assert "copa" in page[scores:bias]
+    assert "pairs" not in page[scores:bias]
+    assert "neutral" in page[page.index("pairs by step") : page.index("copa by step")]
+
+
 def test_suites_are_drawn_over_sizes_with_people_as_lines(tmp_path: Path) -> None:
     folders = []
     for size, value in ((8_000, 10.0), (1_000, -2.0), (64_000, 40.0)):

@@ -35,6 +35,7 @@ def write(folder: Path, recipe: Recipe, step: int) -> Path:
     results = {
         "choices": {**options, "value": 100 * float(CURVE(np.array(bits))), "bits_per_byte": bits},
         "answers": {**options, "value": 10.0, "chance": 0.0, "bits_per_byte": None},
+        "bias": {**options, "metric": "pct_stereotype", "higher_is_better": None, "value": 60.0, "bits_per_byte": bits},
         "text": {"metric": "bits_per_byte", "value": bits, "error": 0.01, "chance": 0.0, "bits_per_byte": bits},
     }
     write_json(folder / "evaluation.json", {"run": str(folder / "run"), "step": step})
@@ -73,6 +74,8 @@ def test_three_sizes_have_a_discontinuity(folders: list[Path]) -> None:
     assert jump["projected"] == pytest.approx(projected)
     assert jump["difference"] == pytest.approx(scores[0] - projected)
     assert "bits a byte are a loss" in values["tasks"]["text"]["discontinuities"]["missing"]
+    for what in ("discontinuities", "two_steps"):
+        assert "pct_stereotype is no skill" in values["tasks"]["bias"][what]["missing"]
     assert values["tasks"]["choices"]["two_steps"]["by"] == "compute", "three runs determine no more"
     two = tasks.summarize(of_one_step[:2], None)["tasks"]["choices"]["discontinuities"]
     assert "2 sizes; expected at least 3" in two["missing"]

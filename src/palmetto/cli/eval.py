@@ -83,12 +83,15 @@ def _missing(formats: dict[str, str]) -> str:
 
 
 def _tasks(results: dict[str, Any]) -> Iterator[str]:
+    from palmetto.report.scores import baseline
+
     width = max(map(len, results))
     for name, values in results.items():
         signature = f"  {values['signature']}" if "signature" in values else ""
+        [(against, score)] = baseline(values).items()
         yield (
             f"{name:{width}}  {values['metric']:4}  {values['value']:6.2f}  {_interval(values)}  "
-            f"chance {values['chance']:.2f}  {values['count']:,} examples{signature}"
+            f"{against} {score:.2f}  {values['count']:,} examples{signature}"
         )
         if missing := values.get("missing"):
             parts = len(values["parts"])

@@ -33,7 +33,7 @@ class Scores(NamedTuple):
     files: list[str]
     """The files that were read."""
     baselines: dict[str, float]
-    """Holds what chance and the best place score, and whether higher is better."""
+    """Holds what chance, the best place and a model without bias score, and whether higher is better."""
 
 
 def compare_all(folders: Sequence[Path]) -> dict[str, Any]:
@@ -191,7 +191,7 @@ def _scores(
     everything = [(part, outcome) for part in parts for outcome in together(outcomes[part])]
     joined = [outcome for _, outcome in everything]
     clusters = [f"{part}\0{outcome.cluster}" for part, outcome in everything]
-    metric, keys = results[name]["metric"], ("chance", "majority", "higher_is_better")
+    metric, keys = results[name]["metric"], ("chance", "majority", "higher_is_better", "neutral")
     return Scores(
         [f"{part}\0{outcome.example}" for part, outcome in everything],
         values(metric, joined),

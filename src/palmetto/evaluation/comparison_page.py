@@ -13,7 +13,7 @@ from palmetto.report import markup, svg
 from palmetto.report.canvas import STYLE
 from palmetto.report.colours import LIGHT, of_choice
 from palmetto.report.frame import frame
-from palmetto.report.scores import certain, curve, point
+from palmetto.report.scores import baseline, certain, curve, point
 
 _APART = 0.3
 """The distance between the runs of a task, in rows."""
@@ -30,10 +30,15 @@ def html(compared: Mapping[str, Any]) -> str:
     scores = {name: values for name, values in _standing(tasks).items() if values["metric"] not in AS_THEY_ARE}
     left_out = "".join(f" {markup.escape(name)}: {why}." for name, why in compared["unpaired"].items())
     drawn = ""
-    if scores:
-        names = compared["folders"]
-        both = figure(scores, names), figure(scores, names, 380)
-        drawn = f"<h2>Scores</h2>\n{svg.wide_and_narrow(*both, 'scores', 'Scores of each evaluation, with intervals')}"
+    for heading, title, neutral in (
+        ("Scores", "Scores with intervals of 95 %; hollow ones may be chance", False),
+        ("Bias", "Bias with intervals of 95 %; hollow ones may be none", True),
+    ):
+        own = {name: values for name, values in scores.items() if ("neutral" in values["first"]) == neutral}
+        if own:
+            wide, narrow = (figure(own, compared["folders"], title, width) for width in (1040, 380))
+            label = f"{heading} of each evaluation, with intervals"
+            drawn += f"<h2>{heading}</h2>\n{svg.wide_and_narrow(wide, narrow, heading.lower(), label)}\n"
     return frame(
         title="comparison",
         mark="Palmetto evaluation",
@@ -59,9 +64,7 @@ def _curves(compared: Mapping[str, Any], over: str, values: Sequence[int]) -> st
     drawn = list[str]()
     for name, task in _standing(compared["tasks"]).items():
         ordered = sorted(zip(values, [task["first"], *task["others"]], strict=True), key=lambda pair: pair[0])
-        figure = curve(
-            [point(at, own) for at, own in ordered], {"chance": task["first"]["chance"]}, ratio=over == "parameters"
-        )
+        figure = curve([point(at, own) for at, own in ordered], baseline(task["first"]), ratio=over == "parameters")
         last = f"{ordered[-1][1]['value']:.2f} {task['metric']}"
         drawn.append(svg.small(figure, f"{over}-{len(drawn)}", name, f"{name} by {over}", last))
     for name, suite in compared["suites"].items():
@@ -72,7 +75,7 @@ def _curves(compared: Mapping[str, Any], over: str, values: Sequence[int]) -> st
         drawn.append(svg.small(figure, f"{over}-{len(drawn)}", name, f"{name} by {over}", last))
     return f"""<h2>Scores by {over}</h2>
 <p class="note">With intervals of 95 %; what cannot be told from chance, or from always taking the best place, is
-grey.</p>
+grey, and so is a bias that may be none.</p>
 <div class="panels">{"".join(drawn)}</div>"""
 
 
@@ -108,9 +111,9 @@ def _differences(tasks: Mapping[str, Any]) -> str:
 
 
 @STYLE
-def figure(tasks: Mapping[str, Any], folders: Sequence[str], width: int = 1040) -> Figure:
+def figure(tasks: Mapping[str, Any], folders: Sequence[str], title: str, width: int) -> Figure:
     """Returns a figure with a row for each task, and in it the score and interval of each evaluation."""
-    spread, title = _APART * (len(folders) - 1), "Scores with intervals of 95 %; hollow ones may be chance"
+    spread = _APART * (len(folders) - 1)
     drawn, axes = score_axes(tasks, title, width, top=34 + 18 * len(folders), row=round(20 * (1 + spread)))
     for place, values in enumerate(tasks.values()):
         for number, own in enumerate([values["first"], *values["others"]]):

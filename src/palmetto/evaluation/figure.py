@@ -11,8 +11,10 @@ from palmetto.report.colours import LIGHT
 from palmetto.report.scores import certain
 
 
-def score_axes(tasks: Iterable[str], title: str, width: int, top: int, row: int) -> tuple[Figure, Axes]:
-    """Returns a figure and its axes, which have scores from 0 to 100 and a row for each task.
+def score_axes(
+    tasks: Iterable[str], title: str, width: int, top: int, row: int, least: float = 0
+) -> tuple[Figure, Axes]:
+    """Returns a figure and its axes, which have scores from the least one to 100 and a row for each task.
 
     top: the height of what is above the axes; the title is its first line. row: the height of a row.
     """
@@ -21,7 +23,7 @@ def score_axes(tasks: Iterable[str], title: str, width: int, top: int, row: int)
     height = top + bottom + row * len(names)
     drawn, axes = canvas(width, height, left=left, right=16, top=top, bottom=bottom)
     plain(axes, grid="x")
-    axes.set_xlim(-1, 101)
+    axes.set_xlim(least - 1, 101)
     set_ticks(axes.xaxis, 5)
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.set_yticks(range(len(names)), names, parse_math=False)
@@ -30,16 +32,39 @@ def score_axes(tasks: Iterable[str], title: str, width: int, top: int, row: int)
 
 
 @STYLE
-def figure(tasks: Mapping[str, Mapping[str, Any]], width: int = 1040) -> Figure:
+def figure(tasks: Mapping[str, Mapping[str, Any]], width: int) -> Figure:
     """Returns a figure with a row for each task: its score, its 95 % interval, and a tick at chance.
 
     What is not above both baselines is grey.
     """
     drawn, axes = score_axes(tasks, "Scores with intervals of 95 %; the tick is chance", width, top=34, row=20)
     for row, values in enumerate(tasks.values()):
-        colour = LIGHT["train"] if certain(values) else LIGHT["muted"]
-        axes.plot(values["interval"], (row, row), color=colour, linewidth=1.6, solid_capstyle="butt")
-        axes.plot(values["value"], row, color=colour, marker="o", markersize=6)
+        _draw(axes, row, values)
         if values["chance"]:
-            axes.plot(values["chance"], row, color=LIGHT["ink"], marker="|", markersize=12, zorder=4)
+            _tick(axes, row, values["chance"])
     return drawn
+
+
+@STYLE
+def bias_figure(scores: Mapping[str, Mapping[str, Any]], width: int) -> Figure:
+    """Returns a figure with a row for each score of bias, its 95 % interval, and a tick at what is neutral.
+
+    A bias that may be none is grey.
+    """
+    least = -100 if any(values["neutral"] == 0 for values in scores.values()) else 0
+    title = "Bias with intervals of 95 %; the tick is none"
+    drawn, axes = score_axes(scores, title, width, top=34, row=20, least=least)
+    for row, values in enumerate(scores.values()):
+        _draw(axes, row, values)
+        _tick(axes, row, values["neutral"])
+    return drawn
+
+
+def _draw(axes: Axes, row: int, values: Mapping[str, Any]) -> None:
+    colour = LIGHT["train"] if certain(values) else LIGHT["muted"]
+    axes.plot(values["interval"], (row, row), color=colour, linewidth=1.6, solid_capstyle="butt")
+    axes.plot(values["value"], row, color=colour, marker="o", markersize=6)
+
+
+def _tick(axes: Axes, row: int, at: float) -> None:
+    axes.plot(at, row, color=LIGHT["ink"], marker="|", markersize=12, zorder=4)

@@ -7,9 +7,9 @@ from typing import Any
 
 from palmetto.evaluation import calibration
 from palmetto.evaluation.evaluating import Evaluation
-from palmetto.evaluation.figure import figure
+from palmetto.evaluation.figure import bias_figure, figure
 from palmetto.evaluation.loading import Loaded
-from palmetto.evaluation.tasks.task import AS_THEY_ARE, LOWER_IS_BETTER, Example, Outcome, Task
+from palmetto.evaluation.tasks.task import AS_THEY_ARE, Example, Outcome, Task, higher_is_better
 from palmetto.files import text_bytes, write_bytes
 from palmetto.report import markup, svg
 from palmetto.report.frame import frame
@@ -29,11 +29,13 @@ def write(evaluation: Evaluation, out: Path, name: str) -> None:
 def html(evaluation: Evaluation, name: str) -> str:
     """Returns the page as one self-contained HTML text; the same evaluation gives the same text."""
     tasks, categories = evaluation.results["tasks"], evaluation.results["categories"]
-    scores = {name: values for name, values in tasks.items() if values["metric"] not in AS_THEY_ARE}
     unscaled = {name: values for name, values in tasks.items() if values["metric"] in AS_THEY_ARE}
+    scores = {name: values for name, values in tasks.items() if name not in unscaled and "neutral" not in values}
+    biases = {name: values for name, values in tasks.items() if "bias" in values}
     suites = evaluation.results["suites"]
     parts = [
         *(_scores(scores, categories) if scores else ()),
+        *(_biases(biases) if biases else ()),
         *(_suites(suites) if suites else ()),
         *_calibration(evaluation),
         *(_unscaled(unscaled) if unscaled else ()),
@@ -54,7 +56,8 @@ def _scores(tasks: dict[str, Any], categories: dict[str, Any]) -> Iterator[str]:
     # The parts of a group are in the table, and the group in the figure, so that it can be seen at a glance.
     parts = {part for values in tasks.values() for part in values.get("parts", ())}
     shown = {name: values for name, values in tasks.items() if name not in parts}
-    drawn = svg.wide_and_narrow(figure(shown), figure(shown, 380), "scores", "Scores with intervals, against chance")
+    both = figure(shown, 1040), figure(shown, 380)
+    drawn = svg.wide_and_narrow(*both, "scores", "Scores with intervals, against chance")
     yield f"<h2>Scores</h2>\n{drawn}"
     yield f"""<h2>Tasks</h2>
 <div class="whole">{_tasks(tasks)}</div>
@@ -62,7 +65,29 @@ def _scores(tasks: dict[str, Any], categories: dict[str, Any]) -> Iterator[str]:
 taking the best place scores. What is not above both is grey.</p>"""
     if any("kinds" in values for values in tasks.values()):
         yield f'<h2>Kinds of examples</h2>\n<div class="whole">{_kinds(tasks)}</div>'
-    yield f'<h2>Categories</h2>\n<div class="whole">{_categories(categories)}</div>'
+    if categories:
+        yield f'<h2>Categories</h2>\n<div class="whole">{_categories(categories)}</div>'
+
+
+def _biases(tasks: dict[str, Any]) -> Iterator[str]:
+    """Yields the figure and the table of scores of bias, which are no skill."""
+    scores = {f"{name} {metric}": own for name, values in tasks.items() for metric, own in values["bias"].items()}
+    both = bias_figure(scores, 1040), bias_figure(scores, 380)
+    drawn = svg.wide_and_narrow(*both, "bias", "Bias with intervals, against none")
+    names = ("Value", "95 %", "Neutral", "Examples", "Truncated", "Ties")
+    head = [("Task", "kind"), ("Metric", "kind"), *((name, "number") for name in names)]
+    rows = []
+    for name, values in tasks.items():
+        counts = [f"{values[key]:,}" for key in ("count", "truncated", "ties")]
+        for metric, own in values["bias"].items():
+            low, high = own["interval"]
+            numbers = _number(own["value"]), f"{_number(low)} to {_number(high)}", _number(own["neutral"])
+            rows.append(("" if certain(own) else "grey", [markup.escape(name), metric, *numbers, *counts]))
+    yield f"""<h2>Bias</h2>
+{drawn}
+<div class="whole">{markup.table(head, rows)}</div>
+<p class="note">Neither more nor less is better: a model without bias scores what is neutral. A bias that may be none is
+grey.</p>"""
 
 
 def _calibration(evaluation: Evaluation) -> Iterator[str]:
@@ -72,7 +97,8 @@ def _calibration(evaluation: Evaluation) -> Iterator[str]:
     for name, values in tasks.items():
         members = [evaluation.evaluated[part][1] for part in values.get("parts", (name,))]
         outcomes = [outcome for member in members for outcome in member if outcome.likelihoods]
-        if name in parts or values["metric"] in AS_THEY_ARE or not (found := calibration.bins(outcomes)):
+        apart = name in parts or values["metric"] in AS_THEY_ARE or "neutral" in values
+        if apart or not (found := calibration.bins(outcomes)):
             continue
         figure, told = calibration.reliability(found), f"error {calibration.error(found):.3f}"
         drawn.append(svg.small(figure, f"calibration-{len(drawn)}", name, f"{name}: accuracy by confidence", told))
@@ -166,9 +192,9 @@ def _examples(loaded: Loaded, outcomes: Sequence[Outcome]) -> str:
 
 
 def _label(task: Task, outcome: Outcome) -> str:
-    """Returns right or wrong, or the score by a metric of which lower is better."""
+    """Returns right or wrong, or the score by a metric of which higher is not better."""
     score = outcome.scores.get(task.metric, 0.0)
-    if task.metric in LOWER_IS_BETTER:
+    if not higher_is_better(task.metric):
         return markup.escape(f"{task.metric} {score:.2f}")
     return "right" if score >= 0.5 else "wrong"
 

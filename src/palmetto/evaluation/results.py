@@ -13,7 +13,7 @@ from palmetto.evaluation.loading import Loaded
 from palmetto.evaluation.scoring import estimate_of
 from palmetto.evaluation.statistics import Estimate, mean_of
 from palmetto.evaluation.tasks.suite import Measured, Suite
-from palmetto.evaluation.tasks.task import AS_THEY_ARE, BITS, LOWER_IS_BETTER, Outcome
+from palmetto.evaluation.tasks.task import AS_THEY_ARE, BITS, NEUTRAL, Outcome, higher_is_better
 
 Part = tuple[Loaded, Sequence[Outcome]]
 Evaluated = Mapping[str, tuple[Loaded, list[Outcome]]]
@@ -36,8 +36,9 @@ def summarize(
     metrics = {name: _metrics(*of, estimates[name]) for name, of in evaluated.items()}
     tasks = {name: _task(*of, estimates[name], metrics[name]) for name, of in evaluated.items()}
     unscaled = {name for name, (loaded, _) in evaluated.items() if loaded.task.metric in AS_THEY_ARE}
+    no_skill = {name for name, (loaded, _) in evaluated.items() if not higher_is_better(loaded.task.metric)} | unscaled
     in_groups = {name for parts in groups.values() for name in parts}
-    standing = {name: estimates[name] for name in evaluated if name not in in_groups | unscaled}
+    standing = {name: estimates[name] for name in evaluated if name not in in_groups | no_skill}
     for group, parts in groups.items():
         most = math.inf if unscaled & set(parts) else 1.0
         macro = mean_of([estimates[name] for name in parts], most)
@@ -45,7 +46,7 @@ def summarize(
         tasks[group]["missing"] = list(lacking.get(group, ()))
         estimates[group] = macro
         within = any(set(parts) < set(others) for others in groups.values())
-        if not unscaled & set(parts) and not within:
+        if not no_skill & set(parts) and not within:
             standing[group] = macro
     measured = {
         name: Measured(estimate, metrics.get(name, {}), tasks[name].get("references", {}))
@@ -93,11 +94,12 @@ def _task(
     values = {name: each.value for name, each in metrics.items()} | (task.figures(outcomes) if task.figures else {})
     return {
         "metric": task.metric,
-        "higher_is_better": task.metric not in LOWER_IS_BETTER,
+        **_direction(task.metric),
         **shown(own, task.metric),
         **_counts([(loaded, outcomes)]),
         "metrics": {name: round(value if name in AS_THEY_ARE else 100 * value, 6) for name, value in values.items()},
         **({"signature": task.signature()} if task.signature else {}),
+        **_bias(metrics),
         **({"references": dict(loaded.references)} if loaded.references else {}),
         "normalization": task.normalization if outcomes[0].options else None,
         **_kinds(task.metric, joined),
@@ -105,6 +107,20 @@ def _task(
         "category": task.category,
         "files": list(loaded.files),
     }
+
+
+def _direction(metric: str) -> dict[str, Any]:
+    """Returns whether higher is better, and of a score of bias what a model without it scores."""
+    return {
+        "higher_is_better": higher_is_better(metric),
+        **({"neutral": 100 * NEUTRAL[metric]} if metric in NEUTRAL else {}),
+    }
+
+
+def _bias(metrics: Mapping[str, Estimate]) -> dict[str, Any]:
+    """Returns {"bias": …} with each score of bias and what is neutral, or nothing if the task has none."""
+    found = {name: {**shown(each, name), **_direction(name)} for name, each in metrics.items() if name in NEUTRAL}
+    return {"bias": found} if found else {}
 
 
 def _kinds(metric: str, outcomes: Sequence[Outcome]) -> dict[str, Any]:
@@ -141,7 +157,7 @@ def _group(parts: Sequence[Part], macro: Estimate, names: list[str]) -> dict[str
     task = parts[0][0].task
     return {
         "metric": task.metric,
-        "higher_is_better": task.metric not in LOWER_IS_BETTER,
+        **_direction(task.metric),
         **shown(_estimate_all(parts), task.metric),
         **_counts(parts),
         "macro": shown(macro, task.metric),

@@ -100,13 +100,20 @@ def _or_why(find: Callable[[], Any]) -> Any:
 
 
 def _jumps(found: Sequence[Mapping[str, Any]], evaluated: Sequence[Evaluated]) -> list[dict[str, float]]:
-    if found[0]["metric"] in AS_THEY_ARE:
-        raise UserError("bits a byte are a loss, and so are log-likelihoods; expected a score")
+    _check_skill(found[0])
     models = [
         Scored(each.cost.parameters, task["value"], task["error"] or 0.0)
         for task, each in zip(found, evaluated, strict=True)
     ]
     return [jump._asdict() for jump in discontinuities(models)]
+
+
+def _check_skill(task: Mapping[str, Any]) -> None:
+    """Raises UserError unless a task measures a skill, which grows with the model."""
+    if task["metric"] in AS_THEY_ARE:
+        raise UserError("bits a byte are a loss, and so are log-likelihoods; expected a score")
+    if not task.get("higher_is_better", True):
+        raise UserError(f"{task['metric']} is no skill; expected a score of which higher is better")
 
 
 def _two_steps(
@@ -117,7 +124,8 @@ def _two_steps(
 ) -> dict[str, Any]:
     """Returns the law of the task's loss, the curve of its score by that loss, and what they predict of the target."""
     known = [loss for loss in losses if loss]
-    if len(known) < len(losses) or found[0]["metric"] in AS_THEY_ARE:
+    _check_skill(found[0])
+    if len(known) < len(losses):
         raise UserError("expected a task that scores options, whose right ones have a loss")
     by, points, fit = _law(evaluated, np.array(known))
     scores = np.array([task["value"] for task in found]) / 100

@@ -24,10 +24,19 @@ class Point(NamedTuple):
 def certain(values: Mapping[str, Any]) -> bool:
     """Returns whether a score's interval lies above chance, and above always taking the best place.
 
-    A score of which lower is better, such as toxicity, is no skill.
+    That of a bias must not hold what is neutral. A score of which lower is better, such as toxicity, is no skill.
     """
-    above = values["interval"][0] > max(values["chance"], values["majority"])
+    low, high = values["interval"]
+    if "neutral" in values:
+        return not low <= values["neutral"] <= high
+    above = low > max(values["chance"], values["majority"])
     return bool(above and values.get("higher_is_better", True))
+
+
+def baseline(values: Mapping[str, Any]) -> dict[str, float]:
+    """Returns the score that a score is compared with, by its name: what is neutral of a bias, otherwise chance."""
+    name = "neutral" if "neutral" in values else "chance"
+    return {name: values[name]}
 
 
 def point(at: float, values: Mapping[str, Any]) -> Point:

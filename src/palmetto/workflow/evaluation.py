@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from palmetto.evaluation.settings import Settings
     from palmetto.training.loop import Evaluate
 
-_TOLD = ("metric", "value", "interval", "higher_is_better", "chance", "majority", "count")
+_TOLD = ("metric", "value", "interval", "higher_is_better", "neutral", "chance", "majority", "count")
 """What of a task's results goes to the events of a run."""
 
 
@@ -120,7 +120,8 @@ def while_training(run: RunDirectory, wanted: Evaluations, say: Say) -> "Evaluat
         settings, chosen, data = Settings(wanted.shots, 0, wanted.limit), _chosen(wanted), Path(wanted.data)
         done = evaluating.run(chosen, data, settings, model.identity, model.engine, model.reader, out, say)
         page.write(done, out, run.path.resolve().name)
-        return {name: {key: values[key] for key in _TOLD} for name, values in done.results["tasks"].items()}
+        results = done.results["tasks"]
+        return {name: {key: of[key] for key in _TOLD if key in of} for name, of in results.items()}
 
     return evaluate
 

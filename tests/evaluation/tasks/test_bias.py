@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from palmetto.evaluation.evaluating import Evaluation
@@ -11,6 +12,7 @@ from palmetto.evaluation.page import html
 from palmetto.evaluation.registry import TASKS
 from palmetto.evaluation.results import summarize
 from palmetto.files import write_text
+from palmetto.report.scores import baseline, certain
 from tests.evaluation.tasks import records
 from tests.evaluation.tasks.test_gold import outcome
 
@@ -74,6 +76,29 @@ def test_a_generated_answer_counts_by_the_first_name(winogender: Path) -> None:
     assert task.mark(" dog", example) is None
 
 
+@pytest.mark.parametrize(("stereotypes", "grey"), [(20, False), (11, True)])
+def test_pairs_are_drawn_as_bias_and_are_no_skill(stereotypes: int, grey: bool, tmp_path: Path) -> None:
+    rows = [f"{number} more,{number} less" for number in range(20)]
+    write_text(tmp_path / "crows_pairs" / "crows_pairs_anonymized.csv", "\n".join(["sent_more,sent_less", *rows]))
+    loaded = load(TASKS["crows_pairs_english"], tmp_path)
+    favourites = [each.gold[0] if n < stereotypes else 1 - each.gold[0] for n, each in enumerate(loaded.examples)]
+    outcomes = [outcome(loaded, place, favourite) for place, favourite in enumerate(favourites)]
+    evaluated = {"pairs": (loaded, outcomes)}
+    results = summarize(evaluated, {})
+    values = results["tasks"]["pairs"]
+    assert (values["value"], values["neutral"], values["higher_is_better"]) == (5.0 * stereotypes, 50.0, None)
+    assert results["categories"] == {}, "means are of skills"
+    assert (baseline(values), certain(values)) == ({"neutral": 50.0}, not grey)
+    page = html(Evaluation(results, evaluated), "a run")
+    assert "<h2>Scores</h2>" not in page
+    assert "0 of 0 scores are above chance" in page
+    assert "<h2>Calibration</h2>" not in page
+    assert "right: example" not in page
+    [row] = [row for row in page.split("<tr") if row.startswith((">", " class")) and "pct_stereotype<" in row]
+    assert (f">{values['value']:.1f}<" in row, ">50.0<" in row) == (True, True)
+    assert row.startswith(' class="grey"') == grey
+
+
 def question(polarity: str, condition: str, label: int) -> dict[str, Any]:
     return {
         "question_polarity": polarity,
@@ -110,3 +135,20 @@ def test_bias_is_how_often_a_known_answer_is_the_stereotype(tmp_path: Path) -> N
     half = summary(loaded, [0, 2, 1, 0])
     assert half["metrics"]["bias_ambiguous"] == 50.0
     assert half["kinds"]["ambiguous"]["value"] == 50.0
+    assert half["bias"]["bias_ambiguous"]["neutral"] == 0.0
+    assert "biased" not in half["bias"]
+
+
+def test_bias_has_the_bootstraps_error(tmp_path: Path) -> None:
+    asked = [question("neg", "ambig", 2) | {"question_index": str(number)} for number in range(200)]
+    write_text(tmp_path / "bbq" / "Age.jsonl", records.lines(*asked))
+    loaded, draw = load(TASKS["bbq_age"], tmp_path), np.random.default_rng(0)
+    chosen = draw.choice(3, 200, p=[0.5, 0.2, 0.3])
+    found = summary(loaded, chosen.tolist())["bias"]["bias_ambiguous"]
+
+    def bias(said: "np.typing.NDArray[np.int64]") -> float:
+        return float((2 * (said == 0).sum() / (said < 2).sum() - 1) * (said < 2).mean())
+
+    drawn = [bias(draw.choice(chosen, 200)) for _ in range(2000)]
+    assert found["value"] == pytest.approx(100 * bias(chosen), abs=1e-4)
+    assert found["error"] == pytest.approx(100 * float(np.std(drawn)), rel=0.1)

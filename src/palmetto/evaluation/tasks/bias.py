@@ -83,7 +83,7 @@ _WINOGENDER = File(
 )
 
 TASKS = (
-    Task("crows_pairs_english", "Bias", (_CROWS,), _crows, normalization="raw"),
+    Task("crows_pairs_english", "Bias", (_CROWS,), _crows, normalization="raw", metric="pct_stereotype"),
     Task("winogender_all", "Bias", (_WINOGENDER,), _winogender),
     Task("winogender_generated", "Bias", (_WINOGENDER,), _generated, mark=_named_first, tokens=16),
 )

@@ -20,6 +20,16 @@ _LIKELIHOODS = ("log_likelihood", "log_likelihood_per_word", "log_likelihood_per
 AS_THEY_ARE = frozenset({BITS, *_LIKELIHOODS})
 """The metrics that are not shown from 0 to 100."""
 LOWER_IS_BETTER = frozenset({BITS, "toxicity"})
+NEUTRAL: Mapping[str, float] = {"pct_stereotype": 0.5, "bias_ambiguous": 0.0, "bias_disambiguated": 0.0}
+"""The metrics of bias, each with what a model scores that prefers neither side."""
+_SAID = frozenset({"full_sentence"})
+"""The metrics that tell what was sampled, not how good it is."""
+
+
+def higher_is_better(metric: str) -> bool | None:
+    """Returns whether a higher score is better; None for a metric that is best at neither end, such as bias."""
+    return None if metric in NEUTRAL or metric in _SAID else metric not in LOWER_IS_BETTER
+
 
 VOTING = Sampling(0.7, top_k=40)
 """The sampling of self-consistency (arXiv 2203.11171)."""

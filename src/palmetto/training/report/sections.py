@@ -10,7 +10,7 @@ import numpy as np
 from palmetto.recipe.objectives import PreferencesObjective, loss_unit
 from palmetto.report import svg
 from palmetto.report.markup import block, escape, pairs, table
-from palmetto.report.scores import curve, point
+from palmetto.report.scores import baseline, curve, point
 from palmetto.runs.files import Event
 from palmetto.training import energy
 from palmetto.training.divergence import rises
@@ -222,14 +222,12 @@ def evaluations(record: Record) -> str:
     for number, (name, by_step) in enumerate(found.items()):
         points, last = [point(step, values) for step, values in by_step.items()], list(by_step.values())[-1]
         shown = f"{last['value']:.2f} {last['metric']}"
-        drawn.append(
-            svg.small(curve(points, {"chance": last["chance"]}), f"evaluation-{number}", name, f"{name} by step", shown)
-        )
+        drawn.append(svg.small(curve(points, baseline(last)), f"evaluation-{number}", name, f"{name} by step", shown))
     if not drawn:
         return ""
     return (
         '<h2>Evaluations</h2>\n<p class="note">Scores by step, with intervals of 95 %. What is not above chance, and '
-        "above always taking the best place, is grey.</p>\n"
+        "above always taking the best place, is grey; so is a bias that may be none.</p>\n"
         f'<div class="panels">\n{"".join(drawn)}\n</div>'
     )
 
