@@ -35,7 +35,7 @@ from palmetto.evaluation.harness import answer_of, run_all  # noqa: E402
 from palmetto.evaluation.judging import judge, total  # noqa: E402
 from palmetto.evaluation.loading import Loaded, files, load  # noqa: E402
 from palmetto.evaluation.model import EvaluatedModel  # noqa: E402
-from palmetto.evaluation.queries import Query, ask, requests  # noqa: E402
+from palmetto.evaluation.queries import Manner, Query, ask, requests  # noqa: E402
 from palmetto.evaluation.registry import TASKS, choose  # noqa: E402
 from palmetto.evaluation.results import summarize  # noqa: E402
 from palmetto.evaluation.tasks.reading import find  # noqa: E402
@@ -76,7 +76,7 @@ def pairs(task: Task, asked: Asked, text: str) -> list[list[Any]]:
 def ask_ours(loaded: Loaded, model: EvaluatedModel, shots: int, limit: int) -> list[Asked]:
     """Returns the first examples of a task with our answers."""
     task, reader = loaded.task, model.reader
-    make, found = requests(task.stop, task.sampling, reader.vocabulary), list[Asked]()
+    make, found = requests(Manner(task.stop, task.sampling), reader.vocabulary), list[Asked]()
     for place, example in enumerate(loaded.examples[:limit]):
         queries = ask(task, example, loaded.shots(place, shots, 0), reader)
         results = run_all(queries, make, model.engine)

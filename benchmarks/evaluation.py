@@ -36,7 +36,7 @@ from palmetto.decoding import step  # noqa: E402
 from palmetto.decoding.request import GREEDY  # noqa: E402
 from palmetto.evaluation.harness import run_all  # noqa: E402
 from palmetto.evaluation.model import EvaluatedModel  # noqa: E402
-from palmetto.evaluation.queries import of_options, of_prompt, requests  # noqa: E402
+from palmetto.evaluation.queries import Manner, of_options, of_prompt, requests  # noqa: E402
 from palmetto.evaluation.tasks.task import Option  # noqa: E402
 from palmetto.interop.export import export  # noqa: E402
 from palmetto.recipe import loading  # noqa: E402
@@ -112,7 +112,7 @@ def outside(run: RunDirectory, asked: Requests) -> dict[str, float]:
 
         return call
 
-    make, shares = requests((), GREEDY, model.reader.vocabulary), dict[str, float]()
+    make, shares = requests(Manner((), GREEDY), model.reader.vocabulary), dict[str, float]()
     for kind, own in asked.items():
         within, begin = 0.0, time.perf_counter()
         queries = [

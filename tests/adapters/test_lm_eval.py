@@ -14,7 +14,7 @@ from palmetto.evaluation import evaluating, registry
 from palmetto.evaluation.harness import answer_of, run_all
 from palmetto.evaluation.judging import total
 from palmetto.evaluation.model import EvaluatedModel
-from palmetto.evaluation.queries import Query, of_options, of_prompt, of_text, requests
+from palmetto.evaluation.queries import Manner, Query, of_options, of_prompt, of_text, requests
 from palmetto.evaluation.settings import Settings
 from palmetto.evaluation.tasks.task import Option
 from palmetto.evaluation.until import up_to_stop
@@ -125,7 +125,7 @@ def peer(exported: Path, ask: Callable[..., Any]) -> Any:
 def ours(model: EvaluatedModel, queries: list[Query], stops: tuple[str, ...] = (), beams: int = 0) -> list[Any]:
     """Returns what an evaluation of our own makes of queries: log-likelihoods, or the text of an answer."""
     vocabulary = model.reader.vocabulary
-    results = run_all(queries, requests(stops, GREEDY, vocabulary, beams), model.engine)
+    results = run_all(queries, requests(Manner(stops, GREEDY, beams), vocabulary), model.engine)
     given = [answer_of(query, result, model.reader) for query, result in zip(queries, results, strict=True)]
     return [
         answer.text if query.tokens else total(answer.logprobs) for query, answer in zip(queries, given, strict=True)

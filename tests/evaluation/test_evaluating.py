@@ -15,6 +15,7 @@ from palmetto.evaluation.comparison import compare_all
 from palmetto.evaluation.evaluating import Evaluation, run
 from palmetto.evaluation.model import EvaluatedModel
 from palmetto.evaluation.page import html as page_of
+from palmetto.evaluation.queries import scoring
 from palmetto.evaluation.settings import Settings, run_of
 from palmetto.evaluation.tasks.task import Outcome
 from palmetto.json_lines import read_json_lines
@@ -216,6 +217,44 @@ def test_replay_finds_an_answer_that_its_ids_do_not_spell(
         0,
         "ledger.jsonl: line 2, example 1 of nq_open: the answer is not the text of its ids",
     )
+
+
+def test_an_answer_is_generated_again_as_its_line_says(
+    evaluate: Callable[..., Evaluation], model: EvaluatedModel, tmp_path: Path
+) -> None:
+    two, one = SETTINGS._replace(limit=2), SETTINGS._replace(limit=1, samples=2)
+    for name, settings in {"greedy": two, "drawn": one, "searched": two._replace(beams=2)}.items():
+        evaluate(tmp_path / name, settings=settings, names=["nq_open"])
+        lines = read_json_lines(tmp_path / name / "ledger.jsonl")
+        limits = {(line["tokens"], *line["stop"]) for line in lines}
+        assert (len(lines), limits) == (2, {(32, "\n")})
+        asked = {"drawn": {"sampling": {"temperature": 0.7, "top_k": 40}}, "searched": {"beams": 2}}.get(name, {})
+        assert {key: lines[1][key] for key in ("sampling", "beams") if key in lines[1]} == asked
+        assert replay.verify(tmp_path / name, model) == (2, "")
+        lines[1]["tokens"] = len(lines[1]["continuation_ids"]) - 1
+        (tmp_path / name / "ledger.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        replayed, difference = replay.verify(tmp_path / name, model)
+        assert (replayed, difference.partition(", example")[0]) == (1, "ledger.jsonl: line 2")
+        assert "of nq_open: the answer is " in difference
+
+
+def test_an_answer_that_the_model_did_not_give_is_found(
+    evaluate: Callable[..., Evaluation], model: EvaluatedModel, tmp_path: Path
+) -> None:
+    evaluate(tmp_path, settings=SETTINGS._replace(limit=1), names=["nq_open"])
+    [line] = read_json_lines(tmp_path / "ledger.jsonl")
+    ids = vocabulary().encode(" the text").tolist()
+    [[scored]] = model.engine.run([scoring(line["ids"], ids, line["prefix"])])
+    logprobs = [token.logprob.hex() for token in scored.prompt if token.logprob is not None]
+    invented = line | {"continuation_ids": ids, "logprobs": logprobs, "answer": " the text"}
+    (tmp_path / "ledger.jsonl").write_text(json.dumps(invented) + "\n")
+    assert "of nq_open: the answer is " in replay.verify(tmp_path, model)[1]
+    (tmp_path / "ledger.jsonl").write_text(json.dumps(invented | {"stop": 7}) + "\n")
+    with pytest.raises(UserError, match=r"line 1 does not say how its answer was generated"):
+        replay.verify(tmp_path, model)
+    older = {key: value for key, value in line.items() if key not in ("tokens", "stop")}
+    (tmp_path / "ledger.jsonl").write_text(json.dumps(older) + "\n")
+    assert replay.verify(tmp_path, model) == (1, ""), "ledgers of earlier versions are scored"
 
 
 def test_more_shots_than_there_are_is_refused_first(

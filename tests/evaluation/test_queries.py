@@ -7,7 +7,7 @@ import pytest
 from palmetto.decoding.request import GREEDY
 from palmetto.evaluation.answers import words
 from palmetto.evaluation.join import join
-from palmetto.evaluation.queries import ask, of_prompt, requests
+from palmetto.evaluation.queries import Manner, ask, of_prompt, requests
 from palmetto.evaluation.tasks.task import Example, Task, choice
 from palmetto.recipe.objectives import PrefixObjective, SpanObjective
 from tests.evaluation.models import reader, vocabulary
@@ -67,13 +67,13 @@ def test_an_answer_may_have_as_many_tokens_as_the_right_one() -> None:
 
 
 def test_beams_end_at_a_stop_of_several_tokens() -> None:
-    request = requests(("\n\nthe",), GREEDY, vocabulary(), beams=2)
+    request = requests(Manner(("\n\nthe",), GREEDY, beams=2), vocabulary())
     found = request(of_prompt("", "the text", 8, reader()))
     assert found.constraint is None
     assert found.ended is not None
     assert found.ended(vocabulary().encode("a\n\nthe text").tolist())
     assert not found.ended(vocabulary().encode("a\n\n").tolist())
-    assert requests((), GREEDY, vocabulary(), beams=2)(of_prompt("", "the text", 8, reader())).ended is None
+    assert requests(Manner((), GREEDY, beams=2), vocabulary())(of_prompt("", "the text", 8, reader())).ended is None
 
 
 def test_a_question_too_long_loses_its_beginning() -> None:

@@ -32,7 +32,7 @@ from palmetto.errors import UserError, nearest
 from palmetto.evaluation.harness import answer_of, run_all
 from palmetto.evaluation.join import Joined, join
 from palmetto.evaluation.judging import total
-from palmetto.evaluation.queries import Query, of_joined, of_prompt, of_text, scoring
+from palmetto.evaluation.queries import Manner, Query, of_joined, of_prompt, of_text, scoring
 from palmetto.evaluation.queries import requests as requests_of
 from palmetto.evaluation.tasks.task import Option
 from palmetto.evaluation.until import up_to_stop
@@ -154,7 +154,7 @@ class PalmettoLM(TemplateLM):  # type: ignore[misc]
         for place, instance in enumerate(requests):
             alike[generation(instance.args[1])].append(place)
         for how, places in alike.items():
-            request = requests_of(how.stops, how.sampling, self._vocabulary, how.beams)
+            request = requests_of(Manner(how.stops, how.sampling, how.beams), self._vocabulary)
             for group in _groups(places, "generate_until", disable_tqdm):
                 queries = []
                 for place in group:

@@ -7,9 +7,9 @@ from palmetto.decoding.request import Request, Result
 from palmetto.evaluation.judging import judge
 from palmetto.evaluation.ledger import Answer, Ledger
 from palmetto.evaluation.loading import Loaded
-from palmetto.evaluation.queries import Query, Reader, ask, requests
+from palmetto.evaluation.queries import Manner, Query, Reader, ask, requests
 from palmetto.evaluation.settings import Settings
-from palmetto.evaluation.tasks.task import Example, Outcome, Task
+from palmetto.evaluation.tasks.task import Example, Outcome
 
 TOGETHER = 32
 """The number of examples whose requests the engine gets at a time. No score depends on it."""
@@ -38,9 +38,10 @@ def evaluate(
     settings: Settings,
 ) -> Iterator[Outcome]:
     """Yields the outcomes of a task's examples."""
-    task = loaded.task
+    task, manner = loaded.task, Manner(loaded.task.stop, loaded.task.sampling, settings.beams)
+    request = requests(manner, reader.vocabulary)
     for group in _groups(loaded, reader, settings):
-        answers = iter(_answers(task, group, engine, reader, ledger, settings.beams))
+        answers = iter(_answers(task.name, manner, group, request, engine, reader, ledger))
         for id, example, queries in group:
             given = [next(answers) for _ in queries]
             logprobs, texts = [each.logprobs for each in given], [each.text for each in given]
@@ -59,21 +60,26 @@ def _groups(loaded: Loaded, reader: Reader, settings: Settings) -> Iterator[list
 
 
 def _answers(
-    task: Task, group: list[Asked], engine: Answerer, reader: Reader, ledger: Ledger, beams: int
+    task: str,
+    manner: Manner,
+    group: list[Asked],
+    request: Callable[[Query], Request],
+    engine: Answerer,
+    reader: Reader,
+    ledger: Ledger,
 ) -> list[Answer]:
     """Returns the answers to all queries of a group, in order: those on record first, then the engine's."""
     pairs = [(asked.id, query) for asked in group for query in asked.queries]
     answers = list[Answer]()
     for id, query in pairs:
-        if (recorded := ledger.next_recorded(task.name, id, query)) is None:
+        if (recorded := ledger.next_recorded(task, id, query, manner)) is None:
             break
         answers.append(recorded)
     rest = pairs[len(answers) :]
-    request = requests(task.stop, task.sampling, reader.vocabulary, beams)
     results = run_all([query for _, query in rest], request, engine)
     for (id, query), result in zip(rest, results, strict=True):
         answer = answer_of(query, result, reader)
-        ledger.append(task.name, id, query, answer)
+        ledger.append(task, id, query, manner, answer)
         answers.append(answer)
     return answers
 

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from palmetto.decoding.request import Request
 from palmetto.decoding.sampling import Sampling
@@ -70,25 +70,47 @@ class Query(NamedTuple):
         return {name: hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:16] for name, text in texts.items()}
 
 
-def requests(
-    stops: Sequence[str], sampling: Sampling, vocabulary: Vocabulary, beams: int = 0
-) -> Callable[[Query], Request]:
-    """Returns what makes the engine's request of a query.
+class Manner(NamedTuple):
+    """Says how answers are generated."""
 
-    stops: the texts at which a generated answer ends. sampling: how answers with a seed are sampled. beams: the width
-    of the beam search for the others; 0 for greedy ones.
-    """
-    ends = until(stops, vocabulary)
+    stop: tuple[str, ...]
+    """The texts at which an answer ends."""
+    sampling: Sampling
+    """How answers with a seed are sampled."""
+    beams: int = 0
+    """The width of the beam search for the others; 0 for greedy ones."""
+
+
+class Generate(Protocol):
+    """Makes the engine's request for an answer."""
+
+    def __call__(self, ids: tuple[int, ...], prefix: int, tokens: int, seed: int | None) -> Request:
+        """Returns the request of up to `tokens` tokens after these ids."""
+
+
+def generating(manner: Manner, vocabulary: Vocabulary) -> Generate:
+    """Returns what makes the engine's request for an answer."""
+    ends = until(manner.stop, vocabulary)
+
+    def generate(ids: tuple[int, ...], prefix: int, tokens: int, seed: int | None) -> Request:
+        request = Request(ids, tokens=tokens, prefix=prefix, stop=ends.ids)
+        if manner.beams:
+            return replace(request, beams=manner.beams, ended=ends.ended)
+        if seed is not None:
+            return replace(request, constraint=ends.constraint, sampling=manner.sampling, seed=seed)
+        return replace(request, constraint=ends.constraint)
+
+    return generate
+
+
+def requests(manner: Manner, vocabulary: Vocabulary) -> Callable[[Query], Request]:
+    """Returns what makes the engine's request of a query."""
+    generate = generating(manner, vocabulary)
 
     def request(query: Query) -> Request:
         if not query.tokens:
             return scoring(query.ids, query.continuation_ids, query.prefix)
-        generating = Request(query.ids, tokens=query.tokens, prefix=query.prefix, stop=ends.ids)
-        if beams:
-            return replace(generating, beams=beams, ended=ends.ended)
-        if query.seed is not None:
-            return replace(generating, constraint=ends.constraint, sampling=sampling, seed=query.seed)
-        return replace(generating, constraint=ends.constraint)
+        return generate(query.ids, query.prefix, query.tokens, query.seed)
 
     return request
 

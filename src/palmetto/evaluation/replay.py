@@ -1,14 +1,18 @@
-"""Replays samples of an evaluation's ledger and compares log-probabilities to the bit."""
+"""Replays samples of an evaluation's ledger, and compares answers and log-probabilities to the bit."""
 
+from collections.abc import Callable, Mapping
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from palmetto.decoding.request import Request, Result
 from palmetto.errors import UserError
 from palmetto.evaluation.evaluating import LEDGER
+from palmetto.evaluation.ledger import manner_of
 from palmetto.evaluation.model import EvaluatedModel
-from palmetto.evaluation.queries import scoring
+from palmetto.evaluation.queries import generating, scoring
 from palmetto.evaluation.settings import SETTINGS
 from palmetto.files import read_json
 from palmetto.json_lines import read_json_lines
@@ -21,9 +25,11 @@ SAMPLES = 64
 def verify(out: Path, model: EvaluatedModel, first: int | None = None, last: int | None = None) -> tuple[int, str]:
     """Returns how many lines were replayed, and what is not as recorded or an empty text.
 
-    A generated answer is scored again, which gives the bits of its generation; of every one, the text is compared to
-    its ids. first, last: the lines to replay, counted from 1; without both, samples. Raises UserError for a line that
-    the ledger does not have.
+    An answer is generated again in the manner that its line records. Where an older ledger does not say it, the answer
+    is scored, which gives the bits of its generation. Of every answer, the text is compared to its ids.
+
+    first, last: the lines to replay, counted from 1; without both, samples. Raises UserError for a line that the ledger
+    does not have, or that is not one of an evaluation.
     """
     settings = read_json(out / SETTINGS)
     for key, value in model.identity.items():
@@ -38,12 +44,29 @@ def verify(out: Path, model: EvaluatedModel, first: int | None = None, last: int
         if line["option"] < 0 and model.reader.text(line["continuation_ids"]) != line["answer"]:
             return 0, f"{_place(at, line)}: the answer is not the text of its ids"
     places = _places(len(lines), first, last)
-    requests = [scoring(lines[at]["ids"], lines[at]["continuation_ids"], lines[at]["prefix"]) for at in places]
-    results = model.engine.run(requests)
-    for done, (at, (result,)) in enumerate(zip(places, results, strict=True)):
-        if difference := _difference(lines[at]["logprobs"], [token.logprob for token in result.prompt]):
+    request, requests = _requests(model), list[Request]()
+    for at in places:
+        try:
+            requests.append(request(lines[at]))
+        except (AttributeError, KeyError, TypeError, ValueError):
+            raise UserError(f"{out / LEDGER}: line {at + 1} does not say how its answer was generated") from None
+    for done, (at, (result,)) in enumerate(zip(places, model.engine.run(requests), strict=True)):
+        if difference := _difference(lines[at], result, model):
             return done, f"{_place(at, lines[at])}: {difference}"
     return len(places), ""
+
+
+def _requests(model: EvaluatedModel) -> Callable[[Mapping[str, Any]], Request]:
+    """Returns what makes the engine's request of a line."""
+    of_manner = cache(partial(generating, vocabulary=model.reader.vocabulary))
+
+    def request(line: Mapping[str, Any]) -> Request:
+        ids, prefix = tuple(line["ids"]), line["prefix"]
+        if "tokens" not in line:
+            return scoring(ids, line["continuation_ids"], prefix)
+        return of_manner(manner_of(line))(ids, prefix, line["tokens"], line.get("seed"))
+
+    return request
 
 
 def _places(count: int, first: int | None, last: int | None) -> list[int]:
@@ -61,9 +84,12 @@ def _place(at: int, line: dict[str, Any]) -> str:
     return f"{LEDGER}: line {at + 1}, example {line['example']} of {line['task']}"
 
 
-def _difference(recorded: list[str], logprobs: list[float | None]) -> str:
+def _difference(line: Mapping[str, Any], result: Result, model: EvaluatedModel) -> str:
     """Returns what is not as recorded, or an empty text."""
-    now = [value.hex() for value in logprobs if value is not None]
+    tokens = result.tokens or result.prompt
+    if (ids := [token.id for token in tokens]) != line["continuation_ids"]:
+        return f"the answer is {model.reader.text(ids)!r:.60}, and was {line['answer']!r:.60}"
+    recorded, now = line["logprobs"], [token.logprob.hex() for token in tokens if token.logprob is not None]
     for place, (was, found) in enumerate(zip(recorded, now, strict=False)):
         if was != found:
             return f"log-probability {place} is {found}, and was {was}"

@@ -11,7 +11,7 @@ import pytest
 from palmetto.errors import UserError
 from palmetto.evaluation.judging import judge
 from palmetto.evaluation.loading import Loaded, load
-from palmetto.evaluation.queries import ask, requests
+from palmetto.evaluation.queries import Manner, ask, requests
 from palmetto.evaluation.registry import TASKS
 from palmetto.evaluation.results import summarize
 from palmetto.evaluation.tasks.code import pass_at
@@ -86,7 +86,7 @@ def test_humaneval_asks_for_the_rest_of_a_function(sets: Path) -> None:
     [query] = ask(loaded.task, loaded.examples[0], (), reader(4096))
     assert query.context == DOUBLE["prompt"]
     assert loaded.examples[1].demonstration == f"{SHORTEST['prompt']}{SHORTEST['canonical_solution']}"
-    request = requests(loaded.task.stop, loaded.task.sampling, reader().vocabulary)
+    request = requests(Manner(loaded.task.stop, loaded.task.sampling), reader().vocabulary)
     assert request(query).constraint is not None
 
 
