@@ -59,6 +59,14 @@ def test_what_ends_a_beam_ends_it_as_a_stop_token_does() -> None:
         few().submit(Request(PROMPT, LENGTH, ended=lambda ids: True))
 
 
+@pytest.mark.parametrize("beams", [1, 2])
+def test_tokens_that_end_a_beam_leave_room_for_others(beams: int) -> None:
+    """Most of the tokens end a text, and the others must be found behind them."""
+    by_token = Request(PROMPT, LENGTH, beams=beams, length_penalty=2.0, stop=frozenset({0, 1}))
+    by_text = Request(PROMPT, LENGTH, beams=beams, length_penalty=2.0, ended=lambda ids: ids[-1] < 2)
+    assert alone(few(), by_text) == alone(few(), by_token)
+
+
 def test_gnmt_length_penalty_is_over_generated_tokens() -> None:
     assert [length_penalty(length, 0.6) for length in (1, 7)] == pytest.approx([1.0, 2**0.6])
 

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from palmetto.decoding.request import Request, Result
+from palmetto.decoding.request import GREEDY, Finish, Request, Result
 from palmetto.errors import UserError
 from palmetto.evaluation import harness, registry, replay
 from palmetto.evaluation.comparison import compare_all
 from palmetto.evaluation.evaluating import Evaluation, run
 from palmetto.evaluation.model import EvaluatedModel
 from palmetto.evaluation.page import html as page_of
-from palmetto.evaluation.queries import scoring
+from palmetto.evaluation.queries import Manner, generating, scoring
 from palmetto.evaluation.settings import Settings, run_of
 from palmetto.evaluation.tasks.task import Outcome
 from palmetto.json_lines import read_json_lines
@@ -308,6 +308,26 @@ def test_a_beam_search_answers_otherwise_and_replays(
     assert [line["ids"] for line in searched] == [line["ids"] for line in greedy]
     assert [line["continuation_ids"] for line in searched] != [line["continuation_ids"] for line in greedy]
     assert replay.verify(tmp_path, model) == (len(PREMISES), "")
+
+
+@pytest.mark.parametrize("beams", [0, 3])
+def test_an_answer_ends_within_and_across_tokens(
+    done: tuple[Path, Evaluation], model: EvaluatedModel, beams: int
+) -> None:
+    lines = (line for line in read_json_lines(done[0] / "ledger.jsonl") if line["option"] < 0)
+    line = next(line for line in lines if len(line["continuation_ids"]) > 4)
+    texts = [model.reader.text(line["continuation_ids"][:count]) for count in range(1, 5)]
+    within, across = texts[3][len(texts[2])], texts[3][len(texts[2]) - 1 :][:2]
+    for stop in (within, across):
+        request = generating(Manner((stop,), GREEDY, beams), vocabulary(), tuple(line["ids"]), line["prefix"], 16, None)
+        [[result]] = model.engine.run([request])
+        ids = [token.id for token in result.tokens]
+        held = [stop in model.reader.text(ids[:count]) for count in range(1, len(ids) + 1)]
+        assert not any(held[:-1]), "it goes on behind the stop string"
+        assert held[-1] == (result.finish == Finish.STOP) or ids[-1] == vocabulary().eod
+        if not beams:
+            assert held[-1]
+            assert ids == line["continuation_ids"][: len(ids)]
 
 
 def test_sampled_answers_differ_and_are_replayed(

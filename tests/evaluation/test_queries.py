@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from palmetto.decoding.request import GREEDY
@@ -9,6 +10,7 @@ from palmetto.evaluation.answers import words
 from palmetto.evaluation.join import join
 from palmetto.evaluation.queries import Manner, ask, of_prompt, requests
 from palmetto.evaluation.tasks.task import Example, Task, choice
+from palmetto.evaluation.until import until
 from palmetto.recipe.objectives import PrefixObjective, SpanObjective
 from tests.evaluation.models import reader, vocabulary
 
@@ -74,6 +76,32 @@ def test_beams_end_at_a_stop_of_several_tokens() -> None:
     assert found.ended(vocabulary().encode("a\n\nthe text").tolist())
     assert not found.ended(vocabulary().encode("a\n\n").tolist())
     assert requests(Manner((), GREEDY, beams=2), vocabulary())(of_prompt("", "the text", 8, reader())).ended is None
+
+
+@pytest.mark.parametrize("stops", [("\n",), ("e",), ("\n\n",), ("the", "\n\n\n"), ("é",), ("tex", ".")])
+def test_an_answer_ends_however_its_text_is_spelled(stops: tuple[str, ...]) -> None:
+    """Tokens may hold more than a stop string, and a stop string may lie in several tokens."""
+    pieces = list(vocabulary().pieces())
+    others = [piece.id for piece in pieces if piece.data]
+    likely = [piece.id for piece in pieces if any(byte in "\n".join(stops).encode() for byte in piece.data)]
+    drawn, ends, found = np.random.default_rng(0), until(stops, vocabulary()), set()
+    for _ in range(300):
+        ids = np.where(drawn.random(12) < 0.5, drawn.choice(likely, 12), drawn.choice(others, 12)).tolist()
+        data = [b"".join(pieces[id].data for id in ids[:count]) for count in range(1, 13)]
+        expected = next((at for at, text in enumerate(data) if any(stop.encode() in text for stop in stops)), None)
+        constraint = ends.constraint() if ends.constraint else None
+        ended = None
+        for at, id in enumerate(ids):
+            if constraint:
+                constraint.accept(id)
+            if id in ends.ids or (constraint and constraint.allowed() is None):
+                ended = at
+                break
+        assert ended == expected
+        assert ends.ended is not None
+        assert next((at for at in range(12) if ends.ended(ids[: at + 1])), None) == expected
+        found.add(expected)
+    assert len(found) > 2
 
 
 def test_a_question_too_long_loses_its_beginning() -> None:

@@ -243,7 +243,7 @@ class Engine:
         """Hands the most probable tokens after a beam to its search."""
         request = sequence.request
         top = _top(computed.top, row, request.top)
-        pairs = _top(computed.top, row, request.beams + len(request.stop))
+        pairs = _top(computed.top, row, request.candidates)
         ended = self._searches[sequence.number].take(sequence, [Token(*pair, top) for pair in pairs])
         if ended is not None:
             self._end_search(sequence.number, ended)

@@ -101,6 +101,14 @@ class Request:
     ended: Callable[[Sequence[int]], bool] | None = None
     """Says whether the generated ids of a beam end it, as a token of `stop` does; None if nothing else ends one."""
 
+    @property
+    def candidates(self) -> int:
+        """The number of most probable tokens after a beam that are looked at, so that enough of them go on.
+
+        It is 0 without beams. What `ended` says cannot be counted: then it is twice as many, as is usual.
+        """
+        return self.beams and self.beams + len(self.stop) + (self.beams if self.ended else 0)
+
 
 class Token(NamedTuple):
     """Reports one token of a prompt or of a choice."""

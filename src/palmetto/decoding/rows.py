@@ -97,7 +97,7 @@ def ask(shares: list[Share], sizes: Sizes) -> Asked:
         if echoed := share.echoed:
             wanted[echoed] = sequence.tokens[sequence.done + 1 : sequence.done + 1 + len(echoed)]
         if share.chooses or sequence.echoed < sequence.prompt:
-            top = max(top, request.top, request.beams and request.beams + len(request.stop))
+            top = max(top, request.top, request.candidates)
         if not share.chooses or request.beams:
             continue
         behind = sequence.done + share.known

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from palmetto.decoding.request import Request
 from palmetto.decoding.sampling import Sampling
@@ -81,36 +81,27 @@ class Manner(NamedTuple):
     """The width of the beam search for the others; 0 for greedy ones."""
 
 
-class Generate(Protocol):
-    """Makes the engine's request for an answer."""
-
-    def __call__(self, ids: tuple[int, ...], prefix: int, tokens: int, seed: int | None) -> Request:
-        """Returns the request of up to `tokens` tokens after these ids."""
-
-
-def generating(manner: Manner, vocabulary: Vocabulary) -> Generate:
-    """Returns what makes the engine's request for an answer."""
+def generating(
+    manner: Manner, vocabulary: Vocabulary, ids: tuple[int, ...], prefix: int, tokens: int, seed: int | None
+) -> Request:
+    """Returns the request that generates an answer of up to `tokens` tokens after these ids."""
     ends = until(manner.stop, vocabulary)
-
-    def generate(ids: tuple[int, ...], prefix: int, tokens: int, seed: int | None) -> Request:
-        request = Request(ids, tokens=tokens, prefix=prefix, stop=ends.ids)
-        if manner.beams:
-            return replace(request, beams=manner.beams, ended=ends.ended)
-        if seed is not None:
-            return replace(request, constraint=ends.constraint, sampling=manner.sampling, seed=seed)
-        return replace(request, constraint=ends.constraint)
-
-    return generate
+    request = Request(ids, tokens=tokens, prefix=prefix, stop=ends.ids)
+    if manner.beams:
+        # After each beam as many more tokens are looked at as `stop` has: so the text ends it instead.
+        return replace(request, beams=manner.beams, stop=frozenset({vocabulary.eod}), ended=ends.ended)
+    if seed is not None:
+        return replace(request, constraint=ends.constraint, sampling=manner.sampling, seed=seed)
+    return replace(request, constraint=ends.constraint)
 
 
 def requests(manner: Manner, vocabulary: Vocabulary) -> Callable[[Query], Request]:
     """Returns what makes the engine's request of a query."""
-    generate = generating(manner, vocabulary)
 
     def request(query: Query) -> Request:
         if not query.tokens:
             return scoring(query.ids, query.continuation_ids, query.prefix)
-        return generate(query.ids, query.prefix, query.tokens, query.seed)
+        return generating(manner, vocabulary, query.ids, query.prefix, query.tokens, query.seed)
 
     return request
 

@@ -1,7 +1,6 @@
 """Replays samples of an evaluation's ledger, and compares answers and log-probabilities to the bit."""
 
-from collections.abc import Callable, Mapping
-from functools import cache, partial
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from palmetto.evaluation.queries import generating, scoring
 from palmetto.evaluation.settings import SETTINGS
 from palmetto.files import read_json
 from palmetto.json_lines import read_json_lines
+from palmetto.tokens.vocabulary import Vocabulary
 
 _KEYS = {"task", "example", "option", "ids", "continuation_ids", "prefix", "logprobs", "answer"}
 SAMPLES = 64
@@ -44,10 +44,10 @@ def verify(out: Path, model: EvaluatedModel, first: int | None = None, last: int
         if line["option"] < 0 and model.reader.text(line["continuation_ids"]) != line["answer"]:
             return 0, f"{_place(at, line)}: the answer is not the text of its ids"
     places = _places(len(lines), first, last)
-    request, requests = _requests(model), list[Request]()
+    requests = list[Request]()
     for at in places:
         try:
-            requests.append(request(lines[at]))
+            requests.append(_request(lines[at], model.reader.vocabulary))
         except (AttributeError, KeyError, TypeError, ValueError):
             raise UserError(f"{out / LEDGER}: line {at + 1} does not say how its answer was generated") from None
     for done, (at, (result,)) in enumerate(zip(places, model.engine.run(requests), strict=True)):
@@ -56,17 +56,12 @@ def verify(out: Path, model: EvaluatedModel, first: int | None = None, last: int
     return len(places), ""
 
 
-def _requests(model: EvaluatedModel) -> Callable[[Mapping[str, Any]], Request]:
-    """Returns what makes the engine's request of a line."""
-    of_manner = cache(partial(generating, vocabulary=model.reader.vocabulary))
-
-    def request(line: Mapping[str, Any]) -> Request:
-        ids, prefix = tuple(line["ids"]), line["prefix"]
-        if "tokens" not in line:
-            return scoring(ids, line["continuation_ids"], prefix)
-        return of_manner(manner_of(line))(ids, prefix, line["tokens"], line.get("seed"))
-
-    return request
+def _request(line: Mapping[str, Any], vocabulary: Vocabulary) -> Request:
+    """Returns the engine's request of a line."""
+    ids, prefix = tuple(line["ids"]), line["prefix"]
+    if "tokens" not in line:
+        return scoring(ids, line["continuation_ids"], prefix)
+    return generating(manner_of(line), vocabulary, ids, prefix, line["tokens"], line.get("seed"))
 
 
 def _places(count: int, first: int | None, last: int | None) -> list[int]:

@@ -1,6 +1,7 @@
 """Ends a generated answer at its stop strings."""
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -30,25 +31,27 @@ class _Until:
 
 
 class Ends(NamedTuple):
-    """Says where an answer ends. The last two are None if each stop string is one token."""
+    """Says where an answer ends: with [eod], or with the token with which its text holds a stop string.
+
+    A stop string may lie in several tokens, and a token may hold more than a stop string, in any spelling of a text.
+    """
 
     ids: frozenset[int]
-    """The tokens that end it, [eod] among them."""
+    """The tokens that end it alone: [eod], and those that hold a stop string."""
     constraint: Callable[[], Constraint] | None
-    """Makes the constraint for longer stop strings."""
+    """Makes the constraint for stop strings that may lie in several tokens; None if there are none."""
     ended: Callable[[Sequence[int]], bool] | None
-    """Says whether generated ids hold a longer one: for beams, which cannot share a constraint."""
+    """Says whether generated ids hold a stop string, for beams, which cannot share a constraint; None without one."""
 
 
-def until(stop: Sequence[str], vocabulary: Vocabulary) -> Ends:
+@lru_cache(maxsize=8)
+def until(stop: tuple[str, ...], vocabulary: Vocabulary) -> Ends:
     """Returns where an answer ends that ends at any of these texts."""
-    encoded = {text: vocabulary.encode(text) for text in stop}
-    ids = frozenset({vocabulary.eod, *(int(own[0]) for own in encoded.values() if len(own) == 1)})
-    longer = [text for text, own in encoded.items() if len(own) > 1]
-    if not longer:
-        return Ends(ids, None, None)
-    pieces = Pieces(vocabulary)
-    return Ends(ids, lambda: _Until(longer, pieces), ended_by(longer, pieces))
+    pieces, ends = Pieces(vocabulary), {text: text.encode(errors="surrogatepass") for text in stop}
+    holding = (id for id, data in enumerate(pieces.data) if any(end in data for end in ends.values()))
+    longer = [text for text, end in ends.items() if len(end) > 1]
+    constraint = (lambda: _Until(longer, pieces)) if longer else None
+    return Ends(frozenset({vocabulary.eod, *holding}), constraint, ended_by(stop, pieces))
 
 
 def up_to_stop(text: str, stop: Sequence[str], *, keep: bool = False) -> str:
