@@ -43,7 +43,8 @@ def figures(name: str, scores: Mapping[str, float], **metrics: dict[str, float])
 def test_core_is_zero_at_chance_and_one_if_all_is_right() -> None:
     chance = {"core_boolq": 0.62, "core_copa": 0.5, "core_arc_easy": 0.25, "core_squad": 0.0}
     assert figures("core", chance) == pytest.approx({"core": 0.0, "core_without_boolq": 0.0})
-    assert figures("core", dict.fromkeys(SUITES["core"].shots, 1.0)) == {"core": 1.0, "core_without_boolq": 1.0}
+    right = figures("core", dict.fromkeys(SUITES["core"].shots, 1.0), core_jeopardy={"by_category": 1.0})
+    assert right == {"core": 1.0, "core_without_boolq": 1.0}
     always_no = {**chance, "core_boolq": 0.38}
     assert figures("core", always_no)["core"] == pytest.approx((0.38 - 0.62) / 0.38 / 4)
     assert figures("core", always_no)["core_without_boolq"] == pytest.approx(0.0)
@@ -64,6 +65,26 @@ def test_core_counts_a_continuation_only_token_by_token(tmp_path: Path) -> None:
     assert query.tokens == len(join(vocabulary(), example.context, "the Seine").continuation)
     assert mark is not None
     assert [mark(text, example) for text in (" the Seine", " the Seines", "")] == [{"acc": 1.0}, {"acc": 0.0}, None]
+
+
+def test_core_averages_jeopardy_over_its_categories(tmp_path: Path) -> None:
+    asked = [
+        {"context": f"Q{number}", "continuation": "yes", "category": "literature" if number < 3 else "word_origins"}
+        for number in range(4)
+    ]
+    path = tmp_path / "core" / "world_knowledge" / "jeopardy_all.jsonl"
+    write_text(path, records.lines(*asked))
+    loaded = load(TASKS["core_jeopardy"], tmp_path)
+    judged = [outcome(loaded, place, None) for place in range(4)]
+    judged[3] = judged[3]._replace(scores={"acc": 0.0})
+    results = summarize({"core_jeopardy": (loaded, judged)}, {}, {"core": SUITES["core"]})
+    assert results["suites"]["core"]["figures"]["core"]["value"] == 50.0
+    task = results["tasks"]["core_jeopardy"]
+    assert (task["value"], task["metrics"]["by_category"]) == (75.0, 50.0)
+    assert {kind: of["value"] for kind, of in task["kinds"].items()} == {"literature": 100.0, "word_origins": 0.0}
+    write_text(path, records.lines({"context": "Q", "continuation": "yes"}))
+    with pytest.raises(UserError, match=r"no 'category'; expected .* continuation, each with its category"):
+        load(TASKS["core_jeopardy"], tmp_path)
 
 
 def test_olmes_takes_the_better_form_of_each_set() -> None:

@@ -3,12 +3,16 @@
 They are read from the files of the Mosaic evaluation gauntlet, which have the whole prompt of every example.
 """
 
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Literal, NamedTuple
 
+from palmetto.evaluation.scoring import estimate_of
+from palmetto.evaluation.statistics import Estimate, mean_of
 from palmetto.evaluation.tasks.reading import json_lines
 from palmetto.evaluation.tasks.suite import Means, Results, Suite
-from palmetto.evaluation.tasks.task import Example, File, Option, Record, Task
+from palmetto.evaluation.tasks.task import Example, File, Option, Outcome, Record, Task
 
 Kind = Literal["choices", "schema", "continuation"]
 
@@ -23,9 +27,13 @@ class _Row(NamedTuple):
     chance: float
     delimiter: str = " "
     """What stands between a question and its answer."""
+    categories: bool = False
+    """Whether its score is the mean over the categories of its questions, each of the same weight."""
 
 
 _ANSWER = "\nAnswer: "
+_CATEGORIES = "by_category"
+"""The metric of tasks that are averaged over categories."""
 _WORLD, _SENSE, _LANGUAGE, _SYMBOLS, _READING = (
     "world_knowledge",
     "commonsense_reasoning",
@@ -35,7 +43,7 @@ _WORLD, _SENSE, _LANGUAGE, _SYMBOLS, _READING = (
 )
 _ROWS = (
     _Row("hellaswag_zeroshot", f"{_LANGUAGE}/hellaswag", "choices", 0, 0.25),
-    _Row("jeopardy", f"{_WORLD}/jeopardy_all", "continuation", 10, 0.0, _ANSWER),
+    _Row("jeopardy", f"{_WORLD}/jeopardy_all", "continuation", 10, 0.0, _ANSWER, True),
     _Row("bigbench_qa_wikidata", f"{_WORLD}/bigbench_qa_wikidata", "continuation", 10, 0.0),
     _Row("arc_easy", f"{_WORLD}/arc_easy", "choices", 10, 0.25, _ANSWER),
     _Row("arc_challenge", f"{_WORLD}/arc_challenge", "choices", 10, 0.25, _ANSWER),
@@ -82,6 +90,17 @@ def _continuation(delimiter: str, record: Record) -> Example:
     return Example(context=context, answers=answers, separator=_SEPARATOR)
 
 
+def _categorized(delimiter: str, record: Record) -> Example:
+    return replace(_continuation(delimiter, record), kind=record["category"])
+
+
+def _by_category(outcomes: Sequence[Outcome], own: Estimate) -> dict[str, Estimate]:
+    """Returns the mean over categories, which have many or few questions."""
+    kinds = dict.fromkeys(outcome.kind for outcome in outcomes)
+    of_each = [[outcome for outcome in outcomes if outcome.kind == kind] for kind in kinds]
+    return {_CATEGORIES: mean_of([estimate_of("acc", of, [each.cluster for each in of]) for of in of_each])}
+
+
 def _same(text: str, example: Example) -> dict[str, float] | None:
     """Marks an answer of as many tokens as the accepted one has: if they are the same, each is the likeliest one."""
     return {"acc": float(text.strip() == example.answers[0])} if text.strip() else None
@@ -91,22 +110,26 @@ _EXAMPLES = {"choices": _choices, "schema": _schema, "continuation": _continuati
 
 
 def _task(row: _Row) -> Task:
+    form = _FORMS[row.kind] + (", each with its category" if row.categories else "")
     return Task(
         f"core_{row.name}",
         "CORE",
-        (File(f"core/{row.path}.jsonl", json_lines, _FORMS[row.kind]),),
-        partial(_EXAMPLES[row.kind], row.delimiter),
+        (File(f"core/{row.path}.jsonl", json_lines, form),),
+        partial(_categorized if row.categories else _EXAMPLES[row.kind], row.delimiter),
         shots=row.shots,
         mark=_same if row.kind == "continuation" else None,
         stop=(),
         tokens=0,
+        estimates=_by_category if row.categories else None,
     )
 
 
 def _means(results: Results) -> Means:
     """Returns CORE with and without BoolQ, whose changes are the largest: always `yes` scores 62."""
-    there = [row for row in _ROWS if f"core_{row.name}" in results]
-    centred = {row.name: results[f"core_{row.name}"].estimate.centred(row.chance) for row in there}
+    there = [(row, results[f"core_{row.name}"]) for row in _ROWS if f"core_{row.name}" in results]
+    centred = {
+        row.name: (each.by(_CATEGORIES) if row.categories else each.estimate).centred(row.chance) for row, each in there
+    }
     return {
         "core": list(centred.values()),
         "core_without_boolq": [estimate for name, estimate in centred.items() if name != "boolq"],
