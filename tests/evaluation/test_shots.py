@@ -67,6 +67,27 @@ def test_too_few_records_for_the_shots_are_refused(tmp_path: Path) -> None:
         of_one_passage.check_shots(1)
 
 
+def test_shots_of_mmlu_are_its_dev_files_alone(tmp_path: Path) -> None:
+    def write(part: str, count: int) -> None:
+        rows = [f"{part} {number}?,a,b,c,d,A\n" for number in range(count)]
+        write_text(tmp_path / "mmlu" / part / f"virology_{part}.csv", "".join(rows))
+
+    write("dev", 5)
+    with pytest.raises(UserError, match=r"mmlu/test/virology_test.csv: no such file; expected a table"):
+        load(TASKS["mmlu_virology"], tmp_path)
+    write("test", 9)
+    loaded = load(TASKS["mmlu_virology"], tmp_path)
+    loaded.check_shots(5)
+    assert [shot.options[0].context[:5] for shot in loaded.shots(3, 5, 0)] == [f"dev {number}" for number in range(5)]
+    with pytest.raises(UserError, match=r"5 examples for shots in mmlu/test/.*, mmlu/dev/virology_dev.csv; expected 6"):
+        loaded.check_shots(6)
+    (tmp_path / "mmlu" / "dev" / "virology_dev.csv").unlink()
+    alone = load(TASKS["mmlu_virology"], tmp_path)
+    alone.check_shots(0)
+    with pytest.raises(UserError, match=r"mmlu_virology: no mmlu/dev/virology_dev.csv for its shots; expected a table"):
+        alone.check_shots(1)
+
+
 def test_a_prompt_has_instruction_shots_and_question() -> None:
     task = Task("t", "c", (), lambda record: POOL[0], instruction="Do.\n")
     example = Example(context="Q: x\nA:", answers=("x",))

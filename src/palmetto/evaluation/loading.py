@@ -49,8 +49,14 @@ class Loaded(NamedTuple):
         return choose(pool, count, seed, str(place), self.task.in_order)
 
     def check_shots(self, count: int | None) -> None:
-        """Raises UserError that names the files if an example has fewer shots than are asked for."""
+        """Raises UserError that names the files if an example has fewer shots than are asked for.
+
+        Shots in order are those of a file of their own: other examples of the tests cannot stand in for them.
+        """
         wanted, there = self._wanted(count), len(self.examples if self.pool is None else self.pool)
+        if wanted and self.pool is None and self.task.in_order:
+            first = self.task.training[0]
+            raise UserError(f"{self.task.name}: no {first.path} for its shots; expected {first.form}, or --shots 0")
         if self.pool is None:
             there -= max(Counter(each.cluster or place for place, each in enumerate(self.examples)).values())
         if there < wanted:

@@ -54,11 +54,12 @@ def _file(part: str, subject: str) -> File:
 
 def _task(subject: str) -> Task:
     header = "The following are multiple choice questions (with answers) about {}.\n\n"
+    # The five questions of dev are shots, and no test.
     test, validation, shots = (_file(part, subject) for part in ("test", "val", "dev"))
     return Task(
         f"mmlu_{subject}",
         "Knowledge",
-        (test, validation, shots),
+        (test, validation),
         _example,
         (shots,),
         in_order=True,
