@@ -1,12 +1,14 @@
 """Draws the scores of an evaluation with their intervals, against what chance scores. Lengths are in CSS pixels."""
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from palmetto.report.canvas import NARROW, STYLE, canvas, plain, set_ticks
+from palmetto.evaluation.calibration import Bin
+from palmetto.report.canvas import DASHED, NARROW, STYLE, canvas, plain, set_ticks
 from palmetto.report.colours import LIGHT
 from palmetto.report.scores import certain
 
@@ -57,6 +59,23 @@ def bias_figure(scores: Mapping[str, Mapping[str, Any]], width: int) -> Figure:
     for row, values in enumerate(scores.values()):
         _draw(axes, row, values)
         _tick(axes, row, values["neutral"])
+    return drawn
+
+
+@STYLE
+def reliability(found: Sequence[Bin], width: int = 330, height: int = 170) -> Figure:
+    """Returns a figure of accuracy over confidence, with intervals; on the dashed line they are equal."""
+    drawn, axes = canvas(width, height, left=48, right=10, top=10, bottom=26)
+    axes.plot((0, 1), (0, 1), color=LIGHT["ink"], linewidth=1, linestyle=DASHED)
+    most = max(each.count for each in found)
+    for each in found:
+        size = 3 + 5 * math.sqrt(each.count / most)
+        axes.plot((each.confidence,) * 2, each.interval, color=LIGHT["train"], linewidth=1.4, solid_capstyle="butt")
+        axes.plot(each.confidence, each.accuracy, color=LIGHT["train"], marker="o", markersize=size)
+    axes.set_xlim(0, 1.04)
+    axes.set_ylim(-0.03, 1.03)
+    set_ticks(axes.xaxis, 4)
+    set_ticks(axes.yaxis, 4)
     return drawn
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from palmetto.evaluation import calibration
 from palmetto.evaluation.evaluating import Evaluation
-from palmetto.evaluation.figure import bias_figure, figure
+from palmetto.evaluation.figure import bias_figure, figure, reliability
 from palmetto.evaluation.loading import Loaded
 from palmetto.evaluation.tasks.task import AS_THEY_ARE, Example, Outcome, Task, higher_is_better
 from palmetto.files import text_bytes, write_bytes
@@ -98,9 +98,9 @@ def _calibration(evaluation: Evaluation) -> Iterator[str]:
         members = [evaluation.evaluated[part][1] for part in values.get("parts", (name,))]
         outcomes = [outcome for member in members for outcome in member if outcome.likelihoods]
         apart = name in parts or values["metric"] in AS_THEY_ARE or "neutral" in values
-        if apart or not (found := calibration.bins(outcomes)):
+        if apart or not (found := calibration.bins(calibration.favourites(outcomes))):
             continue
-        figure, told = calibration.reliability(found), f"error {calibration.error(found):.3f}"
+        figure, told = reliability(found), f"error {calibration.error(found):.3f}"
         drawn.append(svg.small(figure, f"calibration-{len(drawn)}", name, f"{name}: accuracy by confidence", told))
     if drawn:
         yield f"""<h2>Calibration</h2>

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from palmetto.evaluation import bleu, rouge
+from palmetto.evaluation import bleu, calibration, rouge
 from palmetto.evaluation.scoring import f1_of, label_counts, mean_f1, values
 from palmetto.evaluation.statistics import Estimate
 from palmetto.evaluation.tasks.task import Outcome
@@ -85,10 +85,15 @@ def of_options(outcomes: Sequence[Outcome]) -> dict[str, float]:
     brier = [
         target * (chance - 1) ** 2 + (1 - target) * chance**2 for target, chance in zip(targets, chances, strict=True)
     ]
+    # The first option is the favourite of a tie, and the target of several.
+    favourites = [
+        calibration.Favourite(float(chance.max()), bool(chance.argmax() == target.argmax()), outcome.cluster)
+        for chance, target, outcome in zip(chances, targets, outcomes, strict=True)
+    ]
     weights = list(zip(grades, absolute, strict=True))
     return {
         "calibration_multiple_choice_brier_score": float(np.concatenate(brier).mean()),
-        "expected_calibration_error": _calibration_error(chances, targets),
+        "expected_calibration_error": calibration.error(calibration.bins(favourites, _BINS)),
         "weighted_probabilities": float(np.mean([np.sum(grade * np.exp(logs)) for grade, logs in weights])),
         "weighted_log_probabilities": float(np.mean([np.sum(grade * logs) for grade, logs in weights])),
         **_macro_f1(outcomes),
@@ -98,15 +103,6 @@ def of_options(outcomes: Sequence[Outcome]) -> dict[str, float]:
 def _softmax(logs: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     raised = np.exp(logs - logs.max())
     return raised / raised.sum()
-
-
-def _calibration_error(chances: Sequence[npt.NDArray[np.float64]], targets: Sequence[npt.NDArray[np.float64]]) -> float:
-    """Returns the mean distance of confidence and accuracy in bins of confidence, weighted by their examples."""
-    confidence = np.array([chance.max() for chance in chances])
-    right = np.array([chance.argmax() == target.argmax() for chance, target in zip(chances, targets, strict=True)])
-    bins = np.digitize(confidence, np.arange(1, _BINS) / _BINS)
-    gaps = [right[bins == bin].sum() - confidence[bins == bin].sum() for bin in range(_BINS)]
-    return float(np.sum(np.abs(gaps)) / len(confidence))
 
 
 def _macro_f1(outcomes: Sequence[Outcome]) -> dict[str, float]:
