@@ -34,6 +34,11 @@ def best(compare: Callable[[str, str], float], answer: str, example: Example) ->
     return max(compare(answer, right) for right in example.answers)
 
 
+def same(metric: str, text: str, example: Example) -> dict[str, float] | None:
+    """Marks an answer that must be the accepted one, but for spaces around it; None if it is empty."""
+    return {metric: float(text.strip() == example.answers[0])} if text.strip() else None
+
+
 def words(text: str, example: Example) -> dict[str, float] | None:
     """Marks an answer by exact match and F1; None if it is empty."""
     if not text.strip():

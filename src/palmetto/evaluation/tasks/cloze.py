@@ -1,10 +1,8 @@
 """Asks how a text goes on: LAMBADA's last word, the endings of HellaSwag and StoryCloze."""
 
 import re
-from collections.abc import Iterator
-from pathlib import Path
 
-from palmetto.evaluation.tasks.reading import json_lines, lines, table
+from palmetto.evaluation.tasks.reading import json_lines, plain_lines, table
 from palmetto.evaluation.tasks.task import Example, File, Record, Task, choice
 
 CATEGORY = "Cloze and completion"
@@ -22,12 +20,6 @@ def _last_word(text: str, example: Example) -> dict[str, float] | None:
     """Marks the first word of what was generated, without marks around it."""
     found = re.search(r"\w+(?:['’-]\w+)*", text)
     return None if found is None else {"acc": float(found[0] == example.answers[0])}
-
-
-def _plain_lines(path: Path) -> Iterator[Record]:
-    for line in lines(path):
-        if line.strip():
-            yield {"text": line}
 
 
 def hellaswag(record: Record) -> Example:
@@ -60,8 +52,8 @@ def _story_file(name: str) -> File:
 
 _TEXTS = "lines of JSON with text"
 _OPENAI = (File("lambada/lambada_test.jsonl", json_lines, _TEXTS),)
-_STANDARD = (File("lambada/lambada_test_plain_text.txt", _plain_lines, "a text a line"),)
-_STANDARD_DEVELOPMENT = (File("lambada/lambada_development_plain_text.txt", _plain_lines, "a text a line"),)
+_STANDARD = (File("lambada/lambada_test_plain_text.txt", plain_lines, "a text a line"),)
+_STANDARD_DEVELOPMENT = (File("lambada/lambada_development_plain_text.txt", plain_lines, "a text a line"),)
 _STORY_TEST = _story_file("cloze_test_test__spring2016 - cloze_test_ALL_test.csv")
 _STORY_VALIDATION = _story_file("cloze_test_val__spring2016 - cloze_test_ALL_val.csv")
 

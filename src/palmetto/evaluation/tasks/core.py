@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Literal, NamedTuple
 
+from palmetto.evaluation.answers import same
 from palmetto.evaluation.scoring import estimate_of
 from palmetto.evaluation.statistics import Estimate, mean_of
 from palmetto.evaluation.tasks.reading import json_lines
@@ -101,11 +102,6 @@ def _by_category(outcomes: Sequence[Outcome], own: Estimate) -> dict[str, Estima
     return {_CATEGORIES: mean_of([estimate_of("acc", of, [each.cluster for each in of]) for of in of_each])}
 
 
-def _same(text: str, example: Example) -> dict[str, float] | None:
-    """Marks an answer of as many tokens as the accepted one has: if they are the same, each is the likeliest one."""
-    return {"acc": float(text.strip() == example.answers[0])} if text.strip() else None
-
-
 _EXAMPLES = {"choices": _choices, "schema": _schema, "continuation": _continuation}
 
 
@@ -117,7 +113,8 @@ def _task(row: _Row) -> Task:
         (File(f"core/{row.path}.jsonl", json_lines, form),),
         partial(_categorized if row.categories else _EXAMPLES[row.kind], row.delimiter),
         shots=row.shots,
-        mark=_same if row.kind == "continuation" else None,
+        # If the answer of as many tokens is the same, each of its tokens is the likeliest one.
+        mark=partial(same, "acc") if row.kind == "continuation" else None,
         stop=(),
         tokens=0,
         estimates=_by_category if row.categories else None,

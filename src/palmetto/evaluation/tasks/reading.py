@@ -109,6 +109,11 @@ def lines(path: Path) -> list[str]:
     return [line.removesuffix("\r") for line in text(path).removesuffix("\n").split("\n")]
 
 
+def plain_lines(path: Path) -> Iterator[Record]:
+    """Yields the lines that are not empty, each as a text."""
+    return ({"text": line} for line in lines(path) if line.strip())
+
+
 def text(path: Path) -> str:
     """Returns the text of a file, which may be packed by gzip, with its line ends and without a byte order mark."""
     if not path.is_file():

@@ -1,7 +1,9 @@
 """StrategyQA (arXiv 2101.02235) and the hard tasks of BIG-bench (arXiv 2210.09261)."""
 
+from functools import partial
 from pathlib import Path
 
+from palmetto.evaluation.answers import same
 from palmetto.evaluation.tasks.reading import json_list
 from palmetto.evaluation.tasks.superglue import NO_OR_YES
 from palmetto.evaluation.tasks.task import Example, File, Record, Source, Task, choice
@@ -30,11 +32,6 @@ def _hard(record: Record) -> Example:
     return Example(context=f"Q: {record['input']}\nA:", answers=(record["target"],))
 
 
-def _same(text: str, example: Example) -> dict[str, float] | None:
-    """Marks an answer that must be the accepted one, but for spaces around it."""
-    return {"em": float(text.strip() == example.answers[0])} if text.strip() else None
-
-
 def tests(name: str) -> Source:
     """Returns the file of a hard task of BIG-bench."""
     return (File(f"bigbench_hard/{name}.json", _examples, "JSON with examples, each with input and target"),)
@@ -42,7 +39,7 @@ def tests(name: str) -> Source:
 
 def _hard_task(name: str) -> Task:
     # The longest targets are sorted words.
-    return Task(f"bbh_{name}", "Reasoning", tests(name), _hard, metric="em", mark=_same, tokens=128)
+    return Task(f"bbh_{name}", "Reasoning", tests(name), _hard, metric="em", mark=partial(same, "em"), tokens=128)
 
 
 def _strategy_file(name: str) -> File:

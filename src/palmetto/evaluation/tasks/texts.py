@@ -1,24 +1,13 @@
 """Texts whose information is measured in bits per byte: Paloma's domains (arXiv 2312.10523), FLORES by language."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
-from palmetto.evaluation.tasks.reading import json_lines, lines
+from palmetto.evaluation.tasks.reading import json_lines, plain_lines
 from palmetto.evaluation.tasks.task import BITS, Example, File, Record, Task
+from palmetto.evaluation.tasks.translation import FLORES
 
 _DOMAINS = """
 4chan_meta_sep c4_100_domains c4_en dolma-v1_5 dolma_100_programing_languages dolma_100_subreddits falcon-refinedweb gab
 m2d2_s2orc_unsplit m2d2_wikipedia_unsplit manosphere_meta_sep mc4 ptb redpajama twitterAAE_HELM_fixed wikitext_103
 """
-_LANGUAGES = """
-deu_Latn eng_Latn fra_Latn jpn_Jpan kaz_Cyrl kor_Hang ron_Latn rus_Cyrl swh_Latn zho_Hans
-"""
-
-
-def _sentences(path: Path) -> Iterator[Record]:
-    for line in lines(path):
-        if line.strip():
-            yield {"text": line}
 
 
 def _text(record: Record) -> Example:
@@ -34,11 +23,11 @@ def _domain(name: str) -> Task:
 
 
 def _language(code: str) -> Task:
-    file = File(f"flores200/{code}.dev", _sentences, "a sentence a line")
+    file = File(f"flores200/{code}.dev", plain_lines, "a sentence a line")
     return Task(f"flores_{code}", "Text", (file,), _text, metric=BITS)
 
 
-_PALOMA, _FLORES = tuple(map(_domain, _DOMAINS.split())), tuple(map(_language, _LANGUAGES.split()))
+_PALOMA, _FLORES = tuple(map(_domain, _DOMAINS.split())), tuple(map(_language, FLORES))
 
 TASKS = (*_PALOMA, *_FLORES)
 GROUPS = {"paloma": tuple(task.name for task in _PALOMA), "flores": tuple(task.name for task in _FLORES)}

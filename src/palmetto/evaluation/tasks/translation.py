@@ -11,7 +11,7 @@ from palmetto.evaluation.tasks.reading import lines
 from palmetto.evaluation.tasks.suite import Means, Results, Suite
 from palmetto.evaluation.tasks.task import Example, File, Record, Source, Task
 
-_FLORES = {
+FLORES = {
     "deu_Latn": "German",
     "eng_Latn": "English",
     "fra_Latn": "French",
@@ -23,6 +23,7 @@ _FLORES = {
     "swh_Latn": "Swahili",
     "zho_Hans": "Chinese",
 }
+"""The languages of FLORES-200 that are read, by their codes."""
 _WMT = {"cs": "Czech", "de": "German", "en": "English", "fr": "French", "kk": "Kazakh", "ro": "Romanian"}
 _WMT_PAIRS = ("wmt14-en-fr", "wmt16-en-de", "wmt16-en-ro", "wmt19-de-fr", "wmt19-en-kk")
 """The pairs that PaLM reports (arXiv 2204.02311, section 6.5), each evaluated in both directions."""
@@ -83,7 +84,7 @@ def _flores(source: str, target: str) -> Task:
         for part in ("devtest", "dev")
     )
     name = f"flores200-{source}-{target}"
-    return _task(name, _FLORES[source], _FLORES[target], (tests, development), (development,))
+    return _task(name, FLORES[source], FLORES[target], (tests, development), (development,))
 
 
 def _wmt(year: str, pair: tuple[str, str]) -> Task:
@@ -113,7 +114,7 @@ def _suite(english: str, tasks: Sequence[Task]) -> Suite:
     return Suite({task.name: 0 for task in tasks}, partial(_means, english))
 
 
-_OTHERS = tuple(code for code in _FLORES if code != "eng_Latn")
+_OTHERS = tuple(code for code in FLORES if code != "eng_Latn")
 _ALL_FLORES = (
     *(_flores("eng_Latn", code) for code in _OTHERS),
     *(_flores(code, "eng_Latn") for code in _OTHERS),
