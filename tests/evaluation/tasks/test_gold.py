@@ -161,6 +161,20 @@ def test_twins_and_questions_of_a_passage_are_one_cluster(tmp_path: Path) -> Non
     assert one == two != other
 
 
+def test_what_is_asked_about_one_text_is_one_cluster(tmp_path: Path) -> None:
+    texts = ("Ann ran.", "Ann ran.", "Bob sat.")
+    pairs = [{"context": text, "hypothesis": f"It is {place}.", "label": "e"} for place, text in enumerate(texts)]
+    write_text(tmp_path / "anli" / "R2" / "test.jsonl", records.lines(*pairs))
+    options = {f"answer{letter}": letter for letter in "ABC"}
+    asked = [{"context": text, "question": f"What {place}?", **options} for place, text in enumerate(texts)]
+    write_text(tmp_path / "social_i_qa" / "dev.jsonl", records.lines(*asked))
+    write_text(tmp_path / "social_i_qa" / "dev-labels.lst", "1\n2\n3\n")
+    for name in ("anli_r2", "social_iqa"):
+        one, two, other = (example.cluster for example in load(TASKS[name], tmp_path).examples)
+        assert one == two != other, name
+        assert one, name
+
+
 def test_questions_of_drop_without_an_answer_are_left_out(tmp_path: Path) -> None:
     empty = {"number": "", "spans": [], "date": {}}
     pairs = [{"question": "Who?", "answer": answer} for answer in (empty, {**empty, "spans": ["Ann"]})]

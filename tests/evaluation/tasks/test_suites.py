@@ -143,6 +143,19 @@ def test_a_suite_names_what_it_lacks(tmp_path: Path) -> None:
     assert len(suite["missing"]) == 19
 
 
+def test_references_that_a_task_lacks_are_not_averaged(tmp_path: Path) -> None:
+    records.write(tmp_path)
+    loaded = load(TASKS["core_arc_easy"], tmp_path)
+    rated = {
+        "core_arc_easy": {"human average": 60.0, "best human": 90.0},
+        "core_copa": {"human average": 80.0},
+        "core_piqa": {},
+    }
+    evaluated = {name: (loaded._replace(references=of), [outcome(loaded, 0, None)]) for name, of in rated.items()}
+    suite = summarize(evaluated, {}, {"core": SUITES["core"]})["suites"]["core"]
+    assert (suite["references"], suite["rated"]) == ({"human average": 70.0}, 2)
+
+
 def test_the_four_categories_hold_every_subject_once() -> None:
     parts = [GROUPS[f"mmlu_{name}"] for name in ("stem", "humanities", "social_sciences", "other")]
     assert sorted(name for names in parts for name in names) == sorted(GROUPS["mmlu"])
