@@ -113,7 +113,13 @@ def test_the_chosen_option_has_the_references_highest_likelihood(done: tuple[Pat
         assert outcome.chosen == sums.index(max(sums))
     right = sum(outcome.chosen in outcome.gold for outcome in outcomes)
     assert done[1].results["tasks"]["copa"]["bits_per_byte"] > 0
-    assert done[1].results["tasks"]["nq_open"]["bits_per_byte"] is None
+    answers = [line for line in read_json_lines(done[0] / "ledger.jsonl") if line["task"] == "nq_open"]
+    assert [line["answer"] for line in answers[1::2]] == [f" {text}" for text in PREMISES]
+    nats = sum(
+        sum(logprobs([*line["ids"], *line["continuation_ids"]])[len(line["ids"]) - 1 :]) for line in answers[1::2]
+    )
+    expected = -nats / math.log(2) / sum(map(len, PREMISES))
+    assert done[1].results["tasks"]["nq_open"]["bits_per_byte"] == pytest.approx(expected, abs=1e-3)
     assert done[1].results["tasks"]["copa"]["value"] == pytest.approx(100 * right / len(PREMISES))
 
 
@@ -209,13 +215,13 @@ def test_replay_finds_an_answer_that_its_ids_do_not_spell(
     evaluate: Callable[..., Evaluation], model: EvaluatedModel, tmp_path: Path
 ) -> None:
     evaluate(tmp_path, settings=SETTINGS._replace(limit=2), names=["nq_open"])
-    assert replay.verify(tmp_path, model) == (2, "")
+    assert replay.verify(tmp_path, model) == (4, "")
     lines = read_json_lines(tmp_path / "ledger.jsonl")
-    lines[1]["answer"] += "!"
+    lines[2]["answer"] += "!"
     (tmp_path / "ledger.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert replay.verify(tmp_path, model) == (
         0,
-        "ledger.jsonl: line 2, example 1 of nq_open: the answer is not the text of its ids",
+        "ledger.jsonl: line 3, example 1 of nq_open: the answer is not the text of its ids",
     )
 
 
@@ -225,12 +231,12 @@ def test_an_answer_is_generated_again_as_its_line_says(
     two, one = SETTINGS._replace(limit=2), SETTINGS._replace(limit=1, samples=2)
     for name, settings in {"greedy": two, "drawn": one, "searched": two._replace(beams=2)}.items():
         evaluate(tmp_path / name, settings=settings, names=["nq_open"])
-        lines = read_json_lines(tmp_path / name / "ledger.jsonl")
+        lines = [line for line in read_json_lines(tmp_path / name / "ledger.jsonl") if line["option"] < 0]
         limits = {(line["tokens"], *line["stop"]) for line in lines}
         assert (len(lines), limits) == (2, {(32, "\n")})
         asked = {"drawn": {"sampling": {"temperature": 0.7, "top_k": 40}}, "searched": {"beams": 2}}.get(name, {})
         assert {key: lines[1][key] for key in ("sampling", "beams") if key in lines[1]} == asked
-        assert replay.verify(tmp_path / name, model) == (2, "")
+        assert replay.verify(tmp_path / name, model)[1] == ""
         lines[1]["tokens"] = len(lines[1]["continuation_ids"]) - 1
         (tmp_path / name / "ledger.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
         replayed, difference = replay.verify(tmp_path / name, model)
@@ -242,7 +248,7 @@ def test_an_answer_that_the_model_did_not_give_is_found(
     evaluate: Callable[..., Evaluation], model: EvaluatedModel, tmp_path: Path
 ) -> None:
     evaluate(tmp_path, settings=SETTINGS._replace(limit=1), names=["nq_open"])
-    [line] = read_json_lines(tmp_path / "ledger.jsonl")
+    line, _ = read_json_lines(tmp_path / "ledger.jsonl")
     ids = vocabulary().encode(" the text").tolist()
     [[scored]] = model.engine.run([scoring(line["ids"], ids, line["prefix"])])
     logprobs = [token.logprob.hex() for token in scored.prompt if token.logprob is not None]
@@ -306,8 +312,9 @@ def test_a_beam_search_answers_otherwise_and_replays(
     greedy = [line for line in read_json_lines(done[0] / "ledger.jsonl") if line["task"] == "nq_open"]
     searched = read_json_lines(tmp_path / "ledger.jsonl")
     assert [line["ids"] for line in searched] == [line["ids"] for line in greedy]
-    assert [line["continuation_ids"] for line in searched] != [line["continuation_ids"] for line in greedy]
-    assert replay.verify(tmp_path, model) == (len(PREMISES), "")
+    assert [line["continuation_ids"] for line in searched[::2]] != [line["continuation_ids"] for line in greedy[::2]]
+    assert searched[1::2] == greedy[1::2], "the right answers have the same likelihoods"
+    assert replay.verify(tmp_path, model) == (2 * len(PREMISES), "")
 
 
 @pytest.mark.parametrize("beams", [0, 3])
@@ -338,9 +345,9 @@ def test_sampled_answers_differ_and_are_replayed(
         evaluate(tmp_path / folder, engine, settings=settings, names=["nq_open"])
     lines = read_json_lines(tmp_path / "one" / "ledger.jsonl")
     assert read_json_lines(tmp_path / "alone" / "ledger.jsonl") == lines
-    assert [line["example"] for line in lines] == ["0"] * 3 + ["1"] * 3
+    assert [line["example"] for line in lines] == ["0"] * 4 + ["1"] * 4
     assert len({tuple(line["continuation_ids"]) for line in lines[:3]}) == 3
-    assert replay.verify(tmp_path / "one", model) == (6, "")
+    assert replay.verify(tmp_path / "one", model) == (8, "")
     with pytest.raises(UserError, match="expected one of them"):
         settings._replace(beams=2).check()
 
@@ -354,7 +361,7 @@ def test_sampled_programs_are_run_and_do_not_vote(evaluate: Callable[..., Evalua
     settings = SETTINGS._replace(shots=0, samples=2)
     values = evaluate(tmp_path, settings=settings, names=["humaneval"]).results["tasks"]["humaneval"]
     assert (values["metric"], values["metrics"]) == ("pass@1", {"pass@1": 0.0, "any@2": 0.0})
-    assert len(read_json_lines(tmp_path / "ledger.jsonl")) == 2
+    assert len(read_json_lines(tmp_path / "ledger.jsonl")) == 3
 
 
 def test_without_a_jail_no_program_is_asked_for(

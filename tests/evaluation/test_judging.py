@@ -61,10 +61,14 @@ def test_a_tie_is_not_right_and_is_counted() -> None:
 def test_an_answer_ends_at_its_stop() -> None:
     example = Example(context="Q: x\nA:", answers=("Paris",))
     own = task(mark=words, metric="em")
-    outcome = judge(own, "0", example, asked(example, mark=words), [[-1.0]], [" the Paris.\nQ: Paris"])
+    outcome = judge(
+        own, "0", example, asked(example, mark=words), [[-1.0], [-math.log(8)]], [" the Paris.\nQ: Paris", ""]
+    )
+    assert outcome.bits == pytest.approx(3.0)
+    assert outcome.size == len("Paris")
     assert outcome.answer == " the Paris."
     assert outcome.scores == {"em": 1.0, "f1": 1.0}
-    empty = judge(own, "0", example, asked(example, mark=words), [[]], ["\nParis"])
+    empty = judge(own, "0", example, asked(example, mark=words), [[], [-1.0]], ["\nParis", ""])
     assert empty.unparsed
     assert empty.scores == {"em": 0.0}
 

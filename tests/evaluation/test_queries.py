@@ -64,8 +64,23 @@ def test_exemplars_that_do_not_fit_are_left_out_from_the_first() -> None:
 
 def test_an_answer_may_have_as_many_tokens_as_the_right_one() -> None:
     for context in ("Q: x\nA:", "Q: x\nA: "):
-        [query] = ask(task(mark=words, tokens=0), Example(context=context, answers=("the text",)), (), reader())
+        query, _ = ask(task(mark=words, tokens=0), Example(context=context, answers=("the text",)), (), reader())
         assert query.tokens == len(join(vocabulary(), "Q: x\nA:", " the text").continuation)
+
+
+def test_the_right_answer_is_asked_for_where_it_says_something() -> None:
+    example = Example(context="Q: x\nA: ", answers=("the text", "a text"))
+    asked = ask(task(mark=words), example, (), reader(), [3, 4])
+    assert [(query.seed, query.tokens) for query in asked[:2]] == [(3, 32), (4, 32)]
+    right = asked[2]
+    assert (text(right.ids), text(right.continuation_ids), right.tokens) == ("Q: x\nA:", " the text", 0)
+    assert len(ask(task(mark=words, chained=True), example, (), reader())) == 1
+    assert len(ask(task(mark=words), Example(context="Q: x\nA:"), (), reader())) == 1
+    long = Example(context="Q: x\nA:", answers=("text " * 50,))
+    query, right = ask(task(mark=words, tokens=4), long, (), reader(16))
+    assert len(right.ids) + len(right.continuation_ids) == 16
+    assert right.continuation == text(right.continuation_ids)
+    assert not query.truncated
 
 
 def test_beams_end_at_a_stop_of_several_tokens() -> None:
@@ -131,13 +146,15 @@ def test_a_long_continuation_loses_its_end_and_is_counted() -> None:
 def test_a_line_end_stays_in_the_prompt() -> None:
     """An answer that had to begin with it would end there."""
     for context in ("text:\n", "text:\n  "):
-        [query] = ask(task(mark=words), Example(context=context, answers=("a",)), (), reader())
+        query, right = ask(task(mark=words), Example(context=context, answers=("a",)), (), reader())
+        assert right.ids == query.ids
         assert text(query.ids) == "text:\n"
 
 
 def test_a_generated_answer_has_room() -> None:
     example = Example(context="text " * 50, answers=("a",))
-    [query] = ask(task(mark=words, tokens=10), example, (), reader(32))
+    query, right = ask(task(mark=words, tokens=10), example, (), reader(32))
+    assert (right.ids, text(right.continuation_ids)) == (query.ids, " a")
     assert query.truncated
     assert len(query.ids) + query.tokens == 32
     assert query.tokens == 10

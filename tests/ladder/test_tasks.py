@@ -61,7 +61,10 @@ def test_scores_are_predicted_through_the_loss(folders: list[Path], tiny_recipe:
     assert found["predicted"] == pytest.approx(100 * float(CURVE(LAW(point(target)))), abs=0.5)
     low, high = found["interval"]
     assert low - 0.01 <= found["predicted"] <= high + 0.01
-    assert "expected a task that scores options" in values["tasks"]["answers"]["two_steps"]["missing"]
+    assert (
+        "expected a task whose right options or answers have a loss"
+        in values["tasks"]["answers"]["two_steps"]["missing"]
+    )
     assert "predicted" in tasks.describe(values)
 
 

@@ -43,7 +43,10 @@ def judge(
         spans=any(query.spans for query in asked),
     )
     if task.mark is not None:
-        texts = [up_to_stop(answer, task.stop, keep=task.keeps_stop) for answer in answers]
+        given = [answer for query, answer in zip(queries, answers, strict=True) if query.tokens]
+        texts = [up_to_stop(answer, task.stop, keep=task.keeps_stop) for answer in given]
+        if not queries[-1].tokens:
+            common = common._replace(bits=_bits(logprobs[-1]), size=_size(queries[-1]))
         if task.sampled is not None and len(texts) > 1:
             return common._replace(scores=task.sampled(texts, example), answer=texts[0])
         text = elected(task, texts)
@@ -64,8 +67,8 @@ def judge(
     return common._replace(
         scores={task.metric: right[task.normalization], **right, **credited},
         likelihoods=tuple(scores["raw"]),
-        bits=-scores["raw"][gold] / math.log(2),
-        size=len(queries[gold].continuation.strip().encode("utf-8", "replace")),
+        bits=_bits(logprobs[gold]),
+        size=_size(queries[gold]),
         answer="" if own < 0 else example.options[own].continuation,
         chosen=own,
         tie=own < 0,
@@ -87,6 +90,16 @@ def total(logprobs: Sequence[float]) -> float:
     return float(np.sum(np.array(logprobs, np.float64)))
 
 
+def _bits(logprobs: Sequence[float]) -> float:
+    """Returns the information in a continuation."""
+    return -total(logprobs) / math.log(2)
+
+
+def _size(query: Query) -> int:
+    """Returns the bytes of a continuation without spaces around it."""
+    return len(query.continuation.strip().encode("utf-8", "replace"))
+
+
 def normalized(queries: Sequence[Query], logprobs: Sequence[Sequence[float]]) -> dict[Normalization, list[float]]:
     """Returns the score of each option by normalization.
 
@@ -98,7 +111,7 @@ def normalized(queries: Sequence[Query], logprobs: Sequence[Sequence[float]]) ->
         "raw": lambda query: 1,
         "token": lambda query: len(query.continuation_ids),
         "character": lambda query: len(query.continuation.strip()),
-        "byte": lambda query: len(query.continuation.strip().encode("utf-8", "replace")),
+        "byte": _size,
     }
     options = list(zip(queries[:count], sums[:count], strict=True))
     scores = {name: [own / max(1, length(query)) for query, own in options] for name, length in divided.items()}

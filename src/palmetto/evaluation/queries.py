@@ -116,7 +116,8 @@ def ask(
 ) -> list[Query]:
     """Returns the queries of an example: one for its answer, or two for each option, with the context and without.
 
-    All of them show the same worked examples, as many as fit. A text is scored in windows.
+    Where an answer is generated, another asks for the likelihood of the first accepted one. All of them show the same
+    worked examples, as many as fit. A text is scored in windows.
     seeds: the seeds of sampled answers, which take the place of the greedy one; empty for the greedy one.
     """
     if example.text:
@@ -127,8 +128,9 @@ def ask(
         if not any(query.truncated for query in queries):
             break
     queries = [query._replace(truncated=query.truncated or texts != attempts[0]) for query in queries]
-    if not example.options and seeds:
-        return [queries[0]._replace(seed=seed) for seed in seeds]
+    if not example.options:
+        right = [_of_right(queries[0], example, reader)] if example.answers and not task.chained else []
+        return ([queries[0]._replace(seed=seed) for seed in seeds] or queries) + right
     for place, option in enumerate(example.options):
         [alone] = of_options("", [Option(task.unconditional, option.continuation)], reader)
         queries.append(alone._replace(option=place, unconditional=True))
@@ -143,6 +145,15 @@ def _attempt(task: Task, example: Example, before: str, reader: Reader) -> list[
         return [of_prompt(task.instruction, context, tokens, reader, example.ending)]
     options = [option._replace(context=before + option.context) for option in example.options]
     return of_options(task.instruction, options, reader)
+
+
+def _of_right(generated: Query, example: Example, reader: Reader) -> Query:
+    """Returns the query of the first accepted answer after the context of a generated one, of as much as fits."""
+    text = generated.context[len(generated.context.rstrip(" \t")) :] + example.answered
+    whole = tuple(map(int, reader.vocabulary.encode(text)))
+    kept = whole[: reader.length - len(generated.ids)]
+    shown = text if kept == whole else reader.text(kept)
+    return generated._replace(option=0, continuation=shown, continuation_ids=kept, tokens=0)
 
 
 def of_options(instruction: str, options: Sequence[Option], reader: Reader) -> list[Query]:

@@ -183,7 +183,10 @@ def _counts(parts: Sequence[Part]) -> dict[str, Any]:
 
 
 def _bits_per_byte(outcomes: Sequence[Outcome]) -> float | None:
-    """Returns the information in the right options by their bytes, which tells small models apart before scores do."""
+    """Returns the information in the right options or answers by their bytes; None if it is not measured.
+
+    It tells small models apart before scores do.
+    """
     size = sum(outcome.size for outcome in outcomes)
     return round(sum(outcome.bits for outcome in outcomes) / size, 6) if size else None
 

@@ -126,7 +126,7 @@ def _two_steps(
     known = [loss for loss in losses if loss]
     _check_skill(found[0])
     if len(known) < len(losses):
-        raise UserError("expected a task that scores options, whose right ones have a loss")
+        raise UserError("expected a task whose right options or answers have a loss")
     by, points, fit = _law(evaluated, np.array(known))
     scores = np.array([task["value"] for task in found]) / 100
     curve = accuracy.fit(np.array(known), scores, found[0]["chance"] / 100)

@@ -184,7 +184,7 @@ def test_an_answer_ends_at_the_files_stop_string(tmp_path: Path) -> None:
     assert load(ANSWERS, write(tmp_path, "operators", examples=examples)).task.stop == ()
     example = Example(context="x", answers=("3\n4",))
     queries = ask(task, example, (), reader())
-    assert judge(task, "0", example, queries, [[-1.0]], [" 3\n4 END 5"]).answer == " 3\n4 END"
+    assert judge(task, "0", example, queries, [[-1.0]] * 2, [" 3\n4 END 5", ""]).answer == " 3\n4 END"
 
 
 def test_log_likelihoods_are_in_no_category_and_always_finite(tmp_path: Path) -> None:

@@ -75,15 +75,16 @@ def scores(loaded: Loaded, answers: list[list[str]]) -> dict[str, Any]:
     for place, texts in enumerate(answers):
         example, seeds = loaded.examples[place], range(len(texts) if len(texts) > 1 else 0)
         queries = ask(loaded.task, example, (), reader(4096), list(seeds))
-        assert len(queries) == len(texts)
-        outcomes.append(judge(loaded.task, str(place), example, queries, [[-1.0]] * len(texts), texts))
+        assert len(queries) == len(texts) + 1
+        given = [*texts, queries[-1].continuation]
+        outcomes.append(judge(loaded.task, str(place), example, queries, [[-1.0]] * len(given), given))
     results: dict[str, Any] = summarize({loaded.task.name: (loaded, outcomes)}, {})["tasks"][loaded.task.name]
     return results
 
 
 def test_humaneval_asks_for_the_rest_of_a_function(sets: Path) -> None:
     loaded = load(TASKS["humaneval"], sets)
-    [query] = ask(loaded.task, loaded.examples[0], (), reader(4096))
+    query, _ = ask(loaded.task, loaded.examples[0], (), reader(4096))
     assert query.context == DOUBLE["prompt"]
     assert loaded.examples[1].demonstration == f"{SHORTEST['prompt']}{SHORTEST['canonical_solution']}"
     request = requests(Manner(loaded.task.stop, loaded.task.sampling), reader().vocabulary)
@@ -92,7 +93,7 @@ def test_humaneval_asks_for_the_rest_of_a_function(sets: Path) -> None:
 
 def test_mbpp_shows_its_three_problems(sets: Path) -> None:
     loaded = load(TASKS["mbpp"], sets)
-    [query] = ask(loaded.task, loaded.examples[0], (), reader(4096))
+    query, _ = ask(loaded.task, loaded.examples[0], (), reader(4096))
     assert len(loaded.examples) == 2
     assert query.context.startswith(
         "You are an expert Python programmer, and here is your task: Write add_2. Your code should pass these tests:"

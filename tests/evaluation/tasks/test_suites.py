@@ -61,7 +61,7 @@ def test_core_counts_a_continuation_only_token_by_token(tmp_path: Path) -> None:
     records.write(tmp_path)
     loaded = load(TASKS["core_jeopardy"], tmp_path)
     [example], mark = loaded.examples, loaded.task.mark
-    [query] = ask(loaded.task, example, (), reader(4096))
+    query, _ = ask(loaded.task, example, (), reader(4096))
     assert query.tokens == len(join(vocabulary(), example.context, "the Seine").continuation)
     assert mark is not None
     assert [mark(text, example) for text in (" the Seine", " the Seines", "")] == [{"acc": 1.0}, {"acc": 0.0}, None]

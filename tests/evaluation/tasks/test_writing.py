@@ -47,7 +47,7 @@ def test_a_text_too_long_loses_its_own_end(name: str) -> None:
     task, example = TASKS[name], TASKS[name].example(record)
     asked, _, _ = example.context.partition(" It starts")
     for length in range(40, 120):
-        [query] = ask(task, example, [example], reader(length))
+        query, _ = ask(task, example, [example], reader(length))
         seen = vocabulary().decode(query.ids)
         assert query.truncated
         assert len(query.ids) + query.tokens <= length

@@ -134,9 +134,9 @@ class Outcome(NamedTuple):
     """Whether a token spans the join of a prompt and its continuation."""
     unparsed: bool = False
     bits: float = 0.0
-    """The information in the text, or in the right option after its context."""
+    """The information in the text, or after the context in the right option or the first accepted answer."""
     size: int = 0
-    """The bytes of that; 0 for a generated answer."""
+    """The bytes of that; 0 if it is not measured."""
 
 
 def meaning(text: str) -> str | None:
@@ -184,6 +184,8 @@ class Task:
     """Returns by metric what an answer adds to a score of all answers together, which is no mean over them."""
     signature: Callable[[], str] | None = None
     """Returns what a peer calls the exact settings of the metric."""
+    chained: bool = False
+    """Whether an answer follows a chain of thought, so that the information in the accepted one alone says nothing."""
     vote: Callable[[str], str | None] = meaning
     """Returns for what a sampled answer votes, the same text for answers that mean the same; None if it does not."""
     sampled: Callable[[Sequence[str], Example], dict[str, float]] | None = None
