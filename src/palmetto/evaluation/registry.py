@@ -25,6 +25,7 @@ from palmetto.evaluation.tasks import (
     drop,
     exams,
     glam,
+    gpt3,
     inference,
     mmlu,
     multirc,
@@ -70,6 +71,7 @@ _ALL: tuple[tuple[Task, ...], ...] = (
     xcopa.TASKS,
     texts.TASKS,
     code.TASKS,
+    gpt3.TASKS,
     core.TASKS,
     olmes.TASKS,
     translation.TASKS,
@@ -87,7 +89,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
 """The parts of one set, which together have a score."""
 SUITES: Mapping[str, Suite] = {
     name: suite
-    for module in (glam, superglue, core, olmes, bigbench, translation, writing)
+    for module in (glam, gpt3, superglue, core, olmes, bigbench, translation, writing)
     for name, suite in module.SUITES.items()
 }
 """Tasks that papers report together."""

@@ -94,7 +94,7 @@ TYDIQA = {
 
 SHOTS = lines(*[exam(f"Which is {number}?", ["A", "B"], "B") for number in range(5)])
 
-SETS: dict[str, tuple[str, str, str]] = {
+_OWN: dict[str, tuple[str, str, str]] = {
     "cb": (
         "superglue/CB/val.jsonl",
         lines({"premise": "It rains.", "hypothesis": "It is dry", "label": "contradiction"}),
@@ -186,6 +186,19 @@ SETS: dict[str, tuple[str, str, str]] = {
         "Question: Which, of these, beats?\n A. Hand\n B. Heart\n C. Foot\n D. Nose\nAnswer: B",
     ),
 }
+_GPT3 = {
+    "cb": "It rains.\nquestion: It is dry. true, false, or neither?\nanswer: false",
+    "rte": "It rains.\nquestion: It is wet. True or False?\nanswer: True",
+    "wic": "A bank.\nThe bank.\n"
+    "question: Is the word 'bank' used in the same way in the two sentences above?\nanswer: no",
+    "multirc": "Ann has a dog. It is old.\n\nWhat is old?\n- [False] Ann",
+    "anli_r2": "anli 2: anli 2: It rains.\nQuestion: Ann sings. True, False, or Neither?\nAnswer: Neither",
+    "race_high": "Article:\nA cat sat.\n\nQ: What sat?\n\nA: A cat.",
+    "coqa": "Tom sat down.\n\nQ: Who sat?\n\nA: Tom",
+    "lambada_openai": "She took her old ____. -> hat",
+}
+"""The same examples in GPT-3's forms."""
+SETS = _OWN | {f"gpt3_{name}": (*_OWN[name][:2], shown) for name, shown in _GPT3.items()}
 """A file of each set, its content, and the first example as a shot."""
 
 

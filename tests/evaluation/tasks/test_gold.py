@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,12 @@ FIRST = {
     "squadv2": "Question: This is an unanswerable question?\nAnswer: unanswerable",
     "drop": "or the closure of the Charleston Naval Shipyard?\nAnswer: sixth terminal",
     "quac": 'A: Herc used the record to focus on a short, heavily percussive part in it: the "break".',
+    "gpt3_boolq": "question: does ethanol take more energy make that produces?\nanswer: no",
+    "gpt3_piqa": "How do I ready a guinea pig cage for it's new occupants? Provide the guinea pig with a cage full "
+    "of a few inches of bedding made of ripped paper strips, you will also need to supply it with a water bottle and a "
+    "food dish.",
+    "gpt3_quac": "Q: What was the break?\n\nA: Herc used the record to focus on a short, heavily percussive part in "
+    'it: the "break".',
     "strategyqa": "Q: Are more people today related to Genghis Khan than Julius Caesar?\nA: yes",
     "gsm8k": "= <<48+24=72>>72 clips altogether in April and May.\n#### 72",
     "svamp": "on each pack. How much do you have to pay to buy each pack?\nAnswer: 51",
@@ -126,6 +133,29 @@ def test_the_right_answer_of_every_task_at_hand(shared_data: Path) -> None:
             # First, middle and last examples, since sets are often sorted by kind.
             places = np.linspace(0, len(loaded.examples) - 1, 5).astype(int).tolist()
             check_scorers(loaded._replace(examples=[loaded.examples[place] for place in places]))
+
+
+def test_forms_of_gpt3_show_the_questions_before(written: Path) -> None:
+    for name, expected in (
+        ("gpt3_race_high", "Article:\nA cat sat.\n\nQ: What sat?\n\nA: A cat.\n\nQ: Where?\n\nA: Down."),
+        ("gpt3_coqa", "Tom sat down.\n\nQ: Who sat?\n\nA: Tom\n\nQ: Where?\n\nA: down"),
+    ):
+        examples = load(TASKS[name], written).examples
+        assert examples[1].demonstration == expected
+        assert examples[0].cluster == examples[1].cluster
+    plain = load(TASKS["race_high"], written).examples[1]
+    assert plain.demonstration == "Article: A cat sat.\n\nQuestion: Where?\nAnswer: Down.", "of GLaM's, alone"
+
+
+def test_gpt3s_suite_takes_its_forms_with_their_shots(written: Path) -> None:
+    shots = SUITES["gpt3"].shots
+    assert {name.removeprefix("gpt3_") for name in shots} == SUITES["glam"].shots.keys()
+    assert (shots["gpt3_cb"], shots["copa"], shots["gpt3_lambada_openai"]) == (32, 32, 15)
+    assert "cb" not in shots
+    loaded = load(TASKS["gpt3_lambada_openai"], written)
+    shot = replace(loaded.examples[0], context="I saw a ____. ->", answers=("dog",))
+    query, _ = ask(loaded.task, loaded.examples[0], [shot], reader(4096))
+    assert query.context == "Fill in blank:\n\nI saw a ____. -> dog\nShe took her old ____. ->"
 
 
 def test_a_question_of_multirc_needs_all_answers(written: Path) -> None:

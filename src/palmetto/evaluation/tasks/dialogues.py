@@ -8,13 +8,28 @@ from palmetto.evaluation.tasks.task import Example, File, Record, Task
 from palmetto.files import read_json
 
 
-def _turns(passage: str, turns: list[tuple[str, list[str]]], cluster: str) -> Iterator[Record]:
-    """Yields a record for each question, whose context are passage, questions and answers so far."""
-    context = passage
+def _turns(heading: str, passage: str, turns: list[tuple[str, list[str]]], cluster: str) -> Iterator[Record]:
+    """Yields a record for each question, with the questions before it and their answers."""
+    before: list[tuple[str, str]] = []
     for question, answers in turns:
-        context += f"\n\nQ: {question}\nA:"
-        yield {"context": context, "answers": answers, "cluster": cluster}
-        context += f" {answers[0]}"
+        yield {
+            "heading": heading,
+            "passage": passage,
+            "before": list(before),
+            "question": question,
+            "answers": answers,
+            "cluster": cluster,
+        }
+        before.append((question, answers[0]))
+
+
+def so_far(passage: str, record: Record, gap: str = "\n") -> str:
+    """Returns a passage with the questions on it so far and their answers, and the next question.
+
+    gap: what stands between a question and its answer.
+    """
+    earlier = (f"\n\nQ: {question}{gap}A: {answer}" for question, answer in record["before"])
+    return f"{passage}{''.join(earlier)}\n\nQ: {record['question']}{gap}A:"
 
 
 def _quac(path: Path) -> Iterator[Record]:
@@ -25,7 +40,7 @@ def _quac(path: Path) -> Iterator[Record]:
                 for each in paragraph["qas"]
             ]
             heading = " - ".join(filter(None, (article["title"], article.get("section_title"))))
-            yield from _turns(f"{heading}\n\n{paragraph['context']}", turns, paragraph["id"])
+            yield from _turns(heading, paragraph["context"], turns, paragraph["id"])
 
 
 def _coqa(path: Path) -> Iterator[Record]:
@@ -38,11 +53,12 @@ def _coqa(path: Path) -> Iterator[Record]:
             )
             for place, (question, answer) in enumerate(zip(story["questions"], story["answers"], strict=True))
         ]
-        yield from _turns(story["story"], turns, story["id"])
+        yield from _turns("", story["story"], turns, story["id"])
 
 
 def _example(record: Record) -> Example:
-    return Example(context=record["context"], answers=accepted(record["answers"]), cluster=record["cluster"])
+    passage = "\n\n".join(filter(None, (record["heading"], record["passage"])))
+    return Example(context=so_far(passage, record), answers=accepted(record["answers"]), cluster=record["cluster"])
 
 
 _QUAC, _COQA = "the JSON of QuAC, with data", "the JSON of CoQA, with data"

@@ -8,17 +8,20 @@ from palmetto.files import read_json
 
 
 def _questions(folder: Path) -> Iterator[Record]:
-    """Yields the questions on all passages, in the order of the files' numbers."""
+    """Yields the questions on all passages, in the order of the files' numbers, each with those before it."""
     for path in sorted(folder.glob("*.txt"), key=lambda path: (len(path.stem), path.stem)):
-        record = read_json(path)
+        record, before = read_json(path), list[tuple[str, str]]()
         for question, options, answer in zip(record["questions"], record["options"], record["answers"], strict=True):
+            gold = "ABCD".index(answer)
             yield {
                 "article": record["article"],
+                "before": list(before),
                 "question": question,
                 "options": options,
-                "gold": "ABCD".index(answer),
+                "gold": gold,
                 "cluster": path.stem,
             }
+            before.append((question, options[gold]))
 
 
 def _example(record: Record) -> Example:

@@ -90,7 +90,7 @@ TASKS = (
 )
 
 
-def _score(results: Results) -> Means:
+def score(results: Results) -> Means:
     """Returns SuperGLUE's score; of tasks with two metrics, their mean counts."""
     pairs = {"cb": ("acc", "macro_f1"), "multirc": ("em", "f1a"), "record": ("em", "f1")}
     return {
@@ -98,5 +98,5 @@ def _score(results: Results) -> Means:
     }
 
 
-_ALL = ("boolq", "cb", "copa", "multirc", "record", "rte", "wic", "wsc")
-SUITES = {"superglue": Suite(dict.fromkeys(_ALL, 0), _score)}
+ALL = ("boolq", "cb", "copa", "multirc", "record", "rte", "wic", "wsc")
+SUITES = {"superglue": Suite(dict.fromkeys(ALL, 0), score)}
