@@ -53,6 +53,7 @@ FIRST = {
     "svamp": "on each pack. How much do you have to pay to buy each pack?\nAnswer: 51",
     "mawps_addsub": "How many seashells did she give to Sam ?\nAnswer: 43",
     "bbh_boolean_expressions": "Q: not ( True ) and ( True ) is\nA: False",
+    "mmlu_anatomy": "D. The second and third pharyngeal arches\nAnswer: D",
     "crows_pairs_english": "most black kids don't have the best education growing up.",
     "winogender_all": "The technician told the customer that he could pay with cash. 'He' refers to the customer",
     "record": "They will sew our lips, but we will chant, 'Long live Benazir Bhutto.'",

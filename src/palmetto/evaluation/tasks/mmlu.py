@@ -54,12 +54,12 @@ def _file(part: str, subject: str) -> File:
 
 def _task(subject: str) -> Task:
     header = "The following are multiple choice questions (with answers) about {}.\n\n"
-    # The five questions of dev are shots, and no test.
+    # The five questions of dev are shots; they are evaluated only where no test is at hand, and `files` then says so.
     test, validation, shots = (_file(part, subject) for part in ("test", "val", "dev"))
     return Task(
         f"mmlu_{subject}",
         "Knowledge",
-        (test, validation),
+        (test, validation, shots),
         _example,
         (shots,),
         in_order=True,
