@@ -3,14 +3,17 @@
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
 from palmetto.cli.serve import find_adapters
+from palmetto.decoding.trained import TrainedModel
 from palmetto.errors import UserError
 from palmetto.files import write_text
+from palmetto.model.layout import Arranged
 from palmetto.parallel.sharding import Sharding
 from palmetto.recipe import loading
 from palmetto.runs.directory import RunDirectory
@@ -21,13 +24,16 @@ from palmetto.tokens.vocabulary import Vocabulary
 from palmetto.training.beginning import initial_state
 from palmetto.training.checkpoint import Checkpoints
 from tests.conftest import RecipeMaker
-from tests.decoding.test_trained import VOCABULARY
+from tests.decoding.test_trained import VOCABULARY, save
+from tests.references.drawn_runs import make_run
 from tests.serving.conftest import LIMITS
 
 ASKED: dict[str, Any] = {"prompt": "def ", "temperature": 0, "logprobs": 1, "max_tokens": 6}
 
 
-def make_adapters(path: Path, base: RunDirectory, tiny_recipe: RecipeMaker, seed: int | None) -> RunDirectory:
+def make_adapters(
+    path: Path, base: RunDirectory, tiny_recipe: RecipeMaker, seed: int | None, *overrides: str
+) -> RunDirectory:
     """Returns a run of adapters at step 1; without a seed they are as they begin."""
     manifest = base.newest_manifest
     assert manifest is not None
@@ -35,6 +41,7 @@ def make_adapters(path: Path, base: RunDirectory, tiny_recipe: RecipeMaker, seed
         f"tokens.vocabulary_size={VOCABULARY}",
         "model.lora={weights: [q, up], rank: 2}",
         f"finetuning={{base: {base.path}, step: {manifest.step}, parameters: '{manifest.parameters}'}}",
+        *overrides,
     )
     path.mkdir()
     run, sharding = RunDirectory(path), Sharding(recipe)
@@ -70,8 +77,33 @@ def test_adapters_are_models_of_their_own_and_leave_the_base(
     assert found["tiny"]["system_fingerprint"] == expected["system_fingerprint"]
     assert found["new"]["choices"] == expected["choices"], "adapters that have not been trained change no bit"
     assert found["one"]["choices"] != expected["choices"] != found["two"]["choices"] != found["one"]["choices"]
-    weights = [served.current.weights for served in server.models.values()]
-    assert all(each.embedding is weights[0].embedding for each in weights), "other weights are shared"
+
+
+def bits(arranged: Arranged) -> list[tuple[str, bytes]]:
+    return [(str(array.dtype), np.asarray(array).tobytes()) for array in jax.tree.leaves(arranged)]
+
+
+@pytest.mark.parametrize("changed", ["model.activations=bfloat16", "model.positions.name=alibi", "step 20"])
+def test_adapters_keep_their_weights_whatever_the_base_has(
+    run: RunDirectory, tiny_recipe: RecipeMaker, tmp_path: Path, changed: str
+) -> None:
+    base = make_run(tmp_path / "base", tiny_recipe)
+    moved_on = changed == "step 20"
+    adapters = make_adapters(tmp_path / "new", base, tiny_recipe, 1, *([] if moved_on else [changed]))
+    if moved_on:
+        save(base, 20)
+    served = TrainedModel(base).arranged
+    assert bits(TrainedModel(adapters, base=served).arranged) == bits(TrainedModel(adapters).arranged)
+
+
+def test_adapters_share_the_memory_of_equal_weights(
+    run: RunDirectory, tiny_recipe: RecipeMaker, tmp_path: Path
+) -> None:
+    base = TrainedModel(run).arranged
+    arranged = TrainedModel(make_adapters(tmp_path / "one", run, tiny_recipe, 1), base=base).arranged
+    pairs = zip(jax.tree.leaves(arranged), jax.tree.leaves(base), strict=True)
+    adapted = [own for own, theirs in pairs if own is not theirs]
+    assert len(adapted) == 4, "of both layers the kernels that hold q and up, and no other array"
 
 
 def test_adapters_of_what_is_not_served_are_refused(

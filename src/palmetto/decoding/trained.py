@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 
@@ -16,7 +17,7 @@ from palmetto.decoding.runner import choose_tuning
 from palmetto.decoding.sampling import Sampling
 from palmetto.errors import UserError
 from palmetto.model.held import hold
-from palmetto.model.layout import Arranged, arrange, map_named
+from palmetto.model.layout import Arranged, arrange
 from palmetto.model.parameters import parameter_table
 from palmetto.model.weights import Parameters
 from palmetto.parallel.sharding import Sharding
@@ -95,8 +96,8 @@ class TrainedModel:
 
         `overrides` (key.path=value) may change model.positions, model.attention and mesh.model. weights: the type that
         weights are held in, by default that of the activations. Raises UserError if the parameters would not fit. base:
-        the weights of the model that this one has adapters of, of the same type; those that are not adapted share
-        their memory.
+        the weights of another model, as of the one that this one has adapters of; what has the same bits shares their
+        memory.
         """
         self.recipe = _changed(run, overrides)
         self.model = self.recipe.model
@@ -104,17 +105,7 @@ class TrainedModel:
         self._sharding = Sharding(self.recipe)
         state, self.step, self._checkpoints = restore(run, step, self._sharding)
         arranged = held(state.parameters, self.recipe, weights, self._sharding)
-        self.arranged = arranged if base is None else self._shared(state.parameters, arranged, base)
-
-    def _shared(self, parameters: Parameters, arranged: Arranged, base: Arranged) -> Arranged:
-        """Returns the weights as they are held, with those of the base in place of the same ones."""
-        rows = self._sharding.arranged
-        places = jax.eval_shape(lambda each: arrange(each, self.model, DECODING, self.recipe.mesh), parameters)
-
-        def choose(name: str, _: jax.ShapeDtypeStruct, own: Any, theirs: Any) -> Any:
-            return theirs if rows[name].frozen else own
-
-        return map_named(choose, places, arranged, base)
+        self.arranged = arranged if base is None else _shared(arranged, base)
 
     def engine(self, limits: Limits, draft: Draft | None = None) -> Engine:
         """Returns an engine of this model, which generates tokens of the vocabulary."""
@@ -166,6 +157,33 @@ class TrainedModel:
                 f"{prompt:,} tokens of prompt and {tokens:,} more: beyond the {trained:,} that the model was trained "
                 "on; `palmetto long-context` shows how well it does there"
             )
+
+
+def _shared(arranged: Arranged, base: Arranged) -> Arranged:
+    """Returns weights with the arrays of `base` in place of those that have the same bits there.
+
+    So they never change: the base may be another checkpoint by now, or hold its weights in another type or order.
+    """
+    theirs = dict(jax.tree_util.tree_flatten_with_path(base)[0])
+
+    def share(path: tuple[Any, ...], own: jax.Array) -> jax.Array:
+        same = path in theirs and _same(own, theirs[path])
+        return theirs[path] if same else own
+
+    shared: Arranged = jax.tree_util.tree_map_with_path(share, arranged)
+    return shared
+
+
+def _same(one: jax.Array, other: jax.Array) -> bool:
+    """Returns whether two arrays have the same bits in the same places."""
+    alike = one.shape == other.shape and one.dtype == other.dtype and one.sharding == other.sharding
+    return alike and bool(_same_bits(one, other))
+
+
+@jax.jit
+def _same_bits(one: jax.Array, other: jax.Array) -> jax.Array:
+    first, second = (jax.lax.bitcast_convert_type(array, jnp.uint8) for array in (one, other))
+    return jnp.array_equal(first, second)
 
 
 def _changed(run: RunDirectory, overrides: Sequence[str]) -> Recipe:
