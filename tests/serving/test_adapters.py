@@ -121,3 +121,13 @@ def test_adapters_of_what_is_not_served_are_refused(
     ):
         with pytest.raises(UserError, match=words):
             find_adapters([given], served)
+
+
+def test_adapters_keep_the_step_of_their_base(
+    tiny_recipe: RecipeMaker, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = make_run(tmp_path / "base", tiny_recipe)
+    adapters = make_adapters(tmp_path / "new", base, tiny_recipe, None)
+    save(base, 20)
+    assert find_adapters([f"new={adapters.path}"], {"base": base})["new"][1] == "base"
+    assert f"adapts step 10 of {base.path}, and keeps the weights of that step" in capsys.readouterr().err

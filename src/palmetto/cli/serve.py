@@ -125,12 +125,15 @@ def _by_name(runs: "list[RunDirectory]") -> "dict[str, RunDirectory]":
 def find_adapters(given: list[str], runs: "dict[str, RunDirectory]") -> "dict[str, tuple[RunDirectory, str]]":
     """Returns the runs of adapters, given as NAME=DIR, by name, each with the name of the served run that it adapts.
 
-    Raises UserError if one is no run of adapters, or adapts no run that is served.
+    That run may have newer checkpoints by now. Raises UserError if one is no run of adapters, or adapts no run that is
+    served.
     """
     from palmetto.recipe.section import is_unicode
 
     found: dict[str, tuple[RunDirectory, str]] = {}
-    bases = {run.newest_manifest.parameters: name for name, run in runs.items() if run.newest_manifest is not None}
+    newest = {name: run.newest_manifest for name, run in runs.items()}
+    bases = {manifest.parameters: name for name, manifest in newest.items() if manifest is not None}
+    places = {run.path.resolve(): name for name, run in runs.items()}
     for each in given:
         name, equals, directory = each.partition("=")
         if not equals or not name or name in runs or name in found or not is_unicode(name):
@@ -139,9 +142,12 @@ def find_adapters(given: list[str], runs: "dict[str, RunDirectory]") -> "dict[st
         begun = run.recipe.finetuning
         if begun is None or run.recipe.model.lora is None:
             raise UserError(f"--adapter {each}: has no adapters; expected a run of `palmetto finetune --lora`")
-        if begun.parameters not in bases:
+        base = bases.get(begun.parameters) or places.get(Path(begun.base).resolve())
+        if base is None:
             raise UserError(f"--adapter {each}: adapts step {begun.step} of {begun.base}, which is not served")
-        found[name] = run, bases[begun.parameters]
+        if begun.parameters not in bases:
+            say(f"--adapter {each}: adapts step {begun.step} of {begun.base}, and keeps the weights of that step")
+        found[name] = run, base
     return found
 
 
