@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
-from palmetto.cli.serve import find_adapters
+from palmetto.cli.serve import find_adapters, serve
 from palmetto.decoding.trained import TrainedModel
 from palmetto.errors import UserError
 from palmetto.files import write_text
@@ -131,3 +131,10 @@ def test_adapters_keep_the_step_of_their_base(
     save(base, 20)
     assert find_adapters([f"new={adapters.path}"], {"base": base})["new"][1] == "base"
     assert f"adapts step 10 of {base.path}, and keeps the weights of that step" in capsys.readouterr().err
+
+
+def test_adapters_with_other_threads_are_refused(run: RunDirectory, tiny_recipe: RecipeMaker, tmp_path: Path) -> None:
+    threads = run.recipe.training.threads
+    adapters = make_adapters(tmp_path / "new", run, tiny_recipe, None, f"training.threads={threads + 1}")
+    with pytest.raises(UserError, match=f"training.threads is {threads}, {threads + 1}: runs served together"):
+        serve([str(run.path)], adapter=[f"new={adapters.path}"])

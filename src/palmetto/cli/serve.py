@@ -69,7 +69,9 @@ def serve(
     template = _text(chat_template) if chat_template else None
     from palmetto.workflow import entering
 
-    for run in (*runs.values(), *(run for run, _ in adapters.values())):
+    together = [*runs.values(), *(run for run, _ in adapters.values())]
+    check_threads(together)
+    for run in together:
         entering.enter_to_read(run, say, overrides)
     from palmetto.decoding.drafting import Drafting
     from palmetto.decoding.limits import Limits
@@ -115,11 +117,15 @@ def _by_name(runs: "list[RunDirectory]") -> "dict[str, RunDirectory]":
     named = {run.path.resolve().name: run for run in runs}
     if len(named) < len(runs):
         raise UserError(f"{' '.join(str(run.path) for run in runs)}: expected directories of different names")
+    return named
+
+
+def check_threads(runs: "list[RunDirectory]") -> None:
+    """Raises UserError if runs need different numbers of threads, of which a process has one."""
     threads = {run.recipe.training.threads for run in runs}
     if len(threads) > 1:
         counts = ", ".join(map(str, sorted(threads)))
         raise UserError(f"training.threads is {counts}: runs served together need the same; serve each by itself")
-    return named
 
 
 def find_adapters(given: list[str], runs: "dict[str, RunDirectory]") -> "dict[str, tuple[RunDirectory, str]]":
