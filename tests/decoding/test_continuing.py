@@ -1,6 +1,7 @@
 """Texts are continued many at a time, each as if it were alone."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -9,6 +10,7 @@ from palmetto.decoding.grammar import Grammars
 from palmetto.decoding.sampling import Sampling
 from palmetto.decoding.trained import TrainedModel
 from tests.conftest import RecipeMaker
+from tests.references.constraints import Ends, Free, Panics
 from tests.references.drawn_runs import make_run
 
 PROMPTS = ["def f(", "", "import os\n", "é🙂", "def f("]
@@ -57,6 +59,16 @@ def test_a_grammar_holds_for_every_choice(continuing: Continuing, trained: Train
     wish = Wish(20, Sampling(1.0), seed=1, choices=4, constraint=constraint)
     [continued] = continuing.run(["def "], wish)
     assert all(re.fullmatch("[a-c]{2,4}", one.text) for one in continued)
+
+
+def test_what_cannot_be_met_ends_its_choice_alone(continuing: Continuing) -> None:
+    wish = Wish(9, Sampling(1.0), seed=1, choices=3, constraint=Free)
+    [free] = continuing.run(["def "], wish)
+    made = iter([Ends, Free, Panics])
+    [[ends, other, panics]] = continuing.run(["def "], replace(wish, constraint=lambda: next(made)()))
+    assert other == free[1]
+    assert (ends.finish, ends.tokens) == ("dead_end", free[0].tokens[:2])
+    assert (panics.finish, panics.tokens) == ("format_failed", free[2].tokens[:1])
 
 
 def test_a_text_longer_than_those_of_training_is_noticed(trained: TrainedModel) -> None:

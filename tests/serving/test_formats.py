@@ -1,16 +1,14 @@
 """Texts match the format that is asked for, and a format that cannot be followed harms nobody else."""
 
+import itertools
 import json
 import re
-from concurrent.futures import ThreadPoolExecutor
 
-import numpy as np
 import pytest
 
-from palmetto.decoding.request import Finish
 from palmetto.serving.state import Server
 from palmetto.serving.worker import Worker
-from tests.references.panic import Panic
+from tests.references.constraints import Ends, Free, Panics
 from tests.serving.conftest import Post
 
 
@@ -29,58 +27,31 @@ def test_formats_hold_for_every_seed(complete: Post) -> None:
         assert text["finish_reason"] == "stop"
 
 
-class Ends:
-    """Allows anything twice, and then nothing."""
-
-    left = 2
-
-    def allowed(self) -> np.ndarray | None:
-        return np.ones(400, bool) if self.left else None
-
-    def accept(self, token: int) -> None:
-        self.left -= 1
-
-    @property
-    def finish(self) -> Finish:
-        return Finish.DEAD_END
-
-
-def test_a_dead_end_is_an_error_of_its_request_alone(
-    complete: Post, server: Server, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("broken", "reason", "tokens"), [(Ends, "dead_end", 2), (Panics, "format_failed", 1)])
+def test_a_format_that_cannot_be_met_ends_its_choice_alone(
+    complete: Post,
+    server: Server,
+    worker: Worker,
+    monkeypatch: pytest.MonkeyPatch,
+    broken: type[Free],
+    reason: str,
+    tokens: int,
 ) -> None:
-    monkeypatch.setattr(server.models["tiny"].grammars, "regex", lambda pattern: Ends)
-    asked = {"prompt": "def ", "max_tokens": 9, "response_format": {"type": "regex", "regex": "a"}}
-    asked["logit_bias"] = {"1": -100}
-    with ThreadPoolExecutor() as pool:
-        other = pool.submit(complete, prompt="def ", max_tokens=60, seed=1)
-        refused, streamed = pool.map(lambda stream: complete(**asked, stream=stream), (False, True))
-        assert other.result().status_code == 200
-    assert refused.status_code == 400
-    assert refused.json()["error"]["param"] == "response_format"
-    assert refused.json()["error"]["code"] == "dead_end"
-    assert '"code": "dead_end"' in streamed.text
-    assert not streamed.text.endswith("data: [DONE]\n\n")
-
-
-class Panics(Ends):
-    """Fails at the first token."""
-
-    def accept(self, token: int) -> None:
-        raise Panic("broken")
-
-
-def test_a_format_that_fails_ends_its_request_alone(
-    complete: Post, server: Server, worker: Worker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    alone = complete(prompt="def ", max_tokens=60, seed=1).json()["choices"]
-    monkeypatch.setattr(server.models["tiny"].grammars, "regex", lambda pattern: Panics)
-    asked = {"prompt": "def ", "max_tokens": 9, "response_format": {"type": "regex", "regex": "a"}}
-    with ThreadPoolExecutor() as pool:
-        other = pool.submit(complete, prompt="def ", max_tokens=60, seed=1)
-        refused, streamed = pool.map(lambda stream: complete(**asked, stream=stream), (False, True))
-        assert other.result().json()["choices"] == alone
-    assert refused.status_code == 400
-    assert refused.json()["error"]["param"] == "response_format"
-    assert refused.json()["error"]["code"] == "format_failed"
-    assert '"code": "format_failed"' in streamed.text
+    asked = {"prompt": "def ", "max_tokens": 9, "seed": 1, "n": 2, "logprobs": 0}
+    asked |= {"logit_bias": {"1": -100}, "response_format": {"type": "regex", "regex": "a"}}
+    grammars = server.models["tiny"].grammars
+    monkeypatch.setattr(grammars, "regex", lambda pattern: Free)
+    free = complete(**asked).json()["choices"]
+    made = itertools.cycle([broken, Free])
+    monkeypatch.setattr(grammars, "regex", lambda pattern: lambda: next(made)())
+    first, second = complete(**asked).json()["choices"]
+    assert second == free[1], "the other choice goes on"
+    assert first["finish_reason"] == reason
+    assert len(first["logprobs"]["tokens"]) == tokens
+    assert free[0]["text"].startswith(first["text"])
+    streamed = complete(**asked, stream=True).text
+    assert f'"finish_reason": "{reason}"' in streamed
+    assert streamed.endswith("data: [DONE]\n\n")
+    [best] = complete(**(asked | {"n": 1, "best_of": 2})).json()["choices"]
+    assert best["text"] == second["text"], "a choice that meets its format is better than any that does not"
     assert worker.failed is None

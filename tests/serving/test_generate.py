@@ -10,11 +10,13 @@ import pytest
 from palmetto.cli.app import app
 from palmetto.cli.generate import _named
 from palmetto.decoding.continuing import Continued
+from palmetto.decoding.grammar import Grammars
 from palmetto.decoding.request import Request
 from palmetto.errors import UserError
 from palmetto.runs.directory import RunDirectory
 from palmetto.workflow import entering
 from tests.decoding.engines import engine
+from tests.references.constraints import Ends, Free
 from tests.serving.test_command import command
 
 
@@ -26,7 +28,7 @@ def test_generate_answers_a_file_in_order(run: RunDirectory, tmp_path: Path) -> 
     answers = [json.loads(line) for line in out.splitlines()]
     assert [answer["prompt"] for answer in answers] == prompts, err
     for answer in answers:
-        assert set(answer) == {"prompt", "text", "tokens", "logprobs"}
+        assert set(answer) == {"prompt", "text", "tokens", "logprobs", "finish"}
         assert len(answer["tokens"]) == len(answer["logprobs"]) <= 6
         assert all(number <= 0 for number in answer["logprobs"])
     out, err = command(*asked, "--prompt", prompts[0], "--json").communicate()
@@ -107,3 +109,15 @@ def test_options_of_generate_hold_for_every_continuation(
     assert len(parts) == 2
     for part in parts:
         assert type(json.loads(part.removeprefix("def "))["a"]) is bool
+
+
+def test_generate_tells_what_does_not_match(
+    run: RunDirectory, capfd: pytest.CaptureFixture[str], here: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = iter([Ends, Free])
+    monkeypatch.setattr(Grammars, "regex", lambda self, pattern: lambda: next(made)())
+    arguments = ["generate", str(run.path), "--prompt", "def ", "--n", "2", "--regex", "a", "--tokens", "4", "--json"]
+    assert app(arguments, standalone_mode=False) == 1
+    answer = capfd.readouterr()
+    assert [json.loads(line)["finish"] for line in answer.out.splitlines()] == ["dead_end", "length"]
+    assert "text 1, continuation 1: no token can follow" in answer.err

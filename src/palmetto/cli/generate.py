@@ -120,12 +120,18 @@ def generate(
     if interactive:
         for line in _lines():
             _show(continuing, [line], wish, as_json, many=True)
-    else:
-        _show(continuing, texts, wish, as_json, many=prompts is not None or n > 1)
+    elif not _show(continuing, texts, wish, as_json, many=prompts is not None or n > 1):
+        raise typer.Exit(1)
 
 
-def _show(continuing: "Continuing", texts: list[str], wish: "Wish", as_json: bool, many: bool) -> None:
-    """Prints the continuations; a single one as it is made. many: JSON is a line for each, without indentation."""
+def _show(continuing: "Continuing", texts: list[str], wish: "Wish", as_json: bool, many: bool) -> bool:
+    """Prints the continuations; a single one as it is made. many: JSON is a line for each, without indentation.
+
+    Returns whether all are what was asked for; it says which are not.
+    """
+    from palmetto.decoding.choices import BROKEN
+
+    broken = list[str]()
     single = not as_json and len(texts) == wish.choices == 1
     unwritten = [texts[0]] if single else []  # the text, until it is known that it can be continued
 
@@ -142,8 +148,13 @@ def _show(continuing: "Continuing", texts: list[str], wish: "Wish", as_json: boo
                 answer(_values(texts[number], one, wish.top), "", as_json)
             elif not single:
                 _write(f"───── text {number + 1}, continuation {choice + 1}\n{texts[number]}{one.text}\n")
+            if one.finish in BROKEN:
+                broken.append(f"text {number + 1}, continuation {choice + 1}: {BROKEN[one.finish]}")
     if single:
         _write("\n")
+    for problem in broken:
+        say(problem)
+    return not broken
 
 
 def _named(continued: "Iterator[list[Continued]]") -> "Iterator[list[Continued]]":
@@ -158,13 +169,14 @@ def _named(continued: "Iterator[list[Continued]]") -> "Iterator[list[Continued]]
 
 
 def _values(prompt: str, continued: "Continued", top: int) -> dict[str, Any]:
-    """Returns a continuation as JSON. tokens: the generated ids; logprobs: one number for each."""
+    """Returns a continuation as JSON. tokens: the generated ids; logprobs: one number for each; finish: why it ends."""
     tokens = continued.tokens
     values = {
         "prompt": prompt,
         "text": continued.text,
         "tokens": [token.id for token in tokens],
         "logprobs": [token.logprob for token in tokens],
+        "finish": continued.finish,
     }
     return values | ({"top": [[list(pair) for pair in token.top] for token in tokens]} if top else {})
 

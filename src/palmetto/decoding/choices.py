@@ -7,6 +7,15 @@ from typing import NamedTuple
 from palmetto.decoding.request import Finish, Token
 from palmetto.decoding.text import Pieces, TextStream
 
+REASONS = {Finish.STOP: "stop", Finish.DEAD_END: "dead_end", Finish.FAILED: "format_failed"}
+"""The words for why a choice has ended, in OpenAI's and in ours; for all other ends it is "length"."""
+
+BROKEN = {
+    "dead_end": "no token can follow, and what there is does not match",
+    "format_failed": "the code that follows the format has failed",
+}
+"""The ends of choices that are not what was asked for, and what a person is told of them."""
+
 
 class Reported(NamedTuple):
     """A token of an answer, and the number of characters of the answer's text before it."""
@@ -37,6 +46,7 @@ class Choice:
         """Begins without text; the arguments are those of TextStream."""
         self._stream = TextStream(pieces, stops, errors)
         self.finish: str | None = None
+        """Why it has ended: "stop", "length" or one of BROKEN."""
         self.generated = 0
         self.logprob = 0.0
         """The sum over the generated tokens."""
@@ -66,6 +76,5 @@ class Choice:
                 self.finish = delta.finish = "stop"
         if finish and not self.finish:
             delta.text += self._stream.finish()
-            ended = self._stream.stopped or finish == Finish.STOP
-            self.finish = delta.finish = "stop" if ended else "length"
+            self.finish = delta.finish = "stop" if self._stream.stopped else REASONS.get(finish, "length")
         return delta

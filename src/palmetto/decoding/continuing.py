@@ -11,11 +11,10 @@ from palmetto.decoding.drafting import Drafting
 from palmetto.decoding.engine import Engine
 from palmetto.decoding.generate import ROWS, SHORTEST, check_room, too_large
 from palmetto.decoding.limits import Limits, block_bytes
-from palmetto.decoding.request import Constraint, Finish, Request, Token
+from palmetto.decoding.request import Constraint, Request, Token
 from palmetto.decoding.sampling import Sampling
 from palmetto.decoding.text import Pieces, ended_by
 from palmetto.decoding.trained import TrainedModel
-from palmetto.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -39,6 +38,8 @@ class Continued(NamedTuple):
     text: str
     tokens: list[Token]
     """The generated tokens; the last may be [eod], or complete a stop string."""
+    finish: str
+    """Why it has ended, as of a choice."""
 
 
 class Continuing:
@@ -73,16 +74,12 @@ class Continuing:
                     for event in engine.step():
                         if (at := numbers.get(event.request)) is None:
                             continue  # the end of one that a stop string has ended in an earlier run
-                        if event.finish == Finish.DEAD_END:
-                            raise UserError(f"text {at + 1}: no token can follow, and what there is does not match")
-                        if event.finish == Finish.FAILED:
-                            raise UserError(f"text {at + 1}: the code that follows the format has failed")
                         delta = open_[at][event.choice].add(event.tokens, event.finish)
                         made[at][event.choice].add(delta)
                         hear(delta.text)
                         if delta.finish and not event.finish:  # a stop string, of which the engine knows nothing
                             engine.cancel(event.request, event.choice)
-                yield [Continued(delta.text, [token for token, _ in delta.tokens]) for delta in made[place]]
+                yield [_continued(delta) for delta in made[place]]
         except jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error):
                 raise
@@ -115,3 +112,8 @@ class Continuing:
             limits = Limits(rows=ROWS, sequences=ROWS, longest=longest, memory=max(Limits.memory, one))
             self._engine = trained.engine(limits, self._drafting.draft(trained, limits))
         return self._engine
+
+
+def _continued(delta: Delta) -> Continued:
+    assert delta.finish is not None
+    return Continued(delta.text, [token for token, _ in delta.tokens], delta.finish)

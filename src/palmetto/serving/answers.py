@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from palmetto.decoding.choices import Delta
+from palmetto.decoding.choices import BROKEN, Delta
 from palmetto.decoding.request import Refused
 from palmetto.serving.connections import EventStream, while_there
 from palmetto.serving.errors import ApiError, bad, busy, ending
@@ -116,14 +116,17 @@ class Generating:
         return JSONResponse({**self._head, "object": self._form.whole, "choices": choices, "usage": _usage(follower)})
 
     def _best(self, follower: Follower) -> list[int]:
-        """Returns the numbers of the n choices of each prompt that are answered: those most probable a token."""
+        """Returns the numbers of the n choices of each prompt that are answered: those most probable a token.
+
+        What is not as its format says comes last.
+        """
         each, n = self._wanted.choices, self._asked.n or 1
         chosen = []
         for start in range(0, len(follower.choices), each):
             numbers = list(range(start, start + each))
             if n < each:
-                means = {i: follower.choices[i].logprob / max(1, follower.choices[i].generated) for i in numbers}
-                numbers.sort(key=lambda i: -means[i])
+                own = {i: follower.choices[i] for i in numbers}
+                numbers.sort(key=lambda i: (own[i].finish in BROKEN, -own[i].logprob / max(1, own[i].generated)))
             chosen += numbers[:n]
         return chosen
 

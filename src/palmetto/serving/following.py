@@ -7,7 +7,7 @@ from typing import NamedTuple
 from palmetto.decoding.choices import Choice, Delta
 from palmetto.decoding.request import Finish, Token
 from palmetto.decoding.text import Pieces
-from palmetto.serving.errors import bad, busy
+from palmetto.serving.errors import busy
 from palmetto.serving.worker import Call
 
 
@@ -50,17 +50,12 @@ class Follower:
     async def deltas(self) -> AsyncIterator[tuple[int, Delta] | None]:
         """Yields what comes of each choice, and None after a silence, until all choices have ended.
 
-        What is unfinished when the time is up ends there. Raises ApiError if nothing had begun by then, or if a format
-        leaves a choice no token or cannot be followed.
+        What is unfinished when the time is up ends there. Raises ApiError if nothing had begun by then.
         """
         async for news in self._call.news(self._deadline):
             if not news:
                 yield None
             for prompt, event in news:
-                if event.finish == Finish.DEAD_END:
-                    raise bad("response_format", "no token can follow, and the text so far does not match", "dead_end")
-                if event.finish == Finish.FAILED:
-                    raise bad("response_format", "the code that follows it has failed", "format_failed")
                 number = prompt * self._each + event.choice
                 delta = self._delta(prompt, number, event.tokens, event.finish)
                 if delta is not None:
