@@ -51,8 +51,8 @@ def test_drafts_leave_all_answers_as_they_are(draft: Draft | str) -> None:
 
 
 def test_a_model_guesses_what_it_draws_itself() -> None:
-    """With the request's own key, a draft of the same model is always right."""
-    request = Request(PROMPT, 16, Sampling(1.2), seed=9)
+    """With the request's own key and forced tokens, a draft of the same model is always right."""
+    request = Request(PROMPT, 16, Sampling(1.2, forced=(3, 8)), seed=9)
     [answer] = alone(engine(KIND), request)
     of = engine(KIND, draft=SmallerModel(engine(KIND)))
     assert alone(of, request) == (answer,)

@@ -28,7 +28,9 @@ class SmallerModel:
             room = self._engine.longest + 1 - sequence.size
             if room > 0:
                 prompt = tuple(sequence.tokens[: sequence.size].tolist())
-                request = Request(prompt, min(count, room), sequence.request.sampling, sequence.request.seed)
+                sampling = sequence.request.sampling
+                sampling = sampling._replace(forced=sampling.forced[sequence.size - sequence.prompt :])
+                request = Request(prompt, min(count, room), sampling, sequence.request.seed)
                 numbers[self._engine.submit(request, sequence.choice)] = sequence
         guesses: dict[Sequence, list[int]] = {sequence: [] for sequence in sequences}
         while self._engine.busy:
