@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -109,6 +110,25 @@ def test_options_of_generate_hold_for_every_continuation(
     assert len(parts) == 2
     for part in parts:
         assert type(json.loads(part.removeprefix("def "))["a"]) is bool
+
+
+def test_generate_forces_a_text_and_bans_tokens(
+    run: RunDirectory, capfd: pytest.CaptureFixture[str], here: None
+) -> None:
+    def generated(*options: str) -> Any:
+        given = ["generate", str(run.path), "--prompt", "def ", "--tokens", "9", "--json", *options]
+        app(given, standalone_mode=False)
+        return json.loads(capfd.readouterr().out)
+
+    forced = generated("--force", "self.x")
+    assert forced["text"].startswith("self.x")
+    assert len(forced["logprobs"]) == len(forced["tokens"]) == 9
+    last = forced["tokens"][-1]
+    assert last not in generated("--force", "self.x", "--ban", str(last))["tokens"]
+    with pytest.raises(UserError, match=r"^--ban: token 400; expected tokens from 0 to 399"):
+        generated("--ban", "400")
+    with pytest.raises(UserError, match=r"^--force: token [0-9]+ is banned too"):
+        generated("--force", "self.x", "--ban", str(forced["tokens"][0]))
 
 
 def test_generate_tells_what_does_not_match(

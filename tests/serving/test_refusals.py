@@ -42,6 +42,16 @@ from tests.serving.conftest import Post, until
         ("logit_bias", {"5": 101}),
         ("logit_bias", {"05": 1}),
         ("logit_bias", {"0000000005": 1}),
+        ("banned_tokens", [400]),
+        ("banned_tokens", [-1]),
+        ("banned_tokens", []),
+        ("banned_tokens", list(range(400))),
+        ("banned_tokens", ["a"]),
+        ("forced_tokens", [5, 10**30]),
+        ("forced_tokens", 5),
+        ("priority", 2**31),
+        ("priority", 0.5),
+        ("priority", "high"),
         ("seed", 2**64),
         ("stop", ""),
         ("stop", ["a", ""]),
@@ -107,6 +117,7 @@ def test_what_the_engine_refuses_has_the_clients_name(
         "max_tokens",
         "max_tokens: 119 positions, take 8 blocks of cache; there are 3",
     )
+    assert complete(prompt="a", banned_tokens=[5], forced_tokens=[5]).json()["error"]["param"] == "forced_tokens"
     searching = {"prompt": [5] * 20, "max_tokens": 20, "use_beam_search": True}
     for parameter in ("n", "best_of"):
         assert complete(**searching, **{parameter: 2}).json()["error"]["param"] == parameter

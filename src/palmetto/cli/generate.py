@@ -53,6 +53,10 @@ def generate(
     stop: Annotated[
         list[str] | None, typer.Option(help="A string before which the text ends; may be repeated.")
     ] = None,
+    ban: Annotated[
+        list[int] | None, typer.Option(min=0, metavar="ID", help="A token not to generate; may be repeated.")
+    ] = None,
+    force: Annotated[str, typer.Option(metavar="TEXT", help="The text that each continuation begins with.")] = "",
     json_schema: Annotated[
         str | None, typer.Option(metavar="JSON|FILE", help="A JSON schema that the text will match.")
     ] = None,
@@ -100,15 +104,17 @@ def generate(
     from palmetto.decoding.trained import TrainedModel
 
     usual = 0.0 if beams else 0.8
-    sampling = Sampling(usual if temperature is None else temperature, top_k, top_p).check()
-    if beams and sampling != Sampling():
-        raise UserError(f"--beams {beams}: expected without --temperature, --top-k and --top-p, which it replaces")
+    sampling = Sampling(usual if temperature is None else temperature, top_k, top_p, banned=tuple(ban or ())).check()
+    if beams and (sampling != Sampling() or force):
+        replaced = "--temperature, --top-k, --top-p, --ban and --force"
+        raise UserError(f"--beams {beams}: expected without {replaced}, which it replaces")
     if beams and (json_schema is not None or regex is not None):
         raise UserError(f"--beams {beams}: expected without --json-schema and --regex")
     if beams and not n <= beams <= ROWS:
         raise UserError(f"--beams {beams}: expected {n}, which --n asks for, to {ROWS}")
     trained = TrainedModel(run, overrides or (), step, weights)
     continuing = Continuing(trained, say, Drafting(smaller, lookup))
+    sampling = sampling._replace(forced=tuple(trained.vocabulary.encode(force).tolist()))
     constraint = None
     if json_schema is not None or regex is not None:
         grammars = Grammars(trained.vocabulary, continuing.pieces)
@@ -159,12 +165,12 @@ def _show(continuing: "Continuing", texts: list[str], wish: "Wish", as_json: boo
 
 def _named(continued: "Iterator[list[Continued]]") -> "Iterator[list[Continued]]":
     """Yields the continuations; raises UserError that names the option of what the engine refuses."""
-    from palmetto.decoding.request import Refused
+    from palmetto.decoding.refusal import Refused
 
     try:
         yield from continued
     except Refused as error:
-        option = {"choices": "n"}.get(error.field, error.field)
+        option = {"choices": "n", "banned": "ban", "forced": "force"}.get(error.field, error.field)
         raise UserError(f"--{option}: {error.reason}") from None
 
 

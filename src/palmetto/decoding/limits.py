@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from palmetto.decoding.cached import streams
 from palmetto.decoding.caches.paged import part_entries
-from palmetto.decoding.request import Refused
+from palmetto.decoding.refusal import Refused
 from palmetto.recipe.model import Model
 
 

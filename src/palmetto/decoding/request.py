@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 
 from palmetto.decoding.sampling import Sampling
-from palmetto.errors import UserError
 
 GREEDY = Sampling()
 
@@ -47,18 +46,6 @@ class Constraint(Protocol):
     @property
     def finish(self) -> Finish:
         """Why the choice ends if no token may come next: STOP if the tokens so far are what is wanted."""
-
-
-class Refused(UserError):
-    """Raised for a request that can never be served, and for limits that cannot be.
-
-    `field` names the invalid field, as `Request` and `Limits` do; each command and server has names of its own.
-    """
-
-    def __init__(self, field: str, reason: str, value: object = "") -> None:
-        shown = f"{field}={value}" if value != "" else field
-        super().__init__(f"{shown}: {reason}")
-        self.field, self.reason = field, reason
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from palmetto.decoding.refusal import Refused
 from palmetto.errors import UserError
 
 SEEDS = 2**64
@@ -70,7 +71,7 @@ class Sampling(NamedTuple):
         return bool(allowed.sum() > allowed[never].sum())
 
     def check(self, vocabulary_size: int | None = None) -> "Sampling":
-        """Returns self; raises UserError that names the option that is out of range.
+        """Returns self; raises UserError that names the option that is out of range, Refused for one about tokens.
 
         vocabulary_size: tokens that are named must be below it.
         """
@@ -83,14 +84,14 @@ class Sampling(NamedTuple):
             for token in tokens:
                 if token < 0 or (vocabulary_size is not None and token >= vocabulary_size):
                     most = "" if vocabulary_size is None else f" to {vocabulary_size - 1}"
-                    raise UserError(f"{name}: token {token}; expected tokens from 0{most}")
+                    raise Refused(name, f"token {token}; expected tokens from 0{most}")
         if banned := sorted(self.never.intersection(self.forced)):
-            raise UserError(f"forced: token {banned[0]} is banned too; expected one that may be generated")
+            raise Refused("forced", f"token {banned[0]} is banned too; expected one that may be generated")
         if len(self.never) == vocabulary_size:
-            raise UserError("banned: all tokens; expected to leave one that may be generated")
+            raise Refused("banned", "all tokens; expected to leave one that may be generated")
         if len(self.logit_bias) > MOST_BIASES:
-            raise UserError(f"logit_bias: {len(self.logit_bias)} tokens; expected at most {MOST_BIASES}")
+            raise Refused("logit_bias", f"{len(self.logit_bias)} tokens; expected at most {MOST_BIASES}")
         for token, bias in self.logit_bias:
             if math.isnan(bias) or bias == math.inf:
-                raise UserError(f"logit_bias: {bias} for token {token}; expected a number")
+                raise Refused("logit_bias", f"{bias} for token {token}; expected a number")
         return self

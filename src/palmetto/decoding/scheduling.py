@@ -9,7 +9,7 @@ import bisect
 from typing import NamedTuple
 
 from palmetto.decoding.blocks import SCRATCH, Blocks
-from palmetto.decoding.request import Refused
+from palmetto.decoding.refusal import Refused
 from palmetto.decoding.sequences import Sequence
 from palmetto.decoding.tables import Tables
 from palmetto.recipe.parts import Kept

@@ -1,7 +1,8 @@
 """Refuses requests that can never be served."""
 
 from palmetto.decoding.limits import Limits
-from palmetto.decoding.request import TOP, Refused, Request
+from palmetto.decoding.refusal import Refused
+from palmetto.decoding.request import TOP, Request
 from palmetto.decoding.sampling import SEEDS, Sampling
 from palmetto.recipe.model import Model
 

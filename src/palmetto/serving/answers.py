@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from palmetto.decoding.choices import BROKEN, Delta
-from palmetto.decoding.request import Refused
+from palmetto.decoding.refusal import Refused
 from palmetto.serving.connections import EventStream, while_there
 from palmetto.serving.errors import ApiError, bad, busy, ending
 from palmetto.serving.following import Follower, Prompt
@@ -27,6 +27,9 @@ from palmetto.serving.worker import Failed
 
 FLOOR = -9999.0
 """What stands for the logarithm of 0, and for what is no number; JSON can hold neither."""
+
+_NAMES = {"banned": "banned_tokens", "forced": "forced_tokens"}
+"""The parameters that completions and chats have in common, by the engine's names, where these are others."""
 
 
 class Form(Protocol):
@@ -91,7 +94,7 @@ class Generating:
         try:
             call = await worker.submit(requests)
         except Refused as error:
-            raise bad(self._wanted.names.get(error.field), error.reason) from None
+            raise bad({**_NAMES, **self._wanted.names}.get(error.field), error.reason) from None
         except Failed as error:
             raise ApiError(500, f"the engine has failed ({error})") from None
         return Follower(call, prompts, self._served.pieces, stops, self._wanted.echo, self._settings.seconds)

@@ -103,6 +103,7 @@ async def requests_of(
                 processed=asked.logprobs_mode == "processed_logprobs",
                 echo=scores,
                 prefix=prefix,
+                priority=-(asked.priority or 0),
                 constraint=constraint,
             )
         )
@@ -119,6 +120,8 @@ _REPLACED: dict[str, float | str | None] = {
     "presence_penalty": 0,
     "frequency_penalty": 0,
     "logit_bias": None,
+    "banned_tokens": None,
+    "forced_tokens": None,
     "response_format": None,
     "logprobs_mode": "raw_logprobs",
 }
@@ -188,6 +191,8 @@ def _sampling(served: Served, asked: Generation) -> Sampling:
         presence_penalty=_or(asked.presence_penalty, 0.0),
         frequency_penalty=_or(asked.frequency_penalty, 0.0),
         logit_bias=tuple(bias),
+        banned=tuple(asked.banned_tokens or ()),
+        forced=tuple(asked.forced_tokens or ()),
     )
 
 

@@ -16,7 +16,7 @@ import uvicorn
 
 from palmetto.decoding.drafting import Drafting
 from palmetto.decoding.limits import Limits
-from palmetto.decoding.request import Refused
+from palmetto.decoding.refusal import Refused
 from palmetto.errors import UserError
 from palmetto.host import signals
 from palmetto.recipe.model import Weights
