@@ -33,8 +33,6 @@ from palmetto.recipe.parts import Kept
 GUESSES = 4
 """The most tokens that are guessed at a time."""
 
-NO_GUESS = np.zeros(0, np.int32)
-
 
 class Engine:
     """Holds a model, its cache, and the requests that wait or run."""
@@ -203,23 +201,28 @@ class Engine:
             guesses = dict(zip(guessed, self._draft.propose(guessed, most), strict=True))
         shares, row = [], 0
         for sequence, count in plan.shares:
-            guess = guesses.get(sequence, NO_GUESS)[: min(left, sequence.most - sequence.size - 1)]
-            drafts = self.scheduler.draft(sequence, len(guess)) if len(guess) else 0
-            sequence.tokens[sequence.size : sequence.size + drafts] = guess[:drafts]
+            drafts = self._guess(sequence, guesses[sequence], left) if sequence in guesses else 0
             shares.append(Share(sequence, row, count, drafts))
             row, left = row + count + drafts, left - drafts
             self._drafted += drafts
         self._rows = row
         return shares, rows
 
+    def _guess(self, sequence: Sequence, guess: Ids, most: int) -> int:
+        """Returns how many of the guesses, `most` at most, a step computes; they stand behind the known tokens then."""
+        guess = guess[: min(most, sequence.most - sequence.size - 1)]
+        drafts = self.scheduler.draft(sequence, len(guess)) if len(guess) else 0
+        sequence.tokens[sequence.size : sequence.size + drafts] = guess[:drafts]
+        return drafts
+
     def _advance(self, share: Share, computed: Computed) -> None:
         """Notes what a sequence's rows have brought."""
         sequence, chooses, row = share.sequence, share.chooses, share.first + share.known - 1
-        tokens = list[Token]()
+        tokens: list[Token] = []
         if sequence.echoed < sequence.prompt:
             tokens = self._echo(sequence, sequence.done + share.known + 1, computed, share)
         self.scheduler.computed(sequence, share.known)
-        finish = None if sequence.pending > 0 or chooses else Finish.LENGTH
+        finish = None if chooses or sequence.pending > 0 else Finish.LENGTH
         if chooses and sequence.request.beams:
             if tokens:
                 self._events.append(Event(sequence.number, sequence.choice, tuple(tokens)))
@@ -242,7 +245,7 @@ class Engine:
     def _search(self, sequence: Sequence, computed: Computed, row: int) -> None:
         """Hands the most probable tokens after a beam to its search."""
         request = sequence.request
-        top = _top(computed.top, row, request.top)
+        top = _top(computed.top, row, request.top) if request.top else ()
         pairs = _top(computed.top, row, request.candidates)
         ended = self._searches[sequence.number].take(sequence, [Token(*pair, top) for pair in pairs])
         if ended is not None:
@@ -300,13 +303,12 @@ def window(model: Model) -> Kept | None:
 
 
 def _top(top: Top | None, row: int, count: int) -> tuple[tuple[int, float], ...]:
-    if not count:
-        return ()
     assert top is not None
     tokens, logprobs = (array[row, :count].tolist() for array in top)
     return tuple(zip(tokens, logprobs, strict=True))
 
 
 def _token(sequence: Sequence, computed: Computed, row: int, processed: bool = False) -> Token:
-    top = _top(computed.own_top if processed else computed.top, row, sequence.request.top)
+    count, tops = sequence.request.top, computed.own_top if processed else computed.top
+    top = _top(tops, row, count) if count else ()
     return Token(computed.tokens[row], computed.logprobs[row], top)

@@ -1,7 +1,6 @@
 """Lays a plan out as the arrays of the compiled step."""
 
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -16,7 +15,7 @@ from palmetto.decoding.strategies.temperature import Draw
 from palmetto.decoding.tables import Tables
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Share:
     """Says which rows of a step compute which positions of a sequence, as it is before the step."""
 
@@ -27,25 +26,23 @@ class Share:
     """The number of its next positions, whose tokens are known."""
     drafts: int
     """The number of positions after them whose tokens are guessed."""
+    chooses: bool = field(init=False)
+    """Says whether the last known token is among the rows, so that the next is chosen."""
+    echoed: range = field(init=False)
+    """The rows after which a token of the prompt follows whose log-probability is asked for."""
+    choosing: range = field(init=False)
+    """The rows after which tokens are chosen: the last known one and guesses, if any."""
+    quiet: bool = field(init=False)
+    """Says whether the rows ask for nothing but the most probable token."""
 
-    @cached_property
-    def chooses(self) -> bool:
-        """Says whether the last known token is among the rows, so that the next is chosen."""
-        sequence = self.sequence
-        return sequence.done + self.known == sequence.size and sequence.most > sequence.prompt
-
-    @cached_property
-    def echoed(self) -> range:
-        """The rows after which a token of the prompt follows whose log-probability is asked for."""
-        sequence, behind = self.sequence, self.sequence.done + self.known
-        count = min(behind + 1, sequence.prompt) - sequence.done - 1 if sequence.echoed < sequence.prompt else 0
-        return range(self.first, self.first + max(0, count))
-
-    @cached_property
-    def choosing(self) -> range:
-        """The rows after which tokens are chosen: the last known one and guesses, if any."""
-        last = self.first + self.known - 1
-        return range(last, last + 1 + self.drafts if self.chooses else last)
+    def __post_init__(self) -> None:
+        sequence, behind, last = self.sequence, self.sequence.done + self.known, self.first + self.known - 1
+        self.chooses = behind == sequence.size and sequence.most > sequence.prompt
+        self.choosing = range(last, last + 1 + self.drafts if self.chooses else last)
+        self.echoed = range(0)
+        if sequence.echoed < sequence.prompt:
+            self.echoed = range(self.first, self.first + max(0, min(behind + 1, sequence.prompt) - sequence.done - 1))
+        self.quiet = (sequence.plain or not self.chooses) and not self.echoed
 
 
 class Asked(NamedTuple):
@@ -70,12 +67,16 @@ The one without strategies reports no processed probabilities.
 def lay_out(shares: list[Share], count: int, tables: Tables) -> Rows:
     """Returns a step of `count` rows, those without a share unused. The rows of the shares follow each other."""
     # Lists grow faster than slices of arrays are assigned, of which most would have one element.
-    tokens, positions, slots, prefixes, scored = list[int](), list[int](), list[int](), list[int](), [False] * count
+    tokens: list[int] = []
+    positions: list[int] = []
+    slots: list[int] = []
+    prefixes: list[int] = []
+    scored = [False] * count
     for share in shares:
-        sequence, own = share.sequence, share.known + share.drafts
+        sequence, done, own = share.sequence, share.sequence.done, share.known + share.drafts
         assert sequence.slot is not None
-        tokens += sequence.tokens[sequence.done : sequence.done + own].tolist()
-        positions += range(sequence.done, sequence.done + own)
+        tokens += sequence.tokens[done : done + own].tolist()
+        positions += range(done, done + own)
         slots += [sequence.slot] * own
         prefixes += [sequence.request.prefix] * own
         for row in chain(share.echoed, share.choosing):
@@ -88,16 +89,20 @@ def lay_out(shares: list[Share], count: int, tables: Tables) -> Rows:
     return Rows(*of, np.array(scored))  # type: ignore[arg-type]
 
 
+def reported(shares: list[Share]) -> int:
+    """Returns the number of most probable tokens that any row of a step reports."""
+    reporting = [s.sequence.reported for s in shares if s.chooses or s.sequence.echoed < s.sequence.prompt]
+    return max(reporting, default=0)
+
+
 def ask(shares: list[Share], sizes: Sizes) -> Asked:
     """Returns what the rows of a step ask of the choice of tokens."""
-    asked = ask_nothing(sizes)
-    (wanted, draw, processed, _, top), using = asked, dict[str, dict[int, Context]]()
+    asked = ask_nothing(sizes)._replace(top=reported(shares))
+    (wanted, draw, processed, _, _), using = asked, dict[str, dict[int, Context]]()
     for share in shares:
         sequence, request = share.sequence, share.sequence.request
         if echoed := share.echoed:
             wanted[echoed] = sequence.tokens[sequence.done + 1 : sequence.done + 1 + len(echoed)]
-        if share.chooses or sequence.echoed < sequence.prompt:
-            top = max(top, request.top, request.candidates)
         if not share.chooses or request.beams:
             continue
         behind = sequence.done + share.known
@@ -109,18 +114,18 @@ def ask(shares: list[Share], sizes: Sizes) -> Asked:
             for strategy in sequence.uses:
                 using.setdefault(strategy.name, {})[row] = sequence.context(behind - 1 + i)
     if not using and not processed.any():
-        return asked._replace(top=top)
+        return asked
     held = next(each for each in ASSORTMENTS[1:] if using.keys() <= {strategy.name for strategy in each})
-    return asked._replace(uses=_uses(held, using, sizes), top=top)
+    return asked._replace(uses=_uses(held, using, sizes))
 
 
-def ask_nothing(sizes: Sizes, held: tuple[Strategy, ...] = (), top: int = 0) -> Asked:
+def ask_nothing(sizes: Sizes, held: tuple[Strategy, ...] = ()) -> Asked:
     """Returns what rows ask that choose greedily, of a program that holds some strategies."""
     temperature, seeds = np.zeros(sizes.rows, np.float32), np.zeros((sizes.rows, 2), np.uint32)
     choices, positions = np.zeros(sizes.rows, np.int32), np.zeros(sizes.rows, np.int32)
     draw = Draw(temperature, seeds, choices, positions)  # type: ignore[arg-type]
     wanted, processed = np.full(sizes.rows, -1, np.int32), np.zeros(sizes.rows, np.bool_)
-    return Asked(wanted, draw, processed, _uses(held, {}, sizes), top)
+    return Asked(wanted, draw, processed, _uses(held, {}, sizes), 0)
 
 
 def _uses(held: tuple[Strategy, ...], using: dict[str, dict[int, Context]], sizes: Sizes) -> dict[str, Use]:

@@ -7,6 +7,7 @@ from itertools import zip_longest
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import jaxlib.version
 import numpy as np
 
@@ -16,8 +17,9 @@ from palmetto.decoding.cached import rows_are_their_own
 from palmetto.decoding.caches.paged import PagedCache
 from palmetto.decoding.limits import Limits
 from palmetto.decoding.request import TOP
-from palmetto.decoding.rows import ASSORTMENTS, Asked, Share, ask, ask_nothing, lay_out
+from palmetto.decoding.rows import ASSORTMENTS, Asked, Share, ask, ask_nothing, lay_out, reported
 from palmetto.decoding.strategies.strategy import Sizes
+from palmetto.decoding.strategies.temperature import Draw
 from palmetto.decoding.tables import Tables
 from palmetto.model.layout import Arranged
 from palmetto.model.tuning import ACCELERATOR, Tuning, for_platform
@@ -50,6 +52,10 @@ class Computed(NamedTuple):
     """The tokens that the model finds most probable, if any row reports some."""
 
 
+def _on_host(top: step.Top | None) -> step.Top | None:
+    return None if top is None else step.Top(*map(np.asarray, top))  # type: ignore[arg-type]
+
+
 class Runner:
     """Holds a model's weights and its cache on the device, or on the devices of a mesh."""
 
@@ -78,6 +84,7 @@ class Runner:
             count = -(-count // self._sharding.sizes["data"]) * self._sharding.sizes["data"]  # a share for each
         shape = (count, model.key_value_heads, limits.block, model.query_size)
         self._cache = self._placed(PagedCache.empty(model.layers, shape, model.activations))
+        self._quiet: dict[int, Asked] = {}
 
     @property
     def vocabulary(self) -> int:
@@ -102,7 +109,11 @@ class Runner:
 
     def compute(self, shares: list[Share], count: int, tables: Tables) -> Computed:
         """Returns the choices of a step of `count` rows, on the host."""
-        return self._compute(lay_out(shares, count, tables), tables, ask(shares, self._sizes(count)))
+        if all(share.quiet for share in shares):
+            asked = self._nothing(count)._replace(top=reported(shares))
+        else:
+            asked = ask(shares, self._sizes(count))
+        return self._compute(lay_out(shares, count, tables), tables, asked)
 
     def programs(self, tables: Tables, prefix: int) -> list[Program]:
         """Returns calls that compile what steps can need, by steps whose rows belong to no sequence.
@@ -113,8 +124,8 @@ class Runner:
         for count in sorted({self.rows(min(1 << power, longest)) for power in range(longest.bit_length() + 1)}):
             nothing, sizes = lay_out([], count, tables), self._sizes(count)
             for held, top in zip_longest(ASSORTMENTS, self._tops, fillvalue=None):
-                asked = ask_nothing(sizes, held or (), top or 0)
-                found.append(partial(self._compute, nothing, tables, asked))
+                asked = ask_nothing(sizes, held) if held else self._nothing(count)
+                found.append(partial(self._compute, nothing, tables, asked._replace(top=top or 0)))
         return [*found, partial(self.copy, {SCRATCH: SCRATCH})]
 
     def _compute(self, rows: step.Rows, tables: Tables, asked: Asked) -> Computed:
@@ -127,10 +138,23 @@ class Runner:
         scores, chosen, self._cache = self._program(*given)
         if uses:
             chosen = step.choose(scores, wanted, draw, processed, uses, self._vocabulary_size, self._own)
-        count = next((most for most in self._tops if most >= asked.top), 1 << (asked.top - 1).bit_length())
-        top = step.most_probable(scores, count, self._vocabulary_size) if asked.top else None
-        (tokens, logprobs, own_top), top = jax.device_get((chosen, top))
-        return Computed(tokens.tolist(), logprobs.tolist(), own_top, top)
+        top = self._most_probable(scores, asked.top) if asked.top else None
+        # One array after the other: jax.device_get takes longer than what a step of one row does besides.
+        tokens, logprobs = (np.asarray(array).tolist() for array in (chosen.tokens, chosen.logprobs))
+        return Computed(tokens, logprobs, _on_host(chosen.top), _on_host(top))
+
+    def _most_probable(self, scores: step.Scores, least: int) -> step.Top:
+        """Returns the most probable tokens of each row, at least as many as are reported."""
+        count = next((most for most in self._tops if most >= least), 1 << (least - 1).bit_length())
+        return step.most_probable(scores, count, self._vocabulary_size)
+
+    def _nothing(self, count: int) -> Asked:
+        """Returns what rows ask that choose greedily: arrays that lie on the device, since no step changes them."""
+        if count not in self._quiet:
+            nothing = ask_nothing(self._sizes(count))
+            draw = Draw(*map(jnp.asarray, nothing.draw))
+            self._quiet[count] = nothing._replace(wanted=jnp.asarray(nothing.wanted), draw=draw)  # type: ignore[arg-type]
+        return self._quiet[count]
 
     @property
     def _tops(self) -> tuple[int, ...]:

@@ -66,8 +66,12 @@ class Scheduler:
         if alone is not None and self._give(alone, alone.request.prefix) == alone.request.prefix:
             return Plan([(alone, alone.request.prefix)], self._copies)
         self._shares, self._left = {}, self.rows
-        pending = [(sequence, sequence.pending) for sequence in able]
-        for sequence, count in [p for p in pending if p[1] == 1] + [p for p in pending if p[1] > 1]:
+        continued: list[tuple[Sequence, int]] = []
+        prompts: list[tuple[Sequence, int]] = []
+        for sequence in able:
+            if (count := sequence.pending) > 0:
+                (continued if count == 1 else prompts).append((sequence, count))
+        for sequence, count in continued + prompts:
             if self._left and sequence.slot is not None and sequence.done >= sequence.request.prefix:
                 if count > self.size:
                     self._catch_up(sequence)

@@ -60,6 +60,16 @@ class Sequence:
         """The length of the prompt."""
         return len(self.request.prompt)
 
+    @cached_property
+    def plain(self) -> bool:
+        """Says whether its rows ask for no other choice than the most probable token."""
+        return not (self.request.sampling.temperature or self.request.processed or self.uses)
+
+    @cached_property
+    def reported(self) -> int:
+        """The number of most probable tokens that each of its rows reports, or chooses beams from."""
+        return max(self.request.top, self.request.candidates)
+
     @property
     def target(self) -> int:
         """The number of positions to compute for now: to know the next token, or to score the prompt."""

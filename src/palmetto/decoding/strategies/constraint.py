@@ -14,15 +14,15 @@ from palmetto.decoding.strategies.strategy import Context, Sizes, Strategy
 class Mask(Strategy):
     """Gives all tokens but some the logit −∞."""
 
-    def left(self, row: Context, size: int) -> npt.NDArray[np.bool_]:
-        """Returns which tokens of a vocabulary of `size` are left to a row that uses it."""
+    def left(self, row: Context, size: int) -> npt.NDArray[np.uint8]:
+        """Returns which tokens of a vocabulary of `size` are left to a row that uses it, as bits [V / 8]."""
         raise NotImplementedError
 
     def parameters(self, rows: Mapping[int, Context], sizes: Sizes) -> npt.NDArray[np.uint8]:
         """Returns bits [R, V / 8]."""
         bits = np.full((sizes.rows, -(-sizes.vocabulary // 8)), 255, np.uint8)
         for row, context in rows.items():
-            bits[row] = np.packbits(self.left(context, sizes.vocabulary))
+            bits[row] = self.left(context, sizes.vocabulary)
         return bits
 
     def apply(self, logits: jax.Array, parameters: jax.Array) -> jax.Array:
@@ -38,6 +38,6 @@ class Constrained(Mask):
     def used(self, row: Context) -> bool:
         return row.allowed is not None
 
-    def left(self, row: Context, size: int) -> npt.NDArray[np.bool_]:
+    def left(self, row: Context, size: int) -> npt.NDArray[np.uint8]:
         assert row.allowed is not None
-        return row.allowed[:size]
+        return np.packbits(row.allowed[:size])
