@@ -2,6 +2,7 @@
 
 import string
 import time
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from palmetto.decoding.choices import Choice
 from palmetto.decoding.request import Finish, Token
 from palmetto.decoding.text import Pieces, TextStream
-from palmetto.tokens.vocabulary import Vocabulary
+from palmetto.tokens.vocabulary import Piece, Vocabulary
 
 TEXT = "the cat sat on the mat; the café — naïve 日本語 🙂 ends here. " * 20
 
@@ -29,6 +30,20 @@ def streamed(pieces: Pieces, ids: list[int], stops: list[str], errors: str = "re
     stream = TextStream(pieces, stops, errors)
     text = "".join(stream.add(id) for id in ids)
     return text + stream.finish(), stream.stopped
+
+
+class Repeating:
+    """Is a vocabulary in which three tokens stand for one text, another is named as they are, and one by their name."""
+
+    def pieces(self) -> Iterator[Piece]:
+        for id, (name, kind) in enumerate([("a", "control"), ("a", "text"), ("a", "text"), ("a[2]", "text")]):
+            yield Piece(id, name, kind, b"" if kind == "control" else name.encode(), 0.0)  # type: ignore[arg-type]
+
+
+def test_every_token_has_a_name_of_its_own() -> None:
+    pieces = Pieces(Repeating())  # type: ignore[arg-type]
+    assert pieces.names == ["a", "a[1]", "a[2]…", "a[2]"]
+    assert pieces.data == [b"", b"a", b"a", b"a[2]"]
 
 
 @given(data=st.data())

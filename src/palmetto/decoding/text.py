@@ -1,7 +1,7 @@
 """Turns tokens into text as they come: whole characters only, and none that may belong to a stop string."""
 
 import codecs
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 
 from palmetto.tokens.vocabulary import Vocabulary
@@ -14,12 +14,23 @@ class Pieces:
         pieces = list(vocabulary.pieces())
         self.data = [piece.data for piece in pieces]
         """The bytes of each token; none for [eod]."""
-        self.names = [piece.data.decode() if piece.kind in ("text", "added") else piece.name for piece in pieces]
-        """The text of each token, or a name such as <0x0A> or [eod] for one that is no text.
+        names = [piece.data.decode() if piece.kind in ("text", "added") else piece.name for piece in pieces]
+        self.names = list(_distinct(names))
+        """The text of each token, or a name such as <0x0A> or [eod] for one that is no text; no two are equal."""
 
-        No two are equal: sentencepiece gives each piece a name of its own, and writes a space as U+2581, which occurs
-        in text pieces alone.
-        """
+
+def _distinct(names: Sequence[str]) -> Iterator[str]:
+    """Yields names, with the id behind one that an earlier token has: in imported vocabularies bytes may repeat."""
+    taken, all_names = set[str](), set(names)
+    for id, name in enumerate(names):
+        own = name
+        if name in taken:
+            own = f"{name}[{id}]"
+            while own in all_names:
+                own += "…"
+            all_names.add(own)
+        taken.add(own)
+        yield own
 
 
 def ended_by(stops: Sequence[str], pieces: Pieces) -> Callable[[Sequence[int]], bool] | None:
