@@ -51,6 +51,18 @@ def test_a_constraint_decides_what_may_come_next() -> None:
     assert alone(of, replace(free, constraint=lambda: EvenUntil(0))) == (((), Finish.STOP),)
 
 
+def test_a_constraint_is_asked_once_for_each_token() -> None:
+    asked = list[int]()
+
+    class Counted(EvenUntil):
+        def allowed(self) -> np.ndarray | None:
+            asked.append(self._left)
+            return super().allowed()
+
+    engine(KIND).run([Request(PROMPT, 12, constraint=lambda: Counted(3))])
+    assert asked == [3, 2, 1, 0]
+
+
 class Fails(EvenUntil):
     """Gives up after two tokens."""
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from palmetto.decoding.grammar import Grammars
+from palmetto.decoding.grammar import Grammars, Matching
 from palmetto.decoding.request import Constraint, Finish
 from palmetto.decoding.text import Pieces
 from palmetto.errors import UserError
@@ -79,6 +79,18 @@ def test_each_choice_has_a_constraint_of_its_own(grammars: Grammars, vocabulary:
     allowed = second.allowed()
     assert allowed is not None
     assert allowed[a]
+
+
+def test_choices_have_their_first_mask_in_common(grammars: Grammars, vocabulary: Vocabulary) -> None:
+    constraint, data = grammars.regex("a[bc]")(), Pieces(vocabulary).data
+    assert isinstance(constraint, Matching)
+    constraint._matcher = matcher = unittest.mock.Mock(wraps=constraint._matcher)
+    for piece, computed in ((b"a", 0), (b"b", 1)):
+        allowed = constraint.allowed()
+        assert allowed is not None
+        assert allowed[data.index(piece)]
+        assert matcher.compute_bitmask.call_count == computed
+        constraint.accept(data.index(piece))
 
 
 @pytest.mark.parametrize("schema", [False, {"$ref": "#"}, {"enum": []}])

@@ -101,6 +101,8 @@ class Engine:
             elif (finish := sequence.allow()) is not None:
                 self._end(sequence, [], finish)
             else:
+                context = sequence.context(length - 1)
+                sequence.uses = tuple(strategy for strategy in STRATEGIES if strategy.used(context))
                 self.scheduler.add(sequence)
                 if request.beams:
                     self._searches[number] = Beams(sequence, self.scheduler)
@@ -182,9 +184,6 @@ class Engine:
         sequence.echoed = request.echo_from if request.echo and first is None else length
         if request.constraint is not None:
             sequence.constraint = request.constraint()
-            sequence.allow()
-        context = sequence.context(length - 1)
-        sequence.uses = tuple(strategy for strategy in STRATEGIES if strategy.used(context))
         return sequence
 
     def _shares(self, plan: Plan) -> tuple[list[Share], int]:

@@ -49,7 +49,7 @@ class Grammars:
     def _constraint(self, compile: Callable[[str], str], source: str) -> Callable[[], Constraint]:
         try:
             matcher = self._guidance.LLMatcher(self._tokenizer, compile(source), log_level=0)
-            matcher.compute_bitmask()  # which finds what no text can match
+            first = matcher.compute_bitmask()  # which finds what no text can match
             problem = matcher.get_error()
         except ValueError as error:
             problem = str(error)
@@ -60,14 +60,15 @@ class Grammars:
         if problem:
             reason = problem.splitlines()[0]
             raise UserError("no text can match it" if reason == _NO_TEXT else reason)
-        return lambda: Matching(matcher.deep_copy(), self._size, self._eod)
+        return lambda: Matching(matcher.deep_copy(), first, self._size, self._eod)
 
 
 class Matching:
     """Allows the tokens with which a text can still match a grammar."""
 
-    def __init__(self, matcher: Any, size: int, eod: int) -> None:
-        self._matcher = matcher
+    def __init__(self, matcher: Any, first: bytes, size: int, eod: int) -> None:
+        """Takes a matcher of llguidance and its mask of first tokens, which all choices have in common."""
+        self._matcher, self._mask = matcher, first
         self._size = size
         self._eod = eod
 
@@ -75,7 +76,7 @@ class Matching:
         """Returns which tokens may come next, [V]; None if no longer text matches, or llguidance gives up."""
         if self._matcher.is_stopped():
             return None
-        bits = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
+        bits = np.frombuffer(self._mask or self._matcher.compute_bitmask(), np.uint8)
         mask = np.unpackbits(bits, bitorder="little")[: self._size].astype(np.bool_)
         if not mask.any() or (mask[self._eod] and mask.sum() == 1):
             return None
@@ -83,6 +84,7 @@ class Matching:
 
     def accept(self, token: int) -> None:
         """Notes the token that was generated."""
+        self._mask = b""
         self._matcher.consume_token(token)
 
     @property
