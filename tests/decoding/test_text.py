@@ -3,6 +3,7 @@
 import string
 import time
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -30,6 +31,18 @@ def streamed(pieces: Pieces, ids: list[int], stops: list[str], errors: str = "re
     stream = TextStream(pieces, stops, errors)
     text = "".join(stream.add(id) for id in ids)
     return text + stream.finish(), stream.stopped
+
+
+def test_a_stop_string_ends_its_choice_in_the_engine(pieces: Pieces) -> None:
+    ended = list[str]()
+    byte = {piece: id for id, piece in enumerate(pieces.data) if len(piece) == 1}
+    for name, finish in (("going on", None), ("ending", Finish.LENGTH)):
+        choice = Choice(pieces, ["b"], end=partial(ended.append, name))
+        for text in (b"a", b"b"):
+            assert choice.finish is None
+            choice.add([Token(byte[text], 0.0)], finish if text == b"b" else None)
+        assert choice.finish == "stop"
+    assert ended == ["going on"], "the engine knows of what it has ended itself"
 
 
 class Repeating:

@@ -1,6 +1,6 @@
 """Makes the text of each choice from what the engine reports."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -42,9 +42,18 @@ class Delta:
 class Choice:
     """Follows one choice."""
 
-    def __init__(self, pieces: Pieces, stops: Sequence[str], errors: str = "replace") -> None:
-        """Begins without text; the arguments are those of TextStream."""
-        self._stream = TextStream(pieces, stops, errors)
+    def __init__(
+        self,
+        pieces: Pieces,
+        stops: Sequence[str],
+        errors: str = "replace",
+        end: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Begins without text; the arguments are those of TextStream, and what ends the choice in the engine.
+
+        A stop string calls it, since the engine knows nothing of such strings.
+        """
+        self._stream, self._end = TextStream(pieces, stops, errors), end
         self.finish: str | None = None
         """Why it has ended: "stop", "length" or one of BROKEN."""
         self.generated = 0
@@ -74,6 +83,8 @@ class Choice:
             self.logprob += token.logprob or 0.0
             if self._stream.stopped:
                 self.finish = delta.finish = "stop"
+                if not finish:
+                    self._end()
         if finish and not self.finish:
             delta.text += self._stream.finish()
             self.finish = delta.finish = "stop" if self._stream.stopped else REASONS.get(finish, "length")

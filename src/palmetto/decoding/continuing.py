@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import product
 from typing import NamedTuple
 
 import jax
@@ -66,20 +68,22 @@ class Continuing:
         self._trained.warn(longest, wish.tokens, self._say)
         try:
             engine = self._fitting(longest + wish.tokens)
-            numbers = {engine.submit(request): place for place, request in enumerate(requests)}
-            open_ = [[Choice(self.pieces, wish.stops, "surrogateescape") for _ in range(wish.choices)] for _ in prompts]
-            made = [[Delta() for _ in range(wish.choices)] for _ in prompts]
-            for place in range(len(prompts)):
-                while not all(choice.finish for choice in open_[place]):
+            numbers = [engine.submit(request) for request in requests]
+            open_ = {
+                at: Choice(self.pieces, wish.stops, "surrogateescape", partial(engine.cancel, *at))
+                for at in product(numbers, range(wish.choices))
+            }
+            made = {at: Delta() for at in open_}
+            for number in numbers:
+                own = [(number, choice) for choice in range(wish.choices)]
+                while not all(open_[at].finish for at in own):
                     for event in engine.step():
-                        if (at := numbers.get(event.request)) is None:
-                            continue  # the end of one that a stop string has ended in an earlier run
-                        delta = open_[at][event.choice].add(event.tokens, event.finish)
-                        made[at][event.choice].add(delta)
-                        hear(delta.text)
-                        if delta.finish and not event.finish:  # a stop string, of which the engine knows nothing
-                            engine.cancel(event.request, event.choice)
-                yield [_continued(delta) for delta in made[place]]
+                        at = event.request, event.choice
+                        if at in open_:  # and is not one that a stop string has ended in an earlier run
+                            delta = open_[at].add(event.tokens, event.finish)
+                            made[at].add(delta)
+                            hear(delta.text)
+                yield [_continued(made[at]) for at in own]
         except jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error):
                 raise

@@ -2,6 +2,8 @@
 
 import time
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
+from itertools import product
 from typing import NamedTuple
 
 from palmetto.decoding.choices import Choice, Delta
@@ -31,7 +33,10 @@ class Follower:
         self._deadline = call.submitted + seconds
         self._echoed: list[list[Token]] = [[] for _ in prompts]
         self._told: set[int] = set()
-        self.choices = [Choice(pieces, stops) for _ in range(self._each * len(prompts))]
+        self.choices = [
+            Choice(pieces, stops, end=partial(call.end_choice, prompt, choice))
+            for prompt, choice in product(range(len(prompts)), range(self._each))
+        ]
 
     def end(self) -> None:
         """Ends what is unfinished."""
@@ -59,8 +64,6 @@ class Follower:
                 number = prompt * self._each + event.choice
                 delta = self._delta(prompt, number, event.tokens, event.finish)
                 if delta is not None:
-                    if delta.finish and not event.finish:  # a stop string, of which the engine knows nothing
-                        self._call.end_choice(prompt, event.choice)
                     yield number, delta
             if all(choice.finish for choice in self.choices):
                 return
