@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -33,6 +34,16 @@ def test_prompts_are_answered_in_order_as_alone(continuing: Continuing) -> None:
     assert together[0] == together[4]
     first, second = together[0]
     assert first.tokens != second.tokens
+
+
+def test_a_longer_text_changes_no_bits_of_others(tiny_recipe: RecipeMaker, tmp_path: Path) -> None:
+    """Whole tables are read where earlier positions are searched, and sums over longer ones are rounded otherwise."""
+    memory = "model.attention={name: memory, window: 8, layer: 1, neighbours: 2}"
+    continuing = Continuing(TrainedModel(make_run(tmp_path / "memory", tiny_recipe, memory)), lambda text: None)
+    texts, wish = ["def f(", "x = 1\n" * 200], Wish(8, Sampling())
+    alone = [continued for text in texts for continued in continuing.run([text], wish)]
+    assert list(continuing.run(texts, wish)) == alone
+    assert sorted(continuing._engines) == [256, 1024]
 
 
 def test_what_is_heard_is_the_text(continuing: Continuing, trained: TrainedModel) -> None:

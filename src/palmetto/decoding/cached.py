@@ -48,6 +48,11 @@ def by_parts(model: Model, attention: Attention) -> bool:
     return not attention.searches and not model.positions.in_a_row
 
 
+def reads_whole_tables(model: Model) -> bool:
+    """Returns whether some attention reads tables of one length as a whole, on which its bits then depend."""
+    return not all(by_parts(model, model.attention_of(number)) for number in range(model.layers))
+
+
 def by_kernel(model: Model, attention: Attention, tuning: Tuning) -> bool:
     """Returns whether a kernel of `native` computes this attention of a paged cache.
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import jax
 
+from palmetto.decoding.cached import reads_whole_tables
 from palmetto.decoding.choices import Choice, Delta
 from palmetto.decoding.drafting import Drafting
 from palmetto.decoding.engine import Engine
@@ -54,7 +55,8 @@ class Continuing:
         """
         self.pieces = Pieces(trained.vocabulary)
         self._trained, self._say, self._drafting = trained, say, drafting or Drafting()
-        self._engine: Engine | None = None
+        self._engines: dict[int, Engine] = {}
+        """Engines by the length of the longest sequence: several only where bits depend on it."""
 
     def run(
         self, prompts: Sequence[str], wish: Wish, hear: Callable[[str], None] = lambda text: None
@@ -67,18 +69,22 @@ class Continuing:
         longest = max((len(request.prompt) for request in requests), default=1)
         self._trained.warn(longest, wish.tokens, self._say)
         try:
-            engine = self._fitting(longest + wish.tokens)
-            numbers = [engine.submit(request) for request in requests]
+            apart = reads_whole_tables(self._trained.model)
+            lengths = [len(request.prompt) if apart else longest for request in requests]
+            engines = [self._fitting(length + wish.tokens, apart) for length in lengths]
+            submitted = [(of, of.submit(request)) for of, request in zip(engines, requests, strict=True)]
             open_ = {
-                at: Choice(self.pieces, wish.stops, "surrogateescape", partial(engine.cancel, *at))
-                for at in product(numbers, range(wish.choices))
+                (of, number, choice): Choice(
+                    self.pieces, wish.stops, "surrogateescape", partial(of.cancel, number, choice)
+                )
+                for (of, number), choice in product(submitted, range(wish.choices))
             }
             made = {at: Delta() for at in open_}
-            for number in numbers:
-                own = [(number, choice) for choice in range(wish.choices)]
+            for of, number in submitted:
+                own = [(of, number, choice) for choice in range(wish.choices)]
                 while not all(open_[at].finish for at in own):
-                    for event in engine.step():
-                        at = event.request, event.choice
+                    for event in of.step():
+                        at = of, event.request, event.choice
                         if at in open_:  # and is not one that a stop string has ended in an earlier run
                             delta = open_[at].add(event.tokens, event.finish)
                             made[at].add(delta)
@@ -106,16 +112,22 @@ class Continuing:
             constraint=wish.constraint,
         )
 
-    def _fitting(self, positions: int) -> Engine:
-        """Returns an engine for sequences of this many positions: the last one, if it suffices."""
-        trained = self._trained
-        if self._engine is None or self._engine.longest < positions:
-            longest = max(SHORTEST, 1 << (positions - 1).bit_length())
+    def _fitting(self, positions: int, apart: bool) -> Engine:
+        """Returns an engine for sequences of this many positions: one that suffices, if there is one.
+
+        apart: texts of other lengths need other engines, for the bits that they have alone.
+        """
+        longest = max(SHORTEST, 1 << (positions - 1).bit_length())
+        if not apart:
+            longest = max([longest, *self._engines])
+            self._engines = {length: engine for length, engine in self._engines.items() if length == longest}
+        if longest not in self._engines:
+            trained = self._trained
             models = [trained.model, *self._drafting.models]
             one = -(-longest // Limits.block) * max(block_bytes(model, Limits.block) for model in models)
             limits = Limits(rows=ROWS, sequences=ROWS, longest=longest, memory=max(Limits.memory, one))
-            self._engine = trained.engine(limits, self._drafting.draft(trained, limits))
-        return self._engine
+            self._engines[longest] = trained.engine(limits, self._drafting.draft(trained, limits))
+        return self._engines[longest]
 
 
 def _continued(delta: Delta) -> Continued:
