@@ -12,11 +12,13 @@ from starlette.testclient import TestClient
 from palmetto.decoding.request import Finish, Request, Token
 from palmetto.errors import UserError
 from palmetto.recipe.chat_template import TRANSCRIPT
+from palmetto.recipe.segments import Special
 from palmetto.runs.directory import RunDirectory
 from palmetto.serving.app import application
 from palmetto.serving.server import load
 from palmetto.serving.settings import Settings
 from palmetto.serving.worker import Call, Worker
+from palmetto.tokens.vocabulary import Vocabulary
 from tests.conftest import RecipeMaker
 from tests.decoding.test_trained import save
 from tests.references.drawn_runs import make_run
@@ -90,10 +92,12 @@ def test_models_and_their_checkpoints_answer_side_by_side(two: dict[str, RunDire
         one.current.worker.close()
 
 
-def test_the_servers_template_comes_before_that_of_a_recipe(run: RunDirectory) -> None:
-    server = load({"tiny": run}, LIMITS, Settings(template="{{ messages }}"))
+def test_the_servers_template_comes_before_that_of_a_recipe(run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Vocabulary, "specials", [Special("<turn>")])
+    server = load({"tiny": run}, LIMITS, Settings(template="<turn>{{ messages }}"))
     served = server.models["tiny"]
     served.current.worker.close()
-    assert served.template.source == "{{ messages }}"
+    assert served.template.source == "<turn>{{ messages }}"
+    assert [segment.special for segment in served.template.prompt([])] == ["<turn>", ""]
     with pytest.raises(UserError, match=r"^--chat-template: line 1: not a Jinja template"):
         load({"tiny": run}, LIMITS, Settings(template="{% for message in %}"))

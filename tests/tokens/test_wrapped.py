@@ -8,10 +8,16 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from palmetto.corpus import examples as corpus
 from palmetto.decoding.text import Pieces
 from palmetto.errors import UserError
+from palmetto.recipe.chat_template import ChatTemplate, Message
 from palmetto.tokens import vocabularies
+from palmetto.tokens.chats import encode_chat
+from palmetto.tokens.examples import _marked
 from palmetto.tokens.wrapped import WrappedVocabulary, wrap
+from palmetto.workflow.examples import Examples
+from tests.conftest import RecipeMaker
 from tests.references import foreign
 from tests.references.vocabularies import NASTY
 
@@ -67,9 +73,46 @@ def test_no_text_gives_a_special_token(bytewise: WrappedVocabulary) -> None:
         bytewise.extended(["<think>"])
 
 
-def test_special_tokens_of_a_text_are_named(bytewise: WrappedVocabulary) -> None:
-    assert bytewise.specials_in(f"{foreign.END} a {foreign.BEGINNING}b") == [foreign.END, foreign.BEGINNING]
-    assert bytewise.specials_in("a") == []
+TURNS = (
+    "{% for message in messages %}<s>{{ message.role }}\n{{ message.content }}</s> \n{% endfor %}"
+    "{% if add_generation_prompt %}<s>assistant\n{% endif %}"
+)
+
+
+@pytest.mark.parametrize("taken", [(False, False), (True, False), (False, True)])
+def test_a_template_gives_special_tokens_as_the_library_does(taken: tuple[bool, bool]) -> None:
+    contents = foreign.byte_level()
+    contents["added_tokens"][1] |= {"lstrip": taken[0], "rstrip": taken[1]}
+    vocabulary, library = WrappedVocabulary(foreign.wrapped(contents)), foreign.library(contents)
+    library.encode_special_tokens = False
+    chat: list[Message] = [{"role": "system", "content": " be brief "}, {"role": "user", "content": "a <b"}]
+    written = "<s>system\n be brief </s> \n<s>user\na <b</s> \n<s>assistant\n"
+    segments = ChatTemplate(TURNS, "", vocabulary.specials).prompt(chat)
+    ids = [vocabulary.beginning, *encode_chat(segments, vocabulary)]
+    assert ids == library.encode(written, add_special_tokens=False).ids
+    assert ids.count(vocabulary.beginning) == 3
+    assert ids.count(vocabulary.eod) == 2
+
+
+def test_training_cuts_a_chat_as_serving_does(bytewise: WrappedVocabulary, tiny_recipe: RecipeMaker) -> None:
+    cut = Examples(tiny_recipe(f"tokens.chat_template={json.dumps(TURNS)}"))._segments(bytewise)
+    segments = cut([corpus.Message("user", "1+1="), corpus.Message("assistant", "2")])
+    assert [segment.special for segment in segments if segment.special] == ["<s>", "</s>", "<s>", "</s>"]
+    ids = iter(bytewise.encode_all([segment.text for segment in segments]))
+    marked = _marked(segments, ids, bytewise)
+    assert marked.tokens.tolist() == [bytewise.beginning, *encode_chat(segments, bytewise), bytewise.eod]
+    predicted = marked.tokens[marked.scored]
+    assert bytewise.decode(predicted[:1]) == "2"
+    assert predicted[1] == bytewise.eod, "the end of a turn is predicted"
+
+
+@pytest.mark.parametrize("said", ["</s>", "a</s>b<s>", "<<s>s></</s>s>", "/s", "</s", "s>", "<", ">", "</s></s>"])
+def test_no_message_gives_a_special_token(bytewise: WrappedVocabulary, said: str) -> None:
+    template = "{% for message in messages %}<{{ message.content }}>{{ message.content | upper | trim }}{% endfor %}"
+    segments = ChatTemplate(template, "", bytewise.specials).prompt([{"role": "user", "content": said}])
+    assert [segment.special for segment in segments] == [""]
+    assert segments[0].text == f"<{said}>{said.upper()}"
+    assert not {bytewise.eod, bytewise.beginning} & set(encode_chat(segments, bytewise).tolist())
 
 
 def test_texts_are_neither_cut_nor_filled_up(bytewise: WrappedVocabulary) -> None:

@@ -34,8 +34,6 @@ def import_(
     else:
         for remark in vocabulary.remarks():
             say(f"{source}: its tokenizer {remark}")
-        if names := vocabulary.specials_in(directory.recipe.tokens.chat_template or ""):
-            say(f"{source}: its chat template writes {', '.join(names)}, special tokens there and plain text here")
     digest = None if isinstance(vocabulary, str) else vocabulary.digest
     values = {"run": str(run), "step": 0, "parameters": manifest.parameters, "vocabulary": digest}
     answer(values, f"{run}: parameters {manifest.parameters}", as_json)

@@ -1,6 +1,6 @@
 """Turns the messages of a chat into text, by a Jinja template in a sandbox."""
 
-import secrets
+import re
 from collections.abc import Sequence
 from typing import NoReturn, TypedDict
 
@@ -8,7 +8,8 @@ from jinja2 import TemplateError, TemplateSyntaxError, meta
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from palmetto.errors import UserError
-from palmetto.recipe.segments import Segment
+from palmetto.recipe.guard import Guard, mark, one_of
+from palmetto.recipe.segments import Segment, Special
 
 TRANSCRIPT = """\
 {% for message in messages -%}
@@ -33,14 +34,18 @@ class Message(TypedDict):
 class ChatTemplate:
     """Makes the text of a chat."""
 
-    def __init__(self, source: str | None, name: str) -> None:
+    def __init__(self, source: str | None, name: str, specials: Sequence[Special] = ()) -> None:
         """Takes a template in the form that Hugging Face uses, None for a transcript, and the name of its option.
 
-        Raises UserError, which begins with the name, if it is not a Jinja template, or does not write the messages.
+        specials: the special tokens that the template, but no message, may write by their names. Raises UserError,
+        which begins with the name, if it is not a Jinja template, or does not write the messages.
         """
         self.source = TRANSCRIPT if source is None else source
         self.stops = [NEXT_TURN] if source is None else []
-        self._eod = f"[{secrets.token_hex(16)}]"  # which no message contains
+        self._eod = mark()
+        self._guard = Guard([special.name for special in specials])
+        self._specials = {special.name: special for special in specials}
+        self._written = re.compile(one_of([self._eod, *self._specials]))
         environment = ImmutableSandboxedEnvironment(
             trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
         )
@@ -86,16 +91,25 @@ class ChatTemplate:
         return segments + self._cut(rest, predicted=False)
 
     def _render(self, messages: Sequence[Message], answering: bool) -> str:
-        values = {"messages": list(messages), "add_generation_prompt": answering}
+        guarded = [{**message, "content": self._guard.put(message["content"])} for message in messages]
+        values = {"messages": guarded, "add_generation_prompt": answering}
         try:
             return self._template.render(values, bos_token="", eos_token=self._eod)
         except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
             raise UserError(f"the chat template does not take them ({error})") from None
 
     def _cut(self, text: str, predicted: bool) -> list[Segment]:
-        """Returns the segments of a text, each up to an `eos_token` of the template, none empty."""
-        *ended, last = text.split(self._eod)
-        return [*(Segment(part, predicted, True) for part in ended), *([Segment(last, predicted)] if last else [])]
+        """Returns the segments of a text, each up to a special token of the template; none is without both."""
+        segments, start, taken = list[Segment](), 0, False
+        for found in self._written.finditer(text):
+            special = self._specials.get(found[0])
+            before = text[start : found.start()].lstrip() if taken else text[start : found.start()]
+            before = before.rstrip() if special and special.left else before
+            ends, name = special is None, special.name if special else ""
+            segments.append(Segment(self._guard.remove(before), predicted, ends, name))
+            start, taken = found.end(), special is not None and special.right
+        last = self._guard.remove(text[start:].lstrip() if taken else text[start:])
+        return [*segments, *([Segment(last, predicted)] if last else [])]
 
 
 def _behind(beginning: str, text: str, number: int) -> str:

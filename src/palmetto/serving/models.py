@@ -71,16 +71,15 @@ class Served:
         self._base: Arranged | None = None if adapter is None else adapter.base.current.weights
         """The weights that adapters share, which stay when their model takes over newer ones."""
         self.recipe = run.recipe
-        if template is None:
-            self.template = ChatTemplate(run.recipe.tokens.chat_template, "tokens.chat_template")
-        else:
-            self.template = ChatTemplate(template, "--chat-template")
         self.limits = limits
         self.created = int(run.recipe_file.stat().st_mtime)
         self._run, self._meter = run, meter
         self._overrides, self._drafting, self._weights = overrides, drafting, weights
         trained = TrainedModel(run, overrides, weights=weights, base=self._base)
         self.vocabulary, self.pieces = trained.vocabulary, Pieces(trained.vocabulary)
+        given = (run.recipe.tokens.chat_template, "tokens.chat_template")
+        source, option = given if template is None else (template, "--chat-template")
+        self.template = ChatTemplate(source, option, trained.vocabulary.specials)
         self.prompts = Prompts.of(run.recipe, trained.vocabulary)
         self.longest = limits.positions(trained.model)
         self.current: Current = self._ready(trained, follow)

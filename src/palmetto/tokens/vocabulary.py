@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from palmetto import files
 from palmetto.errors import UserError
+from palmetto.recipe.segments import Special
 from palmetto.tokens import normalizer, training
 
 Kind = Literal["bpe", "unigram", "wrapped"]
@@ -190,9 +191,14 @@ class Vocabulary:
         """Returns how the tokenizer that it was made from is used elsewhere, if differently; nothing for our own."""
         return []
 
-    def specials_in(self, text: str) -> list[str]:
-        """Returns the names of special tokens of a foreign tokenizer that stand in a text; ours has none."""
+    @property
+    def specials(self) -> list[Special]:
+        """The special tokens of a foreign tokenizer, which templates of chats may write; ours has none."""
         return []
+
+    def special(self, name: str) -> int:
+        """Returns the id of a special token of a foreign tokenizer."""
+        raise NotImplementedError
 
     @property
     def around(self) -> tuple[list[int], list[int]]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from palmetto.corpus.extras import need
 from palmetto.errors import UserError
+from palmetto.recipe.segments import Special
 from palmetto.tokens.vocabulary import Piece, Vocabulary
 
 _SURROGATES = "\ud800-\udfff"
@@ -131,9 +132,15 @@ class WrappedVocabulary(Vocabulary):
             remarks.append(f"puts {self._shown(behind)} behind a text; here it is nothing")
         return remarks
 
-    def specials_in(self, text: str) -> list[str]:
-        """Returns the names of special tokens that stand in a text, of which no text gives the ids."""
-        return sorted({token.content for token in self._added.values() if token.special and token.content in text})
+    @property
+    def specials(self) -> list[Special]:
+        """The special tokens that templates of chats may write, of which no text gives the ids."""
+        added = (token for token in self._added.values() if token.special and len(token.content) > 1)
+        return [Special(token.content, token.lstrip, token.rstrip) for token in added]
+
+    def special(self, name: str) -> int:
+        """Returns the id of a special token."""
+        return next(id for id, token in self._added.items() if token.content == name)
 
     def _shown(self, ids: list[int]) -> str:
         return " ".join(self.name(id) or f"[{id}]" for id in ids) or "nothing"

@@ -1,11 +1,10 @@
 """The examples of a fine-tuning as the source of its token stores; the vocabulary is that of the base."""
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from palmetto.corpus import examples as corpus
 from palmetto.errors import UserError
@@ -15,10 +14,8 @@ from palmetto.recipe.finetuning import Finetuning
 from palmetto.recipe.objectives import OnExamples
 from palmetto.runs.directory import RunDirectory
 from palmetto.tokens import examples, vocabularies
+from palmetto.tokens.vocabulary import Vocabulary
 from palmetto.workflow.progress import Say
-
-if TYPE_CHECKING:
-    from palmetto.recipe.chat_template import ChatTemplate
 
 _NAMED = 10
 """The number of examples left out that are named to the user; the run's events name all."""
@@ -79,12 +76,14 @@ class Examples:
         objective = self.recipe.training.objective
         if not isinstance(objective, OnExamples):
             raise UserError(f"training.objective.name={objective.name}: --data expects examples or preferences")
+        vocabulary = vocabularies.load(run.vocabulary)
+        segments = self._segments(vocabulary)
         packed = examples.pack(
             [
-                examples.DataSet(data.path, data.weight, corpus.read(path, self._segments))
+                examples.DataSet(data.path, data.weight, corpus.read(path, segments))
                 for data, path in zip(self._finetuning.data, self._paths, strict=True)
             ],
-            vocabularies.load(run.vocabulary),
+            vocabulary,
             run.train_store,
             run.validation_store,
             objective=objective,
@@ -103,15 +102,12 @@ class Examples:
             say(text)
             run.record_event("examples left out", text=text, examples=packed.too_long)
 
-    def _segments(self, messages: Sequence[corpus.Message]) -> corpus.Segments:
-        """Returns the segments of a chat by the template of the recipe."""
-        return tuple(self._template.segments([{"role": role, "content": content} for role, content in messages]))
-
-    @cached_property
-    def _template(self) -> "ChatTemplate":
+    def _segments(self, vocabulary: Vocabulary) -> corpus.Template:
+        """Returns what cuts a chat into segments by the template of the recipe."""
         from palmetto.recipe.chat_template import ChatTemplate  # which few commands need
 
-        return ChatTemplate(self.recipe.tokens.chat_template, "tokens.chat_template")
+        template = ChatTemplate(self.recipe.tokens.chat_template, "tokens.chat_template", vocabulary.specials)
+        return lambda messages: tuple(template.segments([{"role": role, "content": text} for role, text in messages]))
 
     @property
     def _finetuning(self) -> Finetuning:
