@@ -63,6 +63,16 @@ def test_a_constraint_is_asked_once_for_each_token() -> None:
     assert asked == [3, 2, 1, 0]
 
 
+@pytest.mark.parametrize("prompt", [PROMPT, PROMPT[:1]])
+def test_a_prompt_is_echoed_though_no_token_may_follow(prompt: tuple[int, ...]) -> None:
+    of, made = engine(KIND), iter([EvenUntil(0), EvenUntil(2)])
+    [[scored]] = of.run([Request(prompt, 0, echo=True)])
+    echoing = Request(prompt, 9, echo=True, choices=2, constraint=lambda: next(made))
+    [[first, second]] = of.run([echoing])
+    assert first == scored._replace(finish=Finish.STOP)
+    assert (second.prompt, len(second.tokens), second.finish) == (scored.prompt, 2, Finish.STOP)
+
+
 class Fails(EvenUntil):
     """Gives up after two tokens."""
 

@@ -96,10 +96,10 @@ class Engine:
             choices[choice] = self._sequence(request, number, choice, most, choices.get(first))
         self._open[number] = choices
         for sequence in list(choices.values()):
-            if most == length and (sequence.pending <= 0 or sequence.echoed == length):
-                self._end(sequence, self._echo(sequence, 1, None), Finish.LENGTH)
-            elif (finish := sequence.allow()) is not None:
-                self._end(sequence, [], finish)
+            if most > length and (finish := sequence.allow()) is not None:
+                sequence.most, sequence.ended = length, finish
+            if sequence.most == length and (sequence.pending <= 0 or sequence.echoed == length):
+                self._end(sequence, self._echo(sequence, 1, None), sequence.ended or Finish.LENGTH)
             else:
                 context = sequence.context(length - 1)
                 sequence.uses = tuple(strategy for strategy in STRATEGIES if strategy.used(context))
@@ -221,7 +221,7 @@ class Engine:
         if sequence.echoed < sequence.prompt:
             tokens = self._echo(sequence, sequence.done + share.known + 1, computed, share)
         self.scheduler.computed(sequence, share.known)
-        finish = None if chooses or sequence.pending > 0 else Finish.LENGTH
+        finish = None if chooses or sequence.pending > 0 else sequence.ended or Finish.LENGTH
         if chooses and sequence.request.beams:
             if tokens:
                 self._events.append(Event(sequence.number, sequence.choice, tuple(tokens)))
@@ -282,13 +282,13 @@ class Engine:
         return Finish.LENGTH if sequence.size == sequence.most else None
 
     def _end(self, sequence: Sequence, tokens: list[Token], finish: Finish) -> None:
-        """Reports the end of a choice; where nothing is generated, one stands for all choices of its request."""
+        """Reports the end of a choice; where no tokens were asked for, one stands for all choices of its request."""
         choices = self._open[sequence.number]
         del choices[sequence.choice]
         if not choices:
             del self._open[sequence.number]
         self._events.append(Event(sequence.number, sequence.choice, tuple(tokens), finish))
-        if sequence.most == sequence.prompt:
+        if sequence.most == sequence.prompt and sequence.ended is None:
             others = range(sequence.choice + 1, sequence.choice + sequence.request.choices)
             self._events += [Event(sequence.number, other, (), finish) for other in others]
 

@@ -30,6 +30,8 @@ class Sequence:
     """The number of known tokens."""
     most: int
     """The number of tokens at which it ends."""
+    ended: Finish | None = None
+    """Why no token may follow its prompt, which is only scored then; None if some may."""
     done: int = 0
     """The number of positions whose keys and values are in the cache."""
     parent: "Sequence | None" = None
