@@ -175,16 +175,24 @@ def _named(continued: "Iterator[list[Continued]]") -> "Iterator[list[Continued]]
 
 
 def _values(prompt: str, continued: "Continued", top: int) -> dict[str, Any]:
-    """Returns a continuation as JSON. tokens: the generated ids; logprobs: one number for each; finish: why it ends."""
+    """Returns a continuation as JSON. tokens: the generated ids; logprobs: one number for each.
+
+    finish: why it ends, only if it is not what was asked for. top: the likeliest tokens, only if they were asked for.
+    """
+    from palmetto.decoding.choices import BROKEN
+
     tokens = continued.tokens
-    values = {
+    values: dict[str, Any] = {
         "prompt": prompt,
         "text": continued.text,
         "tokens": [token.id for token in tokens],
         "logprobs": [token.logprob for token in tokens],
-        "finish": continued.finish,
     }
-    return values | ({"top": [[list(pair) for pair in token.top] for token in tokens]} if top else {})
+    if continued.finish in BROKEN:
+        values["finish"] = continued.finish
+    if top:
+        values["top"] = [[list(pair) for pair in token.top] for token in tokens]
+    return values
 
 
 def _write(text: str) -> None:
