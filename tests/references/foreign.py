@@ -6,7 +6,7 @@ from typing import Any
 from palmetto.tokens.wrapped import wrap
 from tests.references.vocabularies import TEXT
 
-BEGINNING, END = "<s>", "</s>"
+BEGINNING, END, TURN, CALL = "<s>", "</s>", "<|turn|>", "<|call|>"
 
 
 def library(contents: dict[str, Any]) -> Any:
@@ -56,6 +56,15 @@ def ending(contents: dict[str, Any]) -> dict[str, Any]:
     after["single"].append({"SpecialToken": {"id": END, "type_id": 0}})
     after["special_tokens"][END] = {"id": END, "ids": [1], "tokens": [END]}
     return contents
+
+
+def turning(contents: dict[str, Any]) -> dict[str, Any]:
+    """Returns a tokenizer.json with two more added tokens, as chat models end turns with; the second is not special."""
+    size = len(contents["model"]["vocab"])
+    usual = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+    turn = {"id": size, "content": TURN, "special": True, **usual}
+    call = {"id": size + 1, "content": CALL, "special": False, **usual}
+    return contents | {"added_tokens": [*contents["added_tokens"], turn, call]}
 
 
 def unigram() -> dict[str, Any]:

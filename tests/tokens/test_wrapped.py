@@ -145,6 +145,34 @@ def test_tokens_that_a_text_could_name_are_refused() -> None:
         WrappedVocabulary(wrap(contents, beginning=0, end=contents["model"]["vocab"]["H"], size=360))
 
 
+def test_no_text_gives_or_shows_an_end_of_answers() -> None:
+    """One of them is no special token in its file."""
+    contents = foreign.turning(foreign.byte_level())
+    vocabulary = WrappedVocabulary(wrap(contents, beginning=0, end=1, size=360, further_ends=[350, 351]))
+    assert (vocabulary.eod, vocabulary.ends, vocabulary.between) == (1, (1, 350, 351), [1, 0])
+    said = f"a {foreign.TURN}{foreign.CALL} b"
+    ids = vocabulary.encode(said).tolist()
+    assert not {350, 351} & set(ids)
+    assert vocabulary.decode([350, *ids, 351]) == said
+    assert [special.name for special in vocabulary.specials][2:] == [foreign.TURN, foreign.CALL]
+    assert vocabulary.contents == contents
+
+
+def test_ends_of_answers_that_are_text_are_refused() -> None:
+    contents = foreign.byte_level()
+    letter = contents["model"]["vocab"]["H"]
+    with pytest.raises(UserError, match=rf"eos_token_id names {letter}, 'H'; expected special tokens"):
+        WrappedVocabulary(wrap(contents, beginning=0, end=1, size=360, further_ends=[letter]))
+    with pytest.raises(UserError, match="ends it with 1 or 360, and the model has 360 ids"):
+        WrappedVocabulary(wrap(contents, beginning=0, end=1, size=360, further_ends=[360]))
+
+
+def test_one_end_of_answers_changes_no_file() -> None:
+    """Vocabularies that were imported before have the digests that they had."""
+    made = wrap({}, beginning=0, end=1, size=2)
+    assert made == b'{"beginning": 0, "end": 1, "size": 2, "tokenizer": {}}'
+
+
 def test_a_token_of_no_bytes_is_refused() -> None:
     contents = foreign.byte_level()
     contents["model"]["vocab"]["foo bar"] = len(contents["model"]["vocab"])

@@ -86,6 +86,8 @@ class Vocabulary:
         self.eod: int = processor.piece_to_id(EOD)
         self.beginning = self.eod
         """The id in front of a text."""
+        self.ends: tuple[int, ...] = (self.eod,)
+        """The ids that end an answer: `eod`, and those with which an imported chat model ends its turns."""
         self._surrogate: int = processor.piece_to_id(SURROGATE)
         self._mark = [self._surrogate]
         self._unsafe = _RUN

@@ -36,12 +36,14 @@ _SHORT = 3
 """The most ids of a letter and a token of a byte, with a space in front."""
 
 
-def wrap(tokenizer: Any, *, beginning: int, end: int, size: int) -> bytes:
+def wrap(tokenizer: Any, *, beginning: int, end: int, size: int, further_ends: Sequence[int] = ()) -> bytes:
     """Returns the file of a vocabulary: the contents of tokenizer.json and what they do not say.
 
     beginning, end: the ids in front of a text and behind it. size: the number of ids, of which some may have no token.
+    further_ends: the ids besides `end` that end an answer; without any the file says nothing of them, as older ones do.
     """
-    return json.dumps({"beginning": beginning, "end": end, "size": size, "tokenizer": tokenizer}).encode()
+    further = {"further_ends": list(further_ends)} if further_ends else {}
+    return json.dumps({"beginning": beginning, "end": end, **further, "size": size, "tokenizer": tokenizer}).encode()
 
 
 class WrappedVocabulary(Vocabulary):
@@ -51,8 +53,8 @@ class WrappedVocabulary(Vocabulary):
         """Takes the file of a wrapped vocabulary.
 
         Raises UserError, which calls it `name`, if there are bytes for which it has no token, if a text gives special
-        tokens or those of single bytes by their names, if the library does not know it, or if the library, which the
-        extra `interop` installs, is missing.
+        tokens or those of single bytes by their names, if a further end of answers is text, if the library does not
+        know it, or if the library, which the extra `interop` installs, is missing.
         """
         library = need("tokenizers", "interop")
         try:
@@ -60,7 +62,8 @@ class WrappedVocabulary(Vocabulary):
             self.contents: dict[str, Any] = values["tokenizer"]
             """The contents of tokenizer.json."""
             self.beginning, self.eod, self.size = values["beginning"], values["end"], values["size"]
-            self._tokenizer = library.Tokenizer.from_str(json.dumps(self.contents))
+            self.ends = (self.eod, *values.get("further_ends", ()))
+            self._tokenizer = library.Tokenizer.from_str(json.dumps(self.contents | {"added_tokens": self._special()}))
         except Exception as error:  # the library raises nothing more special
             raise UserError(f"{name}: the library tokenizers cannot read it ({error})") from None
         self._tokenizer.encode_special_tokens = True
@@ -75,10 +78,10 @@ class WrappedVocabulary(Vocabulary):
         if not self._by_bytes:
             self._unsafe = re.compile(f"([^{_SURROGATES}{_SPACE}]+)|([{_SURROGATES}{_SPACE}])")
         ids = max(self._tokenizer.get_vocab().values(), default=-1) + 1
-        if max(ids, self.beginning + 1, self.eod + 1) > self.size:
+        if max(ids, self.beginning + 1, *(end + 1 for end in self.ends)) > self.size:
             raise UserError(
-                f"{name}: has {ids:,} ids, begins a text with {self.beginning} and ends it with {self.eod}, "
-                f"and the model has {self.size:,} ids"
+                f"{name}: has {ids:,} ids, begins a text with {self.beginning} and ends it with "
+                f"{' or '.join(map(str, self.ends))}, and the model has {self.size:,} ids"
             )
         of_bytes = self._byte_names()
         found = [self._tokenizer.token_to_id(of_bytes[byte]) for byte in range(256)]
@@ -92,6 +95,13 @@ class WrappedVocabulary(Vocabulary):
             self._data = [piece.data for piece in self.pieces()]
         except UserError as error:
             raise UserError(f"{name}: {error}") from None
+        if text := [id for id in self.ends[1:] if self._data[id]]:  # which would be missing from texts that hold it
+            raise UserError(f"{name}: eos_token_id names {text[0]}, {self.name(text[0])!r}; expected special tokens")
+
+    def _special(self) -> list[dict[str, Any]]:
+        """Returns the added tokens. One that ends an answer is special, whatever the file says: no text may give it."""
+        added = self.contents.get("added_tokens", [])
+        return [token | {"special": token.get("special") or token["id"] in self.ends} for token in added]
 
     def _check_names(self, name: str) -> None:
         """Raises UserError if a text that holds the name of a special token, or of a byte's, gives the token."""
