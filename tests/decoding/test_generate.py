@@ -50,7 +50,7 @@ def greedily(prompt: np.ndarray, count: int) -> np.ndarray:
 
 
 def continued(prompt: np.ndarray, sampling: Sampling = Sampling(), end: int = NEVER, seed: int = 0) -> np.ndarray:  # noqa: B008
-    return generate(ARRANGED, prompt, COUNT, MODEL, end, sampling, seed)
+    return generate(ARRANGED, prompt, COUNT, MODEL, (NEVER, end), sampling, seed)
 
 
 # The last prompt is longer than the windows of 16 tokens of training.
@@ -69,7 +69,7 @@ def test_generation_stops_before_the_end_token() -> None:
 
 
 def test_a_count_of_zero_gives_no_tokens() -> None:
-    assert len(generate(ARRANGED, PROMPT, 0, MODEL, NEVER, Sampling())) == 0
+    assert len(generate(ARRANGED, PROMPT, 0, MODEL, (), Sampling())) == 0
 
 
 def test_an_empty_prompt_is_refused() -> None:
@@ -92,7 +92,7 @@ def test_a_seed_beyond_32_bits_gives_other_samples() -> None:
 
 def test_positions_beyond_32_bits_are_refused() -> None:
     with pytest.raises(UserError, match=f"^--tokens {2**32}: .* at most {2**31 - 6} can be counted in 32 bits$"):
-        generate(ARRANGED, PROMPT, 2**32, MODEL, NEVER, Sampling())
+        generate(ARRANGED, PROMPT, 2**32, MODEL, (), Sampling())
 
 
 def test_exhausted_memory_is_reported_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,8 @@ from palmetto.decoding.request import Constraint, Finish
 from palmetto.decoding.text import Pieces
 from palmetto.errors import UserError
 from palmetto.tokens.vocabulary import Vocabulary
+from palmetto.tokens.wrapped import WrappedVocabulary, wrap
+from tests.references import foreign
 from tests.references.panic import Panic
 
 
@@ -69,6 +71,21 @@ def test_only_fitting_tokens_are_allowed(grammars: Grammars, vocabulary: Vocabul
     for one in (b"a", b"b", b"c"):
         constraint.accept(pieces.data.index(one))
     assert constraint.allowed() is None
+    assert constraint.finish == Finish.STOP
+
+
+def test_every_end_of_answers_is_allowed_where_eod_is() -> None:
+    pytest.importorskip("tokenizers", reason="needs the extra interop")
+    contents = foreign.turning(foreign.byte_level())
+    ending = WrappedVocabulary(wrap(contents, beginning=0, end=1, size=360, further_ends=[350, 351]))
+    pieces = Pieces(ending)
+    constraint = Grammars(ending, pieces).regex("ab?")()
+    for letter, complete in (("a", False), ("b", True)):
+        allowed = constraint.allowed()
+        assert allowed is not None
+        assert allowed[list(ending.ends)].tolist() == [complete] * 3
+        constraint.accept(pieces.data.index(letter.encode()))
+    assert constraint.allowed() is None, "nothing but an end is left"
     assert constraint.finish == Finish.STOP
 
 

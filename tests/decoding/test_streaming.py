@@ -55,4 +55,4 @@ def test_generation_beyond_learned_positions_is_refused() -> None:
     )
     arranged = layout.arrange(parameters.initialize(model, 40, 0), model, cached.DECODING)
     with pytest.raises(UserError, match=r"--tokens 7: after a prompt of 3 tokens, model\.positions\.length=9 leaves"):
-        generate.generate(arranged, np.zeros(3, np.int32), 7, model, 40, Sampling())
+        generate.generate(arranged, np.zeros(3, np.int32), 7, model, (), Sampling())

@@ -125,9 +125,9 @@ def test_text_is_continued_as_the_beginning_of_a_document(run: RunDirectory) -> 
     prompt = np.array([vocabulary.eod, *vocabulary.encode("def f(")], np.int32)
     arranged = arrange(drawn(11), run.recipe.model, DECODING)
     sampling = Sampling(1.0, top_k=20)
-    tokens = generate(arranged, prompt, 9, run.recipe.model, vocabulary.eod, sampling, seed=4)
+    tokens = generate(arranged, prompt, 9, run.recipe.model, vocabulary.ends, sampling, seed=4)
     other = np.concatenate([prompt[1:2], prompt[1:]])
-    assert not np.array_equal(tokens, generate(arranged, other, 9, run.recipe.model, vocabulary.eod, sampling, seed=4))
+    assert not np.array_equal(tokens, generate(arranged, other, 9, run.recipe.model, vocabulary.ends, sampling, seed=4))
     assert model.go_on("def f(", 9, sampling, seed=4) == vocabulary.decode(tokens)
     assert model.step == 11
 

@@ -19,14 +19,14 @@ from tests.interop.conftest import Peers
 from tests.references import exported, foreign
 from tests.references.command_runs import command
 
-EOD = 0
+ENDS = (0, 1)
 ASKED = peer.Question(windows=[[1, 2, 3, 4]], prompts=[[1, 2]], tokens=3, texts=["a"], prefix=0, vocabulary=5)
 LOGITS = np.linspace(-2, 4, 20, dtype=np.float32).reshape(1, 4, 5)
 OURS = peer.Answer(LOGITS, [[3, 2]], [[1]], "palmetto")
 
 
 def compared(**theirs: Any) -> check.Checked:
-    return check.compare(ASKED, OURS, OURS._replace(**theirs), EOD, bound=1e-3)
+    return check.compare(ASKED, OURS, OURS._replace(**theirs), ENDS, bound=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,8 @@ def compared(**theirs: Any) -> check.Checked:
         ({"logits": LOGITS * np.nan}, False),
         ({"logits": jax.nn.log_softmax(LOGITS[:, 1])}, True),  # what follows the prompt
         ({"logits": jax.nn.log_softmax(LOGITS[:, 2]) + 0.1}, False),
-        ({"greedy": [[3, 2, EOD, 4]]}, True),  # what follows the end of the document does not count
+        ({"greedy": [[3, 2, 0, 4]]}, True),  # what follows the end of an answer does not count
+        ({"greedy": [[3, 2, 1, 4]]}, True),
         ({"greedy": [[3, 2, 4]]}, False),
         ({"ids": None}, True),
         ({"ids": [[2]]}, False),

@@ -7,6 +7,7 @@ import unittest.mock
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,7 +15,10 @@ from hypothesis import strategies as st
 from palmetto.serving.answers import FLOOR
 from palmetto.serving.state import Server
 from palmetto.serving.worker import Worker
+from palmetto.tokens.vocabulary import SURROGATE
 from tests.serving.conftest import Post, until
+
+CHAT = [{"role": "user", "content": "tree"}]
 
 ASKED: list[dict[str, Any]] = [
     {"prompt": "def f(", "max_tokens": 20, "temperature": 0},
@@ -148,6 +152,20 @@ def test_a_generated_end_of_document_is_one_entry(complete: Post, server: Server
     choice = complete(prompt=[5], max_tokens=1, logprobs=1, echo=True, logit_bias={str(eod): 100}).json()["choices"][0]
     assert choice["logprobs"]["tokens"][1:] == ["[eod]"]
     assert choice["finish_reason"] == "stop"
+
+
+def test_every_end_of_answers_ends_an_answer(
+    complete: Post, client: httpx.Client, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vocabulary = server.models["tiny"].vocabulary
+    turn = next(piece.id for piece in vocabulary.pieces() if piece.name == SURROGATE)
+    monkeypatch.setattr(vocabulary, "ends", (vocabulary.eod, turn))
+    asked: dict[str, Any] = {"max_tokens": 6, "forced_tokens": [300, turn, 300]}
+    answer = complete(prompt=[5], **asked).json()
+    chat = client.post("/v1/chat/completions", json={"model": "tiny", "messages": CHAT, **asked}).json()
+    [completed], [said], text = answer["choices"], chat["choices"], vocabulary.decode([300])
+    assert (completed["text"], completed["finish_reason"], answer["usage"]["completion_tokens"]) == (text, "stop", 2)
+    assert (said["message"]["content"], said["finish_reason"], chat["usage"]["completion_tokens"]) == (text, "stop", 2)
 
 
 def test_scores_equal_those_of_generation(complete: Post, server: Server) -> None:

@@ -40,7 +40,7 @@ class Continued(NamedTuple):
 
     text: str
     tokens: list[Token]
-    """The generated tokens; the last may be [eod], or complete a stop string."""
+    """The generated tokens; the last may be one of the vocabulary's ends, or complete a stop string."""
     finish: str
     """Why it has ended, as of a choice."""
 
@@ -105,7 +105,7 @@ class Continuing:
             seed=wish.seed,
             choices=wish.choices,
             beams=wish.beams,
-            stop=frozenset([self._trained.vocabulary.eod]),
+            stop=frozenset(self._trained.vocabulary.ends),
             ended=ended_by(wish.stops, self.pieces) if wish.beams else None,
             top=wish.top,
             prefix=prefix,

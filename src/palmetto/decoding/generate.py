@@ -1,5 +1,7 @@
 """Continues one prompt by an engine of its own."""
 
+from collections.abc import Collection
+
 import jax
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +32,7 @@ def generate(
     prompt: npt.NDArray[np.int32],
     count: int,
     model: Model,
-    end: int,
+    ends: Collection[int],
     sampling: Sampling,
     seed: int = 0,
     *,
@@ -38,7 +40,7 @@ def generate(
     vocabulary_size: int | None = None,
     sharding: Sharding | None = None,
 ) -> npt.NDArray[np.int32]:
-    """Returns up to `count` tokens that continue the int32 prompt [P], P ≥ 1; they stop before the first token `end`.
+    """Returns up to `count` tokens that continue the int32 prompt [P], P ≥ 1; they stop before the first of `ends`.
 
     prefix: the number of first positions of the prompt that see each other. vocabulary_size: only tokens below it are
     chosen. sharding: the sharding of `arranged`, unless it is on one device.
@@ -50,7 +52,7 @@ def generate(
     longest = max(SHORTEST, 1 << (len(prompt) + count - 1).bit_length())
     rows = MOST_ROWS if rows_are_their_own(model, choose_tuning(sharding)) else ROWS
     limits = Limits(rows=rows, sequences=1, longest=longest, memory=2**62)
-    request = Request(tuple(prompt.tolist()), count, sampling, seed, stop=frozenset({end}), prefix=prefix)
+    request = Request(tuple(prompt.tolist()), count, sampling, seed, stop=frozenset(ends), prefix=prefix)
     try:
         engine = Engine(
             arranged, model, limits, vocabulary_size=vocabulary_size or arranged.embedding.shape[0], sharding=sharding
@@ -61,7 +63,7 @@ def generate(
             raise
         raise too_large(len(prompt), count) from None
     tokens = [token.id for token in result.tokens]
-    return np.array(tokens[:-1] if tokens and tokens[-1] == end else tokens, np.int32)
+    return np.array(tokens[:-1] if tokens and tokens[-1] in ends else tokens, np.int32)
 
 
 def check_room(prompt: int, count: int, model: Model) -> None:

@@ -1,7 +1,7 @@
 """Constrains what a choice may generate to a JSON schema or a regular expression, with llguidance."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -29,7 +29,7 @@ class Grammars:
         self._guidance = need("llguidance", "serve")
         wrapper = self._guidance.TokenizerWrapper(_Tokenizer(vocabulary, pieces))
         self._tokenizer = self._guidance.LLTokenizer(wrapper)
-        self._size, self._eod = vocabulary.size, vocabulary.eod
+        self._size, self._ends = vocabulary.size, vocabulary.ends
 
     def json_schema(self, schema: dict[str, Any] | bool) -> Callable[[], Constraint]:
         """Returns what makes constraints to a JSON schema; raises UserError if llguidance does not support it.
@@ -60,17 +60,20 @@ class Grammars:
         if problem:
             reason = problem.splitlines()[0]
             raise UserError("no text can match it" if reason == _NO_TEXT else reason)
-        return lambda: Matching(matcher.deep_copy(), first, self._size, self._eod)
+        return lambda: Matching(matcher.deep_copy(), first, self._size, self._ends)
 
 
 class Matching:
     """Allows the tokens with which a text can still match a grammar."""
 
-    def __init__(self, matcher: Any, first: bytes, size: int, eod: int) -> None:
-        """Takes a matcher of llguidance and its mask of first tokens, which all choices have in common."""
+    def __init__(self, matcher: Any, first: bytes, size: int, ends: Sequence[int]) -> None:
+        """Takes a matcher of llguidance and its mask of first tokens, which all choices have in common.
+
+        ends: the tokens that end a text. llguidance, which once took only one, knows the first; the others go with it.
+        """
         self._matcher, self._mask = matcher, first
         self._size = size
-        self._eod = eod
+        self._ends = list(ends)
 
     def allowed(self) -> npt.NDArray[np.bool_] | None:
         """Returns which tokens may come next, [V]; None if no longer text matches, or llguidance gives up."""
@@ -78,7 +81,8 @@ class Matching:
             return None
         bits = np.frombuffer(self._mask or self._matcher.compute_bitmask(), np.uint8)
         mask = np.unpackbits(bits, bitorder="little")[: self._size].astype(np.bool_)
-        if not mask.any() or (mask[self._eod] and mask.sum() == 1):
+        mask[self._ends] = mask[self._ends[0]]
+        if mask.sum() == mask[self._ends].sum():
             return None
         return mask
 

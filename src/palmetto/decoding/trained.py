@@ -120,7 +120,7 @@ class TrainedModel:
         seed: int = 0,
         say: Callable[[str], None] = lambda text: None,
     ) -> str:
-        """Returns text of up to `tokens` tokens that continues a document's beginning; it stops at the document's end.
+        """Returns text of up to `tokens` tokens that continues a document's beginning; it stops where an answer ends.
 
         `say` is called with a notice if the sequence is longer than those of training.
         """
@@ -131,7 +131,7 @@ class TrainedModel:
             ids,
             tokens,
             self.model,
-            self.vocabulary.eod,
+            self.vocabulary.ends,
             sampling,
             seed,
             prefix=prefix,

@@ -89,7 +89,7 @@ def generating(
     request = Request(ids, tokens=tokens, prefix=prefix, stop=ends.ids)
     if manner.beams:
         # After each beam as many more tokens are looked at as `stop` has: so the text ends it instead.
-        return replace(request, beams=manner.beams, stop=frozenset({vocabulary.eod}), ended=ends.ended)
+        return replace(request, beams=manner.beams, stop=frozenset(vocabulary.ends), ended=ends.ended)
     if seed is not None:
         return replace(request, constraint=ends.constraint, sampling=manner.sampling, seed=seed)
     return replace(request, constraint=ends.constraint)

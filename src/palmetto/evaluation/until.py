@@ -31,13 +31,13 @@ class _Until:
 
 
 class Ends(NamedTuple):
-    """Says where an answer ends: with [eod], or with the token with which its text holds a stop string.
+    """Says where an answer ends: with a token that ends it alone, or one with which its text holds a stop string.
 
     A stop string may lie in several tokens, and a token may hold more than a stop string, in any spelling of a text.
     """
 
     ids: frozenset[int]
-    """The tokens that end it alone: [eod], and those that hold a stop string."""
+    """The tokens that end it alone: the vocabulary's ends, and those that hold a stop string."""
     constraint: Callable[[], Constraint] | None
     """Makes the constraint for stop strings that may lie in several tokens; None if there are none."""
     ended: Callable[[Sequence[int]], bool] | None
@@ -51,7 +51,7 @@ def until(stop: tuple[str, ...], vocabulary: Vocabulary) -> Ends:
     holding = (id for id, data in enumerate(pieces.data) if any(end in data for end in ends.values()))
     longer = [text for text, end in ends.items() if len(end) > 1]
     constraint = (lambda: _Until(longer, pieces)) if longer else None
-    return Ends(frozenset({vocabulary.eod, *holding}), constraint, ended_by(stop, pieces))
+    return Ends(frozenset({*vocabulary.ends, *holding}), constraint, ended_by(stop, pieces))
 
 
 def up_to_stop(text: str, stop: Sequence[str], *, keep: bool = False) -> str:

@@ -1,5 +1,7 @@
 """Compares an export, opened in its foreign runtime, with what Palmetto computes from the same weights."""
 
+from collections.abc import Collection
+from itertools import takewhile
 from typing import NamedTuple
 
 import jax
@@ -83,10 +85,10 @@ def answer(source: Source, values: dict[str, Array], asked: peer.Question) -> pe
         states, _ = Forward(model, DECODING, rematerialize=None).states(arranged, tokens, sequences=sequences)
         return logits(arranged.unembedding, states)
 
-    eod = source.vocabulary.eod
+    ends = source.vocabulary.ends
     greedy = [
         generate(
-            arranged, np.array(prompt, np.int32), asked.tokens, model, eod, Sampling(), prefix=asked.prefix
+            arranged, np.array(prompt, np.int32), asked.tokens, model, ends, Sampling(), prefix=asked.prefix
         ).tolist()
         for prompt in asked.prompts
     ]
@@ -95,13 +97,15 @@ def answer(source: Source, values: dict[str, Array], asked: peer.Question) -> pe
     return peer.Answer(np.asarray(computed(jnp.asarray(asked.windows, jnp.int32))), greedy, ids, "palmetto")
 
 
-def compare(asked: peer.Question, ours: peer.Answer, theirs: peer.Answer, eod: int, bound: float) -> Checked:
-    """Returns how two answers differ. Greedy tokens count up to the end of the document."""
+def compare(
+    asked: peer.Question, ours: peer.Answer, theirs: peer.Answer, ends: Collection[int], bound: float
+) -> Checked:
+    """Returns how two answers differ. Greedy tokens count up to the first of `ends`."""
     computed = ours.logits
     if theirs.logits.ndim < computed.ndim:
         computed = np.asarray(jax.nn.log_softmax(computed[:, len(asked.prompts[0]) - 1]))
     difference = float(np.abs(computed - theirs.logits).max())
-    ended = [[*tokens, eod][: [*tokens, eod].index(eod)] for tokens in theirs.greedy]
+    ended = [list(takewhile(lambda token: token not in ends, tokens)) for tokens in theirs.greedy]
     largest = float(np.abs(computed).max())
     ids = None if theirs.ids is None else theirs.ids == ours.ids
     return Checked(difference, largest, bound * max(1.0, largest), ended == ours.greedy, ids, theirs.versions)

@@ -62,7 +62,7 @@ def _check(source: Source, target: str, out: Path, dtype: str, python: Path) -> 
     theirs = peer.ask(runtime, python, out, asked)
     ours = check.answer(source, source.rounded(dtype) if read is None else read(out, source.recipe), asked)
     bound = runtime.bound(dtype, source.recipe.model.feedforward)
-    return check.compare(asked, ours, theirs, source.vocabulary.eod, bound)
+    return check.compare(asked, ours, theirs, source.vocabulary.ends, bound)
 
 
 def _facts(source: Source, target: str, dtype: str) -> dict[str, Any]:

@@ -97,7 +97,7 @@ async def requests_of(
                 choices=wanted.choices,
                 beams=wanted.beams,
                 length_penalty=_or(asked.length_penalty, PENALTY),
-                stop=frozenset([served.vocabulary.eod]),
+                stop=frozenset(served.vocabulary.ends),
                 ended=ended_by(stops, served.pieces) if wanted.beams else None,
                 top=wanted.top or 0,
                 processed=asked.logprobs_mode == "processed_logprobs",
