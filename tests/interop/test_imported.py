@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from palmetto.decoding.continuing import Continuing, Wish
+from palmetto.decoding.drafting import Drafting
 from palmetto.decoding.limits import Limits
 from palmetto.decoding.sampling import Sampling
 from palmetto.decoding.trained import TrainedModel
@@ -16,6 +18,7 @@ from palmetto.errors import UserError
 from palmetto.evaluation import registry
 from palmetto.evaluation.evaluating import run as evaluate
 from palmetto.evaluation.model import EvaluatedModel
+from palmetto.evaluation.queries import Manner, of_prompt, requests
 from palmetto.evaluation.settings import Settings
 from palmetto.interop import importing
 from palmetto.interop.export import export
@@ -31,21 +34,26 @@ from tests.references.command_runs import command
 
 pytest.importorskip("tokenizers", reason="needs the extra interop")
 TEMPLATE = "{% for message in messages %}{{ message.content }}{{ eos_token }}{% endfor %}"
+ENDS = [1, 350, 351]
 TEMPLATES = [{"name": "tool_use", "template": "{{ tools }}"}, {"name": "default", "template": TEMPLATE}]
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Returns a folder with a tokenizer of GPT-2's kind and a template of chats, as other programs make it."""
+    """Returns a folder with a tokenizer of GPT-2's kind and a template of chats, as other programs make it.
+
+    Its model ends answers with three tokens, of which each configuration names two.
+    """
     made = tmp_path_factory.mktemp("foreign")
     export(exported.made(made / "run", exported.of_kind("Llama")), "huggingface", made / "out", None, "float32")
     (made / "out" / MARK).unlink()
     shutil.rmtree(made / "out" / "palmetto")
-    (made / "out" / "tokenizer.json").write_text(json.dumps(foreign.byte_level()))
+    (made / "out" / "tokenizer.json").write_text(json.dumps(foreign.turning(foreign.byte_level())))
     (made / "out" / "tokenizer_config.json").write_text(json.dumps({"chat_template": TEMPLATES}))
     config = json.loads((made / "out" / "config.json").read_text())
-    ends = {"bos_token_id": 0, "eos_token_id": [1, 5]}
+    ends = {"bos_token_id": 0, "eos_token_id": ENDS[:2]}
     (made / "out" / "config.json").write_text(json.dumps(config | ends))
+    (made / "out" / "generation_config.json").write_text(json.dumps({"eos_token_id": [ENDS[2], ENDS[0]]}))
     return made / "out"
 
 
@@ -59,10 +67,26 @@ def run(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
 def test_an_imported_run_generates_text(run: RunDirectory) -> None:
     model = TrainedModel(run)
     assert isinstance(model.vocabulary, WrappedVocabulary)
-    assert (model.vocabulary.beginning, model.vocabulary.eod) == (0, 1)
+    assert (model.vocabulary.beginning, model.vocabulary.eod, model.vocabulary.ends) == (0, 1, tuple(ENDS))
     assert model.prompt("a tree")[0].tolist() == [0, *model.vocabulary.encode("a tree")]
     assert isinstance(model.go_on("a tree", 4, Sampling()), str)
     assert run.recipe.tokens.chat_template == TEMPLATE
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_each_end_of_answers_ends_an_answer(end: int, run: RunDirectory) -> None:
+    """Guesses of a draft change nothing."""
+    model, tree = TrainedModel(run), 90
+    for drafting in (Drafting(), Drafting(lookup=True)):
+        continuing = Continuing(model, lambda text: None, drafting)
+        [[answer]] = continuing.run(["a tree a tree a"], Wish(6, Sampling(forced=(tree, end, tree))))
+        assert [token.id for token in answer.tokens] == [tree, end]
+        assert (answer.text, answer.finish) == (model.vocabulary.decode([tree]), "stop")
+    assert model.go_on("a", 6, Sampling(forced=(tree, end, tree))) == answer.text
+    reader = EvaluatedModel(run, None).reader
+    for beams in (0, 2):
+        asked = requests(Manner((), Sampling(), beams), model.vocabulary)(of_prompt("", "a", 4, reader))
+        assert asked.stop == set(ENDS)
 
 
 def test_an_imported_run_is_evaluated(run: RunDirectory, tmp_path: Path) -> None:
@@ -87,13 +111,17 @@ def test_an_imported_run_is_exported_with_its_tokenizer(run: RunDirectory, folde
     export(run, "huggingface", tmp_path / "out", None, "float32")
     for name in ("tokenizer.json", "config.json"):
         there, again = (json.loads((each / name).read_text()) for each in (folder, tmp_path / "out"))
-        assert again == there | {"eos_token_id": 1} if name == "config.json" else again == there
+        assert again == there | {"eos_token_id": ENDS} if name == "config.json" else again == there
+    assert json.loads((tmp_path / "out" / "generation_config.json").read_text())["eos_token_id"] == ENDS
     settings = json.loads((tmp_path / "out" / "tokenizer_config.json").read_text())
     assert (settings["bos_token"], settings["eos_token"]) == (foreign.BEGINNING, foreign.END)
-    again = RunDirectory(tmp_path / "again")
-    importing.make(tmp_path / "out", again)
-    assert again.recipe == run.recipe
-    assert again.vocabulary.read_bytes() == run.vocabulary.read_bytes()
+    for ours in (True, False):
+        if not ours:  # as if transformers had written it
+            (tmp_path / "out" / MARK).unlink()
+        again = RunDirectory(tmp_path / f"again-{ours}")
+        importing.make(tmp_path / "out", again)
+        assert again.recipe.model == run.recipe.model
+        assert again.vocabulary.read_bytes() == run.vocabulary.read_bytes()
 
 
 def test_what_an_imported_run_lacks_is_said(run: RunDirectory, folder: Path, tmp_path: Path) -> None:

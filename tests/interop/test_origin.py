@@ -74,6 +74,41 @@ def test_a_wrong_value_is_refused_by_file_and_key(changes: dict[str, Any], messa
 
 
 @pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        ({"eos_token_id": [0, -1]}, r"eos_token_id=\[0, -1\]: expected an id"),
+        ({"eos_token_id": [None]}, r"eos_token_id=\[null\]: expected an id"),
+        ({"eos_token_id": True}, "eos_token_id=true: expected an id"),
+        ([], r"expected an object, found \[\]"),
+    ],
+)
+def test_a_wrong_end_of_generation_is_refused(written: Any, message: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+    (tmp_path / "generation_config.json").write_text(json.dumps(written))
+    with pytest.raises(UserError, match=rf"^{tmp_path}/generation_config\.json: {message}"):
+        origin.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("config", "generation", "ends"),
+    [
+        ({"eos_token_id": 4}, None, [4]),
+        ({"eos_token_id": 4}, {}, [4]),
+        ({"eos_token_id": 4}, {"eos_token_id": [1, 4, 8]}, [4, 1, 8]),
+        ({"eos_token_id": [4, 1]}, {"eos_token_id": 9}, [4, 1, 9]),
+        ({}, {"eos_token_id": [1, 4]}, [1, 4]),
+        ({"eos_token_id": None}, {"eos_token_id": None}, []),
+    ],
+)
+def test_ends_of_answers_are_those_of_both_files(
+    config: dict[str, Any], generation: dict[str, Any] | None, ends: list[int], tmp_path: Path
+) -> None:
+    if generation is not None:
+        (tmp_path / "generation_config.json").write_text(json.dumps(generation))
+    assert origin._ends(tmp_path, config) == ends
+
+
+@pytest.mark.parametrize(
     ("config", "message"),
     [
         (
@@ -116,9 +151,18 @@ def test_adapters_are_refused(tmp_path: Path) -> None:
 def test_a_vocabulary_of_another_size_is_not_taken(tmp_path: Path) -> None:
     """Ids that it lacks could not be decoded."""
     exported.vocabulary().save(tmp_path / "tokenizer.model")
-    found, problem = origin._ours(tmp_path / "tokenizer.model", {"vocab_size": exported.SIZES["bpe"] + 8})
+    found, problem = origin._ours(tmp_path / "tokenizer.model", {"vocab_size": exported.SIZES["bpe"] + 8}, [])
     assert found is None
     assert "tokenizer.model: has 400 for vocab_size, and config.json 408" in problem
+
+
+def test_a_vocabulary_without_further_ends_is_not_taken(tmp_path: Path) -> None:
+    exported.vocabulary().save(tmp_path / "tokenizer.model")
+    eod = exported.vocabulary().eod
+    assert origin._ours(tmp_path / "tokenizer.model", {}, [eod])[0] is not None
+    found, problem = origin._ours(tmp_path / "tokenizer.model", {}, [eod, 300])
+    assert found is None
+    assert f"tokenizer.model: has {eod} for eos_token_id, and its configurations 300" in problem
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from palmetto.interop.rows import matrices, tensors
 from palmetto.interop.source import Source
 from palmetto.model.weights import weight_table
 from palmetto.recipe import Recipe
+from palmetto.tokens.vocabulary import Vocabulary
 
 EXACT = "palmetto/exact.safetensors"
 """The file of the weights that the class's tensors do not give back to the bit."""
@@ -31,7 +32,7 @@ def write(source: Source, folder: Path, dtype: str, shard_bytes: int = safetenso
         write_json(folder / "tokenizer.json", tokenizer.tokenizer(vocabulary))
     write_json(folder / "tokenizer_config.json", tokenizer.settings(vocabulary, recipe))
     write_json(folder / "config.json", configuration(source, architecture, dtype))
-    ends = {"bos_token_id": vocabulary.beginning, "eos_token_id": vocabulary.eod, "pad_token_id": vocabulary.eod}
+    ends = {"bos_token_id": vocabulary.beginning, "eos_token_id": _ends(vocabulary), "pad_token_id": vocabulary.eod}
     write_json(folder / "generation_config.json", ends)
     if architecture is PALMETTO:
         _copy(CODE, folder)
@@ -73,7 +74,12 @@ def configuration(source: Source, architecture: Architecture, dtype: str) -> dic
         **architecture.config(source.recipe),
         "vocab_size": source.recipe.model_vocabulary,
         "bos_token_id": vocabulary.beginning,
-        "eos_token_id": vocabulary.eod,
+        "eos_token_id": _ends(vocabulary),
         "pad_token_id": None,
         "dtype": dtype,
     }
+
+
+def _ends(vocabulary: Vocabulary) -> int | list[int]:
+    """Returns the ids that end an answer as both configurations have them: one, or a list with [eod] first."""
+    return list(vocabulary.ends) if len(vocabulary.ends) > 1 else vocabulary.eod

@@ -1,7 +1,7 @@
 """What a folder that is imported holds: the recipe, the logical matrices, and the vocabulary if it can be ours."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -176,37 +176,63 @@ def _vocabulary(source: Path, config: Mapping[str, Any]) -> Vocabulary | str:
 
     It is ours if tokenizer.model is a lossless one with the model's ids, else one that wraps tokenizer.json.
     """
-    ours, problem = _ours(source / "tokenizer.model", config)
+    beginning, ends = config.get("bos_token_id"), _ends(source, config)
+    ours, problem = _ours(source / "tokenizer.model", config, ends)
     if ours is not None:
         return ours
-    end, beginning = config.get("eos_token_id"), config.get("bos_token_id")
-    end = next(iter(end), None) if isinstance(end, list) else end
-    for key, id in (("eos_token_id", end), ("bos_token_id", beginning)):
-        if id is not None and (type(id) is not int or id < 0):
-            raise UserError(f"{source}/config.json: {key}={json.dumps(config[key])[:40]}: expected an id")
-    if end is None:
-        return "its config.json names no eos_token_id"
+    if beginning is not None:
+        _check_ids([beginning], source / "config.json", "bos_token_id", beginning)
+    if not ends:
+        return "its config.json and generation_config.json name no eos_token_id"
+    end, *further = ends
     if type(size := config.get("vocab_size")) is not int:
         return "its config.json has no number as vocab_size"
     if (file := source / "tokenizer.json").exists():
         need("tokenizers", "interop")
     try:
-        wrapped = wrap(read_json(file), beginning=end if beginning is None else beginning, end=end, size=size)
+        begins = end if beginning is None else beginning
+        wrapped = wrap(read_json(file), beginning=begins, end=end, size=size, further_ends=further)
         return WrappedVocabulary(wrapped, str(file))
     except UserError as error:
         return f"{problem}; {error}" if problem else str(error)
 
 
-def _ours(file: Path, config: Mapping[str, Any]) -> tuple[Vocabulary | None, str]:
-    """Returns the vocabulary of a sentencepiece model that keeps our promises, or None and why there is none."""
+def _ends(source: Path, config: Mapping[str, Any]) -> list[int]:
+    """Returns the ids that end an answer, each once: those of config.json, then those of generation_config.json.
+
+    Raises UserError for one that is no id.
+    """
+    file, ends = source / "generation_config.json", list[int]()
+    generation = _object(file) if file.exists() else {}
+    for path, values in ((source / "config.json", config), (file, generation)):
+        given = values.get("eos_token_id")
+        ids = given if isinstance(given, list) else [] if given is None else [given]
+        _check_ids(ids, path, "eos_token_id", given)
+        ends += ids
+    return list(dict.fromkeys(ends))
+
+
+def _check_ids(ids: Sequence[Any], file: Path, key: str, given: Any) -> None:
+    """Raises UserError unless these are ids, which a key of a file gives."""
+    if any(type(id) is not int or id < 0 for id in ids):
+        raise UserError(f"{file}: {key}={json.dumps(given)[:40]}: expected an id")
+
+
+def _ours(file: Path, config: Mapping[str, Any], ends: Sequence[int]) -> tuple[Vocabulary | None, str]:
+    """Returns the vocabulary of a sentencepiece model that keeps our promises, or None and why there is none.
+
+    ends: the ids that end an answer, of which such a vocabulary has one.
+    """
     if not file.exists():
         return None, ""
     try:
         vocabulary = Vocabulary.load(file)
     except UserError as error:
         return None, str(error)
-    has = {"vocab_size": vocabulary.size, "eos_token_id": vocabulary.eod, "bos_token_id": vocabulary.beginning}
+    has = {"vocab_size": vocabulary.size, "bos_token_id": vocabulary.beginning}
     for key, value in has.items():
         if config.get(key, value) != value:
             return None, f"{file}: has {value} for {key}, and config.json {json.dumps(config[key])[:40]}"
+    if other := [end for end in ends if end != vocabulary.eod]:
+        return None, f"{file}: has {vocabulary.eod} for eos_token_id, and its configurations {other[0]}"
     return vocabulary, ""
