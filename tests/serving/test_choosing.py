@@ -25,7 +25,7 @@ def test_forced_tokens_come_first_and_banned_ones_never(complete: Post, server: 
     assert not set(banned) & set(tokens(complete, server, banned_tokens=banned))
 
 
-def test_a_lower_priority_comes_first(complete: Post, worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_higher_number_of_priority_waits(complete: Post, worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     submitted, submit = list[Request](), worker._engine.submit
 
     def noted(request: Request) -> int:
@@ -33,6 +33,6 @@ def test_a_lower_priority_comes_first(complete: Post, worker: Worker, monkeypatc
         return submit(request)
 
     monkeypatch.setattr(worker._engine, "submit", noted)
-    for asked in ({}, {"priority": -3}, {"priority": None}):
+    for asked in ({}, {"priority": 3}, {"priority": None}):
         assert complete(prompt="a", max_tokens=1, **asked).status_code == 200
-    assert [request.priority for request in submitted] == [0, 3, 0]
+    assert [request.priority for request in submitted] == [0, -3, 0]

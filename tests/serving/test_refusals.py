@@ -49,6 +49,7 @@ from tests.serving.conftest import Post, until
         ("banned_tokens", ["a"]),
         ("forced_tokens", [5, 10**30]),
         ("forced_tokens", 5),
+        ("priority", -1),
         ("priority", 2**31),
         ("priority", 0.5),
         ("priority", "high"),

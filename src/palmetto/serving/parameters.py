@@ -83,7 +83,7 @@ class Generation(Parameters):
     banned_tokens: Ids | None = Field(None, description="a list of ids, which are never generated; by default none")
     forced_tokens: Ids | None = Field(None, description="a list of ids, which are generated first; by default none")
     priority: int | None = Field(
-        None, ge=-(2**31), lt=2**31, description="an integer of 32 bits, of which lower ones come first; by default 0"
+        None, ge=0, lt=2**31, description="an integer from 0, of which higher ones wait for lower ones; by default 0"
     )
     n: int | None = Field(None, ge=1, le=128, description="a number from 1 to 128; by default 1")
     use_beam_search: bool | None = Field(None, description="true or false: search with beams; by default false")
