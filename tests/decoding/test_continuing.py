@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 
 from palmetto.decoding.continuing import Continuing, Wish
+from palmetto.decoding.drafts import Draft
+from palmetto.decoding.engine import Engine
 from palmetto.decoding.grammar import Grammars
+from palmetto.decoding.limits import Limits
 from palmetto.decoding.sampling import Sampling
 from palmetto.decoding.trained import TrainedModel
 from tests.conftest import RecipeMaker
@@ -36,14 +39,23 @@ def test_prompts_are_answered_in_order_as_alone(continuing: Continuing) -> None:
     assert first.tokens != second.tokens
 
 
-def test_a_longer_text_changes_no_bits_of_others(tiny_recipe: RecipeMaker, tmp_path: Path) -> None:
+def test_a_longer_text_changes_no_bits_of_others(
+    tiny_recipe: RecipeMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whole tables are read where earlier positions are searched, and sums over longer ones are rounded otherwise."""
     memory = "model.attention={name: memory, window: 8, layer: 1, neighbours: 2}"
     continuing = Continuing(TrainedModel(make_run(tmp_path / "memory", tiny_recipe, memory)), lambda text: None)
-    texts, wish = ["def f(", "x = 1\n" * 200], Wish(8, Sampling())
+    texts, wish = ["x = 1\n" * 200, "def f(", "y = 2\n" * 200], Wish(8, Sampling())
     alone = [continued for text in texts for continued in continuing.run([text], wish)]
+    make, longest = TrainedModel.engine, list[int]()
+
+    def noted(trained: TrainedModel, limits: Limits, draft: Draft | None = None) -> Engine:
+        longest.append(limits.longest)
+        return make(trained, limits, draft)
+
+    monkeypatch.setattr(TrainedModel, "engine", noted)
     assert list(continuing.run(texts, wish)) == alone
-    assert sorted(continuing._engines) == [256, 1024]
+    assert longest == [256, 1024]
 
 
 def test_what_is_heard_is_the_text(continuing: Continuing, trained: TrainedModel) -> None:

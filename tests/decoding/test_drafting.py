@@ -33,7 +33,7 @@ def test_guesses_leave_the_text_as_it_is(run: RunDirectory, smaller: RunDirector
     for drafting in (None, Drafting(lookup=True), Drafting(run), Drafting(smaller)):
         continuing = Continuing(trained, print, drafting)
         texts.append(list(continuing.run(["def f(", "import "], wish)))
-        [engine] = continuing._engines.values()
+        assert (engine := continuing._engine) is not None
         assert bool(engine.figures().accepted) >= (drafting is not None and drafting._run is run)
     assert texts == [texts[0]] * 4
 

@@ -55,8 +55,9 @@ class Continuing:
         """
         self.pieces = Pieces(trained.vocabulary)
         self._trained, self._say, self._drafting = trained, say, drafting or Drafting()
-        self._engines: dict[int, Engine] = {}
-        """Engines by the length of the longest sequence: several only where bits depend on it."""
+        self._engine: Engine | None = None
+        self._longest = 0
+        """The length of the engine's longest sequence."""
 
     def run(
         self, prompts: Sequence[str], wish: Wish, hear: Callable[[str], None] = lambda text: None
@@ -68,32 +69,42 @@ class Continuing:
         requests = [self._request(prompt, wish) for prompt in prompts]
         longest = max((len(request.prompt) for request in requests), default=1)
         self._trained.warn(longest, wish.tokens, self._say)
+        lengths = self._lengths(requests)
+        finished, yielded = dict[int, list[Continued]](), 0
         try:
-            apart = reads_whole_tables(self._trained.model)
-            lengths = [len(request.prompt) if apart else longest for request in requests]
-            engines = [self._fitting(length + wish.tokens, apart) for length in lengths]
-            submitted = [(of, of.submit(request)) for of, request in zip(engines, requests, strict=True)]
-            open_ = {
-                (of, number, choice): Choice(
-                    self.pieces, wish.stops, "surrogateescape", partial(of.cancel, number, choice)
-                )
-                for (of, number), choice in product(submitted, range(wish.choices))
-            }
-            made = {at: Delta() for at in open_}
-            for of, number in submitted:
-                own = [(of, number, choice) for choice in range(wish.choices)]
-                while not all(open_[at].finish for at in own):
-                    for event in of.step():
-                        at = of, event.request, event.choice
-                        if at in open_:  # and is not one that a stop string has ended in an earlier run
-                            delta = open_[at].add(event.tokens, event.finish)
-                            made[at].add(delta)
-                            hear(delta.text)
-                yield [_continued(made[at]) for at in own]
+            for length in sorted(set(lengths)):
+                own = [place for place, of in enumerate(lengths) if of == length]
+                continued = self._together(self._fitting(length), [requests[place] for place in own], wish, hear)
+                for place, choices in zip(own, continued, strict=True):
+                    finished[place] = choices
+                    while yielded in finished:
+                        yield finished.pop(yielded)
+                        yielded += 1
         except jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error):
                 raise
             raise too_large(longest, wish.tokens) from None
+
+    def _together(
+        self, engine: Engine, requests: Sequence[Request], wish: Wish, hear: Callable[[str], None]
+    ) -> Iterator[list[Continued]]:
+        """Yields the choices of each request, in order; the engine computes all of them together."""
+        numbers = [engine.submit(request) for request in requests]
+        open_ = {
+            at: Choice(self.pieces, wish.stops, "surrogateescape", partial(engine.cancel, *at))
+            for at in product(numbers, range(wish.choices))
+        }
+        made = {at: Delta() for at in open_}
+        for number in numbers:
+            own = [(number, choice) for choice in range(wish.choices)]
+            while not all(open_[at].finish for at in own):
+                for event in engine.step():
+                    at = event.request, event.choice
+                    if at in open_:  # and is not one that a stop string has ended in an earlier run
+                        delta = open_[at].add(event.tokens, event.finish)
+                        made[at].add(delta)
+                        hear(delta.text)
+            yield [_continued(made[at]) for at in own]
 
     def _request(self, prompt: str, wish: Wish) -> Request:
         ids, prefix = self._trained.prompt(prompt)
@@ -112,22 +123,27 @@ class Continuing:
             constraint=wish.constraint,
         )
 
-    def _fitting(self, positions: int, apart: bool) -> Engine:
-        """Returns an engine for sequences of this many positions: one that suffices, if there is one.
+    def _lengths(self, requests: Sequence[Request]) -> list[int]:
+        """Returns the length of the longest sequence in the engine of each request, a power of two.
 
-        apart: texts of other lengths need other engines, for the bits that they have alone.
+        It is the same for all, unless bits depend on it: then a text has those that it has alone.
         """
-        longest = max(SHORTEST, 1 << (positions - 1).bit_length())
-        if not apart:
-            longest = max([longest, *self._engines])
-            self._engines = {length: engine for length, engine in self._engines.items() if length == longest}
-        if longest not in self._engines:
-            trained = self._trained
+        lengths = [max(SHORTEST, 1 << (len(of.prompt) + of.tokens - 1).bit_length()) for of in requests]
+        return lengths if reads_whole_tables(self._trained.model) else [max(lengths, default=0)] * len(lengths)
+
+    def _fitting(self, longest: int) -> Engine:
+        """Returns an engine for sequences of this many positions: the one there is, if it suffices.
+
+        Only the last one is kept, since each takes the memory of its cache.
+        """
+        suffices = longest == self._longest if reads_whole_tables(self._trained.model) else longest <= self._longest
+        if self._engine is None or not suffices:
+            trained, self._engine, self._longest = self._trained, None, longest
             models = [trained.model, *self._drafting.models]
             one = -(-longest // Limits.block) * max(block_bytes(model, Limits.block) for model in models)
             limits = Limits(rows=ROWS, sequences=ROWS, longest=longest, memory=max(Limits.memory, one))
-            self._engines[longest] = trained.engine(limits, self._drafting.draft(trained, limits))
-        return self._engines[longest]
+            self._engine = trained.engine(limits, self._drafting.draft(trained, limits))
+        return self._engine
 
 
 def _continued(delta: Delta) -> Continued:
