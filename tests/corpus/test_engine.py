@@ -16,6 +16,7 @@ import pytest
 
 from palmetto.corpus.engine import LocalEngine
 from palmetto.corpus.extras import need
+from palmetto.corpus.ray_engine import connect
 from palmetto.errors import RunStopped, UserError
 from palmetto.files import atomic
 
@@ -189,6 +190,19 @@ def test_a_cluster_that_is_not_there_is_named(nowhere: str) -> None:
     assert re.search(rf"UserError: RAY_ADDRESS={nowhere}: no cluster accepts the connection .*refused", tried.stderr), (
         tried.stderr
     )
+
+
+def test_a_cluster_that_nobody_named_is_not_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray's "auto" looks for any on the machine, and tries for minutes one that wants a token."""
+    ray = pytest.importorskip("ray", reason="needs the extra `ray`")
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    addresses = list[str]()
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", lambda address, **options: addresses.append(address))
+    connect(1)
+    assert addresses == ["local"]
 
 
 @pytest.mark.slow

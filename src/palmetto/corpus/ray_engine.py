@@ -23,7 +23,7 @@ _CONNECT_SECONDS = 10
 
 
 class RayEngine:
-    """Runs each task on one core of a cluster: that at RAY_ADDRESS, or one on this machine, or a new local one.
+    """Runs each task on one core of a cluster: at RAY_ADDRESS, or the last one started here, or a new local one.
 
     A task whose worker or node dies is run again elsewhere. Raises UserError if Ray is not installed or RAY_ADDRESS has
     no cluster.
@@ -67,7 +67,7 @@ class RayEngine:
 
 
 def connect(workers: int | None) -> Any:
-    """Returns Ray, connected to the cluster at RAY_ADDRESS, to one on this machine, or to a new local one.
+    """Returns Ray, connected to the cluster at RAY_ADDRESS, to the last one started here, or to a new local one.
 
     workers: the number of cores of a new one, by default all. Raises UserError if Ray is not installed or RAY_ADDRESS
     has no cluster.
@@ -83,17 +83,20 @@ def _connect(ray: Any, workers: int | None) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     quiet = {"logging_level": "error", "log_to_driver": False}
     address = os.environ.get("RAY_ADDRESS") or None  # Ray takes an empty one for none
-    try:
-        if known := address or _last_started():
+    # Not "auto": it would also try clusters of other users, for minutes if they want a token.
+    if known := address or _last_started():
+        try:
             _check(known)
-        ray.init("auto", **quiet)
-    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        if address is not None:
-            reason = str(error).splitlines()[0]
-            raise UserError(
-                f"RAY_ADDRESS={address}: no cluster accepts the connection ({reason}); `ray start --head` starts one"
-            ) from None
-        ray.init("local", num_cpus=workers or len(os.sched_getaffinity(0)), include_dashboard=False, **quiet)
+            ray.init(known, **quiet)
+            return
+        except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+            if address is not None:
+                reason = str(error).splitlines()[0]
+                raise UserError(
+                    f"RAY_ADDRESS={address}: no cluster accepts the connection ({reason}); `ray start --head` starts "
+                    "one"
+                ) from None
+    ray.init("local", num_cpus=workers or len(os.sched_getaffinity(0)), include_dashboard=False, **quiet)
 
 
 def _last_started() -> str | None:
