@@ -54,12 +54,14 @@ def bits(found: step.Scores) -> list[bytes]:
     return [np.asarray(row).tobytes() + np.asarray(of).tobytes() for row, of in zip(*found, strict=True)]
 
 
-OWN = [kind for kind in KINDS if rows_are_their_own(model_of(kind), choose_tuning(None))]
+QUICK = [("grouped queries", None), ("grouped queries", "int8")]
+OWN = [(kind, None) for kind in KINDS if rows_are_their_own(model_of(kind), choose_tuning(None))]
+HELD = [("grouped queries", weights) for weights in get_args(Weights)]
+"""Every kind of attention and positions, and every type of weights, which has products of its own."""
 
 
 @pytest.mark.skipif(not kernels().instruction_set, reason=kernels().reason)
-@pytest.mark.parametrize("weights", slow_but([None, "int8"], [None, *get_args(Weights)]))
-@pytest.mark.parametrize("kind", slow_but(["grouped queries"], OWN))
+@pytest.mark.parametrize(("kind", "weights"), slow_but(QUICK, OWN + HELD))
 def test_the_bits_of_a_row_do_not_depend_on_the_number_of_rows(kind: str, weights: Weights | None) -> None:
     expected = bits(scores(kind, np.arange(MOST), weights))
     assert len(set(expected)) > MOST // 2
