@@ -36,7 +36,8 @@ def _forward(q: jax.Array, k: jax.Array, v: jax.Array, first: jax.Array) -> tupl
     assert q.dtype == k.dtype == v.dtype, "all of one type"
     assert k.shape == v.shape == (*batch, length, heads, size), "keys and values fit queries"
     assert size <= LARGEST_HEAD, "a size of the kernels"
-    assert (first.shape, first.dtype) == ((*batch, length), jnp.int32), "a first position for each"
+    assert first.shape == (*batch, length), "a first position for each"
+    assert first.dtype == jnp.int32, "positions are whole numbers"
     results = (_like(q), jax.ShapeDtypeStruct((*batch, heads, length * group, 2), jnp.float32))
     call = jax.ffi.ffi_call("palmetto_attention", results, vmap_method="broadcast_all")
     output, statistics = call(q, k, v, first)
