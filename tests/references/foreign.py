@@ -18,9 +18,9 @@ def library(contents: dict[str, Any]) -> Any:
     return tokenizer
 
 
-def wrapped(contents: dict[str, Any]) -> bytes:
+def wrapped(contents: dict[str, Any], end: str = END) -> bytes:
     """Returns the file of a vocabulary, with ten ids that have no token."""
-    return wrap(contents, beginning=0, end=1, size=len(contents["model"]["vocab"]) + 10)
+    return wrap(contents, beginning=0, end=int(end == END), size=len(contents["model"]["vocab"]) + 10)
 
 
 def byte_level() -> dict[str, Any]:

@@ -2,8 +2,11 @@
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -12,9 +15,12 @@ from palmetto.corpus import examples as corpus
 from palmetto.decoding.text import Pieces
 from palmetto.errors import UserError
 from palmetto.recipe.chat_template import ChatTemplate, Message
+from palmetto.recipe.objectives import ExamplesObjective
 from palmetto.tokens import vocabularies
 from palmetto.tokens.chats import encode_chat
-from palmetto.tokens.examples import _marked
+from palmetto.tokens.examples import DataSet, pack
+from palmetto.tokens.marks import unmark
+from palmetto.tokens.store import TokenStore
 from palmetto.tokens.wrapped import WrappedVocabulary, wrap
 from palmetto.workflow.examples import Examples
 from tests.conftest import RecipeMaker
@@ -94,16 +100,45 @@ def test_a_template_gives_special_tokens_as_the_library_does(taken: tuple[bool, 
     assert ids.count(vocabulary.eod) == 2
 
 
-def test_training_cuts_a_chat_as_serving_does(bytewise: WrappedVocabulary, tiny_recipe: RecipeMaker) -> None:
-    cut = Examples(tiny_recipe(f"tokens.chat_template={json.dumps(TURNS)}"))._segments(bytewise)
-    segments = cut([corpus.Message("user", "1+1="), corpus.Message("assistant", "2")])
-    assert [segment.special for segment in segments if segment.special] == ["<s>", "</s>", "<s>", "</s>"]
-    ids = iter(bytewise.encode_all([segment.text for segment in segments]))
-    marked = _marked(segments, ids, bytewise)
-    assert marked.tokens.tolist() == [bytewise.beginning, *encode_chat(segments, bytewise), bytewise.eod]
-    predicted = marked.tokens[marked.scored]
-    assert bytewise.decode(predicted[:1]) == "2"
-    assert predicted[1] == bytewise.eod, "the end of a turn is predicted"
+@pytest.mark.parametrize("end", [foreign.END, foreign.BEGINNING])
+def test_training_cuts_a_chat_as_serving_does(end: str, tiny_recipe: RecipeMaker, tmp_path: Path) -> None:
+    """Also where one token begins and ends texts, as GPT-2's does, and a template begins with it."""
+    contents = foreign.byte_level()
+    vocabulary = WrappedVocabulary(foreign.wrapped(contents, end=end))
+    source = TURNS.replace(foreign.END, end)
+    chats: list[list[Message]] = [
+        [{"role": "user", "content": f"{n}+1="}, {"role": "assistant", "content": f"{n + 1}"}] for n in range(2)
+    ]
+    data = tmp_path / "chats.jsonl"
+    data.write_text("".join(json.dumps({"messages": chat}) + "\n" for chat in chats))
+    cut = Examples(tiny_recipe(f"tokens.chat_template={json.dumps(source)}"))._segments(vocabulary)
+    stores = [tmp_path / "train", tmp_path / "validation"]
+    pack(
+        [DataSet("chats", None, corpus.read(data, cut))],
+        vocabulary,
+        *stores,
+        objective=ExamplesObjective(),
+        sequence_length=64,
+        validation_share=0.5,
+        seed=0,
+        source_fingerprint="",
+    )
+    found: dict[tuple[int, ...], npt.NDArray[np.int32]] = {}
+    for store in stores:
+        opened = TokenStore.open(store, vocabulary_digest=vocabulary.digest)
+        marked = unmark(opened.read_stored(np.arange(opened.windows)))
+        found |= {
+            tuple(row[: np.flatnonzero(scored)[-1] + 1]): row[scored] for row, scored, _ in zip(*marked, strict=True)
+        }
+    library = foreign.library(contents)
+    library.encode_special_tokens = False
+    for chat in chats:
+        served = encode_chat(ChatTemplate(source, "", vocabulary.specials).segments(chat), vocabulary).tolist()
+        written = "".join(f"<s>{each['role']}\n{each['content']}{end} \n" for each in chat)
+        assert [vocabulary.beginning, *served] == library.encode(written, add_special_tokens=False).ids
+        predicted = found[vocabulary.beginning, *served, vocabulary.eod]
+        assert vocabulary.decode(predicted[:1]) == chat[1]["content"]
+        assert predicted[1] == vocabulary.eod, "the end of a turn is predicted"
 
 
 @pytest.mark.parametrize("said", ["</s>", "a</s>b<s>", "<<s>s></</s>s>", "/s", "</s", "s>", "<", ">", "</s></s>"])

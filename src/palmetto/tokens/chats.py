@@ -1,6 +1,6 @@
 """Turns the text of a chat into ids."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -9,20 +9,20 @@ from palmetto.tokens.vocabulary import Ids, Vocabulary
 
 
 def encode_chat(segments: Sequence[Segment], vocabulary: Vocabulary) -> Ids:
-    """Returns the ids of a chat, int32 [T].
-
-    [eod] stands where a segment ends with it, and not in front: whoever begins a document puts it there, so that a
-    template's own beginning is left out.
-    """
+    """Returns the ids of a chat, int32 [T], without those in front of every document."""
     encoded = vocabulary.encode_all([segment.text for segment in segments])
-    pairs = zip(encoded, segments, strict=True)
-    ids = [id for found, segment in pairs for id in (*found.tolist(), *behind(segment, vocabulary))]
-    written = bool(segments) and not segments[0].text and bool(segments[0].special)
-    return np.array(ids[1:] if written and ids[0] == vocabulary.beginning else ids, np.int32)
+    return np.concatenate([np.array([], np.int32), *with_specials(segments, encoded, vocabulary)])
 
 
-def behind(segment: Segment, vocabulary: Vocabulary) -> list[int]:
-    """Returns the ids of the special tokens that stand after a segment: one or none."""
-    if segment.special:
-        return [vocabulary.special(segment.special)]
-    return [vocabulary.eod] * segment.ends
+def with_specials(segments: Sequence[Segment], encoded: Iterable[Ids], vocabulary: Vocabulary) -> list[Ids]:
+    """Returns the ids of each segment, int32 [T], with the special token behind it; takes those of their texts.
+
+    Whoever begins a document puts its beginning in front, so that one which the template writes there is left out.
+    """
+    found = list[Ids]()
+    for segment, ids in zip(segments, encoded, strict=False):
+        special = [vocabulary.special(segment.special)] if segment.special else [vocabulary.eod] * segment.ends
+        if not found and segment.special and not segment.text and special == [vocabulary.beginning]:
+            special = []
+        found.append(np.concatenate([ids, np.array(special, np.int32)]))
+    return found

@@ -17,7 +17,7 @@ from palmetto.corpus.examples import Example, Segments
 from palmetto.errors import UserError
 from palmetto.recipe.objectives import ExamplesObjective, OnExamples, PreferencesObjective
 from palmetto.tokens import marks, store
-from palmetto.tokens.chats import behind
+from palmetto.tokens.chats import with_specials
 from palmetto.tokens.marks import Marked, mark
 from palmetto.tokens.rows import OPEN_ROWS, rows_of
 from palmetto.tokens.split import Split
@@ -217,14 +217,10 @@ def _encoded(
 def _marked(segments: Segments, ids: Iterator[npt.NDArray[np.int32]], vocabulary: Vocabulary) -> Marked:
     """Returns the tokens of an example with their marks; takes the ids of its segments from `ids`."""
     tokens, scored = [np.array([vocabulary.beginning])], [np.array([False])]
-    for place, segment in enumerate(segments, 1):
-        special = behind(segment, vocabulary)
-        if place == 1 and not segment.text and special == [vocabulary.beginning] != [vocabulary.eod]:
-            special = []  # the template's own beginning, which stands in front already
-        if place == len(segments) and special != [vocabulary.eod]:
-            special.append(vocabulary.eod)
-        tokens += [next(ids), np.array(special, np.int32)]
-        scored.append(np.full(sum(map(len, tokens[-2:])), segment.predicted))
+    for place, found in enumerate(with_specials(segments, ids, vocabulary), 1):
+        ended = place < len(segments) or found[-1:].tolist() == [vocabulary.eod]
+        tokens.append(found if ended else np.append(found, vocabulary.eod))
+        scored.append(np.full(len(tokens[-1]), segments[place - 1].predicted))
     whole = np.concatenate(tokens).astype(np.int32)
     return Marked(whole, np.concatenate(scored), np.arange(len(whole)) == 0)
 
