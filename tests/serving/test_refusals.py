@@ -128,6 +128,7 @@ def test_what_the_engine_refuses_has_the_clients_name(
     ("parameter", "changes"),
     [
         ("messages", {"messages": [{"role": "user", "content": "a" * 400}]}),
+        ("messages", {"messages": [{"role": "user", "content": "\U00100000"}]}),
         ("max_tokens", {"max_tokens": 10**9}),
         ("max_completion_tokens", {"max_completion_tokens": 10**9}),
         ("n", {"n": 9, "use_beam_search": True}),

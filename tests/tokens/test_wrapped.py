@@ -141,6 +141,17 @@ def test_training_cuts_a_chat_as_serving_does(end: str, tiny_recipe: RecipeMaker
         assert predicted[1] == vocabulary.eod, "the end of a turn is predicted"
 
 
+def test_a_name_of_one_character_is_found_too() -> None:
+    contents = foreign.byte_level()
+    added = contents["added_tokens"][0] | {"id": len(contents["model"]["vocab"]), "content": "\u2016"}
+    contents["added_tokens"].append(added)
+    vocabulary = WrappedVocabulary(foreign.wrapped(contents))
+    segments = ChatTemplate("\u2016{{ messages[0].content }}", "", vocabulary.specials).prompt(
+        [{"role": "user", "content": "a\u2016"}]
+    )
+    assert encode_chat(segments, vocabulary).tolist() == [added["id"], *vocabulary.encode("a\u2016")]
+
+
 @pytest.mark.parametrize("said", ["</s>", "a</s>b<s>", "<<s>s></</s>s>", "/s", "</s", "s>", "<", ">", "</s></s>"])
 def test_no_message_gives_a_special_token(bytewise: WrappedVocabulary, said: str) -> None:
     template = "{% for message in messages %}<{{ message.content }}>{{ message.content | upper | trim }}{% endfor %}"

@@ -1,6 +1,5 @@
 """Turns the messages of a chat into text, by a Jinja template in a sandbox."""
 
-import re
 from collections.abc import Sequence
 from typing import NoReturn, TypedDict
 
@@ -8,8 +7,8 @@ from jinja2 import TemplateError, TemplateSyntaxError, meta
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from palmetto.errors import UserError
-from palmetto.recipe.guard import Guard, mark, one_of
-from palmetto.recipe.segments import Segment, Special
+from palmetto.recipe.segments import ROLES, Segment, Special
+from palmetto.recipe.written import EOD, Names, Written
 
 TRANSCRIPT = """\
 {% for message in messages -%}
@@ -21,6 +20,10 @@ TRANSCRIPT = """\
 
 NEXT_TURN = "\n\nUser:"
 """What ends an answer within a transcript, which a pretrained model would otherwise carry on by itself."""
+
+
+_FAULTS = (TemplateError, TypeError, ValueError, ArithmeticError, LookupError)
+"""What templates raise when they run."""
 
 
 class Message(TypedDict):
@@ -42,17 +45,18 @@ class ChatTemplate:
         """
         self.source = TRANSCRIPT if source is None else source
         self.stops = [NEXT_TURN] if source is None else []
-        self._eod = mark()
-        self._guard = Guard([special.name for special in specials])
         self._specials = {special.name: special for special in specials}
-        self._written = re.compile(one_of([self._eod, *self._specials]))
+        self._names = Names(list(self._specials))
+        self._roles = {role: self._names.own(role) for role in ROLES}  # of which templates may make names
         environment = ImmutableSandboxedEnvironment(
             trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
         )
         environment.globals["raise_exception"] = _refuse
+        self._names.install(environment)
         try:
             names = meta.find_undeclared_variables(environment.parse(self.source))
             self._template = environment.from_string(self.source)
+            self._exchanged = environment.from_string(self._names.exchanged(environment.parse(self.source)))
         except TemplateSyntaxError as error:
             raise UserError(f"{name}: line {error.lineno}: not a Jinja template ({error})") from None
         except TemplateError as error:
@@ -80,7 +84,7 @@ class ChatTemplate:
         Such a message is what follows the prompt of those before it, with all that the template writes behind it.
         Raises UserError if the template refuses the messages, or changes earlier text when a message is added.
         """
-        segments, known = [], ""
+        segments, known = list[Segment](), Written("")
         for number in [number for number, message in enumerate(messages) if message["role"] == "assistant"]:
             prompt = self._render(messages[:number], answering=True)
             answered = self._render(messages[: number + 1], answering=False)
@@ -90,29 +94,43 @@ class ChatTemplate:
         rest = _behind(known, self._render(messages, answering=False), len(messages) - 1)
         return segments + self._cut(rest, predicted=False)
 
-    def _render(self, messages: Sequence[Message], answering: bool) -> str:
-        guarded = [{**message, "content": self._guard.put(message["content"])} for message in messages]
-        values = {"messages": guarded, "add_generation_prompt": answering}
+    def _render(self, messages: Sequence[Message], answering: bool) -> Written:
+        """Returns the text of the messages, with an image that says which names in it are the template's."""
+        values = {"add_generation_prompt": answering, "bos_token": ""}
         try:
-            return self._template.render(values, bos_token="", eos_token=self._eod)
-        except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
+            text = str(self._template.render(values, messages=list(messages), eos_token=EOD))
+        except _FAULTS as error:
             raise UserError(f"the chat template does not take them ({error})") from None
+        for number, message in enumerate(messages, 1):
+            if self._names.hold(message["content"]):
+                raise UserError(f"message {number}: expected no characters for private use from U+100000 on")
+        exchanged = [{**each, "role": self._roles.get(each["role"], each["role"])} for each in messages]
+        try:
+            image = self._exchanged.render(values, messages=exchanged, eos_token=self._names.eos)
+        except _FAULTS:
+            image = ""
+        if self._names.text_of(image) != text:
+            raise UserError(
+                "the chat template does not take them (it treats names of special tokens in a way that leaves open "
+                "which of them are its own); expected a template that only writes them"
+            )
+        return Written(text, image)
 
-    def _cut(self, text: str, predicted: bool) -> list[Segment]:
+    def _cut(self, text: Written, predicted: bool) -> list[Segment]:
         """Returns the segments of a text, each up to a special token of the template; none is without both."""
         segments, start, taken = list[Segment](), 0, False
-        for found in self._written.finditer(text):
-            special = self._specials.get(found[0])
-            before = text[start : found.start()].lstrip() if taken else text[start : found.start()]
+        plain = str.__str__(text)
+        for found in self._names.find(text):
+            special = self._specials[found.name] if found.name is not None else None
+            before = plain[start : found.start].lstrip() if taken else plain[start : found.start]
             before = before.rstrip() if special and special.left else before
-            ends, name = special is None, special.name if special else ""
-            segments.append(Segment(self._guard.remove(before), predicted, ends, name))
-            start, taken = found.end(), special is not None and special.right
-        last = self._guard.remove(text[start:].lstrip() if taken else text[start:])
+            segments.append(Segment(before, predicted, special is None, special.name if special else ""))
+            start, taken = found.end, special is not None and special.right
+        last = plain[start:].lstrip() if taken else plain[start:]
         return [*segments, *([Segment(last, predicted)] if last else [])]
 
 
-def _behind(beginning: str, text: str, number: int) -> str:
+def _behind(beginning: str, text: Written, number: int) -> Written:
     if not text.startswith(beginning):
         raise UserError(
             f"message {number + 1}: the chat template changes the text before it; expected one that only adds text"

@@ -145,7 +145,7 @@ class WrappedVocabulary(Vocabulary):
     @property
     def specials(self) -> list[Special]:
         """The special tokens that templates of chats may write, of which no text gives the ids."""
-        added = (token for token in self._added.values() if token.special and len(token.content) > 1)
+        added = (token for token in self._added.values() if token.special and token.content)
         return [Special(token.content, token.lstrip, token.rstrip) for token in added]
 
     def special(self, name: str) -> int:
