@@ -55,7 +55,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--beams", "4", "--temperature", "0.5"], "--beams 4: expected without --temperature"),
+        (["--beams", "4", "--temperature", "0.5"], "--ban and --force, which beams do not take"),
         (["--beams", "9"], "--beams 9: expected 1, which --n asks for, to 8"),
         (["--beams", "2", "--regex", "a"], "--beams 2: expected without --json-schema and --regex"),
         (["--json-schema", "{binary}"], "not JSON"),

@@ -106,8 +106,8 @@ def generate(
     usual = 0.0 if beams else 0.8
     sampling = Sampling(usual if temperature is None else temperature, top_k, top_p, banned=tuple(ban or ())).check()
     if beams and (sampling != Sampling() or force):
-        replaced = "--temperature, --top-k, --top-p, --ban and --force"
-        raise UserError(f"--beams {beams}: expected without {replaced}, which it replaces")
+        others = "--temperature, --top-k, --top-p, --ban and --force"
+        raise UserError(f"--beams {beams}: expected without {others}, which beams do not take")
     if beams and (json_schema is not None or regex is not None):
         raise UserError(f"--beams {beams}: expected without --json-schema and --regex")
     if beams and not n <= beams <= ROWS:
