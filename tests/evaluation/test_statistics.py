@@ -13,6 +13,7 @@ from palmetto.evaluation.statistics import (
     estimate,
     influences,
     mean_of,
+    mean_of_compared,
     mean_of_same,
     ratio,
     standard_error,
@@ -98,6 +99,11 @@ def test_a_mean_of_tasks_weighs_them_alike() -> None:
     mean = mean_of([one, other])
     assert mean.value == pytest.approx((0.5 + 0.25) / 2)
     assert mean.error == pytest.approx(math.hypot(one.error, other.error) / 2)
+
+
+def test_a_mean_of_differences_reaches_below_zero_too() -> None:
+    single = compare([-1.0], [-4.0], ["a"])
+    assert mean_of_compared([single, single]).difference.interval == (-6.0, 0.0)
 
 
 def test_the_error_of_a_ratio_is_that_of_drawing_texts() -> None:

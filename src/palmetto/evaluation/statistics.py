@@ -131,5 +131,5 @@ def mean_of(estimates: Sequence[Estimate], most: float = 1.0, least: float = 0.0
         return estimates[0]
     value = float(np.mean([each.value for each in estimates]))
     error = math.sqrt(sum(each.error**2 for each in estimates)) / len(estimates)
-    reach = max(1.0, value) if math.isnan(error) else Z * error
+    reach = max(1.0, abs(value)) if math.isnan(error) else Z * error
     return Estimate(value, error, (max(least, value - reach), min(most, value + reach)))
