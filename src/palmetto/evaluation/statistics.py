@@ -28,6 +28,11 @@ class Estimate(NamedTuple):
         value, low, high = ((each - chance) / (best - chance) for each in (self.value, *self.interval))
         return Estimate(value, self.error / (best - chance), (low, high))
 
+    def scaled(self, factor: float) -> "Estimate":
+        """Returns the estimate times a factor that is not negative."""
+        value, error, low, high = (factor * each for each in (self.value, self.error, *self.interval))
+        return Estimate(value, error, (low, high))
+
 
 class Comparison(NamedTuple):
     """Holds the mean difference of two runs on the same examples."""

@@ -11,6 +11,7 @@ from palmetto.evaluation.loading import Loaded, load
 from palmetto.evaluation.page import html
 from palmetto.evaluation.registry import TASKS
 from palmetto.evaluation.results import summarize
+from palmetto.evaluation.statistics import Z
 from palmetto.files import write_text
 from palmetto.report.scores import baseline, certain
 from tests.evaluation.tasks import records
@@ -137,6 +138,23 @@ def test_bias_is_how_often_a_known_answer_is_the_stereotype(tmp_path: Path) -> N
     assert half["kinds"]["ambiguous"]["value"] == 50.0
     assert half["bias"]["bias_ambiguous"]["neutral"] == 0.0
     assert "biased" not in half["bias"]
+
+
+@pytest.mark.parametrize(("condition", "share"), [("ambig", 0.02), ("disambig", 1.0)])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_two_answers_that_are_alike_are_no_certain_bias(
+    tmp_path: Path, condition: str, share: float, sign: int
+) -> None:
+    asked = [question("neg", condition, 2) | {"question_index": str(number)} for number in range(100)]
+    write_text(tmp_path / "bbq" / "Age.jsonl", records.lines(*asked))
+    loaded = load(TASKS["bbq_age"], tmp_path)
+    [found] = summary(loaded, [int(sign < 0)] * 2 + [2] * 98)["bias"].values()
+    assert found["value"] == pytest.approx(100 * sign * share)
+    width = Z**2 / (2 + Z**2)
+    low, high = found["interval"] if sign > 0 else [-bound for bound in reversed(found["interval"])]
+    assert low <= 100 * share * (1 - 2 * width) + 1e-4
+    if condition == "disambig":
+        assert (low, high) == pytest.approx((100 - 200 * width, 100.0), abs=1e-4)
 
 
 def test_bias_has_the_bootstraps_error(tmp_path: Path) -> None:
