@@ -87,6 +87,17 @@ def influences(counts: Sequence[Sequence[float]], score: Callable[[Sequence[floa
     return list(score(whole.tolist()) + (len(each) - 1) * (others.mean() - others))
 
 
+def weighed_alike(parts: Sequence[Sequence[float]]) -> list[float]:
+    """Returns a value for each value of all parts, whose mean is the mean of the parts' means.
+
+    Each differs from it by its own difference, times the weight of its part over its share of all values. So the
+    standard error of their mean is that of the weighted mean, also where parts share clusters or have a single value.
+    """
+    mean, count = float(np.mean([np.mean(part) for part in parts])), sum(map(len, parts))
+    weights = [count / (len(parts) * len(part)) for part in parts]
+    return [mean + weight * (value - mean) for part, weight in zip(parts, weights, strict=True) for value in part]
+
+
 def ratio(numerators: Sequence[float], denominators: Sequence[float], clusters: Sequence[str]) -> Estimate:
     """Returns the ratio of two sums, such as bits by bytes, with the error of the linearized ratio."""
     whole = float(np.sum(denominators))

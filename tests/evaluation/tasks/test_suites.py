@@ -82,6 +82,8 @@ def test_core_averages_jeopardy_over_its_categories(tmp_path: Path) -> None:
     task = results["tasks"]["core_jeopardy"]
     assert (task["value"], task["metrics"]["by_category"]) == (75.0, 50.0)
     assert {kind: of["value"] for kind, of in task["kinds"].items()} == {"literature": 100.0, "word_origins": 0.0}
+    expected = math.sqrt(4 / 3 * (3 * (1 / 12) ** 2 + (1 / 4) ** 2))
+    assert results["suites"]["core"]["figures"]["core"]["error"] == pytest.approx(100 * expected, abs=1e-4)
     write_text(path, records.lines({"context": "Q", "continuation": "yes"}))
     with pytest.raises(UserError, match=r"no 'category'; expected .* continuation, each with its category"):
         load(TASKS["core_jeopardy"], tmp_path)

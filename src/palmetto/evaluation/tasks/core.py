@@ -9,8 +9,7 @@ from functools import partial
 from typing import Literal, NamedTuple
 
 from palmetto.evaluation.answers import same
-from palmetto.evaluation.scoring import estimate_of
-from palmetto.evaluation.statistics import Estimate, mean_of
+from palmetto.evaluation.statistics import Estimate, estimate, weighed_alike
 from palmetto.evaluation.tasks.reading import json_lines
 from palmetto.evaluation.tasks.suite import Means, Results, Suite
 from palmetto.evaluation.tasks.task import Example, File, Option, Outcome, Record, Task
@@ -99,7 +98,8 @@ def _by_category(outcomes: Sequence[Outcome], own: Estimate) -> dict[str, Estima
     """Returns the mean over categories, which have many or few questions."""
     kinds = dict.fromkeys(outcome.kind for outcome in outcomes)
     of_each = [[outcome for outcome in outcomes if outcome.kind == kind] for kind in kinds]
-    return {_CATEGORIES: mean_of([estimate_of("acc", of, [each.cluster for each in of]) for of in of_each])}
+    values = weighed_alike([[outcome.scores["acc"] for outcome in of] for of in of_each])
+    return {_CATEGORIES: estimate(values, [outcome.cluster for of in of_each for outcome in of])}
 
 
 _EXAMPLES = {"choices": _choices, "schema": _schema, "continuation": _continuation}
