@@ -116,8 +116,8 @@ def ask(
 ) -> list[Query]:
     """Returns the queries of an example: one for its answer, or two for each option, with the context and without.
 
-    Where an answer is generated, another asks for the likelihood of the first accepted one. All of them show the same
-    worked examples, as many as fit. A text is scored in windows.
+    Where an answer is generated, another asks for the likelihood of the first accepted one, if it fits. All of them
+    show the same worked examples, as many as fit. A text is scored in windows.
     seeds: the seeds of sampled answers, which take the place of the greedy one; empty for the greedy one.
     """
     if example.text:
@@ -129,7 +129,7 @@ def ask(
             break
     queries = [query._replace(truncated=query.truncated or texts != attempts[0]) for query in queries]
     if not example.options:
-        right = [_of_right(queries[0], example, reader)] if example.answers and not task.chained else []
+        right = _of_right(queries[0], example, reader) if example.answers and not task.chained else []
         return ([queries[0]._replace(seed=seed) for seed in seeds] or queries) + right
     for place, option in enumerate(example.options):
         [alone] = of_options("", [Option(task.unconditional, option.continuation)], reader)
@@ -147,13 +147,16 @@ def _attempt(task: Task, example: Example, before: str, reader: Reader) -> list[
     return of_options(task.instruction, options, reader)
 
 
-def _of_right(generated: Query, example: Example, reader: Reader) -> Query:
-    """Returns the query of the first accepted answer after the context of a generated one, of as much as fits."""
-    text = generated.context[len(generated.context.rstrip(" \t")) :] + example.answered
-    whole = tuple(map(int, reader.vocabulary.encode(text)))
-    kept = whole[: reader.length - len(generated.ids)]
-    shown = text if kept == whole else reader.text(kept)
-    return generated._replace(option=0, continuation=shown, continuation_ids=kept, tokens=0)
+def _of_right(generated: Query, example: Example, reader: Reader) -> list[Query]:
+    """Returns the query of the first accepted answer after the context of a generated one, or none if it does not fit.
+
+    The beginning of a long answer has more bits per byte than the whole, and cannot stand for it.
+    """
+    text = generated.context[len(generated.context.rstrip(" \t")) :] + example.following(example.answers[0])
+    ids = tuple(map(int, reader.vocabulary.encode(text)))
+    if len(generated.ids) + len(ids) > reader.length:
+        return []
+    return [generated._replace(option=0, continuation=text, continuation_ids=ids, tokens=0)]
 
 
 def of_options(instruction: str, options: Sequence[Option], reader: Reader) -> list[Query]:

@@ -93,14 +93,17 @@ class Example:
 
     @property
     def answered(self) -> str:
-        """The first answer as it follows the context, of an example without options."""
-        between = "" if self.context.endswith((" ", "\n")) else " "
-        return f"{between}{self.solution or self.answers[0]}"
+        """The solution or first answer as it follows the context, of an example without options."""
+        return self.following(self.solution or self.answers[0])
 
     @property
     def demonstration(self) -> str:
         """The example with its answer, as a shot shows it."""
         return "".join(self.options[self.gold[0]]) if self.options else f"{self.context}{self.answered}"
+
+    def following(self, text: str) -> str:
+        """Returns a text as it follows the context."""
+        return text if self.context.endswith((" ", "\n")) else f" {text}"
 
 
 class Outcome(NamedTuple):
