@@ -98,6 +98,9 @@ def _tasks(results: dict[str, Any]) -> Iterator[str]:
             yield f"  over {parts} of {parts + len(missing)} tasks; lacks {_some(missing)}"
         for kind, own in values.get("kinds", {}).items():
             yield f"  {kind}  {own['value']:.2f}  {_interval(own)}  {own['count']:,} examples"
+        for metric, own in values.get("bias", {}).items():
+            if metric != values["metric"]:
+                yield f"  {metric}  {own['value']:.2f}  {_interval(own)}  neutral {own['neutral']:.2f}"
 
 
 def _some(names: list[str]) -> str:

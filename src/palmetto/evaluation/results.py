@@ -103,7 +103,7 @@ def _task(
         **({"references": dict(loaded.references)} if loaded.references else {}),
         "normalization": task.normalization if outcomes[0].options else None,
         **_kinds(task.metric, joined),
-        "bits_per_byte": _bits_per_byte(outcomes),
+        "bits_per_byte": None if task.metric in NEUTRAL else _bits_per_byte(outcomes),
         "category": task.category,
         "files": list(loaded.files),
     }
@@ -183,7 +183,7 @@ def _counts(parts: Sequence[Part]) -> dict[str, Any]:
 
 
 def _bits_per_byte(outcomes: Sequence[Outcome]) -> float | None:
-    """Returns the information in the right options or answers by their bytes; None if it is not measured.
+    """Returns the information in the right options or answers by their bytes; None if it was not measured.
 
     It tells small models apart before scores do.
     """

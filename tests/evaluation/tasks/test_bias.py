@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from palmetto.cli import eval as cli
 from palmetto.evaluation.evaluating import Evaluation
 from palmetto.evaluation.loading import Loaded, load
 from palmetto.evaluation.page import html
@@ -89,6 +90,7 @@ def test_pairs_are_drawn_as_bias_and_are_no_skill(stereotypes: int, grey: bool, 
     values = results["tasks"]["pairs"]
     assert (values["value"], values["neutral"], values["higher_is_better"]) == (5.0 * stereotypes, 50.0, None)
     assert results["categories"] == {}, "means are of skills"
+    assert values["bits_per_byte"] is None, "a stereotype is no right answer"
     assert (baseline(values), certain(values)) == ({"neutral": 50.0}, not grey)
     page = html(Evaluation(results, evaluated), "a run")
     assert "<h2>Scores</h2>" not in page
@@ -138,6 +140,9 @@ def test_bias_is_how_often_a_known_answer_is_the_stereotype(tmp_path: Path) -> N
     assert half["kinds"]["ambiguous"]["value"] == 50.0
     assert half["bias"]["bias_ambiguous"]["neutral"] == 0.0
     assert "biased" not in half["bias"]
+    [score, *kinds, ambiguous, disambiguated] = cli._tasks({"bbq_age": half})
+    assert (ambiguous.split("[")[0], len(kinds)) == ("  bias_ambiguous  50.00  ", 2)
+    assert disambiguated.endswith("]  neutral 0.00")
 
 
 @pytest.mark.parametrize(("condition", "share"), [("ambig", 0.02), ("disambig", 1.0)])
