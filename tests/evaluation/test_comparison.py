@@ -41,6 +41,7 @@ def test_a_difference_is_paired_with_its_interval(tmp_path: Path) -> None:
     two = evaluation(tmp_path / "two", {"boolq": [1.0, 1.0, 0.0, 1.0] * 10})
     compared = compare_all([one, two, one])["tasks"]
     assert list(compared) == ["boolq"]
+    assert compare_all([two, one])["unpaired"] == {"copa": "not in all evaluations"}
     better, same = compared["boolq"]["others"]
     assert (compared["boolq"]["first"]["value"], better["value"], better["difference"]) == (50.0, 75.0, 25.0)
     low, high = better["difference_interval"]
@@ -88,8 +89,31 @@ def test_groups_of_other_tasks_are_left_out_and_named(tmp_path: Path) -> None:
     two = grouped(tmp_path / "two", {"few": [1.0], "copa": [1.0]}, ("few",))
     compared = compare_all([one, two])
     assert (list(compared["tasks"]), compared["means"]) == (["few", "copa"], {})
-    assert compared["unpaired"] == dict.fromkeys(("group", "Both"), "not over the same tasks in all evaluations")
+    assert compared["unpaired"] == {
+        "group": "not over the same tasks in all evaluations",
+        "Both": "over group, which cannot be paired",
+    }
     assert "group: not over the same tasks in all evaluations." in comparison_page.html(compared)
+
+
+def test_groups_that_only_another_has_are_named(tmp_path: Path) -> None:
+    one = evaluation(tmp_path / "one", {"copa": [1.0]})
+    two = grouped(tmp_path / "two", {"few": [1.0], "many": [1.0], "copa": [1.0]}, ("few", "many"))
+    expected = dict.fromkeys(("group", "Both"), "not in all evaluations")
+    assert compare_all([one, two])["unpaired"] == compare_all([two, one])["unpaired"] == expected
+
+
+def test_scores_by_other_metrics_are_not_paired(tmp_path: Path) -> None:
+    one, two = (evaluation(tmp_path / name, {"pairs": [1.0], "copa": [1.0]}) for name in ("one", "two"))
+    results = read_json(one / "results.json")
+    results["tasks"]["pairs"]["metric"] = "pct_stereotype"
+    write_json(one / "results.json", results)
+    compared = compare_all([one, two])
+    assert list(compared["tasks"]) == ["copa"]
+    assert compared["unpaired"] == {"pairs": "scored by pct_stereotype and by acc"}
+    alone = evaluation(tmp_path / "alone", {"pairs": [1.0]})
+    with pytest.raises(UserError, match=r"one: no task .* by the same metric; pairs is scored by pct_.* and by acc;"):
+        compare_all([one, alone])
 
 
 def test_the_page_shows_runs_side_by_side(tmp_path: Path) -> None:
@@ -141,6 +165,7 @@ def test_suites_are_drawn_over_sizes_with_people_as_lines(tmp_path: Path) -> Non
         folders.append(evaluation(tmp_path / f"{size}", {"boolq": [1.0, 0.0]}, suites=suites, shots=0, size=size))
     compared = compare_all(folders)
     assert list(compared["suites"]) == ["bigbench normalized"]
+    assert compared["unpaired"] == {"olmes": "not over the same tasks in all evaluations"}
     assert [each["value"] for each in compared["suites"]["bigbench normalized"]["values"]] == [10.0, -2.0, 40.0]
     page = comparison_page.html(compared)
     drawn = page[page.index("bigbench normalized by parameters") :]

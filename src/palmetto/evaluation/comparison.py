@@ -18,6 +18,8 @@ from palmetto.files import read_json
 OVER = {"shots": "shots", "step": "step", "parameters": "size"}
 """What scores are drawn over, with the keys of an evaluation's settings."""
 
+_ABSENT = "not in all evaluations"
+
 
 class Scores(NamedTuple):
     """Holds the scores of a task, or of all examples of a group, by its own metric, in the order of the examples."""
@@ -41,7 +43,7 @@ def compare_all(folders: Sequence[Path]) -> dict[str, Any]:
 
     "tasks" has the tasks that all evaluations have, and the groups over all of their examples; "means" those of groups
     over their tasks, and of categories. "over" has what is another in each evaluation, among the numbers of shots,
-    steps and parameters, by folder. "unpaired" says which groups and categories are left out, and why.
+    steps and parameters, by folder. "unpaired" says which tasks, groups, categories and suites are left out, and why.
 
     Each other evaluation has its value, its difference from the first with an interval, and the number of examples that
     such a difference needs. Raises UserError if they did not see the same data, or share no task.
@@ -49,17 +51,22 @@ def compare_all(folders: Sequence[Path]) -> dict[str, Any]:
     outcomes = [outcomes_of(folder) for folder in folders]
     _check_data(folders)
     recorded = [read_json(folder / RESULTS) for folder in folders]
-    shared = [name for name in outcomes[0] if all(name in each for each in outcomes[1:])]
+    shared, unshared = _shared([of["tasks"] for of in recorded], outcomes)
     if not shared:
         others = ", ".join(map(str, folders[1:]))
-        raise UserError(f"{folders[0]}: no task that {others} has too; expected evaluations with a task in common")
+        metrics = "".join(f"; {name} is {why}" for name, why in unshared.items() if why != _ABSENT)
+        raise UserError(
+            f"{folders[0]}: no task that {others} has too, by the same metric{metrics}; expected evaluations with a "
+            "task in common"
+        )
     groups, ungrouped = _alike([of["tasks"] for of in recorded], "parts", shared)
     scores = {
         name: [_scores(name, parts, own, of["tasks"]) for own, of in zip(outcomes, recorded, strict=True)]
         for name, parts in ({name: [name] for name in shared} | groups).items()
     }
     found = {name: _compare(name, own, folders) for name, own in scores.items()}
-    means, unpaired = _means(recorded, found, groups, folders)
+    means, uncategorized = _means(recorded, found, groups, folders)
+    suites, unsuited = _suites([of.get("suites", {}) for of in recorded])
     return {
         "folders": list(map(str, folders)),
         "over": _over([read_json(folder / SETTINGS) for folder in folders]),
@@ -74,28 +81,49 @@ def compare_all(folders: Sequence[Path]) -> dict[str, Any]:
             for name, own in scores.items()
         },
         "means": means,
-        "suites": _suites([of.get("suites", {}) for of in recorded]),
-        "unpaired": ungrouped | unpaired,
+        "suites": suites,
+        "unpaired": unshared | ungrouped | uncategorized | unsuited,
     }
 
 
-def _alike(
-    recorded: Sequence[Mapping[str, Any]], key: str, known: Collection[str]
-) -> tuple[dict[str, list[str]], dict[str, str]]:
-    """Returns the groups or categories that all evaluations have over the same members, and why others are left out.
+def _shared(
+    recorded: Sequence[Mapping[str, Any]], outcomes: Sequence[Mapping[str, Sequence[Outcome]]]
+) -> tuple[list[str], dict[str, str]]:
+    """Returns the tasks that all evaluations have by the same metric, and why others are left out.
 
-    key: what names the members. known: what can be compared.
+    Those that only some have as parts of a group are not named one by one: the group is.
+    """
+    shared, left_out = list[str](), dict[str, str]()
+    parts = {part for of in recorded for values in of.values() for part in values.get("parts", ())}
+    for name in dict.fromkeys(name for of in outcomes for name in of):
+        if any(name not in of for of in outcomes):
+            left_out |= {} if name in parts else {name: _ABSENT}
+        elif len(metrics := dict.fromkeys(of[name]["metric"] for of in recorded)) > 1:
+            left_out[name] = f"scored by {' and by '.join(metrics)}"
+        else:
+            shared.append(name)
+    return shared, left_out
+
+
+def _alike(
+    recorded: Sequence[Mapping[str, Any]], key: str, known: Collection[str] | None = None
+) -> tuple[dict[str, list[str]], dict[str, str]]:
+    """Returns the groups, categories or suites that all evaluations have over the same members, and why others are
+    left out.
+
+    key: what names the members. known: what can be compared; None if members need not be.
     """
     alike, left_out = dict[str, list[str]](), dict[str, str]()
-    first, *others = recorded
-    for name, of in first.items():
-        if key not in of or any(name not in other for other in others):
-            continue
-        members = of[key]
-        if any(other[name].get(key) != members for other in others) or not set(members) <= set(known):
+    for name in dict.fromkeys(name for of in recorded for name, values in of.items() if key in values):
+        first, *others = (of.get(name, {}).get(key) for of in recorded)
+        if first is None or None in others:
+            left_out[name] = _ABSENT
+        elif any(other != first for other in others):
             left_out[name] = "not over the same tasks in all evaluations"
+        elif known is not None and (unknown := [member for member in first if member not in known]):
+            left_out[name] = f"over {', '.join(unknown)}, which cannot be paired"
         else:
-            alike[name] = members
+            alike[name] = first
     return alike, left_out
 
 
@@ -147,18 +175,18 @@ def _told(
     return {"count": compared[0].examples, "first": values[0], "others": others}
 
 
-def _suites(recorded: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Returns the figures that all evaluations have of a suite, over the same tasks; they are not paired."""
-    first, *others = recorded
-    return {
+def _suites(recorded: Sequence[dict[str, Any]]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Returns the figures of suites over the same tasks, which are not paired, and why other suites are left out."""
+    first, (alike, left_out) = recorded[0], _alike(recorded, "tasks")
+    figures = {
         f"{suite} {figure}": {
             "values": [each[suite]["figures"][figure] for each in recorded],
             "references": first[suite].get("references", {}),
         }
-        for suite in first
-        if all(suite in each and each[suite]["tasks"] == first[suite]["tasks"] for each in others)
+        for suite in alike
         for figure in first[suite]["figures"]
     }
+    return figures, left_out
 
 
 def _over(settings: Sequence[dict[str, Any]]) -> dict[str, list[int]]:
