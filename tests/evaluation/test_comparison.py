@@ -96,6 +96,18 @@ def test_groups_of_other_tasks_are_left_out_and_named(tmp_path: Path) -> None:
     assert "group: not over the same tasks in all evaluations." in comparison_page.html(compared)
 
 
+def test_a_group_within_another_is_not_counted_again(tmp_path: Path) -> None:
+    scores = {name: [0.0, 1.0] * 10 for name in ("few", "many", "copa")}
+    folders = [grouped(tmp_path / name, scores, ("few", "many")) for name in ("one", "two")]
+    for folder in folders:
+        results = read_json(folder / "results.json")
+        results["tasks"]["inner"] = {**results["tasks"]["group"], "parts": ["few"]}
+        write_json(folder / "results.json", results)
+    page = comparison_page.html(compare_all(folders))
+    assert "0 of 2 differences are certain" in page, "of the group and of copa"
+    assert ">inner<" in page
+
+
 def test_groups_that_only_another_has_are_named(tmp_path: Path) -> None:
     one = evaluation(tmp_path / "one", {"copa": [1.0]})
     two = grouped(tmp_path / "two", {"few": [1.0], "many": [1.0], "copa": [1.0]}, ("few", "many"))

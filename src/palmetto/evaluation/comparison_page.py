@@ -80,7 +80,10 @@ grey, and so is a bias that may be none.</p>
 
 
 def _verdict(tasks: Mapping[str, Any]) -> str:
-    every = [other for values in tasks.values() for other in values["others"]]
+    """Returns how many differences are certain, of tasks and groups that share no example."""
+    groups = {name: set(values["parts"]) for name, values in tasks.items() if "parts" in values}
+    within = {name for name, parts in groups.items() if any(parts < others for others in groups.values())}
+    every = [other for name, values in tasks.items() if name not in within for other in values["others"]]
     return f"{sum(map(_certain, every))} of {len(every)} differences are certain at 95 %."
 
 
