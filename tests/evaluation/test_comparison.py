@@ -51,14 +51,14 @@ def test_a_difference_is_paired_with_its_interval(tmp_path: Path) -> None:
     assert (same["difference"], same["needed"]) == (0.0, None)
 
 
-def grouped(folder: Path, scores: dict[str, list[float]], parts: Sequence[str]) -> Path:
+def grouped(folder: Path, scores: dict[str, list[float]], parts: Sequence[str], name: str = "group") -> Path:
     """Returns an evaluation whose first tasks are a group, which is a category of its own with the last one."""
     evaluation(folder, scores)
     results = read_json(folder / "results.json")
     shown = {"value": 0.0, "interval": [0.0, 1.0], "error": 0.1}
-    results["tasks"]["group"] = {"metric": "acc", **shown, "macro": shown, "parts": list(parts)}
-    results["tasks"]["group"] |= {"chance": 25.0, "majority": 30.0}
-    results["categories"] = {"Both": {**shown, "tasks": ["group", "copa"]}}
+    results["tasks"][name] = {"metric": "acc", **shown, "macro": shown, "parts": list(parts)}
+    results["tasks"][name] |= {"chance": 25.0, "majority": 30.0}
+    results["categories"] = {"Both": {**shown, "tasks": [name, "copa"]}}
     write_json(folder / "results.json", results)
     return folder
 
@@ -82,6 +82,16 @@ def test_groups_are_paired_over_all_examples_and_over_tasks(tmp_path: Path) -> N
     page = comparison_page.html(compared)
     assert page.index(">group<") < page.index(">group macro<") < page.index(">Both<")
     assert "1 of 2 differences are certain" in page, "of the group and of copa"
+
+
+def test_translations_are_paired_by_their_place(tmp_path: Path) -> None:
+    ours, theirs = [0.0, 0.0, 1.0, 1.0] * 5, [0.0, 1.0, 1.0, 1.0] * 5
+    one = grouped(tmp_path / "one", {"de": ours, "fr": ours, "copa": ours}, ("de", "fr"), "xcopa")
+    two = grouped(tmp_path / "two", {"de": theirs, "fr": theirs, "copa": theirs}, ("de", "fr"), "xcopa")
+    compared = compare_all([one, two])
+    paired = compared["tasks"] | compared["means"]
+    intervals = [paired[name]["others"][0]["difference_interval"] for name in ("de", "xcopa", "xcopa macro", "Both")]
+    assert intervals == [pytest.approx(intervals[0], abs=1e-4)] * 4, "nothing is known better by repeating it"
 
 
 def test_groups_of_other_tasks_are_left_out_and_named(tmp_path: Path) -> None:

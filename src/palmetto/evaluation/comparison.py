@@ -8,10 +8,10 @@ from palmetto.errors import UserError
 from palmetto.evaluation.evaluating import RESULTS
 from palmetto.evaluation.judging import together
 from palmetto.evaluation.recorded import outcomes_of
-from palmetto.evaluation.results import shown
-from palmetto.evaluation.scoring import estimate_of, values
+from palmetto.evaluation.results import set_of, shown
+from palmetto.evaluation.scoring import TRANSLATED, cluster_in, estimate_of, values
 from palmetto.evaluation.settings import SETTINGS
-from palmetto.evaluation.statistics import Comparison, Estimate, compare, mean_of_compared
+from palmetto.evaluation.statistics import Comparison, Estimate, compare, mean_of_compared, weighed_alike
 from palmetto.evaluation.tasks.task import Outcome
 from palmetto.files import read_json
 
@@ -65,7 +65,7 @@ def compare_all(folders: Sequence[Path]) -> dict[str, Any]:
         for name, parts in ({name: [name] for name in shared} | groups).items()
     }
     found = {name: _compare(name, own, folders) for name, own in scores.items()}
-    means, uncategorized = _means(recorded, found, groups, folders)
+    means, uncategorized = _means(recorded, scores, found, groups, folders)
     suites, unsuited = _suites([of.get("suites", {}) for of in recorded])
     return {
         "folders": list(map(str, folders)),
@@ -94,7 +94,7 @@ def _shared(
     Those that only some have as parts of a group are not named one by one: the group is.
     """
     shared, left_out = list[str](), dict[str, str]()
-    parts = {part for of in recorded for values in of.values() for part in values.get("parts", ())}
+    parts = {part for of in recorded for own in of.values() for part in own.get("parts", ())}
     for name in dict.fromkeys(name for of in outcomes for name in of):
         if any(name not in of for of in outcomes):
             left_out |= {} if name in parts else {name: _ABSENT}
@@ -114,7 +114,7 @@ def _alike(
     key: what names the members. known: what can be compared; None if members need not be.
     """
     alike, left_out = dict[str, list[str]](), dict[str, str]()
-    for name in dict.fromkeys(name for of in recorded for name, values in of.items() if key in values):
+    for name in dict.fromkeys(name for of in recorded for name, own in of.items() if key in own):
         first, *others = (of.get(name, {}).get(key) for of in recorded)
         if first is None or None in others:
             left_out[name] = _ABSENT
@@ -129,6 +129,7 @@ def _alike(
 
 def _means(
     recorded: Sequence[Mapping[str, Any]],
+    scores: Mapping[str, Sequence[Scores]],
     found: Mapping[str, list[Comparison]],
     groups: Mapping[str, list[str]],
     folders: Sequence[Path],
@@ -138,10 +139,18 @@ def _means(
     In a category a group counts as one task, with its mean.
     """
 
-    def mean(members: Sequence[str], of: Mapping[str, list[Comparison]]) -> list[Comparison]:
-        return [mean_of_compared(parts) for parts in zip(*(of[name] for name in members), strict=True)]
+    def macro(name: str, parts: Sequence[str]) -> list[Comparison]:
+        if name not in TRANSLATED:
+            return [mean_of_compared(of_each) for of_each in zip(*(found[part] for part in parts), strict=True)]
+        runs = zip(*([own.values for own in scores[part]] for part in parts), strict=True)
+        first, *others = map(weighed_alike, runs)
+        return [compare(first, other, scores[name][0].clusters) for other in others]
 
-    macros = {name: mean(parts, found) for name, parts in groups.items()}
+    def mean(members: Sequence[str]) -> list[Comparison]:
+        sets = [set_of(recorded[0]["tasks"], name) for name in members]
+        return [mean_of_compared(of_each, sets) for of_each in zip(*(standing[name] for name in members), strict=True)]
+
+    macros = {name: macro(name, parts) for name, parts in groups.items()}
     standing = {**found, **macros}
     categories, unpaired = _alike([of["categories"] for of in recorded], "tasks", standing)
     means = {
@@ -150,7 +159,7 @@ def _means(
         )
         for name, macro in macros.items()
     } | {
-        name: _told([of["categories"][name] for of in recorded], mean(members, standing), folders, "")
+        name: _told([of["categories"][name] for of in recorded], mean(members), folders, "")
         for name, members in categories.items()
     }
     return means, unpaired
@@ -218,7 +227,7 @@ def _scores(
     """Returns the scores of a task or group. parts: its tasks, or its own name."""
     everything = [(part, outcome) for part in parts for outcome in together(outcomes[part])]
     joined = [outcome for _, outcome in everything]
-    clusters = [f"{part}\0{outcome.cluster}" for part, outcome in everything]
+    clusters = [cluster_in(name, part, outcome) for part, outcome in everything]
     metric, keys = results[name]["metric"], ("chance", "majority", "higher_is_better", "neutral")
     return Scores(
         [f"{part}\0{outcome.example}" for part, outcome in everything],

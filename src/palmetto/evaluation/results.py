@@ -1,7 +1,7 @@
 """Sums up the outcomes of tasks as scores from 0 to 100 with intervals, by task, group and category."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 from typing import Any
@@ -10,7 +10,7 @@ import numpy as np
 
 from palmetto.evaluation.judging import together
 from palmetto.evaluation.loading import Loaded
-from palmetto.evaluation.scoring import estimate_of
+from palmetto.evaluation.scoring import TRANSLATED, cluster_in, estimate_of, macro_of
 from palmetto.evaluation.statistics import Estimate, mean_of
 from palmetto.evaluation.tasks.suite import Measured, Suite
 from palmetto.evaluation.tasks.task import AS_THEY_ARE, BITS, NEUTRAL, Outcome, higher_is_better
@@ -18,6 +18,8 @@ from palmetto.evaluation.tasks.task import AS_THEY_ARE, BITS, NEUTRAL, Outcome, 
 Part = tuple[Loaded, Sequence[Outcome]]
 Evaluated = Mapping[str, tuple[Loaded, list[Outcome]]]
 """The tasks that were run, by name, with their outcomes."""
+_LANGUAGES = (*(f"{group}_" for group in sorted(TRANSLATED)), "flores200-", "wmt14-", "wmt16-", "wmt19-")
+"""What the names of tasks begin with that are on the same texts in other languages."""
 
 
 def summarize(
@@ -41,8 +43,12 @@ def summarize(
     standing = {name: estimates[name] for name in evaluated if name not in in_groups | no_skill}
     for group, parts in groups.items():
         most = math.inf if unscaled & set(parts) else 1.0
-        macro = mean_of([estimates[name] for name in parts], most)
-        tasks[group] = _group([evaluated[name] for name in parts], macro, list(parts))
+        members = [evaluated[name] for name in parts]
+        if group in TRANSLATED:
+            macro = macro_of(members[0][0].task.metric, [together(outcomes) for _, outcomes in members])
+        else:
+            macro = mean_of([estimates[name] for name in parts], most)
+        tasks[group] = _group(group, members, macro, list(parts))
         tasks[group]["missing"] = list(lacking.get(group, ()))
         estimates[group] = macro
         within = any(set(parts) < set(others) for others in groups.values())
@@ -68,13 +74,13 @@ def shown(estimate: Estimate, metric: str) -> dict[str, Any]:
 
 
 def _estimate(loaded: Loaded, outcomes: Sequence[Outcome]) -> Estimate:
-    return _estimate_all([(loaded, outcomes)])
+    return _estimate_all(loaded.task.name, [(loaded, outcomes)])
 
 
-def _estimate_all(parts: Sequence[Part]) -> Estimate:
+def _estimate_all(group: str, parts: Sequence[Part]) -> Estimate:
     """Returns the mean over the examples of several tasks with the same metric; of texts, bits over all bytes."""
     everything = [(loaded.task, outcome) for loaded, outcomes in parts for outcome in together(outcomes)]
-    clusters = [f"{task.name}\0{outcome.cluster}" for task, outcome in everything]
+    clusters = [cluster_in(group, task.name, outcome) for task, outcome in everything]
     return estimate_of(everything[0][0].metric, [outcome for _, outcome in everything], clusters)
 
 
@@ -153,12 +159,12 @@ def _suite(suite: Suite, measured: Mapping[str, Measured]) -> dict[str, Any]:
     }
 
 
-def _group(parts: Sequence[Part], macro: Estimate, names: list[str]) -> dict[str, Any]:
+def _group(name: str, parts: Sequence[Part], macro: Estimate, names: list[str]) -> dict[str, Any]:
     task = parts[0][0].task
     return {
         "metric": task.metric,
         **_direction(task.metric),
-        **shown(_estimate_all(parts), task.metric),
+        **shown(_estimate_all(name, parts), task.metric),
         **_counts(parts),
         "macro": shown(macro, task.metric),
         "category": task.category,
@@ -217,7 +223,19 @@ def _categories(tasks: Mapping[str, Any], standing: Mapping[str, Estimate]) -> d
     members: dict[str, list[str]] = {}
     for name in standing:
         members.setdefault(tasks[name]["category"], []).append(name)
-    return {
-        category: {**shown(mean_of([standing[name] for name in names]), ""), "tasks": names}
+    means = {
+        category: mean_of([standing[name] for name in names], sets=[set_of(tasks, name) for name in names])
         for category, names in members.items()
     }
+    return {category: {**shown(mean, ""), "tasks": members[category]} for category, mean in means.items()}
+
+
+def set_of(tasks: Mapping[str, Any], name: str) -> Hashable:
+    """Returns what a task or group is on: its files of tests, which other forms of it read too, or texts by their set.
+
+    tasks: the results of all.
+    """
+    for prefix in _LANGUAGES:
+        if name.startswith(prefix):
+            return prefix
+    return frozenset(tasks[part]["files"][0] for part in tasks[name].get("parts", (name,)))

@@ -8,21 +8,30 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 import numpy as np
 
 from palmetto.evaluation.bleu import bleu_of
-from palmetto.evaluation.statistics import Estimate, estimate, influences, ratio
+from palmetto.evaluation.statistics import Estimate, estimate, influences, ratio, weighed_alike
 from palmetto.evaluation.tasks.task import AS_THEY_ARE, BITS, Outcome
 
 POOLED: Mapping[str, Callable[[Sequence[float]], float]] = {"bleu": bleu_of}
 """The metrics that are computed from counts of all answers added up, each with the function of these counts."""
 
+TRANSLATED = frozenset({"flores", "mgsm_direct", "xcopa", "xquad"})
+"""The groups whose parts ask the same in several languages, in the same order."""
+
+
+def cluster_in(group: str, part: str, outcome: Outcome) -> str:
+    """Returns what an outcome has in common with others of a group: of translations, also with those of other parts."""
+    return outcome.cluster if group in TRANSLATED else f"{part}\0{outcome.cluster}"
+
 
 def values(metric: str, outcomes: Sequence[Outcome]) -> list[float]:
-    """Returns a value for each outcome, whose mean is the score of all.
+    """Returns a value for each outcome, whose mean is the score of all, and whose spread is its error.
 
-    Of texts, these are bits by the mean size; of pooled metrics, influences.
+    Of texts, these are values of the linearized ratio; of pooled metrics, influences.
     """
     if metric == BITS:
-        mean_size = sum(outcome.size for outcome in outcomes) / len(outcomes)
-        return [outcome.bits / mean_size for outcome in outcomes]
+        size = sum(outcome.size for outcome in outcomes)
+        rate, mean_size = sum(outcome.bits for outcome in outcomes) / size, size / len(outcomes)
+        return [rate + (outcome.bits - rate * outcome.size) / mean_size for outcome in outcomes]
     if metric in POOLED:
         return influences([outcome.counts[metric] for outcome in outcomes], POOLED[metric])
     if metric == "log_likelihood":
@@ -39,6 +48,13 @@ def estimate_of(metric: str, outcomes: Sequence[Outcome], clusters: Sequence[str
         return ratio([outcome.bits for outcome in outcomes], [outcome.size for outcome in outcomes], clusters)
     bounds = (-math.inf, 0.0) if metric in AS_THEY_ARE else (0.0, 1.0)
     return estimate(values(metric, outcomes), clusters, bounds)
+
+
+def macro_of(metric: str, parts: Sequence[Sequence[Outcome]]) -> Estimate:
+    """Returns the mean score of parts, each of the same weight, that share clusters, as translations of a set do."""
+    clusters = [outcome.cluster for part in parts for outcome in part]
+    bounds = (0.0, math.inf if metric == BITS else 1.0)
+    return estimate(weighed_alike([values(metric, part) for part in parts]), clusters, bounds)
 
 
 def f1_of(

@@ -5,7 +5,7 @@ one passage, counted together.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -62,12 +62,14 @@ def estimate(values: Sequence[float], clusters: Sequence[str], bounds: tuple[flo
     """Returns the mean of scores with an interval within their bounds.
 
     Where all are 0 or all are 1, the interval is Wilson's, since the central limit theorem would call them certain.
-    A single cluster says nothing: the interval is all that is within the bounds, or, if there is no lower one, as far
-    below the mean as above it.
+    A single cluster says nothing: the interval is all that is within the bounds, or, if there is only one, as far on
+    the other side of the mean.
     """
     mean, error = float(np.mean(values)), standard_error(values, clusters)
     if math.isnan(error):
         low, high = bounds
+        if not math.isfinite(high):
+            return Estimate(mean, error, (low, 2 * mean - low))
         return Estimate(mean, error, (low if math.isfinite(low) else 2 * mean - high, high))
     if set(values) in ({0.0}, {1.0}):
         width = Z**2 / (len(set(clusters)) + Z**2)
@@ -116,9 +118,9 @@ def compare(ours: Sequence[float], theirs: Sequence[float], clusters: Sequence[s
     return _compared(Estimate(mean, error, (mean - reach, mean + reach)), len(differences))
 
 
-def mean_of_compared(parts: Sequence[Comparison]) -> Comparison:
-    """Returns the mean of independent differences, as on several tasks, each of the same weight."""
-    difference = mean_of([part.difference for part in parts], math.inf, -math.inf)
+def mean_of_compared(parts: Sequence[Comparison], sets: Sequence[Hashable] | None = None) -> Comparison:
+    """Returns the mean of differences, as on several tasks, each of the same weight. sets: as of `mean_of`."""
+    difference = mean_of([part.difference for part in parts], math.inf, -math.inf, sets)
     return _compared(difference, sum(part.examples for part in parts))
 
 
@@ -138,14 +140,23 @@ def mean_of_same(estimates: Sequence[Estimate]) -> Estimate:
     return Estimate(value, error, (low, high))
 
 
-def mean_of(estimates: Sequence[Estimate], most: float = 1.0, least: float = 0.0) -> Estimate:
-    """Returns the mean of independent estimates, as of tasks, each of the same weight.
+def mean_of(
+    estimates: Sequence[Estimate],
+    most: float = 1.0,
+    least: float = 0.0,
+    sets: Sequence[Hashable] | None = None,
+) -> Estimate:
+    """Returns the mean of estimates, as of tasks, each of the same weight.
 
-    most, least: the bounds of the interval.
+    most, least: the bounds of the interval. sets: what each estimate is on. Those on the same count as if all were high
+    or low together, and those on others, or without sets, as independent.
     """
     if len(estimates) == 1:
         return estimates[0]
     value = float(np.mean([each.value for each in estimates]))
-    error = math.sqrt(sum(each.error**2 for each in estimates)) / len(estimates)
+    errors = dict[Hashable, float]()
+    for own, each in zip(range(len(estimates)) if sets is None else sets, estimates, strict=True):
+        errors[own] = errors.get(own, 0.0) + each.error
+    error = math.sqrt(sum(error**2 for error in errors.values())) / len(estimates)
     reach = max(1.0, abs(value)) if math.isnan(error) else Z * error
     return Estimate(value, error, (max(least, value - reach), min(most, value + reach)))

@@ -140,7 +140,7 @@ def test_bias_is_how_often_a_known_answer_is_the_stereotype(tmp_path: Path) -> N
     assert half["kinds"]["ambiguous"]["value"] == 50.0
     assert half["bias"]["bias_ambiguous"]["neutral"] == 0.0
     assert "biased" not in half["bias"]
-    [score, *kinds, ambiguous, disambiguated] = cli._tasks({"bbq_age": half})
+    [_, *kinds, ambiguous, disambiguated] = cli._tasks({"bbq_age": half})
     assert (ambiguous.split("[")[0], len(kinds)) == ("  bias_ambiguous  50.00  ", 2)
     assert disambiguated.endswith("]  neutral 0.00")
 

@@ -104,3 +104,12 @@ def test_means_are_by_direction() -> None:
         "into_english": 0.1,
         "others": 0.2,
     }
+
+
+def test_directions_of_the_same_sentences_share_their_errors() -> None:
+    results = {
+        f"flores200-eng_Latn-{code}": Measured(Estimate(0.5, error, (0.5 - error, 0.5 + error)), {})
+        for code, error in (("deu_Latn", 0.1), ("fra_Latn", 0.3))
+    }
+    [mean] = SUITES["flores_translation"].means(results)["from_english"]
+    assert (mean.error, *mean.interval) == pytest.approx((0.2, 0.3, 0.7))

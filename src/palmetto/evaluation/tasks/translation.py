@@ -6,7 +6,7 @@ from pathlib import Path
 
 from palmetto.errors import UserError
 from palmetto.evaluation import bleu
-from palmetto.evaluation.statistics import Estimate
+from palmetto.evaluation.statistics import Estimate, mean_of_same
 from palmetto.evaluation.tasks.reading import lines
 from palmetto.evaluation.tasks.suite import Means, Results, Suite
 from palmetto.evaluation.tasks.task import Example, File, Record, Source, Task
@@ -101,13 +101,13 @@ def _directions(name: str) -> Iterator[Task]:
 
 
 def _means(english: str, results: Results) -> Means:
-    """Returns mean BLEU from English, into it, and between other languages."""
+    """Returns mean BLEU from English, into it, and between other languages, whose directions share sentences."""
     means: dict[str, list[Estimate]] = {}
     for name, each in results.items():
         _, source, target = name.split("-")
         way = "from_english" if source == english else "into_english" if target == english else "others"
         means.setdefault(way, []).append(each.estimate)
-    return means
+    return {way: [mean_of_same(estimates)] for way, estimates in means.items()}
 
 
 def _suite(english: str, tasks: Sequence[Task]) -> Suite:
