@@ -19,7 +19,7 @@ Part = tuple[Loaded, Sequence[Outcome]]
 Evaluated = Mapping[str, tuple[Loaded, list[Outcome]]]
 """The tasks that were run, by name, with their outcomes."""
 _LANGUAGES = (*(f"{group}_" for group in sorted(TRANSLATED)), "flores200-", "wmt14-", "wmt16-", "wmt19-")
-"""What the names of tasks begin with that are on the same texts in other languages."""
+"""Names of tasks on the same texts in several languages begin with one of these."""
 
 
 def summarize(

@@ -23,7 +23,7 @@ NEXT_TURN = "\n\nUser:"
 
 
 _FAULTS = (TemplateError, TypeError, ValueError, ArithmeticError, LookupError)
-"""What templates raise when they run."""
+"""Templates raise these when they run."""
 
 
 class Message(TypedDict):

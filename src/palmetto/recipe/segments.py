@@ -12,9 +12,9 @@ class Special(NamedTuple):
 
     name: str
     left: bool = False
-    """Whether it takes along the white space before it."""
+    """Says whether it takes along the white space before it."""
     right: bool = False
-    """Whether it takes along the white space after it."""
+    """Says whether it takes along the white space after it."""
 
 
 class Segment(NamedTuple):

@@ -14,7 +14,7 @@ from jinja2.environment import Environment
 from jinja2.visitor import NodeTransformer
 
 EOD = "[eod]"
-"""What templates see of `eos_token`."""
+"""Templates see this as `eos_token`."""
 
 _OWN, _JOINED, _SEEN, _IMAGE = "own text", "joined text", "text that was written before", "image of a text"
 """Filters that templates cannot use themselves, since their names have spaces."""

@@ -28,7 +28,7 @@ class _Row(NamedTuple):
     delimiter: str = " "
     """What stands between a question and its answer."""
     categories: bool = False
-    """Whether its score is the mean over the categories of its questions, each of the same weight."""
+    """Says whether its score is the mean over the categories of its questions, each of the same weight."""
 
 
 _ANSWER = "\nAnswer: "

@@ -188,7 +188,7 @@ class Task:
     signature: Callable[[], str] | None = None
     """Returns what a peer calls the exact settings of the metric."""
     chained: bool = False
-    """Whether an answer follows a chain of thought, so that the information in the accepted one alone says nothing."""
+    """Says whether an answer follows a chain of thought, so that the information in it alone says nothing."""
     vote: Callable[[str], str | None] = meaning
     """Returns for what a sampled answer votes, the same text for answers that mean the same; None if it does not."""
     sampled: Callable[[Sequence[str], Example], dict[str, float]] | None = None
