@@ -109,8 +109,9 @@ def test_what_lies_before_the_first_seen_position_is_hidden(
     exact = reference(*given_arrays, first=first)
     for name, found, wanted in zip(("o", "dq", "dk", "dv"), results(*given_arrays, first), exact, strict=True):
         error = np.abs(np.asarray(found, np.float64) - wanted).max()
-        # Of few keys that are seen, dq is a small difference of large numbers, whose roundings stay.
-        assert error <= ERROR[dtype] * max(np.abs(wanted).max(), 2 * size**0.5), name
+        # Where few keys are seen, dq and dk are small differences of large numbers, whose roundings stay.
+        least = (2 if name in ("dq", "dk") else 1) * size**0.5
+        assert error <= ERROR[dtype] * max(np.abs(wanted).max(), least), name
 
 
 @DTYPES

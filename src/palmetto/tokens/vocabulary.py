@@ -199,8 +199,8 @@ class Vocabulary:
         return []
 
     def special(self, name: str) -> int:
-        """Returns the id of a special token of a foreign tokenizer."""
-        raise NotImplementedError
+        """Returns the id of one of `specials`, given its name."""
+        raise AssertionError(f"{name}: our own vocabularies have no special token for templates")
 
     @property
     def around(self) -> tuple[list[int], list[int]]:
