@@ -7,6 +7,7 @@ import signal
 import tempfile
 
 from palmetto.host import environment
+from tests.references.memory_folder import memory_folder
 
 # Also where there is an accelerator: what it gives is not what a CPU does to the bit, and it is one device, not eight.
 # JAX_PLATFORMS=cuda,cpu runs on it those tests that do with one (docs/reproducibility.md).
@@ -25,6 +26,9 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = COMPILED.name
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
     os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+
+if "PYTEST_DEBUG_TEMPROOT" not in os.environ and (folder := memory_folder()):
+    os.environ["PYTEST_DEBUG_TEMPROOT"] = str(folder)
 
 # Under nohup, or in the background of a script, they would be ignored, in the processes that tests start too.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)

@@ -11,7 +11,7 @@ from palmetto.files import read_json, write_text
 from palmetto.runs.directory import RunDirectory
 from tests.sweeps.conftest import RECIPE, TINY, call, files, start
 
-SIZES = ("training.epochs=4", "--sizes", "10k,20k,40k", "--tokens-per-parameter", "0.5,1,2")
+SIZES = ("training.epochs=4", "--sizes", "10k,20k,40k", "--tokens-per-parameter", "0.25,0.5,1")
 TARGET = RECIPE.replace("layers: 1, d_model: 16, heads: 1", "layers: 3, d_model: 64, heads: 4")
 
 

@@ -19,7 +19,7 @@ PALMETTO = str(Path(sys.executable).with_name("palmetto"))
 RECIPE = """
 corpus: {section_bytes: 8192, validation_share: 0.1}
 tokens: {vocabulary_size: 512, sequence_length: 32}
-model: {layers: 2, d_model: 32, heads: 2}
+model: {layers: 1, d_model: 32, heads: 2}
 training:
   steps: 60
   batch_size: {0: 4, 20: 8}

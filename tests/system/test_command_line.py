@@ -88,7 +88,7 @@ def test_refusals_name_what_is_wrong(prepared: Runs, straight: object, tmp_path:
         (("train", prepared.recipe, "--run", "straight", "--until", 61), ("--until 61", "60")),
         (
             ("train", prepared.recipe, "--run", "straight", f"corpus.source={prepared.text}", "model.layers=3"),
-            ("straight", "model.layers 2 → 3", "--run"),
+            ("straight", "model.layers 1 → 3", "--run"),
         ),
         (
             ("train", prepared.recipe, "--run", "straight", f"corpus.source={prepared.recipe.parent}/other.txt"),

@@ -39,7 +39,7 @@ def test_a_run_can_be_replayed_on_fewer_devices(prepared: Runs, straight: Bits) 
     run = prepared.folder / "large"
     shutil.copytree(prepared.folder / "straight", run)
     recipe = (run / "recipe.yaml").read_text()
-    for axis, size in (("data", 4), ("stage", 2), ("model", 2)):
+    for axis, size in (("data", 4), ("sequence", 2), ("model", 2)):
         assert f"\n  {axis}: 1\n" in recipe
         recipe = recipe.replace(f"\n  {axis}: 1\n", f"\n  {axis}: {size}\n")
     (run / "recipe.yaml").write_text(recipe)
@@ -49,7 +49,7 @@ def test_a_run_can_be_replayed_on_fewer_devices(prepared: Runs, straight: Bits) 
     assert prepared("generate", "large", "--tokens", 4)[0]
     _, err = prepared("verify", "large", expect=2)
     assert "fewer than the 16 CPU devices" in err
-    prepared("verify", "large", "mesh.model=1", "mesh.stage=1", "--from", 51)
+    prepared("verify", "large", "mesh.model=1", "mesh.sequence=1", "--from", 51)
     assert (run / "events.jsonl").read_bytes() == told, "a reader writes nothing"
 
 
@@ -64,18 +64,20 @@ def test_another_model_axis_is_reported_to_change_bits(prepared: Runs, straight:
         assert float.fromhex(mine) == pytest.approx(float.fromhex(theirs), rel=1e-3)
 
 
-@pytest.mark.parametrize("mesh", ["mesh.stage=2", "mesh.sequence=2"])
-def test_one_device_reads_checkpoints_of_any_axis(prepared: Runs, straight: Bits, mesh: str) -> None:
-    run = mesh.replace("=", "-")
-    _, err = prepared.train(run, mesh, "--until", 12)
+def losses(runs: Runs, run: str) -> list[float]:
+    return [float.fromhex(json.loads(line)["loss"]) for line in (runs.folder / run / "ledger.jsonl").open()]
+
+
+@pytest.mark.parametrize("axis", ["stage", "sequence"])
+def test_one_device_reads_checkpoints_of_any_axis(prepared: Runs, axis: str) -> None:
+    alone, run = f"{axis}-1", f"{axis}-2"
+    prepared.train(alone, "model.layers=2", "--until", 12)
+    _, err = prepared.train(run, "model.layers=2", f"mesh.{axis}=2", "--until", 12)
     bubble = "pipeline of 2 stages, 4 micro-batches from step 1: each stage is idle for 20.0% of the time"
-    assert (bubble in err) == ("stage" in mesh)
-    ours = [json.loads(line)["loss"] for line in (prepared.folder / run / "ledger.jsonl").open()]
-    alone = [json.loads(line)["loss"] for line in straight[2].splitlines()]
-    for mine, theirs in zip(ours, alone, strict=False):
-        assert float.fromhex(mine) == pytest.approx(float.fromhex(theirs), rel=1e-4)
+    assert (bubble in err) == (axis == "stage")
+    assert losses(prepared, run) == pytest.approx(losses(prepared, alone), rel=1e-4)
     prepared("verify", run)
-    prepared.train(run, "--until", 14)
+    prepared.train(run, "model.layers=2", "--until", 14)
 
 
 def test_two_processes_have_the_bits_of_one(prepared: Runs, straight: Bits) -> None:

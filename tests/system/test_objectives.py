@@ -20,6 +20,7 @@ SHORT = (
     "training.digest_every=4",
 )
 GLAM = (
+    "model.layers=2",
     "model.experts={count: 4, every: 2, feedforward: gelu}",
     "model.feedforward=geglu",
     "model.block=serial",
@@ -29,8 +30,8 @@ GLAM = (
 
 
 Lines = list[dict[str, Any]]
-PALM = 2 * (32 + 2 * 32 * 32 + 2 * 32 * 16 + 3 * 32 * 128) + 32
-"""The number of parameters after the embedding: a norm and seven matrices in each layer, and a norm."""
+PALM = 32 + 2 * 32 * 32 + 2 * 32 * 16 + 3 * 32 * 128 + 32
+"""The number of parameters after the embedding: a norm and seven matrices in its layer, and a norm."""
 
 
 def has_scaled(ledger: Lines, metrics: Lines, events: Lines) -> None:
