@@ -1,16 +1,18 @@
 """The environments of foreign runtimes, which tests of parity need."""
 
-import subprocess
+import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from palmetto.interop import peer
-from tests.references import warm_peer
 from tests.references.exported import PEERS
+from tests.references.warm import warmed
 
+TRANSFORMERS = ("torch", "transformers.models.auto.modeling_auto", "transformers.models.auto.tokenization_auto")
+OFFLINE = os.environ | {"HF_HUB_OFFLINE": "1"}
 Peers = Callable[[str], Path]
 
 
@@ -28,21 +30,9 @@ def peers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Peers]:
                 there = peer.environment(peer.RUNTIMES[target], folder, print)
                 assert there is not None
                 if target == "huggingface":
-                    there = stack.enter_context(warmed(there, tmp_path_factory.mktemp("warm")))
+                    folder = tmp_path_factory.mktemp("warm")
+                    there = stack.enter_context(warmed(there, folder, *TRANSFORMERS, environment=OFFLINE))
                 found[target] = there
             return found[target]
 
         yield python
-
-
-@contextmanager
-def warmed(python: Path, folder: Path) -> Iterator[Path]:
-    """Yields a program that runs scripts as a Python does, in forks of one process that has transformers loaded."""
-    address, client = folder / "socket", folder / "python"
-    client.write_text(warm_peer.CLIENT.format(python=python, address=str(address)))
-    client.chmod(0o755)
-    command = [str(python), "-I", warm_peer.__file__, str(address)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
-        assert server.stdout is not None
-        assert server.stdout.readline() == b"ready\n"
-        yield client

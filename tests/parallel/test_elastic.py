@@ -162,14 +162,14 @@ def test_other_models_and_optimizers_have_one_digest(tiny_recipe: RecipeMaker, n
     assert len(set(digests.values())) == 1, digests
 
 
+DATA, PODS = "data=4 zero=3", "pod=2 data=2 zero=1"
 WITH_KERNELS = {
-    "float32": ("model.layers=1",),
-    "bfloat16": ("model.layers=1", "model.activations=bfloat16"),
-    "bfloat16, less kept": ("model.layers=1", "model.activations=bfloat16", "training.rematerialize=projections"),
+    "float32": ((), (DATA, PODS)),
+    "bfloat16": (("model.activations=bfloat16",), (DATA,)),
+    "bfloat16, less kept": (("model.activations=bfloat16", "training.rematerialize=projections"), (PODS,)),
     "float32, experts, untied": (
-        "model.layers=1",
-        "model.tied_embedding=false",
-        "model.experts={count: 4, every: 1, capacity_factor: 1.25}",
+        ("model.tied_embedding=false", "model.experts={count: 4, every: 1, capacity_factor: 1.25}"),
+        (DATA, PODS),
     ),
 }
 
@@ -179,10 +179,9 @@ def test_products_by_our_kernels_have_one_digest(tiny_recipe: RecipeMaker, name:
     here = tuning.for_platform("cpu")
     if not here.native:
         pytest.skip(kernels().reason)
-    digests = {
-        mesh: train(on(tiny_recipe, mesh, *WITH_KERNELS[name]), (8,) * 3, here).digests[3]
-        for mesh in ("", "data=4 zero=3", "pod=2 data=2 zero=1")
-    }
+    overrides, meshes = WITH_KERNELS[name]
+    recipes = {mesh: on(tiny_recipe, mesh, "model.layers=1", *overrides) for mesh in ("", *meshes)}
+    digests = {mesh: train(recipe, (8,) * 3, here).digests[3] for mesh, recipe in recipes.items()}
     assert len(set(digests.values())) == 1, digests
 
 

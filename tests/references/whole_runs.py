@@ -1,11 +1,15 @@
 """Starts whole runs as a user does, with the installed command in separate processes."""
 
+import atexit
+import contextlib
 import copy
+import functools
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -13,6 +17,7 @@ from typing import Any
 from palmetto.decoding.trained import restore
 from palmetto.runs.directory import RunDirectory
 from tests.conftest import UNOPTIMIZED
+from tests.references.warm import warmed
 
 PALMETTO = str(Path(sys.executable).with_name("palmetto"))
 
@@ -43,15 +48,38 @@ SPIKY = [
 ]
 
 
+LIBRARIES = ("orbax.checkpoint", "optax", "sentencepiece", "palmetto.cli.app", "palmetto.recipe")
+"""What most commands load, beside JAX."""
+READ_BY_LIBRARIES = ("JAX", "XLA", "TF_", "TPU", "PYTHON", "LD_")
+"""How the names of variables begin that libraries read when they are loaded."""
+
+
+@functools.cache
+def warm(variables: frozenset[tuple[str, str]]) -> list[str]:
+    """Returns a command that does as `palmetto`, in forks of a process that has the libraries loaded.
+
+    variables: those that the libraries read. The process ends with this one.
+    """
+    stack = contextlib.ExitStack()
+    folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="palmetto-warm-"))
+    environment = {name: value for name, value in outside().items() if not name.startswith(READ_BY_LIBRARIES)}
+    client = warmed(Path(sys.executable), Path(folder), *LIBRARIES, environment=environment | dict(variables))
+    atexit.register(stack.close)
+    return [str(stack.enter_context(client)), PALMETTO]
+
+
+def outside() -> dict[str, str]:
+    """Returns the environment without what commands settle themselves."""
+    return {name: value for name, value in os.environ.items() if name not in ("NPROC", "XLA_FLAGS")}
+
+
 class Runs:
     """Starts the command line in a working directory with a small text and a small recipe."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.recipe, self.text = folder, folder / "tiny.yaml", folder / "text"
         self.command = [PALMETTO]
-        self._environment = dict(os.environ)
-        for name in ("NPROC", "XLA_FLAGS"):  # the command sets these itself
-            self._environment.pop(name, None)
+        self._environment = outside()
 
     def importing(self, *modules: str) -> "Runs":
         """Returns the same runs in processes that first import these modules of the tests."""
@@ -64,6 +92,15 @@ class Runs:
         """Returns the same runs with programs that are compiled as users' are (see `optimized` in conftest.py)."""
         runs = copy.copy(self)
         runs._environment = {name: value for name, value in self._environment.items() if name != UNOPTIMIZED}
+        return runs
+
+    def _warm(self) -> "Runs":
+        """Returns the same runs in processes that have libraries loaded, which a signal from outside does not reach."""
+        if self.command != [PALMETTO]:
+            return self
+        runs = copy.copy(self)
+        read = {name: value for name, value in self._environment.items() if name.startswith(READ_BY_LIBRARIES)}
+        runs.command = warm(frozenset(read.items()))
         return runs
 
     def start(self, *arguments: object, **options: Any) -> "subprocess.Popen[bytes]":
@@ -79,9 +116,10 @@ class Runs:
 
     def __call__(self, *arguments: object, expect: int = 0, standard_input: bytes | None = None, **options: Any) -> Any:
         """Runs a command to its end; returns (standard output, standard error). Its exit code must be `expect`."""
+        runs = self if options else self._warm()
         if standard_input is not None:
             options["stdin"] = subprocess.PIPE
-        process = self.start(*arguments, **options)
+        process = runs.start(*arguments, **options)
         out, err = process.communicate(standard_input, timeout=600)
         assert process.returncode == expect, f"exit {process.returncode}\n{out.decode()}\n{err.decode()}"
         assert b"Traceback" not in err, err.decode()

@@ -260,7 +260,7 @@ def test_generate_accepts_other_positions_and_attention(prepared: Runs, straight
     for override, words in (
         ("model.positions={name: t5}", "other parameters"),
         ("model.layers=3", "model.layers"),
-        ("mesh.stage=2", "a trained model runs on one device, or on those of mesh.model and mesh.data"),
+        ("mesh.sequence=2", "a trained model runs on one device, or on those of mesh.model and mesh.data"),
         ("model.attention.windw=3", "model.attention.windw"),
     ):
         _, err = prepared("generate", "straight", override, "--prompt", "x", expect=2)
