@@ -69,7 +69,7 @@ def serve(address: str, *modules: str) -> None:
     for name in modules:
         importlib.import_module(name)
     if "jax" in sys.modules:  # what JAX reads when it starts must be settled before it is imported
-        sys.meta_path.insert(0, Loaded("jax"))  # type: ignore[arg-type]
+        sys.meta_path.insert(0, Loaded("jax"))
     gc.freeze()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the forks
     with socket.socket(socket.AF_UNIX) as listener:
