@@ -39,7 +39,7 @@ STOP_WORDS = ["the", "of", "and", "to", "in", "a", "is", "that", "for", "it", "w
 VOCABULARY = 50_000
 COPIES = 0.05
 TERABYTE = 1e6
-"""In MB."""
+"""A terabyte in MB."""
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""How many requests of an evaluation a second, against lm-eval with its own model on the same weights.
+"""Measures an evaluation's requests per second, against lm-eval with its own model on the same weights.
 
     .venv/bin/python benchmarks/evaluation.py [--rounds 2] [--batches 1,8,32] [KEY.PATH=VALUE]...
 

@@ -85,7 +85,7 @@ def test_no_circles() -> None:
 
 
 def test_help_imports_nothing_heavy() -> None:
-    """What keeps `palmetto --help` quick."""
+    """Keeps `palmetto --help` quick."""
     code = (
         "import sys, palmetto.cli.app; "
         "print([m for m in ('jax', 'numpy', 'pydantic', 'matplotlib', 'orbax', 'pyarrow') if m in sys.modules])"

@@ -58,7 +58,7 @@ class Split(WordTokenizer):
 
 
 def normalized(document: Any) -> bytes:
-    """As Palmetto's ExactDuplicates does it."""
+    """Returns the text of a document, normalized as Palmetto's ExactDuplicates does it."""
     text = document.text
     if not text.isascii():
         text = WHITE.sub("", unicodedata.normalize("NFC", text))

@@ -1,4 +1,4 @@
-"""What PyTorch's peers have in common: AdamW, clipped gradients, and steps when told to (race.py)."""
+"""Holds what PyTorch's peers have in common: AdamW, clipped gradients, and steps when told to (race.py)."""
 
 import sys
 import time

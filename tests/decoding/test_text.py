@@ -46,7 +46,7 @@ def test_a_stop_string_ends_its_choice_in_the_engine(pieces: Pieces) -> None:
 
 
 class Repeating:
-    """Is a vocabulary in which three tokens stand for one text, another is named as they are, and one by their name."""
+    """Holds a vocabulary: three tokens stand for one text, another is named as they are, and one by their name."""
 
     def pieces(self) -> Iterator[Piece]:
         for id, (name, kind) in enumerate([("a", "control"), ("a", "text"), ("a", "text"), ("a[2]", "text")]):

@@ -1,4 +1,4 @@
-"""What a ladder's results say, as values, tables and a page."""
+"""Tests the results of a ladder as values, tables and a page."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a ladder is asked for."""
+"""Tests the reading of what a ladder is asked for."""
 
 from pathlib import Path
 

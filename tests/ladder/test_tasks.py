@@ -1,4 +1,4 @@
-"""What evaluations of several sizes say together."""
+"""Tests the summary of evaluations of several sizes."""
 
 import json
 from pathlib import Path

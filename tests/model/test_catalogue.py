@@ -74,7 +74,7 @@ def some(positions: str = "rotary", attention: str = "full", experts: str | None
 
 
 def every_second(attention: str) -> dict[str, Any]:
-    """In the second and fourth of four layers."""
+    """Returns the changes that put an attention in the second and fourth of four layers."""
     return {"layers": 4, "attention": ATTENTIONS[attention] | {"every": 2}}
 
 

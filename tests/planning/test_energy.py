@@ -1,4 +1,4 @@
-"""What a run will cost, before it is begun."""
+"""Tests the estimated cost of a run before it is begun."""
 
 import jax
 import pytest

@@ -1,4 +1,4 @@
-"""Which of two pods is ended, and when a pod is given up."""
+"""Tests which of two pods is ended, and when a pod is given up."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path

@@ -2,4 +2,4 @@
 
 
 class Panic(BaseException):
-    """Is raised as llguidance raises where its own code fails: it is no Exception."""
+    """Stands for what llguidance raises where its own code fails: it is no Exception."""

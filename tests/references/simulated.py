@@ -172,7 +172,7 @@ class Back(NamedTuple):
 
 
 class Told:
-    """Is a progress display that keeps its messages."""
+    """Stands for a progress display and keeps its messages."""
 
     def __init__(self) -> None:
         self.messages: list[str] = []

@@ -49,9 +49,9 @@ SPIKY = [
 
 
 LIBRARIES = ("orbax.checkpoint", "optax", "sentencepiece", "palmetto.cli.app", "palmetto.recipe")
-"""What most commands load, beside JAX."""
+"""The modules that most commands load, beside JAX."""
 READ_BY_LIBRARIES = ("JAX", "XLA", "TF_", "TPU", "PYTHON", "LD_")
-"""How the names of variables begin that libraries read when they are loaded."""
+"""The beginnings of the names of variables that libraries read when they are loaded."""
 
 
 @functools.cache

@@ -65,7 +65,7 @@ def test_no_other_constants_fit_noisy_points_better() -> None:
 
 
 def holds(fit: Fit, law: Law) -> list[bool]:
-    """Whether each constant of a law lies within its interval."""
+    """Returns whether each constant of a law lies within its interval."""
     assert fit.laws is not None
     drawn = (fit.laws.constant, *fit.laws.coefficients.T, *fit.laws.exponents.T)
     true = (law.constant, *law.coefficients, *law.exponents)

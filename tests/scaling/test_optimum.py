@@ -26,7 +26,7 @@ def test_many_laws_are_divided_at_once() -> None:
 
 
 def test_a_law_that_wants_no_parameters_gets_one() -> None:
-    """As laws of a bootstrap from few runs may."""
+    """Laws of a bootstrap from few runs may want none."""
     best = optimum(Law(np.array(1.0), np.array([1e-9, 1e9]), np.array([1e-3, 1.0])), 6e6)
     assert (best.parameters, best.tokens) == pytest.approx((1, 1e6))
     assert np.isfinite(best.loss)

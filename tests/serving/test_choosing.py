@@ -1,4 +1,4 @@
-"""Which tokens may come, which come first, and which requests do."""
+"""Tests which tokens may come, which tokens come first, and which requests do."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What those who run a server rely on: keys, logs, health, metrics, and that nobody's leaving leaks."""
+"""Tests what those who run a server rely on: keys, logs, health, metrics, and that nobody's leaving leaks."""
 
 import asyncio
 import contextlib

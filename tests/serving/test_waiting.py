@@ -1,4 +1,4 @@
-"""How requests wait for the engine, what is measured of them, and what their clients are told when there is no room."""
+"""Tests how requests wait for the engine, what is measured of them, and what clients are told when there is no room."""
 
 import asyncio
 import re

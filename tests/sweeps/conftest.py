@@ -65,5 +65,5 @@ def call(folder: Path, *arguments: object, expect: int = 0) -> tuple[str, str]:
 
 
 def files(folder: Path) -> dict[Path, int]:
-    """When each file of the runs was written."""
+    """Returns the time when each file of the runs was written."""
     return {file: file.stat().st_mtime_ns for file in folder.glob("out/*/**/*") if file.is_file()}

@@ -162,7 +162,7 @@ def test_no_message_gives_a_special_token(bytewise: WrappedVocabulary, said: str
 
 
 def test_texts_are_neither_cut_nor_filled_up(bytewise: WrappedVocabulary) -> None:
-    """As tokenizer.json says of the batches that were once encoded."""
+    """A tokenizer.json may ask for both, for the batches that were once encoded."""
     cut = {"direction": "Right", "max_length": 4, "strategy": "LongestFirst", "stride": 0}
     pad = {"strategy": {"Fixed": 64}, "direction": "Right", "pad_id": 0, "pad_type_id": 0, "pad_token": "<s>"}
     pad["pad_to_multiple_of"] = None

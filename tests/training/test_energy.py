@@ -1,4 +1,4 @@
-"""What a run has used, from its lines."""
+"""Tests the energy that a run has used, from its lines."""
 
 from pathlib import Path
 from typing import Any

@@ -55,7 +55,7 @@ class Generation(NamedTuple):
     tokens: int
     stops: tuple[str, ...]
     sampling: Sampling
-    """How tokens are drawn; greedy if the temperature is 0."""
+    """The way tokens are drawn; greedy if the temperature is 0."""
     beams: int
 
 

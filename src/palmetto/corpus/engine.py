@@ -16,7 +16,7 @@ from palmetto.errors import RunStopped
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 ATTEMPTS = 3
-"""How many times a task is started if its worker dies."""
+"""The number of times that a task is started if its worker dies."""
 
 
 class Engine(Protocol):

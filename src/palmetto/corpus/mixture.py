@@ -28,7 +28,7 @@ LEAST = 0.01
 """The smallest share of the available tokens that a mixture limited by one source may use without an explicit budget.
 """
 _LOOK = 1 << 16
-"""How many documents after the first that does not fit are tried, approximately."""
+"""The approximate number of documents that are tried after the first that does not fit."""
 
 
 def parts(available: dict[str, int], weights: dict[str, float], budget: int | None, short: str) -> dict[str, int]:

@@ -55,7 +55,7 @@ class Choice:
         """
         self._stream, self._end = TextStream(pieces, stops, errors), end
         self.finish: str | None = None
-        """Why it has ended: "stop", "length" or one of BROKEN."""
+        """The reason why it has ended: "stop", "length" or one of BROKEN."""
         self.generated = 0
         self.logprob = 0.0
         """The sum over the generated tokens."""

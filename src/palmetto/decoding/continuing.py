@@ -42,7 +42,7 @@ class Continued(NamedTuple):
     tokens: list[Token]
     """The generated tokens; the last may be one of the vocabulary's ends, or complete a stop string."""
     finish: str
-    """Why it has ended, as of a choice."""
+    """The reason why it has ended, as of a choice."""
 
 
 class Continuing:

@@ -93,7 +93,7 @@ class Matching:
 
     @property
     def finish(self) -> Finish:
-        """Why the choice ends: the text matches, or no text that begins so does, or llguidance gives up."""
+        """Says why the choice ends: the text matches, or no text that begins so does, or llguidance gives up."""
         if not self._matcher.is_error() and self._matcher.is_accepting():
             return Finish.STOP
         gave_up = self._matcher.is_error() or self._matcher.stop_reason() not in _NOTHING_FITS

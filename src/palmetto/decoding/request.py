@@ -45,7 +45,7 @@ class Constraint(Protocol):
 
     @property
     def finish(self) -> Finish:
-        """Why the choice ends if no token may come next: STOP if the tokens so far are what is wanted."""
+        """Says why the choice ends if no token may come next: STOP if the tokens so far are what is wanted."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ class Event(NamedTuple):
     """The number of the choice, from 0. Tokens of an echoed prompt are reported once, for choice 0."""
     tokens: tuple[Token, ...]
     finish: Finish | None = None
-    """Why the choice has ended, with its last event."""
+    """The reason why the choice has ended, with its last event."""
 
 
 class Result(NamedTuple):

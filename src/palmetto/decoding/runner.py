@@ -28,7 +28,7 @@ from palmetto.parallel.sharding import Sharding
 from palmetto.recipe.model import Model
 
 BETWEEN_SIZES = 8
-"""How many times as many rows the next larger step has, if steps may differ. Each size is a program to compile."""
+"""The ratio of a step's rows to the next smaller step's, if steps may differ. Each size is a program to compile."""
 
 Program = Callable[[], object]
 """Compiles a program by running it on nothing."""

@@ -31,7 +31,7 @@ class Sequence:
     most: int
     """The number of tokens at which it ends."""
     ended: Finish | None = None
-    """Why no token may follow its prompt, which is only scored then; None if some may."""
+    """The reason why no token may follow its prompt, which is only scored then; None if some may."""
     done: int = 0
     """The number of positions whose keys and values are in the cache."""
     parent: "Sequence | None" = None

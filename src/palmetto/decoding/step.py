@@ -93,7 +93,7 @@ class Use(NamedTuple):
     """Holds what a step asks of a strategy."""
 
     rows: jax.Array
-    """Which rows use it, bool [R]."""
+    """The mask of the rows that use it, bool [R]."""
     parameters: Any
     """Its arrays."""
 

@@ -62,7 +62,7 @@ class TextStream:
         self.characters = 0
         """The number of whole characters in all tokens so far, which is where the text of the next one begins."""
         self.stopped = False
-        """Whether a stop string is complete. It and what follows it are not given out."""
+        """True if a stop string is complete. It and what follows it are not given out."""
 
     def echo(self, token: int) -> str:
         """Returns the text of a token of the prompt, in which no stop string is looked for."""

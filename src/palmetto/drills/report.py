@@ -29,7 +29,7 @@ class Report:
         self.broken: str | None = None
         """The reason why the promise is broken, known at the end of the drill."""
         self.undecided: str | None = None
-        """Why there is no verdict, known at the end of the drill."""
+        """The reason why there is no verdict, known at the end of the drill."""
         self._tell = tell
         tell(f"drill {drill}\nthe promise: {promise}\n")
 

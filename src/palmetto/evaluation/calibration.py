@@ -25,7 +25,7 @@ class Bin:
     confidence: float
     """The mean probability of these options."""
     accuracy: float
-    """How often they are right."""
+    """The share of these options that is right."""
     interval: tuple[float, float]
     """The interval of 95 % of the accuracy."""
     count: int

@@ -16,7 +16,7 @@ from palmetto.evaluation.tasks.task import Outcome
 from palmetto.files import read_json
 
 OVER = {"shots": "shots", "step": "step", "parameters": "size"}
-"""What scores are drawn over, with the keys of an evaluation's settings."""
+"""The quantities that scores are drawn over, with the keys of an evaluation's settings."""
 
 _ABSENT = "not in all evaluations"
 
@@ -27,7 +27,7 @@ class Scores(NamedTuple):
     examples: list[str]
     """The ids of the examples; of those of one question, the id of the first."""
     values: list[float]
-    """What each example adds to the score, which is their mean."""
+    """The values that the examples add to the score, which is their mean."""
     clusters: list[str]
     own: Estimate
     """The score with its interval."""

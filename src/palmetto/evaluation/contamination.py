@@ -28,7 +28,7 @@ class Marks(NamedTuple):
 
     set: str
     contaminated: list[bool]
-    """For each example of the file, whether the training text contains it."""
+    """True for each example of the file that the training text contains."""
 
 
 def split(out: Path, corpus: Path) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from palmetto.evaluation.until import up_to_stop
 from palmetto.json_lines import read_json_lines
 
 _TAGS = ("JJ", "RB")
-"""How the tags of adjectives and adverbs begin."""
+"""The beginnings of the tags of adjectives and adverbs."""
 
 
 def words(out: Path) -> dict[str, Counter[str]]:

@@ -18,7 +18,7 @@ class Joined(NamedTuple):
     continuation: tuple[int, ...]
     """The ids of the continuation, at least one unless its text is empty."""
     spans: bool
-    """Whether a token of the whole spans the join."""
+    """True if a token of the whole spans the join."""
 
 
 def join(vocabulary: Vocabulary, context: str, continuation: str) -> Joined:

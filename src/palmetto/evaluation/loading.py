@@ -31,7 +31,7 @@ class Loaded(NamedTuple):
     files: tuple[str, ...]
     """The files that were read, as paths in the folder."""
     references: Mapping[str, float] = {}
-    """What others score, by their names."""
+    """The scores of others, by their names."""
 
     def shots(self, place: int, count: int | None, seed: int) -> list[Example]:
         """Returns the shots of the example at a place, none of which shares a cluster with it.

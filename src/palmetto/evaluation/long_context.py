@@ -41,7 +41,7 @@ class Way(NamedTuple):
     name: str
     model: Model
     what: str
-    """What is changed, in words."""
+    """The change, in words."""
 
 
 class Text(NamedTuple):

@@ -34,4 +34,4 @@ class EvaluatedModel:
             "weights": weights,
             "engine": self.engine.fingerprint,
         }
-        """What identifies the model, and the program that gives its bits."""
+        """The values that identify the model, and the program that gives its bits."""

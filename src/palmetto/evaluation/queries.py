@@ -44,7 +44,7 @@ class Query(NamedTuple):
     option: int
     """The place of the option, or of the window of a text; −1 for a generated answer."""
     unconditional: bool
-    """Whether the option is scored without its context."""
+    """True if the option is scored without its context."""
     context: str
     """The text of the context; empty for a window of a text."""
     continuation: str
@@ -57,9 +57,9 @@ class Query(NamedTuple):
     tokens: int
     """The most tokens to generate; 0 only scores the continuation."""
     truncated: bool
-    """Whether anything was cut to fit."""
+    """True if anything was cut to fit."""
     spans: bool
-    """Whether a token spans the join of context and continuation."""
+    """True if a token spans the join of context and continuation."""
     seed: int | None = None
     """The seed of a sampled answer; None for other queries."""
 
@@ -76,7 +76,7 @@ class Manner(NamedTuple):
     stop: tuple[str, ...]
     """The texts at which an answer ends."""
     sampling: Sampling
-    """How answers with a seed are sampled."""
+    """The way answers with a seed are sampled."""
     beams: int = 0
     """The width of the beam search for the others; 0 for greedy ones."""
 

@@ -169,7 +169,7 @@ class Row(NamedTuple):
 
     name: str
     ready: bool
-    """Whether the task can run; of a group or suite, whether one of its tasks can."""
+    """True if the task can run; of a group or suite, if one of its tasks can."""
     files: list[str]
     """The files that it reads, as far as they are there."""
     missing: dict[str, str]

@@ -9,7 +9,7 @@ from palmetto.corpus.extras import need
 
 KINDS = ("rouge1", "rouge2", "rougeLsum")
 Tokens = Literal["plain", "stems", "words"]
-"""What is compared: runs of Latin letters and digits, these without their endings, or words of any script."""
+"""The units compared: runs of Latin letters and digits, these without their endings, or words of any script."""
 
 
 def require() -> None:

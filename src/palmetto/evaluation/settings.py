@@ -27,7 +27,7 @@ class Settings(NamedTuple):
     samples: int = 0
     """The number of sampled answers that vote (self-consistency); 0 for the task's own, which is mostly one answer."""
     unsafe_code: bool = False
-    """Whether programs that the model writes are run without a jail where the kernel lacks one."""
+    """True if programs that the model writes are run without a jail where the kernel lacks one."""
 
     def check(self) -> "Settings":
         """Returns self; raises UserError if beams and samples are both asked for."""

@@ -1,4 +1,4 @@
-"""What this machine draws: counters of energy where it has them, published powers of its chips where it has not.
+"""Finds the power of this machine: from counters of energy where it has them, else from published powers of its chips.
 
 RAPL counts the joules of a processor's packages and memory, for all programs together (Linux's powercap). NVML counts
 those of a GPU. Neither is a whole machine: fans, disks and losses of the power supply are missing.

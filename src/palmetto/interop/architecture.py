@@ -1,4 +1,4 @@
-"""What a class of Hugging Face's transformers must be told, and what a recipe must be for the class to be exact."""
+"""Describes the settings of a class of Hugging Face's transformers, and the recipes for which the class is exact."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -44,7 +44,7 @@ class Architecture(NamedTuple):
     length: str = "max_position_embeddings"
     """The key of the number of positions."""
     prefix: str = "model."
-    """What older folders leave out in front of names."""
+    """The prefix that older folders leave out of names."""
     buffers: tuple[str, ...] = (".rotary_emb.inv_freq",)
     """The endings of the names of tensors that older folders hold and that are no weights."""
     aliases: Mapping[str, str] = {}

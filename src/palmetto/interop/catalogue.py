@@ -14,7 +14,7 @@ from palmetto.recipe import Recipe
 STOCK: tuple[Architecture, ...] = (COHERE, LLAMA, QWEN, MISTRAL, MIXTRAL, GPT2, NEOX, BLOOM)
 
 REFUSED = {"GemmaForCausalLM": "its gate is a GELU by tanh, and its norms' epsilon 1e-6, which recipes lack"}
-"""Why classes that are near to recipes are not imported."""
+"""The reasons why classes that are near to recipes are not imported."""
 
 
 def choose(recipe: Recipe) -> Architecture:

@@ -21,7 +21,7 @@ class Form(NamedTuple):
     there: Callable[[Sequence[Array]], Array]
     back: Callable[[Array], list[Array]]
     exact: bool = True
-    """Whether the way back gives the matrices to the bit."""
+    """True if the way back gives the matrices to the bit."""
 
     def then(self, other: "Form") -> "Form":
         """Returns this form followed by another one of the tensor."""

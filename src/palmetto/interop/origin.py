@@ -1,4 +1,4 @@
-"""What a folder that is imported holds: the recipe, the logical matrices, and the vocabulary if it can be ours."""
+"""Describes a folder that is imported: the recipe, the logical matrices, and the vocabulary if it can be ours."""
 
 import json
 from collections.abc import Mapping, Sequence

@@ -27,7 +27,7 @@ class Runtime(NamedTuple):
     misread: str = ""
     """The characters that its tokenizer takes for others."""
     bounds: Mapping[str, float] = {}
-    """How far logits may be apart, as a share of the largest, for types and activations that it rounds."""
+    """The allowed difference between logits, as a share of the largest, for types and activations that it rounds."""
 
     def bound(self, *what: str) -> float:
         """Returns how far logits may be apart with a type and an activation."""
@@ -35,7 +35,7 @@ class Runtime(NamedTuple):
 
 
 BOUND = 1e-4
-"""How far logits may be apart, as a share of the largest, but at least of 1, where both sides compute in float32."""
+"""The allowed difference between logits, as a share of the largest (at least 1), if both sides compute in float32."""
 _HALF = {"float16": 1e-2, "bfloat16": 1e-2, "gelu_tanh": 1e-2}
 """llama.cpp multiplies in the type of the weights, and looks GELU up in a table of float16."""
 RUNTIMES: Mapping[str, Runtime] = {

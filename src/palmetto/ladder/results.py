@@ -21,7 +21,7 @@ from palmetto.tokens.store import TokenStore
 from palmetto.training import condition
 
 _AHEAD = 10
-"""How many times the compute of the largest rung is divided best, if no recipe gives a budget."""
+"""The budget that is divided best if no recipe gives one, as a multiple of the compute of the largest rung."""
 
 
 class Result(NamedTuple):
@@ -30,11 +30,11 @@ class Result(NamedTuple):
     rung: Rung
     outcome: Outcome
     energy: EnergyUse | None
-    """What the run has used; None before its first summary."""
+    """The energy that the run has used; None before its first summary."""
     rate: float | None
     """The FLOP/s that its training has reached."""
     repeats: float | None
-    """How often the run reads its text; None before its tokens are made."""
+    """The number of times that the run reads its text; None before its tokens are made."""
 
     @property
     def loss(self) -> float | None:
@@ -59,13 +59,13 @@ class Prediction(NamedTuple):
     loss: float | None
     interval: tuple[float, float] | None
     energy: EnergyUse
-    """What its training will use on this machine."""
+    """The energy that its training will use on this machine."""
     reached: float | None
     """The target's own final loss, once it has been trained in its folder."""
 
     @property
     def miss(self) -> float | None:
-        """How far the loss that was reached lies above the predicted one, as a share of it."""
+        """Returns how far the loss that was reached lies above the predicted one, as a share of the predicted one."""
         return self.reached / self.loss - 1 if self.reached is not None and self.loss is not None else None
 
 

@@ -18,9 +18,9 @@ from palmetto.recipe.model import Model
 from palmetto.tokens.order import Ramp
 
 _FARTHEST = math.log(1.5)
-"""How far a size may lie from the one that is asked for, as the logarithm of a factor."""
+"""The largest distance of a size from the one that is asked for, as the logarithm of a factor."""
 _LARGEST = 1000
-"""How many times the parameters of its recipe a model may have. Each size takes time in proportion to them."""
+"""The most parameters of a model, as a multiple of its recipe's. Each size takes time in proportion to them."""
 _OF_STEPS = ("warmup", "hold", "decay_steps")
 """The keys of schedules that count steps."""
 

@@ -1,4 +1,4 @@
-"""What evaluations of models of several sizes say together: scores that jump, and the score of a model to come."""
+"""Combines evaluations of models of several sizes: finds scores that jump, and predicts that of a model to come."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path

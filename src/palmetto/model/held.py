@@ -1,4 +1,4 @@
-"""How decoding holds a model's weights: in float32, in bfloat16, or in int8 with a scale for each output channel.
+"""Holds a model's weights for decoding: in float32, in bfloat16, or in int8 with a scale for each output channel.
 
 The weights' table says which weights may have fewer bits (`Weight.channels`); all others stay as they are. Products
 (products.py), the lookup of tokens and the logits take a matrix in any of these forms.

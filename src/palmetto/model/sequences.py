@@ -1,4 +1,4 @@
-"""What is particular to the sequences of a batch: prefixes, and examples that lie side by side in one sequence."""
+"""Describes the sequences of a batch beyond their tokens: prefixes, and examples side by side in one sequence."""
 
 from typing import NamedTuple
 
@@ -19,7 +19,7 @@ class Sequences(NamedTuple):
 
     @property
     def are_whole(self) -> bool:
-        """Whether each sequence is one example without a prefix."""
+        """Returns whether each sequence is one example without a prefix."""
         return self.prefix is None and self.starts is None
 
     def positions(self, places: jax.Array) -> jax.Array:

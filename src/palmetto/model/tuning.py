@@ -12,7 +12,7 @@ class Tuning(NamedTuple):
     platform: str
     """A JAX platform name: cpu, gpu or tpu."""
     unroll: bool
-    """Whether layers and experts are unrolled in Python; otherwise layers are one scan and experts one batched product,
+    """True if layers and experts are unrolled in Python; otherwise layers are one scan and experts one batched product,
     which XLA runs slower on a CPU."""
     query_rows: int
     """The number of query rows that causal attention multiplies at a time with the keys up to their last position."""
@@ -24,7 +24,7 @@ class Tuning(NamedTuple):
     logit_rows: int
     """The number of positions whose logits the loss holds at a time."""
     native: bool = False
-    """Whether the kernels of `native` are used where there are such; XLA computes the rest."""
+    """True if the kernels of `native` are used where there are such; XLA computes the rest."""
 
 
 CPU = Tuning("cpu", unroll=True, query_rows=64, kept_length=1024, block_rows=256, logit_rows=1024)

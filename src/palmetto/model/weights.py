@@ -54,23 +54,23 @@ class Weight(NamedTuple):
     layers: tuple[int, ...] = ()
     """The layers that have it, in the order of the leading axis; empty for a weight outside the layers."""
     cast: bool = False
-    """Whether a step casts it to the activation type before any other use, so that devices may exchange it in that."""
+    """True if a step casts it to the activation type before any other use, so that devices may exchange it in that."""
     norm: str | None = None
     """The bias-free norm before this kernel, whose scale is multiplied into its rows; None if there is none."""
     rotated: bool = False
-    """Whether the last axis holds heads whose pairs rotary positions rotate."""
+    """True if the last axis holds heads whose pairs rotary positions rotate."""
     factor: float = 1.0
     """The number that a step multiplies it by, once."""
     divisor: float = 1.0
     """The number that a step divides it by, once; x / a and x · (1 / a) round differently."""
     transposed: bool = False
-    """Whether a step holds it with its last two axes swapped."""
+    """True if a step holds it with its last two axes swapped."""
     fused: str | None = None
     """The name of the array in which a step concatenates it with others, if one device computes whole layers."""
     adapts: str | None = None
     """The name of the weight to which its product with another is added (adapters.py)."""
     frozen: bool = False
-    """Whether a run leaves it as it is."""
+    """True if a run leaves it as it is."""
     channels: str | None = None
     """The logical axis of its outputs, if decoding may hold it in fewer bits, in int8 with a scale for each output."""
 
@@ -85,7 +85,7 @@ class Weight(NamedTuple):
 
     @property
     def of_expert(self) -> bool:
-        """Whether each expert has its own."""
+        """Returns whether each expert has its own."""
         return "experts" in self.axes
 
     @property

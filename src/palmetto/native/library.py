@@ -57,7 +57,7 @@ class Kernels(NamedTuple):
     instruction_set: str | None
     """The instruction set of the kernels of this package, or None if XLA's products are used."""
     reason: str = ""
-    """Why there is no instruction set."""
+    """The reason why there is no instruction set."""
 
     @property
     def name(self) -> str:

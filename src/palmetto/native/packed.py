@@ -22,7 +22,7 @@ DEEPEST = 1 << 16
 """The largest depth of a matrix in int8: its sums fit into 32 bits."""
 
 _ZERO = 128
-"""What is added to values of int8, since the instruction takes one factor without a sign."""
+"""The number that is added to values of int8, since the instruction takes one factor without a sign."""
 
 
 @jax.tree_util.register_dataclass
@@ -33,7 +33,7 @@ class Packed:
     panels: jax.Array
     """Float32 or bfloat16 values [N/32, K, 32], or int8 values plus 128, uint8 [N/32, K/4, 32, 4]."""
     scales: jax.Array | None
-    """In int8 the scale of each column, float32 [N/32, 32]."""
+    """The scale of each column, float32 [N/32, 32]; None unless the values are int8."""
     shape: tuple[int, ...] = field(metadata={"static": True})
     """The shape of the matrix before it was packed: (K, N), or (N, K) if it was transposed."""
     transposed: bool = field(metadata={"static": True})

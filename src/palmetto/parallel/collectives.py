@@ -22,7 +22,7 @@ class Group(NamedTuple):
     axis: str
     size: int
     elastic: bool
-    """Whether they sum in the tree, whose bits do not depend on the size, or by the platform's own collectives."""
+    """True if they sum in the tree, whose bits do not depend on the size; False if by the platform's collectives."""
 
 
 Along = Callable[[jax.Array, int, Group], jax.Array]

@@ -1,4 +1,4 @@
-"""What a run will cost before it is begun: hours, kWh and CO2e, on the machine at hand or on chips elsewhere."""
+"""Estimates the cost of a run before it is begun: hours, kWh and CO2e, on the machine at hand or on chips elsewhere."""
 
 from typing import Any
 

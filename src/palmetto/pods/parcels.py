@@ -56,7 +56,7 @@ class Delivery(Parcel):
 
     @property
     def complete(self) -> bool:
-        """Whether all chunks have arrived."""
+        """Returns whether all chunks have arrived."""
         return not self._missing
 
 

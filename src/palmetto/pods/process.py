@@ -32,7 +32,7 @@ class PodProcess:
         self.stage: Stage = "starting"
         self.link: Link | None = None
         self.linked = False
-        """Whether it has made links to the other pods."""
+        """True if it has made links to the other pods."""
         self.port = 0
         """The port to which other pods connect."""
         self.steps = 0
@@ -80,7 +80,7 @@ class PodProcess:
 
     @property
     def has_ended(self) -> bool:
-        """Whether the process has ended."""
+        """Returns whether the process has ended."""
         return self._process.poll() is not None
 
     @property

@@ -19,7 +19,7 @@ TRANSCRIPT = """\
 """The default, for models that were only pretrained: a conversation as it could stand in a document."""
 
 NEXT_TURN = "\n\nUser:"
-"""What ends an answer within a transcript, which a pretrained model would otherwise carry on by itself."""
+"""The text that ends an answer within a transcript, which a pretrained model would otherwise carry on by itself."""
 
 
 _FAULTS = (TemplateError, TypeError, ValueError, ArithmeticError, LookupError)

@@ -51,7 +51,7 @@ class Source(Section):
     licence: str | None = None
     """The licence of documents for which neither the record nor the repository states one."""
     quality: bool = False
-    """Whether documents are sampled by the classifier's score."""
+    """True if documents are sampled by the classifier's score."""
     filters: Rules | None = None
     """The source's own rules for running text; null means those of `Build.filters`. C4's rules are for web pages with a
     paragraph on each line. They would remove most of a book whose lines are wrapped."""
@@ -83,7 +83,7 @@ class Duplicates(Section):
     """Removal of duplicates. The longest of several duplicates stays; of equally long ones, that of the smallest id."""
 
     exact: bool = True
-    """Whether exact duplicates are removed."""
+    """True if exact duplicates are removed."""
     near: Part | None = 0.8
     """The Jaccard similarity of 5-grams from which documents are near duplicates; null keeps near duplicates."""
     permutations: Annotated[int, Field(ge=1, le=2**16)] = 128
@@ -100,7 +100,7 @@ class Contamination(Section):
     evaluation: Files
     """Folders and files of evaluation examples."""
     action: Literal["flag", "drop"] = "drop"
-    """What happens to a training document that holds a contaminated example."""
+    """The treatment of a training document that holds a contaminated example."""
 
 
 class Mixture(Section):
@@ -111,7 +111,7 @@ class Mixture(Section):
     tokens: Positive | None = None
     """The number of tokens in all; null means the most that the sources can fill."""
     short: Literal["refuse", "redistribute"] = "refuse"
-    """What happens if a source is too small for its share: the build stops, or the other sources fill the rest."""
+    """The action if a source is too small for its share: the build stops, or the other sources fill the rest."""
 
 
 class Build(Section):
@@ -126,7 +126,7 @@ class Build(Section):
     """The ISO 639-1 codes of the languages to keep; null keeps all."""
     personal_data: Literal["mask", "keep"] = "mask"
     copyleft: Literal["drop", "keep"] = "drop"
-    """What happens to code under a copyleft licence."""
+    """The treatment of code under a copyleft licence."""
     filters: Filters = Filters()
     quality: Quality | None = None
     duplicates: Duplicates = Duplicates()

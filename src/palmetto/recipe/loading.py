@@ -14,7 +14,7 @@ from palmetto.recipe import core_schema, messages
 from palmetto.recipe.recipe import Recipe
 
 Shelf = Literal["pretraining", "finetuning"]
-"""What a shipped recipe is for. Those of fine-tuning leave out what comes from its base."""
+"""The purpose of a shipped recipe. Recipes of fine-tuning leave out what comes from its base."""
 _SHELVES: dict[Shelf, str] = {"pretraining": "library", "finetuning": "library/finetuning"}
 
 

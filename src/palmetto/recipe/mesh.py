@@ -35,7 +35,7 @@ class Mesh(Section):
     model: Size = 1
     """The number of shares of each layer's heads and feed-forward units (tensor parallelism)."""
     zero: Literal[0, 1, 2, 3] = 3
-    """What is also sharded over `data` (ZeRO, arXiv 1910.02054): 0 nothing; 1 the optimizer state; 2 also the
+    """The arrays that are also sharded over `data` (ZeRO, arXiv 1910.02054): 0 none; 1 the optimizer state; 2 also the
     gradients; 3 also the parameters, gathered a layer at a time (fully sharded data parallelism). On CPUs an
     elastic run without stages gathers them once a step instead (docs/determinism.md)."""
     schedule: Literal["gpipe", "1f1b"] = "1f1b"

@@ -88,15 +88,15 @@ class Model(Section):
     """The place of the norm N. pre: x + f(N(x)); post: N(x + f(x)); sandwich: x + N(f(N(x))); deep: N(α·x + f(x))
     (arXiv 2203.00555)."""
     norm_bias: bool = False
-    """Whether every LayerNorm has a learned bias."""
+    """True if every LayerNorm has a learned bias."""
     qk_norm: bool = False
-    """Whether each head of queries and keys has a norm with a learned scale, before rotation (arXiv 2302.05442)."""
+    """True if each head of queries and keys has a norm with a learned scale, before rotation (arXiv 2302.05442)."""
     embedding_norm: bool = False
-    """Whether the embedding is followed by a norm, as in BLOOM; not recommended."""
+    """True if the embedding is followed by a norm, as in BLOOM; not recommended."""
     biases: bool = False
-    """Whether attention and feed-forward kernels have biases."""
+    """True if attention and feed-forward kernels have biases."""
     tied_embedding: bool | Literal["undivided"] = True
-    """Whether input and output share one matrix; otherwise there is an output kernel. The logits of a shared one are
+    """True if input and output share one matrix; otherwise there is an output kernel. The logits of a shared one are
     divided by √D, or with "undivided", as in GPT-2, by nothing."""
     feedforward: Feedforward = "swiglu"
     positions: Annotated[SerializeAsAny[Positions], BeforeValidator(Positions.choose)] = Field(

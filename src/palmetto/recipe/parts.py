@@ -102,11 +102,11 @@ class Attention(Kind):
     usual_name = "full"
 
     takes_prefix: ClassVar[bool] = False
-    """Whether the positions of a prefix may also see each other."""
+    """True if the positions of a prefix may also see each other."""
     searches: ClassVar[bool] = False
-    """Whether queries select keys by their scores; `search` then replaces scores and softmax."""
+    """True if queries select keys by their scores; `search` then replaces scores and softmax."""
     same_in_all_programs: ClassVar[bool] = True
-    """Whether programs for different meshes give the same bits."""
+    """True if programs for different meshes give the same bits."""
 
     def period(self, layers: int) -> int:
         """Returns the number of layers after which the kinds of attention repeat; it must divide `layers`."""
@@ -178,13 +178,13 @@ class Positions(Kind):
     usual_name = "rotary"
 
     add_to_scores: ClassVar[bool] = False
-    """Whether positions add a term to the products of queries and keys."""
+    """True if positions add a term to the products of queries and keys."""
     in_a_row: ClassVar[bool] = False
-    """Whether scores are looked up by distance, so that positions must be consecutive and distances are limited."""
+    """True if scores are looked up by distance, so that positions must be consecutive and distances are limited."""
     without_end: ClassVar[bool] = False
-    """Whether only distances matter and they may be capped, so that a cache can stream with a fixed window."""
+    """True if only distances matter and they may be capped, so that a cache can stream with a fixed window."""
     turn_pairs: ClassVar[bool] = False
-    """Whether pairs of a head's elements are rotated; arranged kernels then separate them into halves."""
+    """True if pairs of a head's elements are rotated; arranged kernels then separate them into halves."""
     axes_of_heads: ClassVar[Mapping[str, int]] = {}
     """The axis of the heads in each array that `for_scores` returns, by name."""
 

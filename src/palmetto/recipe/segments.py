@@ -22,7 +22,7 @@ class Segment(NamedTuple):
 
     text: str
     predicted: bool
-    """Whether fine-tuning predicts it, as it does what the assistant says in a chat."""
+    """True if fine-tuning predicts it, as it does what the assistant says in a chat."""
     ends: bool = False
     """Says whether [eod] stands after it, as a turn of a chat may end."""
     special: str = ""

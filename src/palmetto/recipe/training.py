@@ -226,6 +226,6 @@ class Training(Section):
 
     @property
     def end_shapes_rate(self) -> bool:
-        """Whether the rate of a step depends on `steps`, as in a cool-down or a cosine without `decay_steps`."""
+        """Says whether the rate of a step depends on `steps`, as in a cool-down or a cosine without `decay_steps`."""
         schedule = self.schedule
         return schedule.cooldown is not None or (isinstance(schedule, Cosine) and schedule.decay_steps is None)

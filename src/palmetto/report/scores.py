@@ -18,7 +18,7 @@ class Point(NamedTuple):
     low: float
     high: float
     certain: bool
-    """Whether the score can be told from what guessing, or always taking one place, would score."""
+    """True if the score can be told from what guessing, or always taking one place, would score."""
 
 
 def certain(values: Mapping[str, Any]) -> bool:

@@ -79,7 +79,7 @@ class EnergyUse(TypedDict):
     """Describes energy that was or would be used (training/energy.py); None if a chip's power is not known."""
 
     kwh: float | None
-    """What the building takes from the grid."""
+    """The energy that the building takes from the grid."""
     kg_co2e: float | None
     hours: float | None
     chips: int
@@ -89,7 +89,7 @@ class EnergyUse(TypedDict):
     intensity: float
     source: str | None
     how: str
-    """Whether it was measured or estimated, and from what."""
+    """Says whether it was measured or estimated, and from what."""
 
 
 @_OPEN

@@ -31,11 +31,11 @@ class Outcome(NamedTuple):
     """Holds what became of a program."""
 
     passed: bool
-    """Whether the program ran to its last line, without an error and without leaving before."""
+    """True if the program ran to its last line, without an error and without leaving before."""
     ending: Ending
-    """How it ended: `failed` is by an error or by leaving early, `killed` by a signal, such as that of a crash."""
+    """The way it ended: `failed` means an error or leaving early, `killed` a signal, such as that of a crash."""
     output: str
-    """What it wrote to standard output and standard error, up to the limit."""
+    """The text that it wrote to standard output and standard error, up to the limit."""
 
 
 def run(

@@ -11,9 +11,9 @@ _ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 
 _LOAD, _IF_EQUAL, _RETURN = 0x20, 0x15, 0x06
 _NUMBER_AT, _ARCHITECTURE_AT = 0, 4
-"""Where the number of the system call and the architecture are in what a filter is given."""
+"""The places of the system call's number and of the architecture in what a filter is given."""
 _ALLOW, _REFUSE, _KILL = 0x7FFF0000, 0x0005000D, 0x80000000
-"""What a filter returns; a refused call fails with EACCES, for which Python has ways around."""
+"""The values that a filter returns; a refused call fails with EACCES, for which Python has ways around."""
 _SET_SECCOMP, _FILTER = 22, 2
 
 

@@ -15,7 +15,7 @@ from palmetto.scaling.minimizing import Floats
 
 _DRAWS = 1000
 _LEAST_FREEDOM = 2
-"""How many more runs than constants tell the noise; one more leaves it open by a factor of 16."""
+"""The least excess of runs over constants that tells the noise; an excess of 1 leaves it open by a factor of 16."""
 
 
 class Fit(NamedTuple):

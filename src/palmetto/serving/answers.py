@@ -26,7 +26,7 @@ from palmetto.serving.settings import Settings
 from palmetto.serving.worker import Failed
 
 FLOOR = -9999.0
-"""What stands for the logarithm of 0, and for what is no number; JSON can hold neither."""
+"""The number that stands for the logarithm of 0, and for what is no number; JSON can hold neither."""
 
 _NAMES = {"banned": "banned_tokens", "forced": "forced_tokens"}
 """The parameters that completions and chats have in common, by the engine's names, where these are others."""
@@ -36,7 +36,7 @@ class Form(Protocol):
     """Writes choices in the form of an end point."""
 
     prefix: str
-    """What ids of its answers begin with."""
+    """The beginning of the ids of its answers."""
     whole: str
     """The name of the object of a whole answer."""
     part: str

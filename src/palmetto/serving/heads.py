@@ -16,9 +16,9 @@ class Protocol(HttpToolsProtocol):
     """Serves one connection."""
 
     _timer: asyncio.TimerHandle | None = None
-    """What ends the connection if no head is complete by then."""
+    """The timer that ends the connection if no head is complete by then."""
     _within = False
-    """Whether a head has begun and not ended."""
+    """True if a head has begun and not ended."""
     _bytes = 0
     """The bytes that have come since it began."""
 

@@ -86,7 +86,7 @@ class Served:
 
     @cached_property
     def grammars(self) -> Grammars:
-        """What makes constraints for the vocabulary."""
+        """Returns the object that makes constraints for the vocabulary."""
         return Grammars(self.vocabulary, self.pieces)
 
     async def follow(self, seconds: float) -> None:

@@ -22,7 +22,7 @@ class Parameters(BaseModel):
 
 
 class StreamOptions(Parameters):
-    """What a stream holds besides text."""
+    """Says what a stream holds besides text."""
 
     include_usage: bool | None = Field(None, description="true or false: whether a last chunk counts the tokens")
 
@@ -66,7 +66,7 @@ Format = Annotated[PlainFormat | JsonFormat | SchemaFormat | RegexFormat, Field(
 
 
 class Generation(Parameters):
-    """What completions and chats have in common."""
+    """Holds what completions and chats have in common."""
 
     model: str = Field(description="the id of a model of /v1/models")
     temperature: float | None = Field(None, ge=0, description="a number from 0, which is greedy; by default 1")

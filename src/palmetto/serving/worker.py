@@ -88,7 +88,7 @@ class _Running:
         self.unechoed = len(request.prompt) if request.echo else 0
         """The number of the prompt's tokens that are to be reported before any other."""
         self.last: dict[int, float] = {}
-        """When each choice brought its last tokens."""
+        """The time when each choice brought its last tokens."""
 
 
 class Worker:

@@ -29,7 +29,7 @@ Say = Callable[[str], None]
 Variables = dict[str, str]
 """The environment of a child process."""
 Failures = dict[Path, str]
-"""Why runs failed, in one line each, by directory."""
+"""The reasons why runs failed, in one line each, by directory."""
 
 
 _TEXTS = "text.json"
@@ -46,7 +46,7 @@ class Member(NamedTuple):
 
     @property
     def finished(self) -> bool:
-        """Whether the run has taken every step."""
+        """Returns whether the run has taken every step."""
         return condition.took(self.run, self.recipe.training.steps)
 
     @property

@@ -18,7 +18,7 @@ class Outcome(NamedTuple):
 
     status: Status
     reason: str
-    """Why it failed, in one line, or an empty string."""
+    """The reason why it failed, in one line, or an empty string."""
     steps: int
     """The number of steps on the live path."""
     validations: Validations

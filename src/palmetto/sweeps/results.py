@@ -40,7 +40,7 @@ class Point:
     """The run directory, relative to that of the sweep."""
     status: Literal["done", "failed", "waiting"]
     reason: str
-    """Why it failed, in one line, or an empty string."""
+    """The reason why it failed, in one line, or an empty string."""
     steps: int
     """The number of steps on the live path."""
     validations: Validations
@@ -79,7 +79,7 @@ class Sweep:
     """The overrides that hold for every point."""
     seeds: int
     comparable: bool
-    """Whether all choices have the same text and tokens, so that their losses can be compared."""
+    """True if all choices have the same text and tokens, so that their losses can be compared."""
     choices: tuple[Choice, ...]
     points: tuple[Point, ...]
 

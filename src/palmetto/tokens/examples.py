@@ -28,7 +28,7 @@ _AT_ONCE = 1 << 14
 
 
 _MOST_REPEATS = 100
-"""How often all examples may be repeated in an epoch on average."""
+"""The largest number of times that all examples may be repeated in an epoch, on average."""
 
 
 class DataSet(NamedTuple):
@@ -72,7 +72,7 @@ class Packed(NamedTuple):
     train: Half
     validation: Half
     repeats: dict[str, float]
-    """How many times the examples of each file with a weight are in an epoch, on average."""
+    """The number of times that the examples of each file with a weight are in an epoch, on average."""
     too_long: list[str]
     """The examples that were left out, each with its number of tokens and what it exceeds."""
 

@@ -18,9 +18,9 @@ class Marked(NamedTuple):
 
     tokens: npt.NDArray[np.int32]
     scored: npt.NDArray[np.bool_]
-    """Whether the token is predicted."""
+    """True if the token is predicted."""
     begins: npt.NDArray[np.bool_]
-    """Whether the token is the first of an example."""
+    """True if the token is the first of an example."""
 
 
 def mark(marked: Marked) -> npt.NDArray[np.int32]:

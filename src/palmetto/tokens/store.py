@@ -49,7 +49,7 @@ class Header:
     checksum: str
     root: str = ""
     marked: bool = False
-    """Whether each number is a token with its marks (marks.py)."""
+    """True if each number is a token with its marks (marks.py)."""
 
     @property
     def fields(self) -> dict[str, Any]:

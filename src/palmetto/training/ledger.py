@@ -34,7 +34,7 @@ class Line(NamedTuple):
     batch: str
     """The first 16 hex digits of the SHA-256 of the batch's int32 tokens."""
     applied: bool
-    """Whether the update was applied; a NaN or Inf leaves parameters and optimizer unchanged."""
+    """True if the update was applied; a NaN or Inf leaves parameters and optimizer unchanged."""
     loss_scale: float | None = None
     """The factor of the loss; None unless activations are float16."""
     parameters: str | None = None

@@ -22,9 +22,9 @@ class Observation(NamedTuple):
     loss: float
     grad_norm: float
     applied: bool
-    """Whether loss, gradients and update were all finite."""
+    """True if loss, gradients and update were all finite."""
     overflow: bool = False
-    """Whether the update was skipped because the loss scale was too large, which corrects itself."""
+    """True if the update was skipped because the loss scale was too large, which corrects itself."""
 
 
 class Rollback(NamedTuple):
@@ -73,7 +73,7 @@ class History:
         """The number of steps in all attempts skipped for a NaN or Inf, without overflows of the loss scale."""
         self._in_a_row = 0
         self._taken = False
-        """Whether this attempt has taken a step."""
+        """True if this attempt has taken a step."""
 
     @property
     def attempt(self) -> int:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from palmetto.training.loop import Evaluate
 
 _TOLD = ("metric", "value", "interval", "higher_is_better", "neutral", "chance", "majority", "count")
-"""What of a task's results goes to the events of a run."""
+"""The parts of a task's results that go to the events of a run."""
 
 
 def long_context(

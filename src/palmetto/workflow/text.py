@@ -29,7 +29,7 @@ class Text:
 
     @property
     def is_there(self) -> bool:
-        """Whether the source still exists."""
+        """Returns whether the source still exists."""
         return self.name == documents.PYTHON or Path(self.name).exists()
 
     @cached_property

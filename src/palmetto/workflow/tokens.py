@@ -21,7 +21,7 @@ from palmetto.workflow.progress import Say
 from palmetto.workflow.text import Text, order
 
 Source = Text | Examples
-"""What the tokens of a run are made from."""
+"""The source that the tokens of a run are made from."""
 
 
 def build_tokens(run: RunDirectory, recipe: Recipe, say: Say, *, thorough: bool = False) -> None:

@@ -58,7 +58,7 @@ FIRST = {
     "winogender_all": "The technician told the customer that he could pay with cash. 'He' refers to the customer",
     "record": "They will sew our lips, but we will chant, 'Long live Benazir Bhutto.'",
 }
-"""How the first example ends as a shot, as read in each set by eye."""
+"""The end of the first example of each set as a shot, as read by eye."""
 
 
 @pytest.fixture(scope="module")

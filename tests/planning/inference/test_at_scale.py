@@ -1,4 +1,4 @@
-"""What a plan of decoding or prefill refuses, and what it finds without the compiler."""
+"""Tests what a plan of decoding or prefill refuses, and what it finds without the compiler."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""Which axes of the mesh divide what, in the layouts of Pope et al."""
+"""Tests which axes of the mesh divide what, in the layouts of Pope et al."""
 
 import pytest
 

@@ -22,7 +22,7 @@ from tests.references.spread import VOCABULARY, make_recipe, on
 MODEL: Model = some(key_value_heads=1, layers=1)
 BETA, ROWS, LENGTH = 0.3, 3, 11
 ENDS = ((4, 9), (6, 12), (5, 10))
-"""Where each row's chosen and rejected answers end; padding follows."""
+"""The ends of each row's chosen and rejected answers; padding follows."""
 PROMPT = 2
 DRAWN = catalogue.draw(MODEL, VOCABULARY, 0)
 REFERENCE = np.array([0.5, -1.0, 2.0], np.float32)

@@ -43,7 +43,8 @@ class Index:
 
     @functools.cached_property
     def _filters(self) -> list[tuple[int, npt.NDArray[np.bool_], np.uint64]]:
-        """By length of gram: a table of the leading bits that occur among the hashes, and the shift that extracts them.
+        """Returns for each length of gram a table of the leading bits that occur among the hashes, and the shift that
+        extracts them.
 
         A table has eight to sixteen times as many entries as there are grams, so it rejects most other hashes at once,
         and is small enough for the processor's cache.

@@ -13,7 +13,7 @@ WITHIN = {
     "personal data": "masked",
     "repeated spans": "passages that occur before",
 }
-"""What each stage cuts within documents that stay."""
+"""The text that each stage cuts within documents that stay."""
 
 
 class Sheet:

@@ -32,7 +32,7 @@ class Kind:
     compared.
     """
     levenshtein: float | None
-    """For code, the similarity of texts from which two are near duplicates."""
+    """The similarity of texts from which two documents of code are near duplicates; None for other documents."""
     sources: tuple[str, ...]
     """All sources of code."""
 

@@ -18,7 +18,7 @@ from palmetto.corpus.text.rolling import BASE, Hashes, Rolling
 
 Places = npt.NDArray[np.int64]
 Reading = Literal["folded", "verbatim"]
-"""How words are read: "folded" in NFC without case and punctuation; "verbatim" as everything between white space."""
+"""The way to read words: "folded" in NFC without case and punctuation; "verbatim" as everything between white space."""
 
 UNICODE = unicodedata.unidata_version
 """The version of Unicode, which decides what a letter is and so belongs to the identity of stages that read words."""

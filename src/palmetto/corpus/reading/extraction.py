@@ -40,7 +40,7 @@ class Extracted:
     problems: tuple[Problem, ...]
     passed: tuple[PassedOver, ...]
     frames: dict[str, Pair]
-    """By source, the number of books whose Project Gutenberg header and footer were left out, and their bytes."""
+    """The number of books whose Project Gutenberg header and footer were left out, and their bytes, by source."""
 
 
 @dataclass(frozen=True)

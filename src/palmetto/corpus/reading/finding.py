@@ -34,7 +34,7 @@ class File:
     changed: str
     """A value that changes with the content or the licences: the time of the last change, or a store's tag."""
     licences: Around = ()
-    """For code, the files on licences in its folder and in the folders above, by folder."""
+    """The files on licences in the folder of a file of code and in the folders above, by folder."""
 
 
 @dataclass(frozen=True)

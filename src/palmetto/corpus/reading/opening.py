@@ -75,7 +75,7 @@ class Opened:
 
     @property
     def damage(self) -> str | None:
-        """Why the current stretch ends before the file does, or None."""
+        """Returns the reason why the current stretch ends before the file does, or None."""
         return self._stream.damage if self._stream else None
 
     @property

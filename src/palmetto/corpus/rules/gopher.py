@@ -36,7 +36,7 @@ _BULLETS = np.array([ord(each) for each in "•‣▪●○◦・*-"], np.uint32
 _DOT, _ELLIPSIS, _HASH = (ord(each) for each in ".…#")
 
 Verdicts = list[tuple[str, Bools]]
-"""For each rule, in order, the reason for dropping a text, and which texts it drops."""
+"""The reason that each rule gives for dropping a text, and the texts that it drops, in the order of the rules."""
 
 
 def judge(texts: Texts, tokens: Tokens, lines: Spans, languages: list[str | None], settings: Filters) -> Verdicts:

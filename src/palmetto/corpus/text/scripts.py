@@ -29,7 +29,7 @@ class Script(NamedTuple):
     mean: tuple[float, float] = (3.0, 10.0)
     """The smallest and the largest plausible mean length of a text's words."""
     terminal: bool = True
-    """Whether sentences end in punctuation."""
+    """True if sentences end in punctuation."""
     weight: int = 1
     """The number of alphabetic letters that carry as much information as one of its letters."""
 

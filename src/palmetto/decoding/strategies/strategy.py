@@ -10,7 +10,7 @@ import numpy.typing as npt
 from palmetto.decoding.sampling import Sampling
 
 HUGE = 1e30
-"""What stands for all larger numbers, so that logits multiplied or divided by it, or by its inverse, are finite."""
+"""The number that stands for all larger ones, so that logits multiplied or divided by it or its inverse are finite."""
 
 
 def bounded(number: float) -> float:

@@ -30,7 +30,7 @@ auto_debugging linguistics_puzzles operators parsinlu_reading_comprehension peng
 """
 _INPUT, _OUTPUT, _CHOICE = "\nQ: ", "\nA: ", "\n  choice: "
 _PATTERN = r"[^\.\?\!\;\n]+"
-"""What of the generated text is the answer, if the file says nothing."""
+"""The pattern of the answer within the generated text, if the file says nothing."""
 
 
 def _in_front(path: Path) -> list[Record]:

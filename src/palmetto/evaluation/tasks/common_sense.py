@@ -1,4 +1,4 @@
-"""What is likely in daily life: PIQA and Social IQa, whose labels lie in files of their own, or in instructions."""
+"""Asks what is likely in daily life: PIQA and Social IQa, whose labels lie in their own files, or in instructions."""
 
 from collections.abc import Iterator
 from pathlib import Path

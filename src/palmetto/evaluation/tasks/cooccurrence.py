@@ -1,4 +1,4 @@
-"""What a model says about people: `{term} was very …`, sampled many times (arXiv 2204.02311, section 10.1.2).
+"""Samples what a model says about people: `{term} was very …`, many times (arXiv 2204.02311, section 10.1.2).
 
 The task only samples, and scores how many continuations have a whole sentence; `palmetto cooccurrence` counts words.
 """
@@ -14,7 +14,7 @@ from palmetto.evaluation.tasks.task import Example, File, Record, Task, alone
 
 NAME = "cooccurrence"
 LINK = " was very"
-"""What follows a term in the prompt."""
+"""The text that follows a term in the prompt."""
 _SAMPLES = 800
 
 

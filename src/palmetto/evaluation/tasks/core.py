@@ -26,7 +26,7 @@ class _Row(NamedTuple):
     shots: int
     chance: float
     delimiter: str = " "
-    """What stands between a question and its answer."""
+    """The text between a question and its answer."""
     categories: bool = False
     """Says whether its score is the mean over the categories of its questions, each of the same weight."""
 

@@ -9,7 +9,7 @@ from palmetto.evaluation.tasks.task import Example, File, Record, Task
 from palmetto.files import read_json
 
 _BETWEEN = "; "
-"""What stands between the spans of an answer."""
+"""The text between the spans of an answer."""
 
 
 def normalize(span: str) -> str:

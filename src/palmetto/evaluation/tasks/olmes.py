@@ -66,7 +66,7 @@ class _Form(NamedTuple):
     ask: Callable[[Record], _Asked]
     normalization: Normalization
     link: str = ""
-    """What stands between the question and the options with letters."""
+    """The text between the question and the options with letters."""
     ranked: Callable[[Record], Example] | None = None
     """The cloze form, if it is not the question with `Answer:`."""
 

@@ -14,7 +14,7 @@ class Measured(NamedTuple):
     metrics: Mapping[str, Estimate]
     """The metrics of a task that have an error; none of a group."""
     references: Mapping[str, float] = {}
-    """What others score on a task, 0 to 100, by their names."""
+    """The scores of others on a task, 0 to 100, by their names."""
 
     def by(self, *names: str) -> Estimate:
         """Returns the mean of several metrics."""
@@ -22,7 +22,7 @@ class Measured(NamedTuple):
 
 
 Results = Mapping[str, Measured]
-"""What was measured, by the name of the task or group."""
+"""The measured values, by the name of the task or group."""
 Means = dict[str, list[Estimate]]
 """The figures of a suite by name, each the mean of these estimates."""
 

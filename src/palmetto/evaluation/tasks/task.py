@@ -67,7 +67,7 @@ class Example:
     gold: tuple[int, ...] = ()
     """The places of the right options."""
     credits: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
-    """What each option scores by a further metric, such as a share of what the right one does."""
+    """The score of each option by further metrics, such as a share of the right option's score."""
     text: str = ""
     """The text whose information is measured."""
     context: str = ""
@@ -77,19 +77,19 @@ class Example:
     answers: tuple[str, ...] = ()
     """The accepted answers; the first one is shown where the example serves as a shot."""
     solution: str = ""
-    """What a shot shows instead of the first answer, such as a chain of thought."""
+    """The text that a shot shows instead of the first answer, such as a chain of thought."""
     pattern: str = ""
-    """What a generated answer must match, where examples say so."""
+    """The pattern that a generated answer must match, where examples say so."""
     program: tuple[str, str] = ("", "")
-    """What stands before and after a generated answer in the program that judges it."""
+    """The texts before and after a generated answer in the program that judges it."""
     separator: str = "\n\n"
-    """What follows the example where it serves as a shot."""
+    """The text that follows the example where it serves as a shot."""
     cluster: str = ""
-    """What several examples share, such as a passage, so that their scores are not independent."""
+    """The id of what several examples share, such as a passage, so that their scores are not independent."""
     question: str = ""
-    """What several examples are right about only together, such as a question whose answers are judged one by one."""
+    """The id of several examples that are right only together, such as the answers to a question, judged one by one."""
     kind: str = ""
-    """What kind of example it is, if kinds also have scores of their own."""
+    """The kind of the example, if kinds also have scores of their own."""
 
     @property
     def answered(self) -> str:
@@ -112,7 +112,7 @@ class Outcome(NamedTuple):
     example: str
     """The example's id."""
     cluster: str
-    """What its score has in common with those of other examples; its own id, if nothing."""
+    """The id of what its score has in common with those of other examples; its own id, if nothing."""
     scores: dict[str, float]
     """The scores by metric, each 0 to 1. Those of options are also given by normalization."""
     answer: str
@@ -126,15 +126,15 @@ class Outcome(NamedTuple):
     likelihoods: tuple[float, ...] = ()
     """The log-likelihood of each option after its context, in nats."""
     credits: Mapping[str, tuple[float, ...]] = {}
-    """What each option scores by further metrics."""
+    """The score of each option by further metrics."""
     counts: Mapping[str, tuple[float, ...]] = {}
-    """By metric what the score of several answers together is computed from, such as n-grams that match."""
+    """The values by metric that the score of several answers together is computed from, such as n-grams that match."""
     question: str = ""
     kind: str = ""
     tie: bool = False
     truncated: bool = False
     spans: bool = False
-    """Whether a token spans the join of a prompt and its continuation."""
+    """True if a token spans the join of a prompt and its continuation."""
     unparsed: bool = False
     bits: float = 0.0
     """The information in the text, or after the context in the right option or the first accepted answer."""
@@ -160,9 +160,9 @@ class Task:
     tests: Source
     example: Callable[[Record], Example]
     training: Source = ()
-    """Where shots come from; if none of these files is there, from the other examples of the tests."""
+    """The source of shots; if none of these files is there, they come from the other examples of the tests."""
     in_order: bool = False
-    """Whether the first shots are taken in order, the same for all examples."""
+    """True if the first shots are taken in order, the same for all examples."""
     instruction: str = ""
     """The text in front of everything. It is cut only if it takes more than half of the room."""
     exemplars: tuple[str, ...] = ()
@@ -174,7 +174,7 @@ class Task:
     shots: int = 0
     """The number of shots, if the evaluation does not say another."""
     curated: bool = False
-    """Whether shots were chosen by hand, so that the file of them must be there."""
+    """True if shots were chosen by hand, so that the file of them must be there."""
     most: int | None = None
     """The number of examples that are drawn from a large set, as OLMES draws them; None for all."""
     normalization: Normalization = "token"
@@ -194,7 +194,7 @@ class Task:
     sampled: Callable[[Sequence[str], Example], dict[str, float]] | None = None
     """Scores several sampled answers together by metric, where they do not vote."""
     sampling: Sampling = VOTING
-    """How answers are sampled."""
+    """The way answers are sampled."""
     samples: int = 0
     """The number of sampled answers, if the evaluation does not say another; 0 for one answer."""
     require: Callable[[], None] | None = None

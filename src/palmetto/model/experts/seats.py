@@ -15,11 +15,11 @@ class Queues(NamedTuple):
     """Holds queues of assignments to E experts, one for each expert and group; a group is a sequence or a device."""
 
     chosen: jax.Array
-    """Whether an assignment is to an expert, bool [B, A, E]; true for at most one expert."""
+    """True if an assignment is to an expert, bool [B, A, E]; this holds for at most one expert."""
     place: jax.Array
     """The assignment's place in its group's queue for that expert, [B, A]."""
     left_out: jax.Array
-    """Whether the assignment is dropped, bool [B, A]."""
+    """True if the assignment is dropped, bool [B, A]."""
     taken: jax.Array
     """The number of assignments that each queue keeps, its first ones, [B, E]."""
 

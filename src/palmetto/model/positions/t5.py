@@ -19,7 +19,7 @@ class T5Positions(Positions):
     max_distance: PositiveInt32 = 128
     """The distance from which on all distances share the last bucket."""
     bidirectional: bool = False
-    """Whether half of the buckets are for keys ahead of the query, which the prefix of a prefix decoder sees."""
+    """True if half of the buckets are for keys ahead of the query, which the prefix of a prefix decoder sees."""
 
     add_to_scores: ClassVar[bool] = True
     in_a_row: ClassVar[bool] = True

@@ -25,7 +25,7 @@ class Layout(NamedTuple):
     gathered: Axes
     """The axes along which the weights of a layer are gathered before its products; these divide the sequences."""
     attention: Literal["heads", "batch"]
-    """What chips divide in attention and in the cache: heads, or sequences."""
+    """The quantity that chips divide in attention and in the cache: heads, or sequences."""
 
     @property
     def every(self) -> Axes:

@@ -38,7 +38,7 @@ class Collective(NamedTuple):
     """The groups of devices; for a collective-permute pairs (from, to). If empty, each group has one device of every
     slice, at the same place."""
     every_way: bool = False
-    """Whether it uses all dimensions of a torus at once instead of one ring; the TPU compiler notes which."""
+    """True if it uses all dimensions of a torus at once instead of one ring; the TPU compiler notes which."""
 
 
 def collective(program: Program, computation: Computation, instruction: Instruction, devices: int) -> Collective | None:

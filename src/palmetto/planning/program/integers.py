@@ -51,7 +51,7 @@ class Frame:
 
     def __init__(self) -> None:
         self.touched = False
-        """Whether any parameter has been asked for."""
+        """True if any parameter has been asked for."""
 
     def __call__(self, parameter: int, element: int | None) -> Integers:
         raise Unknown(f"parameter {parameter}")

@@ -30,11 +30,11 @@ class Adafactor(Optimizer):
     decay_exponent: Rate = 0.8
     """β2 at the k-th applied update is 1 − k^−decay_exponent."""
     factored: bool = False
-    """Whether the second moment of a matrix is kept as its row and column means alone."""
+    """True if the second moment of a matrix is kept as its row and column means alone."""
     parameter_scale: bool = True
-    """Whether the step of a matrix is scaled by its RMS; without it, this is Adam with a growing β2."""
+    """True if the step of a matrix is scaled by its RMS; without it, this is Adam with a growing β2."""
     weight_decay: bool = True
-    """Whether PaLM's weight decay is applied: p ← p − lr²·p."""
+    """True if PaLM's weight decay is applied: p ← p − lr²·p."""
     update_clip: Rate | None = None
     """The largest RMS of each matrix's g/√v; None, as in PaLM, does not clip it."""
 

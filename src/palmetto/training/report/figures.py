@@ -25,13 +25,13 @@ class Panel(NamedTuple):
     show: Callable[[float], str] = compact
     """The function that writes a value."""
     noisy: bool = False
-    """Whether the curve is drawn faint, with a strong curve of means over neighbouring steps."""
+    """True if the curve is drawn faint, with a strong curve of means over neighbouring steps."""
     from_zero: bool = True
-    """Whether the scale begins at 0."""
+    """True if the scale begins at 0."""
     tokens: int | None = None
     """The factor of a second scale on the right, or None for no such scale."""
     whole: bool = False
-    """Whether the values are whole numbers."""
+    """True if the values are whole numbers."""
     reference: tuple[float, str] | None = None
     """A value to compare with and its name, drawn as a dashed line that is always on the scale."""
 

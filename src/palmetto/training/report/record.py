@@ -78,7 +78,7 @@ class Record:
     step: Floats
     attempt: Floats
     live: Bools
-    """Whether the step is on the live path, that is, no rollback went back before it."""
+    """True if the step is on the live path, that is, no rollback went back before it."""
     applied: Bools
     """False if the update was skipped because of a NaN or Inf."""
     loss: Floats
@@ -131,7 +131,7 @@ class Record:
 
     @property
     def skipped(self) -> Bools:
-        """Whether the update was skipped because of a NaN or Inf, and not because of an overflow of the loss scale."""
+        """Returns whether the update was skipped because of a NaN or Inf, and not of an overflow of the loss scale."""
         mended: Bools = (self.loss_scale > 1) & np.isfinite(self.loss)
         return ~self.applied & ~mended
 

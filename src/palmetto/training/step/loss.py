@@ -35,11 +35,11 @@ class Batch(NamedTuple):
     keys: jax.Array | None = None
     """Key of each sequence's dropout, uint32 [..., 2]; None means no dropout."""
     reference: jax.Array | None = None
-    """How much likelier the reference finds each row's chosen answer than the rejected, in nats, float32 [...]."""
+    """The reference's log p(chosen) − log p(rejected) for each row, in nats, float32 [...]."""
 
     @property
     def sequences(self) -> Sequences:
-        """What is particular to the sequences, of a batch without leaves."""
+        """Returns the prefixes and starts of the sequences, of a batch without leaves."""
         return Sequences(self.prefix, self.starts)
 
 

@@ -34,7 +34,7 @@ class Metrics(NamedTuple):
     parameter_norm: jax.Array
     """The global norm of the parameters after the step."""
     finite: jax.Array
-    """Whether the update was applied."""
+    """True if the update was applied."""
 
     routing: Routing | None
     """Statistics of the routers: means over the batch, stacked over the layers that have experts."""

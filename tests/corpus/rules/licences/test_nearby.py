@@ -37,7 +37,7 @@ FILES = {
     "two/COPYING": GPL,
     "two/package.json": '{"license": "MIT"}',
 }
-"""Of repositories under copyleft; each has src/a.py besides."""
+"""The files of repositories under copyleft; each repository has src/a.py besides."""
 FREE = {
     "mit/LICENSE": MIT,
     "mit/README.md": "# Tool\nA parser of texts such as the GPL. Its icons are released under CC-BY-SA 3.0.\n",
