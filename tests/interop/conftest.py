@@ -11,7 +11,13 @@ from palmetto.interop import peer
 from tests.references.exported import PEERS
 from tests.references.warm import warmed
 
-TRANSFORMERS = ("torch", "transformers.models.auto.modeling_auto", "transformers.models.auto.tokenization_auto")
+TRANSFORMERS = (
+    "torch",
+    "transformers.generation.utils",
+    "transformers.modeling_utils",
+    "transformers.models.auto.modeling_auto",
+    "transformers.models.auto.tokenization_auto",
+)
 OFFLINE = os.environ | {"HF_HUB_OFFLINE": "1"}
 Peers = Callable[[str], Path]
 

@@ -5,6 +5,7 @@ Loading them takes longer than what most tests ask of them. The process says `re
 """
 
 import ast
+import atexit
 import gc
 import importlib
 import os
@@ -14,6 +15,8 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.machinery import ModuleSpec
@@ -79,13 +82,15 @@ def serve(address: str, *modules: str) -> None:
         while sys.stdin not in select.select([listener, sys.stdin], [], [])[0]:
             connection, _ = listener.accept()
             if os.fork() == 0:
-                answer(connection)
-                return
+                os._exit(answer(connection))
             connection.close()
 
 
-def answer(connection: socket.socket) -> None:
-    """Runs what a client asked for in a fork, with the client's streams, and tells the client its exit code."""
+def answer(connection: socket.socket) -> int:
+    """Runs what a client asked for in a fork, with the client's streams, and tells the client its exit code.
+
+    Returns the exit code of the process that calls it: 0, or in the fork that of what was run.
+    """
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     size, streams, *_ = socket.recv_fds(connection, 4, 3)
     message = b""
@@ -95,7 +100,7 @@ def answer(connection: socket.socket) -> None:
         for stream in streams:
             os.close(stream)
         connection.send(str(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])).encode())
-        return
+        return 0
     connection.close()
     folder, environment, arguments = ast.literal_eval(message.decode())
     for stream, theirs in enumerate(streams):
@@ -104,18 +109,37 @@ def answer(connection: socket.socket) -> None:
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
-    run([argument for argument in arguments if argument != "-I"])
+    return run([argument for argument in arguments if argument != "-I"])
 
 
-def run(arguments: list[str]) -> None:
-    """Runs a script or the code behind -c."""
+def run(arguments: list[str]) -> int:
+    """Runs a script or the code behind -c; returns its exit code.
+
+    Of what ends an interpreter, only taking thousands of modules apart is left out.
+    """
     sys.orig_argv = [sys.executable, *arguments]
-    if arguments[0] == "-c":
-        sys.argv = ["-c", *arguments[2:]]
-        exec(arguments[1], {"__name__": "__main__"})
-    else:
-        sys.argv = arguments
-        runpy.run_path(arguments[0], run_name="__main__")
+    code: object = 0
+    try:
+        if arguments[0] == "-c":
+            sys.argv = ["-c", *arguments[2:]]
+            exec(arguments[1], {"__name__": "__main__"})
+        else:
+            sys.argv = arguments
+            runpy.run_path(arguments[0], run_name="__main__")
+    except SystemExit as ended:
+        code = ended.code or 0
+        if not isinstance(code, int):
+            print(code, file=sys.stderr)
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    for thread in threading.enumerate():
+        if thread is not threading.main_thread() and not thread.daemon:
+            thread.join()
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    return code if isinstance(code, int) else 1
 
 
 if __name__ == "__main__":
