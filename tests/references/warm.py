@@ -133,9 +133,7 @@ def run(arguments: list[str]) -> int:
     except BaseException:
         traceback.print_exc()
         code = 1
-    for thread in threading.enumerate():
-        if thread is not threading.main_thread() and not thread.daemon:
-            thread.join()
+    threading._shutdown()  # type: ignore[attr-defined]  # ends pools of threads and waits for other threads
     atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()
