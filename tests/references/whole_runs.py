@@ -4,7 +4,6 @@ import atexit
 import contextlib
 import copy
 import functools
-import os
 import shutil
 import signal
 import subprocess
@@ -17,6 +16,7 @@ from typing import Any
 from palmetto.decoding.trained import restore
 from palmetto.runs.directory import RunDirectory
 from tests.conftest import UNOPTIMIZED
+from tests.references.exported import outside
 from tests.references.warm import warmed
 
 PALMETTO = str(Path(sys.executable).with_name("palmetto"))
@@ -66,11 +66,6 @@ def warm(variables: frozenset[tuple[str, str]]) -> list[str]:
     client = warmed(Path(sys.executable), Path(folder), *LIBRARIES, environment=environment | dict(variables))
     atexit.register(stack.close)
     return [str(stack.enter_context(client)), PALMETTO]
-
-
-def outside() -> dict[str, str]:
-    """Returns the environment without what commands settle themselves."""
-    return {name: value for name, value in os.environ.items() if name not in ("NPROC", "XLA_FLAGS")}
 
 
 class Runs:
