@@ -27,6 +27,7 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
     os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
+# Whole runs would wait for the disk.
 if "PYTEST_DEBUG_TEMPROOT" not in os.environ and (folder := memory_folder()):
     os.environ["PYTEST_DEBUG_TEMPROOT"] = str(folder)
 

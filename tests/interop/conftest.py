@@ -1,6 +1,5 @@
 """The environments of foreign runtimes, which tests of parity need."""
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from palmetto.interop import peer
-from tests.references.exported import PEERS
+from tests.references.exported import PEERS, outside
 from tests.references.warm import warmed
 
 TRANSFORMERS = (
@@ -18,7 +17,7 @@ TRANSFORMERS = (
     "transformers.models.auto.modeling_auto",
     "transformers.models.auto.tokenization_auto",
 )
-OFFLINE = os.environ | {"HF_HUB_OFFLINE": "1"}
+"""The modules that each answer of transformers loads."""
 Peers = Callable[[str], Path]
 
 
@@ -36,8 +35,10 @@ def peers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Peers]:
                 there = peer.environment(peer.RUNTIMES[target], folder, print)
                 assert there is not None
                 if target == "huggingface":
-                    folder = tmp_path_factory.mktemp("warm")
-                    there = stack.enter_context(warmed(there, folder, *TRANSFORMERS, environment=OFFLINE))
+                    alone = {name: value for name, value in outside().items() if not name.startswith("PYTHON")}
+                    offline = alone | {"HF_HUB_OFFLINE": "1"}
+                    warm = tmp_path_factory.mktemp("warm")
+                    there = stack.enter_context(warmed(there, warm, *TRANSFORMERS, environment=offline))
                 found[target] = there
             return found[target]
 

@@ -1,4 +1,7 @@
-"""Starts whole runs as a user does, with the installed command in separate processes."""
+"""Starts whole runs as a user does, with the installed command in separate processes.
+
+Commands that are only waited for are forks of a process that has large libraries loaded.
+"""
 
 import atexit
 import contextlib
